@@ -1,0 +1,57 @@
+package agent
+
+import (
+	"context"
+	"errors"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+// ErrStopped is what [Runner.Run] returns when the job was asked to stop at a turn boundary. The journal is complete
+// up to there; the lease should be released.
+var ErrStopped = errors.New("agent stopped at a turn boundary")
+
+// Model makes model calls. [backend.Backend] is one.
+type Model interface {
+	Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error)
+}
+
+// Slots hands out permissions to have one model request in flight.
+type Slots interface {
+	// Acquire waits for a slot; fewest turns remaining goes first. The error wraps context.Cause(ctx).
+	Acquire(ctx context.Context, turnsRemaining int) (release func(), err error)
+}
+
+// Tools runs tool calls. [toolpool.Pool] is one.
+type Tools interface {
+	// Call returns an error only when ctx is done.
+	Call(ctx context.Context, c toolpool.Call) (toolpool.Result, error)
+}
+
+// Job is one attempt at a job.
+type Job struct {
+	ID      batch.Job
+	Attempt int
+	Payload []byte   // JSON of spec.Payload
+	Journal [][]byte // turns of earlier attempts, oldest first
+
+	// Append writes turn number turn (1-based) to the journal. It returns an error only when nothing more may be
+	// written: the lease is fenced or ctx is done.
+	Append func(ctx context.Context, turn int, data []byte) error
+	// Stop asks the agent to end at its next turn boundary when it is closed. Nil never does.
+	Stop <-chan struct{}
+	// OnState is told of every state change, on the agent's goroutine. Nil is skipped.
+	OnState func(from, to batch.State)
+}
+
+// Turn is one entry of a job's journal: what one turn added to the conversation. Its JSON form is kept in Redis.
+type Turn struct {
+	Assistant backend.Message   `json:"assistant"`
+	Tools     []backend.Message `json:"tools,omitempty"`  // results, in the order of Assistant.ToolCalls
+	Repair    string            `json:"repair,omitempty"` // the user message that asks for a valid answer
+	Usage     batch.Usage       `json:"usage"`
+	Counts    batch.ToolCounts  `json:"counts"`
+	Model     string            `json:"model"`
+}

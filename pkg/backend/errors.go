@@ -1,0 +1,71 @@
+package backend
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Class says what a failed model call means for the turn.
+type Class string
+
+// The classes.
+const (
+	RateLimited    Class = "rate_limited"     // slow down; RetryAfter may say for how long
+	Overloaded     Class = "overloaded"       // the server's queue is full, or no worker is there
+	Transient      Class = "transient"        // connection, 5xx, cut or silent stream: the same call may succeed
+	Degenerate     Class = "degenerate"       // the model ran away (whitespace without end); the stream was cut
+	ContextTooLong Class = "context_too_long" // the prompt does not fit
+	InvalidRequest Class = "invalid_request"  // the server refuses this request for good
+	UnknownModel   Class = "unknown_model"    // the endpoint does not serve the model
+	Auth           Class = "auth"             // key missing, wrong or without permission
+	QuotaExhausted Class = "quota_exhausted"  // no money left; waiting does not help
+)
+
+// Classes lists every class.
+var Classes = []Class{RateLimited, Overloaded, Transient, Degenerate, ContextTooLong, InvalidRequest, UnknownModel, Auth, QuotaExhausted}
+
+// Retryable reports whether repeating the same call may succeed.
+func (c Class) Retryable() bool {
+	switch c {
+	case RateLimited, Overloaded, Transient, Degenerate:
+		return true
+	default:
+		return false
+	}
+}
+
+// Error is a failed model call.
+type Error struct {
+	Class      Class
+	Endpoint   string        // without credentials
+	Status     int           // HTTP status; 0 if none arrived
+	RetryAfter time.Duration // 0 if the server did not say
+	Message    string        // the server's words, shortened, without the request's content
+	Partial    string        // text that arrived before a Degenerate stream was cut; bounded
+	Err        error         // the cause, if any
+}
+
+func (e *Error) Error() string {
+	s := fmt.Sprintf("%s: %s", e.Endpoint, e.Class)
+	if e.Status != 0 {
+		s += fmt.Sprintf(" (HTTP %d)", e.Status)
+	}
+	if e.Message != "" {
+		s += ": " + e.Message
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// ClassOf returns the class of err, or "" if no [Error] is in its chain.
+func ClassOf(err error) Class {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Class
+	}
+	return ""
+}

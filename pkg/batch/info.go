@@ -1,0 +1,81 @@
+package batch
+
+import "time"
+
+// Phase is where a whole batch stands.
+type Phase string
+
+// The phases of a batch.
+const (
+	Open       Phase = "OPEN"       // inputs are still being fed; jobs already run
+	Sealed     Phase = "SEALED"     // all inputs are in; jobs are running or waiting
+	Cancelling Phase = "CANCELLING" // cancelled; jobs that have no result yet are being given one
+	Done       Phase = "DONE"       // every job has a result
+)
+
+// Terminal reports whether no more results will come, unless somebody retries failed jobs.
+func (p Phase) Terminal() bool { return p == Done }
+
+// Header is what workers need to know to decide whether to claim from a batch, without reading its plan.
+type Header struct {
+	ID          ID            `json:"id"`
+	Name        string        `json:"name"`
+	Owner       string        `json:"owner"`
+	Priority    int           `json:"priority"`     // higher first
+	Model       string        `json:"model"`        // "" takes the server's own
+	Tools       []string      `json:"tools"`        // names; a worker that lacks one does not claim
+	MaxAttempts int           `json:"max_attempts"` // at least 1
+	TTL         time.Duration `json:"ttl"`          // how long everything is kept after the batch is done
+}
+
+// Counts are a batch's totals so far. Waiting + Running + OK + Failed + Cancelled = Fed.
+type Counts struct {
+	Fed       int64      `json:"fed"`
+	Total     int64      `json:"total"`   // -1 until sealed
+	Waiting   int64      `json:"waiting"` // in the stream, no lease
+	Running   int64      `json:"running"` // leased
+	OK        int64      `json:"ok"`
+	Failed    int64      `json:"failed"`
+	Cancelled int64      `json:"cancelled"`
+	Takeovers int64      `json:"takeovers"` // leases that lapsed and were claimed by somebody else
+	Turns     int64      `json:"turns"`
+	Usage     Usage      `json:"usage"`
+	Tools     ToolCounts `json:"tools"`
+}
+
+// Finished is how many jobs have a result.
+func (c Counts) Finished() int64 { return c.OK + c.Failed + c.Cancelled }
+
+// Info is a batch as `status` shows it.
+type Info struct {
+	Header
+	Phase     Phase     `json:"phase"`
+	Counts    Counts    `json:"counts"`
+	CreatedAt time.Time `json:"created_at"`          // Redis' clock
+	DoneAt    time.Time `json:"done_at,omitzero"`    // Redis' clock; zero unless done
+	ExpiresAt time.Time `json:"expires_at,omitzero"` // when the TTL removes it; zero unless done
+}
+
+// WorkerRecord is what a worker says of itself with every heartbeat.
+type WorkerRecord struct {
+	ID           string    `json:"id"`       // the --id flag
+	Consumer     string    `json:"consumer"` // unique for every start of the process
+	Version      string    `json:"version"`
+	Host         string    `json:"host"`
+	Endpoint     string    `json:"endpoint"` // the backend's URL, without credentials
+	Models       []string  `json:"models"`
+	Tools        []string  `json:"tools"`
+	Ready        bool      `json:"ready"`    // the backend answers; jobs are claimed
+	Draining     bool      `json:"draining"` // no more jobs are claimed
+	LiveAgents   int       `json:"live_agents"`
+	MaxAgents    int       `json:"max_agents"`
+	SlotsInUse   int       `json:"slots_in_use"`
+	Slots        int       `json:"slots"`
+	SlotQueue    int       `json:"slot_queue"` // agents waiting for a slot
+	JobsDone     int64     `json:"jobs_done"`
+	Turns        int64     `json:"turns"`
+	Usage        Usage     `json:"usage"`
+	TokensPerSec float64   `json:"tokens_per_sec"` // generated, over the last heartbeat
+	StartedAt    time.Time `json:"started_at"`     // the worker's clock
+	SeenAt       time.Time `json:"seen_at"`        // Redis' clock, set by the store
+}

@@ -1,0 +1,21 @@
+package batch
+
+import "fmt"
+
+// Lease is the right to run a job now. It is what a claim returns and what every later write must carry.
+//
+// A lease has no local deadline on purpose: Redis' clock alone decides when it has lapsed. The holder renews it well
+// within the lease duration and stops at once when a verb answers that it is fenced.
+type Lease struct {
+	Job     Job
+	Entry   string // entry ID in the batch's job stream
+	Token   int64  // fencing token: grows with every claim in the batch, never used twice
+	Attempt int    // 1 for the first attempt; a released lease gives its attempt back
+	Holder  string // consumer name of the worker process, unique for every start of a process
+}
+
+// Fence is the value that Redis holds for a live lease. Every script compares it byte for byte before it writes (I1).
+func (l Lease) Fence() string { return fmt.Sprintf("%d|%d|%s", l.Token, l.Attempt, l.Holder) }
+
+// String names the lease in logs and errors.
+func (l Lease) String() string { return fmt.Sprintf("%s token %d", l.Job, l.Token) }

@@ -1,0 +1,120 @@
+package batch
+
+import "encoding/json"
+
+// Status is how a job ended.
+type Status string
+
+// The statuses of a result.
+const (
+	OK              Status = "ok"
+	StatusFailed    Status = "failed"
+	StatusCancelled Status = "cancelled"
+)
+
+// State is the terminal job state that a result of this status commits.
+func (s Status) State() State {
+	switch s {
+	case OK:
+		return Complete
+	case StatusCancelled:
+		return Cancelled
+	default:
+		return Failed
+	}
+}
+
+// ErrorType is the closed list of reasons why a job has no output. Scripts match on these strings.
+type ErrorType string
+
+// The error types. docs/results.md documents each for users.
+const (
+	BadInput           ErrorType = "BadInput"           // the input line could not be read or rendered
+	Oversized          ErrorType = "Oversized"          // the prompt does not fit the model's context
+	OutputInvalid      ErrorType = "OutputInvalid"      // the answer does not match the output schema, also after repair
+	OutputTruncated    ErrorType = "OutputTruncated"    // the answer was cut by max_tokens
+	TurnsExhausted     ErrorType = "TurnsExhausted"     // max_turns reached without an answer
+	Timeout            ErrorType = "Timeout"            // the job's own time limit passed
+	BackendRejected    ErrorType = "BackendRejected"    // the server refused the request for good (auth, unknown model, bad request)
+	BackendUnavailable ErrorType = "BackendUnavailable" // the server kept failing; retries are used up
+	EffectUnknown      ErrorType = "EffectUnknown"      // a tool with side effects may or may not have run
+	BudgetExceeded     ErrorType = "BudgetExceeded"     // a token or money limit was reached
+	WorkerLost         ErrorType = "WorkerLost"         // every allowed attempt ended with its worker gone
+	JobCancelled       ErrorType = "Cancelled"          // the batch was cancelled before the job ended
+)
+
+// ErrorTypes lists every error type.
+var ErrorTypes = []ErrorType{
+	BadInput, Oversized, OutputInvalid, OutputTruncated, TurnsExhausted, Timeout, BackendRejected,
+	BackendUnavailable, EffectUnknown, BudgetExceeded, WorkerLost, JobCancelled,
+}
+
+// Retryable reports whether running the job again, unchanged, may succeed. It decides the default of
+// [Error.Retryable], and whether `retry` resumes the job's journal (true) or starts it afresh (false).
+func (t ErrorType) Retryable() bool {
+	switch t {
+	case Timeout, BackendUnavailable, WorkerLost:
+		return true
+	default:
+		return false
+	}
+}
+
+// Error is a failed job's reason, as data. It implements the error interface so that it can travel as one.
+type Error struct {
+	Type      ErrorType `json:"type"`
+	Message   string    `json:"message"` // a sentence for people; never holds a secret (I9)
+	Retryable bool      `json:"retryable"`
+	Raw       string    `json:"raw,omitempty"` // the model's last text, for OutputInvalid and OutputTruncated; bounded
+}
+
+// NewError makes an Error whose Retryable follows its type.
+func NewError(t ErrorType, message string) *Error {
+	return &Error{Type: t, Message: message, Retryable: t.Retryable()}
+}
+
+func (e *Error) Error() string { return string(e.Type) + ": " + e.Message }
+
+// Usage counts tokens over all model calls of a job, those of earlier attempts included as far as they were journalled.
+type Usage struct {
+	PromptTokens     int64 `json:"prompt_tokens"`
+	CachedTokens     int64 `json:"cached_tokens"` // part of PromptTokens that the server took from its prefix cache
+	CompletionTokens int64 `json:"completion_tokens"`
+}
+
+// Add adds o to u.
+func (u *Usage) Add(o Usage) {
+	u.PromptTokens += o.PromptTokens
+	u.CachedTokens += o.CachedTokens
+	u.CompletionTokens += o.CompletionTokens
+}
+
+// ToolCounts says how many tool calls a job asked for and how many of them ran on its behalf. The difference was
+// shared with other jobs or answered from a cache.
+type ToolCounts struct {
+	Asked    int64 `json:"asked"`
+	Executed int64 `json:"executed"`
+}
+
+// Add adds o to c.
+func (c *ToolCounts) Add(o ToolCounts) {
+	c.Asked += o.Asked
+	c.Executed += o.Executed
+}
+
+// Result is the one committed outcome of a job. Its JSON form is one line of every results file and stream.
+type Result struct {
+	Batch    ID              `json:"batch"`
+	JobID    string          `json:"job_id"`
+	Index    int64           `json:"index"`
+	Status   Status          `json:"status"`
+	Output   json.RawMessage `json:"output"` // valid JSON; null unless Status is OK
+	Error    *Error          `json:"error"`  // nil if Status is OK
+	Attempts int             `json:"attempts"`
+	Turns    int             `json:"turns"` // model calls that ended with a finish reason, repair turns included
+	Usage    Usage           `json:"usage"`
+	Tools    ToolCounts      `json:"tools"`
+	Model    string          `json:"model"`   // the model that the server named in its answer
+	Worker   string          `json:"worker"`  // the worker's --id
+	WallMS   int64           `json:"wall_ms"` // from the last claim to the end, milliseconds
+}

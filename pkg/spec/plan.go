@@ -1,0 +1,55 @@
+package spec
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Plan is a compiled spec without its inputs: what a worker needs to run any job of the batch. Its JSON form is kept
+// in Redis for the life of the batch, so fields may be added and none may change its meaning. It holds no secret.
+type Plan struct {
+	Name     string `json:"name"`
+	Owner    string `json:"owner,omitempty"`
+	Priority int    `json:"priority,omitempty"`
+
+	// System is the shared prefix: system prompt, values that are the same in every input, schema instruction.
+	// Byte-identical for every job. May be empty.
+	System string `json:"system"`
+	// Task is the per-job part as a template with the constant values filled in. Render with [Plan.Prompt].
+	Task string `json:"task"`
+	// Schema is the output schema, compact JSON; empty for free text. Without one, the output is {"text": …}.
+	Schema json.RawMessage `json:"schema,omitempty"`
+	// Tools are the names of the tools that the agent may call.
+	Tools []string `json:"tools,omitempty"`
+
+	Model       string        `json:"model,omitempty"`        // "" takes the server's own
+	MaxInflight int           `json:"max_inflight,omitempty"` // model requests in flight per worker; 0 leaves it to the worker
+	MaxTurns    int           `json:"max_turns"`
+	MaxRetries  int           `json:"max_retries"`  // of one turn after a transient fault
+	MaxAttempts int           `json:"max_attempts"` // leases of one job
+	Timeouts    Timeouts      `json:"timeouts"`
+	Sampling    Sampling      `json:"sampling"`
+	TTL         time.Duration `json:"ttl"` // nanoseconds
+}
+
+// Timeouts bound one turn's model call, one tool call and one whole attempt of a job. 0 means no limit for Job.
+type Timeouts struct {
+	Turn time.Duration `json:"turn"` // Defaults to 10 minutes.
+	Tool time.Duration `json:"tool"` // Defaults to 60 s.
+	Job  time.Duration `json:"job,omitempty"`
+}
+
+// Sampling is passed to the model. Nil and 0 leave the server's default.
+type Sampling struct {
+	Temperature *float64 `json:"temperature,omitempty"`
+	TopP        *float64 `json:"top_p,omitempty"`
+	MaxTokens   int      `json:"max_tokens,omitempty"`
+	Seed        *int64   `json:"seed,omitempty"`
+	Stop        []string `json:"stop,omitempty"`
+}
+
+// Payload is what the job stream holds for one job: the input's fields, or why the input is unusable.
+type Payload struct {
+	Input map[string]any `json:"in,omitempty"`
+	Bad   string         `json:"bad,omitempty"` // names the input's line; the job fails as BadInput without a model call
+}
