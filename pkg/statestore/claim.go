@@ -1,0 +1,125 @@
+package statestore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// MaxClaim bounds the jobs of one claim.
+const MaxClaim = 256
+
+// ClaimParams say who claims how much from where.
+type ClaimParams struct {
+	Batch    batch.ID
+	Consumer string        // unique for every start of a process
+	Count    int           // 1 to MaxClaim
+	Lease    time.Duration // the same for all workers of a cluster
+}
+
+// Claimed is one leased job.
+type Claimed struct {
+	Lease   batch.Lease
+	Payload []byte
+	Journal [][]byte // turns of earlier attempts, oldest first
+	// Exhausted: the job's last allowed attempt ended without a result. It must not run; finish it as WorkerLost.
+	Exhausted bool
+}
+
+// Claim leases up to p.Count jobs: released ones, then those whose lease lapsed, then new ones. It returns the
+// batch's phase too: in [batch.Cancelling] the jobs must not run, only be finished as cancelled.
+//
+// A lapsed lease is taken over only after a whole lease in which workers could have renewed: an outage of Redis does
+// not count against the holders.
+//
+// Not repeatable: after ErrUnknownOutcome jobs may be leased to the caller without its knowing. Ask [Store.Held], and
+// release what it names and the caller does not run, before the next claim from this batch.
+func (s *Store) Claim(ctx context.Context, p ClaimParams) (batch.Phase, []Claimed, error) {
+	op := "claim from batch " + string(p.Batch)
+	keys := []string{keyMeta(p.Batch), keyJobs(p.Batch), keyLease(p.Batch), keyBack(p.Batch)}
+	v, err := s.run(ctx, op, s.scripts.claim, keys, p.Consumer, min(p.Count, MaxClaim), p.Lease.Milliseconds(), prefixJournal(p.Batch))
+	if err != nil {
+		return "", nil, err
+	}
+	r := reply{v}
+	phase := batch.Phase(r.at(0).str())
+	if phase == "" {
+		return "", nil, fmt.Errorf("%s: %w", op, ErrNotFound)
+	}
+	jobs := make([]Claimed, 0, len(r.list())-1)
+	for _, j := range r.list()[1:] {
+		j := reply{j}
+		c := Claimed{
+			Lease: batch.Lease{
+				Job:     batch.Job{Batch: p.Batch, Index: j.at(0).num()},
+				Entry:   j.at(1).str(),
+				Token:   j.at(2).num(),
+				Attempt: int(j.at(3).num()),
+				Holder:  p.Consumer,
+			},
+			Exhausted: j.at(4).num() == 1,
+			Payload:   []byte(j.at(5).str()),
+		}
+		for _, t := range j.at(6).list() {
+			c.Journal = append(c.Journal, []byte(reply{t}.str()))
+		}
+		jobs = append(jobs, c)
+	}
+	return phase, jobs, nil
+}
+
+// Held lists the leases that consumer holds in a batch, at most limit. Repeatable.
+func (s *Store) Held(ctx context.Context, id batch.ID, consumer string, limit int) ([]batch.Lease, error) {
+	v, err := s.run(ctx, "list the leases of "+consumer+" in batch "+string(id), s.scripts.held,
+		[]string{keyJobs(id), keyLease(id)}, consumer, limit)
+	if err != nil {
+		return nil, err
+	}
+	var out []batch.Lease
+	for _, l := range (reply{v}).list() {
+		l := reply{l}
+		out = append(out, batch.Lease{
+			Job:     batch.Job{Batch: id, Index: l.at(0).num()},
+			Entry:   l.at(1).str(),
+			Token:   l.at(2).num(),
+			Attempt: int(l.at(3).num()),
+			Holder:  consumer,
+		})
+	}
+	return out, nil
+}
+
+// Active lists the batches that workers should look at, oldest first. A batch that has ended may still be listed;
+// [Store.Retire] takes it off. Repeatable.
+func (s *Store) Active(ctx context.Context) ([]batch.ID, error) {
+	ids, err := s.cmd.SMembers(ctx, keyActive).Result()
+	if err != nil {
+		return nil, classify("list active batches", err)
+	}
+	slices.Sort(ids) // IDs begin with their time
+	out := make([]batch.ID, len(ids))
+	for i, id := range ids {
+		out[i] = batch.ID(id)
+	}
+	return out, nil
+}
+
+// Retire takes a batch off the active list if it is done or gone. A batch that is retried meanwhile is listed again
+// by [Store.Retry], which adds it after it changed the phase. Repeatable.
+func (s *Store) Retire(ctx context.Context, id batch.ID) error {
+	op := "retire batch " + string(id)
+	if err := s.cmd.SRem(ctx, keyActive, string(id)).Err(); err != nil {
+		return classify(op, err)
+	}
+	// Looking after the removal closes the gap: whoever made the batch live before it is seen here, whoever does so
+	// later adds it himself.
+	phase, err := s.Phase(ctx, id)
+	if err == nil && !phase.Terminal() {
+		err = s.cmd.SAdd(ctx, keyActive, string(id)).Err()
+		return classify(op, err)
+	}
+	return nil
+}

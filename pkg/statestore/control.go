@@ -1,0 +1,229 @@
+package statestore
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// Phase is where the batch stands. ErrNotFound. Repeatable.
+func (s *Store) Phase(ctx context.Context, id batch.ID) (batch.Phase, error) {
+	v, err := s.cmd.HGet(ctx, keyMeta(id), "phase").Result()
+	if errors.Is(err, redis.Nil) {
+		return "", fmt.Errorf("batch %s: %w", id, ErrNotFound)
+	}
+	return batch.Phase(v), classify("read the phase of batch "+string(id), err)
+}
+
+// Plan is the compiled spec that the batch was created with. ErrNotFound. Repeatable.
+func (s *Store) Plan(ctx context.Context, id batch.ID) ([]byte, error) {
+	v, err := s.cmd.Get(ctx, keyPlan(id)).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("plan of batch %s: %w", id, ErrNotFound)
+	}
+	return v, classify("read the plan of batch "+string(id), err)
+}
+
+// Header is what a worker needs to decide whether to claim from the batch. ErrNotFound. Repeatable.
+func (s *Store) Header(ctx context.Context, id batch.ID) (batch.Header, error) {
+	var h batch.Header
+	v, err := s.cmd.HGet(ctx, keyMeta(id), "header").Bytes()
+	if errors.Is(err, redis.Nil) {
+		return h, fmt.Errorf("batch %s: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return h, classify("read the header of batch "+string(id), err)
+	}
+	if err := json.Unmarshal(v, &h); err != nil {
+		return h, fmt.Errorf("decode the header of batch %s: %w", id, err)
+	}
+	return h, nil
+}
+
+// Info is the batch as a whole. ErrNotFound. Repeatable.
+func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
+	op := "read batch " + string(id)
+	var info batch.Info
+	var meta *redis.MapStringStringCmd
+	var waiting, back *redis.IntCmd
+	var pending *redis.XPendingCmd
+	var ttl *redis.DurationCmd
+	_, err := s.cmd.Pipelined(ctx, func(p redis.Pipeliner) error {
+		meta = p.HGetAll(ctx, keyMeta(id))
+		waiting = p.XLen(ctx, keyJobs(id))
+		pending = p.XPending(ctx, keyJobs(id), group)
+		back = p.LLen(ctx, keyBack(id))
+		ttl = p.PTTL(ctx, keyMeta(id))
+		return nil
+	})
+	// The job stream of a batch that is done is gone, and XPENDING says so; only the first command must work.
+	if meta.Err() != nil {
+		return info, classify(op, err)
+	}
+	m := meta.Val()
+	if len(m) == 0 {
+		return info, fmt.Errorf("batch %s: %w", id, ErrNotFound)
+	}
+	if err := json.Unmarshal([]byte(m["header"]), &info.Header); err != nil {
+		return info, fmt.Errorf("%s: decode its header: %w", op, err)
+	}
+	n := func(field string) int64 {
+		v, _ := strconv.ParseInt(m[field], 10, 64)
+		return v
+	}
+	info.Phase = batch.Phase(m["phase"])
+	info.CreatedAt = time.UnixMilli(n("created")).UTC()
+	info.Counts = batch.Counts{
+		Fed: n("fed"), Total: n("total"), OK: n("ok"), Failed: n("failed"), Cancelled: n("cancelled"),
+		Takeovers: n("takeovers"), Turns: n("turns"),
+		Usage: batch.Usage{PromptTokens: n("prompt"), CachedTokens: n("cached"), CompletionTokens: n("completion")},
+		Tools: batch.ToolCounts{Asked: n("asked"), Executed: n("executed")},
+	}
+	if info.Phase == batch.Done {
+		info.DoneAt = time.UnixMilli(n("done")).UTC()
+		if d := ttl.Val(); d > 0 {
+			info.ExpiresAt = info.DoneAt.Add(info.TTL)
+		}
+		return info, nil
+	}
+	if v := pending.Val(); v != nil {
+		info.Counts.Running = v.Count - back.Val()
+	}
+	info.Counts.Waiting = waiting.Val() - info.Counts.Running
+	return info, nil
+}
+
+// List gives all batches, newest first, and forgets those whose TTL has passed. Repeatable.
+func (s *Store) List(ctx context.Context) ([]batch.Info, error) {
+	ids, err := s.cmd.ZRevRange(ctx, keyBatches, 0, -1).Result()
+	if err != nil {
+		return nil, classify("list batches", err)
+	}
+	out := make([]batch.Info, 0, len(ids))
+	for _, id := range ids {
+		info, err := s.Info(ctx, batch.ID(id))
+		if errors.Is(err, ErrNotFound) {
+			if err := s.forget(ctx, batch.ID(id)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, info)
+	}
+	return out, nil
+}
+
+// forget takes a batch that has no meta key off the global lists. Create writes meta before it lists a batch, so one
+// that is listed without meta has expired or was removed.
+func (s *Store) forget(ctx context.Context, id batch.ID) error {
+	_, err := s.cmd.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.ZRem(ctx, keyBatches, string(id))
+		p.SRem(ctx, keyActive, string(id))
+		return nil
+	})
+	return classify("forget batch "+string(id), err)
+}
+
+// Cancel asks that every job without a result gets a cancelled one. Running agents stop at the next heartbeat of
+// their worker; waiting jobs are finished by whoever claims them next. It returns the phase. ErrNotFound. Repeatable.
+func (s *Store) Cancel(ctx context.Context, id batch.ID) (batch.Phase, error) {
+	op := "cancel batch " + string(id)
+	v, err := s.run(ctx, op, s.scripts.cancel, allKeys(id))
+	if err != nil {
+		return "", err
+	}
+	phase := batch.Phase(reply{v}.str())
+	if phase == "" {
+		return "", fmt.Errorf("%s: %w", op, ErrNotFound)
+	}
+	return phase, nil
+}
+
+// Retry queues the failed jobs of a batch again and takes their results back. It returns how many. A job whose
+// failure may pass goes on from its journal, any other begins anew. ErrNotFound; ErrConflict: the batch is still
+// open, or being cancelled. Repeatable.
+func (s *Store) Retry(ctx context.Context, id batch.ID) (queued int64, err error) {
+	op := "retry batch " + string(id)
+	phase, err := s.Phase(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	if phase == batch.Open || phase == batch.Cancelling {
+		return 0, fmt.Errorf("%s: %w: it is %s", op, ErrConflict, phase)
+	}
+	indexes, err := s.cmd.HKeys(ctx, keyFailed(id)).Result()
+	if err != nil {
+		return 0, classify(op, err)
+	}
+	slices.SortFunc(indexes, func(a, b string) int {
+		return cmp.Or(len(a)-len(b), strings.Compare(a, b)) // numeric order of decimal strings
+	})
+	keys := []string{
+		keyMeta(id), keyPlan(id), keyJobs(id), keyLease(id), keyResults(id), keyFinished(id), keyFailed(id),
+	}
+	for chunk := range slices.Chunk(indexes, MaxFeedJobs) {
+		args := make([]any, len(chunk))
+		for i, index := range chunk {
+			args[i] = index
+		}
+		v, err := s.run(ctx, op, s.scripts.retry, keys, args...)
+		if err != nil {
+			return queued, err
+		}
+		queued += reply{v}.at(1).num()
+	}
+	if err := s.cmd.SAdd(ctx, keyActive, string(id)).Err(); err != nil {
+		return queued, classify(op, err)
+	}
+	return queued, nil
+}
+
+// Remove drops everything of a batch that is done. ErrConflict: it is not. Repeatable.
+func (s *Store) Remove(ctx context.Context, id batch.ID) error {
+	op := "remove batch " + string(id)
+	phase, err := s.Phase(ctx, id)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	notFound := err
+	if err == nil && phase != batch.Done {
+		return fmt.Errorf("%s: %w: it is %s; cancel it first", op, ErrConflict, phase)
+	}
+	failed, err := s.cmd.HKeys(ctx, keyFailed(id)).Result()
+	if err != nil {
+		return classify(op, err)
+	}
+	for chunk := range slices.Chunk(failed, maxVariadic) {
+		journals := make([]string, len(chunk))
+		for i, index := range chunk {
+			journals[i] = prefixJournal(id) + index
+		}
+		if err := s.cmd.Unlink(ctx, journals...).Err(); err != nil {
+			return classify(op, err)
+		}
+	}
+	v, err := s.run(ctx, op, s.scripts.remove, allKeys(id))
+	if err != nil {
+		return err
+	}
+	if p := batch.Phase(reply{v}.str()); p != "" && p != batch.Done {
+		return fmt.Errorf("%s: %w: it is %s; cancel it first", op, ErrConflict, p)
+	}
+	if err := s.forget(ctx, id); err != nil {
+		return err
+	}
+	return notFound
+}

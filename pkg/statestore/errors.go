@@ -1,0 +1,63 @@
+package statestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// The errors that callers decide on.
+var (
+	// ErrFenced: the lease is not this caller's any more. Stop the job and write nothing more for it.
+	ErrFenced = errors.New("the lease was lost to another worker")
+	// ErrNotFound: there is no such batch, or its TTL has passed.
+	ErrNotFound = errors.New("no such batch; it was removed, or its ttl has passed")
+	// ErrConflict: the verb does not fit the batch's phase, or a turn is missing.
+	ErrConflict = errors.New("the batch is not in a state for this")
+	// ErrUnknownOutcome: no answer came. The write may have happened.
+	ErrUnknownOutcome = errors.New("Redis did not answer, so it is not known whether the write happened")
+	// ErrFull: Redis refuses writes because its memory limit is reached. Nothing was written.
+	ErrFull = errors.New("Redis is out of memory (maxmemory); free some or raise the limit")
+)
+
+// classify gives an error of the client its meaning and says which operation it ended.
+func classify(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var answer redis.Error
+	switch {
+	case errors.As(err, &answer):
+		// An error that the server wrote: nothing happened.
+		if strings.HasPrefix(answer.Error(), "OOM ") {
+			return fmt.Errorf("%s: %w", op, ErrFull)
+		}
+		if notNow(answer.Error()) {
+			return fmt.Errorf("%s: %w: %s", op, ErrUnknownOutcome, answer.Error())
+		}
+		return fmt.Errorf("%s: Redis answered: %w", op, err)
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("%s: %w", op, err)
+	default:
+		return fmt.Errorf("%s: %w: %w", op, ErrUnknownOutcome, err)
+	}
+}
+
+// notNow recognises a server that is there and cannot serve yet; asking again later is right.
+func notNow(msg string) bool {
+	for _, p := range []string{"LOADING ", "CLUSTERDOWN ", "MASTERDOWN ", "READONLY ", "TRYAGAIN ", "BUSY ", "NOREPLICAS "} {
+		if strings.HasPrefix(msg, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// Unreachable reports whether err says that Redis could not be reached or did not answer.
+func Unreachable(err error) bool {
+	return errors.Is(err, ErrUnknownOutcome) || errors.Is(err, io.EOF)
+}

@@ -1,0 +1,48 @@
+package statestore
+
+import (
+	"strconv"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// Every key begins with "ba:". The keys of a batch carry its ID as hash tag, so they live in one slot of a Redis
+// Cluster and one script can touch them all.
+const (
+	keyBatches = "ba:batches" // zset: batch ID by time of submission, ms
+	keyActive  = "ba:active"  // set: batch IDs that workers look at
+	keyWorkers = "ba:workers" // zset: consumer name by last heartbeat, ms
+	keyEvents  = "ba:events"  // stream, capped: doorbell
+)
+
+// group is the consumer group of every job stream.
+const group = "workers"
+
+func keyWorker(consumer string) string { return "ba:worker:" + consumer } // string: heartbeat record, JSON
+
+func keySubmit(fingerprint string) string { return "ba:submit:" + fingerprint } // string: batch ID
+
+func batchKey(id batch.ID, name string) string { return "ba:{" + string(id) + "}:" + name }
+
+func keyMeta(id batch.ID) string     { return batchKey(id, "meta") }     // hash: header, phase, counters
+func keyPlan(id batch.ID) string     { return batchKey(id, "plan") }     // string: compiled spec, JSON
+func keyJobs(id batch.ID) string     { return batchKey(id, "jobs") }     // stream + group: i index, p payload
+func keyLease(id batch.ID) string    { return batchKey(id, "lease") }    // hash: index -> token|attempt|holder
+func keyBack(id batch.ID) string     { return batchKey(id, "back") }     // list: "entry index" of released jobs
+func keyResults(id batch.ID) string  { return batchKey(id, "results") }  // stream <seq>-0: i index, s status, r JSON
+func keyFinished(id batch.ID) string { return batchKey(id, "finished") } // bitmap: index has a result
+func keyFailed(id batch.ID) string   { return batchKey(id, "failed") }   // hash: index -> "seq payload"
+
+// prefixJournal + index is a list: one entry per turn.
+func prefixJournal(id batch.ID) string { return batchKey(id, "journal:") }
+
+func keyJournal(id batch.ID, index int64) string {
+	return prefixJournal(id) + strconv.FormatInt(index, 10)
+}
+
+// allKeys are a batch's keys in the order in which finish, cancel, seal and remove take them.
+func allKeys(id batch.ID) []string {
+	return []string{
+		keyMeta(id), keyPlan(id), keyJobs(id), keyLease(id), keyBack(id), keyResults(id), keyFinished(id), keyFailed(id),
+	}
+}

@@ -1,0 +1,78 @@
+package statestore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// maxVariadic bounds the leases of one script call: Lua's unpack fails at about 8,000 values.
+const maxVariadic = 1000
+
+// Renew keeps leases of one batch and one holder alive for another p lease duration from now on, by Redis' clock. It
+// returns the phase ("" if the batch is gone) and which leases are fenced. Repeatable.
+func (s *Store) Renew(ctx context.Context, id batch.ID, consumer string, lease time.Duration, leases []batch.Lease) (batch.Phase, []batch.Lease, error) {
+	var phase batch.Phase
+	var fenced []batch.Lease
+	for len(leases) > 0 {
+		part := leases[:min(len(leases), maxVariadic)]
+		leases = leases[len(part):]
+		args := make([]any, 0, 2+3*len(part))
+		args = append(args, consumer, lease.Milliseconds())
+		v, err := s.run(ctx, "renew leases in batch "+string(id), s.scripts.renew,
+			[]string{keyMeta(id), keyJobs(id), keyLease(id)}, appendFences(args, part)...)
+		if err != nil {
+			return "", nil, err
+		}
+		r := reply{v}
+		phase = batch.Phase(r.at(0).str())
+		for i, l := range part {
+			if r.at(1+i).num() < 0 {
+				fenced = append(fenced, l)
+			}
+		}
+	}
+	return phase, fenced, nil
+}
+
+// Checkpoint appends turn (1-based) to the job's journal. A turn that is there already is left as it is: only the
+// lease's holder writes it, so it is the same. ErrFenced; ErrConflict: a turn is missing before it. Repeatable.
+func (s *Store) Checkpoint(ctx context.Context, l batch.Lease, turn int, data []byte) error {
+	op := fmt.Sprintf("checkpoint turn %d of %s", turn, l)
+	id := l.Job.Batch
+	v, err := s.run(ctx, op, s.scripts.checkpoint, []string{keyLease(id), keyJournal(id, l.Job.Index)},
+		l.Job.Index, l.Fence(), turn, data)
+	if err != nil {
+		return err
+	}
+	switch (reply{v}).num() {
+	case -1:
+		return fmt.Errorf("%s: %w", op, ErrFenced)
+	case -2:
+		return fmt.Errorf("%s: %w: an earlier turn is missing", op, ErrConflict)
+	}
+	return nil
+}
+
+// Release hands jobs of one batch back, to be claimed at once by anybody, without spending an attempt. A lease that
+// is not held any more is skipped. Repeatable.
+func (s *Store) Release(ctx context.Context, id batch.ID, leases []batch.Lease) error {
+	for len(leases) > 0 {
+		part := leases[:min(len(leases), maxVariadic)]
+		leases = leases[len(part):]
+		if _, err := s.run(ctx, "release leases in batch "+string(id), s.scripts.release,
+			[]string{keyLease(id), keyBack(id)}, appendFences(nil, part)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func appendFences(args []any, leases []batch.Lease) []any {
+	for _, l := range leases {
+		args = append(args, l.Job.Index, l.Entry, l.Fence())
+	}
+	return args
+}

@@ -1,0 +1,78 @@
+-- claim.lua: lease up to ARGV[2] jobs to a worker: released ones first, then lapsed ones, then new ones.
+-- KEYS[1] meta  KEYS[2] jobs  KEYS[3] lease  KEYS[4] back
+-- ARGV[1] consumer  ARGV[2] count, at least 1  ARGV[3] lease, ms  ARGV[4] journal key prefix
+-- Returns {phase, job...}; a job is {index, entry ID, token, attempt, exhausted, payload, {turn...}}.
+-- phase '' says that the batch is gone. exhausted = 1 says that the job used up its attempts: it must not run, only be
+-- finished as WorkerLost.
+-- Atomic. NOT repeatable: after an unknown outcome read held.lua before claiming again.
+-- Holds I1 (a new token for every claim), I4, I5.
+local phase, swept, cursor, maxa = unpack(redis.call('HMGET', KEYS[1], 'phase', 'swept', 'cursor', 'maxa'))
+if not phase then
+  return {''}
+end
+local out = {phase}
+if phase == 'DONE' then
+  return out
+end
+local now, consumer, count, lease = now_ms(), ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local grace = pulse(KEYS[1], now, lease)
+maxa = tonumber(maxa)
+
+local function take(entry, takeover)
+  local id, index, payload = entry[1], entry[2][2], entry[2][4]
+  local old = redis.call('HGET', KEYS[3], index)
+  local attempt, exhausted, turns = 1, 0, {}
+  if old then
+    attempt = tonumber(string.match(old, '^%d+|(%d+)|')) + 1
+    turns = redis.call('LRANGE', ARGV[4] .. index, 0, -1)
+  end
+  if attempt > maxa then
+    attempt, exhausted = maxa, 1
+  end
+  local token = redis.call('HINCRBY', KEYS[1], 'token', 1)
+  redis.call('HSET', KEYS[3], index, token .. '|' .. attempt .. '|' .. consumer)
+  if takeover then
+    redis.call('HINCRBY', KEYS[1], 'takeovers', 1)
+  end
+  out[#out + 1] = {index, id, token, attempt, exhausted, payload, turns}
+  count = count - 1
+end
+
+while count > 0 do
+  local note = redis.call('LPOP', KEYS[4])
+  if not note then
+    break
+  end
+  -- A note whose job was taken over in the meantime is stale.
+  local id, index = string.match(note, '^(%S+) (%S+)$')
+  local held = redis.call('HGET', KEYS[3], index)
+  if held and string.sub(held, -2) == '|-' then
+    local entries = redis.call('XCLAIM', KEYS[2], 'workers', consumer, 0, id)
+    if entries[1] then
+      take(entries[1], false)
+    end
+  end
+end
+
+-- One pass over the PEL per fifth of a lease, shared by all workers; a pass that is not through goes on at its cursor.
+cursor = cursor or '0-0'
+if count > 0 and now >= grace and (cursor ~= '0-0' or now - (tonumber(swept) or 0) >= lease / 5) then
+  local r = redis.call('XAUTOCLAIM', KEYS[2], 'workers', consumer, lease, cursor, 'COUNT', count)
+  redis.call('HSET', KEYS[1], 'cursor', r[1], 'swept', now)
+  for _, entry in ipairs(r[2]) do
+    if entry and entry[2] then
+      local held = redis.call('HGET', KEYS[3], entry[2][2])
+      take(entry, held and string.sub(held, -2) ~= '|-')
+    end
+  end
+end
+
+if count > 0 then
+  local r = redis.call('XREADGROUP', 'GROUP', 'workers', consumer, 'COUNT', count, 'STREAMS', KEYS[2], '>')
+  if r then
+    for _, entry in ipairs(r[1][2]) do
+      take(entry, false)
+    end
+  end
+end
+return out

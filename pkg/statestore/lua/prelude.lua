@@ -1,0 +1,41 @@
+-- prelude.lua: what every script shares. Go puts it in front of each of them.
+-- Time comes from Redis alone; a number concatenated here stays below 2^53 and 14 digits.
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- pulse notes that some worker is in touch with this batch, and returns the time before which no lapsed lease may be
+-- taken over. When nobody was in touch for half a lease, Redis or the network was away: idle times in the PEL then
+-- count time in which no holder could have renewed, so every holder gets one whole lease to come back.
+local function pulse(meta, now, lease)
+  local last, grace = unpack(redis.call('HMGET', meta, 'pulse', 'grace'))
+  grace = tonumber(grace) or 0
+  if last and now - tonumber(last) > lease / 2 then
+    grace = now + lease
+    redis.call('HSET', meta, 'pulse', now, 'grace', grace)
+  else
+    redis.call('HSET', meta, 'pulse', now)
+  end
+  return grace
+end
+
+-- close ends the batch if it is sealed and every job has a result. What only running jobs need is dropped; the rest
+-- expires after the batch's TTL. k holds the keys by name. Returns the phase.
+local function close(k)
+  local phase, total, ok, failed, cancelled, ttl =
+    unpack(redis.call('HMGET', k.meta, 'phase', 'total', 'ok', 'failed', 'cancelled', 'ttl'))
+  if phase ~= 'SEALED' and phase ~= 'CANCELLING' then
+    return phase
+  end
+  if tonumber(ok) + tonumber(failed) + tonumber(cancelled) < tonumber(total) then
+    return phase
+  end
+  redis.call('HSET', k.meta, 'phase', 'DONE', 'done', now_ms())
+  redis.call('UNLINK', k.jobs, k.lease, k.back)
+  for _, key in ipairs({k.meta, k.plan, k.results, k.finished, k.failed}) do
+    redis.call('PEXPIRE', key, ttl)
+  end
+  return 'DONE'
+end

@@ -1,0 +1,18 @@
+-- release.lua: hand jobs back at once; no attempt is spent (I5).
+-- KEYS[1] lease  KEYS[2] back
+-- ARGV per lease: index, entry ID, fence
+-- Returns {code...}: 1 released, -1 fenced (a repeat after a lost reply is fenced too, and harmless).
+-- Atomic. Repeatable. Holds I1.
+local out = {}
+for a = 1, #ARGV, 3 do
+  local index, id, fence = ARGV[a], ARGV[a + 1], ARGV[a + 2]
+  if redis.call('HGET', KEYS[1], index) == fence then
+    local token, attempt = string.match(fence, '^(%d+)|(%d+)|')
+    redis.call('HSET', KEYS[1], index, token .. '|' .. (attempt - 1) .. '|-')
+    redis.call('RPUSH', KEYS[2], id .. ' ' .. index)
+    out[#out + 1] = 1
+  else
+    out[#out + 1] = -1
+  end
+end
+return out

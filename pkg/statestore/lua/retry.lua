@@ -1,0 +1,42 @@
+-- retry.lua: queue failed jobs again and take their results back.
+-- KEYS[1] meta  KEYS[2] plan  KEYS[3] jobs  KEYS[4] lease  KEYS[5] results  KEYS[6] finished  KEYS[7] failed
+-- ARGV indexes
+-- Returns {phase, queued}. Nothing is written unless the phase is SEALED or DONE.
+-- Atomic. Repeatable: a job that is queued again is no longer failed.
+local phase, total = unpack(redis.call('HMGET', KEYS[1], 'phase', 'total'))
+if not phase then
+  return {'', 0}
+end
+if phase ~= 'SEALED' and phase ~= 'DONE' then
+  return {phase, 0}
+end
+local queued = 0
+for _, index in ipairs(ARGV) do
+  local value = redis.call('HGET', KEYS[7], index)
+  if value then
+    if queued == 0 then
+      -- The stream is dropped when a batch is done.
+      redis.pcall('XGROUP', 'CREATE', KEYS[3], 'workers', '0', 'MKSTREAM')
+    end
+    local seq, payload = string.match(value, '^(%d+) (.*)$')
+    redis.call('XDEL', KEYS[5], seq .. '-0')
+    redis.call('SETBIT', KEYS[6], index, 0)
+    redis.call('HDEL', KEYS[7], index)
+    redis.call('HINCRBY', KEYS[1], 'failed', -1)
+    -- The kept journal, if any, is found by whoever claims the job.
+    redis.call('HSET', KEYS[4], index, '0|0|-')
+    -- Fed jobs have the IDs 1-0 to <total>-0.
+    local n = redis.call('HINCRBY', KEYS[1], 'requeued', 1)
+    redis.call('XADD', KEYS[3], total .. '-' .. n, 'i', index, 'p', payload)
+    queued = queued + 1
+  end
+end
+if queued > 0 and phase == 'DONE' then
+  phase = 'SEALED'
+  redis.call('HSET', KEYS[1], 'phase', phase, 'pulse', now_ms())
+  redis.call('HDEL', KEYS[1], 'done')
+  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[5], KEYS[6], KEYS[7]}) do
+    redis.call('PERSIST', key)
+  end
+end
+return {phase, queued}

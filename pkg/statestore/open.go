@@ -1,0 +1,216 @@
+package statestore
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Options change how a store connects. The zero value is right for programs.
+type Options struct {
+	// Dialer replaces the network, for an embedded server. The address it gets is the one of the URL.
+	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+	// PoolSize bounds the connections for commands. Defaults to 16 per CPU.
+	PoolSize int
+	// Jitter replaces the random source of backoff, numbers in [0,1), so that a run can be replayed.
+	Jitter func() float64
+	// Script may change a script's text before it is used. Simulations break scripts with it, to see that they are
+	// caught.
+	Script func(name, text string) string
+}
+
+// Store is a connection to Redis. It is safe for concurrent use.
+type Store struct {
+	cmd      redis.UniversalClient // commands
+	blocking redis.UniversalClient // XREAD BLOCK, so that readers never take a command's connection
+	address  string
+	scripts  scripts
+	jitter   func() float64
+}
+
+// Open connects to Redis and waits for its first answer, or for ctx.
+//
+// The URL is one of
+//
+//	redis://[user:password@]host:port[/db]       rediss://… for TLS
+//	unix:///path/to/redis.sock[?db=n]
+//	redis-cluster://[user:password@]host:port[,host:port…]
+//	redis-sentinel://[user:password@]host:port[,host:port…][/db]?master_name=NAME
+//
+// A redis:// URL of a cluster node is recognised as such. The last two take ?tls=true. A password may also come from
+// the environment; see internal/config. Errors name the address and never the password.
+func Open(ctx context.Context, rawURL string, o Options) (*Store, error) {
+	u, err := parseURL(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	if o.Dialer != nil {
+		u.Dialer = o.Dialer
+	}
+	if o.PoolSize == 0 {
+		o.PoolSize = 16 * runtime.GOMAXPROCS(0)
+	}
+	address := strings.Join(u.Addrs, ",")
+	if len(u.Addrs) == 1 && u.MasterName == "" && !u.IsClusterMode {
+		if u.IsClusterMode, err = clusterEnabled(ctx, u); err != nil {
+			return nil, fmt.Errorf("connect to Redis at %s: %w; is it running, and is the address right?", address, err)
+		}
+	}
+	s := &Store{
+		cmd:      newClient(u, o.PoolSize, false),
+		blocking: newClient(u, 8, true),
+		address:  address,
+		jitter:   o.Jitter,
+	}
+	if s.jitter == nil {
+		s.jitter = globalJitter
+	}
+	if s.scripts, err = loadScripts(o.Script); err != nil {
+		return nil, err
+	}
+	if err := s.cmd.Ping(ctx).Err(); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("connect to Redis at %s: %w; is it running, and is the address right?", address, err)
+	}
+	return s, nil
+}
+
+// Close ends all connections. Calls in flight end with an error.
+func (s *Store) Close() error { return errors.Join(s.cmd.Close(), s.blocking.Close()) }
+
+// Address is where the store is connected to, without credentials.
+func (s *Store) Address() string { return s.address }
+
+// Ping asks whether Redis answers.
+func (s *Store) Ping(ctx context.Context) error {
+	return classify("ping Redis at "+s.address, s.cmd.Ping(ctx).Err())
+}
+
+// Warnings tells what in the server's configuration weakens the guarantees, as sentences for an operator. A server
+// that does not show its configuration gives none.
+func (s *Store) Warnings(ctx context.Context) []string {
+	var out []string
+	get := func(name string) string {
+		m, err := s.cmd.ConfigGet(ctx, name).Result()
+		if err != nil {
+			return ""
+		}
+		return m[name]
+	}
+	if p := get("maxmemory-policy"); p != "" && p != "noeviction" && get("maxmemory") != "0" {
+		out = append(out, fmt.Sprintf("Redis may evict jobs and results: maxmemory-policy is %s; set it to noeviction", p))
+	}
+	if a := get("appendonly"); a == "no" {
+		out = append(out, "Redis keeps no append-only file: a restart loses what came after its last snapshot; set appendonly yes")
+	}
+	return out
+}
+
+func newClient(u *redis.UniversalOptions, pool int, blocking bool) redis.UniversalClient {
+	o := *u
+	o.PoolSize = pool
+	// A repeated XREADGROUP would orphan the first one's jobs; each verb says itself what may be repeated.
+	o.MaxRetries = -1
+	o.DialTimeout = 3 * time.Second
+	o.ContextTimeoutEnabled = true
+	o.ConnMaxIdleTime = 5 * time.Minute
+	o.DisableIdentity = true
+	if !blocking {
+		o.ReadTimeout = 10 * time.Second
+		o.WriteTimeout = 10 * time.Second
+	}
+	return redis.NewUniversalClient(&o)
+}
+
+func clusterEnabled(ctx context.Context, u *redis.UniversalOptions) (bool, error) {
+	c := newClient(u, 1, false)
+	defer c.Close()
+	info, err := c.Info(ctx, "cluster").Result()
+	if err != nil {
+		var answer redis.Error
+		if errors.As(err, &answer) && !strings.HasPrefix(answer.Error(), "NOAUTH") && !strings.HasPrefix(answer.Error(), "WRONGPASS") {
+			return false, nil // a server without INFO
+		}
+		return false, err
+	}
+	return strings.Contains(info, "cluster_enabled:1"), nil
+}
+
+func parseURL(raw string) (*redis.UniversalOptions, error) {
+	scheme, _, _ := strings.Cut(raw, "://")
+	switch scheme {
+	case "redis", "rediss", "unix":
+		o, err := redis.ParseURL(raw)
+		if err != nil {
+			return nil, fmt.Errorf("the Redis URL is malformed: %w; one looks like redis://127.0.0.1:6379", redact(err, raw))
+		}
+		u := &redis.UniversalOptions{
+			Addrs: []string{o.Addr}, Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: o.TLSConfig,
+		}
+		if o.Network == "unix" {
+			u.Dialer = func(ctx context.Context, _, addr string) (net.Conn, error) {
+				return (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "unix", addr)
+			}
+		}
+		return u, nil
+	case "redis-cluster", "redis-sentinel":
+		return parseMany(scheme, raw)
+	default:
+		return nil, fmt.Errorf("the Redis URL must begin with redis://, rediss://, unix://, redis-cluster:// or redis-sentinel://; one looks like redis://127.0.0.1:6379")
+	}
+}
+
+func parseMany(scheme, raw string) (*redis.UniversalOptions, error) {
+	v, err := url.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("the Redis URL is malformed: %w", redact(err, raw))
+	}
+	u := &redis.UniversalOptions{Username: v.User.Username(), IsClusterMode: scheme == "redis-cluster"}
+	u.Password, _ = v.User.Password()
+	for addr := range strings.SplitSeq(v.Host, ",") {
+		if !strings.Contains(addr, ":") {
+			addr += map[string]string{"redis-cluster": ":6379", "redis-sentinel": ":26379"}[scheme]
+		}
+		u.Addrs = append(u.Addrs, addr)
+	}
+	if v.Query().Get("tls") == "true" {
+		host, _, _ := net.SplitHostPort(u.Addrs[0])
+		u.TLSConfig = &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+	}
+	if scheme == "redis-sentinel" {
+		if u.MasterName = v.Query().Get("master_name"); u.MasterName == "" {
+			return nil, errors.New("a redis-sentinel:// URL needs ?master_name=NAME, the name that the sentinels watch")
+		}
+		if db := strings.Trim(v.Path, "/"); db != "" {
+			if u.DB, err = strconv.Atoi(db); err != nil {
+				return nil, fmt.Errorf("the database number %q in the Redis URL is not a number", db)
+			}
+		}
+	}
+	return u, nil
+}
+
+// redact keeps what a URL parser says and drops the URL that it quotes, which may hold a password.
+func redact(err error, raw string) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err
+	}
+	msg := err.Error()
+	if u, e := url.Parse(raw); e == nil {
+		if p, ok := u.User.Password(); ok && p != "" {
+			msg = strings.ReplaceAll(msg, p, "***")
+		}
+	} else if _, rest, ok := strings.Cut(raw, "://"); ok && strings.Contains(rest, "@") {
+		return errors.New("it cannot be parsed; characters such as / and # in a password must be percent-encoded")
+	}
+	return errors.New(msg)
+}

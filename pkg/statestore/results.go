@@ -1,0 +1,83 @@
+package statestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// Entry is one committed result as it stands in the results stream.
+type Entry struct {
+	Cursor int64 // position in the stream, from 1; grows, with gaps where a result was taken back by retry
+	Index  int64
+	Status batch.Status
+	Line   []byte // JSON of batch.Result, without a newline
+}
+
+// Results reads up to n results after the cursor, in the order in which they were committed. Repeatable.
+func (s *Store) Results(ctx context.Context, id batch.ID, after int64, n int) ([]Entry, error) {
+	msgs, err := s.cmd.XRangeN(ctx, keyResults(id), cursorID(after+1), "+", int64(n)).Result()
+	if err != nil {
+		return nil, classify("read results of batch "+string(id), err)
+	}
+	return entries(msgs), nil
+}
+
+// Result reads the one result at a cursor, and nil if it was taken back or trimmed. Repeatable.
+func (s *Store) Result(ctx context.Context, id batch.ID, cursor int64) (*Entry, error) {
+	msgs, err := s.cmd.XRangeN(ctx, keyResults(id), cursorID(cursor), cursorID(cursor), 1).Result()
+	if err != nil {
+		return nil, classify(fmt.Sprintf("read result %d of batch %s", cursor, id), err)
+	}
+	if len(msgs) == 0 {
+		return nil, nil
+	}
+	return &entries(msgs)[0], nil
+}
+
+// AwaitResults is Results that waits up to wait for the first one. Cancelling ctx may take as long as wait to be
+// noticed.
+func (s *Store) AwaitResults(ctx context.Context, id batch.ID, after int64, n int, wait time.Duration) ([]Entry, error) {
+	streams, err := s.blocking.XRead(ctx, &redis.XReadArgs{
+		Streams: []string{keyResults(id), cursorID(after)}, Count: int64(n), Block: wait,
+	}).Result()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, classify("wait for results of batch "+string(id), err)
+	}
+	return entries(streams[0].Messages), nil
+}
+
+// TrimResults drops the results up to and including the cursor. Repeatable.
+func (s *Store) TrimResults(ctx context.Context, id batch.ID, upTo int64) error {
+	return classify("trim results of batch "+string(id),
+		s.cmd.XTrimMinID(ctx, keyResults(id), cursorID(upTo+1)).Err())
+}
+
+func cursorID(n int64) string { return strconv.FormatInt(n, 10) + "-0" }
+
+func entries(msgs []redis.XMessage) []Entry {
+	out := make([]Entry, 0, len(msgs))
+	for _, m := range msgs {
+		seq, _, _ := strings.Cut(m.ID, "-")
+		e := Entry{Status: batch.Status(text(m.Values["s"])), Line: []byte(text(m.Values["r"]))}
+		e.Cursor, _ = strconv.ParseInt(seq, 10, 64)
+		e.Index, _ = strconv.ParseInt(text(m.Values["i"]), 10, 64)
+		out = append(out, e)
+	}
+	return out
+}
+
+func text(v any) string {
+	s, _ := v.(string)
+	return s
+}

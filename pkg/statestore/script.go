@@ -1,0 +1,84 @@
+package statestore
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed lua/*.lua
+var luaFiles embed.FS
+
+// scripts are the Lua scripts, each with the prelude in front.
+type scripts struct {
+	create, feed, seal, claim, held, renew, checkpoint, release, finish, cancel, retry, remove *redis.Script
+}
+
+func loadScripts(change func(name, text string) string) (scripts, error) {
+	var s scripts
+	prelude, err := luaFiles.ReadFile("lua/prelude.lua")
+	if err != nil {
+		return s, fmt.Errorf("read the embedded prelude: %w", err)
+	}
+	for name, dst := range map[string]**redis.Script{
+		"create": &s.create, "feed": &s.feed, "seal": &s.seal, "claim": &s.claim, "held": &s.held, "renew": &s.renew,
+		"checkpoint": &s.checkpoint, "release": &s.release, "finish": &s.finish, "cancel": &s.cancel,
+		"retry": &s.retry, "remove": &s.remove,
+	} {
+		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
+		if err != nil {
+			return s, fmt.Errorf("read the embedded script %s: %w", name, err)
+		}
+		text := string(prelude) + string(body)
+		if change != nil {
+			text = change(name, text)
+		}
+		*dst = redis.NewScript(text)
+	}
+	return s, nil
+}
+
+// run calls a script by its hash, and sends its text when the server does not know it: NOSCRIPT means that nothing
+// was executed. The error is classified.
+func (s *Store) run(ctx context.Context, op string, script *redis.Script, keys []string, args ...any) (any, error) {
+	v, err := script.Run(ctx, s.cmd, keys, args...).Result()
+	if err != nil {
+		return nil, classify(op, err)
+	}
+	return v, nil
+}
+
+// reply reads a script's answer, which is nested arrays of strings and integers.
+type reply struct{ v any }
+
+func (r reply) list() []any {
+	l, _ := r.v.([]any)
+	return l
+}
+
+func (r reply) at(i int) reply {
+	if l := r.list(); i < len(l) {
+		return reply{l[i]}
+	}
+	return reply{}
+}
+
+func (r reply) str() string {
+	s, _ := r.v.(string)
+	return s
+}
+
+// num reads an integer that a script returned as a number or took from a hash as a string.
+func (r reply) num() int64 {
+	switch v := r.v.(type) {
+	case int64:
+		return v
+	case string:
+		n, _ := strconv.ParseInt(v, 10, 64)
+		return n
+	}
+	return 0
+}

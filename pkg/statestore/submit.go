@@ -1,0 +1,136 @@
+package statestore
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// A chunk of jobs is one script call; these bound how long it keeps Redis busy.
+const (
+	MaxFeedJobs  = 500
+	MaxFeedBytes = 1 << 20
+)
+
+// submissionMemory is how long an interrupted submission can be continued by running it again.
+const submissionMemory = 30 * 24 * time.Hour
+
+// NewID makes a batch ID.
+func NewID(now time.Time) batch.ID {
+	return batch.ID("b_" + strings.ToLower(ulid.MustNew(ulid.Timestamp(now), rand.Reader).String()))
+}
+
+// Submission finds the batch that an interrupted submission with this fingerprint began, or books id for it. It
+// returns the ID to go on with. Repeatable.
+func (s *Store) Submission(ctx context.Context, fingerprint string, id batch.ID) (batch.ID, error) {
+	op := "look for an interrupted submission"
+	key := keySubmit(fingerprint)
+	for range 3 {
+		ok, err := s.cmd.SetNX(ctx, key, string(id), submissionMemory).Result()
+		if err != nil {
+			return "", classify(op, err)
+		}
+		if ok {
+			return id, nil
+		}
+		found, err := s.cmd.Get(ctx, key).Result()
+		if errors.Is(err, redis.Nil) {
+			continue
+		}
+		if err != nil {
+			return "", classify(op, err)
+		}
+		phase, err := s.Phase(ctx, batch.ID(found))
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return "", err
+		}
+		if err != nil || phase == batch.Open {
+			return batch.ID(found), nil
+		}
+		// That one is complete: this is a new submission of the same spec.
+		if err := s.cmd.Set(ctx, key, string(id), submissionMemory).Err(); err != nil {
+			return "", classify(op, err)
+		}
+		return id, nil
+	}
+	return id, nil
+}
+
+// Create makes a batch in phase [batch.Open] and lists it for workers. A batch that is there already is left as it
+// is. Repeatable.
+func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
+	op := "create batch " + string(h.ID)
+	header, err := json.Marshal(h)
+	if err != nil {
+		return fmt.Errorf("%s: encode its header: %w", op, err)
+	}
+	keys := []string{keyMeta(h.ID), keyPlan(h.ID), keyJobs(h.ID)}
+	if _, err := s.run(ctx, op, s.scripts.create, keys, header, plan, max(h.MaxAttempts, 1), h.TTL.Milliseconds()); err != nil {
+		return err
+	}
+	created, err := s.cmd.HGet(ctx, keyMeta(h.ID), "created").Float64()
+	if err != nil {
+		return classify(op, err)
+	}
+	_, err = s.cmd.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.ZAdd(ctx, keyBatches, redis.Z{Score: created, Member: string(h.ID)})
+		p.SAdd(ctx, keyActive, string(h.ID))
+		return nil
+	})
+	return classify(op, err)
+}
+
+// Feed adds payloads as the jobs from, from+1, …; those that are there already are skipped. It returns how many jobs
+// the batch has. At most MaxFeedJobs payloads. ErrConflict: the batch is not open, or from leaves a gap. Repeatable.
+func (s *Store) Feed(ctx context.Context, id batch.ID, from int64, payloads [][]byte) (fed int64, err error) {
+	op := fmt.Sprintf("feed jobs %d to %d of batch %s", from, from+int64(len(payloads))-1, id)
+	args := make([]any, 0, len(payloads)+1)
+	args = append(args, from)
+	for _, p := range payloads {
+		args = append(args, p)
+	}
+	v, err := s.run(ctx, op, s.scripts.feed, []string{keyMeta(id), keyJobs(id)}, args...)
+	if err != nil {
+		return 0, err
+	}
+	r := reply{v}
+	phase, fed := batch.Phase(r.at(0).str()), r.at(1).num()
+	switch {
+	case phase == "":
+		return 0, fmt.Errorf("%s: %w", op, ErrNotFound)
+	case phase != batch.Open:
+		return fed, fmt.Errorf("%s: %w: it is %s", op, ErrConflict, phase)
+	case from > fed:
+		return fed, fmt.Errorf("%s: %w: jobs from %d on are missing", op, ErrConflict, fed)
+	}
+	return fed, nil
+}
+
+// Seal says that all inputs are in; total is how many there are. It returns the phase, which is [batch.Done] if
+// every job has ended already. ErrConflict: another number was fed, or the batch was cancelled. Repeatable.
+func (s *Store) Seal(ctx context.Context, id batch.ID, total int64) (batch.Phase, error) {
+	op := "seal batch " + string(id)
+	v, err := s.run(ctx, op, s.scripts.seal, allKeys(id), total)
+	if err != nil {
+		return "", err
+	}
+	phase, fed := batch.Phase(reply{v}.at(0).str()), reply{v}.at(1).num()
+	switch {
+	case phase == "":
+		return "", fmt.Errorf("%s: %w", op, ErrNotFound)
+	case fed != total:
+		return phase, fmt.Errorf("%s with %d jobs: %w: it has %d", op, total, ErrConflict, fed)
+	case phase == batch.Cancelling:
+		return phase, fmt.Errorf("%s: %w: it was cancelled", op, ErrConflict)
+	}
+	return phase, nil
+}
