@@ -1,0 +1,206 @@
+package scheduler
+
+import (
+	"context"
+	"math"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// dumbSlots computes everyone's urgency afresh at each hand-over, straight from the rule in AgeingStep's comment.
+type dumbSlots struct {
+	capacity, inUse int
+	waiting         []dumbWaiter // in the order of arrival
+}
+
+type dumbWaiter struct {
+	id, turns int
+	since     time.Time
+}
+
+func (d *dumbSlots) handOver(now time.Time) (granted []int) {
+	for d.inUse < d.capacity && len(d.waiting) > 0 {
+		best, bestUrgency := -1, math.Inf(1)
+		for i, w := range d.waiting {
+			urgency := float64(w.turns) - float64(now.Sub(w.since))/float64(AgeingStep)
+			if urgency < bestUrgency-1e-9 {
+				best, bestUrgency = i, urgency
+			}
+		}
+		granted = append(granted, d.waiting[best].id)
+		d.waiting = slices.Delete(d.waiting, best, best+1)
+		d.inUse++
+	}
+	return granted
+}
+
+// agents drives real Slots; each agent is one goroutine inside Acquire.
+type agents struct {
+	slots   *Slots
+	cancel  map[int]context.CancelFunc
+	granted chan grantOf
+	holding map[int]func()
+}
+
+type grantOf struct {
+	id      int
+	release func()
+}
+
+func (a *agents) acquire(id, turns int) {
+	ctx, cancel := context.WithCancel(context.Background())
+	a.cancel[id] = cancel
+	go func() {
+		if release, err := a.slots.Acquire(ctx, turns); err == nil {
+			a.granted <- grantOf{id, release}
+		}
+	}()
+}
+
+// settle collects who holds a slot after everything has come to rest.
+func (a *agents) settle() (got []int) {
+	synctest.Wait()
+	for len(a.granted) > 0 {
+		g := <-a.granted
+		a.holding[g.id] = g.release
+		got = append(got, g.id)
+	}
+	return got
+}
+
+func TestSlotsServeInTheOrderOfADumbImplementation(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		capacity := rapid.IntRange(0, 3).Draw(rt, "capacity")
+		type step struct {
+			op   string
+			turn int
+			pick int
+			ms   int
+		}
+		steps := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) step {
+			return step{
+				op:   rapid.SampledFrom([]string{"acquire", "acquire", "acquire", "release", "cancel", "resize", "sleep"}).Draw(rt, "op"),
+				turn: rapid.IntRange(0, 6).Draw(rt, "turns"),
+				pick: rapid.IntRange(0, 100).Draw(rt, "pick"),
+				ms:   rapid.IntRange(1, 30_000).Draw(rt, "ms"),
+			}
+		}), 20, 100).Draw(rt, "steps")
+
+		synctest.Test(t, func(t *testing.T) {
+			real := &agents{slots: NewSlots(capacity), cancel: map[int]context.CancelFunc{}, granted: make(chan grantOf, 100), holding: map[int]func(){}}
+			dumb := &dumbSlots{capacity: capacity}
+			for id, st := range steps {
+				switch st.op {
+				case "acquire":
+					real.acquire(id, st.turn)
+					dumb.waiting = append(dumb.waiting, dumbWaiter{id, st.turn, time.Now()})
+				case "release":
+					held := sortedKeys(real.holding)
+					if len(held) == 0 {
+						continue
+					}
+					who := held[st.pick%len(held)]
+					real.holding[who]()
+					delete(real.holding, who)
+					dumb.inUse--
+				case "cancel":
+					if len(dumb.waiting) == 0 {
+						continue
+					}
+					i := st.pick % len(dumb.waiting)
+					real.cancel[dumb.waiting[i].id]()
+					dumb.waiting = slices.Delete(dumb.waiting, i, i+1)
+				case "resize":
+					// One at a time, so that each grant of the real one can be told from the next.
+					n := min(st.pick%4, real.slots.Capacity()+1)
+					real.slots.Resize(n)
+					dumb.capacity = n
+				case "sleep":
+					time.Sleep(time.Duration(st.ms) * time.Millisecond)
+				}
+				want := dumb.handOver(time.Now())
+				require.Equal(rt, want, real.settle(), "step %d (%s)", id, st.op)
+				require.Equal(rt, dumb.inUse, real.slots.InUse())
+				require.Equal(rt, len(dumb.waiting), real.slots.Waiting())
+			}
+			for _, cancel := range real.cancel {
+				cancel()
+			}
+			for _, release := range real.holding {
+				release()
+			}
+			synctest.Wait()
+			require.Zero(rt, real.slots.Waiting())
+			require.Zero(rt, real.slots.InUse())
+		})
+	})
+}
+
+func TestRankStaysInRange(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, rank(0, 0), rank(math.MinInt, 0))
+	assert.Positive(t, rank(math.MaxInt, 100*365*24*time.Hour))
+}
+
+func TestClaimSize(t *testing.T) {
+	t.Parallel()
+	ok := Snapshot{Ready: true, MaxAgents: 200, LiveAgents: 0, Slots: 100}
+	with := func(f func(*Snapshot)) Snapshot { s := ok; f(&s); return s }
+	for _, c := range []struct {
+		name string
+		s    Snapshot
+		want int
+	}{
+		{"a claim is bounded", ok, 64},
+		{"by its own bound", with(func(s *Snapshot) { s.MaxBatch = 10 }), 10},
+		{"backend down", with(func(s *Snapshot) { s.Ready = false }), 0},
+		{"draining", with(func(s *Snapshot) { s.Draining = true }), 0},
+		{"room for a few agents", with(func(s *Snapshot) { s.LiveAgents = 195 }), 5},
+		{"full", with(func(s *Snapshot) { s.LiveAgents = 200 }), 0},
+		{"over full, after the ceiling was lowered", with(func(s *Snapshot) { s.LiveAgents = 300 }), 0},
+		{"slots are few", with(func(s *Snapshot) { s.Slots = 8 }), 8},
+		{"a queue for slots", with(func(s *Snapshot) { s.Slots = 8; s.SlotQueue = 6 }), 2},
+		{"a long queue for slots", with(func(s *Snapshot) { s.Slots = 8; s.SlotQueue = 60 }), 0},
+		{"slots are shut", with(func(s *Snapshot) { s.Slots = 0 }), 0},
+	} {
+		assert.Equal(t, c.want, ClaimSize(c.s), c.name)
+	}
+}
+
+func TestClaimSizeNeverPassesABound(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		n := rapid.IntRange(0, 500)
+		s := Snapshot{
+			Ready: rapid.Bool().Draw(rt, "ready"), Draining: rapid.Bool().Draw(rt, "draining"),
+			MaxAgents: n.Draw(rt, "max"), LiveAgents: n.Draw(rt, "live"),
+			Slots: n.Draw(rt, "slots"), SlotQueue: n.Draw(rt, "queue"), MaxBatch: n.Draw(rt, "batch"),
+		}
+		got := ClaimSize(s)
+		assert.GreaterOrEqual(rt, got, 0)
+		if got == 0 {
+			return
+		}
+		assert.True(rt, s.Ready && !s.Draining)
+		assert.LessOrEqual(rt, s.LiveAgents+got, s.MaxAgents)
+		assert.LessOrEqual(rt, s.SlotQueue+got, s.Slots)
+		// It is also greedy: one more would break a bound.
+		full := s.LiveAgents+got == s.MaxAgents || s.SlotQueue+got == s.Slots || got == s.MaxBatch || got == DefaultMaxBatch
+		assert.True(rt, full)
+	})
+}
+
+func sortedKeys(m map[int]func()) []int {
+	keys := make([]int, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
