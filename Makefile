@@ -1,0 +1,67 @@
+# `make help` lists the targets. `make check` is the one gate; CI runs the same and the slow layers.
+SHELL := bash
+.DEFAULT_GOAL := help
+GO ?= go
+SEED ?=
+COUNT ?= 1
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## build the programs into bin/
+	$(GO) build -o bin/ ./cmd/...
+
+.PHONY: check
+check: fmt vet staticcheck race ## format, vet, staticcheck and all tests with the race detector
+
+.PHONY: fmt
+fmt: ## fail if a file is not gofmt'ed
+	@out=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); test -z "$$out" || { echo "not formatted:"; echo "$$out"; exit 1; }
+
+.PHONY: vet
+vet: ## go vet
+	$(GO) vet ./...
+	cd bench/queue && $(GO) vet ./...
+
+.PHONY: staticcheck
+staticcheck: ## staticcheck, pinned
+	$(GO) run $(STATICCHECK) ./...
+
+.PHONY: lint
+lint: ## golangci-lint, if it is installed
+	golangci-lint run
+
+.PHONY: test
+test: ## all tests; needs Go alone
+	$(GO) test ./...
+
+.PHONY: race
+race: ## all tests with the race detector
+	$(GO) test -race ./...
+
+.PHONY: sim
+sim: ## simulate: SEED=n for one seed, COUNT=n for how many
+	BATCHAGENT_SIM_SEED=$(SEED) BATCHAGENT_SIM_COUNT=$(COUNT) $(GO) test ./internal/sim -run 'TestSeeds' -count=1 -v
+
+.PHONY: mutants
+mutants: ## break the store on purpose and see that the simulation notices
+	$(GO) test ./internal/sim -run 'TestMutants' -count=1 -v
+
+.PHONY: torture
+torture: ## real processes: redis-server, workers and simulators, kill -9 and SIGSTOP
+	$(GO) test ./internal/e2e -count=1 -v
+
+.PHONY: real-vllm
+real-vllm: ## run the tickets example on a real vLLM; URL=vllm://host:port
+	deploy/real-vllm.sh $(URL)
+
+.PHONY: bench
+bench: ## all macro benchmarks, with redis-server; bench/README.md says how to read them
+	bench/run.sh
+
+.PHONY: bench-smoke
+bench-smoke: ## every benchmark once, small: does it still run?
+	bench/run.sh smoke
