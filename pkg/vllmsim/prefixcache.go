@@ -1,0 +1,39 @@
+package vllmsim
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// prefixCache is the set of blocks whose KV the engine still holds, least recently used out first. It is not safe for
+// concurrent use.
+type prefixCache struct {
+	blocks *simplelru.LRU[uint64, struct{}]
+}
+
+func newPrefixCache(blocks int) (*prefixCache, error) {
+	lru, err := simplelru.NewLRU[uint64, struct{}](blocks, nil)
+	if err != nil {
+		return nil, fmt.Errorf("prefix cache of %d blocks: %w", blocks, err)
+	}
+	return &prefixCache{blocks: lru}, nil
+}
+
+// lookup returns how many of the leading blocks are held.
+func (p *prefixCache) lookup(blocks []uint64) int {
+	for i, b := range blocks {
+		if !p.blocks.Contains(b) {
+			return i
+		}
+	}
+	return len(blocks)
+}
+
+// insert takes blocks in, or makes them recent. The last block goes in first: a prefix must outlive what follows it.
+func (p *prefixCache) insert(blocks []uint64) {
+	for _, b := range slices.Backward(blocks) {
+		p.blocks.Add(b, struct{}{})
+	}
+}

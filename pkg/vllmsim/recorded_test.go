@@ -1,0 +1,211 @@
+package vllmsim
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// recordedServer is configured like the server of the recordings.
+func recordedServer(t *testing.T) *Server {
+	t.Helper()
+	s, err := New(Config{Model: "smollm2-135m", MaxModelLen: 4096, StreamInterval: 1})
+	require.NoError(t, err)
+	return s
+}
+
+// Error bodies are compared as they are: clients classify by them.
+func TestErrorsMatchRecordings(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"err-bad-json", "err-cache-salt", "err-empty-messages", "err-empty-tools", "err-five-stops", "err-method", "err-named-unknown-tool",
+		"err-negative-max-tokens", "err-not-found", "err-prompt-plus-max-tokens", "err-stream-options-without-stream", "err-temperature",
+		"err-too-long", "err-too-long-stream", "err-tool-choice-without-tools", "err-unknown-model", "max-tokens-zero", "structured-and-named-tool",
+		"version",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want, got := replay(t, recordedServer(t), name, nil)
+			assert.Equal(t, want.StatusCode, got.StatusCode)
+			assert.Equal(t, want.Header.Get("Content-Type"), got.Header.Get("Content-Type"))
+			assert.Equal(t, want.Header.Get("Allow"), got.Header.Get("Allow"))
+			assert.Equal(t, body(t, want), body(t, got))
+		})
+	}
+}
+
+func TestKeyAndQueueErrorsMatchRecordings(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"err-no-key", "err-bad-key", "err-queue-full", "err-queue-full-stream"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := Config{Model: "smollm2-135m", APIKey: "the key"}
+			edit := func(r *http.Request) {}
+			if strings.Contains(name, "queue-full") {
+				cfg.MaxQueued = 1
+				edit = func(r *http.Request) { r.Header.Set("Authorization", "Bearer the key") }
+			}
+			s, err := New(cfg)
+			require.NoError(t, err)
+			_, err = s.engine.admit(pass{promptTokens: 1, outputTokens: 1})
+			require.NoError(t, err)
+			want, got := replay(t, s, name, edit)
+			assert.Equal(t, want.StatusCode, got.StatusCode)
+			assert.Equal(t, body(t, want), body(t, got))
+		})
+	}
+}
+
+// Bodies are compared by their fields, in order, and by the values that a client acts on.
+func TestBodiesMatchRecordings(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"chat", "chat-stop-string", "tools-auto-call", "tools-required", "tools-named", "tool-result-missing-content",
+		"unknown-role-is-accepted", "unknown-fields", "max-tokens-over-window-is-clamped", "models", "json-schema-invalid",
+		"tokenize-chat", "tokenize-prompt", "request-id-body", "health",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want, got := replay(t, recordedServer(t), name, nil)
+			assert.Equal(t, want.StatusCode, got.StatusCode)
+			assert.Equal(t, want.Header.Get("Content-Type"), got.Header.Get("Content-Type"))
+			assert.Equal(t, shape(t, body(t, want)), shape(t, body(t, got)))
+		})
+	}
+}
+
+func TestStreamsMatchRecordings(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"chat-stream", "chat-stream-no-usage", "chat-stream-length", "tools-auto-call-stream", "tools-required-stream", "tools-named-stream",
+		"tools-auto-call-cut-by-length-stream", "tool-result-turn-stream", "tools-none-stream",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			edit := func(*http.Request) {}
+			if name == "chat-stream-length" { // the simulator's answers are shorter than the recorded limit
+				edit = func(r *http.Request) {
+					b, err := io.ReadAll(r.Body)
+					require.NoError(t, err)
+					r.Body = io.NopCloser(bytes.NewReader(bytes.Replace(b, []byte(`"max_tokens": 24`), []byte(`"max_tokens": 5`), 1)))
+				}
+			}
+			want, got := replay(t, recordedServer(t), name, edit)
+			assert.Equal(t, want.StatusCode, got.StatusCode)
+			assert.Equal(t, want.Header.Get("Content-Type"), got.Header.Get("Content-Type"))
+			assert.Equal(t, eventShapes(t, body(t, want)), eventShapes(t, body(t, got)))
+		})
+	}
+}
+
+// replay sends a recorded request to s, and returns the recorded response and s's own.
+func replay(t *testing.T, s *Server, name string, edit func(*http.Request)) (want, got *http.Response) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("testdata", name+".request"))
+	require.NoError(t, err)
+	req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
+	require.NoError(t, err)
+	if edit != nil {
+		edit(req)
+	}
+	raw, err = os.ReadFile(filepath.Join("testdata", name+".response"))
+	require.NoError(t, err)
+	want, err = http.ReadResponse(bufio.NewReader(bytes.NewReader(raw)), req)
+	require.NoError(t, err)
+	rec := httptest.NewRecorder()
+	s.ServeHTTP(rec, req)
+	return want, rec.Result()
+}
+
+func body(t *testing.T, r *http.Response) string {
+	t.Helper()
+	b, err := io.ReadAll(r.Body)
+	require.NoError(t, err)
+	require.NoError(t, r.Body.Close())
+	return string(b)
+}
+
+// eventShapes lists the shapes of a stream's events; equal neighbours count once, since texts differ in length.
+func eventShapes(t *testing.T, stream string) []string {
+	t.Helper()
+	var out []string
+	for event := range strings.SplitSeq(strings.TrimSuffix(stream, "\n\n"), "\n\n") {
+		data, ok := strings.CutPrefix(event, "data: ")
+		require.True(t, ok, event)
+		s := data
+		if data != "[DONE]" {
+			s = shape(t, data)
+		}
+		if len(out) == 0 || out[len(out)-1] != s {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// shape keeps the fields of a JSON text in their order, the values that clients act on, and the kinds of all others.
+func shape(t *testing.T, text string) string {
+	t.Helper()
+	if text == "" {
+		return ""
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	var b strings.Builder
+	var walk func(key string)
+	walk = func(key string) {
+		tok, err := d.Token()
+		require.NoError(t, err)
+		switch v := tok.(type) {
+		case json.Delim:
+			b.WriteString(v.String())
+			elements := map[string]bool{}
+			for d.More() {
+				if v == '{' {
+					k, err := d.Token()
+					require.NoError(t, err)
+					fmt.Fprintf(&b, "%v:", k)
+					walk(k.(string))
+					b.WriteByte(' ')
+					continue
+				}
+				at := b.Len()
+				walk(key)
+				if element := b.String()[at:]; elements[element] { // lists of equal elements count one
+					keep := b.String()[:at]
+					b.Reset()
+					b.WriteString(keep)
+				} else {
+					elements[element] = true
+				}
+			}
+			end, err := d.Token()
+			require.NoError(t, err)
+			fmt.Fprint(&b, end)
+		case string:
+			switch key {
+			case "role", "object", "type", "finish_reason", "param":
+				fmt.Fprintf(&b, "%q", v)
+			default:
+				b.WriteString("string")
+			}
+		case json.Number:
+			b.WriteString("number")
+		default:
+			fmt.Fprintf(&b, "%v", v)
+		}
+	}
+	walk("")
+	return b.String()
+}

@@ -1,0 +1,58 @@
+package vllmsim
+
+// render adds a conversation to the chain as the chat template writes it. A conversation that extends another, with
+// equal tools, starts with the same tokens, and an assistant message has the tokens that the model wrote.
+func render(c *chain, messages []message, tools []byte, generate bool) {
+	if len(tools) > 0 && (len(messages) == 0 || !messages[0].instructs()) {
+		startMessage(c, "system")
+		renderTools(c, tools)
+		endMessage(c)
+		tools = nil
+	}
+	for i := range messages {
+		m := &messages[i]
+		startMessage(c, m.Role)
+		c.text(string(m.Content))
+		if i == 0 && len(tools) > 0 {
+			renderTools(c, tools)
+		}
+		for _, call := range m.ToolCalls {
+			renderCall(c, call.Function.Name, string(call.Function.Arguments))
+		}
+		endMessage(c)
+	}
+	if generate {
+		startMessage(c, "assistant")
+	}
+}
+
+func startMessage(c *chain, role string) {
+	c.special(tokenStart, "<|im_start|>")
+	c.text(role)
+	c.text("\n")
+}
+
+func endMessage(c *chain) {
+	c.special(tokenEnd, "<|im_end|>")
+	c.text("\n")
+}
+
+func renderTools(c *chain, tools []byte) {
+	c.text("\n\n# Tools\n")
+	c.text(string(tools))
+}
+
+// The parts of a tool call that the parser takes away.
+const (
+	callOpen  = "\n<tool_call>\n{\"name\": \""
+	callMid   = "\", \"arguments\": "
+	callClose = "}\n</tool_call>"
+)
+
+func renderCall(c *chain, name, arguments string) {
+	c.text(callOpen)
+	c.text(name)
+	c.text(callMid)
+	c.text(arguments)
+	c.text(callClose)
+}
