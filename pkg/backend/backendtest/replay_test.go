@@ -1,0 +1,42 @@
+package backendtest
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestReplaySendsTheRecordingAndKeepsTheRequest(t *testing.T) {
+	whole := []byte("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello")
+	server := Replay(t, Reply{Bytes: whole}, Reply{Bytes: whole, Split: 2}, Reply{Bytes: whole, Cut: len(whole) - 2})
+	for _, want := range []struct {
+		body string
+		err  error
+	}{{"hello", nil}, {"hello", nil}, {"hel", io.ErrUnexpectedEOF}, {"hel", io.ErrUnexpectedEOF}} {
+		resp, err := http.Post("http://"+server.Addr+"/path", "text/plain", strings.NewReader("question"))
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		assert.Equal(t, want.err, err)
+		assert.Equal(t, want.body, string(body))
+	}
+	requests := server.Requests()
+	require.Len(t, requests, 4)
+	assert.Equal(t, "/path", requests[0].URL.Path)
+	assert.Equal(t, "question", string(requests[3].Content))
+}
+
+func TestRecordingsAreWholeResponses(t *testing.T) {
+	names := Recordings(t, "vllm-0.32*/*")
+	assert.Greater(t, len(names), 40)
+	for _, name := range names {
+		assert.True(t, strings.HasPrefix(string(Recording(t, name)), "HTTP/1.1 "), name)
+	}
+}

@@ -1,0 +1,126 @@
+package dial
+
+import (
+	"net"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/backendtest"
+	"github.com/batchagent/batchagent/pkg/vllmsim"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func noEnv(string) string { return "" }
+
+func TestOpenPicksTheAdapter(t *testing.T) {
+	t.Parallel()
+	for url, name := range map[string]string{
+		"vllm://127.0.0.1:8000":      "vllm",
+		"vllm+http://127.0.0.1":      "vllm",
+		"vllm+https://host/prefix":   "vllm",
+		"http://127.0.0.1:8000/v1":   "openai-compatible",
+		"https://api.example.com/v1": "openai-compatible",
+	} {
+		b, err := Open(t.Context(), url, Options{Getenv: noEnv})
+		require.NoError(t, err, url)
+		assert.Equal(t, name, b.Capabilities().Name, url)
+		assert.Equal(t, url, b.Endpoint())
+		require.NoError(t, b.Close())
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	for url, says := range map[string]string{
+		"gopher://host":        "vllm+https://, http://",
+		"127.0.0.1:8000":       "vllm://127.0.0.1:8000",
+		"":                     "vllm://",
+		"vllm://":              "names no host",
+		"https://k:hunter2@h/": "BATCHAGENT_API_KEY or OPENAI_API_KEY",
+		"vllm://h?k=hunter2":   "BATCHAGENT_API_KEY or VLLM_API_KEY",
+	} {
+		b, err := Open(t.Context(), url, Options{Getenv: noEnv})
+		require.ErrorContains(t, err, says, url)
+		assert.Nil(t, b)
+		assert.NotContains(t, err.Error(), "hunter2")
+	}
+}
+
+func TestEverySchemeIsListed(t *testing.T) {
+	t.Parallel()
+	for _, scheme := range Schemes {
+		b, err := Open(t.Context(), scheme+"://127.0.0.1", Options{Getenv: noEnv})
+		require.NoError(t, err, scheme)
+		require.NoError(t, b.Close())
+	}
+}
+
+func TestKeyOfACompatibleServer(t *testing.T) {
+	t.Parallel()
+	server := backendtest.Replay(t, backendtest.Reply{Bytes: backendtest.Recording(t, "vllm-0.32/models")})
+	vars := map[string]string{"OPENAI_API_KEY": "paid", "VLLM_API_KEY": "other"}
+	b, err := Open(t.Context(), "http://"+server.Addr, Options{Getenv: func(name string) string { return vars[name] }})
+	require.NoError(t, err)
+	defer b.Close()
+	require.NoError(t, b.Ready(t.Context()))
+	assert.Equal(t, "Bearer paid", server.Requests()[0].Header.Get("Authorization"))
+}
+
+// A server of which only the protocol is known passes the same suite, without a tokenizer and metrics.
+func TestConformanceOfACompatibleServer(t *testing.T) {
+	t.Parallel()
+	open := func(t *testing.T, addr string) backend.Backend {
+		b, err := Open(t.Context(), "http://"+addr, Options{Getenv: noEnv})
+		require.NoError(t, err)
+		return b
+	}
+	backendtest.Run(t, backendtest.Features{Tools: true, Schema: true}, func(t *testing.T) backendtest.Target {
+		sim, err := vllmsim.New(vllmsim.Config{TokenMS: 0.1})
+		require.NoError(t, err)
+		server := httptest.NewServer(sim)
+		t.Cleanup(server.Close)
+		return backendtest.Target{Backend: open(t, server.Listener.Addr().String()), Model: "sim",
+			Dead: func() backend.Backend { return open(t, deadAddress(t)) }}
+	})
+}
+
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	real := backendtest.Replay(t, backendtest.Reply{Bytes: backendtest.Recording(t, "vllm-0.32/models")})
+	url, err := Probe(t.Context(), real.Addr, Options{Getenv: noEnv})
+	require.NoError(t, err)
+	assert.Equal(t, "vllm://"+real.Addr, url)
+
+	other := backendtest.Replay(t, reply(`{"data":[{"id":"m","owned_by":"someone"}]}`))
+	url, err = Probe(t.Context(), other.Addr, Options{Getenv: noEnv})
+	require.NoError(t, err)
+	assert.Equal(t, "http://"+other.Addr, url)
+
+	for name, addr := range map[string]string{
+		"nobody":         deadAddress(t),
+		"no model":       backendtest.Replay(t, reply(`{"data":[]}`)).Addr,
+		"another server": backendtest.Replay(t, reply(`<html>hello</html>`)).Addr,
+		"wants a key":    backendtest.Replay(t, backendtest.Reply{Bytes: backendtest.Recording(t, "vllm-0.32-guarded/err-no-key")}).Addr,
+	} {
+		_, err := Probe(t.Context(), addr, Options{Getenv: noEnv})
+		assert.Error(t, err, name)
+	}
+}
+
+func reply(body string) backendtest.Reply {
+	return backendtest.Reply{Bytes: []byte("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)}
+}
+
+func deadAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	return listener.Addr().String()
+}

@@ -1,0 +1,8 @@
+// Package dial opens a backend by its URL.
+//
+// It owns the list of URL schemes and nothing else: an adapter says itself what its URLs mean and which variables its
+// key comes from. Neither [Open] nor [Probe] starts a goroutine.
+//
+//	vllm://host:port   vllm+https://host/prefix   a vLLM server
+//	http(s)://host     another server that speaks OpenAI's chat completions; key: BATCHAGENT_API_KEY, else OPENAI_API_KEY
+package dial

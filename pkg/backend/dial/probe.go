@@ -1,0 +1,41 @@
+package dial
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/backend/openaichat"
+	"github.com/batchagent/batchagent/pkg/backend/vllm"
+)
+
+// DefaultAddress is where an inference server on this machine usually listens.
+const DefaultAddress = "127.0.0.1:8000"
+
+// probeTimeout is short because the server would be on this machine.
+const probeTimeout = time.Second
+
+// Probe looks for an OpenAI-compatible server at a host:port and returns the URL that opens it. The server must list a
+// model within a second. A key is sent only if it is meant for self-hosted servers.
+func Probe(ctx context.Context, address string, o Options) (string, error) {
+	b, err := vllm.New(vllm.Config{URL: "vllm://" + address, Getenv: o.Getenv, Logger: o.Logger})
+	if err != nil {
+		return "", err
+	}
+	defer b.Close()
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	cards, err := b.Cards(ctx)
+	if err != nil {
+		return "", err
+	}
+	if len(cards) == 0 {
+		return "", fmt.Errorf("the server at %s lists no model", address)
+	}
+	switch cards[0].OwnedBy {
+	case "vllm", openaichat.SimulatedOwner:
+		return "vllm://" + address, nil
+	default:
+		return "http://" + address, nil
+	}
+}

@@ -1,0 +1,178 @@
+package openaichat
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+
+	openai "github.com/sashabaranov/go-openai"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+const (
+	// placeholderModel stands for the model until go-openai has made its checks of model names.
+	placeholderModel = "_"
+	// emptyContent stands for an empty content, which go-openai would drop.
+	emptyContent = "\x00"
+)
+
+var (
+	placeholderJSON  = []byte(`{"model":"_",`)
+	emptyContentJSON = []byte(`"content":"\u0000"`)
+	emptyJSON        = []byte(`"content":""`)
+)
+
+// chatRequest builds what go-openai can express of a request.
+func chatRequest(r *backend.Request) openai.ChatCompletionRequest {
+	out := openai.ChatCompletionRequest{
+		Model:         placeholderModel,
+		Messages:      messages(r.Messages),
+		Tools:         tools(r.Tools),
+		Stop:          r.Sampling.Stop,
+		StreamOptions: &openai.StreamOptions{IncludeUsage: true},
+	}
+	if r.Sampling.Seed != nil {
+		seed := int(*r.Sampling.Seed)
+		out.Seed = &seed
+	}
+	if len(r.Tools) > 0 {
+		out.ToolChoice = string(backend.ToolChoiceAuto)
+		if r.ToolChoice != "" {
+			out.ToolChoice = string(r.ToolChoice)
+		}
+	}
+	if enforcesSchema(r) {
+		out.ResponseFormat = &openai.ChatCompletionResponseFormat{
+			Type: openai.ChatCompletionResponseFormatTypeJSONSchema,
+			JSONSchema: &openai.ChatCompletionResponseFormatJSONSchema{
+				Name: r.Schema.Name, Schema: json.RawMessage(r.Schema.JSON), Strict: true,
+			},
+		}
+	}
+	return out
+}
+
+// enforcesSchema reports whether the server is asked to hold the answer to the schema. Never where tools may be
+// called: servers then drop the calls.
+func enforcesSchema(r *backend.Request) bool {
+	return r.Schema != nil && (len(r.Tools) == 0 || r.ToolChoice == backend.ToolChoiceNone)
+}
+
+func messages(in []backend.Message) []openai.ChatCompletionMessage {
+	out := make([]openai.ChatCompletionMessage, len(in))
+	for i, m := range in {
+		out[i] = openai.ChatCompletionMessage{Role: string(m.Role), Content: m.Content, ToolCallID: m.ToolCallID}
+		if len(m.ToolCalls) == 0 {
+			if m.Content == "" {
+				out[i].Content = emptyContent
+			}
+			continue
+		}
+		calls := make([]openai.ToolCall, len(m.ToolCalls))
+		for j, c := range m.ToolCalls {
+			if c.Arguments == "" {
+				c.Arguments = "{}" // the field is required, and go-openai drops an empty one
+			}
+			calls[j] = openai.ToolCall{ID: c.ID, Type: openai.ToolTypeFunction,
+				Function: openai.FunctionCall{Name: c.Name, Arguments: c.Arguments}}
+		}
+		out[i].ToolCalls = calls
+	}
+	return out
+}
+
+func tools(in []backend.Tool) []openai.Tool {
+	if len(in) == 0 {
+		return nil // an empty list is refused
+	}
+	out := make([]openai.Tool, len(in))
+	for i, t := range in {
+		out[i] = openai.Tool{Type: openai.ToolTypeFunction, Function: &openai.FunctionDefinition{
+			Name: t.Name, Description: t.Description, Strict: t.Strict, Parameters: json.RawMessage(t.Parameters),
+		}}
+	}
+	return out
+}
+
+// EncodePrompt returns the JSON of a request's model, messages and tools alone, as a tokenizer route takes them.
+func EncodePrompt(model string, r *backend.Request) ([]byte, error) {
+	prompt, err := json.Marshal(struct {
+		Model    string                         `json:"model"`
+		Messages []openai.ChatCompletionMessage `json:"messages"`
+		Tools    []openai.Tool                  `json:"tools,omitempty"`
+	}{placeholderModel, messages(r.Messages), tools(r.Tools)})
+	if err != nil {
+		return nil, fmt.Errorf("encode the prompt of %s: %w", r.ID, err)
+	}
+	return splice(prompt, model, r.Messages, nil)
+}
+
+// fields lists what go-openai cannot express of a request, or would drop.
+func (c *Client) fields(r *backend.Request) []Field {
+	var out []Field
+	if c.dialect.Extra != nil {
+		out = c.dialect.Extra(r)
+	}
+	s := r.Sampling
+	if s.Temperature != nil {
+		out = append(out, Field{"temperature", *s.Temperature})
+	}
+	if s.TopP != nil {
+		out = append(out, Field{"top_p", *s.TopP})
+	}
+	if s.MaxTokens > 0 {
+		out = append(out, Field{c.dialect.MaxTokensField, s.MaxTokens})
+	}
+	return out
+}
+
+// splice puts the model, the empty contents and further fields into an encoded request. None of the fields may be in
+// it already.
+//
+// It edits bytes, which is safe: a quote within a JSON string is escaped, so the patterns match fields only, and the
+// messages come before anything else that could hold them.
+func splice(body []byte, model string, msgs []backend.Message, fields []Field) ([]byte, error) {
+	rest, ok := bytes.CutPrefix(body, placeholderJSON)
+	if !ok {
+		return nil, fmt.Errorf("encoded request starts with %.20q", body)
+	}
+	empty := 0
+	for _, m := range msgs {
+		if m.Content == "" && len(m.ToolCalls) == 0 || m.Content == emptyContent {
+			empty++
+		}
+	}
+	if empty > 0 {
+		rest = bytes.Replace(rest, emptyContentJSON, emptyJSON, empty)
+	}
+	out := make([]byte, 0, len(body)+len(model)+32*len(fields)+16)
+	out = append(out, '{')
+	for _, f := range append([]Field{{"model", model}}, fields...) {
+		value, err := json.Marshal(f.Value)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s: %w", f.Name, err)
+		}
+		out = append(append(append(out, '"'), f.Name...), '"', ':')
+		out = append(append(out, value...), ',')
+	}
+	return append(out, rest...), nil
+}
+
+// rewrite replaces the body of an HTTP request that go-openai built.
+func rewrite(req *http.Request, edit func([]byte) ([]byte, error)) error {
+	body := make([]byte, req.ContentLength)
+	if _, err := io.ReadFull(req.Body, body); err != nil {
+		return fmt.Errorf("read the encoded request: %w", err)
+	}
+	body, err := edit(body)
+	if err != nil {
+		return err
+	}
+	req.ContentLength = int64(len(body))
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	return nil
+}

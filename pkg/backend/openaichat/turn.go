@@ -1,0 +1,207 @@
+package openaichat
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+const (
+	// maxTurnBytes bounds what one turn may say, content, reasoning and arguments together.
+	maxTurnBytes = 8 << 20
+	// maxPartialBytes bounds what is kept of a turn that was cut.
+	maxPartialBytes = 4 << 10
+)
+
+// chunk is what matters of one event.
+type chunk struct {
+	Model   string `json:"model"`
+	Choices []struct {
+		Index int `json:"index"`
+		Delta struct {
+			Content          string      `json:"content"`
+			Reasoning        string      `json:"reasoning"`
+			ReasoningContent string      `json:"reasoning_content"` // older servers' name
+			Refusal          string      `json:"refusal"`
+			ToolCalls        []callDelta `json:"tool_calls"`
+		} `json:"delta"`
+		FinishReason string `json:"finish_reason"`
+	} `json:"choices"`
+	Usage *struct {
+		PromptTokens        int64 `json:"prompt_tokens"`
+		CompletionTokens    int64 `json:"completion_tokens"`
+		PromptTokensDetails *struct {
+			CachedTokens *int64 `json:"cached_tokens"`
+		} `json:"prompt_tokens_details"`
+	} `json:"usage"`
+	Error  json.RawMessage `json:"error"`
+	Object string          `json:"object"`
+}
+
+// turn puts one stream's events together. It reads nothing: it can be fed from a recording.
+type turn struct {
+	observer backend.Observer
+	start    time.Time
+	ttft     time.Duration
+	model    string
+
+	content, reasoning, refusal strings.Builder
+	calls                       callList
+	finish                      string
+	usage                       *backend.Usage
+	runaway                     *runaway // nil if whitespace is not watched
+	size                        int
+}
+
+func newTurn(o backend.Observer, watchWhitespace bool) *turn {
+	t := &turn{observer: o, start: time.Now()}
+	t.calls.report = o.ToolCall
+	if watchWhitespace {
+		t.runaway = new(runaway)
+	}
+	return t
+}
+
+// add takes one event. An error ends the turn.
+func (t *turn) add(event []byte) error {
+	var c chunk
+	if err := json.Unmarshal(event, &c); err != nil {
+		return &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: "an event of the stream is not a chat chunk"}
+	}
+	if c.Object == "error" || len(c.Error) > 0 && !bytes.Equal(c.Error, []byte("null")) {
+		return streamError(event)
+	}
+	if c.Model != "" {
+		t.model = c.Model
+	}
+	if u := c.Usage; u != nil {
+		t.usage = &backend.Usage{PromptTokens: u.PromptTokens, CompletionTokens: u.CompletionTokens, CachedTokens: -1}
+		if d := u.PromptTokensDetails; d != nil && d.CachedTokens != nil {
+			t.usage.CachedTokens = *d.CachedTokens
+		}
+	}
+	for i := range c.Choices {
+		choice := &c.Choices[i]
+		if choice.Index != 0 {
+			continue
+		}
+		d := &choice.Delta
+		reasoning := d.Reasoning
+		if reasoning == "" {
+			reasoning = d.ReasoningContent
+		}
+		t.size += len(d.Content) + len(reasoning) + len(d.Refusal)
+		if t.ttft == 0 && (d.Content != "" || reasoning != "" || len(d.ToolCalls) > 0) {
+			t.ttft = max(time.Since(t.start), 1)
+			if t.observer.FirstToken != nil {
+				t.observer.FirstToken()
+			}
+		}
+		t.content.WriteString(d.Content)
+		t.reasoning.WriteString(reasoning)
+		t.refusal.WriteString(d.Refusal)
+		for j := range d.ToolCalls {
+			t.size += t.calls.add(&d.ToolCalls[j])
+		}
+		if choice.FinishReason != "" {
+			t.finish = choice.FinishReason
+		}
+		if t.runaway != nil && t.runaway.feed(d.Content) {
+			return t.degenerate("the model writes whitespace without end")
+		}
+	}
+	if t.size > maxTurnBytes {
+		return t.degenerate(fmt.Sprintf("the turn is longer than %d bytes", maxTurnBytes))
+	}
+	return nil
+}
+
+// end closes the turn. err is what ended the stream: io.EOF for "[DONE]" and for a body that ended as it should.
+func (t *turn) end(err error) (*backend.Response, error) {
+	clean := errors.Is(err, io.EOF)
+	if !clean {
+		// The usage comes last: with it, the turn is whole. Without it, equal turns would be told with unequal usage.
+		if t.finish == "" || t.usage == nil {
+			return nil, t.cut(err)
+		}
+	} else if t.finish == "" {
+		return nil, t.cut(nil)
+	}
+	reason, err := t.finishReason()
+	if err != nil {
+		return nil, err
+	}
+	resp := &backend.Response{
+		Message:   backend.Message{Role: backend.RoleAssistant, Content: t.content.String()},
+		Finish:    reason,
+		Usage:     backend.Usage{CachedTokens: -1},
+		Model:     t.model,
+		Reasoning: t.reasoning.String(),
+		TTFT:      t.ttft,
+	}
+	if reason == backend.FinishRefused && resp.Message.Content == "" {
+		resp.Message.Content = t.refusal.String()
+	}
+	if t.usage != nil {
+		resp.Usage = *t.usage
+	}
+	resp.Message.ToolCalls = t.calls.finish(reason == backend.FinishToolCalls)
+	resp.Duration = time.Since(t.start)
+	return resp, nil
+}
+
+func (t *turn) finishReason() (backend.FinishReason, error) {
+	switch t.finish {
+	case "stop", "tool_calls", "function_call":
+		// A named tool choice ends with "stop", and a parser may announce calls that it then withholds.
+		switch {
+		case len(t.calls.calls) > 0:
+			return backend.FinishToolCalls, nil
+		case t.refusal.Len() > 0:
+			return backend.FinishRefused, nil
+		default:
+			return backend.FinishStop, nil
+		}
+	case "length":
+		return backend.FinishLength, nil
+	case "content_filter":
+		return backend.FinishRefused, nil
+	default: // "abort", "error": the engine gave the request up
+		return "", &backend.Error{Class: backend.Transient, Status: http.StatusOK,
+			Message: fmt.Sprintf("the server ended the turn with %.40q", t.finish)}
+	}
+}
+
+func (t *turn) cut(err error) error {
+	if be, ok := errors.AsType[*backend.Error](err); ok {
+		return be
+	}
+	what := "without a finish reason"
+	if t.finish != "" {
+		what = "before its usage came"
+	}
+	return &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: "the stream ended " + what, Err: err}
+}
+
+func (t *turn) degenerate(message string) error {
+	return &backend.Error{Class: backend.Degenerate, Status: http.StatusOK, Message: message, Partial: partial(t.content.String())}
+}
+
+// partial returns the start of a text, without the whitespace at its end.
+func partial(s string) string {
+	if cut := maxPartialBytes; len(s) > cut {
+		for cut > 0 && !utf8.RuneStart(s[cut]) {
+			cut--
+		}
+		s = s[:cut]
+	}
+	return strings.TrimRight(s, " \t\r\n")
+}

@@ -1,0 +1,130 @@
+package vllm
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/openaichat"
+)
+
+// KeyHint names the variables that a key is read from.
+const KeyHint = "BATCHAGENT_API_KEY or VLLM_API_KEY"
+
+// Schemes are the URL schemes of this adapter.
+var Schemes = map[string]openaichat.Scheme{
+	"vllm":       {HTTP: "http", Port: "8000"},
+	"vllm+http":  {HTTP: "http", Port: "8000"},
+	"vllm+https": {HTTP: "https"},
+}
+
+// Config describes one vLLM server.
+type Config struct {
+	URL       string
+	Getenv    func(string) string // Defaults to os.Getenv.
+	Logger    *slog.Logger        // Defaults to discarding.
+	Transport http.RoundTripper   // Defaults to openaichat.NewTransport.
+}
+
+// Backend is one vLLM server. It is a [backend.Backend], [backend.TokenCounter] and [backend.LoadReporter].
+type Backend struct {
+	*openaichat.Client
+}
+
+// New returns a backend for a server. It does not connect.
+func New(cfg Config) (*Backend, error) {
+	if cfg.Getenv == nil {
+		cfg.Getenv = os.Getenv
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	u, err := openaichat.ParseURL(cfg.URL, Schemes, KeyHint)
+	if err != nil {
+		return nil, err
+	}
+	key := Key(cfg.Getenv)
+	if key != "" && u.Plain {
+		cfg.Logger.Warn("the API key is sent unencrypted; vllm+https:// encrypts it", "endpoint", u.Shown)
+	}
+	return &Backend{openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Dialect: dialect()})}, nil
+}
+
+// Key reads the API key from the environment; "" if there is none.
+func Key(getenv func(string) string) string {
+	for _, name := range []string{"BATCHAGENT_API_KEY", "VLLM_API_KEY"} {
+		if key := strings.TrimSpace(getenv(name)); key != "" {
+			return key
+		}
+	}
+	return ""
+}
+
+func dialect() openaichat.Dialect {
+	return openaichat.Dialect{
+		Capabilities: backend.Capabilities{
+			Name:             "vllm",
+			PrefixCache:      true,
+			CachedUsage:      true,
+			StructuredOutput: true,
+			Priority:         true,
+			MaxConcurrent:    256, // the server's own default of running requests
+		},
+		KeyHint: KeyHint,
+		Extra:   extra,
+	}
+}
+
+// extra gives the fields of a request that vLLM has beyond the protocol.
+func extra(r *backend.Request) []openaichat.Field {
+	fields := make([]openaichat.Field, 0, 6)
+	if r.Hints.Priority != 0 {
+		fields = append(fields, openaichat.Field{Name: "priority", Value: -r.Hints.Priority}) // lower is sooner here
+	}
+	if r.Hints.Session != "" {
+		fields = append(fields, openaichat.Field{Name: "session_id", Value: r.Hints.Session})
+	}
+	if r.ID != "" {
+		// A repeated call may meet its cut predecessor still running, and older engines refuse an ID that is in use.
+		id := r.ID + "-" + strconv.FormatUint(rand.Uint64(), 36) //nolint:gosec // unique, not secret
+		fields = append(fields, openaichat.Field{Name: "request_id", Value: id})
+	}
+	return fields
+}
+
+// Ready asks the health route, which fails when the engine is dead.
+func (b *Backend) Ready(ctx context.Context) error {
+	_, err := b.Fetch(ctx, http.MethodGet, "/health", nil)
+	return err
+}
+
+// CountTokens counts the tokens of a request's prompt, with its tools and the start of the answer. A prompt over the
+// model's window is counted too.
+func (b *Backend) CountTokens(ctx context.Context, r *backend.Request) (int, error) {
+	model, err := b.ModelOr(ctx, r.Model)
+	if err != nil {
+		return 0, err
+	}
+	prompt, err := openaichat.EncodePrompt(model, r)
+	if err != nil {
+		return 0, err
+	}
+	body, err := b.Fetch(ctx, http.MethodPost, "/tokenize", prompt)
+	if err != nil {
+		return 0, err
+	}
+	var answer struct {
+		Count *int `json:"count"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil || answer.Count == nil {
+		return 0, fmt.Errorf("count tokens at %s: the answer of /tokenize has no count", b.Endpoint())
+	}
+	return *answer.Count, nil
+}
