@@ -1,0 +1,142 @@
+package toolpool
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/toolpool/schema"
+)
+
+// Call runs one tool call, or shares the execution or the cached result of an equal one, as the tool declares.
+//
+// It fails only when ctx is done; the error wraps context.Cause(ctx). Everything else is a Result that tells the model
+// what happened. A caller that leaves does not disturb others that wait for the same execution.
+func (p *Pool) Call(ctx context.Context, c Call) (Result, error) {
+	if ctx.Err() != nil {
+		return Result{}, callError(ctx, c.Name)
+	}
+	p.mu.Lock()
+	e, ok := p.tools[c.Name]
+	if ok {
+		e.stats.Asked++
+	}
+	p.mu.Unlock()
+	if !ok {
+		return Result{Content: p.unknownTool(c.Name), Failed: true}, nil
+	}
+	out, executed, err := p.answer(ctx, e, c)
+	if err != nil {
+		return Result{}, err
+	}
+	if out.failed {
+		p.mu.Lock()
+		e.stats.Failed++
+		p.mu.Unlock()
+	}
+	return Result{Content: out.content, Failed: out.failed, Executed: executed}, nil
+}
+
+// outcome is what a call or an execution comes to.
+type outcome struct {
+	content string
+	failed  bool
+}
+
+func failure(format string, args ...any) outcome {
+	return outcome{content: cut("Error: "+fmt.Sprintf(format, args...), defaultMaxBytes), failed: true}
+}
+
+func (p *Pool) answer(ctx context.Context, e *entry, c Call) (out outcome, executed bool, err error) {
+	args, problem := e.readArguments(c.Arguments)
+	if problem != "" {
+		return failure("%s", problem), false, nil
+	}
+	timeout := e.timeout(c)
+	if e.tool.Share == Effect {
+		own, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		out = p.execute(own, e, args, timeout)
+		if ctx.Err() != nil {
+			return outcome{}, false, callError(ctx, c.Name)
+		}
+		return out, true, nil
+	}
+	extra, err := p.extraKey(ctx, e, args, timeout)
+	if err != nil {
+		if ctx.Err() != nil {
+			return outcome{}, false, callError(ctx, c.Name)
+		}
+		return failure("%s: %v", e.tool.Name, err), false, nil
+	}
+	return p.share(ctx, e, args, keyOf(e.tool.Name, e.tool.Version, extra, string(args)), timeout)
+}
+
+// readArguments returns the arguments in canonical form, or a sentence for the model. The tool runs on exactly the
+// bytes that were checked and that make the sharing key.
+func (e *entry) readArguments(written string) (args json.RawMessage, problem string) {
+	if strings.TrimSpace(written) == "" {
+		written = "{}" // what many models write for a call without arguments
+	}
+	doc, err := schema.Decode([]byte(written))
+	if err != nil {
+		return nil, fmt.Sprintf("the arguments of %s are %v. Write them as one JSON object.", e.tool.Name, err)
+	}
+	if _, ok := doc.(map[string]any); !ok {
+		return nil, fmt.Sprintf("the arguments of %s must be one JSON object.", e.tool.Name)
+	}
+	if err := e.args.CheckValue(doc); err != nil {
+		return nil, fmt.Sprintf("the arguments of %s do not fit its parameters: %v.", e.tool.Name, err)
+	}
+	args, err = canonical(doc)
+	if err != nil {
+		return nil, fmt.Sprintf("the arguments of %s cannot be used: %v.", e.tool.Name, err)
+	}
+	return args, ""
+}
+
+func (e *entry) timeout(c Call) time.Duration {
+	switch {
+	case e.tool.Timeout > 0:
+		return e.tool.Timeout
+	case c.Timeout > 0:
+		return c.Timeout
+	default:
+		return defaultTimeout
+	}
+}
+
+// extraKey asks the tool what else its result depends on.
+func (p *Pool) extraKey(ctx context.Context, e *entry, args json.RawMessage, timeout time.Duration) (extra string, err error) {
+	if e.tool.Key == nil {
+		return "", nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	defer func() {
+		if r := recover(); r != nil {
+			p.logPanic(ctx, e.tool.Name, r)
+			err = errors.New("the tool broke down")
+		}
+	}()
+	return e.tool.Key(ctx, args)
+}
+
+func (p *Pool) unknownTool(name string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.tools) == 0 {
+		return fmt.Sprintf("Error: there is no tool %.80q. No tools are available.", name)
+	}
+	return cut(fmt.Sprintf("Error: there is no tool %.80q. Available tools: %s.", name,
+		strings.Join(slices.Sorted(maps.Keys(p.tools)), ", ")), defaultMaxBytes)
+}
+
+func callError(ctx context.Context, name string) error {
+	return fmt.Errorf("call tool %s: %w", name, context.Cause(ctx))
+}

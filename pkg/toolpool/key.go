@@ -1,0 +1,36 @@
+package toolpool
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+)
+
+// key names one execution: equal keys may share it.
+type key [sha256.Size]byte
+
+// keyOf hashes the parts, each with its length, so that no two lists of parts run together to the same text.
+func keyOf(parts ...string) key {
+	h := sha256.New()
+	var size [8]byte
+	for _, part := range parts {
+		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
+		h.Write(size[:])
+		h.Write([]byte(part))
+	}
+	return key(h.Sum(nil))
+}
+
+// canonical writes a decoded JSON value without white space and with sorted keys. Numbers stay as they were written,
+// so 1 and 1.0 differ: running a call twice is cheaper than taking two numbers for one.
+func canonical(doc any) (json.RawMessage, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(doc); err != nil {
+		return nil, fmt.Errorf("encode canonical JSON: %w", err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}

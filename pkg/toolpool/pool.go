@@ -1,0 +1,176 @@
+package toolpool
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/toolpool/schema"
+)
+
+const (
+	defaultTimeout      = 60 * time.Second
+	defaultMaxBytes     = 64 << 10
+	defaultCacheEntries = 4096
+	defaultCacheBytes   = 64 << 20
+)
+
+// Config says what a pool may use.
+type Config struct {
+	Logger       *slog.Logger // Defaults to no log.
+	CacheEntries int          // results kept. Defaults to 4096.
+	CacheBytes   int          // of kept results together. Defaults to 64 MiB.
+}
+
+// Pool is a set of tools and what their calls share. Safe for concurrent use.
+type Pool struct {
+	log *slog.Logger
+
+	mu      sync.Mutex
+	tools   map[string]*entry // guarded by mu
+	cache   *cache            // guarded by mu
+	flights map[key]*flight   // guarded by mu
+}
+
+// entry is one registered tool.
+type entry struct {
+	tool  Tool // with its defaults filled in
+	args  *schema.Schema
+	stats Stats // guarded by Pool.mu
+}
+
+// Stats are one tool's counters since the pool was made.
+//
+// Asked = calls that named the tool. Of those, Shared joined an execution that was under way and Cached were answered
+// from the cache; Failed are the results that told the model of a failure, whatever the cause.
+type Stats struct {
+	Asked    int64
+	Executed int64 // executions started
+	Shared   int64
+	Cached   int64
+	Failed   int64
+	Seconds  float64 // inside the tool, over all executions that ended
+}
+
+// New makes an empty pool.
+func New(cfg Config) (*Pool, error) {
+	if cfg.CacheEntries < 0 || cfg.CacheBytes < 0 {
+		return nil, errors.New("a tool cache cannot have a negative size: set CacheEntries and CacheBytes to 0 for their defaults")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.CacheEntries == 0 {
+		cfg.CacheEntries = defaultCacheEntries
+	}
+	if cfg.CacheBytes == 0 {
+		cfg.CacheBytes = defaultCacheBytes
+	}
+	c, err := newCache(cfg.CacheEntries, cfg.CacheBytes)
+	if err != nil {
+		return nil, err
+	}
+	return &Pool{log: cfg.Logger, tools: map[string]*entry{}, cache: c, flights: map[key]*flight{}}, nil
+}
+
+// toolName is what OpenAI-compatible servers accept.
+var toolName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
+
+// Register adds a tool. It fails if the declaration is incomplete, its schema does not compile or its name is taken.
+func (p *Pool) Register(t Tool) error {
+	e, err := newEntry(t)
+	if err != nil {
+		return fmt.Errorf("register tool %q: %w", t.Name, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, taken := p.tools[t.Name]; taken {
+		return fmt.Errorf("register tool %q: the name is taken", t.Name)
+	}
+	p.tools[t.Name] = e
+	return nil
+}
+
+// Lookup returns a registered tool with its defaults filled in.
+func (p *Pool) Lookup(name string) (Tool, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e, ok := p.tools[name]
+	if !ok {
+		return Tool{}, false
+	}
+	return e.tool, true
+}
+
+// Names lists the registered tools in alphabetical order.
+func (p *Pool) Names() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Sorted(maps.Keys(p.tools))
+}
+
+// Stats returns every registered tool's counters by name.
+func (p *Pool) Stats() map[string]Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make(map[string]Stats, len(p.tools))
+	for name, e := range p.tools {
+		all[name] = e.stats
+	}
+	return all
+}
+
+// newEntry checks a declaration and fills in its defaults. All faults are reported at once.
+func newEntry(t Tool) (*entry, error) {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+
+	if !toolName.MatchString(t.Name) {
+		fault("the name must be 1 to 64 letters, digits, _ or -")
+	}
+	if t.Description == "" {
+		fault("the description is empty: a model would not know when to call it")
+	}
+	if t.Run == nil {
+		fault("Run is nil")
+	}
+	if t.Timeout < 0 || t.MaxBytes < 0 {
+		fault("Timeout and MaxBytes must not be negative")
+	}
+	if t.MaxBytes == 0 {
+		t.MaxBytes = defaultMaxBytes
+	}
+	switch t.Share {
+	case "":
+		t.Share = Inflight
+	case Pure, Inflight, Effect:
+	case ForTTL:
+		if t.TTL <= 0 {
+			fault("Share is %q but TTL is %s", ForTTL, t.TTL)
+		}
+	default:
+		fault("unknown Share %q: use %s, %s, %s or %s", t.Share, Pure, ForTTL, Inflight, Effect)
+	}
+	var head struct {
+		Type any `json:"type"`
+	}
+	if err := json.Unmarshal(t.Parameters, &head); err != nil {
+		fault("Parameters: %w", err)
+	} else if head.Type != "object" {
+		fault(`Parameters: the schema must have "type": "object"`)
+	}
+	args, err := schema.Compile(t.Parameters)
+	if err != nil {
+		fault("Parameters: %w", err)
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return &entry{tool: t, args: args}, nil
+}
