@@ -1,0 +1,258 @@
+// Command worker runs agents on one node: it claims jobs from Redis and runs them beside one inference server.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/urfave/cli/v2"
+
+	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/internal/version"
+	"github.com/batchagent/batchagent/internal/worker"
+	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/statestore"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
+)
+
+// The exit statuses.
+const (
+	exitOK          = 0
+	exitUsage       = 2
+	exitUnreachable = 3
+)
+
+const description = `A worker claims jobs from Redis, runs them as agents beside one inference server, and commits
+their results. Start one on each node that has a server:
+
+   worker --redis redis://10.0.0.1:6379 --backend vllm://127.0.0.1:8000 --id node-1
+
+It claims only what it can run now, so workers of different speed share a batch fairly. While the server
+does not answer it claims nothing. Killed at any moment, it loses nothing: its jobs go on elsewhere
+from their last turn.
+
+SIGTERM or Ctrl-C drains: no more jobs are claimed, agents end or reach the end of their turn within
+--drain-timeout, the rest is handed back. A second signal hands everything back at once.
+
+The server's key comes from BATCHAGENT_API_KEY, the Redis password also from BATCHAGENT_REDIS_PASSWORD.`
+
+func main() { os.Exit(run(context.Background(), os.Args, os.Stderr)) }
+
+func run(ctx context.Context, args []string, stderr io.Writer) int {
+	code := exitOK
+	app := &cli.App{
+		Name:            "worker",
+		Usage:           "run agents on this node",
+		Description:     description,
+		Version:         version.String(),
+		Writer:          stderr,
+		ErrWriter:       stderr,
+		HideHelpCommand: true,
+		ExitErrHandler:  func(*cli.Context, error) {},
+		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return &usageError{err} },
+		Flags:           flags(),
+		Action:          func(c *cli.Context) error { return serve(c, stderr) },
+	}
+	if err := app.RunContext(ctx, args); err != nil {
+		fmt.Fprintln(stderr, "worker:", err)
+		code = exitUnreachable
+		if _, ok := errors.AsType[*usageError](err); ok {
+			code = exitUsage
+		}
+	}
+	return code
+}
+
+// usageError is a mistake in the flags.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() + "; `worker --help` explains the flags" }
+func (e *usageError) Unwrap() error { return e.err }
+
+func flags() []cli.Flag {
+	host, _ := os.Hostname()
+	env := config.Env
+	return []cli.Flag{
+		&cli.StringFlag{Name: "redis", EnvVars: env("redis"), Value: config.DefaultRedis, Usage: "Redis `URL`: redis://, rediss://, unix://, redis-cluster://, redis-sentinel://"},
+		&cli.StringFlag{Name: "backend", EnvVars: env("backend"), Value: "vllm://127.0.0.1:8000", Usage: "inference server `URL`, as vllm://host:port"},
+		&cli.StringFlag{Name: "id", EnvVars: env("id"), Value: host, Usage: "`NAME` of this worker in results and lists"},
+		&cli.StringFlag{Name: "tools-root", EnvVars: env("tools-root"), Value: ".", Usage: "read_file reads below `DIR` and nowhere else"},
+		&cli.IntFlag{Name: "max-inflight", EnvVars: env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight"},
+		&cli.IntFlag{Name: "max-agents", EnvVars: env("max-agents"), DefaultText: "4 x max-inflight", Usage: "at most `N` live agents, those waiting for tools included"},
+		&cli.DurationFlag{Name: "lease", EnvVars: env("lease"), Value: 15 * time.Second, Usage: "a worker that is silent for so `LONG` loses its jobs; the same for all workers"},
+		&cli.DurationFlag{Name: "drain-timeout", EnvVars: env("drain-timeout"), Value: 30 * time.Second, Usage: "how `LONG` agents may take to reach the end of their turn"},
+		&cli.StringFlag{Name: "listen", EnvVars: env("listen"), Usage: "serve /healthz, /readyz, /statusz and /metrics on `ADDR`, as 127.0.0.1:9100", DefaultText: "do not"},
+		&cli.StringFlag{Name: "pprof", EnvVars: env("pprof"), Usage: "serve profiles on a loopback `ADDR`, as 127.0.0.1:6060", DefaultText: "do not"},
+		&cli.StringFlag{Name: "log-level", EnvVars: env("log-level"), Value: "info", Usage: "debug, info, warn or error"},
+		&cli.StringFlag{Name: "log-format", EnvVars: env("log-format"), Value: "text", Usage: "text or json"},
+	}
+}
+
+// serve connects, runs the worker until a signal, and drains.
+func serve(c *cli.Context, stderr io.Writer) error {
+	var endSignals context.CancelFunc
+	c.Context, endSignals = context.WithCancel(c.Context)
+	defer endSignals()
+	if c.Args().Present() {
+		return &usageError{fmt.Errorf("unexpected argument %q", c.Args().First())}
+	}
+	log, err := config.Logger(stderr, c.String("log-level"), c.String("log-format"))
+	if err != nil {
+		return &usageError{err}
+	}
+	redisURL, err := config.RedisURL(c.String("redis"), os.Getenv)
+	if err != nil {
+		return &usageError{err}
+	}
+	back, err := dial.Open(c.Context, c.String("backend"), dial.Options{Logger: log, Getenv: os.Getenv})
+	if err != nil {
+		return &usageError{err}
+	}
+	defer back.Close()
+	pool, closeTools, err := tools(c.String("tools-root"), log)
+	if err != nil {
+		return &usageError{err}
+	}
+	defer closeTools()
+
+	// The first signal drains, the second ends the drain.
+	ctx, drain := context.WithCancel(c.Context)
+	defer drain()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	abort := make(chan struct{})
+	go func() {
+		for _, end := range []func(){drain, func() { close(abort) }} {
+			select {
+			case <-signals:
+				end()
+			case <-c.Context.Done():
+				return
+			}
+		}
+	}()
+
+	store, err := statestore.Open(ctx, redisURL, statestore.Options{})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	for _, w := range store.Warnings(ctx) {
+		log.Warn(w)
+	}
+
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	w, err := worker.New(worker.Config{
+		ID: c.String("id"), Store: store, Backend: back, Tools: pool,
+		Slots: c.Int("max-inflight"), MaxAgents: c.Int("max-agents"),
+		Lease: c.Duration("lease"), DrainTimeout: c.Duration("drain-timeout"),
+		Logger: log, Metrics: metrics,
+	})
+	if err != nil {
+		return &usageError{err}
+	}
+	closeHTTP, err := listen(c, w, metrics, log)
+	if err != nil {
+		return &usageError{err}
+	}
+	defer closeHTTP()
+
+	go func() {
+		select {
+		case <-abort:
+			w.Abort()
+		case <-c.Context.Done():
+		}
+	}()
+	log.Info("worker started", "id", c.String("id"), "redis", store.Address(), "backend", back.Endpoint(), "version", version.String())
+	return w.Run(ctx)
+}
+
+// tools registers the built-in tools.
+func tools(root string, log *slog.Logger) (*toolpool.Pool, func(), error) {
+	pool, err := toolpool.New(toolpool.Config{Logger: log})
+	if err != nil {
+		return nil, nil, err
+	}
+	dir, err := os.OpenRoot(root)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--tools-root: %w", err)
+	}
+	if err := pool.Register(builtin.ReadFile(dir)); err != nil {
+		_ = dir.Close()
+		return nil, nil, err
+	}
+	return pool, func() { _ = dir.Close() }, nil
+}
+
+// listen starts the operator's and the profiler's pages, each if it is asked for.
+func listen(c *cli.Context, w *worker.Worker, g prometheus.Gatherer, log *slog.Logger) (func(), error) {
+	var servers []*http.Server
+	start := func(addr string, h http.Handler) error {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return err
+		}
+		s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+		servers = append(servers, s)
+		go func() {
+			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				log.Error("HTTP server ended", "address", addr, "error", err)
+			}
+		}()
+		return nil
+	}
+	closeAll := func() {
+		for _, s := range servers {
+			_ = s.Close()
+		}
+	}
+	if addr := c.String("listen"); addr != "" {
+		if err := start(addr, w.Handler(g)); err != nil {
+			return nil, fmt.Errorf("--listen: %w", err)
+		}
+	}
+	if addr := c.String("pprof"); addr != "" {
+		if err := loopback(addr); err != nil {
+			closeAll()
+			return nil, err
+		}
+		mux := http.NewServeMux()
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		if err := start(addr, mux); err != nil {
+			closeAll()
+			return nil, fmt.Errorf("--pprof: %w", err)
+		}
+	}
+	return closeAll, nil
+}
+
+// loopback refuses an address that other machines could reach: profiles show memory.
+func loopback(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("--pprof: %w", err)
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("--pprof: %s can be reached from other machines; use 127.0.0.1", addr)
+}

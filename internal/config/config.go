@@ -1,0 +1,79 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// DefaultRedis is where Redis is looked for when nobody names one.
+const DefaultRedis = "redis://127.0.0.1:6379"
+
+// Env names the variables of a flag: --tools-root is also BATCHAGENT_TOOLS_ROOT.
+func Env(flag string) []string {
+	return []string{"BATCHAGENT_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
+}
+
+// Logger writes records of level (debug, info, warn, error) and above to w, as text or json.
+func Logger(w io.Writer, level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("the log level %q is none of debug, info, warn and error", level)
+	}
+	o := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, fmt.Errorf("the log format %q is neither text nor json", format)
+}
+
+// RedisURL checks the form of a Redis URL. If it holds no password, the one in BATCHAGENT_REDIS_PASSWORD is put in.
+// Errors do not show the password.
+func RedisURL(raw string, getenv func(string) string) (string, error) {
+	schemes := []string{"redis", "rediss", "unix", "redis-cluster", "redis-sentinel"}
+	scheme, rest, ok := strings.Cut(raw, "://")
+	if !ok || !slices.Contains(schemes, scheme) {
+		return "", fmt.Errorf("a Redis URL starts with one of %s://, such as %s", strings.Join(schemes, "://, "), DefaultRedis)
+	}
+	if rest == "" {
+		return "", fmt.Errorf("the Redis URL %s:// names no server; one looks like %s", scheme, DefaultRedis)
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "", malformed(raw, err)
+	}
+	password := getenv("BATCHAGENT_REDIS_PASSWORD")
+	if _, has := u.User.Password(); !has && password != "" {
+		u.User = url.UserPassword(u.User.Username(), password)
+		return u.String(), nil
+	}
+	return raw, nil
+}
+
+// malformed says what is wrong with a URL. The parser quotes what it stumbles over, which may be the password.
+func malformed(raw string, err error) error {
+	if strings.Contains(raw, "@") {
+		return errors.New("the Redis URL cannot be parsed; characters such as / and # in a password must be percent-encoded, or give the password in BATCHAGENT_REDIS_PASSWORD")
+	}
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err
+	}
+	return fmt.Errorf("the Redis URL cannot be parsed: %w; one looks like %s", err, DefaultRedis)
+}
+
+// Redact is a URL without its credentials, to be shown. What cannot be parsed is not shown at all.
+func Redact(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(a URL that cannot be parsed)"
+	}
+	u.User = nil
+	return u.String()
+}

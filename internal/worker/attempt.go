@@ -1,0 +1,131 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/batchagent/batchagent/pkg/agent"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// attempt is one live job.
+type attempt struct {
+	lease  batch.Lease
+	work   *work
+	cancel context.CancelCauseFunc
+}
+
+// attempt runs one agent to its end and says what becomes of its lease.
+func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) {
+	defer a.cancel(nil)
+	l := a.lease
+	log := w.log.With("job", l.Job, "token", l.Token, "attempt", l.Attempt)
+	if len(c.Journal) > 0 {
+		log.Info("resuming from the journal", "turns", len(c.Journal))
+	}
+	if a.work.slots != nil {
+		ctx = withBatchSlots(ctx, a.work.slots)
+	}
+	state := batch.Preflight
+	w.metrics.moved(batch.Pending, state)
+	result, err := w.runner.Run(ctx, a.work.program, agent.Job{
+		ID:      l.Job,
+		Attempt: l.Attempt,
+		Payload: c.Payload,
+		Journal: c.Journal,
+		Append:  func(ctx context.Context, turn int, data []byte) error { return w.checkpoint(ctx, a, turn, data) },
+		Stop:    w.stopping,
+		OnState: func(from, to batch.State) { state = to; w.metrics.moved(from, to) },
+	})
+	w.metrics.moved(state, batch.Pending)
+	switch {
+	case err == nil:
+		w.commits.add(a, result)
+	case errors.Is(err, statestore.ErrFenced):
+		log.Warn("lease was lost; another worker runs the job")
+		w.metrics.fenced()
+		w.forget(a)
+	case errors.Is(err, errCancelled):
+		w.commits.add(a, w.cancelledResult(l))
+	case errors.Is(err, agent.ErrStopped), errors.Is(err, errDrained), errors.Is(err, errBackendAway):
+		w.release(context.WithoutCancel(ctx), a)
+	default:
+		// A defect of ours. The lease lapses and another attempt may do better; after the last the job is WorkerLost.
+		log.Error("agent ended without a result", "error", err)
+		w.forget(a)
+	}
+}
+
+// checkpoint appends to the journal, through any outage of Redis.
+func (w *Worker) checkpoint(ctx context.Context, a *attempt, turn int, data []byte) error {
+	err := w.cfg.Store.UntilKnown(ctx, func() error { return w.cfg.Store.Checkpoint(ctx, a.lease, turn, data) })
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// release hands the job back. If Redis cannot be told, the lease lapses by itself.
+func (w *Worker) release(ctx context.Context, a *attempt) {
+	ctx, cancel := context.WithTimeout(ctx, lastWords)
+	defer cancel()
+	w.forget(a)
+	err := w.cfg.Store.UntilKnown(ctx, func() error {
+		return w.cfg.Store.Release(ctx, a.lease.Job.Batch, []batch.Lease{a.lease})
+	})
+	if err != nil {
+		w.log.Warn("could not release a job; its lease will lapse", "job", a.lease.Job, "error", err)
+	}
+}
+
+// forget ends the job's life here. The map may hold a later attempt at the same job.
+func (w *Worker) forget(a *attempt) {
+	w.mu.Lock()
+	if w.live[a.lease.Job] == a {
+		delete(w.live, a.lease.Job)
+	}
+	w.mu.Unlock()
+	w.poke()
+}
+
+// cancelWhere cancels the agents that match, with a cause.
+func (w *Worker) cancelWhere(cause error, match func(*attempt) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.live {
+		if match(a) {
+			a.cancel(cause)
+		}
+	}
+}
+
+// settle is told what became of a result.
+func (w *Worker) settle(a *attempt, r batch.Result, o statestore.FinishOutcome) {
+	w.metrics.settled(r, o)
+	if o == statestore.Committed {
+		w.mu.Lock()
+		w.totals.jobs++
+		w.totals.turns += int64(r.Turns)
+		w.totals.usage.Add(r.Usage)
+		w.mu.Unlock()
+	}
+	w.forget(a)
+}
+
+func (w *Worker) cancelledResult(l batch.Lease) batch.Result {
+	return w.endedResult(l, batch.StatusCancelled, batch.NewError(batch.JobCancelled, "the batch was cancelled before the job ended"))
+}
+
+func (w *Worker) lostResult(l batch.Lease) batch.Result {
+	return w.endedResult(l, batch.StatusFailed, batch.NewError(batch.WorkerLost,
+		fmt.Sprintf("each of %d attempts ended with its worker gone; `coordinator retry` runs the job again", l.Attempt)))
+}
+
+func (w *Worker) endedResult(l batch.Lease, s batch.Status, e *batch.Error) batch.Result {
+	return batch.Result{
+		Batch: l.Job.Batch, JobID: batch.JobID(l.Job.Index), Index: l.Job.Index,
+		Status: s, Error: e, Attempts: l.Attempt, Worker: w.cfg.ID,
+	}
+}

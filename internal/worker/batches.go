@@ -1,0 +1,206 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/batchagent/batchagent/pkg/agent"
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/scheduler"
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/statestore"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+const (
+	batchesKept   = 1024            // headers and programs in memory
+	batchesMaxAge = 2 * time.Second // of the list of active batches
+)
+
+// work is what the worker keeps of a batch to run its jobs.
+type work struct {
+	id      batch.ID
+	program *agent.Program
+	slots   *scheduler.Slots // nil unless the plan bounds its own requests in flight
+	// maxAgents bounds the live agents of this batch here; 0 does not. More would only wait for the batch's own slots,
+	// and another node could run them.
+	maxAgents int
+}
+
+// batches knows the active batches and which of them this worker can serve. Safe for concurrent use.
+type batches struct {
+	store  *statestore.Store
+	tools  *toolpool.Pool
+	served func() []backend.Model
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	active  []batch.ID
+	asked   time.Time
+	next    int                         // where the round robin goes on
+	known   *lru.Cache[batch.ID, *work] // guarded by mu
+	refused *lru.Cache[batch.ID, string]
+	unsure  map[batch.ID]bool // a claim's reply was lost
+}
+
+func newBatches(s *statestore.Store, t *toolpool.Pool, served func() []backend.Model, log *slog.Logger) (*batches, error) {
+	known, err := lru.New[batch.ID, *work](batchesKept)
+	if err != nil {
+		return nil, fmt.Errorf("make the cache of batches: %w", err)
+	}
+	refused, err := lru.New[batch.ID, string](batchesKept)
+	if err != nil {
+		return nil, fmt.Errorf("make the cache of refused batches: %w", err)
+	}
+	return &batches{store: s, tools: t, served: served, log: log, known: known, refused: refused, unsure: make(map[batch.ID]bool)}, nil
+}
+
+// turn lists the active batches, beginning with another one each time, so that each gets its share of claims.
+func (b *batches) turn(ctx context.Context) ([]batch.ID, error) {
+	b.mu.Lock()
+	fresh := !b.asked.IsZero() && time.Since(b.asked) < batchesMaxAge
+	b.mu.Unlock()
+	if !fresh {
+		active, err := b.store.Active(ctx)
+		if err != nil {
+			return nil, err
+		}
+		b.mu.Lock()
+		b.active, b.asked = active, time.Now()
+		b.mu.Unlock()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.active) == 0 {
+		return nil, nil
+	}
+	b.next = (b.next + 1) % len(b.active)
+	return slices.Concat(b.active[b.next:], b.active[:b.next]), nil
+}
+
+// stale makes the next turn ask Redis.
+func (b *batches) stale() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked = time.Time{}
+}
+
+// forgetPrograms drops what was compiled for a model that may not be there any more.
+func (b *batches) forgetPrograms() {
+	b.known.Purge()
+	b.refused.Purge()
+}
+
+// get returns what is needed to run jobs of the batch, and nil if this worker cannot serve it. It says why once.
+func (b *batches) get(ctx context.Context, id batch.ID) (*work, error) {
+	if w, ok := b.known.Get(id); ok {
+		return w, nil
+	}
+	if _, ok := b.refused.Get(id); ok {
+		return nil, nil
+	}
+	text, err := b.store.Plan(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	w, err := b.compile(id, text)
+	if err != nil {
+		b.refused.Add(id, err.Error())
+		b.log.Warn("this worker does not claim from the batch", "batch", id, "reason", err)
+		return nil, nil
+	}
+	b.known.Add(id, w)
+	return w, nil
+}
+
+func (b *batches) compile(id batch.ID, text []byte) (*work, error) {
+	plan, err := spec.ParsePlan(text)
+	if err != nil {
+		return nil, err
+	}
+	model, err := pickModel(b.served(), plan.Model)
+	if err != nil {
+		return nil, err
+	}
+	tools := make([]toolpool.Tool, 0, len(plan.Tools))
+	for _, name := range plan.Tools {
+		t, ok := b.tools.Lookup(name)
+		if !ok {
+			return nil, fmt.Errorf("it has no tool %q", name)
+		}
+		tools = append(tools, t)
+	}
+	program, err := agent.Compile(plan, tools, model)
+	if err != nil {
+		return nil, err
+	}
+	w := &work{id: id, program: program}
+	if plan.MaxInflight > 0 {
+		w.slots = scheduler.NewSlots(plan.MaxInflight)
+		w.maxAgents = 4 * plan.MaxInflight
+	}
+	return w, nil
+}
+
+func pickModel(served []backend.Model, name string) (backend.Model, error) {
+	if len(served) == 0 {
+		return backend.Model{}, errors.New("its backend serves no model")
+	}
+	if name == "" {
+		return served[0], nil
+	}
+	for _, m := range served {
+		if m.ID == name {
+			return m, nil
+		}
+	}
+	return backend.Model{}, fmt.Errorf("its backend serves %v, not the model %q", modelIDs(served), name)
+}
+
+func modelIDs(models []backend.Model) []string {
+	out := make([]string, len(models))
+	for i, m := range models {
+		out[i] = m.ID
+	}
+	return out
+}
+
+// doubt notes that a claim from the batch may have leased jobs without our knowing.
+func (b *batches) doubt(id batch.ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unsure[id] = true
+}
+
+// doubted reports whether that was noted.
+func (b *batches) doubted(id batch.ID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.unsure[id]
+}
+
+// clear takes the note back.
+func (b *batches) clear(id batch.ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.unsure, id)
+}
+
+// retire forgets a batch that is done or gone, here and on the active list.
+func (b *batches) retire(ctx context.Context, id batch.ID) {
+	b.known.Remove(id)
+	b.refused.Remove(id)
+	b.clear(id)
+	b.stale()
+	if err := b.store.Retire(ctx, id); err != nil && !statestore.Unreachable(err) {
+		b.log.Warn("could not take a finished batch off the active list", "batch", id, "error", err)
+	}
+}

@@ -1,0 +1,108 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// completion is a result on its way to Redis.
+type completion struct {
+	attempt *attempt
+	result  batch.Result
+}
+
+// committer sends results to Redis, up to statestore.MaxFinish of one batch per call. While a call is under way the
+// next results gather, so that the calls grow with the load and a lone result does not wait.
+type committer struct {
+	store  *statestore.Store
+	settle func(*attempt, batch.Result, statestore.FinishOutcome)
+	log    *slog.Logger
+	queue  chan completion // bounded: no more results than live jobs can be under way
+	ended  chan struct{}
+}
+
+func newCommitter(s *statestore.Store, bound int, settle func(*attempt, batch.Result, statestore.FinishOutcome), log *slog.Logger) *committer {
+	return &committer{store: s, settle: settle, log: log, queue: make(chan completion, bound), ended: make(chan struct{})}
+}
+
+// add hands a result over. The job stays live until settle is called for it.
+func (c *committer) add(a *attempt, r batch.Result) { c.queue <- completion{a, r} }
+
+// close waits until everything that was added is settled, or the context of run is done. Nothing may be added after.
+func (c *committer) close() {
+	close(c.queue)
+	<-c.ended
+}
+
+// run commits until the queue is closed and empty.
+func (c *committer) run(ctx context.Context) {
+	defer close(c.ended)
+	for first := range c.queue {
+		byBatch := make(map[batch.ID][]completion)
+		var order []batch.ID
+		for _, next := range c.gather(first) {
+			id := next.attempt.lease.Job.Batch
+			if byBatch[id] == nil {
+				order = append(order, id)
+			}
+			byBatch[id] = append(byBatch[id], next)
+		}
+		for _, id := range order {
+			for part := range slices.Chunk(byBatch[id], statestore.MaxFinish) {
+				c.commit(ctx, id, part)
+			}
+		}
+	}
+}
+
+// gather takes what else is waiting, and does not wait itself.
+func (c *committer) gather(first completion) []completion {
+	out := []completion{first}
+	for len(out) < 8*statestore.MaxFinish {
+		select {
+		case next, ok := <-c.queue:
+			if !ok {
+				return out
+			}
+			out = append(out, next)
+		default:
+			return out
+		}
+	}
+	return out
+}
+
+// commit sends one call's worth, through any outage of Redis.
+func (c *committer) commit(ctx context.Context, id batch.ID, part []completion) {
+	args := make([]statestore.Completion, len(part))
+	for i, p := range part {
+		args[i] = statestore.Completion{Lease: p.attempt.lease, Result: p.result}
+	}
+	var outcomes []statestore.FinishOutcome
+	told := false
+	err := c.store.UntilKnown(ctx, func() (err error) {
+		_, outcomes, err = c.store.Finish(ctx, id, args)
+		if err != nil && !told {
+			told = true
+			c.log.Warn("could not commit results; trying until Redis answers", "batch", id, "results", len(args), "error", err)
+		}
+		return err
+	})
+	if err != nil {
+		c.log.Error("results were not committed; their leases lapse and the jobs run again", "batch", id, "results", len(args), "error", err)
+	}
+	for i, p := range part {
+		outcome := statestore.Fenced
+		if err == nil {
+			outcome = outcomes[i]
+		}
+		if err == nil && outcome == statestore.Fenced {
+			c.log.Warn("result was not committed: the lease was lost to another worker", "job", p.attempt.lease.Job, "token", p.attempt.lease.Token)
+		}
+		c.settle(p.attempt, p.result, outcome)
+	}
+}

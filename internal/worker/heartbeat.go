@@ -1,0 +1,83 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// heartbeat renews every lease three times per lease duration and writes the worker's record, until ctx is done. A
+// renewal that fails is tried again sooner.
+func (w *Worker) heartbeat(ctx context.Context) {
+	every := w.cfg.Lease / 3
+	last, tokens := time.Now(), int64(0)
+	ok := true
+	for {
+		wait := every
+		if !ok {
+			wait = every / 4
+		}
+		sleep(ctx, wait)
+		if ctx.Err() != nil {
+			return
+		}
+		renewed := w.renew(ctx, every)
+		switch {
+		case !renewed && ok:
+			w.log.Warn("could not renew leases; agents go on, and results wait for Redis", "redis", w.cfg.Store.Address())
+		case renewed && !ok:
+			w.log.Info("leases are renewed again")
+			w.poke()
+		}
+		ok = renewed
+		if !ok {
+			continue
+		}
+		record := w.Status()
+		record.TokensPerSec = float64(record.Usage.CompletionTokens-tokens) / max(time.Since(last).Seconds(), 0.001)
+		last, tokens = time.Now(), record.Usage.CompletionTokens
+		w.register(ctx, record, every)
+	}
+}
+
+func (w *Worker) register(ctx context.Context, record batch.WorkerRecord, every time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, every)
+	defer cancel()
+	if err := w.cfg.Store.Register(ctx, record, 4*every); err != nil && !statestore.Unreachable(err) {
+		w.log.Warn("could not write the worker's record", "error", err)
+	}
+}
+
+// renew renews all leases, one call per batch, and cancels what is fenced or cancelled. It reports whether every
+// batch was answered.
+func (w *Worker) renew(ctx context.Context, timeout time.Duration) bool {
+	ok := true
+	for id, leases := range w.leases() {
+		call, cancel := context.WithTimeout(ctx, timeout)
+		phase, fenced, err := w.cfg.Store.Renew(call, id, w.cfg.Consumer, w.cfg.Lease, leases)
+		cancel()
+		if err != nil {
+			ok = false
+			continue
+		}
+		for _, l := range fenced {
+			w.cancelWhere(statestore.ErrFenced, func(a *attempt) bool { return a.lease == l })
+		}
+		if phase == batch.Cancelling {
+			w.cancelWhere(errCancelled, func(a *attempt) bool { return a.lease.Job.Batch == id })
+		}
+	}
+	return ok
+}
+
+func (w *Worker) leases() map[batch.ID][]batch.Lease {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := make(map[batch.ID][]batch.Lease)
+	for job, a := range w.live {
+		out[job.Batch] = append(out[job.Batch], a.lease)
+	}
+	return out
+}

@@ -1,0 +1,88 @@
+package worker
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// metrics are a worker's Prometheus metrics. docs/metrics.md lists them.
+type metrics struct {
+	jobs       *prometheus.CounterVec // status
+	turns      prometheus.Counter
+	tokens     *prometheus.CounterVec // kind
+	tools      *prometheus.CounterVec // kind
+	claims     prometheus.Counter
+	fences     prometheus.Counter
+	agentState *prometheus.GaugeVec // state
+}
+
+// newMetrics makes the metrics and registers them unless reg is nil.
+func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
+	m := &metrics{
+		jobs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "batchagent_jobs_finished_total", Help: "Results that this worker committed, by status."}, []string{"status"}),
+		turns: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "batchagent_turns_total", Help: "Turns of the jobs that this worker committed."}),
+		tokens: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "batchagent_tokens_total", Help: "Tokens of the jobs that this worker committed, by kind; cached is part of prompt."}, []string{"kind"}),
+		tools: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "batchagent_tool_calls_total", Help: "Tool calls of the jobs that this worker committed, asked and executed."}, []string{"kind"}),
+		claims: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "batchagent_jobs_claimed_total", Help: "Jobs that this worker leased."}),
+		fences: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "batchagent_leases_fenced_total", Help: "Leases that this worker lost to another one."}),
+		agentState: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "batchagent_agents", Help: "Live agents, by state."}, []string{"state"}),
+	}
+	if reg == nil {
+		return m
+	}
+	gauge := func(name, help string, f func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
+	}
+	reg.MustRegister(m.jobs, m.turns, m.tokens, m.tools, m.claims, m.fences, m.agentState,
+		gauge("batchagent_slots", "Model requests that may be in flight.", func() float64 { return float64(w.slots.Capacity()) }),
+		gauge("batchagent_slots_in_use", "Model requests in flight.", func() float64 { return float64(w.slots.InUse()) }),
+		gauge("batchagent_slot_queue", "Agents waiting for a slot.", func() float64 { return float64(w.slots.Waiting()) }),
+		gauge("batchagent_live_agents", "Jobs whose lease this worker holds.", func() float64 { return float64(w.liveCount()) }),
+		gauge("batchagent_ready", "1 if the backend answers and jobs are claimed.", func() float64 {
+			if w.Ready() {
+				return 1
+			}
+			return 0
+		}),
+	)
+	return m
+}
+
+func (m *metrics) claimed(n int) { m.claims.Add(float64(n)) }
+
+func (m *metrics) fenced() { m.fences.Inc() }
+
+// moved follows one agent from state to state.
+func (m *metrics) moved(from, to batch.State) {
+	if from.Leased() {
+		m.agentState.WithLabelValues(string(from)).Dec()
+	}
+	if to.Leased() {
+		m.agentState.WithLabelValues(string(to)).Inc()
+	}
+}
+
+func (m *metrics) settled(r batch.Result, o statestore.FinishOutcome) {
+	if o == statestore.Fenced {
+		m.fences.Inc()
+	}
+	if o != statestore.Committed {
+		return
+	}
+	m.jobs.WithLabelValues(string(r.Status)).Inc()
+	m.turns.Add(float64(r.Turns))
+	m.tokens.WithLabelValues("prompt").Add(float64(r.Usage.PromptTokens))
+	m.tokens.WithLabelValues("cached").Add(float64(r.Usage.CachedTokens))
+	m.tokens.WithLabelValues("completion").Add(float64(r.Usage.CompletionTokens))
+	m.tools.WithLabelValues("asked").Add(float64(r.Tools.Asked))
+	m.tools.WithLabelValues("executed").Add(float64(r.Tools.Executed))
+}

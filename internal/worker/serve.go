@@ -1,0 +1,32 @@
+package worker
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Handler serves what an operator's tools ask of a worker: /healthz (the process runs), /readyz (jobs are claimed),
+// /statusz (the heartbeat record as JSON) and /metrics.
+func (w *Worker) Handler(g prometheus.Gatherer) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
+		switch {
+		case w.draining():
+			http.Error(rw, "draining: no more jobs are claimed", http.StatusServiceUnavailable)
+		case !w.ready.open():
+			http.Error(rw, "not ready: the backend "+w.cfg.Backend.Endpoint()+" does not answer", http.StatusServiceUnavailable)
+		default:
+			_, _ = rw.Write([]byte("ready\n"))
+		}
+	})
+	mux.HandleFunc("GET /statusz", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(rw).Encode(w.Status())
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(g, promhttp.HandlerOpts{}))
+	return mux
+}

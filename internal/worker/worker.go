@@ -1,0 +1,261 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/batchagent/batchagent/internal/version"
+	"github.com/batchagent/batchagent/pkg/agent"
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/scheduler"
+	"github.com/batchagent/batchagent/pkg/statestore"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+// Config says what a worker works with. Store, Backend and Tools are needed; the caller closes them after Run.
+type Config struct {
+	ID      string // shown to users, and in every result
+	Store   *statestore.Store
+	Backend backend.Backend
+	Tools   *toolpool.Pool
+
+	Slots        int                   // model requests in flight. Defaults to what the backend calls safe.
+	MaxAgents    int                   // live agents, those waiting for tools included. Defaults to 4 x Slots.
+	Lease        time.Duration         // the same for all workers of a cluster. Defaults to 15 s.
+	DrainTimeout time.Duration         // how long agents may take to reach a turn boundary. Defaults to 30 s.
+	Logger       *slog.Logger          // Defaults to none.
+	Metrics      prometheus.Registerer // Defaults to none.
+	Consumer     string                // unique for every start of a process. Defaults to ID and a random part.
+}
+
+func (c Config) withDefaults() (Config, error) {
+	var missing []string
+	for name, ok := range map[string]bool{
+		"ID": c.ID != "", "Store": c.Store != nil, "Backend": c.Backend != nil, "Tools": c.Tools != nil,
+	} {
+		if !ok {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return c, fmt.Errorf("worker config: %s must be set", strings.Join(missing, ", "))
+	}
+	if c.Slots <= 0 {
+		c.Slots = c.Backend.Capabilities().MaxConcurrent
+	}
+	if c.Slots <= 0 {
+		c.Slots = 64
+	}
+	if c.MaxAgents <= 0 {
+		c.MaxAgents = 4 * c.Slots
+	}
+	if c.Lease <= 0 {
+		c.Lease = 15 * time.Second
+	}
+	if c.DrainTimeout <= 0 {
+		c.DrainTimeout = 30 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Consumer == "" {
+		c.Consumer = c.ID + "-" + strings.ToLower(rand.Text()[:10])
+	}
+	return c, nil
+}
+
+// The causes with which agents are cancelled.
+var (
+	errDrained   = errors.New("the worker is shutting down")
+	errCancelled = errors.New("the batch was cancelled")
+	// errBackendAway: the backend was gone for a whole lease; another node may do better.
+	errBackendAway = errors.New("the backend is not ready")
+)
+
+// lastWords bounds each thing that a worker still tells Redis when it leaves.
+const lastWords = 3 * time.Second
+
+// Worker runs agents. Make one with [New]; Run it once.
+type Worker struct {
+	cfg     Config
+	log     *slog.Logger
+	slots   *scheduler.Slots
+	runner  *agent.Runner
+	batches *batches
+	commits *committer
+	metrics *metrics
+	started time.Time
+
+	stopping chan struct{} // closed when a drain begins: agents stop at their next turn boundary
+	aborted  chan struct{} // closed by Abort
+	abort    sync.Once
+	wake     chan struct{} // capacity 1: there may be something to claim
+
+	ready  gate
+	models atomic.Pointer[[]backend.Model]
+
+	mu     sync.Mutex
+	live   map[batch.Job]*attempt // guarded by mu
+	totals totals                 // guarded by mu
+	agents sync.WaitGroup
+}
+
+// totals are what the worker has done since it started.
+type totals struct {
+	jobs, turns int64
+	usage       batch.Usage
+}
+
+// New checks the configuration. It talks to nobody.
+func New(cfg Config) (*Worker, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{
+		cfg:      cfg,
+		log:      cfg.Logger.With("worker", cfg.ID),
+		slots:    scheduler.NewSlots(cfg.Slots),
+		stopping: make(chan struct{}),
+		aborted:  make(chan struct{}),
+		wake:     make(chan struct{}, 1),
+		live:     make(map[batch.Job]*attempt),
+		started:  time.Now(),
+	}
+	w.models.Store(&[]backend.Model{})
+	if w.batches, err = newBatches(cfg.Store, cfg.Tools, w.served, w.log); err != nil {
+		return nil, err
+	}
+	w.runner = agent.NewRunner(cfg.Backend, batchSlots{worker: w.slots, ready: &w.ready, patience: cfg.Lease}, cfg.Tools, agent.Config{Worker: cfg.ID, Logger: w.log})
+	w.commits = newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, w.settle, w.log)
+	w.metrics = newMetrics(cfg.Metrics, w)
+	return w, nil
+}
+
+// Run claims and runs jobs until ctx is done, and then drains: it claims no more, lets agents reach a turn boundary
+// within DrainTimeout or until [Worker.Abort], and releases what is left without spending an attempt. Results that
+// are ready are committed. It returns nil after a drain, also if Redis was away during it.
+func (w *Worker) Run(ctx context.Context) error {
+	// What must go on during the drain lives longer than ctx.
+	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer end(nil)
+
+	var background sync.WaitGroup
+	background.Go(func() { w.heartbeat(life) })
+	committing, giveUp := context.WithCancelCause(life)
+	defer giveUp(nil)
+	background.Go(func() { w.commits.run(committing) })
+
+	background.Go(func() { w.watch(life) })
+	background.Go(func() { w.listen(life) })
+
+	w.claim(ctx, life)
+	close(w.stopping)
+	w.drain(life)
+	// Results that Redis cannot be told in time are made again by whoever takes the jobs over.
+	late := time.AfterFunc(lastWords, func() { giveUp(errDrained) })
+	w.commits.close()
+	late.Stop()
+	w.unregister(life)
+	end(errDrained)
+	background.Wait()
+	return nil
+}
+
+// Abort ends a drain at once: agents are cancelled and their leases released. It does not wait for Run to return.
+func (w *Worker) Abort() { w.abort.Do(func() { close(w.aborted) }) }
+
+// drain waits for the agents, at most DrainTimeout, and then cancels them. Each releases its own lease.
+func (w *Worker) drain(life context.Context) {
+	ended := make(chan struct{})
+	go func() {
+		w.agents.Wait()
+		close(ended)
+	}()
+	w.log.Info("draining", "live_agents", w.liveCount(), "timeout", w.cfg.DrainTimeout)
+	timeout := time.NewTimer(w.cfg.DrainTimeout)
+	defer timeout.Stop()
+	select {
+	case <-ended:
+	case <-timeout.C:
+	case <-w.aborted:
+	}
+	w.cancelWhere(errDrained, func(*attempt) bool { return true })
+	<-ended
+}
+
+func (w *Worker) unregister(life context.Context) {
+	ctx, cancel := context.WithTimeout(life, lastWords)
+	defer cancel()
+	if err := w.cfg.Store.Unregister(ctx, w.cfg.Consumer); err != nil {
+		w.log.Warn("could not unregister", "error", err)
+	}
+}
+
+// Ready reports whether jobs are claimed: the backend answers and no drain has begun.
+func (w *Worker) Ready() bool { return w.ready.open() && !w.draining() }
+
+func (w *Worker) draining() bool {
+	select {
+	case <-w.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// served is what the backend serves, as far as it was asked.
+func (w *Worker) served() []backend.Model { return *w.models.Load() }
+
+// Status is the worker's heartbeat record now.
+func (w *Worker) Status() batch.WorkerRecord {
+	host, _ := os.Hostname()
+	r := batch.WorkerRecord{
+		ID:         w.cfg.ID,
+		Consumer:   w.cfg.Consumer,
+		Version:    version.String(),
+		Host:       host,
+		Endpoint:   w.cfg.Backend.Endpoint(),
+		Tools:      w.cfg.Tools.Names(),
+		Ready:      w.Ready(),
+		Draining:   w.draining(),
+		LiveAgents: w.liveCount(),
+		MaxAgents:  w.cfg.MaxAgents,
+		SlotsInUse: w.slots.InUse(),
+		Slots:      w.slots.Capacity(),
+		SlotQueue:  w.slots.Waiting(),
+		StartedAt:  w.started.UTC(),
+	}
+	for _, m := range w.served() {
+		r.Models = append(r.Models, m.ID)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r.JobsDone, r.Turns, r.Usage = w.totals.jobs, w.totals.turns, w.totals.usage
+	return r
+}
+
+func (w *Worker) liveCount() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.live)
+}
+
+// poke wakes the claim loop.
+func (w *Worker) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
