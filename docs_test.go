@@ -1,0 +1,103 @@
+package batchagent_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/spec"
+)
+
+var named = regexp.MustCompile("`([a-z][a-z0-9_/.-]*\\.go):([A-Za-z.]+)`")
+
+// TestArchitectureNames checks that every `file.go:Function` in ARCHITECTURE.md exists.
+func TestArchitectureNames(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	require.NoError(t, err)
+	// A name may be broken over a line where the text is.
+	found := named.FindAllStringSubmatch(strings.ReplaceAll(string(text), "\n   ", " "), -1)
+	require.Greater(t, len(found), 10)
+	for _, m := range found {
+		file, want := m[1], m[2]
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if assert.NoError(t, err) {
+			assert.Contains(t, functions(f), want, "%s has no %s", file, want)
+		}
+	}
+}
+
+// functions lists a file's functions as Name and Receiver.Name.
+func functions(f *ast.File) []string {
+	var out []string
+	for _, d := range f.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok {
+			continue
+		}
+		name := fn.Name.Name
+		if fn.Recv != nil {
+			recv := fn.Recv.List[0].Type
+			if star, ok := recv.(*ast.StarExpr); ok {
+				recv = star.X
+			}
+			if id, ok := recv.(*ast.Ident); ok {
+				name = id.Name + "." + name
+			}
+		}
+		out = append(out, name)
+	}
+	return out
+}
+
+var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+
+// TestLinks checks that every relative link in the documents leads to a file.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	for _, dir := range []string{".", "docs", "docs/adr", "bench", "examples/code-review", "examples/tickets"} {
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		for _, e := range entries {
+			if !strings.HasSuffix(e.Name(), ".md") {
+				continue
+			}
+			text, err := os.ReadFile(dir + "/" + e.Name())
+			require.NoError(t, err)
+			for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+				_, err := os.Stat(dir + "/" + m[1])
+				assert.NoError(t, err, "%s/%s links to %s", dir, e.Name(), m[1])
+			}
+		}
+	}
+}
+
+var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
+
+// TestDocumentedSpecs loads every spec that the documents show.
+func TestDocumentedSpecs(t *testing.T) {
+	t.Parallel()
+	for _, doc := range []string{"README.md", "docs/spec.md"} {
+		text, err := os.ReadFile(doc)
+		require.NoError(t, err)
+		blocks := yamlBlock.FindAllStringSubmatch(string(text), -1)
+		require.NotEmpty(t, blocks, doc)
+		for _, b := range blocks {
+			dir := t.TempDir()
+			file := dir + "/batch.yaml"
+			require.NoError(t, os.WriteFile(dir+"/papers.jsonl", []byte(`{"path":"a.txt"}`), 0o600))
+			require.NoError(t, os.WriteFile(file, []byte(b[1]), 0o600))
+			s, err := spec.Load(file, spec.LoadOptions{})
+			if assert.NoError(t, err, doc) {
+				assert.NoError(t, s.Close())
+			}
+		}
+	}
+}

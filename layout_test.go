@@ -1,0 +1,82 @@
+package batchagent_test
+
+import (
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/batchagent/batchagent/"
+
+// mayImport names, for every package under pkg/ that has a rule, which packages of this module its non-test code may
+// import. A trailing "/" allows a whole folder.
+var mayImport = map[string][]string{
+	"pkg/batch":      {},
+	"pkg/spec":       {"pkg/batch"},
+	"pkg/statestore": {"pkg/batch"},
+	"pkg/scheduler":  {"pkg/batch"},
+	"pkg/toolpool":   {"pkg/batch", "pkg/toolpool/"},
+	"pkg/backend":    {"pkg/batch"},
+	"pkg/vllmsim":    {"pkg/vllmsim/"},
+	"pkg/agent":      {"pkg/batch", "pkg/spec", "pkg/backend", "pkg/toolpool", "pkg/toolpool/schema"},
+}
+
+// TestLayout holds the import rules of ARCHITECTURE.md.
+func TestLayout(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./...").Output()
+	require.NoError(t, err)
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	seen := map[string]bool{}
+	for dec.More() {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		require.NoError(t, dec.Decode(&p))
+		name := strings.TrimPrefix(p.ImportPath, module)
+		seen[name] = true
+		for _, forbidden := range []string{"util", "common", "types", "helpers"} {
+			assert.NotContains(t, strings.Split(name, "/"), forbidden, "%s: name a package after what it does", name)
+		}
+		allowed, ruled := mayImport[name]
+		for _, imported := range p.Imports {
+			if rest, ours := strings.CutPrefix(imported, module); ours {
+				if ruled {
+					assert.True(t, permits(allowed, rest), "%s imports %s", name, rest)
+				}
+				if strings.HasPrefix(name, "pkg/") {
+					assert.False(t, strings.HasPrefix(rest, "internal/"), "%s imports %s", name, rest)
+				}
+				if !testOnly(name) {
+					assert.False(t, testOnly(rest), "%s is for tests and reaches %s", rest, name)
+				}
+			} else if name == "pkg/batch" {
+				assert.False(t, strings.Contains(strings.Split(imported, "/")[0], "."), "pkg/batch imports %s; it is for the standard library only", imported)
+			}
+		}
+	}
+	for name := range mayImport {
+		assert.True(t, seen[name], "%s has a rule and does not exist", name)
+	}
+}
+
+func permits(allowed []string, name string) bool {
+	for _, a := range allowed {
+		if name == a || strings.HasSuffix(a, "/") && strings.HasPrefix(name, a) {
+			return true
+		}
+	}
+	return false
+}
+
+func testOnly(name string) bool {
+	switch name {
+	case "internal/sim", "internal/testredis", "internal/e2e", "pkg/backend/backendtest":
+		return true
+	}
+	return false
+}
