@@ -200,7 +200,7 @@ func (b *batches) retire(ctx context.Context, id batch.ID) {
 	b.refused.Remove(id)
 	b.clear(id)
 	b.stale()
-	if err := b.store.Retire(ctx, id); err != nil && !statestore.Unreachable(err) {
+	if err := b.store.Retire(ctx, id); err != nil && !statestore.Unreachable(err) && ctx.Err() == nil {
 		b.log.Warn("could not take a finished batch off the active list", "batch", id, "error", err)
 	}
 }

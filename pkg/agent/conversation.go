@@ -1,85 +1,101 @@
 package agent
 
 import (
-	"encoding/json"
 	"fmt"
-	"strings"
+	"unicode/utf8"
 
 	"github.com/batchagent/batchagent/pkg/backend"
-	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 const (
-	// compactAt is the share of the model's context beyond which old tool results are shortened.
-	compactAt = 0.85
-	// compactTo is what is left of a shortened tool result, bytes.
-	compactTo = 400
+	fullPercent = 85 // of the context, past which old tool results are shortened
+	shortResult = 400
+	// How text is reckoned in tokens where the server has not counted it. What comes in is taken for dense text and
+	// what is saved for sparse text, so that the reckoning errs to the safe side.
+	bytesPerTokenIn    = 3
+	bytesPerTokenSaved = 5
 )
 
-// conversation is what the model is shown, and the sums over its turns. It is a pure function of the program, the
-// prompt and the turns, so a takeover rebuilds it byte for byte.
+// conversation is what the model is sent. It depends on the prompt and the journal alone, so that another worker
+// rebuilds the same bytes.
 type conversation struct {
-	messages []backend.Message
-	window   int // tokens of context; 0 if not known
-	turns    int
-	repaired bool // a repair turn was asked for
-	usage    batch.Usage
-	counts   batch.ToolCounts
-	model    string
+	messages  []backend.Message
+	window    int // tokens of context; 0 if unknown
+	turns     int
+	repairing bool // the last turn asks for a valid answer
 }
 
-func newConversation(p *Program, prompt string) *conversation {
-	c := &conversation{window: p.model.MaxModelLen, model: p.model.ID}
-	if p.plan.System != "" {
-		c.messages = append(c.messages, backend.Message{Role: backend.RoleSystem, Content: p.plan.System})
+func newConversation(system, prompt string, window int) *conversation {
+	c := &conversation{window: window}
+	if system != "" {
+		c.messages = append(c.messages, backend.Message{Role: backend.RoleSystem, Content: system})
 	}
 	c.messages = append(c.messages, backend.Message{Role: backend.RoleUser, Content: prompt})
 	return c
 }
 
-// replay adds the turns of earlier attempts.
-func (c *conversation) replay(journal [][]byte) error {
-	for i, data := range journal {
-		var t Turn
-		if err := json.Unmarshal(data, &t); err != nil {
-			return fmt.Errorf("read turn %d of the journal: %w", i+1, err)
-		}
-		c.add(t)
-	}
-	return nil
-}
-
-// add appends a turn's messages. When the context is nearly full, the tool results of earlier turns are shortened; a
-// call and its result stay together.
+// add appends a turn as the journal holds it.
 func (c *conversation) add(t Turn) {
-	old := len(c.messages)
+	earlier := len(c.messages)
 	c.messages = append(c.messages, t.Assistant)
 	c.messages = append(c.messages, t.Tools...)
 	if t.Repair != "" {
 		c.messages = append(c.messages, backend.Message{Role: backend.RoleUser, Content: t.Repair})
-		c.repaired = true
 	}
-	c.count(t)
-	if c.window > 0 && float64(t.Usage.PromptTokens+t.Usage.CompletionTokens) > compactAt*float64(c.window) {
-		for i, m := range c.messages[:old] {
-			if m.Role == backend.RoleTool && len(m.Content) > 2*compactTo {
-				c.messages[i].Content = shorten(m.Content)
-			}
+	c.turns++
+	c.repairing = t.Repair != ""
+	c.compact(earlier, t)
+}
+
+// compact shortens tool results when the conversation nears the end of the context: first those of earlier turns, all
+// at once, since each change costs the server its cached prefix; then, if that is not enough, those of the turn that
+// was just added. No message is dropped, so a call and its result stay together.
+func (c *conversation) compact(earlier int, t Turn) {
+	limit := c.window * fullPercent / 100
+	if c.window <= 0 {
+		return
+	}
+	incoming := len(t.Repair)
+	for _, m := range t.Tools {
+		incoming += len(m.Content)
+	}
+	tokens := int(t.Usage.PromptTokens+t.Usage.CompletionTokens) + incoming/bytesPerTokenIn
+	if tokens <= limit {
+		return
+	}
+	tokens -= shortenResults(c.messages[:earlier], shortResult) / bytesPerTokenSaved
+	if tokens <= limit || len(t.Tools) == 0 {
+		return
+	}
+	room := max(0, incoming-(tokens-limit)*bytesPerTokenIn)
+	shortenResults(c.messages[earlier:], max(shortResult, room/len(t.Tools)))
+}
+
+// shortenResults cuts the tool results among messages to limit bytes each and returns how many bytes it saved.
+func shortenResults(messages []backend.Message, limit int) (saved int) {
+	for i, m := range messages {
+		if m.Role == backend.RoleTool {
+			messages[i].Content = shorten(m.Content, limit)
+			saved += len(m.Content) - len(messages[i].Content)
 		}
 	}
+	return saved
 }
 
-// count adds a turn to the sums.
-func (c *conversation) count(t Turn) {
-	c.turns++
-	c.usage.Add(t.Usage)
-	c.counts.Add(t.Counts)
-	if t.Model != "" {
-		c.model = t.Model
+// shorten keeps the beginning and the end of text, at most limit bytes with the note between them.
+func shorten(text string, limit int) string {
+	if len(text) <= limit {
+		return text
 	}
-}
-
-func shorten(s string) string {
-	return strings.ToValidUTF8(s[:compactTo], "") +
-		fmt.Sprintf("\n[the other %d bytes of this result were left out to make room]", len(s)-compactTo)
+	note := fmt.Sprintf("\n[… %d bytes left out to fit the context …]\n", len(text)-limit)
+	keep := max(0, limit-len(note)-utf8.UTFMax)
+	head := keep * 2 / 3
+	for head > 0 && !utf8.RuneStart(text[head]) {
+		head--
+	}
+	tail := len(text) - (keep - head)
+	for tail < len(text) && !utf8.RuneStart(text[tail]) {
+		tail++
+	}
+	return text[:head] + note + text[tail:]
 }

@@ -2,6 +2,8 @@ package scheduler
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -9,7 +11,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
 
@@ -53,6 +54,17 @@ type grantOf struct {
 	release func()
 }
 
+// end cancels all who wait and releases all slots.
+func (a *agents) end() {
+	for _, cancel := range a.cancel {
+		cancel()
+	}
+	for _, release := range a.holding {
+		release()
+	}
+	a.settle()
+}
+
 func (a *agents) acquire(id, turns int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.cancel[id] = cancel
@@ -74,72 +86,82 @@ func (a *agents) settle() (got []int) {
 	return got
 }
 
+type step struct {
+	op    string
+	turns int
+	pick  int
+	ms    int
+}
+
+var anyStep = rapid.Custom(func(rt *rapid.T) step {
+	return step{
+		op:    rapid.SampledFrom([]string{"acquire", "acquire", "acquire", "release", "cancel", "resize", "sleep"}).Draw(rt, "op"),
+		turns: rapid.IntRange(0, 6).Draw(rt, "turns"),
+		pick:  rapid.IntRange(0, 100).Draw(rt, "pick"),
+		ms:    rapid.IntRange(1, 30_000).Draw(rt, "ms"),
+	}
+})
+
 func TestSlotsServeInTheOrderOfADumbImplementation(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		capacity := rapid.IntRange(0, 3).Draw(rt, "capacity")
-		type step struct {
-			op   string
-			turn int
-			pick int
-			ms   int
+		steps := rapid.SliceOfN(anyStep, 20, 100).Draw(rt, "steps")
+		var difference string
+		synctest.Test(t, func(*testing.T) { difference = play(capacity, steps) })
+		if difference != "" {
+			rt.Fatal(difference)
 		}
-		steps := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) step {
-			return step{
-				op:   rapid.SampledFrom([]string{"acquire", "acquire", "acquire", "release", "cancel", "resize", "sleep"}).Draw(rt, "op"),
-				turn: rapid.IntRange(0, 6).Draw(rt, "turns"),
-				pick: rapid.IntRange(0, 100).Draw(rt, "pick"),
-				ms:   rapid.IntRange(1, 30_000).Draw(rt, "ms"),
-			}
-		}), 20, 100).Draw(rt, "steps")
-
-		synctest.Test(t, func(t *testing.T) {
-			real := &agents{slots: NewSlots(capacity), cancel: map[int]context.CancelFunc{}, granted: make(chan grantOf, 100), holding: map[int]func(){}}
-			dumb := &dumbSlots{capacity: capacity}
-			for id, st := range steps {
-				switch st.op {
-				case "acquire":
-					real.acquire(id, st.turn)
-					dumb.waiting = append(dumb.waiting, dumbWaiter{id, st.turn, time.Now()})
-				case "release":
-					held := sortedKeys(real.holding)
-					if len(held) == 0 {
-						continue
-					}
-					who := held[st.pick%len(held)]
-					real.holding[who]()
-					delete(real.holding, who)
-					dumb.inUse--
-				case "cancel":
-					if len(dumb.waiting) == 0 {
-						continue
-					}
-					i := st.pick % len(dumb.waiting)
-					real.cancel[dumb.waiting[i].id]()
-					dumb.waiting = slices.Delete(dumb.waiting, i, i+1)
-				case "resize":
-					// One at a time, so that each grant of the real one can be told from the next.
-					n := min(st.pick%4, real.slots.Capacity()+1)
-					real.slots.Resize(n)
-					dumb.capacity = n
-				case "sleep":
-					time.Sleep(time.Duration(st.ms) * time.Millisecond)
-				}
-				want := dumb.handOver(time.Now())
-				require.Equal(rt, want, real.settle(), "step %d (%s)", id, st.op)
-				require.Equal(rt, dumb.inUse, real.slots.InUse())
-				require.Equal(rt, len(dumb.waiting), real.slots.Waiting())
-			}
-			for _, cancel := range real.cancel {
-				cancel()
-			}
-			for _, release := range real.holding {
-				release()
-			}
-			synctest.Wait()
-			require.Zero(rt, real.slots.Waiting())
-			require.Zero(rt, real.slots.InUse())
-		})
 	})
+}
+
+// play runs the steps on both implementations and tells the first difference.
+func play(capacity int, steps []step) string {
+	real := &agents{slots: NewSlots(capacity), cancel: map[int]context.CancelFunc{}, granted: make(chan grantOf, len(steps)), holding: map[int]func(){}}
+	defer real.end()
+	dumb := &dumbSlots{capacity: capacity}
+	for id, st := range steps {
+		switch st.op {
+		case "acquire":
+			real.acquire(id, st.turns)
+			dumb.waiting = append(dumb.waiting, dumbWaiter{id, st.turns, time.Now()})
+		case "release":
+			held := slices.Sorted(maps.Keys(real.holding))
+			if len(held) == 0 {
+				continue
+			}
+			who := held[st.pick%len(held)]
+			real.holding[who]()
+			delete(real.holding, who)
+			dumb.inUse--
+		case "cancel":
+			if len(dumb.waiting) == 0 {
+				continue
+			}
+			i := st.pick % len(dumb.waiting)
+			real.cancel[dumb.waiting[i].id]()
+			dumb.waiting = slices.Delete(dumb.waiting, i, i+1)
+		case "resize":
+			// Grows by one at a time, so that each grant of the real one can be told from the next.
+			n := min(st.pick%4, real.slots.Capacity()+1)
+			real.slots.Resize(n)
+			dumb.capacity = n
+		case "sleep":
+			time.Sleep(time.Duration(st.ms) * time.Millisecond)
+		}
+		want, got := dumb.handOver(time.Now()), real.settle()
+		if !slices.Equal(want, got) {
+			return fmt.Sprintf("step %d (%s): granted %v, want %v", id, st.op, got, want)
+		}
+		if real.slots.InUse() != dumb.inUse || real.slots.Waiting() != len(dumb.waiting) {
+			return fmt.Sprintf("step %d (%s): %d in use and %d waiting, want %d and %d",
+				id, st.op, real.slots.InUse(), real.slots.Waiting(), dumb.inUse, len(dumb.waiting))
+		}
+	}
+	real.end()
+	if real.slots.InUse() != 0 || real.slots.Waiting() != 0 {
+		return "something is left when all are gone"
+	}
+	return ""
 }
 
 func TestRankStaysInRange(t *testing.T) {
@@ -194,13 +216,4 @@ func TestClaimSizeNeverPassesABound(t *testing.T) {
 		full := s.LiveAgents+got == s.MaxAgents || s.SlotQueue+got == s.Slots || got == s.MaxBatch || got == DefaultMaxBatch
 		assert.True(rt, full)
 	})
-}
-
-func sortedKeys(m map[int]func()) []int {
-	keys := make([]int, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -30,6 +31,28 @@ type Plan struct {
 	Timeouts    Timeouts      `json:"timeouts"`
 	Sampling    Sampling      `json:"sampling"`
 	TTL         time.Duration `json:"ttl"` // nanoseconds
+
+	template *Template // Task, parsed; nil in a Plan that was not made by ParsePlan or Compile
+}
+
+// ParsePlan reads a plan from its JSON form.
+func ParsePlan(data []byte) (*Plan, error) {
+	var p Plan
+	if err := json.Unmarshal(data, &p); err != nil {
+		return nil, fmt.Errorf("read plan: %w", err)
+	}
+	p.template = ParseTemplate(p.Task)
+	return &p, nil
+}
+
+// Prompt renders the user message of the job with this input. It is safe for concurrent use. A plan from [ParsePlan]
+// or [Spec.Compile] parses its template once; changing Task afterwards has no effect on it.
+func (p *Plan) Prompt(in map[string]any) (string, error) {
+	t := p.template
+	if t == nil {
+		t = ParseTemplate(p.Task)
+	}
+	return t.Render(in)
 }
 
 // Timeouts bound one turn's model call, one tool call and one whole attempt of a job. 0 means no limit for Job.
@@ -46,10 +69,4 @@ type Sampling struct {
 	MaxTokens   int      `json:"max_tokens,omitempty"`
 	Seed        *int64   `json:"seed,omitempty"`
 	Stop        []string `json:"stop,omitempty"`
-}
-
-// Payload is what the job stream holds for one job: the input's fields, or why the input is unusable.
-type Payload struct {
-	Input map[string]any `json:"in,omitempty"`
-	Bad   string         `json:"bad,omitempty"` // names the input's line; the job fails as BadInput without a model call
 }

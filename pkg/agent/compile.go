@@ -1,0 +1,129 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+	"github.com/batchagent/batchagent/pkg/toolpool/schema"
+)
+
+const (
+	defaultTurnTimeout = 10 * time.Minute
+	defaultToolTimeout = 60 * time.Second
+)
+
+// Program is a plan made ready to run any job of its batch. It does not change and is safe for concurrent use.
+type Program struct {
+	system string
+	render func(input map[string]any) (string, error)
+	output *schema.Schema  // nil for free text
+	format *backend.Schema // the same for the server; nil for free text
+	tools  []backend.Tool
+	share  map[string]toolpool.Share // by tool name
+	model  string
+	window int // tokens of context; 0 if unknown
+
+	sampling    backend.Sampling
+	priority    int
+	maxTurns    int
+	maxRetries  int
+	turnTimeout time.Duration
+	toolTimeout time.Duration
+	jobTimeout  time.Duration // 0 means none
+}
+
+// Compile prepares a plan for a model, once per batch and worker. tools are those that the worker has; it is an error
+// if one that the plan names is missing.
+func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Program, error) {
+	if plan.MaxTurns < 1 || plan.MaxRetries < 0 {
+		return nil, fmt.Errorf("compile plan %q: max_turns is %d and max_retries %d; at least 1 and 0 are needed", plan.Name, plan.MaxTurns, plan.MaxRetries)
+	}
+	p := &Program{
+		system:      plan.System,
+		render:      plan.Prompt,
+		share:       map[string]toolpool.Share{},
+		model:       cmp.Or(plan.Model, model.ID),
+		window:      model.MaxModelLen,
+		sampling:    backend.Sampling(plan.Sampling),
+		priority:    plan.Priority,
+		maxTurns:    plan.MaxTurns,
+		maxRetries:  plan.MaxRetries,
+		turnTimeout: cmp.Or(plan.Timeouts.Turn, defaultTurnTimeout),
+		toolTimeout: cmp.Or(plan.Timeouts.Tool, defaultToolTimeout),
+		jobTimeout:  plan.Timeouts.Job,
+	}
+	if len(plan.Schema) > 0 {
+		output, err := schema.Compile(plan.Schema)
+		if err != nil {
+			return nil, fmt.Errorf("compile plan %q: output schema: %w", plan.Name, err)
+		}
+		p.output = output
+		p.format = &backend.Schema{Name: "output", JSON: plan.Schema}
+	}
+	var missing []string
+	for _, name := range plan.Tools {
+		i := slices.IndexFunc(tools, func(t toolpool.Tool) bool { return t.Name == name })
+		if i < 0 {
+			missing = append(missing, name)
+			continue
+		}
+		t := tools[i]
+		p.share[name] = t.Share
+		p.tools = append(p.tools, backend.Tool{
+			Name: t.Name, Description: t.Description, Parameters: t.Parameters, Strict: canBeStrict(t.Parameters),
+		})
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("compile plan %q: this worker has no tool %s", plan.Name, strings.Join(missing, ", "))
+	}
+	return p, nil
+}
+
+// turnPlan is what the next model call is to be.
+type turnPlan struct {
+	number    int  // 1-based
+	remaining int  // turns that may still come, this one included
+	mayCall   bool // the model may call tools
+	repair    bool // the answer before was not valid
+}
+
+// next plans the turn after done others. On the last turn, and to repair an answer, tools are withheld, so that the
+// model must answer. The repair may be one turn more than max_turns.
+func (p *Program) next(done int, repair bool) turnPlan {
+	return turnPlan{
+		number:    done + 1,
+		remaining: max(1, p.maxTurns-done),
+		mayCall:   len(p.tools) > 0 && !repair && done+1 < p.maxTurns,
+		repair:    repair,
+	}
+}
+
+// request is the model call of a turn. Tools stay in the request when they are withheld: servers render them into the
+// prompt, and without them the whole prefix would be another. The response schema is sent only when no tool can be
+// called, because servers drop tool calls when both are asked for.
+func (p *Program) request(job Job, t turnPlan, messages []backend.Message) *backend.Request {
+	r := &backend.Request{
+		ID:       fmt.Sprintf("%s#%d", job.ID, t.number),
+		Model:    p.model,
+		Messages: messages,
+		Tools:    p.tools,
+		Sampling: p.sampling,
+		Hints:    backend.Hints{Priority: p.priority, Session: job.ID.String()},
+	}
+	switch {
+	case t.mayCall:
+		r.ToolChoice = backend.ToolChoiceAuto
+	case len(p.tools) > 0:
+		r.ToolChoice = backend.ToolChoiceNone
+	}
+	if !t.mayCall {
+		r.Schema = p.format
+	}
+	return r
+}

@@ -1,0 +1,97 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+)
+
+// preflight renders the prompt, sees that it fits, and rebuilds the conversation from the journal.
+func (a *attempt) preflight(s *scope) error {
+	if err := s.over(); err != nil {
+		return err
+	}
+	prompt, err := a.prompt()
+	if err != nil {
+		return err
+	}
+	a.conv = newConversation(a.prog.system, prompt, a.prog.window)
+	for i, data := range a.job.Journal {
+		t, err := decodeTurn(data)
+		if err != nil {
+			return fmt.Errorf("read turn %d of the journal: %w", i+1, err)
+		}
+		a.conv.add(t)
+		a.turns++
+		a.usage.Add(t.Usage)
+		a.counts.Add(t.Counts)
+		a.served = t.Model
+	}
+	if a.conv.turns > 0 {
+		return nil // the server has taken this conversation before
+	}
+	return a.checkSize(s)
+}
+
+func (a *attempt) prompt() (string, error) {
+	var payload spec.Payload
+	if err := json.Unmarshal(a.job.Payload, &payload); err != nil {
+		return "", batch.NewError(batch.BadInput, fmt.Sprintf("the input cannot be read: %v", err))
+	}
+	if payload.Bad != "" {
+		return "", batch.NewError(batch.BadInput, payload.Bad)
+	}
+	prompt, err := a.prog.render(payload.Input)
+	if err != nil {
+		return "", batch.NewError(batch.BadInput, err.Error())
+	}
+	return prompt, nil
+}
+
+// checkSize asks the server to count the prompt's tokens, but only if there may be too many: no tokenizer needs more
+// than one token for two bytes of ordinary text, so a prompt below that costs no round trip. What slips through, the
+// server refuses.
+func (a *attempt) checkSize(s *scope) error {
+	if a.counter == nil || a.prog.window <= 0 || a.requestBytes()/2 <= a.prog.window {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(s.work, a.prog.turnTimeout)
+	defer cancel()
+	tokens, err := a.counter.CountTokens(ctx, a.prog.request(a.job, a.prog.next(0, false), a.conv.messages))
+	if over := s.over(); over != nil {
+		return over
+	}
+	if err != nil {
+		a.log.DebugContext(ctx, "prompt could not be counted; the server will judge it", "error", err)
+		return nil
+	}
+	if tokens >= a.prog.window {
+		return batch.NewError(batch.Oversized, fmt.Sprintf("the prompt has %d tokens; the model's context is %d", tokens, a.prog.window))
+	}
+	return nil
+}
+
+func (a *attempt) requestBytes() int {
+	n := 0
+	for _, m := range a.conv.messages {
+		n += len(m.Content)
+	}
+	for _, t := range a.prog.tools {
+		n += len(t.Description) + len(t.Parameters)
+	}
+	return n
+}
+
+// finished reports whether the server said how the call ended. Anything else is a broken call, whatever it carries.
+func finished(r *backend.Response) bool {
+	switch r.Finish {
+	case backend.FinishStop, backend.FinishToolCalls, backend.FinishLength, backend.FinishRefused:
+		return true
+	default:
+		return false
+	}
+}

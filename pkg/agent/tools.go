@@ -1,0 +1,161 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+const (
+	maxCalls    = 32 // that run, of one turn
+	maxParallel = 16 // of one turn
+)
+
+// toolTurn waits for the turn's tool calls and journals the turn.
+func (a *attempt) toolTurn(s *scope, t turnPlan, resp *backend.Response, run *toolRun, usage batch.Usage) error {
+	defer run.discard()
+	if err := a.move(batch.AskTools); err != nil {
+		return err
+	}
+	calls := mendCalls(t.number, resp.Message.ToolCalls)
+	turn := Turn{
+		Assistant: backend.Message{Role: backend.RoleAssistant, Content: resp.Message.Content},
+		Usage:     usage,
+		Counts:    batch.ToolCounts{Asked: int64(len(calls))},
+		Model:     resp.Model,
+	}
+	for i, result := range run.finish(calls) {
+		if result.Executed {
+			turn.Counts.Executed++
+		}
+		turn.Assistant.ToolCalls = append(turn.Assistant.ToolCalls, calls[i].history)
+		turn.Tools = append(turn.Tools, backend.Message{Role: backend.RoleTool, ToolCallID: calls[i].history.ID, Content: result.Content})
+	}
+	if err := s.over(); err != nil {
+		return err // the results are those of cancelled calls
+	}
+	if err := a.checkpoint(s, t, turn); err != nil {
+		return err
+	}
+	a.counts.Add(turn.Counts)
+	return a.move(batch.ToolsDone)
+}
+
+// toolRun is the tool calls of one model call, some of them started while the model still writes. It belongs to the
+// agent's goroutine; each call has a goroutine of its own, and all have ended when finish or discard returns.
+type toolRun struct {
+	ctx     context.Context
+	cancel  context.CancelFunc
+	tools   Tools
+	prog    *Program
+	permits chan struct{}
+	running sync.WaitGroup
+	started map[int]*startedCall
+}
+
+type startedCall struct {
+	call   backend.ToolCall
+	cancel context.CancelFunc
+	done   chan struct{}
+	result toolpool.Result // set before done is closed
+}
+
+func newToolRun(ctx context.Context, tools Tools, prog *Program) *toolRun {
+	ctx, cancel := context.WithCancel(ctx)
+	return &toolRun{ctx: ctx, cancel: cancel, tools: tools, prog: prog, permits: make(chan struct{}, maxParallel), started: map[int]*startedCall{}}
+}
+
+// early starts a call that the model has just written, although the turn may still turn out bad. A tool with side
+// effects has to wait until it is known to be good, and so has a call that something is wrong with.
+func (r *toolRun) early(index int, c backend.ToolCall) {
+	share, offered := r.prog.share[c.Name]
+	if !offered || share == toolpool.Effect || index < 0 || index >= maxCalls || r.started[index] != nil {
+		return
+	}
+	if args, problem := mendArguments(c.Arguments); problem == "" {
+		c.Arguments = args
+		r.start(index, c)
+	}
+}
+
+// finish runs what is not yet running and returns all results, in order. If the context ends, the results say nothing.
+func (r *toolRun) finish(calls []mendedCall) []toolpool.Result {
+	results := make([]toolpool.Result, len(calls))
+	for i, c := range calls {
+		problem := c.problem
+		switch _, offered := r.prog.share[c.history.Name]; {
+		case !offered:
+			problem = r.notOffered(c.history.Name)
+		case i >= maxCalls:
+			problem = fmt.Sprintf("this call was not run: one turn runs at most %d calls. Ask again in your next turn.", maxCalls)
+		}
+		if problem != "" {
+			results[i] = toolpool.Result{Content: "Error: " + problem, Failed: true}
+			continue
+		}
+		if s := r.started[i]; s != nil && s.call.Name == c.history.Name && s.call.Arguments == c.history.Arguments {
+			continue
+		} else if s != nil {
+			s.cancel() // the stream said one thing and its end another; the end counts
+		}
+		r.start(i, c.history)
+	}
+	for i := range calls {
+		if results[i].Content != "" {
+			continue
+		}
+		s := r.started[i]
+		<-s.done
+		results[i] = s.result
+	}
+	r.discard()
+	return results
+}
+
+// discard cancels whatever runs and waits for its end. It may be called more than once.
+func (r *toolRun) discard() {
+	r.cancel()
+	r.running.Wait()
+}
+
+func (r *toolRun) start(index int, c backend.ToolCall) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	s := &startedCall{call: c, cancel: cancel, done: make(chan struct{})}
+	r.started[index] = s
+	r.running.Go(func() {
+		defer close(s.done)
+		defer cancel()
+		select {
+		case r.permits <- struct{}{}:
+			defer func() { <-r.permits }()
+		case <-ctx.Done():
+			s.result = failedResult(context.Cause(ctx).Error())
+			return
+		}
+		result, err := r.tools.Call(ctx, toolpool.Call{Name: c.Name, Arguments: c.Arguments, Timeout: r.prog.toolTimeout})
+		switch {
+		case err != nil:
+			result = failedResult(err.Error())
+		case result.Content == "":
+			result.Content = "(no output)" // servers drop an empty tool message
+		}
+		s.result = result
+	})
+}
+
+func failedResult(text string) toolpool.Result {
+	return toolpool.Result{Content: "Error: " + text, Failed: true}
+}
+
+func (r *toolRun) notOffered(name string) string {
+	names := make([]string, len(r.prog.tools))
+	for i, t := range r.prog.tools {
+		names[i] = t.Name
+	}
+	return fmt.Sprintf("there is no tool %.80q. Available tools: %s.", name, strings.Join(names, ", "))
+}

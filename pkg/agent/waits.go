@@ -1,0 +1,42 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+const (
+	// A single lost call should cost little, so the first wait is short; three of them still outlast a brief restart.
+	transientFirst  = 35 * time.Millisecond
+	transientFactor = 8
+	// A server that is full gets time to drain.
+	throttledFirst  = 250 * time.Millisecond
+	throttledFactor = 4
+
+	maxWait = 30 * time.Second
+	jitter  = 0.4 // of each wait, either way
+)
+
+// waits says how long to wait before each repetition of one turn. The zero value is ready.
+type waits struct {
+	transient, throttled *backoff.ExponentialBackOff
+}
+
+// next is the wait after a failure of this class. retryAfter is a lower bound; the jittered wait is added to it, so
+// that all whom the server sent away do not come back at once.
+func (w *waits) next(class backend.Class, retryAfter time.Duration) time.Duration {
+	b := &w.transient
+	first, factor := transientFirst, float64(transientFactor)
+	if class == backend.RateLimited || class == backend.Overloaded {
+		b = &w.throttled
+		first, factor = throttledFirst, float64(throttledFactor)
+	}
+	if *b == nil {
+		*b = &backoff.ExponentialBackOff{InitialInterval: first, Multiplier: factor, RandomizationFactor: jitter, MaxInterval: maxWait}
+		(*b).Reset()
+	}
+	return retryAfter + min((*b).NextBackOff(), maxWait)
+}

@@ -1,0 +1,163 @@
+package spec
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Compiled is a spec whose inputs were all read once. It is not safe for concurrent use, and of use only until its
+// Spec is closed.
+type Compiled struct {
+	Plan     *Plan
+	Total    int64   // inputs, bad ones included
+	Bad      []Input // the first bad inputs, at most [MaxBadKept]
+	BadCount int64   // all bad inputs
+
+	spec      *Spec
+	fields    []string          // that jobs need, sorted
+	constants map[string]string // that the plan holds, and so must not change between the passes
+	identity  [sha256.Size]byte // of the inputs
+}
+
+// ErrInputsChanged says that inputs were not the same when they were read again to submit them.
+var ErrInputsChanged = errors.New("the inputs changed while they were being read; run the command again")
+
+// Compile reads all inputs and separates the shared prefix from the per-job part. Memory does not grow with the
+// number of inputs.
+//
+// It fails with [Errors] when the inputs cannot be read or a prompt does not go with them, with [BadInputsError] when
+// inputs are unusable and on_bad_input does not say skip (or none is usable), and with ctx's cause when ctx is done.
+func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
+	v, err := s.survey(ctx)
+	if err != nil {
+		return nil, s.unreadable(ctx, err)
+	}
+	if v.total == 0 {
+		return nil, Errors{{File: s.Path, Field: "inputs", Message: "there are no inputs: nothing to do"}}
+	}
+	if err := s.checkNames(v).orNil(); err != nil {
+		return nil, err
+	}
+	if v.badCount == v.total || (v.badCount > 0 && s.OnBadInput == Fail) {
+		return nil, &BadInputsError{Count: v.badCount, Total: v.total, First: v.bad}
+	}
+	plan := s.settings
+	constants := v.constants()
+	if err := s.fill(&plan, constants); err != nil {
+		return nil, err
+	}
+	c := &Compiled{
+		Plan: &plan, Total: v.total, Bad: v.bad, BadCount: v.badCount,
+		spec: s, fields: plan.template.Fields(), constants: constants,
+	}
+	slices.Sort(c.fields)
+	sum := sha256.New()
+	if err := s.inputs.identify(ctx, sum); err != nil {
+		return nil, s.unreadable(ctx, err)
+	}
+	sum.Sum(c.identity[:0])
+	return c, nil
+}
+
+// unreadable makes err a mistake of the inputs, unless it only says that ctx is done.
+func (s *Spec) unreadable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	return Errors{{File: s.Path, Field: "inputs", Message: err.Error(), cause: err}}
+}
+
+// checkNames finds placeholders that stand for a field that no input has.
+func (s *Spec) checkNames(v *survey) Errors {
+	var errs Errors
+	if len(v.known) == 0 {
+		return nil // no input could be read at all, and that is told instead
+	}
+	known := slices.Sorted(maps.Keys(v.known))
+	for _, p := range []prompt{s.system, s.task} {
+		for _, name := range p.template.Fields() {
+			if v.used[name].seen {
+				continue
+			}
+			errs = append(errs, p.mistake(name, fmt.Sprintf(
+				"no input has a field %q; the nearest name is %q, and the known ones are %s. To mean the text {%s}, write {{%s}}",
+				name, nearest(name, known), strings.Join(known[:min(len(known), 20)], ", "), name, name)))
+		}
+	}
+	return errs
+}
+
+// Fingerprint is the same for two submits of the same plan over the same inputs: the same files with the same sizes
+// and times, or the same bytes on standard input. It is 64 hex digits. It covers what the caller changes in Plan.
+func (c *Compiled) Fingerprint() (string, error) {
+	plan, err := json.Marshal(c.Plan)
+	if err != nil {
+		return "", fmt.Errorf("write plan: %w", err)
+	}
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%x %s\n", c.identity, c.spec.OnBadInput)
+	sum.Write(plan)
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// Payloads yields the JSON of each job's [Payload], in the order of the indexes. An error ends it.
+func (c *Compiled) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		count := int64(0)
+		for in, err := range c.spec.Inputs(ctx) {
+			var line []byte
+			if err == nil {
+				count++
+				line, err = c.payload(in)
+			}
+			if err == nil && count > c.Total {
+				err = ErrInputsChanged
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(line, nil) {
+				return
+			}
+		}
+		if count < c.Total {
+			yield(nil, ErrInputsChanged)
+		}
+	}
+}
+
+func (c *Compiled) payload(in Input) ([]byte, error) {
+	if in.Bad == "" {
+		in.Bad = lacking(in, c.fields)
+	}
+	if in.Bad != "" {
+		return Payload{Bad: in.Where + ": " + in.Bad}.encode()
+	}
+	for name, want := range c.constants {
+		value, ok := in.Fields[name]
+		if !ok {
+			return Payload{Bad: in.Where + ": " + lacking(in, []string{name})}.encode()
+		}
+		text, err := appendValue(nil, value)
+		if err != nil {
+			return nil, fmt.Errorf("%s: field %q: %w", in.Where, name, err)
+		}
+		if string(text) != want {
+			return nil, fmt.Errorf("%s: %w", in.Where, ErrInputsChanged)
+		}
+	}
+	p := Payload{Input: make(map[string]any, len(c.fields))}
+	for _, name := range c.fields {
+		p.Input[name] = in.Fields[name]
+	}
+	return p.encode()
+}

@@ -1,0 +1,73 @@
+package spec
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Users run the examples from the repository's root, and read_file then sees that folder.
+const repository = "../.."
+
+func compileExample(t *testing.T, name string) *Compiled {
+	t.Helper()
+	s, err := Load(filepath.Join(repository, "examples", name, "batch.yaml"), LoadOptions{ToolsRoot: repository})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	c, err := s.Compile(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, name, c.Plan.Name)
+	assert.Equal(t, []string{"read_file"}, c.Plan.Tools)
+	assert.NotEmpty(t, c.Plan.Schema)
+	assert.Equal(t, 1, strings.Count(c.Plan.System, string(c.Plan.Schema)))
+	return c
+}
+
+// paths renders every job's prompt and returns the files that the jobs name.
+func paths(t *testing.T, c *Compiled) []string {
+	t.Helper()
+	var out []string
+	for _, wire := range payloads(t, c) {
+		var p Payload
+		require.NoError(t, json.Unmarshal([]byte(wire), &p))
+		prompt, err := c.Plan.Prompt(p.Input)
+		require.NoError(t, err)
+		path, ok := p.Input["path"].(string)
+		require.True(t, ok, wire)
+		assert.Contains(t, prompt, path)
+		assert.FileExists(t, filepath.Join(repository, path))
+		out = append(out, path)
+	}
+	assert.Len(t, out, int(c.Total))
+	return out
+}
+
+func TestExampleCodeReview(t *testing.T) {
+	t.Parallel()
+	all := paths(t, compileExample(t, "code-review"))
+	assert.Contains(t, all, "pkg/spec/template.go")
+	assert.NotContains(t, all, "pkg/spec/examples_test.go")
+}
+
+func TestExampleTickets(t *testing.T) {
+	t.Parallel()
+	c := compileExample(t, "tickets")
+	all := paths(t, c)
+	assert.Len(t, all, 40)
+	// Four bytes make about one token: the prefix is well over the 128 tokens from which caching shows.
+	assert.Greater(t, len(c.Plan.System), 4*200)
+	for _, path := range all {
+		text, err := os.ReadFile(filepath.Join(repository, path))
+		require.NoError(t, err)
+		words := len(strings.Fields(string(text)))
+		assert.True(t, words >= 40 && words <= 120, "%s has %d words", path, words)
+	}
+	inbox, err := filepath.Glob(filepath.Join(repository, "examples/tickets/inbox/*.txt"))
+	require.NoError(t, err)
+	assert.Len(t, inbox, 40)
+}

@@ -1,0 +1,212 @@
+package spec
+
+import (
+	"math"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// Upper bounds. They are far above sensible use and catch a slip of the keyboard.
+const (
+	maxTurns    = 1_000
+	maxRetries  = 100
+	maxAttempts = 100
+	maxInflight = 100_000
+	maxTokens   = 10_000_000
+	maxPriority = 1_000
+	maxStops    = 4
+	maxTools    = 128
+	maxLabel    = 200 // characters of a name
+	maxWait     = 30 * 24 * time.Hour
+	maxTTL      = 366 * 24 * time.Hour
+)
+
+var toolName = regexp.MustCompile(`^[A-Za-z0-9_.:/-]{1,128}$`)
+
+// fields are the readers of a spec's fields, in the order in which the documentation names them.
+func (l *loader) fields() []fieldReader {
+	s, plan := l.spec, &l.spec.settings
+	return []fieldReader{
+		{"name", l.label(&plan.Name)},
+		{"system_prompt", func(f string, n ast.Node) { s.system, _ = l.prompt(f, n) }},
+		{"task", func(f string, n ast.Node) { s.task = l.taskPrompt(f, n) }},
+		{"inputs", func(f string, n ast.Node) { s.inputs = l.readInputs(f, n) }},
+		{"tools", func(f string, n ast.Node) { plan.Tools = l.tools(f, n) }},
+		{"output_schema", func(f string, n ast.Node) { plan.Schema = l.outputSchema(f, n) }},
+		{"model", l.label(&plan.Model)},
+		{"backend", func(f string, n ast.Node) { s.Backend = l.backend(f, n) }},
+		{"max_inflight", func(f string, n ast.Node) {
+			l.count(&plan.MaxInflight, 1, maxInflight)(f, n)
+			s.MaxInflight = plan.MaxInflight
+		}},
+		{"max_turns", l.count(&plan.MaxTurns, 1, maxTurns)},
+		{"max_retries", l.count(&plan.MaxRetries, 0, maxRetries)},
+		{"max_attempts", l.count(&plan.MaxAttempts, 1, maxAttempts)},
+		{"timeouts", func(f string, n ast.Node) {
+			l.mapping(f, n, []fieldReader{
+				{"turn", l.wait(&plan.Timeouts.Turn, maxWait)},
+				{"tool", l.wait(&plan.Timeouts.Tool, maxWait)},
+				{"job", l.wait(&plan.Timeouts.Job, maxWait)},
+			})
+		}},
+		{"sampling", l.sampling(&plan.Sampling)},
+		{"priority", l.count(&plan.Priority, -maxPriority, maxPriority)},
+		{"owner", l.label(&plan.Owner)},
+		{"ttl", l.wait(&plan.TTL, maxTTL)},
+		{"hoist", l.flag(&s.hoist)},
+		{"on_bad_input", func(f string, n ast.Node) { s.OnBadInput = l.onBadInput(f, n) }},
+		{"keep_preamble", l.flag(&l.keepPreamble)},
+	}
+}
+
+// label reads a short name on one line.
+func (l *loader) label(to *string) func(string, ast.Node) {
+	return func(field string, n ast.Node) {
+		v, ok := l.text(field, n)
+		switch {
+		case !ok:
+		case strings.TrimSpace(v) == "":
+			l.fail(n, field, "must not be empty")
+		case len([]rune(v)) > maxLabel:
+			l.fail(n, field, "must have at most %d characters", maxLabel)
+		case strings.ContainsFunc(v, unicode.IsControl):
+			l.fail(n, field, "must be one line without control characters")
+		default:
+			*to = v
+		}
+	}
+}
+
+func (l *loader) count(to *int, low, high int64) func(string, ast.Node) {
+	return func(field string, n ast.Node) {
+		if v, ok := l.integer(field, n, low, high); ok {
+			*to = int(v)
+		}
+	}
+}
+
+func (l *loader) wait(to *time.Duration, high time.Duration) func(string, ast.Node) {
+	return func(field string, n ast.Node) {
+		if v, ok := l.duration(field, n, time.Millisecond, high); ok {
+			*to = v
+		}
+	}
+}
+
+func (l *loader) flag(to *bool) func(string, ast.Node) {
+	return func(field string, n ast.Node) {
+		if v, ok := l.boolean(field, n); ok {
+			*to = v
+		}
+	}
+}
+
+func (l *loader) ratio(to **float64, low, high float64) func(string, ast.Node) {
+	return func(field string, n ast.Node) {
+		if v, ok := l.number(field, n, low, high); ok {
+			*to = &v
+		}
+	}
+}
+
+func (l *loader) sampling(to *Sampling) func(string, ast.Node) {
+	return func(field string, n ast.Node) {
+		l.mapping(field, n, []fieldReader{
+			{"temperature", l.ratio(&to.Temperature, 0, 2)},
+			{"top_p", func(f string, n ast.Node) {
+				l.ratio(&to.TopP, 0, 1)(f, n)
+				if to.TopP != nil && *to.TopP == 0 {
+					l.fail(n, f, "must be greater than 0 and at most 1")
+				}
+			}},
+			{"max_tokens", l.count(&to.MaxTokens, 1, maxTokens)},
+			{"seed", func(f string, n ast.Node) {
+				if v, ok := l.integer(f, n, math.MinInt64, math.MaxInt64); ok {
+					to.Seed = &v
+				}
+			}},
+			{"stop", func(f string, n ast.Node) { to.Stop = l.stops(f, n) }},
+		})
+	}
+}
+
+func (l *loader) stops(field string, n ast.Node) []string {
+	var out []string
+	l.list(field, n, func(field string, n ast.Node) {
+		s, ok := l.text(field, n)
+		if ok && s == "" {
+			l.fail(n, field, "must not be empty")
+		}
+		out = append(out, s)
+	})
+	if len(out) > maxStops {
+		l.fail(n, field, "must have at most %d entries", maxStops)
+	}
+	return out
+}
+
+// tools reads a list of tool names. An entry may be a mapping, so that a tool can get settings of its own.
+func (l *loader) tools(field string, n ast.Node) []string {
+	var out []string
+	l.list(field, n, func(field string, n ast.Node) {
+		name, ok := "", true
+		if _, isMap := n.(ast.MapNode); isMap {
+			before := len(l.errs)
+			l.mapping(field, n, []fieldReader{{"name", func(f string, n ast.Node) { name, ok = l.text(f, n) }}})
+			ok = ok && len(l.errs) == before
+		} else {
+			name, ok = l.text(field, n)
+		}
+		switch {
+		case !ok:
+		case !toolName.MatchString(name):
+			l.fail(n, field, "must be the name of a tool, such as read_file, not %q", shorten(name))
+		case slices.Contains(out, name):
+			l.fail(n, field, "names the tool %q a second time", name)
+		default:
+			out = append(out, name)
+		}
+	})
+	if len(out) > maxTools {
+		l.fail(n, field, "must have at most %d entries", maxTools)
+	}
+	return out
+}
+
+func (l *loader) onBadInput(field string, n ast.Node) OnBadInput {
+	v, _ := l.text(field, n)
+	if v != string(Fail) && v != string(Skip) {
+		l.fail(n, field, "must be %s or %s, not %s", Fail, Skip, kindOf(n))
+	}
+	return OnBadInput(v)
+}
+
+var secretParameter = regexp.MustCompile(`(?i)key|token|secret|passw|auth|credential|signature`)
+
+// backend reads a backend's URL. The URL is never quoted in a message: it may hold a secret (I9).
+func (l *loader) backend(field string, n ast.Node) string {
+	v, ok := l.text(field, n)
+	if !ok {
+		return ""
+	}
+	u, err := url.Parse(v)
+	if err != nil || u.Scheme == "" || u.Host == "" {
+		l.fail(n, field, "must be a URL such as vllm://127.0.0.1:8000")
+		return ""
+	}
+	secret := u.User != nil
+	for name := range u.Query() {
+		secret = secret || secretParameter.MatchString(name)
+	}
+	if secret {
+		l.fail(n, field, "must not hold a user, password or key: a spec is copied and stored; give the key to the worker in its environment")
+		return ""
+	}
+	return v
+}

@@ -1,0 +1,71 @@
+package spec
+
+import (
+	"fmt"
+	"strings"
+)
+
+// maxInPlace is the longest constant value, in bytes, that is written into the task after the first placeholder that
+// varies. The server cannot share what follows that placeholder, so longer ones move to the shared prefix.
+const maxInPlace = 200
+
+// fill sets the plan's System and Task. constants are the values that are the same in every input.
+//
+// A constant of the system prompt is filled in. One of the task is filled in as well if it stands before the first
+// placeholder that varies, or is short. Otherwise it becomes a labelled block of the shared prefix, and the task
+// refers to it. With hoist: false the task keeps its placeholders.
+func (s *Spec) fill(plan *Plan, constants map[string]string) error {
+	var errs Errors
+	system := s.system.template.replace(func(p part) (string, bool) {
+		value, ok := constants[p.field]
+		if !ok {
+			errs = append(errs, s.system.mistake(p.field, fmt.Sprintf(
+				"{%s} is not the same in every input, and the system prompt is shared by all jobs; move {%s} to the task", p.field, p.field)))
+		}
+		return value, ok
+	})
+	if err := errs.orNil(); err != nil {
+		return err
+	}
+	sections := []string{}
+	if text, err := system.Render(nil); err != nil {
+		return fmt.Errorf("render the system prompt: %w", err)
+	} else if text != "" {
+		sections = append(sections, text)
+	}
+	task, blocks := s.task.template, []string(nil)
+	if s.hoist {
+		task, blocks = hoist(task, constants)
+		sections = append(sections, blocks...)
+	}
+	if s.instructed {
+		sections = append(sections, schemaInstruction+string(plan.Schema))
+	}
+	plan.System = strings.Join(sections, "\n\n")
+	plan.Task = task.String()
+	plan.template = ParseTemplate(plan.Task)
+	return nil
+}
+
+// hoist fills constants into a task. The blocks are for the shared prefix, in the order of their first use.
+func hoist(task *Template, constants map[string]string) (*Template, []string) {
+	var blocks []string
+	moved := map[string]bool{}
+	varied := false
+	filled := task.replace(func(p part) (string, bool) {
+		value, ok := constants[p.field]
+		switch {
+		case !ok:
+			varied = true
+			return "", false
+		case !varied || len(value) <= maxInPlace:
+			return value, true
+		}
+		if !moved[p.field] {
+			moved[p.field] = true
+			blocks = append(blocks, fmt.Sprintf("<%s>\n%s\n</%s>", p.field, value, p.field))
+		}
+		return fmt.Sprintf("[the text in <%s> above]", p.field), true
+	})
+	return filled, blocks
+}

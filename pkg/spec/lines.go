@@ -1,0 +1,84 @@
+package spec
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+)
+
+// textField is the field of an input that is a line of text.
+const textField = "line"
+
+func decodeTextLine(line []byte) (map[string]any, error) {
+	if !utf8.Valid(line) {
+		return nil, errNotUTF8
+	}
+	return map[string]any{textField: string(line)}, nil
+}
+
+// decodeLines yields one input per line that is not blank.
+func decodeLines(br *bufio.Reader, name string, yield func(Input, error) bool, decode func([]byte) (map[string]any, error)) {
+	lines := lineReader{br: br, limit: maxInputBytes}
+	for {
+		line, err := lines.next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		in := Input{Where: place(name, lines.number)}
+		switch {
+		case errors.Is(err, errLineTooLong):
+			in.Bad = fmt.Sprintf("the line is longer than %d MiB", maxInputBytes>>20)
+		case err != nil:
+			yield(Input{}, fmt.Errorf("read %s: %w", in.Where, err))
+			return
+		case len(bytes.TrimSpace(line)) == 0:
+			continue
+		default:
+			if in.Fields, err = decode(line); err != nil {
+				in.Bad = err.Error()
+			}
+		}
+		if !yield(in, nil) {
+			return
+		}
+	}
+}
+
+var errLineTooLong = errors.New("line too long")
+
+// lineReader reads lines of bounded length.
+type lineReader struct {
+	br     *bufio.Reader
+	limit  int
+	number int // of the line that next returned last
+	buf    []byte
+}
+
+// next returns a line without its end, valid until the next call. A line over the limit is passed over and reported
+// as errLineTooLong. At the end the error is io.EOF.
+func (r *lineReader) next() ([]byte, error) {
+	r.buf = r.buf[:0]
+	r.number++
+	tooLong, some := false, false
+	for {
+		chunk, err := r.br.ReadSlice('\n')
+		some = some || len(chunk) > 0
+		if tooLong = tooLong || len(r.buf)+len(chunk) > r.limit; !tooLong {
+			r.buf = append(r.buf, chunk...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case err != nil && !errors.Is(err, io.EOF):
+			return nil, err
+		case !some:
+			return nil, io.EOF
+		case tooLong:
+			return nil, errLineTooLong
+		}
+		return bytes.TrimSuffix(bytes.TrimSuffix(r.buf, []byte("\n")), []byte("\r")), nil
+	}
+}

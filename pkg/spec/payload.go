@@ -1,0 +1,118 @@
+package spec
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+)
+
+// Payload is what the job stream holds for one job: the fields of the input that the prompt still needs, or why the
+// input is unusable. Fields that no template uses, and those whose value is already in the plan, are left out, so that
+// a waiting job costs little memory in Redis.
+type Payload struct {
+	Input map[string]any `json:"in,omitempty"`
+	Bad   string         `json:"bad,omitempty"` // names the input's line; the job fails as BadInput without a model call
+}
+
+// UnmarshalJSON keeps values as they were written: a number becomes a [json.Number], an array or object a
+// [json.RawMessage] in compact form with its keys in their order.
+func (p *Payload) UnmarshalJSON(data []byte) error {
+	var wire struct {
+		In  json.RawMessage `json:"in"`
+		Bad string          `json:"bad"`
+	}
+	if err := json.Unmarshal(data, &wire); err != nil {
+		return err
+	}
+	*p = Payload{Bad: wire.Bad}
+	if wire.In == nil {
+		return nil
+	}
+	in, err := decodeObject(wire.In)
+	p.Input = in
+	return err
+}
+
+// encode is the JSON form of p. Nothing is escaped for HTML, so that nested values come back byte for byte.
+func (p Payload) encode() ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(p); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}
+
+// scalarField is the field that an input has which is a bare value rather than an object.
+const scalarField = "input"
+
+// decodeFields reads one input from JSON: an object's members are its fields, any other value is the field "input".
+func decodeFields(raw []byte) (map[string]any, error) {
+	if !utf8.Valid(raw) {
+		return nil, errNotUTF8
+	}
+	raw = bytes.TrimSpace(raw)
+	if len(raw) > 0 && raw[0] == '{' {
+		return decodeObject(raw)
+	}
+	if err := checkJSON(raw); err != nil {
+		return nil, err
+	}
+	v, err := decodeValue(raw)
+	if err != nil {
+		return nil, err
+	}
+	if v == nil {
+		return nil, errors.New("null is not an input")
+	}
+	return map[string]any{scalarField: v}, nil
+}
+
+func decodeObject(raw []byte) (map[string]any, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &members); err != nil {
+		return nil, fmt.Errorf("not valid JSON: %w", err)
+	}
+	fields := make(map[string]any, len(members))
+	for name, raw := range members {
+		v, err := decodeValue(raw)
+		if err != nil {
+			return nil, fmt.Errorf("field %q: %w", name, err)
+		}
+		fields[name] = v
+	}
+	return fields, nil
+}
+
+// decodeValue reads one valid JSON value without surrounding space.
+func decodeValue(raw json.RawMessage) (any, error) {
+	switch raw[0] {
+	case '"':
+		var s string
+		err := json.Unmarshal(raw, &s)
+		return s, err
+	case 'n':
+		return nil, nil
+	case 't', 'f':
+		return raw[0] == 't', nil
+	case '{', '[':
+		var buf bytes.Buffer
+		err := json.Compact(&buf, raw)
+		return json.RawMessage(buf.Bytes()), err
+	default:
+		return json.Number(raw), nil
+	}
+}
+
+func checkJSON(raw []byte) error {
+	var v json.RawMessage
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return fmt.Errorf("not valid JSON: %w", err)
+	}
+	return nil
+}
+
+var errNotUTF8 = errors.New("not UTF-8 text; convert it to UTF-8")

@@ -1,0 +1,194 @@
+package spec
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+	"github.com/goccy/go-yaml/ast"
+)
+
+// readInputs reads the field inputs in any of its forms:
+//
+//	inputs: [{…}, …]                      in the spec; a bare value is the field "input"
+//	inputs: papers.jsonl                  a file, by its extension; or a glob, if there is a * in it
+//	inputs: "-"                           standard input, as JSON lines
+//	inputs: {file: export, format: csv}   format is jsonl, json, csv or text
+//	inputs: {glob: "**/*.go", exclude: ["**/*_test.go"], root: ../..}
+//	inputs: {stdin: csv}
+//
+// It returns nil if there is a mistake.
+func (l *loader) readInputs(field string, n ast.Node) source {
+	switch n.(type) {
+	case *ast.SequenceNode:
+		return l.inlineInputs(field, n)
+	case ast.MapNode:
+		return l.inputsMapping(field, n)
+	}
+	path, ok := l.text(field, n)
+	switch {
+	case !ok:
+		return nil
+	case path == "-":
+		return &stdinSource{stream: l.stdin, format: formatJSONL}
+	case strings.Contains(path, "*"):
+		return l.globInputs(globFields{field: field, node: n, pattern: path})
+	default:
+		return l.fileInputs(field, n, path, "")
+	}
+}
+
+func (l *loader) inlineInputs(field string, n ast.Node) source {
+	inputs := inlineSource{}
+	l.list(field, n, func(field string, n ast.Node) {
+		raw, ok := l.appendJSON(nil, field, n, 0)
+		if !ok {
+			return
+		}
+		fields, err := decodeFields(raw)
+		if err != nil {
+			l.fail(n, field, "%v", err)
+			return
+		}
+		inputs = append(inputs, Input{Where: place(l.file, lineOf(n)), Fields: fields})
+	})
+	return inputs
+}
+
+// globFields are the parts of a glob as the spec gives them.
+type globFields struct {
+	field   string
+	node    ast.Node
+	pattern string
+	exclude []string
+	root    string
+}
+
+func (l *loader) inputsMapping(field string, n ast.Node) source {
+	var file, fileFormat, stdin string
+	glob := globFields{field: field + ".glob", node: n}
+	before := len(l.errs)
+	given := map[string]bool{}
+	text := func(to *string) func(string, ast.Node) {
+		return func(f string, n ast.Node) {
+			*to, _ = l.text(f, n)
+			given[strings.TrimPrefix(f, field+".")] = true
+		}
+	}
+	l.mapping(field, n, []fieldReader{
+		{"file", text(&file)},
+		{"format", text(&fileFormat)},
+		{"glob", text(&glob.pattern)},
+		{"exclude", func(f string, n ast.Node) {
+			given["exclude"] = true
+			l.list(f, n, func(f string, n ast.Node) {
+				pattern, ok := l.text(f, n)
+				if ok && !doublestar.ValidatePattern(filepath.ToSlash(pattern)) {
+					l.fail(n, f, "is not a valid pattern: %q", pattern)
+				}
+				glob.exclude = append(glob.exclude, filepath.ToSlash(pattern))
+			})
+		}},
+		{"root", text(&glob.root)},
+		{"stdin", text(&stdin)},
+	})
+	if len(l.errs) > before {
+		return nil
+	}
+	kinds := 0
+	for _, kind := range []string{"file", "glob", "stdin"} {
+		if given[kind] {
+			kinds++
+		}
+	}
+	switch {
+	case kinds != 1:
+		l.fail(n, field, "must have exactly one of file, glob and stdin")
+	case given["format"] && !given["file"]:
+		l.fail(n, field, "format goes with file only; standard input takes it as {stdin: csv}")
+	case (given["exclude"] || given["root"]) && !given["glob"]:
+		l.fail(n, field, "exclude and root go with glob only")
+	case given["file"]:
+		return l.fileInputs(field+".file", n, file, fileFormat)
+	case given["stdin"]:
+		if l.checkFormat(field+".stdin", n, stdin) {
+			return &stdinSource{stream: l.stdin, format: format(stdin)}
+		}
+	default:
+		return l.globInputs(glob)
+	}
+	return nil
+}
+
+func (l *loader) checkFormat(field string, n ast.Node, name string) bool {
+	if slices.Contains(formats, name) {
+		return true
+	}
+	l.fail(n, field, "must be one of %s, not %q", strings.Join(formats, ", "), name)
+	return false
+}
+
+// fileInputs is a file of inputs. Its format follows from its extension unless the spec names one.
+func (l *loader) fileInputs(field string, n ast.Node, file, named string) source {
+	src := &fileSource{path: l.resolvePath(file), shown: l.shown(file), format: format(named)}
+	if named == "" {
+		src.format = formatOf(strings.ToLower(filepath.Ext(file)))
+	} else if !l.checkFormat("inputs.format", n, named) {
+		return nil
+	}
+	if src.format == "" {
+		l.fail(n, field, "the extension of %q names no format; write {file: %s, format: %s}", file, file, strings.Join(formats, "|"))
+		return nil
+	}
+	info, err := os.Stat(src.path)
+	if err != nil {
+		l.fail(n, field, "read %s: %v", src.shown, bare(err))
+		return nil
+	}
+	if !info.Mode().IsRegular() {
+		l.fail(n, field, "%s is not a regular file; inputs are read twice, so a pipe must come through standard input", src.shown)
+		return nil
+	}
+	return src
+}
+
+// globInputs is the files that a pattern matches, relative to root, which is relative to the spec's folder.
+//
+// The field "path" is what the model passes to read_file, which sees the tools root (by default the current
+// directory). So it is relative to the tools root if all matches lie in there. Otherwise it is relative to root, or to
+// the part of the pattern without wildcards if that leads out of root, and the workers need that folder as their
+// tools root.
+func (l *loader) globInputs(g globFields) source {
+	pattern := filepath.ToSlash(g.pattern)
+	if !doublestar.ValidatePattern(pattern) {
+		l.fail(g.node, g.field, "is not a valid pattern: %q", g.pattern)
+		return nil
+	}
+	src := &globSource{base: l.resolvePath(g.root), exclude: g.exclude}
+	var fixed string
+	fixed, src.pattern = doublestar.SplitPattern(pattern)
+	src.root = filepath.Join(src.base, filepath.FromSlash(fixed))
+	if filepath.IsAbs(filepath.FromSlash(fixed)) {
+		src.root = filepath.FromSlash(fixed)
+	}
+	info, err := os.Stat(src.root)
+	if err == nil && !info.IsDir() {
+		l.fail(g.node, g.field, "%s is not a folder", src.root)
+		return nil
+	}
+	if err != nil {
+		l.fail(g.node, g.field, "read %s: %v", src.root, bare(err))
+		return nil
+	}
+	switch {
+	case within(l.toolsRoot, src.root):
+		src.pathFrom = l.toolsRoot
+	case within(src.base, src.root):
+		src.pathFrom = src.base
+	default:
+		src.pathFrom = src.root
+	}
+	return src
+}

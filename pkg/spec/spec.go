@@ -1,0 +1,180 @@
+package spec
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// OnBadInput says what an unusable input does to a submit.
+type OnBadInput string
+
+// The choices. Neither lets a bad input go by in silence.
+const (
+	Fail OnBadInput = "fail" // nothing is submitted
+	Skip OnBadInput = "skip" // its job fails as BadInput, without a model call
+)
+
+// Spec is a spec file that was read and found sound, before its inputs were looked at. Close it. It is not safe for
+// concurrent use.
+type Spec struct {
+	Path       string // as given to Load
+	Backend    string // URL; "" if the spec names none
+	OnBadInput OnBadInput
+	// MaxInflight is the spec's max_inflight; 0 if it gives none.
+	MaxInflight int
+
+	settings Plan // everything but System and Task
+	system   prompt
+	task     prompt
+	hoist    bool
+	// instructed says that the schema still has to be named in the shared prefix.
+	instructed bool
+	inputs     source
+}
+
+// LoadOptions are what a spec file does not say.
+type LoadOptions struct {
+	// ToolsRoot is the folder that the read_file tool will see. The field "path" of globbed inputs is relative to it if
+	// the glob's root lies in it. Defaults to the current directory.
+	ToolsRoot string
+	// Stdin is read for inputs from standard input. Defaults to os.Stdin.
+	Stdin io.Reader
+}
+
+// Load reads the spec file at path, and the prompt and schema files that it names. It checks everything that can be
+// known without reading the inputs. Mistakes in the files come back all at once, as [Errors].
+func Load(path string, opts LoadOptions) (*Spec, error) {
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".yaml", ".yml", ".json":
+	default:
+		return nil, Errors{{File: path, Message: "a spec is a .yaml, .yml or .json file"}}
+	}
+	data, err := readBounded(path, maxSpecBytes)
+	if err != nil {
+		return nil, Errors{{File: path, Message: err.Error()}}
+	}
+	return parse(path, data, opts)
+}
+
+// maxSpecBytes bounds the spec file, and each prompt and schema file.
+const maxSpecBytes = 4 << 20
+
+func parse(path string, data []byte, opts LoadOptions) (*Spec, error) {
+	if opts.Stdin == nil {
+		opts.Stdin = os.Stdin
+	}
+	toolsRoot, err := filepath.Abs(opts.ToolsRoot)
+	if err != nil {
+		return nil, fmt.Errorf("find the current directory: %w", err)
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("find the folder of %s: %w", path, err)
+	}
+	if !utf8.Valid(data) {
+		return nil, Errors{{File: path, Message: errNotUTF8.Error()}}
+	}
+	doc, top := parseYAML(path, data)
+	if top == nil {
+		return nil, doc.errs.orNil()
+	}
+	l := &loader{
+		document: doc, dir: dir, toolsRoot: toolsRoot, stdin: opts.Stdin,
+		spec: &Spec{Path: path, OnBadInput: Fail, hoist: true, settings: defaults(path)},
+	}
+	l.load(top)
+	if err := l.errs.orNil(); err != nil {
+		return nil, err
+	}
+	return l.spec, nil
+}
+
+func defaults(path string) Plan {
+	return Plan{
+		Name:        strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)),
+		MaxTurns:    8,
+		MaxRetries:  3,
+		MaxAttempts: 3,
+		Timeouts:    Timeouts{Turn: 10 * time.Minute, Tool: time.Minute},
+		TTL:         7 * 24 * time.Hour,
+	}
+}
+
+// Inputs yields the inputs in order. An unusable one has Bad set; an error says that the source cannot be read, and
+// ends it. The content of globbed files is read only if a prompt uses it.
+func (s *Spec) Inputs(ctx context.Context) iter.Seq2[Input, error] {
+	return func(yield func(Input, error) bool) {
+		index := int64(0)
+		for in, err := range s.inputs.read(ctx, s.uses) {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			if err != nil {
+				yield(Input{}, err)
+				return
+			}
+			in.Index = index
+			index++
+			if !yield(in, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Spec) uses(field string) bool { return s.system.uses(field) || s.task.uses(field) }
+
+// Close removes the copy of standard input, if there is one.
+func (s *Spec) Close() error {
+	if in, ok := s.inputs.(*stdinSource); ok {
+		return in.close()
+	}
+	return nil
+}
+
+// loader reads the fields of a spec into spec.
+type loader struct {
+	*document
+	dir       string // absolute: the spec's folder
+	toolsRoot string // absolute
+	stdin     io.Reader
+	spec      *Spec
+
+	keepPreamble bool
+	schema       schemaText
+}
+
+func (l *loader) load(top ast.Node) {
+	before := len(l.errs)
+	l.mapping("", top, l.fields())
+	if _, isMapping := top.(ast.MapNode); !isMapping && len(l.errs) > before {
+		return // that it is no mapping says it all
+	}
+	l.finishSystem()
+	if l.spec.task.template == nil {
+		l.require(top, "task")
+	}
+	if l.spec.inputs == nil {
+		l.require(top, "inputs")
+	}
+	if l.spec.settings.Schema != nil {
+		l.placeSchema()
+	}
+}
+
+// require notes that a field is missing, unless it is there and a mistake was noted.
+func (l *loader) require(top ast.Node, field string) {
+	if !slices.ContainsFunc(l.errs, func(e *FieldError) bool { return strings.HasPrefix(e.Field, field) }) {
+		l.fail(top, field, "is required")
+	}
+}

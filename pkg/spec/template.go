@@ -1,0 +1,166 @@
+package spec
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Template is a parsed prompt. It is immutable and safe for concurrent use.
+//
+// A placeholder is a name in braces, {name}, where the name has the form of a Go identifier. Everything else is text
+// and stays as it is: { x }, {a.b}, {"a": 1}, {}, }}. So every text is a valid template.
+//
+// Doubling the braces escapes them, and only braces that directly enclose a name in pairs count:
+//
+//	{name}      the value
+//	{{name}}    the text {name}
+//	{{{name}}}  the value in braces
+//
+// In general, of k pairs of braces around a name every two are one literal pair, and an odd one left over makes the
+// placeholder. Braces without a partner on the other side are text: {"a": {name}} is the value followed by a brace.
+type Template struct {
+	parts []part
+}
+
+// part is a piece of text or, if field is set, a placeholder.
+type part struct {
+	text   string
+	field  string
+	offset int // of the placeholder in the parsed text
+}
+
+var bracedName = regexp.MustCompile(`(\{+)([\p{L}_][\p{L}\p{Nd}_]*)(\}+)`)
+
+// ParseTemplate splits text into literal text and placeholders.
+func ParseTemplate(text string) *Template {
+	t := &Template{}
+	rest := 0
+	for _, m := range bracedName.FindAllStringSubmatchIndex(text, -1) {
+		name := text[m[4]:m[5]]
+		open, shut := m[3]-m[2], m[7]-m[6]
+		pairs := min(open, shut)
+		left := text[rest:m[2]] + strings.Repeat("{", open-pairs+pairs/2)
+		right := strings.Repeat("}", pairs/2+shut-pairs)
+		if pairs%2 == 0 {
+			t.appendText(left + name + right)
+		} else {
+			t.appendText(left)
+			t.parts = append(t.parts, part{field: name, offset: m[2]})
+			t.appendText(right)
+		}
+		rest = m[1]
+	}
+	t.appendText(text[rest:])
+	return t
+}
+
+// Escape returns text changed so that, parsed as a template, it gives text again.
+func Escape(text string) string {
+	return bracedName.ReplaceAllStringFunc(text, func(s string) string {
+		open := len(s) - len(strings.TrimLeft(s, "{"))
+		shut := len(s) - len(strings.TrimRight(s, "}"))
+		pairs := min(open, shut)
+		return strings.Repeat("{", pairs) + s + strings.Repeat("}", pairs)
+	})
+}
+
+// Fields are the names of the placeholders, each once, in the order of their first use.
+func (t *Template) Fields() []string {
+	var names []string
+	for _, p := range t.parts {
+		if p.field != "" && !slices.Contains(names, p.field) {
+			names = append(names, p.field)
+		}
+	}
+	return names
+}
+
+// Render replaces each placeholder by the value of its field: text as it is, anything else as compact JSON. A field
+// that in lacks is an error.
+func (t *Template) Render(in map[string]any) (string, error) {
+	var b []byte
+	for _, p := range t.parts {
+		if p.field == "" {
+			b = append(b, p.text...)
+			continue
+		}
+		v, ok := in[p.field]
+		if !ok {
+			return "", fmt.Errorf("the input has no field %q, which the prompt uses as {%s}", p.field, p.field)
+		}
+		var err error
+		if b, err = appendValue(b, v); err != nil {
+			return "", fmt.Errorf("render field %q: %w", p.field, err)
+		}
+	}
+	return string(b), nil
+}
+
+// String is the template in its own language: parsed again it gives an equal template.
+func (t *Template) String() string {
+	var b strings.Builder
+	for i, p := range t.parts {
+		if p.field == "" {
+			b.WriteString(Escape(p.text))
+			continue
+		}
+		// Braces that touch the placeholder in pairs would be read as its own, so each such pair is doubled.
+		pairs := 0
+		if i > 0 && i+1 < len(t.parts) {
+			before, after := t.parts[i-1].text, t.parts[i+1].text
+			pairs = min(len(before)-len(strings.TrimRight(before, "{")), len(after)-len(strings.TrimLeft(after, "}")))
+		}
+		b.WriteString(strings.Repeat("{", pairs+1) + p.field + strings.Repeat("}", pairs+1))
+	}
+	return b.String()
+}
+
+// replace returns a template in which every placeholder for which f returns true is that text.
+func (t *Template) replace(f func(p part) (string, bool)) *Template {
+	out := &Template{}
+	for _, p := range t.parts {
+		if p.field == "" {
+			out.appendText(p.text)
+		} else if text, ok := f(p); ok {
+			out.appendText(text)
+		} else {
+			out.parts = append(out.parts, p)
+		}
+	}
+	return out
+}
+
+// appendText keeps two invariants: no text part is empty, and no two are neighbours.
+func (t *Template) appendText(s string) {
+	if s == "" {
+		return
+	}
+	if n := len(t.parts); n > 0 && t.parts[n-1].field == "" {
+		t.parts[n-1].text += s
+		return
+	}
+	t.parts = append(t.parts, part{text: s})
+}
+
+// appendValue appends what a placeholder shows of v.
+func appendValue(b []byte, v any) ([]byte, error) {
+	switch v := v.(type) {
+	case string:
+		return append(b, v...), nil
+	case json.Number:
+		return append(b, v...), nil
+	case nil:
+		return append(b, "null"...), nil
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false) // the model reads the text; "<" must stay "<"
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...), nil
+}

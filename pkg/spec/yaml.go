@@ -1,0 +1,470 @@
+package spec
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// document is a YAML file while it is being read. Its methods take a field's path and node, return the value and
+// whether it is sound, and note every mistake instead of stopping at the first.
+type document struct {
+	file    string
+	anchors map[string]ast.Node
+	visits  int
+	merging int // merge keys being expanded, one in the other
+	errs    Errors
+}
+
+const (
+	// maxNesting bounds brackets and braces that are open at once; the YAML parser's time grows with its square.
+	maxNesting = 10_000
+	// maxDepth bounds nested values in inline inputs and schemas. It also ends aliases that contain themselves.
+	maxDepth = 200
+	// maxFieldPath bounds a field's path in a message, in bytes.
+	maxFieldPath = 100
+	// maxMerges bounds merge keys that lead to merge keys.
+	maxMerges = 20
+	// maxNodes bounds what aliases can blow a file up to.
+	maxNodes = 2_000_000
+)
+
+// parseYAML returns the top node of a file, or nil and why there is none in d.errs. JSON is YAML, too.
+func parseYAML(file string, data []byte) (*document, ast.Node) {
+	d := &document{file: file, anchors: map[string]ast.Node{}}
+	data = bytes.TrimPrefix(data, []byte("\uFEFF"))
+	if line := tooNested(data); line > 0 {
+		d.failAt(line, "", "brackets are nested more than %d deep", maxNesting)
+		return d, nil
+	}
+	tree, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
+	if syntax, ok := errors.AsType[*yaml.SyntaxError](err); ok {
+		d.failAt(syntax.Token.Position.Line, "", "not valid YAML: %s", syntax.Message)
+		return d, nil
+	}
+	if err != nil {
+		d.failAt(1, "", "not valid YAML: %v", err)
+		return d, nil
+	}
+	if len(tree.Docs) > 1 {
+		d.failAt(2, "", "the file holds %d YAML documents; a spec is one", len(tree.Docs))
+		return d, nil
+	}
+	if len(tree.Docs) == 0 || tree.Docs[0].Body == nil {
+		d.failAt(1, "", "the file is empty")
+		return d, nil
+	}
+	ast.Walk(anchorFinder(d.anchors), tree.Docs[0].Body)
+	return d, tree.Docs[0].Body
+}
+
+// anchorFinder collects the values of anchors by name.
+type anchorFinder map[string]ast.Node
+
+func (f anchorFinder) Visit(n ast.Node) ast.Visitor {
+	if a, ok := n.(*ast.AnchorNode); ok && a.Name != nil {
+		f[a.Name.GetToken().Value] = a.Value
+	}
+	return f
+}
+
+// tooNested is the line on which more than maxNesting brackets are open, or 0. Brackets in text count too: no prompt
+// leaves so many open.
+func tooNested(data []byte) int {
+	depth, line := 0, 1
+	for _, c := range data {
+		switch c {
+		case '\n':
+			line++
+		case '[', '{':
+			if depth++; depth > maxNesting {
+				return line
+			}
+		case ']', '}':
+			depth = max(0, depth-1)
+		}
+	}
+	return 0
+}
+
+func (d *document) fail(n ast.Node, field, format string, args ...any) {
+	d.failAt(lineOf(n), field, format, args...)
+}
+
+func (d *document) failAt(line int, field, format string, args ...any) {
+	if len(field) > maxFieldPath {
+		field = strings.ToValidUTF8(field[:maxFieldPath], "") + "…"
+	}
+	d.errs = append(d.errs, &FieldError{File: d.file, Line: line, Field: field, Message: fmt.Sprintf(format, args...)})
+}
+
+func lineOf(n ast.Node) int {
+	if n == nil || n.GetToken() == nil || n.GetToken().Position == nil {
+		return 1
+	}
+	return n.GetToken().Position.Line
+}
+
+// resolve follows anchors and aliases. Its nil means that a mistake was noted.
+func (d *document) resolve(field string, n ast.Node) ast.Node {
+	for range maxDepth {
+		if d.visits++; d.visits > maxNodes {
+			if d.visits == maxNodes+1 {
+				d.fail(n, field, "the file has more than %d values, aliases counted out", maxNodes)
+			}
+			return nil
+		}
+		switch v := n.(type) {
+		case *ast.AnchorNode:
+			n = v.Value
+		case *ast.AliasNode:
+			target, ok := d.anchors[v.Value.GetToken().Value]
+			if !ok {
+				d.fail(v, field, "there is no anchor &%s", v.Value.GetToken().Value)
+				return nil
+			}
+			n = target
+		case *ast.TagNode:
+			d.fail(v, field, "YAML tags such as %s are not supported", v.Start.Value)
+			return nil
+		case nil:
+			return nil
+		default:
+			return n
+		}
+	}
+	d.fail(n, field, "the aliases lead in a circle")
+	return nil
+}
+
+// entry is one key of a mapping with its value.
+type entry struct {
+	key   string
+	node  ast.Node // the key
+	value ast.Node
+}
+
+// entries are the keys of a mapping in their order. Keys that occur twice are mistakes; merge keys (<<) are expanded
+// and give way to keys that are written out.
+func (d *document) entries(field string, n ast.Node) ([]entry, bool) {
+	m, ok := n.(ast.MapNode)
+	if !ok {
+		d.fail(n, field, "must be a mapping, not %s", kindOf(n))
+		return nil, false
+	}
+	var out, merged []entry
+	for it := m.MapRange(); it.Next(); {
+		if it.Key().IsMergeKey() {
+			from := d.resolve(field, it.Value())
+			if from == nil {
+				return nil, false
+			}
+			if d.merging++; d.merging > maxMerges {
+				d.fail(it.Key(), field, "merge keys are nested more than %d deep", maxMerges)
+				return nil, false
+			}
+			more, ok := d.entries(field, from)
+			d.merging--
+			if !ok {
+				return nil, false
+			}
+			merged = append(merged, more...)
+			continue
+		}
+		e := entry{key: keyOf(it.Key()), node: it.Key(), value: it.Value()}
+		if i := indexKey(out, e.key); i >= 0 {
+			d.fail(e.node, join(field, e.key), "is given twice, first on line %d", lineOf(out[i].node))
+			continue
+		}
+		out = append(out, e)
+	}
+	for _, e := range merged {
+		if indexKey(out, e.key) < 0 {
+			out = append(out, e)
+		}
+	}
+	return out, true
+}
+
+func indexKey(entries []entry, key string) int {
+	return slices.IndexFunc(entries, func(e entry) bool { return e.key == key })
+}
+
+func keyOf(n ast.MapKeyNode) string {
+	var inner ast.Node = n
+	if m, ok := inner.(*ast.MappingKeyNode); ok {
+		inner = m.Value
+	}
+	if s, ok := inner.(*ast.StringNode); ok {
+		return s.Value
+	}
+	if inner == nil {
+		return ""
+	}
+	return inner.GetToken().Value
+}
+
+func join(field, key string) string {
+	if field == "" {
+		return key
+	}
+	return field + "." + key
+}
+
+// fieldReader reads one known field of a mapping.
+type fieldReader struct {
+	name string
+	read func(field string, n ast.Node)
+}
+
+// mapping gives each key of a mapping to its reader. A key that has none is a mistake; a null is as if not given.
+func (d *document) mapping(field string, n ast.Node, readers []fieldReader) {
+	if n = d.resolve(field, n); n == nil {
+		return
+	}
+	entries, ok := d.entries(field, n)
+	if !ok {
+		return
+	}
+	for _, e := range entries {
+		i := slices.IndexFunc(readers, func(r fieldReader) bool { return r.name == e.key })
+		if i < 0 {
+			known := make([]string, len(readers))
+			for i, r := range readers {
+				known[i] = r.name
+			}
+			d.fail(e.node, join(field, e.key), "unknown field; the nearest known name is %q", nearest(e.key, known))
+			continue
+		}
+		value := d.resolve(join(field, e.key), e.value)
+		if _, null := value.(*ast.NullNode); null || value == nil {
+			continue
+		}
+		readers[i].read(join(field, e.key), value)
+	}
+}
+
+// list gives each item of a list to read.
+func (d *document) list(field string, n ast.Node, read func(field string, n ast.Node)) {
+	seq, ok := n.(*ast.SequenceNode)
+	if !ok {
+		d.fail(n, field, "must be a list, not %s", kindOf(n))
+		return
+	}
+	for i, item := range seq.Values {
+		field := fmt.Sprintf("%s[%d]", field, i)
+		if item = d.resolve(field, item); item != nil {
+			read(field, item)
+		}
+	}
+}
+
+// text reads text; a bare number or truth value counts as what was written.
+func (d *document) text(field string, n ast.Node) (string, bool) {
+	switch v := n.(type) {
+	case *ast.StringNode:
+		return v.Value, true
+	case *ast.LiteralNode:
+		return v.Value.Value, true
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+		return n.GetToken().Value, true
+	}
+	d.fail(n, field, "must be text, not %s", kindOf(n))
+	return "", false
+}
+
+func (d *document) boolean(field string, n ast.Node) (bool, bool) {
+	if v, ok := n.(*ast.BoolNode); ok {
+		return v.Value, true
+	}
+	d.fail(n, field, "must be true or false, not %s", kindOf(n))
+	return false, false
+}
+
+func (d *document) integer(field string, n ast.Node, low, high int64) (int64, bool) {
+	v, ok := int64(0), false
+	if i, isInt := n.(*ast.IntegerNode); isInt {
+		switch x := i.Value.(type) {
+		case int64:
+			v, ok = x, true
+		case uint64:
+			v, ok = int64(x), x <= math.MaxInt64 //nolint:gosec // an overflow makes ok false
+		}
+	} else if !isJSONNumber(n) {
+		d.fail(n, field, "must be a whole number, not %s", kindOf(n))
+		return 0, false
+	}
+	switch {
+	case ok && v < low:
+		d.fail(n, field, "must be at least %d", low)
+	case !ok || v > high:
+		d.fail(n, field, "must be a whole number of at most %d", high)
+	default:
+		return v, true
+	}
+	return 0, false
+}
+
+func (d *document) number(field string, n ast.Node, low, high float64) (float64, bool) {
+	var v float64
+	switch x := n.(type) {
+	case *ast.FloatNode:
+		v = x.Value
+	case *ast.IntegerNode:
+		switch i := x.Value.(type) {
+		case int64:
+			v = float64(i)
+		case uint64:
+			v = float64(i)
+		}
+	default:
+		d.fail(n, field, "must be a number, not %s", kindOf(n))
+		return 0, false
+	}
+	if v < low || v > high {
+		d.fail(n, field, "must be from %g to %g", low, high)
+		return 0, false
+	}
+	return v, true
+}
+
+func (d *document) duration(field string, n ast.Node, low, high time.Duration) (time.Duration, bool) {
+	s, ok := n.(*ast.StringNode)
+	if !ok {
+		d.fail(n, field, `must be a time with its unit, such as "90s", not %s`, kindOf(n))
+		return 0, false
+	}
+	v, err := time.ParseDuration(s.Value)
+	switch {
+	case err != nil:
+		d.fail(n, field, `must be a time such as "90s", "10m" or "24h", not %q`, s.Value)
+	case v < low || v > high:
+		d.fail(n, field, "must be from %s to %s", low, high)
+	default:
+		return v, true
+	}
+	return 0, false
+}
+
+// appendJSON writes n as compact JSON, keys in their order and numbers as written.
+func (d *document) appendJSON(b []byte, field string, n ast.Node, depth int) ([]byte, bool) {
+	if n = d.resolve(field, n); n == nil {
+		return b, false
+	}
+	if depth > maxDepth {
+		d.fail(n, field, "is nested more than %d deep", maxDepth)
+		return b, false
+	}
+	ok := true
+	switch v := n.(type) {
+	case *ast.SequenceNode:
+		b = append(b, '[')
+		for i, item := range v.Values {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			var sound bool
+			b, sound = d.appendJSON(b, fmt.Sprintf("%s[%d]", field, i), item, depth+1)
+			ok = ok && sound
+		}
+		return append(b, ']'), ok
+	case ast.MapNode:
+		entries, ok := d.entries(field, n)
+		b = append(b, '{')
+		for i, e := range entries {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(appendQuoted(b, e.key), ':')
+			var sound bool
+			b, sound = d.appendJSON(b, join(field, e.key), e.value, depth+1)
+			ok = ok && sound
+		}
+		return append(b, '}'), ok
+	case *ast.NullNode:
+		return append(b, "null"...), true
+	case *ast.BoolNode:
+		return strconv.AppendBool(b, v.Value), true
+	case *ast.LiteralNode:
+		return appendQuoted(b, v.Value.Value), true
+	}
+	if isJSONNumber(n) {
+		return append(b, n.GetToken().Value...), true
+	}
+	switch v := n.(type) {
+	case *ast.StringNode:
+		return appendQuoted(b, v.Value), true
+	case *ast.IntegerNode:
+		return fmt.Append(b, v.Value), true
+	case *ast.FloatNode:
+		return strconv.AppendFloat(b, v.Value, 'g', -1, 64), true
+	}
+	d.fail(n, field, "%s cannot be written as JSON", kindOf(n))
+	return b, false
+}
+
+func appendQuoted(b []byte, s string) []byte {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(s) // a string always has a JSON form
+	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
+}
+
+var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
+
+// isJSONNumber reports whether n is an unquoted number in JSON's form. The YAML parser takes one that no machine type
+// holds for text.
+func isJSONNumber(n ast.Node) bool {
+	switch n.(type) {
+	case *ast.IntegerNode, *ast.FloatNode:
+	case *ast.StringNode:
+		if n.GetToken().Type != token.StringType {
+			return false
+		}
+	default:
+		return false
+	}
+	return jsonNumber.MatchString(n.GetToken().Value)
+}
+
+func kindOf(n ast.Node) string {
+	switch v := n.(type) {
+	case *ast.StringNode:
+		return strconv.Quote(shorten(v.Value))
+	case *ast.LiteralNode:
+		return strconv.Quote(shorten(v.Value.Value))
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return n.GetToken().Value
+	case *ast.SequenceNode:
+		return "a list"
+	case ast.MapNode:
+		return "a mapping"
+	case *ast.NullNode:
+		return "nothing"
+	default:
+		return "this kind of value"
+	}
+}
+
+// shorten cuts what a message quotes.
+func shorten(s string) string {
+	const limit = 40
+	s, _, _ = strings.Cut(s, "\n")
+	if r := []rune(s); len(r) > limit {
+		return string(r[:limit]) + "…"
+	}
+	return s
+}
