@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+func commands(s streams, con *coordinator.Console) []*cli.Command {
+	e := &env{streams: s, console: con}
+	all := []*cli.Command{
+		{
+			Name: "run", ArgsUsage: "SPEC", Usage: "run a batch on this machine, with nothing else installed",
+			Description: `The model server is the first of: --backend, the spec's backend, BATCHAGENT_BACKEND, an OpenAI-compatible
+server on 127.0.0.1:8000, and else a simulated one, which the run says. Results go to standard output as they end,
+or to --out. After Ctrl-C the same command with --resume runs what is missing; failed jobs count as done.`,
+			Flags: []cli.Flag{
+				&cli.StringFlag{Name: "backend", Usage: "model server `URL`, as vllm://host:8000"},
+				&cli.IntFlag{Name: "workers", EnvVars: config.Env("workers"), Value: 1, Usage: "`N` workers in this process"},
+				&cli.IntFlag{Name: "max-inflight", EnvVars: config.Env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight per worker"},
+				outFlag(), formatFlag(), ownerFlag(), rootFlag(),
+				&cli.BoolFlag{Name: "resume", EnvVars: config.Env("resume"), Usage: "go on with --out: run only what it lacks"},
+				&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "error", Usage: "debug, info, warn or error"},
+			},
+			Action: e.run,
+		},
+		{
+			Name: "submit", ArgsUsage: "SPEC", Usage: "hand a batch in, and print its ID on standard output",
+			Description: `The spec and all inputs are checked first. Killed in the middle, the same command goes on where it stopped. With
+--follow it stays until the batch is done: results go to --out, or to standard output after the ID.`,
+			Flags: []cli.Flag{
+				redisFlag(), ownerFlag(), rootFlag(), outFlag(), formatFlag(),
+				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "stay until the batch is done, and collect its results"},
+			},
+			Action: e.submit,
+		},
+		{
+			Name: "status", ArgsUsage: "BATCH", Usage: "show how far a batch is, and who works on it",
+			Flags: []cli.Flag{redisFlag(), jsonFlag()}, Action: e.status,
+		},
+		{
+			Name: "results", ArgsUsage: "BATCH", Usage: "bring the results to standard output or to a file",
+			Description: `Killed at any moment, the same command with --out goes on: the file says what it holds. After "retry" the new
+results replace the old ones in it.`,
+			Flags: []cli.Flag{
+				redisFlag(), outFlag(), formatFlag(),
+				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "until the batch is done"},
+				&cli.BoolFlag{Name: "ordered", EnvVars: config.Env("ordered"), Usage: "in the order of the inputs"},
+			},
+			Action: e.results,
+		},
+		{Name: "batches", Usage: "list all batches, newest first", Flags: []cli.Flag{redisFlag(), jsonFlag()}, Action: e.batches},
+		{Name: "workers", Usage: "list the workers that are alive", Flags: []cli.Flag{redisFlag(), jsonFlag()}, Action: e.workers},
+		{
+			Name: "cancel", ArgsUsage: "BATCH", Usage: "end a batch: jobs without a result get a cancelled one",
+			Flags: []cli.Flag{redisFlag()}, Action: e.control(coordinator.Cancel),
+		},
+		{
+			Name: "retry", ArgsUsage: "BATCH", Usage: "run the failed jobs of a batch again",
+			Flags: []cli.Flag{redisFlag()}, Action: e.control(coordinator.Retry),
+		},
+		{
+			Name: "rm", ArgsUsage: "BATCH", Usage: "remove a batch that is done, results and all",
+			Flags: []cli.Flag{redisFlag()}, Action: e.control(coordinator.Remove),
+		},
+		{
+			Name: "validate", ArgsUsage: "SPEC", Usage: "check a spec and its inputs, and show what would be submitted",
+			Flags: []cli.Flag{rootFlag()}, Action: e.validate,
+		},
+	}
+	for _, c := range all {
+		c.OnUsageError = usage
+		c.HideHelpCommand = true
+	}
+	return all
+}
+
+func redisFlag() cli.Flag {
+	return &cli.StringFlag{Name: "redis", EnvVars: config.Env("redis"), Value: config.DefaultRedis, Usage: "Redis `URL`; the password may also be in BATCHAGENT_REDIS_PASSWORD"}
+}
+
+func outFlag() cli.Flag {
+	return &cli.StringFlag{Name: "out", EnvVars: config.Env("out"), DefaultText: "standard output", Usage: "write results to `FILE`"}
+}
+
+func formatFlag() cli.Flag {
+	return &cli.StringFlag{Name: "format", EnvVars: config.Env("format"), Value: coordinator.Formats[0], Usage: "`FORMAT` of the results: jsonl or csv"}
+}
+
+func ownerFlag() cli.Flag {
+	return &cli.StringFlag{Name: "owner", EnvVars: config.Env("owner"), DefaultText: "the spec's, else your user name", Usage: "`NAME` shown in lists"}
+}
+
+func rootFlag() cli.Flag {
+	return &cli.StringFlag{Name: "tools-root", EnvVars: config.Env("tools-root"), Value: ".", Usage: "`DIR` that read_file sees; globbed paths are relative to it"}
+}
+
+func jsonFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "json", EnvVars: config.Env("json"), Usage: "as JSON"}
+}
+
+// env is what the commands work with.
+type env struct {
+	streams
+	console *coordinator.Console
+}
+
+// one is the command's only argument.
+func one(c *cli.Context, what string) (string, error) {
+	if c.Args().Len() != 1 {
+		return "", &coordinator.UsageError{Err: fmt.Errorf("`coordinator %s` takes one %s; `coordinator %s --help` explains it", c.Command.Name, what, c.Command.Name)}
+	}
+	return c.Args().First(), nil
+}
+
+func none(c *cli.Context) error {
+	if c.Args().Present() {
+		return &coordinator.UsageError{Err: fmt.Errorf("unexpected argument %q; `coordinator %s --help` explains the flags", c.Args().First(), c.Command.Name)}
+	}
+	return nil
+}
+
+func (e *env) connect(c *cli.Context) (*statestore.Store, error) {
+	url, err := config.RedisURL(c.String("redis"), e.getenv)
+	if err != nil {
+		return nil, &coordinator.UsageError{Err: err}
+	}
+	return coordinator.Connect(c.Context, url)
+}
+
+// batch is the batch that the command names, and the store it is in.
+func (e *env) batch(c *cli.Context) (*statestore.Store, batch.ID, error) {
+	arg, err := one(c, "batch ID")
+	if err != nil {
+		return nil, "", err
+	}
+	id, err := batch.ParseID(arg)
+	if err != nil {
+		return nil, "", &coordinator.UsageError{Err: err}
+	}
+	store, err := e.connect(c)
+	return store, id, err
+}
+
+func (e *env) run(c *cli.Context) error {
+	path, err := one(c, "spec file")
+	if err != nil {
+		return err
+	}
+	log, err := config.Logger(e.console.Stderr(), c.String("log-level"), "text")
+	if err != nil {
+		return &coordinator.UsageError{Err: err}
+	}
+	return coordinator.Run(c.Context, coordinator.RunOptions{
+		Spec: path, Backend: c.String("backend"), Owner: c.String("owner"), Workers: c.Int("workers"),
+		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"),
+		ToolsRoot: c.String("tools-root"), Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log,
+	}, e.console)
+}
+
+func (e *env) submit(c *cli.Context) (err error) {
+	path, err := one(c, "spec file")
+	if err != nil {
+		return err
+	}
+	if c.String("out") != "" && !c.Bool("follow") {
+		return &coordinator.UsageError{Err: fmt.Errorf("--out goes with --follow; without it, `coordinator results` collects")}
+	}
+	s, err := coordinator.Prepare(c.Context, coordinator.SubmitOptions{
+		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Stdin: e.in,
+	}, e.console)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	store, err := e.connect(c)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	for _, warning := range store.Warnings(c.Context) {
+		e.console.Say("warning: " + warning)
+	}
+	if err := s.Submit(c.Context, store); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(e.console.Stdout(), s.ID); err != nil {
+		return err
+	}
+	if !c.Bool("follow") {
+		return nil
+	}
+	return coordinator.Results(c.Context, store, s.ID, coordinator.ResultsOptions{Follow: true, Out: c.String("out"), Format: c.String("format")}, e.console)
+}
+
+func (e *env) results(c *cli.Context) error {
+	store, id, err := e.batch(c)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	return coordinator.Results(c.Context, store, id, coordinator.ResultsOptions{
+		Follow: c.Bool("follow"), Ordered: c.Bool("ordered"), Out: c.String("out"), Format: c.String("format"),
+	}, e.console)
+}
+
+func (e *env) status(c *cli.Context) error {
+	store, id, err := e.batch(c)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	report, err := coordinator.Status(c.Context, store, id)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return coordinator.WriteJSON(e.console.Stdout(), report)
+	}
+	return coordinator.WriteStatus(e.console.Stdout(), report, time.Now())
+}
+
+func (e *env) batches(c *cli.Context) error {
+	return list(e, c, (*statestore.Store).List, func(w io.Writer, infos []batch.Info) error {
+		return coordinator.WriteBatches(w, infos, time.Now())
+	})
+}
+
+func (e *env) workers(c *cli.Context) error {
+	return list(e, c, (*statestore.Store).Workers, coordinator.WriteWorkers)
+}
+
+func list[T any](e *env, c *cli.Context, read func(*statestore.Store, context.Context) ([]T, error), show func(io.Writer, []T) error) error {
+	if err := none(c); err != nil {
+		return err
+	}
+	store, err := e.connect(c)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	rows, err := read(store, c.Context)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		if rows == nil {
+			rows = []T{}
+		}
+		return coordinator.WriteJSON(e.console.Stdout(), rows)
+	}
+	return show(e.console.Stdout(), rows)
+}
+
+func (e *env) control(do func(context.Context, *statestore.Store, batch.ID, *coordinator.Console) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		store, id, err := e.batch(c)
+		if err != nil {
+			return err
+		}
+		defer store.Close()
+		return do(c.Context, store, id, e.console)
+	}
+}
+
+func (e *env) validate(c *cli.Context) error {
+	path, err := one(c, "spec file")
+	if err != nil {
+		return err
+	}
+	return coordinator.Validate(c.Context, e.console.Stdout(), path, c.String("tools-root"), e.in)
+}

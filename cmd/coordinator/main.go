@@ -1,0 +1,125 @@
+// Command coordinator submits batches, watches them, collects their results, and runs one on this machine alone.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/version"
+)
+
+// streams are what the process has of the outside.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+	getenv   func(string) string
+}
+
+func main() {
+	os.Exit(run(context.Background(), os.Args, streams{os.Stdin, os.Stdout, os.Stderr, os.Getenv}))
+}
+
+const description = `batchagent runs one LLM-agent task over many inputs: a prompt template, a list of inputs, tools and an
+output schema go in, one JSON result per input comes out.
+
+On one machine, with nothing else installed:
+
+   coordinator run examples/code-review/batch.yaml
+   coordinator run spec.yaml --backend vllm://gpu-host:8000 --out results.jsonl
+
+On a cluster of workers around Redis (see "worker --help"):
+
+   B=$(coordinator submit spec.yaml --redis redis://redis-host:6379)
+   coordinator results $B --follow --out results.jsonl
+
+Results go to standard output, everything else to standard error. Exit status: 0 every job ok, 1 at least one
+job failed, 2 usage, spec or input error and nothing submitted, 3 Redis or a backend cannot be reached,
+130 interrupted.`
+
+// run runs one command. The first interrupt ends it in order, a second one at once.
+func run(ctx context.Context, args []string, s streams) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	con := coordinator.NewConsole(s.out, s.err)
+	app := &cli.App{
+		Name:            "coordinator",
+		Usage:           "submit, watch and collect batches of LLM agents",
+		Description:     description,
+		Version:         version.String(),
+		Writer:          s.err,
+		ErrWriter:       s.err,
+		HideHelpCommand: true,
+		ExitErrHandler:  func(*cli.Context, error) {},
+		OnUsageError:    usage,
+		Commands:        commands(s, con),
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return &coordinator.UsageError{Err: fmt.Errorf("there is no command %q; `coordinator --help` lists them", c.Args().First())}
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+	err := app.RunContext(ctx, flagsFirst(app, args))
+	if err != nil && !errors.Is(err, coordinator.ErrJobsFailed) && !errors.Is(err, context.Canceled) && !coordinator.Quiet(err) {
+		fmt.Fprintln(con.Stderr(), "coordinator:", err)
+	}
+	return coordinator.ExitStatus(ctx, err)
+}
+
+func usage(c *cli.Context, err error, _ bool) error {
+	name := strings.TrimSpace("coordinator " + c.Command.Name)
+	if c.Command.Name == "coordinator" {
+		name = "coordinator"
+	}
+	return &coordinator.UsageError{Err: fmt.Errorf("%w; `%s --help` explains the flags", err, name)}
+}
+
+// flagsFirst moves a command's flags before its arguments, because the flag parser stops at the first argument.
+func flagsFirst(app *cli.App, args []string) []string {
+	if len(args) < 3 {
+		return args
+	}
+	var cmd *cli.Command
+	for _, c := range app.Commands {
+		if c.HasName(args[1]) {
+			cmd = c
+		}
+	}
+	if cmd == nil {
+		return args
+	}
+	takesValue := map[string]bool{}
+	for _, f := range cmd.Flags {
+		_, isBool := f.(*cli.BoolFlag)
+		for _, name := range f.Names() {
+			takesValue[name] = !isBool
+		}
+	}
+	flags, rest := []string{args[0], args[1]}, []string{}
+	for i := 2; i < len(args); i++ {
+		a := args[i]
+		name := strings.TrimLeft(a, "-")
+		switch {
+		case a == "--":
+			return append(append(flags, rest...), args[i+1:]...)
+		case len(a) < 2 || a[0] != '-':
+			rest = append(rest, a)
+		case takesValue[name] && i+1 < len(args):
+			flags = append(flags, a, args[i+1])
+			i++
+		default:
+			flags = append(flags, a)
+		}
+	}
+	return append(flags, rest...)
+}

@@ -1,0 +1,34 @@
+package coordinator
+
+import "math/bits"
+
+// bitmap is a set of job indexes: one bit per job.
+type bitmap []uint64
+
+func (b bitmap) has(i int64) bool {
+	w := i / 64
+	return w < int64(len(b)) && b[w]&(1<<(i%64)) != 0
+}
+
+func (b *bitmap) set(i int64) {
+	for int64(len(*b)) <= i/64 {
+		*b = append(*b, 0)
+	}
+	(*b)[i/64] |= 1 << (i % 64)
+}
+
+// firstClear is the first index from i on that is not in the set.
+func (b bitmap) firstClear(i int64) int64 {
+	for b.has(i) {
+		i++
+	}
+	return i
+}
+
+func (b bitmap) count() int64 {
+	n := 0
+	for _, w := range b {
+		n += bits.OnesCount64(w)
+	}
+	return int64(n)
+}

@@ -1,0 +1,123 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/vllmsim"
+)
+
+// backendTimeout bounds the wait for the model server's first answer.
+const backendTimeout = 10 * time.Second
+
+// candidates are the places where a run may find its model server, the first that is given wins.
+type candidates struct {
+	flag, spec, env string // URLs
+	local           string // a host:port where a server may happen to run; "" does not look
+}
+
+// named is the URL that somebody gave, and who did.
+func (c candidates) named() (url, by string) {
+	switch {
+	case c.flag != "":
+		return c.flag, "--backend"
+	case c.spec != "":
+		return c.spec, "the spec"
+	case c.env != "":
+		return c.env, "BATCHAGENT_BACKEND"
+	}
+	return "", ""
+}
+
+// modelServer is the server that a run uses.
+type modelServer struct {
+	backend.Backend
+	models []backend.Model
+	by     string // who named it
+	stop   func() error
+}
+
+// simulated reports whether no model gives the answers.
+func (m *modelServer) simulated() bool { return m.models[0].Simulated }
+
+func (m *modelServer) close() {
+	_ = m.Backend.Close()
+	if m.stop != nil {
+		_ = m.stop()
+	}
+}
+
+// chooseBackend opens the server that was named, else the one that runs on this machine, else a simulated one.
+func chooseBackend(ctx context.Context, c candidates, o dial.Options) (*modelServer, error) {
+	if url, by := c.named(); url != "" {
+		return openBackend(ctx, url, by, o)
+	}
+	if c.local != "" {
+		if url, err := dial.Probe(ctx, c.local, o); err == nil {
+			return openBackend(ctx, url, "found on this machine", o)
+		}
+	}
+	sim, err := vllmsim.New(vllmsim.Config{})
+	if err != nil {
+		return nil, fmt.Errorf("make the simulated server: %w", err)
+	}
+	url, stop, err := sim.Start(context.WithoutCancel(ctx), "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("start the simulated server: %w", err)
+	}
+	m, err := openBackend(ctx, "vllm://"+strings.TrimPrefix(url, "http://"), "simulated", o)
+	if err != nil {
+		_ = stop()
+		return nil, err
+	}
+	m.stop = stop
+	return m, nil
+}
+
+// openBackend connects: a server that does not answer, or serves nothing, is an error.
+func openBackend(ctx context.Context, url, by string, o dial.Options) (*modelServer, error) {
+	b, err := dial.Open(ctx, url, o)
+	if err != nil {
+		return nil, usagef("the backend of %s: %w", by, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, backendTimeout)
+	defer cancel()
+	models, err := ask(ctx, b)
+	if err != nil {
+		_ = b.Close()
+		return nil, &UnreachableError{fmt.Errorf("the model server %s (%s) does not answer: %w; is it running, and is the address right?",
+			config.Redact(b.Endpoint()), by, err)}
+	}
+	return &modelServer{Backend: b, models: models, by: by}, nil
+}
+
+func ask(ctx context.Context, b backend.Backend) ([]backend.Model, error) {
+	if err := b.Ready(ctx); err != nil {
+		return nil, err
+	}
+	models, err := b.Models(ctx)
+	if err == nil && len(models) == 0 {
+		err = fmt.Errorf("it serves no model")
+	}
+	return models, err
+}
+
+// model is the one that a plan asks for; "" takes the server's first.
+func (m *modelServer) model(name string) (backend.Model, error) {
+	if name == "" {
+		return m.models[0], nil
+	}
+	names := make([]string, len(m.models))
+	for i, served := range m.models {
+		if served.ID == name {
+			return served, nil
+		}
+		names[i] = served.ID
+	}
+	return backend.Model{}, usagef("the spec asks for the model %q; the server %s serves %s", name, m.Endpoint(), strings.Join(names, ", "))
+}

@@ -1,0 +1,212 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+const (
+	collectAtOnce = 500         // results of one read
+	collectWait   = time.Second // for the next result; an interrupt is noticed as late as this
+)
+
+// sink takes results.
+type sink interface {
+	// Has reports whether this result is there already.
+	Has(r batch.Result) bool
+	// Write takes results with their JSON, in order. They are safe when it returns.
+	Write(results []batch.Result, lines [][]byte) error
+}
+
+// stream is a sink that forgets what it wrote. A job that is run again after its failure was written has two lines in
+// it, of which the later counts.
+type stream struct {
+	w      io.Writer
+	format format
+	begun  bool
+}
+
+func (*stream) Has(batch.Result) bool { return false }
+
+func (s *stream) Write(results []batch.Result, lines [][]byte) error {
+	var buf []byte
+	if !s.begun {
+		buf, s.begun = append(buf, s.format.header()...), true
+	}
+	for i, r := range results {
+		record, err := s.format.record(r, lines[i])
+		if err != nil {
+			return err
+		}
+		buf = append(buf, record...)
+	}
+	if _, err := s.w.Write(buf); err != nil {
+		return fmt.Errorf("write results: %w", err)
+	}
+	return nil
+}
+
+// collector brings results of one batch from the store to a sink.
+type collector struct {
+	store    *statestore.Store
+	id       batch.ID
+	sink     sink
+	order    *order // nil writes results as they come
+	patience patience
+	after    int64 // cursor: everything up to here is in the sink, or waits in order
+	// written is told the cursor up to which everything is in the sink. Nil is skipped; never used with order.
+	written func(ctx context.Context, upTo int64) error
+}
+
+// follow collects until the batch is done and everything is in the sink, through outages of Redis.
+func (c *collector) follow(ctx context.Context) error {
+	for {
+		// Asked before reading, so that what ended the batch is read after.
+		phase, err := c.phase(ctx)
+		if err != nil {
+			return err
+		}
+		n, err := c.step(ctx, phase != batch.Done)
+		if err != nil {
+			return err
+		}
+		if n == 0 && phase == batch.Done {
+			return c.flush(ctx)
+		}
+	}
+}
+
+// drain collects what is there, and does not wait for more.
+func (c *collector) drain(ctx context.Context) error {
+	for {
+		n, err := c.step(ctx, false)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return c.flush(ctx)
+		}
+	}
+}
+
+func (c *collector) phase(ctx context.Context) (phase batch.Phase, err error) {
+	err = c.patience.do(ctx, func() error {
+		phase, err = c.store.Phase(ctx, c.id)
+		return err
+	})
+	return phase, err
+}
+
+// step reads once and writes what came. It returns how many results there were.
+func (c *collector) step(ctx context.Context, wait bool) (int, error) {
+	var entries []statestore.Entry
+	err := c.patience.do(ctx, func() (err error) {
+		if wait {
+			entries, err = c.store.AwaitResults(ctx, c.id, c.after, collectAtOnce, collectWait)
+		} else {
+			entries, err = c.store.Results(ctx, c.id, c.after, collectAtOnce)
+		}
+		return err
+	})
+	if err != nil || len(entries) == 0 {
+		return 0, err
+	}
+	if err := c.take(ctx, entries); err != nil {
+		return 0, err
+	}
+	c.after = entries[len(entries)-1].Cursor
+	if c.written != nil {
+		err = c.written(ctx, c.after)
+	}
+	return len(entries), err
+}
+
+// take decodes entries and writes those that the sink lacks, in order if one is asked for.
+func (c *collector) take(ctx context.Context, entries []statestore.Entry) error {
+	var results []batch.Result
+	var lines [][]byte
+	for _, e := range entries {
+		r, err := decode(c.id, e)
+		if err != nil {
+			return err
+		}
+		switch {
+		case c.sink.Has(r):
+		case c.order != nil && c.order.hold(e):
+		default:
+			results, lines = append(results, r), append(lines, e.Line)
+		}
+	}
+	if len(results) > 0 {
+		if err := c.sink.Write(results, lines); err != nil {
+			return err
+		}
+	}
+	if c.order != nil {
+		return c.release(ctx, c.order.due())
+	}
+	return nil
+}
+
+// flush writes what still waits for its turn, which comes no more.
+func (c *collector) flush(ctx context.Context) error {
+	if c.order == nil {
+		return nil
+	}
+	return c.release(ctx, c.order.rest())
+}
+
+// release reads held results again and writes them.
+func (c *collector) release(ctx context.Context, held iter.Seq2[int64, int64]) error {
+	var results []batch.Result
+	var lines [][]byte
+	write := func() error {
+		if len(results) == 0 {
+			return nil
+		}
+		err := c.sink.Write(results, lines)
+		results, lines = nil, nil
+		return err
+	}
+	for index, cursor := range held {
+		var e *statestore.Entry
+		err := c.patience.do(ctx, func() (err error) {
+			e, err = c.store.Result(ctx, c.id, cursor)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if e == nil {
+			c.order.lost(index)
+			continue
+		}
+		r, err := decode(c.id, *e)
+		if err != nil {
+			return err
+		}
+		results, lines = append(results, r), append(lines, e.Line)
+		c.order.written(index)
+		if len(results) == collectAtOnce {
+			if err := write(); err != nil {
+				return err
+			}
+		}
+	}
+	return write()
+}
+
+func decode(id batch.ID, e statestore.Entry) (batch.Result, error) {
+	var r batch.Result
+	if err := json.Unmarshal(e.Line, &r); err != nil {
+		return r, fmt.Errorf("decode result %d of batch %s: %w", e.Cursor, id, err)
+	}
+	return r, nil
+}

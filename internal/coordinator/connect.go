@@ -1,0 +1,55 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// connectTimeout bounds the wait for Redis' first answer.
+const connectTimeout = 10 * time.Second
+
+// Connect opens the store at a URL that internal/config has checked. An UnreachableError names the address.
+func Connect(ctx context.Context, url string) (*statestore.Store, error) {
+	dial, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	s, err := statestore.Open(dial, url, statestore.Options{})
+	if err != nil {
+		return nil, &UnreachableError{err}
+	}
+	return s, nil
+}
+
+// patience repeats verbs of the store through an outage of Redis, and says once that it waits.
+type patience struct {
+	store *statestore.Store
+	say   func(string)
+	lost  bool
+}
+
+// do runs op, which must be safe to repeat, until its outcome is known or ctx is done.
+func (p *patience) do(ctx context.Context, op func() error) error {
+	err := p.store.UntilKnown(ctx, func() error {
+		err := op()
+		switch known := !statestore.Unreachable(err) && !errors.Is(err, statestore.ErrFull); {
+		case ctx.Err() != nil:
+		case !known && !p.lost:
+			p.lost = true
+			if errors.Is(err, statestore.ErrFull) {
+				p.say("Redis at " + p.store.Address() + " is out of memory (maxmemory); waiting until there is room")
+			} else {
+				p.say("Redis at " + p.store.Address() + " does not answer; waiting for it, nothing is lost")
+			}
+		case known && p.lost:
+			p.lost = false
+			p.say("Redis at " + p.store.Address() + " answers again")
+		}
+		return err
+	})
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}

@@ -1,0 +1,217 @@
+package coordinator
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+const (
+	// cancelLease is long enough for every worker that still renews.
+	cancelLease = 15 * time.Second
+	cancelPoll  = 250 * time.Millisecond
+)
+
+// Cancel gives every job of a batch that has no result a cancelled one, and returns when all have one. Waiting jobs are
+// finished here, so no worker is needed; running ones are ended by their workers, and those of dead workers one lease
+// later.
+func Cancel(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) error {
+	c := &canceller{
+		store: s, id: id, console: con, patience: patience{store: s, say: con.Say},
+		consumer: "cancel-" + strings.ToLower(rand.Text()[:10]),
+	}
+	var before, phase batch.Phase
+	err := c.patience.do(ctx, func() (err error) {
+		before, err = s.Phase(ctx, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if before == batch.Done {
+		con.Say(fmt.Sprintf("batch %s was done already; nothing to cancel", id))
+		return nil
+	}
+	err = c.patience.do(ctx, func() (err error) {
+		phase, err = s.Cancel(ctx, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_ = s.Ring(ctx, statestore.Event{Kind: statestore.BatchCancelled, Batch: id})
+	if err := c.drain(ctx, phase); err != nil {
+		if ctx.Err() != nil {
+			con.Say(fmt.Sprintf("interrupted: batch %s stays cancelled; workers, or the same command again, end what is left", id))
+		}
+		return err
+	}
+	var info batch.Info
+	err = c.patience.do(ctx, func() (err error) {
+		info, err = s.Info(ctx, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	con.Say(fmt.Sprintf("batch %s is cancelled: %s cancelled, %s ended before", id,
+		plural(info.Counts.Cancelled, "job", "jobs"), count(info.Counts.OK+info.Counts.Failed)))
+	return nil
+}
+
+type canceller struct {
+	store    *statestore.Store
+	id       batch.ID
+	consumer string
+	console  *Console
+	patience patience
+	told     bool
+}
+
+// drain claims and cancels until the batch is done.
+func (c *canceller) drain(ctx context.Context, phase batch.Phase) error {
+	for phase != batch.Done {
+		next, leases, err := c.claim(ctx)
+		if err != nil {
+			return err
+		}
+		phase = next
+		if len(leases) > 0 {
+			if phase, err = c.finish(ctx, leases); err != nil {
+				return err
+			}
+			continue
+		}
+		if phase == batch.Done {
+			break
+		}
+		c.tell(ctx)
+		if err := sleep(ctx, cancelPoll); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// claim takes jobs that wait, or whose worker is gone. A claim whose reply was lost is found by asking what we hold.
+func (c *canceller) claim(ctx context.Context) (phase batch.Phase, leases []batch.Lease, err error) {
+	phase, jobs, err := c.store.Claim(ctx, statestore.ClaimParams{
+		Batch: c.id, Consumer: c.consumer, Count: statestore.MaxClaim, Lease: cancelLease,
+	})
+	if err == nil {
+		for _, j := range jobs {
+			leases = append(leases, j.Lease)
+		}
+		return phase, leases, nil
+	}
+	if !statestore.Unreachable(err) {
+		return "", nil, err
+	}
+	err = c.patience.do(ctx, func() (err error) {
+		if leases, err = c.store.Held(ctx, c.id, c.consumer, statestore.MaxClaim); err != nil {
+			return err
+		}
+		phase, err = c.store.Phase(ctx, c.id)
+		return err
+	})
+	return phase, leases, err
+}
+
+func (c *canceller) finish(ctx context.Context, leases []batch.Lease) (phase batch.Phase, err error) {
+	for len(leases) > 0 {
+		part := leases[:min(len(leases), statestore.MaxFinish)]
+		leases = leases[len(part):]
+		done := make([]statestore.Completion, len(part))
+		for i, l := range part {
+			done[i] = statestore.Completion{Lease: l, Result: batch.Result{
+				Batch: c.id, JobID: batch.JobID(l.Job.Index), Index: l.Job.Index, Status: batch.StatusCancelled,
+				Error:    batch.NewError(batch.JobCancelled, "the batch was cancelled before the job ended"),
+				Attempts: l.Attempt, Worker: "coordinator",
+			}}
+		}
+		err = c.patience.do(ctx, func() (err error) {
+			phase, _, err = c.store.Finish(ctx, c.id, done)
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	return phase, nil
+}
+
+// tell says once why it takes a while.
+func (c *canceller) tell(ctx context.Context) {
+	info, err := c.store.Info(ctx, c.id)
+	if c.told || err != nil || info.Counts.Running == 0 {
+		return
+	}
+	c.told = true
+	c.console.Say(fmt.Sprintf("waiting for %s that workers hold; they stop within seconds, or if a worker is gone, when its lease lapses",
+		plural(info.Counts.Running, "job", "jobs")))
+}
+
+// Retry queues the failed jobs of a batch again.
+func Retry(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) error {
+	p := patience{store: s, say: con.Say}
+	var queued int64
+	err := p.do(ctx, func() error {
+		n, err := s.Retry(ctx, id)
+		queued += n
+		return err
+	})
+	if errors.Is(err, statestore.ErrConflict) {
+		return usagef("failed jobs can be run again once all jobs are submitted and the batch is not being cancelled: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	if queued == 0 {
+		con.Say(fmt.Sprintf("batch %s has no failed jobs", id))
+		return nil
+	}
+	_ = s.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: id})
+	con.Say(fmt.Sprintf("%s of batch %s run again; `coordinator results %s --follow` shows their results",
+		plural(queued, "failed job", "failed jobs"), id, id))
+	return nil
+}
+
+// Remove drops everything of a batch that is done.
+func Remove(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) error {
+	p := patience{store: s, say: con.Say}
+	unsure := false
+	err := p.do(ctx, func() error {
+		err := s.Remove(ctx, id)
+		if unsure && errors.Is(err, statestore.ErrNotFound) {
+			return nil // the try whose reply was lost removed it
+		}
+		unsure = unsure || statestore.Unreachable(err)
+		return err
+	})
+	if errors.Is(err, statestore.ErrConflict) {
+		return usagef("batch %s is not done; `coordinator cancel %s` ends it first", id, id)
+	}
+	if err != nil {
+		return err
+	}
+	con.Say(fmt.Sprintf("batch %s is removed", id))
+	return nil
+}
+
+// sleep waits for d, or returns the cause of ctx' end.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}

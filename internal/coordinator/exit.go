@@ -1,0 +1,76 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// The exit statuses. Scripts rely on them.
+const (
+	ExitOK          = 0
+	ExitJobsFailed  = 1 // at least one job failed or was cancelled, or the command itself failed in the middle
+	ExitUsage       = 2 // usage, spec or input error; nothing was submitted
+	ExitUnreachable = 3 // Redis or a backend cannot be reached
+	ExitInterrupted = 130
+)
+
+// ErrJobsFailed says that the batch ended and not every job is ok. The summary has told so already.
+var ErrJobsFailed = errors.New("not every job is ok")
+
+// UsageError is a mistake in how the command was called.
+type UsageError struct{ Err error }
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+func (e *UsageError) Unwrap() error { return e.Err }
+
+func usagef(format string, args ...any) error { return &UsageError{fmt.Errorf(format, args...)} }
+
+// UnreachableError says that Redis or a backend does not answer.
+type UnreachableError struct{ Err error }
+
+func (e *UnreachableError) Error() string { return e.Err.Error() }
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// ExitStatus is the status with which a command ends after err. ctx is the one that an interrupt cancels.
+func ExitStatus(ctx context.Context, err error) int {
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.Is(err, ErrJobsFailed), Quiet(err):
+		return ExitJobsFailed
+	case ctx.Err() != nil:
+		return ExitInterrupted
+	case isUsage(err):
+		return ExitUsage
+	case isUnreachable(err):
+		return ExitUnreachable
+	default:
+		return ExitJobsFailed
+	}
+}
+
+// Quiet reports whether nothing is to be said about err: the reader of our output went away.
+func Quiet(err error) bool { return errors.Is(err, syscall.EPIPE) }
+
+func isUsage(err error) bool {
+	if _, ok := errors.AsType[*UsageError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[spec.Errors](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*spec.BadInputsError](err); ok {
+		return true
+	}
+	return errors.Is(err, statestore.ErrNotFound) || errors.Is(err, statestore.ErrConflict)
+}
+
+func isUnreachable(err error) bool {
+	_, ok := errors.AsType[*UnreachableError](err)
+	return ok || statestore.Unreachable(err)
+}

@@ -1,0 +1,230 @@
+package coordinator
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// File is a results file that is the truth about what was written: opened again after any interruption, it goes on
+// where it stands. It is not safe for concurrent use, nor for two processes at once.
+//
+// Its memory is one bit per job, and about 50 bytes per job without output: those may be replaced after `retry`.
+type File struct {
+	path   string
+	format format
+	f      *os.File
+	size   int64 // all of it whole records
+	batch  batch.ID
+
+	present bitmap
+	failed  map[int64]failure // without output, by index
+	doubled map[int64]bool    // indexes with more than one record: the last one counts
+	tally   Tally
+}
+
+// failure tells one result without output from the next one of the same job.
+type failure struct {
+	mark   uint64
+	status batch.Status
+	kind   batch.ErrorType
+}
+
+// OpenFile opens or makes the results file of a batch. A torn last record is cut off. id is "" if the file decides which
+// batch it is. A file with results of another batch, or with something else in it, is an error and stays as it is.
+func OpenFile(path string, f format, id batch.ID, jobs int64) (*File, error) {
+	h, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, usagef("--out: %w", err)
+	}
+	if info, err := h.Stat(); err != nil || !info.Mode().IsRegular() {
+		_ = h.Close()
+		return nil, usagef("--out: %s is not a file; without --out, results go to standard output", path)
+	}
+	file := &File{path: path, format: f, f: h, batch: id, failed: map[int64]failure{}, doubled: map[int64]bool{}}
+	if err := file.load(jobs); err != nil {
+		_ = h.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// Batch is the batch whose results the file holds; "" if it holds none.
+func (f *File) Batch() batch.ID { return f.batch }
+
+// Tally adds up what the file holds.
+func (f *File) Tally() *Tally { return &f.tally }
+
+// Has reports whether the file holds this result, and needs no other of its job.
+func (f *File) Has(r batch.Result) bool {
+	if !f.present.has(r.Index) {
+		return false
+	}
+	old, failed := f.failed[r.Index]
+	return !failed || old.mark == markOf(r)
+}
+
+// Write appends results and returns when they are on disk. lines are their JSON. A result of a job that is there
+// already replaces it, in the end: see [File.Close].
+func (f *File) Write(results []batch.Result, lines [][]byte) error {
+	var buf []byte
+	if f.size == 0 {
+		buf = append(buf, f.format.header()...)
+	}
+	for i, r := range results {
+		record, err := f.format.record(r, lines[i])
+		if err != nil {
+			return err
+		}
+		buf = append(buf, record...)
+	}
+	if _, err := f.f.WriteAt(buf, f.size); err != nil {
+		_ = f.f.Truncate(f.size) // if it does not work, the next OpenFile cuts what is torn
+		return fmt.Errorf("write results to %s: %w", f.path, err)
+	}
+	if err := f.f.Sync(); err != nil {
+		return fmt.Errorf("write results to %s to disk: %w", f.path, err)
+	}
+	f.size += int64(len(buf))
+	for _, r := range results {
+		f.note(r)
+	}
+	return nil
+}
+
+// Close makes the file hold one record per job, if a job was run again after its failure had been written, and closes
+// it.
+func (f *File) Close() error {
+	var err error
+	if len(f.doubled) > 0 {
+		err = f.settle()
+	}
+	return errors.Join(err, f.f.Close())
+}
+
+// load reads the file and cuts what is torn.
+func (f *File) load(jobs int64) error {
+	whole, err := f.format.scan(f.f, func(r batch.Result, _, _ int64) error {
+		if f.batch == "" {
+			f.batch = r.Batch
+		}
+		if r.Batch != f.batch {
+			return fmt.Errorf("it holds results of batch %s, not of %s; name another file", r.Batch, f.batch)
+		}
+		if r.Index >= jobs {
+			return fmt.Errorf("it holds %s, and there are only %s; name another file", r.JobID, plural(jobs, "job", "jobs"))
+		}
+		f.note(r)
+		return nil
+	})
+	if err != nil {
+		return usagef("%s: %w", f.path, err)
+	}
+	f.size = whole
+	if err := f.f.Truncate(whole); err != nil {
+		return fmt.Errorf("cut the torn end of %s: %w", f.path, err)
+	}
+	if err := f.f.Sync(); err != nil {
+		return fmt.Errorf("write %s to disk: %w", f.path, err)
+	}
+	return nil
+}
+
+func (f *File) note(r batch.Result) {
+	if f.present.has(r.Index) {
+		f.doubled[r.Index] = true
+		if old, ok := f.failed[r.Index]; ok {
+			f.tally.replaced(r.Index, old.status, old.kind)
+			delete(f.failed, r.Index)
+		}
+	}
+	f.present.set(r.Index)
+	if r.Status != batch.OK && r.Error != nil {
+		f.failed[r.Index] = failure{markOf(r), r.Status, r.Error.Type}
+	}
+	f.tally.Add(r)
+}
+
+// markOf is the same for the same outcome of the same job, in every format.
+func markOf(r batch.Result) uint64 {
+	h := fnv.New64a()
+	_, _ = fmt.Fprint(h, r.Status, r.Attempts, r.Turns, r.Usage, r.Worker, r.WallMS)
+	if r.Error != nil {
+		_, _ = fmt.Fprint(h, r.Error.Type)
+	}
+	return h.Sum64()
+}
+
+// settle writes the file anew: each job's last record, in the place of its first one. It replaces the file in one step.
+func (f *File) settle() (err error) {
+	type extent struct{ from, to int64 }
+	last := make(map[int64]extent, len(f.doubled))
+	err = f.each(func(r batch.Result, from, to int64) error {
+		if f.doubled[r.Index] {
+			last[r.Index] = extent{from, to}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	info, err := f.f.Stat()
+	if err != nil {
+		return fmt.Errorf("rewrite %s: %w", f.path, err)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(f.path), "."+filepath.Base(f.path)+"-*")
+	if err != nil {
+		return fmt.Errorf("rewrite %s: %w", f.path, err)
+	}
+	defer func() {
+		_ = tmp.Close()
+		if err != nil {
+			_ = os.Remove(tmp.Name())
+			err = fmt.Errorf("rewrite %s: %w", f.path, err)
+		}
+	}()
+	if _, err := tmp.Write(f.format.header()); err != nil {
+		return err
+	}
+	err = f.each(func(r batch.Result, from, to int64) error {
+		at := extent{from, to}
+		if f.doubled[r.Index] {
+			var first bool
+			if at, first = last[r.Index]; !first {
+				return nil
+			}
+			delete(last, r.Index)
+		}
+		_, err := io.Copy(tmp, io.NewSectionReader(f.f, at.from, at.to-at.from))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(tmp.Chmod(info.Mode()), tmp.Sync()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp.Name(), f.path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(f.path))
+}
+
+func (f *File) each(fn func(r batch.Result, from, to int64) error) error {
+	_, err := f.format.scan(io.NewSectionReader(f.f, 0, f.size), fn)
+	return err
+}
+
+// syncDir makes a rename survive a loss of power.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,184 @@
+package coordinator
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// format is how results are written to a file or stream.
+type format interface {
+	// header stands in front of the first result; may be empty.
+	header() []byte
+	// record is one result, ended.
+	record(r batch.Result, line []byte) ([]byte, error)
+	// scan tells each of every whole record of r: the result as far as the format holds it, and where it begins and
+	// ends. It returns where the last whole record ends; what follows is torn. A record that no run of ours can have
+	// written is an error.
+	scan(r io.Reader, each func(r batch.Result, from, to int64) error) (whole int64, err error)
+}
+
+// Formats are the names of the formats.
+var Formats = []string{"jsonl", "csv"}
+
+func formatOf(name string) (format, error) {
+	switch name {
+	case "", "jsonl":
+		return jsonl{}, nil
+	case "csv":
+		return csvFormat{}, nil
+	}
+	return nil, usagef("the format %q is neither jsonl nor csv", name)
+}
+
+// errNotResults says that a file is something else, which must not be overwritten.
+var errNotResults = errors.New("it does not hold results of batchagent; name another file")
+
+// jsonl is one JSON object per line, as it is in Redis.
+type jsonl struct{}
+
+func (jsonl) header() []byte { return nil }
+
+func (jsonl) record(_ batch.Result, line []byte) ([]byte, error) {
+	return append(bytes.Clone(line), '\n'), nil
+}
+
+func (jsonl) scan(r io.Reader, each func(r batch.Result, from, to int64) error) (whole int64, err error) {
+	in := bufio.NewReaderSize(r, 64<<10)
+	for n := 1; ; n++ {
+		line, err := in.ReadBytes('\n')
+		if err == io.EOF {
+			if !beginsLike(line, `{"batch":"`) {
+				return whole, fmt.Errorf("line %d: %w", n, errNotResults)
+			}
+			return whole, nil
+		}
+		if err != nil {
+			return whole, err
+		}
+		var res batch.Result
+		if json.Unmarshal(line, &res) != nil || res.JobID != batch.JobID(res.Index) || res.Index < 0 {
+			return whole, fmt.Errorf("line %d: %w", n, errNotResults)
+		}
+		to := whole + int64(len(line))
+		if err := each(res, whole, to); err != nil {
+			return whole, fmt.Errorf("line %d: %w", n, err)
+		}
+		whole = to
+	}
+}
+
+// beginsLike reports whether b can be the torn beginning of something that starts with prefix.
+func beginsLike(b []byte, prefix string) bool {
+	n := min(len(b), len(prefix))
+	return string(b[:n]) == prefix[:n]
+}
+
+// csvColumns is the header of a CSV file. Columns may be added at the end.
+var csvColumns = []string{
+	"batch", "job_id", "index", "status", "error_type", "error_message", "output", "attempts", "turns", "prompt_tokens",
+	"cached_tokens", "completion_tokens", "tools_asked", "tools_executed", "model", "worker", "wall_ms",
+}
+
+// csvFormat is RFC 4180 with a header; the output is JSON in one column.
+type csvFormat struct{}
+
+func (csvFormat) header() []byte { return csvLine(csvColumns) }
+
+func (csvFormat) record(r batch.Result, _ []byte) ([]byte, error) {
+	errType, errMessage := "", ""
+	if r.Error != nil {
+		errType, errMessage = string(r.Error.Type), r.Error.Message
+	}
+	output := ""
+	if r.Status == batch.OK {
+		output = string(r.Output)
+	}
+	n := func(v int64) string { return strconv.FormatInt(v, 10) }
+	return csvLine([]string{
+		string(r.Batch), r.JobID, n(r.Index), string(r.Status), errType, errMessage, output, n(int64(r.Attempts)),
+		n(int64(r.Turns)), n(r.Usage.PromptTokens), n(r.Usage.CachedTokens), n(r.Usage.CompletionTokens),
+		n(r.Tools.Asked), n(r.Tools.Executed), r.Model, r.Worker, n(r.WallMS),
+	}), nil
+}
+
+func csvLine(fields []string) []byte {
+	var b bytes.Buffer
+	w := csv.NewWriter(&b)
+	_ = w.Write(fields) // a Buffer takes everything, and Error would tell
+	w.Flush()
+	return b.Bytes()
+}
+
+func (f csvFormat) scan(r io.Reader, each func(r batch.Result, from, to int64) error) (whole int64, err error) {
+	in := bufio.NewReaderSize(r, 64<<10)
+	header := string(f.header())
+	for n := 1; ; n++ {
+		raw, err := csvRecord(in)
+		switch {
+		case err != nil && err != io.EOF:
+			return whole, err
+		case n == 1 && !beginsLike(raw, header), n == 1 && err == nil && string(raw) != header:
+			return whole, fmt.Errorf("line 1: %w", errNotResults)
+		case err == io.EOF:
+			return whole, nil
+		}
+		to := whole + int64(len(raw))
+		if n > 1 {
+			res, ok := parseCSV(raw)
+			if !ok {
+				return whole, fmt.Errorf("record %d: %w", n, errNotResults)
+			}
+			if err := each(res, whole, to); err != nil {
+				return whole, fmt.Errorf("record %d: %w", n, err)
+			}
+		}
+		whole = to
+	}
+}
+
+// csvRecord reads up to the first line end outside quotes. What ends before it comes back with io.EOF.
+func csvRecord(in *bufio.Reader) ([]byte, error) {
+	var raw []byte
+	for {
+		line, err := in.ReadBytes('\n')
+		raw = append(raw, line...)
+		if err != nil || bytes.Count(raw, []byte{'"'})%2 == 0 {
+			return raw, err
+		}
+	}
+}
+
+// parseCSV reads the columns that tell one result from another.
+func parseCSV(raw []byte) (r batch.Result, ok bool) {
+	row, err := csv.NewReader(bytes.NewReader(raw)).Read()
+	if err != nil || len(row) != len(csvColumns) {
+		return r, false
+	}
+	index, err := batch.ParseJobID(row[1])
+	if err != nil || row[2] != strconv.FormatInt(index, 10) {
+		return r, false
+	}
+	r = batch.Result{Batch: batch.ID(row[0]), JobID: row[1], Index: index, Status: batch.Status(row[3]), Model: row[14], Worker: row[15]}
+	if row[4] != "" {
+		r.Error = &batch.Error{Type: batch.ErrorType(row[4]), Message: row[5]}
+	}
+	for column, dst := range map[int]*int64{
+		9: &r.Usage.PromptTokens, 10: &r.Usage.CachedTokens, 11: &r.Usage.CompletionTokens,
+		12: &r.Tools.Asked, 13: &r.Tools.Executed, 16: &r.WallMS,
+	} {
+		if *dst, err = strconv.ParseInt(row[column], 10, 64); err != nil {
+			return r, false
+		}
+	}
+	r.Attempts, _ = strconv.Atoi(row[7])
+	r.Turns, _ = strconv.Atoi(row[8])
+	return r, true
+}

@@ -1,0 +1,144 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// ResultsOptions say which results go where.
+type ResultsOptions struct {
+	Follow  bool   // until the batch is done
+	Ordered bool   // by index
+	Out     string // file; "" for standard output
+	Format  string // one of Formats. Defaults to jsonl.
+}
+
+// Results brings the results of a batch to a file or to standard output. With Follow it shows progress, ends with a
+// summary, and returns ErrJobsFailed if not every job is ok.
+//
+// The file is the truth about what was written: killed and run again, the command goes on.
+func Results(ctx context.Context, s *statestore.Store, id batch.ID, o ResultsOptions, con *Console) (err error) {
+	f, err := formatOf(o.Format)
+	if err != nil {
+		return err
+	}
+	patience := patience{store: s, say: con.Say}
+	var info batch.Info
+	err = patience.do(ctx, func() error {
+		info, err = s.Info(ctx, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	c := &collector{store: s, id: id, patience: patience}
+	var have bitmap
+	tally := &Tally{}
+	if o.Out != "" {
+		file, err := openOut(o.Out, f, id, info.Counts.Fed, con)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		c.sink, have, tally = file, file.present, file.Tally()
+	} else {
+		c.sink = &tallied{sink: &stream{w: con.Stdout(), format: f}, tally: tally}
+	}
+	if o.Ordered {
+		c.order = newOrder(have)
+	}
+	if !o.Follow {
+		return c.drain(ctx)
+	}
+	stop := watchStore(ctx, s, id, con)
+	err = c.follow(ctx)
+	stop()
+	if err != nil {
+		if ctx.Err() != nil {
+			con.Say(fmt.Sprintf("interrupted: batch %s goes on without us; `coordinator results %s --follow` follows it again", id, id))
+		}
+		return err
+	}
+	return conclude(ctx, c, tally, o.Out, con)
+}
+
+// openOut opens a results file that may hold results already, and says so.
+func openOut(path string, f format, id batch.ID, jobs int64, con *Console) (*File, error) {
+	file, err := OpenFile(path, f, id, jobs)
+	if err != nil {
+		return nil, err
+	}
+	if n := file.present.count(); n > 0 {
+		con.Say(fmt.Sprintf("%s holds %s already; going on", path, plural(n, "result", "results")))
+	}
+	return file, nil
+}
+
+// conclude prints the summary of a batch that is done.
+func conclude(ctx context.Context, c *collector, tally *Tally, out string, con *Console) error {
+	var info batch.Info
+	err := c.patience.do(ctx, func() (err error) {
+		info, err = c.store.Info(ctx, c.id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	sum := summaryOf(info, tally, out)
+	_, _ = con.Stderr().Write([]byte(sum.String()))
+	if sum.Failed+sum.Cancelled > 0 {
+		return ErrJobsFailed
+	}
+	return nil
+}
+
+// summaryOf takes the counts from Redis, which saw every result, and the reasons from those that were read here.
+func summaryOf(info batch.Info, tally *Tally, out string) Summary {
+	c := info.Counts
+	sum := Summary{Batch: info.ID, Name: info.Name, Total: c.Total, Tally: *tally, Wall: info.DoneAt.Sub(info.CreatedAt), Out: out}
+	sum.OK, sum.Failed, sum.Cancelled, sum.Usage, sum.Tools = c.OK, c.Failed, c.Cancelled, c.Usage, c.Tools
+	return sum
+}
+
+// tallied counts what goes through.
+type tallied struct {
+	sink
+	tally *Tally
+}
+
+func (t *tallied) Write(results []batch.Result, lines [][]byte) error {
+	if err := t.sink.Write(results, lines); err != nil {
+		return err
+	}
+	for _, r := range results {
+		t.tally.Add(r)
+	}
+	return nil
+}
+
+// lookTimeout bounds one look at the counts for the progress line.
+const lookTimeout = 2 * time.Second
+
+// watchStore shows progress until stop is called, which waits for the end of it.
+func watchStore(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var shown sync.WaitGroup
+	shown.Go(func() {
+		con.watch(ctx, func(ctx context.Context) (Progress, error) {
+			ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+			defer cancel()
+			info, err := s.Info(ctx, id)
+			return Progress{Name: info.Name, Phase: info.Phase, Total: info.Counts.Total, Counts: info.Counts}, err
+		})
+	})
+	return func() {
+		cancel()
+		shown.Wait()
+	}
+}

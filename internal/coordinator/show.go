@@ -1,0 +1,190 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// StatusReport is a batch with who could work on it. Its JSON form is what `status --json` prints.
+type StatusReport struct {
+	batch.Info
+	Workers []string `json:"workers"` // IDs of live workers that can serve it
+	Trouble string   `json:"trouble"` // why nobody can; "" if somebody can or nobody needs to
+}
+
+// Status looks at a batch and at the workers.
+func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport, error) {
+	info, err := s.Info(ctx, id)
+	if err != nil {
+		return StatusReport{}, err
+	}
+	workers, err := s.Workers(ctx)
+	if err != nil {
+		return StatusReport{}, err
+	}
+	r := StatusReport{Info: info, Workers: []string{}}
+	for _, w := range workers {
+		if servable(info.Header, w) == "" {
+			r.Workers = append(r.Workers, w.ID)
+		}
+	}
+	if !info.Phase.Terminal() && len(r.Workers) == 0 {
+		r.Trouble = trouble(info.Header, workers)
+	}
+	return r, nil
+}
+
+// servable says what a worker lacks to serve a batch; "" if nothing.
+func servable(h batch.Header, w batch.WorkerRecord) string {
+	if h.Model != "" && !slices.Contains(w.Models, h.Model) {
+		return "serves " + strings.Join(w.Models, ", ") + " and not " + h.Model
+	}
+	for _, t := range h.Tools {
+		if !slices.Contains(w.Tools, t) {
+			return "has no tool " + t
+		}
+	}
+	switch {
+	case w.Draining:
+		return "is shutting down"
+	case !w.Ready:
+		return "waits for its model server " + w.Endpoint
+	}
+	return ""
+}
+
+// trouble says why no worker serves a batch.
+func trouble(h batch.Header, workers []batch.WorkerRecord) string {
+	if len(workers) == 0 {
+		return "no worker is alive; jobs wait until one starts"
+	}
+	reasons := make([]string, 0, 3)
+	for _, w := range workers[:min(len(workers), 3)] {
+		reasons = append(reasons, w.ID+" "+servable(h, w))
+	}
+	if more := len(workers) - len(reasons); more > 0 {
+		reasons = append(reasons, fmt.Sprintf("and %d more", more))
+	}
+	return "no live worker can serve this batch, so its jobs wait: " + strings.Join(reasons, "; ")
+}
+
+// WriteStatus shows a report to people.
+func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
+	c := r.Counts
+	p := Progress{Phase: r.Phase, Total: c.Total, Counts: c}
+	end := now
+	if r.Phase == batch.Done {
+		end = r.DoneAt
+	}
+	age := end.Sub(r.CreatedAt)
+	if age > 0 {
+		p.Rate = float64(c.Finished()) / age.Seconds()
+	}
+	total := count(c.Total)
+	if c.Total < 0 {
+		total = count(c.Fed) + " so far"
+		p.Total = c.Fed
+	}
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-10s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("batch", "%s  %s", r.ID, r.Name)
+	line("phase", "%s", r.Phase)
+	line("progress", "%s %s of %s (%s)", p.Bar(30), count(c.Finished()), total, percent(c.Finished(), p.Total))
+	line("jobs", "ok %s   failed %s   cancelled %s   running %s   waiting %s",
+		count(c.OK), count(c.Failed), count(c.Cancelled), count(c.Running), count(c.Waiting))
+	if r.Phase == batch.Done {
+		line("time", "took %s   %s jobs/s", span(age), perSecond(p.Rate))
+		if !r.ExpiresAt.IsZero() {
+			line("kept", "for another %s", span(r.ExpiresAt.Sub(now)))
+		}
+	} else {
+		eta := "not known"
+		if d, ok := p.ETA(); ok && c.Total >= 0 {
+			eta = span(d)
+		}
+		line("time", "runs for %s   %s jobs/s   ETA %s", span(age), perSecond(p.Rate), eta)
+	}
+	line("takeovers", "%s", count(c.Takeovers))
+	line("tokens", "prompt %s (%s cached)   completion %s",
+		count(c.Usage.PromptTokens), percent(c.Usage.CachedTokens, c.Usage.PromptTokens), count(c.Usage.CompletionTokens))
+	line("tools", "asked %s   executed %s", count(c.Tools.Asked), count(c.Tools.Executed))
+	switch {
+	case r.Trouble != "":
+		line("workers", "NONE: %s", r.Trouble)
+	case len(r.Workers) > 0:
+		line("workers", "%d: %s", len(r.Workers), strings.Join(r.Workers, ", "))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// WriteBatches shows batches as a table, newest first.
+func WriteBatches(w io.Writer, infos []batch.Info, now time.Time) error {
+	return table(w, []string{"BATCH", "NAME", "OWNER", "PHASE", "JOBS", "OK", "FAILED", "CANCELLED", "AGE"}, len(infos), func(i int) []string {
+		b := infos[i]
+		jobs := count(b.Counts.Total)
+		if b.Counts.Total < 0 {
+			jobs = count(b.Counts.Fed) + "+"
+		}
+		return []string{
+			string(b.ID), b.Name, b.Owner, string(b.Phase), jobs, count(b.Counts.OK), count(b.Counts.Failed),
+			count(b.Counts.Cancelled), span(now.Sub(b.CreatedAt)),
+		}
+	})
+}
+
+// WriteWorkers shows workers as a table.
+func WriteWorkers(w io.Writer, workers []batch.WorkerRecord) error {
+	header := []string{"WORKER", "HOST", "STATE", "ENDPOINT", "MODELS", "TOOLS", "AGENTS", "SLOTS", "QUEUE", "JOBS", "TOKENS/S", "CACHED", "VERSION", "SEEN"}
+	return table(w, header, len(workers), func(i int) []string {
+		r := workers[i]
+		state := "ready"
+		switch {
+		case r.Draining:
+			state = "draining"
+		case !r.Ready:
+			state = "not ready"
+		}
+		return []string{
+			r.ID, r.Host, state, r.Endpoint, strings.Join(r.Models, ","), strings.Join(r.Tools, ","),
+			fmt.Sprintf("%d/%d", r.LiveAgents, r.MaxAgents), fmt.Sprintf("%d/%d", r.SlotsInUse, r.Slots), count(int64(r.SlotQueue)),
+			count(r.JobsDone), perSecond(r.TokensPerSec), percent(r.Usage.CachedTokens, r.Usage.PromptTokens), r.Version,
+			r.SeenAt.Format(time.TimeOnly),
+		}
+	})
+}
+
+func table(w io.Writer, header []string, rows int, row func(i int) []string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(cells []string) { fmt.Fprintln(t, strings.Join(cells, "\t")) }
+	line(header)
+	for i := range rows {
+		cells := row(i)
+		for j, c := range cells {
+			if c = firstLine(c, 60); c == "" {
+				c = "-"
+			}
+			cells[j] = c
+		}
+		line(cells)
+	}
+	return t.Flush()
+}
+
+// WriteJSON shows anything to scripts.
+func WriteJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

@@ -1,0 +1,223 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os/user"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// loadSpec reads and checks a spec and all its inputs. The caller closes the Spec.
+func loadSpec(ctx context.Context, path, owner, toolsRoot string, stdin io.Reader) (*spec.Spec, *spec.Compiled, error) {
+	s, err := spec.Load(path, spec.LoadOptions{ToolsRoot: toolsRoot, Stdin: stdin})
+	if err != nil {
+		return nil, nil, inputError(err)
+	}
+	c, err := s.Compile(ctx)
+	if err != nil {
+		_ = s.Close()
+		return nil, nil, inputError(err)
+	}
+	switch {
+	case owner != "":
+		c.Plan.Owner = owner
+	case c.Plan.Owner == "":
+		if u, err := user.Current(); err == nil {
+			c.Plan.Owner = u.Username
+		}
+	}
+	return s, c, nil
+}
+
+// inputError says that nothing was submitted because of what the user gave.
+func inputError(err error) error {
+	if isUsage(err) {
+		return err
+	}
+	return &UsageError{err}
+}
+
+func headerOf(id batch.ID, p *spec.Plan) batch.Header {
+	return batch.Header{
+		ID: id, Name: p.Name, Owner: p.Owner, Priority: p.Priority, Model: p.Model, Tools: p.Tools,
+		MaxAttempts: p.MaxAttempts, TTL: p.TTL,
+	}
+}
+
+// SubmitOptions say what to submit.
+type SubmitOptions struct {
+	Spec      string // path
+	Owner     string // Defaults to the spec's owner, else the user of the operating system.
+	ToolsRoot string // where globbed inputs lie for the workers' read_file
+	Stdin     io.Reader
+}
+
+// Submission is a batch that is being handed in.
+type Submission struct {
+	ID    batch.ID
+	Total int64
+	Fed   int64 // jobs that are in
+
+	spec     *spec.Spec
+	compiled *spec.Compiled
+	store    *statestore.Store
+	console  *Console
+	patience patience
+}
+
+// Prepare checks the spec and all its inputs. Nothing is submitted, and Redis is not needed. The caller closes the
+// Submission.
+func Prepare(ctx context.Context, o SubmitOptions, c *Console) (*Submission, error) {
+	s, compiled, err := loadSpec(ctx, o.Spec, o.Owner, o.ToolsRoot, o.Stdin)
+	if err != nil {
+		return nil, err
+	}
+	if compiled.BadCount > 0 {
+		c.Say(fmt.Sprintf("%s cannot be used and will fail as BadInput; the first is %s: %s",
+			plural(compiled.BadCount, "input", "inputs"), compiled.Bad[0].Where, compiled.Bad[0].Bad))
+	}
+	return &Submission{spec: s, compiled: compiled, Total: compiled.Total, console: c}, nil
+}
+
+// Close frees what the inputs hold.
+func (s *Submission) Close() error { return s.spec.Close() }
+
+// Submit hands the batch in: all of it, or, when it was interrupted, what was still missing. It survives outages of
+// Redis. The batch begins to run with its first jobs.
+func (s *Submission) Submit(ctx context.Context, store *statestore.Store) error {
+	s.store, s.patience = store, patience{store: store, say: s.console.Say}
+	if err := s.book(ctx); err != nil {
+		return err
+	}
+	err := s.feedAll(ctx)
+	switch {
+	case err == nil, errors.Is(err, ErrJobsFailed):
+	case errors.Is(err, spec.ErrInputsChanged):
+		s.console.Say(fmt.Sprintf("%s of %s jobs of batch %s are in, made from the inputs as they were; `coordinator cancel %s` stops it",
+			count(s.Fed), count(s.Total), s.ID, s.ID))
+	default:
+		s.console.Say(fmt.Sprintf("stopped: %s of %s jobs of batch %s are in, and run. The same command again submits the rest; `coordinator cancel %s` stops it.",
+			count(s.Fed), count(s.Total), s.ID, s.ID))
+	}
+	return err
+}
+
+// book finds the batch to go on with, or makes one.
+func (s *Submission) book(ctx context.Context) error {
+	fingerprint, err := s.compiled.Fingerprint()
+	if err != nil {
+		return err
+	}
+	fresh := statestore.NewID(time.Now())
+	err = s.patience.do(ctx, func() error {
+		s.ID, err = s.store.Submission(ctx, fingerprint, fresh)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	plan, err := json.Marshal(s.compiled.Plan)
+	if err != nil {
+		return fmt.Errorf("encode the plan: %w", err)
+	}
+	err = s.patience.do(ctx, func() error { return s.store.Create(ctx, headerOf(s.ID, s.compiled.Plan), plan) })
+	if err != nil || s.ID == fresh {
+		return err
+	}
+	var info batch.Info
+	err = s.patience.do(ctx, func() error {
+		info, err = s.store.Info(ctx, s.ID)
+		return err
+	})
+	s.Fed = info.Counts.Fed
+	if err == nil {
+		s.console.Say(fmt.Sprintf("going on with batch %s: %s of %s jobs are in already", s.ID, count(s.Fed), count(s.Total)))
+	}
+	return err
+}
+
+func (s *Submission) feedAll(ctx context.Context) error {
+	ring := func() {
+		// A ring is a hint, and workers look by themselves too.
+		_ = s.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: s.ID})
+	}
+	index := int64(0)
+	for chunk, err := range chunks(s.compiled.Payloads(ctx)) {
+		if err != nil {
+			return err
+		}
+		from := index
+		index += int64(len(chunk))
+		if index <= s.Fed {
+			continue
+		}
+		err = s.patience.do(ctx, func() error {
+			s.Fed, err = s.store.Feed(ctx, s.ID, from, chunk)
+			return err
+		})
+		if err != nil {
+			return s.conflict(ctx, err)
+		}
+		ring()
+	}
+	err := s.patience.do(ctx, func() error {
+		_, err := s.store.Seal(ctx, s.ID, s.Total)
+		return err
+	})
+	if err != nil {
+		return s.conflict(ctx, err)
+	}
+	ring()
+	return nil
+}
+
+// conflict finds out why a batch takes no more jobs. Somebody may have submitted the same spec at the same time and
+// come to the end first; that is as good.
+func (s *Submission) conflict(ctx context.Context, err error) error {
+	if !errors.Is(err, statestore.ErrConflict) {
+		return err
+	}
+	info, lookErr := s.store.Info(ctx, s.ID)
+	switch {
+	case lookErr != nil:
+		return err
+	case info.Phase == batch.Cancelling || info.Counts.Cancelled > 0:
+		return fmt.Errorf("batch %s was cancelled while it was being submitted: %w", s.ID, ErrJobsFailed)
+	case info.Counts.Total == s.Total:
+		s.Fed = s.Total
+		return nil
+	}
+	return err
+}
+
+// chunks gathers payloads for one call each. A payload larger than a chunk goes alone.
+func chunks(payloads iter.Seq2[[]byte, error]) iter.Seq2[[][]byte, error] {
+	return func(yield func([][]byte, error) bool) {
+		var chunk [][]byte
+		size := 0
+		for p, err := range payloads {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if len(chunk) == statestore.MaxFeedJobs || len(chunk) > 0 && size+len(p) > statestore.MaxFeedBytes {
+				if !yield(chunk, nil) {
+					return
+				}
+				chunk, size = nil, 0
+			}
+			chunk, size = append(chunk, p), size+len(p)
+		}
+		if len(chunk) > 0 {
+			yield(chunk, nil)
+		}
+	}
+}

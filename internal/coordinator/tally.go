@@ -1,0 +1,67 @@
+package coordinator
+
+import (
+	"slices"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// What a tally keeps of the jobs that have no output, and of the models.
+const (
+	failuresKept = 5
+	modelsKept   = 4
+)
+
+// Tally adds results up. Its memory does not grow with their number.
+type Tally struct {
+	OK, Failed, Cancelled int64
+	ByType                map[batch.ErrorType]int64 // of those without output
+	First                 []batch.Result            // the first failures, at most failuresKept, without raw text
+	Usage                 batch.Usage
+	Tools                 batch.ToolCounts
+	Models                []string // that gave answers, at most modelsKept
+}
+
+// Add counts one result.
+func (t *Tally) Add(r batch.Result) {
+	t.count(r.Status, 1)
+	t.Usage.Add(r.Usage)
+	t.Tools.Add(r.Tools)
+	if r.Model != "" && len(t.Models) < modelsKept && !slices.Contains(t.Models, r.Model) {
+		t.Models = append(t.Models, r.Model)
+	}
+	if r.Error == nil {
+		return
+	}
+	if t.ByType == nil {
+		t.ByType = make(map[batch.ErrorType]int64)
+	}
+	t.ByType[r.Error.Type]++
+	if r.Status == batch.StatusFailed && len(t.First) < failuresKept {
+		t.First = append(t.First, batch.Result{
+			JobID: r.JobID, Index: r.Index, Status: r.Status,
+			Error: &batch.Error{Type: r.Error.Type, Message: firstLine(r.Error.Message, 300)},
+		})
+	}
+}
+
+// replaced takes back the count of a result of which the index, status and error type are known. What it used of
+// tokens and tools stays counted: it was used.
+func (t *Tally) replaced(index int64, s batch.Status, e batch.ErrorType) {
+	t.count(s, -1)
+	if t.ByType[e]--; t.ByType[e] <= 0 {
+		delete(t.ByType, e)
+	}
+	t.First = slices.DeleteFunc(t.First, func(r batch.Result) bool { return r.Index == index })
+}
+
+func (t *Tally) count(s batch.Status, n int64) {
+	switch s {
+	case batch.OK:
+		t.OK += n
+	case batch.StatusCancelled:
+		t.Cancelled += n
+	default:
+		t.Failed += n
+	}
+}

@@ -1,0 +1,73 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/batchagent/batchagent/pkg/spec"
+)
+
+// Validate checks a spec and all its inputs, and shows what would be submitted.
+func Validate(ctx context.Context, w io.Writer, path, toolsRoot string, stdin io.Reader) error {
+	s, c, err := loadSpec(ctx, path, "", toolsRoot, stdin)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	prompt, err := firstPrompt(ctx, c)
+	if err != nil {
+		return err
+	}
+	p := c.Plan
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s is sound\n\n", path)
+	fmt.Fprintf(&b, "name           %s\njobs           %s\n", p.Name, count(c.Total))
+	if c.BadCount > 0 {
+		fmt.Fprintf(&b, "bad inputs     %s will fail as BadInput; the first is %s: %s\n", count(c.BadCount), c.Bad[0].Where, c.Bad[0].Bad)
+	}
+	fmt.Fprintf(&b, "model          %s\n", orElse(p.Model, "the server's first"))
+	fmt.Fprintf(&b, "tools          %s\n", orElse(strings.Join(p.Tools, ", "), "none"))
+	fmt.Fprintf(&b, "output schema  %s\n", orElse(schemaSize(p), "none: the output is {\"text\": …}"))
+	fmt.Fprintf(&b, "limits         %d turns, %d retries a turn, %d attempts\n", p.MaxTurns, p.MaxRetries, p.MaxAttempts)
+	fmt.Fprintf(&b, "shared prefix  %s bytes, the same for every job\n", count(int64(len(p.System))))
+	if p.System != "" {
+		fmt.Fprintf(&b, "\n--- shared prefix\n%s\n", p.System)
+	}
+	fmt.Fprintf(&b, "\n--- prompt of the first job\n%s\n", prompt)
+	_, err = io.WriteString(w, b.String())
+	return err
+}
+
+// firstPrompt renders the first usable input.
+func firstPrompt(ctx context.Context, c *spec.Compiled) (string, error) {
+	for data, err := range c.Payloads(ctx) {
+		if err != nil {
+			return "", err
+		}
+		var p spec.Payload
+		if err := json.Unmarshal(data, &p); err != nil {
+			return "", fmt.Errorf("decode the first input: %w", err)
+		}
+		if p.Bad == "" {
+			return c.Plan.Prompt(p.Input)
+		}
+	}
+	return "(no usable input)", nil
+}
+
+func schemaSize(p *spec.Plan) string {
+	if len(p.Schema) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s bytes", count(int64(len(p.Schema))))
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
