@@ -1,0 +1,227 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// programs are the built commands.
+type programs struct{ dir string }
+
+var build = sync.OnceValues(func() (programs, error) {
+	dir, err := os.MkdirTemp("", "batchagent-e2e-")
+	if err != nil {
+		return programs{}, err
+	}
+	builtIn = dir
+	out, err := exec.Command("go", "build", "-o", dir, "../../cmd/...").CombinedOutput()
+	if err != nil {
+		err = &buildError{err, string(out)}
+	}
+	return programs{dir}, err
+})
+
+// builtIn is where build put the programs, if it ran.
+var builtIn string
+
+type buildError struct {
+	err error
+	out string
+}
+
+func (e *buildError) Error() string { return e.err.Error() + "\n" + e.out }
+
+func built(t *testing.T) programs {
+	t.Helper()
+	p, err := build()
+	require.NoError(t, err)
+	return p
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	_ = os.RemoveAll(builtIn)
+	os.Exit(code)
+}
+
+// process is one running program. Its output is shown when the test fails.
+type process struct {
+	name string
+	cmd  *exec.Cmd
+	done chan struct{}
+
+	mu  sync.Mutex
+	log bytes.Buffer // guarded by mu
+}
+
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.Write(b)
+}
+
+func (p *process) output() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.String()
+}
+
+func (pr programs) start(t *testing.T, name string, args ...string) *process {
+	t.Helper()
+	p := &process{name: name, done: make(chan struct{})}
+	p.cmd = exec.Command(filepath.Join(pr.dir, name), args...)
+	p.cmd.Stdout, p.cmd.Stderr = p, p
+	require.NoError(t, p.cmd.Start())
+	go func() {
+		_ = p.cmd.Wait()
+		close(p.done)
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Signal(syscall.SIGCONT)
+		_ = p.cmd.Process.Kill()
+		<-p.done
+		if t.Failed() {
+			out := p.output()
+			t.Logf("%s %v:\n%s", name, args, out[max(0, len(out)-4000):])
+		}
+	})
+	return p
+}
+
+func (p *process) signal(t *testing.T, s os.Signal) {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(s))
+}
+
+// run runs a program to its end and returns what it wrote.
+func (pr programs) run(t *testing.T, name string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(pr.dir, name), args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if _, ok := err.(*exec.ExitError); err != nil && !ok {
+		require.NoError(t, err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// simulator starts a vllmsim and waits until it answers.
+func (pr programs) simulator(t *testing.T, flags ...string) (address string) {
+	t.Helper()
+	addr := freeAddress(t)
+	pr.start(t, "vllmsim", append([]string{"--listen", addr}, flags...)...)
+	require.Eventually(t, func() bool {
+		resp, err := http.Get("http://" + addr + "/health")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	}, 20*time.Second, 50*time.Millisecond, "vllmsim does not answer")
+	return addr
+}
+
+// recorded puts a recorder of one worker's calls before a simulator and returns the backend URL.
+func recorded(t *testing.T, addr, worker string, rec *recorder) string {
+	t.Helper()
+	target, err := url.Parse("http://" + addr)
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.FlushInterval = -1
+	proxy.Transport = &http.Transport{MaxIdleConnsPerHost: 512, IdleConnTimeout: 4 * time.Second}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/chat/completions") {
+			body, err := io.ReadAll(r.Body)
+			if err == nil {
+				rec.note(worker, body)
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			r.ContentLength = int64(len(body))
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	return "vllm://" + strings.TrimPrefix(srv.URL, "http://")
+}
+
+// recorder remembers, for every job, who made each model call with how many messages, in order.
+type recorder struct {
+	mu    sync.Mutex
+	calls map[string][]call // guarded by mu
+}
+
+type call struct {
+	worker   string
+	messages int
+}
+
+func (r *recorder) note(worker string, body []byte) {
+	var req struct {
+		Messages []json.RawMessage `json:"messages"`
+	}
+	if json.Unmarshal(body, &req) != nil || len(req.Messages) < 2 {
+		return
+	}
+	// The first user message names the job's own file, which is different for every job.
+	var user string
+	for _, raw := range req.Messages {
+		var m struct{ Role, Content string }
+		if json.Unmarshal(raw, &m) == nil && m.Role == "user" {
+			user = m.Content
+			break
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.calls == nil {
+		r.calls = map[string][]call{}
+	}
+	r.calls[user] = append(r.calls[user], call{worker, len(req.Messages)})
+}
+
+// restarted lists the jobs whose first call was made again after a later one. Calls of the worker that slept do not
+// count: it wakes up with agents that hold old tokens, and one may make a call before its worker learns of that.
+func (r *recorder) restarted(slept string) (jobs []string, calls int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for job, made := range r.calls {
+		calls += len(made)
+		most := 0
+		for _, c := range made {
+			if c.messages < most && c.worker != slept {
+				jobs = append(jobs, job)
+				break
+			}
+			most = max(most, c.messages)
+		}
+	}
+	return jobs, calls
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
