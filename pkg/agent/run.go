@@ -115,6 +115,10 @@ func (a *attempt) run(s *scope) (json.RawMessage, error) {
 		case resp.Finish == backend.FinishRefused:
 			calls.discard()
 			return nil, batch.NewError(batch.BackendRejected, "the server's content filter refused the answer")
+		case resp.Finish == backend.FinishLength && a.prog.output != nil && t.mayCall && len(resp.Message.ToolCalls) == 0:
+			// Nothing bound this answer to the schema; the repair turn does, and then it need not be long.
+			calls.discard()
+			err = a.repairTurn(s, t, resp, errors.New("it was cut because it is too long"), usage)
 		case resp.Finish == backend.FinishLength:
 			calls.discard()
 			return nil, truncated(resp, a.prog)

@@ -41,7 +41,7 @@ func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
 		return nil, s.unreadable(ctx, err)
 	}
 	if v.total == 0 {
-		return nil, Errors{{File: s.Path, Field: "inputs", Message: "there are no inputs: nothing to do"}}
+		return nil, Errors{{File: s.Path, Field: inputsField, Message: "there are no inputs: nothing to do"}}
 	}
 	if err := s.checkNames(v).orNil(); err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (s *Spec) unreadable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
-	return Errors{{File: s.Path, Field: "inputs", Message: err.Error(), cause: err}}
+	return Errors{{File: s.Path, Field: inputsField, Message: err.Error(), cause: err}}
 }
 
 // checkNames finds placeholders that stand for a field that no input has.
@@ -102,10 +102,8 @@ func (c *Compiled) Fingerprint() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("write plan: %w", err)
 	}
-	sum := sha256.New()
-	fmt.Fprintf(sum, "%x %s\n", c.identity, c.spec.OnBadInput)
-	sum.Write(plan)
-	return hex.EncodeToString(sum.Sum(nil)), nil
+	sum := sha256.Sum256(fmt.Appendf(nil, "%x %s\n%s", c.identity, c.spec.OnBadInput, plan))
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // Payloads yields the JSON of each job's [Payload], in the order of the indexes. An error ends it.

@@ -27,6 +27,16 @@ const (
 	maxTTL      = 366 * 24 * time.Hour
 )
 
+// Names that several readers use.
+const (
+	inputsField = "inputs"
+	fileField   = "file"
+
+	extYAML = ".yaml"
+	extYML  = ".yml"
+	extJSON = ".json"
+)
+
 var toolName = regexp.MustCompile(`^[A-Za-z0-9_.:/-]{1,128}$`)
 
 // fields are the readers of a spec's fields, in the order in which the documentation names them.
@@ -36,7 +46,7 @@ func (l *loader) fields() []fieldReader {
 		{"name", l.label(&plan.Name)},
 		{"system_prompt", func(f string, n ast.Node) { s.system, _ = l.prompt(f, n) }},
 		{"task", func(f string, n ast.Node) { s.task = l.taskPrompt(f, n) }},
-		{"inputs", func(f string, n ast.Node) { s.inputs = l.readInputs(f, n) }},
+		{inputsField, func(f string, n ast.Node) { s.inputs = l.readInputs(f, n) }},
 		{"tools", func(f string, n ast.Node) { plan.Tools = l.tools(f, n) }},
 		{"output_schema", func(f string, n ast.Node) { plan.Schema = l.outputSchema(f, n) }},
 		{"model", l.label(&plan.Model)},
@@ -72,11 +82,11 @@ func (l *loader) label(to *string) func(string, ast.Node) {
 		switch {
 		case !ok:
 		case strings.TrimSpace(v) == "":
-			l.fail(n, field, "must not be empty")
+			l.failf(n, field, "must not be empty")
 		case len([]rune(v)) > maxLabel:
-			l.fail(n, field, "must have at most %d characters", maxLabel)
+			l.failf(n, field, "must have at most %d characters", maxLabel)
 		case strings.ContainsFunc(v, unicode.IsControl):
-			l.fail(n, field, "must be one line without control characters")
+			l.failf(n, field, "must be one line without control characters")
 		default:
 			*to = v
 		}
@@ -122,7 +132,7 @@ func (l *loader) sampling(to *Sampling) func(string, ast.Node) {
 			{"top_p", func(f string, n ast.Node) {
 				l.ratio(&to.TopP, 0, 1)(f, n)
 				if to.TopP != nil && *to.TopP == 0 {
-					l.fail(n, f, "must be greater than 0 and at most 1")
+					l.failf(n, f, "must be greater than 0 and at most 1")
 				}
 			}},
 			{"max_tokens", l.count(&to.MaxTokens, 1, maxTokens)},
@@ -141,12 +151,12 @@ func (l *loader) stops(field string, n ast.Node) []string {
 	l.list(field, n, func(field string, n ast.Node) {
 		s, ok := l.text(field, n)
 		if ok && s == "" {
-			l.fail(n, field, "must not be empty")
+			l.failf(n, field, "must not be empty")
 		}
 		out = append(out, s)
 	})
 	if len(out) > maxStops {
-		l.fail(n, field, "must have at most %d entries", maxStops)
+		l.failf(n, field, "must have at most %d entries", maxStops)
 	}
 	return out
 }
@@ -166,15 +176,15 @@ func (l *loader) tools(field string, n ast.Node) []string {
 		switch {
 		case !ok:
 		case !toolName.MatchString(name):
-			l.fail(n, field, "must be the name of a tool, such as read_file, not %q", shorten(name))
+			l.failf(n, field, "must be the name of a tool, such as read_file, not %q", shorten(name))
 		case slices.Contains(out, name):
-			l.fail(n, field, "names the tool %q a second time", name)
+			l.failf(n, field, "names the tool %q a second time", name)
 		default:
 			out = append(out, name)
 		}
 	})
 	if len(out) > maxTools {
-		l.fail(n, field, "must have at most %d entries", maxTools)
+		l.failf(n, field, "must have at most %d entries", maxTools)
 	}
 	return out
 }
@@ -182,7 +192,7 @@ func (l *loader) tools(field string, n ast.Node) []string {
 func (l *loader) onBadInput(field string, n ast.Node) OnBadInput {
 	v, _ := l.text(field, n)
 	if v != string(Fail) && v != string(Skip) {
-		l.fail(n, field, "must be %s or %s, not %s", Fail, Skip, kindOf(n))
+		l.failf(n, field, "must be %s or %s, not %s", Fail, Skip, kindOf(n))
 	}
 	return OnBadInput(v)
 }
@@ -197,7 +207,7 @@ func (l *loader) backend(field string, n ast.Node) string {
 	}
 	u, err := url.Parse(v)
 	if err != nil || u.Scheme == "" || u.Host == "" {
-		l.fail(n, field, "must be a URL such as vllm://127.0.0.1:8000")
+		l.failf(n, field, "must be a URL such as vllm://127.0.0.1:8000")
 		return ""
 	}
 	secret := u.User != nil
@@ -205,7 +215,7 @@ func (l *loader) backend(field string, n ast.Node) string {
 		secret = secret || secretParameter.MatchString(name)
 	}
 	if secret {
-		l.fail(n, field, "must not hold a user, password or key: a spec is copied and stored; give the key to the worker in its environment")
+		l.failf(n, field, "must not hold a user, password or key: a spec is copied and stored; give the key to the worker in its environment")
 		return ""
 	}
 	return v

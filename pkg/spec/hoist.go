@@ -33,8 +33,9 @@ func (s *Spec) fill(plan *Plan, constants map[string]string) error {
 	} else if text != "" {
 		sections = append(sections, text)
 	}
-	task, blocks := s.task.template, []string(nil)
+	task := s.task.template
 	if s.hoist {
+		var blocks []string
 		task, blocks = hoist(task, constants)
 		sections = append(sections, blocks...)
 	}

@@ -54,7 +54,7 @@ func formatOf(ext string) format {
 	switch ext {
 	case ".jsonl", ".ndjson":
 		return formatJSONL
-	case ".json":
+	case extJSON:
 		return formatJSON
 	case ".csv":
 		return formatCSV
@@ -80,7 +80,7 @@ func (f format) decode(r io.Reader, name string) iter.Seq2[Input, error] {
 			decodeArray(br, name, yield)
 		case formatText:
 			decodeLines(br, name, yield, decodeTextLine)
-		default:
+		case formatJSONL:
 			decodeLines(br, name, yield, decodeFields)
 		}
 	}
@@ -116,7 +116,7 @@ func (s *fileSource) read(_ context.Context, _ func(string) bool) iter.Seq2[Inpu
 			yield(Input{}, fmt.Errorf("open inputs: %w", err))
 			return
 		}
-		defer f.Close()
+		defer f.Close() //nolint:errcheck // nothing was written
 		s.format.decode(f, s.shown)(yield)
 	}
 }

@@ -86,12 +86,12 @@ func TestLoadTakesAJSONSpec(t *testing.T) {
 
 func TestLoadReportsEveryMistakeAtOnce(t *testing.T) {
 	t.Parallel()
-	yaml := `nmae: x
+	yaml := `namee: x
 task: ""
 tools:
   - read_file
   - read_file
-  - {name: a, nmae: b}
+  - {name: a, namee: b}
   - "has space"
 max_turns: 0
 max_inflight: ten
@@ -120,10 +120,10 @@ inputs: missing.jsonl
 	_, err := load(t, yaml, nil, LoadOptions{})
 	require.Error(t, err)
 	want := `
-batch.yaml:1: field nmae: unknown field; the nearest known name is "name"
+batch.yaml:1: field namee: unknown field; the nearest known name is "name"
 batch.yaml:2: field task: must not be empty
 batch.yaml:5: field tools[1]: names the tool "read_file" a second time
-batch.yaml:6: field tools[2].nmae: unknown field; the nearest known name is "name"
+batch.yaml:6: field tools[2].namee: unknown field; the nearest known name is "name"
 batch.yaml:7: field tools[3]: must be the name of a tool, such as read_file, not "has space"
 batch.yaml:8: field max_turns: must be at least 1
 batch.yaml:9: field max_inflight: must be a whole number, not "ten"
@@ -148,7 +148,7 @@ batch.yaml:30: field inputs: read missing.jsonl: no such file or directory
 	require.ErrorAs(t, err, &all)
 	first, ok := errors.AsType[*FieldError](err)
 	require.True(t, ok)
-	assert.Equal(t, "nmae", first.Field)
+	assert.Equal(t, "namee", first.Field)
 	assert.NotContains(t, err.Error(), "hunter2")
 }
 

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,9 +30,7 @@ func folder(t *testing.T, files map[string]string) string {
 func load(t *testing.T, yaml string, files map[string]string, opts LoadOptions) (*Spec, error) {
 	t.Helper()
 	all := map[string]string{"batch.yaml": yaml}
-	for name, content := range files {
-		all[name] = content
-	}
+	maps.Copy(all, files)
 	dir := folder(t, all)
 	s, err := Load(filepath.Join(dir, "batch.yaml"), opts)
 	if s != nil {

@@ -95,7 +95,7 @@ func decodeValue(raw json.RawMessage) (any, error) {
 		err := json.Unmarshal(raw, &s)
 		return s, err
 	case 'n':
-		return nil, nil
+		return nil, nil //nolint:nilnil // null is a value
 	case 't', 'f':
 		return raw[0] == 't', nil
 	case '{', '[':

@@ -38,7 +38,7 @@ func (p prompt) mistake(name, message string) *FieldError {
 func (l *loader) taskPrompt(field string, n ast.Node) prompt {
 	p, ok := l.prompt(field, n)
 	if ok && strings.TrimSpace(p.text) == "" {
-		l.fail(n, field, "must not be empty")
+		l.failf(n, field, "must not be empty")
 	}
 	p.template = ParseTemplate(p.text)
 	return p
@@ -88,9 +88,9 @@ func (l *loader) prompt(field string, n ast.Node) (prompt, bool) {
 func (l *loader) fileOnly(field string, n ast.Node) (string, bool) {
 	var file string
 	before := len(l.errs)
-	l.mapping(field, n, []fieldReader{{"file", func(f string, n ast.Node) { file, _ = l.text(f, n) }}})
+	l.mapping(field, n, []fieldReader{{fileField, func(f string, n ast.Node) { file, _ = l.text(f, n) }}})
 	if file == "" && len(l.errs) == before {
-		l.fail(n, field, "must be text, or {file: path}")
+		l.failf(n, field, "must be text, or {file: path}")
 	}
 	return file, len(l.errs) == before
 }
@@ -102,7 +102,7 @@ func (l *loader) readFile(field string, n ast.Node, file string) ([]byte, bool) 
 		err = errNotUTF8
 	}
 	if err != nil {
-		l.fail(n, field, "read %s: %v", l.shown(file), err)
+		l.failf(n, field, "read %s: %v", l.shown(file), err)
 		return nil, false
 	}
 	return []byte(strings.TrimPrefix(string(data), "\uFEFF")), true

@@ -44,7 +44,7 @@ func (l *loader) outputSchema(field string, n ast.Node) json.RawMessage {
 	case *ast.StringNode:
 		file = v.Value
 	case ast.MapNode:
-		if !slices.ContainsFunc(keysOf(v), func(key string) bool { return key == "file" }) {
+		if !slices.ContainsFunc(keysOf(v), func(key string) bool { return key == fileField }) {
 			l.schema = schemaText{doc: l.document, root: n}
 			return l.compileSchema(field)
 		}
@@ -54,18 +54,18 @@ func (l *loader) outputSchema(field string, n ast.Node) json.RawMessage {
 		}
 	}
 	switch filepath.Ext(file) {
-	case ".json", ".yaml", ".yml":
+	case extJSON, extYAML, extYML:
 	default:
-		l.fail(n, field, "must be a JSON Schema, or the path of a .json file that holds one, not %s", kindOf(n))
+		l.failf(n, field, "must be a JSON Schema, or the path of a .json file that holds one, not %s", kindOf(n))
 		return nil
 	}
 	data, ok := l.readFile(field, n, file)
 	if !ok {
 		return nil
 	}
-	if filepath.Ext(file) == ".json" {
+	if filepath.Ext(file) == extJSON {
 		if err := checkJSON(data); err != nil {
-			l.fail(n, field, "%s is %v", l.shown(file), err)
+			l.failf(n, field, "%s is %v", l.shown(file), err)
 			return nil
 		}
 	}
@@ -129,7 +129,7 @@ func (s schemaText) fail(field string, at []string, msg string) {
 	if len(at) > 0 {
 		msg = fmt.Sprintf("at %s: %s", pointer(at), msg)
 	}
-	s.doc.failAt(s.line(at), field, "%s", msg)
+	s.doc.failAtf(s.line(at), field, "%s", msg)
 }
 
 // explain turns a compiler's error into mistakes that name their place.

@@ -49,7 +49,7 @@ func (l *loader) inlineInputs(field string, n ast.Node) source {
 		}
 		fields, err := decodeFields(raw)
 		if err != nil {
-			l.fail(n, field, "%v", err)
+			l.failf(n, field, "%v", err)
 			return
 		}
 		inputs = append(inputs, Input{Where: place(l.file, lineOf(n)), Fields: fields})
@@ -78,7 +78,7 @@ func (l *loader) inputsMapping(field string, n ast.Node) source {
 		}
 	}
 	l.mapping(field, n, []fieldReader{
-		{"file", text(&file)},
+		{fileField, text(&file)},
 		{"format", text(&fileFormat)},
 		{"glob", text(&glob.pattern)},
 		{"exclude", func(f string, n ast.Node) {
@@ -86,7 +86,7 @@ func (l *loader) inputsMapping(field string, n ast.Node) source {
 			l.list(f, n, func(f string, n ast.Node) {
 				pattern, ok := l.text(f, n)
 				if ok && !doublestar.ValidatePattern(filepath.ToSlash(pattern)) {
-					l.fail(n, f, "is not a valid pattern: %q", pattern)
+					l.failf(n, f, "is not a valid pattern: %q", pattern)
 				}
 				glob.exclude = append(glob.exclude, filepath.ToSlash(pattern))
 			})
@@ -98,19 +98,19 @@ func (l *loader) inputsMapping(field string, n ast.Node) source {
 		return nil
 	}
 	kinds := 0
-	for _, kind := range []string{"file", "glob", "stdin"} {
+	for _, kind := range []string{fileField, "glob", "stdin"} {
 		if given[kind] {
 			kinds++
 		}
 	}
 	switch {
 	case kinds != 1:
-		l.fail(n, field, "must have exactly one of file, glob and stdin")
-	case given["format"] && !given["file"]:
-		l.fail(n, field, "format goes with file only; standard input takes it as {stdin: csv}")
+		l.failf(n, field, "must have exactly one of file, glob and stdin")
+	case given["format"] && !given[fileField]:
+		l.failf(n, field, "format goes with file only; standard input takes it as {stdin: csv}")
 	case (given["exclude"] || given["root"]) && !given["glob"]:
-		l.fail(n, field, "exclude and root go with glob only")
-	case given["file"]:
+		l.failf(n, field, "exclude and root go with glob only")
+	case given[fileField]:
 		return l.fileInputs(field+".file", n, file, fileFormat)
 	case given["stdin"]:
 		if l.checkFormat(field+".stdin", n, stdin) {
@@ -126,7 +126,7 @@ func (l *loader) checkFormat(field string, n ast.Node, name string) bool {
 	if slices.Contains(formats, name) {
 		return true
 	}
-	l.fail(n, field, "must be one of %s, not %q", strings.Join(formats, ", "), name)
+	l.failf(n, field, "must be one of %s, not %q", strings.Join(formats, ", "), name)
 	return false
 }
 
@@ -139,16 +139,16 @@ func (l *loader) fileInputs(field string, n ast.Node, file, named string) source
 		return nil
 	}
 	if src.format == "" {
-		l.fail(n, field, "the extension of %q names no format; write {file: %s, format: %s}", file, file, strings.Join(formats, "|"))
+		l.failf(n, field, "the extension of %q names no format; write {file: %s, format: %s}", file, file, strings.Join(formats, "|"))
 		return nil
 	}
 	info, err := os.Stat(src.path)
 	if err != nil {
-		l.fail(n, field, "read %s: %v", src.shown, bare(err))
+		l.failf(n, field, "read %s: %v", src.shown, bare(err))
 		return nil
 	}
 	if !info.Mode().IsRegular() {
-		l.fail(n, field, "%s is not a regular file; inputs are read twice, so a pipe must come through standard input", src.shown)
+		l.failf(n, field, "%s is not a regular file; inputs are read twice, so a pipe must come through standard input", src.shown)
 		return nil
 	}
 	return src
@@ -163,7 +163,7 @@ func (l *loader) fileInputs(field string, n ast.Node, file, named string) source
 func (l *loader) globInputs(g globFields) source {
 	pattern := filepath.ToSlash(g.pattern)
 	if !doublestar.ValidatePattern(pattern) {
-		l.fail(g.node, g.field, "is not a valid pattern: %q", g.pattern)
+		l.failf(g.node, g.field, "is not a valid pattern: %q", g.pattern)
 		return nil
 	}
 	src := &globSource{base: l.resolvePath(g.root), exclude: g.exclude}
@@ -175,11 +175,11 @@ func (l *loader) globInputs(g globFields) source {
 	}
 	info, err := os.Stat(src.root)
 	if err == nil && !info.IsDir() {
-		l.fail(g.node, g.field, "%s is not a folder", src.root)
+		l.failf(g.node, g.field, "%s is not a folder", src.root)
 		return nil
 	}
 	if err != nil {
-		l.fail(g.node, g.field, "read %s: %v", src.root, bare(err))
+		l.failf(g.node, g.field, "read %s: %v", src.root, bare(err))
 		return nil
 	}
 	switch {

@@ -55,7 +55,7 @@ type LoadOptions struct {
 // known without reading the inputs. Mistakes in the files come back all at once, as [Errors].
 func Load(path string, opts LoadOptions) (*Spec, error) {
 	switch strings.ToLower(filepath.Ext(path)) {
-	case ".yaml", ".yml", ".json":
+	case extYAML, extYML, extJSON:
 	default:
 		return nil, Errors{{File: path, Message: "a spec is a .yaml, .yml or .json file"}}
 	}
@@ -165,7 +165,7 @@ func (l *loader) load(top ast.Node) {
 		l.require(top, "task")
 	}
 	if l.spec.inputs == nil {
-		l.require(top, "inputs")
+		l.require(top, inputsField)
 	}
 	if l.spec.settings.Schema != nil {
 		l.placeSchema()
@@ -175,6 +175,6 @@ func (l *loader) load(top ast.Node) {
 // require notes that a field is missing, unless it is there and a mistake was noted.
 func (l *loader) require(top ast.Node, field string) {
 	if !slices.ContainsFunc(l.errs, func(e *FieldError) bool { return strings.HasPrefix(e.Field, field) }) {
-		l.fail(top, field, "is required")
+		l.failf(top, field, "is required")
 	}
 }

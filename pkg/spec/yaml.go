@@ -46,24 +46,24 @@ func parseYAML(file string, data []byte) (*document, ast.Node) {
 	d := &document{file: file, anchors: map[string]ast.Node{}}
 	data = bytes.TrimPrefix(data, []byte("\uFEFF"))
 	if line := tooNested(data); line > 0 {
-		d.failAt(line, "", "brackets are nested more than %d deep", maxNesting)
+		d.failAtf(line, "", "brackets are nested more than %d deep", maxNesting)
 		return d, nil
 	}
 	tree, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if syntax, ok := errors.AsType[*yaml.SyntaxError](err); ok {
-		d.failAt(syntax.Token.Position.Line, "", "not valid YAML: %s", syntax.Message)
+		d.failAtf(syntax.Token.Position.Line, "", "not valid YAML: %s", syntax.Message)
 		return d, nil
 	}
 	if err != nil {
-		d.failAt(1, "", "not valid YAML: %v", err)
+		d.failAtf(1, "", "not valid YAML: %v", err)
 		return d, nil
 	}
 	if len(tree.Docs) > 1 {
-		d.failAt(2, "", "the file holds %d YAML documents; a spec is one", len(tree.Docs))
+		d.failAtf(2, "", "the file holds %d YAML documents; a spec is one", len(tree.Docs))
 		return d, nil
 	}
 	if len(tree.Docs) == 0 || tree.Docs[0].Body == nil {
-		d.failAt(1, "", "the file is empty")
+		d.failAtf(1, "", "the file is empty")
 		return d, nil
 	}
 	ast.Walk(anchorFinder(d.anchors), tree.Docs[0].Body)
@@ -99,11 +99,11 @@ func tooNested(data []byte) int {
 	return 0
 }
 
-func (d *document) fail(n ast.Node, field, format string, args ...any) {
-	d.failAt(lineOf(n), field, format, args...)
+func (d *document) failf(n ast.Node, field, format string, args ...any) {
+	d.failAtf(lineOf(n), field, format, args...)
 }
 
-func (d *document) failAt(line int, field, format string, args ...any) {
+func (d *document) failAtf(line int, field, format string, args ...any) {
 	if len(field) > maxFieldPath {
 		field = strings.ToValidUTF8(field[:maxFieldPath], "") + "…"
 	}
@@ -122,7 +122,7 @@ func (d *document) resolve(field string, n ast.Node) ast.Node {
 	for range maxDepth {
 		if d.visits++; d.visits > maxNodes {
 			if d.visits == maxNodes+1 {
-				d.fail(n, field, "the file has more than %d values, aliases counted out", maxNodes)
+				d.failf(n, field, "the file has more than %d values, aliases counted out", maxNodes)
 			}
 			return nil
 		}
@@ -132,12 +132,12 @@ func (d *document) resolve(field string, n ast.Node) ast.Node {
 		case *ast.AliasNode:
 			target, ok := d.anchors[v.Value.GetToken().Value]
 			if !ok {
-				d.fail(v, field, "there is no anchor &%s", v.Value.GetToken().Value)
+				d.failf(v, field, "there is no anchor &%s", v.Value.GetToken().Value)
 				return nil
 			}
 			n = target
 		case *ast.TagNode:
-			d.fail(v, field, "YAML tags such as %s are not supported", v.Start.Value)
+			d.failf(v, field, "YAML tags such as %s are not supported", v.Start.Value)
 			return nil
 		case nil:
 			return nil
@@ -145,7 +145,7 @@ func (d *document) resolve(field string, n ast.Node) ast.Node {
 			return n
 		}
 	}
-	d.fail(n, field, "the aliases lead in a circle")
+	d.failf(n, field, "the aliases lead in a circle")
 	return nil
 }
 
@@ -161,7 +161,7 @@ type entry struct {
 func (d *document) entries(field string, n ast.Node) ([]entry, bool) {
 	m, ok := n.(ast.MapNode)
 	if !ok {
-		d.fail(n, field, "must be a mapping, not %s", kindOf(n))
+		d.failf(n, field, "must be a mapping, not %s", kindOf(n))
 		return nil, false
 	}
 	var out, merged []entry
@@ -172,7 +172,7 @@ func (d *document) entries(field string, n ast.Node) ([]entry, bool) {
 				return nil, false
 			}
 			if d.merging++; d.merging > maxMerges {
-				d.fail(it.Key(), field, "merge keys are nested more than %d deep", maxMerges)
+				d.failf(it.Key(), field, "merge keys are nested more than %d deep", maxMerges)
 				return nil, false
 			}
 			more, ok := d.entries(field, from)
@@ -185,7 +185,7 @@ func (d *document) entries(field string, n ast.Node) ([]entry, bool) {
 		}
 		e := entry{key: keyOf(it.Key()), node: it.Key(), value: it.Value()}
 		if i := indexKey(out, e.key); i >= 0 {
-			d.fail(e.node, join(field, e.key), "is given twice, first on line %d", lineOf(out[i].node))
+			d.failf(e.node, join(field, e.key), "is given twice, first on line %d", lineOf(out[i].node))
 			continue
 		}
 		out = append(out, e)
@@ -245,7 +245,7 @@ func (d *document) mapping(field string, n ast.Node, readers []fieldReader) {
 			for i, r := range readers {
 				known[i] = r.name
 			}
-			d.fail(e.node, join(field, e.key), "unknown field; the nearest known name is %q", nearest(e.key, known))
+			d.failf(e.node, join(field, e.key), "unknown field; the nearest known name is %q", nearest(e.key, known))
 			continue
 		}
 		value := d.resolve(join(field, e.key), e.value)
@@ -260,7 +260,7 @@ func (d *document) mapping(field string, n ast.Node, readers []fieldReader) {
 func (d *document) list(field string, n ast.Node, read func(field string, n ast.Node)) {
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
-		d.fail(n, field, "must be a list, not %s", kindOf(n))
+		d.failf(n, field, "must be a list, not %s", kindOf(n))
 		return
 	}
 	for i, item := range seq.Values {
@@ -281,7 +281,7 @@ func (d *document) text(field string, n ast.Node) (string, bool) {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
 		return n.GetToken().Value, true
 	}
-	d.fail(n, field, "must be text, not %s", kindOf(n))
+	d.failf(n, field, "must be text, not %s", kindOf(n))
 	return "", false
 }
 
@@ -289,7 +289,7 @@ func (d *document) boolean(field string, n ast.Node) (bool, bool) {
 	if v, ok := n.(*ast.BoolNode); ok {
 		return v.Value, true
 	}
-	d.fail(n, field, "must be true or false, not %s", kindOf(n))
+	d.failf(n, field, "must be true or false, not %s", kindOf(n))
 	return false, false
 }
 
@@ -303,14 +303,14 @@ func (d *document) integer(field string, n ast.Node, low, high int64) (int64, bo
 			v, ok = int64(x), x <= math.MaxInt64 //nolint:gosec // an overflow makes ok false
 		}
 	} else if !isJSONNumber(n) {
-		d.fail(n, field, "must be a whole number, not %s", kindOf(n))
+		d.failf(n, field, "must be a whole number, not %s", kindOf(n))
 		return 0, false
 	}
 	switch {
 	case ok && v < low:
-		d.fail(n, field, "must be at least %d", low)
+		d.failf(n, field, "must be at least %d", low)
 	case !ok || v > high:
-		d.fail(n, field, "must be a whole number of at most %d", high)
+		d.failf(n, field, "must be a whole number of at most %d", high)
 	default:
 		return v, true
 	}
@@ -330,11 +330,11 @@ func (d *document) number(field string, n ast.Node, low, high float64) (float64,
 			v = float64(i)
 		}
 	default:
-		d.fail(n, field, "must be a number, not %s", kindOf(n))
+		d.failf(n, field, "must be a number, not %s", kindOf(n))
 		return 0, false
 	}
 	if v < low || v > high {
-		d.fail(n, field, "must be from %g to %g", low, high)
+		d.failf(n, field, "must be from %g to %g", low, high)
 		return 0, false
 	}
 	return v, true
@@ -343,15 +343,15 @@ func (d *document) number(field string, n ast.Node, low, high float64) (float64,
 func (d *document) duration(field string, n ast.Node, low, high time.Duration) (time.Duration, bool) {
 	s, ok := n.(*ast.StringNode)
 	if !ok {
-		d.fail(n, field, `must be a time with its unit, such as "90s", not %s`, kindOf(n))
+		d.failf(n, field, `must be a time with its unit, such as "90s", not %s`, kindOf(n))
 		return 0, false
 	}
 	v, err := time.ParseDuration(s.Value)
 	switch {
 	case err != nil:
-		d.fail(n, field, `must be a time such as "90s", "10m" or "24h", not %q`, s.Value)
+		d.failf(n, field, `must be a time such as "90s", "10m" or "24h", not %q`, s.Value)
 	case v < low || v > high:
-		d.fail(n, field, "must be from %s to %s", low, high)
+		d.failf(n, field, "must be from %s to %s", low, high)
 	default:
 		return v, true
 	}
@@ -364,7 +364,7 @@ func (d *document) appendJSON(b []byte, field string, n ast.Node, depth int) ([]
 		return b, false
 	}
 	if depth > maxDepth {
-		d.fail(n, field, "is nested more than %d deep", maxDepth)
+		d.failf(n, field, "is nested more than %d deep", maxDepth)
 		return b, false
 	}
 	ok := true
@@ -411,7 +411,7 @@ func (d *document) appendJSON(b []byte, field string, n ast.Node, depth int) ([]
 	case *ast.FloatNode:
 		return strconv.AppendFloat(b, v.Value, 'g', -1, 64), true
 	}
-	d.fail(n, field, "%s cannot be written as JSON", kindOf(n))
+	d.failf(n, field, "%s cannot be written as JSON", kindOf(n))
 	return b, false
 }
 
@@ -419,7 +419,7 @@ func appendQuoted(b []byte, s string) []byte {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(s) // a string always has a JSON form
+	_ = enc.Encode(s) //nolint:errchkjson // a string always has a JSON form
 	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
 }
 

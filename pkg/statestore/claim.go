@@ -2,6 +2,7 @@ package statestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -111,15 +112,28 @@ func (s *Store) Active(ctx context.Context) ([]batch.ID, error) {
 // by [Store.Retry], which adds it after it changed the phase. Repeatable.
 func (s *Store) Retire(ctx context.Context, id batch.ID) error {
 	op := "retire batch " + string(id)
-	if err := s.cmd.SRem(ctx, keyActive, string(id)).Err(); err != nil {
-		return classify(op, err)
+	over, err := s.over(ctx, id)
+	if err != nil {
+		return err
 	}
-	// Looking after the removal closes the gap: whoever made the batch live before it is seen here, whoever does so
-	// later adds it himself.
+	if over {
+		if err := s.cmd.SRem(ctx, keyActive, string(id)).Err(); err != nil {
+			return classify(op, err)
+		}
+		// Looking again closes the gap: whoever made the batch live before the removal is seen here, whoever does so
+		// later adds it himself.
+		if over, err = s.over(ctx, id); err != nil || over {
+			return err
+		}
+	}
+	return classify(op, s.cmd.SAdd(ctx, keyActive, string(id)).Err())
+}
+
+// over reports whether a batch is done or gone.
+func (s *Store) over(ctx context.Context, id batch.ID) (bool, error) {
 	phase, err := s.Phase(ctx, id)
-	if err == nil && !phase.Terminal() {
-		err = s.cmd.SAdd(ctx, keyActive, string(id)).Err()
-		return classify(op, err)
+	if errors.Is(err, ErrNotFound) {
+		return true, nil
 	}
-	return nil
+	return phase.Terminal(), err
 }

@@ -58,7 +58,8 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 	var waiting, back *redis.IntCmd
 	var pending *redis.XPendingCmd
 	var ttl *redis.DurationCmd
-	_, err := s.cmd.Pipelined(ctx, func(p redis.Pipeliner) error {
+	// One transaction, so that the numbers belong together.
+	_, err := s.cmd.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		meta = p.HGetAll(ctx, keyMeta(id))
 		waiting = p.XLen(ctx, keyJobs(id))
 		pending = p.XPending(ctx, keyJobs(id), group)
@@ -175,9 +176,10 @@ func (s *Store) Retry(ctx context.Context, id batch.ID) (queued int64, err error
 		keyMeta(id), keyPlan(id), keyJobs(id), keyLease(id), keyResults(id), keyFinished(id), keyFailed(id),
 	}
 	for chunk := range slices.Chunk(indexes, MaxFeedJobs) {
-		args := make([]any, len(chunk))
-		for i, index := range chunk {
-			args[i] = index
+		args := make([]any, 0, 1+len(chunk))
+		args = append(args, prefixJournal(id))
+		for _, index := range chunk {
+			args = append(args, index)
 		}
 		v, err := s.run(ctx, op, s.scripts.retry, keys, args...)
 		if err != nil {

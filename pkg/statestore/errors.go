@@ -19,9 +19,9 @@ var (
 	// ErrConflict: the verb does not fit the batch's phase, or a turn is missing.
 	ErrConflict = errors.New("the batch is not in a state for this")
 	// ErrUnknownOutcome: no answer came. The write may have happened.
-	ErrUnknownOutcome = errors.New("Redis did not answer, so it is not known whether the write happened")
+	ErrUnknownOutcome = errors.New("no answer from Redis, so it is not known whether the write happened")
 	// ErrFull: Redis refuses writes because its memory limit is reached. Nothing was written.
-	ErrFull = errors.New("Redis is out of memory (maxmemory); free some or raise the limit")
+	ErrFull = errors.New("no memory left in Redis (maxmemory); free some or raise the limit")
 )
 
 // classify gives an error of the client its meaning and says which operation it ended.

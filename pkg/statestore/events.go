@@ -52,7 +52,7 @@ func (s *Store) EventPosition(ctx context.Context) (string, error) {
 // long as wait to be noticed.
 func (s *Store) Listen(ctx context.Context, after string, wait time.Duration) ([]Event, string, error) {
 	streams, err := s.blocking.XRead(ctx, &redis.XReadArgs{
-		Streams: []string{keyEvents, after}, Count: eventsKept, Block: wait,
+		Streams: []string{keyEvents, after}, Count: eventsKept, Block: atLeastOneMS(wait),
 	}).Result()
 	if errors.Is(err, redis.Nil) {
 		return nil, after, nil

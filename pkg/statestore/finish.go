@@ -45,7 +45,7 @@ func (s *Store) Finish(ctx context.Context, id batch.ID, done []Completion) (bat
 		}
 		// A failure that may pass keeps its journal, so that `retry` goes on where it stopped.
 		keep := 0
-		if r.Error != nil && r.Error.Retryable {
+		if r.Status == batch.StatusFailed && r.Error != nil && r.Error.Retryable {
 			keep = 1
 		}
 		args = append(args, c.Lease.Job.Index, c.Lease.Entry, c.Lease.Fence(), string(r.Status), keep, line, r.Turns,

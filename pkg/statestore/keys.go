@@ -27,7 +27,7 @@ func batchKey(id batch.ID, name string) string { return "ba:{" + string(id) + "}
 func keyMeta(id batch.ID) string     { return batchKey(id, "meta") }     // hash: header, phase, counters
 func keyPlan(id batch.ID) string     { return batchKey(id, "plan") }     // string: compiled spec, JSON
 func keyJobs(id batch.ID) string     { return batchKey(id, "jobs") }     // stream + group: i index, p payload
-func keyLease(id batch.ID) string    { return batchKey(id, "lease") }    // hash: index -> token|attempt|holder
+func keyLease(id batch.ID) string    { return batchKey(id, "lease") }    // hash: index -> token|attempt|holder; x<index>: its attempts are used up
 func keyBack(id batch.ID) string     { return batchKey(id, "back") }     // list: "entry index" of released jobs
 func keyResults(id batch.ID) string  { return batchKey(id, "results") }  // stream <seq>-0: i index, s status, r JSON
 func keyFinished(id batch.ID) string { return batchKey(id, "finished") } // bitmap: index has a result

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -49,6 +50,7 @@ type Store struct {
 // A redis:// URL of a cluster node is recognised as such. The last two take ?tls=true. A password may also come from
 // the environment; see internal/config. Errors name the address and never the password.
 func Open(ctx context.Context, rawURL string, o Options) (*Store, error) {
+	quiet()
 	u, err := parseURL(rawURL)
 	if err != nil {
 		return nil, err
@@ -114,6 +116,13 @@ func (s *Store) Warnings(ctx context.Context) []string {
 	}
 	return out
 }
+
+// quiet keeps the client library from writing to standard error: it also returns what it would print.
+var quiet = sync.OnceFunc(func() { redis.SetLogger(silence{}) })
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
 
 func newClient(u *redis.UniversalOptions, pool int, blocking bool) redis.UniversalClient {
 	o := *u

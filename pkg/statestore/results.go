@@ -46,7 +46,7 @@ func (s *Store) Result(ctx context.Context, id batch.ID, cursor int64) (*Entry, 
 // noticed.
 func (s *Store) AwaitResults(ctx context.Context, id batch.ID, after int64, n int, wait time.Duration) ([]Entry, error) {
 	streams, err := s.blocking.XRead(ctx, &redis.XReadArgs{
-		Streams: []string{keyResults(id), cursorID(after)}, Count: int64(n), Block: wait,
+		Streams: []string{keyResults(id), cursorID(after)}, Count: int64(n), Block: atLeastOneMS(wait),
 	}).Result()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
@@ -56,6 +56,9 @@ func (s *Store) AwaitResults(ctx context.Context, id batch.ID, after int64, n in
 	}
 	return entries(streams[0].Messages), nil
 }
+
+// atLeastOneMS keeps a wait from becoming BLOCK 0, which is for ever.
+func atLeastOneMS(d time.Duration) time.Duration { return max(d, time.Millisecond) }
 
 // TrimResults drops the results up to and including the cursor. Repeatable.
 func (s *Store) TrimResults(ctx context.Context, id batch.ID, upTo int64) error {

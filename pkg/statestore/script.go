@@ -14,8 +14,17 @@ var luaFiles embed.FS
 
 // scripts are the Lua scripts, each with the prelude in front.
 type scripts struct {
-	create, feed, seal, claim, held, renew, checkpoint, release, finish, cancel, retry, remove *redis.Script
+	create, feed, seal, claim, held, renew, checkpoint, release, finish, cancel, retry, remove script
 }
+
+type script struct{ hash, text string }
+
+// once is a command that the client must not send again by itself. A cluster client repeats what it got no reply to,
+// whatever MaxRetries says; a claim repeated that way leases jobs that nobody knows of.
+type once struct{ *redis.Cmd }
+
+// NoRetry replaces the client's default.
+func (once) NoRetry() bool { return true }
 
 func loadScripts(change func(name, text string) string) (scripts, error) {
 	var s scripts
@@ -23,7 +32,7 @@ func loadScripts(change func(name, text string) string) (scripts, error) {
 	if err != nil {
 		return s, fmt.Errorf("read the embedded prelude: %w", err)
 	}
-	for name, dst := range map[string]**redis.Script{
+	for name, dst := range map[string]*script{
 		"create": &s.create, "feed": &s.feed, "seal": &s.seal, "claim": &s.claim, "held": &s.held, "renew": &s.renew,
 		"checkpoint": &s.checkpoint, "release": &s.release, "finish": &s.finish, "cancel": &s.cancel,
 		"retry": &s.retry, "remove": &s.remove,
@@ -36,19 +45,34 @@ func loadScripts(change func(name, text string) string) (scripts, error) {
 		if change != nil {
 			text = change(name, text)
 		}
-		*dst = redis.NewScript(text)
+		*dst = script{hash: redis.NewScript(text).Hash(), text: text}
 	}
 	return s, nil
 }
 
 // run calls a script by its hash, and sends its text when the server does not know it: NOSCRIPT means that nothing
 // was executed. The error is classified.
-func (s *Store) run(ctx context.Context, op string, script *redis.Script, keys []string, args ...any) (any, error) {
-	v, err := script.Run(ctx, s.cmd, keys, args...).Result()
+func (s *Store) run(ctx context.Context, op string, sc script, keys []string, args ...any) (any, error) {
+	v, err := s.eval(ctx, "evalsha", sc.hash, keys, args)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		v, err = s.eval(ctx, "eval", sc.text, keys, args)
+	}
 	if err != nil {
 		return nil, classify(op, err)
 	}
 	return v, nil
+}
+
+func (s *Store) eval(ctx context.Context, name, script string, keys []string, args []any) (any, error) {
+	all := make([]any, 0, 3+len(keys)+len(args))
+	all = append(all, name, script, len(keys))
+	for _, k := range keys {
+		all = append(all, k)
+	}
+	cmd := once{redis.NewCmd(ctx, append(all, args...)...)}
+	cmd.SetFirstKeyPos(3) // a cluster client finds the node by this key
+	_ = s.cmd.Process(ctx, cmd)
+	return cmd.Result()
 }
 
 // reply reads a script's answer, which is nested arrays of strings and integers.

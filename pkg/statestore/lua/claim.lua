@@ -18,24 +18,32 @@ local now, consumer, count, lease = now_ms(), ARGV[1], tonumber(ARGV[2]), tonumb
 local grace = pulse(KEYS[1], now, lease)
 maxa = tonumber(maxa)
 
-local function take(entry, takeover)
-  local id, index, payload = entry[1], entry[2][2], entry[2][4]
-  local old = redis.call('HGET', KEYS[3], index)
-  local attempt, exhausted, turns = 1, 0, {}
-  if old then
-    attempt = tonumber(string.match(old, '^%d+|(%d+)|')) + 1
-    turns = redis.call('LRANGE', ARGV[4] .. index, 0, -1)
+-- take leases entries; old holds the lease, if any, that each had before. One HINCRBY and one HSET serve them all,
+-- because a call from Lua costs more than what these commands do.
+local none = {}
+local function take(entries, old, takeovers)
+  local token = redis.call('HINCRBY', KEYS[1], 'token', #entries) - #entries
+  local leases = {}
+  for n, entry in ipairs(entries) do
+    local index, attempt, exhausted, turns = entry[2][2], 1, 0, none
+    if old[n] then
+      attempt = tonumber(string.match(old[n], '^%d+|(%d+)|')) + 1
+      turns = redis.call('LRANGE', ARGV[4] .. index, 0, -1)
+    end
+    if attempt > maxa then
+      attempt, exhausted = maxa, 1
+      -- No attempt begins, so a release of this lease has none to give back.
+      redis.call('HSET', KEYS[3], 'x' .. index, 1)
+    end
+    leases[2 * n - 1] = index
+    leases[2 * n] = token + n .. '|' .. attempt .. '|' .. consumer
+    out[#out + 1] = {index, entry[1], token + n, attempt, exhausted, entry[2][4], turns}
   end
-  if attempt > maxa then
-    attempt, exhausted = maxa, 1
+  redis.call('HSET', KEYS[3], unpack(leases))
+  if takeovers > 0 then
+    redis.call('HINCRBY', KEYS[1], 'takeovers', takeovers)
   end
-  local token = redis.call('HINCRBY', KEYS[1], 'token', 1)
-  redis.call('HSET', KEYS[3], index, token .. '|' .. attempt .. '|' .. consumer)
-  if takeover then
-    redis.call('HINCRBY', KEYS[1], 'takeovers', 1)
-  end
-  out[#out + 1] = {index, id, token, attempt, exhausted, payload, turns}
-  count = count - 1
+  count = count - #entries
 end
 
 while count > 0 do
@@ -49,7 +57,7 @@ while count > 0 do
   if held and string.sub(held, -2) == '|-' then
     local entries = redis.call('XCLAIM', KEYS[2], 'workers', consumer, 0, id)
     if entries[1] then
-      take(entries[1], false)
+      take({entries[1]}, {held}, 0)
     end
   end
 end
@@ -59,20 +67,31 @@ cursor = cursor or '0-0'
 if count > 0 and now >= grace and (cursor ~= '0-0' or now - (tonumber(swept) or 0) >= lease / 5) then
   local r = redis.call('XAUTOCLAIM', KEYS[2], 'workers', consumer, lease, cursor, 'COUNT', count)
   redis.call('HSET', KEYS[1], 'cursor', r[1], 'swept', now)
+  local entries, old, takeovers = {}, {}, 0
   for _, entry in ipairs(r[2]) do
     if entry and entry[2] then
       local held = redis.call('HGET', KEYS[3], entry[2][2])
-      take(entry, held and string.sub(held, -2) ~= '|-')
+      entries[#entries + 1] = entry
+      old[#entries] = held
+      if held and string.sub(held, -2) ~= '|-' then
+        takeovers = takeovers + 1
+      end
     end
+  end
+  if #entries > 0 then
+    take(entries, old, takeovers)
   end
 end
 
 if count > 0 then
   local r = redis.call('XREADGROUP', 'GROUP', 'workers', consumer, 'COUNT', count, 'STREAMS', KEYS[2], '>')
   if r then
-    for _, entry in ipairs(r[1][2]) do
-      take(entry, false)
+    local entries, indexes = r[1][2], {}
+    for n, entry in ipairs(entries) do
+      indexes[n] = entry[2][2]
     end
+    -- A job that was queued again by retry has a note of its past.
+    take(entries, redis.call('HMGET', KEYS[3], unpack(indexes)), 0)
   end
 end
 return out

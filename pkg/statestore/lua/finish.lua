@@ -6,22 +6,28 @@
 -- Returns {phase, code...}: 1 committed, 0 the job has a result already, -1 fenced.
 -- Atomic. Repeatable. Holds I1, I2: result, ack, counters and close are one step.
 local journal = ARGV[1]
-local out, ids, drop = {''}, {}, {}
+local out, indexes, held, ids, drop = {''}, {}, {}, {}, {}
 local by, sum = {ok = 0, failed = 0, cancelled = 0}, {0, 0, 0, 0, 0, 0}
+-- A call from Lua costs more than what most commands do, so what can be asked or written for all jobs at once is.
 for a = 2, #ARGV, 12 do
-  local index, id, status = ARGV[a], ARGV[a + 1], ARGV[a + 3]
-  local has = redis.call('GETBIT', KEYS[7], index) == 1
-  if redis.call('HGET', KEYS[4], index) ~= ARGV[a + 2] then
-    out[#out + 1] = has and 0 or -1
+  indexes[#indexes + 1] = ARGV[a]
+end
+local fences = #indexes > 0 and redis.call('HMGET', KEYS[4], unpack(indexes)) or {}
+local seq = tonumber(redis.call('HGET', KEYS[1], 'seq') or 0)
+for n, index in ipairs(indexes) do
+  local a = 12 * n - 10
+  local id, status = ARGV[a + 1], ARGV[a + 3]
+  if fences[n] ~= ARGV[a + 2] then
+    out[#out + 1] = redis.call('GETBIT', KEYS[7], index) == 1 and 0 or -1
   else
     ids[#ids + 1] = id
-    redis.call('HDEL', KEYS[4], index)
-    if has then
+    held[#held + 1] = index
+    held[#held + 1] = 'x' .. index
+    if redis.call('SETBIT', KEYS[7], index, 1) == 1 then
       out[#out + 1] = 0
     else
-      local seq = redis.call('HINCRBY', KEYS[1], 'seq', 1)
+      seq = seq + 1
       redis.call('XADD', KEYS[6], seq .. '-0', 'i', index, 's', status, 'r', ARGV[a + 5])
-      redis.call('SETBIT', KEYS[7], index, 1)
       if status == 'failed' then
         -- retry needs the input again, and must know which result to take back.
         local entry = redis.call('XRANGE', KEYS[3], id, id)[1]
@@ -44,6 +50,8 @@ if #ids > 0 then
   -- XACK before XDEL: an entry that is gone cannot be acknowledged everywhere.
   redis.call('XACK', KEYS[3], 'workers', unpack(ids))
   redis.call('XDEL', KEYS[3], unpack(ids))
+  redis.call('HDEL', KEYS[4], unpack(held))
+  redis.call('HSET', KEYS[1], 'seq', seq)
 end
 if #drop > 0 then
   redis.call('UNLINK', unpack(drop))

@@ -3,19 +3,24 @@
 -- ARGV[1] consumer  ARGV[2] at most so many
 -- Returns {{index, entry ID, token, attempt}...}.
 -- Atomic. Read-only; XREADGROUP with ID 0 would count a delivery for jobs that are running.
-local out = {}
-local pending = redis.pcall('XPENDING', KEYS[1], 'workers', '-', '+', ARGV[2], ARGV[1])
-if pending.err then
-  return out
-end
-for _, p in ipairs(pending) do
-  local entry = redis.call('XRANGE', KEYS[1], p[1], p[1])[1]
-  if entry then
-    local index = entry[2][2]
-    local token, attempt, holder = string.match(redis.call('HGET', KEYS[2], index) or '', '^(%d+)|(%d+)|(.*)$')
-    if holder == ARGV[1] then
-      out[#out + 1] = {index, p[1], token, attempt}
+local out, limit, from = {}, tonumber(ARGV[2]), '-'
+while #out < limit do
+  local pending = redis.pcall('XPENDING', KEYS[1], 'workers', from, '+', 100, ARGV[1])
+  if pending.err or #pending == 0 then
+    break
+  end
+  for _, p in ipairs(pending) do
+    local entry = redis.call('XRANGE', KEYS[1], p[1], p[1])[1]
+    if entry and #out < limit then
+      local index = entry[2][2]
+      -- A released job stays with its last consumer in the PEL until somebody claims it.
+      local token, attempt, holder = string.match(redis.call('HGET', KEYS[2], index) or '', '^(%d+)|(%d+)|(.*)$')
+      if holder == ARGV[1] then
+        out[#out + 1] = {index, p[1], token, attempt}
+      end
     end
   end
+  local ms, seq = string.match(pending[#pending][1], '^(%d+)-(%d+)$')
+  from = ms .. '-' .. (seq + 1)
 end
 return out

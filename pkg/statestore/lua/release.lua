@@ -8,7 +8,10 @@ for a = 1, #ARGV, 3 do
   local index, id, fence = ARGV[a], ARGV[a + 1], ARGV[a + 2]
   if redis.call('HGET', KEYS[1], index) == fence then
     local token, attempt = string.match(fence, '^(%d+)|(%d+)|')
-    redis.call('HSET', KEYS[1], index, token .. '|' .. (attempt - 1) .. '|-')
+    if redis.call('HEXISTS', KEYS[1], 'x' .. index) == 0 then
+      attempt = attempt - 1
+    end
+    redis.call('HSET', KEYS[1], index, token .. '|' .. attempt .. '|-')
     redis.call('RPUSH', KEYS[2], id .. ' ' .. index)
     out[#out + 1] = 1
   else

@@ -1,6 +1,6 @@
 -- retry.lua: queue failed jobs again and take their results back.
 -- KEYS[1] meta  KEYS[2] plan  KEYS[3] jobs  KEYS[4] lease  KEYS[5] results  KEYS[6] finished  KEYS[7] failed
--- ARGV indexes
+-- ARGV[1] journal key prefix  ARGV[2..] indexes
 -- Returns {phase, queued}. Nothing is written unless the phase is SEALED or DONE.
 -- Atomic. Repeatable: a job that is queued again is no longer failed.
 local phase, total = unpack(redis.call('HMGET', KEYS[1], 'phase', 'total'))
@@ -11,7 +11,8 @@ if phase ~= 'SEALED' and phase ~= 'DONE' then
   return {phase, 0}
 end
 local queued = 0
-for _, index in ipairs(ARGV) do
+for a = 2, #ARGV do
+  local index = ARGV[a]
   local value = redis.call('HGET', KEYS[7], index)
   if value then
     if queued == 0 then
@@ -23,7 +24,8 @@ for _, index in ipairs(ARGV) do
     redis.call('SETBIT', KEYS[6], index, 0)
     redis.call('HDEL', KEYS[7], index)
     redis.call('HINCRBY', KEYS[1], 'failed', -1)
-    -- The kept journal, if any, is found by whoever claims the job.
+    -- The kept journal, if any, is found by whoever claims the job. It must not end while the job waits or runs.
+    redis.call('PERSIST', ARGV[1] .. index)
     redis.call('HSET', KEYS[4], index, '0|0|-')
     -- Fed jobs have the IDs 1-0 to <total>-0.
     local n = redis.call('HINCRBY', KEYS[1], 'requeued', 1)
