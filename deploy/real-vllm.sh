@@ -19,6 +19,7 @@ done
 id=$("$dir/coordinator" submit examples/tickets/batch.yaml --redis "$sock")
 echo "batch $id"
 code=0
+rm -f results.jsonl
 "$dir/coordinator" results "$id" --follow --out results.jsonl --redis "$sock" || code=$?
 "$dir/coordinator" status "$id" --redis "$sock"
 head -3 results.jsonl

@@ -129,6 +129,8 @@ func newClient(u *redis.UniversalOptions, pool int, blocking bool) redis.Univers
 	o.PoolSize = pool
 	// A repeated XREADGROUP would orphan the first one's jobs; each verb says itself what may be repeated.
 	o.MaxRetries = -1
+	// Our own backoff decides when to dial again.
+	o.DialerRetries = 1
 	o.DialTimeout = 3 * time.Second
 	o.ContextTimeoutEnabled = true
 	o.ConnMaxIdleTime = 5 * time.Minute

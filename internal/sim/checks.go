@@ -1,0 +1,412 @@
+package sim
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// Violation is the first thing that a run did wrong.
+type Violation struct {
+	Invariant string // I1 to I8 of package batch, "store" for an answer that no verb may give, "sim" for a defect here
+	Message   string
+}
+
+func (v *Violation) Error() string { return v.Invariant + ": " + v.Message }
+
+// checker looks at Redis after every script that it executed, compares with what it saw before, and keeps its own
+// books of attempts, tokens and renewals. It runs on the network's goroutine, at rest.
+type checker struct {
+	cfg    Config
+	redis  *server
+	start  time.Time
+	failed func(*Violation) // called once
+
+	violation *Violation
+	before    *state
+	jobs      map[int]*job
+	pulses    []time.Duration // when some worker was in touch with the batch
+	maxToken  int64
+	takeovers int
+	retried   bool
+}
+
+// job is what the checker knows of one job.
+type job struct {
+	spent     int // attempts since it was fed or retried, those handed back not counted
+	exhausted bool
+	renewed   time.Duration // when the lease was last claimed or renewed
+	journal   []string
+	atClaim   map[string]int // consumer -> turns in the journal when it claimed last
+}
+
+func newChecker(cfg Config, redis *server, failed func(*Violation)) *checker {
+	return &checker{
+		cfg: cfg, redis: redis, start: time.Now(), failed: failed,
+		before: &state{}, jobs: make(map[int]*job),
+	}
+}
+
+func (k *checker) now() time.Duration { return time.Since(k.start) }
+
+func (k *checker) fail(invariant, format string, args ...any) {
+	if k.violation == nil {
+		k.violation = &Violation{Invariant: invariant, Message: fmt.Sprintf(format, args...)}
+		k.failed(k.violation)
+	}
+}
+
+func (k *checker) job(index int) *job {
+	j := k.jobs[index]
+	if j == nil {
+		j = &job{atClaim: make(map[string]int)}
+		k.jobs[index] = j
+	}
+	return j
+}
+
+// mutating are the scripts that may change a batch.
+var mutating = []string{
+	"create", "feed", "seal", "claim", "renew", "checkpoint", "release", "finish", "cancel", "retry", "remove",
+}
+
+// executed is told of every command that Redis executed.
+func (k *checker) executed(proc string, c call) {
+	if k.violation != nil || !c.ran || !slices.Contains(mutating, c.verb) {
+		return
+	}
+	after, err := k.redis.read()
+	if err != nil {
+		k.fail("sim", "%v", err)
+		return
+	}
+	k.script(proc, c, k.before, after)
+	k.standing(after)
+	k.before = after
+}
+
+// script checks what one script did.
+func (k *checker) script(proc string, c call, was, is *state) {
+	k.leases(proc, c, was, is)
+	k.results(proc, c, was, is)
+	switch c.verb {
+	case "create":
+		k.pulse()
+	case "renew":
+		k.pulse()
+		for a := 2; a+2 < len(c.args); a += 3 {
+			if index := number(c.args[a]); was.lease[index] == parseFence(c.args[a+2]) {
+				k.job(index).renewed = k.now()
+			}
+		}
+	case "checkpoint":
+		k.checkpoint(proc, c, was)
+	case "retry":
+		if was.phase == batch.Done && is.phase != batch.Done {
+			k.pulse()
+		}
+		for index := range was.retryable {
+			if !is.retryable[index] {
+				k.retried = true
+				k.job(index).spent, k.job(index).exhausted = 0, false
+				k.reload(index)
+			}
+		}
+	}
+}
+
+// leases checks every change of the lease hash: who made it, and with what right.
+func (k *checker) leases(proc string, c call, was, is *state) {
+	var claimed int
+	if c.verb == "claim" && was.phase != batch.Done && was.exists {
+		k.pulse()
+	}
+	for index := range k.cfg.jobs {
+		old, now := was.lease[index], is.lease[index]
+		if old == now {
+			continue
+		}
+		switch {
+		case c.verb == "claim":
+			claimed++
+			k.claim(proc, c, index, old, now)
+		case c.verb == "release":
+			if sent := k.sent(c, 0, 3, index, 2); !slices.Contains(sent, old) {
+				k.fail("I1", "%s released job %d, which is held as %v, with fence %v", proc, index, old, sent)
+			}
+			if now.held() || now.attempt != old.attempt-1 {
+				k.fail("I5", "a release left job %d as %v; it was %v", index, now, old)
+			}
+			if !k.job(index).exhausted {
+				k.job(index).spent--
+			}
+			k.job(index).exhausted = false
+		case c.verb == "finish" && now == fence{}:
+			if sent := k.sent(c, 1, 12, index, 2); !slices.Contains(sent, old) {
+				k.fail("I1", "%s finished job %d, which is held as %v, with fence %v", proc, index, old, sent)
+			}
+		case c.verb == "retry" && now == fence{holder: "-"}:
+		case is.phase == batch.Done || !is.exists: // the whole hash is dropped
+		default:
+			k.fail("I1", "%s changed the lease of job %d from %v to %v with %s", proc, index, old, now, c.verb)
+		}
+	}
+	for _, f := range is.lease {
+		k.maxToken = max(k.maxToken, f.token)
+	}
+	if c.verb == "claim" && claimed > number(c.args[1]) {
+		k.fail("I7", "%s asked for %s jobs and got %d", proc, c.args[1], claimed)
+	}
+}
+
+// sent are the fences that a script was called with for a job, which may be an old and a new one of the same worker.
+// The arguments come in groups of n from first, the index leading.
+func (k *checker) sent(c call, first, n, index, at int) []fence {
+	var out []fence
+	for a := first; a+n <= len(c.args); a += n {
+		if number(c.args[a]) == index {
+			out = append(out, parseFence(c.args[a+at]))
+		}
+	}
+	return out
+}
+
+// claim checks one new lease.
+func (k *checker) claim(proc string, c call, index int, old, now fence) {
+	j := k.job(index)
+	if now.token <= k.maxToken {
+		k.fail("I1", "job %d was claimed by %s with token %d; %d was given out before", index, proc, now.token, k.maxToken)
+	}
+	if now.holder != c.args[0] {
+		k.fail("I1", "job %d was claimed by %s for %s", index, c.args[0], now.holder)
+	}
+	if old.held() {
+		k.takeovers++
+		if idle := k.now() - j.renewed; idle < k.cfg.lease-time.Millisecond {
+			k.fail("I1", "job %d was taken over from %s %v after it was renewed; a lease is %v", index, old.holder, idle, k.cfg.lease)
+		}
+		if since, ok := k.sinceSilence(); ok {
+			k.fail("I1", "job %d was taken over from %s %v after workers had been out of touch; the holder had no whole lease to come back",
+				index, old.holder, since)
+		}
+	}
+	j.exhausted = j.spent >= k.cfg.maxAttempts
+	if !j.exhausted {
+		j.spent++
+	}
+	if told := k.toldExhausted(c, index); told != j.exhausted {
+		k.fail("I5", "job %d was claimed with exhausted = %v after %d of %d attempts", index, told, j.spent, k.cfg.maxAttempts)
+	}
+	if !j.exhausted && now.attempt != j.spent {
+		k.fail("I5", "job %d was claimed as attempt %d; it is the %d. of at most %d", index, now.attempt, j.spent, k.cfg.maxAttempts)
+	}
+	j.renewed = k.now()
+	k.reload(index)
+	j.atClaim[now.holder] = len(j.journal)
+	if told := k.toldTurns(c, index); told != len(j.journal) {
+		k.fail("I3", "%s claimed job %d and was told of %d turns; its journal has %d", proc, index, told, len(j.journal))
+	}
+}
+
+// told finds a job in the answer of a claim.
+func (k *checker) told(c call, index int) []any {
+	list, _ := c.reply.([]any)
+	for _, e := range list[min(1, len(list)):] {
+		job, _ := e.([]any)
+		if len(job) == 7 && number(fmt.Sprint(job[0])) == index {
+			return job
+		}
+	}
+	return make([]any, 7)
+}
+
+func (k *checker) toldExhausted(c call, index int) bool { return k.told(c, index)[4] == int64(1) }
+
+func (k *checker) toldTurns(c call, index int) int {
+	turns, _ := k.told(c, index)[6].([]any)
+	return len(turns)
+}
+
+// pulse notes that a worker was in touch with the batch.
+func (k *checker) pulse() { k.pulses = append(k.pulses, k.now()) }
+
+// sinceSilence looks for a silence of more than half a lease that ended less than a lease ago.
+func (k *checker) sinceSilence() (time.Duration, bool) {
+	for i := len(k.pulses) - 1; i > 0; i-- {
+		since := k.now() - k.pulses[i]
+		if since >= k.cfg.lease-2*time.Millisecond {
+			break
+		}
+		if k.pulses[i]-k.pulses[i-1] > k.cfg.lease/2+2*time.Millisecond {
+			return since, true
+		}
+	}
+	return 0, false
+}
+
+func (k *checker) reload(index int) {
+	journal, err := k.redis.journal(index)
+	if err != nil {
+		k.fail("sim", "%v", err)
+	}
+	k.job(index).journal = journal
+}
+
+// checkpoint checks the journal of one job.
+func (k *checker) checkpoint(proc string, c call, was *state) {
+	index := number(c.args[0])
+	j := k.job(index)
+	old := j.journal
+	k.reload(index)
+	if slices.Equal(old, j.journal) {
+		return
+	}
+	if sent := parseFence(c.args[1]); sent != was.lease[index] {
+		k.fail("I1", "%s wrote a turn of job %d with fence %v; it is held as %v", proc, index, sent, was.lease[index])
+	}
+	if len(j.journal) != len(old)+1 || !slices.Equal(old, j.journal[:len(old)]) {
+		k.fail("I3", "%s turned the journal of job %d from %d turns into %d others", proc, index, len(old), len(j.journal))
+	}
+	if number(c.args[2]) != len(j.journal) {
+		k.fail("I3", "%s wrote turn %s of job %d as number %d", proc, c.args[2], index, len(j.journal))
+	}
+	if ttl := k.redis.ttl(journalKey(index)); ttl > 0 {
+		k.fail("I3", "the journal of job %d, which is running, will be dropped in %v", index, ttl)
+	}
+}
+
+// results checks every new result: that its writer held the lease, and that a lost job really used up its attempts.
+func (k *checker) results(proc string, c call, was, is *state) {
+	last := 0
+	if n := len(was.results); n > 0 {
+		last = was.results[n-1].seq
+	}
+	for _, r := range is.results {
+		if r.seq <= last {
+			continue
+		}
+		if c.verb != "finish" {
+			k.fail("I2", "%s wrote a result with %s", proc, c.verb)
+			continue
+		}
+		sent := k.sent(c, 1, 12, r.index, 2)
+		if held := was.lease[r.index]; !held.held() || !slices.Contains(sent, held) {
+			k.fail("I1", "%s wrote the result of job %d with fence %v; it is held as %v", proc, r.index, sent, held)
+		}
+		if was.finished[r.index] {
+			k.fail("I2", "%s wrote a second result of job %d", proc, r.index)
+		}
+		var line batch.Result
+		if err := json.Unmarshal([]byte(r.line), &line); err != nil {
+			k.fail("I2", "result of job %d is not JSON: %v", r.index, err)
+		}
+		j := k.job(r.index)
+		k.reload(r.index)
+		lost := line.Error != nil && line.Error.Type == batch.WorkerLost
+		if lost && !j.exhausted {
+			k.fail("I5", "job %d ended as lost after %d of %d attempts", r.index, j.spent, k.cfg.maxAttempts)
+		}
+		if !lost && j.exhausted && line.Status != batch.StatusCancelled {
+			k.fail("I5", "job %d ran again after all of its %d attempts", r.index, k.cfg.maxAttempts)
+		}
+		if line.Attempts < 1 || line.Attempts > k.cfg.maxAttempts {
+			k.fail("I5", "the result of job %d tells of %d attempts; %d are allowed", r.index, line.Attempts, k.cfg.maxAttempts)
+		}
+	}
+}
+
+// standing checks what must hold at any time.
+func (k *checker) standing(st *state) {
+	if !st.exists {
+		return
+	}
+	byIndex := make(map[int]int)
+	for _, r := range st.results {
+		byIndex[r.index]++
+		if byIndex[r.index] > 1 {
+			k.fail("I2", "job %d has %d results", r.index, byIndex[r.index])
+		}
+		if !st.finished[r.index] {
+			k.fail("I2", "job %d has a result and is not marked as finished", r.index)
+		}
+	}
+	if n := st.ok + st.failed + st.cancelled; n != len(st.results) || n != len(st.finished) {
+		k.fail("I2", "%d jobs are counted as finished, %d have a result and %d are marked", n, len(st.results), len(st.finished))
+	}
+	if st.phase == batch.Done {
+		if len(st.results) != st.total {
+			k.fail("I2", "the batch is done with %d results of %d", len(st.results), st.total)
+		}
+		return
+	}
+	k.standingJobs(st)
+}
+
+func (k *checker) standingJobs(st *state) {
+	entry := make(map[int]string)
+	for id, index := range st.stream {
+		if other, ok := entry[index]; ok {
+			k.fail("I2", "job %d is queued twice, as %s and %s", index, other, id)
+		}
+		entry[index] = id
+	}
+	noted := make(map[string]bool)
+	for _, note := range st.back {
+		noted[note] = true
+	}
+	running := 0
+	for index := range st.fed {
+		id, queued := entry[index]
+		if queued == st.finished[index] {
+			k.fail("I4", "job %d: finished %v, queued %v", index, st.finished[index], queued)
+		}
+		f, leased := st.lease[index]
+		holder, pending := st.pending[id]
+		switch {
+		case !queued && leased:
+			k.fail("I2", "job %d is finished and has the lease %v", index, f)
+		case f.held():
+			running++
+			if !pending {
+				k.fail("I4", "job %d is held as %v and nobody could take it over: it is not pending", index, f)
+			} else if holder != f.holder {
+				k.fail("I1", "job %d is held as %v, but %s keeps it alive", index, f, holder)
+			}
+		case leased && f.token > 0:
+			if !pending {
+				k.fail("I4", "job %d was handed back as %v and nobody could take it over: it is not pending", index, f)
+			}
+			if !noted[fmt.Sprintf("%s %d", id, index)] {
+				k.fail("I4", "job %d was handed back and is not offered", index)
+			}
+		case pending:
+			k.fail("I4", "job %d is pending without a lease", index)
+		}
+	}
+	if shown := len(st.pending) - len(st.back); shown != running {
+		k.fail("I4", "status shows %d running jobs; %d are held", shown, running)
+	}
+	if len(st.stream) > st.fed {
+		k.fail("I2", "%d jobs are queued; %d were fed", len(st.stream), st.fed)
+	}
+}
+
+// end checks what is left when the batch is done and everybody has gone.
+func (k *checker) end(st *state) {
+	if st.phase != batch.Done {
+		var open []string
+		for index := range k.cfg.jobs {
+			if !st.finished[index] {
+				open = append(open, fmt.Sprintf("%d (%v)", index, st.lease[index]))
+			}
+		}
+		k.fail("I4", "the batch is %s at %v, %v after the last fault; without a result: %s",
+			st.phase, k.now(), k.now()-k.cfg.calmAt, strings.Join(open, ", "))
+		return
+	}
+	k.standing(st)
+}

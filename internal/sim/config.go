@@ -1,0 +1,118 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// Mode says what the workers of a run are made of.
+type Mode string
+
+// The modes.
+const (
+	// Plain workers are small and call the store themselves. They take more roads through the store per second.
+	Plain Mode = "plain"
+	// Full workers are internal/worker, with the agent's turn loop and the toolpool above the store.
+	Full Mode = "full"
+)
+
+// Modes lists every mode.
+var Modes = []Mode{Plain}
+
+// batchID is the one batch of a run.
+const batchID batch.ID = "b_01jd0000000000000000000000"
+
+// Config is one run. [Draw] makes it from a seed; nothing else about a run is free.
+type Config struct {
+	Seed   uint64
+	Mode   Mode
+	Mutant *Mutant // nil runs the scripts as they are
+
+	workers     int
+	jobs        int
+	chunk       int // jobs per feed
+	maxAttempts int
+	maxAgents   int // live jobs per worker
+	slots       int // model calls in flight per worker; full mode
+	lease       time.Duration
+	ttl         time.Duration
+	turns       int           // per job at most
+	turnTime    time.Duration // of one turn at most
+	failing     float64       // share of attempts that end in a failed result
+	handBack    float64       // share of turns after which a plain worker releases its job
+	retries     int           // how often failed jobs are run again once the batch is done
+
+	calmAt time.Duration // when faults stop
+	endBy  time.Duration // when the batch must be done
+	rates  rates
+	faults []fault
+}
+
+// rates are the faults that hit single commands.
+type rates struct {
+	loseRequest float64       // the connection breaks before Redis reads the request
+	loseReply   float64       // Redis executes it, then the connection breaks
+	slow        float64       // it is held up on its way
+	slowest     time.Duration // for so long at most
+}
+
+// Draw makes the configuration of a seed.
+func Draw(seed uint64, mode Mode) Config {
+	r := chance(seed).on("config")
+	pick := func(lo, hi int) int { return lo + r.IntN(hi-lo+1) }
+	c := Config{
+		Seed: seed, Mode: mode,
+		workers:     pick(1, 4),
+		jobs:        pick(5, 60),
+		chunk:       pick(1, 40),
+		maxAttempts: pick(1, 5),
+		maxAgents:   pick(1, 12),
+		slots:       pick(1, 8),
+		lease:       time.Duration(pick(2, 15)) * time.Second,
+		ttl:         time.Hour,
+		turns:       pick(1, 5),
+		failing:     []float64{0, 0.1, 0.4}[r.IntN(3)],
+		handBack:    []float64{0, 0.02, 0.1}[r.IntN(3)],
+		retries:     r.IntN(3),
+	}
+	if likely(r, 0.3) {
+		c.ttl = 3 * c.lease
+	}
+	c.turnTime = between(r, 10*time.Millisecond, c.lease*3/2)
+	c.calmAt = between(r, 2*c.lease, 12*c.lease)
+	c.rates = rates{
+		loseRequest: []float64{0, 0.01, 0.05, 0.15}[r.IntN(4)],
+		loseReply:   []float64{0, 0.01, 0.05, 0.15}[r.IntN(4)],
+		slow:        []float64{0, 0.01, 0.05}[r.IntN(3)],
+		slowest:     between(r, 10*time.Millisecond, 3*c.lease/2),
+	}
+	c.faults = drawFaults(r, c)
+	c.endBy = c.calmAt + c.longest()
+	return c
+}
+
+// longest bounds how long a batch may take in calm, generously: every job runs alone, on one worker, as often as it
+// may, and each of its attempts is waited out.
+func (c Config) longest() time.Duration {
+	attempt := time.Duration(c.turns+2)*(c.turnTime+time.Second) + 4*c.lease
+	rounds := time.Duration((c.jobs/c.maxAgents + 2) * c.maxAttempts * (1 + c.retries))
+	return rounds*attempt + 20*time.Minute
+}
+
+func (c Config) header() batch.Header {
+	return batch.Header{ID: batchID, Name: "sim", Tools: []string{"probe"}, MaxAttempts: c.maxAttempts, TTL: c.ttl}
+}
+
+// String is the configuration in one line, as a failing run prints it.
+func (c Config) String() string {
+	name := "none"
+	if c.Mutant != nil {
+		name = c.Mutant.Name
+	}
+	return fmt.Sprintf("seed=%d mode=%s mutant=%s workers=%d jobs=%d turns=%d turn_time=%v lease=%v attempts=%d agents=%d slots=%d "+
+		"failing=%.2f retries=%d calm_at=%v rates=%+v faults=%v",
+		c.Seed, c.Mode, name, c.workers, c.jobs, c.turns, c.turnTime.Round(time.Millisecond), c.lease, c.maxAttempts, c.maxAgents,
+		c.slots, c.failing, c.retries, c.calmAt.Round(time.Millisecond), c.rates, c.faults)
+}

@@ -1,0 +1,122 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// A kind of fault that strikes at one instant. Those that hit single commands are [rates].
+type kind string
+
+const (
+	killWorker    kind = "kill"    // the process dies; a new one starts later
+	pauseWorker   kind = "pause"   // as SIGSTOP, then SIGCONT
+	drainWorker   kind = "drain"   // SIGTERM; a new process starts later
+	outage        kind = "outage"  // Redis is restarted and is away for a while
+	forgetScripts kind = "flush"   // SCRIPT FLUSH
+	killFeeder    kind = "refeed"  // the submitting process dies and is run again
+	cancelBatch   kind = "cancel"  // a user cancels the batch
+	retryFailed   kind = "retry"   // a user retries failed jobs while others run
+	resetAll      kind = "resets"  // every connection of a worker breaks
+	lookAround    kind = "inspect" // a user asks for the status
+)
+
+// fault is one such event of a run.
+type fault struct {
+	kind kind
+	at   time.Duration // after the start
+	slot int           // which worker
+	last time.Duration // how long it takes until things are as before
+}
+
+func (f fault) String() string {
+	return fmt.Sprintf("%s@%v/w%d/%v", f.kind, f.at.Round(time.Millisecond), f.slot, f.last.Round(time.Millisecond))
+}
+
+// drawFaults makes the plan of a run. Every fault and what it takes to recover from it lies before calmAt.
+func drawFaults(r *rand.Rand, c Config) []fault {
+	kinds := []kind{
+		killWorker, killWorker, killWorker, pauseWorker, pauseWorker, pauseWorker, drainWorker, outage, outage,
+		forgetScripts, killFeeder, retryFailed, resetAll, lookAround,
+	}
+	var out []fault
+	for range r.IntN(13) {
+		f := fault{kind: kinds[r.IntN(len(kinds))], at: between(r, 0, c.calmAt), slot: r.IntN(c.workers)}
+		f.last = between(r, 10*time.Millisecond, 5*c.lease/2)
+		f.last = min(f.last, c.calmAt-f.at)
+		out = append(out, f)
+	}
+	if likely(r, 0.12) {
+		out = append(out, fault{kind: cancelBatch, at: between(r, 0, c.calmAt)})
+	}
+	slices.SortFunc(out, func(a, b fault) int { return int(a.at - b.at) })
+	return out
+}
+
+// plan posts the faults of a run as events, so that each strikes between two commands.
+func (w *world) plan() {
+	for _, f := range w.cfg.faults {
+		w.net.at(f.at, func() { w.strike(f) })
+	}
+	w.net.at(w.cfg.calmAt, w.calm)
+}
+
+// calm ends the faults for good.
+func (w *world) calm() {
+	if w.over {
+		return
+	}
+	w.over = true
+	w.trace.note("faults are over")
+	w.net.setCalm()
+	w.net.setDown(false)
+}
+
+// strike makes one fault happen. It runs at rest and must not wait.
+func (w *world) strike(f fault) {
+	if w.over {
+		return
+	}
+	w.trace.note("%v", f)
+	s := w.slots[f.slot]
+	switch f.kind {
+	case killWorker:
+		s.kill()
+		w.after(f.last, func() { w.startWorker(s) })
+	case pauseWorker:
+		if p := s.running; p != nil {
+			p.proc.pause()
+			w.after(f.last, p.proc.resume)
+		}
+	case drainWorker:
+		s.drain()
+		w.after(f.last, func() { w.startWorker(s) })
+	case outage:
+		w.net.setDown(true)
+		w.forget()
+		w.after(f.last, func() { w.net.setDown(false) })
+	case forgetScripts:
+		w.forget()
+	case killFeeder:
+		w.feeder.kill()
+		w.after(f.last, w.startFeeder)
+	case resetAll:
+		if p := s.running; p != nil {
+			p.proc.reset()
+		}
+	case cancelBatch:
+		w.startUser("cancel", w.cancel)
+	case retryFailed:
+		w.startUser("retry", w.retry)
+	case lookAround:
+		w.startUser("status", w.status)
+	}
+}
+
+func (w *world) forget() {
+	if err := w.redis.forgetScripts(); err != nil {
+		w.check.fail("sim", "%v", err)
+	}
+}

@@ -1,0 +1,139 @@
+package sim
+
+import "strings"
+
+// Mutant is a script that was broken on purpose. The simulation must notice each of them; it is tested too.
+type Mutant struct {
+	Name   string
+	Script string // the file in pkg/statestore/lua, without its ending
+	Old    string // occurs exactly once in the script
+	New    string
+	Seeds  int // it is caught within so many seeds
+}
+
+// apply breaks the script. It reports false if the script does not hold the text once: the mutant must then be
+// written anew.
+func (m *Mutant) apply(text string) (string, bool) {
+	if strings.Count(text, m.Old) != 1 {
+		return text, false
+	}
+	return strings.Replace(text, m.Old, m.New, 1), true
+}
+
+// Mutants lists every mutant.
+var Mutants = []Mutant{
+	{
+		Name: "finish without the fence", Script: "finish", Seeds: 400,
+		Old: `if fences[n] ~= ARGV[a + 2] then`,
+		New: `if redis.call('GETBIT', KEYS[7], index) == 1 then`,
+	},
+	{
+		Name: "checkpoint without the fence", Script: "checkpoint", Seeds: 80,
+		Old: `if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then`,
+		New: `if false then`,
+	},
+	{
+		Name: "renew without the token", Script: "renew", Seeds: 80,
+		Old: `if redis.call('HGET', KEYS[3], ARGV[a]) == ARGV[a + 2] then`,
+		New: `if true then`,
+	},
+	{
+		Name: "release without the fence", Script: "release", Seeds: 80,
+		Old: `if redis.call('HGET', KEYS[1], index) == fence then`,
+		New: `if redis.call('HGET', KEYS[1], index) then`,
+	},
+	{
+		Name: "acknowledge before commit", Script: "claim", Seeds: 10,
+		Old: `leases[2 * n - 1] = index`,
+		New: `leases[2 * n - 1] = index
+    redis.call('XACK', KEYS[2], 'workers', entry[1])`,
+	},
+	{
+		Name: "acknowledge and delete before commit", Script: "claim", Seeds: 10,
+		Old: `leases[2 * n - 1] = index`,
+		New: `leases[2 * n - 1] = index
+    redis.call('XACK', KEYS[2], 'workers', entry[1])
+    redis.call('XDEL', KEYS[2], entry[1])`,
+	},
+	{
+		Name: "claim with the token of before", Script: "claim", Seeds: 10,
+		Old: `redis.call('HINCRBY', KEYS[1], 'token', #entries) - #entries`,
+		New: `tonumber(redis.call('HGET', KEYS[1], 'token') or 1)`,
+	},
+	{
+		Name: "claim that does not count attempts", Script: "claim", Seeds: 10,
+		Old: `attempt = tonumber(string.match(old[n], '^%d+|(%d+)|')) + 1`,
+		New: `attempt = math.max(1, tonumber(string.match(old[n], '^%d+|(%d+)|')))`,
+	},
+	{
+		Name: "takeover without grace", Script: "claim", Seeds: 60,
+		Old: `now >= grace and`,
+		New: `true and`,
+	},
+	{
+		Name: "takeover before the lease lapsed", Script: "claim", Seeds: 10,
+		Old: `consumer, lease, cursor, 'COUNT'`,
+		New: `consumer, lease / 4, cursor, 'COUNT'`,
+	},
+	{
+		Name: "takeover without the journal", Script: "claim", Seeds: 10,
+		Old: `turns = redis.call('LRANGE', ARGV[4] .. index, 0, -1)`,
+		New: `turns = {}`,
+	},
+	{
+		Name: "release that offers the job to nobody", Script: "release", Seeds: 20,
+		Old: `redis.call('RPUSH', KEYS[2], id .. ' ' .. index)`,
+		New: `redis.call('LLEN', KEYS[2])`,
+	},
+	{
+		Name: "release that spends an attempt", Script: "release", Seeds: 20,
+		Old: `attempt = attempt - 1`,
+		New: `attempt = attempt + 0`,
+	},
+	{
+		Name: "finish that forgets which jobs have a result", Script: "finish", Seeds: 10,
+		Old: `redis.call('SETBIT', KEYS[7], index, 1)`,
+		New: `redis.call('GETBIT', KEYS[7], index)`,
+	},
+	{
+		Name: "finish that keeps the lease", Script: "finish", Seeds: 10,
+		Old: `redis.call('HDEL', KEYS[4], unpack(held))`,
+		New: `redis.call('HMGET', KEYS[4], unpack(held))`,
+	},
+	{
+		Name: "finish that does not acknowledge", Script: "finish", Seeds: 10,
+		Old: `redis.call('XACK', KEYS[3], 'workers', unpack(ids))
+  redis.call('XDEL', KEYS[3], unpack(ids))`,
+		New: `redis.call('XLEN', KEYS[3])`,
+	},
+	{
+		Name: "finish that counts twice", Script: "finish", Seeds: 10,
+		Old: `by[status] = by[status] + 1`,
+		New: `by[status] = by[status] + 2`,
+	},
+	{
+		Name: "feed without the counter", Script: "feed", Seeds: 20,
+		Old: `for i = fed, last - 1 do`,
+		New: `for i = from, last - 1 do`,
+	},
+	{
+		Name: "checkpoint that takes every turn", Script: "checkpoint", Seeds: 30,
+		Old: `if turn <= have then`,
+		New: `if false then`,
+	},
+	{
+		Name: "retry that keeps the failed result", Script: "retry", Seeds: 30,
+		Old: `redis.call('XDEL', KEYS[5], seq .. '-0')`,
+		New: `redis.call('XLEN', KEYS[5])`,
+	},
+	{
+		Name: "cancel that closes at once", Script: "cancel", Seeds: 60,
+		Old: `redis.call('HSET', KEYS[1], 'phase', 'CANCELLING')`,
+		New: `redis.call('HSET', KEYS[1], 'phase', 'DONE')`,
+	},
+	{
+		Name: "remove that leaves the results", Script: "remove", Seeds: 20,
+		Old: `redis.call('UNLINK', unpack(KEYS))`,
+		New: `redis.call('UNLINK', KEYS[1], KEYS[2])`,
+	},
+}

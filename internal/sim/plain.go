@@ -1,0 +1,301 @@
+package sim
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// The causes with which a plain worker stops a job.
+var (
+	errHandedBack = errors.New("handed back")
+	errCancelled  = errors.New("cancelled")
+)
+
+// plainWorker does what a worker must do, with nothing between it and the store.
+type plainWorker struct {
+	world *world
+	proc  *process
+	store *statestore.Store
+
+	mu   sync.Mutex
+	live map[int64]*plainJob // guarded by mu
+	done []*plainJob         // guarded by mu; waiting to be committed
+	jobs sync.WaitGroup
+}
+
+type plainJob struct {
+	lease  batch.Lease
+	cancel context.CancelCauseFunc
+	result batch.Result
+}
+
+// startWorker starts the next process in a slot.
+func (w *world) startWorker(s *slot) {
+	if w.cfg.Mode == Full {
+		w.start(s, w.runFull)
+		return
+	}
+	w.start(s, func(ctx context.Context, p *process, drain <-chan struct{}) error {
+		store, err := w.connect(ctx, p)
+		if err != nil {
+			return err
+		}
+		defer store.Close()
+		pw := &plainWorker{world: w, proc: p, store: store, live: make(map[int64]*plainJob)}
+		return pw.run(ctx, drain)
+	})
+}
+
+// run claims until it is asked to leave, and returns when no job is live.
+func (p *plainWorker) run(ctx context.Context, drain <-chan struct{}) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	beating, stop := context.WithCancel(ctx)
+	var heart sync.WaitGroup
+	heart.Go(func() { p.heartbeat(beating, fail) })
+	p.claim(ctx, drain, fail)
+	p.jobs.Wait()
+	stop()
+	heart.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return nil
+}
+
+// claim asks for as much as there is room for, until drain.
+func (p *plainWorker) claim(ctx context.Context, drain <-chan struct{}, fail context.CancelCauseFunc) {
+	unsure := false
+	for i := 0; ctx.Err() == nil; i++ {
+		r := p.world.chance.on("claim", p.proc.name, strconv.Itoa(i))
+		pause := time.NewTimer(between(r, p.world.cfg.lease/20, p.world.cfg.lease/4))
+		select {
+		case <-drain:
+			pause.Stop()
+			return
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
+		}
+		if unsure {
+			if err := p.reconcile(ctx); err != nil {
+				continue
+			}
+			unsure = false
+		}
+		p.mu.Lock()
+		room := p.world.cfg.maxAgents - len(p.live)
+		p.mu.Unlock()
+		if room <= 0 {
+			continue
+		}
+		phase, jobs, err := p.store.Claim(ctx, statestore.ClaimParams{
+			Batch: batchID, Consumer: p.proc.name, Count: 1 + r.IntN(room), Lease: p.world.cfg.lease,
+		})
+		if err != nil {
+			unsure = true
+			if !tolerable(err) && !statestore.Unreachable(err) {
+				fail(err)
+			}
+			continue
+		}
+		for _, c := range jobs {
+			p.admit(ctx, drain, phase, c, fail)
+		}
+	}
+}
+
+// reconcile hands back what a lost answer leased.
+func (p *plainWorker) reconcile(ctx context.Context) error {
+	held, err := p.store.Held(ctx, batchID, p.proc.name, 1000)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	lost := slices.DeleteFunc(held, func(l batch.Lease) bool {
+		j := p.live[l.Job.Index]
+		return j != nil && j.lease.Token == l.Token
+	})
+	p.mu.Unlock()
+	if len(lost) == 0 {
+		return nil
+	}
+	return p.store.Release(ctx, batchID, lost)
+}
+
+func (p *plainWorker) admit(ctx context.Context, drain <-chan struct{}, phase batch.Phase, c statestore.Claimed, fail context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	j := &plainJob{lease: c.Lease, cancel: cancel}
+	p.mu.Lock()
+	if old := p.live[c.Lease.Job.Index]; old != nil {
+		old.cancel(statestore.ErrFenced)
+	}
+	p.live[c.Lease.Job.Index] = j
+	p.mu.Unlock()
+	p.jobs.Go(func() {
+		defer cancel(nil)
+		err := p.play(ctx, drain, phase, c, j)
+		if cause := context.Cause(ctx); err != nil && cause != nil {
+			err = cause
+		}
+		switch {
+		case err == nil:
+			err = p.commit(context.WithoutCancel(ctx), j)
+		case errors.Is(err, errCancelled):
+			j.result = ended(j.lease, batch.StatusCancelled, batch.JobCancelled, 0)
+			err = p.commit(context.WithoutCancel(ctx), j)
+		case errors.Is(err, errHandedBack):
+			p.drop(j)
+			err = p.store.UntilKnown(ctx, func() error { return p.store.Release(ctx, batchID, []batch.Lease{j.lease}) })
+		}
+		p.drop(j)
+		if err != nil && !errors.Is(err, statestore.ErrFenced) && !tolerable(err) && !statestore.Unreachable(err) && !errors.Is(err, context.Canceled) {
+			fail(err)
+		}
+	})
+}
+
+// play runs the turns that the journal lacks. What happens in a turn depends on the seed, the job and the token.
+func (p *plainWorker) play(ctx context.Context, drain <-chan struct{}, phase batch.Phase, c statestore.Claimed, j *plainJob) error {
+	cfg := p.world.cfg
+	switch {
+	case phase == batch.Cancelling:
+		return errCancelled
+	case c.Exhausted:
+		j.result = ended(j.lease, batch.StatusFailed, batch.WorkerLost, len(c.Journal))
+		return nil
+	}
+	index := strconv.FormatInt(c.Lease.Job.Index, 10)
+	turns := 1 + p.world.chance.on("turns", index).IntN(cfg.turns)
+	r := p.world.chance.on("play", index, strconv.FormatInt(c.Lease.Token, 10))
+	for turn := len(c.Journal) + 1; turn <= turns; turn++ {
+		if err := sleep(ctx, between(r, time.Millisecond, cfg.turnTime)); err != nil {
+			return err
+		}
+		data := fmt.Appendf(nil, `{"job":%s,"turn":%d,"token":%d}`, index, turn, c.Lease.Token)
+		err := p.store.UntilKnown(ctx, func() error { return p.store.Checkpoint(ctx, c.Lease, turn, data) })
+		if err != nil {
+			return err
+		}
+		select {
+		case <-drain:
+			return errHandedBack
+		default:
+		}
+		if likely(r, cfg.handBack) {
+			return errHandedBack
+		}
+	}
+	j.result = ended(j.lease, batch.OK, "", turns)
+	if likely(r, cfg.failing) {
+		reasons := []batch.ErrorType{batch.Timeout, batch.OutputInvalid}
+		j.result = ended(j.lease, batch.StatusFailed, reasons[r.IntN(2)], turns)
+	}
+	return nil
+}
+
+// commit sends the result together with those that become ready in the next moment.
+func (p *plainWorker) commit(ctx context.Context, j *plainJob) error {
+	p.mu.Lock()
+	p.done = append(p.done, j)
+	first := len(p.done) == 1
+	p.mu.Unlock()
+	if !first {
+		return nil // whoever was first commits this one too
+	}
+	r := p.world.chance.on("commit", p.proc.name, j.lease.String())
+	_ = sleep(ctx, between(r, time.Millisecond, 200*time.Millisecond))
+	p.mu.Lock()
+	done := p.done
+	p.done = nil
+	p.mu.Unlock()
+	slices.SortFunc(done, func(a, b *plainJob) int { return cmp.Compare(a.lease.Token, b.lease.Token) })
+	var err error
+	for part := range slices.Chunk(done, statestore.MaxFinish) {
+		completions := make([]statestore.Completion, len(part))
+		for i, j := range part {
+			completions[i] = statestore.Completion{Lease: j.lease, Result: j.result}
+		}
+		err = p.finish(completions)
+	}
+	for _, j := range done {
+		p.drop(j)
+	}
+	return err
+}
+
+// finish goes on until Redis answers or the process is dead.
+func (p *plainWorker) finish(c []statestore.Completion) error {
+	ctx := p.world.life
+	return p.store.UntilKnown(ctx, func() error {
+		if p.proc.gone() {
+			return errHandedBack
+		}
+		_, _, err := p.store.Finish(ctx, batchID, c)
+		return err
+	})
+}
+
+func (p *plainWorker) drop(j *plainJob) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.live[j.lease.Job.Index] == j {
+		delete(p.live, j.lease.Job.Index)
+	}
+}
+
+// heartbeat renews all leases three times per lease, and learns what was lost or cancelled.
+func (p *plainWorker) heartbeat(ctx context.Context, fail context.CancelCauseFunc) {
+	for sleep(ctx, p.world.cfg.lease/3) == nil {
+		p.mu.Lock()
+		var leases []batch.Lease
+		for _, j := range p.live {
+			leases = append(leases, j.lease)
+		}
+		p.mu.Unlock()
+		if len(leases) == 0 {
+			continue
+		}
+		slices.SortFunc(leases, func(a, b batch.Lease) int { return cmp.Compare(a.Token, b.Token) })
+		call, cancel := context.WithTimeout(ctx, p.world.cfg.lease/3)
+		phase, fenced, err := p.store.Renew(call, batchID, p.proc.name, p.world.cfg.lease, leases)
+		cancel()
+		if err != nil && !statestore.Unreachable(err) && ctx.Err() == nil {
+			fail(err)
+		}
+		p.mu.Lock()
+		for _, j := range p.live {
+			if slices.Contains(fenced, j.lease) {
+				j.cancel(statestore.ErrFenced)
+			} else if err == nil && phase == batch.Cancelling {
+				j.cancel(errCancelled)
+			}
+		}
+		p.mu.Unlock()
+	}
+}
+
+// ended is the result of a job.
+func ended(l batch.Lease, s batch.Status, reason batch.ErrorType, turns int) batch.Result {
+	r := batch.Result{
+		Batch: l.Job.Batch, JobID: batch.JobID(l.Job.Index), Index: l.Job.Index, Status: s, Attempts: l.Attempt,
+		Turns: turns, Usage: batch.Usage{PromptTokens: int64(100 * turns), CompletionTokens: int64(turns)},
+		Worker: l.Holder,
+	}
+	if reason != "" {
+		r.Error = batch.NewError(reason, "as the seed says")
+	} else {
+		r.Output = []byte(`{"ok":true}`)
+	}
+	return r
+}

@@ -1,0 +1,67 @@
+package sim
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+)
+
+// redisAddress is never looked up: a host name would start a resolver outside of the bubble.
+const redisAddress = "10.0.0.1:6379"
+
+// server is miniredis, with a connection of its own that nothing disturbs and that nobody sees.
+type server struct {
+	mini *miniredis.Miniredis
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+// newServer starts Redis in the current bubble, by the bubble's clock.
+func newServer() (*server, error) {
+	m := miniredis.NewMiniRedis()
+	conn, err := m.Dial() // starts it without a listener
+	if err != nil {
+		return nil, fmt.Errorf("start miniredis: %w", err)
+	}
+	m.ClockTTL(true)
+	return &server{mini: m, conn: conn, r: bufio.NewReaderSize(conn, 1<<16)}, nil
+}
+
+func (s *server) close() {
+	_ = s.conn.Close()
+	s.mini.Close()
+}
+
+// ask runs commands and returns their replies.
+func (s *server) ask(commands ...[]string) ([]any, error) {
+	var raw []byte
+	for _, c := range commands {
+		raw = append(raw, encode(c...)...)
+	}
+	sent := make(chan error, 1)
+	// A pipe has no buffer: Redis may answer the first command before it reads the second.
+	go func() {
+		_, err := s.conn.Write(raw)
+		sent <- err
+	}()
+	out := make([]any, len(commands))
+	var err error
+	for i := range out {
+		if out[i], _, err = readValue(s.r, nil); err != nil {
+			return nil, fmt.Errorf("inspect Redis: %w", err)
+		}
+	}
+	return out, <-sent
+}
+
+// forgetScripts is what SCRIPT FLUSH, a restart or a failover do: every script is unknown.
+func (s *server) forgetScripts() error {
+	_, err := s.ask([]string{"SCRIPT", "FLUSH"})
+	return err
+}
+
+// ttl is the remaining life of a key; 0 if it has no end.
+func (s *server) ttl(key string) time.Duration { return s.mini.TTL(key) }

@@ -1,0 +1,168 @@
+package sim
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// The keys of the batch, as docs and the store have them. They are written out here so that the checks do not lean on
+// the code that they check.
+const keyPrefix = "ba:{" + string(batchID) + "}:"
+
+// state is what Redis holds of the batch, read at rest and not through the simulated network.
+type state struct {
+	exists                bool
+	phase                 batch.Phase
+	fed, total            int
+	ok, failed, cancelled int
+	token                 int64
+	takeovers             int
+	lease                 map[int]fence
+	stream                map[string]int // entry ID -> index
+	pending               map[string]string
+	back                  []string // "entry index"
+	results               []resultEntry
+	finished              map[int]bool
+	retryable             map[int]bool // indexes in the failed hash
+}
+
+type resultEntry struct {
+	seq, index int
+	status     batch.Status
+	line       string
+}
+
+// fence is a value of the lease hash.
+type fence struct {
+	token   int64
+	attempt int
+	holder  string // "-" while nobody holds it
+}
+
+func (f fence) String() string { return fmt.Sprintf("%d|%d|%s", f.token, f.attempt, f.holder) }
+
+func (f fence) held() bool { return f.holder != "-" && f.holder != "" }
+
+func parseFence(s string) fence {
+	p := strings.SplitN(s, "|", 3)
+	if len(p) != 3 {
+		return fence{}
+	}
+	return fence{token: int64(number(p[0])), attempt: number(p[1]), holder: p[2]}
+}
+
+// read takes the state of the batch.
+func (s *server) read() (*state, error) {
+	v, err := s.ask(
+		[]string{"HGETALL", keyPrefix + "meta"},
+		[]string{"HGETALL", keyPrefix + "lease"},
+		[]string{"XRANGE", keyPrefix + "jobs", "-", "+"},
+		[]string{"XPENDING", keyPrefix + "jobs", "workers", "-", "+", "100000"},
+		[]string{"LRANGE", keyPrefix + "back", "0", "-1"},
+		[]string{"XRANGE", keyPrefix + "results", "-", "+"},
+		[]string{"GET", keyPrefix + "finished"},
+		[]string{"HKEYS", keyPrefix + "failed"},
+	)
+	if err != nil {
+		return nil, err
+	}
+	st := &state{
+		lease: make(map[int]fence), stream: make(map[string]int), pending: make(map[string]string),
+		finished: make(map[int]bool), retryable: make(map[int]bool),
+	}
+	st.readMeta(pairs(v[0]))
+	for index, f := range pairs(v[1]) {
+		if n, err := strconv.Atoi(index); err == nil { // other fields are notes of the scripts
+			st.lease[n] = parseFence(f)
+		}
+	}
+	for id, fields := range entries(v[2]) {
+		st.stream[id] = number(fields["i"])
+	}
+	list, _ := v[3].([]any)
+	for _, p := range list {
+		w := words(p)
+		st.pending[w[0]] = w[1]
+	}
+	st.back = words(v[4])
+	for id, fields := range entries(v[5]) {
+		seq, _, _ := strings.Cut(id, "-")
+		st.results = append(st.results, resultEntry{
+			seq: number(seq), index: number(fields["i"]), status: batch.Status(fields["s"]), line: fields["r"],
+		})
+	}
+	bits, _ := v[6].(string)
+	for i := range len(bits) * 8 {
+		if bits[i/8]&(1<<(7-i%8)) != 0 {
+			st.finished[i] = true
+		}
+	}
+	for _, index := range words(v[7]) {
+		st.retryable[number(index)] = true
+	}
+	return st, nil
+}
+
+func (st *state) readMeta(m map[string]string) {
+	st.exists = len(m) > 0
+	st.phase = batch.Phase(m["phase"])
+	st.fed, st.total = number(m["fed"]), number(m["total"])
+	st.ok, st.failed, st.cancelled = number(m["ok"]), number(m["failed"]), number(m["cancelled"])
+	st.token, st.takeovers = int64(number(m["token"])), number(m["takeovers"])
+}
+
+// progress reads the phase, and how many failed jobs could be retried.
+func (s *server) progress() (phase batch.Phase, failed int64, err error) {
+	v, err := s.ask([]string{"HGET", keyPrefix + "meta", "phase"}, []string{"HLEN", keyPrefix + "failed"})
+	if err != nil {
+		return "", 0, err
+	}
+	p, _ := v[0].(string)
+	failed, _ = v[1].(int64)
+	return batch.Phase(p), failed, nil
+}
+
+// journal reads one job's turns.
+func (s *server) journal(index int) ([]string, error) {
+	v, err := s.ask([]string{"LRANGE", journalKey(index), "0", "-1"})
+	if err != nil {
+		return nil, err
+	}
+	return words(v[0]), nil
+}
+
+func journalKey(index int) string { return keyPrefix + "journal:" + strconv.Itoa(index) }
+
+func number(s string) int {
+	n, _ := strconv.Atoi(s)
+	return n
+}
+
+func pairs(v any) map[string]string {
+	w := words(v)
+	out := make(map[string]string, len(w)/2)
+	for i := 0; i+1 < len(w); i += 2 {
+		out[w[i]] = w[i+1]
+	}
+	return out
+}
+
+// entries yields the entries of a stream in order.
+func entries(v any) func(yield func(id string, fields map[string]string) bool) {
+	return func(yield func(string, map[string]string) bool) {
+		list, _ := v.([]any)
+		for _, e := range list {
+			e, _ := e.([]any)
+			if len(e) != 2 {
+				continue
+			}
+			id, _ := e[0].(string)
+			if !yield(id, pairs(e[1])) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package sim
+
+import (
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"hash/fnv"
+	"strings"
+	"time"
+)
+
+// trace is what Redis saw, in order, as lines for people and as a hash for comparing two runs. A line is
+//
+//	<seconds>  <process>  <verb> <arguments> → <answer>
+//
+// A line that begins with "--" is a fault or another event of the run.
+type trace struct {
+	start   time.Time
+	scripts map[string]string // SHA1 -> name
+	lines   []string
+	sum     hash.Hash64
+}
+
+func newTrace() *trace {
+	return &trace{start: time.Now(), scripts: make(map[string]string), sum: fnv.New64a()}
+}
+
+// learn makes a script's name known.
+func (t *trace) learn(name, text string) {
+	sum := sha1.Sum([]byte(text)) // the name that EVALSHA uses
+	t.scripts[hex.EncodeToString(sum[:])] = name
+}
+
+func (t *trace) note(format string, args ...any) {
+	t.add("--", fmt.Sprintf(format, args...))
+}
+
+func (t *trace) add(who, what string) {
+	line := fmt.Sprintf("%13.9f  %-8s %s", time.Since(t.start).Seconds(), who, what)
+	_, _ = t.sum.Write([]byte(line))
+	t.lines = append(t.lines, line)
+}
+
+// exchange notes what Redis executed.
+func (t *trace) exchange(x *exchange, calls []call) {
+	for i, c := range calls {
+		answer := "(waits)"
+		if x.replies != nil {
+			answer = short(x.replies[i])
+		}
+		_, _ = fmt.Fprint(t.sum, c.args, c.reply)
+		t.add(x.proc.name, c.verb+" "+c.summary()+" → "+answer)
+	}
+}
+
+// call is one command as the checks and the trace see it.
+type call struct {
+	verb  string // a script's name, or a command in lower case
+	keys  []string
+	args  []string
+	reply any
+	ran   bool // Redis executed it
+}
+
+// calls takes an exchange apart.
+func (t *trace) calls(x *exchange) []call {
+	out := make([]call, len(x.requests))
+	for i, req := range x.requests {
+		c := call{verb: strings.ToLower(req[0]), args: req[1:], ran: true}
+		if x.replies != nil {
+			c.reply = x.replies[i]
+			_, failed := c.reply.(respError)
+			c.ran = !failed
+		}
+		if (c.verb == "evalsha" || c.verb == "eval") && len(req) > 2 {
+			sha := req[1]
+			if c.verb == "eval" {
+				sum := sha1.Sum([]byte(req[1]))
+				sha = hex.EncodeToString(sum[:])
+			}
+			if name, ok := t.scripts[sha]; ok {
+				c.verb = name
+			}
+			n := number(req[2])
+			c.keys, c.args = req[3:3+n], req[3+n:]
+		}
+		out[i] = c
+	}
+	return out
+}
+
+func (c call) summary() string {
+	switch c.verb {
+	case "claim":
+		return "count " + c.args[1]
+	case "finish":
+		var jobs []string
+		for a := 1; a+11 < len(c.args); a += 12 {
+			jobs = append(jobs, fmt.Sprintf("job %s fence %s %s", c.args[a], c.args[a+2], c.args[a+3]))
+		}
+		return strings.Join(jobs, ", ")
+	case "checkpoint":
+		return fmt.Sprintf("job %s fence %s turn %s", c.args[0], c.args[1], c.args[2])
+	case "renew":
+		return fences(c.args[2:])
+	case "release":
+		return fences(c.args)
+	case "feed":
+		return fmt.Sprintf("from %s, %d jobs", c.args[0], len(c.args)-1)
+	}
+	return cut(strings.Join(c.args, " "), 120)
+}
+
+func fences(args []string) string {
+	var out []string
+	for a := 0; a+2 < len(args); a += 3 {
+		out = append(out, "job "+args[a]+" fence "+args[a+2])
+	}
+	return strings.Join(out, ", ")
+}
+
+func short(v any) string { return cut(strings.ReplaceAll(fmt.Sprint(v), "\n", " "), 160) }
+
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n] + "…"
+}
+
+// tail is the end of the trace, for people.
+func (t *trace) tail(n int) string {
+	return strings.Join(t.lines[max(0, len(t.lines)-n):], "\n")
+}

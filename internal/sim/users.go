@@ -1,0 +1,176 @@
+package sim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// startUser runs one command that a person types, as a process of its own.
+func (w *world) startUser(name string, do func(context.Context, *statestore.Store) error) {
+	w.users++
+	w.busy++
+	w.start(&slot{name: fmt.Sprintf("%s%d", name, w.users)}, func(ctx context.Context, p *process, _ <-chan struct{}) error {
+		defer w.after(0, func() { w.busy-- })
+		s, err := w.connect(ctx, p)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		return do(ctx, s)
+	})
+}
+
+func (w *world) cancel(ctx context.Context, s *statestore.Store) error {
+	err := s.UntilKnown(ctx, func() error {
+		_, err := s.Cancel(ctx, batchID)
+		return err
+	})
+	_ = s.Ring(ctx, statestore.Event{Kind: statestore.BatchCancelled, Batch: batchID})
+	return unless(tolerable, err)
+}
+
+func (w *world) retry(ctx context.Context, s *statestore.Store) error {
+	err := s.UntilKnown(ctx, func() error {
+		_, err := s.Retry(ctx, batchID)
+		return err
+	})
+	_ = s.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: batchID})
+	return unless(tolerable, err)
+}
+
+func (w *world) status(ctx context.Context, s *statestore.Store) error {
+	info, err := s.Info(ctx, batchID)
+	if err == nil {
+		c := info.Counts
+		if c.Running < 0 || c.Waiting < 0 || c.Waiting+c.Running+c.Finished() != c.Fed {
+			return fmt.Errorf("status shows %+v", c)
+		}
+	}
+	return unless(func(err error) bool { return tolerable(err) || statestore.Unreachable(err) }, err)
+}
+
+func unless(fine func(error) bool, err error) error {
+	if fine(err) {
+		return nil
+	}
+	return err
+}
+
+// close lets everybody leave in peace, checks what is left, and removes the batch.
+func (w *world) close() {
+	w.trace.note("everybody leaves")
+	var leaving []*incarnation
+	w.atRest(func() {
+		w.calm()
+		for _, s := range w.slots {
+			if s.running != nil {
+				leaving = append(leaving, s.running)
+				s.drain()
+			}
+		}
+	})
+	for _, in := range leaving {
+		<-in.ended
+	}
+	w.atRest(func() {
+		leaving = append(leaving[:0], w.follower.slot.running)
+		w.follower.slot.drain()
+	})
+	<-leaving[0].ended
+	var st *state
+	w.atRest(func() {
+		var err error
+		if st, err = w.redis.read(); err != nil {
+			w.check.fail("sim", "%v", err)
+			return
+		}
+		w.check.end(st)
+		if w.check.violation == nil && st.exists {
+			w.follower.check(w.check, st)
+		}
+	})
+	if w.check.violation != nil {
+		return
+	}
+	done := make(chan struct{})
+	w.atRest(func() {
+		w.startUser("close", func(ctx context.Context, s *statestore.Store) error {
+			defer close(done)
+			if err := w.compare(ctx, s, st); err != nil {
+				return err
+			}
+			return w.remove(ctx, s)
+		})
+	})
+	<-done
+	w.atRest(func() {})
+}
+
+// compare holds the status that a user sees against the results.
+func (w *world) compare(ctx context.Context, s *statestore.Store, st *state) error {
+	var info batch.Info
+	err := s.UntilKnown(ctx, func() (err error) {
+		info, err = s.Info(ctx, batchID)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	want := batch.Counts{Fed: int64(len(st.results)), Total: int64(len(st.results)), Takeovers: int64(w.check.takeovers)}
+	for _, r := range st.results {
+		var line batch.Result
+		if err := json.Unmarshal([]byte(r.line), &line); err != nil {
+			return fmt.Errorf("result of job %d: %w", r.index, err)
+		}
+		if line.Index != int64(r.index) || line.Status != r.status {
+			return fmt.Errorf("result of job %d tells of job %d", r.index, line.Index)
+		}
+		switch line.Status {
+		case batch.OK:
+			want.OK++
+		case batch.StatusFailed:
+			want.Failed++
+		case batch.StatusCancelled:
+			want.Cancelled++
+		}
+		want.Turns += int64(line.Turns)
+		want.Usage.Add(line.Usage)
+		want.Tools.Add(line.Tools)
+	}
+	got := info.Counts
+	if w.check.retried {
+		// Attempts that a retry made again were paid for; the totals keep them and the results do not.
+		got.Turns, got.Usage, got.Tools = want.Turns, want.Usage, want.Tools
+	}
+	if got != want {
+		return fmt.Errorf("status shows %+v; the results say %+v", got, want)
+	}
+	return nil
+}
+
+// remove drops the batch, by command or by its TTL, and looks whether anything is left.
+func (w *world) remove(ctx context.Context, s *statestore.Store) error {
+	if w.chance.on("remove").IntN(2) == 0 {
+		if err := s.UntilKnown(ctx, func() error { return s.Remove(ctx, batchID) }); err != nil && !errors.Is(err, statestore.ErrNotFound) {
+			return err
+		}
+	} else if err := sleep(ctx, w.cfg.ttl+time.Second); err != nil {
+		return err
+	}
+	if _, err := s.List(ctx); err != nil {
+		return err
+	}
+	for _, key := range w.redis.mini.Keys() {
+		if strings.Contains(key, string(batchID)) || key == "ba:batches" || key == "ba:active" {
+			return fmt.Errorf("%s is left of a batch that was removed", key)
+		}
+	}
+	return nil
+}
