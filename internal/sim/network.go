@@ -287,6 +287,8 @@ func (p *process) dial(context.Context, string, string) (net.Conn, error) {
 	refused := p.net.down || p.dead
 	p.net.mu.Unlock()
 	if refused {
+		// A refusal that took no time would put the client's own timers on the same instants as those of its callers.
+		time.Sleep(between(p.net.chance.on("refuse", p.name, time.Since(p.net.start).String()), time.Microsecond, 2*time.Millisecond))
 		return nil, errRefused
 	}
 	server, err := p.net.server()

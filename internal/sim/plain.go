@@ -213,7 +213,7 @@ func (p *plainWorker) commit(ctx context.Context, j *plainJob) error {
 	if !first {
 		return nil // whoever was first commits this one too
 	}
-	r := p.world.chance.on("commit", p.proc.name, j.lease.String())
+	r := p.world.chance.on("commit", p.proc.name, p.world.now().String())
 	_ = sleep(ctx, between(r, time.Millisecond, 200*time.Millisecond))
 	p.mu.Lock()
 	done := p.done

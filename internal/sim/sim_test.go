@@ -71,6 +71,9 @@ func TestMutants(t *testing.T) {
 			for seed := range uint64(m.Seeds) {
 				cfg := Draw(seed, Plain)
 				cfg.Mutant = &m
+				if m.Stalls {
+					cfg.rates.slow, cfg.rates.slowest = 0.3, 4*cfg.lease
+				}
 				if out := play(t, cfg); out.Violation != nil {
 					t.Logf("caught by seed %d: %v", seed, out.Violation)
 					return

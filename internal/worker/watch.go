@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	readyEvery   = 2 * time.Second
+	readyEvery   = 500 * time.Millisecond
 	readyTimeout = 5 * time.Second
 	listenFor    = time.Second
 )

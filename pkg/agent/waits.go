@@ -11,7 +11,7 @@ import (
 const (
 	// A single lost call should cost little, so the first wait is short; three of them still outlast a brief restart.
 	transientFirst  = 35 * time.Millisecond
-	transientFactor = 8
+	transientFactor = 5
 	// A server that is full gets time to drain.
 	throttledFirst  = 250 * time.Millisecond
 	throttledFactor = 4

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+const toolTime = 200 * time.Millisecond
+
+// slowTool takes 200 ms and answers always the same. Every agent makes the same call, so callers that overlap share it.
+var slowTool = toolpool.Tool{
+	Name:        "lookup",
+	Description: "Look a table up.",
+	Parameters:  json.RawMessage(`{"type":"object","properties":{"table":{"enum":["prices"]}},"required":["table"],"additionalProperties":false}`),
+	Share:       toolpool.Inflight,
+	Run: func(ctx context.Context, _ json.RawMessage) (string, error) {
+		select {
+		case <-time.After(toolTime):
+			return toolAnswer, nil
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
+	},
+}
+
+const toolAnswer = `{"apples": 3, "pears": 4}`

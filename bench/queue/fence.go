@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/batchagent/batchagent/bench/internal/figures"
+	"github.com/batchagent/batchagent/bench/internal/procs"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// fence is one way to check that a writer still holds its lease. The scripts of a variant do enough for jobs that are
+// claimed once and finished once, and no more: they are for measuring only.
+type fence struct {
+	name   string
+	script func(name, text string) string
+
+	feed, claim, finish, claimWall, finishWall figures.Series
+}
+
+// fences are the ones that docs/adr/0002-fencing.md weighs.
+func fences() []*fence {
+	return []*fence{
+		{name: "hash"},
+		{name: "pending", script: pendingFence},
+		{name: "pending-no-hash", script: func(name, text string) string { return noHash(name, pendingFence(name, text)) }},
+	}
+}
+
+// pendingFence asks the pending entries list, entry by entry, for consumer and delivery count.
+func pendingFence(name, text string) string {
+	if name != "finish" {
+		return text
+	}
+	return mustReplace(text, "local fences = #indexes > 0 and redis.call('HMGET', KEYS[4], unpack(indexes)) or {}", `
+local fences = {}
+for n = 1, #indexes do
+  local fence = ARGV[12 * n - 8]
+  local id = ARGV[12 * n - 9]
+  local p = redis.call('XPENDING', KEYS[3], 'workers', id, id, 1)[1]
+  fences[n] = p and p[4] == 1 and string.match(fence, '|([^|]*)$') == p[2] and fence
+end`)
+}
+
+// noHash leaves out the writes that only the hash needs.
+func noHash(name, text string) string {
+	switch name {
+	case "claim":
+		return mustReplace(text, "redis.call('HSET', KEYS[3], unpack(leases))", "")
+	case "finish":
+		return mustReplace(text, "redis.call('HDEL', KEYS[4], unpack(held))", "")
+	}
+	return text
+}
+
+func mustReplace(text, old, with string) string {
+	if strings.Count(text, old) != 1 {
+		panic("the script has changed; bring this variant up to date: " + old)
+	}
+	return strings.Replace(text, old, with, 1)
+}
+
+// compareFences measures the processor time of Redis for each verb of each variant, one variant after the other.
+func compareFences(ctx context.Context, r *procs.Redis, s settings) error {
+	all := fences()
+	for range s.rounds {
+		for _, f := range all {
+			if err := f.run(ctx, r, s.jobs); err != nil {
+				return fmt.Errorf("fence %s: %w", f.name, err)
+			}
+		}
+	}
+	fmt.Printf("\nRedis CPU us per job, median [min-max] of %d rounds of %d jobs\n", s.rounds, s.jobs)
+	for _, f := range all {
+		fmt.Printf("%-16s feed %s  claim %s  finish %s\n", f.name, f.feed, f.claim, f.finish)
+	}
+	for _, f := range all[1:] {
+		fmt.Printf("%s over %s, round by round: claim %s  finish %s\n",
+			f.name, all[0].name, f.claim.Over(all[0].claim), f.finish.Over(all[0].finish))
+	}
+	return nil
+}
+
+func (f *fence) run(ctx context.Context, r *procs.Redis, jobs int) error {
+	if err := r.Clear(ctx); err != nil {
+		return err
+	}
+	store, err := statestore.Open(ctx, r.URL(), statestore.Options{Script: f.script})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	var id batch.ID
+	var leases []batch.Lease
+	feedUS, _, err := perJob(ctx, r, jobs, func() error {
+		id, err = feed(ctx, store, jobs)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	claimUS, claimWall, err := perJob(ctx, r, jobs, func() error {
+		for len(leases) < jobs {
+			_, got, err := store.Claim(ctx, statestore.ClaimParams{Batch: id, Consumer: "node-0", Count: statestore.MaxClaim, Lease: time.Hour})
+			if err != nil {
+				return err
+			}
+			for _, j := range got {
+				leases = append(leases, j.Lease)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	finishUS, finishWall, err := perJob(ctx, r, jobs, func() error {
+		for rest := leases; len(rest) > 0; {
+			part := rest[:min(len(rest), statestore.MaxFinish)]
+			rest = rest[len(part):]
+			done := make([]statestore.Completion, len(part))
+			for i, l := range part {
+				done[i] = statestore.Completion{Lease: l, Result: result(l)}
+			}
+			if _, _, err := store.Finish(ctx, id, done); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	f.feed, f.claim, f.finish = append(f.feed, feedUS), append(f.claim, claimUS), append(f.finish, finishUS)
+	f.claimWall, f.finishWall = append(f.claimWall, claimWall), append(f.finishWall, finishWall)
+	figures.Line(os.Stdout, "Fence/by="+f.name, jobs,
+		figures.Value{Number: (claimWall + finishWall) * 1e3, Unit: "ns/op"},
+		figures.Value{Number: claimUS, Unit: "claim-redis-us/op"},
+		figures.Value{Number: finishUS, Unit: "finish-redis-us/op"})
+	return complete(ctx, store, id, jobs, int64(jobs))
+}
+
+// perJob is the processor time of Redis and the wall time that f takes, in microseconds per job.
+func perJob(ctx context.Context, r *procs.Redis, jobs int, f func() error) (cpu, wall float64, err error) {
+	before, err := r.BusyCPU(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	begin := time.Now()
+	if err := f(); err != nil {
+		return 0, 0, err
+	}
+	took := time.Since(begin)
+	after, err := r.BusyCPU(ctx)
+	per := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(jobs) }
+	return per(after - before), per(took), err
+}
