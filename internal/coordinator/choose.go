@@ -42,9 +42,6 @@ type modelServer struct {
 	stop   func() error
 }
 
-// simulated reports whether no model gives the answers.
-func (m *modelServer) simulated() bool { return m.models[0].Simulated }
-
 func (m *modelServer) close() {
 	_ = m.Backend.Close()
 	if m.stop != nil {

@@ -12,10 +12,7 @@ import (
 	"time"
 )
 
-var (
-	errRefused = errors.New("connection refused")
-	errReset   = errors.New("connection reset by peer")
-)
+var errRefused = errors.New("connection refused")
 
 // network carries every byte between the simulated processes and Redis, and decides what happens next: it lets one
 // event happen, waits until the whole bubble has come to rest, looks at the state, and only then takes the next.

@@ -128,8 +128,3 @@ func cut(s string, n int) string {
 	}
 	return s[:n] + "…"
 }
-
-// tail is the end of the trace, for people.
-func (t *trace) tail(n int) string {
-	return strings.Join(t.lines[max(0, len(t.lines)-n):], "\n")
-}

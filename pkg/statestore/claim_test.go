@@ -41,9 +41,7 @@ var claimScenarios = []scenario{
 		lapsed := w.claim(id, "dead", 2) // 0 and 1
 		var back []statestore.Claimed
 		w.until(func() bool { // wait out the lease, but keep in touch, with leases that end by being released
-			for _, j := range w.claim(id, "b", 1) {
-				back = append(back, j)
-			}
+			back = append(back, w.claim(id, "b", 1)...)
 			return len(back) == 2
 		}, "two more jobs")
 		renewed := leases(back)

@@ -127,7 +127,7 @@ func openError(name string, err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		err = e.Err // without the name of the root on this machine
 	}
-	return fmt.Errorf("%q cannot be read: %w. Give a path relative to the root, without a leading slash and without ..", name, err)
+	return fmt.Errorf("%q cannot be read: %w. Give a path relative to the root, without a leading slash and without any parent folder", name, err)
 }
 
 func listDir(dir *os.File, name string) (string, error) {

@@ -1,0 +1,205 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+// reply is what the scripted model does at one call.
+type reply struct {
+	resp *backend.Response
+	err  error
+}
+
+func says(text string) reply {
+	return reply{resp: &backend.Response{Finish: backend.FinishStop, Message: backend.Message{Content: text}, Model: "m",
+		Usage: backend.Usage{PromptTokens: 10, CachedTokens: 3, CompletionTokens: 2}}}
+}
+
+func cutAt(text string) reply {
+	r := says(text)
+	r.resp.Finish = backend.FinishLength
+	return r
+}
+
+func asks(arguments string) reply {
+	r := says("")
+	r.resp.Finish = backend.FinishToolCalls
+	r.resp.Message.ToolCalls = []backend.ToolCall{{ID: "c1", Name: "look", Arguments: arguments}}
+	return r
+}
+
+func fails(c backend.Class) reply { return reply{err: &backend.Error{Class: c, Message: "scripted"}} }
+
+// stage is one agent with everything around it scripted.
+type stage struct {
+	script   []reply
+	requests []backend.Request
+	journal  [][]byte
+	held     atomic.Int32 // slots; must be 1 in a model call and 0 in a tool (I8)
+	toolRuns int
+}
+
+func (s *stage) Acquire(context.Context, int) (func(), error) {
+	s.held.Add(1)
+	return func() { s.held.Add(-1) }, nil
+}
+
+func (s *stage) Generate(_ context.Context, r *backend.Request, _ backend.Observer) (*backend.Response, error) {
+	if s.held.Load() != 1 {
+		return nil, errors.New("model call without its slot")
+	}
+	copied := *r
+	copied.Messages = append([]backend.Message(nil), r.Messages...)
+	s.requests = append(s.requests, copied)
+	if len(s.script) == 0 {
+		return nil, errors.New("the script is over")
+	}
+	next := s.script[0]
+	s.script = s.script[1:]
+	return next.resp, next.err
+}
+
+func (s *stage) Call(_ context.Context, c toolpool.Call) (toolpool.Result, error) {
+	s.toolRuns++
+	if s.held.Load() != 0 {
+		return toolpool.Result{}, errors.New("tool call inside a slot")
+	}
+	return toolpool.Result{Content: "seen " + c.Arguments, Executed: true}, nil
+}
+
+func (s *stage) run(t *testing.T, change func(*spec.Plan)) (batch.Result, error) {
+	t.Helper()
+	plan := &spec.Plan{Name: "t", System: "sys", Task: "do {x}", Tools: []string{"look"}, MaxTurns: 4, MaxRetries: 2,
+		Schema:   json.RawMessage(`{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"additionalProperties":false}`),
+		Timeouts: spec.Timeouts{Turn: time.Minute, Tool: time.Minute}}
+	if change != nil {
+		change(plan)
+	}
+	var tools []toolpool.Tool
+	for _, name := range plan.Tools {
+		tools = append(tools, toolpool.Tool{Name: name, Parameters: json.RawMessage(`{"type":"object"}`), Share: toolpool.Inflight})
+	}
+	p, err := Compile(plan, tools, backend.Model{ID: "m"})
+	require.NoError(t, err)
+	return NewRunner(s, s, s, Config{Worker: "w"}).Run(t.Context(), p, Job{
+		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"}}`), Journal: s.journal,
+		Append: func(_ context.Context, turn int, data []byte) error {
+			if turn != len(s.journal)+1 {
+				return fmt.Errorf("turn %d after %d (I3)", turn, len(s.journal))
+			}
+			s.journal = append(s.journal, data)
+			return nil
+		},
+	})
+}
+
+func TestOutcomes(t *testing.T) {
+	for name, c := range map[string]struct {
+		script []reply
+		change func(*spec.Plan)
+		output string
+		fails  batch.ErrorType
+		turns  int
+	}{
+		"answer at once":                     {script: []reply{says(`{"a":1}`)}, output: `{"a":1}`, turns: 1},
+		"tool and answer":                    {script: []reply{asks(`{"k":1}`), says(`{"a":1}`)}, output: `{"a":1}`, turns: 2},
+		"JSON in a fence":                    {script: []reply{says("Sure:\n```json\n{\"a\": 12345678901234567890}\n```")}, output: `{"a":12345678901234567890}`, turns: 1},
+		"JSON in prose":                      {script: []reply{says(`The answer is {"a":2}, I think.`)}, output: `{"a":2}`, turns: 1},
+		"JSON that needs mending":            {script: []reply{says(`{'a': 3,}`)}, output: `{"a":3}`, turns: 1},
+		"after thinking":                     {script: []reply{says(`<think>{"a":9}</think>{"a":4}`)}, output: `{"a":4}`, turns: 1},
+		"repair turn":                        {script: []reply{says(`{"b":1}`), says(`{"a":5}`)}, output: `{"a":5}`, turns: 2},
+		"invalid after repair":               {script: []reply{says(`{"b":1}`), says(`no`)}, fails: batch.OutputInvalid, turns: 2},
+		"cut before the schema was enforced": {script: []reply{cutAt("well, "), says(`{"a":6}`)}, output: `{"a":6}`, turns: 2},
+		"cut under the schema":               {script: []reply{says("x"), cutAt(`{"a"`)}, fails: batch.OutputTruncated, turns: 2},
+		"turns used up":                      {script: []reply{asks(`{}`), asks(`{}`), asks(`{}`), asks(`{}`)}, fails: batch.TurnsExhausted, turns: 4},
+		"transient faults":                   {script: []reply{fails(backend.Transient), fails(backend.Overloaded), says(`{"a":7}`)}, output: `{"a":7}`, turns: 1},
+		"faults without end":                 {script: []reply{fails(backend.Transient), fails(backend.Transient), fails(backend.Transient)}, fails: batch.BackendUnavailable},
+		"refused for good":                   {script: []reply{fails(backend.Auth)}, fails: batch.BackendRejected},
+		"too long":                           {script: []reply{fails(backend.ContextTooLong)}, fails: batch.Oversized},
+		"free text":                          {script: []reply{says("hello <b>")}, change: func(p *spec.Plan) { p.Schema, p.Tools = nil, nil }, output: `{"text":"hello <b>"}`, turns: 1},
+		"bad input":                          {change: func(p *spec.Plan) { p.Task = "do {y}" }, fails: batch.BadInput},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &stage{script: c.script}
+				r, err := s.run(t, c.change)
+				require.NoError(t, err)
+				assert.Equal(t, c.turns, r.Turns)
+				assert.Empty(t, s.script, "replies that nobody asked for")
+				if c.fails != "" {
+					require.NotNil(t, r.Error, "output %s", r.Output)
+					assert.Equal(t, c.fails, r.Error.Type)
+					assert.Equal(t, batch.StatusFailed, r.Status)
+					return
+				}
+				require.Nil(t, r.Error)
+				assert.Equal(t, c.output, string(r.Output))
+			})
+		})
+	}
+}
+
+// TestToolCallsOfACutTurnAreNotRun: no call of a turn that ended with "length" runs, however whole it looks.
+func TestToolCallsOfACutTurnAreNotRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cutCall := asks(`{"k":1}`)
+		cutCall.resp.Finish = backend.FinishLength
+		s := &stage{script: []reply{cutCall}}
+		r, err := s.run(t, nil)
+		require.NoError(t, err)
+		assert.Equal(t, batch.OutputTruncated, r.Error.Type)
+		assert.Zero(t, s.toolRuns)
+	})
+}
+
+// TestResumeIsByteIdentical ends an agent after each turn and lets another go on: every request is the same as without
+// the interruption.
+func TestResumeIsByteIdentical(t *testing.T) {
+	script := func() []reply {
+		return []reply{asks(`{"k":"<1>"}`), asks(`{"k":`), says("not yet"), says(`{"a":1}`)}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		whole := &stage{script: script()}
+		want, err := whole.run(t, nil)
+		require.NoError(t, err)
+		require.Len(t, whole.journal, 3)
+		for k := range whole.journal {
+			later := &stage{script: script()[k+1:], journal: append([][]byte(nil), whole.journal[:k+1]...)}
+			got, err := later.run(t, nil)
+			require.NoError(t, err)
+			assert.Equal(t, whole.requests[k+1:], later.requests, "after turn %d", k+1)
+			assert.Equal(t, want.Usage, got.Usage)
+			assert.Equal(t, want.Tools, got.Tools)
+			assert.Equal(t, want.Turns, got.Turns)
+		}
+	})
+}
+
+// TestFormatAndToolsNeverTogether: a server that is given both drops the tool calls.
+func TestFormatAndToolsNeverTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{script: []reply{asks(`{}`), says("no"), says(`{"a":1}`)}}
+		_, err := s.run(t, nil)
+		require.NoError(t, err)
+		for i, r := range s.requests {
+			mayCall := len(r.Tools) > 0 && r.ToolChoice != backend.ToolChoiceNone
+			assert.False(t, mayCall && r.Schema != nil, "request %d", i)
+			assert.Equal(t, i == 2, r.Schema != nil, "request %d", i)
+		}
+	})
+}
