@@ -138,12 +138,15 @@ func (k *checker) leases(proc string, c call, was, is *state) {
 			if sent := k.sent(c, 0, 3, index, 2); !slices.Contains(sent, old) {
 				k.fail("I1", "%s released job %d, which is held as %v, with fence %v", proc, index, old, sent)
 			}
-			if now.held() || now.attempt != old.attempt-1 {
+			// A lease of a job that used up its attempts began none, so there is none to give back.
+			begun := 1
+			if k.job(index).exhausted {
+				begun = 0
+			}
+			if now.held() || now.attempt != old.attempt-begun {
 				k.fail("I5", "a release left job %d as %v; it was %v", index, now, old)
 			}
-			if !k.job(index).exhausted {
-				k.job(index).spent--
-			}
+			k.job(index).spent -= begun
 			k.job(index).exhausted = false
 		case c.verb == "finish" && now == fence{}:
 			if sent := k.sent(c, 1, 12, index, 2); !slices.Contains(sent, old) {

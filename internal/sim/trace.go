@@ -44,10 +44,11 @@ func (t *trace) add(who, what string) {
 
 // exchange notes what Redis executed.
 func (t *trace) exchange(x *exchange, calls []call) {
-	for i, c := range calls {
+	answered := x.replies() != nil
+	for _, c := range calls {
 		answer := "(waits)"
-		if x.replies != nil {
-			answer = short(x.replies[i])
+		if answered {
+			answer = short(c.reply)
 		}
 		_, _ = fmt.Fprint(t.sum, c.args, c.reply)
 		t.add(x.proc.name, c.verb+" "+c.summary()+" → "+answer)
@@ -65,11 +66,11 @@ type call struct {
 
 // calls takes an exchange apart.
 func (t *trace) calls(x *exchange) []call {
-	out := make([]call, len(x.requests))
+	out, replies := make([]call, len(x.requests)), x.replies()
 	for i, req := range x.requests {
 		c := call{verb: strings.ToLower(req[0]), args: req[1:], ran: true}
-		if x.replies != nil {
-			c.reply = x.replies[i]
+		if replies != nil {
+			c.reply = replies[i]
 			_, failed := c.reply.(respError)
 			c.ran = !failed
 		}
