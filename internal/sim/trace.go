@@ -97,8 +97,8 @@ func (c call) summary() string {
 		return "count " + c.args[1]
 	case "finish":
 		var jobs []string
-		for a := 1; a+11 < len(c.args); a += 12 {
-			jobs = append(jobs, fmt.Sprintf("job %s fence %s %s", c.args[a], c.args[a+2], c.args[a+3]))
+		for _, j := range c.completions() {
+			jobs = append(jobs, fmt.Sprintf("job %s fence %s %s", j[0], j[2], j[3]))
 		}
 		return strings.Join(jobs, ", ")
 	case "checkpoint":
@@ -111,6 +111,22 @@ func (c call) summary() string {
 		return fmt.Sprintf("from %s, %d jobs", c.args[0], len(c.args)-1)
 	}
 	return cut(strings.Join(c.args, " "), 120)
+}
+
+// completions are the jobs of a finish, each with the columns of finish.lua: index, entry ID, fence, status, …
+func (c call) completions() [][]string {
+	const head, columns = 11, 7
+	if len(c.args) < head {
+		return nil
+	}
+	n := number(c.args[head-1])
+	out := make([][]string, n)
+	for i := range out {
+		for column := range columns {
+			out[i] = append(out[i], c.args[head+column*n+i])
+		}
+	}
+	return out
 }
 
 func fences(args []string) string {
