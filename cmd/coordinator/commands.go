@@ -22,13 +22,14 @@ func commands(s streams, con *coordinator.Console) []*cli.Command {
 			Name: "run", ArgsUsage: "SPEC", Usage: "run a batch on this machine, with nothing else installed",
 			Description: `The model server is the first of: --backend, the spec's backend, BATCHAGENT_BACKEND, an OpenAI-compatible
 server on 127.0.0.1:8000, and else a simulated one, which the run says. Results go to standard output as they end,
-or to --out. After Ctrl-C the same command with --resume runs what is missing; failed jobs count as done.`,
+or to --out. After Ctrl-C the same command with --resume runs what is missing, and the jobs that failed
+for a reason that may pass.`,
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "backend", Usage: "model server `URL`, as vllm://host:8000"},
 				&cli.IntFlag{Name: "workers", EnvVars: config.Env("workers"), Value: 1, Usage: "`N` workers in this process"},
 				&cli.IntFlag{Name: "max-inflight", EnvVars: config.Env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight per worker"},
 				outFlag(), formatFlag(), ownerFlag(), rootFlag(),
-				&cli.BoolFlag{Name: "resume", EnvVars: config.Env("resume"), Usage: "go on with --out: run only what it lacks"},
+				&cli.BoolFlag{Name: "resume", EnvVars: config.Env("resume"), Usage: "go on with --out: run only what it lacks or may still succeed"},
 				&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "error", Usage: "debug, info, warn or error"},
 			},
 			Action: e.run,

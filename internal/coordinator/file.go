@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 )
@@ -67,6 +68,17 @@ func (f *File) Has(r batch.Result) bool {
 	}
 	old, failed := f.failed[r.Index]
 	return !failed || old.mark == markOf(r)
+}
+
+// settled are the indexes whose result need not be made again: all but the failures that may pass.
+func (f *File) settled() bitmap {
+	out := slices.Clone(f.present)
+	for index, old := range f.failed {
+		if old.status == batch.StatusCancelled || old.kind.Retryable() {
+			out.clear(index)
+		}
+	}
+	return out
 }
 
 // Write appends results and returns when they are on disk. lines are their JSON. A result of a job that is there

@@ -37,7 +37,7 @@ type RunOptions struct {
 	MaxInflight int    // model requests in flight per worker; 0 takes what the backend calls safe
 	Out         string // file; "" for standard output
 	Format      string
-	Resume      bool   // go on with Out: indexes that it holds are not run again
+	Resume      bool   // go on with Out: what it holds is not run again, unless it failed for a reason that may pass
 	ToolsRoot   string // what read_file sees
 	Local       string // host:port where a server may happen to run; "" does not look
 	Stdin       io.Reader
@@ -150,16 +150,21 @@ func (r *localRun) openFile(f format) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.earlier = file.present.count()
-	if r.earlier > 0 && !r.options.Resume {
+	written := file.present.count()
+	if written > 0 && !r.options.Resume {
 		_ = file.Close()
-		return nil, usagef("%s holds %s already; --resume runs only what is missing, another name begins anew",
-			r.options.Out, plural(r.earlier, "result", "results"))
+		return nil, usagef("%s holds %s already; --resume runs only what is missing or failed for a reason that may pass, another name begins anew",
+			r.options.Out, plural(written, "result", "results"))
 	}
-	if r.earlier > 0 {
+	if written > 0 {
 		r.id = file.Batch()
-		r.have = slices.Clone(file.present)
-		r.console.Say(fmt.Sprintf("%s holds %s of %s; going on with the rest", r.options.Out, count(r.earlier), plural(r.compiled.Total, "job", "jobs")))
+		r.have = file.settled()
+		r.earlier = r.have.count()
+		say := fmt.Sprintf("%s holds %s of %s; going on with the rest", r.options.Out, count(written), plural(r.compiled.Total, "job", "jobs"))
+		if again := written - r.earlier; again > 0 {
+			say += fmt.Sprintf(" and with %s that failed for a reason that may pass", count(again))
+		}
+		r.console.Say(say)
 	}
 	r.sink, r.tally = file, file.Tally()
 	return file, nil
