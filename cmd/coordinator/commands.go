@@ -149,7 +149,14 @@ func (e *env) batch(c *cli.Context) (*statestore.Store, batch.ID, error) {
 		return nil, "", &coordinator.UsageError{Err: err}
 	}
 	store, err := e.connect(c)
-	return store, id, err
+	if err != nil {
+		return nil, "", err
+	}
+	if err := coordinator.Find(c.Context, store, id); err != nil {
+		_ = store.Close()
+		return nil, "", err
+	}
+	return store, id, nil
 }
 
 func (e *env) run(c *cli.Context) error {
