@@ -18,8 +18,8 @@ func (b *bitmap) set(i int64) {
 }
 
 func (b bitmap) clear(i int64) {
-	if b.has(i) {
-		b[i/64] &^= 1 << (i % 64)
+	if w := i / 64; w < int64(len(b)) {
+		b[w] &^= 1 << (i % 64)
 	}
 }
 

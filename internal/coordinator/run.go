@@ -37,7 +37,7 @@ type RunOptions struct {
 	MaxInflight int    // model requests in flight per worker; 0 takes what the backend calls safe
 	Out         string // file; "" for standard output
 	Format      string
-	Resume      bool   // go on with Out: what it holds is not run again, unless it failed for a reason that may pass
+	Resume      bool   // go on with Out: only what is missing in it, or failed in a way that may pass, is run
 	ToolsRoot   string // what read_file sees
 	Local       string // host:port where a server may happen to run; "" does not look
 	Stdin       io.Reader
@@ -135,7 +135,7 @@ type localRun struct {
 	began     time.Time
 	simulated bool
 
-	have    bitmap // indexes that the file held at the start
+	have    bitmap // indexes that need not run again
 	earlier int64
 
 	mu       sync.Mutex
@@ -150,21 +150,20 @@ func (r *localRun) openFile(f format) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	written := file.present.count()
-	if written > 0 && !r.options.Resume {
+	held := file.present.count()
+	if held > 0 && !r.options.Resume {
 		_ = file.Close()
-		return nil, usagef("%s holds %s already; --resume runs only what is missing or failed for a reason that may pass, another name begins anew",
-			r.options.Out, plural(written, "result", "results"))
+		return nil, usagef("%s holds %s already; --resume runs what is missing and what may pass now, another name begins anew",
+			r.options.Out, plural(held, "result", "results"))
 	}
-	if written > 0 {
-		r.id = file.Batch()
-		r.have = file.settled()
+	if held > 0 {
+		r.id, r.have = file.Batch(), file.Settled()
 		r.earlier = r.have.count()
-		say := fmt.Sprintf("%s holds %s of %s; going on with the rest", r.options.Out, count(written), plural(r.compiled.Total, "job", "jobs"))
-		if again := written - r.earlier; again > 0 {
-			say += fmt.Sprintf(" and with %s that failed for a reason that may pass", count(again))
+		again := ""
+		if n := held - r.earlier; n > 0 {
+			again = fmt.Sprintf(", of which %s did not end for good and will run again", count(n))
 		}
-		r.console.Say(say)
+		r.console.Say(fmt.Sprintf("%s holds %s of %s%s; going on with the rest", r.options.Out, count(held), plural(r.compiled.Total, "job", "jobs"), again))
 	}
 	r.sink, r.tally = file, file.Tally()
 	return file, nil
