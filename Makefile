@@ -25,6 +25,7 @@ fmt: ## fail if a file is not gofmt'ed
 vet: ## go vet
 	$(GO) vet ./...
 	cd bench/queue && $(GO) vet ./...
+	cd bench/chaos && $(GO) vet ./...
 
 .PHONY: staticcheck
 staticcheck: ## staticcheck, pinned
@@ -53,6 +54,10 @@ mutants: ## break the store on purpose and see that the simulation notices
 .PHONY: torture
 torture: ## real processes: redis-server, workers and simulators, kill -9 and SIGSTOP
 	$(GO) test ./internal/e2e -count=1 -v
+
+.PHONY: chaos
+chaos: ## real processes broken at random: JOBS=10000 DURATION=3m SEED=n
+	cd bench/chaos && $(GO) run . -jobs $(or $(JOBS),10000) -duration $(or $(DURATION),3m) -seed $(or $(SEED),0)
 
 .PHONY: real-vllm
 real-vllm: ## run the tickets example on a real vLLM; URL=vllm://host:port

@@ -6,8 +6,10 @@ if [ "${1:-}" = smoke ]; then
   go run ./bench/fair -smoke
   go run ./bench/scale -smoke
   (cd bench/queue && go run . -smoke)
+  (cd bench/chaos && go run . -smoke)
 else
   go run ./bench/fair
   go run ./bench/scale
   (cd bench/queue && go run .)
+  (cd bench/chaos && go run .)
 fi

@@ -104,6 +104,18 @@ func (p *Process) Stop() {
 	}
 }
 
+// Signal sends the process a signal, such as SIGSTOP.
+func (p *Process) Signal(s os.Signal) { _ = p.cmd.Process.Signal(s) }
+
+// Kill ends the process with SIGKILL and waits for its end.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.ended
+}
+
+// Ended is closed when the process has ended.
+func (p *Process) Ended() <-chan struct{} { return p.ended }
+
 // Until asks ready every few milliseconds until it returns true, the process ends or ctx is done.
 func (p *Process) Until(ctx context.Context, what string, ready func() bool) error {
 	tick := time.NewTicker(5 * time.Millisecond)

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// settings are the flags.
+type settings struct {
+	jobs     int
+	duration time.Duration // of the faults
+	within   time.Duration // for everything to end after them
+	lease    time.Duration
+	seed     uint64
+	verbose  bool
+}
+
+const (
+	workers    = 4
+	simulators = 2
+	batches    = 5 // of 1 to 5 turns
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var s settings
+	flag.IntVar(&s.jobs, "jobs", 10_000, "jobs, a fifth of them with each number of turns from 1 to 5")
+	flag.DurationVar(&s.duration, "duration", 2*time.Minute, "how long faults strike")
+	flag.DurationVar(&s.within, "within", 5*time.Minute, "how long everything may take to end after the last fault")
+	flag.DurationVar(&s.lease, "lease", 3*time.Second, "lease of the workers")
+	flag.Uint64Var(&s.seed, "seed", 0, "of the faults; 0 draws one")
+	flag.BoolVar(&s.verbose, "v", false, "say each fault as it strikes")
+	smoke := flag.Bool("smoke", false, "small: 1,000 jobs and 20 seconds of faults")
+	flag.Parse()
+	if *smoke {
+		s.jobs, s.duration, s.lease = 1_000, 20*time.Second, 2*time.Second
+	}
+	if s.seed == 0 {
+		s.seed = rand.Uint64N(1_000_000) + 1
+	}
+	fmt.Printf("chaos: --jobs %d --duration %s --lease %s --seed %d\n", s.jobs, s.duration, s.lease, s.seed)
+	good, err := torture(ctx, s)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		os.Exit(1)
+	}
+	if !good {
+		os.Exit(1)
+	}
+}
+
+// torture runs the cluster, strikes it, and judges what is left.
+func torture(ctx context.Context, s settings) (good bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.duration+s.within+2*time.Minute)
+	defer cancel()
+	c, err := newCluster(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	defer c.close()
+	began := time.Now()
+	watched, endWatch := context.WithCancel(ctx)
+	seen := make(chan observed, 1)
+	go func() { seen <- c.watch(watched) }()
+
+	faults := c.strike(ctx, rand.New(rand.NewPCG(s.seed, 1)))
+	c.heal(ctx)
+	calm := time.Now()
+	ended := c.await(ctx, s.within)
+	endWatch()
+	o := <-seen
+	v, err := c.judge(ctx)
+	if err != nil {
+		return false, err
+	}
+	v.print(os.Stdout, faults, o, ended, calm.Sub(began), time.Since(calm))
+	return ended && v.good(), nil
+}
