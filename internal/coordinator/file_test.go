@@ -84,8 +84,8 @@ func eachFormat(t *testing.T, test func(t *testing.T, f format)) {
 func TestFileCutAtAnyByteIsCompletedWithEachResultOnce(t *testing.T) {
 	eachFormat(t, func(t *testing.T, f format) {
 		path := filepath.Join(t.TempDir(), "out")
-		results, lines := someResults(t, 5)
-		file, err := OpenFile(path, f, testBatch, 5)
+		results, lines := someResults(t, 3)
+		file, err := OpenFile(path, f, testBatch, 3)
 		require.NoError(t, err)
 		require.NoError(t, collect(file, results, lines))
 		require.NoError(t, file.Close())
@@ -94,7 +94,7 @@ func TestFileCutAtAnyByteIsCompletedWithEachResultOnce(t *testing.T) {
 
 		for cut := range len(want) + 1 {
 			require.NoError(t, os.WriteFile(path, want[:cut], 0o600))
-			file, err := OpenFile(path, f, testBatch, 5)
+			file, err := OpenFile(path, f, testBatch, 3)
 			require.NoError(t, err, "cut at byte %d", cut)
 			require.NoError(t, collect(file, results, lines))
 			require.NoError(t, file.Close())
@@ -143,9 +143,9 @@ func TestFileOnABrokenDiskIsCompletedLater(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) {
 			path := filepath.Join(dir, "out")
 			_ = os.Remove(path)
-			n := rapid.Int64Range(1, 6).Draw(rt, "results")
+			n := rapid.Int64Range(1, 4).Draw(rt, "results")
 			results, lines := someResults(rt, n)
-			for range rapid.IntRange(0, 4).Draw(rt, "failures") {
+			for range rapid.IntRange(0, 2).Draw(rt, "failures") {
 				file, err := OpenFile(path, f, testBatch, n)
 				require.NoError(rt, err)
 				file.f = &brokenDisk{file.f, rapid.IntRange(0, 1500).Draw(rt, "room"), rapid.Bool().Draw(rt, "sync"), rapid.Bool().Draw(rt, "truncate")}

@@ -218,14 +218,14 @@ func (r *localRun) run(ctx context.Context, server *modelServer, pool *toolpool.
 	c := &collector{store: r.store, id: r.id, sink: &renumbered{sink: r.sink, run: r}, written: r.trim,
 		patience: patience{store: r.store, say: r.console.Say}}
 	err = c.follow(work)
+	if err != nil && ctx.Err() == nil && work.Err() != nil {
+		err = context.Cause(work) // the feed failed, and ended the rest
+	}
 	stop(nil)
 	for _, w := range workers {
 		w.Abort() // nothing is left to wait for, or it was interrupted
 	}
 	background.Wait()
-	if err != nil && ctx.Err() == nil && work.Err() != nil {
-		err = context.Cause(work)
-	}
 	return r.conclude(ctx, err)
 }
 
@@ -236,6 +236,9 @@ func (r *localRun) conclude(ctx context.Context, err error) error {
 		Wall: time.Since(r.began), Simulated: r.simulated, Spec: r.options.Spec, Out: r.options.Out,
 	}
 	if err != nil && ctx.Err() == nil {
+		if r.options.Out != "" {
+			return fmt.Errorf("%w; what is in %s is whole, and the same command with --resume runs the rest", err, r.options.Out)
+		}
 		return err
 	}
 	_, _ = io.WriteString(r.console.Stderr(), sum.String())

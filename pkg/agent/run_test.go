@@ -52,6 +52,10 @@ type stage struct {
 	journal  [][]byte
 	held     atomic.Int32 // slots; must be 1 in a model call and 0 in a tool (I8)
 	toolRuns int
+	window   int // tokens of context
+	stop     chan struct{}
+	generate func(ctx context.Context, o backend.Observer) (*backend.Response, error) // in place of the script
+	tool     func(ctx context.Context, c toolpool.Call) (toolpool.Result, error)
 }
 
 func (s *stage) Acquire(context.Context, int) (func(), error) {
@@ -59,13 +63,16 @@ func (s *stage) Acquire(context.Context, int) (func(), error) {
 	return func() { s.held.Add(-1) }, nil
 }
 
-func (s *stage) Generate(_ context.Context, r *backend.Request, _ backend.Observer) (*backend.Response, error) {
+func (s *stage) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	if s.held.Load() != 1 {
 		return nil, errors.New("model call without its slot")
 	}
 	copied := *r
 	copied.Messages = append([]backend.Message(nil), r.Messages...)
 	s.requests = append(s.requests, copied)
+	if s.generate != nil {
+		return s.generate(ctx, o)
+	}
 	if len(s.script) == 0 {
 		return nil, errors.New("the script is over")
 	}
@@ -74,16 +81,18 @@ func (s *stage) Generate(_ context.Context, r *backend.Request, _ backend.Observ
 	return next.resp, next.err
 }
 
-func (s *stage) Call(_ context.Context, c toolpool.Call) (toolpool.Result, error) {
+func (s *stage) Call(ctx context.Context, c toolpool.Call) (toolpool.Result, error) {
 	s.toolRuns++
+	if s.tool != nil {
+		return s.tool(ctx, c)
+	}
 	if s.held.Load() != 0 {
 		return toolpool.Result{}, errors.New("tool call inside a slot")
 	}
 	return toolpool.Result{Content: "seen " + c.Arguments, Executed: true}, nil
 }
 
-func (s *stage) run(t *testing.T, change func(*spec.Plan)) (batch.Result, error) {
-	t.Helper()
+func (s *stage) run(t require.TestingT, change func(*spec.Plan)) (batch.Result, error) {
 	plan := &spec.Plan{Name: "t", System: "sys", Task: "do {x}", Tools: []string{"look"}, MaxTurns: 4, MaxRetries: 2,
 		Schema:   json.RawMessage(`{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"additionalProperties":false}`),
 		Timeouts: spec.Timeouts{Turn: time.Minute, Tool: time.Minute}}
@@ -94,10 +103,10 @@ func (s *stage) run(t *testing.T, change func(*spec.Plan)) (batch.Result, error)
 	for _, name := range plan.Tools {
 		tools = append(tools, toolpool.Tool{Name: name, Parameters: json.RawMessage(`{"type":"object"}`), Share: toolpool.Inflight})
 	}
-	p, err := Compile(plan, tools, backend.Model{ID: "m"})
+	p, err := Compile(plan, tools, backend.Model{ID: "m", MaxModelLen: s.window})
 	require.NoError(t, err)
-	return NewRunner(s, s, s, Config{Worker: "w"}).Run(t.Context(), p, Job{
-		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"}}`), Journal: s.journal,
+	return NewRunner(s, s, s, Config{Worker: "w"}).Run(context.Background(), p, Job{
+		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"}}`), Journal: s.journal, Stop: s.stop,
 		Append: func(_ context.Context, turn int, data []byte) error {
 			if turn != len(s.journal)+1 {
 				return fmt.Errorf("turn %d after %d (I3)", turn, len(s.journal))

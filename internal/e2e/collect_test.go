@@ -1,0 +1,116 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/internal/testredis"
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// TestKilledSubmitAndFollowGoOn kills the coordinator with -9, again and again, while it submits and while it collects
+// with --consume. The batch has each job once, the file each result once, and Redis keeps none that is in the file.
+func TestKilledSubmitAndFollowGoOn(t *testing.T) {
+	redis := testredis.Server(t)
+	bin := built(t)
+	dir := t.TempDir()
+	const n = 6_000
+	var inputs strings.Builder
+	for i := range n {
+		fmt.Fprintf(&inputs, `{"x":"%d %s"}`+"\n", i, strings.Repeat("word ", 40))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "inputs.jsonl"), []byte(inputs.String()), 0o600))
+	spec := filepath.Join(dir, "batch.yaml")
+	require.NoError(t, os.WriteFile(spec, []byte("name: many\ntask: \"Say {x}.\"\ninputs: inputs.jsonl\n"), 0o600))
+	client := redis.Client()
+
+	submit := []string{"submit", spec, "--redis", redis.URL()}
+	cutShort, id := 0, ""
+	for i := range 6 {
+		if !killAfter(t, bin, time.Duration(40+20*i)*time.Millisecond, submit...) {
+			break
+		}
+		cutShort++
+		if id = sealed(t, client); id != "" {
+			break // it was killed after its last step; the next would be another batch
+		}
+	}
+	require.Positive(t, cutShort, "no submission was killed in the middle")
+	id = sealed(t, client)
+	if id == "" {
+		out, errs, code := bin.run(t, "coordinator", submit...)
+		require.Equal(t, 0, code, errs)
+		id = strings.TrimSpace(out)
+	}
+	require.EqualValues(t, 1, client.ZCard(t.Context(), "ba:batches").Val(), "a submission that was killed goes on with its own batch")
+	fed, err := client.XLen(t.Context(), "ba:{"+id+"}:jobs").Result()
+	require.NoError(t, err)
+	require.EqualValues(t, n, fed)
+	t.Logf("%d submissions killed", cutShort)
+	_, errs, code := bin.run(t, "coordinator", "cancel", id, "--redis", redis.URL())
+	require.Equal(t, 0, code, errs)
+
+	file := filepath.Join(dir, "out.jsonl")
+	follow := []string{"results", id, "--follow", "--out", file, "--consume", "--redis", redis.URL()}
+	killed, begun := 0, 0
+	for i := range 10 {
+		if !killAfter(t, bin, time.Duration(15+12*i)*time.Millisecond, follow...) {
+			break
+		}
+		killed++
+		if text, err := os.ReadFile(file); err == nil && len(text) > 0 {
+			begun++
+			// A loss of power may leave any part of a next line.
+			if i%2 == 0 {
+				require.NoError(t, os.WriteFile(file, append(text, `{"batch":"`...), 0o600))
+			}
+		}
+	}
+	require.Positive(t, begun, "no collection was killed in the middle")
+	_, errs, code = bin.run(t, "coordinator", follow...)
+	require.Equal(t, 1, code, errs)
+	t.Logf("%d collections killed, %d with something in the file", killed, begun)
+
+	seen := map[int64]bool{}
+	for _, r := range readResults(t, file) {
+		require.False(t, seen[r.Index], "job %d twice", r.Index)
+		seen[r.Index] = true
+	}
+	require.Len(t, seen, n)
+	left, err := client.XLen(t.Context(), "ba:{"+id+"}:results").Result()
+	require.NoError(t, err)
+	require.Zero(t, left)
+}
+
+// sealed is a batch whose jobs are all in; "" if there is none.
+func sealed(t *testing.T, client *goredis.Client) string {
+	t.Helper()
+	ids, err := client.ZRange(t.Context(), "ba:batches", 0, -1).Result()
+	require.NoError(t, err)
+	for _, id := range ids {
+		if client.HGet(t.Context(), "ba:{"+id+"}:meta", "phase").Val() == string(batch.Sealed) {
+			return id
+		}
+	}
+	return ""
+}
+
+// killAfter reports whether the coordinator was still running when it was killed.
+func killAfter(t *testing.T, bin programs, after time.Duration, args ...string) bool {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(bin.dir, "coordinator"), args...)
+	require.NoError(t, cmd.Start())
+	timer := time.AfterFunc(after, func() { _ = cmd.Process.Signal(syscall.SIGKILL) })
+	_ = cmd.Wait()
+	timer.Stop()
+	return cmd.ProcessState.ExitCode() == -1
+}

@@ -1,0 +1,253 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+func hangs(ctx context.Context, _ backend.Observer) (*backend.Response, error) {
+	<-ctx.Done()
+	return nil, context.Cause(ctx)
+}
+
+func TestJobTimeoutFailsTheJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		s := &stage{generate: hangs}
+		r, err := s.run(t, func(p *spec.Plan) { p.Timeouts.Job = 10 * time.Second })
+		require.NoError(t, err)
+		require.NotNil(t, r.Error)
+		assert.Equal(t, batch.Timeout, r.Error.Type)
+		assert.True(t, r.Error.Retryable)
+		assert.Equal(t, 10*time.Second, time.Since(began))
+		assert.Zero(t, s.held.Load())
+	})
+}
+
+func TestTurnTimeoutRepeatsTheTurnAndThenGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{generate: hangs}
+		r, err := s.run(t, nil)
+		require.NoError(t, err)
+		require.NotNil(t, r.Error)
+		assert.Equal(t, batch.BackendUnavailable, r.Error.Type)
+		assert.Len(t, s.requests, 3, "one call and max_retries = 2")
+		assert.Zero(t, s.held.Load())
+	})
+}
+
+func TestStopEndsAtTheTurnsBoundaryAndKeepsTheTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{script: []reply{asks(`{}`), says(`{"a":1}`)}, stop: make(chan struct{})}
+		s.tool = func(context.Context, toolpool.Call) (toolpool.Result, error) {
+			close(s.stop) // while the tool runs
+			return toolpool.Result{Content: "seen", Executed: true}, nil
+		}
+		_, err := s.run(t, nil)
+		require.ErrorIs(t, err, ErrStopped)
+		assert.Len(t, s.journal, 1, "the turn that was paid for is kept")
+		assert.Len(t, s.requests, 1)
+
+		later := &stage{script: s.script, journal: s.journal}
+		r, err := later.run(t, nil)
+		require.NoError(t, err)
+		assert.Equal(t, batch.OK, r.Status)
+		assert.Equal(t, 2, r.Turns)
+	})
+}
+
+func TestStopEndsAWaitBetweenRepetitions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{stop: make(chan struct{})}
+		s.generate = func(context.Context, backend.Observer) (*backend.Response, error) {
+			time.AfterFunc(time.Second, func() { close(s.stop) })
+			return nil, &backend.Error{Class: backend.Overloaded, Message: "full", RetryAfter: time.Hour}
+		}
+		began := time.Now()
+		_, err := s.run(t, nil)
+		require.ErrorIs(t, err, ErrStopped)
+		assert.Equal(t, time.Second, time.Since(began))
+	})
+}
+
+func TestRetryWaitsAtLeastAsLongAsTheServerAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{script: []reply{
+			{err: &backend.Error{Class: backend.RateLimited, Message: "slow down", RetryAfter: time.Minute}}, says(`{"a":1}`)}}
+		began := time.Now()
+		r, err := s.run(t, nil)
+		require.NoError(t, err)
+		assert.Equal(t, batch.OK, r.Status)
+		assert.Greater(t, time.Since(began), time.Minute)
+		assert.Equal(t, 1, r.Turns)
+	})
+}
+
+func TestRunawayIsRepeatedOnceWithoutTheGrammar(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{script: []reply{fails(backend.Degenerate), says(`{"a":1}`)}}
+		r, err := s.run(t, func(p *spec.Plan) { p.Tools = nil })
+		require.NoError(t, err)
+		require.Equal(t, batch.OK, r.Status)
+		assert.Nil(t, s.requests[1].Schema)
+
+		s = &stage{script: []reply{fails(backend.Degenerate), fails(backend.Degenerate)}}
+		r, err = s.run(t, nil)
+		require.NoError(t, err)
+		require.NotNil(t, r.Error)
+		assert.Equal(t, batch.OutputInvalid, r.Error.Type)
+	})
+}
+
+func TestRefusedAnswerIsNotRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := says("no")
+		refused.resp.Finish = backend.FinishRefused
+		s := &stage{script: []reply{refused}}
+		r, err := s.run(t, nil)
+		require.NoError(t, err)
+		require.NotNil(t, r.Error)
+		assert.Equal(t, batch.BackendRejected, r.Error.Type)
+	})
+}
+
+// TestToolCallStartsBeforeTheStreamEnds: the model's stream goes on only when the tool has started.
+func TestToolCallStartsBeforeTheStreamEnds(t *testing.T) {
+	for name, finish := range map[string]backend.FinishReason{"kept": backend.FinishToolCalls, "thrown away": backend.FinishLength} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				started, thrownAway, calls := make(chan struct{}), false, 0
+				s := &stage{}
+				s.tool = func(ctx context.Context, _ toolpool.Call) (toolpool.Result, error) {
+					close(started)
+					if finish == backend.FinishLength {
+						<-ctx.Done()
+						thrownAway = true
+						return toolpool.Result{}, ctx.Err()
+					}
+					return toolpool.Result{Content: "early", Executed: true}, nil
+				}
+				s.generate = func(ctx context.Context, o backend.Observer) (*backend.Response, error) {
+					if calls++; calls > 1 {
+						return says(`{"a":1}`).resp, nil
+					}
+					asked := asks(`{"k":1}`).resp
+					asked.Finish = finish
+					o.ToolCall(0, asked.Message.ToolCalls[0])
+					select {
+					case <-started:
+						return asked, nil
+					case <-ctx.Done():
+						return nil, errors.New("the tool waits for the end of the stream")
+					}
+				}
+				r, err := s.run(t, nil)
+				require.NoError(t, err)
+				assert.Equal(t, 1, s.toolRuns, "an early call is not made twice")
+				if finish == backend.FinishLength {
+					assert.True(t, thrownAway)
+					assert.Equal(t, batch.OutputTruncated, r.Error.Type)
+					return
+				}
+				require.Equal(t, batch.OK, r.Status)
+				assert.Contains(t, s.requests[1].Messages[3].Content, "early")
+			})
+		})
+	}
+}
+
+// TestCompactedConversationIsByteIdenticalForAnyCut: with a small context, results of any bytes and any turn as the last
+// one of a dead worker, the next worker sends what the first would have sent, and no call is without its result.
+func TestCompactedConversationIsByteIdenticalForAnyCut(t *testing.T) {
+	shortened := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		turns := rapid.IntRange(1, 5).Draw(rt, "turns")
+		contents := make([]string, turns)
+		for i := range contents {
+			contents[i] = strings.Repeat(string(rapid.SliceOfN(rapid.Byte(), 1, 40).Draw(rt, "bytes")), rapid.IntRange(1, 100).Draw(rt, "times"))
+		}
+		script := func() (replies []reply) {
+			tokens := int64(10)
+			for i := range turns {
+				a := asks(`{"k":1}`)
+				a.resp.Usage.PromptTokens = tokens
+				tokens += int64(len(contents[i]) / 4)
+				replies = append(replies, a)
+			}
+			return append(replies, says(`{"a":1}`))
+		}
+		act := func(journal [][]byte) *stage {
+			s := &stage{script: script()[len(journal):], journal: append([][]byte(nil), journal...), window: 1000}
+			n := len(journal)
+			s.tool = func(context.Context, toolpool.Call) (toolpool.Result, error) {
+				n++
+				return toolpool.Result{Content: contents[n-1], Executed: true}, nil
+			}
+			r, err := s.run(rt, func(p *spec.Plan) { p.MaxTurns = 10 })
+			require.NoError(rt, err)
+			require.Equal(rt, batch.OK, r.Status)
+			return s
+		}
+		whole := act(nil)
+		for _, r := range whole.requests {
+			for i, m := range r.Messages {
+				if m.Role == backend.RoleAssistant && len(m.ToolCalls) > 0 {
+					require.Equal(rt, backend.RoleTool, r.Messages[i+1].Role)
+					require.Equal(rt, m.ToolCalls[0].ID, r.Messages[i+1].ToolCallID)
+				}
+				if strings.Contains(m.Content, "left out to fit the context") {
+					shortened++
+				}
+			}
+		}
+		cut := rapid.IntRange(0, turns).Draw(rt, "cut")
+		require.Equal(rt, whole.requests[cut:], act(whole.journal[:cut]).requests)
+	})
+	require.Positive(t, shortened, "nothing was ever shortened")
+}
+
+func TestShortenKeepsWholeRunesWithinTheLimit(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		text := rapid.StringN(0, 2000, -1).Draw(rt, "text")
+		limit := rapid.IntRange(shortResult, 1500).Draw(rt, "limit")
+		got := shorten(text, limit)
+		require.LessOrEqual(rt, len(got), limit)
+		require.True(rt, utf8.ValidString(got))
+		require.Equal(rt, got, shorten(got, limit), "shortened twice is the same")
+	})
+}
+
+// FuzzAnswer: whatever a model writes, extraction and repair end, and what they give is JSON.
+func FuzzAnswer(f *testing.F) {
+	for _, text := range []string{"", `{"a":1}`, "```json\n{\"a\":1}\n```", `{'a': 3,}`, `<think>{"a":9}</think>{"a":4}`, "[[[[[", `{"a":`, "\x00{\"\xff"} {
+		f.Add(text)
+	}
+	plan := &spec.Plan{Name: "t", Task: "do", MaxTurns: 1, Schema: json.RawMessage(`{"type":"object"}`)}
+	p, err := Compile(plan, nil, backend.Model{ID: "m"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if out, err := p.readAnswer(text); err == nil && (!json.Valid(out) || !isObject(string(out))) {
+			t.Errorf("%q gives %q", text, out)
+		}
+		if args, problem := mendArguments(text); problem == "" && !isObject(args) {
+			t.Errorf("arguments %q give %q", text, args)
+		}
+	})
+}
