@@ -135,7 +135,12 @@ func (b *Backend) list(ctx context.Context, path string) ([]backend.Model, error
 			MaxModelLen    int    `json:"max_model_len"` // self-hosted servers
 		} `json:"data"`
 	}
-	if err := b.client.Get(ctx, path, nil, &page); err != nil {
+	var answer *http.Response
+	if err := b.client.Get(ctx, path, nil, &page, option.WithResponseInto(&answer)); err != nil {
+		if answer != nil && answer.StatusCode == http.StatusOK && ctx.Err() == nil {
+			err = &backend.Error{Class: backend.InvalidRequest, Status: answer.StatusCode,
+				Message: "/v1/models did not answer with a list of models; does this server speak Anthropic's Messages API?"}
+		}
 		return nil, b.failure(ctx, err)
 	}
 	models := make([]backend.Model, len(page.Data))

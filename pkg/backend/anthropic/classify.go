@@ -35,7 +35,7 @@ func classify(status int, h http.Header, body []byte, now time.Time) *backend.Er
 func class(status int, kind, words string) backend.Class {
 	if status < 500 {
 		switch {
-		case contains(words, "prompt is too long", "context limit", "maximum context length", "context window", "longer than the model's context"):
+		case contains(words, "prompt is too long", "context limit", "maximum context length", "context window", "longer than the model's context", "maximum allowed length"):
 			return backend.ContextTooLong
 		case contains(words, "credit balance", "usage limits", "spend limit"):
 			return backend.QuotaExhausted

@@ -2,6 +2,7 @@ package anthropic
 
 import (
 	"context"
+	"mime"
 	"net/http"
 	"strings"
 	"time"
@@ -67,6 +68,9 @@ func (b *Backend) stream(ctx context.Context, r *backend.Request, model string, 
 	t := newReading(o)
 	s := b.client.Messages.NewStreaming(callCtx, p, option.WithResponseInto(&answer))
 	defer s.Close()
+	if err := checkStream(answer); err != nil && s.Err() == nil {
+		return nil, b.failure(ctx, err)
+	}
 	for !t.over && s.Next() {
 		event := s.Current()
 		if err := t.add(&event); err != nil {
@@ -94,6 +98,19 @@ func (b *Backend) stream(ctx context.Context, r *backend.Request, model string, 
 		resp.Headroom = headroom(answer.Header, time.Now())
 	}
 	return resp, nil
+}
+
+// checkStream returns an error if a successful answer is of a kind that cannot be a stream of events.
+func checkStream(answer *http.Response) error {
+	if answer == nil {
+		return nil
+	}
+	switch kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); kind {
+	case "text/html", "application/json":
+		return &backend.Error{Class: backend.InvalidRequest, Status: answer.StatusCode,
+			Message: "the answer is not a stream of events; does this server speak Anthropic's Messages API, and is the URL's path its base path?"}
+	}
+	return nil
 }
 
 // reading puts one stream's events together. It reads nothing itself: it can be fed from a recording.
