@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
 
@@ -54,19 +55,11 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Transport == nil {
-		cfg.Transport = openaichat.NewTransport()
-	}
 	region, model, err := parseURL(cfg.URL)
 	if err != nil {
 		return nil, err
 	}
-	client := &http.Client{
-		Transport:     blocks.Watched{Base: cfg.Transport},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 	load := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(client),
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 	}
 	if region != "" {
@@ -82,8 +75,16 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 	if ac.Region == "" {
 		return nil, errors.New("Bedrock needs a region: write bedrock://region/model or set AWS_REGION") //nolint:staticcheck // a name
 	}
+	if cfg.Transport == nil {
+		cfg.Transport = transport(ac)
+	}
+	client := &http.Client{
+		Transport:     blocks.Watched{Base: cfg.Transport},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	b := &Backend{http: client, model: model, log: cfg.Logger, shown: strings.TrimRight("bedrock://"+ac.Region+"/"+model, "/")}
 	b.client = bedrockruntime.NewFromConfig(ac, func(o *bedrockruntime.Options) {
+		o.HTTPClient = client
 		if cfg.Endpoint != "" {
 			o.BaseEndpoint = &cfg.Endpoint
 		}
@@ -92,6 +93,15 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 		return nil, fmt.Errorf("find the Bedrock endpoint of %s: %w", ac.Region, err)
 	}
 	return b, nil
+}
+
+// transport is ours for many long streams, with the certificates of AWS_CA_BUNDLE.
+func transport(ac aws.Config) *http.Transport {
+	t := openaichat.NewTransport()
+	if c, ok := ac.HTTPClient.(*awshttp.BuildableClient); ok {
+		t.TLSClientConfig = c.GetTransport().TLSClientConfig
+	}
+	return t
 }
 
 func resolve(ctx context.Context, o bedrockruntime.Options) (string, error) {
