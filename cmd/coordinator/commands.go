@@ -77,6 +77,17 @@ results replace the old ones in it. With --consume, Redis keeps no result that i
 			Name: "validate", ArgsUsage: "SPEC", Usage: "check a spec and its inputs, and show what would be submitted",
 			Flags: []cli.Flag{rootFlag()}, Action: e.validate,
 		},
+		{Name: "backends", Usage: "list the kinds of model servers, and what each can do", Action: e.backends},
+		{
+			Name: "doctor", Usage: "check Redis, a model server and the tools, and say what to do about what is wrong",
+			Description: `A model server gets two short requests: one tool call and one answer with a schema. Exit status: 0 nothing is
+wrong, 1 something is, 3 Redis or the model server cannot be reached.`,
+			Flags: []cli.Flag{
+				redisFlag(), rootFlag(),
+				&cli.StringFlag{Name: "backend", EnvVars: config.Env("backend"), Usage: "model server `URL`, as vllm://host:8000"},
+			},
+			Action: e.doctor,
+		},
 	}
 	for _, c := range all {
 		c.OnUsageError = usage
@@ -286,4 +297,28 @@ func (e *env) validate(c *cli.Context) error {
 		return err
 	}
 	return coordinator.Validate(c.Context, e.console.Stdout(), path, c.String("tools-root"), e.in)
+}
+
+func (e *env) backends(c *cli.Context) error {
+	if err := none(c); err != nil {
+		return err
+	}
+	return coordinator.Backends(c.Context, e.console.Stdout())
+}
+
+func (e *env) doctor(c *cli.Context) error {
+	if err := none(c); err != nil {
+		return err
+	}
+	url, err := config.RedisURL(c.String("redis"), e.getenv)
+	if err != nil {
+		return &coordinator.UsageError{Err: err}
+	}
+	log, err := config.Logger(e.console.Stderr(), "error", "text")
+	if err != nil {
+		return err
+	}
+	return coordinator.Doctor(c.Context, e.console.Stdout(), coordinator.DoctorOptions{
+		Redis: url, Backend: c.String("backend"), ToolsRoot: c.String("tools-root"), Getenv: e.getenv, Logger: log,
+	})
 }

@@ -88,15 +88,16 @@ const lastWords = 3 * time.Second
 
 // Worker runs agents. Make one with [New]; Run it once.
 type Worker struct {
-	cfg     Config
-	log     *slog.Logger
-	slots   *scheduler.Slots
-	fair    *scheduler.FairShare // belongs to the claim loop
-	runner  *agent.Runner
-	batches *batches
-	commits *committer
-	metrics *metrics
-	started time.Time
+	cfg      Config
+	log      *slog.Logger
+	slots    *scheduler.Slots
+	fair     *scheduler.FairShare // belongs to the claim loop
+	runner   *agent.Runner
+	batches  *batches
+	commits  *committer
+	metrics  *metrics
+	adaptive *adaptive // nil unless the backend's limit has to be found
+	started  time.Time
 
 	stopping chan struct{} // closed when a drain begins: agents stop at their next turn boundary
 	aborted  chan struct{} // closed by Abort
@@ -139,7 +140,15 @@ func New(cfg Config) (*Worker, error) {
 	if w.batches, err = newBatches(cfg.Store, cfg.Tools, w.served, w.log); err != nil {
 		return nil, err
 	}
-	w.runner = agent.NewRunner(cfg.Backend, batchSlots{worker: w.slots, ready: &w.ready, patience: cfg.Lease}, cfg.Tools, agent.Config{Worker: cfg.ID, Logger: w.log})
+	var model agent.Model = cfg.Backend
+	if start := cfg.Backend.Capabilities().StartConcurrent; start > 0 {
+		w.adaptive = newAdaptive(cfg.Backend, w.slots, start, cfg.Slots, w.poke)
+		model = w.adaptive
+		if counter, ok := cfg.Backend.(backend.TokenCounter); ok {
+			model = countingModel{w.adaptive, counter}
+		}
+	}
+	w.runner = agent.NewRunner(model, batchSlots{worker: w.slots, ready: &w.ready, patience: cfg.Lease}, cfg.Tools, agent.Config{Worker: cfg.ID, Logger: w.log})
 	w.commits = newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, w.settle, w.log)
 	w.metrics = newMetrics(cfg.Metrics, w)
 	return w, nil
@@ -169,6 +178,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	late := time.AfterFunc(lastWords, func() { giveUp(errDrained) })
 	w.commits.close()
 	late.Stop()
+	if w.adaptive != nil {
+		w.adaptive.stop()
+	}
 	w.unregister(life)
 	end(errDrained)
 	background.Wait()

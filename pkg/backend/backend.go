@@ -63,10 +63,14 @@ type Model struct {
 type Capabilities struct {
 	Name             string // "vllm", …
 	PrefixCache      bool   // equal prompt prefixes are reused between requests
+	PrefixPinned     bool   // the adapter marks the shared prefix for the cache; others warm it by use
 	CachedUsage      bool   // usage tells cached tokens (the server may need a flag)
 	StructuredOutput bool   // a response schema can be enforced
 	Priority         bool   // requests can carry a priority
 	MaxConcurrent    int    // a safe default for requests in flight
+	// StartConcurrent is how many requests may be in flight at first, where the limit is the account's and has to be
+	// found: it then follows success and throttling, up to MaxConcurrent. 0 means no such search.
+	StartConcurrent int
 }
 
 // Observer is told of a stream's progress while Generate runs, on Generate's own goroutine. Nil fields are skipped.
@@ -152,6 +156,13 @@ type Response struct {
 	Reasoning string        // not part of the conversation
 	TTFT      time.Duration // from sending the request to the first delta; 0 if there was none
 	Duration  time.Duration
+	Headroom  *Headroom // nil if the server does not tell its rate limits
+}
+
+// Headroom is what is left of the tightest of an account's rate limits.
+type Headroom struct {
+	Left  float64       // 0..1
+	Reset time.Duration // until the limit is whole again
 }
 
 // Usage counts the tokens of one model call.

@@ -8,12 +8,14 @@ import (
 	"strings"
 
 	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/anthropic"
+	"github.com/batchagent/batchagent/pkg/backend/bedrock"
 	"github.com/batchagent/batchagent/pkg/backend/openaichat"
 	"github.com/batchagent/batchagent/pkg/backend/vllm"
 )
 
 // Schemes lists the URL schemes that Open knows.
-var Schemes = []string{"vllm", "vllm+http", "vllm+https", "http", "https"}
+var Schemes = []string{"vllm", "vllm+http", "vllm+https", "anthropic", "anthropic+http", "bedrock", "http", "https"}
 
 // Options are for whatever adapter the URL names.
 type Options struct {
@@ -23,7 +25,7 @@ type Options struct {
 
 // Open returns the backend that a URL names. It does not connect: see [backend.Backend.Ready]. ctx is for adapters
 // that load credentials.
-func Open(_ context.Context, rawURL string, o Options) (backend.Backend, error) {
+func Open(ctx context.Context, rawURL string, o Options) (backend.Backend, error) {
 	if o.Getenv == nil {
 		o.Getenv = os.Getenv
 	}
@@ -41,6 +43,18 @@ func Open(_ context.Context, rawURL string, o Options) (backend.Backend, error) 
 			return nil, err
 		}
 		return b, nil
+	case "anthropic", "anthropic+http":
+		b, err := anthropic.New(anthropic.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
+		if err != nil {
+			return nil, err
+		}
+		return b, nil
+	case "bedrock":
+		b, err := bedrock.New(ctx, bedrock.Config{URL: rawURL, Logger: o.Logger})
+		if err != nil {
+			return nil, err
+		}
+		return b, nil
 	case "http", "https":
 		return openCompatible(rawURL, o)
 	default:
@@ -51,6 +65,9 @@ func Open(_ context.Context, rawURL string, o Options) (backend.Backend, error) 
 func known() string { return strings.Join(Schemes, "://, ") + "://" }
 
 const compatibleKeyHint = "BATCHAGENT_API_KEY or OPENAI_API_KEY"
+
+// compatible is what every server with the protocol is taken to do.
+var compatible = backend.Capabilities{Name: "openai-compatible", StructuredOutput: true, MaxConcurrent: 32}
 
 // openCompatible opens a server of which nothing is known but its protocol.
 func openCompatible(rawURL string, o Options) (backend.Backend, error) {
@@ -66,7 +83,7 @@ func openCompatible(rawURL string, o Options) (backend.Backend, error) {
 		o.Logger.Warn("the API key is sent unencrypted; https:// encrypts it", "endpoint", u.Shown)
 	}
 	return openaichat.New(openaichat.Config{URL: u, Key: key, Dialect: openaichat.Dialect{
-		Capabilities: backend.Capabilities{Name: "openai-compatible", StructuredOutput: true, MaxConcurrent: 32},
+		Capabilities: compatible,
 		KeyHint:      compatibleKeyHint,
 	}}), nil
 }

@@ -26,6 +26,9 @@ func TestOpenPicksTheAdapter(t *testing.T) {
 		"vllm+https://host/prefix":   "vllm",
 		"http://127.0.0.1:8000/v1":   "openai-compatible",
 		"https://api.example.com/v1": "openai-compatible",
+		"anthropic://host/base":      "anthropic",
+		"anthropic+http://127.0.0.1": "anthropic",
+		"bedrock://eu-west-1/m":      "bedrock",
 	} {
 		b, err := Open(t.Context(), url, Options{Getenv: noEnv})
 		require.NoError(t, err, url)
@@ -38,7 +41,7 @@ func TestOpenPicksTheAdapter(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	for url, says := range map[string]string{
-		"gopher://host":        "vllm+https://, http://",
+		"gopher://host":        "vllm+https://, anthropic://",
 		"127.0.0.1:8000":       "vllm://127.0.0.1:8000",
 		"":                     "vllm://",
 		"vllm://":              "names no host",
@@ -52,10 +55,34 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+func TestEveryAdapterDeclaresItself(t *testing.T) {
+	t.Parallel()
+	adapters, err := Adapters(t.Context())
+	require.NoError(t, err)
+	names := map[string]bool{}
+	for _, a := range adapters {
+		assert.False(t, names[a.Capabilities.Name], a.Capabilities.Name)
+		names[a.Capabilities.Name] = true
+		assert.Positive(t, a.Capabilities.MaxConcurrent, a.URL)
+		assert.LessOrEqual(t, a.Capabilities.StartConcurrent, a.Capabilities.MaxConcurrent, a.URL)
+	}
+	for _, scheme := range Schemes {
+		url := scheme + "://us-east-1/model"
+		b, err := Open(t.Context(), url, Options{Getenv: noEnv})
+		require.NoError(t, err, url)
+		assert.True(t, names[b.Capabilities().Name], "%s is in the table", url)
+		require.NoError(t, b.Close())
+	}
+}
+
 func TestEverySchemeIsListed(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range Schemes {
-		b, err := Open(t.Context(), scheme+"://127.0.0.1", Options{Getenv: noEnv})
+		url := scheme + "://127.0.0.1"
+		if scheme == "bedrock" {
+			url = "bedrock://us-east-1/model"
+		}
+		b, err := Open(t.Context(), url, Options{Getenv: noEnv})
 		require.NoError(t, err, scheme)
 		require.NoError(t, b.Close())
 	}

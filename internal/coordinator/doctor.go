@@ -1,0 +1,270 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+const (
+	// doctorCall bounds one model call of the doctor: a cold server may load for a while.
+	doctorCall = time.Minute
+	// pings is how many round trips the latency is the median of.
+	pings = 21
+	// slowRedis is a latency at which a worker waits for Redis more than for itself.
+	slowRedis = 5 * time.Millisecond
+)
+
+// DoctorOptions say what to look at.
+type DoctorOptions struct {
+	Redis     string // URL, checked by internal/config
+	Backend   string // URL; "" leaves the backend out
+	ToolsRoot string
+	Getenv    func(string) string
+	Logger    *slog.Logger
+}
+
+// mark is how a check ended.
+type mark string
+
+const (
+	good mark = "ok"
+	warn mark = "warn"
+	bad  mark = "FAIL"
+)
+
+// checkup writes one line per check, and below a line that is not good what to do about it.
+type checkup struct {
+	out         io.Writer
+	failed      int
+	unreachable error
+	err         error // of out
+}
+
+func (c *checkup) line(m mark, what, found, do string) {
+	if m == bad {
+		c.failed++
+	}
+	s := fmt.Sprintf("%-5s %-16s %s\n", m, what, found)
+	if do != "" {
+		s += fmt.Sprintf("%23s-> %s\n", "", do)
+	}
+	if _, err := io.WriteString(c.out, s); err != nil && c.err == nil {
+		c.err = err
+	}
+}
+
+// Doctor checks Redis, a backend and the tools, and says what to do about each line that is red. It returns nil if
+// none is, an UnreachableError if Redis or the backend cannot be reached, and ErrJobsFailed otherwise.
+func Doctor(ctx context.Context, w io.Writer, o DoctorOptions) error {
+	c := &checkup{out: w}
+	c.redis(ctx, o.Redis)
+	if o.Backend == "" {
+		c.line(warn, "backend", "none named", "name one with --backend, or set BATCHAGENT_BACKEND; `coordinator backends` lists the kinds")
+	} else if err := c.backend(ctx, o); err != nil {
+		return err
+	}
+	c.tools(o)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case c.err != nil:
+		return c.err
+	case c.unreachable != nil:
+		return &UnreachableError{c.unreachable}
+	case c.failed > 0:
+		return ErrJobsFailed
+	}
+	return nil
+}
+
+func (c *checkup) redis(ctx context.Context, url string) {
+	s, err := Connect(ctx, url)
+	if err != nil {
+		c.unreachable = errors.New("Redis does not answer") //nolint:staticcheck // a name
+		c.line(bad, "redis", err.Error(), "start redis-server, or name another with --redis; a password may be in BATCHAGENT_REDIS_PASSWORD")
+		return
+	}
+	defer s.Close()
+	version, err := s.Version(ctx)
+	switch {
+	case err != nil:
+		c.line(warn, "redis version", err.Error(), "allow the INFO command for this user")
+	case tooOld(version):
+		c.line(bad, "redis version", version+" at "+s.Address(), "use Redis 6.2 or later, or Valkey")
+	default:
+		c.line(good, "redis version", version+" at "+s.Address(), "")
+	}
+	warnings := s.Warnings(ctx)
+	for _, text := range warnings {
+		found, do, _ := strings.Cut(text, "; ")
+		m := warn
+		if strings.Contains(found, "evict") {
+			m = bad // jobs would be lost
+		}
+		c.line(m, "redis settings", found, do)
+	}
+	if len(warnings) == 0 {
+		c.line(good, "redis settings", "keeps what it is given", "")
+	}
+	c.latency(ctx, s)
+}
+
+func (c *checkup) latency(ctx context.Context, s *statestore.Store) {
+	took := make([]time.Duration, pings)
+	for i := range took {
+		start := time.Now()
+		if err := s.Ping(ctx); err != nil {
+			c.line(bad, "redis latency", err.Error(), "look at Redis' log")
+			return
+		}
+		took[i] = time.Since(start)
+	}
+	slices.Sort(took)
+	found := fmt.Sprintf("%s median, %s worst of %d", took[pings/2].Round(time.Microsecond), took[pings-1].Round(time.Microsecond), pings)
+	if took[pings/2] > slowRedis {
+		c.line(warn, "redis latency", found, "bring Redis nearer to the workers: each turn of each job waits for it")
+		return
+	}
+	c.line(good, "redis latency", found, "")
+}
+
+// tooOld reports whether a version is below 6.2. A version that cannot be read is not.
+func tooOld(version string) bool {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 2 {
+		return false
+	}
+	major, err1 := strconv.Atoi(parts[0])
+	minor, err2 := strconv.Atoi(parts[1])
+	return err1 == nil && err2 == nil && (major < 6 || major == 6 && minor < 2)
+}
+
+func (c *checkup) backend(ctx context.Context, o DoctorOptions) error {
+	b, err := dial.Open(ctx, o.Backend, dial.Options{Logger: o.Logger, Getenv: o.Getenv})
+	if err != nil {
+		return usagef("--backend: %w", err)
+	}
+	defer b.Close()
+	shown := config.Redact(b.Endpoint())
+	probe, cancel := context.WithTimeout(ctx, backendTimeout)
+	defer cancel()
+	models, err := ask(probe, b)
+	if err != nil {
+		class := backend.ClassOf(err)
+		if class == backend.Transient || class == backend.Overloaded || class == "" {
+			c.unreachable = errors.New("the backend does not answer")
+		}
+		c.line(bad, "backend", err.Error(), whatToDo(class))
+		return nil
+	}
+	m := models[0]
+	window := "window not told"
+	if m.MaxModelLen > 0 {
+		window = count(int64(m.MaxModelLen)) + " tokens of context"
+	}
+	c.line(good, "backend", fmt.Sprintf("%s serves %s, %s", shown, m.ID, window), "")
+	if m.Simulated {
+		c.line(warn, "model", "simulated: its answers are made up", "name a real model server for real work")
+	}
+	c.call(ctx, b, m.ID)
+	c.schema(ctx, b, m.ID)
+	return nil
+}
+
+// call asks for one tool call.
+func (c *checkup) call(ctx context.Context, b backend.Backend, model string) {
+	r := question(model, "Call the tool get_weather for the city of Rome.")
+	r.Tools = []backend.Tool{{Name: "get_weather", Description: "Current weather of a city",
+		Parameters: []byte(`{"type":"object","properties":{"city":{"type":"string"}},"required":["city"],"additionalProperties":false}`)}}
+	resp, err := generate(ctx, b, r)
+	switch {
+	case err != nil:
+		c.line(bad, "tool call", err.Error(), whatToDo(backend.ClassOf(err)))
+	case len(resp.Message.ToolCalls) == 0:
+		c.line(bad, "tool call", "the model answered without calling the tool", "use a model that is trained on tools; start vLLM with --enable-auto-tool-choice --tool-call-parser, SGLang with --tool-call-parser")
+	case !json.Valid([]byte(resp.Message.ToolCalls[0].Arguments)):
+		c.line(bad, "tool call", "the arguments are not JSON: "+firstLine(resp.Message.ToolCalls[0].Arguments, 60), "check that the server's tool parser fits the model")
+	default:
+		c.line(good, "tool call", fmt.Sprintf("%s(%s) in %s", resp.Message.ToolCalls[0].Name, firstLine(resp.Message.ToolCalls[0].Arguments, 60), span(resp.Duration)), "")
+	}
+}
+
+// schema asks for one answer that matches a schema.
+func (c *checkup) schema(ctx context.Context, b backend.Backend, model string) {
+	r := question(model, `Is Rome in Italy? Answer with the JSON object {"yes": true} or {"yes": false}.`)
+	r.Schema = &backend.Schema{Name: "answer", JSON: []byte(`{"type":"object","properties":{"yes":{"type":"boolean"}},"required":["yes"],"additionalProperties":false}`)}
+	resp, err := generate(ctx, b, r)
+	if err != nil {
+		c.line(bad, "schema answer", err.Error(), whatToDo(backend.ClassOf(err)))
+		return
+	}
+	var answer struct {
+		Yes *bool `json:"yes"`
+	}
+	if json.Unmarshal([]byte(resp.Message.Content), &answer) != nil || answer.Yes == nil {
+		c.line(bad, "schema answer", "the answer does not match: "+firstLine(resp.Message.Content, 60), "expect repairs and failed jobs with an output schema; use a server that enforces schemas, or a larger model")
+		return
+	}
+	c.line(good, "schema answer", fmt.Sprintf("%s in %s", firstLine(resp.Message.Content, 60), span(resp.Duration)), "")
+	if resp.Usage.CachedTokens < 0 && b.Capabilities().CachedUsage {
+		c.line(warn, "cached tokens", "the server does not tell them", "start vLLM with --enable-prompt-tokens-details, SGLang with --enable-cache-report")
+	}
+}
+
+func question(model, text string) *backend.Request {
+	zero := 0.0
+	return &backend.Request{ID: "doctor", Model: model, Sampling: backend.Sampling{Temperature: &zero, MaxTokens: 256},
+		Messages: []backend.Message{{Role: backend.RoleUser, Content: text}}}
+}
+
+func generate(ctx context.Context, b backend.Backend, r *backend.Request) (*backend.Response, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, doctorCall, fmt.Errorf("no answer within %s", doctorCall))
+	defer cancel()
+	return b.Generate(ctx, r, backend.Observer{})
+}
+
+func whatToDo(c backend.Class) string {
+	switch c {
+	case backend.Auth:
+		return "give the key that the message names in the environment"
+	case backend.QuotaExhausted:
+		return "add credit or raise the quota of the account"
+	case backend.RateLimited, backend.Overloaded:
+		return "try again when the server is less busy"
+	case backend.UnknownModel:
+		return "name a model that the server has"
+	case backend.InvalidRequest, backend.ContextTooLong:
+		return "check the URL's scheme and path, and the server's version and flags"
+	default:
+		return "start the server, or name another with --backend; look at its log"
+	}
+}
+
+func (c *checkup) tools(o DoctorOptions) {
+	const what = "tools"
+	pool, closeTools, err := localTools(o.ToolsRoot, nil, o.Logger)
+	if err != nil {
+		c.line(bad, what, err.Error(), "name a directory that exists with --tools-root")
+		return
+	}
+	defer closeTools()
+	if _, err := os.ReadDir(o.ToolsRoot); err != nil {
+		c.line(bad, what, err.Error(), "let this user read the directory of --tools-root")
+		return
+	}
+	c.line(good, what, strings.Join(pool.Names(), ", ")+" below "+o.ToolsRoot, "")
+}

@@ -1,0 +1,89 @@
+package coordinator
+
+import (
+	"bytes"
+	"net"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/vllmsim"
+)
+
+func doctor(t *testing.T, o DoctorOptions) (string, int) {
+	t.Helper()
+	var out bytes.Buffer
+	if o.ToolsRoot == "" {
+		o.ToolsRoot = t.TempDir()
+	}
+	o.Getenv = func(string) string { return "" }
+	err := Doctor(t.Context(), &out, o)
+	return out.String(), ExitStatus(t.Context(), err)
+}
+
+func simulator(t *testing.T) string {
+	t.Helper()
+	sim, err := vllmsim.New(vllmsim.Config{TokenMS: 0.1})
+	require.NoError(t, err)
+	s := httptest.NewServer(sim)
+	t.Cleanup(s.Close)
+	return "vllm://" + s.Listener.Addr().String()
+}
+
+func nobody(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return l.Addr().String()
+}
+
+func TestDoctorOfASoundCluster(t *testing.T) {
+	out, status := doctor(t, DoctorOptions{Redis: "redis://" + miniredis.RunT(t).Addr(), Backend: simulator(t)})
+	assert.Equal(t, ExitOK, status, out)
+	for _, line := range []string{"ok    redis latency", "ok    backend", "ok    tool call        get_weather(", "ok    schema answer", "ok    tools            read_file", "simulated"} {
+		assert.Contains(t, out, line)
+	}
+	assert.NotContains(t, out, "FAIL")
+}
+
+func TestDoctorSaysWhatToDo(t *testing.T) {
+	redis := "redis://" + miniredis.RunT(t).Addr()
+	for name, c := range map[string]struct {
+		options DoctorOptions
+		status  int
+		says    []string
+	}{
+		"no Redis":     {DoctorOptions{Redis: "redis://" + nobody(t), Backend: simulator(t)}, ExitUnreachable, []string{"FAIL  redis", "-> start redis-server", "ok    tool call"}},
+		"no backend":   {DoctorOptions{Redis: redis, Backend: "vllm://" + nobody(t)}, ExitUnreachable, []string{"FAIL  backend", "-> start the server"}},
+		"wrong scheme": {DoctorOptions{Redis: redis, Backend: "anthropic+http://" + simulator(t)[len("vllm://"):]}, ExitJobsFailed, []string{"ok    backend", "FAIL  tool call", "-> check the URL's scheme"}},
+		"no tools":     {DoctorOptions{Redis: redis, Backend: simulator(t), ToolsRoot: "/does/not/exist"}, ExitJobsFailed, []string{"FAIL  tools", "-> name a directory"}},
+		"none named":   {DoctorOptions{Redis: redis}, ExitOK, []string{"warn  backend", "-> name one with --backend"}},
+		"not a URL":    {DoctorOptions{Redis: redis, Backend: "gopher://x"}, ExitUsage, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, status := doctor(t, c.options)
+			assert.Equal(t, c.status, status, out)
+			for _, s := range c.says {
+				assert.Contains(t, out, s)
+			}
+		})
+	}
+}
+
+func TestOldRedisIsRed(t *testing.T) {
+	for version, old := range map[string]bool{"5.0.7": true, "6.0.16": true, "6.2.0": false, "7.0.15": false, "8.2.1": false, "": false, "dev": false} {
+		assert.Equal(t, old, tooOld(version), version)
+	}
+}
+
+func TestBackendsTable(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, Backends(t.Context(), &out))
+	assert.Regexp(t, `(?m)^anthropic +anthropic:// +pinned +- +- +yes +yes +4 to 32, found by AIMD$`, out.String())
+	assert.Regexp(t, `(?m)^vllm +vllm://host:8000 +warmed +priority +yes +yes +yes +256$`, out.String())
+	assert.Regexp(t, `(?m)^bedrock .* pinned .* 1 to 8, found by AIMD$`, out.String())
+}

@@ -1,0 +1,98 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/agent"
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/scheduler"
+)
+
+// adaptive makes model calls and lets the worker's slots follow what they tell of the account's limits.
+type adaptive struct {
+	model agent.Model
+	limit *scheduler.Limit
+	slots *scheduler.Slots
+	wake  func() // the number of slots changed
+
+	mu      sync.Mutex
+	again   *time.Timer // guarded by mu; ends a hold; nil if none is set
+	stopped bool        // guarded by mu
+}
+
+func newAdaptive(m agent.Model, slots *scheduler.Slots, start, ceiling int, wake func()) *adaptive {
+	a := &adaptive{model: m, limit: scheduler.NewLimit(start, ceiling, time.Now()), slots: slots, wake: wake}
+	a.apply()
+	return a
+}
+
+// countingModel is an adaptive model that can count.
+type countingModel struct {
+	*adaptive
+	backend.TokenCounter
+}
+
+// Generate implements [agent.Model].
+func (a *adaptive) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
+	sent := time.Now()
+	resp, err := a.model.Generate(ctx, r, o)
+	switch backend.ClassOf(err) {
+	case backend.RateLimited, backend.Overloaded:
+		a.limit.Throttled(time.Now(), sent, retryAfter(err))
+	case "":
+		if err != nil { // cancelled: it tells nothing
+			return resp, err
+		}
+		left, reset := 1.0, time.Duration(0)
+		if resp.Headroom != nil {
+			left, reset = resp.Headroom.Left, resp.Headroom.Reset
+		}
+		a.limit.Succeeded(time.Now(), a.slots.InUse(), left, reset)
+	default:
+		return resp, err
+	}
+	a.apply()
+	return resp, err
+}
+
+// apply makes the slots follow the limit, now and at the end of a hold.
+func (a *adaptive) apply() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stopped {
+		return
+	}
+	now := time.Now()
+	n, again := a.limit.Slots(now)
+	if a.again != nil {
+		a.again.Stop()
+		a.again = nil
+	}
+	if n == 0 {
+		a.again = time.AfterFunc(again.Sub(now), a.apply)
+	}
+	if n != a.slots.Capacity() {
+		a.slots.Resize(n)
+		a.wake()
+	}
+}
+
+// stop ends what waits for the end of a hold.
+func (a *adaptive) stop() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.stopped = true
+	if a.again != nil {
+		a.again.Stop()
+	}
+}
+
+func retryAfter(err error) time.Duration {
+	if e, ok := errors.AsType[*backend.Error](err); ok {
+		return e.RetryAfter
+	}
+	return 0
+}

@@ -1,0 +1,220 @@
+package anthropic
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	sdk "github.com/anthropics/anthropic-sdk-go"
+	"github.com/anthropics/anthropic-sdk-go/option"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/blocks"
+	"github.com/batchagent/batchagent/pkg/backend/openaichat"
+)
+
+// KeyHint names the variables that a key is read from.
+const KeyHint = "BATCHAGENT_API_KEY or ANTHROPIC_API_KEY"
+
+const apiHost = "api.anthropic.com"
+
+// Schemes are the URL schemes of this adapter.
+var Schemes = map[string]openaichat.Scheme{
+	"anthropic":      {HTTP: "https"},
+	"anthropic+http": {HTTP: "http"},
+}
+
+// Declared is what the adapter says of itself. The API finds an account's limit by refusing; 4 requests in flight are
+// within the lowest tier.
+var Declared = backend.Capabilities{
+	Name: "anthropic", PrefixCache: true, PrefixPinned: true, CachedUsage: true, StructuredOutput: true,
+	StartConcurrent: 4, MaxConcurrent: 32,
+}
+
+// Config describes one endpoint.
+type Config struct {
+	URL       string
+	Getenv    func(string) string // Defaults to os.Getenv.
+	Logger    *slog.Logger        // Defaults to discarding.
+	Transport http.RoundTripper   // Defaults to openaichat.NewTransport.
+}
+
+// Backend is one endpoint. It is a [backend.Backend].
+type Backend struct {
+	client   sdk.Client
+	http     *http.Client
+	shown    string
+	key      string
+	log      *slog.Logger
+	refusals blocks.Refusals
+	model    atomic.Pointer[string] // the server's first model, once asked for
+}
+
+// New returns a backend for an endpoint. It does not connect.
+func New(cfg Config) (*Backend, error) {
+	if cfg.Getenv == nil {
+		cfg.Getenv = os.Getenv
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Transport == nil {
+		cfg.Transport = openaichat.NewTransport()
+	}
+	raw := cfg.URL
+	if strings.TrimRight(raw, "/") == "anthropic:" {
+		raw = "anthropic://" + apiHost
+	}
+	u, err := openaichat.ParseURL(raw, Schemes, KeyHint)
+	if err != nil {
+		return nil, err
+	}
+	b := &Backend{
+		shown: u.Shown,
+		key:   key(cfg.Getenv, u.Plain),
+		log:   cfg.Logger,
+		http: &http.Client{
+			Transport: blocks.Watched{Base: cfg.Transport},
+			// A redirected POST would become a GET without a body, and the key would follow it.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+	if b.key != "" && u.Plain {
+		cfg.Logger.Warn("the API key is sent unencrypted; anthropic:// encrypts it", "endpoint", u.Shown)
+	}
+	opts := []option.RequestOption{
+		option.WithoutEnvironmentDefaults(),
+		option.WithBaseURL(u.Root + "/"),
+		option.WithHTTPClient(b.http),
+		option.WithMaxRetries(0),
+	}
+	if b.key != "" {
+		opts = append(opts, option.WithAPIKey(b.key))
+		if !strings.HasPrefix(u.Root, "https://"+apiHost) {
+			opts = append(opts, option.WithHeader("Authorization", "Bearer "+b.key)) // self-hosted servers read only this
+		}
+	}
+	b.client = sdk.NewClient(opts...)
+	return b, nil
+}
+
+func key(getenv func(string) string, plain bool) string {
+	if k := strings.TrimSpace(getenv("BATCHAGENT_API_KEY")); k != "" {
+		return k
+	}
+	if plain {
+		return ""
+	}
+	return strings.TrimSpace(getenv("ANTHROPIC_API_KEY"))
+}
+
+// Models lists what the account, or the server, offers: the newest first on the API.
+func (b *Backend) Models(ctx context.Context) ([]backend.Model, error) {
+	return b.list(ctx, "v1/models?limit=1000")
+}
+
+// Ready asks for one entry of the list of models, which costs nothing.
+func (b *Backend) Ready(ctx context.Context) error {
+	_, err := b.list(ctx, "v1/models?limit=1")
+	return err
+}
+
+func (b *Backend) list(ctx context.Context, path string) ([]backend.Model, error) {
+	var page struct {
+		Data []struct {
+			ID             string `json:"id"`
+			MaxInputTokens int    `json:"max_input_tokens"`
+			MaxModelLen    int    `json:"max_model_len"` // self-hosted servers
+		} `json:"data"`
+	}
+	var answer *http.Response
+	if err := b.client.Get(ctx, path, nil, &page, option.WithResponseInto(&answer)); err != nil {
+		if answer != nil && answer.StatusCode == http.StatusOK && ctx.Err() == nil {
+			err = &backend.Error{Class: backend.InvalidRequest, Status: answer.StatusCode,
+				Message: "/v1/models did not answer with a list of models; does this server speak Anthropic's Messages API?"}
+		}
+		return nil, b.failure(ctx, err)
+	}
+	models := make([]backend.Model, len(page.Data))
+	for i, m := range page.Data {
+		models[i] = backend.Model{ID: m.ID, MaxModelLen: cmp.Or(m.MaxInputTokens, m.MaxModelLen)}
+	}
+	return models, nil
+}
+
+// Capabilities returns Declared.
+func (b *Backend) Capabilities() backend.Capabilities { return Declared }
+
+// Endpoint returns the URL as the user wrote it, with the host that it left out.
+func (b *Backend) Endpoint() string { return b.shown }
+
+// Close closes idle connections.
+func (b *Backend) Close() error {
+	b.http.CloseIdleConnections()
+	return nil
+}
+
+// modelOr returns name, or the server's first model if name is "".
+func (b *Backend) modelOr(ctx context.Context, name string) (string, error) {
+	if name != "" {
+		return name, nil
+	}
+	if m := b.model.Load(); m != nil {
+		return *m, nil
+	}
+	models, err := b.Models(ctx)
+	if err != nil {
+		return "", err
+	}
+	if len(models) == 0 {
+		return "", b.located(&backend.Error{Class: backend.UnknownModel, Message: "the server lists no model; name one in the spec"})
+	}
+	b.model.Store(&models[0].ID)
+	return models[0].ID, nil
+}
+
+// failure turns what ended a call into the error that its caller gets.
+func (b *Backend) failure(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("model call at %s: %w", b.shown, context.Cause(ctx))
+	}
+	if be, ok := errors.AsType[*backend.Error](err); ok {
+		return b.located(be)
+	}
+	if ae, ok := errors.AsType[*sdk.Error](err); ok {
+		var h http.Header
+		if ae.Response != nil {
+			h = ae.Response.Header
+		}
+		return b.located(classify(ae.StatusCode, h, []byte(ae.RawJSON()), time.Now()))
+	}
+	if ue, ok := errors.AsType[*url.Error](err); ok {
+		err = ue.Err // its text repeats the URL
+	}
+	return b.located(&backend.Error{Class: backend.Transient, Err: err})
+}
+
+// located completes an error with what only the backend knows, and keeps the key out of it.
+func (b *Backend) located(e *backend.Error) *backend.Error {
+	e.Endpoint = b.shown
+	switch {
+	case e.Class == backend.UnknownModel:
+		b.model.Store(nil)
+	case e.Class == backend.Auth && b.key == "":
+		e.Message = strings.TrimLeft(e.Message+"; set "+KeyHint, "; ")
+	case e.Class == backend.Auth:
+		e.Message = strings.TrimLeft(e.Message+"; the key was refused, check "+KeyHint, "; ")
+	}
+	if b.key != "" {
+		e.Message = strings.ReplaceAll(e.Message, b.key, "[key]")
+	}
+	return e
+}

@@ -1,0 +1,117 @@
+package anthropic
+
+import (
+	"cmp"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/blocks"
+)
+
+// classify turns a refused call, or an error event within a stream of status 200, into an error without an endpoint.
+func classify(status int, h http.Header, body []byte, now time.Time) *backend.Error {
+	var b struct {
+		Error struct {
+			Type    string `json:"type"`
+			Message string `json:"message"`
+		} `json:"error"`
+		Message string `json:"message"`
+	}
+	_ = json.Unmarshal(body, &b) // a page of a proxy tells nothing that the status does not
+	message := cmp.Or(b.Error.Message, b.Message)
+	return &backend.Error{
+		Class:      class(status, b.Error.Type, strings.ToLower(message)),
+		Status:     status,
+		RetryAfter: blocks.RetryAfter(h, now),
+		Message:    cmp.Or(blocks.OneLine(message), b.Error.Type, http.StatusText(status)),
+	}
+}
+
+// class decides by the words that name a case exactly, then by the error's type, then by the status.
+func class(status int, kind, words string) backend.Class {
+	if status < 500 {
+		switch {
+		case contains(words, "prompt is too long", "context limit", "maximum context length", "context window", "longer than the model's context", "maximum allowed length"):
+			return backend.ContextTooLong
+		case contains(words, "credit balance", "usage limits", "spend limit"):
+			return backend.QuotaExhausted
+		}
+	}
+	switch kind {
+	case "authentication_error", "permission_error":
+		return backend.Auth
+	case "billing_error":
+		return backend.QuotaExhausted
+	case "rate_limit_error":
+		return backend.RateLimited
+	case "overloaded_error":
+		return backend.Overloaded
+	case "request_too_large":
+		return backend.ContextTooLong
+	case "api_error", "timeout_error":
+		if status == http.StatusServiceUnavailable {
+			return backend.Overloaded
+		}
+		return backend.Transient
+	}
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return backend.Auth
+	case http.StatusPaymentRequired:
+		return backend.QuotaExhausted
+	case http.StatusNotFound:
+		if strings.Contains(words, "model") {
+			return backend.UnknownModel
+		}
+		return backend.InvalidRequest
+	case http.StatusRequestEntityTooLarge:
+		return backend.ContextTooLong
+	case http.StatusRequestTimeout, http.StatusConflict:
+		return backend.Transient
+	case http.StatusTooManyRequests:
+		return backend.RateLimited
+	case http.StatusServiceUnavailable, 529:
+		return backend.Overloaded
+	}
+	switch {
+	case kind == "invalid_request_error":
+		return backend.InvalidRequest
+	case status >= http.StatusInternalServerError, status < http.StatusMultipleChoices:
+		return backend.Transient // within a stream, an error of unknown kind
+	}
+	return backend.InvalidRequest
+}
+
+func contains(words string, any ...string) bool {
+	for _, s := range any {
+		if strings.Contains(words, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// headroom reads the tightest of the rate limits that a response tells. nil if it tells none.
+func headroom(h http.Header, now time.Time) *backend.Headroom {
+	var out *backend.Headroom
+	for _, what := range []string{"Requests", "Tokens", "Input-Tokens", "Output-Tokens"} {
+		name := "Anthropic-Ratelimit-" + what
+		limit, err1 := strconv.ParseFloat(h.Get(name+"-Limit"), 64)
+		left, err2 := strconv.ParseFloat(h.Get(name+"-Remaining"), 64)
+		if err1 != nil || err2 != nil || !(limit > 0) {
+			continue
+		}
+		room := backend.Headroom{Left: min(max(left/limit, 0), 1)}
+		if at, err := time.Parse(time.RFC3339, h.Get(name+"-Reset")); err == nil {
+			room.Reset = max(at.Sub(now), 0)
+		}
+		if out == nil || room.Left < out.Left {
+			out = &room
+		}
+	}
+	return out
+}

@@ -1,0 +1,185 @@
+package bedrock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
+	"github.com/aws/smithy-go/logging"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/blocks"
+	"github.com/batchagent/batchagent/pkg/backend/openaichat"
+)
+
+// readyTimeout bounds what Ready waits for an answer.
+const readyTimeout = 10 * time.Second
+
+// Declared is what the adapter says of itself. Quotas of new accounts are as low as one request at a time.
+var Declared = backend.Capabilities{
+	Name: "bedrock", PrefixCache: true, PrefixPinned: true, CachedUsage: true, StructuredOutput: true,
+	StartConcurrent: 1, MaxConcurrent: 8,
+}
+
+// Config describes one region and model.
+type Config struct {
+	URL         string
+	Endpoint    string                  // http(s) URL. Defaults to AWS_ENDPOINT_URL_BEDROCK_RUNTIME, else the region's.
+	Credentials aws.CredentialsProvider // Defaults to the SDK's chain.
+	Logger      *slog.Logger            // Defaults to discarding.
+	Transport   http.RoundTripper       // Defaults to openaichat.NewTransport.
+}
+
+// Backend is Bedrock in one region. It is a [backend.Backend].
+type Backend struct {
+	client   *bedrockruntime.Client
+	http     *http.Client
+	endpoint string // http(s) URL
+	shown    string
+	model    string // of the URL; "" if it names none
+	log      *slog.Logger
+	refusals blocks.Refusals
+}
+
+// New returns a backend. It reads the AWS configuration and does not connect.
+func New(ctx context.Context, cfg Config) (*Backend, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	region, model, err := parseURL(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	load := []func(*config.LoadOptions) error{
+		// The SDK would write its warnings to standard error.
+		config.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) {
+			cfg.Logger.Debug("AWS SDK: " + fmt.Sprintf(format, v...))
+		})),
+		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
+	}
+	if region != "" {
+		load = append(load, config.WithRegion(region))
+	}
+	if cfg.Credentials != nil {
+		load = append(load, config.WithCredentialsProvider(cfg.Credentials))
+	}
+	ac, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return nil, fmt.Errorf("read the AWS configuration: %w", err)
+	}
+	if ac.Region == "" {
+		return nil, errors.New("Bedrock needs a region: write bedrock://region/model or set AWS_REGION") //nolint:staticcheck // a name
+	}
+	if cfg.Transport == nil {
+		cfg.Transport = transport(ac)
+	}
+	client := &http.Client{
+		Transport:     blocks.Watched{Base: cfg.Transport},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	b := &Backend{http: client, model: model, log: cfg.Logger, shown: strings.TrimRight("bedrock://"+ac.Region+"/"+model, "/")}
+	b.client = bedrockruntime.NewFromConfig(ac, func(o *bedrockruntime.Options) {
+		o.HTTPClient = client
+		if cfg.Endpoint != "" {
+			o.BaseEndpoint = &cfg.Endpoint
+		}
+	})
+	if b.endpoint, err = resolve(ctx, b.client.Options()); err != nil {
+		return nil, fmt.Errorf("find the Bedrock endpoint of %s: %w", ac.Region, err)
+	}
+	return b, nil
+}
+
+// transport is ours for many long streams, with the certificates of AWS_CA_BUNDLE.
+func transport(ac aws.Config) *http.Transport {
+	t := openaichat.NewTransport()
+	if c, ok := ac.HTTPClient.(*awshttp.BuildableClient); ok {
+		t.TLSClientConfig = c.GetTransport().TLSClientConfig
+	}
+	return t
+}
+
+func resolve(ctx context.Context, o bedrockruntime.Options) (string, error) {
+	e, err := o.EndpointResolverV2.ResolveEndpoint(ctx, bedrockruntime.EndpointParameters{
+		Region: &o.Region, Endpoint: o.BaseEndpoint, UseDualStack: aws.Bool(false), UseFIPS: aws.Bool(false),
+	})
+	return e.URI.String(), err
+}
+
+// Models returns the model of the URL.
+func (b *Backend) Models(context.Context) ([]backend.Model, error) {
+	if b.model == "" {
+		return nil, b.located(&backend.Error{Class: backend.UnknownModel, Message: "name the model in the URL: bedrock://region/model"})
+	}
+	return []backend.Model{{ID: b.model}}, nil
+}
+
+// Ready returns nil if the endpoint answers anything at all and credentials are there. It generates nothing.
+func (b *Backend) Ready(ctx context.Context) error {
+	o := b.client.Options()
+	if o.Credentials != nil && o.BearerAuthTokenProvider == nil {
+		if _, err := o.Credentials.Retrieve(ctx); err != nil {
+			return b.failure(ctx, &credentialsError{err})
+		}
+	}
+	bounded, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(bounded, http.MethodGet, b.endpoint, nil)
+	if err != nil {
+		return b.failure(ctx, err)
+	}
+	resp, err := b.http.Do(req)
+	if err != nil {
+		return b.failure(ctx, err)
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10))
+	if resp.StatusCode >= http.StatusInternalServerError {
+		return b.located(&backend.Error{Class: class("", "", resp.StatusCode), Status: resp.StatusCode, Message: http.StatusText(resp.StatusCode)})
+	}
+	return nil
+}
+
+// Capabilities returns Declared.
+func (b *Backend) Capabilities() backend.Capabilities { return Declared }
+
+// Endpoint returns bedrock://region/model.
+func (b *Backend) Endpoint() string { return b.shown }
+
+// Close closes idle connections.
+func (b *Backend) Close() error {
+	b.http.CloseIdleConnections()
+	return nil
+}
+
+// failure turns what ended a call into the error that its caller gets.
+func (b *Backend) failure(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("model call at %s: %w", b.shown, context.Cause(ctx))
+	}
+	if be, ok := errors.AsType[*backend.Error](err); ok {
+		return b.located(be)
+	}
+	if e := classify(err, time.Now()); e != nil {
+		return b.located(e)
+	}
+	if ue, ok := errors.AsType[*url.Error](err); ok {
+		err = ue.Err // its text repeats the URL
+	}
+	return b.located(&backend.Error{Class: backend.Transient, Err: err})
+}
+
+func (b *Backend) located(e *backend.Error) *backend.Error {
+	e.Endpoint = b.shown
+	return e
+}

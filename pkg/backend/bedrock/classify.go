@@ -1,0 +1,145 @@
+package bedrock
+
+import (
+	"cmp"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/blocks"
+)
+
+const credentialsHint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, AWS_BEARER_TOKEN_BEDROCK or a role"
+
+// credentialsError is a failure to find credentials.
+type credentialsError struct{ err error }
+
+func (e *credentialsError) Error() string { return e.err.Error() }
+func (e *credentialsError) Unwrap() error { return e.err }
+
+// classify turns the SDK's error into one without an endpoint. nil if no service said anything: the network failed.
+func classify(err error, now time.Time) *backend.Error {
+	if ce, ok := errors.AsType[*credentialsError](err); ok || noIdentity(err) {
+		if ok {
+			err = ce.err
+		}
+		return &backend.Error{Class: backend.Auth, Message: "no AWS credentials: " + blocks.OneLine(err.Error()) + "; " + credentialsHint}
+	}
+	out := &backend.Error{}
+	var header http.Header
+	if re, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && re.Response != nil {
+		out.Status = re.HTTPStatusCode()
+		header = re.Response.Header
+	}
+	var said smithy.APIError
+	if !errors.As(err, &said) && out.Status == 0 {
+		return nil
+	}
+	code, message := "", ""
+	if said != nil {
+		code, message = said.ErrorCode(), said.ErrorMessage()
+	}
+	if out.Status == http.StatusOK && code == "" {
+		return nil // the stream broke
+	}
+	if _, name, ok := strings.Cut(code, "#"); ok {
+		code = name
+	}
+	out.Class = class(code, strings.ToLower(message), out.Status)
+	out.RetryAfter = blocks.RetryAfter(header, now)
+	out.Message = cmp.Or(blocks.OneLine(message), code, http.StatusText(out.Status))
+	if out.Class == backend.Auth {
+		out.Message += "; check the AWS credentials and their permission for bedrock:InvokeModel and bedrock:InvokeModelWithResponseStream"
+	}
+	return out
+}
+
+// noIdentity reports whether the SDK had nothing to sign with. It has no type for that.
+func noIdentity(err error) bool {
+	oe, ok := errors.AsType[*smithy.OperationError](err)
+	return ok && oe.Err != nil && strings.Contains(oe.Err.Error(), "get identity")
+}
+
+// class decides by the exception's name, and by the words where one name has several meanings.
+func class(code, words string, status int) backend.Class {
+	switch {
+	case strings.Contains(words, "too many tokens per day"):
+		return backend.QuotaExhausted
+	case contains(words, "input is too long", "context length", "context window", "prompt is too long", "too many input tokens", "exceed context limit"):
+		return backend.ContextTooLong
+	case contains(words, "model identifier is invalid", "on-demand throughput", "invalid model identifier", "end of its life"):
+		return backend.UnknownModel
+	}
+	switch code {
+	case "ThrottlingException", "TooManyRequestsException", "Throttling", "RequestLimitExceeded", "LimitExceededException":
+		return backend.RateLimited
+	case "ServiceUnavailableException", "ModelNotReadyException":
+		return backend.Overloaded
+	case "InternalServerException", "ModelTimeoutException", "ModelErrorException", "ModelStreamErrorException", "ConflictException", "RequestTimeout":
+		return backend.Transient
+	case "ServiceQuotaExceededException":
+		return backend.QuotaExhausted
+	case "ResourceNotFoundException":
+		return backend.UnknownModel
+	case "AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException", "SignatureDoesNotMatch", "ExpiredTokenException",
+		"ExpiredToken", "MissingAuthenticationTokenException", "InvalidClientTokenId", "IncompleteSignature", "NotAuthorized":
+		return backend.Auth
+	case "ValidationException", "UnknownOperationException":
+		return backend.InvalidRequest
+	}
+	switch {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return backend.Auth
+	case status == http.StatusNotFound:
+		return backend.InvalidRequest
+	case status == http.StatusRequestEntityTooLarge:
+		return backend.ContextTooLong
+	case status == http.StatusTooManyRequests:
+		return backend.RateLimited
+	case status == http.StatusServiceUnavailable:
+		return backend.Overloaded
+	case status == http.StatusRequestTimeout, status == http.StatusConflict, status == http.StatusFailedDependency,
+		status >= http.StatusInternalServerError, status < http.StatusMultipleChoices:
+		return backend.Transient
+	}
+	return backend.InvalidRequest
+}
+
+// What a model may be found not to take.
+const (
+	streaming = "streaming"
+	caching   = "cache points"
+	schemas   = "schemas"
+)
+
+// refused returns what of a request the model does not take, or "".
+func refused(e *backend.Error) string {
+	words := strings.ToLower(e.Message)
+	switch {
+	case e.Class == backend.Auth && strings.Contains(words, "not authorized to perform: bedrock:invokemodelwithresponsestream"):
+		return streaming
+	case e.Class != backend.InvalidRequest:
+		return ""
+	case contains(words, "streaming", "conversestream", "responsestream"):
+		return streaming
+	case contains(words, "cachepoint", "cache point", "caching"):
+		return caching
+	case contains(words, "outputconfig", "output_config", "structured output", "schema", "strict"):
+		return schemas
+	}
+	return ""
+}
+
+func contains(words string, any ...string) bool {
+	for _, s := range any {
+		if strings.Contains(words, s) {
+			return true
+		}
+	}
+	return false
+}

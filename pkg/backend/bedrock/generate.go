@@ -1,0 +1,230 @@
+package bedrock
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
+	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/blocks"
+)
+
+// Generate runs one model call, as a stream where the model can. See [backend.Backend].
+func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
+	if ctx.Err() != nil {
+		return nil, b.failure(ctx, ctx.Err())
+	}
+	model := cmp.Or(r.Model, b.model)
+	if model == "" {
+		_, err := b.Models(ctx)
+		return nil, err
+	}
+	for {
+		can := b.believed(model)
+		resp, err := b.call(ctx, r, model, can, o)
+		e, ok := errors.AsType[*backend.Error](err)
+		if !ok {
+			return resp, err
+		}
+		what := refused(e)
+		if !can.has(what) {
+			return nil, err
+		}
+		// Nothing was generated. Each turn of this loop leaves one ability away, so it ends.
+		if b.refusals.Add(model, what) {
+			b.log.Warn("the model does not take everything that was asked; going on without", "endpoint", b.shown, "model", model, "without", what, "error", e.Message)
+		}
+	}
+}
+
+// has reports whether an ability was used and can be left away.
+func (c takes) has(what string) bool {
+	switch what {
+	case streaming:
+		return c.streaming
+	case caching:
+		return c.caching
+	case schemas:
+		return c.schemas
+	}
+	return false
+}
+
+func (b *Backend) call(ctx context.Context, r *backend.Request, model string, can takes, o backend.Observer) (*backend.Response, error) {
+	in, err := input(r, model, can)
+	if err != nil {
+		return nil, b.located(&backend.Error{Class: backend.InvalidRequest, Err: err})
+	}
+	callCtx, cancel := blocks.Bounded(ctx, r.SilenceTimeout)
+	defer cancel()
+	t := &reading{turn: blocks.NewTurn(o), model: model, noCalls: r.ToolChoice == backend.ToolChoiceNone}
+	if can.streaming {
+		err = b.stream(callCtx, in, t)
+	} else {
+		err = b.whole(callCtx, in, t)
+	}
+	if silent := blocks.Silent(callCtx); silent != nil && ctx.Err() == nil {
+		err = silent
+	}
+	resp, err := t.end(err)
+	if err != nil {
+		return nil, b.failure(ctx, err)
+	}
+	return resp, nil
+}
+
+// stream makes a streamed call. The error is why the stream ended early.
+func (b *Backend) stream(ctx context.Context, in *bedrockruntime.ConverseInput, t *reading) error {
+	out, err := b.client.ConverseStream(ctx, &bedrockruntime.ConverseStreamInput{
+		ModelId: in.ModelId, Messages: in.Messages, System: in.System, ToolConfig: in.ToolConfig,
+		InferenceConfig: in.InferenceConfig, OutputConfig: in.OutputConfig,
+	})
+	if err != nil {
+		return err
+	}
+	s := out.GetStream()
+	defer s.Close()
+	for e := range s.Events() {
+		if err := t.add(e); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil { // what is buffered may be read long after a cancel
+			return err
+		}
+	}
+	return s.Err()
+}
+
+// whole makes a call that is not streamed.
+func (b *Backend) whole(ctx context.Context, in *bedrockruntime.ConverseInput, t *reading) error {
+	out, err := b.client.Converse(ctx, in)
+	if err != nil {
+		return err
+	}
+	t.stop = out.StopReason
+	t.usage = out.Usage
+	msg, ok := out.Output.(*types.ConverseOutputMemberMessage)
+	if !ok {
+		return nil
+	}
+	for i, block := range msg.Value.Content {
+		switch c := block.(type) {
+		case *types.ContentBlockMemberText:
+			err = t.turn.Text(c.Value)
+		case *types.ContentBlockMemberReasoningContent:
+			if text, ok := c.Value.(*types.ReasoningContentBlockMemberReasoningText); ok {
+				err = t.turn.Reasoning(aws.ToString(text.Value.Text))
+			}
+		case *types.ContentBlockMemberToolUse:
+			if t.noCalls {
+				continue
+			}
+			args := []byte("{}")
+			if c.Value.Input != nil {
+				if args, err = c.Value.Input.MarshalSmithyDocument(); err != nil {
+					return err
+				}
+			}
+			err = t.turn.StartCall(i, aws.ToString(c.Value.ToolUseId), aws.ToString(c.Value.Name), string(args))
+			t.turn.EndBlock(i)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reading puts one answer together.
+type reading struct {
+	turn    *blocks.Turn
+	model   string
+	noCalls bool
+	stop    types.StopReason
+	usage   *types.TokenUsage
+}
+
+// add takes one event. Events and blocks of unknown kinds are passed over.
+func (t *reading) add(e types.ConverseStreamOutput) error {
+	switch e := e.(type) {
+	case *types.ConverseStreamOutputMemberContentBlockStart:
+		if tool, ok := e.Value.Start.(*types.ContentBlockStartMemberToolUse); ok && !t.noCalls {
+			return t.turn.StartCall(int(aws.ToInt32(e.Value.ContentBlockIndex)), aws.ToString(tool.Value.ToolUseId), aws.ToString(tool.Value.Name), "")
+		}
+	case *types.ConverseStreamOutputMemberContentBlockDelta:
+		switch d := e.Value.Delta.(type) {
+		case *types.ContentBlockDeltaMemberText:
+			return t.turn.Text(d.Value)
+		case *types.ContentBlockDeltaMemberToolUse:
+			return t.turn.Input(int(aws.ToInt32(e.Value.ContentBlockIndex)), aws.ToString(d.Value.Input))
+		case *types.ContentBlockDeltaMemberReasoningContent:
+			if text, ok := d.Value.(*types.ReasoningContentBlockDeltaMemberText); ok {
+				return t.turn.Reasoning(text.Value)
+			}
+		}
+	case *types.ConverseStreamOutputMemberContentBlockStop:
+		t.turn.EndBlock(int(aws.ToInt32(e.Value.ContentBlockIndex)))
+	case *types.ConverseStreamOutputMemberMessageStop:
+		t.stop = e.Value.StopReason
+	case *types.ConverseStreamOutputMemberMetadata:
+		t.usage = e.Value.Usage
+	}
+	return nil
+}
+
+// end closes the turn. err is what ended it early. The usage comes last: with it and a stop reason the turn is whole.
+func (t *reading) end(err error) (*backend.Response, error) {
+	if err != nil && (t.stop == "" || t.usage == nil) {
+		return nil, err
+	}
+	if t.stop == "" {
+		return nil, transient("the stream ended without a stop reason")
+	}
+	finish, err := t.finish()
+	if err != nil {
+		return nil, err
+	}
+	return t.turn.End(finish, t.model, counted(t.usage)), nil
+}
+
+func (t *reading) finish() (backend.FinishReason, error) {
+	switch t.stop {
+	case types.StopReasonEndTurn, types.StopReasonStopSequence:
+		return backend.FinishStop, nil
+	case types.StopReasonToolUse:
+		return backend.FinishToolCalls, nil
+	case types.StopReasonMaxTokens:
+		return backend.FinishLength, nil
+	case types.StopReasonGuardrailIntervened, types.StopReasonContentFiltered:
+		return backend.FinishRefused, nil
+	case types.StopReasonModelContextWindowExceeded:
+		return "", &backend.Error{Class: backend.ContextTooLong, Status: http.StatusOK, Message: "the answer reached the end of the model's context window"}
+	default: // malformed_model_output, malformed_tool_use
+		return "", transient("the model ended the turn with \"" + blocks.OneLine(string(t.stop)) + "\"")
+	}
+}
+
+// counted adds up what Bedrock counts apart: inputTokens leaves out what was read from, and written to, the cache.
+func counted(u *types.TokenUsage) backend.Usage {
+	if u == nil {
+		return backend.Usage{CachedTokens: -1}
+	}
+	out := backend.Usage{
+		PromptTokens:     int64(aws.ToInt32(u.InputTokens)) + int64(aws.ToInt32(u.CacheReadInputTokens)) + int64(aws.ToInt32(u.CacheWriteInputTokens)),
+		CompletionTokens: int64(aws.ToInt32(u.OutputTokens)),
+		CachedTokens:     -1,
+	}
+	if u.CacheReadInputTokens != nil {
+		out.CachedTokens = int64(*u.CacheReadInputTokens)
+	}
+	return out
+}
+
+func transient(message string) *backend.Error {
+	return &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: message}
+}

@@ -1,0 +1,185 @@
+package bedrock
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
+	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/document"
+	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
+	smithydocument "github.com/aws/smithy-go/document"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/blocks"
+)
+
+// takes is what a model is believed to take.
+type takes struct {
+	streaming, schemas bool
+	caching            bool // cache points in the system text and the messages
+	toolCaching        bool // and after the tools
+}
+
+// believed starts from the model's family and leaves away what the model refused.
+func (b *Backend) believed(model string) takes {
+	claude := strings.Contains(model, "anthropic.claude")
+	cache := (claude || strings.Contains(model, "amazon.nova")) && !b.refusals.Has(model, caching)
+	return takes{
+		streaming:   !b.refusals.Has(model, streaming),
+		schemas:     !b.refusals.Has(model, schemas),
+		caching:     cache,
+		toolCaching: cache && claude,
+	}
+}
+
+// input builds a request. Cache points end the prefix that all jobs of a batch share (tools and system text), and, once
+// there are tool results, the conversation so far.
+func input(r *backend.Request, model string, can takes) (*bedrockruntime.ConverseInput, error) {
+	system, entries := blocks.Conversation(r.Messages)
+	in := &bedrockruntime.ConverseInput{ModelId: &model, InferenceConfig: inference(r.Sampling)}
+	if system != "" {
+		in.System = []types.SystemContentBlock{&types.SystemContentBlockMemberText{Value: system}}
+		if can.caching {
+			in.System = append(in.System, &types.SystemContentBlockMemberCachePoint{Value: cachePoint})
+		}
+	}
+	for _, t := range r.Tools {
+		spec, err := tool(t, can.schemas)
+		if err != nil {
+			return nil, err
+		}
+		if in.ToolConfig == nil {
+			in.ToolConfig = &types.ToolConfiguration{}
+		}
+		in.ToolConfig.Tools = append(in.ToolConfig.Tools, spec)
+	}
+	if in.ToolConfig != nil && system == "" && can.toolCaching {
+		in.ToolConfig.Tools = append(in.ToolConfig.Tools, &types.ToolMemberCachePoint{Value: cachePoint})
+	}
+	var err error
+	if in.Messages, err = messages(entries, can.caching); err != nil {
+		return nil, err
+	}
+	if can.schemas && r.Schema != nil && (len(r.Tools) == 0 || r.ToolChoice == backend.ToolChoiceNone) {
+		closed, err := blocks.Closed(r.Schema.JSON)
+		if err != nil {
+			return nil, fmt.Errorf("schema %s: %w", r.Schema.Name, err)
+		}
+		in.OutputConfig = &types.OutputConfig{TextFormat: &types.OutputFormat{
+			Type: types.OutputFormatTypeJsonSchema,
+			Structure: &types.OutputFormatStructureMemberJsonSchema{Value: types.JsonSchemaDefinition{
+				Name: &r.Schema.Name, Schema: aws.String(string(closed)),
+			}},
+		}}
+	}
+	return in, nil
+}
+
+var cachePoint = types.CachePointBlock{Type: types.CachePointTypeDefault}
+
+func inference(s backend.Sampling) *types.InferenceConfiguration {
+	out := &types.InferenceConfiguration{StopSequences: s.Stop}
+	if s.MaxTokens > 0 {
+		out.MaxTokens = aws.Int32(int32(min(s.MaxTokens, math.MaxInt32))) //nolint:gosec // bounded
+	}
+	if s.Temperature != nil {
+		out.Temperature = aws.Float32(float32(*s.Temperature))
+	} else if s.TopP != nil {
+		out.TopP = aws.Float32(float32(*s.TopP)) // newer models refuse both together
+	}
+	return out
+}
+
+func tool(t backend.Tool, strict bool) (types.Tool, error) {
+	schema := t.Parameters
+	if len(schema) == 0 {
+		schema = []byte(`{"type":"object","properties":{}}`)
+	}
+	strict = strict && t.Strict
+	if strict {
+		closed, err := blocks.Closed(schema)
+		if err != nil {
+			return nil, fmt.Errorf("parameters of the tool %s: %w", t.Name, err)
+		}
+		schema = closed
+	}
+	doc, err := asDocument(schema)
+	if err != nil {
+		return nil, fmt.Errorf("parameters of the tool %s: %w", t.Name, err)
+	}
+	spec := types.ToolSpecification{Name: &t.Name, InputSchema: &types.ToolInputSchemaMemberJson{Value: doc}}
+	if t.Description != "" {
+		spec.Description = &t.Description
+	}
+	if strict {
+		spec.Strict = aws.Bool(true)
+	}
+	return &types.ToolMemberToolSpec{Value: spec}, nil
+}
+
+func messages(entries []blocks.Entry, cache bool) ([]types.Message, error) {
+	out := make([]types.Message, len(entries))
+	hasResults := false
+	for i, e := range entries {
+		m := &out[i]
+		m.Role = types.ConversationRoleUser
+		if e.Assistant {
+			m.Role = types.ConversationRoleAssistant
+		}
+		for _, b := range e.Blocks {
+			switch {
+			case b.Call != nil:
+				doc, err := asDocument([]byte(b.Call.Arguments))
+				if err != nil {
+					return nil, fmt.Errorf("arguments of the call %s: %w", b.Call.ID, err)
+				}
+				m.Content = append(m.Content, &types.ContentBlockMemberToolUse{Value: types.ToolUseBlock{
+					Name: &b.Call.Name, ToolUseId: &b.Call.ID, Input: doc}})
+			case b.Result != "":
+				hasResults = true
+				m.Content = append(m.Content, &types.ContentBlockMemberToolResult{Value: types.ToolResultBlock{
+					ToolUseId: &b.Result, Content: []types.ToolResultContentBlock{&types.ToolResultContentBlockMemberText{Value: b.Text}}}})
+			default:
+				m.Content = append(m.Content, &types.ContentBlockMemberText{Value: b.Text})
+			}
+		}
+	}
+	if hasResults && cache {
+		if last := &out[len(out)-1]; last.Role == types.ConversationRoleUser {
+			last.Content = append(last.Content, &types.ContentBlockMemberCachePoint{Value: cachePoint})
+		}
+	}
+	return out, nil
+}
+
+// asDocument turns JSON into the SDK's document. Numbers keep their digits.
+func asDocument(raw []byte) (document.Interface, error) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, err
+	}
+	return document.NewLazyDocument(withNumbers(v)), nil
+}
+
+// withNumbers replaces encoding/json's numbers by the SDK's, in place where it can.
+func withNumbers(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		return smithydocument.Number(v)
+	case map[string]any:
+		for k := range v {
+			v[k] = withNumbers(v[k])
+		}
+	case []any:
+		for i := range v {
+			v[i] = withNumbers(v[i])
+		}
+	}
+	return v
+}

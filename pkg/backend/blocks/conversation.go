@@ -1,0 +1,113 @@
+package blocks
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+// Entry is one turn of a conversation: everything that one side says before the other does.
+type Entry struct {
+	Assistant bool // else the user, who also brings tool results
+	Blocks    []Block
+}
+
+// Block is one part of an entry: a text, a call or a result.
+type Block struct {
+	Text   string
+	Call   *backend.ToolCall // its arguments are a JSON object
+	Result string            // the ID of the call that Text answers
+}
+
+// Conversation turns messages into the system text and alternating entries. Consecutive messages of one side become
+// one entry, as the protocols want it for the results of parallel calls, and results come before other blocks.
+// Empty texts are left out, since they are refused. Arguments that are no JSON object become an object that holds
+// them as text, so that the model can see what it wrote.
+func Conversation(msgs []backend.Message) (system string, entries []Entry) {
+	var sys []string
+	for _, m := range msgs {
+		if m.Role == backend.RoleSystem {
+			if m.Content != "" {
+				sys = append(sys, m.Content)
+			}
+			continue
+		}
+		assistant := m.Role == backend.RoleAssistant
+		if n := len(entries); n == 0 || entries[n-1].Assistant != assistant {
+			entries = append(entries, Entry{Assistant: assistant})
+		}
+		e := &entries[len(entries)-1]
+		e.Blocks = append(e.Blocks, blocksOf(m)...)
+	}
+	for i := range entries {
+		e := &entries[i]
+		e.Blocks = resultsFirst(e.Blocks)
+		if len(e.Blocks) == 0 {
+			e.Blocks = []Block{{Text: "(empty)"}}
+		}
+	}
+	return strings.Join(sys, "\n\n"), entries
+}
+
+func blocksOf(m backend.Message) []Block {
+	if m.Role == backend.RoleTool {
+		text := m.Content
+		if text == "" {
+			text = "(empty)"
+		}
+		return []Block{{Text: text, Result: CleanID(m.ToolCallID)}}
+	}
+	var out []Block
+	if strings.TrimSpace(m.Content) != "" { // a text of whitespace alone is refused too
+		out = append(out, Block{Text: m.Content})
+	}
+	for _, c := range m.ToolCalls {
+		c.ID = CleanID(c.ID)
+		c.Arguments = object(c.Arguments)
+		out = append(out, Block{Call: &c})
+	}
+	return out
+}
+
+// resultsFirst moves results before other blocks and keeps the order within both.
+func resultsFirst(in []Block) []Block {
+	var results, others []Block
+	for _, b := range in {
+		if b.Result != "" {
+			results = append(results, b)
+		} else {
+			others = append(others, b)
+		}
+	}
+	return append(results, others...)
+}
+
+// CleanID makes a call ID of any server one that the protocols take: letters, digits, _ and -, at most 64.
+func CleanID(id string) string {
+	id = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' {
+			return r
+		}
+		return '_'
+	}, id)
+	if len(id) > 64 {
+		id = id[len(id)-64:] // servers vary the end
+	}
+	if id == "" {
+		id = "call"
+	}
+	return id
+}
+
+func object(args string) string {
+	if strings.TrimSpace(args) == "" {
+		return "{}"
+	}
+	if trimmed := bytes.TrimSpace([]byte(args)); trimmed[0] == '{' && json.Valid(trimmed) {
+		return args
+	}
+	wrapped, _ := json.Marshal(map[string]string{"malformed_arguments": args}) // strings always encode
+	return string(wrapped)
+}

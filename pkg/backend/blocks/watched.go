@@ -1,0 +1,77 @@
+package blocks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+const defaultSilence = 2 * time.Minute
+
+// errSilent is why a call was cancelled whose stream has stopped telling anything.
+var errSilent = errors.New("the stream fell silent")
+
+type silenceKey struct{}
+
+type silence struct {
+	limit  time.Duration
+	cancel context.CancelCauseFunc
+}
+
+// Bounded returns a context for one model call whose answer, once it has begun, may not be silent for longer than
+// limit; 0 means 2 minutes. It works through a [Watched] transport. The caller calls cancel at the end.
+func Bounded(ctx context.Context, limit time.Duration) (_ context.Context, cancel func()) {
+	if limit <= 0 {
+		limit = defaultSilence
+	}
+	ctx, c := context.WithCancelCause(ctx)
+	return context.WithValue(ctx, silenceKey{}, silence{limit, c}), func() { c(nil) }
+}
+
+// Silent returns the error of a call that ended because its stream fell silent, else nil. ctx is that of [Bounded].
+func Silent(ctx context.Context) *backend.Error {
+	if !errors.Is(context.Cause(ctx), errSilent) {
+		return nil
+	}
+	s, _ := ctx.Value(silenceKey{}).(silence)
+	return &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: fmt.Sprintf("no event for %s", s.limit), Err: errSilent}
+}
+
+// Watched is a transport that watches the answers of calls with a [Bounded] context. Keep-alives count as life.
+type Watched struct{ Base http.RoundTripper }
+
+// RoundTrip implements [http.RoundTripper].
+func (w Watched) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := w.Base.RoundTrip(r)
+	if s, ok := r.Context().Value(silenceKey{}).(silence); ok && err == nil {
+		t := time.AfterFunc(s.limit, func() { s.cancel(errSilent) })
+		t.Stop()
+		resp.Body = &watchedBody{ReadCloser: resp.Body, timer: t, limit: s.limit}
+	}
+	return resp, err
+}
+
+// CloseIdleConnections lets http.Client close them.
+func (w Watched) CloseIdleConnections() {
+	if c, ok := w.Base.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+type watchedBody struct {
+	io.ReadCloser
+
+	timer *time.Timer
+	limit time.Duration
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	b.timer.Reset(b.limit) // only while someone waits: a slow reader is not a silent server
+	defer b.timer.Stop()
+	return b.ReadCloser.Read(p)
+}
