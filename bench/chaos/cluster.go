@@ -102,6 +102,7 @@ func (b *batchFiles) known() string {
 
 func newCluster(ctx context.Context, s settings) (c *cluster, err error) {
 	redis.SetLogger(silence{})
+	zerolog.SetGlobalLevel(zerolog.Disabled) // toxics log each interruption to standard error
 	c = &cluster{settings: s}
 	defer func() {
 		if err != nil {
