@@ -1,3 +1,5 @@
+//go:build linux && !race
+
 package builtin
 
 import "golang.org/x/sys/unix"
