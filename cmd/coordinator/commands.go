@@ -28,6 +28,7 @@ or to --out. After Ctrl-C the same command with --resume runs what is missing; f
 				&cli.IntFlag{Name: "workers", EnvVars: config.Env("workers"), Value: 1, Usage: "`N` workers in this process"},
 				&cli.IntFlag{Name: "max-inflight", EnvVars: config.Env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight per worker"},
 				outFlag(), formatFlag(), ownerFlag(), rootFlag(),
+				&cli.StringFlag{Name: "tools", EnvVars: config.Env("tools"), Usage: "`FILE` that declares more tools: MCP servers, databases, commands, web services", DefaultText: "built-in tools alone"},
 				&cli.BoolFlag{Name: "resume", EnvVars: config.Env("resume"), Usage: "go on with --out: run only what it lacks"},
 				&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "error", Usage: "debug, info, warn or error"},
 			},
@@ -163,7 +164,7 @@ func (e *env) run(c *cli.Context) error {
 	return coordinator.Run(c.Context, coordinator.RunOptions{
 		Spec: path, Backend: c.String("backend"), Owner: c.String("owner"), Workers: c.Int("workers"),
 		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"),
-		ToolsRoot: c.String("tools-root"), Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log,
+		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log,
 	}, e.console)
 }
 
@@ -189,6 +190,9 @@ func (e *env) submit(c *cli.Context) (err error) {
 	defer store.Close()
 	for _, warning := range store.Warnings(c.Context) {
 		e.console.Say("warning: " + warning)
+	}
+	if err := s.CheckTools(c.Context, store); err != nil {
+		return err
 	}
 	if err := s.Submit(c.Context, store); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package builtin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +16,7 @@ import (
 	"go.starlark.net/syntax"
 
 	"github.com/batchagent/batchagent/pkg/toolpool"
+	"github.com/batchagent/batchagent/pkg/toolpool/internal/capture"
 )
 
 const (
@@ -75,7 +75,7 @@ func evalInChild(ctx context.Context, argv []string, code string) (string, error
 	if err != nil {
 		return "", errors.New("the evaluator cannot be started")
 	}
-	out := &head{limit: maxEvalOutput + 4096}
+	out := capture.NewHead(maxEvalOutput + 4096)
 	cmd.Stdout = out
 	cmd.Stderr = nil
 	if err := cmd.Start(); err != nil {
@@ -94,9 +94,9 @@ func evalInChild(ctx context.Context, argv []string, code string) (string, error
 	case limitErr != nil:
 		return "", errors.New("the evaluator's memory cannot be limited here, so it does not run")
 	case err == nil:
-		return out.buf.String(), nil
+		return out.Kept(), nil
 	}
-	if text, ok := strings.CutPrefix(out.buf.String(), failureMark); ok {
+	if text, ok := strings.CutPrefix(out.Kept(), failureMark); ok {
 		return "", errors.New(text)
 	}
 	return "", fmt.Errorf("the program was stopped: it needs more than %d MiB of memory", maxEvalMemory>>20)
@@ -141,7 +141,7 @@ func evaluate(code string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the program is not valid: %w", err)
 	}
-	printed := &head{limit: maxEvalOutput}
+	printed := capture.NewHead(maxEvalOutput)
 	thread := &starlark.Thread{Name: "program", Print: func(_ *starlark.Thread, text string) { fmt.Fprintln(printed, text) }}
 	thread.SetMaxExecutionSteps(maxSteps)
 	globals, err := program.Init(thread, predeclared)
@@ -161,25 +161,5 @@ func evaluate(code string) (string, error) {
 		}
 		fmt.Fprintln(printed, text)
 	}
-	return printed.text(), nil
-}
-
-// head keeps the beginning of what is written to it, and counts the rest.
-type head struct {
-	buf   bytes.Buffer
-	limit int
-	total int64
-}
-
-func (h *head) Write(p []byte) (int, error) {
-	h.total += int64(len(p))
-	h.buf.Write(p[:min(len(p), h.limit-h.buf.Len())])
-	return len(p), nil
-}
-
-func (h *head) text() string {
-	if h.total <= int64(h.buf.Len()) {
-		return h.buf.String()
-	}
-	return fmt.Sprintf("%s\n[cut: the first %d of %d bytes]", strings.ToValidUTF8(h.buf.String(), ""), h.buf.Len(), h.total)
+	return printed.Text(), nil
 }

@@ -58,14 +58,22 @@ type answer struct {
 	err  error
 }
 
-func newLookup(s *Source, l Lookup) (*lookup, error) {
-	places := keyPlaceholder.FindAllStringIndex(l.Query, -1)
-	if len(places) != 1 {
-		return nil, fmt.Errorf("lookup %s: the query must hold exactly one placeholder, as in \"WHERE id IN ({ids})\", not %d", l.Name, len(places))
+// Check says what is wrong with the lookup's query.
+func (l Lookup) Check() error {
+	if n := len(keyPlaceholder.FindAllString(l.Query, -1)); n != 1 {
+		return fmt.Errorf("lookup %s: the query must hold exactly one placeholder, as in \"WHERE id IN ({ids})\", not %d", l.Name, n)
 	}
 	if _, err := readStatement(l.Query); err != nil {
-		return nil, fmt.Errorf("lookup %s: %w", l.Name, err)
+		return fmt.Errorf("lookup %s: %w", l.Name, err)
 	}
+	return nil
+}
+
+func newLookup(s *Source, l Lookup) (*lookup, error) {
+	if err := l.Check(); err != nil {
+		return nil, err
+	}
+	places := keyPlaceholder.FindAllStringIndex(l.Query, -1)
 	if l.Window <= 0 {
 		l.Window = defaultWindow
 	}
