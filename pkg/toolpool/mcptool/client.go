@@ -198,7 +198,12 @@ func (c *Client) call(ctx context.Context, tool string, args json.RawMessage) (s
 		return "", fmt.Errorf("the server %s refuses the call: %s", c.cfg.Name, refusal.Message)
 	case err != nil:
 		c.cfg.Logger.Warn("MCP call failed", "server", c.cfg.Name, "tool", tool, "error", err)
-		s.stop() // a connection that broke in any other way is of no more use
+		// A connection that broke in any other way is of no more use. The next call must not find it.
+		s.stop()
+		select {
+		case <-s.ended:
+		case <-ctx.Done():
+		}
 		return "", fmt.Errorf("the server %s broke off during the call and is started again; the call may or may not have taken effect", c.cfg.Name)
 	}
 	text := contentText(result)

@@ -108,7 +108,9 @@ func runCommand(ctx context.Context, cmd *exec.Cmd, c Command) (string, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 500 * time.Millisecond // for children that keep the output open
-	if err := cmd.Start(); err != nil {
+	if err := cmd.Start(); errors.Is(err, syscall.E2BIG) {
+		return "", errors.New("the arguments are too long for a command; make them shorter")
+	} else if err != nil {
 		return "", fmt.Errorf("%s cannot be started; the operator of the worker must mend it", c.Name)
 	}
 	err := cmd.Wait()

@@ -245,7 +245,8 @@ func TestAStatementThatNeverEndsIsStopped(t *testing.T) {
 		r := call(t, p, "sql_query", args{"query": endless + "SELECT COUNT(*) FROM n"})
 		assert.True(t, r.Failed, r.Content)
 		assert.Regexp(t, "stopped|timeout", r.Content)
-		r = call(t, p, "sql_query", args{"query": endless + "SELECT i FROM n"})
+		patient := poolOf(t, sqltool.QueryTool([]*sqltool.Source{openSource(t, d, nil)}))
+		r = call(t, patient, "sql_query", args{"query": endless + "SELECT i FROM n"})
 		assert.Contains(t, r.Content, "only the first 200 rows", "rows that nobody wants are not read")
 		assert.Equal(t, `[{"one":1}]`, call(t, p, "sql_query", args{"query": "SELECT 1 AS one"}).Content, "the source still works")
 	})
@@ -303,7 +304,13 @@ func together(t testing.TB, p *toolpool.Pool, n int, name, key string, value fun
 func TestManyLookupsAreOneStatement(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d database) {
-		s := openSource(t, d, lookups)
+		// The window is long, because a machine under load may start 200 goroutines slowly.
+		s := openSource(t, d, func(c *sqltool.Config) {
+			lookups(c)
+			for i := range c.Lookups {
+				c.Lookups[i].Window = time.Second
+			}
+		})
 		p := poolOf(t, s.Tools()...)
 		for i, r := range together(t, p, 200, "order_by_id", "id", func(i int) any { return i }) {
 			assert.Equal(t, fmt.Sprintf(`[{"id":%d,"customer":"c%d"}]`, i, i%7), r.Content)
