@@ -62,7 +62,7 @@ var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 // TestLinks checks that every relative link in the documents leads to a file.
 func TestLinks(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{".", "docs", "docs/adr", "bench", "examples/code-review", "examples/tickets"} {
+	for _, dir := range []string{".", "docs", "docs/adr", "bench", "examples/code-review", "examples/tickets", "examples/returns"} {
 		entries, err := os.ReadDir(dir)
 		require.NoError(t, err)
 		for _, e := range entries {

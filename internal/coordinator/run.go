@@ -79,6 +79,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	}
 	server, err := chooseBackend(ctx, candidates{
 		flag: o.Backend, spec: s.Backend, env: o.Getenv("BATCHAGENT_BACKEND"), local: o.Local,
+		tools: min(len(compiled.Plan.Tools), compiled.Plan.MaxTurns-1),
 	}, dial.Options{Logger: o.Logger, Getenv: o.Getenv})
 	if err != nil {
 		return err

@@ -105,11 +105,16 @@ func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) er
 		return nil
 	}
 	var offered []string
+	able := false
 	for _, w := range workers {
 		offered = append(offered, w.Tools...)
+		able = able || toolset.Missing(wanted, w.Tools) == nil
 	}
 	if err := toolset.Missing(wanted, offered); err != nil {
 		return &UsageError{err}
+	}
+	if !able {
+		s.console.Say("warning: no single worker offers all the tools that the spec asks for, so the batch waits for one that does: " + strings.Join(wanted, ", "))
 	}
 	return nil
 }
