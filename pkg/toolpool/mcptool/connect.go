@@ -1,7 +1,7 @@
 package mcptool
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -174,13 +174,11 @@ func (l *lineLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for rest := p; len(rest) > 0; {
-		n, line, _ := bufio.ScanLines(rest, false)
-		if n == 0 {
-			line, n = rest, len(rest)
-			l.rest = append(l.rest, line[:min(len(line), maxLogLine-len(l.rest))]...)
+		line, after, ended := bytes.Cut(rest, []byte("\n"))
+		l.rest = append(l.rest, line[:min(len(line), maxLogLine-len(l.rest))]...)
+		if !ended {
 			break
 		}
-		l.rest = append(l.rest, line[:min(len(line), maxLogLine-len(l.rest))]...)
 		if text := string(l.rest); text != "" {
 			l.line = text
 			if l.say != nil {
@@ -188,7 +186,7 @@ func (l *lineLog) Write(p []byte) (int, error) {
 			}
 		}
 		l.rest = l.rest[:0]
-		rest = rest[n:]
+		rest = after
 	}
 	return len(p), nil
 }

@@ -65,6 +65,9 @@ func testServer() *mcp.Server {
 	add("crash", nil, func(context.Context, string) (string, error) { os.Exit(1); return "", nil })
 	add("wipe.all", &mcp.ToolAnnotations{}, func(context.Context, string) (string, error) { return "wiped", nil })
 	add("hang", nil, func(ctx context.Context, file string) (string, error) {
+		if err := os.WriteFile(file+".began", nil, 0o600); err != nil {
+			return "", err
+		}
 		<-ctx.Done() // the client's cancellation reaches here
 		return "", os.WriteFile(file, []byte("cancelled"), 0o600)
 	})
@@ -154,7 +157,8 @@ func TestACallIsCancelledWithItsCaller(t *testing.T) {
 		_, err := p.Call(ctx, toolpool.Call{Name: "test__hang", Arguments: fmt.Sprintf(`{"text":%q}`, file)})
 		assert.ErrorIs(t, err, context.Canceled)
 	})
-	call(t, p, "test.echo", "the server is up and works beside the hanging call")
+	require.Eventually(t, func() bool { _, err := os.Stat(file + ".began"); return err == nil }, 5*time.Second, 5*time.Millisecond)
+	call(t, p, "test.echo", "the server works beside the hanging call")
 	cancel()
 	wg.Wait()
 	assert.Eventually(t, func() bool { _, err := os.Stat(file); return err == nil }, 5*time.Second, 10*time.Millisecond, "the server hears of it")

@@ -37,14 +37,14 @@ type HTTP struct {
 func (h HTTP) Tool(transport http.RoundTripper) (toolpool.Tool, error) {
 	fixed, err := url.Parse(placeholder.ReplaceAllString(h.URL, "x"))
 	if err != nil || fixed.Host == "" || fixed.Scheme != "http" && fixed.Scheme != "https" {
-		return toolpool.Tool{}, fmt.Errorf("http tool %s: the url must begin with https://host/ or http://host/", h.Name)
+		return toolpool.Tool{}, fmt.Errorf("http tool %s: the url must begin with https:// or http://, and a host follows", h.Name)
 	}
 	rest := h.URL[strings.Index(h.URL, "://")+3:]
 	if host, _, _ := strings.Cut(rest, "/"); len(names(host)) > 0 {
 		return toolpool.Tool{}, fmt.Errorf("http tool %s: the url's host must not hold a placeholder", h.Name)
 	}
 	if path, query, _ := strings.Cut(h.URL, "?"); len(names(query)) > 0 {
-		return toolpool.Tool{}, fmt.Errorf("http tool %s: put the parameters after %q under query:", h.Name, path)
+		return toolpool.Tool{}, fmt.Errorf("http tool %s: the parameters after %q belong under the field query", h.Name, path)
 	}
 	texts := []string{h.URL}
 	for _, v := range h.Query {

@@ -227,7 +227,7 @@ func TestHTTP(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, toolpool.Effect, post.Share)
 	for url, want := range map[string]string{
-		"http://{text}/": "host must not hold a placeholder", "ftp://x/": "must begin with https://", "http://x/?q={text}": "under query:", "http://x/{word}": "no parameter for the placeholder",
+		"http://{text}/": "host must not hold a placeholder", "ftp://x/": "must begin with https://", "http://x/?q={text}": "belong under the field query", "http://x/{word}": "no parameter for the placeholder",
 	} {
 		_, err := owntool.HTTP{Name: "h", URL: url, Parameters: textParameters}.Tool(transport)
 		assert.ErrorContains(t, err, want, url)
