@@ -24,6 +24,7 @@ import (
 	"github.com/batchagent/batchagent/internal/version"
 	"github.com/batchagent/batchagent/internal/worker"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
@@ -85,10 +86,15 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 	return code
 }
 
-// usageError is a mistake in the flags.
+// usageError is a mistake in the flags or in a file that they name.
 type usageError struct{ err error }
 
-func (e *usageError) Error() string { return e.err.Error() + "; `worker --help` explains the flags" }
+func (e *usageError) Error() string {
+	if _, ok := errors.AsType[spec.Errors](e.err); ok {
+		return "\n" + e.err.Error()
+	}
+	return e.err.Error() + "; `worker --help` explains the flags"
+}
 func (e *usageError) Unwrap() error { return e.err }
 
 func flags() []cli.Flag {

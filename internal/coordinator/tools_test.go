@@ -68,3 +68,12 @@ func TestSubmitRefusesToolsThatNoWorkerOffers(t *testing.T) {
 	require.NoError(t, s.CheckTools(t.Context(), store))
 	assert.Empty(t, said.String())
 }
+
+func TestStatusKnowsToolsByEitherName(t *testing.T) {
+	t.Parallel()
+	w := batch.WorkerRecord{ID: "a", Ready: true, Tools: []string{"files__read"}}
+	assert.Empty(t, servable(batch.Header{Tools: []string{"files.read"}}, w))
+	assert.Empty(t, servable(batch.Header{Tools: []string{"files__read"}}, w))
+	assert.Equal(t, "has no tool files.write", servable(batch.Header{Tools: []string{"files.write"}}, w))
+	assert.Equal(t, []string{"files.read"}, specNames(w.Tools))
+}

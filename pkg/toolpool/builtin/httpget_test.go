@@ -40,6 +40,8 @@ func TestHTTPGet(t *testing.T) {
 	answer("/image", "image/png", "\x89PNG")
 	answer("/liar", "text/plain", "\x89PNG\xff")
 	answer("/odd", "text/plain; charset=klingon", "x")
+	answer("/deep", "text/html", strings.Repeat("<div>", 400_000)+"end")
+	answer("/quotes", "text/html", strings.Repeat("<blockquote><ul><li>", 400)+"end")
 	answer("/long", "text/plain", strings.Repeat("é", 3<<20))
 	mux.HandleFunc("/to", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, r.URL.Query().Get("u"), http.StatusFound)
@@ -68,6 +70,9 @@ func TestHTTPGet(t *testing.T) {
 		r := use(t, p, "http_get", args{"url": server.URL + c.url})
 		assert.Equal(t, c.failed, r.Failed, "%s: %.300s", c.url, r.Content)
 		assert.Contains(t, r.Content, c.want, c.url)
+	}
+	for _, path := range []string{"/deep", "/quotes"} { // a page must not bring the worker down
+		assert.NotEmpty(t, use(t, p, "http_get", args{"url": server.URL + path}).Content)
 	}
 	r := use(t, p, "http_get", args{"url": server.URL + "/long"})
 	assert.False(t, r.Failed)
