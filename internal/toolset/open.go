@@ -123,7 +123,7 @@ func (s *Set) databases(f *File, o Options) error {
 	for _, d := range f.sources {
 		driver, ok := o.Drivers[d.scheme]
 		if !ok {
-			return fmt.Errorf("%s: sql.%s: this program was built without %s; build it with `-tags %s`, or use a worker", f.Path, d.config.Name, d.scheme, d.scheme)
+			return fmt.Errorf("%s: sql.%s: this program was built without databases; build it with `-tags sql`, or use a worker", f.Path, d.config.Name)
 		}
 		d.config.Driver = driver()
 		source, err := sqltool.Open(d.config)

@@ -191,7 +191,7 @@ func TestWhatCannotBeOpened(t *testing.T) {
 		"mcpServers: {x: {command: no-such-program, args: [\"${TOKEN}\"]}}":                                   "MCP server x: start no-such-program",
 		"mcpServers: {x: {command: sh, args: [-c, \"echo bad key $K >&2; exit 1\"], env: {K: \"${TOKEN}\"}}}": "it said: bad key [secret]",
 		"commands: {c: {description: x, argv: [no-such-program]}}":                                            `there is no program "no-such-program"`,
-		"sql: {s: {dsn: \"sqlite:x.db\"}}":                                                                    "this program was built without sqlite",
+		"sql: {s: {dsn: \"sqlite:x.db\"}}":                                                                    "this program was built without databases",
 	} {
 		f, err := toolset.Read(write(t, text), lookup)
 		require.NoError(t, err, text)
