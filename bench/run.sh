@@ -4,8 +4,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "${1:-}" = smoke ]; then
   go run ./bench/fair -smoke
+  go run ./bench/scale -smoke
   (cd bench/queue && go run . -smoke)
 else
   go run ./bench/fair
+  go run ./bench/scale
   (cd bench/queue && go run .)
 fi

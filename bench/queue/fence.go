@@ -36,13 +36,12 @@ func pendingFence(name, text string) string {
 	if name != "finish" {
 		return text
 	}
-	return mustReplace(text, "local fences = #indexes > 0 and redis.call('HMGET', KEYS[4], unpack(indexes)) or {}", `
-local fences = {}
-for n = 1, #indexes do
-  local fence = ARGV[12 * n - 8]
-  local id = ARGV[12 * n - 9]
+	return mustReplace(text, "local held = n > 0 and redis.call('HMGET', KEYS[4], unpack(ARGV, index + 1, index + n)) or {}", `
+local held = {}
+for j = 1, n do
+  local id = ARGV[entry + j]
   local p = redis.call('XPENDING', KEYS[3], 'workers', id, id, 1)[1]
-  fences[n] = p and p[4] == 1 and string.match(fence, '|([^|]*)$') == p[2] and fence
+  held[j] = p and p[4] == 1 and string.match(ARGV[fence + j], '|([^|]*)$') == p[2] and ARGV[fence + j]
 end`)
 }
 
@@ -52,7 +51,7 @@ func noHash(name, text string) string {
 	case "claim":
 		return mustReplace(text, "redis.call('HSET', KEYS[3], unpack(leases))", "")
 	case "finish":
-		return mustReplace(text, "redis.call('HDEL', KEYS[4], unpack(held))", "")
+		return mustReplace(text, "redis.call('HDEL', KEYS[4], unpack(indexes))", "")
 	}
 	return text
 }
@@ -124,7 +123,7 @@ func (f *fence) run(ctx context.Context, r *procs.Redis, jobs int) error {
 			rest = rest[len(part):]
 			done := make([]statestore.Completion, len(part))
 			for i, l := range part {
-				done[i] = statestore.Completion{Lease: l, Result: result(l)}
+				done[i] = statestore.Completion{Lease: l, Result: result(l), NoJournal: true}
 			}
 			if _, _, err := store.Finish(ctx, id, done); err != nil {
 				return err

@@ -115,7 +115,7 @@ func work(ctx context.Context, url string, id batch.ID, name string, finished *a
 			}
 			for _, j := range jobs {
 				select {
-				case done <- statestore.Completion{Lease: j.Lease, Result: result(j.Lease)}:
+				case done <- statestore.Completion{Lease: j.Lease, Result: result(j.Lease), NoJournal: len(j.Journal) == 0}:
 				case <-ctx.Done():
 					return context.Cause(ctx)
 				}

@@ -22,14 +22,14 @@ func commands(s streams, con *coordinator.Console) []*cli.Command {
 			Name: "run", ArgsUsage: "SPEC", Usage: "run a batch on this machine, with nothing else installed",
 			Description: `The model server is the first of: --backend, the spec's backend, BATCHAGENT_BACKEND, an OpenAI-compatible
 server on 127.0.0.1:8000, and else a simulated one, which the run says. Results go to standard output as they end,
-or to --out. After Ctrl-C the same command with --resume runs what is missing; failed jobs count as done.`,
+or to --out. After Ctrl-C the same command with --resume runs what is missing, and again what failed in a way that may pass (retryable).`,
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "backend", Usage: "model server `URL`, as vllm://host:8000"},
 				&cli.IntFlag{Name: "workers", EnvVars: config.Env("workers"), Value: 1, Usage: "`N` workers in this process"},
 				&cli.IntFlag{Name: "max-inflight", EnvVars: config.Env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight per worker"},
 				outFlag(), formatFlag(), ownerFlag(), rootFlag(),
 				&cli.StringFlag{Name: "tools", EnvVars: config.Env("tools"), Usage: "`FILE` that declares more tools: MCP servers, databases, commands, web services", DefaultText: "built-in tools alone"},
-				&cli.BoolFlag{Name: "resume", EnvVars: config.Env("resume"), Usage: "go on with --out: run only what it lacks"},
+				&cli.BoolFlag{Name: "resume", EnvVars: config.Env("resume"), Usage: "go on with --out: run what it lacks or what may pass now"},
 				&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "error", Usage: "debug, info, warn or error"},
 			},
 			Action: e.run,
@@ -51,11 +51,12 @@ or to --out. After Ctrl-C the same command with --resume runs what is missing; f
 		{
 			Name: "results", ArgsUsage: "BATCH", Usage: "bring the results to standard output or to a file",
 			Description: `Killed at any moment, the same command with --out goes on: the file says what it holds. After "retry" the new
-results replace the old ones in it.`,
+results replace the old ones in it. With --consume, Redis keeps no result that is safe in the file.`,
 			Flags: []cli.Flag{
 				redisFlag(), outFlag(), formatFlag(),
 				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "until the batch is done"},
 				&cli.BoolFlag{Name: "ordered", EnvVars: config.Env("ordered"), Usage: "in the order of the inputs"},
+				&cli.BoolFlag{Name: "consume", EnvVars: config.Env("consume"), Usage: "take from Redis what is on disk in --out"},
 			},
 			Action: e.results,
 		},
@@ -149,7 +150,14 @@ func (e *env) batch(c *cli.Context) (*statestore.Store, batch.ID, error) {
 		return nil, "", &coordinator.UsageError{Err: err}
 	}
 	store, err := e.connect(c)
-	return store, id, err
+	if err != nil {
+		return nil, "", err
+	}
+	if err := coordinator.Find(c.Context, store, id); err != nil {
+		_ = store.Close()
+		return nil, "", err
+	}
+	return store, id, nil
 }
 
 func (e *env) run(c *cli.Context) error {
@@ -213,7 +221,7 @@ func (e *env) results(c *cli.Context) error {
 	}
 	defer store.Close()
 	return coordinator.Results(c.Context, store, id, coordinator.ResultsOptions{
-		Follow: c.Bool("follow"), Ordered: c.Bool("ordered"), Out: c.String("out"), Format: c.String("format"),
+		Follow: c.Bool("follow"), Ordered: c.Bool("ordered"), Consume: c.Bool("consume"), Out: c.String("out"), Format: c.String("format"),
 	}, e.console)
 }
 

@@ -17,6 +17,12 @@ func (b *bitmap) set(i int64) {
 	(*b)[i/64] |= 1 << (i % 64)
 }
 
+func (b bitmap) clear(i int64) {
+	if w := i / 64; w < int64(len(b)) {
+		b[w] &^= 1 << (i % 64)
+	}
+}
+
 // firstClear is the first index from i on that is not in the set.
 func (b bitmap) firstClear(i int64) int64 {
 	for b.has(i) {

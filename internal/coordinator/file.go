@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 )
@@ -18,7 +20,7 @@ import (
 type File struct {
 	path   string
 	format format
-	f      *os.File
+	f      disk
 	size   int64 // all of it whole records
 	batch  batch.ID
 
@@ -28,11 +30,22 @@ type File struct {
 	tally   Tally
 }
 
+// disk is what a File needs of an open file.
+type disk interface {
+	io.ReaderAt
+	io.WriterAt
+	Truncate(size int64) error
+	Sync() error
+	Stat() (os.FileInfo, error)
+	Close() error
+}
+
 // failure tells one result without output from the next one of the same job.
 type failure struct {
 	mark   uint64
 	status batch.Status
 	kind   batch.ErrorType
+	again  bool // running the job again may help
 }
 
 // OpenFile opens or makes the results file of a batch. A torn last record is cut off. id is "" if the file decides which
@@ -51,11 +64,27 @@ func OpenFile(path string, f format, id batch.ID, jobs int64) (*File, error) {
 		_ = h.Close()
 		return nil, err
 	}
+	// The name too must be on disk before anything relies on what the file holds.
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		_ = h.Close()
+		return nil, fmt.Errorf("write the folder of %s to disk: %w", path, err)
+	}
 	return file, nil
 }
 
 // Batch is the batch whose results the file holds; "" if it holds none.
 func (f *File) Batch() batch.ID { return f.batch }
+
+// Settled is the set of indexes that need not run again: those with an output, and those that failed for good.
+func (f *File) Settled() bitmap {
+	settled := slices.Clone(f.present)
+	for i, old := range f.failed {
+		if old.again {
+			settled.clear(i)
+		}
+	}
+	return settled
+}
 
 // Tally adds up what the file holds.
 func (f *File) Tally() *Tally { return &f.tally }
@@ -88,6 +117,7 @@ func (f *File) Write(results []batch.Result, lines [][]byte) error {
 		return fmt.Errorf("write results to %s: %w", f.path, err)
 	}
 	if err := f.f.Sync(); err != nil {
+		_ = f.f.Truncate(f.size)
 		return fmt.Errorf("write results to %s to disk: %w", f.path, err)
 	}
 	f.size += int64(len(buf))
@@ -109,7 +139,7 @@ func (f *File) Close() error {
 
 // load reads the file and cuts what is torn.
 func (f *File) load(jobs int64) error {
-	whole, err := f.format.scan(f.f, func(r batch.Result, _, _ int64) error {
+	whole, err := f.format.scan(io.NewSectionReader(f.f, 0, math.MaxInt64), func(r batch.Result, _, _ int64) error {
 		if f.batch == "" {
 			f.batch = r.Batch
 		}
@@ -145,7 +175,7 @@ func (f *File) note(r batch.Result) {
 	}
 	f.present.set(r.Index)
 	if r.Status != batch.OK && r.Error != nil {
-		f.failed[r.Index] = failure{markOf(r), r.Status, r.Error.Type}
+		f.failed[r.Index] = failure{markOf(r), r.Status, r.Error.Type, r.Error.Retryable || r.Status == batch.StatusCancelled}
 	}
 	f.tally.Add(r)
 }

@@ -168,7 +168,7 @@ func parseCSV(raw []byte) (r batch.Result, ok bool) {
 	}
 	r = batch.Result{Batch: batch.ID(row[0]), JobID: row[1], Index: index, Status: batch.Status(row[3]), Model: row[14], Worker: row[15]}
 	if row[4] != "" {
-		r.Error = &batch.Error{Type: batch.ErrorType(row[4]), Message: row[5]}
+		r.Error = &batch.Error{Type: batch.ErrorType(row[4]), Message: row[5], Retryable: batch.ErrorType(row[4]).Retryable()}
 	}
 	for column, dst := range map[int]*int64{
 		9: &r.Usage.PromptTokens, 10: &r.Usage.CachedTokens, 11: &r.Usage.CompletionTokens,

@@ -15,6 +15,7 @@ import (
 type ResultsOptions struct {
 	Follow  bool   // until the batch is done
 	Ordered bool   // by index
+	Consume bool   // take from Redis what is on disk; needs Out, and not Ordered
 	Out     string // file; "" for standard output
 	Format  string // one of Formats. Defaults to jsonl.
 }
@@ -27,6 +28,9 @@ func Results(ctx context.Context, s *statestore.Store, id batch.ID, o ResultsOpt
 	f, err := formatOf(o.Format)
 	if err != nil {
 		return err
+	}
+	if o.Consume && (o.Out == "" || o.Ordered) {
+		return usagef("--consume goes with --out and without --ordered: it takes from Redis what is safe in the file")
 	}
 	patience := patience{store: s, say: con.Say}
 	var info batch.Info
@@ -49,6 +53,11 @@ func Results(ctx context.Context, s *statestore.Store, id batch.ID, o ResultsOpt
 		c.sink, have, tally = file, file.present, file.Tally()
 	} else {
 		c.sink = &tallied{sink: &stream{w: con.Stdout(), format: f}, tally: tally}
+	}
+	if o.Consume {
+		c.written = func(ctx context.Context, upTo int64) error {
+			return c.patience.do(ctx, func() error { return s.TrimResults(ctx, id, upTo) })
+		}
 	}
 	if o.Ordered {
 		c.order = newOrder(have)

@@ -9,7 +9,6 @@ import (
 	"iter"
 	"log/slog"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -37,7 +36,7 @@ type RunOptions struct {
 	MaxInflight int    // model requests in flight per worker; 0 takes what the backend calls safe
 	Out         string // file; "" for standard output
 	Format      string
-	Resume      bool   // go on with Out: indexes that it holds are not run again
+	Resume      bool   // go on with Out: only what is missing in it, or failed in a way that may pass, is run
 	ToolsRoot   string // what read_file sees
 	ToolsFile   string // tools.yaml; "" for the built-in tools alone
 	Drivers     map[string]func() sqltool.Driver
@@ -139,7 +138,7 @@ type localRun struct {
 	began     time.Time
 	simulated bool
 
-	have    bitmap // indexes that the file held at the start
+	have    bitmap // indexes that need not run again
 	earlier int64
 
 	mu       sync.Mutex
@@ -154,16 +153,20 @@ func (r *localRun) openFile(f format) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.earlier = file.present.count()
-	if r.earlier > 0 && !r.options.Resume {
+	held := file.present.count()
+	if held > 0 && !r.options.Resume {
 		_ = file.Close()
-		return nil, usagef("%s holds %s already; --resume runs only what is missing, another name begins anew",
-			r.options.Out, plural(r.earlier, "result", "results"))
+		return nil, usagef("%s holds %s already; --resume runs what is missing and what may pass now, another name begins anew",
+			r.options.Out, plural(held, "result", "results"))
 	}
-	if r.earlier > 0 {
-		r.id = file.Batch()
-		r.have = slices.Clone(file.present)
-		r.console.Say(fmt.Sprintf("%s holds %s of %s; going on with the rest", r.options.Out, count(r.earlier), plural(r.compiled.Total, "job", "jobs")))
+	if held > 0 {
+		r.id, r.have = file.Batch(), file.Settled()
+		r.earlier = r.have.count()
+		again := ""
+		if n := held - r.earlier; n > 0 {
+			again = fmt.Sprintf(", of which %s did not end for good and will run again", count(n))
+		}
+		r.console.Say(fmt.Sprintf("%s holds %s of %s%s; going on with the rest", r.options.Out, count(held), plural(r.compiled.Total, "job", "jobs"), again))
 	}
 	r.sink, r.tally = file, file.Tally()
 	return file, nil

@@ -135,18 +135,21 @@ func (k *checker) leases(proc string, c call, was, is *state) {
 			claimed++
 			k.claim(proc, c, index, old, now)
 		case c.verb == "release":
-			if sent := k.sent(c, 0, 3, index, 2); !slices.Contains(sent, old) {
+			if sent := k.sent(c, index); !slices.Contains(sent, old) {
 				k.fail("I1", "%s released job %d, which is held as %v, with fence %v", proc, index, old, sent)
 			}
-			if now.held() || now.attempt != old.attempt-1 {
+			// A lease of a job that used up its attempts began none, so there is none to give back.
+			begun := 1
+			if k.job(index).exhausted {
+				begun = 0
+			}
+			if now.held() || now.attempt != old.attempt-begun {
 				k.fail("I5", "a release left job %d as %v; it was %v", index, now, old)
 			}
-			if !k.job(index).exhausted {
-				k.job(index).spent--
-			}
+			k.job(index).spent -= begun
 			k.job(index).exhausted = false
 		case c.verb == "finish" && now == fence{}:
-			if sent := k.sent(c, 1, 12, index, 2); !slices.Contains(sent, old) {
+			if sent := k.sent(c, index); !slices.Contains(sent, old) {
 				k.fail("I1", "%s finished job %d, which is held as %v, with fence %v", proc, index, old, sent)
 			}
 		case c.verb == "retry" && now == fence{holder: "-"}:
@@ -163,13 +166,19 @@ func (k *checker) leases(proc string, c call, was, is *state) {
 	}
 }
 
-// sent are the fences that a script was called with for a job, which may be an old and a new one of the same worker.
-// The arguments come in groups of n from first, the index leading.
-func (k *checker) sent(c call, first, n, index, at int) []fence {
+// sent are the fences that a release or a finish was called with for a job, which may be an old and a new one of the
+// same worker.
+func (k *checker) sent(c call, index int) []fence {
+	var jobs [][]string
+	if c.verb == "finish" {
+		jobs = c.completions()
+	} else {
+		jobs = slices.Collect(slices.Chunk(c.args, 3))
+	}
 	var out []fence
-	for a := first; a+n <= len(c.args); a += n {
-		if number(c.args[a]) == index {
-			out = append(out, parseFence(c.args[a+at]))
+	for _, j := range jobs {
+		if len(j) >= 3 && number(j[0]) == index {
+			out = append(out, parseFence(j[2]))
 		}
 	}
 	return out
@@ -293,7 +302,7 @@ func (k *checker) results(proc string, c call, was, is *state) {
 			k.fail("I2", "%s wrote a result with %s", proc, c.verb)
 			continue
 		}
-		sent := k.sent(c, 1, 12, r.index, 2)
+		sent := k.sent(c, r.index)
 		if held := was.lease[r.index]; !held.held() || !slices.Contains(sent, held) {
 			k.fail("I1", "%s wrote the result of job %d with fence %v; it is held as %v", proc, r.index, sent, held)
 		}

@@ -72,6 +72,11 @@ func (w *world) calm() {
 	w.trace.note("faults are over")
 	w.net.setCalm()
 	w.net.setDown(false)
+	for _, s := range w.slots {
+		if s.running != nil {
+			s.running.proc.resume()
+		}
+	}
 }
 
 // strike makes one fault happen. It runs at rest and must not wait.
@@ -101,7 +106,12 @@ func (w *world) strike(f fault) {
 		w.forget()
 	case killFeeder:
 		w.feeder.kill()
-		w.after(f.last, w.startFeeder)
+		w.after(f.last, func() {
+			// A batch that is done may be gone by its TTL, and a feeder would then submit another one of the same name.
+			if w.doneAt == 0 {
+				w.startFeeder()
+			}
+		})
 	case resetAll:
 		if p := s.running; p != nil {
 			p.proc.reset()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -16,7 +17,15 @@ type exchange struct {
 	requests [][]string
 	survives bool // still arrives if its process dies now
 
-	replies []any // set by the link once Redis answered; read at rest
+	answer atomic.Pointer[[]any] // set by the link once Redis answered; nil while a request blocks there
+}
+
+// replies are Redis' answers, one per request, or nil while it has not answered.
+func (x *exchange) replies() []any {
+	if r := x.answer.Load(); r != nil {
+		return *r
+	}
+	return nil
 }
 
 // link is one connection between a process and Redis. Requests and replies travel with a delay that is drawn from
@@ -106,7 +115,7 @@ func (l *link) exchange(x *exchange, raw []byte, r *bufio.Reader) ([]byte, error
 		}
 		replies = append(replies, v)
 	}
-	x.replies = replies
+	x.answer.Store(&replies)
 	return answer, nil
 }
 

@@ -25,9 +25,9 @@ func (m *Mutant) apply(text string) (string, bool) {
 // Mutants lists every mutant.
 var Mutants = []Mutant{
 	{
-		Name: "finish without the fence", Script: "finish", Seeds: 40, Stalls: true,
-		Old: `if fences[n] ~= ARGV[a + 2] then`,
-		New: `if redis.call('GETBIT', KEYS[7], index) == 1 then`,
+		Name: "finish without the fence", Script: "finish", Seeds: 150, Stalls: true,
+		Old: `if held[j] ~= ARGV[fence + j] then`,
+		New: `if redis.call('GETBIT', KEYS[7], i) == 1 then`,
 	},
 	{
 		Name: "checkpoint without the fence", Script: "checkpoint", Seeds: 80,
@@ -94,13 +94,13 @@ var Mutants = []Mutant{
 	},
 	{
 		Name: "finish that forgets which jobs have a result", Script: "finish", Seeds: 10,
-		Old: `redis.call('SETBIT', KEYS[7], index, 1)`,
-		New: `redis.call('GETBIT', KEYS[7], index)`,
+		Old: `redis.call('SETBIT', KEYS[7], i, 1)`,
+		New: `redis.call('GETBIT', KEYS[7], i)`,
 	},
 	{
 		Name: "finish that keeps the lease", Script: "finish", Seeds: 10,
-		Old: `redis.call('HDEL', KEYS[4], unpack(held))`,
-		New: `redis.call('HMGET', KEYS[4], unpack(held))`,
+		Old: `redis.call('HDEL', KEYS[4], unpack(indexes))`,
+		New: `redis.call('HMGET', KEYS[4], unpack(indexes))`,
 	},
 	{
 		Name: "finish that does not acknowledge", Script: "finish", Seeds: 10,
@@ -110,8 +110,13 @@ var Mutants = []Mutant{
 	},
 	{
 		Name: "finish that counts twice", Script: "finish", Seeds: 10,
-		Old: `by[status] = by[status] + 1`,
-		New: `by[status] = by[status] + 2`,
+		Old: `sums[c] = tonumber(ARGV[1 + c])`,
+		New: `sums[c] = 2 * tonumber(ARGV[1 + c])`,
+	},
+	{
+		Name: "finish that counts what it refused", Script: "finish", Seeds: 80,
+		Old: `if out[1 + j] == 1 then`,
+		New: `if true then`,
 	},
 	{
 		Name: "feed without the counter", Script: "feed", Seeds: 20,

@@ -157,8 +157,9 @@ func (p *plainWorker) admit(ctx context.Context, drain <-chan struct{}, phase ba
 		case errors.Is(err, errHandedBack):
 			p.drop(j)
 			err = p.store.UntilKnown(ctx, func() error { return p.store.Release(ctx, batchID, []batch.Lease{j.lease}) })
+		default:
+			p.drop(j)
 		}
-		p.drop(j)
 		if err != nil && !errors.Is(err, statestore.ErrFenced) && !tolerable(err) && !statestore.Unreachable(err) && !errors.Is(err, context.Canceled) {
 			fail(err)
 		}
@@ -204,7 +205,8 @@ func (p *plainWorker) play(ctx context.Context, drain <-chan struct{}, phase bat
 	return nil
 }
 
-// commit sends the result together with those that become ready in the next moment.
+// commit sends the result together with those that become ready in the next moment. A job stays live until its commit
+// is known: reconcile would hand it back otherwise.
 func (p *plainWorker) commit(ctx context.Context, j *plainJob) error {
 	p.mu.Lock()
 	p.done = append(p.done, j)

@@ -44,10 +44,11 @@ func (t *trace) add(who, what string) {
 
 // exchange notes what Redis executed.
 func (t *trace) exchange(x *exchange, calls []call) {
-	for i, c := range calls {
+	answered := x.replies() != nil
+	for _, c := range calls {
 		answer := "(waits)"
-		if x.replies != nil {
-			answer = short(x.replies[i])
+		if answered {
+			answer = short(c.reply)
 		}
 		_, _ = fmt.Fprint(t.sum, c.args, c.reply)
 		t.add(x.proc.name, c.verb+" "+c.summary()+" → "+answer)
@@ -65,11 +66,11 @@ type call struct {
 
 // calls takes an exchange apart.
 func (t *trace) calls(x *exchange) []call {
-	out := make([]call, len(x.requests))
+	out, replies := make([]call, len(x.requests)), x.replies()
 	for i, req := range x.requests {
 		c := call{verb: strings.ToLower(req[0]), args: req[1:], ran: true}
-		if x.replies != nil {
-			c.reply = x.replies[i]
+		if replies != nil {
+			c.reply = replies[i]
 			_, failed := c.reply.(respError)
 			c.ran = !failed
 		}
@@ -96,8 +97,8 @@ func (c call) summary() string {
 		return "count " + c.args[1]
 	case "finish":
 		var jobs []string
-		for a := 1; a+11 < len(c.args); a += 12 {
-			jobs = append(jobs, fmt.Sprintf("job %s fence %s %s", c.args[a], c.args[a+2], c.args[a+3]))
+		for _, j := range c.completions() {
+			jobs = append(jobs, fmt.Sprintf("job %s fence %s %s", j[0], j[2], j[3]))
 		}
 		return strings.Join(jobs, ", ")
 	case "checkpoint":
@@ -110,6 +111,22 @@ func (c call) summary() string {
 		return fmt.Sprintf("from %s, %d jobs", c.args[0], len(c.args)-1)
 	}
 	return cut(strings.Join(c.args, " "), 120)
+}
+
+// completions are the jobs of a finish, each with the columns of finish.lua: index, entry ID, fence, status, …
+func (c call) completions() [][]string {
+	const head, columns = 11, 7
+	if len(c.args) < head {
+		return nil
+	}
+	n := number(c.args[head-1])
+	out := make([][]string, n)
+	for i := range out {
+		for column := range columns {
+			out[i] = append(out[i], c.args[head+column*n+i])
+		}
+	}
+	return out
 }
 
 func fences(args []string) string {

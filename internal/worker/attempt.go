@@ -15,6 +15,9 @@ type attempt struct {
 	lease  batch.Lease
 	work   *work
 	cancel context.CancelCauseFunc
+	// journalled: an attempt at the job wrote a turn, or tried to. Belongs to the agent's goroutine until the result is
+	// handed over.
+	journalled bool
 }
 
 // attempt runs one agent to its end and says what becomes of its lease.
@@ -60,6 +63,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 
 // checkpoint appends to the journal, through any outage of Redis.
 func (w *Worker) checkpoint(ctx context.Context, a *attempt, turn int, data []byte) error {
+	a.journalled = true
 	err := w.cfg.Store.UntilKnown(ctx, func() error { return w.cfg.Store.Checkpoint(ctx, a.lease, turn, data) })
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -28,6 +28,7 @@ const (
 // work is what the worker keeps of a batch to run its jobs.
 type work struct {
 	id      batch.ID
+	from    scheduler.Candidate
 	program *agent.Program
 	slots   *scheduler.Slots // nil unless the plan bounds its own requests in flight
 	// maxAgents bounds the live agents of this batch here; 0 does not. More would only wait for the batch's own slots,
@@ -45,7 +46,6 @@ type batches struct {
 	mu      sync.Mutex
 	active  []batch.ID
 	asked   time.Time
-	next    int                         // where the round robin goes on
 	known   *lru.Cache[batch.ID, *work] // guarded by mu
 	refused *lru.Cache[batch.ID, string]
 	unsure  map[batch.ID]bool // a claim's reply was lost
@@ -63,8 +63,8 @@ func newBatches(s *statestore.Store, t *toolpool.Pool, served func() []backend.M
 	return &batches{store: s, tools: t, served: served, log: log, known: known, refused: refused, unsure: make(map[batch.ID]bool)}, nil
 }
 
-// turn lists the active batches, beginning with another one each time, so that each gets its share of claims.
-func (b *batches) turn(ctx context.Context) ([]batch.ID, error) {
+// list names the active batches, oldest first.
+func (b *batches) list(ctx context.Context) ([]batch.ID, error) {
 	b.mu.Lock()
 	fresh := !b.asked.IsZero() && time.Since(b.asked) < batchesMaxAge
 	b.mu.Unlock()
@@ -79,14 +79,10 @@ func (b *batches) turn(ctx context.Context) ([]batch.ID, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.active) == 0 {
-		return nil, nil
-	}
-	b.next = (b.next + 1) % len(b.active)
-	return slices.Concat(b.active[b.next:], b.active[:b.next]), nil
+	return slices.Clone(b.active), nil
 }
 
-// stale makes the next turn ask Redis.
+// stale makes the next list ask Redis.
 func (b *batches) stale() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -143,7 +139,7 @@ func (b *batches) compile(id batch.ID, text []byte) (*work, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &work{id: id, program: program}
+	w := &work{id: id, program: program, from: scheduler.Candidate{Batch: string(id), Owner: plan.Owner, Priority: plan.Priority}}
 	if plan.MaxInflight > 0 {
 		w.slots = scheduler.NewSlots(plan.MaxInflight)
 		w.maxAgents = 4 * plan.MaxInflight

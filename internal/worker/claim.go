@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -49,42 +50,75 @@ func (w *Worker) room() int {
 	})
 }
 
-// round claims once from each active batch while there is room, and returns how many jobs came.
+// round claims while there is room and a batch has jobs, in fair shares, and returns how many jobs came. A batch that
+// gave fewer than it was asked for is not asked again in this round.
 func (w *Worker) round(ctx, life context.Context) (int, error) {
 	if w.room() == 0 {
 		return 0, nil
 	}
-	ids, err := w.batches.turn(ctx)
+	open, err := w.openBatches(ctx)
 	if err != nil {
 		return 0, err
 	}
 	total := 0
-	for _, id := range ids {
-		n := w.room()
-		if n == 0 {
+	w.fair.Meet(candidatesOf(open))
+	for len(open) > 0 {
+		room := w.room()
+		if room == 0 {
 			break
 		}
-		got, err := w.claimFrom(ctx, life, id, n)
+		candidates := candidatesOf(open)
+		i := w.fair.Next(candidates)
+		n := scheduler.Quantum(candidates, room)
+		got, err := w.claimFrom(ctx, life, open[i], n)
 		if errors.Is(err, statestore.ErrNotFound) {
-			w.batches.retire(ctx, id)
-			continue
+			w.batches.retire(ctx, open[i].id)
+			err = nil
 		}
 		if err != nil {
 			return total, err
 		}
+		w.fair.Served(candidates[i], got)
 		total += got
+		if got < n {
+			open = slices.Delete(open, i, i+1)
+		}
 	}
 	return total, nil
 }
 
-func (w *Worker) claimFrom(ctx, life context.Context, id batch.ID, n int) (int, error) {
-	work, err := w.batches.get(ctx, id)
+func candidatesOf(open []*work) []scheduler.Candidate {
+	out := make([]scheduler.Candidate, len(open))
+	for i, b := range open {
+		out[i] = b.from
+	}
+	return out
+}
+
+// openBatches are the active batches that this worker can serve.
+func (w *Worker) openBatches(ctx context.Context) ([]*work, error) {
+	ids, err := w.batches.list(ctx)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	if work == nil {
-		return 0, nil
+	var out []*work
+	for _, id := range ids {
+		b, err := w.batches.get(ctx, id)
+		switch {
+		case errors.Is(err, statestore.ErrNotFound):
+			w.batches.retire(ctx, id)
+		case err != nil:
+			return nil, err
+		case b != nil:
+			out = append(out, b)
+		}
 	}
+	return out, nil
+}
+
+// claimFrom claims up to n jobs of one batch and starts them.
+func (w *Worker) claimFrom(ctx, life context.Context, work *work, n int) (int, error) {
+	id := work.id
 	if work.maxAgents > 0 {
 		if n = min(n, work.maxAgents-w.liveOf(id)); n <= 0 {
 			return 0, nil
@@ -139,7 +173,7 @@ func (w *Worker) reconcile(ctx context.Context, id batch.ID) error {
 // admit makes a claimed job live and starts it, or finishes it at once if it must not run.
 func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c statestore.Claimed) {
 	ctx, cancel := context.WithCancelCause(life)
-	a := &attempt{lease: c.Lease, work: work, cancel: cancel}
+	a := &attempt{lease: c.Lease, work: work, cancel: cancel, journalled: len(c.Journal) > 0}
 	w.mu.Lock()
 	old := w.live[c.Lease.Job]
 	w.live[c.Lease.Job] = a

@@ -80,7 +80,7 @@ func (c *committer) gather(first completion) []completion {
 func (c *committer) commit(ctx context.Context, id batch.ID, part []completion) {
 	args := make([]statestore.Completion, len(part))
 	for i, p := range part {
-		args[i] = statestore.Completion{Lease: p.attempt.lease, Result: p.result}
+		args[i] = statestore.Completion{Lease: p.attempt.lease, Result: p.result, NoJournal: !p.attempt.journalled}
 	}
 	var outcomes []statestore.FinishOutcome
 	told := false

@@ -91,6 +91,7 @@ type Worker struct {
 	cfg     Config
 	log     *slog.Logger
 	slots   *scheduler.Slots
+	fair    *scheduler.FairShare // belongs to the claim loop
 	runner  *agent.Runner
 	batches *batches
 	commits *committer
@@ -127,6 +128,7 @@ func New(cfg Config) (*Worker, error) {
 		cfg:      cfg,
 		log:      cfg.Logger.With("worker", cfg.ID),
 		slots:    scheduler.NewSlots(cfg.Slots),
+		fair:     scheduler.NewFairShare(),
 		stopping: make(chan struct{}),
 		aborted:  make(chan struct{}),
 		wake:     make(chan struct{}, 1),

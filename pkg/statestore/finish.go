@@ -15,6 +15,8 @@ const MaxFinish = 64
 type Completion struct {
 	Lease  batch.Lease
 	Result batch.Result
+	// NoJournal says that no attempt at the job wrote a turn, so that no journal need be looked for.
+	NoJournal bool
 }
 
 // FinishOutcome is what became of one completion.
@@ -35,21 +37,9 @@ func (o FinishOutcome) String() string { return [...]string{"committed", "alread
 // Repeatable; after an unknown outcome a repeat answers Already for what was committed.
 func (s *Store) Finish(ctx context.Context, id batch.ID, done []Completion) (batch.Phase, []FinishOutcome, error) {
 	op := fmt.Sprintf("finish %d jobs of batch %s", len(done), id)
-	args := make([]any, 0, 1+12*len(done))
-	args = append(args, prefixJournal(id))
-	for _, c := range done {
-		r := c.Result
-		line, err := json.Marshal(r)
-		if err != nil {
-			return "", nil, fmt.Errorf("%s: encode the result of %s: %w", op, c.Lease.Job, err)
-		}
-		// A failure that may pass keeps its journal, so that `retry` goes on where it stopped.
-		keep := 0
-		if r.Status == batch.StatusFailed && r.Error != nil && r.Error.Retryable {
-			keep = 1
-		}
-		args = append(args, c.Lease.Job.Index, c.Lease.Entry, c.Lease.Fence(), string(r.Status), keep, line, r.Turns,
-			r.Usage.PromptTokens, r.Usage.CachedTokens, r.Usage.CompletionTokens, r.Tools.Asked, r.Tools.Executed)
+	args, err := finishArguments(id, done)
+	if err != nil {
+		return "", nil, fmt.Errorf("%s: %w", op, err)
 	}
 	v, err := s.run(ctx, op, s.scripts.finish, allKeys(id), args...)
 	if err != nil {
@@ -61,4 +51,60 @@ func (s *Store) Finish(ctx context.Context, id batch.ID, done []Completion) (bat
 		out[i] = map[int64]FinishOutcome{1: Committed, 0: Already, -1: Fenced}[r.at(1+i).num()]
 	}
 	return batch.Phase(r.at(0).str()), out, nil
+}
+
+// What becomes of a job's journal when its result is committed.
+const (
+	keepJournal = "keep" // a failure that may pass: retry goes on where the job stopped
+	dropJournal = "drop"
+	noJournal   = "none"
+)
+
+func (c Completion) journal() string {
+	switch r := c.Result; {
+	case c.NoJournal:
+		return noJournal
+	case r.Status == batch.StatusFailed && r.Error != nil && r.Error.Retryable:
+		return keepJournal
+	default:
+		return dropJournal
+	}
+}
+
+// finishArguments lays the results out as finish.lua wants them: sums first, then one column after the other.
+func finishArguments(id batch.ID, done []Completion) ([]any, error) {
+	n := len(done)
+	const head, columns = 11, 7
+	args := make([]any, head+columns*n)
+	var counts batch.Counts
+	for i, c := range done {
+		r := c.Result
+		line, err := json.Marshal(r)
+		if err != nil {
+			return nil, fmt.Errorf("encode the result of %s: %w", c.Lease.Job, err)
+		}
+		switch r.Status {
+		case batch.OK:
+			counts.OK++
+		case batch.StatusFailed:
+			counts.Failed++
+		case batch.StatusCancelled:
+			counts.Cancelled++
+		}
+		counts.Turns += int64(r.Turns)
+		counts.Usage.Add(r.Usage)
+		counts.Tools.Add(r.Tools)
+		sums := fmt.Sprint(r.Turns, " ", r.Usage.PromptTokens, " ", r.Usage.CachedTokens, " ", r.Usage.CompletionTokens, " ",
+			r.Tools.Asked, " ", r.Tools.Executed)
+		for column, value := range [columns]any{
+			c.Lease.Job.Index, c.Lease.Entry, c.Lease.Fence(), string(r.Status), c.journal(), line, sums,
+		} {
+			args[head+column*n+i] = value
+		}
+	}
+	copy(args, []any{
+		prefixJournal(id), counts.OK, counts.Failed, counts.Cancelled, counts.Turns, counts.Usage.PromptTokens,
+		counts.Usage.CachedTokens, counts.Usage.CompletionTokens, counts.Tools.Asked, counts.Tools.Executed, n,
+	})
+	return args, nil
 }

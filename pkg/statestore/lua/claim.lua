@@ -34,9 +34,10 @@ local function take(entries, old, takeovers)
       attempt, exhausted = maxa, 1
       -- No attempt begins, so a release of this lease has none to give back.
       redis.call('HSET', KEYS[3], 'x' .. index, 1)
+      redis.call('HSET', KEYS[1], 'exhausted', 1)
     end
     leases[2 * n - 1] = index
-    leases[2 * n] = token + n .. '|' .. attempt .. '|' .. consumer
+    leases[2 * n] = string.format('%d|%d|%s', token + n, attempt, consumer)
     out[#out + 1] = {index, entry[1], token + n, attempt, exhausted, entry[2][4], turns}
   end
   redis.call('HSET', KEYS[3], unpack(leases))

@@ -1,0 +1,292 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/testredis"
+	"github.com/batchagent/batchagent/internal/worker"
+	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+	"github.com/batchagent/batchagent/pkg/vllmsim"
+)
+
+// A pool of go-redis that was closed while its server is away goes on dialling for up to a second, by itself.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
+
+// outcome is what one command left.
+type outcome struct {
+	status   int
+	out, err string
+}
+
+// coordinate runs one command as a person types it.
+func coordinate(t *testing.T, env map[string]string, stdin string, args ...string) outcome {
+	t.Helper()
+	return coordinateIn(t, t.Context(), env, stdin, args...)
+}
+
+func coordinateIn(t *testing.T, ctx context.Context, env map[string]string, stdin string, args ...string) outcome {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	status := run(ctx, append([]string{"coordinator"}, args...), streams{
+		in: strings.NewReader(stdin), out: &out, err: &errOut, getenv: func(name string) string { return env[name] },
+	})
+	return outcome{status, out.String(), errOut.String()}
+}
+
+// simulator is a simulated server on a loopback port.
+func simulator(t *testing.T, c vllmsim.Config) (url string) {
+	t.Helper()
+	sim, err := vllmsim.New(c)
+	require.NoError(t, err)
+	server := httptest.NewServer(sim)
+	t.Cleanup(server.Close)
+	return "vllm://" + server.Listener.Addr().String()
+}
+
+// node runs a worker in this process until the test ends.
+func node(t *testing.T, redis, backend string) {
+	t.Helper()
+	store, err := statestore.Open(t.Context(), redis, statestore.Options{})
+	require.NoError(t, err)
+	back, err := dial.Open(t.Context(), backend, dial.Options{Getenv: func(string) string { return "" }})
+	require.NoError(t, err)
+	pool, err := toolpool.New(toolpool.Config{})
+	require.NoError(t, err)
+	w, err := worker.New(worker.Config{ID: "node-1", Store: store, Backend: back, Tools: pool})
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { assert.NoError(t, w.Run(ctx)) })
+	t.Cleanup(func() {
+		stop()
+		running.Wait()
+		require.NoError(t, back.Close())
+		require.NoError(t, store.Close())
+	})
+}
+
+// specOf writes a spec of n short jobs and returns its path.
+func specOf(t *testing.T, n int, more string) string {
+	t.Helper()
+	dir := t.TempDir()
+	var inputs strings.Builder
+	for i := range n {
+		fmt.Fprintf(&inputs, "{\"text\":\"note %d\"}\n", i)
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "inputs.jsonl"), []byte(inputs.String()), 0o600))
+	text := "name: notes\ntask: \"Sum up {text}\"\ninputs: inputs.jsonl\noutput_schema: {type: object, properties: {s: {type: string}}, required: [s]}\n" + more
+	path := filepath.Join(dir, "spec.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+func linesIn(s string) int { return strings.Count(s, "\n") }
+
+func TestABatchOnACluster(t *testing.T) {
+	redis, _ := testredis.Mini(t)
+	node(t, redis, simulator(t, vllmsim.Config{}))
+	env := map[string]string{}
+	at := func(args ...string) []string { return append(args, "--redis", redis) }
+	out := filepath.Join(t.TempDir(), "results.jsonl")
+
+	submitted := coordinate(t, env, "", at("submit", specOf(t, 30, ""), "--follow", "--out", out)...)
+	require.Equal(t, coordinator.ExitOK, submitted.status, submitted.err)
+	id := strings.TrimSpace(submitted.out)
+	_, err := batch.ParseID(id)
+	require.NoError(t, err, "standard output holds the ID and nothing else")
+	assert.Contains(t, submitted.err, "ok 30")
+	text, err := os.ReadFile(out)
+	require.NoError(t, err)
+	assert.Equal(t, 30, linesIn(string(text)))
+
+	ordered := coordinate(t, env, "", at("results", id, "--ordered")...)
+	require.Equal(t, coordinator.ExitOK, ordered.status, ordered.err)
+	for i, line := range strings.Split(strings.TrimSpace(ordered.out), "\n") {
+		var r batch.Result
+		require.NoError(t, json.Unmarshal([]byte(line), &r))
+		require.EqualValues(t, i, r.Index)
+	}
+	table := coordinate(t, env, "", at("results", id, "--format", "csv")...)
+	assert.Equal(t, 31, linesIn(table.out), "a header and a row each")
+	again := coordinate(t, env, "", at("results", id, "--follow", "--out", out)...)
+	assert.Equal(t, coordinator.ExitOK, again.status)
+	same, err := os.ReadFile(out)
+	require.NoError(t, err)
+	assert.Equal(t, string(text), string(same), "what is there is not written again")
+
+	status := coordinate(t, env, "", at("status", id, "--json")...)
+	var report struct {
+		Phase  batch.Phase
+		Counts batch.Counts
+	}
+	require.NoError(t, json.Unmarshal([]byte(status.out), &report), status.out)
+	assert.Equal(t, batch.Done, report.Phase)
+	assert.EqualValues(t, 30, report.Counts.OK)
+	assert.Contains(t, coordinate(t, env, "", at("status", id)...).out, id)
+	assert.Contains(t, coordinate(t, env, "", at("batches")...).out, id)
+	var workers []batch.WorkerRecord
+	require.NoError(t, json.Unmarshal([]byte(coordinate(t, env, "", at("workers", "--json")...).out), &workers))
+	require.Len(t, workers, 1)
+	assert.Equal(t, "node-1", workers[0].ID)
+
+	none := coordinate(t, env, "", at("retry", id)...)
+	assert.Equal(t, coordinator.ExitOK, none.status, none.err)
+	removed := coordinate(t, env, "", at("rm", id)...)
+	assert.Equal(t, coordinator.ExitOK, removed.status, removed.err)
+	gone := coordinate(t, env, "", at("status", id)...)
+	assert.Equal(t, coordinator.ExitUsage, gone.status)
+	assert.Contains(t, gone.err, id)
+}
+
+func TestCancelAndRetry(t *testing.T) {
+	redis, _ := testredis.Mini(t)
+	env := map[string]string{"BATCHAGENT_REDIS": ""}
+	submitted := coordinate(t, env, "", "submit", specOf(t, 5, ""), "--redis", redis)
+	require.Equal(t, coordinator.ExitOK, submitted.status, submitted.err)
+	id := strings.TrimSpace(submitted.out)
+	open := coordinate(t, env, "", "rm", id, "--redis", redis)
+	assert.NotEqual(t, coordinator.ExitOK, open.status, "a batch that runs is not removed")
+	assert.Contains(t, open.err, "cancel")
+
+	cancelled := coordinate(t, env, "", "cancel", id, "--redis", redis)
+	require.Equal(t, coordinator.ExitOK, cancelled.status, cancelled.err)
+	collected := coordinate(t, env, "", "results", id, "--follow", "--redis", redis)
+	assert.Equal(t, coordinator.ExitJobsFailed, collected.status)
+	assert.Equal(t, 5, strings.Count(collected.out, `"status":"cancelled"`))
+}
+
+func TestRunOnThisMachine(t *testing.T) {
+	spec := specOf(t, 20, "")
+	r := coordinate(t, nil, "", "run", spec, "--backend", simulator(t, vllmsim.Config{}))
+	require.Equal(t, coordinator.ExitOK, r.status, r.err)
+	assert.Equal(t, 20, linesIn(r.out))
+	assert.Contains(t, r.err, "SIMULATED")
+	assert.Contains(t, r.err, "ok 20")
+}
+
+// A run that is interrupted says how to go on, and the same command with --resume makes the file whole. Jobs that failed for
+// a reason that may pass run again.
+func TestRunGoesOn(t *testing.T) {
+	spec, out := specOf(t, 40, "max_retries: 0\n"), filepath.Join(t.TempDir(), "r.jsonl")
+	failing := simulator(t, vllmsim.Config{Faults: vllmsim.Faults{Status503: 0.4}})
+	first := coordinate(t, nil, "", "run", spec, "--backend", failing, "--out", out)
+	require.Equal(t, coordinator.ExitJobsFailed, first.status, first.err)
+	text, err := os.ReadFile(out)
+	require.NoError(t, err)
+	failed := strings.Count(string(text), `"status":"failed"`)
+	require.Positive(t, failed)
+
+	good := simulator(t, vllmsim.Config{})
+	refused := coordinate(t, nil, "", "run", spec, "--backend", good, "--out", out)
+	assert.Equal(t, coordinator.ExitUsage, refused.status)
+	assert.Contains(t, refused.err, "--resume")
+	resumed := coordinate(t, nil, "", "run", spec, "--backend", good, "--out", out, "--resume")
+	require.Equal(t, coordinator.ExitOK, resumed.status, resumed.err)
+	assert.Contains(t, resumed.err, fmt.Sprintf("%d did not end for good", failed))
+	text, err = os.ReadFile(out)
+	require.NoError(t, err)
+	assert.Equal(t, 40, linesIn(string(text)))
+	assert.Zero(t, strings.Count(string(text), `"status":"failed"`))
+	for i := range 40 {
+		assert.Equal(t, 1, strings.Count(string(text), fmt.Sprintf(`"job_id":"job-%d"`, i)))
+	}
+}
+
+func TestAnInterruptedRunSaysHowToGoOn(t *testing.T) {
+	spec, out := specOf(t, 200, "max_inflight: 1\n"), filepath.Join(t.TempDir(), "r.jsonl")
+	slow := simulator(t, vllmsim.Config{ForwardMS: 20})
+	ctx, interrupt := context.WithCancel(t.Context())
+	go func() {
+		for ctx.Err() == nil {
+			if text, err := os.ReadFile(out); err == nil && linesIn(string(text)) > 2 {
+				interrupt()
+			}
+			<-time.After(5 * time.Millisecond)
+		}
+	}()
+	r := coordinateIn(t, ctx, nil, "", "run", spec, "--backend", slow, "--out", out)
+	assert.Equal(t, coordinator.ExitInterrupted, r.status)
+	assert.Contains(t, r.err, "--resume")
+	assert.Contains(t, r.err, "without a result yet")
+	text, err := os.ReadFile(out)
+	require.NoError(t, err)
+	assert.True(t, strings.HasSuffix(string(text), "}\n"), "no torn line")
+}
+
+func TestMistakes(t *testing.T) {
+	redis, _ := testredis.Mini(t)
+	bad := filepath.Join(t.TempDir(), "bad.yaml")
+	require.NoError(t, os.WriteFile(bad, []byte("name: x\ntsk: \"Sum up {text}\"\nmax_turns: many\ninputs: [{text: a}]\n"), 0o600))
+	spec := specOf(t, 2, "")
+	dead := "redis://:hunter2@127.0.0.1:1"
+	for name, c := range map[string]struct {
+		args   []string
+		status int
+		says   []string
+	}{
+		"no such command":       {[]string{"sumbit"}, coordinator.ExitUsage, []string{"sumbit", "--help"}},
+		"no such flag":          {[]string{"run", spec, "--bakend", "x"}, coordinator.ExitUsage, []string{"bakend", "coordinator run --help"}},
+		"no spec":               {[]string{"run"}, coordinator.ExitUsage, []string{"one spec file"}},
+		"spec not there":        {[]string{"validate", "nowhere.yaml"}, coordinator.ExitUsage, []string{"nowhere.yaml"}},
+		"every mistake at once": {[]string{"validate", bad}, coordinator.ExitUsage, []string{"tsk", "task", "max_turns", "bad.yaml:2", "bad.yaml:3"}},
+		"not a batch ID":        {[]string{"status", "job-3", "--redis", redis}, coordinator.ExitUsage, []string{"job-3"}},
+		"unknown batch":         {[]string{"results", "b_01k0000000000000000000000a", "--redis", redis}, coordinator.ExitUsage, []string{"b_01k0000000000000000000000a"}},
+		"Redis away":            {[]string{"batches", "--redis", dead}, coordinator.ExitUnreachable, []string{"127.0.0.1:1", "is it running"}},
+		"a malformed URL":       {[]string{"batches", "--redis", "localhost:6379"}, coordinator.ExitUsage, []string{"redis://"}},
+		"backend away":          {[]string{"run", spec, "--backend", "vllm://127.0.0.1:1"}, coordinator.ExitUnreachable, []string{"127.0.0.1:1"}},
+		"unknown backend":       {[]string{"run", spec, "--backend", "gopher://x"}, coordinator.ExitUsage, []string{"gopher", "vllm://"}},
+		"folder not there":      {[]string{"run", spec, "--out", "no/such/folder/r.jsonl", "--backend", "vllm://127.0.0.1:1"}, coordinator.ExitUsage, []string{"no/such/folder"}},
+		"unknown format":        {[]string{"run", spec, "--format", "xml"}, coordinator.ExitUsage, []string{"xml", "csv"}},
+		"resume from nothing":   {[]string{"run", spec, "--resume"}, coordinator.ExitUsage, []string{"--out"}},
+		"out without follow":    {[]string{"submit", spec, "--out", "r.jsonl", "--redis", redis}, coordinator.ExitUsage, []string{"--follow"}},
+		"an argument too many":  {[]string{"workers", "now", "--redis", redis}, coordinator.ExitUsage, []string{"now"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := coordinate(t, nil, "", c.args...)
+			assert.Equal(t, c.status, r.status, r.err)
+			for _, says := range c.says {
+				assert.Contains(t, r.err, says)
+			}
+			assert.Empty(t, r.out)
+			assert.NotContains(t, r.err, "hunter2")
+			assert.NotContains(t, r.err, "goroutine ")
+		})
+	}
+}
+
+func TestHelpTeaches(t *testing.T) {
+	all := coordinate(t, nil, "", "--help")
+	assert.Equal(t, coordinator.ExitOK, all.status)
+	for _, name := range []string{"run", "submit", "status", "results", "batches", "workers", "cancel", "retry", "rm", "validate"} {
+		assert.Contains(t, all.err+all.out, name)
+		help := coordinate(t, nil, "", name, "--help")
+		assert.Equal(t, coordinator.ExitOK, help.status, name)
+		assert.Contains(t, help.err+help.out, "USAGE", name)
+	}
+}
+
+func TestValidateShowsWhatWouldBeSubmitted(t *testing.T) {
+	r := coordinate(t, nil, "", "validate", specOf(t, 7, ""))
+	assert.Equal(t, coordinator.ExitOK, r.status, r.err)
+	assert.Regexp(t, `jobs +7\n`, r.out)
+}

@@ -1,0 +1,389 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// scene is an agent whose model and tools take time and can be watched.
+type scene struct {
+	model func(ctx context.Context, call int, r *backend.Request, o backend.Observer) (*backend.Response, error)
+	tool  func(ctx context.Context, c toolpool.Call) (toolpool.Result, error)
+	slots func(ctx context.Context) (func(), error)
+	stop  chan struct{}
+	share toolpool.Share
+
+	mu      sync.Mutex
+	calls   int
+	journal [][]byte
+}
+
+func (s *scene) Acquire(ctx context.Context, _ int) (func(), error) {
+	if s.slots != nil {
+		return s.slots(ctx)
+	}
+	return func() {}, nil
+}
+
+func (s *scene) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
+	s.mu.Lock()
+	s.calls++
+	n := s.calls
+	s.mu.Unlock()
+	return s.model(ctx, n, r, o)
+}
+
+func (s *scene) Call(ctx context.Context, c toolpool.Call) (toolpool.Result, error) {
+	return s.tool(ctx, c)
+}
+
+func (s *scene) run(t *testing.T, change func(*spec.Plan)) (batch.Result, error) {
+	t.Helper()
+	plan := &spec.Plan{Name: "t", System: "sys", Task: "do {x}", Tools: []string{"look"}, MaxTurns: 4, MaxRetries: 1,
+		Timeouts: spec.Timeouts{Turn: time.Minute, Tool: time.Minute}}
+	if change != nil {
+		change(plan)
+	}
+	if s.share == "" {
+		s.share = toolpool.Inflight
+	}
+	p, err := Compile(plan, []toolpool.Tool{{Name: "look", Parameters: json.RawMessage(`{"type":"object"}`), Share: s.share}}, backend.Model{ID: "m"})
+	require.NoError(t, err)
+	return NewRunner(s, s, s, Config{Worker: "w"}).Run(t.Context(), p, Job{
+		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"}}`), Stop: s.stop,
+		Append: func(_ context.Context, _ int, data []byte) error {
+			s.journal = append(s.journal, data)
+			return nil
+		},
+	})
+}
+
+// after waits like a server or a tool that takes d, and gives up with its caller.
+func after(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func TestATurnThatTakesTooLongIsRepeatedAndThenFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scene{model: func(ctx context.Context, _ int, _ *backend.Request, _ backend.Observer) (*backend.Response, error) {
+			return nil, after(ctx, time.Hour)
+		}}
+		began := time.Now()
+		r, err := s.run(t, func(p *spec.Plan) { p.Timeouts.Turn = 10 * time.Second })
+		require.NoError(t, err)
+		assert.Equal(t, batch.BackendUnavailable, r.Error.Type)
+		assert.Contains(t, r.Error.Message, "timeouts.turn")
+		assert.Equal(t, 2, s.calls, "one retry")
+		assert.InDelta(t, 20, time.Since(began).Seconds(), 10)
+	})
+}
+
+func TestAJobThatTakesTooLongIsATimeoutWhereverItStands(t *testing.T) {
+	slow := func(ctx context.Context, _ int, _ *backend.Request, _ backend.Observer) (*backend.Response, error) {
+		return nil, after(ctx, time.Hour)
+	}
+	quick := func(context.Context, int, *backend.Request, backend.Observer) (*backend.Response, error) {
+		return asks(`{}`).resp, nil
+	}
+	broken := func(context.Context, int, *backend.Request, backend.Observer) (*backend.Response, error) {
+		return nil, &backend.Error{Class: backend.RateLimited, RetryAfter: time.Hour}
+	}
+	for name, s := range map[string]*scene{
+		"in a model call": {model: slow},
+		"in a tool": {model: quick, tool: func(ctx context.Context, _ toolpool.Call) (toolpool.Result, error) {
+			return toolpool.Result{}, after(ctx, time.Hour)
+		}},
+		"between retries":    {model: broken},
+		"waiting for a slot": {model: slow, slots: func(ctx context.Context) (func(), error) { return nil, after(ctx, time.Hour) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				r, err := s.run(t, func(p *spec.Plan) {
+					p.Timeouts = spec.Timeouts{Turn: time.Hour * 2, Tool: time.Hour * 2, Job: 30 * time.Second}
+				})
+				require.NoError(t, err)
+				require.NotNil(t, r.Error)
+				assert.Equal(t, batch.Timeout, r.Error.Type)
+				assert.Contains(t, r.Error.Message, "timeouts.job")
+				assert.Equal(t, 30*time.Second, time.Since(began))
+			})
+		})
+	}
+}
+
+// A call runs while the model still writes, unless its tool has side effects; the turn then takes the longer of the two.
+func TestToolCallsStartBeforeTheStreamEnds(t *testing.T) {
+	for share, want := range map[toolpool.Share]time.Duration{
+		toolpool.Inflight: 10 * time.Second, toolpool.Pure: 10 * time.Second, toolpool.Effect: 18 * time.Second,
+	} {
+		t.Run(string(share), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				runs := 0
+				s := &scene{
+					share: share,
+					model: func(ctx context.Context, n int, _ *backend.Request, o backend.Observer) (*backend.Response, error) {
+						if n == 2 {
+							return says("done").resp, nil
+						}
+						o.ToolCall(0, asks(`{"k":1}`).resp.Message.ToolCalls[0]) // complete at once; the stream goes on
+						return asks(`{"k":1}`).resp, after(ctx, 10*time.Second)
+					},
+					tool: func(ctx context.Context, _ toolpool.Call) (toolpool.Result, error) {
+						runs++
+						return toolpool.Result{Content: "seen", Executed: true}, after(ctx, 8*time.Second)
+					},
+				}
+				began := time.Now()
+				r, err := s.run(t, nil)
+				require.NoError(t, err)
+				require.Nil(t, r.Error)
+				assert.Equal(t, 1, runs)
+				assert.Equal(t, want, time.Since(began))
+			})
+		})
+	}
+}
+
+// What was started early for a turn that turns out bad is thrown away: cut by the token limit, refused, or broken off.
+func TestEarlyCallsOfABadTurnAreThrownAway(t *testing.T) {
+	bad := map[string]func() (*backend.Response, error){
+		"cut": func() (*backend.Response, error) {
+			r := asks(`{}`).resp
+			r.Finish = backend.FinishLength
+			return r, nil
+		},
+		"refused": func() (*backend.Response, error) {
+			r := asks(`{}`).resp
+			r.Finish = backend.FinishRefused
+			return r, nil
+		},
+		"broken": func() (*backend.Response, error) { return nil, &backend.Error{Class: backend.Auth} },
+	}
+	for name, end := range bad {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var cancelled bool
+				s := &scene{
+					model: func(ctx context.Context, _ int, _ *backend.Request, o backend.Observer) (*backend.Response, error) {
+						o.ToolCall(0, asks(`{}`).resp.Message.ToolCalls[0])
+						if err := after(ctx, time.Second); err != nil {
+							return nil, err
+						}
+						return end()
+					},
+					tool: func(ctx context.Context, _ toolpool.Call) (toolpool.Result, error) {
+						err := after(ctx, time.Hour)
+						cancelled = err != nil
+						return toolpool.Result{}, err
+					},
+				}
+				r, err := s.run(t, nil)
+				require.NoError(t, err)
+				require.NotNil(t, r.Error)
+				assert.True(t, cancelled)
+				assert.Empty(t, s.journal, "nothing of the turn is kept")
+			})
+		})
+	}
+}
+
+// Stop ends an agent at its next turn boundary: a turn under way is finished and journalled first.
+func TestStopEndsAtATurnBoundary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scene{stop: make(chan struct{})}
+		s.model = func(ctx context.Context, n int, _ *backend.Request, _ backend.Observer) (*backend.Response, error) {
+			if n == 2 {
+				close(s.stop)
+			}
+			return asks(`{}`).resp, after(ctx, time.Second)
+		}
+		s.tool = func(context.Context, toolpool.Call) (toolpool.Result, error) {
+			return toolpool.Result{Content: "seen"}, nil
+		}
+		_, err := s.run(t, nil)
+		require.ErrorIs(t, err, ErrStopped)
+		assert.Len(t, s.journal, 2)
+		assert.Equal(t, 2, s.calls)
+	})
+	for name, s := range map[string]*scene{
+		"while it waits for a slot": {slots: func(ctx context.Context) (func(), error) { return nil, after(ctx, time.Hour) }},
+		"while it waits to retry": {model: func(context.Context, int, *backend.Request, backend.Observer) (*backend.Response, error) {
+			return nil, &backend.Error{Class: backend.RateLimited, RetryAfter: time.Hour}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s.stop = make(chan struct{})
+				time.AfterFunc(5*time.Second, func() { close(s.stop) })
+				began := time.Now()
+				_, err := s.run(t, nil)
+				require.ErrorIs(t, err, ErrStopped)
+				assert.Equal(t, 5*time.Second, time.Since(began))
+			})
+		})
+	}
+}
+
+// A model that runs away is asked once more without the grammar that let it, and then fails with its text.
+func TestARunawayModel(t *testing.T) {
+	runaway := &backend.Error{Class: backend.Degenerate, Message: "400 spaces", Partial: "{   "}
+	for fails, want := range map[int]batch.ErrorType{1: "", 2: batch.OutputInvalid} {
+		synctest.Test(t, func(t *testing.T) {
+			var schemas []bool
+			s := &scene{model: func(_ context.Context, n int, r *backend.Request, _ backend.Observer) (*backend.Response, error) {
+				schemas = append(schemas, r.Schema != nil)
+				if n <= fails {
+					return nil, runaway
+				}
+				return says(`{"a":1}`).resp, nil
+			}}
+			r, err := s.run(t, func(p *spec.Plan) { p.Tools, p.Schema = nil, json.RawMessage(`{"type":"object"}`) })
+			require.NoError(t, err)
+			assert.Equal(t, []bool{true, false}, schemas)
+			if want == "" {
+				assert.Nil(t, r.Error)
+			} else {
+				assert.Equal(t, want, r.Error.Type)
+			}
+		})
+	}
+}
+
+func TestRetryAfterIsObeyed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &scene{model: func(_ context.Context, n int, _ *backend.Request, _ backend.Observer) (*backend.Response, error) {
+			if n == 1 {
+				return nil, &backend.Error{Class: backend.RateLimited, RetryAfter: 42 * time.Second}
+			}
+			return says("done").resp, nil
+		}}
+		began := time.Now()
+		r, err := s.run(t, nil)
+		require.NoError(t, err)
+		assert.Nil(t, r.Error)
+		assert.GreaterOrEqual(t, time.Since(began), 42*time.Second)
+		assert.Less(t, time.Since(began), 90*time.Second)
+	})
+}
+
+func TestALostLeaseEndsTheAttemptWithItsCause(t *testing.T) {
+	errLost := errors.New("the lease was lost")
+	synctest.Test(t, func(t *testing.T) {
+		s := &scene{model: func(ctx context.Context, _ int, _ *backend.Request, _ backend.Observer) (*backend.Response, error) {
+			return nil, after(ctx, time.Hour)
+		}}
+		p, err := Compile(&spec.Plan{Name: "t", Task: "do", MaxTurns: 1}, nil, backend.Model{ID: "m"})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(errLost) })
+		_, err = NewRunner(s, s, s, Config{}).Run(ctx, p, Job{Payload: []byte(`{"in":{}}`)})
+		require.ErrorIs(t, err, errLost)
+	})
+}
+
+// anyTurn is a tool turn of any size.
+var anyTurn = rapid.Custom(func(rt *rapid.T) Turn {
+	t := Turn{Assistant: backend.Message{Role: backend.RoleAssistant}}
+	for range rapid.IntRange(1, 3).Draw(rt, "calls") {
+		t.Assistant.ToolCalls = append(t.Assistant.ToolCalls, backend.ToolCall{ID: "c", Name: "look", Arguments: "{}"})
+		unit := rapid.SampledFrom([]string{"a", "é", "日本", "👍"}).Draw(rt, "text")
+		t.Tools = append(t.Tools, backend.Message{Role: backend.RoleTool, Content: strings.Repeat(unit, rapid.IntRange(1, 4_000).Draw(rt, "length"))})
+	}
+	t.Usage.PromptTokens = int64(rapid.IntRange(10, 3_000).Draw(rt, "prompt"))
+	return t
+})
+
+// Compaction depends on the journal alone: a conversation that was rebuilt after any turn is the same byte for byte.
+// No message is dropped and no character is cut in two.
+func TestCompactionIsTheSameAfterAResume(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		window := rapid.SampledFrom([]int{0, 500, 2_000, 10_000}).Draw(rt, "window")
+		turns := rapid.SliceOfN(anyTurn, 1, 6).Draw(rt, "turns")
+		whole := newConversation("sys", "prompt", window)
+		for i, turn := range turns {
+			data, err := encode(turn)
+			require.NoError(rt, err)
+			written, err := decodeTurn(data)
+			require.NoError(rt, err)
+			whole.add(written)
+
+			again := newConversation("sys", "prompt", window)
+			for _, earlier := range turns[:i+1] {
+				data, err := encode(earlier)
+				require.NoError(rt, err)
+				t, err := decodeTurn(data)
+				require.NoError(rt, err)
+				again.add(t)
+			}
+			require.Equal(rt, whole.messages, again.messages)
+		}
+		results := 0
+		for _, m := range whole.messages {
+			require.NotContains(rt, m.Content, "\uFFFD")
+			require.True(rt, len(m.Content) > 0 || m.Role == backend.RoleAssistant)
+			if m.Role == backend.RoleTool {
+				results++
+			}
+		}
+		want := 0
+		for _, turn := range turns {
+			want += len(turn.Tools)
+		}
+		require.Equal(rt, want, results, "a call and its result stay together")
+	})
+}
+
+func TestShortenKeepsBothEndsAndSaysSo(t *testing.T) {
+	t.Parallel()
+	text := "begin " + strings.Repeat("middle ", 1_000) + "the end"
+	got := shorten(text, 400)
+	assert.LessOrEqual(t, len(got), 400)
+	assert.True(t, strings.HasPrefix(got, "begin"))
+	assert.True(t, strings.HasSuffix(got, "the end"))
+	assert.Contains(t, got, "bytes left out")
+	assert.Equal(t, "short", shorten("short", 400))
+}
+
+func FuzzReadAnswer(f *testing.F) {
+	for _, seed := range []string{`{"a":1}`, "```json\n{\"a\":1}\n```", `Sure: {'a': 1,} ok`, `<think>{}</think>{"a":2}`, "{", "", "{}{}", "\xff{\"a\":1}"} {
+		f.Add(seed)
+	}
+	p, err := Compile(&spec.Plan{Name: "t", Task: "x", MaxTurns: 1,
+		Schema: json.RawMessage(`{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]}`)}, nil, backend.Model{ID: "m"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		output, problem := p.readAnswer(text)
+		if problem == nil && (!json.Valid(output) || p.output.Check(output) != nil) {
+			t.Fatalf("an answer that does not match the schema was taken: %s", output)
+		}
+	})
+}

@@ -1,0 +1,331 @@
+package statestore_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/batchagent/batchagent/internal/testredis"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// model is a batch as the documentation of the verbs describes it, in the plainest way.
+type model struct {
+	attempts int // allowed
+	jobs     []modelJob
+	maxToken int64
+}
+
+type modelJob struct {
+	holder   string // "" while nobody holds it
+	token    int64
+	spent    int // attempts
+	lost     bool
+	renewed  time.Time
+	journal  []string
+	result   bool
+	retrying bool // queued again by retry
+}
+
+// move is one step of a history. pick and n choose among what there is.
+type move struct {
+	verb    string
+	who     string
+	pick, n int
+	ms      int
+}
+
+var anyMove = rapid.Custom(func(rt *rapid.T) move {
+	return move{
+		verb: rapid.SampledFrom([]string{
+			"claim", "claim", "claim", "renew", "checkpoint", "checkpoint", "stale checkpoint", "gap", "finish", "finish", "fail",
+			"stale finish", "release", "stale release", "stale renew", "retry", "sleep", "sleep",
+		}).Draw(rt, "verb"),
+		who:  rapid.SampledFrom([]string{"a", "b", "c"}).Draw(rt, "who"),
+		pick: rapid.IntRange(0, 50).Draw(rt, "pick"),
+		n:    rapid.IntRange(1, 4).Draw(rt, "n"),
+		ms:   rapid.IntRange(1, 20_000).Draw(rt, "ms"),
+	}
+})
+
+// TestAnyHistory plays histories of right and wrong calls against the store and the model. No two of the calls overlap;
+// package sim does that.
+func TestAnyHistory(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		jobs, attempts := rapid.IntRange(1, 6).Draw(rt, "jobs"), rapid.IntRange(1, 3).Draw(rt, "attempts")
+		moves := rapid.SliceOfN(anyMove, 5, 60).Draw(rt, "moves")
+		var problem error
+		synctest.Test(t, func(t *testing.T) {
+			dial, _ := testredis.Pipe(t)
+			w := bubbleOver(t, dial)
+			id := w.createAs(attempts, time.Hour)
+			w.feed(id, 0, jobs)
+			w.seal(id, jobs)
+			h := &history{world: w, id: id, past: map[batch.Lease]bool{}, model: model{attempts: attempts, jobs: make([]modelJob, jobs)}}
+			for i, m := range moves {
+				if problem = h.play(m); problem != nil {
+					problem = fmt.Errorf("move %d (%+v): %w", i, m, problem)
+					return
+				}
+			}
+			problem = h.end()
+		})
+		if problem != nil {
+			rt.Fatal(problem)
+		}
+	})
+}
+
+type history struct {
+	*world
+	id    batch.ID
+	model model
+	now   map[int64]batch.Lease // held
+	past  map[batch.Lease]bool  // every lease that was ever given
+	quiet time.Time             // since when nobody was in touch
+	grace time.Time             // no takeover before
+}
+
+func (h *history) play(m move) error {
+	if m.verb == "sleep" {
+		h.pass(time.Duration(m.ms) * time.Millisecond)
+		return nil
+	}
+	held := h.held()
+	var current batch.Lease
+	ok := len(held) > 0
+	if ok {
+		current = held[m.pick%len(held)]
+	}
+	stale, isStale := h.stale(m.pick)
+	ctx := h.Context()
+	switch m.verb {
+	case "claim":
+		return h.claimed(m)
+	case "renew":
+		if !ok {
+			return nil
+		}
+		h.touch()
+		_, fenced, err := h.store.Renew(ctx, h.id, current.Holder, h.lease, []batch.Lease{current})
+		h.model.jobs[current.Job.Index].renewed = time.Now()
+		return expect(err == nil && len(fenced) == 0, "renewing %v: fenced %v, %v", current, fenced, err)
+	case "stale renew":
+		if !isStale {
+			return nil
+		}
+		h.touch()
+		_, fenced, err := h.store.Renew(ctx, h.id, stale.Holder, h.lease, []batch.Lease{stale})
+		return expect(err == nil && len(fenced) == 1, "renewing the lost lease %v: fenced %v, %v", stale, fenced, err)
+	case "checkpoint", "gap":
+		if !ok {
+			return nil
+		}
+		j := &h.model.jobs[current.Job.Index]
+		turn, text := len(j.journal)+1, fmt.Sprintf("turn %d by %d", len(j.journal)+1, current.Token)
+		if m.verb == "gap" {
+			err := h.store.Checkpoint(ctx, current, turn+1, []byte(text))
+			return expect(errors.Is(err, statestore.ErrConflict), "a turn after a missing one: %v", err)
+		}
+		j.journal = append(j.journal, text)
+		return h.store.Checkpoint(ctx, current, turn, []byte(text))
+	case "stale checkpoint":
+		if !isStale {
+			return nil
+		}
+		err := h.store.Checkpoint(ctx, stale, len(h.model.jobs[stale.Job.Index].journal)+1, []byte("late"))
+		return expect(errors.Is(err, statestore.ErrFenced), "a checkpoint under the lost lease %v: %v", stale, err)
+	case "finish", "fail":
+		if !ok {
+			return nil
+		}
+		c := succeeded(current)
+		if m.verb == "fail" {
+			c = failed(current, batch.Timeout)
+		}
+		return h.finished(current, c)
+	case "stale finish":
+		if !isStale {
+			return nil
+		}
+		_, out, err := h.store.Finish(ctx, h.id, []statestore.Completion{succeeded(stale)})
+		want := statestore.Fenced
+		if h.model.jobs[stale.Job.Index].result {
+			want = statestore.Already
+		}
+		return expect(err == nil && len(out) == 1 && out[0] == want, "finishing under the lost lease %v: %v, %v", stale, out, err)
+	case "release":
+		if !ok {
+			return nil
+		}
+		j := &h.model.jobs[current.Job.Index]
+		if !j.lost {
+			j.spent--
+		}
+		j.holder, j.lost = "", false
+		return h.store.Release(ctx, h.id, []batch.Lease{current})
+	case "stale release":
+		if !isStale {
+			return nil
+		}
+		return h.store.Release(ctx, h.id, []batch.Lease{stale})
+	case "retry":
+		return h.retried()
+	}
+	return nil
+}
+
+// claimed compares a claim with what may be given out: what nobody holds, and what lapsed, and never more.
+func (h *history) claimed(m move) error {
+	h.touch()
+	_, jobs, err := h.store.Claim(h.Context(), statestore.ClaimParams{Batch: h.id, Consumer: m.who, Count: m.n, Lease: h.lease})
+	if err != nil {
+		return err
+	}
+	free := 0
+	for _, j := range h.model.jobs {
+		if j.holder == "" && !j.result {
+			free++
+		}
+	}
+	fresh := 0
+	for _, c := range jobs {
+		j := &h.model.jobs[c.Lease.Job.Index]
+		if j.result {
+			return fmt.Errorf("job %d has a result and was given out", c.Lease.Job.Index)
+		}
+		if j.holder == "" {
+			fresh++
+		} else if idle := time.Since(j.renewed); idle < h.lease || time.Now().Before(h.grace) {
+			return fmt.Errorf("job %d was taken from %s after %v, %v before that is allowed", c.Lease.Job.Index, j.holder, idle, time.Until(h.grace))
+		}
+		if c.Lease.Token <= h.model.maxToken {
+			return fmt.Errorf("token %d was used before: %d was", c.Lease.Token, h.model.maxToken)
+		}
+		h.model.maxToken = c.Lease.Token
+		if c.Exhausted != (j.spent >= h.model.attempts) {
+			return fmt.Errorf("job %d after %d of %d attempts: exhausted %v", c.Lease.Job.Index, j.spent, h.model.attempts, c.Exhausted)
+		}
+		j.lost = c.Exhausted
+		if !c.Exhausted {
+			j.spent++
+			if c.Lease.Attempt != j.spent {
+				return fmt.Errorf("job %d is attempt %d, not %d", c.Lease.Job.Index, c.Lease.Attempt, j.spent)
+			}
+		}
+		if !slices.Equal(turns(c), j.journal) {
+			return fmt.Errorf("job %d has the journal %q, not %q", c.Lease.Job.Index, turns(c), j.journal)
+		}
+		j.holder, j.token, j.renewed = m.who, c.Lease.Token, time.Now()
+		h.past[c.Lease] = true
+		h.now = put(h.now, c.Lease)
+	}
+	return expect(fresh == min(free, m.n-(len(jobs)-fresh)) || len(jobs) == m.n, "%d of %d free jobs came, %d were asked for and %d came in all", fresh, free, m.n, len(jobs))
+}
+
+func (h *history) finished(l batch.Lease, c statestore.Completion) error {
+	_, out, err := h.store.Finish(h.Context(), h.id, []statestore.Completion{c})
+	j := &h.model.jobs[l.Job.Index]
+	j.holder, j.result, j.lost = "", true, false
+	j.retrying = c.Result.Status == batch.StatusFailed
+	if c.Result.Error == nil || !c.Result.Error.Retryable {
+		j.journal = nil
+	}
+	return expect(err == nil && len(out) == 1 && out[0] == statestore.Committed, "finishing under %v: %v, %v", l, out, err)
+}
+
+// retried queues all failed jobs again; their attempts start anew and their journals go on.
+func (h *history) retried() error {
+	n, err := h.store.Retry(h.Context(), h.id)
+	if err != nil {
+		return err
+	}
+	want := int64(0)
+	for i := range h.model.jobs {
+		j := &h.model.jobs[i]
+		if j.result && j.retrying {
+			want++
+			j.result, j.retrying, j.spent = false, false, 0
+		}
+	}
+	return expect(n == want, "retry queued %d jobs; %d had failed", n, want)
+}
+
+// end claims and finishes everything that is left.
+func (h *history) end() error {
+	deadline := time.Now().Add(10 * time.Minute)
+	for time.Now().Before(deadline) {
+		for _, l := range h.held() {
+			if err := h.finished(l, succeeded(l)); err != nil {
+				return err
+			}
+		}
+		if info := h.check(h.id); info.Phase == batch.Done {
+			results := h.results(h.id)
+			return expect(len(results) == len(h.model.jobs), "%d jobs have results, of %d", len(results), len(h.model.jobs))
+		}
+		h.pass(h.lease / 3)
+		if err := h.claimed(move{who: "z", n: 10}); err != nil {
+			return err
+		}
+	}
+	return errors.New("the batch does not end")
+}
+
+// touch notes a sign of life: a silence of more than half a lease is an outage, after which nobody is taken over for a
+// whole lease.
+func (h *history) touch() {
+	if !h.quiet.IsZero() && time.Since(h.quiet) > h.lease/2 {
+		h.grace = time.Now().Add(h.lease)
+	}
+	h.quiet = time.Now()
+}
+
+// held lists the leases that are held, in an order that does not depend on the run.
+func (h *history) held() (out []batch.Lease) {
+	for _, index := range slices.Sorted(maps.Keys(h.now)) {
+		if l := h.now[index]; h.model.jobs[index].token == l.Token && h.model.jobs[index].holder != "" {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// stale finds a lease that was lost, handed back or finished.
+func (h *history) stale(pick int) (batch.Lease, bool) {
+	var lost []batch.Lease
+	current := h.held()
+	for l := range h.past {
+		if !slices.Contains(current, l) {
+			lost = append(lost, l)
+		}
+	}
+	if len(lost) == 0 {
+		return batch.Lease{}, false
+	}
+	slices.SortFunc(lost, func(a, b batch.Lease) int { return int(a.Token - b.Token) })
+	return lost[pick%len(lost)], true
+}
+
+func put(m map[int64]batch.Lease, l batch.Lease) map[int64]batch.Lease {
+	if m == nil {
+		m = map[int64]batch.Lease{}
+	}
+	m[l.Job.Index] = l
+	return m
+}
+
+func expect(ok bool, format string, args ...any) error {
+	if ok {
+		return nil
+	}
+	return fmt.Errorf(format, args...)
+}
