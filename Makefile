@@ -12,7 +12,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build the programs into bin/
-	$(GO) build -o bin/ ./cmd/...
+	$(GO) build -tags sql -o bin/ ./cmd/...
 
 .PHONY: check
 check: fmt vet staticcheck race ## format, vet, staticcheck and all tests with the race detector

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
@@ -62,7 +63,7 @@ var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 // TestLinks checks that every relative link in the documents leads to a file.
 func TestLinks(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{".", "docs", "docs/adr", "bench", "examples/code-review", "examples/tickets"} {
+	for _, dir := range []string{".", "docs", "docs/adr", "bench", "examples/code-review", "examples/tickets", "examples/returns"} {
 		entries, err := os.ReadDir(dir)
 		require.NoError(t, err)
 		for _, e := range entries {
@@ -76,6 +77,33 @@ func TestLinks(t *testing.T) {
 				assert.NoError(t, err, "%s/%s links to %s", dir, e.Name(), m[1])
 			}
 		}
+	}
+}
+
+// TestDocumentedTools reads every tools.yaml that the documents show, and checks that the reference names every tool.
+func TestDocumentedTools(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/tools-reference.md")
+	require.NoError(t, err)
+	blocks := yamlBlock.FindAllStringSubmatch(string(text), -1)
+	require.NotEmpty(t, blocks)
+	environment := func(name string) (string, bool) {
+		if name == "SHOP_DSN" {
+			return "sqlite:shop.db", true
+		}
+		return "value-of-" + name, true
+	}
+	for _, b := range blocks {
+		file := t.TempDir() + "/tools.yaml"
+		require.NoError(t, os.WriteFile(file, []byte(b[1]), 0o600))
+		_, err := toolset.Read(file, environment)
+		require.NoError(t, err)
+	}
+	set, err := toolset.Open(t.Context(), &toolset.File{}, toolset.Options{Getenv: func(string) string { return "a key" }})
+	require.NoError(t, err)
+	defer set.Close()
+	for _, name := range set.Names() {
+		assert.Contains(t, string(text), "| `"+name+"` |")
 	}
 }
 

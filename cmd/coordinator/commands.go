@@ -28,6 +28,7 @@ or to --out. After Ctrl-C the same command with --resume runs what is missing, a
 				&cli.IntFlag{Name: "workers", EnvVars: config.Env("workers"), Value: 1, Usage: "`N` workers in this process"},
 				&cli.IntFlag{Name: "max-inflight", EnvVars: config.Env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight per worker"},
 				outFlag(), formatFlag(), ownerFlag(), rootFlag(),
+				toolsFlag(),
 				&cli.BoolFlag{Name: "resume", EnvVars: config.Env("resume"), Usage: "go on with --out: run what it lacks or what may pass now"},
 				&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "error", Usage: "debug, info, warn or error"},
 			},
@@ -83,7 +84,7 @@ results replace the old ones in it. With --consume, Redis keeps no result that i
 			Description: `A model server gets two short requests: one tool call and one answer with a schema. Exit status: 0 nothing is
 wrong, 1 something is, 3 Redis or the model server cannot be reached.`,
 			Flags: []cli.Flag{
-				redisFlag(), rootFlag(),
+				redisFlag(), rootFlag(), toolsFlag(),
 				&cli.StringFlag{Name: "backend", EnvVars: config.Env("backend"), Usage: "model server `URL`, as vllm://host:8000"},
 			},
 			Action: e.doctor,
@@ -114,6 +115,10 @@ func ownerFlag() cli.Flag {
 
 func rootFlag() cli.Flag {
 	return &cli.StringFlag{Name: "tools-root", EnvVars: config.Env("tools-root"), Value: ".", Usage: "`DIR` that read_file sees; globbed paths are relative to it"}
+}
+
+func toolsFlag() cli.Flag {
+	return &cli.StringFlag{Name: "tools", EnvVars: config.Env("tools"), Usage: "`FILE` that declares more tools: MCP servers, databases, commands, web services", DefaultText: "built-in tools alone"}
 }
 
 func jsonFlag() cli.Flag {
@@ -182,7 +187,7 @@ func (e *env) run(c *cli.Context) error {
 	return coordinator.Run(c.Context, coordinator.RunOptions{
 		Spec: path, Backend: c.String("backend"), Owner: c.String("owner"), Workers: c.Int("workers"),
 		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"),
-		ToolsRoot: c.String("tools-root"), Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log,
+		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log,
 	}, e.console)
 }
 
@@ -208,6 +213,9 @@ func (e *env) submit(c *cli.Context) (err error) {
 	defer store.Close()
 	for _, warning := range store.Warnings(c.Context) {
 		e.console.Say("warning: " + warning)
+	}
+	if err := s.CheckTools(c.Context, store); err != nil {
+		return err
 	}
 	if err := s.Submit(c.Context, store); err != nil {
 		return err
@@ -319,6 +327,7 @@ func (e *env) doctor(c *cli.Context) error {
 		return err
 	}
 	return coordinator.Doctor(c.Context, e.console.Stdout(), coordinator.DoctorOptions{
-		Redis: url, Backend: c.String("backend"), ToolsRoot: c.String("tools-root"), Getenv: e.getenv, Logger: log,
+		Redis: url, Backend: c.String("backend"), ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers,
+		Getenv: e.getenv, Logger: log,
 	})
 }

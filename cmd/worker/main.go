@@ -20,12 +20,17 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/internal/version"
 	"github.com/batchagent/batchagent/internal/worker"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
+	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
+	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/postgres"
+	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/sqlite"
 )
 
 // The exit statuses.
@@ -49,7 +54,12 @@ SIGTERM or Ctrl-C drains: no more jobs are claimed, agents end or reach the end 
 
 The server's key comes from BATCHAGENT_API_KEY, the Redis password also from BATCHAGENT_REDIS_PASSWORD.`
 
-func main() { os.Exit(run(context.Background(), os.Args, os.Stderr)) }
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == builtin.EvalCommand {
+		os.Exit(builtin.EvalMain(os.Stdin, os.Stdout))
+	}
+	os.Exit(run(context.Background(), os.Args, os.Stderr))
+}
 
 func run(ctx context.Context, args []string, stderr io.Writer) int {
 	code := exitOK
@@ -76,10 +86,15 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 	return code
 }
 
-// usageError is a mistake in the flags.
+// usageError is a mistake in the flags or in a file that they name.
 type usageError struct{ err error }
 
-func (e *usageError) Error() string { return e.err.Error() + "; `worker --help` explains the flags" }
+func (e *usageError) Error() string {
+	if _, ok := errors.AsType[spec.Errors](e.err); ok {
+		return "\n" + e.err.Error()
+	}
+	return e.err.Error() + "; `worker --help` explains the flags"
+}
 func (e *usageError) Unwrap() error { return e.err }
 
 func flags() []cli.Flag {
@@ -89,7 +104,8 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: "redis", EnvVars: env("redis"), Value: config.DefaultRedis, Usage: "Redis `URL`: redis://, rediss://, unix://, redis-cluster://, redis-sentinel://"},
 		&cli.StringFlag{Name: "backend", EnvVars: env("backend"), Value: "vllm://127.0.0.1:8000", Usage: "inference server `URL`, as vllm://host:port"},
 		&cli.StringFlag{Name: "id", EnvVars: env("id"), Value: host, Usage: "`NAME` of this worker in results and lists"},
-		&cli.StringFlag{Name: "tools-root", EnvVars: env("tools-root"), Value: ".", Usage: "read_file reads below `DIR` and nowhere else"},
+		&cli.StringFlag{Name: "tools-root", EnvVars: env("tools-root"), Value: ".", Usage: "read_file, list_files and grep_files see what is below `DIR` and nothing else"},
+		&cli.StringFlag{Name: "tools", EnvVars: env("tools"), Usage: "`FILE` that declares more tools: MCP servers, databases, commands, web services", DefaultText: "built-in tools alone"},
 		&cli.IntFlag{Name: "max-inflight", EnvVars: env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight"},
 		&cli.IntFlag{Name: "max-agents", EnvVars: env("max-agents"), DefaultText: "4 x max-inflight", Usage: "at most `N` live agents, those waiting for tools included"},
 		&cli.DurationFlag{Name: "lease", EnvVars: env("lease"), Value: 15 * time.Second, Usage: "a worker that is silent for so `LONG` loses its jobs; the same for all workers"},
@@ -122,7 +138,7 @@ func serve(c *cli.Context, stderr io.Writer) error {
 		return &usageError{err}
 	}
 	defer back.Close()
-	pool, closeTools, err := tools(c.String("tools-root"), log)
+	pool, closeTools, err := tools(c, log)
 	if err != nil {
 		return &usageError{err}
 	}
@@ -183,21 +199,33 @@ func serve(c *cli.Context, stderr io.Writer) error {
 	return w.Run(ctx)
 }
 
-// tools registers the built-in tools.
-func tools(root string, log *slog.Logger) (*toolpool.Pool, func(), error) {
+// tools opens the tools that this worker offers. A first signal while MCP servers start ends the start.
+func tools(c *cli.Context, log *slog.Logger) (*toolpool.Pool, func(), error) {
+	file := &toolset.File{}
+	if path := c.String("tools"); path != "" {
+		var err error
+		if file, err = toolset.Read(path, os.LookupEnv); err != nil {
+			return nil, nil, err
+		}
+	}
 	pool, err := toolpool.New(toolpool.Config{Logger: log})
 	if err != nil {
 		return nil, nil, err
 	}
-	dir, err := os.OpenRoot(root)
+	starting, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	set, err := toolset.Open(starting, file, toolset.Options{
+		Root: c.String("tools-root"), Getenv: os.Getenv, Logger: log,
+		Drivers: map[string]func() sqltool.Driver{"postgres": postgres.Driver, "sqlite": sqlite.Driver},
+	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("--tools-root: %w", err)
-	}
-	if err := pool.Register(builtin.ReadFile(dir)); err != nil {
-		_ = dir.Close()
 		return nil, nil, err
 	}
-	return pool, func() { _ = dir.Close() }, nil
+	if err := set.Register(pool); err != nil {
+		set.Close()
+		return nil, nil, err
+	}
+	return pool, set.Close, nil
 }
 
 // listen starts the operator's and the profiler's pages, each if it is asked for.

@@ -19,6 +19,7 @@ const backendTimeout = 10 * time.Second
 type candidates struct {
 	flag, spec, env string // URLs
 	local           string // a host:port where a server may happen to run; "" does not look
+	tools           int    // of the spec: a simulated server asks for each once
 }
 
 // named is the URL that somebody gave, and who did.
@@ -59,7 +60,7 @@ func chooseBackend(ctx context.Context, c candidates, o dial.Options) (*modelSer
 			return openBackend(ctx, url, "found on this machine", o)
 		}
 	}
-	sim, err := vllmsim.New(vllmsim.Config{})
+	sim, err := vllmsim.New(vllmsim.Config{ToolTurns: max(c.tools, 1)})
 	if err != nil {
 		return nil, fmt.Errorf("make the simulated server: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
 	"github.com/batchagent/batchagent/pkg/statestore"
+	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
 
 const (
@@ -33,6 +34,8 @@ type DoctorOptions struct {
 	Redis     string // URL, checked by internal/config
 	Backend   string // URL; "" leaves the backend out
 	ToolsRoot string
+	ToolsFile string                           // declares more tools; \"\" for the built-in ones alone
+	Drivers   map[string]func() sqltool.Driver // databases that the file may name
 	Getenv    func(string) string
 	Logger    *slog.Logger
 }
@@ -77,7 +80,7 @@ func Doctor(ctx context.Context, w io.Writer, o DoctorOptions) error {
 	} else if err := c.backend(ctx, o); err != nil {
 		return err
 	}
-	c.tools(o)
+	c.tools(ctx, o)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -254,11 +257,11 @@ func whatToDo(c backend.Class) string {
 	}
 }
 
-func (c *checkup) tools(o DoctorOptions) {
+func (c *checkup) tools(ctx context.Context, o DoctorOptions) {
 	const what = "tools"
-	pool, closeTools, err := localTools(o.ToolsRoot, nil, o.Logger)
+	pool, closeTools, err := localTools(ctx, RunOptions{ToolsRoot: o.ToolsRoot, ToolsFile: o.ToolsFile, Drivers: o.Drivers, Getenv: o.Getenv, Logger: o.Logger}, nil)
 	if err != nil {
-		c.line(bad, what, err.Error(), "name a directory that exists with --tools-root")
+		c.line(bad, what, err.Error(), "name a directory that exists with --tools-root, and mend the file of --tools")
 		return
 	}
 	defer closeTools()

@@ -9,11 +9,10 @@ import (
 	"iter"
 	"log/slog"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/internal/worker"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
@@ -21,7 +20,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool"
-	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
+	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
 
 // runAhead bounds the jobs that are in the embedded Redis and have no written result: memory does not grow with the
@@ -39,6 +38,8 @@ type RunOptions struct {
 	Format      string
 	Resume      bool   // go on with Out: only what is missing in it, or failed in a way that may pass, is run
 	ToolsRoot   string // what read_file sees
+	ToolsFile   string // tools.yaml; "" for the built-in tools alone
+	Drivers     map[string]func() sqltool.Driver
 	Local       string // host:port where a server may happen to run; "" does not look
 	Stdin       io.Reader
 	Getenv      func(string) string
@@ -60,7 +61,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 		return err
 	}
 	defer s.Close()
-	pool, closeTools, err := localTools(o.ToolsRoot, compiled.Plan.Tools, o.Logger)
+	pool, closeTools, err := localTools(ctx, o, compiled.Plan.Tools)
 	if err != nil {
 		return err
 	}
@@ -77,6 +78,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	}
 	server, err := chooseBackend(ctx, candidates{
 		flag: o.Backend, spec: s.Backend, env: o.Getenv("BATCHAGENT_BACKEND"), local: o.Local,
+		tools: min(len(compiled.Plan.Tools), compiled.Plan.MaxTurns-1),
 	}, dial.Options{Logger: o.Logger, Getenv: o.Getenv})
 	if err != nil {
 		return err
@@ -98,29 +100,30 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 }
 
 // localTools are the tools of this machine. A spec that asks for another one is refused before anything runs.
-func localTools(root string, wanted []string, log *slog.Logger) (*toolpool.Pool, func(), error) {
-	pool, err := toolpool.New(toolpool.Config{Logger: log})
-	if err != nil {
-		return nil, nil, err
-	}
-	if root == "" {
-		root = "."
-	}
-	dir, err := os.OpenRoot(root)
-	if err != nil {
-		return nil, nil, usagef("--tools-root: %w", err)
-	}
-	if err := pool.Register(builtin.ReadFile(dir)); err != nil {
-		_ = dir.Close()
-		return nil, nil, err
-	}
-	for _, name := range wanted {
-		if !slices.Contains(pool.Names(), name) {
-			_ = dir.Close()
-			return nil, nil, usagef("the spec asks for the tool %q; there are: %s", name, strings.Join(pool.Names(), ", "))
+func localTools(ctx context.Context, o RunOptions, wanted []string) (*toolpool.Pool, func(), error) {
+	file := &toolset.File{}
+	if o.ToolsFile != "" {
+		var err error
+		if file, err = toolset.Read(o.ToolsFile, os.LookupEnv); err != nil {
+			return nil, nil, &UsageError{err}
 		}
 	}
-	return pool, func() { _ = dir.Close() }, nil
+	set, err := toolset.Open(ctx, file, toolset.Options{Root: o.ToolsRoot, Drivers: o.Drivers, Getenv: o.Getenv, Logger: o.Logger})
+	if err != nil {
+		return nil, nil, &UsageError{err}
+	}
+	pool, err := toolpool.New(toolpool.Config{Logger: o.Logger})
+	if err == nil {
+		err = set.Register(pool)
+	}
+	if err == nil {
+		err = toolset.Missing(wanted, set.Names())
+	}
+	if err != nil {
+		set.Close()
+		return nil, nil, &UsageError{err}
+	}
+	return pool, set.Close, nil
 }
 
 // localRun is one Run.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
+	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
 // StatusReport is a batch with who could work on it. Its JSON form is what `status --json` prints.
@@ -49,7 +50,7 @@ func servable(h batch.Header, w batch.WorkerRecord) string {
 		return "serves " + strings.Join(w.Models, ", ") + " and not " + h.Model
 	}
 	for _, t := range h.Tools {
-		if !slices.Contains(w.Tools, t) {
+		if !slices.Contains(w.Tools, toolpool.WireName(t)) {
 			return "has no tool " + t
 		}
 	}
@@ -157,7 +158,7 @@ func WriteWorkers(w io.Writer, workers []batch.WorkerRecord) error {
 			state = "not ready"
 		}
 		return []string{
-			r.ID, r.Host, state, r.Endpoint, strings.Join(r.Models, ","), strings.Join(r.Tools, ","),
+			r.ID, r.Host, state, r.Endpoint, strings.Join(r.Models, ","), strings.Join(specNames(r.Tools), ","),
 			fmt.Sprintf("%d/%d", r.LiveAgents, r.MaxAgents), fmt.Sprintf("%d/%d", r.SlotsInUse, r.Slots), count(int64(r.SlotQueue)),
 			count(r.JobsDone), perSecond(r.TokensPerSec), percent(r.Usage.CachedTokens, r.Usage.PromptTokens), r.Version,
 			r.SeenAt.Format(time.TimeOnly),
@@ -187,4 +188,13 @@ func WriteJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
+}
+
+// specNames are tools as users know them.
+func specNames(tools []string) []string {
+	names := make([]string, len(tools))
+	for i, t := range tools {
+		names[i] = toolpool.SpecName(t)
+	}
+	return names
 }

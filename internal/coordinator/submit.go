@@ -8,8 +8,10 @@ import (
 	"io"
 	"iter"
 	"os/user"
+	"strings"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -89,6 +91,33 @@ func Prepare(ctx context.Context, o SubmitOptions, c *Console) (*Submission, err
 
 // Close frees what the inputs hold.
 func (s *Submission) Close() error { return s.spec.Close() }
+
+// CheckTools refuses the batch if it asks for a tool that no worker offers. While no worker is up nobody can tell, and
+// the user hears that; the same if Redis does not answer, which Submit waits for.
+func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) error {
+	wanted := s.compiled.Plan.Tools
+	if len(wanted) == 0 {
+		return nil
+	}
+	workers, err := store.Workers(ctx)
+	if err != nil || len(workers) == 0 {
+		s.console.Say("warning: no worker is up, so nobody can tell whether there are the tools that the spec asks for: " + strings.Join(wanted, ", "))
+		return nil
+	}
+	var offered []string
+	able := false
+	for _, w := range workers {
+		offered = append(offered, w.Tools...)
+		able = able || toolset.Missing(wanted, w.Tools) == nil
+	}
+	if err := toolset.Missing(wanted, offered); err != nil {
+		return &UsageError{err}
+	}
+	if !able {
+		s.console.Say("warning: no single worker offers all the tools that the spec asks for, so the batch waits for one that does: " + strings.Join(wanted, ", "))
+	}
+	return nil
+}
 
 // Submit hands the batch in: all of it, or, when it was interrupted, what was still missing. It survives outages of
 // Redis. The batch begins to run with its first jobs.

@@ -127,11 +127,12 @@ func (b *batches) compile(id batch.ID, text []byte) (*work, error) {
 		return nil, err
 	}
 	tools := make([]toolpool.Tool, 0, len(plan.Tools))
-	for _, name := range plan.Tools {
-		t, ok := b.tools.Lookup(name)
+	for i, name := range plan.Tools {
+		t, ok := b.tools.Lookup(toolpool.WireName(name))
 		if !ok {
 			return nil, fmt.Errorf("it has no tool %q", name)
 		}
+		plan.Tools[i] = t.Name
 		tools = append(tools, t)
 	}
 	program, err := agent.Compile(plan, tools, model)

@@ -14,7 +14,7 @@ import (
 // Users run the examples from the repository's root, and read_file then sees that folder.
 const repository = "../.."
 
-func compileExample(t *testing.T, name string) *Compiled {
+func compileExample(t *testing.T, name string, tools ...string) *Compiled {
 	t.Helper()
 	s, err := Load(filepath.Join(repository, "examples", name, "batch.yaml"), LoadOptions{ToolsRoot: repository})
 	require.NoError(t, err)
@@ -22,7 +22,7 @@ func compileExample(t *testing.T, name string) *Compiled {
 	c, err := s.Compile(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, name, c.Plan.Name)
-	assert.Equal(t, []string{"read_file"}, c.Plan.Tools)
+	assert.Equal(t, append([]string{"read_file"}, tools...), c.Plan.Tools)
 	assert.NotEmpty(t, c.Plan.Schema)
 	assert.Equal(t, 1, strings.Count(c.Plan.System, string(c.Plan.Schema)))
 	return c
@@ -52,6 +52,11 @@ func TestExampleCodeReview(t *testing.T) {
 	all := paths(t, compileExample(t, "code-review"))
 	assert.Contains(t, all, "pkg/spec/template.go")
 	assert.NotContains(t, all, "pkg/spec/examples_test.go")
+}
+
+func TestExampleReturns(t *testing.T) {
+	t.Parallel()
+	assert.EqualValues(t, 6, compileExample(t, "returns", "order_record").Total)
 }
 
 func TestExampleTickets(t *testing.T) {

@@ -17,7 +17,12 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == builtin.EvalCommand {
+		os.Exit(builtin.EvalMain(os.Stdin, os.Stdout))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // open makes a root with files in it, a secret beside it, and a pool with read_file.
 func open(t *testing.T, files map[string]string) (dir string, p *toolpool.Pool) {
@@ -36,7 +41,9 @@ func open(t *testing.T, files map[string]string) (dir string, p *toolpool.Pool) 
 	t.Cleanup(func() { assert.NoError(t, root.Close()) })
 	p, err = toolpool.New(toolpool.Config{})
 	require.NoError(t, err)
-	require.NoError(t, p.Register(builtin.ReadFile(root)))
+	for _, tool := range []toolpool.Tool{builtin.ReadFile(root), builtin.ListFiles(root), builtin.GrepFiles(root)} {
+		require.NoError(t, p.Register(tool))
+	}
 	return dir, p
 }
 
@@ -44,9 +51,14 @@ type args map[string]any
 
 func read(t *testing.T, p *toolpool.Pool, a args) toolpool.Result {
 	t.Helper()
+	return use(t, p, "read_file", a)
+}
+
+func use(t *testing.T, p *toolpool.Pool, name string, a args) toolpool.Result {
+	t.Helper()
 	text, err := json.Marshal(a)
 	require.NoError(t, err)
-	r, err := p.Call(t.Context(), toolpool.Call{Name: "read_file", Arguments: string(text)})
+	r, err := p.Call(t.Context(), toolpool.Call{Name: name, Arguments: string(text)})
 	require.NoError(t, err)
 	return r
 }

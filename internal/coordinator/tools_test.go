@@ -1,0 +1,79 @@
+package coordinator
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/internal/testredis"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+const returns = "../../examples/returns/"
+
+// The simulated model asks for each tool of the spec once, so every tool call of the example is real.
+func TestRunWithAToolsFile(t *testing.T) {
+	t.Parallel()
+	var out, said bytes.Buffer
+	o := RunOptions{
+		Spec: returns + "batch.yaml", ToolsFile: returns + "tools.yaml", ToolsRoot: "../..", Format: "jsonl",
+		Getenv: func(string) string { return "" }, Logger: slog.New(slog.DiscardHandler), Stdin: strings.NewReader(""),
+	}
+	require.NoError(t, Run(t.Context(), o, NewConsole(&out, &said)), said.String())
+	assert.Equal(t, 6, strings.Count(out.String(), `"status":"ok"`), out.String())
+	assert.Contains(t, said.String(), "asked 12   executed 7", "six jobs read one file and look up six orders")
+
+	o.ToolsFile = ""
+	err := Run(t.Context(), o, NewConsole(&out, &said))
+	require.ErrorContains(t, err, "the spec asks for the tool order_record; there are: grep_files, http_get, list_files, read_file")
+	assert.Equal(t, ExitUsage, ExitStatus(t.Context(), err))
+	o.ToolsFile = returns + "batch.yaml"
+	err = Run(t.Context(), o, NewConsole(&out, &said))
+	require.ErrorContains(t, err, `batch.yaml:3: field name: unknown field`)
+	assert.Equal(t, ExitUsage, ExitStatus(t.Context(), err))
+}
+
+func TestSubmitRefusesToolsThatNoWorkerOffers(t *testing.T) {
+	t.Parallel()
+	url, _ := testredis.Mini(t)
+	store, err := statestore.Open(t.Context(), url, statestore.Options{})
+	require.NoError(t, err)
+	defer store.Close()
+	var out, said bytes.Buffer
+	s, err := Prepare(t.Context(), SubmitOptions{Spec: returns + "batch.yaml", ToolsRoot: "../..", Stdin: strings.NewReader("")}, NewConsole(&out, &said))
+	require.NoError(t, err)
+	defer s.Close()
+
+	require.NoError(t, s.CheckTools(t.Context(), store))
+	assert.Contains(t, said.String(), "warning: no worker is up")
+
+	register := func(id string, tools ...string) {
+		require.NoError(t, store.Register(t.Context(), batch.WorkerRecord{ID: id, Consumer: id, Tools: tools}, time.Minute))
+	}
+	register("a", "read_file", "files__read")
+	err = s.CheckTools(t.Context(), store)
+	require.ErrorContains(t, err, "the spec asks for the tool order_record; there are: files.read, read_file")
+	assert.Equal(t, ExitUsage, ExitStatus(t.Context(), err))
+	register("b", "order_record")
+	require.NoError(t, s.CheckTools(t.Context(), store))
+	assert.Contains(t, said.String(), "warning: no single worker offers all the tools")
+	said.Reset()
+	register("c", "read_file", "order_record")
+	require.NoError(t, s.CheckTools(t.Context(), store))
+	assert.Empty(t, said.String())
+}
+
+func TestStatusKnowsToolsByEitherName(t *testing.T) {
+	t.Parallel()
+	w := batch.WorkerRecord{ID: "a", Ready: true, Tools: []string{"files__read"}}
+	assert.Empty(t, servable(batch.Header{Tools: []string{"files.read"}}, w))
+	assert.Empty(t, servable(batch.Header{Tools: []string{"files__read"}}, w))
+	assert.Equal(t, "has no tool files.write", servable(batch.Header{Tools: []string{"files.write"}}, w))
+	assert.Equal(t, []string{"files.read"}, specNames(w.Tools))
+}

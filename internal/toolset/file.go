@@ -1,0 +1,87 @@
+package toolset
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/toolpool"
+	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
+	"github.com/batchagent/batchagent/pkg/toolpool/owntool"
+	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
+)
+
+// File is what a tools.yaml says. The zero File offers the built-in tools that need no setting.
+type File struct {
+	Path     string
+	servers  []server
+	commands []owntool.Command
+	http     []owntool.HTTP
+	sources  []source
+	settings []setting
+
+	noGet    bool
+	get      builtin.GetConfig
+	noSearch bool
+	search   *searchKey // nil takes the first key in the environment
+	eval     bool
+
+	secrets []string // what ${NAME} expanded to
+}
+
+// source is a database that is not opened yet.
+type source struct {
+	config  sqltool.Config
+	scheme  string
+	noQuery bool
+}
+
+// server is an MCP server that is not started yet.
+type server struct {
+	name, command, dir, url string
+	args, env               []string
+	headers                 map[string]string
+	start                   time.Duration
+}
+
+type searchKey struct {
+	provider builtin.SearchProvider
+	key      string
+}
+
+// setting changes what a tool declares of itself.
+type setting struct {
+	name     string
+	line     int
+	off      bool
+	share    toolpool.Share
+	ttl      time.Duration
+	timeout  time.Duration
+	maxBytes int
+}
+
+func (s setting) apply(t toolpool.Tool) toolpool.Tool {
+	if s.share != "" {
+		t.Share, t.TTL = s.share, 0
+	}
+	if s.ttl > 0 {
+		t.TTL = s.ttl
+	}
+	if s.timeout > 0 {
+		t.Timeout = s.timeout
+	}
+	if s.maxBytes > 0 {
+		t.MaxBytes = s.maxBytes
+	}
+	return t
+}
+
+func prefix(text string) (netip.Prefix, bool) {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return p, true
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, false
+	}
+	return netip.PrefixFrom(a, a.BitLen()), true
+}

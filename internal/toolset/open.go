@@ -1,0 +1,324 @@
+package toolset
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
+	"github.com/batchagent/batchagent/pkg/toolpool/mcptool"
+	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
+)
+
+// Options are what tools need beside the file.
+type Options struct {
+	Root    string                           // the folder of the file tools
+	Drivers map[string]func() sqltool.Driver // by scheme: postgres, sqlite
+	Getenv  func(string) string
+	Logger  *slog.Logger
+}
+
+// Set is open tools. The caller closes it after the last call.
+type Set struct {
+	Tools []toolpool.Tool
+
+	close []func()
+}
+
+// Close ends servers, connections and files, the last opened first.
+func (s *Set) Close() {
+	for _, c := range slices.Backward(s.close) {
+		c()
+	}
+	s.close = nil
+}
+
+// Open starts what the file names and makes all tools. MCP servers start side by side; one that does not come up fails
+// Open, because its tools would be missing. ctx bounds the start.
+func Open(ctx context.Context, f *File, o Options) (_ *Set, err error) {
+	s := &Set{}
+	defer func() {
+		if err != nil {
+			s.Close()
+			if said := f.strike().Replace(err.Error()); said != err.Error() {
+				err = errors.New(said)
+			}
+		}
+	}()
+	if err := s.files(o.Root); err != nil {
+		return nil, err
+	}
+	if err := s.builtins(f, o); err != nil {
+		return nil, err
+	}
+	if err := s.databases(f, o); err != nil {
+		return nil, err
+	}
+	if err := s.own(f); err != nil {
+		return nil, err
+	}
+	if err := s.servers(ctx, f, o.Logger); err != nil {
+		return nil, err
+	}
+	if err := s.adjust(f); err != nil {
+		return nil, err
+	}
+	for i, t := range s.Tools {
+		s.Tools[i] = discreet(t, f.strike())
+	}
+	return s, nil
+}
+
+func (s *Set) files(root string) error {
+	if root == "" {
+		root = "."
+	}
+	dir, err := os.OpenRoot(root)
+	if err != nil {
+		return fmt.Errorf("--tools-root: %w", err)
+	}
+	s.close = append(s.close, func() { _ = dir.Close() })
+	s.Tools = append(s.Tools, builtin.ReadFile(dir), builtin.ListFiles(dir), builtin.GrepFiles(dir))
+	return nil
+}
+
+func (s *Set) builtins(f *File, o Options) error {
+	if !f.noGet {
+		s.Tools = append(s.Tools, builtin.HTTPGet(f.get))
+	}
+	if f.search != nil {
+		s.Tools = append(s.Tools, builtin.WebSearch(f.search.provider, f.search.key))
+	} else if !f.noSearch && o.Getenv != nil {
+		for _, p := range builtin.SearchProviders {
+			if key := o.Getenv(p.KeyEnv); key != "" {
+				f.secrets = append(f.secrets, key)
+				s.Tools = append(s.Tools, builtin.WebSearch(p, key))
+				break
+			}
+		}
+	}
+	if f.eval {
+		exe, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("python_eval: find this program: %w", err)
+		}
+		s.Tools = append(s.Tools, builtin.PythonEval([]string{exe, builtin.EvalCommand}))
+	}
+	return nil
+}
+
+func (s *Set) databases(f *File, o Options) error {
+	var queried []*sqltool.Source
+	for _, d := range f.sources {
+		driver, ok := o.Drivers[d.scheme]
+		if !ok {
+			return fmt.Errorf("%s: sql.%s: this program was built without databases; build it with `-tags sql`, or use a worker", f.Path, d.config.Name)
+		}
+		d.config.Driver = driver()
+		source, err := sqltool.Open(d.config)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.Path, err)
+		}
+		s.close = append(s.close, func() { _ = source.Close() })
+		s.Tools = append(s.Tools, source.Tools()...)
+		if !d.noQuery {
+			queried = append(queried, source)
+		}
+	}
+	if len(queried) > 0 {
+		s.Tools = append(s.Tools, sqltool.QueryTool(queried))
+	}
+	return nil
+}
+
+func (s *Set) own(f *File) error {
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second}
+	s.close = append(s.close, transport.CloseIdleConnections)
+	for _, c := range f.commands {
+		t, err := c.Tool()
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.Path, err)
+		}
+		s.Tools = append(s.Tools, t)
+	}
+	for _, h := range f.http {
+		t, err := h.Tool(transport)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.Path, err)
+		}
+		s.Tools = append(s.Tools, t)
+	}
+	return nil
+}
+
+// servers starts all MCP servers and waits for their tools.
+func (s *Set) servers(ctx context.Context, f *File, log *slog.Logger) error {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	clients, errs := make([]*mcptool.Client, len(f.servers)), make([]error, len(f.servers))
+	strike := f.strike()
+	var starting sync.WaitGroup
+	for i, v := range f.servers {
+		starting.Go(func() {
+			clients[i], errs[i] = mcptool.Connect(ctx, mcptool.Server{
+				Name: v.name, Command: v.command, Args: v.args, Env: v.env, Dir: v.dir, URL: v.url, Headers: v.headers,
+				StartTimeout: v.start, Logger: log,
+				Stderr: func(line string) { log.Debug(strike.Replace(line), "mcp_server", v.name) },
+			})
+		})
+	}
+	starting.Wait()
+	for _, c := range clients {
+		if c != nil {
+			s.close = append(s.close, c.Close)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("%s: %w", f.Path, err)
+	}
+	for _, c := range clients {
+		for _, t := range c.Tools() {
+			// A schema that nobody could use must not keep the worker from starting.
+			if err := usable(t); err != nil {
+				log.Warn("MCP tool is left out", "tool", toolpool.SpecName(t.Name), "reason", err)
+				continue
+			}
+			s.Tools = append(s.Tools, t)
+		}
+	}
+	return nil
+}
+
+// usable reports what keeps a pool from taking the tool.
+func usable(t toolpool.Tool) error {
+	p, err := toolpool.New(toolpool.Config{})
+	if err != nil {
+		return err
+	}
+	return p.Register(t)
+}
+
+// adjust applies the operator's settings. A setting for a tool that is not there is a mistake.
+func (s *Set) adjust(f *File) error {
+	var mistakes spec.Errors
+	for _, set := range f.settings {
+		i := slices.IndexFunc(s.Tools, func(t toolpool.Tool) bool { return t.Name == toolpool.WireName(set.name) })
+		if i < 0 {
+			mistakes = append(mistakes, &spec.FieldError{
+				File: f.Path, Line: set.line, Field: "tools." + set.name,
+				Message: fmt.Sprintf("there is no such tool; the nearest name is %q", spec.Nearest(set.name, s.Names())),
+			})
+			continue
+		}
+		if set.off {
+			s.Tools = slices.Delete(s.Tools, i, i+1)
+			continue
+		}
+		s.Tools[i] = set.apply(s.Tools[i])
+	}
+	if len(mistakes) > 0 {
+		return mistakes
+	}
+	return nil
+}
+
+// Names are the tools' names as specs use them, sorted.
+func (s *Set) Names() []string {
+	names := make([]string, len(s.Tools))
+	for i, t := range s.Tools {
+		names[i] = toolpool.SpecName(t.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Register puts all tools into a pool.
+func (s *Set) Register(p *toolpool.Pool) error {
+	for _, t := range s.Tools {
+		if err := p.Register(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// strike replaces the file's secrets.
+func (f *File) strike() *strings.Replacer {
+	unique := map[string]bool{}
+	for _, s := range f.secrets {
+		if len(s) >= minSecret {
+			unique[s] = true
+		}
+	}
+	// The longest first: one secret may begin with another.
+	texts := slices.SortedFunc(maps.Keys(unique), func(a, b string) int { return len(b) - len(a) })
+	var pairs []string
+	for _, s := range texts {
+		pairs = append(pairs, s, "[secret]")
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// discreet strikes secrets out of whatever a tool says. A service may well repeat a key that it refuses.
+func discreet(t toolpool.Tool, strike *strings.Replacer) toolpool.Tool {
+	run := t.Run
+	t.Run = func(ctx context.Context, args json.RawMessage) (string, error) {
+		text, err := run(ctx, args)
+		if err != nil {
+			if said := err.Error(); strike.Replace(said) != said {
+				err = errors.New(strike.Replace(said))
+			}
+			return "", err
+		}
+		return strike.Replace(text), nil
+	}
+	return t
+}
+
+// Missing says which of the wanted tools, named as in a spec, are not among the offered ones; nil if none. The message
+// lists what there is.
+func Missing(wanted, offered []string) error {
+	var missing []string
+	hint := ""
+	for _, name := range wanted {
+		if slices.ContainsFunc(offered, func(o string) bool { return toolpool.WireName(o) == toolpool.WireName(name) }) {
+			continue
+		}
+		missing = append(missing, name)
+		switch name {
+		case "web_search":
+			var keys []string
+			for _, p := range builtin.SearchProviders {
+				keys = append(keys, p.KeyEnv)
+			}
+			hint += "; web_search needs a key in " + strings.Join(keys, ", ") + " where the worker runs"
+		case "python_eval":
+			hint += "; python_eval is off unless the worker's tools.yaml says python_eval: true"
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	shown := make([]string, len(offered))
+	for i, o := range offered {
+		shown[i] = toolpool.SpecName(o)
+	}
+	slices.Sort(shown)
+	there := strings.Join(slices.Compact(shown), ", ")
+	if there == "" {
+		there = "none"
+	}
+	return fmt.Errorf("the spec asks for the tool %s; there are: %s%s", strings.Join(missing, ", "), there, hint)
+}

@@ -1,0 +1,452 @@
+package toolset
+
+import (
+	"encoding/json"
+	"maps"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
+	"github.com/batchagent/batchagent/pkg/toolpool/owntool"
+	"github.com/batchagent/batchagent/pkg/toolpool/schema"
+	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
+)
+
+const (
+	maxWait   = time.Hour
+	maxTTL    = 30 * 24 * time.Hour
+	maxResult = 16 << 20
+	maxRows   = 100_000
+	minSecret = 6 // bytes; striking out shorter texts would tear results apart
+)
+
+// builtins are the names that a declared tool must not take.
+var builtins = []string{"read_file", "list_files", "grep_files", "http_get", "web_search", "python_eval", "sql_query"}
+
+var (
+	toolName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+	serverName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_-]{0,30}[A-Za-z0-9])?$`)
+	keyName    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
+)
+
+// Read reads a tools.yaml. lookup is os.LookupEnv or its like. All mistakes come back at once, each with file, line
+// and field; none shows what a variable holds. Nothing is started or connected.
+func Read(path string, lookup func(string) (string, bool)) (*File, error) {
+	l := &loader{file: &File{Path: path}, dir: filepath.Dir(path), lookup: lookup, taken: map[string]int{}}
+	err := spec.ReadFile(path, func(r *spec.Reader, top spec.Node) {
+		l.Reader = r
+		l.load(top)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return l.file, nil
+}
+
+// loader is one tools.yaml being read.
+type loader struct {
+	*spec.Reader
+	file   *File
+	dir    string
+	lookup func(string) (string, bool)
+	taken  map[string]int // the line of each declared tool
+}
+
+func (l *loader) load(top spec.Node) {
+	f := l.file
+	l.Fields("", top,
+		spec.Field{Name: "mcpServers", Read: func(field string, n spec.Node) { l.Entries(field, n, l.server) }},
+		spec.Field{Name: "commands", Read: func(field string, n spec.Node) { l.Entries(field, n, l.command) }},
+		spec.Field{Name: "http", Read: func(field string, n spec.Node) { l.Entries(field, n, l.httpTool) }},
+		spec.Field{Name: "sql", Read: func(field string, n spec.Node) { l.Entries(field, n, l.source) }},
+		spec.Field{Name: "http_get", Read: l.httpGet},
+		spec.Field{Name: "web_search", Read: l.webSearch},
+		spec.Field{Name: "python_eval", Read: func(field string, n spec.Node) { f.eval, _ = l.Bool(field, n) }},
+		spec.Field{Name: "tools", Read: func(field string, n spec.Node) { l.Entries(field, n, l.setting) }},
+	)
+}
+
+// text reads text into a field, with variables of the environment put in.
+func (l *loader) text(to *string) func(string, spec.Node) {
+	return func(field string, n spec.Node) {
+		if v, ok := l.Text(field, n); ok {
+			*to, _ = l.expand(field, n, v)
+		}
+	}
+}
+
+func (l *loader) expand(field string, n spec.Node, text string) (string, bool) {
+	return l.Expand(field, n, text, func(name string) (string, bool) {
+		v, ok := l.lookup(name)
+		if len(v) >= minSecret {
+			l.file.secrets = append(l.file.secrets, v)
+		}
+		return v, ok
+	})
+}
+
+// plain reads text in which ${NAME} means nothing.
+func (l *loader) plain(to *string) func(string, spec.Node) {
+	return func(field string, n spec.Node) { *to, _ = l.Text(field, n) }
+}
+
+func (l *loader) texts(to *[]string) func(string, spec.Node) {
+	return func(field string, n spec.Node) {
+		l.List(field, n, func(field string, n spec.Node) {
+			var v string
+			l.text(&v)(field, n)
+			*to = append(*to, v)
+		})
+	}
+}
+
+func (l *loader) textMap(to *map[string]string) func(string, spec.Node) {
+	return func(field string, n spec.Node) {
+		*to = map[string]string{}
+		l.Entries(field, n, func(key, field string, n spec.Node) {
+			var v string
+			l.text(&v)(field, n)
+			(*to)[key] = v
+		})
+	}
+}
+
+// env reads NAME: value, or a list of names that are passed on as they are in the worker's environment.
+func (l *loader) env(to *[]string) func(string, spec.Node) {
+	return func(field string, n spec.Node) {
+		if !l.IsList(n) {
+			var m map[string]string
+			l.textMap(&m)(field, n)
+			for _, name := range slices.Sorted(maps.Keys(m)) {
+				*to = append(*to, name+"="+m[name])
+			}
+			return
+		}
+		l.List(field, n, func(field string, n spec.Node) {
+			name, ok := l.Text(field, n)
+			if v, set := l.lookup(name); ok && set {
+				*to = append(*to, name+"="+v)
+				if len(v) >= minSecret && secretName.MatchString(name) {
+					l.file.secrets = append(l.file.secrets, v)
+				}
+			}
+		})
+	}
+}
+
+// secretName tells variables that are passed on by name and hold a secret from those like HOME, whose value may well
+// be in a result.
+var secretName = regexp.MustCompile(`(?i)key|token|secret|pass|credential|dsn|auth`)
+
+func (l *loader) wait(to *time.Duration, high time.Duration) func(string, spec.Node) {
+	return func(field string, n spec.Node) { *to, _ = l.Duration(field, n, time.Millisecond, high) }
+}
+
+func (l *loader) count(to *int, high int64) func(string, spec.Node) {
+	return func(field string, n spec.Node) { *to, _ = l.Int(field, n, 1, high) }
+}
+
+// path reads a path that is relative to the file's folder.
+func (l *loader) path(to *string) func(string, spec.Node) {
+	return func(field string, n spec.Node) {
+		l.text(to)(field, n)
+		if *to != "" && !filepath.IsAbs(*to) {
+			*to = filepath.Join(l.dir, *to)
+		}
+	}
+}
+
+// parameters reads a tool's JSON Schema.
+func (l *loader) parameters(to *json.RawMessage) func(string, spec.Node) {
+	return func(field string, n spec.Node) {
+		text, ok := l.JSON(field, n)
+		if !ok {
+			return
+		}
+		var head struct{ Type any }
+		switch _, err := schema.Compile(text); {
+		case err != nil:
+			l.Failf(n, field, "must be a JSON Schema: %v", err)
+		case json.Unmarshal(text, &head) != nil || head.Type != "object":
+			l.Failf(n, field, "must be a JSON Schema with type: object")
+		default:
+			*to = text
+		}
+	}
+}
+
+// declare checks the name of a tool and that nobody else has it.
+func (l *loader) declare(name, field string, n spec.Node) {
+	switch {
+	case !toolName.MatchString(name) || strings.Contains(name, "__"):
+		l.Failf(n, field, "a tool's name has 1 to 64 letters, digits, - and single _")
+	case slices.Contains(builtins, name):
+		l.Failf(n, field, "is the name of a built-in tool; choose another")
+	case l.taken[name] > 0:
+		l.Failf(n, field, "is declared twice, first on line %d", l.taken[name])
+	default:
+		l.taken[name] = l.Line(n)
+	}
+}
+
+// need notes a field that is missing.
+func (l *loader) need(n spec.Node, field, name string, given bool) {
+	if !given {
+		l.Failf(n, field, "%s is missing", name)
+	}
+}
+
+func (l *loader) command(name, field string, n spec.Node) {
+	l.declare(name, field, n)
+	c := owntool.Command{Name: name, Dir: l.dir, Parameters: json.RawMessage(`{"type":"object","properties":{},"additionalProperties":false}`)}
+	s := setting{name: name}
+	l.Fields(field, n, append(l.limits(&s),
+		spec.Field{Name: "description", Read: l.plain(&c.Description)},
+		spec.Field{Name: "parameters", Read: l.parameters(&c.Parameters)},
+		spec.Field{Name: "argv", Read: l.texts(&c.Argv)},
+		spec.Field{Name: "stdin", Read: func(field string, n spec.Node) { c.Stdin = l.sendsJSON(field, n) }},
+		spec.Field{Name: "env", Read: l.env(&c.Env)},
+		spec.Field{Name: "dir", Read: l.path(&c.Dir)},
+	)...)
+	l.need(n, field, "description", c.Description != "")
+	l.need(n, field, "argv", len(c.Argv) > 0)
+	c.MaxOutput = s.maxBytes
+	s.maxBytes = 0
+	l.file.commands = append(l.file.commands, c)
+	l.file.settings = append(l.file.settings, s)
+}
+
+// sendsJSON reads the only form in which arguments are sent.
+func (l *loader) sendsJSON(field string, n spec.Node) bool {
+	v, ok := l.Text(field, n)
+	if ok && v != "json" {
+		l.Failf(n, field, "must be json, not %q", v)
+	}
+	return ok
+}
+
+func (l *loader) httpTool(name, field string, n spec.Node) {
+	l.declare(name, field, n)
+	h := owntool.HTTP{Name: name, Parameters: json.RawMessage(`{"type":"object","properties":{},"additionalProperties":false}`)}
+	s := setting{name: name}
+	l.Fields(field, n, append(l.limits(&s),
+		spec.Field{Name: "description", Read: l.plain(&h.Description)},
+		spec.Field{Name: "parameters", Read: l.parameters(&h.Parameters)},
+		spec.Field{Name: "method", Read: func(field string, n spec.Node) {
+			h.Method, _ = l.Text(field, n)
+			if !slices.Contains([]string{"GET", "POST", "PUT", "PATCH", "DELETE"}, h.Method) {
+				l.Failf(n, field, "must be GET, POST, PUT, PATCH or DELETE")
+			}
+		}},
+		spec.Field{Name: "url", Read: l.text(&h.URL)},
+		spec.Field{Name: "query", Read: l.textMap(&h.Query)},
+		spec.Field{Name: "headers", Read: l.textMap(&h.Headers)},
+		spec.Field{Name: "body", Read: func(field string, n spec.Node) { h.Body = l.sendsJSON(field, n) }},
+	)...)
+	l.need(n, field, "description", h.Description != "")
+	l.need(n, field, "url", h.URL != "")
+	if _, err := h.Tool(nil); err != nil && h.URL != "" {
+		l.Failf(n, field, "%v", err)
+	}
+	h.MaxAnswer = s.maxBytes
+	s.maxBytes = 0
+	l.file.http = append(l.file.http, h)
+	l.file.settings = append(l.file.settings, s)
+}
+
+// limits are the fields that every tool can have.
+func (l *loader) limits(s *setting) []spec.Field {
+	return []spec.Field{
+		{Name: "share", Read: func(field string, n spec.Node) {
+			v, _ := l.Text(field, n)
+			all := []toolpool.Share{toolpool.Pure, toolpool.ForTTL, toolpool.Inflight, toolpool.Effect}
+			if s.share = toolpool.Share(v); !slices.Contains(all, s.share) {
+				l.Failf(n, field, "must be %s, %s, %s or %s", all[0], all[1], all[2], all[3])
+			}
+		}},
+		{Name: "ttl", Read: l.wait(&s.ttl, maxTTL)},
+		{Name: "timeout", Read: l.wait(&s.timeout, maxWait)},
+		{Name: "max_bytes", Read: l.count(&s.maxBytes, maxResult)},
+	}
+}
+
+func (l *loader) setting(name, field string, n spec.Node) {
+	s := setting{name: name, line: l.Line(n)}
+	if l.IsBool(n) {
+		on, _ := l.Bool(field, n)
+		s.off = !on
+	} else {
+		l.Fields(field, n, l.limits(&s)...)
+	}
+	if s.share == toolpool.ForTTL && s.ttl == 0 {
+		l.Failf(n, field, "share: ttl needs a ttl, such as 60s")
+	}
+	l.file.settings = append(l.file.settings, s)
+}
+
+func (l *loader) server(name, field string, n spec.Node) {
+	if !serverName.MatchString(name) || strings.Contains(name, "__") {
+		l.Failf(n, field, "a server's name has 1 to 32 letters, digits, - and single _, and ends with a letter or digit")
+	}
+	s := server{name: name}
+	off, kind := false, ""
+	l.Fields(field, n,
+		spec.Field{Name: "command", Read: l.text(&s.command)},
+		spec.Field{Name: "args", Read: l.texts(&s.args)},
+		spec.Field{Name: "env", Read: l.env(&s.env)},
+		spec.Field{Name: "cwd", Read: l.path(&s.dir)},
+		spec.Field{Name: "url", Read: l.text(&s.url)},
+		spec.Field{Name: "headers", Read: l.textMap(&s.headers)},
+		spec.Field{Name: "type", Read: func(field string, n spec.Node) {
+			if kind, _ = l.Text(field, n); !slices.Contains([]string{"stdio", "http", "streamable-http"}, kind) {
+				l.Failf(n, field, "must be stdio or http; the older sse transport is not supported")
+			}
+		}},
+		spec.Field{Name: "disabled", Read: func(field string, n spec.Node) { off, _ = l.Bool(field, n) }},
+		spec.Field{Name: "start_timeout", Read: l.wait(&s.start, maxWait)},
+	)
+	u, err := url.Parse(s.url)
+	switch {
+	case s.command == "" && s.url == "":
+		l.Failf(n, field, "a server needs a command to start or a url to reach")
+	case s.command != "" && s.url != "":
+		l.Failf(n, field, "a server has a command or a url, not both")
+	case s.url != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https"):
+		l.Failf(n, field+".url", "must begin with https:// or http://")
+	}
+	if !off {
+		l.file.servers = append(l.file.servers, s)
+	}
+}
+
+func (l *loader) source(name, field string, n spec.Node) {
+	if !keyName.MatchString(name) {
+		l.Failf(n, field, "a source's name has letters, digits and _")
+	}
+	s := source{config: sqltool.Config{Name: name}}
+	query := true
+	l.Fields(field, n,
+		spec.Field{Name: "dsn", Read: func(field string, n spec.Node) { s.config.DSN, s.scheme = l.dsn(field, n) }},
+		spec.Field{Name: "description", Read: l.plain(&s.config.Description)},
+		spec.Field{Name: "max_rows", Read: l.count(&s.config.MaxRows, maxRows)},
+		spec.Field{Name: "timeout", Read: l.wait(&s.config.Timeout, maxWait)},
+		spec.Field{Name: "query", Read: func(field string, n spec.Node) { query, _ = l.Bool(field, n) }},
+		spec.Field{Name: "lookups", Read: func(field string, n spec.Node) {
+			l.Entries(field, n, func(name, field string, n spec.Node) {
+				l.declare(name, field, n)
+				s.config.Lookups = append(s.config.Lookups, l.sqlLookup(name, field, n))
+			})
+		}},
+	)
+	l.need(n, field, "dsn", s.config.DSN != "")
+	s.noQuery = !query
+	l.file.sources = append(l.file.sources, s)
+}
+
+// dsn reads a database's address; messages do not show it.
+func (l *loader) dsn(field string, n spec.Node) (dsn, scheme string) {
+	written, ok := l.Text(field, n)
+	if !ok {
+		return "", ""
+	}
+	if dsn, ok = l.expand(field, n, written); !ok {
+		return "", ""
+	}
+	l.file.secrets = append(l.file.secrets, dsn)
+	if u, err := url.Parse(dsn); err == nil && u.User != nil {
+		if password, set := u.User.Password(); set && len(password) >= minSecret {
+			l.file.secrets = append(l.file.secrets, password)
+		}
+	}
+	scheme, rest, _ := strings.Cut(dsn, ":")
+	switch scheme {
+	case "postgres", "postgresql":
+		return dsn, "postgres"
+	case "sqlite":
+		if file := strings.TrimPrefix(rest, "//"); !filepath.IsAbs(file) {
+			return "sqlite:" + filepath.Join(l.dir, file), scheme
+		}
+		return dsn, scheme
+	}
+	l.Failf(n, field, "must begin with postgres:// or sqlite:")
+	return dsn, ""
+}
+
+func (l *loader) sqlLookup(name, field string, n spec.Node) sqltool.Lookup {
+	k := sqltool.Lookup{Name: name}
+	l.Fields(field, n,
+		spec.Field{Name: "description", Read: l.plain(&k.Description)},
+		spec.Field{Name: "batch", Read: func(field string, n spec.Node) {
+			l.Fields(field, n,
+				spec.Field{Name: "key", Read: l.plain(&k.Key)},
+				spec.Field{Name: "query", Read: l.plain(&k.Query)},
+				spec.Field{Name: "window", Read: l.wait(&k.Window, time.Second)},
+			)
+		}},
+	)
+	l.need(n, field, "description", k.Description != "")
+	if !keyName.MatchString(k.Key) {
+		l.Failf(n, field, "batch.key must be the name of a column")
+	}
+	if err := k.Check(); err != nil {
+		l.Failf(n, field, "%v", err)
+	}
+	return k
+}
+
+func (l *loader) httpGet(field string, n spec.Node) {
+	if l.IsBool(n) {
+		on, _ := l.Bool(field, n)
+		l.file.noGet = !on
+		return
+	}
+	l.Fields(field, n,
+		spec.Field{Name: "allow_hosts", Read: l.texts(&l.file.get.AllowHosts)},
+		spec.Field{Name: "allow_networks", Read: func(field string, n spec.Node) {
+			l.List(field, n, func(field string, n spec.Node) {
+				text, ok := l.Text(field, n)
+				p, valid := prefix(text)
+				if ok && !valid {
+					l.Failf(n, field, "must be a network such as 10.1.0.0/16 or an address, not %q", text)
+				}
+				l.file.get.AllowNetworks = append(l.file.get.AllowNetworks, p)
+			})
+		}},
+	)
+}
+
+func (l *loader) webSearch(field string, n spec.Node) {
+	if l.IsBool(n) {
+		on, _ := l.Bool(field, n)
+		l.file.noSearch = !on
+		return
+	}
+	var name, key string
+	l.Fields(field, n, spec.Field{Name: "provider", Read: l.plain(&name)}, spec.Field{Name: "key", Read: l.text(&key)})
+	var known []string
+	for _, p := range builtin.SearchProviders {
+		known = append(known, p.Name)
+		if p.Name != name {
+			continue
+		}
+		if key == "" {
+			key, _ = l.lookup(p.KeyEnv)
+		}
+		if key == "" {
+			l.Failf(n, field, "there is no key for %s: set the environment variable %s", name, p.KeyEnv)
+		}
+		if len(key) >= minSecret {
+			l.file.secrets = append(l.file.secrets, key)
+		}
+		l.file.search = &searchKey{p, key}
+	}
+	if !slices.Contains(known, name) {
+		l.Failf(n, field+".provider", "must be one of %s", strings.Join(known, ", "))
+	}
+}

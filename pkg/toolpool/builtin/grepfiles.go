@@ -1,0 +1,182 @@
+package builtin
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+	"syscall"
+
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+const (
+	maxMatches   = 200
+	maxLineShown = 300       // bytes of one matching line
+	maxGrepLine  = 1 << 20   // bytes of a line that are searched
+	maxGrepBytes = 256 << 20 // read by one call
+	maxPattern   = 1000      // bytes of an expression
+)
+
+const grepFilesParameters = `{
+	"type": "object",
+	"properties": {
+		"pattern": {"type": "string", "minLength": 1, "description": "regular expression in RE2 syntax, searched line by line; (?i) at the start ignores case"},
+		"path": {"type": "string", "description": "file or folder to search, relative to the root; leave out for everything"},
+		"glob": {"type": "string", "description": "only files whose path below the folder matches, for example \"**/*.go\""}
+	},
+	"required": ["pattern"],
+	"additionalProperties": false
+}`
+
+type grepFilesArgs struct {
+	Pattern string `json:"pattern"`
+	Path    string `json:"path"`
+	Glob    string `json:"glob"`
+}
+
+// GrepFiles is the tool grep_files: the lines below root that match a regular expression. Expressions are RE2, so that
+// none takes more than linear time; files that are not UTF-8 text are passed over. The caller keeps root open as long
+// as the tool is in use.
+func GrepFiles(root *os.Root) toolpool.Tool {
+	return toolpool.Tool{
+		Name: "grep_files",
+		Description: `Search text files for a regular expression (RE2), line by line. Each match is shown as "path:line: text". ` +
+			`"path" limits the search to a file or folder, "glob" to files such as "**/*.md". At most 200 matches are shown.`,
+		Parameters: json.RawMessage(grepFilesParameters),
+		Version:    "1",
+		Run: func(ctx context.Context, args json.RawMessage) (string, error) {
+			var a grepFilesArgs
+			if err := json.Unmarshal(args, &a); err != nil {
+				return "", fmt.Errorf("read arguments: %w", err)
+			}
+			return grepFiles(ctx, root, a)
+		},
+	}
+}
+
+func grepFiles(ctx context.Context, root *os.Root, a grepFilesArgs) (string, error) {
+	if len(a.Pattern) > maxPattern {
+		return "", fmt.Errorf("the pattern has more than %d bytes", maxPattern)
+	}
+	re, err := regexp.Compile(a.Pattern)
+	if err != nil {
+		return "", fmt.Errorf("the pattern is not a regular expression in RE2 syntax: %w", err)
+	}
+	g := &grep{root: root, re: re, budget: maxGrepBytes}
+	info, err := root.Stat(localName(a.Path))
+	if err != nil {
+		return "", openError(a.Path, err)
+	}
+	var cut bool
+	if info.IsDir() {
+		if a.Glob == "" {
+			a.Glob = "**"
+		}
+		cut, err = walk(ctx, root, a.Path, a.Glob, func(name string, e fs.DirEntry) error {
+			if e.IsDir() {
+				return nil
+			}
+			return g.file(ctx, name)
+		})
+	} else if err = g.file(ctx, localName(a.Path)); errors.Is(err, errEnough) {
+		err = nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if g.matches == 0 {
+		g.out.WriteString("(no match)\n")
+	}
+	switch {
+	case g.matches >= maxMatches:
+		fmt.Fprintf(&g.out, "[cut: stopped at %d matches; give a narrower pattern, path or glob]\n", maxMatches)
+	case g.budget <= 0 || cut:
+		g.out.WriteString("[cut: too many files to search all; give a narrower path or glob]\n")
+	}
+	if g.skipped > 0 {
+		fmt.Fprintf(&g.out, "[%d files passed over: not UTF-8 text, or not to be read]\n", g.skipped)
+	}
+	return g.out.String(), nil
+}
+
+// grep is one search under way.
+type grep struct {
+	root    *os.Root
+	re      *regexp.Regexp
+	out     strings.Builder
+	matches int
+	skipped int
+	budget  int64 // bytes that may still be read
+}
+
+// file searches one file. Its error is that of the context, or errEnough.
+func (g *grep) file(ctx context.Context, name string) error {
+	f, err := g.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		g.skipped++ // also a link that leads outside
+		return nil
+	}
+	defer f.Close() // opened for reading; nothing can be lost
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		g.skipped++
+		return nil
+	}
+	r := bufio.NewReaderSize(f, 64<<10)
+	if head, _ := r.Peek(8 << 10); bytes.IndexByte(head, 0) >= 0 {
+		g.skipped++
+		return nil
+	}
+	var line []byte
+	for number := 1; ; number++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		line, err = readLine(r, line[:0], &g.budget)
+		if len(line) > 0 && g.re.Match(line) {
+			if g.matches == maxMatches {
+				return errEnough
+			}
+			g.matches++
+			shown := strings.ToValidUTF8(string(line[:min(len(line), maxLineShown)]), "")
+			if len(line) > maxLineShown {
+				shown += "…"
+			}
+			fmt.Fprintf(&g.out, "%s:%d: %s\n", name, number, shown)
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			g.skipped++
+			return nil
+		case g.budget <= 0:
+			return errEnough
+		}
+	}
+}
+
+// readLine reads one line without its end; what is longer than maxGrepLine is read and dropped.
+func readLine(r *bufio.Reader, line []byte, budget *int64) ([]byte, error) {
+	for {
+		piece, err := r.ReadSlice('\n')
+		*budget -= int64(len(piece))
+		if room := maxGrepLine - len(line); room > 0 {
+			line = append(line, piece[:min(len(piece), room)]...)
+		}
+		if errors.Is(err, bufio.ErrBufferFull) && *budget > 0 {
+			continue
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			err = nil
+		}
+		return bytes.TrimRight(line, "\r\n"), err
+	}
+}

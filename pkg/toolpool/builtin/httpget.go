@@ -1,0 +1,267 @@
+package builtin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	htmltomarkdown "github.com/JohannesKaufmann/html-to-markdown/v2"
+	"golang.org/x/text/encoding/htmlindex"
+
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+const (
+	maxPage      = 2 << 20   // bytes that are read of one answer
+	maxPageText  = 128 << 10 // of text in one result
+	maxRedirects = 5
+	getTimeout   = 30 * time.Second
+)
+
+const httpGetParameters = `{
+	"type": "object",
+	"properties": {"url": {"type": "string", "description": "address that begins with https:// or http://"}},
+	"required": ["url"],
+	"additionalProperties": false
+}`
+
+// GetConfig says what http_get may reach.
+type GetConfig struct {
+	// AllowHosts are the only hosts that may be asked: names, or "*.example.com" for all below a name. Empty allows all
+	// public ones.
+	AllowHosts []string
+	// AllowNetworks are networks that may be reached although they are not public, such as 10.1.0.0/16.
+	AllowNetworks []netip.Prefix
+}
+
+// HTTPGet is the tool http_get: a page or file of the public network as text. Where a name leads is checked on every
+// connection, after it was resolved, so that neither a redirect nor a name server can turn it to this machine or a
+// private network. Environment proxies are not used.
+func HTTPGet(cfg GetConfig) toolpool.Tool {
+	client := cfg.client()
+	return toolpool.Tool{
+		Name: "http_get",
+		Description: `Fetch a page or text file from the web. "url" begins with https:// or http://. HTML comes back as Markdown; ` +
+			`binary files cannot be read. At most 128 KiB of text are returned.`,
+		Parameters: json.RawMessage(httpGetParameters),
+		Version:    "1",
+		Share:      toolpool.ForTTL,
+		TTL:        5 * time.Minute,
+		Timeout:    getTimeout,
+		MaxBytes:   maxPageText,
+		Run: func(ctx context.Context, args json.RawMessage) (string, error) {
+			var a struct{ URL string }
+			if err := json.Unmarshal(args, &a); err != nil {
+				return "", fmt.Errorf("read arguments: %w", err)
+			}
+			return get(ctx, client, cfg, a.URL)
+		},
+	}
+}
+
+// errForbidden says that an address is not for agents. It goes to the model.
+var errForbidden = errors.New("that address is not on the public network, and agents may not reach it")
+
+func (cfg GetConfig) client() *http.Client {
+	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
+		return cfg.checkAddress(address)
+	}}
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext:           dialer.DialContext,
+			TLSHandshakeTimeout:   10 * time.Second,
+			ResponseHeaderTimeout: getTimeout,
+			MaxIdleConnsPerHost:   1,
+			DisableKeepAlives:     true, // each page is another host; idle connections would only pile up
+		},
+		CheckRedirect: func(r *http.Request, via []*http.Request) error {
+			if len(via) >= maxRedirects {
+				return fmt.Errorf("more than %d redirects", maxRedirects)
+			}
+			return cfg.checkURL(r.URL)
+		},
+	}
+}
+
+// checkURL is what can be known before a name is resolved.
+func (cfg GetConfig) checkURL(u *url.URL) error {
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("the url must begin with https:// or http://, not %.20q", u.Scheme+":")
+	case u.Hostname() == "":
+		return errors.New("the url names no host")
+	case u.User != nil:
+		return errors.New("the url must not hold a user name or password")
+	}
+	if len(cfg.AllowHosts) == 0 {
+		return nil
+	}
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	for _, allowed := range cfg.AllowHosts {
+		allowed = strings.ToLower(allowed)
+		if below, wild := strings.CutPrefix(allowed, "*"); host == allowed || wild && strings.HasSuffix(host, below) {
+			return nil
+		}
+	}
+	return fmt.Errorf("agents may not reach the host %.80q; allowed are: %s", host, strings.Join(cfg.AllowHosts, ", "))
+}
+
+// checkAddress is called with the resolved address of each connection, before it is made.
+func (cfg GetConfig) checkAddress(address string) error {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return errForbidden
+	}
+	ip := ap.Addr().WithZone("").Unmap()
+	for _, n := range cfg.AllowNetworks {
+		if n.Contains(ip) {
+			return nil
+		}
+	}
+	if !public(ip) {
+		return errForbidden
+	}
+	return nil
+}
+
+// notPublic are the special-purpose networks of the IANA registries (RFC 6890 and its updates), and those IPv6
+// networks that carry an IPv4 address: NAT64, 6to4 and Teredo lead wherever that address leads.
+var notPublic = prefixes(
+	"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+	"168.63.129.16/32", // a cloud's own services behind an address that looks public
+	"192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
+	"198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+)
+
+func prefixes(texts ...string) []netip.Prefix {
+	out := make([]netip.Prefix, len(texts))
+	for i, t := range texts {
+		out[i] = netip.MustParsePrefix(t)
+	}
+	return out
+}
+
+var (
+	globalUnicast = netip.MustParsePrefix("2000::/3") // all that IANA has given out of IPv6
+	notPublic6    = prefixes("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
+)
+
+// public reports whether ip is an ordinary address of the public network. The metadata services of clouds are
+// link-local or private, and so is 64:ff9b::/96 not within 2000::/3.
+func public(ip netip.Addr) bool {
+	blocked := notPublic
+	if !ip.Is4() {
+		if !globalUnicast.Contains(ip) {
+			return false
+		}
+		blocked = notPublic6
+	}
+	for _, n := range blocked {
+		if n.Contains(ip) {
+			return false
+		}
+	}
+	return true
+}
+
+func get(ctx context.Context, client *http.Client, cfg GetConfig, address string) (string, error) {
+	u, err := url.Parse(strings.TrimSpace(address))
+	if err != nil {
+		return "", errors.New("the url cannot be read")
+	}
+	if err := cfg.checkURL(u); err != nil {
+		return "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return "", errors.New("the url cannot be read")
+	}
+	req.Header.Set("User-Agent", "batchagent")
+	req.Header.Set("Accept", "text/html, text/plain, application/json, text/*;q=0.9, */*;q=0.1")
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", fetchError(ctx, err)
+	}
+	defer resp.Body.Close() // read as far as it is wanted
+	kind, params, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("the server answered %s", resp.Status)
+	}
+	if !readable(kind) {
+		return "", fmt.Errorf("the answer is %.80q, which cannot be read as text", kind)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPage+1))
+	if err != nil {
+		return "", fetchError(ctx, err)
+	}
+	whole := len(body) <= maxPage
+	text, err := decode(body[:min(len(body), maxPage)], params["charset"], whole)
+	if err != nil {
+		return "", err
+	}
+	if kind == "text/html" || kind == "application/xhtml+xml" {
+		if text, err = htmltomarkdown.ConvertString(text); err != nil {
+			return "", errors.New("the HTML cannot be read")
+		}
+	}
+	if !whole {
+		text += fmt.Sprintf("\n[cut: the answer is longer than %d bytes]", maxPage)
+	}
+	return text, nil
+}
+
+// fetchError is a transport's error without the address, which the model knows, and without its internals.
+func fetchError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(err, errForbidden) {
+		return errForbidden
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return fmt.Errorf("the host %.80q cannot be found", dns.Name)
+	}
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err
+	}
+	return fmt.Errorf("the page cannot be fetched: %w", err)
+}
+
+func readable(kind string) bool {
+	switch kind {
+	case "", "application/json", "application/xml", "application/xhtml+xml", "application/javascript", "application/x-ndjson", "application/yaml":
+		return true
+	}
+	return strings.HasPrefix(kind, "text/") || strings.HasSuffix(kind, "+json") || strings.HasSuffix(kind, "+xml")
+}
+
+// decode returns UTF-8. A text that was cut may end within a character.
+func decode(body []byte, charset string, whole bool) (string, error) {
+	if charset != "" && !strings.EqualFold(charset, "utf-8") {
+		enc, err := htmlindex.Get(charset)
+		if err != nil {
+			return "", fmt.Errorf("the answer is in the encoding %.40q, which is not known here", charset)
+		}
+		if body, err = enc.NewDecoder().Bytes(body); err != nil {
+			return "", fmt.Errorf("the answer is not in the encoding %.40q that it names", charset)
+		}
+	}
+	for n := 1; !whole && n < utf8.UTFMax && !utf8.Valid(body); n++ {
+		body = body[:len(body)-1]
+	}
+	if !utf8.Valid(body) {
+		return "", errors.New("the answer is not UTF-8 text: it is binary, or in another encoding that it does not name")
+	}
+	return string(body), nil
+}

@@ -1,0 +1,139 @@
+package builtin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+const (
+	maxListed  = 500     // names in one result
+	maxVisited = 100_000 // files and folders that one call looks at
+)
+
+const listFilesParameters = `{
+	"type": "object",
+	"properties": {
+		"path": {"type": "string", "description": "folder to list, relative to the root; leave out for the root"},
+		"glob": {"type": "string", "description": "only files whose path below the folder matches, for example \"**/*.go\"; leave out to list the folder itself"}
+	},
+	"additionalProperties": false
+}`
+
+type listFilesArgs struct {
+	Path string `json:"path"`
+	Glob string `json:"glob"`
+}
+
+// ListFiles is the tool list_files: the names in a folder below root, or the files below it that match a glob. Links
+// to folders are not followed. The caller keeps root open as long as the tool is in use.
+func ListFiles(root *os.Root) toolpool.Tool {
+	return toolpool.Tool{
+		Name: "list_files",
+		Description: `List files. "path" is a folder relative to the root of the shared files. Without "glob" the names in it are listed; ` +
+			`with "glob", for example "**/*.md", the files below it that match. At most 500 are shown.`,
+		Parameters: json.RawMessage(listFilesParameters),
+		Version:    "1",
+		Run: func(ctx context.Context, args json.RawMessage) (string, error) {
+			var a listFilesArgs
+			if err := json.Unmarshal(args, &a); err != nil {
+				return "", fmt.Errorf("read arguments: %w", err)
+			}
+			if a.Glob == "" {
+				a.Glob = "*"
+			}
+			var out strings.Builder
+			shown, more := 0, 0
+			cut, err := walk(ctx, root, a.Path, a.Glob, func(name string, e fs.DirEntry) error {
+				if shown == maxListed {
+					more++
+					return nil
+				}
+				shown++
+				out.WriteString(name)
+				if e.IsDir() {
+					out.WriteByte('/')
+				}
+				out.WriteByte('\n')
+				return nil
+			})
+			switch {
+			case err != nil:
+				return "", err
+			case shown == 0:
+				out.WriteString("(nothing matches)\n")
+			case more > 0:
+				fmt.Fprintf(&out, "[cut: %d more; give a narrower path or glob]\n", more)
+			}
+			if cut {
+				fmt.Fprintf(&out, "[cut: stopped after %d files; give a narrower path]\n", maxVisited)
+			}
+			return out.String(), nil
+		},
+	}
+}
+
+// walk gives do what lies below folder and matches glob, in alphabetical order. A glob without "**" names no folder
+// deeper than itself, and folders that it cannot reach are not entered. cut says that maxVisited ended the walk.
+func walk(ctx context.Context, root *os.Root, folder, glob string, do func(name string, e fs.DirEntry) error) (cut bool, err error) {
+	if !doublestar.ValidatePattern(glob) {
+		return false, fmt.Errorf("%.80q is not a glob: use * within a name, ** for any folders, {a,b} for either", glob)
+	}
+	folder = localName(folder)
+	info, err := root.Stat(folder)
+	if err != nil {
+		return false, openError(folder, err)
+	}
+	if !info.IsDir() {
+		return false, fmt.Errorf("%q is a file, not a folder", folder)
+	}
+	depth := strings.Count(glob, "/")
+	deep := strings.Contains(glob, "**")
+	visited := 0
+	err = fs.WalkDir(root.FS(), folder, func(name string, e fs.DirEntry, err error) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if visited++; visited > maxVisited {
+			cut = true
+			return fs.SkipAll
+		}
+		if err != nil {
+			if name == folder {
+				return openError(folder, err)
+			}
+			return nil // a folder that must not be read is listed by its name alone
+		}
+		if name == folder {
+			return nil
+		}
+		below := name
+		if folder != "." {
+			below = strings.TrimPrefix(name, folder+"/")
+		}
+		if doublestar.MatchUnvalidated(glob, below) && (glob == "*" || !e.IsDir()) {
+			if err := do(name, e); err != nil {
+				return err
+			}
+		}
+		if e.IsDir() && !deep && strings.Count(below, "/") >= depth {
+			return fs.SkipDir
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return cut, err
+}
+
+// errEnough ends a walk in good order.
+var errEnough = errors.New("enough")

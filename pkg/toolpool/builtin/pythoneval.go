@@ -1,0 +1,165 @@
+package builtin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"time"
+
+	starlarkjson "go.starlark.net/lib/json"
+	starlarkmath "go.starlark.net/lib/math"
+	"go.starlark.net/starlark"
+	"go.starlark.net/syntax"
+
+	"github.com/batchagent/batchagent/pkg/toolpool"
+	"github.com/batchagent/batchagent/pkg/toolpool/internal/capture"
+)
+
+const (
+	evalTimeout   = 10 * time.Second
+	maxSteps      = 50_000_000
+	maxEvalMemory = 256 << 20 // of the evaluating process
+	maxProgram    = 64 << 10
+	maxEvalOutput = 32 << 10
+)
+
+const pythonEvalParameters = `{
+	"type": "object",
+	"properties": {"code": {"type": "string", "minLength": 1, "description": "the program; its last expression is the result, and print() output is returned too"}},
+	"required": ["code"],
+	"additionalProperties": false
+}`
+
+// EvalCommand is the only argument with which a program runs [EvalMain] instead of itself.
+const EvalCommand = "python-eval-child"
+
+// PythonEval is the tool python_eval: small calculations in Starlark, a dialect of Python without files, network,
+// clock, import or classes.
+//
+// Each call runs in a process of its own, because a single step can ask for any amount of memory (list(range(10**9)))
+// and nothing inside a process can stop it. argv starts that process: the worker's own program with [EvalCommand],
+// which must call [EvalMain]. The process gets an empty environment, a step limit and, on Linux, a memory limit.
+func PythonEval(argv []string) toolpool.Tool {
+	return toolpool.Tool{
+		Name: "python_eval",
+		Description: `Run a small program in Starlark, a dialect of Python: numbers, strings, lists, dicts, sets, comprehensions, functions, loops, ` +
+			`and the modules json and math, which are there without import. There are no files, no network, no import, no classes and no f-strings. ` +
+			`The value of the last expression and what print() wrote come back.`,
+		Parameters: json.RawMessage(pythonEvalParameters),
+		Version:    "1",
+		Share:      toolpool.Pure,
+		Timeout:    evalTimeout,
+		Run: func(ctx context.Context, args json.RawMessage) (string, error) {
+			var a struct{ Code string }
+			if err := json.Unmarshal(args, &a); err != nil {
+				return "", fmt.Errorf("read arguments: %w", err)
+			}
+			if len(a.Code) > maxProgram {
+				return "", fmt.Errorf("the program has more than %d bytes", maxProgram)
+			}
+			return evalInChild(ctx, argv, a.Code)
+		},
+	}
+}
+
+func evalInChild(ctx context.Context, argv []string, code string) (string, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // the worker's own program
+	cmd.Env = []string{}
+	cmd.Dir = "/"
+	cmd.WaitDelay = time.Second
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return "", errors.New("the evaluator cannot be started")
+	}
+	out := capture.NewHead(maxEvalOutput + 4096)
+	cmd.Stdout = out
+	cmd.Stderr = nil
+	if err := cmd.Start(); err != nil {
+		return "", errors.New("the evaluator cannot be started")
+	}
+	// The limit comes before the program, so that the program never runs without it.
+	limitErr := limitMemory(cmd.Process.Pid, maxEvalMemory)
+	if limitErr == nil {
+		_, _ = io.WriteString(stdin, code) // a child that is gone already says so by its status
+	}
+	_ = stdin.Close()
+	err = cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case limitErr != nil:
+		return "", errors.New("the evaluator's memory cannot be limited here, so it does not run")
+	case err == nil:
+		return out.Kept(), nil
+	}
+	if text, ok := strings.CutPrefix(out.Kept(), failureMark); ok {
+		return "", errors.New(text)
+	}
+	return "", fmt.Errorf("the program was stopped: it needs more than %d MiB of memory", maxEvalMemory>>20)
+}
+
+// failureMark begins the output of a child whose program failed in an orderly way.
+const failureMark = "failed: "
+
+// EvalMain is the evaluating process: it reads a program, runs it, and writes what it comes to. It returns the exit
+// status.
+func EvalMain(in io.Reader, out io.Writer) int {
+	code, err := io.ReadAll(io.LimitReader(in, maxProgram+1))
+	text := ""
+	if err == nil {
+		text, err = evaluate(string(code))
+	}
+	if err != nil {
+		_, _ = io.WriteString(out, failureMark+err.Error()) // the parent reads this, or is gone
+		return 1
+	}
+	_, _ = io.WriteString(out, text) // as above
+	return 0
+}
+
+// evaluate runs a program within maxSteps.
+func evaluate(code string) (string, error) {
+	const result = "_result"
+	dialect := &syntax.FileOptions{Set: true, While: true, TopLevelControl: true, GlobalReassign: true, Recursion: true}
+	file, err := dialect.Parse("program", code, 0)
+	if err != nil {
+		return "", fmt.Errorf("the program is not valid: %w", err)
+	}
+	// The last expression's value is kept under a name.
+	if n := len(file.Stmts); n > 0 {
+		if last, ok := file.Stmts[n-1].(*syntax.ExprStmt); ok {
+			start, _ := last.Span()
+			file.Stmts[n-1] = &syntax.AssignStmt{OpPos: start, Op: syntax.EQ, LHS: &syntax.Ident{NamePos: start, Name: result}, RHS: last.X}
+		}
+	}
+	predeclared := starlark.StringDict{"json": starlarkjson.Module, "math": starlarkmath.Module}
+	program, err := starlark.FileProgram(file, predeclared.Has)
+	if err != nil {
+		return "", fmt.Errorf("the program is not valid: %w", err)
+	}
+	printed := capture.NewHead(maxEvalOutput)
+	thread := &starlark.Thread{Name: "program", Print: func(_ *starlark.Thread, text string) { fmt.Fprintln(printed, text) }}
+	thread.SetMaxExecutionSteps(maxSteps)
+	globals, err := program.Init(thread, predeclared)
+	if err != nil {
+		if thread.ExecutionSteps() >= maxSteps {
+			return "", fmt.Errorf("the program was stopped after %d steps", maxSteps)
+		}
+		if e, ok := errors.AsType[*starlark.EvalError](err); ok {
+			return "", fmt.Errorf("%s\n%s", e.Error(), e.CallStack)
+		}
+		return "", err
+	}
+	if v, ok := globals[result]; ok && v != starlark.None {
+		text := v.String()
+		if s, isText := starlark.AsString(v); isText {
+			text = s
+		}
+		fmt.Fprintln(printed, text)
+	}
+	return printed.Text(), nil
+}

@@ -1,0 +1,5 @@
+//go:build race || !linux
+
+package builtin_test
+
+const memoryLimited = false

@@ -1,0 +1,86 @@
+package builtin_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestListFiles(t *testing.T) {
+	t.Parallel()
+	dir, p := open(t, map[string]string{"a.txt": "1", "b/c.txt": "2", "b/d/e.md": "3", "b/d/f.txt": "4"})
+	require.NoError(t, os.Symlink("../secret.txt", filepath.Join(dir, "out")))
+	require.NoError(t, os.Symlink("..", filepath.Join(dir, "up")))
+	for _, c := range []struct {
+		args   args
+		want   string
+		failed bool
+	}{
+		{args{}, "a.txt\nb/\nout\nup\n", false},
+		{args{"path": "b"}, "b/c.txt\nb/d/\n", false},
+		{args{"glob": "**/*.txt"}, "a.txt\nb/c.txt\nb/d/f.txt\n", false},
+		{args{"path": "b", "glob": "**/*.{md,txt}"}, "b/c.txt\nb/d/e.md\nb/d/f.txt\n", false},
+		{args{"path": "./b/", "glob": "d/*"}, "b/d/e.md\nb/d/f.txt\n", false},
+		{args{"glob": "*.go"}, "(nothing matches)\n", false},
+		{args{"path": ".."}, "cannot be read", true},
+		{args{"path": "up"}, "cannot be read", true},
+		{args{"path": "/"}, "cannot be read", true},
+		{args{"path": "none"}, `there is no file "none"`, true},
+		{args{"path": "a.txt"}, `"a.txt" is a file, not a folder`, true},
+		{args{"glob": "[a"}, "is not a glob", true},
+	} {
+		r := use(t, p, "list_files", c.args)
+		assert.Equal(t, c.failed, r.Failed, "%v: %s", c.args, r.Content)
+		if c.failed {
+			assert.Contains(t, r.Content, c.want)
+			assert.NotContains(t, r.Content, filepath.Dir(dir))
+		} else {
+			assert.Equal(t, c.want, r.Content, c.args)
+		}
+	}
+}
+
+func TestGrepFiles(t *testing.T) {
+	t.Parallel()
+	many := strings.Repeat("needle\n", 300)
+	dir, p := open(t, map[string]string{
+		"a.txt": "one\nTwo needles\r\nthree", "b/c.go": "func Needle() {}\n", "bin": "needle\x00", "m/many.txt": many,
+		"long": strings.Repeat("é", 1000) + "end",
+	})
+	require.NoError(t, os.Symlink("../secret.txt", filepath.Join(dir, "out")))
+	for _, c := range []struct {
+		args   args
+		want   string
+		failed bool
+	}{
+		{args{"pattern": "needle", "path": "a.txt"}, "a.txt:2: Two needles\n", false},
+		{args{"pattern": "(?i)needle", "glob": "{a.txt,b/*}"}, "a.txt:2: Two needles\nb/c.go:1: func Needle() {}\n", false},
+		{args{"pattern": "^func (\\w+)", "path": "b"}, "b/c.go:1: func Needle() {}\n", false},
+		{args{"pattern": "nothing such", "path": "b"}, "(no match)\n", false},
+		{args{"pattern": "needle", "path": "bin"}, "(no match)\n[1 files passed over: not UTF-8 text, or not to be read]\n", false},
+		{args{"pattern": "secret", "path": "out"}, "cannot be read", true},
+		{args{"pattern": "secret", "path": "../secret.txt"}, "cannot be read", true},
+		{args{"pattern": "(?=x)"}, "not a regular expression in RE2 syntax", true},
+		{args{"pattern": strings.Repeat("x", 2000)}, "more than 1000 bytes", true},
+	} {
+		r := use(t, p, "grep_files", c.args)
+		assert.Equal(t, c.failed, r.Failed, "%v: %s", c.args, r.Content)
+		if c.failed {
+			assert.Contains(t, r.Content, c.want)
+		} else {
+			assert.Equal(t, c.want, r.Content, c.args)
+		}
+	}
+	r := use(t, p, "grep_files", args{"pattern": "secret"})
+	assert.Contains(t, r.Content, "(no match)", "the link that leads outside is not searched")
+	r = use(t, p, "grep_files", args{"pattern": "needle", "path": "m"})
+	assert.Equal(t, 200, strings.Count(r.Content, "needle"))
+	assert.Contains(t, r.Content, "[cut: stopped at 200 matches")
+	r = use(t, p, "grep_files", args{"pattern": "end$"})
+	assert.Contains(t, r.Content, fmt.Sprintf("long:1: %s…\n", strings.Repeat("é", 150)))
+}

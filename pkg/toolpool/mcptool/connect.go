@@ -1,0 +1,201 @@
+package mcptool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// goodbye is how long a process may take to exit after its standard input was closed.
+const goodbye = 2 * time.Second
+
+// inherited are the only variables that a server's process has of the worker's: others may be secrets.
+var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TMPDIR", "LANG", "LC_ALL", "TZ"}
+
+func (c *Client) connect(ctx context.Context) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.StartTimeout)
+	defer cancel()
+	if c.cfg.URL != "" {
+		return c.reach(ctx)
+	}
+	return c.start(ctx)
+}
+
+// start runs the server's program and connects to its standard input and output.
+func (c *Client) start(ctx context.Context) (*session, error) {
+	cmd := exec.Command(c.cfg.Command, c.cfg.Args...) //nolint:gosec // the operator's own
+	cmd.Dir = c.cfg.Dir
+	cmd.Env = c.environment()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = goodbye
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	stderr := &lineLog{say: c.cfg.Stderr}
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.cfg.Command, err)
+	}
+	exited := make(chan struct{})
+	kill := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // fails if nobody is left
+
+	// Closing the input asks the server to leave; its output ends when it has.
+	transport := &mcp.IOTransport{Reader: io.NopCloser(stdout), Writer: stdin, MaxLineLength: maxMessage}
+	conn, err := c.client.Connect(ctx, transport, nil)
+	if err != nil {
+		kill()
+		_ = cmd.Wait()
+		if last := stderr.last(); last != "" {
+			return nil, fmt.Errorf("%w; it said: %s", err, last)
+		}
+		return nil, err
+	}
+	s := &session{mcp: conn, began: time.Now(), ended: make(chan struct{})}
+	s.stop = sync.OnceFunc(func() {
+		_ = stdin.Close() // ends the conversation; the reader sees the rest
+		select {
+		case <-exited:
+		case <-time.After(goodbye):
+		}
+		kill()
+	})
+	go func() {
+		defer close(s.ended)
+		_ = conn.Wait()
+		kill()         // with its input or output gone it serves nobody
+		_ = cmd.Wait() // its status tells nothing that matters now
+		kill()         // what it left behind
+		close(exited)
+		_ = conn.Close()
+	}()
+	return s, nil
+}
+
+func (c *Client) environment() []string {
+	var env []string
+	for _, name := range inherited {
+		if v, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
+	return append(env, c.cfg.Env...) // the last of a name wins
+}
+
+// reach connects to a server that runs elsewhere.
+func (c *Client) reach(ctx context.Context) (*session, error) {
+	u, err := url.Parse(c.cfg.URL)
+	if err != nil {
+		return nil, errors.New("its url cannot be read")
+	}
+	base := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute}
+	conn, err := c.client.Connect(ctx, &mcp.StreamableClientTransport{
+		Endpoint:             c.cfg.URL,
+		HTTPClient:           &http.Client{Transport: &headers{base: base, host: u.Host, add: c.cfg.Headers}},
+		DisableStandaloneSSE: true, // nothing that a server says by itself is of use here
+		MaxEventSize:         maxMessage,
+	}, nil)
+	if err != nil {
+		base.CloseIdleConnections()
+		return nil, err
+	}
+	s := &session{mcp: conn, began: time.Now(), ended: make(chan struct{})}
+	s.stop = sync.OnceFunc(func() { _ = conn.Close() })
+	go func() {
+		defer close(s.ended)
+		_ = conn.Wait()
+		base.CloseIdleConnections()
+	}()
+	return s, nil
+}
+
+// headers adds the operator's headers to requests to one host, wherever redirects lead.
+type headers struct {
+	base http.RoundTripper
+	host string
+	add  map[string]string
+}
+
+func (h *headers) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host == h.host {
+		r = r.Clone(r.Context())
+		for name, value := range h.add {
+			r.Header.Set(name, value)
+		}
+	}
+	resp, err := h.base.RoundTrip(r)
+	if err == nil && resp.Header.Get("Content-Type") == "application/json" {
+		resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxMessage}
+	}
+	return resp, err
+}
+
+// boundedBody fails when an answer is longer than a message may be.
+type boundedBody struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= n; b.left < 0 {
+		return 0, fmt.Errorf("the answer is longer than %d bytes", maxMessage)
+	}
+	return n, err
+}
+
+// lineLog passes a server's standard error on by lines.
+type lineLog struct {
+	say func(string)
+
+	mu   sync.Mutex
+	rest []byte // guarded by mu
+	line string // guarded by mu: the last whole one
+}
+
+const maxLogLine = 1000
+
+func (l *lineLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for rest := p; len(rest) > 0; {
+		line, after, ended := bytes.Cut(rest, []byte("\n"))
+		l.rest = append(l.rest, line[:min(len(line), maxLogLine-len(l.rest))]...)
+		if !ended {
+			break
+		}
+		if text := string(l.rest); text != "" {
+			l.line = text
+			if l.say != nil {
+				l.say(text)
+			}
+		}
+		l.rest = l.rest[:0]
+		rest = after
+	}
+	return len(p), nil
+}
+
+func (l *lineLog) last() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.rest) > 0 {
+		return string(l.rest)
+	}
+	return l.line
+}

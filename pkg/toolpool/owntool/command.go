@@ -1,0 +1,132 @@
+package owntool
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/toolpool"
+	"github.com/batchagent/batchagent/pkg/toolpool/internal/capture"
+)
+
+const (
+	defaultOutput = 64 << 10
+	maxComplaint  = 2 << 10 // of standard error in a failure
+)
+
+// Command is a tool that runs a program.
+type Command struct {
+	Name        string
+	Description string
+	Parameters  json.RawMessage // JSON Schema of an object
+	// Argv is the program and its arguments; no shell reads them. {name} is replaced by that argument, within one
+	// element. An element whose placeholders are all missing optional arguments is left out.
+	Argv  []string
+	Stdin bool     // the arguments come as JSON on standard input
+	Env   []string // NAME=value; the program gets this and PATH, nothing else of the worker's environment
+	Dir   string   // working folder. Defaults to the worker's.
+	// MaxOutput is how many bytes of standard output are kept; the rest is read, counted and dropped. Defaults to 64 KiB.
+	MaxOutput int
+}
+
+// Tool checks the command and makes the tool. It is shared between calls that overlap; set Share if it has effects.
+func (c Command) Tool() (toolpool.Tool, error) {
+	if len(c.Argv) == 0 || c.Argv[0] == "" {
+		return toolpool.Tool{}, fmt.Errorf("command %s: argv is empty", c.Name)
+	}
+	if len(names(c.Argv[0])) > 0 {
+		return toolpool.Tool{}, fmt.Errorf("command %s: the program itself must not hold a placeholder", c.Name)
+	}
+	if err := checkPlaceholders(c.Parameters, c.Argv...); err != nil {
+		return toolpool.Tool{}, fmt.Errorf("command %s: %w", c.Name, err)
+	}
+	program, err := exec.LookPath(c.Argv[0])
+	if err != nil {
+		return toolpool.Tool{}, fmt.Errorf("command %s: there is no program %q on this machine", c.Name, c.Argv[0])
+	}
+	if c.MaxOutput <= 0 {
+		c.MaxOutput = defaultOutput
+	}
+	env := append([]string{"PATH=" + os.Getenv("PATH")}, c.Env...)
+	return toolpool.Tool{
+		Name: c.Name, Description: c.Description, Parameters: c.Parameters, MaxBytes: c.MaxOutput + 200,
+		Run: func(ctx context.Context, raw json.RawMessage) (string, error) {
+			args, err := readArgs(raw)
+			if err != nil {
+				return "", err
+			}
+			argv, err := c.fillArgv(args)
+			if err != nil {
+				return "", err
+			}
+			cmd := exec.CommandContext(ctx, program, argv...)
+			cmd.Dir, cmd.Env = c.Dir, env
+			if c.Stdin {
+				cmd.Stdin = bytes.NewReader(raw)
+			}
+			return runCommand(ctx, cmd, c)
+		},
+	}, nil
+}
+
+// fillArgv makes the program's arguments. A value must not turn into an option: where it begins an element before "--",
+// it must not begin with "-" unless it is a number.
+func (c Command) fillArgv(args map[string]any) ([]string, error) {
+	var argv []string
+	ended := false // "--" was seen
+	for _, element := range c.Argv[1:] {
+		wanted := names(element)
+		text, given := fill(element, args, func(s string) string { return s })
+		switch {
+		case len(wanted) > 0 && !given:
+			continue
+		case strings.ContainsRune(text, 0):
+			return nil, errors.New("an argument holds a NUL character")
+		case !ended && strings.HasPrefix(element, "{") && len(wanted) > 0 && strings.HasPrefix(text, "-"):
+			if _, number := args[wanted[0]].(json.Number); !number {
+				return nil, fmt.Errorf("%q must not begin with \"-\"", wanted[0])
+			}
+		}
+		ended = ended || element == "--"
+		argv = append(argv, text)
+	}
+	return argv, nil
+}
+
+// runCommand runs the process in a group of its own and kills the group when it or the call has ended, so that
+// nothing it started stays behind.
+func runCommand(ctx context.Context, cmd *exec.Cmd, c Command) (string, error) {
+	out, complaint := capture.NewHead(c.MaxOutput), capture.NewHead(maxComplaint)
+	cmd.Stdout, cmd.Stderr = out, complaint
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 500 * time.Millisecond // for children that keep the output open
+	if err := cmd.Start(); errors.Is(err, syscall.E2BIG) {
+		return "", errors.New("the arguments are too long for a command; make them shorter")
+	} else if err != nil {
+		return "", fmt.Errorf("%s cannot be started; the operator of the worker must mend it", c.Name)
+	}
+	err := cmd.Wait()
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // fails if nobody is left, as it should be
+	switch exit, _ := errors.AsType[*exec.ExitError](err); {
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case err == nil || errors.Is(err, exec.ErrWaitDelay):
+		return out.Text(), nil
+	case exit != nil:
+		said := strings.TrimSpace(complaint.Text())
+		if said == "" {
+			said = strings.TrimSpace(out.Text())
+		}
+		return "", fmt.Errorf("%s ended with %s: %s", c.Name, exit.ProcessState, said)
+	default:
+		return "", fmt.Errorf("%s failed: %w", c.Name, err)
+	}
+}

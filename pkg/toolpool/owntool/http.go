@@ -1,0 +1,156 @@
+package owntool
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+const defaultAnswer = 64 << 10
+
+// HTTP is a tool that calls a web service of the operator's choice. The service may be on a private network: its
+// address comes from the operator alone.
+type HTTP struct {
+	Name        string
+	Description string
+	Parameters  json.RawMessage // JSON Schema of an object
+	Method      string          // Defaults to GET, or to POST with Body.
+	// URL may hold {name} in its path. Values are escaped, and must not be "." or "..".
+	URL     string
+	Query   map[string]string // values may hold {name}; one whose placeholders were not given is left out
+	Headers map[string]string // fixed: keys and the like
+	Body    bool              // the arguments are sent as JSON
+	// MaxAnswer is how many bytes of an answer are kept. Defaults to 64 KiB.
+	MaxAnswer int
+}
+
+// Tool checks the declaration and makes the tool. Redirects are followed on the same host only, because they would
+// carry headers elsewhere. The transport is the caller's, who closes its connections after the last call.
+func (h HTTP) Tool(transport http.RoundTripper) (toolpool.Tool, error) {
+	fixed, err := url.Parse(placeholder.ReplaceAllString(h.URL, "x"))
+	if err != nil || fixed.Host == "" || fixed.Scheme != "http" && fixed.Scheme != "https" {
+		return toolpool.Tool{}, fmt.Errorf("http tool %s: the url must begin with https:// or http://, and a host follows", h.Name)
+	}
+	rest := h.URL[strings.Index(h.URL, "://")+3:]
+	if host, _, _ := strings.Cut(rest, "/"); len(names(host)) > 0 {
+		return toolpool.Tool{}, fmt.Errorf("http tool %s: the url's host must not hold a placeholder", h.Name)
+	}
+	if path, query, _ := strings.Cut(h.URL, "?"); len(names(query)) > 0 {
+		return toolpool.Tool{}, fmt.Errorf("http tool %s: the parameters after %q belong under the field query", h.Name, path)
+	}
+	texts := []string{h.URL}
+	for _, v := range h.Query {
+		texts = append(texts, v)
+	}
+	if err := checkPlaceholders(h.Parameters, texts...); err != nil {
+		return toolpool.Tool{}, fmt.Errorf("http tool %s: %w", h.Name, err)
+	}
+	if h.Method == "" {
+		h.Method = http.MethodGet
+		if h.Body {
+			h.Method = http.MethodPost
+		}
+	}
+	if h.MaxAnswer <= 0 {
+		h.MaxAnswer = defaultAnswer
+	}
+	client := &http.Client{
+		Transport: transport,
+		CheckRedirect: func(r *http.Request, via []*http.Request) error {
+			if r.URL.Host != via[0].URL.Host || r.URL.Scheme != via[0].URL.Scheme || len(via) > 5 {
+				return errors.New("it redirects to another host")
+			}
+			return nil
+		},
+	}
+	tool := toolpool.Tool{
+		Name: h.Name, Description: h.Description, Parameters: h.Parameters, MaxBytes: h.MaxAnswer + 200,
+		Run: func(ctx context.Context, raw json.RawMessage) (string, error) { return h.call(ctx, client, raw) },
+	}
+	if h.Method != http.MethodGet && h.Method != http.MethodHead {
+		tool.Share = toolpool.Effect
+	}
+	return tool, nil
+}
+
+func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage) (string, error) {
+	args, err := readArgs(raw)
+	if err != nil {
+		return "", err
+	}
+	req, err := h.request(ctx, args, raw)
+	if err != nil {
+		return "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		return "", fmt.Errorf("%s cannot be reached; go on without it or try again later", h.Name)
+	}
+	defer resp.Body.Close() // read as far as it is wanted
+	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(h.MaxAnswer)+1))
+	if err != nil {
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		return "", fmt.Errorf("%s broke off its answer", h.Name)
+	}
+	text := string(body)
+	if len(body) > h.MaxAnswer {
+		text = fmt.Sprintf("%s\n[cut: the answer is longer than %d bytes]", strings.ToValidUTF8(text[:h.MaxAnswer], ""), h.MaxAnswer)
+	}
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return "", fmt.Errorf("%s answered %s: %.1000s", h.Name, resp.Status, text)
+	}
+	return text, nil
+}
+
+func (h HTTP) request(ctx context.Context, args map[string]any, raw json.RawMessage) (*http.Request, error) {
+	var bad error
+	address, _ := fill(h.URL, args, func(s string) string {
+		if s == "." || s == ".." {
+			bad = fmt.Errorf("%q cannot be part of a path", s)
+		}
+		return url.PathEscape(s)
+	})
+	if bad != nil {
+		return nil, bad
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, errors.New("the arguments make no valid url")
+	}
+	q := u.Query()
+	for name, text := range h.Query {
+		if value, given := fill(text, args, func(s string) string { return s }); given || len(names(text)) == 0 {
+			q.Set(name, value)
+		}
+	}
+	u.RawQuery = q.Encode()
+	var body io.Reader
+	if h.Body {
+		body = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(ctx, h.Method, u.String(), body)
+	if err != nil {
+		return nil, errors.New("the arguments make no valid request")
+	}
+	req.Header.Set("User-Agent", "batchagent")
+	if h.Body {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for name, value := range h.Headers {
+		req.Header.Set(name, value)
+	}
+	return req, nil
+}

@@ -1,0 +1,80 @@
+package owntool
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var placeholder = regexp.MustCompile(`\{[A-Za-z_][A-Za-z0-9_]*\}`)
+
+// names are the placeholders in text, without braces.
+func names(text string) []string {
+	found := placeholder.FindAllString(text, -1)
+	for i, f := range found {
+		found[i] = strings.Trim(f, "{}")
+	}
+	return found
+}
+
+// fill replaces the placeholders in text by arguments. An optional argument that was not given is empty; given says
+// whether any was there.
+func fill(text string, args map[string]any, escape func(string) string) (out string, given bool) {
+	out = placeholder.ReplaceAllStringFunc(text, func(p string) string {
+		v, ok := args[strings.Trim(p, "{}")]
+		if !ok || v == nil {
+			return ""
+		}
+		given = true
+		return escape(textOf(v))
+	})
+	return out, given
+}
+
+// textOf is an argument as text: a string as it is, anything else as JSON.
+func textOf(v any) string {
+	if s, ok := v.(string); ok {
+		return s
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v) //nolint:errchkjson // it came from JSON
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func readArgs(args json.RawMessage) (map[string]any, error) {
+	var a map[string]any
+	dec := json.NewDecoder(bytes.NewReader(args))
+	dec.UseNumber()
+	if err := dec.Decode(&a); err != nil {
+		return nil, fmt.Errorf("read arguments: %w", err)
+	}
+	return a, nil
+}
+
+// checkPlaceholders says which placeholder has no parameter.
+func checkPlaceholders(parameters json.RawMessage, texts ...string) error {
+	var schema struct {
+		Properties map[string]json.RawMessage
+	}
+	if err := json.Unmarshal(parameters, &schema); err != nil {
+		return fmt.Errorf("parameters: %w", err)
+	}
+	var known []string
+	for name := range schema.Properties {
+		known = append(known, name)
+	}
+	slices.Sort(known)
+	for _, text := range texts {
+		for _, name := range names(text) {
+			if !slices.Contains(known, name) {
+				return fmt.Errorf("there is no parameter for the placeholder {%s}; the parameters are: %s", name, strings.Join(known, ", "))
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,406 @@
+package sqltool_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/batchagent/batchagent/pkg/toolpool"
+	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
+	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/postgres"
+	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/sqlite"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const schema = `
+CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT NOT NULL, total NUMERIC(10,2), state TEXT);
+CREATE TABLE items (order_id INTEGER, name TEXT);
+`
+
+// database is a real database with 300 orders; even ones have two items.
+type database struct {
+	name   string
+	driver sqltool.Driver
+	dsn    string
+	write  func(statement string) error
+}
+
+func databases(t testing.TB) []database {
+	t.Helper()
+	return []database{sqliteDatabase(t), postgresDatabase(t)}
+}
+
+func fill(t testing.TB, write func(string) error) {
+	t.Helper()
+	require.NoError(t, write(schema))
+	var orders, items []string
+	for i := range 300 {
+		orders = append(orders, fmt.Sprintf("(%d, 'c%d', %d.50, 'open')", i, i%7, i))
+		if i%2 == 0 {
+			items = append(items, fmt.Sprintf("(%d, 'first'), (%d, 'second')", i, i))
+		}
+	}
+	require.NoError(t, write("INSERT INTO orders VALUES "+strings.Join(orders, ",")))
+	require.NoError(t, write("INSERT INTO items VALUES "+strings.Join(items, ",")))
+}
+
+func sqliteDatabase(t testing.TB) database {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "a b%?.db")
+	file = strings.ReplaceAll(file, "?", "")
+	write := func(statement string) error {
+		db, err := sql.Open("sqlite", "file:"+strings.ReplaceAll(file, "%", "%25"))
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		_, err = db.Exec(statement)
+		return err
+	}
+	fill(t, write)
+	return database{"sqlite", sqlite.Driver(), "sqlite:" + file, write}
+}
+
+// postgresDatabase starts a PostgreSQL server in a temporary folder, on a Unix socket alone. Without the server's
+// programs its name says so and dsn is empty.
+func postgresDatabase(t testing.TB) database {
+	t.Helper()
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if len(found) == 0 {
+		return database{name: "postgres"}
+	}
+	bin := filepath.Dir(found[len(found)-1])
+	dir, err := os.MkdirTemp("", "pg") // short: a socket's path has at most 107 bytes
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	command := func(args ...string) *exec.Cmd {
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Dir = dir
+		if os.Getuid() == 0 { // the server refuses to run as root
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: unprivileged(t)}
+		}
+		return cmd
+	}
+	if os.Getuid() == 0 {
+		c := unprivileged(t)
+		require.NoError(t, os.Chown(dir, int(c.Uid), int(c.Gid)))
+	}
+	out, err := command(filepath.Join(bin, "initdb"), "-D", dir+"/data", "-U", "owner", "--no-sync", "-A", "trust", "-E", "UTF8", "--locale=C").CombinedOutput()
+	require.NoError(t, err, string(out))
+	server := command(filepath.Join(bin, "postgres"), "-D", dir+"/data", "-k", dir, "-c", "listen_addresses=", "-c", "fsync=off")
+	require.NoError(t, server.Start())
+	t.Cleanup(func() {
+		_ = server.Process.Signal(syscall.SIGINT) // fast shutdown
+		_ = server.Wait()
+	})
+	dsn := "host=" + dir + " user=owner dbname=postgres"
+	write := func(statement string) error {
+		db, err := sql.Open("pgx", dsn)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		_, err = db.Exec(statement)
+		return err
+	}
+	require.Eventually(t, func() bool { return write("SELECT 1") == nil }, 30*time.Second, 50*time.Millisecond, "PostgreSQL does not come up")
+	fill(t, write)
+	return database{"postgres", postgres.Driver(), dsn, write}
+}
+
+func unprivileged(t testing.TB) *syscall.Credential {
+	t.Helper()
+	out, err := exec.Command("id", "-u", "postgres").Output()
+	if err != nil {
+		t.Skip("PostgreSQL does not run as root, and there is no user postgres")
+	}
+	id, err := strconv.ParseUint(strings.TrimSpace(string(out)), 10, 32)
+	require.NoError(t, err)
+	return &syscall.Credential{Uid: uint32(id), Gid: uint32(id), NoSetGroups: true}
+}
+
+// each runs a test on each database that this machine has.
+func each(t *testing.T, test func(t *testing.T, d database)) {
+	t.Helper()
+	for _, d := range databases(t) {
+		t.Run(d.name, func(t *testing.T) {
+			if d.dsn == "" {
+				t.Skip("PostgreSQL's server is not installed: apt-get install postgresql")
+			}
+			test(t, d)
+		})
+	}
+}
+
+func openSource(t testing.TB, d database, change func(*sqltool.Config)) *sqltool.Source {
+	t.Helper()
+	cfg := sqltool.Config{Name: "shop", Driver: d.driver, DSN: d.dsn, Description: "orders and their items"}
+	if change != nil {
+		change(&cfg)
+	}
+	s, err := sqltool.Open(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
+	return s
+}
+
+func poolOf(t testing.TB, tools ...toolpool.Tool) *toolpool.Pool {
+	t.Helper()
+	p, err := toolpool.New(toolpool.Config{})
+	require.NoError(t, err)
+	for _, tool := range tools {
+		require.NoError(t, p.Register(tool))
+	}
+	return p
+}
+
+func call(t testing.TB, p *toolpool.Pool, name string, args map[string]any) toolpool.Result {
+	t.Helper()
+	text, err := json.Marshal(args)
+	require.NoError(t, err)
+	r, err := p.Call(t.Context(), toolpool.Call{Name: name, Arguments: string(text)})
+	require.NoError(t, err)
+	return r
+}
+
+type args = map[string]any
+
+func TestQuery(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d database) {
+		s := openSource(t, d, func(c *sqltool.Config) { c.MaxRows = 5; c.Timeout = 2 * time.Second })
+		p := poolOf(t, sqltool.QueryTool([]*sqltool.Source{s}))
+		first := d.driver.Placeholder(1)
+		for _, c := range []struct {
+			query  string
+			params []any
+			want   string
+			failed bool
+		}{
+			{"SELECT id, customer FROM orders WHERE id = " + first, []any{3}, `[{"id":3,"customer":"c3"}]`, false},
+			{"select id from orders where customer = " + first + " and id < 10 order by id;", []any{"c1"}, "[{\"id\":1},\n{\"id\":8}]", false},
+			{"SELECT id, id FROM orders WHERE id = 4 -- the end; really", nil, `[{"id":4,"id_2":4}]`, false},
+			{"/* a; b */ WITH x AS (SELECT ';' AS a) SELECT a FROM x", nil, `[{"a":";"}]`, false},
+			{"SELECT id FROM orders WHERE customer = " + first, []any{"x' OR '1'='1"}, `[]`, false},
+			{"SELECT state FROM orders WHERE id = " + first, []any{nil}, `[]`, false},
+			{"SELECT id FROM orders ORDER BY id", nil, "[cut: only the first 5 rows are shown", false},
+
+			{"SELECT 1; SELECT 2", nil, "only one statement", true},
+			{"SELECT 1; DELETE FROM orders", nil, "only one statement", true},
+			{"DELETE FROM orders", nil, "must begin with one of SELECT", true},
+			{"ATTACH DATABASE '/etc/passwd' AS x", nil, "must begin with one of SELECT", true},
+			{"COPY orders TO '/tmp/x'", nil, "must begin with one of SELECT", true},
+			{"SET default_transaction_read_only = off", nil, "must begin with one of SELECT", true},
+			{"PRAGMA query_only = 0", nil, "must begin with one of SELECT", true},
+			{"", nil, "do not fit", true},
+			{"-- nothing", nil, "must begin with one of SELECT", true},
+			{"SELECT nothing FROM orders", nil, "the database says: ", true},
+			{"SELECT id FROM orders WHERE id = " + first, nil, "", true},
+		} {
+			a := args{"query": c.query}
+			if c.params != nil {
+				a["params"] = c.params
+			}
+			r := call(t, p, "sql_query", a)
+			assert.Equal(t, c.failed, r.Failed, "%s: %s", c.query, r.Content)
+			if c.failed || strings.HasPrefix(c.want, "[cut") {
+				assert.Contains(t, r.Content, c.want, c.query)
+			} else {
+				assert.Equal(t, c.want, r.Content, c.query)
+			}
+			assert.NotContains(t, r.Content, "dbname", c.query)
+		}
+		for _, writes := range []string{
+			"WITH x AS (SELECT 1) DELETE FROM orders", "WITH x AS (DELETE FROM orders RETURNING id) SELECT * FROM x",
+			"WITH x AS (SELECT 1) INSERT INTO items SELECT 1, 'x'", "EXPLAIN ANALYZE DELETE FROM orders", "SELECT id INTO y FROM orders",
+		} {
+			r := call(t, p, "sql_query", args{"query": writes})
+			assert.True(t, r.Failed, "%s: %s", writes, r.Content)
+		}
+		assert.Equal(t, "[{\"n\":300}]", call(t, p, "sql_query", args{"query": "SELECT COUNT(*) AS n FROM orders"}).Content)
+	})
+}
+
+func TestAStatementThatNeverEndsIsStopped(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d database) {
+		s := openSource(t, d, func(c *sqltool.Config) { c.Timeout = 200 * time.Millisecond })
+		p := poolOf(t, sqltool.QueryTool([]*sqltool.Source{s}))
+		endless := "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+		r := call(t, p, "sql_query", args{"query": endless + "SELECT COUNT(*) FROM n"})
+		assert.True(t, r.Failed, r.Content)
+		assert.Regexp(t, "stopped|timeout", r.Content)
+		patient := poolOf(t, sqltool.QueryTool([]*sqltool.Source{openSource(t, d, nil)}))
+		r = call(t, patient, "sql_query", args{"query": endless + "SELECT i FROM n"})
+		assert.Contains(t, r.Content, "only the first 200 rows", "rows that nobody wants are not read")
+		assert.Equal(t, `[{"one":1}]`, call(t, p, "sql_query", args{"query": "SELECT 1 AS one"}).Content, "the source still works")
+	})
+}
+
+func TestSQLiteOpensNothingElse(t *testing.T) {
+	t.Parallel()
+	d := sqliteDatabase(t)
+	p := poolOf(t, sqltool.QueryTool([]*sqltool.Source{openSource(t, d, nil)}))
+	for _, q := range []string{
+		"SELECT load_extension('x')", "SELECT zeroblob(1000000000)", "SELECT * FROM pragma_database_list", "EXPLAIN ATTACH '/etc/passwd' AS x",
+		"SELECT randomblob(500000000)",
+	} {
+		r := call(t, p, "sql_query", args{"query": q})
+		assert.True(t, r.Failed, "%s: %.200s", q, r.Content)
+	}
+}
+
+func TestADatabaseThatIsAwayShowsNoAddress(t *testing.T) {
+	t.Parallel()
+	for _, d := range []database{
+		{driver: postgres.Driver(), dsn: "postgres://anna:hunter2@127.0.0.1:1/secretdb?connect_timeout=1"},
+		{driver: sqlite.Driver(), dsn: "sqlite:/no/such/hunter2.db"},
+	} {
+		p := poolOf(t, sqltool.QueryTool([]*sqltool.Source{openSource(t, d, nil)}))
+		r := call(t, p, "sql_query", args{"query": "SELECT 1"})
+		assert.Equal(t, "Error: the database shop cannot be reached; go on without it or try again later", r.Content)
+	}
+	for _, d := range []database{{driver: postgres.Driver(), dsn: "postgres://anna:hunter2@:::bad"}, {driver: sqlite.Driver(), dsn: "sqlite:hunter2?x"}} {
+		_, err := sqltool.Open(sqltool.Config{Name: "shop", Driver: d.driver, DSN: d.dsn})
+		require.ErrorContains(t, err, "the dsn cannot be read")
+		assert.NotContains(t, err.Error(), "hunter2")
+	}
+}
+
+func lookups(c *sqltool.Config) {
+	c.Lookups = []sqltool.Lookup{
+		{Name: "order_by_id", Description: "One order.", Key: "id", Query: "SELECT id, customer FROM orders WHERE id IN ({ids})", Window: 100 * time.Millisecond},
+		{Name: "items_of", Description: "The items of an order.", Key: "order_id", Query: "SELECT order_id, name FROM items WHERE order_id IN ({ids}) ORDER BY name", Window: 100 * time.Millisecond},
+	}
+}
+
+// together makes n calls at once and returns the results in order.
+func together(t testing.TB, p *toolpool.Pool, n int, name, key string, value func(i int) any) []toolpool.Result {
+	t.Helper()
+	results := make([]toolpool.Result, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { results[i] = call(t, p, name, args{key: value(i)}) })
+	}
+	wg.Wait()
+	return results
+}
+
+func TestManyLookupsAreOneStatement(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d database) {
+		// The window is long, because a machine under load may start 200 goroutines slowly.
+		s := openSource(t, d, func(c *sqltool.Config) {
+			lookups(c)
+			for i := range c.Lookups {
+				c.Lookups[i].Window = time.Second
+			}
+		})
+		p := poolOf(t, s.Tools()...)
+		for i, r := range together(t, p, 200, "order_by_id", "id", func(i int) any { return i }) {
+			assert.Equal(t, fmt.Sprintf(`[{"id":%d,"customer":"c%d"}]`, i, i%7), r.Content)
+		}
+		assert.EqualValues(t, 1, s.Statements(), "200 lookups within one window")
+
+		for i, r := range together(t, p, 20, "items_of", "order_id", func(i int) any { return strconv.Itoa(290 + i) }) {
+			want := "[]"
+			if i := 290 + i; i < 300 && i%2 == 0 {
+				want = fmt.Sprintf("[{\"order_id\":%d,\"name\":\"first\"},\n{\"order_id\":%d,\"name\":\"second\"}]", i, i)
+			}
+			assert.Equal(t, want, r.Content, "a missing row is an empty list")
+			assert.False(t, r.Failed)
+		}
+		assert.EqualValues(t, 2, s.Statements())
+	})
+}
+
+func TestABadKeyIsItsCallersFaultAlone(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d database) {
+		s := openSource(t, d, lookups)
+		p := poolOf(t, s.Tools()...)
+		keys := []any{1, "not a number", "007", 2}
+		r := together(t, p, len(keys), "order_by_id", "id", func(i int) any { return keys[i] })
+		assert.Equal(t, `[{"id":1,"customer":"c1"}]`, r[0].Content)
+		assert.Equal(t, `[{"id":2,"customer":"c2"}]`, r[3].Content)
+		assert.Equal(t, `[{"id":7,"customer":"c0"}]`, r[2].Content, "the database decides which keys are equal")
+		if d.name == "postgres" {
+			assert.True(t, r[1].Failed)
+			assert.Contains(t, r[1].Content, "the database says: ")
+		} else {
+			assert.Equal(t, "[]", r[1].Content)
+		}
+	})
+}
+
+func TestACallerThatLeavesDisturbsNobody(t *testing.T) {
+	t.Parallel()
+	s := openSource(t, sqliteDatabase(t), lookups)
+	tool := s.Tools()[0]
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, err := tool.Run(ctx, json.RawMessage(`{"id":1}`))
+		assert.ErrorIs(t, err, context.Canceled)
+	})
+	wg.Go(func() {
+		text, err := tool.Run(t.Context(), json.RawMessage(`{"id":2}`))
+		assert.NoError(t, err)
+		assert.Contains(t, text, "c2")
+	})
+	cancel()
+	wg.Wait()
+}
+
+func TestLookupsThatCannotWork(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]string{
+		"SELECT id FROM orders":                               "exactly one placeholder",
+		"SELECT id FROM orders WHERE id IN ({a}) OR x={b}":    "exactly one placeholder",
+		"DELETE FROM orders WHERE id IN ({ids})":              "must begin with one of SELECT",
+		"SELECT id FROM orders WHERE id IN ({ids}); SELECT 1": "only one statement",
+	} {
+		_, err := sqltool.Open(sqltool.Config{Name: "shop", Driver: sqlite.Driver(), DSN: "sqlite:x.db", Lookups: []sqltool.Lookup{{Name: "l", Key: "id", Query: query}}})
+		assert.ErrorContains(t, err, want)
+	}
+	s := openSource(t, sqliteDatabase(t), func(c *sqltool.Config) {
+		c.Lookups = []sqltool.Lookup{{Name: "l", Description: "x", Key: "id", Query: "SELECT customer FROM orders WHERE id IN ({ids})", Window: 50 * time.Millisecond}}
+	})
+	p := poolOf(t, s.Tools()...)
+	for _, r := range together(t, p, 2, "l", "id", func(i int) any { return i }) {
+		assert.Contains(t, r.Content, `selects no column "id"`)
+	}
+}
+
+// BenchmarkLookups reports how many statements 200 lookups at once take, with the window that is the default.
+func BenchmarkLookups(b *testing.B) {
+	for _, d := range databases(b) {
+		b.Run(d.name, func(b *testing.B) {
+			if d.dsn == "" {
+				b.Skip("PostgreSQL's server is not installed")
+			}
+			s := openSource(b, d, func(c *sqltool.Config) { lookups(c); c.Lookups[0].Window = 0 })
+			before := s.Statements()
+			for b.Loop() {
+				// A pool of its own each time would be no different: lookups share only while they overlap.
+				together(b, poolOf(b, s.Tools()...), 200, "order_by_id", "id", func(i int) any { return i })
+			}
+			b.ReportMetric(float64(s.Statements()-before)/float64(b.N), "statements/200lookups")
+		})
+	}
+}

@@ -1,0 +1,155 @@
+package sqltool
+
+import (
+	"bytes"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// maxCell bounds one value, in bytes.
+const maxCell = 16 << 10
+
+// table is a statement's rows: each as a JSON object with its columns in order.
+type table struct {
+	columns []string
+	rows    [][]byte
+	values  [][]any
+	bytes   int
+	cut     bool // there were more
+}
+
+type valueError struct{ text string }
+
+func (e *valueError) Error() string { return e.text }
+
+// readTable reads at most limit rows, and at most maxBytes for each 200 of them.
+func readTable(rows *sql.Rows, limit int) (*table, error) {
+	names, err := rows.Columns()
+	if err != nil {
+		return nil, err
+	}
+	kinds, err := rows.ColumnTypes()
+	if err != nil {
+		return nil, err
+	}
+	t := &table{columns: unique(names)}
+	asJSON := make([]bool, len(kinds))
+	for i, k := range kinds {
+		asJSON[i] = k.DatabaseTypeName() == "JSON" || k.DatabaseTypeName() == "JSONB"
+	}
+	room := maxBytes * max(1, limit/defaultMaxRows)
+	for rows.Next() {
+		if len(t.rows) == limit || t.bytes > room {
+			t.cut = true
+			return t, nil
+		}
+		values := make([]any, len(names))
+		into := make([]any, len(names))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			return nil, &valueError{"a value of the result cannot be read; convert it to text in the statement"}
+		}
+		row := appendRow(nil, t.columns, values, asJSON)
+		t.rows, t.values, t.bytes = append(t.rows, row), append(t.values, values), t.bytes+len(row)
+	}
+	return t, rows.Err()
+}
+
+// unique gives columns of one name different ones.
+func unique(names []string) []string {
+	used := map[string]bool{}
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = n
+		for k := 2; used[out[i]]; k++ {
+			out[i] = fmt.Sprintf("%s_%d", n, k)
+		}
+		used[out[i]] = true
+	}
+	return out
+}
+
+func appendRow(b []byte, columns []string, values []any, asJSON []bool) []byte {
+	b = append(b, '{')
+	for i, c := range columns {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendText(b, c), ':')
+		b = appendValue(b, values[i], asJSON[i])
+	}
+	return append(b, '}')
+}
+
+func appendValue(b []byte, v any, asJSON bool) []byte {
+	switch v := v.(type) {
+	case nil:
+		return append(b, "null"...)
+	case bool:
+		return strconv.AppendBool(b, v)
+	case int64:
+		return strconv.AppendInt(b, v, 10)
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return appendText(b, fmt.Sprint(v))
+		}
+		return strconv.AppendFloat(b, v, 'g', -1, 64)
+	case time.Time:
+		return appendText(b, v.Format(time.RFC3339Nano))
+	case []byte:
+		if asJSON && len(v) <= maxCell && json.Valid(v) {
+			return append(b, v...)
+		}
+		if !utf8.Valid(v) {
+			return appendText(b, fmt.Sprintf("(%d bytes of binary data)", len(v)))
+		}
+		return appendText(b, shorten(string(v)))
+	case string:
+		if asJSON && len(v) <= maxCell && json.Valid([]byte(v)) {
+			return append(b, v...)
+		}
+		return appendText(b, shorten(v))
+	default:
+		return appendText(b, shorten(fmt.Sprint(v)))
+	}
+}
+
+func shorten(s string) string {
+	if len(s) <= maxCell {
+		return s
+	}
+	return fmt.Sprintf("%s… [cut: the first %d of %d bytes]", strings.ToValidUTF8(s[:maxCell], ""), maxCell, len(s))
+}
+
+func appendText(b []byte, s string) []byte {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(s) //nolint:errchkjson // a string always has a JSON form
+	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
+}
+
+// show writes rows for a model. No row is an empty list.
+func show(rows [][]byte, cut bool) string {
+	var out strings.Builder
+	out.WriteByte('[')
+	for i, r := range rows {
+		if i > 0 {
+			out.WriteString(",\n")
+		}
+		out.Write(r)
+	}
+	out.WriteByte(']')
+	if cut {
+		fmt.Fprintf(&out, "\n[cut: only the first %d rows are shown; narrow the query]", len(rows))
+	}
+	return out.String()
+}
