@@ -44,7 +44,7 @@ func nobody(t *testing.T) string {
 func TestDoctorOfASoundCluster(t *testing.T) {
 	out, status := doctor(t, DoctorOptions{Redis: "redis://" + miniredis.RunT(t).Addr(), Backend: simulator(t)})
 	assert.Equal(t, ExitOK, status, out)
-	for _, line := range []string{"ok    redis latency", "ok    backend", "ok    tool call        get_weather(", "ok    schema answer", "ok    tools            read_file", "simulated"} {
+	for _, line := range []string{"ok    redis latency", "ok    backend", "ok    tool call        get_weather(", "ok    schema answer", "ok    tools            ", "read_file below", "simulated"} {
 		assert.Contains(t, out, line)
 	}
 	assert.NotContains(t, out, "FAIL")
