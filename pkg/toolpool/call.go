@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -15,8 +16,9 @@ import (
 
 // Call runs one tool call, or shares the execution or the cached result of an equal one, as the tool declares.
 //
-// It fails only when ctx is done; the error wraps context.Cause(ctx). Everything else is a Result that tells the model
-// what happened. A caller that leaves does not disturb others that wait for the same execution.
+// It fails when ctx is done, with an error that wraps context.Cause(ctx), and for tools with side effects with what the
+// ledger answered or with an [*UnknownEffectError]. Everything else is a Result that tells the model what happened. A
+// caller that leaves does not disturb others that wait for the same execution.
 func (p *Pool) Call(ctx context.Context, c Call) (Result, error) {
 	if ctx.Err() != nil {
 		return Result{}, callError(ctx, c.Name)
@@ -35,17 +37,32 @@ func (p *Pool) Call(ctx context.Context, c Call) (Result, error) {
 		return Result{}, err
 	}
 	if out.failed {
-		p.mu.Lock()
-		e.stats.Failed++
-		p.mu.Unlock()
+		p.count(e, func(s *Stats) { s.Failed++ })
 	}
-	return Result{Content: out.content, Failed: out.failed, Executed: executed}, nil
+	content := cutTokens(out.content, least(e.tool.MaxTokens, c.MaxTokens))
+	return Result{Content: content, Failed: out.failed, Executed: executed}, nil
+}
+
+// request is a call whose arguments were read.
+type request struct {
+	call    Call
+	entry   *entry
+	tool    *Tool
+	args    json.RawMessage // canonical
+	extra   string          // what the tool adds to the key
+	key     key
+	share   Share
+	ttl     time.Duration
+	timeout time.Duration
+	rank    int // the least goes first
 }
 
 // outcome is what a call or an execution comes to.
 type outcome struct {
-	content string
-	failed  bool
+	content   string
+	failed    bool
+	transient bool          // the tool says that trying again may help
+	after     time.Duration // and how long to wait before
 }
 
 func failure(format string, args ...any) outcome {
@@ -57,24 +74,25 @@ func (p *Pool) answer(ctx context.Context, e *entry, c Call) (out outcome, execu
 	if problem != "" {
 		return failure("%s", problem), false, nil
 	}
-	timeout := e.timeout(c)
-	if e.tool.Share == Effect {
-		own, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		out = p.execute(own, e, args, timeout)
-		if ctx.Err() != nil {
-			return outcome{}, false, callError(ctx, c.Name)
-		}
-		return out, true, nil
+	r := &request{call: c, entry: e, tool: &e.tool, args: args, timeout: e.timeout(c), rank: c.TurnsRemaining}
+	if r.rank <= 0 {
+		r.rank = math.MaxInt
 	}
-	extra, err := p.extraKey(ctx, e, args, timeout)
-	if err != nil {
+	if r.share, r.ttl, err = Narrow(e.tool, c.Share, c.TTL); err != nil {
+		p.log.DebugContext(ctx, "a call asks for more sharing than its tool allows", "error", err)
+	}
+	if r.share == Effect {
+		return p.effect(ctx, r)
+	}
+	if r.extra, err = p.extraKey(ctx, e, args, r.timeout); err != nil {
 		if ctx.Err() != nil {
 			return outcome{}, false, callError(ctx, c.Name)
 		}
 		return failure("%s: %v", e.tool.Name, err), false, nil
 	}
-	return p.share(ctx, e, args, keyOf(e.tool.Name, e.tool.Version, extra, string(args)), timeout)
+	// The window is part of the key: a batch that asks for less sharing neither gets nor gives what is older.
+	r.key = keyOf(e.tool.Name, e.tool.Version, r.extra, string(r.share), r.ttl.String(), string(args))
+	return p.share(ctx, r)
 }
 
 // readArguments returns the arguments in canonical form, or a sentence for the model. The tool runs on exactly the
@@ -139,4 +157,20 @@ func (p *Pool) unknownTool(name string) string {
 
 func callError(ctx context.Context, name string) error {
 	return fmt.Errorf("call tool %s: %w", name, context.Cause(ctx))
+}
+
+// ended is callError if ctx is done, and else nil.
+func (r *request) ended(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return callError(ctx, r.tool.Name)
+}
+
+// least is the smaller of two bounds of which 0 is none.
+func least(a, b int) int {
+	if a <= 0 || b > 0 && b < a {
+		return b
+	}
+	return a
 }

@@ -2,29 +2,59 @@ package toolpool
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"runtime/debug"
 	"strings"
 	"time"
 )
 
-// grace is how long a tool may take to return after its context has ended.
-const grace = time.Second
+const (
+	// grace is how long a tool may take to return after its context has ended.
+	grace = time.Second
+	// maxTries bounds the executions of one call whose failures are transient.
+	maxTries = 3
+)
 
 // errBroke stands for a tool that panicked or ended its goroutine.
 var errBroke = errors.New("the tool broke down")
 
-// execute runs the tool once. ctx carries the timeout; timeout is for the message only.
-func (p *Pool) execute(ctx context.Context, e *entry, args json.RawMessage, timeout time.Duration) outcome {
-	p.mu.Lock()
-	e.stats.Executed++
-	p.mu.Unlock()
+// work runs the tool within its limits, again if a failure is transient, and returns its outcome. Waits for the limits
+// do not count against the tool's time. It ends early when ctx does.
+func (p *Pool) work(ctx context.Context, f *flight, r *request) outcome {
+	left := r.timeout
+	for try := 1; ; try++ {
+		release, err := p.enter(ctx, f, r)
+		if err != nil {
+			return failure("%s was stopped.", r.tool.Name)
+		}
+		p.begin(f)
+		began := time.Now()
+		out := p.execute(ctx, r, left)
+		release()
+		left -= time.Since(began)
+
+		wait := max(out.after, backoff(try))
+		if !out.transient || r.share == Effect || try == maxTries || wait >= left || ctx.Err() != nil {
+			return out
+		}
+		p.count(r.entry, func(s *Stats) { s.Retried++ })
+		if !sleep(ctx, wait) {
+			return out
+		}
+		left -= wait
+	}
+}
+
+// execute runs the tool once, for at most limit.
+func (p *Pool) execute(ctx context.Context, r *request, limit time.Duration) outcome {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	p.count(r.entry, func(s *Stats) { s.Executed++ })
 	began := time.Now()
 	defer func() {
-		p.mu.Lock()
-		e.stats.Seconds += time.Since(began).Seconds()
-		p.mu.Unlock()
+		took := time.Since(began)
+		p.count(r.entry, func(s *Stats) { s.Seconds += took.Seconds() })
+		r.entry.latency.add(took)
 	}()
 
 	type returned struct {
@@ -33,44 +63,53 @@ func (p *Pool) execute(ctx context.Context, e *entry, args json.RawMessage, time
 	}
 	done := make(chan returned, 1)
 	go func() {
-		r := returned{err: errBroke} // stays if Run panics or calls runtime.Goexit
+		got := returned{err: errBroke} // stays if Run panics or calls runtime.Goexit
 		defer func() {
 			if v := recover(); v != nil {
-				p.logPanic(ctx, e.tool.Name, v)
+				p.logPanic(ctx, r.tool.Name, v)
 			}
-			done <- r
+			done <- got
 		}()
-		content, err := e.tool.Run(ctx, args)
-		r = returned{content, err}
+		content, err := r.tool.Run(ctx, r.args)
+		got = returned{content, err}
 	}()
 
-	var r returned
+	var got returned
 	select {
-	case r = <-done:
+	case got = <-done:
 	case <-ctx.Done():
 		timer := time.NewTimer(grace)
 		defer timer.Stop()
 		select {
-		case r = <-done:
+		case got = <-done:
 		case <-timer.C:
-			p.log.ErrorContext(ctx, "tool did not return after its context ended; it is left behind", "tool", e.tool.Name)
-			return timedOut(e, timeout)
+			p.log.ErrorContext(ctx, "tool did not return after its context ended; it is left behind", "tool", r.tool.Name)
+			return r.timedOut()
 		}
 	}
 	switch {
-	case r.err == nil:
-		return outcome{content: present(r.content, e.tool.MaxBytes)}
-	case errors.Is(r.err, errBroke):
-		return failure("%s broke down on this call. Try other arguments, or go on without it.", e.tool.Name)
+	case got.err == nil:
+		return outcome{content: present(got.content, r.tool.MaxBytes)}
+	case errors.Is(got.err, errBroke):
+		return failure("%s broke down on this call. Try other arguments, or go on without it.", r.tool.Name)
 	case ctx.Err() != nil:
-		return timedOut(e, timeout)
+		return r.timedOut()
 	default:
-		return outcome{content: present("Error: "+r.err.Error(), e.tool.MaxBytes), failed: true}
+		after, transient := isTransient(got.err)
+		return outcome{content: present("Error: "+got.err.Error(), r.tool.MaxBytes), failed: true, transient: transient, after: after}
 	}
 }
 
-func timedOut(e *entry, timeout time.Duration) outcome {
-	return failure("%s gave no answer within %s and was stopped.", e.tool.Name, timeout)
+func (r *request) timedOut() outcome {
+	out := timedOut(r.tool.Name, r.timeout)
+	if r.share == Effect {
+		out.content += " It may or may not have done what was asked: look before you ask again."
+	}
+	return out
+}
+
+func timedOut(tool string, timeout time.Duration) outcome {
+	return failure("%s gave no answer within %s and was stopped.", tool, timeout)
 }
 
 func (p *Pool) logPanic(ctx context.Context, tool string, v any) {
@@ -85,4 +124,16 @@ func present(text string, limit int) string {
 		return "(no output)"
 	}
 	return cut(text, limit)
+}
+
+// sleep waits for d and reports whether ctx let it.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

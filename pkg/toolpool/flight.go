@@ -2,90 +2,217 @@ package toolpool
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"time"
 )
 
-// flight is one shared execution and those who wait for it.
+// flight is one shared result on its way and those who wait for it.
 type flight struct {
-	cancel  context.CancelFunc
-	done    chan struct{} // closed once out is set
-	out     outcome
-	waiters int  // guarded by Pool.mu
-	counted bool // guarded by Pool.mu; one caller has taken Result.Executed
+	cancel context.CancelFunc
+	began  time.Time
+	begun  chan struct{} // closed when the execution's time runs, here or in another process
+	done   chan struct{} // closed once landed is set
+	landed landing
+
+	// Guarded by Pool.mu.
+	waiters  int
+	counted  bool // one caller has taken where the result is from
+	isBegun  bool
+	rank     int       // the least of its callers'
+	onRaised func(int) // moves it in the queue of a limit; nil if it waits in none
 }
 
-// share answers from the cache, from an execution under way, or from a fresh one, in this order.
-func (p *Pool) share(ctx context.Context, e *entry, args json.RawMessage, k key, timeout time.Duration) (outcome, bool, error) {
-	p.mu.Lock()
-	if content, ok := p.cache.get(k, time.Now()); ok {
-		e.stats.Cached++
-		p.mu.Unlock()
-		return outcome{content: content}, false, nil
+// landing is a result and where it is from.
+type landing struct {
+	out  outcome
+	from origin
+	keep time.Duration // negative for ever
+	// since is Turn.Since.
+	since time.Time
+}
+
+type origin int
+
+const (
+	executedHere origin = iota
+	sharedCluster
+	cachedCluster
+	notExecuted
+)
+
+// share answers from the cache, from a flight under way, or from a fresh one, in this order.
+func (p *Pool) share(ctx context.Context, r *request) (outcome, bool, error) {
+	for {
+		out, executed, late, err := p.shareOnce(ctx, r)
+		if !late {
+			return out, executed, err
+		}
 	}
-	f, joined := p.flights[k]
+}
+
+func (p *Pool) shareOnce(ctx context.Context, r *request) (out outcome, executed, late bool, err error) {
+	p.mu.Lock()
+	if content, ok := p.cache.get(r.key, time.Now()); ok {
+		r.entry.stats.Cached++
+		p.mu.Unlock()
+		return outcome{content: content}, false, false, nil
+	}
+	f, joined := p.flights[r.key]
 	if joined {
-		e.stats.Shared++
 		f.waiters++
+		f.raise(r.rank)
 	} else {
-		f = p.start(ctx, e, args, k, timeout)
+		f = p.start(ctx, r)
 	}
 	p.mu.Unlock()
+	came := time.Now()
 
 	// Whoever joined brings a patience of its own; the first caller's is the execution's.
 	var patience <-chan time.Time
-	if joined {
-		timer := time.NewTimer(timeout)
-		defer timer.Stop()
-		patience = timer.C
+	begun := f.begun
+	if !joined {
+		begun = nil
 	}
-	select {
-	case <-f.done:
-		return f.out, p.takeExecuted(f), nil
-	case <-patience:
-		p.leave(f, k)
-		return timedOut(e, timeout), false, nil
-	case <-ctx.Done():
-		p.leave(f, k)
-		return outcome{}, false, callError(ctx, e.tool.Name)
+	for {
+		select {
+		case <-begun:
+			begun = nil
+			timer := time.NewTimer(r.timeout)
+			defer timer.Stop()
+			patience = timer.C
+			continue
+		case <-f.done:
+			since := f.landed.since
+			if joined && r.share == Inflight && !since.IsZero() && came.After(since) {
+				return outcome{}, false, true, nil // it may have ended before this caller came
+			}
+			return f.landed.out, p.credit(f, r, joined), false, nil
+		case <-patience:
+			p.leave(f, r.key)
+			return timedOut(r.tool.Name, r.timeout), false, false, nil
+		case <-ctx.Done():
+			p.leave(f, r.key)
+			return outcome{}, false, false, callError(ctx, r.tool.Name)
+		}
 	}
 }
 
-// start begins an execution that belongs to no caller: it keeps the first caller's values but not its end. The caller
-// of start holds mu and is its first waiter.
-func (p *Pool) start(ctx context.Context, e *entry, args json.RawMessage, k key, timeout time.Duration) *flight {
-	run, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
-	f := &flight{cancel: cancel, done: make(chan struct{}), waiters: 1}
-	p.flights[k] = f
+// start begins a flight that belongs to no caller: it keeps the first caller's values but not its end. The caller of
+// start holds mu and is its first waiter.
+func (p *Pool) start(ctx context.Context, r *request) *flight {
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	f := &flight{cancel: cancel, began: time.Now(), begun: make(chan struct{}), done: make(chan struct{}), waiters: 1, rank: r.rank}
+	p.flights[r.key] = f
 	go func() {
 		defer cancel()
-		out := p.execute(run, e, args, timeout)
+		landed := p.fly(own, f, r)
 
 		p.mu.Lock()
-		if p.flights[k] == f {
-			delete(p.flights, k)
+		if p.flights[r.key] == f {
+			delete(p.flights, r.key)
 		}
-		if !out.failed {
-			p.remember(e.tool, k, out.content)
+		if !landed.out.failed {
+			p.remember(r.key, landed)
 		}
-		f.out = out
+		f.landed = landed
 		p.mu.Unlock()
 		close(f.done)
 	}()
 	return f
 }
 
-// remember keeps a good result as long as the tool allows. The caller holds mu.
-func (p *Pool) remember(t Tool, k key, content string) {
-	switch t.Share {
+// fly brings a result: from the cluster, or by running the tool for it. While the cluster cannot be reached this
+// process runs the tool for itself.
+func (p *Pool) fly(ctx context.Context, f *flight, r *request) landing {
+	if p.cluster == nil {
+		return p.runHere(ctx, f, r)
+	}
+	w := Window{Key: r.key, Share: r.share, TTL: r.ttl}
+	if r.entry.gate == nil {
+		w.Patience = r.timeout
+		p.begin(f)
+	}
+	turn, err := p.cluster.Join(ctx, w)
+	switch {
+	case ctx.Err() != nil:
+		if turn.Lead != nil {
+			turn.Lead.Abandon(context.WithoutCancel(ctx))
+		}
+		return landing{out: failure("%s was stopped.", r.tool.Name), from: notExecuted}
+	case errors.Is(err, ErrPatience):
+		return landing{out: timedOut(r.tool.Name, r.timeout), from: sharedCluster}
+	case err != nil:
+		p.count(r.entry, func(s *Stats) { s.Unshared++ })
+		return p.runHere(ctx, f, r)
+	case turn.Lead == nil:
+		from := cachedCluster
+		if turn.Waited {
+			from = sharedCluster
+		}
+		return landing{out: outcome{content: turn.Outcome.Content, failed: turn.Outcome.Failed}, from: from, keep: turn.Keep, since: turn.Since}
+	}
+	landed := p.runHere(ctx, f, r)
+	if ctx.Err() != nil { // everybody here has left
+		turn.Lead.Abandon(context.WithoutCancel(ctx))
+		return landed
+	}
+	turn.Lead.Publish(ctx, Shared{Content: landed.out.content, Failed: landed.out.failed}, landed.keep != 0)
+	return landed
+}
+
+// runHere runs the tool and says how long its result may be kept.
+func (p *Pool) runHere(ctx context.Context, f *flight, r *request) landing {
+	landed := landing{out: p.work(ctx, f, r), from: executedHere}
+	if landed.out.failed {
+		return landed
+	}
+	switch r.share {
 	case Pure:
-		p.cache.add(k, content, time.Time{})
+		landed.keep = -1
 	case ForTTL:
-		p.cache.add(k, content, time.Now().Add(t.TTL))
+		landed.keep = r.ttl
+	}
+	// What the result depends on changed while the tool ran: nobody who comes now may have it.
+	if landed.keep != 0 && r.tool.Key != nil {
+		if extra, err := p.extraKey(ctx, r.entry, r.args, r.timeout); err != nil || extra != r.extra {
+			landed.keep = 0
+		}
+	}
+	return landed
+}
+
+// remember keeps a good result as long as it may be. The caller holds mu.
+func (p *Pool) remember(k key, l landing) {
+	switch {
+	case l.keep < 0:
+		p.cache.add(k, l.out.content, time.Time{})
+	case l.keep > 0:
+		p.cache.add(k, l.out.content, time.Now().Add(l.keep))
 	}
 }
 
-// leave takes one waiter away. The last one to go ends the execution, and whoever asks next starts another.
+// begin notes that the execution's time runs.
+func (p *Pool) begin(f *flight) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !f.isBegun && f.begun != nil {
+		f.isBegun = true
+		close(f.begun)
+	}
+}
+
+// raise makes the flight as urgent as its most urgent caller. The caller holds Pool.mu.
+func (f *flight) raise(rank int) {
+	if rank >= f.rank {
+		return
+	}
+	f.rank = rank
+	if f.onRaised != nil {
+		f.onRaised(rank)
+	}
+}
+
+// leave takes one waiter away. The last one to go ends the flight, and whoever asks next starts another.
 func (p *Pool) leave(f *flight, k key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,11 +226,21 @@ func (p *Pool) leave(f *flight, k key) {
 	f.cancel()
 }
 
-// takeExecuted is true for exactly one of the callers that get the result.
-func (p *Pool) takeExecuted(f *flight) bool {
+// credit counts where a caller's result is from, and reports whether this caller is the one that ran the tool: true for
+// exactly one of those that get the result.
+func (p *Pool) credit(f *flight, r *request, joined bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	first := !f.counted
 	f.counted = true
-	return first
+	stats := &r.entry.stats
+	switch {
+	case first && f.landed.from == sharedCluster:
+		stats.SharedCluster++
+	case first && f.landed.from == cachedCluster:
+		stats.Cached++
+	case joined:
+		stats.SharedProcess++
+	}
+	return first && f.landed.from == executedHere
 }

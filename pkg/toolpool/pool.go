@@ -26,11 +26,14 @@ type Config struct {
 	Logger       *slog.Logger // Defaults to no log.
 	CacheEntries int          // results kept. Defaults to 4096.
 	CacheBytes   int          // of kept results together. Defaults to 64 MiB.
+	// Cluster shares calls and rates with other processes. Defaults to none: this process is alone.
+	Cluster Cluster
 }
 
 // Pool is a set of tools and what their calls share. Safe for concurrent use.
 type Pool struct {
-	log *slog.Logger
+	log     *slog.Logger
+	cluster Cluster // nil without one
 
 	mu      sync.Mutex
 	tools   map[string]*entry // guarded by mu
@@ -40,22 +43,11 @@ type Pool struct {
 
 // entry is one registered tool.
 type entry struct {
-	tool  Tool // with its defaults filled in
-	args  *schema.Schema
-	stats Stats // guarded by Pool.mu
-}
-
-// Stats are one tool's counters since the pool was made.
-//
-// Asked = calls that named the tool. Of those, Shared joined an execution that was under way and Cached were answered
-// from the cache; Failed are the results that told the model of a failure, whatever the cause.
-type Stats struct {
-	Asked    int64
-	Executed int64 // executions started
-	Shared   int64
-	Cached   int64
-	Failed   int64
-	Seconds  float64 // inside the tool, over all executions that ended
+	tool    Tool // with its defaults filled in
+	args    *schema.Schema
+	gate    *gate // nil without limits
+	latency *latency
+	stats   Stats // guarded by Pool.mu; without quantiles
 }
 
 // New makes an empty pool.
@@ -76,7 +68,7 @@ func New(cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pool{log: cfg.Logger, tools: map[string]*entry{}, cache: c, flights: map[key]*flight{}}, nil
+	return &Pool{log: cfg.Logger, cluster: cfg.Cluster, tools: map[string]*entry{}, cache: c, flights: map[key]*flight{}}, nil
 }
 
 // toolName is what OpenAI-compatible servers accept.
@@ -84,7 +76,7 @@ var toolName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
 
 // Register adds a tool. It fails if the declaration is incomplete, its schema does not compile or its name is taken.
 func (p *Pool) Register(t Tool) error {
-	e, err := newEntry(t)
+	e, err := newEntry(t, p.cluster)
 	if err != nil {
 		return fmt.Errorf("register tool %q: %w", t.Name, err)
 	}
@@ -115,19 +107,8 @@ func (p *Pool) Names() []string {
 	return slices.Sorted(maps.Keys(p.tools))
 }
 
-// Stats returns every registered tool's counters by name.
-func (p *Pool) Stats() map[string]Stats {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	all := make(map[string]Stats, len(p.tools))
-	for name, e := range p.tools {
-		all[name] = e.stats
-	}
-	return all
-}
-
 // newEntry checks a declaration and fills in its defaults. All faults are reported at once.
-func newEntry(t Tool) (*entry, error) {
+func newEntry(t Tool, c Cluster) (*entry, error) {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 
@@ -142,6 +123,16 @@ func newEntry(t Tool) (*entry, error) {
 	}
 	if t.Timeout < 0 || t.MaxBytes < 0 {
 		fault("Timeout and MaxBytes must not be negative")
+	}
+	if t.MaxTokens < 0 || t.Limit.PerSecond < 0 || t.Limit.Burst < 0 || t.Limit.Concurrency < 0 {
+		fault("MaxTokens and Limit must not be negative")
+	}
+	switch t.OnUnknown {
+	case "":
+		t.OnUnknown = FailJob
+	case FailJob, Repeat, Ask:
+	default:
+		fault("unknown OnUnknown %q: use %s, %s or %s", t.OnUnknown, FailJob, Repeat, Ask)
 	}
 	if t.MaxBytes == 0 {
 		t.MaxBytes = defaultMaxBytes
@@ -172,5 +163,9 @@ func newEntry(t Tool) (*entry, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	return &entry{tool: t, args: args}, nil
+	quantiles, err := newLatency()
+	if err != nil {
+		return nil, err
+	}
+	return &entry{tool: t, args: args, gate: newGate(t.Name, t.Limit, c), latency: quantiles}, nil
 }
