@@ -20,9 +20,12 @@ var mayImport = map[string][]string{
 	"pkg/statestore": {"pkg/batch"},
 	"pkg/scheduler":  {"pkg/batch"},
 	"pkg/toolpool":   {"pkg/batch", "pkg/toolpool/"},
-	"pkg/backend":    {"pkg/batch"},
-	"pkg/vllmsim":    {"pkg/vllmsim/"},
-	"pkg/agent":      {"pkg/batch", "pkg/spec", "pkg/backend", "pkg/toolpool", "pkg/toolpool/schema"},
+
+	"pkg/toolpool/shared": {"pkg/toolpool"},
+
+	"pkg/backend": {"pkg/batch"},
+	"pkg/vllmsim": {"pkg/vllmsim/"},
+	"pkg/agent":   {"pkg/batch", "pkg/spec", "pkg/backend", "pkg/toolpool", "pkg/toolpool/schema"},
 }
 
 // TestLayout holds the import rules of ARCHITECTURE.md.

@@ -92,6 +92,10 @@ func (s *Store) Close() error { return errors.Join(s.cmd.Close(), s.blocking.Clo
 // Address is where the store is connected to, without credentials.
 func (s *Store) Address() string { return s.address }
 
+// Clients are the store's own connections, for what shares its server: one for commands, and one for reads that block.
+// Neither retries by itself. They end with the store.
+func (s *Store) Clients() (commands, blocking redis.UniversalClient) { return s.cmd, s.blocking }
+
 // Ping asks whether Redis answers.
 func (s *Store) Ping(ctx context.Context) error {
 	return classify("ping Redis at "+s.address, s.cmd.Ping(ctx).Err())

@@ -40,9 +40,8 @@ type Turn struct {
 	Outcome Shared
 	Waited  bool          // for an execution under way; otherwise the result was there
 	Keep    time.Duration // how long this process may keep the result; 0 not at all, negative for ever
-	// Since is set when the execution had ended some time before that was noticed: nobody who came after Since
-	// overlapped with it for certain.
-	Since time.Time
+	// Ended is when the execution had ended at the earliest, by this process' clock; zero if that does not matter.
+	Ended time.Time
 }
 
 // Shared is an outcome as processes pass it on.

@@ -27,8 +27,8 @@ type landing struct {
 	out  outcome
 	from origin
 	keep time.Duration // negative for ever
-	// since is Turn.Since.
-	since time.Time
+	// ended is when the execution had ended, if that was before the landing.
+	ended time.Time
 }
 
 type origin int
@@ -82,11 +82,10 @@ func (p *Pool) shareOnce(ctx context.Context, r *request) (out outcome, executed
 			patience = timer.C
 			continue
 		case <-f.done:
-			since := f.landed.since
-			if joined && r.share == Inflight && !since.IsZero() && came.After(since) {
-				return outcome{}, false, true, nil // it may have ended before this caller came
+			if joined && f.tooOld(came, r) {
+				return outcome{}, false, true, nil
 			}
-			return f.landed.out, p.credit(f, r, joined), false, nil
+			return f.landed.out, p.credit(f, r), false, nil
 		case <-patience:
 			p.leave(f, r.key)
 			return timedOut(r.tool.Name, r.timeout), false, false, nil
@@ -95,6 +94,12 @@ func (p *Pool) shareOnce(ctx context.Context, r *request) (out outcome, executed
 			return outcome{}, false, false, callError(ctx, r.tool.Name)
 		}
 	}
+}
+
+// tooOld reports whether the execution had ended before a caller came who may have only what overlaps, or nothing older
+// than the window allows. It lands a moment after its end.
+func (f *flight) tooOld(came time.Time, r *request) bool {
+	return !f.landed.ended.IsZero() && r.share != Pure && came.After(f.landed.ended.Add(r.ttl))
 }
 
 // start begins a flight that belongs to no caller: it keeps the first caller's values but not its end. The caller of
@@ -149,9 +154,10 @@ func (p *Pool) fly(ctx context.Context, f *flight, r *request) landing {
 		if turn.Waited {
 			from = sharedCluster
 		}
-		return landing{out: outcome{content: turn.Outcome.Content, failed: turn.Outcome.Failed}, from: from, keep: turn.Keep, since: turn.Since}
+		return landing{out: outcome{content: turn.Outcome.Content, failed: turn.Outcome.Failed}, from: from, keep: turn.Keep, ended: turn.Ended}
 	}
 	landed := p.runHere(ctx, f, r)
+	landed.ended = time.Now()
 	if ctx.Err() != nil { // everybody here has left
 		turn.Lead.Abandon(context.WithoutCancel(ctx))
 		return landed
@@ -228,19 +234,19 @@ func (p *Pool) leave(f *flight, k key) {
 
 // credit counts where a caller's result is from, and reports whether this caller is the one that ran the tool: true for
 // exactly one of those that get the result.
-func (p *Pool) credit(f *flight, r *request, joined bool) bool {
+func (p *Pool) credit(f *flight, r *request) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	first := !f.counted
 	f.counted = true
 	stats := &r.entry.stats
 	switch {
-	case first && f.landed.from == sharedCluster:
-		stats.SharedCluster++
-	case first && f.landed.from == cachedCluster:
-		stats.Cached++
-	case joined:
+	case !first:
 		stats.SharedProcess++
+	case f.landed.from == sharedCluster:
+		stats.SharedCluster++
+	case f.landed.from == cachedCluster:
+		stats.Cached++
 	}
 	return first && f.landed.from == executedHere
 }

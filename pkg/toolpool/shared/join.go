@@ -1,0 +1,234 @@
+package shared
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+const askTimeout = 2 * time.Second
+
+// joining is one Join.
+type joining struct {
+	window toolpool.Window
+	keys   callKeys
+	token  string // of this join
+	leader string // token of the execution waited for; "" before there was one
+	broken string // an encoded outcome whose body is gone
+	came   int64  // Redis' time of the first question, microseconds
+}
+
+// answer is what join.lua said.
+type answer struct {
+	asked time.Time // this process' clock, before the question
+	now   int64     // Redis' time, microseconds
+	kind  string    // outcome, value, lead or wait
+	raw   string    // the text as it is kept
+	text  string    // encoded outcome, or the leader's token
+	ended int64     // when the execution of an outcome had ended, by Redis' time
+	ttl   time.Duration
+}
+
+// Join implements [toolpool.Cluster].
+func (s *Sharer) Join(ctx context.Context, w toolpool.Window) (toolpool.Turn, error) {
+	if s.link.away() {
+		return toolpool.Turn{}, toolpool.ErrAway
+	}
+	j := &joining{window: w, keys: keysOf(w.Key), token: s.cfg.Name + "." + rand.Text()}
+	// From before the first question on, so that no note is missed.
+	note, forget := s.inbox.expect(w.Key)
+	defer forget()
+	wait := waiting{note: note, lease: s.cfg.Lease, window: w}
+	for {
+		a, err := s.ask(ctx, j)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			s.handBack(j) // the question may have been answered with the lead
+			return toolpool.Turn{}, ctx.Err()
+		case err != nil:
+			s.link.failed(err)
+			if s.link.away() {
+				return toolpool.Turn{}, fmt.Errorf("%w: %w", toolpool.ErrAway, err)
+			}
+			if !sleep(ctx, s.cfg.Lease/50+mathrand.N(s.cfg.Lease/50)) {
+				s.handBack(j)
+				return toolpool.Turn{}, ctx.Err()
+			}
+			continue
+		}
+		s.link.worked()
+		if j.came == 0 {
+			j.came = a.now
+		}
+		switch {
+		case a.kind == "lead":
+			return toolpool.Turn{Lead: s.keeper.lead(j)}, nil
+		case a.kind == "wait":
+			j.leader = a.text
+			if err := wait.next(ctx, a); err != nil {
+				return toolpool.Turn{}, err
+			}
+			continue
+		case a.kind == "outcome" && j.tooOld(a):
+			j.leader = ""
+			continue
+		}
+		o, err := s.decode(ctx, j.keys, a.text)
+		switch {
+		case errors.Is(err, errGone):
+			j.broken = a.raw
+			continue
+		case err != nil && ctx.Err() != nil:
+			return toolpool.Turn{}, ctx.Err()
+		case err != nil:
+			return toolpool.Turn{}, fmt.Errorf("%w: %w", toolpool.ErrAway, err)
+		}
+		turn := toolpool.Turn{Outcome: o, Waited: j.leader != "", Keep: keepHere(w, a)}
+		if a.kind == "outcome" {
+			turn.Ended = a.asked.Add(-time.Duration(a.now-a.ended) * time.Microsecond)
+		}
+		return turn, nil
+	}
+}
+
+// tooOld reports whether the execution had ended before this process first asked, and longer ago than the window allows.
+// That happens when the leader could not tell at once.
+func (j *joining) tooOld(a answer) bool {
+	if j.window.Share == toolpool.Pure {
+		return false
+	}
+	return j.came > a.ended+j.window.TTL.Microseconds()
+}
+
+// keepHere is how long this process may keep a result without asking again.
+func keepHere(w toolpool.Window, a answer) time.Duration {
+	switch {
+	case a.kind != "value":
+		return 0
+	case w.Share == toolpool.Pure:
+		return -1
+	default:
+		return max(0, a.ttl)
+	}
+}
+
+func (s *Sharer) ask(ctx context.Context, j *joining) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	waited := j.leader
+	if waited == "" {
+		waited = j.token // names a key that is not there
+	}
+	a := answer{asked: time.Now()}
+	v, err := s.scripts.join.Run(ctx, s.cfg.Commands, j.keys.all(waited), j.token, s.cfg.Lease.Milliseconds(), s.cfg.Name, j.leader,
+		bit(j.window.Share != toolpool.Inflight), bit(s.link.mayLead()), j.broken).Slice()
+	if err != nil {
+		return a, fmt.Errorf("ask who runs a tool call: %w", err)
+	}
+	text := func(i int) string {
+		if i >= len(v) {
+			return ""
+		}
+		t, _ := v[i].(string)
+		return t
+	}
+	a.now, err = strconv.ParseInt(text(0), 10, 64)
+	if err != nil {
+		return a, fmt.Errorf("ask who runs a tool call: read the time: %w", err)
+	}
+	a.kind, a.raw = text(1), text(2)
+	a.text = a.raw
+	if a.kind == "outcome" {
+		ended, rest, _ := strings.Cut(a.raw, " ")
+		a.text = rest
+		if a.ended, err = strconv.ParseInt(ended, 10, 64); err != nil {
+			return a, fmt.Errorf("ask who runs a tool call: read when it ended: %w", err)
+		}
+	}
+	if len(v) > 3 {
+		ms, _ := v[3].(int64)
+		a.ttl = time.Duration(ms) * time.Millisecond
+	}
+	return a, nil
+}
+
+// handBack gives back a lead that a question without an answer may have brought.
+func (s *Sharer) handBack(j *joining) {
+	s.goes(func() {
+		ctx, cancel := context.WithTimeout(s.life, askTimeout)
+		defer cancel()
+		s.finish(ctx, j, ended{over: time.Now()})
+	})
+}
+
+// waiting is the wait of one Join for executions by other processes.
+type waiting struct {
+	note   <-chan struct{}
+	lease  time.Duration
+	window toolpool.Window
+
+	leader   string
+	deadline time.Time // for the execution by leader; zero without patience
+}
+
+// next waits until it is worth asking again.
+func (w *waiting) next(ctx context.Context, a answer) error {
+	if a.text != w.leader {
+		w.leader, w.deadline = a.text, time.Time{}
+		if w.window.Patience > 0 {
+			// The leader's own time began no later than this; give it a moment to tell.
+			w.deadline = time.Now().Add(w.window.Patience + w.lease)
+		}
+	}
+	d := max(a.ttl, 0) + w.lease/50 + mathrand.N(w.lease/50)
+	if a.text == "" {
+		d = w.lease / 20
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	var late <-chan time.Time
+	if !w.deadline.IsZero() {
+		limit := time.NewTimer(time.Until(w.deadline))
+		defer limit.Stop()
+		late = limit.C
+	}
+	select {
+	case <-w.note:
+	case <-timer.C:
+	case <-late:
+		return toolpool.ErrPatience
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// isNil tells that a key is not there.
+func isNil(err error) bool { return errors.Is(err, redis.Nil) }
