@@ -78,7 +78,7 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 		return nil, fmt.Errorf("read the AWS configuration: %w", err)
 	}
 	if ac.Region == "" {
-		return nil, errors.New("Bedrock needs a region: write bedrock://region/model or set AWS_REGION") //nolint:staticcheck // a name
+		return nil, errors.New("no AWS region is named: write bedrock://region/model or set AWS_REGION")
 	}
 	if cfg.Transport == nil {
 		cfg.Transport = transport(ac)
