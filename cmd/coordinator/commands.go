@@ -223,6 +223,9 @@ func (e *env) submit(c *cli.Context) (err error) {
 	if _, err := fmt.Fprintln(e.console.Stdout(), s.ID); err != nil {
 		return err
 	}
+	if err := s.Announced(c.Context); err != nil {
+		return err
+	}
 	if !c.Bool("follow") {
 		return nil
 	}

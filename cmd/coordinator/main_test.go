@@ -27,10 +27,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
-// A pool of go-redis that was closed while its server is away goes on dialling for up to a second, by itself.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, testredis.Dialling()) }
 
 // outcome is what one command left.
 type outcome struct {

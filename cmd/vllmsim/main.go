@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/batchagent/batchagent/pkg/vllmsim"
+	"github.com/batchagent/batchagent/pkg/vllmsim/batching"
 )
 
 // Exit statuses.
@@ -53,6 +54,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func serve(c *cli.Context, stderr io.Writer) error {
 	if c.Args().Present() {
 		return fmt.Errorf("unexpected argument %q: vllmsim takes flags only", c.Args().First())
+	}
+	if policy := c.String("scheduling-policy"); policy != "fcfs" && policy != "priority" {
+		return fmt.Errorf("--scheduling-policy must be fcfs or priority, not %q", policy)
 	}
 	s, err := vllmsim.New(config(c))
 	if err != nil {
@@ -108,7 +112,7 @@ func flags() []cli.Flag {
 		text(serving, "listen", "127.0.0.1:8000", "`ADDRESS` to listen on; port 0 takes a free one"),
 		&cli.BoolFlag{Category: serving, Name: "allow-remote", Usage: "let other machines connect", EnvVars: env("allow-remote")},
 		text(serving, "model", "sim", "model `ID` to serve"),
-		number(serving, "max-model-len", 32_768, "`TOKENS` of context"),
+		number(serving, "max-model-len", 0, "`TOKENS` of context; 0 is 32768, or less where the KV cache is smaller"),
 		&cli.StringFlag{
 			Category: serving, Name: "api-key", EnvVars: env("api-key"), DefaultText: "none",
 			Usage: "`KEY` to ask for under /v1; prefer the variable, as flags show in process lists",
@@ -116,9 +120,13 @@ func flags() []cli.Flag {
 
 		float(timing, "forward-ms", "`MS` of one model call up to its first token"),
 		float(timing, "token-ms", "`MS` of each further token; 0 gives the whole answer after one forward pass"),
-		number(timing, "max-num-seqs", 0, "requests that run at once, more wait in order; 0 is no limit"),
+		text(timing, "profile", "", "`NAME` of a machine and model whose engine is simulated, instead of fixed latencies: "+strings.Join(batching.Profiles(), ", ")),
+		&cli.Float64Flag{Category: timing, Name: "time-scale", Value: 1, Usage: "seconds of the profile's time per second: `X` = 10 is ten times as fast", EnvVars: env("time-scale")},
+		text(timing, "scheduling-policy", "fcfs", "`POLICY` of the profile's engine: fcfs, or priority (lower is sooner)"),
+		number(timing, "max-num-batched-tokens", 0, "tokens that the profile's engine computes in one step; 0 is the profile's"),
+		number(timing, "max-num-seqs", 0, "requests that run at once, more wait in order; 0 is no limit, or the profile's"),
 		number(timing, "max-num-queued-reqs", 0, "requests running and waiting, more get a 503; 0 is no limit"),
-		number(timing, "kv-blocks", 8_192, "blocks of 16 tokens in the prefix cache"),
+		number(timing, "kv-blocks", 0, "blocks of 16 tokens in the KV cache; 0 is 65536, or the profile's"),
 		number(timing, "stream-interval", 16, "tokens per event when several are due at once"),
 
 		&cli.Uint64Flag{Category: saying, Name: "seed", Usage: "`N` that answers and faults depend on", EnvVars: env("seed")},
@@ -149,6 +157,8 @@ func config(c *cli.Context) vllmsim.Config {
 	return vllmsim.Config{
 		Model: c.String("model"), MaxModelLen: c.Int("max-model-len"), APIKey: c.String("api-key"), Seed: c.Uint64("seed"),
 		ForwardMS: c.Float64("forward-ms"), TokenMS: c.Float64("token-ms"),
+		Profile: c.String("profile"), TimeScale: c.Float64("time-scale"), BudgetTokens: c.Int("max-num-batched-tokens"),
+		ByPriority: c.String("scheduling-policy") == "priority",
 		MaxRunning: c.Int("max-num-seqs"), MaxQueued: c.Int("max-num-queued-reqs"), KVBlocks: c.Int("kv-blocks"),
 		ToolTurns: turns, StreamInterval: c.Int("stream-interval"), AllowRemote: c.Bool("allow-remote"),
 		Faults: vllmsim.Faults{

@@ -97,7 +97,7 @@ func Doctor(ctx context.Context, w io.Writer, o DoctorOptions) error {
 func (c *checkup) redis(ctx context.Context, url string) {
 	s, err := Connect(ctx, url)
 	if err != nil {
-		c.unreachable = errors.New("Redis does not answer") //nolint:staticcheck // a name
+		c.unreachable = errors.New("no answer from Redis")
 		c.line(bad, "redis", err.Error(), "start redis-server, or name another with --redis; a password may be in BATCHAGENT_REDIS_PASSWORD")
 		return
 	}

@@ -14,10 +14,11 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, testredis.Dialling()) }
 
 // okResult is a result whose output is awkward in every format.
 func okResult(index int64) batch.Result {

@@ -173,6 +173,15 @@ func (s *Submission) book(ctx context.Context) error {
 	return err
 }
 
+// Announced says that the batch's ID has been told: the same spec now makes another batch.
+func (s *Submission) Announced(ctx context.Context) error {
+	fingerprint, err := s.compiled.Fingerprint()
+	if err != nil {
+		return err
+	}
+	return s.patience.do(ctx, func() error { return s.store.Announced(ctx, fingerprint, s.ID) })
+}
+
 func (s *Submission) feedAll(ctx context.Context) error {
 	ring := func() {
 		// A ring is a hint, and workers look by themselves too.

@@ -35,7 +35,7 @@ func TestSlotsFollowTheLimitOfAnAccount(t *testing.T) {
 		time.Sleep(20*time.Second - 1)
 		synctest.Wait()
 		assert.Equal(t, 0, slots.Capacity())
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
 		assert.Equal(t, 2, slots.Capacity())
 

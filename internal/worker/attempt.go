@@ -31,6 +31,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	if a.work.slots != nil {
 		ctx = withBatchSlots(ctx, a.work.slots)
 	}
+	ctx = withAccount(ctx, l.Job)
 	state := batch.Preflight
 	w.metrics.moved(batch.Pending, state)
 	result, err := w.runner.Run(ctx, a.work.program, agent.Job{
@@ -89,6 +90,7 @@ func (w *Worker) forget(a *attempt) {
 	w.mu.Lock()
 	if w.live[a.lease.Job] == a {
 		delete(w.live, a.lease.Job)
+		w.kv.end(a.lease.Job, false)
 	}
 	w.mu.Unlock()
 	w.poke()
@@ -109,6 +111,7 @@ func (w *Worker) cancelWhere(cause error, match func(*attempt) bool) {
 func (w *Worker) settle(a *attempt, r batch.Result, o statestore.FinishOutcome) {
 	w.metrics.settled(r, o)
 	if o == statestore.Committed {
+		w.kv.end(a.lease.Job, r.Status == batch.OK)
 		w.mu.Lock()
 		w.totals.jobs++
 		w.totals.turns += int64(r.Turns)

@@ -30,10 +30,22 @@ type work struct {
 	id      batch.ID
 	from    scheduler.Candidate
 	program *agent.Program
-	slots   *scheduler.Slots // nil unless the plan bounds its own requests in flight
+
+	// What admission reckons with. The last two belong to the claim loop.
+	prefixBytes, taskBytes, maxTurns int
+	jobs, payloadBytes               int              // claimed so far
+	slots                            *scheduler.Slots // nil unless the plan bounds its own requests in flight
 	// maxAgents bounds the live agents of this batch here; 0 does not. More would only wait for the batch's own slots,
 	// and another node could run them.
 	maxAgents int
+}
+
+// jobBytes is the size of a job's prompt beyond the shared prefix, on average.
+func (w *work) jobBytes() int {
+	if w.jobs == 0 {
+		return w.taskBytes
+	}
+	return w.taskBytes + w.payloadBytes/w.jobs
 }
 
 // batches knows the active batches and which of them this worker can serve. Safe for concurrent use.
@@ -139,7 +151,15 @@ func (b *batches) compile(id batch.ID, text []byte) (*work, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &work{id: id, program: program, from: scheduler.Candidate{Batch: string(id), Owner: plan.Owner, Priority: plan.Priority}}
+	prefix := len(plan.System)
+	for _, t := range tools {
+		prefix += len(t.Name) + len(t.Description) + len(t.Parameters)
+	}
+	maxTurns := plan.MaxTurns
+	if len(tools) == 0 {
+		maxTurns = 1 // a repair turn is rare
+	}
+	w := &work{id: id, program: program, prefixBytes: prefix, taskBytes: len(plan.Task), maxTurns: maxTurns, from: scheduler.Candidate{Batch: string(id), Owner: plan.Owner, Priority: plan.Priority}}
 	if plan.MaxInflight > 0 {
 		w.slots = scheduler.NewSlots(plan.MaxInflight)
 		w.maxAgents = 4 * plan.MaxInflight

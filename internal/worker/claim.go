@@ -124,6 +124,9 @@ func (w *Worker) claimFrom(ctx, life context.Context, work *work, n int) (int, e
 			return 0, nil
 		}
 	}
+	if n = w.kv.room(work, n); n == 0 {
+		return 0, nil
+	}
 	if w.batches.doubted(id) {
 		if err := w.reconcile(ctx, id); err != nil {
 			return 0, err
@@ -190,6 +193,7 @@ func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c st
 		w.log.Warn("job used up its attempts", "job", c.Lease.Job, "attempts", c.Lease.Attempt)
 		w.commits.add(a, w.lostResult(c.Lease))
 	default:
+		w.kv.start(work, c.Lease.Job, c.Payload, c.Journal)
 		w.agents.Go(func() { w.attempt(ctx, a, c) })
 	}
 }

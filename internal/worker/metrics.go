@@ -47,6 +47,8 @@ func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
 		gauge("batchagent_slots_in_use", "Model requests in flight.", func() float64 { return float64(w.slots.InUse()) }),
 		gauge("batchagent_slot_queue", "Agents waiting for a slot.", func() float64 { return float64(w.slots.Waiting()) }),
 		gauge("batchagent_live_agents", "Jobs whose lease this worker holds.", func() float64 { return float64(w.liveCount()) }),
+		gauge("batchagent_kv_capacity_tokens", "Tokens that the server's KV cache holds, as far as is known; 0 if it does not say.", func() float64 { return float64(w.kv.state().Budget) }),
+		gauge("batchagent_kv_held_tokens", "Tokens that the live agents hold of it, shared prefixes once.", func() float64 { return float64(w.kv.state().Held) }),
 		gauge("batchagent_ready", "1 if the backend answers and jobs are claimed.", func() float64 {
 			if w.Ready() {
 				return 1

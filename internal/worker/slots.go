@@ -51,12 +51,13 @@ func (g *gate) wait() <-chan struct{} {
 	return g.opened
 }
 
-// batchSlots gives agents their slots: it waits for the backend, then takes a slot of the batch if the batch bounds its
+// batchSlots gives agents their slots: it waits for the backend and for room in its KV cache, then takes a slot of the batch if the batch bounds its
 // own requests, and then one of the worker. So a server that restarts costs agents time and no retries; if it stays away
 // for longer than patience, they end with errBackendAway and their jobs are released.
 type batchSlots struct {
 	worker   *scheduler.Slots
 	ready    *gate
+	kv       *admission
 	patience time.Duration
 }
 
@@ -69,6 +70,9 @@ func withBatchSlots(ctx context.Context, s *scheduler.Slots) context.Context {
 // Acquire implements [agent.Slots].
 func (b batchSlots) Acquire(ctx context.Context, turnsRemaining int) (func(), error) {
 	if err := b.awaitBackend(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.kv.await(ctx); err != nil {
 		return nil, err
 	}
 	own, _ := ctx.Value(batchSlotsKey{}).(*scheduler.Slots)

@@ -56,6 +56,7 @@ func (w *Worker) probe(ctx context.Context) error {
 		return err
 	}
 	w.models.Store(&models)
+	w.kv.learn(ctx, w.cfg.Backend)
 	w.batches.forgetPrograms()
 	return nil
 }

@@ -96,6 +96,7 @@ type Worker struct {
 	batches  *batches
 	commits  *committer
 	metrics  *metrics
+	kv       *admission
 	adaptive *adaptive // nil unless the backend's limit has to be found
 	started  time.Time
 
@@ -148,7 +149,8 @@ func New(cfg Config) (*Worker, error) {
 			model = countingModel{w.adaptive, counter}
 		}
 	}
-	w.runner = agent.NewRunner(model, batchSlots{worker: w.slots, ready: &w.ready, patience: cfg.Lease}, cfg.Tools, agent.Config{Worker: cfg.ID, Logger: w.log})
+	w.kv = &admission{wake: w.poke}
+	w.runner = agent.NewRunner(newAccounted(model, w.kv), batchSlots{worker: w.slots, ready: &w.ready, kv: w.kv, patience: cfg.Lease}, cfg.Tools, agent.Config{Worker: cfg.ID, Logger: w.log})
 	w.commits = newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, w.settle, w.log)
 	w.metrics = newMetrics(cfg.Metrics, w)
 	return w, nil

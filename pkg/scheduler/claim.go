@@ -21,7 +21,7 @@ type Snapshot struct {
 // slots. That much queue keeps every slot busy when all calls of a wave end together; more of it would only be a wait
 // that another worker might not have.
 //
-// Admission by KV budget joins here: it will be one more bound on the same number.
+// [Ledger.Room] is one more bound on the same number, where the server tells the size of its KV cache.
 func ClaimSize(s Snapshot) int {
 	if !s.Ready || s.Draining {
 		return 0

@@ -1,6 +1,7 @@
 // Package scheduler decides, on one worker, what may start now.
 //
-// It owns two decisions. [Slots] says which agent makes the next model call: a priority semaphore whose capacity can
+// It owns these decisions. [FairShare] says which batch is served next, [Ledger] how many agents fit into the server's KV cache,
+// and who waits when growth overruns it. [Slots] says which agent makes the next model call: a priority semaphore whose capacity can
 // change at run time. [ClaimSize] says how many jobs the worker should ask Redis for. What does not fit stays in
 // Redis, where any other worker can take it. Placement over the cluster is nobody's job: workers pull.
 //

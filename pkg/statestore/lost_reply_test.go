@@ -46,6 +46,11 @@ func TestLostReply(t *testing.T) {
 				return err
 			}
 		}},
+		{"announced", "del", func(w *world, id batch.ID) func() error {
+			_, err := w.store.Submission(w.Context(), "fingerprint", id)
+			require.NoError(w, err)
+			return func() error { return w.store.Announced(w.Context(), "fingerprint", id) }
+		}},
 		{"feed", "eval", func(w *world, id batch.ID) func() error {
 			return func() error {
 				fed, err := w.store.Feed(w.Context(), id, 6, payloads(6, 3))

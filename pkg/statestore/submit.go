@@ -30,7 +30,7 @@ func NewID(now time.Time) batch.ID {
 }
 
 // Submission finds the batch that an interrupted submission with this fingerprint began, or books id for it. It
-// returns the ID to go on with. Repeatable.
+// returns the ID to go on with. The booking lasts until [Store.Announced]. Repeatable.
 func (s *Store) Submission(ctx context.Context, fingerprint string, id batch.ID) (batch.ID, error) {
 	op := "look for an interrupted submission"
 	key := keySubmit(fingerprint)
@@ -49,20 +49,24 @@ func (s *Store) Submission(ctx context.Context, fingerprint string, id batch.ID)
 		if err != nil {
 			return "", classify(op, err)
 		}
-		phase, err := s.Phase(ctx, batch.ID(found))
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return "", err
-		}
-		if err != nil || phase == batch.Open {
-			return batch.ID(found), nil
-		}
-		// That one is complete: this is a new submission of the same spec.
-		if err := s.cmd.Set(ctx, key, string(id), submissionMemory).Err(); err != nil {
-			return "", classify(op, err)
-		}
-		return id, nil
+		return batch.ID(found), nil
 	}
 	return id, nil
+}
+
+// Announced forgets a booking once somebody has been told the ID of the batch: the same spec then makes a new one. Until
+// then a submission that died is gone on with, also if it died between its last step and its last word. Repeatable.
+func (s *Store) Announced(ctx context.Context, fingerprint string, id batch.ID) error {
+	op := "end the submission of batch " + string(id)
+	key := keySubmit(fingerprint)
+	found, err := s.cmd.Get(ctx, key).Result()
+	if errors.Is(err, redis.Nil) || err == nil && found != string(id) {
+		return nil
+	}
+	if err != nil {
+		return classify(op, err)
+	}
+	return classify(op, s.cmd.Del(ctx, key).Err())
 }
 
 // Create makes a batch in phase [batch.Open] and lists it for workers. A batch that is there already is left as it

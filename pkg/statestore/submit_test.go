@@ -177,7 +177,7 @@ var submitScenarios = []scenario{
 		for _, id := range []batch.ID{first, second, first} {
 			got, err := w.store.Submission(w.Context(), "fingerprint", id)
 			require.NoError(w, err)
-			assert.Equal(w, first, got, "the first one is still open")
+			assert.Equal(w, first, got, "nobody was told its ID yet")
 		}
 		other, err := w.store.Submission(w.Context(), "another fingerprint", second)
 		require.NoError(w, err)
@@ -187,7 +187,13 @@ var submitScenarios = []scenario{
 		w.seal(first, 1)
 		got, err := w.store.Submission(w.Context(), "fingerprint", third)
 		require.NoError(w, err)
-		assert.Equal(w, third, got, "the first one is complete, so this is a new one")
+		assert.Equal(w, first, got, "all of it is in, and still nobody was told")
+		require.NoError(w, w.store.Announced(w.Context(), "fingerprint", second), "somebody else's booking")
+		require.NoError(w, w.store.Announced(w.Context(), "fingerprint", first))
+		require.NoError(w, w.store.Announced(w.Context(), "fingerprint", first), "a repeat")
+		got, err = w.store.Submission(w.Context(), "fingerprint", third)
+		require.NoError(w, err)
+		assert.Equal(w, third, got, "the first one was told, so this is a new one")
 		got, err = w.store.Submission(w.Context(), "fingerprint", second)
 		require.NoError(w, err)
 		assert.Equal(w, third, got, "booked, though nothing was created yet")

@@ -71,7 +71,7 @@ func (x *exchange) begin(r *http.Request) (sequence, *apiError) {
 	x.usage = usage{prompt: p.tokens.tokens, completion: len(x.a.pieces)}
 	seq, err := s.engine.admit(pass{
 		promptTokens: p.tokens.tokens, prompt: p.tokens.blocks,
-		outputTokens: len(x.a.pieces), whole: x.a.whole, delay: x.faults.delay,
+		outputTokens: len(x.a.pieces), whole: x.a.whole, delay: x.faults.delay, priority: req.Priority,
 	})
 	if err != nil {
 		s.metrics.rejected.Inc()

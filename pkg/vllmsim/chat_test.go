@@ -284,7 +284,7 @@ func TestEndpoints(t *testing.T) {
 			`vllm:request_success_total{engine="0",finished_reason="stop",model_name="sim"} 1`,
 			`vllm:request_success_total{engine="0",finished_reason="abort",model_name="sim"} 0`,
 			`vllm:num_preemptions_total{engine="0",model_name="sim"} 0`,
-			`vllm:cache_config_info{block_size="16",enable_prefix_caching="True",engine="0",kv_cache_size_tokens="131072",num_gpu_blocks="8192"} 1`,
+			`vllm:cache_config_info{block_size="16",enable_prefix_caching="True",engine="0",kv_cache_size_tokens="1048576",num_gpu_blocks="65536"} 1`,
 			`vllm:time_to_first_token_seconds_count{engine="0",model_name="sim"} 1`,
 			`vllm:time_to_first_token_seconds_bucket{engine="0",model_name="sim",le="0.02"} 1`,
 			`vllm:e2e_request_latency_seconds_count{engine="0",model_name="sim"} 1`,

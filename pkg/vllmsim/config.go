@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/batchagent/batchagent/pkg/vllmsim/batching"
 )
 
 // Version is the vLLM version whose HTTP face is simulated.
@@ -25,9 +27,16 @@ type Config struct {
 	ForwardMS float64 // milliseconds of one model call up to its first token. Defaults to 0.
 	TokenMS   float64 // milliseconds of each further token. Defaults to 0: all tokens come with the first.
 
-	MaxRunning int // requests running at once; more wait in order of arrival. Defaults to no limit.
+	// Profile names a machine and model of package batching, such as "a10g-7b"; its engine then decides when tokens come,
+	// and ForwardMS and TokenMS must be 0. Defaults to none: fixed latencies.
+	Profile      string
+	TimeScale    float64 // seconds of the profile's time per second. Defaults to 1.
+	BudgetTokens int     // of the profile: tokens computed in one step. Defaults to the profile's.
+	ByPriority   bool    // of the profile: requests run in the order of their priority, lower is sooner
+
+	MaxRunning int // requests running at once; more wait in order of arrival. Defaults to no limit, or to the profile's.
 	MaxQueued  int // requests running and waiting; more get a 503. Defaults to no limit.
-	KVBlocks   int // blocks of 16 tokens in the KV cache. Defaults to 8192.
+	KVBlocks   int // blocks of 16 tokens in the KV cache. Defaults to 65536, or to the profile's.
 
 	ToolTurns      int // turns with a tool call before the answer; negative answers at once. Defaults to 1.
 	StreamInterval int // tokens per event when several are due at the same instant. Defaults to 16.
@@ -40,11 +49,20 @@ func (c Config) withDefaults() Config {
 	if c.Model == "" {
 		c.Model = "sim"
 	}
+	if c.KVBlocks == 0 {
+		c.KVBlocks = 65_536
+		if p, err := batching.LookupProfile(c.Profile); err == nil {
+			c.KVBlocks = p.Blocks
+		}
+	}
 	if c.MaxModelLen == 0 {
 		c.MaxModelLen = 32_768
+		if c.Profile != "" {
+			c.MaxModelLen = min(c.MaxModelLen, c.KVBlocks*blockSize)
+		}
 	}
-	if c.KVBlocks == 0 {
-		c.KVBlocks = 8_192
+	if c.TimeScale == 0 {
+		c.TimeScale = 1
 	}
 	if c.ToolTurns == 0 {
 		c.ToolTurns = 1
@@ -64,6 +82,16 @@ func (c Config) validate() error {
 		}
 	}
 	check(c.MaxModelLen >= 2, "max-model-len must be at least 2, not %d", c.MaxModelLen)
+	if c.Profile != "" {
+		_, err := batching.LookupProfile(c.Profile)
+		errs = append(errs, err)
+		check(c.ForwardMS == 0 && c.TokenMS == 0, "forward-ms and token-ms are fixed latencies; a profile has its own, so give one or the other")
+		check(c.MaxModelLen <= c.KVBlocks*blockSize, "max-model-len of %d tokens does not fit into the KV cache of %d", c.MaxModelLen, c.KVBlocks*blockSize)
+	} else {
+		check(c.TimeScale == 1 && c.BudgetTokens == 0 && !c.ByPriority, "time-scale, max-num-batched-tokens and the priority policy need a profile")
+	}
+	check(c.TimeScale > 0, "time-scale must be above 0, not %g", c.TimeScale)
+	check(c.BudgetTokens >= 0, "max-num-batched-tokens must not be negative, got %d", c.BudgetTokens)
 	check(c.ForwardMS >= 0, "forward-ms must not be negative, got %g", c.ForwardMS)
 	check(c.TokenMS >= 0, "token-ms must not be negative, got %g", c.TokenMS)
 	check(c.MaxRunning >= 0, "max-num-seqs must not be negative, got %d", c.MaxRunning)

@@ -9,14 +9,16 @@
 //
 //   - the HTTP face: server.go, chat.go, request.go, validate.go, stream.go, body.go, endpoints.go
 //   - the engine, behind a narrow interface: engine.go. It knows sizes and prefixes, never text, and says when tokens
-//     come. The one here has fixed latencies
+//     come. There are two: fixed latencies (engine.go), and continuous batching over a paged KV cache (batched.go and
+//     package batching)
 //   - the answer: answer.go, args.go, hints.go, find.go. It says what the model writes
 //   - faults: faults.go, by rate or by request header
 //
 // # Goroutines and failure
 //
-// A [Server] starts no goroutine of its own: every request is served on its handler's goroutine, which waits on timers
-// and the request's context only, so a server works inside a testing/synctest bubble. A closed connection frees its
+// Every request is served on its handler's goroutine, which waits on timers and the request's context only; with a
+// profile one more goroutine takes the engine's steps while requests are in flight. So a server works inside a
+// testing/synctest bubble. A closed connection frees its
 // request at once. [Server.Start] owns the goroutines of the listener and ends them with its stop function.
 // All state is bounded: the prefix cache by Config.KVBlocks, parsed schemas and tools by small LRU caches.
 //

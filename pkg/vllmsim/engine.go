@@ -32,6 +32,7 @@ type pass struct {
 	outputTokens int      // at least 1
 	whole        []uint64 // block hashes of prompt and output; nil if the output will not be seen again
 	delay        time.Duration
+	priority     int // lower is sooner, if the engine looks at it
 }
 
 // step is the progress of a sequence.
@@ -45,6 +46,14 @@ type step struct {
 type load struct {
 	running, waiting int
 	kvUsage          float64 // 0..1, blocks of running requests
+	preemptions      int     // so far
+}
+
+func newEngine(c Config) (engine, error) {
+	if c.Profile != "" {
+		return newBatchedEngine(c)
+	}
+	return newFixedEngine(c)
 }
 
 // fixedEngine takes a fixed time for every model call, however many run beside it.

@@ -50,7 +50,9 @@ func newMetrics(c Config, current func() load) (*metrics, error) {
 			[]float64{0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680}),
 		finished: map[string]prometheus.Counter{},
 	}
-	counter("num_preemptions_total", "Preemptions; the fixed engine has none.")
+	all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "vllm:num_preemptions_total", Help: "Preemptions by the engine.", ConstLabels: labels,
+	}, func() float64 { return float64(current().preemptions) }))
 	success := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "vllm:request_success_total", Help: "Requests processed.", ConstLabels: labels}, []string{"finished_reason"})
 	for _, reason := range []string{"stop", "length", "abort", "error", "repetition"} {
 		m.finished[reason] = success.WithLabelValues(reason)

@@ -25,6 +25,7 @@ type chatRequest struct {
 	RequestID           string             `json:"request_id"`
 	ResponseFormat      *responseFormat    `json:"response_format"`
 	StructuredOutputs   *structuredOutputs `json:"structured_outputs"`
+	Priority            int                `json:"priority"`
 }
 
 type streamOptions struct {

@@ -36,7 +36,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("simulated server: %w", err)
 	}
-	e, err := newFixedEngine(cfg)
+	e, err := newEngine(cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package bedrock
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -78,13 +79,13 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 		return nil, fmt.Errorf("read the AWS configuration: %w", err)
 	}
 	if ac.Region == "" {
-		return nil, errors.New("Bedrock needs a region: write bedrock://region/model or set AWS_REGION") //nolint:staticcheck // a name
+		return nil, errors.New("no AWS region is named: write bedrock://region/model or set AWS_REGION")
 	}
 	if cfg.Transport == nil {
 		cfg.Transport = transport(ac)
 	}
 	client := &http.Client{
-		Transport:     blocks.Watched{Base: cfg.Transport},
+		Transport:     blocks.Watched{Base: ownBody{cfg.Transport}},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	b := &Backend{http: client, model: model, log: cfg.Logger, shown: strings.TrimRight("bedrock://"+ac.Region+"/"+model, "/")}
@@ -107,6 +108,32 @@ func transport(ac aws.Config) *http.Transport {
 		t.TLSClientConfig = c.GetTransport().TLSClientConfig
 	}
 	return t
+}
+
+// ownBody sends a copy of the request's body. The SDK closes its own as soon as the headers of the answer are there, and a
+// transport that is still about to read its end then drops the connection, and the answer with it.
+type ownBody struct{ base http.RoundTripper }
+
+// RoundTrip implements [http.RoundTripper].
+func (o ownBody) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return o.base.RoundTrip(r)
+	}
+	body, err := io.ReadAll(r.Body)
+	_ = r.Body.Close()
+	if err != nil {
+		return nil, fmt.Errorf("read the request's body: %w", err)
+	}
+	sent := r.Clone(r.Context())
+	sent.Body, sent.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return o.base.RoundTrip(sent)
+}
+
+// CloseIdleConnections lets http.Client close them.
+func (o ownBody) CloseIdleConnections() {
+	if c, ok := o.base.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
 }
 
 func resolve(ctx context.Context, o bedrockruntime.Options) (string, error) {

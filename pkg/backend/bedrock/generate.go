@@ -80,7 +80,10 @@ func (b *Backend) call(ctx context.Context, r *backend.Request, model string, ca
 
 // stream makes a streamed call. The error is why the stream ended early.
 func (b *Backend) stream(ctx context.Context, in *bedrockruntime.ConverseInput, t *reading) error {
-	out, err := b.client.ConverseStream(ctx, &bedrockruntime.ConverseStreamInput{
+	// A client of smithy-go 1.28.8 decodes all its event streams with one buffer: two streams at once garble each other.
+	// Each stream has a client of its own; connections are shared by the transport.
+	client := bedrockruntime.New(b.client.Options())
+	out, err := client.ConverseStream(ctx, &bedrockruntime.ConverseStreamInput{
 		ModelId: in.ModelId, Messages: in.Messages, System: in.System, ToolConfig: in.ToolConfig,
 		InferenceConfig: in.InferenceConfig, OutputConfig: in.OutputConfig,
 	})

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/scheduler"
+)
+
+// fixed lets at most n agents live; 0 lets all.
+type fixed int
+
+func (f fixed) admit(w *world, waiting int) int {
+	if f == 0 {
+		return waiting
+	}
+	return int(f) - len(w.live)
+}
+func (fixed) mayCall(*world, *agent) bool         { return true }
+func (fixed) resume(*world) []*agent              { return nil }
+func (fixed) ended(*world, *agent, int, int, int) {}
+func (fixed) left(*world, *agent)                 {}
+
+// thunder pauses and resumes as ThunderAgent's router does (arXiv 2602.13692, and its public source): each agent's tokens
+// count in full, prefix included, plus 100 for what it will write; every five seconds agents that wait for a tool are
+// paused, the smallest first, while the sum is over the capacity; then paused and new ones are let in, the largest that
+// fits first.
+type thunder struct {
+	tokens map[*agent]int
+	last   time.Duration
+	paused map[*agent]bool
+}
+
+const (
+	thunderEvery  = 5 * time.Second
+	thunderBuffer = 100
+)
+
+func newThunder() *thunder { return &thunder{tokens: map[*agent]int{}, paused: map[*agent]bool{}} }
+
+func (t *thunder) size(w *world, a *agent) int { return w.load.prefix + a.context + thunderBuffer }
+
+func (t *thunder) used(w *world) (sum int) {
+	for _, a := range w.live {
+		if !t.paused[a] {
+			sum += t.size(w, a)
+		}
+	}
+	return sum
+}
+
+func (t *thunder) admit(w *world, waiting int) int {
+	free, n := w.profile.Capacity()-t.used(w), 0
+	for ; n < waiting; n++ {
+		size := w.load.prefix + w.waiting[n].script.turns[0].fresh + thunderBuffer
+		if size > free && (n > 0 || len(w.live) > 0) {
+			break
+		}
+		free -= size
+	}
+	return n
+}
+
+func (t *thunder) mayCall(_ *world, a *agent) bool { return !t.paused[a] }
+
+func (t *thunder) resume(w *world) (out []*agent) {
+	if w.now-t.last < thunderEvery && len(w.live) > len(t.paused) {
+		return nil
+	}
+	t.last = w.now
+	capacity := w.profile.Capacity()
+	acting := slices.DeleteFunc(slices.Clone(w.live), func(a *agent) bool { return !a.acting || t.paused[a] })
+	slices.SortFunc(acting, func(a, b *agent) int { return cmp.Compare(a.context, b.context) })
+	for _, a := range acting {
+		if t.used(w) <= capacity {
+			break
+		}
+		t.paused[a] = true
+	}
+	held := slices.DeleteFunc(slices.Clone(w.live), func(a *agent) bool { return !t.paused[a] })
+	slices.SortFunc(held, func(a, b *agent) int { return cmp.Compare(b.context, a.context) })
+	for _, a := range held {
+		if t.used(w)+t.size(w, a) <= capacity || len(held) == len(w.live) && len(out) == 0 {
+			delete(t.paused, a)
+			if a.paused {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+func (t *thunder) ended(*world, *agent, int, int, int) {}
+func (t *thunder) left(_ *world, a *agent)             { delete(t.paused, a) }
+
+// ledger is this project's admission.
+type ledger struct {
+	*scheduler.Ledger
+	maxTurns int
+	noLearn  bool // the budget stays at the capacity
+	noPause  bool // agents never pause
+	perAgent bool // the prefix counts for every agent
+}
+
+const theBatch = "b"
+
+func newLedger(w workload, capacity, block int, change func(*ledger)) *ledger {
+	l := &ledger{Ledger: scheduler.NewLedger(scheduler.LedgerConfig{Capacity: capacity, BlockSize: block}), maxTurns: 16}
+	if change != nil {
+		change(l)
+	}
+	prefix := w.prefix
+	if l.perAgent {
+		prefix = 0
+	}
+	longest := 1
+	for _, s := range w.agents {
+		longest = max(longest, len(s.turns))
+	}
+	if longest == 1 {
+		l.maxTurns = 1 // no tools: known from the spec
+	}
+	l.Declare(theBatch, prefix*bytesPerToken, l.maxTurns)
+	return l
+}
+
+const bytesPerToken = 4
+
+func name(a *agent) string { return strconv.Itoa(a.index) }
+
+func (l *ledger) admit(w *world, waiting int) int {
+	if waiting == 0 {
+		return 0
+	}
+	start := w.waiting[0].script.turns[0].fresh * bytesPerToken
+	n := l.Room(theBatch, start, waiting)
+	for i := range n {
+		l.Start(name(w.waiting[i]), theBatch, w.waiting[i].script.turns[0].fresh*bytesPerToken, 0)
+	}
+	return n
+}
+
+// mayCall asks without waiting: a context that has ended.
+func (l *ledger) mayCall(_ *world, a *agent) bool {
+	return l.noPause || l.Await(over, name(a)) == nil
+}
+
+func (l *ledger) resume(w *world) (out []*agent) {
+	for _, a := range w.live {
+		if a.paused && l.mayCall(w, a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func (l *ledger) ended(_ *world, a *agent, prompt, cached, output int) {
+	if l.noLearn {
+		cached = -1
+	}
+	l.Turn(name(a), prompt*bytesPerToken, prompt, cached, output)
+}
+func (l *ledger) left(_ *world, a *agent) { l.End(name(a), true) }
+
+var over = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()

@@ -1,0 +1,18 @@
+// Command kv compares ways to admit agents to one server, in virtual time.
+//
+// The server is package vllmsim/batching: continuous batching, a paged KV cache, prefix caching, preemption. Every arm gets the
+// same agents, drawn from a seed, and the same engine. Arms:
+//
+//	unlimited      all agents live at once
+//	fixed N        at most N live, swept; the best of them is what a user finds by trying
+//	pause-by-size  each agent counts in full, prefix included; every 5 s agents that wait for a tool pause, smallest first, while
+//	               the sum exceeds the cache, and the largest that fits comes back first (after ThunderAgent, arXiv 2602.13692)
+//	ours           scheduler.Ledger as the worker uses it, told the size of the cache and nothing else
+//	ours, no …     the same with one part off; "told 1.3" is told a size that is wrong
+//
+// Workloads: a is one turn behind a shared prefix, b two turns with a tool, c agents of 8 to 12 turns that grow to 20,000 tokens
+// beside tools that take half a second or five, d what was measured on a real vLLM on two CPU cores. c-big is c on a machine with
+// a large cache (assumed figures for a 7B model on an H100, not calibrated).
+//
+// Only the policy is ours to measure here; the worker around it is tested in internal/worker.
+package main

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/batchagent/batchagent/bench/internal/figures"
+	"github.com/batchagent/batchagent/pkg/vllmsim/batching"
+)
+
+// scenario is a workload on a machine.
+type scenario struct {
+	load    func(n int, r *rand.Rand) workload
+	agents  int
+	profile func() (batching.Profile, error)
+	sweep   []int // of the fixed arm
+}
+
+func a10g() (batching.Profile, error) { return batching.LookupProfile("a10g-7b") }
+
+// smallMachine is calibrated to a real vLLM with a model of 135 million parameters on two CPU cores and 4,096 tokens of KV, with the
+// workload d: 16 agents at once took 177.6 s, 3 or 4 at once 105 s.
+func smallMachine() (batching.Profile, error) {
+	return batching.Profile{
+		Name: "cpu", BlockSize: 128, Blocks: 32, BudgetTokens: 2_048, MaxSequences: 256,
+		Cost: batching.Cost{
+			Step: 60 * time.Millisecond, Prefill: 1_700 * time.Microsecond, Attention: 100 * time.Microsecond, Decode: 3 * time.Millisecond,
+		},
+	}, nil
+}
+
+// bigMachine has the figures of an H100 with a 7B model in 16 bit, reckoned from its bandwidth and not calibrated: a million
+// tokens of KV.
+func bigMachine() (batching.Profile, error) {
+	return batching.Profile{
+		Name: "h100-7b", BlockSize: 16, Blocks: 62_500, BudgetTokens: 8_192, MaxSequences: 1_024, Overhead: 20 * time.Millisecond,
+		Cost: batching.Cost{
+			Step: 7 * time.Millisecond, Prefill: 28 * time.Microsecond, Attention: 500 * time.Nanosecond, Decode: 12 * time.Microsecond,
+			Context: 17 * time.Microsecond,
+		},
+	}, nil
+}
+
+var scenarios = map[string]scenario{
+	"a":     {single, 1_000, a10g, []int{16, 32, 64, 96, 112, 128, 144, 192, 256}},
+	"b":     {oneTool, 1_000, a10g, []int{16, 32, 64, 96, 112, 128, 144, 192, 256}},
+	"c":     {agentic, 96, a10g, []int{1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 32}},
+	"c-big": {agentic, 400, bigMachine, []int{32, 48, 56, 64, 72, 80, 96, 128, 200}},
+	"d":     {smallCPU, 16, smallMachine, []int{1, 2, 3, 4, 5, 6, 8, 12}},
+}
+
+func main() {
+	names := flag.String("workload", "a,b,c,c-big,d", "workloads to run")
+	seeds := flag.Int("seeds", 5, "seeds, from 1; the summary gives medians over them")
+	agents := flag.Int("n", 0, "agents; 0 is the workload's own number")
+	smoke := flag.Bool("smoke", false, "small: does it still run?")
+	flag.Parse()
+	if *smoke {
+		*names, *seeds = "d", 1
+	}
+	figures.Header(os.Stdout, "bench/kv")
+	for name := range strings.SplitSeq(*names, ",") {
+		s, ok := scenarios[name]
+		if !ok {
+			fmt.Fprintf(os.Stderr, "kv: there is no workload %q; there are %s\n", name, strings.Join(slices.Sorted(maps.Keys(scenarios)), ", "))
+			os.Exit(2)
+		}
+		if *agents > 0 {
+			s.agents = *agents
+		}
+		if err := s.compare(os.Stdout, name, *seeds); err != nil {
+			fmt.Fprintln(os.Stderr, "kv:", err)
+			os.Exit(1)
+		}
+	}
+}
+
+// arm is one way to admit, and what its runs came to.
+type arm struct {
+	name   string
+	policy func(workload, batching.Profile) policy
+
+	wall, hit, recomputed, preempted, first, later figures.Series
+}
+
+func (s scenario) arms() []*arm {
+	all := []*arm{{name: "unlimited", policy: func(workload, batching.Profile) policy { return fixed(0) }}}
+	for _, k := range s.sweep {
+		all = append(all, &arm{name: fmt.Sprintf("fixed %d", k), policy: func(workload, batching.Profile) policy { return fixed(k) }})
+	}
+	all = append(all, &arm{name: "pause-by-size", policy: func(workload, batching.Profile) policy { return newThunder() }})
+	ours := func(name string, told float64, change func(*ledger)) *arm {
+		return &arm{name: name, policy: func(w workload, p batching.Profile) policy {
+			return newLedger(w, int(told*float64(p.Capacity())), p.BlockSize, change)
+		}}
+	}
+	return append(all,
+		ours("ours", 1, nil),
+		ours("ours, no pause", 1, func(l *ledger) { l.noPause = true }),
+		ours("ours, no learning", 1, func(l *ledger) { l.noLearn = true }),
+		ours("ours, prefix per agent", 1, func(l *ledger) { l.perAgent = true }),
+		ours("ours, told 1.3", 1.3, nil),
+	)
+}
+
+// compare runs every arm on every seed.
+func (s scenario) compare(w io.Writer, name string, seeds int) error {
+	p, err := s.profile()
+	if err != nil {
+		return err
+	}
+	arms, title := s.arms(), ""
+	for seed := range seeds {
+		load := s.load(s.agents, rand.New(rand.NewPCG(uint64(seed+1), 1)))
+		title = fmt.Sprintf("%s: %s, %d agents, %s, %d tokens of KV", name, load.name, s.agents, p.Name, p.Capacity())
+		for _, a := range arms {
+			ran, err := play(load, p, a.policy(load, p))
+			if err != nil {
+				return err
+			}
+			a.add(ran, load)
+			figures.Line(w, fmt.Sprintf("KV/workload=%s/arm=%s/seed=%d", name, strings.ReplaceAll(a.name, " ", "_"), seed+1), s.agents,
+				figures.Value{Number: float64(s.agents) / ran.now.Hours(), Unit: "jobs/h"}, figures.Value{Number: a.hit[seed], Unit: "hit-rate"})
+		}
+	}
+	fmt.Fprintf(w, "\n%s; medians of %d seeds\n", title, seeds)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "\twall s\tjobs/h\thit rate\trecomputed\tpreempted\tTTFT first P50\tafter a tool P50\t\n")
+	for _, a := range arms {
+		wall := a.wall.Median()
+		fmt.Fprintf(t, "%s\t%.1f\t%.0f\t%.2f\t%.0f%%\t%.0f\t%.2f\t%.2f\t\n", a.name, wall, float64(s.agents)/wall*3600,
+			a.hit.Median(), 100*a.recomputed.Median(), a.preempted.Median(), a.first.Median(), a.later.Median())
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	ratios(w, arms)
+	return nil
+}
+
+// add notes a run. Recomputed are tokens beyond those that have to be computed once, as a share of them.
+func (a *arm) add(w *world, load workload) {
+	ideal := load.prefix
+	for _, s := range load.agents {
+		for _, t := range s.turns {
+			ideal += t.fresh
+		}
+	}
+	c := w.engine.Counters()
+	a.wall = append(a.wall, w.now.Seconds())
+	a.hit = append(a.hit, float64(w.cached)/float64(w.prompt))
+	a.recomputed = append(a.recomputed, float64(c.PrefilledTokens-ideal)/float64(ideal))
+	a.preempted = append(a.preempted, float64(c.Preemptions))
+	a.first = append(a.first, median(w.ttftFirst))
+	a.later = append(a.later, median(w.ttftLater))
+}
+
+// ratios says how ours does beside the others: throughput over theirs, seed by seed.
+func ratios(w io.Writer, arms []*arm) {
+	find := func(name string) *arm {
+		return arms[slices.IndexFunc(arms, func(a *arm) bool { return a.name == name })]
+	}
+	ours := find("ours")
+	best := figures.Series(slices.Clone(arms[0].wall))
+	for _, a := range arms {
+		if strings.HasPrefix(a.name, "fixed") {
+			for i, wall := range a.wall {
+				best[i] = min(best[i], wall)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name string
+		wall figures.Series
+	}{{"unlimited", arms[0].wall}, {"the best fixed number of that seed", best}, {"pause-by-size", find("pause-by-size").wall}} {
+		fmt.Fprintf(w, "throughput of ours over %s: %s\n", c.name, c.wall.Over(ours.wall))
+	}
+	fmt.Fprintln(w)
+}
+
+func median(of []time.Duration) float64 {
+	s := make(figures.Series, len(of))
+	for i, d := range of {
+		s[i] = d.Seconds()
+	}
+	return s.Median()
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"container/heap"
+	"slices"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/vllmsim/batching"
+)
+
+// policy decides which agents live. It is asked after every event.
+type policy interface {
+	// admit says how many more agents may start now. waiting is how many there are.
+	admit(w *world, waiting int) int
+	// mayCall says whether an agent may make its next call, or must pause at this turn boundary.
+	mayCall(w *world, a *agent) bool
+	// resume lists paused agents that may go on.
+	resume(w *world) []*agent
+	// ended is told of every model call that ended.
+	ended(w *world, a *agent, prompt, cached, output int)
+	// left is told of every agent that is through.
+	left(w *world, a *agent)
+}
+
+// agent is one agent in the world.
+type agent struct {
+	index   int
+	script  script
+	turn    int // of the next call
+	context int // own tokens so far
+	seq     *batching.Sequence
+	asked   time.Duration // when its call was made
+	first   bool          // its first token is out
+	paused  bool
+	acting  bool // waits for a tool
+	live    bool
+}
+
+// world plays a workload on an engine in virtual time, as events.
+type world struct {
+	now      time.Duration
+	engine   *batching.Engine
+	profile  batching.Profile
+	load     workload
+	policy   policy
+	events   events
+	serial   int
+	stepping bool
+	calls    map[*batching.Sequence]*agent
+
+	waiting []*agent // not started
+	live    []*agent
+
+	ttftFirst, ttftLater []time.Duration
+	prompt, cached       int
+}
+
+type event struct {
+	at     time.Duration
+	serial int
+	do     func()
+}
+
+type events []event
+
+func (e events) Len() int { return len(e) }
+func (e events) Less(i, j int) bool {
+	if e[i].at != e[j].at {
+		return e[i].at < e[j].at
+	}
+	return e[i].serial < e[j].serial
+}
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	old := *e
+	x := old[len(old)-1]
+	*e = old[:len(old)-1]
+	return x
+}
+
+func (w *world) after(d time.Duration, do func()) {
+	w.serial++
+	heap.Push(&w.events, event{w.now + d, w.serial, do})
+}
+
+// play runs the workload to its end and returns how long it took.
+func play(load workload, p batching.Profile, pol policy) (*world, error) {
+	e, err := batching.New(p)
+	if err != nil {
+		return nil, err
+	}
+	w := &world{engine: e, profile: p, load: load, policy: pol, calls: map[*batching.Sequence]*agent{}}
+	for i, s := range load.agents {
+		w.waiting = append(w.waiting, &agent{index: i, script: s})
+	}
+	w.decide()
+	for len(w.events) > 0 {
+		ev := heap.Pop(&w.events).(event) //nolint:forcetypeassert // the heap holds nothing else
+		w.now = ev.at
+		ev.do()
+		w.decide()
+		w.step()
+	}
+	return w, nil
+}
+
+// decide starts and resumes what the policy lets live.
+func (w *world) decide() {
+	for _, a := range w.policy.resume(w) {
+		a.paused = false
+		w.call(a)
+	}
+	for n := min(w.policy.admit(w, len(w.waiting)), len(w.waiting)); n > 0; n-- {
+		a := w.waiting[0]
+		w.waiting = w.waiting[1:]
+		a.live = true
+		w.live = append(w.live, a)
+		w.call(a)
+	}
+}
+
+// call makes an agent's next model call.
+func (w *world) call(a *agent) {
+	t := a.script.turns[a.turn]
+	a.context += t.fresh
+	a.asked, a.first, a.acting = w.now, false, false
+	w.after(w.profile.Overhead, func() {
+		prompt := w.load.prefix + a.context
+		a.seq = w.engine.Add(batching.Request{
+			PromptTokens: prompt, OutputTokens: t.output,
+			Blocks: blockHashes(w.load.prefix, prompt+t.output, a.index, w.profile.BlockSize),
+		})
+		w.calls[a.seq] = a
+	})
+}
+
+// step begins a step of the engine if it has work and none is under way.
+func (w *world) step() {
+	if w.stepping || w.engine.Idle() {
+		return
+	}
+	w.stepping = true
+	st := w.engine.Begin()
+	w.after(st.Duration, func() {
+		w.stepping = false
+		for _, s := range w.engine.End(st) {
+			w.token(w.calls[s], s)
+		}
+	})
+}
+
+func (w *world) token(a *agent, s *batching.Sequence) {
+	if !a.first {
+		a.first = true
+		ttft := w.now - a.asked
+		if a.turn == 0 {
+			w.ttftFirst = append(w.ttftFirst, ttft)
+		} else {
+			w.ttftLater = append(w.ttftLater, ttft)
+		}
+	}
+	if !s.Done {
+		return
+	}
+	delete(w.calls, s)
+	t := a.script.turns[a.turn]
+	w.prompt += s.PromptTokens
+	w.cached += s.Cached
+	a.context += t.output
+	a.turn++
+	w.policy.ended(w, a, s.PromptTokens, s.Cached, t.output)
+	if a.turn == len(a.script.turns) {
+		a.live = false
+		w.live = slices.DeleteFunc(w.live, func(b *agent) bool { return a == b })
+		w.policy.left(w, a)
+		return
+	}
+	a.acting = true
+	w.after(t.tool, func() {
+		if a.live && a.acting && !a.paused {
+			if w.policy.mayCall(w, a) {
+				w.call(a)
+			} else {
+				a.paused = true
+			}
+		}
+	})
+}
+
+// blockHashes names the full blocks of a conversation: those of the prefix are everybody's.
+func blockHashes(prefix, total, index, size int) []uint64 {
+	out := make([]uint64, total/size)
+	for i := range out {
+		out[i] = uint64(i) + 1
+		if (i+1)*size > prefix {
+			out[i] += uint64(index+1) << 32
+		}
+	}
+	return out
+}

@@ -1,0 +1,140 @@
+package worker
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/batchagent/batchagent/pkg/agent"
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/scheduler"
+)
+
+// admission keeps the live agents within the server's KV cache, where the server says how large that is. Before it does,
+// and on servers that never do, everything is admitted.
+type admission struct {
+	ledger atomic.Pointer[scheduler.Ledger]
+	short  atomic.Bool // fewer jobs were claimed than slots would take
+	wake   func()      // there may be room again
+}
+
+// learn asks the server for the size of its cache, when it came back.
+func (d *admission) learn(ctx context.Context, b backend.Backend) {
+	reporter, ok := b.(backend.LoadReporter)
+	if !ok {
+		return
+	}
+	load, err := reporter.Load(ctx)
+	if err != nil || load.KVCapacityTokens <= 0 {
+		return
+	}
+	if l := d.ledger.Load(); l == nil || l.State().Capacity != load.KVCapacityTokens {
+		d.ledger.Store(scheduler.NewLedger(scheduler.LedgerConfig{Capacity: load.KVCapacityTokens}))
+	}
+}
+
+// state is the ledger's, or nothing.
+func (d *admission) state() scheduler.State {
+	if l := d.ledger.Load(); l != nil {
+		return l.State()
+	}
+	return scheduler.State{}
+}
+
+// room is how many of n jobs of a batch may start now.
+func (d *admission) room(w *work, n int) int {
+	l := d.ledger.Load()
+	if l == nil {
+		return n
+	}
+	l.Declare(string(w.id), w.prefixBytes, w.maxTurns)
+	room := l.Room(string(w.id), w.jobBytes(), n)
+	d.short.Store(room < n)
+	return room
+}
+
+// start counts a claimed job. Its size is reckoned from its input, and from what its journal holds.
+func (d *admission) start(w *work, job batch.Job, payload []byte, journal [][]byte) {
+	l := d.ledger.Load()
+	if l == nil {
+		return
+	}
+	w.jobs++
+	w.payloadBytes += len(payload)
+	size := w.taskBytes + len(payload)
+	for _, t := range journal {
+		size += len(t)
+	}
+	l.Start(job.String(), string(w.id), size, len(journal))
+}
+
+// end takes a job out. finished says that it has a result, from which its siblings' length is learned.
+func (d *admission) end(job batch.Job, finished bool) {
+	if l := d.ledger.Load(); l != nil {
+		l.End(job.String(), finished)
+	}
+}
+
+// await holds a job at its turn boundary while it would only evict others.
+func (d *admission) await(ctx context.Context) error {
+	l := d.ledger.Load()
+	id, _ := ctx.Value(accountKey{}).(string)
+	if l == nil || id == "" {
+		return nil
+	}
+	return l.Await(ctx, id)
+}
+
+type accountKey struct{}
+
+func withAccount(ctx context.Context, job batch.Job) context.Context {
+	return context.WithValue(ctx, accountKey{}, job.String())
+}
+
+// accounted makes model calls and books what they report.
+type accounted struct {
+	agent.Model
+	admission *admission
+}
+
+// countingAccounted is an accounted model that can count.
+type countingAccounted struct {
+	accounted
+	backend.TokenCounter
+}
+
+// newAccounted keeps the model's ability to count.
+func newAccounted(m agent.Model, d *admission) agent.Model {
+	a := accounted{Model: m, admission: d}
+	if c, ok := m.(backend.TokenCounter); ok {
+		return countingAccounted{a, c}
+	}
+	return a
+}
+
+// Generate implements [agent.Model].
+func (a accounted) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
+	resp, err := a.Model.Generate(ctx, r, o)
+	if l := a.admission.ledger.Load(); l != nil && err == nil {
+		u := resp.Usage
+		l.Turn(r.Hints.Session, requestBytes(r), int(u.PromptTokens), int(u.CachedTokens), int(u.CompletionTokens))
+		if a.admission.short.Load() {
+			a.admission.wake()
+		}
+	}
+	return resp, err
+}
+
+func requestBytes(r *backend.Request) int {
+	n := 0
+	for _, m := range r.Messages {
+		n += len(m.Content)
+		for _, c := range m.ToolCalls {
+			n += len(c.Name) + len(c.Arguments)
+		}
+	}
+	for _, t := range r.Tools {
+		n += len(t.Name) + len(t.Description) + len(t.Parameters)
+	}
+	return n
+}

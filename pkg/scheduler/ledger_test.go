@@ -1,0 +1,236 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func TestPeakIsReachedWhenAllGrowTogether(t *testing.T) {
+	t.Parallel()
+	g := Growth{Start: 100, Output: 10, PerTurn: 50, Turns: 4}
+	for name, c := range map[string]struct {
+		agents []Footprint
+		want   int
+	}{
+		"nobody":                         {nil, 0},
+		"one new agent grows to its end": {[]Footprint{{Own: 100}}, 110 + 3*50},
+		"two start together":             {[]Footprint{{Own: 100}, {Own: 100}}, 2 * (110 + 3*50)},
+		// The old one has one turn to go: it holds 310 + 50 now and leaves; the new one then grows alone.
+		"staggered agents peak at different times": {[]Footprint{{Own: 310, Turns: 3}, {Own: 100}}, 310 + 50 + 110},
+		"an agent beyond the expected length":      {[]Footprint{{Own: 500, Turns: 9}}, 550},
+	} {
+		assert.Equal(t, c.want, Peak(c.agents, g), name)
+	}
+	half := Growth{Output: 10, PerTurn: 50, Turns: 1.5}
+	assert.Equal(t, 110, Peak([]Footprint{{Own: 100}}, half), "half an agent at 160 is less than a whole one at 110")
+}
+
+// ledgerWith has one batch without a shared prefix whose agents take four turns of 100 tokens, as four finished ones showed.
+func ledgerWith(capacity int) *Ledger {
+	l := NewLedger(LedgerConfig{Capacity: capacity, BlockSize: 16})
+	l.Declare("b", 0, 8)
+	for i := range 40 {
+		id := fmt.Sprint("gone ", i)
+		l.Start(id, "b", 400, 0)
+		total := 0
+		for range 4 {
+			total += 90
+			l.Turn(id, total*4, total, max(0, total-106), 10)
+			total += 10
+		}
+		l.End(id, true)
+	}
+	return l
+}
+
+func TestRoomBooksTheGrowthThatIsStillToCome(t *testing.T) {
+	t.Parallel()
+	l := ledgerWith(10_000)
+	n := l.Room("b", 360, 1_000)
+	// An agent ends at 400 tokens and holds 250 on average.
+	assert.InDelta(t, 9_500/400, n, 3)
+	for i := range n {
+		l.Start(fmt.Sprint("a", i), "b", 360, 0)
+	}
+	assert.Zero(t, l.Room("b", 360, 1_000), "what was admitted counts at once")
+	assert.Equal(t, n, l.State().Live)
+}
+
+func TestASharedPrefixCountsOnce(t *testing.T) {
+	t.Parallel()
+	room := func(prefixBytes int) int {
+		l := ledgerWith(10_000)
+		l.Declare("b", prefixBytes, 8)
+		return l.Room("b", 360, 1_000)
+	}
+	assert.InDelta(t, room(0)-2_000/400, room(8_000), 3, "2,000 tokens of prefix take the room of five agents, not of all")
+}
+
+func TestOneAgentMayAlwaysLive(t *testing.T) {
+	t.Parallel()
+	l := NewLedger(LedgerConfig{Capacity: 100})
+	l.Declare("b", 0, 8)
+	assert.Equal(t, 1, l.Room("b", 1_000_000, 50), "a job that is larger than the cache must run all the same")
+	l.Start("a", "b", 1_000_000, 0)
+	assert.Zero(t, l.Room("b", 1_000_000, 50))
+	require.NoError(t, l.Await(t.Context(), "a"))
+	assert.Equal(t, 1, l.Room("unknown", 10, 50))
+}
+
+func TestTheShortfallIsWhatTheServerEvicted(t *testing.T) {
+	t.Parallel()
+	l := NewLedger(LedgerConfig{Capacity: 10_000, BlockSize: 16})
+	l.Declare("b", 0, 8)
+	l.Start("a", "b", 400, 0)
+	assert.Zero(t, l.Turn("a", 4_000, 1_000, 0, 24), "the first turn finds what others left")
+	assert.Zero(t, l.Turn("a", 5_200, 1_300, 1_024, 24), "all of the turn before, floored to blocks")
+	assert.Equal(t, 1_312-512, l.Turn("a", 6_000, 1_500, 512, 24)+16, "a block is left out: the last token's own")
+	assert.Zero(t, l.Turn("a", 7_000, 1_800, -1, 24), "a server that does not say")
+	assert.Zero(t, l.Turn("nobody", 1, 1, 0, 1))
+}
+
+// Losses that what is held explains say nothing about the server; those that nothing explains lower what it is believed to
+// hold, and a cache that is full without losses raises it again, up to what the server said.
+func TestTheCapacityIsLearnedFromLossesThatNothingExplains(t *testing.T) {
+	t.Parallel()
+	lose := func(l *Ledger, id string, total int) {
+		l.Turn(id, 4*total, total, 0, 0)
+		l.Turn(id, 4*total, total, 0, 0)
+	}
+	l := NewLedger(LedgerConfig{Capacity: 10_000})
+	l.Declare("b", 0, 8)
+	l.Start("a", "b", 0, 0)
+	for range 10 {
+		lose(l, "a", 1_000)
+	}
+	low := l.State().Budget
+	assert.Less(t, low, 9_000)
+
+	over := NewLedger(LedgerConfig{Capacity: 10_000})
+	over.Declare("b", 0, 8)
+	over.Start("a", "b", 0, 0)
+	for range 10 {
+		lose(over, "a", 12_000)
+	}
+	assert.Equal(t, 10_000, over.State().Budget)
+
+	for range 10_000 {
+		l.Turn("a", 4*9_500, 9_500, 9_500, 0)
+	}
+	assert.Equal(t, 10_000, l.State().Budget)
+}
+
+func TestForgetKeepsWhoIsLive(t *testing.T) {
+	t.Parallel()
+	l := ledgerWith(1_000)
+	l.Start("a", "b", 10, 0)
+	l.Forget("b")
+	l.Start("again", "b", 10, 0)
+	l.End("a", true)
+	l.End("again", false)
+	l.Forget("b")
+	assert.Empty(t, l.classes)
+	l.End("nobody", true)
+}
+
+// Any traffic: what is admitted stays within the cache as foreseen, whoever lives longest is never held, and when nobody calls
+// any more everybody who was held has gone on.
+func TestNobodyIsHeldForEver(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		l := NewLedger(LedgerConfig{Capacity: rapid.IntRange(200, 5_000).Draw(rt, "capacity")})
+		l.Declare("b", rapid.IntRange(0, 400).Draw(rt, "prefix"), 8)
+		over, cancel := context.WithCancel(context.Background())
+		cancel()
+		type agent struct {
+			id    string
+			total int
+		}
+		var live []*agent
+		started := 0
+		for range rapid.IntRange(5, 80).Draw(rt, "steps") {
+			switch {
+			case len(live) == 0 || rapid.Bool().Draw(rt, "admit"):
+				for range l.Room("b", 200, rapid.IntRange(1, 5).Draw(rt, "limit")) {
+					a := &agent{id: fmt.Sprint(started)}
+					started++
+					l.Start(a.id, "b", 200, 0)
+					live = append(live, a)
+				}
+			default:
+				i := rapid.IntRange(0, len(live)-1).Draw(rt, "who")
+				a := live[i]
+				if err := l.Await(over, a.id); err != nil {
+					require.True(rt, errors.Is(err, context.Canceled))
+					require.NotEqual(rt, live[0], a, "the oldest was held")
+					continue
+				}
+				a.total += rapid.IntRange(10, 600).Draw(rt, "growth")
+				l.Turn(a.id, 4*a.total, a.total, rapid.IntRange(-1, a.total).Draw(rt, "cached"), 5)
+				a.total += 5
+				if rapid.IntRange(0, 5).Draw(rt, "ends") == 0 {
+					l.End(a.id, true)
+					live = append(live[:i], live[i+1:]...)
+				}
+			}
+			s := l.State()
+			require.Equal(rt, len(live), s.Live)
+			require.GreaterOrEqual(rt, s.Budget, s.Capacity/5)
+			require.LessOrEqual(rt, s.Budget, s.Capacity)
+		}
+		for len(live) > 0 {
+			require.NoError(rt, l.Await(over, live[0].id))
+			l.End(live[0].id, true)
+			live = live[1:]
+		}
+		require.Zero(rt, l.State().Live)
+	})
+}
+
+func TestAwaitWakesWhenSomebodyLeaves(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLedger(LedgerConfig{Capacity: 1_000})
+		l.Declare("b", 0, 8)
+		var order []string
+		for _, id := range []string{"old", "middle", "young"} {
+			l.Start(id, "b", 0, 0)
+			l.Turn(id, 2_400, 600, 0, 10)
+		}
+		done := make(chan string, 3)
+		for _, id := range []string{"young", "middle", "old"} {
+			go func() {
+				if assert.NoError(t, l.Await(t.Context(), id)) {
+					done <- id
+				}
+			}()
+			synctest.Wait()
+		}
+		for range 3 {
+			id := <-done
+			order = append(order, id)
+			l.End(id, true)
+			synctest.Wait()
+		}
+		assert.Equal(t, []string{"old", "middle", "young"}, order)
+	})
+}
+
+// One op is one decision with 200 live agents.
+func BenchmarkRoom(b *testing.B) {
+	l := ledgerWith(1_000_000)
+	for i := range 200 {
+		l.Start(fmt.Sprint(i), "b", 400, i%4)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		l.Room("b", 360, 64)
+	}
+}

@@ -1,0 +1,326 @@
+package batching
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Request is one model call as the engine sees it.
+type Request struct {
+	PromptTokens int
+	OutputTokens int // at least 1
+	// Blocks are the hashes of the full blocks of prompt and output; each covers everything up to its block's end. What
+	// is missing at the end cannot be reused by others.
+	Blocks   []uint64
+	Priority int // lower is sooner; only with [Engine.ByPriority]
+}
+
+// Sequence is a request in the engine.
+type Sequence struct {
+	Request
+
+	// Generated is how many output tokens are out.
+	Generated int
+	// Cached is how many prompt tokens were found in the cache when it first started to run.
+	Cached int
+	// Recomputed is how many tokens were computed again after a preemption.
+	Recomputed int
+	// Done is set when all tokens are out, or it was aborted.
+	Done bool
+
+	arrival  uint64
+	computed int // tokens whose KV is there
+	peak     int // most tokens that were ever computed
+	blocks   []int32
+	running  bool
+	started  bool
+	planned  int // tokens of the step under way
+}
+
+// tokens is the length of the sequence so far.
+func (s *Sequence) tokens() int { return s.PromptTokens + s.Generated }
+
+// Step is one step of the engine.
+type Step struct {
+	Duration      time.Duration
+	PrefillTokens int
+	Decoding      int // sequences
+
+	planned []*Sequence
+}
+
+// Counters add up since the engine was made.
+type Counters struct {
+	Steps, Preemptions                          int
+	PromptTokens, CachedTokens, GeneratedTokens int // of sequences that started
+	PrefilledTokens                             int // computed, not taken from the cache
+	RecomputedTokens                            int // part of PrefilledTokens: lost to a preemption before
+	Busy                                        time.Duration
+}
+
+// Load is the engine's state.
+type Load struct {
+	Running, Waiting int
+	UsedBlocks       int // by running sequences
+	Blocks           int
+}
+
+// Engine is the model. The zero value is not usable.
+type Engine struct {
+	// ByPriority orders by Request.Priority, then arrival. Without it arrival alone counts.
+	ByPriority bool
+
+	profile  Profile
+	pool     *pool
+	waiting  []*Sequence // in the order in which they start
+	running  []*Sequence // in the order in which they started
+	arrivals uint64
+	counters Counters
+}
+
+// New makes an idle engine.
+func New(p Profile) (*Engine, error) {
+	if p.BlockSize < 1 || p.Blocks < 1 || p.BudgetTokens < 1 || p.MaxSequences < 1 {
+		return nil, fmt.Errorf("engine profile %q: block size, blocks, token budget and sequences must be at least 1", p.Name)
+	}
+	return &Engine{profile: p, pool: newPool(p.Blocks, !p.NoPrefixCache)}, nil
+}
+
+// Fits reports whether a request could ever run: its tokens fit into the whole cache.
+func (e *Engine) Fits(r Request) bool {
+	return blocksFor(r.PromptTokens+r.OutputTokens, e.profile.BlockSize) <= e.profile.Blocks
+}
+
+// Add puts a request into the queue. It must fit.
+func (e *Engine) Add(r Request) *Sequence {
+	e.arrivals++
+	s := &Sequence{Request: r, arrival: e.arrivals}
+	e.enqueue(s)
+	return s
+}
+
+// Abort takes a sequence out, wherever it is. One that is done is left alone.
+func (e *Engine) Abort(s *Sequence) {
+	if s.Done {
+		return
+	}
+	s.Done = true
+	if s.running {
+		e.leave(s)
+		return
+	}
+	e.waiting = remove(e.waiting, s)
+}
+
+// Idle reports whether there is nothing to do.
+func (e *Engine) Idle() bool { return len(e.running) == 0 && len(e.waiting) == 0 }
+
+// Load tells the state now.
+func (e *Engine) Load() Load {
+	return Load{
+		Running: len(e.running), Waiting: len(e.waiting),
+		UsedBlocks: e.profile.Blocks - e.pool.free, Blocks: e.profile.Blocks,
+	}
+}
+
+// Counters tells what was done so far.
+func (e *Engine) Counters() Counters { return e.counters }
+
+// Begin plans the next step. The caller lets its duration pass and then calls [Engine.End]; requests may be added and
+// aborted meanwhile.
+func (e *Engine) Begin() Step {
+	var st Step
+	var cost costSum
+	budget, preempted := e.profile.BudgetTokens, false
+
+	for i := 0; i < len(e.running) && budget > 0; i++ {
+		s := e.running[i]
+		n := min(s.tokens()-s.computed, budget)
+		ok, lost := e.grow(s, n)
+		preempted = preempted || lost
+		if !ok {
+			break // s itself was put back, and all that ran behind it
+		}
+		budget -= e.plan(&st, &cost, s, n)
+	}
+	// What was preempted has just been told that there is no room.
+	for !preempted && len(e.waiting) > 0 && budget > 0 && len(e.running) < e.profile.MaxSequences {
+		s := e.waiting[0]
+		n, ok := e.join(s, budget)
+		if !ok {
+			break
+		}
+		e.waiting = e.waiting[1:]
+		budget -= e.plan(&st, &cost, s, n)
+	}
+	st.Duration = e.profile.Cost.of(cost)
+	st.PrefillTokens, st.Decoding = cost.prefill, cost.decoding
+	e.counters.Steps++
+	e.counters.PrefilledTokens += cost.prefill
+	e.counters.Busy += st.Duration
+	return st
+}
+
+// End applies a step and returns the sequences that have a new token, those that ended with it included.
+func (e *Engine) End(st Step) []*Sequence {
+	out := st.planned[:0]
+	for _, s := range st.planned {
+		n := s.planned
+		s.planned = 0
+		if s.Done || !s.running || n == 0 {
+			continue // aborted meanwhile
+		}
+		s.computed += n
+		if again := min(s.computed, s.peak) - (s.computed - n); again > 0 {
+			s.Recomputed += again
+			e.counters.RecomputedTokens += again
+		}
+		s.peak = max(s.peak, s.computed)
+		if s.computed < s.tokens() {
+			continue // its prompt is not through
+		}
+		s.Generated++
+		e.counters.GeneratedTokens++
+		if s.Generated == s.OutputTokens {
+			s.Done = true
+			e.leave(s)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// plan adds n tokens of a sequence to the step.
+func (e *Engine) plan(st *Step, cost *costSum, s *Sequence, n int) int {
+	s.planned = n
+	st.planned = append(st.planned, s)
+	if n == 1 && s.Generated > 0 {
+		cost.decode(s.computed)
+	} else {
+		cost.chunk(n, s.computed)
+	}
+	// As in vLLM, blocks can be reused from the moment their computation is scheduled: whoever joins in the same step
+	// reads them after they were written.
+	for i := s.computed / e.profile.BlockSize; i < (s.computed+n)/e.profile.BlockSize && i < len(s.Blocks); i++ {
+		e.pool.name(s.blocks[i], s.Blocks[i])
+	}
+	return n
+}
+
+// grow finds blocks for n more tokens of a running sequence, preempting others if need be. It is false if s itself had
+// to give way.
+func (e *Engine) grow(s *Sequence, n int) (ok, preempted bool) {
+	need := blocksFor(s.computed+n, e.profile.BlockSize) - len(s.blocks)
+	for need > e.pool.free {
+		victim := e.victim()
+		e.preempt(victim)
+		preempted = true
+		if victim == s {
+			return false, true
+		}
+	}
+	s.blocks = e.pool.take(s.blocks, max(need, 0))
+	return true, preempted
+}
+
+// victim is the running sequence that gives way first.
+func (e *Engine) victim() *Sequence {
+	worst := e.running[len(e.running)-1]
+	if e.ByPriority {
+		for _, s := range e.running {
+			if s.planned == 0 && e.before(worst, s) {
+				worst = s
+			}
+		}
+	}
+	return worst
+}
+
+// preempt takes all blocks from a running sequence and puts it back into the queue.
+func (e *Engine) preempt(s *Sequence) {
+	e.counters.Preemptions++
+	e.leave(s)
+	s.computed = 0
+	e.enqueue(s)
+}
+
+// join lets a waiting sequence run if there is room for its first chunk.
+func (e *Engine) join(s *Sequence, budget int) (n int, ok bool) {
+	size := e.profile.BlockSize
+	// The last token is always computed: its output is wanted.
+	hits, free := e.pool.held(s.Blocks[:min(len(s.Blocks), (s.tokens()-1)/size)])
+	n = min(s.tokens()-hits*size, budget)
+	need := blocksFor(hits*size+n, size) - hits
+	if need+free > e.pool.free {
+		return 0, false
+	}
+	s.blocks = e.pool.take(e.pool.use(s.blocks[:0], s.Blocks[:hits]), need)
+	s.computed = hits * size
+	s.running = true
+	e.running = append(e.running, s)
+	if !s.started {
+		s.started = true
+		s.Cached = min(hits*size, s.PromptTokens)
+		e.counters.PromptTokens += s.PromptTokens
+		e.counters.CachedTokens += s.Cached
+	}
+	return n, true
+}
+
+// leave takes a sequence out of the running batch. What it computed stays reusable for a while.
+func (e *Engine) leave(s *Sequence) {
+	s.running, s.planned = false, 0
+	e.running = remove(e.running, s)
+	e.pool.release(s.blocks)
+	s.blocks = s.blocks[:0]
+}
+
+// enqueue puts a sequence where its priority and arrival say. A preempted one arrived before all that never ran.
+func (e *Engine) enqueue(s *Sequence) {
+	i, _ := slices.BinarySearchFunc(e.waiting, s, func(a, b *Sequence) int {
+		if e.before(a, b) {
+			return -1
+		}
+		return 1
+	})
+	e.waiting = slices.Insert(e.waiting, i, s)
+}
+
+func (e *Engine) before(a, b *Sequence) bool {
+	if e.ByPriority && a.Priority != b.Priority {
+		return a.Priority < b.Priority
+	}
+	return a.arrival < b.arrival
+}
+
+func remove(from []*Sequence, s *Sequence) []*Sequence {
+	if i := slices.Index(from, s); i >= 0 {
+		return slices.Delete(from, i, i+1)
+	}
+	return from
+}
+
+func blocksFor(tokens, size int) int { return (tokens + size - 1) / size }
+
+// costSum gathers what a step computes.
+type costSum struct {
+	prefill, decoding  int
+	attention, context float64 // in thousands of tokens
+}
+
+func (c *costSum) chunk(n, before int) {
+	c.prefill += n
+	c.attention += float64(n) * (float64(before) + float64(n)/2) / 1_000
+}
+
+func (c *costSum) decode(before int) {
+	c.decoding++
+	c.context += float64(before) / 1_000
+}
+
+func (c Cost) of(s costSum) time.Duration {
+	return c.Step +
+		time.Duration(s.prefill)*c.Prefill + time.Duration(s.attention*float64(c.Attention)) +
+		time.Duration(s.decoding)*c.Decode + time.Duration(s.context*float64(c.Context))
+}

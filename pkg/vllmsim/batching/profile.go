@@ -1,0 +1,74 @@
+package batching
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Profile is a machine with a model on it.
+type Profile struct {
+	Name string
+	Cost Cost
+
+	// Overhead lies between a request's arrival and its place in the queue: HTTP, chat template, tokenizer.
+	Overhead time.Duration
+
+	BlockSize    int // tokens of one KV block
+	Blocks       int // KV blocks
+	BudgetTokens int // tokens computed in one step at most (max_num_batched_tokens)
+	MaxSequences int // sequences running at once (max_num_seqs)
+
+	NoPrefixCache bool // blocks are never reused
+}
+
+// Cost gives the time of one step: Step + Prefill·p + Attention·Σ n·(c+n/2) + Decode·d + Context·Σ c, where p is the
+// number of prompt tokens computed, n and c a chunk's length and the tokens before it, d the number of sequences that
+// decode, and the last sum runs over the tokens that these have behind them.
+type Cost struct {
+	Step      time.Duration // reading the weights, launching kernels
+	Prefill   time.Duration // per prompt token
+	Attention time.Duration // per prompt token and 1,000 tokens before it
+	Decode    time.Duration // per decoding sequence
+	Context   time.Duration // per 1,000 tokens of KV that decoding reads
+}
+
+// profiles are calibrated against published measurements; calibration_test.go prints both.
+var profiles = map[string]Profile{
+	// Qwen2.5-7B in 16 bit on an A10G (24 GB, 600 GB/s): 15 GB of weights leave about 80,000 tokens of KV.
+	"a10g-7b": {
+		Cost: Cost{
+			Step: 22 * time.Millisecond, Prefill: 150 * time.Microsecond, Attention: 3 * time.Microsecond,
+			Decode: 40 * time.Microsecond, Context: 45 * time.Microsecond,
+		},
+		Overhead:  115 * time.Millisecond,
+		BlockSize: 16, Blocks: 5_000, BudgetTokens: 2_048, MaxSequences: 256,
+	},
+	// Qwen2.5-32B in 16 bit on an H100 (80 GB, 3.35 TB/s): 65 GB of weights leave about 27,000 tokens of KV.
+	"h100-32b": {
+		Cost: Cost{
+			Step: 19 * time.Millisecond, Prefill: 110 * time.Microsecond, Attention: 2 * time.Microsecond,
+			Decode: 30 * time.Microsecond, Context: 80 * time.Microsecond,
+		},
+		Overhead:  70 * time.Millisecond,
+		BlockSize: 16, Blocks: 1_700, BudgetTokens: 8_192, MaxSequences: 256,
+	},
+}
+
+// LookupProfile returns a profile by its name.
+func LookupProfile(name string) (Profile, error) {
+	p, ok := profiles[name]
+	if !ok {
+		return Profile{}, fmt.Errorf("unknown profile %q; known are %s", name, strings.Join(Profiles(), ", "))
+	}
+	p.Name = name
+	return p, nil
+}
+
+// Profiles lists the names of all profiles.
+func Profiles() []string { return slices.Sorted(maps.Keys(profiles)) }
+
+// Capacity is the KV cache's size in tokens.
+func (p Profile) Capacity() int { return p.Blocks * p.BlockSize }
