@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"net/http/pprof"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,6 +30,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
+	"github.com/batchagent/batchagent/pkg/toolpool/shared"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/postgres"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/sqlite"
@@ -138,11 +141,11 @@ func serve(c *cli.Context, stderr io.Writer) error {
 		return &usageError{err}
 	}
 	defer back.Close()
-	pool, closeTools, err := tools(c, log)
+	set, err := tools(c, log)
 	if err != nil {
 		return &usageError{err}
 	}
-	defer closeTools()
+	defer set.Close()
 
 	// The first signal drains, the second ends the drain.
 	ctx, drain := context.WithCancel(c.Context)
@@ -170,6 +173,12 @@ func serve(c *cli.Context, stderr io.Writer) error {
 	for _, w := range store.Warnings(ctx) {
 		log.Warn(w)
 	}
+
+	pool, leave, err := share(set, store, c.String("id"), log)
+	if err != nil {
+		return &usageError{err}
+	}
+	defer leave()
 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -200,32 +209,44 @@ func serve(c *cli.Context, stderr io.Writer) error {
 }
 
 // tools opens the tools that this worker offers. A first signal while MCP servers start ends the start.
-func tools(c *cli.Context, log *slog.Logger) (*toolpool.Pool, func(), error) {
+func tools(c *cli.Context, log *slog.Logger) (*toolset.Set, error) {
 	file := &toolset.File{}
 	if path := c.String("tools"); path != "" {
 		var err error
 		if file, err = toolset.Read(path, os.LookupEnv); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-	}
-	pool, err := toolpool.New(toolpool.Config{Logger: log})
-	if err != nil {
-		return nil, nil, err
 	}
 	starting, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	set, err := toolset.Open(starting, file, toolset.Options{
+	return toolset.Open(starting, file, toolset.Options{
 		Root: c.String("tools-root"), Getenv: os.Getenv, Logger: log,
 		Drivers: map[string]func() sqltool.Driver{"postgres": postgres.Driver, "sqlite": sqlite.Driver},
+	})
+}
+
+// share puts the tools into a pool that shares calls with the other workers of the cluster, until leave is called.
+func share(set *toolset.Set, store *statestore.Store, id string, log *slog.Logger) (pool *toolpool.Pool, leave func(), err error) {
+	commands, blocking := store.Clients()
+	sharer, err := shared.New(shared.Config{
+		Commands: commands, Blocking: blocking, Name: id + "-" + strings.ToLower(rand.Text()[:10]), Logger: log,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := set.Register(pool); err != nil {
-		set.Close()
+	leave = func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		sharer.Close(ctx)
+	}
+	if pool, err = toolpool.New(toolpool.Config{Logger: log, Cluster: sharer}); err == nil {
+		err = set.Register(pool)
+	}
+	if err != nil {
+		leave()
 		return nil, nil, err
 	}
-	return pool, set.Close, nil
+	return pool, leave, nil
 }
 
 // listen starts the operator's and the profiler's pages, each if it is asked for.

@@ -129,7 +129,7 @@ func (c *canceller) finish(ctx context.Context, leases []batch.Lease) (phase bat
 		leases = leases[len(part):]
 		done := make([]statestore.Completion, len(part))
 		for i, l := range part {
-			done[i] = statestore.Completion{Lease: l, Result: batch.Result{
+			done[i] = statestore.Completion{Lease: l, Effects: true, Result: batch.Result{
 				Batch: c.id, JobID: batch.JobID(l.Job.Index), Index: l.Job.Index, Status: batch.StatusCancelled,
 				Error:    batch.NewError(batch.JobCancelled, "the batch was cancelled before the job ended"),
 				Attempts: l.Attempt, Worker: "coordinator",

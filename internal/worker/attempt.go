@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -18,6 +19,8 @@ type attempt struct {
 	// journalled: an attempt at the job wrote a turn, or tried to. Belongs to the agent's goroutine until the result is
 	// handed over.
 	journalled bool
+	// parked: a call has to be resolved before the job can go on.
+	parked atomic.Bool
 }
 
 // attempt runs one agent to its end and says what becomes of its lease.
@@ -40,6 +43,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 		Payload: c.Payload,
 		Journal: c.Journal,
 		Append:  func(ctx context.Context, turn int, data []byte) error { return w.checkpoint(ctx, a, turn, data) },
+		Effects: effects{w, a},
 		Stop:    w.stopping,
 		OnState: func(from, to batch.State) { state = to; w.metrics.moved(from, to) },
 	})

@@ -144,6 +144,13 @@ func (b *batches) compile(id batch.ID, text []byte) (*work, error) {
 		if !ok {
 			return nil, fmt.Errorf("it has no tool %q", name)
 		}
+		if own, ok := plan.ToolSettings[name]; ok {
+			delete(plan.ToolSettings, name)
+			plan.ToolSettings[t.Name] = own
+			if _, _, err := toolpool.Narrow(t, toolpool.Share(own.Share), own.TTL); err != nil {
+				b.log.Warn("the batch asks for more sharing than the tool allows, and does not get it", "batch", id, "reason", err)
+			}
+		}
 		plan.Tools[i] = t.Name
 		tools = append(tools, t)
 	}

@@ -80,7 +80,12 @@ func (c *committer) gather(first completion) []completion {
 func (c *committer) commit(ctx context.Context, id batch.ID, part []completion) {
 	args := make([]statestore.Completion, len(part))
 	for i, p := range part {
-		args[i] = statestore.Completion{Lease: p.attempt.lease, Result: p.result, NoJournal: !p.attempt.journalled}
+		args[i] = statestore.Completion{
+			Lease: p.attempt.lease, Result: p.result, NoJournal: !p.attempt.journalled,
+			Effects: p.attempt.work.program.Effects(),
+			// The result may also be of another kind: the batch was cancelled, or time ran out.
+			Parked: p.attempt.parked.Load() && p.result.Error != nil && p.result.Error.Type == batch.EffectUnknown,
+		}
 	}
 	var outcomes []statestore.FinishOutcome
 	told := false

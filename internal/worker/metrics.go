@@ -42,7 +42,7 @@ func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
 	gauge := func(name, help string, f func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 	}
-	reg.MustRegister(m.jobs, m.turns, m.tokens, m.tools, m.claims, m.fences, m.agentState,
+	reg.MustRegister(toolMetrics{w.cfg.Tools}, m.jobs, m.turns, m.tokens, m.tools, m.claims, m.fences, m.agentState,
 		gauge("batchagent_slots", "Model requests that may be in flight.", func() float64 { return float64(w.slots.Capacity()) }),
 		gauge("batchagent_slots_in_use", "Model requests in flight.", func() float64 { return float64(w.slots.InUse()) }),
 		gauge("batchagent_slot_queue", "Agents waiting for a slot.", func() float64 { return float64(w.slots.Waiting()) }),

@@ -26,7 +26,7 @@ type Slots interface {
 
 // Tools runs tool calls. [toolpool.Pool] is one.
 type Tools interface {
-	// Call returns an error only when ctx is done.
+	// Call returns an error only when ctx is done, or for a tool with side effects that must not run.
 	Call(ctx context.Context, c toolpool.Call) (toolpool.Result, error)
 }
 
@@ -40,6 +40,8 @@ type Job struct {
 	// Append writes turn number turn (1-based) to the journal. It returns an error only when nothing more may be
 	// written: the lease is fenced or ctx is done.
 	Append func(ctx context.Context, turn int, data []byte) error
+	// Effects is the job's ledger. Nil writes nothing down: then an effect may happen twice after a takeover.
+	Effects Effects
 	// Stop asks the agent to end at its next turn boundary when it is closed. Nil never does.
 	Stop <-chan struct{}
 	// OnState is told of every state change, on the agent's goroutine. Nil is skipped.

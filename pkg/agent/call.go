@@ -17,7 +17,7 @@ func (a *attempt) callModel(s *scope, t turnPlan) (*backend.Response, *toolRun, 
 	var waits waits
 	ranAway := false
 	for failures := 0; ; {
-		calls := newToolRun(s.work, a.tools, a.prog)
+		calls := a.newToolRun(s, t)
 		resp, err := a.generate(s, t, req, calls)
 		if err == nil {
 			return resp, calls, nil

@@ -20,14 +20,15 @@ const (
 
 // Program is a plan made ready to run any job of its batch. It does not change and is safe for concurrent use.
 type Program struct {
-	system string
-	render func(input map[string]any) (string, error)
-	output *schema.Schema  // nil for free text
-	format *backend.Schema // the same for the server; nil for free text
-	tools  []backend.Tool
-	share  map[string]toolpool.Share // by tool name
-	model  string
-	window int // tokens of context; 0 if unknown
+	system  string
+	render  func(input map[string]any) (string, error)
+	output  *schema.Schema  // nil for free text
+	format  *backend.Schema // the same for the server; nil for free text
+	tools   []backend.Tool
+	calls   map[string]toolpool.Call // what each call of a tool has in common, by tool name
+	effects bool                     // a tool has side effects
+	model   string
+	window  int // tokens of context; 0 if unknown
 
 	sampling    backend.Sampling
 	priority    int
@@ -47,7 +48,7 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 	p := &Program{
 		system:      plan.System,
 		render:      plan.Prompt,
-		share:       map[string]toolpool.Share{},
+		calls:       map[string]toolpool.Call{},
 		model:       cmp.Or(plan.Model, model.ID),
 		window:      model.MaxModelLen,
 		sampling:    backend.Sampling(plan.Sampling),
@@ -74,7 +75,13 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 			continue
 		}
 		t := tools[i]
-		p.share[name] = t.Share
+		own := plan.ToolSettings[name]
+		share, ttl, err := toolpool.Narrow(t, toolpool.Share(own.Share), own.TTL)
+		if err != nil && share == "" {
+			return nil, fmt.Errorf("compile plan %q: %w", plan.Name, err)
+		}
+		p.calls[name] = toolpool.Call{Name: name, Timeout: p.toolTimeout, Share: share, TTL: ttl, MaxTokens: own.MaxTokens}
+		p.effects = p.effects || share == toolpool.Effect
 		p.tools = append(p.tools, backend.Tool{
 			Name: t.Name, Description: t.Description, Parameters: t.Parameters, Strict: canBeStrict(t.Parameters),
 		})
@@ -84,6 +91,9 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 	}
 	return p, nil
 }
+
+// Effects reports whether a tool of the program has side effects.
+func (p *Program) Effects() bool { return p.effects }
 
 // turnPlan is what the next model call is to be.
 type turnPlan struct {

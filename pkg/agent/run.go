@@ -85,6 +85,8 @@ type attempt struct {
 	state batch.State
 	conv  *conversation
 
+	reopened bool // it was looked whether the first turn had been left open
+
 	// Totals, those of the journal included.
 	turns  int
 	usage  batch.Usage
@@ -105,7 +107,14 @@ func (a *attempt) run(s *scope) (json.RawMessage, error) {
 			return nil, err
 		}
 		t := a.prog.next(a.conv.turns, a.conv.repairing)
-		resp, calls, err := a.callModel(s, t)
+		resp, err := a.reopen(s, t)
+		if err != nil {
+			return nil, err
+		}
+		calls := a.newToolRun(s, t)
+		if resp == nil {
+			resp, calls, err = a.callModel(s, t)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -23,6 +23,9 @@ func (a *attempt) toolTurn(s *scope, t turnPlan, resp *backend.Response, run *to
 		return err
 	}
 	calls := mendCalls(t.number, resp.Message.ToolCalls)
+	if err := a.open(s, t, resp, calls); err != nil {
+		return err
+	}
 	turn := Turn{
 		Assistant: backend.Message{Role: backend.RoleAssistant, Content: resp.Message.Content},
 		Usage:     usage,
@@ -39,6 +42,9 @@ func (a *attempt) toolTurn(s *scope, t turnPlan, resp *backend.Response, run *to
 	if err := s.over(); err != nil {
 		return err // the results are those of cancelled calls
 	}
+	if run.failed != nil {
+		return a.effectFailure(s, run.failed)
+	}
 	if err := a.checkpoint(s, t, turn); err != nil {
 		return err
 	}
@@ -53,6 +59,9 @@ type toolRun struct {
 	cancel  context.CancelFunc
 	tools   Tools
 	prog    *Program
+	turn    turnPlan
+	ledger  toolpool.Ledger // nil without one
+	failed  error           // the first error of a call's ledger; set by finish
 	permits chan struct{}
 	running sync.WaitGroup
 	started map[int]*startedCall
@@ -63,18 +72,23 @@ type startedCall struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	result toolpool.Result // set before done is closed
+	err    error           // set before done is closed, if there is no result
 }
 
-func newToolRun(ctx context.Context, tools Tools, prog *Program) *toolRun {
-	ctx, cancel := context.WithCancel(ctx)
-	return &toolRun{ctx: ctx, cancel: cancel, tools: tools, prog: prog, permits: make(chan struct{}, maxParallel), started: map[int]*startedCall{}}
+func (a *attempt) newToolRun(s *scope, t turnPlan) *toolRun {
+	ctx, cancel := context.WithCancel(s.work)
+	r := &toolRun{ctx: ctx, cancel: cancel, tools: a.tools, prog: a.prog, turn: t, permits: make(chan struct{}, maxParallel), started: map[int]*startedCall{}}
+	if a.job.Effects != nil {
+		r.ledger = a.job.Effects
+	}
+	return r
 }
 
 // early starts a call that the model has just written, although the turn may still turn out bad. A tool with side
 // effects has to wait until it is known to be good, and so has a call that something is wrong with.
 func (r *toolRun) early(index int, c backend.ToolCall) {
-	share, offered := r.prog.share[c.Name]
-	if !offered || share == toolpool.Effect || index < 0 || index >= maxCalls || r.started[index] != nil {
+	call, offered := r.prog.calls[c.Name]
+	if !offered || call.Share == toolpool.Effect || index < 0 || index >= maxCalls || r.started[index] != nil {
 		return
 	}
 	if args, problem := mendArguments(c.Arguments); problem == "" {
@@ -88,7 +102,7 @@ func (r *toolRun) finish(calls []mendedCall) []toolpool.Result {
 	results := make([]toolpool.Result, len(calls))
 	for i, c := range calls {
 		problem := c.problem
-		switch _, offered := r.prog.share[c.history.Name]; {
+		switch _, offered := r.prog.calls[c.history.Name]; {
 		case !offered:
 			problem = r.notOffered(c.history.Name)
 		case i >= maxCalls:
@@ -112,6 +126,9 @@ func (r *toolRun) finish(calls []mendedCall) []toolpool.Result {
 		s := r.started[i]
 		<-s.done
 		results[i] = s.result
+		if r.failed == nil {
+			r.failed = s.err
+		}
 	}
 	r.discard()
 	return results
@@ -137,9 +154,13 @@ func (r *toolRun) start(index int, c backend.ToolCall) {
 			s.result = failedResult(context.Cause(ctx).Error())
 			return
 		}
-		result, err := r.tools.Call(ctx, toolpool.Call{Name: c.Name, Arguments: c.Arguments, Timeout: r.prog.toolTimeout})
+		call := r.prog.calls[c.Name]
+		call.Arguments, call.TurnsRemaining = c.Arguments, r.turn.remaining
+		call.Ledger, call.Turn, call.Index = r.ledger, r.turn.number, index
+		result, err := r.tools.Call(ctx, call)
 		switch {
 		case err != nil:
+			s.err = err
 			result = failedResult(err.Error())
 		case result.Content == "":
 			result.Content = "(no output)" // servers drop an empty tool message

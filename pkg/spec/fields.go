@@ -37,6 +37,9 @@ const (
 	extJSON = ".json"
 )
 
+// shares are what a tool's results may be shared with, the widest first. The pool of tools gives them their meaning.
+var shares = []string{"pure", "ttl", "inflight", "effect"}
+
 var toolName = regexp.MustCompile(`^[A-Za-z0-9_.:/-]{1,128}$`)
 
 // fields are the readers of a spec's fields, in the order in which the documentation names them.
@@ -47,7 +50,7 @@ func (l *loader) fields() []fieldReader {
 		{"system_prompt", func(f string, n ast.Node) { s.system, _ = l.prompt(f, n) }},
 		{"task", func(f string, n ast.Node) { s.task = l.taskPrompt(f, n) }},
 		{inputsField, func(f string, n ast.Node) { s.inputs = l.readInputs(f, n) }},
-		{"tools", func(f string, n ast.Node) { plan.Tools = l.tools(f, n) }},
+		{"tools", func(f string, n ast.Node) { plan.Tools, plan.ToolSettings = l.tools(f, n) }},
 		{"output_schema", func(f string, n ast.Node) { plan.Schema = l.outputSchema(f, n) }},
 		{"model", l.label(&plan.Model)},
 		{"backend", func(f string, n ast.Node) { s.Backend = l.backend(f, n) }},
@@ -161,14 +164,28 @@ func (l *loader) stops(field string, n ast.Node) []string {
 	return out
 }
 
-// tools reads a list of tool names. An entry may be a mapping, so that a tool can get settings of its own.
-func (l *loader) tools(field string, n ast.Node) []string {
+// tools reads a list of tool names. An entry may be a mapping, with settings of that tool.
+func (l *loader) tools(field string, n ast.Node) ([]string, map[string]ToolSetting) {
 	var out []string
+	settings := map[string]ToolSetting{}
 	l.list(field, n, func(field string, n ast.Node) {
 		name, ok := "", true
+		var setting ToolSetting
 		if _, isMap := n.(ast.MapNode); isMap {
 			before := len(l.errs)
-			l.mapping(field, n, []fieldReader{{"name", func(f string, n ast.Node) { name, ok = l.text(f, n) }}})
+			l.mapping(field, n, []fieldReader{
+				{"name", func(f string, n ast.Node) { name, ok = l.text(f, n) }},
+				{"share", func(f string, n ast.Node) {
+					if setting.Share, _ = l.text(f, n); !slices.Contains(shares, setting.Share) {
+						l.failf(n, f, "must be %s", strings.Join(shares, ", "))
+					}
+				}},
+				{"ttl", l.wait(&setting.TTL, maxTTL)},
+				{"max_tokens", l.count(&setting.MaxTokens, 1, maxTokens)},
+			})
+			if setting.TTL > 0 && setting.Share != "" && setting.Share != "ttl" {
+				l.failf(n, field, "ttl goes with share: ttl, not with share: %s", setting.Share)
+			}
 			ok = ok && len(l.errs) == before
 		} else {
 			name, ok = l.text(field, n)
@@ -181,12 +198,18 @@ func (l *loader) tools(field string, n ast.Node) []string {
 			l.failf(n, field, "names the tool %q a second time", name)
 		default:
 			out = append(out, name)
+			if setting != (ToolSetting{}) {
+				settings[name] = setting
+			}
 		}
 	})
 	if len(out) > maxTools {
 		l.failf(n, field, "must have at most %d entries", maxTools)
 	}
-	return out
+	if len(settings) == 0 {
+		return out, nil
+	}
+	return out, settings
 }
 
 func (l *loader) onBadInput(field string, n ast.Node) OnBadInput {

@@ -22,6 +22,8 @@ type Plan struct {
 	Schema json.RawMessage `json:"schema,omitempty"`
 	// Tools are the names of the tools that the agent may call.
 	Tools []string `json:"tools,omitempty"`
+	// ToolSettings narrow what a tool's operator allows, by the tool's name in Tools.
+	ToolSettings map[string]ToolSetting `json:"tool_settings,omitempty"`
 
 	Model       string        `json:"model,omitempty"`        // "" takes the server's own
 	MaxInflight int           `json:"max_inflight,omitempty"` // model requests in flight per worker; 0 leaves it to the worker
@@ -53,6 +55,13 @@ func (p *Plan) Prompt(in map[string]any) (string, error) {
 		t = ParseTemplate(p.Task)
 	}
 	return t.Render(in)
+}
+
+// ToolSetting asks for less of a tool than its operator allows. Zero values leave the operator's.
+type ToolSetting struct {
+	Share     string        `json:"share,omitempty"` // pure, ttl, inflight or effect, see docs/tools.md
+	TTL       time.Duration `json:"ttl,omitempty"`   // for ttl
+	MaxTokens int           `json:"max_tokens,omitempty"`
 }
 
 // Timeouts bound one turn's model call, one tool call and one whole attempt of a job. 0 means no limit for Job.

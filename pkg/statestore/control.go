@@ -157,7 +157,22 @@ func (s *Store) Cancel(ctx context.Context, id batch.ID) (batch.Phase, error) {
 // failure may pass goes on from its journal, any other begins anew. ErrNotFound; ErrConflict: the batch is still
 // open, or being cancelled. Repeatable.
 func (s *Store) Retry(ctx context.Context, id batch.ID) (queued int64, err error) {
-	op := "retry batch " + string(id)
+	indexes, err := s.cmd.HKeys(ctx, keyFailed(id)).Result()
+	if err != nil {
+		return 0, classify("retry batch "+string(id), err)
+	}
+	slices.SortFunc(indexes, func(a, b string) int {
+		return cmp.Or(len(a)-len(b), strings.Compare(a, b)) // numeric order of decimal strings
+	})
+	return s.retry(ctx, "retry batch "+string(id), id, indexes)
+}
+
+// RetryJob is Retry for one job.
+func (s *Store) RetryJob(ctx context.Context, job batch.Job) (queued int64, err error) {
+	return s.retry(ctx, "retry "+job.String(), job.Batch, []string{strconv.FormatInt(job.Index, 10)})
+}
+
+func (s *Store) retry(ctx context.Context, op string, id batch.ID, indexes []string) (queued int64, err error) {
 	phase, err := s.Phase(ctx, id)
 	if err != nil {
 		return 0, err
@@ -165,13 +180,6 @@ func (s *Store) Retry(ctx context.Context, id batch.ID) (queued int64, err error
 	if phase == batch.Open || phase == batch.Cancelling {
 		return 0, fmt.Errorf("%s: %w: it is %s", op, ErrConflict, phase)
 	}
-	indexes, err := s.cmd.HKeys(ctx, keyFailed(id)).Result()
-	if err != nil {
-		return 0, classify(op, err)
-	}
-	slices.SortFunc(indexes, func(a, b string) int {
-		return cmp.Or(len(a)-len(b), strings.Compare(a, b)) // numeric order of decimal strings
-	})
 	keys := []string{
 		keyMeta(id), keyPlan(id), keyJobs(id), keyLease(id), keyResults(id), keyFinished(id), keyFailed(id),
 	}
@@ -209,9 +217,9 @@ func (s *Store) Remove(ctx context.Context, id batch.ID) error {
 		return classify(op, err)
 	}
 	for chunk := range slices.Chunk(failed, maxVariadic) {
-		journals := make([]string, len(chunk))
-		for i, index := range chunk {
-			journals[i] = prefixJournal(id) + index
+		journals := make([]string, 0, 2*len(chunk))
+		for _, index := range chunk {
+			journals = append(journals, prefixJournal(id)+index, prefixJournal(id)+index+":fx")
 		}
 		if err := s.cmd.Unlink(ctx, journals...).Err(); err != nil {
 			return classify(op, err)

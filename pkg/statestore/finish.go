@@ -17,6 +17,10 @@ type Completion struct {
 	Result batch.Result
 	// NoJournal says that no attempt at the job wrote a turn, so that no journal need be looked for.
 	NoJournal bool
+	// Effects says that an attempt at the job made calls with side effects, or may have, so that there is a ledger.
+	Effects bool
+	// Parked says that the job waits for [Store.Resolve], so that its journal and its ledger are kept.
+	Parked bool
 }
 
 // FinishOutcome is what became of one completion.
@@ -58,16 +62,21 @@ const (
 	keepJournal = "keep" // a failure that may pass: retry goes on where the job stopped
 	dropJournal = "drop"
 	noJournal   = "none"
+	andLedger   = "all"
 )
 
 func (c Completion) journal() string {
+	ledger := ""
+	if c.Effects {
+		ledger = andLedger
+	}
 	switch r := c.Result; {
-	case c.NoJournal:
+	case c.NoJournal && !c.Effects:
 		return noJournal
-	case r.Status == batch.StatusFailed && r.Error != nil && r.Error.Retryable:
-		return keepJournal
+	case c.Parked, r.Status == batch.StatusFailed && r.Error != nil && r.Error.Retryable:
+		return keepJournal + ledger
 	default:
-		return dropJournal
+		return dropJournal + ledger
 	}
 }
 

@@ -40,6 +40,10 @@ func keyJournal(id batch.ID, index int64) string {
 	return prefixJournal(id) + strconv.FormatInt(index, 10)
 }
 
+// keyEffects is a hash, the ledger of a job's calls with side effects: t<turn> -> the turn, i<place> -> fence and intent,
+// o<place> -> outcome, a<place> -> somebody is asked. Scripts make its name from the journal's.
+func keyEffects(id batch.ID, index int64) string { return keyJournal(id, index) + ":fx" }
+
 // allKeys are a batch's keys in the order in which finish, cancel, seal and remove take them.
 func allKeys(id batch.ID) []string {
 	return []string{

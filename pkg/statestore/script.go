@@ -14,7 +14,8 @@ var luaFiles embed.FS
 
 // scripts are the Lua scripts, each with the prelude in front.
 type scripts struct {
-	create, feed, seal, claim, held, renew, checkpoint, release, finish, cancel, retry, remove script
+	create, feed, seal, claim, held, renew, checkpoint, release, finish, cancel, retry, remove,
+	intend, note, resolve script
 }
 
 type script struct{ hash, text string }
@@ -35,7 +36,7 @@ func loadScripts(change func(name, text string) string) (scripts, error) {
 	for name, dst := range map[string]*script{
 		"create": &s.create, "feed": &s.feed, "seal": &s.seal, "claim": &s.claim, "held": &s.held, "renew": &s.renew,
 		"checkpoint": &s.checkpoint, "release": &s.release, "finish": &s.finish, "cancel": &s.cancel,
-		"retry": &s.retry, "remove": &s.remove,
+		"retry": &s.retry, "remove": &s.remove, "intend": &s.intend, "note": &s.note, "resolve": &s.resolve,
 	} {
 		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {

@@ -53,7 +53,7 @@ func (p *Pool) execute(ctx context.Context, r *request, limit time.Duration) out
 	began := time.Now()
 	defer func() {
 		took := time.Since(began)
-		p.count(r.entry, func(s *Stats) { s.Seconds += took.Seconds() })
+		p.count(r.entry, func(s *Stats) { s.Finished, s.Seconds = s.Finished+1, s.Seconds+took.Seconds() })
 		r.entry.latency.add(took)
 	}()
 

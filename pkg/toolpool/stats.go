@@ -18,7 +18,8 @@ type Stats struct {
 	Unshared      int64 // results made for this process alone because the cluster was away
 	Waiting       int   // executions that wait for a limit now
 
-	Seconds       float64       // inside the tool, over all executions that ended
+	Finished      int64         // executions that ended
+	Seconds       float64       // inside the tool, over those
 	P50, P75, P99 time.Duration // of one execution; within 1 %
 }
 

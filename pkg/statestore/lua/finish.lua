@@ -2,7 +2,7 @@
 -- KEYS[1] meta  KEYS[2] plan  KEYS[3] jobs  KEYS[4] lease  KEYS[5] back  KEYS[6] results  KEYS[7] finished  KEYS[8] failed
 -- ARGV[1] journal key prefix  ARGV[2..10] sums over all jobs, for the counters: ok, failed, cancelled, turns, prompt tokens,
 -- cached tokens, completion tokens, tools asked, tools executed  ARGV[11] the number n of jobs
--- then n of each: index, entry ID, fence, status, journal (keep|drop|none), result (JSON), and the job's own part of the
+-- then n of each: index, entry ID, fence, status, journal (keep|drop|none, and with the ledger of effects: keepall|dropall), result (JSON), and the job's own part of the
 -- last six sums, with spaces between
 -- Returns {phase, code...}: 1 committed, 0 the job has a result already, -1 fenced.
 -- Atomic. Repeatable. Holds I1, I2: result, ack, counters and close are one step.
@@ -35,10 +35,18 @@ for j = 1, n do
         local e = redis.call('XRANGE', KEYS[3], id, id)[1]
         redis.call('HSET', KEYS[8], i, string.format('%d ', seq) .. (e and e[2][4] or ''))
       end
-      if ARGV[keep + j] == 'keep' then
-        redis.call('PEXPIRE', journal .. i, redis.call('HGET', KEYS[1], 'ttl'))
-      elseif ARGV[keep + j] == 'drop' then
+      local what = ARGV[keep + j]
+      if what == 'keep' or what == 'keepall' then
+        local ttl = redis.call('HGET', KEYS[1], 'ttl')
+        redis.call('PEXPIRE', journal .. i, ttl)
+        if what == 'keepall' then
+          redis.call('PEXPIRE', journal .. i .. ':fx', ttl)
+        end
+      elseif what == 'drop' or what == 'dropall' then
         drop[#drop + 1] = journal .. i
+        if what == 'dropall' then
+          drop[#drop + 1] = journal .. i .. ':fx'
+        end
       end
       out[#out + 1] = 1
     end

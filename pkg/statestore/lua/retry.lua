@@ -26,6 +26,7 @@ for a = 2, #ARGV do
     redis.call('HINCRBY', KEYS[1], 'failed', -1)
     -- The kept journal, if any, is found by whoever claims the job. It must not end while the job waits or runs.
     redis.call('PERSIST', ARGV[1] .. index)
+    redis.call('PERSIST', ARGV[1] .. index .. ':fx')
     redis.call('HSET', KEYS[4], index, '0|0|-')
     -- Fed jobs have the IDs 1-0 to <total>-0.
     local n = redis.call('HINCRBY', KEYS[1], 'requeued', 1)

@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+// Effects is the ledger of one job's calls with side effects. The turn that makes them is written down before the first
+// of them runs, so that an attempt that takes over in the middle of it goes on with the very same calls: a model asked
+// again might ask for others, and nobody could tell what of the first ones had happened.
+type Effects interface {
+	toolpool.Ledger
+	// OpenTurn writes down a turn before its calls run. It fails only when nothing more may be written.
+	OpenTurn(ctx context.Context, turn int, data []byte) error
+	// OpenedTurn returns what OpenTurn wrote for the turn, or nil.
+	OpenedTurn(ctx context.Context, turn int) ([]byte, error)
+}
+
+// openTurn is a model's answer as OpenTurn writes it down.
+type openTurn struct {
+	Message backend.Message `json:"message"`
+	Usage   backend.Usage   `json:"usage"`
+	Model   string          `json:"model"`
+}
+
+// open writes the turn down if one of its calls has side effects.
+func (a *attempt) open(s *scope, t turnPlan, resp *backend.Response, calls []mendedCall) error {
+	if a.job.Effects == nil {
+		return nil
+	}
+	for _, c := range calls {
+		if c.problem != "" || a.prog.calls[c.history.Name].Share != toolpool.Effect {
+			continue
+		}
+		data, err := json.Marshal(openTurn{Message: resp.Message, Usage: resp.Usage, Model: resp.Model})
+		if err != nil {
+			return fmt.Errorf("encode turn %d: %w", t.number, err)
+		}
+		if err := a.job.Effects.OpenTurn(s.work, t.number, data); err != nil {
+			return a.unwritten(s, err)
+		}
+		return nil
+	}
+	return nil
+}
+
+// reopen is the model's answer of a turn that an earlier attempt had opened, or nil.
+func (a *attempt) reopen(s *scope, t turnPlan) (*backend.Response, error) {
+	if a.job.Effects == nil || !a.prog.effects || a.reopened {
+		return nil, nil
+	}
+	a.reopened = true // only the attempt's first turn can have been left in the middle
+	data, err := a.job.Effects.OpenedTurn(s.work, t.number)
+	if err != nil {
+		return nil, a.unwritten(s, err)
+	}
+	if data == nil {
+		return nil, nil
+	}
+	var o openTurn
+	if err := json.Unmarshal(data, &o); err != nil {
+		return nil, fmt.Errorf("read turn %d, which was left open: %w", t.number, err)
+	}
+	a.log.InfoContext(s.work, "going on with a turn whose calls had begun", "turn", t.number)
+	return &backend.Response{Message: o.Message, Finish: backend.FinishToolCalls, Usage: o.Usage, Model: o.Model}, nil
+}
+
+// unwritten says why the ledger could not be used.
+func (a *attempt) unwritten(s *scope, err error) error {
+	if over := s.over(); over != nil {
+		return over
+	}
+	return err
+}
+
+// effectFailure turns what a call's ledger says into the job's end: an effect of which nobody knows fails the job, and
+// anything else leaves it without a result.
+func (a *attempt) effectFailure(s *scope, err error) error {
+	unknown, ok := errors.AsType[*toolpool.UnknownEffectError](err)
+	if !ok {
+		return a.unwritten(s, err)
+	}
+	message := unknown.Error()
+	if unknown.Asked {
+		message += fmt.Sprintf("; say what happened: coordinator resolve %s %s --outcome done, or failed, or again", a.job.ID.Batch, batch.JobID(a.job.ID.Index))
+	} else {
+		message += "; `coordinator retry` starts the job afresh, with all its calls"
+	}
+	return batch.NewError(batch.EffectUnknown, message)
+}

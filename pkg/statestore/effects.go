@@ -1,0 +1,140 @@
+package statestore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// Place is where a job made a call with side effects: the turn, 1-based, and the call's index within it.
+type Place struct{ Turn, Call int }
+
+// String is the place as keys and users have it.
+func (p Place) String() string { return fmt.Sprintf("%d.%d", p.Turn, p.Call) }
+
+// ParsePlace reads what String writes.
+func ParsePlace(s string) (Place, error) {
+	var p Place
+	if _, err := fmt.Sscanf(s, "%d.%d", &p.Turn, &p.Call); err != nil || p.String() != s {
+		return Place{}, fmt.Errorf("%q is not the place of a call; one looks like 2.0, the turn and the call's number in it", s)
+	}
+	return p, nil
+}
+
+// Intend writes down that the call is about to run, and returns what an earlier attempt left at the same place: known
+// is false if none was there; outcome is nil if its outcome is not known. ErrFenced. Repeatable.
+func (s *Store) Intend(ctx context.Context, l batch.Lease, p Place, intent []byte) (known bool, outcome []byte, err error) {
+	op := fmt.Sprintf("write down call %s of %s", p, l)
+	v, err := s.run(ctx, op, s.scripts.intend, effectKeys(l), l.Job.Index, l.Fence(), p.String(), intent)
+	if err != nil {
+		return false, nil, err
+	}
+	r := reply{v}
+	switch r.at(0).num() {
+	case -1:
+		return false, nil, fmt.Errorf("%s: %w", op, ErrFenced)
+	case 1:
+		return false, nil, nil
+	}
+	if text := r.at(1).str(); text != "" {
+		outcome = []byte(text)
+	}
+	return true, outcome, nil
+}
+
+// Settle writes down how the call ended. ErrFenced. Repeatable.
+func (s *Store) Settle(ctx context.Context, l batch.Lease, p Place, outcome []byte) error {
+	return s.note(ctx, fmt.Sprintf("write down the outcome of call %s of %s", p, l), l, "o"+p.String(), outcome)
+}
+
+// Park writes down that [Store.Resolve] has to say how the call ended. ErrFenced. Repeatable.
+func (s *Store) Park(ctx context.Context, l batch.Lease, p Place) error {
+	return s.note(ctx, fmt.Sprintf("park call %s of %s", p, l), l, "a"+p.String(), []byte("1"))
+}
+
+// OpenTurn writes down a turn whose calls with side effects are about to run. ErrFenced. Repeatable.
+func (s *Store) OpenTurn(ctx context.Context, l batch.Lease, turn int, data []byte) error {
+	return s.note(ctx, fmt.Sprintf("open turn %d of %s", turn, l), l, fmt.Sprint("t", turn), data)
+}
+
+// OpenedTurn reads what OpenTurn wrote for the turn; nil if nothing. Repeatable.
+func (s *Store) OpenedTurn(ctx context.Context, l batch.Lease, turn int) ([]byte, error) {
+	v, err := s.cmd.HGet(ctx, keyEffects(l.Job.Batch, l.Job.Index), fmt.Sprint("t", turn)).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	return v, classify(fmt.Sprintf("read whether turn %d of %s was opened", turn, l), err)
+}
+
+func (s *Store) note(ctx context.Context, op string, l batch.Lease, field string, value []byte) error {
+	v, err := s.run(ctx, op, s.scripts.note, effectKeys(l), l.Job.Index, l.Fence(), field, value)
+	if err != nil {
+		return err
+	}
+	if (reply{v}).num() < 0 {
+		return fmt.Errorf("%s: %w", op, ErrFenced)
+	}
+	return nil
+}
+
+func effectKeys(l batch.Lease) []string {
+	return []string{keyLease(l.Job.Batch), keyEffects(l.Job.Batch, l.Job.Index)}
+}
+
+// Asked is a call that somebody has to say of how it ended.
+type Asked struct {
+	Place  Place
+	Intent json.RawMessage // as Intend was given it
+}
+
+// Asked lists the parked calls of a job, in order. Repeatable.
+func (s *Store) Asked(ctx context.Context, job batch.Job) ([]Asked, error) {
+	fields, err := s.cmd.HGetAll(ctx, keyEffects(job.Batch, job.Index)).Result()
+	if err != nil {
+		return nil, classify("read what is asked about "+job.String(), err)
+	}
+	var out []Asked
+	for field := range fields {
+		place, ok := strings.CutPrefix(field, "a")
+		if !ok {
+			continue
+		}
+		p, err := ParsePlace(place)
+		if err != nil {
+			return nil, err
+		}
+		_, intent, _ := strings.Cut(fields["i"+place], " ")
+		out = append(out, Asked{Place: p, Intent: json.RawMessage(intent)})
+	}
+	slices.SortFunc(out, func(a, b Asked) int {
+		if a.Place.Turn != b.Place.Turn {
+			return a.Place.Turn - b.Place.Turn
+		}
+		return a.Place.Call - b.Place.Call
+	})
+	return out, nil
+}
+
+// Resolve says how a parked call of a failed job ended; no outcome lets it run again. It returns the calls of the job
+// that are still asked about. ErrNotAsked: the job has not failed, or nothing is asked about it at that place.
+// Repeatable: the second time it is not asked any more.
+func (s *Store) Resolve(ctx context.Context, job batch.Job, p Place, outcome []byte) (left int, err error) {
+	op := fmt.Sprintf("resolve call %s of %s", p, job)
+	v, err := s.run(ctx, op, s.scripts.resolve, []string{keyFailed(job.Batch), keyEffects(job.Batch, job.Index)},
+		job.Index, p.String(), outcome)
+	if err != nil {
+		return 0, err
+	}
+	r := reply{v}
+	if r.at(0).num() != 1 {
+		return 0, fmt.Errorf("%s: %w", op, ErrNotAsked)
+	}
+	return int(r.at(1).num()), nil
+}

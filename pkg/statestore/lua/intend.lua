@@ -1,0 +1,19 @@
+-- intend.lua: write down that a call with side effects is about to run.
+-- KEYS[1] lease  KEYS[2] effects
+-- ARGV[1] index  ARGV[2] fence  ARGV[3] place of the call: <turn>.<call>  ARGV[4] the intent
+-- Returns {1} written down by this attempt, {0} an earlier attempt did and left no outcome, {0, outcome}, {-1} fenced.
+-- Atomic. Repeatable: an intent of the same attempt is this attempt's. Holds I1.
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
+  return {-1}
+end
+local intent = redis.call('HGET', KEYS[2], 'i' .. ARGV[3])
+local mine = ARGV[2] .. ' '
+if not intent then
+  redis.call('HSET', KEYS[2], 'i' .. ARGV[3], mine .. ARGV[4])
+  return {1}
+end
+local outcome = redis.call('HGET', KEYS[2], 'o' .. ARGV[3])
+if outcome then
+  return {0, outcome}
+end
+return {string.sub(intent, 1, #mine) == mine and 1 or 0}

@@ -1,0 +1,11 @@
+-- note.lua: write a field of a job's ledger of effects.
+-- KEYS[1] lease  KEYS[2] effects
+-- ARGV[1] index  ARGV[2] fence  ARGV[3] field: t<turn> a turn, o<place> an outcome, a<place> somebody is to be asked
+-- ARGV[4] its value
+-- Returns 1 written, -1 fenced.
+-- Atomic. Repeatable: a turn and an outcome stay what they were first. Holds I1.
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
+  return -1
+end
+redis.call('HSETNX', KEYS[2], ARGV[3], ARGV[4])
+return 1
