@@ -57,6 +57,10 @@ type setting struct {
 	ttl      time.Duration
 	timeout  time.Duration
 	maxBytes int
+
+	maxTokens int
+	limit     toolpool.Limit
+	onUnknown toolpool.OnUnknown
 }
 
 func (s setting) apply(t toolpool.Tool) toolpool.Tool {
@@ -71,6 +75,15 @@ func (s setting) apply(t toolpool.Tool) toolpool.Tool {
 	}
 	if s.maxBytes > 0 {
 		t.MaxBytes = s.maxBytes
+	}
+	if s.maxTokens > 0 {
+		t.MaxTokens = s.maxTokens
+	}
+	if s.limit != (toolpool.Limit{}) {
+		t.Limit = s.limit
+	}
+	if s.onUnknown != "" {
+		t.OnUnknown = s.onUnknown
 	}
 	return t
 }

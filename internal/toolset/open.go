@@ -2,14 +2,19 @@ package toolset
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -89,13 +94,20 @@ func (s *Set) files(root string) error {
 		return fmt.Errorf("--tools-root: %w", err)
 	}
 	s.close = append(s.close, func() { _ = dir.Close() })
-	s.Tools = append(s.Tools, builtin.ReadFile(dir), builtin.ListFiles(dir), builtin.GrepFiles(dir))
+	place, err := filepath.Abs(root)
+	if err == nil {
+		place, err = filepath.EvalSymlinks(place)
+	}
+	if err != nil {
+		return fmt.Errorf("--tools-root: %w", err)
+	}
+	s.add(place, builtin.ReadFile(dir), builtin.ListFiles(dir), builtin.GrepFiles(dir))
 	return nil
 }
 
 func (s *Set) builtins(f *File, o Options) error {
 	if !f.noGet {
-		s.Tools = append(s.Tools, builtin.HTTPGet(f.get))
+		s.add(f.get, builtin.HTTPGet(f.get))
 	}
 	if f.search != nil {
 		s.Tools = append(s.Tools, builtin.WebSearch(f.search.provider, f.search.key))
@@ -120,6 +132,7 @@ func (s *Set) builtins(f *File, o Options) error {
 
 func (s *Set) databases(f *File, o Options) error {
 	var queried []*sqltool.Source
+	var places []string
 	for _, d := range f.sources {
 		driver, ok := o.Drivers[d.scheme]
 		if !ok {
@@ -131,13 +144,15 @@ func (s *Set) databases(f *File, o Options) error {
 			return fmt.Errorf("%s: %w", f.Path, err)
 		}
 		s.close = append(s.close, func() { _ = source.Close() })
-		s.Tools = append(s.Tools, source.Tools()...)
+		place := withoutPassword(d.config.DSN)
+		s.add([]any{d.config.Name, place, d.config.MaxRows}, source.Tools()...)
 		if !d.noQuery {
 			queried = append(queried, source)
+			places = append(places, d.config.Name, place, strconv.Itoa(d.config.MaxRows))
 		}
 	}
 	if len(queried) > 0 {
-		s.Tools = append(s.Tools, sqltool.QueryTool(queried))
+		s.add(places, sqltool.QueryTool(queried))
 	}
 	return nil
 }
@@ -150,14 +165,14 @@ func (s *Set) own(f *File) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
 		}
-		s.Tools = append(s.Tools, t)
+		s.add([]any{c.Argv, c.Stdin, c.Dir, openValues(c.Env)}, t)
 	}
 	for _, h := range f.http {
 		t, err := h.Tool(transport)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
 		}
-		s.Tools = append(s.Tools, t)
+		s.add([]any{h.Method, h.URL, h.Query, h.Body}, t)
 	}
 	return nil
 }
@@ -188,17 +203,50 @@ func (s *Set) servers(ctx context.Context, f *File, log *slog.Logger) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
-	for _, c := range clients {
+	for i, c := range clients {
+		v := f.servers[i]
 		for _, t := range c.Tools() {
 			// A schema that nobody could use must not keep the worker from starting.
 			if err := usable(t); err != nil {
 				log.Warn("MCP tool is left out", "tool", toolpool.SpecName(t.Name), "reason", err)
 				continue
 			}
-			s.Tools = append(s.Tools, t)
+			s.add([]any{v.command, v.args, v.dir, v.url, openValues(v.env)}, t)
 		}
 	}
 	return nil
+}
+
+// add takes tools in. What they ask, a folder or a service, becomes part of their version: on another node tools of the
+// same name may ask something else, and their results must not be shared with it. Only a hash of it leaves the process.
+func (s *Set) add(asks any, tools ...toolpool.Tool) {
+	text, err := json.Marshal(asks)
+	if err != nil {
+		text = []byte(err.Error()) // texts and numbers always encode
+	}
+	sum := sha256.Sum256(text)
+	for _, t := range tools {
+		t.Version = strings.TrimSpace(t.Version + " " + hex.EncodeToString(sum[:8]))
+		s.Tools = append(s.Tools, t)
+	}
+}
+
+// withoutPassword is a database's address as far as it says which database it is.
+func withoutPassword(dsn string) string {
+	u, err := url.Parse(dsn)
+	if err != nil || u.User == nil {
+		return dsn
+	}
+	u.User = url.User(u.User.Username())
+	return u.String()
+}
+
+// openValues are the variables that are no secrets.
+func openValues(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return secretName.MatchString(name)
+	})
 }
 
 // usable reports what keeps a pool from taking the tool.

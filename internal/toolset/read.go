@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ const (
 	maxTTL    = 30 * 24 * time.Hour
 	maxResult = 16 << 20
 	maxRows   = 100_000
+	maxBurst  = 1_000_000
 	minSecret = 6 // bytes; striking out shorter texts would tear results apart
 )
 
@@ -273,6 +275,35 @@ func (l *loader) limits(s *setting) []spec.Field {
 		{Name: "ttl", Read: l.wait(&s.ttl, maxTTL)},
 		{Name: "timeout", Read: l.wait(&s.timeout, maxWait)},
 		{Name: "max_bytes", Read: l.count(&s.maxBytes, maxResult)},
+		{Name: "max_tokens", Read: l.count(&s.maxTokens, maxResult)},
+		{Name: "rate", Read: l.rate(s)},
+		{Name: "burst", Read: l.count(&s.limit.Burst, maxBurst)},
+		{Name: "concurrency", Read: l.count(&s.limit.Concurrency, maxBurst)},
+		{Name: "on_unknown", Read: func(field string, n spec.Node) {
+			v, _ := l.Text(field, n)
+			all := []toolpool.OnUnknown{toolpool.FailJob, toolpool.Repeat, toolpool.Ask}
+			if s.onUnknown = toolpool.OnUnknown(v); !slices.Contains(all, s.onUnknown) {
+				l.Failf(n, field, "must be %s, %s or %s", all[0], all[1], all[2])
+			}
+		}},
+	}
+}
+
+// rate reads how often a tool may run in the whole cluster, as 5/s, 100/m or 1000/h.
+func (l *loader) rate(s *setting) func(string, spec.Node) {
+	return func(field string, n spec.Node) {
+		v, ok := l.Text(field, n)
+		if !ok {
+			return
+		}
+		number, span, _ := strings.Cut(v, "/")
+		per := map[string]float64{"s": 1, "m": 60, "h": 3600}[span]
+		r, err := strconv.ParseFloat(number, 64)
+		if err != nil || per == 0 || !(r > 0) || r > maxBurst {
+			l.Failf(n, field, "must be a number and a span, such as 5/s, 100/m or 1000/h")
+			return
+		}
+		s.limit.PerSecond = r / per
 	}
 }
 

@@ -52,6 +52,8 @@ func GrepFiles(root *os.Root) toolpool.Tool {
 			`"path" limits the search to a file or folder, "glob" to files such as "**/*.md". At most 200 matches are shown.`,
 		Parameters: json.RawMessage(grepFilesParameters),
 		Version:    "1",
+		// Not for its age, which sharing between overlapping calls bounds, but to tell apart nodes whose files differ.
+		Key: func(_ context.Context, args json.RawMessage) (string, error) { return fileKey(root, args), nil },
 		Run: func(ctx context.Context, args json.RawMessage) (string, error) {
 			var a grepFilesArgs
 			if err := json.Unmarshal(args, &a); err != nil {

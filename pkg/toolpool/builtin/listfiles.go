@@ -42,6 +42,8 @@ func ListFiles(root *os.Root) toolpool.Tool {
 			`with "glob", for example "**/*.md", the files below it that match. At most 500 are shown.`,
 		Parameters: json.RawMessage(listFilesParameters),
 		Version:    "1",
+		// Not for its age, which sharing between overlapping calls bounds, but to tell apart nodes whose files differ.
+		Key: func(_ context.Context, args json.RawMessage) (string, error) { return fileKey(root, args), nil },
 		Run: func(ctx context.Context, args json.RawMessage) (string, error) {
 			var a listFilesArgs
 			if err := json.Unmarshal(args, &a); err != nil {
