@@ -71,6 +71,18 @@ results replace the old ones in it. With --consume, Redis keeps no result that i
 			Flags: []cli.Flag{redisFlag()}, Action: e.control(coordinator.Retry),
 		},
 		{
+			Name: "resolve", ArgsUsage: "BATCH JOB", Usage: "say how a call with side effects ended, and let its job go on",
+			Description: `For a job that failed as EffectUnknown: its worker died while a tool with on_unknown: ask ran. Look whether the
+call had its effect, and say so.`,
+			Flags: []cli.Flag{
+				redisFlag(),
+				&cli.StringFlag{Name: "outcome", Usage: "`WHAT` happened: done (it had its effect), failed (it had none), again (run it once more)"},
+				&cli.StringFlag{Name: "result", Usage: "the `TEXT` that the model reads as the call's result", DefaultText: "a sentence that says the outcome"},
+				&cli.StringFlag{Name: "call", Usage: "which `CALL` of the job, as 2.0 for the first one of turn 2", DefaultText: "the only one"},
+			},
+			Action: e.resolve,
+		},
+		{
 			Name: "rm", ArgsUsage: "BATCH", Usage: "remove a batch that is done, results and all",
 			Flags: []cli.Flag{redisFlag()}, Action: e.control(coordinator.Remove),
 		},
@@ -160,6 +172,11 @@ func (e *env) batch(c *cli.Context) (*statestore.Store, batch.ID, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	return e.find(c, arg)
+}
+
+// find is the batch of this ID, and the store it is in.
+func (e *env) find(c *cli.Context, arg string) (*statestore.Store, batch.ID, error) {
 	id, err := batch.ParseID(arg)
 	if err != nil {
 		return nil, "", &coordinator.UsageError{Err: err}
@@ -300,6 +317,20 @@ func (e *env) control(do func(context.Context, *statestore.Store, batch.ID, *coo
 		defer store.Close()
 		return do(c.Context, store, id, e.console)
 	}
+}
+
+func (e *env) resolve(c *cli.Context) error {
+	if c.Args().Len() != 2 {
+		return &coordinator.UsageError{Err: fmt.Errorf("`coordinator resolve` takes a batch ID and a job, as job-3; `coordinator resolve --help` explains it")}
+	}
+	store, id, err := e.find(c, c.Args().First())
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	return coordinator.Resolve(c.Context, store, id, c.Args().Get(1), coordinator.ResolveOptions{
+		Outcome: c.String("outcome"), Text: c.String("result"), Call: c.String("call"),
+	}, e.console)
 }
 
 func (e *env) validate(c *cli.Context) error {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -12,6 +14,22 @@ import (
 // Transient marks a tool's error as one that may pass, so that the pool tries again before a model reads it. after is
 // how long the service asks to be left alone; 0 leaves that to the pool. A tool with side effects is never tried again.
 func Transient(err error, after time.Duration) error { return &transientError{err, after} }
+
+// HTTPStatus marks err, which tells of an answer's status, with [Transient] if such an answer may pass: 429 and 5xx but
+// for 501. A Retry-After header is kept to.
+func HTTPStatus(resp *http.Response, err error) error {
+	if resp.StatusCode != http.StatusTooManyRequests && (resp.StatusCode < 500 || resp.StatusCode == http.StatusNotImplemented) {
+		return err
+	}
+	after := time.Duration(0)
+	text := resp.Header.Get("Retry-After")
+	if seconds, e := strconv.Atoi(text); e == nil && seconds > 0 {
+		after = time.Duration(min(seconds, 3600)) * time.Second
+	} else if at, e := http.ParseTime(text); e == nil {
+		after = max(0, time.Until(at))
+	}
+	return Transient(err, after)
+}
 
 type transientError struct {
 	error

@@ -196,7 +196,7 @@ func get(ctx context.Context, client *http.Client, cfg GetConfig, address string
 	defer resp.Body.Close() // read as far as it is wanted
 	kind, params, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("the server answered %s", resp.Status)
+		return "", toolpool.HTTPStatus(resp, fmt.Errorf("the server answered %s", resp.Status))
 	}
 	if !readable(kind) {
 		return "", fmt.Errorf("the answer is %.80q, which cannot be read as text", kind)

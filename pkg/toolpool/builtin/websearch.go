@@ -89,7 +89,7 @@ func search(ctx context.Context, client *http.Client, p SearchProvider, key, que
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		return "", fmt.Errorf("the search service %s cannot be reached; try again later", p.Name)
+		return "", toolpool.Transient(fmt.Errorf("the search service %s cannot be reached; try again later", p.Name), 0)
 	}
 	defer resp.Body.Close() // read to its end or given up
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
@@ -99,9 +99,9 @@ func search(ctx context.Context, client *http.Client, p SearchProvider, key, que
 	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
 		return "", fmt.Errorf("the search service %s refuses the key in %s (%d); the operator of the worker must mend it. Go on without web search", p.Name, p.KeyEnv, resp.StatusCode)
 	case resp.StatusCode == http.StatusTooManyRequests:
-		return "", fmt.Errorf("the search service %s takes no more queries for now (429); try again later or go on without", p.Name)
+		return "", toolpool.HTTPStatus(resp, fmt.Errorf("the search service %s takes no more queries for now (429); try again later or go on without", p.Name))
 	case resp.StatusCode != http.StatusOK:
-		return "", fmt.Errorf("the search service %s answered %d; try another query", p.Name, resp.StatusCode)
+		return "", toolpool.HTTPStatus(resp, fmt.Errorf("the search service %s answered %d; try another query", p.Name, resp.StatusCode))
 	}
 	hits, err := p.read(body)
 	if err != nil {

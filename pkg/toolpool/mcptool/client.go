@@ -190,7 +190,11 @@ func (c *Client) call(ctx context.Context, tool string, args json.RawMessage) (s
 		c.cfg.Logger.Warn("MCP server cannot be reached", "server", c.cfg.Name, "error", err)
 		return "", fmt.Errorf("the server %s is not there; try again later or go on without it", c.cfg.Name)
 	}
-	result, err := s.mcp.CallTool(ctx, &mcp.CallToolParams{Name: tool, Arguments: args})
+	params := &mcp.CallToolParams{Name: tool, Arguments: args}
+	if key := toolpool.IdempotencyKey(ctx); key != "" {
+		params.Meta = mcp.Meta{"batchagent/idempotency-key": key}
+	}
+	result, err := s.mcp.CallTool(ctx, params)
 	switch refusal, refused := errors.AsType[*jsonrpc.Error](err); {
 	case ctx.Err() != nil:
 		return "", ctx.Err()

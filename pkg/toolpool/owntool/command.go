@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +31,7 @@ type Command struct {
 	// element. An element whose placeholders are all missing optional arguments is left out.
 	Argv  []string
 	Stdin bool     // the arguments come as JSON on standard input
-	Env   []string // NAME=value; the program gets this and PATH, nothing else of the worker's environment
+	Env   []string // NAME=value; the program gets this, PATH and for effects BATCHAGENT_IDEMPOTENCY_KEY, nothing else
 	Dir   string   // working folder. Defaults to the worker's.
 	// MaxOutput is how many bytes of standard output are kept; the rest is read, counted and dropped. Defaults to 64 KiB.
 	MaxOutput int
@@ -68,6 +69,9 @@ func (c Command) Tool() (toolpool.Tool, error) {
 			}
 			cmd := exec.CommandContext(ctx, program, argv...)
 			cmd.Dir, cmd.Env = c.Dir, env
+			if key := toolpool.IdempotencyKey(ctx); key != "" {
+				cmd.Env = append(slices.Clone(env), "BATCHAGENT_IDEMPOTENCY_KEY="+key)
+			}
 			if c.Stdin {
 				cmd.Stdin = bytes.NewReader(raw)
 			}

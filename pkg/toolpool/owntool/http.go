@@ -95,7 +95,7 @@ func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		return "", fmt.Errorf("%s cannot be reached; go on without it or try again later", h.Name)
+		return "", toolpool.Transient(fmt.Errorf("%s cannot be reached; go on without it or try again later", h.Name), 0)
 	}
 	defer resp.Body.Close() // read as far as it is wanted
 	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(h.MaxAnswer)+1))
@@ -103,14 +103,14 @@ func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		return "", fmt.Errorf("%s broke off its answer", h.Name)
+		return "", toolpool.Transient(fmt.Errorf("%s broke off its answer", h.Name), 0)
 	}
 	text := string(body)
 	if len(body) > h.MaxAnswer {
 		text = fmt.Sprintf("%s\n[cut: the answer is longer than %d bytes]", strings.ToValidUTF8(text[:h.MaxAnswer], ""), h.MaxAnswer)
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
-		return "", fmt.Errorf("%s answered %s: %.1000s", h.Name, resp.Status, text)
+		return "", toolpool.HTTPStatus(resp, fmt.Errorf("%s answered %s: %.1000s", h.Name, resp.Status, text))
 	}
 	return text, nil
 }
@@ -148,6 +148,9 @@ func (h HTTP) request(ctx context.Context, args map[string]any, raw json.RawMess
 	req.Header.Set("User-Agent", "batchagent")
 	if h.Body {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if key := toolpool.IdempotencyKey(ctx); key != "" {
+		req.Header.Set("Idempotency-Key", key)
 	}
 	for name, value := range h.Headers {
 		req.Header.Set(name, value)
