@@ -225,6 +225,7 @@ func (c *cluster) reports(killed int) (all report) {
 
 // TestProcesses runs four processes of 250 agents each that all make the same call.
 func TestProcesses(t *testing.T) {
+	t.Parallel()
 	server := testredis.Server(t, testredis.AOF())
 	t.Run("pure", func(t *testing.T) {
 		c := startCluster(t, server, order{Share: toolpool.Pure, Takes: 300 * time.Millisecond})
