@@ -193,7 +193,11 @@ func (p *Pool) remember(k key, l landing) {
 	case l.keep < 0:
 		p.cache.add(k, l.out.content, time.Time{})
 	case l.keep > 0:
-		p.cache.add(k, l.out.content, time.Now().Add(l.keep))
+		since := time.Now()
+		if !l.ended.IsZero() {
+			since = l.ended
+		}
+		p.cache.add(k, l.out.content, since.Add(l.keep))
 	}
 }
 

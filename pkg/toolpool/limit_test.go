@@ -273,7 +273,10 @@ func TestCutTokens(t *testing.T) {
 func TestTokensOfAToolAreCutForEachCaller(t *testing.T) {
 	t.Parallel()
 	runs := 0
-	tl := tool(Pure, func(context.Context, json.RawMessage) (string, error) { runs++; return strings.Repeat("word ", 600), nil })
+	tl := tool(Pure, func(context.Context, json.RawMessage) (string, error) {
+		runs++
+		return strings.Repeat("word ", 600), nil
+	})
 	tl.MaxTokens = 500
 	p := newPool(t, tl)
 	for _, c := range []struct{ asked, shown int }{{0, 1500}, {100, 300}, {9000, 1500}} {

@@ -53,7 +53,7 @@ func (s *Sharer) publish(ctx context.Context, j *joining, o toolpool.Shared, kee
 	if keep && !o.Failed {
 		e.keep = pureFor
 		if j.window.Share == toolpool.ForTTL {
-			e.keep = max(0, j.window.TTL-time.Since(over))
+			e.keep = j.window.TTL
 		}
 	}
 	text, body := s.codec.encode(o, j.token)
@@ -75,7 +75,7 @@ func (s *Sharer) publish(ctx context.Context, j *joining, o toolpool.Shared, kee
 // ended is how an execution ended.
 type ended struct {
 	text  string        // encoded outcome; "" hands the lead over
-	keep  time.Duration // as the call's value
+	keep  time.Duration // as the call's value, from over on
 	short time.Duration // for those who wait
 	over  time.Time     // when the tool had ended
 }
@@ -84,7 +84,7 @@ type ended struct {
 func (s *Sharer) finish(ctx context.Context, j *joining, e ended) {
 	var inboxes []string
 	err := s.until(ctx, func(ctx context.Context) error {
-		v, err := s.scripts.finish.Run(ctx, s.cfg.Commands, j.keys.all(j.token), j.token, e.text, e.keep.Milliseconds(), e.short.Milliseconds(),
+		v, err := s.scripts.finish.Run(ctx, s.cfg.Commands, j.keys.all(j.token), j.token, e.text, max(0, e.keep-time.Since(e.over)).Milliseconds(), e.short.Milliseconds(),
 			s.cfg.Lease.Milliseconds(), bit(j.window.Share == toolpool.Pure), time.Since(e.over).Microseconds()).Slice()
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,7 @@ var scenarios = append(clusterScenarios, []scenario{
 	{"the leader's death hands over", death},
 	{"a leader that was away for longer than its lease", paused},
 	{"a leader whose callers leave hands over at once", abandoned},
+	{"a late renewal does not bring a lead back", lateRenewal},
 	{"a lost note costs no more than a lease", lostNote},
 	{"a renewed lead outlasts many leases", renewed},
 	{"without Redis each process goes on alone", away},
@@ -271,6 +273,23 @@ func abandoned(w *world) {
 	if w.fake {
 		assert.Equal(w, 10*w.unit(), time.Since(began).Round(time.Millisecond), "it began at once")
 	}
+}
+
+// lateRenewal: a renewal that was on its way when its call ended.
+func lateRenewal(w *world) {
+	w.with(w.tool(toolpool.Inflight, w.unit())).call(`{}`)
+	keys, err := w.raw.Keys(w.Context(), "ba:tool:*:wait").Result()
+	require.NoError(w, err)
+	require.Len(w, keys, 1)
+	token, err := w.raw.HGet(w.Context(), keys[0], "").Result()
+	require.NoError(w, err)
+	script, err := os.ReadFile("lua/renew.lua")
+	require.NoError(w, err)
+	lead := strings.TrimSuffix(keys[0], "wait") + "lead"
+	code, err := w.raw.Eval(w.Context(), string(script), []string{lead, strings.TrimSuffix(keys[0], "wait") + "value", keys[0]}, token, 1000).Int()
+	require.NoError(w, err)
+	assert.Equal(w, -1, code)
+	assert.Zero(w, w.raw.Exists(w.Context(), lead).Val())
 }
 
 func lostNote(w *world) {

@@ -1,0 +1,281 @@
+package shared_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+const (
+	simSpan = time.Minute
+	// settle is how long a process may be out of touch after its cable was mended: its two clients dial once a second.
+	settle = 4 * time.Second
+)
+
+// simCall is one call of an agent, and what came of it.
+type simCall struct {
+	node, arg string
+	came, got time.Time
+	from      int // index of the execution
+}
+
+// simulation is three processes on one server that call two keys of one tool while replies are lost and cables are cut.
+type simulation struct {
+	w      *world
+	rng    *rand.Rand
+	keys   int
+	share  toolpool.Share
+	ttl    time.Duration
+	long   bool                      // cables are cut for longer than a lease
+	notes  bool                      // notes are lost too
+	faults map[string][][2]time.Time // spans of each node's long cuts
+	cuts   map[string][][2]time.Time // of all its cuts
+
+	mu    sync.Mutex
+	calls []*simCall
+	bad   []string
+}
+
+// simulate runs one seed and says what should not have happened.
+func simulate(t *testing.T, seed uint64, script func(name, text string) string) []string {
+	var s *simulation
+	synctest.Test(t, func(t *testing.T) {
+		s = &simulation{w: bubble(t, script), rng: rand.New(rand.NewPCG(seed, 7)), faults: map[string][][2]time.Time{}, cuts: map[string][][2]time.Time{}}
+		s.share = []toolpool.Share{toolpool.Pure, toolpool.ForTTL, toolpool.Inflight}[seed%3]
+		s.ttl = 3 * time.Second
+		s.keys = 1 + int(seed/6%2)
+		s.long, s.notes = seed%2 == 1, seed%4 != 0
+		s.run()
+	})
+	s.check()
+	return s.bad
+}
+
+func (s *simulation) run() {
+	var nodes []*node
+	for range 3 {
+		nodes = append(nodes, s.w.with(s.tool))
+	}
+	began := time.Now()
+	var all sync.WaitGroup
+	for _, n := range nodes {
+		for range 40 {
+			c := &simCall{node: n.name, arg: fmt.Sprintf(`{"n":%d}`, s.rng.IntN(s.keys)), from: -1}
+			at := s.span(simSpan)
+			s.calls = append(s.calls, c)
+			all.Go(func() {
+				s.w.pass(at)
+				c.came = time.Now()
+				r, err := n.pool.Call(context.Background(), toolpool.Call{Name: "t", Arguments: c.arg, Timeout: time.Minute})
+				c.got = time.Now()
+				if i, e := strconv.Atoi(r.Content); err == nil && e == nil {
+					c.from = i
+				} else {
+					s.fault("%s got %v, %v", c.node, r, err)
+				}
+			})
+		}
+		s.lose(&all, n)
+		s.cut(&all, n, began)
+	}
+	all.Wait()
+}
+
+// lose lets single replies be lost, and notes.
+func (s *simulation) lose(all *sync.WaitGroup, n *node) {
+	for range 12 {
+		from, what := s.span(simSpan), []string{"evalsha", "evalsha", "xadd", "xread", "inbox"}[s.rng.IntN(5)]
+		if !s.notes && what != "evalsha" {
+			continue
+		}
+		all.Go(func() {
+			s.w.pass(from)
+			if what == "inbox" {
+				_ = s.w.raw.Del(context.Background(), "ba:inbox:{"+n.name+"}").Err()
+			} else {
+				n.line.LoseReply(what)
+			}
+		})
+	}
+}
+
+func (s *simulation) cut(all *sync.WaitGroup, n *node, began time.Time) {
+	at := time.Duration(0)
+	times, apart := 3, 10*time.Second
+	if s.long { // few, so that there are others who are in touch
+		times, apart = 1, 40*time.Second
+	}
+	for range times {
+		at += 5*time.Second + s.span(apart)
+		d := 50*time.Millisecond + s.span(450*time.Millisecond)
+		if s.long {
+			d = s.w.lease + s.span(2*s.w.lease)
+			s.faults[n.name] = append(s.faults[n.name], [2]time.Time{began.Add(at), began.Add(at + d + settle)})
+		}
+		s.cuts[n.name] = append(s.cuts[n.name], [2]time.Time{began.Add(at), began.Add(at + d + settle)})
+		from := at
+		all.Go(func() {
+			s.w.pass(from)
+			n.cable.Cut()
+			s.w.pass(d)
+			n.cable.Mend()
+		})
+		at += d
+	}
+}
+
+func (s *simulation) span(d time.Duration) time.Duration {
+	return time.Duration(s.rng.Int64N(int64(d)))
+}
+
+// tool takes from 20 ms to four leases and returns the number of its execution.
+func (s *simulation) tool(name *string) toolpool.Tool {
+	return toolpool.Tool{
+		Name: "t", Description: "test", Parameters: json.RawMessage(`{"type":"object"}`), Share: s.share, TTL: s.ttl,
+		Run: func(_ context.Context, args json.RawMessage) (string, error) {
+			e := s.w.begin(*name, string(args))
+			s.w.mu.Lock()
+			number := len(s.w.runs) - 1
+			s.w.mu.Unlock()
+			s.mu.Lock()
+			d := []time.Duration{20 * time.Millisecond, time.Second, 2 * s.w.lease, 4 * s.w.lease}[s.rng.IntN(4)]
+			s.mu.Unlock()
+			s.w.pass(d)
+			s.w.over(e)
+			return strconv.Itoa(number), nil
+		},
+	}
+}
+
+func (s *simulation) fault(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bad = append(s.bad, fmt.Sprintf(format, args...))
+}
+
+// excused reports whether the process was out of touch for long during the span.
+func (s *simulation) excused(node string, from, to time.Time) bool {
+	return within(s.faults[node], from, to)
+}
+
+func within(spans [][2]time.Time, from, to time.Time) bool {
+	for _, f := range spans {
+		if from.Before(f[1]) && to.After(f[0]) {
+			return true
+		}
+	}
+	return false
+}
+
+// check holds the history against what was promised.
+func (s *simulation) check() {
+	runs := s.w.runs
+	for i, a := range runs {
+		for _, b := range runs[i+1:] {
+			if a.arg == b.arg && a.began.Before(b.ended) && b.began.Before(a.ended) &&
+				!s.excused(a.node, a.began, a.ended) && !s.excused(b.node, b.began, b.ended) {
+				s.fault("%s ran on %s and %s at once", a.arg, a.node, b.node)
+			}
+		}
+	}
+	byArg := map[string]int{}
+	for _, r := range runs {
+		byArg[r.arg]++
+	}
+	for arg, n := range byArg {
+		if s.share == toolpool.Pure && !s.long && n > 1 {
+			s.fault("%s, which is pure, ran %d times", arg, n)
+		}
+	}
+	for _, c := range s.calls {
+		if c.from < 0 {
+			continue
+		}
+		e := runs[c.from]
+		switch age := c.came.Sub(e.ended); {
+		case e.arg != c.arg:
+			s.fault("%s asked for %s and got %s", c.node, c.arg, e.arg)
+		case s.share == toolpool.Inflight && age > 0:
+			s.fault("%s came %s after the execution that it got the result of", c.node, age)
+		case s.share == toolpool.ForTTL && age > s.ttl:
+			s.fault("%s got a result that was %s old", c.node, age)
+		}
+		// What runs when an agent comes is what it gets. It may miss it in the last moment before its end, and when its
+		// process cannot ask in time or has not heard that the execution before has ended.
+		for i, running := range runs {
+			if !s.long && !s.notes && running.arg == c.arg && running.began.Before(c.came) && running.ended.After(c.came.Add(500*time.Millisecond)) && i != c.from &&
+				!within(s.cuts[c.node], c.came, running.ended) {
+				s.fault("%s came at %s while execution %d ran on %s (%s to %s), and got %d of %s (%s to %s) at %s", c.node, at(c.came), i, running.node,
+					at(running.began), at(running.ended), c.from, e.node, at(e.began), at(e.ended), at(c.got))
+			}
+		}
+		if limit := 6*s.w.lease + 3*4*s.w.lease; c.got.Sub(c.came) > limit {
+			s.fault("%s waited for %s", c.node, c.got.Sub(c.came))
+		}
+	}
+}
+
+// at is a time of the bubble, which begins at midnight.
+func at(t time.Time) string { return t.Format("04:05.000") }
+
+const simSeeds = 60
+
+func TestSimulation(t *testing.T) {
+	t.Parallel()
+	executions := 0
+	for seed := range uint64(simSeeds) {
+		if bad := simulate(t, seed, nil); len(bad) > 0 {
+			t.Errorf("seed %d: %d violations, the first: %s", seed, len(bad), bad[0])
+		}
+		executions++
+	}
+	assert.Equal(t, simSeeds, executions)
+}
+
+// TestMutants breaks the scripts one by one: the simulation must notice each.
+func TestMutants(t *testing.T) {
+	t.Parallel()
+	for name, m := range map[string]struct{ script, old, new string }{
+		"an end is not fenced":                     {"finish", "if lead ~= ARGV[1] then", "if false then"},
+		"a lead that is held is taken":             {"join", "if not lead then", "if true then"},
+		"a lead is not renewed":                    {"renew", "redis.call('PEXPIRE', KEYS[1], ARGV[2])", ""},
+		"a renewal is not fenced":                  {"renew", "if lead == ARGV[1] then", "if true then redis.call('SET', KEYS[1], ARGV[1])"},
+		"outcomes are not kept for those who wait": {"finish", "if keep < short and #inboxes > 1 then", "if false then"},
+		"how long ago it ended is forgotten":       {"finish", "t[1] * 1000000 + t[2] - ARGV[7]", "t[1] * 1000000 + t[2]"},
+		"those who wait do not look again":         {"join", "local left = redis.call('PTTL', KEYS[1])", "local left = 3600000"},
+		"a value has no end":                       {"finish", "'PX', keep)", "'PX', 3600000)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			changed := false
+			script := func(name, text string) string {
+				if name != m.script {
+					return text
+				}
+				require.Contains(t, text, m.old)
+				changed = true
+				return strings.Replace(text, m.old, m.new, 1)
+			}
+			for seed := range uint64(4 * simSeeds) {
+				if bad := simulate(t, seed, script); len(bad) > 0 {
+					require.True(t, changed)
+					t.Logf("caught by seed %d: %s", seed, bad[0])
+					return
+				}
+			}
+			t.Errorf("nothing noticed it")
+		})
+	}
+}
