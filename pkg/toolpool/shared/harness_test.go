@@ -39,6 +39,7 @@ type world struct {
 
 // execution is one run of a tool.
 type execution struct {
+	number       int // its place in world.runs
 	node, arg    string
 	began, ended time.Time // ended is zero while it runs
 }
@@ -110,7 +111,7 @@ func (w *world) tool(share toolpool.Share, d time.Duration) func(n *string) tool
 func (w *world) begin(node, arg string) *execution {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	e := &execution{node: node, arg: arg, began: time.Now()}
+	e := &execution{number: len(w.runs), node: node, arg: arg, began: time.Now()}
 	w.runs = append(w.runs, e)
 	return e
 }

@@ -34,7 +34,8 @@ type simCall struct {
 // simulation is three processes on one server that call two keys of one tool while replies are lost and cables are cut.
 type simulation struct {
 	w      *world
-	rng    *rand.Rand
+	seed   uint64
+	rng    *rand.Rand // of the goroutine that sets the stage
 	keys   int
 	share  toolpool.Share
 	ttl    time.Duration
@@ -52,7 +53,7 @@ type simulation struct {
 func simulate(t *testing.T, seed uint64, script func(name, text string) string) []string {
 	var s *simulation
 	synctest.Test(t, func(t *testing.T) {
-		s = &simulation{w: bubble(t, script), rng: rand.New(rand.NewPCG(seed, 7)), faults: map[string][][2]time.Time{}, cuts: map[string][][2]time.Time{}}
+		s = &simulation{seed: seed, w: bubble(t, script), rng: rand.New(rand.NewPCG(seed, 7)), faults: map[string][][2]time.Time{}, cuts: map[string][][2]time.Time{}}
 		s.share = []toolpool.Share{toolpool.Pure, toolpool.ForTTL, toolpool.Inflight}[seed%3]
 		s.ttl = 3 * time.Second
 		s.keys = 1 + int(seed/6%2)
@@ -146,13 +147,9 @@ func (s *simulation) tool(name *string) toolpool.Tool {
 		Name: "t", Description: "test", Parameters: json.RawMessage(`{"type":"object"}`), Share: s.share, TTL: s.ttl,
 		Run: func(_ context.Context, args json.RawMessage) (string, error) {
 			e := s.w.begin(*name, string(args))
-			s.w.mu.Lock()
-			number := len(s.w.runs) - 1
-			s.w.mu.Unlock()
-			s.mu.Lock()
-			d := []time.Duration{20 * time.Millisecond, time.Second, 2 * s.w.lease, 4 * s.w.lease}[s.rng.IntN(4)]
-			s.mu.Unlock()
-			s.w.pass(d)
+			number := e.number
+			own := rand.New(rand.NewPCG(s.seed, uint64(number)))
+			s.w.pass([]time.Duration{20 * time.Millisecond, time.Second, 2 * s.w.lease, 4 * s.w.lease}[own.IntN(4)])
 			s.w.over(e)
 			return strconv.Itoa(number), nil
 		},
