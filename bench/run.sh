@@ -5,12 +5,14 @@ cd "$(dirname "$0")/.."
 if [ "${1:-}" = smoke ]; then
   go run ./bench/fair -smoke
   go run ./bench/scale -smoke
+  go run ./bench/tools -smoke
   go run ./bench/kv -smoke
   (cd bench/queue && go run . -smoke)
   (cd bench/chaos && go run . -smoke)
 else
   go run ./bench/fair
   go run ./bench/scale
+  go run ./bench/tools
   go run ./bench/kv
   (cd bench/queue && go run .)
   (cd bench/chaos && go run .)

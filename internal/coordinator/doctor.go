@@ -16,6 +16,7 @@ import (
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
@@ -259,7 +260,7 @@ func whatToDo(c backend.Class) string {
 
 func (c *checkup) tools(ctx context.Context, o DoctorOptions) {
 	const what = "tools"
-	pool, closeTools, err := localTools(ctx, RunOptions{ToolsRoot: o.ToolsRoot, ToolsFile: o.ToolsFile, Drivers: o.Drivers, Getenv: o.Getenv, Logger: o.Logger}, nil)
+	pool, closeTools, err := localTools(ctx, RunOptions{ToolsRoot: o.ToolsRoot, ToolsFile: o.ToolsFile, Drivers: o.Drivers, Getenv: o.Getenv, Logger: o.Logger}, &spec.Plan{})
 	if err != nil {
 		c.line(bad, what, err.Error(), "name a directory that exists with --tools-root, and mend the file of --tools")
 		return

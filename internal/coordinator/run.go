@@ -8,7 +8,9 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,7 +63,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 		return err
 	}
 	defer s.Close()
-	pool, closeTools, err := localTools(ctx, o, compiled.Plan.Tools)
+	pool, closeTools, err := localTools(ctx, o, compiled.Plan)
 	if err != nil {
 		return err
 	}
@@ -100,7 +102,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 }
 
 // localTools are the tools of this machine. A spec that asks for another one is refused before anything runs.
-func localTools(ctx context.Context, o RunOptions, wanted []string) (*toolpool.Pool, func(), error) {
+func localTools(ctx context.Context, o RunOptions, plan *spec.Plan) (*toolpool.Pool, func(), error) {
 	file := &toolset.File{}
 	if o.ToolsFile != "" {
 		var err error
@@ -117,13 +119,29 @@ func localTools(ctx context.Context, o RunOptions, wanted []string) (*toolpool.P
 		err = set.Register(pool)
 	}
 	if err == nil {
-		err = toolset.Missing(wanted, set.Names())
+		err = toolset.Missing(plan.Tools, set.Names())
+	}
+	if err == nil {
+		err = narrows(plan, pool)
 	}
 	if err != nil {
 		set.Close()
 		return nil, nil, &UsageError{err}
 	}
 	return pool, set.Close, nil
+}
+
+// narrows refuses a spec that asks for more sharing than a tool allows.
+func narrows(plan *spec.Plan, pool *toolpool.Pool) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(plan.ToolSettings)) {
+		t, _ := pool.Lookup(toolpool.WireName(name))
+		own := plan.ToolSettings[name]
+		if _, _, err := toolpool.Narrow(t, toolpool.Share(own.Share), own.TTL); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // localRun is one Run.
@@ -229,14 +247,15 @@ func (r *localRun) run(ctx context.Context, server *modelServer, pool *toolpool.
 		w.Abort() // nothing is left to wait for, or it was interrupted
 	}
 	background.Wait()
-	return r.conclude(ctx, err)
+	return r.conclude(ctx, pool, err)
 }
 
 // conclude says how it ended.
-func (r *localRun) conclude(ctx context.Context, err error) error {
+func (r *localRun) conclude(ctx context.Context, pool *toolpool.Pool, err error) error {
 	sum := Summary{
 		Batch: r.id, Name: r.compiled.Plan.Name, Tally: *r.tally, Total: r.compiled.Total, Earlier: r.earlier,
 		Wall: time.Since(r.began), Simulated: r.simulated, Spec: r.options.Spec, Out: r.options.Out,
+		PerTool: pool.Stats(),
 	}
 	if err != nil && ctx.Err() == nil {
 		if r.options.Out != "" {

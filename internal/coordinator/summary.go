@@ -2,11 +2,13 @@ package coordinator
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
 // Summary is what is said at the end of a batch.
@@ -20,6 +22,8 @@ type Summary struct {
 	Simulated bool
 	Spec      string // path, to say how to name a real server; "" if the batch does not run here
 	Out       string // file that holds the results; "" for standard output
+	// PerTool are the counters of the tools that ran in this process, by name; nil if the batch does not run here.
+	PerTool map[string]toolpool.Stats
 }
 
 // String is the summary in lines, each ended.
@@ -46,6 +50,7 @@ func (s Summary) String() string {
 	line("tokens", "prompt %s (%s cached)   completion %s",
 		count(s.Usage.PromptTokens), percent(s.Usage.CachedTokens, s.Usage.PromptTokens), count(s.Usage.CompletionTokens))
 	line("tools", "asked %s   executed %s", count(s.Tools.Asked), count(s.Tools.Executed))
+	s.perTool(line)
 	if len(s.Models) > 0 {
 		line("model", "%s", strings.Join(s.Models, ", "))
 	}
@@ -72,6 +77,40 @@ func (s Summary) failures(line func(name, format string, args ...any)) {
 	}
 	for _, r := range s.First {
 		line("", "%s  %s: %s", r.JobID, r.Error.Type, r.Error.Message)
+	}
+}
+
+// perTool says how the calls of each tool were answered, and how long its executions took.
+func (s Summary) perTool(line func(name, format string, args ...any)) {
+	for _, name := range slices.Sorted(maps.Keys(s.PerTool)) {
+		t := s.PerTool[name]
+		if t.Asked == 0 {
+			continue
+		}
+		more := ""
+		if t.Retried > 0 {
+			more += "   retried " + count(t.Retried)
+		}
+		if t.SharedCluster > 0 {
+			more += "   shared across nodes " + count(t.SharedCluster)
+		}
+		if t.Finished > 0 {
+			more += fmt.Sprintf("   P50 %s P75 %s P99 %s", brief(t.P50), brief(t.P75), brief(t.P99))
+		}
+		line("", "%s: asked %s   executed %s   shared %s   cached %s   failed %s%s", toolpool.SpecName(name), count(t.Asked),
+			count(t.Executed), count(t.SharedProcess), count(t.Cached), count(t.Failed), more)
+	}
+}
+
+// brief is a latency with what matters of it.
+func brief(d time.Duration) string {
+	switch {
+	case d < 10*time.Millisecond:
+		return fmt.Sprintf("%.2fms", float64(d)/float64(time.Millisecond))
+	case d < time.Second:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	default:
+		return span(d)
 	}
 }
 
