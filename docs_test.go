@@ -109,6 +109,29 @@ func TestDocumentedTools(t *testing.T) {
 
 var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
 
+// TestDocumentedSharing reads the specs and the tools.yaml files that docs/tools.md shows.
+func TestDocumentedSharing(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/tools.md")
+	require.NoError(t, err)
+	specs := 0
+	for _, b := range yamlBlock.FindAllStringSubmatch(string(text), -1) {
+		file := t.TempDir() + "/file.yaml"
+		require.NoError(t, os.WriteFile(file, []byte(b[1]), 0o600))
+		if !strings.HasPrefix(b[1], "name:") {
+			_, err := toolset.Read(file, os.LookupEnv)
+			assert.NoError(t, err)
+			continue
+		}
+		specs++
+		s, err := spec.Load(file, spec.LoadOptions{})
+		if assert.NoError(t, err) {
+			assert.NoError(t, s.Close())
+		}
+	}
+	assert.Equal(t, 1, specs)
+}
+
 // TestDocumentedSpecs loads every spec that the documents show.
 func TestDocumentedSpecs(t *testing.T) {
 	t.Parallel()
