@@ -23,7 +23,9 @@ func TestWorkersShareATool(t *testing.T) {
 	dir := t.TempDir()
 	runs := filepath.Join(dir, "runs")
 	const jobs, workers = 200, 4
-	write := func(name, text string) { require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)) }
+	write := func(name, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
 	write("tools.yaml", fmt.Sprintf(`commands:
   facts:
     description: The facts.
