@@ -26,6 +26,7 @@ type network struct {
 
 	mu     sync.Mutex         // never held across a wait
 	events eventHeap          // guarded by mu
+	posted uint64             // guarded by mu
 	down   bool               // guarded by mu; Redis is away
 	calm   bool               // guarded by mu; faults are over
 	links  map[*link]struct{} // guarded by mu
@@ -42,6 +43,7 @@ func newNetwork(c chance, r rates, server func() (net.Conn, error)) *network {
 type event struct {
 	at   time.Time
 	rank uint64 // orders events of the same instant
+	seq  uint64 // and this those of the same rank, as they were posted
 	proc *process
 	do   func()    // for faults; runs at rest and must not wait
 	fire chan bool // for traffic: true when it arrives, false when it is lost
@@ -105,6 +107,8 @@ func (n *network) post(e *event) {
 		e.fire <- false
 		return
 	}
+	n.posted++
+	e.seq = n.posted
 	heap.Push(&n.events, e)
 	n.mu.Unlock()
 	select {
@@ -309,7 +313,10 @@ func (h eventHeap) Less(i, j int) bool {
 	if !h[i].at.Equal(h[j].at) {
 		return h[i].at.Before(h[j].at)
 	}
-	return h[i].rank < h[j].rank
+	if h[i].rank != h[j].rank {
+		return h[i].rank < h[j].rank
+	}
+	return h[i].seq < h[j].seq
 }
 func (h eventHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
 func (h *eventHeap) Push(x any)   { *h = append(*h, x.(*event)) }

@@ -165,7 +165,7 @@ func (w *world) look() {
 		return
 	case w.doneAt == 0 || w.busy > 0:
 	case w.now() < min(w.cfg.calmAt, w.doneAt+w.cfg.ttl/2): // what is late may still do harm
-	case w.retries > 0 && failed > 0:
+	case w.retries > 0 && failed > 0 && w.cfg.ttl >= time.Hour: // else the batch may be gone before the retry gets through
 		w.retries--
 		w.startUser("retry", w.retry)
 	default:
