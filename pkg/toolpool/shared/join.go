@@ -48,6 +48,7 @@ func (s *Sharer) Join(ctx context.Context, w toolpool.Window) (toolpool.Turn, er
 	note, forget := s.inbox.expect(w.Key)
 	defer forget()
 	wait := waiting{note: note, lease: s.cfg.Lease, window: w}
+	var failing time.Time // since when no question was answered
 	for {
 		a, err := s.ask(ctx, j)
 		switch {
@@ -56,7 +57,10 @@ func (s *Sharer) Join(ctx context.Context, w toolpool.Window) (toolpool.Turn, er
 			return toolpool.Turn{}, ctx.Err()
 		case err != nil:
 			s.link.failed(err)
-			if s.link.away() {
+			if failing.IsZero() {
+				failing = time.Now()
+			}
+			if refused(err) || s.link.away() || time.Since(failing) >= s.cfg.Lease {
 				return toolpool.Turn{}, fmt.Errorf("%w: %w", toolpool.ErrAway, err)
 			}
 			if !sleep(ctx, s.cfg.Lease/50+mathrand.N(s.cfg.Lease/50)) {
@@ -66,6 +70,7 @@ func (s *Sharer) Join(ctx context.Context, w toolpool.Window) (toolpool.Turn, er
 			continue
 		}
 		s.link.worked()
+		failing = time.Time{}
 		if j.came == 0 {
 			j.came = a.now
 		}
@@ -228,6 +233,21 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// refused reports whether the server answered, and will not answer otherwise soon: it has no memory left, or the user may
+// not do this.
+func refused(err error) bool {
+	var answer redis.Error
+	if !errors.As(err, &answer) {
+		return false
+	}
+	for _, passing := range []string{"LOADING ", "CLUSTERDOWN ", "MASTERDOWN ", "READONLY ", "TRYAGAIN ", "BUSY ", "NOREPLICAS ", "MOVED ", "ASK "} {
+		if strings.HasPrefix(answer.Error(), passing) {
+			return false
+		}
+	}
+	return true
 }
 
 // isNil tells that a key is not there.

@@ -118,6 +118,10 @@ func (s *Sharer) until(ctx context.Context, do func(context.Context) error) erro
 		if ctx.Err() == nil {
 			s.link.failed(err)
 		}
+		if refused(err) {
+			s.log.Warn("Redis refuses to share the result of a tool call; other workers will run it for themselves", "error", err)
+			return err
+		}
 		if !sleep(ctx, s.cfg.Lease/50) {
 			return err
 		}

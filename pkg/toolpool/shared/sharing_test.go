@@ -33,6 +33,7 @@ var scenarios = append(clusterScenarios, []scenario{
 	{"the leader's death hands over", death},
 	{"a leader that was away for longer than its lease", paused},
 	{"a leader whose callers leave hands over at once", abandoned},
+	{"a server that refuses costs the sharing and no more", refuses},
 	{"a late renewal does not bring a lead back", lateRenewal},
 	{"a lost note costs no more than a lease", lostNote},
 	{"a renewed lead outlasts many leases", renewed},
@@ -272,6 +273,28 @@ func abandoned(w *world) {
 	assert.Contains(w, wait()[0].Content, b.name)
 	if w.fake {
 		assert.Equal(w, 10*w.unit(), time.Since(began).Round(time.Millisecond), "it began at once")
+	}
+}
+
+// refuses: a server without memory answers all reads, so it does not look as if it were away.
+func refuses(w *world) {
+	for _, refused := range []string{"join", "finish"} {
+		w.script = func(name, text string) string {
+			if name == refused {
+				return "return redis.error_reply('OOM command not allowed')"
+			}
+			return text
+		}
+		before := w.executions()
+		a, b := w.with(w.tool(toolpool.Pure, w.unit())), w.with(w.tool(toolpool.Pure, w.unit()))
+		began := time.Now()
+		arg := `{"refused":"` + refused + `"}`
+		assert.False(w, a.call(arg).Failed)
+		assert.False(w, b.call(arg).Failed)
+		assert.Equal(w, before+2, w.executions())
+		if w.fake {
+			assert.LessOrEqual(w, time.Since(began), 2*w.lease)
+		}
 	}
 }
 
