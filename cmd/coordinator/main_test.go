@@ -148,6 +148,21 @@ func TestABatchOnACluster(t *testing.T) {
 
 	none := coordinate(t, env, "", at("retry", id)...)
 	assert.Equal(t, coordinator.ExitOK, none.status, none.err)
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{at("resolve", id), "takes a batch ID and a job"},
+		{at("resolve", id, "job-1"), "--outcome must be done, failed or again"},
+		{at("resolve", id, "job-1", "--outcome", "perhaps"), "--outcome must be done, failed or again"},
+		{at("resolve", id, "job-1", "--outcome", "again", "--result", "x"), "a result of its own"},
+		{at("resolve", id, "first", "--outcome", "done"), `"first" is not a job`},
+		{at("resolve", id, "job-1", "--outcome", "done"), "no call of it is parked"},
+	} {
+		r := coordinate(t, env, "", c.args...)
+		assert.Equal(t, coordinator.ExitUsage, r.status, c.args)
+		assert.Contains(t, r.err, c.says)
+	}
 	removed := coordinate(t, env, "", at("rm", id)...)
 	assert.Equal(t, coordinator.ExitOK, removed.status, removed.err)
 	gone := coordinate(t, env, "", at("status", id)...)
@@ -274,7 +289,7 @@ func TestMistakes(t *testing.T) {
 func TestHelpTeaches(t *testing.T) {
 	all := coordinate(t, nil, "", "--help")
 	assert.Equal(t, coordinator.ExitOK, all.status)
-	for _, name := range []string{"run", "submit", "status", "results", "batches", "workers", "cancel", "retry", "rm", "validate"} {
+	for _, name := range []string{"run", "submit", "status", "results", "batches", "workers", "cancel", "retry", "resolve", "rm", "validate"} {
 		assert.Contains(t, all.err+all.out, name)
 		help := coordinate(t, nil, "", name, "--help")
 		assert.Equal(t, coordinator.ExitOK, help.status, name)

@@ -327,3 +327,48 @@ func FuzzCanonical(f *testing.F) {
 		require.Equal(t, string(args), string(third))
 	})
 }
+
+// bucketOnly is a cluster that is good for its buckets alone.
+type bucketOnly struct {
+	mu    sync.Mutex
+	asked int // times
+	given int
+}
+
+func (*bucketOnly) Join(context.Context, Window) (Turn, error) { return Turn{}, ErrAway }
+func (*bucketOnly) Away() bool                                 { return false }
+
+func (b *bucketOnly) Take(_ context.Context, _ Bucket, n int) (Grant, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked++
+	b.given += n
+	return Grant{Starts: n, Nodes: 1}, nil
+}
+
+// A busy tool does not ask the cluster for each start, neither with many callers at once nor with one after the other.
+func TestStartsAreTakenSeveralAtATime(t *testing.T) {
+	for _, atOnce := range []int{1, 50} {
+		synctest.Test(t, func(t *testing.T) {
+			b := &bucketOnly{}
+			p, err := New(Config{Cluster: b})
+			require.NoError(t, err)
+			require.NoError(t, p.Register(limitedTool(Limit{PerSecond: 2000}, func(context.Context, json.RawMessage) (string, error) {
+				time.Sleep(time.Millisecond)
+				return "x", nil
+			})))
+			const calls = 1000
+			var wg sync.WaitGroup
+			for a := range atOnce {
+				wg.Go(func() {
+					for i := range calls / atOnce {
+						call(t, p, "t", fmt.Sprintf(`{"a":%d,"i":%d}`, a, i))
+					}
+				})
+			}
+			wg.Wait()
+			assert.Less(t, b.asked, calls/10, "%d callers", atOnce)
+			assert.Less(t, b.given, calls*3/2, "starts that nobody used are lost to others")
+		})
+	}
+}

@@ -42,7 +42,8 @@ type simulation struct {
 	long   bool                      // cables are cut for longer than a lease
 	notes  bool                      // notes are lost too
 	faults map[string][][2]time.Time // spans of each node's long cuts
-	cuts   map[string][][2]time.Time // of all its cuts
+	cuts   map[string][][2]time.Time // of its short ones
+	cables map[string]*cable
 
 	mu    sync.Mutex
 	calls []*simCall
@@ -53,7 +54,7 @@ type simulation struct {
 func simulate(t *testing.T, seed uint64, script func(name, text string) string) []string {
 	var s *simulation
 	synctest.Test(t, func(t *testing.T) {
-		s = &simulation{seed: seed, w: bubble(t, script), rng: rand.New(rand.NewPCG(seed, 7)), faults: map[string][][2]time.Time{}, cuts: map[string][][2]time.Time{}}
+		s = &simulation{seed: seed, w: bubble(t, script), rng: rand.New(rand.NewPCG(seed, 7)), faults: map[string][][2]time.Time{}, cuts: map[string][][2]time.Time{}, cables: map[string]*cable{}}
 		s.share = []toolpool.Share{toolpool.Pure, toolpool.ForTTL, toolpool.Inflight}[seed%3]
 		s.ttl = 3 * time.Second
 		s.keys = 1 + int(seed/6%2)
@@ -114,17 +115,13 @@ func (s *simulation) lose(all *sync.WaitGroup, n *node) {
 
 func (s *simulation) cut(all *sync.WaitGroup, n *node, began time.Time) {
 	at := time.Duration(0)
-	times, apart := 3, 10*time.Second
-	if s.long { // few, so that there are others who are in touch
-		times, apart = 1, 40*time.Second
+	if s.long { // tool does it
+		s.cables[n.name] = n.cable
+		return
 	}
-	for range times {
-		at += 5*time.Second + s.span(apart)
+	for range 3 {
+		at += 5*time.Second + s.span(10*time.Second)
 		d := 50*time.Millisecond + s.span(450*time.Millisecond)
-		if s.long {
-			d = s.w.lease + s.span(2*s.w.lease)
-			s.faults[n.name] = append(s.faults[n.name], [2]time.Time{began.Add(at), began.Add(at + d + settle)})
-		}
 		s.cuts[n.name] = append(s.cuts[n.name], [2]time.Time{began.Add(at), began.Add(at + d + settle)})
 		from := at
 		all.Go(func() {
@@ -135,6 +132,23 @@ func (s *simulation) cut(all *sync.WaitGroup, n *node, began time.Time) {
 		})
 		at += d
 	}
+}
+
+// cutLeader cuts off a process that has just begun to run the tool, for longer than its lease, while it goes on. Only one
+// at a time, so that there are others who are in touch.
+func (s *simulation) cutLeader(node string, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for _, spans := range s.faults {
+		if within(spans, now, now) {
+			return
+		}
+	}
+	s.faults[node] = append(s.faults[node], [2]time.Time{now, now.Add(d + settle)})
+	cable := s.cables[node]
+	cable.Cut()
+	time.AfterFunc(d, cable.Mend)
 }
 
 func (s *simulation) span(d time.Duration) time.Duration {
@@ -149,6 +163,9 @@ func (s *simulation) tool(name *string) toolpool.Tool {
 			e := s.w.begin(*name, string(args))
 			number := e.number
 			own := rand.New(rand.NewPCG(s.seed, uint64(number)))
+			if s.long && own.IntN(3) == 0 {
+				s.cutLeader(*name, s.w.lease+time.Duration(own.Int64N(int64(s.w.lease))))
+			}
 			s.w.pass([]time.Duration{20 * time.Millisecond, time.Second, 2 * s.w.lease, 4 * s.w.lease}[own.IntN(4)])
 			s.w.over(e)
 			return strconv.Itoa(number), nil
