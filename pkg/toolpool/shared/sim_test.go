@@ -68,7 +68,8 @@ func simulate(t *testing.T, seed uint64, script func(name, text string) string) 
 func (s *simulation) run() {
 	var nodes []*node
 	for range 3 {
-		nodes = append(nodes, s.w.with(s.tool))
+		n := s.w.with(s.tool)
+		nodes, s.cables[n.name] = append(nodes, n), n.cable
 	}
 	began := time.Now()
 	var all sync.WaitGroup
@@ -116,7 +117,6 @@ func (s *simulation) lose(all *sync.WaitGroup, n *node) {
 func (s *simulation) cut(all *sync.WaitGroup, n *node, began time.Time) {
 	at := time.Duration(0)
 	if s.long { // tool does it
-		s.cables[n.name] = n.cable
 		return
 	}
 	for range 3 {
