@@ -1,11 +1,12 @@
 // Package toolpool runs tool calls for agents, and runs equal calls once.
 //
 // It owns the registry of tools, the check of arguments against a tool's schema, sharing of calls (single-flight and
-// cache), timeouts and the cutting of long results. A call never fails an agent: whatever goes wrong becomes a
-// [Result] that tells the model what happened, and the agent goes on. The main type is [Pool], its method
-// [Pool.Call].
+// cache), limits, timeouts and the cutting of long results. Whatever goes wrong in a tool becomes a [Result] that tells
+// the model what happened, and the agent goes on; only an effect of which nobody knows fails it. The main type is [Pool],
+// its method [Pool.Call].
 //
-// Sharing here is within one process. The seam for the cluster is the sharing window that each [Tool] declares.
+// A pool shares calls within its process. With a [Cluster], package shared, the processes share among each other. Calls
+// with side effects are written down in a [Ledger] instead.
 //
 // # Goroutines
 //
@@ -16,8 +17,10 @@
 //
 // # Failures
 //
-// Results that say what went wrong are never cached. A panic in a tool is a failed result for the model and a stack
-// in the log. [Pool.Call] returns an error only when the caller's context is done.
+// Results that say what went wrong are never cached; those of which a tool says that they may pass are tried again
+// first. A panic in a tool is a failed result for the model and a stack in the log. [Pool.Call] returns an error when the
+// caller's context is done, or a ledger does not take a write, or an effect is unknown. A cluster that is away costs the
+// sharing with other processes and nothing else.
 //
 // Built-in tools live in package builtin, the schema rules in package schema.
 //
