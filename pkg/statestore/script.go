@@ -14,7 +14,7 @@ var luaFiles embed.FS
 
 // scripts are the Lua scripts, each with the prelude in front.
 type scripts struct {
-	create, feed, seal, claim, held, renew, checkpoint, release, finish, cancel, retry, remove script
+	book, announced, create, feed, seal, claim, held, renew, checkpoint, release, finish, cancel, retry, remove script
 }
 
 type script struct{ hash, text string }
@@ -33,7 +33,7 @@ func loadScripts(change func(name, text string) string) (scripts, error) {
 		return s, fmt.Errorf("read the embedded prelude: %w", err)
 	}
 	for name, dst := range map[string]*script{
-		"create": &s.create, "feed": &s.feed, "seal": &s.seal, "claim": &s.claim, "held": &s.held, "renew": &s.renew,
+		"book": &s.book, "announced": &s.announced, "create": &s.create, "feed": &s.feed, "seal": &s.seal, "claim": &s.claim, "held": &s.held, "renew": &s.renew,
 		"checkpoint": &s.checkpoint, "release": &s.release, "finish": &s.finish, "cancel": &s.cancel,
 		"retry": &s.retry, "remove": &s.remove,
 	} {
