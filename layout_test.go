@@ -15,17 +15,16 @@ const module = "github.com/batchagent/batchagent/"
 // mayImport names, for every package under pkg/ that has a rule, which packages of this module its non-test code may
 // import. A trailing "/" allows a whole folder.
 var mayImport = map[string][]string{
-	"pkg/batch":      {},
-	"pkg/spec":       {"pkg/batch"},
-	"pkg/statestore": {"pkg/batch"},
-	"pkg/scheduler":  {"pkg/batch"},
-	"pkg/toolpool":   {"pkg/batch", "pkg/toolpool/"},
-
-	"pkg/toolpool/shared": {"pkg/toolpool"},
-
-	"pkg/backend": {"pkg/batch"},
-	"pkg/vllmsim": {"pkg/vllmsim/"},
-	"pkg/agent":   {"pkg/batch", "pkg/spec", "pkg/backend", "pkg/toolpool", "pkg/toolpool/schema"},
+	"pkg/batch":            {},
+	"pkg/spec":             {"pkg/batch"},
+	"pkg/statestore":       {"pkg/batch"},
+	"pkg/scheduler":        {"pkg/batch"},
+	"pkg/toolpool":         {"pkg/batch", "pkg/toolpool/"},
+	"pkg/toolpool/shared":  {"pkg/toolpool"},
+	"pkg/backend":          {"pkg/batch"},
+	"pkg/backend/endpoint": {},
+	"pkg/vllmsim":          {"pkg/vllmsim/"},
+	"pkg/agent":            {"pkg/batch", "pkg/spec", "pkg/backend", "pkg/toolpool", "pkg/toolpool/schema"},
 }
 
 // TestLayout holds the import rules of ARCHITECTURE.md.

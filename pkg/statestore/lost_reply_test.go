@@ -46,7 +46,7 @@ func TestLostReply(t *testing.T) {
 				return err
 			}
 		}},
-		{"announced", "del", func(w *world, id batch.ID) func() error {
+		{"announced", "eval", func(w *world, id batch.ID) func() error {
 			_, err := w.store.Submission(w.Context(), "fingerprint", id)
 			require.NoError(w, err)
 			return func() error { return w.store.Announced(w.Context(), "fingerprint", id) }

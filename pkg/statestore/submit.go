@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -32,41 +31,19 @@ func NewID(now time.Time) batch.ID {
 // Submission finds the batch that an interrupted submission with this fingerprint began, or books id for it. It
 // returns the ID to go on with. The booking lasts until [Store.Announced]. Repeatable.
 func (s *Store) Submission(ctx context.Context, fingerprint string, id batch.ID) (batch.ID, error) {
-	op := "look for an interrupted submission"
-	key := keySubmit(fingerprint)
-	for range 3 {
-		ok, err := s.cmd.SetNX(ctx, key, string(id), submissionMemory).Result()
-		if err != nil {
-			return "", classify(op, err)
-		}
-		if ok {
-			return id, nil
-		}
-		found, err := s.cmd.Get(ctx, key).Result()
-		if errors.Is(err, redis.Nil) {
-			continue
-		}
-		if err != nil {
-			return "", classify(op, err)
-		}
-		return batch.ID(found), nil
+	v, err := s.run(ctx, "look for an interrupted submission", s.scripts.book, []string{keySubmit(fingerprint)},
+		string(id), submissionMemory.Milliseconds())
+	if err != nil {
+		return "", err
 	}
-	return id, nil
+	return batch.ID(reply{v}.str()), nil
 }
 
 // Announced forgets a booking once somebody has been told the ID of the batch: the same spec then makes a new one. Until
 // then a submission that died is gone on with, also if it died between its last step and its last word. Repeatable.
 func (s *Store) Announced(ctx context.Context, fingerprint string, id batch.ID) error {
-	op := "end the submission of batch " + string(id)
-	key := keySubmit(fingerprint)
-	found, err := s.cmd.Get(ctx, key).Result()
-	if errors.Is(err, redis.Nil) || err == nil && found != string(id) {
-		return nil
-	}
-	if err != nil {
-		return classify(op, err)
-	}
-	return classify(op, s.cmd.Del(ctx, key).Err())
+	_, err := s.run(ctx, "end the submission of batch "+string(id), s.scripts.announced, []string{keySubmit(fingerprint)}, string(id))
+	return err
 }
 
 // Create makes a batch in phase [batch.Open] and lists it for workers. A batch that is there already is left as it

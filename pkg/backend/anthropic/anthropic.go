@@ -18,7 +18,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/blocks"
-	"github.com/batchagent/batchagent/pkg/backend/openaichat"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
 // KeyHint names the variables that a key is read from.
@@ -27,7 +27,7 @@ const KeyHint = "BATCHAGENT_API_KEY or ANTHROPIC_API_KEY"
 const apiHost = "api.anthropic.com"
 
 // Schemes are the URL schemes of this adapter.
-var Schemes = map[string]openaichat.Scheme{
+var Schemes = map[string]endpoint.Scheme{
 	"anthropic":      {HTTP: "https"},
 	"anthropic+http": {HTTP: "http"},
 }
@@ -44,7 +44,7 @@ type Config struct {
 	URL       string
 	Getenv    func(string) string // Defaults to os.Getenv.
 	Logger    *slog.Logger        // Defaults to discarding.
-	Transport http.RoundTripper   // Defaults to openaichat.NewTransport.
+	Transport http.RoundTripper   // Defaults to endpoint.NewTransport.
 }
 
 // Backend is one endpoint. It is a [backend.Backend].
@@ -67,13 +67,13 @@ func New(cfg Config) (*Backend, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Transport == nil {
-		cfg.Transport = openaichat.NewTransport()
+		cfg.Transport = endpoint.NewTransport()
 	}
 	raw := cfg.URL
 	if strings.TrimRight(raw, "/") == "anthropic:" {
 		raw = "anthropic://" + apiHost
 	}
-	u, err := openaichat.ParseURL(raw, Schemes, KeyHint)
+	u, err := endpoint.ParseURL(raw, Schemes, KeyHint)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
-	"github.com/batchagent/batchagent/pkg/backend/blocks"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
 // classify turns a refused call, or an error event within a stream of status 200, into an error without an endpoint.
@@ -26,8 +26,8 @@ func classify(status int, h http.Header, body []byte, now time.Time) *backend.Er
 	return &backend.Error{
 		Class:      class(status, b.Error.Type, strings.ToLower(message)),
 		Status:     status,
-		RetryAfter: blocks.RetryAfter(h, now),
-		Message:    cmp.Or(blocks.OneLine(message), b.Error.Type, http.StatusText(status)),
+		RetryAfter: endpoint.RetryAfter(h, now),
+		Message:    cmp.Or(endpoint.OneLine(message), b.Error.Type, http.StatusText(status)),
 	}
 }
 
@@ -35,9 +35,9 @@ func classify(status int, h http.Header, body []byte, now time.Time) *backend.Er
 func class(status int, kind, words string) backend.Class {
 	if status < 500 {
 		switch {
-		case contains(words, "prompt is too long", "context limit", "maximum context length", "context window", "longer than the model's context", "maximum allowed length"):
+		case endpoint.Mentions(words, "prompt is too long", "context limit", "maximum context length", "context window", "longer than the model's context", "maximum allowed length"):
 			return backend.ContextTooLong
-		case contains(words, "credit balance", "usage limits", "spend limit"):
+		case endpoint.Mentions(words, "credit balance", "usage limits", "spend limit"):
 			return backend.QuotaExhausted
 		}
 	}
@@ -84,15 +84,6 @@ func class(status int, kind, words string) backend.Class {
 		return backend.Transient // within a stream, an error of unknown kind
 	}
 	return backend.InvalidRequest
-}
-
-func contains(words string, any ...string) bool {
-	for _, s := range any {
-		if strings.Contains(words, s) {
-			return true
-		}
-	}
-	return false
 }
 
 // headroom reads the tightest of the rate limits that a response tells. nil if it tells none.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/blocks"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
 const (
@@ -216,6 +217,6 @@ func (t *reading) finish() (backend.FinishReason, error) {
 	case "pause_turn":
 		return "", &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: "the server paused the turn"}
 	default:
-		return "", &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: "the server ended the turn with \"" + blocks.OneLine(t.stop) + "\""}
+		return "", &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: "the server ended the turn with \"" + endpoint.OneLine(t.stop) + "\""}
 	}
 }

@@ -20,7 +20,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/blocks"
-	"github.com/batchagent/batchagent/pkg/backend/openaichat"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
 // readyTimeout bounds what Ready waits for an answer.
@@ -38,7 +38,7 @@ type Config struct {
 	Endpoint    string                  // http(s) URL. Defaults to AWS_ENDPOINT_URL_BEDROCK_RUNTIME, else the region's.
 	Credentials aws.CredentialsProvider // Defaults to the SDK's chain.
 	Logger      *slog.Logger            // Defaults to discarding.
-	Transport   http.RoundTripper       // Defaults to openaichat.NewTransport.
+	Transport   http.RoundTripper       // Defaults to endpoint.NewTransport.
 }
 
 // Backend is Bedrock in one region. It is a [backend.Backend].
@@ -103,7 +103,7 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 
 // transport is ours for many long streams, with the certificates of AWS_CA_BUNDLE.
 func transport(ac aws.Config) *http.Transport {
-	t := openaichat.NewTransport()
+	t := endpoint.NewTransport()
 	if c, ok := ac.HTTPClient.(*awshttp.BuildableClient); ok {
 		t.TLSClientConfig = c.GetTransport().TLSClientConfig
 	}

@@ -11,7 +11,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/batchagent/batchagent/pkg/backend"
-	"github.com/batchagent/batchagent/pkg/backend/blocks"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
 const credentialsHint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, AWS_BEARER_TOKEN_BEDROCK or a role"
@@ -28,7 +28,7 @@ func classify(err error, now time.Time) *backend.Error {
 		if ok {
 			err = ce.err
 		}
-		return &backend.Error{Class: backend.Auth, Message: "no AWS credentials: " + blocks.OneLine(err.Error()) + "; " + credentialsHint}
+		return &backend.Error{Class: backend.Auth, Message: "no AWS credentials: " + endpoint.OneLine(err.Error()) + "; " + credentialsHint}
 	}
 	out := &backend.Error{}
 	var header http.Header
@@ -51,8 +51,8 @@ func classify(err error, now time.Time) *backend.Error {
 		code = name
 	}
 	out.Class = class(code, strings.ToLower(message), out.Status)
-	out.RetryAfter = blocks.RetryAfter(header, now)
-	out.Message = cmp.Or(blocks.OneLine(message), code, http.StatusText(out.Status))
+	out.RetryAfter = endpoint.RetryAfter(header, now)
+	out.Message = cmp.Or(endpoint.OneLine(message), code, http.StatusText(out.Status))
 	if out.Class == backend.Auth {
 		out.Message += "; check the AWS credentials and their permission for bedrock:InvokeModel and bedrock:InvokeModelWithResponseStream"
 	}
@@ -70,9 +70,9 @@ func class(code, words string, status int) backend.Class {
 	switch {
 	case strings.Contains(words, "too many tokens per day"):
 		return backend.QuotaExhausted
-	case contains(words, "input is too long", "context length", "context window", "prompt is too long", "too many input tokens", "exceed context limit"):
+	case endpoint.Mentions(words, "input is too long", "context length", "context window", "prompt is too long", "too many input tokens", "exceed context limit"):
 		return backend.ContextTooLong
-	case contains(words, "model identifier is invalid", "on-demand throughput", "invalid model identifier", "end of its life"):
+	case endpoint.Mentions(words, "model identifier is invalid", "on-demand throughput", "invalid model identifier", "end of its life"):
 		return backend.UnknownModel
 	}
 	switch code {
@@ -125,21 +125,12 @@ func refused(e *backend.Error) string {
 		return streaming
 	case e.Class != backend.InvalidRequest:
 		return ""
-	case contains(words, "streaming", "conversestream", "responsestream"):
+	case endpoint.Mentions(words, "streaming", "conversestream", "responsestream"):
 		return streaming
-	case contains(words, "cachepoint", "cache point", "caching"):
+	case endpoint.Mentions(words, "cachepoint", "cache point", "caching"):
 		return caching
-	case contains(words, "outputconfig", "output_config", "structured output", "schema", "strict"):
+	case endpoint.Mentions(words, "outputconfig", "output_config", "structured output", "schema", "strict"):
 		return schemas
 	}
 	return ""
-}
-
-func contains(words string, any ...string) bool {
-	for _, s := range any {
-		if strings.Contains(words, s) {
-			return true
-		}
-	}
-	return false
 }

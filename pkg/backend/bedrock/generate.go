@@ -12,6 +12,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/blocks"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
 // Generate runs one model call, as a stream where the model can. See [backend.Backend].
@@ -208,7 +209,7 @@ func (t *reading) finish() (backend.FinishReason, error) {
 	case types.StopReasonModelContextWindowExceeded:
 		return "", &backend.Error{Class: backend.ContextTooLong, Status: http.StatusOK, Message: "the answer reached the end of the model's context window"}
 	default: // malformed_model_output, malformed_tool_use
-		return "", transient("the model ended the turn with \"" + blocks.OneLine(string(t.stop)) + "\"")
+		return "", transient("the model ended the turn with \"" + endpoint.OneLine(string(t.stop)) + "\"")
 	}
 }
 

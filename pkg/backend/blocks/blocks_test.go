@@ -2,10 +2,8 @@ package blocks
 
 import (
 	"encoding/json"
-	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -79,17 +77,6 @@ func TestConversationIsAlwaysTakable(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
-	for value, want := range map[string]time.Duration{
-		"": 0, "7": 7 * time.Second, "0.5": 500 * time.Millisecond, "-3": 0, "NaN": 0, "soon": 0, "1e300": maxRetryAfter,
-		now.Add(9 * time.Second).Format(http.TimeFormat): 9 * time.Second,
-	} {
-		assert.Equal(t, want, RetryAfter(http.Header{"Retry-After": {value}}, now), value)
-	}
-	assert.Equal(t, 250*time.Millisecond, RetryAfter(http.Header{"Retry-After-Ms": {"250"}, "Retry-After": {"7"}}, now))
 }
 
 func TestRefusalsAreBounded(t *testing.T) {

@@ -7,16 +7,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
 const (
 	// maxTurnBytes bounds what one turn may say, text, reasoning and tool input together.
 	maxTurnBytes = 8 << 20
-	// maxPartialBytes bounds what is kept of a turn that was cut.
-	maxPartialBytes = 4 << 10
 	// callCost is what one tool call counts against maxTurnBytes, beside its input.
 	callCost = 64
 )
@@ -130,7 +128,7 @@ func (t *Turn) grow(n int, content bool) error {
 		return nil
 	}
 	return &backend.Error{Class: backend.Degenerate, Status: http.StatusOK,
-		Message: fmt.Sprintf("the turn is longer than %d bytes", maxTurnBytes), Partial: partial(t.text.String())}
+		Message: fmt.Sprintf("the turn is longer than %d bytes", maxTurnBytes), Partial: endpoint.Partial(t.text.String())}
 }
 
 func (t *Turn) report(c *call) {
@@ -164,20 +162,4 @@ func (t *Turn) freeID(id string) string {
 
 func (c *call) toolCall() backend.ToolCall {
 	return backend.ToolCall{ID: c.id, Name: c.name, Arguments: c.input.String()}
-}
-
-// partial returns the start of a text, without the whitespace at its end.
-func partial(s string) string {
-	return strings.TrimRight(cut(s, maxPartialBytes), " \t\r\n")
-}
-
-// cut returns the first n bytes of s, or a little less so that no character is split.
-func cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n]
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/anthropic"
 	"github.com/batchagent/batchagent/pkg/backend/bedrock"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 	"github.com/batchagent/batchagent/pkg/backend/openaichat"
 	"github.com/batchagent/batchagent/pkg/backend/vllm"
 )
@@ -71,7 +72,7 @@ var compatible = backend.Capabilities{Name: "openai-compatible", StructuredOutpu
 
 // openCompatible opens a server of which nothing is known but its protocol.
 func openCompatible(rawURL string, o Options) (backend.Backend, error) {
-	u, err := openaichat.ParseURL(rawURL, map[string]openaichat.Scheme{"http": {HTTP: "http"}, "https": {HTTP: "https"}}, compatibleKeyHint)
+	u, err := endpoint.ParseURL(rawURL, map[string]endpoint.Scheme{"http": {HTTP: "http"}, "https": {HTTP: "https"}}, compatibleKeyHint)
 	if err != nil {
 		return nil, err
 	}

@@ -12,13 +12,10 @@ import (
 	"unicode/utf8"
 
 	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
-const (
-	maxErrorBytes   = 64 << 10
-	maxMessageBytes = 500
-	maxRetryAfter   = 24 * time.Hour
-)
+const maxErrorBytes = 64 << 10
 
 // classify turns a refused call into an error without an endpoint.
 func classify(status int, header http.Header, body []byte) *backend.Error {
@@ -26,7 +23,7 @@ func classify(status int, header http.Header, body []byte) *backend.Error {
 	out := &backend.Error{
 		Class:      e.class(status),
 		Status:     status,
-		RetryAfter: retryAfter(header, time.Now()),
+		RetryAfter: endpoint.RetryAfter(header, time.Now()),
 		Message:    cmp.Or(shorten(e.message), http.StatusText(status)),
 	}
 	switch {
@@ -198,36 +195,5 @@ func shorten(s string) string {
 			s = strings.TrimRight(before, " ,") + " …"
 		}
 	}
-	s = strings.Join(strings.Fields(s), " ")
-	if cut := maxMessageBytes; len(s) > cut {
-		for !utf8.RuneStart(s[cut]) {
-			cut--
-		}
-		s = s[:cut] + "…"
-	}
-	return s
-}
-
-// retryAfter reads how long the server asks to wait: milliseconds, seconds or a date. 0 if it does not ask.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	var wait time.Duration
-	if ms, err := strconv.ParseFloat(h.Get("Retry-After-Ms"), 64); err == nil {
-		wait = asDuration(ms, time.Millisecond)
-	} else if s, err := strconv.ParseFloat(h.Get("Retry-After"), 64); err == nil {
-		wait = asDuration(s, time.Second)
-	} else if at, err := http.ParseTime(h.Get("Retry-After")); err == nil {
-		if sent, err := http.ParseTime(h.Get("Date")); err == nil {
-			now = sent // the server's clock wrote both
-		}
-		wait = at.Sub(now)
-	}
-	return min(max(wait, 0), maxRetryAfter)
-}
-
-// asDuration bounds before it converts, so that no number overflows. NaN gives 0.
-func asDuration(n float64, unit time.Duration) time.Duration {
-	if !(n > 0) {
-		return 0
-	}
-	return time.Duration(min(n, float64(maxRetryAfter/unit)) * float64(unit))
+	return endpoint.OneLine(s)
 }

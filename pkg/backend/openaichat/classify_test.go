@@ -1,15 +1,13 @@
 package openaichat
 
 import (
-	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
 func TestClassify(t *testing.T) {
@@ -72,82 +70,18 @@ func TestClassify(t *testing.T) {
 func TestMessagesAreOneBoundedLine(t *testing.T) {
 	t.Parallel()
 	e := classify(400, nil, []byte(`{"error":"a\nb `+strings.Repeat("é", 1000)+`"}`))
-	assert.LessOrEqual(t, len(e.Message), maxMessageBytes+len("…"))
+	assert.LessOrEqual(t, len(e.Message), endpoint.MaxMessageBytes+len("…"))
 	assert.True(t, strings.HasPrefix(e.Message, "a b é"))
 	assert.True(t, strings.HasSuffix(e.Message, "é…"))
 }
 
-func TestRetryAfter(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	cases := []struct {
-		header map[string]string
-		want   time.Duration
-	}{
-		{nil, 0},
-		{map[string]string{"Retry-After": "7"}, 7 * time.Second},
-		{map[string]string{"Retry-After": "0.5"}, 500 * time.Millisecond},
-		{map[string]string{"Retry-After": "7", "Retry-After-Ms": "20"}, 20 * time.Millisecond},
-		{map[string]string{"Retry-After": "Mon, 23 Nov 2026 12:00:30 GMT"}, 30 * time.Second},
-		{map[string]string{"Retry-After": "Mon, 23 Nov 2026 12:00:30 GMT", "Date": "Mon, 23 Nov 2026 12:00:20 GMT"}, 10 * time.Second},
-		{map[string]string{"Retry-After": "Mon, 23 Nov 2026 11:00:00 GMT"}, 0},
-		{map[string]string{"Retry-After": "-3"}, 0},
-		{map[string]string{"Retry-After": "NaN"}, 0},
-		{map[string]string{"Retry-After": "1e300"}, maxRetryAfter},
-		{map[string]string{"Retry-After": "soon"}, 0},
-	}
-	for _, c := range cases {
-		h := http.Header{}
-		for k, v := range c.header {
-			h.Set(k, v)
-		}
-		assert.Equal(t, c.want, retryAfter(h, now), "%v", c.header)
-	}
-}
-
 func TestKeyIsNotToldInErrors(t *testing.T) {
 	t.Parallel()
-	c := New(Config{URL: URL{Shown: "test://server"}, Key: "sk-secret", Dialect: Dialect{KeyHint: "THE_KEY"}})
+	c := New(Config{URL: endpoint.URL{Shown: "test://server"}, Key: "sk-secret", Dialect: Dialect{KeyHint: "THE_KEY"}})
 	e := c.located(classify(401, nil, []byte(`{"error":{"message":"Incorrect API key provided: sk-secret"}}`)))
 	assert.NotContains(t, e.Error(), "sk-secret")
 	assert.Contains(t, e.Error(), "check THE_KEY")
 
-	c = New(Config{URL: URL{Shown: "test://server"}, Dialect: Dialect{KeyHint: "THE_KEY"}})
+	c = New(Config{URL: endpoint.URL{Shown: "test://server"}, Dialect: Dialect{KeyHint: "THE_KEY"}})
 	assert.Contains(t, c.located(classify(401, nil, nil)).Error(), "set THE_KEY")
-}
-
-func TestParseURL(t *testing.T) {
-	t.Parallel()
-	schemes := map[string]Scheme{"x": {HTTP: "http", Port: "8000"}, "x+https": {HTTP: "https"}}
-	cases := []struct {
-		raw  string
-		want URL
-		err  string
-	}{
-		{"x://127.0.0.1", URL{"x://127.0.0.1", "http://127.0.0.1:8000", false}, ""},
-		{"x://gpu-1:9000/", URL{"x://gpu-1:9000", "http://gpu-1:9000", true}, ""},
-		{"x://[::1]", URL{"x://[::1]", "http://[::1]:8000", false}, ""},
-		{"x://localhost/v1/", URL{"x://localhost/v1", "http://localhost:8000", false}, ""},
-		{"x+https://host/prefix/v1", URL{"x+https://host/prefix/v1", "https://host/prefix", false}, ""},
-		{"X://h", URL{"x://h", "http://h:8000", true}, ""},
-		{"x://user:hunter2@host", URL{}, "environment: THE_KEY"},
-		{"x://user:hunter%2@host", URL{}, "environment"},
-		{"x://host?key=hunter2", URL{}, "environment"},
-		{"x://host#hunter2", URL{}, "environment"},
-		{"x://", URL{}, "names no host"},
-		{"x:host", URL{}, "names no host"},
-		{"x://host:80a", URL{}, "invalid port"},
-		{"y://host", URL{}, "unknown scheme"},
-		{"", URL{}, "unknown scheme"},
-	}
-	for _, c := range cases {
-		got, err := ParseURL(c.raw, schemes, "THE_KEY")
-		if c.err != "" {
-			require.ErrorContains(t, err, c.err, c.raw)
-			assert.NotContains(t, err.Error(), "hunter")
-			continue
-		}
-		require.NoError(t, err, c.raw)
-		assert.Equal(t, c.want, got, c.raw)
-	}
 }

@@ -17,6 +17,7 @@ import (
 	openai "github.com/sashabaranov/go-openai"
 
 	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
 // SimulatedOwner is what the simulated server says in owned_by of its models.
@@ -44,16 +45,16 @@ type Field struct {
 
 // Config describes one endpoint.
 type Config struct {
-	URL     URL
+	URL     endpoint.URL
 	Key     string // API key; "" sends none
 	Dialect Dialect
-	// Transport defaults to [NewTransport]. Close closes its idle connections.
+	// Transport defaults to [endpoint.NewTransport]. Close closes its idle connections.
 	Transport http.RoundTripper
 }
 
 // Client is one endpoint that speaks the protocol. It is a [backend.Backend].
 type Client struct {
-	url     URL
+	url     endpoint.URL
 	key     string
 	dialect Dialect
 	openai  openai.ClientConfig
@@ -65,7 +66,7 @@ type Client struct {
 // New returns a client for an endpoint. It does not connect.
 func New(cfg Config) *Client {
 	if cfg.Transport == nil {
-		cfg.Transport = NewTransport()
+		cfg.Transport = endpoint.NewTransport()
 	}
 	if cfg.Dialect.MaxTokensField == "" {
 		cfg.Dialect.MaxTokensField = "max_tokens"

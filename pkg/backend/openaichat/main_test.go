@@ -12,6 +12,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/backendtest"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -19,7 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // client opens a client on a host:port.
 func client(t testing.TB, addr string) *Client {
 	t.Helper()
-	u, err := ParseURL("http://"+addr, map[string]Scheme{"http": {HTTP: "http"}}, "KEY")
+	u, err := endpoint.ParseURL("http://"+addr, map[string]endpoint.Scheme{"http": {HTTP: "http"}}, "KEY")
 	require.NoError(t, err)
 	c := New(Config{URL: u})
 	t.Cleanup(func() { c.Close() })
@@ -34,7 +35,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 // streaming returns a client whose every call is answered with a body.
 func streaming(body func(ctx context.Context) io.ReadCloser) *Client {
 	return New(Config{
-		URL: URL{Shown: "test://server", Root: "http://server.test"},
+		URL: endpoint.URL{Shown: "test://server", Root: "http://server.test"},
 		Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"text/event-stream"}},
 				Body: body(r.Context()), Request: r}, nil

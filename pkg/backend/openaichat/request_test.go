@@ -10,13 +10,14 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/backendtest"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
 // sent makes one call and returns the request that the server read.
 func sent(t *testing.T, r *backend.Request, cfg Config) (backendtest.Request, map[string]any) {
 	t.Helper()
 	server := backendtest.Replay(t, backendtest.Reply{Bytes: backendtest.Recording(t, "vllm-0.32/chat-stream")})
-	cfg.URL = URL{Shown: "test://server", Root: "http://" + server.Addr + "/prefix"}
+	cfg.URL = endpoint.URL{Shown: "test://server", Root: "http://" + server.Addr + "/prefix"}
 	c := New(cfg)
 	defer c.Close()
 	_, err := c.Generate(t.Context(), r, backend.Observer{})

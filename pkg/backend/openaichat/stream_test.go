@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
 // sse frames chunks as events.
@@ -175,7 +176,7 @@ func TestOverlongTurnIsDegenerate(t *testing.T) {
 	var e *backend.Error
 	require.ErrorAs(t, err, &e)
 	assert.Equal(t, backend.Degenerate, e.Class)
-	assert.Len(t, e.Partial, maxPartialBytes)
+	assert.Len(t, e.Partial, endpoint.MaxPartialBytes)
 }
 
 func TestCancelClosesTheConnection(t *testing.T) {

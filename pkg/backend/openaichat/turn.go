@@ -9,17 +9,13 @@ import (
 	"net/http"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
-const (
-	// maxTurnBytes bounds what one turn may say, content, reasoning and arguments together.
-	maxTurnBytes = 8 << 20
-	// maxPartialBytes bounds what is kept of a turn that was cut.
-	maxPartialBytes = 4 << 10
-)
+// maxTurnBytes bounds what one turn may say, content, reasoning and arguments together.
+const maxTurnBytes = 8 << 20
 
 // chunk is what matters of one event.
 type chunk struct {
@@ -192,16 +188,5 @@ func (t *turn) cut(err error) error {
 }
 
 func (t *turn) degenerate(message string) error {
-	return &backend.Error{Class: backend.Degenerate, Status: http.StatusOK, Message: message, Partial: partial(t.content.String())}
-}
-
-// partial returns the start of a text, without the whitespace at its end.
-func partial(s string) string {
-	if cut := maxPartialBytes; len(s) > cut {
-		for cut > 0 && !utf8.RuneStart(s[cut]) {
-			cut--
-		}
-		s = s[:cut]
-	}
-	return strings.TrimRight(s, " \t\r\n")
+	return &backend.Error{Class: backend.Degenerate, Status: http.StatusOK, Message: message, Partial: endpoint.Partial(t.content.String())}
 }

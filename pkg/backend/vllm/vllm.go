@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 	"github.com/batchagent/batchagent/pkg/backend/openaichat"
 )
 
@@ -19,7 +20,7 @@ import (
 const KeyHint = "BATCHAGENT_API_KEY or VLLM_API_KEY"
 
 // Schemes are the URL schemes of this adapter.
-var Schemes = map[string]openaichat.Scheme{
+var Schemes = map[string]endpoint.Scheme{
 	"vllm":       {HTTP: "http", Port: "8000"},
 	"vllm+http":  {HTTP: "http", Port: "8000"},
 	"vllm+https": {HTTP: "https"},
@@ -30,7 +31,7 @@ type Config struct {
 	URL       string
 	Getenv    func(string) string // Defaults to os.Getenv.
 	Logger    *slog.Logger        // Defaults to discarding.
-	Transport http.RoundTripper   // Defaults to openaichat.NewTransport.
+	Transport http.RoundTripper   // Defaults to endpoint.NewTransport.
 }
 
 // Backend is one vLLM server. It is a [backend.Backend], [backend.TokenCounter] and [backend.LoadReporter].
@@ -46,7 +47,7 @@ func New(cfg Config) (*Backend, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	u, err := openaichat.ParseURL(cfg.URL, Schemes, KeyHint)
+	u, err := endpoint.ParseURL(cfg.URL, Schemes, KeyHint)
 	if err != nil {
 		return nil, err
 	}

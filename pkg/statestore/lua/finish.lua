@@ -2,8 +2,8 @@
 -- KEYS[1] meta  KEYS[2] plan  KEYS[3] jobs  KEYS[4] lease  KEYS[5] back  KEYS[6] results  KEYS[7] finished  KEYS[8] failed
 -- ARGV[1] journal key prefix  ARGV[2..10] sums over all jobs, for the counters: ok, failed, cancelled, turns, prompt tokens,
 -- cached tokens, completion tokens, tools asked, tools executed  ARGV[11] the number n of jobs
--- then n of each: index, entry ID, fence, status, journal (keep|drop|none, and with the ledger of effects: keepall|dropall), result (JSON), and the job's own part of the
--- last six sums, with spaces between
+-- then n of each: index, entry ID, fence, status, journal (keep|drop|none, and with the ledger of effects:
+-- keepall|dropall), result (JSON), and the job's own part of the last six sums, with spaces between
 -- Returns {phase, code...}: 1 committed, 0 the job has a result already, -1 fenced.
 -- Atomic. Repeatable. Holds I1, I2: result, ack, counters and close are one step.
 --
