@@ -35,7 +35,7 @@ type DoctorOptions struct {
 	Redis     string // URL, checked by internal/config
 	Backend   string // URL; "" leaves the backend out
 	ToolsRoot string
-	ToolsFile string                           // declares more tools; \"\" for the built-in ones alone
+	ToolsFile string                           // declares more tools; "" for the built-in ones alone
 	Drivers   map[string]func() sqltool.Driver // databases that the file may name
 	Getenv    func(string) string
 	Logger    *slog.Logger

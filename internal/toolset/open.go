@@ -79,8 +79,9 @@ func Open(ctx context.Context, f *File, o Options) (_ *Set, err error) {
 	if err := s.adjust(f); err != nil {
 		return nil, err
 	}
+	strike := f.strike()
 	for i, t := range s.Tools {
-		s.Tools[i] = discreet(t, f.strike())
+		s.Tools[i] = discreet(t, strike)
 	}
 	return s, nil
 }
@@ -207,7 +208,7 @@ func (s *Set) servers(ctx context.Context, f *File, log *slog.Logger) error {
 		v := f.servers[i]
 		for _, t := range c.Tools() {
 			// A schema that nobody could use must not keep the worker from starting.
-			if err := usable(t); err != nil {
+			if err := toolpool.Check(t); err != nil {
 				log.Warn("MCP tool is left out", "tool", toolpool.SpecName(t.Name), "reason", err)
 				continue
 			}
@@ -247,15 +248,6 @@ func openValues(env []string) []string {
 		name, _, _ := strings.Cut(v, "=")
 		return secretName.MatchString(name)
 	})
-}
-
-// usable reports what keeps a pool from taking the tool.
-func usable(t toolpool.Tool) error {
-	p, err := toolpool.New(toolpool.Config{})
-	if err != nil {
-		return err
-	}
-	return p.Register(t)
 }
 
 // adjust applies the operator's settings. A setting for a tool that is not there is a mistake.

@@ -29,12 +29,6 @@ func newAdaptive(m agent.Model, slots *scheduler.Slots, start, ceiling int, wake
 	return a
 }
 
-// countingModel is an adaptive model that can count.
-type countingModel struct {
-	*adaptive
-	backend.TokenCounter
-}
-
 // Generate implements [agent.Model].
 func (a *adaptive) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	sent := time.Now()

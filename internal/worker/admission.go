@@ -14,7 +14,8 @@ import (
 // and on servers that never do, everything is admitted.
 type admission struct {
 	ledger atomic.Pointer[scheduler.Ledger]
-	short  atomic.Bool // fewer jobs were claimed than slots would take
+	short  atomic.Bool // some batch could start fewer jobs than slots would take
+	lacked bool        // the same, in this round of claims; belongs to the goroutine that claims
 	wake   func()      // there may be room again
 }
 
@@ -47,10 +48,17 @@ func (d *admission) room(w *work, n int) int {
 	if l == nil {
 		return n
 	}
+	d.short.Store(true) // before the question: what is given back from then on counts
 	l.Declare(string(w.id), w.prefixBytes, w.maxTurns)
 	room := l.Room(string(w.id), w.jobBytes(), n)
-	d.short.Store(room < n)
+	d.lacked = d.lacked || room < n
 	return room
+}
+
+// roundEnded takes note of whether any batch lacked room since the round of claims before.
+func (d *admission) roundEnded() {
+	d.short.Store(d.lacked)
+	d.lacked = false
 }
 
 // start counts a claimed job. Its size is reckoned from its input, and from what its journal holds.
@@ -95,21 +103,6 @@ func withAccount(ctx context.Context, job batch.Job) context.Context {
 type accounted struct {
 	agent.Model
 	admission *admission
-}
-
-// countingAccounted is an accounted model that can count.
-type countingAccounted struct {
-	accounted
-	backend.TokenCounter
-}
-
-// newAccounted keeps the model's ability to count.
-func newAccounted(m agent.Model, d *admission) agent.Model {
-	a := accounted{Model: m, admission: d}
-	if c, ok := m.(backend.TokenCounter); ok {
-		return countingAccounted{a, c}
-	}
-	return a
 }
 
 // Generate implements [agent.Model].

@@ -16,6 +16,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/scheduler"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/vllmsim/batching"
@@ -196,4 +197,30 @@ func TestAPausedAgentCanBeDrained(t *testing.T) {
 		l.End("old", true)
 		require.NoError(t, <-done, "and the young one when there is room")
 	})
+}
+
+// TestABatchThatLacksRoomIsWoken: what a turn gives back is of use to a batch that found too little room, also if another
+// one that was asked for later in the same round had enough.
+func TestABatchThatLacksRoomIsWoken(t *testing.T) {
+	woken := 0
+	d := &admission{wake: func() { woken++ }}
+	d.ledger.Store(scheduler.NewLedger(scheduler.LedgerConfig{Capacity: 1_000}))
+	model := accounted{scripted(func() (*backend.Response, error) { return &backend.Response{}, nil }), d}
+	turn := func() {
+		_, err := model.Generate(t.Context(), &backend.Request{}, backend.Observer{})
+		require.NoError(t, err)
+	}
+	large := &work{id: "large", maxTurns: 8, taskBytes: 100_000}
+	small := &work{id: "small", maxTurns: 1, taskBytes: 4}
+
+	require.Less(t, d.room(large, 4), 4)
+	require.Equal(t, 1, d.room(small, 1))
+	d.roundEnded()
+	turn()
+	assert.Equal(t, 1, woken)
+
+	require.Equal(t, 1, d.room(small, 1))
+	d.roundEnded()
+	turn()
+	assert.Equal(t, 1, woken, "nobody lacks room")
 }

@@ -166,7 +166,10 @@ func (b *batches) compile(id batch.ID, text []byte) (*work, error) {
 	if len(tools) == 0 {
 		maxTurns = 1 // a repair turn is rare
 	}
-	w := &work{id: id, program: program, prefixBytes: prefix, taskBytes: len(plan.Task), maxTurns: maxTurns, from: scheduler.Candidate{Batch: string(id), Owner: plan.Owner, Priority: plan.Priority}}
+	w := &work{
+		id: id, program: program, prefixBytes: prefix, taskBytes: len(plan.Task), maxTurns: maxTurns,
+		from: scheduler.Candidate{Batch: string(id), Owner: plan.Owner, Priority: plan.Priority},
+	}
 	if plan.MaxInflight > 0 {
 		w.slots = scheduler.NewSlots(plan.MaxInflight)
 		w.maxAgents = 4 * plan.MaxInflight

@@ -60,6 +60,7 @@ func (w *Worker) round(ctx, life context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	defer w.kv.roundEnded()
 	total := 0
 	w.fair.Meet(candidatesOf(open))
 	for len(open) > 0 {

@@ -144,13 +144,11 @@ func New(cfg Config) (*Worker, error) {
 	var model agent.Model = cfg.Backend
 	if start := cfg.Backend.Capabilities().StartConcurrent; start > 0 {
 		w.adaptive = newAdaptive(cfg.Backend, w.slots, start, cfg.Slots, w.poke)
-		model = w.adaptive
-		if counter, ok := cfg.Backend.(backend.TokenCounter); ok {
-			model = countingModel{w.adaptive, counter}
-		}
+		model = keepCounting(w.adaptive, model)
 	}
 	w.kv = &admission{wake: w.poke}
-	w.runner = agent.NewRunner(newAccounted(model, w.kv), batchSlots{worker: w.slots, ready: &w.ready, kv: w.kv, patience: cfg.Lease}, cfg.Tools, agent.Config{Worker: cfg.ID, Logger: w.log})
+	slots := batchSlots{worker: w.slots, ready: &w.ready, kv: w.kv, patience: cfg.Lease}
+	w.runner = agent.NewRunner(keepCounting(accounted{model, w.kv}, model), slots, cfg.Tools, agent.Config{Worker: cfg.ID, Logger: w.log})
 	w.commits = newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, w.settle, w.log)
 	w.metrics = newMetrics(cfg.Metrics, w)
 	return w, nil

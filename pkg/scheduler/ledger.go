@@ -21,21 +21,12 @@ type Growth struct {
 	Turns   float64 // model calls of a whole job
 }
 
-// Peak is the most own tokens that the agents will hold together, if all take their turns at the same pace and leave
-// when they are through. Counting what is held now instead would admit agents that all grow together; counting
-// everybody's last size would leave the cache half empty.
-func Peak(agents []Footprint, g Growth) int {
-	var held curve
-	for _, a := range agents {
-		held.add(a, g)
-	}
-	return int(math.Ceil(held.peak()))
-}
-
 // mean is what an agent holds on average over its turns.
 func (g Growth) mean() float64 { return g.Start + g.Output + max(g.Turns-1, 0)/2*g.PerTurn }
 
-// curve is what agents hold together at each step from now; a step is everybody's next model call.
+// curve is what agents hold together at each step from now; a step is everybody's next model call. Agents take their
+// turns at the same pace and leave when they are through. Counting what is held now instead would admit agents that all
+// grow together; counting everybody's last size would leave the cache half empty.
 type curve []float64
 
 // add puts an agent on the curve. Of an agent with 2.3 turns to go, 0.3 count at the third step.

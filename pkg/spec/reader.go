@@ -82,9 +82,6 @@ func (r *Reader) Duration(field string, n Node, low, high time.Duration) (time.D
 // JSON reads any value as compact JSON.
 func (r *Reader) JSON(field string, n Node) ([]byte, bool) { return r.d.appendJSON(nil, field, n, 0) }
 
-// IsMapping reports whether n is a mapping.
-func (r *Reader) IsMapping(n Node) bool { _, ok := n.(ast.MapNode); return ok }
-
 // IsList reports whether n is a list.
 func (r *Reader) IsList(n Node) bool { _, ok := n.(*ast.SequenceNode); return ok }
 

@@ -107,6 +107,12 @@ func (p *Pool) Names() []string {
 	return slices.Sorted(maps.Keys(p.tools))
 }
 
+// Check reports all that keeps a pool from taking the tool, except that its name may be taken.
+func Check(t Tool) error {
+	_, err := newEntry(t, nil)
+	return err
+}
+
 // newEntry checks a declaration and fills in its defaults. All faults are reported at once.
 func newEntry(t Tool, c Cluster) (*entry, error) {
 	var faults []error

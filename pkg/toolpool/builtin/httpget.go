@@ -79,11 +79,9 @@ func (cfg GetConfig) client() *http.Client {
 	}}
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext:           dialer.DialContext,
-			TLSHandshakeTimeout:   10 * time.Second,
-			ResponseHeaderTimeout: getTimeout,
-			MaxIdleConnsPerHost:   1,
-			DisableKeepAlives:     true, // each page is another host; idle connections would only pile up
+			DialContext:         dialer.DialContext,
+			TLSHandshakeTimeout: 10 * time.Second,
+			DisableKeepAlives:   true, // each page is another host; idle connections would only pile up
 		},
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			if len(via) >= maxRedirects {

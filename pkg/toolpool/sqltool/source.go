@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/toolpool"
@@ -53,8 +54,7 @@ type Source struct {
 	lookups []*lookup
 	running sync.WaitGroup
 
-	mu         sync.Mutex
-	statements int64 // guarded by mu
+	statements atomic.Int64
 }
 
 // Open makes a source. It does not connect: a database that is away fails calls, not the worker.
@@ -92,9 +92,7 @@ func (s *Source) Close() error {
 
 // Statements is how many statements were sent since Open.
 func (s *Source) Statements() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.statements
+	return s.statements.Load()
 }
 
 // Tools are the source's lookups.
@@ -110,9 +108,7 @@ func (s *Source) Tools() []toolpool.Tool {
 func (s *Source) run(ctx context.Context, statement string, params []any, limit int) (*table, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	s.mu.Lock()
-	s.statements++
-	s.mu.Unlock()
+	s.statements.Add(1)
 	t, err := s.read(ctx, cancel, statement, params, limit)
 	if err == nil {
 		return t, nil
