@@ -8,9 +8,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
-	"maps"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -122,26 +120,13 @@ func localTools(ctx context.Context, o RunOptions, plan *spec.Plan) (*toolpool.P
 		err = toolset.Missing(plan.Tools, set.Names())
 	}
 	if err == nil {
-		err = narrows(plan, pool)
+		err = narrows(plan, []batch.WorkerRecord{{Sharing: worker.Sharing(pool)}})
 	}
 	if err != nil {
 		set.Close()
 		return nil, nil, &UsageError{err}
 	}
 	return pool, set.Close, nil
-}
-
-// narrows refuses a spec that asks for more sharing than a tool allows.
-func narrows(plan *spec.Plan, pool *toolpool.Pool) error {
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(plan.ToolSettings)) {
-		t, _ := pool.Lookup(toolpool.WireName(name))
-		own := plan.ToolSettings[name]
-		if _, _, err := toolpool.Narrow(t, toolpool.Share(own.Share), own.TTL); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // localRun is one Run.

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"os/user"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
+	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
 // loadSpec reads and checks a spec and all its inputs. The caller closes the Spec.
@@ -92,7 +95,8 @@ func Prepare(ctx context.Context, o SubmitOptions, c *Console) (*Submission, err
 // Close frees what the inputs hold.
 func (s *Submission) Close() error { return s.spec.Close() }
 
-// CheckTools refuses the batch if it asks for a tool that no worker offers. While no worker is up nobody can tell, and
+// CheckTools refuses the batch if it asks for a tool that no worker offers, or for more sharing of one than any worker's
+// operator allows. While no worker is up nobody can tell, and
 // the user hears that; the same if Redis does not answer, which Submit waits for.
 func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) error {
 	wanted := s.compiled.Plan.Tools
@@ -113,10 +117,34 @@ func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) er
 	if err := toolset.Missing(wanted, offered); err != nil {
 		return &UsageError{err}
 	}
+	if err := narrows(s.compiled.Plan, workers); err != nil {
+		return &UsageError{err}
+	}
 	if !able {
 		s.console.Say("warning: no single worker offers all the tools that the spec asks for, so the batch waits for one that does: " + strings.Join(wanted, ", "))
 	}
 	return nil
+}
+
+// narrows refuses a plan that asks for more sharing of a tool than any of the workers that offer it allows.
+func narrows(plan *spec.Plan, workers []batch.WorkerRecord) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(plan.ToolSettings)) {
+		own := plan.ToolSettings[name]
+		var refused error
+		for _, w := range workers {
+			s, known := w.Sharing[toolpool.WireName(name)]
+			if !known {
+				continue
+			}
+			t := toolpool.Tool{Name: name, Share: toolpool.Share(s.Share), TTL: s.TTL}
+			if _, _, refused = toolpool.Narrow(t, toolpool.Share(own.Share), own.TTL); refused == nil {
+				break
+			}
+		}
+		errs = append(errs, refused)
+	}
+	return errors.Join(errs...)
 }
 
 // Submit hands the batch in: all of it, or, when it was interrupted, what was still missing. It survives outages of

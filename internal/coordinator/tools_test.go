@@ -12,6 +12,7 @@ import (
 
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -67,6 +68,32 @@ func TestSubmitRefusesToolsThatNoWorkerOffers(t *testing.T) {
 	register("c", "read_file", "order_record")
 	require.NoError(t, s.CheckTools(t.Context(), store))
 	assert.Empty(t, said.String())
+}
+
+func TestASpecMayNarrowTheSharingOfAToolAndNotWidenIt(t *testing.T) {
+	t.Parallel()
+	of := func(share string, ttl time.Duration) batch.WorkerRecord {
+		return batch.WorkerRecord{Sharing: map[string]batch.ToolSharing{"files__read": {Share: share, TTL: ttl}}}
+	}
+	minute := &spec.Plan{ToolSettings: map[string]spec.ToolSetting{"files.read": {Share: "ttl", TTL: time.Minute}}}
+	for name, c := range map[string]struct {
+		workers []batch.WorkerRecord
+		refused string
+	}{
+		"narrower":                      {[]batch.WorkerRecord{of("pure", 0)}, ""},
+		"as the tool":                   {[]batch.WorkerRecord{of("ttl", time.Minute)}, ""},
+		"wider":                         {[]batch.WorkerRecord{of("inflight", 0)}, "tool files.read: its operator shares it as inflight, and share: ttl would be wider"},
+		"longer":                        {[]batch.WorkerRecord{of("ttl", time.Second)}, "ttl: 1m0s would be longer"},
+		"one worker allows it":          {[]batch.WorkerRecord{of("inflight", 0), of("pure", 0), of("inflight", 0)}, ""},
+		"a worker that does not say so": {[]batch.WorkerRecord{{Tools: []string{"files__read"}}}, ""},
+	} {
+		err := narrows(minute, c.workers)
+		if c.refused == "" {
+			assert.NoError(t, err, name)
+		} else {
+			assert.ErrorContains(t, err, c.refused, name)
+		}
+	}
 }
 
 func TestStatusKnowsToolsByEitherName(t *testing.T) {

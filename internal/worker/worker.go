@@ -242,6 +242,7 @@ func (w *Worker) Status() batch.WorkerRecord {
 		Host:       host,
 		Endpoint:   w.cfg.Backend.Endpoint(),
 		Tools:      w.cfg.Tools.Names(),
+		Sharing:    Sharing(w.cfg.Tools),
 		Ready:      w.Ready(),
 		Draining:   w.draining(),
 		LiveAgents: w.liveCount(),
@@ -272,4 +273,14 @@ func (w *Worker) poke() {
 	case w.wake <- struct{}{}:
 	default:
 	}
+}
+
+// Sharing is what the operator of a pool's tools allows, by tool.
+func Sharing(p *toolpool.Pool) map[string]batch.ToolSharing {
+	out := map[string]batch.ToolSharing{}
+	for _, name := range p.Names() {
+		t, _ := p.Lookup(name)
+		out[name] = batch.ToolSharing{Share: string(t.Share), TTL: t.TTL}
+	}
+	return out
 }

@@ -56,26 +56,34 @@ type Info struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"` // when the TTL removes it; zero unless done
 }
 
+// ToolSharing says who may share one execution of a tool.
+type ToolSharing struct {
+	Share string        `json:"share"` // pure, ttl, inflight or effect, see docs/tools.md
+	TTL   time.Duration `json:"ttl,omitempty"`
+}
+
 // WorkerRecord is what a worker says of itself with every heartbeat.
 type WorkerRecord struct {
-	ID           string    `json:"id"`       // the --id flag
-	Consumer     string    `json:"consumer"` // unique for every start of the process
-	Version      string    `json:"version"`
-	Host         string    `json:"host"`
-	Endpoint     string    `json:"endpoint"` // the backend's URL, without credentials
-	Models       []string  `json:"models"`
-	Tools        []string  `json:"tools"`
-	Ready        bool      `json:"ready"`    // the backend answers; jobs are claimed
-	Draining     bool      `json:"draining"` // no more jobs are claimed
-	LiveAgents   int       `json:"live_agents"`
-	MaxAgents    int       `json:"max_agents"`
-	SlotsInUse   int       `json:"slots_in_use"`
-	Slots        int       `json:"slots"`
-	SlotQueue    int       `json:"slot_queue"` // agents waiting for a slot
-	JobsDone     int64     `json:"jobs_done"`
-	Turns        int64     `json:"turns"`
-	Usage        Usage     `json:"usage"`
-	TokensPerSec float64   `json:"tokens_per_sec"` // generated, over the last heartbeat
-	StartedAt    time.Time `json:"started_at"`     // the worker's clock
-	SeenAt       time.Time `json:"seen_at"`        // Redis' clock, set by the store
+	ID       string   `json:"id"`       // the --id flag
+	Consumer string   `json:"consumer"` // unique for every start of the process
+	Version  string   `json:"version"`
+	Host     string   `json:"host"`
+	Endpoint string   `json:"endpoint"` // the backend's URL, without credentials
+	Models   []string `json:"models"`
+	Tools    []string `json:"tools"`
+	// Sharing is the widest sharing of results that the operator allows, by the tool's name in Tools.
+	Sharing      map[string]ToolSharing `json:"sharing,omitempty"`
+	Ready        bool                   `json:"ready"`    // the backend answers; jobs are claimed
+	Draining     bool                   `json:"draining"` // no more jobs are claimed
+	LiveAgents   int                    `json:"live_agents"`
+	MaxAgents    int                    `json:"max_agents"`
+	SlotsInUse   int                    `json:"slots_in_use"`
+	Slots        int                    `json:"slots"`
+	SlotQueue    int                    `json:"slot_queue"` // agents waiting for a slot
+	JobsDone     int64                  `json:"jobs_done"`
+	Turns        int64                  `json:"turns"`
+	Usage        Usage                  `json:"usage"`
+	TokensPerSec float64                `json:"tokens_per_sec"` // generated, over the last heartbeat
+	StartedAt    time.Time              `json:"started_at"`     // the worker's clock
+	SeenAt       time.Time              `json:"seen_at"`        // Redis' clock, set by the store
 }
