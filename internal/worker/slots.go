@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/scheduler"
 )
 
@@ -69,10 +70,13 @@ func withBatchSlots(ctx context.Context, s *scheduler.Slots) context.Context {
 
 // Acquire implements [agent.Slots].
 func (b batchSlots) Acquire(ctx context.Context, turnsRemaining int) (func(), error) {
-	if err := b.awaitBackend(ctx); err != nil {
-		return nil, err
+	began := time.Now()
+	err := b.awaitBackend(ctx)
+	if err == nil {
+		err = b.kv.await(ctx)
 	}
-	if err := b.kv.await(ctx); err != nil {
+	agent.Held(ctx, time.Since(began))
+	if err != nil {
 		return nil, err
 	}
 	own, _ := ctx.Value(batchSlotsKey{}).(*scheduler.Slots)

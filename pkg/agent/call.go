@@ -18,11 +18,15 @@ func (a *attempt) callModel(s *scope, t turnPlan) (*backend.Response, *toolRun, 
 	ranAway := false
 	for failures := 0; ; {
 		calls := a.newToolRun(s, t)
+		began, waited := time.Now(), a.spent.held+a.spent.slot
 		resp, err := a.generate(s, t, req, calls)
+		waited = a.spent.held + a.spent.slot - waited
 		if err == nil {
+			a.spent.call(time.Since(began)-waited, resp)
 			return resp, calls, nil
 		}
 		calls.discard()
+		a.spent.retry += time.Since(began) - waited
 		if over := s.boundaryAfter(err); over != nil {
 			return nil, nil, over
 		}
@@ -43,7 +47,10 @@ func (a *attempt) callModel(s *scope, t turnPlan) (*backend.Response, *toolRun, 
 		failures++
 		delay := waits.next(e.Class, e.RetryAfter)
 		a.log.InfoContext(s.work, "model call failed; the turn is repeated", "turn", t.number, "failures", failures, "delay", delay, "error", err)
-		if err := sleep(s.pause, delay); err != nil {
+		began = time.Now()
+		err = sleep(s.pause, delay)
+		a.spent.retry += time.Since(began)
+		if err != nil {
 			return nil, nil, s.ended(err)
 		}
 	}
@@ -58,7 +65,7 @@ var errWait = errors.New("no slot")
 // generate makes one model call inside a slot. The slot covers the call and nothing else (I8): it is given back before
 // anything is done with the answer, and on every way out.
 func (a *attempt) generate(s *scope, t turnPlan, req *backend.Request, calls *toolRun) (*backend.Response, error) {
-	release, err := a.slots.Acquire(s.pause, t.remaining)
+	release, err := a.acquire(s, t)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errWait, err)
 	}
@@ -79,6 +86,15 @@ func (a *attempt) generate(s *scope, t turnPlan, req *backend.Request, calls *to
 		return nil, &backend.Error{Class: backend.Transient, Message: fmt.Sprintf("the call ended with the finish reason %q", resp.Finish)}
 	}
 	return resp, nil
+}
+
+// acquire waits for a slot.
+func (a *attempt) acquire(s *scope, t turnPlan) (release func(), err error) {
+	began, held := time.Now(), time.Duration(0)
+	release, err = a.slots.Acquire(context.WithValue(s.pause, heldKey{}, &held), t.remaining)
+	a.spent.held += held
+	a.spent.slot += time.Since(began) - held
+	return release, err
 }
 
 // boundaryAfter tells whether err ends the attempt rather than the call.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -42,6 +43,7 @@ func (a *attempt) open(s *scope, t turnPlan, resp *backend.Response, calls []men
 		if err != nil {
 			return fmt.Errorf("encode turn %d: %w", t.number, err)
 		}
+		defer since(time.Now(), &a.spent.journal)
 		if err := a.job.Effects.OpenTurn(s.work, t.number, data); err != nil {
 			return a.unwritten(s, err)
 		}

@@ -68,7 +68,7 @@ func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, er
 		Batch: job.ID.Batch, JobID: batch.JobID(job.ID.Index), Index: job.ID.Index,
 		Status: batch.OK, Output: output,
 		Attempts: job.Attempt, Turns: a.turns, Usage: a.usage, Tools: a.counts,
-		Model: a.served, Worker: r.worker, WallMS: time.Since(began).Milliseconds(),
+		Model: a.served, Worker: r.worker, WallMS: time.Since(began).Milliseconds(), Times: a.spent.times(),
 	}
 	if isData {
 		res.Status, res.Output, res.Error = batch.StatusFailed, nil, failed
@@ -92,6 +92,8 @@ type attempt struct {
 	usage  batch.Usage
 	counts batch.ToolCounts
 	served string // the model as the server named it
+
+	spent meter // of this attempt alone
 }
 
 // run returns the job's output. A *batch.Error is the job's failure; any other error leaves it without a result.

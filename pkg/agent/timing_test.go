@@ -28,6 +28,7 @@ type scene struct {
 	model func(ctx context.Context, call int, r *backend.Request, o backend.Observer) (*backend.Response, error)
 	tool  func(ctx context.Context, c toolpool.Call) (toolpool.Result, error)
 	slots func(ctx context.Context) (func(), error)
+	write func(ctx context.Context) error // nil takes no time
 	stop  chan struct{}
 	share toolpool.Share
 
@@ -69,8 +70,11 @@ func (s *scene) run(t *testing.T, change func(*spec.Plan)) (batch.Result, error)
 	require.NoError(t, err)
 	return NewRunner(s, s, s, Config{Worker: "w"}).Run(t.Context(), p, Job{
 		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"}}`), Stop: s.stop,
-		Append: func(_ context.Context, _ int, data []byte) error {
+		Append: func(ctx context.Context, _ int, data []byte) error {
 			s.journal = append(s.journal, data)
+			if s.write != nil {
+				return s.write(ctx)
+			}
 			return nil
 		},
 	})
@@ -385,5 +389,58 @@ func FuzzReadAnswer(f *testing.F) {
 		if problem == nil && (!json.Valid(output) || p.output.Check(output) != nil) {
 			t.Fatalf("an answer that does not match the schema was taken: %s", output)
 		}
+	})
+}
+
+// TestWhereTheTimeOfAnAttemptGoes: every wait is booked once, and together they are the attempt.
+func TestWhereTheTimeOfAnAttemptGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ms = time.Millisecond
+		s := &scene{
+			slots: func(ctx context.Context) (func(), error) {
+				Held(ctx, 10*ms)
+				return func() {}, after(ctx, 30*ms)
+			},
+			write: func(ctx context.Context) error { return after(ctx, 7*ms) },
+			tool: func(ctx context.Context, c toolpool.Call) (toolpool.Result, error) {
+				executed := strings.Contains(c.Arguments, "slow")
+				d := 400 * ms
+				if !executed {
+					d = 300 * ms
+				}
+				return toolpool.Result{Content: "seen", Executed: executed}, after(ctx, d)
+			},
+		}
+		s.model = func(ctx context.Context, call int, _ *backend.Request, o backend.Observer) (*backend.Response, error) {
+			if call == 1 {
+				_ = after(ctx, 50*ms)
+				return nil, &backend.Error{Class: backend.Overloaded, RetryAfter: time.Second}
+			}
+			args := map[int]string{2: `{"a":"slow"}`, 3: `{"a":"quick"}`}[call]
+			r := says(`done`).resp
+			r.Usage = backend.Usage{PromptTokens: 100, CachedTokens: int64(40 * (call - 2)), CompletionTokens: 1}
+			r.TTFT = 20 * ms
+			if args != "" {
+				r = asks(args).resp
+				r.TTFT, r.Usage = 20*ms, backend.Usage{PromptTokens: 100, CachedTokens: int64(40 * (call - 2))}
+				_ = after(ctx, 60*ms)
+				o.ToolCall(0, r.Message.ToolCalls[0]) // runs while the model still writes
+			} else {
+				_ = after(ctx, 60*ms)
+			}
+			return r, after(ctx, 40*ms)
+		}
+		began := time.Now()
+		r, err := s.run(t, nil)
+		require.NoError(t, err)
+		require.Nil(t, r.Error)
+		wall := time.Since(began)
+		assert.GreaterOrEqual(t, r.Times.Retry, int64(1_050))
+		retry := r.Times.Retry
+		assert.Equal(t, batch.Times{
+			Held: 4 * 10, Slot: 4 * 20, PrefillCold: 2 * 20, PrefillCached: 20, Decode: 3 * 80,
+			Tools: 360, ToolsShared: 260, Journal: 2 * 7, Retry: retry,
+		}, r.Times)
+		assert.InDelta(t, wall.Milliseconds(), r.Times.Sum().Milliseconds(), 9, "each part is cut to a millisecond")
 	})
 }

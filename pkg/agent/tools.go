@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -32,7 +33,14 @@ func (a *attempt) toolTurn(s *scope, t turnPlan, resp *backend.Response, run *to
 		Counts:    batch.ToolCounts{Asked: int64(len(calls))},
 		Model:     resp.Model,
 	}
-	for i, result := range run.finish(calls) {
+	began := time.Now()
+	results := run.finish(calls)
+	if run.lastRan {
+		since(began, &a.spent.tools)
+	} else {
+		since(began, &a.spent.toolsShared)
+	}
+	for i, result := range results {
 		if result.Executed {
 			turn.Counts.Executed++
 		}
@@ -62,6 +70,7 @@ type toolRun struct {
 	turn    turnPlan
 	ledger  toolpool.Ledger // nil without one
 	failed  error           // the first error of a call's ledger; set by finish
+	lastRan bool            // the call that ended last ran for this job; set by finish
 	permits chan struct{}
 	running sync.WaitGroup
 	started map[int]*startedCall
@@ -73,6 +82,7 @@ type startedCall struct {
 	done   chan struct{}
 	result toolpool.Result // set before done is closed
 	err    error           // set before done is closed, if there is no result
+	ended  time.Time       // set before done is closed
 }
 
 func (a *attempt) newToolRun(s *scope, t turnPlan) *toolRun {
@@ -119,6 +129,7 @@ func (r *toolRun) finish(calls []mendedCall) []toolpool.Result {
 		}
 		r.start(i, c.history)
 	}
+	var last time.Time
 	for i := range calls {
 		if results[i].Content != "" {
 			continue
@@ -126,6 +137,9 @@ func (r *toolRun) finish(calls []mendedCall) []toolpool.Result {
 		s := r.started[i]
 		<-s.done
 		results[i] = s.result
+		if s.ended.After(last) {
+			last, r.lastRan = s.ended, s.result.Executed
+		}
 		if r.failed == nil {
 			r.failed = s.err
 		}
@@ -146,6 +160,7 @@ func (r *toolRun) start(index int, c backend.ToolCall) {
 	r.started[index] = s
 	r.running.Go(func() {
 		defer close(s.done)
+		defer func() { s.ended = time.Now() }()
 		defer cancel()
 		select {
 		case r.permits <- struct{}{}:

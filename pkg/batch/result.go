@@ -117,4 +117,5 @@ type Result struct {
 	Model    string          `json:"model"`   // the model that the server named in its answer
 	Worker   string          `json:"worker"`  // the worker's --id
 	WallMS   int64           `json:"wall_ms"` // from the last claim to the end, milliseconds
+	Times    Times           `json:"times_ms,omitzero"`
 }

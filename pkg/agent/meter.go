@@ -1,0 +1,47 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// meter books where an attempt's time goes. It belongs to the attempt's goroutine.
+type meter struct {
+	held, slot, cold, cached, decode, tools, toolsShared, retry, journal time.Duration
+}
+
+// call books a model call that ended with a finish reason.
+func (m *meter) call(took time.Duration, r *backend.Response) {
+	first := min(r.TTFT, took)
+	if 2*r.Usage.CachedTokens >= r.Usage.PromptTokens && r.Usage.PromptTokens > 0 {
+		m.cached += first
+	} else {
+		m.cold += first
+	}
+	m.decode += took - first
+}
+
+func (m *meter) times() batch.Times {
+	return batch.Times{
+		Held: m.held.Milliseconds(), Slot: m.slot.Milliseconds(),
+		PrefillCold: m.cold.Milliseconds(), PrefillCached: m.cached.Milliseconds(), Decode: m.decode.Milliseconds(),
+		Tools: m.tools.Milliseconds(), ToolsShared: m.toolsShared.Milliseconds(),
+		Retry: m.retry.Milliseconds(), Journal: m.journal.Milliseconds(),
+	}
+}
+
+// since books the time from began to now.
+func since(began time.Time, to *time.Duration) { *to += time.Since(began) }
+
+type heldKey struct{}
+
+// Held tells the agent that calls [Slots.Acquire] with ctx, on whose goroutine it is called, that it waited d for
+// something else than a slot.
+func Held(ctx context.Context, d time.Duration) {
+	if held, ok := ctx.Value(heldKey{}).(*time.Duration); ok {
+		*held += d
+	}
+}
