@@ -49,6 +49,14 @@ or to --out. After Ctrl-C the same command with --resume runs what is missing, a
 			Flags: []cli.Flag{redisFlag(), jsonFlag()}, Action: e.status,
 		},
 		{
+			Name: "explain", ArgsUsage: "[BATCH]", Usage: "say where a batch's time went, what bounds it and what would change that",
+			Description: `It adds up the times in the results that Redis still has, or those of a results file (jsonl) with --results FILE.`,
+			Flags: []cli.Flag{
+				redisFlag(), jsonFlag(), &cli.PathFlag{Name: "results", Usage: "read the results `FILE` of a run instead of Redis"},
+			},
+			Action: e.explain,
+		},
+		{
 			Name: "results", ArgsUsage: "BATCH", Usage: "bring the results to standard output or to a file",
 			Description: `Killed at any moment, the same command with --out goes on: the file says what it holds. After "retry" the new
 results replace the old ones in it. With --consume, Redis keeps no result that is safe in the file.`,
@@ -274,6 +282,29 @@ func (e *env) status(c *cli.Context) error {
 		return coordinator.WriteJSON(e.console.Stdout(), report)
 	}
 	return coordinator.WriteStatus(e.console.Stdout(), report, time.Now())
+}
+
+func (e *env) explain(c *cli.Context) error {
+	explanation, err := e.explanation(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return coordinator.WriteJSON(e.console.Stdout(), explanation)
+	}
+	return coordinator.WriteExplanation(e.console.Stdout(), explanation)
+}
+
+func (e *env) explanation(c *cli.Context) (coordinator.Explanation, error) {
+	if path := c.Path("results"); path != "" {
+		return coordinator.ExplainFile(path)
+	}
+	store, id, err := e.batch(c)
+	if err != nil {
+		return coordinator.Explanation{}, err
+	}
+	defer store.Close()
+	return coordinator.Explain(c.Context, store, id, e.console)
 }
 
 func (e *env) batches(c *cli.Context) error {

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -47,6 +48,9 @@ func (s Summary) String() string {
 		rate = float64(done-s.Earlier) / s.Wall.Seconds()
 	}
 	line("wall", "%s   %s jobs/s", span(s.Wall), perSecond(rate))
+	if s.WallMS > 0 {
+		line("time", "%s   (`coordinator explain` says more)", largest(s.Times, s.WallMS))
+	}
 	line("tokens", "prompt %s (%s cached)   completion %s",
 		count(s.Usage.PromptTokens), percent(s.Usage.CachedTokens, s.Usage.PromptTokens), count(s.Usage.CompletionTokens))
 	line("tools", "asked %s   executed %s", count(s.Tools.Asked), count(s.Tools.Executed))
@@ -61,6 +65,19 @@ func (s Summary) String() string {
 		b.WriteString("\n" + simulatedNote(s.Spec))
 	}
 	return b.String()
+}
+
+// largest are the three parts that took most of the agents' time.
+func largest(t batch.Times, wallMS int64) string {
+	parts := t.Parts()
+	slices.SortStableFunc(parts, func(a, b batch.Part) int { return cmp.Compare(b.MS, a.MS) })
+	said := make([]string, 0, 3)
+	for _, p := range parts[:3] {
+		if p.MS > 0 {
+			said = append(said, percent(p.MS, wallMS)+" "+partNames[p.Name])
+		}
+	}
+	return strings.Join(said, "   ")
 }
 
 // failures says which errors there were, most frequent first, and the first messages.

@@ -20,6 +20,8 @@ type Tally struct {
 	Usage                 batch.Usage
 	Tools                 batch.ToolCounts
 	Models                []string // that gave answers, at most modelsKept
+	WallMS                int64    // of all attempts whose results say where their time went
+	Times                 batch.Times
 }
 
 // Add counts one result.
@@ -27,6 +29,10 @@ func (t *Tally) Add(r batch.Result) {
 	t.count(r.Status, 1)
 	t.Usage.Add(r.Usage)
 	t.Tools.Add(r.Tools)
+	if r.Times != (batch.Times{}) {
+		t.WallMS += r.WallMS
+		t.Times.Add(r.Times)
+	}
 	if r.Model != "" && len(t.Models) < modelsKept && !slices.Contains(t.Models, r.Model) {
 		t.Models = append(t.Models, r.Model)
 	}

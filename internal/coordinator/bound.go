@@ -1,0 +1,57 @@
+package coordinator
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// Bound is what keeps a batch from being faster, and what would change that.
+type Bound struct {
+	Part string `json:"part"` // as in batch.Times; own, feed, workers, or "" if nothing is known
+	By   string `json:"by"`
+	Knob string `json:"knob"`
+}
+
+// advice is, by part, what it means that agents spend most of their time there.
+var advice = map[string]struct{ by, knob string }{
+	"held": {"the server's KV cache, which has no room for more agents",
+		"a larger cache (--gpu-memory-utilization, a smaller model or context), shorter tool results (max_tokens), or another node"},
+	"slot": {"slots: agents are ready, and may not ask their server yet",
+		"raise worker --slots or the spec's max_inflight if the server has room; otherwise another node"},
+	"prefill_cold": {"the time to the first token, on prompts of which the server held less than half",
+		"put what all inputs share into system_prompt; see that the server's prefix cache is on and large enough; lower --slots if requests queue in the server"},
+	"prefill_cached": {"the time to the first token although the server held most of the prompt: requests queue in the server",
+		"lower --slots or max_inflight, or add a node"},
+	"decode": {"decode: the servers write tokens as fast as they can",
+		"a lower sampling.max_tokens or a tighter schema; a faster server, or another node"},
+	"tools": {"tool calls",
+		"raise the slow tool's rate or concurrency in tools.yaml; let more agents live (worker --max-agents), so that the server has work meanwhile"},
+	"tools_shared": {"tool calls that ran for other jobs: many agents wait for the same call",
+		"a faster tool, or a wider share for it (ttl, pure), so that its results are kept"},
+	"retry":   {"model calls that fail and are made again", "read the worker's log for the server's errors; see that it is up, and lower --slots if it answers 429 or 503"},
+	"journal": {"writing to Redis", "see `coordinator doctor` for Redis' latency; keep Redis near the workers, and its disk fast"},
+	ownPart:   {"batchagent itself", "give the workers more processor time"},
+}
+
+// boundOf judges a batch. status is nil if nobody knows how it stands.
+func boundOf(e Explanation, status *StatusReport) Bound {
+	if status != nil && !status.Phase.Terminal() {
+		c := status.Counts
+		switch {
+		case status.Trouble != "":
+			return Bound{Part: "workers", By: status.Trouble, Knob: "start a worker that can serve it"}
+		case status.Phase == batch.Open && c.Waiting == 0 && c.Fed > 0:
+			return Bound{Part: "feed", By: "its feed: workers take jobs faster than they are handed in", Knob: "run `coordinator submit` near Redis"}
+		}
+	}
+	if e.Timed == 0 {
+		return Bound{By: "nothing that can be told: no job has ended with its times yet", Knob: "wait for the first results"}
+	}
+	parts := append(e.Times.Parts(), batch.Part{Name: ownPart, MS: e.own()})
+	most := slices.MaxFunc(parts, func(x, y batch.Part) int { return cmp.Compare(x.MS, y.MS) })
+	a := advice[most.Name]
+	return Bound{Part: most.Name, By: fmt.Sprintf("%s (%s of the agents' time)", a.by, percent(most.MS, e.WallMS)), Knob: a.knob}
+}
