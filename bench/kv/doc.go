@@ -14,5 +14,9 @@
 // beside tools that take half a second or five, d what was measured on a real vLLM on two CPU cores. c-big is c on a machine with
 // a large cache (assumed figures for a 7B model on an H100, not calibrated).
 //
-// Only the policy is ours to measure here; the worker around it is tested in internal/worker.
+// With -backend the workload d runs on a real server, through a whole worker with an embedded Redis: unlimited, a few fixed
+// numbers, and ours, which is told nothing but what the server's metrics say. The server's answers decide nothing: a script says
+// which turn calls a tool.
+//
+// In virtual time only the policy is ours to measure here; the worker around it is tested in internal/worker.
 package main

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -61,12 +65,22 @@ func main() {
 	names := flag.String("workload", "a,b,c,c-big,d", "workloads to run")
 	seeds := flag.Int("seeds", 5, "seeds, from 1; the summary gives medians over them")
 	agents := flag.Int("n", 0, "agents; 0 is the workload's own number")
+	url := flag.String("backend", "", "run workload d on a real server at this `URL` instead, such as vllm://127.0.0.1:8000")
+	rounds := flag.Int("rounds", 3, "rounds on a real server")
+	fixedArms := flag.String("fixed", "3,4", "numbers of agents to compare with on a real server")
 	smoke := flag.Bool("smoke", false, "small: does it still run?")
 	flag.Parse()
 	if *smoke {
 		*names, *seeds = "d", 1
 	}
 	figures.Header(os.Stdout, "bench/kv")
+	if *url != "" {
+		if err := real(*url, *fixedArms, cmp.Or(*agents, scenarios["d"].agents), *rounds); err != nil {
+			fmt.Fprintln(os.Stderr, "kv:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	for name := range strings.SplitSeq(*names, ",") {
 		s, ok := scenarios[name]
 		if !ok {
@@ -81,6 +95,20 @@ func main() {
 			os.Exit(1)
 		}
 	}
+}
+
+func real(url, fixed string, agents, rounds int) error {
+	var numbers []int
+	for text := range strings.SplitSeq(fixed, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return fmt.Errorf("-fixed: %q is not a number of agents", text)
+		}
+		numbers = append(numbers, n)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	return compareReal(ctx, os.Stdout, url, agents, rounds, numbers)
 }
 
 // arm is one way to admit, and what its runs came to.
