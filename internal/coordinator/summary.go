@@ -73,7 +73,7 @@ func largest(t batch.Times, wallMS int64) string {
 	slices.SortStableFunc(parts, func(a, b batch.Part) int { return cmp.Compare(b.MS, a.MS) })
 	said := make([]string, 0, 3)
 	for _, p := range parts[:3] {
-		if p.MS > 0 {
+		if p.MS*100 >= wallMS {
 			said = append(said, percent(p.MS, wallMS)+" "+partNames[p.Name])
 		}
 	}
