@@ -79,6 +79,15 @@ results replace the old ones in it. With --consume, Redis keeps no result that i
 			Flags: []cli.Flag{redisFlag()}, Action: e.control(coordinator.Retry),
 		},
 		{
+			Name: "budget", ArgsUsage: "BATCH", Usage: "set how many tokens or US dollars a batch may use; a paused one goes on",
+			Flags: []cli.Flag{
+				redisFlag(),
+				&cli.Int64Flag{Name: "tokens", Usage: "at most `N` tokens, prompt and completion", DefaultText: "as before"},
+				&cli.Float64Flag{Name: "usd", Usage: "at most `X` US dollars, by the spec's prices", DefaultText: "as before"},
+			},
+			Action: e.budget,
+		},
+		{
 			Name: "resolve", ArgsUsage: "BATCH JOB", Usage: "say how a call with side effects ended, and let its job go on",
 			Description: `For a job that failed as EffectUnknown: its worker died while a tool with on_unknown: ask ran. Look whether the
 call had its effect, and say so.`,
@@ -348,6 +357,16 @@ func (e *env) control(do func(context.Context, *statestore.Store, batch.ID, *coo
 		defer store.Close()
 		return do(c.Context, store, id, e.console)
 	}
+}
+
+func (e *env) budget(c *cli.Context) error {
+	b := batch.Budget{Tokens: c.Int64("tokens"), USD: c.Float64("usd")}
+	if b.Tokens < 0 || b.USD < 0 {
+		return &coordinator.UsageError{Err: fmt.Errorf("--tokens and --usd must not be negative")}
+	}
+	return e.control(func(ctx context.Context, s *statestore.Store, id batch.ID, con *coordinator.Console) error {
+		return coordinator.SetBudget(ctx, s, id, b, con)
+	})(c)
 }
 
 func (e *env) resolve(c *cli.Context) error {

@@ -77,10 +77,36 @@ func (c *collector) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if n == 0 && phase == batch.Done {
+		switch {
+		case n == 0 && phase == batch.Done:
 			return c.flush(ctx)
+		case n == 0:
+			if err := c.whilePaused(ctx); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+// whilePaused returns a PausedError if nothing more will come before somebody raises the batch's budget.
+func (c *collector) whilePaused(ctx context.Context) error {
+	var info batch.Info
+	err := c.patience.do(ctx, func() (err error) {
+		info, err = c.store.Info(ctx, c.id)
+		return err
+	})
+	if err != nil || !info.Paused || info.Counts.Running > 0 || info.Counts.Waiting == 0 {
+		return err
+	}
+	// What ended since the last read is collected first.
+	entries, err := c.store.Results(ctx, c.id, c.after, 1)
+	if err != nil || len(entries) > 0 {
+		return nil
+	}
+	if err := c.flush(ctx); err != nil {
+		return err
+	}
+	return &PausedError{Info: info}
 }
 
 // drain collects what is there, and does not wait for more.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"syscall"
 
+	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -21,6 +22,14 @@ const (
 
 // ErrJobsFailed says that the batch ended and not every job is ok. The summary has told so already.
 var ErrJobsFailed = errors.New("not every job is ok")
+
+// PausedError says that a batch waits for a larger budget.
+type PausedError struct{ Info batch.Info }
+
+func (e *PausedError) Error() string {
+	return fmt.Sprintf("batch %s is paused: it has used %s and may use %s; %s of its %s have no result yet", e.Info.ID, spentOf(e.Info), budgetOf(e.Info.Budget),
+		count(e.Info.Counts.Fed-e.Info.Counts.Finished()), plural(e.Info.Counts.Fed, "job", "jobs"))
+}
 
 // UsageError is a mistake in how the command was called.
 type UsageError struct{ Err error }

@@ -68,6 +68,9 @@ func Results(ctx context.Context, s *statestore.Store, id batch.ID, o ResultsOpt
 	stop := watchStore(ctx, s, id, con)
 	err = c.follow(ctx)
 	stop()
+	if paused, ok := errors.AsType[*PausedError](err); ok {
+		return fmt.Errorf("%w; `coordinator budget %s --tokens N` (or --usd X) lets it go on, and the same command collects the rest", paused, id)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			con.Say(fmt.Sprintf("interrupted: batch %s goes on without us; `coordinator results %s --follow` follows it again", id, id))
@@ -110,7 +113,7 @@ func conclude(ctx context.Context, c *collector, tally *Tally, out string, con *
 // summaryOf takes the counts from Redis, which saw every result, and the reasons from those that were read here.
 func summaryOf(info batch.Info, tally *Tally, out string) Summary {
 	c := info.Counts
-	sum := Summary{Batch: info.ID, Name: info.Name, Total: c.Total, Tally: *tally, Wall: info.DoneAt.Sub(info.CreatedAt), Out: out}
+	sum := Summary{Batch: info.ID, Name: info.Name, Total: c.Total, Tally: *tally, Wall: info.DoneAt.Sub(info.CreatedAt), Out: out, Prices: info.Prices}
 	sum.OK, sum.Failed, sum.Cancelled, sum.Usage, sum.Tools = c.OK, c.Failed, c.Cancelled, c.Usage, c.Tools
 	return sum
 }

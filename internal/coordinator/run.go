@@ -240,7 +240,12 @@ func (r *localRun) conclude(ctx context.Context, pool *toolpool.Pool, err error)
 	sum := Summary{
 		Batch: r.id, Name: r.compiled.Plan.Name, Tally: *r.tally, Total: r.compiled.Total, Earlier: r.earlier,
 		Wall: time.Since(r.began), Simulated: r.simulated, Spec: r.options.Spec, Out: r.options.Out,
-		PerTool: pool.Stats(),
+		PerTool: pool.Stats(), Prices: r.compiled.Plan.Prices,
+	}
+	if paused, ok := errors.AsType[*PausedError](err); ok {
+		_, _ = io.WriteString(r.console.Stderr(), sum.String())
+		return fmt.Errorf("the budget of this run is used up: %s of %s; raise budget.batch in %s, and with --out, --resume runs the rest",
+			spentOf(paused.Info), budgetOf(paused.Info.Budget), r.options.Spec)
 	}
 	if err != nil && ctx.Err() == nil {
 		if r.options.Out != "" {

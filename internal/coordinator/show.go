@@ -116,6 +116,15 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 		}
 		line("time", "runs for %s   %s jobs/s   ETA %s", span(age), perSecond(p.Rate), eta)
 	}
+	if r.Budget != (batch.Budget{}) {
+		line("budget", "%s of %s used", spentOf(r.Info), budgetOf(r.Budget))
+	}
+	if r.Paused {
+		line("", "PAUSED: no new job begins; `coordinator budget %s --tokens N` (or --usd X) lets it go on", r.ID)
+	}
+	if r.Prices != (batch.Prices{}) {
+		line("cost", "%s", costOf(c.Usage, r.Prices))
+	}
 	line("takeovers", "%s", count(c.Takeovers))
 	line("tokens", "prompt %s (%s cached)   completion %s",
 		count(c.Usage.PromptTokens), percent(c.Usage.CachedTokens, c.Usage.PromptTokens), count(c.Usage.CompletionTokens))

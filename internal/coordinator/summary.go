@@ -21,8 +21,9 @@ type Summary struct {
 	Earlier   int64 // results that an earlier run had written
 	Wall      time.Duration
 	Simulated bool
-	Spec      string // path, to say how to name a real server; "" if the batch does not run here
-	Out       string // file that holds the results; "" for standard output
+	Prices    batch.Prices // zero if nobody gave any
+	Spec      string       // path, to say how to name a real server; "" if the batch does not run here
+	Out       string       // file that holds the results; "" for standard output
 	// PerTool are the counters of the tools that ran in this process, by name; nil if the batch does not run here.
 	PerTool map[string]toolpool.Stats
 }
@@ -53,6 +54,9 @@ func (s Summary) String() string {
 	}
 	line("tokens", "prompt %s (%s cached)   completion %s",
 		count(s.Usage.PromptTokens), percent(s.Usage.CachedTokens, s.Usage.PromptTokens), count(s.Usage.CompletionTokens))
+	if s.Prices != (batch.Prices{}) {
+		line("cost", "%s", costOf(s.Usage, s.Prices))
+	}
 	line("tools", "asked %s   executed %s", count(s.Tools.Asked), count(s.Tools.Executed))
 	s.perTool(line)
 	if len(s.Models) > 0 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/schema"
@@ -28,7 +29,9 @@ type Program struct {
 	calls   map[string]toolpool.Call // what each call of a tool has in common, by tool name
 	effects bool                     // a tool has side effects
 	model   string
-	window  int // tokens of context; 0 if unknown
+	window  int          // tokens of context; 0 if unknown
+	budget  batch.Budget // of one job
+	prices  batch.Prices
 
 	sampling    backend.Sampling
 	priority    int
@@ -51,6 +54,8 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 		calls:       map[string]toolpool.Call{},
 		model:       cmp.Or(plan.Model, model.ID),
 		window:      model.MaxModelLen,
+		budget:      plan.JobBudget,
+		prices:      plan.Prices,
 		sampling:    backend.Sampling(plan.Sampling),
 		priority:    plan.Priority,
 		maxTurns:    plan.MaxTurns,

@@ -108,6 +108,9 @@ func (a *attempt) run(s *scope) (json.RawMessage, error) {
 		if err := s.boundary(); err != nil {
 			return nil, err
 		}
+		if err := a.withinBudget(); err != nil {
+			return nil, err
+		}
 		t := a.prog.next(a.conv.turns, a.conv.repairing)
 		resp, err := a.reopen(s, t)
 		if err != nil {
@@ -153,6 +156,21 @@ func (a *attempt) run(s *scope) (json.RawMessage, error) {
 		if err != nil {
 			return nil, err
 		}
+	}
+}
+
+// withinBudget ends a job that has used what it may. It is asked before each model call, so the last one may go beyond.
+func (a *attempt) withinBudget() error {
+	b, used := a.prog.budget, a.usage.PromptTokens+a.usage.CompletionTokens
+	switch {
+	case !b.Spent(a.usage, a.prog.prices):
+		return nil
+	case b.Tokens > 0 && used >= b.Tokens:
+		return batch.NewError(batch.BudgetExceeded,
+			fmt.Sprintf("the job has used %d tokens in %d turns and may use %d; raise budget.job.tokens", used, a.turns, b.Tokens))
+	default:
+		return batch.NewError(batch.BudgetExceeded,
+			fmt.Sprintf("the job has cost $%.4f in %d turns and may cost $%.4f; raise budget.job.usd", a.prog.prices.Cost(a.usage), a.turns, b.USD))
 	}
 }
 

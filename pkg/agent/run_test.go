@@ -117,6 +117,29 @@ func (s *stage) run(t require.TestingT, change func(*spec.Plan)) (batch.Result, 
 	})
 }
 
+func TestAJobEndsBeforeTheCallThatItMayNotPayFor(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*spec.Plan){
+		"tokens": func(p *spec.Plan) { p.JobBudget.Tokens = 24 }, // a call of these tests uses 12
+		"money": func(p *spec.Plan) {
+			p.JobBudget.USD, p.Prices = 0.0005, batch.Prices{Prompt: 10, Cached: 10, Completion: 75} // 0.00025 a call
+		},
+	} {
+		s := &stage{script: []reply{asks(`{}`), asks(`{}`), says(`{"a":1}`)}}
+		r, err := s.run(t, change)
+		require.NoError(t, err, name)
+		require.NotNil(t, r.Error, name)
+		assert.Equal(t, batch.BudgetExceeded, r.Error.Type, name)
+		assert.Contains(t, r.Error.Message, "in 2 turns", name)
+		assert.False(t, r.Error.Retryable, name)
+		assert.Equal(t, 2, r.Turns, name)
+	}
+	s := &stage{script: []reply{asks(`{}`), says(`{"a":1}`)}}
+	r, err := s.run(t, func(p *spec.Plan) { p.JobBudget.Tokens = 13 })
+	require.NoError(t, err)
+	assert.Equal(t, batch.OK, r.Status, "an answer that was paid for counts")
+}
+
 func TestOutcomes(t *testing.T) {
 	for name, c := range map[string]struct {
 		script []reply

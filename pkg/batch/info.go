@@ -21,11 +21,13 @@ type Header struct {
 	ID          ID            `json:"id"`
 	Name        string        `json:"name"`
 	Owner       string        `json:"owner"`
-	Priority    int           `json:"priority"`     // higher first
-	Model       string        `json:"model"`        // "" takes the server's own
-	Tools       []string      `json:"tools"`        // names; a worker that lacks one does not claim
-	MaxAttempts int           `json:"max_attempts"` // at least 1
-	TTL         time.Duration `json:"ttl"`          // how long everything is kept after the batch is done
+	Priority    int           `json:"priority"`        // higher first
+	Model       string        `json:"model"`           // "" takes the server's own
+	Tools       []string      `json:"tools"`           // names; a worker that lacks one does not claim
+	MaxAttempts int           `json:"max_attempts"`    // at least 1
+	TTL         time.Duration `json:"ttl"`             // how long everything is kept after the batch is done
+	Budget      Budget        `json:"budget,omitzero"` // of the whole batch
+	Prices      Prices        `json:"prices,omitzero"`
 }
 
 // Counts are a batch's totals so far. Waiting + Running + OK + Failed + Cancelled = Fed.
@@ -50,6 +52,7 @@ func (c Counts) Finished() int64 { return c.OK + c.Failed + c.Cancelled }
 type Info struct {
 	Header
 	Phase     Phase     `json:"phase"`
+	Paused    bool      `json:"paused,omitempty"` // its budget is used up: no new job begins until that is raised
 	Counts    Counts    `json:"counts"`
 	CreatedAt time.Time `json:"created_at"`          // Redis' clock
 	DoneAt    time.Time `json:"done_at,omitzero"`    // Redis' clock; zero unless done

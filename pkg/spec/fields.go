@@ -69,6 +69,10 @@ func (l *loader) fields() []fieldReader {
 			})
 		}},
 		{"sampling", l.sampling(&plan.Sampling)},
+		{"budget", func(f string, n ast.Node) {
+			l.mapping(f, n, []fieldReader{{"job", l.budget(&plan.JobBudget)}, {"batch", l.budget(&plan.BatchBudget)}})
+		}},
+		{"prices", l.prices(&plan.Prices)},
 		{"priority", l.count(&plan.Priority, -maxPriority, maxPriority)},
 		{"owner", l.label(&plan.Owner)},
 		{"ttl", l.wait(&plan.TTL, maxTTL)},

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 const least = "task: hello\ninputs: [{a: 1}]\n"
@@ -25,6 +27,30 @@ func TestLoadDefaults(t *testing.T) {
 	assert.Equal(t, Fail, s.OnBadInput)
 	assert.True(t, s.hoist)
 	assert.Empty(t, s.Backend)
+}
+
+func TestLoadReadsBudgets(t *testing.T) {
+	t.Parallel()
+	s, err := load(t, least+"budget: {job: {tokens: 20000, usd: 0.05}, batch: {usd: 12}}\nprices: {prompt: 0.5, completion: 1.5}\n", nil, LoadOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, batch.Budget{Tokens: 20_000, USD: 0.05}, s.settings.JobBudget)
+	assert.Equal(t, batch.Budget{USD: 12}, s.settings.BatchBudget)
+	assert.Equal(t, batch.Prices{Prompt: 0.5, Cached: 0.5, Completion: 1.5}, s.settings.Prices, "cached tokens are not for nothing")
+	s, err = load(t, least+"prices: {prompt: 0.5, cached: 0, completion: 1.5}\n", nil, LoadOptions{})
+	require.NoError(t, err)
+	assert.Zero(t, s.settings.Prices.Cached)
+
+	for text, want := range map[string]string{
+		"budget: {batch: {usd: 12}}": "budget.batch.usd: needs prices",
+		"budget: {job: {tokens: 0}}": "budget.job.tokens: must be at least 1",
+		"budget: {batch: 5}":         "budget.batch: must be",
+		"budget: {jobs: {}}":         "budget.jobs: unknown field",
+		"prices: {prompt: -1}":       "prices.prompt: must be",
+		"prices: {prompt: cheap}":    "prices.prompt: must be a number",
+	} {
+		_, err := load(t, least+text+"\n", nil, LoadOptions{})
+		assert.ErrorContains(t, err, want, text)
+	}
 }
 
 func TestLoadReadsEveryField(t *testing.T) {

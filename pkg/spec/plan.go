@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 // Plan is a compiled spec without its inputs: what a worker needs to run any job of the batch. Its JSON form is kept
@@ -33,6 +35,9 @@ type Plan struct {
 	Timeouts    Timeouts      `json:"timeouts"`
 	Sampling    Sampling      `json:"sampling"`
 	TTL         time.Duration `json:"ttl"` // nanoseconds
+	JobBudget   batch.Budget  `json:"job_budget,omitzero"`
+	BatchBudget batch.Budget  `json:"batch_budget,omitzero"` // as submitted; it may be raised later
+	Prices      batch.Prices  `json:"prices,omitzero"`
 
 	template *Template // Task, parsed; nil in a Plan that was not made by ParsePlan or Compile
 }

@@ -152,6 +152,7 @@ type loader struct {
 
 	keepPreamble bool
 	schema       schemaText
+	priced       []string // fields that are in money
 }
 
 func (l *loader) load(top ast.Node) {
@@ -161,6 +162,7 @@ func (l *loader) load(top ast.Node) {
 		return // that it is no mapping says it all
 	}
 	l.finishSystem()
+	l.needPrices(top)
 	if l.spec.task.template == nil {
 		l.require(top, "task")
 	}

@@ -83,6 +83,8 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 		return v
 	}
 	info.Phase = batch.Phase(m["phase"])
+	info.Budget.Tokens = n("cap_tokens")
+	info.Budget.USD, _ = strconv.ParseFloat(m["cap_usd"], 64)
 	info.CreatedAt = time.UnixMilli(n("created")).UTC()
 	info.Counts = batch.Counts{
 		Fed: n("fed"), Total: n("total"), OK: n("ok"), Failed: n("failed"), Cancelled: n("cancelled"),
@@ -97,6 +99,7 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 		}
 		return info, nil
 	}
+	info.Paused = info.Budget.Spent(info.Counts.Usage, info.Prices) && info.Phase != batch.Cancelling
 	if v := pending.Val(); v != nil {
 		info.Counts.Running = v.Count - back.Val()
 	}
@@ -151,6 +154,20 @@ func (s *Store) Cancel(ctx context.Context, id batch.ID) (batch.Phase, error) {
 		return "", fmt.Errorf("%s: %w", op, ErrNotFound)
 	}
 	return phase, nil
+}
+
+// SetBudget replaces what the batch may use. One that was paused goes on if the new budget is larger than what it has
+// used; the caller rings for it. ErrNotFound. Repeatable.
+func (s *Store) SetBudget(ctx context.Context, id batch.ID, b batch.Budget) error {
+	op := "set the budget of batch " + string(id)
+	v, err := s.run(ctx, op, s.scripts.budget, []string{keyMeta(id)}, b.Tokens, b.USD)
+	if err != nil {
+		return err
+	}
+	if (reply{v}).num() == 0 {
+		return fmt.Errorf("%s: %w", op, ErrNotFound)
+	}
+	return nil
 }
 
 // Retry queues the failed jobs of a batch again and takes their results back. It returns how many. A job whose

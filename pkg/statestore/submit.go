@@ -55,7 +55,12 @@ func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 		return fmt.Errorf("%s: encode its header: %w", op, err)
 	}
 	keys := []string{keyMeta(h.ID), keyPlan(h.ID), keyJobs(h.ID)}
-	if _, err := s.run(ctx, op, s.scripts.create, keys, header, plan, max(h.MaxAttempts, 1), h.TTL.Milliseconds()); err != nil {
+	args := []any{header, plan, max(h.MaxAttempts, 1), h.TTL.Milliseconds()}
+	if h.Budget != (batch.Budget{}) || h.Prices != (batch.Prices{}) {
+		args = append(args, "cap_tokens", h.Budget.Tokens, "cap_usd", h.Budget.USD,
+			"price_prompt", h.Prices.Prompt, "price_cached", h.Prices.Cached, "price_completion", h.Prices.Completion)
+	}
+	if _, err := s.run(ctx, op, s.scripts.create, keys, args...); err != nil {
 		return err
 	}
 	created, err := s.cmd.HGet(ctx, keyMeta(h.ID), "created").Float64()

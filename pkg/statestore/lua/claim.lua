@@ -3,10 +3,10 @@
 -- ARGV[1] consumer  ARGV[2] count, at least 1  ARGV[3] lease, ms  ARGV[4] journal key prefix
 -- Returns {phase, job...}; a job is {index, entry ID, token, attempt, exhausted, payload, {turn...}}.
 -- phase '' says that the batch is gone. exhausted = 1 says that the job used up its attempts: it must not run, only be
--- finished as WorkerLost.
+-- finished as WorkerLost. A batch whose budget is used up gives no new jobs.
 -- Atomic. NOT repeatable: after an unknown outcome read held.lua before claiming again.
 -- Holds I1 (a new token for every claim), I4, I5.
-local phase, swept, cursor, maxa = unpack(redis.call('HMGET', KEYS[1], 'phase', 'swept', 'cursor', 'maxa'))
+local phase, swept, cursor, maxa, capped = unpack(redis.call('HMGET', KEYS[1], 'phase', 'swept', 'cursor', 'maxa', 'cap_tokens'))
 if not phase then
   return {''}
 end
@@ -84,7 +84,7 @@ if count > 0 and now >= grace and (cursor ~= '0-0' or now - (tonumber(swept) or 
   end
 end
 
-if count > 0 then
+if count > 0 and not (capped and phase ~= 'CANCELLING' and spent(KEYS[1])) then
   local r = redis.call('XREADGROUP', 'GROUP', 'workers', consumer, 'COUNT', count, 'STREAMS', KEYS[2], '>')
   if r then
     local entries, indexes = r[1][2], {}

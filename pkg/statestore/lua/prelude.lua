@@ -21,6 +21,19 @@ local function pulse(meta, now, lease)
   return grace
 end
 
+-- spent says whether a batch has used up its budget: tokens, or US dollars at prices per million tokens. What a running
+-- job uses counts when it ends.
+local function spent(meta)
+  local m = redis.call('HMGET', meta, 'cap_tokens', 'cap_usd', 'prompt', 'cached', 'completion',
+    'price_prompt', 'price_cached', 'price_completion')
+  for i = 1, 8 do
+    m[i] = tonumber(m[i] or 0)
+  end
+  local tokens, usd, prompt, cached, completion = unpack(m)
+  local cost = ((prompt - cached) * m[6] + cached * m[7] + completion * m[8]) / 1000000
+  return tokens > 0 and prompt + completion >= tokens or usd > 0 and cost >= usd
+end
+
 -- close ends the batch if it is sealed and every job has a result. What only running jobs need is dropped; the rest
 -- expires after the batch's TTL. k holds the keys by name. Returns the phase.
 local function close(k)

@@ -1,0 +1,84 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// SetBudget replaces what a batch may use; a paused one goes on if that is more than it has used. A part of b that is 0
+// stays as it is.
+func SetBudget(ctx context.Context, s *statestore.Store, id batch.ID, b batch.Budget, con *Console) error {
+	if b == (batch.Budget{}) {
+		return usagef("say how much the batch may use: --tokens N, --usd X or both")
+	}
+	p := patience{store: s, say: con.Say}
+	var info batch.Info
+	read := func() (err error) {
+		info, err = s.Info(ctx, id)
+		return err
+	}
+	if err := p.do(ctx, read); err != nil {
+		return err
+	}
+	if b.USD > 0 && info.Prices == (batch.Prices{}) {
+		return usagef("batch %s has no prices, so its cost is not known; use --tokens", id)
+	}
+	if b.Tokens == 0 {
+		b.Tokens = info.Budget.Tokens
+	}
+	if b.USD == 0 {
+		b.USD = info.Budget.USD
+	}
+	if err := p.do(ctx, func() error { return s.SetBudget(ctx, id, b) }); err != nil {
+		return err
+	}
+	_ = s.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: id})
+	if err := p.do(ctx, read); err != nil {
+		return err
+	}
+	state := "it goes on"
+	switch {
+	case info.Phase == batch.Done:
+		state = "it is done, so this changes nothing"
+	case info.Paused:
+		state = "that is used up, so no new job begins"
+	}
+	con.Say(fmt.Sprintf("batch %s has used %s and may use %s: %s", id, spentOf(info), budgetOf(info.Budget), state))
+	return nil
+}
+
+func budgetOf(b batch.Budget) string {
+	var parts []string
+	if b.Tokens > 0 {
+		parts = append(parts, count(b.Tokens)+" tokens")
+	}
+	if b.USD > 0 {
+		parts = append(parts, dollars(b.USD))
+	}
+	return strings.Join(parts, " or ")
+}
+
+func spentOf(i batch.Info) string {
+	tokens := count(i.Counts.Usage.PromptTokens+i.Counts.Usage.CompletionTokens) + " tokens"
+	if i.Prices == (batch.Prices{}) {
+		return tokens
+	}
+	return tokens + ", " + dollars(i.Prices.Cost(i.Counts.Usage))
+}
+
+// costOf says what tokens cost, and what they would have cost without the server's prefix cache.
+func costOf(u batch.Usage, p batch.Prices) string {
+	return fmt.Sprintf("%s   without the prefix cache %s", dollars(p.Cost(u)), dollars(p.WithoutCache(u)))
+}
+
+// dollars writes money with two digits, or four of a small sum.
+func dollars(usd float64) string {
+	if usd > 0 && usd < 1 {
+		return fmt.Sprintf("$%.4f", usd)
+	}
+	return fmt.Sprintf("$%.2f", usd)
+}
