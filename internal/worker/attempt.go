@@ -18,6 +18,8 @@ type attempt struct {
 	// journalled: an attempt at the job wrote a turn, or tried to. Belongs to the agent's goroutine until the result is
 	// handed over.
 	journalled bool
+	// alone: nothing else may run on this worker.
+	alone bool
 }
 
 // attempt runs one agent to its end and says what becomes of its lease.

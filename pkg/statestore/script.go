@@ -14,7 +14,8 @@ var luaFiles embed.FS
 
 // scripts are the Lua scripts, each with the prelude in front.
 type scripts struct {
-	book, announced, create, feed, seal, claim, held, renew, checkpoint, release, finish, cancel, retry, remove script
+	book, announced, create, feed, seal, claim, held, renew, checkpoint, release, finish, cancel, retry, remove,
+	volunteer script
 }
 
 type script struct{ hash, text string }
@@ -33,9 +34,10 @@ func loadScripts(change func(name, text string) string) (scripts, error) {
 		return s, fmt.Errorf("read the embedded prelude: %w", err)
 	}
 	for name, dst := range map[string]*script{
-		"book": &s.book, "announced": &s.announced, "create": &s.create, "feed": &s.feed, "seal": &s.seal, "claim": &s.claim, "held": &s.held, "renew": &s.renew,
-		"checkpoint": &s.checkpoint, "release": &s.release, "finish": &s.finish, "cancel": &s.cancel,
-		"retry": &s.retry, "remove": &s.remove,
+		"book": &s.book, "announced": &s.announced, "create": &s.create, "feed": &s.feed, "seal": &s.seal,
+		"claim": &s.claim, "held": &s.held, "renew": &s.renew, "checkpoint": &s.checkpoint, "release": &s.release,
+		"finish": &s.finish, "cancel": &s.cancel, "retry": &s.retry, "remove": &s.remove,
+		"volunteer": &s.volunteer,
 	} {
 		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {
