@@ -41,21 +41,9 @@ func TestTakeover(t *testing.T) {
 			"--tools-root", dir, "--lease", lease.String(), "--max-inflight", "8", "--max-agents", "16")
 	}
 
-	id, errs, code := bin.run(t, "coordinator", "submit", specFile, "--redis", redis.URL())
-	require.Equal(t, 0, code, errs)
-	id = strings.TrimSpace(id)
-	_, err := batch.ParseID(id)
-	require.NoError(t, err)
-
-	finished := func() int64 {
-		out, errs, code := bin.run(t, "coordinator", "status", id, "--json", "--redis", redis.URL())
-		require.Equal(t, 0, code, errs)
-		var info batch.Info
-		require.NoError(t, json.Unmarshal([]byte(out), &info))
-		return info.Counts.Finished()
-	}
+	id := submitted(t, bin, redis, specFile)
 	until := func(n int64) {
-		require.Eventually(t, func() bool { return finished() >= n }, 60*time.Second, 50*time.Millisecond)
+		require.Eventually(t, func() bool { return info(t, bin, redis, id).Counts.Finished() >= n }, 60*time.Second, 50*time.Millisecond)
 	}
 	until(jobs / 5)
 	workers[0].signal(t, syscall.SIGKILL)
@@ -66,14 +54,12 @@ func TestTakeover(t *testing.T) {
 	workers[1].signal(t, syscall.SIGCONT)
 
 	out := filepath.Join(dir, "results.jsonl")
-	_, errs, code = bin.run(t, "coordinator", "results", id, "--follow", "--out", out, "--redis", redis.URL())
+	_, errs, code := bin.run(t, "coordinator", "results", id, "--follow", "--out", out, "--redis", redis.URL())
 	require.Equal(t, 0, code, errs)
 
 	again := 0
-	seen := make(map[int64]bool)
-	for _, r := range readResults(t, out) {
-		require.False(t, seen[r.Index], "job %d has two results", r.Index)
-		seen[r.Index] = true
+	seen := once(t, out, jobs)
+	for _, r := range seen {
 		assert.Equal(t, batch.OK, r.Status, "job %d: %v", r.Index, r.Error)
 		assert.Equal(t, 2, r.Turns, "job %d", r.Index)
 		assert.EqualValues(t, 1, r.Tools.Asked, "job %d", r.Index)
@@ -81,7 +67,6 @@ func TestTakeover(t *testing.T) {
 			again++
 		}
 	}
-	assert.Len(t, seen, jobs)
 	assert.Positive(t, again, "no job was taken over: the faults came too late")
 	restarted, calls := rec.restarted("node-2")
 	assert.Empty(t, restarted, "jobs that began anew although they had a journal")

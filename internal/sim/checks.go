@@ -131,8 +131,11 @@ func (k *checker) leases(proc string, c call, was, is *state) {
 			continue
 		}
 		switch {
+		case c.verb == "claim" && !now.held():
+			k.setAside(index, old, now)
 		case c.verb == "claim":
 			claimed++
+			k.company(c, index, was.phase)
 			k.claim(proc, c, index, old, now)
 		case c.verb == "release":
 			if sent := k.sent(c, index); !slices.Contains(sent, old) {
@@ -194,14 +197,7 @@ func (k *checker) claim(proc string, c call, index int, old, now fence) {
 		k.fail("I1", "job %d was claimed by %s for %s", index, c.args[0], now.holder)
 	}
 	if old.held() {
-		k.takeovers++
-		if idle := k.now() - j.renewed; idle < k.cfg.lease-time.Millisecond {
-			k.fail("I1", "job %d was taken over from %s %v after it was renewed; a lease is %v", index, old.holder, idle, k.cfg.lease)
-		}
-		if since, ok := k.sinceSilence(); ok {
-			k.fail("I1", "job %d was taken over from %s %v after workers had been out of touch; the holder had no whole lease to come back",
-				index, old.holder, since)
-		}
+		k.lapsed(index, old)
 	}
 	j.exhausted = j.spent >= k.cfg.maxAttempts
 	if !j.exhausted {
@@ -221,16 +217,57 @@ func (k *checker) claim(proc string, c call, index int, old, now fence) {
 	}
 }
 
+// lapsed checks that a lease might be ended.
+func (k *checker) lapsed(index int, old fence) {
+	k.takeovers++
+	if idle := k.now() - k.job(index).renewed; idle < k.cfg.lease-time.Millisecond {
+		k.fail("I1", "job %d was taken over from %s %v after it was renewed; a lease is %v", index, old.holder, idle, k.cfg.lease)
+	}
+	if since, ok := k.sinceSilence(); ok {
+		k.fail("I1", "job %d was taken over from %s %v after workers had been out of touch; the holder had no whole lease to come back",
+			index, old.holder, since)
+	}
+}
+
+// last reports whether a job has one attempt left and lost its worker in each of the others.
+func (k *checker) last(index int) bool {
+	spent := k.job(index).spent
+	return spent > 0 && spent == k.cfg.maxAttempts-1
+}
+
+// company checks that a last attempt is given to who runs nothing else, with no other job.
+func (k *checker) company(c call, index int, phase batch.Phase) {
+	list, _ := c.reply.([]any)
+	last, told := k.last(index) && phase != batch.Cancelling, k.told(c, index)[7] == int64(1)
+	if last != told || last && (c.args[4] != "1" || len(list) != 2) {
+		k.fail("I5", "job %d was claimed after %d of %d attempts with %d others, alone = %v, by one whose word for running nothing else is %s",
+			index, k.job(index).spent, k.cfg.maxAttempts, len(list)-2, told, c.args[4])
+	}
+}
+
+// setAside checks a job that a claim took from a worker, or from those handed back, to keep it for its last attempt.
+func (k *checker) setAside(index int, old, now fence) {
+	if old.held() {
+		k.lapsed(index, old)
+	}
+	if !k.last(index) {
+		k.fail("I4", "job %d is kept to run alone after %d of %d attempts", index, k.job(index).spent, k.cfg.maxAttempts)
+	}
+	if now.token != old.token || now.attempt != old.attempt {
+		k.fail("I5", "keeping job %d to run alone left it as %v; it was %v", index, now, old)
+	}
+}
+
 // told finds a job in the answer of a claim.
 func (k *checker) told(c call, index int) []any {
 	list, _ := c.reply.([]any)
 	for _, e := range list[min(1, len(list)):] {
 		job, _ := e.([]any)
-		if len(job) == 7 && number(fmt.Sprint(job[0])) == index {
+		if len(job) == 8 && number(fmt.Sprint(job[0])) == index {
 			return job
 		}
 	}
-	return make([]any, 7)
+	return make([]any, 8)
 }
 
 func (k *checker) toldExhausted(c call, index int) bool { return k.told(c, index)[4] == int64(1) }
@@ -367,6 +404,10 @@ func (k *checker) standingJobs(st *state) {
 	for _, note := range st.back {
 		noted[note] = true
 	}
+	kept := make(map[string]bool)
+	for _, note := range st.alone {
+		kept[note] = true
+	}
 	running := 0
 	for index := range st.fed {
 		id, queued := entry[index]
@@ -384,6 +425,10 @@ func (k *checker) standingJobs(st *state) {
 				k.fail("I4", "job %d is held as %v and nobody could take it over: it is not pending", index, f)
 			} else if holder != f.holder {
 				k.fail("I1", "job %d is held as %v, but %s keeps it alive", index, f, holder)
+			}
+		case kept[fmt.Sprintf("%s %d", id, index)]:
+			if pending {
+				k.fail("I5", "job %d waits to run alone, and whoever looks for lapsed leases would take it", index)
 			}
 		case leased && f.token > 0:
 			if !pending {

@@ -83,6 +83,21 @@ var Mutants = []Mutant{
 		New: `turns = {}`,
 	},
 	{
+		Name: "last attempt in company", Script: "claim", Seeds: 30,
+		Old: `return tonumber(string.match(held, '^%d+|(%d+)|')) == maxa - 1`,
+		New: `return false`,
+	},
+	{
+		Name: "last attempts beside each other", Script: "claim", Seeds: 30,
+		Old: `noted(KEYS[5], 1, 1)`,
+		New: `noted(KEYS[5], count, 1)`,
+	},
+	{
+		Name: "kept to run alone, and lost", Script: "claim", Seeds: 30,
+		Old: `redis.call('RPUSH', KEYS[5], id .. ' ' .. index)`,
+		New: `redis.call('LLEN', KEYS[5])`,
+	},
+	{
 		Name: "release that offers the job to nobody", Script: "release", Seeds: 20,
 		Old: `redis.call('RPUSH', KEYS[2], id .. ' ' .. index)`,
 		New: `redis.call('LLEN', KEYS[2])`,

@@ -34,6 +34,7 @@ type plainWorker struct {
 
 type plainJob struct {
 	lease  batch.Lease
+	alone  bool // nothing may run beside it
 	cancel context.CancelCauseFunc
 	result batch.Result
 }
@@ -94,13 +95,18 @@ func (p *plainWorker) claim(ctx context.Context, drain <-chan struct{}, fail con
 			unsure = false
 		}
 		p.mu.Lock()
-		room := p.world.cfg.maxAgents - len(p.live)
+		room, idle := p.world.cfg.maxAgents-len(p.live), len(p.live) == 0
+		for _, j := range p.live {
+			if j.alone {
+				room = 0
+			}
+		}
 		p.mu.Unlock()
 		if room <= 0 {
 			continue
 		}
 		phase, jobs, err := p.store.Claim(ctx, statestore.ClaimParams{
-			Batch: batchID, Consumer: p.proc.name, Count: 1 + r.IntN(room), Lease: p.world.cfg.lease,
+			Batch: batchID, Consumer: p.proc.name, Count: 1 + r.IntN(room), Lease: p.world.cfg.lease, Idle: idle,
 		})
 		if err != nil {
 			unsure = true
@@ -135,7 +141,7 @@ func (p *plainWorker) reconcile(ctx context.Context) error {
 
 func (p *plainWorker) admit(ctx context.Context, drain <-chan struct{}, phase batch.Phase, c statestore.Claimed, fail context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	j := &plainJob{lease: c.Lease, cancel: cancel}
+	j := &plainJob{lease: c.Lease, alone: c.Alone, cancel: cancel}
 	p.mu.Lock()
 	if old := p.live[c.Lease.Job.Index]; old != nil {
 		old.cancel(statestore.ErrFenced)

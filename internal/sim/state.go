@@ -23,7 +23,7 @@ type state struct {
 	lease                 map[int]fence
 	stream                map[string]int // entry ID -> index
 	pending               map[string]string
-	back                  []string // "entry index"
+	back, alone           []string // "entry index"
 	results               []resultEntry
 	finished              map[int]bool
 	retryable             map[int]bool // indexes in the failed hash
@@ -65,6 +65,7 @@ func (s *server) read() (*state, error) {
 		[]string{"XRANGE", keyPrefix + "results", "-", "+"},
 		[]string{"GET", keyPrefix + "finished"},
 		[]string{"HKEYS", keyPrefix + "failed"},
+		[]string{"LRANGE", keyPrefix + "alone", "0", "-1"},
 	)
 	if err != nil {
 		return nil, err
@@ -103,6 +104,7 @@ func (s *server) read() (*state, error) {
 	for _, index := range words(v[7]) {
 		st.retryable[number(index)] = true
 	}
+	st.alone = words(v[8])
 	return st, nil
 }
 

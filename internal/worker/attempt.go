@@ -21,6 +21,8 @@ type attempt struct {
 	journalled bool
 	// parked: a call has to be resolved before the job can go on.
 	parked atomic.Bool
+	// alone: nothing else may run on this worker.
+	alone bool
 }
 
 // attempt runs one agent to its end and says what becomes of its lease.

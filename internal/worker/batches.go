@@ -38,6 +38,7 @@ type work struct {
 	// maxAgents bounds the live agents of this batch here; 0 does not. More would only wait for the batch's own slots,
 	// and another node could run them.
 	maxAgents int
+	offered   time.Time // when the claim loop last asked whether jobs wait to run alone
 }
 
 // jobBytes is the size of a job's prompt beyond the shared prefix, on average.

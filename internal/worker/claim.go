@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// idlePoll is how often the worker looks for work when nobody rings.
+	// idlePoll is how often the worker looks for work when nobody rings, at least.
 	idlePoll = 2 * time.Second
 	// gather is how long the loop waits for more agents to end before it claims for a few: one call for many jobs.
 	gather = 5 * time.Millisecond
@@ -20,7 +20,6 @@ const (
 
 // claim asks for jobs whenever some can be admitted, until ctx is done. life bounds the agents that it starts.
 func (w *Worker) claim(ctx, life context.Context) {
-	poll := min(idlePoll, w.cfg.Lease/5)
 	for ctx.Err() == nil {
 		got, err := w.round(ctx, life)
 		if err != nil && ctx.Err() == nil {
@@ -31,7 +30,7 @@ func (w *Worker) claim(ctx, life context.Context) {
 		if got > 0 && w.room() >= scheduler.DefaultMaxBatch/4 {
 			continue // there may be more where these came from
 		}
-		idle := time.NewTimer(poll)
+		idle := time.NewTimer(w.poll())
 		select {
 		case <-ctx.Done():
 		case <-idle.C:
@@ -44,6 +43,9 @@ func (w *Worker) claim(ctx, life context.Context) {
 
 // room is how many jobs can be admitted now.
 func (w *Worker) room() int {
+	if w.occupied() {
+		return 0
+	}
 	return scheduler.ClaimSize(scheduler.Snapshot{
 		Ready: w.ready.open(), MaxAgents: w.cfg.MaxAgents, LiveAgents: w.liveCount(),
 		Slots: w.slots.Capacity(), SlotQueue: w.slots.Waiting(), MaxBatch: statestore.MaxClaim,
@@ -61,8 +63,11 @@ func (w *Worker) round(ctx, life context.Context) (int, error) {
 		return 0, err
 	}
 	defer w.kv.roundEnded()
-	total := 0
 	w.fair.Meet(candidatesOf(open))
+	if open, err = w.claimable(ctx, open); err != nil {
+		return 0, err
+	}
+	total := 0
 	for len(open) > 0 {
 		room := w.room()
 		if room == 0 {
@@ -135,7 +140,7 @@ func (w *Worker) claimFrom(ctx, life context.Context, work *work, n int) (int, e
 		w.batches.clear(id)
 	}
 	phase, jobs, err := w.cfg.Store.Claim(ctx, statestore.ClaimParams{
-		Batch: id, Consumer: w.cfg.Consumer, Count: n, Lease: w.cfg.Lease,
+		Batch: id, Consumer: w.cfg.Consumer, Count: n, Lease: w.cfg.Lease, Idle: w.liveCount() == 0,
 	})
 	if err != nil {
 		if !errors.Is(err, statestore.ErrNotFound) {
@@ -149,6 +154,9 @@ func (w *Worker) claimFrom(ctx, life context.Context, work *work, n int) (int, e
 	}
 	for _, c := range jobs {
 		w.admit(life, work, phase, c)
+	}
+	if len(jobs) == 0 {
+		return 0, w.volunteer(ctx, work)
 	}
 	return len(jobs), nil
 }
@@ -177,7 +185,7 @@ func (w *Worker) reconcile(ctx context.Context, id batch.ID) error {
 // admit makes a claimed job live and starts it, or finishes it at once if it must not run.
 func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c statestore.Claimed) {
 	ctx, cancel := context.WithCancelCause(life)
-	a := &attempt{lease: c.Lease, work: work, cancel: cancel, journalled: len(c.Journal) > 0}
+	a := &attempt{lease: c.Lease, work: work, cancel: cancel, journalled: len(c.Journal) > 0, alone: c.Alone}
 	w.mu.Lock()
 	old := w.live[c.Lease.Job]
 	w.live[c.Lease.Job] = a
@@ -194,6 +202,10 @@ func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c st
 		w.log.Warn("job used up its attempts", "job", c.Lease.Job, "attempts", c.Lease.Attempt)
 		w.commits.add(a, w.lostResult(c.Lease))
 	default:
+		if c.Alone {
+			w.log.Warn("job runs alone: the workers of all its attempts were lost, and this is its last",
+				"job", c.Lease.Job, "attempt", c.Lease.Attempt)
+		}
 		w.kv.start(work, c.Lease.Job, c.Payload, c.Journal)
 		w.agents.Go(func() { w.attempt(ctx, a, c) })
 	}

@@ -50,11 +50,21 @@ func (w *Worker) register(ctx context.Context, record batch.WorkerRecord, every 
 	}
 }
 
-// renew renews all leases, one call per batch, and cancels what is fenced or cancelled. It reports whether every
-// batch was answered.
+// renew renews all leases, one call per batch, and cancels what is fenced or cancelled. Active batches of which nothing runs
+// here are told of this worker all the same: if their own workers died, and all others are too busy to claim from them, the
+// silence would look like an outage for ever. It reports whether every batch was answered.
 func (w *Worker) renew(ctx context.Context, timeout time.Duration) bool {
-	ok := true
-	for id, leases := range w.leases() {
+	mine := w.leases()
+	call, cancel := context.WithTimeout(ctx, timeout)
+	active, err := w.batches.list(call)
+	cancel()
+	ok := err == nil
+	for _, id := range active {
+		if _, held := mine[id]; !held {
+			mine[id] = nil
+		}
+	}
+	for id, leases := range mine {
 		call, cancel := context.WithTimeout(ctx, timeout)
 		phase, fenced, err := w.cfg.Store.Renew(call, id, w.cfg.Consumer, w.cfg.Lease, leases)
 		cancel()

@@ -92,6 +92,7 @@ type Worker struct {
 	log      *slog.Logger
 	slots    *scheduler.Slots
 	fair     *scheduler.FairShare // belongs to the claim loop
+	standby  batch.ID             // the batch whose jobs this worker makes itself free for; belongs to the claim loop
 	runner   *agent.Runner
 	batches  *batches
 	commits  *committer

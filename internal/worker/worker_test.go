@@ -403,7 +403,7 @@ func TestPoison(t *testing.T) {
 		id := w.submit(1, func(p *spec.Plan) { p.MaxAttempts = 2 })
 		for i := range 2 {
 			_, jobs, err := w.store.Claim(t.Context(), statestore.ClaimParams{
-				Batch: id, Consumer: fmt.Sprint("dies-", i), Count: 1, Lease: 15 * time.Second,
+				Batch: id, Consumer: fmt.Sprint("dies-", i), Count: 1, Lease: 15 * time.Second, Idle: true,
 			})
 			require.NoError(t, err)
 			require.Len(t, jobs, 1)

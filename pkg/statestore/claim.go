@@ -19,6 +19,8 @@ type ClaimParams struct {
 	Consumer string        // unique for every start of a process
 	Count    int           // 1 to MaxClaim
 	Lease    time.Duration // the same for all workers of a cluster
+	// Idle: the caller runs no job of any batch. If it gets one that must run alone, it claims nothing until that has ended.
+	Idle bool
 }
 
 // Claimed is one leased job.
@@ -28,10 +30,16 @@ type Claimed struct {
 	Journal [][]byte // turns of earlier attempts, oldest first
 	// Exhausted: the job's last allowed attempt ended without a result. It must not run; finish it as WorkerLost.
 	Exhausted bool
+	// Alone: this is the job's last attempt, and all those before ended with their worker gone. Nothing may run beside it.
+	Alone bool
 }
 
 // Claim leases up to p.Count jobs: released ones, then those whose lease lapsed, then new ones. It returns the
 // batch's phase too: in [batch.Cancelling] the jobs must not run, only be finished as cancelled.
+//
+// A job that has one attempt left, because its others ended with their workers gone, may be what killed them. It is kept for
+// a caller that runs nothing else and finds nothing else, so that it cannot use up its neighbours' attempts; see
+// [Store.Volunteer].
 //
 // A lapsed lease is taken over only after a whole lease in which workers could have renewed: an outage of Redis does
 // not count against the holders.
@@ -40,8 +48,9 @@ type Claimed struct {
 // release what it names and the caller does not run, before the next claim from this batch.
 func (s *Store) Claim(ctx context.Context, p ClaimParams) (batch.Phase, []Claimed, error) {
 	op := "claim from batch " + string(p.Batch)
-	keys := []string{keyMeta(p.Batch), keyJobs(p.Batch), keyLease(p.Batch), keyBack(p.Batch)}
-	v, err := s.run(ctx, op, s.scripts.claim, keys, p.Consumer, min(p.Count, MaxClaim), p.Lease.Milliseconds(), prefixJournal(p.Batch))
+	keys := []string{keyMeta(p.Batch), keyJobs(p.Batch), keyLease(p.Batch), keyBack(p.Batch), keyAlone(p.Batch)}
+	v, err := s.run(ctx, op, s.scripts.claim, keys,
+		p.Consumer, min(p.Count, MaxClaim), p.Lease.Milliseconds(), prefixJournal(p.Batch), p.Idle)
 	if err != nil {
 		return "", nil, err
 	}
@@ -63,6 +72,7 @@ func (s *Store) Claim(ctx context.Context, p ClaimParams) (batch.Phase, []Claime
 			},
 			Exhausted: j.at(4).num() == 1,
 			Payload:   []byte(j.at(5).str()),
+			Alone:     j.at(7).num() == 1,
 		}
 		for _, t := range j.at(6).list() {
 			c.Journal = append(c.Journal, []byte(reply{t}.str()))
@@ -70,6 +80,15 @@ func (s *Store) Claim(ctx context.Context, p ClaimParams) (batch.Phase, []Claime
 		jobs = append(jobs, c)
 	}
 	return phase, jobs, nil
+}
+
+// Volunteer reports whether jobs of the batch wait to run alone and this consumer should make itself free for them: let its
+// jobs end, claim no others, and then claim with Idle. Of the workers that are busy one per batch is told so, for two
+// leases; it asks again before. Workers that run nothing get such jobs unasked. Repeatable.
+func (s *Store) Volunteer(ctx context.Context, id batch.ID, consumer string, lease time.Duration) (bool, error) {
+	v, err := s.run(ctx, "ask for jobs of batch "+string(id)+" that wait to run alone", s.scripts.volunteer,
+		[]string{keyMeta(id), keyAlone(id)}, consumer, lease.Milliseconds())
+	return reply{v}.num() == 1, err
 }
 
 // Held lists the leases that consumer holds in a batch, at most limit. Repeatable.

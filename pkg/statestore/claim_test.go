@@ -125,6 +125,7 @@ var claimScenarios = []scenario{
 		assert.Equal(w, batch.Done, w.finishAll(id, got))
 	}},
 	{"a job that used up its attempts is exhausted", func(w *world) {
+		w.idle = true
 		id := w.createAs(2, time.Hour)
 		w.feed(id, 0, 1)
 		w.seal(id, 1)

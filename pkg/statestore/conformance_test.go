@@ -21,7 +21,10 @@ type scenario struct {
 
 func scenarios() []scenario {
 	var all []scenario
-	for _, group := range [][]scenario{submitScenarios, claimScenarios, leaseScenarios, finishScenarios, controlScenarios, resultScenarios, registryScenarios, effectScenarios, budgetScenarios} {
+	for _, group := range [][]scenario{
+		submitScenarios, claimScenarios, aloneScenarios, leaseScenarios, finishScenarios, controlScenarios, resultScenarios, registryScenarios,
+		effectScenarios, budgetScenarios,
+	} {
 		all = append(all, group...)
 	}
 	return all

@@ -24,6 +24,7 @@ type world struct {
 	raw   redis.UniversalClient // to look behind the store's back
 	lease time.Duration
 	fake  bool // time is the bubble's, so upper bounds on it hold
+	idle  bool // claims say that the caller runs nothing else
 }
 
 var batches atomic.Int64
@@ -83,7 +84,9 @@ func (w *world) claim(id batch.ID, consumer string, n int) []statestore.Claimed 
 
 func (w *world) claimPhase(id batch.ID, consumer string, n int) (batch.Phase, []statestore.Claimed) {
 	w.Helper()
-	phase, jobs, err := w.store.Claim(w.Context(), statestore.ClaimParams{Batch: id, Consumer: consumer, Count: n, Lease: w.lease})
+	phase, jobs, err := w.store.Claim(w.Context(), statestore.ClaimParams{
+		Batch: id, Consumer: consumer, Count: n, Lease: w.lease, Idle: w.idle,
+	})
 	require.NoError(w, err)
 	require.LessOrEqual(w, len(jobs), n)
 	for _, j := range jobs {

@@ -29,6 +29,7 @@ func keyPlan(id batch.ID) string     { return batchKey(id, "plan") }     // stri
 func keyJobs(id batch.ID) string     { return batchKey(id, "jobs") }     // stream + group: i index, p payload
 func keyLease(id batch.ID) string    { return batchKey(id, "lease") }    // hash: index -> token|attempt|holder; x<index>: its attempts are used up
 func keyBack(id batch.ID) string     { return batchKey(id, "back") }     // list: "entry index" of released jobs
+func keyAlone(id batch.ID) string    { return batchKey(id, "alone") }    // list: "entry index" of jobs that must run alone
 func keyResults(id batch.ID) string  { return batchKey(id, "results") }  // stream <seq>-0: i index, s status, r JSON
 func keyFinished(id batch.ID) string { return batchKey(id, "finished") } // bitmap: index has a result
 func keyFailed(id batch.ID) string   { return batchKey(id, "failed") }   // hash: index -> "seq payload"
@@ -48,5 +49,6 @@ func keyEffects(id batch.ID, index int64) string { return keyJournal(id, index) 
 func allKeys(id batch.ID) []string {
 	return []string{
 		keyMeta(id), keyPlan(id), keyJobs(id), keyLease(id), keyBack(id), keyResults(id), keyFinished(id), keyFailed(id),
+		keyAlone(id),
 	}
 }

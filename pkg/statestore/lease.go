@@ -11,12 +11,15 @@ import (
 // maxVariadic bounds the leases of one script call: Lua's unpack fails at about 8,000 values.
 const maxVariadic = 1000
 
-// Renew keeps leases of one batch and one holder alive for another p lease duration from now on, by Redis' clock. It
-// returns the phase ("" if the batch is gone) and which leases are fenced. Repeatable.
-func (s *Store) Renew(ctx context.Context, id batch.ID, consumer string, lease time.Duration, leases []batch.Lease) (batch.Phase, []batch.Lease, error) {
+// Renew keeps leases of one batch and one holder alive for another lease duration from now on, by Redis' clock. It returns
+// the phase ("" if the batch is gone) and which leases are fenced. With no leases it still tells that a worker is in touch
+// with the batch, so that the silence of others is no outage. Repeatable.
+func (s *Store) Renew(
+	ctx context.Context, id batch.ID, consumer string, lease time.Duration, leases []batch.Lease,
+) (batch.Phase, []batch.Lease, error) {
 	var phase batch.Phase
 	var fenced []batch.Lease
-	for len(leases) > 0 {
+	for first := true; first || len(leases) > 0; first = false {
 		part := leases[:min(len(leases), maxVariadic)]
 		leases = leases[len(part):]
 		args := make([]any, 0, 2+3*len(part))

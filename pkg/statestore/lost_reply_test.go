@@ -146,6 +146,21 @@ func TestLostReply(t *testing.T) {
 				return err
 			}
 		}},
+		{"volunteer", "eval", func(w *world, id batch.ID) func() error {
+			w.claim(id, "dead", 6)
+			w.takeover(id, "dead, too", 6)
+			w.until(func() bool {
+				require.Empty(w, w.claim(id, "busy", 6))
+				return w.counts(id).Takeovers == 12
+			}, "the last attempts to wait")
+			return func() error {
+				yes, err := w.store.Volunteer(w.Context(), id, "busy", w.lease)
+				if err == nil {
+					assert.True(w, yes)
+				}
+				return err
+			}
+		}},
 		{"register", "zadd", func(w *world, id batch.ID) func() error {
 			return func() error {
 				return w.store.Register(w.Context(), batch.WorkerRecord{ID: "a", Consumer: "a-1"}, time.Hour)

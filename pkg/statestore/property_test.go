@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,6 +41,7 @@ type move struct {
 	who     string
 	pick, n int
 	ms      int
+	idle    bool
 }
 
 var anyMove = rapid.Custom(func(rt *rapid.T) move {
@@ -52,6 +54,7 @@ var anyMove = rapid.Custom(func(rt *rapid.T) move {
 		pick: rapid.IntRange(0, 50).Draw(rt, "pick"),
 		n:    rapid.IntRange(1, 4).Draw(rt, "n"),
 		ms:   rapid.IntRange(1, 20_000).Draw(rt, "ms"),
+		idle: rapid.Bool().Draw(rt, "idle"),
 	}
 })
 
@@ -186,15 +189,25 @@ func (h *history) play(m move) error {
 // claimed compares a claim with what may be given out: what nobody holds, and what lapsed, and never more.
 func (h *history) claimed(m move) error {
 	h.touch()
-	_, jobs, err := h.store.Claim(h.Context(), statestore.ClaimParams{Batch: h.id, Consumer: m.who, Count: m.n, Lease: h.lease})
+	_, jobs, err := h.store.Claim(h.Context(), statestore.ClaimParams{Batch: h.id, Consumer: m.who, Count: m.n, Lease: h.lease, Idle: m.idle})
 	if err != nil {
 		return err
 	}
-	free := 0
+	if err := h.setAside(); err != nil {
+		return err
+	}
+	free, waiting := 0, 0
 	for _, j := range h.model.jobs {
-		if j.holder == "" && !j.result {
+		switch {
+		case j.holder != "" || j.result:
+		case h.last(j):
+			waiting++
+		default:
 			free++
 		}
+	}
+	if free == 0 && m.idle && len(jobs) == 0 && waiting > 0 {
+		return fmt.Errorf("%d jobs wait to run alone, and nobody got one who runs nothing else", waiting)
 	}
 	fresh := 0
 	for _, c := range jobs {
@@ -202,8 +215,14 @@ func (h *history) claimed(m move) error {
 		if j.result {
 			return fmt.Errorf("job %d has a result and was given out", c.Lease.Job.Index)
 		}
+		if c.Alone != h.last(*j) || c.Alone && (!m.idle || len(jobs) > 1) {
+			return fmt.Errorf("job %d after %d of %d attempts came with %d others: alone %v",
+				c.Lease.Job.Index, j.spent, h.model.attempts, len(jobs)-1, c.Alone)
+		}
 		if j.holder == "" {
-			fresh++
+			if !c.Alone {
+				fresh++
+			}
 		} else if idle := time.Since(j.renewed); idle < h.lease || time.Now().Before(h.grace) {
 			return fmt.Errorf("job %d was taken from %s after %v, %v before that is allowed", c.Lease.Job.Index, j.holder, idle, time.Until(h.grace))
 		}
@@ -229,6 +248,32 @@ func (h *history) claimed(m move) error {
 		h.now = put(h.now, c.Lease)
 	}
 	return expect(fresh == min(free, m.n-(len(jobs)-fresh)) || len(jobs) == m.n, "%d of %d free jobs came, %d were asked for and %d came in all", fresh, free, m.n, len(jobs))
+}
+
+// last reports whether a job that nobody holds must run alone.
+func (h *history) last(j modelJob) bool { return j.spent > 0 && j.spent == h.model.attempts-1 }
+
+// setAside finds out which lapsed leases the last claim ended without giving the jobs to its caller.
+func (h *history) setAside() error {
+	for _, l := range h.held() {
+		j := &h.model.jobs[l.Job.Index]
+		now, err := h.raw.HGet(h.Context(), "ba:{"+string(h.id)+"}:lease", fmt.Sprint(l.Job.Index)).Result()
+		if err != nil {
+			return err
+		}
+		if !strings.HasSuffix(now, "|-") && now == l.Fence() {
+			continue
+		}
+		idle := time.Since(j.renewed)
+		if !h.last(*j) {
+			continue // given to the caller, or a defect that is found there
+		}
+		if idle < h.lease || time.Now().Before(h.grace) {
+			return fmt.Errorf("job %d was taken from %s after %v, %v before that is allowed", l.Job.Index, j.holder, idle, time.Until(h.grace))
+		}
+		j.holder = ""
+	}
+	return nil
 }
 
 func (h *history) finished(l batch.Lease, c statestore.Completion) error {
@@ -273,7 +318,7 @@ func (h *history) end() error {
 			return expect(len(results) == len(h.model.jobs), "%d jobs have results, of %d", len(results), len(h.model.jobs))
 		}
 		h.pass(h.lease / 3)
-		if err := h.claimed(move{who: "z", n: 10}); err != nil {
+		if err := h.claimed(move{who: "z", n: 10, idle: true}); err != nil {
 			return err
 		}
 	}

@@ -1,9 +1,12 @@
--- claim.lua: lease up to ARGV[2] jobs to a worker: released ones first, then lapsed ones, then new ones.
--- KEYS[1] meta  KEYS[2] jobs  KEYS[3] lease  KEYS[4] back
--- ARGV[1] consumer  ARGV[2] count, at least 1  ARGV[3] lease, ms  ARGV[4] journal key prefix
--- Returns {phase, job...}; a job is {index, entry ID, token, attempt, exhausted, payload, {turn...}}.
+-- claim.lua: lease up to ARGV[2] jobs to a worker: released ones first, then lapsed ones, then new ones. When there is none of
+-- these and the caller runs nothing else, one job that must run alone.
+-- KEYS[1] meta  KEYS[2] jobs  KEYS[3] lease  KEYS[4] back  KEYS[5] alone
+-- ARGV[1] consumer  ARGV[2] count, at least 1  ARGV[3] lease, ms  ARGV[4] journal key prefix  ARGV[5] 1: the caller runs
+-- nothing else
+-- Returns {phase, job...}; a job is {index, entry ID, token, attempt, exhausted, payload, {turn...}, alone}.
 -- phase '' says that the batch is gone. exhausted = 1 says that the job used up its attempts: it must not run, only be
--- finished as WorkerLost. A batch whose budget is used up gives no new jobs.
+-- finished as WorkerLost. alone = 1 says that it must run with no other job beside it. A batch whose budget is used up
+-- gives no new jobs.
 -- Atomic. NOT repeatable: after an unknown outcome read held.lua before claiming again.
 -- Holds I1 (a new token for every claim), I4, I5.
 local phase, swept, cursor, maxa, capped = unpack(redis.call('HMGET', KEYS[1], 'phase', 'swept', 'cursor', 'maxa', 'cap_tokens'))
@@ -21,7 +24,7 @@ maxa = tonumber(maxa)
 -- take leases entries; old holds the lease, if any, that each had before. One HINCRBY and one HSET serve them all,
 -- because a call from Lua costs more than what these commands do.
 local none = {}
-local function take(entries, old, takeovers)
+local function take(entries, old, alone)
   local token = redis.call('HINCRBY', KEYS[1], 'token', #entries) - #entries
   local leases = {}
   for n, entry in ipairs(entries) do
@@ -38,29 +41,56 @@ local function take(entries, old, takeovers)
     end
     leases[2 * n - 1] = index
     leases[2 * n] = string.format('%d|%d|%s', token + n, attempt, consumer)
-    out[#out + 1] = {index, entry[1], token + n, attempt, exhausted, entry[2][4], turns}
+    out[#out + 1] = {index, entry[1], token + n, attempt, exhausted, entry[2][4], turns, alone or 0}
   end
   redis.call('HSET', KEYS[3], unpack(leases))
-  if takeovers > 0 then
-    redis.call('HINCRBY', KEYS[1], 'takeovers', takeovers)
-  end
   count = count - #entries
 end
 
-while count > 0 do
-  local note = redis.call('LPOP', KEYS[4])
-  if not note then
-    break
+-- last reports whether only one attempt is left to a job whose other ones all ended with their worker gone. It may be the
+-- one that kills them, and what runs beside it would lose an attempt with it.
+local function last(held)
+  if maxa < 2 or not held or phase == 'CANCELLING' then
+    return false
   end
-  -- A note whose job was taken over in the meantime is stale.
-  local id, index = string.match(note, '^(%S+) (%S+)$')
-  local held = redis.call('HGET', KEYS[3], index)
-  if held and string.sub(held, -2) == '|-' then
-    local entries = redis.call('XCLAIM', KEYS[2], 'workers', consumer, 0, id)
-    if entries[1] then
-      take({entries[1]}, {held}, 0)
+  return tonumber(string.match(held, '^%d+|(%d+)|')) == maxa - 1
+end
+
+-- aside keeps such a job for a worker that runs nothing else. It leaves the PEL, so that no sweep comes by it.
+local function aside(id, index, held)
+  local token, spent = string.match(held, '^(%d+)|(%d+)|')
+  redis.call('XACK', KEYS[2], 'workers', id)
+  redis.call('HSET', KEYS[3], index, token .. '|' .. spent .. '|-')
+  redis.call('RPUSH', KEYS[5], id .. ' ' .. index)
+end
+
+-- noted takes jobs that a list names, up to most of them.
+local function noted(list, most, alone)
+  while most > 0 and count > 0 do
+    local note = redis.call('LPOP', list)
+    if not note then
+      break
+    end
+    -- A note whose job was taken over in the meantime is stale.
+    local id, index = string.match(note, '^(%S+) (%S+)$')
+    local held = redis.call('HGET', KEYS[3], index)
+    if held and string.sub(held, -2) == '|-' then
+      if list == KEYS[4] and last(held) then
+        aside(id, index, held)
+      else
+        local entries = redis.call('XCLAIM', KEYS[2], 'workers', consumer, 0, id, 'FORCE')
+        if entries[1] then
+          take({entries[1]}, {held}, alone)
+          most = most - 1
+        end
+      end
     end
   end
+end
+
+noted(KEYS[4], count)
+if phase == 'CANCELLING' then
+  noted(KEYS[5], count)
 end
 
 -- One pass over the PEL per fifth of a lease, shared by all workers; a pass that is not through goes on at its cursor.
@@ -72,15 +102,22 @@ if count > 0 and now >= grace and (cursor ~= '0-0' or now - (tonumber(swept) or 
   for _, entry in ipairs(r[2]) do
     if entry and entry[2] then
       local held = redis.call('HGET', KEYS[3], entry[2][2])
-      entries[#entries + 1] = entry
-      old[#entries] = held
       if held and string.sub(held, -2) ~= '|-' then
         takeovers = takeovers + 1
+      end
+      if last(held) then
+        aside(entry[1], entry[2][2], held)
+      else
+        entries[#entries + 1] = entry
+        old[#entries] = held
       end
     end
   end
   if #entries > 0 then
-    take(entries, old, takeovers)
+    take(entries, old)
+  end
+  if takeovers > 0 then
+    redis.call('HINCRBY', KEYS[1], 'takeovers', takeovers)
   end
 end
 
@@ -92,7 +129,11 @@ if count > 0 and not (capped and phase ~= 'CANCELLING' and spent(KEYS[1])) then
       indexes[n] = entry[2][2]
     end
     -- A job that was queued again by retry has a note of its past.
-    take(entries, redis.call('HMGET', KEYS[3], unpack(indexes)), 0)
+    take(entries, redis.call('HMGET', KEYS[3], unpack(indexes)))
   end
+end
+
+if ARGV[5] == '1' and #out == 1 then
+  noted(KEYS[5], 1, 1)
 end
 return out

@@ -1,5 +1,5 @@
 -- finish.lua: commit the results of up to 64 jobs.
--- KEYS[1] meta  KEYS[2] plan  KEYS[3] jobs  KEYS[4] lease  KEYS[5] back  KEYS[6] results  KEYS[7] finished  KEYS[8] failed
+-- KEYS[1] meta  KEYS[2] plan  KEYS[3] jobs  KEYS[4] lease  KEYS[5] back  KEYS[6] results  KEYS[7] finished  KEYS[8] failed  KEYS[9] alone
 -- ARGV[1] journal key prefix  ARGV[2..10] sums over all jobs, for the counters: ok, failed, cancelled, turns, prompt tokens,
 -- cached tokens, completion tokens, tools asked, tools executed  ARGV[11] the number n of jobs
 -- then n of each: index, entry ID, fence, status, journal (keep|drop|none, and with the ledger of effects:
@@ -98,5 +98,5 @@ for c, field in ipairs(counters) do
   end
 end
 out[1] = close({meta = KEYS[1], plan = KEYS[2], jobs = KEYS[3], lease = KEYS[4], back = KEYS[5], results = KEYS[6],
-  finished = KEYS[7], failed = KEYS[8]}) or ''
+  finished = KEYS[7], failed = KEYS[8], alone = KEYS[9]}) or ''
 return out

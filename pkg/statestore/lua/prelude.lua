@@ -46,7 +46,7 @@ local function close(k)
     return phase
   end
   redis.call('HSET', k.meta, 'phase', 'DONE', 'done', now_ms())
-  redis.call('UNLINK', k.jobs, k.lease, k.back)
+  redis.call('UNLINK', k.jobs, k.lease, k.back, k.alone)
   for _, key in ipairs({k.meta, k.plan, k.results, k.finished, k.failed}) do
     redis.call('PEXPIRE', key, ttl)
   end
