@@ -88,7 +88,7 @@ var Mutants = []Mutant{
 		New: `return false`,
 	},
 	{
-		Name: "last attempts beside each other", Script: "claim", Seeds: 30,
+		Name: "last attempts beside each other", Script: "claim", Seeds: 150,
 		Old: `noted(KEYS[5], 1, 1)`,
 		New: `noted(KEYS[5], count, 1)`,
 	},
