@@ -17,8 +17,10 @@ import (
 // FuzzStream feeds arbitrary bytes as a stream's body: it ends in an error with a class or in a turn that holds
 // together, and it ends the same however the bytes are split.
 func FuzzStream(f *testing.F) {
-	for _, name := range backendtest.Recordings(f, "vllm-0.32*/*-stream") {
-		f.Add(body(f, name))
+	for _, pattern := range []string{"vllm-0.32*/*-stream", "sglang-0.5.23/*/*-stream", "dynamo-1.6.1/*-stream"} {
+		for _, name := range backendtest.Recordings(f, pattern) {
+			f.Add(body(f, name))
+		}
 	}
 	f.Add([]byte(sse(argChunk("0", "a", "f", `{"x":1}}`), argChunk("0", "b", "g", `1`), finishChunk("length"), usageChunk)))
 	f.Add([]byte("event: x\ndata: {}\n\n" + sse(`{"error":{"code":503}}`)))

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"strings"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
@@ -51,21 +50,11 @@ func New(cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := Key(cfg.Getenv)
+	key := endpoint.Key(cfg.Getenv, "BATCHAGENT_API_KEY", "VLLM_API_KEY")
 	if key != "" && u.Plain {
 		cfg.Logger.Warn("the API key is sent unencrypted; vllm+https:// encrypts it", "endpoint", u.Shown)
 	}
 	return &Backend{openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Dialect: dialect()})}, nil
-}
-
-// Key reads the API key from the environment; "" if there is none.
-func Key(getenv func(string) string) string {
-	for _, name := range []string{"BATCHAGENT_API_KEY", "VLLM_API_KEY"} {
-		if key := strings.TrimSpace(getenv(name)); key != "" {
-			return key
-		}
-	}
-	return ""
 }
 
 func dialect() openaichat.Dialect {
