@@ -12,11 +12,12 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/bedrock"
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 	"github.com/batchagent/batchagent/pkg/backend/openaichat"
+	"github.com/batchagent/batchagent/pkg/backend/sglang"
 	"github.com/batchagent/batchagent/pkg/backend/vllm"
 )
 
 // Schemes lists the URL schemes that Open knows.
-var Schemes = []string{"vllm", "vllm+http", "vllm+https", "anthropic", "anthropic+http", "bedrock", "http", "https"}
+var Schemes = []string{"vllm", "vllm+http", "vllm+https", "sglang", "sglang+http", "sglang+https", "anthropic", "anthropic+http", "bedrock", "http", "https"}
 
 // Options are for whatever adapter the URL names.
 type Options struct {
@@ -40,6 +41,12 @@ func Open(ctx context.Context, rawURL string, o Options) (backend.Backend, error
 	switch scheme = strings.ToLower(scheme); scheme {
 	case "vllm", "vllm+http", "vllm+https":
 		b, err := vllm.New(vllm.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
+		if err != nil {
+			return nil, err
+		}
+		return b, nil
+	case "sglang", "sglang+http", "sglang+https":
+		b, err := sglang.New(sglang.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
 		if err != nil {
 			return nil, err
 		}

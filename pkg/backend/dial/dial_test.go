@@ -24,6 +24,8 @@ func TestOpenPicksTheAdapter(t *testing.T) {
 		"vllm://127.0.0.1:8000":      "vllm",
 		"vllm+http://127.0.0.1":      "vllm",
 		"vllm+https://host/prefix":   "vllm",
+		"sglang://127.0.0.1:30000":   "sglang",
+		"sglang+https://host/prefix": "sglang",
 		"http://127.0.0.1:8000/v1":   "openai-compatible",
 		"https://api.example.com/v1": "openai-compatible",
 		"anthropic://host/base":      "anthropic",
@@ -41,7 +43,7 @@ func TestOpenPicksTheAdapter(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	for url, says := range map[string]string{
-		"gopher://host":        "vllm+https://, anthropic://",
+		"gopher://host":        "vllm+https://, sglang://",
 		"127.0.0.1:8000":       "vllm://127.0.0.1:8000",
 		"":                     "vllm://",
 		"vllm://":              "names no host",
@@ -123,6 +125,11 @@ func TestProbe(t *testing.T) {
 	url, err := Probe(t.Context(), real.Addr, Options{Getenv: noEnv})
 	require.NoError(t, err)
 	assert.Equal(t, "vllm://"+real.Addr, url)
+
+	sglang := backendtest.Replay(t, backendtest.Reply{Bytes: backendtest.Recording(t, "sglang-0.5.23/base/models")})
+	url, err = Probe(t.Context(), sglang.Addr, Options{Getenv: noEnv})
+	require.NoError(t, err)
+	assert.Equal(t, "sglang://"+sglang.Addr, url)
 
 	other := backendtest.Replay(t, reply(`{"data":[{"id":"m","owned_by":"someone"}]}`))
 	url, err = Probe(t.Context(), other.Addr, Options{Getenv: noEnv})

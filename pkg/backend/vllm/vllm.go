@@ -2,8 +2,6 @@ package vllm
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -98,23 +96,5 @@ func (b *Backend) Ready(ctx context.Context) error {
 // CountTokens counts the tokens of a request's prompt, with its tools and the start of the answer. A prompt over the
 // model's window is counted too.
 func (b *Backend) CountTokens(ctx context.Context, r *backend.Request) (int, error) {
-	model, err := b.ModelOr(ctx, r.Model)
-	if err != nil {
-		return 0, err
-	}
-	prompt, err := openaichat.EncodePrompt(model, r)
-	if err != nil {
-		return 0, err
-	}
-	body, err := b.Fetch(ctx, http.MethodPost, "/tokenize", prompt)
-	if err != nil {
-		return 0, err
-	}
-	var answer struct {
-		Count *int `json:"count"`
-	}
-	if err := json.Unmarshal(body, &answer); err != nil || answer.Count == nil {
-		return 0, fmt.Errorf("count tokens at %s: the answer of /tokenize has no count", b.Endpoint())
-	}
-	return *answer.Count, nil
+	return b.Tokenize(ctx, r)
 }
