@@ -2,16 +2,13 @@ package dial
 
 import (
 	"net"
-	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/backendtest"
-	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -26,6 +23,8 @@ func TestOpenPicksTheAdapter(t *testing.T) {
 		"vllm+https://host/prefix":   "vllm",
 		"sglang://127.0.0.1:30000":   "sglang",
 		"sglang+https://host/prefix": "sglang",
+		"openai://api.example.com":   "openai",
+		"openai+http://127.0.0.1":    "openai",
 		"http://127.0.0.1:8000/v1":   "openai-compatible",
 		"https://api.example.com/v1": "openai-compatible",
 		"anthropic://host/base":      "anthropic",
@@ -99,24 +98,6 @@ func TestKeyOfACompatibleServer(t *testing.T) {
 	defer b.Close()
 	require.NoError(t, b.Ready(t.Context()))
 	assert.Equal(t, "Bearer paid", server.Requests()[0].Header.Get("Authorization"))
-}
-
-// A server of which only the protocol is known passes the same suite, without a tokenizer and metrics.
-func TestConformanceOfACompatibleServer(t *testing.T) {
-	t.Parallel()
-	open := func(t *testing.T, addr string) backend.Backend {
-		b, err := Open(t.Context(), "http://"+addr, Options{Getenv: noEnv})
-		require.NoError(t, err)
-		return b
-	}
-	backendtest.Run(t, backendtest.Features{Tools: true, Schema: true}, func(t *testing.T) backendtest.Target {
-		sim, err := vllmsim.New(vllmsim.Config{TokenMS: 0.1})
-		require.NoError(t, err)
-		server := httptest.NewServer(sim)
-		t.Cleanup(server.Close)
-		return backendtest.Target{Backend: open(t, server.Listener.Addr().String()), Model: "sim",
-			Dead: func() backend.Backend { return open(t, deadAddress(t)) }}
-	})
 }
 
 func TestProbe(t *testing.T) {

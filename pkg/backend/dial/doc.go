@@ -7,5 +7,6 @@
 //	sglang://host:port sglang+https://host/prefix an SGLang server
 //	anthropic://[host][/base]                     Anthropic's API; key: BATCHAGENT_API_KEY, else ANTHROPIC_API_KEY
 //	bedrock://[region/][model]                    Amazon Bedrock; the AWS SDK's credentials
-//	http(s)://host     another server that speaks OpenAI's chat completions; key: BATCHAGENT_API_KEY, else OPENAI_API_KEY
+//	openai://[host][/base]                        OpenAI, or a provider with its fields; key: BATCHAGENT_API_KEY, else OPENAI_API_KEY
+//	http(s)://host[:port][/base]                  any other server that speaks OpenAI's chat completions; the same keys
 package dial

@@ -4,5 +4,5 @@
 // plain parts of a refusal: how long to wait ([RetryAfter]), and a message that fits on one line ([OneLine]). What a
 // refusal means is the adapter's business. [Key] reads a key from the environment.
 //
-// It keeps no state and connects to nothing. Everything is safe for concurrent use.
+// [Refusals] remembers what a model was found not to take. Beside that it keeps no state, and connects to nothing. Everything is safe for concurrent use.
 package endpoint

@@ -104,3 +104,14 @@ func TestKeyIsTheFirstThatIsSet(t *testing.T) {
 	assert.Equal(t, "second", Key(get, "A", "B", "C"))
 	assert.Empty(t, Key(get, "A", "D"))
 }
+
+func TestRefusalsAreBounded(t *testing.T) {
+	t.Parallel()
+	var r Refusals
+	assert.True(t, r.Add("m", "streaming"))
+	assert.False(t, r.Add("m", "streaming"))
+	for i := range 3 * maxRefusals {
+		r.Add(strings.Repeat("x", i), "a")
+	}
+	assert.LessOrEqual(t, len(r.seen), maxRefusals)
+}

@@ -31,6 +31,14 @@ func (f rules) classify(status int, header http.Header, body []byte) *backend.Er
 		Message:    cmp.Or(shorten(e.message), http.StatusText(status)),
 		Err:        e.cause(status),
 	}
+	switch advice := header.Get("X-Should-Retry"); {
+	case advice == "true" && out.Class == backend.InvalidRequest:
+		out.Class = backend.Transient
+	case advice == "false" && out.Class == backend.RateLimited:
+		out.Class = backend.QuotaExhausted
+	case advice == "false" && out.Class.Retryable():
+		out.Class = backend.InvalidRequest
+	}
 	if out.Class == backend.RateLimited && out.RetryAfter == 0 {
 		if room := headroom(header); room != nil && room.Left == 0 {
 			out.RetryAfter = room.Reset

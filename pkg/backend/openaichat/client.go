@@ -32,8 +32,8 @@ type Dialect struct {
 	Capabilities backend.Capabilities
 	// KeyHint completes the sentence "set … ", for errors about a key.
 	KeyHint string
-	// MaxTokensField names the field that bounds completion tokens. Defaults to "max_tokens".
-	MaxTokensField string
+	// MaxTokensField names the field that bounds completion tokens. Nil says "max_tokens".
+	MaxTokensField func(r *backend.Request) string
 	// Extra gives body fields that the protocol does not have, Header header fields, and Class the meaning of a refusal
 	// ("" leaves it to the protocol's rules). Optional. They must be safe for concurrent use.
 	Extra  func(r *backend.Request) []Field
@@ -78,9 +78,6 @@ type Client struct {
 func New(cfg Config) *Client {
 	if cfg.Transport == nil {
 		cfg.Transport = endpoint.NewTransport()
-	}
-	if cfg.Dialect.MaxTokensField == "" {
-		cfg.Dialect.MaxTokensField = "max_tokens"
 	}
 	if cfg.Base == "" {
 		cfg.Base = "/v1"
