@@ -10,13 +10,14 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/anthropic"
 	"github.com/batchagent/batchagent/pkg/backend/bedrock"
+	"github.com/batchagent/batchagent/pkg/backend/dynamo"
 	"github.com/batchagent/batchagent/pkg/backend/openai"
 	"github.com/batchagent/batchagent/pkg/backend/sglang"
 	"github.com/batchagent/batchagent/pkg/backend/vllm"
 )
 
 // Schemes lists the URL schemes that Open knows.
-var Schemes = []string{"vllm", "vllm+http", "vllm+https", "sglang", "sglang+http", "sglang+https", "anthropic", "anthropic+http", "bedrock", "openai", "openai+http", "http", "https"}
+var Schemes = []string{"vllm", "vllm+http", "vllm+https", "sglang", "sglang+http", "sglang+https", "dynamo", "dynamo+http", "dynamo+https", "anthropic", "anthropic+http", "bedrock", "openai", "openai+http", "http", "https"}
 
 // Options are for whatever adapter the URL names.
 type Options struct {
@@ -46,6 +47,12 @@ func Open(ctx context.Context, rawURL string, o Options) (backend.Backend, error
 		return b, nil
 	case "sglang", "sglang+http", "sglang+https":
 		b, err := sglang.New(sglang.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
+		if err != nil {
+			return nil, err
+		}
+		return b, nil
+	case "dynamo", "dynamo+http", "dynamo+https":
+		b, err := dynamo.New(dynamo.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
 		if err != nil {
 			return nil, err
 		}

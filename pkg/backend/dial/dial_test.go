@@ -23,6 +23,8 @@ func TestOpenPicksTheAdapter(t *testing.T) {
 		"vllm+https://host/prefix":   "vllm",
 		"sglang://127.0.0.1:30000":   "sglang",
 		"sglang+https://host/prefix": "sglang",
+		"dynamo://127.0.0.1:8000":    "dynamo",
+		"dynamo+https://host/prefix": "dynamo",
 		"openai://api.example.com":   "openai",
 		"openai+http://127.0.0.1":    "openai",
 		"http://127.0.0.1:8000/v1":   "openai-compatible",
@@ -111,6 +113,11 @@ func TestProbe(t *testing.T) {
 	url, err = Probe(t.Context(), sglang.Addr, Options{Getenv: noEnv})
 	require.NoError(t, err)
 	assert.Equal(t, "sglang://"+sglang.Addr, url)
+
+	dynamo := backendtest.Replay(t, backendtest.Reply{Bytes: backendtest.Recording(t, "dynamo-1.6.1/models")})
+	url, err = Probe(t.Context(), dynamo.Addr, Options{Getenv: noEnv})
+	require.NoError(t, err)
+	assert.Equal(t, "dynamo://"+dynamo.Addr, url)
 
 	other := backendtest.Replay(t, reply(`{"data":[{"id":"m","owned_by":"someone"}]}`))
 	url, err = Probe(t.Context(), other.Addr, Options{Getenv: noEnv})

@@ -5,6 +5,7 @@
 //
 //	vllm://host:port   vllm+https://host/prefix   a vLLM server
 //	sglang://host:port sglang+https://host/prefix an SGLang server
+//	dynamo://host:port dynamo+https://host/prefix an NVIDIA Dynamo frontend
 //	anthropic://[host][/base]                     Anthropic's API; key: BATCHAGENT_API_KEY, else ANTHROPIC_API_KEY
 //	bedrock://[region/][model]                    Amazon Bedrock; the AWS SDK's credentials
 //	openai://[host][/base]                        OpenAI, or a provider with its fields; key: BATCHAGENT_API_KEY, else OPENAI_API_KEY

@@ -37,6 +37,8 @@ func Probe(ctx context.Context, address string, o Options) (string, error) {
 		return "vllm://" + address, nil
 	case "sglang":
 		return "sglang://" + address, nil
+	case "nvidia":
+		return "dynamo://" + address, nil
 	default:
 		return "http://" + address, nil
 	}

@@ -79,11 +79,10 @@ func (l *callList) add(d *callDelta) int {
 }
 
 // dispatched takes a whole call that came ahead of its deltas, which are then dropped.
-func (l *callList) dispatched(d *callDelta) int {
-	if l.find(d) >= 0 || d.Function.Name == "" {
-		return 0
+func (l *callList) dispatched(d *callDelta) {
+	if !l.quiet && d.Function.Name != "" && l.find(d) < 0 {
+		l.add(d)
 	}
-	return l.add(d)
 }
 
 // find returns the position of the call that a piece belongs to, or -1 if it begins one.

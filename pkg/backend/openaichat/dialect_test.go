@@ -54,8 +54,10 @@ func TestDispatchedCallIsToldOnceAndAheadOfItsDelta(t *testing.T) {
 	turn := newTurn(o.observer(), false)
 	turn.dispatch = true
 	require.NoError(t, turn.add([]byte(`{"choice_index":0,"tool_call":{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{\"x\":1}"}}}`)))
-	assert.Len(t, o.calls, 1)
+	assert.Empty(t, o.calls, "the next chunk may say that the turn was cut")
 	assert.Equal(t, 1, o.firstTokens)
+	require.NoError(t, turn.add([]byte(contentChunk("more"))))
+	assert.Len(t, o.calls, 1)
 }
 
 func TestDispatchIsBelievedOnlyWhereItIsWhole(t *testing.T) {
@@ -68,6 +70,7 @@ func TestDispatchIsBelievedOnlyWhereItIsWhole(t *testing.T) {
 		turn := newTurn(o.observer(), false)
 		turn.dispatch = true
 		require.NoError(t, turn.add(event(args)))
+		require.NoError(t, turn.add([]byte(contentChunk("more"))))
 		assert.Empty(t, o.calls, args)
 	}
 	// Under another tool choice the event fires on the first fragment and never again.
@@ -91,6 +94,13 @@ func TestCallMendedAfterACutIsNotTold(t *testing.T) {
 	assert.Equal(t, backend.FinishLength, resp.Finish)
 	assert.Equal(t, `{"city": "R"}`, resp.Message.ToolCalls[0].Arguments, "valid JSON proves nothing")
 	assert.Empty(t, o.calls)
+
+	c, _ := dialectOn(t, Dialect{Dispatch: true}, "dynamo-1.6.1/dispatch-tools-auto-cut-stream")
+	o = &told{}
+	resp, err := c.Generate(t.Context(), withTools(), o.observer())
+	require.NoError(t, err)
+	assert.Equal(t, backend.FinishLength, resp.Finish)
+	assert.Empty(t, o.calls, "an event announced it as well")
 
 	resp, o = mustReplay(t, "dynamo-1.6.1/tools-required-cut-stream")
 	assert.Equal(t, backend.FinishLength, resp.Finish, "of two finish reasons the cut counts")

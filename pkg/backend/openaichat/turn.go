@@ -67,6 +67,8 @@ type turn struct {
 
 	rules    rules
 	dispatch bool // events may tell of whole calls
+
+	announced []*callDelta // by events since the last chunk
 }
 
 func newTurn(o backend.Observer, watchWhitespace bool) *turn {
@@ -98,15 +100,21 @@ func (t *turn) add(event []byte) error {
 	}
 	if c.ToolCall != nil && t.dispatch && c.ChoiceIndex == 0 && isObject(c.ToolCall.Function.Arguments) {
 		t.begin()
-		t.size += t.calls.dispatched(c.ToolCall)
+		t.announced = append(t.announced, c.ToolCall)
+		t.size += callCost + len(c.ToolCall.Function.Arguments)
 	}
 	for i := range c.Choices {
 		choice := &c.Choices[i]
 		if choice.Index != 0 {
 			continue
 		}
-		// A call that arrives with the word that the turn was cut may have been mended by the server.
+		// A call that arrives with the word that the turn was cut may have been mended by the server. An event that
+		// announces it is therefore believed one chunk later.
 		t.calls.quiet = t.calls.quiet || choice.FinishReason == finishLength
+		for _, d := range t.announced {
+			t.calls.dispatched(d)
+		}
+		t.announced = nil
 		d := &choice.Delta
 		reasoning := d.Reasoning
 		if reasoning == "" {
