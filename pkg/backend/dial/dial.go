@@ -17,7 +17,10 @@ import (
 )
 
 // Schemes lists the URL schemes that Open knows.
-var Schemes = []string{"vllm", "vllm+http", "vllm+https", "sglang", "sglang+http", "sglang+https", "dynamo", "dynamo+http", "dynamo+https", "anthropic", "anthropic+http", "bedrock", "openai", "openai+http", "http", "https"}
+var Schemes = []string{
+	"vllm", "vllm+http", "vllm+https", "sglang", "sglang+http", "sglang+https", "dynamo", "dynamo+http", "dynamo+https",
+	"anthropic", "anthropic+http", "bedrock", "openai", "openai+http", "http", "https",
+}
 
 // Options are for whatever adapter the URL names.
 type Options struct {

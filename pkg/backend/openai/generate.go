@@ -39,7 +39,8 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		}
 		left[part] = true
 		if b.refusals.Add(model, part) {
-			b.log.Warn("the model does not take a part of the request; it is left away from now on", "endpoint", b.Endpoint(), "model", model, "part", part)
+			b.log.Warn("the model does not take a part of the request; it is left away from now on",
+				"endpoint", b.Endpoint(), "model", model, "part", part)
 		}
 	}
 	if backend.ClassOf(err) == backend.Transient {
@@ -126,10 +127,15 @@ func schemaName(schema []byte) string {
 }
 
 // fields are those of a request that a model may not take, each after those whose names are in its own.
-var fields = []string{"temperature", "top_p", "seed", "prompt_cache_key", "max_completion_tokens", "max_tokens", "response_format", "tools", "stop"}
+var fields = []string{
+	"temperature", "top_p", "seed", "prompt_cache_key", "max_completion_tokens", "max_tokens", "response_format", "tools", "stop",
+}
 
 // refusing are the words of servers that do not know a field, as opposed to a bad value of it.
-var refusing = []string{"unsupported", "not supported", "not support", "unknown", "unrecognized", "unexpected", "not permitted", "not allowed", "unavailable", "invalid schema", "invalid json schema"}
+var refusing = []string{
+	"unsupported", "not supported", "not support", "unknown", "unrecognized", "unexpected", "not permitted", "not allowed", "unavailable",
+	"invalid schema", "invalid json schema",
+}
 
 // unwanted names the part for which a call was refused, if it can be left away; "" if not. Two calls side by side may be
 // refused for the same one.
@@ -140,7 +146,8 @@ func (b *Backend) unwanted(call, r *backend.Request, err error) string {
 	}
 	refusal, _ := errors.AsType[openaichat.Refusal](err)
 	words := strings.ToLower(e.Message)
-	if !strings.HasPrefix(refusal.Code, "unsupported_") && !strings.HasPrefix(refusal.Code, "unknown_") && !endpoint.Mentions(words, refusing...) {
+	coded := strings.HasPrefix(refusal.Code, "unsupported_") || strings.HasPrefix(refusal.Code, "unknown_")
+	if !coded && !endpoint.Mentions(words, refusing...) {
 		return ""
 	}
 	field := ""

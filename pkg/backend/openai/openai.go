@@ -119,18 +119,25 @@ func base(u endpoint.URL) string {
 	return "/v1"
 }
 
+// spent are words of refusals that hold until tomorrow at best.
+var spent = []string{"exceeded your current quota", "per day (rpd)", "per day (tpd)", "requests per day", "tokens per day"}
+
 // class knows the API's refusals that look like others.
 func class(e openaichat.Refusal) backend.Class {
-	words := strings.ToLower(e.Message)
-	switch {
-	case e.Code == "billing_not_active", e.Code == "access_terminated", e.Code == "billing_limit_user_error":
+	switch e.Code {
+	case "billing_not_active", "access_terminated", "billing_limit_user_error":
 		return backend.QuotaExhausted
-	case e.Status != http.StatusTooManyRequests && e.Code != "string_above_max_length":
-		return ""
-	case e.Code == "string_above_max_length", strings.HasPrefix(words, "request too large"): // more than a minute's tokens: it can never pass
+	case "string_above_max_length":
 		return backend.ContextTooLong
-	case endpoint.Mentions(words, "exceeded your current quota", "per day (rpd)", "per day (tpd)", "requests per day", "tokens per day"):
-		return backend.QuotaExhausted // until tomorrow at best
+	}
+	if e.Status != http.StatusTooManyRequests {
+		return ""
+	}
+	switch words := strings.ToLower(e.Message); {
+	case strings.HasPrefix(words, "request too large"): // for a minute's tokens: it can never pass
+		return backend.ContextTooLong
+	case endpoint.Mentions(words, spent...):
+		return backend.QuotaExhausted
 	case e.Code == "slow_down", endpoint.Mentions(words, "overloaded"):
 		return backend.Overloaded
 	}
@@ -144,7 +151,7 @@ func (b *Backend) Ready(ctx context.Context) error {
 		return nil
 	}
 	err := b.Client.Ready(ctx)
-	if e, ok := errors.AsType[*backend.Error](err); ok && !b.own && (e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed) {
+	if e, ok := errors.AsType[*backend.Error](err); ok && !b.own && e.Status == http.StatusNotFound {
 		err = nil
 	}
 	if err == nil {
@@ -154,7 +161,10 @@ func (b *Backend) Ready(ctx context.Context) error {
 }
 
 // otherModels are words in the names of OpenAI's models that are not for chat.
-var otherModels = []string{"audio", "babbage", "dall-e", "davinci", "embedding", "image", "instruct", "moderation", "realtime", "search", "sora", "transcribe", "tts", "whisper"}
+var otherModels = []string{
+	"audio", "babbage", "dall-e", "davinci", "embedding", "image", "instruct", "moderation", "realtime", "search", "sora", "transcribe",
+	"tts", "whisper",
+}
 
 // Models lists what the endpoint serves. Of OpenAI's own list, which is of everything and in no order, the chat models
 // are left, the newest first.

@@ -19,7 +19,9 @@ var kept = map[string]bool{
 }
 
 // structural are the keywords without which a schema means something else, and for which strict schemas have no word.
-var structural = []string{"allOf", "patternProperties", "prefixItems", "additionalItems", "unevaluatedProperties", "$dynamicRef", "$anchor", "dependentSchemas"}
+var structural = []string{
+	"allOf", "patternProperties", "prefixItems", "additionalItems", "unevaluatedProperties", "dependentSchemas", "$dynamicRef", "$anchor",
+}
 
 var formats = []string{"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
 
@@ -35,7 +37,8 @@ type strict struct {
 // type, a root that is no object, or a keyword that strict schemas do not have.
 func strictly(schema []byte) (out strict, ok bool) {
 	root := gjson.ParseBytes(schema)
-	if !gjson.ValidBytes(schema) || !root.IsObject() || kinds(root) != "object" || root.Get("anyOf").Exists() || root.Get("oneOf").Exists() {
+	either := root.Get("anyOf").Exists() || root.Get("oneOf").Exists()
+	if !gjson.ValidBytes(schema) || !root.IsObject() || kinds(root) != "object" || either {
 		return strict{}, false
 	}
 	w := &strictWriter{}
@@ -63,7 +66,8 @@ func (w *strictWriter) fail() string {
 
 // node writes one schema.
 func (w *strictWriter) node(node gjson.Result, depth int) string {
-	if !node.IsObject() || depth > maxNesting || slices.ContainsFunc(structural, func(word string) bool { return node.Get(word).Exists() }) {
+	has := func(word string) bool { return node.Get(word).Exists() }
+	if !node.IsObject() || depth > maxNesting || slices.ContainsFunc(structural, has) {
 		return w.fail()
 	}
 	if ref := node.Get("$ref"); ref.Exists() { // nothing may stand beside it
@@ -177,6 +181,8 @@ func takesNull(node gjson.Result) bool {
 	return slices.ContainsFunc(append(node.Get("anyOf").Array(), node.Get("oneOf").Array()...), takesNull)
 }
 
+var kindNames = map[gjson.Type]string{gjson.String: "string", gjson.Number: "number", gjson.True: "boolean", gjson.False: "boolean"}
+
 // kindOf is the type of a schema that names only values, if they have one type.
 func kindOf(node gjson.Result) string {
 	values := node.Get("enum").Array()
@@ -185,7 +191,7 @@ func kindOf(node gjson.Result) string {
 	}
 	kind := ""
 	for _, v := range values {
-		k := map[gjson.Type]string{gjson.String: "string", gjson.Number: "number", gjson.True: "boolean", gjson.False: "boolean"}[v.Type]
+		k := kindNames[v.Type]
 		if k == "" || kind != "" && k != kind {
 			return ""
 		}

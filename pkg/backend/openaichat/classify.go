@@ -184,7 +184,9 @@ func (f rules) asError(e errorBody) *backend.Error {
 	if status < http.StatusBadRequest {
 		status = http.StatusInternalServerError
 	}
-	return &backend.Error{Class: f.class(e, status), Status: http.StatusOK, Message: cmp.Or(shorten(e.message), e.kind, e.code), Err: e.cause(status)}
+	return &backend.Error{
+		Class: f.class(e, status), Status: http.StatusOK, Message: cmp.Or(shorten(e.message), e.kind, e.code), Err: e.cause(status),
+	}
 }
 
 func (f rules) class(e errorBody, status int) backend.Class {

@@ -134,7 +134,8 @@ func (c *Client) Models(ctx context.Context) ([]backend.Model, error) {
 	}
 	models := make([]backend.Model, len(cards))
 	for i, card := range cards {
-		models[i] = backend.Model{ID: card.ID, MaxModelLen: cmp.Or(card.MaxModelLen, card.ContextWindow), Simulated: card.OwnedBy == SimulatedOwner}
+		window := cmp.Or(card.MaxModelLen, card.ContextWindow)
+		models[i] = backend.Model{ID: card.ID, MaxModelLen: window, Simulated: card.OwnedBy == SimulatedOwner}
 	}
 	return models, nil
 }

@@ -68,7 +68,8 @@ func (b *Backend) failed(ctx context.Context, rid string, err error) {
 		b.served.doubt() // perhaps it was restarted with another model
 	}
 	if strings.Contains(strings.ToLower(e.Message), priorityRefused) && b.plain.CompareAndSwap(false, true) {
-		b.log.Warn("the server refuses priorities; none are sent any more. Start SGLang with --enable-priority-scheduling to use them", "endpoint", b.Endpoint())
+		b.log.Warn("the server refuses priorities; none are sent any more. Start SGLang with --enable-priority-scheduling to use them",
+			"endpoint", b.Endpoint())
 	}
 }
 

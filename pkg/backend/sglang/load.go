@@ -10,10 +10,15 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/scrape"
 )
 
+// unknown is the load of which nothing is told.
+var unknown = backend.Load{
+	Running: -1, Waiting: -1, KVUsage: -1, KVCapacityTokens: -1, PromptTokens: -1, CachedTokens: -1, GeneratedTokens: -1, Preemptions: -1,
+}
+
 // Load reads the server's metrics, and the size of the KV cache from its settings. A server without metrics tells that
 // size alone.
 func (b *Backend) Load(ctx context.Context) (backend.Load, error) {
-	load := backend.Load{Running: -1, Waiting: -1, KVUsage: -1, KVCapacityTokens: -1, PromptTokens: -1, CachedTokens: -1, GeneratedTokens: -1, Preemptions: -1}
+	load := unknown
 	page, err := b.Fetch(ctx, http.MethodGet, "/metrics", nil)
 	e, refused := errors.AsType[*backend.Error](err)
 	switch {
