@@ -24,6 +24,7 @@ fmt: ## fail if a file is not gofmt'ed
 .PHONY: vet
 vet: ## go vet
 	$(GO) vet ./...
+	$(GO) vet -tags realservers ./pkg/backend/dial
 	cd bench/queue && $(GO) vet ./...
 	cd bench/chaos && $(GO) vet ./...
 
@@ -62,6 +63,11 @@ chaos: ## real processes broken at random: JOBS=10000 DURATION=3m SEED=n
 .PHONY: real-vllm
 real-vllm: ## run the tickets example on a real vLLM; URL=vllm://host:port
 	deploy/real-vllm.sh $(URL)
+
+.PHONY: real-servers
+real-servers: ## the conformance suite on real servers; VLLM=, SGLANG=, DYNAMO= URLs, TOOLS=1 if their models call tools
+	BATCHAGENT_REAL_VLLM=$(VLLM) BATCHAGENT_REAL_SGLANG=$(SGLANG) BATCHAGENT_REAL_DYNAMO=$(DYNAMO) BATCHAGENT_REAL_TOOLS=$(TOOLS) \
+	  $(GO) test -tags realservers ./pkg/backend/dial -run TestRealServers -count=1 -v
 
 .PHONY: bench
 bench: ## all macro benchmarks, with redis-server; bench/README.md says how to read them

@@ -199,7 +199,7 @@ func (c *checkup) call(ctx context.Context, b backend.Backend, model string) {
 	case err != nil:
 		c.line(bad, "tool call", err.Error(), whatToDo(backend.ClassOf(err)))
 	case len(resp.Message.ToolCalls) == 0:
-		c.line(bad, "tool call", "the model answered without calling the tool", "use a model that is trained on tools; start vLLM with --enable-auto-tool-choice --tool-call-parser, SGLang with --tool-call-parser")
+		c.line(bad, "tool call", "the model answered without calling the tool", "use a model that is trained on tools; start vLLM with --enable-auto-tool-choice --tool-call-parser, SGLang with --tool-call-parser, Dynamo's workers with --dyn-tool-call-parser")
 	case !json.Valid([]byte(resp.Message.ToolCalls[0].Arguments)):
 		c.line(bad, "tool call", "the arguments are not JSON: "+firstLine(resp.Message.ToolCalls[0].Arguments, 60), "check that the server's tool parser fits the model")
 	default:

@@ -50,6 +50,23 @@ func TestDoctorOfASoundCluster(t *testing.T) {
 	assert.NotContains(t, out, "FAIL")
 }
 
+func TestDoctorKnowsEveryKindOfServer(t *testing.T) {
+	redis := "redis://" + miniredis.RunT(t).Addr()
+	host := simulator(t)[len("vllm://"):]
+	for _, scheme := range []string{"vllm", "sglang", "dynamo", "openai+http", "http"} {
+		t.Run(scheme, func(t *testing.T) {
+			out, status := doctor(t, DoctorOptions{Redis: redis, Backend: scheme + "://" + host})
+			assert.Equal(t, ExitOK, status, out)
+			for _, line := range []string{"ok    backend", scheme + "://" + host, "ok    tool call", "ok    schema answer"} {
+				assert.Contains(t, out, line)
+			}
+			out, status = doctor(t, DoctorOptions{Redis: redis, Backend: scheme + "://" + nobody(t)})
+			assert.Equal(t, ExitUnreachable, status, out)
+			assert.Contains(t, out, "-> start the server")
+		})
+	}
+}
+
 func TestDoctorSaysWhatToDo(t *testing.T) {
 	redis := "redis://" + miniredis.RunT(t).Addr()
 	for name, c := range map[string]struct {
@@ -85,5 +102,9 @@ func TestBackendsTable(t *testing.T) {
 	require.NoError(t, Backends(t.Context(), &out))
 	assert.Regexp(t, `(?m)^anthropic +anthropic:// +pinned +- +- +yes +yes +4 to 32, found by AIMD$`, out.String())
 	assert.Regexp(t, `(?m)^vllm +vllm://host:8000 +warmed +priority +yes +yes +yes +256$`, out.String())
+	assert.Regexp(t, `(?m)^sglang +sglang://host:30000 +warmed +priority +yes +yes +yes +256$`, out.String())
+	assert.Regexp(t, `(?m)^dynamo +dynamo://host:8000 +warmed +priority +yes +yes +yes +256$`, out.String())
+	assert.Regexp(t, `(?m)^openai +openai:// +warmed +- +- +yes +yes +8 to 64, found by AIMD$`, out.String())
+	assert.Regexp(t, `(?m)^openai-compatible +http://host:8000 +- +- +- +- +yes +8 to 32, found by AIMD$`, out.String())
 	assert.Regexp(t, `(?m)^bedrock .* pinned .* 1 to 8, found by AIMD$`, out.String())
 }

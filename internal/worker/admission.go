@@ -108,7 +108,7 @@ type accounted struct {
 // Generate implements [agent.Model].
 func (a accounted) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	resp, err := a.Model.Generate(ctx, r, o)
-	if l := a.admission.ledger.Load(); l != nil && err == nil {
+	if l := a.admission.ledger.Load(); l != nil && err == nil && resp.Usage.PromptTokens > 0 { // without usage it tells nothing
 		u := resp.Usage
 		l.Turn(r.Hints.Session, requestBytes(r), int(u.PromptTokens), int(u.CachedTokens), int(u.CompletionTokens))
 		if a.admission.short.Load() {

@@ -172,6 +172,31 @@ func TestAdmissionKeepsAgentsWithinTheCache(t *testing.T) {
 	assert.Less(t, took[true], took[false])
 }
 
+// A server may not tell usage, or tell one that cannot be right: the account stays at what was reckoned.
+func TestACallWithoutUsageIsNotBooked(t *testing.T) {
+	d := &admission{wake: func() {}}
+	d.learn(t.Context(), reporting{&engine{capacity: 1_000}})
+	l := d.ledger.Load()
+	l.Start("b_1/job-0", "b_1", 4_000, 0)
+	before := l.State()
+	usage := backend.Usage{CachedTokens: -1}
+	model := newAccounted(answering{&usage}, d)
+	r := &backend.Request{Hints: backend.Hints{Session: "b_1/job-0"}, Messages: []backend.Message{{Content: "x"}}}
+	_, err := model.Generate(t.Context(), r, backend.Observer{})
+	require.NoError(t, err)
+	assert.Equal(t, before, l.State())
+	usage.PromptTokens = 10
+	_, err = model.Generate(t.Context(), r, backend.Observer{})
+	require.NoError(t, err)
+	assert.NotEqual(t, before, l.State())
+}
+
+type answering struct{ usage *backend.Usage }
+
+func (a answering) Generate(context.Context, *backend.Request, backend.Observer) (*backend.Response, error) {
+	return &backend.Response{Finish: backend.FinishStop, Usage: *a.usage}, nil
+}
+
 // An agent that is paused at a turn boundary keeps its lease and its journal, and a drain hands it back.
 func TestAPausedAgentCanBeDrained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

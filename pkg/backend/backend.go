@@ -115,8 +115,9 @@ type Hints struct {
 
 // Schema is a JSON Schema that the answer must match.
 type Schema struct {
-	Name string
-	JSON []byte
+	Name  string
+	JSON  []byte
+	Loose bool // the server may treat it as a hint
 }
 
 // ToolChoice says whether the model may, or must not, call tools.

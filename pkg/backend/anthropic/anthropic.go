@@ -54,7 +54,7 @@ type Backend struct {
 	shown    string
 	key      string
 	log      *slog.Logger
-	refusals blocks.Refusals
+	refusals endpoint.Refusals
 	model    atomic.Pointer[string] // the server's first model, once asked for
 }
 

@@ -28,6 +28,7 @@ type Request struct {
 type Server struct {
 	Addr string // host:port
 
+	routes   map[string]Reply // by method and path; nil takes replies in turn
 	mu       sync.Mutex
 	replies  []Reply   // guarded by mu
 	requests []Request // guarded by mu
@@ -37,11 +38,23 @@ type Server struct {
 // server stops when the test ends.
 func Replay(tb testing.TB, replies ...Reply) *Server {
 	tb.Helper()
+	return start(tb, &Server{replies: replies})
+}
+
+// ReplayRoutes starts a server that answers each request by its method and path, such as "GET /v1/models", and all
+// others with 404. It stops when the test ends.
+func ReplayRoutes(tb testing.TB, routes map[string]Reply) *Server {
+	tb.Helper()
+	return start(tb, &Server{routes: routes})
+}
+
+func start(tb testing.TB, s *Server) *Server {
+	tb.Helper()
 	listener, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &Server{Addr: listener.Addr().String(), replies: replies}
+	s.Addr = listener.Addr().String()
 	var connections sync.WaitGroup
 	connections.Go(func() {
 		for {
@@ -57,6 +70,17 @@ func Replay(tb testing.TB, replies ...Reply) *Server {
 		connections.Wait()
 	})
 	return s
+}
+
+// Asked returns the requests so far of a method and path.
+func (s *Server) Asked(route string) []Request {
+	var out []Request
+	for _, r := range s.Requests() {
+		if r.Method+" "+r.URL.Path == route {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // Requests returns what was asked so far.
@@ -99,6 +123,12 @@ func (s *Server) take(r Request) Reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, r)
+	if s.routes != nil {
+		if reply, ok := s.routes[r.Method+" "+r.URL.Path]; ok {
+			return reply
+		}
+		return Reply{Bytes: []byte("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n{\"detail\":\"Not Found\"}")}
+	}
 	if len(s.replies) == 0 {
 		return Reply{}
 	}

@@ -49,7 +49,7 @@ type Backend struct {
 	shown    string
 	model    string // of the URL; "" if it names none
 	log      *slog.Logger
-	refusals blocks.Refusals
+	refusals endpoint.Refusals
 }
 
 // New returns a backend. It reads the AWS configuration and does not connect.

@@ -78,13 +78,3 @@ func TestConversationIsAlwaysTakable(t *testing.T) {
 		}
 	})
 }
-
-func TestRefusalsAreBounded(t *testing.T) {
-	var r Refusals
-	assert.True(t, r.Add("m", "streaming"))
-	assert.False(t, r.Add("m", "streaming"))
-	for i := range 3 * maxRefusals {
-		r.Add(strings.Repeat("x", i), "a")
-	}
-	assert.LessOrEqual(t, len(r.seen), maxRefusals)
-}

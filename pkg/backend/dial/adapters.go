@@ -7,7 +7,10 @@ import (
 )
 
 // examples are URLs that open each adapter once.
-var examples = []string{"vllm://host:8000", "anthropic://", "bedrock://us-east-1/model", "http://host:8000"}
+var examples = []string{
+	"vllm://host:8000", "sglang://host:30000", "dynamo://host:8000", "openai://", "anthropic://", "bedrock://us-east-1/model",
+	"http://host:8000",
+}
 
 // Adapter is an adapter and how its URLs look.
 type Adapter struct {

@@ -10,13 +10,17 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/anthropic"
 	"github.com/batchagent/batchagent/pkg/backend/bedrock"
-	"github.com/batchagent/batchagent/pkg/backend/endpoint"
-	"github.com/batchagent/batchagent/pkg/backend/openaichat"
+	"github.com/batchagent/batchagent/pkg/backend/dynamo"
+	"github.com/batchagent/batchagent/pkg/backend/openai"
+	"github.com/batchagent/batchagent/pkg/backend/sglang"
 	"github.com/batchagent/batchagent/pkg/backend/vllm"
 )
 
 // Schemes lists the URL schemes that Open knows.
-var Schemes = []string{"vllm", "vllm+http", "vllm+https", "anthropic", "anthropic+http", "bedrock", "http", "https"}
+var Schemes = []string{
+	"vllm", "vllm+http", "vllm+https", "sglang", "sglang+http", "sglang+https", "dynamo", "dynamo+http", "dynamo+https",
+	"anthropic", "anthropic+http", "bedrock", "openai", "openai+http", "http", "https",
+}
 
 // Options are for whatever adapter the URL names.
 type Options struct {
@@ -44,6 +48,18 @@ func Open(ctx context.Context, rawURL string, o Options) (backend.Backend, error
 			return nil, err
 		}
 		return b, nil
+	case "sglang", "sglang+http", "sglang+https":
+		b, err := sglang.New(sglang.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
+		if err != nil {
+			return nil, err
+		}
+		return b, nil
+	case "dynamo", "dynamo+http", "dynamo+https":
+		b, err := dynamo.New(dynamo.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
+		if err != nil {
+			return nil, err
+		}
+		return b, nil
 	case "anthropic", "anthropic+http":
 		b, err := anthropic.New(anthropic.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
 		if err != nil {
@@ -56,35 +72,15 @@ func Open(ctx context.Context, rawURL string, o Options) (backend.Backend, error
 			return nil, err
 		}
 		return b, nil
-	case "http", "https":
-		return openCompatible(rawURL, o)
+	case "openai", "openai+http", "http", "https":
+		b, err := openai.New(openai.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
+		if err != nil {
+			return nil, err
+		}
+		return b, nil
 	default:
 		return nil, fmt.Errorf("unknown backend scheme %q; known are %s", scheme, known())
 	}
 }
 
 func known() string { return strings.Join(Schemes, "://, ") + "://" }
-
-const compatibleKeyHint = "BATCHAGENT_API_KEY or OPENAI_API_KEY"
-
-// compatible is what every server with the protocol is taken to do.
-var compatible = backend.Capabilities{Name: "openai-compatible", StructuredOutput: true, MaxConcurrent: 32}
-
-// openCompatible opens a server of which nothing is known but its protocol.
-func openCompatible(rawURL string, o Options) (backend.Backend, error) {
-	u, err := endpoint.ParseURL(rawURL, map[string]endpoint.Scheme{"http": {HTTP: "http"}, "https": {HTTP: "https"}}, compatibleKeyHint)
-	if err != nil {
-		return nil, err
-	}
-	key := strings.TrimSpace(o.Getenv("BATCHAGENT_API_KEY"))
-	if key == "" {
-		key = strings.TrimSpace(o.Getenv("OPENAI_API_KEY"))
-	}
-	if key != "" && u.Plain {
-		o.Logger.Warn("the API key is sent unencrypted; https:// encrypts it", "endpoint", u.Shown)
-	}
-	return openaichat.New(openaichat.Config{URL: u, Key: key, Dialect: openaichat.Dialect{
-		Capabilities: compatible,
-		KeyHint:      compatibleKeyHint,
-	}}), nil
-}

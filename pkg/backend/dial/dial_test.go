@@ -2,16 +2,13 @@ package dial
 
 import (
 	"net"
-	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/backendtest"
-	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,6 +21,12 @@ func TestOpenPicksTheAdapter(t *testing.T) {
 		"vllm://127.0.0.1:8000":      "vllm",
 		"vllm+http://127.0.0.1":      "vllm",
 		"vllm+https://host/prefix":   "vllm",
+		"sglang://127.0.0.1:30000":   "sglang",
+		"sglang+https://host/prefix": "sglang",
+		"dynamo://127.0.0.1:8000":    "dynamo",
+		"dynamo+https://host/prefix": "dynamo",
+		"openai://api.example.com":   "openai",
+		"openai+http://127.0.0.1":    "openai",
 		"http://127.0.0.1:8000/v1":   "openai-compatible",
 		"https://api.example.com/v1": "openai-compatible",
 		"anthropic://host/base":      "anthropic",
@@ -41,7 +44,7 @@ func TestOpenPicksTheAdapter(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	for url, says := range map[string]string{
-		"gopher://host":        "vllm+https://, anthropic://",
+		"gopher://host":        "vllm+https://, sglang://",
 		"127.0.0.1:8000":       "vllm://127.0.0.1:8000",
 		"":                     "vllm://",
 		"vllm://":              "names no host",
@@ -99,30 +102,22 @@ func TestKeyOfACompatibleServer(t *testing.T) {
 	assert.Equal(t, "Bearer paid", server.Requests()[0].Header.Get("Authorization"))
 }
 
-// A server of which only the protocol is known passes the same suite, without a tokenizer and metrics.
-func TestConformanceOfACompatibleServer(t *testing.T) {
-	t.Parallel()
-	open := func(t *testing.T, addr string) backend.Backend {
-		b, err := Open(t.Context(), "http://"+addr, Options{Getenv: noEnv})
-		require.NoError(t, err)
-		return b
-	}
-	backendtest.Run(t, backendtest.Features{Tools: true, Schema: true}, func(t *testing.T) backendtest.Target {
-		sim, err := vllmsim.New(vllmsim.Config{TokenMS: 0.1})
-		require.NoError(t, err)
-		server := httptest.NewServer(sim)
-		t.Cleanup(server.Close)
-		return backendtest.Target{Backend: open(t, server.Listener.Addr().String()), Model: "sim",
-			Dead: func() backend.Backend { return open(t, deadAddress(t)) }}
-	})
-}
-
 func TestProbe(t *testing.T) {
 	t.Parallel()
 	real := backendtest.Replay(t, backendtest.Reply{Bytes: backendtest.Recording(t, "vllm-0.32/models")})
 	url, err := Probe(t.Context(), real.Addr, Options{Getenv: noEnv})
 	require.NoError(t, err)
 	assert.Equal(t, "vllm://"+real.Addr, url)
+
+	sglang := backendtest.Replay(t, backendtest.Reply{Bytes: backendtest.Recording(t, "sglang-0.5.23/base/models")})
+	url, err = Probe(t.Context(), sglang.Addr, Options{Getenv: noEnv})
+	require.NoError(t, err)
+	assert.Equal(t, "sglang://"+sglang.Addr, url)
+
+	dynamo := backendtest.Replay(t, backendtest.Reply{Bytes: backendtest.Recording(t, "dynamo-1.6.1/models")})
+	url, err = Probe(t.Context(), dynamo.Addr, Options{Getenv: noEnv})
+	require.NoError(t, err)
+	assert.Equal(t, "dynamo://"+dynamo.Addr, url)
 
 	other := backendtest.Replay(t, reply(`{"data":[{"id":"m","owned_by":"someone"}]}`))
 	url, err = Probe(t.Context(), other.Addr, Options{Getenv: noEnv})

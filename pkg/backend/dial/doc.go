@@ -4,7 +4,10 @@
 // key comes from. Neither [Open] nor [Probe] starts a goroutine.
 //
 //	vllm://host:port   vllm+https://host/prefix   a vLLM server
+//	sglang://host:port sglang+https://host/prefix an SGLang server
+//	dynamo://host:port dynamo+https://host/prefix an NVIDIA Dynamo frontend
 //	anthropic://[host][/base]                     Anthropic's API; key: BATCHAGENT_API_KEY, else ANTHROPIC_API_KEY
 //	bedrock://[region/][model]                    Amazon Bedrock; the AWS SDK's credentials
-//	http(s)://host     another server that speaks OpenAI's chat completions; key: BATCHAGENT_API_KEY, else OPENAI_API_KEY
+//	openai://[host][/base]                        OpenAI, or a provider with its fields; key: BATCHAGENT_API_KEY, else OPENAI_API_KEY
+//	http(s)://host[:port][/base]                  any other server that speaks OpenAI's chat completions; the same keys
 package dial

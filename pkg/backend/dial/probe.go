@@ -35,6 +35,10 @@ func Probe(ctx context.Context, address string, o Options) (string, error) {
 	switch cards[0].OwnedBy {
 	case "vllm", openaichat.SimulatedOwner:
 		return "vllm://" + address, nil
+	case "sglang":
+		return "sglang://" + address, nil
+	case "nvidia":
+		return "dynamo://" + address, nil
 	default:
 		return "http://" + address, nil
 	}

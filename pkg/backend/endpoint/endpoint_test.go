@@ -86,3 +86,32 @@ func TestWordsAreBoundedAndWhole(t *testing.T) {
 	assert.Len(t, Partial("x"+long), MaxPartialBytes)
 	assert.Equal(t, "x", Partial("x \r\n"))
 }
+
+// SGLang closes a connection that was idle for 5.0 s, and sends headers only when a request leaves its queue, as Dynamo
+// does.
+func TestTransportFitsServersThatQueue(t *testing.T) {
+	t.Parallel()
+	transport := NewTransport()
+	assert.Positive(t, transport.IdleConnTimeout)
+	assert.Less(t, transport.IdleConnTimeout, 5*time.Second)
+	assert.Zero(t, transport.ResponseHeaderTimeout)
+}
+
+func TestKeyIsTheFirstThatIsSet(t *testing.T) {
+	t.Parallel()
+	vars := map[string]string{"A": " ", "B": " second\n", "C": "third"}
+	get := func(name string) string { return vars[name] }
+	assert.Equal(t, "second", Key(get, "A", "B", "C"))
+	assert.Empty(t, Key(get, "A", "D"))
+}
+
+func TestRefusalsAreBounded(t *testing.T) {
+	t.Parallel()
+	var r Refusals
+	assert.True(t, r.Add("m", "streaming"))
+	assert.False(t, r.Add("m", "streaming"))
+	for i := range 3 * maxRefusals {
+		r.Add(strings.Repeat("x", i), "a")
+	}
+	assert.LessOrEqual(t, len(r.seen), maxRefusals)
+}

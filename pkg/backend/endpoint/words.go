@@ -67,3 +67,13 @@ func bounded(n float64, unit time.Duration) time.Duration {
 	}
 	return time.Duration(min(n, float64(maxRetryAfter/unit)) * float64(unit))
 }
+
+// Key reads an API key: the first of the variables that is set, without the space around it. "" if none is.
+func Key(getenv func(string) string, names ...string) string {
+	for _, name := range names {
+		if key := strings.TrimSpace(getenv(name)); key != "" {
+			return key
+		}
+	}
+	return ""
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 )
@@ -30,6 +31,7 @@ type callDelta struct {
 type callList struct {
 	report func(index int, c backend.ToolCall) // nil skips
 	calls  []*call
+	quiet  bool // nothing is reported any more
 }
 
 type call struct {
@@ -76,6 +78,13 @@ func (l *callList) add(d *callDelta) int {
 	return size
 }
 
+// dispatched takes a whole call that came ahead of its deltas, which are then dropped.
+func (l *callList) dispatched(d *callDelta) {
+	if !l.quiet && d.Function.Name != "" && l.find(d) < 0 {
+		l.add(d)
+	}
+}
+
 // find returns the position of the call that a piece belongs to, or -1 if it begins one.
 func (l *callList) find(d *callDelta) int {
 	for i, c := range slices.Backward(l.calls) {
@@ -117,7 +126,7 @@ func (l *callList) finish(report bool) []backend.ToolCall {
 func (l *callList) settle(i int, c *call, report bool) {
 	c.settled = true
 	c.id = l.freeID(i, c.id)
-	if report && l.report != nil {
+	if report && !l.quiet && l.report != nil {
 		l.report(i, c.toolCall())
 	}
 }
@@ -175,6 +184,11 @@ func (s *valueScan) feed(piece string) int {
 		}
 	}
 	return -1
+}
+
+// isObject reports whether arguments are a JSON object, as tools take them.
+func isObject(args string) bool {
+	return strings.HasPrefix(strings.TrimLeft(args, " \n\t\r"), "{") && json.Valid([]byte(args))
 }
 
 func isSpace(b byte) bool { return b == ' ' || b == '\n' || b == '\t' || b == '\r' }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -17,14 +18,31 @@ import (
 
 const maxErrorBytes = 64 << 10
 
+// rules are a dialect's own, asked before the protocol's. nil has none.
+type rules func(Refusal) backend.Class
+
 // classify turns a refused call into an error without an endpoint.
-func classify(status int, header http.Header, body []byte) *backend.Error {
+func (f rules) classify(status int, header http.Header, body []byte) *backend.Error {
 	e := parseErrorBody(body)
 	out := &backend.Error{
-		Class:      e.class(status),
+		Class:      f.class(e, status),
 		Status:     status,
 		RetryAfter: endpoint.RetryAfter(header, time.Now()),
 		Message:    cmp.Or(shorten(e.message), http.StatusText(status)),
+		Err:        e.cause(status),
+	}
+	switch advice := header.Get("X-Should-Retry"); {
+	case advice == "true" && out.Class == backend.InvalidRequest:
+		out.Class = backend.Transient
+	case advice == "false" && out.Class == backend.RateLimited:
+		out.Class = backend.QuotaExhausted
+	case advice == "false" && out.Class.Retryable():
+		out.Class = backend.InvalidRequest
+	}
+	if out.Class == backend.RateLimited && out.RetryAfter == 0 {
+		if room := headroom(header); room != nil && room.Left == 0 {
+			out.RetryAfter = room.Reset
+		}
 	}
 	switch {
 	case out.Class != backend.InvalidRequest:
@@ -38,9 +56,9 @@ func classify(status int, header http.Header, body []byte) *backend.Error {
 
 // streamError turns an error that came within a stream into an error without an endpoint. The HTTP status was a
 // success; what the error itself says decides.
-func streamError(event []byte) *backend.Error {
+func (f rules) streamError(event []byte) *backend.Error {
 	e := parseErrorBody(event)
-	out := e.asError()
+	out := f.asError(e)
 	if !e.found {
 		out.Message = "the stream broke off with an error that is not readable"
 	}
@@ -55,6 +73,49 @@ type errorBody struct {
 	param   string
 	code    string
 	status  int // code, if it is a number
+	// Tokens that a request would need and that the window has, where the server tells.
+	needs, window int
+}
+
+// Refusal is what a server said of an error. It is in the chain of the [backend.Error] when the server named a code or a
+// parameter, or the sizes.
+type Refusal struct {
+	Status        int    // HTTP status, or what an error within a stream says in its place
+	Code          string // "" if it is only a number
+	Kind          string // "type"
+	Param         string
+	Message       string // may repeat the request: not for logs
+	Needs, Window int    // tokens of prompt and answer together, and of the context; 0 if not told
+}
+
+// Error tells the parts that the message does not.
+func (r Refusal) Error() string {
+	var parts []string
+	for _, p := range []struct{ name, value string }{{"code", r.Code}, {"parameter", r.Param}} {
+		if p.value != "" {
+			parts = append(parts, p.name+" "+endpoint.OneLine(p.value))
+		}
+	}
+	if r.Window > 0 {
+		parts = append(parts, fmt.Sprintf("%d tokens for a window of %d", r.Needs, r.Window))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (e errorBody) refusal(status int) Refusal {
+	r := Refusal{Status: status, Kind: e.kind, Param: e.param, Message: e.message, Needs: e.needs, Window: e.window}
+	if e.status == 0 {
+		r.Code = e.code
+	}
+	return r
+}
+
+// cause is the refusal, if it tells something that class and message do not.
+func (e errorBody) cause(status int) error {
+	if r := e.refusal(status); r.Error() != "" {
+		return r
+	}
+	return nil
 }
 
 // parseErrorBody understands {"error":{…}}, {"error":"…"}, {"detail":…} and the flat {"object":"error",…}; of another
@@ -65,6 +126,7 @@ func parseErrorBody(body []byte) errorBody {
 		Type    json.RawMessage `json:"type"`
 		Param   json.RawMessage `json:"param"`
 		Code    json.RawMessage `json:"code"`
+		Details json.RawMessage `json:"details"`
 	}
 	var top struct {
 		fields
@@ -91,23 +153,56 @@ func parseErrorBody(body []byte) errorBody {
 	}
 	e := errorBody{found: true, message: text(f.Message), kind: text(f.Type), param: text(f.Param), code: text(f.Code)}
 	e.status, _ = strconv.Atoi(e.code)
+	e.needs, e.window = sizes(e.message, f.Details, top.Details)
 	return e
 }
 
+// requested matches the two wordings in which servers tell what a request would need.
+var requested = regexp.MustCompile(`maximum context length (?:of|is) (\d+) tokens.*?requested (?:a total of )?(\d+) tokens`)
+
+// sizes reads how many tokens a request needs and the window has; 0 if it is not told.
+func sizes(message string, details ...json.RawMessage) (needs, window int) {
+	for _, raw := range details {
+		var d struct {
+			Type          string `json:"type"`
+			Limit, Actual int
+		}
+		if json.Unmarshal(raw, &d) == nil && d.Type == "context_length" {
+			return d.Actual, d.Limit
+		}
+	}
+	if m := requested.FindStringSubmatch(message); m != nil {
+		window, _ = strconv.Atoi(m[1])
+		needs, _ = strconv.Atoi(m[2])
+	}
+	return needs, window
+}
+
 // asError classifies an error that has no HTTP status of its own.
-func (e errorBody) asError() *backend.Error {
+func (f rules) asError(e errorBody) *backend.Error {
 	status := e.status
 	if status < http.StatusBadRequest {
 		status = http.StatusInternalServerError
 	}
-	return &backend.Error{Class: e.class(status), Status: http.StatusOK, Message: cmp.Or(shorten(e.message), e.kind, e.code)}
+	return &backend.Error{
+		Class: f.class(e, status), Status: http.StatusOK, Message: cmp.Or(shorten(e.message), e.kind, e.code), Err: e.cause(status),
+	}
+}
+
+func (f rules) class(e errorBody, status int) backend.Class {
+	if f != nil {
+		if class := f(e.refusal(status)); class != "" {
+			return class
+		}
+	}
+	return e.class(status)
 }
 
 // class decides by the codes that name a case exactly, then by the status.
 func (e errorBody) class(status int) backend.Class {
 	words := strings.ToLower(e.message)
 	switch {
-	case e.is("context_length_exceeded"), e.param == "input_tokens",
+	case e.is("context_length_exceeded"), e.param == "input_tokens", e.window > 0 && status < 500,
 		status < 500 && strings.Contains(words, "maximum context length"),
 		status < 500 && strings.Contains(words, "longer than the model's context length"):
 		return backend.ContextTooLong

@@ -58,7 +58,7 @@ func TestClassify(t *testing.T) {
 		{400, `[]`, backend.InvalidRequest, "[]"},
 	}
 	for _, c := range cases {
-		e := classify(c.status, nil, []byte(c.body))
+		e := rules(nil).classify(c.status, nil, []byte(c.body))
 		assert.Equal(t, c.class, e.Class, "%d %s", c.status, c.body)
 		assert.Equal(t, c.status, e.Status)
 		assert.Contains(t, e.Message, c.says, "%d %s", c.status, c.body)
@@ -69,7 +69,7 @@ func TestClassify(t *testing.T) {
 
 func TestMessagesAreOneBoundedLine(t *testing.T) {
 	t.Parallel()
-	e := classify(400, nil, []byte(`{"error":"a\nb `+strings.Repeat("é", 1000)+`"}`))
+	e := rules(nil).classify(400, nil, []byte(`{"error":"a\nb `+strings.Repeat("é", 1000)+`"}`))
 	assert.LessOrEqual(t, len(e.Message), endpoint.MaxMessageBytes+len("…"))
 	assert.True(t, strings.HasPrefix(e.Message, "a b é"))
 	assert.True(t, strings.HasSuffix(e.Message, "é…"))
@@ -78,10 +78,10 @@ func TestMessagesAreOneBoundedLine(t *testing.T) {
 func TestKeyIsNotToldInErrors(t *testing.T) {
 	t.Parallel()
 	c := New(Config{URL: endpoint.URL{Shown: "test://server"}, Key: "sk-secret", Dialect: Dialect{KeyHint: "THE_KEY"}})
-	e := c.located(classify(401, nil, []byte(`{"error":{"message":"Incorrect API key provided: sk-secret"}}`)))
+	e := c.located(rules(nil).classify(401, nil, []byte(`{"error":{"message":"Incorrect API key provided: sk-secret"}}`)))
 	assert.NotContains(t, e.Error(), "sk-secret")
 	assert.Contains(t, e.Error(), "check THE_KEY")
 
 	c = New(Config{URL: endpoint.URL{Shown: "test://server"}, Dialect: Dialect{KeyHint: "THE_KEY"}})
-	assert.Contains(t, c.located(classify(401, nil, nil)).Error(), "set THE_KEY")
+	assert.Contains(t, c.located(rules(nil).classify(401, nil, nil)).Error(), "set THE_KEY")
 }

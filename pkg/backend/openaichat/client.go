@@ -3,6 +3,7 @@ package openaichat
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,10 +32,18 @@ type Dialect struct {
 	Capabilities backend.Capabilities
 	// KeyHint completes the sentence "set … ", for errors about a key.
 	KeyHint string
-	// MaxTokensField names the field that bounds completion tokens. Defaults to "max_tokens".
-	MaxTokensField string
-	// Extra gives body fields that the protocol does not have. Optional. It must be safe for concurrent use.
-	Extra func(r *backend.Request) []Field
+	// MaxTokensField names the field that bounds completion tokens. Nil says "max_tokens".
+	MaxTokensField func(r *backend.Request) string
+	// Extra gives body fields that the protocol does not have, Header header fields, and Class the meaning of a refusal
+	// ("" leaves it to the protocol's rules). Optional. They must be safe for concurrent use.
+	Extra  func(r *backend.Request) []Field
+	Header func(r *backend.Request) http.Header
+	Class  func(e Refusal) backend.Class
+	// Dispatch says that events named tool_call_dispatch tell of whole calls, ahead of their deltas.
+	Dispatch bool
+	// Clamp says that a prompt and MaxTokens which together are over the window are refused, where others shorten the
+	// answer. The call is then made once more with the room that is left.
+	Clamp bool
 }
 
 // Field is one field of a request's body.
@@ -46,6 +55,7 @@ type Field struct {
 // Config describes one endpoint.
 type Config struct {
 	URL     endpoint.URL
+	Base    string // path of the routes below URL.Root. Defaults to "/v1"; "/" is none.
 	Key     string // API key; "" sends none
 	Dialect Dialect
 	// Transport defaults to [endpoint.NewTransport]. Close closes its idle connections.
@@ -55,6 +65,7 @@ type Config struct {
 // Client is one endpoint that speaks the protocol. It is a [backend.Backend].
 type Client struct {
 	url     endpoint.URL
+	base    string
 	key     string
 	dialect Dialect
 	openai  openai.ClientConfig
@@ -68,13 +79,15 @@ func New(cfg Config) *Client {
 	if cfg.Transport == nil {
 		cfg.Transport = endpoint.NewTransport()
 	}
-	if cfg.Dialect.MaxTokensField == "" {
-		cfg.Dialect.MaxTokensField = "max_tokens"
+	if cfg.Base == "" {
+		cfg.Base = "/v1"
 	}
+	base := strings.TrimRight(cfg.Base, "/")
 	oc := openai.DefaultConfig(cfg.Key)
-	oc.BaseURL = cfg.URL.Root + "/v1"
+	oc.BaseURL = cfg.URL.Root + base
 	return &Client{
 		url:     cfg.URL,
+		base:    base,
 		key:     cfg.Key,
 		dialect: cfg.Dialect,
 		openai:  oc,
@@ -91,12 +104,15 @@ func New(cfg Config) *Client {
 type Card struct {
 	ID          string `json:"id"`
 	OwnedBy     string `json:"owned_by"`
+	Created     int64  `json:"created"` // unix seconds
 	MaxModelLen int    `json:"max_model_len"`
+	// ContextWindow is another server's name of MaxModelLen.
+	ContextWindow int `json:"context_window"`
 }
 
 // Cards lists the models as the server tells them.
 func (c *Client) Cards(ctx context.Context) ([]Card, error) {
-	body, err := c.Fetch(ctx, http.MethodGet, "/v1/models", nil)
+	body, err := c.Fetch(ctx, http.MethodGet, c.base+"/models", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +121,7 @@ func (c *Client) Cards(ctx context.Context) ([]Card, error) {
 	}
 	if err := json.Unmarshal(body, &list); err != nil {
 		return nil, c.located(&backend.Error{Class: backend.InvalidRequest, Status: http.StatusOK,
-			Message: "/v1/models did not answer with a list of models; is this an OpenAI-compatible server?"})
+			Message: c.base + "/models did not answer with a list of models; is this an OpenAI-compatible server?"})
 	}
 	return list.Data, nil
 }
@@ -118,14 +134,15 @@ func (c *Client) Models(ctx context.Context) ([]backend.Model, error) {
 	}
 	models := make([]backend.Model, len(cards))
 	for i, card := range cards {
-		models[i] = backend.Model{ID: card.ID, MaxModelLen: card.MaxModelLen, Simulated: card.OwnedBy == SimulatedOwner}
+		window := cmp.Or(card.MaxModelLen, card.ContextWindow)
+		models[i] = backend.Model{ID: card.ID, MaxModelLen: window, Simulated: card.OwnedBy == SimulatedOwner}
 	}
 	return models, nil
 }
 
 // Ready asks for the list of models, the one cheap route that every such server has.
 func (c *Client) Ready(ctx context.Context) error {
-	_, err := c.Fetch(ctx, http.MethodGet, "/v1/models", nil)
+	_, err := c.Fetch(ctx, http.MethodGet, c.base+"/models", nil)
 	return err
 }
 
@@ -223,8 +240,10 @@ func (c *Client) located(e *backend.Error) *backend.Error {
 	return e
 }
 
+func (c *Client) rules() rules { return c.dialect.Class }
+
 // refusal reads a refused call's body into an error.
 func (c *Client) refusal(resp *http.Response) *backend.Error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBytes)) // a cut body still tells the status
-	return c.located(classify(resp.StatusCode, resp.Header, body))
+	return c.located(c.rules().classify(resp.StatusCode, resp.Header, body))
 }

@@ -27,6 +27,8 @@ type eventBody struct {
 	body   io.ReadCloser
 	lines  *bufio.Reader // over body, through Read of watch
 	pool   *sync.Pool    // where lines goes on Close
+	rules  rules
+	extra  string // name of further events that are handed out; "" for none
 	watch  *silenceWatch
 	rest   []byte // of lines' buffer: what is to be handed out before the next read
 	length int    // of the line being read, so far
@@ -90,12 +92,12 @@ func (b *eventBody) begin(piece []byte) error {
 		case "", "message", "error":
 			b.alien = false
 		default:
-			b.alien = true
+			b.alien = b.extra == "" || string(bytes.TrimSpace(name)) != b.extra
 		}
 		return nil
 	}
 	if piece[0] == '{' { // an error that the server did not frame as an event
-		return streamError(piece)
+		return b.rules.streamError(piece)
 	}
 	data, ok := bytes.CutPrefix(piece, []byte("data:"))
 	if !ok {
@@ -108,7 +110,7 @@ func (b *eventBody) begin(piece []byte) error {
 		return nil
 	}
 	if data = bytes.TrimSpace(data); bytes.HasPrefix(data, []byte(`{"error"`)) {
-		return streamError(data)
+		return b.rules.streamError(data)
 	}
 	b.pass = true
 	return nil

@@ -17,36 +17,49 @@ import (
 // FuzzStream feeds arbitrary bytes as a stream's body: it ends in an error with a class or in a turn that holds
 // together, and it ends the same however the bytes are split.
 func FuzzStream(f *testing.F) {
-	for _, name := range backendtest.Recordings(f, "vllm-0.32*/*-stream") {
-		f.Add(body(f, name))
+	for _, pattern := range []string{"vllm-0.32*/*-stream", "sglang-0.5.23/*/*-stream", "dynamo-1.6.1/*-stream"} {
+		for _, name := range backendtest.Recordings(f, pattern) {
+			f.Add(body(f, name))
+		}
 	}
 	f.Add([]byte(sse(argChunk("0", "a", "f", `{"x":1}}`), argChunk("0", "b", "g", `1`), finishChunk("length"), usageChunk)))
 	f.Add([]byte("event: x\ndata: {}\n\n" + sse(`{"error":{"code":503}}`)))
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		r := ask()
-		r.Schema = &backend.Schema{Name: "s", JSON: []byte(`{}`)}
-		o := &told{}
-		resp, err := answering(stream).Generate(t.Context(), r, o.observer())
-		bytewise := streaming(func(context.Context) io.ReadCloser {
-			return io.NopCloser(iotest.OneByteReader(bytes.NewReader(stream)))
-		})
-		again, againErr := bytewise.Generate(t.Context(), r, backend.Observer{})
-		require.Equal(t, backend.ClassOf(err), backend.ClassOf(againErr))
-		if err != nil {
-			assert.NotEmpty(t, backend.ClassOf(err))
-			return
-		}
-		assert.Equal(t, timeless(resp), timeless(again))
-		assert.NotEmpty(t, resp.Finish)
-		assert.Equal(t, resp.Finish == backend.FinishToolCalls, resp.Finish != backend.FinishLength &&
-			resp.Finish != backend.FinishRefused && len(resp.Message.ToolCalls) > 0)
-		seen := map[string]bool{}
-		for _, c := range resp.Message.ToolCalls {
-			assert.False(t, seen[c.ID])
-			seen[c.ID] = true
-		}
-		for i, index := range o.indexes {
-			assert.Equal(t, resp.Message.ToolCalls[index], o.calls[i])
-		}
+		plain := ask()
+		plain.Schema = &backend.Schema{Name: "s", JSON: []byte(`{}`)}
+		dispatching := ask()
+		dispatching.Tools = []backend.Tool{{Name: "f", Parameters: []byte(`{}`)}}
+		fuzzStream(t, stream, plain, Dialect{})
+		fuzzStream(t, stream, dispatching, Dialect{Dispatch: true})
 	})
+}
+
+func fuzzStream(t *testing.T, stream []byte, r *backend.Request, d Dialect) {
+	t.Helper()
+	o := &told{}
+	whole := answering(stream)
+	whole.dialect = d
+	resp, err := whole.Generate(t.Context(), r, o.observer())
+	bytewise := streaming(func(context.Context) io.ReadCloser {
+		return io.NopCloser(iotest.OneByteReader(bytes.NewReader(stream)))
+	})
+	bytewise.dialect = d
+	again, againErr := bytewise.Generate(t.Context(), r, backend.Observer{})
+	require.Equal(t, backend.ClassOf(err), backend.ClassOf(againErr))
+	if err != nil {
+		assert.NotEmpty(t, backend.ClassOf(err))
+		return
+	}
+	assert.Equal(t, timeless(resp), timeless(again))
+	assert.NotEmpty(t, resp.Finish)
+	assert.Equal(t, resp.Finish == backend.FinishToolCalls, resp.Finish != backend.FinishLength &&
+		resp.Finish != backend.FinishRefused && len(resp.Message.ToolCalls) > 0)
+	seen := map[string]bool{}
+	for _, c := range resp.Message.ToolCalls {
+		assert.False(t, seen[c.ID])
+		seen[c.ID] = true
+	}
+	for i, index := range o.indexes {
+		assert.Equal(t, resp.Message.ToolCalls[index], o.calls[i])
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"time"
@@ -22,6 +23,30 @@ func (c *Client) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 	if err != nil {
 		return nil, err
 	}
+	resp, err := c.generate(ctx, r, model, o)
+	if room := c.roomLeft(r, err); room > 0 {
+		shorter := *r
+		shorter.Sampling.MaxTokens = room
+		return c.generate(ctx, &shorter, model, o)
+	}
+	return resp, err
+}
+
+// roomLeft is how many tokens an answer may have that was refused because it might outgrow the window; 0 if that was
+// not the reason.
+func (c *Client) roomLeft(r *backend.Request, err error) int {
+	e, ok := errors.AsType[Refusal](err)
+	if !c.dialect.Clamp || !ok || e.Window == 0 || backend.ClassOf(err) != backend.ContextTooLong {
+		return 0
+	}
+	room := e.Window - (e.Needs - r.Sampling.MaxTokens)
+	if room >= r.Sampling.MaxTokens {
+		return 0
+	}
+	return room
+}
+
+func (c *Client) generate(ctx context.Context, r *backend.Request, model string, o backend.Observer) (*backend.Response, error) {
 	callCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil) // closes the connection, if the stream has not ended
 
@@ -29,6 +54,8 @@ func (c *Client) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 	cfg := c.openai
 	cfg.HTTPClient = x
 	t := newTurn(o, enforcesSchema(r))
+	t.rules = c.rules()
+	t.dispatch = c.dialect.Dispatch && len(r.Tools) > 0 && (r.ToolChoice == "" || r.ToolChoice == backend.ToolChoiceAuto)
 	stream, err := openai.NewClientWithConfig(cfg).CreateChatCompletionStream(callCtx, chatRequest(r))
 	if err != nil {
 		if !x.built {
@@ -54,6 +81,7 @@ func (c *Client) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 			return nil, c.failure(ctx, err)
 		}
 		x.body.drain()
+		resp.Headroom = headroom(x.header)
 		return resp, nil
 	}
 }
@@ -69,6 +97,7 @@ type exchange struct {
 	cancel  context.CancelCauseFunc
 	built   bool       // go-openai could encode the request
 	body    *eventBody // set once the stream has started
+	header  http.Header
 }
 
 // Do completes the request that go-openai built, sends it, and puts the event filter before the answer's body. A
@@ -81,6 +110,9 @@ func (x *exchange) Do(req *http.Request) (*http.Response, error) {
 	}); err != nil {
 		return nil, &backend.Error{Class: backend.InvalidRequest, Err: err}
 	}
+	if c.dialect.Header != nil {
+		maps.Copy(req.Header, c.dialect.Header(x.request))
+	}
 	resp, err := c.http.Do(req) //nolint:gosec // the URL is the operator's
 	if err != nil {
 		return nil, err
@@ -89,11 +121,16 @@ func (x *exchange) Do(req *http.Request) (*http.Response, error) {
 		defer resp.Body.Close()
 		return nil, c.refusal(resp)
 	}
-	if err := checkStream(resp); err != nil {
+	if err := c.rules().checkStream(resp); err != nil {
 		resp.Body.Close()
 		return nil, err
 	}
 	x.body = newEventBody(resp.Body, x.silence(), x.cancel, &c.buffers)
+	x.body.rules = c.rules()
+	if c.dialect.Dispatch {
+		x.body.extra = dispatchEvent
+	}
+	x.header = resp.Header
 	resp.Body = x.body
 	return resp, nil
 }
@@ -115,7 +152,7 @@ func (x *exchange) cause(callCtx context.Context, err error) error {
 }
 
 // checkStream returns an error if a successful answer is of a kind that cannot be a stream of events.
-func checkStream(resp *http.Response) error {
+func (f rules) checkStream(resp *http.Response) error {
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch kind {
 	case "text/html":
@@ -127,7 +164,7 @@ func checkStream(resp *http.Response) error {
 			return err
 		}
 		if e := parseErrorBody(body); e.found {
-			return e.asError()
+			return f.asError(e)
 		}
 		return &backend.Error{Class: backend.InvalidRequest, Status: resp.StatusCode,
 			Message: "the answer is not a stream; does this server support \"stream\": true?"}

@@ -3,6 +3,7 @@ package openaichat
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"testing"
@@ -88,6 +89,14 @@ func ask() *backend.Request {
 		Model:    "smollm2-135m",
 		Messages: []backend.Message{{Role: backend.RoleUser, Content: "What is the weather in Rome?"}},
 	}
+}
+
+// decoded reads a JSON object.
+func decoded(t testing.TB, content []byte) map[string]any {
+	t.Helper()
+	var out map[string]any
+	require.NoError(t, json.Unmarshal(content, &out), string(content))
+	return out
 }
 
 // body returns the decoded body of a recorded response.

@@ -48,7 +48,7 @@ func chatRequest(r *backend.Request) openai.ChatCompletionRequest {
 		out.ResponseFormat = &openai.ChatCompletionResponseFormat{
 			Type: openai.ChatCompletionResponseFormatTypeJSONSchema,
 			JSONSchema: &openai.ChatCompletionResponseFormatJSONSchema{
-				Name: r.Schema.Name, Schema: json.RawMessage(r.Schema.JSON), Strict: true,
+				Name: r.Schema.Name, Schema: json.RawMessage(r.Schema.JSON), Strict: !r.Schema.Loose,
 			},
 		}
 	}
@@ -124,7 +124,11 @@ func (c *Client) fields(r *backend.Request) []Field {
 		out = append(out, Field{"top_p", *s.TopP})
 	}
 	if s.MaxTokens > 0 {
-		out = append(out, Field{c.dialect.MaxTokensField, s.MaxTokens})
+		name := "max_tokens"
+		if c.dialect.MaxTokensField != nil {
+			name = c.dialect.MaxTokensField(r)
+		}
+		out = append(out, Field{name, s.MaxTokens})
 	}
 	return out
 }

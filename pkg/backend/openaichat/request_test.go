@@ -57,7 +57,7 @@ func TestSamplingOfZeroIsSent(t *testing.T) {
 	for field, want := range map[string]any{"temperature": 0.0, "top_p": 0.0, "max_tokens": 7.0, "seed": 0.0, "stop": []any{"\n"}} {
 		assert.Equal(t, want, body[field], field)
 	}
-	_, body = sent(t, r, Config{Dialect: Dialect{MaxTokensField: "max_completion_tokens"}})
+	_, body = sent(t, r, Config{Dialect: Dialect{MaxTokensField: func(*backend.Request) string { return "max_completion_tokens" }}})
 	assert.Equal(t, 7.0, body["max_completion_tokens"])
 	assert.NotContains(t, body, "max_tokens")
 }

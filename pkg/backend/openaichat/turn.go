@@ -40,7 +40,16 @@ type chunk struct {
 	} `json:"usage"`
 	Error  json.RawMessage `json:"error"`
 	Object string          `json:"object"`
+	// A tool_call_dispatch event.
+	ChoiceIndex int        `json:"choice_index"`
+	ToolCall    *callDelta `json:"tool_call"`
 }
+
+// finishLength is the finish reason of a turn that was cut.
+const finishLength = "length"
+
+// dispatchEvent is the name of an event that tells of a whole call ahead of its deltas.
+const dispatchEvent = "tool_call_dispatch"
 
 // turn puts one stream's events together. It reads nothing: it can be fed from a recording.
 type turn struct {
@@ -55,6 +64,11 @@ type turn struct {
 	usage                       *backend.Usage
 	runaway                     *runaway // nil if whitespace is not watched
 	size                        int
+
+	rules    rules
+	dispatch bool // events may tell of whole calls
+
+	announced []*callDelta // by events since the last chunk
 }
 
 func newTurn(o backend.Observer, watchWhitespace bool) *turn {
@@ -73,7 +87,7 @@ func (t *turn) add(event []byte) error {
 		return &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: "an event of the stream is not a chat chunk"}
 	}
 	if c.Object == "error" || len(c.Error) > 0 && !bytes.Equal(c.Error, []byte("null")) {
-		return streamError(event)
+		return t.rules.streamError(event)
 	}
 	if c.Model != "" {
 		t.model = c.Model
@@ -84,22 +98,31 @@ func (t *turn) add(event []byte) error {
 			t.usage.CachedTokens = *d.CachedTokens
 		}
 	}
+	if c.ToolCall != nil && t.dispatch && c.ChoiceIndex == 0 && isObject(c.ToolCall.Function.Arguments) {
+		t.begin()
+		t.announced = append(t.announced, c.ToolCall)
+		t.size += callCost + len(c.ToolCall.Function.Arguments)
+	}
 	for i := range c.Choices {
 		choice := &c.Choices[i]
 		if choice.Index != 0 {
 			continue
 		}
+		// A call that arrives with the word that the turn was cut may have been mended by the server. An event that
+		// announces it is therefore believed one chunk later.
+		t.calls.quiet = t.calls.quiet || choice.FinishReason == finishLength
+		for _, d := range t.announced {
+			t.calls.dispatched(d)
+		}
+		t.announced = nil
 		d := &choice.Delta
 		reasoning := d.Reasoning
 		if reasoning == "" {
 			reasoning = d.ReasoningContent
 		}
 		t.size += len(d.Content) + len(reasoning) + len(d.Refusal)
-		if t.ttft == 0 && (d.Content != "" || reasoning != "" || len(d.ToolCalls) > 0) {
-			t.ttft = max(time.Since(t.start), 1)
-			if t.observer.FirstToken != nil {
-				t.observer.FirstToken()
-			}
+		if d.Content != "" || reasoning != "" || len(d.ToolCalls) > 0 {
+			t.begin()
 		}
 		t.content.WriteString(d.Content)
 		t.reasoning.WriteString(reasoning)
@@ -107,7 +130,7 @@ func (t *turn) add(event []byte) error {
 		for j := range d.ToolCalls {
 			t.size += t.calls.add(&d.ToolCalls[j])
 		}
-		if choice.FinishReason != "" {
+		if choice.FinishReason != "" && t.finish != finishLength { // a cut stays one, whatever is said after it
 			t.finish = choice.FinishReason
 		}
 		if t.runaway != nil && t.runaway.feed(d.Content) {
@@ -118,6 +141,17 @@ func (t *turn) add(event []byte) error {
 		return t.degenerate(fmt.Sprintf("the turn is longer than %d bytes", maxTurnBytes))
 	}
 	return nil
+}
+
+// begin marks the first token.
+func (t *turn) begin() {
+	if t.ttft != 0 {
+		return
+	}
+	t.ttft = max(time.Since(t.start), 1)
+	if t.observer.FirstToken != nil {
+		t.observer.FirstToken()
+	}
 }
 
 // end closes the turn. err is what ended the stream: io.EOF for "[DONE]" and for a body that ended as it should.
@@ -166,7 +200,7 @@ func (t *turn) finishReason() (backend.FinishReason, error) {
 		default:
 			return backend.FinishStop, nil
 		}
-	case "length":
+	case finishLength:
 		return backend.FinishLength, nil
 	case "content_filter":
 		return backend.FinishRefused, nil

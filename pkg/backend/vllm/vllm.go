@@ -2,14 +2,11 @@ package vllm
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"strconv"
-	"strings"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
@@ -51,21 +48,11 @@ func New(cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := Key(cfg.Getenv)
+	key := endpoint.Key(cfg.Getenv, "BATCHAGENT_API_KEY", "VLLM_API_KEY")
 	if key != "" && u.Plain {
 		cfg.Logger.Warn("the API key is sent unencrypted; vllm+https:// encrypts it", "endpoint", u.Shown)
 	}
 	return &Backend{openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Dialect: dialect()})}, nil
-}
-
-// Key reads the API key from the environment; "" if there is none.
-func Key(getenv func(string) string) string {
-	for _, name := range []string{"BATCHAGENT_API_KEY", "VLLM_API_KEY"} {
-		if key := strings.TrimSpace(getenv(name)); key != "" {
-			return key
-		}
-	}
-	return ""
 }
 
 func dialect() openaichat.Dialect {
@@ -109,23 +96,5 @@ func (b *Backend) Ready(ctx context.Context) error {
 // CountTokens counts the tokens of a request's prompt, with its tools and the start of the answer. A prompt over the
 // model's window is counted too.
 func (b *Backend) CountTokens(ctx context.Context, r *backend.Request) (int, error) {
-	model, err := b.ModelOr(ctx, r.Model)
-	if err != nil {
-		return 0, err
-	}
-	prompt, err := openaichat.EncodePrompt(model, r)
-	if err != nil {
-		return 0, err
-	}
-	body, err := b.Fetch(ctx, http.MethodPost, "/tokenize", prompt)
-	if err != nil {
-		return 0, err
-	}
-	var answer struct {
-		Count *int `json:"count"`
-	}
-	if err := json.Unmarshal(body, &answer); err != nil || answer.Count == nil {
-		return 0, fmt.Errorf("count tokens at %s: the answer of /tokenize has no count", b.Endpoint())
-	}
-	return *answer.Count, nil
+	return b.Tokenize(ctx, r)
 }

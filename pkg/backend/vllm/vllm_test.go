@@ -237,3 +237,7 @@ func TestUnencryptedKeyIsWarnedOfWithoutTellingIt(t *testing.T) {
 		assert.NotContains(t, log.String(), "hunter2")
 	}
 }
+
+func TestOddModels(t *testing.T) {
+	backendtest.RunOdd(t, func(t *testing.T, addr string) backend.Backend { return open(t, addr) })
+}

@@ -1,0 +1,140 @@
+package dynamo
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
+	"github.com/batchagent/batchagent/pkg/backend/openaichat"
+)
+
+// KeyHint names the variable that a key is read from.
+const KeyHint = "BATCHAGENT_API_KEY"
+
+// Schemes are the URL schemes of this adapter.
+var Schemes = map[string]endpoint.Scheme{
+	"dynamo":       {HTTP: "http", Port: "8000"},
+	"dynamo+http":  {HTTP: "http", Port: "8000"},
+	"dynamo+https": {HTTP: "https"},
+}
+
+// Declared is what the adapter says of itself. A frontend stands before one worker or many; the least is assumed.
+var Declared = backend.Capabilities{
+	Name:             "dynamo",
+	PrefixCache:      true,
+	CachedUsage:      true,
+	StructuredOutput: true,
+	Priority:         true,
+	MaxConcurrent:    256, // an engine's default of running requests
+}
+
+// sessionHeader ties the turns of an agent together, where the frontend was started with a session affinity. A parent is
+// not named: all agents of a batch would be bound to one worker.
+const sessionHeader = "x-dynamo-session-id"
+
+// Config describes one frontend.
+type Config struct {
+	URL       string
+	Getenv    func(string) string // Defaults to os.Getenv.
+	Logger    *slog.Logger        // Defaults to discarding.
+	Transport http.RoundTripper   // Defaults to endpoint.NewTransport.
+}
+
+// Backend is one Dynamo frontend. It is a [backend.Backend] and [backend.LoadReporter].
+type Backend struct {
+	*openaichat.Client
+	log   *slog.Logger
+	usage usageCheck
+}
+
+// New returns a backend for a frontend. It does not connect.
+func New(cfg Config) (*Backend, error) {
+	if cfg.Getenv == nil {
+		cfg.Getenv = os.Getenv
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	u, err := endpoint.ParseURL(cfg.URL, Schemes, KeyHint)
+	if err != nil {
+		return nil, err
+	}
+	key := endpoint.Key(cfg.Getenv, "BATCHAGENT_API_KEY")
+	if key != "" && u.Plain {
+		cfg.Logger.Warn("the API key is sent unencrypted; dynamo+https:// encrypts it", "endpoint", u.Shown)
+	}
+	b := &Backend{log: cfg.Logger}
+	b.Client = openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Dialect: openaichat.Dialect{
+		Capabilities: Declared,
+		KeyHint:      KeyHint,
+		Extra:        extra,
+		Header:       header,
+		Dispatch:     true,
+		Clamp:        true,
+	}})
+	return b, nil
+}
+
+// agentHints are nvext.agent_hints. An unknown key at any level of nvext fails the request.
+type agentHints struct {
+	Priority int32 `json:"priority"` // higher is sooner
+}
+
+// extra gives the one field that Dynamo has beyond the protocol.
+func extra(r *backend.Request) []openaichat.Field {
+	if r.Hints.Priority == 0 {
+		return nil
+	}
+	hints := agentHints{Priority: int32(max(min(r.Hints.Priority, 1<<31-1), -1<<31))} //nolint:gosec // bounded
+	return []openaichat.Field{{Name: "nvext", Value: map[string]agentHints{"agent_hints": hints}}}
+}
+
+func header(r *backend.Request) http.Header {
+	h := http.Header{}
+	if r.Hints.Session != "" {
+		h.Set(sessionHeader, r.Hints.Session)
+	}
+	return h
+}
+
+// Generate runs one model call as a stream. See [backend.Backend].
+func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
+	call := *r
+	call.Messages = openaichat.Repaired(r.Messages)
+	resp, err := b.Client.Generate(ctx, &call, o)
+	if err != nil {
+		return nil, err
+	}
+	if !b.usage.plausible(&call, resp.Usage) {
+		b.log.Info("the usage of a call cannot be right and is not booked; the request probably moved to another worker",
+			"endpoint", b.Endpoint(), "request", r.ID, "prompt_tokens", resp.Usage.PromptTokens)
+		resp.Usage = backend.Usage{CachedTokens: -1, CompletionTokens: resp.Usage.CompletionTokens}
+	}
+	return resp, nil
+}
+
+// Ready asks by model, because the frontend's health says nothing of its workers. It is ready if one model is.
+func (b *Backend) Ready(ctx context.Context) error {
+	cards, err := b.Cards(ctx)
+	if err != nil {
+		return err
+	}
+	if len(cards) == 0 {
+		return &backend.Error{Class: backend.Overloaded, Endpoint: b.Endpoint(), Status: http.StatusOK, Message: "no worker serves a model"}
+	}
+	var first error
+	for _, c := range cards {
+		_, err := b.Fetch(ctx, http.MethodGet, "/v1/models/"+url.PathEscape(c.ID)+"/ready", nil)
+		if e, ok := errors.AsType[*backend.Error](err); err == nil || ok && e.Status == http.StatusNotFound {
+			return nil // a frontend without the route lists only what it serves
+		}
+		first = cmp.Or(first, err)
+	}
+	return first
+}

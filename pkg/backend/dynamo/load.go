@@ -1,0 +1,72 @@
+package dynamo
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/scrape"
+)
+
+// Load reads the frontend's metrics, which tell of all its workers together. How full their caches are it does not know:
+// the blocks that it counts understate that badly.
+func (b *Backend) Load(ctx context.Context) (backend.Load, error) {
+	page, err := b.Fetch(ctx, http.MethodGet, "/metrics", nil)
+	if err != nil {
+		return backend.Load{}, err
+	}
+	load, err := parseLoad(page)
+	if err != nil {
+		return backend.Load{}, fmt.Errorf("read metrics of %s: %w", b.Endpoint(), err)
+	}
+	return load, nil
+}
+
+func parseLoad(page []byte) (backend.Load, error) {
+	m, err := scrape.Parse(page)
+	if err != nil {
+		return backend.Load{}, err
+	}
+	load := backend.Load{
+		Running:          int(m.Sum("dynamo_frontend_active_requests", "dynamo_frontend_inflight_requests")),
+		Waiting:          int(m.Sum("dynamo_frontend_router_queue_pending_requests", "dynamo_frontend_queued_requests")),
+		KVUsage:          -1,
+		KVCapacityTokens: capacity(m),
+		PromptTokens:     int64(m.Sum("dynamo_frontend_input_sequence_tokens")),
+		CachedTokens:     int64(m.Sum("dynamo_frontend_cached_tokens")),
+		GeneratedTokens:  int64(m.Sum("dynamo_frontend_output_tokens_total")),
+		Preemptions:      -1,
+	}
+	if load.Running >= 0 && load.Waiting > 0 { // those that wait are active too
+		load.Waiting = min(load.Waiting, load.Running)
+		load.Running -= load.Waiting
+	}
+	return load, nil
+}
+
+// capacity is the KV cache in tokens of all workers of the model that has most: the metric is of one worker each.
+// -1 if it is not told.
+func capacity(m scrape.Page) int {
+	workers := map[string]bool{}
+	for _, s := range m.Samples("dynamo_frontend_worker_active_decode_blocks") {
+		if kind, _ := s.Label("worker_type"); kind == "prefill" {
+			continue // what it computes is held by others
+		}
+		worker, _ := s.Label("worker_id")
+		workers[worker] = true
+	}
+	sizes := map[string]float64{}
+	for _, s := range m.Samples("dynamo_frontend_model_kv_cache_block_size") {
+		model, _ := s.Label("model")
+		sizes[model] = s.Value()
+	}
+	total := -1
+	for _, s := range m.Samples("dynamo_frontend_model_total_kv_blocks") {
+		model, _ := s.Label("model")
+		if tokens := int(s.Value() * sizes[model]); tokens > 0 {
+			total = max(total, tokens*max(len(workers), 1))
+		}
+	}
+	return total
+}

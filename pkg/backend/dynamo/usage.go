@@ -1,0 +1,65 @@
+package dynamo
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+const (
+	remembered = 64 // calls
+	// enough calls to judge by.
+	enough = 8
+	// slack is how much denser in tokens than the others' median a prompt may be.
+	slack = 2.5
+	// frameBytes stands for what a template adds to a message.
+	frameBytes = 24
+)
+
+// usageCheck tells usage that cannot be right: far more prompt tokens than the prompt has bytes for, judged by the calls
+// before it. A request that moved to another worker is billed for its prompt and for what it had generated before.
+// A small excess is not noticed, and does little harm. The zero value is ready; it is safe for concurrent use.
+type usageCheck struct {
+	mu     sync.Mutex
+	ratios []float64 // tokens per byte of the last calls; guarded by mu
+	next   int       // guarded by mu
+}
+
+// plausible judges a call's usage, and learns from it if it is.
+func (c *usageCheck) plausible(r *backend.Request, u backend.Usage) bool {
+	if u.PromptTokens <= 0 {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ratio := float64(u.PromptTokens) / float64(promptBytes(r))
+	if len(c.ratios) >= enough {
+		usual := slices.Sorted(slices.Values(c.ratios))[len(c.ratios)/2]
+		excess := float64(u.PromptTokens) - usual*float64(promptBytes(r))
+		if ratio > slack*usual && excess <= float64(u.CompletionTokens) {
+			return false
+		}
+	}
+	if len(c.ratios) < remembered {
+		c.ratios = append(c.ratios, ratio)
+	} else {
+		c.ratios[c.next] = ratio
+		c.next = (c.next + 1) % remembered
+	}
+	return true
+}
+
+func promptBytes(r *backend.Request) int {
+	n := frameBytes
+	for _, m := range r.Messages {
+		n += frameBytes + len(m.Content)
+		for _, c := range m.ToolCalls {
+			n += frameBytes + len(c.Name) + len(c.Arguments)
+		}
+	}
+	for _, t := range r.Tools {
+		n += frameBytes + len(t.Name) + len(t.Description) + len(t.Parameters)
+	}
+	return n
+}

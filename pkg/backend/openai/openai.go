@@ -1,0 +1,220 @@
+package openai
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"hash/fnv"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
+	"github.com/batchagent/batchagent/pkg/backend/openaichat"
+)
+
+// KeyHint names the variables that a key is read from.
+const KeyHint = "BATCHAGENT_API_KEY or OPENAI_API_KEY"
+
+const (
+	apiHost = "api.openai.com"
+	// readyFor is how long a paid endpoint is taken to be ready after it answered: it is not asked twice a second.
+	readyFor = 30 * time.Second
+	// maxStrict bounds how many schemas are remembered in their strict form.
+	maxStrict = 256
+	// cacheShards is over how many keys the agents of a batch are spread. The API sends about 15 requests a minute of one
+	// prefix and key to one machine and the rest elsewhere, so one key would be too few; one per agent would never share
+	// the prefix that all of them have.
+	cacheShards = 16
+	maxCacheKey = 64
+)
+
+// Schemes are the URL schemes of this adapter.
+var Schemes = map[string]endpoint.Scheme{
+	"openai":      {HTTP: "https"},
+	"openai+http": {HTTP: "http"},
+	"http":        {HTTP: "http"},
+	"https":       {HTTP: "https"},
+}
+
+// Declared is what the adapter says of OpenAI; Compatible what it takes every server with the protocol to do. Both find
+// an account's limit by being refused.
+var (
+	Declared = backend.Capabilities{
+		Name: "openai", PrefixCache: true, CachedUsage: true, StructuredOutput: true, StartConcurrent: 8, MaxConcurrent: 64,
+	}
+	Compatible = backend.Capabilities{Name: "openai-compatible", StructuredOutput: true, StartConcurrent: 8, MaxConcurrent: 32}
+)
+
+// Config describes one endpoint.
+type Config struct {
+	URL       string
+	Getenv    func(string) string // Defaults to os.Getenv.
+	Logger    *slog.Logger        // Defaults to discarding.
+	Transport http.RoundTripper   // Defaults to endpoint.NewTransport.
+}
+
+// Backend is one endpoint. It is a [backend.Backend].
+type Backend struct {
+	*openaichat.Client
+	log      *slog.Logger
+	own      bool // OpenAI's own fields are there
+	paid     bool // it is OpenAI itself
+	refusals endpoint.Refusals
+	strict   *lru.Cache[string, *strict] // by schema; nil for one without a strict form
+	readyAt  atomic.Int64                // unix nanoseconds of the last good answer
+}
+
+// New returns a backend for an endpoint. It does not connect.
+func New(cfg Config) (*Backend, error) {
+	if cfg.Getenv == nil {
+		cfg.Getenv = os.Getenv
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	raw := cfg.URL
+	if strings.EqualFold(strings.TrimRight(raw, "/"), "openai:") {
+		raw = "openai://" + apiHost
+	}
+	u, err := endpoint.ParseURL(raw, Schemes, KeyHint)
+	if err != nil {
+		return nil, err
+	}
+	variables := []string{"BATCHAGENT_API_KEY", "OPENAI_API_KEY"}
+	if u.Plain {
+		variables = variables[:1]
+	}
+	key := endpoint.Key(cfg.Getenv, variables...)
+	if key != "" && u.Plain {
+		cfg.Logger.Warn("the API key is sent unencrypted; https:// and openai:// encrypt it", "endpoint", u.Shown)
+	}
+	b := &Backend{log: cfg.Logger, own: strings.HasPrefix(u.Shown, "openai"), paid: strings.HasPrefix(u.Root, "https://"+apiHost)}
+	if b.strict, err = lru.New[string, *strict](maxStrict); err != nil {
+		return nil, err
+	}
+	dialect := openaichat.Dialect{Capabilities: Compatible, KeyHint: KeyHint, Class: class, MaxTokensField: b.maxTokensField, Extra: b.extra}
+	if b.own {
+		dialect.Capabilities = Declared
+	}
+	b.Client = openaichat.New(openaichat.Config{URL: u, Base: base(u), Key: key, Transport: cfg.Transport, Dialect: dialect})
+	return b, nil
+}
+
+// base is the path of the routes below the URL's root, which is without a "/v1" at its end. A path is taken as it is,
+// because not every provider has its routes under /v1.
+func base(u endpoint.URL) string {
+	if r, err := url.Parse(u.Root); err == nil && r.Path != "" && !strings.HasSuffix(u.Shown, "/v1") {
+		return "/"
+	}
+	return "/v1"
+}
+
+// spent are words of refusals that hold until tomorrow at best.
+var spent = []string{"exceeded your current quota", "per day (rpd)", "per day (tpd)", "requests per day", "tokens per day"}
+
+// class knows the API's refusals that look like others.
+func class(e openaichat.Refusal) backend.Class {
+	switch e.Code {
+	case "billing_not_active", "access_terminated", "billing_limit_user_error":
+		return backend.QuotaExhausted
+	case "string_above_max_length":
+		return backend.ContextTooLong
+	}
+	if e.Status != http.StatusTooManyRequests {
+		return ""
+	}
+	switch words := strings.ToLower(e.Message); {
+	case strings.HasPrefix(words, "request too large"): // for a minute's tokens: it can never pass
+		return backend.ContextTooLong
+	case endpoint.Mentions(words, spent...):
+		return backend.QuotaExhausted
+	case e.Code == "slow_down", endpoint.Mentions(words, "overloaded"):
+		return backend.Overloaded
+	}
+	return ""
+}
+
+// Ready asks for the list of models, unless the endpoint answered a moment ago. A server without the list is ready if
+// it says so.
+func (b *Backend) Ready(ctx context.Context) error {
+	if b.own && time.Since(time.Unix(0, b.readyAt.Load())) < readyFor {
+		return nil
+	}
+	err := b.Client.Ready(ctx)
+	if e, ok := errors.AsType[*backend.Error](err); ok && !b.own && e.Status == http.StatusNotFound {
+		err = nil
+	}
+	if err == nil {
+		b.readyAt.Store(time.Now().UnixNano())
+	}
+	return err
+}
+
+// otherModels are words in the names of OpenAI's models that are not for chat.
+var otherModels = []string{
+	"audio", "babbage", "dall-e", "davinci", "embedding", "image", "instruct", "moderation", "realtime", "search", "sora", "transcribe",
+	"tts", "whisper",
+}
+
+// Models lists what the endpoint serves. Of OpenAI's own list, which is of everything and in no order, the chat models
+// are left, the newest first.
+func (b *Backend) Models(ctx context.Context) ([]backend.Model, error) {
+	if !b.paid {
+		return b.Client.Models(ctx)
+	}
+	cards, err := b.Cards(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cards = slices.DeleteFunc(cards, func(c openaichat.Card) bool { return endpoint.Mentions(c.ID, otherModels...) })
+	slices.SortStableFunc(cards, func(x, y openaichat.Card) int { return cmp.Compare(y.Created, x.Created) })
+	models := make([]backend.Model, len(cards))
+	for i, c := range cards {
+		models[i] = backend.Model{ID: c.ID, MaxModelLen: cmp.Or(c.MaxModelLen, c.ContextWindow)}
+	}
+	return models, nil
+}
+
+// maxTokensField is the name that the endpoint knows; the other one once it was refused.
+func (b *Backend) maxTokensField(r *backend.Request) string {
+	if b.own != b.refusals.Has(r.Model, otherLimit) {
+		return "max_completion_tokens"
+	}
+	return "max_tokens"
+}
+
+// extra gives the fields of a request that OpenAI has beyond the protocol.
+func (b *Backend) extra(r *backend.Request) []openaichat.Field {
+	key := cacheKey(r.Hints.Session)
+	if !b.own || key == "" || b.refusals.Has(r.Model, "prompt_cache_key") {
+		return nil
+	}
+	return []openaichat.Field{{Name: "prompt_cache_key", Value: key}}
+}
+
+// cacheKey is the same for all turns of an agent, and for a sixteenth of a batch's agents: they share a prefix.
+func cacheKey(session string) string {
+	if session == "" {
+		return ""
+	}
+	batch, _, _ := strings.Cut(session, "/")
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(session)) // never fails
+	shard := "-" + strconv.FormatUint(uint64(h.Sum32()%cacheShards), 10)
+	if len(batch)+len(shard) > maxCacheKey {
+		h.Reset()
+		_, _ = h.Write([]byte(batch))
+		batch = strconv.FormatUint(uint64(h.Sum32()), 36)
+	}
+	return batch + shard
+}

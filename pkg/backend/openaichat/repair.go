@@ -1,0 +1,31 @@
+package openaichat
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+// Repaired returns messages whose tool calls all have a JSON object for arguments. Some servers refuse a conversation
+// with any other, and since a conversation only grows, it could never go on. What the model wrote is kept as text, so
+// that it sees its mistake. The same messages always give the same bytes; the input is not changed.
+func Repaired(in []backend.Message) []backend.Message {
+	out := in
+	for i, m := range in {
+		for j, c := range m.ToolCalls {
+			if c.Arguments == "" || isObject(c.Arguments) {
+				continue
+			}
+			if &out[0] == &in[0] {
+				out = slices.Clone(in)
+			}
+			if &out[i].ToolCalls[0] == &m.ToolCalls[0] {
+				out[i].ToolCalls = slices.Clone(m.ToolCalls)
+			}
+			kept, _ := json.Marshal(map[string]string{"not_json": c.Arguments}) // a string always encodes
+			out[i].ToolCalls[j].Arguments = string(kept)
+		}
+	}
+	return out
+}

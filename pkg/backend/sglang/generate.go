@@ -1,0 +1,117 @@
+package sglang
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/openaichat"
+)
+
+const (
+	maxAborts    = 32 // under way at once; beyond that a closed connection must do
+	abortTimeout = 2 * time.Second
+	// leastTopP stands for a top_p of 0, which the server refuses: with so small a nucleus the likeliest token is left.
+	leastTopP = 1e-6
+)
+
+// Generate runs one model call as a stream. See [backend.Backend].
+func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
+	call, err := b.prepare(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := b.Client.Generate(ctx, call, o)
+	if err != nil {
+		b.failed(ctx, call.ID, err)
+	}
+	return resp, err
+}
+
+// prepare makes of a request one that the server takes, with an ID that no call in flight has.
+func (b *Backend) prepare(ctx context.Context, r *backend.Request) (*backend.Request, error) {
+	model, err := b.known(ctx, r.Model)
+	if err != nil {
+		return nil, err
+	}
+	call := *r
+	call.Model = model
+	call.ID = strings.TrimLeft(r.ID+"-", "-") + strconv.FormatUint(rand.Uint64(), 36) //nolint:gosec // unique, not secret
+	call.Messages = openaichat.Repaired(r.Messages)
+	if p := r.Sampling.TopP; p != nil && *p == 0 {
+		least := leastTopP
+		call.Sampling.TopP = &least
+	}
+	return &call, nil
+}
+
+// failed draws the consequences of a failed call: for the next ones, and for the server, which may still work on it.
+func (b *Backend) failed(ctx context.Context, rid string, err error) {
+	e, ok := errors.AsType[*backend.Error](err)
+	switch {
+	case !ok && ctx.Err() != nil:
+		b.aborts.start(func() { b.abort(ctx, rid) })
+		return
+	case !ok:
+		return
+	case e.Class == backend.Degenerate, e.Class == backend.Transient && e.Status == http.StatusOK: // cut or silent
+		b.aborts.start(func() { b.abort(ctx, rid) })
+	}
+	if e.Class == backend.Transient {
+		b.served.doubt() // perhaps it was restarted with another model
+	}
+	if strings.Contains(strings.ToLower(e.Message), priorityRefused) && b.plain.CompareAndSwap(false, true) {
+		b.log.Warn("the server refuses priorities; none are sent any more. Start SGLang with --enable-priority-scheduling to use them",
+			"endpoint", b.Endpoint())
+	}
+}
+
+// abort tells the server to drop a call that nobody waits for. Closing the connection does that too, after a while and
+// if no proxy is between; the server answers 200 even for an ID that it does not know.
+func (b *Backend) abort(ctx context.Context, rid string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	defer cancel()
+	body, _ := json.Marshal(map[string]string{"rid": rid}) // a string always encodes
+	if _, err := b.Fetch(ctx, http.MethodPost, "/abort_request", body); err != nil {
+		b.log.Debug("a call was given up and could not be aborted; its connection is closed", "endpoint", b.Endpoint(), "error", err)
+	}
+}
+
+// aborts runs aborts beside the calls. The zero value is ready.
+type aborts struct {
+	mu      sync.Mutex
+	running int  // guarded by mu
+	closed  bool // guarded by mu
+	wait    sync.WaitGroup
+}
+
+// start runs f on a goroutine, unless too many run or close was called.
+func (a *aborts) start(f func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed || a.running >= maxAborts {
+		return
+	}
+	a.running++
+	a.wait.Go(func() {
+		f()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.running--
+	})
+}
+
+// close waits for what runs. Nothing is started any more.
+func (a *aborts) close() {
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
+	a.wait.Wait()
+}

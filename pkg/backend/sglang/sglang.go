@@ -1,0 +1,180 @@
+package sglang
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
+	"github.com/batchagent/batchagent/pkg/backend/openaichat"
+)
+
+// KeyHint names the variables that a key is read from.
+const KeyHint = "BATCHAGENT_API_KEY or SGLANG_API_KEY"
+
+// Schemes are the URL schemes of this adapter.
+var Schemes = map[string]endpoint.Scheme{
+	"sglang":       {HTTP: "http", Port: "30000"},
+	"sglang+http":  {HTTP: "http", Port: "30000"},
+	"sglang+https": {HTTP: "https"},
+}
+
+// Declared is what the adapter says of itself.
+var Declared = backend.Capabilities{
+	Name:             "sglang",
+	PrefixCache:      true,
+	CachedUsage:      true,
+	StructuredOutput: true,
+	Priority:         true,
+	MaxConcurrent:    256, // as vLLM; the server's own bound follows from its memory, and its queue has none
+}
+
+// Config describes one SGLang server.
+type Config struct {
+	URL       string
+	Getenv    func(string) string // Defaults to os.Getenv.
+	Logger    *slog.Logger        // Defaults to discarding.
+	Transport http.RoundTripper   // Defaults to endpoint.NewTransport.
+}
+
+// Backend is one SGLang server. It is a [backend.Backend], [backend.TokenCounter] and [backend.LoadReporter].
+type Backend struct {
+	*openaichat.Client
+	log      *slog.Logger
+	served   served
+	settings atomic.Pointer[settings] // nil until asked for
+	plain    atomic.Bool              // the server refuses requests with a priority
+	blind    atomic.Bool              // it was said that there are no metrics
+	aborts   aborts
+}
+
+// New returns a backend for a server. It does not connect.
+func New(cfg Config) (*Backend, error) {
+	if cfg.Getenv == nil {
+		cfg.Getenv = os.Getenv
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	u, err := endpoint.ParseURL(cfg.URL, Schemes, KeyHint)
+	if err != nil {
+		return nil, err
+	}
+	key := endpoint.Key(cfg.Getenv, "BATCHAGENT_API_KEY", "SGLANG_API_KEY")
+	if key != "" && u.Plain {
+		cfg.Logger.Warn("the API key is sent unencrypted; sglang+https:// encrypts it", "endpoint", u.Shown)
+	}
+	b := &Backend{log: cfg.Logger}
+	b.Client = openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Dialect: openaichat.Dialect{
+		Capabilities: Declared,
+		KeyHint:      KeyHint,
+		Extra:        b.extra,
+		Class:        class,
+		Clamp:        true,
+	}})
+	return b, nil
+}
+
+// extra gives the fields of a request that SGLang has beyond the protocol. The priority is always sent, because an
+// unset one comes after every other: a plain 0 must stay before -1.
+func (b *Backend) extra(r *backend.Request) []openaichat.Field {
+	fields := []openaichat.Field{{Name: "rid", Value: r.ID}}
+	if b.plain.Load() {
+		return fields
+	}
+	priority := r.Hints.Priority // higher is sooner here, unless the server was told otherwise
+	if s := b.settings.Load(); s != nil && s.LowFirst {
+		priority = -priority
+	}
+	return append(fields, openaichat.Field{Name: "priority", Value: priority})
+}
+
+// class knows SGLang's errors by their words, since their type and often their status say little.
+func class(e openaichat.Refusal) backend.Class {
+	words := strings.ToLower(e.Message)
+	switch {
+	case strings.Contains(words, "exceeds the maximum allowed length"): // of the KV pool, which may be below the window
+		return backend.ContextTooLong
+	case strings.Contains(words, priorityRefused), strings.Contains(words, "duplicate request id"):
+		return backend.Transient // the next call has no priority, and another ID
+	case strings.Contains(words, "request running timeout"):
+		return backend.Transient
+	case strings.Contains(words, "lora adapter") && e.Status < http.StatusInternalServerError:
+		return backend.UnknownModel
+	}
+	return ""
+}
+
+// priorityRefused is how a server says that it was started with --abort-on-priority-when-disabled.
+const priorityRefused = "using priority is disabled"
+
+// settings are what the adapter reads from the server's page of settings.
+type settings struct {
+	PromptLimit int  `json:"max_req_input_len"`    // tokens
+	KVTokens    int  `json:"max_total_num_tokens"` // of the whole cache
+	LowFirst    bool `json:"schedule_low_priority_values_first"`
+}
+
+// learn reads the server's settings. A server that keeps them to itself is no error: then nothing is known. The error
+// of a page that cannot be read does not quote it, for it holds keys.
+func (b *Backend) learn(ctx context.Context) settings {
+	var s settings
+	page, err := b.Fetch(ctx, http.MethodGet, "/server_info", nil)
+	if err == nil && json.Unmarshal(page, &s) != nil {
+		s = settings{}
+		b.log.Warn("/server_info is not readable; the prompt limit and the size of the KV cache are not known", "endpoint", b.Endpoint())
+	}
+	if err == nil {
+		b.settings.Store(&s)
+	}
+	return s
+}
+
+// Models lists what the server serves. The window is what a prompt may have: a KV cache smaller than the model's context
+// bounds it.
+func (b *Backend) Models(ctx context.Context) ([]backend.Model, error) {
+	models, err := b.Client.Models(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.served.asked(models, nil)
+	limit := b.learn(ctx).PromptLimit
+	for i := range models {
+		if limit > 0 && (models[i].MaxModelLen == 0 || limit < models[i].MaxModelLen) {
+			models[i].MaxModelLen = limit
+		}
+	}
+	return models, nil
+}
+
+// Ready asks the cheap route. /health would generate a token and take a second. The optional front end in Rust does not
+// have it; there the list of models must do.
+func (b *Backend) Ready(ctx context.Context) error {
+	_, err := b.Fetch(ctx, http.MethodGet, "/ready", nil)
+	if e, ok := errors.AsType[*backend.Error](err); ok && e.Status == http.StatusNotFound {
+		return b.Client.Ready(ctx)
+	}
+	return err
+}
+
+// CountTokens counts the tokens of a request's prompt, with its tools and the start of the answer. A prompt over the
+// model's window is counted too.
+func (b *Backend) CountTokens(ctx context.Context, r *backend.Request) (int, error) {
+	call, err := b.prepare(ctx, r)
+	if err != nil {
+		return 0, err
+	}
+	return b.Tokenize(ctx, call)
+}
+
+// Close frees idle connections, after the aborts that are under way.
+func (b *Backend) Close() error {
+	b.aborts.close()
+	return b.Client.Close()
+}
