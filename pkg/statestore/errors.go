@@ -18,6 +18,8 @@ var (
 	ErrNotFound = errors.New("no such batch; it was removed, or its ttl has passed")
 	// ErrConflict: the verb does not fit the batch's phase, or a turn is missing.
 	ErrConflict = errors.New("the batch is not in a state for this")
+	// ErrKeyUsed: a submission's key was used for another one.
+	ErrKeyUsed = errors.New("this key was used to submit something else")
 	// ErrUnknownOutcome: no answer came. The write may have happened.
 	ErrUnknownOutcome = errors.New("no answer from Redis, so it is not known whether the write happened")
 	// ErrFull: Redis refuses writes because its memory limit is reached. Nothing was written.
