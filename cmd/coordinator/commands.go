@@ -79,6 +79,7 @@ results replace the old ones in it. With --consume, Redis keeps no result that i
 			Flags: []cli.Flag{rootFlag()}, Action: e.validate,
 		},
 		{Name: "backends", Usage: "list the kinds of model servers, and what each can do", Action: e.backends},
+		serveCommand(e),
 		{
 			Name: "doctor", Usage: "check Redis, a model server and the tools, and say what to do about what is wrong",
 			Description: `A model server gets two short requests: one tool call and one answer with a schema. Exit status: 0 nothing is

@@ -86,8 +86,10 @@ func receivePlan(ctx context.Context, sent Sent, c *Console) (*Submission, error
 		return nil, errors.Join(fmt.Errorf("spool the jobs: %w", err), drop())
 	}
 	o := consignment{
-		plan:     plan,
-		payloads: func(ctx context.Context) iter.Seq2[[]byte, error] { return jobLines(ctx, io.NewSectionReader(spool, 0, size)) },
+		plan: plan,
+		payloads: func(ctx context.Context) iter.Seq2[[]byte, error] {
+			return jobLines(ctx, io.NewSectionReader(spool, 0, size))
+		},
 		fingerprint: func() (string, error) {
 			return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%d %x\n%s", size, sum.Sum(nil), sent.Plan))), nil
 		},
