@@ -17,7 +17,7 @@ import (
 const (
 	// What a digest keeps: its size does not grow with the number of results.
 	slowestKept  = 10
-	failuresKept = 20
+	failuresKept = 8
 	latestKept   = 8
 	// digestBudget bounds the time that one look spends on results; the rest is read by the next look.
 	digestBudget = 400 * time.Millisecond

@@ -81,10 +81,11 @@ var functions = template.FuncMap{
 	"ms":      func(ms int64) string { return human.Span(time.Duration(ms) * time.Millisecond) },
 	"seconds": func(s float64) string { return human.Span(time.Duration(s * float64(time.Second))) },
 	"ago": func(t time.Time) string {
-		if d := time.Since(t); d >= 0 {
-			return human.Span(d.Truncate(time.Second))
+		d := max(time.Since(t), 0).Truncate(time.Second)
+		if d < time.Minute {
+			return d.String()
 		}
-		return "0s"
+		return human.Span(d)
 	},
 	"took":    func(from, to time.Time) string { return human.Span(to.Sub(from)) },
 	"clock":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" },
