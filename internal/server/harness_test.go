@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -32,7 +33,7 @@ type world struct {
 	srv   *Server
 	url   string
 	token string
-	redis string
+	redis *miniredis.Miniredis
 	log   *syncBuffer
 }
 
@@ -57,8 +58,8 @@ func (s *syncBuffer) String() string {
 // serve starts a server as the configuration says.
 func serve(t *testing.T, change func(*Config)) *world {
 	t.Helper()
-	redis, _ := testredis.Mini(t)
-	store, err := statestore.Open(t.Context(), redis, statestore.Options{})
+	url, redis := testredis.Mini(t)
+	store, err := statestore.Open(t.Context(), url, statestore.Options{})
 	require.NoError(t, err)
 	w := &world{T: t, store: store, redis: redis, log: &syncBuffer{}}
 	cfg := Config{Store: store, Rate: 1e6, Watch: 20 * time.Millisecond, Logger: textLogger(w.log)}
