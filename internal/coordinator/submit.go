@@ -225,6 +225,26 @@ func (s *Submission) begin(ctx context.Context, book func(fresh batch.ID) (batch
 	return err
 }
 
+// Send writes the batch as [Receive] takes it: a line with the plan, and one per job.
+func (s *Submission) Send(ctx context.Context, w io.Writer) error {
+	line, err := json.Marshal(map[string]*spec.Plan{"plan": s.load.plan})
+	if err != nil {
+		return fmt.Errorf("encode the plan: %w", err)
+	}
+	if _, err := w.Write(append(line, '\n')); err != nil {
+		return err
+	}
+	for payload, err := range s.load.payloads(ctx) {
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(append(payload, '\n')); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Announced says that the batch's ID has been told: the same spec now makes another batch.
 func (s *Submission) Announced(ctx context.Context) error {
 	fingerprint, err := s.load.fingerprint()

@@ -37,6 +37,7 @@ func (s *Server) results(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	cursors := r.URL.Query().Get("cursors") == "true"
 	id, err := s.batchOf(r.Context(), r)
 	if err != nil {
 		return err
@@ -61,7 +62,11 @@ func (s *Server) results(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Link", fmt.Sprintf("</api/v1/batches/%s/results?after=%d&limit=%d>; rel=\"next\"", id, next, limit))
 	out := writer(w)
 	for _, e := range entries {
-		if err := out.write(append(e.Line, '\n')); err != nil {
+		line := e.Line
+		if cursors {
+			line = fmt.Appendf(nil, `{"cursor":%d,"result":%s}`, e.Cursor, e.Line)
+		}
+		if err := out.write(append(line, '\n')); err != nil {
 			return err
 		}
 	}

@@ -77,8 +77,10 @@ func (s *Server) routes() []route {
 		{"DELETE /api/v1/batches/{batch}", s.remove, &operation{id: "remove", summary: "Remove a batch that is done, results and all",
 			answers: []answer{{status: 200, text: "it is removed", body: Said{}}}}},
 		{"GET /api/v1/batches/{batch}/results", s.results, &operation{id: "results", summary: "Read results, one JSON object per line",
-			text:   "The lines are those of `coordinator results`, in the order in which jobs ended. A batch is read to its end when an answer is empty and Batchagent-Phase is DONE.",
-			params: append(resultParams, param{"query", "wait", "seconds to wait for a first result, at most 30", 0}),
+			text: "The lines are those of `coordinator results`, in the order in which jobs ended. A batch is read to its end when an answer is empty and Batchagent-Phase is DONE.",
+			params: append(resultParams,
+				param{"query", "wait", "seconds to wait for a first result, at most 30", 0},
+				param{"query", "cursors", "true makes each line {\"cursor\":…,\"result\":…}", false}),
 			answers: []answer{{status: 200, text: "results", media: ndjson, headers: []param{
 				{"header", "Batchagent-Next-Cursor", "`after` of the next request", int64(0)},
 				{"header", "Batchagent-Phase", "of the batch, from before the results were read", ""},
