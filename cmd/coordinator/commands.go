@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/batchagent/batchagent/internal/client"
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/internal/coordinator"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
@@ -39,14 +40,14 @@ or to --out. After Ctrl-C the same command with --resume runs what is missing, a
 			Description: `The spec and all inputs are checked first. Killed in the middle, the same command goes on where it stopped. With
 --follow it stays until the batch is done: results go to --out, or to standard output after the ID.`,
 			Flags: []cli.Flag{
-				redisFlag(), ownerFlag(), rootFlag(), outFlag(), formatFlag(),
+				redisFlag(), serverFlag(), tokenFileFlag(), ownerFlag(), rootFlag(), outFlag(), formatFlag(),
 				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "stay until the batch is done, and collect its results"},
 			},
 			Action: e.submit,
 		},
 		{
 			Name: "status", ArgsUsage: "BATCH", Usage: "show how far a batch is, and who works on it",
-			Flags: []cli.Flag{redisFlag(), jsonFlag()}, Action: e.status,
+			Flags: []cli.Flag{redisFlag(), serverFlag(), tokenFileFlag(), jsonFlag()}, Action: e.status,
 		},
 		{
 			Name: "explain", ArgsUsage: "[BATCH]", Usage: "say where a batch's time went, what bounds it and what would change that",
@@ -61,22 +62,22 @@ or to --out. After Ctrl-C the same command with --resume runs what is missing, a
 			Description: `Killed at any moment, the same command with --out goes on: the file says what it holds. After "retry" the new
 results replace the old ones in it. With --consume, Redis keeps no result that is safe in the file.`,
 			Flags: []cli.Flag{
-				redisFlag(), outFlag(), formatFlag(),
+				redisFlag(), serverFlag(), tokenFileFlag(), outFlag(), formatFlag(),
 				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "until the batch is done"},
 				&cli.BoolFlag{Name: "ordered", EnvVars: config.Env("ordered"), Usage: "in the order of the inputs"},
 				&cli.BoolFlag{Name: "consume", EnvVars: config.Env("consume"), Usage: "take from Redis what is on disk in --out"},
 			},
 			Action: e.results,
 		},
-		{Name: "batches", Usage: "list all batches, newest first", Flags: []cli.Flag{redisFlag(), jsonFlag()}, Action: e.batches},
-		{Name: "workers", Usage: "list the workers that are alive", Flags: []cli.Flag{redisFlag(), jsonFlag()}, Action: e.workers},
+		{Name: "batches", Usage: "list all batches, newest first", Flags: []cli.Flag{redisFlag(), serverFlag(), tokenFileFlag(), jsonFlag()}, Action: e.batches},
+		{Name: "workers", Usage: "list the workers that are alive", Flags: []cli.Flag{redisFlag(), serverFlag(), tokenFileFlag(), jsonFlag()}, Action: e.workers},
 		{
 			Name: "cancel", ArgsUsage: "BATCH", Usage: "end a batch: jobs without a result get a cancelled one",
-			Flags: []cli.Flag{redisFlag()}, Action: e.control(coordinator.Cancel),
+			Flags: []cli.Flag{redisFlag(), serverFlag(), tokenFileFlag()}, Action: e.control(coordinator.Cancel, (*client.Client).Cancel),
 		},
 		{
 			Name: "retry", ArgsUsage: "BATCH", Usage: "run the failed jobs of a batch again",
-			Flags: []cli.Flag{redisFlag()}, Action: e.control(coordinator.Retry),
+			Flags: []cli.Flag{redisFlag(), serverFlag(), tokenFileFlag()}, Action: e.control(coordinator.Retry, (*client.Client).Retry),
 		},
 		{
 			Name: "budget", ArgsUsage: "BATCH", Usage: "set how many tokens or US dollars a batch may use; a paused one goes on",
@@ -101,13 +102,14 @@ call had its effect, and say so.`,
 		},
 		{
 			Name: "rm", ArgsUsage: "BATCH", Usage: "remove a batch that is done, results and all",
-			Flags: []cli.Flag{redisFlag()}, Action: e.control(coordinator.Remove),
+			Flags: []cli.Flag{redisFlag(), serverFlag(), tokenFileFlag()}, Action: e.control(coordinator.Remove, (*client.Client).Remove),
 		},
 		{
 			Name: "validate", ArgsUsage: "SPEC", Usage: "check a spec and its inputs, and show what would be submitted",
 			Flags: []cli.Flag{rootFlag()}, Action: e.validate,
 		},
 		{Name: "backends", Usage: "list the kinds of model servers, and what each can do", Action: e.backends},
+		serveCommand(e),
 		{
 			Name: "doctor", Usage: "check Redis, a model server and the tools, and say what to do about what is wrong",
 			Description: `A model server gets two short requests: one tool call and one answer with a schema. Exit status: 0 nothing is
@@ -183,30 +185,44 @@ func (e *env) connect(c *cli.Context) (*statestore.Store, error) {
 	return coordinator.Connect(c.Context, url)
 }
 
-// batch is the batch that the command names, and the store it is in.
-func (e *env) batch(c *cli.Context) (*statestore.Store, batch.ID, error) {
+// batchID is the command's only argument as the ID of a batch.
+func batchID(c *cli.Context) (batch.ID, error) {
 	arg, err := one(c, "batch ID")
 	if err != nil {
-		return nil, "", err
+		return "", err
 	}
-	return e.find(c, arg)
+	return parseID(arg)
 }
 
-// find is the batch of this ID, and the store it is in.
-func (e *env) find(c *cli.Context, arg string) (*statestore.Store, batch.ID, error) {
+func parseID(arg string) (batch.ID, error) {
 	id, err := batch.ParseID(arg)
 	if err != nil {
-		return nil, "", &coordinator.UsageError{Err: err}
+		return "", &coordinator.UsageError{Err: err}
 	}
-	store, err := e.connect(c)
+	return id, nil
+}
+
+// batch is the batch that the command names, and the store it is in.
+func (e *env) batch(c *cli.Context) (*statestore.Store, batch.ID, error) {
+	id, err := batchID(c)
 	if err != nil {
 		return nil, "", err
+	}
+	store, err := e.find(c, id)
+	return store, id, err
+}
+
+// find is the store that the batch is in.
+func (e *env) find(c *cli.Context, id batch.ID) (*statestore.Store, error) {
+	store, err := e.connect(c)
+	if err != nil {
+		return nil, err
 	}
 	if err := coordinator.Find(c.Context, store, id); err != nil {
 		_ = store.Close()
-		return nil, "", err
+		return nil, err
 	}
-	return store, id, nil
+	return store, nil
 }
 
 func (e *env) run(c *cli.Context) error {
@@ -240,6 +256,9 @@ func (e *env) submit(c *cli.Context) (err error) {
 		return err
 	}
 	defer s.Close()
+	if c.String("server") != "" {
+		return e.submitTo(c, s)
+	}
 	store, err := e.connect(c)
 	if err != nil {
 		return err
@@ -267,30 +286,23 @@ func (e *env) submit(c *cli.Context) (err error) {
 }
 
 func (e *env) results(c *cli.Context) error {
-	store, id, err := e.batch(c)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	return coordinator.Results(c.Context, store, id, coordinator.ResultsOptions{
+	o := coordinator.ResultsOptions{
 		Follow: c.Bool("follow"), Ordered: c.Bool("ordered"), Consume: c.Bool("consume"), Out: c.String("out"), Format: c.String("format"),
-	}, e.console)
-}
-
-func (e *env) status(c *cli.Context) error {
+	}
+	if c.String("server") != "" {
+		return e.overServer(c, func(s *client.Client, id batch.ID) error {
+			if o.Consume {
+				return &coordinator.UsageError{Err: fmt.Errorf("--consume goes with --redis, not with --server")}
+			}
+			return coordinator.Results(c.Context, s, id, o, e.console)
+		})
+	}
 	store, id, err := e.batch(c)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	report, err := coordinator.Status(c.Context, store, id)
-	if err != nil {
-		return err
-	}
-	if c.Bool("json") {
-		return coordinator.WriteJSON(e.console.Stdout(), report)
-	}
-	return coordinator.WriteStatus(e.console.Stdout(), report, time.Now())
+	return coordinator.Results(c.Context, store, id, o, e.console)
 }
 
 func (e *env) explain(c *cli.Context) error {
@@ -317,25 +329,21 @@ func (e *env) explanation(c *cli.Context) (coordinator.Explanation, error) {
 }
 
 func (e *env) batches(c *cli.Context) error {
-	return list(e, c, (*statestore.Store).List, func(w io.Writer, infos []batch.Info) error {
+	return list(e, c, (*statestore.Store).List, (*client.Client).Batches, func(w io.Writer, infos []batch.Info) error {
 		return coordinator.WriteBatches(w, infos, time.Now())
 	})
 }
 
 func (e *env) workers(c *cli.Context) error {
-	return list(e, c, (*statestore.Store).Workers, coordinator.WriteWorkers)
+	return list(e, c, (*statestore.Store).Workers, (*client.Client).Workers, coordinator.WriteWorkers)
 }
 
-func list[T any](e *env, c *cli.Context, read func(*statestore.Store, context.Context) ([]T, error), show func(io.Writer, []T) error) error {
+func list[T any](e *env, c *cli.Context, read func(*statestore.Store, context.Context) ([]T, error),
+	ask func(*client.Client, context.Context) ([]T, error), show func(io.Writer, []T) error) error {
 	if err := none(c); err != nil {
 		return err
 	}
-	store, err := e.connect(c)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	rows, err := read(store, c.Context)
+	rows, err := rowsOf(e, c, read, ask)
 	if err != nil {
 		return err
 	}
@@ -348,8 +356,30 @@ func list[T any](e *env, c *cli.Context, read func(*statestore.Store, context.Co
 	return show(e.console.Stdout(), rows)
 }
 
-func (e *env) control(do func(context.Context, *statestore.Store, batch.ID, *coordinator.Console) error) cli.ActionFunc {
+func rowsOf[T any](e *env, c *cli.Context, read func(*statestore.Store, context.Context) ([]T, error),
+	ask func(*client.Client, context.Context) ([]T, error)) ([]T, error) {
+	if c.String("server") != "" {
+		s, err := e.server(c)
+		if err != nil {
+			return nil, err
+		}
+		defer s.Close()
+		return ask(s, c.Context)
+	}
+	store, err := e.connect(c)
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	return read(store, c.Context)
+}
+
+func (e *env) control(do func(context.Context, *statestore.Store, batch.ID, *coordinator.Console) error,
+	ask func(*client.Client, context.Context, batch.ID, *coordinator.Console) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
+		if c.String("server") != "" {
+			return e.overServer(c, func(s *client.Client, id batch.ID) error { return ask(s, c.Context, id, e.console) })
+		}
 		store, id, err := e.batch(c)
 		if err != nil {
 			return err
@@ -364,16 +394,23 @@ func (e *env) budget(c *cli.Context) error {
 	if b.Tokens < 0 || b.USD < 0 {
 		return &coordinator.UsageError{Err: fmt.Errorf("--tokens and --usd must not be negative")}
 	}
-	return e.control(func(ctx context.Context, s *statestore.Store, id batch.ID, con *coordinator.Console) error {
-		return coordinator.SetBudget(ctx, s, id, b, con)
-	})(c)
+	store, id, err := e.batch(c)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	return coordinator.SetBudget(c.Context, store, id, b, e.console)
 }
 
 func (e *env) resolve(c *cli.Context) error {
 	if c.Args().Len() != 2 {
 		return &coordinator.UsageError{Err: fmt.Errorf("`coordinator resolve` takes a batch ID and a job, as job-3; `coordinator resolve --help` explains it")}
 	}
-	store, id, err := e.find(c, c.Args().First())
+	id, err := parseID(c.Args().First())
+	if err != nil {
+		return err
+	}
+	store, err := e.find(c, id)
 	if err != nil {
 		return err
 	}

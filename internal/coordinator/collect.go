@@ -53,9 +53,21 @@ func (s *stream) Write(results []batch.Result, lines [][]byte) error {
 	return nil
 }
 
+// Source is where results come from: a store, or a server before it. Its verbs may be repeated, and mean what they mean
+// in [statestore.Store].
+type Source interface {
+	waiter
+	Info(ctx context.Context, id batch.ID) (batch.Info, error)
+	Phase(ctx context.Context, id batch.ID) (batch.Phase, error)
+	Results(ctx context.Context, id batch.ID, after int64, n int) ([]statestore.Entry, error)
+	AwaitResults(ctx context.Context, id batch.ID, after int64, n int, wait time.Duration) ([]statestore.Entry, error)
+	Result(ctx context.Context, id batch.ID, cursor int64) (*statestore.Entry, error)
+	TrimResults(ctx context.Context, id batch.ID, upTo int64) error
+}
+
 // collector brings results of one batch from the store to a sink.
 type collector struct {
-	store    *statestore.Store
+	store    Source
 	id       batch.ID
 	sink     sink
 	order    *order // nil writes results as they come

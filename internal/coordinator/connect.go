@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -22,9 +23,16 @@ func Connect(ctx context.Context, url string) (*statestore.Store, error) {
 	return s, nil
 }
 
+// waiter is a store as far as an outage of it concerns.
+type waiter interface {
+	Address() string
+	// UntilKnown repeats op, as [statestore.Store.UntilKnown] does.
+	UntilKnown(ctx context.Context, op func() error) error
+}
+
 // patience repeats verbs of the store through an outage of Redis, and says once that it waits.
 type patience struct {
-	store *statestore.Store
+	store waiter
 	say   func(string)
 	lost  bool
 }
@@ -40,11 +48,11 @@ func (p *patience) do(ctx context.Context, op func() error) error {
 			if errors.Is(err, statestore.ErrFull) {
 				p.say("Redis at " + p.store.Address() + " is out of memory (maxmemory); waiting until there is room")
 			} else {
-				p.say("Redis at " + p.store.Address() + " does not answer; waiting for it, nothing is lost")
+				p.say(p.name() + " does not answer; waiting for it, nothing is lost")
 			}
 		case known && p.lost:
 			p.lost = false
-			p.say("Redis at " + p.store.Address() + " answers again")
+			p.say(p.name() + " answers again")
 		}
 		return err
 	})
@@ -52,4 +60,12 @@ func (p *patience) do(ctx context.Context, op func() error) error {
 		return context.Cause(ctx)
 	}
 	return err
+}
+
+// name is what the store is called: Redis, unless its address says that it is something else.
+func (p *patience) name() string {
+	if strings.Contains(p.store.Address(), "://") {
+		return p.store.Address()
+	}
+	return "Redis at " + p.store.Address()
 }

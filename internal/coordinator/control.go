@@ -195,7 +195,7 @@ func Remove(ctx context.Context, s *statestore.Store, id batch.ID, con *Console)
 		return err
 	})
 	if errors.Is(err, statestore.ErrConflict) {
-		return usagef("batch %s is not done; `coordinator cancel %s` ends it first", id, id)
+		return &UsageError{reworded{fmt.Sprintf("batch %s is not done; `coordinator cancel %s` ends it first", id, id), err}}
 	}
 	if err != nil {
 		return err

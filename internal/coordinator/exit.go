@@ -39,6 +39,15 @@ func (e *UsageError) Unwrap() error { return e.Err }
 
 func usagef(format string, args ...any) error { return &UsageError{fmt.Errorf(format, args...)} }
 
+// reworded is an error in other words than those of its cause.
+type reworded struct {
+	text  string
+	cause error
+}
+
+func (e reworded) Error() string { return e.text }
+func (e reworded) Unwrap() error { return e.cause }
+
 // UnreachableError says that Redis or a backend does not answer.
 type UnreachableError struct{ Err error }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
-	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
 // ResultsOptions say which results go where.
@@ -24,7 +23,7 @@ type ResultsOptions struct {
 // summary, and returns ErrJobsFailed if not every job is ok.
 //
 // The file is the truth about what was written: killed and run again, the command goes on.
-func Results(ctx context.Context, s *statestore.Store, id batch.ID, o ResultsOptions, con *Console) (err error) {
+func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *Console) (err error) {
 	f, err := formatOf(o.Format)
 	if err != nil {
 		return err
@@ -138,7 +137,7 @@ func (t *tallied) Write(results []batch.Result, lines [][]byte) error {
 const lookTimeout = 2 * time.Second
 
 // watchStore shows progress until stop is called, which waits for the end of it.
-func watchStore(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) (stop func()) {
+func watchStore(ctx context.Context, s Source, id batch.ID, con *Console) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var shown sync.WaitGroup
 	shown.Go(func() {

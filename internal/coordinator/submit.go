@@ -71,11 +71,24 @@ type Submission struct {
 	Total int64
 	Fed   int64 // jobs that are in
 
-	spec     *spec.Spec
-	compiled *spec.Compiled
+	load     consignment
+	whole    bool // all jobs were in before
 	store    *statestore.Store
 	console  *Console
 	patience patience
+}
+
+// consignment is what is handed in: a plan, and its jobs as often as they are read.
+type consignment struct {
+	plan        *spec.Plan
+	total       int64
+	payloads    func(context.Context) iter.Seq2[[]byte, error]
+	fingerprint func() (string, error) // the same for the same plan over the same inputs
+	close       func() error
+}
+
+func consignmentOf(s *spec.Spec, c *spec.Compiled) consignment {
+	return consignment{plan: c.Plan, total: c.Total, payloads: c.Payloads, fingerprint: c.Fingerprint, close: s.Close}
 }
 
 // Prepare checks the spec and all its inputs. Nothing is submitted, and Redis is not needed. The caller closes the
@@ -85,21 +98,29 @@ func Prepare(ctx context.Context, o SubmitOptions, c *Console) (*Submission, err
 	if err != nil {
 		return nil, err
 	}
+	return prepared(s, compiled, c), nil
+}
+
+// prepared is the submission of a spec that was found sound.
+func prepared(s *spec.Spec, compiled *spec.Compiled, c *Console) *Submission {
 	if compiled.BadCount > 0 {
 		c.Say(fmt.Sprintf("%s cannot be used and will fail as BadInput; the first is %s: %s",
 			plural(compiled.BadCount, "input", "inputs"), compiled.Bad[0].Where, compiled.Bad[0].Bad))
 	}
-	return &Submission{spec: s, compiled: compiled, Total: compiled.Total, console: c}, nil
+	return &Submission{load: consignmentOf(s, compiled), Total: compiled.Total, console: c}
 }
 
 // Close frees what the inputs hold.
-func (s *Submission) Close() error { return s.spec.Close() }
+func (s *Submission) Close() error { return s.load.close() }
+
+// Plan is what will be submitted, without the inputs. It is not to be changed.
+func (s *Submission) Plan() *spec.Plan { return s.load.plan }
 
 // CheckTools refuses the batch if it asks for a tool that no worker offers, or for more sharing of one than any worker's
-// operator allows. While no worker is up nobody can tell, and
-// the user hears that; the same if Redis does not answer, which Submit waits for.
+// operator allows. While no worker is up nobody can tell, and the user hears that; the same if Redis does not answer,
+// which Submit waits for.
 func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) error {
-	wanted := s.compiled.Plan.Tools
+	wanted := s.load.plan.Tools
 	if len(wanted) == 0 {
 		return nil
 	}
@@ -117,7 +138,7 @@ func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) er
 	if err := toolset.Missing(wanted, offered); err != nil {
 		return &UsageError{err}
 	}
-	if err := narrows(s.compiled.Plan, workers); err != nil {
+	if err := narrows(s.load.plan, workers); err != nil {
 		return &UsageError{err}
 	}
 	if !able {
@@ -150,8 +171,43 @@ func narrows(plan *spec.Plan, workers []batch.WorkerRecord) error {
 // Submit hands the batch in: all of it, or, when it was interrupted, what was still missing. It survives outages of
 // Redis. The batch begins to run with its first jobs.
 func (s *Submission) Submit(ctx context.Context, store *statestore.Store) error {
+	fingerprint, err := s.load.fingerprint()
+	if err != nil {
+		return err
+	}
+	return s.submit(ctx, store, func(fresh batch.ID) (batch.ID, error) {
+		return store.Submission(ctx, fingerprint, fresh)
+	})
+}
+
+// SubmitOnce is Submit under a key that the caller chose: with the same key, the same spec and inputs make no second
+// batch, and another spec or other inputs are refused with [statestore.ErrKeyUsed]. Without a key it always makes a new
+// batch. It reports whether the batch was there before.
+func (s *Submission) SubmitOnce(ctx context.Context, store *statestore.Store, key string) (before bool, err error) {
+	var fingerprint string
+	if key != "" {
+		if fingerprint, err = s.load.fingerprint(); err != nil {
+			return false, err
+		}
+	}
+	err = s.submit(ctx, store, func(fresh batch.ID) (batch.ID, error) {
+		if key == "" {
+			return fresh, nil
+		}
+		id, err := store.Once(ctx, key, fingerprint, fresh)
+		before = err == nil && id != fresh
+		return id, err
+	})
+	if before && s.whole {
+		err = nil // whatever became of it since, it was handed in
+	}
+	return before, err
+}
+
+// submit makes the batch whose ID book gives, and feeds it.
+func (s *Submission) submit(ctx context.Context, store *statestore.Store, book func(fresh batch.ID) (batch.ID, error)) error {
 	s.store, s.patience = store, patience{store: store, say: s.console.Say}
-	if err := s.book(ctx); err != nil {
+	if err := s.begin(ctx, book); err != nil {
 		return err
 	}
 	err := s.feedAll(ctx)
@@ -167,25 +223,21 @@ func (s *Submission) Submit(ctx context.Context, store *statestore.Store) error 
 	return err
 }
 
-// book finds the batch to go on with, or makes one.
-func (s *Submission) book(ctx context.Context) error {
-	fingerprint, err := s.compiled.Fingerprint()
-	if err != nil {
-		return err
-	}
+// begin finds the batch to go on with, or makes one.
+func (s *Submission) begin(ctx context.Context, book func(fresh batch.ID) (batch.ID, error)) error {
 	fresh := statestore.NewID(time.Now())
-	err = s.patience.do(ctx, func() error {
-		s.ID, err = s.store.Submission(ctx, fingerprint, fresh)
+	err := s.patience.do(ctx, func() (err error) {
+		s.ID, err = book(fresh)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	plan, err := json.Marshal(s.compiled.Plan)
+	plan, err := json.Marshal(s.load.plan)
 	if err != nil {
 		return fmt.Errorf("encode the plan: %w", err)
 	}
-	err = s.patience.do(ctx, func() error { return s.store.Create(ctx, headerOf(s.ID, s.compiled.Plan), plan) })
+	err = s.patience.do(ctx, func() error { return s.store.Create(ctx, headerOf(s.ID, s.load.plan), plan) })
 	if err != nil || s.ID == fresh {
 		return err
 	}
@@ -194,16 +246,36 @@ func (s *Submission) book(ctx context.Context) error {
 		info, err = s.store.Info(ctx, s.ID)
 		return err
 	})
-	s.Fed = info.Counts.Fed
+	s.Fed, s.whole = info.Counts.Fed, info.Counts.Total == s.Total
 	if err == nil {
 		s.console.Say(fmt.Sprintf("going on with batch %s: %s of %s jobs are in already", s.ID, count(s.Fed), count(s.Total)))
 	}
 	return err
 }
 
+// Send writes the batch as [Receive] takes it: a line with the plan, and one per job.
+func (s *Submission) Send(ctx context.Context, w io.Writer) error {
+	line, err := json.Marshal(map[string]*spec.Plan{"plan": s.load.plan})
+	if err != nil {
+		return fmt.Errorf("encode the plan: %w", err)
+	}
+	if _, err := w.Write(append(line, '\n')); err != nil {
+		return err
+	}
+	for payload, err := range s.load.payloads(ctx) {
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(append(payload, '\n')); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Announced says that the batch's ID has been told: the same spec now makes another batch.
 func (s *Submission) Announced(ctx context.Context) error {
-	fingerprint, err := s.compiled.Fingerprint()
+	fingerprint, err := s.load.fingerprint()
 	if err != nil {
 		return err
 	}
@@ -216,7 +288,7 @@ func (s *Submission) feedAll(ctx context.Context) error {
 		_ = s.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: s.ID})
 	}
 	index := int64(0)
-	for chunk, err := range chunks(s.compiled.Payloads(ctx)) {
+	for chunk, err := range chunks(s.load.payloads(ctx)) {
 		if err != nil {
 			return err
 		}

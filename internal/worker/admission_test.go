@@ -180,7 +180,7 @@ func TestACallWithoutUsageIsNotBooked(t *testing.T) {
 	l.Start("b_1/job-0", "b_1", 4_000, 0)
 	before := l.State()
 	usage := backend.Usage{CachedTokens: -1}
-	model := newAccounted(answering{&usage}, d)
+	model := accounted{answering{&usage}, d}
 	r := &backend.Request{Hints: backend.Hints{Session: "b_1/job-0"}, Messages: []backend.Message{{Content: "x"}}}
 	_, err := model.Generate(t.Context(), r, backend.Observer{})
 	require.NoError(t, err)
@@ -230,7 +230,7 @@ func TestABatchThatLacksRoomIsWoken(t *testing.T) {
 	woken := 0
 	d := &admission{wake: func() { woken++ }}
 	d.ledger.Store(scheduler.NewLedger(scheduler.LedgerConfig{Capacity: 1_000}))
-	model := accounted{scripted(func() (*backend.Response, error) { return &backend.Response{}, nil }), d}
+	model := accounted{answering{&backend.Usage{PromptTokens: 10}}, d}
 	turn := func() {
 		_, err := model.Generate(t.Context(), &backend.Request{}, backend.Observer{})
 		require.NoError(t, err)

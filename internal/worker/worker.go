@@ -253,6 +253,8 @@ func (w *Worker) Status() batch.WorkerRecord {
 		SlotQueue:  w.slots.Waiting(),
 		StartedAt:  w.started.UTC(),
 	}
+	kv := w.kv.state()
+	r.KVHeld, r.KVCapacity = int64(kv.Held), int64(kv.Budget)
 	for _, m := range w.served() {
 		r.Models = append(r.Models, m.ID)
 	}

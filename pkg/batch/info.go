@@ -82,7 +82,9 @@ type WorkerRecord struct {
 	MaxAgents    int                    `json:"max_agents"`
 	SlotsInUse   int                    `json:"slots_in_use"`
 	Slots        int                    `json:"slots"`
-	SlotQueue    int                    `json:"slot_queue"` // agents waiting for a slot
+	SlotQueue    int                    `json:"slot_queue"`         // agents waiting for a slot
+	KVHeld       int64                  `json:"kv_held_tokens"`     // of the server's KV cache, by the live agents
+	KVCapacity   int64                  `json:"kv_capacity_tokens"` // 0 if the server does not tell it
 	JobsDone     int64                  `json:"jobs_done"`
 	Turns        int64                  `json:"turns"`
 	Usage        Usage                  `json:"usage"`

@@ -274,7 +274,7 @@ func TestHoistingKeepsWhatJobsSee(t *testing.T) {
 			file := map[string]any{"task": task, "inputs": inputs, "hoist": hoisting}
 			data, err := json.Marshal(file)
 			require.NoError(t, err)
-			s, err := parse(filepath.Join(dir, "b.json"), data, LoadOptions{})
+			s, err := parse(filepath.Join(dir, "b.json"), data, LoadOptions{}, false)
 			require.NoError(t, err)
 			c, err := s.Compile(context.Background())
 			require.NoError(t, err)

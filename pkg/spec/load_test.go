@@ -267,7 +267,7 @@ func FuzzLoad(f *testing.F) {
 		if len(data) > 1<<14 {
 			t.Skip("size adds nothing")
 		}
-		s, err := parse("testdata/fuzz.yaml", data, LoadOptions{Stdin: strings.NewReader("")})
+		s, err := parse("testdata/fuzz.yaml", data, LoadOptions{Stdin: strings.NewReader("")}, false)
 		if (s == nil) == (err == nil) {
 			t.Fatalf("spec %v, error %v", s, err)
 		}

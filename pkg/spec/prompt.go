@@ -97,6 +97,9 @@ func (l *loader) fileOnly(field string, n ast.Node) (string, bool) {
 
 // readFile reads a text file that the spec names.
 func (l *loader) readFile(field string, n ast.Node, file string) ([]byte, bool) {
+	if !l.mayRead(field, n, file) {
+		return nil, false
+	}
 	data, err := readBounded(l.resolvePath(file), maxSpecBytes)
 	if err == nil && !utf8.Valid(data) {
 		err = errNotUTF8

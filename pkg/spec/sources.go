@@ -32,7 +32,7 @@ func (l *loader) readInputs(field string, n ast.Node) source {
 	case !ok:
 		return nil
 	case path == "-":
-		return &stdinSource{stream: l.stdin, format: formatJSONL}
+		return l.stream(formatJSONL)
 	case strings.Contains(path, "*"):
 		return l.globInputs(globFields{field: field, node: n, pattern: path})
 	default:
@@ -114,7 +114,7 @@ func (l *loader) inputsMapping(field string, n ast.Node) source {
 		return l.fileInputs(field+".file", n, file, fileFormat)
 	case given["stdin"]:
 		if l.checkFormat(field+".stdin", n, stdin) {
-			return &stdinSource{stream: l.stdin, format: format(stdin)}
+			return l.stream(format(stdin))
 		}
 	default:
 		return l.globInputs(glob)
@@ -132,6 +132,9 @@ func (l *loader) checkFormat(field string, n ast.Node, name string) bool {
 
 // fileInputs is a file of inputs. Its format follows from its extension unless the spec names one.
 func (l *loader) fileInputs(field string, n ast.Node, file, named string) source {
+	if !l.mayRead(field, n, file) {
+		return nil
+	}
 	src := &fileSource{path: l.resolvePath(file), shown: l.shown(file), format: format(named)}
 	if named == "" {
 		src.format = formatOf(strings.ToLower(filepath.Ext(file)))
@@ -161,6 +164,9 @@ func (l *loader) fileInputs(field string, n ast.Node, file, named string) source
 // the part of the pattern without wildcards if that leads out of root, and the workers need that folder as their
 // tools root.
 func (l *loader) globInputs(g globFields) source {
+	if !l.mayRead(g.field, g.node, g.pattern) {
+		return nil
+	}
 	pattern := filepath.ToSlash(g.pattern)
 	if !doublestar.ValidatePattern(pattern) {
 		l.failf(g.node, g.field, "is not a valid pattern: %q", g.pattern)

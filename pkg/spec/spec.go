@@ -63,13 +63,33 @@ func Load(path string, opts LoadOptions) (*Spec, error) {
 	if err != nil {
 		return nil, Errors{{File: path, Message: err.Error()}}
 	}
-	return parse(path, data, opts)
+	return parse(path, data, opts, false)
+}
+
+// Parse reads a spec that somebody sent: it may name no files, because they would be those of this machine. Prompts and
+// schema are in it, and its inputs too, or they come from opts.Stdin; a spec that says nothing of inputs takes them from
+// there, as JSON lines. name is what messages call the spec, and ends in .yaml, .yml or .json. Mistakes come back all at
+// once, as [Errors].
+func Parse(name string, data []byte, opts LoadOptions) (*Spec, error) {
+	if len(data) > maxSpecBytes {
+		return nil, Errors{{File: name, Message: fmt.Sprintf("a spec is at most %d MiB; inputs may be longer, after it", maxSpecBytes>>20)}}
+	}
+	if opts.Stdin == nil {
+		opts.Stdin = strings.NewReader("")
+	}
+	return parse(name, data, opts, true)
+}
+
+// Takes reports whether the spec takes its inputs from LoadOptions.Stdin.
+func (s *Spec) Takes() bool {
+	_, ok := s.inputs.(*stdinSource)
+	return ok
 }
 
 // maxSpecBytes bounds the spec file, and each prompt and schema file.
 const maxSpecBytes = 4 << 20
 
-func parse(path string, data []byte, opts LoadOptions) (*Spec, error) {
+func parse(path string, data []byte, opts LoadOptions, sent bool) (*Spec, error) {
 	if opts.Stdin == nil {
 		opts.Stdin = os.Stdin
 	}
@@ -89,7 +109,7 @@ func parse(path string, data []byte, opts LoadOptions) (*Spec, error) {
 		return nil, doc.errs.orNil()
 	}
 	l := &loader{
-		document: doc, dir: dir, toolsRoot: toolsRoot, stdin: opts.Stdin,
+		document: doc, dir: dir, toolsRoot: toolsRoot, stdin: opts.Stdin, sent: sent,
 		spec: &Spec{Path: path, OnBadInput: Fail, hoist: true, settings: defaults(path)},
 	}
 	l.load(top)
@@ -148,6 +168,7 @@ type loader struct {
 	dir       string // absolute: the spec's folder
 	toolsRoot string // absolute
 	stdin     io.Reader
+	sent      bool // by somebody who may not read files here
 	spec      *Spec
 
 	keepPreamble bool
@@ -166,6 +187,9 @@ func (l *loader) load(top ast.Node) {
 	if l.spec.task.template == nil {
 		l.require(top, "task")
 	}
+	if l.spec.inputs == nil && l.sent && !l.noted(inputsField) {
+		l.spec.inputs = l.stream(formatJSONL)
+	}
 	if l.spec.inputs == nil {
 		l.require(top, inputsField)
 	}
@@ -176,7 +200,29 @@ func (l *loader) load(top ast.Node) {
 
 // require notes that a field is missing, unless it is there and a mistake was noted.
 func (l *loader) require(top ast.Node, field string) {
-	if !slices.ContainsFunc(l.errs, func(e *FieldError) bool { return strings.HasPrefix(e.Field, field) }) {
+	if !l.noted(field) {
 		l.failf(top, field, "is required")
 	}
+}
+
+// noted reports whether a mistake in a field was found.
+func (l *loader) noted(field string) bool {
+	return slices.ContainsFunc(l.errs, func(e *FieldError) bool { return strings.HasPrefix(e.Field, field) })
+}
+
+// mayRead notes a mistake if the spec names a file and may not.
+func (l *loader) mayRead(field string, n ast.Node, file string) bool {
+	if l.sent {
+		l.failf(n, field, "names %q, which would be a file of the server; a spec that is sent holds its texts and its schema, and inputs come after it", file)
+	}
+	return !l.sent
+}
+
+// stream is the inputs that do not come from the spec or a file.
+func (l *loader) stream(f format) *stdinSource {
+	s := &stdinSource{stream: l.stdin, format: f, name: stdinName}
+	if l.sent {
+		s.name = inputsField
+	}
+	return s
 }

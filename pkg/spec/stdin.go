@@ -18,6 +18,7 @@ const stdinName = "standard input"
 type stdinSource struct {
 	stream io.Reader
 	format format
+	name   string // what messages call it
 
 	spool *os.File // nil until the first read
 	size  int64
@@ -30,7 +31,7 @@ func (s *stdinSource) read(ctx context.Context, _ func(string) bool) iter.Seq2[I
 			yield(Input{}, err)
 			return
 		}
-		s.format.decode(io.NewSectionReader(s.spool, 0, s.size), stdinName)(yield)
+		s.format.decode(io.NewSectionReader(s.spool, 0, s.size), s.name)(yield)
 	}
 }
 
@@ -49,12 +50,12 @@ func (s *stdinSource) fill(ctx context.Context) error {
 	}
 	f, err := os.CreateTemp("", "batchagent-stdin-*")
 	if err != nil {
-		return fmt.Errorf("spool %s: %w", stdinName, err)
+		return fmt.Errorf("spool %s: %w", s.name, err)
 	}
 	sum := sha256.New()
 	size, err := io.Copy(io.MultiWriter(f, sum), &cancelReader{ctx: ctx, r: s.stream})
 	if err != nil {
-		return errors.Join(fmt.Errorf("spool %s: %w", stdinName, err), f.Close(), os.Remove(f.Name()))
+		return errors.Join(fmt.Errorf("spool %s: %w", s.name, err), f.Close(), os.Remove(f.Name()))
 	}
 	s.spool, s.size = f, size
 	sum.Sum(s.sum[:0])

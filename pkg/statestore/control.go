@@ -108,8 +108,18 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 }
 
 // List gives all batches, newest first, and forgets those whose TTL has passed. Repeatable.
-func (s *Store) List(ctx context.Context) ([]batch.Info, error) {
-	ids, err := s.cmd.ZRevRange(ctx, keyBatches, 0, -1).Result()
+func (s *Store) List(ctx context.Context) ([]batch.Info, error) { return s.list(ctx, -1) }
+
+// Newest is the first n of List. Repeatable.
+func (s *Store) Newest(ctx context.Context, n int) ([]batch.Info, error) {
+	if n <= 0 {
+		return nil, nil
+	}
+	return s.list(ctx, int64(n)-1)
+}
+
+func (s *Store) list(ctx context.Context, last int64) ([]batch.Info, error) {
+	ids, err := s.cmd.ZRevRange(ctx, keyBatches, 0, last).Result()
 	if err != nil {
 		return nil, classify("list batches", err)
 	}

@@ -20,6 +20,8 @@ var (
 	ErrConflict = errors.New("the batch is not in a state for this")
 	// ErrNotAsked: nobody has to say how this call ended.
 	ErrNotAsked = errors.New("nothing is asked about this call")
+	// ErrKeyUsed: a submission's key was used for another one.
+	ErrKeyUsed = errors.New("this key was used to submit something else")
 	// ErrUnknownOutcome: no answer came. The write may have happened.
 	ErrUnknownOutcome = errors.New("no answer from Redis, so it is not known whether the write happened")
 	// ErrFull: Redis refuses writes because its memory limit is reached. Nothing was written.

@@ -3,6 +3,8 @@ package statestore
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -37,6 +39,23 @@ func (s *Store) Submission(ctx context.Context, fingerprint string, id batch.ID)
 		return "", err
 	}
 	return batch.ID(reply{v}.str()), nil
+}
+
+// Once finds the batch that was submitted under a key which its submitter chose, or books id for it, for 30 days.
+// fingerprint says what is submitted; ErrKeyUsed: something else was, under the same key. Repeatable.
+func (s *Store) Once(ctx context.Context, key, fingerprint string, id batch.ID) (batch.ID, error) {
+	const op = "look for a submission under the same key"
+	sum := sha256.Sum256([]byte(key))
+	v, err := s.run(ctx, op, s.scripts.book, []string{keySubmit("key:" + hex.EncodeToString(sum[:]))},
+		string(id)+" "+fingerprint, submissionMemory.Milliseconds())
+	if err != nil {
+		return "", err
+	}
+	booked, what, _ := strings.Cut(reply{v}.str(), " ")
+	if what != fingerprint {
+		return "", fmt.Errorf("%s: %w: it made batch %s", op, ErrKeyUsed, booked)
+	}
+	return batch.ID(booked), nil
 }
 
 // Announced forgets a booking once somebody has been told the ID of the batch: the same spec then makes a new one. Until

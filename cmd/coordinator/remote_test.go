@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/server"
+	"github.com/batchagent/batchagent/internal/testredis"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+	"github.com/batchagent/batchagent/pkg/vllmsim"
+)
+
+// serving is an API server before a Redis, both in this process.
+func serving(t *testing.T, redis, token string) (url string) {
+	t.Helper()
+	store, err := statestore.Open(t.Context(), redis, statestore.Options{})
+	require.NoError(t, err)
+	s, err := server.New(server.Config{Store: store, Token: token, Rate: 1e6})
+	require.NoError(t, err)
+	h := httptest.NewServer(s)
+	t.Cleanup(func() {
+		s.Close()
+		h.Close()
+		assert.NoError(t, store.Close())
+	})
+	return h.URL
+}
+
+// Every command does over a server what it does over Redis.
+func TestABatchOverAServer(t *testing.T) {
+	redis, _ := testredis.Mini(t)
+	node(t, redis, simulator(t, vllmsim.Config{}))
+	env := map[string]string{"BATCHAGENT_API_TOKEN": "t0ken"}
+	url := serving(t, redis, "t0ken")
+	at := func(args ...string) []string { return append(args, "--server", url) }
+	spec := specOf(t, 700, "")
+	out := filepath.Join(t.TempDir(), "results.jsonl")
+
+	submitted := coordinate(t, env, "", at("submit", spec, "--follow", "--out", out)...)
+	require.Equal(t, coordinator.ExitOK, submitted.status, submitted.err)
+	id := strings.TrimSpace(submitted.out)
+	_, err := batch.ParseID(id)
+	require.NoError(t, err)
+	text, err := os.ReadFile(out)
+	require.NoError(t, err)
+	assert.Equal(t, 700, linesIn(string(text)))
+
+	direct := coordinate(t, env, "", "results", id, "--redis", redis)
+	assert.Equal(t, direct.out, coordinate(t, env, "", at("results", id)...).out, "the very lines")
+	ordered := coordinate(t, env, "", at("results", id, "--ordered")...)
+	for i, line := range strings.Split(strings.TrimSpace(ordered.out), "\n") {
+		var r batch.Result
+		require.NoError(t, json.Unmarshal([]byte(line), &r))
+		require.EqualValues(t, i, r.Index)
+	}
+	assert.Equal(t, coordinate(t, env, "", "status", id, "--json", "--redis", redis).out, coordinate(t, env, "", at("status", id, "--json")...).out)
+	assert.Contains(t, coordinate(t, env, "", at("batches")...).out, id)
+	assert.Contains(t, coordinate(t, env, "", at("workers")...).out, "node-1")
+	assert.Contains(t, coordinate(t, env, "", at("retry", id)...).err, "no failed jobs")
+	assert.Contains(t, coordinate(t, env, "", at("cancel", id)...).err, "nothing to cancel")
+	assert.Contains(t, coordinate(t, env, "", at("rm", id)...).err, "is removed")
+	gone := coordinate(t, env, "", at("status", id)...)
+	assert.Equal(t, coordinator.ExitUsage, gone.status)
+	assert.Contains(t, gone.err, "no such batch")
+}
+
+func TestMistakesOverAServer(t *testing.T) {
+	redis, _ := testredis.Mini(t)
+	url := serving(t, redis, "t0ken")
+	spec := specOf(t, 2, "")
+	none := "b_01k0000000000000000000000a"
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte("t0ken\n"), 0o600))
+	for name, c := range map[string]struct {
+		args   []string
+		status int
+		says   []string
+	}{
+		"no token":             {[]string{"submit", spec, "--server", url}, coordinator.ExitUsage, []string{"BATCHAGENT_API_TOKEN"}},
+		"unknown batch":        {[]string{"results", none, "--server", url, "--token-file", file}, coordinator.ExitUsage, []string{none}},
+		"nobody is there":      {[]string{"status", none, "--server", "http://127.0.0.1:1"}, coordinator.ExitUnreachable, []string{"127.0.0.1:1", "coordinator serve"}},
+		"not a URL":            {[]string{"batches", "--server", "localhost:8080"}, coordinator.ExitUsage, []string{"http://127.0.0.1:8080"}},
+		"password in the URL":  {[]string{"batches", "--server", "http://me:hunter2@h:1"}, coordinator.ExitUsage, []string{"--token-file"}},
+		"both":                 {[]string{"batches", "--server", url, "--redis", redis}, coordinator.ExitUsage, []string{"name one"}},
+		"consume":              {[]string{"results", none, "--server", url, "--consume", "--out", "x"}, coordinator.ExitUsage, []string{"--consume"}},
+		"no token file":        {[]string{"batches", "--server", url, "--token-file", "nowhere"}, coordinator.ExitUsage, []string{"nowhere"}},
+		"open to all":          {[]string{"serve", "--redis", redis, "--listen", "0.0.0.0:0"}, coordinator.ExitUsage, []string{"BATCHAGENT_API_TOKEN", "127.0.0.1"}},
+		"a server without one": {[]string{"serve", "--redis", "redis://127.0.0.1:1", "--listen", "127.0.0.1:0"}, coordinator.ExitUnreachable, []string{"127.0.0.1:1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := coordinate(t, nil, "", c.args...)
+			assert.Equal(t, c.status, r.status, r.err)
+			for _, says := range c.says {
+				assert.Contains(t, r.err, says)
+			}
+			assert.Empty(t, r.out)
+			assert.NotContains(t, r.err, "hunter2")
+		})
+	}
+}
+
+// `serve` answers until it is interrupted, and then ends in order.
+func TestServeUntilInterrupted(t *testing.T) {
+	redis, _ := testredis.Mini(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := l.Addr().String()
+	require.NoError(t, l.Close())
+	ctx, interrupt := context.WithCancel(t.Context())
+	ended := make(chan outcome, 1)
+	go func() { ended <- coordinateIn(t, ctx, nil, "", "serve", "--redis", redis, "--listen", addr) }()
+	for coordinate(t, nil, "", "batches", "--server", "http://"+addr).status != coordinator.ExitOK {
+		require.NoError(t, ctx.Err())
+	}
+	submitted := coordinate(t, nil, "", "submit", specOf(t, 3, ""), "--server", "http://"+addr)
+	assert.Equal(t, coordinator.ExitOK, submitted.status, submitted.err)
+	interrupt()
+	r := <-ended
+	assert.Equal(t, coordinator.ExitOK, r.status, r.err)
+	assert.Contains(t, r.err, "serving http://"+addr)
+}

@@ -1,0 +1,275 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/server"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+const (
+	// callTimeout bounds a call that answers at once.
+	callTimeout = 30 * time.Second
+	// maxAnswer bounds an answer that is not results.
+	maxAnswer = 64 << 20
+)
+
+// Client talks to one server.
+type Client struct {
+	base  *url.URL
+	token string
+	http  *http.Client
+}
+
+var _ coordinator.Source = (*Client)(nil)
+
+// New makes a client for a server's URL, as http://host:8080. Nothing is connected to.
+func New(raw, token string) (*Client, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, &coordinator.UsageError{Err: errors.New("--server takes a URL such as http://127.0.0.1:8080")}
+	}
+	if u.User != nil {
+		return nil, &coordinator.UsageError{Err: errors.New("--server takes no user and password; the token is in BATCHAGENT_API_TOKEN or in --token-file")}
+	}
+	return &Client{base: u, token: token, http: &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}}, nil
+}
+
+// Close ends the connections that are kept.
+func (c *Client) Close() error {
+	c.http.CloseIdleConnections()
+	return nil
+}
+
+// Address names the server.
+func (c *Client) Address() string { return c.base.Scheme + "://" + c.base.Host }
+
+// UntilKnown repeats op while the server does not answer, until ctx ends.
+func (c *Client) UntilKnown(ctx context.Context, op func() error) error {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 5*time.Second
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := op()
+		if err != nil && !statestore.Unreachable(err) {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(0))
+	return err
+}
+
+// once turns an outage that nobody waits for into the error that the command ends with.
+func once(err error) error {
+	if statestore.Unreachable(err) {
+		return &coordinator.UnreachableError{Err: err}
+	}
+	return err
+}
+
+// do makes a request. Its answer's body is the caller's to close. An answer that tells of a problem is an error.
+func (c *Client) do(ctx context.Context, method, path string, query url.Values, body io.Reader, headers map[string]string) (*http.Response, error) {
+	u := c.base.JoinPath(path)
+	u.RawQuery = query.Encode()
+	r, err := http.NewRequestWithContext(ctx, method, u.String(), body)
+	if err != nil {
+		return nil, fmt.Errorf("make a request to %s: %w", c.Address(), err)
+	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	for name, value := range headers {
+		r.Header.Set(name, value)
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err
+		}
+		if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
+			return nil, context.Cause(ctx)
+		}
+		return nil, outage{fmt.Errorf("no answer from %s: %w; is `coordinator serve` running there?", c.Address(), err)}
+	}
+	if resp.StatusCode < 300 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	return nil, c.problem(resp)
+}
+
+// outage is an error after which nobody knows what happened: it is [statestore.ErrUnknownOutcome] with its own sentence.
+type outage struct{ error }
+
+func (o outage) Unwrap() error      { return o.error }
+func (outage) Is(target error) bool { return target == statestore.ErrUnknownOutcome }
+
+// problem is the error that an answer tells of.
+func (c *Client) problem(resp *http.Response) error {
+	var p server.Problem
+	data, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if json.Unmarshal(data, &p) != nil || p.Detail == "" {
+		p.Detail = fmt.Sprintf("%s answered %s", c.Address(), resp.Status)
+	}
+	err := errors.New(p.Detail)
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized:
+		return &coordinator.UsageError{Err: fmt.Errorf("%s wants a token: set BATCHAGENT_API_TOKEN or --token-file to the one it was started with", c.Address())}
+	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode >= 500 && resp.StatusCode != http.StatusInternalServerError:
+		return outage{fmt.Errorf("%s: %w", c.Address(), err)}
+	case resp.StatusCode == http.StatusNotFound:
+		return &coordinator.UsageError{Err: notFound{err}}
+	case resp.StatusCode < 500:
+		return &coordinator.UsageError{Err: err}
+	}
+	return err
+}
+
+// notFound keeps its sentence and is [statestore.ErrNotFound].
+type notFound struct{ error }
+
+func (notFound) Is(target error) bool { return target == statestore.ErrNotFound }
+
+// call makes a request whose answer is JSON.
+func (c *Client) call(ctx context.Context, method, path string, query url.Values, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resp, err := c.do(ctx, method, path, query, nil, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(out); err != nil {
+		return outage{fmt.Errorf("read the answer of %s: %w", c.Address(), err)}
+	}
+	return nil
+}
+
+func batchPath(id batch.ID, more ...string) string {
+	return strings.Join(append([]string{"/api/v1/batches", string(id)}, more...), "/")
+}
+
+// Status is a batch, and who works on it.
+func (c *Client) Status(ctx context.Context, id batch.ID) (coordinator.StatusReport, error) {
+	var v server.BatchView
+	err := c.call(ctx, http.MethodGet, batchPath(id), nil, &v)
+	return v.StatusReport, once(err)
+}
+
+// Batches lists the newest batches.
+func (c *Client) Batches(ctx context.Context) ([]batch.Info, error) {
+	var list server.Batches
+	err := c.call(ctx, http.MethodGet, "/api/v1/batches", url.Values{"limit": {"1000"}}, &list)
+	infos := make([]batch.Info, len(list.Batches))
+	for i, b := range list.Batches {
+		infos[i] = b.Info
+	}
+	return infos, once(err)
+}
+
+// Workers lists the workers that are alive.
+func (c *Client) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
+	var list server.Workers
+	err := c.call(ctx, http.MethodGet, "/api/v1/workers", nil, &list)
+	return list.Workers, once(err)
+}
+
+// Cancel ends a batch, and returns when every job has a result.
+func (c *Client) Cancel(ctx context.Context, id batch.ID, con *coordinator.Console) error {
+	said, err := c.change(ctx, http.MethodPost, batchPath(id, "cancel"), con)
+	for err == nil && said.Phase == batch.Cancelling {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(500 * time.Millisecond):
+		}
+		err = c.UntilKnown(ctx, func() (err error) {
+			said.Phase, err = c.Phase(ctx, id)
+			return err
+		})
+	}
+	return err
+}
+
+// Retry runs the failed jobs of a batch again.
+func (c *Client) Retry(ctx context.Context, id batch.ID, con *coordinator.Console) error {
+	_, err := c.change(ctx, http.MethodPost, batchPath(id, "retry"), con)
+	return err
+}
+
+// Remove drops everything of a batch that is done.
+func (c *Client) Remove(ctx context.Context, id batch.ID, con *coordinator.Console) error {
+	_, err := c.change(ctx, http.MethodDelete, batchPath(id), con)
+	return err
+}
+
+// change makes a request that changes a batch, and says what the server says.
+func (c *Client) change(ctx context.Context, method, path string, con *coordinator.Console) (server.Said, error) {
+	var said server.Said
+	if err := c.call(ctx, method, path, nil, &said); err != nil {
+		return said, once(err)
+	}
+	for _, line := range said.Messages {
+		con.Say(line)
+	}
+	return said, nil
+}
+
+// Submit hands a batch in. It is told under a key, so that it may be sent again when no answer came: there is one batch.
+func (c *Client) Submit(ctx context.Context, s *coordinator.Submission, key string, con *coordinator.Console) (batch.ID, error) {
+	var done server.Submitted
+	var last error
+	err := c.UntilKnown(ctx, func() error {
+		last = c.send(ctx, s, key, &done)
+		if statestore.Unreachable(last) {
+			con.Say(last.Error() + "; trying again")
+		}
+		return last
+	})
+	if err != nil {
+		return "", err
+	}
+	for _, line := range done.Messages {
+		con.Say(line)
+	}
+	return done.ID, nil
+}
+
+func (c *Client) send(ctx context.Context, s *coordinator.Submission, key string, done *server.Submitted) error {
+	body, to := io.Pipe()
+	sent := make(chan error, 1)
+	go func() {
+		err := s.Send(ctx, to)
+		to.CloseWithError(err)
+		sent <- err
+	}()
+	resp, err := c.do(ctx, http.MethodPost, "/api/v1/batches", nil, body, map[string]string{
+		"Content-Type": "application/x-ndjson", "Idempotency-Key": key,
+	})
+	_ = body.Close() // a server that refuses reads no further
+	if local := <-sent; local != nil && !errors.Is(local, io.ErrClosedPipe) && ctx.Err() == nil {
+		err = local // the inputs cannot be read
+	}
+	if err != nil {
+		if resp != nil {
+			_ = resp.Body.Close()
+		}
+		return err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(done); err != nil {
+		return outage{fmt.Errorf("read the answer of %s: %w", c.Address(), err)}
+	}
+	return nil
+}

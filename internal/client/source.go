@@ -1,0 +1,94 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/batchagent/batchagent/internal/server"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// maxLine bounds one result.
+const maxLine = 64 << 20
+
+// Info is the batch as a whole. ErrNotFound.
+func (c *Client) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
+	var v server.BatchView
+	err := c.call(ctx, http.MethodGet, batchPath(id), nil, &v)
+	return v.Info, err
+}
+
+// Phase is where the batch stands. ErrNotFound.
+func (c *Client) Phase(ctx context.Context, id batch.ID) (batch.Phase, error) {
+	info, err := c.Info(ctx, id)
+	return info.Phase, err
+}
+
+// Results reads up to n results after the cursor.
+func (c *Client) Results(ctx context.Context, id batch.ID, after int64, n int) ([]statestore.Entry, error) {
+	return c.results(ctx, id, after, n, 0)
+}
+
+// AwaitResults is Results that waits for the first one, whole seconds.
+func (c *Client) AwaitResults(ctx context.Context, id batch.ID, after int64, n int, wait time.Duration) ([]statestore.Entry, error) {
+	return c.results(ctx, id, after, n, max(1, int(wait.Seconds())))
+}
+
+// Result reads the one result at a cursor, and nil if it was taken back.
+func (c *Client) Result(ctx context.Context, id batch.ID, cursor int64) (*statestore.Entry, error) {
+	entries, err := c.results(ctx, id, cursor-1, 1, 0)
+	if err != nil || len(entries) == 0 || entries[0].Cursor != cursor {
+		return nil, err
+	}
+	return &entries[0], nil
+}
+
+// TrimResults is not for servers: whoever reads over one does not decide for all.
+func (c *Client) TrimResults(context.Context, batch.ID, int64) error {
+	return errors.New("results are not taken from Redis over a server")
+}
+
+func (c *Client) results(ctx context.Context, id batch.ID, after int64, n, wait int) ([]statestore.Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout+time.Duration(wait)*time.Second)
+	defer cancel()
+	resp, err := c.do(ctx, http.MethodGet, batchPath(id, "results"), url.Values{
+		"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(n)}, "wait": {strconv.Itoa(wait)}, "cursors": {"true"},
+	}, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var out []statestore.Entry
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(make([]byte, 64<<10), maxLine)
+	for lines.Scan() {
+		var line struct {
+			Cursor int64           `json:"cursor"`
+			Result json.RawMessage `json:"result"`
+		}
+		var r struct {
+			Index  int64        `json:"index"`
+			Status batch.Status `json:"status"`
+		}
+		err := json.Unmarshal(lines.Bytes(), &line)
+		if err == nil {
+			err = json.Unmarshal(line.Result, &r)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("decode a result of batch %s: %w", id, err)
+		}
+		out = append(out, statestore.Entry{Cursor: line.Cursor, Index: r.Index, Status: r.Status, Line: line.Result})
+	}
+	if err := lines.Err(); err != nil {
+		return nil, outage{fmt.Errorf("read results from %s: %w", c.Address(), err)}
+	}
+	return out, nil
+}

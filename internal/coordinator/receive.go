@@ -1,0 +1,147 @@
+package coordinator
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+
+	"github.com/batchagent/batchagent/pkg/agent"
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/spec"
+)
+
+// maxJobLine bounds one job of a plan that is sent: an input is at most 16 MiB, and may be escaped.
+const maxJobLine = 18 << 20
+
+// Sent is a batch as it comes over a network: a spec, or a plan that the sender compiled, and what follows it.
+type Sent struct {
+	Spec []byte // YAML or JSON; may name no files
+	Name string // what messages call the spec; ends in .yaml or .json
+	Plan []byte // JSON of a [spec.Plan], if there is no spec
+	// Inputs are the spec's inputs, JSON lines unless it says otherwise, or the plan's jobs, one [spec.Payload] per line.
+	// They go to a temporary file as they come, so memory does not grow with them.
+	Inputs io.Reader
+	Owner  string // of a spec that names none
+}
+
+// Receive checks what was sent, all of it, as [Prepare] does with files. The caller closes the Submission.
+func Receive(ctx context.Context, sent Sent, c *Console) (*Submission, error) {
+	if sent.Plan != nil {
+		return receivePlan(ctx, sent, c)
+	}
+	s, err := spec.Parse(sent.Name, sent.Spec, spec.LoadOptions{Stdin: sent.Inputs})
+	if err != nil {
+		return nil, inputError(err)
+	}
+	compiled, err := s.Compile(ctx)
+	if err == nil && !s.Takes() {
+		err = nothingMore(sent.Inputs)
+	}
+	if err != nil {
+		return nil, errors.Join(inputError(err), s.Close())
+	}
+	compiled.Plan.Owner = cmp.Or(compiled.Plan.Owner, sent.Owner)
+	return prepared(s, compiled, c), nil
+}
+
+// nothingMore refuses inputs that nobody would read.
+func nothingMore(r io.Reader) error {
+	for in := bufio.NewReader(r); ; {
+		b, err := in.ReadByte()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read what comes after the spec: %w", err)
+		case len(bytes.TrimSpace([]byte{b})) > 0:
+			return usagef(`the spec holds its inputs, and more inputs came after it; leave one of them out`)
+		}
+	}
+}
+
+func receivePlan(ctx context.Context, sent Sent, c *Console) (*Submission, error) {
+	plan, err := spec.ParsePlan(sent.Plan)
+	if err == nil {
+		err = runnable(plan)
+	}
+	if err != nil {
+		return nil, &UsageError{err}
+	}
+	spool, err := os.CreateTemp("", "batchagent-jobs-*")
+	if err != nil {
+		return nil, fmt.Errorf("spool the jobs: %w", err)
+	}
+	drop := func() error { return errors.Join(spool.Close(), os.Remove(spool.Name())) }
+	sum := sha256.New()
+	size, err := io.Copy(io.MultiWriter(spool, sum), sent.Inputs)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("spool the jobs: %w", err), drop())
+	}
+	o := consignment{
+		plan: plan,
+		payloads: func(ctx context.Context) iter.Seq2[[]byte, error] {
+			return jobLines(ctx, io.NewSectionReader(spool, 0, size))
+		},
+		fingerprint: func() (string, error) {
+			return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%d %x\n%s", size, sum.Sum(nil), sent.Plan))), nil
+		},
+		close: drop,
+	}
+	for _, err := range o.payloads(ctx) {
+		if err != nil {
+			return nil, errors.Join(inputError(err), drop())
+		}
+		o.total++
+	}
+	if o.total == 0 {
+		return nil, errors.Join(usagef("no jobs came after the plan: nothing to do"), drop())
+	}
+	return &Submission{load: o, Total: o.total, console: c}, nil
+}
+
+// runnable refuses a plan that no worker could run, or that no spec can ask for.
+func runnable(plan *spec.Plan) error {
+	toolless := *plan
+	toolless.Tools = nil // workers say later which of them they have
+	if _, err := agent.Compile(&toolless, nil, backend.Model{}); err != nil {
+		return err
+	}
+	if plan.MaxAttempts < 1 || plan.TTL <= 0 {
+		return fmt.Errorf("the plan %q has max_attempts %d and ttl %s; both must be above 0", plan.Name, plan.MaxAttempts, plan.TTL)
+	}
+	return nil
+}
+
+// jobLines yields the lines of r, each of which must be a job.
+func jobLines(ctx context.Context, r io.Reader) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		lines := bufio.NewScanner(r)
+		lines.Buffer(make([]byte, 64<<10), maxJobLine)
+		for n := 1; lines.Scan(); n++ {
+			if ctx.Err() != nil {
+				yield(nil, context.Cause(ctx))
+				return
+			}
+			var p spec.Payload
+			if err := json.Unmarshal(lines.Bytes(), &p); err != nil || p.Input == nil && p.Bad == "" {
+				yield(nil, fmt.Errorf(`job %d is not {"in":{…}} or {"bad":"…"}; a spec and its plain inputs are sent as {"spec":{…}}`, n))
+				return
+			}
+			// A chunk of them outlives the next line.
+			if !yield(bytes.Clone(lines.Bytes()), nil) {
+				return
+			}
+		}
+		if err := lines.Err(); err != nil {
+			yield(nil, fmt.Errorf("read the jobs: %w", err))
+		}
+	}
+}

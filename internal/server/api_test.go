@@ -1,0 +1,450 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+const lines = `{"spec":{"name":"notes","owner":"ana","task":"Sum up {text}"}}` + "\n" + `{"text":"a"}` + "\n" + `{"text":"b"}` + "\n"
+
+func (w *world) submit(body string, headers ...string) answered {
+	w.Helper()
+	return w.ask("POST", "/api/v1/batches", body, append([]string{"Content-Type", ndjson}, headers...)...)
+}
+
+// form is a submission as a form. Parts are names and contents.
+func form(t testing.TB, parts ...string) (body, contentType string) {
+	t.Helper()
+	var b bytes.Buffer
+	f := multipart.NewWriter(&b)
+	for i := 0; i < len(parts); i += 2 {
+		require.NoError(t, f.WriteField(parts[i], parts[i+1]))
+	}
+	require.NoError(t, f.Close())
+	return b.String(), f.FormDataContentType()
+}
+
+func TestSubmit(t *testing.T) {
+	w := serve(t, nil)
+	a := w.submit(lines)
+	require.Equal(t, http.StatusCreated, a.status, a.body)
+	var s Submitted
+	a.json(t, &s)
+	assert.EqualValues(t, 2, s.Total)
+	assert.Equal(t, "/api/v1/batches/"+string(s.ID), a.header.Get("Location"))
+	var v BatchView
+	w.ask("GET", a.header.Get("Location"), "").json(t, &v)
+	assert.Equal(t, batch.Sealed, v.Phase)
+	assert.Equal(t, "ana", v.Owner)
+	assert.EqualValues(t, 2, v.Counts.Waiting)
+	assert.Contains(t, v.Trouble, "no worker is alive")
+
+	body, kind := form(t, "spec", "name: table\ntask: Sum {x}\ninputs: {stdin: csv}\n", "inputs", "x\n1\n2\n3\n")
+	a = w.ask("POST", "/api/v1/batches", body, "Content-Type", kind)
+	require.Equal(t, http.StatusCreated, a.status, a.body)
+	a.json(t, &s)
+	assert.EqualValues(t, 3, s.Total)
+
+	body, kind = form(t, "spec", "name: inline\ntask: Sum {x}\ninputs: [{x: 1}]\n")
+	a = w.ask("POST", "/api/v1/batches", body, "Content-Type", kind)
+	require.Equal(t, http.StatusCreated, a.status, a.body)
+
+	a = w.ask("POST", "/api/v1/batches", "{\"spec\":\n{\"name\":\"one\",\"task\":\"Sum {x}\",\"inputs\":[{\"x\":1}]}}", "Content-Type", "application/json")
+	require.Equal(t, http.StatusCreated, a.status, a.body)
+
+	a = w.submit(`{"plan":{"name":"compiled","system":"","task":"Say {x}","max_turns":2,"max_attempts":3,"ttl":3600000000000,"timeouts":{"turn":0,"tool":0},"sampling":{}}}` + "\n" +
+		`{"in":{"x":"a"}}` + "\n" + `{"bad":"line 2 is torn"}` + "\n")
+	require.Equal(t, http.StatusCreated, a.status, a.body)
+	a.json(t, &s)
+	assert.EqualValues(t, 2, s.Total)
+	var j JobView
+	w.ask("GET", "/api/v1/batches/"+string(s.ID)+"/jobs/1", "").json(t, &j)
+	assert.Equal(t, "line 2 is torn", j.Bad)
+	var list Batches
+	w.ask("GET", "/api/v1/batches?limit=2", "").json(t, &list)
+	require.Len(t, list.Batches, 2)
+	assert.Equal(t, "compiled", list.Batches[0].Name, "newest first")
+}
+
+func TestWhatIsWrongWithASubmission(t *testing.T) {
+	w := serve(t, func(c *Config) { c.MaxBody = 1 << 20 })
+	secret := filepath.Join(t.TempDir(), "secret.json")
+	require.NoError(t, os.WriteFile(secret, []byte(`{"planted":"s3cret"}`), 0o600))
+	spec := func(text string) func() answered {
+		return func() answered {
+			body, kind := form(t, "spec", text, "inputs", `{"x":1}`)
+			return w.ask("POST", "/api/v1/batches", body, "Content-Type", kind)
+		}
+	}
+	for name, c := range map[string]struct {
+		ask    func() answered
+		status int
+		name   string
+		says   []string
+	}{
+		"every mistake at once": {spec("name: x\ntsk: y\nmax_turns: many\n"), 400, "invalid", []string{"spec.yaml:2", "tsk", "spec.yaml:3", "max_turns"}},
+		"prompt from a file":    {spec("name: x\ntask: {file: " + secret + "}\n"), 400, "invalid", []string{"a file of the server"}},
+		"schema from a file":    {spec("name: x\ntask: y {x}\noutput_schema: " + secret + "\n"), 400, "invalid", []string{"a file of the server"}},
+		"inputs from a file":    {spec("name: x\ntask: y {planted}\ninputs: " + secret + "\n"), 400, "invalid", []string{"a file of the server"}},
+		"inputs from a glob":    {spec("name: x\ntask: y {path}\ninputs: {glob: '/etc/*'}\n"), 400, "invalid", []string{"a file of the server"}},
+		"inputs twice":          {spec("name: x\ntask: y {x}\ninputs: [{x: 1}]\n"), 400, "invalid", []string{"leave one of them out"}},
+		"bad inputs": {func() answered { return w.submit(`{"spec":{"name":"x","task":"y {x}"}}` + "\n{\"x\":1}\n{torn\n") },
+			400, "invalid", []string{"inputs:2", "on_bad_input"}},
+		"unknown field": {func() answered { return w.submit(`{"spec":{"name":"x","task":"y {z}"}}` + "\n{\"x\":1}\n") },
+			400, "invalid", []string{`no input has a field "z"`}},
+		"no inputs": {func() answered { return w.submit(`{"spec":{"name":"x","task":"y {x}"}}`) }, 400, "invalid", []string{"no inputs"}},
+		"no spec":   {func() answered { return w.submit(`{"x":1}` + "\n") }, 400, "invalid", []string{`{"spec":{…}}`}},
+		"a job of inputs": {func() answered {
+			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1}}` + "\n{\"x\":1}\n")
+		}, 400, "invalid", []string{`job 1 is not`}},
+		"a plan that no spec gives": {func() answered { return w.submit(`{"plan":{"name":"x","max_turns":0}}` + "\n{\"in\":{}}\n") },
+			400, "invalid", []string{"max_turns is 0"}},
+		"too large": {func() answered { return w.submit(lines + strings.Repeat(`{"text":"more"}`+"\n", 100_000)) }, 413, "too-large", []string{"1048576 bytes"}},
+		"spec too large": {func() answered { return w.submit(`{"spec":"` + strings.Repeat("x", 2<<20) + `"}`) },
+			413, "too-large", []string{"1048576 bytes"}},
+		"media type": {func() answered { return w.ask("POST", "/api/v1/batches", "x", "Content-Type", "text/html") }, 415, "media-type", []string{"multipart/form-data"}},
+		"parts in the wrong order": {func() answered {
+			body, kind := form(t, "inputs", "{}", "spec", "x")
+			return w.ask("POST", "/api/v1/batches", body, "Content-Type", kind)
+		}, 400, "invalid", []string{"must be spec"}},
+		"key too long": {func() answered { return w.submit(lines, "Idempotency-Key", strings.Repeat("k", 300)) }, 400, "invalid", []string{"255 bytes"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := c.ask()
+			p := a.problem(t)
+			assert.Equal(t, c.status, a.status, a.body)
+			assert.Equal(t, "urn:batchagent:problem:"+c.name, p.Type)
+			for _, says := range c.says {
+				assert.Contains(t, p.Detail, says)
+			}
+			assert.NotContains(t, a.body, "s3cret")
+		})
+	}
+	infos, err := w.store.List(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, infos, "nothing was submitted")
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), "batchagent-jobs-*"))
+	require.NoError(t, err)
+	assert.Empty(t, left, "no spool is left")
+}
+
+func TestToolsThatNobodyOffers(t *testing.T) {
+	w := serve(t, nil)
+	body := `{"spec":{"name":"x","task":"y {x}","tools":["telepathy"]}}` + "\n{\"x\":1}\n"
+	a := w.submit(body)
+	require.Equal(t, http.StatusCreated, a.status)
+	assert.Contains(t, a.body, "no worker is up", "nobody can tell yet, and that is said")
+	w.workers()
+	p := w.submit(body).problem(t)
+	assert.Equal(t, http.StatusBadRequest, p.Status)
+	assert.Contains(t, p.Detail, "telepathy")
+}
+
+func TestIdempotencyKey(t *testing.T) {
+	w := serve(t, nil)
+	var first, again, other Submitted
+	a := w.submit(lines, "Idempotency-Key", "k1")
+	require.Equal(t, http.StatusCreated, a.status)
+	a.json(t, &first)
+	a = w.submit(lines, "Idempotency-Key", "k1")
+	require.Equal(t, http.StatusOK, a.status, a.body)
+	a.json(t, &again)
+	assert.Equal(t, first.ID, again.ID)
+	w.submit(lines, "Idempotency-Key", "k2").json(t, &other)
+	assert.NotEqual(t, first.ID, other.ID)
+	p := w.submit(lines+`{"text":"c"}`+"\n", "Idempotency-Key", "k1").problem(t)
+	assert.Equal(t, http.StatusUnprocessableEntity, p.Status)
+	assert.Contains(t, p.Detail, string(first.ID))
+
+	// Also after the batch was cancelled or done, the same key tells of it.
+	require.Equal(t, http.StatusOK, w.ask("POST", "/api/v1/batches/"+string(first.ID)+"/cancel", "").status)
+	a = w.submit(lines, "Idempotency-Key", "k1")
+	require.Equal(t, http.StatusOK, a.status, a.body)
+}
+
+// A submission goes on where it stopped when the server died in its middle.
+func TestASubmissionGoesOnUnderItsKey(t *testing.T) {
+	w := serve(t, nil)
+	var body strings.Builder
+	body.WriteString(`{"spec":{"name":"many","task":"Sum up {text}"}}` + "\n")
+	for i := range 1200 {
+		fmt.Fprintf(&body, "{\"text\":\"%d\"}\n", i)
+	}
+	var s Submitted
+	w.submit(body.String(), "Idempotency-Key", "k").json(t, &s)
+	// As if it had stopped after the first chunk: the batch is made anew under the ID that the key has.
+	ctx := t.Context()
+	_, err := w.store.Cancel(ctx, s.ID)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, w.ask("POST", "/api/v1/batches/"+string(s.ID)+"/cancel", "").status)
+	require.Equal(t, http.StatusOK, w.ask("DELETE", "/api/v1/batches/"+string(s.ID), "").status)
+	require.NoError(t, w.store.Create(ctx, batch.Header{ID: s.ID, Name: "many", MaxAttempts: 3, TTL: time.Hour}, []byte("{}")))
+	_, err = w.store.Feed(ctx, s.ID, 0, [][]byte{[]byte(`{"in":{"text":"0"}}`)})
+	require.NoError(t, err)
+	a := w.submit(body.String(), "Idempotency-Key", "k")
+	require.Equal(t, http.StatusOK, a.status, a.body)
+	info, err := w.store.Info(ctx, s.ID)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1200, info.Counts.Total)
+	assert.EqualValues(t, 1200, info.Counts.Fed)
+}
+
+// The pages of results are the lines of `coordinator results`, each once.
+func TestResultsByCursor(t *testing.T) {
+	w := serve(t, nil)
+	id := w.batch("r", 30)
+	path := "/api/v1/batches/" + string(id) + "/results"
+	a := w.ask("GET", path, "")
+	assert.Equal(t, http.StatusOK, a.status)
+	assert.Empty(t, a.body)
+	assert.Equal(t, "0", a.header.Get("Batchagent-Next-Cursor"))
+	w.finish(w.claim(id, 30))
+	seen := map[int64]bool{}
+	next := "0"
+	for {
+		a := w.ask("GET", path+"?limit=7&after="+next, "")
+		require.Equal(t, http.StatusOK, a.status, a.body)
+		assert.Equal(t, ndjson, a.header.Get("Content-Type"))
+		if a.body == "" {
+			assert.Equal(t, string(batch.Done), a.header.Get("Batchagent-Phase"))
+			break
+		}
+		for line := range strings.Lines(a.body) {
+			var r batch.Result
+			require.NoError(t, json.Unmarshal([]byte(line), &r))
+			assert.False(t, seen[r.Index])
+			seen[r.Index] = true
+		}
+		next = a.header.Get("Batchagent-Next-Cursor")
+		assert.Contains(t, a.header.Get("Link"), "after="+next+"&limit=7")
+	}
+	assert.Len(t, seen, 30)
+	stored, err := w.store.Results(t.Context(), id, 0, 1)
+	require.NoError(t, err)
+	assert.Equal(t, string(stored[0].Line)+"\n", w.ask("GET", path+"?limit=1", "").body, "the very bytes")
+	for _, query := range []string{"?limit=0", "?limit=x", "?after=-1", "?wait=99"} {
+		assert.Equal(t, http.StatusBadRequest, w.ask("GET", path+query, "").status, query)
+	}
+}
+
+func TestResultsAreWaitedFor(t *testing.T) {
+	w := serve(t, nil)
+	id := w.batch("r", 2)
+	answer := make(chan answered, 1)
+	go func() { answer <- w.ask("GET", "/api/v1/batches/"+string(id)+"/results?wait=30", "") }()
+	w.finish(w.claim(id, 1))
+	a := <-answer
+	assert.Equal(t, 1, strings.Count(a.body, "\n"))
+	assert.Equal(t, string(batch.Sealed), a.header.Get("Batchagent-Phase"))
+}
+
+// event is one of an event stream.
+type event struct{ id, name, data string }
+
+// follow reads the events of a batch until the stream ends.
+func (w *world) follow(ctx context.Context, path string, each func(event) bool, headers ...string) {
+	w.Helper()
+	r, err := http.NewRequestWithContext(ctx, "GET", w.url+path, nil)
+	require.NoError(w, err)
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := http.DefaultClient.Do(r)
+	require.NoError(w, err)
+	defer resp.Body.Close()
+	require.Equal(w, http.StatusOK, resp.StatusCode)
+	assert.Equal(w, "text/event-stream", resp.Header.Get("Content-Type"))
+	in := bufio.NewScanner(resp.Body)
+	in.Buffer(nil, 1<<20)
+	var e event
+	for in.Scan() {
+		field, value, _ := strings.Cut(in.Text(), ": ")
+		switch field {
+		case "id":
+			e.id = value
+		case "event":
+			e.name = value
+		case "data":
+			e.data = value
+		case "":
+			if e.name != "" && !each(e) {
+				return
+			}
+			e = event{}
+		}
+	}
+}
+
+func TestEvents(t *testing.T) {
+	w := serve(t, nil)
+	id := w.batch("e", 6)
+	path := "/api/v1/batches/" + string(id) + "/events"
+	w.finish(w.claim(id, 2))
+	var last string
+	results := 0
+	w.follow(t.Context(), path, func(e event) bool {
+		switch e.name {
+		case "progress":
+			var v BatchView
+			require.NoError(t, json.Unmarshal([]byte(e.data), &v))
+			return false
+		case "result":
+			results++
+			last = e.id
+		}
+		return true
+	})
+	assert.Equal(t, 2, results)
+	w.finish(w.claim(id, 4))
+	var names []string
+	w.follow(t.Context(), path, func(e event) bool {
+		names = append(names, e.name)
+		return true
+	}, "Last-Event-ID", last)
+	assert.Equal(t, []string{"result", "result", "result", "result", "done"}, names, "it goes on after the last one, and ends by itself")
+	names = nil
+	w.follow(t.Context(), path+"?results=false", func(e event) bool {
+		names = append(names, e.name)
+		return true
+	})
+	assert.Equal(t, []string{"done"}, names)
+	assert.Equal(t, http.StatusBadRequest, w.ask("GET", path, "", "Last-Event-ID", "x").status)
+}
+
+// A stream ends with the server, and their number is bounded.
+func TestStreamsAreBoundedAndEnd(t *testing.T) {
+	w := serve(t, func(c *Config) { c.Streams = 1 })
+	id := w.batch("e", 1)
+	path := "/api/v1/batches/" + string(id) + "/events"
+	w.follow(t.Context(), path, func(e event) bool {
+		p := w.ask("GET", path, "").problem(t)
+		assert.Equal(t, http.StatusServiceUnavailable, p.Status)
+		assert.Equal(t, "urn:batchagent:problem:busy", p.Type)
+		w.srv.Close()
+		return true // until it ends
+	})
+	assert.Equal(t, http.StatusServiceUnavailable, w.ask("GET", "/readyz", "").status)
+}
+
+func TestCancelRetryRemove(t *testing.T) {
+	w := serve(t, nil)
+	id := w.batch("c", 40)
+	path := "/api/v1/batches/" + string(id)
+	w.finish(w.claim(id, 20))
+	assert.Equal(t, http.StatusConflict, w.ask("DELETE", path, "").problem(t).Status, "it still runs")
+	var said Said
+	w.ask("POST", path+"/retry", "").json(t, &said)
+	assert.Contains(t, strings.Join(said.Messages, "\n"), "2 failed jobs")
+	w.ask("POST", path+"/retry", "").json(t, &said)
+	assert.Contains(t, strings.Join(said.Messages, "\n"), "no failed jobs")
+	w.ask("POST", path+"/cancel", "").json(t, &said)
+	assert.Equal(t, batch.Done, said.Phase)
+	assert.Contains(t, strings.Join(said.Messages, "\n"), "22 jobs cancelled, 18 ended before")
+	w.ask("DELETE", path, "").json(t, &said)
+	p := w.ask("GET", path, "").problem(t)
+	assert.Equal(t, http.StatusNotFound, p.Status)
+	assert.Contains(t, p.Detail, "no batch at all")
+}
+
+// A job that a worker holds is ended by the worker; the request does not wait for it.
+func TestCancelGoesOnWithoutItsRequest(t *testing.T) {
+	w := serve(t, nil)
+	id := w.batch("c", 3)
+	held := w.claim(id, 1)
+	a := w.ask("POST", "/api/v1/batches/"+string(id)+"/cancel", "")
+	assert.Equal(t, http.StatusAccepted, a.status, a.body)
+	w.finish(held)
+	w.follow(t.Context(), "/api/v1/batches/"+string(id)+"/events", func(e event) bool { return true })
+	info, err := w.store.Info(t.Context(), id)
+	require.NoError(t, err)
+	assert.Equal(t, batch.Done, info.Phase)
+	assert.EqualValues(t, 2, info.Counts.Cancelled)
+}
+
+func TestAJobAndItsJournal(t *testing.T) {
+	w := serve(t, nil)
+	running, done := w.scene()
+	var j JobView
+	w.ask("GET", "/api/v1/batches/"+string(running)+"/jobs/210", "").json(t, &j)
+	assert.Equal(t, consumer, j.Holder)
+	assert.Equal(t, 1, j.Attempt)
+	assert.False(t, j.Finished)
+	require.Len(t, j.Turns, 2)
+	assert.Equal(t, "read_file", j.Turns[0].Assistant.ToolCalls[0].Name)
+	assert.Contains(t, string(j.Input), "papers/0210.txt")
+	assert.Equal(t, "null", string(j.Result))
+
+	var f JobView
+	w.ask("GET", "/api/v1/batches/"+string(done)+"/jobs/10", "").json(t, &f)
+	assert.True(t, f.Finished)
+	assert.Contains(t, string(f.Result), "OutputInvalid", "a failed job's result is found without its cursor")
+	var ok JobView
+	w.ask("GET", "/api/v1/batches/"+string(done)+"/jobs/0?cursor=1", "").json(t, &ok)
+	assert.Contains(t, string(ok.Result), "Paper 0 claims")
+	for _, path := range []string{"/jobs/400", "/jobs/x", "/jobs/-1"} {
+		assert.Equal(t, http.StatusNotFound, w.ask("GET", "/api/v1/batches/"+string(running)+path, "").problem(t).Status, path)
+	}
+}
+
+func TestClusterLists(t *testing.T) {
+	w := serve(t, nil)
+	assert.JSONEq(t, `{"workers":[]}`, w.ask("GET", "/api/v1/workers", "").body)
+	assert.JSONEq(t, `{"tools":[]}`, w.ask("GET", "/api/v1/tools", "").body)
+	w.workers()
+	var workers Workers
+	w.ask("GET", "/api/v1/workers", "").json(t, &workers)
+	require.Len(t, workers.Workers, 3)
+	var tools Tools
+	w.ask("GET", "/api/v1/tools", "").json(t, &tools)
+	assert.Equal(t, Tool{"files.search", []string{"node-1", "node-2", "node-3"}}, tools.Tools[0])
+	var backends Backends
+	w.ask("GET", "/api/v1/backends", "").json(t, &backends)
+	assert.Equal(t, "vllm", backends.Backends[0].Name)
+	assert.Equal(t, "ok\n", w.ask("GET", "/healthz", "").body)
+	assert.Equal(t, "ok\n", w.ask("GET", "/readyz", "").body)
+	p := w.ask("GET", "/api/v1/nothing", "").problem(t)
+	assert.Equal(t, http.StatusNotFound, p.Status)
+}
+
+func TestRedisAway(t *testing.T) {
+	w := serve(t, nil)
+	w.redis.Close()
+	for _, path := range []string{"/readyz", "/api/v1/batches", "/api/v1/workers"} {
+		p := w.ask("GET", path, "").problem(t)
+		assert.Equal(t, http.StatusServiceUnavailable, p.Status, path)
+		assert.Equal(t, "urn:batchagent:problem:unreachable", p.Type, path)
+	}
+	assert.Equal(t, http.StatusServiceUnavailable, w.submit(lines).status)
+	assert.Equal(t, http.StatusOK, w.ask("GET", "/healthz", "").status)
+}
+
+func TestRates(t *testing.T) {
+	w := serve(t, func(c *Config) { c.Rate = 2 })
+	limited := 0
+	for range 20 {
+		if a := w.ask("GET", "/api/v1/backends", ""); a.status == http.StatusTooManyRequests {
+			limited++
+			wait, err := strconv.Atoi(a.header.Get("Retry-After"))
+			require.NoError(t, err)
+			assert.Positive(t, wait)
+		}
+	}
+	assert.Positive(t, limited)
+	assert.Equal(t, http.StatusOK, w.ask("GET", "/healthz", "").status, "a probe is never limited")
+}

@@ -1,0 +1,133 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+const (
+	defaultBatches = 100
+	maxBatches     = 1000
+)
+
+// Listed is a batch with how fast it goes.
+type Listed struct {
+	batch.Info
+	Rate float64 `json:"jobs_per_second"`
+	ETA  float64 `json:"eta_seconds" jsonschema:"0 if it is not known or the batch is done"`
+}
+
+// Batches is a list of batches, newest first.
+type Batches struct {
+	Batches []Listed `json:"batches"`
+}
+
+// BatchView is a batch with how fast it goes and who works on it.
+type BatchView struct {
+	coordinator.StatusReport
+	Rate float64 `json:"jobs_per_second"`
+	ETA  float64 `json:"eta_seconds" jsonschema:"0 if it is not known or the batch is done"`
+}
+
+// eta is how many seconds the rest takes at a rate; 0 if that cannot be told.
+func eta(info batch.Info, rate float64) float64 {
+	if info.Phase == batch.Done {
+		return 0
+	}
+	left, ok := coordinator.Progress{Total: info.Counts.Total, Counts: info.Counts, Rate: rate}.ETA()
+	if !ok {
+		return 0
+	}
+	return left.Round(time.Second / 10).Seconds()
+}
+
+func (s *Server) newest(ctx context.Context, n int) (Batches, error) {
+	infos, err := s.store.Newest(ctx, n)
+	if err != nil {
+		return Batches{}, err
+	}
+	out := Batches{Batches: make([]Listed, len(infos))}
+	for i, info := range infos {
+		rate := s.watcher.rate(info)
+		out.Batches[i] = Listed{Info: info, Rate: rate, ETA: eta(info, rate)}
+	}
+	return out, nil
+}
+
+func (s *Server) view(ctx context.Context, id batch.ID) (BatchView, error) {
+	report, err := coordinator.Status(ctx, s.store, id)
+	if err != nil {
+		return BatchView{}, err
+	}
+	rate := s.watcher.rate(report.Info)
+	return BatchView{StatusReport: report, Rate: rate, ETA: eta(report.Info, rate)}, nil
+}
+
+func (s *Server) listBatches(w http.ResponseWriter, r *http.Request) error {
+	n, err := number(r, "limit", defaultBatches, 1, maxBatches)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), lookTimeout)
+	defer cancel()
+	list, err := s.newest(ctx, int(n))
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, list)
+}
+
+func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), lookTimeout)
+	defer cancel()
+	id, err := s.batchOf(ctx, r)
+	if err != nil {
+		return err
+	}
+	v, err := s.view(ctx, id)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, v)
+}
+
+// batchOf is the batch that a path names, which must exist.
+func (s *Server) batchOf(ctx context.Context, r *http.Request) (batch.ID, error) {
+	id, err := batch.ParseID(r.PathValue("batch"))
+	if err != nil {
+		return "", problem(http.StatusNotFound, "not-found", "%s", err)
+	}
+	return id, coordinator.Find(ctx, s.store, id)
+}
+
+// number is a parameter of the query within bounds.
+func number(r *http.Request, name string, otherwise, low, high int64) (int64, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < low || n > high {
+		return 0, problem(http.StatusBadRequest, "invalid", "%s=%q is not a number from %d to %d", name, text, low, high)
+	}
+	return n, nil
+}
+
+// reply answers in JSON.
+func reply(w http.ResponseWriter, status int, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, err = w.Write(append(data, '\n'))
+	return err
+}

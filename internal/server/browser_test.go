@@ -1,0 +1,163 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// browser starts a headless Chromium for a test, or skips it. What the browser complains of fails the test.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	var program string
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "headless-shell"} {
+		if found, err := exec.LookPath(name); err == nil {
+			program = found
+			break
+		}
+	}
+	if program == "" {
+		t.Skip("no Chromium is installed (Debian: apt-get install chromium), so nobody looks at the pages")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()))
+	if os.Geteuid() == 0 {
+		options = append(options, chromedp.NoSandbox) // Chromium has no sandbox for root
+	}
+	alloc, closeAlloc := chromedp.NewExecAllocator(t.Context(), options...)
+	ctx, closeTab := chromedp.NewContext(alloc)
+	ctx, expire := context.WithTimeout(ctx, time.Minute)
+	messages := chromedp.Console(ctx)
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for m := range messages {
+			// An answer with an error's status is a message of the network, and tests ask for some.
+			if m.IsException() || m.Type == "error" && m.Source != "network" {
+				t.Errorf("the browser complains: %s", m)
+			}
+		}
+	})
+	t.Cleanup(func() {
+		expire()
+		closeTab()
+		closeAlloc()
+		reading.Wait()
+	})
+	return ctx
+}
+
+// looks are the circumstances in which every page is looked at.
+var looks = []struct {
+	name, scheme string
+	width        int64
+	mobile       bool
+}{{"light", "light", 1280, false}, {"dark", "dark", 1280, false}, {"phone", "light", 390, true}, {"phone-dark", "dark", 390, true}}
+
+// The pages as a person sees them, kept as test output: `go test ./internal/server -run Screenshots -artifacts`.
+func TestScreenshots(t *testing.T) {
+	ctx := browser(t)
+	w := serve(t, func(c *Config) { c.Token = "t0ken" })
+	running, done := w.scene()
+	require.NoError(t, chromedp.Do(ctx,
+		chromedp.Navigate(w.url+"/batches/"+string(done)),
+		chromedp.WaitVisible("#token"),
+	))
+	shoot(t, ctx, "login", "")
+	require.NoError(t, chromedp.Do(ctx,
+		chromedp.SendKeys("#token", w.token+"\n"),
+		chromedp.WaitVisible("#progress"),
+	))
+	at, err := chromedp.Run(ctx, chromedp.Location())
+	require.NoError(t, err)
+	assert.Equal(t, w.url+"/batches/"+string(done), at, "the login leads where the way was to")
+	for _, p := range []struct{ name, path string }{
+		{"batches", "/"},
+		{"batch-running", "/batches/" + string(running)},
+		{"batch-done", "/batches/" + string(done)},
+		{"job-running", "/batches/" + string(running) + "/jobs/210"},
+		{"job-failed", "/batches/" + string(done) + "/jobs/10"},
+		{"workers", "/workers"},
+		{"tools", "/tools"},
+		{"missing", "/batches/b_01k0000000000000000000000a"},
+	} {
+		shoot(t, ctx, p.name, w.url+p.path)
+	}
+}
+
+// shoot takes a picture in every look, and checks that nothing sticks out to the side.
+func shoot(t *testing.T, ctx context.Context, name, url string) {
+	t.Helper()
+	if url != "" {
+		require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(url), chromedp.WaitReady("main")))
+	}
+	for _, look := range looks {
+		_, err := chromedp.Call(ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+			Width: look.width, Height: 844, DeviceScaleFactor: 1, Mobile: look.mobile,
+		})
+		require.NoError(t, err)
+		_, err = chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}},
+		})
+		require.NoError(t, err)
+		sticksOut, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.documentElement.scrollWidth > window.innerWidth`))
+		require.NoError(t, err)
+		picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+		require.NoError(t, err)
+		assert.False(t, sticksOut, "%s is wider than the window in the look %s", name, look.name)
+		require.Greater(t, len(picture), 2000)
+		file := filepath.Join(t.ArtifactDir(), fmt.Sprintf("%s-%s.png", name, look.name))
+		require.NoError(t, os.WriteFile(file, picture, 0o600))
+	}
+}
+
+// A page that is open follows what happens, and the button on it works.
+func TestAPageIsLive(t *testing.T) {
+	ctx := browser(t)
+	w := serve(t, nil)
+	id := w.batch("alive", 4)
+	until := func(expression string) {
+		t.Helper()
+		_, err := chromedp.Run(ctx, chromedp.Poll[bool](expression))
+		require.NoError(t, err, expression)
+	}
+	require.NoError(t, chromedp.Do(ctx,
+		chromedp.Navigate(w.url+"/batches/"+string(id)),
+		chromedp.WaitVisible(`main[data-connected]`),
+	))
+	until(`document.querySelector("main").innerText.includes("0 of 4")`)
+	w.finish(w.claim(id, 1))
+	until(`document.querySelector("main").innerText.includes("1 of 4")`)
+	_, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`(window.confirm = (question) => question.startsWith("Cancel this batch?")) && true`))
+	require.NoError(t, err)
+	_, err = chromedp.RunResponse(ctx, chromedp.Click("button.danger")) // it answers with another page
+	require.NoError(t, err)
+	until(`document.querySelector("h1").innerText.includes("done") && document.querySelector("main").innerText.includes("cancelled 3")`)
+	info, err := w.store.Info(t.Context(), id)
+	require.NoError(t, err)
+	assert.EqualValues(t, 3, info.Counts.Cancelled)
+}
+
+// Without its script a page says the same.
+func TestAPageReadsWithoutScript(t *testing.T) {
+	ctx := browser(t)
+	w := serve(t, nil)
+	running, _ := w.scene()
+	_, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	require.NoError(t, err)
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(w.url+"/batches/"+string(running))))
+	html, err := chromedp.Run(ctx, chromedp.OuterHTML("main"))
+	require.NoError(t, err)
+	for _, says := range []string{"paper-extraction", "210 of 400", "Timeline", "Slowest jobs", "OutputInvalid", "Cancel batch"} {
+		assert.Contains(t, html, says)
+	}
+	assert.NotContains(t, html, "data-connected")
+}

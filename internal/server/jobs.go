@@ -1,0 +1,94 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/batchagent/batchagent/pkg/agent"
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// turnsShown bounds the turns of one answer.
+const turnsShown = 200
+
+// JobView is one job.
+type JobView struct {
+	Batch    batch.ID        `json:"batch"`
+	JobID    string          `json:"job_id"`
+	Index    int64           `json:"index"`
+	Finished bool            `json:"finished"`
+	Holder   string          `json:"holder" jsonschema:"the worker process that runs it; empty if none does"`
+	Attempt  int             `json:"attempt" jsonschema:"which it is on; 0 if it is on none"`
+	Input    json.RawMessage `json:"input" jsonschema:"the fields that its prompt uses; null once it ended well"`
+	Bad      string          `json:"bad,omitempty" jsonschema:"why its input cannot be used"`
+	Turns    []agent.Turn    `json:"turns" jsonschema:"of its journal, oldest first"`
+	More     int             `json:"more_turns" jsonschema:"that the journal has and the answer has not"`
+	Result   json.RawMessage `json:"result" jsonschema:"null if it has none, or the cursor was not given and it did not fail"`
+}
+
+func (s *Server) job(w http.ResponseWriter, r *http.Request) error {
+	v, err := s.jobView(r)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, v)
+}
+
+// jobView looks at the job that a path names.
+func (s *Server) jobView(r *http.Request) (JobView, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), lookTimeout)
+	defer cancel()
+	id, err := s.batchOf(ctx, r)
+	if err != nil {
+		return JobView{}, err
+	}
+	index, err := strconv.ParseInt(r.PathValue("index"), 10, 64)
+	if err != nil || index < 0 || index > 1<<32-1 {
+		return JobView{}, problem(http.StatusNotFound, "not-found", "%q is not the index of a job: the first is 0", r.PathValue("index"))
+	}
+	cursor, err := number(r, "cursor", 0, 0, maxCursor)
+	if err != nil {
+		return JobView{}, err
+	}
+	seen, err := s.store.Inspect(ctx, batch.Job{Batch: id, Index: index}, turnsShown)
+	if err != nil {
+		return JobView{}, err
+	}
+	v := JobView{
+		Batch: id, JobID: batch.JobID(index), Index: index, Finished: seen.Finished, Holder: seen.Holder, Attempt: seen.Attempt,
+		Turns: []agent.Turn{}, More: seen.Journal - len(seen.Turns),
+	}
+	if seen.Payload != nil {
+		var p struct {
+			In  json.RawMessage `json:"in"`
+			Bad string          `json:"bad"`
+		}
+		if err := json.Unmarshal(seen.Payload, &p); err != nil {
+			return v, fmt.Errorf("decode the input of %s: %w", seen.Job, err)
+		}
+		v.Input, v.Bad = p.In, p.Bad
+	}
+	for n, line := range seen.Turns {
+		var t agent.Turn
+		if err := json.Unmarshal(line, &t); err != nil {
+			return v, fmt.Errorf("decode turn %d of %s: %w", n+1, seen.Job, err)
+		}
+		v.Turns = append(v.Turns, t)
+	}
+	if seen.Failed > 0 {
+		cursor = seen.Failed
+	}
+	if cursor > 0 {
+		e, err := s.store.Result(ctx, id, cursor)
+		if err != nil {
+			return v, err
+		}
+		if e != nil && e.Index == index {
+			v.Result = e.Line
+		}
+	}
+	return v, nil
+}

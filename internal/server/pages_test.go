@@ -1,0 +1,165 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/html"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+func TestPages(t *testing.T) {
+	w := serve(t, nil)
+	empty := w.ask("GET", "/", "").body
+	assert.Contains(t, empty, "No batch yet")
+	assert.Contains(t, w.ask("GET", "/workers", "").body, "No worker is alive")
+	running, done := w.scene()
+	for path, says := range map[string][]string{
+		"/":                           {"paper-extraction", "support-tickets", "210 of 400", string(running)},
+		"/batches/" + string(running): {"Progress", "52%", "node-1, node-2", "Cancel batch", "OutputInvalid", "Slowest jobs", "/jobs/190?cursor=191", "75%"},
+		"/batches/" + string(done):    {"done", "Run 24 failed again", "BackendUnavailable", "How long jobs took"},
+		"/batches/" + string(running) + "/jobs/210": {"Turn 1", "files.search", "&lt;script&gt;alert(1)&lt;/script&gt;", "2 tool calls, 1 shared", "Answer again"},
+		"/batches/" + string(done) + "/jobs/10":     {"OutputInvalid", "its journal is dropped", "papers/0010.txt"},
+		"/workers":                                  {"node-3", "not ready", "75% of 412,000", "37 of 64", "70%", "1,873"},
+		"/tools":                                    {"files.search", "Shared or cached", "75%"},
+	} {
+		a := w.ask("GET", path, "", "Accept", "text/html")
+		require.Equal(t, http.StatusOK, a.status, path)
+		for _, s := range says {
+			assert.Contains(t, a.body, s, path)
+		}
+		assert.NotContains(t, a.body, "<script>alert", path)
+		wellFormed(t, path, a.body)
+	}
+	a := w.ask("GET", "/batches/b_01k0000000000000000000000a", "", "Accept", "text/html")
+	assert.Equal(t, http.StatusNotFound, a.status)
+	assert.Contains(t, a.body, "no such batch")
+}
+
+// wellFormed checks what browsers would put right in silence, what screen readers need, and that nothing comes from
+// elsewhere or is inline, which the policy of the page forbids.
+func wellFormed(t *testing.T, path, text string) {
+	t.Helper()
+	doc, err := html.Parse(strings.NewReader(text))
+	require.NoError(t, err)
+	ids := map[string]bool{}
+	headings := 0
+	var walk func(*html.Node)
+	walk = func(n *html.Node) {
+		attr := map[string]string{}
+		for _, a := range n.Attr {
+			attr[a.Key] = a.Val
+			assert.False(t, strings.HasPrefix(a.Key, "on") || a.Key == "style", "%s: <%s> has %s", path, n.Data, a.Key)
+			if a.Key == "href" || a.Key == "src" || a.Key == "action" {
+				assert.True(t, strings.HasPrefix(a.Val, "/") || strings.HasPrefix(a.Val, "#"), "%s leads to %s", path, a.Val)
+			}
+		}
+		if id := attr["id"]; id != "" {
+			assert.False(t, ids[id], "%s has two elements %s", path, id)
+			ids[id] = true
+		}
+		switch n.Data {
+		case "h1":
+			headings++
+		case "th":
+			assert.NotEmpty(t, attr["scope"], path)
+		case "svg":
+			assert.True(t, attr["aria-label"] != "" || attr["aria-hidden"] != "", "%s has a picture without words", path)
+		case "script":
+			assert.Nil(t, n.FirstChild, "%s has an inline script", path)
+		}
+		for c := n.FirstChild; c != nil; c = c.NextSibling {
+			walk(c)
+		}
+	}
+	walk(doc)
+	assert.Equal(t, 1, headings, path)
+}
+
+func TestHeadersKeepBrowsersStrict(t *testing.T) {
+	w := serve(t, nil)
+	for _, path := range []string{"/", "/api/v1/batches", "/assets/style.css", "/nothing"} {
+		h := w.ask("GET", path, "").header
+		assert.Contains(t, h.Get("Content-Security-Policy"), "default-src 'none'", path)
+		assert.NotContains(t, h.Get("Content-Security-Policy"), "unsafe", path)
+		assert.Equal(t, "nosniff", h.Get("X-Content-Type-Options"), path)
+	}
+	assert.Equal(t, http.StatusNotFound, w.ask("GET", "/assets/nothing.js", "").status)
+	assert.Equal(t, http.StatusNotFound, w.ask("GET", "/assets/..%2f..%2fserver.go", "").status)
+}
+
+// A page that is open is sent again when it changed, and only then.
+func TestALivePageFollows(t *testing.T) {
+	w := serve(t, nil)
+	id := w.batch("alive", 4)
+	n := 0
+	w.follow(t.Context(), "/live/batches/"+string(id), func(e event) bool {
+		require.Equal(t, "page", e.name)
+		var content string
+		require.NoError(t, json.Unmarshal([]byte(e.data), &content))
+		n++
+		if n == 1 {
+			assert.Contains(t, content, "0 of 4")
+			w.finish(w.claim(id, 4))
+			return true
+		}
+		return !strings.Contains(content, "4 of 4")
+	})
+	assert.Greater(t, n, 1)
+	assert.Equal(t, http.StatusNotFound, w.ask("GET", "/live/batches/b_01k0000000000000000000000a", "").status)
+}
+
+func TestButtons(t *testing.T) {
+	w := serve(t, nil)
+	id := w.batch("b", 20)
+	w.finish(w.claim(id, 20))
+	page := "/batches/" + string(id)
+	a := w.ask("POST", page+"/retry", "", "Sec-Fetch-Site", "same-origin")
+	assert.Equal(t, http.StatusSeeOther, a.status)
+	assert.Equal(t, page, a.header.Get("Location"))
+	assert.Contains(t, w.ask("GET", page, "").body, "waiting <b>2</b>")
+	a = w.ask("POST", page+"/cancel", "", "Sec-Fetch-Site", "same-origin")
+	assert.Equal(t, http.StatusSeeOther, a.status)
+	assert.Contains(t, w.ask("GET", page, "").body, "cancelled <b>2</b>")
+}
+
+// After retry the sums begin anew: no failure is counted twice.
+func TestSumsAfterRetry(t *testing.T) {
+	w := serve(t, nil)
+	id := w.batch("b", 40)
+	w.finish(w.claim(id, 40))
+	s, err := w.srv.sums(t.Context(), id)
+	require.NoError(t, err)
+	assert.EqualValues(t, 40, s.Read)
+	assert.True(t, s.Whole)
+	assert.EqualValues(t, 2, s.Tally.ByType[batch.OutputInvalid])
+	require.Equal(t, http.StatusOK, w.ask("POST", "/api/v1/batches/"+string(id)+"/retry", "").status)
+	_, err = w.srv.sums(t.Context(), id)
+	require.NoError(t, err)
+	w.finish(w.claim(id, 4))
+	s, err = w.srv.sums(t.Context(), id)
+	require.NoError(t, err)
+	assert.EqualValues(t, 40, s.Read)
+	assert.EqualValues(t, 2, s.Tally.ByType[batch.OutputInvalid])
+}
+
+// The course of a batch spans its whole time, in bounded memory.
+func TestHistoryIsBounded(t *testing.T) {
+	h := &history{}
+	start := time.Unix(0, 0)
+	for i := range int64(100_000) {
+		h.add(point{At: start.Add(time.Duration(i) * time.Second), OK: 3 * i})
+	}
+	assert.LessOrEqual(t, len(h.points), pointsKept)
+	assert.Greater(t, len(h.points), pointsKept/4)
+	assert.Equal(t, start, h.points[0].At)
+	assert.EqualValues(t, 3*99_999, h.points[len(h.points)-1].OK)
+	assert.InDelta(t, 3, h.rate(), 0.01)
+	assert.Less(t, len(h.recent), 40)
+}

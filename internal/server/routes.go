@@ -1,0 +1,156 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+)
+
+// route is one address of the server.
+type route struct {
+	pattern string // of [http.ServeMux]
+	handle  func(http.ResponseWriter, *http.Request) error
+	api     *operation // nil for what is not part of the API
+}
+
+// operation is what the OpenAPI document says of a route.
+type operation struct {
+	id, summary, text string
+	params            []param
+	body              map[string]any // media type → description, or a value whose type is the body
+	answers           []answer
+}
+
+// param is one of the query, or a header. Those of the path follow from the pattern.
+type param struct {
+	in, name, text string
+	kind           any // a value of the parameter's type
+}
+
+// answer is what a route may say. Every route may also say a [Problem].
+type answer struct {
+	status  int
+	text    string
+	media   string // "" for application/json
+	body    any    // a value of the body's type; nil for text
+	headers []param
+}
+
+const (
+	ndjson = "application/x-ndjson"
+	events = "text/event-stream"
+)
+
+// routes are all addresses. What is not here does not exist, and a test holds that what is here is documented.
+func (s *Server) routes() []route {
+	resultParams := []param{
+		{"query", "after", "cursor: results after it. 0, the default, begins with the first.", int64(0)},
+		{"query", "limit", "at most so many results; 500 is the default and 1000 the most", 0},
+	}
+	return []route{
+		{"GET /healthz", s.healthz, &operation{id: "healthz", summary: "Whether the process is up; needs no token",
+			answers: []answer{{status: 200, text: "it is", media: "text/plain"}}}},
+		{"GET /readyz", s.readyz, &operation{id: "readyz", summary: "Whether Redis answers; needs no token",
+			answers: []answer{{status: 200, text: "it does", media: "text/plain"}}}},
+		{"GET /openapi.json", s.openAPI, &operation{id: "openapi", summary: "This document; needs no token",
+			answers: []answer{{status: 200, text: "OpenAPI 3.1"}}}},
+
+		{"POST /api/v1/batches", s.submit, &operation{id: "submit", summary: "Submit a batch",
+			text: "The spec may name no files: its prompts and schema are in it, and its inputs too, or they follow it. Everything is read and checked before anything runs.",
+			params: []param{
+				{"header", "Idempotency-Key", "with the same key within 30 days, the same body makes no second batch, and another body is refused", ""},
+			},
+			body: map[string]any{
+				"multipart/form-data": "A part `spec` (YAML or JSON), then a part `inputs`: JSON lines, unless the spec says `inputs: {stdin: csv}`, json or text. The second may be left out.",
+				"application/json":    "{\"spec\":{…}}, with the inputs in the spec.",
+				ndjson:                "The first line is {\"spec\":{…}}, and each other line one input. A first line {\"plan\":{…}} is what `coordinator submit --server` sends: a compiled plan, with jobs that fit it.",
+			},
+			answers: []answer{
+				{status: 201, text: "submitted; all jobs are in", body: Submitted{}, headers: []param{{"header", "Location", "of the batch", ""}}},
+				{status: 200, text: "the key was used for this very submission before", body: Submitted{}},
+			}}},
+		{"GET /api/v1/batches", s.listBatches, &operation{id: "list", summary: "List batches, newest first",
+			params:  []param{{"query", "limit", "at most so many; 100 is the default and 1000 the most", 0}},
+			answers: []answer{{status: 200, text: "the batches", body: Batches{}}}}},
+		{"GET /api/v1/batches/{batch}", s.status, &operation{id: "status", summary: "How far a batch is, and who works on it",
+			answers: []answer{{status: 200, text: "the batch", body: BatchView{}}}}},
+		{"DELETE /api/v1/batches/{batch}", s.remove, &operation{id: "remove", summary: "Remove a batch that is done, results and all",
+			answers: []answer{{status: 200, text: "it is removed", body: Said{}}}}},
+		{"GET /api/v1/batches/{batch}/results", s.results, &operation{id: "results", summary: "Read results, one JSON object per line",
+			text: "The lines are those of `coordinator results`, in the order in which jobs ended. A batch is read to its end when an answer is empty and Batchagent-Phase is DONE.",
+			params: append(resultParams,
+				param{"query", "wait", "seconds to wait for a first result, at most 30", 0},
+				param{"query", "cursors", "true makes each line {\"cursor\":…,\"result\":…}", false}),
+			answers: []answer{{status: 200, text: "results", media: ndjson, headers: []param{
+				{"header", "Batchagent-Next-Cursor", "`after` of the next request", int64(0)},
+				{"header", "Batchagent-Phase", "of the batch, from before the results were read", ""},
+				{"header", "Link", "the next request, rel=next", ""},
+			}}}}},
+		{"GET /api/v1/batches/{batch}/events", s.events, &operation{id: "events", summary: "Progress and results as server-sent events",
+			text: "Events: `progress` is a BatchView, `result` a result with its cursor as the event's ID, `done` the last BatchView, after which the stream ends.",
+			params: []param{
+				resultParams[0],
+				{"query", "results", "false leaves the results out", true},
+				{"header", "Last-Event-ID", "goes on after this cursor; wins over after", ""},
+			},
+			answers: []answer{{status: 200, text: "events", media: events}}}},
+		{"GET /api/v1/batches/{batch}/jobs/{index}", s.job, &operation{id: "job", summary: "One job: its input, and the turns in its journal",
+			text:    "Redis keeps the journal while the job waits or runs, and when it failed for a reason that may pass.",
+			params:  []param{{"query", "cursor", "of the job's result, if the answer should hold it", int64(0)}},
+			answers: []answer{{status: 200, text: "the job", body: JobView{}}}}},
+		{"POST /api/v1/batches/{batch}/cancel", s.cancel, &operation{id: "cancel", summary: "End a batch: jobs without a result get a cancelled one",
+			answers: []answer{
+				{status: 200, text: "every job has a result", body: Said{}},
+				{status: 202, text: "it is cancelled, and its last jobs are being ended", body: Said{}},
+			}}},
+		{"POST /api/v1/batches/{batch}/retry", s.retry, &operation{id: "retry", summary: "Run the failed jobs of a batch again",
+			answers: []answer{{status: 200, text: "they are queued", body: Said{}}}}},
+		{"GET /api/v1/workers", s.listWorkers, &operation{id: "workers", summary: "List the workers that are alive",
+			answers: []answer{{status: 200, text: "the workers", body: Workers{}}}}},
+		{"GET /api/v1/tools", s.listTools, &operation{id: "tools", summary: "List the tools that workers offer",
+			answers: []answer{{status: 200, text: "the tools", body: Tools{}}}}},
+		{"GET /api/v1/backends", s.listBackends, &operation{id: "backends", summary: "List the kinds of model servers, and what each can do",
+			answers: []answer{{status: 200, text: "the backends", body: Backends{}}}}},
+
+		{"GET /{$}", s.page(batchesPage), nil},
+		{"GET /batches/{batch}", s.page(batchPage), nil},
+		{"GET /batches/{batch}/jobs/{index}", s.page(jobPage), nil},
+		{"GET /workers", s.page(workersPage), nil},
+		{"GET /tools", s.page(toolsPage), nil},
+		{"GET /live/{$}", s.live(batchesPage), nil},
+		{"GET /live/batches/{batch}", s.live(batchPage), nil},
+		{"GET /live/batches/{batch}/jobs/{index}", s.live(jobPage), nil},
+		{"GET /live/workers", s.live(workersPage), nil},
+		{"GET /live/tools", s.live(toolsPage), nil},
+		{"POST /batches/{batch}/cancel", s.button(s.cancelBatch), nil},
+		{"POST /batches/{batch}/retry", s.button(s.retryBatch), nil},
+		{"GET /login", s.loginPage, nil},
+		{"POST /login", s.login, nil},
+		{"POST /logout", s.logout, nil},
+		{"GET /assets/{file}", s.asset, nil},
+	}
+}
+
+// mux is the routes with their errors made answers.
+func (s *Server) mux() *http.ServeMux {
+	mux := http.NewServeMux()
+	for _, r := range s.routes() {
+		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, req *http.Request) {
+			err := r.handle(w, req)
+			if err == nil || req.Context().Err() != nil && errors.Is(err, req.Context().Err()) {
+				return // the client is gone
+			}
+			s.fail(w, req, problemOf(req.Context(), err))
+		})
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
+		s.fail(w, req, problem(http.StatusNotFound, "not-found", "there is nothing at %s %s; /openapi.json lists what there is", req.Method, req.URL.Path))
+	})
+	return mux
+}
+
+// split takes a pattern apart.
+func (r route) split() (method, path string) {
+	method, path, _ = strings.Cut(r.pattern, " ")
+	return method, path
+}

@@ -1,0 +1,187 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+const (
+	// maxFirst bounds the spec, or the line that holds it.
+	maxFirst = 5 << 20
+	// maxKey bounds an Idempotency-Key.
+	maxKey = 255
+	// readTimeout bounds the silence of somebody who sends.
+	readTimeout = time.Minute
+	// unnamedOwner owns the batches whose spec names no owner.
+	unnamedOwner = "api"
+)
+
+// Submitted is the answer to a submission.
+type Submitted struct {
+	ID       batch.ID `json:"id"`
+	Total    int64    `json:"total" jsonschema:"jobs of the batch"`
+	Messages []string `json:"messages" jsonschema:"warnings, as the command line would print them"`
+}
+
+func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
+	key := r.Header.Get("Idempotency-Key")
+	if len(key) > maxKey {
+		return problem(http.StatusBadRequest, "invalid", "an Idempotency-Key has at most %d bytes", maxKey)
+	}
+	give, ok := take(s.submissions)
+	if !ok {
+		return busy(fmt.Sprintf("%d submissions are under way already", cap(s.submissions)))
+	}
+	defer give()
+	// Nobody sends a gigabyte to learn that Redis is away.
+	ping, cancel := context.WithTimeout(r.Context(), lookTimeout)
+	err := s.store.Ping(ping)
+	cancel()
+	if err != nil {
+		return err
+	}
+	sent, err := s.receive(w, r)
+	if err != nil {
+		return err
+	}
+	con, said := listened()
+	sub, err := coordinator.Receive(r.Context(), sent, con)
+	if err != nil {
+		return err
+	}
+	defer sub.Close()
+	if err := sub.CheckTools(r.Context(), s.store); err != nil {
+		return err
+	}
+	// What has come and is sound is submitted, also if its sender leaves now. Only the server's end stops it.
+	before, err := sub.SubmitOnce(s.work, s.store, key)
+	if err != nil {
+		return err
+	}
+	status := http.StatusCreated
+	if before {
+		status = http.StatusOK
+	}
+	s.log.Info("batch submitted", "batch", sub.ID, "jobs", sub.Total, "again", before)
+	w.Header().Set("Location", "/api/v1/batches/"+string(sub.ID))
+	return reply(w, status, Submitted{ID: sub.ID, Total: sub.Total, Messages: said.lines()})
+}
+
+// receive reads what precedes the inputs, which are left to be read.
+func (s *Server) receive(w http.ResponseWriter, r *http.Request) (coordinator.Sent, error) {
+	r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
+	body := &patientReader{r.Body, http.NewResponseController(w)}
+	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err == nil {
+		switch media {
+		case "multipart/form-data":
+			return fromParts(multipart.NewReader(body, params["boundary"]))
+		case ndjson, "application/jsonl":
+			in := bufio.NewReaderSize(body, 64<<10)
+			line, err := firstLine(in)
+			return headed(line, in, err)
+		case "application/json":
+			all, err := io.ReadAll(io.LimitReader(body, maxFirst))
+			return headed(all, strings.NewReader(""), err)
+		}
+	}
+	return coordinator.Sent{}, problem(http.StatusUnsupportedMediaType, "media-type",
+		"a submission is multipart/form-data with the parts spec and inputs, or %s with the spec in its first line, not %q", ndjson, r.Header.Get("Content-Type"))
+}
+
+// headed is a submission of which the head holds the spec. err is how reading the head ended.
+func headed(line []byte, inputs io.Reader, err error) (coordinator.Sent, error) {
+	if err != nil {
+		return coordinator.Sent{}, broken(err)
+	}
+	var head struct {
+		Spec json.RawMessage `json:"spec"`
+		Plan json.RawMessage `json:"plan"`
+	}
+	if err := json.Unmarshal(line, &head); err != nil || (head.Spec == nil) == (head.Plan == nil) {
+		return coordinator.Sent{}, problem(http.StatusBadRequest, "invalid", `the body does not begin with {"spec":{…}}; inputs that are not in the spec come after it, one per line`)
+	}
+	return coordinator.Sent{Spec: head.Spec, Name: "spec.json", Plan: head.Plan, Inputs: inputs, Owner: unnamedOwner}, nil
+}
+
+func firstLine(in *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > maxFirst:
+			return nil, problem(http.StatusRequestEntityTooLarge, "too-large", "the first line, which holds the spec, is longer than %d bytes", maxFirst)
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case errors.Is(err, io.EOF) || err == nil:
+			return bytes.TrimSpace(line), nil
+		}
+		return nil, err
+	}
+}
+
+// fromParts reads the spec of a form. The inputs follow it, so that they can be read as they come.
+func fromParts(form *multipart.Reader) (coordinator.Sent, error) {
+	part, err := form.NextPart()
+	if err != nil {
+		return coordinator.Sent{}, broken(err)
+	}
+	if part.FormName() != "spec" {
+		return coordinator.Sent{}, problem(http.StatusBadRequest, "invalid", "the first part of the form is %q; it must be spec, and inputs come after it", part.FormName())
+	}
+	text, err := io.ReadAll(io.LimitReader(part, maxFirst))
+	if err != nil {
+		return coordinator.Sent{}, broken(err)
+	}
+	sent := coordinator.Sent{Spec: text, Name: "spec.yaml", Inputs: strings.NewReader(""), Owner: unnamedOwner}
+	switch part, err = form.NextPart(); {
+	case errors.Is(err, io.EOF):
+	case err != nil:
+		return coordinator.Sent{}, broken(err)
+	case part.FormName() != "inputs":
+		return coordinator.Sent{}, problem(http.StatusBadRequest, "invalid", "the second part of the form is %q; it must be inputs", part.FormName())
+	default:
+		sent.Inputs = part
+	}
+	return sent, nil
+}
+
+// broken says that a body ended too soon or is malformed.
+func broken(err error) error {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return err
+	}
+	return problem(http.StatusBadRequest, "invalid", "read the request: %v", err)
+}
+
+// patientReader gives every read of a body its own deadline: a long upload may take long, and a silent one may not.
+type patientReader struct {
+	r io.Reader
+	c *http.ResponseController
+}
+
+func (p *patientReader) Read(b []byte) (int, error) {
+	_ = p.c.SetReadDeadline(time.Now().Add(readTimeout))
+	n, err := p.r.Read(b)
+	if err != nil {
+		_ = p.c.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}

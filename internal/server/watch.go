@@ -1,0 +1,192 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+const (
+	// historiesKept bounds the batches whose course is remembered, and pointsKept the points of each.
+	historiesKept = 256
+	pointsKept    = 240
+	// rateOver is the time over which a rate is measured.
+	rateOver = 30 * time.Second
+	// lookTimeout bounds one look at Redis for show.
+	lookTimeout = 5 * time.Second
+)
+
+// point is a batch at one moment, as this server saw it.
+type point struct {
+	At                    time.Time
+	OK, Failed, Cancelled int64
+	Running               int64
+}
+
+func (p point) finished() int64 { return p.OK + p.Failed + p.Cancelled }
+
+// history is the course of a batch. When it is full, every second old point goes, so that it always spans the whole time.
+type history struct {
+	points []point
+	recent []point // of the last rateOver, and one before
+}
+
+func (h *history) add(p point) {
+	h.recent = append(h.recent, p)
+	for len(h.recent) > 2 && p.At.Sub(h.recent[1].At) >= rateOver {
+		h.recent = h.recent[1:]
+	}
+	// Points lie at least as far apart as the whole course divided by how many are kept.
+	if n := len(h.points); n > 1 && p.At.Sub(h.points[n-2].At) < p.At.Sub(h.points[0].At)/pointsKept {
+		h.points[n-1] = p
+		return
+	}
+	if len(h.points) == pointsKept {
+		half := h.points[:0]
+		for i, old := range h.points {
+			if i%2 == 0 {
+				half = append(half, old)
+			}
+		}
+		h.points = half
+	}
+	h.points = append(h.points, p)
+}
+
+// rate is jobs per second over the last rateOver; 0 if it is not known.
+func (h *history) rate() float64 {
+	if len(h.recent) < 2 {
+		return 0
+	}
+	first, last := h.recent[0], h.recent[len(h.recent)-1]
+	n, d := last.finished()-first.finished(), last.At.Sub(first.At).Seconds()
+	if n <= 0 || d <= 0 {
+		return 0
+	}
+	return float64(n) / d
+}
+
+// watcher looks at the active batches and remembers their course, for show. It is safe for concurrent use.
+type watcher struct {
+	store *statestore.Store
+
+	mu        sync.Mutex
+	histories *lru.Cache[batch.ID, *history] // guarded by mu
+}
+
+func newWatcher(store *statestore.Store) *watcher {
+	cache, err := lru.New[batch.ID, *history](historiesKept)
+	if err != nil {
+		panic(err) // the size is a constant above 0
+	}
+	return &watcher{store: store, histories: cache}
+}
+
+// run looks until ctx is done. While Redis is away there is nothing to see.
+func (w *watcher) run(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	known := map[batch.ID]bool{}
+	for {
+		known = w.look(ctx, known)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// look adds a point to every active batch, and to those that were active a moment ago: their last. It returns which are
+// active.
+func (w *watcher) look(ctx context.Context, before map[batch.ID]bool) map[batch.ID]bool {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	active, err := w.store.Active(ctx)
+	if err != nil {
+		return before
+	}
+	now := map[batch.ID]bool{}
+	for _, id := range active[max(0, len(active)-historiesKept):] {
+		now[id] = true
+	}
+	for id := range now {
+		w.note(ctx, id)
+		delete(before, id)
+	}
+	for id := range before {
+		w.note(ctx, id)
+	}
+	return now
+}
+
+func (w *watcher) note(ctx context.Context, id batch.ID) {
+	info, err := w.store.Info(ctx, id)
+	if err != nil {
+		if errors.Is(err, statestore.ErrNotFound) {
+			w.mu.Lock()
+			w.histories.Remove(id)
+			w.mu.Unlock()
+		}
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h, ok := w.histories.Get(id)
+	if !ok {
+		h = &history{}
+		w.histories.Add(id, h)
+		h.add(point{At: info.CreatedAt})
+	}
+	at := time.Now()
+	if info.Phase == batch.Done {
+		at = info.DoneAt
+	}
+	c := info.Counts
+	if last := h.points[len(h.points)-1]; at.After(last.At) {
+		h.add(point{At: at, OK: c.OK, Failed: c.Failed, Cancelled: c.Cancelled, Running: c.Running})
+	}
+}
+
+// course is a copy of what is remembered of a batch.
+func (w *watcher) course(id batch.ID) []point {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h, ok := w.histories.Get(id)
+	if !ok {
+		return nil
+	}
+	return append([]point(nil), h.points...)
+}
+
+// rate is jobs per second: lately, or since the batch began if it was not watched yet, or over its whole life if it is
+// done.
+func (w *watcher) rate(info batch.Info) float64 {
+	if info.Phase != batch.Done {
+		w.mu.Lock()
+		h, ok := w.histories.Peek(info.ID)
+		var lately float64
+		if ok {
+			lately = h.rate()
+		}
+		seen := ok && len(h.recent) > 1
+		w.mu.Unlock()
+		if seen {
+			return lately
+		}
+	}
+	end := time.Now()
+	if info.Phase == batch.Done {
+		end = info.DoneAt
+	}
+	if d := end.Sub(info.CreatedAt).Seconds(); d > 0 {
+		return float64(info.Counts.Finished()) / d
+	}
+	return 0
+}
