@@ -47,7 +47,13 @@ or to --out. After Ctrl-C the same command with --resume runs what is missing, a
 		},
 		{
 			Name: "status", ArgsUsage: "BATCH", Usage: "show how far a batch is, and who works on it",
-			Flags: []cli.Flag{redisFlag(), serverFlag(), tokenFileFlag(), jsonFlag()}, Action: e.status,
+			Description: `With --watch the progress is shown on standard error until the batch is done, live on a terminal and every few seconds
+elsewhere; what is told at the end goes to standard output. NO_COLOR takes the colours away.`,
+			Flags: []cli.Flag{
+				redisFlag(), serverFlag(), tokenFileFlag(), jsonFlag(),
+				&cli.BoolFlag{Name: "watch", EnvVars: config.Env("watch"), Usage: "show the progress until the batch is done"},
+			},
+			Action: e.status,
 		},
 		{
 			Name: "explain", ArgsUsage: "[BATCH]", Usage: "say where a batch's time went, what bounds it and what would change that",
@@ -110,6 +116,7 @@ call had its effect, and say so.`,
 		},
 		{Name: "backends", Usage: "list the kinds of model servers, and what each can do", Action: e.backends},
 		serveCommand(e),
+		completionCommand(e),
 		{
 			Name: "doctor", Usage: "check Redis, a model server and the tools, and say what to do about what is wrong",
 			Description: `A model server gets two short requests: one tool call and one answer with a schema. Exit status: 0 nothing is

@@ -73,6 +73,12 @@ func run(ctx context.Context, args []string, s streams) int {
 			return cli.ShowAppHelp(c)
 		},
 	}
+	if len(args) > 1 && args[1] == completeCommand {
+		for _, word := range completions(ctx, app.Commands, args[2:], s.getenv) {
+			fmt.Fprintln(s.out, word)
+		}
+		return coordinator.ExitOK
+	}
 	err := app.RunContext(ctx, flagsFirst(app, args))
 	if err != nil && !errors.Is(err, coordinator.ErrJobsFailed) && !errors.Is(err, context.Canceled) && !coordinator.Quiet(err) {
 		fmt.Fprintln(con.Stderr(), "coordinator:", err)

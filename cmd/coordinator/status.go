@@ -13,6 +13,9 @@ import (
 func (e *env) status(c *cli.Context) error {
 	if c.String("server") != "" {
 		return e.overServer(c, func(s *client.Client, id batch.ID) error {
+			if err := e.watch(c, s, id); err != nil {
+				return err
+			}
 			report, err := s.Status(c.Context, id)
 			return e.show(c, report, err)
 		})
@@ -22,6 +25,9 @@ func (e *env) status(c *cli.Context) error {
 		return err
 	}
 	defer store.Close()
+	if err := e.watch(c, store, id); err != nil {
+		return err
+	}
 	report, err := coordinator.Status(c.Context, store, id)
 	return e.show(c, report, err)
 }
@@ -34,4 +40,12 @@ func (e *env) show(c *cli.Context, report coordinator.StatusReport, err error) e
 		return coordinator.WriteJSON(e.console.Stdout(), report)
 	}
 	return coordinator.WriteStatus(e.console.Stdout(), report, time.Now())
+}
+
+// watch shows the progress until the batch is done, if that was asked for.
+func (e *env) watch(c *cli.Context, s coordinator.Source, id batch.ID) error {
+	if !c.Bool("watch") {
+		return nil
+	}
+	return coordinator.Watch(c.Context, s, id, e.console)
 }

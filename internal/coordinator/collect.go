@@ -75,6 +75,7 @@ type collector struct {
 	after    int64 // cursor: everything up to here is in the sink, or waits in order
 	// written is told the cursor up to which everything is in the sink. Nil is skipped; never used with order.
 	written func(ctx context.Context, upTo int64) error
+	seen    func(batch.Result) // is told every result that comes; nil is skipped
 }
 
 // follow collects until the batch is done and everything is in the sink, through outages of Redis.
@@ -174,6 +175,9 @@ func (c *collector) take(ctx context.Context, entries []statestore.Entry) error 
 		r, err := decode(c.id, e)
 		if err != nil {
 			return err
+		}
+		if c.seen != nil {
+			c.seen(r)
 		}
 		switch {
 		case c.sink.Has(r):

@@ -9,24 +9,32 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 // Console is where a command speaks: results on standard output, everything else on standard error. On a terminal it
-// keeps one status line at the bottom, below whatever else is written. It is safe for concurrent use.
+// keeps a few status lines at the bottom, below whatever else is written. It is safe for concurrent use.
 type Console struct {
 	out, err io.Writer
-	live     bool       // err is a terminal: the status line is redrawn
+	live     bool       // err is a terminal: the status is redrawn
+	colour   bool       // the status may be coloured
+	both     bool       // out is a terminal too
 	width    func() int // of the terminal
 
 	mu     sync.Mutex
-	status string // on the screen, guarded by mu
+	status string         // on the screen, guarded by mu
+	last   []batch.Result // latest first, guarded by mu
 }
 
-// NewConsole finds out whether errOut is a terminal.
+// NewConsole finds out whether errOut is a terminal. A terminal that cannot move its cursor (TERM=dumb) gets plain lines,
+// and one whose user set NO_COLOR (https://no-color.org) no colours.
 func NewConsole(out, errOut io.Writer) *Console {
 	c := &Console{out: out, err: errOut, width: func() int { return 0 }}
-	if f, ok := errOut.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		c.live = true
+	if f, ok := errOut.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
+		c.live, c.colour = true, os.Getenv("NO_COLOR") == ""
+		o, ok := out.(*os.File)
+		c.both = ok && term.IsTerminal(int(o.Fd()))
 		c.width = func() int {
 			w, _, err := term.GetSize(int(f.Fd()))
 			if err != nil {
@@ -62,7 +70,8 @@ func (w consoleWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Status replaces the status line; "" takes it away. Where no line can be redrawn, it is written as a line of its own.
+// Status replaces the status, which is one line or several; "" takes it away. Where nothing can be redrawn, it is written
+// after what was there.
 func (c *Console) Status(line string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,7 +91,7 @@ func (c *Console) draw(line string) {
 	}
 	var b strings.Builder
 	if c.status != "" {
-		b.WriteString("\r\x1b[K")
+		b.WriteString("\r\x1b[K" + strings.Repeat("\x1b[1A\x1b[2K", strings.Count(c.status, "\n")))
 	}
 	b.WriteString(line)
 	c.status = line
@@ -95,7 +104,34 @@ const (
 	lineEvery   = 5 * time.Second
 )
 
-// watch shows progress until ctx is done, and then takes the status line away. A look that fails is skipped.
+// lastShown is how many results the status shows.
+const lastShown = 3
+
+// noting is told results, to show the last ones: Note, or nothing when out shows them on the same screen by itself.
+func (c *Console) noting(toOut bool) func(batch.Result) {
+	if toOut && c.both {
+		return func(batch.Result) {}
+	}
+	return c.Note
+}
+
+// Note remembers a result, to show it among the last ones.
+func (c *Console) Note(r batch.Result) {
+	if !c.live {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = append([]batch.Result{r}, c.last[:min(len(c.last), lastShown-1)]...)
+}
+
+func (c *Console) view(p Progress) view {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return view{Progress: p, width: c.width(), colour: c.colour, last: append([]batch.Result(nil), c.last...)}
+}
+
+// watch shows progress until ctx is done, and then takes the status away. A look that fails is skipped.
 func (c *Console) watch(ctx context.Context, look func(ctx context.Context) (Progress, error)) {
 	every := lineEvery
 	if c.live {
@@ -110,8 +146,12 @@ func (c *Console) watch(ctx context.Context, look func(ctx context.Context) (Pro
 		if p, err := look(ctx); err == nil {
 			p.Elapsed = time.Since(start)
 			p.Rate = m.rate(p.Elapsed, p.Counts.Finished())
-			if ctx.Err() == nil && (c.live || p.Elapsed >= lineEvery) {
-				c.Status(p.Line(c.width()))
+			switch {
+			case ctx.Err() != nil:
+			case c.live:
+				c.Status(c.view(p).String())
+			case p.Elapsed >= lineEvery:
+				c.Status(p.Line(0))
 			}
 		}
 		select {

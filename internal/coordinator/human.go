@@ -1,6 +1,10 @@
 package coordinator
 
-import "github.com/batchagent/batchagent/internal/human"
+import (
+	"time"
+
+	"github.com/batchagent/batchagent/internal/human"
+)
 
 // Numbers and times are said in the same way everywhere.
 var (
@@ -11,3 +15,6 @@ var (
 	plural    = human.Plural
 	firstLine = human.FirstLine
 )
+
+// ms writes milliseconds as people say them.
+func ms(n int64) string { return span(time.Duration(n) * time.Millisecond) }

@@ -35,6 +35,12 @@ func (p Progress) Line(width int) string {
 		parts = append(parts, "cancelled "+count(c.Cancelled))
 	}
 	parts = append(parts, "running "+count(c.Running))
+	if c.Usage.CachedTokens > 0 {
+		parts = append(parts, "cached "+percent(c.Usage.CachedTokens, c.Usage.PromptTokens))
+	}
+	if shared := c.Tools.Asked - c.Tools.Executed; shared > 0 {
+		parts = append(parts, "tool calls shared "+percent(shared, c.Tools.Asked))
+	}
 	if p.Phase == batch.Cancelling {
 		parts = append(parts, "being cancelled")
 	}

@@ -40,7 +40,7 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 	if err != nil {
 		return err
 	}
-	c := &collector{store: s, id: id, patience: patience}
+	c := &collector{store: s, id: id, patience: patience, seen: con.noting(o.Out == "")}
 	var have bitmap
 	tally := &Tally{}
 	if o.Out != "" {

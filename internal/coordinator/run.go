@@ -221,7 +221,13 @@ func (r *localRun) run(ctx context.Context, server *modelServer, pool *toolpool.
 	})
 	background.Go(func() { r.watch(work) })
 
-	c := &collector{store: r.store, id: r.id, sink: &renumbered{sink: r.sink, run: r}, written: r.trim,
+	note := r.console.noting(r.options.Out == "")
+	renumbered := &renumbered{sink: r.sink, run: r}
+	c := &collector{store: r.store, id: r.id, sink: renumbered, written: r.trim,
+		seen: func(result batch.Result) {
+			renumbered.restore(&result)
+			note(result)
+		},
 		patience: patience{store: r.store, say: r.console.Say}}
 	err = c.follow(work)
 	if err != nil && ctx.Err() == nil && work.Err() != nil {

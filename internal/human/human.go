@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+	"unicode"
 )
 
 // Count writes n with commas: 1,234,567.
@@ -79,7 +80,7 @@ func FirstLine(s string, n int) string {
 		if r == '\n' || r == '\r' || r == '\t' {
 			r = ' '
 		}
-		if r < ' ' {
+		if unicode.IsControl(r) {
 			continue
 		}
 		if size += len(string(r)); size > n {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +41,16 @@ func (s *Store) Result(ctx context.Context, id batch.ID, cursor int64) (*Entry, 
 		return nil, nil
 	}
 	return &entries(msgs)[0], nil
+}
+
+// NewestResults reads the last n results, in the order in which they were committed. Repeatable.
+func (s *Store) NewestResults(ctx context.Context, id batch.ID, n int) ([]Entry, error) {
+	msgs, err := s.cmd.XRevRangeN(ctx, keyResults(id), "+", "-", int64(n)).Result()
+	if err != nil {
+		return nil, classify("read the last results of batch "+string(id), err)
+	}
+	slices.Reverse(msgs)
+	return entries(msgs), nil
 }
 
 // AwaitResults is Results that waits up to wait for the first one. Cancelling ctx may take as long as wait to be

@@ -1,0 +1,163 @@
+package coordinator
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/text/width"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// view is the progress of a batch on a terminal, in a few lines that are redrawn:
+//
+//	paper-extraction  ━━━━━━━━━━━━━━──────────────  210/400  52%  12.3 jobs/s  ETA 15.4s
+//	ok 190   failed 20   in flight 32   waiting 158   cached 84%   tool calls 420, 75% shared
+//	job-209  ok         5.5s  {"summary":"…"}
+//	job-199  failed     7.8s  BackendUnavailable: the model server answered 503 four times in a row
+type view struct {
+	Progress
+	width  int // of the terminal, in columns
+	colour bool
+	last   []batch.Result
+}
+
+// The colours of a terminal, ECMA-48.
+const (
+	bold   = "\x1b[1m"
+	dim    = "\x1b[2m"
+	red    = "\x1b[31m"
+	green  = "\x1b[32m"
+	yellow = "\x1b[33m"
+	plain  = "\x1b[0m"
+)
+
+// piece is a piece of a line in one colour.
+type piece struct{ colour, text string }
+
+// String is the lines, none of them longer than the terminal is wide, without a line end after the last.
+func (v view) String() string {
+	lines := []string{v.line(v.head()), v.line(v.counts())}
+	for _, r := range v.last {
+		lines = append(lines, v.line(lastOf(r)))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (v view) head() []piece {
+	c := v.Counts
+	out := []piece{{bold, v.Name}}
+	if v.Total > 0 {
+		// The bar takes what the rest of the line leaves.
+		full := strings.Count(v.Bar(barWidth(v.width)), "#")
+		empty := barWidth(v.width) - full
+		out = append(out, piece{"", "  "}, piece{green, strings.Repeat("━", full)}, piece{dim, strings.Repeat("─", empty)},
+			piece{"", fmt.Sprintf("  %s/%s  %s", count(c.Finished()), count(v.Total), percent(c.Finished(), v.Total))})
+	} else {
+		out = append(out, piece{"", fmt.Sprintf("  %s of %s so far", count(c.Finished()), count(c.Fed))})
+	}
+	if v.Rate > 0 {
+		out = append(out, piece{"", "  " + perSecond(v.Rate) + " jobs/s"})
+	}
+	if eta, ok := v.ETA(); ok {
+		out = append(out, piece{"", "  ETA " + span(eta)})
+	}
+	if v.Phase == batch.Cancelling {
+		out = append(out, piece{yellow, "  being cancelled"})
+	}
+	return out
+}
+
+// barWidth is how many columns the bar has.
+func barWidth(terminal int) int { return max(10, min(30, terminal/3)) }
+
+func (v view) counts() []piece {
+	c := v.Counts
+	out := []piece{{green, "ok " + count(c.OK)}}
+	if c.Failed > 0 {
+		out = append(out, piece{red, "   failed " + count(c.Failed)})
+	}
+	if c.Cancelled > 0 {
+		out = append(out, piece{yellow, "   cancelled " + count(c.Cancelled)})
+	}
+	out = append(out, piece{"", fmt.Sprintf("   in flight %s   waiting %s", count(c.Running), count(c.Waiting))})
+	if c.Usage.PromptTokens > 0 {
+		out = append(out, piece{dim, "   cached " + percent(c.Usage.CachedTokens, c.Usage.PromptTokens)})
+	}
+	if c.Tools.Asked > 0 {
+		out = append(out, piece{dim, fmt.Sprintf("   tool calls %s, %s shared", count(c.Tools.Asked), percent(c.Tools.Asked-c.Tools.Executed, c.Tools.Asked))})
+	}
+	return out
+}
+
+// lastOf is a result in one line.
+func lastOf(r batch.Result) []piece {
+	colour, says := green, string(r.Output)
+	switch r.Status {
+	case batch.StatusFailed:
+		colour = red
+	case batch.StatusCancelled:
+		colour = yellow
+	}
+	if r.Error != nil {
+		says = string(r.Error.Type) + ": " + r.Error.Message
+	}
+	return []piece{
+		{dim, fmt.Sprintf("%-8s ", r.JobID)}, {colour, fmt.Sprintf("%-9s", r.Status)},
+		{dim, fmt.Sprintf("%6s  ", ms(r.WallMS))}, {"", firstLine(says, 300)},
+	}
+}
+
+// line puts pieces together and cuts what is too long for the terminal: a line that wraps cannot be taken away again.
+func (v view) line(pieces []piece) string {
+	left := v.width - 1
+	if v.width <= 0 {
+		left = 1 << 20
+	}
+	var b strings.Builder
+	for _, p := range pieces {
+		text, used := fitting(p.text, left)
+		left -= used
+		if v.colour && p.colour != "" && text != "" {
+			text = p.colour + text + plain
+		}
+		b.WriteString(text)
+		if used < columns(p.text) {
+			break
+		}
+	}
+	return b.String()
+}
+
+// fitting is as much of a text as fits into so many columns, and how many it takes.
+func fitting(text string, left int) (string, int) {
+	if n := columns(text); n <= left {
+		return text, n
+	}
+	used := 0
+	for i, r := range text {
+		n := columns(string(r))
+		if used+n > left-1 {
+			if left < 1 {
+				return "", 0
+			}
+			return text[:i] + "…", used + 1
+		}
+		used += n
+	}
+	return text, used
+}
+
+// columns is how wide a text is on a terminal: East Asian wide characters take two columns, UAX #11.
+func columns(text string) int {
+	n := 0
+	for _, r := range text {
+		switch width.LookupRune(r).Kind() {
+		case width.EastAsianWide, width.EastAsianFullwidth:
+			n += 2
+		default:
+			n++
+		}
+	}
+	return n
+}
