@@ -59,6 +59,7 @@ type SubmitOptions struct {
 	Spec      string // path
 	Owner     string // Defaults to the spec's owner, else the user of the operating system.
 	ToolsRoot string // where globbed inputs lie for the workers' read_file
+	Durable   bool   // Submit waits until the batch outlives its Redis server
 	Stdin     io.Reader
 }
 
@@ -68,6 +69,7 @@ type Submission struct {
 	Total int64
 	Fed   int64 // jobs that are in
 
+	durable  bool
 	spec     *spec.Spec
 	compiled *spec.Compiled
 	store    *statestore.Store
@@ -86,7 +88,7 @@ func Prepare(ctx context.Context, o SubmitOptions, c *Console) (*Submission, err
 		c.Say(fmt.Sprintf("%s cannot be used and will fail as BadInput; the first is %s: %s",
 			plural(compiled.BadCount, "input", "inputs"), compiled.Bad[0].Where, compiled.Bad[0].Bad))
 	}
-	return &Submission{spec: s, compiled: compiled, Total: compiled.Total, console: c}, nil
+	return &Submission{spec: s, compiled: compiled, Total: compiled.Total, durable: o.Durable, console: c}, nil
 }
 
 // Close frees what the inputs hold.
@@ -123,10 +125,22 @@ func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) er
 // Redis. The batch begins to run with its first jobs.
 func (s *Submission) Submit(ctx context.Context, store *statestore.Store) error {
 	s.store, s.patience = store, patience{store: store, say: s.console.Say}
+	if s.durable {
+		err := s.patience.do(ctx, func() error { return store.DurableNow(ctx) })
+		if errors.Is(err, statestore.ErrNotDurable) {
+			return usagef("--durable: %w", err)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if err := s.book(ctx); err != nil {
 		return err
 	}
 	err := s.feedAll(ctx)
+	if err == nil && s.durable {
+		return s.settle(ctx)
+	}
 	switch {
 	case err == nil, errors.Is(err, ErrJobsFailed):
 	case errors.Is(err, spec.ErrInputsChanged):
@@ -137,6 +151,34 @@ func (s *Submission) Submit(ctx context.Context, store *statestore.Store) error 
 			count(s.Fed), count(s.Total), s.ID, s.ID))
 	}
 	return err
+}
+
+// durableWithin bounds the wait for replicas and disks.
+const durableWithin = 30 * time.Second
+
+// settle waits until the batch outlives its server. What a failover forgets meanwhile is fed again.
+func (s *Submission) settle(ctx context.Context) error {
+	where := ""
+	durable := func() error {
+		return s.patience.do(ctx, func() (err error) {
+			where, err = s.store.Durable(ctx, s.ID, s.Total, durableWithin)
+			return err
+		})
+	}
+	err := durable()
+	for errors.Is(err, statestore.ErrConflict) && ctx.Err() == nil {
+		s.Fed = 0
+		if err = s.feedAll(ctx); err == nil {
+			err = durable()
+		}
+	}
+	if err != nil {
+		s.console.Say(fmt.Sprintf("all %s jobs of batch %s are in, and run, but nobody can say that they are safe. "+
+			"The same command again waits on; `coordinator cancel %s` stops it.", count(s.Total), s.ID, s.ID))
+		return err
+	}
+	s.console.Say(fmt.Sprintf("batch %s is safe: %s", s.ID, where))
+	return nil
 }
 
 // book finds the batch to go on with, or makes one.
