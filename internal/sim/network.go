@@ -138,6 +138,12 @@ func (n *network) setDown(down bool) {
 	}
 }
 
+func (n *network) isCalm() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.calm
+}
+
 // setCalm ends the faults that hit single commands.
 func (n *network) setCalm() {
 	n.mu.Lock()
@@ -180,6 +186,7 @@ type process struct {
 	dead   bool           // guarded by net.mu
 	shelf  []*event       // guarded by net.mu; what is held back while it is paused
 	times  map[string]int // guarded by net.mu; how often each request was sent
+	full   *fullWorker    // guarded by net.mu; nil unless it runs one
 }
 
 func (n *network) process(name string) *process {

@@ -129,6 +129,7 @@ func (w *world) executed(x *exchange) {
 	for _, c := range calls {
 		w.check.executed(x.proc.name, c)
 	}
+	w.inspect()
 }
 
 // open posts the first events: the processes start, faults strike, and somebody looks whether all is done.
