@@ -38,6 +38,7 @@ type world struct {
 	net      *network
 	redis    *server
 	check    *checker
+	conduct  *conduct
 	trace    *trace
 	life     context.Context // of the processes
 	carrying context.Context // of the network
@@ -75,10 +76,13 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	w.carrying = carrying
 	w.net = newNetwork(w.chance, cfg.rates, redis.mini.Dial)
 	w.net.seen = w.executed
+	w.net.heard = w.heard
+	w.conduct = newConduct(w)
 	w.check = newChecker(cfg, redis, func(v *Violation) {
 		w.trace.note("violation: %v", v)
 		w.finish()
 	})
+	w.check.taken = w.conduct.takenOver
 	var network sync.WaitGroup
 	network.Go(func() { w.net.run(carrying) })
 
@@ -129,7 +133,18 @@ func (w *world) executed(x *exchange) {
 	for _, c := range calls {
 		w.check.executed(x.proc.name, c)
 	}
+	w.conduct.executed(x, calls)
 	w.inspect()
+}
+
+// heard is called at rest for what reached processes and what they sent, most of it in answer to that.
+func (w *world) heard(sent, delivered []*exchange) {
+	for _, x := range delivered {
+		w.conduct.delivered(x)
+	}
+	for _, x := range sent {
+		w.conduct.sent(x)
+	}
 }
 
 // open posts the first events: the processes start, faults strike, and somebody looks whether all is done.
@@ -189,6 +204,7 @@ type incarnation struct {
 	die   context.CancelFunc
 	drain chan struct{} // closed to ask it to leave
 	ended chan struct{} // closed when it has left
+	asked func(*process)
 }
 
 // start runs a process until it returns.
@@ -200,7 +216,7 @@ func (w *world) start(s *slot, run func(ctx context.Context, p *process, drain <
 	ctx, die := context.WithCancel(w.life)
 	in := &incarnation{
 		proc: w.net.process(fmt.Sprintf("%s.%d", s.name, s.starts)), die: die,
-		drain: make(chan struct{}), ended: make(chan struct{}),
+		drain: make(chan struct{}), ended: make(chan struct{}), asked: w.conduct.asked,
 	}
 	s.running = in
 	w.trace.note("%s starts", in.proc.name)
@@ -229,6 +245,7 @@ func (s *slot) drain() {
 	if s.running == nil {
 		return
 	}
+	s.running.asked(s.running.proc)
 	close(s.running.drain)
 	s.running = nil
 }

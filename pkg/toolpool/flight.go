@@ -3,7 +3,6 @@ package toolpool
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"time"
 )
 
@@ -12,9 +11,8 @@ type flight struct {
 	cancel  context.CancelFunc
 	done    chan struct{} // closed once out is set
 	out     outcome
-	tickets int   // guarded by Pool.mu; how many callers came
-	waiting []int // guarded by Pool.mu; the tickets of those who have not left, in order
-	owner   int   // set before done is closed: of those who get the result, the first to come has Result.Executed
+	waiters int  // guarded by Pool.mu
+	counted bool // guarded by Pool.mu; one caller has taken Result.Executed
 }
 
 // share answers from the cache, from an execution under way, or from a fresh one, in this order.
@@ -28,12 +26,10 @@ func (p *Pool) share(ctx context.Context, e *entry, args json.RawMessage, k key,
 	f, joined := p.flights[k]
 	if joined {
 		e.stats.Shared++
+		f.waiters++
 	} else {
 		f = p.start(ctx, e, args, k, timeout)
 	}
-	f.tickets++
-	ticket := f.tickets
-	f.waiting = append(f.waiting, ticket)
 	p.mu.Unlock()
 
 	// Whoever joined brings a patience of its own; the first caller's is the execution's.
@@ -45,21 +41,21 @@ func (p *Pool) share(ctx context.Context, e *entry, args json.RawMessage, k key,
 	}
 	select {
 	case <-f.done:
-		return f.out, ticket == f.owner, nil
+		return f.out, p.takeExecuted(f), nil
 	case <-patience:
-		p.leave(f, ticket, k)
+		p.leave(f, k)
 		return timedOut(e, timeout), false, nil
 	case <-ctx.Done():
-		p.leave(f, ticket, k)
+		p.leave(f, k)
 		return outcome{}, false, callError(ctx, e.tool.Name)
 	}
 }
 
 // start begins an execution that belongs to no caller: it keeps the first caller's values but not its end. The caller
-// of start holds mu and becomes its first waiter.
+// of start holds mu and is its first waiter.
 func (p *Pool) start(ctx context.Context, e *entry, args json.RawMessage, k key, timeout time.Duration) *flight {
 	run, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
-	f := &flight{cancel: cancel, done: make(chan struct{})}
+	f := &flight{cancel: cancel, done: make(chan struct{}), waiters: 1}
 	p.flights[k] = f
 	go func() {
 		defer cancel()
@@ -73,9 +69,6 @@ func (p *Pool) start(ctx context.Context, e *entry, args json.RawMessage, k key,
 			p.remember(e.tool, k, out.content)
 		}
 		f.out = out
-		if len(f.waiting) > 0 {
-			f.owner = f.waiting[0]
-		}
 		p.mu.Unlock()
 		close(f.done)
 	}()
@@ -93,15 +86,24 @@ func (p *Pool) remember(t Tool, k key, content string) {
 }
 
 // leave takes one waiter away. The last one to go ends the execution, and whoever asks next starts another.
-func (p *Pool) leave(f *flight, ticket int, k key) {
+func (p *Pool) leave(f *flight, k key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f.waiting = slices.DeleteFunc(f.waiting, func(t int) bool { return t == ticket })
-	if len(f.waiting) > 0 {
+	f.waiters--
+	if f.waiters > 0 {
 		return
 	}
 	if p.flights[k] == f {
 		delete(p.flights, k)
 	}
 	f.cancel()
+}
+
+// takeExecuted is true for exactly one of the callers that get the result.
+func (p *Pool) takeExecuted(f *flight) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first := !f.counted
+	f.counted = true
+	return first
 }
