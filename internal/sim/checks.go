@@ -34,6 +34,8 @@ type checker struct {
 	maxToken  int64
 	takeovers int
 	retried   bool
+	// What the last script did to jobs that its answer does not name: it kept them to run alone, or queued them again.
+	kept, requeued []int
 }
 
 // job is what the checker knows of one job.
@@ -112,6 +114,7 @@ func (k *checker) script(proc string, c call, was, is *state) {
 		for index := range was.retryable {
 			if !is.retryable[index] {
 				k.retried = true
+				k.requeued = append(k.requeued, index)
 				k.job(index).spent, k.job(index).exhausted = 0, false
 				k.reload(index)
 			}
@@ -247,6 +250,7 @@ func (k *checker) company(c call, index int, phase batch.Phase) {
 
 // setAside checks a job that a claim took from a worker, or from those handed back, to keep it for its last attempt.
 func (k *checker) setAside(index int, old, now fence) {
+	k.kept = append(k.kept, index)
 	if old.held() {
 		k.lapsed(index, old)
 	}

@@ -176,6 +176,7 @@ func (k *conduct) takenOver(old fence, renewed time.Duration) {
 type toldJob struct {
 	index, turns int
 	fence        fence
+	exhausted    bool
 }
 
 // leased are the jobs that a claim leased.
@@ -186,7 +187,7 @@ func (c call) leased() []toldJob {
 		if w, turns := words(e), e.([]any); len(w) == 8 {
 			journal, _ := turns[6].([]any)
 			out = append(out, toldJob{
-				index: number(w[0]), turns: len(journal),
+				index: number(w[0]), turns: len(journal), exhausted: w[4] == "1",
 				fence: fence{token: int64(number(w[2])), attempt: number(w[3]), holder: c.args[0]},
 			})
 		}

@@ -57,6 +57,7 @@ type Config struct {
 	serverFaults float64 // share of model calls that go wrong: 429, 503, 500, a cut stream, silence, long
 	toolFaults   float64 // share of executions that hang or fail
 
+	skew   time.Duration // of Redis' clock against everybody else's
 	calmAt time.Duration // when faults stop
 	endBy  time.Duration // when the batch must be done
 	rates  rates
@@ -101,6 +102,7 @@ func Draw(seed uint64, mode Mode) Config {
 		slow:        []float64{0, 0.01, 0.05}[r.IntN(3)],
 		slowest:     between(r, 10*time.Millisecond, 3*c.lease/2),
 	}
+	c.skew = between(chance(seed).on("skew"), -2*time.Hour, 2*time.Hour)
 	c.faults = drawFaults(r, c)
 	if mode == Full {
 		c.drawFull(chance(seed).on("config of a full worker"))
@@ -145,7 +147,7 @@ func (c Config) String() string {
 		name = c.Mutant.Name
 	}
 	return fmt.Sprintf("seed=%d mode=%s mutant=%s workers=%d jobs=%d turns=%d turn_time=%v lease=%v attempts=%d agents=%d slots=%d "+
-		"failing=%.2f retries=%d calm_at=%v rates=%+v faults=%v",
+		"failing=%.2f retries=%d skew=%v calm_at=%v rates=%+v faults=%v",
 		c.Seed, c.Mode, name, c.workers, c.jobs, c.turns, c.turnTime.Round(time.Millisecond), c.lease, c.maxAttempts, c.maxAgents,
-		c.slots, c.failing, c.retries, c.calmAt.Round(time.Millisecond), c.rates, c.faults)
+		c.slots, c.failing, c.retries, c.skew.Round(time.Second), c.calmAt.Round(time.Millisecond), c.rates, c.faults)
 }

@@ -42,6 +42,9 @@ func twice(t *testing.T, cfg Config) {
 	if first.Violation != nil {
 		t.Fatal(first.Report(80))
 	}
+	if err := first.Linearize(); err != nil {
+		t.Fatalf("%v\n%v", cfg, err)
+	}
 	second := play(t, cfg)
 	if second.Violation != nil {
 		t.Fatal(second.Report(80))
@@ -102,7 +105,7 @@ func play(t *testing.T, cfg Config) Outcome {
 }
 
 // fixed is how many seeds a plain `go test` plays in each mode.
-var fixed = map[Mode]int{Plain: 50, Full: 20}
+var fixed = map[Mode]int{Plain: 40, Full: 12}
 
 func seeds(t *testing.T, mode Mode) []uint64 {
 	count := fixed[mode]
@@ -113,6 +116,9 @@ func seeds(t *testing.T, mode Mode) []uint64 {
 		n, err := strconv.Atoi(s)
 		require.NoError(t, err, "BATCHAGENT_SIM_COUNT")
 		count = n
+		if mode == Full { // which takes longer
+			count = (n + 1) / 2
+		}
 	}
 	first, chosen := uint64(0), os.Getenv("BATCHAGENT_SIM_SEED")
 	if chosen != "" {

@@ -20,7 +20,13 @@ type Outcome struct {
 	Commands  int        // trace lines
 	Took      time.Duration
 	Trace     []string
+
+	history *history
 }
+
+// Linearize looks for an order of the operations on each job that explains what all callers were told; an error shows the
+// first job that has none. It takes real time, so call it outside of the bubble.
+func (o Outcome) Linearize() error { return o.history.linearize(o.Config) }
 
 // Report is the outcome of a failed run for people: what broke, how to see it again, and the end of the trace.
 func (o Outcome) Report(lines int) string {
@@ -39,6 +45,7 @@ type world struct {
 	redis    *server
 	check    *checker
 	conduct  *conduct
+	history  *history
 	trace    *trace
 	life     context.Context // of the processes
 	carrying context.Context // of the network
@@ -60,7 +67,7 @@ type world struct {
 // Run plays one configuration from its beginning to its end. It must be called inside a synctest bubble, and leaves
 // no goroutine behind.
 func Run(ctx context.Context, cfg Config) (Outcome, error) {
-	redis, err := newServer()
+	redis, err := newServer(cfg.skew)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -75,6 +82,7 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	defer hangUp()
 	w.carrying = carrying
 	w.net = newNetwork(w.chance, cfg.rates, redis.mini.Dial)
+	w.net.arrives = redis.setClock
 	w.net.seen = w.executed
 	w.net.heard = w.heard
 	w.conduct = newConduct(w)
@@ -83,6 +91,7 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 		w.finish()
 	})
 	w.check.taken = w.conduct.takenOver
+	w.history = newHistory(w.check)
 	var network sync.WaitGroup
 	network.Go(func() { w.net.run(carrying) })
 
@@ -106,7 +115,7 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	}
 	return Outcome{
 		Config: cfg, Violation: w.check.violation, Hash: w.trace.sum.Sum64(), Commands: len(w.trace.lines),
-		Took: w.now(), Trace: w.trace.lines,
+		Took: w.now(), Trace: w.trace.lines, history: w.history,
 	}, nil
 }
 
@@ -134,6 +143,7 @@ func (w *world) executed(x *exchange) {
 		w.check.executed(x.proc.name, c)
 	}
 	w.conduct.executed(x, calls)
+	w.history.executed(x, calls)
 	w.inspect()
 }
 
@@ -141,8 +151,10 @@ func (w *world) executed(x *exchange) {
 func (w *world) heard(sent, delivered []*exchange) {
 	for _, x := range delivered {
 		w.conduct.delivered(x)
+		w.history.delivered(x)
 	}
 	for _, x := range sent {
+		w.history.sent(x)
 		w.conduct.sent(x)
 	}
 }

@@ -58,8 +58,8 @@ func withPace(ctx context.Context, pace func()) context.Context {
 }
 
 // batchSlots gives agents their slots: it waits for the backend and for room in its KV cache, then takes a slot of the
-// batch if the batch bounds its own requests, and then one of the worker. So a server that restarts costs agents time and no retries; if it stays away
-// for longer than patience, they end with errBackendAway and their jobs are released.
+// batch if the batch bounds its own requests, and then one of the worker. So a server that restarts costs agents time and
+// no retries; if it stays away for longer than patience, they end with errBackendAway and their jobs are released.
 type batchSlots struct {
 	worker   *scheduler.Slots
 	ready    *gate
