@@ -75,8 +75,14 @@ func TestMutants(t *testing.T) {
 				if m.Stalls {
 					cfg.rates.slow, cfg.rates.slowest = 0.3, 4*cfg.lease
 				}
-				if out := play(t, cfg); out.Violation != nil {
+				out := play(t, cfg)
+				if out.Violation != nil {
 					t.Logf("caught by seed %d: %v", seed, out.Violation)
+					return
+				}
+				if err := out.Linearize(); err != nil {
+					first, _, _ := strings.Cut(err.Error(), "\n")
+					t.Logf("caught by seed %d: %s", seed, first)
 					return
 				}
 			}
