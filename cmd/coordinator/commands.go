@@ -38,9 +38,13 @@ or to --out. After Ctrl-C the same command with --resume runs what is missing, a
 		{
 			Name: "submit", ArgsUsage: "SPEC", Usage: "hand a batch in, and print its ID on standard output",
 			Description: `The spec and all inputs are checked first. Killed in the middle, the same command goes on where it stopped. With
---follow it stays until the batch is done: results go to --out, or to standard output after the ID.`,
+--follow it stays until the batch is done: results go to --out, or to standard output after the ID.
+
+With --durable the ID is printed only when the batch outlives its Redis server: when all its replicas have it (WAIT), and when it is on
+the server's disk (appendfsync always, or WAITAOF from Redis 7.2 on). A server that can do neither is refused, and nothing is submitted.`,
 			Flags: []cli.Flag{
 				redisFlag(), serverFlag(), tokenFileFlag(), ownerFlag(), rootFlag(), outFlag(), formatFlag(),
+				&cli.BoolFlag{Name: "durable", EnvVars: config.Env("durable"), Usage: "wait until replicas and disk have the batch"},
 				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "stay until the batch is done, and collect its results"},
 			},
 			Action: e.submit,
@@ -256,8 +260,11 @@ func (e *env) submit(c *cli.Context) (err error) {
 	if c.String("out") != "" && !c.Bool("follow") {
 		return &coordinator.UsageError{Err: fmt.Errorf("--out goes with --follow; without it, `coordinator results` collects")}
 	}
+	if c.Bool("durable") && c.String("server") != "" {
+		return &coordinator.UsageError{Err: fmt.Errorf("--durable goes with --redis: over a server nobody tells what its Redis has kept")}
+	}
 	s, err := coordinator.Prepare(c.Context, coordinator.SubmitOptions{
-		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Stdin: e.in,
+		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Durable: c.Bool("durable"), Stdin: e.in,
 	}, e.console)
 	if err != nil {
 		return err

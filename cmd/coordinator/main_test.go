@@ -302,3 +302,26 @@ func TestValidateShowsWhatWouldBeSubmitted(t *testing.T) {
 	assert.Equal(t, coordinator.ExitOK, r.status, r.err)
 	assert.Regexp(t, `jobs +7\n`, r.out)
 }
+
+func TestSubmitDurable(t *testing.T) {
+	t.Parallel()
+	forgets := testredis.Server(t)
+	refused := coordinate(t, nil, "", "submit", specOf(t, 3, ""), "--durable", "--redis", forgets.URL())
+	assert.Equal(t, coordinator.ExitUsage, refused.status)
+	assert.Contains(t, refused.err, "--durable")
+	assert.Contains(t, refused.err, "appendonly yes")
+	assert.Empty(t, refused.out)
+	assert.Zero(t, forgets.Client().DBSize(t.Context()).Val(), "nothing was submitted")
+
+	keeps := testredis.Server(t, testredis.Config("appendonly", "yes", "appendfsync", "always"))
+	spec := specOf(t, 3, "")
+	submitted := coordinate(t, nil, "", "submit", spec, "--durable", "--redis", keeps.URL())
+	require.Equal(t, coordinator.ExitOK, submitted.status, submitted.err)
+	id := strings.TrimSpace(submitted.out)
+	assert.Contains(t, submitted.err, "batch "+id+" is safe: on the disk of 127.0.0.1:")
+	keeps.Kill9()
+	keeps.Restart()
+	status := coordinate(t, nil, "", "status", id, "--json", "--redis", keeps.URL())
+	require.Equal(t, coordinator.ExitOK, status.status, status.err)
+	assert.Contains(t, status.out, `"SEALED"`)
+}

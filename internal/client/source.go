@@ -26,6 +26,13 @@ func (c *Client) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 	return v.Info, err
 }
 
+// Timeline is that of the Redis behind the server.
+func (c *Client) Timeline(ctx context.Context, id batch.ID) (string, error) {
+	var v server.BatchView
+	err := c.call(ctx, http.MethodGet, batchPath(id), nil, &v)
+	return v.Timeline, err
+}
+
 // Phase is where the batch stands. ErrNotFound.
 func (c *Client) Phase(ctx context.Context, id batch.ID) (batch.Phase, error) {
 	info, err := c.Info(ctx, id)
@@ -52,7 +59,7 @@ func (c *Client) Result(ctx context.Context, id batch.ID, cursor int64) (*states
 }
 
 // TrimResults is not for servers: whoever reads over one does not decide for all.
-func (c *Client) TrimResults(context.Context, batch.ID, int64) error {
+func (c *Client) TrimResults(context.Context, batch.ID, int64, string) error {
 	return errors.New("results are not taken from Redis over a server")
 }
 

@@ -25,15 +25,16 @@ type sink interface {
 	Write(results []batch.Result, lines [][]byte) error
 }
 
-// stream is a sink that forgets what it wrote. A job that is run again after its failure was written has two lines in
-// it, of which the later counts.
+// stream is a sink that cannot be read back. A job that is run again after its failure was written has two lines in it, of
+// which the later counts. Its memory is one bit per job.
 type stream struct {
 	w      io.Writer
 	format format
 	begun  bool
+	ok     bitmap // jobs whose output is out
 }
 
-func (*stream) Has(batch.Result) bool { return false }
+func (s *stream) Has(r batch.Result) bool { return s.ok.has(r.Index) }
 
 func (s *stream) Write(results []batch.Result, lines [][]byte) error {
 	var buf []byte
@@ -50,6 +51,11 @@ func (s *stream) Write(results []batch.Result, lines [][]byte) error {
 	if _, err := s.w.Write(buf); err != nil {
 		return fmt.Errorf("write results: %w", err)
 	}
+	for _, r := range results {
+		if r.Status == batch.OK {
+			s.ok.set(r.Index)
+		}
+	}
 	return nil
 }
 
@@ -62,7 +68,8 @@ type Source interface {
 	Results(ctx context.Context, id batch.ID, after int64, n int) ([]statestore.Entry, error)
 	AwaitResults(ctx context.Context, id batch.ID, after int64, n int, wait time.Duration) ([]statestore.Entry, error)
 	Result(ctx context.Context, id batch.ID, cursor int64) (*statestore.Entry, error)
-	TrimResults(ctx context.Context, id batch.ID, upTo int64) error
+	Timeline(ctx context.Context, id batch.ID) (string, error)
+	TrimResults(ctx context.Context, id batch.ID, upTo int64, timeline string) error
 }
 
 // collector brings results of one batch from the store to a sink.
@@ -72,9 +79,10 @@ type collector struct {
 	sink     sink
 	order    *order // nil writes results as they come
 	patience patience
-	after    int64 // cursor: everything up to here is in the sink, or waits in order
-	// written is told the cursor up to which everything is in the sink. Nil is skipped; never used with order.
-	written func(ctx context.Context, upTo int64) error
+	after    int64  // cursor: everything up to here is in the sink, or waits in order
+	timeline string // that the cursor belongs to; "" before the first step
+	// written is told the cursor up to which everything is in the sink, and its timeline. Nil is skipped; never used with order.
+	written func(ctx context.Context, upTo int64, timeline string) error
 	seen    func(batch.Result) // is told every result that comes; nil is skipped
 }
 
@@ -143,8 +151,14 @@ func (c *collector) phase(ctx context.Context) (phase batch.Phase, err error) {
 	return phase, err
 }
 
-// step reads once and writes what came. It returns how many results there were.
+// step reads once and writes what came. It returns how many results there were, or 1 if it found out that the server's history
+// is another one than before and that everything has to be looked at again.
 func (c *collector) step(ctx context.Context, wait bool) (int, error) {
+	if c.timeline == "" {
+		if _, err := c.otherTimeline(ctx); err != nil {
+			return 0, err
+		}
+	}
 	var entries []statestore.Entry
 	err := c.patience.do(ctx, func() (err error) {
 		if wait {
@@ -154,17 +168,39 @@ func (c *collector) step(ctx context.Context, wait bool) (int, error) {
 		}
 		return err
 	})
-	if err != nil || len(entries) == 0 {
+	if err != nil {
 		return 0, err
+	}
+	// Asked after reading, so that what was read is of the timeline before or of this one.
+	if other, err := c.otherTimeline(ctx); err != nil || other {
+		c.after = 0
+		if c.order != nil {
+			c.order.forget()
+		}
+		return 1, err
+	}
+	if len(entries) == 0 {
+		return 0, nil
 	}
 	if err := c.take(ctx, entries); err != nil {
 		return 0, err
 	}
 	c.after = entries[len(entries)-1].Cursor
 	if c.written != nil {
-		err = c.written(ctx, c.after)
+		err = c.written(ctx, c.after, c.timeline)
 	}
 	return len(entries), err
+}
+
+// otherTimeline reports whether the server was restarted, or replaced by its replica, since it was asked before. It may have
+// forgotten results that were read, and committed others in their places.
+func (c *collector) otherTimeline(ctx context.Context) (bool, error) {
+	before := c.timeline
+	err := c.patience.do(ctx, func() (err error) {
+		c.timeline, err = c.store.Timeline(ctx, c.id)
+		return err
+	})
+	return c.timeline != before, err
 }
 
 // take decodes entries and writes those that the sink lacks, in order if one is asked for.

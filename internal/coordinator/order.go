@@ -62,5 +62,8 @@ func (o *order) written(index int64) {
 	o.turn = o.have.firstClear(o.turn)
 }
 
+// forget drops what is held, which will come again.
+func (o *order) forget() { clear(o.held) }
+
 // lost says that a held result is not there any more: it was taken back by retry, and will come again.
 func (o *order) lost(index int64) { delete(o.held, index) }

@@ -54,8 +54,8 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 		c.sink = &tallied{sink: &stream{w: con.Stdout(), format: f}, tally: tally}
 	}
 	if o.Consume {
-		c.written = func(ctx context.Context, upTo int64) error {
-			return c.patience.do(ctx, func() error { return s.TrimResults(ctx, id, upTo) })
+		c.written = func(ctx context.Context, upTo int64, timeline string) error {
+			return c.patience.do(ctx, func() error { return s.TrimResults(ctx, id, upTo, timeline) })
 		}
 	}
 	if o.Ordered {

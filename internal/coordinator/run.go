@@ -331,7 +331,7 @@ func (r *localRun) missing(ctx context.Context) iter.Seq2[[]byte, error] {
 }
 
 // trim makes room: what is in the sink need not stay in the embedded Redis.
-func (r *localRun) trim(ctx context.Context, upTo int64) error {
+func (r *localRun) trim(ctx context.Context, upTo int64, timeline string) error {
 	r.mu.Lock()
 	r.written = upTo
 	r.mu.Unlock()
@@ -339,7 +339,7 @@ func (r *localRun) trim(ctx context.Context, upTo int64) error {
 	case r.room <- struct{}{}:
 	default:
 	}
-	return r.store.TrimResults(ctx, r.id, upTo)
+	return r.store.TrimResults(ctx, r.id, upTo, timeline)
 }
 
 // watch shows progress, earlier results included.

@@ -62,6 +62,7 @@ type SubmitOptions struct {
 	Spec      string // path
 	Owner     string // Defaults to the spec's owner, else the user of the operating system.
 	ToolsRoot string // where globbed inputs lie for the workers' read_file
+	Durable   bool   // Submit waits until the batch outlives its Redis server
 	Stdin     io.Reader
 }
 
@@ -73,6 +74,7 @@ type Submission struct {
 
 	load     consignment
 	whole    bool // all jobs were in before
+	durable  bool
 	store    *statestore.Store
 	console  *Console
 	patience patience
@@ -98,7 +100,9 @@ func Prepare(ctx context.Context, o SubmitOptions, c *Console) (*Submission, err
 	if err != nil {
 		return nil, err
 	}
-	return prepared(s, compiled, c), nil
+	sub := prepared(s, compiled, c)
+	sub.durable = o.Durable
+	return sub, nil
 }
 
 // prepared is the submission of a spec that was found sound.
@@ -207,10 +211,22 @@ func (s *Submission) SubmitOnce(ctx context.Context, store *statestore.Store, ke
 // submit makes the batch whose ID book gives, and feeds it.
 func (s *Submission) submit(ctx context.Context, store *statestore.Store, book func(fresh batch.ID) (batch.ID, error)) error {
 	s.store, s.patience = store, patience{store: store, say: s.console.Say}
+	if s.durable {
+		err := s.patience.do(ctx, func() error { return store.DurableNow(ctx) })
+		if errors.Is(err, statestore.ErrNotDurable) {
+			return usagef("--durable: %w", err)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if err := s.begin(ctx, book); err != nil {
 		return err
 	}
 	err := s.feedAll(ctx)
+	if err == nil && s.durable {
+		return s.settle(ctx)
+	}
 	switch {
 	case err == nil, errors.Is(err, ErrJobsFailed):
 	case errors.Is(err, spec.ErrInputsChanged):
@@ -221,6 +237,34 @@ func (s *Submission) submit(ctx context.Context, store *statestore.Store, book f
 			count(s.Fed), count(s.Total), s.ID, s.ID))
 	}
 	return err
+}
+
+// durableWithin bounds the wait for replicas and disks.
+const durableWithin = 30 * time.Second
+
+// settle waits until the batch outlives its server. What a failover forgets meanwhile is fed again.
+func (s *Submission) settle(ctx context.Context) error {
+	where := ""
+	durable := func() error {
+		return s.patience.do(ctx, func() (err error) {
+			where, err = s.store.Durable(ctx, s.ID, s.Total, durableWithin)
+			return err
+		})
+	}
+	err := durable()
+	for errors.Is(err, statestore.ErrConflict) && ctx.Err() == nil {
+		s.Fed = 0
+		if err = s.feedAll(ctx); err == nil {
+			err = durable()
+		}
+	}
+	if err != nil {
+		s.console.Say(fmt.Sprintf("all %s jobs of batch %s are in, and run, but nobody can say that they are safe. "+
+			"The same command again waits on; `coordinator cancel %s` stops it.", count(s.Total), s.ID, s.ID))
+		return err
+	}
+	s.console.Say(fmt.Sprintf("batch %s is safe: %s", s.ID, where))
+	return nil
 }
 
 // begin finds the batch to go on with, or makes one.

@@ -53,7 +53,7 @@ func TestPoison(t *testing.T) {
 	for i := range nodes {
 		start(i)
 	}
-	id := submitted(t, bin, redis, specFile)
+	id := submitted(t, bin, redis.URL(), specFile)
 
 	deaths := 0
 	// ended keeps the workers up until the batch is done.
@@ -66,7 +66,7 @@ func TestPoison(t *testing.T) {
 			default:
 			}
 		}
-		return info(t, bin, redis, id).Phase == batch.Done
+		return info(t, bin, redis.URL(), id).Phase == batch.Done
 	}
 	require.Eventually(t, ended, 2*time.Minute, 100*time.Millisecond)
 
@@ -122,9 +122,9 @@ func TestPoison(t *testing.T) {
 }
 
 // submitted submits a spec and returns the batch's ID.
-func submitted(t *testing.T, bin programs, redis *testredis.Process, spec string, flags ...string) string {
+func submitted(t *testing.T, bin programs, redis, spec string, flags ...string) string {
 	t.Helper()
-	out, errs, code := bin.run(t, "coordinator", append([]string{"submit", spec, "--redis", redis.URL()}, flags...)...)
+	out, errs, code := bin.run(t, "coordinator", append([]string{"submit", spec, "--redis", redis}, flags...)...)
 	require.Equal(t, 0, code, errs)
 	id := strings.TrimSpace(out)
 	_, err := batch.ParseID(id)
@@ -133,9 +133,9 @@ func submitted(t *testing.T, bin programs, redis *testredis.Process, spec string
 }
 
 // info is what status says of a batch.
-func info(t *testing.T, bin programs, redis *testredis.Process, id string) batch.Info {
+func info(t *testing.T, bin programs, redis, id string) batch.Info {
 	t.Helper()
-	out, errs, code := bin.run(t, "coordinator", "status", id, "--json", "--redis", redis.URL())
+	out, errs, code := bin.run(t, "coordinator", "status", id, "--json", "--redis", redis)
 	require.Equal(t, 0, code, errs)
 	var info batch.Info
 	require.NoError(t, json.Unmarshal([]byte(out), &info))

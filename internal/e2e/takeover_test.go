@@ -41,9 +41,9 @@ func TestTakeover(t *testing.T) {
 			"--tools-root", dir, "--lease", lease.String(), "--max-inflight", "8", "--max-agents", "16")
 	}
 
-	id := submitted(t, bin, redis, specFile)
+	id := submitted(t, bin, redis.URL(), specFile)
 	until := func(n int64) {
-		require.Eventually(t, func() bool { return info(t, bin, redis, id).Counts.Finished() >= n }, 60*time.Second, 50*time.Millisecond)
+		require.Eventually(t, func() bool { return info(t, bin, redis.URL(), id).Counts.Finished() >= n }, 60*time.Second, 50*time.Millisecond)
 	}
 	until(jobs / 5)
 	workers[0].signal(t, syscall.SIGKILL)

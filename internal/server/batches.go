@@ -34,6 +34,8 @@ type BatchView struct {
 	coordinator.StatusReport
 	Rate float64 `json:"jobs_per_second"`
 	ETA  float64 `json:"eta_seconds" jsonschema:"0 if it is not known or the batch is done"`
+	// Timeline is that of the results, see [statestore.Store.Timeline].
+	Timeline string `json:"timeline" jsonschema:"another one means that Redis was restarted or replaced: cursors of results from before say nothing now"`
 }
 
 // eta is how many seconds the rest takes at a rate; 0 if that cannot be told.
@@ -66,8 +68,12 @@ func (s *Server) view(ctx context.Context, id batch.ID) (BatchView, error) {
 	if err != nil {
 		return BatchView{}, err
 	}
+	timeline, err := s.store.Timeline(ctx, id)
+	if err != nil {
+		return BatchView{}, err
+	}
 	rate := s.watcher.rate(report.Info)
-	return BatchView{StatusReport: report, Rate: rate, ETA: eta(report.Info, rate)}, nil
+	return BatchView{StatusReport: report, Rate: rate, ETA: eta(report.Info, rate), Timeline: timeline}, nil
 }
 
 func (s *Server) listBatches(w http.ResponseWriter, r *http.Request) error {

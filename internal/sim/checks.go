@@ -24,7 +24,8 @@ type checker struct {
 	cfg    Config
 	redis  *server
 	start  time.Time
-	failed func(*Violation) // called once
+	failed func(*Violation)                       // called once
+	taken  func(old fence, renewed time.Duration) // told of every lease that was ended because it lapsed
 
 	violation *Violation
 	before    *state
@@ -33,6 +34,8 @@ type checker struct {
 	maxToken  int64
 	takeovers int
 	retried   bool
+	// What the last script did to jobs that its answer does not name: it kept them to run alone, or queued them again.
+	kept, requeued []int
 }
 
 // job is what the checker knows of one job.
@@ -41,7 +44,6 @@ type job struct {
 	exhausted bool
 	renewed   time.Duration // when the lease was last claimed or renewed
 	journal   []string
-	atClaim   map[string]int // consumer -> turns in the journal when it claimed last
 }
 
 func newChecker(cfg Config, redis *server, failed func(*Violation)) *checker {
@@ -63,7 +65,7 @@ func (k *checker) fail(invariant, format string, args ...any) {
 func (k *checker) job(index int) *job {
 	j := k.jobs[index]
 	if j == nil {
-		j = &job{atClaim: make(map[string]int)}
+		j = &job{}
 		k.jobs[index] = j
 	}
 	return j
@@ -112,6 +114,7 @@ func (k *checker) script(proc string, c call, was, is *state) {
 		for index := range was.retryable {
 			if !is.retryable[index] {
 				k.retried = true
+				k.requeued = append(k.requeued, index)
 				k.job(index).spent, k.job(index).exhausted = 0, false
 				k.reload(index)
 			}
@@ -211,7 +214,6 @@ func (k *checker) claim(proc string, c call, index int, old, now fence) {
 	}
 	j.renewed = k.now()
 	k.reload(index)
-	j.atClaim[now.holder] = len(j.journal)
 	if told := k.toldTurns(c, index); told != len(j.journal) {
 		k.fail("I3", "%s claimed job %d and was told of %d turns; its journal has %d", proc, index, told, len(j.journal))
 	}
@@ -220,6 +222,7 @@ func (k *checker) claim(proc string, c call, index int, old, now fence) {
 // lapsed checks that a lease might be ended.
 func (k *checker) lapsed(index int, old fence) {
 	k.takeovers++
+	k.taken(old, k.job(index).renewed)
 	if idle := k.now() - k.job(index).renewed; idle < k.cfg.lease-time.Millisecond {
 		k.fail("I1", "job %d was taken over from %s %v after it was renewed; a lease is %v", index, old.holder, idle, k.cfg.lease)
 	}
@@ -247,6 +250,7 @@ func (k *checker) company(c call, index int, phase batch.Phase) {
 
 // setAside checks a job that a claim took from a worker, or from those handed back, to keep it for its last attempt.
 func (k *checker) setAside(index int, old, now fence) {
+	k.kept = append(k.kept, index)
 	if old.held() {
 		k.lapsed(index, old)
 	}
@@ -351,6 +355,9 @@ func (k *checker) results(proc string, c call, was, is *state) {
 			k.fail("I2", "result of job %d is not JSON: %v", r.index, err)
 		}
 		j := k.job(r.index)
+		if k.cfg.Mode == Full && line.Status == batch.OK && line.Turns != len(j.journal)+1 {
+			k.fail("I3", "job %d ended after %d turns; its journal has %d and the answer is one more", r.index, line.Turns, len(j.journal))
+		}
 		k.reload(r.index)
 		lost := line.Error != nil && line.Error.Type == batch.WorkerLost
 		if lost && !j.exhausted {

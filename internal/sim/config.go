@@ -1,10 +1,14 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
 // Mode says what the workers of a run are made of.
@@ -19,7 +23,7 @@ const (
 )
 
 // Modes lists every mode.
-var Modes = []Mode{Plain}
+var Modes = []Mode{Plain, Full}
 
 // batchID is the one batch of a run.
 const batchID batch.ID = "b_01jd0000000000000000000000"
@@ -44,6 +48,16 @@ type Config struct {
 	handBack    float64       // share of turns after which a plain worker releases its job
 	retries     int           // how often failed jobs are run again once the batch is done
 
+	// Full mode.
+	share        toolpool.Share // of the tool "probe"
+	toolTime     time.Duration  // of one execution at most
+	toolPatience time.Duration
+	turnPatience time.Duration
+	drainTime    time.Duration
+	serverFaults float64 // share of model calls that go wrong: 429, 503, 500, a cut stream, silence, long
+	toolFaults   float64 // share of executions that hang or fail
+
+	skew   time.Duration // of Redis' clock against everybody else's
 	calmAt time.Duration // when faults stop
 	endBy  time.Duration // when the batch must be done
 	rates  rates
@@ -88,9 +102,30 @@ func Draw(seed uint64, mode Mode) Config {
 		slow:        []float64{0, 0.01, 0.05}[r.IntN(3)],
 		slowest:     between(r, 10*time.Millisecond, 3*c.lease/2),
 	}
+	c.skew = between(chance(seed).on("skew"), -2*time.Hour, 2*time.Hour)
 	c.faults = drawFaults(r, c)
+	if mode == Full {
+		c.drawFull(chance(seed).on("config of a full worker"))
+	}
 	c.endBy = c.calmAt + c.longest()
 	return c
+}
+
+// drawFull adds what only full mode has.
+func (c *Config) drawFull(r *rand.Rand) {
+	c.share = []toolpool.Share{toolpool.Pure, toolpool.Inflight, toolpool.ForTTL}[r.IntN(3)]
+	c.toolTime = between(r, 10*time.Millisecond, c.lease)
+	c.toolPatience = between(r, c.lease/4, 2*c.lease)
+	c.turnPatience = between(r, c.turnTime, c.turnTime+3*c.lease)
+	c.drainTime = between(r, 100*time.Millisecond, 2*c.lease)
+	c.serverFaults = []float64{0, 0.05, 0.2, 0.5}[r.IntN(4)]
+	c.toolFaults = []float64{0, 0.05, 0.2}[r.IntN(3)]
+	for range r.IntN(4) {
+		f := fault{kind: serverAway, at: between(r, 0, c.calmAt), slot: r.IntN(c.workers)}
+		f.last = min(between(r, 10*time.Millisecond, 2*c.lease), c.calmAt-f.at)
+		c.faults = append(c.faults, f)
+	}
+	slices.SortStableFunc(c.faults, func(a, b fault) int { return cmp.Compare(a.at, b.at) })
 }
 
 // longest bounds how long a batch may take in calm, generously: every job runs alone, on one worker, as often as it
@@ -102,7 +137,7 @@ func (c Config) longest() time.Duration {
 }
 
 func (c Config) header() batch.Header {
-	return batch.Header{ID: batchID, Name: "sim", Tools: []string{"probe"}, MaxAttempts: c.maxAttempts, TTL: c.ttl}
+	return batch.Header{ID: batchID, Name: "sim", Tools: c.tools(), MaxAttempts: c.maxAttempts, TTL: c.ttl}
 }
 
 // String is the configuration in one line, as a failing run prints it.
@@ -112,7 +147,7 @@ func (c Config) String() string {
 		name = c.Mutant.Name
 	}
 	return fmt.Sprintf("seed=%d mode=%s mutant=%s workers=%d jobs=%d turns=%d turn_time=%v lease=%v attempts=%d agents=%d slots=%d "+
-		"failing=%.2f retries=%d calm_at=%v rates=%+v faults=%v",
+		"failing=%.2f retries=%d skew=%v calm_at=%v rates=%+v faults=%v",
 		c.Seed, c.Mode, name, c.workers, c.jobs, c.turns, c.turnTime.Round(time.Millisecond), c.lease, c.maxAttempts, c.maxAgents,
-		c.slots, c.failing, c.retries, c.calmAt.Round(time.Millisecond), c.rates, c.faults)
+		c.slots, c.failing, c.retries, c.skew.Round(time.Second), c.calmAt.Round(time.Millisecond), c.rates, c.faults)
 }

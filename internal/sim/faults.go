@@ -21,6 +21,7 @@ const (
 	retryFailed   kind = "retry"   // a user retries failed jobs while others run
 	resetAll      kind = "resets"  // every connection of a worker breaks
 	lookAround    kind = "inspect" // a user asks for the status
+	serverAway    kind = "server"  // a worker's inference server restarts; full mode
 )
 
 // fault is one such event of a run.
@@ -120,6 +121,16 @@ func (w *world) strike(f fault) {
 		w.startUser("cancel", w.cancel)
 	case retryFailed:
 		w.startUser("retry", w.retry)
+	case serverAway:
+		if p := s.running; p != nil {
+			w.net.mu.Lock()
+			full := p.proc.full
+			w.net.mu.Unlock()
+			if full != nil {
+				full.model.setAway(true)
+				w.after(f.last, func() { full.model.setAway(false) })
+			}
+		}
 	case lookAround:
 		w.startUser("status", w.status)
 	}

@@ -3,16 +3,163 @@ package sim
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
 
+	"github.com/batchagent/batchagent/internal/worker"
+	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
 // plan is the compiled spec of the batch.
 func (c Config) plan() ([]byte, error) {
 	return json.Marshal(spec.Plan{
-		Name: "sim", System: "You are probed.", Task: "Look at {n}.", Tools: []string{"probe"},
+		Name: "sim", System: "You are probed.", Task: "Look at {n}.", Tools: c.tools(),
 		MaxTurns: c.turns + 1, MaxRetries: 3, MaxAttempts: c.maxAttempts, TTL: c.ttl,
+		Timeouts: spec.Timeouts{Turn: c.turnPatience, Tool: c.toolPatience},
 	})
 }
 
-func (w *world) runFull(ctx context.Context, p *process, drain <-chan struct{}) error { return nil }
+func (c Config) tools() []string {
+	if c.Mode == Full {
+		return []string{"probe", "effect"}
+	}
+	return []string{"probe"}
+}
+
+// fullWorker is one process that runs internal/worker as the worker command does.
+type fullWorker struct {
+	worker *worker.Worker
+	model  *model
+	probes *probes
+}
+
+// runFull runs a worker until it is asked to leave or killed. A killed one is left to notice that nothing answers; it
+// can do no more harm than a process that is gone.
+func (w *world) runFull(ctx context.Context, p *process, drain <-chan struct{}) error {
+	store, err := w.connect(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	f := &fullWorker{model: newModel(w, p), probes: newProbes(w, p)}
+	pool, err := f.probes.pool()
+	if err != nil {
+		return err
+	}
+	f.worker, err = worker.New(worker.Config{
+		ID: p.name, Consumer: p.name, Store: store, Backend: f.model, Tools: pool,
+		Slots: w.cfg.slots, MaxAgents: w.cfg.maxAgents, Lease: w.cfg.lease, DrainTimeout: w.cfg.drainTime,
+		Logger: slog.New(defects{world: w, proc: p}), Pace: p.pace, Jitter: p.jitter,
+	})
+	if err != nil {
+		return err
+	}
+	p.employ(f)
+	defer p.employ(nil)
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	over := make(chan struct{})
+	var watcher sync.WaitGroup
+	watcher.Go(func() {
+		select {
+		case <-drain:
+			stop()
+		case <-over:
+		case <-ctx.Done():
+		}
+		select {
+		case <-ctx.Done():
+			f.worker.Abort()
+		case <-over:
+		}
+	})
+	err = f.worker.Run(running)
+	close(over)
+	watcher.Wait()
+	return err
+}
+
+// employ makes the process's worker known to [world.inspect].
+func (p *process) employ(f *fullWorker) {
+	p.net.mu.Lock()
+	defer p.net.mu.Unlock()
+	p.full = f
+}
+
+// pace gives each step of each agent an instant of its own.
+func (p *process) pace(job batch.Job) {
+	p.net.mu.Lock()
+	p.times[job.String()]++
+	nth := p.times[job.String()]
+	p.net.mu.Unlock()
+	time.Sleep(between(p.net.chance.on("pace", p.name, job.String(), strconv.Itoa(nth)), time.Microsecond, time.Millisecond))
+}
+
+// inspect looks into every worker that lives, at rest: I8, a slot is held by a model call in flight and by nothing else;
+// I7, nothing grows past its bound.
+func (w *world) inspect() {
+	for _, s := range w.slots {
+		if s.running == nil {
+			continue
+		}
+		p := s.running.proc
+		w.net.mu.Lock()
+		f, dead := p.full, p.dead
+		w.net.mu.Unlock()
+		if f == nil || dead {
+			continue
+		}
+		st := f.worker.Status()
+		if n := f.model.inFlight(); st.SlotsInUse != n {
+			w.check.fail("I8", "%s holds %d slots for %d model calls", p.name, st.SlotsInUse, n)
+		}
+		if st.SlotsInUse > w.cfg.slots {
+			w.check.fail("I7", "%s has %d model calls in flight; it has %d slots", p.name, st.SlotsInUse, w.cfg.slots)
+		}
+		if st.LiveAgents > w.cfg.maxAgents {
+			w.check.fail("I7", "%s has %d live agents; %d are allowed", p.name, st.LiveAgents, w.cfg.maxAgents)
+		}
+		if st.SlotQueue > st.LiveAgents+w.cfg.maxAgents { // those that were fenced may still be on their way out
+			w.check.fail("I7", "%s has %d agents waiting for a slot and %d live ones", p.name, st.SlotQueue, st.LiveAgents)
+		}
+	}
+}
+
+// accuse reports a violation from a process's goroutine.
+func (w *world) accuse(invariant, format string, args ...any) {
+	msg := fmt.Sprintf(format, args...)
+	w.after(0, func() { w.check.fail(invariant, "%s", msg) })
+}
+
+// defects is a log handler that takes a worker's report of a defect of its own for a violation.
+type defects struct {
+	world *world
+	proc  *process
+}
+
+// ownDefects are the messages with which a worker reports what must not happen, whatever the faults.
+var ownDefects = []string{"agent ended without a result", "tool panicked"}
+
+// Enabled implements [slog.Handler].
+func (d defects) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelError }
+
+// Handle implements [slog.Handler].
+func (d defects) Handle(_ context.Context, r slog.Record) error {
+	if slices.Contains(ownDefects, r.Message) && !d.proc.gone() {
+		text := r.Message
+		r.Attrs(func(a slog.Attr) bool { text += " " + a.String(); return true })
+		d.world.accuse("worker", "%s: %s", d.proc.name, text)
+	}
+	return nil
+}
+
+// WithAttrs implements [slog.Handler].
+func (d defects) WithAttrs([]slog.Attr) slog.Handler { return d }
+
+// WithGroup implements [slog.Handler].
+func (d defects) WithGroup(string) slog.Handler { return d }

@@ -18,7 +18,11 @@ type exchange struct {
 	survives bool // still arrives if its process dies now
 
 	answer atomic.Pointer[[]any] // set by the link once Redis answered; nil while a request blocks there
+	link   *link
 }
+
+// abandoned reports whether the process has closed the connection.
+func (x *exchange) abandoned() bool { return x.link.closed.Load() }
 
 // replies are Redis' answers, one per request, or nil while it has not answered.
 func (x *exchange) replies() []any {
@@ -35,6 +39,7 @@ type link struct {
 	client net.Conn // the far end of the pipe that the process holds
 	server net.Conn
 	once   sync.Once
+	closed atomic.Bool   // the process closed its end
 	gone   chan struct{} // closed by hangUp
 }
 
@@ -64,12 +69,13 @@ func (l *link) relay() {
 		if err != nil {
 			return
 		}
-		x := &exchange{proc: l.proc, requests: batch}
+		x := &exchange{proc: l.proc, requests: batch, link: l}
 		v := l.proc.verdict(x)
 		// The handshake of a connection is not worth a delay: which command needs a new connection depends on the
 		// Go scheduler.
 		handshake := isHandshake(batch)
 		if !handshake {
+			l.proc.net.note(func(n *network) { n.sent = append(n.sent, x) })
 			if v.loseRequest {
 				l.travel(v.there, v.rank, nil)
 				return
@@ -89,6 +95,9 @@ func (l *link) relay() {
 		}
 		if _, err := l.client.Write(answer); err != nil {
 			return
+		}
+		if !handshake {
+			l.proc.net.note(func(n *network) { n.delivered = append(n.delivered, x) })
 		}
 	}
 }
@@ -154,6 +163,12 @@ func (c *clientConn) SyscallConn() (syscall.RawConn, error) {
 	default:
 		return quiet{}, nil
 	}
+}
+
+// Close implements [net.Conn].
+func (c *clientConn) Close() error {
+	c.link.closed.Store(true)
+	return c.Conn.Close()
 }
 
 // quiet is a socket with nothing to read.

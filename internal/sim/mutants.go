@@ -98,6 +98,17 @@ var Mutants = []Mutant{
 		New: `redis.call('LLEN', KEYS[5])`,
 	},
 	{
+		Name: "release that only says so", Script: "release", Seeds: 30,
+		Old: `redis.call('HSET', KEYS[1], index, token .. '|' .. attempt .. '|-')
+    redis.call('RPUSH', KEYS[2], id .. ' ' .. index)`,
+		New: ``,
+	},
+	{
+		Name: "checkpoint that only says so", Script: "checkpoint", Seeds: 30,
+		Old: `redis.call('RPUSH', KEYS[2], ARGV[4])`,
+		New: ``,
+	},
+	{
 		Name: "release that offers the job to nobody", Script: "release", Seeds: 20,
 		Old: `redis.call('RPUSH', KEYS[2], id .. ' ' .. index)`,
 		New: `redis.call('LLEN', KEYS[2])`,

@@ -17,19 +17,23 @@ var errRefused = errors.New("connection refused")
 // network carries every byte between the simulated processes and Redis, and decides what happens next: it lets one
 // event happen, waits until the whole bubble has come to rest, looks at the state, and only then takes the next.
 type network struct {
-	chance chance
-	rates  rates
-	start  time.Time
-	server func() (net.Conn, error) // a connection to Redis that nothing disturbs
-	seen   func(*exchange)          // called at rest, after Redis executed a request
-	wake   chan struct{}            // capacity 1: an event was added
+	chance  chance
+	rates   rates
+	start   time.Time
+	server  func() (net.Conn, error)          // a connection to Redis that nothing disturbs
+	arrives func()                            // called at rest, before Redis gets a request
+	seen    func(*exchange)                   // called at rest, after Redis executed a request
+	heard   func(sent, delivered []*exchange) // called at rest, with what happened since the last time
+	wake    chan struct{}                     // capacity 1: an event was added
 
-	mu     sync.Mutex         // never held across a wait
-	events eventHeap          // guarded by mu
-	posted uint64             // guarded by mu
-	down   bool               // guarded by mu; Redis is away
-	calm   bool               // guarded by mu; faults are over
-	links  map[*link]struct{} // guarded by mu
+	mu              sync.Mutex         // never held across a wait
+	events          eventHeap          // guarded by mu
+	posted          uint64             // guarded by mu
+	down            bool               // guarded by mu; Redis is away
+	calm            bool               // guarded by mu; faults are over
+	links           map[*link]struct{} // guarded by mu
+	sent, delivered []*exchange        // guarded by mu; not yet told to heard
+	lastDown        time.Time          // guarded by mu; the last moment at which Redis was known to be away
 }
 
 func newNetwork(c chance, r rates, server func() (net.Conn, error)) *network {
@@ -54,6 +58,7 @@ type event struct {
 func (n *network) run(ctx context.Context) {
 	for {
 		synctest.Wait()
+		n.tell()
 		e, wait := n.next()
 		if e == nil {
 			t := time.NewTimer(wait)
@@ -72,12 +77,37 @@ func (n *network) run(ctx context.Context) {
 			e.do()
 			continue
 		}
+		if e.x != nil {
+			n.arrives()
+		}
 		e.fire <- true
 		if e.x != nil {
 			synctest.Wait()
+			n.tell()
 			n.seen(e.x)
 		}
 	}
+}
+
+// note changes the books of the network.
+func (n *network) note(do func(*network)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	do(n)
+}
+
+// tell passes on what was sent and what arrived.
+func (n *network) tell() {
+	var sent, delivered []*exchange
+	n.note(func(n *network) { sent, delivered, n.sent, n.delivered = n.sent, n.delivered, nil, nil })
+	n.heard(sent, delivered)
+}
+
+// wasDown reports whether Redis was away at or after t.
+func (n *network) wasDown(t time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.down || n.lastDown.After(t)
 }
 
 // next takes the event that is due, or says how long nothing will be.
@@ -128,6 +158,9 @@ func (n *network) shut() { n.setDown(true) }
 // setDown makes Redis go away or come back. Whatever is under way when it goes is lost.
 func (n *network) setDown(down bool) {
 	n.mu.Lock()
+	if n.down || down {
+		n.lastDown = time.Now()
+	}
 	n.down = down
 	n.mu.Unlock()
 	if !down {
@@ -136,6 +169,12 @@ func (n *network) setDown(down bool) {
 	for _, l := range n.lose(func(e *event) bool { return e.proc != nil }, func(*link) bool { return true }) {
 		l.reset()
 	}
+}
+
+func (n *network) isCalm() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.calm
 }
 
 // setCalm ends the faults that hit single commands.
@@ -180,6 +219,7 @@ type process struct {
 	dead   bool           // guarded by net.mu
 	shelf  []*event       // guarded by net.mu; what is held back while it is paused
 	times  map[string]int // guarded by net.mu; how often each request was sent
+	full   *fullWorker    // guarded by net.mu; nil unless it runs one
 }
 
 func (n *network) process(name string) *process {
@@ -246,7 +286,7 @@ type verdict struct {
 func (p *process) verdict(x *exchange) verdict {
 	var key strings.Builder
 	for _, req := range x.requests {
-		for _, word := range req {
+		for _, word := range uncreditedRequest(req) {
 			key.WriteString(word)
 			key.WriteByte(0)
 		}

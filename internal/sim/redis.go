@@ -15,20 +15,25 @@ const redisAddress = "10.0.0.1:6379"
 // server is miniredis, with a connection of its own that nothing disturbs and that nobody sees.
 type server struct {
 	mini *miniredis.Miniredis
+	skew time.Duration // its clock is ahead of the bubble's by so much
 	conn net.Conn
 	r    *bufio.Reader
 }
 
-// newServer starts Redis in the current bubble, by the bubble's clock.
-func newServer() (*server, error) {
+// newServer starts Redis in the current bubble, by the bubble's clock and so much ahead of it.
+func newServer(skew time.Duration) (*server, error) {
 	m := miniredis.NewMiniRedis()
+	m.SetTime(time.Now().Add(skew))
 	conn, err := m.Dial() // starts it without a listener
 	if err != nil {
 		return nil, fmt.Errorf("start miniredis: %w", err)
 	}
 	m.ClockTTL(true)
-	return &server{mini: m, conn: conn, r: bufio.NewReaderSize(conn, 1<<16)}, nil
+	return &server{mini: m, skew: skew, conn: conn, r: bufio.NewReaderSize(conn, 1<<16)}, nil
 }
+
+// setClock moves Redis' clock on. Its time stands still between two commands.
+func (s *server) setClock() { s.mini.SetTime(time.Now().Add(s.skew)) }
 
 func (s *server) close() {
 	_ = s.conn.Close()

@@ -42,6 +42,9 @@ func twice(t *testing.T, cfg Config) {
 	if first.Violation != nil {
 		t.Fatal(first.Report(80))
 	}
+	if err := first.Linearize(); err != nil {
+		t.Fatalf("%v\n%v", cfg, err)
+	}
 	second := play(t, cfg)
 	if second.Violation != nil {
 		t.Fatal(second.Report(80))
@@ -72,8 +75,14 @@ func TestMutants(t *testing.T) {
 				if m.Stalls {
 					cfg.rates.slow, cfg.rates.slowest = 0.3, 4*cfg.lease
 				}
-				if out := play(t, cfg); out.Violation != nil {
+				out := play(t, cfg)
+				if out.Violation != nil {
 					t.Logf("caught by seed %d: %v", seed, out.Violation)
+					return
+				}
+				if err := out.Linearize(); err != nil {
+					first, _, _ := strings.Cut(err.Error(), "\n")
+					t.Logf("caught by seed %d: %s", seed, first)
 					return
 				}
 			}
@@ -102,7 +111,7 @@ func play(t *testing.T, cfg Config) Outcome {
 }
 
 // fixed is how many seeds a plain `go test` plays in each mode.
-var fixed = map[Mode]int{Plain: 50, Full: 20}
+var fixed = map[Mode]int{Plain: 40, Full: 12}
 
 func seeds(t *testing.T, mode Mode) []uint64 {
 	count := fixed[mode]
@@ -113,6 +122,9 @@ func seeds(t *testing.T, mode Mode) []uint64 {
 		n, err := strconv.Atoi(s)
 		require.NoError(t, err, "BATCHAGENT_SIM_COUNT")
 		count = n
+		if mode == Full { // which takes longer
+			count = (n + 1) / 2
+		}
 	}
 	first, chosen := uint64(0), os.Getenv("BATCHAGENT_SIM_SEED")
 	if chosen != "" {

@@ -37,7 +37,7 @@ func (t *trace) note(format string, args ...any) {
 }
 
 func (t *trace) add(who, what string) {
-	line := fmt.Sprintf("%13.9f  %-8s %s", time.Since(t.start).Seconds(), who, what)
+	line := uncredited(fmt.Sprintf("%13.9f  %-8s %s", time.Since(t.start).Seconds(), who, what))
 	_, _ = t.sum.Write([]byte(line))
 	t.lines = append(t.lines, line)
 }
@@ -45,12 +45,12 @@ func (t *trace) add(who, what string) {
 // exchange notes what Redis executed.
 func (t *trace) exchange(x *exchange, calls []call) {
 	answered := x.replies() != nil
-	for _, c := range calls {
+	for i, c := range calls {
 		answer := "(waits)"
 		if answered {
 			answer = short(c.reply)
 		}
-		_, _ = fmt.Fprint(t.sum, c.args, c.reply)
+		_, _ = fmt.Fprint(t.sum, uncreditedRequest(x.requests[i]), uncredited(fmt.Sprint(c.reply)))
 		t.add(x.proc.name, c.verb+" "+c.summary()+" → "+answer)
 	}
 }

@@ -20,7 +20,13 @@ type Outcome struct {
 	Commands  int        // trace lines
 	Took      time.Duration
 	Trace     []string
+
+	history *history
 }
+
+// Linearize looks for an order of the operations on each job that explains what all callers were told; an error shows the
+// first job that has none. It takes real time, so call it outside of the bubble.
+func (o Outcome) Linearize() error { return o.history.linearize(o.Config) }
 
 // Report is the outcome of a failed run for people: what broke, how to see it again, and the end of the trace.
 func (o Outcome) Report(lines int) string {
@@ -38,6 +44,8 @@ type world struct {
 	net      *network
 	redis    *server
 	check    *checker
+	conduct  *conduct
+	history  *history
 	trace    *trace
 	life     context.Context // of the processes
 	carrying context.Context // of the network
@@ -59,7 +67,7 @@ type world struct {
 // Run plays one configuration from its beginning to its end. It must be called inside a synctest bubble, and leaves
 // no goroutine behind.
 func Run(ctx context.Context, cfg Config) (Outcome, error) {
-	redis, err := newServer()
+	redis, err := newServer(cfg.skew)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -74,11 +82,16 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	defer hangUp()
 	w.carrying = carrying
 	w.net = newNetwork(w.chance, cfg.rates, redis.mini.Dial)
+	w.net.arrives = redis.setClock
 	w.net.seen = w.executed
+	w.net.heard = w.heard
+	w.conduct = newConduct(w)
 	w.check = newChecker(cfg, redis, func(v *Violation) {
 		w.trace.note("violation: %v", v)
 		w.finish()
 	})
+	w.check.taken = w.conduct.takenOver
+	w.history = newHistory(w.check)
 	var network sync.WaitGroup
 	network.Go(func() { w.net.run(carrying) })
 
@@ -102,7 +115,7 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	}
 	return Outcome{
 		Config: cfg, Violation: w.check.violation, Hash: w.trace.sum.Sum64(), Commands: len(w.trace.lines),
-		Took: w.now(), Trace: w.trace.lines,
+		Took: w.now(), Trace: w.trace.lines, history: w.history,
 	}, nil
 }
 
@@ -128,6 +141,21 @@ func (w *world) executed(x *exchange) {
 	w.trace.exchange(x, calls)
 	for _, c := range calls {
 		w.check.executed(x.proc.name, c)
+	}
+	w.conduct.executed(x, calls)
+	w.history.executed(x, calls)
+	w.inspect()
+}
+
+// heard is called at rest for what reached processes and what they sent, most of it in answer to that.
+func (w *world) heard(sent, delivered []*exchange) {
+	for _, x := range delivered {
+		w.conduct.delivered(x)
+		w.history.delivered(x)
+	}
+	for _, x := range sent {
+		w.history.sent(x)
+		w.conduct.sent(x)
 	}
 }
 
@@ -188,6 +216,7 @@ type incarnation struct {
 	die   context.CancelFunc
 	drain chan struct{} // closed to ask it to leave
 	ended chan struct{} // closed when it has left
+	asked func(*process)
 }
 
 // start runs a process until it returns.
@@ -199,7 +228,7 @@ func (w *world) start(s *slot, run func(ctx context.Context, p *process, drain <
 	ctx, die := context.WithCancel(w.life)
 	in := &incarnation{
 		proc: w.net.process(fmt.Sprintf("%s.%d", s.name, s.starts)), die: die,
-		drain: make(chan struct{}), ended: make(chan struct{}),
+		drain: make(chan struct{}), ended: make(chan struct{}), asked: w.conduct.asked,
 	}
 	s.running = in
 	w.trace.note("%s starts", in.proc.name)
@@ -228,6 +257,7 @@ func (s *slot) drain() {
 	if s.running == nil {
 		return
 	}
+	s.running.asked(s.running.proc)
 	close(s.running.drain)
 	s.running = nil
 }

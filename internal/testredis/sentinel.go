@@ -24,14 +24,14 @@ type Watched struct {
 func Sentinel(t testing.TB, n int) Watched {
 	t.Helper()
 	var w Watched
-	w.Primary = Server(t)
-	w.Replica = Server(t, Config("replicaof", fmt.Sprintf("127.0.0.1 %d", w.Primary.port), "repl-diskless-sync-delay", "0"))
+	w.Primary = Server(t, Config("repl-diskless-sync-delay", "0"))
+	w.Replica = Server(t, Config("replicaof", fmt.Sprintf("127.0.0.1 %d", w.Primary.port)))
 	ctx, cancel := context.WithTimeout(context.Background(), 2*startWithin)
 	defer cancel()
-	replica := w.Replica.Client()
+	primary := w.Primary.Client()
 	waitFor(ctx, t, "the replica", func() error {
-		info, err := replica.Info(ctx, "replication").Result()
-		if err == nil && !strings.Contains(info, "master_link_status:up") {
+		info, err := primary.Info(ctx, "replication").Result()
+		if err == nil && !strings.Contains(info, "state=online") {
 			err = errors.New("it is not in sync yet")
 		}
 		return err

@@ -37,7 +37,9 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 		ctx = withBatchSlots(ctx, a.work.slots)
 	}
 	ctx = withAccount(ctx, l.Job)
+	ctx = withPace(ctx, func() { w.cfg.Pace(l.Job) })
 	state := batch.Preflight
+	w.cfg.Pace(l.Job)
 	w.metrics.moved(batch.Pending, state)
 	result, err := w.runner.Run(ctx, a.work.program, agent.Job{
 		ID:      l.Job,
@@ -50,6 +52,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 		OnState: func(from, to batch.State) { state = to; w.metrics.moved(from, to) },
 	})
 	w.metrics.moved(state, batch.Pending)
+	w.cfg.Pace(l.Job)
 	switch {
 	case err == nil:
 		w.commits.add(a, result)

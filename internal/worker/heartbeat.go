@@ -1,7 +1,9 @@
 package worker
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -88,6 +90,9 @@ func (w *Worker) leases() map[batch.ID][]batch.Lease {
 	out := make(map[batch.ID][]batch.Lease)
 	for job, a := range w.live {
 		out[job.Batch] = append(out[job.Batch], a.lease)
+	}
+	for _, leases := range out {
+		slices.SortFunc(leases, func(a, b batch.Lease) int { return cmp.Compare(a.Token, b.Token) })
 	}
 	return out
 }

@@ -52,9 +52,15 @@ func (g *gate) wait() <-chan struct{} {
 	return g.opened
 }
 
-// batchSlots gives agents their slots: it waits for the backend and for room in its KV cache, then takes a slot of the batch if the batch bounds its
-// own requests, and then one of the worker. So a server that restarts costs agents time and no retries; if it stays away
-// for longer than patience, they end with errBackendAway and their jobs are released.
+type paceKey struct{}
+
+func withPace(ctx context.Context, pace func()) context.Context {
+	return context.WithValue(ctx, paceKey{}, pace)
+}
+
+// batchSlots gives agents their slots: it waits for the backend and for room in its KV cache, then takes a slot of the
+// batch if the batch bounds its own requests, and then one of the worker. So a server that restarts costs agents time and
+// no retries; if it stays away for longer than patience, they end with errBackendAway and their jobs are released.
 type batchSlots struct {
 	worker   *scheduler.Slots
 	ready    *gate
@@ -103,6 +109,9 @@ func (b batchSlots) awaitBackend(ctx context.Context) error {
 	defer t.Stop()
 	select {
 	case <-b.ready.wait():
+		if pace, ok := ctx.Value(paceKey{}).(func()); ok {
+			pace()
+		}
 		return nil
 	case <-t.C:
 		return errBackendAway

@@ -37,6 +37,13 @@ type Config struct {
 	Logger       *slog.Logger          // Defaults to none.
 	Metrics      prometheus.Registerer // Defaults to none.
 	Consumer     string                // unique for every start of a process. Defaults to ID and a random part.
+
+	// Pace is called wherever the agents of a worker would take a step at one instant: when they begin, when the backend
+	// came back, when they end. A simulation waits in it, so that each agent has instants of its own and a run can be
+	// replayed. Nil does not wait.
+	Pace func(job batch.Job)
+	// Jitter replaces the random source of the agents' waits, numbers in [0,1), so that a run can be replayed.
+	Jitter func() float64
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -68,6 +75,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Pace == nil {
+		c.Pace = func(batch.Job) {}
 	}
 	if c.Consumer == "" {
 		c.Consumer = c.ID + "-" + strings.ToLower(rand.Text()[:10])
@@ -149,7 +159,8 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w.kv = &admission{wake: w.poke}
 	slots := batchSlots{worker: w.slots, ready: &w.ready, kv: w.kv, patience: cfg.Lease}
-	w.runner = agent.NewRunner(keepCounting(accounted{model, w.kv}, model), slots, cfg.Tools, agent.Config{Worker: cfg.ID, Logger: w.log})
+	w.runner = agent.NewRunner(keepCounting(accounted{model, w.kv}, model), slots, cfg.Tools,
+		agent.Config{Worker: cfg.ID, Logger: w.log, Jitter: cfg.Jitter})
 	w.commits = newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, w.settle, w.log)
 	w.metrics = newMetrics(cfg.Metrics, w)
 	return w, nil

@@ -14,7 +14,7 @@ import (
 // started meanwhile; the caller runs or discards them. After an error none is left.
 func (a *attempt) callModel(s *scope, t turnPlan) (*backend.Response, *toolRun, error) {
 	req := a.prog.request(a.job, t, a.conv.messages)
-	var waits waits
+	waits := waits{random: a.random}
 	ranAway := false
 	for failures := 0; ; {
 		calls := a.newToolRun(s, t)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -20,6 +21,8 @@ const maxRaw = 16 << 10
 type Config struct {
 	Worker string       // the worker's --id, for results
 	Logger *slog.Logger // Defaults to no log.
+	// Jitter replaces the random source of waits, numbers in [0,1), so that a run can be replayed.
+	Jitter func() float64
 }
 
 // Runner runs jobs. Safe for concurrent use; it keeps nothing between jobs.
@@ -30,6 +33,7 @@ type Runner struct {
 	tools   Tools
 	worker  string
 	log     *slog.Logger
+	random  func() float64
 }
 
 // NewRunner makes a runner. If model is a [backend.TokenCounter], prompts that may not fit are counted before they are
@@ -38,8 +42,11 @@ func NewRunner(model Model, slots Slots, tools Tools, cfg Config) *Runner {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Jitter == nil {
+		cfg.Jitter = rand.Float64
+	}
 	counter, _ := model.(backend.TokenCounter)
-	return &Runner{model: model, counter: counter, slots: slots, tools: tools, worker: cfg.Worker, log: cfg.Logger}
+	return &Runner{model: model, counter: counter, slots: slots, tools: tools, worker: cfg.Worker, log: cfg.Logger, random: cfg.Jitter}
 }
 
 // Run runs one attempt of a job, from its journal's end to its result. Exactly one of result and error is meaningful.

@@ -20,8 +20,9 @@ const (
 	jitter  = 0.4 // of each wait, either way
 )
 
-// waits says how long to wait before each repetition of one turn. The zero value is ready.
+// waits says how long to wait before each repetition of one turn.
 type waits struct {
+	random               func() float64 // numbers in [0,1)
 	transient, throttled *backoff.ExponentialBackOff
 }
 
@@ -35,8 +36,9 @@ func (w *waits) next(class backend.Class, retryAfter time.Duration) time.Duratio
 		first, factor = throttledFirst, float64(throttledFactor)
 	}
 	if *b == nil {
-		*b = &backoff.ExponentialBackOff{InitialInterval: first, Multiplier: factor, RandomizationFactor: jitter, MaxInterval: maxWait}
+		*b = &backoff.ExponentialBackOff{InitialInterval: first, Multiplier: factor, MaxInterval: maxWait}
 		(*b).Reset()
 	}
-	return retryAfter + min((*b).NextBackOff(), maxWait)
+	d := (*b).NextBackOff()
+	return retryAfter + min(time.Duration(float64(d)*(1-jitter+2*jitter*w.random())), maxWait)
 }

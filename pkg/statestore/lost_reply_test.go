@@ -134,7 +134,7 @@ func TestLostReply(t *testing.T) {
 		}},
 		{"trim", "xtrim", func(w *world, id batch.ID) func() error {
 			w.finishAll(id, w.claim(id, "a", 3))
-			return func() error { return w.store.TrimResults(w.Context(), id, 2) }
+			return func() error { return w.store.TrimResults(w.Context(), id, 2, "") }
 		}},
 		{"held", "eval", func(w *world, id batch.ID) func() error {
 			l := leases(w.claim(id, "a", 3))

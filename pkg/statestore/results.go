@@ -71,10 +71,46 @@ func (s *Store) AwaitResults(ctx context.Context, id batch.ID, after int64, n in
 // atLeastOneMS keeps a wait from becoming BLOCK 0, which is for ever.
 func atLeastOneMS(d time.Duration) time.Duration { return max(d, time.Millisecond) }
 
-// TrimResults drops the results up to and including the cursor. Repeatable.
-func (s *Store) TrimResults(ctx context.Context, id batch.ID, upTo int64) error {
-	return classify("trim results of batch "+string(id),
-		s.cmd.XTrimMinID(ctx, keyResults(id), cursorID(upTo+1)).Err())
+// Timeline names the run of the server that holds the results of a batch. A restart and a failover make another one, and what
+// they forget is committed again: a cursor of one timeline says nothing about results of another. "" if the server does not
+// tell. Repeatable.
+func (s *Store) Timeline(ctx context.Context, id batch.ID) (string, error) {
+	op := "ask for the timeline of batch " + string(id)
+	conn, _, err := s.connectionOf(ctx, keyResults(id))
+	if err != nil {
+		return "", classify(op, err)
+	}
+	defer conn.Close()
+	timeline, err := timelineOf(ctx, conn)
+	return timeline, classify(op, err)
+}
+
+// timelineOf takes both of what a restart and what a promotion changes.
+func timelineOf(ctx context.Context, conn *redis.Conn) (string, error) {
+	info, err := sections(ctx, conn, "server", "replication")
+	if answer, ok := errors.AsType[redis.Error](err); ok && !notNow(answer.Error()) {
+		return "", nil // a server without these sections
+	}
+	return info["run_id"] + info["master_replid"], err
+}
+
+// TrimResults drops the results up to and including the cursor, which was read in that timeline. In another timeline it
+// drops nothing: other results may stand there. Repeatable.
+func (s *Store) TrimResults(ctx context.Context, id batch.ID, upTo int64, timeline string) error {
+	op := "trim results of batch " + string(id)
+	// Asked and told on one connection, so that both are of one server.
+	conn, _, err := s.connectionOf(ctx, keyResults(id))
+	if err != nil {
+		return classify(op, err)
+	}
+	defer conn.Close()
+	switch now, err := timelineOf(ctx, conn); {
+	case err != nil:
+		return classify(op, err)
+	case now != timeline:
+		return nil
+	}
+	return classify(op, conn.XTrimMinID(ctx, keyResults(id), cursorID(upTo+1)).Err())
 }
 
 func cursorID(n int64) string { return strconv.FormatInt(n, 10) + "-0" }

@@ -2,11 +2,13 @@ package statestore_test
 
 import (
 	"context"
+	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -77,13 +79,13 @@ var resultScenarios = []scenario{
 		jobs := w.claim(id, "a", 4)
 		w.finishAll(id, jobs[:3])
 		for range 2 {
-			require.NoError(w, w.store.TrimResults(w.Context(), id, 2))
+			w.trim(id, 2)
 		}
 		left, err := w.store.Results(w.Context(), id, 0, 10)
 		require.NoError(w, err)
 		require.Len(w, left, 1)
 		assert.EqualValues(w, 3, left[0].Cursor)
-		require.NoError(w, w.store.TrimResults(w.Context(), id, 3))
+		w.trim(id, 3)
 		assert.Equal(w, batch.Done, w.finishAll(id, jobs[3:]))
 		left, err = w.store.Results(w.Context(), id, 2, 10)
 		require.NoError(w, err)
@@ -94,11 +96,41 @@ var resultScenarios = []scenario{
 	{"a failed result that was trimmed can be retried", func(w *world) {
 		id := w.sealed(1)
 		w.finish(id, []statestore.Completion{failed(w.one(id, "a").Lease, batch.Timeout)}, statestore.Committed)
-		require.NoError(w, w.store.TrimResults(w.Context(), id, 1))
+		w.trim(id, 1)
 		n, err := w.store.Retry(w.Context(), id)
 		require.NoError(w, err)
 		assert.EqualValues(w, 1, n)
 		assert.Equal(w, batch.Done, w.finishAll(id, w.claim(id, "a", 1)))
 		assert.Equal(w, map[int64]batch.Status{0: batch.OK}, w.results(id))
 	}},
+}
+
+// trim drops results that were read now.
+func (w *world) trim(id batch.ID, upTo int64) {
+	w.Helper()
+	timeline, err := w.store.Timeline(w.Context(), id)
+	require.NoError(w, err)
+	require.NoError(w, w.store.TrimResults(w.Context(), id, upTo, timeline))
+}
+
+// TestTimelines: what was read before a restart trims nothing after it, where other results may stand at its cursors.
+func TestTimelines(t *testing.T) {
+	t.Parallel()
+	redis := testredis.Server(t, testredis.AOF())
+	w := over(t, redis.URL())
+	id := w.sealed(2)
+	w.finishAll(id, w.claim(id, "a", 2))
+	before, err := w.store.Timeline(t.Context(), id)
+	require.NoError(t, err)
+	require.NotEmpty(t, before)
+	redis.Kill9()
+	redis.Restart()
+	require.NoError(t, w.store.UntilKnown(t.Context(), func() error { return w.store.Ping(t.Context()) }))
+	after, err := w.store.Timeline(t.Context(), id)
+	require.NoError(t, err)
+	assert.NotEqual(t, before, after)
+	require.NoError(t, w.store.TrimResults(t.Context(), id, 2, before))
+	assert.Len(t, w.results(id), 2)
+	require.NoError(t, w.store.TrimResults(t.Context(), id, 2, after))
+	assert.Empty(t, w.results(id))
 }

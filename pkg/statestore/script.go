@@ -15,7 +15,7 @@ var luaFiles embed.FS
 // scripts are the Lua scripts, each with the prelude in front.
 type scripts struct {
 	book, announced, create, feed, seal, claim, held, renew, checkpoint, release, finish, cancel, retry, remove,
-	intend, note, resolve, budget, volunteer script
+	intend, note, resolve, budget, volunteer, touch script
 }
 
 type script struct{ hash, text string }
@@ -38,6 +38,7 @@ func loadScripts(change func(name, text string) string) (scripts, error) {
 		"claim": &s.claim, "held": &s.held, "renew": &s.renew, "checkpoint": &s.checkpoint, "release": &s.release,
 		"finish": &s.finish, "cancel": &s.cancel, "retry": &s.retry, "remove": &s.remove,
 		"intend": &s.intend, "note": &s.note, "resolve": &s.resolve, "budget": &s.budget, "volunteer": &s.volunteer,
+		"touch": &s.touch,
 	} {
 		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {
@@ -55,9 +56,18 @@ func loadScripts(change func(name, text string) string) (scripts, error) {
 // run calls a script by its hash, and sends its text when the server does not know it: NOSCRIPT means that nothing
 // was executed. The error is classified.
 func (s *Store) run(ctx context.Context, op string, sc script, keys []string, args ...any) (any, error) {
-	v, err := s.eval(ctx, "evalsha", sc.hash, keys, args)
+	return s.runOn(ctx, s.cmd, op, sc, keys, args...)
+}
+
+// processor is a client, or one connection.
+type processor interface {
+	Process(ctx context.Context, cmd redis.Cmder) error
+}
+
+func (s *Store) runOn(ctx context.Context, p processor, op string, sc script, keys []string, args ...any) (any, error) {
+	v, err := eval(ctx, p, "evalsha", sc.hash, keys, args)
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		v, err = s.eval(ctx, "eval", sc.text, keys, args)
+		v, err = eval(ctx, p, "eval", sc.text, keys, args)
 	}
 	if err != nil {
 		return nil, classify(op, err)
@@ -65,7 +75,7 @@ func (s *Store) run(ctx context.Context, op string, sc script, keys []string, ar
 	return v, nil
 }
 
-func (s *Store) eval(ctx context.Context, name, script string, keys []string, args []any) (any, error) {
+func eval(ctx context.Context, p processor, name, script string, keys []string, args []any) (any, error) {
 	all := make([]any, 0, 3+len(keys)+len(args))
 	all = append(all, name, script, len(keys))
 	for _, k := range keys {
@@ -73,7 +83,7 @@ func (s *Store) eval(ctx context.Context, name, script string, keys []string, ar
 	}
 	cmd := once{redis.NewCmd(ctx, append(all, args...)...)}
 	cmd.SetFirstKeyPos(3) // a cluster client finds the node by this key
-	_ = s.cmd.Process(ctx, cmd)
+	_ = p.Process(ctx, cmd)
 	return cmd.Result()
 }
 

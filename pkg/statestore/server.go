@@ -1,6 +1,12 @@
 package statestore
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
 
 // Version is what Redis says of its version, as 7.0.15; "" if it does not say.
 func (s *Store) Version(ctx context.Context) (string, error) {
@@ -9,4 +15,42 @@ func (s *Store) Version(ctx context.Context) (string, error) {
 		return "", classify("ask Redis at "+s.address+" for its version", err)
 	}
 	return info.Item("Server", "redis_version"), nil
+}
+
+// connectionOf is a connection of its own to the server that a key lives on, and the server's address.
+func (s *Store) connectionOf(ctx context.Context, key string) (*redis.Conn, string, error) {
+	var node *redis.Client
+	switch c := s.cmd.(type) {
+	case *redis.Client:
+		node = c
+	case *redis.ClusterClient:
+		var err error
+		if node, err = c.MasterForKey(ctx, key); err != nil {
+			return nil, "", err
+		}
+	default:
+		return nil, "", fmt.Errorf("a client of type %T has no connections of its own", s.cmd)
+	}
+	address := node.Options().Addr
+	if address == "FailoverClient" { // the library's word for whom the sentinels name
+		address = s.address
+	}
+	return node.Conn(), address, nil
+}
+
+// sections reads sections of INFO, which servers before 7.0 give one at a time.
+func sections(ctx context.Context, conn *redis.Conn, names ...string) (map[string]string, error) {
+	out := make(map[string]string)
+	for _, name := range names {
+		text, err := conn.Info(ctx, name).Result()
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(text) {
+			if field, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+				out[field] = value
+			}
+		}
+	}
+	return out, nil
 }

@@ -1,0 +1,30 @@
+// Package sim plays whole batches in virtual time, with everything going wrong, and can play each of them again.
+//
+// A run is made from one seed: how many workers and jobs there are, how long a lease is, what fails when. The store, its Lua
+// scripts and, in [Full] mode, the workers with their agents, slots and tools are the real ones; Redis is miniredis. All of it
+// lives in one testing/synctest bubble. In [Plain] mode small workers call the store themselves, which takes more roads through
+// it per second.
+//
+// # How it is repeatable
+//
+// Every byte between a process and Redis passes a network of ours. It lets one thing happen at a time, waits until the whole
+// bubble is at rest, checks, and only then takes the next. Every random decision is drawn from the seed and from what it is
+// about, never from who asks first ([chance]). Two runs of a seed have the same trace to the byte; [TestSeeds] compares.
+//
+// # What goes wrong
+//
+// Requests that are lost, replies that are lost though Redis did it, commands that are held up, connections that break, processes
+// that die between any two commands or stand still for longer than a lease, a Redis that restarts and forgets its scripts, a
+// Redis whose clock is hours off from everybody else's; users who cancel and retry; drains; in full mode also model servers that
+// answer 429, 503 or 500, cut their stream, fall silent or restart, and tools that hang or fail. A Redis that forgets what it
+// had acknowledged is not played here: internal/e2e does that with real servers.
+//
+// # What is checked
+//
+// After every script: the invariants I1 to I5 and I7 of package batch, by comparing Redis before and after with books of our own
+// ([checker]). In full mode, at every rest: I6 and I8, and what workers do with what they are told ([conduct]). After the run:
+// every batch has ended, and there is an order of the operations on each job that explains what all callers were told
+// ([history], with porcupine). [Mutants] are scripts that are broken on purpose; each must be caught.
+//
+// Start reading at [Run].
+package sim

@@ -1,0 +1,208 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// history is what the processes of a run asked of Redis about each job and what they were told, with when they asked and when
+// they knew. An answer that never arrived leaves its operation open: it may have taken effect at any later time, or never. It
+// is checked against [job], a store that does one thing after the other and forgets nothing: is there an order of the
+// operations that agrees with everything that anybody was told?
+//
+// This is a second opinion. [checker] sees what Redis did; here only what clients were told counts.
+type history struct {
+	check *checker
+	tick  int64
+	asked map[*exchange]int64
+	open  map[*exchange][]*operation
+	all   map[int][]*operation // by job
+}
+
+// operation is one verb about one job.
+type operation struct {
+	verb         string
+	proc         string
+	fence        fence // of the request; of a claim, what it gave out
+	turn         int   // of a checkpoint; of a claim, the turns that it told of
+	exhausted    bool  // of a claim
+	keep         string
+	code         int64 // the answer
+	told         bool  // it arrived
+	asked, known int64
+}
+
+func (o *operation) String() string {
+	return fmt.Sprintf("[%d,%d] %s %s %v turn %d → %d told %v", o.asked, o.known, o.proc, o.verb, o.fence, o.turn, o.code, o.told)
+}
+
+func newHistory(c *checker) *history {
+	return &history{
+		check: c, asked: make(map[*exchange]int64), open: make(map[*exchange][]*operation), all: make(map[int][]*operation),
+	}
+}
+
+func (h *history) sent(x *exchange) {
+	h.tick++
+	h.asked[x] = h.tick
+}
+
+// executed is told of what Redis executed, after the checker.
+func (h *history) executed(x *exchange, calls []call) {
+	add := func(index int, o operation) {
+		o.proc, o.asked, o.known = x.proc.name, h.asked[x], math.MaxInt64
+		h.all[index] = append(h.all[index], &o)
+		h.open[x] = append(h.open[x], &o)
+	}
+	for _, c := range calls {
+		if !c.ran {
+			continue
+		}
+		codes := func(i int) int64 { // answers that come as a list
+			list, _ := c.reply.([]any)
+			if i >= len(list) {
+				return 0
+			}
+			n, _ := list[i].(int64)
+			return n
+		}
+		switch c.verb {
+		case "claim":
+			for _, j := range c.leased() {
+				add(j.index, operation{verb: c.verb, fence: j.fence, turn: j.turns, exhausted: j.exhausted})
+			}
+		case "renew":
+			for i, f := range slices.Collect(slices.Chunk(c.args[2:], 3)) {
+				add(number(f[0]), operation{verb: c.verb, fence: parseFence(f[2]), code: codes(1 + i)})
+			}
+		case "release":
+			for i, f := range slices.Collect(slices.Chunk(c.args, 3)) {
+				add(number(f[0]), operation{verb: c.verb, fence: parseFence(f[2]), code: codes(i)})
+			}
+		case "checkpoint":
+			code, _ := c.reply.(int64)
+			add(number(c.args[0]), operation{verb: c.verb, fence: parseFence(c.args[1]), turn: number(c.args[2]), code: code})
+		case "finish":
+			for i, f := range c.completions() {
+				add(number(f[0]), operation{verb: c.verb, fence: parseFence(f[2]), keep: f[4], code: codes(1 + i)})
+			}
+		}
+	}
+	// What a claim and a retry do to jobs that their answers do not name.
+	for _, index := range h.check.kept {
+		add(index, operation{verb: "keep"})
+	}
+	for _, index := range h.check.requeued {
+		add(index, operation{verb: "requeue"})
+	}
+	h.check.kept, h.check.requeued = nil, nil
+}
+
+func (h *history) delivered(x *exchange) {
+	h.tick++
+	for _, o := range h.open[x] {
+		o.told, o.known = true, h.tick
+	}
+	delete(h.open, x)
+	delete(h.asked, x)
+}
+
+// serialJob is a job in a store that does one thing after the other.
+type serialJob struct {
+	fence     fence // of the lease, the one before included
+	highest   int64 // token
+	turns     int
+	exhausted bool
+	finished  bool
+}
+
+// step is what an operation does to a job, and what it answers. Answers of a claim are the job's next lease, so it may be
+// impossible.
+func (j serialJob) step(o *operation, cfg Config) (after serialJob, code int64, possible bool) {
+	mine := j.fence == o.fence && j.fence.held()
+	switch o.verb {
+	case "claim":
+		spent := j.fence.attempt
+		exhausted := spent >= cfg.maxAttempts
+		fits := o.fence.token > j.highest && o.turn == j.turns && o.exhausted == exhausted &&
+			o.fence.attempt == min(spent+1, cfg.maxAttempts)
+		if j.finished || !fits {
+			return j, 0, false
+		}
+		j.fence, j.highest, j.exhausted = o.fence, o.fence.token, exhausted
+		return j, 0, true
+	case "keep":
+		j.fence.holder = "-"
+		return j, 0, !j.finished
+	case "requeue":
+		ok := j.finished
+		j.finished, j.exhausted, j.fence = false, false, fence{holder: "-"}
+		return j, 0, ok
+	case "renew", "release", "checkpoint", "finish":
+		if !mine {
+			if o.verb == "finish" && j.finished {
+				return j, 0, true
+			}
+			return j, -1, true
+		}
+	}
+	switch o.verb {
+	case "release":
+		if !j.exhausted {
+			j.fence.attempt--
+		}
+		j.fence.holder, j.exhausted = "-", false
+	case "checkpoint":
+		switch {
+		case o.turn <= j.turns:
+			return j, 0, true
+		case o.turn > j.turns+1:
+			return j, -2, true
+		}
+		j.turns++
+	case "finish":
+		j.finished, j.fence = true, fence{}
+		if o.keep == "drop" {
+			j.turns = 0
+		}
+	}
+	return j, 1, true
+}
+
+// linearize looks for an order of each job's operations that explains all answers. It returns the first job that has none.
+// It must run outside of the bubble: it takes real time.
+func (h *history) linearize(cfg Config) error {
+	model := porcupine.Model{
+		Init: func() any { return serialJob{} },
+		Step: func(state, input, output any) (bool, any) {
+			o := input.(*operation)
+			after, code, possible := state.(serialJob).step(o, cfg)
+			if possible && o.told && code != o.code {
+				// A batch whose TTL has passed knows of no result any more.
+				possible = o.verb == "finish" && cfg.ttl < time.Hour && o.code == -1
+			}
+			return possible, after
+		},
+	}
+	for index := range cfg.jobs {
+		var ops []porcupine.Operation
+		for _, o := range h.all[index] {
+			if !o.told && (o.verb == "renew") {
+				continue // it changes nothing and told nothing
+			}
+			ops = append(ops, porcupine.Operation{Input: o, Call: o.asked, Return: o.known})
+		}
+		if porcupine.CheckOperationsTimeout(model, ops, time.Minute) != porcupine.Ok {
+			text := ""
+			for _, o := range h.all[index] {
+				text += "\n" + o.String()
+			}
+			return fmt.Errorf("no order of the operations on job %d explains what their callers were told:%s", index, text)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+// model is the inference server as one worker sees it: what it answers, how long that takes and what goes wrong is drawn
+// from the seed, the job and the turn. A fault ends when faults are over.
+type model struct {
+	world *world
+	proc  *process
+
+	// Guarded by proc.net.mu.
+	calls  int            // in flight now
+	served map[string]int // how often each call was made
+	away   bool           // the server is restarting
+}
+
+func newModel(w *world, p *process) *model {
+	return &model{world: w, proc: p, served: make(map[string]int)}
+}
+
+// Generate implements [backend.Backend].
+func (m *model) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("generate: %w", context.Cause(ctx))
+	}
+	draw, away := m.draw("generate", r.ID, digest(r.Messages))
+	m.enter(1)
+	defer m.enter(-1)
+	fail := func(class backend.Class, after time.Duration, format string, args ...any) error {
+		return &backend.Error{Class: class, Endpoint: m.Endpoint(), RetryAfter: after, Message: fmt.Sprintf(format, args...)}
+	}
+	took := between(draw, time.Millisecond, m.world.cfg.turnTime)
+	quick := between(draw, time.Millisecond, 20*time.Millisecond)
+	later := between(draw, 10*time.Millisecond, 2*time.Second)
+	fate := draw.Float64()
+	if m.world.net.isCalm() {
+		fate = 1
+	}
+	// Each fault has an equal part of the seed's rate.
+	part := m.world.cfg.serverFaults / 6
+	switch {
+	case away:
+		return nil, m.late(ctx, quick, fail(backend.Transient, 0, "connection refused"))
+	case fate < part:
+		return nil, m.late(ctx, quick, fail(backend.RateLimited, later, "429"))
+	case fate < 2*part:
+		return nil, m.late(ctx, quick, fail(backend.Overloaded, 0, "503"))
+	case fate < 3*part:
+		return nil, m.late(ctx, took, fail(backend.Transient, 0, "500"))
+	case fate < 4*part:
+		m.early(o, r)
+		return nil, m.late(ctx, took, fail(backend.Transient, 0, "the stream was cut"))
+	case fate < 5*part:
+		took = 24 * time.Hour // until the agent's patience ends
+	case fate < 6*part:
+		took += m.world.cfg.lease * 2
+	}
+	resp := m.answer(r)
+	if len(resp.Message.ToolCalls) > 0 && likely(draw, 0.3) {
+		if err := sleep(ctx, took/2); err != nil {
+			return nil, fmt.Errorf("generate: %w", err)
+		}
+		m.early(o, r)
+		took -= took / 2
+	}
+	if err := sleep(ctx, took); err != nil {
+		return nil, fmt.Errorf("generate: %w", err)
+	}
+	return resp, nil
+}
+
+// early tells of the first tool call before the stream's end.
+func (m *model) early(o backend.Observer, r *backend.Request) {
+	if resp := m.answer(r); o.ToolCall != nil && len(resp.Message.ToolCalls) > 0 {
+		o.ToolCall(0, resp.Message.ToolCalls[0])
+	}
+}
+
+// answer is what the model says in this turn of this job, the same in every attempt.
+func (m *model) answer(r *backend.Request) *backend.Response {
+	turn := 1
+	for _, msg := range r.Messages {
+		if msg.Role == backend.RoleAssistant {
+			turn++
+		}
+	}
+	cfg := m.world.cfg
+	job := m.world.chance.on("job", r.Hints.Session)
+	turns := 1 + job.IntN(cfg.turns)
+	fails := likely(job, cfg.failing)
+	draw := m.world.chance.on("answer", r.Hints.Session, strconv.Itoa(turn))
+	out := &backend.Response{Model: "m", Usage: backend.Usage{
+		PromptTokens: int64(50 * turn), CachedTokens: int64(40*turn - 40), CompletionTokens: int64(1 + draw.IntN(50)),
+	}}
+	out.Message.Role = backend.RoleAssistant
+	switch {
+	case turn < turns && r.ToolChoice == backend.ToolChoiceAuto:
+		out.Finish = backend.FinishToolCalls
+		for i := range 1 + draw.IntN(3) {
+			name, at := "probe", draw.IntN(8)
+			if likely(draw, 0.25) {
+				name = "effect"
+			}
+			out.Message.ToolCalls = append(out.Message.ToolCalls, backend.ToolCall{
+				ID: fmt.Sprintf("call_%d_%d", turn, i), Name: name, Arguments: fmt.Sprintf(`{"at":%d}`, at),
+			})
+		}
+	case fails:
+		out.Finish, out.Message.Content = backend.FinishLength, "and so on and"
+	default:
+		out.Finish, out.Message.Content = backend.FinishStop, fmt.Sprintf("seen in %d turns", turn)
+	}
+	return out
+}
+
+// late fails after a while.
+func (m *model) late(ctx context.Context, d time.Duration, err error) error {
+	if e := sleep(ctx, d); e != nil {
+		return fmt.Errorf("generate: %w", e)
+	}
+	return err
+}
+
+// draw is the random source of a call, and whether the server is away.
+func (m *model) draw(parts ...string) (*rand.Rand, bool) {
+	m.proc.net.mu.Lock()
+	defer m.proc.net.mu.Unlock()
+	key := fmt.Sprint(parts)
+	m.served[key]++
+	return m.world.chance.on(append(parts, m.proc.name, strconv.Itoa(m.served[key]))...), m.away
+}
+
+func (m *model) enter(n int) {
+	m.proc.net.mu.Lock()
+	defer m.proc.net.mu.Unlock()
+	m.calls += n
+}
+
+// inFlight is how many calls are in flight now.
+func (m *model) inFlight() int {
+	m.proc.net.mu.Lock()
+	defer m.proc.net.mu.Unlock()
+	return m.calls
+}
+
+func (m *model) setAway(away bool) {
+	m.proc.net.mu.Lock()
+	defer m.proc.net.mu.Unlock()
+	m.away = away
+}
+
+// Models implements [backend.Backend].
+func (m *model) Models(ctx context.Context) ([]backend.Model, error) {
+	return []backend.Model{{ID: "m", MaxModelLen: 100_000}}, m.Ready(ctx)
+}
+
+// Ready implements [backend.Backend].
+func (m *model) Ready(ctx context.Context) error {
+	draw, away := m.draw("ready")
+	if err := sleep(ctx, between(draw, 100*time.Microsecond, 5*time.Millisecond)); err != nil {
+		return err
+	}
+	if away {
+		return errors.New("connection refused")
+	}
+	return nil
+}
+
+// Capabilities implements [backend.Backend].
+func (m *model) Capabilities() backend.Capabilities { return backend.Capabilities{Name: "sim"} }
+
+// Endpoint implements [backend.Backend].
+func (m *model) Endpoint() string { return "sim://" + m.proc.name }
+
+// Close implements [backend.Backend].
+func (m *model) Close() error { return nil }
+
+func digest(messages []backend.Message) string {
+	h := fnv.New64a()
+	_, _ = fmt.Fprintf(h, "%v", messages)
+	return strconv.FormatUint(h.Sum64(), 16)
+}

@@ -1,0 +1,183 @@
+package statestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+var (
+	// ErrNotDurable: the server has no means to say when a write outlives it.
+	ErrNotDurable = errors.New("Redis cannot say when it is safe")
+	// ErrNotYet: the server has them, and did not say so in time. The write happened; ask again.
+	ErrNotYet = errors.New("not safe yet")
+)
+
+// safety is what one server does against the loss of its writes, as it says in INFO.
+type safety struct {
+	address  string
+	version  string
+	replicas int  // connected, and past their first synchronisation
+	aof      bool // it keeps an append-only file
+	always   bool // and syncs it before it answers
+}
+
+// waitAOF reports whether the server can be asked to wait for its own file: Redis from 7.2 on, and every Valkey.
+func (s safety) waitAOF() bool {
+	var major, minor int
+	_, err := fmt.Sscanf(s.version, "%d.%d", &major, &minor)
+	return err == nil && (major > 7 || major == 7 && minor >= 2)
+}
+
+// why says why the server cannot make a write durable; nil if it can.
+func (s safety) why() error {
+	switch {
+	case s.replicas > 0 || s.always || s.aof && s.waitAOF():
+		return nil
+	case s.aof:
+		return fmt.Errorf("%w: Redis %s at %s has no replica, and cannot be asked when its append-only file is on disk (7.2 can); "+
+			"attach a replica, set appendfsync always, or do without", ErrNotDurable, s.version, s.address)
+	default:
+		return fmt.Errorf("%w: Redis %s at %s has no replica and no append-only file; attach a replica, set appendonly yes, or do without",
+			ErrNotDurable, s.version, s.address)
+	}
+}
+
+// DurableNow tells whether the servers have the means to make a batch durable. ErrNotDurable, with what to do about it.
+func (s *Store) DurableNow(ctx context.Context) error {
+	if c, ok := s.cmd.(*redis.ClusterClient); ok {
+		return c.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
+			conn := c.Conn()
+			defer conn.Close()
+			return s.able(ctx, conn, c.Options().Addr)
+		})
+	}
+	conn, address, err := s.connectionOf(ctx, keyActive)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return s.able(ctx, conn, address)
+}
+
+func (s *Store) able(ctx context.Context, conn *redis.Conn, address string) error {
+	have, err := s.safetyOf(ctx, conn, address)
+	if err != nil {
+		return err
+	}
+	return have.why()
+}
+
+// Durable waits until a batch of total jobs that are all in outlives its server: in the memory of every replica that is
+// connected, and on the server's own disk where it keeps an append-only file and can say when that is synced. In a cluster the
+// workers' list of active batches may be another server's; it is waited for too. It returns in words where the batch is.
+//
+// ErrNotYet after within; ErrNotDurable; ErrNotFound and ErrConflict: a failover forgot the batch, or some of its jobs, and
+// Feed and Seal bring them back. Repeatable.
+func (s *Store) Durable(ctx context.Context, id batch.ID, total int64, within time.Duration) (where string, err error) {
+	op := "make batch " + string(id) + " durable"
+	where, err = s.settle(ctx, op, keyMeta(id), within, func(conn *redis.Conn) error {
+		v, err := s.runOn(ctx, conn, op, s.scripts.touch, []string{keyMeta(id)})
+		if err != nil {
+			return err
+		}
+		r := reply{v}
+		switch phase := batch.Phase(r.at(0).str()); {
+		case phase == "":
+			return fmt.Errorf("%s: %w", op, ErrNotFound)
+		case phase == batch.Open || r.at(1).num() != total:
+			return fmt.Errorf("%s: %w: a failover forgot some of its jobs", op, ErrConflict)
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	// A member that is taken out and put back is a write, and nobody sees it missing. Whoever finds a batch there that is done
+	// takes it off.
+	_, err = s.settle(ctx, op, keyActive, within, func(conn *redis.Conn) error {
+		_, err := conn.TxPipelined(ctx, func(p redis.Pipeliner) error {
+			p.SRem(ctx, keyActive, string(id))
+			p.SAdd(ctx, keyActive, string(id))
+			return nil
+		})
+		return classify(op, err)
+	})
+	return where, err
+}
+
+// settle writes on one connection to the server of a key, and waits on the same connection until that, and with it all that
+// the server was told before, is safe.
+func (s *Store) settle(ctx context.Context, op, key string, within time.Duration, write func(*redis.Conn) error) (string, error) {
+	deadline := time.Now().Add(within)
+	conn, address, err := s.connectionOf(ctx, key)
+	if err != nil {
+		return "", classify(op, err)
+	}
+	defer conn.Close()
+	have, err := s.safetyOf(ctx, conn, address)
+	if err != nil {
+		return "", err
+	}
+	if err := have.why(); err != nil {
+		return "", err
+	}
+	if err := write(conn); err != nil {
+		return "", err
+	}
+	left := func() time.Duration { return atLeastOneMS(time.Until(deadline)) }
+	var where []string
+	if have.replicas > 0 {
+		n, err := conn.Wait(ctx, have.replicas, left()).Result()
+		if err != nil {
+			return "", classify(op, err)
+		}
+		if int(n) < have.replicas {
+			return "", fmt.Errorf("%s: %w: %d of %d replicas of Redis at %s have it after %v", op, ErrNotYet, n, have.replicas, address, within)
+		}
+		where = append(where, fmt.Sprintf("in the memory of %d of %[1]d replicas", have.replicas))
+	}
+	switch {
+	case have.always:
+		where = append(where, "on the disk of "+address)
+	case have.aof && have.waitAOF():
+		n, err := conn.WaitAOF(ctx, 1, 0, left()).Result()
+		if err != nil {
+			return "", classify(op, err)
+		}
+		if len(n) == 0 || n[0] < 1 {
+			return "", fmt.Errorf("%s: %w: Redis at %s has not synced its append-only file after %v", op, ErrNotYet, address, within)
+		}
+		where = append(where, "on the disk of "+address)
+	case have.aof:
+		where = append(where, fmt.Sprintf("soon on the disk of %s (Redis %s cannot say when)", address, have.version))
+	}
+	return strings.Join(where, ", "), nil
+}
+
+func (s *Store) safetyOf(ctx context.Context, conn *redis.Conn, address string) (safety, error) {
+	have := safety{address: address}
+	info, err := sections(ctx, conn, "server", "replication", "persistence")
+	if err != nil {
+		return have, classify("ask Redis at "+address+" how it keeps what it is told", err)
+	}
+	have.version, have.aof = info["redis_version"], info["aof_enabled"] == "1"
+	for name, value := range info {
+		// slave0, slave1, …; other fields begin alike.
+		if _, err := strconv.Atoi(strings.TrimPrefix(name, "slave")); err == nil && strings.Contains(value, "state=online") {
+			have.replicas++
+		}
+	}
+	// A server that does not show its configuration is taken for one that syncs later.
+	if m, err := conn.ConfigGet(ctx, "appendfsync").Result(); err == nil {
+		have.always = have.aof && m["appendfsync"] == "always"
+	}
+	return have, nil
+}
