@@ -61,6 +61,7 @@ func (r ran) print(name string, round int, s settings) {
 		figures.Value{Number: share(r.counts.Usage.CachedTokens, r.counts.Usage.PromptTokens), Unit: "hit-rate"},
 		figures.Value{Number: float64(r.counts.Tools.Executed), Unit: "tool-runs"},
 		figures.Value{Number: float64(r.failed) / float64(s.agents), Unit: "failure-rate"},
+		figures.Value{Number: r.explained.Agents, Unit: "live-agents"},
 		figures.Value{Number: r.load.machine, Unit: "busy-processors"})
 }
 
@@ -86,11 +87,11 @@ func summary(w io.Writer, s settings, arms []*arm) error {
 			a.series(func(r ran) float64 { return float64(r.counts.Tools.Executed) }),
 			100*a.series(func(r ran) float64 { return float64(r.failed) / float64(s.agents) }).Median())
 	}
-	fmt.Fprintf(t, "\nprocessors in use, of %d\tmachine\tworkers\tservers\tredis\twhere agents spent their time\n", runtime.NumCPU())
+	fmt.Fprintf(t, "\nprocessors in use, of %d\tmachine\tworkers\tservers\tredis\tagents live at a time\twhere agents spent their time\n", runtime.NumCPU())
 	for _, a := range arms {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", a.name(), a.series(func(r ran) float64 { return r.load.machine }),
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.name(), a.series(func(r ran) float64 { return r.load.machine }),
 			a.series(func(r ran) float64 { return r.load.workers }), a.series(func(r ran) float64 { return r.load.servers }),
-			a.series(func(r ran) float64 { return r.load.redis }), a.times())
+			a.series(func(r ran) float64 { return r.load.redis }), a.series(func(r ran) float64 { return r.explained.Agents }), a.times())
 	}
 	fmt.Fprintf(t, "\nlast round\tworker\tjobs\tturns\tprompt tokens\tcached tokens\thit rate\ttools asked\texecuted\n")
 	for _, a := range arms {
