@@ -140,7 +140,7 @@ func (a *arm) warn(w io.Writer) {
 		}
 	}
 	if n > 0 {
-		fmt.Fprintf(w, "%s: THE MACHINE WAS FULL in %d of %d runs (over %.0f%% of its processors): their times are the machine's\n",
+		fmt.Fprintf(w, "%s: THE MACHINE WAS FULL in %d of %d runs, with what else ran on it (over %.0f%% of its processors): their times are partly the machine's\n",
 			a.name(), n, len(a.runs), 100*full)
 	}
 }
