@@ -7,6 +7,8 @@ if [ "${1:-}" = smoke ]; then
   go run ./bench/scale -smoke
   go run ./bench/tools -smoke
   go run ./bench/kv -smoke
+  go run ./bench/cluster -smoke
+  go run ./bench/live -smoke
   (cd bench/queue && go run . -smoke)
   (cd bench/chaos && go run . -smoke)
 else
@@ -14,6 +16,8 @@ else
   go run ./bench/scale
   go run ./bench/tools
   go run ./bench/kv
+  go run ./bench/cluster
+  go run ./bench/live
   (cd bench/queue && go run .)
   (cd bench/chaos && go run .)
 fi

@@ -267,7 +267,8 @@ func (c *class) growth() Growth {
 // new one beyond the shared prefix.
 //
 // An agent may start while the peak of all live agents and itself, plus each shared prefix once, stays within the budget.
-// One may always live: a job that is larger than the cache must run all the same.
+// One may always live: a job that is larger than the cache must run all the same. Agents that pause count as if they did
+// not, because they come back first.
 func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -277,7 +278,7 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	}
 	c.guess = float64(c.tokens(startBytes))
 	g := c.growth()
-	held, prefixes := l.projection(), l.prefixes(c)
+	held, prefixes := l.projection(true), l.prefixes(c)
 	peak := headroom*l.learned - prefixes
 	mean := occupancy*l.learned - prefixes - l.means()
 	if c.maxTurns == 1 {
@@ -297,9 +298,7 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 // means is the average size of the live agents over their lives, summed up.
 func (l *Ledger) means() (sum float64) {
 	for _, a := range l.live {
-		if !a.paused {
-			sum += a.class.growth().mean()
-		}
+		sum += a.class.growth().mean()
 	}
 	return sum
 }
@@ -367,16 +366,16 @@ func (l *Ledger) mayResume(a *account) bool {
 		}
 		oldest = oldest && b.arrival >= a.arrival
 	}
-	held := l.projection()
+	held := l.projection(false)
 	held.add(a.Footprint, a.class.growth())
 	return oldest || held.peak() <= headroom*l.learned-l.prefixes(nil)
 }
 
-// projection is what the live agents will hold, each batch by its own growth.
-func (l *Ledger) projection() curve {
+// projection is what the live agents will hold, each batch by its own growth, with those that pause or without.
+func (l *Ledger) projection(paused bool) curve {
 	var held curve
 	for _, a := range l.live {
-		if !a.paused {
+		if paused || !a.paused {
 			held.add(a.Footprint, a.class.growth())
 		}
 	}

@@ -72,6 +72,44 @@ func TestRoomBooksTheGrowthThatIsStillToCome(t *testing.T) {
 	assert.Equal(t, n, l.State().Live)
 }
 
+// Agents that pause come back, so they leave no room for others: otherwise those would pause too, and so on, until this worker had
+// claimed far more jobs than it can run, which no other worker could take then.
+func TestWhoPausesLeavesNoRoom(t *testing.T) {
+	t.Parallel()
+	l := NewLedger(LedgerConfig{Capacity: 10_000})
+	l.Declare("b", 0, 2)
+	first := func(id string) { l.Turn(id, 400, 100, 0, 10) }
+	for i := range 40 { // two turns; the second adds 1,000 tokens
+		id := fmt.Sprint("gone ", i)
+		l.Start(id, "b", 400, 0)
+		first(id)
+		l.Turn(id, 4_400, 1_100, 100, 10)
+		l.End(id, true)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	admit := func(limit int) (held int) {
+		for range l.Room("b", 400, limit) {
+			id := fmt.Sprint(l.State().Live)
+			l.Start(id, "b", 400, 0)
+			if l.Await(over, id) != nil {
+				held++
+			}
+		}
+		return held
+	}
+	require.Zero(t, admit(6))
+	for i := range 6 {
+		first(fmt.Sprint(i))
+	}
+	require.Positive(t, admit(100), "some of these have to wait for their first turn")
+	live := l.State().Live
+	for range 5 {
+		admit(100)
+	}
+	assert.Equal(t, live, l.State().Live)
+}
+
 func TestASharedPrefixCountsOnce(t *testing.T) {
 	t.Parallel()
 	room := func(prefixBytes int) int {

@@ -5,6 +5,7 @@ package figures
 import (
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -48,6 +49,15 @@ func (s Series) Median() float64 {
 	} else {
 		return (sorted[mid-1] + sorted[mid]) / 2
 	}
+}
+
+// Quantile is the smallest of the values that at least the share q of them do not exceed, or 0 if there are none.
+func (s Series) Quantile(q float64) float64 {
+	if len(s) == 0 {
+		return 0
+	}
+	rank := int(math.Ceil(q * float64(len(s))))
+	return slices.Sorted(slices.Values(s))[min(max(rank, 1), len(s))-1]
 }
 
 // String is "median [min-max]".

@@ -1,0 +1,344 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/batchagent/batchagent/bench/internal/procs"
+	"github.com/batchagent/batchagent/bench/internal/prose"
+	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// cluster is what all runs share.
+type cluster struct {
+	settings
+	dir   string // programs and files
+	redis *procs.Redis
+	store *statestore.Store
+}
+
+func newCluster(ctx context.Context, s settings) (c *cluster, err error) {
+	c = &cluster{settings: s}
+	defer func() {
+		if err != nil {
+			c.close()
+		}
+	}()
+	if c.dir, err = os.MkdirTemp("", "bench-cluster-"); err != nil {
+		return nil, fmt.Errorf("make a directory: %w", err)
+	}
+	if err := procs.Build(ctx, c.dir, ".", "./cmd/coordinator", "./cmd/worker", "./cmd/vllmsim"); err != nil {
+		return nil, err
+	}
+	if err := c.write(); err != nil {
+		return nil, fmt.Errorf("write the batch: %w", err)
+	}
+	if c.redis, err = procs.StartRedis(ctx); err != nil {
+		return nil, err
+	}
+	if c.store, err = statestore.Open(ctx, c.redis.URL(), statestore.Options{}); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *cluster) close() {
+	if c.store != nil {
+		_ = c.store.Close()
+	}
+	if c.redis != nil {
+		c.redis.Stop()
+	}
+	_ = os.RemoveAll(c.dir)
+}
+
+// specText is examples/code-review with documents for Go files, and several questions about each.
+const specText = `name: cluster
+inputs: inputs.jsonl
+tools: [read_file]
+system_prompt: |
+  You review documents for a small team. You get the path of one document and a question. Read it with the tool read_file, then
+  judge that document alone.
+
+  Report only what you can point at in the text: claims that contradict each other, figures without a source, dates that
+  cannot be right, names that change, and steps that are missing. Do not report matters of taste or formatting. An empty list
+  of issues is a good answer.
+
+  Risk is high if an issue can mislead a reader in earnest, medium if a reader would notice it, and low otherwise.
+task: "Review the document {path}. {question}"
+output_schema:
+  type: object
+  properties:
+    summary: {type: string, description: "what the document says and how sound it is, in one or two sentences", maxLength: 600}
+    risk: {enum: [low, medium, high]}
+    issues:
+      type: array
+      maxItems: 20
+      items:
+        type: object
+        properties:
+          line: {type: integer, minimum: 1}
+          severity: {enum: [low, medium, high]}
+          message: {type: string, maxLength: 400}
+        required: [line, severity, message]
+        additionalProperties: false
+  required: [summary, risk, issues]
+  additionalProperties: false
+max_turns: 4
+sampling: {temperature: 0, max_tokens: 1024}
+`
+
+const (
+	documentWords = 800 // about 1,050 tokens
+	questionWords = 20
+	tools         = "tools" // the workers' folder
+)
+
+func (c *cluster) write() error {
+	if err := os.MkdirAll(filepath.Join(c.dir, tools, "documents"), 0o700); err != nil {
+		return err
+	}
+	paths := make([]string, c.documents)
+	for i := range paths {
+		paths[i] = fmt.Sprintf("documents/d%03d.txt", i)
+		text := strings.ReplaceAll(prose.Text(paths[i], documentWords), " the ", "\nthe ")
+		if err := os.WriteFile(filepath.Join(c.dir, tools, paths[i]), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	var inputs bytes.Buffer
+	for i := range c.agents {
+		line, err := json.Marshal(map[string]string{
+			"path": paths[i%len(paths)], "question": fmt.Sprintf("Question %d: %s?", i, prose.Text(fmt.Sprint("question ", i), questionWords)),
+		})
+		if err != nil {
+			return err
+		}
+		inputs.Write(append(line, '\n'))
+	}
+	return errors.Join(os.WriteFile(filepath.Join(c.dir, "spec.yaml"), []byte(specText), 0o600),
+		os.WriteFile(filepath.Join(c.dir, "inputs.jsonl"), inputs.Bytes(), 0o600))
+}
+
+func (c *cluster) start(program string, stdout *os.File, args ...string) (*procs.Process, error) {
+	return procs.Start(filepath.Join(c.dir, program), stdout, args...)
+}
+
+// node is a worker and its server.
+type node struct{ worker, server *procs.Process }
+
+// nodes starts n of them and waits until all are ready for jobs.
+func (c *cluster) startNodes(ctx context.Context, n int) (all []node, stop func(), err error) {
+	stop = func() {
+		for _, n := range all {
+			if n.worker != nil {
+				n.worker.Stop()
+			}
+			n.server.Stop()
+		}
+	}
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	for i := range n {
+		address, err := procs.FreeAddress()
+		if err != nil {
+			return nil, stop, err
+		}
+		server, err := c.start("vllmsim", nil, "--listen", address, "--profile", c.profile, "--time-scale", fmt.Sprint(c.scale))
+		if err != nil {
+			return nil, stop, err
+		}
+		all = append(all, node{server: server})
+		if err := server.Until(ctx, "it answers", func() bool { return healthy(ctx, address) }); err != nil {
+			return nil, stop, err
+		}
+		all[i].worker, err = c.start("worker", nil, "--redis", c.redis.URL(), "--backend", "vllm://"+address, "--id", fmt.Sprint("node-", i+1),
+			"--tools-root", filepath.Join(c.dir, tools), "--lease", c.lease.String(), "--log-level", "warn")
+		if err != nil {
+			return nil, stop, err
+		}
+	}
+	err = c.redis.Until(ctx, "all workers are ready", func() bool {
+		ready := 0
+		records, err := c.store.Workers(ctx)
+		for _, r := range records {
+			if r.Ready {
+				ready++
+			}
+		}
+		return err == nil && ready == n
+	})
+	return all, stop, err
+}
+
+func healthy(ctx context.Context, address string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/health", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
+}
+
+// run runs the batch once.
+func (c *cluster) run(ctx context.Context, n int, kill bool) (r ran, err error) {
+	if err := c.redis.Clear(ctx); err != nil {
+		return r, err
+	}
+	nodes, stop, err := c.startNodes(ctx, n)
+	if err != nil {
+		return r, err
+	}
+	defer stop()
+	load, err := startLoad(c.redis.Process, nodes)
+	if err != nil {
+		return r, err
+	}
+	began := time.Now()
+	id, err := c.submit(ctx)
+	if err != nil {
+		return r, err
+	}
+	path := filepath.Join(c.dir, id+".jsonl")
+	follower, err := c.start("coordinator", nil, "results", id, "--redis", c.redis.URL(), "--follow", "--out", path)
+	if err != nil {
+		return r, err
+	}
+	defer follower.Stop()
+	if kill {
+		if err := c.half(ctx, follower, batch.ID(id)); err != nil {
+			return r, err
+		}
+		load.note(nodes[0].worker)
+		nodes[0].worker.Kill()
+		r.killedAt = time.Since(began)
+	}
+	watched, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	for i, n := range nodes {
+		if kill && i == 0 {
+			continue
+		}
+		go func() {
+			select {
+			case <-n.worker.Ended():
+				cancel(fmt.Errorf("a worker ended:\n%s", n.worker.Log()))
+			case <-watched.Done():
+			}
+		}()
+	}
+	// A follower that saw a failed job says so by its status; the lines of its file say more.
+	if err := follower.Wait(watched); err != nil && watched.Err() != nil {
+		return r, err
+	}
+	r.wall = time.Since(began)
+	if r.load, err = load.end(); err != nil {
+		return r, err
+	}
+	return r, c.inspect(ctx, batch.ID(id), path, &r)
+}
+
+func (c *cluster) submit(ctx context.Context) (id string, err error) {
+	out, err := c.ask(ctx, "submit", filepath.Join(c.dir, "spec.yaml"), "--tools-root", filepath.Join(c.dir, tools))
+	return strings.TrimSpace(string(out)), err
+}
+
+// ask runs a command of the coordinator and returns what it prints.
+func (c *cluster) ask(ctx context.Context, args ...string) ([]byte, error) {
+	out, err := os.Create(filepath.Join(c.dir, "answer"))
+	if err != nil {
+		return nil, fmt.Errorf("keep what the coordinator prints: %w", err)
+	}
+	defer out.Close()
+	p, err := c.start("coordinator", out, append(args, "--redis", c.redis.URL())...)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Wait(ctx); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(out.Name())
+}
+
+// half waits until half of the results are in.
+func (c *cluster) half(ctx context.Context, follower *procs.Process, id batch.ID) error {
+	return follower.Until(ctx, "half of the results are in", func() bool {
+		info, err := c.store.Info(ctx, id)
+		return err == nil && info.Counts.Finished() >= int64(c.agents/2)
+	})
+}
+
+// inspect reads what the run left: the file of results, what `coordinator explain` says, and the counts in Redis.
+func (c *cluster) inspect(ctx context.Context, id batch.ID, path string, r *ran) error {
+	text, err := c.ask(ctx, "explain", string(id), "--json")
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, &r.explained); err != nil {
+		return fmt.Errorf("read the explanation: %w", err)
+	}
+	info, err := c.store.Info(ctx, id)
+	if err != nil {
+		return err
+	}
+	r.counts = info.Counts
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("read the results: %w", err)
+	}
+	defer f.Close()
+	return r.count(f, c.agents)
+}
+
+// count looks at every line of the results.
+func (r *ran) count(f *os.File, agents int) error {
+	seen := make([]int, agents)
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		r.lines++
+		var one batch.Result
+		if err := json.Unmarshal(lines.Bytes(), &one); err != nil || one.Index < 0 || one.Index >= int64(agents) {
+			return fmt.Errorf("line %d of the results is none of ours: %w", r.lines, err)
+		}
+		seen[one.Index]++
+		if one.Status != batch.OK {
+			r.failed++
+		}
+	}
+	for _, n := range seen {
+		switch {
+		case n == 0:
+			r.lost++
+		case n > 1:
+			r.doubled++
+		}
+	}
+	return lines.Err()
+}
+
+// ran is what one run came to.
+type ran struct {
+	wall, killedAt               time.Duration // killedAt is 0 if nobody died
+	load                         load
+	lines, lost, doubled, failed int // of the file
+	counts                       batch.Counts
+	explained                    coordinator.Explanation
+}

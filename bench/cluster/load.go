@@ -1,0 +1,66 @@
+package main
+
+import (
+	"maps"
+	"runtime"
+	"time"
+
+	"github.com/batchagent/batchagent/bench/internal/procs"
+)
+
+// full is the share of the machine's processors from which on a run says more of them than of the programs. A batch has
+// moments of more load than its average.
+const full = 0.75
+
+// load says how busy the machine was, in processors: 1 is one of them all the time.
+type load struct {
+	machine                 float64 // everything on it, other people's work included
+	workers, servers, redis float64
+}
+
+func (l load) full() bool { return l.machine > full*float64(runtime.NumCPU()) }
+
+// meter measures a load from its start on.
+type meter struct {
+	began   time.Time
+	machine time.Duration
+	redis   *procs.Process
+	nodes   []node
+	used    map[*procs.Process]time.Duration // when the measurement began
+	last    map[*procs.Process]time.Duration // when it was killed
+}
+
+func startLoad(redis *procs.Process, nodes []node) (*meter, error) {
+	m := &meter{redis: redis, nodes: nodes, used: map[*procs.Process]time.Duration{}, last: map[*procs.Process]time.Duration{}, began: time.Now()}
+	for _, n := range nodes {
+		m.used[n.worker], m.used[n.server] = n.worker.CPU(), n.server.CPU()
+	}
+	m.used[redis] = redis.CPU()
+	var err error
+	m.machine, err = procs.MachineCPU()
+	return m, err
+}
+
+// note takes the last look at a process that is about to die.
+func (m *meter) note(p *procs.Process) { m.last[p] = p.CPU() }
+
+func (m *meter) end() (l load, err error) {
+	wall := time.Since(m.began).Seconds()
+	machine, err := procs.MachineCPU()
+	if err != nil {
+		return l, err
+	}
+	now := maps.Clone(m.last)
+	for p := range m.used {
+		if _, dead := now[p]; !dead {
+			now[p] = p.CPU()
+		}
+	}
+	per := func(p *procs.Process) float64 { return (now[p] - m.used[p]).Seconds() / wall }
+	l.machine, l.redis = (machine-m.machine).Seconds()/wall, per(m.redis)
+	for _, n := range m.nodes {
+		l.workers += per(n.worker)
+		l.servers += per(n.server)
+	}
+	return l, nil
+}
