@@ -76,7 +76,8 @@ func (k *conduct) sent(x *exchange) {
 			}
 		case "renew":
 			for f, l := range r.leases {
-				if l.told && !slices.Contains(c.args, f.String()) {
+				// Without any lease it only says that somebody is in touch.
+				if l.told && len(c.args) > 2 && !slices.Contains(c.args, f.String()) {
 					l.missed = true
 				}
 			}

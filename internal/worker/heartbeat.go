@@ -52,20 +52,11 @@ func (w *Worker) register(ctx context.Context, record batch.WorkerRecord, every 
 	}
 }
 
-// renew renews all leases, one call per batch, and cancels what is fenced or cancelled. Active batches of which nothing runs
-// here are told of this worker all the same: if their own workers died, and all others are too busy to claim from them, the
-// silence would look like an outage for ever. It reports whether every batch was answered.
+// renew renews all leases, one call per batch, and cancels what is fenced or cancelled. It reports whether every batch was
+// answered.
 func (w *Worker) renew(ctx context.Context, timeout time.Duration) bool {
+	ok := true
 	mine := w.leases()
-	call, cancel := context.WithTimeout(ctx, timeout)
-	active, err := w.batches.list(call)
-	cancel()
-	ok := err == nil
-	for _, id := range active {
-		if _, held := mine[id]; !held {
-			mine[id] = nil
-		}
-	}
 	for id, leases := range mine {
 		call, cancel := context.WithTimeout(ctx, timeout)
 		phase, fenced, err := w.cfg.Store.Renew(call, id, w.cfg.Consumer, w.cfg.Lease, leases)
@@ -81,7 +72,22 @@ func (w *Worker) renew(ctx context.Context, timeout time.Duration) bool {
 			w.cancelWhere(errCancelled, func(a *attempt) bool { return a.lease.Job.Batch == id })
 		}
 	}
-	return ok
+	return ok && w.touch(ctx, timeout, mine)
+}
+
+// touch tells the active batches of which nothing runs here that somebody is in touch all the same. If their own workers died
+// and all others are too busy to claim from them, each look at them would otherwise seem to end an outage, and their leases
+// would never lapse.
+func (w *Worker) touch(ctx context.Context, timeout time.Duration, mine map[batch.ID][]batch.Lease) bool {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	active, err := w.batches.list(ctx)
+	for _, id := range active {
+		if _, held := mine[id]; !held && err == nil {
+			_, _, err = w.cfg.Store.Renew(ctx, id, w.cfg.Consumer, w.cfg.Lease, nil)
+		}
+	}
+	return err == nil
 }
 
 func (w *Worker) leases() map[batch.ID][]batch.Lease {
