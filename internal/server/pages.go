@@ -148,7 +148,7 @@ func (s *Server) render(w http.ResponseWriter, status int, name string, f frame)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	return writer(w).write(b.Bytes())
+	return s.writer(w).write(b.Bytes())
 }
 
 // live sends a page's content again whenever it changed, as a JSON string.
