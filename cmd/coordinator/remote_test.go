@@ -110,6 +110,21 @@ func TestMistakesOverAServer(t *testing.T) {
 	}
 }
 
+// `status --watch` stays until the batch is done, and then says how it ended.
+func TestStatusWatches(t *testing.T) {
+	redis, _ := testredis.Mini(t)
+	id := strings.TrimSpace(coordinate(t, nil, "", "submit", specOf(t, 3, ""), "--redis", redis).out)
+	for _, at := range [][]string{{"--redis", redis}, {"--server", serving(t, redis, "")}} {
+		ended := make(chan outcome, 1)
+		go func() { ended <- coordinate(t, nil, "", append([]string{"status", id, "--watch"}, at...)...) }()
+		assert.Equal(t, coordinator.ExitOK, coordinate(t, nil, "", "cancel", id, "--redis", redis).status)
+		r := <-ended
+		assert.Equal(t, coordinator.ExitOK, r.status, r.err)
+		assert.Contains(t, r.out, "DONE")
+		assert.Contains(t, r.out, "cancelled 3")
+	}
+}
+
 // `serve` answers until it is interrupted, and then ends in order.
 func TestServeUntilInterrupted(t *testing.T) {
 	redis, _ := testredis.Mini(t)

@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
 const lines = `{"spec":{"name":"notes","owner":"ana","task":"Sum up {text}"}}` + "\n" + `{"text":"a"}` + "\n" + `{"text":"b"}` + "\n"
@@ -447,4 +450,38 @@ func TestRates(t *testing.T) {
 	}
 	assert.Positive(t, limited)
 	assert.Equal(t, http.StatusOK, w.ask("GET", "/healthz", "").status, "a probe is never limited")
+}
+
+// Who reads nothing is given up, and its place is free again.
+func TestASlowReaderIsGivenUp(t *testing.T) {
+	w := serve(t, func(c *Config) { c.Streams, c.Patience = 1, 50*time.Millisecond })
+	id := w.batch("big", 300)
+	for jobs := w.claim(id, 256); len(jobs) > 0; jobs = jobs[min(len(jobs), 32):] {
+		var done []statestore.Completion
+		for _, j := range jobs[:min(len(jobs), 32)] {
+			done = append(done, statestore.Completion{Lease: j.Lease, Result: batch.Result{
+				Batch: id, JobID: batch.JobID(j.Lease.Job.Index), Index: j.Lease.Job.Index, Status: batch.OK,
+				Output: json.RawMessage(`"` + strings.Repeat("x", 100_000) + `"`),
+			}})
+		}
+		_, _, err := w.store.Finish(t.Context(), id, done)
+		require.NoError(t, err)
+	}
+	for _, path := range []string{"/results?limit=1000", "/events"} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+		require.NoError(t, err)
+		// 25 MB are more than the sockets of both sides hold.
+		require.NoError(t, c.(*net.TCPConn).SetReadBuffer(4096))
+		_, err = fmt.Fprintf(c, "GET /api/v1/batches/%s%s HTTP/1.1\r\nHost: localhost\r\n\r\n", id, path)
+		require.NoError(t, err)
+		one := make([]byte, 1)
+		_, err = c.Read(one) // the answer has begun
+		require.NoError(t, err)
+		for len(w.srv.streams) > 0 {
+			require.NoError(t, t.Context().Err())
+			runtime.Gosched()
+		}
+		require.NoError(t, c.Close())
+	}
+	assert.Equal(t, http.StatusOK, w.ask("GET", "/api/v1/batches/"+string(id)+"/results?limit=1", "").status)
 }

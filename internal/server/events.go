@@ -39,7 +39,7 @@ func (s *Server) openStream(w http.ResponseWriter) (st *stream, give func(), err
 	h.Set("Content-Type", events)
 	h.Set("X-Accel-Buffering", "no")
 	w.WriteHeader(http.StatusOK)
-	st = &stream{out: writer(w)}
+	st = &stream{out: s.writer(w)}
 	if err := st.comment("begin"); err != nil {
 		give()
 		return nil, nil, err

@@ -26,6 +26,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, testredis.Dialling()) }
 
+// redisPassword is in no answer and no log line.
+const redisPassword = "planted-redis-password"
+
 // world is a server over an embedded Redis.
 type world struct {
 	*testing.T
@@ -59,6 +62,8 @@ func (s *syncBuffer) String() string {
 func serve(t *testing.T, change func(*Config)) *world {
 	t.Helper()
 	url, redis := testredis.Mini(t)
+	redis.RequireAuth(redisPassword)
+	url = strings.Replace(url, "redis://", "redis://:"+redisPassword+"@", 1)
 	store, err := statestore.Open(t.Context(), url, statestore.Options{})
 	require.NoError(t, err)
 	w := &world{T: t, store: store, redis: redis, log: &syncBuffer{}}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/batchagent/batchagent/internal/human"
@@ -56,7 +57,7 @@ type frame struct {
 }
 
 // assetsVersion names the content of all assets, so that browsers may keep them.
-var assetsVersion = func() string {
+var assetsVersion = sync.OnceValue(func() string {
 	sum := sha256.New()
 	entries, _ := assetFiles.ReadDir("assets")
 	for _, e := range entries {
@@ -64,17 +65,18 @@ var assetsVersion = func() string {
 		sum.Write(data)
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:6])
-}()
+})
 
-// templates holds a set for each page: the frame and its content.
-var templates = func() map[string]*template.Template {
+// templates holds a set for each page: the frame and its content. They are parsed when the first page is asked for: most
+// runs of the program show none.
+var templates = sync.OnceValue(func() map[string]*template.Template {
 	base := template.Must(template.New("frame").Funcs(functions).ParseFS(pageFiles, "pages/frame.html", "pages/parts.html"))
 	out := map[string]*template.Template{}
 	for _, name := range []string{"batches", "batch", "job", "workers", "tools", "login", "error"} {
 		out[name] = template.Must(template.Must(base.Clone()).ParseFS(pageFiles, "pages/"+name+".html"))
 	}
 	return out
-}()
+})
 
 var functions = template.FuncMap{
 	"count": human.Count, "span": human.Span, "perSecond": human.PerSecond, "percent": human.Percent, "line": human.FirstLine,
@@ -141,14 +143,14 @@ func (s *Server) page(p page) func(http.ResponseWriter, *http.Request) error {
 }
 
 func (s *Server) render(w http.ResponseWriter, status int, name string, f frame) error {
-	f.Login, f.Assets, f.Version = s.cfg.Token != "", assetsVersion, version.String()
+	f.Login, f.Assets, f.Version = s.cfg.Token != "", assetsVersion(), version.String()
 	var b bytes.Buffer
-	if err := templates[name].ExecuteTemplate(&b, "frame", f); err != nil {
+	if err := templates()[name].ExecuteTemplate(&b, "frame", f); err != nil {
 		return fmt.Errorf("make the page %s: %w", name, err)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	return writer(w).write(b.Bytes())
+	return s.writer(w).write(b.Bytes())
 }
 
 // live sends a page's content again whenever it changed, as a JSON string.
@@ -170,7 +172,7 @@ func (s *Server) live(p page) func(http.ResponseWriter, *http.Request) error {
 				return nil
 			case err == nil:
 				var b bytes.Buffer
-				if err := templates[p.name].ExecuteTemplate(&b, "content", content); err != nil {
+				if err := templates()[p.name].ExecuteTemplate(&b, "content", content); err != nil {
 					return fmt.Errorf("make the page %s: %w", p.name, err)
 				}
 				if sum := sha256.Sum256(b.Bytes()); sum != told {

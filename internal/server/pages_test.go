@@ -2,7 +2,10 @@ package server
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -162,4 +165,36 @@ func TestHistoryIsBounded(t *testing.T) {
 	assert.EqualValues(t, 3*99_999, h.points[len(h.points)-1].OK)
 	assert.InDelta(t, 3, h.rate(), 0.01)
 	assert.Less(t, len(h.recent), 40)
+}
+
+// Text is read on what it stands on, by the rule of WCAG 2.2, 1.4.3: at least 4.5 to 1.
+func TestContrast(t *testing.T) {
+	css, err := assetFiles.ReadFile("assets/style.css")
+	require.NoError(t, err)
+	blocks := regexp.MustCompile(`:root \{[^}]*--back[^}]*\}`).FindAllString(string(css), -1)
+	require.Len(t, blocks, 2, "light and dark")
+	for _, block := range blocks {
+		lightness := map[string]float64{}
+		for _, m := range regexp.MustCompile(`--([a-z-]+): #([0-9a-f]{6});`).FindAllStringSubmatch(block, -1) {
+			n, err := strconv.ParseUint(m[2], 16, 32)
+			require.NoError(t, err)
+			linear := func(shift int) float64 {
+				c := float64(n>>shift&255) / 255
+				if c <= 0.04045 {
+					return c / 12.92
+				}
+				return math.Pow((c+0.055)/1.055, 2.4)
+			}
+			lightness[m[1]] = 0.2126*linear(16) + 0.7152*linear(8) + 0.0722*linear(0)
+		}
+		for _, pair := range [][2]string{
+			{"text", "back"}, {"text", "card"}, {"text", "soft"}, {"muted", "back"}, {"muted", "card"}, {"muted", "soft"}, {"accent", "card"}, {"accent", "back"},
+			{"failed", "card"}, {"ok", "ok-soft"}, {"failed", "failed-soft"}, {"cancelled", "cancelled-soft"}, {"text", "cancelled-soft"}, {"accent", "running-soft"},
+			{"card", "accent"},
+		} {
+			a, b := lightness[pair[0]], lightness[pair[1]]
+			require.NotEqual(t, a, b, pair)
+			assert.GreaterOrEqual(t, (max(a, b)+0.05)/(min(a, b)+0.05), 4.5, "%s in %s", pair, block[:60])
+		}
+	}
 }

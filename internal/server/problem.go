@@ -63,6 +63,8 @@ func problemOf(ctx context.Context, err error) *Problem {
 		return problem(http.StatusNotFound, "not-found", "%s", text)
 	case errors.Is(err, statestore.ErrConflict):
 		return problem(http.StatusConflict, "conflict", "%s", text)
+	case errors.Is(err, statestore.ErrFull):
+		return problem(http.StatusServiceUnavailable, "full", "%s", text)
 	case errors.Is(err, errStopping):
 		return busy("the server is shutting down")
 	case errors.Is(err, coordinator.ErrJobsFailed):

@@ -19,8 +19,6 @@ const (
 	// pollEvery is how often Redis is asked for what a stream waits for. A blocking read would hold a connection per
 	// stream.
 	pollEvery = 500 * time.Millisecond
-	// writeTimeout bounds one write: who takes longer has gone, or is too slow to be waited for.
-	writeTimeout = 30 * time.Second
 )
 
 // results answers with one page of results. It is read before the answer begins, so that its cursor can go ahead of it.
@@ -60,7 +58,7 @@ func (s *Server) results(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Batchagent-Next-Cursor", strconv.FormatInt(next, 10))
 	h.Set("Batchagent-Phase", string(phase))
 	h.Set("Link", fmt.Sprintf("</api/v1/batches/%s/results?after=%d&limit=%d>; rel=\"next\"", id, next, limit))
-	out := writer(w)
+	out := s.writer(w)
 	for _, e := range entries {
 		line := e.Line
 		if cursors {
@@ -101,19 +99,25 @@ func (s *Server) await(ctx context.Context, id batch.ID, after int64, n int, wai
 	}
 }
 
-// slowWriter writes with a deadline for every write.
+// slowWriter writes with a deadline for every write: who takes longer has gone, or is too slow to be waited for.
 type slowWriter struct {
-	w http.ResponseWriter
-	c *http.ResponseController
+	w        http.ResponseWriter
+	c        *http.ResponseController
+	patience time.Duration
 }
 
-func writer(w http.ResponseWriter) slowWriter { return slowWriter{w, http.NewResponseController(w)} }
+func (s *Server) writer(w http.ResponseWriter) slowWriter {
+	return slowWriter{w, http.NewResponseController(w), s.cfg.Patience}
+}
 
 func (s slowWriter) write(p []byte) error {
 	// Not every ResponseWriter has deadlines; those of net/http do.
-	_ = s.c.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_ = s.c.SetWriteDeadline(time.Now().Add(s.patience))
 	_, err := s.w.Write(p)
 	return err
 }
 
-func (s slowWriter) flush() error { return s.c.Flush() }
+func (s slowWriter) flush() error {
+	_ = s.c.SetWriteDeadline(time.Now().Add(s.patience))
+	return s.c.Flush()
+}

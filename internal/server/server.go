@@ -32,6 +32,8 @@ type Config struct {
 	Rate float64
 	// Watch is how often active batches are looked at. Defaults to 2 s.
 	Watch time.Duration
+	// Patience is how long a reader may take nothing before it is given up. Defaults to 30 s.
+	Patience time.Duration
 	// Logger gets one line per request. Defaults to none.
 	Logger *slog.Logger
 }
@@ -89,6 +91,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.Watch == 0 {
 		cfg.Watch = 2 * time.Second
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = 30 * time.Second
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
