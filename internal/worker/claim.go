@@ -47,6 +47,7 @@ func (w *Worker) room() int {
 	return scheduler.ClaimSize(scheduler.Snapshot{
 		Ready: w.ready.open(), MaxAgents: w.cfg.MaxAgents, LiveAgents: w.liveCount(),
 		Slots: w.slots.Capacity(), SlotQueue: w.slots.Waiting(), MaxBatch: statestore.MaxClaim,
+		Server: w.pressure.queue(),
 	})
 }
 

@@ -97,6 +97,7 @@ type Worker struct {
 	commits  *committer
 	metrics  *metrics
 	kv       *admission
+	pressure *pressure
 	adaptive *adaptive // nil unless the backend's limit has to be found
 	started  time.Time
 
@@ -147,6 +148,7 @@ func New(cfg Config) (*Worker, error) {
 		model = keepCounting(w.adaptive, model)
 	}
 	w.kv = &admission{wake: w.poke}
+	w.pressure = newPressure(cfg.Backend)
 	slots := batchSlots{worker: w.slots, ready: &w.ready, kv: w.kv, patience: cfg.Lease}
 	w.runner = agent.NewRunner(keepCounting(accounted{model, w.kv}, model), slots, cfg.Tools, agent.Config{Worker: cfg.ID, Logger: w.log})
 	w.commits = newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, w.settle, w.log)
@@ -169,6 +171,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Go(func() { w.commits.run(committing) })
 
 	background.Go(func() { w.watch(life) })
+	background.Go(func() { w.watchQueue(life) })
 	background.Go(func() { w.listen(life) })
 
 	w.claim(ctx, life)
