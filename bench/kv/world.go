@@ -16,6 +16,8 @@ type policy interface {
 	mayCall(w *world, a *agent) bool
 	// resume lists paused agents that may go on.
 	resume(w *world) []*agent
+	// began is told of every answer that begins.
+	began(w *world)
 	// ended is told of every model call that ended.
 	ended(w *world, a *agent, prompt, cached, output int)
 	// left is told of every agent that is through.
@@ -153,6 +155,7 @@ func (w *world) step() {
 func (w *world) token(a *agent, s *batching.Sequence) {
 	if !a.first {
 		a.first = true
+		w.policy.began(w)
 		ttft := w.now - a.asked
 		if a.turn == 0 {
 			w.ttftFirst = append(w.ttftFirst, ttft)

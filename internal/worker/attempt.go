@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -34,7 +35,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	if a.work.slots != nil {
 		ctx = withBatchSlots(ctx, a.work.slots)
 	}
-	ctx = withAccount(ctx, l.Job)
+	ctx = withSeeding(withAccount(ctx, l.Job), a.work.seeding)
 	state := batch.Preflight
 	w.metrics.moved(batch.Pending, state)
 	result, err := w.runner.Run(ctx, a.work.program, agent.Job{
@@ -48,6 +49,9 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 		OnState: func(from, to batch.State) { state = to; w.metrics.moved(from, to) },
 	})
 	w.metrics.moved(state, batch.Pending)
+	if a.work.seeding != nil {
+		a.work.seeding.Begun(time.Now()) // the claim loop is woken when the job is through
+	}
 	switch {
 	case err == nil:
 		w.commits.add(a, result)

@@ -126,6 +126,11 @@ func (w *Worker) claimFrom(ctx, life context.Context, work *work, n int) (int, e
 			return 0, nil
 		}
 	}
+	if work.seeding != nil {
+		if n = work.seeding.Room(time.Now(), n); n == 0 {
+			return 0, nil
+		}
+	}
 	if n = w.kv.room(work, n); n == 0 {
 		return 0, nil
 	}
@@ -196,6 +201,9 @@ func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c st
 		w.commits.add(a, w.lostResult(c.Lease))
 	default:
 		w.kv.start(work, c.Lease.Job, c.Payload, c.Journal)
+		if work.seeding != nil {
+			work.seeding.Started(time.Now())
+		}
 		w.agents.Go(func() { w.attempt(ctx, a, c) })
 	}
 }

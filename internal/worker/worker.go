@@ -139,7 +139,7 @@ func New(cfg Config) (*Worker, error) {
 		started:  time.Now(),
 	}
 	w.models.Store(&[]backend.Model{})
-	if w.batches, err = newBatches(cfg.Store, cfg.Tools, w.served, w.log); err != nil {
+	if w.batches, err = newBatches(cfg.Store, cfg.Tools, cfg.Backend.Capabilities(), w.served, w.log); err != nil {
 		return nil, err
 	}
 	var model agent.Model = cfg.Backend
@@ -150,7 +150,9 @@ func New(cfg Config) (*Worker, error) {
 	w.kv = &admission{wake: w.poke}
 	w.pressure = newPressure(cfg.Backend)
 	slots := batchSlots{worker: w.slots, ready: &w.ready, kv: w.kv, patience: cfg.Lease}
-	w.runner = agent.NewRunner(keepCounting(accounted{model, w.kv}, model), slots, cfg.Tools, agent.Config{Worker: cfg.ID, Logger: w.log})
+	model = keepCounting(accounted{model, w.kv}, model)
+	model = keepCounting(seeded{model, w.poke}, model)
+	w.runner = agent.NewRunner(model, slots, cfg.Tools, agent.Config{Worker: cfg.ID, Logger: w.log})
 	w.commits = newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, w.settle, w.log)
 	w.metrics = newMetrics(cfg.Metrics, w)
 	return w, nil

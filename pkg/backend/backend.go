@@ -64,6 +64,7 @@ type Capabilities struct {
 	Name             string // "vllm", …
 	PrefixCache      bool   // equal prompt prefixes are reused between requests
 	PrefixPinned     bool   // the adapter marks the shared prefix for the cache; others warm it by use
+	PrefixLate       bool   // a prefix can be reused only once a request that brought it has begun to be answered
 	CachedUsage      bool   // usage tells cached tokens (the server may need a flag)
 	StructuredOutput bool   // a response schema can be enforced
 	Priority         bool   // requests can carry a priority
