@@ -62,12 +62,12 @@ func bigMachine() (batching.Profile, error) {
 }
 
 var scenarios = map[string]scenario{
-	"a":         {single, 1_000, a10g, []int{16, 32, 64, 96, 112, 128, 144, 192, 256}},
-	"b":         {oneTool, 1_000, a10g, []int{16, 32, 64, 96, 112, 128, 144, 192, 256}},
+	"a":      {single, 1_000, a10g, []int{16, 32, 64, 96, 112, 128, 144, 192, 256}},
+	"b":      {oneTool, 1_000, a10g, []int{16, 32, 64, 96, 112, 128, 144, 192, 256}},
 	"a-late": {single, 1_000, late, []int{32, 64, 112, 128, 144, 192}},
-	"c":         {agentic, 96, a10g, []int{1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 32}},
-	"c-big":     {agentic, 400, bigMachine, []int{32, 48, 56, 64, 72, 80, 96, 128, 200}},
-	"d":         {smallCPU, 16, smallMachine, []int{1, 2, 3, 4, 5, 6, 8, 12}},
+	"c":      {agentic, 96, a10g, []int{1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 32}},
+	"c-big":  {agentic, 400, bigMachine, []int{32, 48, 56, 64, 72, 80, 96, 128, 200}},
+	"d":      {smallCPU, 16, smallMachine, []int{1, 2, 3, 4, 5, 6, 8, 12}},
 }
 
 func main() {

@@ -64,6 +64,7 @@ func (w *Worker) round(ctx, life context.Context) (int, error) {
 	defer w.kv.roundEnded()
 	total := 0
 	w.fair.Meet(candidatesOf(open))
+	w.tails.keep(open)
 	for len(open) > 0 {
 		room := w.room()
 		if room == 0 {
@@ -134,6 +135,9 @@ func (w *Worker) claimFrom(ctx, life context.Context, work *work, n int) (int, e
 	if n = w.kv.room(work, n); n == 0 {
 		return 0, nil
 	}
+	if n = w.share(ctx, id, n); n == 0 {
+		return 0, nil
+	}
 	if w.batches.doubted(id) {
 		if err := w.reconcile(ctx, id); err != nil {
 			return 0, err
@@ -150,6 +154,7 @@ func (w *Worker) claimFrom(ctx, life context.Context, work *work, n int) (int, e
 		return 0, err
 	}
 	w.metrics.claimed(len(jobs))
+	w.tails.claimed(id, len(jobs))
 	if phase == batch.Done {
 		w.batches.retire(ctx, id)
 	}

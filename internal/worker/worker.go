@@ -98,6 +98,7 @@ type Worker struct {
 	metrics  *metrics
 	kv       *admission
 	pressure *pressure
+	tails    tails     // belongs to the claim loop
 	adaptive *adaptive // nil unless the backend's limit has to be found
 	started  time.Time
 
@@ -149,6 +150,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w.kv = &admission{wake: w.poke}
 	w.pressure = newPressure(cfg.Backend)
+	w.tails.waiting = map[batch.ID]*waitingJobs{}
 	slots := batchSlots{worker: w.slots, ready: &w.ready, kv: w.kv, patience: cfg.Lease}
 	model = keepCounting(accounted{model, w.kv}, model)
 	model = keepCounting(seeded{model, w.poke}, model)
