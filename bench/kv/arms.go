@@ -20,11 +20,12 @@ func (f fixed) admit(w *world, waiting int) int {
 	}
 	return int(f) - len(w.live)
 }
-func (fixed) mayCall(*world, *agent) bool         { return true }
-func (fixed) resume(*world) []*agent              { return nil }
-func (fixed) began(*world)                        {}
-func (fixed) ended(*world, *agent, int, int, int) {}
-func (fixed) left(*world, *agent)                 {}
+func (fixed) mayCall(*world, *agent) bool          { return true }
+func (fixed) resume(*world) []*agent               { return nil }
+func (fixed) began(*world)                         {}
+func (fixed) acting(*world, *agent, time.Duration) {}
+func (fixed) ended(*world, *agent, int, int, int)  {}
+func (fixed) left(*world, *agent)                  {}
 
 // thunder pauses and resumes as ThunderAgent's router does (arXiv 2602.13692, and its public source): each agent's tokens
 // count in full, prefix included, plus 100 for what it will write; every five seconds agents that wait for a tool are
@@ -94,9 +95,10 @@ func (t *thunder) resume(w *world) (out []*agent) {
 	}
 	return out
 }
-func (t *thunder) began(*world)                        {}
-func (t *thunder) ended(*world, *agent, int, int, int) {}
-func (t *thunder) left(_ *world, a *agent)             { delete(t.paused, a) }
+func (t *thunder) began(*world)                         {}
+func (t *thunder) acting(*world, *agent, time.Duration) {}
+func (t *thunder) ended(*world, *agent, int, int, int)  {}
+func (t *thunder) left(_ *world, a *agent)              { delete(t.paused, a) }
 
 // ledger is this project's admission.
 type ledger struct {
@@ -106,8 +108,11 @@ type ledger struct {
 	noPause  bool // agents never pause
 	perAgent bool // the prefix counts for every agent
 	noQueue  bool // the server's own queue is not looked at
+	stay     bool // a long wait for a tool gives nothing away
+	oneName  bool // all tools have one name, and so one expectation
 
-	seeding *scheduler.Seeding // nil where nobody is waited for
+	seeding *scheduler.Seeding       // nil where nobody is waited for
+	tools   map[bool][]time.Duration // of quick and of slow ones, what they took
 	queue   batching.Load
 	read    time.Duration // when the queue was read; 0 is never
 }
@@ -117,7 +122,7 @@ const theBatch = "b"
 func newLedger(w workload, p batching.Profile, told float64, change func(*ledger)) *ledger {
 	l := &ledger{
 		Ledger:   scheduler.NewLedger(scheduler.LedgerConfig{Capacity: int(told * float64(p.Capacity())), BlockSize: p.BlockSize}),
-		maxTurns: 16,
+		maxTurns: 16, tools: map[bool][]time.Duration{},
 	}
 	if p.LateReuse && scheduler.WorthSeeding(w.prefix*bytesPerToken) {
 		l.seeding = &scheduler.Seeding{}
@@ -219,3 +224,29 @@ var over = func() context.Context {
 	cancel()
 	return ctx
 }()
+
+// acting gives the agent's part away if its tool takes, or is expected to take, long.
+func (l *ledger) acting(w *world, a *agent, tool time.Duration) {
+	if l.stay {
+		return
+	}
+	slow, turn := tool > time.Second && !l.oneName, a.turn
+	after := scheduler.LeaveAfter(p75(l.tools[slow]))
+	w.after(tool, func() { l.tools[slow] = append(l.tools[slow], tool) })
+	if tool <= after {
+		return
+	}
+	w.after(after, func() {
+		if a.live && a.acting && a.turn == turn && !a.paused {
+			l.Leave(name(a))
+		}
+	})
+}
+
+func p75(of []time.Duration) time.Duration {
+	if len(of) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(of))
+	return sorted[len(sorted)*3/4]
+}

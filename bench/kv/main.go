@@ -66,12 +66,14 @@ var scenarios = map[string]scenario{
 	"b":      {oneTool, 1_000, a10g, []int{16, 32, 64, 96, 112, 128, 144, 192, 256}},
 	"a-late": {single, 1_000, late, []int{32, 64, 112, 128, 144, 192}},
 	"c":      {agentic, 96, a10g, []int{1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 32}},
+	"e":      {longTools, 96, a10g, []int{4, 6, 8, 12, 16, 24, 32}},
+	"e-big":  {longTools, 400, bigMachine, []int{64, 80, 96, 128, 160, 200}},
 	"c-big":  {agentic, 400, bigMachine, []int{32, 48, 56, 64, 72, 80, 96, 128, 200}},
 	"d":      {smallCPU, 16, smallMachine, []int{1, 2, 3, 4, 5, 6, 8, 12}},
 }
 
 func main() {
-	names := flag.String("workload", "a,a-late,b,c,c-big,d", "workloads to run")
+	names := flag.String("workload", "a,a-late,b,c,c-big,d,e,e-big", "workloads to run")
 	seeds := flag.Int("seeds", 5, "seeds, from 1; the summary gives medians over them")
 	agents := flag.Int("n", 0, "agents; 0 is the workload's own number")
 	url := flag.String("backend", "", "run workload d on a real server at this `URL` instead, such as vllm://127.0.0.1:8000")
@@ -144,6 +146,8 @@ func (s scenario) arms() []*arm {
 		ours("ours, no pause", 1, func(l *ledger) { l.noPause = true }),
 		ours("ours, no learning", 1, func(l *ledger) { l.noLearn = true }),
 		ours("ours, prefix per agent", 1, func(l *ledger) { l.perAgent = true }),
+		ours("ours, never leave", 1, func(l *ledger) { l.stay = true }),
+		ours("ours, tools of one name", 1, func(l *ledger) { l.oneName = true }),
 		ours("ours, no look at the queue", 1, func(l *ledger) { l.noQueue = true }),
 		ours("ours, seed first", 1, func(l *ledger) { l.seeding = &scheduler.Seeding{} }),
 		ours("ours, no seed", 1, func(l *ledger) { l.seeding = nil }),

@@ -20,6 +20,8 @@ type policy interface {
 	began(w *world)
 	// ended is told of every model call that ended.
 	ended(w *world, a *agent, prompt, cached, output int)
+	// acting is told of every agent that begins to wait for a tool.
+	acting(w *world, a *agent, tool time.Duration)
 	// left is told of every agent that is through.
 	left(w *world, a *agent)
 }
@@ -180,6 +182,7 @@ func (w *world) token(a *agent, s *batching.Sequence) {
 		return
 	}
 	a.acting = true
+	w.policy.acting(w, a, t.tool)
 	w.after(t.tool, func() {
 		if a.live && a.acting && !a.paused {
 			if w.policy.mayCall(w, a) {

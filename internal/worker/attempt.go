@@ -36,6 +36,9 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 		ctx = withBatchSlots(ctx, a.work.slots)
 	}
 	ctx = withSeeding(withAccount(ctx, l.Job), a.work.seeding)
+	absence := newAbsence(func() { w.kv.leave(l.Job) })
+	defer absence.end()
+	ctx = withAbsence(ctx, absence)
 	state := batch.Preflight
 	w.metrics.moved(batch.Pending, state)
 	result, err := w.runner.Run(ctx, a.work.program, agent.Job{
@@ -46,7 +49,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 		Append:  func(ctx context.Context, turn int, data []byte) error { return w.checkpoint(ctx, a, turn, data) },
 		Effects: effects{w, a},
 		Stop:    w.stopping,
-		OnState: func(from, to batch.State) { state = to; w.metrics.moved(from, to) },
+		OnState: func(from, to batch.State) { state = to; w.metrics.moved(from, to); absence.moved(to) },
 	})
 	w.metrics.moved(state, batch.Pending)
 	if a.work.seeding != nil {
