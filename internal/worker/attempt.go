@@ -35,6 +35,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	if a.work.slots != nil {
 		ctx = withBatchSlots(ctx, a.work.slots)
 	}
+	ctx = withAdvisor(ctx, &a.work.advisor)
 	ctx = withSeeding(withAccount(ctx, l.Job), a.work.seeding)
 	absence := newAbsence(func() { w.kv.leave(l.Job) })
 	defer absence.end()

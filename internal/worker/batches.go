@@ -36,6 +36,7 @@ type work struct {
 	jobs, payloadBytes               int                // claimed so far
 	slots                            *scheduler.Slots   // nil unless the plan bounds its own requests in flight
 	seeding                          *scheduler.Seeding // nil if there is nothing to gain by it
+	advisor                          scheduler.Advisor
 	// maxAgents bounds the live agents of this batch here; 0 does not. More would only wait for the batch's own slots,
 	// and another node could run them.
 	maxAgents int

@@ -154,6 +154,7 @@ func New(cfg Config) (*Worker, error) {
 	slots := batchSlots{worker: w.slots, ready: &w.ready, kv: w.kv, patience: cfg.Lease}
 	model = keepCounting(accounted{model, w.kv}, model)
 	model = keepCounting(seeded{model, w.poke}, model)
+	model = keepCounting(advised{model, cfg.Tools.P75}, model)
 	w.runner = agent.NewRunner(model, slots, watched{cfg.Tools}, agent.Config{Worker: cfg.ID, Logger: w.log})
 	w.commits = newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, w.settle, w.log)
 	w.metrics = newMetrics(cfg.Metrics, w)
