@@ -65,6 +65,7 @@ func TestAbsence(t *testing.T) {
 			})
 			c.do(a)
 			time.Sleep(time.Hour)
+			synctest.Wait()
 			assert.Equal(t, c.want, left, c.name)
 		})
 	}

@@ -83,7 +83,9 @@ func TestTheFirstAgentWarmsTheSharedPrefix(t *testing.T) {
 	assert.Equal(t, 1, cold)
 	assert.EqualValues(t, 40, ok)
 	assert.Equal(t, time.Second+gather, second, "the rest start when the first answer begins, not when it ends")
-	assert.LessOrEqual(t, seededWall, wall+2*time.Second)
+	// The last wave may be one call longer, by the order in which calls happen to end.
+	const call = 6 * time.Second
+	assert.LessOrEqual(t, seededWall, wall+call+2*time.Second)
 
 	cold, second, _, _ = seedingRun(t, &lateCache{begin: time.Second, late: true}, short)
 	assert.Equal(t, 8, cold, "a short prefix is not waited for")
