@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/scheduler"
+	"github.com/batchagent/batchagent/pkg/vllmsim/batching"
 )
 
 // fixed lets at most n agents live; 0 lets all.
@@ -19,10 +20,12 @@ func (f fixed) admit(w *world, waiting int) int {
 	}
 	return int(f) - len(w.live)
 }
-func (fixed) mayCall(*world, *agent) bool         { return true }
-func (fixed) resume(*world) []*agent              { return nil }
-func (fixed) ended(*world, *agent, int, int, int) {}
-func (fixed) left(*world, *agent)                 {}
+func (fixed) mayCall(*world, *agent) bool          { return true }
+func (fixed) resume(*world) []*agent               { return nil }
+func (fixed) began(*world)                         {}
+func (fixed) acting(*world, *agent, time.Duration) {}
+func (fixed) ended(*world, *agent, int, int, int)  {}
+func (fixed) left(*world, *agent)                  {}
 
 // thunder pauses and resumes as ThunderAgent's router does (arXiv 2602.13692, and its public source): each agent's tokens
 // count in full, prefix included, plus 100 for what it will write; every five seconds agents that wait for a tool are
@@ -92,8 +95,10 @@ func (t *thunder) resume(w *world) (out []*agent) {
 	}
 	return out
 }
-func (t *thunder) ended(*world, *agent, int, int, int) {}
-func (t *thunder) left(_ *world, a *agent)             { delete(t.paused, a) }
+func (t *thunder) began(*world)                         {}
+func (t *thunder) acting(*world, *agent, time.Duration) {}
+func (t *thunder) ended(*world, *agent, int, int, int)  {}
+func (t *thunder) left(_ *world, a *agent)              { delete(t.paused, a) }
 
 // ledger is this project's admission.
 type ledger struct {
@@ -102,12 +107,26 @@ type ledger struct {
 	noLearn  bool // the budget stays at the capacity
 	noPause  bool // agents never pause
 	perAgent bool // the prefix counts for every agent
+	noQueue  bool // the server's own queue is not looked at
+	stay     bool // a long wait for a tool gives nothing away
+	oneName  bool // all tools have one name, and so one expectation
+
+	seeding *scheduler.Seeding       // nil where nobody is waited for
+	tools   map[bool][]time.Duration // of quick and of slow ones, what they took
+	queue   batching.Load
+	read    time.Duration // when the queue was read; 0 is never
 }
 
 const theBatch = "b"
 
-func newLedger(w workload, capacity, block int, change func(*ledger)) *ledger {
-	l := &ledger{Ledger: scheduler.NewLedger(scheduler.LedgerConfig{Capacity: capacity, BlockSize: block}), maxTurns: 16}
+func newLedger(w workload, p batching.Profile, told float64, change func(*ledger)) *ledger {
+	l := &ledger{
+		Ledger:   scheduler.NewLedger(scheduler.LedgerConfig{Capacity: int(told * float64(p.Capacity())), BlockSize: p.BlockSize}),
+		maxTurns: 16, tools: map[bool][]time.Duration{},
+	}
+	if p.LateReuse && scheduler.WorthSeeding(w.prefix*bytesPerToken) {
+		l.seeding = &scheduler.Seeding{}
+	}
 	if change != nil {
 		change(l)
 	}
@@ -134,12 +153,48 @@ func (l *ledger) admit(w *world, waiting int) int {
 	if waiting == 0 {
 		return 0
 	}
+	if !l.noQueue {
+		waiting = l.fresh(w, waiting)
+	}
+	if l.seeding != nil {
+		waiting = l.seeding.Room(epoch.Add(w.now), waiting)
+	}
+	if waiting == 0 {
+		return 0
+	}
 	start := w.waiting[0].script.turns[0].fresh * bytesPerToken
 	n := l.Room(theBatch, start, waiting)
 	for i := range n {
 		l.Start(name(w.waiting[i]), theBatch, w.waiting[i].script.turns[0].fresh*bytesPerToken, 0)
+		if l.seeding != nil {
+			l.seeding.Started(epoch.Add(w.now))
+		}
 	}
 	return n
+}
+
+// fresh reads the server's queue as often as a worker does: each second, and four times as often while it is full.
+func (l *ledger) fresh(w *world, waiting int) int {
+	every := time.Second
+	queue := func() scheduler.ServerQueue {
+		return scheduler.ServerQueue{Running: l.queue.Running, Waiting: l.queue.Waiting, Age: w.now - l.read}
+	}
+	if queue().Full() {
+		every /= 4
+	}
+	if w.now-l.read >= every {
+		l.queue, l.read = w.engine.Load(), w.now
+	}
+	return queue().Fresh(len(w.live), waiting)
+}
+
+// epoch is when a world begins.
+var epoch = time.Unix(0, 0)
+
+func (l *ledger) began(w *world) {
+	if l.seeding != nil {
+		l.seeding.Begun(epoch.Add(w.now))
+	}
 }
 
 // mayCall asks without waiting: a context that has ended.
@@ -169,3 +224,29 @@ var over = func() context.Context {
 	cancel()
 	return ctx
 }()
+
+// acting gives the agent's part away if its tool takes, or is expected to take, long.
+func (l *ledger) acting(w *world, a *agent, tool time.Duration) {
+	if l.stay {
+		return
+	}
+	slow, turn := tool > time.Second && !l.oneName, a.turn
+	after := scheduler.LeaveAfter(p75(l.tools[slow]))
+	w.after(tool, func() { l.tools[slow] = append(l.tools[slow], tool) })
+	if tool <= after {
+		return
+	}
+	w.after(after, func() {
+		if a.live && a.acting && a.turn == turn && !a.paused {
+			l.Leave(name(a))
+		}
+	})
+}
+
+func p75(of []time.Duration) time.Duration {
+	if len(of) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(of))
+	return sorted[len(sorted)*3/4]
+}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/bench/internal/figures"
+	"github.com/batchagent/batchagent/pkg/scheduler"
 	"github.com/batchagent/batchagent/pkg/vllmsim/batching"
 )
 
@@ -41,6 +42,13 @@ func smallMachine() (batching.Profile, error) {
 	}, nil
 }
 
+// late is a10g with a prefix cache that knows a prompt only once its answer has begun.
+func late() (batching.Profile, error) {
+	p, err := a10g()
+	p.Name, p.LateReuse = p.Name+" with late reuse", true
+	return p, err
+}
+
 // bigMachine has the figures of an H100 with a 7B model in 16 bit, reckoned from its bandwidth and not calibrated: a million
 // tokens of KV.
 func bigMachine() (batching.Profile, error) {
@@ -54,15 +62,18 @@ func bigMachine() (batching.Profile, error) {
 }
 
 var scenarios = map[string]scenario{
-	"a":     {single, 1_000, a10g, []int{16, 32, 64, 96, 112, 128, 144, 192, 256}},
-	"b":     {oneTool, 1_000, a10g, []int{16, 32, 64, 96, 112, 128, 144, 192, 256}},
-	"c":     {agentic, 96, a10g, []int{1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 32}},
-	"c-big": {agentic, 400, bigMachine, []int{32, 48, 56, 64, 72, 80, 96, 128, 200}},
-	"d":     {smallCPU, 16, smallMachine, []int{1, 2, 3, 4, 5, 6, 8, 12}},
+	"a":      {single, 1_000, a10g, []int{16, 32, 64, 96, 112, 128, 144, 192, 256}},
+	"b":      {oneTool, 1_000, a10g, []int{16, 32, 64, 96, 112, 128, 144, 192, 256}},
+	"a-late": {single, 1_000, late, []int{32, 64, 112, 128, 144, 192}},
+	"c":      {agentic, 96, a10g, []int{1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 32}},
+	"e":      {longTools, 96, a10g, []int{4, 6, 8, 12, 16, 24, 32}},
+	"e-big":  {longTools, 400, bigMachine, []int{64, 80, 96, 128, 160, 200}},
+	"c-big":  {agentic, 400, bigMachine, []int{32, 48, 56, 64, 72, 80, 96, 128, 200}},
+	"d":      {smallCPU, 16, smallMachine, []int{1, 2, 3, 4, 5, 6, 8, 12}},
 }
 
 func main() {
-	names := flag.String("workload", "a,b,c,c-big,d", "workloads to run")
+	names := flag.String("workload", "a,a-late,b,c,c-big,d,e,e-big", "workloads to run")
 	seeds := flag.Int("seeds", 5, "seeds, from 1; the summary gives medians over them")
 	agents := flag.Int("n", 0, "agents; 0 is the workload's own number")
 	url := flag.String("backend", "", "run workload d on a real server at this `URL` instead, such as vllm://127.0.0.1:8000")
@@ -127,7 +138,7 @@ func (s scenario) arms() []*arm {
 	all = append(all, &arm{name: "pause-by-size", policy: func(workload, batching.Profile) policy { return newThunder() }})
 	ours := func(name string, told float64, change func(*ledger)) *arm {
 		return &arm{name: name, policy: func(w workload, p batching.Profile) policy {
-			return newLedger(w, int(told*float64(p.Capacity())), p.BlockSize, change)
+			return newLedger(w, p, told, change)
 		}}
 	}
 	return append(all,
@@ -135,6 +146,11 @@ func (s scenario) arms() []*arm {
 		ours("ours, no pause", 1, func(l *ledger) { l.noPause = true }),
 		ours("ours, no learning", 1, func(l *ledger) { l.noLearn = true }),
 		ours("ours, prefix per agent", 1, func(l *ledger) { l.perAgent = true }),
+		ours("ours, never leave", 1, func(l *ledger) { l.stay = true }),
+		ours("ours, tools of one name", 1, func(l *ledger) { l.oneName = true }),
+		ours("ours, no look at the queue", 1, func(l *ledger) { l.noQueue = true }),
+		ours("ours, seed first", 1, func(l *ledger) { l.seeding = &scheduler.Seeding{} }),
+		ours("ours, no seed", 1, func(l *ledger) { l.seeding = nil }),
 		ours("ours, told 1.3", 1.3, nil),
 	)
 }

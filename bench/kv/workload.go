@@ -69,6 +69,22 @@ func agentic(n int, r *rand.Rand) workload {
 	return w
 }
 
+// longTools is agentic with a slow tool that takes one to three minutes, one call in eight.
+func longTools(n int, r *rand.Rand) workload {
+	w := agentic(n, r)
+	w.name = "agentic, a tool of minutes"
+	for _, s := range w.agents {
+		for i := range s.turns[:len(s.turns)-1] {
+			t := &s.turns[i]
+			t.tool = time.Duration(300+r.IntN(400)) * time.Millisecond
+			if r.IntN(8) == 0 {
+				t.tool = time.Duration(60+r.IntN(120)) * time.Second
+			}
+		}
+	}
+	return w
+}
+
 // smallCPU is what was measured on a real vLLM on two CPU cores: eight turns, 165 new tokens each, 8 written, tools of one second.
 func smallCPU(n int, r *rand.Rand) workload {
 	w := workload{name: "eight turns on a small cache", prefix: 330}

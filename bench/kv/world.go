@@ -16,8 +16,12 @@ type policy interface {
 	mayCall(w *world, a *agent) bool
 	// resume lists paused agents that may go on.
 	resume(w *world) []*agent
+	// began is told of every answer that begins.
+	began(w *world)
 	// ended is told of every model call that ended.
 	ended(w *world, a *agent, prompt, cached, output int)
+	// acting is told of every agent that begins to wait for a tool.
+	acting(w *world, a *agent, tool time.Duration)
 	// left is told of every agent that is through.
 	left(w *world, a *agent)
 }
@@ -153,6 +157,7 @@ func (w *world) step() {
 func (w *world) token(a *agent, s *batching.Sequence) {
 	if !a.first {
 		a.first = true
+		w.policy.began(w)
 		ttft := w.now - a.asked
 		if a.turn == 0 {
 			w.ttftFirst = append(w.ttftFirst, ttft)
@@ -177,6 +182,7 @@ func (w *world) token(a *agent, s *batching.Sequence) {
 		return
 	}
 	a.acting = true
+	w.policy.acting(w, a, t.tool)
 	w.after(t.tool, func() {
 		if a.live && a.acting && !a.paused {
 			if w.policy.mayCall(w, a) {

@@ -83,6 +83,13 @@ func (d *admission) end(job batch.Job, finished bool) {
 	}
 }
 
+// leave gives a job's part to others while it waits for a tool.
+func (d *admission) leave(job batch.Job) {
+	if l := d.ledger.Load(); l != nil && l.Leave(job.String()) {
+		d.wake()
+	}
+}
+
 // await holds a job at its turn boundary while it would only evict others.
 func (d *admission) await(ctx context.Context) error {
 	l := d.ledger.Load()

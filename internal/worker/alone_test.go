@@ -17,13 +17,13 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// watched is a server that looks around at each model call.
-type watched struct {
+// observed is a server that looks around at each model call.
+type observed struct {
 	*server
 	look func(prompt string)
 }
 
-func (s watched) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
+func (s observed) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	s.look(r.Messages[1].Content)
 	return s.server.Generate(ctx, r, o)
 }
@@ -48,7 +48,7 @@ func TestLastAttemptsRunAlone(t *testing.T) {
 		var alone, companions atomic.Int64
 		start := func(name string, self **running) {
 			*self = w.start(name, func(c *Config) {
-				c.Backend = watched{w.server, func(prompt string) {
+				c.Backend = observed{w.server, func(prompt string) {
 					if !strings.HasPrefix(prompt, "suspect") {
 						return
 					}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -36,7 +37,11 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	if a.work.slots != nil {
 		ctx = withBatchSlots(ctx, a.work.slots)
 	}
-	ctx = withAccount(ctx, l.Job)
+	ctx = withAdvisor(ctx, &a.work.advisor)
+	ctx = withSeeding(withAccount(ctx, l.Job), a.work.seeding)
+	absence := newAbsence(func() { w.kv.leave(l.Job) })
+	defer absence.end()
+	ctx = withAbsence(ctx, absence)
 	ctx = withPace(ctx, func() { w.cfg.Pace(l.Job) })
 	state := batch.Preflight
 	w.cfg.Pace(l.Job)
@@ -49,10 +54,13 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 		Append:  func(ctx context.Context, turn int, data []byte) error { return w.checkpoint(ctx, a, turn, data) },
 		Effects: effects{w, a},
 		Stop:    w.stopping,
-		OnState: func(from, to batch.State) { state = to; w.metrics.moved(from, to) },
+		OnState: func(from, to batch.State) { state = to; w.metrics.moved(from, to); absence.moved(to) },
 	})
 	w.metrics.moved(state, batch.Pending)
 	w.cfg.Pace(l.Job)
+	if a.work.seeding != nil {
+		a.work.seeding.Begun(time.Now()) // the claim loop is woken when the job is through
+	}
 	switch {
 	case err == nil:
 		w.commits.add(a, result)

@@ -33,8 +33,10 @@ type work struct {
 
 	// What admission reckons with. The last two belong to the claim loop.
 	prefixBytes, taskBytes, maxTurns int
-	jobs, payloadBytes               int              // claimed so far
-	slots                            *scheduler.Slots // nil unless the plan bounds its own requests in flight
+	jobs, payloadBytes               int                // claimed so far
+	slots                            *scheduler.Slots   // nil unless the plan bounds its own requests in flight
+	seeding                          *scheduler.Seeding // nil if there is nothing to gain by it
+	advisor                          scheduler.Advisor
 	// maxAgents bounds the live agents of this batch here; 0 does not. More would only wait for the batch's own slots,
 	// and another node could run them.
 	maxAgents int
@@ -53,6 +55,7 @@ func (w *work) jobBytes() int {
 type batches struct {
 	store  *statestore.Store
 	tools  *toolpool.Pool
+	can    backend.Capabilities
 	served func() []backend.Model
 	log    *slog.Logger
 
@@ -64,7 +67,7 @@ type batches struct {
 	unsure  map[batch.ID]bool // a claim's reply was lost
 }
 
-func newBatches(s *statestore.Store, t *toolpool.Pool, served func() []backend.Model, log *slog.Logger) (*batches, error) {
+func newBatches(s *statestore.Store, t *toolpool.Pool, can backend.Capabilities, served func() []backend.Model, log *slog.Logger) (*batches, error) {
 	known, err := lru.New[batch.ID, *work](batchesKept)
 	if err != nil {
 		return nil, fmt.Errorf("make the cache of batches: %w", err)
@@ -73,7 +76,7 @@ func newBatches(s *statestore.Store, t *toolpool.Pool, served func() []backend.M
 	if err != nil {
 		return nil, fmt.Errorf("make the cache of refused batches: %w", err)
 	}
-	return &batches{store: s, tools: t, served: served, log: log, known: known, refused: refused, unsure: make(map[batch.ID]bool)}, nil
+	return &batches{store: s, tools: t, can: can, served: served, log: log, known: known, refused: refused, unsure: make(map[batch.ID]bool)}, nil
 }
 
 // list names the active batches, oldest first.
@@ -169,7 +172,8 @@ func (b *batches) compile(id batch.ID, text []byte) (*work, error) {
 	}
 	w := &work{
 		id: id, program: program, prefixBytes: prefix, taskBytes: len(plan.Task), maxTurns: maxTurns,
-		from: scheduler.Candidate{Batch: string(id), Owner: plan.Owner, Priority: plan.Priority},
+		from:    scheduler.Candidate{Batch: string(id), Owner: plan.Owner, Priority: plan.Priority},
+		seeding: seeds(b.can, prefix),
 	}
 	if plan.MaxInflight > 0 {
 		w.slots = scheduler.NewSlots(plan.MaxInflight)

@@ -49,6 +49,7 @@ func (w *Worker) room() int {
 	return scheduler.ClaimSize(scheduler.Snapshot{
 		Ready: w.ready.open(), MaxAgents: w.cfg.MaxAgents, LiveAgents: w.liveCount(),
 		Slots: w.slots.Capacity(), SlotQueue: w.slots.Waiting(), MaxBatch: statestore.MaxClaim,
+		Server: w.pressure.queue(),
 	})
 }
 
@@ -64,6 +65,7 @@ func (w *Worker) round(ctx, life context.Context) (int, error) {
 	}
 	defer w.kv.roundEnded()
 	w.fair.Meet(candidatesOf(open))
+	w.tails.keep(open)
 	if open, err = w.claimable(ctx, open); err != nil {
 		return 0, err
 	}
@@ -130,7 +132,15 @@ func (w *Worker) claimFrom(ctx, life context.Context, work *work, n int) (int, e
 			return 0, nil
 		}
 	}
+	if work.seeding != nil {
+		if n = work.seeding.Room(time.Now(), n); n == 0 {
+			return 0, nil
+		}
+	}
 	if n = w.kv.room(work, n); n == 0 {
+		return 0, nil
+	}
+	if n = w.share(ctx, id, n); n == 0 {
 		return 0, nil
 	}
 	if w.batches.doubted(id) {
@@ -149,6 +159,7 @@ func (w *Worker) claimFrom(ctx, life context.Context, work *work, n int) (int, e
 		return 0, err
 	}
 	w.metrics.claimed(len(jobs))
+	w.tails.claimed(id, len(jobs))
 	if phase == batch.Done {
 		w.batches.retire(ctx, id)
 	}
@@ -207,6 +218,9 @@ func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c st
 				"job", c.Lease.Job, "attempt", c.Lease.Attempt)
 		}
 		w.kv.start(work, c.Lease.Job, c.Payload, c.Journal)
+		if work.seeding != nil {
+			work.seeding.Started(time.Now())
+		}
 		w.agents.Go(func() { w.attempt(ctx, a, c) })
 	}
 }

@@ -6,6 +6,7 @@
 // [Worker.Run] owns them all and returns when they have ended:
 //
 //	watch     asks whether the backend is ready; jobs are claimed only while it is
+//	queue     reads the server's own queue while agents live; fresh ones wait while it is full
 //	listen    waits at the doorbell for new jobs and cancellations
 //	claim     decides how much to claim from which batch, and starts agents
 //	agent     one per live job

@@ -49,14 +49,19 @@ func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
 		gauge("batchagent_live_agents", "Jobs whose lease this worker holds.", func() float64 { return float64(w.liveCount()) }),
 		gauge("batchagent_kv_capacity_tokens", "Tokens that the server's KV cache holds, as far as is known; 0 if it does not say.", func() float64 { return float64(w.kv.state().Budget) }),
 		gauge("batchagent_kv_held_tokens", "Tokens that the live agents hold of it, shared prefixes once.", func() float64 { return float64(w.kv.state().Held) }),
-		gauge("batchagent_ready", "1 if the backend answers and jobs are claimed.", func() float64 {
-			if w.Ready() {
-				return 1
-			}
-			return 0
-		}),
+		gauge("batchagent_kv_away_agents", "Live agents whose part of the KV cache went to others while they wait for a tool.", func() float64 { return float64(w.kv.state().Away) }),
+		gauge("batchagent_server_queue", "Requests in the server's own queue when it was last read; 0 if it does not say.", func() float64 { return float64(max(w.pressure.queue().Waiting, 0)) }),
+		gauge("batchagent_server_full", "1 while no fresh agent starts because the server's own queue is too long.", func() float64 { return oneIf(w.pressure.queue().Full()) }),
+		gauge("batchagent_ready", "1 if the backend answers and jobs are claimed.", func() float64 { return oneIf(w.Ready()) }),
 	)
 	return m
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 func (m *metrics) claimed(n int) { m.claims.Add(float64(n)) }

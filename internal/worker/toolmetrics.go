@@ -45,9 +45,5 @@ func (m toolMetrics) Collect(c chan<- prometheus.Metric) {
 		}
 		c <- prometheus.MustNewConstSummary(toolSeconds, uint64(s.Finished), s.Seconds, quantiles, tool)
 	}
-	alone := 0.0
-	if m.pool.Away() {
-		alone = 1
-	}
-	c <- prometheus.MustNewConstMetric(toolsAlone, prometheus.GaugeValue, alone)
+	c <- prometheus.MustNewConstMetric(toolsAlone, prometheus.GaugeValue, oneIf(m.pool.Away()))
 }

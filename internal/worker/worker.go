@@ -108,6 +108,8 @@ type Worker struct {
 	commits  *committer
 	metrics  *metrics
 	kv       *admission
+	pressure *pressure
+	tails    tails     // belongs to the claim loop
 	adaptive *adaptive // nil unless the backend's limit has to be found
 	started  time.Time
 
@@ -149,7 +151,7 @@ func New(cfg Config) (*Worker, error) {
 		started:  time.Now(),
 	}
 	w.models.Store(&[]backend.Model{})
-	if w.batches, err = newBatches(cfg.Store, cfg.Tools, w.served, w.log); err != nil {
+	if w.batches, err = newBatches(cfg.Store, cfg.Tools, cfg.Backend.Capabilities(), w.served, w.log); err != nil {
 		return nil, err
 	}
 	var model agent.Model = cfg.Backend
@@ -158,8 +160,13 @@ func New(cfg Config) (*Worker, error) {
 		model = keepCounting(w.adaptive, model)
 	}
 	w.kv = &admission{wake: w.poke}
+	w.pressure = newPressure(cfg.Backend)
+	w.tails.waiting = map[batch.ID]*waitingJobs{}
 	slots := batchSlots{worker: w.slots, ready: &w.ready, kv: w.kv, patience: cfg.Lease}
-	w.runner = agent.NewRunner(keepCounting(accounted{model, w.kv}, model), slots, cfg.Tools,
+	model = keepCounting(accounted{model, w.kv}, model)
+	model = keepCounting(seeded{model, w.poke}, model)
+	model = keepCounting(advised{model, cfg.Tools.P75}, model)
+	w.runner = agent.NewRunner(model, slots, watched{cfg.Tools},
 		agent.Config{Worker: cfg.ID, Logger: w.log, Jitter: cfg.Jitter})
 	w.commits = newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, w.settle, w.log)
 	w.metrics = newMetrics(cfg.Metrics, w)
@@ -181,6 +188,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Go(func() { w.commits.run(committing) })
 
 	background.Go(func() { w.watch(life) })
+	background.Go(func() { w.watchQueue(life) })
 	background.Go(func() { w.listen(life) })
 
 	w.claim(ctx, life)

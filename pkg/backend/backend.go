@@ -64,6 +64,7 @@ type Capabilities struct {
 	Name             string // "vllm", …
 	PrefixCache      bool   // equal prompt prefixes are reused between requests
 	PrefixPinned     bool   // the adapter marks the shared prefix for the cache; others warm it by use
+	PrefixLate       bool   // a prefix can be reused only once a request that brought it has begun to be answered
 	CachedUsage      bool   // usage tells cached tokens (the server may need a flag)
 	StructuredOutput bool   // a response schema can be enforced
 	Priority         bool   // requests can carry a priority
@@ -111,6 +112,11 @@ type Sampling struct {
 type Hints struct {
 	Priority int    // higher is sooner; the adapter turns it into the server's sign
 	Session  string // the same for all turns of one agent
+	// OutputTokens is how long the answer is expected to be, 0 if nothing is known. It is no limit; that is Sampling.MaxTokens.
+	OutputTokens int
+	// BackIn is how soon after this answer the agent's next call is expected, from what its tools take; 0 if that is not known, or
+	// no further call is likely. A server may keep or prepare what the agent will need when it is short, and let it go when it is long.
+	BackIn time.Duration
 }
 
 // Schema is a JSON Schema that the answer must match.

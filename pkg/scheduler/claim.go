@@ -12,6 +12,7 @@ type Snapshot struct {
 	Slots      int  // capacity of [Slots]
 	SlotQueue  int  // agents waiting for a slot
 	MaxBatch   int  // jobs per claim. Defaults to DefaultMaxBatch.
+	Server     ServerQueue
 }
 
 // ClaimSize is how many jobs to ask for now; 0 means none.
@@ -19,7 +20,7 @@ type Snapshot struct {
 // A job is claimed only if it can be admitted at once: a job that waits here is a job that no other worker can take.
 // An agent is admitted while fewer than MaxAgents live, and while the queue for slots is shorter than the number of
 // slots. That much queue keeps every slot busy when all calls of a wave end together; more of it would only be a wait
-// that another worker might not have.
+// that another worker might not have. While the server's own queue is [ServerQueue.Full] nothing fresh starts.
 //
 // [Ledger.Room] is one more bound on the same number, where the server tells the size of its KV cache.
 func ClaimSize(s Snapshot) int {
@@ -30,5 +31,5 @@ func ClaimSize(s Snapshot) int {
 	if batch <= 0 {
 		batch = DefaultMaxBatch
 	}
-	return max(0, min(s.MaxAgents-s.LiveAgents, s.Slots-s.SlotQueue, batch))
+	return s.Server.Fresh(s.LiveAgents, max(0, min(s.MaxAgents-s.LiveAgents, s.Slots-s.SlotQueue, batch)))
 }

@@ -109,8 +109,10 @@ type account struct {
 	Footprint
 	class   *class
 	arrival uint64
-	paused  bool
-	total   int // tokens of the conversation after its last call, the prefix included; 0 before the first
+	paused  bool // its part of the cache is not reserved
+	away    bool // it waits for a tool; then it is paused too
+	left    bool // it was away since its last call, and what the server held of it is nobody's to keep
+	total   int  // tokens of the conversation after its last call, the prefix included; 0 before the first
 }
 
 // NewLedger makes an empty ledger.
@@ -184,7 +186,7 @@ func (l *Ledger) Turn(id string, requestBytes, prompt, cached, completion int) (
 	if a.total > 0 {
 		a.class.steps++
 		a.class.stepTokens += float64(max(prompt+completion-a.total, 0))
-		if cached >= 0 {
+		if cached >= 0 && !a.left {
 			shortfall = max(0, a.total/l.block*l.block-l.block-cached)
 			l.learn(float64(shortfall) / float64(a.total))
 		}
@@ -192,6 +194,7 @@ func (l *Ledger) Turn(id string, requestBytes, prompt, cached, completion int) (
 	a.class.outputs++
 	a.class.outputTokens += float64(completion)
 	a.Turns++
+	a.left = false
 	a.total = prompt + completion
 	a.Own = own + completion
 	l.changed()
@@ -288,7 +291,7 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	for ; n < limit; n++ {
 		held.add(Footprint{Own: int(g.Start)}, g)
 		mean -= g.mean()
-		if (held.peak() > peak || mean < 0) && (n > 0 || len(l.live) > 0) {
+		if (held.peak() > peak || mean < 0) && (n > 0 || l.present()) {
 			break
 		}
 	}
@@ -327,6 +330,7 @@ func (l *Ledger) boundary(id string) <-chan struct{} {
 	if a == nil {
 		return nil
 	}
+	a.away = false
 	if a.paused {
 		a.paused = !l.mayResume(a)
 	} else {
@@ -351,7 +355,7 @@ func (l *Ledger) mustPause(a *account) bool {
 		if b.arrival <= a.arrival && !b.paused {
 			room -= float64(b.Own) + b.class.growth().PerTurn
 		}
-		oldest = oldest && b.arrival >= a.arrival
+		oldest = oldest && (b.arrival >= a.arrival || b.away)
 	}
 	return room < 0 && !oldest
 }
@@ -361,10 +365,10 @@ func (l *Ledger) mustPause(a *account) bool {
 func (l *Ledger) mayResume(a *account) bool {
 	oldest := true
 	for _, b := range l.live {
-		if b.paused && b.arrival < a.arrival {
+		if b.paused && !b.away && b.arrival < a.arrival {
 			return false
 		}
-		oldest = oldest && b.arrival >= a.arrival
+		oldest = oldest && (b.arrival >= a.arrival || b.away)
 	}
 	held := l.projection(false)
 	held.add(a.Footprint, a.class.growth())
@@ -398,11 +402,18 @@ type State struct {
 	Capacity, Budget int // tokens
 	Held             int // tokens held now, shared prefixes included
 	Live             int // agents
+	Away             int // of those, agents whose part went to others while they wait for a tool
 }
 
 // State tells how things stand.
 func (l *Ledger) State() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return State{Capacity: int(l.capacity), Budget: int(l.learned), Held: int(l.held()), Live: len(l.live)}
+	s := State{Capacity: int(l.capacity), Budget: int(l.learned), Held: int(l.held()), Live: len(l.live)}
+	for _, a := range l.live {
+		if a.away {
+			s.Away++
+		}
+	}
+	return s
 }

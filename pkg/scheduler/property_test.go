@@ -217,3 +217,69 @@ func TestClaimSizeNeverPassesABound(t *testing.T) {
 		assert.True(rt, full)
 	})
 }
+
+// TestNobodyWaitsForASlotForEver: new callers come all the time, always with fewer turns to go than the one that is
+// watched. Each call that comes later than turns x AgeingStep after it is served behind it, so that what may pass it is
+// bounded, and so is its wait: that time, and the calls that stood before it then.
+func TestNobodyWaitsForASlotForEver(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		capacity := rapid.IntRange(1, 4).Draw(rt, "capacity")
+		turns := rapid.IntRange(0, 12).Draw(rt, "turns")
+		call := time.Duration(rapid.IntRange(500, 8_000).Draw(rt, "call")) * time.Millisecond
+		// Calls come at 1 to 3 times the pace at which they can be served.
+		every := call / time.Duration(capacity) / time.Duration(rapid.IntRange(1, 3).Draw(rt, "load"))
+		others := rapid.SliceOfN(rapid.IntRange(0, turns), 1, 20).Draw(rt, "others")
+		var problem string
+		synctest.Test(t, func(*testing.T) { problem = overtaken(capacity, turns, call, every, others) })
+		if problem != "" {
+			rt.Fatal(problem)
+		}
+	})
+}
+
+// overtaken lets others come every so often while one caller waits, and tells if it waited longer than it may.
+func overtaken(capacity, turns int, call, every time.Duration, others []int) string {
+	s := NewSlots(capacity)
+	ctx, cancel := context.WithCancel(context.Background())
+	hold := func(turns int) {
+		if release, err := s.Acquire(ctx, turns); err == nil {
+			time.Sleep(call)
+			release()
+		}
+	}
+	for range capacity { // all slots are taken when it comes
+		go hold(0)
+	}
+	synctest.Wait()
+	began, served := time.Now(), make(chan time.Duration, 1)
+	go func() {
+		if release, err := s.Acquire(ctx, turns); err == nil {
+			served <- time.Since(began)
+			release()
+		}
+	}()
+	synctest.Wait()
+	ages := time.Duration(turns) * AgeingStep
+	passing := int(ages/every) + 1 // that come before it has aged
+	bound := (time.Duration(passing/capacity) + 2) * call
+	var waited time.Duration
+	for i := 0; waited == 0; i++ {
+		if time.Since(began) > bound {
+			waited = time.Since(began)
+			break
+		}
+		go hold(others[i%len(others)])
+		time.Sleep(every)
+		select {
+		case waited = <-served:
+		default:
+		}
+	}
+	cancel()
+	time.Sleep(call)
+	synctest.Wait()
+	if waited > bound {
+		return fmt.Sprintf("an agent with %d turns to go waited %s for one of %d slots, more than %s", turns, waited, capacity, bound)
+	}
+	return ""
+}

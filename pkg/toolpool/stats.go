@@ -43,6 +43,18 @@ func (p *Pool) Stats() map[string]Stats {
 	return all
 }
 
+// P75 is what three of four executions of a tool did not exceed; 0 if none has ended, or there is no such tool.
+func (p *Pool) P75(name string) time.Duration {
+	p.mu.Lock()
+	e := p.tools[name]
+	p.mu.Unlock()
+	if e == nil {
+		return 0
+	}
+	_, p75, _ := e.latency.quantiles()
+	return p75
+}
+
 // Away reports whether other processes cannot be reached, so that calls are shared within this one only. It is false
 // for a pool that has no cluster.
 func (p *Pool) Away() bool { return p.cluster != nil && p.cluster.Away() }

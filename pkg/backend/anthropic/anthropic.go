@@ -35,7 +35,7 @@ var Schemes = map[string]endpoint.Scheme{
 // Declared is what the adapter says of itself. The API finds an account's limit by refusing; 4 requests in flight are
 // within the lowest tier.
 var Declared = backend.Capabilities{
-	Name: "anthropic", PrefixCache: true, PrefixPinned: true, CachedUsage: true, StructuredOutput: true,
+	Name: "anthropic", PrefixCache: true, PrefixPinned: true, PrefixLate: true, CachedUsage: true, StructuredOutput: true,
 	StartConcurrent: 4, MaxConcurrent: 32,
 }
 

@@ -28,7 +28,7 @@ const readyTimeout = 10 * time.Second
 
 // Declared is what the adapter says of itself. Quotas of new accounts are as low as one request at a time.
 var Declared = backend.Capabilities{
-	Name: "bedrock", PrefixCache: true, PrefixPinned: true, CachedUsage: true, StructuredOutput: true,
+	Name: "bedrock", PrefixCache: true, PrefixPinned: true, PrefixLate: true, CachedUsage: true, StructuredOutput: true,
 	StartConcurrent: 1, MaxConcurrent: 8,
 }
 

@@ -180,6 +180,13 @@ func (e *Engine) End(st Step) []*Sequence {
 		if s.computed < s.tokens() {
 			continue // its prompt is not through
 		}
+		if e.profile.LateReuse {
+			from := s.computed - n
+			if s.Generated == 0 || n > 1 {
+				from = 0 // its earlier chunks, too
+			}
+			e.name(s, from, s.computed)
+		}
 		s.Generated++
 		e.counters.GeneratedTokens++
 		if s.Generated == s.OutputTokens {
@@ -202,10 +209,17 @@ func (e *Engine) plan(st *Step, cost *costSum, s *Sequence, n int) int {
 	}
 	// As in vLLM, blocks can be reused from the moment their computation is scheduled: whoever joins in the same step
 	// reads them after they were written.
-	for i := s.computed / e.profile.BlockSize; i < (s.computed+n)/e.profile.BlockSize && i < len(s.Blocks); i++ {
-		e.pool.name(s.blocks[i], s.Blocks[i])
+	if !e.profile.LateReuse {
+		e.name(s, s.computed, s.computed+n)
 	}
 	return n
+}
+
+// name makes the full blocks between two lengths of a sequence reusable.
+func (e *Engine) name(s *Sequence, from, to int) {
+	for i := from / e.profile.BlockSize; i < to/e.profile.BlockSize && i < len(s.Blocks); i++ {
+		e.pool.name(s.blocks[i], s.Blocks[i])
+	}
 }
 
 // grow finds blocks for n more tokens of a running sequence, preempting others if need be. It is false if s itself had

@@ -22,6 +22,9 @@ type Profile struct {
 	MaxSequences int // sequences running at once (max_num_seqs)
 
 	NoPrefixCache bool // blocks are never reused
+	// LateReuse: blocks of a prompt can be reused only once its first token is out, as paid services have it. Without it
+	// they can be from the moment their computation is scheduled, as in vLLM.
+	LateReuse bool
 }
 
 // Cost gives the time of one step: Step + Prefill·p + Attention·Σ n·(c+n/2) + Decode·d + Context·Σ c, where p is the

@@ -1,0 +1,88 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/scheduler"
+)
+
+const (
+	// queueEvery is how often the server's queue is read while agents live here; queueEveryFull while it holds fresh
+	// agents back, so that they start before it is empty.
+	queueEvery, queueEveryFull = time.Second, 250 * time.Millisecond
+	queueTimeout               = 2 * time.Second
+)
+
+// pressure keeps the last reading of the server's own queue. Safe for concurrent use.
+type pressure struct {
+	reporter backend.LoadReporter // nil if the server does not say
+
+	mu   sync.Mutex
+	load backend.Load // guarded by mu
+	read time.Time    // guarded by mu; zero: nothing is known
+}
+
+func newPressure(b backend.Backend) *pressure {
+	reporter, _ := b.(backend.LoadReporter)
+	return &pressure{reporter: reporter}
+}
+
+// queue is the server's queue as far as it is known.
+func (p *pressure) queue() scheduler.ServerQueue {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.read.IsZero() {
+		return scheduler.ServerQueue{Running: -1, Waiting: -1}
+	}
+	return scheduler.ServerQueue{Running: p.load.Running, Waiting: p.load.Waiting, Age: time.Since(p.read)}
+}
+
+// look reads the queue once. A reading that fails leaves the last one, which is not believed for long.
+func (p *pressure) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
+	defer cancel()
+	load, err := p.reporter.Load(ctx)
+	if err != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.load, p.read = load, time.Now()
+}
+
+// forget drops the reading.
+func (p *pressure) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.read = time.Time{}
+}
+
+// watchQueue reads the server's queue until ctx is done. Without live agents it is left alone.
+func (w *Worker) watchQueue(ctx context.Context) {
+	if w.pressure.reporter == nil {
+		return
+	}
+	full := false
+	for {
+		every := queueEvery
+		if full {
+			every = queueEveryFull
+		}
+		sleep(ctx, every)
+		if ctx.Err() != nil {
+			return
+		}
+		if w.liveCount() == 0 {
+			w.pressure.forget()
+		} else {
+			w.pressure.look(ctx)
+		}
+		was := full
+		if full = w.pressure.queue().Full(); was && !full {
+			w.poke()
+		}
+	}
+}

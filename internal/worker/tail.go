@@ -1,0 +1,88 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/scheduler"
+)
+
+const (
+	// tailJobs is how few waiting jobs make a batch's end: with more, no claim can take what others could start.
+	tailJobs = 64 * 64
+	// The number of waiting jobs is read again after tailEvery near the end of a batch, and after farEvery before.
+	tailEvery, farEvery = time.Second, 5 * time.Second
+)
+
+// tails is what a worker knows of the ends of its batches. It belongs to the claim loop.
+type tails struct {
+	peers     []batch.WorkerRecord // other workers that take jobs
+	peersRead time.Time
+	waiting   map[batch.ID]*waitingJobs
+}
+
+type waitingJobs struct {
+	n    int
+	read time.Time
+}
+
+// share bounds a claim of n jobs near the end of a batch, so that no worker queues what another could start at once. What cannot
+// be read bounds nothing.
+func (w *Worker) share(ctx context.Context, id batch.ID, n int) int {
+	left := w.tails.waiting[id]
+	if left == nil || time.Since(left.read) >= tailEvery && (left.n <= tailJobs || time.Since(left.read) >= farEvery) {
+		info, err := w.cfg.Store.Info(ctx, id)
+		if err != nil {
+			return n
+		}
+		left = &waitingJobs{int(info.Counts.Waiting), time.Now()}
+		w.tails.waiting[id] = left
+	}
+	if left.n > tailJobs {
+		return n
+	}
+	if every := w.cfg.Lease / 3; w.tails.peersRead.IsZero() || time.Since(w.tails.peersRead) >= every {
+		all, err := w.cfg.Store.Workers(ctx)
+		if err != nil {
+			return n
+		}
+		w.tails.peersRead = time.Now()
+		w.tails.peers = slices.DeleteFunc(all, func(r batch.WorkerRecord) bool { return !w.takesTheSame(r) })
+	}
+	t := scheduler.Tail{Waiting: left.n, Free: free(w.Status())}
+	for _, r := range w.tails.peers {
+		t.OthersFree += free(r)
+	}
+	return t.Share(n)
+}
+
+// claimed takes what was claimed off what waits.
+func (t *tails) claimed(id batch.ID, n int) {
+	if left := t.waiting[id]; left != nil {
+		left.n = max(left.n-n, 0)
+	}
+}
+
+// keep forgets all batches but these.
+func (t *tails) keep(open []*work) {
+	for id := range t.waiting {
+		if !slices.ContainsFunc(open, func(b *work) bool { return b.id == id }) {
+			delete(t.waiting, id)
+		}
+	}
+}
+
+// takesTheSame reports whether another worker takes jobs that this one could: it serves one of its models.
+func (w *Worker) takesTheSame(r batch.WorkerRecord) bool {
+	if r.Consumer == w.cfg.Consumer || !r.Ready || r.Draining {
+		return false
+	}
+	return slices.ContainsFunc(w.served(), func(m backend.Model) bool { return slices.Contains(r.Models, m.ID) })
+}
+
+// free is how many slots a worker has beyond one for each live agent. Those that wait for a tool come back to theirs, and those
+// that have just started are on their way to it.
+func free(r batch.WorkerRecord) int { return max(0, min(r.MaxAgents, r.Slots)-r.LiveAgents) }

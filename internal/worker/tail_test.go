@@ -1,0 +1,51 @@
+package worker
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// Two workers with eight slots each are idle when a small batch comes. Whoever hears of it first could take all of it and
+// let half of it queue.
+func TestTheLastJobsAreSharedByFreeSlots(t *testing.T) {
+	for _, jobs := range []int{1, 2, 8, 16} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, 10*time.Second)
+			first, second := w.start("node-1", nil), w.start("node-2", nil)
+			time.Sleep(20 * time.Second) // each has read the other's record
+			began := time.Now()
+			id := w.submit(jobs, nil)
+			w.await(id, 5*time.Minute)
+			assert.Less(t, time.Since(began), 30*time.Second, "%d jobs of two turns of 10 s on 16 slots", jobs)
+			by := map[string]int{}
+			for _, r := range w.results(id, jobs) {
+				by[r.Worker]++
+			}
+			if jobs > 1 {
+				assert.InDelta(t, jobs/2, by["node-1"], 1, "%v", by)
+			}
+			first.end()
+			second.end()
+		})
+	}
+}
+
+// A worker that is full, or that only seems to be free, does not keep the last jobs from being run.
+func TestAPeerThatTakesNothingCostsLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 10*time.Second)
+		first := w.start("node-1", nil)
+		time.Sleep(5 * time.Second)
+		ghost := first.Status()
+		ghost.Consumer, ghost.ID, ghost.Slots, ghost.MaxAgents = "ghost", "ghost", 64, 256
+		assert.NoError(t, w.store.Register(t.Context(), ghost, time.Hour))
+		began := time.Now()
+		id := w.submit(8, nil)
+		w.await(id, 5*time.Minute)
+		assert.Less(t, time.Since(began), 45*time.Second, "two turns of 10 s, and the claims")
+		first.end()
+	})
+}
