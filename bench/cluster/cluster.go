@@ -36,19 +36,19 @@ func newCluster(ctx context.Context, s settings) (c *cluster, err error) {
 		}
 	}()
 	if c.dir, err = os.MkdirTemp("", "bench-cluster-"); err != nil {
-		return nil, fmt.Errorf("make a directory: %w", err)
+		return c, fmt.Errorf("make a directory: %w", err)
 	}
 	if err := procs.Build(ctx, c.dir, ".", "./cmd/coordinator", "./cmd/worker", "./cmd/vllmsim"); err != nil {
-		return nil, err
+		return c, err
 	}
 	if err := c.write(); err != nil {
-		return nil, fmt.Errorf("write the batch: %w", err)
+		return c, fmt.Errorf("write the batch: %w", err)
 	}
 	if c.redis, err = procs.StartRedis(ctx); err != nil {
-		return nil, err
+		return c, err
 	}
 	if c.store, err = statestore.Open(ctx, c.redis.URL(), statestore.Options{}); err != nil {
-		return nil, err
+		return c, err
 	}
 	return c, nil
 }
