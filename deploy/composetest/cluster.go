@@ -57,6 +57,9 @@ func newCluster(ctx context.Context, s settings) (*cluster, error) {
 	if c.files, err = os.MkdirTemp("", "composetest-"); err != nil {
 		return nil, fmt.Errorf("make a directory: %w", err)
 	}
+	if err := os.Chmod(c.files, 0o755); err != nil { // the containers' user is somebody else
+		return nil, fmt.Errorf("show the directory: %w", err)
+	}
 	c.port = ports[1]
 	c.env = append(os.Environ(), "COMPOSE_PROJECT_NAME="+project, "VERSION="+version, "BATCHAGENT_FILES="+c.files,
 		"PORT="+ports[0], "PROMETHEUS_PORT="+ports[1], "GRAFANA_PORT="+ports[2],

@@ -64,7 +64,7 @@ func test(ctx context.Context, s settings) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := c.run(ctx, "build", c.composed("build")...); err != nil {
+	if err := c.run(ctx, "build", c.composed("--profile", "sim", "--profile", "serve", "build")...); err != nil {
 		return err
 	}
 	prepared := time.Since(began)

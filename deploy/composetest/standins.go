@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -118,7 +119,7 @@ func (c *cluster) importImage(ctx context.Context, image string, r *recipe) erro
 		return fmt.Errorf("import %s: %w", image, err)
 	}
 	buffered := bufio.NewWriterSize(in, 1<<20)
-	l := &layer{w: tar.NewWriter(buffered)}
+	l := &layer{w: tar.NewWriter(buffered), libs: map[string]bool{}}
 	filled := errors.Join(r.fill(l), l.w.Close(), buffered.Flush(), in.Close())
 	if err := cmd.Wait(); err != nil {
 		return fmt.Errorf("import %s: %w: %s", image, errors.Join(err, filled), said.String())
@@ -126,8 +127,11 @@ func (c *cluster) importImage(ctx context.Context, image string, r *recipe) erro
 	return filled
 }
 
-// layer writes the files of an image.
-type layer struct{ w *tar.Writer }
+// layer writes the files of an image. A library of several programs is written once.
+type layer struct {
+	w    *tar.Writer
+	libs map[string]bool
+}
 
 func (l *layer) folder(name string, mode int64, uid int) error {
 	return l.w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: mode, Uid: uid, Gid: uid})
@@ -208,7 +212,8 @@ func (l *layer) program(name, from string) error {
 		return fmt.Errorf("ask for the libraries of %s: %w", path, err)
 	}
 	for word := range strings.FieldsSeq(string(out)) {
-		if strings.HasPrefix(word, "/") {
+		if strings.HasPrefix(word, "/") && !l.libs[word] {
+			l.libs[word] = true
 			if err := l.file(strings.TrimPrefix(word, "/"), word, 0o755); err != nil {
 				return err
 			}
@@ -346,16 +351,15 @@ func golangImage(ctx context.Context) (*recipe, error) {
 	}
 	// A folder of its own for every go.sum, so that the image holds these modules alone.
 	modules = filepath.Join(modules, fmt.Sprintf("%x", sum.Sum(nil)[:8]))
-	host := append(os.Environ(), "GOFLAGS=-buildvcs=false", "CGO_ENABLED=0")
 	for _, step := range []struct {
 		args []string
 		env  []string
 	}{
-		{[]string{"mod", "download"}, append(host, "GOMODCACHE="+modules, "GOPROXY=file://"+env.GOMODCACHE+"/cache/download,"+env.GOPROXY)},
-		{[]string{"build", "-trimpath", "-ldflags", "-s -w", "./cmd/...", "./deploy/probe"}, append(host, "GOCACHE="+compiled)},
+		{[]string{"mod", "download"}, []string{"GOMODCACHE=" + modules, "GOPROXY=file://" + env.GOMODCACHE + "/cache/download," + env.GOPROXY}},
+		{[]string{"build", "-trimpath", "-ldflags", "-s -w", "./cmd/...", "./deploy/probe"}, []string{"GOCACHE=" + compiled}},
 	} {
 		cmd := exec.CommandContext(ctx, "go", step.args...)
-		cmd.Dir, cmd.Env = "../..", step.env
+		cmd.Dir, cmd.Env = "../..", slices.Concat(os.Environ(), []string{"GOFLAGS=-buildvcs=false", "CGO_ENABLED=0"}, step.env)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(step.args, " "), err, out)
 		}
