@@ -133,6 +133,9 @@ func (s *story) breakThings(ctx context.Context) error {
 	if err := pause(ctx, time.Until(lost.Add(takeover))); err != nil {
 		return err
 	}
+	if s.last, err = s.status(ctx); err != nil {
+		return err
+	}
 	if err := s.run(ctx, "connect", "docker", "network", "connect", "--alias", "worker-3", network, cut); err != nil {
 		return err
 	}
