@@ -61,10 +61,10 @@ func newCluster(ctx context.Context, s settings) (*cluster, error) {
 		return nil, fmt.Errorf("show the directory: %w", err)
 	}
 	c.port = ports[1]
-	c.env = append(os.Environ(), "COMPOSE_PROJECT_NAME="+project, "VERSION="+version, "BATCHAGENT_FILES="+c.files,
-		"PORT="+ports[0], "PROMETHEUS_PORT="+ports[1], "GRAFANA_PORT="+ports[2],
+	c.env = append(os.Environ(), "COMPOSE_PROJECT_NAME="+project, "BATCHAGENT_VERSION="+version, "BATCHAGENT_FILES="+c.files,
+		"COORDINATOR_PORT="+ports[0], "PROMETHEUS_PORT="+ports[1], "GRAFANA_PORT="+ports[2],
 		// 8 slots and 0.6 s a model call: the faults find the batch in the middle.
-		"MAX_INFLIGHT=8", "SIM_FORWARD_MS=600", "SIM_TOKEN_MS=0", "SIM_TOOL_TURNS=4",
+		"BATCHAGENT_MAX_INFLIGHT=8", "SIM_FORWARD_MS=600", "SIM_TOKEN_MS=0", "SIM_TOOL_TURNS=4",
 		"BATCHAGENT_REDIS_PASSWORD=a-password-of-this-test", "BATCHAGENT_API_TOKEN=a-token-of-this-test")
 	if exec.CommandContext(ctx, "docker", "buildx", "version").Run() != nil {
 		c.env = append(c.env, "DOCKER_BUILDKIT=0")

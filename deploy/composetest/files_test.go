@@ -66,7 +66,7 @@ func TestOverlays(t *testing.T) {
 
 	_, err = load(t, nil, nil, "../node.yml")
 	require.ErrorContains(t, err, "the URL of Redis")
-	_, err = load(t, []string{"BATCHAGENT_REDIS=redis://10.0.0.1", "NODE=node-5"}, nil, "../node.yml")
+	_, err = load(t, []string{"BATCHAGENT_REDIS=redis://10.0.0.1", "BATCHAGENT_ID=node-5"}, nil, "../node.yml")
 	require.NoError(t, err)
 }
 

@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// standinLabel marks an image that this test made under somebody else's name; its value says of what.
+// standinLabel marks an image that this test made under somebody else's name; its value is the recipe's key.
 const standinLabel = "io.batchagent.stand-in"
 
 // pulling bounds one pull. An engine without a way out fails at once.
@@ -91,13 +91,18 @@ func (c *cluster) standin(ctx context.Context, image string) (of string, err err
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", image, err)
 	}
-	r.changes = append(r.changes, fmt.Sprintf("LABEL %s=%q", standinLabel, r.of))
+	there, err := c.command(ctx, "docker", "image", "inspect", "--format", `{{index .Config.Labels "`+standinLabel+`"}}`, image).Output()
+	if err == nil && r.key != "" && strings.TrimSpace(string(there)) == r.key {
+		return r.of, nil // an earlier run left it
+	}
+	r.changes = append(r.changes, fmt.Sprintf("LABEL %s=%q", standinLabel, r.key))
 	return r.of, c.importImage(ctx, image, r)
 }
 
 // recipe is an image of one layer.
 type recipe struct {
 	of      string   // what it is made of, for people
+	key     string   // equal keys, equal images; "" if that is not known before it is made
 	changes []string // Dockerfile instructions
 	fill    func(*layer) error
 }
@@ -246,6 +251,7 @@ func redisImage() (*recipe, error) {
 	version, _, _ := strings.Cut(strings.TrimPrefix(string(out), "Redis server v="), " ")
 	return &recipe{
 		of:      "redis-server " + version,
+		key:     version,
 		changes: []string{"ENV PATH=/usr/local/bin:/bin", "WORKDIR /data", "VOLUME /data", `CMD ["redis-server"]`},
 		fill: func(l *layer) error {
 			return errors.Join(l.shell(), l.folder("data", 0o755, 999),
@@ -260,7 +266,8 @@ func prometheusImage(ctx context.Context) (*recipe, error) {
 		return nil, err
 	}
 	return &recipe{
-		of: "Debian's " + version,
+		of:  "Debian's " + version,
+		key: version,
 		changes: []string{"ENV PATH=/bin", "WORKDIR /prometheus", "VOLUME /prometheus", "USER 65534", `ENTRYPOINT ["/bin/prometheus"]`,
 			`CMD ["--config.file=/etc/prometheus/prometheus.yml","--storage.tsdb.path=/prometheus"]`},
 		fill: func(l *layer) error {
@@ -277,6 +284,7 @@ func exporterImage(ctx context.Context) (*recipe, error) {
 	}
 	return &recipe{
 		of:      "Debian's " + version,
+		key:     version,
 		changes: []string{`ENTRYPOINT ["/redis_exporter"]`},
 		fill: func(l *layer) error {
 			return l.program("redis_exporter", filepath.Join(dir, "usr/bin/prometheus-redis-exporter"))
@@ -351,24 +359,15 @@ func golangImage(ctx context.Context) (*recipe, error) {
 	}
 	// A folder of its own for every go.sum, so that the image holds these modules alone.
 	modules = filepath.Join(modules, fmt.Sprintf("%x", sum.Sum(nil)[:8]))
-	for _, step := range []struct {
-		args []string
-		env  []string
-	}{
-		{[]string{"mod", "download"}, []string{"GOMODCACHE=" + modules, "GOPROXY=file://" + env.GOMODCACHE + "/cache/download," + env.GOPROXY}},
-		{[]string{"build", "-trimpath", "-ldflags", "-s -w", "./cmd/...", "./deploy/probe"}, []string{"GOCACHE=" + compiled}},
-	} {
-		cmd := exec.CommandContext(ctx, "go", step.args...)
-		cmd.Dir, cmd.Env = "../..", slices.Concat(os.Environ(), []string{"GOFLAGS=-buildvcs=false", "CGO_ENABLED=0"}, step.env)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(step.args, " "), err, out)
-		}
-	}
 	return &recipe{
-		of: runtime.Version() + " of this machine, with its modules",
+		of:  runtime.Version() + " of this machine, with its modules",
+		key: fmt.Sprintf("%s %x", runtime.Version(), sum.Sum(nil)[:8]),
 		changes: []string{"ENV PATH=/usr/local/go/bin:/bin", "ENV GOPATH=/go", "ENV GOMODCACHE=/go/pkg/mod", "ENV GOCACHE=/root/.cache/go-build",
 			"ENV HOME=/root", "ENV GOTOOLCHAIN=local", "WORKDIR /go"},
 		fill: func(l *layer) error {
+			if err := compile(ctx, modules, compiled, env.GOMODCACHE, env.GOPROXY); err != nil {
+				return err
+			}
 			nothing := func(string) bool { return false }
 			return errors.Join(l.shell(), l.file("etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-certificates.crt", 0o644),
 				l.tree("usr/local/go", env.GOROOT, func(below string) bool {
@@ -377,4 +376,33 @@ func golangImage(ctx context.Context) (*recipe, error) {
 				l.tree("go/pkg/mod", modules, nothing), l.tree("root/.cache/go-build", compiled, nothing))
 		},
 	}, nil
+}
+
+// compile fetches the modules, from this machine's cache first, and compiles as the Dockerfile does.
+func compile(ctx context.Context, modules, compiled, from, proxy string) error {
+	older, err := filepath.Glob(filepath.Join(filepath.Dir(modules), "*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range older {
+		if dir != modules {
+			if err := os.RemoveAll(dir); err != nil {
+				return err
+			}
+		}
+	}
+	for _, step := range []struct {
+		args []string
+		env  []string
+	}{
+		{[]string{"mod", "download"}, []string{"GOMODCACHE=" + modules, "GOPROXY=file://" + from + "/cache/download," + proxy}},
+		{[]string{"build", "-trimpath", "-ldflags", "-s -w", "./cmd/...", "./deploy/probe"}, []string{"GOCACHE=" + compiled}},
+	} {
+		cmd := exec.CommandContext(ctx, "go", step.args...)
+		cmd.Dir, cmd.Env = "../..", slices.Concat(os.Environ(), []string{"GOFLAGS=-buildvcs=false -modcacherw", "CGO_ENABLED=0"}, step.env)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("go %s: %w\n%s", strings.Join(step.args, " "), err, out)
+		}
+	}
+	return nil
 }

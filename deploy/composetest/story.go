@@ -35,8 +35,10 @@ type story struct {
 	last   batch.Info // as far as it could be asked
 
 	results   []batch.Result
+	judged    bool // and found right
 	wall      time.Duration
 	dashboard observed
+	seen      bool // all that dashboard says
 }
 
 // event is a line of the table.
@@ -80,9 +82,11 @@ func (s *story) play(ctx context.Context) error {
 	if err := s.judge(ctx); err != nil {
 		return err
 	}
+	s.judged = true
 	if s.dashboard, err = s.observe(ctx); err != nil {
 		return err
 	}
+	s.seen = true
 	if err := s.run(ctx, "start what is down", s.composed("up", "-d")...); err != nil {
 		return err
 	}
@@ -342,12 +346,16 @@ func (s *story) print(w io.Writer, standins []string, prepared time.Duration) {
 	for _, image := range standins {
 		fmt.Fprintf(t, "stand-in\t%s\n", image)
 	}
-	fmt.Fprintf(t, "results\t%d of %d, each index once\n", len(s.results), s.jobs)
+	if s.judged {
+		fmt.Fprintf(t, "results\t%d of %d, each index once, each ok\n", len(s.results), s.jobs)
+	}
 	fmt.Fprintf(t, "turns\t%d\n", turns)
 	fmt.Fprintf(t, "attempts\t%s\n", strings.Join(tries, ", "))
 	fmt.Fprintf(t, "by worker\t%s\n", strings.Join(shares, ", "))
 	fmt.Fprintf(t, "takeovers\t%d\n", s.last.Counts.Takeovers)
-	s.dashboard.print(t)
+	if s.seen {
+		s.dashboard.print(t)
+	}
 	fmt.Fprintf(t, "wall time\t%.0f s\n", s.wall.Seconds())
 	_ = t.Flush()
 }
