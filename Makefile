@@ -27,6 +27,7 @@ vet: ## go vet
 	$(GO) vet -tags realservers ./pkg/backend/dial
 	cd bench/queue && $(GO) vet ./...
 	cd bench/chaos && $(GO) vet ./...
+	cd deploy/composetest && $(GO) vet ./...
 
 .PHONY: staticcheck
 staticcheck: ## staticcheck, pinned
@@ -59,6 +60,10 @@ torture: ## real processes: redis-server, workers and simulators, kill -9 and SI
 .PHONY: chaos
 chaos: ## real processes broken at random: JOBS=10000 DURATION=3m SEED=n
 	cd bench/chaos && $(GO) run . -jobs $(or $(JOBS),10000) -duration $(or $(DURATION),3m) -seed $(or $(SEED),0)
+
+.PHONY: compose-test
+compose-test: ## the compose file on a Docker engine: 1,000 agents while workers and Redis die; ARGS=-keep to be faster next time
+	cd deploy/composetest && $(GO) run . $(ARGS)
 
 .PHONY: real-vllm
 real-vllm: ## run the tickets example on a real vLLM; URL=vllm://host:port

@@ -6,8 +6,14 @@ import (
 	"sync"
 )
 
-// String is the module's version, or the commit it was built from, or "devel".
+// release is set by the linker where the build cannot see the repository, as in an image.
+var release string
+
+// String is what the linker was told, or the module's version, or the commit it was built from, or "devel".
 var String = sync.OnceValue(func() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "devel"

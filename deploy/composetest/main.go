@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// settings are the flags.
+type settings struct {
+	jobs    int
+	compose string
+	within  time.Duration
+	keep    bool
+	verbose bool
+}
+
+// exitNoEngine tells CI that nothing was tested.
+const exitNoEngine = 3
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var s settings
+	flag.IntVar(&s.jobs, "jobs", 1_000, "agents to submit")
+	flag.StringVar(&s.compose, "compose", "", "the Compose program; docker compose if it is there, docker-compose otherwise")
+	flag.DurationVar(&s.within, "within", 10*time.Minute, "how long everything may take once the images are there")
+	flag.BoolVar(&s.keep, "keep", false, "leave stand-ins and built images on the engine, for a faster next run")
+	flag.BoolVar(&s.verbose, "v", false, "show what the programs print")
+	flag.Parse()
+	err := test(ctx, s)
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "composetest:", err)
+	if errors.Is(err, errNoEngine) {
+		os.Exit(exitNoEngine)
+	}
+	os.Exit(1)
+}
+
+// test prepares the images, runs the story, and prints its table.
+func test(ctx context.Context, s settings) (err error) {
+	c, err := newCluster(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := c.close(); err == nil {
+			err = e
+		}
+	}()
+	began := time.Now()
+	images, err := c.images(ctx)
+	if err != nil {
+		return err
+	}
+	standins, err := c.provide(ctx, images)
+	if err != nil {
+		return err
+	}
+	if err := c.run(ctx, "build", c.composed("--profile", "sim", "--profile", "serve", "build")...); err != nil {
+		return err
+	}
+	prepared := time.Since(began)
+
+	ctx, cancel := context.WithTimeoutCause(ctx, s.within, fmt.Errorf("not done within %s", s.within))
+	defer cancel()
+	st := &story{cluster: c}
+	failure := st.play(ctx)
+	if failure != nil {
+		c.explain()
+	}
+	st.print(os.Stdout, standins, prepared)
+	return failure
+}

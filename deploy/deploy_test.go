@@ -1,0 +1,124 @@
+// Package deploy_test checks what deploy/ promises without an engine: names of metrics that exist, and services that are bounded,
+// watched, and run as nobody in particular. deploy/composetest starts them.
+package deploy_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/vllmsim"
+)
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	require.NoError(t, err)
+	return string(text)
+}
+
+// TestMetricNames checks that panels and rules ask for metrics that workers and inference servers have. What a worker has is
+// in docs/metrics.md, which is compared with the registry elsewhere.
+func TestMetricNames(t *testing.T) {
+	t.Parallel()
+	known := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(batchagent_[a-z_]+)`").FindAllStringSubmatch(read(t, "../docs/metrics.md"), -1) {
+		known[m[1]] = true
+	}
+	require.NotEmpty(t, known)
+	sim, err := vllmsim.New(vllmsim.Config{})
+	require.NoError(t, err)
+	page := httptest.NewRecorder()
+	sim.ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for _, m := range regexp.MustCompile(`(?m)^(vllm:[a-z_0-9]+)`).FindAllStringSubmatch(page.Body.String(), -1) {
+		known[m[1]] = true
+	}
+	asked := regexp.MustCompile(`(batchagent_|vllm:)[a-z_]+`)
+	for _, file := range []string{"grafana/dashboards/batchagent.json", "prometheus/alerts.yml"} {
+		names := asked.FindAllString(read(t, file), -1)
+		assert.NotEmpty(t, names, file)
+		for _, name := range names {
+			assert.True(t, known[name], "%s asks for %s, which nothing has", file, name)
+		}
+	}
+}
+
+// service is what is asked of every service of a compose file.
+type service struct {
+	Image       string
+	User        string
+	Restart     string
+	Entrypoint  []string
+	ReadOnly    bool           `yaml:"read_only"`
+	CapDrop     []string       `yaml:"cap_drop"`
+	SecurityOpt []string       `yaml:"security_opt"`
+	MemLimit    string         `yaml:"mem_limit"`
+	PidsLimit   int            `yaml:"pids_limit"`
+	CPUs        float64        `yaml:"cpus"`
+	Healthcheck map[string]any `yaml:"healthcheck"`
+	Logging     map[string]any `yaml:"logging"`
+	Ports       []string       `yaml:"ports"`
+}
+
+// TestServicesAreBounded looks at the files as they are written: overlays change images and commands alone.
+func TestServicesAreBounded(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"docker-compose.yml", "node.yml"} {
+		var f struct{ Services map[string]service }
+		require.NoError(t, yaml.UnmarshalWithOptions([]byte(read(t, file)), &f, yaml.AllowDuplicateMapKey()), file)
+		require.NotEmpty(t, f.Services, file)
+		for name, s := range f.Services {
+			where := file + ": " + name
+			assert.True(t, s.ReadOnly, "%s: the root file system can be written", where)
+			assert.Equal(t, []string{"ALL"}, s.CapDrop, where)
+			assert.Equal(t, []string{"no-new-privileges:true"}, s.SecurityOpt, where)
+			assert.NotEmpty(t, s.MemLimit, "%s: memory has no limit", where)
+			assert.NotEmpty(t, s.Logging, "%s: logs have no limit", where)
+			assert.NotEmpty(t, s.Healthcheck, "%s: no health check, and no word why", where)
+			if strings.Join(s.Entrypoint, " ") == "chown 65532:65532 /cache" {
+				continue // runs once, before the servers that it makes room for
+			}
+			assert.Equal(t, "unless-stopped", s.Restart, where)
+			assert.NotZero(t, s.PidsLimit, "%s: processes have no limit", where)
+			assert.NotZero(t, s.CPUs, "%s: CPU time has no limit", where)
+			// Our images name their user themselves.
+			if !strings.HasPrefix(s.Image, "batchagent/") {
+				assert.Regexp(t, `^[1-9]\d*:\d+$`, s.User, "%s: runs as root or as whoever the image names", where)
+			}
+			for _, port := range s.Ports {
+				assert.Regexp(t, `^(127\.0\.0\.1|\$\{METRICS_BIND:-127\.0\.0\.1\}):`, port, "%s: other machines reach it", where)
+			}
+		}
+	}
+	assert.Contains(t, read(t, "Dockerfile"), "\nUSER 65532:65532\n")
+}
+
+// TestNoSecrets checks that passwords, keys and tokens come from outside, and that nothing is written where they would.
+func TestNoSecrets(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.yml")
+	require.NoError(t, err)
+	units, err := filepath.Glob("systemd/*")
+	require.NoError(t, err)
+	assign := regexp.MustCompile(`(?i)^\s*-?\s*([a-z_]*(?:password|token|api_key|secret))\s*[:=]\s*(\S.*)$`)
+	found := 0
+	for _, file := range append(append(files, units...), ".env") {
+		for line := range strings.Lines(read(t, file)) {
+			m := assign.FindStringSubmatch(strings.TrimSpace(line))
+			if m == nil {
+				continue
+			}
+			found++
+			assert.Regexp(t, `^\$\{(BATCHAGENT_)?`+m[1]+`:(-\}|\?)`, m[2], "%s: %s", file, line)
+		}
+	}
+	assert.NotZero(t, found)
+}
