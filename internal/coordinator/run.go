@@ -2,30 +2,17 @@ package coordinator
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
-	"os"
-	"sync"
 	"time"
 
-	"github.com/batchagent/batchagent/internal/toolset"
-	"github.com/batchagent/batchagent/internal/worker"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
-	"github.com/batchagent/batchagent/pkg/batch"
-	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
-	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
-
-// runAhead bounds the jobs that are in the embedded Redis and have no written result: memory does not grow with the
-// number of inputs.
-const runAhead = 10_000
 
 // RunOptions say what to run on this machine.
 type RunOptions struct {
@@ -61,12 +48,17 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 		return err
 	}
 	defer s.Close()
-	pool, closeTools, err := localTools(ctx, o, compiled.Plan.Tools)
+	tools, err := localTools(ctx, localToolOptions{
+		root: o.ToolsRoot, file: o.ToolsFile, drivers: o.Drivers, getenv: o.Getenv, logger: o.Logger,
+	}, compiled.Plan.Tools)
 	if err != nil {
 		return err
 	}
-	defer closeTools()
-	r := &localRun{options: o, compiled: compiled, console: con, tally: &Tally{}, began: time.Now(), id: statestore.NewID(time.Now())}
+	defer tools.close()
+	r := &fileRun{options: o, console: con, tally: &Tally{}, local: local{
+		compiled: compiled, tools: tools.pool, workers: o.Workers, slots: o.MaxInflight, logger: o.Logger,
+		id: statestore.NewID(time.Now()), say: con.Say,
+	}}
 	if o.Out != "" {
 		file, err := r.openFile(f)
 		if err != nil {
@@ -76,79 +68,35 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	} else {
 		r.sink = &tallied{sink: &stream{w: con.Stdout(), format: f}, tally: r.tally}
 	}
-	server, err := chooseBackend(ctx, candidates{
-		flag: o.Backend, spec: s.Backend, env: o.Getenv("BATCHAGENT_BACKEND"), local: o.Local,
-		tools: min(len(compiled.Plan.Tools), compiled.Plan.MaxTurns-1),
+	r.server, err = chooseBackend(ctx, candidates{
+		given: o.Backend, by: "--backend", spec: s.Backend, env: o.Getenv("BATCHAGENT_BACKEND"), local: o.Local,
+		simulate: true, tools: min(len(compiled.Plan.Tools), compiled.Plan.MaxTurns-1),
 	}, dial.Options{Logger: o.Logger, Getenv: o.Getenv})
 	if err != nil {
 		return err
 	}
-	defer server.close()
-	model, err := server.model(compiled.Plan.Model)
+	defer r.server.close()
+	model, err := r.server.model(compiled.Plan.Model)
 	if err != nil {
 		return err
 	}
 	r.simulated = model.Simulated
-	r.announce(server, model)
-	redis, err := startEmbedded(ctx)
-	if err != nil {
-		return err
-	}
-	defer redis.close()
-	r.store = redis.store
-	return r.run(ctx, server, pool)
+	r.announce(model)
+	began := time.Now()
+	return r.conclude(ctx, began, r.local.run(ctx, r.watch))
 }
 
-// localTools are the tools of this machine. A spec that asks for another one is refused before anything runs.
-func localTools(ctx context.Context, o RunOptions, wanted []string) (*toolpool.Pool, func(), error) {
-	file := &toolset.File{}
-	if o.ToolsFile != "" {
-		var err error
-		if file, err = toolset.Read(o.ToolsFile, os.LookupEnv); err != nil {
-			return nil, nil, &UsageError{err}
-		}
-	}
-	set, err := toolset.Open(ctx, file, toolset.Options{Root: o.ToolsRoot, Drivers: o.Drivers, Getenv: o.Getenv, Logger: o.Logger})
-	if err != nil {
-		return nil, nil, &UsageError{err}
-	}
-	pool, err := toolpool.New(toolpool.Config{Logger: o.Logger})
-	if err == nil {
-		err = set.Register(pool)
-	}
-	if err == nil {
-		err = toolset.Missing(wanted, set.Names())
-	}
-	if err != nil {
-		set.Close()
-		return nil, nil, &UsageError{err}
-	}
-	return pool, set.Close, nil
-}
-
-// localRun is one Run.
-type localRun struct {
+// fileRun is one Run.
+type fileRun struct {
+	local
 	options   RunOptions
-	compiled  *spec.Compiled
 	console   *Console
-	store     *statestore.Store
-	id        batch.ID
-	sink      sink
 	tally     *Tally
-	began     time.Time
 	simulated bool
-
-	have    bitmap // indexes that need not run again
-	earlier int64
-
-	mu       sync.Mutex
-	original []int64       // guarded by mu: the input's index of each fed job, in a resumed run
-	written  int64         // guarded by mu: results that are in the sink
-	room     chan struct{} // capacity 1: written has grown
 }
 
 // openFile opens the results file. One that holds results is gone on with only if that was asked for.
-func (r *localRun) openFile(f format) (*File, error) {
+func (r *fileRun) openFile(f format) (*File, error) {
 	file, err := OpenFile(r.options.Out, f, "", r.compiled.Total)
 	if err != nil {
 		return nil, err
@@ -172,9 +120,9 @@ func (r *localRun) openFile(f format) (*File, error) {
 	return file, nil
 }
 
-func (r *localRun) announce(server *modelServer, model backend.Model) {
+func (r *fileRun) announce(model backend.Model) {
 	plan := r.compiled.Plan
-	r.console.Say(fmt.Sprintf("%s: %s, model %s at %s (%s)", plan.Name, plural(r.compiled.Total, "job", "jobs"), model.ID, server.Endpoint(), server.by))
+	r.console.Say(fmt.Sprintf("%s: %s, model %s at %s (%s)", plan.Name, plural(r.compiled.Total, "job", "jobs"), model.ID, r.server.Endpoint(), r.server.by))
 	if r.simulated {
 		_, _ = io.WriteString(r.console.Stderr(), simulatedNote(r.options.Spec)+"\n")
 	}
@@ -184,59 +132,11 @@ func (r *localRun) announce(server *modelServer, model backend.Model) {
 	}
 }
 
-// run feeds, works and collects until every result is in the sink.
-func (r *localRun) run(ctx context.Context, server *modelServer, pool *toolpool.Pool) error {
-	r.room = make(chan struct{}, 1)
-	plan, err := json.Marshal(r.compiled.Plan)
-	if err != nil {
-		return fmt.Errorf("encode the plan: %w", err)
-	}
-	if err := r.store.Create(ctx, headerOf(r.id, r.compiled.Plan), plan); err != nil {
-		return err
-	}
-	work, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var background sync.WaitGroup
-	var workers []*worker.Worker
-	for k := range max(r.options.Workers, 1) {
-		w, err := worker.New(worker.Config{
-			ID: fmt.Sprintf("local-%d", k+1), Store: r.store, Backend: server, Tools: pool,
-			Slots: r.options.MaxInflight, Logger: r.options.Logger,
-		})
-		if err != nil {
-			stop(nil)
-			background.Wait()
-			return err
-		}
-		workers = append(workers, w)
-		background.Go(func() { _ = w.Run(work) })
-	}
-	background.Go(func() {
-		if err := r.feed(work); err != nil {
-			stop(err)
-		}
-	})
-	background.Go(func() { r.watch(work) })
-
-	c := &collector{store: r.store, id: r.id, sink: &renumbered{sink: r.sink, run: r}, written: r.trim,
-		patience: patience{store: r.store, say: r.console.Say}}
-	err = c.follow(work)
-	if err != nil && ctx.Err() == nil && work.Err() != nil {
-		err = context.Cause(work) // the feed failed, and ended the rest
-	}
-	stop(nil)
-	for _, w := range workers {
-		w.Abort() // nothing is left to wait for, or it was interrupted
-	}
-	background.Wait()
-	return r.conclude(ctx, err)
-}
-
 // conclude says how it ended.
-func (r *localRun) conclude(ctx context.Context, err error) error {
+func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) error {
 	sum := Summary{
 		Batch: r.id, Name: r.compiled.Plan.Name, Tally: *r.tally, Total: r.compiled.Total, Earlier: r.earlier,
-		Wall: time.Since(r.began), Simulated: r.simulated, Spec: r.options.Spec, Out: r.options.Out,
+		Wall: time.Since(began), Simulated: r.simulated, Spec: r.options.Spec, Out: r.options.Out,
 	}
 	if err != nil && ctx.Err() == nil {
 		if r.options.Out != "" {
@@ -258,77 +158,8 @@ func (r *localRun) conclude(ctx context.Context, err error) error {
 	return nil
 }
 
-// feed adds the jobs that have no result yet, and waits while too many are ahead of the results.
-func (r *localRun) feed(ctx context.Context) error {
-	fed := int64(0)
-	for chunk, err := range chunks(r.missing(ctx)) {
-		if err != nil {
-			return err
-		}
-		for r.ahead(fed) {
-			select {
-			case <-r.room:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		}
-		err := r.store.UntilKnown(ctx, func() error {
-			_, err := r.store.Feed(ctx, r.id, fed, chunk)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		fed += int64(len(chunk))
-		_ = r.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: r.id})
-	}
-	return r.store.UntilKnown(ctx, func() error {
-		_, err := r.store.Seal(ctx, r.id, fed)
-		return err
-	})
-}
-
-func (r *localRun) ahead(fed int64) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return fed-r.written >= runAhead
-}
-
-// missing yields the payloads of the indexes that have no result yet, and notes which they are.
-func (r *localRun) missing(ctx context.Context) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		index := int64(-1)
-		for p, err := range r.compiled.Payloads(ctx) {
-			index++
-			if err == nil && r.have.has(index) {
-				continue
-			}
-			if err == nil && r.earlier > 0 {
-				r.mu.Lock()
-				r.original = append(r.original, index)
-				r.mu.Unlock()
-			}
-			if !yield(p, err) {
-				return
-			}
-		}
-	}
-}
-
-// trim makes room: what is in the sink need not stay in the embedded Redis.
-func (r *localRun) trim(ctx context.Context, upTo int64) error {
-	r.mu.Lock()
-	r.written = upTo
-	r.mu.Unlock()
-	select {
-	case r.room <- struct{}{}:
-	default:
-	}
-	return r.store.TrimResults(ctx, r.id, upTo)
-}
-
 // watch shows progress, earlier results included.
-func (r *localRun) watch(ctx context.Context) {
+func (r *fileRun) watch(ctx context.Context) {
 	r.console.watch(ctx, func(ctx context.Context) (Progress, error) {
 		ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 		defer cancel()
@@ -336,40 +167,4 @@ func (r *localRun) watch(ctx context.Context) {
 		info.Counts.OK += r.earlier
 		return Progress{Name: info.Name, Phase: info.Phase, Total: r.compiled.Total, Counts: info.Counts}, err
 	})
-}
-
-// renumbered gives results the index of their input: a resumed run feeds only what is missing.
-type renumbered struct {
-	sink
-	run *localRun
-}
-
-func (n *renumbered) Has(r batch.Result) bool {
-	n.restore(&r)
-	return n.sink.Has(r)
-}
-
-func (n *renumbered) Write(results []batch.Result, lines [][]byte) error {
-	if n.run.earlier == 0 {
-		return n.sink.Write(results, lines)
-	}
-	for i := range results {
-		n.restore(&results[i])
-		line, err := json.Marshal(results[i])
-		if err != nil {
-			return fmt.Errorf("encode the result of %s: %w", results[i].JobID, err)
-		}
-		lines[i] = line
-	}
-	return n.sink.Write(results, lines)
-}
-
-func (n *renumbered) restore(r *batch.Result) {
-	if n.run.earlier == 0 {
-		return
-	}
-	n.run.mu.Lock()
-	defer n.run.mu.Unlock()
-	r.Index = n.run.original[r.Index]
-	r.JobID = batch.JobID(r.Index)
 }

@@ -23,10 +23,19 @@ func loadSpec(ctx context.Context, path, owner, toolsRoot string, stdin io.Reade
 	if err != nil {
 		return nil, nil, inputError(err)
 	}
-	c, err := s.Compile(ctx)
+	c, err := compile(ctx, s, owner)
 	if err != nil {
 		_ = s.Close()
-		return nil, nil, inputError(err)
+		return nil, nil, err
+	}
+	return s, c, nil
+}
+
+// compile reads all inputs. owner, if it is not empty, goes before the spec's; without any it is the user.
+func compile(ctx context.Context, s *spec.Spec, owner string) (*spec.Compiled, error) {
+	c, err := s.Compile(ctx)
+	if err != nil {
+		return nil, inputError(err)
 	}
 	switch {
 	case owner != "":
@@ -36,7 +45,7 @@ func loadSpec(ctx context.Context, path, owner, toolsRoot string, stdin io.Reade
 			c.Plan.Owner = u.Username
 		}
 	}
-	return s, c, nil
+	return c, nil
 }
 
 // inputError says that nothing was submitted because of what the user gave.

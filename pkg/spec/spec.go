@@ -49,6 +49,8 @@ type LoadOptions struct {
 	ToolsRoot string
 	// Stdin is read for inputs from standard input. Defaults to os.Stdin.
 	Stdin io.Reader
+	// Inputs, if set, are the inputs, and the spec must name none.
+	Inputs Records
 }
 
 // Load reads the spec file at path, and the prompt and schema files that it names. It checks everything that can be
@@ -62,6 +64,15 @@ func Load(path string, opts LoadOptions) (*Spec, error) {
 	data, err := readBounded(path, maxSpecBytes)
 	if err != nil {
 		return nil, Errors{{File: path, Message: err.Error()}}
+	}
+	return parse(path, data, opts)
+}
+
+// Parse is Load for a spec that is in memory. path is what messages call it, and files that it names are relative to
+// the folder of path.
+func Parse(path string, data []byte, opts LoadOptions) (*Spec, error) {
+	if len(data) > maxSpecBytes {
+		return nil, Errors{{File: path, Message: fmt.Sprintf("the spec is larger than %d MiB", maxSpecBytes>>20)}}
 	}
 	return parse(path, data, opts)
 }
@@ -91,6 +102,9 @@ func parse(path string, data []byte, opts LoadOptions) (*Spec, error) {
 	l := &loader{
 		document: doc, dir: dir, toolsRoot: toolsRoot, stdin: opts.Stdin,
 		spec: &Spec{Path: path, OnBadInput: Fail, hoist: true, settings: defaults(path)},
+	}
+	if opts.Inputs != nil {
+		l.given = &recordSource{records: opts.Inputs}
 	}
 	l.load(top)
 	if err := l.errs.orNil(); err != nil {
@@ -148,6 +162,7 @@ type loader struct {
 	dir       string // absolute: the spec's folder
 	toolsRoot string // absolute
 	stdin     io.Reader
+	given     source // takes the place of the field inputs, unless it is nil
 	spec      *Spec
 
 	keepPreamble bool
@@ -164,7 +179,12 @@ func (l *loader) load(top ast.Node) {
 	if l.spec.task.template == nil {
 		l.require(top, "task")
 	}
-	if l.spec.inputs == nil {
+	switch {
+	case l.given != nil && l.spec.inputs != nil:
+		l.failf(top, inputsField, "inputs come from the program, and from the spec; give them once")
+	case l.given != nil:
+		l.spec.inputs = l.given
+	case l.spec.inputs == nil:
 		l.require(top, inputsField)
 	}
 	if l.spec.settings.Schema != nil {
