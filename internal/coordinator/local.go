@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/internal/worker"
@@ -22,6 +23,9 @@ import (
 // runAhead bounds the jobs that are in the embedded Redis and have no written result: memory does not grow with the
 // number of inputs.
 const runAhead = 10_000
+
+// ringEvery is how soon a worker that is dismissed hears of it.
+const ringEvery = 10 * time.Millisecond
 
 // localToolOptions say what tools this machine offers.
 type localToolOptions struct {
@@ -123,7 +127,7 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 		for _, w := range workers {
 			w.Abort() // nothing is left to wait for, or it was interrupted
 		}
-		background.Wait()
+		l.dismiss(context.WithoutCancel(ctx), &background)
 	}()
 	for k := range max(l.workers, 1) {
 		w, err := worker.New(worker.Config{
@@ -152,6 +156,26 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 		err = context.Cause(work) // the feed failed, and ended the rest
 	}
 	return err
+}
+
+// dismiss waits for what runs in the background. A worker that listens for the doorbell is rung out of it, so that nobody
+// waits until its read times out.
+func (l *local) dismiss(ctx context.Context, background *sync.WaitGroup) {
+	ended := make(chan struct{})
+	go func() {
+		background.Wait()
+		close(ended)
+	}()
+	tick := time.NewTicker(ringEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-tick.C:
+			_ = l.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: l.id})
+		}
+	}
 }
 
 // feed adds the jobs that have no result yet, and waits while too many are ahead of the results.
