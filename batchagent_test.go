@@ -270,6 +270,13 @@ func TestACluster(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotEqual(t, left, again[0].Batch)
 
+	chained, err := batchagent.Run(t.Context(), batchagent.Batch[string]{
+		Task: "{index}: is this true? {summary}", Inputs: batchagent.ResultsOf(left),
+	}, batchagent.Redis(redis))
+	require.NoError(t, err)
+	require.Len(t, chained, 100)
+	assert.Contains(t, chained[42].Output, "42: is this true?")
+
 	own := b
 	own.Tools = []batchagent.Tool{batchagent.Func("f", "F.", func(context.Context, at) (string, error) { return "", nil })}
 	_, err = batchagent.Run(t.Context(), own, batchagent.Redis(redis))

@@ -35,6 +35,16 @@ func Slice[T any](elements []T) Inputs {
 	}}
 }
 
+// ResultsOf is one input per result with an output of an earlier batch, on the cluster that [Redis] names: the output's
+// fields, in the order of that batch's inputs. The batch must have ended.
+func ResultsOf(batch string) Inputs {
+	text, err := json.Marshal(map[string]string{"batch": batch})
+	if err != nil {
+		panic(fmt.Sprintf("encode a string: %v", err)) // a string always has a JSON form
+	}
+	return Inputs{wire: text}
+}
+
 // File is the inputs in a file (.jsonl, .json, .csv, .txt), or, if there is a * in the name, one input per file that
 // matches, with the fields path, name and content.
 func File(name string) Inputs {

@@ -76,7 +76,8 @@ results replace the old ones in it. With --consume, Redis keeps no result that i
 		},
 		{
 			Name: "validate", ArgsUsage: "SPEC", Usage: "check a spec and its inputs, and show what would be submitted",
-			Flags: []cli.Flag{rootFlag()}, Action: e.validate,
+			Description: "Redis is asked only if the inputs are another batch's results.",
+			Flags:       []cli.Flag{rootFlag(), redisFlag()}, Action: e.validate,
 		},
 		{Name: "backends", Usage: "list the kinds of model servers, and what each can do", Action: e.backends},
 		{
@@ -199,18 +200,19 @@ func (e *env) submit(c *cli.Context) (err error) {
 	if c.String("out") != "" && !c.Bool("follow") {
 		return &coordinator.UsageError{Err: fmt.Errorf("--out goes with --follow; without it, `coordinator results` collects")}
 	}
+	connect, closeStore := coordinator.Once(func(context.Context) (*statestore.Store, error) { return e.connect(c) })
+	defer closeStore()
 	s, err := coordinator.Prepare(c.Context, coordinator.SubmitOptions{
-		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Stdin: e.in,
+		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Stdin: e.in, Connect: connect,
 	}, e.console)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	store, err := e.connect(c)
+	store, err := connect(c.Context)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
 	for _, warning := range store.Warnings(c.Context) {
 		e.console.Say("warning: " + warning)
 	}
@@ -307,7 +309,11 @@ func (e *env) validate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return coordinator.Validate(c.Context, e.console.Stdout(), path, c.String("tools-root"), e.in)
+	connect, closeStore := coordinator.Once(func(context.Context) (*statestore.Store, error) { return e.connect(c) })
+	defer closeStore()
+	return coordinator.Validate(c.Context, e.console.Stdout(), coordinator.SubmitOptions{
+		Spec: path, ToolsRoot: c.String("tools-root"), Stdin: e.in, Connect: connect,
+	})
 }
 
 func (e *env) backends(c *cli.Context) error {

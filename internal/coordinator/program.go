@@ -44,7 +44,9 @@ func (p *Program) Run(ctx context.Context, each func(batch.Result) error) error 
 	if p.Logger == nil {
 		p.Logger = slog.New(slog.DiscardHandler)
 	}
-	s, err := spec.Parse(programSpec, p.Spec, spec.LoadOptions{ToolsRoot: p.ToolsRoot, Stdin: os.Stdin, Inputs: p.Inputs})
+	connect, closeStore := p.connector()
+	defer closeStore()
+	s, err := spec.Parse(programSpec, p.Spec, spec.LoadOptions{ToolsRoot: p.ToolsRoot, Stdin: os.Stdin, Inputs: p.Inputs, Earlier: chained(connect, p.say)})
 	if err != nil {
 		return inputError(withoutLines(err))
 	}
@@ -54,7 +56,7 @@ func (p *Program) Run(ctx context.Context, each func(batch.Result) error) error 
 		return withoutLines(err)
 	}
 	if p.Redis != "" {
-		err = p.onCluster(ctx, s, compiled, callback(each))
+		err = p.onCluster(ctx, s, compiled, connect, callback(each))
 	} else {
 		err = p.here(ctx, s, compiled, callback(each))
 	}
@@ -62,6 +64,20 @@ func (p *Program) Run(ctx context.Context, each func(batch.Result) error) error 
 		return context.Cause(ctx)
 	}
 	return err
+}
+
+// connector opens the program's Redis once; nil if it has none.
+func (p *Program) connector() (connect connector, closeStore func()) {
+	if p.Redis == "" {
+		return nil, func() {}
+	}
+	return Once(func(ctx context.Context) (*statestore.Store, error) {
+		url, err := config.RedisURL(p.Redis, os.Getenv)
+		if err != nil {
+			return nil, &UsageError{err}
+		}
+		return Connect(ctx, url)
+	})
 }
 
 // withoutLines takes the lines from mistakes in a spec that nobody sees.
@@ -104,7 +120,7 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each
 
 // onCluster hands the batch in and follows it. The submission is booked until every result was given out, so that a
 // program that was killed and is started again finds its batch.
-func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled, each callback) error {
+func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled, connect connector, each callback) error {
 	if len(p.Tools) > 0 {
 		names := make([]string, len(p.Tools))
 		for i, t := range p.Tools {
@@ -113,15 +129,10 @@ func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled,
 		return usagef("%s: functions of this program, which the workers of a cluster do not have; declare them in the workers' tools file and name them, or leave Redis out",
 			strings.Join(names, ", "))
 	}
-	url, err := config.RedisURL(p.Redis, os.Getenv)
-	if err != nil {
-		return &UsageError{err}
-	}
-	store, err := Connect(ctx, url)
+	store, err := connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
 	for _, warning := range store.Warnings(ctx) {
 		p.say(warning)
 	}

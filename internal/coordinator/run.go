@@ -43,7 +43,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	if o.Resume && o.Out == "" {
 		return usagef("--resume goes with --out: the file says what is done")
 	}
-	s, compiled, err := loadSpec(ctx, o.Spec, o.Owner, o.ToolsRoot, o.Stdin)
+	s, compiled, err := loadSpec(ctx, SubmitOptions{Spec: o.Spec, Owner: o.Owner, ToolsRoot: o.ToolsRoot, Stdin: o.Stdin}, con.Say)
 	if err != nil {
 		return err
 	}

@@ -18,12 +18,12 @@ import (
 )
 
 // loadSpec reads and checks a spec and all its inputs. The caller closes the Spec.
-func loadSpec(ctx context.Context, path, owner, toolsRoot string, stdin io.Reader) (*spec.Spec, *spec.Compiled, error) {
-	s, err := spec.Load(path, spec.LoadOptions{ToolsRoot: toolsRoot, Stdin: stdin})
+func loadSpec(ctx context.Context, o SubmitOptions, say func(string)) (*spec.Spec, *spec.Compiled, error) {
+	s, err := spec.Load(o.Spec, spec.LoadOptions{ToolsRoot: o.ToolsRoot, Stdin: o.Stdin, Earlier: chained(o.Connect, say)})
 	if err != nil {
 		return nil, nil, inputError(err)
 	}
-	c, err := compile(ctx, s, owner)
+	c, err := compile(ctx, s, o.Owner)
 	if err != nil {
 		_ = s.Close()
 		return nil, nil, err
@@ -69,6 +69,9 @@ type SubmitOptions struct {
 	Owner     string // Defaults to the spec's owner, else the user of the operating system.
 	ToolsRoot string // where globbed inputs lie for the workers' read_file
 	Stdin     io.Reader
+	// Connect opens Redis for a spec whose inputs are another batch's results. It may be called more than once and gives the
+	// same store, which the caller closes. Nil refuses such a spec.
+	Connect func(context.Context) (*statestore.Store, error)
 }
 
 // Submission is a batch that is being handed in.
@@ -84,10 +87,10 @@ type Submission struct {
 	patience patience
 }
 
-// Prepare checks the spec and all its inputs. Nothing is submitted, and Redis is not needed. The caller closes the
-// Submission.
+// Prepare checks the spec and all its inputs. Nothing is submitted, and Redis is needed only if it holds the inputs. The
+// caller closes the Submission.
 func Prepare(ctx context.Context, o SubmitOptions, c *Console) (*Submission, error) {
-	s, compiled, err := loadSpec(ctx, o.Spec, o.Owner, o.ToolsRoot, o.Stdin)
+	s, compiled, err := loadSpec(ctx, o, c.Say)
 	if err != nil {
 		return nil, err
 	}

@@ -11,8 +11,8 @@ import (
 )
 
 // Validate checks a spec and all its inputs, and shows what would be submitted.
-func Validate(ctx context.Context, w io.Writer, path, toolsRoot string, stdin io.Reader) error {
-	s, c, err := loadSpec(ctx, path, "", toolsRoot, stdin)
+func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
+	s, c, err := loadSpec(ctx, o, func(string) {})
 	if err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func Validate(ctx context.Context, w io.Writer, path, toolsRoot string, stdin io
 	}
 	p := c.Plan
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s is sound\n\n", path)
+	fmt.Fprintf(&b, "%s is sound\n\n", o.Spec)
 	fmt.Fprintf(&b, "name           %s\njobs           %s\n", p.Name, count(c.Total))
 	if c.BadCount > 0 {
 		fmt.Fprintf(&b, "bad inputs     %s will fail as BadInput; the first is %s: %s\n", count(c.BadCount), c.Bad[0].Where, c.Bad[0].Bad)

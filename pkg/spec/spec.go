@@ -51,6 +51,8 @@ type LoadOptions struct {
 	Stdin io.Reader
 	// Inputs, if set, are the inputs, and the spec must name none.
 	Inputs Records
+	// Earlier reads the results of another batch, for a spec whose inputs they are. Nil cannot.
+	Earlier func(Earlier) Records
 }
 
 // Load reads the spec file at path, and the prompt and schema files that it names. It checks everything that can be
@@ -100,8 +102,11 @@ func parse(path string, data []byte, opts LoadOptions) (*Spec, error) {
 		return nil, doc.errs.orNil()
 	}
 	l := &loader{
-		document: doc, dir: dir, toolsRoot: toolsRoot, stdin: opts.Stdin,
+		document: doc, dir: dir, toolsRoot: toolsRoot, stdin: opts.Stdin, earlier: noEarlier,
 		spec: &Spec{Path: path, OnBadInput: Fail, hoist: true, settings: defaults(path)},
+	}
+	if opts.Earlier != nil {
+		l.earlier = opts.Earlier
 	}
 	if opts.Inputs != nil {
 		l.given = &recordSource{records: opts.Inputs}
@@ -162,6 +167,7 @@ type loader struct {
 	dir       string // absolute: the spec's folder
 	toolsRoot string // absolute
 	stdin     io.Reader
+	earlier   func(Earlier) Records
 	given     source // takes the place of the field inputs, unless it is nil
 	spec      *Spec
 

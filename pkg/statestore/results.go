@@ -42,6 +42,27 @@ func (s *Store) Result(ctx context.Context, id batch.ID, cursor int64) (*Entry, 
 	return &entries(msgs)[0], nil
 }
 
+// ResultsAt reads the results at cursors, in their order, and nil for one that was taken back or trimmed. It is one round
+// trip. Repeatable.
+func (s *Store) ResultsAt(ctx context.Context, id batch.ID, cursors []int64) ([]*Entry, error) {
+	cmds, err := s.cmd.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, c := range cursors {
+			p.XRangeN(ctx, keyResults(id), cursorID(c), cursorID(c), 1)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, classify(fmt.Sprintf("read %d results of batch %s", len(cursors), id), err)
+	}
+	out := make([]*Entry, len(cmds))
+	for i, c := range cmds {
+		if found := entries(c.(*redis.XMessageSliceCmd).Val()); len(found) > 0 {
+			out[i] = &found[0]
+		}
+	}
+	return out, nil
+}
+
 // AwaitResults is Results that waits up to wait for the first one. Cancelling ctx may take as long as wait to be
 // noticed.
 func (s *Store) AwaitResults(ctx context.Context, id batch.ID, after int64, n int, wait time.Duration) ([]Entry, error) {
