@@ -277,6 +277,11 @@ func TestACluster(t *testing.T) {
 	require.Len(t, chained, 100)
 	assert.Contains(t, chained[42].Output, "42: is this true?")
 
+	reused, err := batchagent.Run(t.Context(), b, batchagent.Redis(redis), batchagent.Reuse(left))
+	require.NoError(t, err)
+	assert.Equal(t, left+"/job-7", reused[7].ReusedFrom)
+	assert.Equal(t, results[7].Output, reused[7].Output)
+
 	own := b
 	own.Tools = []batchagent.Tool{batchagent.Func("f", "F.", func(context.Context, at) (string, error) { return "", nil })}
 	_, err = batchagent.Run(t.Context(), own, batchagent.Redis(redis))

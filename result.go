@@ -17,6 +17,9 @@ type Result[Out any] struct {
 	Output Out   // what the agent answered
 	Err    error // nil, or an *Error that says why there is no output
 
+	// ReusedFrom says which job of which batch made the output, "<batch>/job-<index>", if it was not this one. See [Reuse].
+	ReusedFrom string
+
 	Batch    string // ID
 	Attempts int    // workers that held the job
 	Turns    int    // model calls that ended
@@ -48,7 +51,7 @@ type UnreachableError = coordinator.UnreachableError
 func typed[Out any](r batch.Result) (Result[Out], error) {
 	out := Result[Out]{
 		Index: int(r.Index), Batch: string(r.Batch), Attempts: r.Attempts, Turns: r.Turns, Usage: r.Usage, Tools: r.Tools,
-		Model: r.Model, Worker: r.Worker, Wall: time.Duration(r.WallMS) * time.Millisecond,
+		Model: r.Model, Worker: r.Worker, ReusedFrom: r.ReusedFrom, Wall: time.Duration(r.WallMS) * time.Millisecond,
 	}
 	if r.Status != batch.OK {
 		if r.Error == nil {

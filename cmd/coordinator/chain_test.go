@@ -25,6 +25,13 @@ func written(t *testing.T, name, text string) string {
 	return path
 }
 
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(text)
+}
+
 func results(t *testing.T, text string) []batch.Result {
 	t.Helper()
 	var out []batch.Result

@@ -29,6 +29,7 @@ or to --out. After Ctrl-C the same command with --resume runs what is missing, a
 				&cli.IntFlag{Name: "max-inflight", EnvVars: config.Env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight per worker"},
 				outFlag(), formatFlag(), ownerFlag(), rootFlag(),
 				toolsFlag(),
+				&cli.StringFlag{Name: "reuse", EnvVars: config.Env("reuse"), Usage: "take results from `FILE` for jobs that ask the same, instead of running them"},
 				&cli.BoolFlag{Name: "resume", EnvVars: config.Env("resume"), Usage: "go on with --out: run what it lacks or what may pass now"},
 				&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "error", Usage: "debug, info, warn or error"},
 			},
@@ -40,6 +41,7 @@ or to --out. After Ctrl-C the same command with --resume runs what is missing, a
 --follow it stays until the batch is done: results go to --out, or to standard output after the ID.`,
 			Flags: []cli.Flag{
 				redisFlag(), ownerFlag(), rootFlag(), outFlag(), formatFlag(),
+				&cli.StringFlag{Name: "reuse", EnvVars: config.Env("reuse"), Usage: "take results of `BATCH`, or of a results file, for jobs that ask the same, instead of running them"},
 				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "stay until the batch is done, and collect its results"},
 			},
 			Action: e.submit,
@@ -187,7 +189,7 @@ func (e *env) run(c *cli.Context) error {
 	}
 	return coordinator.Run(c.Context, coordinator.RunOptions{
 		Spec: path, Backend: c.String("backend"), Owner: c.String("owner"), Workers: c.Int("workers"),
-		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"),
+		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Reuse: c.String("reuse"),
 		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log,
 	}, e.console)
 }
@@ -218,6 +220,11 @@ func (e *env) submit(c *cli.Context) (err error) {
 	}
 	if err := s.CheckTools(c.Context, store); err != nil {
 		return err
+	}
+	if from := c.String("reuse"); from != "" {
+		if err := s.Reuse(c.Context, from, store); err != nil {
+			return err
+		}
 	}
 	if err := s.Submit(c.Context, store); err != nil {
 		return err

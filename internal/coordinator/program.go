@@ -29,6 +29,7 @@ type Program struct {
 	Local     string // host:port where a server may happen to run; "" does not look
 	Simulated bool   // a simulated server answers, and no other is asked
 
+	Reuse                string // a batch ID, with Redis, or a results file
 	ToolsRoot, ToolsFile string
 	Tools                []toolpool.Tool // of the program; not with Redis, whose workers do not have them
 	Logger               *slog.Logger
@@ -108,8 +109,16 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each
 		return err
 	}
 	defer server.close()
-	if _, err := server.model(c.Plan.Model); err != nil {
+	model, err := server.model(c.Plan.Model)
+	if err != nil {
 		return err
+	}
+	if p.Reuse != "" {
+		reuse, err := localReuse(ctx, p.Reuse, c, tools.pool, model.ID, p.say)
+		if err != nil {
+			return err
+		}
+		defer reuse.past.close()
 	}
 	l := &local{
 		compiled: c, server: server, tools: tools.pool, workers: 1, logger: p.Logger, id: statestore.NewID(time.Now()),
@@ -139,6 +148,12 @@ func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled,
 	sub := &Submission{spec: s, compiled: c, Total: c.Total, console: NewConsole(io.Discard, lines{p.say})}
 	if err := sub.CheckTools(ctx, store); err != nil {
 		return err
+	}
+	if p.Reuse != "" {
+		if err := sub.Reuse(ctx, p.Reuse, store); err != nil {
+			return err
+		}
+		defer sub.reuse.past.close()
 	}
 	if err := sub.Submit(ctx, store); err != nil {
 		if errors.Is(err, ErrJobsFailed) {

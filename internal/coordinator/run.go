@@ -24,6 +24,7 @@ type RunOptions struct {
 	Out         string // file; "" for standard output
 	Format      string
 	Resume      bool   // go on with Out: only what is missing in it, or failed in a way that may pass, is run
+	Reuse       string // a results file: its outputs stand for jobs that ask the same
 	ToolsRoot   string // what read_file sees
 	ToolsFile   string // tools.yaml; "" for the built-in tools alone
 	Drivers     map[string]func() sqltool.Driver
@@ -83,6 +84,16 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	r.simulated = model.Simulated
 	r.announce(model)
 	began := time.Now()
+	if o.Reuse != "" {
+		reuse, err := localReuse(ctx, o.Reuse, compiled, tools.pool, model.ID, con.Say)
+		if err != nil {
+			return err
+		}
+		defer reuse.past.close()
+		err = r.local.run(ctx, r.watch)
+		con.Say(reuse.summary(compiled.Total - r.earlier))
+		return r.conclude(ctx, began, err)
+	}
 	return r.conclude(ctx, began, r.local.run(ctx, r.watch))
 }
 

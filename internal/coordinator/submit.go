@@ -85,6 +85,7 @@ type Submission struct {
 	store    *statestore.Store
 	console  *Console
 	patience patience
+	reuse    *rowReuse // nil runs every job
 }
 
 // Prepare checks the spec and all its inputs. Nothing is submitted, and Redis is needed only if it holds the inputs. The
@@ -102,7 +103,12 @@ func Prepare(ctx context.Context, o SubmitOptions, c *Console) (*Submission, err
 }
 
 // Close frees what the inputs hold.
-func (s *Submission) Close() error { return s.spec.Close() }
+func (s *Submission) Close() error {
+	if s.reuse != nil {
+		s.reuse.past.close()
+	}
+	return s.spec.Close()
+}
 
 // CheckTools refuses the batch if it asks for a tool that no worker offers. While no worker is up nobody can tell, and
 // the user hears that; the same if Redis does not answer, which Submit waits for.
@@ -140,6 +146,8 @@ func (s *Submission) Submit(ctx context.Context, store *statestore.Store) error 
 	}
 	err := s.feedAll(ctx)
 	switch {
+	case err == nil && s.reuse != nil:
+		s.console.Say(s.reuse.summary(s.Total))
 	case err == nil, errors.Is(err, ErrJobsFailed):
 	case errors.Is(err, spec.ErrInputsChanged):
 		s.console.Say(fmt.Sprintf("%s of %s jobs of batch %s are in, made from the inputs as they were; `coordinator cancel %s` stops it",

@@ -37,6 +37,9 @@ func (s Summary) String() string {
 	if s.Earlier > 0 {
 		line("", "%s written by an earlier run", plural(s.Earlier, "result was", "results were"))
 	}
+	if s.Reused > 0 {
+		line("", "%s taken from an earlier batch", plural(s.Reused, "result was", "results were"))
+	}
 	s.failures(line)
 	rate := 0.0
 	if s.Wall > 0 {

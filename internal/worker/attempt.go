@@ -111,7 +111,7 @@ func (w *Worker) cancelWhere(cause error, match func(*attempt) bool) {
 func (w *Worker) settle(a *attempt, r batch.Result, o statestore.FinishOutcome) {
 	w.metrics.settled(r, o)
 	if o == statestore.Committed {
-		w.kv.end(a.lease.Job, r.Status == batch.OK)
+		w.kv.end(a.lease.Job, r.Status == batch.OK && r.ReusedFrom == "")
 		w.mu.Lock()
 		w.totals.jobs++
 		w.totals.turns += int64(r.Turns)

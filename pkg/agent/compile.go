@@ -28,6 +28,8 @@ type Program struct {
 	share  map[string]toolpool.Share // by tool name
 	model  string
 	window int // tokens of context; 0 if unknown
+	// question gives jobs their fingerprints; nil if a tool has side effects, whose runs stand for nothing but themselves.
+	question *spec.Question
 
 	sampling    backend.Sampling
 	priority    int
@@ -82,7 +84,20 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("compile plan %q: this worker has no tool %s", plan.Name, strings.Join(missing, ", "))
 	}
-	return p, nil
+	return p, p.ask(plan)
+}
+
+func (p *Program) ask(plan *spec.Plan) error {
+	var names []string
+	for _, t := range p.tools {
+		if p.share[t.Name] == toolpool.Effect {
+			return nil
+		}
+		names = append(names, t.Name)
+	}
+	q, err := plan.Question(p.model, names)
+	p.question = &q
+	return err
 }
 
 // turnPlan is what the next model call is to be.

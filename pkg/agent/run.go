@@ -11,6 +11,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
 )
 
 // maxRaw bounds the model's text in an error.
@@ -70,6 +71,13 @@ func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, er
 		Attempts: job.Attempt, Turns: a.turns, Usage: a.usage, Tools: a.counts,
 		Model: a.served, Worker: r.worker, WallMS: time.Since(began).Milliseconds(),
 	}
+	switch {
+	case isData || a.fingerprint == "":
+	case a.reused != nil:
+		res.Fingerprint, res.MaxTokens, res.ReusedFrom, res.Model = a.fingerprint, a.reused.MaxTokens, a.reused.From, a.reused.Model
+	default:
+		res.Fingerprint, res.MaxTokens = a.fingerprint, p.sampling.MaxTokens
+	}
 	if isData {
 		res.Status, res.Output, res.Error = batch.StatusFailed, nil, failed
 	}
@@ -85,6 +93,9 @@ type attempt struct {
 	state batch.State
 	conv  *conversation
 
+	fingerprint string      // "" if the output must not be used again
+	reused      *spec.Reuse // an earlier result that stands for this job's; nil if the job runs
+
 	// Totals, those of the journal included.
 	turns  int
 	usage  batch.Usage
@@ -99,6 +110,9 @@ func (a *attempt) run(s *scope) (json.RawMessage, error) {
 	}
 	if err := a.move(batch.Ready); err != nil {
 		return nil, err
+	}
+	if a.reused != nil {
+		return a.reused.Output, nil
 	}
 	for {
 		if err := s.boundary(); err != nil {

@@ -25,6 +25,7 @@ type Compiled struct {
 	fields    []string          // that jobs need, sorted
 	constants map[string]string // that the plan holds, and so must not change between the passes
 	identity  [sha256.Size]byte // of the inputs
+	reuse     *reuse            // nil runs every job
 }
 
 // ErrInputsChanged says that inputs were not the same when they were read again to submit them.
@@ -102,7 +103,11 @@ func (c *Compiled) Fingerprint() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("write plan: %w", err)
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%x %s\n%s", c.identity, c.spec.OnBadInput, plan))
+	text := fmt.Appendf(nil, "%x %s\n%s", c.identity, c.spec.OnBadInput, plan)
+	if c.reuse != nil {
+		text = fmt.Appendf(text, "\nreuse %s", c.reuse.identity)
+	}
+	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:]), nil
 }
 
@@ -114,7 +119,7 @@ func (c *Compiled) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 			var line []byte
 			if err == nil {
 				count++
-				line, err = c.payload(in)
+				line, err = c.payload(ctx, in)
 			}
 			if err == nil && count > c.Total {
 				err = ErrInputsChanged
@@ -133,7 +138,7 @@ func (c *Compiled) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 	}
 }
 
-func (c *Compiled) payload(in Input) ([]byte, error) {
+func (c *Compiled) payload(ctx context.Context, in Input) ([]byte, error) {
 	if in.Bad == "" {
 		in.Bad = lacking(in, c.fields)
 	}
@@ -156,6 +161,10 @@ func (c *Compiled) payload(in Input) ([]byte, error) {
 	p := Payload{Input: make(map[string]any, len(c.fields))}
 	for _, name := range c.fields {
 		p.Input[name] = in.Fields[name]
+	}
+	var err error
+	if p.Reuse, err = c.reuse.offer(ctx, c.Plan, p.Input); err != nil {
+		return nil, fmt.Errorf("%s: %w", in.Where, err)
 	}
 	return p.encode()
 }

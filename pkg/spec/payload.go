@@ -14,19 +14,21 @@ import (
 type Payload struct {
 	Input map[string]any `json:"in,omitempty"`
 	Bad   string         `json:"bad,omitempty"` // names the input's line; the job fails as BadInput without a model call
+	Reuse *Reuse         `json:"reuse,omitempty"`
 }
 
 // UnmarshalJSON keeps values as they were written: a number becomes a [json.Number], an array or object a
 // [json.RawMessage] in compact form with its keys in their order.
 func (p *Payload) UnmarshalJSON(data []byte) error {
 	var wire struct {
-		In  json.RawMessage `json:"in"`
-		Bad string          `json:"bad"`
+		In    json.RawMessage `json:"in"`
+		Bad   string          `json:"bad"`
+		Reuse *Reuse          `json:"reuse"`
 	}
 	if err := json.Unmarshal(data, &wire); err != nil {
 		return err
 	}
-	*p = Payload{Bad: wire.Bad}
+	*p = Payload{Bad: wire.Bad, Reuse: wire.Reuse}
 	if wire.In == nil {
 		return nil
 	}
