@@ -21,11 +21,12 @@ type Header struct {
 	ID          ID            `json:"id"`
 	Name        string        `json:"name"`
 	Owner       string        `json:"owner"`
-	Priority    int           `json:"priority"`     // higher first
-	Model       string        `json:"model"`        // "" takes the server's own
-	Tools       []string      `json:"tools"`        // names; a worker that lacks one does not claim
-	MaxAttempts int           `json:"max_attempts"` // at least 1
-	TTL         time.Duration `json:"ttl"`          // how long everything is kept after the batch is done
+	Priority    int           `json:"priority"`         // higher first
+	Model       string        `json:"model"`            // "" takes the server's own
+	Tools       []string      `json:"tools"`            // names; a worker that lacks one does not claim
+	MaxAttempts int           `json:"max_attempts"`     // at least 1
+	TTL         time.Duration `json:"ttl"`              // how long everything is kept after the batch is done
+	Reduce      bool          `json:"reduce,omitempty"` // its results are reduced by the batch [ID.Reducer]
 }
 
 // Counts are a batch's totals so far. Waiting + Running + OK + Failed + Cancelled = Fed.

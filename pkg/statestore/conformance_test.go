@@ -21,7 +21,7 @@ type scenario struct {
 
 func scenarios() []scenario {
 	var all []scenario
-	for _, group := range [][]scenario{submitScenarios, claimScenarios, leaseScenarios, finishScenarios, controlScenarios, resultScenarios, registryScenarios} {
+	for _, group := range [][]scenario{submitScenarios, claimScenarios, leaseScenarios, finishScenarios, controlScenarios, resultScenarios, registryScenarios, reduceScenarios} {
 		all = append(all, group...)
 	}
 	return all

@@ -47,7 +47,7 @@ func (s *Store) Announced(ctx context.Context, fingerprint string, id batch.ID) 
 }
 
 // Create makes a batch in phase [batch.Open] and lists it for workers. A batch that is there already is left as it
-// is. Repeatable.
+// is. One that is reduced needs its reducer to be created before. Repeatable.
 func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 	op := "create batch " + string(h.ID)
 	header, err := json.Marshal(h)
@@ -55,7 +55,11 @@ func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 		return fmt.Errorf("%s: encode its header: %w", op, err)
 	}
 	keys := []string{keyMeta(h.ID), keyPlan(h.ID), keyJobs(h.ID)}
-	if _, err := s.run(ctx, op, s.scripts.create, keys, header, plan, max(h.MaxAttempts, 1), h.TTL.Milliseconds()); err != nil {
+	reducer := ""
+	if h.Reduce {
+		reducer = batchKey(h.ID.Reducer(), "")
+	}
+	if _, err := s.run(ctx, op, s.scripts.create, keys, header, plan, max(h.MaxAttempts, 1), h.TTL.Milliseconds(), reducer); err != nil {
 		return err
 	}
 	created, err := s.cmd.HGet(ctx, keyMeta(h.ID), "created").Float64()
