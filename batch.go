@@ -66,6 +66,7 @@ type wireSpec struct {
 	Inputs       json.RawMessage `json:"inputs,omitempty"`
 	Tools        []string        `json:"tools,omitempty"`
 	OutputSchema json.RawMessage `json:"output_schema,omitempty"`
+	Reduce       json.RawMessage `json:"reduce,omitempty"`
 	Model        string          `json:"model,omitempty"`
 	MaxInflight  int             `json:"max_inflight,omitempty"`
 	MaxTurns     int             `json:"max_turns,omitempty"`
@@ -85,14 +86,14 @@ type wireTimeouts struct {
 	Job  string `json:"job,omitempty"`
 }
 
-// wire is the batch as a spec, and the tools that are functions of this program.
-func (b Batch[Out]) wire() (json.RawMessage, []toolpool.Tool, error) {
-	schema, err := b.schema()
+// wire is the batch as a spec, and the tools that are functions of this program. reduce is the field of this name, or nil.
+func (b Batch[Out]) wire(reduce json.RawMessage) (json.RawMessage, []toolpool.Tool, error) {
+	schema, err := schemaOf[Out](b.Schema)
 	if err != nil {
 		return nil, nil, err
 	}
 	w := wireSpec{
-		Name: b.Name, SystemPrompt: b.System, Task: b.Task, Inputs: b.Inputs.wire, OutputSchema: schema, Model: b.Model,
+		Name: b.Name, SystemPrompt: b.System, Task: b.Task, Inputs: b.Inputs.wire, OutputSchema: schema, Reduce: reduce, Model: b.Model,
 		MaxInflight: b.MaxInflight, MaxTurns: b.MaxTurns, MaxAttempts: b.MaxAttempts, Sampling: b.Sampling,
 		Timeouts: wireTimeouts{wait(b.Timeouts.Turn), wait(b.Timeouts.Tool), wait(b.Timeouts.Job)},
 		Priority: b.Priority, Owner: b.Owner, TTL: wait(b.TTL),
@@ -115,13 +116,19 @@ func (b Batch[Out]) wire() (json.RawMessage, []toolpool.Tool, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, nil, err
 	}
+	text, err := encode(w)
+	return text, own, err
+}
+
+// encode is JSON as a spec has it: < is <.
+func encode(v any) (json.RawMessage, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(w); err != nil {
-		return nil, nil, fmt.Errorf("encode the batch: %w", err)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode the batch: %w", err)
 	}
-	return buf.Bytes(), own, nil
+	return buf.Bytes(), nil
 }
 
 // wait is a time as a spec has it; "" for the default.
@@ -134,10 +141,10 @@ func wait(d time.Duration) string {
 
 func isText[Out any]() bool { return reflect.TypeFor[Out]().Kind() == reflect.String }
 
-// schema is what an answer must match; nil for free text.
-func (b Batch[Out]) schema() (json.RawMessage, error) {
-	if b.Schema != nil || isText[Out]() {
-		return b.Schema, nil
+// schemaOf is what an answer must match, unless another one is given; nil for free text.
+func schemaOf[Out any](given json.RawMessage) (json.RawMessage, error) {
+	if given != nil || isText[Out]() {
+		return given, nil
 	}
 	s, err := jsonschema.For[Out](nil)
 	if err != nil {

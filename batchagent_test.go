@@ -213,6 +213,29 @@ func TestRunKeepsWhatWasThereWhenItWasInterrupted(t *testing.T) {
 	}
 }
 
+func TestRunReduce(t *testing.T) {
+	t.Parallel()
+	type all struct {
+		Common string `json:"common"`
+	}
+	results, summary, err := batchagent.RunReduce(t.Context(), batchagent.Batch[note]{
+		Task: "Sum up {text}", Inputs: batchagent.Slice([]map[string]string{{"text": "a"}, {"txt": "b"}, {"text": "c"}}), SkipBadInputs: true,
+	}, batchagent.Reduce[all]{
+		Task: "What do these {n} notes have in common? {results}", Sampling: batchagent.Sampling{MaxTokens: 300},
+	}, batchagent.Simulated())
+	require.NoError(t, err)
+	require.Len(t, results, 3)
+	require.Error(t, results[1].Err)
+	require.NoError(t, summary.Err)
+	assert.Contains(t, summary.Output.Common, "What do these 3 notes have in common")
+
+	var field *batchagent.FieldError
+	_, _, err = batchagent.RunReduce(t.Context(), batchagent.Batch[note]{Task: "{input}", Inputs: batchagent.Slice(words(1))},
+		batchagent.Reduce[all]{Task: "{outputs}"}, batchagent.Simulated())
+	require.ErrorAs(t, err, &field)
+	assert.Equal(t, "reduce.task", field.Field)
+}
+
 func TestInputsFromAFile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "in.csv")
@@ -281,6 +304,12 @@ func TestACluster(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, left+"/job-7", reused[7].ReusedFrom)
 	assert.Equal(t, results[7].Output, reused[7].Output)
+
+	reduced, summary, err := batchagent.RunReduce(t.Context(), b, batchagent.Reduce[string]{Task: "Join {n} notes."}, batchagent.Redis(redis))
+	require.NoError(t, err)
+	require.Len(t, reduced, 100)
+	require.NoError(t, summary.Err)
+	assert.Contains(t, summary.Output, "Join 100 notes")
 
 	own := b
 	own.Tools = []batchagent.Tool{batchagent.Func("f", "F.", func(context.Context, at) (string, error) { return "", nil })}

@@ -72,3 +72,20 @@ func ExampleFunc() {
 	fmt.Println(len(results), err, calls)
 	// Output: 6 <nil> 1
 }
+
+func ExampleRunReduce() {
+	type Finding struct {
+		Claim string `json:"claim"`
+	}
+	type Survey struct {
+		Agreed string `json:"agreed" jsonschema:"what all say"`
+	}
+	results, survey, err := batchagent.RunReduce(context.Background(), batchagent.Batch[Finding]{
+		Task:   "What does {input} find?",
+		Inputs: batchagent.Slice([]string{"a.txt", "b.txt", "c.txt"}),
+	}, batchagent.Reduce[Survey]{
+		Task: "On what do these {n} papers agree? {results}",
+	}, batchagent.Simulated())
+	fmt.Println(len(results), survey.Err, survey.Output.Agreed != "", err)
+	// Output: 3 <nil> true <nil>
+}

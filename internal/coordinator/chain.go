@@ -115,7 +115,7 @@ func (c *chain) record(p past, r batch.Result) (spec.Record, error) {
 		return spec.Record{}, fmt.Errorf("%s: %w", p.name(), spec.ErrInputsChanged)
 	}
 	fields := map[string]json.RawMessage{}
-	output := plainJSON(r.Output)
+	output := batch.PlainJSON(r.Output)
 	if len(output) > 0 && output[0] == '{' {
 		if err := json.Unmarshal(output, &fields); err != nil {
 			return spec.Record{}, fmt.Errorf("read the output of %s of %s: %w", r.JobID, p.name(), err)

@@ -21,7 +21,7 @@ import (
 )
 
 // runAhead bounds the jobs that are in the embedded Redis and have no written result: memory does not grow with the
-// number of inputs.
+// number of inputs, unless the results are reduced.
 const runAhead = 10_000
 
 // ringEvery is how soon a worker that is dismissed hears of it.
@@ -89,6 +89,7 @@ type local struct {
 	logger   *slog.Logger
 	id       batch.ID
 	sink     sink
+	summary  sink // of the reduction's one result; nil without one
 	say      func(string)
 
 	have    bitmap // indexes that need not run again
@@ -112,11 +113,7 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 	}
 	defer redis.close()
 	l.store, l.room = redis.store, make(chan struct{}, 1)
-	plan, err := json.Marshal(l.compiled.Plan)
-	if err != nil {
-		return fmt.Errorf("encode the plan: %w", err)
-	}
-	if err := l.store.Create(ctx, headerOf(l.id, l.compiled.Plan), plan); err != nil {
+	if err := create(ctx, l.store, l.id, l.compiled); err != nil {
 		return err
 	}
 	work, stop := context.WithCancelCause(ctx)
@@ -152,6 +149,9 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 	c := &collector{store: l.store, id: l.id, sink: &renumbered{sink: l.sink, local: l}, written: l.trim,
 		patience: patience{store: l.store, say: l.say}}
 	err = c.follow(work)
+	if err == nil && l.compiled.Reduce != nil {
+		err = followReducer(work, l.store, l.id, l.summary, c.patience)
+	}
 	if err != nil && ctx.Err() == nil && work.Err() != nil {
 		err = context.Cause(work) // the feed failed, and ended the rest
 	}
@@ -243,6 +243,9 @@ func (l *local) trim(ctx context.Context, upTo int64) error {
 	select {
 	case l.room <- struct{}{}:
 	default:
+	}
+	if l.compiled.Reduce != nil {
+		return nil // the reducer needs them all
 	}
 	return l.store.TrimResults(ctx, l.id, upTo)
 }

@@ -33,6 +33,9 @@ type Program struct {
 	ToolsRoot, ToolsFile string
 	Tools                []toolpool.Tool // of the program; not with Redis, whose workers do not have them
 	Logger               *slog.Logger
+
+	// Reduced is given the one result of a reduction, after those of the batch. It is needed if the spec has one.
+	Reduced func(batch.Result) error
 }
 
 // programSpec is what messages call a spec that a program made.
@@ -113,6 +116,11 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each
 	if err != nil {
 		return err
 	}
+	if c.Reduce != nil {
+		if _, err := server.model(c.Reduce.Model); err != nil {
+			return err
+		}
+	}
 	if p.Reuse != "" {
 		reuse, err := localReuse(ctx, p.Reuse, c, tools.pool, model.ID, p.say)
 		if err != nil {
@@ -122,7 +130,7 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each
 	}
 	l := &local{
 		compiled: c, server: server, tools: tools.pool, workers: 1, logger: p.Logger, id: statestore.NewID(time.Now()),
-		sink: each, say: p.say,
+		sink: each, summary: callback(p.Reduced), say: p.say,
 	}
 	return l.run(ctx, nil)
 }
@@ -164,6 +172,11 @@ func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled,
 	collect := &collector{store: store, id: sub.ID, sink: each, patience: patience{store: store, say: p.say}}
 	if err := collect.follow(ctx); err != nil {
 		return err
+	}
+	if c.Reduce != nil {
+		if err := followReducer(ctx, store, sub.ID, callback(p.Reduced), collect.patience); err != nil {
+			return err
+		}
 	}
 	return sub.Announced(ctx)
 }

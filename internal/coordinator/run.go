@@ -49,6 +49,9 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 		return err
 	}
 	defer s.Close()
+	if o.Resume && compiled.Reduce != nil {
+		return usagef("--resume does not go with reduce: the reducer needs all results, and some are in %s alone; a new --out with --reuse %s runs what is missing", o.Out, o.Out)
+	}
 	tools, err := localTools(ctx, localToolOptions{
 		root: o.ToolsRoot, file: o.ToolsFile, drivers: o.Drivers, getenv: o.Getenv, logger: o.Logger,
 	}, compiled.Plan.Tools)
@@ -66,9 +69,12 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, file.Close()) }()
+		r.reduced = newSummarySink(con.Stdout(), nil)
 	} else {
-		r.sink = &tallied{sink: &stream{w: con.Stdout(), format: f}, tally: r.tally}
+		out := &stream{w: con.Stdout(), format: f}
+		r.sink, r.reduced = &tallied{sink: out, tally: r.tally}, newSummarySink(con.Stdout(), out)
 	}
+	r.summary = r.reduced
 	r.server, err = chooseBackend(ctx, candidates{
 		given: o.Backend, by: "--backend", spec: s.Backend, env: o.Getenv("BATCHAGENT_BACKEND"), local: o.Local,
 		simulate: true, tools: min(len(compiled.Plan.Tools), compiled.Plan.MaxTurns-1),
@@ -80,6 +86,11 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	model, err := r.server.model(compiled.Plan.Model)
 	if err != nil {
 		return err
+	}
+	if compiled.Reduce != nil {
+		if _, err := r.server.model(compiled.Reduce.Model); err != nil {
+			return err
+		}
 	}
 	r.simulated = model.Simulated
 	r.announce(model)
@@ -103,6 +114,7 @@ type fileRun struct {
 	options   RunOptions
 	console   *Console
 	tally     *Tally
+	reduced   *summarySink
 	simulated bool
 }
 
@@ -155,6 +167,9 @@ func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) erro
 		}
 		return err
 	}
+	if r.compiled.Reduce != nil && err == nil {
+		sum.Reduce = r.reduced.says(r.id)
+	}
 	_, _ = io.WriteString(r.console.Stderr(), sum.String())
 	switch {
 	case err != nil && r.options.Out != "":
@@ -163,7 +178,7 @@ func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) erro
 	case err != nil:
 		r.console.Say("interrupted; with --out FILE, a run can be gone on with by --resume")
 		return err
-	case sum.Failed+sum.Cancelled > 0:
+	case sum.Failed+sum.Cancelled > 0, r.compiled.Reduce != nil && !r.reduced.ok():
 		return ErrJobsFailed
 	}
 	return nil

@@ -45,6 +45,9 @@ func compile(ctx context.Context, s *spec.Spec, owner string) (*spec.Compiled, e
 			c.Plan.Owner = u.Username
 		}
 	}
+	if c.Reduce != nil {
+		c.Reduce.Owner = c.Plan.Owner
+	}
 	return c, nil
 }
 
@@ -61,6 +64,27 @@ func headerOf(id batch.ID, p *spec.Plan) batch.Header {
 		ID: id, Name: p.Name, Owner: p.Owner, Priority: p.Priority, Model: p.Model, Tools: p.Tools,
 		MaxAttempts: p.MaxAttempts, TTL: p.TTL,
 	}
+}
+
+// create makes the batch of c, and before it the one that reduces it, if there is one. Repeatable.
+func create(ctx context.Context, s *statestore.Store, id batch.ID, c *spec.Compiled) error {
+	header := headerOf(id, c.Plan)
+	if c.Reduce != nil {
+		p := *c.Reduce
+		p.Reduces, header.Reduce = id, true
+		plan, err := json.Marshal(p)
+		if err != nil {
+			return fmt.Errorf("encode the plan of the reduction: %w", err)
+		}
+		if err := s.Create(ctx, headerOf(id.Reducer(), &p), plan); err != nil {
+			return err
+		}
+	}
+	plan, err := json.Marshal(c.Plan)
+	if err != nil {
+		return fmt.Errorf("encode the plan: %w", err)
+	}
+	return s.Create(ctx, header, plan)
 }
 
 // SubmitOptions say what to submit.
@@ -173,11 +197,7 @@ func (s *Submission) book(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	plan, err := json.Marshal(s.compiled.Plan)
-	if err != nil {
-		return fmt.Errorf("encode the plan: %w", err)
-	}
-	err = s.patience.do(ctx, func() error { return s.store.Create(ctx, headerOf(s.ID, s.compiled.Plan), plan) })
+	err = s.patience.do(ctx, func() error { return create(ctx, s.store, s.ID, s.compiled) })
 	if err != nil || s.ID == fresh {
 		return err
 	}

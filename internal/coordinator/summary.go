@@ -14,8 +14,9 @@ type Summary struct {
 	Batch batch.ID
 	Name  string
 	Tally
-	Total     int64 // jobs of the batch
-	Earlier   int64 // results that an earlier run had written
+	Total     int64  // jobs of the batch
+	Earlier   int64  // results that an earlier run had written
+	Reduce    string // how the reduction ended; "" if there is none
 	Wall      time.Duration
 	Simulated bool
 	Spec      string // path, to say how to name a real server; "" if the batch does not run here
@@ -41,6 +42,9 @@ func (s Summary) String() string {
 		line("", "%s taken from an earlier batch", plural(s.Reused, "result was", "results were"))
 	}
 	s.failures(line)
+	if s.Reduce != "" {
+		line("reduce", "%s", s.Reduce)
+	}
 	rate := 0.0
 	if s.Wall > 0 {
 		rate = float64(done-s.Earlier) / s.Wall.Seconds()

@@ -34,7 +34,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	ctx = withAccount(ctx, l.Job)
 	state := batch.Preflight
 	w.metrics.moved(batch.Pending, state)
-	result, err := w.runner.Run(ctx, a.work.program, agent.Job{
+	job := agent.Job{
 		ID:      l.Job,
 		Attempt: l.Attempt,
 		Payload: c.Payload,
@@ -42,7 +42,11 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 		Append:  func(ctx context.Context, turn int, data []byte) error { return w.checkpoint(ctx, a, turn, data) },
 		Stop:    w.stopping,
 		OnState: func(from, to batch.State) { state = to; w.metrics.moved(from, to) },
-	})
+	}
+	if a.work.reduces != "" {
+		job.Results = w.resultsOf(a.work.reduces)
+	}
+	result, err := w.runner.Run(ctx, a.work.program, job)
 	w.metrics.moved(state, batch.Pending)
 	switch {
 	case err == nil:

@@ -20,14 +20,15 @@ const (
 
 // Program is a plan made ready to run any job of its batch. It does not change and is safe for concurrent use.
 type Program struct {
-	system string
-	render func(input map[string]any) (string, error)
-	output *schema.Schema  // nil for free text
-	format *backend.Schema // the same for the server; nil for free text
-	tools  []backend.Tool
-	share  map[string]toolpool.Share // by tool name
-	model  string
-	window int // tokens of context; 0 if unknown
+	system    string
+	render    func(input map[string]any) (string, error)
+	output    *schema.Schema  // nil for free text
+	format    *backend.Schema // the same for the server; nil for free text
+	tools     []backend.Tool
+	share     map[string]toolpool.Share // by tool name
+	model     string
+	taskBytes int // of the template
+	window    int // tokens of context; 0 if unknown
 	// question gives jobs their fingerprints; nil if a tool has side effects, whose runs stand for nothing but themselves.
 	question *spec.Question
 
@@ -49,6 +50,7 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 	p := &Program{
 		system:      plan.System,
 		render:      plan.Prompt,
+		taskBytes:   len(plan.Task),
 		share:       map[string]toolpool.Share{},
 		model:       cmp.Or(plan.Model, model.ID),
 		window:      model.MaxModelLen,

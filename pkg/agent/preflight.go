@@ -16,7 +16,7 @@ func (a *attempt) preflight(s *scope) error {
 		return err
 	}
 	prompt, err := a.prompt()
-	if err != nil || a.reused != nil {
+	if err != nil || a.reused != nil || a.reduction != nil {
 		return err
 	}
 	a.conv = newConversation(a.prog.system, prompt, a.prog.window)
@@ -44,6 +44,10 @@ func (a *attempt) prompt() (string, error) {
 	}
 	if payload.Bad != "" {
 		return "", batch.NewError(batch.BadInput, payload.Bad)
+	}
+	if payload.Reduce != nil {
+		a.reduction = payload.Reduce
+		return "", nil
 	}
 	prompt, err := a.prog.render(payload.Input)
 	if err != nil {

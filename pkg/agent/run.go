@@ -93,6 +93,7 @@ type attempt struct {
 	state batch.State
 	conv  *conversation
 
+	reduction   *spec.Reduction
 	fingerprint string      // "" if the output must not be used again
 	reused      *spec.Reuse // an earlier result that stands for this job's; nil if the job runs
 
@@ -111,9 +112,17 @@ func (a *attempt) run(s *scope) (json.RawMessage, error) {
 	if err := a.move(batch.Ready); err != nil {
 		return nil, err
 	}
-	if a.reused != nil {
+	switch {
+	case a.reused != nil:
 		return a.reused.Output, nil
+	case a.reduction != nil:
+		return a.reduce(s, a.reduction.N)
 	}
+	return a.converse(s)
+}
+
+// converse takes turns until there is an answer.
+func (a *attempt) converse(s *scope) (json.RawMessage, error) {
 	for {
 		if err := s.boundary(); err != nil {
 			return nil, err

@@ -17,6 +17,7 @@ import (
 // Spec is closed.
 type Compiled struct {
 	Plan     *Plan
+	Reduce   *Plan   // of the batch that reduces this one, without Reduces; nil if none does
 	Total    int64   // inputs, bad ones included
 	Bad      []Input // the first bad inputs, at most [MaxBadKept]
 	BadCount int64   // all bad inputs
@@ -51,12 +52,17 @@ func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
 		return nil, &BadInputsError{Count: v.badCount, Total: v.total, First: v.bad}
 	}
 	plan := s.settings
+	var reduce *Plan
+	if s.reduce != nil {
+		copied := *s.reduce
+		reduce = &copied
+	}
 	constants := v.constants()
 	if err := s.fill(&plan, constants); err != nil {
 		return nil, err
 	}
 	c := &Compiled{
-		Plan: &plan, Total: v.total, Bad: v.bad, BadCount: v.badCount,
+		Plan: &plan, Reduce: reduce, Total: v.total, Bad: v.bad, BadCount: v.badCount,
 		spec: s, fields: plan.template.Fields(), constants: constants,
 	}
 	slices.Sort(c.fields)
@@ -104,8 +110,15 @@ func (c *Compiled) Fingerprint() (string, error) {
 		return "", fmt.Errorf("write plan: %w", err)
 	}
 	text := fmt.Appendf(nil, "%x %s\n%s", c.identity, c.spec.OnBadInput, plan)
+	if c.Reduce != nil {
+		reduce, err := json.Marshal(c.Reduce)
+		if err != nil {
+			return "", fmt.Errorf("write the plan of the reduction: %w", err)
+		}
+		text = fmt.Appendf(text, "\nreduce %s", reduce)
+	}
 	if c.reuse != nil {
-		text = fmt.Appendf(text, "\nreuse %s", c.reuse.identity)
+		text = fmt.Appendf(text, "\nreuse %q", c.reuse.identity)
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:]), nil

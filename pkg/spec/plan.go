@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 // Plan is a compiled spec without its inputs: what a worker needs to run any job of the batch. Its JSON form is kept
@@ -31,6 +33,10 @@ type Plan struct {
 	Timeouts    Timeouts      `json:"timeouts"`
 	Sampling    Sampling      `json:"sampling"`
 	TTL         time.Duration `json:"ttl"` // nanoseconds
+
+	// Reduces is the batch whose results the one job of this plan reduces; "" for any other plan. Its Task has the
+	// placeholders {results} and {n}.
+	Reduces batch.ID `json:"reduces,omitempty"`
 
 	template *Template // Task, parsed; nil in a Plan that was not made by ParsePlan or Compile
 }

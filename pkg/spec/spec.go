@@ -34,6 +34,7 @@ type Spec struct {
 	MaxInflight int
 
 	settings Plan // everything but System and Task
+	reduce   *Plan
 	system   prompt
 	task     prompt
 	hoist    bool
@@ -195,6 +196,9 @@ func (l *loader) load(top ast.Node) {
 	}
 	if l.spec.settings.Schema != nil {
 		l.placeSchema()
+	}
+	if l.spec.reduce != nil {
+		l.finishReduce()
 	}
 }
 
