@@ -31,6 +31,9 @@ func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 	fmt.Fprintf(&b, "model          %s\n", orElse(p.Model, "the server's first"))
 	fmt.Fprintf(&b, "tools          %s\n", orElse(strings.Join(p.Tools, ", "), "none"))
 	fmt.Fprintf(&b, "output schema  %s\n", orElse(schemaSize(p), "none: the output is {\"text\": …}"))
+	if c.Reduce != nil {
+		fmt.Fprintf(&b, "reduced        by %s, when all jobs have a result\n", orElse(c.Reduce.Model, "the server's first model"))
+	}
 	fmt.Fprintf(&b, "limits         %d turns, %d retries a turn, %d attempts\n", p.MaxTurns, p.MaxRetries, p.MaxAttempts)
 	fmt.Fprintf(&b, "shared prefix  %s bytes, the same for every job\n", count(int64(len(p.System))))
 	if p.System != "" {
