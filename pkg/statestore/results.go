@@ -45,19 +45,18 @@ func (s *Store) Result(ctx context.Context, id batch.ID, cursor int64) (*Entry, 
 // ResultsAt reads the results at cursors, in their order, and nil for one that was taken back or trimmed. It is one round
 // trip. Repeatable.
 func (s *Store) ResultsAt(ctx context.Context, id batch.ID, cursors []int64) ([]*Entry, error) {
-	cmds, err := s.cmd.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, c := range cursors {
-			p.XRangeN(ctx, keyResults(id), cursorID(c), cursorID(c), 1)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, classify(fmt.Sprintf("read %d results of batch %s", len(cursors), id), err)
+	args := make([]any, len(cursors))
+	for i, c := range cursors {
+		args[i] = c
 	}
-	out := make([]*Entry, len(cmds))
-	for i, c := range cmds {
-		if found := entries(c.(*redis.XMessageSliceCmd).Val()); len(found) > 0 {
-			out[i] = &found[0]
+	v, err := s.run(ctx, fmt.Sprintf("read %d results of batch %s", len(cursors), id), s.scripts.at, []string{keyResults(id)}, args...)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*Entry, len(cursors))
+	for i, c := range cursors {
+		if r := (reply{v}).at(i); len(r.list()) > 0 {
+			out[i] = &Entry{Cursor: c, Index: r.at(0).num(), Status: batch.Status(r.at(1).str()), Line: []byte(r.at(2).str())}
 		}
 	}
 	return out, nil

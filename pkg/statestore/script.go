@@ -14,7 +14,7 @@ var luaFiles embed.FS
 
 // scripts are the Lua scripts, each with the prelude in front.
 type scripts struct {
-	book, announced, create, feed, seal, claim, held, renew, checkpoint, release, finish, cancel, retry, remove script
+	book, announced, create, feed, seal, claim, held, renew, checkpoint, release, finish, cancel, retry, remove, at script
 }
 
 type script struct{ hash, text string }
@@ -35,7 +35,7 @@ func loadScripts(change func(name, text string) string) (scripts, error) {
 	for name, dst := range map[string]*script{
 		"book": &s.book, "announced": &s.announced, "create": &s.create, "feed": &s.feed, "seal": &s.seal, "claim": &s.claim, "held": &s.held, "renew": &s.renew,
 		"checkpoint": &s.checkpoint, "release": &s.release, "finish": &s.finish, "cancel": &s.cancel,
-		"retry": &s.retry, "remove": &s.remove,
+		"retry": &s.retry, "remove": &s.remove, "at": &s.at,
 	} {
 		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {
