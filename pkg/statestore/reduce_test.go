@@ -84,6 +84,11 @@ var reduceScenarios = []scenario{
 		require.NoError(w, err)
 		require.Contains(w, active, reducer)
 		again := retry()
+		// A worker that finds the reducer done meanwhile must not take it off the list: nobody would put it back.
+		require.NoError(w, w.store.Retire(w.Context(), reducer))
+		active, err = w.store.Active(w.Context())
+		require.NoError(w, err)
+		require.Contains(w, active, reducer)
 		w.finish(id, []statestore.Completion{failed(again[0].Lease, batch.Timeout)}, statestore.Committed)
 		assert.Empty(w, w.results(reducer))
 		second := w.claimReducer(reducer, "a")
@@ -101,6 +106,10 @@ var reduceScenarios = []scenario{
 		w.finishAll(reducer, third)
 		assert.Equal(w, batch.Done, w.phase(reducer))
 		assert.Len(w, w.results(reducer), 1)
+		require.NoError(w, w.store.Retire(w.Context(), reducer))
+		active, err = w.store.Active(w.Context())
+		require.NoError(w, err)
+		require.NotContains(w, active, reducer)
 	}},
 	{"a cancelled batch is not reduced, nor is a reduction that was cancelled", func(w *world) {
 		id, reducer := w.reduced(1)
