@@ -49,6 +49,9 @@ func functions(f *ast.File) []string {
 			if star, ok := recv.(*ast.StarExpr); ok {
 				recv = star.X
 			}
+			if generic, ok := recv.(*ast.IndexExpr); ok {
+				recv = generic.X
+			}
 			if id, ok := recv.(*ast.Ident); ok {
 				name = id.Name + "." + name
 			}
@@ -63,7 +66,8 @@ var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 // TestLinks checks that every relative link in the documents leads to a file.
 func TestLinks(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{".", "docs", "docs/adr", "bench", "examples/code-review", "examples/tickets", "examples/returns"} {
+	for _, dir := range []string{".", "docs", "docs/adr", "bench", "examples/code-review", "examples/tickets", "examples/returns",
+		"examples/papers", "examples/survey", "examples/enrichment", "examples/table1"} {
 		entries, err := os.ReadDir(dir)
 		require.NoError(t, err)
 		for _, e := range entries {

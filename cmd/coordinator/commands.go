@@ -30,6 +30,7 @@ or to --out. After Ctrl-C the same command with --resume runs what is missing, a
 				&cli.IntFlag{Name: "max-inflight", EnvVars: config.Env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight per worker"},
 				outFlag(), formatFlag(), ownerFlag(), rootFlag(),
 				toolsFlag(),
+				&cli.StringFlag{Name: "reuse", EnvVars: config.Env("reuse"), Usage: "take results from `FILE` for jobs that ask the same, instead of running them"},
 				&cli.BoolFlag{Name: "resume", EnvVars: config.Env("resume"), Usage: "go on with --out: run what it lacks or what may pass now"},
 				&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "error", Usage: "debug, info, warn or error"},
 			},
@@ -45,6 +46,7 @@ the server's disk (appendfsync always, or WAITAOF from Redis 7.2 on). A server t
 			Flags: []cli.Flag{
 				redisFlag(), serverFlag(), tokenFileFlag(), ownerFlag(), rootFlag(), outFlag(), formatFlag(),
 				&cli.BoolFlag{Name: "durable", EnvVars: config.Env("durable"), Usage: "wait until replicas and disk have the batch"},
+				&cli.StringFlag{Name: "reuse", EnvVars: config.Env("reuse"), Usage: "take results of `BATCH`, or of a results file, for jobs that ask the same, instead of running them"},
 				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "stay until the batch is done, and collect its results"},
 			},
 			Action: e.submit,
@@ -116,7 +118,8 @@ call had its effect, and say so.`,
 		},
 		{
 			Name: "validate", ArgsUsage: "SPEC", Usage: "check a spec and its inputs, and show what would be submitted",
-			Flags: []cli.Flag{rootFlag()}, Action: e.validate,
+			Description: "Redis is asked only if the inputs are another batch's results.",
+			Flags:       []cli.Flag{rootFlag(), redisFlag()}, Action: e.validate,
 		},
 		{Name: "backends", Usage: "list the kinds of model servers, and what each can do", Action: e.backends},
 		serveCommand(e),
@@ -247,7 +250,7 @@ func (e *env) run(c *cli.Context) error {
 	}
 	return coordinator.Run(c.Context, coordinator.RunOptions{
 		Spec: path, Backend: c.String("backend"), Owner: c.String("owner"), Workers: c.Int("workers"),
-		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"),
+		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Reuse: c.String("reuse"),
 		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log,
 	}, e.console)
 }
@@ -260,11 +263,17 @@ func (e *env) submit(c *cli.Context) (err error) {
 	if c.String("out") != "" && !c.Bool("follow") {
 		return &coordinator.UsageError{Err: fmt.Errorf("--out goes with --follow; without it, `coordinator results` collects")}
 	}
-	if c.Bool("durable") && c.String("server") != "" {
-		return &coordinator.UsageError{Err: fmt.Errorf("--durable goes with --redis: over a server nobody tells what its Redis has kept")}
+	if c.String("server") != "" {
+		for _, name := range []string{"durable", "reuse"} {
+			if c.IsSet(name) {
+				return &coordinator.UsageError{Err: fmt.Errorf("--%s goes with --redis, not with --server", name)}
+			}
+		}
 	}
+	connect, closeStore := coordinator.Once(func(context.Context) (*statestore.Store, error) { return e.connect(c) })
+	defer closeStore()
 	s, err := coordinator.Prepare(c.Context, coordinator.SubmitOptions{
-		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Durable: c.Bool("durable"), Stdin: e.in,
+		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Durable: c.Bool("durable"), Stdin: e.in, Connect: connect,
 	}, e.console)
 	if err != nil {
 		return err
@@ -273,16 +282,20 @@ func (e *env) submit(c *cli.Context) (err error) {
 	if c.String("server") != "" {
 		return e.submitTo(c, s)
 	}
-	store, err := e.connect(c)
+	store, err := connect(c.Context)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
 	for _, warning := range store.Warnings(c.Context) {
 		e.console.Say("warning: " + warning)
 	}
 	if err := s.CheckTools(c.Context, store); err != nil {
 		return err
+	}
+	if from := c.String("reuse"); from != "" {
+		if err := s.Reuse(c.Context, from, store); err != nil {
+			return err
+		}
 	}
 	if err := s.Submit(c.Context, store); err != nil {
 		return err
@@ -439,7 +452,11 @@ func (e *env) validate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return coordinator.Validate(c.Context, e.console.Stdout(), path, c.String("tools-root"), e.in)
+	connect, closeStore := coordinator.Once(func(context.Context) (*statestore.Store, error) { return e.connect(c) })
+	defer closeStore()
+	return coordinator.Validate(c.Context, e.console.Stdout(), coordinator.SubmitOptions{
+		Spec: path, ToolsRoot: c.String("tools-root"), Stdin: e.in, Connect: connect,
+	})
 }
 
 func (e *env) backends(c *cli.Context) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -44,6 +45,9 @@ func (e *env) overServer(c *cli.Context, do func(*client.Client, batch.ID) error
 
 // submitTo hands a batch in over a server.
 func (e *env) submitTo(c *cli.Context, s *coordinator.Submission) error {
+	if s.Reduces() {
+		return &coordinator.UsageError{Err: errors.New("a spec with reduce is submitted with --redis, or as a whole to the server's API")}
+	}
 	to, err := e.server(c)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -17,16 +18,18 @@ const backendTimeout = 10 * time.Second
 
 // candidates are the places where a run may find its model server, the first that is given wins.
 type candidates struct {
-	flag, spec, env string // URLs
-	local           string // a host:port where a server may happen to run; "" does not look
-	tools           int    // of the spec: a simulated server asks for each once
+	given, by string // a URL, and what messages call the place that it was given at
+	spec, env string // URLs
+	local     string // a host:port where a server may happen to run; "" does not look
+	simulate  bool   // start a simulated server if there is no other
+	tools     int    // of the spec: a simulated server asks for each once
 }
 
 // named is the URL that somebody gave, and who did.
 func (c candidates) named() (url, by string) {
 	switch {
-	case c.flag != "":
-		return c.flag, "--backend"
+	case c.given != "":
+		return c.given, c.by
 	case c.spec != "":
 		return c.spec, "the spec"
 	case c.env != "":
@@ -50,7 +53,8 @@ func (m *modelServer) close() {
 	}
 }
 
-// chooseBackend opens the server that was named, else the one that runs on this machine, else a simulated one.
+// chooseBackend opens the server that was named, else the one that runs on this machine, else a simulated one if that is
+// wanted.
 func chooseBackend(ctx context.Context, c candidates, o dial.Options) (*modelServer, error) {
 	if url, by := c.named(); url != "" {
 		return openBackend(ctx, url, by, o)
@@ -59,6 +63,10 @@ func chooseBackend(ctx context.Context, c candidates, o dial.Options) (*modelSer
 		if url, err := dial.Probe(ctx, c.local, o); err == nil {
 			return openBackend(ctx, url, "found on this machine", o)
 		}
+	}
+	if !c.simulate {
+		return nil, &UnreachableError{fmt.Errorf("there is no model server: give %s, or BATCHAGENT_BACKEND in the environment; none answers at %s",
+			c.by, cmp.Or(c.local, "a default address"))}
 	}
 	sim, err := vllmsim.New(vllmsim.Config{ToolTurns: max(c.tools, 1)})
 	if err != nil {

@@ -30,6 +30,27 @@ type waiter interface {
 	UntilKnown(ctx context.Context, op func() error) error
 }
 
+// Once makes of open a function that opens the store at its first call and gives the same one later, and a function that
+// closes it if it was opened. Neither is safe for concurrent use.
+func Once(open func(context.Context) (*statestore.Store, error)) (connect func(context.Context) (*statestore.Store, error), closeStore func()) {
+	var store *statestore.Store
+	connect = func(ctx context.Context) (*statestore.Store, error) {
+		if store != nil {
+			return store, nil
+		}
+		s, err := open(ctx)
+		if err == nil {
+			store = s
+		}
+		return s, err
+	}
+	return connect, func() {
+		if store != nil {
+			_ = store.Close()
+		}
+	}
+}
+
 // patience repeats verbs of the store through an outage of Redis, and says once that it waits.
 type patience struct {
 	store waiter

@@ -20,8 +20,11 @@ const (
 
 // Cancel gives every job of a batch that has no result a cancelled one, and returns when all have one. Waiting jobs are
 // finished here, so no worker is needed; running ones are ended by their workers, and those of dead workers one lease
-// later.
+// later. A batch that is reduced is not reduced any more.
 func Cancel(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) error {
+	if err := beforeBatch(ctx, s, id, func(reducer batch.ID) error { return Cancel(ctx, s, reducer, con) }); err != nil {
+		return err
+	}
 	c := &canceller{
 		store: s, id: id, console: con, patience: patience{store: s, say: con.Say},
 		consumer: "cancel-" + strings.ToLower(rand.Text()[:10]),
@@ -184,6 +187,11 @@ func Retry(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) 
 
 // Remove drops everything of a batch that is done.
 func Remove(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) error {
+	if phase, err := s.Phase(ctx, id); err == nil && phase == batch.Done {
+		if err := beforeBatch(ctx, s, id, func(reducer batch.ID) error { return Remove(ctx, s, reducer, con) }); err != nil {
+			return err
+		}
+	}
 	p := patience{store: s, say: con.Say}
 	unsure := false
 	err := p.do(ctx, func() error {

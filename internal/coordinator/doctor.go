@@ -260,15 +260,15 @@ func whatToDo(c backend.Class) string {
 
 func (c *checkup) tools(ctx context.Context, o DoctorOptions) {
 	const what = "tools"
-	pool, closeTools, err := localTools(ctx, RunOptions{ToolsRoot: o.ToolsRoot, ToolsFile: o.ToolsFile, Drivers: o.Drivers, Getenv: o.Getenv, Logger: o.Logger}, &spec.Plan{})
+	tools, err := localTools(ctx, localToolOptions{root: o.ToolsRoot, file: o.ToolsFile, drivers: o.Drivers, getenv: o.Getenv, logger: o.Logger}, &spec.Plan{})
 	if err != nil {
 		c.line(bad, what, err.Error(), "name a directory that exists with --tools-root, and mend the file of --tools")
 		return
 	}
-	defer closeTools()
+	defer tools.close()
 	if _, err := os.ReadDir(o.ToolsRoot); err != nil {
 		c.line(bad, what, err.Error(), "let this user read the directory of --tools-root")
 		return
 	}
-	c.line(good, what, strings.Join(pool.Names(), ", ")+" below "+o.ToolsRoot, "")
+	c.line(good, what, strings.Join(tools.pool.Names(), ", ")+" below "+o.ToolsRoot, "")
 }

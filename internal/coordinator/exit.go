@@ -63,10 +63,10 @@ func ExitStatus(ctx context.Context, err error) int {
 		return ExitJobsFailed
 	case ctx.Err() != nil:
 		return ExitInterrupted
+	case isUnreachable(err): // first: inputs that Redis holds may be what cannot be reached
+		return ExitUnreachable
 	case isUsage(err):
 		return ExitUsage
-	case isUnreachable(err):
-		return ExitUnreachable
 	default:
 		return ExitJobsFailed
 	}

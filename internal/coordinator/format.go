@@ -85,6 +85,7 @@ func beginsLike(b []byte, prefix string) bool {
 var csvColumns = []string{
 	"batch", "job_id", "index", "status", "error_type", "error_message", "output", "attempts", "turns", "prompt_tokens",
 	"cached_tokens", "completion_tokens", "tools_asked", "tools_executed", "model", "worker", "wall_ms",
+	"reused_from",
 }
 
 // csvFormat is RFC 4180 with a header; the output is JSON in one column.
@@ -105,7 +106,7 @@ func (csvFormat) record(r batch.Result, _ []byte) ([]byte, error) {
 	return csvLine([]string{
 		string(r.Batch), r.JobID, n(r.Index), string(r.Status), errType, errMessage, output, n(int64(r.Attempts)),
 		n(int64(r.Turns)), n(r.Usage.PromptTokens), n(r.Usage.CachedTokens), n(r.Usage.CompletionTokens),
-		n(r.Tools.Asked), n(r.Tools.Executed), r.Model, r.Worker, n(r.WallMS),
+		n(r.Tools.Asked), n(r.Tools.Executed), r.Model, r.Worker, n(r.WallMS), r.ReusedFrom,
 	}), nil
 }
 
@@ -166,7 +167,8 @@ func parseCSV(raw []byte) (r batch.Result, ok bool) {
 	if err != nil || row[2] != strconv.FormatInt(index, 10) {
 		return r, false
 	}
-	r = batch.Result{Batch: batch.ID(row[0]), JobID: row[1], Index: index, Status: batch.Status(row[3]), Model: row[14], Worker: row[15]}
+	r = batch.Result{Batch: batch.ID(row[0]), JobID: row[1], Index: index, Status: batch.Status(row[3]), Model: row[14], Worker: row[15],
+		ReusedFrom: row[17]}
 	if row[4] != "" {
 		r.Error = &batch.Error{Type: batch.ErrorType(row[4]), Message: row[5], Retryable: batch.ErrorType(row[4]).Retryable()}
 	}

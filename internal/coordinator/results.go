@@ -40,7 +40,13 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 	if err != nil {
 		return err
 	}
+	if o.Consume && info.Reduce {
+		if phase, err := s.Phase(ctx, id.Reducer()); err != nil || phase != batch.Done {
+			return usagef("--consume: batch %s is reduced, and its reducer needs the results; wait until `coordinator status %s` says DONE", id, id.Reducer())
+		}
+	}
 	c := &collector{store: s, id: id, patience: patience, seen: con.noting(o.Out == "")}
+	reduced := newSummarySink(con.Stdout(), nil)
 	var have bitmap
 	tally := &Tally{}
 	if o.Out != "" {
@@ -51,7 +57,8 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 		defer func() { err = errors.Join(err, file.Close()) }()
 		c.sink, have, tally = file, file.present, file.Tally()
 	} else {
-		c.sink = &tallied{sink: &stream{w: con.Stdout(), format: f}, tally: tally}
+		out := &stream{w: con.Stdout(), format: f}
+		c.sink, reduced = &tallied{sink: out, tally: tally}, newSummarySink(con.Stdout(), out)
 	}
 	if o.Consume {
 		c.written = func(ctx context.Context, upTo int64, timeline string) error {
@@ -66,6 +73,9 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 	}
 	stop := watchStore(ctx, s, id, con)
 	err = c.follow(ctx)
+	if err == nil && info.Reduce {
+		err = followReducer(ctx, s, id, reduced, patience)
+	}
 	stop()
 	if paused, ok := errors.AsType[*PausedError](err); ok {
 		return fmt.Errorf("%w; `coordinator budget %s --tokens N` (or --usd X) lets it go on, and the same command collects the rest", paused, id)
@@ -76,7 +86,17 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 		}
 		return err
 	}
-	return conclude(ctx, c, tally, o.Out, con)
+	says := ""
+	if info.Reduce {
+		says = reduced.says(id)
+	}
+	if err := conclude(ctx, c, tally, o.Out, says, con); err != nil {
+		return err
+	}
+	if info.Reduce && !reduced.ok() {
+		return ErrJobsFailed
+	}
+	return nil
 }
 
 // openOut opens a results file that may hold results already, and says so.
@@ -91,8 +111,8 @@ func openOut(path string, f format, id batch.ID, jobs int64, con *Console) (*Fil
 	return file, nil
 }
 
-// conclude prints the summary of a batch that is done.
-func conclude(ctx context.Context, c *collector, tally *Tally, out string, con *Console) error {
+// conclude prints the summary of a batch that is done. reduce says how its reduction ended.
+func conclude(ctx context.Context, c *collector, tally *Tally, out, reduce string, con *Console) error {
 	var info batch.Info
 	err := c.patience.do(ctx, func() (err error) {
 		info, err = c.store.Info(ctx, c.id)
@@ -102,6 +122,7 @@ func conclude(ctx context.Context, c *collector, tally *Tally, out string, con *
 		return err
 	}
 	sum := summaryOf(info, tally, out)
+	sum.Reduce = reduce
 	_, _ = con.Stderr().Write([]byte(sum.String()))
 	if sum.Failed+sum.Cancelled > 0 {
 		return ErrJobsFailed

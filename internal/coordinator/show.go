@@ -101,6 +101,9 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 	}
 	line("batch", "%s  %s", r.ID, r.Name)
 	line("phase", "%s", r.Phase)
+	if r.Reduce {
+		line("reduced", "by %s, when all jobs have a result", r.ID.Reducer())
+	}
 	line("progress", "%s %s of %s (%s)", p.Bar(30), count(c.Finished()), total, percent(c.Finished(), p.Total))
 	line("jobs", "ok %s   failed %s   cancelled %s   running %s   waiting %s",
 		count(c.OK), count(c.Failed), count(c.Cancelled), count(c.Running), count(c.Waiting))

@@ -21,15 +21,24 @@ import (
 )
 
 // loadSpec reads and checks a spec and all its inputs. The caller closes the Spec.
-func loadSpec(ctx context.Context, path, owner, toolsRoot string, stdin io.Reader) (*spec.Spec, *spec.Compiled, error) {
-	s, err := spec.Load(path, spec.LoadOptions{ToolsRoot: toolsRoot, Stdin: stdin})
+func loadSpec(ctx context.Context, o SubmitOptions, say func(string)) (*spec.Spec, *spec.Compiled, error) {
+	s, err := spec.Load(o.Spec, spec.LoadOptions{ToolsRoot: o.ToolsRoot, Stdin: o.Stdin, Earlier: chained(o.Connect, say)})
 	if err != nil {
 		return nil, nil, inputError(err)
 	}
-	c, err := s.Compile(ctx)
+	c, err := compile(ctx, s, o.Owner)
 	if err != nil {
 		_ = s.Close()
-		return nil, nil, inputError(err)
+		return nil, nil, err
+	}
+	return s, c, nil
+}
+
+// compile reads all inputs. owner, if it is not empty, goes before the spec's; without any it is the user.
+func compile(ctx context.Context, s *spec.Spec, owner string) (*spec.Compiled, error) {
+	c, err := s.Compile(ctx)
+	if err != nil {
+		return nil, inputError(err)
 	}
 	switch {
 	case owner != "":
@@ -39,7 +48,10 @@ func loadSpec(ctx context.Context, path, owner, toolsRoot string, stdin io.Reade
 			c.Plan.Owner = u.Username
 		}
 	}
-	return s, c, nil
+	if c.Reduce != nil {
+		c.Reduce.Owner = c.Plan.Owner
+	}
+	return c, nil
 }
 
 // inputError says that nothing was submitted because of what the user gave.
@@ -57,6 +69,27 @@ func headerOf(id batch.ID, p *spec.Plan) batch.Header {
 	}
 }
 
+// create makes a batch, and before it the one that reduces it, if there is one. Repeatable.
+func create(ctx context.Context, s *statestore.Store, id batch.ID, plan, reduce *spec.Plan) error {
+	header := headerOf(id, plan)
+	if reduce != nil {
+		p := *reduce
+		p.Reduces, header.Reduce = id, true
+		text, err := json.Marshal(p)
+		if err != nil {
+			return fmt.Errorf("encode the plan of the reduction: %w", err)
+		}
+		if err := s.Create(ctx, headerOf(id.Reducer(), &p), text); err != nil {
+			return err
+		}
+	}
+	text, err := json.Marshal(plan)
+	if err != nil {
+		return fmt.Errorf("encode the plan: %w", err)
+	}
+	return s.Create(ctx, header, text)
+}
+
 // SubmitOptions say what to submit.
 type SubmitOptions struct {
 	Spec      string // path
@@ -64,6 +97,9 @@ type SubmitOptions struct {
 	ToolsRoot string // where globbed inputs lie for the workers' read_file
 	Durable   bool   // Submit waits until the batch outlives its Redis server
 	Stdin     io.Reader
+	// Connect opens Redis for a spec whose inputs are another batch's results. It may be called more than once and gives the
+	// same store, which the caller closes. Nil refuses such a spec.
+	Connect func(context.Context) (*statestore.Store, error)
 }
 
 // Submission is a batch that is being handed in.
@@ -78,25 +114,30 @@ type Submission struct {
 	store    *statestore.Store
 	console  *Console
 	patience patience
+	reuse    *rowReuse // nil runs every job
 }
 
 // consignment is what is handed in: a plan, and its jobs as often as they are read.
 type consignment struct {
 	plan        *spec.Plan
+	reduce      *spec.Plan // reduces the results; nil if nothing does
 	total       int64
 	payloads    func(context.Context) iter.Seq2[[]byte, error]
 	fingerprint func() (string, error) // the same for the same plan over the same inputs
 	close       func() error
+	compiled    *spec.Compiled // nil if the plan was sent
 }
 
 func consignmentOf(s *spec.Spec, c *spec.Compiled) consignment {
-	return consignment{plan: c.Plan, total: c.Total, payloads: c.Payloads, fingerprint: c.Fingerprint, close: s.Close}
+	return consignment{
+		plan: c.Plan, reduce: c.Reduce, total: c.Total, payloads: c.Payloads, fingerprint: c.Fingerprint, close: s.Close, compiled: c,
+	}
 }
 
-// Prepare checks the spec and all its inputs. Nothing is submitted, and Redis is not needed. The caller closes the
-// Submission.
+// Prepare checks the spec and all its inputs. Nothing is submitted, and Redis is needed only if it holds the inputs. The
+// caller closes the Submission.
 func Prepare(ctx context.Context, o SubmitOptions, c *Console) (*Submission, error) {
-	s, compiled, err := loadSpec(ctx, o.Spec, o.Owner, o.ToolsRoot, o.Stdin)
+	s, compiled, err := loadSpec(ctx, o, c.Say)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +156,15 @@ func prepared(s *spec.Spec, compiled *spec.Compiled, c *Console) *Submission {
 }
 
 // Close frees what the inputs hold.
-func (s *Submission) Close() error { return s.load.close() }
+func (s *Submission) Close() error {
+	if s.reuse != nil {
+		s.reuse.past.close()
+	}
+	return s.load.close()
+}
+
+// Reduces reports whether the results will be reduced.
+func (s *Submission) Reduces() bool { return s.load.reduce != nil }
 
 // Plan is what will be submitted, without the inputs. It is not to be changed.
 func (s *Submission) Plan() *spec.Plan { return s.load.plan }
@@ -228,6 +277,8 @@ func (s *Submission) submit(ctx context.Context, store *statestore.Store, book f
 		return s.settle(ctx)
 	}
 	switch {
+	case err == nil && s.reuse != nil:
+		s.console.Say(s.reuse.summary(s.Total))
 	case err == nil, errors.Is(err, ErrJobsFailed):
 	case errors.Is(err, spec.ErrInputsChanged):
 		s.console.Say(fmt.Sprintf("%s of %s jobs of batch %s are in, made from the inputs as they were; `coordinator cancel %s` stops it",
@@ -277,11 +328,7 @@ func (s *Submission) begin(ctx context.Context, book func(fresh batch.ID) (batch
 	if err != nil {
 		return err
 	}
-	plan, err := json.Marshal(s.load.plan)
-	if err != nil {
-		return fmt.Errorf("encode the plan: %w", err)
-	}
-	err = s.patience.do(ctx, func() error { return s.store.Create(ctx, headerOf(s.ID, s.load.plan), plan) })
+	err = s.patience.do(ctx, func() error { return create(ctx, s.store, s.ID, s.load.plan, s.load.reduce) })
 	if err != nil || s.ID == fresh {
 		return err
 	}

@@ -17,8 +17,9 @@ type Summary struct {
 	Batch batch.ID
 	Name  string
 	Tally
-	Total     int64 // jobs of the batch
-	Earlier   int64 // results that an earlier run had written
+	Total     int64  // jobs of the batch
+	Earlier   int64  // results that an earlier run had written
+	Reduce    string // how the reduction ended; "" if there is none
 	Wall      time.Duration
 	Simulated bool
 	Prices    batch.Prices // zero if nobody gave any
@@ -43,7 +44,13 @@ func (s Summary) String() string {
 	if s.Earlier > 0 {
 		line("", "%s written by an earlier run", plural(s.Earlier, "result was", "results were"))
 	}
+	if s.Reused > 0 {
+		line("", "%s taken from an earlier batch", plural(s.Reused, "result was", "results were"))
+	}
 	s.failures(line)
+	if s.Reduce != "" {
+		line("reduce", "%s", s.Reduce)
+	}
 	rate := 0.0
 	if s.Wall > 0 {
 		rate = float64(done-s.Earlier) / s.Wall.Seconds()

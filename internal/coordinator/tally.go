@@ -15,6 +15,7 @@ const (
 // Tally adds results up. Its memory does not grow with their number.
 type Tally struct {
 	OK, Failed, Cancelled int64
+	Reused                int64                     // of those that are OK
 	ByType                map[batch.ErrorType]int64 // of those without output
 	First                 []batch.Result            // the first failures, at most failuresKept, without raw text
 	Usage                 batch.Usage
@@ -27,6 +28,9 @@ type Tally struct {
 // Add counts one result.
 func (t *Tally) Add(r batch.Result) {
 	t.count(r.Status, 1)
+	if r.ReusedFrom != "" {
+		t.Reused++
+	}
 	t.Usage.Add(r.Usage)
 	t.Tools.Add(r.Tools)
 	if r.Times != (batch.Times{}) {

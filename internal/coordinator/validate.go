@@ -11,8 +11,8 @@ import (
 )
 
 // Validate checks a spec and all its inputs, and shows what would be submitted.
-func Validate(ctx context.Context, w io.Writer, path, toolsRoot string, stdin io.Reader) error {
-	s, c, err := loadSpec(ctx, path, "", toolsRoot, stdin)
+func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
+	s, c, err := loadSpec(ctx, o, func(string) {})
 	if err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func Validate(ctx context.Context, w io.Writer, path, toolsRoot string, stdin io
 	}
 	p := c.Plan
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s is sound\n\n", path)
+	fmt.Fprintf(&b, "%s is sound\n\n", o.Spec)
 	fmt.Fprintf(&b, "name           %s\njobs           %s\n", p.Name, count(c.Total))
 	if c.BadCount > 0 {
 		fmt.Fprintf(&b, "bad inputs     %s will fail as BadInput; the first is %s: %s\n", count(c.BadCount), c.Bad[0].Where, c.Bad[0].Bad)
@@ -31,6 +31,9 @@ func Validate(ctx context.Context, w io.Writer, path, toolsRoot string, stdin io
 	fmt.Fprintf(&b, "model          %s\n", orElse(p.Model, "the server's first"))
 	fmt.Fprintf(&b, "tools          %s\n", orElse(strings.Join(p.Tools, ", "), "none"))
 	fmt.Fprintf(&b, "output schema  %s\n", orElse(schemaSize(p), "none: the output is {\"text\": …}"))
+	if c.Reduce != nil {
+		fmt.Fprintf(&b, "reduced        by %s, when all jobs have a result\n", orElse(c.Reduce.Model, "the server's first model"))
+	}
 	fmt.Fprintf(&b, "limits         %d turns, %d retries a turn, %d attempts\n", p.MaxTurns, p.MaxRetries, p.MaxAttempts)
 	fmt.Fprintf(&b, "shared prefix  %s bytes, the same for every job\n", count(int64(len(p.System))))
 	if p.System != "" {

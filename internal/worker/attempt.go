@@ -46,7 +46,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	state := batch.Preflight
 	w.cfg.Pace(l.Job)
 	w.metrics.moved(batch.Pending, state)
-	result, err := w.runner.Run(ctx, a.work.program, agent.Job{
+	job := agent.Job{
 		ID:      l.Job,
 		Attempt: l.Attempt,
 		Payload: c.Payload,
@@ -55,7 +55,11 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 		Effects: effects{w, a},
 		Stop:    w.stopping,
 		OnState: func(from, to batch.State) { state = to; w.metrics.moved(from, to); absence.moved(to) },
-	})
+	}
+	if a.work.reduces != "" {
+		job.Results = w.resultsOf(a.work.reduces)
+	}
+	result, err := w.runner.Run(ctx, a.work.program, job)
 	w.metrics.moved(state, batch.Pending)
 	w.cfg.Pace(l.Job)
 	if a.work.seeding != nil {
@@ -128,7 +132,7 @@ func (w *Worker) cancelWhere(cause error, match func(*attempt) bool) {
 func (w *Worker) settle(a *attempt, r batch.Result, o statestore.FinishOutcome) {
 	w.metrics.settled(r, o)
 	if o == statestore.Committed {
-		w.kv.end(a.lease.Job, r.Status == batch.OK)
+		w.kv.end(a.lease.Job, r.Status == batch.OK && r.ReusedFrom == "")
 		w.mu.Lock()
 		w.totals.jobs++
 		w.totals.turns += int64(r.Turns)

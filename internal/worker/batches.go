@@ -30,6 +30,7 @@ type work struct {
 	id      batch.ID
 	from    scheduler.Candidate
 	program *agent.Program
+	reduces batch.ID // the batch whose results its one job reduces; "" for any other batch
 
 	// What admission reckons with. The last two belong to the claim loop.
 	prefixBytes, taskBytes, maxTurns int
@@ -171,9 +172,10 @@ func (b *batches) compile(id batch.ID, text []byte) (*work, error) {
 		maxTurns = 1 // a repair turn is rare
 	}
 	w := &work{
-		id: id, program: program, prefixBytes: prefix, taskBytes: len(plan.Task), maxTurns: maxTurns,
-		from:    scheduler.Candidate{Batch: string(id), Owner: plan.Owner, Priority: plan.Priority},
-		seeding: seeds(b.can, prefix),
+		id: id, program: program, reduces: plan.Reduces, prefixBytes: prefix, taskBytes: len(plan.Task),
+		maxTurns: maxTurns,
+		from:     scheduler.Candidate{Batch: string(id), Owner: plan.Owner, Priority: plan.Priority},
+		seeding:  seeds(b.can, prefix),
 	}
 	if plan.MaxInflight > 0 {
 		w.slots = scheduler.NewSlots(plan.MaxInflight)

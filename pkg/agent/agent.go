@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"iter"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -42,6 +43,9 @@ type Job struct {
 	Append func(ctx context.Context, turn int, data []byte) error
 	// Effects is the job's ledger. Nil writes nothing down: then an effect may happen twice after a takeover.
 	Effects Effects
+	// Results are those that the job reduces, in the order of their indexes; needed only for a job that reduces. The same ones
+	// come at every call. A *batch.Error fails the job, any other leaves it without a result.
+	Results func(ctx context.Context) iter.Seq2[batch.Result, error]
 	// Stop asks the agent to end at its next turn boundary when it is closed. Nil never does.
 	Stop <-chan struct{}
 	// OnState is told of every state change, on the agent's goroutine. Nil is skipped.
@@ -56,4 +60,5 @@ type Turn struct {
 	Usage     batch.Usage       `json:"usage"`
 	Counts    batch.ToolCounts  `json:"counts"`
 	Model     string            `json:"model"`
+	Part      *Part             `json:"part,omitempty"` // of a job that reduces: the turn is an answer for a part of the results
 }

@@ -21,17 +21,20 @@ const (
 
 // Program is a plan made ready to run any job of its batch. It does not change and is safe for concurrent use.
 type Program struct {
-	system  string
-	render  func(input map[string]any) (string, error)
-	output  *schema.Schema  // nil for free text
-	format  *backend.Schema // the same for the server; nil for free text
-	tools   []backend.Tool
-	calls   map[string]toolpool.Call // what each call of a tool has in common, by tool name
-	effects bool                     // a tool has side effects
-	model   string
-	window  int          // tokens of context; 0 if unknown
-	budget  batch.Budget // of one job
-	prices  batch.Prices
+	system    string
+	render    func(input map[string]any) (string, error)
+	output    *schema.Schema  // nil for free text
+	format    *backend.Schema // the same for the server; nil for free text
+	tools     []backend.Tool
+	calls     map[string]toolpool.Call // what each call of a tool has in common, by tool name
+	effects   bool                     // a tool has side effects
+	model     string
+	taskBytes int          // of the template
+	window    int          // tokens of context; 0 if unknown
+	budget    batch.Budget // of one job
+	prices    batch.Prices
+	// question gives jobs their fingerprints; nil if a tool has side effects, whose runs stand for nothing but themselves.
+	question *spec.Question
 
 	sampling    backend.Sampling
 	priority    int
@@ -52,6 +55,7 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 		system:      plan.System,
 		render:      plan.Prompt,
 		calls:       map[string]toolpool.Call{},
+		taskBytes:   len(plan.Task),
 		model:       cmp.Or(plan.Model, model.ID),
 		window:      model.MaxModelLen,
 		budget:      plan.JobBudget,
@@ -94,7 +98,20 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("compile plan %q: this worker has no tool %s", plan.Name, strings.Join(missing, ", "))
 	}
-	return p, nil
+	return p, p.ask(plan)
+}
+
+func (p *Program) ask(plan *spec.Plan) error {
+	var names []string
+	for _, t := range p.tools {
+		if p.calls[t.Name].Share == toolpool.Effect {
+			return nil
+		}
+		names = append(names, t.Name)
+	}
+	q, err := plan.Question(p.model, names)
+	p.question = &q
+	return err
 }
 
 // Effects reports whether a tool of the program has side effects.

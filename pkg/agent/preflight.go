@@ -16,7 +16,7 @@ func (a *attempt) preflight(s *scope) error {
 		return err
 	}
 	prompt, err := a.prompt()
-	if err != nil {
+	if err != nil || a.reused != nil || a.reduction != nil {
 		return err
 	}
 	a.conv = newConversation(a.prog.system, prompt, a.prog.window)
@@ -45,9 +45,19 @@ func (a *attempt) prompt() (string, error) {
 	if payload.Bad != "" {
 		return "", batch.NewError(batch.BadInput, payload.Bad)
 	}
+	if payload.Reduce != nil {
+		a.reduction = payload.Reduce
+		return "", nil
+	}
 	prompt, err := a.prog.render(payload.Input)
 	if err != nil {
 		return "", batch.NewError(batch.BadInput, err.Error())
+	}
+	if a.prog.question != nil {
+		a.fingerprint = a.prog.question.Fingerprint(prompt)
+	}
+	if r := payload.Reuse; r != nil && r.Fingerprint == a.fingerprint {
+		a.reused = r
 	}
 	return prompt, nil
 }

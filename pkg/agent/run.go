@@ -12,6 +12,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
 )
 
 // maxRaw bounds the model's text in an error.
@@ -77,6 +78,13 @@ func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, er
 		Attempts: job.Attempt, Turns: a.turns, Usage: a.usage, Tools: a.counts,
 		Model: a.served, Worker: r.worker, WallMS: time.Since(began).Milliseconds(), Times: a.spent.times(),
 	}
+	switch {
+	case isData || a.fingerprint == "":
+	case a.reused != nil:
+		res.Fingerprint, res.MaxTokens, res.ReusedFrom, res.Model = a.fingerprint, a.reused.MaxTokens, a.reused.From, a.reused.Model
+	default:
+		res.Fingerprint, res.MaxTokens = a.fingerprint, p.sampling.MaxTokens
+	}
 	if isData {
 		res.Status, res.Output, res.Error = batch.StatusFailed, nil, failed
 	}
@@ -92,7 +100,10 @@ type attempt struct {
 	state batch.State
 	conv  *conversation
 
-	reopened bool // it was looked whether the first turn had been left open
+	reopened    bool // it was looked whether the first turn had been left open
+	reduction   *spec.Reduction
+	fingerprint string      // "" if the output must not be used again
+	reused      *spec.Reuse // an earlier result that stands for this job's; nil if the job runs
 
 	// Totals, those of the journal included.
 	turns  int
@@ -111,6 +122,17 @@ func (a *attempt) run(s *scope) (json.RawMessage, error) {
 	if err := a.move(batch.Ready); err != nil {
 		return nil, err
 	}
+	switch {
+	case a.reused != nil:
+		return a.reused.Output, nil
+	case a.reduction != nil:
+		return a.reduce(s, a.reduction.N)
+	}
+	return a.converse(s)
+}
+
+// converse takes turns until there is an answer.
+func (a *attempt) converse(s *scope) (json.RawMessage, error) {
 	for {
 		if err := s.boundary(); err != nil {
 			return nil, err

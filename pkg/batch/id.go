@@ -10,7 +10,19 @@ import (
 // ID names a batch: "b_" and a lower-case ULID. IDs sort by the time of submission.
 type ID string
 
-var idForm = regexp.MustCompile(`^b_[0-9a-hjkmnp-tv-z]{26}$`)
+var idForm = regexp.MustCompile(`^b_[0-9a-hjkmnp-tv-z]{26}(\.reduce)?$`)
+
+// reduceSuffix ends the ID of a batch that reduces another one.
+const reduceSuffix = ".reduce"
+
+// Reducer is the ID of the batch of one job that reduces this one, if it has any.
+func (id ID) Reducer() ID { return id + reduceSuffix }
+
+// Reduces is the batch that this one reduces; ok is false if it is no reducer.
+func (id ID) Reduces() (of ID, ok bool) {
+	s, ok := strings.CutSuffix(string(id), reduceSuffix)
+	return ID(s), ok
+}
 
 // ParseID checks the form of a batch ID that a person typed.
 func ParseID(s string) (ID, error) {

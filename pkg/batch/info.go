@@ -28,6 +28,7 @@ type Header struct {
 	TTL         time.Duration `json:"ttl"`             // how long everything is kept after the batch is done
 	Budget      Budget        `json:"budget,omitzero"` // of the whole batch
 	Prices      Prices        `json:"prices,omitzero"`
+	Reduce      bool          `json:"reduce,omitempty"` // its results are reduced by the batch [ID.Reducer]
 }
 
 // Counts are a batch's totals so far. Waiting + Running + OK + Failed + Cancelled = Fed.

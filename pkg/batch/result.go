@@ -118,4 +118,10 @@ type Result struct {
 	Worker   string          `json:"worker"`  // the worker's --id
 	WallMS   int64           `json:"wall_ms"` // from the last claim to the end, milliseconds
 	Times    Times           `json:"times_ms,omitzero"`
+
+	// Fingerprint is the same for jobs that ask the same: prompts, output schema, model, sampling but for max_tokens, tools.
+	// Only a result whose output may be used again has one.
+	Fingerprint string `json:"fingerprint,omitempty"`
+	MaxTokens   int    `json:"max_tokens,omitempty"`  // the limit under which a result with a fingerprint was made; 0 is none
+	ReusedFrom  string `json:"reused_from,omitempty"` // "<batch>/job-<index>" where the output was made, if not by this job
 }

@@ -17,6 +17,7 @@ import (
 // Spec is closed.
 type Compiled struct {
 	Plan     *Plan
+	Reduce   *Plan   // of the batch that reduces this one, without Reduces; nil if none does
 	Total    int64   // inputs, bad ones included
 	Bad      []Input // the first bad inputs, at most [MaxBadKept]
 	BadCount int64   // all bad inputs
@@ -25,6 +26,7 @@ type Compiled struct {
 	fields    []string          // that jobs need, sorted
 	constants map[string]string // that the plan holds, and so must not change between the passes
 	identity  [sha256.Size]byte // of the inputs
+	reuse     *reuse            // nil runs every job
 }
 
 // ErrInputsChanged says that inputs were not the same when they were read again to submit them.
@@ -50,12 +52,17 @@ func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
 		return nil, &BadInputsError{Count: v.badCount, Total: v.total, First: v.bad}
 	}
 	plan := s.settings
+	var reduce *Plan
+	if s.reduce != nil {
+		copied := *s.reduce
+		reduce = &copied
+	}
 	constants := v.constants()
 	if err := s.fill(&plan, constants); err != nil {
 		return nil, err
 	}
 	c := &Compiled{
-		Plan: &plan, Total: v.total, Bad: v.bad, BadCount: v.badCount,
+		Plan: &plan, Reduce: reduce, Total: v.total, Bad: v.bad, BadCount: v.badCount,
 		spec: s, fields: plan.template.Fields(), constants: constants,
 	}
 	slices.Sort(c.fields)
@@ -102,7 +109,18 @@ func (c *Compiled) Fingerprint() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("write plan: %w", err)
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%x %s\n%s", c.identity, c.spec.OnBadInput, plan))
+	text := fmt.Appendf(nil, "%x %s\n%s", c.identity, c.spec.OnBadInput, plan)
+	if c.Reduce != nil {
+		reduce, err := json.Marshal(c.Reduce)
+		if err != nil {
+			return "", fmt.Errorf("write the plan of the reduction: %w", err)
+		}
+		text = fmt.Appendf(text, "\nreduce %s", reduce)
+	}
+	if c.reuse != nil {
+		text = fmt.Appendf(text, "\nreuse %q", c.reuse.identity)
+	}
+	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:]), nil
 }
 
@@ -114,7 +132,7 @@ func (c *Compiled) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 			var line []byte
 			if err == nil {
 				count++
-				line, err = c.payload(in)
+				line, err = c.payload(ctx, in)
 			}
 			if err == nil && count > c.Total {
 				err = ErrInputsChanged
@@ -133,7 +151,7 @@ func (c *Compiled) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 	}
 }
 
-func (c *Compiled) payload(in Input) ([]byte, error) {
+func (c *Compiled) payload(ctx context.Context, in Input) ([]byte, error) {
 	if in.Bad == "" {
 		in.Bad = lacking(in, c.fields)
 	}
@@ -156,6 +174,10 @@ func (c *Compiled) payload(in Input) ([]byte, error) {
 	p := Payload{Input: make(map[string]any, len(c.fields))}
 	for _, name := range c.fields {
 		p.Input[name] = in.Fields[name]
+	}
+	var err error
+	if p.Reuse, err = c.reuse.offer(ctx, c.Plan, p.Input); err != nil {
+		return nil, fmt.Errorf("%s: %w", in.Where, err)
 	}
 	return p.encode()
 }

@@ -59,6 +59,23 @@ func TestExampleReturns(t *testing.T) {
 	assert.EqualValues(t, 6, compileExample(t, "returns", "order_record").Total)
 }
 
+func TestExamplePapers(t *testing.T) {
+	t.Parallel()
+	assert.Len(t, paths(t, compileExample(t, "papers")), 6)
+}
+
+func TestExamplesWithOtherTools(t *testing.T) {
+	t.Parallel()
+	for name, jobs := range map[string]int64{"survey": 4, "enrichment": 6} {
+		s, err := Load(filepath.Join(repository, "examples", name, "batch.yaml"), LoadOptions{ToolsRoot: repository})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		c, err := s.Compile(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, jobs, c.Total)
+	}
+}
+
 func TestExampleTickets(t *testing.T) {
 	t.Parallel()
 	c := compileExample(t, "tickets")

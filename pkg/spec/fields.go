@@ -52,6 +52,7 @@ func (l *loader) fields() []fieldReader {
 		{inputsField, func(f string, n ast.Node) { s.inputs = l.readInputs(f, n) }},
 		{"tools", func(f string, n ast.Node) { plan.Tools, plan.ToolSettings = l.tools(f, n) }},
 		{"output_schema", func(f string, n ast.Node) { plan.Schema = l.outputSchema(f, n) }},
+		{"reduce", l.reduce},
 		{"model", l.label(&plan.Model)},
 		{"backend", func(f string, n ast.Node) { s.Backend = l.backend(f, n) }},
 		{"max_inflight", func(f string, n ast.Node) {

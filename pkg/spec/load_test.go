@@ -200,7 +200,7 @@ func TestLoadRefuses(t *testing.T) {
 		"control in name":  {least + "name: \"a\\u001bb\"\n", "batch.yaml:3: field name: must be one line without control characters"},
 		"unknown format":   {"task: x\ninputs: batch.yaml\n", `batch.yaml:2: field inputs: the extension of "batch.yaml" names no format; write {file: batch.yaml, format: jsonl|json|csv|text}`},
 		"format":           {"task: x\ninputs: {file: batch.yaml, format: xml}\n", `batch.yaml:2: field inputs.format: must be one of jsonl, json, csv, text, not "xml"`},
-		"two sources":      {"task: x\ninputs: {glob: '*', stdin: csv}\n", "batch.yaml:2: field inputs: must have exactly one of file, glob and stdin"},
+		"two sources":      {"task: x\ninputs: {glob: '*', stdin: csv}\n", "batch.yaml:2: field inputs: must have exactly one of file, glob, stdin, batch and results"},
 		"stdin and format": {"task: x\ninputs: {stdin: csv, format: csv}\n", "batch.yaml:2: field inputs: format goes with file only; standard input takes it as {stdin: csv}"},
 		"file and root":    {"task: x\ninputs: {file: a.csv, root: .}\n", "batch.yaml:2: field inputs: exclude and root go with glob only"},
 		"bad pattern":      {"task: x\ninputs: {glob: '[', exclude: ['{']}\n", `batch.yaml:2: field inputs.exclude[0]: is not a valid pattern: "{"`},

@@ -26,6 +26,7 @@ func TestParse(t *testing.T) {
 		"a schema file":      {"name: x\ntask: y\noutput_schema: s.json\n", "", 0, `names "s.json"`},
 		"an inputs file":     {"name: x\ntask: y\ninputs: in.jsonl\n", "", 0, `names "in.jsonl"`},
 		"an absolute file":   {"name: x\ntask: y\ninputs: {file: /etc/passwd, format: text}\n", "", 0, `names "/etc/passwd"`},
+		"a results file":     {"name: x\ntask: y\ninputs: {results: /etc/passwd}\n", "", 0, `names "/etc/passwd"`},
 		"a glob":             {"name: x\ntask: y\ninputs: '**/*.go'\n", "", 0, `names "**/*.go"`},
 	} {
 		t.Run(name, func(t *testing.T) {

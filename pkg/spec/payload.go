@@ -14,19 +14,30 @@ import (
 type Payload struct {
 	Input map[string]any `json:"in,omitempty"`
 	Bad   string         `json:"bad,omitempty"` // names the input's line; the job fails as BadInput without a model call
+	Reuse *Reuse         `json:"reuse,omitempty"`
+	// Reduce is set for the one job of a batch that reduces another one.
+	Reduce *Reduction `json:"reduce,omitempty"`
+}
+
+// Reduction says what there is to reduce. The statestore writes it when the other batch ends.
+type Reduction struct {
+	N int64 `json:"n"` // results of the other batch
 }
 
 // UnmarshalJSON keeps values as they were written: a number becomes a [json.Number], an array or object a
 // [json.RawMessage] in compact form with its keys in their order.
 func (p *Payload) UnmarshalJSON(data []byte) error {
 	var wire struct {
-		In  json.RawMessage `json:"in"`
-		Bad string          `json:"bad"`
+		In    json.RawMessage `json:"in"`
+		Bad   string          `json:"bad"`
+		Reuse *Reuse          `json:"reuse"`
+
+		Reduce *Reduction `json:"reduce"`
 	}
 	if err := json.Unmarshal(data, &wire); err != nil {
 		return err
 	}
-	*p = Payload{Bad: wire.Bad}
+	*p = Payload{Bad: wire.Bad, Reuse: wire.Reuse, Reduce: wire.Reduce}
 	if wire.In == nil {
 		return nil
 	}

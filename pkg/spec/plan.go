@@ -39,6 +39,10 @@ type Plan struct {
 	BatchBudget batch.Budget  `json:"batch_budget,omitzero"` // as submitted; it may be raised later
 	Prices      batch.Prices  `json:"prices,omitzero"`
 
+	// Reduces is the batch whose results the one job of this plan reduces; "" for any other plan. Its Task has the
+	// placeholders {results} and {n}.
+	Reduces batch.ID `json:"reduces,omitempty"`
+
 	template *Template // Task, parsed; nil in a Plan that was not made by ParsePlan or Compile
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 // readInputs reads the field inputs in any of its forms:
@@ -18,6 +20,8 @@ import (
 //	inputs: {file: export, format: csv}   format is jsonl, json, csv or text
 //	inputs: {glob: "**/*.go", exclude: ["**/*_test.go"], root: ../..}
 //	inputs: {stdin: csv}
+//	inputs: {batch: b_…, where: ok}       results of another batch; where is ok, failed, cancelled or all
+//	inputs: {results: map.jsonl}          the same from a results file
 //
 // It returns nil if there is a mistake.
 func (l *loader) readInputs(field string, n ast.Node) source {
@@ -67,7 +71,8 @@ type globFields struct {
 }
 
 func (l *loader) inputsMapping(field string, n ast.Node) source {
-	var file, fileFormat, stdin string
+	var file, fileFormat, stdin, from, results string
+	where := string(batch.OK)
 	glob := globFields{field: field + ".glob", node: n}
 	before := len(l.errs)
 	given := map[string]bool{}
@@ -93,23 +98,32 @@ func (l *loader) inputsMapping(field string, n ast.Node) source {
 		}},
 		{"root", text(&glob.root)},
 		{"stdin", text(&stdin)},
+		{"batch", text(&from)},
+		{"results", text(&results)},
+		{"where", text(&where)},
 	})
 	if len(l.errs) > before {
 		return nil
 	}
 	kinds := 0
-	for _, kind := range []string{fileField, "glob", "stdin"} {
+	for _, kind := range []string{fileField, "glob", "stdin", "batch", "results"} {
 		if given[kind] {
 			kinds++
 		}
 	}
 	switch {
 	case kinds != 1:
-		l.failf(n, field, "must have exactly one of file, glob and stdin")
+		l.failf(n, field, "must have exactly one of file, glob, stdin, batch and results")
 	case given["format"] && !given[fileField]:
 		l.failf(n, field, "format goes with file only; standard input takes it as {stdin: csv}")
 	case (given["exclude"] || given["root"]) && !given["glob"]:
 		l.failf(n, field, "exclude and root go with glob only")
+	case given["where"] && !given["batch"] && !given["results"]:
+		l.failf(n, field, "where goes with batch and results only")
+	case given["batch"]:
+		return l.earlierInputs(field, n, Earlier{Batch: batch.ID(from)}, where)
+	case given["results"]:
+		return l.earlierInputs(field, n, Earlier{File: l.resolvePath(results), Shown: l.shown(results)}, where)
 	case given[fileField]:
 		return l.fileInputs(field+".file", n, file, fileFormat)
 	case given["stdin"]:

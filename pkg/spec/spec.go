@@ -34,6 +34,7 @@ type Spec struct {
 	MaxInflight int
 
 	settings Plan // everything but System and Task
+	reduce   *Plan
 	system   prompt
 	task     prompt
 	hoist    bool
@@ -49,6 +50,10 @@ type LoadOptions struct {
 	ToolsRoot string
 	// Stdin is read for inputs from standard input. Defaults to os.Stdin.
 	Stdin io.Reader
+	// Inputs, if set, are the inputs, and the spec must name none.
+	Inputs Records
+	// Earlier reads the results of another batch, for a spec whose inputs they are. Nil cannot.
+	Earlier func(Earlier) Records
 }
 
 // Load reads the spec file at path, and the prompt and schema files that it names. It checks everything that can be
@@ -86,6 +91,15 @@ func (s *Spec) Takes() bool {
 	return ok
 }
 
+// LoadText is Load for a spec that is in memory. path is what messages call it, and files that it names are relative to
+// the folder of path.
+func LoadText(path string, data []byte, opts LoadOptions) (*Spec, error) {
+	if len(data) > maxSpecBytes {
+		return nil, Errors{{File: path, Message: fmt.Sprintf("the spec is larger than %d MiB", maxSpecBytes>>20)}}
+	}
+	return parse(path, data, opts, false)
+}
+
 // maxSpecBytes bounds the spec file, and each prompt and schema file.
 const maxSpecBytes = 4 << 20
 
@@ -109,8 +123,14 @@ func parse(path string, data []byte, opts LoadOptions, sent bool) (*Spec, error)
 		return nil, doc.errs.orNil()
 	}
 	l := &loader{
-		document: doc, dir: dir, toolsRoot: toolsRoot, stdin: opts.Stdin, sent: sent,
+		document: doc, dir: dir, toolsRoot: toolsRoot, stdin: opts.Stdin, sent: sent, earlier: noEarlier,
 		spec: &Spec{Path: path, OnBadInput: Fail, hoist: true, settings: defaults(path)},
+	}
+	if opts.Earlier != nil {
+		l.earlier = opts.Earlier
+	}
+	if opts.Inputs != nil {
+		l.given = &recordSource{records: opts.Inputs}
 	}
 	l.load(top)
 	if err := l.errs.orNil(); err != nil {
@@ -169,6 +189,8 @@ type loader struct {
 	toolsRoot string // absolute
 	stdin     io.Reader
 	sent      bool // by somebody who may not read files here
+	earlier   func(Earlier) Records
+	given     source // takes the place of the field inputs, unless it is nil
 	spec      *Spec
 
 	keepPreamble bool
@@ -187,14 +209,22 @@ func (l *loader) load(top ast.Node) {
 	if l.spec.task.template == nil {
 		l.require(top, "task")
 	}
-	if l.spec.inputs == nil && l.sent && !l.noted(inputsField) {
+	if l.spec.inputs == nil && l.sent && l.given == nil && !l.noted(inputsField) {
 		l.spec.inputs = l.stream(formatJSONL)
 	}
-	if l.spec.inputs == nil {
+	switch {
+	case l.given != nil && l.spec.inputs != nil:
+		l.failf(top, inputsField, "inputs come from the program, and from the spec; give them once")
+	case l.given != nil:
+		l.spec.inputs = l.given
+	case l.spec.inputs == nil:
 		l.require(top, inputsField)
 	}
 	if l.spec.settings.Schema != nil {
 		l.placeSchema()
+	}
+	if l.spec.reduce != nil {
+		l.finishReduce()
 	}
 }
 

@@ -148,8 +148,14 @@ func (s *Store) Retire(ctx context.Context, id batch.ID) error {
 	return classify(op, s.cmd.SAdd(ctx, keyActive, string(id)).Err())
 }
 
-// over reports whether a batch is done or gone.
+// over reports whether a batch is done or gone. A reducer that is done begins anew when the batch that it reduces was retried
+// and ends; so it is over only if that one is, which is asked first because its end queues the reducer in the same step.
 func (s *Store) over(ctx context.Context, id batch.ID) (bool, error) {
+	if of, ok := id.Reduces(); ok {
+		if over, err := s.over(ctx, of); err != nil || !over {
+			return false, err
+		}
+	}
 	phase, err := s.Phase(ctx, id)
 	if errors.Is(err, ErrNotFound) {
 		return true, nil

@@ -222,7 +222,13 @@ func (s *Store) retry(ctx context.Context, op string, id batch.ID, indexes []str
 		}
 		queued += reply{v}.at(1).num()
 	}
-	if err := s.cmd.SAdd(ctx, keyActive, string(id)).Err(); err != nil {
+	active := []any{string(id)}
+	if h, err := s.Header(ctx, id); err == nil && h.Reduce {
+		active = append(active, string(id.Reducer())) // it runs again when this batch ends
+	} else if err != nil {
+		return queued, err
+	}
+	if err := s.cmd.SAdd(ctx, keyActive, active...).Err(); err != nil {
 		return queued, classify(op, err)
 	}
 	return queued, nil

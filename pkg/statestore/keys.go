@@ -22,7 +22,13 @@ func keyWorker(consumer string) string { return "ba:worker:" + consumer } // str
 
 func keySubmit(fingerprint string) string { return "ba:submit:" + fingerprint } // string: batch ID
 
-func batchKey(id batch.ID, name string) string { return "ba:{" + string(id) + "}:" + name }
+// batchKey puts the batch that reduces another one into the same slot.
+func batchKey(id batch.ID, name string) string {
+	if of, ok := id.Reduces(); ok {
+		return "ba:{" + string(of) + "}:reduce:" + name
+	}
+	return "ba:{" + string(id) + "}:" + name
+}
 
 func keyMeta(id batch.ID) string     { return batchKey(id, "meta") }     // hash: header, phase, counters
 func keyPlan(id batch.ID) string     { return batchKey(id, "plan") }     // string: compiled spec, JSON

@@ -53,6 +53,26 @@ func (s *Store) NewestResults(ctx context.Context, id batch.ID, n int) ([]Entry,
 	return entries(msgs), nil
 }
 
+// ResultsAt reads the results at cursors, in their order, and nil for one that was taken back or trimmed. It is one round
+// trip. Repeatable.
+func (s *Store) ResultsAt(ctx context.Context, id batch.ID, cursors []int64) ([]*Entry, error) {
+	args := make([]any, len(cursors))
+	for i, c := range cursors {
+		args[i] = c
+	}
+	v, err := s.run(ctx, fmt.Sprintf("read %d results of batch %s", len(cursors), id), s.scripts.at, []string{keyResults(id)}, args...)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*Entry, len(cursors))
+	for i, c := range cursors {
+		if r := (reply{v}).at(i); len(r.list()) > 0 {
+			out[i] = &Entry{Cursor: c, Index: r.at(0).num(), Status: batch.Status(r.at(1).str()), Line: []byte(r.at(2).str())}
+		}
+	}
+	return out, nil
+}
+
 // AwaitResults is Results that waits up to wait for the first one. Cancelling ctx may take as long as wait to be
 // noticed.
 func (s *Store) AwaitResults(ctx context.Context, id batch.ID, after int64, n int, wait time.Duration) ([]Entry, error) {

@@ -41,6 +41,12 @@ var resultScenarios = []scenario{
 		none, err := w.store.Result(w.Context(), id, 6)
 		require.NoError(w, err)
 		assert.Nil(w, none)
+		some, err := w.store.ResultsAt(w.Context(), id, []int64{5, 6, 1})
+		require.NoError(w, err)
+		require.Len(w, some, 3)
+		assert.EqualValues(w, 2, some[0].Index)
+		assert.Nil(w, some[1])
+		assert.EqualValues(w, 3, some[2].Index)
 	}},
 	{"a reader that waits is woken by a commit", func(w *world) {
 		id := w.sealed(2)

@@ -34,11 +34,31 @@ local function spent(meta)
   return tokens > 0 and prompt + completion >= tokens or usd > 0 and cost >= usd
 end
 
+-- reduce queues the one job of the batch whose keys begin with prefix, which reduces n results. If it was queued before, some
+-- results are new: its own result is taken back, and whoever still runs it is fenced. One that was cancelled stays so.
+local function reduce(prefix, n)
+  local meta, jobs = prefix .. 'meta', prefix .. 'jobs'
+  local phase, total = unpack(redis.call('HMGET', meta, 'phase', 'total'))
+  if not phase or phase == 'CANCELLING' or (phase == 'DONE' and total == '0') then
+    return
+  end
+  redis.call('UNLINK', jobs, prefix .. 'lease', prefix .. 'back', prefix .. 'alone', prefix .. 'finished', prefix .. 'failed',
+    prefix .. 'journal:0')
+  redis.call('XTRIM', prefix .. 'results', 'MAXLEN', 0)
+  redis.call('XGROUP', 'CREATE', jobs, 'workers', '0', 'MKSTREAM')
+  redis.call('XADD', jobs, '1-0', 'i', '0', 'p', string.format('{"reduce":{"n":%d}}', n))
+  redis.call('HSET', meta, 'phase', 'SEALED', 'fed', 1, 'total', 1, 'ok', 0, 'failed', 0, 'cancelled', 0, 'pulse', now_ms())
+  redis.call('HDEL', meta, 'done', 'cursor', 'swept')
+  for _, key in ipairs({'meta', 'plan', 'results'}) do
+    redis.call('PERSIST', prefix .. key)
+  end
+end
+
 -- close ends the batch if it is sealed and every job has a result. What only running jobs need is dropped; the rest
 -- expires after the batch's TTL. k holds the keys by name. Returns the phase.
 local function close(k)
-  local phase, total, ok, failed, cancelled, ttl =
-    unpack(redis.call('HMGET', k.meta, 'phase', 'total', 'ok', 'failed', 'cancelled', 'ttl'))
+  local phase, total, ok, failed, cancelled, ttl, reducer =
+    unpack(redis.call('HMGET', k.meta, 'phase', 'total', 'ok', 'failed', 'cancelled', 'ttl', 'reduce'))
   if phase ~= 'SEALED' and phase ~= 'CANCELLING' then
     return phase
   end
@@ -49,6 +69,9 @@ local function close(k)
   redis.call('UNLINK', k.jobs, k.lease, k.back, k.alone)
   for _, key in ipairs({k.meta, k.plan, k.results, k.finished, k.failed}) do
     redis.call('PEXPIRE', key, ttl)
+  end
+  if reducer and phase == 'SEALED' and tonumber(total) > 0 then
+    reduce(reducer, tonumber(total))
   end
   return 'DONE'
 end

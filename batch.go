@@ -1,0 +1,158 @@
+package batchagent
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/google/jsonschema-go/jsonschema"
+
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+// Batch is one task over many inputs. Task and Inputs are needed. The fields are those of a spec file, and docs/spec.md
+// explains them.
+//
+// Out is what an agent answers: a struct or another type that JSON holds, whose schema the answer must match. Tags are
+// those of encoding/json, where omitempty makes a field optional, and jsonschema:"…" describes a field to the model. With
+// string, the answer is free text.
+type Batch[Out any] struct {
+	Name   string // shown in lists. Defaults to "batch".
+	System string // the system prompt; the same for every input
+	Task   string // the prompt of one input, with {placeholders} for its fields
+	Inputs Inputs
+	Tools  []Tool
+
+	// Schema replaces the JSON Schema that is derived from Out, for what a Go type cannot say.
+	Schema json.RawMessage
+
+	Model       string // Defaults to the server's first.
+	MaxInflight int    // model requests in flight per worker. Defaults to what the backend calls safe.
+	MaxTurns    int    // model calls of one job. Defaults to 8.
+	MaxRetries  int    // of one turn after a transient fault. Defaults to 3; below 0 there is none.
+	MaxAttempts int    // workers that may die with one job. Defaults to 3.
+	Timeouts    Timeouts
+	Sampling    Sampling
+
+	// SkipBadInputs lets an input that lacks a placeholder's field fail alone, as BadInput. Otherwise nothing runs.
+	SkipBadInputs bool
+
+	// For clusters.
+	Owner    string        // Defaults to the user of the operating system.
+	Priority int           // higher first
+	TTL      time.Duration // how long results are kept after the batch is done. Defaults to 7 days.
+
+	// OnResult is told of every result as it is finished, before Run returns it or Stream yields it. Optional.
+	OnResult func(Result[Out])
+}
+
+// Timeouts bound one model call, one tool call and one whole job. 0 takes 10 minutes, 1 minute and no limit.
+type Timeouts struct {
+	Turn, Tool, Job time.Duration
+}
+
+// Sampling is passed to the model. Nil and 0 leave the server's default; new(float64) is a temperature of 0.
+type Sampling = spec.Sampling
+
+// wireSpec is a Batch as a spec file has it.
+type wireSpec struct {
+	Name         string          `json:"name,omitempty"`
+	SystemPrompt string          `json:"system_prompt,omitempty"`
+	Task         string          `json:"task,omitempty"`
+	Inputs       json.RawMessage `json:"inputs,omitempty"`
+	Tools        []string        `json:"tools,omitempty"`
+	OutputSchema json.RawMessage `json:"output_schema,omitempty"`
+	Reduce       json.RawMessage `json:"reduce,omitempty"`
+	Model        string          `json:"model,omitempty"`
+	MaxInflight  int             `json:"max_inflight,omitempty"`
+	MaxTurns     int             `json:"max_turns,omitempty"`
+	MaxRetries   *int            `json:"max_retries,omitempty"`
+	MaxAttempts  int             `json:"max_attempts,omitempty"`
+	Timeouts     wireTimeouts    `json:"timeouts,omitzero"`
+	Sampling     Sampling        `json:"sampling,omitzero"`
+	Priority     int             `json:"priority,omitempty"`
+	Owner        string          `json:"owner,omitempty"`
+	TTL          string          `json:"ttl,omitempty"`
+	OnBadInput   spec.OnBadInput `json:"on_bad_input,omitempty"`
+}
+
+type wireTimeouts struct {
+	Turn string `json:"turn,omitempty"`
+	Tool string `json:"tool,omitempty"`
+	Job  string `json:"job,omitempty"`
+}
+
+// wire is the batch as a spec, and the tools that are functions of this program. reduce is the field of this name, or nil.
+func (b Batch[Out]) wire(reduce json.RawMessage) (json.RawMessage, []toolpool.Tool, error) {
+	schema, err := schemaOf[Out](b.Schema)
+	if err != nil {
+		return nil, nil, err
+	}
+	w := wireSpec{
+		Name: b.Name, SystemPrompt: b.System, Task: b.Task, Inputs: b.Inputs.wire, OutputSchema: schema, Reduce: reduce, Model: b.Model,
+		MaxInflight: b.MaxInflight, MaxTurns: b.MaxTurns, MaxAttempts: b.MaxAttempts, Sampling: b.Sampling,
+		Timeouts: wireTimeouts{wait(b.Timeouts.Turn), wait(b.Timeouts.Tool), wait(b.Timeouts.Job)},
+		Priority: b.Priority, Owner: b.Owner, TTL: wait(b.TTL),
+	}
+	if retries := max(b.MaxRetries, 0); b.MaxRetries != 0 {
+		w.MaxRetries = &retries
+	}
+	if b.SkipBadInputs {
+		w.OnBadInput = spec.Skip
+	}
+	var own []toolpool.Tool
+	var faults []error
+	for _, t := range b.Tools {
+		faults = append(faults, t.err)
+		w.Tools = append(w.Tools, t.Name)
+		if t.Run != nil {
+			own = append(own, t.Tool)
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, nil, err
+	}
+	text, err := encode(w)
+	return text, own, err
+}
+
+// encode is JSON as a spec has it: < is <.
+func encode(v any) (json.RawMessage, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode the batch: %w", err)
+	}
+	return buf.Bytes(), nil
+}
+
+// wait is a time as a spec has it; "" for the default.
+func wait(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return d.String()
+}
+
+func isText[Out any]() bool { return reflect.TypeFor[Out]().Kind() == reflect.String }
+
+// schemaOf is what an answer must match, unless another one is given; nil for free text.
+func schemaOf[Out any](given json.RawMessage) (json.RawMessage, error) {
+	if given != nil || isText[Out]() {
+		return given, nil
+	}
+	s, err := jsonschema.For[Out](nil)
+	if err != nil {
+		return nil, fmt.Errorf("derive the output schema of %s: %w", reflect.TypeFor[Out](), err)
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("derive the output schema of %s: %w", reflect.TypeFor[Out](), err)
+	}
+	return text, nil
+}

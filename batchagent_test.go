@@ -1,0 +1,328 @@
+package batchagent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/batchagent/batchagent"
+	"github.com/batchagent/batchagent/internal/testredis"
+	"github.com/batchagent/batchagent/internal/worker"
+	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/statestore"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+	"github.com/batchagent/batchagent/pkg/vllmsim"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, testredis.Dialling()) }
+
+type note struct {
+	Summary string   `json:"summary" jsonschema:"one sentence"`
+	Tags    []string `json:"tags,omitempty"`
+}
+
+// simulator is a simulated server until the test ends.
+func simulator(t *testing.T, c vllmsim.Config) batchagent.Option {
+	t.Helper()
+	return batchagent.Backend(startSimulator(t, c))
+}
+
+func startSimulator(t *testing.T, c vllmsim.Config) string {
+	t.Helper()
+	sim, err := vllmsim.New(c)
+	require.NoError(t, err)
+	url, stop, err := sim.Start(context.Background(), "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, stop()) })
+	return "vllm://" + strings.TrimPrefix(url, "http://")
+}
+
+func words(n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("word %d", i)
+	}
+	return out
+}
+
+func TestRunReturnsTypedResultsInTheOrderOfTheInputs(t *testing.T) {
+	t.Parallel()
+	var told atomic.Int64
+	results, err := batchagent.Run(t.Context(), batchagent.Batch[note]{
+		Task: "Sum up {input}", Inputs: batchagent.Slice(words(30)),
+		OnResult: func(batchagent.Result[note]) { told.Add(1) },
+	}, batchagent.Simulated())
+	require.NoError(t, err)
+	require.Len(t, results, 30)
+	assert.EqualValues(t, 30, told.Load())
+	for i, r := range results {
+		require.NoError(t, r.Err)
+		assert.Equal(t, i, r.Index)
+		assert.NotEmpty(t, r.Output.Summary)
+		assert.Positive(t, r.Usage.PromptTokens)
+		assert.Equal(t, 1, r.Turns)
+	}
+}
+
+func TestFreeTextIsAString(t *testing.T) {
+	t.Parallel()
+	type place struct {
+		City, Land string
+	}
+	results, err := batchagent.Run(t.Context(), batchagent.Batch[string]{
+		Task: "Say {{hello}} to {City} in {Land}: \"<&>\" ünï 🙂\n\tend", Inputs: batchagent.Slice([]place{{"Ulm", "Germany"}, {"Lyon", "France"}}),
+	}, batchagent.Simulated())
+	require.NoError(t, err)
+	require.Len(t, results, 2)
+	assert.Contains(t, results[1].Output, `Say {hello} to Lyon in France: "<&>" ünï 🙂`)
+}
+
+type at struct {
+	Path string `json:"path" jsonschema:"the file's path"`
+}
+
+func TestAFunctionIsAToolThatEqualCallsShare(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int64
+	var asked sync.Map
+	read := batchagent.Func("read_file", "Reads a file.", func(_ context.Context, a at) (string, error) {
+		calls.Add(1)
+		asked.Store(a.Path, true)
+		return "The policy says yes.", nil
+	})
+	read.Share = batchagent.Pure
+	results, err := batchagent.Run(t.Context(), batchagent.Batch[note]{
+		Task: "Read policy.md, then judge {input}", Inputs: batchagent.Slice(words(20)), Tools: []batchagent.Tool{read},
+	}, batchagent.Simulated())
+	require.NoError(t, err)
+	for _, r := range results {
+		require.NoError(t, r.Err)
+		assert.EqualValues(t, 1, r.Tools.Asked)
+		assert.Equal(t, 2, r.Turns)
+	}
+	assert.EqualValues(t, 1, calls.Load(), "twenty agents, one call")
+	_, ok := asked.Load("policy.md")
+	assert.True(t, ok)
+}
+
+func TestJobsThatFailAreData(t *testing.T) {
+	t.Parallel()
+	results, err := batchagent.Run(t.Context(), batchagent.Batch[note]{
+		Task: "Sum up {text}", Inputs: batchagent.Slice([]map[string]string{{"text": "a"}, {"txt": "b"}}), SkipBadInputs: true,
+	}, batchagent.Simulated())
+	require.NoError(t, err)
+	require.Len(t, results, 2)
+	require.NoError(t, results[0].Err)
+	var failed *batchagent.Error
+	require.ErrorAs(t, results[1].Err, &failed)
+	assert.EqualValues(t, "BadInput", failed.Type)
+}
+
+func TestMistakesAreTyped(t *testing.T) {
+	t.Parallel()
+	run := func(b batchagent.Batch[note], o ...batchagent.Option) error {
+		results, err := batchagent.Run(t.Context(), b, o...)
+		assert.Empty(t, results)
+		return err
+	}
+	one := batchagent.Slice([]string{"a"})
+	var field *batchagent.FieldError
+	require.ErrorAs(t, run(batchagent.Batch[note]{Task: "{input}", Inputs: one, MaxTurns: -1}), &field)
+	assert.Equal(t, "max_turns", field.Field)
+	assert.Zero(t, field.Line)
+	require.ErrorAs(t, run(batchagent.Batch[note]{Task: "{inptu}", Inputs: one}), &field)
+	assert.Contains(t, field.Message, `the nearest name is "input"`)
+	require.ErrorAs(t, run(batchagent.Batch[note]{Task: "{input}"}), &field)
+	assert.Equal(t, "inputs", field.Field)
+	assert.ErrorContains(t, run(batchagent.Batch[note]{Task: "{input}", Inputs: batchagent.Slice([]string{})}), "nothing to do")
+	var bad *batchagent.BadInputsError
+	require.ErrorAs(t, run(batchagent.Batch[note]{Task: "{a}", Inputs: batchagent.Slice([]map[string]int{{"a": 1}, {}})}), &bad)
+	assert.ErrorContains(t, bad, "input 1: the input has no value for {a}")
+	assert.ErrorContains(t, run(batchagent.Batch[note]{Task: "{a}", Inputs: batchagent.Slice([]func(){nil})}), "encode input 0")
+	var away *batchagent.UnreachableError
+	require.ErrorAs(t, run(batchagent.Batch[note]{Task: "{input}", Inputs: one}, batchagent.Backend("vllm://127.0.0.1:1")), &away)
+	require.ErrorAs(t, run(batchagent.Batch[note]{Task: "{input}", Inputs: one}, batchagent.Redis("redis://127.0.0.1:1")), &away)
+	assert.ErrorContains(t, run(batchagent.Batch[note]{Task: "{input}", Inputs: one, Tools: []batchagent.Tool{
+		batchagent.Func("f", "F.", func(context.Context, string) (string, error) { return "", nil }),
+	}}, batchagent.Simulated()), "must be a struct")
+	assert.ErrorContains(t, run(batchagent.Batch[note]{Task: "{input}", Inputs: one, Tools: []batchagent.Tool{batchagent.Named("raed_file")}},
+		batchagent.Simulated()), "read_file")
+}
+
+// Leaving the loop, the end of the context and a panic in the loop's body each end the batch; the package's goleak check
+// finds what would be left.
+func TestAStreamEndsWithItsLoop(t *testing.T) {
+	t.Parallel()
+	slow := simulator(t, vllmsim.Config{ForwardMS: 20})
+	b := batchagent.Batch[note]{Task: "Sum up {input}", Inputs: batchagent.Slice(words(500)), MaxInflight: 4}
+
+	n := 0
+	for r, err := range batchagent.Stream(t.Context(), b, slow) {
+		require.NoError(t, err)
+		require.NoError(t, r.Err)
+		if n++; n == 3 {
+			break
+		}
+	}
+	assert.Equal(t, 3, n)
+
+	stop := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	n = 0
+	var last error
+	for _, err := range batchagent.Stream(ctx, b, slow) {
+		if last = err; err != nil {
+			continue
+		}
+		if n++; n == 3 {
+			cancel(stop)
+		}
+	}
+	require.ErrorIs(t, last, stop)
+	assert.Less(t, n, 500)
+
+	assert.PanicsWithValue(t, "in the body", func() {
+		for range batchagent.Stream(t.Context(), b, slow) {
+			panic("in the body")
+		}
+	})
+}
+
+func TestRunKeepsWhatWasThereWhenItWasInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	b := batchagent.Batch[note]{Task: "Sum up {input}", Inputs: batchagent.Slice(words(500)), MaxInflight: 4,
+		OnResult: func(batchagent.Result[note]) { cancel() }}
+	results, err := batchagent.Run(ctx, b, simulator(t, vllmsim.Config{ForwardMS: 20}))
+	require.ErrorIs(t, err, context.Canceled)
+	assert.NotEmpty(t, results)
+	for _, r := range results {
+		assert.NotEmpty(t, r.Output.Summary)
+	}
+}
+
+func TestRunReduce(t *testing.T) {
+	t.Parallel()
+	type all struct {
+		Common string `json:"common"`
+	}
+	results, summary, err := batchagent.RunReduce(t.Context(), batchagent.Batch[note]{
+		Task: "Sum up {text}", Inputs: batchagent.Slice([]map[string]string{{"text": "a"}, {"txt": "b"}, {"text": "c"}}), SkipBadInputs: true,
+	}, batchagent.Reduce[all]{
+		Task: "What do these {n} notes have in common? {results}", Sampling: batchagent.Sampling{MaxTokens: 300},
+	}, batchagent.Simulated())
+	require.NoError(t, err)
+	require.Len(t, results, 3)
+	require.Error(t, results[1].Err)
+	require.NoError(t, summary.Err)
+	assert.Contains(t, summary.Output.Common, "What do these 3 notes have in common")
+
+	var field *batchagent.FieldError
+	_, _, err = batchagent.RunReduce(t.Context(), batchagent.Batch[note]{Task: "{input}", Inputs: batchagent.Slice(words(1))},
+		batchagent.Reduce[all]{Task: "{outputs}"}, batchagent.Simulated())
+	require.ErrorAs(t, err, &field)
+	assert.Equal(t, "reduce.task", field.Field)
+}
+
+func TestInputsFromAFile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "in.csv")
+	require.NoError(t, os.WriteFile(file, []byte("city\nUlm\nLyon\n"), 0o600))
+	results, err := batchagent.Run(t.Context(), batchagent.Batch[string]{Task: "Where is {city}?", Inputs: batchagent.File(file)}, batchagent.Simulated())
+	require.NoError(t, err)
+	require.Len(t, results, 2)
+	assert.Contains(t, results[1].Output, "Lyon")
+}
+
+// node runs a worker of a cluster until the test ends.
+func node(t *testing.T, redis, backend string) {
+	t.Helper()
+	store, err := statestore.Open(t.Context(), redis, statestore.Options{})
+	require.NoError(t, err)
+	back, err := dial.Open(t.Context(), backend, dial.Options{})
+	require.NoError(t, err)
+	pool, err := toolpool.New(toolpool.Config{})
+	require.NoError(t, err)
+	w, err := worker.New(worker.Config{ID: "node-1", Store: store, Backend: back, Tools: pool})
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { assert.NoError(t, w.Run(ctx)) })
+	t.Cleanup(func() {
+		stop()
+		running.Wait()
+		require.NoError(t, back.Close())
+		require.NoError(t, store.Close())
+	})
+}
+
+// A program that leaves its batch on a cluster finds it again, and after it has seen it to its end begins another.
+func TestACluster(t *testing.T) {
+	t.Parallel()
+	redis, _ := testredis.Mini(t)
+	node(t, redis, startSimulator(t, vllmsim.Config{ForwardMS: 5}))
+	b := batchagent.Batch[note]{Name: "notes", Task: "Sum up {input}", Inputs: batchagent.Slice(words(100))}
+	left := ""
+	for r, err := range batchagent.Stream(t.Context(), b, batchagent.Redis(redis)) {
+		require.NoError(t, err)
+		left = r.Batch
+		break
+	}
+	results, err := batchagent.Run(t.Context(), b, batchagent.Redis(redis))
+	require.NoError(t, err)
+	require.Len(t, results, 100)
+	for i, r := range results {
+		require.NoError(t, r.Err)
+		assert.Equal(t, i, r.Index)
+		assert.Equal(t, left, r.Batch)
+		assert.Equal(t, "node-1", r.Worker)
+	}
+	again, err := batchagent.Run(t.Context(), b, batchagent.Redis(redis))
+	require.NoError(t, err)
+	assert.NotEqual(t, left, again[0].Batch)
+
+	chained, err := batchagent.Run(t.Context(), batchagent.Batch[string]{
+		Task: "{index}: is this true? {summary}", Inputs: batchagent.ResultsOf(left),
+	}, batchagent.Redis(redis))
+	require.NoError(t, err)
+	require.Len(t, chained, 100)
+	assert.Contains(t, chained[42].Output, "42: is this true?")
+
+	reused, err := batchagent.Run(t.Context(), b, batchagent.Redis(redis), batchagent.Reuse(left))
+	require.NoError(t, err)
+	assert.Equal(t, left+"/job-7", reused[7].ReusedFrom)
+	assert.Equal(t, results[7].Output, reused[7].Output)
+
+	reduced, summary, err := batchagent.RunReduce(t.Context(), b, batchagent.Reduce[string]{Task: "Join {n} notes."}, batchagent.Redis(redis))
+	require.NoError(t, err)
+	require.Len(t, reduced, 100)
+	require.NoError(t, summary.Err)
+	assert.Contains(t, summary.Output, "Join 100 notes")
+
+	own := b
+	own.Tools = []batchagent.Tool{batchagent.Func("f", "F.", func(context.Context, at) (string, error) { return "", nil })}
+	_, err = batchagent.Run(t.Context(), own, batchagent.Redis(redis))
+	assert.ErrorContains(t, err, "f: functions of this program")
+}
+
+func TestWaitsAreSentAsTheyAre(t *testing.T) {
+	t.Parallel()
+	_, err := batchagent.Run(t.Context(), batchagent.Batch[note]{
+		Task: "Sum up {input}", Inputs: batchagent.Slice(words(1)), MaxRetries: -1, TTL: 90 * time.Minute,
+		Timeouts: batchagent.Timeouts{Turn: 1500 * time.Millisecond, Job: time.Hour},
+		Sampling: batchagent.Sampling{Temperature: new(float64), MaxTokens: 50},
+	}, batchagent.Simulated())
+	require.NoError(t, err)
+}

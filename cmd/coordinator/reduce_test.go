@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/testredis"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/vllmsim"
+)
+
+const reduceField = `reduce:
+  task: "Join these {n} notes: {results}"
+  output_schema: {type: object, properties: {all: {type: string}}, required: [all]}
+`
+
+// With a file for the results, the summary stands alone on standard output; without one it is the last line.
+func TestARunThatIsReduced(t *testing.T) {
+	server := simulator(t, vllmsim.Config{})
+	spec, out := specOf(t, 20, reduceField), filepath.Join(t.TempDir(), "r.jsonl")
+	r := coordinate(t, nil, "", "run", spec, "--backend", server, "--out", out)
+	require.Equal(t, coordinator.ExitOK, r.status, r.err)
+	assert.Len(t, results(t, read(t, out)), 20)
+	summary := results(t, r.out)
+	require.Len(t, summary, 1)
+	assert.Contains(t, string(summary[0].Output), "Join these 20 notes")
+	assert.Equal(t, results(t, read(t, out))[0].Batch.Reducer(), summary[0].Batch)
+	assert.Contains(t, r.err, "reduce   ok   1 model call")
+	assert.Contains(t, r.err, "ok 20")
+
+	all := results(t, coordinate(t, nil, "", "run", spec, "--backend", server).out)
+	require.Len(t, all, 21)
+	_, isSummary := all[20].Batch.Reduces()
+	assert.True(t, isSummary)
+
+	again := coordinate(t, nil, "", "run", spec, "--backend", server, "--out", out, "--resume")
+	assert.Equal(t, coordinator.ExitUsage, again.status)
+	assert.Contains(t, again.err, "--reuse "+out)
+	reused := coordinate(t, nil, "", "run", spec, "--backend", server, "--reuse", out)
+	require.Equal(t, coordinator.ExitOK, reused.status, reused.err)
+	assert.Equal(t, 20, strings.Count(reused.out, `"reused_from"`))
+	assert.Contains(t, reused.out, "Join these 20 notes")
+}
+
+func TestASummaryThatFails(t *testing.T) {
+	spec := specOf(t, 3, "reduce: {task: \"{n}\", model: other}\n")
+	r := coordinate(t, nil, "", "run", spec, "--backend", simulator(t, vllmsim.Config{}))
+	assert.Equal(t, coordinator.ExitUsage, r.status, r.err)
+	assert.Contains(t, r.err, `the model "other"`)
+
+	cut := specOf(t, 3, reduceField+"  sampling: {max_tokens: 2}\n")
+	r = coordinate(t, nil, "", "run", cut, "--backend", simulator(t, vllmsim.Config{}))
+	assert.Equal(t, coordinator.ExitJobsFailed, r.status, r.err)
+	assert.Contains(t, r.err, "reduce   failed  OutputTruncated")
+	assert.Contains(t, r.err, "ok 3")
+}
+
+func TestReductionOnACluster(t *testing.T) {
+	redis, _ := testredis.Mini(t)
+	at := func(args ...string) outcome { return coordinate(t, nil, "", append(args, "--redis", redis)...) }
+	spec := written(t, "s.yaml", "task: \"Sum up {text}\"\ninputs: [{text: one}, {tex: two}]\non_bad_input: skip\n"+reduceField)
+
+	waiting := at("submit", spec)
+	require.Equal(t, coordinator.ExitOK, waiting.status, waiting.err)
+	gone := strings.TrimSpace(waiting.out)
+	cancelled := at("cancel", gone)
+	require.Equal(t, coordinator.ExitOK, cancelled.status, cancelled.err)
+	followed := at("results", gone, "--follow")
+	assert.Equal(t, coordinator.ExitJobsFailed, followed.status)
+	assert.Contains(t, followed.err, gone+".reduce has no result")
+
+	node(t, redis, simulator(t, vllmsim.Config{}))
+	submitted := at("submit", spec, "--follow")
+	require.Equal(t, coordinator.ExitJobsFailed, submitted.status, submitted.err)
+	id, lines, _ := strings.Cut(submitted.out, "\n")
+	require.Len(t, results(t, lines), 3)
+	reducer := string(batch.ID(id).Reducer())
+	assert.Len(t, results(t, at("results", id).out), 2, "the results alone")
+	summary := results(t, at("results", reducer).out)
+	require.Len(t, summary, 1)
+	assert.Contains(t, string(summary[0].Output), "Join these 2 notes")
+	assert.Contains(t, at("status", reducer).out, "DONE")
+
+	require.Equal(t, coordinator.ExitOK, at("retry", id).status)
+	again := results(t, at("results", id, "--follow").out)
+	require.Len(t, again, 3)
+	assert.Equal(t, batch.ID(reducer), again[2].Batch)
+	now := results(t, at("results", reducer).out)
+	require.Len(t, now, 1, "the old summary was taken back")
+
+	removed := at("rm", id)
+	require.Equal(t, coordinator.ExitOK, removed.status, removed.err)
+	assert.NotContains(t, at("batches").out, id)
+}
+
+func TestMistakesInAReduction(t *testing.T) {
+	for text, says := range map[string]string{
+		"reduce: {}":                                    "field reduce.task: is required",
+		"reduce: {task: \"{result}\"}":                  "the task of a reduction has {results} and {n}, not {result}",
+		"reduce: {task: a, tools: [read_file]}":         "tools",
+		"reduce: {task: a, output_schema: {type: odd}}": "field reduce.output_schema",
+	} {
+		r := coordinate(t, nil, "", "validate", specOf(t, 1, text+"\n"))
+		assert.Equal(t, coordinator.ExitUsage, r.status, text)
+		assert.Contains(t, r.err, says, fmt.Sprint(text, r.err))
+	}
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/testredis"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/vllmsim"
+)
+
+// notes is a spec whose answers have very different lengths.
+func notes(t *testing.T, maxTokens int, words ...string) string {
+	t.Helper()
+	var inputs []string
+	for _, w := range words {
+		inputs = append(inputs, fmt.Sprintf("{text: %q}", w))
+	}
+	return written(t, "notes.yaml", fmt.Sprintf("task: \"{text}\"\ninputs: [%s]\nsampling: {max_tokens: %d}\n", strings.Join(inputs, ", "), maxTokens))
+}
+
+// A higher max_tokens runs again what was cut, and nothing else; a lower one what would be cut.
+func TestReuseAfterMaxTokensChanged(t *testing.T) {
+	server := simulator(t, vllmsim.Config{})
+	run := func(spec, reuse string) ([]batch.Result, string) {
+		t.Helper()
+		out := filepath.Join(t.TempDir(), "r.jsonl")
+		args := []string{"run", spec, "--backend", server, "--out", out}
+		if reuse != "" {
+			args = append(args, "--reuse", reuse)
+		}
+		r := coordinate(t, nil, "", args...)
+		require.LessOrEqual(t, r.status, coordinator.ExitJobsFailed, r.err)
+		byIndex := make([]batch.Result, 4)
+		for _, line := range results(t, read(t, out)) {
+			byIndex[line.Index] = line
+		}
+		if reuse != "" {
+			assert.Contains(t, r.err, "reusing ")
+		}
+		return byIndex, out
+	}
+	texts := []string{"a b", "c", strings.Repeat("many words follow here and there ", 8), "d"}
+	first, file := run(notes(t, 14, texts...), "")
+	require.Equal(t, batch.OutputTruncated, first[2].Error.Type)
+	assert.Empty(t, first[2].Fingerprint)
+	assert.Equal(t, 14, first[0].MaxTokens)
+
+	second, file2 := run(notes(t, 200, texts...), file)
+	for i, r := range second {
+		require.Equal(t, batch.OK, r.Status)
+		if i == 2 {
+			assert.Empty(t, r.ReusedFrom, "it was cut, and runs again")
+			assert.Positive(t, r.Usage.CompletionTokens)
+			continue
+		}
+		assert.Equal(t, fmt.Sprintf("%s/job-%d", first[i].Batch, i), r.ReusedFrom)
+		assert.Equal(t, first[i].Output, r.Output)
+		assert.Equal(t, first[i].Fingerprint, r.Fingerprint)
+		assert.Equal(t, batch.Usage{}, r.Usage, "nothing was asked")
+		assert.Zero(t, r.Turns)
+		assert.Equal(t, 14, r.MaxTokens)
+	}
+	third, _ := run(notes(t, 14, texts...), file2)
+	for i, r := range third {
+		if i == 2 {
+			assert.Equal(t, batch.StatusFailed, r.Status, "under the old limit it is cut again")
+			continue
+		}
+		assert.Equal(t, second[i].ReusedFrom, r.ReusedFrom, "where it was made, not where it was found")
+	}
+	others, _ := run(notes(t, 200, "d", "e", "c", "a b"), file2)
+	assert.Contains(t, others[0].ReusedFrom, "job-3", "wherever the input stands")
+	assert.Empty(t, others[1].ReusedFrom)
+}
+
+func TestReuseAsksTheSameQuestionOnly(t *testing.T) {
+	server := simulator(t, vllmsim.Config{})
+	text := func(more, task string) string {
+		return written(t, "s.yaml", "task: "+task+"\ninputs: [{text: a}, {text: b}]\n"+more)
+	}
+	out := filepath.Join(t.TempDir(), "r.jsonl")
+	first := coordinate(t, nil, "", "run", text("sampling: {temperature: 0}\n", "\"Sum up {text}\""), "--backend", server, "--out", out)
+	require.Equal(t, coordinator.ExitOK, first.status, first.err)
+	for more, reused := range map[string]int{
+		"sampling: {temperature: 0}\n":                                         2,
+		"sampling: {temperature: 0, max_tokens: 500}\nmax_turns: 3\nttl: 1h\n": 2,
+		"sampling: {temperature: 1}\n":                                         0,
+		"sampling: {temperature: 0}\ntools: [read_file]\n":                     0,
+		"sampling: {temperature: 0}\nsystem_prompt: Be brief.\n":               0,
+		"sampling: {temperature: 0}\noutput_schema: {type: object}\n":          0,
+	} {
+		r := coordinate(t, nil, "", "run", text(more, "\"Sum up {text}\""), "--backend", server, "--reuse", out)
+		require.Equal(t, coordinator.ExitOK, r.status, r.err)
+		assert.Equal(t, reused, strings.Count(r.out, `"reused_from":`), more)
+		if reused == 0 {
+			assert.Contains(t, r.err, "reusing 0 results of 2 from "+out+"; 2 jobs run")
+		}
+	}
+	other := coordinate(t, nil, "", "run", text("sampling: {temperature: 0}\n", "\"Sum up {text}.\""), "--backend", server, "--reuse", out)
+	assert.NotContains(t, other.out, "reused_from")
+	model := coordinate(t, nil, "", "run", text("sampling: {temperature: 0}\n", "\"Sum up {text}\""), "--backend", simulator(t, vllmsim.Config{Model: "other"}), "--reuse", out)
+	assert.NotContains(t, model.out, "reused_from", "the model of the server counts")
+
+	for says, reuse := range map[string]string{
+		"no such file": "gone.jsonl", "does not hold results": text("", "x"), "coordinator results b_01k0000000000000000000000a --out FILE": "b_01k0000000000000000000000a",
+	} {
+		r := coordinate(t, nil, "", "run", text("", "\"{text}\""), "--backend", server, "--reuse", reuse)
+		assert.Equal(t, coordinator.ExitUsage, r.status, r.err)
+		assert.Contains(t, r.err, says)
+	}
+}
+
+func TestReuseOnACluster(t *testing.T) {
+	redis, _ := testredis.Mini(t)
+	spec := specOf(t, 20, "")
+	at := func(args ...string) outcome { return coordinate(t, nil, "", append(args, "--redis", redis)...) }
+	unknown := at("submit", spec, "--reuse", "b_01k0000000000000000000000a")
+	assert.Equal(t, coordinator.ExitUsage, unknown.status)
+	assert.Contains(t, unknown.err, "name the model in the spec")
+
+	node(t, redis, simulator(t, vllmsim.Config{}))
+	first := at("submit", spec, "--follow")
+	require.Equal(t, coordinator.ExitOK, first.status, first.err)
+	id, _, _ := strings.Cut(first.out, "\n")
+	assert.Contains(t, at("submit", spec, "--reuse", "b_01k0000000000000000000000a").err, "b_01k0000000000000000000000a: no such batch")
+	again := at("submit", spec, "--reuse", id, "--follow")
+	require.Equal(t, coordinator.ExitOK, again.status, again.err)
+	assert.Contains(t, again.err, "reusing 20 results of 20 from "+id)
+	assert.Contains(t, again.err, "20 results were taken from an earlier batch")
+	_, lines, _ := strings.Cut(again.out, "\n")
+	reused := results(t, lines)
+	require.Len(t, reused, 20)
+	for _, r := range reused {
+		assert.Equal(t, fmt.Sprintf("%s/job-%d", id, r.Index), r.ReusedFrom)
+		assert.Equal(t, "sim", r.Model)
+	}
+}
+
+// What a tool did to the world does not happen again by taking its answer.
+func TestNoReuseWithEffects(t *testing.T) {
+	server := simulator(t, vllmsim.Config{})
+	tools := written(t, "tools.yaml", "commands:\n  mail:\n    description: Sends a mail.\n    parameters: {type: object, properties: {to: {type: string}}, required: [to]}\n"+
+		"    argv: [echo, \"{to}\"]\n    share: effect\n")
+	spec := written(t, "s.yaml", "task: \"Mail {who}\"\ninputs: [{who: ann}]\ntools: [mail]\n")
+	out := filepath.Join(t.TempDir(), "r.jsonl")
+	first := coordinate(t, nil, "", "run", spec, "--tools", tools, "--backend", server, "--out", out)
+	require.Equal(t, coordinator.ExitOK, first.status, first.err)
+	assert.NotContains(t, read(t, out), "fingerprint")
+	r := coordinate(t, nil, "", "run", spec, "--tools", tools, "--backend", server, "--reuse", out)
+	assert.Equal(t, coordinator.ExitUsage, r.status, r.err)
+	assert.Contains(t, r.err, "mail has side effects")
+}

@@ -1,0 +1,91 @@
+package batchagent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+
+	"github.com/batchagent/batchagent"
+)
+
+// A program of one's own names its server: batchagent.Backend("vllm://127.0.0.1:8000").
+func ExampleRun() {
+	type Label struct {
+		Category string `json:"category" jsonschema:"one word"`
+		Urgent   bool   `json:"urgent"`
+	}
+	results, err := batchagent.Run(context.Background(), batchagent.Batch[Label]{
+		Task:   "Sort this ticket: {input}",
+		Inputs: batchagent.Slice([]string{"My invoice is wrong.", "The router is dead."}),
+	}, batchagent.Simulated())
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, r := range results {
+		fmt.Println(r.Index, r.Err, r.Output.Category != "", r.Turns)
+	}
+	// Output:
+	// 0 <nil> true 1
+	// 1 <nil> true 1
+}
+
+func ExampleStream() {
+	done := 0
+	for r, err := range batchagent.Stream(context.Background(), batchagent.Batch[string]{
+		Task:   "Translate {word} into {language}.",
+		Inputs: batchagent.Slice([]map[string]string{{"word": "bread", "language": "French"}, {"word": "salt", "language": "Dutch"}}),
+	}, batchagent.Simulated()) {
+		var failed *batchagent.Error
+		switch {
+		case err != nil: // the batch cannot go on
+			log.Fatal(err)
+		case errors.As(r.Err, &failed): // this job has no output
+			fmt.Println(r.Index, failed.Type, failed.Message)
+		default:
+			done++
+		}
+	}
+	fmt.Println(done, "translated")
+	// Output: 2 translated
+}
+
+// Six agents ask for the same order, and the function is called once.
+func ExampleFunc() {
+	type Order struct {
+		ID string `json:"id" jsonschema:"number of the order"`
+	}
+	calls := 0
+	find := batchagent.Func("find_order", "Find an order by its number.", func(_ context.Context, o Order) (string, error) {
+		calls++
+		return "two lamps, sent on Monday", nil
+	})
+	find.Share = batchagent.Pure
+	letters := []string{"Where is it?", "Send it back.", "One lamp is broken.", "Thanks.", "Cancel it.", "Which colour?"}
+	results, err := batchagent.Run(context.Background(), batchagent.Batch[struct {
+		Reply string `json:"reply"`
+	}]{
+		Task:   "Look up the order with the id R-1001, then answer: {input}",
+		Inputs: batchagent.Slice(letters),
+		Tools:  []batchagent.Tool{find},
+	}, batchagent.Simulated())
+	fmt.Println(len(results), err, calls)
+	// Output: 6 <nil> 1
+}
+
+func ExampleRunReduce() {
+	type Finding struct {
+		Claim string `json:"claim"`
+	}
+	type Survey struct {
+		Agreed string `json:"agreed" jsonschema:"what all say"`
+	}
+	results, survey, err := batchagent.RunReduce(context.Background(), batchagent.Batch[Finding]{
+		Task:   "What does {input} find?",
+		Inputs: batchagent.Slice([]string{"a.txt", "b.txt", "c.txt"}),
+	}, batchagent.Reduce[Survey]{
+		Task: "On what do these {n} papers agree? {results}",
+	}, batchagent.Simulated())
+	fmt.Println(len(results), survey.Err, survey.Output.Agreed != "", err)
+	// Output: 3 <nil> true <nil>
+}

@@ -1,0 +1,155 @@
+package coordinator
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+)
+
+// chain makes inputs of the results of another batch, in the order of their indexes. Its memory is 16 bytes per result.
+type chain struct {
+	from    spec.Earlier
+	connect connector
+	say     func(string)
+
+	places []int64 // of the results, in the order of their indexes; nil until they were looked for
+}
+
+// chained reads what the inputs of a spec are, if they are results.
+func chained(connect connector, say func(string)) func(spec.Earlier) spec.Records {
+	return func(from spec.Earlier) spec.Records {
+		c := &chain{from: from, connect: connect, say: say}
+		return c.records
+	}
+}
+
+func (c *chain) records(ctx context.Context) iter.Seq2[spec.Record, error] {
+	return func(yield func(spec.Record, error) bool) {
+		p, err := c.open(ctx)
+		if err != nil {
+			yield(spec.Record{}, err)
+			return
+		}
+		defer p.close()
+		if c.places == nil {
+			if err := c.find(ctx, p); err != nil {
+				yield(spec.Record{}, err)
+				return
+			}
+		}
+		for places := range slices.Chunk(c.places, pastAtOnce) {
+			results, err := p.at(ctx, places)
+			if err != nil {
+				yield(spec.Record{}, err)
+				return
+			}
+			for _, r := range results {
+				rec, err := c.record(p, r)
+				if !yield(rec, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (c *chain) open(ctx context.Context) (past, error) {
+	if c.from.File != "" {
+		return openFilePast(c.from.File, c.from.Shown)
+	}
+	if c.connect == nil {
+		return nil, usagef("the results of batch %s are in a cluster's Redis, which this command does not use; collect them with `coordinator results %s --out FILE` and write inputs: {results: FILE}",
+			c.from.Batch, c.from.Batch)
+	}
+	return openStorePast(ctx, c.connect, c.from.Batch, c.say)
+}
+
+// find notes where the wanted results stand. A batch that has not ended, or of which results are missing, is refused:
+// inputs would be missing in silence.
+func (c *chain) find(ctx context.Context, p past) error {
+	var info batch.Info
+	if s, ok := p.(*storePast); ok {
+		var err error
+		if info, err = s.ended(ctx); err != nil {
+			return err
+		}
+	}
+	type place struct{ index, at int64 }
+	found, all := []place{}, int64(0)
+	err := p.each(ctx, func(r batch.Result, at int64) error {
+		all++
+		if c.from.Where == "" || r.Status == c.from.Where {
+			found = append(found, place{r.Index, at})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if info.Counts.Finished() > all {
+		return usagef("%s of batch %s were taken from Redis (results --consume); write inputs: {results: FILE}, with the file that they went to",
+			plural(info.Counts.Finished()-all, "result", "results"), c.from.Batch)
+	}
+	if len(found) == 0 {
+		return usagef("none of the %s of %s is %s", plural(all, "result", "results"), p.name(), cmp.Or(c.from.Where, "there"))
+	}
+	slices.SortFunc(found, func(a, b place) int { return cmp.Compare(a.index, b.index) })
+	c.places = make([]int64, len(found))
+	for i, f := range found {
+		c.places[i] = f.at
+	}
+	return nil
+}
+
+// record is a result as an input.
+func (c *chain) record(p past, r batch.Result) (spec.Record, error) {
+	if r.JobID == "" {
+		return spec.Record{}, fmt.Errorf("%s: %w", p.name(), spec.ErrInputsChanged)
+	}
+	fields := map[string]json.RawMessage{}
+	output := batch.PlainJSON(r.Output)
+	if len(output) > 0 && output[0] == '{' {
+		if err := json.Unmarshal(output, &fields); err != nil {
+			return spec.Record{}, fmt.Errorf("read the output of %s of %s: %w", r.JobID, p.name(), err)
+		}
+	}
+	var faults []error
+	set := func(name string, value any) {
+		if _, taken := fields[name]; taken {
+			return
+		}
+		text, err := encodePlain(value)
+		faults = append(faults, err)
+		fields[name] = text
+	}
+	set("job_id", r.JobID)
+	set("index", r.Index)
+	set("status", r.Status)
+	set("error", r.Error)
+	if len(output) == 0 {
+		output = []byte("null")
+	}
+	set("output", json.RawMessage(output))
+	text, err := encodePlain(fields)
+	if err := errors.Join(append(faults, err)...); err != nil {
+		return spec.Record{}, fmt.Errorf("make an input of %s of %s: %w", r.JobID, p.name(), err)
+	}
+	return spec.Record{Where: p.name() + "/" + r.JobID, JSON: text}, nil
+}
+
+// encodePlain is JSON without escapes for HTML.
+func encodePlain(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}

@@ -1,0 +1,298 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/batchagent/batchagent/internal/toolset"
+	"github.com/batchagent/batchagent/internal/worker"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/statestore"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
+)
+
+// runAhead bounds the jobs that are in the embedded Redis and have no written result: memory does not grow with the
+// number of inputs, unless the results are reduced.
+const runAhead = 10_000
+
+// ringEvery is how soon a worker that is dismissed hears of it.
+const ringEvery = 10 * time.Millisecond
+
+// localToolOptions say what tools this machine offers.
+type localToolOptions struct {
+	root, file string // tools root; tools.yaml, "" for the built-in tools alone
+	own        []toolpool.Tool
+	drivers    map[string]func() sqltool.Driver
+	getenv     func(string) string
+	logger     *slog.Logger
+}
+
+// openTools are tools that are ready to be called.
+type openTools struct {
+	pool  *toolpool.Pool
+	close func()
+}
+
+// localTools opens the tools of this machine. A plan that wants another one, or shares one more widely than it may be, is
+// refused before anything runs.
+func localTools(ctx context.Context, o localToolOptions, plan *spec.Plan) (*openTools, error) {
+	file := &toolset.File{}
+	if o.file != "" {
+		var err error
+		if file, err = toolset.Read(o.file, os.LookupEnv); err != nil {
+			return nil, &UsageError{err}
+		}
+	}
+	set, err := toolset.Open(ctx, file, toolset.Options{Root: o.root, Drivers: o.drivers, Getenv: o.getenv, Logger: o.logger})
+	if err != nil {
+		return nil, &UsageError{err}
+	}
+	set.Tools = replaceTools(set.Tools, o.own)
+	pool, err := toolpool.New(toolpool.Config{Logger: o.logger})
+	if err == nil {
+		err = set.Register(pool)
+	}
+	if err == nil {
+		err = toolset.Missing(plan.Tools, set.Names())
+	}
+	if err == nil {
+		err = narrows(plan, []batch.WorkerRecord{{Sharing: worker.Sharing(pool)}})
+	}
+	if err != nil {
+		set.Close()
+		return nil, &UsageError{err}
+	}
+	return &openTools{pool, set.Close}, nil
+}
+
+// replaceTools puts a program's own tools in the place of those with the same names.
+func replaceTools(offered, own []toolpool.Tool) []toolpool.Tool {
+	isOwn := func(t toolpool.Tool) bool {
+		return slices.ContainsFunc(own, func(o toolpool.Tool) bool { return o.Name == t.Name })
+	}
+	return append(slices.DeleteFunc(offered, isOwn), own...)
+}
+
+// local is a batch that runs in this process alone: an embedded Redis, workers, a goroutine that feeds and one that
+// collects.
+type local struct {
+	compiled *spec.Compiled
+	server   *modelServer
+	tools    *toolpool.Pool
+	workers  int // at least 1
+	slots    int // model requests in flight per worker; 0 takes what the backend calls safe
+	logger   *slog.Logger
+	id       batch.ID
+	sink     sink
+	summary  sink // of the reduction's one result; nil without one
+	say      func(string)
+	note     func(batch.Result) // is told every result; nil is skipped
+
+	have    bitmap // indexes that need not run again
+	earlier int64
+
+	store *statestore.Store // of the embedded Redis, while it runs
+
+	mu       sync.Mutex
+	original []int64       // guarded by mu: the input's index of each fed job, in a resumed run
+	written  int64         // guarded by mu: results that are in the sink
+	room     chan struct{} // capacity 1: written has grown
+}
+
+// run returns when every result is in the sink, or at the sink's first error, and everything that it started has
+// ended. The sink is used on the caller's goroutine. watch runs beside, on a goroutine of its own, until its context is
+// done; nil is skipped.
+func (l *local) run(ctx context.Context, watch func(context.Context)) error {
+	redis, err := startEmbedded(ctx)
+	if err != nil {
+		return err
+	}
+	defer redis.close()
+	l.store, l.room = redis.store, make(chan struct{}, 1)
+	if err := create(ctx, l.store, l.id, l.compiled.Plan, l.compiled.Reduce); err != nil {
+		return err
+	}
+	work, stop := context.WithCancelCause(ctx)
+	var background sync.WaitGroup
+	var workers []*worker.Worker
+	defer func() { // also when the sink panics
+		stop(nil)
+		for _, w := range workers {
+			w.Abort() // nothing is left to wait for, or it was interrupted
+		}
+		l.dismiss(context.WithoutCancel(ctx), &background)
+	}()
+	for k := range max(l.workers, 1) {
+		w, err := worker.New(worker.Config{
+			ID: fmt.Sprintf("local-%d", k+1), Store: l.store, Backend: l.server, Tools: l.tools,
+			Slots: l.slots, Logger: l.logger,
+		})
+		if err != nil {
+			return err
+		}
+		workers = append(workers, w)
+		background.Go(func() { _ = w.Run(work) })
+	}
+	background.Go(func() {
+		if err := l.feed(work); err != nil {
+			stop(err)
+		}
+	})
+	if watch != nil {
+		background.Go(func() { watch(work) })
+	}
+
+	inputs := &renumbered{sink: l.sink, local: l}
+	c := &collector{store: l.store, id: l.id, sink: inputs, written: l.trim, patience: patience{store: l.store, say: l.say}}
+	if l.note != nil {
+		c.seen = func(r batch.Result) {
+			inputs.restore(&r)
+			l.note(r)
+		}
+	}
+	err = c.follow(work)
+	if err == nil && l.compiled.Reduce != nil {
+		err = followReducer(work, l.store, l.id, l.summary, c.patience)
+	}
+	if err != nil && ctx.Err() == nil && work.Err() != nil {
+		err = context.Cause(work) // the feed failed, and ended the rest
+	}
+	return err
+}
+
+// dismiss waits for what runs in the background. A worker that listens for the doorbell is rung out of it, so that nobody
+// waits until its read times out.
+func (l *local) dismiss(ctx context.Context, background *sync.WaitGroup) {
+	ended := make(chan struct{})
+	go func() {
+		background.Wait()
+		close(ended)
+	}()
+	tick := time.NewTicker(ringEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-tick.C:
+			_ = l.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: l.id})
+		}
+	}
+}
+
+// feed adds the jobs that have no result yet, and waits while too many are ahead of the results.
+func (l *local) feed(ctx context.Context) error {
+	fed := int64(0)
+	for chunk, err := range chunks(l.missing(ctx)) {
+		if err != nil {
+			return err
+		}
+		for l.ahead(fed) {
+			select {
+			case <-l.room:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		err := l.store.UntilKnown(ctx, func() error {
+			_, err := l.store.Feed(ctx, l.id, fed, chunk)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		fed += int64(len(chunk))
+		_ = l.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: l.id})
+	}
+	return l.store.UntilKnown(ctx, func() error {
+		_, err := l.store.Seal(ctx, l.id, fed)
+		return err
+	})
+}
+
+func (l *local) ahead(fed int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return fed-l.written >= runAhead
+}
+
+// missing yields the payloads of the indexes that have no result yet, and notes which they are.
+func (l *local) missing(ctx context.Context) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		index := int64(-1)
+		for p, err := range l.compiled.Payloads(ctx) {
+			index++
+			if err == nil && l.have.has(index) {
+				continue
+			}
+			if err == nil && l.earlier > 0 {
+				l.mu.Lock()
+				l.original = append(l.original, index)
+				l.mu.Unlock()
+			}
+			if !yield(p, err) {
+				return
+			}
+		}
+	}
+}
+
+// trim makes room: what is in the sink need not stay in the embedded Redis.
+func (l *local) trim(ctx context.Context, upTo int64, timeline string) error {
+	l.mu.Lock()
+	l.written = upTo
+	l.mu.Unlock()
+	select {
+	case l.room <- struct{}{}:
+	default:
+	}
+	if l.compiled.Reduce != nil {
+		return nil // the reducer needs them all
+	}
+	return l.store.TrimResults(ctx, l.id, upTo, timeline)
+}
+
+// renumbered gives results the index of their input: a resumed run feeds only what is missing.
+type renumbered struct {
+	sink
+	local *local
+}
+
+func (n *renumbered) Has(r batch.Result) bool {
+	n.restore(&r)
+	return n.sink.Has(r)
+}
+
+func (n *renumbered) Write(results []batch.Result, lines [][]byte) error {
+	if n.local.earlier == 0 {
+		return n.sink.Write(results, lines)
+	}
+	for i := range results {
+		n.restore(&results[i])
+		line, err := json.Marshal(results[i])
+		if err != nil {
+			return fmt.Errorf("encode the result of %s: %w", results[i].JobID, err)
+		}
+		lines[i] = line
+	}
+	return n.sink.Write(results, lines)
+}
+
+func (n *renumbered) restore(r *batch.Result) {
+	if n.local.earlier == 0 {
+		return
+	}
+	n.local.mu.Lock()
+	defer n.local.mu.Unlock()
+	r.Index = n.local.original[r.Index]
+	r.JobID = batch.JobID(r.Index)
+}

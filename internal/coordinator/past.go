@@ -1,0 +1,173 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// connector opens Redis when it is first needed. Nil means that the command works without one.
+type connector func(context.Context) (*statestore.Store, error)
+
+// past is the results of an earlier batch, in Redis or in a file.
+type past interface {
+	// each tells of every result, once per index, and where it stands.
+	each(ctx context.Context, f func(r batch.Result, at int64) error) error
+	// at reads results again, at most pastAtOnce. One that is gone, or another by now, has no JobID.
+	at(ctx context.Context, places []int64) ([]batch.Result, error)
+	// name is what messages call it.
+	name() string
+	close()
+}
+
+const pastAtOnce = 500
+
+// storePast is results in Redis.
+type storePast struct {
+	store    *statestore.Store
+	id       batch.ID
+	patience patience
+}
+
+// openStorePast finds a batch. Its error names what is near, if there is no such batch.
+func openStorePast(ctx context.Context, connect connector, id batch.ID, say func(string)) (*storePast, error) {
+	s, err := connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := Find(ctx, s, id); err != nil {
+		return nil, err
+	}
+	return &storePast{s, id, patience{store: s, say: say}}, nil
+}
+
+func (p *storePast) name() string { return string(p.id) }
+func (p *storePast) close()       {} // the store is the command's
+
+func (p *storePast) each(ctx context.Context, f func(r batch.Result, at int64) error) error {
+	after := int64(0)
+	for {
+		var entries []statestore.Entry
+		err := p.patience.do(ctx, func() (err error) {
+			entries, err = p.store.Results(ctx, p.id, after, pastAtOnce)
+			return err
+		})
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		for _, e := range entries {
+			r, err := decode(p.id, e)
+			if err != nil {
+				return err
+			}
+			if err := f(r, e.Cursor); err != nil {
+				return err
+			}
+		}
+		after = entries[len(entries)-1].Cursor
+	}
+}
+
+func (p *storePast) at(ctx context.Context, places []int64) ([]batch.Result, error) {
+	var entries []*statestore.Entry
+	err := p.patience.do(ctx, func() (err error) {
+		entries, err = p.store.ResultsAt(ctx, p.id, places)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	results := make([]batch.Result, len(entries))
+	for i, e := range entries {
+		if e == nil {
+			continue
+		}
+		if results[i], err = decode(p.id, *e); err != nil {
+			return nil, err
+		}
+	}
+	return results, nil
+}
+
+// ended checks that all results of the batch are there to be read.
+func (p *storePast) ended(ctx context.Context) (batch.Info, error) {
+	var info batch.Info
+	err := p.patience.do(ctx, func() (err error) {
+		info, err = p.store.Info(ctx, p.id)
+		return err
+	})
+	if err == nil && info.Phase != batch.Done {
+		err = usagef("batch %s is not done: %s of %s so far; `coordinator results %s --follow` waits for the rest",
+			p.id, count(info.Counts.Finished()), plural(max(info.Counts.Total, info.Counts.Fed), "job", "jobs"), p.id)
+	}
+	return info, err
+}
+
+// filePast is results in a file of JSON lines.
+type filePast struct {
+	shown string
+	file  *os.File
+}
+
+func openFilePast(path, shown string) (*filePast, error) {
+	if filepath.Ext(path) == ".csv" {
+		return nil, usagef("%s: a CSV file does not hold the whole results; use one of the format jsonl", shown)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, &UsageError{err}
+	}
+	return &filePast{shown, f}, nil
+}
+
+func (p *filePast) name() string { return p.shown }
+func (p *filePast) close()       { _ = p.file.Close() }
+
+// each reads the file twice: of a job that was run again the last record counts.
+func (p *filePast) each(ctx context.Context, f func(r batch.Result, at int64) error) error {
+	last := map[int64]int64{}
+	err := p.scan(ctx, func(r batch.Result, from int64) error {
+		last[r.Index] = from
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return p.scan(ctx, func(r batch.Result, from int64) error {
+		if last[r.Index] != from {
+			return nil
+		}
+		return f(r, from)
+	})
+}
+
+func (p *filePast) scan(ctx context.Context, f func(r batch.Result, from int64) error) error {
+	_, err := jsonl{}.scan(io.NewSectionReader(p.file, 0, math.MaxInt64), func(r batch.Result, from, _ int64) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return f(r, from)
+	})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", p.shown, err)
+	}
+	return nil
+}
+
+func (p *filePast) at(_ context.Context, places []int64) ([]batch.Result, error) {
+	out := make([]batch.Result, len(places))
+	for i, from := range places {
+		err := json.NewDecoder(io.NewSectionReader(p.file, from, math.MaxInt64-from)).Decode(&out[i])
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", p.shown, err)
+		}
+	}
+	return out, nil
+}

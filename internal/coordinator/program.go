@@ -1,0 +1,206 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/statestore"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+// Program is a batch of a Go program: what [Run] and [Submission.Submit] do for a person at a terminal, without one.
+type Program struct {
+	Spec   json.RawMessage // a spec file's content
+	Inputs spec.Records    // take the place of the spec's inputs; nil leaves them to the spec
+
+	Redis     string // URL; "" runs the batch in this process
+	Backend   string // URL; "" takes the spec's, BATCHAGENT_BACKEND or Local
+	Local     string // host:port where a server may happen to run; "" does not look
+	Simulated bool   // a simulated server answers, and no other is asked
+
+	Reuse                string // a batch ID, with Redis, or a results file
+	ToolsRoot, ToolsFile string
+	Tools                []toolpool.Tool // of the program; not with Redis, whose workers do not have them
+	Logger               *slog.Logger
+
+	// Reduced is given the one result of a reduction, after those of the batch. It is needed if the spec has one.
+	Reduced func(batch.Result) error
+}
+
+// programSpec is what messages call a spec that a program made.
+const programSpec = "batch"
+
+// Run gives every result to each, as jobs end, on the caller's goroutine. It returns when there are no more, or with the
+// first error of each, or ctx' cause; what it started in this process has ended by then. A batch on a cluster goes on by
+// itself if it is left early, and the same program started again goes on with it.
+func (p *Program) Run(ctx context.Context, each func(batch.Result) error) error {
+	if p.Logger == nil {
+		p.Logger = slog.New(slog.DiscardHandler)
+	}
+	connect, closeStore := p.connector()
+	defer closeStore()
+	s, err := spec.LoadText(programSpec, p.Spec, spec.LoadOptions{ToolsRoot: p.ToolsRoot, Stdin: os.Stdin, Inputs: p.Inputs, Earlier: chained(connect, p.say)})
+	if err != nil {
+		return inputError(withoutLines(err))
+	}
+	defer s.Close()
+	compiled, err := compile(ctx, s, "")
+	if err != nil {
+		return withoutLines(err)
+	}
+	if p.Redis != "" {
+		err = p.onCluster(ctx, s, compiled, connect, callback(each))
+	} else {
+		err = p.here(ctx, s, compiled, callback(each))
+	}
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// connector opens the program's Redis once; nil if it has none.
+func (p *Program) connector() (connect connector, closeStore func()) {
+	if p.Redis == "" {
+		return nil, func() {}
+	}
+	return Once(func(ctx context.Context) (*statestore.Store, error) {
+		url, err := config.RedisURL(p.Redis, os.Getenv)
+		if err != nil {
+			return nil, &UsageError{err}
+		}
+		return Connect(ctx, url)
+	})
+}
+
+// withoutLines takes the lines from mistakes in a spec that nobody sees.
+func withoutLines(err error) error {
+	if mistakes, ok := errors.AsType[spec.Errors](err); ok {
+		for _, m := range mistakes {
+			m.Line = 0
+		}
+	}
+	return err
+}
+
+// here runs the batch in this process.
+func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each callback) error {
+	tools, err := localTools(ctx, localToolOptions{
+		root: p.ToolsRoot, file: p.ToolsFile, own: p.Tools, getenv: os.Getenv, logger: p.Logger,
+	}, c.Plan)
+	if err != nil {
+		return err
+	}
+	defer tools.close()
+	from := candidates{given: p.Backend, by: "a Backend", spec: s.Backend, env: os.Getenv("BATCHAGENT_BACKEND"), local: p.Local}
+	if p.Simulated {
+		from = candidates{simulate: true, tools: min(len(c.Plan.Tools), c.Plan.MaxTurns-1)}
+	}
+	server, err := chooseBackend(ctx, from, dial.Options{Logger: p.Logger, Getenv: os.Getenv})
+	if err != nil {
+		return err
+	}
+	defer server.close()
+	model, err := server.model(c.Plan.Model)
+	if err != nil {
+		return err
+	}
+	if c.Reduce != nil {
+		if _, err := server.model(c.Reduce.Model); err != nil {
+			return err
+		}
+	}
+	if p.Reuse != "" {
+		reuse, err := localReuse(ctx, p.Reuse, c, tools.pool, model.ID, p.say)
+		if err != nil {
+			return err
+		}
+		defer reuse.past.close()
+	}
+	l := &local{
+		compiled: c, server: server, tools: tools.pool, workers: 1, logger: p.Logger, id: statestore.NewID(time.Now()),
+		sink: each, summary: callback(p.Reduced), say: p.say,
+	}
+	return l.run(ctx, nil)
+}
+
+// onCluster hands the batch in and follows it. The submission is booked until every result was given out, so that a
+// program that was killed and is started again finds its batch.
+func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled, connect connector, each callback) error {
+	if len(p.Tools) > 0 {
+		names := make([]string, len(p.Tools))
+		for i, t := range p.Tools {
+			names[i] = t.Name
+		}
+		return usagef("%s: functions of this program, which the workers of a cluster do not have; declare them in the workers' tools file and name them, or leave Redis out",
+			strings.Join(names, ", "))
+	}
+	store, err := connect(ctx)
+	if err != nil {
+		return err
+	}
+	for _, warning := range store.Warnings(ctx) {
+		p.say(warning)
+	}
+	sub := &Submission{load: consignmentOf(s, c), Total: c.Total, console: NewConsole(io.Discard, lines{p.say})}
+	if err := sub.CheckTools(ctx, store); err != nil {
+		return err
+	}
+	if p.Reuse != "" {
+		if err := sub.Reuse(ctx, p.Reuse, store); err != nil {
+			return err
+		}
+		defer sub.reuse.past.close()
+	}
+	if err := sub.Submit(ctx, store); err != nil {
+		if errors.Is(err, ErrJobsFailed) {
+			_ = sub.Announced(ctx) // it was cancelled: the next run begins anew
+		}
+		return err
+	}
+	collect := &collector{store: store, id: sub.ID, sink: each, patience: patience{store: store, say: p.say}}
+	if err := collect.follow(ctx); err != nil {
+		return err
+	}
+	if c.Reduce != nil {
+		if err := followReducer(ctx, store, sub.ID, callback(p.Reduced), collect.patience); err != nil {
+			return err
+		}
+	}
+	return sub.Announced(ctx)
+}
+
+func (p *Program) say(line string) { p.Logger.Info(line) }
+
+// lines gives each write to a function, as one line.
+type lines struct{ say func(string) }
+
+func (l lines) Write(text []byte) (int, error) {
+	l.say(strings.TrimSuffix(string(text), "\n"))
+	return len(text), nil
+}
+
+// callback is a sink that gives results to a function.
+type callback func(batch.Result) error
+
+func (callback) Has(batch.Result) bool { return false }
+
+func (c callback) Write(results []batch.Result, _ [][]byte) error {
+	for _, r := range results {
+		if err := c(r); err != nil {
+			return fmt.Errorf("take %s: %w", r.JobID, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,185 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/statestore"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+// rowReuse finds earlier results for jobs that ask the same. Its memory is about 50 bytes per earlier result.
+type rowReuse struct {
+	past      past
+	maxTokens int // of the new batch; 0 is no limit
+	places    map[[16]byte]int64
+	held      int64 // results that were read
+	found     int64 // jobs that have one
+}
+
+// openReuse reads where earlier results stand: those of a batch in Redis, or, if from is no batch ID, those in a
+// results file. The caller closes its past.
+func openReuse(ctx context.Context, from string, plan *spec.Plan, connect connector, say func(string)) (_ *rowReuse, err error) {
+	r := &rowReuse{maxTokens: plan.Sampling.MaxTokens, places: map[[16]byte]int64{}}
+	id, notID := batch.ParseID(from)
+	switch {
+	case notID != nil:
+		if r.past, err = openFilePast(from, from); err != nil {
+			return nil, usagef("--reuse: %w; it takes a batch ID, or a results file", err)
+		}
+	case connect == nil:
+		return nil, usagef("--reuse: the results of batch %s are in a cluster's Redis, which this command does not use; collect them with `coordinator results %s --out FILE` and use --reuse FILE", id, id)
+	default:
+		if r.past, err = openStorePast(ctx, connect, id, say); err != nil {
+			return nil, fmt.Errorf("--reuse: %w", err)
+		}
+	}
+	err = r.past.each(ctx, func(result batch.Result, at int64) error {
+		r.held++
+		if key, ok := keyOf(result.Fingerprint); ok && r.stands(result) {
+			r.places[key] = at
+		}
+		return nil
+	})
+	if err != nil {
+		r.past.close()
+		if errors.Is(err, errNotResults) {
+			err = usagef("--reuse: %w", err)
+		}
+		return nil, err
+	}
+	return r, nil
+}
+
+func keyOf(fingerprint string) (key [16]byte, ok bool) {
+	if len(fingerprint) != spec.FingerprintLength {
+		return key, false
+	}
+	n, err := base64.RawURLEncoding.Decode(key[:], []byte(fingerprint))
+	return key, err == nil && n == len(key)
+}
+
+// stands reports whether an earlier output would have been the same under the new max_tokens: it was made under no
+// higher limit, or is shorter than the new one in all its turns together.
+func (r *rowReuse) stands(old batch.Result) bool {
+	if old.Status != batch.OK || old.Fingerprint == "" {
+		return false
+	}
+	ran := old.ReusedFrom == "" // otherwise its usage is not that of its making
+	return r.maxTokens == 0 || old.MaxTokens > 0 && old.MaxTokens <= r.maxTokens ||
+		ran && old.Usage.CompletionTokens <= int64(r.maxTokens)
+}
+
+// find is the earlier result with a fingerprint; nil if there is none.
+func (r *rowReuse) find(ctx context.Context, fingerprint string) (*spec.Reuse, error) {
+	key, ok := keyOf(fingerprint)
+	at, known := r.places[key]
+	if !ok || !known {
+		return nil, nil
+	}
+	results, err := r.past.at(ctx, []int64{at})
+	if err != nil {
+		return nil, err
+	}
+	old := results[0]
+	if old.Fingerprint != fingerprint || !r.stands(old) {
+		return nil, nil // it was taken back by retry
+	}
+	r.found++
+	from := old.ReusedFrom
+	if from == "" {
+		from = batch.Job{Batch: old.Batch, Index: old.Index}.String()
+	}
+	return &spec.Reuse{From: from, Output: old.Output, Model: old.Model, Fingerprint: fingerprint, MaxTokens: old.MaxTokens}, nil
+}
+
+// attach lets the jobs of c have earlier results. model is the one that runs them.
+func (r *rowReuse) attach(c *spec.Compiled, model string) error {
+	names := make([]string, len(c.Plan.Tools))
+	for i, name := range c.Plan.Tools {
+		names[i] = toolpool.WireName(name)
+	}
+	q, err := c.Plan.Question(model, names)
+	if err != nil {
+		return err
+	}
+	c.Reuse(r.past.name(), q, r.find)
+	return nil
+}
+
+// summary says what came of it.
+func (r *rowReuse) summary(total int64) string {
+	line := fmt.Sprintf("reusing %s of %s from %s", plural(r.found, "result", "results"), count(r.held), r.past.name())
+	if r.found < total {
+		line += fmt.Sprintf("; %s run", plural(total-r.found, "job", "jobs"))
+	}
+	if r.held > 0 && len(r.places) == 0 {
+		line += " (none of them can be used again: they failed, or a tool with side effects was at hand)"
+	}
+	return line
+}
+
+// effectTools refuses row reuse for a batch whose tools have side effects: those of a job that does not run do not happen.
+func effectTools(pool *toolpool.Pool, names []string) error {
+	for _, name := range names {
+		if t, ok := pool.Lookup(toolpool.WireName(name)); ok && t.Share == toolpool.Effect {
+			return usagef("--reuse: the tool %s has side effects, which would not happen for jobs that are not run", name)
+		}
+	}
+	return nil
+}
+
+// localReuse lets the jobs of a batch that runs in this process have earlier results.
+func localReuse(ctx context.Context, from string, c *spec.Compiled, tools *toolpool.Pool, model string, say func(string)) (*rowReuse, error) {
+	if err := effectTools(tools, c.Plan.Tools); err != nil {
+		return nil, err
+	}
+	r, err := openReuse(ctx, from, c.Plan, nil, say)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.attach(c, model)
+}
+
+// Reuse lets the batch's jobs have the results of earlier ones that asked the same, of a batch in Redis or in a results
+// file, instead of running. It is called before Submit.
+func (s *Submission) Reuse(ctx context.Context, from string, store *statestore.Store) error {
+	workers, err := store.Workers(ctx)
+	if err != nil {
+		return err
+	}
+	model, err := s.runningModel(workers)
+	if err != nil {
+		return err
+	}
+	connect := func(context.Context) (*statestore.Store, error) { return store, nil }
+	if s.reuse, err = openReuse(ctx, from, s.load.plan, connect, s.console.Say); err != nil {
+		return err
+	}
+	return s.reuse.attach(s.load.compiled, model)
+}
+
+// runningModel is the model that workers will run a plan on.
+func (s *Submission) runningModel(workers []batch.WorkerRecord) (string, error) {
+	if s.load.plan.Model != "" {
+		return s.load.plan.Model, nil
+	}
+	model := ""
+	for _, w := range workers {
+		if len(w.Models) == 0 {
+			continue
+		}
+		if model != "" && model != w.Models[0] {
+			return "", usagef("--reuse: the workers serve %s and %s; name the model in the spec, so that it is known whose results are the same", model, w.Models[0])
+		}
+		model = w.Models[0]
+	}
+	if model == "" {
+		return "", &UsageError{errors.New("--reuse: name the model in the spec: no worker is up that could tell which one it would be")}
+	}
+	return model, nil
+}

@@ -1,0 +1,319 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+)
+
+const (
+	defaultWindow = 32_768 // tokens of context where the server does not tell
+	defaultAnswer = 4_096  // tokens kept free for an answer without max_tokens
+	minGroup      = 2_000  // bytes of results that a call has room for, however small the context
+	sideBySide    = 8      // groups that are answered at once
+)
+
+// Part says which results a turn of a reduction is about.
+type Part struct {
+	Level int   `json:"level"` // 0 has the results themselves, every other one the answers of the one before
+	From  int64 `json:"from"`  // indexes of results
+	To    int64 `json:"to"`    // inclusive
+	Turns int   `json:"turns"` // model calls, the repair included
+}
+
+// piece is one line of a prompt: a result, or an answer for some of them.
+type piece struct {
+	from, to int64
+	text     string
+}
+
+// reduce answers the task for n results: at once if they fit into the context, and else as a tree, level by level. Each
+// answer for a part is one turn of the journal, in the order of the results.
+func (a *attempt) reduce(s *scope, n int64) (json.RawMessage, error) {
+	if a.job.Results == nil {
+		return nil, errors.New("a job that reduces was given no results")
+	}
+	r := &reducer{attempt: a, scope: s, n: n, room: a.prog.room()}
+	if err := r.replay(); err != nil {
+		return nil, err
+	}
+	pieces := r.results()
+	for level := 0; ; level++ {
+		answers, output, err := r.level(level, pieces)
+		if err != nil || output != nil {
+			return output, err
+		}
+		pieces = func(yield func(piece, error) bool) {
+			for _, p := range answers {
+				if !yield(p, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// room is how many bytes of results fit into one prompt.
+func (p *Program) room() int {
+	window := cmp.Or(p.window, defaultWindow)
+	answer := min(cmp.Or(p.sampling.MaxTokens, defaultAnswer), window/2)
+	tokens := window*fullPercent/100 - answer
+	return max(tokens*bytesPerTokenIn-len(p.system)-p.taskBytes-shortResult, minGroup)
+}
+
+// reducer is one reduction. It belongs to the agent's goroutine, but for [reducer.answer].
+type reducer struct {
+	*attempt
+	scope *scope
+	n     int64
+	room  int
+	done  []Turn // of earlier attempts, those of levels that are behind taken away
+	wrote int    // turns in the journal
+	parts int    // calls that were begun, so that each has a name of its own
+}
+
+func (r *reducer) replay() error {
+	for i, data := range r.job.Journal {
+		t, err := decodeTurn(data)
+		if err == nil && t.Part == nil {
+			err = errors.New("it is not one of a reduction")
+		}
+		if err != nil {
+			return fmt.Errorf("read turn %d of the journal: %w", i+1, err)
+		}
+		r.done = append(r.done, t)
+		r.add(t.Part.Turns, t.Usage, t.Model)
+	}
+	r.wrote = len(r.done)
+	return nil
+}
+
+func (r *reducer) add(turns int, u batch.Usage, model string) {
+	r.turns += turns
+	r.usage.Add(u)
+	r.served = cmp.Or(model, r.served)
+}
+
+// results are the lines of the first level.
+func (r *reducer) results() iter.Seq2[piece, error] {
+	return func(yield func(piece, error) bool) {
+		count := int64(0)
+		for result, err := range r.job.Results(r.scope.work) {
+			var text []byte
+			if err == nil {
+				count++
+				text, err = resultLine(result)
+			}
+			if !yield(piece{result.Index, result.Index, string(text)}, err) || err != nil {
+				return
+			}
+		}
+		if count != r.n {
+			yield(piece{}, batch.NewError(batch.BadInput, fmt.Sprintf(
+				"%d of the %d results to reduce are gone from Redis: they were consumed, or their ttl passed", r.n-count, r.n)))
+		}
+	}
+}
+
+// resultLine is a result as the model reads it: what it says, and not how it came about.
+func resultLine(r batch.Result) ([]byte, error) {
+	type failure struct {
+		Type    batch.ErrorType `json:"type"`
+		Message string          `json:"message"`
+	}
+	line := struct {
+		Index  int64           `json:"index"`
+		Status batch.Status    `json:"status"`
+		Output json.RawMessage `json:"output,omitempty"`
+		Error  *failure        `json:"error,omitempty"`
+	}{Index: r.Index, Status: r.Status}
+	if r.Status == batch.OK {
+		line.Output = batch.PlainJSON(r.Output)
+	} else if r.Error != nil {
+		line.Error = &failure{r.Error.Type, r.Error.Message}
+	}
+	return encode(line)
+}
+
+// level answers all groups of a level and returns the lines of the next one; or, if there is a single group, the output.
+func (r *reducer) level(level int, pieces iter.Seq2[piece, error]) (answers []piece, output json.RawMessage, err error) {
+	for len(r.done) > 0 && r.done[0].Part.Level == level {
+		p, err := answerPiece(*r.done[0].Part, json.RawMessage(r.done[0].Assistant.Content))
+		if err != nil {
+			return nil, nil, err
+		}
+		answers, r.done = append(answers, p), r.done[1:]
+	}
+	next, stop := iter.Pull2(r.groups(pieces, behind(answers)))
+	defer stop()
+	group, err, more := next()
+	if err != nil {
+		return nil, nil, err
+	}
+	var waiting [][]piece
+	for more {
+		var after []piece
+		if after, err, more = next(); err != nil {
+			return nil, nil, err
+		}
+		if !more && len(answers) == 0 && len(waiting) == 0 {
+			turn, err := r.answer(level, group, true, 0)
+			r.add(turn.Part.Turns, turn.Usage, turn.Model)
+			return nil, json.RawMessage(turn.Assistant.Content), err
+		}
+		waiting, group = append(waiting, group), after
+		if len(waiting) == sideBySide || !more {
+			done, err := r.answerAll(level, waiting)
+			if answers = append(answers, done...); err != nil {
+				return nil, nil, err
+			}
+			waiting = nil
+		}
+	}
+	return answers, nil, nil
+}
+
+// behind is the index after the last result that has an answer on a level.
+func behind(answers []piece) int64 {
+	if len(answers) == 0 {
+		return 0
+	}
+	return answers[len(answers)-1].to + 1
+}
+
+// groups packs neighbours into what fits one prompt, from an index on. A group has at least two pieces unless it is
+// the last one, because no piece takes more than half of the room.
+func (r *reducer) groups(pieces iter.Seq2[piece, error], from int64) iter.Seq2[[]piece, error] {
+	return func(yield func([]piece, error) bool) {
+		var group []piece
+		size := 0
+		for p, err := range pieces {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if p.to < from {
+				continue
+			}
+			p.text = shorten(p.text, r.room/2-1)
+			if size+len(p.text)+1 > r.room {
+				if !yield(group, nil) {
+					return
+				}
+				group, size = nil, 0
+			}
+			group, size = append(group, p), size+len(p.text)+1
+		}
+		if len(group) > 0 {
+			yield(group, nil)
+		}
+	}
+}
+
+// answerAll answers groups side by side and journals them in their order. Answers that came before a failure are kept.
+func (r *reducer) answerAll(level int, groups [][]piece) ([]piece, error) {
+	turns, errs := make([]Turn, len(groups)), make([]error, len(groups))
+	var all sync.WaitGroup
+	for i, g := range groups {
+		r.parts++
+		part := r.parts
+		all.Go(func() { turns[i], errs[i] = r.answer(level, g, false, part) })
+	}
+	all.Wait()
+	var out []piece
+	for i, t := range turns {
+		r.add(t.Part.Turns, t.Usage, t.Model)
+		if errs[i] != nil {
+			return out, r.about(t.Part, errs[i])
+		}
+		data, err := encode(t)
+		if err != nil {
+			return out, fmt.Errorf("encode the answer for results %d to %d: %w", t.Part.From, t.Part.To, err)
+		}
+		if err := r.job.Append(r.scope.caller, r.wrote+1, data); err != nil {
+			return out, fmt.Errorf("journal turn %d: %w", r.wrote+1, err)
+		}
+		r.wrote++
+		p, err := answerPiece(*t.Part, json.RawMessage(t.Assistant.Content))
+		if err != nil {
+			return out, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// about says which part of the results a failure is about.
+func (r *reducer) about(p *Part, err error) error {
+	failed, ok := errors.AsType[*batch.Error](err)
+	if !ok {
+		return err
+	}
+	e := *failed
+	e.Message = clip(fmt.Sprintf("results %d to %d: %s", p.From, p.To, failed.Message), maxMessage)
+	return &e
+}
+
+// answer makes the calls for one group. The turn has its Part in every case. Safe for concurrent use.
+func (r *reducer) answer(level int, group []piece, last bool, part int) (Turn, error) {
+	turn := Turn{Part: &Part{Level: level, From: group[0].from, To: group[len(group)-1].to}}
+	prompt, err := r.prompt(level, group, last, turn.Part)
+	if err != nil {
+		return turn, err
+	}
+	// A conversation of its own. To the scheduler it is no turn of the job's: its prompt does not continue another one.
+	sub := &attempt{Runner: r.Runner, prog: r.prog, log: r.log, state: batch.Running, conv: newConversation(r.prog.system, prompt, r.prog.window)}
+	sub.job = Job{
+		ID: batch.Job{Batch: r.job.ID.Batch, Index: r.job.ID.Index + int64(part)}, Attempt: r.job.Attempt, Stop: r.job.Stop,
+		Append: func(context.Context, int, []byte) error { return nil }, // a repair is not worth a turn of the journal
+	}
+	output, err := sub.converse(r.scope)
+	turn.Assistant = backend.Message{Role: backend.RoleAssistant, Content: string(output)}
+	turn.Usage, turn.Model, turn.Part.Turns = sub.usage, sub.served, sub.turns
+	return turn, err
+}
+
+func (r *reducer) prompt(level int, group []piece, last bool, p *Part) (string, error) {
+	size := 0
+	for _, g := range group {
+		size += len(g.text) + 1
+	}
+	lines := make([]byte, 0, size)
+	for i, g := range group {
+		if i > 0 {
+			lines = append(lines, '\n')
+		}
+		lines = append(lines, g.text...)
+	}
+	prompt, err := r.prog.render(map[string]any{spec.ResultsField: string(lines), spec.CountField: json.Number(fmt.Sprint(r.n))})
+	if err != nil {
+		return "", batch.NewError(batch.BadInput, err.Error())
+	}
+	if level > 0 {
+		prompt += "\n\nEach line is an answer that you gave before, for the results from the first to the second of its numbers. Put them together into one answer."
+	}
+	if !last {
+		prompt += fmt.Sprintf("\n\nThese lines are about the results %d to %d of 0 to %d. The other parts are answered apart, and all are put together later.", p.From, p.To, r.n-1)
+	}
+	return prompt, nil
+}
+
+// answerPiece is an answer as a line of the next level.
+func answerPiece(p Part, output json.RawMessage) (piece, error) {
+	text, err := encode(struct {
+		Results [2]int64        `json:"results"`
+		Output  json.RawMessage `json:"output"`
+	}{[2]int64{p.From, p.To}, output})
+	if err != nil {
+		return piece{}, fmt.Errorf("encode the answer for results %d to %d: %w", p.From, p.To, err)
+	}
+	return piece{p.From, p.To, string(text)}, nil
+}

@@ -1,0 +1,26 @@
+package batch
+
+import "bytes"
+
+// PlainJSON takes back the escapes of <, > and & that a result's line has: a prompt shows them as they are.
+func PlainJSON(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' || i+1 == len(text) {
+			out = append(out, text[i])
+			continue
+		}
+		rest := text[i:]
+		switch {
+		case bytes.HasPrefix(rest, []byte(`\u003c`)):
+			out, i = append(out, '<'), i+5
+		case bytes.HasPrefix(rest, []byte(`\u003e`)):
+			out, i = append(out, '>'), i+5
+		case bytes.HasPrefix(rest, []byte(`\u0026`)):
+			out, i = append(out, '&'), i+5
+		default:
+			out, i = append(out, rest[0], rest[1]), i+1
+		}
+	}
+	return out
+}

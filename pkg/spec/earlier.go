@@ -1,0 +1,59 @@
+package spec
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// Earlier names the results of another batch that are the inputs of this one. Whoever loads the spec reads them: this
+// package talks to no Redis. An input's fields are the members of the result's output, and job_id, index, status, output
+// and error as far as the output has no members of these names.
+type Earlier struct {
+	Batch batch.ID     // "" if File is set
+	File  string       // absolute path of a results file
+	Shown string       // what messages call File
+	Where batch.Status // only results of this status; "" takes all
+}
+
+// anyStatus is the where that takes all results.
+const anyStatus = "all"
+
+func (l *loader) earlierInputs(field string, n ast.Node, e Earlier, where string) source {
+	statuses := []string{string(batch.OK), string(batch.StatusFailed), string(batch.StatusCancelled), anyStatus}
+	if !slices.Contains(statuses, where) {
+		l.failf(n, field+".where", "must be one of %s, not %q", strings.Join(statuses, ", "), where)
+		return nil
+	}
+	if where != anyStatus {
+		e.Where = batch.Status(where)
+	}
+	if e.File != "" && !l.mayRead(field+".results", n, e.Shown) {
+		return nil
+	}
+	if e.File == "" {
+		if _, err := batch.ParseID(string(e.Batch)); err != nil {
+			l.failf(n, field+".batch", "%v", err)
+			return nil
+		}
+	} else if _, err := os.Stat(e.File); err != nil {
+		l.failf(n, field+".results", "read %s: %v", e.Shown, bare(err))
+		return nil
+	}
+	return &recordSource{records: l.earlier(e)}
+}
+
+func noEarlier(Earlier) Records {
+	return func(context.Context) iter.Seq2[Record, error] {
+		return func(yield func(Record, error) bool) {
+			yield(Record{}, errors.New("results of another batch cannot be read here"))
+		}
+	}
+}

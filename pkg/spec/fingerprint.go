@@ -1,0 +1,75 @@
+package spec
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+)
+
+// Question is what is the same for every job of a plan, hashed: together with its prompt, it says what a job asks.
+type Question struct{ sum [sha256.Size]byte }
+
+// Question is that of this plan's jobs, asked of a model, with tools of these names. max_tokens is no part of it: an
+// answer that was not cut is the same under a higher limit.
+func (p *Plan) Question(model string, tools []string) (Question, error) {
+	sampling := p.Sampling
+	sampling.MaxTokens = 0
+	text, err := json.Marshal(struct {
+		Version       int
+		System, Model string
+		Schema        json.RawMessage `json:",omitempty"`
+		Sampling      Sampling
+		Tools         []string `json:",omitempty"`
+	}{1, p.System, model, p.Schema, sampling, tools})
+	if err != nil {
+		return Question{}, fmt.Errorf("take the fingerprint of plan %q: %w", p.Name, err)
+	}
+	return Question{sha256.Sum256(text)}, nil
+}
+
+// FingerprintLength is the length of a fingerprint: 128 bits in base64url.
+const FingerprintLength = 22
+
+// Fingerprint is that of the job with this prompt.
+func (q Question) Fingerprint(prompt string) string {
+	h := sha256.New()
+	_, _ = h.Write(q.sum[:])
+	_, _ = h.Write([]byte(prompt))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
+}
+
+// Reuse is an earlier result that a job may have instead of running. The worker takes it only if the job's fingerprint is
+// the same for it too.
+type Reuse struct {
+	From        string          `json:"from"` // "<batch>/job-<index>"
+	Output      json.RawMessage `json:"output"`
+	Model       string          `json:"model"`
+	Fingerprint string          `json:"fingerprint"`
+	MaxTokens   int             `json:"max_tokens,omitempty"`
+}
+
+// Reuse makes Payloads ask find for an earlier result of each job; nil is none. identity is what the earlier results
+// are called, and becomes part of the submission's fingerprint.
+func (c *Compiled) Reuse(identity string, q Question, find func(ctx context.Context, fingerprint string) (*Reuse, error)) {
+	c.reuse = &reuse{identity, q, find}
+}
+
+type reuse struct {
+	identity string
+	question Question
+	find     func(context.Context, string) (*Reuse, error)
+}
+
+// offer looks for an earlier result of a job.
+func (r *reuse) offer(ctx context.Context, plan *Plan, in map[string]any) (*Reuse, error) {
+	if r == nil {
+		return nil, nil
+	}
+	prompt, err := plan.Prompt(in)
+	if err != nil {
+		return nil, err
+	}
+	return r.find(ctx, r.question.Fingerprint(prompt))
+}

@@ -1,0 +1,75 @@
+package batchagent
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+)
+
+// Result is the outcome of one job. Output is meaningful if Err is nil.
+type Result[Out any] struct {
+	Index  int   // the position of the input, from 0
+	Output Out   // what the agent answered
+	Err    error // nil, or an *Error that says why there is no output
+
+	// ReusedFrom says which job of which batch made the output, "<batch>/job-<index>", if it was not this one. See [Reuse].
+	ReusedFrom string
+
+	Batch    string // ID
+	Attempts int    // workers that held the job
+	Turns    int    // model calls that ended
+	Usage    Usage
+	Tools    ToolCounts
+	Model    string // as the server names it
+	Worker   string
+	Wall     time.Duration // from the last claim to the end
+}
+
+// Error is why a job has no output. Type is one of a closed list that docs/results.md explains.
+type Error = batch.Error
+
+// Usage counts tokens over all turns of a job.
+type Usage = batch.Usage
+
+// ToolCounts says how many tool calls a job asked for, and how many of them ran for it; the rest was shared.
+type ToolCounts = batch.ToolCounts
+
+// FieldError is a mistake in a Batch: File is "batch", and Field the name as spec files have it. One error may hold several.
+type FieldError = spec.FieldError
+
+// BadInputsError says that inputs lack fields that the prompts use.
+type BadInputsError = spec.BadInputsError
+
+// UnreachableError says that Redis or the model server does not answer.
+type UnreachableError = coordinator.UnreachableError
+
+func typed[Out any](r batch.Result) (Result[Out], error) {
+	out := Result[Out]{
+		Index: int(r.Index), Batch: string(r.Batch), Attempts: r.Attempts, Turns: r.Turns, Usage: r.Usage, Tools: r.Tools,
+		Model: r.Model, Worker: r.Worker, ReusedFrom: r.ReusedFrom, Wall: time.Duration(r.WallMS) * time.Millisecond,
+	}
+	if r.Status != batch.OK {
+		if r.Error == nil {
+			return out, fmt.Errorf("%s is %s without an error", r.JobID, r.Status)
+		}
+		out.Err = r.Error
+		return out, nil
+	}
+	if isText[Out]() {
+		var answer struct{ Text string }
+		if err := json.Unmarshal(r.Output, &answer); err != nil {
+			return out, fmt.Errorf("decode the output of %s: %w", r.JobID, err)
+		}
+		reflect.ValueOf(&out.Output).Elem().SetString(answer.Text)
+		return out, nil
+	}
+	if err := json.Unmarshal(r.Output, &out.Output); err != nil {
+		return out, fmt.Errorf("decode the output of %s as %s: %w", r.JobID, reflect.TypeFor[Out](), err)
+	}
+	return out, nil
+}
