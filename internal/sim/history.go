@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -166,7 +167,7 @@ func (j serialJob) step(o *operation, cfg Config) (after serialJob, code int64, 
 		j.turns++
 	case "finish":
 		j.finished, j.fence = true, fence{}
-		if o.keep == "drop" {
+		if strings.HasPrefix(o.keep, "drop") { // with or without the ledger of effects
 			j.turns = 0
 		}
 	}

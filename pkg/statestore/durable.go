@@ -15,7 +15,7 @@ import (
 
 var (
 	// ErrNotDurable: the server has no means to say when a write outlives it.
-	ErrNotDurable = errors.New("Redis cannot say when it is safe")
+	ErrNotDurable = errors.New("the server cannot say when it is safe")
 	// ErrNotYet: the server has them, and did not say so in time. The write happened; ask again.
 	ErrNotYet = errors.New("not safe yet")
 )
