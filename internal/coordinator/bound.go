@@ -36,6 +36,19 @@ var advice = map[string]struct{ by, knob string }{
 	ownPart:   {"batchagent itself", "give the workers more processor time"},
 }
 
+// BoundOf judges a batch by the results that were read.
+func BoundOf(t Tally, status StatusReport) Bound {
+	return boundOf(Explanation{Timed: t.OK + t.Failed, WallMS: t.WallMS, Times: t.Times}, &status)
+}
+
+// PartsOf are the parts of the agents' time in the order in which a job meets them, batchagent's own at the end.
+func PartsOf(t Tally) []batch.Part {
+	return append(t.Times.Parts(), batch.Part{Name: ownPart, MS: max(0, t.WallMS-t.Times.Sum().Milliseconds())})
+}
+
+// PartName is a part's name for people.
+func PartName(name string) string { return partNames[name] }
+
 // boundOf judges a batch. status is nil if nobody knows how it stands.
 func boundOf(e Explanation, status *StatusReport) Bound {
 	if status != nil && !status.Phase.Terminal() {

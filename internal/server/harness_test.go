@@ -172,6 +172,7 @@ func (w *world) finish(jobs []statestore.Claimed) {
 			Output: json.RawMessage(fmt.Sprintf(`{"summary":"Paper %d claims that shared prefixes halve the cost of long batches.","score":%d}`, i, i%5)),
 			Usage:  batch.Usage{PromptTokens: 1812, CachedTokens: 1540, CompletionTokens: 157},
 			Tools:  batch.ToolCounts{Asked: 2, Executed: i % 2}, Model: "qwen3-32b", Worker: "node-1", WallMS: 300 + (i*i*37)%9000,
+			Times: batch.Times{Slot: 20, PrefillCold: 60, PrefillCached: 40, Decode: 90, Tools: 50 + (i*i*37)%9000/2, Journal: 4},
 		}
 		switch i % 20 {
 		case 10:

@@ -67,6 +67,7 @@ type whole struct {
 	Types    []failureType // most frequent first
 	Course   *chart        // nil while there is nothing to draw
 	Spread   []column
+	Times    *timesView // nil if no result tells
 	CanRetry bool
 }
 
@@ -85,7 +86,8 @@ func (s *Server) showBatch(r *http.Request) (string, any, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	p := whole{BatchView: v, Sums: sums, Course: chartOf(s.watcher.course(id), v.Counts.Total), Spread: columnsOf(sums.Spread)}
+	p := whole{BatchView: v, Sums: sums, Course: chartOf(s.watcher.course(id), v.Counts.Total), Spread: columnsOf(sums.Spread),
+		Times: timesOf(sums.Tally, v.StatusReport)}
 	p.CanRetry = v.Counts.Failed > 0 && (v.Phase == batch.Done || v.Phase == batch.Sealed)
 	for t, n := range sums.Tally.ByType {
 		p.Types = append(p.Types, failureType{t, n})

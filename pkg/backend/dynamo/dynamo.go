@@ -83,15 +83,19 @@ func New(cfg Config) (*Backend, error) {
 
 // agentHints are nvext.agent_hints. An unknown key at any level of nvext fails the request.
 type agentHints struct {
-	Priority int32 `json:"priority"` // higher is sooner
+	Priority int32  `json:"priority,omitempty"` // higher is sooner
+	OSL      uint32 `json:"osl,omitempty"`      // expected tokens of the answer
 }
 
 // extra gives the one field that Dynamo has beyond the protocol.
 func extra(r *backend.Request) []openaichat.Field {
-	if r.Hints.Priority == 0 {
+	hints := agentHints{
+		Priority: int32(max(min(r.Hints.Priority, 1<<31-1), -1<<31)), //nolint:gosec // bounded
+		OSL:      uint32(max(min(r.Hints.OutputTokens, 1<<31-1), 0)), //nolint:gosec // bounded
+	}
+	if hints == (agentHints{}) {
 		return nil
 	}
-	hints := agentHints{Priority: int32(max(min(r.Hints.Priority, 1<<31-1), -1<<31))} //nolint:gosec // bounded
 	return []openaichat.Field{{Name: "nvext", Value: map[string]agentHints{"agent_hints": hints}}}
 }
 

@@ -170,7 +170,7 @@ func TestBodyHasOnlyWhatTheFrontendTakes(t *testing.T) {
 	r.ToolChoice = backend.ToolChoiceNone
 	r.Schema = &backend.Schema{Name: "s", JSON: []byte(`{"type":"object"}`)}
 	r.Sampling = backend.Sampling{Temperature: &half, TopP: &half, MaxTokens: 5, Seed: &seed, Stop: []string{"x"}}
-	r.Hints = backend.Hints{Priority: -3, Session: "b_1/job-3"}
+	r.Hints = backend.Hints{Priority: -3, Session: "b_1/job-3", OutputTokens: 120}
 	r.Messages = append(r.Messages,
 		backend.Message{Role: backend.RoleAssistant, ToolCalls: []backend.ToolCall{{ID: "a", Name: "f", Arguments: `{"broken`}}},
 		backend.Message{Role: backend.RoleTool, ToolCallID: "a"})
@@ -184,7 +184,7 @@ func TestBodyHasOnlyWhatTheFrontendTakes(t *testing.T) {
 	for field := range taken {
 		assert.Contains(t, body, field)
 	}
-	assert.Equal(t, map[string]any{"agent_hints": map[string]any{"priority": -3.0}}, body["nvext"])
+	assert.Equal(t, map[string]any{"agent_hints": map[string]any{"priority": -3.0, "osl": 120.0}}, body["nvext"])
 	assert.Equal(t, "b_1/job-3", sent.Header.Get("x-dynamo-session-id"))
 	assert.Empty(t, sent.Header.Get("x-dynamo-parent-session-id"))
 

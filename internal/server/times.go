@@ -1,0 +1,40 @@
+package server
+
+import (
+	"fmt"
+
+	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/human"
+)
+
+// timesView is where the time of a batch's agents went, and what that means.
+type timesView struct {
+	Bar   barView
+	Parts []timePart
+	Bound coordinator.Bound
+}
+
+type timePart struct {
+	Class, Name string
+	MS, Of      int64
+}
+
+// timesOf draws the time ledger of the results that were read; nil if none has one.
+func timesOf(t coordinator.Tally, status coordinator.StatusReport) *timesView {
+	if t.WallMS == 0 {
+		return nil
+	}
+	v := &timesView{Bar: barView{Label: "Where the agents' time went"}, Bound: coordinator.BoundOf(t, status)}
+	from := 0.0
+	for _, p := range coordinator.PartsOf(t) {
+		if p.MS == 0 {
+			continue
+		}
+		of := 100 * float64(p.MS) / float64(t.WallMS)
+		v.Bar.Parts = append(v.Bar.Parts, barPart{"t-" + p.Name, from, of})
+		from += of
+		v.Parts = append(v.Parts, timePart{"t-" + p.Name, coordinator.PartName(p.Name), p.MS, t.WallMS})
+		v.Bar.Label += fmt.Sprintf(", %s %s", coordinator.PartName(p.Name), human.Percent(p.MS, t.WallMS))
+	}
+	return v
+}
