@@ -50,7 +50,7 @@ func TestOverlays(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, p.Services["gpu-3"].Image, "sglang")
 	assert.Contains(t, p.Services["gpu-3"].Command, "sglang.launch_server")
-	assert.Equal(t, "http://inference-3:8000", *p.Services["worker-3"].Environment["BATCHAGENT_BACKEND"])
+	assert.Equal(t, "sglang://inference-3:8000", *p.Services["worker-3"].Environment["BATCHAGENT_BACKEND"])
 	assert.True(t, p.Services["gpu-3"].ReadOnly, "an overlay keeps what it does not name")
 
 	p, err = load(t, nil, []string{"gpu"}, "../docker-compose.yml", "../compose.lmcache.yml")
