@@ -1,0 +1,86 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/internal/testredis"
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// TestTheUserOfSecurityMDIsEnough runs the commands as the Redis user that SECURITY.md documents, on keys of another tenant's
+// server. Redis notes in ACL LOG whatever it refuses.
+func TestTheUserOfSecurityMDIsEnough(t *testing.T) {
+	server := testredis.Server(t, testredis.AOF())
+	admin := server.Client()
+	text, err := os.ReadFile("../../SECURITY.md")
+	require.NoError(t, err)
+	rule := regexp.MustCompile(`(?m)^ACL SETUSER batchagent .*$`).FindString(string(text))
+	require.NotEmpty(t, rule)
+	var args []any
+	for _, word := range strings.Fields(strings.Replace(rule, ">PASSWORD", ">planted-secret", 1)) {
+		args = append(args, word)
+	}
+	require.NoError(t, admin.Do(t.Context(), args...).Err())
+	url := "redis://batchagent:planted-secret@" + server.Addr()
+
+	bin := built(t)
+	sim := bin.simulator(t, "--forward-ms", "5")
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	tools := write("tools.yaml", `commands:
+  facts:
+    description: The facts.
+    argv: [sh, -c, 'echo forty-two']
+    share: pure
+tools:
+  facts: {rate: 100/s}
+`)
+	write("inputs.jsonl", strings.Repeat("{\"n\":1}\n", 50))
+	spec := write("batch.yaml", "name: acl\ntask: \"Question {n}: use facts.\"\ninputs: inputs.jsonl\ntools: [facts]\n"+
+		"budget: {batch: {tokens: 100000000}}\nreduce: {task: \"Sum up {n} results: {results}\"}\n")
+	for _, id := range []string{"node-1", "node-2"} {
+		bin.start(t, "worker", "--redis", url, "--backend", "vllm://"+sim, "--id", id, "--tools", tools)
+	}
+	command := func(want int, args ...string) string {
+		t.Helper()
+		out, errs, code := bin.run(t, "coordinator", append(args, "--redis", url)...)
+		require.Equal(t, want, code, "%v: %s", args, errs)
+		assert.NotContains(t, errs+out, "planted-secret")
+		return strings.TrimSpace(out)
+	}
+	id := command(0, "submit", spec)
+	results := filepath.Join(dir, "results.jsonl")
+	command(0, "results", id, "--follow", "--out", results)
+	for _, r := range readResults(t, results) {
+		require.Equal(t, batch.OK, r.Status, "%v", r.Error)
+	}
+	for _, args := range [][]string{
+		{"status", id}, {"explain", id}, {"batches"}, {"workers"}, {"retry", id}, {"budget", id, "--tokens", "200000000"},
+		{"doctor", "--backend", "vllm://" + sim}, {"results", id, "--out", results, "--consume"}, {"rm", id},
+	} {
+		command(0, args...)
+	}
+	command(0, "cancel", command(0, "submit", spec))
+
+	refused, err := admin.ACLLog(t.Context(), 10).Result()
+	require.NoError(t, err)
+	for _, r := range refused {
+		assert.Fail(t, "Redis refused", "%s %s: %s", r.Reason, r.Object, r.ClientInfo)
+	}
+	limited := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "batchagent", Password: "planted-secret"})
+	defer limited.Close()
+	assert.ErrorContains(t, limited.Set(t.Context(), "other", 1, 0).Err(), "NOPERM", "keys of others")
+	assert.ErrorContains(t, limited.FlushAll(t.Context()).Err(), "NOPERM")
+}
