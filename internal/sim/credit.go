@@ -10,7 +10,8 @@ import (
 // uncredited first, so that it does not matter here either.
 
 var (
-	creditField = regexp.MustCompile(`"executed":\d+|\bexecuted \d+`)
+	// Whose wait for tools was for its own execution follows the credit too, and so does the shape of times_ms.
+	creditField = regexp.MustCompile(`"executed":\d+|\bexecuted \d+|,?"times_ms":\{[^}]*\}`)
 	creditPart  = regexp.MustCompile(`^(\d+ \d+ \d+ \d+ \d+) \d+$`) // a job's part of the sums of finish.lua
 )
 
