@@ -179,7 +179,7 @@ func TestCompactedConversationIsByteIdenticalForAnyCut(t *testing.T) {
 		turns := rapid.IntRange(1, 5).Draw(rt, "turns")
 		contents := make([]string, turns)
 		for i := range contents {
-			contents[i] = strings.Repeat(string(rapid.SliceOfN(rapid.Byte(), 1, 40).Draw(rt, "bytes")), rapid.IntRange(1, 100).Draw(rt, "times"))
+			contents[i] = strings.Repeat(string(rapid.SliceOfN(rapid.Byte(), 1, 40).Draw(rt, "bytes")), rapid.IntRange(1, 400).Draw(rt, "times"))
 		}
 		script := func() (replies []reply) {
 			tokens := int64(10)
