@@ -13,6 +13,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
+	"github.com/batchagent/batchagent/pkg/retryafter"
 )
 
 const maxErrorBytes = 64 << 10
@@ -23,7 +24,7 @@ func classify(status int, header http.Header, body []byte) *backend.Error {
 	out := &backend.Error{
 		Class:      e.class(status),
 		Status:     status,
-		RetryAfter: endpoint.RetryAfter(header, time.Now()),
+		RetryAfter: retryafter.Read(header, time.Now()),
 		Message:    cmp.Or(shorten(e.message), http.StatusText(status)),
 	}
 	switch {
