@@ -19,18 +19,18 @@ const slowestShown = 5
 
 // Explanation says where the time of a batch's agents went. Its JSON form is what `explain --json` prints.
 type Explanation struct {
-	Batch   batch.ID      `json:"batch"`
-	Phase   batch.Phase   `json:"phase,omitempty"` // "" if only a results file was read
-	Jobs    int64         `json:"jobs"`            // results that were read; a job that was run again counts twice
-	Timed   int64         `json:"timed"`           // of these, with times
-	WallMS  int64         `json:"wall_ms"`         // of all attempts that were timed, together
-	Times   batch.Times   `json:"times_ms"`        // of the same
-	Usage   batch.Usage   `json:"usage"`
-	Takes   time.Duration `json:"takes,omitempty"` // from the batch's creation to its end, or to now
-	Agents  float64       `json:"agents"`          // at a time, on average; 0 if Takes is not known
-	Nodes   []Node        `json:"workers"`         // by ID
-	Slowest []SlowJob     `json:"slowest"`         // the slowest first
-	Bound   Bound         `json:"bound"`
+	Batch   batch.ID    `json:"batch"`
+	Phase   batch.Phase `json:"phase,omitempty"` // "" if only a results file was read
+	Jobs    int64       `json:"jobs"`            // results that were read; a job that was run again counts twice
+	Timed   int64       `json:"timed"`           // of these, with times
+	WallMS  int64       `json:"wall_ms"`         // of all attempts that were timed, together
+	Times   batch.Times `json:"times_ms"`        // of the same
+	Usage   batch.Usage `json:"usage"`
+	TakesMS int64       `json:"takes_ms,omitempty"` // from the batch's creation to its end, or to now
+	Agents  float64     `json:"agents"`             // at a time, on average; 0 if TakesMS is not known
+	Nodes   []Node      `json:"workers"`            // by ID
+	Slowest []SlowJob   `json:"slowest"`            // the slowest first
+	Bound   Bound       `json:"bound"`
 }
 
 // Node is one worker's part of a batch.
@@ -100,8 +100,11 @@ func ExplainFile(path string) (Explanation, error) {
 
 // anatomy adds results up. It is a [sink] whose memory grows with the number of workers alone.
 type anatomy struct {
-	sum   Explanation
-	nodes map[string]*Node
+	tally   Tally
+	jobs    int64
+	timed   int64
+	slowest []SlowJob
+	nodes   map[string]*Node
 }
 
 func newAnatomy() *anatomy { return &anatomy{nodes: map[string]*Node{}} }
@@ -118,8 +121,8 @@ func (a *anatomy) Write(results []batch.Result, _ [][]byte) error {
 }
 
 func (a *anatomy) add(r batch.Result) {
-	a.sum.Jobs++
-	a.sum.Usage.Add(r.Usage)
+	a.jobs++
+	a.tally.Add(r)
 	if r.Worker != "" {
 		n := a.nodes[r.Worker]
 		if n == nil {
@@ -134,17 +137,17 @@ func (a *anatomy) add(r batch.Result) {
 	if r.Times == (batch.Times{}) {
 		return
 	}
-	a.sum.Timed++
-	a.sum.WallMS += r.WallMS
-	a.sum.Times.Add(r.Times)
-	slow := append(a.sum.Slowest, SlowJob{JobID: r.JobID, Worker: r.Worker, WallMS: r.WallMS, Times: r.Times})
+	a.timed++
+	slow := append(a.slowest, SlowJob{JobID: r.JobID, Worker: r.Worker, WallMS: r.WallMS, Times: r.Times})
 	slices.SortStableFunc(slow, func(x, y SlowJob) int { return cmp.Compare(y.WallMS, x.WallMS) })
-	a.sum.Slowest = slow[:min(len(slow), slowestShown)]
+	a.slowest = slow[:min(len(slow), slowestShown)]
 }
 
 func (a *anatomy) explanation(id batch.ID, takes time.Duration) Explanation {
-	e := a.sum
-	e.Batch, e.Takes = id, takes
+	e := Explanation{
+		Batch: id, Jobs: a.jobs, Timed: a.timed, WallMS: a.tally.WallMS, Times: a.tally.Times, Usage: a.tally.Usage, TakesMS: takes.Milliseconds(),
+		Slowest: a.slowest,
+	}
 	if takes > 0 {
 		e.Agents = float64(e.WallMS) / float64(takes.Milliseconds()+1)
 	}
@@ -176,7 +179,7 @@ func WriteExplanation(w io.Writer, e Explanation) error {
 	line("batch", "%s", strings.TrimSpace(fmt.Sprintf("%s  %s", e.Batch, e.Phase)))
 	line("jobs", "%s with a result", count(e.Jobs))
 	if e.Agents > 0 {
-		line("agents", "%.1f at a time on average, over %s", e.Agents, span(e.Takes))
+		line("agents", "%.1f at a time on average, over %s", e.Agents, span(time.Duration(e.TakesMS)*time.Millisecond))
 	}
 	line("prefill", "%s of %s prompt tokens were in the server's cache",
 		percent(e.Usage.CachedTokens, e.Usage.PromptTokens), count(e.Usage.PromptTokens))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -102,6 +103,15 @@ func TestWhatBoundsABatch(t *testing.T) {
 		assert.Equal(t, c.part, b.Part, name)
 		assert.Contains(t, b.By, c.by, name)
 		assert.NotEmpty(t, b.Knob, name)
+	}
+	worker, err := os.ReadFile("../../cmd/worker/main.go")
+	require.NoError(t, err)
+	for part, a := range advice {
+		for _, flag := range regexp.MustCompile(`--([a-z-]+)`).FindAllStringSubmatch(a.knob, -1) {
+			if flag[1] != "gpu-memory-utilization" { // vLLM's
+				assert.Contains(t, string(worker), `Name: "`+flag[1]+`"`, "%s names a flag of worker", part)
+			}
+		}
 	}
 	for _, p := range (batch.Times{}).Parts() {
 		assert.NotEmpty(t, advice[p.Name].by, p.Name)

@@ -6,9 +6,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/batchagent/batchagent/pkg/retryafter"
 )
 
 // Transient marks a tool's error as one that may pass, so that the pool tries again before a model reads it. after is
@@ -21,14 +22,7 @@ func HTTPStatus(resp *http.Response, err error) error {
 	if resp.StatusCode != http.StatusTooManyRequests && (resp.StatusCode < 500 || resp.StatusCode == http.StatusNotImplemented) {
 		return err
 	}
-	after := time.Duration(0)
-	text := resp.Header.Get("Retry-After")
-	if seconds, e := strconv.Atoi(text); e == nil && seconds > 0 {
-		after = time.Duration(min(seconds, 3600)) * time.Second
-	} else if at, e := http.ParseTime(text); e == nil {
-		after = max(0, time.Until(at))
-	}
-	return Transient(err, after)
+	return Transient(err, retryafter.Read(resp.Header, time.Now()))
 }
 
 type transientError struct {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
+	"github.com/batchagent/batchagent/pkg/retryafter"
 )
 
 // classify turns a refused call, or an error event within a stream of status 200, into an error without an endpoint.
@@ -26,7 +27,7 @@ func classify(status int, h http.Header, body []byte, now time.Time) *backend.Er
 	return &backend.Error{
 		Class:      class(status, b.Error.Type, strings.ToLower(message)),
 		Status:     status,
-		RetryAfter: endpoint.RetryAfter(h, now),
+		RetryAfter: retryafter.Read(h, now),
 		Message:    cmp.Or(endpoint.OneLine(message), b.Error.Type, http.StatusText(status)),
 	}
 }

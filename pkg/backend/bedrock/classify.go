@@ -12,6 +12,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
+	"github.com/batchagent/batchagent/pkg/retryafter"
 )
 
 const credentialsHint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, AWS_BEARER_TOKEN_BEDROCK or a role"
@@ -51,7 +52,7 @@ func classify(err error, now time.Time) *backend.Error {
 		code = name
 	}
 	out.Class = class(code, strings.ToLower(message), out.Status)
-	out.RetryAfter = endpoint.RetryAfter(header, now)
+	out.RetryAfter = retryafter.Read(header, now)
 	out.Message = cmp.Or(endpoint.OneLine(message), code, http.StatusText(out.Status))
 	if out.Class == backend.Auth {
 		out.Message += "; check the AWS credentials and their permission for bedrock:InvokeModel and bedrock:InvokeModelWithResponseStream"

@@ -1,10 +1,7 @@
 package endpoint
 
 import (
-	"net/http"
-	"strconv"
 	"strings"
-	"time"
 )
 
 const (
@@ -12,8 +9,6 @@ const (
 	MaxMessageBytes = 500
 	// MaxPartialBytes bounds what [Partial] keeps of a turn.
 	MaxPartialBytes = 4 << 10
-
-	maxRetryAfter = 24 * time.Hour
 )
 
 // OneLine makes a server's message one bounded line. No character is split.
@@ -41,31 +36,6 @@ func Mentions(message string, phrases ...string) bool {
 		}
 	}
 	return false
-}
-
-// RetryAfter reads how long a server asks to wait: milliseconds, seconds or a date (RFC 9110, 10.2.3). 0 if it does not
-// ask. A date is measured by the server's own clock if it tells that.
-func RetryAfter(h http.Header, now time.Time) time.Duration {
-	var wait time.Duration
-	if ms, err := strconv.ParseFloat(h.Get("Retry-After-Ms"), 64); err == nil {
-		wait = bounded(ms, time.Millisecond)
-	} else if s, err := strconv.ParseFloat(h.Get("Retry-After"), 64); err == nil {
-		wait = bounded(s, time.Second)
-	} else if at, err := http.ParseTime(h.Get("Retry-After")); err == nil {
-		if sent, err := http.ParseTime(h.Get("Date")); err == nil {
-			now = sent
-		}
-		wait = at.Sub(now)
-	}
-	return min(max(wait, 0), maxRetryAfter)
-}
-
-// bounded converts without overflow. NaN gives 0.
-func bounded(n float64, unit time.Duration) time.Duration {
-	if !(n > 0) {
-		return 0
-	}
-	return time.Duration(min(n, float64(maxRetryAfter/unit)) * float64(unit))
 }
 
 // Key reads an API key: the first of the variables that is set, without the space around it. "" if none is.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
+	"github.com/batchagent/batchagent/pkg/retryafter"
 )
 
 const maxErrorBytes = 64 << 10
@@ -27,7 +28,7 @@ func (f rules) classify(status int, header http.Header, body []byte) *backend.Er
 	out := &backend.Error{
 		Class:      f.class(e, status),
 		Status:     status,
-		RetryAfter: endpoint.RetryAfter(header, time.Now()),
+		RetryAfter: retryafter.Read(header, time.Now()),
 		Message:    cmp.Or(shorten(e.message), http.StatusText(status)),
 		Err:        e.cause(status),
 	}
