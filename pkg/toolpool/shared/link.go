@@ -41,8 +41,7 @@ func (l *link) worked() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	// A leader renews every third of a lease. An outage that is shorter leaves every living lead alive.
-	if !l.since.IsZero() && now.Sub(l.last) > l.lease/2 {
+	if l.mayHaveLapsed(now) {
 		l.grace = now.Add(l.lease/2 + redial)
 	}
 	if l.told {
@@ -58,9 +57,22 @@ func (l *link) away() bool {
 	return !l.since.IsZero() && time.Since(l.since) >= l.lease
 }
 
-// mayLead reports whether a lead that nobody holds may be taken.
+// mayLead reports whether a lead that nobody holds may be taken. The question that ends an outage may be one for a lead, so
+// the outage counts before its end is known.
 func (l *link) mayLead() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !time.Now().Before(l.grace)
+	now := time.Now()
+	return !now.Before(l.grace) && !l.mayHaveLapsed(now)
+}
+
+// mayHaveLapsed reports whether Redis has been out of reach for so long that the lead of a living process may have lapsed.
+// A leader renews every third of a lease, so a shorter outage leaves all of them alive. The inbox asks every [inboxBlock]:
+// silence for longer is an outage too, that of a connection whose other end is gone. mu is held.
+func (l *link) mayHaveLapsed(now time.Time) bool {
+	silence := now.Sub(l.last)
+	if l.since.IsZero() {
+		return silence > max(l.lease/2, 2*inboxBlock)
+	}
+	return silence > l.lease/2
 }
