@@ -352,8 +352,11 @@ func away(w *world) {
 }
 
 func shortOutage(w *world) {
-	w.lease = max(w.lease, 3*time.Second) // a client needs up to a second to find its server again
-	a, b := w.with(w.tool(toolpool.Pure, w.lease*3/2)), w.with(w.tool(toolpool.Pure, w.lease*3/2))
+	// Longer than half a lease, as the grace wants it. A client needs up to a second more to find its server again, and the
+	// whole must stay well below one lease, after which each process goes on alone.
+	w.lease = max(w.lease, 6*time.Second)
+	outage := w.lease * 11 / 20
+	a, b := w.with(w.tool(toolpool.Pure, w.lease*5/4)), w.with(w.tool(toolpool.Pure, w.lease*5/4))
 	wait := a.callers(1, `{}`)
 	w.until(func() bool { return w.executions() == 1 }, "the leader")
 	other := b.callers(3, `{}`)
@@ -366,7 +369,7 @@ func shortOutage(w *world) {
 	require.NoError(w, err)
 	require.Len(w, keys, 1)
 	require.NoError(w, w.raw.Del(w.Context(), keys[0]).Err())
-	w.pass(w.lease * 3 / 4)
+	w.pass(outage)
 	for _, n := range []*node{b, a} {
 		n.cable.Mend()
 	}
