@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -36,7 +37,8 @@ func TestKilledSubmitAndFollowGoOn(t *testing.T) {
 	submit := []string{"submit", spec, "--redis", redis.URL()}
 	cutShort, id := 0, ""
 	for i := range 6 {
-		if !killAfter(t, bin, time.Duration(40+20*i)*time.Millisecond, submit...) {
+		begun := func() bool { return client.ZCard(t.Context(), "ba:batches").Val() > 0 }
+		if !killOnce(t, bin, begun, time.Duration(15*i)*time.Millisecond, submit...) {
 			break
 		}
 		cutShort++
@@ -63,7 +65,8 @@ func TestKilledSubmitAndFollowGoOn(t *testing.T) {
 	follow := []string{"results", id, "--follow", "--out", file, "--consume", "--redis", redis.URL()}
 	killed, begun := 0, 0
 	for i := range 10 {
-		if !killAfter(t, bin, time.Duration(15+12*i)*time.Millisecond, follow...) {
+		was := size(file)
+		if !killOnce(t, bin, func() bool { return size(file) > was }, time.Duration(5*i)*time.Millisecond, follow...) {
 			break
 		}
 		killed++
@@ -104,13 +107,39 @@ func sealed(t *testing.T, client *goredis.Client) string {
 	return ""
 }
 
-// killAfter reports whether the coordinator was still running when it was killed.
-func killAfter(t *testing.T, bin programs, after time.Duration, args ...string) bool {
+func size(file string) int64 {
+	info, err := os.Stat(file)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// killOnce kills the coordinator some time after it has begun, and reports whether it was still running then.
+func killOnce(t *testing.T, bin programs, begun func() bool, after time.Duration, args ...string) bool {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(bin.dir, "coordinator"), args...)
 	require.NoError(t, cmd.Start())
-	timer := time.AfterFunc(after, func() { _ = cmd.Process.Signal(syscall.SIGKILL) })
+	over := make(chan struct{})
+	var killer sync.WaitGroup
+	killer.Go(func() {
+		look := time.NewTicker(time.Millisecond)
+		defer look.Stop()
+		for !begun() {
+			select {
+			case <-over:
+				return
+			case <-look.C:
+			}
+		}
+		select {
+		case <-over:
+		case <-time.After(after):
+			_ = cmd.Process.Signal(syscall.SIGKILL)
+		}
+	})
 	_ = cmd.Wait()
-	timer.Stop()
+	close(over)
+	killer.Wait()
 	return cmd.ProcessState.ExitCode() == -1
 }
