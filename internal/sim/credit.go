@@ -7,19 +7,23 @@ import (
 
 // Which of several callers of one shared tool execution is told that it ran is up to the Go scheduler: all wake at one instant.
 // It is a number in journals, results and counters that nothing depends on. Whatever is compared or drawn from goes through
-// uncredited first, so that it does not matter here either.
+// uncredited first, so that it does not matter here either. It goes through it whole and is cut for the reader afterwards: numbers
+// of other lengths would move the cut.
 
+// credits is every form in which a text tells who was credited. All of it is taken out and nothing put in its place, because what
+// is 0 is often not there at all: the batch's counter before the first credited job has a result, and a job's times.
+//
+// times_ms belongs here since a wait for tools is booked by whose execution it was, each kind in whole milliseconds.
 var (
-	// Whose wait for tools was for its own execution follows the credit too, and so does the shape of times_ms.
-	creditField = regexp.MustCompile(`"executed":\d+|\bexecuted \d+|,?"times_ms":\{[^}]*\}`)
-	creditPart  = regexp.MustCompile(`^(\d+ \d+ \d+ \d+ \d+) \d+$`) // a job's part of the sums of finish.lua
+	credits    = regexp.MustCompile(`"executed":\d+|\bexecuted \d+ ?|,?"times_ms":\{[^}]*\}`)
+	creditPart = regexp.MustCompile(`^(\d+ \d+ \d+ \d+ \d+) \d+$`) // a job's part of the sums of finish.lua
 )
 
 func uncredited(text string) string {
-	if !strings.Contains(text, "executed") {
+	if !strings.Contains(text, "executed") && !strings.Contains(text, "times_ms") {
 		return text
 	}
-	return creditField.ReplaceAllString(text, "executed _")
+	return credits.ReplaceAllString(text, "")
 }
 
 // uncreditedRequest is a request of which nothing tells who was credited.

@@ -37,7 +37,7 @@ func (t *trace) note(format string, args ...any) {
 }
 
 func (t *trace) add(who, what string) {
-	line := uncredited(fmt.Sprintf("%13.9f  %-8s %s", time.Since(t.start).Seconds(), who, what))
+	line := fmt.Sprintf("%13.9f  %-8s %s", time.Since(t.start).Seconds(), who, what)
 	_, _ = t.sum.Write([]byte(line))
 	t.lines = append(t.lines, line)
 }
@@ -110,7 +110,7 @@ func (c call) summary() string {
 	case "feed":
 		return fmt.Sprintf("from %s, %d jobs", c.args[0], len(c.args)-1)
 	}
-	return cut(strings.Join(c.args, " "), 120)
+	return cut(uncredited(strings.Join(c.args, " ")), 120)
 }
 
 // completions are the jobs of a finish, each with the columns of finish.lua: index, entry ID, fence, status, …
@@ -137,7 +137,7 @@ func fences(args []string) string {
 	return strings.Join(out, ", ")
 }
 
-func short(v any) string { return cut(strings.ReplaceAll(fmt.Sprint(v), "\n", " "), 160) }
+func short(v any) string { return cut(uncredited(strings.ReplaceAll(fmt.Sprint(v), "\n", " ")), 160) }
 
 func cut(s string, n int) string {
 	if len(s) <= n {

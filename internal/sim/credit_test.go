@@ -1,0 +1,50 @@
+package sim
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// TestUncredited: two runs that differ in nothing but who was credited with a shared execution look the same, however the
+// numbers are written and wherever a line is cut.
+func TestUncredited(t *testing.T) {
+	long := strings.Repeat("x", 200)
+	for name, pair := range map[string][2]any{
+		"counter":                 {[]any{"asked", "3", "executed", "1", "fed", "20"}, []any{"asked", "3", "executed", "2", "fed", "20"}},
+		"counter that is not yet": {[]any{"asked", "3", "executed", "1", "fed", "20"}, []any{"asked", "3", "fed", "20"}},
+		"counter of another length": {
+			[]any{[]any{"asked", "30", "executed", "9", "header", long}, int64(4)},
+			[]any{[]any{"asked", "30", "executed", "10", "header", long}, int64(4)},
+		},
+		"result": {
+			`{"tools":{"asked":2,"executed":1},"wall_ms":7,"times_ms":{"slot":3,"tools":4}}`,
+			`{"tools":{"asked":2,"executed":0},"wall_ms":7,"times_ms":{"slot":3,"tools_shared":4}}`,
+		},
+		"result without times": {
+			`{"tools":{"asked":2,"executed":1},"wall_ms":7,"times_ms":{"tools":1}}`,
+			`{"tools":{"asked":2,"executed":0},"wall_ms":7}`,
+		},
+		"journal": {`{"counts":{"asked":2,"executed":1}}`, `{"counts":{"asked":2,"executed":12}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, short(pair[0]), short(pair[1]))
+		})
+	}
+	assert.NotEqual(t, short([]any{"asked", "3", "executed", "1"}), short([]any{"asked", "4", "executed", "1"}), "what was asked is compared")
+}
+
+// TestUncreditedRequest: a commit's sums are the same too, and only that column of them is left out.
+func TestUncreditedRequest(t *testing.T) {
+	finish := func(executed, part, line string) []string {
+		keys := slices.Repeat([]string{"k"}, 9)
+		args := []string{"journal:", "1", "0", "0", "3", "300", "120", "111", "4", executed, "1"}
+		job := []string{"0", "1-0", "1|1|w", "ok", "drop", line, part}
+		return slices.Concat([]string{"evalsha", "sum", "9"}, keys, args, job)
+	}
+	one := finish("4", "3 300 120 111 4 4", `{"tools":{"asked":4,"executed":4}}`)
+	assert.Equal(t, uncreditedRequest(one), uncreditedRequest(finish("0", "3 300 120 111 4 0", `{"tools":{"asked":4,"executed":0}}`)))
+	assert.NotEqual(t, uncreditedRequest(one), uncreditedRequest(finish("4", "3 300 120 112 4 4", `{"tools":{"asked":4,"executed":4}}`)))
+}
