@@ -15,6 +15,8 @@ type Payload struct {
 	Input map[string]any `json:"in,omitempty"`
 	Bad   string         `json:"bad,omitempty"` // names the input's line; the job fails as BadInput without a model call
 	Reuse *Reuse         `json:"reuse,omitempty"`
+	// Item is set for a job that a plan asked for. Its fields are then those of Input, and nothing else is written.
+	Item json.RawMessage `json:"item,omitempty"`
 	// Reduce is set for the one job of a batch that reduces another one.
 	Reduce *Reduction `json:"reduce,omitempty"`
 }
@@ -31,13 +33,19 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 		In    json.RawMessage `json:"in"`
 		Bad   string          `json:"bad"`
 		Reuse *Reuse          `json:"reuse"`
+		Item  json.RawMessage `json:"item"`
 
 		Reduce *Reduction `json:"reduce"`
 	}
 	if err := json.Unmarshal(data, &wire); err != nil {
 		return err
 	}
-	*p = Payload{Bad: wire.Bad, Reuse: wire.Reuse, Reduce: wire.Reduce}
+	*p = Payload{Bad: wire.Bad, Reuse: wire.Reuse, Item: wire.Item, Reduce: wire.Reduce}
+	if wire.Item != nil {
+		in, err := itemInput(wire.Item)
+		p.Input = in
+		return err
+	}
 	if wire.In == nil {
 		return nil
 	}
