@@ -42,6 +42,7 @@ func (a *attempt) prompt() (string, error) {
 	if err := json.Unmarshal(a.job.Payload, &payload); err != nil {
 		return "", batch.NewError(batch.BadInput, fmt.Sprintf("the input cannot be read: %v", err))
 	}
+	a.item = payload.Item
 	if payload.Bad != "" {
 		return "", batch.NewError(batch.BadInput, payload.Bad)
 	}

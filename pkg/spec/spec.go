@@ -33,7 +33,7 @@ type Spec struct {
 	// MaxInflight is the spec's max_inflight; 0 if it gives none.
 	MaxInflight int
 
-	settings Plan // everything but System and Task
+	settings Plan  // everything but System and Task
 	planner  *Plan // makes the inputs; nil if they come from elsewhere
 	reduce   *Plan
 	system   prompt
