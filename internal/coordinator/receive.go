@@ -49,9 +49,7 @@ func Receive(ctx context.Context, sent Sent, c *Console) (*Submission, error) {
 		return nil, errors.Join(inputError(err), s.Close())
 	}
 	compiled.Plan.Owner = cmp.Or(compiled.Plan.Owner, sent.Owner)
-	if compiled.Reduce != nil {
-		compiled.Reduce.Owner = compiled.Plan.Owner
-	}
+	ownStages(compiled)
 	return prepared(s, compiled, c), nil
 }
 

@@ -72,6 +72,11 @@ func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, er
 	if err != nil {
 		return batch.Result{}, fmt.Errorf("run %s: %w", job.ID, err)
 	}
+	if a.ended != nil && !isData {
+		res := *a.ended
+		res.Batch, res.JobID, res.Index = job.ID.Batch, batch.JobID(job.ID.Index), job.ID.Index
+		return res, nil
+	}
 	res := batch.Result{
 		Batch: job.ID.Batch, JobID: batch.JobID(job.ID.Index), Index: job.ID.Index,
 		Status: batch.OK, Item: a.item, Output: output,
@@ -102,6 +107,7 @@ type attempt struct {
 
 	reopened    bool            // it was looked whether the first turn had been left open
 	item        json.RawMessage // of a plan; nil if the job has none
+	ended       *batch.Result   // the result that the job had in an earlier run; nil if the job runs
 	reduction   *spec.Reduction
 	fingerprint string      // "" if the output must not be used again
 	reused      *spec.Reuse // an earlier result that stands for this job's; nil if the job runs
@@ -124,6 +130,8 @@ func (a *attempt) run(s *scope) (json.RawMessage, error) {
 		return nil, err
 	}
 	switch {
+	case a.ended != nil:
+		return a.ended.Output, nil
 	case a.reused != nil:
 		return a.reused.Output, nil
 	case a.reduction != nil:
