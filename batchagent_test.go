@@ -2,7 +2,6 @@ package batchagent_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"

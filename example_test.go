@@ -101,7 +101,6 @@ func ExampleRunPlan() {
 	survey, err := batchagent.RunPlan(context.Background(), batchagent.Plan[Question]{
 		Task:     "Which questions does a survey of caches have to answer? At most {max_items}.",
 		MaxItems: 12,
-		Model:    "", // a large one
 	}, batchagent.Batch[Finding]{
 		Task: "{topic}: {text}", // of one Question
 	}, batchagent.Reduce[string]{
