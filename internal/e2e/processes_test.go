@@ -218,6 +218,23 @@ func (r *recorder) restarted(slept string) (jobs []string, calls int) {
 	return jobs, calls
 }
 
+// askers says how many calls each worker made whose prompt begins so.
+func (r *recorder) askers(prompt string) map[string]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	by := map[string]int{}
+	for asked, calls := range r.calls {
+		if strings.HasPrefix(asked, prompt) {
+			for _, c := range calls {
+				by[c.worker]++
+			}
+		}
+	}
+	return by
+}
+
+func (r *recorder) asked(worker, prompt string) int { return r.askers(prompt)[worker] }
+
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
