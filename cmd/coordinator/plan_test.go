@@ -213,3 +213,26 @@ func TestAPlanIsValidated(t *testing.T) {
 		assert.Contains(t, r.err, says, fmt.Sprint(text, r.err))
 	}
 }
+
+// The survey is planned, answered and summed up, with real tool calls and a simulated model.
+func TestTheSurveyExample(t *testing.T) {
+	const root = "../.."
+	out := filepath.Join(t.TempDir(), "findings.jsonl")
+	r := coordinate(t, nil, "", "run", root+"/examples/survey/batch.yaml", "--tools-root", root, "--backend", simulator(t, vllmsim.Config{ToolTurns: 2}),
+		"--out", out)
+	require.Equal(t, coordinator.ExitOK, r.status, r.err)
+	stages := results(t, r.out)
+	require.Len(t, stages, 2)
+	assert.Positive(t, stages[0].Tools.Executed, "the planner looks into the library")
+	items := itemsOf(t, stages[0])
+	require.GreaterOrEqual(t, len(items), 4)
+	answers := results(t, read(t, out))
+	require.Len(t, answers, len(items))
+	for _, a := range answers {
+		var item struct{ Topic, Question string }
+		require.NoError(t, json.Unmarshal(a.Item, &item))
+		assert.NotEmpty(t, item.Question)
+		assert.Positive(t, a.Tools.Asked)
+	}
+	assert.Contains(t, string(stages[1].Output), "summary")
+}

@@ -39,7 +39,7 @@ reduce:
   task: "Sum up {n} pumps: {results}"
   output_schema: {type: object, properties: {all: {type: string, minLength: 1000}}, required: [all]}
 `), 0o600))
-	sim := bin.simulator(t, "--forward-ms", "8")
+	sim := bin.simulator(t, "--forward-ms", "3")
 	rec := &recorder{}
 	node := func(name string) *process {
 		return bin.start(t, "worker", "--redis", redis.URL(), "--backend", recorded(t, sim, name, rec), "--id", name, "--lease", "1s",
