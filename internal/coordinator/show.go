@@ -139,6 +139,9 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 	line("takeovers", "%s", count(c.Takeovers))
 	line("tokens", "prompt %s (%s cached)   completion %s",
 		count(c.Usage.PromptTokens), percent(c.Usage.CachedTokens, c.Usage.PromptTokens), count(c.Usage.CompletionTokens))
+	if r.Plan || r.Reduce {
+		line("stages", "%s in all of them", spentOf(r.Info))
+	}
 	line("tools", "asked %s   executed %s", count(c.Tools.Asked), count(c.Tools.Executed))
 	switch {
 	case r.Trouble != "":
