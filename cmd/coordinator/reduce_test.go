@@ -54,6 +54,29 @@ func TestARunThatIsReduced(t *testing.T) {
 	assert.Contains(t, reused.out, "Join these 20 notes")
 }
 
+// What failed for good is in the file, too: the reducer of a resumed run is told of it, and the file has it once.
+func TestAResumedReductionReadsFailures(t *testing.T) {
+	server, out := simulator(t, vllmsim.Config{}), filepath.Join(t.TempDir(), "r.jsonl")
+	spec := written(t, "s.yaml", "task: \"Sum up {text}\"\ninputs: [{text: one}, {tex: two}, {text: three}]\non_bad_input: skip\n"+reduceField)
+	run := func(flags ...string) outcome {
+		return coordinate(t, nil, "", append([]string{"run", spec, "--backend", server, "--out", out}, flags...)...)
+	}
+	first := run()
+	require.Equal(t, coordinator.ExitJobsFailed, first.status, first.err)
+	whole := read(t, out)
+	for kept := range 4 {
+		lines := strings.SplitAfter(whole, "\n")[:kept]
+		require.NoError(t, os.WriteFile(out, []byte(strings.Join(lines, "")), 0o600))
+		again := run("--resume")
+		require.Equal(t, coordinator.ExitJobsFailed, again.status, again.err)
+		now := results(t, read(t, out))
+		require.Len(t, now, 3)
+		assert.True(t, strings.HasPrefix(read(t, out), strings.Join(lines, "")), "what is there stays")
+		assert.Contains(t, again.err, "ok 2   failed 1")
+		assert.Equal(t, string(results(t, first.out)[0].Output), string(results(t, again.out)[0].Output))
+	}
+}
+
 func TestASummaryThatFails(t *testing.T) {
 	spec := specOf(t, 3, "reduce: {task: \"{n}\", model: other}\n")
 	r := coordinate(t, nil, "", "run", spec, "--backend", simulator(t, vllmsim.Config{}))

@@ -48,7 +48,8 @@ func (p *planFile) resume(held batch.ID, planner *spec.Plan) (id batch.ID, items
 	case p.made == nil:
 		return "", nil, usagef("%s is not there, so nobody knows what the results are about; --out with another name begins anew", p.path)
 	case held != "" && held.Planner() != p.made.Batch:
-		return "", nil, usagef("%s holds the plan of batch %s, and the results are of batch %s; --out with another name begins anew", p.path, p.made.Batch.Whole(), held)
+		return "", nil, usagef("%s holds the plan of batch %s, and the results are of batch %s; --out with another name begins anew",
+			p.path, p.made.Batch.Whole(), held)
 	}
 	items, err = planner.Items(p.made.Output)
 	if err != nil {
