@@ -18,14 +18,7 @@ import (
 
 const plannedItems = 60
 
-// TestAPlanSurvivesItsWorkers kills the only worker with -9 in the planner, in the map and in the reducer, with no coordinator alive. Each
-// time the next worker goes on: the plan is made once, every item has one result, and the reducer has read all of them.
-func TestAPlanSurvivesItsWorkers(t *testing.T) {
-	redis := testredis.Server(t)
-	bin := built(t)
-	dir := t.TempDir()
-	specFile := filepath.Join(dir, "batch.yaml")
-	require.NoError(t, os.WriteFile(specFile, []byte(`name: pumps
+const pumps = `name: pumps
 plan:
   task: List the pumps.
   output_schema:
@@ -38,7 +31,16 @@ output_schema: {type: object, properties: {state: {type: string}}, required: [st
 reduce:
   task: "Sum up {n} pumps: {results}"
   output_schema: {type: object, properties: {all: {type: string}}, required: [all]}
-`), 0o600))
+`
+
+// TestAPlanSurvivesItsWorkers kills the only worker with -9 in the planner, in the map and in the reducer, with no coordinator alive. Each
+// time the next worker goes on: the plan is made once, every item has one result, and the reducer has read all of them.
+func TestAPlanSurvivesItsWorkers(t *testing.T) {
+	redis := testredis.Server(t)
+	bin := built(t)
+	dir := t.TempDir()
+	specFile := filepath.Join(dir, "batch.yaml")
+	require.NoError(t, os.WriteFile(specFile, []byte(pumps), 0o600))
 	sim := bin.simulator(t, "--forward-ms", "1")
 	looks := 0
 	rec := &recorder{stuck: func(worker, prompt string) bool {
@@ -106,4 +108,43 @@ reduce:
 		assert.Equal(t, batch.OK, r.Status, "job %d: %v", i, r.Error)
 		assert.JSONEq(t, string(items.Items[r.Index]), string(r.Item), "job %d", i)
 	}
+}
+
+// TestAPlannedRunIsKilled kills `run` with -9 in the middle of the map. With --resume it goes on: the plan is not made again, what is in
+// the file stays, and the reducer reads all results.
+func TestAPlannedRunIsKilled(t *testing.T) {
+	bin := built(t)
+	dir := t.TempDir()
+	specFile, out := filepath.Join(dir, "batch.yaml"), filepath.Join(dir, "results.jsonl")
+	require.NoError(t, os.WriteFile(specFile, []byte(pumps), 0o600))
+	sim := bin.simulator(t, "--forward-ms", "1")
+	looks := 0
+	rec := &recorder{stuck: func(worker, prompt string) bool {
+		if strings.HasPrefix(prompt, "Look at") {
+			looks++
+		}
+		return worker == "first" && looks > plannedItems/2
+	}}
+	run := func(name string) []string {
+		return []string{"run", specFile, "--backend", recorded(t, sim, name, rec), "--out", out, "--resume", "--max-inflight", "4"}
+	}
+	first := bin.start(t, "coordinator", run("first")...)
+	require.Eventually(t, func() bool {
+		text, err := os.ReadFile(out)
+		return err == nil && strings.Count(string(text), "\n") > plannedItems/4
+	}, time.Minute, 10*time.Millisecond, "some results are written")
+	first.signal(t, syscall.SIGKILL)
+	<-first.done
+	before, err := os.ReadFile(out)
+	require.NoError(t, err)
+	before = before[:strings.LastIndexByte(string(before), '\n')+1]
+
+	stages, errs, code := bin.run(t, "coordinator", run("second")...)
+	require.Equal(t, 0, code, errs)
+	assert.Equal(t, map[string]int{"first": 1}, rec.askers("List the pumps."))
+	after, err := os.ReadFile(out)
+	require.NoError(t, err)
+	assert.True(t, strings.HasPrefix(string(after), string(before)), "what was there stays")
+	once(t, out, plannedItems)
+	assert.Contains(t, stages, "Sum up 60 pumps")
 }
