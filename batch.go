@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
+	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
@@ -66,6 +68,7 @@ type wireSpec struct {
 	Inputs       json.RawMessage `json:"inputs,omitempty"`
 	Tools        []string        `json:"tools,omitempty"`
 	OutputSchema json.RawMessage `json:"output_schema,omitempty"`
+	Plan         json.RawMessage `json:"plan,omitempty"`
 	Reduce       json.RawMessage `json:"reduce,omitempty"`
 	Model        string          `json:"model,omitempty"`
 	MaxInflight  int             `json:"max_inflight,omitempty"`
@@ -86,38 +89,61 @@ type wireTimeouts struct {
 	Job  string `json:"job,omitempty"`
 }
 
-// wire is the batch as a spec, and the tools that are functions of this program. reduce is the field of this name, or nil.
-func (b Batch[Out]) wire(reduce json.RawMessage) (json.RawMessage, []toolpool.Tool, error) {
+// stages are what a batch has beside its jobs; a zero one is nothing.
+type stages struct {
+	plan, reduce     json.RawMessage // the fields of these names
+	planned, reduced func(batch.Result) error
+	tools            []toolpool.Tool // of the planner that are functions of this program
+}
+
+// wire is the batch as a spec, and the tools that are functions of this program.
+func (b Batch[Out]) wire(s stages) (json.RawMessage, []toolpool.Tool, error) {
 	schema, err := schemaOf[Out](b.Schema)
 	if err != nil {
 		return nil, nil, err
 	}
-	w := wireSpec{
-		Name: b.Name, SystemPrompt: b.System, Task: b.Task, Inputs: b.Inputs.wire, OutputSchema: schema, Reduce: reduce, Model: b.Model,
-		MaxInflight: b.MaxInflight, MaxTurns: b.MaxTurns, MaxAttempts: b.MaxAttempts, Sampling: b.Sampling,
-		Timeouts: wireTimeouts{wait(b.Timeouts.Turn), wait(b.Timeouts.Tool), wait(b.Timeouts.Job)},
-		Priority: b.Priority, Owner: b.Owner, TTL: wait(b.TTL),
+	names, own, err := wireTools(b.Tools)
+	if err != nil {
+		return nil, nil, err
 	}
-	if retries := max(b.MaxRetries, 0); b.MaxRetries != 0 {
-		w.MaxRetries = &retries
+	for _, t := range s.tools {
+		if !slices.ContainsFunc(own, func(o toolpool.Tool) bool { return o.Name == t.Name }) {
+			own = append(own, t)
+		}
+	}
+	w := wireSpec{
+		Name: b.Name, SystemPrompt: b.System, Task: b.Task, Inputs: b.Inputs.wire, Tools: names, OutputSchema: schema,
+		Plan: s.plan, Reduce: s.reduce, Model: b.Model, MaxInflight: b.MaxInflight, MaxTurns: b.MaxTurns, MaxRetries: wireRetries(b.MaxRetries),
+		MaxAttempts: b.MaxAttempts, Timeouts: b.Timeouts.wire(), Sampling: b.Sampling, Priority: b.Priority, Owner: b.Owner, TTL: wait(b.TTL),
 	}
 	if b.SkipBadInputs {
 		w.OnBadInput = spec.Skip
 	}
-	var own []toolpool.Tool
+	text, err := encode(w)
+	return text, own, err
+}
+
+// wireTools are tools as a spec has them, and those of them that are functions of this program.
+func wireTools(tools []Tool) (names []string, own []toolpool.Tool, err error) {
 	var faults []error
-	for _, t := range b.Tools {
+	for _, t := range tools {
 		faults = append(faults, t.err)
-		w.Tools = append(w.Tools, t.Name)
+		names = append(names, t.Name)
 		if t.Run != nil {
 			own = append(own, t.Tool)
 		}
 	}
-	if err := errors.Join(faults...); err != nil {
-		return nil, nil, err
+	return names, own, errors.Join(faults...)
+}
+
+func (t Timeouts) wire() wireTimeouts { return wireTimeouts{wait(t.Turn), wait(t.Tool), wait(t.Job)} }
+
+// wireRetries are retries as a spec has them; nil for the default.
+func wireRetries(n int) *int {
+	if n == 0 {
+		return nil
 	}
-	text, err := encode(w)
-	return text, own, err
+	return new(max(n, 0))
 }
 
 // encode is JSON as a spec has it: < is <.

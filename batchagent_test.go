@@ -20,6 +20,7 @@ import (
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/internal/worker"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/vllmsim"
@@ -236,6 +237,55 @@ func TestRunReduce(t *testing.T) {
 	assert.Equal(t, "reduce.task", field.Field)
 }
 
+func TestRunPlan(t *testing.T) {
+	t.Parallel()
+	type question struct {
+		Topic string `json:"topic"`
+		Text  string `json:"text"`
+	}
+	looked := atomic.Int64{}
+	look := batchagent.Func("look", "Look something up.", func(context.Context, struct {
+		At string `json:"at"`
+	}) (string, error) {
+		looked.Add(1)
+		return "pumps", nil
+	})
+	b := batchagent.Batch[note]{Task: "{topic}: answer {text}"}
+	got, err := batchagent.RunPlan(t.Context(), batchagent.Plan[question]{Task: "Use look. Ask up to {max_items} questions.", MaxItems: 20,
+		Tools: []batchagent.Tool{look}}, b, batchagent.Reduce[string]{Task: "Join {n} notes."}, batchagent.Simulated())
+	require.NoError(t, err)
+	require.NoError(t, got.Plan.Err)
+	require.NotEmpty(t, got.Plan.Output)
+	assert.NotEmpty(t, got.Plan.Output[0].Topic)
+	require.Len(t, got.Results, len(got.Plan.Output))
+	for i, r := range got.Results {
+		require.NoError(t, r.Err)
+		assert.Equal(t, i, r.Index)
+	}
+	require.NoError(t, got.Summary.Err)
+	assert.Contains(t, got.Summary.Output, fmt.Sprintf("Join %d notes", len(got.Results)))
+
+	// Texts are {item}; without a reduction there is no summary.
+	b.Task = "Answer {item}"
+	texts := batchagent.Plan[string]{Task: "Ask."}
+	plain, err := batchagent.RunPlan(t.Context(), texts, b, batchagent.Reduce[string]{}, batchagent.Simulated())
+	require.NoError(t, err)
+	require.Len(t, plain.Results, len(plain.Plan.Output))
+	require.NoError(t, plain.Summary.Err)
+
+	cut := batchagent.Plan[string]{Task: "Ask.", Sampling: batchagent.Sampling{MaxTokens: 2}}
+	none, err := batchagent.RunPlan(t.Context(), cut, b, batchagent.Reduce[string]{Task: "Join {n} notes."}, batchagent.Simulated())
+	var failed *batchagent.Error
+	require.ErrorAs(t, err, &failed)
+	assert.Equal(t, batch.OutputTruncated, failed.Type)
+	assert.Empty(t, none.Results)
+	require.Error(t, none.Summary.Err)
+
+	b.Inputs = batchagent.Slice(words(2))
+	_, err = batchagent.RunPlan(t.Context(), texts, b, batchagent.Reduce[string]{}, batchagent.Simulated())
+	require.ErrorContains(t, err, "leave out inputs or plan")
+}
+
 func TestInputsFromAFile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "in.csv")
@@ -310,6 +360,14 @@ func TestACluster(t *testing.T) {
 	require.Len(t, reduced, 100)
 	require.NoError(t, summary.Err)
 	assert.Contains(t, summary.Output, "Join 100 notes")
+
+	planned := batchagent.Batch[note]{Name: "planned", Task: "Sum up {item}"}
+	got, err := batchagent.RunPlan(t.Context(), batchagent.Plan[string]{Task: "List them."}, planned, batchagent.Reduce[string]{Task: "Join {n} notes."}, batchagent.Redis(redis))
+	require.NoError(t, err)
+	require.NotEmpty(t, got.Results)
+	require.Len(t, got.Results, len(got.Plan.Output))
+	assert.Equal(t, "node-1", got.Plan.Worker)
+	require.NoError(t, got.Summary.Err)
 
 	own := b
 	own.Tools = []batchagent.Tool{batchagent.Func("f", "F.", func(context.Context, at) (string, error) { return "", nil })}

@@ -89,3 +89,23 @@ func ExampleRunReduce() {
 	fmt.Println(len(results), survey.Err, survey.Output.Agreed != "", err)
 	// Output: 3 <nil> true <nil>
 }
+
+func ExampleRunPlan() {
+	type Question struct {
+		Topic string `json:"topic"`
+		Text  string `json:"text" jsonschema:"one question, as a sentence"`
+	}
+	type Finding struct {
+		Answer string `json:"answer"`
+	}
+	survey, err := batchagent.RunPlan(context.Background(), batchagent.Plan[Question]{
+		Task:     "Which questions does a survey of caches have to answer? At most {max_items}.",
+		MaxItems: 12,
+	}, batchagent.Batch[Finding]{
+		Task: "{topic}: {text}", // of one Question
+	}, batchagent.Reduce[string]{
+		Task: "Sum up these {n} findings: {results}",
+	}, batchagent.Simulated())
+	fmt.Println(err, len(survey.Results) == len(survey.Plan.Output), survey.Summary.Output != "")
+	// Output: <nil> true true
+}

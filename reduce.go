@@ -25,18 +25,21 @@ type Reduce[Sum any] struct {
 // too long for one context are reduced as a tree. It returns the results as [Run] does, and the reducer's, whose Err says
 // why there is no output, if there is none.
 func RunReduce[Out, Sum any](ctx context.Context, b Batch[Out], r Reduce[Sum], options ...Option) ([]Result[Out], Result[Sum], error) {
-	summary := Result[Sum]{Err: batch.NewError(batch.JobCancelled, "the reduction was cancelled before it began")}
+	summary := Result[Sum]{Err: errNotReduced}
 	reduce, err := r.wire()
 	if err != nil {
 		return nil, summary, fmt.Errorf("run a batch: %w", err)
 	}
 	var c collected[Out]
-	err = b.each(ctx, options, reduce, func(r batch.Result) (err error) {
+	err = b.each(ctx, options, stages{reduce: reduce, reduced: func(r batch.Result) (err error) {
 		summary, err = typed[Sum](r)
 		return err
-	}, c.add)
+	}}, c.add)
 	return c.ordered(), summary, err
 }
+
+// errNotReduced stands until a reduction has a result.
+var errNotReduced = batch.NewError(batch.JobCancelled, "the reduction was cancelled before it began")
 
 // wire is the reduction as a spec has it.
 func (r Reduce[Sum]) wire() (json.RawMessage, error) {

@@ -2,7 +2,6 @@ package batchagent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -14,7 +13,7 @@ import (
 // error of Run. If Run fails, the results are those that were there by then, also in order.
 func Run[Out any](ctx context.Context, b Batch[Out], options ...Option) ([]Result[Out], error) {
 	var c collected[Out]
-	err := b.each(ctx, options, nil, nil, c.add)
+	err := b.each(ctx, options, stages{}, c.add)
 	return c.ordered(), err
 }
 
@@ -50,7 +49,7 @@ func (c *collected[Out]) ordered() []Result[Out] {
 func Stream[Out any](ctx context.Context, b Batch[Out], options ...Option) iter.Seq2[Result[Out], error] {
 	return func(yield func(Result[Out], error) bool) {
 		left := false
-		err := b.each(ctx, options, nil, nil, func(r Result[Out]) error {
+		err := b.each(ctx, options, stages{}, func(r Result[Out]) error {
 			if left = !yield(r, nil); left {
 				return errLeft
 			}
@@ -65,12 +64,12 @@ func Stream[Out any](ctx context.Context, b Batch[Out], options ...Option) iter.
 // errLeft says that the loop over a stream was left.
 var errLeft = errors.New("the loop was left")
 
-// each runs the batch and gives every result to f, and the one of its reduction, if reduce is not nil, to reduced.
-func (b Batch[Out]) each(ctx context.Context, options []Option, reduce json.RawMessage, reduced func(batch.Result) error, f func(Result[Out]) error) error {
+// each runs the batch and gives every result to f, and those of its stages to theirs.
+func (b Batch[Out]) each(ctx context.Context, options []Option, s stages, f func(Result[Out]) error) error {
 	p := programOf(options)
-	p.Reduced = reduced
+	p.Planned, p.Reduced = s.planned, s.reduced
 	var err error
-	if p.Spec, p.Tools, err = b.wire(reduce); err != nil {
+	if p.Spec, p.Tools, err = b.wire(s); err != nil {
 		return fmt.Errorf("run a batch: %w", err)
 	}
 	p.Inputs = b.Inputs.records

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -39,13 +40,41 @@ func TestARunThatIsReduced(t *testing.T) {
 	_, isSummary := all[20].Batch.Reduces()
 	assert.True(t, isSummary)
 
+	// Half of the results are lost, and so is the summary: the rest runs, and the reducer reads all.
+	lines := strings.SplitAfter(read(t, out), "\n")
+	require.NoError(t, os.WriteFile(out, []byte(strings.Join(lines[:10], "")), 0o600))
 	again := coordinate(t, nil, "", "run", spec, "--backend", server, "--out", out, "--resume")
-	assert.Equal(t, coordinator.ExitUsage, again.status)
-	assert.Contains(t, again.err, "--reuse "+out)
+	require.Equal(t, coordinator.ExitOK, again.status, again.err)
+	assert.Equal(t, strings.Join(lines[:10], ""), strings.Join(strings.SplitAfter(read(t, out), "\n")[:10], ""))
+	assert.Len(t, results(t, read(t, out)), 20)
+	assert.Equal(t, string(summary[0].Output), string(results(t, again.out)[0].Output))
 	reused := coordinate(t, nil, "", "run", spec, "--backend", server, "--reuse", out)
 	require.Equal(t, coordinator.ExitOK, reused.status, reused.err)
 	assert.Equal(t, 20, strings.Count(reused.out, `"reused_from"`))
 	assert.Contains(t, reused.out, "Join these 20 notes")
+}
+
+// What failed for good is in the file, too: the reducer of a resumed run is told of it, and the file has it once.
+func TestAResumedReductionReadsFailures(t *testing.T) {
+	server, out := simulator(t, vllmsim.Config{}), filepath.Join(t.TempDir(), "r.jsonl")
+	spec := written(t, "s.yaml", "task: \"Sum up {text}\"\ninputs: [{text: one}, {tex: two}, {text: three}]\non_bad_input: skip\n"+reduceField)
+	run := func(flags ...string) outcome {
+		return coordinate(t, nil, "", append([]string{"run", spec, "--backend", server, "--out", out}, flags...)...)
+	}
+	first := run()
+	require.Equal(t, coordinator.ExitJobsFailed, first.status, first.err)
+	whole := read(t, out)
+	for kept := range 4 {
+		lines := strings.SplitAfter(whole, "\n")[:kept]
+		require.NoError(t, os.WriteFile(out, []byte(strings.Join(lines, "")), 0o600))
+		again := run("--resume")
+		require.Equal(t, coordinator.ExitJobsFailed, again.status, again.err)
+		now := results(t, read(t, out))
+		require.Len(t, now, 3)
+		assert.True(t, strings.HasPrefix(read(t, out), strings.Join(lines, "")), "what is there stays")
+		assert.Contains(t, again.err, "ok 2   failed 1")
+		assert.Equal(t, string(results(t, first.out)[0].Output), string(results(t, again.out)[0].Output))
+	}
 }
 
 func TestASummaryThatFails(t *testing.T) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -45,8 +44,8 @@ func (e *env) overServer(c *cli.Context, do func(*client.Client, batch.ID) error
 
 // submitTo hands a batch in over a server.
 func (e *env) submitTo(c *cli.Context, s *coordinator.Submission) error {
-	if s.Reduces() {
-		return &coordinator.UsageError{Err: errors.New("a spec with reduce is submitted with --redis, or as a whole to the server's API")}
+	if field := s.Staged(); field != "" {
+		return &coordinator.UsageError{Err: fmt.Errorf("a spec with %s is submitted with --redis, or as a whole to the server's API", field)}
 	}
 	to, err := e.server(c)
 	if err != nil {

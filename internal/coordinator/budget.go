@@ -10,11 +10,12 @@ import (
 )
 
 // SetBudget replaces what a batch may use; a paused one goes on if that is more than it has used. A part of b that is 0
-// stays as it is.
+// stays as it is. The budget of a stage is that of its batch.
 func SetBudget(ctx context.Context, s *statestore.Store, id batch.ID, b batch.Budget, con *Console) error {
 	if b == (batch.Budget{}) {
 		return usagef("say how much the batch may use: --tokens N, --usd X or both")
 	}
+	id = id.Whole()
 	p := patience{store: s, say: con.Say}
 	var info batch.Info
 	read := func() (err error) {
@@ -63,11 +64,11 @@ func budgetOf(b batch.Budget) string {
 }
 
 func spentOf(i batch.Info) string {
-	tokens := count(i.Counts.Usage.PromptTokens+i.Counts.Usage.CompletionTokens) + " tokens"
+	tokens := count(i.Used.Tokens) + " tokens"
 	if i.Prices == (batch.Prices{}) {
 		return tokens
 	}
-	return tokens + ", " + dollars(i.Prices.Cost(i.Counts.Usage))
+	return tokens + ", " + dollars(i.Used.USD)
 }
 
 // costOf says what tokens cost, and what they would have cost without the server's prefix cache.

@@ -134,6 +134,9 @@ func (c *chain) record(p past, r batch.Result) (spec.Record, error) {
 	set("index", r.Index)
 	set("status", r.Status)
 	set("error", r.Error)
+	if r.Item != nil {
+		set("item", json.RawMessage(batch.PlainJSON(r.Item)))
+	}
 	if len(output) == 0 {
 		output = []byte("null")
 	}

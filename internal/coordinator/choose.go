@@ -10,6 +10,7 @@ import (
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
@@ -126,4 +127,17 @@ func (m *modelServer) model(name string) (backend.Model, error) {
 		names[i] = served.ID
 	}
 	return backend.Model{}, usagef("the spec asks for the model %q; the server %s serves %s", name, m.Endpoint(), strings.Join(names, ", "))
+}
+
+// modelFor is the model of a batch's jobs. The server must have those of its stages, too.
+func (m *modelServer) modelFor(c *spec.Compiled) (backend.Model, error) {
+	for _, stage := range []*spec.Plan{c.Planner, c.Reduce} {
+		if stage == nil {
+			continue
+		}
+		if _, err := m.model(stage.Model); err != nil {
+			return backend.Model{}, err
+		}
+	}
+	return m.model(c.Plan.Model)
 }

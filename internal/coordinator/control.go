@@ -20,9 +20,11 @@ const (
 
 // Cancel gives every job of a batch that has no result a cancelled one, and returns when all have one. Waiting jobs are
 // finished here, so no worker is needed; running ones are ended by their workers, and those of dead workers one lease
-// later. A batch that is reduced is not reduced any more.
+// later. A plan that is still made is cancelled too, and a batch that is reduced is not reduced any more.
 func Cancel(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) error {
-	if err := beforeBatch(ctx, s, id, func(reducer batch.ID) error { return Cancel(ctx, s, reducer, con) }); err != nil {
+	cancelStage := func(stage batch.ID) error { return Cancel(ctx, s, stage, con) }
+	planner, reducer := stagesOf(ctx, s, id)
+	if err := ifThere(reducer, cancelStage); err != nil {
 		return err
 	}
 	c := &canceller{
@@ -37,7 +39,21 @@ func Cancel(ctx context.Context, s *statestore.Store, id batch.ID, con *Console)
 	if err != nil {
 		return err
 	}
+	// After the batch, so that what the planner makes meanwhile finds it cancelled. If this command dies between the two, it is
+	// still there to be cancelled when the same command runs again.
+	cancelPlanner := func() error {
+		if planner == "" {
+			return nil
+		}
+		if phase, err := s.Phase(ctx, planner); err == nil && phase == batch.Done {
+			return nil
+		}
+		return ifThere(planner, cancelStage)
+	}
 	if before == batch.Done {
+		if err := cancelPlanner(); err != nil {
+			return err
+		}
 		con.Say(fmt.Sprintf("batch %s was done already; nothing to cancel", id))
 		return nil
 	}
@@ -49,6 +65,9 @@ func Cancel(ctx context.Context, s *statestore.Store, id batch.ID, con *Console)
 		return err
 	}
 	_ = s.Ring(ctx, statestore.Event{Kind: statestore.BatchCancelled, Batch: id})
+	if err := cancelPlanner(); err != nil {
+		return err
+	}
 	if err := c.drain(ctx, phase); err != nil {
 		if ctx.Err() != nil {
 			con.Say(fmt.Sprintf("interrupted: batch %s stays cancelled; workers, or the same command again, end what is left", id))
@@ -160,9 +179,23 @@ func (c *canceller) tell(ctx context.Context) {
 		plural(info.Counts.Running, "job", "jobs")))
 }
 
-// Retry queues the failed jobs of a batch again.
+// Retry queues the failed jobs of a batch again, or its planner, if that is what failed.
 func Retry(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) error {
 	p := patience{store: s, say: con.Say}
+	if planner, _ := stagesOf(ctx, s, id); planner != "" {
+		var info batch.Info
+		err := p.do(ctx, func() (err error) {
+			info, err = s.Info(ctx, planner)
+			return err
+		})
+		if err == nil && info.Counts.Failed > 0 {
+			con.Say(fmt.Sprintf("batch %s has no jobs because its plan failed; the planner runs again", id))
+			return Retry(ctx, s, planner, con)
+		}
+		if err != nil && !errors.Is(err, statestore.ErrNotFound) {
+			return err
+		}
+	}
 	var queued int64
 	err := p.do(ctx, func() error {
 		n, err := s.Retry(ctx, id)
@@ -181,15 +214,18 @@ func Retry(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) 
 	}
 	_ = s.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: id})
 	con.Say(fmt.Sprintf("%s of batch %s run again; `coordinator results %s --follow` shows their results",
-		plural(queued, "failed job", "failed jobs"), id, id))
+		plural(queued, "failed job", "failed jobs"), id, id.Whole()))
 	return nil
 }
 
 // Remove drops everything of a batch that is done.
 func Remove(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) error {
 	if phase, err := s.Phase(ctx, id); err == nil && phase == batch.Done {
-		if err := beforeBatch(ctx, s, id, func(reducer batch.ID) error { return Remove(ctx, s, reducer, con) }); err != nil {
-			return err
+		planner, reducer := stagesOf(ctx, s, id)
+		for _, stage := range []batch.ID{planner, reducer} {
+			if err := ifThere(stage, func(stage batch.ID) error { return Remove(ctx, s, stage, con) }); err != nil {
+				return err
+			}
 		}
 	}
 	p := patience{store: s, say: con.Say}

@@ -260,7 +260,8 @@ func whatToDo(c backend.Class) string {
 
 func (c *checkup) tools(ctx context.Context, o DoctorOptions) {
 	const what = "tools"
-	tools, err := localTools(ctx, localToolOptions{root: o.ToolsRoot, file: o.ToolsFile, drivers: o.Drivers, getenv: o.Getenv, logger: o.Logger}, &spec.Plan{})
+	tools, err := localTools(ctx, localToolOptions{root: o.ToolsRoot, file: o.ToolsFile, drivers: o.Drivers, getenv: o.Getenv, logger: o.Logger},
+		&spec.Compiled{Plan: &spec.Plan{}})
 	if err != nil {
 		c.line(bad, what, err.Error(), "name a directory that exists with --tools-root, and mend the file of --tools")
 		return

@@ -42,9 +42,9 @@ type openTools struct {
 	close func()
 }
 
-// localTools opens the tools of this machine. A plan that wants another one, or shares one more widely than it may be, is
+// localTools opens the tools of this machine. A batch that wants another one, or shares one more widely than it may be, is
 // refused before anything runs.
-func localTools(ctx context.Context, o localToolOptions, plan *spec.Plan) (*openTools, error) {
+func localTools(ctx context.Context, o localToolOptions, c *spec.Compiled) (*openTools, error) {
 	file := &toolset.File{}
 	if o.file != "" {
 		var err error
@@ -61,11 +61,13 @@ func localTools(ctx context.Context, o localToolOptions, plan *spec.Plan) (*open
 	if err == nil {
 		err = set.Register(pool)
 	}
-	if err == nil {
-		err = toolset.Missing(plan.Tools, set.Names())
-	}
-	if err == nil {
-		err = narrows(plan, []batch.WorkerRecord{{Sharing: worker.Sharing(pool)}})
+	for _, plan := range []*spec.Plan{c.Plan, c.Planner} {
+		if err == nil && plan != nil {
+			err = toolset.Missing(plan.Tools, set.Names())
+		}
+		if err == nil && plan != nil {
+			err = narrows(plan, []batch.WorkerRecord{{Sharing: worker.Sharing(pool)}})
+		}
 	}
 	if err != nil {
 		set.Close()
@@ -93,12 +95,15 @@ type local struct {
 	logger   *slog.Logger
 	id       batch.ID
 	sink     sink
+	planned  sink // of the planner's one result; nil without one
 	summary  sink // of the reduction's one result; nil without one
 	say      func(string)
 	note     func(batch.Result) // is told every result; nil is skipped
 
 	have    bitmap // indexes that need not run again
 	earlier int64
+	items   [][]byte   // jobs of a plan that an earlier run made; nil if there is none
+	ended   *endedJobs // of an earlier run, for a reducer; nil does not hand them in
 
 	store *statestore.Store // of the embedded Redis, while it runs
 
@@ -118,7 +123,11 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 	}
 	defer redis.close()
 	l.store, l.room = redis.store, make(chan struct{}, 1)
-	if err := create(ctx, l.store, l.id, l.compiled.Plan, l.compiled.Reduce); err != nil {
+	batches := consignment{plan: l.compiled.Plan, reduce: l.compiled.Reduce}
+	if l.plans() {
+		batches.planner = l.compiled.Planner
+	}
+	if err := create(ctx, l.store, l.id, batches); err != nil {
 		return err
 	}
 	work, stop := context.WithCancelCause(ctx)
@@ -159,15 +168,48 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 			l.note(r)
 		}
 	}
-	err = c.follow(work)
+	if l.plans() {
+		err = followStage(work, l.store, l.id.Planner(), l.planned, c.patience)
+	}
+	if err == nil {
+		err = c.follow(work)
+	}
 	if err == nil && l.compiled.Reduce != nil {
-		err = followReducer(work, l.store, l.id, l.summary, c.patience)
+		err = followStage(work, l.store, l.id.Reducer(), l.summary, c.patience)
 	}
 	if err != nil && ctx.Err() == nil && work.Err() != nil {
 		err = context.Cause(work) // the feed failed, and ended the rest
 	}
 	return err
 }
+
+// plans reports whether the jobs have still to be planned.
+func (l *local) plans() bool { return l.compiled.Planner != nil && l.items == nil }
+
+// fed is the batch that is given jobs here.
+func (l *local) fed() batch.ID {
+	if l.plans() {
+		return l.id.Planner()
+	}
+	return l.id
+}
+
+// payloads are all jobs, by index.
+func (l *local) payloads(ctx context.Context) iter.Seq2[[]byte, error] {
+	if l.items == nil {
+		return l.compiled.Payloads(ctx)
+	}
+	return func(yield func([]byte, error) bool) {
+		for _, item := range l.items {
+			if !yield(item, nil) {
+				return
+			}
+		}
+	}
+}
+
+// renumbers reports whether jobs have other indexes here than their inputs have: only those that are missing are fed.
+func (l *local) renumbers() bool { return l.earlier > 0 && l.ended == nil }
 
 // dismiss waits for what runs in the background. A worker that listens for the doorbell is rung out of it, so that nobody
 // waits until its read times out.
@@ -189,7 +231,7 @@ func (l *local) dismiss(ctx context.Context, background *sync.WaitGroup) {
 	}
 }
 
-// feed adds the jobs that have no result yet, and waits while too many are ahead of the results.
+// feed adds the jobs that have no result yet, or the planner's one job, and waits while too many are ahead of the results.
 func (l *local) feed(ctx context.Context) error {
 	fed := int64(0)
 	for chunk, err := range chunks(l.missing(ctx)) {
@@ -204,17 +246,17 @@ func (l *local) feed(ctx context.Context) error {
 			}
 		}
 		err := l.store.UntilKnown(ctx, func() error {
-			_, err := l.store.Feed(ctx, l.id, fed, chunk)
+			_, err := l.store.Feed(ctx, l.fed(), fed, chunk)
 			return err
 		})
 		if err != nil {
 			return err
 		}
 		fed += int64(len(chunk))
-		_ = l.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: l.id})
+		_ = l.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: l.fed()})
 	}
 	return l.store.UntilKnown(ctx, func() error {
-		_, err := l.store.Seal(ctx, l.id, fed)
+		_, err := l.store.Seal(ctx, l.fed(), fed)
 		return err
 	})
 }
@@ -225,16 +267,20 @@ func (l *local) ahead(fed int64) bool {
 	return fed-l.written >= runAhead
 }
 
-// missing yields the payloads of the indexes that have no result yet, and notes which they are.
+// missing yields the payloads of the indexes that have no result yet, and notes which they are. Where a reducer needs the others too,
+// they come as jobs that end at once.
 func (l *local) missing(ctx context.Context) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		index := int64(-1)
-		for p, err := range l.compiled.Payloads(ctx) {
+		for p, err := range l.payloads(ctx) {
 			index++
 			if err == nil && l.have.has(index) {
-				continue
+				if l.ended == nil {
+					continue
+				}
+				p, err = l.ended.payload(ctx, index)
 			}
-			if err == nil && l.earlier > 0 {
+			if err == nil && l.renumbers() {
 				l.mu.Lock()
 				l.original = append(l.original, index)
 				l.mu.Unlock()
@@ -273,7 +319,7 @@ func (n *renumbered) Has(r batch.Result) bool {
 }
 
 func (n *renumbered) Write(results []batch.Result, lines [][]byte) error {
-	if n.local.earlier == 0 {
+	if !n.local.renumbers() {
 		return n.sink.Write(results, lines)
 	}
 	for i := range results {
@@ -288,7 +334,7 @@ func (n *renumbered) Write(results []batch.Result, lines [][]byte) error {
 }
 
 func (n *renumbered) restore(r *batch.Result) {
-	if n.local.earlier == 0 {
+	if !n.local.renumbers() {
 		return
 	}
 	n.local.mu.Lock()

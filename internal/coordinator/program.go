@@ -34,6 +34,8 @@ type Program struct {
 	Tools                []toolpool.Tool // of the program; not with Redis, whose workers do not have them
 	Logger               *slog.Logger
 
+	// Planned is given the one result of a planner, before those of the batch. It is needed if the spec has one.
+	Planned func(batch.Result) error
 	// Reduced is given the one result of a reduction, after those of the batch. It is needed if the spec has one.
 	Reduced func(batch.Result) error
 }
@@ -98,7 +100,7 @@ func withoutLines(err error) error {
 func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each callback) error {
 	tools, err := localTools(ctx, localToolOptions{
 		root: p.ToolsRoot, file: p.ToolsFile, own: p.Tools, getenv: os.Getenv, logger: p.Logger,
-	}, c.Plan)
+	}, c)
 	if err != nil {
 		return err
 	}
@@ -112,14 +114,9 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each
 		return err
 	}
 	defer server.close()
-	model, err := server.model(c.Plan.Model)
+	model, err := server.modelFor(c)
 	if err != nil {
 		return err
-	}
-	if c.Reduce != nil {
-		if _, err := server.model(c.Reduce.Model); err != nil {
-			return err
-		}
 	}
 	if p.Reuse != "" {
 		reuse, err := localReuse(ctx, p.Reuse, c, tools.pool, model.ID, p.say)
@@ -130,7 +127,7 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each
 	}
 	l := &local{
 		compiled: c, server: server, tools: tools.pool, workers: 1, logger: p.Logger, id: statestore.NewID(time.Now()),
-		sink: each, summary: callback(p.Reduced), say: p.say,
+		sink: each, planned: callback(p.Planned), summary: callback(p.Reduced), say: p.say,
 	}
 	return l.run(ctx, nil)
 }
@@ -170,11 +167,16 @@ func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled,
 		return err
 	}
 	collect := &collector{store: store, id: sub.ID, sink: each, patience: patience{store: store, say: p.say}}
+	if c.Planner != nil {
+		if err := followStage(ctx, store, sub.ID.Planner(), callback(p.Planned), collect.patience); err != nil {
+			return err
+		}
+	}
 	if err := collect.follow(ctx); err != nil {
 		return err
 	}
 	if c.Reduce != nil {
-		if err := followReducer(ctx, store, sub.ID, callback(p.Reduced), collect.patience); err != nil {
+		if err := followStage(ctx, store, sub.ID.Reducer(), callback(p.Reduced), collect.patience); err != nil {
 			return err
 		}
 	}

@@ -14,14 +14,23 @@ type Progress struct {
 	Phase   batch.Phase
 	Total   int64 // jobs of the batch; -1 if they are still being fed by somebody else
 	Counts  batch.Counts
+	Plans   bool    // the jobs are still being planned
 	Rate    float64 // jobs per second; 0 if not known
 	Elapsed time.Duration
+}
+
+// progressOf is how a batch stands.
+func progressOf(i batch.Info) Progress {
+	return Progress{Name: i.Name, Phase: i.Phase, Total: i.Counts.Total, Counts: i.Counts, Plans: i.Plan && i.Phase == batch.Open}
 }
 
 // Line is the progress in one line of at most width runes; 0 is no limit.
 func (p Progress) Line(width int) string {
 	c := p.Counts
 	parts := []string{p.Name}
+	if p.Plans {
+		return p.Name + "  being planned"
+	}
 	if p.Total > 0 {
 		parts = append(parts, fmt.Sprintf("%s/%s", count(c.Finished()), count(p.Total)), percent(c.Finished(), p.Total))
 	} else {

@@ -49,9 +49,7 @@ func Receive(ctx context.Context, sent Sent, c *Console) (*Submission, error) {
 		return nil, errors.Join(inputError(err), s.Close())
 	}
 	compiled.Plan.Owner = cmp.Or(compiled.Plan.Owner, sent.Owner)
-	if compiled.Reduce != nil {
-		compiled.Reduce.Owner = compiled.Plan.Owner
-	}
+	ownStages(compiled)
 	return prepared(s, compiled, c), nil
 }
 
@@ -117,10 +115,18 @@ func runnable(plan *spec.Plan) error {
 	if _, err := agent.Compile(&toolless, nil, backend.Model{}); err != nil {
 		return err
 	}
+	if plan.Plans != "" || plan.Reduces != "" {
+		return fmt.Errorf("the plan %q is a stage of another batch; a batch in stages is sent as a spec", plan.Name)
+	}
 	if plan.MaxAttempts < 1 || plan.TTL <= 0 {
 		return fmt.Errorf("the plan %q has max_attempts %d and ttl %s; both must be above 0", plan.Name, plan.MaxAttempts, plan.TTL)
 	}
 	return nil
+}
+
+// sendable reports whether a job holds what a sender may give: an input, or why there is none.
+func sendable(p spec.Payload) bool {
+	return (p.Input != nil || p.Bad != "") && p.Item == nil && p.Ended == nil && p.Reduce == nil
 }
 
 // jobLines yields the lines of r, each of which must be a job.
@@ -134,7 +140,7 @@ func jobLines(ctx context.Context, r io.Reader) iter.Seq2[[]byte, error] {
 				return
 			}
 			var p spec.Payload
-			if err := json.Unmarshal(lines.Bytes(), &p); err != nil || p.Input == nil && p.Bad == "" {
+			if err := json.Unmarshal(lines.Bytes(), &p); err != nil || !sendable(p) {
 				yield(nil, fmt.Errorf(`job %d is not {"in":{…}} or {"bad":"…"}; a spec and its plain inputs are sent as {"spec":{…}}`, n))
 				return
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
 // ResultsOptions say which results go where.
@@ -46,7 +47,7 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 		}
 	}
 	c := &collector{store: s, id: id, patience: patience, seen: con.noting(o.Out == "")}
-	reduced := newSummarySink(con.Stdout(), nil)
+	planned, reduced := newStageSink(con.Stdout(), nil), newStageSink(con.Stdout(), nil)
 	var have bitmap
 	tally := &Tally{}
 	if o.Out != "" {
@@ -58,7 +59,8 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 		c.sink, have, tally = file, file.present, file.Tally()
 	} else {
 		out := &stream{w: con.Stdout(), format: f}
-		c.sink, reduced = &tallied{sink: out, tally: tally}, newSummarySink(con.Stdout(), out)
+		c.sink = &tallied{sink: out, tally: tally}
+		planned, reduced = newStageSink(con.Stdout(), out), newStageSink(con.Stdout(), out)
 	}
 	if o.Consume {
 		c.written = func(ctx context.Context, upTo int64, timeline string) error {
@@ -69,12 +71,22 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 		c.order = newOrder(have)
 	}
 	if !o.Follow {
-		return c.drain(ctx)
+		if err := c.drain(ctx); err != nil {
+			return err
+		}
+		return sayPlanning(ctx, s, info.Header, con)
 	}
 	stop := watchStore(ctx, s, id, con)
-	err = c.follow(ctx)
+	if info.Plan {
+		if err = followStage(ctx, s, id.Planner(), planned, patience); errors.Is(err, statestore.ErrNotFound) {
+			err = nil // somebody removed it
+		}
+	}
+	if err == nil {
+		err = c.follow(ctx)
+	}
 	if err == nil && info.Reduce {
-		err = followReducer(ctx, s, id, reduced, patience)
+		err = followStage(ctx, s, id.Reducer(), reduced, patience)
 	}
 	stop()
 	if paused, ok := errors.AsType[*PausedError](err); ok {
@@ -86,17 +98,29 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 		}
 		return err
 	}
-	says := ""
-	if info.Reduce {
-		says = reduced.says(id)
+	plan, reduce := "", ""
+	if info.Plan {
+		plan = planned.says(id.Planner())
 	}
-	if err := conclude(ctx, c, tally, o.Out, says, con); err != nil {
+	if info.Reduce {
+		reduce = reduced.says(id.Reducer())
+	}
+	if err := conclude(ctx, c, tally, o.Out, plan, reduce, con); err != nil {
 		return err
 	}
-	if info.Reduce && !reduced.ok() {
+	if info.Plan && planned.last != nil && !planned.ok() || info.Reduce && !reduced.ok() {
 		return ErrJobsFailed
 	}
 	return nil
+}
+
+// sayPlanning tells why there are no results, if that is because of the plan.
+func sayPlanning(ctx context.Context, s Source, h batch.Header, con *Console) error {
+	p, err := planningOf(ctx, s, h)
+	if err == nil && p != nil && (p.Error != nil || p.Phase != batch.Done) {
+		con.Say(fmt.Sprintf("batch %s is planned %s", h.ID, p.says()))
+	}
+	return err
 }
 
 // openOut opens a results file that may hold results already, and says so.
@@ -111,8 +135,8 @@ func openOut(path string, f format, id batch.ID, jobs int64, con *Console) (*Fil
 	return file, nil
 }
 
-// conclude prints the summary of a batch that is done. reduce says how its reduction ended.
-func conclude(ctx context.Context, c *collector, tally *Tally, out, reduce string, con *Console) error {
+// conclude prints the summary of a batch that is done. plan and reduce say how its stages ended.
+func conclude(ctx context.Context, c *collector, tally *Tally, out, plan, reduce string, con *Console) error {
 	var info batch.Info
 	err := c.patience.do(ctx, func() (err error) {
 		info, err = c.store.Info(ctx, c.id)
@@ -122,7 +146,7 @@ func conclude(ctx context.Context, c *collector, tally *Tally, out, reduce strin
 		return err
 	}
 	sum := summaryOf(info, tally, out)
-	sum.Reduce = reduce
+	sum.Plan, sum.Reduce = plan, reduce
 	_, _ = con.Stderr().Write([]byte(sum.String()))
 	if sum.Failed+sum.Cancelled > 0 {
 		return ErrJobsFailed
@@ -166,7 +190,7 @@ func watchStore(ctx context.Context, s Source, id batch.ID, con *Console) (stop 
 			ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 			defer cancel()
 			info, err := s.Info(ctx, id)
-			return Progress{Name: info.Name, Phase: info.Phase, Total: info.Counts.Total, Counts: info.Counts}, err
+			return progressOf(info), err
 		})
 	})
 	return func() {

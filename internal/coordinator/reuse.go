@@ -133,8 +133,14 @@ func effectTools(pool *toolpool.Pool, names []string) error {
 	return nil
 }
 
+// errReusePlan refuses row reuse for a batch of which nobody knows what its jobs will ask.
+var errReusePlan = usagef("--reuse does not go with plan: what the jobs ask is not known before the plan is made")
+
 // localReuse lets the jobs of a batch that runs in this process have earlier results.
 func localReuse(ctx context.Context, from string, c *spec.Compiled, tools *toolpool.Pool, model string, say func(string)) (*rowReuse, error) {
+	if c.Planner != nil {
+		return nil, errReusePlan
+	}
 	if err := effectTools(tools, c.Plan.Tools); err != nil {
 		return nil, err
 	}
@@ -148,6 +154,9 @@ func localReuse(ctx context.Context, from string, c *spec.Compiled, tools *toolp
 // Reuse lets the batch's jobs have the results of earlier ones that asked the same, of a batch in Redis or in a results
 // file, instead of running. It is called before Submit.
 func (s *Submission) Reuse(ctx context.Context, from string, store *statestore.Store) error {
+	if s.load.planner != nil {
+		return errReusePlan
+	}
 	workers, err := store.Workers(ctx)
 	if err != nil {
 		return err

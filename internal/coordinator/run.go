@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
@@ -49,12 +51,9 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 		return err
 	}
 	defer s.Close()
-	if o.Resume && compiled.Reduce != nil {
-		return usagef("--resume does not go with reduce: the reducer needs all results, and some are in %s alone; a new --out with --reuse %s runs what is missing", o.Out, o.Out)
-	}
 	tools, err := localTools(ctx, localToolOptions{
 		root: o.ToolsRoot, file: o.ToolsFile, drivers: o.Drivers, getenv: o.Getenv, logger: o.Logger,
-	}, compiled.Plan)
+	}, compiled)
 	if err != nil {
 		return err
 	}
@@ -64,15 +63,21 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 		id: statestore.NewID(time.Now()), say: con.Say, note: con.noting(o.Out == ""),
 	}}
 	if o.Out != "" {
-		file, err := r.openFile(f)
+		r.plan, r.reduced = newStageSink(con.Stdout(), nil), newStageSink(con.Stdout(), nil)
+		r.planned = r.plan
+		file, err := r.openFile(ctx, f)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, file.Close()) }()
-		r.reduced = newSummarySink(con.Stdout(), nil)
+		if r.ended != nil {
+			defer r.ended.past.close()
+		}
 	} else {
 		out := &stream{w: con.Stdout(), format: f}
-		r.sink, r.reduced = &tallied{sink: out, tally: r.tally}, newSummarySink(con.Stdout(), out)
+		r.sink = &tallied{sink: out, tally: r.tally}
+		r.plan, r.reduced = newStageSink(con.Stdout(), out), newStageSink(con.Stdout(), out)
+		r.planned = r.plan
 	}
 	r.summary = r.reduced
 	r.server, err = chooseBackend(ctx, candidates{
@@ -83,14 +88,9 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 		return err
 	}
 	defer r.server.close()
-	model, err := r.server.model(compiled.Plan.Model)
+	model, err := r.server.modelFor(compiled)
 	if err != nil {
 		return err
-	}
-	if compiled.Reduce != nil {
-		if _, err := r.server.model(compiled.Reduce.Model); err != nil {
-			return err
-		}
 	}
 	r.simulated = model.Simulated
 	r.announce(model)
@@ -114,38 +114,98 @@ type fileRun struct {
 	options   RunOptions
 	console   *Console
 	tally     *Tally
-	reduced   *summarySink
+	plan      *stageSink
+	reduced   *stageSink
 	simulated bool
 }
 
-// openFile opens the results file. One that holds results is gone on with only if that was asked for.
-func (r *fileRun) openFile(f format) (*File, error) {
-	file, err := OpenFile(r.options.Out, f, "", r.compiled.Total)
+// openFile opens the results file, and beside it the plan's. One that holds results is gone on with only if that was asked for.
+func (r *fileRun) openFile(ctx context.Context, f format) (*File, error) {
+	jobs := r.compiled.Total
+	if r.compiled.Planner != nil {
+		jobs = int64(r.compiled.Planner.MaxItems)
+	}
+	file, err := OpenFile(r.options.Out, f, "", jobs)
 	if err != nil {
 		return nil, err
 	}
-	held := file.present.count()
-	if held > 0 && !r.options.Resume {
+	if err := r.goOnWith(ctx, file); err != nil {
 		_ = file.Close()
-		return nil, usagef("%s holds %s already; --resume runs what is missing and what may pass now, another name begins anew",
-			r.options.Out, plural(held, "result", "results"))
-	}
-	if held > 0 {
-		r.id, r.have = file.Batch(), file.Settled()
-		r.earlier = r.have.count()
-		again := ""
-		if n := held - r.earlier; n > 0 {
-			again = fmt.Sprintf(", of which %s did not end for good and will run again", count(n))
-		}
-		r.console.Say(fmt.Sprintf("%s holds %s of %s%s; going on with the rest", r.options.Out, count(held), plural(r.compiled.Total, "job", "jobs"), again))
+		return nil, err
 	}
 	r.sink, r.tally = file, file.Tally()
 	return file, nil
 }
 
+func (r *fileRun) goOnWith(ctx context.Context, file *File) error {
+	held := file.present.count()
+	if held > 0 && !r.options.Resume {
+		return usagef("%s holds %s already; --resume runs what is missing and what may pass now, another name begins anew",
+			r.options.Out, plural(held, "result", "results"))
+	}
+	if r.compiled.Planner != nil {
+		if err := r.goOnWithPlan(file.Batch()); err != nil {
+			return err
+		}
+	}
+	if held == 0 {
+		return nil
+	}
+	r.id, r.have = file.Batch(), file.Settled()
+	r.earlier = r.have.count()
+	if r.compiled.Reduce != nil {
+		var err error
+		if r.ended, err = openEnded(ctx, r.options.Out); err != nil {
+			return err
+		}
+	}
+	again := ""
+	if n := held - r.earlier; n > 0 {
+		again = fmt.Sprintf(", of which %s did not end for good and will run again", count(n))
+	}
+	r.console.Say(fmt.Sprintf("%s holds %s of %s%s; going on with the rest", r.options.Out, count(held), plural(r.total(), "job", "jobs"), again))
+	return nil
+}
+
+// goOnWithPlan takes the plan of an earlier run, if there is one: it is not made twice.
+func (r *fileRun) goOnWithPlan(held batch.ID) error {
+	file, err := openPlanFile(r.options.Out)
+	if err != nil {
+		return err
+	}
+	if file.made != nil && !r.options.Resume {
+		return usagef("%s is there already; --resume goes on with this plan, another name for --out begins anew", file.path)
+	}
+	id, items, err := file.resume(held, r.compiled.Planner)
+	if err != nil {
+		return err
+	}
+	if items == nil {
+		r.planned = planSink{r.plan, file}
+		return nil
+	}
+	r.id, r.items = id, items
+	r.console.Say(fmt.Sprintf("%s holds a plan of %s; it is not made again", file.path, plural(int64(len(items)), "item", "items")))
+	return r.plan.Write([]batch.Result{*file.made}, [][]byte{bytes.TrimSpace(file.line)})
+}
+
+// total is how many jobs there are; 0 while that is being planned.
+func (r *fileRun) total() int64 {
+	switch {
+	case r.compiled.Planner == nil:
+		return r.compiled.Total
+	case r.items != nil:
+		return int64(len(r.items))
+	}
+	return r.plan.items()
+}
+
 func (r *fileRun) announce(model backend.Model) {
-	plan := r.compiled.Plan
-	r.console.Say(fmt.Sprintf("%s: %s, model %s at %s (%s)", plan.Name, plural(r.compiled.Total, "job", "jobs"), model.ID, r.server.Endpoint(), r.server.by))
+	jobs := plural(r.total(), "job", "jobs")
+	if r.plans() {
+		jobs = fmt.Sprintf("jobs from a plan of at most %d", r.compiled.Planner.MaxItems)
+	}
+	r.console.Say(fmt.Sprintf("%s: %s, model %s at %s (%s)", r.compiled.Plan.Name, jobs, model.ID, r.server.Endpoint(), r.server.by))
 	if r.simulated {
 		_, _ = io.WriteString(r.console.Stderr(), simulatedNote(r.options.Spec)+"\n")
 	}
@@ -158,7 +218,7 @@ func (r *fileRun) announce(model backend.Model) {
 // conclude says how it ended.
 func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) error {
 	sum := Summary{
-		Batch: r.id, Name: r.compiled.Plan.Name, Tally: *r.tally, Total: r.compiled.Total, Earlier: r.earlier,
+		Batch: r.id, Name: r.compiled.Plan.Name, Tally: *r.tally, Total: r.total(), Earlier: r.earlier,
 		Wall: time.Since(began), Simulated: r.simulated, Spec: r.options.Spec, Out: r.options.Out,
 		PerTool: r.tools.Stats(), Prices: r.compiled.Plan.Prices,
 	}
@@ -173,8 +233,11 @@ func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) erro
 		}
 		return err
 	}
+	if r.compiled.Planner != nil && err == nil {
+		sum.Plan = r.plan.says(r.id.Planner())
+	}
 	if r.compiled.Reduce != nil && err == nil {
-		sum.Reduce = r.reduced.says(r.id)
+		sum.Reduce = r.reduced.says(r.id.Reducer())
 	}
 	_, _ = io.WriteString(r.console.Stderr(), sum.String())
 	switch {
@@ -184,7 +247,7 @@ func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) erro
 	case err != nil:
 		r.console.Say("interrupted; with --out FILE, a run can be gone on with by --resume")
 		return err
-	case sum.Failed+sum.Cancelled > 0, r.compiled.Reduce != nil && !r.reduced.ok():
+	case sum.Failed+sum.Cancelled > 0, r.compiled.Planner != nil && !r.plan.ok(), r.compiled.Reduce != nil && !r.reduced.ok():
 		return ErrJobsFailed
 	}
 	return nil
@@ -196,7 +259,13 @@ func (r *fileRun) watch(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 		defer cancel()
 		info, err := r.store.Info(ctx, r.id)
-		info.Counts.OK += r.earlier
-		return Progress{Name: info.Name, Phase: info.Phase, Total: r.compiled.Total, Counts: info.Counts}, err
+		p := progressOf(info)
+		if r.renumbers() {
+			p.Counts.OK += r.earlier
+		}
+		if !r.plans() {
+			p.Total = r.total()
+		}
+		return p, err
 	})
 }

@@ -18,6 +18,8 @@ import (
 // StatusReport is a batch with who could work on it. Its JSON form is what `status --json` prints.
 type StatusReport struct {
 	batch.Info
+	Planning *Planning `json:"planning,omitempty"` // nil if its jobs come from no plan
+
 	Workers []string `json:"workers"` // IDs of live workers that can serve it
 	Trouble string   `json:"trouble"` // why nobody can; "" if somebody can or nobody needs to
 }
@@ -33,6 +35,9 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 		return StatusReport{}, err
 	}
 	r := StatusReport{Info: info, Workers: []string{}}
+	if r.Planning, err = planningOf(ctx, s, info.Header); err != nil {
+		return StatusReport{}, err
+	}
 	for _, w := range workers {
 		if servable(info.Header, w) == "" {
 			r.Workers = append(r.Workers, w.ID)
@@ -101,6 +106,9 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 	}
 	line("batch", "%s  %s", r.ID, r.Name)
 	line("phase", "%s", r.Phase)
+	if r.Planning != nil {
+		line("planned", "%s", r.Planning.says())
+	}
 	if r.Reduce {
 		line("reduced", "by %s, when all jobs have a result", r.ID.Reducer())
 	}
@@ -131,6 +139,9 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 	line("takeovers", "%s", count(c.Takeovers))
 	line("tokens", "prompt %s (%s cached)   completion %s",
 		count(c.Usage.PromptTokens), percent(c.Usage.CachedTokens, c.Usage.PromptTokens), count(c.Usage.CompletionTokens))
+	if r.Plan || r.Reduce {
+		line("stages", "%s in all of them", spentOf(r.Info))
+	}
 	line("tools", "asked %s   executed %s", count(c.Tools.Asked), count(c.Tools.Executed))
 	switch {
 	case r.Trouble != "":

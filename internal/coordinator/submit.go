@@ -48,10 +48,17 @@ func compile(ctx context.Context, s *spec.Spec, owner string) (*spec.Compiled, e
 			c.Plan.Owner = u.Username
 		}
 	}
-	if c.Reduce != nil {
-		c.Reduce.Owner = c.Plan.Owner
-	}
+	ownStages(c)
 	return c, nil
+}
+
+// ownStages gives the stages of a batch its owner.
+func ownStages(c *spec.Compiled) {
+	for _, stage := range []*spec.Plan{c.Planner, c.Reduce} {
+		if stage != nil {
+			stage.Owner = c.Plan.Owner
+		}
+	}
 }
 
 // inputError says that nothing was submitted because of what the user gave.
@@ -69,25 +76,31 @@ func headerOf(id batch.ID, p *spec.Plan) batch.Header {
 	}
 }
 
-// create makes a batch, and before it the one that reduces it, if there is one. Repeatable.
-func create(ctx context.Context, s *statestore.Store, id batch.ID, plan, reduce *spec.Plan) error {
-	header := headerOf(id, plan)
-	if reduce != nil {
-		p := *reduce
-		p.Reduces, header.Reduce = id, true
-		text, err := json.Marshal(p)
-		if err != nil {
-			return fmt.Errorf("encode the plan of the reduction: %w", err)
-		}
-		if err := s.Create(ctx, headerOf(id.Reducer(), &p), text); err != nil {
+// create makes a batch, before it the one that reduces it, and after it the one that plans it, if there are any. Repeatable.
+func create(ctx context.Context, s *statestore.Store, id batch.ID, c consignment) error {
+	header := headerOf(id, c.plan)
+	header.Plan, header.Reduce = c.planner != nil, c.reduce != nil
+	if c.reduce != nil {
+		p := *c.reduce
+		p.Reduces = id
+		if err := createOne(ctx, s, headerOf(id.Reducer(), &p), &p); err != nil {
 			return err
 		}
 	}
+	if err := createOne(ctx, s, header, c.plan); err != nil || c.planner == nil {
+		return err
+	}
+	p := *c.planner
+	p.Plans = id
+	return createOne(ctx, s, headerOf(id.Planner(), &p), &p)
+}
+
+func createOne(ctx context.Context, s *statestore.Store, h batch.Header, plan *spec.Plan) error {
 	text, err := json.Marshal(plan)
 	if err != nil {
-		return fmt.Errorf("encode the plan: %w", err)
+		return fmt.Errorf("encode the plan of batch %s: %w", h.ID, err)
 	}
-	return s.Create(ctx, header, text)
+	return s.Create(ctx, h, text)
 }
 
 // SubmitOptions say what to submit.
@@ -105,8 +118,8 @@ type SubmitOptions struct {
 // Submission is a batch that is being handed in.
 type Submission struct {
 	ID    batch.ID
-	Total int64
-	Fed   int64 // jobs that are in
+	Total int64 // jobs; 0 if a plan makes them
+	Fed   int64 // jobs that are in, or 1 if the planner's one job is
 
 	load     consignment
 	whole    bool // all jobs were in before
@@ -120,6 +133,7 @@ type Submission struct {
 // consignment is what is handed in: a plan, and its jobs as often as they are read.
 type consignment struct {
 	plan        *spec.Plan
+	planner     *spec.Plan // makes the jobs; nil if they are known
 	reduce      *spec.Plan // reduces the results; nil if nothing does
 	total       int64
 	payloads    func(context.Context) iter.Seq2[[]byte, error]
@@ -130,7 +144,7 @@ type consignment struct {
 
 func consignmentOf(s *spec.Spec, c *spec.Compiled) consignment {
 	return consignment{
-		plan: c.Plan, reduce: c.Reduce, total: c.Total, payloads: c.Payloads, fingerprint: c.Fingerprint, close: s.Close, compiled: c,
+		plan: c.Plan, planner: c.Planner, reduce: c.Reduce, total: c.Total, payloads: c.Payloads, fingerprint: c.Fingerprint, close: s.Close, compiled: c,
 	}
 }
 
@@ -163,8 +177,24 @@ func (s *Submission) Close() error {
 	return s.load.close()
 }
 
-// Reduces reports whether the results will be reduced.
-func (s *Submission) Reduces() bool { return s.load.reduce != nil }
+// Staged names a field of the spec that brings about more than the batch itself; "" if there is none.
+func (s *Submission) Staged() string {
+	switch {
+	case s.load.planner != nil:
+		return "plan"
+	case s.load.reduce != nil:
+		return "reduce"
+	}
+	return ""
+}
+
+// fed is the batch whose jobs are handed in, and how many there are: those of the planner, if there is one.
+func (s *Submission) fed() (id batch.ID, total int64) {
+	if s.load.planner != nil {
+		return s.ID.Planner(), 1
+	}
+	return s.ID, s.Total
+}
 
 // Plan is what will be submitted, without the inputs. It is not to be changed.
 func (s *Submission) Plan() *spec.Plan { return s.load.plan }
@@ -173,7 +203,19 @@ func (s *Submission) Plan() *spec.Plan { return s.load.plan }
 // operator allows. While no worker is up nobody can tell, and the user hears that; the same if Redis does not answer,
 // which Submit waits for.
 func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) error {
-	wanted := s.load.plan.Tools
+	for _, stage := range []*spec.Plan{s.load.plan, s.load.planner} {
+		if stage == nil {
+			continue
+		}
+		if err := s.checkTools(ctx, store, stage); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Submission) checkTools(ctx context.Context, store *statestore.Store, plan *spec.Plan) error {
+	wanted := plan.Tools
 	if len(wanted) == 0 {
 		return nil
 	}
@@ -191,7 +233,7 @@ func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) er
 	if err := toolset.Missing(wanted, offered); err != nil {
 		return &UsageError{err}
 	}
-	if err := narrows(s.load.plan, workers); err != nil {
+	if err := narrows(plan, workers); err != nil {
 		return &UsageError{err}
 	}
 	if !able {
@@ -276,16 +318,17 @@ func (s *Submission) submit(ctx context.Context, store *statestore.Store, book f
 	if err == nil && s.durable {
 		return s.settle(ctx)
 	}
+	id, total := s.fed()
 	switch {
 	case err == nil && s.reuse != nil:
 		s.console.Say(s.reuse.summary(s.Total))
 	case err == nil, errors.Is(err, ErrJobsFailed):
 	case errors.Is(err, spec.ErrInputsChanged):
 		s.console.Say(fmt.Sprintf("%s of %s jobs of batch %s are in, made from the inputs as they were; `coordinator cancel %s` stops it",
-			count(s.Fed), count(s.Total), s.ID, s.ID))
+			count(s.Fed), count(total), id, s.ID))
 	default:
 		s.console.Say(fmt.Sprintf("stopped: %s of %s jobs of batch %s are in, and run. The same command again submits the rest; `coordinator cancel %s` stops it.",
-			count(s.Fed), count(s.Total), s.ID, s.ID))
+			count(s.Fed), count(total), id, s.ID))
 	}
 	return err
 }
@@ -296,9 +339,10 @@ const durableWithin = 30 * time.Second
 // settle waits until the batch outlives its server. What a failover forgets meanwhile is fed again.
 func (s *Submission) settle(ctx context.Context) error {
 	where := ""
+	id, total := s.fed()
 	durable := func() error {
 		return s.patience.do(ctx, func() (err error) {
-			where, err = s.store.Durable(ctx, s.ID, s.Total, durableWithin)
+			where, err = s.store.Durable(ctx, id, total, durableWithin)
 			return err
 		})
 	}
@@ -311,7 +355,7 @@ func (s *Submission) settle(ctx context.Context) error {
 	}
 	if err != nil {
 		s.console.Say(fmt.Sprintf("all %s jobs of batch %s are in, and run, but nobody can say that they are safe. "+
-			"The same command again waits on; `coordinator cancel %s` stops it.", count(s.Total), s.ID, s.ID))
+			"The same command again waits on; `coordinator cancel %s` stops it.", count(total), id, s.ID))
 		return err
 	}
 	s.console.Say(fmt.Sprintf("batch %s is safe: %s", s.ID, where))
@@ -328,18 +372,19 @@ func (s *Submission) begin(ctx context.Context, book func(fresh batch.ID) (batch
 	if err != nil {
 		return err
 	}
-	err = s.patience.do(ctx, func() error { return create(ctx, s.store, s.ID, s.load.plan, s.load.reduce) })
+	err = s.patience.do(ctx, func() error { return create(ctx, s.store, s.ID, s.load) })
 	if err != nil || s.ID == fresh {
 		return err
 	}
+	id, total := s.fed()
 	var info batch.Info
 	err = s.patience.do(ctx, func() error {
-		info, err = s.store.Info(ctx, s.ID)
+		info, err = s.store.Info(ctx, id)
 		return err
 	})
-	s.Fed, s.whole = info.Counts.Fed, info.Counts.Total == s.Total
+	s.Fed, s.whole = info.Counts.Fed, info.Counts.Total == total
 	if err == nil {
-		s.console.Say(fmt.Sprintf("going on with batch %s: %s of %s jobs are in already", s.ID, count(s.Fed), count(s.Total)))
+		s.console.Say(fmt.Sprintf("going on with batch %s: %s of %s jobs are in already", s.ID, count(s.Fed), count(total)))
 	}
 	return err
 }
@@ -374,9 +419,10 @@ func (s *Submission) Announced(ctx context.Context) error {
 }
 
 func (s *Submission) feedAll(ctx context.Context) error {
+	id, total := s.fed()
 	ring := func() {
 		// A ring is a hint, and workers look by themselves too.
-		_ = s.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: s.ID})
+		_ = s.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: id})
 	}
 	index := int64(0)
 	for chunk, err := range chunks(s.load.payloads(ctx)) {
@@ -389,7 +435,7 @@ func (s *Submission) feedAll(ctx context.Context) error {
 			continue
 		}
 		err = s.patience.do(ctx, func() error {
-			s.Fed, err = s.store.Feed(ctx, s.ID, from, chunk)
+			s.Fed, err = s.store.Feed(ctx, id, from, chunk)
 			return err
 		})
 		if err != nil {
@@ -398,7 +444,7 @@ func (s *Submission) feedAll(ctx context.Context) error {
 		ring()
 	}
 	err := s.patience.do(ctx, func() error {
-		_, err := s.store.Seal(ctx, s.ID, s.Total)
+		_, err := s.store.Seal(ctx, id, total)
 		return err
 	})
 	if err != nil {
@@ -414,14 +460,15 @@ func (s *Submission) conflict(ctx context.Context, err error) error {
 	if !errors.Is(err, statestore.ErrConflict) {
 		return err
 	}
-	info, lookErr := s.store.Info(ctx, s.ID)
+	id, total := s.fed()
+	info, lookErr := s.store.Info(ctx, id)
 	switch {
 	case lookErr != nil:
 		return err
 	case info.Phase == batch.Cancelling || info.Counts.Cancelled > 0:
 		return fmt.Errorf("batch %s was cancelled while it was being submitted: %w", s.ID, ErrJobsFailed)
-	case info.Counts.Total == s.Total:
-		s.Fed = s.Total
+	case info.Counts.Total == total:
+		s.Fed = total
 		return nil
 	}
 	return err

@@ -19,6 +19,7 @@ type Summary struct {
 	Tally
 	Total     int64  // jobs of the batch
 	Earlier   int64  // results that an earlier run had written
+	Plan      string // how the planning ended; "" if there is none
 	Reduce    string // how the reduction ended; "" if there is none
 	Wall      time.Duration
 	Simulated bool
@@ -36,6 +37,9 @@ func (s Summary) String() string {
 		fmt.Fprintf(&b, "%-8s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	line("batch", "%s  %s", s.Batch, s.Name)
+	if s.Plan != "" {
+		line("plan", "%s", s.Plan)
+	}
 	done := s.OK + s.Failed + s.Cancelled
 	line("jobs", "%s   ok %s   failed %s   cancelled %s", count(s.Total), count(s.OK), count(s.Failed), count(s.Cancelled))
 	if open := s.Total - done; open > 0 {

@@ -17,14 +17,23 @@ func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 		return err
 	}
 	defer s.Close()
-	prompt, err := firstPrompt(ctx, c)
+	prompt, err := c.Plan.Task, error(nil)
+	if c.Planner == nil {
+		prompt, err = firstPrompt(ctx, c)
+	}
 	if err != nil {
 		return err
 	}
 	p := c.Plan
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is sound\n\n", o.Spec)
-	fmt.Fprintf(&b, "name           %s\njobs           %s\n", p.Name, count(c.Total))
+	if c.Planner == nil {
+		fmt.Fprintf(&b, "name           %s\njobs           %s\n", p.Name, count(c.Total))
+	} else {
+		fmt.Fprintf(&b, "name           %s\njobs           from a plan of at most %s\n", p.Name, plural(int64(c.Planner.MaxItems), "item", "items"))
+		fmt.Fprintf(&b, "planned        by %s; tools %s; %d turns, %d retries a turn, %d attempts\n", orElse(c.Planner.Model, "the server's first model"),
+			orElse(strings.Join(c.Planner.Tools, ", "), "none"), c.Planner.MaxTurns, c.Planner.MaxRetries, c.Planner.MaxAttempts)
+	}
 	if c.BadCount > 0 {
 		fmt.Fprintf(&b, "bad inputs     %s will fail as BadInput; the first is %s: %s\n", count(c.BadCount), c.Bad[0].Where, c.Bad[0].Bad)
 	}
@@ -39,7 +48,13 @@ func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 	if p.System != "" {
 		fmt.Fprintf(&b, "\n--- shared prefix\n%s\n", p.System)
 	}
-	fmt.Fprintf(&b, "\n--- prompt of the first job\n%s\n", prompt)
+	if c.Planner != nil {
+		fmt.Fprintf(&b, "\n--- system prompt of the planner\n%s\n", c.Planner.System)
+		fmt.Fprintf(&b, "\n--- prompt of the planner\n%s\n", c.Planner.Task)
+		fmt.Fprintf(&b, "\n--- prompt of each job, from its item\n%s\n", prompt)
+	} else {
+		fmt.Fprintf(&b, "\n--- prompt of the first job\n%s\n", prompt)
+	}
 	_, err = io.WriteString(w, b.String())
 	return err
 }

@@ -53,6 +53,8 @@ func (v view) head() []piece {
 		empty := barWidth(v.width) - full
 		out = append(out, piece{"", "  "}, piece{green, strings.Repeat("━", full)}, piece{dim, strings.Repeat("─", empty)},
 			piece{"", fmt.Sprintf("  %s/%s  %s", count(c.Finished()), count(v.Total), percent(c.Finished(), v.Total))})
+	} else if v.Plans {
+		out = append(out, piece{"", "  being planned"})
 	} else {
 		out = append(out, piece{"", fmt.Sprintf("  %s of %s so far", count(c.Finished()), count(c.Fed))})
 	}

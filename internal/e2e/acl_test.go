@@ -50,6 +50,8 @@ tools:
 	write("inputs.jsonl", strings.Repeat("{\"n\":1}\n", 50))
 	spec := write("batch.yaml", "name: acl\ntask: \"Question {n}: use facts.\"\ninputs: inputs.jsonl\ntools: [facts]\n"+
 		"budget: {batch: {tokens: 100000000}}\nreduce: {task: \"Sum up {n} results: {results}\"}\n")
+	planned := write("planned.yaml", "name: acl-plan\nplan: {task: List them.}\ntask: \"Look at {item}.\"\nreduce: {task: Sum them up.}\n")
+	cut := write("cut.yaml", "name: acl-cut\nplan: {task: List them., sampling: {max_tokens: 2}}\ntask: \"Look at {item}.\"\nreduce: {task: Sum them up.}\n")
 	for _, id := range []string{"node-1", "node-2"} {
 		bin.start(t, "worker", "--redis", url, "--backend", "vllm://"+sim, "--id", id, "--tools", tools)
 	}
@@ -73,6 +75,12 @@ tools:
 		command(0, args...)
 	}
 	command(0, "cancel", command(0, "submit", spec))
+	id, _, _ = strings.Cut(command(0, "submit", planned, "--follow"), "\n")
+	command(0, "status", id)
+	command(0, "rm", id)
+	id, _, _ = strings.Cut(command(1, "submit", cut, "--follow"), "\n")
+	command(0, "retry", id)
+	command(1, "results", id, "--follow")
 
 	refused, err := admin.ACLLog(t.Context(), 10).Result()
 	require.NoError(t, err)

@@ -152,8 +152,9 @@ func recorded(t *testing.T, addr, worker string, rec *recorder) string {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/chat/completions") {
 			body, err := io.ReadAll(r.Body)
-			if err == nil {
-				rec.note(worker, body)
+			if err == nil && rec.note(worker, body) {
+				<-r.Context().Done()
+				return
 			}
 			r.Body = io.NopCloser(bytes.NewReader(body))
 			r.ContentLength = int64(len(body))
@@ -168,6 +169,8 @@ func recorded(t *testing.T, addr, worker string, rec *recorder) string {
 type recorder struct {
 	mu    sync.Mutex
 	calls map[string][]call // guarded by mu
+	// stuck says which calls get no answer for as long as their worker lives; it is called with mu held. Nil lets all pass.
+	stuck func(worker, prompt string) bool
 }
 
 type call struct {
@@ -175,12 +178,13 @@ type call struct {
 	messages int
 }
 
-func (r *recorder) note(worker string, body []byte) {
+// note reports whether the call is stuck.
+func (r *recorder) note(worker string, body []byte) bool {
 	var req struct {
 		Messages []json.RawMessage `json:"messages"`
 	}
 	if json.Unmarshal(body, &req) != nil || len(req.Messages) < 2 {
-		return
+		return false
 	}
 	// The first user message names the job's own file, which is different for every job.
 	var user string
@@ -197,6 +201,7 @@ func (r *recorder) note(worker string, body []byte) {
 		r.calls = map[string][]call{}
 	}
 	r.calls[user] = append(r.calls[user], call{worker, len(req.Messages)})
+	return r.stuck != nil && r.stuck(worker, user)
 }
 
 // restarted lists the jobs whose first call was made again after a later one. Calls of the worker that slept do not
@@ -217,6 +222,23 @@ func (r *recorder) restarted(slept string) (jobs []string, calls int) {
 	}
 	return jobs, calls
 }
+
+// askers says how many calls each worker made whose prompt begins so.
+func (r *recorder) askers(prompt string) map[string]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	by := map[string]int{}
+	for asked, calls := range r.calls {
+		if strings.HasPrefix(asked, prompt) {
+			for _, c := range calls {
+				by[c.worker]++
+			}
+		}
+	}
+	return by
+}
+
+func (r *recorder) asked(worker, prompt string) int { return r.askers(prompt)[worker] }
 
 func freeAddress(t *testing.T) string {
 	t.Helper()

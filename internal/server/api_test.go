@@ -71,6 +71,16 @@ func TestSubmit(t *testing.T) {
 	a = w.ask("POST", "/api/v1/batches", "{\"spec\":\n{\"name\":\"one\",\"task\":\"Sum {x}\",\"inputs\":[{\"x\":1}]}}", "Content-Type", "application/json")
 	require.Equal(t, http.StatusCreated, a.status, a.body)
 
+	body, kind = form(t, "spec", "name: planned\nplan: {task: List them.}\ntask: Sum {item}\nreduce: {task: Join them.}\n")
+	a = w.ask("POST", "/api/v1/batches", body, "Content-Type", kind)
+	require.Equal(t, http.StatusCreated, a.status, a.body)
+	a.json(t, &s)
+	assert.Zero(t, s.Total, "a plan says later")
+	var stage batch.Info
+	w.ask("GET", "/api/v1/batches/"+string(s.ID.Planner()), "").json(t, &stage)
+	assert.Equal(t, batch.Sealed, stage.Phase)
+	assert.EqualValues(t, 1, stage.Counts.Total)
+
 	a = w.submit(`{"plan":{"name":"compiled","system":"","task":"Say {x}","max_turns":2,"max_attempts":3,"ttl":3600000000000,"timeouts":{"turn":0,"tool":0},"sampling":{}}}` + "\n" +
 		`{"in":{"x":"a"}}` + "\n" + `{"bad":"line 2 is torn"}` + "\n")
 	require.Equal(t, http.StatusCreated, a.status, a.body)
@@ -115,6 +125,12 @@ func TestWhatIsWrongWithASubmission(t *testing.T) {
 		"no spec":   {func() answered { return w.submit(`{"x":1}` + "\n") }, 400, "invalid", []string{`{"spec":{…}}`}},
 		"a job of inputs": {func() answered {
 			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1}}` + "\n{\"x\":1}\n")
+		}, 400, "invalid", []string{`job 1 is not`}},
+		"a stage of another batch": {func() answered {
+			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1,"plans":"b_01k5x8zq3v6t9w2y4a7c1d0efg"}}` + "\n{\"in\":{}}\n")
+		}, 400, "invalid", []string{"a stage of another batch"}},
+		"a job that has ended": {func() answered {
+			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1}}` + "\n{\"in\":{},\"ended\":{\"status\":\"ok\"}}\n")
 		}, 400, "invalid", []string{`job 1 is not`}},
 		"a plan that no spec gives": {func() answered { return w.submit(`{"plan":{"name":"x","max_turns":0}}` + "\n{\"in\":{}}\n") },
 			400, "invalid", []string{"max_turns is 0"}},

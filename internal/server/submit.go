@@ -32,7 +32,7 @@ const (
 // Submitted is the answer to a submission.
 type Submitted struct {
 	ID       batch.ID `json:"id"`
-	Total    int64    `json:"total" jsonschema:"jobs of the batch"`
+	Total    int64    `json:"total" jsonschema:"jobs of the batch; 0 if a plan makes them"`
 	Messages []string `json:"messages" jsonschema:"warnings, as the command line would print them"`
 }
 

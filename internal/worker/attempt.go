@@ -9,6 +9,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -23,7 +24,9 @@ type attempt struct {
 	// parked: a call has to be resolved before the job can go on.
 	parked atomic.Bool
 	// alone: nothing else may run on this worker.
-	alone bool
+	alone   bool
+	payload []byte
+	items   [][]byte // jobs that the result asks for, if the batch plans another one
 }
 
 // attempt runs one agent to its end and says what becomes of its lease.
@@ -65,6 +68,9 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	if a.work.seeding != nil {
 		a.work.seeding.Begun(time.Now()) // the claim loop is woken when the job is through
 	}
+	if err == nil && a.work.plans != "" && result.Status == batch.OK {
+		a.items, err = a.work.items(result.Output) // the agent found it sound
+	}
 	switch {
 	case err == nil:
 		w.commits.add(a, result)
@@ -73,7 +79,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 		w.metrics.fenced()
 		w.forget(a)
 	case errors.Is(err, errCancelled):
-		w.commits.add(a, w.cancelledResult(l))
+		w.commits.add(a, w.cancelledResult(a))
 	case errors.Is(err, agent.ErrStopped), errors.Is(err, errDrained), errors.Is(err, errBackendAway):
 		w.release(context.WithoutCancel(ctx), a)
 	default:
@@ -142,18 +148,19 @@ func (w *Worker) settle(a *attempt, r batch.Result, o statestore.FinishOutcome) 
 	w.forget(a)
 }
 
-func (w *Worker) cancelledResult(l batch.Lease) batch.Result {
-	return w.endedResult(l, batch.StatusCancelled, batch.NewError(batch.JobCancelled, "the batch was cancelled before the job ended"))
+func (w *Worker) cancelledResult(a *attempt) batch.Result {
+	return w.endedResult(a, batch.StatusCancelled, batch.NewError(batch.JobCancelled, "the batch was cancelled before the job ended"))
 }
 
-func (w *Worker) lostResult(l batch.Lease) batch.Result {
-	return w.endedResult(l, batch.StatusFailed, batch.NewError(batch.WorkerLost,
-		fmt.Sprintf("each of %d attempts ended with its worker gone; `coordinator retry` runs the job again", l.Attempt)))
+func (w *Worker) lostResult(a *attempt) batch.Result {
+	return w.endedResult(a, batch.StatusFailed, batch.NewError(batch.WorkerLost,
+		fmt.Sprintf("each of %d attempts ended with its worker gone; `coordinator retry` runs the job again", a.lease.Attempt)))
 }
 
-func (w *Worker) endedResult(l batch.Lease, s batch.Status, e *batch.Error) batch.Result {
+func (w *Worker) endedResult(a *attempt, s batch.Status, e *batch.Error) batch.Result {
+	l := a.lease
 	return batch.Result{
 		Batch: l.Job.Batch, JobID: batch.JobID(l.Job.Index), Index: l.Job.Index,
-		Status: s, Error: e, Attempts: l.Attempt, Worker: w.cfg.ID,
+		Status: s, Item: spec.ItemOf(a.payload), Error: e, Attempts: l.Attempt, Worker: w.cfg.ID,
 	}
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,6 +32,9 @@ type work struct {
 	from    scheduler.Candidate
 	program *agent.Program
 	reduces batch.ID // the batch whose results its one job reduces; "" for any other batch
+	plans   batch.ID // the batch that gets its jobs from this one; "" for any other batch
+	// items are the jobs in an output, where plans is set.
+	items func(output json.RawMessage) ([][]byte, error)
 
 	// What admission reckons with. The last two belong to the claim loop.
 	prefixBytes, taskBytes, maxTurns int
@@ -172,7 +176,7 @@ func (b *batches) compile(id batch.ID, text []byte) (*work, error) {
 		maxTurns = 1 // a repair turn is rare
 	}
 	w := &work{
-		id: id, program: program, reduces: plan.Reduces, prefixBytes: prefix, taskBytes: len(plan.Task),
+		id: id, program: program, reduces: plan.Reduces, plans: plan.Plans, items: plan.Items, prefixBytes: prefix, taskBytes: len(plan.Task),
 		maxTurns: maxTurns,
 		from:     scheduler.Candidate{Batch: string(id), Owner: plan.Owner, Priority: plan.Priority},
 		seeding:  seeds(b.can, prefix),

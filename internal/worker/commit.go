@@ -81,7 +81,7 @@ func (c *committer) commit(ctx context.Context, id batch.ID, part []completion) 
 	args := make([]statestore.Completion, len(part))
 	for i, p := range part {
 		args[i] = statestore.Completion{
-			Lease: p.attempt.lease, Result: p.result, NoJournal: !p.attempt.journalled,
+			Lease: p.attempt.lease, Result: p.result, Items: p.attempt.items, NoJournal: !p.attempt.journalled,
 			Effects: p.attempt.work.program.Effects(),
 			// The result may also be of another kind: the batch was cancelled, or time ran out.
 			Parked: p.attempt.parked.Load() && p.result.Error != nil && p.result.Error.Type == batch.EffectUnknown,
@@ -107,6 +107,10 @@ func (c *committer) commit(ctx context.Context, id batch.ID, part []completion) 
 		}
 		if err == nil && outcome == statestore.Fenced {
 			c.log.Warn("result was not committed: the lease was lost to another worker", "job", p.attempt.lease.Job, "token", p.attempt.lease.Token)
+		}
+		if outcome == statestore.Committed && p.attempt.work.plans != "" {
+			// A ring is a hint: workers look by themselves too.
+			_ = c.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: p.attempt.work.plans})
 		}
 		c.settle(p.attempt, p.result, outcome)
 	}

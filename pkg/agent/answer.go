@@ -31,11 +31,25 @@ func (a *attempt) repairTurn(s *scope, t turnPlan, resp *backend.Response, probl
 }
 
 func (p *Program) repairMessage(problem error) string {
-	text := fmt.Sprintf("Your last answer cannot be used: %s.", clip(problem.Error(), maxMessage))
+	says := problem.Error()
+	if e, ok := errors.AsType[*batch.Error](problem); ok {
+		says = e.Message
+	}
+	text := fmt.Sprintf("Your last answer cannot be used: %s.", clip(says, maxMessage))
 	if p.output == nil {
 		return text + " Answer the task now."
 	}
 	return text + " Answer again with only the corrected JSON, and with nothing else."
+}
+
+// answer is the job's output from the model's final text. An error that is no *[batch.Error] says what does not match the schema.
+func (p *Program) answer(content string) (json.RawMessage, error) {
+	output, err := p.readAnswer(content)
+	if err != nil || p.items == nil {
+		return output, err
+	}
+	_, err = p.items(output)
+	return output, err
 }
 
 // readAnswer turns the model's final text into the job's output. The error tells the model what to change.
@@ -93,6 +107,9 @@ func (p *Program) readAnswer(content string) (json.RawMessage, error) {
 }
 
 func invalid(problem error, raw string) error {
+	if e, ok := errors.AsType[*batch.Error](problem); ok {
+		return withRaw(e.Type, e.Message+"; it was so also after one repair", raw)
+	}
 	message := "the answer does not match the output schema, also after one repair: " + problem.Error()
 	return withRaw(batch.OutputInvalid, message, raw)
 }

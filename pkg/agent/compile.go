@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,6 +34,10 @@ type Program struct {
 	window    int          // tokens of context; 0 if unknown
 	budget    batch.Budget // of one job
 	prices    batch.Prices
+	// budgetField is what a spec calls the budget.
+	budgetField string
+	// items says what is wrong with an answer that is a plan; nil if answers are none.
+	items func(output json.RawMessage) ([][]byte, error)
 	// question gives jobs their fingerprints; nil if a tool has side effects, whose runs stand for nothing but themselves.
 	question *spec.Question
 
@@ -60,6 +65,7 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 		window:      model.MaxModelLen,
 		budget:      plan.JobBudget,
 		prices:      plan.Prices,
+		budgetField: "budget.job",
 		sampling:    backend.Sampling(plan.Sampling),
 		priority:    plan.Priority,
 		maxTurns:    plan.MaxTurns,
@@ -67,6 +73,12 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 		turnTimeout: cmp.Or(plan.Timeouts.Turn, defaultTurnTimeout),
 		toolTimeout: cmp.Or(plan.Timeouts.Tool, defaultToolTimeout),
 		jobTimeout:  plan.Timeouts.Job,
+	}
+	switch {
+	case plan.Plans != "":
+		p.items, p.budgetField = plan.Items, "plan.budget"
+	case plan.Reduces != "":
+		p.budgetField = "reduce.budget"
 	}
 	if len(plan.Schema) > 0 {
 		output, err := schema.Compile(plan.Schema)

@@ -16,7 +16,7 @@ func (a *attempt) preflight(s *scope) error {
 		return err
 	}
 	prompt, err := a.prompt()
-	if err != nil || a.reused != nil || a.reduction != nil {
+	if err != nil || a.reused != nil || a.ended != nil || a.reduction != nil {
 		return err
 	}
 	a.conv = newConversation(a.prog.system, prompt, a.prog.window)
@@ -41,6 +41,10 @@ func (a *attempt) prompt() (string, error) {
 	var payload spec.Payload
 	if err := json.Unmarshal(a.job.Payload, &payload); err != nil {
 		return "", batch.NewError(batch.BadInput, fmt.Sprintf("the input cannot be read: %v", err))
+	}
+	a.item, a.ended = payload.Item, payload.Ended
+	if a.ended != nil {
+		return "", nil
 	}
 	if payload.Bad != "" {
 		return "", batch.NewError(batch.BadInput, payload.Bad)

@@ -131,10 +131,14 @@ func resultLine(r batch.Result) ([]byte, error) {
 	}
 	line := struct {
 		Index  int64           `json:"index"`
+		Item   json.RawMessage `json:"item,omitempty"`
 		Status batch.Status    `json:"status"`
 		Output json.RawMessage `json:"output,omitempty"`
 		Error  *failure        `json:"error,omitempty"`
 	}{Index: r.Index, Status: r.Status}
+	if r.Item != nil {
+		line.Item = batch.PlainJSON(r.Item)
+	}
 	if r.Status == batch.OK {
 		line.Output = batch.PlainJSON(r.Output)
 	} else if r.Error != nil {
@@ -158,6 +162,9 @@ func (r *reducer) level(level int, pieces iter.Seq2[piece, error]) (answers []pi
 	if err != nil {
 		return nil, nil, err
 	}
+	if !more && len(answers) == 0 {
+		return r.whole(level, nil) // there is nothing to reduce, and the answer may be that
+	}
 	var waiting [][]piece
 	for more {
 		var after []piece
@@ -165,9 +172,7 @@ func (r *reducer) level(level int, pieces iter.Seq2[piece, error]) (answers []pi
 			return nil, nil, err
 		}
 		if !more && len(answers) == 0 && len(waiting) == 0 {
-			turn, err := r.answer(level, group, true, 0)
-			r.add(turn.Part.Turns, turn.Usage, turn.Model)
-			return nil, json.RawMessage(turn.Assistant.Content), err
+			return r.whole(level, group)
 		}
 		waiting, group = append(waiting, group), after
 		if len(waiting) == sideBySide || !more {
@@ -179,6 +184,16 @@ func (r *reducer) level(level int, pieces iter.Seq2[piece, error]) (answers []pi
 		}
 	}
 	return answers, nil, nil
+}
+
+// whole answers what fits into one prompt.
+func (r *reducer) whole(level int, group []piece) (answers []piece, output json.RawMessage, err error) {
+	if err := r.withinBudget(); err != nil {
+		return nil, nil, err
+	}
+	turn, err := r.answer(level, group, true, 0)
+	r.add(turn.Part.Turns, turn.Usage, turn.Model)
+	return nil, json.RawMessage(turn.Assistant.Content), err
 }
 
 // behind is the index after the last result that has an answer on a level.
@@ -220,6 +235,9 @@ func (r *reducer) groups(pieces iter.Seq2[piece, error], from int64) iter.Seq2[[
 
 // answerAll answers groups side by side and journals them in their order. Answers that came before a failure are kept.
 func (r *reducer) answerAll(level int, groups [][]piece) ([]piece, error) {
+	if err := r.withinBudget(); err != nil {
+		return nil, err
+	}
 	turns, errs := make([]Turn, len(groups)), make([]error, len(groups))
 	var all sync.WaitGroup
 	for i, g := range groups {
@@ -264,7 +282,10 @@ func (r *reducer) about(p *Part, err error) error {
 
 // answer makes the calls for one group. The turn has its Part in every case. Safe for concurrent use.
 func (r *reducer) answer(level int, group []piece, last bool, part int) (Turn, error) {
-	turn := Turn{Part: &Part{Level: level, From: group[0].from, To: group[len(group)-1].to}}
+	turn := Turn{Part: &Part{Level: level, To: -1}}
+	if len(group) > 0 {
+		turn.Part.From, turn.Part.To = group[0].from, group[len(group)-1].to
+	}
 	prompt, err := r.prompt(level, group, last, turn.Part)
 	if err != nil {
 		return turn, err

@@ -65,6 +65,7 @@ type reduction struct {
 	missing int // results that are gone
 	window  int
 	journal [][]byte
+	budget  batch.Budget
 	stopAt  int // the journal takes no turn after this one; 0 takes all
 }
 
@@ -72,7 +73,7 @@ var errNoMore = errors.New("the lease was lost")
 
 func (r *reduction) run(t *testing.T, c *counter) (batch.Result, error) {
 	t.Helper()
-	plan := &spec.Plan{Name: "t/reduce", System: "sys", Task: "Add up {n} lines.\n{results}", MaxTurns: 1, Reduces: "b_1",
+	plan := &spec.Plan{Name: "t/reduce", System: "sys", Task: "Add up {n} lines.\n{results}", MaxTurns: 1, Reduces: "b_1", JobBudget: r.budget,
 		Schema: json.RawMessage(`{"type":"object","properties":{"sum":{"type":"integer"},"failed":{"type":"integer"}},"required":["sum","failed"]}`)}
 	p, err := Compile(plan, nil, backend.Model{ID: "m", MaxModelLen: r.window})
 	require.NoError(t, err)

@@ -72,9 +72,14 @@ func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, er
 	if err != nil {
 		return batch.Result{}, fmt.Errorf("run %s: %w", job.ID, err)
 	}
+	if a.ended != nil && !isData {
+		res := *a.ended
+		res.Batch, res.JobID, res.Index = job.ID.Batch, batch.JobID(job.ID.Index), job.ID.Index
+		return res, nil
+	}
 	res := batch.Result{
 		Batch: job.ID.Batch, JobID: batch.JobID(job.ID.Index), Index: job.ID.Index,
-		Status: batch.OK, Output: output,
+		Status: batch.OK, Item: a.item, Output: output,
 		Attempts: job.Attempt, Turns: a.turns, Usage: a.usage, Tools: a.counts,
 		Model: a.served, Worker: r.worker, WallMS: time.Since(began).Milliseconds(), Times: a.spent.times(),
 	}
@@ -100,7 +105,9 @@ type attempt struct {
 	state batch.State
 	conv  *conversation
 
-	reopened    bool // it was looked whether the first turn had been left open
+	reopened    bool            // it was looked whether the first turn had been left open
+	item        json.RawMessage // of a plan; nil if the job has none
+	ended       *batch.Result   // the result that the job had in an earlier run; nil if the job runs
 	reduction   *spec.Reduction
 	fingerprint string      // "" if the output must not be used again
 	reused      *spec.Reuse // an earlier result that stands for this job's; nil if the job runs
@@ -123,6 +130,8 @@ func (a *attempt) run(s *scope) (json.RawMessage, error) {
 		return nil, err
 	}
 	switch {
+	case a.ended != nil:
+		return a.ended.Output, nil
 	case a.reused != nil:
 		return a.reused.Output, nil
 	case a.reduction != nil:
@@ -173,7 +182,7 @@ func (a *attempt) converse(s *scope) (json.RawMessage, error) {
 				fmt.Sprintf("the model still asks for tools after max_turns = %d; raise max_turns", a.prog.maxTurns))
 		default:
 			calls.discard()
-			output, problem := a.prog.readAnswer(resp.Message.Content)
+			output, problem := a.prog.answer(resp.Message.Content)
 			if problem == nil {
 				return output, nil
 			}
@@ -196,10 +205,10 @@ func (a *attempt) withinBudget() error {
 		return nil
 	case b.Tokens > 0 && used >= b.Tokens:
 		return batch.NewError(batch.BudgetExceeded,
-			fmt.Sprintf("the job has used %d tokens in %d turns and may use %d; raise budget.job.tokens", used, a.turns, b.Tokens))
+			fmt.Sprintf("the job has used %d tokens in %d turns and may use %d; raise %s.tokens", used, a.turns, b.Tokens, a.prog.budgetField))
 	default:
 		return batch.NewError(batch.BudgetExceeded,
-			fmt.Sprintf("the job has cost $%.4f in %d turns and may cost $%.4f; raise budget.job.usd", a.prog.prices.Cost(a.usage), a.turns, b.USD))
+			fmt.Sprintf("the job has cost $%.4f in %d turns and may cost $%.4f; raise %s.usd", a.prog.prices.Cost(a.usage), a.turns, b.USD, a.prog.budgetField))
 	}
 }
 

@@ -28,3 +28,8 @@ type Budget struct {
 func (b Budget) Spent(u Usage, p Prices) bool {
 	return b.Tokens > 0 && u.PromptTokens+u.CompletionTokens >= b.Tokens || b.USD > 0 && p.Cost(u) >= b.USD
 }
+
+// Reached reports whether what was used has reached the budget.
+func (b Budget) Reached(used Budget) bool {
+	return b.Tokens > 0 && used.Tokens >= b.Tokens || b.USD > 0 && used.USD >= b.USD
+}

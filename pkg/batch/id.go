@@ -10,10 +10,13 @@ import (
 // ID names a batch: "b_" and a lower-case ULID. IDs sort by the time of submission.
 type ID string
 
-var idForm = regexp.MustCompile(`^b_[0-9a-hjkmnp-tv-z]{26}(\.reduce)?$`)
+var idForm = regexp.MustCompile(`^b_[0-9a-hjkmnp-tv-z]{26}(\.reduce|\.plan)?$`)
 
-// reduceSuffix ends the ID of a batch that reduces another one.
-const reduceSuffix = ".reduce"
+// What the IDs of batches that are a stage of another one end with.
+const (
+	reduceSuffix = ".reduce"
+	planSuffix   = ".plan"
+)
 
 // Reducer is the ID of the batch of one job that reduces this one, if it has any.
 func (id ID) Reducer() ID { return id + reduceSuffix }
@@ -22,6 +25,24 @@ func (id ID) Reducer() ID { return id + reduceSuffix }
 func (id ID) Reduces() (of ID, ok bool) {
 	s, ok := strings.CutSuffix(string(id), reduceSuffix)
 	return ID(s), ok
+}
+
+// Planner is the ID of the batch of one job whose answer gives this one its jobs, if it has any.
+func (id ID) Planner() ID { return id + planSuffix }
+
+// Plans is the batch that this one plans; ok is false if it is no planner.
+func (id ID) Plans() (of ID, ok bool) {
+	s, ok := strings.CutSuffix(string(id), planSuffix)
+	return ID(s), ok
+}
+
+// Whole is the batch that this one is a stage of; any other batch is its own.
+func (id ID) Whole() ID {
+	if of, ok := id.Plans(); ok {
+		return of
+	}
+	of, _ := id.Reduces()
+	return of
 }
 
 // ParseID checks the form of a batch ID that a person typed.

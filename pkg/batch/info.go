@@ -7,7 +7,7 @@ type Phase string
 
 // The phases of a batch.
 const (
-	Open       Phase = "OPEN"       // inputs are still being fed; jobs already run
+	Open       Phase = "OPEN"       // inputs are still being fed, or planned; jobs already run
 	Sealed     Phase = "SEALED"     // all inputs are in; jobs are running or waiting
 	Cancelling Phase = "CANCELLING" // cancelled; jobs that have no result yet are being given one
 	Done       Phase = "DONE"       // every job has a result
@@ -29,6 +29,7 @@ type Header struct {
 	Budget      Budget        `json:"budget,omitzero"` // of the whole batch
 	Prices      Prices        `json:"prices,omitzero"`
 	Reduce      bool          `json:"reduce,omitempty"` // its results are reduced by the batch [ID.Reducer]
+	Plan        bool          `json:"plan,omitempty"`   // its jobs come from the batch [ID.Planner]
 }
 
 // Counts are a batch's totals so far. Waiting + Running + OK + Failed + Cancelled = Fed.
@@ -52,8 +53,10 @@ func (c Counts) Finished() int64 { return c.OK + c.Failed + c.Cancelled }
 // Info is a batch as `status` shows it.
 type Info struct {
 	Header
-	Phase     Phase     `json:"phase"`
-	Paused    bool      `json:"paused,omitempty"` // its budget is used up: no new job begins until that is raised
+	Phase  Phase `json:"phase"`
+	Paused bool  `json:"paused,omitempty"` // its budget is used up: no new job begins until that is raised
+	// Used is what counts against the budget, the stages of the batch included. USD is 0 without prices.
+	Used      Budget    `json:"used,omitzero"`
 	Counts    Counts    `json:"counts"`
 	CreatedAt time.Time `json:"created_at"`          // Redis' clock
 	DoneAt    time.Time `json:"done_at,omitzero"`    // Redis' clock; zero unless done

@@ -39,6 +39,7 @@ const (
 	BackendUnavailable ErrorType = "BackendUnavailable" // the server kept failing; retries are used up
 	EffectUnknown      ErrorType = "EffectUnknown"      // a tool with side effects may or may not have run
 	BudgetExceeded     ErrorType = "BudgetExceeded"     // a token or money limit was reached
+	PlanTooLarge       ErrorType = "PlanTooLarge"       // the plan has more items than max_items allows, also after repair
 	WorkerLost         ErrorType = "WorkerLost"         // every allowed attempt ended with its worker gone
 	JobCancelled       ErrorType = "Cancelled"          // the batch was cancelled before the job ended
 )
@@ -46,7 +47,7 @@ const (
 // ErrorTypes lists every error type.
 var ErrorTypes = []ErrorType{
 	BadInput, Oversized, OutputInvalid, OutputTruncated, TurnsExhausted, Timeout, BackendRejected,
-	BackendUnavailable, EffectUnknown, BudgetExceeded, WorkerLost, JobCancelled,
+	BackendUnavailable, EffectUnknown, BudgetExceeded, PlanTooLarge, WorkerLost, JobCancelled,
 }
 
 // Retryable reports whether running the job again, unchanged, may succeed. It decides the default of
@@ -108,8 +109,9 @@ type Result struct {
 	JobID    string          `json:"job_id"`
 	Index    int64           `json:"index"`
 	Status   Status          `json:"status"`
-	Output   json.RawMessage `json:"output"` // valid JSON; null unless Status is OK
-	Error    *Error          `json:"error"`  // nil if Status is OK
+	Item     json.RawMessage `json:"item,omitempty"` // what the job ran over, if it is item Index of a plan; may lack if it never ran
+	Output   json.RawMessage `json:"output"`         // valid JSON; null unless Status is OK
+	Error    *Error          `json:"error"`          // nil if Status is OK
 	Attempts int             `json:"attempts"`
 	Turns    int             `json:"turns"` // model calls that ended with a finish reason, repair turns included
 	Usage    Usage           `json:"usage"`

@@ -17,8 +17,9 @@ import (
 // Spec is closed.
 type Compiled struct {
 	Plan     *Plan
+	Planner  *Plan   // of the batch whose items are the inputs of this one, without Plans; nil if the inputs are known
 	Reduce   *Plan   // of the batch that reduces this one, without Reduces; nil if none does
-	Total    int64   // inputs, bad ones included
+	Total    int64   // inputs, bad ones included; 0 if they are not known yet
 	Bad      []Input // the first bad inputs, at most [MaxBadKept]
 	BadCount int64   // all bad inputs
 
@@ -37,7 +38,12 @@ var ErrInputsChanged = errors.New("the inputs changed while they were being read
 //
 // It fails with [Errors] when the inputs cannot be read or a prompt does not go with them, with [BadInputsError] when
 // inputs are unusable and on_bad_input does not say skip (or none is usable), and with ctx's cause when ctx is done.
+//
+// Without inputs, because a plan makes them, there is nothing to read, and no value is the same in every input.
 func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
+	if s.planner != nil {
+		return s.compilePlanned()
+	}
 	v, err := s.survey(ctx)
 	if err != nil {
 		return nil, s.unreadable(ctx, err)
@@ -52,17 +58,12 @@ func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
 		return nil, &BadInputsError{Count: v.badCount, Total: v.total, First: v.bad}
 	}
 	plan := s.settings
-	var reduce *Plan
-	if s.reduce != nil {
-		copied := *s.reduce
-		reduce = &copied
-	}
 	constants := v.constants()
 	if err := s.fill(&plan, constants); err != nil {
 		return nil, err
 	}
 	c := &Compiled{
-		Plan: &plan, Reduce: reduce, Total: v.total, Bad: v.bad, BadCount: v.badCount,
+		Plan: &plan, Reduce: copyOf(s.reduce), Total: v.total, Bad: v.bad, BadCount: v.badCount,
 		spec: s, fields: plan.template.Fields(), constants: constants,
 	}
 	slices.Sort(c.fields)
@@ -72,6 +73,23 @@ func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
 	}
 	sum.Sum(c.identity[:0])
 	return c, nil
+}
+
+func (s *Spec) compilePlanned() (*Compiled, error) {
+	plan := s.settings
+	if err := s.fill(&plan, nil); err != nil {
+		return nil, err
+	}
+	return &Compiled{Plan: &plan, Planner: copyOf(s.planner), Reduce: copyOf(s.reduce), spec: s}, nil
+}
+
+// copyOf lets the caller change the plan of a stage.
+func copyOf(p *Plan) *Plan {
+	if p == nil {
+		return nil
+	}
+	copied := *p
+	return &copied
 }
 
 // unreadable makes err a mistake of the inputs, unless it only says that ctx is done.
@@ -110,12 +128,18 @@ func (c *Compiled) Fingerprint() (string, error) {
 		return "", fmt.Errorf("write plan: %w", err)
 	}
 	text := fmt.Appendf(nil, "%x %s\n%s", c.identity, c.spec.OnBadInput, plan)
-	if c.Reduce != nil {
-		reduce, err := json.Marshal(c.Reduce)
-		if err != nil {
-			return "", fmt.Errorf("write the plan of the reduction: %w", err)
+	for _, stage := range []struct {
+		name string
+		plan *Plan
+	}{{"plan", c.Planner}, {"reduce", c.Reduce}} {
+		if stage.plan == nil {
+			continue
 		}
-		text = fmt.Appendf(text, "\nreduce %s", reduce)
+		settings, err := json.Marshal(stage.plan)
+		if err != nil {
+			return "", fmt.Errorf("write the settings of the stage %s: %w", stage.name, err)
+		}
+		text = fmt.Appendf(text, "\n%s %s", stage.name, settings)
 	}
 	if c.reuse != nil {
 		text = fmt.Appendf(text, "\nreuse %q", c.reuse.identity)
@@ -124,8 +148,12 @@ func (c *Compiled) Fingerprint() (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// Payloads yields the JSON of each job's [Payload], in the order of the indexes. An error ends it.
+// Payloads yields the JSON of each job's [Payload], in the order of the indexes. An error ends it. A plan that makes the inputs is not
+// waited for: what comes is then the planner's one job.
 func (c *Compiled) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
+	if c.Planner != nil {
+		return func(yield func([]byte, error) bool) { yield(Payload{}.encode()) }
+	}
 	return func(yield func([]byte, error) bool) {
 		count := int64(0)
 		for in, err := range c.spec.Inputs(ctx) {

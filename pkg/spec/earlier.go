@@ -14,8 +14,8 @@ import (
 )
 
 // Earlier names the results of another batch that are the inputs of this one. Whoever loads the spec reads them: this
-// package talks to no Redis. An input's fields are the members of the result's output, and job_id, index, status, output
-// and error as far as the output has no members of these names.
+// package talks to no Redis. An input's fields are the members of the result's output, and job_id, index, status, output,
+// error and, after a plan, item as far as the output has no members of these names.
 type Earlier struct {
 	Batch batch.ID     // "" if File is set
 	File  string       // absolute path of a results file

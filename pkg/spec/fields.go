@@ -30,6 +30,7 @@ const (
 // Names that several readers use.
 const (
 	inputsField = "inputs"
+	planField   = "plan"
 	fileField   = "file"
 
 	extYAML = ".yaml"
@@ -52,6 +53,7 @@ func (l *loader) fields() []fieldReader {
 		{inputsField, func(f string, n ast.Node) { s.inputs = l.readInputs(f, n) }},
 		{"tools", func(f string, n ast.Node) { plan.Tools, plan.ToolSettings = l.tools(f, n) }},
 		{"output_schema", func(f string, n ast.Node) { plan.Schema = l.outputSchema(f, n) }},
+		{planField, l.planner},
 		{"reduce", l.reduce},
 		{"model", l.label(&plan.Model)},
 		{"backend", func(f string, n ast.Node) { s.Backend = l.backend(f, n) }},
@@ -62,13 +64,7 @@ func (l *loader) fields() []fieldReader {
 		{"max_turns", l.count(&plan.MaxTurns, 1, maxTurns)},
 		{"max_retries", l.count(&plan.MaxRetries, 0, maxRetries)},
 		{"max_attempts", l.count(&plan.MaxAttempts, 1, maxAttempts)},
-		{"timeouts", func(f string, n ast.Node) {
-			l.mapping(f, n, []fieldReader{
-				{"turn", l.wait(&plan.Timeouts.Turn, maxWait)},
-				{"tool", l.wait(&plan.Timeouts.Tool, maxWait)},
-				{"job", l.wait(&plan.Timeouts.Job, maxWait)},
-			})
-		}},
+		{"timeouts", l.timeouts(&plan.Timeouts)},
 		{"sampling", l.sampling(&plan.Sampling)},
 		{"budget", func(f string, n ast.Node) {
 			l.mapping(f, n, []fieldReader{{"job", l.budget(&plan.JobBudget)}, {"batch", l.budget(&plan.BatchBudget)}})
@@ -122,6 +118,16 @@ func (l *loader) flag(to *bool) func(string, ast.Node) {
 		if v, ok := l.boolean(field, n); ok {
 			*to = v
 		}
+	}
+}
+
+func (l *loader) timeouts(to *Timeouts) func(string, ast.Node) {
+	return func(field string, n ast.Node) {
+		l.mapping(field, n, []fieldReader{
+			{"turn", l.wait(&to.Turn, maxWait)},
+			{"tool", l.wait(&to.Tool, maxWait)},
+			{"job", l.wait(&to.Job, maxWait)},
+		})
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"unicode/utf8"
+
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 // Payload is what the job stream holds for one job: the fields of the input that the prompt still needs, or why the
@@ -15,6 +17,10 @@ type Payload struct {
 	Input map[string]any `json:"in,omitempty"`
 	Bad   string         `json:"bad,omitempty"` // names the input's line; the job fails as BadInput without a model call
 	Reuse *Reuse         `json:"reuse,omitempty"`
+	// Item is set for a job that a plan asked for. Its fields are then those of Input, and nothing else is written.
+	Item json.RawMessage `json:"item,omitempty"`
+	// Ended is the result that the job had in an earlier run: it ends with it at once.
+	Ended *batch.Result `json:"ended,omitempty"`
 	// Reduce is set for the one job of a batch that reduces another one.
 	Reduce *Reduction `json:"reduce,omitempty"`
 }
@@ -31,13 +37,20 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 		In    json.RawMessage `json:"in"`
 		Bad   string          `json:"bad"`
 		Reuse *Reuse          `json:"reuse"`
+		Item  json.RawMessage `json:"item"`
+		Ended *batch.Result   `json:"ended"`
 
 		Reduce *Reduction `json:"reduce"`
 	}
 	if err := json.Unmarshal(data, &wire); err != nil {
 		return err
 	}
-	*p = Payload{Bad: wire.Bad, Reuse: wire.Reuse, Reduce: wire.Reduce}
+	*p = Payload{Bad: wire.Bad, Reuse: wire.Reuse, Item: wire.Item, Ended: wire.Ended, Reduce: wire.Reduce}
+	if wire.Item != nil {
+		in, err := itemInput(wire.Item)
+		p.Input = in
+		return err
+	}
 	if wire.In == nil {
 		return nil
 	}
@@ -45,6 +58,9 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 	p.Input = in
 	return err
 }
+
+// EndedPayload is the JSON of a [Payload] of a job that ends at once with a result that it had before.
+func EndedPayload(r batch.Result) ([]byte, error) { return Payload{Ended: &r}.encode() }
 
 // encode is the JSON form of p. Nothing is escaped for HTML, so that nested values come back byte for byte.
 func (p Payload) encode() ([]byte, error) {

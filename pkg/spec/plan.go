@@ -43,6 +43,11 @@ type Plan struct {
 	// placeholders {results} and {n}.
 	Reduces batch.ID `json:"reduces,omitempty"`
 
+	// Plans is the batch whose jobs are the items that the one job of this plan answers with; "" for any other plan.
+	Plans batch.ID `json:"plans,omitempty"`
+	// MaxItems bounds these items; 0 for any other plan.
+	MaxItems int `json:"max_items,omitempty"`
+
 	template *Template // Task, parsed; nil in a Plan that was not made by ParsePlan or Compile
 }
 

@@ -3,7 +3,6 @@ package spec
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -22,17 +21,15 @@ const (
 //	  model: qwen3-32b
 //	  sampling: {max_tokens: 2000}
 func (l *loader) reduce(field string, n ast.Node) {
-	p := &Plan{MaxTurns: 1}
+	p := &Plan{MaxTurns: 1, MaxRetries: unset}
 	var system, task prompt
 	ofJobs := l.schema
 	before := len(l.errs)
-	l.mapping(field, n, []fieldReader{
+	l.mapping(field, n, append([]fieldReader{
 		{"system_prompt", func(f string, n ast.Node) { system, _ = l.prompt(f, n) }},
 		{"task", func(f string, n ast.Node) { task = l.taskPrompt(f, n) }},
 		{"output_schema", func(f string, n ast.Node) { p.Schema = l.outputSchema(f, n) }},
-		{"model", l.label(&p.Model)},
-		{"sampling", l.sampling(&p.Sampling)},
-	})
+	}, l.stageFields(p)...))
 	l.schema = ofJobs
 	if len(l.errs) > before {
 		return
@@ -51,23 +48,22 @@ func (l *loader) reduce(field string, n ast.Node) {
 	if !slices.Contains(task.template.Fields(), ResultsField) {
 		p.Task += "\n\n{" + ResultsField + "}"
 	}
-	var sections []string
-	if system.text != "" {
-		sections = append(sections, system.text)
-	}
-	if p.Schema != nil {
-		sections = append(sections, schemaInstruction+string(p.Schema))
-	}
-	p.System = strings.Join(sections, "\n\n")
+	p.System = withInstruction(system.text, p.Schema)
 	l.spec.reduce = p
 }
+
+// unset is a number of retries that the spec does not give: 0 means none.
+const unset = -1
 
 // finishReduce fills in what the reduction shares with the jobs, once their fields are read.
 func (l *loader) finishReduce() {
 	jobs, p := l.spec.settings, l.spec.reduce
-	p.Name, p.Owner, p.Priority, p.TTL, p.Timeouts = jobs.Name+"/reduce", jobs.Owner, jobs.Priority, jobs.TTL, jobs.Timeouts
-	p.MaxRetries, p.MaxAttempts = jobs.MaxRetries, jobs.MaxAttempts
-	if p.Model == "" {
-		p.Model = jobs.Model
+	p.Name, p.Owner, p.Priority, p.TTL = jobs.Name+"/reduce", jobs.Owner, jobs.Priority, jobs.TTL
+	p.Model, p.Prices = orOther(p.Model, jobs.Model), orOther(p.Prices, jobs.Prices)
+	p.MaxAttempts = orOther(p.MaxAttempts, jobs.MaxAttempts)
+	p.Timeouts.Turn, p.Timeouts.Tool = orOther(p.Timeouts.Turn, jobs.Timeouts.Turn), orOther(p.Timeouts.Tool, jobs.Timeouts.Tool)
+	p.Timeouts.Job = orOther(p.Timeouts.Job, jobs.Timeouts.Job)
+	if p.MaxRetries == unset {
+		p.MaxRetries = jobs.MaxRetries
 	}
 }

@@ -33,14 +33,15 @@ type Spec struct {
 	// MaxInflight is the spec's max_inflight; 0 if it gives none.
 	MaxInflight int
 
-	settings Plan // everything but System and Task
+	settings Plan  // everything but System and Task
+	planner  *Plan // makes the inputs; nil if they come from elsewhere
 	reduce   *Plan
 	system   prompt
 	task     prompt
 	hoist    bool
 	// instructed says that the schema still has to be named in the shared prefix.
 	instructed bool
-	inputs     source
+	inputs     source // nil if a plan makes them
 }
 
 // LoadOptions are what a spec file does not say.
@@ -209,16 +210,23 @@ func (l *loader) load(top ast.Node) {
 	if l.spec.task.template == nil {
 		l.require(top, "task")
 	}
-	if l.spec.inputs == nil && l.sent && l.given == nil && !l.noted(inputsField) {
+	planned := l.spec.planner != nil || l.noted(planField)
+	if l.spec.inputs == nil && l.sent && l.given == nil && !planned && !l.noted(inputsField) {
 		l.spec.inputs = l.stream(formatJSONL)
 	}
 	switch {
+	case planned && (l.given != nil || l.spec.inputs != nil):
+		l.failf(top, inputsField, "the inputs are the items of the plan; leave out %s or %s", inputsField, planField)
+	case planned:
 	case l.given != nil && l.spec.inputs != nil:
 		l.failf(top, inputsField, "inputs come from the program, and from the spec; give them once")
 	case l.given != nil:
 		l.spec.inputs = l.given
 	case l.spec.inputs == nil:
 		l.require(top, inputsField)
+	}
+	if l.spec.planner != nil {
+		l.finishPlanner()
 	}
 	if l.spec.settings.Schema != nil {
 		l.placeSchema()

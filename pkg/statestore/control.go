@@ -58,6 +58,9 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 	var waiting, back *redis.IntCmd
 	var pending *redis.XPendingCmd
 	var ttl *redis.DurationCmd
+	whole := id.Whole()
+	stages := []batch.ID{whole, whole.Planner(), whole.Reducer()}
+	accounts := make([]*redis.SliceCmd, len(stages))
 	// One transaction, so that the numbers belong together.
 	_, err := s.cmd.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		meta = p.HGetAll(ctx, keyMeta(id))
@@ -65,6 +68,9 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 		pending = p.XPending(ctx, keyJobs(id), group)
 		back = p.LLen(ctx, keyBack(id))
 		ttl = p.PTTL(ctx, keyMeta(id))
+		for i, stage := range stages {
+			accounts[i] = p.HMGet(ctx, keyMeta(stage), accountFields...)
+		}
 		return nil
 	})
 	// The job stream of a batch that is done is gone, and XPENDING says so; only the first command must work.
@@ -83,8 +89,13 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 		return v
 	}
 	info.Phase = batch.Phase(m["phase"])
-	info.Budget.Tokens = n("cap_tokens")
-	info.Budget.USD, _ = strconv.ParseFloat(m["cap_usd"], 64)
+	for i, a := range accounts {
+		caps, used := accountOf(a.Val())
+		info.Used.Tokens, info.Used.USD = info.Used.Tokens+used.Tokens, info.Used.USD+used.USD
+		if i == 0 {
+			info.Budget = caps
+		}
+	}
 	info.CreatedAt = time.UnixMilli(n("created")).UTC()
 	info.Counts = batch.Counts{
 		Fed: n("fed"), Total: n("total"), OK: n("ok"), Failed: n("failed"), Cancelled: n("cancelled"),
@@ -99,12 +110,28 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 		}
 		return info, nil
 	}
-	info.Paused = info.Budget.Spent(info.Counts.Usage, info.Prices) && info.Phase != batch.Cancelling
+	info.Paused = info.Budget.Reached(info.Used) && info.Phase != batch.Cancelling
 	if v := pending.Val(); v != nil {
 		info.Counts.Running = v.Count - back.Val()
 	}
 	info.Counts.Waiting = waiting.Val() - info.Counts.Running
 	return info, nil
+}
+
+// accountFields are what [accountOf] reads.
+var accountFields = []string{
+	"cap_tokens", "cap_usd", "prompt", "cached", "completion", "price_prompt", "price_cached", "price_completion",
+}
+
+// accountOf is what one batch may use, and what it has used, its stages apart: see spent in lua/prelude.lua.
+func accountOf(values []any) (caps, used batch.Budget) {
+	var n [8]float64
+	for i, v := range values {
+		n[i], _ = strconv.ParseFloat(text(v), 64)
+	}
+	u := batch.Usage{PromptTokens: int64(n[2]), CachedTokens: int64(n[3]), CompletionTokens: int64(n[4])}
+	p := batch.Prices{Prompt: n[5], Cached: n[6], Completion: n[7]}
+	return batch.Budget{Tokens: int64(n[0]), USD: n[1]}, batch.Budget{Tokens: u.PromptTokens + u.CompletionTokens, USD: p.Cost(u)}
 }
 
 // List gives all batches, newest first, and forgets those whose TTL has passed. Repeatable.
@@ -181,7 +208,8 @@ func (s *Store) SetBudget(ctx context.Context, id batch.ID, b batch.Budget) erro
 }
 
 // Retry queues the failed jobs of a batch again and takes their results back. It returns how many. A job whose
-// failure may pass goes on from its journal, any other begins anew. ErrNotFound; ErrConflict: the batch is still
+// failure may pass goes on from its journal, any other begins anew. A batch whose plan failed is open again when its planner, which is
+// a batch of its own, is retried. ErrNotFound; ErrConflict: the batch is still
 // open, or being cancelled. Repeatable.
 func (s *Store) Retry(ctx context.Context, id batch.ID) (queued int64, err error) {
 	indexes, err := s.cmd.HKeys(ctx, keyFailed(id)).Result()
@@ -223,9 +251,13 @@ func (s *Store) retry(ctx context.Context, op string, id batch.ID, indexes []str
 		queued += reply{v}.at(1).num()
 	}
 	active := []any{string(id)}
-	if h, err := s.Header(ctx, id); err == nil && h.Reduce {
-		active = append(active, string(id.Reducer())) // it runs again when this batch ends
-	} else if err != nil {
+	whole := id.Whole()
+	if _, plans := id.Plans(); plans {
+		active = append(active, string(whole)) // it gets its jobs from this one
+	}
+	if h, err := s.Header(ctx, whole); err == nil && h.Reduce {
+		active = append(active, string(whole.Reducer())) // it runs again when the batch ends
+	} else if err != nil && !(whole != id && errors.Is(err, ErrNotFound)) {
 		return queued, err
 	}
 	if err := s.cmd.SAdd(ctx, keyActive, active...).Err(); err != nil {

@@ -19,6 +19,9 @@ type Completion struct {
 	NoJournal bool
 	// Effects says that an attempt at the job made calls with side effects, or may have, so that there is a ledger.
 	Effects bool
+	// Items are the payloads of the jobs that a plan asks for, in their order: of the result of a batch that plans another one. The
+	// commit gives them to that batch and seals it, if it is still open; a result that is not ok ends it without any.
+	Items [][]byte
 	// Parked says that the job waits for [Store.Resolve], so that its journal and its ledger are kept.
 	Parked bool
 }
@@ -37,7 +40,7 @@ const (
 func (o FinishOutcome) String() string { return [...]string{"committed", "already", "fenced"}[o] }
 
 // Finish commits up to MaxFinish results of one batch in one step: result, acknowledgement, counters, and the end of
-// the batch if it was the last job. It returns the phase ("" if the batch is gone) and one outcome per completion.
+// the batch if it was the last job. If that batch plans another one, that one gets its jobs in the same step. It returns the phase ("" if the batch is gone) and one outcome per completion.
 // Repeatable; after an unknown outcome a repeat answers Already for what was committed.
 func (s *Store) Finish(ctx context.Context, id batch.ID, done []Completion) (batch.Phase, []FinishOutcome, error) {
 	op := fmt.Sprintf("finish %d jobs of batch %s", len(done), id)
@@ -115,5 +118,10 @@ func finishArguments(id batch.ID, done []Completion) ([]any, error) {
 		prefixJournal(id), counts.OK, counts.Failed, counts.Cancelled, counts.Turns, counts.Usage.PromptTokens,
 		counts.Usage.CachedTokens, counts.Usage.CompletionTokens, counts.Tools.Asked, counts.Tools.Executed, n,
 	})
+	for _, c := range done {
+		for _, item := range c.Items {
+			args = append(args, item)
+		}
+	}
 	return args, nil
 }

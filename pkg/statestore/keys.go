@@ -22,8 +22,11 @@ func keyWorker(consumer string) string { return "ba:worker:" + consumer } // str
 
 func keySubmit(fingerprint string) string { return "ba:submit:" + fingerprint } // string: batch ID
 
-// batchKey puts the batch that reduces another one into the same slot.
+// batchKey puts the batches that plan and reduce another one into the same slot.
 func batchKey(id batch.ID, name string) string {
+	if of, ok := id.Plans(); ok {
+		return "ba:{" + string(of) + "}:planner:" + name
+	}
 	if of, ok := id.Reduces(); ok {
 		return "ba:{" + string(of) + "}:reduce:" + name
 	}

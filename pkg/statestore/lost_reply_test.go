@@ -108,6 +108,17 @@ func TestLostReply(t *testing.T) {
 				return err
 			}
 		}},
+		{"finish, a plan", "eval", func(w *world, _ batch.ID) func() error {
+			const id = anotherID
+			for _, h := range []batch.Header{{ID: id, Plan: true}, {ID: id.Planner()}} {
+				h.MaxAttempts, h.TTL = 3, time.Hour
+				require.NoError(w, w.store.Create(w.Context(), h, []byte("plan")))
+			}
+			w.feed(id.Planner(), 0, 1)
+			w.seal(id.Planner(), 1)
+			l := w.one(id.Planner(), "a").Lease
+			return func() error { return errOf(w.store.Finish(w.Context(), id.Planner(), plan(l, 5))) }
+		}},
 		{"release", "eval", func(w *world, id batch.ID) func() error {
 			l := leases(w.claim(id, "a", 3))
 			return func() error { return w.store.Release(w.Context(), id, l) }
@@ -247,6 +258,8 @@ func TestLostReplyOfClaim(t *testing.T) {
 		assert.Equal(t, batch.Done, w.finishAll(id, append(again, known)))
 	})
 }
+
+func errOf(_ batch.Phase, _ []statestore.FinishOutcome, err error) error { return err }
 
 // fails drops a value that comes with an error.
 func fails[T any](_ T, err error) error { return err }

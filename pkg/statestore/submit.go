@@ -66,7 +66,8 @@ func (s *Store) Announced(ctx context.Context, fingerprint string, id batch.ID) 
 }
 
 // Create makes a batch in phase [batch.Open] and lists it for workers. A batch that is there already is left as it
-// is. One that is reduced needs its reducer to be created before. Repeatable.
+// is. One that is reduced needs its reducer to be created before, and one that is planned is created before its planner: it gets
+// its jobs when that is finished. Repeatable.
 func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 	op := "create batch " + string(h.ID)
 	header, err := json.Marshal(h)
@@ -74,11 +75,16 @@ func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 		return fmt.Errorf("%s: encode its header: %w", op, err)
 	}
 	keys := []string{keyMeta(h.ID), keyPlan(h.ID), keyJobs(h.ID)}
-	reducer := ""
+	args := []any{header, plan, max(h.MaxAttempts, 1), h.TTL.Milliseconds()}
 	if h.Reduce {
-		reducer = batchKey(h.ID.Reducer(), "")
+		args = append(args, "reduce", batchKey(h.ID.Reducer(), ""))
 	}
-	args := []any{header, plan, max(h.MaxAttempts, 1), h.TTL.Milliseconds(), reducer}
+	if h.Plan {
+		args = append(args, "planner", batchKey(h.ID.Planner(), ""))
+	}
+	if whole := h.ID.Whole(); whole != h.ID {
+		args = append(args, "of", batchKey(whole, ""))
+	}
 	if h.Budget != (batch.Budget{}) || h.Prices != (batch.Prices{}) {
 		args = append(args, "cap_tokens", h.Budget.Tokens, "cap_usd", h.Budget.USD,
 			"price_prompt", h.Prices.Prompt, "price_cached", h.Prices.Cached, "price_completion", h.Prices.Completion)

@@ -9,7 +9,8 @@
 -- gives no new jobs.
 -- Atomic. NOT repeatable: after an unknown outcome read held.lua before claiming again.
 -- Holds I1 (a new token for every claim), I4, I5.
-local phase, swept, cursor, maxa, capped = unpack(redis.call('HMGET', KEYS[1], 'phase', 'swept', 'cursor', 'maxa', 'cap_tokens'))
+local phase, swept, cursor, maxa, capped, of =
+  unpack(redis.call('HMGET', KEYS[1], 'phase', 'swept', 'cursor', 'maxa', 'cap_tokens', 'of'))
 if not phase then
   return {''}
 end
@@ -121,7 +122,7 @@ if count > 0 and now >= grace and (cursor ~= '0-0' or now - (tonumber(swept) or 
   end
 end
 
-if count > 0 and not (capped and phase ~= 'CANCELLING' and spent(KEYS[1])) then
+if count > 0 and not ((capped or of) and phase ~= 'CANCELLING' and spent(KEYS[1])) then
   local r = redis.call('XREADGROUP', 'GROUP', 'workers', consumer, 'COUNT', count, 'STREAMS', KEYS[2], '>')
   if r then
     local entries, indexes = r[1][2], {}

@@ -4,8 +4,9 @@
 -- cached tokens, completion tokens, tools asked, tools executed  ARGV[11] the number n of jobs
 -- then n of each: index, entry ID, fence, status, journal (keep|drop|none, and with the ledger of effects:
 -- keepall|dropall), result (JSON), and the job's own part of the last six sums, with spaces between
+-- then, if the batch is a planner and its one job is ok, the payloads of the jobs of the batch that it plans
 -- Returns {phase, code...}: 1 committed, 0 the job has a result already, -1 fenced.
--- Atomic. Repeatable. Holds I1, I2: result, ack, counters and close are one step.
+-- Atomic. Repeatable. Holds I1, I2: result, ack, counters and close are one step, and so is what a plan brings about.
 --
 -- A call from Lua costs more than what most commands do, and a string costs its bytes on its way in. So what can be asked
 -- or written for all jobs at once is, straight from ARGV, and sums are taken apart only when not all jobs commit.
@@ -14,7 +15,7 @@ local index, entry, fence, status, keep, line, part = 11, 11 + n, 11 + 2 * n, 11
 local counters = {'ok', 'failed', 'cancelled', 'turns', 'prompt', 'cached', 'completion', 'asked', 'executed'}
 local out, all, mine, drop = {''}, true, {}, {}
 local held = n > 0 and redis.call('HMGET', KEYS[4], unpack(ARGV, index + 1, index + n)) or {}
-local seq, exhausted = unpack(redis.call('HMGET', KEYS[1], 'seq', 'exhausted'))
+local seq, exhausted, of = unpack(redis.call('HMGET', KEYS[1], 'seq', 'exhausted', 'of'))
 seq = tonumber(seq or 0)
 for j = 1, n do
   local i = ARGV[index + j]
@@ -96,6 +97,39 @@ for c, field in ipairs(counters) do
   if sums[c] > 0 then
     redis.call('HINCRBY', KEYS[1], field, sums[c])
   end
+end
+
+-- expand gives the batch that was planned its jobs, and seals it. Without a plan it ends with none, and is not reduced. Whatever else
+-- became of it meanwhile stays.
+local function expand(ok)
+  local k = keys(of)
+  local phase, planner, reducer, ttl = unpack(redis.call('HMGET', k.meta, 'phase', 'planner', 'reduce', 'ttl'))
+  if phase ~= 'OPEN' or not planner or planner .. 'meta' ~= KEYS[1] then
+    return
+  end
+  local first, total, now = 11 + 7 * n, 0, now_ms()
+  if ok then
+    total = #ARGV - first
+    local at = '0'
+    for i = 1, total do
+      local after = string.format('%d', i)
+      redis.call('XADD', k.jobs, after .. '-0', 'i', at, 'p', ARGV[first + i])
+      at = after
+    end
+    redis.call('HSET', k.meta, 'phase', 'SEALED', 'fed', total, 'total', total, 'pulse', now)
+  else
+    redis.call('HSET', k.meta, 'phase', 'CANCELLING', 'fed', 0, 'total', 0, 'unplanned', 1)
+    if reducer and redis.call('HGET', reducer .. 'meta', 'phase') == 'OPEN' then
+      redis.call('HSET', reducer .. 'meta', 'phase', 'DONE', 'done', now, 'total', 0, 'skipped', 1)
+      redis.call('UNLINK', reducer .. 'jobs')
+      expire(keys(reducer), ttl)
+    end
+  end
+  close(k)
+end
+
+if of and out[2] == 1 then
+  expand(ARGV[status + 1] == 'ok')
 end
 out[1] = close({meta = KEYS[1], plan = KEYS[2], jobs = KEYS[3], lease = KEYS[4], back = KEYS[5], results = KEYS[6],
   finished = KEYS[7], failed = KEYS[8], alone = KEYS[9]}) or ''

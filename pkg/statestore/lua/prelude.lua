@@ -21,25 +21,40 @@ local function pulse(meta, now, lease)
   return grace
 end
 
--- spent says whether a batch has used up its budget: tokens, or US dollars at prices per million tokens. What a running
--- job uses counts when it ends.
-local function spent(meta)
-  local m = redis.call('HMGET', meta, 'cap_tokens', 'cap_usd', 'prompt', 'cached', 'completion',
-    'price_prompt', 'price_cached', 'price_completion')
-  for i = 1, 8 do
+-- used adds what a batch has used, in tokens and in US dollars at its prices per million tokens, to tokens and usd.
+local function used(meta, tokens, usd)
+  local m = redis.call('HMGET', meta, 'prompt', 'cached', 'completion', 'price_prompt', 'price_cached', 'price_completion')
+  for i = 1, 6 do
     m[i] = tonumber(m[i] or 0)
   end
-  local tokens, usd, prompt, cached, completion = unpack(m)
-  local cost = ((prompt - cached) * m[6] + cached * m[7] + completion * m[8]) / 1000000
-  return tokens > 0 and prompt + completion >= tokens or usd > 0 and cost >= usd
+  return tokens + m[1] + m[3], usd + ((m[1] - m[2]) * m[4] + m[2] * m[5] + m[3] * m[6]) / 1000000
+end
+
+-- spent says whether a batch has used up its budget, together with those that plan and reduce it, whose budget it is as well. What
+-- a running job uses counts when it ends.
+local function spent(meta)
+  local whole = (redis.call('HGET', meta, 'of') or string.sub(meta, 1, -5)) .. 'meta'
+  local m = redis.call('HMGET', whole, 'cap_tokens', 'cap_usd', 'planner', 'reduce')
+  local most, dearest = tonumber(m[1] or 0), tonumber(m[2] or 0)
+  if most == 0 and dearest == 0 then
+    return false
+  end
+  local tokens, usd = used(whole, 0, 0)
+  for stage = 3, 4 do
+    if m[stage] then
+      tokens, usd = used(m[stage] .. 'meta', tokens, usd)
+    end
+  end
+  return most > 0 and tokens >= most or dearest > 0 and usd >= dearest
 end
 
 -- reduce queues the one job of the batch whose keys begin with prefix, which reduces n results. If it was queued before, some
--- results are new: its own result is taken back, and whoever still runs it is fenced. One that was cancelled stays so.
+-- results are new: its own result is taken back, and whoever still runs it is fenced. One that was cancelled stays so; one that
+-- was only skipped does not.
 local function reduce(prefix, n)
   local meta, jobs = prefix .. 'meta', prefix .. 'jobs'
-  local phase, total = unpack(redis.call('HMGET', meta, 'phase', 'total'))
-  if not phase or phase == 'CANCELLING' or (phase == 'DONE' and total == '0') then
+  local phase, total, skipped = unpack(redis.call('HMGET', meta, 'phase', 'total', 'skipped'))
+  if not phase or phase == 'CANCELLING' or (phase == 'DONE' and total == '0' and not skipped) then
     return
   end
   redis.call('UNLINK', jobs, prefix .. 'lease', prefix .. 'back', prefix .. 'alone', prefix .. 'finished', prefix .. 'failed',
@@ -48,17 +63,33 @@ local function reduce(prefix, n)
   redis.call('XGROUP', 'CREATE', jobs, 'workers', '0', 'MKSTREAM')
   redis.call('XADD', jobs, '1-0', 'i', '0', 'p', string.format('{"reduce":{"n":%d}}', n))
   redis.call('HSET', meta, 'phase', 'SEALED', 'fed', 1, 'total', 1, 'ok', 0, 'failed', 0, 'cancelled', 0, 'pulse', now_ms())
-  redis.call('HDEL', meta, 'done', 'cursor', 'swept')
+  redis.call('HDEL', meta, 'done', 'cursor', 'swept', 'skipped')
   for _, key in ipairs({'meta', 'plan', 'results'}) do
     redis.call('PERSIST', prefix .. key)
   end
 end
 
+-- expire lets a batch that is done end after its TTL.
+local function expire(k, ttl)
+  for _, key in ipairs({k.meta, k.plan, k.results, k.finished, k.failed}) do
+    redis.call('PEXPIRE', key, ttl)
+  end
+end
+
+-- keys are those of the batch whose keys begin with prefix, by name.
+local function keys(prefix)
+  local k = {}
+  for _, name in ipairs({'meta', 'plan', 'jobs', 'lease', 'back', 'results', 'finished', 'failed', 'alone'}) do
+    k[name] = prefix .. name
+  end
+  return k
+end
+
 -- close ends the batch if it is sealed and every job has a result. What only running jobs need is dropped; the rest
--- expires after the batch's TTL. k holds the keys by name. Returns the phase.
+-- expires after the batch's TTL, and what planned it with it. k holds the keys by name. Returns the phase.
 local function close(k)
-  local phase, total, ok, failed, cancelled, ttl, reducer =
-    unpack(redis.call('HMGET', k.meta, 'phase', 'total', 'ok', 'failed', 'cancelled', 'ttl', 'reduce'))
+  local phase, total, ok, failed, cancelled, ttl, reducer, planner, of = unpack(redis.call('HMGET', k.meta, 'phase', 'total', 'ok',
+    'failed', 'cancelled', 'ttl', 'reduce', 'planner', 'of'))
   if phase ~= 'SEALED' and phase ~= 'CANCELLING' then
     return phase
   end
@@ -67,10 +98,14 @@ local function close(k)
   end
   redis.call('HSET', k.meta, 'phase', 'DONE', 'done', now_ms())
   redis.call('UNLINK', k.jobs, k.lease, k.back, k.alone)
-  for _, key in ipairs({k.meta, k.plan, k.results, k.finished, k.failed}) do
-    redis.call('PEXPIRE', key, ttl)
+  local whole = of and redis.call('HMGET', of .. 'meta', 'phase', 'planner') or {}
+  if not (whole[1] and whole[1] ~= 'DONE' and whole[2] and whole[2] .. 'meta' == k.meta) then
+    expire(k, ttl)
   end
-  if reducer and phase == 'SEALED' and tonumber(total) > 0 then
+  if planner then
+    expire(keys(planner), ttl)
+  end
+  if reducer and phase == 'SEALED' then
     reduce(reducer, tonumber(total))
   end
   return 'DONE'

@@ -1,9 +1,10 @@
 -- retry.lua: queue failed jobs again and take their results back.
 -- KEYS[1] meta  KEYS[2] plan  KEYS[3] jobs  KEYS[4] lease  KEYS[5] results  KEYS[6] finished  KEYS[7] failed
 -- ARGV[1] journal key prefix  ARGV[2..] indexes
--- Returns {phase, queued}. Nothing is written unless the phase is SEALED or DONE.
+-- Returns {phase, queued}. Nothing is written unless the phase is SEALED or DONE. A batch that ended because its plan failed is open again
+-- when the planner is queued.
 -- Atomic. Repeatable: a job that is queued again is no longer failed.
-local phase, total = unpack(redis.call('HMGET', KEYS[1], 'phase', 'total'))
+local phase, total, planner, of = unpack(redis.call('HMGET', KEYS[1], 'phase', 'total', 'planner', 'of'))
 if not phase then
   return {'', 0}
 end
@@ -34,12 +35,25 @@ for a = 2, #ARGV do
     queued = queued + 1
   end
 end
+local function persist(k)
+  for _, key in ipairs({k.meta, k.plan, k.results, k.finished, k.failed}) do
+    redis.call('PERSIST', key)
+  end
+end
 if queued > 0 and phase == 'DONE' then
   phase = 'SEALED'
   redis.call('HSET', KEYS[1], 'phase', phase, 'pulse', now_ms())
   redis.call('HDEL', KEYS[1], 'done')
-  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[5], KEYS[6], KEYS[7]}) do
-    redis.call('PERSIST', key)
+  persist({meta = KEYS[1], plan = KEYS[2], results = KEYS[5], finished = KEYS[6], failed = KEYS[7]})
+  if planner then
+    persist(keys(planner))
   end
+end
+local whole = of and keys(of)
+if queued > 0 and whole and redis.call('HGET', whole.meta, 'unplanned') then
+  redis.call('HSET', whole.meta, 'phase', 'OPEN', 'fed', 0, 'total', -1)
+  redis.call('HDEL', whole.meta, 'done', 'unplanned')
+  redis.pcall('XGROUP', 'CREATE', whole.jobs, 'workers', '0', 'MKSTREAM')
+  persist(whole)
 end
 return {phase, queued}

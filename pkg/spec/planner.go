@@ -1,0 +1,179 @@
+package spec
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// MaxItemsField is the placeholder in a planner's task that stands for the plan's max_items.
+const MaxItemsField = "max_items"
+
+const (
+	defaultMaxItems = 100
+	// maxMaxItems keeps the commit of a plan one short script: see docs/adr/0009-plan-is-a-batch.md.
+	maxMaxItems = 10_000
+)
+
+// planSchema is what a planner answers unless the spec says otherwise: texts, each of them {item} in the task.
+const planSchema = `{"type":"object","properties":{"items":{"type":"array","items":{"type":"string"}}},"required":["items"],"additionalProperties":false}`
+
+// planner reads how an agent makes the inputs: the items of its answer. Limits that it does not give are the defaults of a
+// spec, and not those of the jobs.
+//
+//	plan:
+//	  task: "Which questions does a survey of agent papers have to answer?"
+//	  output_schema: {…}                  # an object with an array "items"
+//	  model: qwen3-235b
+//	  tools: [grep_files]
+//	  max_items: 20
+func (l *loader) planner(field string, n ast.Node) {
+	p := defaults(l.spec.Path)
+	p.Name, p.TTL, p.MaxItems = "", 0, defaultMaxItems
+	var system, task prompt
+	ofJobs, before := l.schema, len(l.errs)
+	l.schema = schemaText{}
+	l.mapping(field, n, append([]fieldReader{
+		{"system_prompt", func(f string, n ast.Node) { system, _ = l.prompt(f, n) }},
+		{"task", func(f string, n ast.Node) { task = l.taskPrompt(f, n) }},
+		{"output_schema", func(f string, n ast.Node) { p.Schema = l.outputSchema(f, n) }},
+		{"max_items", l.count(&p.MaxItems, 1, maxMaxItems)},
+		{"tools", func(f string, n ast.Node) { p.Tools, p.ToolSettings = l.tools(f, n) }},
+		{"max_turns", l.count(&p.MaxTurns, 1, maxTurns)},
+	}, l.stageFields(&p)...))
+	schema := l.schema
+	l.schema = ofJobs
+	if len(l.errs) > before {
+		return
+	}
+	if task.template == nil {
+		l.failf(n, field+".task", "is required")
+		return
+	}
+	for _, name := range task.template.Fields() {
+		if name != MaxItemsField {
+			l.errs = append(l.errs, task.mistake(name, fmt.Sprintf(
+				"the task of a plan has no inputs, so it has {max_items} and not {%s}. To mean the text {%s}, write {{%s}}", name, name, name)))
+		}
+	}
+	if p.Schema == nil {
+		p.Schema = json.RawMessage(planSchema)
+	} else if why := noItems(p.Schema); why != "" {
+		schema.fail(field+".output_schema", nil, why)
+	}
+	if len(l.errs) > before {
+		return
+	}
+	if !slices.Contains(task.template.Fields(), MaxItemsField) {
+		task.template = ParseTemplate(task.template.String() + "\n\nGive at most {" + MaxItemsField + "} items.")
+	}
+	p.Task = task.template.replace(func(part) (string, bool) { return fmt.Sprint(p.MaxItems), true }).String()
+	p.System = withInstruction(system.text, p.Schema)
+	l.spec.planner = &p
+}
+
+// stageFields are what every stage may have of its own beside its prompts and its schema.
+func (l *loader) stageFields(p *Plan) []fieldReader {
+	return []fieldReader{
+		{"model", l.label(&p.Model)},
+		{"sampling", l.sampling(&p.Sampling)},
+		{"max_retries", l.count(&p.MaxRetries, 0, maxRetries)},
+		{"max_attempts", l.count(&p.MaxAttempts, 1, maxAttempts)},
+		{"timeouts", l.timeouts(&p.Timeouts)},
+		{"budget", l.budget(&p.JobBudget)},
+		{"prices", l.prices(&p.Prices)},
+	}
+}
+
+// withInstruction is a stage's system prompt, with its schema behind it.
+func withInstruction(system string, schema json.RawMessage) string {
+	var sections []string
+	if system != "" {
+		sections = append(sections, system)
+	}
+	if schema != nil {
+		sections = append(sections, schemaInstruction+string(schema))
+	}
+	return strings.Join(sections, "\n\n")
+}
+
+// finishPlanner fills in what the plan shares with the jobs, and holds their prompts against what is known of its items.
+func (l *loader) finishPlanner() {
+	jobs, p := l.spec.settings, l.spec.planner
+	p.Name, p.Owner, p.Priority, p.TTL = jobs.Name+"/plan", jobs.Owner, jobs.Priority, jobs.TTL
+	p.Model, p.Prices = orOther(p.Model, jobs.Model), orOther(p.Prices, jobs.Prices)
+	known := itemFields(p.Schema)
+	for _, t := range []prompt{l.spec.system, l.spec.task} {
+		if t.template == nil || known == nil {
+			continue
+		}
+		for _, name := range t.template.Fields() {
+			if name == itemField || slices.Contains(known, name) || name == schemaField && jobs.Schema != nil {
+				continue
+			}
+			l.errs = append(l.errs, t.mistake(name, fmt.Sprintf(
+				"items of the plan have no field %q: its output_schema names %s, and {item} is the whole item. To mean the text {%s}, write {{%s}}",
+				name, orOther(strings.Join(known, ", "), "none"), name, name)))
+		}
+	}
+}
+
+func orOther[T comparable](v, other T) T {
+	var zero T
+	if v == zero {
+		return other
+	}
+	return v
+}
+
+// schemaNode is what is looked at of a schema.
+type schemaNode struct {
+	Ref        string                     `json:"$ref"`
+	Type       any                        `json:"type"`
+	Properties map[string]json.RawMessage `json:"properties"`
+	Items      json.RawMessage            `json:"items"`
+	Required   []string                   `json:"required"`
+	Additional json.RawMessage            `json:"additionalProperties"`
+}
+
+// noItems says why an answer that matches the schema may have no list of items; "" if it always has one.
+func noItems(schema json.RawMessage) string {
+	const want = "a plan answers with an object that has an array `items`: " +
+		"{type: object, properties: {items: {type: array, items: {…}}}, required: [items]}"
+	var top, items schemaNode
+	_ = json.Unmarshal(schema, &top) // it was compiled before
+	_ = json.Unmarshal(top.Properties["items"], &items)
+	if top.Type != "object" || items.Type != "array" || !slices.Contains(top.Required, "items") {
+		return want
+	}
+	return ""
+}
+
+// itemFields are the fields that a plan's items may have, sorted; nil if the schema does not tell.
+func itemFields(schema json.RawMessage) []string {
+	var top, items, item schemaNode
+	_ = json.Unmarshal(schema, &top)
+	_ = json.Unmarshal(top.Properties["items"], &items)
+	if json.Unmarshal(items.Items, &item) != nil || item.Ref != "" {
+		return nil
+	}
+	switch item.Type {
+	case "string", "integer", "number", "boolean":
+		return []string{}
+	case "object":
+	default:
+		return nil
+	}
+	if string(item.Additional) != "false" && len(item.Properties) == 0 {
+		return nil
+	}
+	names := make([]string, 0, len(item.Properties))
+	for name := range item.Properties {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}

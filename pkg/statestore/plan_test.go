@@ -1,0 +1,176 @@
+package statestore_test
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// planned makes a batch that waits for its plan, the planner's one job, and a reducer.
+func (w *world) planned(budget batch.Budget) (id batch.ID) {
+	w.Helper()
+	id = statestore.NewID(time.UnixMilli(1_700_000_000_000 + batches.Add(1)))
+	for _, h := range []batch.Header{{ID: id.Reducer()}, {ID: id, Reduce: true, Plan: true, Budget: budget}, {ID: id.Planner()}} {
+		h.Name, h.MaxAttempts, h.TTL = "n", 3, time.Hour
+		require.NoError(w, w.store.Create(w.Context(), h, []byte("plan")))
+	}
+	w.feed(id.Planner(), 0, 1)
+	w.seal(id.Planner(), 1)
+	return id
+}
+
+// plan is the planner's result, with n items.
+func plan(l batch.Lease, n int) []statestore.Completion {
+	c := succeeded(l)
+	c.Items = payloads(0, n)
+	return []statestore.Completion{c}
+}
+
+func (w *world) active() []batch.ID {
+	w.Helper()
+	active, err := w.store.Active(w.Context())
+	require.NoError(w, err)
+	return active
+}
+
+var planScenarios = []scenario{
+	{"the commit of a plan is the feed of its batch, once", func(w *world) {
+		id := w.planned(batch.Budget{})
+		assert.Equal(w, batch.Open, w.phase(id))
+		assert.Empty(w, w.claim(id, "a", 4))
+		lease := w.one(id.Planner(), "a").Lease
+		assert.Equal(w, batch.Done, w.finish(id.Planner(), plan(lease, 3), statestore.Committed))
+		assert.Equal(w, batch.Sealed, w.phase(id))
+		w.finish(id.Planner(), plan(lease, 3), statestore.Already) // the reply was lost
+		c := w.counts(id)
+		assert.EqualValues(w, 3, c.Total)
+		jobs := w.claim(id, "b", 8)
+		assert.Equal(w, []int64{0, 1, 2}, indexes(jobs))
+		assert.Equal(w, "1-0", jobs[0].Lease.Entry)
+		w.finish(id.Planner(), plan(lease, 3), statestore.Already)
+		assert.Equal(w, batch.Done, w.finishAll(id, jobs))
+		assert.Len(w, w.results(id), 3)
+		assert.Len(w, w.results(id.Planner()), 1, "the plan is apart")
+		queued := w.claimReducer(id.Reducer(), "a")
+		require.Len(w, queued, 1)
+		assert.JSONEq(w, `{"reduce":{"n":3}}`, string(queued[0].Payload))
+	}},
+	{"of two workers with a plan the one that holds the lease gives the jobs", func(w *world) {
+		id := w.planned(batch.Budget{})
+		first := w.one(id.Planner(), "a").Lease
+		second := w.takeover(id.Planner(), "b", 1)[0].Lease
+		w.finish(id.Planner(), plan(first, 5), statestore.Fenced)
+		assert.Equal(w, batch.Open, w.phase(id))
+		w.finish(id.Planner(), plan(second, 2), statestore.Committed)
+		w.finish(id.Planner(), plan(first, 5), statestore.Already)
+		assert.EqualValues(w, 2, w.counts(id).Total)
+	}},
+	{"the longest plan is one commit", func(w *world) {
+		const n = 10_000
+		id := w.planned(batch.Budget{})
+		w.finish(id.Planner(), plan(w.one(id.Planner(), "a").Lease, n), statestore.Committed)
+		c := w.counts(id)
+		assert.EqualValues(w, n, c.Total)
+		assert.EqualValues(w, n, c.Waiting)
+	}},
+	{"an empty plan ends the batch, and is reduced", func(w *world) {
+		id := w.planned(batch.Budget{})
+		w.finish(id.Planner(), plan(w.one(id.Planner(), "a").Lease, 0), statestore.Committed)
+		assert.Equal(w, batch.Done, w.phase(id))
+		queued := w.claimReducer(id.Reducer(), "a")
+		require.Len(w, queued, 1)
+		assert.JSONEq(w, `{"reduce":{"n":0}}`, string(queued[0].Payload))
+		assert.Equal(w, batch.Done, w.finishAll(id.Reducer(), queued))
+	}},
+	{"a plan that fails ends the batch; a retry opens it again", func(w *world) {
+		id := w.planned(batch.Budget{})
+		for range 2 {
+			lease := w.one(id.Planner(), "a").Lease
+			w.finish(id.Planner(), []statestore.Completion{failed(lease, batch.PlanTooLarge)}, statestore.Committed)
+			assert.Equal(w, batch.Done, w.phase(id))
+			assert.EqualValues(w, 0, w.counts(id).Total)
+			assert.Equal(w, batch.Done, w.phase(id.Reducer()), "there is nothing to wait for")
+			assert.Empty(w, w.results(id.Reducer()))
+			for _, b := range []batch.ID{id, id.Planner(), id.Reducer()} {
+				require.NoError(w, w.store.Retire(w.Context(), b))
+				require.NotContains(w, w.active(), b)
+			}
+			queued, err := w.store.Retry(w.Context(), id.Planner())
+			require.NoError(w, err)
+			require.EqualValues(w, 1, queued)
+			assert.Equal(w, batch.Open, w.phase(id))
+			assert.Subset(w, w.active(), []batch.ID{id, id.Planner(), id.Reducer()})
+		}
+		w.finish(id.Planner(), plan(w.one(id.Planner(), "b").Lease, 2), statestore.Committed)
+		assert.Len(w, w.results(id.Planner()), 1)
+		assert.Equal(w, batch.Done, w.finishAll(id, w.claim(id, "b", 2)))
+		require.Len(w, w.claimReducer(id.Reducer(), "b"), 1)
+		queued, err := w.store.Retry(w.Context(), id.Planner())
+		require.NoError(w, err)
+		assert.Zero(w, queued, "a plan that is done is not run again")
+	}},
+	{"a plan that is cancelled ends the batch", func(w *world) {
+		id := w.planned(batch.Budget{})
+		_, err := w.store.Cancel(w.Context(), id.Planner())
+		require.NoError(w, err)
+		w.finish(id.Planner(), []statestore.Completion{cancelled(w.one(id.Planner(), "c").Lease)}, statestore.Committed)
+		assert.Equal(w, batch.Done, w.phase(id))
+		assert.Equal(w, batch.Done, w.phase(id.Reducer()))
+	}},
+	{"a plan that comes after its batch was cancelled gives it nothing", func(w *world) {
+		id := w.planned(batch.Budget{})
+		lease := w.one(id.Planner(), "a").Lease
+		phase, err := w.store.Cancel(w.Context(), id)
+		require.NoError(w, err)
+		require.Equal(w, batch.Done, phase)
+		w.finish(id.Planner(), plan(lease, 3), statestore.Committed)
+		assert.EqualValues(w, 0, w.counts(id).Total)
+		assert.Empty(w, w.claim(id, "a", 3))
+	}},
+	{"a plan is kept as long as its batch", func(w *world) {
+		id := w.planned(batch.Budget{})
+		w.finish(id.Planner(), plan(w.one(id.Planner(), "a").Lease, 1), statestore.Committed)
+		assert.Zero(w, w.check(id.Planner()).ExpiresAt)
+		w.finish(id, []statestore.Completion{failed(w.one(id, "a").Lease, batch.Timeout)}, statestore.Committed)
+		assert.NotZero(w, w.check(id.Planner()).ExpiresAt)
+		_, err := w.store.Retry(w.Context(), id)
+		require.NoError(w, err)
+		assert.Zero(w, w.check(id.Planner()).ExpiresAt)
+		w.finishAll(id, w.claim(id, "a", 1))
+		assert.NotZero(w, w.check(id.Planner()).ExpiresAt)
+	}},
+	{"a budget counts all stages", func(w *world) {
+		const stage = 107 // tokens of a job
+		id := w.planned(batch.Budget{Tokens: 2 * stage})
+		w.finish(id.Planner(), plan(w.one(id.Planner(), "a").Lease, 2), statestore.Committed)
+		info := w.check(id)
+		assert.EqualValues(w, stage, info.Used.Tokens)
+		assert.False(w, info.Paused)
+		w.finishAll(id, w.claim(id, "a", 1))
+		assert.True(w, w.check(id).Paused)
+		assert.Empty(w, w.claim(id, "a", 1))
+		require.NoError(w, w.store.SetBudget(w.Context(), id, batch.Budget{Tokens: 3 * stage}))
+		w.finishAll(id, w.claim(id, "a", 1))
+		assert.Empty(w, w.claimReducer(id.Reducer(), "a"))
+		info = w.check(id.Reducer())
+		assert.True(w, info.Paused, "%+v", info)
+		assert.EqualValues(w, 3*stage, info.Used.Tokens)
+		require.NoError(w, w.store.SetBudget(w.Context(), id, batch.Budget{Tokens: 3*stage + 1}))
+		assert.Len(w, w.claimReducer(id.Reducer(), "a"), 1)
+	}},
+	{"removing all stages leaves nothing", func(w *world) {
+		id := w.planned(batch.Budget{})
+		w.finish(id.Planner(), plan(w.one(id.Planner(), "a").Lease, 1), statestore.Committed)
+		w.finishAll(id, w.claim(id, "a", 1))
+		w.finishAll(id.Reducer(), w.claimReducer(id.Reducer(), "a"))
+		for _, b := range []batch.ID{id.Planner(), id.Reducer(), id} {
+			require.NoError(w, w.store.Remove(w.Context(), b))
+		}
+		assert.Empty(w, w.left(id), fmt.Sprint(w.keys(id)))
+	}},
+}

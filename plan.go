@@ -1,0 +1,118 @@
+package batchagent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+// Plan says how an agent makes the inputs of a batch. Task is needed; docs/spec.md explains the fields. Limits that it does not
+// give are the defaults, and not the batch's.
+//
+// Item is one input: a struct or another type that JSON makes an object gives its members to the placeholders of the batch's
+// Task, and anything else, such as a string, is {item}.
+type Plan[Item any] struct {
+	System   string
+	Task     string          // the planner's prompt, with {max_items} as its only placeholder
+	MaxItems int             // a plan with more fails. Defaults to 100.
+	Schema   json.RawMessage // of one item; replaces the schema that is derived from Item
+	Model    string          // Defaults to the batch's.
+	Tools    []Tool
+
+	MaxTurns    int // model calls of the planner. Defaults to 8.
+	MaxRetries  int // of one turn after a transient fault. Defaults to 3; below 0 there is none.
+	MaxAttempts int // workers that may die with the planner. Defaults to 3.
+	Timeouts    Timeouts
+	Sampling    Sampling
+}
+
+// Planned is what a plan, the jobs that it asked for, and the reduction of their results came to.
+type Planned[Item, Out, Sum any] struct {
+	Plan    Result[[]Item] // its Output is the items
+	Results []Result[Out]  // of the item with the same index
+	Summary Result[Sum]    // zero without a reduction
+}
+
+// RunPlan asks an agent for items, runs the batch over them, and reduces the results: each stage has its own model and limits, and
+// one that is done is not run again. The batch has no Inputs of its own. A Reduce without a Task leaves the reduction out. Without
+// items there are no results, and the reducer is told so.
+//
+// It fails with an *Error if there is no plan. Otherwise it returns what [RunReduce] does.
+func RunPlan[Item, Out, Sum any](
+	ctx context.Context, p Plan[Item], b Batch[Out], r Reduce[Sum], options ...Option,
+) (Planned[Item, Out, Sum], error) {
+	var out Planned[Item, Out, Sum]
+	s := stages{planned: func(r batch.Result) error {
+		whole, err := typed[planOutput[Item]](r)
+		out.Plan = Result[[]Item]{
+			Index: whole.Index, Output: whole.Output.Items, Err: whole.Err, Batch: whole.Batch, Attempts: whole.Attempts, Turns: whole.Turns,
+			Usage: whole.Usage, Tools: whole.Tools, Model: whole.Model, Worker: whole.Worker, Wall: whole.Wall,
+		}
+		return err
+	}}
+	var err error
+	if s.plan, s.tools, err = p.wire(); err != nil {
+		return out, fmt.Errorf("run a plan: %w", err)
+	}
+	if r.Task != "" {
+		out.Summary.Err = errNotReduced
+		if s.reduce, err = r.wire(); err != nil {
+			return out, fmt.Errorf("run a plan: %w", err)
+		}
+		s.reduced = func(r batch.Result) (err error) {
+			out.Summary, err = typed[Sum](r)
+			return err
+		}
+	}
+	var c collected[Out]
+	err = b.each(ctx, options, s, c.add)
+	out.Results = c.ordered()
+	if err == nil && out.Plan.Err != nil {
+		err = fmt.Errorf("there is no plan: %w", out.Plan.Err)
+	}
+	return out, err
+}
+
+// planOutput is what a planner answers.
+type planOutput[Item any] struct {
+	Items []Item `json:"items"`
+}
+
+// wire is the plan as a spec has it, and the tools that are functions of this program.
+func (p Plan[Item]) wire() (json.RawMessage, []toolpool.Tool, error) {
+	type object map[string]any
+	var item json.RawMessage
+	var err error
+	if isText[Item]() && p.Schema == nil {
+		item = json.RawMessage(`{"type":"string"}`)
+	} else if item, err = schemaOf[Item](p.Schema); err != nil {
+		return nil, nil, err
+	}
+	names, own, err := wireTools(p.Tools)
+	if err != nil {
+		return nil, nil, err
+	}
+	text, err := encode(struct {
+		SystemPrompt string       `json:"system_prompt,omitempty"`
+		Task         string       `json:"task,omitempty"`
+		OutputSchema object       `json:"output_schema"`
+		MaxItems     int          `json:"max_items,omitempty"`
+		Model        string       `json:"model,omitempty"`
+		Tools        []string     `json:"tools,omitempty"`
+		MaxTurns     int          `json:"max_turns,omitempty"`
+		MaxRetries   *int         `json:"max_retries,omitempty"`
+		MaxAttempts  int          `json:"max_attempts,omitempty"`
+		Timeouts     wireTimeouts `json:"timeouts,omitzero"`
+		Sampling     Sampling     `json:"sampling,omitzero"`
+	}{
+		p.System, p.Task, object{
+			"type": "object", "properties": object{"items": object{"type": "array", "items": item}},
+			"required": []string{"items"}, "additionalProperties": false,
+		},
+		p.MaxItems, p.Model, names, p.MaxTurns, wireRetries(p.MaxRetries), p.MaxAttempts, p.Timeouts.wire(), p.Sampling,
+	})
+	return text, own, err
+}
