@@ -126,13 +126,16 @@ type Schema struct {
 	Loose bool // the server may treat it as a hint
 }
 
-// ToolChoice says whether the model may, or must not, call tools.
+// ToolChoice says whether the model may, must, or must not call tools.
 type ToolChoice string
 
 // The tool choices.
 const (
 	ToolChoiceAuto ToolChoice = "auto"
 	ToolChoiceNone ToolChoice = "none"
+	// ToolChoiceRequired makes the server write a call, whatever the model would have said. The arguments are bound to the
+	// schema of a strict tool only.
+	ToolChoiceRequired ToolChoice = "required"
 )
 
 // Tool is a tool as the model sees it.

@@ -86,8 +86,12 @@ func addTools(p *sdk.MessageNewParams, r *backend.Request, enforce bool) error {
 		}
 		p.Tools = append(p.Tools, sdk.ToolUnionParam{OfTool: tool})
 	}
-	if len(r.Tools) > 0 && r.ToolChoice == backend.ToolChoiceNone {
+	switch {
+	case len(r.Tools) == 0:
+	case r.ToolChoice == backend.ToolChoiceNone:
 		p.ToolChoice = sdk.ToolChoiceUnionParam{OfNone: &sdk.ToolChoiceNoneParam{}}
+	case r.ToolChoice == backend.ToolChoiceRequired:
+		p.ToolChoice = sdk.ToolChoiceUnionParam{OfAny: &sdk.ToolChoiceAnyParam{}}
 	}
 	return nil
 }

@@ -60,6 +60,9 @@ func input(r *backend.Request, model string, can takes) (*bedrockruntime.Convers
 	if in.ToolConfig != nil && system == "" && can.toolCaching {
 		in.ToolConfig.Tools = append(in.ToolConfig.Tools, &types.ToolMemberCachePoint{Value: cachePoint})
 	}
+	if in.ToolConfig != nil && r.ToolChoice == backend.ToolChoiceRequired {
+		in.ToolConfig.ToolChoice = &types.ToolChoiceMemberAny{}
+	}
 	var err error
 	if in.Messages, err = messages(entries, can.caching); err != nil {
 		return nil, err

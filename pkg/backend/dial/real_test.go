@@ -47,7 +47,7 @@ func testRealServer(t *testing.T, name, rawURL string) {
 	_, loads := b.(backend.LoadReporter)
 	require.NoError(t, b.Close())
 
-	f := backendtest.Features{Tools: os.Getenv("BATCHAGENT_REAL_TOOLS") != "", Schema: name != "dynamo", Tokenizer: counts, Load: loads}
+	f := backendtest.Features{Tools: os.Getenv("BATCHAGENT_REAL_TOOLS") != "", Forced: name != "dynamo", Schema: name != "dynamo", Tokenizer: counts, Load: loads}
 	backendtest.Run(t, f, func(t *testing.T) backendtest.Target {
 		return backendtest.Target{Backend: open(t, rawURL), Model: models[0].ID, Dead: func() backend.Backend { return open(t, name+"://"+deadAddress(t)) }}
 	})

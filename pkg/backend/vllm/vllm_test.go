@@ -50,8 +50,8 @@ func ask() *backend.Request {
 }
 
 func TestConformanceOnTheSimulator(t *testing.T) {
-	backendtest.Run(t, backendtest.Features{Tools: true, Schema: true, Tokenizer: true, Load: true}, func(t *testing.T) backendtest.Target {
-		sim, err := vllmsim.New(vllmsim.Config{TokenMS: 0.1})
+	backendtest.Run(t, backendtest.Features{Tools: true, Forced: true, Schema: true, Tokenizer: true, Load: true}, func(t *testing.T) backendtest.Target {
+		sim, err := vllmsim.New(vllmsim.Config{TokenMS: 1})
 		require.NoError(t, err)
 		server := httptest.NewServer(sim)
 		t.Cleanup(server.Close)
