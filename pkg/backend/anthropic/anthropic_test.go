@@ -97,12 +97,13 @@ func TestRequestBody(t *testing.T) {
 		{Role: backend.RoleUser, Content: "go on"},
 	}
 	temperature := 0.0
-	r.Sampling = backend.Sampling{Temperature: &temperature, Stop: []string{"END"}}
+	r.Sampling = backend.Sampling{Temperature: &temperature, Stop: []string{"END"},
+		ExtraBody: map[string]json.RawMessage{"top_k": json.RawMessage("20"), "metadata": json.RawMessage(`{"user_id":"u"}`)}}
 	_, err := b.Generate(t.Context(), r, backend.Observer{})
 	require.NoError(t, err)
 	raw, err := json.Marshal(f.requests()[0])
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"model":"claude-fake-1","max_tokens":4096,"stream":true,"temperature":0,"stop_sequences":["END"],
+	assert.JSONEq(t, `{"model":"claude-fake-1","max_tokens":4096,"stream":true,"temperature":0,"stop_sequences":["END"],"top_k":20,"metadata":{"user_id":"u"},
 		"system":[{"type":"text","text":"Be brief.","cache_control":{"type":"ephemeral"}}],
 		"tool_choice":{"type":"none"},
 		"tools":[{"name":"get_weather","description":"Weather","strict":true,"input_schema":{"type":"object",

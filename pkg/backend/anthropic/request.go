@@ -54,6 +54,13 @@ func params(r *backend.Request, model string, enforce bool) (sdk.MessageNewParam
 		}
 		p.OutputConfig.Format = sdk.JSONOutputFormatParam{Schema: schema}
 	}
+	if len(r.Sampling.ExtraBody) > 0 {
+		extra := make(map[string]any, len(r.Sampling.ExtraBody))
+		for name, value := range r.Sampling.ExtraBody {
+			extra[name] = value
+		}
+		p.SetExtraFields(extra)
+	}
 	return p, nil
 }
 

@@ -28,6 +28,9 @@ type Target struct {
 	Backend backend.Backend
 	Model   string                 // a served model
 	Dead    func() backend.Backend // the same adapter on an address where nothing listens
+	// Calling are further fields of a request's body that make a model write a tool call by itself, as its server's tool parser
+	// reads it, where the model is too small to think of it. nil for models that need none.
+	Calling map[string]json.RawMessage
 }
 
 // Run holds an adapter to the contract of [backend.Backend]. factory is called once per test; the suite closes the
@@ -164,7 +167,7 @@ func answerWithResults(t *testing.T, target Target, resp *backend.Response) {
 func testForcedCall(t *testing.T, target Target) {
 	t.Helper()
 	r := toolRequest(target)
-	r.ToolChoice = backend.ToolChoiceRequired
+	r.ToolChoice, r.Sampling.ExtraBody = backend.ToolChoiceRequired, nil
 	resp, reported := callTool(t, target, r)
 	assert.Equal(t, resp.Message.ToolCalls, reported)
 	for _, c := range resp.Message.ToolCalls {
@@ -336,6 +339,7 @@ func question(target Target) *backend.Request {
 func toolRequest(target Target) *backend.Request {
 	r := question(target)
 	r.Sampling.MaxTokens = 128
+	r.Sampling.ExtraBody = target.Calling
 	r.Tools = []backend.Tool{weather}
 	return r
 }
