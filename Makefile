@@ -70,7 +70,7 @@ real-vllm: ## run the tickets example on a real vLLM; URL=vllm://host:port
 	deploy/real-vllm.sh $(URL)
 
 .PHONY: real-servers
-real-servers: ## the conformance suite on real servers; VLLM=, SGLANG=, DYNAMO= URLs, TOOLS=1 if their models call tools
+real-servers: ## the conformance suite on real servers; VLLM=, SGLANG=, DYNAMO= URLs, TOOLS=1 if their models call tools by themselves
 	BATCHAGENT_REAL_VLLM=$(VLLM) BATCHAGENT_REAL_SGLANG=$(SGLANG) BATCHAGENT_REAL_DYNAMO=$(DYNAMO) BATCHAGENT_REAL_TOOLS=$(TOOLS) \
 	  $(GO) test -tags realservers ./pkg/backend/dial -run TestRealServers -count=1 -v
 

@@ -199,12 +199,31 @@ func (c *checkup) call(ctx context.Context, b backend.Backend, model string) {
 	case err != nil:
 		c.line(bad, "tool call", err.Error(), whatToDo(backend.ClassOf(err)))
 	case len(resp.Message.ToolCalls) == 0:
-		c.line(bad, "tool call", "the model answered without calling the tool", "use a model that is trained on tools; start vLLM with --enable-auto-tool-choice --tool-call-parser, SGLang with --tool-call-parser, Dynamo's workers with --dyn-tool-call-parser")
+		c.forcedCall(ctx, b, r, resp)
 	case !json.Valid([]byte(resp.Message.ToolCalls[0].Arguments)):
 		c.line(bad, "tool call", "the arguments are not JSON: "+firstLine(resp.Message.ToolCalls[0].Arguments, 60), "check that the server's tool parser fits the model")
 	default:
 		c.line(good, "tool call", fmt.Sprintf("%s(%s) in %s", resp.Message.ToolCalls[0].Name, firstLine(resp.Message.ToolCalls[0].Arguments, 60), span(resp.Duration)), "")
 	}
+}
+
+// forcedCall says why a model did not call a tool: it wrote a call that the server did not read, it did not think of one but can
+// be made to, or the server cannot do tools at all.
+func (c *checkup) forcedCall(ctx context.Context, b backend.Backend, r *backend.Request, answer *backend.Response) {
+	const parser = "start vLLM with --enable-auto-tool-choice --tool-call-parser, SGLang with --tool-call-parser, Dynamo's workers with --dyn-tool-call-parser"
+	if text := answer.Message.Content; strings.Contains(text, "get_weather") && strings.ContainsAny(text, "{<[") {
+		c.line(bad, "tool call", "the model wrote a call and the server took it for text: "+firstLine(text, 60), parser+", of the model's own form")
+		return
+	}
+	forced := *r
+	forced.ToolChoice = backend.ToolChoiceRequired
+	resp, err := generate(ctx, b, &forced)
+	if err == nil && len(resp.Message.ToolCalls) > 0 {
+		c.line(bad, "tool call", "the model answered without calling the tool, but does when it has to: the server can do tools",
+			"use a model that is trained on tools, or "+parser)
+		return
+	}
+	c.line(bad, "tool call", "the model answered without calling the tool, and does not when it has to", "use a model that is trained on tools; "+parser)
 }
 
 // schema asks for one answer that matches a schema.

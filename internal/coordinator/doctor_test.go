@@ -2,7 +2,9 @@ package coordinator
 
 import (
 	"bytes"
+	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 
@@ -107,4 +109,37 @@ func TestBackendsTable(t *testing.T) {
 	assert.Regexp(t, `(?m)^openai +openai:// +warmed +- +- +yes +yes +8 to 64, found by AIMD$`, out.String())
 	assert.Regexp(t, `(?m)^openai-compatible +http://host:8000 +- +- +- +- +yes +8 to 32, found by AIMD$`, out.String())
 	assert.Regexp(t, `(?m)^bedrock .* pinned .* 1 to 8, found by AIMD$`, out.String())
+}
+
+// A model that does not call the tool is told from a server that cannot read its calls, and from one that cannot do tools.
+func TestDoctorTellsWhyNoToolWasCalled(t *testing.T) {
+	const call = `{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"get_weather","arguments":"{\"city\":\"Rome\"}"}}]}`
+	const prose = `{"content":"It is sunny."}`
+	for name, c := range map[string]struct{ auto, required, says string }{
+		"untrained": {prose, call, "does when it has to"},
+		"no parser": {`{"content":"<tool_call>{\"name\":\"get_weather\",\"arguments\":{}}</tool_call>"}`, call, "took it for text"},
+		"no tools":  {prose, prose, "does not when it has to"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/v1/models" {
+					_, _ = io.WriteString(w, `{"data":[{"id":"m"}]}`)
+					return
+				}
+				body, _ := io.ReadAll(r.Body)
+				delta := c.auto
+				if bytes.Contains(body, []byte(`"tool_choice":"required"`)) {
+					delta = c.required
+				}
+				w.Header().Set("Content-Type", "text/event-stream")
+				_, _ = io.WriteString(w, `data: {"choices":[{"index":0,"delta":`+delta+`,"finish_reason":"stop"}]}`+"\n\ndata: [DONE]\n\n")
+			}))
+			defer server.Close()
+			out, status := doctor(t, DoctorOptions{Redis: "redis://" + miniredis.RunT(t).Addr(), Backend: "vllm://" + server.Listener.Addr().String()})
+			assert.Equal(t, ExitJobsFailed, status, out)
+			assert.Contains(t, out, "FAIL  tool call")
+			assert.Contains(t, out, c.says)
+			assert.Contains(t, out, "--tool-call-parser")
+		})
+	}
 }

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 )
 
@@ -106,6 +107,10 @@ type Sampling struct {
 	MaxTokens   int      `json:"max_tokens,omitempty"` // completion tokens of one model call
 	Seed        *int64   `json:"seed,omitempty"`
 	Stop        []string `json:"stop,omitempty"` // at most 4
+	// ExtraBody are further fields of the request's body, by their names at the server, such as top_k, cache_salt or
+	// chat_template_kwargs. They are sent as they are, and the server may refuse them. None may be a field that an adapter
+	// sets itself.
+	ExtraBody map[string]json.RawMessage `json:"extra_body,omitempty"`
 }
 
 // Hints are wishes; a server that does not know them ignores them.
@@ -126,13 +131,16 @@ type Schema struct {
 	Loose bool // the server may treat it as a hint
 }
 
-// ToolChoice says whether the model may, or must not, call tools.
+// ToolChoice says whether the model may, must, or must not call tools.
 type ToolChoice string
 
 // The tool choices.
 const (
 	ToolChoiceAuto ToolChoice = "auto"
 	ToolChoiceNone ToolChoice = "none"
+	// ToolChoiceRequired makes the server write a call, whatever the model would have said. The arguments are bound to the
+	// schema of a strict tool only.
+	ToolChoiceRequired ToolChoice = "required"
 )
 
 // Tool is a tool as the model sees it.

@@ -156,6 +156,7 @@ func (l *loader) sampling(to *Sampling) func(string, ast.Node) {
 				}
 			}},
 			{"stop", func(f string, n ast.Node) { to.Stop = l.stops(f, n) }},
+			{"extra_body", func(f string, n ast.Node) { to.ExtraBody = l.extraBody(f, n) }},
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -70,7 +71,7 @@ max_turns: 4
 max_retries: 0
 max_attempts: 2
 timeouts: {turn: 90s, tool: 1500ms, job: 1h}
-sampling: {temperature: 0, top_p: 0.9, max_tokens: 256, seed: -7, stop: ["END", "\n\n"]}
+sampling: {temperature: 0, top_p: 0.9, max_tokens: 256, seed: -7, stop: ["END", "\n\n"], extra_body: {top_k: 20, chat_template_kwargs: {enable_thinking: false}}}
 priority: -5
 owner: ada
 ttl: 24h
@@ -90,7 +91,8 @@ keep_preamble: true
 		Schema:   []byte(`{"type":"object","properties":{"z":{},"a":{}}}`),
 		MaxTurns: 4, MaxRetries: 0, MaxAttempts: 2, TTL: 24 * time.Hour,
 		Timeouts: Timeouts{Turn: 90 * time.Second, Tool: 1500 * time.Millisecond, Job: time.Hour},
-		Sampling: Sampling{Temperature: &zero, TopP: &topP, MaxTokens: 256, Seed: &seed, Stop: []string{"END", "\n\n"}},
+		Sampling: Sampling{Temperature: &zero, TopP: &topP, MaxTokens: 256, Seed: &seed, Stop: []string{"END", "\n\n"},
+			ExtraBody: map[string]json.RawMessage{"top_k": json.RawMessage("20"), "chat_template_kwargs": json.RawMessage(`{"enable_thinking":false}`)}},
 	}, s.settings)
 	assert.Equal(t, "Be brief.\nBe kind.", s.system.text)
 	assert.Equal(t, "Read {path}.", s.task.text)
@@ -132,6 +134,7 @@ sampling:
   top_p: 0
   stop: [a, b, c, d, e]
   seed: 99999999999999999999
+  extra_body: {top_k: 1, priority: 3}
 hoist: 1
 ttl: soon
 on_bad_input: ignore
@@ -162,12 +165,13 @@ batch.yaml:17: field sampling.temperature: must be from 0 to 2
 batch.yaml:18: field sampling.top_p: must be greater than 0 and at most 1
 batch.yaml:19: field sampling.stop: must have at most 4 entries
 batch.yaml:20: field sampling.seed: must be a whole number of at most 9223372036854775807
-batch.yaml:21: field hoist: must be true or false, not 1
-batch.yaml:22: field ttl: must be a time such as "90s", "10m" or "24h", not "soon"
-batch.yaml:23: field on_bad_input: must be fail or skip, not "ignore"
-batch.yaml:24: field backend: must not hold a user, password or key: a spec is copied and stored; give the key to the worker in its environment
-batch.yaml:29: field output_schema: at /properties/a/type: value must be one of 'array', 'boolean', 'integer', 'null', 'number', 'object', 'string', or: got string, want array
-batch.yaml:30: field inputs: read missing.jsonl: no such file or directory
+batch.yaml:21: field sampling.extra_body.priority: is set by batchagent: take it out of extra_body
+batch.yaml:22: field hoist: must be true or false, not 1
+batch.yaml:23: field ttl: must be a time such as "90s", "10m" or "24h", not "soon"
+batch.yaml:24: field on_bad_input: must be fail or skip, not "ignore"
+batch.yaml:25: field backend: must not hold a user, password or key: a spec is copied and stored; give the key to the worker in its environment
+batch.yaml:30: field output_schema: at /properties/a/type: value must be one of 'array', 'boolean', 'integer', 'null', 'number', 'object', 'string', or: got string, want array
+batch.yaml:31: field inputs: read missing.jsonl: no such file or directory
 `
 	assert.Equal(t, strings.TrimSpace(want), err.Error())
 	var all Errors

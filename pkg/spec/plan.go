@@ -92,4 +92,6 @@ type Sampling struct {
 	MaxTokens   int      `json:"max_tokens,omitempty"`
 	Seed        *int64   `json:"seed,omitempty"`
 	Stop        []string `json:"stop,omitempty"`
+	// ExtraBody are further fields of the request's body, as the server has them. None is a field that batchagent sets.
+	ExtraBody map[string]json.RawMessage `json:"extra_body,omitempty"`
 }

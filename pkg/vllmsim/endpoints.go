@@ -14,6 +14,11 @@ func (s *Server) version(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, []byte(`{"version":"`+Version+`"}`))
 }
 
+// load is what a server answers that was not started to count its requests.
+func (s *Server) load(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, []byte(`{"server_load":0}`))
+}
+
 func (s *Server) models(w http.ResponseWriter, _ *http.Request) {
 	created := strconv.FormatInt(s.born.Unix(), 10)
 	id := sample.AppendString(nil, s.cfg.Model)

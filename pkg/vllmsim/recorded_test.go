@@ -109,6 +109,85 @@ func TestStreamsMatchRecordings(t *testing.T) {
 	}
 }
 
+// another are recordings whose server had what the simulator's has not, with the status that the simulator answers.
+var another = map[string]int{
+	"chat-n2":                         http.StatusBadRequest, // more than one choice is refused, and the answer says so
+	"json-schema-unsupported-pattern": http.StatusBadRequest, // the simulator cannot write what matches a lookahead
+}
+
+// Every recorded request is taken or refused as the real server did it, and nothing is said in a form in which the real server never
+// said anything: what a model decides differs (a call or a text, the end or the limit), how it is framed does not.
+func TestNothingIsSaidThatARealServerDoesNotSay(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/*.request")
+	require.NoError(t, err)
+	require.Greater(t, len(files), 90)
+	type exchange struct {
+		name      string
+		want, got *http.Response
+		says      []string
+	}
+	var all []exchange
+	real := map[string]bool{}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".request")
+		want, got := replay(t, guardedLike(t, name), name, nil)
+		all = append(all, exchange{name, want, got, forms(t, body(t, got))})
+		said, err := io.ReadAll(want.Body)
+		if err == nil { // else the client had hung up
+			for _, form := range forms(t, string(said)) {
+				real[form] = true
+			}
+		}
+	}
+	for _, x := range all {
+		if status, ok := another[x.name]; ok {
+			assert.Equal(t, status, x.got.StatusCode, x.name)
+			continue
+		}
+		assert.Equal(t, x.want.StatusCode, x.got.StatusCode, x.name)
+		assert.Equal(t, x.want.Header.Get("Content-Type"), x.got.Header.Get("Content-Type"), x.name)
+		for _, form := range x.says {
+			assert.True(t, real[form], "%s: no real server said %s", x.name, form)
+		}
+	}
+}
+
+// guardedLike is a server with the key and the queue of the one that a recording is of, if it had them.
+func guardedLike(t *testing.T, name string) *Server {
+	t.Helper()
+	cfg := Config{Model: "smollm2-135m", MaxModelLen: 4096, StreamInterval: 1}
+	if name == "err-no-key" || name == "err-bad-key" {
+		cfg.APIKey = "the key"
+	}
+	full := strings.HasPrefix(name, "err-queue-full")
+	if full {
+		cfg.MaxQueued = 1
+	}
+	s, err := New(cfg)
+	require.NoError(t, err)
+	if full {
+		_, err = s.engine.admit(pass{promptTokens: 1, outputTokens: 1})
+		require.NoError(t, err)
+	}
+	return s
+}
+
+// forms lists the shapes of a stream's events, or of a body. Comments and metrics have none.
+func forms(t *testing.T, text string) []string {
+	t.Helper()
+	if strings.HasPrefix(text, "{") {
+		return []string{shape(t, text)}
+	}
+	var out []string
+	for line := range strings.SplitSeq(text, "\n") {
+		if data, ok := strings.CutPrefix(line, "data: {"); ok {
+			out = append(out, shape(t, "{"+data))
+		}
+	}
+	return out
+}
+
 // replay sends a recorded request to s, and returns the recorded response and s's own.
 func replay(t *testing.T, s *Server, name string, edit func(*http.Request)) (want, got *http.Response) {
 	t.Helper()

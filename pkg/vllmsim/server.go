@@ -64,6 +64,7 @@ func newServer(cfg Config, e engine) (*Server, error) {
 		"/v1/models":           {http.MethodGet, s.models},
 		"/tokenize":            {http.MethodPost, s.tokenize},
 		"/health":              {http.MethodGet, s.health},
+		"/load":                {http.MethodGet, s.load},
 		"/version":             {http.MethodGet, s.version},
 		"/metrics":             {http.MethodGet, s.metrics.handler.ServeHTTP},
 	}

@@ -46,7 +46,7 @@ var weather = backend.Tool{Name: "get_weather", Description: "Weather", Strict: 
 	Parameters: []byte(`{"type":"object","properties":{"zone":{"type":"string"},"city":{"type":"string"}},"required":["city"]}`)}
 
 func TestConformance(t *testing.T) {
-	backendtest.Run(t, backendtest.Features{Tools: true, Schema: true}, func(t *testing.T) backendtest.Target {
+	backendtest.Run(t, backendtest.Features{Tools: true, Forced: true, Schema: true}, func(t *testing.T) backendtest.Target {
 		b, _ := openFake(t)
 		return backendtest.Target{Backend: b, Model: fakeModel, Dead: func() backend.Backend {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -97,12 +97,13 @@ func TestRequestBody(t *testing.T) {
 		{Role: backend.RoleUser, Content: "go on"},
 	}
 	temperature := 0.0
-	r.Sampling = backend.Sampling{Temperature: &temperature, Stop: []string{"END"}}
+	r.Sampling = backend.Sampling{Temperature: &temperature, Stop: []string{"END"},
+		ExtraBody: map[string]json.RawMessage{"top_k": json.RawMessage("20"), "metadata": json.RawMessage(`{"user_id":"u"}`)}}
 	_, err := b.Generate(t.Context(), r, backend.Observer{})
 	require.NoError(t, err)
 	raw, err := json.Marshal(f.requests()[0])
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"model":"claude-fake-1","max_tokens":4096,"stream":true,"temperature":0,"stop_sequences":["END"],
+	assert.JSONEq(t, `{"model":"claude-fake-1","max_tokens":4096,"stream":true,"temperature":0,"stop_sequences":["END"],"top_k":20,"metadata":{"user_id":"u"},
 		"system":[{"type":"text","text":"Be brief.","cache_control":{"type":"ephemeral"}}],
 		"tool_choice":{"type":"none"},
 		"tools":[{"name":"get_weather","description":"Weather","strict":true,"input_schema":{"type":"object",

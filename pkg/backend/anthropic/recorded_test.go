@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -276,4 +277,24 @@ func FuzzStream(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Whatever a server of any kind ever sent is a turn that it said the end of, or an error with a class.
+func TestEveryRecordingIsATurnOrAnError(t *testing.T) {
+	ended := regexp.MustCompile(`(?m)^data: ?\{.*"stop_reason": ?"(end_turn|max_tokens|tool_use|stop_sequence)"`)
+	turns := 0
+	for _, name := range append(backendtest.Recordings(t, "*/*"), backendtest.Recordings(t, "*/*/*")...) {
+		recording := backendtest.Recording(t, name)
+		server := backendtest.Replay(t, backendtest.Reply{Bytes: recording})
+		resp, err := open(t, server.Addr).Generate(t.Context(), ask(), backend.Observer{})
+		if !ended.Match(recording) {
+			assert.NotEmpty(t, backend.ClassOf(err), "%s: %v", name, err)
+			continue
+		}
+		if assert.NoError(t, err, name) {
+			turns++
+			assert.NotEmpty(t, resp.Finish, name)
+		}
+	}
+	assert.Greater(t, turns, 10)
 }

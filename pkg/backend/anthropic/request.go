@@ -54,6 +54,13 @@ func params(r *backend.Request, model string, enforce bool) (sdk.MessageNewParam
 		}
 		p.OutputConfig.Format = sdk.JSONOutputFormatParam{Schema: schema}
 	}
+	if len(r.Sampling.ExtraBody) > 0 {
+		extra := make(map[string]any, len(r.Sampling.ExtraBody))
+		for name, value := range r.Sampling.ExtraBody {
+			extra[name] = value
+		}
+		p.SetExtraFields(extra)
+	}
 	return p, nil
 }
 
@@ -86,8 +93,12 @@ func addTools(p *sdk.MessageNewParams, r *backend.Request, enforce bool) error {
 		}
 		p.Tools = append(p.Tools, sdk.ToolUnionParam{OfTool: tool})
 	}
-	if len(r.Tools) > 0 && r.ToolChoice == backend.ToolChoiceNone {
+	switch {
+	case len(r.Tools) == 0:
+	case r.ToolChoice == backend.ToolChoiceNone:
 		p.ToolChoice = sdk.ToolChoiceUnionParam{OfNone: &sdk.ToolChoiceNoneParam{}}
+	case r.ToolChoice == backend.ToolChoiceRequired:
+		p.ToolChoice = sdk.ToolChoiceUnionParam{OfAny: &sdk.ToolChoiceAnyParam{}}
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ var weather = backend.Tool{Name: "get_weather", Description: "Weather", Strict: 
 	Parameters: []byte(`{"type":"object","properties":{"city":{"type":"string","maxLength":12345678901234567890}},"required":["city"]}`)}
 
 func TestConformance(t *testing.T) {
-	backendtest.Run(t, backendtest.Features{Tools: true, Schema: true}, func(t *testing.T) backendtest.Target {
+	backendtest.Run(t, backendtest.Features{Tools: true, Forced: true, Schema: true}, func(t *testing.T) backendtest.Target {
 		b, _ := openFake(t)
 		return backendtest.Target{Backend: b, Model: fakeModel, Dead: func() backend.Backend {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -118,12 +118,12 @@ func TestRequestBody(t *testing.T) {
 		backend.Message{Role: backend.RoleTool, ToolCallID: "x.1", Content: "sunny"},
 		backend.Message{Role: backend.RoleTool, ToolCallID: "y", Content: "rain"})
 	zero := 0.0
-	r.Sampling = backend.Sampling{Temperature: &zero, MaxTokens: 50}
+	r.Sampling = backend.Sampling{Temperature: &zero, MaxTokens: 50, ExtraBody: map[string]json.RawMessage{"top_k": json.RawMessage("20")}}
 	for range 3 {
 		_, err := b.Generate(t.Context(), r, backend.Observer{})
 		require.NoError(t, err)
 	}
-	assert.JSONEq(t, `{"inferenceConfig":{"maxTokens":50,"temperature":0},
+	assert.JSONEq(t, `{"inferenceConfig":{"maxTokens":50,"temperature":0},"additionalModelRequestFields":{"top_k":20},
 		"system":[{"text":"Be brief."},{"cachePoint":{"type":"default"}}],
 		"toolConfig":{"tools":[{"toolSpec":{"name":"get_weather","description":"Weather","strict":true,"inputSchema":{"json":{"type":"object",
 			"properties":{"city":{"type":"string","maxLength":12345678901234567890}},"required":["city"],"additionalProperties":false}}}}]},

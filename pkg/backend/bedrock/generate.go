@@ -86,7 +86,7 @@ func (b *Backend) stream(ctx context.Context, in *bedrockruntime.ConverseInput, 
 	client := bedrockruntime.New(b.client.Options())
 	out, err := client.ConverseStream(ctx, &bedrockruntime.ConverseStreamInput{
 		ModelId: in.ModelId, Messages: in.Messages, System: in.System, ToolConfig: in.ToolConfig,
-		InferenceConfig: in.InferenceConfig, OutputConfig: in.OutputConfig,
+		InferenceConfig: in.InferenceConfig, OutputConfig: in.OutputConfig, AdditionalModelRequestFields: in.AdditionalModelRequestFields,
 	})
 	if err != nil {
 		return err

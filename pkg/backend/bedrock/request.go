@@ -60,6 +60,19 @@ func input(r *backend.Request, model string, can takes) (*bedrockruntime.Convers
 	if in.ToolConfig != nil && system == "" && can.toolCaching {
 		in.ToolConfig.Tools = append(in.ToolConfig.Tools, &types.ToolMemberCachePoint{Value: cachePoint})
 	}
+	if len(r.Sampling.ExtraBody) > 0 {
+		// Converse has a place of its own for what only one family of models knows.
+		raw, err := json.Marshal(r.Sampling.ExtraBody)
+		if err != nil {
+			return nil, fmt.Errorf("extra fields: %w", err)
+		}
+		if in.AdditionalModelRequestFields, err = asDocument(raw); err != nil {
+			return nil, fmt.Errorf("extra fields: %w", err)
+		}
+	}
+	if in.ToolConfig != nil && r.ToolChoice == backend.ToolChoiceRequired {
+		in.ToolConfig.ToolChoice = &types.ToolChoiceMemberAny{}
+	}
 	var err error
 	if in.Messages, err = messages(entries, can.caching); err != nil {
 		return nil, err

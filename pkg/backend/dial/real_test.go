@@ -3,6 +3,7 @@
 package dial
 
 import (
+	"encoding/json"
 	"net/url"
 	"os"
 	"testing"
@@ -17,8 +18,23 @@ import (
 // servers are the variables that name real servers, by the adapter that is meant for each.
 var servers = map[string]string{"vllm": "BATCHAGENT_REAL_VLLM", "sglang": "BATCHAGENT_REAL_SGLANG", "dynamo": "BATCHAGENT_REAL_DYNAMO"}
 
+// weatherCall is a call of the suite's tool as the hermes parser of vLLM and the qwen parser of SGLang read it.
+const weatherCall = `<tool_call>\n\{"name": "get_weather", "arguments": \{"city": "(Rome|Oslo)"\}\}\n</tool_call>`
+
+// calling are the fields by which a server makes any model write weatherCall. The parser, the stream of the call and the turn with
+// its result are then the server's own, with tool_choice auto.
+var calling = map[string]map[string]json.RawMessage{
+	"vllm":   {"structured_outputs": quoted(map[string]string{"regex": weatherCall})},
+	"sglang": {"regex": quoted(weatherCall)},
+}
+
+func quoted(v any) json.RawMessage {
+	b, _ := json.Marshal(v) // strings always encode
+	return b
+}
+
 // TestRealServers runs the conformance suite on real servers, which nobody else may use meanwhile. BATCHAGENT_REAL_TOOLS
-// says that their models call a tool when they are told to; a very small one does not.
+// says that their models call a tool when they are told to; those of vLLM and SGLang are made to if not.
 func TestRealServers(t *testing.T) {
 	named := false
 	for name, variable := range servers {
@@ -47,9 +63,15 @@ func testRealServer(t *testing.T, name, rawURL string) {
 	_, loads := b.(backend.LoadReporter)
 	require.NoError(t, b.Close())
 
-	f := backendtest.Features{Tools: os.Getenv("BATCHAGENT_REAL_TOOLS") != "", Schema: name != "dynamo", Tokenizer: counts, Load: loads}
+	able := os.Getenv("BATCHAGENT_REAL_TOOLS") != ""
+	extra := calling[name]
+	if able {
+		extra = nil
+	}
+	f := backendtest.Features{Tools: able || extra != nil, Forced: name != "dynamo", Schema: name != "dynamo", Tokenizer: counts, Load: loads}
 	backendtest.Run(t, f, func(t *testing.T) backendtest.Target {
-		return backendtest.Target{Backend: open(t, rawURL), Model: models[0].ID, Dead: func() backend.Backend { return open(t, name+"://"+deadAddress(t)) }}
+		return backendtest.Target{Backend: open(t, rawURL), Model: models[0].ID, Calling: extra,
+			Dead: func() backend.Backend { return open(t, name+"://"+deadAddress(t)) }}
 	})
 
 	t.Run("AnthropicRoute", func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -347,4 +348,30 @@ func TestNoModelAsksForTheFirstOnce(t *testing.T) {
 	require.Len(t, requests, 3)
 	assert.Contains(t, string(requests[2].Content), `"model":"smollm2-135m"`)
 	assert.Empty(t, r.Model, "the request is not changed")
+}
+
+// Whatever a server of any kind ever sent is a turn that it said the end of, or an error with a class: no page, refusal, cut or foreign
+// stream is taken for an answer.
+func TestEveryRecordingIsATurnOrAnError(t *testing.T) {
+	t.Parallel()
+	names := append(backendtest.Recordings(t, "*/*"), backendtest.Recordings(t, "*/*/*")...)
+	turns := 0
+	for _, name := range names {
+		body := string(body(t, name))
+		ended := regexp.MustCompile(`(?m)^data: .*"finish_reason": ?"(stop|length|tool_calls)"`).MatchString(body)
+		broken := regexp.MustCompile(`(?m)^data: ?\{"error"`).MatchString(body)
+		resp, o, err := replay(t, name, ask())
+		if !ended || broken {
+			assert.NotEmpty(t, backend.ClassOf(err), "%s: %v", name, err)
+			continue
+		}
+		if assert.NoError(t, err, name) {
+			turns++
+			assert.NotEmpty(t, resp.Finish, name)
+			if resp.Finish == backend.FinishToolCalls {
+				assert.Len(t, o.calls, len(resp.Message.ToolCalls), name)
+			}
+		}
+	}
+	assert.Greater(t, turns, 100)
 }

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 
 	openai "github.com/sashabaranov/go-openai"
 
@@ -15,6 +17,8 @@ import (
 const (
 	// placeholderModel stands for the model until go-openai has made its checks of model names.
 	placeholderModel = "_"
+	// templateArguments is the field for what a chat template takes beside messages and tools, such as enable_thinking.
+	templateArguments = "chat_template_kwargs"
 	// emptyContent stands for an empty content, which go-openai would drop.
 	emptyContent = "\x00"
 )
@@ -107,7 +111,12 @@ func EncodePrompt(model string, r *backend.Request) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the prompt of %s: %w", r.ID, err)
 	}
-	return splice(prompt, model, r.Messages, nil)
+	// Templates have arguments of their own, which may change the prompt.
+	var fields []Field
+	if v, ok := r.Sampling.ExtraBody[templateArguments]; ok {
+		fields = []Field{{templateArguments, v}}
+	}
+	return splice(prompt, model, r.Messages, fields)
 }
 
 // fields lists what go-openai cannot express of a request, or would drop.
@@ -129,6 +138,9 @@ func (c *Client) fields(r *backend.Request) []Field {
 			name = c.dialect.MaxTokensField(r)
 		}
 		out = append(out, Field{name, s.MaxTokens})
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.ExtraBody)) {
+		out = append(out, Field{name, s.ExtraBody[name]})
 	}
 	return out
 }
@@ -159,7 +171,8 @@ func splice(body []byte, model string, msgs []backend.Message, fields []Field) (
 		if err != nil {
 			return nil, fmt.Errorf("encode %s: %w", f.Name, err)
 		}
-		out = append(append(append(out, '"'), f.Name...), '"', ':')
+		name, _ := json.Marshal(f.Name) // a string always encodes
+		out = append(append(out, name...), ':')
 		out = append(append(out, value...), ',')
 	}
 	return append(out, rest...), nil

@@ -166,3 +166,26 @@ func TestGoOpenAIWritesModelAndMessagesFirst(t *testing.T) {
 	require.NoError(t, err)
 	assert.Regexp(t, `^\{"model":"_","messages":`, string(b))
 }
+
+func TestExtraBodyIsSentAsItIs(t *testing.T) {
+	t.Parallel()
+	extra := map[string]json.RawMessage{
+		"top_k": json.RawMessage("20"), "cache_salt": json.RawMessage(`"b_1"`), "seventy %\"": json.RawMessage("12345678901234567890"),
+		"kv_transfer_params": json.RawMessage(`{"do_remote_prefill":true}`), "chat_template_kwargs": json.RawMessage(`{"enable_thinking":false}`),
+	}
+	r := ask()
+	r.Sampling.ExtraBody = extra
+	first, _ := sent(t, r, Config{})
+	var body map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal(first.Content, &body))
+	for name, value := range extra {
+		assert.Equal(t, string(value), string(body[name]), name)
+	}
+	again, _ := sent(t, r, Config{})
+	assert.Equal(t, string(first.Content), string(again.Content), "equal requests are equal bytes")
+
+	prompt, err := EncodePrompt("m", r)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"model":"m","messages":[{"role":"user","content":"What is the weather in Rome?"}],"chat_template_kwargs":{"enable_thinking":false}}`, string(prompt),
+		"what changes the prompt is counted, and nothing else is sent to a tokenizer")
+}

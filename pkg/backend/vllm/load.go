@@ -2,6 +2,7 @@ package vllm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -10,9 +11,14 @@ import (
 )
 
 // Load reads the server's metrics. Of several engines behind one server the counts are added, and the fullest one's
-// KV usage is taken.
+// KV usage is taken. Of a server without metrics nothing is known.
 func (b *Backend) Load(ctx context.Context) (backend.Load, error) {
 	page, err := b.Fetch(ctx, http.MethodGet, "/metrics", nil)
+	if e, refused := errors.AsType[*backend.Error](err); refused && e.Status == http.StatusNotFound {
+		// A gateway may pass on the API alone.
+		b.tell("metrics", "the server has no metrics, so its load and the size of its KV cache are not known; let the gateway pass on /metrics")
+		page, err = nil, nil
+	}
 	if err != nil {
 		return backend.Load{}, err
 	}

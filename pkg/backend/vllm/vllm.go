@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -34,6 +35,9 @@ type Config struct {
 // Backend is one vLLM server. It is a [backend.Backend], [backend.TokenCounter] and [backend.LoadReporter].
 type Backend struct {
 	*openaichat.Client
+	log *slog.Logger
+	// lacks is what the server was found not to have: names of fields, and of things that are told once in the log.
+	lacks endpoint.Refusals
 }
 
 // New returns a backend for a server. It does not connect.
@@ -52,10 +56,12 @@ func New(cfg Config) (*Backend, error) {
 	if key != "" && u.Plain {
 		cfg.Logger.Warn("the API key is sent unencrypted; vllm+https:// encrypts it", "endpoint", u.Shown)
 	}
-	return &Backend{openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Dialect: dialect()})}, nil
+	b := &Backend{log: cfg.Logger}
+	b.Client = openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Dialect: b.dialect()})
+	return b, nil
 }
 
-func dialect() openaichat.Dialect {
+func (b *Backend) dialect() openaichat.Dialect {
 	return openaichat.Dialect{
 		Capabilities: backend.Capabilities{
 			Name:             "vllm",
@@ -66,12 +72,12 @@ func dialect() openaichat.Dialect {
 			MaxConcurrent:    256, // the server's own default of running requests
 		},
 		KeyHint: KeyHint,
-		Extra:   extra,
+		Extra:   b.extra,
 	}
 }
 
-// extra gives the fields of a request that vLLM has beyond the protocol.
-func extra(r *backend.Request) []openaichat.Field {
+// extra gives the fields of a request that vLLM has beyond the protocol, but for those that the server refused.
+func (b *Backend) extra(r *backend.Request) []openaichat.Field {
 	fields := make([]openaichat.Field, 0, 6)
 	if r.Hints.Priority != 0 {
 		fields = append(fields, openaichat.Field{Name: "priority", Value: -r.Hints.Priority}) // lower is sooner here
@@ -84,7 +90,7 @@ func extra(r *backend.Request) []openaichat.Field {
 		id := r.ID + "-" + strconv.FormatUint(rand.Uint64(), 36) //nolint:gosec // unique, not secret
 		fields = append(fields, openaichat.Field{Name: "request_id", Value: id})
 	}
-	return fields
+	return slices.DeleteFunc(fields, func(f openaichat.Field) bool { return b.lacks.Has("", f.Name) })
 }
 
 // Ready asks the health route, which fails when the engine is dead.

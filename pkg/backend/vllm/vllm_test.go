@@ -3,9 +3,13 @@ package vllm
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -50,8 +54,8 @@ func ask() *backend.Request {
 }
 
 func TestConformanceOnTheSimulator(t *testing.T) {
-	backendtest.Run(t, backendtest.Features{Tools: true, Schema: true, Tokenizer: true, Load: true}, func(t *testing.T) backendtest.Target {
-		sim, err := vllmsim.New(vllmsim.Config{TokenMS: 0.1})
+	backendtest.Run(t, backendtest.Features{Tools: true, Forced: true, Schema: true, Tokenizer: true, Load: true}, func(t *testing.T) backendtest.Target {
+		sim, err := vllmsim.New(vllmsim.Config{TokenMS: 1})
 		require.NoError(t, err)
 		server := httptest.NewServer(sim)
 		t.Cleanup(server.Close)
@@ -240,4 +244,90 @@ func TestUnencryptedKeyIsWarnedOfWithoutTellingIt(t *testing.T) {
 
 func TestOddModels(t *testing.T) {
 	backendtest.RunOdd(t, func(t *testing.T, addr string) backend.Backend { return open(t, addr) })
+}
+
+// What a server does not have is found out by use, left away, and told once.
+func TestWhatAServerLacksIsLeftAwayAndToldOnce(t *testing.T) {
+	bodies := make(chan string, 16)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if r.URL.Path != "/v1/chat/completions" {
+			http.NotFound(w, r)
+			return
+		}
+		bodies <- string(body)
+		for _, field := range []string{"priority", "session_id"} {
+			if bytes.Contains(body, []byte(`"`+field+`":`)) {
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = io.WriteString(w, `{"error":{"message":"Got `+field+` but it is not enabled.","type":"BadRequestError","param":null,"code":400}}`)
+				return
+			}
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\n"+
+			"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}\n\ndata: [DONE]\n\n")
+	}))
+	defer server.Close()
+	var log bytes.Buffer
+	b, err := New(Config{URL: "vllm://" + server.Listener.Addr().String(), Getenv: env(nil), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	defer b.Close()
+	r := ask()
+	r.Hints = backend.Hints{Priority: 2, Session: "b_1/job-3"}
+	for range 2 {
+		_, err = b.Generate(t.Context(), r, backend.Observer{})
+		require.NoError(t, err)
+		load, err := b.Load(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, -1, load.Running)
+	}
+	require.Len(t, bodies, 4, "two refusals, two answers")
+	for range 3 {
+		<-bodies
+	}
+	last := <-bodies
+	assert.NotContains(t, last, "priority")
+	assert.Contains(t, last, "request_id", "what was not refused is still sent")
+	for _, what := range []string{"what=priority", "what=session_id", "--enable-prompt-tokens-details", "pass on /metrics"} {
+		assert.Equal(t, 1, strings.Count(log.String(), what), log.String())
+	}
+	assert.Equal(t, 4, strings.Count(log.String(), "WARN"))
+}
+
+func TestOtherRefusalsStand(t *testing.T) {
+	b, server := replayed(t, "vllm-0.32/err-temperature")
+	r := ask()
+	r.Hints = backend.Hints{Priority: 2, Session: "s"}
+	_, err := b.Generate(t.Context(), r, backend.Observer{})
+	assert.Equal(t, backend.InvalidRequest, backend.ClassOf(err))
+	assert.Len(t, server.Requests(), 1)
+}
+
+func TestCallsSideBySideLearnFromOneRefusal(t *testing.T) {
+	var together sync.WaitGroup
+	together.Add(8)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if bytes.Contains(body, []byte(`"priority":`)) {
+			together.Done()
+			together.Wait() // all eight are refused
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"error":{"message":"no priority here","code":400}}`)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n")
+	}))
+	defer server.Close()
+	b := open(t, server.Listener.Addr().String())
+	var calls sync.WaitGroup
+	for range 8 {
+		calls.Go(func() {
+			r := ask()
+			r.Hints.Priority = 1
+			_, err := b.Generate(t.Context(), r, backend.Observer{})
+			assert.NoError(t, err)
+		})
+	}
+	calls.Wait()
 }

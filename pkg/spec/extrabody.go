@@ -1,0 +1,46 @@
+package spec
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// maxExtraBody bounds the JSON of sampling.extra_body: it is sent with every request.
+const maxExtraBody = 16 << 10
+
+// ownFields are the fields of a request's body that batchagent sets, under all of their names. One that came a second time
+// would be read by some servers first and by others last.
+var ownFields = []string{
+	"model", "messages", "system", "stream", "stream_options", "n",
+	"tools", "tool_choice", "toolConfig", "response_format", "output_config",
+	"temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stop", "stop_sequences",
+	"priority", "request_id", "rid", "session_id", "nvext", "prompt_cache_key",
+}
+
+// extraBody reads fields that are sent with every request as they are.
+func (l *loader) extraBody(field string, n ast.Node) map[string]json.RawMessage {
+	entries, ok := l.entries(field, n)
+	if !ok {
+		return nil
+	}
+	out, size := map[string]json.RawMessage{}, 0
+	for _, e := range entries {
+		at := join(field, e.key)
+		if slices.Contains(ownFields, e.key) {
+			l.failf(e.node, at, "is set by batchagent: take it out of extra_body")
+			continue
+		}
+		value, ok := l.appendJSON(nil, at, e.value, 0)
+		if !ok {
+			continue
+		}
+		out[e.key] = value
+		size += len(e.key) + len(value)
+	}
+	if size > maxExtraBody {
+		l.failf(n, field, "must be at most %d bytes of JSON", maxExtraBody)
+	}
+	return out
+}
