@@ -50,6 +50,10 @@ type Job struct {
 	Stop <-chan struct{}
 	// OnState is told of every state change, on the agent's goroutine. Nil is skipped.
 	OnState func(from, to batch.State)
+	// OnTurn is told when a turn begins: number number of its conversation, 1-based. The turn's waits and calls run under
+	// contexts that with has changed, and ended is told why the job has no further turn: nil if it has one, or an answer.
+	// A job that reduces may call it from several goroutines. Nil is skipped.
+	OnTurn func(ctx context.Context, number int) (with func(context.Context) context.Context, ended func(error))
 }
 
 // Turn is one entry of a job's journal: what one turn added to the conversation. Its JSON form is kept in Redis.
