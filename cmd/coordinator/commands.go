@@ -11,6 +11,7 @@ import (
 	"github.com/batchagent/batchagent/internal/client"
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/tracing"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -248,10 +249,15 @@ func (e *env) run(c *cli.Context) error {
 	if err != nil {
 		return &coordinator.UsageError{Err: err}
 	}
+	tracer, endTraces, err := tracing.Start(c.Context, tracing.Config{Service: "batchagent-run", Instance: "local", Getenv: e.getenv, Logger: log})
+	if err != nil {
+		return &coordinator.UsageError{Err: err}
+	}
+	defer endTraces()
 	return coordinator.Run(c.Context, coordinator.RunOptions{
 		Spec: path, Backend: c.String("backend"), Owner: c.String("owner"), Workers: c.Int("workers"),
 		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Reuse: c.String("reuse"),
-		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log,
+		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log, Tracer: tracer,
 	}, e.console)
 }
 

@@ -23,6 +23,7 @@ import (
 
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/internal/toolset"
+	"github.com/batchagent/batchagent/internal/tracing"
 	"github.com/batchagent/batchagent/internal/version"
 	"github.com/batchagent/batchagent/internal/worker"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
@@ -180,13 +181,19 @@ func serve(c *cli.Context, stderr io.Writer) error {
 	}
 	defer leave()
 
+	tracer, endTraces, err := tracing.Start(c.Context, tracing.Config{Service: "batchagent-worker", Instance: c.String("id"), Getenv: os.Getenv, Logger: log})
+	if err != nil {
+		return &usageError{err}
+	}
+	defer endTraces()
+
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	w, err := worker.New(worker.Config{
 		ID: c.String("id"), Store: store, Backend: back, Tools: pool,
 		Slots: c.Int("max-inflight"), MaxAgents: c.Int("max-agents"),
 		Lease: c.Duration("lease"), DrainTimeout: c.Duration("drain-timeout"),
-		Logger: log, Metrics: metrics,
+		Logger: log, Metrics: metrics, Tracer: tracer,
 	})
 	if err != nil {
 		return &usageError{err}

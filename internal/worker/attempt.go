@@ -22,6 +22,7 @@ type attempt struct {
 	journalled bool
 	// parked: a call has to be resolved before the job can go on.
 	parked atomic.Bool
+	spans  *jobSpans
 	// alone: nothing else may run on this worker.
 	alone bool
 }
@@ -39,6 +40,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	}
 	ctx = withAdvisor(ctx, &a.work.advisor)
 	ctx = withSeeding(withAccount(ctx, l.Job), a.work.seeding)
+	ctx = a.spans.run(ctx, w, a, len(c.Journal))
 	absence := newAbsence(func() { w.kv.leave(l.Job) })
 	defer absence.end()
 	ctx = withAbsence(ctx, absence)
@@ -55,11 +57,13 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 		Effects: effects{w, a},
 		Stop:    w.stopping,
 		OnState: func(from, to batch.State) { state = to; w.metrics.moved(from, to); absence.moved(to) },
+		OnTurn:  a.spans.onTurn(),
 	}
 	if a.work.reduces != "" {
 		job.Results = w.resultsOf(a.work.reduces)
 	}
 	result, err := w.runner.Run(ctx, a.work.program, job)
+	a.spans.ran(result, err)
 	w.metrics.moved(state, batch.Pending)
 	w.cfg.Pace(l.Job)
 	if a.work.seeding != nil {
@@ -132,6 +136,7 @@ func (w *Worker) cancelWhere(cause error, match func(*attempt) bool) {
 func (w *Worker) settle(a *attempt, r batch.Result, o statestore.FinishOutcome) {
 	w.metrics.settled(r, o)
 	if o == statestore.Committed {
+		a.spans.committed(r)
 		w.kv.end(a.lease.Job, r.Status == batch.OK && r.ReusedFrom == "")
 		w.mu.Lock()
 		w.totals.jobs++

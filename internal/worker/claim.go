@@ -196,7 +196,8 @@ func (w *Worker) reconcile(ctx context.Context, id batch.ID) error {
 // admit makes a claimed job live and starts it, or finishes it at once if it must not run.
 func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c statestore.Claimed) {
 	ctx, cancel := context.WithCancelCause(life)
-	a := &attempt{lease: c.Lease, work: work, cancel: cancel, journalled: len(c.Journal) > 0, alone: c.Alone}
+	ctx, spans := w.spans.begin(ctx, work, c.Lease)
+	a := &attempt{lease: c.Lease, work: work, cancel: cancel, spans: spans, journalled: len(c.Journal) > 0, alone: c.Alone}
 	w.mu.Lock()
 	old := w.live[c.Lease.Job]
 	w.live[c.Lease.Job] = a

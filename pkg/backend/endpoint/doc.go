@@ -1,6 +1,6 @@
 // Package endpoint holds what every adapter needs that reaches a model server by HTTP, whatever the protocol above it.
 //
-// It owns the reading of an endpoint's URL ([ParseURL]), the transport for many long streams ([NewTransport]), and the
+// It owns the reading of an endpoint's URL ([ParseURL]), the transport for many long streams ([NewTransport]), the header of a trace ([Traced]), and the
 // plain parts of a refusal: how long to wait ([RetryAfter]), and a message that fits on one line ([OneLine]). What a
 // refusal means is the adapter's business. [Key] reads a key from the environment.
 //
