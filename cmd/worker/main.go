@@ -56,6 +56,8 @@ from their last turn.
 SIGTERM or Ctrl-C drains: no more jobs are claimed, agents end or reach the end of their turn within
 --drain-timeout, the rest is handed back. A second signal hands everything back at once.
 
+SIGUSR1 makes the log as detailed as --log-level debug, SIGUSR2 what it was.
+
 The server's key comes from BATCHAGENT_API_KEY, the Redis password also from BATCHAGENT_REDIS_PASSWORD.`
 
 func main() {
@@ -129,10 +131,11 @@ func serve(c *cli.Context, stderr io.Writer) error {
 	if c.Args().Present() {
 		return &usageError{fmt.Errorf("unexpected argument %q", c.Args().First())}
 	}
-	log, err := config.Logger(stderr, c.String("log-level"), c.String("log-format"))
+	log, level, err := config.AdjustableLogger(stderr, c.String("log-level"), c.String("log-format"))
 	if err != nil {
 		return &usageError{err}
 	}
+	defer config.LevelBySignal(log, level)()
 	redisURL, err := config.RedisURL(c.String("redis"), os.Getenv)
 	if err != nil {
 		return &usageError{err}
