@@ -58,7 +58,8 @@ SIGTERM or Ctrl-C drains: no more jobs are claimed, agents end or reach the end 
 
 SIGUSR1 makes the log as detailed as --log-level debug, SIGUSR2 what it was.
 
-The server's key comes from BATCHAGENT_API_KEY, the Redis password also from BATCHAGENT_REDIS_PASSWORD.`
+The server's key comes from BATCHAGENT_API_KEY, the Redis password also from BATCHAGENT_REDIS_PASSWORD, its
+certificates from BATCHAGENT_REDIS_CA, _CERT and _KEY.`
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == builtin.EvalCommand {
@@ -136,7 +137,7 @@ func serve(c *cli.Context, stderr io.Writer) error {
 		return &usageError{err}
 	}
 	defer config.LevelBySignal(log, level)()
-	redisURL, err := config.RedisURL(c.String("redis"), os.Getenv)
+	redis, err := config.ReadRedis(c.String("redis"), os.Getenv)
 	if err != nil {
 		return &usageError{err}
 	}
@@ -169,7 +170,7 @@ func serve(c *cli.Context, stderr io.Writer) error {
 		}
 	}()
 
-	store, err := statestore.Open(ctx, redisURL, statestore.Options{})
+	store, err := statestore.Open(ctx, redis.URL, statestore.Options{TLS: redis.TLS})
 	if err != nil {
 		return err
 	}
