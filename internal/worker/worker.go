@@ -284,6 +284,7 @@ func (w *Worker) Status() batch.WorkerRecord {
 	}
 	kv := w.kv.state()
 	r.KVHeld, r.KVCapacity = int64(kv.Held), int64(kv.Budget)
+	r.ToolUse = toolUse(w.cfg.Tools)
 	for _, m := range w.served() {
 		r.Models = append(r.Models, m.ID)
 	}
