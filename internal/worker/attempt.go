@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -31,7 +32,7 @@ type attempt struct {
 func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) {
 	defer a.cancel(nil)
 	l := a.lease
-	log := w.log.With("job", l.Job, "token", l.Token, "attempt", l.Attempt)
+	log := w.logOf(l)
 	if len(c.Journal) > 0 {
 		log.Info("resuming from the journal", "turns", len(c.Journal))
 	}
@@ -51,6 +52,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	job := agent.Job{
 		ID:      l.Job,
 		Attempt: l.Attempt,
+		Logger:  log,
 		Payload: c.Payload,
 		Journal: c.Journal,
 		Append:  func(ctx context.Context, turn int, data []byte) error { return w.checkpoint(ctx, a, turn, data) },
@@ -87,6 +89,11 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	}
 }
 
+// logOf is for lines about one attempt.
+func (w *Worker) logOf(l batch.Lease) *slog.Logger {
+	return w.log.With("batch", l.Job.Batch, "job", l.Job, "token", l.Token, "attempt", l.Attempt)
+}
+
 // checkpoint appends to the journal, through any outage of Redis.
 func (w *Worker) checkpoint(ctx context.Context, a *attempt, turn int, data []byte) error {
 	a.journalled = true
@@ -106,7 +113,7 @@ func (w *Worker) release(ctx context.Context, a *attempt) {
 		return w.cfg.Store.Release(ctx, a.lease.Job.Batch, []batch.Lease{a.lease})
 	})
 	if err != nil {
-		w.log.Warn("could not release a job; its lease will lapse", "job", a.lease.Job, "error", err)
+		w.logOf(a.lease).Warn("could not release a job; its lease will lapse", "error", err)
 	}
 }
 

@@ -211,12 +211,11 @@ func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c st
 	case phase == batch.Cancelling:
 		w.commits.add(a, w.cancelledResult(c.Lease))
 	case c.Exhausted:
-		w.log.Warn("job used up its attempts", "job", c.Lease.Job, "attempts", c.Lease.Attempt)
+		w.logOf(c.Lease).Warn("job used up its attempts")
 		w.commits.add(a, w.lostResult(c.Lease))
 	default:
 		if c.Alone {
-			w.log.Warn("job runs alone: the workers of all its attempts were lost, and this is its last",
-				"job", c.Lease.Job, "attempt", c.Lease.Attempt)
+			w.logOf(c.Lease).Warn("job runs alone: the workers of all its attempts were lost, and this is its last")
 		}
 		w.kv.start(work, c.Lease.Job, c.Payload, c.Journal)
 		if work.seeding != nil {

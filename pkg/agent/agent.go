@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"log/slog"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -38,6 +39,8 @@ type Job struct {
 	Payload []byte   // JSON of spec.Payload
 	Journal [][]byte // turns of earlier attempts, oldest first
 
+	// Logger is told of what happens to the job, and names it already. Defaults to the runner's with the job and the attempt.
+	Logger *slog.Logger
 	// Append writes turn number turn (1-based) to the journal. It returns an error only when nothing more may be
 	// written: the lease is fenced or ctx is done.
 	Append func(ctx context.Context, turn int, data []byte) error

@@ -57,7 +57,11 @@ func NewRunner(model Model, slots Slots, tools Tools, cfg Config) *Runner {
 // that cannot be read.
 func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, error) {
 	began := time.Now()
-	a := &attempt{Runner: r, prog: p, job: job, state: batch.Preflight, log: r.log.With("job", job.ID.String(), "attempt", job.Attempt)}
+	log := job.Logger
+	if log == nil {
+		log = r.log.With("job", job.ID.String(), "attempt", job.Attempt)
+	}
+	a := &attempt{Runner: r, prog: p, job: job, state: batch.Preflight, log: log}
 	s, end := newScope(ctx, job.Stop, p.jobTimeout)
 	defer end()
 
