@@ -1,7 +1,9 @@
 package worker
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -80,4 +82,12 @@ func BenchmarkSpans(b *testing.B) {
 			}
 		})
 	}
+}
+
+func TestLinesAboutAnAttemptNameIt(t *testing.T) {
+	var said bytes.Buffer
+	w, a, _ := spanned(nil)
+	w.log = slog.New(slog.NewTextHandler(&said, nil)).With("worker", "node-1")
+	w.logOf(a.lease).Info("x")
+	assert.Contains(t, said.String(), "worker=node-1 batch=b_01k5x8zq3v6t9w2y4a7c1d0efg job=b_01k5x8zq3v6t9w2y4a7c1d0efg/job-7 token=3 attempt=1")
 }
