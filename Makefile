@@ -5,6 +5,8 @@ GO ?= go
 SEED ?=
 COUNT ?= 1
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GOVULNDB ?= https://vuln.go.dev
 
 .PHONY: help
 help: ## list the targets
@@ -32,6 +34,13 @@ vet: ## go vet
 .PHONY: staticcheck
 staticcheck: ## staticcheck, pinned
 	$(GO) run $(STATICCHECK) ./...
+
+.PHONY: vulncheck
+vulncheck: ## govulncheck, pinned; needs its database: GOVULNDB=https://… or file:///… names a mirror
+	@out=$$($(GO) run $(GOVULNCHECK) -db $(GOVULNDB) -tags sql ./... 2>&1); code=$$?; echo "$$out"; \
+	  if grep -q '^govulncheck: fetching vulnerabilities' <<<"$$out"; then \
+	    echo "make vulncheck: NOTHING WAS CHECKED: the vulnerability database $(GOVULNDB) cannot be reached; GOVULNDB names a mirror"; fi; \
+	  exit $$code
 
 .PHONY: lint
 lint: ## golangci-lint, if it is installed

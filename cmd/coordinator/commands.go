@@ -11,6 +11,7 @@ import (
 	"github.com/batchagent/batchagent/internal/client"
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/tracing"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -65,7 +66,7 @@ elsewhere; what is told at the end goes to standard output. NO_COLOR takes the c
 			Name: "explain", ArgsUsage: "[BATCH]", Usage: "say where a batch's time went, what bounds it and what would change that",
 			Description: `It adds up the times in the results that Redis still has, or those of a results file (jsonl) with --results FILE.`,
 			Flags: []cli.Flag{
-				redisFlag(), jsonFlag(), &cli.PathFlag{Name: "results", Usage: "read the results `FILE` of a run instead of Redis"},
+				redisFlag(), serverFlag(), tokenFileFlag(), jsonFlag(), &cli.PathFlag{Name: "results", Usage: "read the results `FILE` of a run instead of Redis"},
 			},
 			Action: e.explain,
 		},
@@ -94,7 +95,7 @@ results replace the old ones in it. With --consume, Redis keeps no result that i
 		{
 			Name: "budget", ArgsUsage: "BATCH", Usage: "set how many tokens or US dollars a batch may use; a paused one goes on",
 			Flags: []cli.Flag{
-				redisFlag(),
+				redisFlag(), serverFlag(), tokenFileFlag(),
 				&cli.Int64Flag{Name: "tokens", Usage: "at most `N` tokens, prompt and completion", DefaultText: "as before"},
 				&cli.Float64Flag{Name: "usd", Usage: "at most `X` US dollars, by the spec's prices", DefaultText: "as before"},
 			},
@@ -105,7 +106,7 @@ results replace the old ones in it. With --consume, Redis keeps no result that i
 			Description: `For a job that failed as EffectUnknown: its worker died while a tool with on_unknown: ask ran. Look whether the
 call had its effect, and say so.`,
 			Flags: []cli.Flag{
-				redisFlag(),
+				redisFlag(), serverFlag(), tokenFileFlag(),
 				&cli.StringFlag{Name: "outcome", Usage: "`WHAT` happened: done (it had its effect), failed (it had none), again (run it once more)"},
 				&cli.StringFlag{Name: "result", Usage: "the `TEXT` that the model reads as the call's result", DefaultText: "a sentence that says the outcome"},
 				&cli.StringFlag{Name: "call", Usage: "which `CALL` of the job, as 2.0 for the first one of turn 2", DefaultText: "the only one"},
@@ -192,11 +193,11 @@ func none(c *cli.Context) error {
 }
 
 func (e *env) connect(c *cli.Context) (*statestore.Store, error) {
-	url, err := config.RedisURL(c.String("redis"), e.getenv)
+	to, err := config.ReadRedis(c.String("redis"), e.getenv)
 	if err != nil {
 		return nil, &coordinator.UsageError{Err: err}
 	}
-	return coordinator.Connect(c.Context, url)
+	return coordinator.Connect(c.Context, to)
 }
 
 // batchID is the command's only argument as the ID of a batch.
@@ -248,10 +249,15 @@ func (e *env) run(c *cli.Context) error {
 	if err != nil {
 		return &coordinator.UsageError{Err: err}
 	}
+	tracer, endTraces, err := tracing.Start(c.Context, tracing.Config{Service: "batchagent-run", Instance: "local", Getenv: e.getenv, Logger: log})
+	if err != nil {
+		return &coordinator.UsageError{Err: err}
+	}
+	defer endTraces()
 	return coordinator.Run(c.Context, coordinator.RunOptions{
 		Spec: path, Backend: c.String("backend"), Owner: c.String("owner"), Workers: c.Int("workers"),
 		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Reuse: c.String("reuse"),
-		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log,
+		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log, Tracer: tracer,
 	}, e.console)
 }
 
@@ -347,6 +353,14 @@ func (e *env) explanation(c *cli.Context) (coordinator.Explanation, error) {
 	if path := c.Path("results"); path != "" {
 		return coordinator.ExplainFile(path)
 	}
+	if c.String("server") != "" {
+		var explanation coordinator.Explanation
+		err := e.overServer(c, func(s *client.Client, id batch.ID) (err error) {
+			explanation, err = s.Explain(c.Context, id)
+			return err
+		})
+		return explanation, err
+	}
 	store, id, err := e.batch(c)
 	if err != nil {
 		return coordinator.Explanation{}, err
@@ -421,6 +435,9 @@ func (e *env) budget(c *cli.Context) error {
 	if b.Tokens < 0 || b.USD < 0 {
 		return &coordinator.UsageError{Err: fmt.Errorf("--tokens and --usd must not be negative")}
 	}
+	if c.String("server") != "" {
+		return e.overServer(c, func(s *client.Client, id batch.ID) error { return s.SetBudget(c.Context, id, b, e.console) })
+	}
 	store, id, err := e.batch(c)
 	if err != nil {
 		return err
@@ -437,14 +454,21 @@ func (e *env) resolve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	o := coordinator.ResolveOptions{Outcome: c.String("outcome"), Text: c.String("result"), Call: c.String("call")}
+	if c.String("server") != "" {
+		s, err := e.server(c)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		return s.Resolve(c.Context, id, c.Args().Get(1), o, e.console)
+	}
 	store, err := e.find(c, id)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	return coordinator.Resolve(c.Context, store, id, c.Args().Get(1), coordinator.ResolveOptions{
-		Outcome: c.String("outcome"), Text: c.String("result"), Call: c.String("call"),
-	}, e.console)
+	return coordinator.Resolve(c.Context, store, id, c.Args().Get(1), o, e.console)
 }
 
 func (e *env) validate(c *cli.Context) error {
@@ -470,7 +494,7 @@ func (e *env) doctor(c *cli.Context) error {
 	if err := none(c); err != nil {
 		return err
 	}
-	url, err := config.RedisURL(c.String("redis"), e.getenv)
+	to, err := config.ReadRedis(c.String("redis"), e.getenv)
 	if err != nil {
 		return &coordinator.UsageError{Err: err}
 	}
@@ -479,7 +503,7 @@ func (e *env) doctor(c *cli.Context) error {
 		return err
 	}
 	return coordinator.Doctor(c.Context, e.console.Stdout(), coordinator.DoctorOptions{
-		Redis: url, Backend: c.String("backend"), ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers,
+		Redis: to, Backend: c.String("backend"), ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers,
 		Getenv: e.getenv, Logger: log,
 	})
 }

@@ -157,8 +157,8 @@ func knownBatches(ctx context.Context, before []string, getenv func(string) stri
 			defer s.Close()
 			infos, _ = s.Batches(ctx)
 		}
-	} else if url, err := config.RedisURL(named("redis", config.DefaultRedis), getenv); err == nil {
-		if store, err := statestore.Open(ctx, url, statestore.Options{}); err == nil {
+	} else if to, err := config.ReadRedis(named("redis", config.DefaultRedis), getenv); err == nil {
+		if store, err := statestore.Open(ctx, to.URL, statestore.Options{TLS: to.TLS}); err == nil {
 			defer store.Close()
 			infos, _ = store.Newest(ctx, completeBatches)
 		}

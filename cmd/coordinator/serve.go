@@ -19,7 +19,8 @@ func serveCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "serve", Usage: "serve the HTTP API and the dashboard",
 		Description: `The dashboard is at /, the API at /api/v1/ and its description at /openapi.json. Without a token the server listens on
-this machine alone. The token is in BATCHAGENT_API_TOKEN or in a file; put a proxy with TLS before it if others listen in.`,
+this machine alone. The token is in BATCHAGENT_API_TOKEN or in a file; put a proxy with TLS before it if others listen in.
+SIGUSR1 makes the log as detailed as --log-level debug, SIGUSR2 what it was.`,
 		Flags: []cli.Flag{
 			redisFlag(),
 			&cli.StringFlag{Name: "listen", EnvVars: config.Env("listen"), Value: "127.0.0.1:8080", Usage: "`ADDRESS` to serve on"},
@@ -64,10 +65,11 @@ func (e *env) serve(c *cli.Context) error {
 	if c.Int64("max-body-mb") < 1 {
 		return &coordinator.UsageError{Err: fmt.Errorf("--max-body-mb is %d; it must be at least 1", c.Int64("max-body-mb"))}
 	}
-	log, err := config.Logger(e.console.Stderr(), c.String("log-level"), c.String("log-format"))
+	log, level, err := config.AdjustableLogger(e.console.Stderr(), c.String("log-level"), c.String("log-format"))
 	if err != nil {
 		return &coordinator.UsageError{Err: err}
 	}
+	defer config.LevelBySignal(log, level)()
 	listener, err := server.Listen(c.Context, c.String("listen"), token != "")
 	if err != nil {
 		return &coordinator.UsageError{Err: err}

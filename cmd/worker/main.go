@@ -23,6 +23,7 @@ import (
 
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/internal/toolset"
+	"github.com/batchagent/batchagent/internal/tracing"
 	"github.com/batchagent/batchagent/internal/version"
 	"github.com/batchagent/batchagent/internal/worker"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
@@ -55,7 +56,10 @@ from their last turn.
 SIGTERM or Ctrl-C drains: no more jobs are claimed, agents end or reach the end of their turn within
 --drain-timeout, the rest is handed back. A second signal hands everything back at once.
 
-The server's key comes from BATCHAGENT_API_KEY, the Redis password also from BATCHAGENT_REDIS_PASSWORD.`
+SIGUSR1 makes the log as detailed as --log-level debug, SIGUSR2 what it was.
+
+The server's key comes from BATCHAGENT_API_KEY, the Redis password also from BATCHAGENT_REDIS_PASSWORD, its
+certificates from BATCHAGENT_REDIS_CA, _CERT and _KEY.`
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == builtin.EvalCommand {
@@ -128,11 +132,12 @@ func serve(c *cli.Context, stderr io.Writer) error {
 	if c.Args().Present() {
 		return &usageError{fmt.Errorf("unexpected argument %q", c.Args().First())}
 	}
-	log, err := config.Logger(stderr, c.String("log-level"), c.String("log-format"))
+	log, level, err := config.AdjustableLogger(stderr, c.String("log-level"), c.String("log-format"))
 	if err != nil {
 		return &usageError{err}
 	}
-	redisURL, err := config.RedisURL(c.String("redis"), os.Getenv)
+	defer config.LevelBySignal(log, level)()
+	redis, err := config.ReadRedis(c.String("redis"), os.Getenv)
 	if err != nil {
 		return &usageError{err}
 	}
@@ -165,7 +170,7 @@ func serve(c *cli.Context, stderr io.Writer) error {
 		}
 	}()
 
-	store, err := statestore.Open(ctx, redisURL, statestore.Options{})
+	store, err := statestore.Open(ctx, redis.URL, statestore.Options{TLS: redis.TLS})
 	if err != nil {
 		return err
 	}
@@ -180,13 +185,19 @@ func serve(c *cli.Context, stderr io.Writer) error {
 	}
 	defer leave()
 
+	tracer, endTraces, err := tracing.Start(c.Context, tracing.Config{Service: "batchagent-worker", Instance: c.String("id"), Getenv: os.Getenv, Logger: log})
+	if err != nil {
+		return &usageError{err}
+	}
+	defer endTraces()
+
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	w, err := worker.New(worker.Config{
 		ID: c.String("id"), Store: store, Backend: back, Tools: pool,
 		Slots: c.Int("max-inflight"), MaxAgents: c.Int("max-agents"),
 		Lease: c.Duration("lease"), DrainTimeout: c.Duration("drain-timeout"),
-		Logger: log, Metrics: metrics,
+		Logger: log, Metrics: metrics, Tracer: tracer,
 	})
 	if err != nil {
 		return &usageError{err}

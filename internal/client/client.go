@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -145,7 +146,21 @@ func (notFound) Is(target error) bool { return target == statestore.ErrNotFound 
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	resp, err := c.do(ctx, method, path, query, nil, nil)
+	return c.exchange(ctx, method, path, query, nil, out)
+}
+
+// exchange makes a request with JSON, or with nothing if in is nil, whose answer is JSON.
+func (c *Client) exchange(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	var body io.Reader
+	var headers map[string]string
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("encode a request to %s: %w", c.Address(), err)
+		}
+		body, headers = bytes.NewReader(data), map[string]string{"Content-Type": "application/json"}
+	}
+	resp, err := c.do(ctx, method, path, query, body, headers)
 	if err != nil {
 		return err
 	}
@@ -212,6 +227,39 @@ func (c *Client) Retry(ctx context.Context, id batch.ID, con *coordinator.Consol
 func (c *Client) Remove(ctx context.Context, id batch.ID, con *coordinator.Console) error {
 	_, err := c.change(ctx, http.MethodDelete, batchPath(id), con)
 	return err
+}
+
+// Explain says where a batch's time went.
+func (c *Client) Explain(ctx context.Context, id batch.ID) (e coordinator.Explanation, err error) {
+	ctx, cancel := context.WithTimeout(ctx, server.ExplainTimeout+callTimeout)
+	defer cancel()
+	err = c.exchange(ctx, http.MethodGet, batchPath(id, "explanation"), nil, nil, &e)
+	return e, once(err)
+}
+
+// SetBudget replaces what a batch may use.
+func (c *Client) SetBudget(ctx context.Context, id batch.ID, b batch.Budget, con *coordinator.Console) error {
+	return c.tell(ctx, http.MethodPut, batchPath(id, "budget"), server.Budget{Tokens: b.Tokens, USD: b.USD}, con)
+}
+
+// Resolve says how a call of a job ended. job is job-<index>, or the index.
+func (c *Client) Resolve(ctx context.Context, id batch.ID, job string, o coordinator.ResolveOptions, con *coordinator.Console) error {
+	return c.tell(ctx, http.MethodPost, batchPath(id, "jobs", url.PathEscape(strings.TrimPrefix(job, "job-")), "resolve"),
+		server.Resolution{Outcome: o.Outcome, Result: o.Text, Call: o.Call}, con)
+}
+
+// tell makes a request that changes a batch with what it says, and says what the server says.
+func (c *Client) tell(ctx context.Context, method, path string, in any, con *coordinator.Console) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var said server.Said
+	if err := c.exchange(ctx, method, path, nil, in, &said); err != nil {
+		return once(err)
+	}
+	for _, line := range said.Messages {
+		con.Say(line)
+	}
+	return nil
 }
 
 // change makes a request that changes a batch, and says what the server says.

@@ -20,18 +20,24 @@ func Env(flag string) []string {
 
 // Logger writes records of level (debug, info, warn, error) and above to w, as text or json.
 func Logger(w io.Writer, level, format string) (*slog.Logger, error) {
-	var l slog.Level
+	log, _, err := AdjustableLogger(w, level, format)
+	return log, err
+}
+
+// AdjustableLogger is [Logger] with a level that can be changed while it is used.
+func AdjustableLogger(w io.Writer, level, format string) (*slog.Logger, *slog.LevelVar, error) {
+	l := new(slog.LevelVar)
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("the log level %q is none of debug, info, warn and error", level)
+		return nil, nil, fmt.Errorf("the log level %q is none of debug, info, warn and error", level)
 	}
 	o := &slog.HandlerOptions{Level: l}
 	switch format {
 	case "text":
-		return slog.New(slog.NewTextHandler(w, o)), nil
+		return slog.New(slog.NewTextHandler(w, o)), l, nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, o)), nil
+		return slog.New(slog.NewJSONHandler(w, o)), l, nil
 	}
-	return nil, fmt.Errorf("the log format %q is neither text nor json", format)
+	return nil, nil, fmt.Errorf("the log format %q is neither text nor json", format)
 }
 
 // RedisURL checks the form of a Redis URL. If it holds no password, the one in BATCHAGENT_REDIS_PASSWORD is put in.

@@ -6,17 +6,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
 // connectTimeout bounds the wait for Redis' first answer.
 const connectTimeout = 10 * time.Second
 
-// Connect opens the store at a URL that internal/config has checked. An UnreachableError names the address.
-func Connect(ctx context.Context, url string) (*statestore.Store, error) {
+// Connect opens the store. An UnreachableError names the address.
+func Connect(ctx context.Context, to config.Redis) (*statestore.Store, error) {
 	dial, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	s, err := statestore.Open(dial, url, statestore.Options{})
+	s, err := statestore.Open(dial, to.URL, statestore.Options{TLS: to.TLS})
 	if err != nil {
 		return nil, &UnreachableError{err}
 	}

@@ -32,7 +32,7 @@ const (
 
 // DoctorOptions say what to look at.
 type DoctorOptions struct {
-	Redis     string // URL, checked by internal/config
+	Redis     config.Redis
 	Backend   string // URL; "" leaves the backend out
 	ToolsRoot string
 	ToolsFile string                           // declares more tools; "" for the built-in ones alone
@@ -95,8 +95,8 @@ func Doctor(ctx context.Context, w io.Writer, o DoctorOptions) error {
 	return nil
 }
 
-func (c *checkup) redis(ctx context.Context, url string) {
-	s, err := Connect(ctx, url)
+func (c *checkup) redis(ctx context.Context, to config.Redis) {
+	s, err := Connect(ctx, to)
 	if err != nil {
 		c.unreachable = errors.New("no answer from Redis")
 		c.line(bad, "redis", err.Error(), "start redis-server, or name another with --redis; a password may be in BATCHAGENT_REDIS_PASSWORD")

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
@@ -44,7 +45,7 @@ func nobody(t *testing.T) string {
 }
 
 func TestDoctorOfASoundCluster(t *testing.T) {
-	out, status := doctor(t, DoctorOptions{Redis: "redis://" + miniredis.RunT(t).Addr(), Backend: simulator(t)})
+	out, status := doctor(t, DoctorOptions{Redis: config.Redis{URL: "redis://" + miniredis.RunT(t).Addr()}, Backend: simulator(t)})
 	assert.Equal(t, ExitOK, status, out)
 	for _, line := range []string{"ok    redis latency", "ok    backend", "ok    tool call        get_weather(", "ok    schema answer", "ok    tools            ", "read_file below", "simulated"} {
 		assert.Contains(t, out, line)
@@ -57,12 +58,12 @@ func TestDoctorKnowsEveryKindOfServer(t *testing.T) {
 	host := simulator(t)[len("vllm://"):]
 	for _, scheme := range []string{"vllm", "sglang", "dynamo", "openai+http", "http"} {
 		t.Run(scheme, func(t *testing.T) {
-			out, status := doctor(t, DoctorOptions{Redis: redis, Backend: scheme + "://" + host})
+			out, status := doctor(t, DoctorOptions{Redis: config.Redis{URL: redis}, Backend: scheme + "://" + host})
 			assert.Equal(t, ExitOK, status, out)
 			for _, line := range []string{"ok    backend", scheme + "://" + host, "ok    tool call", "ok    schema answer"} {
 				assert.Contains(t, out, line)
 			}
-			out, status = doctor(t, DoctorOptions{Redis: redis, Backend: scheme + "://" + nobody(t)})
+			out, status = doctor(t, DoctorOptions{Redis: config.Redis{URL: redis}, Backend: scheme + "://" + nobody(t)})
 			assert.Equal(t, ExitUnreachable, status, out)
 			assert.Contains(t, out, "-> start the server")
 		})
@@ -76,12 +77,12 @@ func TestDoctorSaysWhatToDo(t *testing.T) {
 		status  int
 		says    []string
 	}{
-		"no Redis":     {DoctorOptions{Redis: "redis://" + nobody(t), Backend: simulator(t)}, ExitUnreachable, []string{"FAIL  redis", "-> start redis-server", "ok    tool call"}},
-		"no backend":   {DoctorOptions{Redis: redis, Backend: "vllm://" + nobody(t)}, ExitUnreachable, []string{"FAIL  backend", "-> start the server"}},
-		"wrong scheme": {DoctorOptions{Redis: redis, Backend: "anthropic+http://" + simulator(t)[len("vllm://"):]}, ExitJobsFailed, []string{"ok    backend", "FAIL  tool call", "-> check the URL's scheme"}},
-		"no tools":     {DoctorOptions{Redis: redis, Backend: simulator(t), ToolsRoot: "/does/not/exist"}, ExitJobsFailed, []string{"FAIL  tools", "-> name a directory"}},
-		"none named":   {DoctorOptions{Redis: redis}, ExitOK, []string{"warn  backend", "-> name one with --backend"}},
-		"not a URL":    {DoctorOptions{Redis: redis, Backend: "gopher://x"}, ExitUsage, nil},
+		"no Redis":     {DoctorOptions{Redis: config.Redis{URL: "redis://" + nobody(t)}, Backend: simulator(t)}, ExitUnreachable, []string{"FAIL  redis", "-> start redis-server", "ok    tool call"}},
+		"no backend":   {DoctorOptions{Redis: config.Redis{URL: redis}, Backend: "vllm://" + nobody(t)}, ExitUnreachable, []string{"FAIL  backend", "-> start the server"}},
+		"wrong scheme": {DoctorOptions{Redis: config.Redis{URL: redis}, Backend: "anthropic+http://" + simulator(t)[len("vllm://"):]}, ExitJobsFailed, []string{"ok    backend", "FAIL  tool call", "-> check the URL's scheme"}},
+		"no tools":     {DoctorOptions{Redis: config.Redis{URL: redis}, Backend: simulator(t), ToolsRoot: "/does/not/exist"}, ExitJobsFailed, []string{"FAIL  tools", "-> name a directory"}},
+		"none named":   {DoctorOptions{Redis: config.Redis{URL: redis}}, ExitOK, []string{"warn  backend", "-> name one with --backend"}},
+		"not a URL":    {DoctorOptions{Redis: config.Redis{URL: redis}, Backend: "gopher://x"}, ExitUsage, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, status := doctor(t, c.options)
@@ -135,7 +136,7 @@ func TestDoctorTellsWhyNoToolWasCalled(t *testing.T) {
 				_, _ = io.WriteString(w, `data: {"choices":[{"index":0,"delta":`+delta+`,"finish_reason":"stop"}]}`+"\n\ndata: [DONE]\n\n")
 			}))
 			defer server.Close()
-			out, status := doctor(t, DoctorOptions{Redis: "redis://" + miniredis.RunT(t).Addr(), Backend: "vllm://" + server.Listener.Addr().String()})
+			out, status := doctor(t, DoctorOptions{Redis: config.Redis{URL: "redis://" + miniredis.RunT(t).Addr()}, Backend: "vllm://" + server.Listener.Addr().String()})
 			assert.Equal(t, ExitJobsFailed, status, out)
 			assert.Contains(t, out, "FAIL  tool call")
 			assert.Contains(t, out, c.says)

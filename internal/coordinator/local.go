@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/internal/worker"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -93,6 +95,7 @@ type local struct {
 	workers  int // at least 1
 	slots    int // model requests in flight per worker; 0 takes what the backend calls safe
 	logger   *slog.Logger
+	tracer   trace.Tracer // nil does not trace
 	id       batch.ID
 	sink     sink
 	planned  sink // of the planner's one result; nil without one
@@ -143,7 +146,7 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 	for k := range max(l.workers, 1) {
 		w, err := worker.New(worker.Config{
 			ID: fmt.Sprintf("local-%d", k+1), Store: l.store, Backend: l.server, Tools: l.tools,
-			Slots: l.slots, Logger: l.logger,
+			Slots: l.slots, Logger: l.logger, Tracer: l.tracer,
 		})
 		if err != nil {
 			return err

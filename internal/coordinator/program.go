@@ -78,11 +78,11 @@ func (p *Program) connector() (connect connector, closeStore func()) {
 		return nil, func() {}
 	}
 	return Once(func(ctx context.Context) (*statestore.Store, error) {
-		url, err := config.RedisURL(p.Redis, os.Getenv)
+		to, err := config.ReadRedis(p.Redis, os.Getenv)
 		if err != nil {
 			return nil, &UsageError{err}
 		}
-		return Connect(ctx, url)
+		return Connect(ctx, to)
 	})
 }
 

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -34,6 +36,7 @@ type RunOptions struct {
 	Stdin       io.Reader
 	Getenv      func(string) string
 	Logger      *slog.Logger
+	Tracer      trace.Tracer // nil does not trace
 }
 
 // Run runs a batch on this machine alone, with an embedded Redis, and returns when every result is written. It returns
@@ -59,7 +62,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	}
 	defer tools.close()
 	r := &fileRun{options: o, console: con, tally: &Tally{}, local: local{
-		compiled: compiled, tools: tools.pool, workers: o.Workers, slots: o.MaxInflight, logger: o.Logger,
+		compiled: compiled, tools: tools.pool, workers: o.Workers, slots: o.MaxInflight, logger: o.Logger, tracer: o.Tracer,
 		id: statestore.NewID(time.Now()), say: con.Say, note: con.noting(o.Out == ""),
 	}}
 	if o.Out != "" {

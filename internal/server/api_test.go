@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/internal/coordinator"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -381,6 +382,62 @@ func TestCancelRetryRemove(t *testing.T) {
 	assert.Contains(t, p.Detail, "no batch at all")
 }
 
+func TestExplainAndBudget(t *testing.T) {
+	w := serve(t, nil)
+	id := w.batch("b", 40)
+	path := "/api/v1/batches/" + string(id)
+	w.finish(w.claim(id, 20))
+	var e coordinator.Explanation
+	w.ask("GET", path+"/explanation", "").json(t, &e)
+	assert.EqualValues(t, 20, e.Jobs)
+	assert.NotEmpty(t, e.Bound)
+
+	used := int64(20 * (1812 + 157))
+	var said Said
+	w.ask("PUT", path+"/budget", fmt.Sprintf(`{"tokens":%d}`, used/2)).json(t, &said)
+	assert.Contains(t, strings.Join(said.Messages, "\n"), "no new job begins")
+	w.ask("PUT", path+"/budget", fmt.Sprintf(`{"tokens":%d}`, 2*used)).json(t, &said)
+	assert.Contains(t, strings.Join(said.Messages, "\n"), "it goes on")
+	for body, says := range map[string]string{
+		`{}`: "how much", `{"tokens":-1}`: "negative", `{"usd":1}`: "no prices", `{"token":1}`: "token", `[]`: "one JSON object", ``: "one JSON object",
+	} {
+		p := w.ask("PUT", path+"/budget", body).problem(t)
+		assert.Equal(t, http.StatusBadRequest, p.Status, body)
+		assert.Contains(t, p.Detail, says, body)
+	}
+}
+
+// A call that was parked is answered over the API, and its job is queued again.
+func TestResolve(t *testing.T) {
+	w := serve(t, nil)
+	id := w.batch("r", 1)
+	path := "/api/v1/batches/" + string(id) + "/jobs/0/resolve"
+	l := w.claim(id, 1)[0].Lease
+	place := statestore.Place{Turn: 2}
+	_, _, err := w.store.Intend(t.Context(), l, place, []byte(`{"tool":"send"}`))
+	require.NoError(t, err)
+	require.NoError(t, w.store.Park(t.Context(), l, place))
+	_, _, err = w.store.Finish(t.Context(), id, []statestore.Completion{{Lease: l, Effects: true, Parked: true, Result: batch.Result{
+		Batch: id, JobID: batch.JobID(0), Status: batch.StatusFailed, Attempts: 1, Error: batch.NewError(batch.EffectUnknown, "nobody knows"),
+	}}})
+	require.NoError(t, err)
+	for body, says := range map[string]string{`{"outcome":"maybe"}`: "done, failed or again", `{"outcome":"done","call":"7.0"}`: "2.0"} {
+		p := w.ask("POST", path, body).problem(t)
+		assert.Equal(t, http.StatusBadRequest, p.Status, body)
+		assert.Contains(t, p.Detail, says, body)
+	}
+	var said Said
+	w.ask("POST", path, `{"outcome":"done","result":"it was sent"}`).json(t, &said)
+	assert.Contains(t, strings.Join(said.Messages, "\n"), "the job goes on")
+	assert.Equal(t, batch.Sealed, said.Phase)
+	n := w.claim(id, 1)[0].Lease
+	_, outcome, err := w.store.Intend(t.Context(), n, place, []byte("i"))
+	require.NoError(t, err)
+	assert.Contains(t, string(outcome), "it was sent")
+	p := w.ask("POST", path, `{"outcome":"done"}`).problem(t)
+	assert.Contains(t, p.Detail, "nothing is asked")
+}
+
 // A job that a worker holds is ended by the worker; the request does not wait for it.
 func TestCancelGoesOnWithoutItsRequest(t *testing.T) {
 	w := serve(t, nil)
@@ -431,7 +488,8 @@ func TestClusterLists(t *testing.T) {
 	require.Len(t, workers.Workers, 3)
 	var tools Tools
 	w.ask("GET", "/api/v1/tools", "").json(t, &tools)
-	assert.Equal(t, Tool{"files.search", []string{"node-1", "node-2", "node-3"}}, tools.Tools[0])
+	assert.Equal(t, Tool{"files.search", []string{"node-1", "node-2", "node-3"},
+		batch.ToolUse{Asked: 3600, Executed: 900, Shared: 2100, Cached: 600, Finished: 900, Seconds: 2790}, 8370}, tools.Tools[0])
 	var backends Backends
 	w.ask("GET", "/api/v1/backends", "").json(t, &backends)
 	assert.Equal(t, "vllm", backends.Backends[0].Name)

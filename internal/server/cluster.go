@@ -20,6 +20,9 @@ type Workers struct {
 type Tool struct {
 	Name    string   `json:"name" jsonschema:"as a spec names it"`
 	Workers []string `json:"workers" jsonschema:"IDs of those that offer it"`
+	// Use is what it did on these workers since each of them started.
+	Use          batch.ToolUse `json:"use" jsonschema:"on these workers, since each of them started"`
+	SavedSeconds float64       `json:"saved_seconds" jsonschema:"about how long the calls would have taken that were shared or cached"`
 }
 
 // Tools is a list of tools by name.
@@ -91,16 +94,19 @@ func (s *Server) listTools(w http.ResponseWriter, r *http.Request) error {
 
 // toolsOf gathers what workers offer.
 func toolsOf(workers []batch.WorkerRecord) []Tool {
-	by := map[string][]string{}
+	by, use := map[string][]string{}, map[string]batch.ToolUse{}
 	for _, w := range workers {
 		for _, t := range w.Tools {
 			name := toolpool.SpecName(t)
 			by[name] = append(by[name], w.ID)
+			total := use[name]
+			total.Add(w.ToolUse[t])
+			use[name] = total
 		}
 	}
 	out := []Tool{}
 	for name, ids := range by {
-		out = append(out, Tool{name, ids})
+		out = append(out, Tool{name, ids, use[name], use[name].Saved()})
 	}
 	slices.SortFunc(out, func(a, b Tool) int { return strings.Compare(a.Name, b.Name) })
 	return out

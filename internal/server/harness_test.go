@@ -224,6 +224,10 @@ func (w *world) workers() {
 		require.NoError(w, w.store.Register(w.Context(), batch.WorkerRecord{
 			ID: fmt.Sprintf("node-%d", i+1), Consumer: fmt.Sprintf("node-%d-abc", i+1), Version: "v0.2.0", Host: fmt.Sprintf("gpu-host-%d", i+1),
 			Endpoint: "vllm://127.0.0.1:8000", Models: []string{"qwen3-32b"}, Tools: []string{"read_file", "grep_files", "files__search"},
+			ToolUse: map[string]batch.ToolUse{
+				"read_file":     {Asked: 4120, Executed: 611, Shared: 309, Cached: 3200, Failed: 12, Finished: 611, Seconds: 18.4},
+				"files__search": {Asked: 1200, Executed: 300, Shared: 700, Cached: 200, Finished: 300, Seconds: 930},
+			},
 			Ready: ready, LiveAgents: 37 - 12*i, MaxAgents: 64, SlotsInUse: 24, Slots: 32, SlotQueue: 5, JobsDone: 1204, KVHeld: 311_000 - int64(i)*90_000, KVCapacity: 412_000,
 			Usage: batch.Usage{PromptTokens: 2_181_000, CachedTokens: 1_540_000}, TokensPerSec: 1873.4,
 		}, time.Minute))

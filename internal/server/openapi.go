@@ -92,7 +92,15 @@ func (d *describer) operation(r route) (object, error) {
 	if r.api.body != nil {
 		content := object{}
 		for _, media := range slices.Sorted(maps.Keys(r.api.body)) {
-			content[media] = object{"schema": object{"description": r.api.body[media]}}
+			text, isText := r.api.body[media].(string)
+			schema := any(object{"description": text})
+			if !isText {
+				var err error
+				if schema, err = schemaOf(reflect.TypeOf(r.api.body[media])); err != nil {
+					return nil, err
+				}
+			}
+			content[media] = object{"schema": schema}
 		}
 		op["requestBody"] = object{"required": true, "content": content}
 	}

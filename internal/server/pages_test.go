@@ -30,7 +30,7 @@ func TestPages(t *testing.T) {
 		"/batches/" + string(running) + "/jobs/210": {"Turn 1", "files.search", "&lt;script&gt;alert(1)&lt;/script&gt;", "2 tool calls, 1 shared", "Answer again"},
 		"/batches/" + string(done) + "/jobs/10":     {"OutputInvalid", "its journal is dropped", "papers/0010.txt"},
 		"/workers":                                  {"node-3", "not ready", "75% of 412,000", "37 of 64", "70%", "1,873"},
-		"/tools":                                    {"files.search", "Shared or cached", "75%"},
+		"/tools":                                    {"files.search", "Shared or cached", "75%", "3,600", "46m30s", "2h19m"},
 	} {
 		a := w.ask("GET", path, "", "Accept", "text/html")
 		require.Equal(t, http.StatusOK, a.status, path)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+
+	"github.com/batchagent/batchagent/internal/coordinator"
 )
 
 // route is one address of the server.
@@ -105,6 +107,16 @@ func (s *Server) routes() []route {
 			}}},
 		{"POST /api/v1/batches/{batch}/retry", s.retry, &operation{id: "retry", summary: "Run the failed jobs of a batch again",
 			answers: []answer{{status: 200, text: "they are queued", body: Said{}}}}},
+		{"GET /api/v1/batches/{batch}/explanation", s.explain, &operation{id: "explain", summary: "Where a batch's time went, and what bounds it",
+			text:    "It adds up the times in the results that Redis still has: of a large batch that takes some seconds.",
+			answers: []answer{{status: 200, text: "the explanation", body: coordinator.Explanation{}}}}},
+		{"PUT /api/v1/batches/{batch}/budget", s.budget, &operation{id: "budget", summary: "Set how much a batch may use; a paused one goes on",
+			body:    map[string]any{"application/json": Budget{}},
+			answers: []answer{{status: 200, text: "it is set", body: Said{}}}}},
+		{"POST /api/v1/batches/{batch}/jobs/{index}/resolve", s.resolve, &operation{id: "resolve", summary: "Say how a call with side effects ended, and let its job go on",
+			text:    "For a job that failed as EffectUnknown while a tool with `on_unknown: ask` ran.",
+			body:    map[string]any{"application/json": Resolution{}},
+			answers: []answer{{status: 200, text: "it is resolved", body: Said{}}}}},
 		{"GET /api/v1/workers", s.listWorkers, &operation{id: "workers", summary: "List the workers that are alive",
 			answers: []answer{{status: 200, text: "the workers", body: Workers{}}}}},
 		{"GET /api/v1/tools", s.listTools, &operation{id: "tools", summary: "List the tools that workers offer",

@@ -39,6 +39,7 @@ type options struct {
 	config   []string // command line of redis-server
 	unix     bool
 	tls      bool
+	mutual   bool
 	user     string
 	password string
 }
@@ -63,6 +64,9 @@ func Unix() Arg { return func(o *options) { o.unix = true } }
 
 // TLS makes the server speak TLS only, with a certificate that no system trusts.
 func TLS() Arg { return func(o *options) { o.tls = true } }
+
+// MutualTLS is TLS, and clients must show a certificate too: [Process.Certificate] will do.
+func MutualTLS() Arg { return func(o *options) { o.tls, o.mutual = true, true } }
 
 // Password makes clients give a password. An empty user is Redis' own default user.
 func Password(user, password string) Arg {
@@ -179,7 +183,7 @@ func (p *Process) arguments() []string {
 	case p.opts.tls:
 		cert, key := certificate(p.t, p.dir)
 		args = append(args, "--port", "0", "--tls-port", strconv.Itoa(p.port), "--tls-cert-file", cert, "--tls-key-file", key,
-			"--tls-ca-cert-file", cert, "--tls-auth-clients", "no")
+			"--tls-ca-cert-file", cert, "--tls-auth-clients", map[bool]string{true: "yes", false: "no"}[p.opts.mutual])
 	default:
 		args = append(args, "--port", strconv.Itoa(p.port))
 	}
@@ -221,6 +225,11 @@ func (p *Process) URL() string {
 	return u.String()
 }
 
+// Certificate names the files of a TLS server's certificate, which is its own authority, and of its key.
+func (p *Process) Certificate() (certFile, keyFile string) {
+	return filepath.Join(p.dir, "cert.pem"), filepath.Join(p.dir, "key.pem")
+}
+
 // Client is a plain connection to look behind the store's back. It is closed with the test.
 func (p *Process) Client() *redis.Client {
 	c := redis.NewClient(p.clientOptions())
@@ -238,6 +247,13 @@ func (p *Process) clientOptions() *redis.Options {
 	}
 	if p.opts.tls {
 		o.TLSConfig = &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12} //nolint:gosec // our own process on loopback
+		if p.opts.mutual {
+			own, err := tls.LoadX509KeyPair(p.Certificate())
+			if err != nil {
+				p.t.Fatalf("read the certificate: %v", err)
+			}
+			o.TLSConfig.Certificates = []tls.Certificate{own}
+		}
 	}
 	return o
 }

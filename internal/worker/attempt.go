@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ type attempt struct {
 	journalled bool
 	// parked: a call has to be resolved before the job can go on.
 	parked atomic.Bool
+	spans  *jobSpans
 	// alone: nothing else may run on this worker.
 	alone   bool
 	payload []byte
@@ -33,7 +35,7 @@ type attempt struct {
 func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) {
 	defer a.cancel(nil)
 	l := a.lease
-	log := w.log.With("job", l.Job, "token", l.Token, "attempt", l.Attempt)
+	log := w.logOf(l)
 	if len(c.Journal) > 0 {
 		log.Info("resuming from the journal", "turns", len(c.Journal))
 	}
@@ -42,6 +44,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	}
 	ctx = withAdvisor(ctx, &a.work.advisor)
 	ctx = withSeeding(withAccount(ctx, l.Job), a.work.seeding)
+	ctx = a.spans.run(ctx, w, a, len(c.Journal))
 	absence := newAbsence(func() { w.kv.leave(l.Job) })
 	defer absence.end()
 	ctx = withAbsence(ctx, absence)
@@ -52,17 +55,20 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	job := agent.Job{
 		ID:      l.Job,
 		Attempt: l.Attempt,
+		Logger:  log,
 		Payload: c.Payload,
 		Journal: c.Journal,
 		Append:  func(ctx context.Context, turn int, data []byte) error { return w.checkpoint(ctx, a, turn, data) },
 		Effects: effects{w, a},
 		Stop:    w.stopping,
 		OnState: func(from, to batch.State) { state = to; w.metrics.moved(from, to); absence.moved(to) },
+		OnTurn:  a.spans.onTurn(),
 	}
 	if a.work.reduces != "" {
 		job.Results = w.resultsOf(a.work.reduces)
 	}
 	result, err := w.runner.Run(ctx, a.work.program, job)
+	a.spans.ran(result, err)
 	w.metrics.moved(state, batch.Pending)
 	w.cfg.Pace(l.Job)
 	if a.work.seeding != nil {
@@ -89,6 +95,11 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	}
 }
 
+// logOf is for lines about one attempt.
+func (w *Worker) logOf(l batch.Lease) *slog.Logger {
+	return w.log.With("batch", l.Job.Batch, "job", l.Job, "token", l.Token, "attempt", l.Attempt)
+}
+
 // checkpoint appends to the journal, through any outage of Redis.
 func (w *Worker) checkpoint(ctx context.Context, a *attempt, turn int, data []byte) error {
 	a.journalled = true
@@ -108,7 +119,7 @@ func (w *Worker) release(ctx context.Context, a *attempt) {
 		return w.cfg.Store.Release(ctx, a.lease.Job.Batch, []batch.Lease{a.lease})
 	})
 	if err != nil {
-		w.log.Warn("could not release a job; its lease will lapse", "job", a.lease.Job, "error", err)
+		w.logOf(a.lease).Warn("could not release a job; its lease will lapse", "error", err)
 	}
 }
 
@@ -138,6 +149,7 @@ func (w *Worker) cancelWhere(cause error, match func(*attempt) bool) {
 func (w *Worker) settle(a *attempt, r batch.Result, o statestore.FinishOutcome) {
 	w.metrics.settled(r, o)
 	if o == statestore.Committed {
+		a.spans.committed(r)
 		w.kv.end(a.lease.Job, r.Status == batch.OK && r.ReusedFrom == "")
 		w.mu.Lock()
 		w.totals.jobs++

@@ -29,6 +29,7 @@ const (
 // work is what the worker keeps of a batch to run its jobs.
 type work struct {
 	id      batch.ID
+	name    string // as the spec calls it
 	from    scheduler.Candidate
 	program *agent.Program
 	reduces batch.ID // the batch whose results its one job reduces; "" for any other batch
@@ -176,7 +177,8 @@ func (b *batches) compile(id batch.ID, text []byte) (*work, error) {
 		maxTurns = 1 // a repair turn is rare
 	}
 	w := &work{
-		id: id, program: program, reduces: plan.Reduces, plans: plan.Plans, items: plan.Items, prefixBytes: prefix, taskBytes: len(plan.Task),
+		id: id, name: plan.Name, program: program, reduces: plan.Reduces, plans: plan.Plans, items: plan.Items,
+		prefixBytes: prefix, taskBytes: len(plan.Task),
 		maxTurns: maxTurns,
 		from:     scheduler.Candidate{Batch: string(id), Owner: plan.Owner, Priority: plan.Priority},
 		seeding:  seeds(b.can, prefix),

@@ -196,7 +196,10 @@ func (w *Worker) reconcile(ctx context.Context, id batch.ID) error {
 // admit makes a claimed job live and starts it, or finishes it at once if it must not run.
 func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c statestore.Claimed) {
 	ctx, cancel := context.WithCancelCause(life)
-	a := &attempt{lease: c.Lease, work: work, cancel: cancel, journalled: len(c.Journal) > 0, alone: c.Alone, payload: c.Payload}
+	ctx, spans := w.spans.begin(ctx, work, c.Lease)
+	a := &attempt{
+		lease: c.Lease, work: work, cancel: cancel, spans: spans, journalled: len(c.Journal) > 0, alone: c.Alone, payload: c.Payload,
+	}
 	w.mu.Lock()
 	old := w.live[c.Lease.Job]
 	w.live[c.Lease.Job] = a
@@ -210,12 +213,11 @@ func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c st
 	case phase == batch.Cancelling:
 		w.commits.add(a, w.cancelledResult(a))
 	case c.Exhausted:
-		w.log.Warn("job used up its attempts", "job", c.Lease.Job, "attempts", c.Lease.Attempt)
+		w.logOf(c.Lease).Warn("job used up its attempts")
 		w.commits.add(a, w.lostResult(a))
 	default:
 		if c.Alone {
-			w.log.Warn("job runs alone: the workers of all its attempts were lost, and this is its last",
-				"job", c.Lease.Job, "attempt", c.Lease.Attempt)
+			w.logOf(c.Lease).Warn("job runs alone: the workers of all its attempts were lost, and this is its last")
 		}
 		w.kv.start(work, c.Lease.Job, c.Payload, c.Journal)
 		if work.seeding != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
@@ -46,4 +47,18 @@ func (m toolMetrics) Collect(c chan<- prometheus.Metric) {
 		c <- prometheus.MustNewConstSummary(toolSeconds, uint64(s.Finished), s.Seconds, quantiles, tool)
 	}
 	c <- prometheus.MustNewConstMetric(toolsAlone, prometheus.GaugeValue, oneIf(m.pool.Away()))
+}
+
+// toolUse is what a pool's tools did, for the worker's record.
+func toolUse(p *toolpool.Pool) map[string]batch.ToolUse {
+	out := map[string]batch.ToolUse{}
+	for tool, s := range p.Stats() {
+		if s.Asked > 0 {
+			out[tool] = batch.ToolUse{
+				Asked: s.Asked, Executed: s.Executed, Shared: s.SharedProcess + s.SharedCluster, Cached: s.Cached, Failed: s.Failed,
+				Finished: s.Finished, Seconds: s.Seconds,
+			}
+		}
+	}
+	return out
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/batchagent/batchagent/internal/version"
 	"github.com/batchagent/batchagent/pkg/agent"
@@ -36,6 +37,7 @@ type Config struct {
 	DrainTimeout time.Duration         // how long agents may take to reach a turn boundary. Defaults to 30 s.
 	Logger       *slog.Logger          // Defaults to none.
 	Metrics      prometheus.Registerer // Defaults to none.
+	Tracer       trace.Tracer          // made by internal/tracing, so that a job's attempts are in one trace. Defaults to none.
 	Consumer     string                // unique for every start of a process. Defaults to ID and a random part.
 
 	// Pace is called wherever the agents of a worker would take a step at one instant: when they begin, when the backend
@@ -109,6 +111,7 @@ type Worker struct {
 	metrics  *metrics
 	kv       *admission
 	pressure *pressure
+	spans    *spans    // nil unless jobs are traced
 	tails    tails     // belongs to the claim loop
 	adaptive *adaptive // nil unless the backend's limit has to be found
 	started  time.Time
@@ -155,6 +158,7 @@ func New(cfg Config) (*Worker, error) {
 		return nil, err
 	}
 	var model agent.Model = cfg.Backend
+	var tools agent.Tools = watched{cfg.Tools}
 	if start := cfg.Backend.Capabilities().StartConcurrent; start > 0 {
 		w.adaptive = newAdaptive(cfg.Backend, w.slots, start, cfg.Slots, w.poke)
 		model = keepCounting(w.adaptive, model)
@@ -162,11 +166,17 @@ func New(cfg Config) (*Worker, error) {
 	w.kv = &admission{wake: w.poke}
 	w.pressure = newPressure(cfg.Backend)
 	w.tails.waiting = map[batch.ID]*waitingJobs{}
-	slots := batchSlots{worker: w.slots, ready: &w.ready, kv: w.kv, patience: cfg.Lease}
+	var slots agent.Slots = batchSlots{worker: w.slots, ready: &w.ready, kv: w.kv, patience: cfg.Lease}
+	if cfg.Tracer != nil {
+		w.spans = &spans{cfg.Tracer}
+		model = traceModel(model, cfg.Backend, cfg.Tracer)
+		tools = tracedTools{tools, cfg.Tracer, cfg.ID}
+		slots = tracedSlots{slots, cfg.Tracer}
+	}
 	model = keepCounting(accounted{model, w.kv}, model)
 	model = keepCounting(seeded{model, w.poke}, model)
 	model = keepCounting(advised{model, cfg.Tools.P75}, model)
-	w.runner = agent.NewRunner(model, slots, watched{cfg.Tools},
+	w.runner = agent.NewRunner(model, slots, tools,
 		agent.Config{Worker: cfg.ID, Logger: w.log, Jitter: cfg.Jitter})
 	w.commits = newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, w.settle, w.log)
 	w.metrics = newMetrics(cfg.Metrics, w)
@@ -274,6 +284,7 @@ func (w *Worker) Status() batch.WorkerRecord {
 	}
 	kv := w.kv.state()
 	r.KVHeld, r.KVCapacity = int64(kv.Held), int64(kv.Budget)
+	r.ToolUse = toolUse(w.cfg.Tools)
 	for _, m := range w.served() {
 		r.Models = append(r.Models, m.ID)
 	}

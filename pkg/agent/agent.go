@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"log/slog"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -38,6 +39,8 @@ type Job struct {
 	Payload []byte   // JSON of spec.Payload
 	Journal [][]byte // turns of earlier attempts, oldest first
 
+	// Logger is told of what happens to the job, and names it already. Defaults to the runner's with the job and the attempt.
+	Logger *slog.Logger
 	// Append writes turn number turn (1-based) to the journal. It returns an error only when nothing more may be
 	// written: the lease is fenced or ctx is done.
 	Append func(ctx context.Context, turn int, data []byte) error
@@ -50,6 +53,10 @@ type Job struct {
 	Stop <-chan struct{}
 	// OnState is told of every state change, on the agent's goroutine. Nil is skipped.
 	OnState func(from, to batch.State)
+	// OnTurn is told when a turn begins: number number of its conversation, 1-based. The turn's waits and calls run under
+	// contexts that with has changed, and ended is told why the job has no further turn: nil if it has one, or an answer.
+	// A job that reduces may call it from several goroutines. Nil is skipped.
+	OnTurn func(ctx context.Context, number int) (with func(context.Context) context.Context, ended func(error))
 }
 
 // Turn is one entry of a job's journal: what one turn added to the conversation. Its JSON form is kept in Redis.

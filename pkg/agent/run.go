@@ -57,7 +57,11 @@ func NewRunner(model Model, slots Slots, tools Tools, cfg Config) *Runner {
 // that cannot be read.
 func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, error) {
 	began := time.Now()
-	a := &attempt{Runner: r, prog: p, job: job, state: batch.Preflight, log: r.log.With("job", job.ID.String(), "attempt", job.Attempt)}
+	log := job.Logger
+	if log == nil {
+		log = r.log.With("job", job.ID.String(), "attempt", job.Attempt)
+	}
+	a := &attempt{Runner: r, prog: p, job: job, state: batch.Preflight, log: log}
 	s, end := newScope(ctx, job.Stop, p.jobTimeout)
 	defer end()
 
@@ -149,51 +153,66 @@ func (a *attempt) converse(s *scope) (json.RawMessage, error) {
 		if err := a.withinBudget(); err != nil {
 			return nil, err
 		}
-		t := a.prog.next(a.conv.turns, a.conv.repairing)
-		resp, err := a.reopen(s, t)
-		if err != nil {
-			return nil, err
+		output, answered, err := a.observedTurn(s, a.prog.next(a.conv.turns, a.conv.repairing))
+		if err != nil || answered {
+			return output, err
 		}
-		calls := a.newToolRun(s, t)
-		if resp == nil {
-			resp, calls, err = a.callModel(s, t)
-		}
-		if err != nil {
-			return nil, err
-		}
-		a.count(resp)
-		usage := turnUsage(resp.Usage)
-		switch {
-		case resp.Finish == backend.FinishRefused:
-			calls.discard()
-			return nil, batch.NewError(batch.BackendRejected, "the server's content filter refused the answer")
-		case resp.Finish == backend.FinishLength && a.prog.output != nil && t.mayCall && len(resp.Message.ToolCalls) == 0:
-			// Nothing bound this answer to the schema; the repair turn does, and then it need not be long.
-			calls.discard()
-			err = a.repairTurn(s, t, resp, errors.New("it was cut because it is too long"), usage)
-		case resp.Finish == backend.FinishLength:
-			calls.discard()
-			return nil, truncated(resp, a.prog)
-		case len(resp.Message.ToolCalls) > 0 && t.mayCall:
-			err = a.toolTurn(s, t, resp, calls, usage)
-		case len(resp.Message.ToolCalls) > 0 && len(a.prog.tools) > 0 && !t.repair:
-			calls.discard()
-			return nil, batch.NewError(batch.TurnsExhausted,
-				fmt.Sprintf("the model still asks for tools after max_turns = %d; raise max_turns", a.prog.maxTurns))
-		default:
-			calls.discard()
-			output, problem := a.prog.answer(resp.Message.Content)
-			if problem == nil {
-				return output, nil
-			}
-			if t.repair {
-				return nil, invalid(problem, resp.Message.Content)
-			}
-			err = a.repairTurn(s, t, resp, problem, usage)
-		}
-		if err != nil {
-			return nil, err
-		}
+	}
+}
+
+// observedTurn is turn, with whoever watches told.
+func (a *attempt) observedTurn(s *scope, t turnPlan) (output json.RawMessage, answered bool, err error) {
+	if a.job.OnTurn == nil {
+		return a.turn(s, t)
+	}
+	with, ended := a.job.OnTurn(s.work, t.number)
+	defer func() { ended(err) }()
+	return a.turn(s.with(with), t)
+}
+
+// turn makes a model call and, if the model asks for tools, their calls. With answered the output is the job's, which may
+// be empty.
+func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered bool, err error) {
+	resp, err := a.reopen(s, t)
+	if err != nil {
+		return nil, false, err
+	}
+	calls := a.newToolRun(s, t)
+	if resp == nil {
+		resp, calls, err = a.callModel(s, t)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	a.count(resp)
+	usage := turnUsage(resp.Usage)
+	switch {
+	case resp.Finish == backend.FinishRefused:
+		calls.discard()
+		return nil, false, batch.NewError(batch.BackendRejected, "the server's content filter refused the answer")
+	case resp.Finish == backend.FinishLength && a.prog.output != nil && t.mayCall && len(resp.Message.ToolCalls) == 0:
+		// Nothing bound this answer to the schema; the repair turn does, and then it need not be long.
+		calls.discard()
+		return nil, false, a.repairTurn(s, t, resp, errors.New("it was cut because it is too long"), usage)
+	case resp.Finish == backend.FinishLength:
+		calls.discard()
+		return nil, false, truncated(resp, a.prog)
+	case len(resp.Message.ToolCalls) > 0 && t.mayCall:
+		return nil, false, a.toolTurn(s, t, resp, calls, usage)
+	case len(resp.Message.ToolCalls) > 0 && len(a.prog.tools) > 0 && !t.repair:
+		calls.discard()
+		return nil, false, batch.NewError(batch.TurnsExhausted,
+			fmt.Sprintf("the model still asks for tools after max_turns = %d; raise max_turns", a.prog.maxTurns))
+	}
+	calls.discard()
+	output, problem := a.prog.answer(resp.Message.Content)
+	switch {
+	case problem == nil:
+		return output, true, nil
+	case t.repair:
+		return nil, false, invalid(problem, resp.Message.Content)
+	default:
+		return nil, false, a.repairTurn(s, t, resp, problem, usage)
 	}
 }
 
@@ -269,6 +288,13 @@ func newScope(ctx context.Context, stop <-chan struct{}, limit time.Duration) (s
 		cancelWork()
 		watcher.Wait()
 	}
+}
+
+// with is the same scope for waits and calls that should carry more values.
+func (s *scope) with(values func(context.Context) context.Context) *scope {
+	more := *s
+	more.work, more.pause = values(s.work), values(s.pause)
+	return &more
 }
 
 // over tells why nothing more can be done for the job, or nil.

@@ -63,6 +63,36 @@ type Info struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"` // when the TTL removes it; zero unless done
 }
 
+// ToolUse is what a tool did on a worker since that started.
+type ToolUse struct {
+	Asked    int64   `json:"asked"`
+	Executed int64   `json:"executed"` // executions that began, repeats included
+	Shared   int64   `json:"shared"`   // calls that joined an execution under way, here or on another worker
+	Cached   int64   `json:"cached"`   // calls whose result was there
+	Failed   int64   `json:"failed"`
+	Finished int64   `json:"finished"` // executions that ended
+	Seconds  float64 `json:"seconds"`  // inside the tool, over those
+}
+
+// Add adds another worker's.
+func (u *ToolUse) Add(o ToolUse) {
+	u.Asked += o.Asked
+	u.Executed += o.Executed
+	u.Shared += o.Shared
+	u.Cached += o.Cached
+	u.Failed += o.Failed
+	u.Finished += o.Finished
+	u.Seconds += o.Seconds
+}
+
+// Saved is about how long, in seconds, the calls would have taken that ran nothing: as long as an execution did on average.
+func (u ToolUse) Saved() float64 {
+	if u.Finished == 0 {
+		return 0
+	}
+	return float64(u.Shared+u.Cached) * u.Seconds / float64(u.Finished)
+}
+
 // ToolSharing says who may share one execution of a tool.
 type ToolSharing struct {
 	Share string        `json:"share"` // pure, ttl, inflight or effect, see docs/tools.md
@@ -79,20 +109,22 @@ type WorkerRecord struct {
 	Models   []string `json:"models"`
 	Tools    []string `json:"tools"`
 	// Sharing is the widest sharing of results that the operator allows, by the tool's name in Tools.
-	Sharing      map[string]ToolSharing `json:"sharing,omitempty"`
-	Ready        bool                   `json:"ready"`    // the backend answers; jobs are claimed
-	Draining     bool                   `json:"draining"` // no more jobs are claimed
-	LiveAgents   int                    `json:"live_agents"`
-	MaxAgents    int                    `json:"max_agents"`
-	SlotsInUse   int                    `json:"slots_in_use"`
-	Slots        int                    `json:"slots"`
-	SlotQueue    int                    `json:"slot_queue"`         // agents waiting for a slot
-	KVHeld       int64                  `json:"kv_held_tokens"`     // of the server's KV cache, by the live agents
-	KVCapacity   int64                  `json:"kv_capacity_tokens"` // 0 if the server does not tell it
-	JobsDone     int64                  `json:"jobs_done"`
-	Turns        int64                  `json:"turns"`
-	Usage        Usage                  `json:"usage"`
-	TokensPerSec float64                `json:"tokens_per_sec"` // generated, over the last heartbeat
-	StartedAt    time.Time              `json:"started_at"`     // the worker's clock
-	SeenAt       time.Time              `json:"seen_at"`        // Redis' clock, set by the store
+	Sharing map[string]ToolSharing `json:"sharing,omitempty"`
+	// ToolUse tells of the tools that were called, by name in Tools.
+	ToolUse      map[string]ToolUse `json:"tool_use,omitempty"`
+	Ready        bool               `json:"ready"`    // the backend answers; jobs are claimed
+	Draining     bool               `json:"draining"` // no more jobs are claimed
+	LiveAgents   int                `json:"live_agents"`
+	MaxAgents    int                `json:"max_agents"`
+	SlotsInUse   int                `json:"slots_in_use"`
+	Slots        int                `json:"slots"`
+	SlotQueue    int                `json:"slot_queue"`         // agents waiting for a slot
+	KVHeld       int64              `json:"kv_held_tokens"`     // of the server's KV cache, by the live agents
+	KVCapacity   int64              `json:"kv_capacity_tokens"` // 0 if the server does not tell it
+	JobsDone     int64              `json:"jobs_done"`
+	Turns        int64              `json:"turns"`
+	Usage        Usage              `json:"usage"`
+	TokensPerSec float64            `json:"tokens_per_sec"` // generated, over the last heartbeat
+	StartedAt    time.Time          `json:"started_at"`     // the worker's clock
+	SeenAt       time.Time          `json:"seen_at"`        // Redis' clock, set by the store
 }

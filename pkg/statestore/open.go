@@ -20,6 +20,9 @@ import (
 type Options struct {
 	// Dialer replaces the network, for an embedded server. The address it gets is the one of the URL.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+	// TLS is for URLs that ask for TLS: whom to trust and what to show. The server's name is filled in. Nil trusts the system's
+	// authorities.
+	TLS *tls.Config
 	// PoolSize bounds the connections for commands. Defaults to 16 per CPU.
 	PoolSize int
 	// Jitter replaces the random source of backoff, numbers in [0,1), so that a run can be replayed.
@@ -57,6 +60,11 @@ func Open(ctx context.Context, rawURL string, o Options) (*Store, error) {
 	}
 	if o.Dialer != nil {
 		u.Dialer = o.Dialer
+	}
+	if o.TLS != nil && u.TLSConfig != nil {
+		own := o.TLS.Clone()
+		own.ServerName, own.InsecureSkipVerify = u.TLSConfig.ServerName, u.TLSConfig.InsecureSkipVerify
+		u.TLSConfig = own
 	}
 	if o.PoolSize == 0 {
 		o.PoolSize = 16 * runtime.GOMAXPROCS(0)

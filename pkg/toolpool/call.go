@@ -40,7 +40,7 @@ func (p *Pool) Call(ctx context.Context, c Call) (Result, error) {
 		p.count(e, func(s *Stats) { s.Failed++ })
 	}
 	content := cutTokens(out.content, least(e.tool.MaxTokens, c.MaxTokens))
-	return Result{Content: content, Failed: out.failed, Executed: executed}, nil
+	return Result{Content: content, Failed: out.failed, Executed: executed, Source: out.source, By: out.by}, nil
 }
 
 // request is a call whose arguments were read.
@@ -63,6 +63,8 @@ type outcome struct {
 	failed    bool
 	transient bool          // the tool says that trying again may help
 	after     time.Duration // and how long to wait before
+	source    Source        // of a call's outcome
+	by        string        // see [Result]
 }
 
 func failure(format string, args ...any) outcome {

@@ -39,6 +39,7 @@ type Turn struct {
 
 	Outcome Shared
 	Waited  bool          // for an execution under way; otherwise the result was there
+	By      string        // the process that was waited for, as it calls itself
 	Keep    time.Duration // how long this process may keep the result; 0 not at all, negative for ever
 	// Ended is when the execution had ended at the earliest, by this process' clock; zero if that does not matter.
 	Ended time.Time

@@ -55,7 +55,7 @@ func (p *Pool) shareOnce(ctx context.Context, r *request) (out outcome, executed
 	if content, ok := p.cache.get(r.key, time.Now()); ok {
 		r.entry.stats.Cached++
 		p.mu.Unlock()
-		return outcome{content: content}, false, false, nil
+		return outcome{content: content, source: FromCache}, false, false, nil
 	}
 	f, joined := p.flights[r.key]
 	if joined {
@@ -85,7 +85,9 @@ func (p *Pool) shareOnce(ctx context.Context, r *request) (out outcome, executed
 			if joined && f.tooOld(came, r) {
 				return outcome{}, false, true, nil
 			}
-			return f.landed.out, p.credit(f, r), false, nil
+			out = f.landed.out
+			out.source = p.credit(f, r)
+			return out, out.source == FromTool, false, nil
 		case <-patience:
 			p.leave(f, r.key)
 			return timedOut(r.tool.Name, r.timeout), false, false, nil
@@ -154,7 +156,7 @@ func (p *Pool) fly(ctx context.Context, f *flight, r *request) landing {
 		if turn.Waited {
 			from = sharedCluster
 		}
-		return landing{out: outcome{content: turn.Outcome.Content, failed: turn.Outcome.Failed}, from: from, keep: turn.Keep, ended: turn.Ended}
+		return landing{out: outcome{content: turn.Outcome.Content, failed: turn.Outcome.Failed, by: turn.By}, from: from, keep: turn.Keep, ended: turn.Ended}
 	}
 	landed := p.runHere(ctx, f, r)
 	landed.ended = time.Now()
@@ -236,9 +238,9 @@ func (p *Pool) leave(f *flight, k key) {
 	f.cancel()
 }
 
-// credit counts where a caller's result is from, and reports whether this caller is the one that ran the tool: true for
-// exactly one of those that get the result.
-func (p *Pool) credit(f *flight, r *request) bool {
+// credit counts where a caller's result is from, and says it: exactly one of those that get a result which was made here
+// is told that it ran the tool.
+func (p *Pool) credit(f *flight, r *request) Source {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	first := !f.counted
@@ -247,10 +249,16 @@ func (p *Pool) credit(f *flight, r *request) bool {
 	switch {
 	case !first:
 		stats.SharedProcess++
+		return FromProcess
 	case f.landed.from == sharedCluster:
 		stats.SharedCluster++
+		return FromCluster
 	case f.landed.from == cachedCluster:
 		stats.Cached++
+		return FromCache
+	case f.landed.from == executedHere:
+		return FromTool
+	default:
+		return ""
 	}
-	return first && f.landed.from == executedHere
 }

@@ -73,6 +73,7 @@ func (p *Pool) effect(ctx context.Context, r *request) (outcome, bool, error) {
 	c := r.call
 	if c.Ledger == nil {
 		out := p.work(ctx, &flight{rank: r.rank}, r)
+		out.source = FromTool
 		return out, true, r.ended(ctx)
 	}
 	earlier, err := c.Ledger.Intend(ctx, c.Turn, c.Index, Intent{Tool: r.tool.Name, Arguments: r.args})
@@ -80,7 +81,7 @@ func (p *Pool) effect(ctx context.Context, r *request) (outcome, bool, error) {
 	case err != nil:
 		return outcome{}, false, r.refused(ctx, err)
 	case earlier.Outcome != nil:
-		return outcome{content: earlier.Outcome.Content, failed: earlier.Outcome.Failed}, false, nil
+		return outcome{content: earlier.Outcome.Content, failed: earlier.Outcome.Failed, source: FromLedger}, false, nil
 	case earlier.Intended && r.tool.OnUnknown != Repeat:
 		unknown := &UnknownEffectError{Tool: r.tool.Name, Turn: c.Turn, Index: c.Index, Asked: r.tool.OnUnknown == Ask}
 		if unknown.Asked {
@@ -99,6 +100,7 @@ func (p *Pool) effect(ctx context.Context, r *request) (outcome, bool, error) {
 	if err := c.Ledger.Settle(ctx, c.Turn, c.Index, Settled{Content: out.content, Failed: out.failed}); err != nil {
 		return outcome{}, false, r.refused(ctx, err)
 	}
+	out.source = FromTool
 	return out, true, nil
 }
 

@@ -71,11 +71,11 @@ func TestAnEffectIsWrittenDownBeforeAndAfter(t *testing.T) {
 	}))
 	r, err := effectCall(t, p, b, 2)
 	require.NoError(t, err)
-	assert.Equal(t, Result{Content: "sent", Executed: true}, r)
+	assert.Equal(t, Result{Content: "sent", Executed: true, Source: FromTool}, r)
 	assert.Equal(t, Settled{Content: "sent"}, b.settled["2.1"])
 	r, err = effectCall(t, p, b, 2)
 	require.NoError(t, err)
-	assert.Equal(t, Result{Content: "sent"}, r, "an attempt that takes over gets the outcome")
+	assert.Equal(t, Result{Content: "sent", Source: FromLedger}, r, "an attempt that takes over gets the outcome")
 	assert.Equal(t, 1, runs)
 	assert.Empty(t, IdempotencyKey(t.Context()))
 }

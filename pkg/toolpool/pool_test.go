@@ -128,7 +128,7 @@ func TestWhatGoesWrongIsToldToTheModel(t *testing.T) {
 	}
 	assert.Zero(t, ran, "a call with bad arguments never runs")
 	r := call(t, p, "t", `{"path":"a"}`)
-	assert.Equal(t, Result{Content: "fine", Executed: true}, r)
+	assert.Equal(t, Result{Content: "fine", Executed: true, Source: FromTool}, r)
 	assert.Equal(t, Stats{Asked: 7, Executed: 1, Failed: 6}, withoutTimes(p.Stats()["t"]))
 	assert.Equal(t, Stats{Asked: 1, Executed: 1, Failed: 1}, withoutTimes(p.Stats()["panics"]))
 	assert.Contains(t, call(t, newPool(t), "x", "").Content, "No tools are available")

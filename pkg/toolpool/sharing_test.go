@@ -165,7 +165,7 @@ func TestAWaiterThatLeavesDoesNotDisturbTheOthers(t *testing.T) {
 		time.Sleep(time.Second)
 		cancel(fenced)
 		wg.Wait()
-		assert.Equal(t, Result{Content: "run 1", Executed: true}, r)
+		assert.Equal(t, Result{Content: "run 1", Executed: true, Source: FromTool}, r)
 		assert.NoError(t, ended)
 		_, err := p.Call(ctx, Call{Name: "t"})
 		assert.ErrorIs(t, err, fenced)

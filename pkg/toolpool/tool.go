@@ -68,4 +68,18 @@ type Result struct {
 	Content  string // never empty: servers drop an empty tool message
 	Failed   bool   // Content says what went wrong
 	Executed bool   // this call ran the tool; false if it shared another's execution or never ran
+	Source   Source
+	By       string // the process that ran it, as it is called in the cluster, for [FromCluster]
 }
+
+// Source says where a result is from.
+type Source string
+
+// The sources. "" is a call that was refused before anything ran.
+const (
+	FromTool    Source = "executed" // this call ran the tool
+	FromProcess Source = "process"  // it joined a call of this process that was under way
+	FromCluster Source = "cluster"  // it waited for an execution by another process
+	FromCache   Source = "cache"    // the result was there, here or in the cluster
+	FromLedger  Source = "ledger"   // an earlier attempt of the job had run the call
+)

@@ -82,7 +82,7 @@ func New(cfg Config) (*Backend, error) {
 		key:   key(cfg.Getenv, u.Plain),
 		log:   cfg.Logger,
 		http: &http.Client{
-			Transport: blocks.Watched{Base: cfg.Transport},
+			Transport: blocks.Watched{Base: endpoint.Traced{Base: cfg.Transport}},
 			// A redirected POST would become a GET without a body, and the key would follow it.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},

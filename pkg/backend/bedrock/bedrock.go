@@ -85,7 +85,7 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 		cfg.Transport = transport(ac)
 	}
 	client := &http.Client{
-		Transport:     blocks.Watched{Base: ownBody{cfg.Transport}},
+		Transport:     blocks.Watched{Base: ownBody{endpoint.Traced{Base: cfg.Transport}}},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	b := &Backend{http: client, model: model, log: cfg.Logger, shown: strings.TrimRight("bedrock://"+ac.Region+"/"+model, "/")}

@@ -92,7 +92,7 @@ func New(cfg Config) *Client {
 		dialect: cfg.Dialect,
 		openai:  oc,
 		http: &http.Client{
-			Transport: cfg.Transport,
+			Transport: endpoint.Traced{Base: cfg.Transport},
 			// A redirected POST would become a GET without a body, and the key would follow it.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},

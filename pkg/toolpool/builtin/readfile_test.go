@@ -181,10 +181,10 @@ func TestAChangedFileIsReadAgain(t *testing.T) {
 	name := filepath.Join(dir, "a.txt")
 	past := time.Now().Add(-time.Hour)
 	require.NoError(t, os.Chtimes(name, past, past))
-	assert.Equal(t, toolpool.Result{Content: "old", Executed: true}, read(t, p, args{"path": "a.txt"}))
-	assert.Equal(t, toolpool.Result{Content: "old"}, read(t, p, args{"path": "a.txt"}))
+	assert.Equal(t, toolpool.Result{Content: "old", Executed: true, Source: toolpool.FromTool}, read(t, p, args{"path": "a.txt"}))
+	assert.Equal(t, toolpool.Result{Content: "old", Source: toolpool.FromCache}, read(t, p, args{"path": "a.txt"}))
 	require.NoError(t, os.WriteFile(name, []byte("new"), 0o600))
-	assert.Equal(t, toolpool.Result{Content: "new", Executed: true}, read(t, p, args{"path": "a.txt"}))
+	assert.Equal(t, toolpool.Result{Content: "new", Executed: true, Source: toolpool.FromTool}, read(t, p, args{"path": "a.txt"}))
 	require.NoError(t, os.Remove(name))
 	assert.True(t, read(t, p, args{"path": "a.txt"}).Failed)
 }

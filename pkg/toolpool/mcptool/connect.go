@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"go.opentelemetry.io/otel/propagation"
 )
 
 // goodbye is how long a process may take to exit after its standard input was closed.
@@ -134,6 +135,7 @@ type headers struct {
 func (h *headers) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Host == h.host {
 		r = r.Clone(r.Context())
+		propagation.TraceContext{}.Inject(r.Context(), propagation.HeaderCarrier(r.Header)) // nothing if the call is not traced
 		for name, value := range h.add {
 			r.Header.Set(name, value)
 		}

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 
+	"go.opentelemetry.io/otel/propagation"
+
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
@@ -152,6 +154,7 @@ func (h HTTP) request(ctx context.Context, args map[string]any, raw json.RawMess
 	if key := toolpool.IdempotencyKey(ctx); key != "" {
 		req.Header.Set("Idempotency-Key", key)
 	}
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(req.Header)) // nothing if the call is not traced
 	for name, value := range h.Headers {
 		req.Header.Set(name, value)
 	}

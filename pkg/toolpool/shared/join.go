@@ -97,12 +97,17 @@ func (s *Sharer) Join(ctx context.Context, w toolpool.Window) (toolpool.Turn, er
 		case err != nil:
 			return toolpool.Turn{}, fmt.Errorf("%w: %w", toolpool.ErrAway, err)
 		}
-		turn := toolpool.Turn{Outcome: o, Waited: j.leader != "", Keep: keepHere(w, a)}
+		turn := toolpool.Turn{Outcome: o, Waited: j.leader != "", By: processOf(j.leader), Keep: keepHere(w, a)}
 		if a.kind == "outcome" {
 			turn.Ended = a.asked.Add(-time.Duration(a.now-a.ended) * time.Microsecond)
 		}
 		return turn, nil
 	}
+}
+
+// processOf is the [Config.Name] of the process that made a token.
+func processOf(token string) string {
+	return token[:max(strings.LastIndexByte(token, '.'), 0)]
 }
 
 // tooOld reports whether the execution had ended before this process first asked, and longer ago than the window allows.

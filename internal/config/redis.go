@@ -1,0 +1,55 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Redis says how Redis is reached.
+type Redis struct {
+	URL string
+	TLS *tls.Config // nil for what the URL says
+}
+
+// ReadRedis checks the form of a Redis URL, as [RedisURL] does, and reads the files that the environment names for
+// connections with TLS, all PEM: BATCHAGENT_REDIS_CA, the certificates that are trusted instead of the system's, and
+// BATCHAGENT_REDIS_CERT with BATCHAGENT_REDIS_KEY, what this program shows to a server that asks for it. They are read once.
+// Files without TLS in the URL are a mistake: the connection would be in clear.
+func ReadRedis(raw string, getenv func(string) string) (Redis, error) {
+	u, err := RedisURL(raw, getenv)
+	if err != nil {
+		return Redis{}, err
+	}
+	ca, cert, key := getenv("BATCHAGENT_REDIS_CA"), getenv("BATCHAGENT_REDIS_CERT"), getenv("BATCHAGENT_REDIS_KEY")
+	switch {
+	case ca == "" && cert == "" && key == "":
+		return Redis{URL: u}, nil
+	case !strings.HasPrefix(u, "rediss://") && !strings.Contains(u, "tls=true"):
+		return Redis{}, errors.New("BATCHAGENT_REDIS_CA, _CERT or _KEY is set, but the Redis URL asks for no TLS: write rediss://, or ?tls=true for a cluster or sentinels")
+	case (cert == "") != (key == ""):
+		return Redis{}, errors.New("BATCHAGENT_REDIS_CERT and BATCHAGENT_REDIS_KEY go together: the certificate and its key")
+	}
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return Redis{}, fmt.Errorf("BATCHAGENT_REDIS_CA: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return Redis{}, fmt.Errorf("BATCHAGENT_REDIS_CA: %s holds no certificate in PEM form", ca)
+		}
+	}
+	if cert != "" {
+		own, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return Redis{}, fmt.Errorf("BATCHAGENT_REDIS_CERT and BATCHAGENT_REDIS_KEY: %w", err)
+		}
+		t.Certificates = []tls.Certificate{own}
+	}
+	return Redis{URL: u, TLS: t}, nil
+}
