@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -457,6 +458,23 @@ func TestCancelGoesOnWithoutItsRequest(t *testing.T) {
 	assert.EqualValues(t, 2, info.Counts.Cancelled)
 }
 
+// A batch that keeps transcripts has them in its results, where the journal is dropped.
+func TestTheTranscriptOfAJobThatEnded(t *testing.T) {
+	v := JobView{JobID: "job-0", Turns: []agent.Turn{}, Result: json.RawMessage(`{"status":"ok","transcript":[
+		{"assistant":{"role":"assistant","tool_calls":[{"id":"c1","name":"read_file","arguments":"{}"}]},
+		 "tools":[{"role":"tool","tool_call_id":"c1","content":"text"}],"sources":[{"from":"cluster","by":"node-2"}]},
+		{"assistant":{"role":"assistant","content":"done"}}]}`)}
+	require.NoError(t, v.fromResult())
+	require.Len(t, v.Turns, 2)
+	assert.Equal(t, "shared, ran on node-2", source(v.Turns[0], "c1"))
+	assert.Empty(t, source(v.Turns[0], "c2"))
+	assert.Equal(t, "done", v.Turns[1].Assistant.Content)
+
+	v.Turns = v.Turns[1:]
+	require.NoError(t, v.fromResult())
+	assert.Len(t, v.Turns, 1, "the journal of a job that runs again counts, not the result of before")
+}
+
 func TestAJobAndItsJournal(t *testing.T) {
 	w := serve(t, nil)
 	running, done := w.scene()
@@ -477,6 +495,7 @@ func TestAJobAndItsJournal(t *testing.T) {
 	var ok JobView
 	w.ask("GET", "/api/v1/batches/"+string(done)+"/jobs/0?cursor=1", "").json(t, &ok)
 	assert.Contains(t, string(ok.Result), "Paper 0 claims")
+	assert.Empty(t, ok.Turns, "its journal is dropped")
 	for _, path := range []string{"/jobs/400", "/jobs/x", "/jobs/-1"} {
 		assert.Equal(t, http.StatusNotFound, w.ask("GET", "/api/v1/batches/"+string(running)+path, "").problem(t).Status, path)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
+	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, testredis.Dialling()) }
@@ -202,7 +203,8 @@ func (w *world) journal(j statestore.Claimed) {
 				{Role: backend.RoleTool, ToolCallID: "c1", Content: "Abstract. We show that agents which share a prefix …"},
 				{Role: backend.RoleTool, ToolCallID: "c2", Content: "no match"},
 			},
-			Usage: batch.Usage{PromptTokens: 812, CachedTokens: 640, CompletionTokens: 57}, Counts: batch.ToolCounts{Asked: 2, Executed: 1}, Model: "qwen3-32b",
+			Sources: []agent.CallSource{{From: toolpool.FromTool}, {From: toolpool.FromCluster, By: "node-2-abc"}},
+			Usage:   batch.Usage{PromptTokens: 812, CachedTokens: 640, CompletionTokens: 57}, Counts: batch.ToolCounts{Asked: 2, Executed: 1}, Model: "qwen3-32b",
 		},
 		{
 			Assistant: backend.Message{Role: backend.RoleAssistant, Content: `{"summary":"The paper claims …","score":"four"}`},

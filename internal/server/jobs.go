@@ -24,8 +24,8 @@ type JobView struct {
 	Attempt  int             `json:"attempt" jsonschema:"which it is on; 0 if it is on none"`
 	Input    json.RawMessage `json:"input" jsonschema:"the fields that its prompt uses; null once it ended well"`
 	Bad      string          `json:"bad,omitempty" jsonschema:"why its input cannot be used"`
-	Turns    []agent.Turn    `json:"turns" jsonschema:"of its journal, oldest first"`
-	More     int             `json:"more_turns" jsonschema:"that the journal has and the answer has not"`
+	Turns    []agent.Turn    `json:"turns" jsonschema:"of its journal or its result's transcript, oldest first"`
+	More     int             `json:"more_turns" jsonschema:"that there are and the answer has not"`
 	Result   json.RawMessage `json:"result" jsonschema:"null if it has none, or the cursor was not given and it did not fail"`
 }
 
@@ -90,5 +90,21 @@ func (s *Server) jobView(r *http.Request) (JobView, error) {
 			v.Result = e.Line
 		}
 	}
-	return v, nil
+	return v, v.fromResult()
+}
+
+// fromResult takes the turns from the job's result where the journal is dropped and the batch keeps transcripts.
+func (v *JobView) fromResult() error {
+	if v.Result == nil || len(v.Turns) > 0 {
+		return nil
+	}
+	var kept struct {
+		Transcript []agent.Turn `json:"transcript"`
+	}
+	if err := json.Unmarshal(v.Result, &kept); err != nil {
+		return fmt.Errorf("decode the transcript of %s: %w", v.JobID, err)
+	}
+	shown := kept.Transcript[:min(len(kept.Transcript), turnsShown)]
+	v.Turns, v.More = append(v.Turns, shown...), len(kept.Transcript)-len(shown)
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"html/template"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
+	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
 //go:embed pages/*.html
@@ -99,6 +101,7 @@ var functions = template.FuncMap{
 	"bar":     progressBar,
 	"gauge":   gauge,
 	"results": func(t agent.Turn, id string) string { return toolResult(t, id) },
+	"source":  source,
 	"sub":     func(a, b int64) int64 { return a - b },
 	"add":     func(a, b int) int { return a + b },
 	"tool":    func(c backend.ToolCall) string { return specName(c.Name) },
@@ -125,6 +128,28 @@ func toolResult(t agent.Turn, id string) string {
 		}
 	}
 	return ""
+}
+
+// source says in words where the result of a tool call is from.
+func source(t agent.Turn, id string) string {
+	i := slices.IndexFunc(t.Tools, func(m backend.Message) bool { return m.ToolCallID == id })
+	if i < 0 || i >= len(t.Sources) {
+		return ""
+	}
+	switch s := t.Sources[i]; s.From {
+	case toolpool.FromTool:
+		return "ran for this job"
+	case toolpool.FromProcess:
+		return "shared with another job of this worker"
+	case toolpool.FromCluster:
+		return "shared, ran on " + s.By
+	case toolpool.FromCache:
+		return "shared, from the cache"
+	case toolpool.FromLedger:
+		return "ran in an earlier attempt"
+	default:
+		return "was not run"
+	}
 }
 
 // page answers with a whole page.

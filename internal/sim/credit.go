@@ -15,12 +15,12 @@ import (
 //
 // times_ms belongs here since a wait for tools is booked by whose execution it was, each kind in whole milliseconds.
 var (
-	credits    = regexp.MustCompile(`"executed":\d+|\bexecuted \d+ ?|,?"times_ms":\{[^}]*\}`)
+	credits    = regexp.MustCompile(`"executed":\d+|\bexecuted \d+ ?|,?"times_ms":\{[^}]*\}|,?"sources":\[[^\]]*\]`)
 	creditPart = regexp.MustCompile(`^(\d+ \d+ \d+ \d+ \d+) \d+$`) // a job's part of the sums of finish.lua
 )
 
 func uncredited(text string) string {
-	if !strings.Contains(text, "executed") && !strings.Contains(text, "times_ms") {
+	if !strings.Contains(text, "executed") && !strings.Contains(text, "sources") && !strings.Contains(text, "times_ms") {
 		return text
 	}
 	return credits.ReplaceAllString(text, "")

@@ -62,10 +62,17 @@ type Job struct {
 // Turn is one entry of a job's journal: what one turn added to the conversation. Its JSON form is kept in Redis.
 type Turn struct {
 	Assistant backend.Message   `json:"assistant"`
-	Tools     []backend.Message `json:"tools,omitempty"`  // results, in the order of Assistant.ToolCalls
-	Repair    string            `json:"repair,omitempty"` // the user message that asks for a valid answer
+	Tools     []backend.Message `json:"tools,omitempty"`   // results, in the order of Assistant.ToolCalls
+	Sources   []CallSource      `json:"sources,omitempty"` // of Tools, in the same order
+	Repair    string            `json:"repair,omitempty"`  // the user message that asks for a valid answer
 	Usage     batch.Usage       `json:"usage"`
 	Counts    batch.ToolCounts  `json:"counts"`
 	Model     string            `json:"model"`
 	Part      *Part             `json:"part,omitempty"` // of a job that reduces: the turn is an answer for a part of the results
+}
+
+// CallSource says where the result of a tool call is from.
+type CallSource struct {
+	From toolpool.Source `json:"from,omitempty"` // "" if the call was refused before anything ran
+	By   string          `json:"by,omitempty"`   // the process that ran it, if it was another one
 }

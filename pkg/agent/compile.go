@@ -45,6 +45,7 @@ type Program struct {
 	priority    int
 	maxTurns    int
 	maxRetries  int
+	transcripts bool // results carry the conversation
 	turnTimeout time.Duration
 	toolTimeout time.Duration
 	jobTimeout  time.Duration // 0 means none
@@ -70,6 +71,7 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 		priority:    plan.Priority,
 		maxTurns:    plan.MaxTurns,
 		maxRetries:  plan.MaxRetries,
+		transcripts: plan.Transcripts,
 		turnTimeout: cmp.Or(plan.Timeouts.Turn, defaultTurnTimeout),
 		toolTimeout: cmp.Or(plan.Timeouts.Tool, defaultToolTimeout),
 		jobTimeout:  plan.Timeouts.Job,

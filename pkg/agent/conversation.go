@@ -22,7 +22,8 @@ type conversation struct {
 	messages  []backend.Message
 	window    int // tokens of context; 0 if unknown
 	turns     int
-	repairing bool // the last turn asks for a valid answer
+	repairing bool   // the last turn asks for a valid answer
+	record    []Turn // all turns as they were, if the batch keeps transcripts
 }
 
 func newConversation(system, prompt string, window int) *conversation {

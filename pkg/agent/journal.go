@@ -21,8 +21,29 @@ func (a *attempt) checkpoint(s *scope, t turnPlan, turn Turn) error {
 	if err != nil {
 		return fmt.Errorf("read back turn %d: %w", t.number, err)
 	}
-	a.conv.add(written)
+	a.add(written)
 	return nil
+}
+
+// add takes a turn, as the journal has it, into the conversation.
+func (a *attempt) add(t Turn) {
+	a.conv.add(t)
+	if a.prog.transcripts {
+		a.conv.record = append(a.conv.record, t)
+	}
+}
+
+// transcript is the job's conversation as its result carries it, with the answer as the last turn. It is nil if the batch
+// keeps none, or the job never spoke to a model.
+func (a *attempt) transcript() (json.RawMessage, error) {
+	if a.conv == nil || len(a.conv.record) == 0 {
+		return nil, nil
+	}
+	data, err := encode(a.conv.record)
+	if err != nil {
+		return nil, fmt.Errorf("encode the transcript of %s: %w", a.job.ID, err)
+	}
+	return data, nil
 }
 
 func decodeTurn(data []byte) (Turn, error) {

@@ -25,7 +25,7 @@ func (a *attempt) preflight(s *scope) error {
 		if err != nil {
 			return fmt.Errorf("read turn %d of the journal: %w", i+1, err)
 		}
-		a.conv.add(t)
+		a.add(t)
 		a.turns++
 		a.usage.Add(t.Usage)
 		a.counts.Add(t.Counts)

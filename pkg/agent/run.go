@@ -94,6 +94,9 @@ func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, er
 	default:
 		res.Fingerprint, res.MaxTokens = a.fingerprint, p.sampling.MaxTokens
 	}
+	if res.Transcript, err = a.transcript(); err != nil {
+		return batch.Result{}, err
+	}
 	if isData {
 		res.Status, res.Output, res.Error = batch.StatusFailed, nil, failed
 	}
@@ -208,6 +211,11 @@ func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered b
 	output, problem := a.prog.answer(resp.Message.Content)
 	switch {
 	case problem == nil:
+		if a.prog.transcripts {
+			a.conv.record = append(a.conv.record, Turn{
+				Assistant: backend.Message{Role: backend.RoleAssistant, Content: resp.Message.Content}, Usage: usage, Model: resp.Model,
+			})
+		}
 		return output, true, nil
 	case t.repair:
 		return nil, false, invalid(problem, resp.Message.Content)

@@ -223,6 +223,41 @@ func TestResumeIsByteIdentical(t *testing.T) {
 }
 
 // TestFormatAndToolsNeverTogether: a server that is given both drops the tool calls.
+func TestTranscript(t *testing.T) {
+	t.Parallel()
+	keep := func(p *spec.Plan) { p.Transcripts = true }
+	read := func(res batch.Result) (turns []Turn) {
+		require.NoError(t, json.Unmarshal(res.Transcript, &turns))
+		return turns
+	}
+	shared := func(context.Context, toolpool.Call) (toolpool.Result, error) {
+		return toolpool.Result{Content: "seen", Source: toolpool.FromCluster, By: "node-2"}, nil
+	}
+	s := &stage{script: []reply{asks(`{"q":1}`), says(`{"a":1}`)}, tool: shared}
+	res, err := s.run(t, keep)
+	require.NoError(t, err)
+	turns := read(res)
+	require.Len(t, turns, 2)
+	assert.Equal(t, []CallSource{{From: toolpool.FromCluster, By: "node-2"}}, turns[0].Sources)
+	assert.Equal(t, "seen", turns[0].Tools[0].Content)
+	assert.JSONEq(t, `{"a":1}`, turns[1].Assistant.Content)
+
+	// Another attempt goes on from the journal, and has all of it.
+	later := &stage{script: []reply{says(`{"a":1}`)}, journal: s.journal}
+	again, err := later.run(t, keep)
+	require.NoError(t, err)
+	assert.Equal(t, turns, read(again))
+
+	res, err = (&stage{script: []reply{asks(`{"q":1}`), cutAt("and so on"), cutAt("and so on")}}).run(t, keep)
+	require.NoError(t, err)
+	assert.Equal(t, batch.StatusFailed, res.Status)
+	assert.NotEmpty(t, read(res), "of a job that failed too")
+
+	res, err = (&stage{script: []reply{says(`{"a":1}`)}}).run(t, nil)
+	require.NoError(t, err)
+	assert.Nil(t, res.Transcript)
+}
+
 func TestFormatAndToolsNeverTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{script: []reply{asks(`{}`), says("no"), says(`{"a":1}`)}}

@@ -45,6 +45,7 @@ func (a *attempt) toolTurn(s *scope, t turnPlan, resp *backend.Response, run *to
 			turn.Counts.Executed++
 		}
 		turn.Assistant.ToolCalls = append(turn.Assistant.ToolCalls, calls[i].history)
+		turn.Sources = append(turn.Sources, CallSource{From: result.Source, By: result.By})
 		turn.Tools = append(turn.Tools, backend.Message{Role: backend.RoleTool, ToolCallID: calls[i].history.ID, Content: result.Content})
 	}
 	if err := s.over(); err != nil {

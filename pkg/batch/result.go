@@ -121,6 +121,9 @@ type Result struct {
 	WallMS   int64           `json:"wall_ms"` // from the last claim to the end, milliseconds
 	Times    Times           `json:"times_ms,omitzero"`
 
+	// Transcript is the turns of the job's agent, as package agent writes them; only if the batch keeps transcripts.
+	Transcript json.RawMessage `json:"transcript,omitempty"`
+
 	// Fingerprint is the same for jobs that ask the same: prompts, output schema, model, sampling but for max_tokens, tools.
 	// Only a result whose output may be used again has one.
 	Fingerprint string `json:"fingerprint,omitempty"`

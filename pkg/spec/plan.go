@@ -39,6 +39,9 @@ type Plan struct {
 	BatchBudget batch.Budget  `json:"batch_budget,omitzero"` // as submitted; it may be raised later
 	Prices      batch.Prices  `json:"prices,omitzero"`
 
+	// Transcripts says that results carry the conversation that led to them.
+	Transcripts bool `json:"transcripts,omitempty"`
+
 	// Reduces is the batch whose results the one job of this plan reduces; "" for any other plan. Its Task has the
 	// placeholders {results} and {n}.
 	Reduces batch.ID `json:"reduces,omitempty"`
