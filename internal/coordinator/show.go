@@ -19,6 +19,8 @@ import (
 type StatusReport struct {
 	batch.Info
 	Planning *Planning `json:"planning,omitempty"` // nil if its jobs come from no plan
+	// Stages are those of the batch, its jobs among them, in the order in which they run; nil if it has no others.
+	Stages []StageUse `json:"stages,omitempty"`
 
 	Workers []string `json:"workers"` // IDs of live workers that can serve it
 	Trouble string   `json:"trouble"` // why nobody can; "" if somebody can or nobody needs to
@@ -36,6 +38,9 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 	}
 	r := StatusReport{Info: info, Workers: []string{}}
 	if r.Planning, err = planningOf(ctx, s, info.Header); err != nil {
+		return StatusReport{}, err
+	}
+	if r.Stages, err = stagesOfInfo(ctx, s, info); err != nil {
 		return StatusReport{}, err
 	}
 	for _, w := range workers {
@@ -133,16 +138,9 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 	if r.Paused {
 		line("", "PAUSED: no new job begins; `coordinator budget %s --tokens N` (or --usd X) lets it go on", r.ID)
 	}
-	if r.Prices != (batch.Prices{}) {
-		line("cost", "%s", costOf(c.Usage, r.Prices))
-	}
 	line("takeovers", "%s", count(c.Takeovers))
-	line("tokens", "prompt %s (%s cached)   completion %s",
-		count(c.Usage.PromptTokens), percent(c.Usage.CachedTokens, c.Usage.PromptTokens), count(c.Usage.CompletionTokens))
-	if r.Plan || r.Reduce {
-		line("stages", "%s in all of them", spentOf(r.Info))
-	}
-	line("tools", "asked %s   executed %s", count(c.Tools.Asked), count(c.Tools.Executed))
+	costLines(line, c.Usage, r.Prices, r.Stages)
+	callLine(line, c.Tools, r.Stages)
 	switch {
 	case r.Trouble != "":
 		line("workers", "NONE: %s", r.Trouble)
