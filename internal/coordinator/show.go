@@ -139,8 +139,7 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 		line("", "PAUSED: no new job begins; `coordinator budget %s --tokens N` (or --usd X) lets it go on", r.ID)
 	}
 	line("takeovers", "%s", count(c.Takeovers))
-	costLines(line, c.Usage, r.Prices, r.Stages)
-	callLine(line, c.Tools, r.Stages)
+	useLines(line, r.parts())
 	switch {
 	case r.Trouble != "":
 		line("workers", "NONE: %s", r.Trouble)

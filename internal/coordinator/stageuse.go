@@ -55,45 +55,74 @@ func stagesOfInfo(ctx context.Context, s Source, info batch.Info) ([]StageUse, e
 	return out, nil
 }
 
-// costLines say what a batch used: tokens, and money where prices are known. With stages it is the sum of them, each at its own
-// prices, and a second line has its parts.
-func costLines(line func(name, format string, args ...any), u batch.Usage, p batch.Prices, stages []StageUse) {
-	if len(stages) == 0 {
-		stages = []StageUse{{Usage: u, Prices: p}}
+// Cost is what the stage's tokens cost; "" without prices.
+func (s StageUse) Cost() string {
+	if s.Prices == (batch.Prices{}) {
+		return ""
 	}
-	var all batch.Usage
-	var cost, uncached float64
-	priced := false
-	var tokens, dollarsOf []string
-	for _, s := range stages {
-		all.Add(s.Usage)
-		cost += s.Prices.Cost(s.Usage)
-		uncached += s.Prices.WithoutCache(s.Usage)
-		priced = priced || s.Prices != (batch.Prices{})
-		tokens = append(tokens, s.Stage+" "+count(s.Usage.PromptTokens+s.Usage.CompletionTokens))
-		dollarsOf = append(dollarsOf, s.Stage+" "+dollars(s.Prices.Cost(s.Usage)))
-	}
-	line("tokens", "prompt %s (%s cached)   completion %s", count(all.PromptTokens), percent(all.CachedTokens, all.PromptTokens), count(all.CompletionTokens))
-	if len(stages) > 1 {
-		line("", "%s", strings.Join(tokens, "   "))
-	}
-	if !priced {
-		return
-	}
-	line("cost", "%s   without the prefix cache %s", dollars(cost), dollars(uncached))
-	if len(stages) > 1 {
-		line("", "%s", strings.Join(dollarsOf, "   "))
-	}
+	return dollars(s.Prices.Cost(s.Usage))
 }
 
-// callLine says how many tool calls a batch asked for, in all of its stages, and how many of them ran: without sharing all of them
-// would have.
-func callLine(line func(name, format string, args ...any), c batch.ToolCounts, stages []StageUse) {
-	if len(stages) > 0 {
-		c = batch.ToolCounts{}
-	}
+// use is what a whole batch used.
+type use struct {
+	usage    batch.Usage
+	tools    batch.ToolCounts
+	cost     float64 // of all stages, each at its own prices
+	uncached float64 // what it would be if the server had held no token
+	priced   bool
+}
+
+func useOf(stages []StageUse) use {
+	var all use
 	for _, s := range stages {
-		c.Add(s.Tools)
+		all.usage.Add(s.Usage)
+		all.tools.Add(s.Tools)
+		all.cost += s.Prices.Cost(s.Usage)
+		all.uncached += s.Prices.WithoutCache(s.Usage)
+		all.priced = all.priced || s.Prices != (batch.Prices{})
+	}
+	return all
+}
+
+// parts are the batch's stages, or its jobs alone if it has no others.
+func (r StatusReport) parts() []StageUse {
+	if len(r.Stages) > 0 {
+		return r.Stages
+	}
+	return []StageUse{{Usage: r.Counts.Usage, Tools: r.Counts.Tools, Prices: r.Prices}}
+}
+
+// Cost is what all stages cost; "" without prices.
+func (r StatusReport) Cost() string {
+	if all := useOf(r.parts()); all.priced {
+		return dollars(all.cost)
+	}
+	return ""
+}
+
+// WithoutCache is what all stages would cost without the server's prefix cache, by the prices that they have.
+func (r StatusReport) WithoutCache() string { return dollars(useOf(r.parts()).uncached) }
+
+// useLines say what a batch used, in all of its stages: tokens, money where prices are known, and tool calls. If there is more than one
+// stage, second lines have the parts.
+func useLines(line func(name, format string, args ...any), stages []StageUse) {
+	all := useOf(stages)
+	u, c := all.usage, all.tools
+	parts := func(of func(StageUse) string) {
+		if len(stages) < 2 {
+			return
+		}
+		said := make([]string, len(stages))
+		for i, s := range stages {
+			said[i] = s.Stage + " " + orElse(of(s), "unpriced")
+		}
+		line("", "%s", strings.Join(said, "   "))
+	}
+	line("tokens", "prompt %s (%s cached)   completion %s", count(u.PromptTokens), percent(u.CachedTokens, u.PromptTokens), count(u.CompletionTokens))
+	parts(func(s StageUse) string { return count(s.Usage.PromptTokens + s.Usage.CompletionTokens) })
+	if all.priced {
+		line("cost", "%s   without the prefix cache %s", dollars(all.cost), dollars(all.uncached))
+		parts(StageUse.Cost)
 	}
 	shared := ""
 	if c.Asked > c.Executed {

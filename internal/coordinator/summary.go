@@ -64,8 +64,11 @@ func (s Summary) String() string {
 	if s.WallMS > 0 {
 		line("time", "%s   (`coordinator explain` says more)", largest(s.Times, s.WallMS))
 	}
-	costLines(line, s.Usage, s.Prices, s.Stages)
-	callLine(line, s.Tools, s.Stages)
+	if len(s.Stages) > 0 {
+		useLines(line, s.Stages)
+	} else {
+		useLines(line, []StageUse{{Usage: s.Usage, Tools: s.Tools, Prices: s.Prices}})
+	}
 	s.perTool(line)
 	if len(s.Models) > 0 {
 		line("model", "%s", strings.Join(s.Models, ", "))

@@ -100,6 +100,7 @@ var functions = template.FuncMap{
 	"gauge":   gauge,
 	"results": func(t agent.Turn, id string) string { return toolResult(t, id) },
 	"sub":     func(a, b int64) int64 { return a - b },
+	"stage":   stageName,
 	"add":     func(a, b int) int { return a + b },
 	"tool":    func(c backend.ToolCall) string { return specName(c.Name) },
 }
