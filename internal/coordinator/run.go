@@ -100,7 +100,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 		if err != nil {
 			return err
 		}
-		defer reuse.past.close()
+		defer reuse.close()
 		err = r.local.run(ctx, r.watch)
 		con.Say(reuse.summary(compiled.Total - r.earlier))
 		return r.conclude(ctx, began, err)

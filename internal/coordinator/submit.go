@@ -172,7 +172,7 @@ func prepared(s *spec.Spec, compiled *spec.Compiled, c *Console) *Submission {
 // Close frees what the inputs hold.
 func (s *Submission) Close() error {
 	if s.reuse != nil {
-		s.reuse.past.close()
+		s.reuse.close()
 	}
 	return s.load.close()
 }
