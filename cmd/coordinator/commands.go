@@ -94,7 +94,7 @@ results replace the old ones in it. With --consume, Redis keeps no result that i
 		{
 			Name: "budget", ArgsUsage: "BATCH", Usage: "set how many tokens or US dollars a batch may use; a paused one goes on",
 			Flags: []cli.Flag{
-				redisFlag(),
+				redisFlag(), serverFlag(), tokenFileFlag(),
 				&cli.Int64Flag{Name: "tokens", Usage: "at most `N` tokens, prompt and completion", DefaultText: "as before"},
 				&cli.Float64Flag{Name: "usd", Usage: "at most `X` US dollars, by the spec's prices", DefaultText: "as before"},
 			},
@@ -272,9 +272,13 @@ func (e *env) submit(c *cli.Context) (err error) {
 	}
 	connect, closeStore := coordinator.Once(func(context.Context) (*statestore.Store, error) { return e.connect(c) })
 	defer closeStore()
-	s, err := coordinator.Prepare(c.Context, coordinator.SubmitOptions{
+	o := coordinator.SubmitOptions{
 		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Durable: c.Bool("durable"), Stdin: e.in, Connect: connect,
-	}, e.console)
+	}
+	if c.String("server") != "" {
+		o.Connect = nil // whoever has the server's address may not have Redis'
+	}
+	s, err := coordinator.Prepare(c.Context, o, e.console)
 	if err != nil {
 		return err
 	}
@@ -420,6 +424,9 @@ func (e *env) budget(c *cli.Context) error {
 	b := batch.Budget{Tokens: c.Int64("tokens"), USD: c.Float64("usd")}
 	if b.Tokens < 0 || b.USD < 0 {
 		return &coordinator.UsageError{Err: fmt.Errorf("--tokens and --usd must not be negative")}
+	}
+	if c.String("server") != "" {
+		return e.overServer(c, func(s *client.Client, id batch.ID) error { return s.SetBudget(c.Context, id, b, e.console) })
 	}
 	store, id, err := e.batch(c)
 	if err != nil {

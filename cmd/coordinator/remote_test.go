@@ -102,6 +102,21 @@ func TestStagesOverAServer(t *testing.T) {
 		assert.Equal(t, strings.Fields(said.FindStringSubmatch(planned.err)[1])[:3], strings.Fields(said.FindStringSubmatch(status.out)[1])[:3], name)
 	}
 
+	poor := at("submit", specOf(t, 40, "budget: {batch: {tokens: 10}}\nmax_inflight: 1\n"), "--follow")
+	assert.Equal(t, coordinator.ExitJobsFailed, poor.status, poor.err)
+	assert.Contains(t, poor.err, "is paused")
+	paused, _, _ := strings.Cut(poor.out, "\n")
+	assert.Equal(t, coordinator.ExitUsage, at("budget", paused).status)
+	assert.Contains(t, at("budget", paused, "--usd", "1").err, "has no prices")
+	raised := at("budget", paused, "--tokens", "1000000")
+	require.Equal(t, coordinator.ExitOK, raised.status, raised.err)
+	assert.Contains(t, raised.err, "it goes on")
+	assert.Equal(t, coordinator.ExitOK, at("results", paused, "--follow").status)
+
+	chained := at("submit", written(t, "s.yaml", "task: \"{answer}\"\ninputs: {batch: "+id+"}\n"))
+	assert.Equal(t, coordinator.ExitUsage, chained.status)
+	assert.Contains(t, chained.err, "inputs: {results: FILE}")
+
 	reduced := at("submit", specOf(t, 12, reduceField), "--follow")
 	require.Equal(t, coordinator.ExitOK, reduced.status, reduced.err)
 	_, lines, _ = strings.Cut(reduced.out, "\n")

@@ -155,10 +155,10 @@ func TestReuseWithinAnOwner(t *testing.T) {
 	}
 	const priced = "prices: {prompt: 1000, completion: 1000}\n"
 	of := func(words string) string { return "task: \"Sum up {text}\"\ninputs: [" + words + "]\n" + priced }
+	submit("bob", of("{text: d}, {text: e}"))
 	none := submit("ana", of("{text: a}"), "--reuse", "owner")
 	assert.Contains(t, none.err, "reusing 0 results of 0 from 0 batches of ana; 1 job runs")
 	submit("ana", of("{text: b}, {text: c}")+reduceField)
-	submit("bob", of("{text: d}, {text: e}"))
 	r := submit("ana", of("{text: a}, {text: b}, {text: c}, {text: d}"), "--reuse", "owner")
 	assert.Contains(t, r.err, "reusing 3 results of 3 from 2 batches of ana, which took ")
 	assert.Regexp(t, `tokens \(\$0\.\d+\); 1 job runs`, r.err)

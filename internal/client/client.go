@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -142,10 +143,10 @@ type notFound struct{ error }
 func (notFound) Is(target error) bool { return target == statestore.ErrNotFound }
 
 // call makes a request whose answer is JSON.
-func (c *Client) call(ctx context.Context, method, path string, query url.Values, out any) error {
+func (c *Client) call(ctx context.Context, method, path string, query url.Values, body io.Reader, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	resp, err := c.do(ctx, method, path, query, nil, nil)
+	resp, err := c.do(ctx, method, path, query, body, nil)
 	if err != nil {
 		return err
 	}
@@ -163,14 +164,14 @@ func batchPath(id batch.ID, more ...string) string {
 // Status is a batch, and who works on it.
 func (c *Client) Status(ctx context.Context, id batch.ID) (coordinator.StatusReport, error) {
 	var v server.BatchView
-	err := c.call(ctx, http.MethodGet, batchPath(id), nil, &v)
+	err := c.call(ctx, http.MethodGet, batchPath(id), nil, nil, &v)
 	return v.StatusReport, once(err)
 }
 
 // Batches lists the newest batches.
 func (c *Client) Batches(ctx context.Context) ([]batch.Info, error) {
 	var list server.Batches
-	err := c.call(ctx, http.MethodGet, "/api/v1/batches", url.Values{"limit": {"1000"}}, &list)
+	err := c.call(ctx, http.MethodGet, "/api/v1/batches", url.Values{"limit": {"1000"}}, nil, &list)
 	infos := make([]batch.Info, len(list.Batches))
 	for i, b := range list.Batches {
 		infos[i] = b.Info
@@ -181,13 +182,13 @@ func (c *Client) Batches(ctx context.Context) ([]batch.Info, error) {
 // Workers lists the workers that are alive.
 func (c *Client) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 	var list server.Workers
-	err := c.call(ctx, http.MethodGet, "/api/v1/workers", nil, &list)
+	err := c.call(ctx, http.MethodGet, "/api/v1/workers", nil, nil, &list)
 	return list.Workers, once(err)
 }
 
 // Cancel ends a batch, and returns when every job has a result.
 func (c *Client) Cancel(ctx context.Context, id batch.ID, con *coordinator.Console) error {
-	said, err := c.change(ctx, http.MethodPost, batchPath(id, "cancel"), con)
+	said, err := c.change(ctx, http.MethodPost, batchPath(id, "cancel"), nil, con)
 	for err == nil && said.Phase == batch.Cancelling {
 		select {
 		case <-ctx.Done():
@@ -204,20 +205,30 @@ func (c *Client) Cancel(ctx context.Context, id batch.ID, con *coordinator.Conso
 
 // Retry runs the failed jobs of a batch again.
 func (c *Client) Retry(ctx context.Context, id batch.ID, con *coordinator.Console) error {
-	_, err := c.change(ctx, http.MethodPost, batchPath(id, "retry"), con)
+	_, err := c.change(ctx, http.MethodPost, batchPath(id, "retry"), nil, con)
+	return err
+}
+
+// SetBudget is [coordinator.SetBudget].
+func (c *Client) SetBudget(ctx context.Context, id batch.ID, b batch.Budget, con *coordinator.Console) error {
+	body, err := json.Marshal(b)
+	if err != nil {
+		return fmt.Errorf("encode a budget: %w", err)
+	}
+	_, err = c.change(ctx, http.MethodPost, batchPath(id, "budget"), bytes.NewReader(body), con)
 	return err
 }
 
 // Remove drops everything of a batch that is done.
 func (c *Client) Remove(ctx context.Context, id batch.ID, con *coordinator.Console) error {
-	_, err := c.change(ctx, http.MethodDelete, batchPath(id), con)
+	_, err := c.change(ctx, http.MethodDelete, batchPath(id), nil, con)
 	return err
 }
 
 // change makes a request that changes a batch, and says what the server says.
-func (c *Client) change(ctx context.Context, method, path string, con *coordinator.Console) (server.Said, error) {
+func (c *Client) change(ctx context.Context, method, path string, body io.Reader, con *coordinator.Console) (server.Said, error) {
 	var said server.Said
-	if err := c.call(ctx, method, path, nil, &said); err != nil {
+	if err := c.call(ctx, method, path, nil, body, &said); err != nil {
 		return said, once(err)
 	}
 	for _, line := range said.Messages {

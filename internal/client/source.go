@@ -22,14 +22,14 @@ const maxLine = 64 << 20
 // Info is the batch as a whole. ErrNotFound.
 func (c *Client) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 	var v server.BatchView
-	err := c.call(ctx, http.MethodGet, batchPath(id), nil, &v)
+	err := c.call(ctx, http.MethodGet, batchPath(id), nil, nil, &v)
 	return v.Info, err
 }
 
 // Timeline is that of the Redis behind the server.
 func (c *Client) Timeline(ctx context.Context, id batch.ID) (string, error) {
 	var v server.BatchView
-	err := c.call(ctx, http.MethodGet, batchPath(id), nil, &v)
+	err := c.call(ctx, http.MethodGet, batchPath(id), nil, nil, &v)
 	return v.Timeline, err
 }
 

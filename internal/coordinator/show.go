@@ -54,6 +54,25 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 	return r, nil
 }
 
+// reducing says how the reduction stands, in one line.
+func (r StatusReport) reducing() string {
+	id := r.ID.Reducer()
+	i := slices.IndexFunc(r.Stages, func(s StageUse) bool { return s.Batch == id })
+	switch {
+	case i < 0:
+		return fmt.Sprintf("by %s, which is gone", id)
+	case r.Planning != nil && r.Planning.Error != nil:
+		return fmt.Sprintf("by %s, which had nothing to reduce", id)
+	case r.Phase != batch.Done:
+		return fmt.Sprintf("by %s, when all jobs have a result", id)
+	case r.Stages[i].Phase != batch.Done:
+		return fmt.Sprintf("by %s, which is at work", id)
+	case r.Stages[i].Failed > 0:
+		return fmt.Sprintf("by %s, which FAILED: `coordinator results %s` says why; `coordinator retry %s` runs it again", id, id, id)
+	}
+	return fmt.Sprintf("by %s", id)
+}
+
 // servable says what a worker lacks to serve a batch; "" if nothing.
 func servable(h batch.Header, w batch.WorkerRecord) string {
 	if h.Model != "" && !slices.Contains(w.Models, h.Model) {
@@ -115,7 +134,7 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 		line("planned", "%s", r.Planning.says())
 	}
 	if r.Reduce {
-		line("reduced", "by %s, when all jobs have a result", r.ID.Reducer())
+		line("reduced", "%s", r.reducing())
 	}
 	line("progress", "%s %s of %s (%s)", p.Bar(30), count(c.Finished()), total, percent(c.Finished(), p.Total))
 	line("jobs", "ok %s   failed %s   cancelled %s   running %s   waiting %s",

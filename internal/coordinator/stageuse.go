@@ -14,6 +14,7 @@ type StageUse struct {
 	Stage  string           `json:"stage" jsonschema:"plan, jobs or reduce"`
 	Batch  batch.ID         `json:"batch"`
 	Phase  batch.Phase      `json:"phase"`
+	Failed int64            `json:"failed" jsonschema:"jobs that ended without an output"`
 	Usage  batch.Usage      `json:"usage"`
 	Tools  batch.ToolCounts `json:"tools"`
 	Prices batch.Prices     `json:"prices,omitzero"`
@@ -50,7 +51,10 @@ func stagesOfInfo(ctx context.Context, s Source, info batch.Info) ([]StageUse, e
 				return nil, err
 			}
 		}
-		out = append(out, StageUse{stage.name, stage.id, i.Phase, i.Counts.Usage, i.Counts.Tools, i.Prices})
+		out = append(out, StageUse{
+			Stage: stage.name, Batch: stage.id, Phase: i.Phase, Failed: i.Counts.Failed + i.Counts.Cancelled,
+			Usage: i.Counts.Usage, Tools: i.Counts.Tools, Prices: i.Prices,
+		})
 	}
 	return out, nil
 }

@@ -129,6 +129,10 @@ func TestWhatIsWrongWithASubmission(t *testing.T) {
 		"a stage of another batch": {func() answered {
 			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1,"plans":"b_01k5x8zq3v6t9w2y4a7c1d0efg"}}` + "\n{\"in\":{}}\n")
 		}, 400, "invalid", []string{"a stage of another batch"}},
+		"a budget of nonsense": {func() answered {
+			return w.ask("POST", "/api/v1/batches/"+string(w.batch("b", 1))+"/budget", `{"token":5}`)
+		},
+			400, "invalid", []string{`{"tokens":N,"usd":X}`}},
 		"a planner without items": {func() answered {
 			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1},"planner":{"name":"y","max_turns":1,"max_attempts":1,"ttl":1,"max_items":3}}`)
 		}, 400, "invalid", []string{"planner", "array `items`"}},

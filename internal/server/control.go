@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
@@ -66,6 +67,22 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request) error {
 	return s.control(w, r, func(ctx context.Context, id batch.ID) (*sentences, error) {
 		con, said := listened()
 		return said, coordinator.Remove(ctx, s.store, id, con)
+	})
+}
+
+// maxBudgetBody bounds a body that sets a budget.
+const maxBudgetBody = 4 << 10
+
+func (s *Server) budget(w http.ResponseWriter, r *http.Request) error {
+	var b batch.Budget
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBudgetBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&b); err != nil || b.Tokens < 0 || b.USD < 0 {
+		return problem(http.StatusBadRequest, "invalid", `the body is not {"tokens":N,"usd":X}, of which one may be left out and none is negative`)
+	}
+	return s.control(w, r, func(ctx context.Context, id batch.ID) (*sentences, error) {
+		con, said := listened()
+		return said, coordinator.SetBudget(ctx, s.store, id, b, con)
 	})
 }
 
