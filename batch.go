@@ -53,7 +53,8 @@ type Batch[Out any] struct {
 	Priority int           // higher first
 	TTL      time.Duration // how long results are kept after the batch is done. Defaults to 7 days.
 
-	// OnResult is told of every result as it is finished, before Run returns it or Stream yields it. Optional.
+	// OnResult is told of every result as it is finished, before Run returns it or Stream yields it: one after the other, on the
+	// goroutine that called. While it runs no further result is taken. A planner's result and a reducer's are not among them. Optional.
 	OnResult func(Result[Out])
 }
 
@@ -62,7 +63,7 @@ type Timeouts struct {
 	Turn, Tool, Job time.Duration
 }
 
-// Sampling is passed to the model. Nil and 0 leave the server's default; new(float64) is a temperature of 0.
+// Sampling is passed to the model. Nil and 0 leave the server's default: a temperature of 0 is new(0.0), of 0.7 new(0.7).
 type Sampling = spec.Sampling
 
 // Budget bounds tokens, prompt (cached or not) and completion, and US dollars. Zero fields bound nothing.

@@ -83,7 +83,7 @@ func (l *loader) stageFields(p *Plan) []fieldReader {
 		{"max_retries", l.count(&p.MaxRetries, 0, maxRetries)},
 		{"max_attempts", l.count(&p.MaxAttempts, 1, maxAttempts)},
 		{"timeouts", l.timeouts(&p.Timeouts)},
-		{"budget", l.budget(&p.JobBudget)},
+		{"budget", l.budget(&p.JobBudget, &p.Prices)},
 		{"prices", l.prices(&p.Prices)},
 	}
 }
