@@ -133,7 +133,8 @@ func (b Batch[Out]) wire(s stages) (json.RawMessage, []toolpool.Tool, error) {
 	w := wireSpec{
 		Name: b.Name, SystemPrompt: b.System, Task: b.Task, Inputs: b.Inputs.wire, Tools: names, OutputSchema: schema,
 		Plan: s.plan, Reduce: s.reduce, Model: b.Model, MaxInflight: b.MaxInflight, MaxTurns: b.MaxTurns, MaxRetries: wireRetries(b.MaxRetries),
-		MaxAttempts: b.MaxAttempts, Timeouts: b.Timeouts.wire(), Sampling: b.Sampling, Budget: wireBudgets{b.JobBudget, b.BatchBudget}, Prices: b.Prices, Priority: b.Priority, Owner: b.Owner, TTL: wait(b.TTL),
+		MaxAttempts: b.MaxAttempts, Timeouts: b.Timeouts.wire(), Sampling: b.Sampling,
+		Budget: wireBudgets{b.JobBudget, b.BatchBudget}, Prices: b.Prices, Priority: b.Priority, Owner: b.Owner, TTL: wait(b.TTL),
 	}
 	if b.SkipBadInputs {
 		w.OnBadInput = spec.Skip

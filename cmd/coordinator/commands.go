@@ -46,7 +46,10 @@ the server's disk (appendfsync always, or WAITAOF from Redis 7.2 on). A server t
 			Flags: []cli.Flag{
 				redisFlag(), serverFlag(), tokenFileFlag(), ownerFlag(), rootFlag(), outFlag(), formatFlag(),
 				&cli.BoolFlag{Name: "durable", EnvVars: config.Env("durable"), Usage: "wait until replicas and disk have the batch"},
-				&cli.StringFlag{Name: "reuse", EnvVars: config.Env("reuse"), Usage: "take results of `BATCH`, of a results file, or of all your batches if it is the word owner, for jobs that ask the same, instead of running them"},
+				&cli.StringFlag{
+					Name: "reuse", EnvVars: config.Env("reuse"),
+					Usage: "take results of `BATCH`, of a results file, or, if it is the word owner, of all your batches, for jobs that ask the same",
+				},
 				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "stay until the batch is done, and collect its results"},
 			},
 			Action: e.submit,
