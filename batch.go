@@ -40,6 +40,11 @@ type Batch[Out any] struct {
 	Timeouts    Timeouts
 	Sampling    Sampling
 
+	// JobBudget bounds what one job may use: it then fails as BudgetExceeded. BatchBudget bounds the whole batch, its other stages
+	// included: no new job begins, and Run and Stream fail with a *PausedError. A budget in dollars needs Prices.
+	JobBudget, BatchBudget Budget
+	Prices                 Prices
+
 	// SkipBadInputs lets an input that lacks a placeholder's field fail alone, as BadInput. Otherwise nothing runs.
 	SkipBadInputs bool
 
@@ -48,7 +53,8 @@ type Batch[Out any] struct {
 	Priority int           // higher first
 	TTL      time.Duration // how long results are kept after the batch is done. Defaults to 7 days.
 
-	// OnResult is told of every result as it is finished, before Run returns it or Stream yields it. Optional.
+	// OnResult is told of every result as it is finished, before Run returns it or Stream yields it: one after the other, on the
+	// goroutine that called. While it runs no further result is taken. A planner's result and a reducer's are not among them. Optional.
 	OnResult func(Result[Out])
 }
 
@@ -57,8 +63,14 @@ type Timeouts struct {
 	Turn, Tool, Job time.Duration
 }
 
-// Sampling is passed to the model. Nil and 0 leave the server's default; new(float64) is a temperature of 0.
+// Sampling is passed to the model. Nil and 0 leave the server's default: a temperature of 0 is new(0.0), of 0.7 new(0.7).
 type Sampling = spec.Sampling
+
+// Budget bounds tokens, prompt (cached or not) and completion, and US dollars. Zero fields bound nothing.
+type Budget = batch.Budget
+
+// Prices are in US dollars per million tokens. Cached, of prompt tokens that the server had in its cache, defaults to Prompt.
+type Prices = batch.Prices
 
 // wireSpec is a Batch as a spec file has it.
 type wireSpec struct {
@@ -77,10 +89,17 @@ type wireSpec struct {
 	MaxAttempts  int             `json:"max_attempts,omitempty"`
 	Timeouts     wireTimeouts    `json:"timeouts,omitzero"`
 	Sampling     Sampling        `json:"sampling,omitzero"`
+	Budget       wireBudgets     `json:"budget,omitzero"`
+	Prices       Prices          `json:"prices,omitzero"`
 	Priority     int             `json:"priority,omitempty"`
 	Owner        string          `json:"owner,omitempty"`
 	TTL          string          `json:"ttl,omitempty"`
 	OnBadInput   spec.OnBadInput `json:"on_bad_input,omitempty"`
+}
+
+type wireBudgets struct {
+	Job   Budget `json:"job,omitzero"`
+	Batch Budget `json:"batch,omitzero"`
 }
 
 type wireTimeouts struct {
@@ -114,7 +133,8 @@ func (b Batch[Out]) wire(s stages) (json.RawMessage, []toolpool.Tool, error) {
 	w := wireSpec{
 		Name: b.Name, SystemPrompt: b.System, Task: b.Task, Inputs: b.Inputs.wire, Tools: names, OutputSchema: schema,
 		Plan: s.plan, Reduce: s.reduce, Model: b.Model, MaxInflight: b.MaxInflight, MaxTurns: b.MaxTurns, MaxRetries: wireRetries(b.MaxRetries),
-		MaxAttempts: b.MaxAttempts, Timeouts: b.Timeouts.wire(), Sampling: b.Sampling, Priority: b.Priority, Owner: b.Owner, TTL: wait(b.TTL),
+		MaxAttempts: b.MaxAttempts, Timeouts: b.Timeouts.wire(), Sampling: b.Sampling,
+		Budget: wireBudgets{b.JobBudget, b.BatchBudget}, Prices: b.Prices, Priority: b.Priority, Owner: b.Owner, TTL: wait(b.TTL),
 	}
 	if b.SkipBadInputs {
 		w.OnBadInput = spec.Skip

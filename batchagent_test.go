@@ -286,6 +286,48 @@ func TestRunPlan(t *testing.T) {
 	require.ErrorContains(t, err, "leave out inputs or plan")
 }
 
+// A job that reaches its budget fails alone; a batch that does is over, and what there was comes back.
+func TestBudgets(t *testing.T) {
+	t.Parallel()
+	look := batchagent.Func("look", "Looks a word up.", func(context.Context, at) (string, error) { return "a noun", nil })
+	b := batchagent.Batch[note]{
+		Task: "Look {input} up", Inputs: batchagent.Slice(words(3)), Tools: []batchagent.Tool{look}, JobBudget: batchagent.Budget{Tokens: 1},
+	}
+	results, err := batchagent.Run(t.Context(), b, batchagent.Simulated())
+	require.NoError(t, err)
+	require.Len(t, results, 3)
+	for _, r := range results {
+		var failed *batchagent.Error
+		require.ErrorAs(t, r.Err, &failed)
+		assert.Equal(t, batch.BudgetExceeded, failed.Type)
+	}
+
+	b = batchagent.Batch[note]{
+		Task: "Sum up {input}", Inputs: batchagent.Slice(words(40)), MaxInflight: 1,
+		BatchBudget: batchagent.Budget{USD: 0.001}, Prices: batchagent.Prices{Prompt: 10, Completion: 20},
+	}
+	results, err = batchagent.Run(t.Context(), b, batchagent.Simulated())
+	var paused *batchagent.PausedError
+	require.ErrorAs(t, err, &paused)
+	assert.GreaterOrEqual(t, paused.Info.Used.USD, 0.001)
+	assert.NotEmpty(t, results)
+	assert.Less(t, len(results), 40)
+
+	b.Prices = batchagent.Prices{}
+	_, err = batchagent.Run(t.Context(), b, batchagent.Simulated())
+	var mistake *batchagent.FieldError
+	require.ErrorAs(t, err, &mistake)
+	assert.Equal(t, "budget.batch.usd", mistake.Field)
+	b.BatchBudget = batchagent.Budget{}
+	_, err = batchagent.RunPlan(t.Context(), batchagent.Plan[string]{Task: "Which?", Budget: batchagent.Budget{USD: 1}},
+		batchagent.Batch[note]{Task: "Sum up {item}"}, batchagent.Reduce[string]{}, batchagent.Simulated())
+	require.ErrorAs(t, err, &mistake)
+	assert.Equal(t, "plan.budget.usd", mistake.Field)
+	_, _, err = batchagent.RunReduce(t.Context(), b, batchagent.Reduce[string]{Task: "{results}", Budget: batchagent.Budget{USD: 1}}, batchagent.Simulated())
+	require.ErrorAs(t, err, &mistake)
+	assert.Equal(t, "reduce.budget.usd", mistake.Field)
+}
+
 func TestInputsFromAFile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "in.csv")

@@ -25,7 +25,7 @@
 //
 // That a job failed is data: its Result has an Err, which is an [*Error], and the others have their outputs. The error of
 // Run and Stream says that the batch itself cannot go on: a [*FieldError] or [*BadInputsError] is a mistake of the Batch or
-// its inputs, an [*UnreachableError] a server that does not answer, and a context's cause is returned as it is. Match
+// its inputs, an [*UnreachableError] a server that does not answer, a [*PausedError] a budget that is used up, and a context's cause is returned as it is. Match
 // them with errors.As.
 //
 // # Goroutines

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"os"
+	"os/signal"
+	"sync/atomic"
 
 	"github.com/batchagent/batchagent"
 )
@@ -55,9 +58,9 @@ func ExampleFunc() {
 	type Order struct {
 		ID string `json:"id" jsonschema:"number of the order"`
 	}
-	calls := 0
+	var calls atomic.Int64 // agents run side by side, and so may a function
 	find := batchagent.Func("find_order", "Find an order by its number.", func(_ context.Context, o Order) (string, error) {
-		calls++
+		calls.Add(1)
 		return "two lamps, sent on Monday", nil
 	})
 	find.Share = batchagent.Pure
@@ -69,7 +72,7 @@ func ExampleFunc() {
 		Inputs: batchagent.Slice(letters),
 		Tools:  []batchagent.Tool{find},
 	}, batchagent.Simulated())
-	fmt.Println(len(results), err, calls)
+	fmt.Println(len(results), err, calls.Load())
 	// Output: 6 <nil> 1
 }
 
@@ -108,4 +111,46 @@ func ExampleRunPlan() {
 	}, batchagent.Simulated())
 	fmt.Println(err, len(survey.Results) == len(survey.Plan.Output), survey.Summary.Output != "")
 	// Output: <nil> true true
+}
+
+// On a cluster a program may be killed: started again, it finds its batch, and gets all its results.
+func ExampleRedis() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	var unreachable *batchagent.UnreachableError
+	for r, err := range batchagent.Stream(ctx, batchagent.Batch[string]{
+		Task:   "Sum up the ticket {id}: {text}",
+		Inputs: batchagent.File("tickets.jsonl"),
+		Model:  "qwen3-32b",
+	}, batchagent.Redis("redis://redis-host:6379")) {
+		switch {
+		case errors.As(err, &unreachable):
+			log.Fatal("is Redis up? ", err)
+		case err != nil:
+			log.Fatal(err) // interrupted, too: the batch goes on without us
+		case r.Err != nil:
+			log.Printf("ticket %d: %v", r.Index, r.Err)
+		default:
+			fmt.Println(r.Index, r.Output)
+		}
+	}
+}
+
+// OnResult sees each result as it is finished, while Run gathers them. A batch that has used its budget up ends early.
+func ExampleBatch() {
+	done := 0
+	results, err := batchagent.Run(context.Background(), batchagent.Batch[string]{
+		Task:        "Write a slogan for {input}.",
+		Inputs:      batchagent.Slice([]string{"pumps", "lamps", "ropes"}),
+		Sampling:    batchagent.Sampling{Temperature: new(0.7), MaxTokens: 200},
+		BatchBudget: batchagent.Budget{USD: 2.50},
+		Prices:      batchagent.Prices{Prompt: 0.15, Cached: 0.075, Completion: 0.60},
+		OnResult:    func(batchagent.Result[string]) { done++ }, // on this goroutine, one at a time
+	}, batchagent.Simulated())
+	var paused *batchagent.PausedError
+	if errors.As(err, &paused) {
+		fmt.Println("stopped after", paused.Info.Used.USD, "dollars")
+	}
+	fmt.Println(done == len(results), len(results))
+	// Output: true 3
 }

@@ -23,8 +23,9 @@ func Simulated() Option { return func(p *coordinator.Program) { p.Simulated = tr
 // began.
 func Redis(url string) Option { return func(p *coordinator.Program) { p.Redis = url } }
 
-// Reuse takes the outputs of an earlier batch for jobs that ask the same, instead of running them: from a results file, or,
-// with [Redis], from the batch with this ID. docs/results.md says what counts as the same.
+// Reuse takes the outputs of earlier batches for jobs that ask the same, instead of running them: from a results file, or,
+// with [Redis], from the batch with this ID, or, for "owner", from all batches of the same Owner. docs/results.md says what counts as
+// the same.
 func Reuse(from string) Option { return func(p *coordinator.Program) { p.Reuse = from } }
 
 // ToolsRoot is the folder that read_file and its like see. Defaults to the current one.

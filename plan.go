@@ -27,6 +27,8 @@ type Plan[Item any] struct {
 	MaxAttempts int // workers that may die with the planner. Defaults to 3.
 	Timeouts    Timeouts
 	Sampling    Sampling
+	Budget      Budget // what the planner may use
+	Prices      Prices // Defaults to the batch's.
 }
 
 // Planned is what a plan, the jobs that it asked for, and the reduction of their results came to.
@@ -107,12 +109,14 @@ func (p Plan[Item]) wire() (json.RawMessage, []toolpool.Tool, error) {
 		MaxAttempts  int          `json:"max_attempts,omitempty"`
 		Timeouts     wireTimeouts `json:"timeouts,omitzero"`
 		Sampling     Sampling     `json:"sampling,omitzero"`
+		Budget       Budget       `json:"budget,omitzero"`
+		Prices       Prices       `json:"prices,omitzero"`
 	}{
 		p.System, p.Task, object{
 			"type": "object", "properties": object{"items": object{"type": "array", "items": item}},
 			"required": []string{"items"}, "additionalProperties": false,
 		},
-		p.MaxItems, p.Model, names, p.MaxTurns, wireRetries(p.MaxRetries), p.MaxAttempts, p.Timeouts.wire(), p.Sampling,
+		p.MaxItems, p.Model, names, p.MaxTurns, wireRetries(p.MaxRetries), p.MaxAttempts, p.Timeouts.wire(), p.Sampling, p.Budget, p.Prices,
 	})
 	return text, own, err
 }

@@ -19,6 +19,8 @@ type Reduce[Sum any] struct {
 	Model  string
 	// Sampling is the reducer's own; nothing is taken from the batch.
 	Sampling Sampling
+	Budget   Budget // what the reducer may use
+	Prices   Prices
 }
 
 // RunReduce runs a batch, and then one more job that reads all its results, those without output included. Results that are
@@ -53,5 +55,7 @@ func (r Reduce[Sum]) wire() (json.RawMessage, error) {
 		OutputSchema json.RawMessage `json:"output_schema,omitempty"`
 		Model        string          `json:"model,omitempty"`
 		Sampling     Sampling        `json:"sampling,omitzero"`
-	}{r.System, r.Task, schema, r.Model, r.Sampling})
+		Budget       Budget          `json:"budget,omitzero"`
+		Prices       Prices          `json:"prices,omitzero"`
+	}{r.System, r.Task, schema, r.Model, r.Sampling, r.Budget, r.Prices})
 }

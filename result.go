@@ -48,6 +48,10 @@ type BadInputsError = spec.BadInputsError
 // UnreachableError says that Redis or the model server does not answer.
 type UnreachableError = coordinator.UnreachableError
 
+// PausedError says that the batch has used its BatchBudget up, as its Info tells. In this process it is over. On a cluster it waits:
+// `coordinator budget` lets it go on, and the same program, with nothing changed, collects it.
+type PausedError = coordinator.PausedError
+
 func typed[Out any](r batch.Result) (Result[Out], error) {
 	out := Result[Out]{
 		Index: int(r.Index), Batch: string(r.Batch), Attempts: r.Attempts, Turns: r.Turns, Usage: r.Usage, Tools: r.Tools,

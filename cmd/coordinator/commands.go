@@ -47,7 +47,10 @@ the server's disk (appendfsync always, or WAITAOF from Redis 7.2 on). A server t
 			Flags: []cli.Flag{
 				redisFlag(), serverFlag(), tokenFileFlag(), ownerFlag(), rootFlag(), outFlag(), formatFlag(),
 				&cli.BoolFlag{Name: "durable", EnvVars: config.Env("durable"), Usage: "wait until replicas and disk have the batch"},
-				&cli.StringFlag{Name: "reuse", EnvVars: config.Env("reuse"), Usage: "take results of `BATCH`, or of a results file, for jobs that ask the same, instead of running them"},
+				&cli.StringFlag{
+					Name: "reuse", EnvVars: config.Env("reuse"),
+					Usage: "take results of `BATCH`, of a results file, or, if it is the word owner, of all your batches, for jobs that ask the same",
+				},
 				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "stay until the batch is done, and collect its results"},
 			},
 			Action: e.submit,
@@ -278,9 +281,13 @@ func (e *env) submit(c *cli.Context) (err error) {
 	}
 	connect, closeStore := coordinator.Once(func(context.Context) (*statestore.Store, error) { return e.connect(c) })
 	defer closeStore()
-	s, err := coordinator.Prepare(c.Context, coordinator.SubmitOptions{
+	o := coordinator.SubmitOptions{
 		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Durable: c.Bool("durable"), Stdin: e.in, Connect: connect,
-	}, e.console)
+	}
+	if c.String("server") != "" {
+		o.Connect = nil // whoever has the server's address may not have Redis'
+	}
+	s, err := coordinator.Prepare(c.Context, o, e.console)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -102,7 +103,7 @@ func TestReductionOnACluster(t *testing.T) {
 	require.Equal(t, coordinator.ExitOK, cancelled.status, cancelled.err)
 	followed := at("results", gone, "--follow")
 	assert.Equal(t, coordinator.ExitJobsFailed, followed.status)
-	assert.Contains(t, followed.err, gone+".reduce has no result")
+	assert.Contains(t, followed.err, "reduce   not run: ")
 
 	node(t, redis, simulator(t, vllmsim.Config{}))
 	submitted := at("submit", spec, "--follow")
@@ -122,6 +123,12 @@ func TestReductionOnACluster(t *testing.T) {
 	assert.Equal(t, batch.ID(reducer), again[2].Batch)
 	now := results(t, at("results", reducer).out)
 	require.Len(t, now, 1, "the old summary was taken back")
+
+	assert.Regexp(t, `(?m)^reduced +by `+regexp.QuoteMeta(reducer)+`$`, at("status", id).out)
+	cut := at("submit", specOf(t, 2, reduceField+"  sampling: {max_tokens: 2}\n"), "--follow")
+	require.Equal(t, coordinator.ExitJobsFailed, cut.status, cut.err)
+	failed, _, _ := strings.Cut(cut.out, "\n")
+	assert.Contains(t, at("status", failed).out, failed+".reduce, which FAILED")
 
 	removed := at("rm", id)
 	require.Equal(t, coordinator.ExitOK, removed.status, removed.err)

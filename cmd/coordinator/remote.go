@@ -44,9 +44,6 @@ func (e *env) overServer(c *cli.Context, do func(*client.Client, batch.ID) error
 
 // submitTo hands a batch in over a server.
 func (e *env) submitTo(c *cli.Context, s *coordinator.Submission) error {
-	if field := s.Staged(); field != "" {
-		return &coordinator.UsageError{Err: fmt.Errorf("a spec with %s is submitted with --redis, or as a whole to the server's API", field)}
-	}
 	to, err := e.server(c)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,55 @@ func TestABatchOverAServer(t *testing.T) {
 	gone := coordinate(t, env, "", at("status", id)...)
 	assert.Equal(t, coordinator.ExitUsage, gone.status)
 	assert.Contains(t, gone.err, "no such batch")
+}
+
+// A batch in stages goes over a server, too: the plan, the jobs and the summary come as over Redis.
+func TestStagesOverAServer(t *testing.T) {
+	redis, _ := testredis.Mini(t)
+	node(t, redis, simulator(t, vllmsim.Config{}))
+	url := serving(t, redis, "")
+	at := func(args ...string) outcome { return coordinate(t, nil, "", append(args, "--server", url)...) }
+
+	planned := at("submit", written(t, "s.yaml", plannedSpec+"prices: {prompt: 1, completion: 2}\n"), "--follow")
+	require.Equal(t, coordinator.ExitOK, planned.status, planned.err)
+	id, lines, _ := strings.Cut(planned.out, "\n")
+	plan, jobs, summary := planOf(t, lines)
+	require.Len(t, jobs, len(itemsOf(t, plan)))
+	assert.Contains(t, string(summary.Output), "Join these 3 notes")
+	assert.Regexp(t, `\n +plan [\d,]+   jobs [\d,]+   reduce [\d,]+\n`, planned.err, "the summary says what each stage used")
+
+	status := at("status", id)
+	require.Equal(t, coordinator.ExitOK, status.status, status.err)
+	assert.Equal(t, coordinate(t, nil, "", "status", id, "--json", "--redis", redis).out, at("status", id, "--json").out)
+	for _, name := range []string{"tokens", "cost", "tools"} {
+		said := regexp.MustCompile(`(?m)^` + name + ` +(.*(?:\n .*)?)`)
+		assert.Equal(t, strings.Fields(said.FindStringSubmatch(planned.err)[1])[:3], strings.Fields(said.FindStringSubmatch(status.out)[1])[:3], name)
+	}
+
+	poor := at("submit", specOf(t, 40, "budget: {batch: {tokens: 10}}\nmax_inflight: 1\n"), "--follow")
+	assert.Equal(t, coordinator.ExitJobsFailed, poor.status, poor.err)
+	assert.Contains(t, poor.err, "is paused")
+	paused, _, _ := strings.Cut(poor.out, "\n")
+	assert.Equal(t, coordinator.ExitUsage, at("budget", paused).status)
+	assert.Contains(t, at("budget", paused, "--usd", "1").err, "has no prices")
+	raised := at("budget", paused, "--tokens", "1000000")
+	require.Equal(t, coordinator.ExitOK, raised.status, raised.err)
+	assert.Contains(t, raised.err, "it goes on")
+	assert.Equal(t, coordinator.ExitOK, at("results", paused, "--follow").status)
+
+	chained := at("submit", written(t, "s.yaml", "task: \"{answer}\"\ninputs: {batch: "+id+"}\n"))
+	assert.Equal(t, coordinator.ExitUsage, chained.status)
+	assert.Contains(t, chained.err, "inputs: {results: FILE}")
+
+	reduced := at("submit", specOf(t, 12, reduceField), "--follow")
+	require.Equal(t, coordinator.ExitOK, reduced.status, reduced.err)
+	_, lines, _ = strings.Cut(reduced.out, "\n")
+	all := results(t, lines)
+	require.Len(t, all, 13)
+	assert.Contains(t, string(all[12].Output), "Join these 12 notes")
+	removed := at("rm", id)
+	require.Equal(t, coordinator.ExitOK, removed.status, removed.err)
+	assert.NotContains(t, at("batches").out, id)
 }
 
 func TestMistakesOverAServer(t *testing.T) {

@@ -143,6 +143,37 @@ func TestReuseOnACluster(t *testing.T) {
 	}
 }
 
+// With the word owner, whatever an owner has is looked at, and nobody else's.
+func TestReuseWithinAnOwner(t *testing.T) {
+	redis, _ := testredis.Mini(t)
+	node(t, redis, simulator(t, vllmsim.Config{}))
+	submit := func(owner, text string, more ...string) outcome {
+		t.Helper()
+		r := coordinate(t, nil, "", append([]string{"submit", written(t, "s.yaml", text), "--follow", "--owner", owner, "--redis", redis}, more...)...)
+		require.LessOrEqual(t, r.status, coordinator.ExitJobsFailed, r.err)
+		return r
+	}
+	const priced = "prices: {prompt: 1000, completion: 1000}\n"
+	of := func(words string) string { return "task: \"Sum up {text}\"\ninputs: [" + words + "]\n" + priced }
+	submit("bob", of("{text: d}, {text: e}"))
+	none := submit("ana", of("{text: a}"), "--reuse", "owner")
+	assert.Contains(t, none.err, "reusing 0 results of 0 from 0 batches of ana; 1 job runs")
+	submit("ana", of("{text: b}, {text: c}")+reduceField)
+	r := submit("ana", of("{text: a}, {text: b}, {text: c}, {text: d}"), "--reuse", "owner")
+	assert.Contains(t, r.err, "reusing 3 results of 3 from 2 batches of ana, which took ")
+	assert.Regexp(t, `tokens \(\$0\.\d+\); 1 job runs`, r.err)
+	_, lines, _ := strings.Cut(r.out, "\n")
+	for _, r := range results(t, lines) {
+		assert.Equal(t, r.Index < 3, r.ReusedFrom != "", r.JobID)
+	}
+	again := submit("ana", of("{text: a}, {text: d}"), "--reuse", "owner")
+	assert.Contains(t, again.err, "reusing 2 results of 7 from 3 batches of ana")
+
+	alone := coordinate(t, nil, "", "run", written(t, "s.yaml", of("{text: a}")), "--backend", simulator(t, vllmsim.Config{}), "--reuse", "owner")
+	assert.Equal(t, coordinator.ExitUsage, alone.status)
+	assert.Contains(t, alone.err, "which this command does not use")
+}
+
 // What a tool did to the world does not happen again by taking its answer.
 func TestNoReuseWithEffects(t *testing.T) {
 	server := simulator(t, vllmsim.Config{})

@@ -71,11 +71,6 @@ func spentOf(i batch.Info) string {
 	return tokens + ", " + dollars(i.Used.USD)
 }
 
-// costOf says what tokens cost, and what they would have cost without the server's prefix cache.
-func costOf(u batch.Usage, p batch.Prices) string {
-	return fmt.Sprintf("%s   without the prefix cache %s", dollars(p.Cost(u)), dollars(p.WithoutCache(u)))
-}
-
 // dollars writes money with two digits, or four of a small sum.
 func dollars(usd float64) string {
 	if usd > 0 && usd < 1 {

@@ -29,7 +29,7 @@ type Program struct {
 	Local     string // host:port where a server may happen to run; "" does not look
 	Simulated bool   // a simulated server answers, and no other is asked
 
-	Reuse                string // a batch ID, with Redis, or a results file
+	Reuse                string // with Redis a batch ID or [ReuseOwner], or a results file
 	ToolsRoot, ToolsFile string
 	Tools                []toolpool.Tool // of the program; not with Redis, whose workers do not have them
 	Logger               *slog.Logger
@@ -123,7 +123,7 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each
 		if err != nil {
 			return err
 		}
-		defer reuse.past.close()
+		defer reuse.close()
 	}
 	l := &local{
 		compiled: c, server: server, tools: tools.pool, workers: 1, logger: p.Logger, id: statestore.NewID(time.Now()),
@@ -158,7 +158,7 @@ func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled,
 		if err := sub.Reuse(ctx, p.Reuse, store); err != nil {
 			return err
 		}
-		defer sub.reuse.past.close()
+		defer sub.reuse.close()
 	}
 	if err := sub.Submit(ctx, store); err != nil {
 		if errors.Is(err, ErrJobsFailed) {

@@ -26,6 +26,9 @@ type Sent struct {
 	Spec []byte // YAML or JSON; may name no files
 	Name string // what messages call the spec; ends in .yaml or .json
 	Plan []byte // JSON of a [spec.Plan], if there is no spec
+	// Planner and Reduce are the plans of the stages of a batch that comes as a plan; nil for those that there are not. With a
+	// Planner no jobs follow.
+	Planner, Reduce []byte
 	// Inputs are the spec's inputs, JSON lines unless it says otherwise, or the plan's jobs, one [spec.Payload] per line.
 	// They go to a temporary file as they come, so memory does not grow with them.
 	Inputs io.Reader
@@ -49,7 +52,7 @@ func Receive(ctx context.Context, sent Sent, c *Console) (*Submission, error) {
 		return nil, errors.Join(inputError(err), s.Close())
 	}
 	compiled.Plan.Owner = cmp.Or(compiled.Plan.Owner, sent.Owner)
-	ownStages(compiled)
+	ownStages(compiled.Plan, compiled.Planner, compiled.Reduce)
 	return prepared(s, compiled, c), nil
 }
 
@@ -69,12 +72,15 @@ func nothingMore(r io.Reader) error {
 }
 
 func receivePlan(ctx context.Context, sent Sent, c *Console) (*Submission, error) {
-	plan, err := spec.ParsePlan(sent.Plan)
-	if err == nil {
-		err = runnable(plan)
-	}
+	o, err := receiveStages(sent)
 	if err != nil {
 		return nil, &UsageError{err}
+	}
+	if o.planner != nil {
+		if err := nothingMore(sent.Inputs); err != nil {
+			return nil, inputError(err)
+		}
+		return &Submission{load: o, console: c}, nil
 	}
 	spool, err := os.CreateTemp("", "batchagent-jobs-*")
 	if err != nil {
@@ -86,16 +92,11 @@ func receivePlan(ctx context.Context, sent Sent, c *Console) (*Submission, error
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("spool the jobs: %w", err), drop())
 	}
-	o := consignment{
-		plan: plan,
-		payloads: func(ctx context.Context) iter.Seq2[[]byte, error] {
-			return jobLines(ctx, io.NewSectionReader(spool, 0, size))
-		},
-		fingerprint: func() (string, error) {
-			return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%d %x\n%s", size, sum.Sum(nil), sent.Plan))), nil
-		},
-		close: drop,
+	o.payloads = func(ctx context.Context) iter.Seq2[[]byte, error] {
+		return jobLines(ctx, io.NewSectionReader(spool, 0, size))
 	}
+	o.fingerprint = func() (string, error) { return sent.fingerprint(fmt.Sprintf("%d %x", size, sum.Sum(nil))), nil }
+	o.close = drop
 	for _, err := range o.payloads(ctx) {
 		if err != nil {
 			return nil, errors.Join(inputError(err), drop())
@@ -108,6 +109,61 @@ func receivePlan(ctx context.Context, sent Sent, c *Console) (*Submission, error
 	return &Submission{load: o, Total: o.total, console: c}, nil
 }
 
+// fingerprint is the same for the same plans with the same jobs.
+func (s Sent) fingerprint(jobs string) string {
+	text := fmt.Sprintf("%s\n%s", jobs, s.Plan)
+	for _, stage := range [][]byte{s.Planner, s.Reduce} {
+		if stage != nil {
+			text += fmt.Sprintf("\n%d %s", len(stage), stage)
+		}
+	}
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(text)))
+}
+
+// receiveStages reads the plans of a batch, of which each must be one that a spec can ask for. What the stages share with the batch is
+// the batch's. If it is planned, its one job is in it, too.
+func receiveStages(sent Sent) (consignment, error) {
+	var o consignment
+	for _, stage := range []struct {
+		name string
+		text []byte
+		to   **spec.Plan
+	}{{"plan", sent.Plan, &o.plan}, {"planner", sent.Planner, &o.planner}, {"reduce", sent.Reduce, &o.reduce}} {
+		if stage.text == nil {
+			continue
+		}
+		p, err := spec.ParsePlan(stage.text)
+		if err == nil {
+			err = runnable(p)
+		}
+		if err != nil {
+			return o, fmt.Errorf("%s: %w", stage.name, err)
+		}
+		*stage.to = p
+	}
+	for _, stage := range []*spec.Plan{o.planner, o.reduce} {
+		if stage != nil {
+			stage.Priority, stage.TTL = o.plan.Priority, o.plan.TTL
+		}
+	}
+	ownStages(o.plan, o.planner, o.reduce)
+	if o.reduce != nil && len(o.reduce.Tools) > 0 {
+		return o, errors.New("reduce: a reducer has no tools")
+	}
+	if o.planner == nil {
+		return o, nil
+	}
+	if err := o.planner.CheckPlanner(); err != nil {
+		return o, fmt.Errorf("planner: %w", err)
+	}
+	o.payloads = func(context.Context) iter.Seq2[[]byte, error] {
+		return func(yield func([]byte, error) bool) { yield([]byte("{}"), nil) }
+	}
+	o.fingerprint = func() (string, error) { return sent.fingerprint("planned"), nil }
+	o.close = func() error { return nil }
+	return o, nil
+}
+
 // runnable refuses a plan that no worker could run, or that no spec can ask for.
 func runnable(plan *spec.Plan) error {
 	toolless := *plan
@@ -116,7 +172,7 @@ func runnable(plan *spec.Plan) error {
 		return err
 	}
 	if plan.Plans != "" || plan.Reduces != "" {
-		return fmt.Errorf("the plan %q is a stage of another batch; a batch in stages is sent as a spec", plan.Name)
+		return fmt.Errorf("the plan %q is a stage of another batch; its stages are sent with a batch, as planner and reduce", plan.Name)
 	}
 	if plan.MaxAttempts < 1 || plan.TTL <= 0 {
 		return fmt.Errorf("the plan %q has max_attempts %d and ttl %s; both must be above 0", plan.Name, plan.MaxAttempts, plan.TTL)

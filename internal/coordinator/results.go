@@ -138,15 +138,18 @@ func openOut(path string, f format, id batch.ID, jobs int64, con *Console) (*Fil
 // conclude prints the summary of a batch that is done. plan and reduce say how its stages ended.
 func conclude(ctx context.Context, c *collector, tally *Tally, out, plan, reduce string, con *Console) error {
 	var info batch.Info
+	var stages []StageUse
 	err := c.patience.do(ctx, func() (err error) {
-		info, err = c.store.Info(ctx, c.id)
+		if info, err = c.store.Info(ctx, c.id); err == nil {
+			stages, err = stagesOfInfo(ctx, c.store, info)
+		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	sum := summaryOf(info, tally, out)
-	sum.Plan, sum.Reduce = plan, reduce
+	sum.Plan, sum.Reduce, sum.Stages = plan, reduce, stages
 	_, _ = con.Stderr().Write([]byte(sum.String()))
 	if sum.Failed+sum.Cancelled > 0 {
 		return ErrJobsFailed

@@ -12,47 +12,124 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// rowReuse finds earlier results for jobs that ask the same. Its memory is about 50 bytes per earlier result.
+// ReuseOwner, in the place of a batch ID, takes results of all batches of the same owner.
+const ReuseOwner = "owner"
+
+// What ReuseOwner looks at.
+const (
+	ownersBatches  = 50        // that are done, the newest
+	ownersResults  = 2_000_000 // of them all; those of the newest batch are always looked at
+	ownersLookback = 1000      // batches of all owners
+)
+
+// rowReuse finds earlier results for jobs that ask the same. Its memory is about 60 bytes per earlier result.
 type rowReuse struct {
-	past      past
-	maxTokens int // of the new batch; 0 is no limit
-	places    map[[16]byte]int64
-	held      int64 // results that were read
-	found     int64 // jobs that have one
+	pasts     []past // the newest first
+	name      string // what messages call them all
+	maxTokens int    // of the new batch; 0 is no limit
+	prices    batch.Prices
+	places    map[[16]byte]place
+	held      int64       // results that were read
+	found     int64       // jobs that have one
+	saved     batch.Usage // of those whose results tell what their making took
 }
 
-// openReuse reads where earlier results stand: those of a batch in Redis, or, if from is no batch ID, those in a
-// results file. The caller closes its past.
+// place is where an earlier result stands.
+type place struct {
+	past int   // index in pasts
+	at   int64 // as the past says it
+}
+
+func (r *rowReuse) close() {
+	for _, p := range r.pasts {
+		p.close()
+	}
+}
+
+// openReuse reads where earlier results stand: those of a batch in Redis, of all batches of plan's owner, or, if from is no batch ID,
+// those in a results file. The caller closes it.
 func openReuse(ctx context.Context, from string, plan *spec.Plan, connect connector, say func(string)) (_ *rowReuse, err error) {
-	r := &rowReuse{maxTokens: plan.Sampling.MaxTokens, places: map[[16]byte]int64{}}
+	r := &rowReuse{name: from, maxTokens: plan.Sampling.MaxTokens, prices: plan.Prices, places: map[[16]byte]place{}}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
 	id, notID := batch.ParseID(from)
 	switch {
-	case notID != nil:
-		if r.past, err = openFilePast(from, from); err != nil {
-			return nil, usagef("--reuse: %w; it takes a batch ID, or a results file", err)
+	case from == ReuseOwner && connect == nil:
+		return nil, usagef("--reuse %s: the batches of an owner are in a cluster's Redis, which this command does not use; use --reuse FILE", from)
+	case from == ReuseOwner:
+		if r.pasts, err = openOwnersPasts(ctx, connect, plan.Owner, say); err != nil {
+			return nil, fmt.Errorf("--reuse %s: %w", from, err)
 		}
+		r.name = plural(int64(len(r.pasts)), "batch", "batches") + " of " + plan.Owner
+	case notID != nil:
+		file, err := openFilePast(from, from)
+		if err != nil {
+			return nil, usagef("--reuse: %w; it takes a batch ID, a results file, or the word %s", err, ReuseOwner)
+		}
+		r.pasts = []past{file}
 	case connect == nil:
 		return nil, usagef("--reuse: the results of batch %s are in a cluster's Redis, which this command does not use; collect them with `coordinator results %s --out FILE` and use --reuse FILE", id, id)
 	default:
-		if r.past, err = openStorePast(ctx, connect, id, say); err != nil {
+		p, err := openStorePast(ctx, connect, id, say)
+		if err != nil {
 			return nil, fmt.Errorf("--reuse: %w", err)
 		}
+		r.pasts = []past{p}
 	}
-	err = r.past.each(ctx, func(result batch.Result, at int64) error {
+	for i := range r.pasts {
+		if err := r.read(ctx, i); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// read notes where the results of one past stand that no newer one has.
+func (r *rowReuse) read(ctx context.Context, i int) error {
+	err := r.pasts[i].each(ctx, func(result batch.Result, at int64) error {
 		r.held++
-		if key, ok := keyOf(result.Fingerprint); ok && r.stands(result) {
-			r.places[key] = at
+		key, ok := keyOf(result.Fingerprint)
+		if _, newer := r.places[key]; ok && !newer && r.stands(result) {
+			r.places[key] = place{i, at}
 		}
 		return nil
 	})
+	if errors.Is(err, errNotResults) {
+		return usagef("--reuse: %w", err)
+	}
+	return err
+}
+
+// openOwnersPasts finds the batches of an owner that are done, the newest first. That there is none is no mistake.
+func openOwnersPasts(ctx context.Context, connect connector, owner string, say func(string)) ([]past, error) {
+	s, err := connect(ctx)
 	if err != nil {
-		r.past.close()
-		if errors.Is(err, errNotResults) {
-			err = usagef("--reuse: %w", err)
-		}
 		return nil, err
 	}
-	return r, nil
+	wait := patience{store: s, say: say}
+	var infos []batch.Info
+	err = wait.do(ctx, func() (err error) {
+		infos, err = s.Newest(ctx, ownersLookback)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var out []past
+	var held int64
+	for _, info := range infos {
+		if info.Owner != owner || info.Phase != batch.Done || info.Counts.OK == 0 || info.ID != info.ID.Whole() {
+			continue
+		}
+		if held += info.Counts.Finished(); len(out) == ownersBatches || held > ownersResults && len(out) > 0 {
+			break
+		}
+		out = append(out, &storePast{s, info.ID, wait})
+	}
+	return out, nil
 }
 
 func keyOf(fingerprint string) (key [16]byte, ok bool) {
@@ -81,7 +158,7 @@ func (r *rowReuse) find(ctx context.Context, fingerprint string) (*spec.Reuse, e
 	if !ok || !known {
 		return nil, nil
 	}
-	results, err := r.past.at(ctx, []int64{at})
+	results, err := r.pasts[at.past].at(ctx, []int64{at.at})
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +169,7 @@ func (r *rowReuse) find(ctx context.Context, fingerprint string) (*spec.Reuse, e
 	r.found++
 	from := old.ReusedFrom
 	if from == "" {
+		r.saved.Add(old.Usage)
 		from = batch.Job{Batch: old.Batch, Index: old.Index}.String()
 	}
 	return &spec.Reuse{From: from, Output: old.Output, Model: old.Model, Fingerprint: fingerprint, MaxTokens: old.MaxTokens}, nil
@@ -107,15 +185,21 @@ func (r *rowReuse) attach(c *spec.Compiled, model string) error {
 	if err != nil {
 		return err
 	}
-	c.Reuse(r.past.name(), q, r.find)
+	c.Reuse(r.name, q, r.find)
 	return nil
 }
 
 // summary says what came of it.
 func (r *rowReuse) summary(total int64) string {
-	line := fmt.Sprintf("reusing %s of %s from %s", plural(r.found, "result", "results"), count(r.held), r.past.name())
+	line := fmt.Sprintf("reusing %s of %s from %s", plural(r.found, "result", "results"), count(r.held), r.name)
+	if saved := r.saved.PromptTokens + r.saved.CompletionTokens; saved > 0 {
+		line += fmt.Sprintf(", which took %s", plural(saved, "token", "tokens"))
+		if r.prices != (batch.Prices{}) {
+			line += " (" + dollars(r.prices.Cost(r.saved)) + ")"
+		}
+	}
 	if r.found < total {
-		line += fmt.Sprintf("; %s run", plural(total-r.found, "job", "jobs"))
+		line += "; " + plural(total-r.found, "job runs", "jobs run")
 	}
 	if r.held > 0 && len(r.places) == 0 {
 		line += " (none of them can be used again: they failed, or a tool with side effects was at hand)"

@@ -103,7 +103,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 		if err != nil {
 			return err
 		}
-		defer reuse.past.close()
+		defer reuse.close()
 		err = r.local.run(ctx, r.watch)
 		con.Say(reuse.summary(compiled.Total - r.earlier))
 		return r.conclude(ctx, began, err)
@@ -223,7 +223,7 @@ func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) erro
 	sum := Summary{
 		Batch: r.id, Name: r.compiled.Plan.Name, Tally: *r.tally, Total: r.total(), Earlier: r.earlier,
 		Wall: time.Since(began), Simulated: r.simulated, Spec: r.options.Spec, Out: r.options.Out,
-		PerTool: r.tools.Stats(), Prices: r.compiled.Plan.Prices,
+		PerTool: r.tools.Stats(), Prices: r.compiled.Plan.Prices, Stages: r.stages(),
 	}
 	if paused, ok := errors.AsType[*PausedError](err); ok {
 		_, _ = io.WriteString(r.console.Stderr(), sum.String())
@@ -254,6 +254,24 @@ func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) erro
 		return ErrJobsFailed
 	}
 	return nil
+}
+
+// stages are those of the batch, as far as they have ended; nil if it has no others than its jobs.
+func (r *fileRun) stages() []StageUse {
+	planner, reducer := r.compiled.Planner, r.compiled.Reduce
+	if planner == nil && reducer == nil {
+		return nil
+	}
+	out := []StageUse{{Stage: jobsStage, Batch: r.id, Usage: r.tally.Usage, Tools: r.tally.Tools, Prices: r.compiled.Plan.Prices}}
+	if planner != nil && r.plan.last != nil {
+		u := StageUse{Stage: planStage, Batch: r.id.Planner(), Usage: r.plan.last.Usage, Tools: r.plan.last.Tools, Prices: planner.Prices}
+		out = []StageUse{u, out[0]}
+	}
+	if reducer != nil && r.reduced.last != nil {
+		u := StageUse{Stage: reduceStage, Batch: r.id.Reducer(), Usage: r.reduced.last.Usage, Tools: r.reduced.last.Tools, Prices: reducer.Prices}
+		out = append(out, u)
+	}
+	return out
 }
 
 // watch shows progress, earlier results included.

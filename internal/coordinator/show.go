@@ -19,6 +19,8 @@ import (
 type StatusReport struct {
 	batch.Info
 	Planning *Planning `json:"planning,omitempty"` // nil if its jobs come from no plan
+	// Stages are those of the batch, its jobs among them, in the order in which they run; nil if it has no others.
+	Stages []StageUse `json:"stages,omitempty"`
 
 	Workers []string `json:"workers"` // IDs of live workers that can serve it
 	Trouble string   `json:"trouble"` // why nobody can; "" if somebody can or nobody needs to
@@ -38,6 +40,9 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 	if r.Planning, err = planningOf(ctx, s, info.Header); err != nil {
 		return StatusReport{}, err
 	}
+	if r.Stages, err = stagesOfInfo(ctx, s, info); err != nil {
+		return StatusReport{}, err
+	}
 	for _, w := range workers {
 		if servable(info.Header, w) == "" {
 			r.Workers = append(r.Workers, w.ID)
@@ -47,6 +52,25 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 		r.Trouble = trouble(info.Header, workers)
 	}
 	return r, nil
+}
+
+// reducing says how the reduction stands, in one line.
+func (r StatusReport) reducing() string {
+	id := r.ID.Reducer()
+	i := slices.IndexFunc(r.Stages, func(s StageUse) bool { return s.Batch == id })
+	switch {
+	case i < 0:
+		return fmt.Sprintf("by %s, which is gone", id)
+	case r.Planning != nil && r.Planning.Error != nil:
+		return fmt.Sprintf("by %s, which had nothing to reduce", id)
+	case r.Phase != batch.Done:
+		return fmt.Sprintf("by %s, when all jobs have a result", id)
+	case r.Stages[i].Phase != batch.Done:
+		return fmt.Sprintf("by %s, which is at work", id)
+	case r.Stages[i].Failed > 0:
+		return fmt.Sprintf("by %s, which FAILED: `coordinator results %s` says why; `coordinator retry %s` runs it again", id, id, id)
+	}
+	return fmt.Sprintf("by %s", id)
 }
 
 // servable says what a worker lacks to serve a batch; "" if nothing.
@@ -110,7 +134,7 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 		line("planned", "%s", r.Planning.says())
 	}
 	if r.Reduce {
-		line("reduced", "by %s, when all jobs have a result", r.ID.Reducer())
+		line("reduced", "%s", r.reducing())
 	}
 	line("progress", "%s %s of %s (%s)", p.Bar(30), count(c.Finished()), total, percent(c.Finished(), p.Total))
 	line("jobs", "ok %s   failed %s   cancelled %s   running %s   waiting %s",
@@ -133,16 +157,8 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 	if r.Paused {
 		line("", "PAUSED: no new job begins; `coordinator budget %s --tokens N` (or --usd X) lets it go on", r.ID)
 	}
-	if r.Prices != (batch.Prices{}) {
-		line("cost", "%s", costOf(c.Usage, r.Prices))
-	}
 	line("takeovers", "%s", count(c.Takeovers))
-	line("tokens", "prompt %s (%s cached)   completion %s",
-		count(c.Usage.PromptTokens), percent(c.Usage.CachedTokens, c.Usage.PromptTokens), count(c.Usage.CompletionTokens))
-	if r.Plan || r.Reduce {
-		line("stages", "%s in all of them", spentOf(r.Info))
-	}
-	line("tools", "asked %s   executed %s", count(c.Tools.Asked), count(c.Tools.Executed))
+	useLines(line, r.parts())
 	switch {
 	case r.Trouble != "":
 		line("workers", "NONE: %s", r.Trouble)

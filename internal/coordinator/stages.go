@@ -50,7 +50,10 @@ func (s *stageSink) Write(results []batch.Result, lines [][]byte) error {
 func (s *stageSink) says(stage batch.ID) string {
 	switch {
 	case s.last == nil:
-		return fmt.Sprintf("%s has no result", stage)
+		if _, reduces := stage.Reduces(); reduces {
+			return "not run: there was nothing to reduce, or it was cancelled"
+		}
+		return "not made: it was cancelled or removed"
 	case s.last.Error != nil:
 		return fmt.Sprintf("%s  %s: %s", s.last.Status, s.last.Error.Type, firstLine(s.last.Error.Message, 300))
 	}

@@ -48,15 +48,15 @@ func compile(ctx context.Context, s *spec.Spec, owner string) (*spec.Compiled, e
 			c.Plan.Owner = u.Username
 		}
 	}
-	ownStages(c)
+	ownStages(c.Plan, c.Planner, c.Reduce)
 	return c, nil
 }
 
-// ownStages gives the stages of a batch its owner.
-func ownStages(c *spec.Compiled) {
-	for _, stage := range []*spec.Plan{c.Planner, c.Reduce} {
+// ownStages gives the stages of a batch its owner. Those that there are not are nil.
+func ownStages(of *spec.Plan, stages ...*spec.Plan) {
+	for _, stage := range stages {
 		if stage != nil {
-			stage.Owner = c.Plan.Owner
+			stage.Owner = of.Owner
 		}
 	}
 }
@@ -172,20 +172,9 @@ func prepared(s *spec.Spec, compiled *spec.Compiled, c *Console) *Submission {
 // Close frees what the inputs hold.
 func (s *Submission) Close() error {
 	if s.reuse != nil {
-		s.reuse.past.close()
+		s.reuse.close()
 	}
 	return s.load.close()
-}
-
-// Staged names a field of the spec that brings about more than the batch itself; "" if there is none.
-func (s *Submission) Staged() string {
-	switch {
-	case s.load.planner != nil:
-		return "plan"
-	case s.load.reduce != nil:
-		return "reduce"
-	}
-	return ""
 }
 
 // fed is the batch whose jobs are handed in, and how many there are: those of the planner, if there is one.
@@ -389,13 +378,18 @@ func (s *Submission) begin(ctx context.Context, book func(fresh batch.ID) (batch
 	return err
 }
 
-// Send writes the batch as [Receive] takes it: a line with the plan, and one per job.
+// Send writes the batch as [Receive] takes it: a line with the plan and those of its stages, and one per job. A planner's one job is
+// not sent.
 func (s *Submission) Send(ctx context.Context, w io.Writer) error {
-	line, err := json.Marshal(map[string]*spec.Plan{"plan": s.load.plan})
+	line, err := json.Marshal(struct {
+		Plan    *spec.Plan `json:"plan"`
+		Planner *spec.Plan `json:"planner,omitempty"`
+		Reduce  *spec.Plan `json:"reduce,omitempty"`
+	}{s.load.plan, s.load.planner, s.load.reduce})
 	if err != nil {
 		return fmt.Errorf("encode the plan: %w", err)
 	}
-	if _, err := w.Write(append(line, '\n')); err != nil {
+	if _, err := w.Write(append(line, '\n')); err != nil || s.load.planner != nil {
 		return err
 	}
 	for payload, err := range s.load.payloads(ctx) {

@@ -17,10 +17,11 @@ type Summary struct {
 	Batch batch.ID
 	Name  string
 	Tally
-	Total     int64  // jobs of the batch
-	Earlier   int64  // results that an earlier run had written
-	Plan      string // how the planning ended; "" if there is none
-	Reduce    string // how the reduction ended; "" if there is none
+	Total     int64      // jobs of the batch
+	Earlier   int64      // results that an earlier run had written
+	Plan      string     // how the planning ended; "" if there is none
+	Reduce    string     // how the reduction ended; "" if there is none
+	Stages    []StageUse // nil if the batch has no others than its jobs
 	Wall      time.Duration
 	Simulated bool
 	Prices    batch.Prices // zero if nobody gave any
@@ -63,12 +64,11 @@ func (s Summary) String() string {
 	if s.WallMS > 0 {
 		line("time", "%s   (`coordinator explain` says more)", largest(s.Times, s.WallMS))
 	}
-	line("tokens", "prompt %s (%s cached)   completion %s",
-		count(s.Usage.PromptTokens), percent(s.Usage.CachedTokens, s.Usage.PromptTokens), count(s.Usage.CompletionTokens))
-	if s.Prices != (batch.Prices{}) {
-		line("cost", "%s", costOf(s.Usage, s.Prices))
+	if len(s.Stages) > 0 {
+		useLines(line, s.Stages)
+	} else {
+		useLines(line, []StageUse{{Usage: s.Usage, Tools: s.Tools, Prices: s.Prices}})
 	}
-	line("tools", "asked %s   executed %s", count(s.Tools.Asked), count(s.Tools.Executed))
 	s.perTool(line)
 	if len(s.Models) > 0 {
 		line("model", "%s", strings.Join(s.Models, ", "))

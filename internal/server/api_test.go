@@ -131,6 +131,22 @@ func TestWhatIsWrongWithASubmission(t *testing.T) {
 		"a stage of another batch": {func() answered {
 			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1,"plans":"b_01k5x8zq3v6t9w2y4a7c1d0efg"}}` + "\n{\"in\":{}}\n")
 		}, 400, "invalid", []string{"a stage of another batch"}},
+		"a planner without items": {func() answered {
+			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1},"planner":{"name":"y","max_turns":1,"max_attempts":1,"ttl":1,"max_items":3}}`)
+		}, 400, "invalid", []string{"planner", "array `items`"}},
+		"a plan without a bound": {func() answered {
+			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1},"planner":{"name":"y","max_turns":1,"max_attempts":1,"ttl":1}}`)
+		}, 400, "invalid", []string{"max_items 0"}},
+		"jobs beside a planner": {func() answered {
+			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1},"planner":{"name":"y","max_turns":1,"max_attempts":1,"ttl":1,"max_items":3,` +
+				`"schema":{"type":"object","properties":{"items":{"type":"array"}},"required":["items"]}}}` + "\n{\"in\":{}}\n")
+		}, 400, "invalid", []string{"leave one of them out"}},
+		"a reducer with tools": {func() answered {
+			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1},"reduce":{"name":"y","max_turns":1,"max_attempts":1,"ttl":1,"tools":["read_file"]}}` + "\n{\"in\":{}}\n")
+		}, 400, "invalid", []string{"a reducer has no tools"}},
+		"stages beside a spec": {func() answered {
+			return w.submit(`{"spec":{"name":"x","task":"y {x}"},"reduce":{}}` + "\n{\"x\":1}\n")
+		}, 400, "invalid", []string{"its fields plan and reduce"}},
 		"a job that has ended": {func() answered {
 			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1}}` + "\n{\"in\":{},\"ended\":{\"status\":\"ok\"}}\n")
 		}, 400, "invalid", []string{`job 1 is not`}},

@@ -103,6 +103,7 @@ var functions = template.FuncMap{
 	"results": func(t agent.Turn, id string) string { return toolResult(t, id) },
 	"source":  source,
 	"sub":     func(a, b int64) int64 { return a - b },
+	"stage":   stageName,
 	"add":     func(a, b int) int { return a + b },
 	"tool":    func(c backend.ToolCall) string { return specName(c.Name) },
 }

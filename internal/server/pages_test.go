@@ -45,6 +45,35 @@ func TestPages(t *testing.T) {
 	assert.Contains(t, a.body, "no such batch")
 }
 
+// A batch and its stages lead to each other, and are one row of the list.
+func TestPagesOfStages(t *testing.T) {
+	w := serve(t, nil)
+	a := w.submit(`{"spec":{"name":"survey","task":"Answer {item}","plan":{"task":"Which?"},"reduce":{"task":"Sum up"},"prices":{"prompt":1}}}`)
+	require.Equal(t, http.StatusCreated, a.status, a.body)
+	var s Submitted
+	a.json(t, &s)
+	other := w.batch("alone", 1)
+	front := w.ask("GET", "/", "").body
+	wellFormed(t, "/", front)
+	assert.Equal(t, 2, strings.Count(front, `<th scope="row">`), "two batches")
+	for _, id := range []batch.ID{s.ID, s.ID.Planner(), s.ID.Reducer(), other} {
+		assert.Contains(t, front, `href="/batches/`+string(id)+`"`)
+	}
+	whole := w.ask("GET", "/batches/"+string(s.ID), "").body
+	wellFormed(t, "/batches/"+string(s.ID), whole)
+	for _, stage := range []batch.ID{s.ID.Planner(), s.ID.Reducer()} {
+		assert.Contains(t, whole, `href="/batches/`+string(stage)+`"`)
+		page := w.ask("GET", "/batches/"+string(stage), "").body
+		wellFormed(t, string(stage), page)
+		assert.Contains(t, page, `href="/batches/`+string(s.ID)+`"`, "back to the batch")
+		assert.NotContains(t, page, `id="stages"`)
+	}
+	assert.Contains(t, whole, "$0.00")
+	alone := w.ask("GET", "/batches/"+string(other), "").body
+	assert.NotContains(t, alone, `id="stages"`)
+	assert.NotContains(t, alone, "without the prefix cache")
+}
+
 // wellFormed checks what browsers would put right in silence, what screen readers need, and that nothing comes from
 // elsewhere or is inline, which the policy of the page forbids.
 func wellFormed(t *testing.T, path, text string) {

@@ -65,7 +65,7 @@ func (s *Server) routes() []route {
 			body: map[string]any{
 				"multipart/form-data": "A part `spec` (YAML or JSON), then a part `inputs`: JSON lines, unless the spec says `inputs: {stdin: csv}`, json or text. The second may be left out.",
 				"application/json":    "{\"spec\":{…}}, with the inputs in the spec.",
-				ndjson:                "The first line is {\"spec\":{…}}, and each other line one input. A first line {\"plan\":{…}} is what `coordinator submit --server` sends: a compiled plan, with jobs that fit it.",
+				ndjson:                "The first line is {\"spec\":{…}}, and each other line one input. A first line {\"plan\":{…}} is what `coordinator submit --server` sends: a compiled plan, beside it those of its planner and its reduce if it has them, and jobs that fit it.",
 			},
 			answers: []answer{
 				{status: 201, text: "submitted; all jobs are in", body: Submitted{}, headers: []param{{"header", "Location", "of the batch", ""}}},

@@ -20,9 +20,15 @@ const batchesShown = 50
 
 func specName(wire string) string { return toolpool.SpecName(wire) }
 
+// row is a batch of the first page, with those that are its stages.
+type row struct {
+	Listed
+	Stages []Listed
+}
+
 // overview is the first page.
 type overview struct {
-	Batches []Listed
+	Batches []row
 	Workers []batch.WorkerRecord
 	Full    bool // there may be more batches than are shown
 	Running int64
@@ -41,7 +47,7 @@ func (s *Server) showBatches(r *http.Request) (string, any, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	o := overview{Batches: list.Batches, Workers: workers, Full: len(list.Batches) == batchesShown}
+	o := overview{Batches: grouped(list.Batches), Workers: workers, Full: len(list.Batches) == batchesShown}
 	for _, b := range list.Batches {
 		if b.Phase != batch.Done {
 			o.Running += b.Counts.Running
@@ -53,6 +59,32 @@ func (s *Server) showBatches(r *http.Request) (string, any, error) {
 	}
 	return "Batches", o, nil
 }
+
+// grouped puts the stages of a batch under it. Stages whose batch is not in the list stay where they are.
+func grouped(list []Listed) []row {
+	at := map[batch.ID]int{}
+	rows := make([]row, 0, len(list))
+	for _, b := range list {
+		if b.ID.Whole() == b.ID {
+			at[b.ID] = len(rows)
+			rows = append(rows, row{Listed: b})
+		} else if !slices.ContainsFunc(list, func(o Listed) bool { return o.ID == b.ID.Whole() }) {
+			rows = append(rows, row{Listed: b})
+		}
+	}
+	for _, b := range list {
+		if i, ok := at[b.ID.Whole()]; ok && b.ID.Whole() != b.ID {
+			rows[i].Stages = append(rows[i].Stages, b)
+		}
+	}
+	for _, r := range rows { // "plan" comes before "reduce"
+		slices.SortFunc(r.Stages, func(a, b Listed) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	}
+	return rows
+}
+
+// stageName is what a batch is of the one that it is a stage of; "" for one that stands alone.
+func stageName(id batch.ID) string { return strings.TrimPrefix(string(id[len(id.Whole()):]), ".") }
 
 // failureType is how many jobs failed in one way.
 type failureType struct {

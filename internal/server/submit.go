@@ -108,13 +108,20 @@ func headed(line []byte, inputs io.Reader, err error) (coordinator.Sent, error) 
 		return coordinator.Sent{}, broken(err)
 	}
 	var head struct {
-		Spec json.RawMessage `json:"spec"`
-		Plan json.RawMessage `json:"plan"`
+		Spec    json.RawMessage `json:"spec"`
+		Plan    json.RawMessage `json:"plan"`
+		Planner json.RawMessage `json:"planner"`
+		Reduce  json.RawMessage `json:"reduce"`
 	}
 	if err := json.Unmarshal(line, &head); err != nil || (head.Spec == nil) == (head.Plan == nil) {
 		return coordinator.Sent{}, problem(http.StatusBadRequest, "invalid", `the body does not begin with {"spec":{…}}; inputs that are not in the spec come after it, one per line`)
 	}
-	return coordinator.Sent{Spec: head.Spec, Name: "spec.json", Plan: head.Plan, Inputs: inputs, Owner: unnamedOwner}, nil
+	if head.Spec != nil && (head.Planner != nil || head.Reduce != nil) {
+		return coordinator.Sent{}, problem(http.StatusBadRequest, "invalid", `planner and reduce stand beside a plan; those of a spec are its fields plan and reduce`)
+	}
+	return coordinator.Sent{
+		Spec: head.Spec, Name: "spec.json", Plan: head.Plan, Planner: head.Planner, Reduce: head.Reduce, Inputs: inputs, Owner: unnamedOwner,
+	}, nil
 }
 
 func firstLine(in *bufio.Reader) ([]byte, error) {

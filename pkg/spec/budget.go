@@ -12,15 +12,22 @@ const (
 	maxPrice        = 1_000_000 // US dollars per million tokens
 )
 
-// budget reads what a job or a batch may use.
-func (l *loader) budget(to *batch.Budget) func(string, ast.Node) {
+// inMoney is a budget in money, and the prices that it counts by unless they are the batch's.
+type inMoney struct {
+	field  string
+	node   ast.Node
+	prices *batch.Prices
+}
+
+// budget reads what a job, a batch or a stage may use. Money is counted by prices, or, if they are zero in the end, by the batch's.
+func (l *loader) budget(to *batch.Budget, prices *batch.Prices) func(string, ast.Node) {
 	return func(field string, n ast.Node) {
 		l.mapping(field, n, []fieldReader{
 			{"tokens", func(f string, n ast.Node) { to.Tokens, _ = l.integer(f, n, 1, maxBudgetTokens) }},
 			{"usd", l.dollars(&to.USD, maxBudgetUSD)},
 		})
 		if to.USD > 0 {
-			l.priced = append(l.priced, field+".usd")
+			l.priced = append(l.priced, inMoney{field + ".usd", n, prices})
 		}
 	}
 }
@@ -49,11 +56,14 @@ func (l *loader) dollars(to *float64, high float64) func(string, ast.Node) {
 }
 
 // needPrices refuses a budget in money that nothing counts against.
-func (l *loader) needPrices(top ast.Node) {
+func (l *loader) needPrices() {
 	if l.spec.settings.Prices != (batch.Prices{}) {
 		return
 	}
-	for _, field := range l.priced {
-		l.failf(top, field, "needs prices, in US dollars per million tokens: `prices: {prompt: 0.15, cached: 0.075, completion: 0.6}`")
+	for _, b := range l.priced {
+		if *b.prices != (batch.Prices{}) {
+			continue
+		}
+		l.failf(b.node, b.field, "needs prices, in US dollars per million tokens: `prices: {prompt: 0.15, cached: 0.075, completion: 0.6}`")
 	}
 }

@@ -67,7 +67,7 @@ func (l *loader) fields() []fieldReader {
 		{"timeouts", l.timeouts(&plan.Timeouts)},
 		{"sampling", l.sampling(&plan.Sampling)},
 		{"budget", func(f string, n ast.Node) {
-			l.mapping(f, n, []fieldReader{{"job", l.budget(&plan.JobBudget)}, {"batch", l.budget(&plan.BatchBudget)}})
+			l.mapping(f, n, []fieldReader{{"job", l.budget(&plan.JobBudget, &plan.Prices)}, {"batch", l.budget(&plan.BatchBudget, &plan.Prices)}})
 		}},
 		{"prices", l.prices(&plan.Prices)},
 		{"priority", l.count(&plan.Priority, -maxPriority, maxPriority)},

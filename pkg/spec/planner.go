@@ -83,7 +83,7 @@ func (l *loader) stageFields(p *Plan) []fieldReader {
 		{"max_retries", l.count(&p.MaxRetries, 0, maxRetries)},
 		{"max_attempts", l.count(&p.MaxAttempts, 1, maxAttempts)},
 		{"timeouts", l.timeouts(&p.Timeouts)},
-		{"budget", l.budget(&p.JobBudget)},
+		{"budget", l.budget(&p.JobBudget, &p.Prices)},
 		{"prices", l.prices(&p.Prices)},
 	}
 }
@@ -127,6 +127,18 @@ func orOther[T comparable](v, other T) T {
 		return other
 	}
 	return v
+}
+
+// CheckPlanner refuses a plan of somebody else's making that cannot be a planner's: its answer might have no items, or more than a
+// plan may have.
+func (p *Plan) CheckPlanner() error {
+	if p.MaxItems < 1 || p.MaxItems > maxMaxItems {
+		return fmt.Errorf("the plan %q has max_items %d; it must be from 1 to %d", p.Name, p.MaxItems, maxMaxItems)
+	}
+	if why := noItems(p.Schema); why != "" {
+		return fmt.Errorf("the plan %q: %s", p.Name, why)
+	}
+	return nil
 }
 
 // schemaNode is what is looked at of a schema.

@@ -24,6 +24,19 @@ func planned(t *testing.T, text string) *Compiled {
 	return c
 }
 
+// A stage's budget in money counts by the stage's own prices, if it has any.
+func TestAStageHasPricesOfItsOwn(t *testing.T) {
+	t.Parallel()
+	c := planned(t, `
+task: "{item}"
+plan: {task: a, budget: {usd: 1}, prices: {prompt: 3}}
+reduce: {task: b, prices: {prompt: 4}, budget: {usd: 2}}
+`)
+	assert.Equal(t, batch.Budget{USD: 1}, c.Planner.JobBudget)
+	assert.Equal(t, batch.Budget{USD: 2}, c.Reduce.JobBudget)
+	assert.Zero(t, c.Plan.Prices)
+}
+
 func TestAPlanHasLimitsOfItsOwn(t *testing.T) {
 	t.Parallel()
 	c := planned(t, `

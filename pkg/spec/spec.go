@@ -196,7 +196,7 @@ type loader struct {
 
 	keepPreamble bool
 	schema       schemaText
-	priced       []string // fields that are in money
+	priced       []inMoney
 }
 
 func (l *loader) load(top ast.Node) {
@@ -206,7 +206,7 @@ func (l *loader) load(top ast.Node) {
 		return // that it is no mapping says it all
 	}
 	l.finishSystem()
-	l.needPrices(top)
+	l.needPrices()
 	if l.spec.task.template == nil {
 		l.require(top, "task")
 	}

@@ -1,0 +1,136 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// StageUse is what one stage of a batch has used.
+type StageUse struct {
+	Stage  string           `json:"stage" jsonschema:"plan, jobs or reduce"`
+	Batch  batch.ID         `json:"batch"`
+	Phase  batch.Phase      `json:"phase"`
+	Failed int64            `json:"failed" jsonschema:"jobs that ended without an output"`
+	Usage  batch.Usage      `json:"usage"`
+	Tools  batch.ToolCounts `json:"tools"`
+	Prices batch.Prices     `json:"prices,omitzero"`
+}
+
+// Names of stages.
+const (
+	planStage   = "plan"
+	jobsStage   = "jobs"
+	reduceStage = "reduce"
+)
+
+// stagesOfInfo are the stages of a batch in the order in which they run, its own jobs among them; nil for one that has no others.
+// One that was removed is left out.
+func stagesOfInfo(ctx context.Context, s Source, info batch.Info) ([]StageUse, error) {
+	if !info.Plan && !info.Reduce {
+		return nil, nil
+	}
+	var out []StageUse
+	for _, stage := range []struct {
+		there bool
+		name  string
+		id    batch.ID
+	}{{info.Plan, planStage, info.ID.Planner()}, {true, jobsStage, info.ID}, {info.Reduce, reduceStage, info.ID.Reducer()}} {
+		if !stage.there {
+			continue
+		}
+		i := info
+		if stage.id != info.ID {
+			var err error
+			if i, err = s.Info(ctx, stage.id); errors.Is(err, statestore.ErrNotFound) {
+				continue
+			} else if err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, StageUse{
+			Stage: stage.name, Batch: stage.id, Phase: i.Phase, Failed: i.Counts.Failed + i.Counts.Cancelled,
+			Usage: i.Counts.Usage, Tools: i.Counts.Tools, Prices: i.Prices,
+		})
+	}
+	return out, nil
+}
+
+// Cost is what the stage's tokens cost; "" without prices.
+func (s StageUse) Cost() string {
+	if s.Prices == (batch.Prices{}) {
+		return ""
+	}
+	return dollars(s.Prices.Cost(s.Usage))
+}
+
+// use is what a whole batch used.
+type use struct {
+	usage    batch.Usage
+	tools    batch.ToolCounts
+	cost     float64 // of all stages, each at its own prices
+	uncached float64 // what it would be if the server had held no token
+	priced   bool
+}
+
+func useOf(stages []StageUse) use {
+	var all use
+	for _, s := range stages {
+		all.usage.Add(s.Usage)
+		all.tools.Add(s.Tools)
+		all.cost += s.Prices.Cost(s.Usage)
+		all.uncached += s.Prices.WithoutCache(s.Usage)
+		all.priced = all.priced || s.Prices != (batch.Prices{})
+	}
+	return all
+}
+
+// parts are the batch's stages, or its jobs alone if it has no others.
+func (r StatusReport) parts() []StageUse {
+	if len(r.Stages) > 0 {
+		return r.Stages
+	}
+	return []StageUse{{Usage: r.Counts.Usage, Tools: r.Counts.Tools, Prices: r.Prices}}
+}
+
+// Cost is what all stages cost; "" without prices.
+func (r StatusReport) Cost() string {
+	if all := useOf(r.parts()); all.priced {
+		return dollars(all.cost)
+	}
+	return ""
+}
+
+// WithoutCache is what all stages would cost without the server's prefix cache, by the prices that they have.
+func (r StatusReport) WithoutCache() string { return dollars(useOf(r.parts()).uncached) }
+
+// useLines say what a batch used, in all of its stages: tokens, money where prices are known, and tool calls. If there is more than one
+// stage, second lines have the parts.
+func useLines(line func(name, format string, args ...any), stages []StageUse) {
+	all := useOf(stages)
+	u, c := all.usage, all.tools
+	parts := func(of func(StageUse) string) {
+		if len(stages) < 2 {
+			return
+		}
+		said := make([]string, len(stages))
+		for i, s := range stages {
+			said[i] = s.Stage + " " + orElse(of(s), "unpriced")
+		}
+		line("", "%s", strings.Join(said, "   "))
+	}
+	line("tokens", "prompt %s (%s cached)   completion %s", count(u.PromptTokens), percent(u.CachedTokens, u.PromptTokens), count(u.CompletionTokens))
+	parts(func(s StageUse) string { return count(s.Usage.PromptTokens + s.Usage.CompletionTokens) })
+	if all.priced {
+		line("cost", "%s   without the prefix cache %s", dollars(all.cost), dollars(all.uncached))
+		parts(StageUse.Cost)
+	}
+	shared := ""
+	if c.Asked > c.Executed {
+		shared = "   shared or cached " + count(c.Asked-c.Executed)
+	}
+	line("tools", "asked %s   executed %s%s", count(c.Asked), count(c.Executed), shared)
+}
