@@ -130,7 +130,7 @@ func TestWhatIsWrongWithASubmission(t *testing.T) {
 			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1,"plans":"b_01k5x8zq3v6t9w2y4a7c1d0efg"}}` + "\n{\"in\":{}}\n")
 		}, 400, "invalid", []string{"a stage of another batch"}},
 		"a budget of nonsense": {func() answered {
-			return w.ask("POST", "/api/v1/batches/"+string(w.batch("b", 1))+"/budget", `{"token":5}`)
+			return w.ask("POST", "/api/v1/batches/b_01k0000000000000000000000a/budget", `{"token":5}`)
 		},
 			400, "invalid", []string{`{"tokens":N,"usd":X}`}},
 		"a planner without items": {func() answered {

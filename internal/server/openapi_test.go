@@ -119,6 +119,8 @@ func TestAnswersMatchTheirDescription(t *testing.T) {
 	check("GET", base+"/{batch}/jobs/{index}", r+"/jobs/210", "")
 	check("GET", base+"/{batch}/jobs/{index}", f+"/jobs/10", "")
 	check("GET", base+"/{batch}/jobs/{index}", f+"/jobs/3?cursor=4", "")
+	check("POST", base+"/{batch}/budget", r+"/budget", `{"tokens":100000000}`)
+	check("POST", base+"/{batch}/budget", r+"/budget", `{"usd":1}`)
 	check("POST", base+"/{batch}/retry", f+"/retry", "")
 	check("POST", base+"/{batch}/cancel", f+"/cancel", "")
 	check("DELETE", base+"/{batch}", f, "")
