@@ -134,7 +134,7 @@ func (a *anatomy) add(r batch.Result) {
 		n.Usage.Add(r.Usage)
 		n.Tools.Add(r.Tools)
 	}
-	if r.Times == (batch.Times{}) {
+	if !r.Times.Timed() {
 		return
 	}
 	a.timed++

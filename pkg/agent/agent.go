@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -35,8 +36,9 @@ type Tools interface {
 type Job struct {
 	ID      batch.Job
 	Attempt int
-	Payload []byte   // JSON of spec.Payload
-	Journal [][]byte // turns of earlier attempts, oldest first
+	Payload []byte        // JSON of spec.Payload
+	Journal [][]byte      // turns of earlier attempts, oldest first
+	Queued  time.Duration // before the attempt, for Times of the result
 
 	// Append writes turn number turn (1-based) to the journal. It returns an error only when nothing more may be
 	// written: the lease is fenced or ctx is done.
