@@ -18,8 +18,9 @@ import (
 // StatusReport is a batch with who could work on it. Its JSON form is what `status --json` prints.
 type StatusReport struct {
 	batch.Info
-	Workers []string `json:"workers"` // IDs of live workers that can serve it
-	Trouble string   `json:"trouble"` // why nobody can; "" if somebody can or nobody needs to
+	Sharing float64  `json:"sharing,omitempty"` // see [batch.Usage.Sharing]; left out if it is not known
+	Workers []string `json:"workers"`           // IDs of live workers that can serve it
+	Trouble string   `json:"trouble"`           // why nobody can; "" if somebody can or nobody needs to
 }
 
 // Status looks at a batch and at the workers.
@@ -32,7 +33,7 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 	if err != nil {
 		return StatusReport{}, err
 	}
-	r := StatusReport{Info: info, Workers: []string{}}
+	r := StatusReport{Info: info, Sharing: info.Counts.Usage.Sharing(), Workers: []string{}}
 	for _, w := range workers {
 		if servable(info.Header, w) == "" {
 			r.Workers = append(r.Workers, w.ID)
@@ -131,6 +132,9 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 	line("takeovers", "%s", count(c.Takeovers))
 	line("tokens", "prompt %s (%s cached)   completion %s",
 		count(c.Usage.PromptTokens), percent(c.Usage.CachedTokens, c.Usage.PromptTokens), count(c.Usage.CompletionTokens))
+	if r.Sharing > 0 {
+		line("sharing", "%s", sharingOf(r.Sharing))
+	}
 	line("tools", "asked %s   executed %s", count(c.Tools.Asked), count(c.Tools.Executed))
 	switch {
 	case r.Trouble != "":

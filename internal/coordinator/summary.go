@@ -61,6 +61,9 @@ func (s Summary) String() string {
 	}
 	line("tokens", "prompt %s (%s cached)   completion %s",
 		count(s.Usage.PromptTokens), percent(s.Usage.CachedTokens, s.Usage.PromptTokens), count(s.Usage.CompletionTokens))
+	if ratio := s.Usage.Sharing(); ratio > 0 {
+		line("sharing", "%s", sharingOf(ratio))
+	}
 	if s.Prices != (batch.Prices{}) {
 		line("cost", "%s", costOf(s.Usage, s.Prices))
 	}
