@@ -222,6 +222,9 @@ func (c *cluster) run(ctx context.Context, n int, kill bool) (r ran, err error) 
 		return r, err
 	}
 	defer follower.Stop()
+	watching, watched := context.WithCancel(ctx)
+	defer watched()
+	came := watchEnds(watching, path, began)
 	if kill {
 		if err := c.half(ctx, follower, batch.ID(id)); err != nil {
 			return r, err
@@ -230,7 +233,7 @@ func (c *cluster) run(ctx context.Context, n int, kill bool) (r ran, err error) 
 		nodes[0].worker.Kill()
 		r.killedAt = time.Since(began)
 	}
-	watched, cancel := context.WithCancelCause(ctx)
+	alive, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	for i, n := range nodes {
 		if kill && i == 0 {
@@ -240,15 +243,17 @@ func (c *cluster) run(ctx context.Context, n int, kill bool) (r ran, err error) 
 			select {
 			case <-n.worker.Ended():
 				cancel(fmt.Errorf("a worker ended:\n%s", n.worker.Log()))
-			case <-watched.Done():
+			case <-alive.Done():
 			}
 		}()
 	}
 	// A follower that saw a failed job says so by its status; the lines of its file say more.
-	if err := follower.Wait(watched); err != nil && watched.Err() != nil {
+	if err := follower.Wait(alive); err != nil && alive.Err() != nil {
 		return r, err
 	}
 	r.wall = time.Since(began)
+	watched()
+	r.ends = <-came
 	if r.load, err = load.end(); err != nil {
 		return r, err
 	}
@@ -338,6 +343,7 @@ func (r *ran) count(f *os.File, agents int) error {
 type ran struct {
 	wall, killedAt               time.Duration // killedAt is 0 if nobody died
 	load                         load
+	ends                         ends
 	lines, lost, doubled, failed int // of the file
 	counts                       batch.Counts
 	explained                    coordinator.Explanation

@@ -62,7 +62,8 @@ func (r ran) print(name string, round int, s settings) {
 		figures.Value{Number: float64(r.counts.Tools.Executed), Unit: "tool-runs"},
 		figures.Value{Number: float64(r.failed) / float64(s.agents), Unit: "failure-rate"},
 		figures.Value{Number: r.explained.Agents, Unit: "live-agents"},
-		figures.Value{Number: r.load.machine, Unit: "busy-processors"})
+		figures.Value{Number: r.load.machine, Unit: "busy-processors"},
+		figures.Value{Number: r.ends.idle(len(r.ends.last)).Seconds(), Unit: "idle-s/node"})
 }
 
 // summary prints medians and spreads, then the nodes of each arm's last run.
@@ -92,6 +93,14 @@ func summary(w io.Writer, s settings, arms []*arm) error {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.name(), a.series(func(r ran) float64 { return r.load.machine }),
 			a.series(func(r ran) float64 { return r.load.workers }), a.series(func(r ran) float64 { return r.load.servers }),
 			a.series(func(r ran) float64 { return r.load.redis }), a.series(func(r ran) float64 { return r.explained.Agents }), a.times())
+	}
+	fmt.Fprintf(t, "\nthe end of the batch\tnodes idle before it, s\tthe same, of the wall time\tlast tenth of the results, times as long as another\n")
+	for _, a := range arms {
+		if a.kill {
+			continue // the dead node was idle for another reason
+		}
+		idle := a.series(func(r ran) float64 { return r.ends.idle(len(r.ends.last)).Seconds() })
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", a.name(), idle, idle.Over(a.series(ran.seconds)), a.series(func(r ran) float64 { return r.ends.lastTenth() }))
 	}
 	fmt.Fprintf(t, "\nlast round\tworker\tjobs\tturns\tprompt tokens\tcached tokens\thit rate\ttools asked\texecuted\n")
 	for _, a := range arms {

@@ -113,7 +113,8 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: "id", EnvVars: env("id"), Value: host, Usage: "`NAME` of this worker in results and lists"},
 		&cli.StringFlag{Name: "tools-root", EnvVars: env("tools-root"), Value: ".", Usage: "read_file, list_files and grep_files see what is below `DIR` and nothing else"},
 		&cli.StringFlag{Name: "tools", EnvVars: env("tools"), Usage: "`FILE` that declares more tools: MCP servers, databases, commands, web services", DefaultText: "built-in tools alone"},
-		&cli.IntFlag{Name: "max-inflight", EnvVars: env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight"},
+		&cli.IntFlag{Name: "max-inflight", EnvVars: env("max-inflight"), DefaultText: "what --calibrate found, or else what the backend calls safe", Usage: "at most `N` model requests in flight"},
+		&cli.BoolFlag{Name: "calibrate", Usage: "measure with how many requests in flight the server does most, keep that for later starts, and end"},
 		&cli.IntFlag{Name: "max-agents", EnvVars: env("max-agents"), DefaultText: "4 x max-inflight", Usage: "at most `N` live agents, those waiting for tools included"},
 		&cli.DurationFlag{Name: "lease", EnvVars: env("lease"), Value: 15 * time.Second, Usage: "a worker that is silent for so `LONG` loses its jobs; the same for all workers"},
 		&cli.DurationFlag{Name: "drain-timeout", EnvVars: env("drain-timeout"), Value: 30 * time.Second, Usage: "how `LONG` agents may take to reach the end of their turn"},
@@ -146,6 +147,11 @@ func serve(c *cli.Context, stderr io.Writer) error {
 		return &usageError{err}
 	}
 	defer back.Close()
+	if c.Bool("calibrate") {
+		ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		return findCeiling(ctx, back, stderr)
+	}
 	set, err := tools(c, log)
 	if err != nil {
 		return &usageError{err}
@@ -191,11 +197,15 @@ func serve(c *cli.Context, stderr io.Writer) error {
 	}
 	defer endTraces()
 
+	slots := c.Int("max-inflight")
+	if slots <= 0 {
+		slots = ceiling(ctx, back, log)
+	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	w, err := worker.New(worker.Config{
 		ID: c.String("id"), Store: store, Backend: back, Tools: pool,
-		Slots: c.Int("max-inflight"), MaxAgents: c.Int("max-agents"),
+		Slots: slots, MaxAgents: c.Int("max-agents"),
 		Lease: c.Duration("lease"), DrainTimeout: c.Duration("drain-timeout"),
 		Logger: log, Metrics: metrics, Tracer: tracer,
 	})

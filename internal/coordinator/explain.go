@@ -26,6 +26,7 @@ type Explanation struct {
 	WallMS  int64       `json:"wall_ms"`         // of all attempts that were timed, together
 	Times   batch.Times `json:"times_ms"`        // of the same
 	Usage   batch.Usage `json:"usage"`
+	Sharing float64     `json:"sharing,omitempty"`  // see [batch.Usage.Sharing]; 0 if it is not known
 	TakesMS int64       `json:"takes_ms,omitempty"` // from the batch's creation to its end, or to now
 	Agents  float64     `json:"agents"`             // at a time, on average; 0 if TakesMS is not known
 	Nodes   []Node      `json:"workers"`            // by ID
@@ -134,7 +135,7 @@ func (a *anatomy) add(r batch.Result) {
 		n.Usage.Add(r.Usage)
 		n.Tools.Add(r.Tools)
 	}
-	if r.Times == (batch.Times{}) {
+	if !r.Times.Timed() {
 		return
 	}
 	a.timed++
@@ -146,7 +147,7 @@ func (a *anatomy) add(r batch.Result) {
 func (a *anatomy) explanation(id batch.ID, takes time.Duration) Explanation {
 	e := Explanation{
 		Batch: id, Jobs: a.jobs, Timed: a.timed, WallMS: a.tally.WallMS, Times: a.tally.Times, Usage: a.tally.Usage, TakesMS: takes.Milliseconds(),
-		Slowest: a.slowest,
+		Sharing: a.tally.Usage.Sharing(), Slowest: a.slowest,
 	}
 	if takes > 0 {
 		e.Agents = float64(e.WallMS) / float64(takes.Milliseconds()+1)
@@ -183,6 +184,13 @@ func WriteExplanation(w io.Writer, e Explanation) error {
 	}
 	line("prefill", "%s of %s prompt tokens were in the server's cache",
 		percent(e.Usage.CachedTokens, e.Usage.PromptTokens), count(e.Usage.PromptTokens))
+	if e.Sharing > 0 {
+		line("sharing", "%s", sharingOf(e.Sharing))
+	}
+	if q := queuedEach(e.Times.Queued, e.Jobs); q > 0 {
+		line("queued", "%s a job on average in Redis, before a worker took it; not in the times below, and no server's bound: more", span(q))
+		line("", "agents at once (worker --max-agents, --max-inflight) or more workers shorten it, as far as what bounds the batch lets them")
+	}
 	if e.Timed > 0 {
 		fmt.Fprintf(&b, "\nwhere the time of %s went, %s together\n", plural(e.Timed, "job", "jobs"), span(time.Duration(e.WallMS)*time.Millisecond))
 		for _, p := range append(e.Times.Parts(), batch.Part{Name: ownPart, MS: e.own()}) {
@@ -211,6 +219,20 @@ func WriteExplanation(w io.Writer, e Explanation) error {
 			count(n.Usage.CompletionTokens), count(n.Tools.Asked), count(n.Tools.Executed),
 		}
 	})
+}
+
+// sharingOf says to people what [batch.Usage.Sharing] is.
+func sharingOf(ratio float64) string {
+	said := fmt.Sprintf("%.2fx: tokens if every agent held its own copy, over tokens computed", ratio)
+	if ratio < 0.995 {
+		said += "; below 1, because more was computed again than agents share"
+	}
+	return said
+}
+
+// queuedEach is for how long a job waited in Redis on average.
+func queuedEach(ms, jobs int64) time.Duration {
+	return time.Duration(ms/max(jobs, 1)) * time.Millisecond
 }
 
 func bar(part, whole int64, width int) string {

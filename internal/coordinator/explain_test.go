@@ -21,7 +21,7 @@ import (
 func timedResult(index, wall int64, worker string, t batch.Times) batch.Result {
 	return batch.Result{
 		Batch: "b_1", JobID: batch.JobID(index), Index: index, Status: batch.OK, Output: json.RawMessage("1"), Turns: 2, Worker: worker, WallMS: wall, Times: t,
-		Usage: batch.Usage{PromptTokens: 100, CachedTokens: 25, CompletionTokens: 10}, Tools: batch.ToolCounts{Asked: 2, Executed: 1},
+		Usage: batch.Usage{PromptTokens: 100, CachedTokens: 25, CompletionTokens: 10, ContextTokens: 102}, Tools: batch.ToolCounts{Asked: 2, Executed: 1},
 	}
 }
 
@@ -29,7 +29,7 @@ func TestExplainAddsUpWhatResultsSay(t *testing.T) {
 	t.Parallel()
 	var lines []byte
 	for _, r := range []batch.Result{
-		timedResult(0, 1_000, "node-2", batch.Times{Decode: 600, Tools: 300}),
+		timedResult(0, 1_000, "node-2", batch.Times{Queued: 6_000, Decode: 600, Tools: 300}),
 		timedResult(1, 9_000, "node-1", batch.Times{Decode: 8_000, Slot: 500}),
 		{Batch: "b_1", JobID: "job-2", Index: 2, Status: batch.StatusCancelled, Error: batch.NewError(batch.JobCancelled, "x"), Worker: "node-1"},
 	} {
@@ -44,18 +44,18 @@ func TestExplainAddsUpWhatResultsSay(t *testing.T) {
 	assert.EqualValues(t, 3, e.Jobs)
 	assert.EqualValues(t, 2, e.Timed, "the cancelled job was never run")
 	assert.EqualValues(t, 10_000, e.WallMS)
-	assert.Equal(t, batch.Times{Decode: 8_600, Tools: 300, Slot: 500}, e.Times)
+	assert.Equal(t, batch.Times{Queued: 6_000, Decode: 8_600, Tools: 300, Slot: 500}, e.Times)
 	assert.EqualValues(t, 600, e.own())
 	assert.Equal(t, "decode", e.Bound.Part)
 	assert.Contains(t, e.Bound.By, "86%")
 	require.Len(t, e.Nodes, 2)
-	assert.Equal(t, Node{Worker: "node-1", Jobs: 2, Turns: 2, Usage: batch.Usage{PromptTokens: 100, CachedTokens: 25, CompletionTokens: 10},
+	assert.Equal(t, Node{Worker: "node-1", Jobs: 2, Turns: 2, Usage: batch.Usage{PromptTokens: 100, CachedTokens: 25, CompletionTokens: 10, ContextTokens: 102},
 		Tools: batch.ToolCounts{Asked: 2, Executed: 1}}, e.Nodes[0])
 	assert.Equal(t, "job-1", e.Slowest[0].JobID)
 
 	var out bytes.Buffer
 	require.NoError(t, WriteExplanation(&out, e))
-	for _, want := range []string{"b_1\n", "25% of 200 prompt tokens", "decode                  86% ##########################     8.6s", "bound by   decode", "job-1          9.0s   8.0s decode   on node-1", "node-2  1 "} {
+	for _, want := range []string{"b_1\n", "25% of 200 prompt tokens", "sharing    1.20x", "queued     2.0s a job on average", "decode                  86% ##########################     8.6s", "bound by   decode", "job-1          9.0s   8.0s decode   on node-1", "node-2  1 "} {
 		assert.Contains(t, out.String(), want)
 	}
 

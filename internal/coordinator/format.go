@@ -85,7 +85,7 @@ func beginsLike(b []byte, prefix string) bool {
 var csvColumns = []string{
 	"batch", "job_id", "index", "status", "error_type", "error_message", "output", "attempts", "turns", "prompt_tokens",
 	"cached_tokens", "completion_tokens", "tools_asked", "tools_executed", "model", "worker", "wall_ms",
-	"reused_from", "item",
+	"reused_from", "item", "context_tokens",
 }
 
 // csvFormat is RFC 4180 with a header; the output is JSON in one column.
@@ -107,6 +107,7 @@ func (csvFormat) record(r batch.Result, _ []byte) ([]byte, error) {
 		string(r.Batch), r.JobID, n(r.Index), string(r.Status), errType, errMessage, output, n(int64(r.Attempts)),
 		n(int64(r.Turns)), n(r.Usage.PromptTokens), n(r.Usage.CachedTokens), n(r.Usage.CompletionTokens),
 		n(r.Tools.Asked), n(r.Tools.Executed), r.Model, r.Worker, n(r.WallMS), r.ReusedFrom, string(r.Item),
+		n(r.Usage.ContextTokens),
 	}), nil
 }
 
@@ -174,7 +175,7 @@ func parseCSV(raw []byte) (r batch.Result, ok bool) {
 	}
 	for column, dst := range map[int]*int64{
 		9: &r.Usage.PromptTokens, 10: &r.Usage.CachedTokens, 11: &r.Usage.CompletionTokens,
-		12: &r.Tools.Asked, 13: &r.Tools.Executed, 16: &r.WallMS,
+		12: &r.Tools.Asked, 13: &r.Tools.Executed, 16: &r.WallMS, 18: &r.Usage.ContextTokens,
 	} {
 		if *dst, err = strconv.ParseInt(row[column], 10, 64); err != nil {
 			return r, false

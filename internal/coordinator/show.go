@@ -22,8 +22,9 @@ type StatusReport struct {
 	// Stages are those of the batch, its jobs among them, in the order in which they run; nil if it has no others.
 	Stages []StageUse `json:"stages,omitempty"`
 
-	Workers []string `json:"workers"` // IDs of live workers that can serve it
-	Trouble string   `json:"trouble"` // why nobody can; "" if somebody can or nobody needs to
+	Sharing float64  `json:"sharing,omitempty"` // see [batch.Usage.Sharing]; left out if it is not known
+	Workers []string `json:"workers"`           // IDs of live workers that can serve it
+	Trouble string   `json:"trouble"`           // why nobody can; "" if somebody can or nobody needs to
 }
 
 // Status looks at a batch and at the workers.
@@ -36,7 +37,7 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 	if err != nil {
 		return StatusReport{}, err
 	}
-	r := StatusReport{Info: info, Workers: []string{}}
+	r := StatusReport{Info: info, Sharing: info.Counts.Usage.Sharing(), Workers: []string{}}
 	if r.Planning, err = planningOf(ctx, s, info.Header); err != nil {
 		return StatusReport{}, err
 	}
@@ -159,6 +160,9 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 	}
 	line("takeovers", "%s", count(c.Takeovers))
 	useLines(line, r.parts())
+	if r.Sharing > 0 {
+		line("sharing", "%s", sharingOf(r.Sharing))
+	}
 	switch {
 	case r.Trouble != "":
 		line("workers", "NONE: %s", r.Trouble)

@@ -69,6 +69,9 @@ func (s Summary) String() string {
 	} else {
 		useLines(line, []StageUse{{Usage: s.Usage, Tools: s.Tools, Prices: s.Prices}})
 	}
+	if ratio := s.Usage.Sharing(); ratio > 0 {
+		line("sharing", "%s", sharingOf(ratio))
+	}
 	s.perTool(line)
 	if len(s.Models) > 0 {
 		line("model", "%s", strings.Join(s.Models, ", "))

@@ -33,9 +33,9 @@ func (t *Tally) Add(r batch.Result) {
 	}
 	t.Usage.Add(r.Usage)
 	t.Tools.Add(r.Tools)
-	if r.Times != (batch.Times{}) {
+	t.Times.Add(r.Times)
+	if r.Times.Timed() {
 		t.WallMS += r.WallMS
-		t.Times.Add(r.Times)
 	}
 	if r.Model != "" && len(t.Models) < modelsKept && !slices.Contains(t.Models, r.Model) {
 		t.Models = append(t.Models, r.Model)

@@ -12,6 +12,8 @@ type timesView struct {
 	Bar   barView
 	Parts []timePart
 	Bound coordinator.Bound
+	// Queued is for how many seconds a job waited in Redis on average, before the time that is drawn.
+	Queued float64
 }
 
 type timePart struct {
@@ -25,6 +27,7 @@ func timesOf(t coordinator.Tally, status coordinator.StatusReport) *timesView {
 		return nil
 	}
 	v := &timesView{Bar: barView{Label: "Where the agents' time went"}, Bound: coordinator.BoundOf(t, status)}
+	v.Queued = float64(t.Times.Queued) / 1000 / float64(max(t.OK+t.Failed+t.Cancelled, 1))
 	from := 0.0
 	for _, p := range coordinator.PartsOf(t) {
 		if p.MS == 0 {

@@ -267,7 +267,7 @@ func (k *checker) told(c call, index int) []any {
 	list, _ := c.reply.([]any)
 	for _, e := range list[min(1, len(list)):] {
 		job, _ := e.([]any)
-		if len(job) == 8 && number(fmt.Sprint(job[0])) == index {
+		if len(job) == 9 && number(fmt.Sprint(job[0])) == index {
 			return job
 		}
 	}

@@ -185,7 +185,7 @@ func (c call) leased() []toldJob {
 	list, _ := c.reply.([]any)
 	var out []toldJob
 	for _, e := range list[min(1, len(list)):] {
-		if w, turns := words(e), e.([]any); len(w) == 8 {
+		if w, turns := words(e), e.([]any); len(w) == 9 {
 			journal, _ := turns[6].([]any)
 			out = append(out, toldJob{
 				index: number(w[0]), turns: len(journal), exhausted: w[4] == "1",

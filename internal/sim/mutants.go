@@ -95,13 +95,13 @@ var Mutants = []Mutant{
 	},
 	{
 		Name: "kept to run alone, and lost", Script: "claim", Seeds: 30,
-		Old: `redis.call('RPUSH', KEYS[5], id .. ' ' .. index)`,
+		Old: `redis.call('RPUSH', KEYS[5], id .. ' ' .. index .. ' ' .. since)`,
 		New: `redis.call('LLEN', KEYS[5])`,
 	},
 	{
 		Name: "release that only says so", Script: "release", Seeds: 30,
 		Old: `redis.call('HSET', KEYS[1], index, token .. '|' .. attempt .. '|-')
-    redis.call('RPUSH', KEYS[2], id .. ' ' .. index)`,
+    redis.call('RPUSH', KEYS[2], id .. ' ' .. index .. ' ' .. now)`,
 		New: ``,
 	},
 	{
@@ -111,7 +111,7 @@ var Mutants = []Mutant{
 	},
 	{
 		Name: "release that offers the job to nobody", Script: "release", Seeds: 20,
-		Old: `redis.call('RPUSH', KEYS[2], id .. ' ' .. index)`,
+		Old: `redis.call('RPUSH', KEYS[2], id .. ' ' .. index .. ' ' .. now)`,
 		New: `redis.call('LLEN', KEYS[2])`,
 	},
 	{

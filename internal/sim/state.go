@@ -88,7 +88,7 @@ func (s *server) read() (*state, error) {
 		w := words(p)
 		st.pending[w[0]] = w[1]
 	}
-	st.back = words(v[4])
+	st.back = notes(v[4])
 	for id, fields := range entries(v[5]) {
 		seq, _, _ := strings.Cut(id, "-")
 		st.results = append(st.results, resultEntry{
@@ -104,7 +104,7 @@ func (s *server) read() (*state, error) {
 	for _, index := range words(v[7]) {
 		st.retryable[number(index)] = true
 	}
-	st.alone = words(v[8])
+	st.alone = notes(v[8])
 	return st, nil
 }
 
@@ -167,4 +167,15 @@ func entries(v any) func(yield func(id string, fields map[string]string) bool) {
 			}
 		}
 	}
+}
+
+// notes are the jobs of a list, without since when they are in it.
+func notes(v any) []string {
+	out := words(v)
+	for i, note := range out {
+		if f := strings.Fields(note); len(f) == 3 {
+			out[i] = f[0] + " " + f[1]
+		}
+	}
+	return out
 }

@@ -58,6 +58,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 		Logger:  log,
 		Payload: c.Payload,
 		Journal: c.Journal,
+		Queued:  c.Queued,
 		Append:  func(ctx context.Context, turn int, data []byte) error { return w.checkpoint(ctx, a, turn, data) },
 		Effects: effects{w, a},
 		Stop:    w.stopping,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -36,8 +37,9 @@ type Tools interface {
 type Job struct {
 	ID      batch.Job
 	Attempt int
-	Payload []byte   // JSON of spec.Payload
-	Journal [][]byte // turns of earlier attempts, oldest first
+	Payload []byte        // JSON of spec.Payload
+	Journal [][]byte      // turns of earlier attempts, oldest first
+	Queued  time.Duration // before the attempt, for Times of the result
 
 	// Logger is told of what happens to the job, and names it already. Defaults to the runner's with the job and the attempt.
 	Logger *slog.Logger

@@ -24,9 +24,10 @@ func (m *meter) call(took time.Duration, r *backend.Response) {
 	m.decode += took - first
 }
 
-func (m *meter) times() batch.Times {
+func (m *meter) times(queued time.Duration) batch.Times {
 	return batch.Times{
-		Held: m.held.Milliseconds(), Slot: m.slot.Milliseconds(),
+		Queued: queued.Milliseconds(),
+		Held:   m.held.Milliseconds(), Slot: m.slot.Milliseconds(),
 		PrefillCold: m.cold.Milliseconds(), PrefillCached: m.cached.Milliseconds(), Decode: m.decode.Milliseconds(),
 		Tools: m.tools.Milliseconds(), ToolsShared: m.toolsShared.Milliseconds(),
 		Retry: m.retry.Milliseconds(), Journal: m.journal.Milliseconds(),

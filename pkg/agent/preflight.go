@@ -27,7 +27,7 @@ func (a *attempt) preflight(s *scope) error {
 		}
 		a.add(t)
 		a.turns++
-		a.usage.Add(t.Usage)
+		a.usage.AddTurn(t.Usage)
 		a.counts.Add(t.Counts)
 		a.served = t.Model
 	}

@@ -85,7 +85,7 @@ func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, er
 		Batch: job.ID.Batch, JobID: batch.JobID(job.ID.Index), Index: job.ID.Index,
 		Status: batch.OK, Item: a.item, Output: output,
 		Attempts: job.Attempt, Turns: a.turns, Usage: a.usage, Tools: a.counts,
-		Model: a.served, Worker: r.worker, WallMS: time.Since(began).Milliseconds(), Times: a.spent.times(),
+		Model: a.served, Worker: r.worker, WallMS: time.Since(began).Milliseconds(), Times: a.spent.times(job.Queued),
 	}
 	switch {
 	case isData || a.fingerprint == "":
@@ -256,7 +256,7 @@ func (a *attempt) move(e batch.Event) error {
 // count adds a model call that ended with a finish reason.
 func (a *attempt) count(resp *backend.Response) {
 	a.turns++
-	a.usage.Add(turnUsage(resp.Usage))
+	a.usage.AddTurn(turnUsage(resp.Usage))
 	if resp.Model != "" {
 		a.served = resp.Model
 	}

@@ -81,13 +81,46 @@ type Usage struct {
 	PromptTokens     int64 `json:"prompt_tokens"`
 	CachedTokens     int64 `json:"cached_tokens"` // part of PromptTokens that the server took from its prefix cache
 	CompletionTokens int64 `json:"completion_tokens"`
+	// ContextTokens is how long the conversation got: of all turns of a job the largest prompt with its answer. Over several
+	// jobs it is the sum.
+	ContextTokens int64 `json:"context_tokens,omitempty"`
 }
 
-// Add adds o to u.
+// Add adds another job's usage to u. Turns of one job are added with [Usage.AddTurn].
 func (u *Usage) Add(o Usage) {
 	u.PromptTokens += o.PromptTokens
 	u.CachedTokens += o.CachedTokens
 	u.CompletionTokens += o.CompletionTokens
+	u.ContextTokens += o.ContextTokens
+}
+
+// AddTurn adds one more model call of the same job to u.
+func (u *Usage) AddTurn(t Usage) {
+	longest := max(u.ContextTokens, t.PromptTokens+t.CompletionTokens)
+	t.ContextTokens = 0
+	u.Add(t)
+	u.ContextTokens = longest
+}
+
+// Sharing is what sharing of prefixes saved the servers: the tokens that their KV caches would have had to take in if every agent had
+// held one copy of its own, over those that they took in.
+//
+//	ContextTokens / (PromptTokens - CachedTokens + CompletionTokens)
+//
+// The first is each conversation once, at its longest. The second is what was computed, and so written to a cache: a turn's prompt
+// less what was there, and its answer. A prefix that n agents share is n times in the first and once in the second, so the ratio is
+// above 1. What an agent finds again of its own turns is once in both, and is no sharing. What was evicted and computed again, and a block's
+// worth or less of each turn that a cache of whole blocks cannot keep, is in the second alone: where the servers thrash, the ratio
+// is below 1, and it never claims more than was saved. A prefix that an earlier batch left in a cache counts as shared.
+//
+// It is the ratio of "tokens if every agent held its own copy, over tokens held" by which TokenDance reports what sharing
+// saves among agents, from nothing but the usage of each answer. 0: not known, because no server told of cached tokens.
+func (u Usage) Sharing() float64 {
+	computed := u.PromptTokens - u.CachedTokens + u.CompletionTokens
+	if u.CachedTokens <= 0 || u.ContextTokens <= 0 || computed <= 0 {
+		return 0
+	}
+	return float64(u.ContextTokens) / float64(computed)
 }
 
 // ToolCounts says how many tool calls a job asked for and how many of them ran on its behalf. The difference was

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -99,4 +100,62 @@ func TestStatusCommitsATerminalState(t *testing.T) {
 	require.Equal(t, Complete, OK.State())
 	require.Equal(t, Failed, StatusFailed.State())
 	require.Equal(t, Cancelled, StatusCancelled.State())
+}
+
+func TestUsageOfTurnsAndJobs(t *testing.T) {
+	var job Usage
+	job.AddTurn(Usage{PromptTokens: 100, CompletionTokens: 10})
+	job.AddTurn(Usage{PromptTokens: 150, CachedTokens: 96, CompletionTokens: 20})
+	job.AddTurn(Usage{PromptTokens: 120, CachedTokens: 64, CompletionTokens: 5}) // the conversation was made shorter
+	require.Equal(t, Usage{PromptTokens: 370, CachedTokens: 160, CompletionTokens: 35, ContextTokens: 170}, job)
+	all := job
+	all.Add(job)
+	require.EqualValues(t, 340, all.ContextTokens, "two jobs have two conversations")
+}
+
+func TestSharingIsWhatOwnCopiesWouldTakeOverWhatWasComputed(t *testing.T) {
+	turns := func(all ...Usage) (u Usage) {
+		for _, t := range all {
+			u.AddTurn(t)
+		}
+		return u
+	}
+	times := func(n int, first, rest Usage) Usage {
+		for range n - 1 {
+			first.Add(rest)
+		}
+		return first
+	}
+	for name, c := range map[string]struct {
+		usage Usage
+		want  float64
+	}{
+		"nothing ran":                     {Usage{}, 0},
+		"the server tells of no cache":    {turns(Usage{PromptTokens: 100, CompletionTokens: 10}, Usage{PromptTokens: 120, CompletionTokens: 10}), 0},
+		"usage of results without length": {Usage{PromptTokens: 100, CachedTokens: 50, CompletionTokens: 10}, 0},
+		"one agent finds its own turns again": {turns(Usage{PromptTokens: 100, CompletionTokens: 20},
+			Usage{PromptTokens: 160, CachedTokens: 120, CompletionTokens: 40}), 1},
+		"a cache of blocks lost the end of its turn": {turns(Usage{PromptTokens: 100, CompletionTokens: 20},
+			Usage{PromptTokens: 160, CachedTokens: 112, CompletionTokens: 40}), 200.0 / 208},
+		"two agents share all but their answers": {times(2, turns(Usage{PromptTokens: 160, CompletionTokens: 40}),
+			turns(Usage{PromptTokens: 160, CachedTokens: 160, CompletionTokens: 40})), 400.0 / 240},
+		"ten agents, half of the prompt shared": {times(10, turns(Usage{PromptTokens: 200}),
+			turns(Usage{PromptTokens: 200, CachedTokens: 100})), 2000.0 / 1100},
+		"the second turn found nothing": {times(2, turns(Usage{PromptTokens: 100}, Usage{PromptTokens: 200}),
+			turns(Usage{PromptTokens: 100, CachedTokens: 50}, Usage{PromptTokens: 200})), 400.0 / 550},
+	} {
+		require.InDelta(t, c.want, c.usage.Sharing(), 1e-9, name)
+	}
+}
+
+func TestQueueingIsNoPartOfTheWallTime(t *testing.T) {
+	times := Times{Queued: 5000, Decode: 20}
+	require.Equal(t, 20*time.Millisecond, times.Sum())
+	for _, p := range times.Parts() {
+		require.NotEqual(t, "queued", p.Name)
+	}
+	times.Add(Times{Queued: 1})
+	require.EqualValues(t, 5001, times.Queued)
+	require.True(t, times.Timed())
+	require.False(t, Times{Queued: 1}.Timed(), "a reused result ran nothing")
 }

@@ -301,7 +301,9 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 // means is the average size of the live agents over their lives, summed up.
 func (l *Ledger) means() (sum float64) {
 	for _, a := range l.live {
-		sum += a.class.growth().mean()
+		if !a.away {
+			sum += a.class.growth().mean()
+		}
 	}
 	return sum
 }
@@ -337,6 +339,7 @@ func (l *Ledger) boundary(id string) <-chan struct{} {
 		a.paused = l.mustPause(a)
 	}
 	if a.paused {
+		a.left = true
 		return l.change
 	}
 	return nil
@@ -379,7 +382,7 @@ func (l *Ledger) mayResume(a *account) bool {
 func (l *Ledger) projection(paused bool) curve {
 	var held curve
 	for _, a := range l.live {
-		if paused || !a.paused {
+		if !a.paused || paused && !a.away {
 			held.add(a.Footprint, a.class.growth())
 		}
 	}

@@ -32,6 +32,8 @@ type Claimed struct {
 	Exhausted bool
 	// Alone: this is the job's last attempt, and all those before ended with their worker gone. Nothing may run beside it.
 	Alone bool
+	// Queued is for how long nobody held the job, by Redis' clock: since it was fed, released or retried. 0 if its lease had lapsed.
+	Queued time.Duration
 }
 
 // Claim leases up to p.Count jobs: released ones, then those whose lease lapsed, then new ones. It returns the
@@ -73,6 +75,7 @@ func (s *Store) Claim(ctx context.Context, p ClaimParams) (batch.Phase, []Claime
 			Exhausted: j.at(4).num() == 1,
 			Payload:   []byte(j.at(5).str()),
 			Alone:     j.at(7).num() == 1,
+			Queued:    time.Duration(j.at(8).num()) * time.Millisecond,
 		}
 		for _, t := range j.at(6).list() {
 			c.Journal = append(c.Journal, []byte(reply{t}.str()))

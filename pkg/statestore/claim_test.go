@@ -28,6 +28,43 @@ var claimScenarios = []scenario{
 			assert.Empty(w, j.Journal)
 		}
 	}},
+	{"a claim says for how long nobody had the job", func(w *world) {
+		id := w.create()
+		w.feed(id, 0, 1)
+		wait := w.lease / 4
+		w.pass(wait)
+		w.feed(id, 1, 1)
+		w.seal(id, 2)
+		jobs := w.claim(id, "a", 2)
+		require.Len(w, jobs, 2)
+		queued := func(c statestore.Claimed, least time.Duration, what string) {
+			w.Helper()
+			assert.GreaterOrEqual(w, c.Queued, least.Truncate(time.Millisecond)-time.Millisecond, what)
+			if w.fake {
+				assert.Less(w, c.Queued, least+wait/2, what)
+			}
+		}
+		queued(jobs[0], wait, "since it was fed")
+		queued(jobs[1], 0, "since it was fed, after the other")
+
+		w.pass(wait) // its first attempt does not count
+		w.release(id, jobs[0].Lease)
+		w.pass(2 * wait)
+		back := w.one(id, "b")
+		queued(back, 2*wait, "since it was released")
+
+		w.finish(id, []statestore.Completion{failed(back.Lease, batch.Timeout)}, statestore.Committed)
+		_, err := w.store.Retry(w.Context(), id)
+		require.NoError(w, err)
+		w.pass(wait)
+		queued(w.one(id, "c"), wait, "since it was retried")
+
+		taken := w.takeover(id, "d", 2)
+		require.NotEmpty(w, taken)
+		for _, c := range taken {
+			assert.Zero(w, c.Queued, "a lapsed lease was no queue")
+		}
+	}},
 	{"an open batch gives jobs as they are fed", func(w *world) {
 		id := w.create()
 		phase, jobs := w.claimPhase(id, "a", 1)

@@ -100,7 +100,8 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 	info.Counts = batch.Counts{
 		Fed: n("fed"), Total: n("total"), OK: n("ok"), Failed: n("failed"), Cancelled: n("cancelled"),
 		Takeovers: n("takeovers"), Turns: n("turns"),
-		Usage: batch.Usage{PromptTokens: n("prompt"), CachedTokens: n("cached"), CompletionTokens: n("completion")},
+		Usage: batch.Usage{PromptTokens: n("prompt"), CachedTokens: n("cached"), CompletionTokens: n("completion"),
+			ContextTokens: n("context")},
 		Tools: batch.ToolCounts{Asked: n("asked"), Executed: n("executed")},
 	}
 	if info.Phase == batch.Done {

@@ -37,7 +37,7 @@ func keyMeta(id batch.ID) string     { return batchKey(id, "meta") }     // hash
 func keyPlan(id batch.ID) string     { return batchKey(id, "plan") }     // string: compiled spec, JSON
 func keyJobs(id batch.ID) string     { return batchKey(id, "jobs") }     // stream + group: i index, p payload
 func keyLease(id batch.ID) string    { return batchKey(id, "lease") }    // hash: index -> token|attempt|holder; x<index>: its attempts are used up
-func keyBack(id batch.ID) string     { return batchKey(id, "back") }     // list: "entry index" of released jobs
+func keyBack(id batch.ID) string     { return batchKey(id, "back") }     // list: "entry index time" of released jobs, in ms of Redis' clock
 func keyAlone(id batch.ID) string    { return batchKey(id, "alone") }    // list: "entry index" of jobs that must run alone
 func keyResults(id batch.ID) string  { return batchKey(id, "results") }  // stream <seq>-0: i index, s status, r JSON
 func keyFinished(id batch.ID) string { return batchKey(id, "finished") } // bitmap: index has a result

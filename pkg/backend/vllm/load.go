@@ -2,6 +2,7 @@ package vllm
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -63,4 +64,17 @@ func capacity(m scrape.Page) int {
 		return -1
 	}
 	return total
+}
+
+// Version is the server's, as "0.32.0".
+func (b *Backend) Version(ctx context.Context) (string, error) {
+	page, err := b.Fetch(ctx, http.MethodGet, "/version", nil)
+	if err != nil {
+		return "", err
+	}
+	var v struct{ Version string }
+	if err := json.Unmarshal(page, &v); err != nil {
+		return "", fmt.Errorf("read the version of %s: %w", b.Endpoint(), err)
+	}
+	return v.Version, nil
 }

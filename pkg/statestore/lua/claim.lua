@@ -3,10 +3,10 @@
 -- KEYS[1] meta  KEYS[2] jobs  KEYS[3] lease  KEYS[4] back  KEYS[5] alone
 -- ARGV[1] consumer  ARGV[2] count, at least 1  ARGV[3] lease, ms  ARGV[4] journal key prefix  ARGV[5] 1: the caller runs
 -- nothing else
--- Returns {phase, job...}; a job is {index, entry ID, token, attempt, exhausted, payload, {turn...}, alone}.
+-- Returns {phase, job...}; a job is {index, entry ID, token, attempt, exhausted, payload, {turn...}, alone, queued}.
 -- phase '' says that the batch is gone. exhausted = 1 says that the job used up its attempts: it must not run, only be
--- finished as WorkerLost. alone = 1 says that it must run with no other job beside it. A batch whose budget is used up
--- gives no new jobs.
+-- finished as WorkerLost. alone = 1 says that it must run with no other job beside it. queued is for how many ms nobody
+-- had the job, since it was fed, released or retried; 0 after a lapsed lease. A batch whose budget is used up gives no new jobs.
 -- Atomic. NOT repeatable: after an unknown outcome read held.lua before claiming again.
 -- Holds I1 (a new token for every claim), I4, I5.
 local phase, swept, cursor, maxa, capped, of =
@@ -22,10 +22,10 @@ local now, consumer, count, lease = now_ms(), ARGV[1], tonumber(ARGV[2]), tonumb
 local grace = pulse(KEYS[1], now, lease)
 maxa = tonumber(maxa)
 
--- take leases entries; old holds the lease, if any, that each had before. One HINCRBY and one HSET serve them all,
--- because a call from Lua costs more than what these commands do.
+-- take leases entries; old holds the lease, if any, that each had before, and since when each was queued, as text. One
+-- HINCRBY and one HSET serve them all, because a call from Lua costs more than what these commands do.
 local none = {}
-local function take(entries, old, alone)
+local function take(entries, old, since, alone)
   local token = redis.call('HINCRBY', KEYS[1], 'token', #entries) - #entries
   local leases = {}
   for n, entry in ipairs(entries) do
@@ -42,7 +42,8 @@ local function take(entries, old, alone)
     end
     leases[2 * n - 1] = index
     leases[2 * n] = string.format('%d|%d|%s', token + n, attempt, consumer)
-    out[#out + 1] = {index, entry[1], token + n, attempt, exhausted, entry[2][4], turns, alone or 0}
+    out[#out + 1] = {index, entry[1], token + n, attempt, exhausted, entry[2][4], turns, alone or 0,
+      math.max(0, now - (tonumber(since[n]) or now))}
   end
   redis.call('HSET', KEYS[3], unpack(leases))
   count = count - #entries
@@ -58,11 +59,11 @@ local function last(held)
 end
 
 -- aside keeps such a job for a worker that runs nothing else. It leaves the PEL, so that no sweep comes by it.
-local function aside(id, index, held)
+local function aside(id, index, held, since)
   local token, spent = string.match(held, '^(%d+)|(%d+)|')
   redis.call('XACK', KEYS[2], 'workers', id)
   redis.call('HSET', KEYS[3], index, token .. '|' .. spent .. '|-')
-  redis.call('RPUSH', KEYS[5], id .. ' ' .. index)
+  redis.call('RPUSH', KEYS[5], id .. ' ' .. index .. ' ' .. since)
 end
 
 -- noted takes jobs that a list names, up to most of them.
@@ -73,15 +74,15 @@ local function noted(list, most, alone)
       break
     end
     -- A note whose job was taken over in the meantime is stale.
-    local id, index = string.match(note, '^(%S+) (%S+)$')
+    local id, index, since = string.match(note, '^(%S+) (%S+) ?(%d*)$')
     local held = redis.call('HGET', KEYS[3], index)
     if held and string.sub(held, -2) == '|-' then
       if list == KEYS[4] and last(held) then
-        aside(id, index, held)
+        aside(id, index, held, since)
       else
         local entries = redis.call('XCLAIM', KEYS[2], 'workers', consumer, 0, id, 'FORCE')
         if entries[1] then
-          take({entries[1]}, {held}, alone)
+          take({entries[1]}, {held}, {since}, alone)
           most = most - 1
         end
       end
@@ -107,7 +108,7 @@ if count > 0 and now >= grace and (cursor ~= '0-0' or now - (tonumber(swept) or 
         takeovers = takeovers + 1
       end
       if last(held) then
-        aside(entry[1], entry[2][2], held)
+        aside(entry[1], entry[2][2], held, now)
       else
         entries[#entries + 1] = entry
         old[#entries] = held
@@ -115,7 +116,7 @@ if count > 0 and now >= grace and (cursor ~= '0-0' or now - (tonumber(swept) or 
     end
   end
   if #entries > 0 then
-    take(entries, old)
+    take(entries, old, none)
   end
   if takeovers > 0 then
     redis.call('HINCRBY', KEYS[1], 'takeovers', takeovers)
@@ -125,12 +126,13 @@ end
 if count > 0 and not ((capped or of) and phase ~= 'CANCELLING' and spent(KEYS[1])) then
   local r = redis.call('XREADGROUP', 'GROUP', 'workers', consumer, 'COUNT', count, 'STREAMS', KEYS[2], '>')
   if r then
-    local entries, indexes = r[1][2], {}
+    local entries, indexes, since = r[1][2], {}, {}
     for n, entry in ipairs(entries) do
       indexes[n] = entry[2][2]
+      since[n] = entry[2][6]
     end
     -- A job that was queued again by retry has a note of its past.
-    take(entries, redis.call('HMGET', KEYS[3], unpack(indexes)))
+    take(entries, redis.call('HMGET', KEYS[3], unpack(indexes)), since)
   end
 end
 

@@ -14,10 +14,10 @@ if phase ~= 'OPEN' or from > fed then
 end
 local last = from + #ARGV - 1
 -- A number that Redis has to format costs as much as the rest of the call; the ID of one job is the index of the next.
-local index = string.format('%d', fed)
+local index, now = string.format('%d', fed), string.format('%d', now_ms())
 for i = fed, last - 1 do
   local after = string.format('%d', i + 1)
-  redis.call('XADD', KEYS[2], after .. '-0', 'i', index, 'p', ARGV[i - from + 2])
+  redis.call('XADD', KEYS[2], after .. '-0', 'i', index, 'p', ARGV[i - from + 2], 't', now)
   index = after
 end
 if last > fed then

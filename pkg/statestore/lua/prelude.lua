@@ -61,7 +61,7 @@ local function reduce(prefix, n)
     prefix .. 'journal:0')
   redis.call('XTRIM', prefix .. 'results', 'MAXLEN', 0)
   redis.call('XGROUP', 'CREATE', jobs, 'workers', '0', 'MKSTREAM')
-  redis.call('XADD', jobs, '1-0', 'i', '0', 'p', string.format('{"reduce":{"n":%d}}', n))
+  redis.call('XADD', jobs, '1-0', 'i', '0', 'p', string.format('{"reduce":{"n":%d}}', n), 't', now_ms())
   redis.call('HSET', meta, 'phase', 'SEALED', 'fed', 1, 'total', 1, 'ok', 0, 'failed', 0, 'cancelled', 0, 'pulse', now_ms())
   redis.call('HDEL', meta, 'done', 'cursor', 'swept', 'skipped')
   for _, key in ipairs({'meta', 'plan', 'results'}) do

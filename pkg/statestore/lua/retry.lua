@@ -31,7 +31,7 @@ for a = 2, #ARGV do
     redis.call('HSET', KEYS[4], index, '0|0|-')
     -- Fed jobs have the IDs 1-0 to <total>-0.
     local n = redis.call('HINCRBY', KEYS[1], 'requeued', 1)
-    redis.call('XADD', KEYS[3], total .. '-' .. n, 'i', index, 'p', payload)
+    redis.call('XADD', KEYS[3], total .. '-' .. n, 'i', index, 'p', payload, 't', now_ms())
     queued = queued + 1
   end
 end
