@@ -29,7 +29,7 @@ type operation struct {
 	verb         string
 	proc         string
 	fence        fence // of the request; of a claim, what it gave out
-	turn         int   // of a checkpoint; of a claim, the turns that it told of
+	turn         int   // of a checkpoint; of a claim, the turns that it told of; of a requeue, those that are left
 	exhausted    bool  // of a claim
 	keep         string
 	code         int64 // the answer
@@ -98,7 +98,7 @@ func (h *history) executed(x *exchange, calls []call) {
 		add(index, operation{verb: "keep"})
 	}
 	for _, index := range h.check.requeued {
-		add(index, operation{verb: "requeue"})
+		add(index, operation{verb: "requeue", turn: len(h.check.job(index).journal)})
 	}
 	h.check.kept, h.check.requeued = nil, nil
 }
@@ -140,8 +140,10 @@ func (j serialJob) step(o *operation, cfg Config) (after serialJob, code int64, 
 		j.fence.holder = "-"
 		return j, 0, !j.finished
 	case "requeue":
-		ok := j.finished
-		j.finished, j.exhausted, j.fence = false, false, fence{holder: "-"}
+		// The journal of a failed job lives for the batch's TTL from then on, also while the batch goes on.
+		lapsed := o.turn == 0 && cfg.ttl < time.Hour
+		ok := j.finished && (o.turn == j.turns || lapsed)
+		j.finished, j.exhausted, j.fence, j.turns = false, false, fence{holder: "-"}, o.turn
 		return j, 0, ok
 	case "renew", "release", "checkpoint", "finish":
 		if !mine {
