@@ -16,7 +16,8 @@ import (
 func Transient(err error, after time.Duration) error { return &transientError{err, after} }
 
 // HTTPStatus marks err, which tells of an answer's status, with [Transient] if such an answer may pass: 429 and 5xx but
-// for 501. A Retry-After header is kept to.
+// for 501. A Retry-After header is kept to, for an hour at most; a date in it is measured by the clock of the server, if the
+// answer tells that.
 func HTTPStatus(resp *http.Response, err error) error {
 	if resp.StatusCode != http.StatusTooManyRequests && (resp.StatusCode < 500 || resp.StatusCode == http.StatusNotImplemented) {
 		return err
@@ -26,7 +27,11 @@ func HTTPStatus(resp *http.Response, err error) error {
 	if seconds, e := strconv.Atoi(text); e == nil && seconds > 0 {
 		after = time.Duration(min(seconds, 3600)) * time.Second
 	} else if at, e := http.ParseTime(text); e == nil {
-		after = max(0, time.Until(at))
+		after = time.Until(at)
+		if sent, e := http.ParseTime(resp.Header.Get("Date")); e == nil {
+			after = at.Sub(sent)
+		}
+		after = min(max(0, after), time.Hour)
 	}
 	return Transient(err, after)
 }
