@@ -75,6 +75,9 @@ func TestMutants(t *testing.T) {
 				if m.Stalls {
 					cfg.rates.slow, cfg.rates.slowest = 0.3, 4*cfg.lease
 				}
+				if m.Clocks {
+					cfg.skew = 0
+				}
 				out := play(t, cfg)
 				if out.Violation != nil {
 					t.Logf("caught by seed %d: %v", seed, out.Violation)

@@ -266,7 +266,8 @@ func (s *slot) drain() {
 func (w *world) connect(ctx context.Context, p *process) (*statestore.Store, error) {
 	for {
 		s, err := statestore.Open(ctx, "redis://"+redisAddress, statestore.Options{
-			Dialer: p.dial, PoolSize: 64, Jitter: p.jitter, Script: w.script,
+			Dialer: p.dial, PoolSize: 64, Jitter: p.jitter,
+			Script: func(name, text string) string { return w.script(p, name, text) },
 		})
 		if err == nil {
 			return s, nil
@@ -280,10 +281,10 @@ func (w *world) connect(ctx context.Context, p *process) (*statestore.Store, err
 	}
 }
 
-// script is [statestore.Options.Script]: it applies the mutant and learns the scripts' names.
-func (w *world) script(name, text string) string {
-	if m := w.cfg.Mutant; m != nil && m.Script == name {
-		changed, ok := m.apply(text)
+// script is [statestore.Options.Script] of a process: it applies the mutant and learns the scripts' names.
+func (w *world) script(p *process, name, text string) string {
+	if m := w.cfg.Mutant; m != nil && (m.Script == name || m.Script == everyScript) {
+		changed, ok := m.apply(text, w.clock(p))
 		if !ok {
 			w.unknown = true
 		}
@@ -293,6 +294,12 @@ func (w *world) script(name, text string) string {
 	defer w.net.mu.Unlock()
 	w.trace.learn(name, text)
 	return text
+}
+
+// clock is how far a process's clock is ahead of Redis'. No script is told it and no process reads a clock but for durations, so
+// only mutants are; TestWallClock in the root of the module holds the code to that.
+func (w *world) clock(p *process) time.Duration {
+	return between(w.chance.on("clock", p.name), -5*time.Minute, 5*time.Minute) - w.cfg.skew
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
