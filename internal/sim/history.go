@@ -35,6 +35,7 @@ type operation struct {
 	code         int64 // the answer
 	told         bool  // it arrived
 	asked, known int64
+	at           time.Duration // when Redis executed it
 }
 
 func (o *operation) String() string {
@@ -55,7 +56,7 @@ func (h *history) sent(x *exchange) {
 // executed is told of what Redis executed, after the checker.
 func (h *history) executed(x *exchange, calls []call) {
 	add := func(index int, o operation) {
-		o.proc, o.asked, o.known = x.proc.name, h.asked[x], math.MaxInt64
+		o.proc, o.asked, o.known, o.at = x.proc.name, h.asked[x], math.MaxInt64, h.check.now()
 		h.all[index] = append(h.all[index], &o)
 		h.open[x] = append(h.open[x], &o)
 	}
@@ -110,6 +111,14 @@ func (h *history) delivered(x *exchange) {
 	}
 	delete(h.open, x)
 	delete(h.asked, x)
+}
+
+// forget drops what Redis forgot. Who was told of it was told of something that is no more; what they do now is answered by
+// what is left.
+func (h *history) forget(until time.Duration) {
+	for index, ops := range h.all {
+		h.all[index] = slices.DeleteFunc(ops, func(o *operation) bool { return o.at > until })
+	}
 }
 
 // serialJob is a job in a store that does one thing after the other.

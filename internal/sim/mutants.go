@@ -15,6 +15,10 @@ type Mutant struct {
 	Seeds  int    // it is caught within so many seeds
 	// Stalls plays the seeds with commands that are held up for longer than a lease, which few seeds have by themselves.
 	Stalls bool
+	// Blind plays the seeds with a Redis that forgets, and who collects the results takes no notice of it.
+	Blind bool
+	// Forgets plays the seeds with a Redis that forgets.
+	Forgets bool
 	// Clocks plays the seeds with no clock off but those of the processes.
 	Clocks bool
 }

@@ -75,6 +75,9 @@ func TestMutants(t *testing.T) {
 				if m.Stalls {
 					cfg.rates.slow, cfg.rates.slowest = 0.3, 4*cfg.lease
 				}
+				for r := chance(seed).on("amnesia of a mutant"); (m.Forgets || m.Blind) && !cfg.forgets(); {
+					cfg.forget(drawAmnesia(r, cfg))
+				}
 				if m.Clocks {
 					cfg.skew = 0
 				}

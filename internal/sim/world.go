@@ -53,12 +53,13 @@ type world struct {
 
 	slots    []*slot
 	feeder   *slot
-	follower *follower
-	users    int  // how many were started
-	busy     int  // users that have not finished
-	retries  int  // still to come once the batch is done
-	over     bool // no more faults
-	unknown  bool // the mutant does not match a script
+	follower reader
+	reads    *slot // where the follower runs
+	users    int   // how many were started
+	busy     int   // users that have not finished
+	retries  int   // still to come once the batch is done
+	over     bool  // no more faults
+	unknown  bool  // the mutant does not match a script
 	doneAt   time.Duration
 	finished chan struct{} // closed when the batch came to its end, or the run failed
 	once     sync.Once
@@ -81,7 +82,8 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	carrying, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer hangUp()
 	w.carrying = carrying
-	w.net = newNetwork(w.chance, cfg.rates, redis.mini.Dial)
+	w.net = newNetwork(w.chance, cfg.rates, redis.dial)
+	w.net.timeline = redis.memory.timeline
 	w.net.arrives = redis.setClock
 	w.net.seen = w.executed
 	w.net.heard = w.heard
@@ -92,6 +94,15 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	})
 	w.check.taken = w.conduct.takenOver
 	w.history = newHistory(w.check)
+	w.follower = &follower{world: w}
+	if cfg.forgets() {
+		c, err := newCollector(w)
+		if err != nil {
+			return Outcome{}, err
+		}
+		defer c.remove()
+		w.follower, w.check.committed = c, c.executed
+	}
 	var network sync.WaitGroup
 	network.Go(func() { w.net.run(carrying) })
 
@@ -102,7 +113,7 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	}
 	w.atRest(func() {
 		end()
-		for _, s := range append(w.slots, w.feeder, w.follower.slot) {
+		for _, s := range append(w.slots, w.feeder, w.reads) {
 			s.kill()
 		}
 	})
@@ -139,6 +150,7 @@ func (w *world) finish() { w.once.Do(func() { close(w.finished) }) }
 func (w *world) executed(x *exchange) {
 	calls := w.trace.calls(x)
 	w.trace.exchange(x, calls)
+	w.redis.memory.remember(x, calls)
 	for _, c := range calls {
 		w.check.executed(x.proc.name, c)
 	}
@@ -169,11 +181,13 @@ func (w *world) open() {
 		w.slots = append(w.slots, s)
 		w.net.at(between(r, 0, 2*time.Second), func() { w.startWorker(s) })
 	}
-	w.follower = &follower{world: w, slot: &slot{name: "follow"}}
-	w.net.at(between(r, 0, time.Second), func() { w.start(w.follower.slot, w.follower.run) })
+	w.reads = &slot{name: "follow"}
+	w.net.at(between(r, 0, time.Second), w.startFollower)
 	w.plan()
 	w.after(time.Second, w.look)
 }
+
+func (w *world) startFollower() { w.start(w.reads, w.follower.run) }
 
 // look ends the run when the batch is done and stays so, or takes too long.
 func (w *world) look() {
@@ -292,7 +306,7 @@ func (w *world) script(p *process, name, text string) string {
 	}
 	w.net.mu.Lock() // processes may connect at the same instant
 	defer w.net.mu.Unlock()
-	w.trace.learn(name, text)
+	w.redis.memory.texts[w.trace.learn(name, text)] = text
 	return text
 }
 
