@@ -89,4 +89,7 @@ func (k *checker) forget(until time.Duration) {
 			j.cut = j.cut || len(now.journal) > len(j.journal)
 		}
 	}
+	if n := len(k.pages); n > 0 { // Redis may go back to this page once more
+		k.pages[n-1].books = k.books.copy()
+	}
 }

@@ -32,6 +32,7 @@ type checker struct {
 	books
 	pages     []page // the books of before, oldest first
 	violation *Violation
+	lost      int // jobs that ended because all of their attempts lost their worker
 	// What the last script did to jobs that its answer does not name: it kept them to run alone, or queued them again.
 	kept, requeued []int
 }
@@ -461,4 +462,10 @@ func (k *checker) end(st *state) {
 		return
 	}
 	k.standing(st)
+	for _, r := range st.results {
+		var line batch.Result
+		if err := json.Unmarshal([]byte(r.line), &line); err == nil && line.Error != nil && line.Error.Type == batch.WorkerLost {
+			k.lost++
+		}
+	}
 }

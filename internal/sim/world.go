@@ -18,6 +18,7 @@ type Outcome struct {
 	Violation *Violation // nil if nothing was wrong
 	Hash      uint64     // of the whole trace
 	Commands  int        // trace lines
+	Lost      int        // jobs that ended because all of their attempts lost their worker
 	Took      time.Duration
 	Trace     []string
 
@@ -126,7 +127,7 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	}
 	return Outcome{
 		Config: cfg, Violation: w.check.violation, Hash: w.trace.sum.Sum64(), Commands: len(w.trace.lines),
-		Took: w.now(), Trace: w.trace.lines, history: w.history,
+		Took: w.now(), Trace: w.trace.lines, history: w.history, Lost: w.check.lost,
 	}, nil
 }
 
