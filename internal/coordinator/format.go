@@ -175,7 +175,7 @@ func parseCSV(raw []byte) (r batch.Result, ok bool) {
 	}
 	for column, dst := range map[int]*int64{
 		9: &r.Usage.PromptTokens, 10: &r.Usage.CachedTokens, 11: &r.Usage.CompletionTokens,
-		12: &r.Tools.Asked, 13: &r.Tools.Executed, 16: &r.WallMS, 18: &r.Usage.ContextTokens,
+		12: &r.Tools.Asked, 13: &r.Tools.Executed, 16: &r.WallMS, 19: &r.Usage.ContextTokens,
 	} {
 		if *dst, err = strconv.ParseInt(row[column], 10, 64); err != nil {
 			return r, false

@@ -27,30 +27,18 @@ type checker struct {
 	failed func(*Violation)                       // called once
 	taken  func(old fence, renewed time.Duration) // told of every lease that was ended because it lapsed
 
+	committed func(*state) // told of what Redis holds; nil is skipped
+
+	books
+	pages     []page // the books of before, oldest first
 	violation *Violation
-	before    *state
-	jobs      map[int]*job
-	pulses    []time.Duration // when some worker was in touch with the batch
-	maxToken  int64
-	takeovers int
-	retried   bool
+	lost      int // jobs that ended because all of their attempts lost their worker
 	// What the last script did to jobs that its answer does not name: it kept them to run alone, or queued them again.
 	kept, requeued []int
 }
 
-// job is what the checker knows of one job.
-type job struct {
-	spent     int // attempts since it was fed or retried, those handed back not counted
-	exhausted bool
-	renewed   time.Duration // when the lease was last claimed or renewed
-	journal   []string
-}
-
 func newChecker(cfg Config, redis *server, failed func(*Violation)) *checker {
-	return &checker{
-		cfg: cfg, redis: redis, start: time.Now(), failed: failed,
-		before: &state{}, jobs: make(map[int]*job),
-	}
+	return &checker{cfg: cfg, redis: redis, start: time.Now(), failed: failed, books: newBooks()}
 }
 
 func (k *checker) now() time.Duration { return time.Since(k.start) }
@@ -89,6 +77,10 @@ func (k *checker) executed(proc string, c call) {
 	k.script(proc, c, k.before, after)
 	k.standing(after)
 	k.before = after
+	k.keep()
+	if k.committed != nil {
+		k.committed(after)
+	}
 }
 
 // script checks what one script did.
@@ -212,7 +204,7 @@ func (k *checker) claim(proc string, c call, index int, old, now fence) {
 	if !j.exhausted && now.attempt != j.spent {
 		k.fail("I5", "job %d was claimed as attempt %d; it is the %d. of at most %d", index, now.attempt, j.spent, k.cfg.maxAttempts)
 	}
-	j.renewed = k.now()
+	j.renewed, j.cut = k.now(), false
 	k.reload(index)
 	if told := k.toldTurns(c, index); told != len(j.journal) {
 		k.fail("I3", "%s claimed job %d and was told of %d turns; its journal has %d", proc, index, told, len(j.journal))
@@ -355,7 +347,7 @@ func (k *checker) results(proc string, c call, was, is *state) {
 			k.fail("I2", "result of job %d is not JSON: %v", r.index, err)
 		}
 		j := k.job(r.index)
-		if k.cfg.Mode == Full && line.Status == batch.OK && line.Turns != len(j.journal)+1 {
+		if k.cfg.Mode == Full && line.Status == batch.OK && line.Turns != len(j.journal)+1 && !j.cut {
 			k.fail("I3", "job %d ended after %d turns; its journal has %d and the answer is one more", r.index, line.Turns, len(j.journal))
 		}
 		k.reload(r.index)
@@ -470,4 +462,10 @@ func (k *checker) end(st *state) {
 		return
 	}
 	k.standing(st)
+	for _, r := range st.results {
+		var line batch.Result
+		if err := json.Unmarshal([]byte(r.line), &line); err == nil && line.Error != nil && line.Error.Type == batch.WorkerLost {
+			k.lost++
+		}
+	}
 }

@@ -19,7 +19,7 @@ type record struct {
 	proc    *process
 	claim   *exchange // executed, and its answer has not arrived
 	leases  map[fence]*leased
-	drained bool // it was asked to leave
+	drained time.Time // when it was asked to leave; zero if it was not
 }
 
 // leased is one lease that a process was told of.
@@ -49,7 +49,7 @@ func (k *conduct) fail(invariant, format string, args ...any) {
 }
 
 // asked notes that a process is asked to leave.
-func (k *conduct) asked(p *process) { k.of(p).drained = true }
+func (k *conduct) asked(p *process) { k.of(p).drained = time.Now() }
 
 // sent is told of every request that a process sent, whether or not it arrives.
 func (k *conduct) sent(x *exchange) {
@@ -162,8 +162,10 @@ func (k *conduct) takenOver(old fence, renewed time.Duration) {
 	}
 	now, cfg := k.world.now(), k.world.cfg
 	switch {
-	case r.drained:
-		if !l.finishing && now > cfg.calmAt { // before, it may have had no words left for it
+	case !r.drained.IsZero():
+		// Its words for it may have been lost before the calm, or fallen into an outage that took all the time it has for them,
+		// though a renewal of before still got through at the end.
+		if !l.finishing && now > cfg.calmAt && !k.world.net.wasDown(r.drained) {
 			k.fail("I5", "%s left and did not hand job %d back", old.holder, l.index)
 		}
 	case l.missed && !l.fenced:

@@ -104,6 +104,7 @@ func Draw(seed uint64, mode Mode) Config {
 	}
 	c.skew = between(chance(seed).on("skew"), -2*time.Hour, 2*time.Hour)
 	c.faults = drawFaults(r, c)
+	c.forget(drawAmnesia(chance(seed).on("amnesia"), c))
 	if mode == Full {
 		c.drawFull(chance(seed).on("config of a full worker"))
 	}
@@ -134,6 +135,21 @@ func (c Config) longest() time.Duration {
 	attempt := time.Duration(c.turns+2)*(c.turnTime+time.Second) + 4*c.lease
 	rounds := time.Duration((c.jobs/c.maxAgents + 2) * c.maxAttempts * (1 + c.retries))
 	return rounds*attempt + 20*time.Minute
+}
+
+// forget adds faults by which Redis forgets.
+func (c *Config) forget(faults []fault) {
+	if faults == nil {
+		return
+	}
+	c.faults = append(c.faults, faults...)
+	slices.SortStableFunc(c.faults, func(a, b fault) int { return cmp.Compare(a.at, b.at) })
+	c.ttl = time.Hour // a batch that is gone because it was forgotten could not be told from one whose time is over
+}
+
+// forgets reports whether Redis loses what it acknowledged.
+func (c Config) forgets() bool {
+	return slices.ContainsFunc(c.faults, func(f fault) bool { return f.kind == amnesia })
 }
 
 func (c Config) header() batch.Header {

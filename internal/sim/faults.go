@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 // A kind of fault that strikes at one instant. Those that hit single commands are [rates].
@@ -22,6 +24,8 @@ const (
 	resetAll      kind = "resets"  // every connection of a worker breaks
 	lookAround    kind = "inspect" // a user asks for the status
 	serverAway    kind = "server"  // a worker's inference server restarts; full mode
+	amnesia       kind = "amnesia" // Redis is restarted, or its replica takes over, without what it was last told
+	killFollower  kind = "refollow"
 )
 
 // fault is one such event of a run.
@@ -30,9 +34,13 @@ type fault struct {
 	at   time.Duration // after the start
 	slot int           // which worker
 	last time.Duration // how long it takes until things are as before
+	lost time.Duration // how much is forgotten
 }
 
 func (f fault) String() string {
+	if f.lost > 0 {
+		return fmt.Sprintf("%s@%v/%v/lost %v", f.kind, f.at.Round(time.Millisecond), f.last.Round(time.Millisecond), f.lost.Round(time.Millisecond))
+	}
 	return fmt.Sprintf("%s@%v/w%d/%v", f.kind, f.at.Round(time.Millisecond), f.slot, f.last.Round(time.Millisecond))
 }
 
@@ -53,6 +61,28 @@ func drawFaults(r *rand.Rand, c Config) []fault {
 		out = append(out, fault{kind: cancelBatch, at: between(r, 0, c.calmAt)})
 	}
 	slices.SortFunc(out, func(a, b fault) int { return int(a.at - b.at) })
+	return out
+}
+
+// drawAmnesia makes Redis forget in some runs, and then kills those who collect the results too.
+func drawAmnesia(r *rand.Rand, c Config) []fault {
+	var out []fault
+	for range []int{0, 0, 0, 0, 0, 0, 0, 1, 1, 2}[r.IntN(10)] {
+		f := fault{kind: amnesia, at: between(r, c.calmAt/10, c.calmAt), lost: between(r, time.Millisecond, time.Second)}
+		if likely(r, 0.3) { // a failover to a replica that was behind
+			f.lost = between(r, time.Second, furthest)
+		}
+		f.last = min(between(r, 10*time.Millisecond, 5*c.lease/2), c.calmAt-f.at)
+		out = append(out, f)
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	for range r.IntN(3) {
+		f := fault{kind: killFollower, at: between(r, 0, c.calmAt)}
+		f.last = min(between(r, 10*time.Millisecond, 2*time.Second), c.calmAt-f.at)
+		out = append(out, f)
+	}
 	return out
 }
 
@@ -99,9 +129,16 @@ func (w *world) strike(f fault) {
 	case drainWorker:
 		s.drain()
 		w.after(f.last, func() { w.startWorker(s) })
+	case amnesia:
+		w.net.setDown(true)
+		w.amnesia(w.now() - f.lost)
+		w.after(f.last, func() { w.net.setDown(false) })
+	case killFollower:
+		w.reads.kill()
+		w.after(f.last, w.startFollower)
 	case outage:
 		w.net.setDown(true)
-		w.forget()
+		w.restart(w.now())
 		w.after(f.last, func() { w.net.setDown(false) })
 	case forgetScripts:
 		w.forget()
@@ -133,6 +170,25 @@ func (w *world) strike(f fault) {
 		}
 	case lookAround:
 		w.startUser("status", w.status)
+	}
+}
+
+// amnesia makes Redis start again with what it had at that time. What is forgotten of a submission is submitted again: of a
+// batch that is not sealed nothing is promised but that.
+func (w *world) amnesia(until time.Duration) {
+	w.restart(until)
+	w.check.forget(until)
+	w.history.forget(until)
+	w.doneAt = 0
+	if st := w.check.before; !st.exists || st.phase == batch.Open {
+		w.feeder.kill()
+		w.startFeeder()
+	}
+}
+
+func (w *world) restart(until time.Duration) {
+	if err := w.redis.restart(w.net.start.Add(until)); err != nil {
+		w.check.fail("sim", "restart Redis: %v", err)
 	}
 }
 

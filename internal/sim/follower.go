@@ -10,10 +10,16 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
+// reader is who brings the results to where a user wants them.
+type reader interface {
+	run(ctx context.Context, p *process, drain <-chan struct{}) error
+	// check holds what was read against what is in Redis at the end.
+	check(k *checker, st *state)
+}
+
 // follower reads the results by cursor while they are committed, as `results --follow` does.
 type follower struct {
 	world *world
-	slot  *slot
 	seen  []statestore.Entry // read when the run is at its end
 }
 

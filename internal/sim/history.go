@@ -29,12 +29,13 @@ type operation struct {
 	verb         string
 	proc         string
 	fence        fence // of the request; of a claim, what it gave out
-	turn         int   // of a checkpoint; of a claim, the turns that it told of
+	turn         int   // of a checkpoint; of a claim, the turns that it told of; of a requeue, those that are left
 	exhausted    bool  // of a claim
 	keep         string
 	code         int64 // the answer
 	told         bool  // it arrived
 	asked, known int64
+	at           time.Duration // when Redis executed it
 }
 
 func (o *operation) String() string {
@@ -55,7 +56,7 @@ func (h *history) sent(x *exchange) {
 // executed is told of what Redis executed, after the checker.
 func (h *history) executed(x *exchange, calls []call) {
 	add := func(index int, o operation) {
-		o.proc, o.asked, o.known = x.proc.name, h.asked[x], math.MaxInt64
+		o.proc, o.asked, o.known, o.at = x.proc.name, h.asked[x], math.MaxInt64, h.check.now()
 		h.all[index] = append(h.all[index], &o)
 		h.open[x] = append(h.open[x], &o)
 	}
@@ -98,7 +99,7 @@ func (h *history) executed(x *exchange, calls []call) {
 		add(index, operation{verb: "keep"})
 	}
 	for _, index := range h.check.requeued {
-		add(index, operation{verb: "requeue"})
+		add(index, operation{verb: "requeue", turn: len(h.check.job(index).journal)})
 	}
 	h.check.kept, h.check.requeued = nil, nil
 }
@@ -110,6 +111,14 @@ func (h *history) delivered(x *exchange) {
 	}
 	delete(h.open, x)
 	delete(h.asked, x)
+}
+
+// forget drops what Redis forgot. Who was told of it was told of something that is no more; what they do now is answered by
+// what is left.
+func (h *history) forget(until time.Duration) {
+	for index, ops := range h.all {
+		h.all[index] = slices.DeleteFunc(ops, func(o *operation) bool { return o.at > until })
+	}
 }
 
 // serialJob is a job in a store that does one thing after the other.
@@ -140,8 +149,10 @@ func (j serialJob) step(o *operation, cfg Config) (after serialJob, code int64, 
 		j.fence.holder = "-"
 		return j, 0, !j.finished
 	case "requeue":
-		ok := j.finished
-		j.finished, j.exhausted, j.fence = false, false, fence{holder: "-"}
+		// The journal of a failed job lives for the batch's TTL from then on, also while the batch goes on.
+		lapsed := o.turn == 0 && cfg.ttl < time.Hour
+		ok := j.finished && (o.turn == j.turns || lapsed)
+		j.finished, j.exhausted, j.fence, j.turns = false, false, fence{holder: "-"}, o.turn
 		return j, 0, ok
 	case "renew", "release", "checkpoint", "finish":
 		if !mine {

@@ -1,26 +1,40 @@
 package sim
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+	"time"
+)
 
 // Mutant is a script that was broken on purpose. The simulation must notice each of them; it is tested too.
 type Mutant struct {
 	Name   string
-	Script string // the file in pkg/statestore/lua, without its ending
+	Script string // the file in pkg/statestore/lua, without its ending; or [everyScript]
 	Old    string // occurs exactly once in the script
-	New    string
-	Seeds  int // it is caught within so many seeds
-	First  int // the seed to begin with: one that caught it, where that is far from 0
+	New    string // AHEAD stands for the milliseconds that the clock of the process is ahead of Redis'
+	Seeds  int    // it is caught within so many seeds
+	First  int    // the seed to begin with: one that caught it, where that is far from 0
 	// Stalls plays the seeds with commands that are held up for longer than a lease, which few seeds have by themselves.
 	Stalls bool
+	// Blind plays the seeds with a Redis that forgets, and who collects the results takes no notice of it.
+	Blind bool
+	// Forgets plays the seeds with a Redis that forgets.
+	Forgets bool
+	// Clocks plays the seeds with no clock off but those of the processes.
+	Clocks bool
 }
+
+// everyScript means the prelude that all scripts begin with.
+const everyScript = "prelude"
 
 // apply breaks the script. It reports false if the script does not hold the text once: the mutant must then be
 // written anew.
-func (m *Mutant) apply(text string) (string, bool) {
+func (m *Mutant) apply(text string, ahead time.Duration) (string, bool) {
 	if strings.Count(text, m.Old) != 1 {
 		return text, false
 	}
-	return strings.Replace(text, m.Old, m.New, 1), true
+	clock := strconv.FormatInt(ahead.Milliseconds(), 10)
+	return strings.Replace(text, m.Old, strings.ReplaceAll(m.New, "AHEAD", clock), 1), true
 }
 
 // Mutants lists every mutant.
@@ -39,6 +53,19 @@ var Mutants = []Mutant{
 		Name: "renew without the token", Script: "renew", Seeds: 80,
 		Old: `if redis.call('HGET', KEYS[3], ARGV[a]) == ARGV[a + 2] then`,
 		New: `if true then`,
+	},
+	{
+		Name: "renewal by the worker's clock", Script: "renew", Seeds: 20, Clocks: true,
+		Old: `ids[#ids + 1] = 'IDLE'
+  ids[#ids + 1] = 0`,
+		// Redis takes a time that is yet to come for now; miniredis does not.
+		New: `ids[#ids + 1] = 'TIME'
+  ids[#ids + 1] = string.format('%d', math.min(now_ms(), now_ms() + (AHEAD)))`,
+	},
+	{
+		Name: "time by the worker's clock", Script: everyScript, Seeds: 60, Clocks: true,
+		Old: `return t[1] * 1000 + math.floor(t[2] / 1000)`,
+		New: `return t[1] * 1000 + math.floor(t[2] / 1000) + (AHEAD)`,
 	},
 	{
 		Name: "release without the fence", Script: "release", Seeds: 80, First: 15,

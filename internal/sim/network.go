@@ -17,14 +17,16 @@ var errRefused = errors.New("connection refused")
 // network carries every byte between the simulated processes and Redis, and decides what happens next: it lets one
 // event happen, waits until the whole bubble has come to rest, looks at the state, and only then takes the next.
 type network struct {
-	chance  chance
-	rates   rates
-	start   time.Time
-	server  func() (net.Conn, error)          // a connection to Redis that nothing disturbs
-	arrives func()                            // called at rest, before Redis gets a request
-	seen    func(*exchange)                   // called at rest, after Redis executed a request
-	heard   func(sent, delivered []*exchange) // called at rest, with what happened since the last time
-	wake    chan struct{}                     // capacity 1: an event was added
+	chance chance
+	rates  rates
+	start  time.Time
+	server func() (net.Conn, error) // a connection to Redis that nothing disturbs
+	// timeline answers for Redis what miniredis has no answer for.
+	timeline func(requests [][]string) (text string, ok bool)
+	arrives  func()                            // called at rest, before Redis gets a request
+	seen     func(*exchange)                   // called at rest, after Redis executed a request
+	heard    func(sent, delivered []*exchange) // called at rest, with what happened since the last time
+	wake     chan struct{}                     // capacity 1: an event was added
 
 	mu              sync.Mutex         // never held across a wait
 	events          eventHeap          // guarded by mu

@@ -160,7 +160,7 @@ func (p *plainWorker) admit(ctx context.Context, drain <-chan struct{}, phase ba
 		case errors.Is(err, errCancelled):
 			j.result = ended(j.lease, batch.StatusCancelled, batch.JobCancelled, 0)
 			err = p.commit(context.WithoutCancel(ctx), j)
-		case errors.Is(err, errHandedBack):
+		case errors.Is(err, errHandedBack), errors.Is(err, statestore.ErrConflict): // or Redis forgot turns of it
 			p.drop(j)
 			err = p.store.UntilKnown(ctx, func() error { return p.store.Release(ctx, batchID, []batch.Lease{j.lease}) })
 		default:

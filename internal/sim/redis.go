@@ -14,23 +14,34 @@ const redisAddress = "10.0.0.1:6379"
 
 // server is miniredis, with a connection of its own that nothing disturbs and that nobody sees.
 type server struct {
-	mini *miniredis.Miniredis
-	skew time.Duration // its clock is ahead of the bubble's by so much
-	conn net.Conn
-	r    *bufio.Reader
+	mini   *miniredis.Miniredis
+	began  time.Time
+	skew   time.Duration // its clock is ahead of the bubble's by so much
+	memory memory
+	conn   net.Conn
+	r      *bufio.Reader
 }
 
 // newServer starts Redis in the current bubble, by the bubble's clock and so much ahead of it.
 func newServer(skew time.Duration) (*server, error) {
-	m := miniredis.NewMiniRedis()
-	m.SetTime(time.Now().Add(skew))
-	conn, err := m.Dial() // starts it without a listener
-	if err != nil {
-		return nil, fmt.Errorf("start miniredis: %w", err)
-	}
-	m.ClockTTL(true)
-	return &server{mini: m, skew: skew, conn: conn, r: bufio.NewReaderSize(conn, 1<<16)}, nil
+	s := &server{mini: miniredis.NewMiniRedis(), began: time.Now(), skew: skew, memory: memory{texts: make(map[string]string)}}
+	return s, s.begin(s.began)
 }
+
+// begin starts a new server and sets its clock.
+func (s *server) begin(at time.Time) error {
+	s.mini.SetTime(at.Add(s.skew))
+	conn, err := s.mini.Dial() // starts it without a listener
+	if err != nil {
+		return fmt.Errorf("start miniredis: %w", err)
+	}
+	s.mini.ClockTTL(true)
+	s.conn, s.r = conn, bufio.NewReaderSize(conn, 1<<16)
+	return nil
+}
+
+// dial connects to the server that runs now.
+func (s *server) dial() (net.Conn, error) { return s.mini.Dial() }
 
 // setClock moves Redis' clock on. Its time stands still between two commands.
 func (s *server) setClock() { s.mini.SetTime(time.Now().Add(s.skew)) }
@@ -46,13 +57,18 @@ func (s *server) ask(commands ...[]string) ([]any, error) {
 	for _, c := range commands {
 		raw = append(raw, encode(c...)...)
 	}
+	return s.send(raw, len(commands))
+}
+
+// send is ask for n commands that are encoded already.
+func (s *server) send(raw []byte, n int) ([]any, error) {
 	sent := make(chan error, 1)
 	// A pipe has no buffer: Redis may answer the first command before it reads the second.
 	go func() {
 		_, err := s.conn.Write(raw)
 		sent <- err
 	}()
-	out := make([]any, len(commands))
+	out := make([]any, n)
 	var err error
 	for i := range out {
 		if out[i], _, err = readValue(s.r, nil); err != nil {

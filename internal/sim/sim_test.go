@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -64,6 +65,33 @@ func difference(a, b []string) string {
 	return fmt.Sprintf("one trace has %d lines, the other %d", len(a), len(b))
 }
 
+// TestForgettingCostsNoAttempt: when nothing else is wrong, what a Redis forgets runs again and is not taken for the end of a
+// worker, so jobs with a single attempt have their results too.
+func TestForgettingCostsNoAttempt(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			t.Parallel()
+			cfg := Draw(seed, Full)
+			cfg.faults, cfg.rates, cfg.serverFaults, cfg.toolFaults, cfg.maxAttempts = nil, rates{}, 0, 0, 1
+			// Workers are full for longer than a lease, so that none looks for more jobs and finds out by that.
+			cfg.maxAgents, cfg.jobs, cfg.turnTime, cfg.turnPatience = 1, 24, 3*cfg.lease, 4*cfg.lease
+			cfg.calmAt, cfg.retries = 15*cfg.lease, 0
+			for r := chance(seed).on("amnesia alone"); len(cfg.faults) < 6; {
+				cfg.forget(drawAmnesia(r, cfg))
+			}
+			for i := range cfg.faults {
+				cfg.faults[i].last = 100 * time.Millisecond
+			}
+			cfg.endBy = cfg.calmAt + cfg.longest()
+			out := play(t, cfg)
+			if out.Violation != nil {
+				t.Fatal(out.Report(80))
+			}
+			assert.Zero(t, out.Lost)
+		})
+	}
+}
+
 // TestMutants breaks the scripts one by one. Each mutant must be caught within its number of seeds.
 func TestMutants(t *testing.T) {
 	for _, m := range Mutants {
@@ -75,6 +103,12 @@ func TestMutants(t *testing.T) {
 				cfg.Mutant = &m
 				if m.Stalls {
 					cfg.rates.slow, cfg.rates.slowest = 0.3, 4*cfg.lease
+				}
+				for r := chance(seed).on("amnesia of a mutant"); (m.Forgets || m.Blind) && !cfg.forgets(); {
+					cfg.forget(drawAmnesia(r, cfg))
+				}
+				if m.Clocks {
+					cfg.skew = 0
 				}
 				out := play(t, cfg)
 				if out.Violation != nil {

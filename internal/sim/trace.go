@@ -26,10 +26,12 @@ func newTrace() *trace {
 	return &trace{start: time.Now(), scripts: make(map[string]string), sum: fnv.New64a()}
 }
 
-// learn makes a script's name known.
-func (t *trace) learn(name, text string) {
-	sum := sha1.Sum([]byte(text)) // the name that EVALSHA uses
-	t.scripts[hex.EncodeToString(sum[:])] = name
+// learn makes a script's name known, and returns its SHA1.
+func (t *trace) learn(name, text string) (sum string) {
+	hash := sha1.Sum([]byte(text)) // the name that EVALSHA uses
+	sum = hex.EncodeToString(hash[:])
+	t.scripts[sum] = name
+	return sum
 }
 
 func (t *trace) note(format string, args ...any) {

@@ -80,8 +80,8 @@ func (w *world) close() {
 		<-in.ended
 	}
 	w.atRest(func() {
-		leaving = append(leaving[:0], w.follower.slot.running)
-		w.follower.slot.drain()
+		leaving = append(leaving[:0], w.reads.running)
+		w.reads.drain()
 	})
 	<-leaving[0].ended
 	var st *state

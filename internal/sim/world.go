@@ -18,6 +18,7 @@ type Outcome struct {
 	Violation *Violation // nil if nothing was wrong
 	Hash      uint64     // of the whole trace
 	Commands  int        // trace lines
+	Lost      int        // jobs that ended because all of their attempts lost their worker
 	Took      time.Duration
 	Trace     []string
 
@@ -53,12 +54,13 @@ type world struct {
 
 	slots    []*slot
 	feeder   *slot
-	follower *follower
-	users    int  // how many were started
-	busy     int  // users that have not finished
-	retries  int  // still to come once the batch is done
-	over     bool // no more faults
-	unknown  bool // the mutant does not match a script
+	follower reader
+	reads    *slot // where the follower runs
+	users    int   // how many were started
+	busy     int   // users that have not finished
+	retries  int   // still to come once the batch is done
+	over     bool  // no more faults
+	unknown  bool  // the mutant does not match a script
 	doneAt   time.Duration
 	finished chan struct{} // closed when the batch came to its end, or the run failed
 	once     sync.Once
@@ -81,7 +83,8 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	carrying, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer hangUp()
 	w.carrying = carrying
-	w.net = newNetwork(w.chance, cfg.rates, redis.mini.Dial)
+	w.net = newNetwork(w.chance, cfg.rates, redis.dial)
+	w.net.timeline = redis.memory.timeline
 	w.net.arrives = redis.setClock
 	w.net.seen = w.executed
 	w.net.heard = w.heard
@@ -92,6 +95,15 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	})
 	w.check.taken = w.conduct.takenOver
 	w.history = newHistory(w.check)
+	w.follower = &follower{world: w}
+	if cfg.forgets() {
+		c, err := newCollector(w)
+		if err != nil {
+			return Outcome{}, err
+		}
+		defer c.remove()
+		w.follower, w.check.committed = c, c.executed
+	}
 	var network sync.WaitGroup
 	network.Go(func() { w.net.run(carrying) })
 
@@ -102,7 +114,7 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	}
 	w.atRest(func() {
 		end()
-		for _, s := range append(w.slots, w.feeder, w.follower.slot) {
+		for _, s := range append(w.slots, w.feeder, w.reads) {
 			s.kill()
 		}
 	})
@@ -115,7 +127,7 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	}
 	return Outcome{
 		Config: cfg, Violation: w.check.violation, Hash: w.trace.sum.Sum64(), Commands: len(w.trace.lines),
-		Took: w.now(), Trace: w.trace.lines, history: w.history,
+		Took: w.now(), Trace: w.trace.lines, history: w.history, Lost: w.check.lost,
 	}, nil
 }
 
@@ -139,6 +151,7 @@ func (w *world) finish() { w.once.Do(func() { close(w.finished) }) }
 func (w *world) executed(x *exchange) {
 	calls := w.trace.calls(x)
 	w.trace.exchange(x, calls)
+	w.redis.memory.remember(x, calls)
 	for _, c := range calls {
 		w.check.executed(x.proc.name, c)
 	}
@@ -169,11 +182,13 @@ func (w *world) open() {
 		w.slots = append(w.slots, s)
 		w.net.at(between(r, 0, 2*time.Second), func() { w.startWorker(s) })
 	}
-	w.follower = &follower{world: w, slot: &slot{name: "follow"}}
-	w.net.at(between(r, 0, time.Second), func() { w.start(w.follower.slot, w.follower.run) })
+	w.reads = &slot{name: "follow"}
+	w.net.at(between(r, 0, time.Second), w.startFollower)
 	w.plan()
 	w.after(time.Second, w.look)
 }
+
+func (w *world) startFollower() { w.start(w.reads, w.follower.run) }
 
 // look ends the run when the batch is done and stays so, or takes too long.
 func (w *world) look() {
@@ -266,7 +281,8 @@ func (s *slot) drain() {
 func (w *world) connect(ctx context.Context, p *process) (*statestore.Store, error) {
 	for {
 		s, err := statestore.Open(ctx, "redis://"+redisAddress, statestore.Options{
-			Dialer: p.dial, PoolSize: 64, Jitter: p.jitter, Script: w.script,
+			Dialer: p.dial, PoolSize: 64, Jitter: p.jitter,
+			Script: func(name, text string) string { return w.script(p, name, text) },
 		})
 		if err == nil {
 			return s, nil
@@ -280,10 +296,10 @@ func (w *world) connect(ctx context.Context, p *process) (*statestore.Store, err
 	}
 }
 
-// script is [statestore.Options.Script]: it applies the mutant and learns the scripts' names.
-func (w *world) script(name, text string) string {
-	if m := w.cfg.Mutant; m != nil && m.Script == name {
-		changed, ok := m.apply(text)
+// script is [statestore.Options.Script] of a process: it applies the mutant and learns the scripts' names.
+func (w *world) script(p *process, name, text string) string {
+	if m := w.cfg.Mutant; m != nil && (m.Script == name || m.Script == everyScript) {
+		changed, ok := m.apply(text, w.clock(p))
 		if !ok {
 			w.unknown = true
 		}
@@ -291,8 +307,14 @@ func (w *world) script(name, text string) string {
 	}
 	w.net.mu.Lock() // processes may connect at the same instant
 	defer w.net.mu.Unlock()
-	w.trace.learn(name, text)
+	w.redis.memory.texts[w.trace.learn(name, text)] = text
 	return text
+}
+
+// clock is how far a process's clock is ahead of Redis'. No script is told it and no process reads a clock but for durations, so
+// only mutants are; TestWallClock in the root of the module holds the code to that.
+func (w *world) clock(p *process) time.Duration {
+	return between(w.chance.on("clock", p.name), -5*time.Minute, 5*time.Minute) - w.cfg.skew
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -87,6 +87,9 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 		w.forget(a)
 	case errors.Is(err, errCancelled):
 		w.commits.add(a, w.cancelledResult(a))
+	case errors.Is(err, statestore.ErrConflict):
+		log.Warn("Redis forgot turns of this job that it had acknowledged: it was restarted, or replaced by its replica; the job goes on from what is left")
+		w.release(context.WithoutCancel(ctx), a)
 	case errors.Is(err, agent.ErrStopped), errors.Is(err, errDrained), errors.Is(err, errBackendAway):
 		w.release(context.WithoutCancel(ctx), a)
 	default:

@@ -70,7 +70,10 @@ type batches struct {
 	asked   time.Time
 	known   *lru.Cache[batch.ID, *work] // guarded by mu
 	refused *lru.Cache[batch.ID, string]
-	unsure  map[batch.ID]bool // a claim's reply was lost
+	// A batch is in doubt while Redis may hold leases for this worker of which it does not know: a claim's reply was lost, or
+	// Redis forgot that jobs had ended here. Both guarded by mu.
+	doubts  int              // how often all batches came into doubt
+	trusted map[batch.ID]int // the number of doubts when the batch was last trusted; one that is not here, before the first
 }
 
 func newBatches(s *statestore.Store, t *toolpool.Pool, can backend.Capabilities, served func() []backend.Model, log *slog.Logger) (*batches, error) {
@@ -82,7 +85,7 @@ func newBatches(s *statestore.Store, t *toolpool.Pool, can backend.Capabilities,
 	if err != nil {
 		return nil, fmt.Errorf("make the cache of refused batches: %w", err)
 	}
-	return &batches{store: s, tools: t, can: can, served: served, log: log, known: known, refused: refused, unsure: make(map[batch.ID]bool)}, nil
+	return &batches{store: s, tools: t, can: can, served: served, log: log, known: known, refused: refused, trusted: make(map[batch.ID]int)}, nil
 }
 
 // list names the active batches, oldest first.
@@ -217,28 +220,51 @@ func modelIDs(models []backend.Model) []string {
 func (b *batches) doubt(id batch.ID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.unsure[id] = true
+	b.trusted[id] = -1
 }
 
-// doubted reports whether that was noted.
-func (b *batches) doubted(id batch.ID) bool {
+// doubtAll notes that the connection to Redis broke: it may have been restarted, or replaced by its replica, and have forgotten
+// that jobs of any batch ended here.
+func (b *batches) doubtAll() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.unsure[id]
+	b.doubts++
+	b.asked = time.Time{}
 }
 
-// clear takes the note back.
-func (b *batches) clear(id batch.ID) {
+// anyDoubted reports whether a batch may be in doubt, at no cost where none ever was.
+func (b *batches) anyDoubted() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.unsure, id)
+	return b.doubts > 0 || len(b.trusted) > 0
+}
+
+// doubted reports whether the batch is in doubt, and since when, for trust.
+func (b *batches) doubted(id batch.ID) (since int, yes bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.doubts, b.trusted[id] < b.doubts
+}
+
+// trust takes back what was noted until then.
+func (b *batches) trust(id batch.ID, since int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.trusted[id] = since
+}
+
+// leave forgets a batch.
+func (b *batches) leave(id batch.ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.trusted, id)
 }
 
 // retire forgets a batch that is done or gone, here and on the active list.
 func (b *batches) retire(ctx context.Context, id batch.ID) {
 	b.known.Remove(id)
 	b.refused.Remove(id)
-	b.clear(id)
+	b.leave(id)
 	b.stale()
 	if err := b.store.Retire(ctx, id); err != nil && !statestore.Unreachable(err) && ctx.Err() == nil {
 		b.log.Warn("could not take a finished batch off the active list", "batch", id, "error", err)

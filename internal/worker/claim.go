@@ -56,6 +56,7 @@ func (w *Worker) room() int {
 // round claims while there is room and a batch has jobs, in fair shares, and returns how many jobs came. A batch that
 // gave fewer than it was asked for is not asked again in this round.
 func (w *Worker) round(ctx, life context.Context) (int, error) {
+	w.reconcileAll(ctx)
 	if w.room() == 0 {
 		return 0, nil
 	}
@@ -143,11 +144,8 @@ func (w *Worker) claimFrom(ctx, life context.Context, work *work, n int) (int, e
 	if n = w.share(ctx, id, n); n == 0 {
 		return 0, nil
 	}
-	if w.batches.doubted(id) {
-		if err := w.reconcile(ctx, id); err != nil {
-			return 0, err
-		}
-		w.batches.clear(id)
+	if err := w.reconcile(ctx, id); err != nil {
+		return 0, err
 	}
 	phase, jobs, err := w.cfg.Store.Claim(ctx, statestore.ClaimParams{
 		Batch: id, Consumer: w.cfg.Consumer, Count: n, Lease: w.cfg.Lease, Idle: w.liveCount() == 0,
@@ -172,8 +170,30 @@ func (w *Worker) claimFrom(ctx, life context.Context, work *work, n int) (int, e
 	return len(jobs), nil
 }
 
-// reconcile releases what a lost reply leased to this worker: jobs that Redis counts as ours and that are not live.
+// reconcileAll reconciles the batches that are in doubt, also while there is no room for more jobs: leases that Redis holds for this
+// worker and that nobody renews would lapse, and each take an attempt from its job.
+func (w *Worker) reconcileAll(ctx context.Context) {
+	if !w.batches.anyDoubted() {
+		return
+	}
+	ids, err := w.batches.list(ctx)
+	if err != nil {
+		return // the round's own look at the list tells of it
+	}
+	for _, id := range ids {
+		if err := w.reconcile(ctx, id); err != nil && ctx.Err() == nil {
+			w.log.Warn("could not ask Redis which jobs it holds for this worker; asking again before more are claimed", "batch", id, "error", err)
+		}
+	}
+}
+
+// reconcile releases what Redis counts as ours and is not live, if the batch is in doubt. It belongs to the claim loop: between
+// a claim's reply and the jobs' being live nothing else may look.
 func (w *Worker) reconcile(ctx context.Context, id batch.ID) error {
+	since, yes := w.batches.doubted(id)
+	if !yes {
+		return nil
+	}
 	held, err := w.cfg.Store.Held(ctx, id, w.cfg.Consumer, w.cfg.MaxAgents+statestore.MaxClaim)
 	if err != nil {
 		return err
@@ -186,11 +206,15 @@ func (w *Worker) reconcile(ctx context.Context, id batch.ID) error {
 		}
 	}
 	w.mu.Unlock()
-	if len(lost) == 0 {
-		return nil
+	if len(lost) > 0 {
+		w.log.Info("releasing jobs that Redis holds for this worker and that do not run here: a claim's reply was lost, or Redis forgot their results",
+			"batch", id, "jobs", len(lost))
+		if err := w.cfg.Store.Release(ctx, id, lost); err != nil {
+			return err
+		}
 	}
-	w.log.Info("releasing jobs whose claim's reply was lost", "batch", id, "jobs", len(lost))
-	return w.cfg.Store.Release(ctx, id, lost)
+	w.batches.trust(id, since)
+	return nil
 }
 
 // admit makes a claimed job live and starts it, or finishes it at once if it must not run.

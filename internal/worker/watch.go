@@ -63,7 +63,7 @@ func (w *Worker) probe(ctx context.Context) error {
 
 // listen waits at the doorbell until ctx is done. A ring is a hint: the claim loop also looks by itself.
 func (w *Worker) listen(ctx context.Context) {
-	position := ""
+	position, broken := "", false
 	for ctx.Err() == nil {
 		var events []statestore.Event
 		var err error
@@ -73,8 +73,15 @@ func (w *Worker) listen(ctx context.Context) {
 			events, position, err = w.cfg.Store.Listen(ctx, position, listenFor)
 		}
 		if err != nil {
+			broken = true
 			sleep(ctx, listenFor)
 			continue
+		}
+		if broken {
+			// A read is always under way here, so no restart of Redis goes unnoticed.
+			broken = false
+			w.batches.doubtAll()
+			w.poke()
 		}
 		for _, e := range events {
 			switch e.Kind {

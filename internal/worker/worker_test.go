@@ -29,9 +29,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// server is a backend that takes think for each model call, asks for one tool call first and then answers.
+// server is a backend that takes think for each model call, asks for looks tool calls first, one in a turn, and then answers.
 type server struct {
 	think time.Duration
+	looks int
 	down  atomic.Bool
 
 	mu    sync.Mutex
@@ -52,8 +53,10 @@ func (s *server) Generate(ctx context.Context, r *backend.Request, _ backend.Obs
 	defer s.mu.Unlock()
 	s.calls++
 	out := &backend.Response{Model: "m", Finish: backend.FinishStop, Usage: backend.Usage{PromptTokens: 10, CachedTokens: 4, CompletionTokens: 2}}
-	if len(r.Messages) == 2 {
-		s.first[r.Hints.Session]++
+	if len(r.Messages) < 2+2*s.looks {
+		if len(r.Messages) == 2 {
+			s.first[r.Hints.Session]++
+		}
 		out.Finish = backend.FinishToolCalls
 		out.Message.ToolCalls = []backend.ToolCall{{ID: "call_0", Name: "look", Arguments: `{"at":"` + r.Messages[1].Content + `"}`}}
 		return out, nil
@@ -89,7 +92,7 @@ func newWorld(t *testing.T, think time.Duration) *world {
 	dial, _ := testredis.Pipe(t)
 	// The Redis client's redialling goroutines look once a second whether their pool was closed.
 	t.Cleanup(func() { time.Sleep(3 * time.Second) })
-	w := &world{t: t, dial: dial, server: &server{think: think, first: map[string]int{}}}
+	w := &world{t: t, dial: dial, server: &server{think: think, looks: 1, first: map[string]int{}}}
 	w.store = w.open()
 	return w
 }

@@ -20,12 +20,18 @@ func Read(h http.Header, now time.Time) time.Duration {
 	} else if s, err := strconv.ParseFloat(h.Get("Retry-After"), 64); err == nil {
 		wait = bounded(s, time.Second)
 	} else if at, err := http.ParseTime(h.Get("Retry-After")); err == nil {
-		if sent, err := http.ParseTime(h.Get("Date")); err == nil {
-			now = sent
-		}
-		wait = at.Sub(now)
+		wait = at.Sub(Sent(h, now))
 	}
 	return min(max(wait, 0), Most)
+}
+
+// Sent is when an answer was sent, by the clock of its server: what dates in it are to be measured by, because the clock of this
+// machine may be minutes off. now if the answer does not tell.
+func Sent(h http.Header, now time.Time) time.Time {
+	if sent, err := http.ParseTime(h.Get("Date")); err == nil {
+		return sent
+	}
+	return now
 }
 
 // bounded converts without overflow. NaN gives 0.

@@ -178,6 +178,25 @@ func TestTransientFailuresAreTriedAgain(t *testing.T) {
 	})
 }
 
+// A date is measured by the service's clock, not by that of a worker which may be minutes off, and is kept to for an hour.
+func TestAServicesWishByDate(t *testing.T) {
+	now := time.Now().UTC()
+	for _, c := range []struct {
+		at, sent time.Duration // from now
+		want     time.Duration
+	}{
+		{10*time.Minute + 7*time.Second, 10 * time.Minute, 7 * time.Second},
+		{-10 * time.Minute, -10*time.Minute - 7*time.Second, 7 * time.Second},
+		{-time.Minute, 0, 0},
+		{48 * time.Hour, 0, time.Hour},
+	} {
+		h := http.Header{"Retry-After": {now.Add(c.at).Format(http.TimeFormat)}, "Date": {now.Add(c.sent).Format(http.TimeFormat)}}
+		after, yes := isTransient(HTTPStatus(&http.Response{StatusCode: 503, Header: h}, errors.New("503")))
+		assert.True(t, yes)
+		assert.Equal(t, c.want, after)
+	}
+}
+
 func TestAResultThatChangedWhileItWasMadeIsNotKept(t *testing.T) {
 	t.Parallel()
 	version, runs := 0, 0

@@ -17,7 +17,8 @@ import (
 func Transient(err error, after time.Duration) error { return &transientError{err, after} }
 
 // HTTPStatus marks err, which tells of an answer's status, with [Transient] if such an answer may pass: 429 and 5xx but
-// for 501. A Retry-After header is kept to.
+// for 501. A Retry-After header is kept to, for an hour at most; a date in it is measured by the clock of the server, if the
+// answer tells that.
 func HTTPStatus(resp *http.Response, err error) error {
 	if resp.StatusCode != http.StatusTooManyRequests && (resp.StatusCode < 500 || resp.StatusCode == http.StatusNotImplemented) {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -70,6 +71,19 @@ func TestURLs(t *testing.T) {
 	_, err := New(Config{URL: "anthropic://user:hunter2@host", Getenv: func(string) string { return "" }})
 	require.ErrorContains(t, err, KeyHint)
 	assert.NotContains(t, err.Error(), "hunter2")
+}
+
+// When a limit is full again is measured by the server's clock: that of the worker may be minutes off.
+func TestHeadroomByTheServersClock(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	h := http.Header{}
+	h.Set("Anthropic-Ratelimit-Requests-Limit", "50")
+	h.Set("Anthropic-Ratelimit-Requests-Remaining", "0")
+	h.Set("Anthropic-Ratelimit-Requests-Reset", "2026-11-26T12:05:09Z")
+	assert.Equal(t, 5*time.Minute+9*time.Second, headroom(h, now).Reset)
+	h.Set("Date", "Thu, 26 Nov 2026 12:05:00 GMT")
+	assert.Equal(t, 9*time.Second, headroom(h, now).Reset)
 }
 
 func TestUsageCountsTheCacheAndHeadroomIsTold(t *testing.T) {

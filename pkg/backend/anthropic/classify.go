@@ -99,7 +99,7 @@ func headroom(h http.Header, now time.Time) *backend.Headroom {
 		}
 		room := backend.Headroom{Left: min(max(left/limit, 0), 1)}
 		if at, err := time.Parse(time.RFC3339, h.Get(name+"-Reset")); err == nil {
-			room.Reset = max(at.Sub(now), 0)
+			room.Reset = max(at.Sub(retryafter.Sent(h, now)), 0)
 		}
 		if out == nil || room.Left < out.Left {
 			out = &room

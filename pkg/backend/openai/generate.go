@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
@@ -29,7 +28,7 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		var resp *backend.Response
 		resp, err = b.Client.Generate(ctx, call, origin.observer(o))
 		if err == nil {
-			b.readyAt.Store(time.Now().UnixNano())
+			b.answers()
 			origin.restore(resp)
 			return resp, nil
 		}
@@ -44,7 +43,7 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		}
 	}
 	if backend.ClassOf(err) == backend.Transient {
-		b.readyAt.Store(0)
+		b.answered.Store(nil)
 	}
 	return nil, err
 }

@@ -71,7 +71,7 @@ type Backend struct {
 	paid     bool // it is OpenAI itself
 	refusals endpoint.Refusals
 	strict   *lru.Cache[string, *strict] // by schema; nil for one without a strict form
-	readyAt  atomic.Int64                // unix nanoseconds of the last good answer
+	answered atomic.Pointer[time.Time]   // the last time that it answered well, with its monotonic reading
 }
 
 // New returns a backend for an endpoint. It does not connect.
@@ -147,7 +147,7 @@ func class(e openaichat.Refusal) backend.Class {
 // Ready asks for the list of models, unless the endpoint answered a moment ago. A server without the list is ready if
 // it says so.
 func (b *Backend) Ready(ctx context.Context) error {
-	if b.own && time.Since(time.Unix(0, b.readyAt.Load())) < readyFor {
+	if last := b.answered.Load(); b.own && last != nil && time.Since(*last) < readyFor {
 		return nil
 	}
 	err := b.Client.Ready(ctx)
@@ -155,9 +155,15 @@ func (b *Backend) Ready(ctx context.Context) error {
 		err = nil
 	}
 	if err == nil {
-		b.readyAt.Store(time.Now().UnixNano())
+		b.answers()
 	}
 	return err
+}
+
+// answers notes that the endpoint answered well now.
+func (b *Backend) answers() {
+	now := time.Now()
+	b.answered.Store(&now)
 }
 
 // otherModels are words in the names of OpenAI's models that are not for chat.

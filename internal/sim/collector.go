@@ -1,0 +1,124 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// collector is somebody who runs `coordinator results --follow --out FILE`, again whenever it was killed and whenever the batch
+// goes on after its end. It takes the follower's place in runs in which Redis forgets: a cursor says nothing then, and the
+// command is what promises that each job stands in the file once.
+type collector struct {
+	world     *world
+	path      string
+	committed map[int]map[string]bool // the lines of all results that Redis ever had, by job
+}
+
+func newCollector(w *world) (*collector, error) {
+	dir, err := os.MkdirTemp("", "sim")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder for the results: %w", err)
+	}
+	return &collector{world: w, path: filepath.Join(dir, "results.jsonl"), committed: make(map[int]map[string]bool)}, nil
+}
+
+func (c *collector) remove() error { return os.RemoveAll(filepath.Dir(c.path)) }
+
+func (c *collector) run(ctx context.Context, p *process, drain <-chan struct{}) error {
+	s, err := c.world.connect(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	var source coordinator.Source = s
+	if m := c.world.cfg.Mutant; m != nil && m.Blind {
+		source = blind{s}
+	}
+	collected := false
+	for ctx.Err() == nil {
+		last := false
+		select {
+		case <-drain:
+			last = true
+		default:
+		}
+		phase, err := s.Phase(ctx, batchID)
+		if err == nil && (last || phase != batch.Done || !collected) {
+			err = coordinator.Results(ctx, source, batchID, coordinator.ResultsOptions{Follow: true, Out: c.path}, coordinator.NewConsole(io.Discard, io.Discard))
+			collected = err == nil || errors.Is(err, coordinator.ErrJobsFailed)
+			if collected && last {
+				return nil
+			}
+		}
+		// Redis may have forgotten the batch, or not know it yet.
+		if err != nil && !collected && !statestore.Unreachable(err) && !errors.Is(err, statestore.ErrNotFound) && ctx.Err() == nil {
+			return err
+		}
+		_ = sleep(ctx, time.Second)
+	}
+	return ctx.Err()
+}
+
+// blind does not see that Redis was restarted.
+type blind struct{ *statestore.Store }
+
+// Timeline implements [coordinator.Source].
+func (blind) Timeline(context.Context, batch.ID) (string, error) { return "the only one", nil }
+
+// executed is told of what Redis holds after each command.
+func (c *collector) executed(st *state) {
+	for _, r := range st.results {
+		if c.committed[r.index] == nil {
+			c.committed[r.index] = make(map[string]bool)
+		}
+		c.committed[r.index][r.line] = true
+	}
+}
+
+// check holds the file against what is in Redis at the end. Each job stands there once. A result that Redis forgot may stand
+// for the one that was made in its place, if it is an output; what failed is replaced.
+func (c *collector) check(k *checker, st *state) {
+	text, err := os.ReadFile(c.path)
+	if err != nil {
+		k.fail("sim", "%v", err)
+		return
+	}
+	kept := make(map[int]string)
+	for _, r := range st.results {
+		kept[r.index] = r.line
+	}
+	seen := make(map[int]bool)
+	for line := range bytes.Lines(text) {
+		var r batch.Result
+		if err := json.Unmarshal(line, &r); err != nil || line[len(line)-1] != '\n' {
+			k.fail("I2", "a line of the results file is torn: %q", line)
+			return
+		}
+		index, text := int(r.Index), string(bytes.TrimSuffix(line, []byte("\n")))
+		switch {
+		case seen[index]:
+			k.fail("I2", "job %d stands in the results file twice", index)
+		case !c.committed[index][text]:
+			k.fail("I2", "a result of job %d stands in the results file and was never committed", index)
+		case text != kept[index] && r.Status != batch.OK:
+			k.fail("I2", "the results file has a failure of job %d that is no more; its result is %s", index, kept[index])
+		}
+		seen[index] = true
+	}
+	for index := range kept {
+		if !seen[index] {
+			k.fail("I2", "the results file lacks job %d", index)
+		}
+	}
+}

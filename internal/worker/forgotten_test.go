@@ -1,0 +1,90 @@
+package worker
+
+import (
+	"bytes"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/internal/testredis"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// lines is a log that several goroutines write.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// TestRedisForgetsATurn: a Redis that was restarted may lack the last turn of a job that goes on here. The job runs again from
+// what is left, at once and without spending an attempt.
+func TestRedisForgetsATurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 4*time.Second)
+		dial, redis := testredis.Pipe(t)
+		w.dial, w.server.looks = dial, 3
+		w.store = w.open()
+		id := w.submit(1, func(p *spec.Plan) { p.MaxAttempts, p.MaxTurns = 1, 8 })
+		var log lines
+		worker := w.start("node-1", func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		time.Sleep(10 * time.Second) // two turns are journalled, the third is under way
+		_, err := redis.Pop("ba:{" + string(id) + "}:journal:0")
+		require.NoError(t, err)
+		w.await(id, 20*time.Second)
+		worker.end()
+		r := w.results(id, 1)[0]
+		assert.Equal(t, batch.OK, r.Status)
+		assert.Equal(t, 1, r.Attempts)
+		assert.Equal(t, 4, r.Turns)
+		assert.Contains(t, log.String(), "Redis forgot")
+		assert.NotContains(t, log.String(), "level=ERROR")
+	})
+}
+
+// TestRedisForgetsAResult: a Redis that was restarted may hold a lease for a job that ended here. The worker hands it back when
+// its connections break, though it has no room for more, so that it runs again at once and without spending an attempt.
+func TestRedisForgetsAResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, time.Second)
+		id := w.submit(2, func(p *spec.Plan) { p.MaxAttempts = 1 })
+		// What is left of a job whose result was forgotten.
+		_, jobs, err := w.store.Claim(t.Context(), statestore.ClaimParams{Batch: id, Consumer: "node-1-x", Count: 1, Lease: 15 * time.Second})
+		require.NoError(t, err)
+		require.Len(t, jobs, 1)
+		w.server.think = time.Minute
+		worker := w.start("node-1", func(c *Config) { c.MaxAgents = 1 })
+		time.Sleep(5 * time.Second)
+		w.cut.Store(true)
+		time.Sleep(2 * time.Second)
+		w.cut.Store(false)
+		time.Sleep(5 * time.Second)
+		info, err := w.store.Info(t.Context(), id)
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, info.Counts.Waiting, "handed back within a few seconds")
+		w.await(id, 5*time.Minute)
+		worker.end()
+		for _, r := range w.results(id, 2) {
+			assert.Equal(t, batch.OK, r.Status)
+			assert.Equal(t, 1, r.Attempts)
+		}
+	})
+}
