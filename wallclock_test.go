@@ -25,7 +25,8 @@ import (
 // not wall clock (see the documentation of package time); what is listed is where an instant leaves the process, comes in from
 // outside, or loses its monotonic reading.
 var wallClock = map[string]string{
-	"internal/worker/worker.go Status: Time.UTC": "when the worker started, for people",
+	"internal/worker/worker.go Status: Time.UTC":                      "when the worker started, for people",
+	"internal/worker/spans.go Acquire: trace.WithTimestamp of a time": "when a wait began, in a trace",
 
 	"pkg/batch/info.go Info: field CreatedAt":         "Redis' time, for people",
 	"pkg/batch/info.go Info: field DoneAt":            "Redis' time, for people",
@@ -39,14 +40,11 @@ var wallClock = map[string]string{
 	"pkg/statestore/registry.go Register: Time.UnixMilli":      "Redis' time; the order of the list of workers",
 	"pkg/statestore/submit.go NewID: ulid.Timestamp of a time": "the submitter's time; older IDs are looked at first, and nothing else",
 
-	"pkg/backend/endpoint/words.go RetryAfter: net/http.ParseTime": "a server's wish to wait, measured by its own clock",
-	"pkg/backend/endpoint/words.go Sent: net/http.ParseTime":       "a server's clock",
-	"pkg/backend/anthropic/classify.go headroom: time.Parse":       "when a rate limit is full again, measured by the server's own clock",
-	"pkg/toolpool/transient.go HTTPStatus: net/http.ParseTime":     "a service's wish to wait, measured by its own clock",
-	"pkg/toolpool/limit.go take: g.alone.AllowN of a time":         "golang.org/x/time/rate subtracts times, with their monotonic readings",
-	"pkg/toolpool/builtin/readfile.go fileKey: Time.UnixNano":      "when a file was changed, by its file system",
-	"pkg/toolpool/sqltool/lookup.go keyText: Time.Format":          "a value in a database",
-	"pkg/toolpool/sqltool/table.go appendValue: Time.Format":       "a value in a database",
+	"pkg/backend/anthropic/classify.go headroom: time.Parse":  "when a rate limit is full again, measured by the server's own clock",
+	"pkg/toolpool/limit.go take: g.alone.AllowN of a time":    "golang.org/x/time/rate subtracts times, with their monotonic readings",
+	"pkg/toolpool/builtin/readfile.go fileKey: Time.UnixNano": "when a file was changed, by its file system",
+	"pkg/toolpool/sqltool/lookup.go keyText: Time.Format":     "a value in a database",
+	"pkg/toolpool/sqltool/table.go appendValue: Time.Format":  "a value in a database",
 }
 
 // ofWorkers are those packages.

@@ -146,7 +146,7 @@ func play(t *testing.T, cfg Config) Outcome {
 }
 
 // fixed is how many seeds a plain `go test` plays in each mode.
-var fixed = map[Mode]int{Plain: 40, Full: 12}
+var fixed = map[Mode]int{Plain: 16, Full: 5}
 
 func seeds(t *testing.T, mode Mode) []uint64 {
 	count := fixed[mode]

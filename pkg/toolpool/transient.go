@@ -23,7 +23,7 @@ func HTTPStatus(resp *http.Response, err error) error {
 	if resp.StatusCode != http.StatusTooManyRequests && (resp.StatusCode < 500 || resp.StatusCode == http.StatusNotImplemented) {
 		return err
 	}
-	return Transient(err, retryafter.Read(resp.Header, time.Now()))
+	return Transient(err, min(retryafter.Read(resp.Header, time.Now()), time.Hour))
 }
 
 type transientError struct {
