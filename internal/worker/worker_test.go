@@ -225,7 +225,7 @@ func TestRunsABatch(t *testing.T) {
 		info := w.await(id, 5*time.Minute)
 		assert.EqualValues(t, 50, info.Counts.OK)
 		assert.EqualValues(t, 100, info.Counts.Turns)
-		assert.Equal(t, batch.Usage{PromptTokens: 1000, CachedTokens: 400, CompletionTokens: 200}, info.Counts.Usage)
+		assert.Equal(t, batch.Usage{PromptTokens: 1000, CachedTokens: 400, CompletionTokens: 200, ContextTokens: 600}, info.Counts.Usage)
 		assert.Equal(t, batch.ToolCounts{Asked: 50, Executed: 50}, info.Counts.Tools)
 		for i, r := range w.results(id, 50) {
 			assert.JSONEq(t, fmt.Sprintf(`{"saw":"p%d"}`, i), string(r.Output))
