@@ -2,7 +2,7 @@
 //
 // It runs the real programs: redis-server with an append-only file, `coordinator submit` and `coordinator results --follow
 // --out`, and on every node a worker process beside a vllmsim process of its own. vllmsim simulates the engine of a profile,
-// faster than it is by -time-scale, so that the simulated servers are what bounds the batch and not the processors of this
+// -time-scale times as fast as it is, so that the simulated servers are what bounds the batch and not the processors of this
 // machine. How busy those were is printed; a run in which they were full, be it of other programs, says so.
 //
 //	 submit ─▶ redis-server ◀─▶ worker 1 ─▶ vllmsim 1

@@ -28,7 +28,7 @@ func main() {
 	flag.IntVar(&s.agents, "n", 1_000, "agents")
 	flag.IntVar(&s.documents, "documents", 40, "documents that they read")
 	flag.IntVar(&s.rounds, "rounds", 3, "rounds; the arms take turns in each")
-	flag.Float64Var(&s.scale, "time-scale", 2, "how much faster than its machine a simulated server is")
+	flag.Float64Var(&s.scale, "time-scale", 1, "how much faster than its machine a simulated server is")
 	flag.StringVar(&s.profile, "profile", "a10g-7b", "vllmsim's profile")
 	flag.DurationVar(&s.lease, "lease", 15*time.Second, "the workers' lease")
 	nodes := flag.String("nodes", "1,2,4", "numbers of nodes, ascending; a worker dies on the last")

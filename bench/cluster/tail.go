@@ -76,8 +76,8 @@ func (e ends) idle(n int) time.Duration {
 	return sum / time.Duration(n)
 }
 
-// lastTenth is how long the last tenth of the results took, over a tenth of the time before. While a server is full, it is 1; at the end of a batch
-// there are too few agents to fill it.
+// lastTenth is how long the last tenth of the results took, over a tenth of the time before it. Above 1 the end of a batch drags; below, the last
+// agents end sooner, as nobody's prompt is computed beside them any more.
 func (e ends) lastTenth() float64 {
 	n := len(e.came)
 	if n < 10 {

@@ -24,7 +24,7 @@ const (
 // Limits bound a measurement.
 type Limits struct {
 	Most   int           // calls in flight. Defaults to 256.
-	Level  time.Duration // of one level; what has ended by then is measured. Defaults to 30 s.
+	Level  time.Duration // of one level; what has ended by then is measured. Defaults to a minute.
 	Total  time.Duration // no level begins after it. Defaults to 3 minutes.
 	Tokens int64         // the same, of prompts and answers together. Defaults to 2,000,000.
 }
@@ -34,7 +34,7 @@ func (l Limits) withDefaults() Limits {
 		l.Most = 256
 	}
 	if l.Level <= 0 {
-		l.Level = 30 * time.Second
+		l.Level = time.Minute
 	}
 	if l.Total <= 0 {
 		l.Total = 3 * time.Minute

@@ -90,6 +90,7 @@ func (m *metrics) settled(r batch.Result, o statestore.FinishOutcome) {
 	m.tokens.WithLabelValues("prompt").Add(float64(r.Usage.PromptTokens))
 	m.tokens.WithLabelValues("cached").Add(float64(r.Usage.CachedTokens))
 	m.tokens.WithLabelValues("completion").Add(float64(r.Usage.CompletionTokens))
+	m.tokens.WithLabelValues("context").Add(float64(r.Usage.ContextTokens))
 	m.tools.WithLabelValues("asked").Add(float64(r.Tools.Asked))
 	m.tools.WithLabelValues("executed").Add(float64(r.Tools.Executed))
 }

@@ -52,6 +52,23 @@ func TestAnAgentThatLeavesMakesRoomAndStandsInLineAgain(t *testing.T) {
 	assert.Nil(t, l.boundary("young"))
 }
 
+func TestWhatWasGivenAwayIsRoomForNewAgents(t *testing.T) {
+	t.Parallel()
+	l := NewLedger(LedgerConfig{Capacity: 10_000})
+	l.Declare("b", 0, 4)
+	ids := []string{}
+	for l.Room("b", 400, 1) > 0 {
+		ids = append(ids, fmt.Sprint(len(ids)))
+		l.Start(ids[len(ids)-1], "b", 400, 0)
+		l.Turn(ids[len(ids)-1], 3_200, 800, 0, 50)
+	}
+	require.Greater(t, len(ids), 2)
+	for _, id := range ids[1:] {
+		require.True(t, l.Leave(id))
+	}
+	assert.Equal(t, len(ids)-1, l.Room("b", 400, 100), "as many as went")
+}
+
 // Whatever agents do, the one that lives longest of those that are not away may go on, so that somebody always does.
 func TestSomebodyAlwaysGoesOn(t *testing.T) {
 	t.Parallel()

@@ -24,6 +24,15 @@ type Growth struct {
 // mean is what an agent holds on average over its turns.
 func (g Growth) mean() float64 { return g.Start + g.Output + max(g.Turns-1, 0)/2*g.PerTurn }
 
+// headroom is the share of the cache that the foreseen peak of such agents may fill. How far each grows, and when it is through, differs
+// from the mean in every turn that is still to come, so the peak of agents with more turns can come out higher above what was foreseen.
+// An agent of a single turn leaves nothing behind that could be evicted before it comes back, and may fill all of it. The form is a
+// choice: on the engine model a fixed share of 0.95 loses a tenth with ten turns, and one of 0.85 two percent with two.
+func (g Growth) headroom() float64 {
+	toCome := 1 - 1/max(g.Turns, 1)
+	return 1 - spread*toCome*toCome
+}
+
 // curve is what agents hold together at each step from now; a step is everybody's next model call. Agents take their
 // turns at the same pace and leave when they are through. Counting what is held now instead would admit agents that all
 // grow together; counting everybody's last size would leave the cache half empty.
@@ -65,9 +74,8 @@ const (
 	firstGrowth = 500
 	// lossSeen is a share of an agent's tokens; less is a matter of rounding.
 	lossSeen = 0.02
-	// headroom is the share of the cache that the foreseen peak may fill. Agents do not take their turns at one pace, so a
-	// peak can come out higher. An agent of a single turn leaves nothing behind that could be evicted before it comes back.
-	headroom, headroomSingle = 0.95, 1.0
+	// spread is the share of the cache that is kept free of the foreseen peak of agents that live long; see headroom.
+	spread = 0.17
 	// occupancy is the share of the cache that agents of average size may fill.
 	occupancy = 0.85
 	// gain is how fast the capacity is learned.
@@ -111,7 +119,7 @@ type account struct {
 	arrival uint64
 	paused  bool // its part of the cache is not reserved
 	away    bool // it waits for a tool; then it is paused too
-	left    bool // it was away since its last call, and what the server held of it is nobody's to keep
+	left    bool // it was paused or away since its last call, and what the server held of it is nobody's to keep
 	total   int  // tokens of the conversation after its last call, the prefix included; 0 before the first
 }
 
@@ -271,7 +279,7 @@ func (c *class) growth() Growth {
 //
 // An agent may start while the peak of all live agents and itself, plus each shared prefix once, stays within the budget.
 // One may always live: a job that is larger than the cache must run all the same. Agents that pause count as if they did
-// not, because they come back first.
+// not, because they come back first; those that are away do not count, because others were to have their part.
 func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -282,10 +290,10 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	c.guess = float64(c.tokens(startBytes))
 	g := c.growth()
 	held, prefixes := l.projection(true), l.prefixes(c)
-	peak := headroom*l.learned - prefixes
+	peak := g.headroom()*l.learned - prefixes
 	mean := occupancy*l.learned - prefixes - l.means()
 	if c.maxTurns == 1 {
-		peak, mean = headroomSingle*l.learned-prefixes, math.Inf(1)
+		peak, mean = l.learned-prefixes, math.Inf(1)
 	}
 	n := 0
 	for ; n < limit; n++ {
@@ -298,7 +306,7 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	return n
 }
 
-// means is the average size of the live agents over their lives, summed up.
+// means is the average size over their lives of the live agents that are not away, summed up.
 func (l *Ledger) means() (sum float64) {
 	for _, a := range l.live {
 		if !a.away {
@@ -374,11 +382,13 @@ func (l *Ledger) mayResume(a *account) bool {
 		oldest = oldest && (b.arrival >= a.arrival || b.away)
 	}
 	held := l.projection(false)
-	held.add(a.Footprint, a.class.growth())
-	return oldest || held.peak() <= headroom*l.learned-l.prefixes(nil)
+	g := a.class.growth()
+	held.add(a.Footprint, g)
+	return oldest || held.peak() <= g.headroom()*l.learned-l.prefixes(nil)
 }
 
-// projection is what the live agents will hold, each batch by its own growth, with those that pause or without.
+// projection is what the live agents will hold, each batch by its own growth, with those that pause or without. Those that are away
+// are never in it.
 func (l *Ledger) projection(paused bool) curve {
 	var held curve
 	for _, a := range l.live {

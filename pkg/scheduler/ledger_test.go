@@ -281,3 +281,37 @@ func BenchmarkRoom(b *testing.B) {
 		l.Room("b", 360, 64)
 	}
 }
+
+func TestHeadroomIsForTurnsThatAreToCome(t *testing.T) {
+	t.Parallel()
+	for turns, want := range map[float64]float64{0: 1, 1: 1, 2: 1 - spread/4, 10: 1 - spread*0.81} {
+		assert.InDelta(t, want, Growth{Turns: turns}.headroom(), 1e-9, turns)
+	}
+}
+
+// Who pauses makes way for others, and loses its part of the cache by that. It is a shortfall, and no reason to believe that the server
+// holds less than it says.
+func TestWhatAPauseCostsSaysNothingOfTheServer(t *testing.T) {
+	t.Parallel()
+	for name, paused := range map[string]bool{"paused": true, "went on": false} {
+		l := NewLedger(LedgerConfig{Capacity: 2_000})
+		l.Declare("b", 0, 4)
+		for _, id := range []string{"old", "young"} {
+			l.Start(id, "b", 400, 0)
+			l.Turn(id, 3_200, 800, 0, 50)
+		}
+		if paused {
+			require.NotNil(t, l.boundary("young"), "another turn of both is too much")
+			l.End("old", true)
+			require.Nil(t, l.boundary("young"))
+		} else {
+			l.End("old", true)
+		}
+		l.Turn("young", 3_600, 900, 0, 50)
+		if paused {
+			assert.Equal(t, 2_000, l.State().Budget, name)
+		} else {
+			assert.Less(t, l.State().Budget, 2_000, name)
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What the benchmark shows holds without anybody running it. Time is the engine's and agents are drawn from a seed, so the figures are the
+// same on every machine; the bounds leave room for changes that are worth it.
+func TestWhatAdmissionIsWorth(t *testing.T) {
+	t.Parallel()
+	for workload, c := range map[string]struct {
+		over  string
+		times float64
+	}{
+		"b":     {"fixed 128", 0.96},
+		"c":     {"fixed 8", 0.93},
+		"c-big": {"fixed 72", 0.92},
+		"d":     {"unlimited", 1.6},
+		"e":     {"ours, never leave", 2},
+	} {
+		t.Run(workload, func(t *testing.T) {
+			t.Parallel()
+			s := scenarios[workload]
+			p, err := s.profile()
+			require.NoError(t, err)
+			load := s.load(s.agents, rand.New(rand.NewPCG(1, 1)))
+			hours := map[string]float64{}
+			for _, a := range s.arms() {
+				if a.name == "ours" || a.name == c.over {
+					ran, err := play(load, p, a.policy(load, p))
+					require.NoError(t, err)
+					hours[a.name] = ran.now.Hours()
+				}
+			}
+			require.Len(t, hours, 2)
+			assert.GreaterOrEqual(t, hours[c.over]/hours["ours"], c.times, "throughput of ours over %s: %v", c.over, hours)
+		})
+	}
+}
