@@ -24,7 +24,7 @@ type job struct {
 	exhausted bool
 	renewed   time.Duration // when the lease was last claimed or renewed
 	journal   []string
-	// cut: Redis forgot turns that the holder of the lease was told are safe.
+	// cut: Redis forgot turns that the holder of the lease was told are safe, or that it gave out this very lease before.
 	cut bool
 }
 
@@ -86,7 +86,7 @@ func (k *checker) forget(until time.Duration) {
 	}
 	for index, j := range k.jobs {
 		if now := lost.jobs[index]; k.before.lease[index].held() && k.before.lease[index] == lost.before.lease[index] {
-			j.cut = j.cut || len(now.journal) > len(j.journal)
+			j.cut = j.cut || now.cut || len(now.journal) > len(j.journal)
 		}
 	}
 	if n := len(k.pages); n > 0 { // Redis may go back to this page once more

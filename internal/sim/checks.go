@@ -24,10 +24,12 @@ type checker struct {
 	cfg    Config
 	redis  *server
 	start  time.Time
-	failed func(*Violation)                       // called once
-	taken  func(old fence, renewed time.Duration) // told of every lease that was ended because it lapsed
+	failed func(*Violation)                                  // called once
+	taken  func(index int, old fence, renewed time.Duration) // told of every lease that was ended because it lapsed
 
 	committed func(*state) // told of what Redis holds; nil is skipped
+
+	given map[tenure]bool // every lease that was ever given out; Redis may forget that and do it again
 
 	books
 	pages     []page // the books of before, oldest first
@@ -38,7 +40,7 @@ type checker struct {
 }
 
 func newChecker(cfg Config, redis *server, failed func(*Violation)) *checker {
-	return &checker{cfg: cfg, redis: redis, start: time.Now(), failed: failed, books: newBooks()}
+	return &checker{cfg: cfg, redis: redis, start: time.Now(), failed: failed, given: make(map[tenure]bool), books: newBooks()}
 }
 
 func (k *checker) now() time.Duration { return time.Since(k.start) }
@@ -204,7 +206,8 @@ func (k *checker) claim(proc string, c call, index int, old, now fence) {
 	if !j.exhausted && now.attempt != j.spent {
 		k.fail("I5", "job %d was claimed as attempt %d; it is the %d. of at most %d", index, now.attempt, j.spent, k.cfg.maxAttempts)
 	}
-	j.renewed, j.cut = k.now(), false
+	j.renewed, j.cut = k.now(), k.given[tenure{index, now}]
+	k.given[tenure{index, now}] = true
 	k.reload(index)
 	if told := k.toldTurns(c, index); told != len(j.journal) {
 		k.fail("I3", "%s claimed job %d and was told of %d turns; its journal has %d", proc, index, told, len(j.journal))
@@ -214,7 +217,7 @@ func (k *checker) claim(proc string, c call, index int, old, now fence) {
 // lapsed checks that a lease might be ended.
 func (k *checker) lapsed(index int, old fence) {
 	k.takeovers++
-	k.taken(old, k.job(index).renewed)
+	k.taken(index, old, k.job(index).renewed)
 	if idle := k.now() - k.job(index).renewed; idle < k.cfg.lease-time.Millisecond {
 		k.fail("I1", "job %d was taken over from %s %v after it was renewed; a lease is %v", index, old.holder, idle, k.cfg.lease)
 	}
@@ -305,6 +308,9 @@ func (k *checker) checkpoint(proc string, c call, was *state) {
 	old := j.journal
 	k.reload(index)
 	if slices.Equal(old, j.journal) {
+		if turn := number(c.args[2]); c.reply == int64(0) && uncredited(old[turn-1]) != uncredited(c.args[3]) {
+			k.fail("I3", "%s goes on from turn %d of job %d as %s; the journal has %s", proc, turn, index, c.args[3], old[turn-1])
+		}
 		return
 	}
 	if sent := parseFence(c.args[1]); sent != was.lease[index] {

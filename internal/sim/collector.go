@@ -61,8 +61,10 @@ func (c *collector) run(ctx context.Context, p *process, drain <-chan struct{}) 
 				return nil
 			}
 		}
-		// Redis may have forgotten the batch, or not know it yet.
-		if err != nil && !collected && !statestore.Unreachable(err) && !errors.Is(err, statestore.ErrNotFound) && ctx.Err() == nil {
+		// Redis may have forgotten the batch, or not know it yet; or it forgot jobs of one that was not sealed, of which the file has
+		// results.
+		early := phase == batch.Open || statestore.Unreachable(err) || errors.Is(err, statestore.ErrNotFound)
+		if err != nil && !collected && !early && ctx.Err() == nil {
 			return err
 		}
 		_ = sleep(ctx, time.Second)

@@ -18,8 +18,14 @@ type conduct struct {
 type record struct {
 	proc    *process
 	claim   *exchange // executed, and its answer has not arrived
-	leases  map[fence]*leased
+	leases  map[tenure]*leased
 	drained time.Time // when it was asked to leave; zero if it was not
+}
+
+// tenure names a lease. When Redis forgets claims, it gives their tokens out again, to other jobs or even to the same one.
+type tenure struct {
+	index int
+	fence fence
 }
 
 // leased is one lease that a process was told of.
@@ -38,7 +44,7 @@ func newConduct(w *world) *conduct { return &conduct{world: w, procs: make(map[s
 func (k *conduct) of(p *process) *record {
 	r := k.procs[p.name]
 	if r == nil {
-		r = &record{proc: p, leases: make(map[fence]*leased)}
+		r = &record{proc: p, leases: make(map[tenure]*leased)}
 		k.procs[p.name] = r
 	}
 	return r
@@ -64,20 +70,20 @@ func (k *conduct) sent(x *exchange) {
 			r.claim = nil
 		case "release":
 			for f, l := range r.leases {
-				if slices.Contains(k.world.check.sent(c, l.index), f) {
+				if slices.Contains(k.world.check.sent(c, l.index), f.fence) {
 					l.handedBack = true
 				}
 			}
 		case "finish":
 			for f, l := range r.leases {
-				if slices.Contains(k.world.check.sent(c, l.index), f) {
+				if slices.Contains(k.world.check.sent(c, l.index), f.fence) {
 					l.finishing = true
 				}
 			}
 		case "renew":
 			for f, l := range r.leases {
 				// Without any lease it only says that somebody is in touch.
-				if l.told && len(c.args) > 2 && !slices.Contains(c.args, f.String()) {
+				if l.told && len(c.args) > 2 && !slices.Contains(c.args, f.fence.String()) {
 					l.missed = true
 				}
 			}
@@ -88,7 +94,7 @@ func (k *conduct) sent(x *exchange) {
 }
 
 func (k *conduct) checkpoint(p *process, r *record, c call) {
-	l := r.leases[parseFence(c.args[1])]
+	l := r.leases[tenure{number(c.args[0]), parseFence(c.args[1])}]
 	if l == nil {
 		return
 	}
@@ -114,7 +120,7 @@ func (k *conduct) executed(x *exchange, calls []call) {
 			r.claim = x
 		}
 		for _, l := range c.leased() {
-			r.leases[l.fence] = &leased{index: l.index, turns: l.turns}
+			r.leases[tenure{l.index, l.fence}] = &leased{index: l.index, turns: l.turns}
 		}
 	}
 }
@@ -131,18 +137,18 @@ func (k *conduct) delivered(x *exchange) {
 		case !c.ran:
 		case c.verb == "claim":
 			for _, l := range c.leased() {
-				if l := r.leases[l.fence]; l != nil {
+				if l := r.leases[tenure{l.index, l.fence}]; l != nil {
 					l.told = true
 				}
 			}
 		case c.verb == "renew":
 			for i, f := range slices.Collect(slices.Chunk(c.args[2:], 3)) {
-				if l := r.leases[parseFence(f[2])]; l != nil && 1+i < len(codes) && codes[1+i] == int64(-1) {
+				if l := r.leases[tenure{number(f[0]), parseFence(f[2])}]; l != nil && 1+i < len(codes) && codes[1+i] == int64(-1) {
 					l.fenced = true
 				}
 			}
 		case c.verb == "checkpoint" && c.reply == int64(-1):
-			if l := r.leases[parseFence(c.args[1])]; l != nil {
+			if l := r.leases[tenure{number(c.args[0]), parseFence(c.args[1])}]; l != nil {
 				l.fenced = true
 			}
 		}
@@ -151,12 +157,12 @@ func (k *conduct) delivered(x *exchange) {
 
 // takenOver is told of every lease that lapsed and went to another worker. Its holder must have had a reason to let it
 // lapse: it died, or could not reach Redis, or never knew of it.
-func (k *conduct) takenOver(old fence, renewed time.Duration) {
+func (k *conduct) takenOver(index int, old fence, renewed time.Duration) {
 	r := k.procs[old.holder]
 	if r == nil || r.proc.gone() {
 		return
 	}
-	l := r.leases[old]
+	l := r.leases[tenure{index, old}]
 	if l == nil || !l.told || l.handedBack || k.world.net.wasDown(k.world.net.start.Add(renewed)) {
 		return
 	}

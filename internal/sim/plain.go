@@ -143,14 +143,18 @@ func (p *plainWorker) admit(ctx context.Context, drain <-chan struct{}, phase ba
 	ctx, cancel := context.WithCancelCause(ctx)
 	j := &plainJob{lease: c.Lease, alone: c.Alone, cancel: cancel}
 	p.mu.Lock()
-	if old := p.live[c.Lease.Job.Index]; old != nil {
-		old.cancel(statestore.ErrFenced)
-	}
+	old := p.live[c.Lease.Job.Index]
 	p.live[c.Lease.Job.Index] = j
 	p.mu.Unlock()
+	if old != nil {
+		old.cancel(statestore.ErrFenced)
+	}
 	p.jobs.Go(func() {
 		defer cancel(nil)
-		err := p.play(ctx, drain, phase, c, j)
+		err := errHandedBack // Redis forgot that it gave out this very lease, which is live here
+		if old == nil || old.lease != c.Lease {
+			err = p.play(ctx, drain, phase, c, j)
+		}
 		if cause := context.Cause(ctx); err != nil && cause != nil {
 			err = cause
 		}
@@ -185,11 +189,12 @@ func (p *plainWorker) play(ctx context.Context, drain <-chan struct{}, phase bat
 	index := strconv.FormatInt(c.Lease.Job.Index, 10)
 	turns := 1 + p.world.chance.on("turns", index).IntN(cfg.turns)
 	r := p.world.chance.on("play", index, strconv.FormatInt(c.Lease.Token, 10))
+	began := p.world.now() // a turn that runs again is not the same
 	for turn := len(c.Journal) + 1; turn <= turns; turn++ {
 		if err := sleep(ctx, between(r, time.Millisecond, cfg.turnTime)); err != nil {
 			return err
 		}
-		data := fmt.Appendf(nil, `{"job":%s,"turn":%d,"token":%d}`, index, turn, c.Lease.Token)
+		data := fmt.Appendf(nil, `{"job":%s,"turn":%d,"token":%d,"began":%d}`, index, turn, c.Lease.Token, began)
 		err := p.store.UntilKnown(ctx, func() error { return p.store.Checkpoint(ctx, c.Lease, turn, data) })
 		if err != nil {
 			return err

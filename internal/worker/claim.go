@@ -234,6 +234,11 @@ func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c st
 		old.cancel(statestore.ErrFenced)
 	}
 	switch {
+	case old != nil && old.lease == c.Lease:
+		// What the older agent has under way would be taken for this one's.
+		w.log.Warn("Redis forgot that it had leased this job to this worker: it was restarted, or replaced by its replica; the job is handed back",
+			"job", c.Lease.Job, "token", c.Lease.Token)
+		w.agents.Go(func() { w.release(context.WithoutCancel(ctx), a) })
 	case phase == batch.Cancelling:
 		w.commits.add(a, w.cancelledResult(a))
 	case c.Exhausted:

@@ -88,3 +88,32 @@ func TestRedisForgetsAResult(t *testing.T) {
 		}
 	})
 }
+
+// TestRedisForgetsAClaim: a Redis that was restarted may give out a lease that it gave out before, to the worker whose agent
+// still runs under it. No other agent begins under that token: what the first one sent would be taken for its own.
+func TestRedisForgetsAClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 10*time.Second)
+		id := w.submit(1, func(p *spec.Plan) { p.MaxAttempts = 1 })
+		var log lines
+		worker := w.start("node-1", func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		time.Sleep(2 * time.Second)
+		key := "ba:{" + string(id) + "}:"
+		redis, _ := w.store.Clients()
+		for _, command := range [][]any{
+			{"XGROUP", "DESTROY", key + "jobs", "workers"}, {"XGROUP", "CREATE", key + "jobs", "workers", "0"},
+			{"HDEL", key + "lease", "0"}, {"HDEL", key + "meta", "token"},
+		} {
+			require.NoError(t, redis.Do(t.Context(), command...).Err())
+		}
+		w.await(id, time.Minute)
+		worker.end()
+		r := w.results(id, 1)[0]
+		assert.Equal(t, batch.OK, r.Status)
+		assert.Equal(t, 1, r.Attempts)
+		assert.Contains(t, log.String(), "Redis forgot that it had leased this job")
+		token, err := redis.HGet(t.Context(), key+"meta", "token").Int()
+		require.NoError(t, err)
+		assert.Greater(t, token, 1, "the job ran under a token that no agent had before")
+	})
+}
