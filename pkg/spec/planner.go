@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -75,7 +76,7 @@ func (l *loader) finishPlanner() {
 			}
 			l.errs = append(l.errs, t.mistake(name, fmt.Sprintf(
 				"items of the plan have no field %q: its output_schema names %s, and {item} is the whole item. To mean the text {%s}, write {{%s}}",
-				name, orOther(strings.Join(known, ", "), "none"), name, name)))
+				name, cmp.Or(strings.Join(known, ", "), "none"), name, name)))
 		}
 	}
 }

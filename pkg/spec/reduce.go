@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/goccy/go-yaml/ast"
@@ -41,9 +42,9 @@ const unset = -1
 func (l *loader) finishReduce() {
 	jobs, p := l.spec.settings, l.spec.reduce
 	l.finishStage(p, "reduce")
-	p.MaxAttempts = orOther(p.MaxAttempts, jobs.MaxAttempts)
-	p.Timeouts.Turn, p.Timeouts.Tool = orOther(p.Timeouts.Turn, jobs.Timeouts.Turn), orOther(p.Timeouts.Tool, jobs.Timeouts.Tool)
-	p.Timeouts.Job = orOther(p.Timeouts.Job, jobs.Timeouts.Job)
+	p.MaxAttempts = cmp.Or(p.MaxAttempts, jobs.MaxAttempts)
+	p.Timeouts.Turn, p.Timeouts.Tool = cmp.Or(p.Timeouts.Turn, jobs.Timeouts.Turn), cmp.Or(p.Timeouts.Tool, jobs.Timeouts.Tool)
+	p.Timeouts.Job = cmp.Or(p.Timeouts.Job, jobs.Timeouts.Job)
 	if p.MaxRetries == unset {
 		p.MaxRetries = jobs.MaxRetries
 	}

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -66,13 +67,5 @@ func withInstruction(system string, schema json.RawMessage) string {
 func (l *loader) finishStage(p *Plan, name string) {
 	jobs := l.spec.settings
 	p.Name, p.Owner, p.Priority, p.TTL = jobs.Name+"/"+name, jobs.Owner, jobs.Priority, jobs.TTL
-	p.Model, p.Prices = orOther(p.Model, jobs.Model), orOther(p.Prices, jobs.Prices)
-}
-
-func orOther[T comparable](v, other T) T {
-	var zero T
-	if v == zero {
-		return other
-	}
-	return v
+	p.Model, p.Prices = cmp.Or(p.Model, jobs.Model), cmp.Or(p.Prices, jobs.Prices)
 }
