@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/google/renameio/v2"
+
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -207,14 +209,14 @@ func (f *File) settle() (err error) {
 	if err != nil {
 		return fmt.Errorf("rewrite %s: %w", f.path, err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(f.path), "."+filepath.Base(f.path)+"-*")
+	dir := filepath.Dir(f.path)
+	tmp, err := renameio.NewPendingFile(f.path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(info.Mode()))
 	if err != nil {
 		return fmt.Errorf("rewrite %s: %w", f.path, err)
 	}
 	defer func() {
-		_ = tmp.Close()
+		_ = tmp.Cleanup()
 		if err != nil {
-			_ = os.Remove(tmp.Name())
 			err = fmt.Errorf("rewrite %s: %w", f.path, err)
 		}
 	}()
@@ -236,13 +238,10 @@ func (f *File) settle() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(tmp.Chmod(info.Mode()), tmp.Sync()); err != nil {
+	if err := tmp.CloseAtomicallyReplace(); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp.Name(), f.path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(f.path))
+	return syncDir(dir)
 }
 
 func (f *File) each(fn func(r batch.Result, from, to int64) error) error {

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/google/renameio/v2"
+
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
@@ -74,28 +76,16 @@ func (s planSink) Write(results []batch.Result, lines [][]byte) error {
 }
 
 // write returns when the plan is on disk: it is whole, or not there.
-func (p *planFile) write(line []byte) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(p.path), "."+filepath.Base(p.path)+"-*")
+func (p *planFile) write(line []byte) error {
+	dir := filepath.Dir(p.path)
+	err := renameio.WriteFile(p.path, append(line[:len(line):len(line)], '\n'), 0o644, renameio.WithTempDir(dir))
+	if err == nil {
+		err = syncDir(dir)
+	}
 	if err != nil {
-		return fmt.Errorf("write the plan: %w", err)
+		return fmt.Errorf("write the plan to %s: %w", p.path, err)
 	}
-	defer func() {
-		_ = tmp.Close()
-		if err != nil {
-			_ = os.Remove(tmp.Name())
-			err = fmt.Errorf("write the plan to %s: %w", p.path, err)
-		}
-	}()
-	if _, err = tmp.Write(append(line[:len(line):len(line)], '\n')); err != nil {
-		return err
-	}
-	if err = errors.Join(tmp.Chmod(0o644), tmp.Sync()); err != nil {
-		return err
-	}
-	if err = os.Rename(tmp.Name(), p.path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(p.path))
+	return nil
 }
 
 // endedJobs gives jobs the results that a results file holds, for a reducer that has to see them all. It keeps 16 bytes per result.
