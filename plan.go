@@ -47,12 +47,8 @@ func RunPlan[Item, Out, Sum any](
 	ctx context.Context, p Plan[Item], b Batch[Out], r Reduce[Sum], options ...Option,
 ) (Planned[Item, Out, Sum], error) {
 	var out Planned[Item, Out, Sum]
-	s := stages{planned: func(r batch.Result) error {
-		whole, err := typed[planOutput[Item]](r)
-		out.Plan = Result[[]Item]{
-			Index: whole.Index, Output: whole.Output.Items, Err: whole.Err, Batch: whole.Batch, Attempts: whole.Attempts, Turns: whole.Turns,
-			Usage: whole.Usage, Tools: whole.Tools, Model: whole.Model, Worker: whole.Worker, Wall: whole.Wall,
-		}
+	s := stages{planned: func(r batch.Result) (err error) {
+		out.Plan, err = decoded(r, itemsOf[Item])
 		return err
 	}}
 	var err error
@@ -78,9 +74,13 @@ func RunPlan[Item, Out, Sum any](
 	return out, err
 }
 
-// planOutput is what a planner answers.
-type planOutput[Item any] struct {
-	Items []Item `json:"items"`
+// itemsOf are the items in a planner's answer.
+func itemsOf[Item any](output json.RawMessage) ([]Item, error) {
+	var answer struct {
+		Items []Item `json:"items"`
+	}
+	err := json.Unmarshal(output, &answer)
+	return answer.Items, err
 }
 
 // wire is the plan as a spec has it, and the tools that are functions of this program.

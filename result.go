@@ -53,6 +53,20 @@ type UnreachableError = coordinator.UnreachableError
 type PausedError = coordinator.PausedError
 
 func typed[Out any](r batch.Result) (Result[Out], error) {
+	return decoded(r, func(output json.RawMessage) (out Out, err error) {
+		if !isText[Out]() {
+			err = json.Unmarshal(output, &out)
+			return out, err
+		}
+		var answer struct{ Text string }
+		err = json.Unmarshal(output, &answer)
+		reflect.ValueOf(&out).Elem().SetString(answer.Text)
+		return out, err
+	})
+}
+
+// decoded is a result whose output, if there is one, is read by decode.
+func decoded[Out any](r batch.Result, decode func(output json.RawMessage) (Out, error)) (Result[Out], error) {
 	out := Result[Out]{
 		Index: int(r.Index), Batch: string(r.Batch), Attempts: r.Attempts, Turns: r.Turns, Usage: r.Usage, Tools: r.Tools,
 		Model: r.Model, Worker: r.Worker, ReusedFrom: r.ReusedFrom, Wall: time.Duration(r.WallMS) * time.Millisecond,
@@ -64,15 +78,8 @@ func typed[Out any](r batch.Result) (Result[Out], error) {
 		out.Err = r.Error
 		return out, nil
 	}
-	if isText[Out]() {
-		var answer struct{ Text string }
-		if err := json.Unmarshal(r.Output, &answer); err != nil {
-			return out, fmt.Errorf("decode the output of %s: %w", r.JobID, err)
-		}
-		reflect.ValueOf(&out.Output).Elem().SetString(answer.Text)
-		return out, nil
-	}
-	if err := json.Unmarshal(r.Output, &out.Output); err != nil {
+	var err error
+	if out.Output, err = decode(r.Output); err != nil {
 		return out, fmt.Errorf("decode the output of %s as %s: %w", r.JobID, reflect.TypeFor[Out](), err)
 	}
 	return out, nil

@@ -22,17 +22,20 @@ const (
 // finished here, so no worker is needed; running ones are ended by their workers, and those of dead workers one lease
 // later. A plan that is still made is cancelled too, and a batch that is reduced is not reduced any more.
 func Cancel(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) error {
-	cancelStage := func(stage batch.ID) error { return Cancel(ctx, s, stage, con) }
-	planner, reducer := stagesOf(ctx, s, id)
-	if err := ifThere(reducer, cancelStage); err != nil {
-		return err
-	}
 	c := &canceller{
 		store: s, id: id, console: con, patience: patience{store: s, say: con.Say},
 		consumer: "cancel-" + strings.ToLower(rand.Text()[:10]),
 	}
+	cancelStage := func(stage batch.ID) error { return Cancel(ctx, s, stage, con) }
+	planner, reducer, err := stagesOf(ctx, s, id, &c.patience)
+	if err != nil {
+		return err
+	}
+	if err := ifThere(reducer, cancelStage); err != nil {
+		return err
+	}
 	var before, phase batch.Phase
-	err := c.patience.do(ctx, func() (err error) {
+	err = c.patience.do(ctx, func() (err error) {
 		before, err = s.Phase(ctx, id)
 		return err
 	})
@@ -182,7 +185,11 @@ func (c *canceller) tell(ctx context.Context) {
 // Retry queues the failed jobs of a batch again, or its planner, if that is what failed.
 func Retry(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) error {
 	p := patience{store: s, say: con.Say}
-	if planner, _ := stagesOf(ctx, s, id); planner != "" {
+	planner, _, err := stagesOf(ctx, s, id, &p)
+	if err != nil {
+		return err
+	}
+	if planner != "" {
 		var info batch.Info
 		err := p.do(ctx, func() (err error) {
 			info, err = s.Info(ctx, planner)
@@ -197,7 +204,7 @@ func Retry(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) 
 		}
 	}
 	var queued int64
-	err := p.do(ctx, func() error {
+	err = p.do(ctx, func() error {
 		n, err := s.Retry(ctx, id)
 		queued += n
 		return err
@@ -220,17 +227,28 @@ func Retry(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) 
 
 // Remove drops everything of a batch that is done.
 func Remove(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) error {
-	if phase, err := s.Phase(ctx, id); err == nil && phase == batch.Done {
-		planner, reducer := stagesOf(ctx, s, id)
+	p := patience{store: s, say: con.Say}
+	var phase batch.Phase
+	err := p.do(ctx, func() (err error) {
+		phase, err = s.Phase(ctx, id)
+		return err
+	})
+	if err != nil && !errors.Is(err, statestore.ErrNotFound) {
+		return err
+	}
+	if phase == batch.Done {
+		planner, reducer, err := stagesOf(ctx, s, id, &p)
+		if err != nil {
+			return err
+		}
 		for _, stage := range []batch.ID{planner, reducer} {
 			if err := ifThere(stage, func(stage batch.ID) error { return Remove(ctx, s, stage, con) }); err != nil {
 				return err
 			}
 		}
 	}
-	p := patience{store: s, say: con.Say}
 	unsure := false
-	err := p.do(ctx, func() error {
+	err = p.do(ctx, func() error {
 		err := s.Remove(ctx, id)
 		if unsure && errors.Is(err, statestore.ErrNotFound) {
 			return nil // the try whose reply was lost removed it

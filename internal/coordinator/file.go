@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -191,10 +192,10 @@ func markOf(r batch.Result) uint64 {
 }
 
 // settle writes the file anew: each job's last record, in the place of its first one. It replaces the file in one step.
-func (f *File) settle() (err error) {
+func (f *File) settle() error {
 	type extent struct{ from, to int64 }
 	last := make(map[int64]extent, len(f.doubled))
-	err = f.each(func(r batch.Result, from, to int64) error {
+	err := f.each(func(r batch.Result, from, to int64) error {
 		if f.doubled[r.Index] {
 			last[r.Index] = extent{from, to}
 		}
@@ -207,47 +208,57 @@ func (f *File) settle() (err error) {
 	if err != nil {
 		return fmt.Errorf("rewrite %s: %w", f.path, err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(f.path), "."+filepath.Base(f.path)+"-*")
+	err = replaceFile(f.path, info.Mode(), func(w io.Writer) error {
+		if _, err := w.Write(f.format.header()); err != nil {
+			return err
+		}
+		return f.each(func(r batch.Result, from, to int64) error {
+			at := extent{from, to}
+			if f.doubled[r.Index] {
+				var first bool
+				if at, first = last[r.Index]; !first {
+					return nil
+				}
+				delete(last, r.Index)
+			}
+			_, err := io.Copy(w, io.NewSectionReader(f.f, at.from, at.to-at.from))
+			return err
+		})
+	})
 	if err != nil {
 		return fmt.Errorf("rewrite %s: %w", f.path, err)
 	}
-	defer func() {
-		_ = tmp.Close()
-		if err != nil {
-			_ = os.Remove(tmp.Name())
-			err = fmt.Errorf("rewrite %s: %w", f.path, err)
-		}
-	}()
-	if _, err := tmp.Write(f.format.header()); err != nil {
-		return err
-	}
-	err = f.each(func(r batch.Result, from, to int64) error {
-		at := extent{from, to}
-		if f.doubled[r.Index] {
-			var first bool
-			if at, first = last[r.Index]; !first {
-				return nil
-			}
-			delete(last, r.Index)
-		}
-		_, err := io.Copy(tmp, io.NewSectionReader(f.f, at.from, at.to-at.from))
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(tmp.Chmod(info.Mode()), tmp.Sync()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), f.path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(f.path))
+	return nil
 }
 
 func (f *File) each(fn func(r batch.Result, from, to int64) error) error {
 	_, err := f.format.scan(io.NewSectionReader(f.f, 0, f.size), fn)
 	return err
+}
+
+// replaceFile writes a file anew in one step: whoever reads it finds the old one or all of the new one, and once it returns, the new one
+// is on disk.
+func replaceFile(path string, mode fs.FileMode, fill func(io.Writer) error) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_ = tmp.Close()
+		if err != nil {
+			_ = os.Remove(tmp.Name())
+		}
+	}()
+	if err := fill(tmp); err != nil {
+		return err
+	}
+	if err := errors.Join(tmp.Chmod(mode), tmp.Sync()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
 }
 
 // syncDir makes a rename survive a loss of power.

@@ -171,6 +171,9 @@ func runnable(plan *spec.Plan) error {
 	if _, err := agent.Compile(&toolless, nil, backend.Model{}); err != nil {
 		return err
 	}
+	if err := plan.Sampling.CheckExtraBody(); err != nil {
+		return fmt.Errorf("the plan %q: %w", plan.Name, err)
+	}
 	if plan.Plans != "" || plan.Reduces != "" {
 		return fmt.Errorf("the plan %q is a stage of another batch; its stages are sent with a batch, as planner and reduce", plan.Name)
 	}

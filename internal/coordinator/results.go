@@ -47,7 +47,7 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 		}
 	}
 	c := &collector{store: s, id: id, patience: patience, seen: con.noting(o.Out == "")}
-	planned, reduced := newStageSink(con.Stdout(), nil), newStageSink(con.Stdout(), nil)
+	var out *stream // nil if the results go to a file
 	var have bitmap
 	tally := &Tally{}
 	if o.Out != "" {
@@ -58,10 +58,10 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 		defer func() { err = errors.Join(err, file.Close()) }()
 		c.sink, have, tally = file, file.present, file.Tally()
 	} else {
-		out := &stream{w: con.Stdout(), format: f}
+		out = &stream{w: con.Stdout(), format: f}
 		c.sink = &tallied{sink: out, tally: tally}
-		planned, reduced = newStageSink(con.Stdout(), out), newStageSink(con.Stdout(), out)
 	}
+	planned, reduced := newStageSink(con.Stdout(), out), newStageSink(con.Stdout(), out)
 	if o.Consume {
 		c.written = func(ctx context.Context, upTo int64, timeline string) error {
 			return c.patience.do(ctx, func() error { return s.TrimResults(ctx, id, upTo, timeline) })

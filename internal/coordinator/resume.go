@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -74,31 +74,18 @@ func (s planSink) Write(results []batch.Result, lines [][]byte) error {
 }
 
 // write returns when the plan is on disk: it is whole, or not there.
-func (p *planFile) write(line []byte) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(p.path), "."+filepath.Base(p.path)+"-*")
+func (p *planFile) write(line []byte) error {
+	err := replaceFile(p.path, 0o644, func(w io.Writer) error {
+		_, err := w.Write(append(line[:len(line):len(line)], '\n'))
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("write the plan: %w", err)
+		return fmt.Errorf("write the plan to %s: %w", p.path, err)
 	}
-	defer func() {
-		_ = tmp.Close()
-		if err != nil {
-			_ = os.Remove(tmp.Name())
-			err = fmt.Errorf("write the plan to %s: %w", p.path, err)
-		}
-	}()
-	if _, err = tmp.Write(append(line[:len(line):len(line)], '\n')); err != nil {
-		return err
-	}
-	if err = errors.Join(tmp.Chmod(0o644), tmp.Sync()); err != nil {
-		return err
-	}
-	if err = os.Rename(tmp.Name(), p.path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(p.path))
+	return nil
 }
 
-// endedJobs gives jobs the results that a results file holds, for a reducer that has to see them all. It keeps 16 bytes per result.
+// endedJobs gives jobs the results that a results file holds, for a reducer that has to see them all. Its memory is about 40 bytes per result.
 type endedJobs struct {
 	past   *filePast
 	places map[int64]int64
@@ -111,8 +98,8 @@ func openEnded(ctx context.Context, out string) (*endedJobs, error) {
 		return nil, err
 	}
 	e := &endedJobs{past: past, places: map[int64]int64{}}
-	err = past.each(ctx, func(r batch.Result, at int64) error {
-		e.places[r.Index] = at
+	err = past.scan(ctx, func(r batch.Result, at int64) error {
+		e.places[r.Index] = at // of a job that was run again the last one counts
 		return nil
 	})
 	if err != nil {

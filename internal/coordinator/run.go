@@ -65,9 +65,14 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 		compiled: compiled, tools: tools.pool, workers: o.Workers, slots: o.MaxInflight, logger: o.Logger, tracer: o.Tracer,
 		id: statestore.NewID(time.Now()), say: con.Say, note: con.noting(o.Out == ""),
 	}}
+	var out *stream // nil if the results go to a file
+	if o.Out == "" {
+		out = &stream{w: con.Stdout(), format: f}
+		r.sink = &tallied{sink: out, tally: r.tally}
+	}
+	r.plan, r.reduced = newStageSink(con.Stdout(), out), newStageSink(con.Stdout(), out)
+	r.planned, r.summary = r.plan, r.reduced
 	if o.Out != "" {
-		r.plan, r.reduced = newStageSink(con.Stdout(), nil), newStageSink(con.Stdout(), nil)
-		r.planned = r.plan
 		file, err := r.openFile(ctx, f)
 		if err != nil {
 			return err
@@ -76,13 +81,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 		if r.ended != nil {
 			defer r.ended.past.close()
 		}
-	} else {
-		out := &stream{w: con.Stdout(), format: f}
-		r.sink = &tallied{sink: out, tally: r.tally}
-		r.plan, r.reduced = newStageSink(con.Stdout(), out), newStageSink(con.Stdout(), out)
-		r.planned = r.plan
 	}
-	r.summary = r.reduced
 	r.server, err = chooseBackend(ctx, candidates{
 		given: o.Backend, by: "--backend", spec: s.Backend, env: o.Getenv("BATCHAGENT_BACKEND"), local: o.Local,
 		simulate: true, tools: min(len(compiled.Plan.Tools), compiled.Plan.MaxTurns-1),

@@ -80,11 +80,19 @@ func (s *stageSink) items() int64 {
 
 func (s *stageSink) ok() bool { return s.last != nil && s.last.Status == batch.OK }
 
-// stagesOf are the batches that plan and reduce a batch, "" for those that there are not. A batch that is a stage itself has none.
-func stagesOf(ctx context.Context, s *statestore.Store, id batch.ID) (planner, reducer batch.ID) {
-	h, err := s.Header(ctx, id)
+// stagesOf are the batches that plan and reduce a batch, "" for those that there are not. A batch that is a stage itself has none, and
+// one that is not there neither: what the verb does to that tells so.
+func stagesOf(ctx context.Context, s *statestore.Store, id batch.ID, p *patience) (planner, reducer batch.ID, err error) {
+	var h batch.Header
+	err = p.do(ctx, func() (err error) {
+		h, err = s.Header(ctx, id)
+		return err
+	})
+	if errors.Is(err, statestore.ErrNotFound) {
+		return "", "", nil
+	}
 	if err != nil {
-		return "", "" // the verb itself tells what is wrong with the batch
+		return "", "", err
 	}
 	if h.Plan {
 		planner = id.Planner()
@@ -92,7 +100,7 @@ func stagesOf(ctx context.Context, s *statestore.Store, id batch.ID) (planner, r
 	if h.Reduce {
 		reducer = id.Reducer()
 	}
-	return planner, reducer
+	return planner, reducer, nil
 }
 
 // ifThere does something to a stage of a batch, unless there is none, or it is gone.
@@ -118,13 +126,16 @@ func planningOf(ctx context.Context, s Source, h batch.Header) (*Planning, error
 	if !h.Plan {
 		return nil, nil
 	}
-	p := &Planning{Batch: h.ID.Planner()}
-	var err error
-	if p.Phase, err = s.Phase(ctx, p.Batch); err != nil {
-		if errors.Is(err, statestore.ErrNotFound) {
-			return nil, nil
-		}
+	info, err := s.Info(ctx, h.ID.Planner())
+	if errors.Is(err, statestore.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
 		return nil, err
+	}
+	p := &Planning{Batch: info.ID, Phase: info.Phase}
+	if info.Counts.Failed+info.Counts.Cancelled == 0 {
+		return p, nil // a plan may be long, and nobody asks what is in it
 	}
 	entries, err := s.Results(ctx, p.Batch, 0, 1)
 	if err != nil || len(entries) == 0 {

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -118,7 +119,7 @@ func useLines(line func(name, format string, args ...any), stages []StageUse) {
 		}
 		said := make([]string, len(stages))
 		for i, s := range stages {
-			said[i] = s.Stage + " " + orElse(of(s), "unpriced")
+			said[i] = s.Stage + " " + cmp.Or(of(s), "unpriced")
 		}
 		line("", "%s", strings.Join(said, "   "))
 	}

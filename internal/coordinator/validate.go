@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,17 +32,17 @@ func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 		fmt.Fprintf(&b, "name           %s\njobs           %s\n", p.Name, count(c.Total))
 	} else {
 		fmt.Fprintf(&b, "name           %s\njobs           from a plan of at most %s\n", p.Name, plural(int64(c.Planner.MaxItems), "item", "items"))
-		fmt.Fprintf(&b, "planned        by %s; tools %s; %d turns, %d retries a turn, %d attempts\n", orElse(c.Planner.Model, "the server's first model"),
-			orElse(strings.Join(c.Planner.Tools, ", "), "none"), c.Planner.MaxTurns, c.Planner.MaxRetries, c.Planner.MaxAttempts)
+		fmt.Fprintf(&b, "planned        by %s; tools %s; %d turns, %d retries a turn, %d attempts\n", cmp.Or(c.Planner.Model, "the server's first model"),
+			cmp.Or(strings.Join(c.Planner.Tools, ", "), "none"), c.Planner.MaxTurns, c.Planner.MaxRetries, c.Planner.MaxAttempts)
 	}
 	if c.BadCount > 0 {
 		fmt.Fprintf(&b, "bad inputs     %s will fail as BadInput; the first is %s: %s\n", count(c.BadCount), c.Bad[0].Where, c.Bad[0].Bad)
 	}
-	fmt.Fprintf(&b, "model          %s\n", orElse(p.Model, "the server's first"))
-	fmt.Fprintf(&b, "tools          %s\n", orElse(strings.Join(p.Tools, ", "), "none"))
-	fmt.Fprintf(&b, "output schema  %s\n", orElse(schemaSize(p), "none: the output is {\"text\": …}"))
+	fmt.Fprintf(&b, "model          %s\n", cmp.Or(p.Model, "the server's first"))
+	fmt.Fprintf(&b, "tools          %s\n", cmp.Or(strings.Join(p.Tools, ", "), "none"))
+	fmt.Fprintf(&b, "output schema  %s\n", cmp.Or(schemaSize(p), "none: the output is {\"text\": …}"))
 	if c.Reduce != nil {
-		fmt.Fprintf(&b, "reduced        by %s, when all jobs have a result\n", orElse(c.Reduce.Model, "the server's first model"))
+		fmt.Fprintf(&b, "reduced        by %s, when all jobs have a result\n", cmp.Or(c.Reduce.Model, "the server's first model"))
 	}
 	fmt.Fprintf(&b, "limits         %d turns, %d retries a turn, %d attempts\n", p.MaxTurns, p.MaxRetries, p.MaxAttempts)
 	fmt.Fprintf(&b, "shared prefix  %s bytes, the same for every job\n", count(int64(len(p.System))))
@@ -81,11 +82,4 @@ func schemaSize(p *spec.Plan) string {
 		return ""
 	}
 	return fmt.Sprintf("%s bytes", count(int64(len(p.Schema))))
-}
-
-func orElse(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }

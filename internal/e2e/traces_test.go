@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -113,6 +115,20 @@ func (p *parents) has(s span) bool {
 	return p.seen[s.trace+"/"+s.id]
 }
 
+// traces counts the jobs of which a model call has ended, and those that have ended.
+func traces(spans []span) (begun, ended int) {
+	called := map[string]bool{}
+	for _, s := range spans {
+		if strings.HasPrefix(s.name, "chat ") {
+			called[s.trace] = true
+		}
+		if s.name == "job" || strings.HasPrefix(s.name, "job ") {
+			ended++
+		}
+	}
+	return len(called), ended
+}
+
 // TestTraces runs jobs on two workers, of which one is killed in the middle, with a collector that listens: each job is one
 // trace with a tree of spans, whoever ran its attempts, the model server and an HTTP tool are told of theirs, and nothing of
 // what jobs are about is in them.
@@ -134,8 +150,23 @@ func TestTraces(t *testing.T) {
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	proxy.FlushInterval = -1
 	proxy.Transport = &http.Transport{IdleConnTimeout: 4 * time.Second} // as the simulator, or sooner
+	// Once holding, jobs come as far as their second call, whose prompt has the result of a tool, and wait there.
+	var holding atomic.Bool
+	released := make(chan struct{})
 	model := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		toModel.note(r.Header)
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // whoever asked is gone
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if holding.Load() && bytes.Contains(body, []byte(`"role":"tool"`)) {
+			select {
+			case <-released:
+			case <-r.Context().Done():
+				return
+			}
+		}
 		proxy.ServeHTTP(w, r)
 	}))
 	defer model.Close()
@@ -158,8 +189,14 @@ func TestTraces(t *testing.T) {
 	first := start("node-1")
 	id := submitted(t, bin, redis.URL(), specFile)
 	require.Eventually(t, func() bool { return info(t, bin, redis.URL(), id).Counts.Finished() >= n/5 }, 60*time.Second, 10*time.Millisecond)
+	holding.Store(true)
+	require.Eventually(t, func() bool {
+		begun, ended := traces(sink.got())
+		return int64(ended) == info(t, bin, redis.URL(), id).Counts.Finished() && begun > ended
+	}, 60*time.Second, 10*time.Millisecond, "a job that is under way, and of which the collector knows")
 	first.signal(t, syscall.SIGKILL)
 	<-first.done
+	close(released)
 	second := start("node-2")
 	out := filepath.Join(dir, "results.jsonl")
 	_, errs, code := bin.run(t, "coordinator", "results", id, "--follow", "--out", out, "--redis", redis.URL())
@@ -235,7 +272,7 @@ func TestTraces(t *testing.T) {
 			}
 		}
 	}
-	assert.Positive(t, again, "no job was taken over: the worker died too late")
+	assert.Positive(t, again, "no job that the killed worker had begun is one trace with what came after")
 	assert.Positive(t, sources["executed"])
 	assert.Greater(t, sources["process"]+sources["cache"]+sources["cluster"], sources["executed"], "calls were shared: %v", sources)
 	assert.Positive(t, workers["node-1"])

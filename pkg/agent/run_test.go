@@ -222,7 +222,6 @@ func TestResumeIsByteIdentical(t *testing.T) {
 	})
 }
 
-// TestFormatAndToolsNeverTogether: a server that is given both drops the tool calls.
 func TestTranscript(t *testing.T) {
 	t.Parallel()
 	keep := func(p *spec.Plan) { p.Transcripts = true }
@@ -258,6 +257,7 @@ func TestTranscript(t *testing.T) {
 	assert.Nil(t, res.Transcript)
 }
 
+// TestFormatAndToolsNeverTogether: a server that is given both drops the tool calls.
 func TestFormatAndToolsNeverTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{script: []reply{asks(`{}`), says("no"), says(`{"a":1}`)}}

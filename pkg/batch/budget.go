@@ -26,7 +26,7 @@ type Budget struct {
 
 // Spent reports whether the usage has reached the budget.
 func (b Budget) Spent(u Usage, p Prices) bool {
-	return b.Tokens > 0 && u.PromptTokens+u.CompletionTokens >= b.Tokens || b.USD > 0 && p.Cost(u) >= b.USD
+	return b.Reached(Budget{Tokens: u.PromptTokens + u.CompletionTokens, USD: p.Cost(u)})
 }
 
 // Reached reports whether what was used has reached the budget.

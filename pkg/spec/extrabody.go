@@ -2,6 +2,8 @@ package spec
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/goccy/go-yaml/ast"
@@ -43,4 +45,19 @@ func (l *loader) extraBody(field string, n ast.Node) map[string]json.RawMessage 
 		l.failf(n, field, "must be at most %d bytes of JSON", maxExtraBody)
 	}
 	return out
+}
+
+// CheckExtraBody refuses an ExtraBody of somebody else's making that no spec can have.
+func (s Sampling) CheckExtraBody() error {
+	size := 0
+	for _, name := range slices.Sorted(maps.Keys(s.ExtraBody)) {
+		if slices.Contains(ownFields, name) {
+			return fmt.Errorf("sampling.extra_body.%s is set by batchagent: take it out of extra_body", name)
+		}
+		size += len(name) + len(s.ExtraBody[name])
+	}
+	if size > maxExtraBody {
+		return fmt.Errorf("sampling.extra_body must be at most %d bytes of JSON", maxExtraBody)
+	}
+	return nil
 }

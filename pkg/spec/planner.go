@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -33,78 +34,37 @@ const planSchema = `{"type":"object","properties":{"items":{"type":"array","item
 func (l *loader) planner(field string, n ast.Node) {
 	p := defaults(l.spec.Path)
 	p.Name, p.TTL, p.MaxItems = "", 0, defaultMaxItems
-	var system, task prompt
-	ofJobs, before := l.schema, len(l.errs)
-	l.schema = schemaText{}
-	l.mapping(field, n, append([]fieldReader{
-		{"system_prompt", func(f string, n ast.Node) { system, _ = l.prompt(f, n) }},
-		{"task", func(f string, n ast.Node) { task = l.taskPrompt(f, n) }},
-		{"output_schema", func(f string, n ast.Node) { p.Schema = l.outputSchema(f, n) }},
-		{"max_items", l.count(&p.MaxItems, 1, maxMaxItems)},
-		{"tools", func(f string, n ast.Node) { p.Tools, p.ToolSettings = l.tools(f, n) }},
-		{"max_turns", l.count(&p.MaxTurns, 1, maxTurns)},
-	}, l.stageFields(&p)...))
-	schema := l.schema
-	l.schema = ofJobs
-	if len(l.errs) > before {
+	before := len(l.errs)
+	text, ok := l.stage(field, n, &p,
+		fieldReader{"max_items", l.count(&p.MaxItems, 1, maxMaxItems)},
+		fieldReader{"tools", func(f string, n ast.Node) { p.Tools, p.ToolSettings = l.tools(f, n) }},
+		fieldReader{"max_turns", l.count(&p.MaxTurns, 1, maxTurns)},
+	)
+	if !ok {
 		return
 	}
-	if task.template == nil {
-		l.failf(n, field+".task", "is required")
-		return
-	}
-	for _, name := range task.template.Fields() {
-		if name != MaxItemsField {
-			l.errs = append(l.errs, task.mistake(name, fmt.Sprintf(
-				"the task of a plan has no inputs, so it has {max_items} and not {%s}. To mean the text {%s}, write {{%s}}", name, name, name)))
-		}
-	}
+	l.onlyPlaceholders(text.task, "the task of a plan has no inputs, so it has {max_items} and not", MaxItemsField)
 	if p.Schema == nil {
 		p.Schema = json.RawMessage(planSchema)
 	} else if why := noItems(p.Schema); why != "" {
-		schema.fail(field+".output_schema", nil, why)
+		text.schema.fail(field+".output_schema", nil, why)
 	}
 	if len(l.errs) > before {
 		return
 	}
-	if !slices.Contains(task.template.Fields(), MaxItemsField) {
-		task.template = ParseTemplate(task.template.String() + "\n\nGive at most {" + MaxItemsField + "} items.")
+	task := text.task.template
+	if !slices.Contains(task.Fields(), MaxItemsField) {
+		task = ParseTemplate(task.String() + "\n\nGive at most {" + MaxItemsField + "} items.")
 	}
-	p.Task = task.template.replace(func(part) (string, bool) { return fmt.Sprint(p.MaxItems), true }).String()
-	p.System = withInstruction(system.text, p.Schema)
+	p.Task = task.replace(func(part) (string, bool) { return fmt.Sprint(p.MaxItems), true }).String()
+	p.System = withInstruction(text.system.text, p.Schema)
 	l.spec.planner = &p
-}
-
-// stageFields are what every stage may have of its own beside its prompts and its schema.
-func (l *loader) stageFields(p *Plan) []fieldReader {
-	return []fieldReader{
-		{"model", l.label(&p.Model)},
-		{"sampling", l.sampling(&p.Sampling)},
-		{"max_retries", l.count(&p.MaxRetries, 0, maxRetries)},
-		{"max_attempts", l.count(&p.MaxAttempts, 1, maxAttempts)},
-		{"timeouts", l.timeouts(&p.Timeouts)},
-		{"budget", l.budget(&p.JobBudget, &p.Prices)},
-		{"prices", l.prices(&p.Prices)},
-	}
-}
-
-// withInstruction is a stage's system prompt, with its schema behind it.
-func withInstruction(system string, schema json.RawMessage) string {
-	var sections []string
-	if system != "" {
-		sections = append(sections, system)
-	}
-	if schema != nil {
-		sections = append(sections, schemaInstruction+string(schema))
-	}
-	return strings.Join(sections, "\n\n")
 }
 
 // finishPlanner fills in what the plan shares with the jobs, and holds their prompts against what is known of its items.
 func (l *loader) finishPlanner() {
 	jobs, p := l.spec.settings, l.spec.planner
-	p.Name, p.Owner, p.Priority, p.TTL = jobs.Name+"/plan", jobs.Owner, jobs.Priority, jobs.TTL
-	p.Model, p.Prices = orOther(p.Model, jobs.Model), orOther(p.Prices, jobs.Prices)
+	l.finishStage(p, planField)
 	known := itemFields(p.Schema)
 	for _, t := range []prompt{l.spec.system, l.spec.task} {
 		if t.template == nil || known == nil {
@@ -116,17 +76,9 @@ func (l *loader) finishPlanner() {
 			}
 			l.errs = append(l.errs, t.mistake(name, fmt.Sprintf(
 				"items of the plan have no field %q: its output_schema names %s, and {item} is the whole item. To mean the text {%s}, write {{%s}}",
-				name, orOther(strings.Join(known, ", "), "none"), name, name)))
+				name, cmp.Or(strings.Join(known, ", "), "none"), name, name)))
 		}
 	}
-}
-
-func orOther[T comparable](v, other T) T {
-	var zero T
-	if v == zero {
-		return other
-	}
-	return v
 }
 
 // CheckPlanner refuses a plan of somebody else's making that cannot be a planner's: its answer might have no items, or more than a

@@ -117,7 +117,10 @@ func TestMistakesInAPlan(t *testing.T) {
 		require.Error(t, err, text)
 		assert.Contains(t, err.Error(), want, text)
 	}
-	_, err := load(t, "task: \"{r} and {item}\"\nplan: {task: a, output_schema: "+questions+"}\n", nil, LoadOptions{})
+	files := map[string]string{"list.json": `{"type": "object"}`}
+	_, err := load(t, "task: \"{item}\"\nplan: {task: a, output_schema: {file: list.json}}\n", files, LoadOptions{})
+	assert.ErrorContains(t, err, "list.json:1: field plan.output_schema: a plan answers with an object")
+	_, err = load(t, "task: \"{r} and {item}\"\nplan: {task: a, output_schema: "+questions+"}\n", nil, LoadOptions{})
 	assert.ErrorContains(t, err, `items of the plan have no field "r": its output_schema names n, q`)
 	c := planned(t, "task: \"{anything}\"\nplan: {task: a, output_schema: {type: object, properties: {items: {type: array}}, required: [items]}}\n")
 	assert.Equal(t, "{anything}", c.Plan.Task, "the schema does not tell, so a job may")

@@ -1,7 +1,7 @@
 package spec
 
 import (
-	"fmt"
+	"cmp"
 	"slices"
 
 	"github.com/goccy/go-yaml/ast"
@@ -22,33 +22,16 @@ const (
 //	  sampling: {max_tokens: 2000}
 func (l *loader) reduce(field string, n ast.Node) {
 	p := &Plan{MaxTurns: 1, MaxRetries: unset}
-	var system, task prompt
-	ofJobs := l.schema
-	before := len(l.errs)
-	l.mapping(field, n, append([]fieldReader{
-		{"system_prompt", func(f string, n ast.Node) { system, _ = l.prompt(f, n) }},
-		{"task", func(f string, n ast.Node) { task = l.taskPrompt(f, n) }},
-		{"output_schema", func(f string, n ast.Node) { p.Schema = l.outputSchema(f, n) }},
-	}, l.stageFields(p)...))
-	l.schema = ofJobs
-	if len(l.errs) > before {
+	text, ok := l.stage(field, n, p)
+	if !ok {
 		return
 	}
-	if task.template == nil {
-		l.failf(n, field+".task", "is required")
-		return
-	}
-	for _, name := range task.template.Fields() {
-		if name != ResultsField && name != CountField {
-			l.errs = append(l.errs, task.mistake(name, fmt.Sprintf(
-				"the task of a reduction has {results} and {n}, not {%s}. To mean the text {%s}, write {{%s}}", name, name, name)))
-		}
-	}
-	p.Task = task.template.String()
-	if !slices.Contains(task.template.Fields(), ResultsField) {
+	l.onlyPlaceholders(text.task, "the task of a reduction has {results} and {n}, not", ResultsField, CountField)
+	p.Task = text.task.template.String()
+	if !slices.Contains(text.task.template.Fields(), ResultsField) {
 		p.Task += "\n\n{" + ResultsField + "}"
 	}
-	p.System = withInstruction(system.text, p.Schema)
+	p.System = withInstruction(text.system.text, p.Schema)
 	l.spec.reduce = p
 }
 
@@ -58,11 +41,10 @@ const unset = -1
 // finishReduce fills in what the reduction shares with the jobs, once their fields are read.
 func (l *loader) finishReduce() {
 	jobs, p := l.spec.settings, l.spec.reduce
-	p.Name, p.Owner, p.Priority, p.TTL = jobs.Name+"/reduce", jobs.Owner, jobs.Priority, jobs.TTL
-	p.Model, p.Prices = orOther(p.Model, jobs.Model), orOther(p.Prices, jobs.Prices)
-	p.MaxAttempts = orOther(p.MaxAttempts, jobs.MaxAttempts)
-	p.Timeouts.Turn, p.Timeouts.Tool = orOther(p.Timeouts.Turn, jobs.Timeouts.Turn), orOther(p.Timeouts.Tool, jobs.Timeouts.Tool)
-	p.Timeouts.Job = orOther(p.Timeouts.Job, jobs.Timeouts.Job)
+	l.finishStage(p, "reduce")
+	p.MaxAttempts = cmp.Or(p.MaxAttempts, jobs.MaxAttempts)
+	p.Timeouts.Turn, p.Timeouts.Tool = cmp.Or(p.Timeouts.Turn, jobs.Timeouts.Turn), cmp.Or(p.Timeouts.Tool, jobs.Timeouts.Tool)
+	p.Timeouts.Job = cmp.Or(p.Timeouts.Job, jobs.Timeouts.Job)
 	if p.MaxRetries == unset {
 		p.MaxRetries = jobs.MaxRetries
 	}

@@ -34,6 +34,7 @@ const schemaURL = "file:///output_schema"
 type schemaText struct {
 	doc  *document
 	root ast.Node
+	errs *Errors // of the spec, which mistakes in it are, too
 }
 
 // outputSchema reads a schema that is inline, in {file: path}, or at a path, and returns it as compact JSON with its
@@ -45,7 +46,7 @@ func (l *loader) outputSchema(field string, n ast.Node) json.RawMessage {
 		file = v.Value
 	case ast.MapNode:
 		if !slices.ContainsFunc(keysOf(v), func(key string) bool { return key == fileField }) {
-			l.schema = schemaText{doc: l.document, root: n}
+			l.schema = schemaText{l.document, n, &l.errs}
 			return l.compileSchema(field)
 		}
 		var ok bool
@@ -74,7 +75,7 @@ func (l *loader) outputSchema(field string, n ast.Node) json.RawMessage {
 		l.errs = append(l.errs, doc.errs...)
 		return nil
 	}
-	l.schema = schemaText{doc: doc, root: root}
+	l.schema = schemaText{doc, root, &l.errs}
 	schema := l.compileSchema(field)
 	if doc != l.document {
 		l.errs = append(l.errs, doc.errs...)
@@ -129,7 +130,7 @@ func (s schemaText) fail(field string, at []string, msg string) {
 	if len(at) > 0 {
 		msg = fmt.Sprintf("at %s: %s", pointer(at), msg)
 	}
-	s.doc.failAtf(s.line(at), field, "%s", msg)
+	*s.errs = append(*s.errs, s.doc.mistakef(s.line(at), field, "%s", msg))
 }
 
 // explain turns a compiler's error into mistakes that name their place.

@@ -104,10 +104,14 @@ func (d *document) failf(n ast.Node, field, format string, args ...any) {
 }
 
 func (d *document) failAtf(line int, field, format string, args ...any) {
+	d.errs = append(d.errs, d.mistakef(line, field, format, args...))
+}
+
+func (d *document) mistakef(line int, field, format string, args ...any) *FieldError {
 	if len(field) > maxFieldPath {
 		field = strings.ToValidUTF8(field[:maxFieldPath], "") + "…"
 	}
-	d.errs = append(d.errs, &FieldError{File: d.file, Line: line, Field: field, Message: fmt.Sprintf(format, args...)})
+	return &FieldError{File: d.file, Line: line, Field: field, Message: fmt.Sprintf(format, args...)}
 }
 
 func lineOf(n ast.Node) int {

@@ -1,0 +1,54 @@
+package coordinator
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/internal/testredis"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// onWrite is told of each write.
+type onWrite func(string)
+
+func (f onWrite) Write(p []byte) (int, error) {
+	f(string(p))
+	return len(p), nil
+}
+
+// What a verb does to a batch it does to its stages, also if Redis does not answer when it looks for them.
+func TestStagesAreNotForgottenWhileRedisIsAway(t *testing.T) {
+	t.Parallel()
+	url, redis := testredis.Mini(t)
+	s, err := statestore.Open(t.Context(), url, statestore.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	id := statestore.NewID(time.Now())
+	plan := &spec.Plan{Name: "b", Task: "{x}", MaxAttempts: 1, TTL: time.Hour}
+	require.NoError(t, create(t.Context(), s, id, consignment{plan: plan, reduce: plan}))
+
+	away := 0
+	back := NewConsole(onWrite(func(string) {}), onWrite(func(said string) {
+		if strings.Contains(said, "does not answer") {
+			away++
+			assert.NoError(t, redis.Restart())
+		}
+	}))
+	redis.Close()
+	require.NoError(t, Cancel(t.Context(), s, id, back))
+	phase, err := s.Phase(t.Context(), id.Reducer())
+	require.NoError(t, err)
+	assert.Equal(t, batch.Done, phase)
+
+	redis.Close()
+	require.NoError(t, Remove(t.Context(), s, id, back))
+	_, err = s.Phase(t.Context(), id.Reducer())
+	require.ErrorIs(t, err, statestore.ErrNotFound)
+	assert.Equal(t, 2, away)
+}

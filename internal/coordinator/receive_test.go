@@ -1,0 +1,34 @@
+package coordinator
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/spec"
+)
+
+// Whoever sends a plan instead of a spec may not put into requests what a spec may not.
+func TestAPlanMayNotSetTheFieldsOfARequest(t *testing.T) {
+	t.Parallel()
+	for says, extra := range map[string]map[string]json.RawMessage{
+		"": {"top_k": json.RawMessage("20")},
+		"sampling.extra_body.priority is set by batchagent": {"top_k": json.RawMessage("20"), "priority": json.RawMessage("-9")},
+		"at most 16384 bytes":                               {"big": json.RawMessage(`"` + strings.Repeat("x", 20_000) + `"`)},
+	} {
+		plan, err := json.Marshal(spec.Plan{Name: "p", Task: "{x}", MaxTurns: 1, MaxAttempts: 1, TTL: time.Hour, Sampling: spec.Sampling{ExtraBody: extra}})
+		require.NoError(t, err)
+		s, err := Receive(t.Context(), Sent{Plan: plan, Inputs: strings.NewReader(`{"in":{"x":"1"}}`)}, NewConsole(&bytes.Buffer{}, &bytes.Buffer{}))
+		if says == "" {
+			require.NoError(t, err)
+			require.NoError(t, s.Close())
+			continue
+		}
+		require.ErrorContains(t, err, says)
+		require.True(t, isUsage(err))
+	}
+}
