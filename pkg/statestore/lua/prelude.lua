@@ -85,6 +85,18 @@ local function keys(prefix)
   return k
 end
 
+-- skip ends the batch whose keys begin with prefix if it has not begun, because there will be nothing to reduce. Else whoever waits
+-- for it would do so for ever.
+local function skip(prefix)
+  local k = keys(prefix)
+  local phase, ttl = unpack(redis.call('HMGET', k.meta, 'phase', 'ttl'))
+  if phase == 'OPEN' then
+    redis.call('HSET', k.meta, 'phase', 'DONE', 'done', now_ms(), 'total', 0, 'skipped', 1)
+    redis.call('UNLINK', k.jobs)
+    expire(k, ttl)
+  end
+end
+
 -- close ends the batch if it is sealed and every job has a result. What only running jobs need is dropped; the rest
 -- expires after the batch's TTL, and what planned it with it. k holds the keys by name. Returns the phase.
 local function close(k)
@@ -107,6 +119,8 @@ local function close(k)
   end
   if reducer and phase == 'SEALED' then
     reduce(reducer, tonumber(total))
+  elseif reducer then
+    skip(reducer)
   end
   return 'DONE'
 end
