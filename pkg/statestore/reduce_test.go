@@ -157,6 +157,28 @@ var reduceScenarios = []scenario{
 		assert.Equal(w, batch.Done, w.phase(reducer))
 		assert.Empty(w, w.claimReducer(reducer, "a"))
 	}},
+	{"a batch that is opened again and cancelled ends the reduction of what was before", func(w *world) {
+		id, reducer := w.reduced(1)
+		w.seal(id, 1)
+		w.finish(id, []statestore.Completion{failed(w.one(id, "a").Lease, batch.Timeout)}, statestore.Committed)
+		first := w.claimReducer(reducer, "a")
+		require.Len(w, first, 1)
+		w.checkpoint(first[0].Lease, 1, "half of it")
+		_, err := w.store.Retry(w.Context(), id)
+		require.NoError(w, err)
+		_, err = w.store.Cancel(w.Context(), id)
+		require.NoError(w, err)
+		assert.Equal(w, batch.Sealed, w.phase(reducer))
+		w.finish(id, []statestore.Completion{cancelled(w.one(id, "a").Lease)}, statestore.Committed)
+		assert.Equal(w, batch.Done, w.phase(reducer))
+		require.ErrorIs(w, w.store.Checkpoint(w.Context(), first[0].Lease, 1, []byte("late")), statestore.ErrFenced)
+		w.finish(reducer, []statestore.Completion{succeeded(first[0].Lease)}, statestore.Fenced)
+		assert.Empty(w, w.results(reducer))
+		for _, b := range []batch.ID{reducer, id} {
+			require.NoError(w, w.store.Remove(w.Context(), b))
+			assert.Empty(w, w.left(b))
+		}
+	}},
 	{"removing both leaves nothing", func(w *world) {
 		id, reducer := w.reduced(1)
 		w.seal(id, 1)
