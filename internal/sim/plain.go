@@ -242,7 +242,7 @@ func (p *plainWorker) commit(ctx context.Context, j *plainJob) error {
 	done := p.done
 	p.done = nil
 	p.mu.Unlock()
-	slices.SortFunc(done, func(a, b *plainJob) int { return cmp.Compare(a.lease.Token, b.lease.Token) })
+	slices.SortFunc(done, func(a, b *plainJob) int { return inOrder(a.lease, b.lease) })
 	var err error
 	for _, id := range p.world.cfg.batches() {
 		of := slices.DeleteFunc(slices.Clone(done), func(j *plainJob) bool { return j.lease.Job.Batch != id })
@@ -301,7 +301,7 @@ func (p *plainWorker) renew(ctx context.Context, id batch.ID, fail context.Cance
 	if len(leases) == 0 {
 		return
 	}
-	slices.SortFunc(leases, func(a, b batch.Lease) int { return cmp.Compare(a.Token, b.Token) })
+	slices.SortFunc(leases, inOrder)
 	call, cancel := context.WithTimeout(ctx, p.world.cfg.lease/3)
 	phase, fenced, err := p.store.Renew(call, id, p.proc.name, p.world.cfg.lease, leases)
 	cancel()
@@ -317,6 +317,11 @@ func (p *plainWorker) renew(ctx context.Context, id batch.ID, fail context.Cance
 			j.cancel(errCancelled)
 		}
 	}
+}
+
+// inOrder compares leases. A Redis that forgot a claim gives its token out again, to another job of the same worker too.
+func inOrder(a, b batch.Lease) int {
+	return cmp.Or(cmp.Compare(a.Token, b.Token), cmp.Compare(a.Job.Index, b.Job.Index))
 }
 
 // reduce reads all results, as a reducer does, and sums them up.
