@@ -11,6 +11,7 @@ if [ "${1:-}" = smoke ]; then
   go run ./bench/live -smoke
   (cd bench/queue && go run . -smoke)
   (cd bench/chaos && go run . -smoke)
+  (cd bench/kvplot && go test ./...)
 else
   go run ./bench/fair
   go run ./bench/scale
