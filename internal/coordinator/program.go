@@ -36,7 +36,8 @@ type Program struct {
 
 	// Planned is given the one result of a planner, before those of the batch. It is needed if the spec has one.
 	Planned func(batch.Result) error
-	// Reduced is given the one result of a reduction, after those of the batch; again if failed jobs were retried meanwhile. It is needed if the spec has one.
+	// Reduced is given the one result of a reduction, after those of the batch; again if failed jobs were retried meanwhile. It is
+	// needed if the spec has one.
 	Reduced func(batch.Result) error
 }
 

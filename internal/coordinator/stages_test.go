@@ -39,7 +39,8 @@ func TestCreateBeginsAgain(t *testing.T) {
 	t.Parallel()
 	const id batch.ID = "b_01jd0000000000000000000000"
 	keys := func(stage string) []string {
-		return []string{"ba:{" + string(id) + "}:" + stage + "meta", "ba:{" + string(id) + "}:" + stage + "plan", "ba:{" + string(id) + "}:" + stage + "jobs"}
+		prefix := "ba:{" + string(id) + "}:" + stage
+		return []string{prefix + "meta", prefix + "plan", prefix + "jobs"}
 	}
 	for name, c := range map[string]struct {
 		sent      string // a key of the batch that is being made

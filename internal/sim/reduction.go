@@ -43,7 +43,8 @@ func said(output json.RawMessage) string {
 func (k *checker) bystander(proc string, c call, was, is *state) {
 	ended := k.reduces != nil && k.reduces.ended
 	cancelled := ended && k.reduces.endedAs == batch.Cancelling
-	refused := was.phase == batch.Cancelling || was.phase == batch.Done && was.total == 0 && !was.skipped // somebody cancelled the reduction itself
+	// Somebody cancelled the reduction itself.
+	refused := was.phase == batch.Cancelling || was.phase == batch.Done && was.total == 0 && !was.skipped
 	if !ended || cancelled && was.phase == batch.Done || !cancelled && refused {
 		if !was.equal(is) {
 			k.fail("I1", "%s changed %s by a %s of %q from %+v to %+v", proc, k.id, c.verb, c.batch(), was, is)
