@@ -19,6 +19,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/postgres"
+	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/sqlite"
 )
 
 func TestMain(m *testing.M) {
@@ -201,6 +202,32 @@ func TestWhatCannotBeOpened(t *testing.T) {
 	}
 	_, err := toolset.Read("/no/such/tools.yaml", lookup)
 	assert.ErrorContains(t, err, "/no/such/tools.yaml")
+}
+
+func TestADatabaseWhoseRoleMayDoTooMuch(t *testing.T) {
+	t.Parallel()
+	strong := map[string]func() sqltool.Driver{"sqlite": func() sqltool.Driver {
+		d := sqlite.Driver()
+		d.Powers = "SELECT 'its role is a superuser'"
+		return d
+	}}
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "x.db"), nil, 0o600))
+	for text, want := range map[string]string{
+		"sql: {shop: {dsn: \"sqlite:" + dir + "/x.db\"}}":               "tools.yaml: sql.shop: sql_query may not use the database shop: its role is a superuser",
+		"sql: {shop: {dsn: \"sqlite:" + dir + "/x.db\", query: false}}": "",
+		"sql: {shop: {dsn: \"sqlite:" + dir + "/none.db\"}}":            "",
+	} {
+		f, err := toolset.Read(write(t, text), lookup)
+		require.NoError(t, err, text)
+		s, err := toolset.Open(t.Context(), f, toolset.Options{Root: dir, Drivers: strong})
+		if want != "" {
+			assert.ErrorContains(t, err, want)
+			continue
+		}
+		require.NoError(t, err, "%s: a database that is away keeps no worker from starting", text)
+		s.Close()
+	}
 }
 
 func TestWithoutAFileThereAreTheBuiltInTools(t *testing.T) {
