@@ -62,7 +62,7 @@ type service struct {
 	SecurityOpt []string       `yaml:"security_opt"`
 	MemLimit    string         `yaml:"mem_limit"`
 	PidsLimit   int            `yaml:"pids_limit"`
-	CPUs        float64        `yaml:"cpus"`
+	CPUs        any            `yaml:"cpus"` // a number, or a variable
 	Healthcheck map[string]any `yaml:"healthcheck"`
 	Logging     map[string]any `yaml:"logging"`
 	Ports       []string       `yaml:"ports"`
