@@ -38,10 +38,11 @@ func TestMetricNames(t *testing.T) {
 	require.NoError(t, err)
 	page := httptest.NewRecorder()
 	sim.ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	for _, m := range regexp.MustCompile(`(?m)^(vllm:[a-z_0-9]+)`).FindAllStringSubmatch(page.Body.String(), -1) {
+	recorded := read(t, "../pkg/backend/backendtest/testdata/sglang-0.5.23/pool/metrics-under-load.response")
+	for _, m := range regexp.MustCompile(`(?m)^((?:vllm|sglang):[a-z_0-9]+)`).FindAllStringSubmatch(page.Body.String()+recorded, -1) {
 		known[m[1]] = true
 	}
-	asked := regexp.MustCompile(`(batchagent_|vllm:)[a-z_]+`)
+	asked := regexp.MustCompile(`(batchagent_|vllm:|sglang:)[a-z_]+`)
 	for _, file := range []string{"grafana/dashboards/batchagent.json", "prometheus/alerts.yml"} {
 		names := asked.FindAllString(read(t, file), -1)
 		assert.NotEmpty(t, names, file)
