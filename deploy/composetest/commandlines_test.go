@@ -12,7 +12,8 @@ import (
 
 // vllmParses parses as the program vllm does, and makes of the arguments what a server would make of them before it looks for a GPU.
 const vllmParses = `
-import sys
+import os, sys
+os.environ.setdefault("VLLM_TARGET_DEVICE", "cpu") # a build for CPUs wants to be told
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 import vllm.entrypoints.cli.serve as serve
 parser = FlexibleArgumentParser(prog="vllm")
