@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -134,24 +135,22 @@ func (c *cluster) withoutDevices(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var read struct {
-		Services map[string]map[string]any `yaml:"services"`
-		Rest     map[string]any            `yaml:",inline"`
-	}
+	var read map[string]any
 	if err := yaml.Unmarshal(out, &read); err != nil {
 		return "", fmt.Errorf("%s: %w", strings.Join(c.overlaid, " "), err)
 	}
+	services, _ := read["services"].(map[string]any)
 	asked := 0
-	for _, s := range read.Services {
-		if _, ok := s["deploy"]; ok {
+	for _, s := range services {
+		if service, ok := s.(map[string]any); ok && service["deploy"] != nil {
 			asked++
-			delete(s, "deploy")
+			delete(service, "deploy")
 		}
 	}
-	if asked < len([]string{"gpu-1", "gpu-2", "gpu-3", "gpu-4"}) {
+	if asked < 4 {
 		return "", fmt.Errorf("%d services ask for a GPU", asked)
 	}
-	text, err := yaml.Marshal(read)
+	text, err := json.Marshal(read) // of which every reader of YAML makes the same
 	if err != nil {
 		return "", err
 	}
