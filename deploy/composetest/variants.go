@@ -175,7 +175,8 @@ func (c *cluster) inferenceImages(ctx context.Context) error {
 		r := &recipe{
 			changes: []string{"ENV PATH=/bin", "LABEL " + standinLabel + `=""`},
 			fill: func(l *layer) error {
-				err := errors.Join(l.shell(), l.link("bin/chown", "busybox"), l.folder("cache", 0o755, 0), l.program("bin/inference", filepath.Join(dir, "inference")))
+				err := errors.Join(l.shell(), l.link("bin/mkdir", "busybox"), l.link("bin/chown", "busybox"), l.folder("cache", 0o755, 0),
+					l.program("bin/inference", filepath.Join(dir, "inference")))
 				for _, name := range append([]string{"curl"}, programs...) {
 					err = errors.Join(err, l.link("bin/"+name, "inference"))
 				}
