@@ -24,7 +24,8 @@ type settings struct {
 const (
 	workers    = 4
 	simulators = 2
-	batches    = 5 // of 1 to 5 turns
+	mostTurns  = 5
+	batches    = 3 * mostTurns // three of each number of turns
 )
 
 func main() {
@@ -67,19 +68,21 @@ func torture(ctx context.Context, s settings) (good bool, err error) {
 	defer c.close()
 	began := time.Now()
 	watched, endWatch := context.WithCancel(ctx)
-	seen := make(chan observed, 1)
-	go func() { seen <- c.watch(watched) }()
+	longest := make(chan time.Duration, 1)
+	go func() { longest <- c.watch(watched) }()
 
-	faults := c.strike(ctx, rand.New(rand.NewPCG(s.seed, 1)))
+	var r report
+	r.faults = c.strike(ctx, rand.New(rand.NewPCG(s.seed, 1)))
 	c.heal(ctx)
 	calm := time.Now()
-	ended := c.await(ctx, s.within)
+	r.ended = c.await(ctx, s.within)
 	endWatch()
-	o := <-seen
-	v, err := c.judge(ctx)
-	if err != nil {
+	r.longestTakeover, r.storm, r.calm = <-longest, calm.Sub(began), time.Since(calm)
+	if r.verdict, err = c.judge(ctx); err != nil {
 		return false, err
 	}
-	v.print(os.Stdout, faults, o, ended, calm.Sub(began), time.Since(calm))
-	return ended && v.good(), nil
+	r.twice = c.answers.twice()
+	r.calls, r.whole, r.refused = c.answers.counts()
+	r.print(os.Stdout)
+	return r.ended && r.good(), nil
 }
