@@ -48,3 +48,41 @@ func Cluster(t testing.TB, args ...Arg) []*Process {
 	}
 	return nodes
 }
+
+// Replica adds a replica of one node to a cluster, and waits until it is in sync and every node knows it.
+func Replica(t testing.TB, nodes []*Process, of int, args ...Arg) *Process {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*startWithin)
+	defer cancel()
+	primary := nodes[of].Client()
+	id, err := primary.ClusterMyID(ctx).Result()
+	if err != nil {
+		t.Fatalf("ask node %s for its ID: %v", nodes[of].Addr(), err)
+	}
+	r := newProcess(t, append(args, Config("repl-diskless-sync-delay", "0"))...)
+	r.busPort = 1 // start chooses the port
+	r.start()
+	c := r.Client()
+	if err := c.Do(ctx, "CLUSTER", "MEET", "127.0.0.1", nodes[of].port, nodes[of].busPort).Err(); err != nil {
+		t.Fatalf("join the replica %s to the cluster: %v", r.Addr(), err)
+	}
+	waitFor(ctx, t, "the replica to know its primary", func() error { return c.ClusterReplicate(ctx, id).Err() })
+	waitFor(ctx, t, "the replica to be in sync", func() error {
+		info, err := primary.Info(ctx, "replication").Result()
+		if err == nil && !strings.Contains(info, "state=online") {
+			err = errors.New("it is not in sync yet")
+		}
+		return err
+	})
+	for _, n := range nodes {
+		client := n.Client()
+		waitFor(ctx, t, "node "+n.Addr()+" to know the replica", func() error {
+			known, err := client.ClusterNodes(ctx).Result()
+			if err == nil && !strings.Contains(known, "slave "+id) {
+				err = errors.New("it does not know it yet")
+			}
+			return err
+		})
+	}
+	return r
+}

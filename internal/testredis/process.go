@@ -1,6 +1,7 @@
 package testredis
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -81,9 +82,12 @@ func Server(t testing.TB, args ...Arg) *Process {
 	return p
 }
 
+// program is redis-server, or another server that BATCHAGENT_REDIS_SERVER names, such as /usr/bin/valkey-server.
+func program() string { return cmp.Or(os.Getenv("BATCHAGENT_REDIS_SERVER"), "redis-server") }
+
 func newProcess(t testing.TB, args ...Arg) *Process {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
+	if _, err := exec.LookPath(program()); err != nil {
 		const missing = "this test needs a real redis-server, and there is none in PATH: install it (Debian, Ubuntu: " +
 			"apt-get install redis-server; macOS: brew install redis) and run the test again"
 		if os.Getenv("CI") != "" {
@@ -139,7 +143,7 @@ func (p *Process) launch() bool {
 		p.t.Fatalf("make the log of redis-server: %v", err)
 	}
 	defer log.Close()
-	p.cmd = exec.Command("redis-server", p.arguments()...)
+	p.cmd = exec.Command(program(), p.arguments()...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = p.dir, log, log, sysProcAttr()
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatalf("start redis-server: %v", err)
