@@ -17,6 +17,9 @@
 // Before each simulator stands a counter: a turn is executed twice if a simulator answered it to the end twice, whoever still
 // listened. The tool that the agents call notes each execution in a file.
 //
+// With -rolling there are no faults: the workers are restarted one after the other with SIGTERM, and it exits with 1, too, if a job
+// spent an attempt or a turn was executed twice. The throughput before, meanwhile and in the lease after each start is told.
+//
 // The seed decides which faults strike, and when. It does not decide what the processes do, so a run cannot be replayed to
 // the byte; package sim does that.
 package main

@@ -67,6 +67,7 @@ type verdict struct {
 	turns, takeovers                int64
 	asked                           int64
 	wrongTurns                      int // jobs with an output after another number of turns than their batch asks
+	more                            int // jobs with more than one attempt
 	batches                         int // in Redis
 	executions                      int // that the tool noted
 }
@@ -148,6 +149,9 @@ func (v *verdict) inFile(path string, jobs, turns int) error {
 			continue
 		}
 		seen[r.Index]++
+		if r.Attempts > 1 {
+			v.more++
+		}
 		switch {
 		case r.Error != nil:
 			v.byType[r.Error.Type]++

@@ -38,6 +38,7 @@ func main() {
 	flag.DurationVar(&s.lease, "lease", 3*time.Second, "lease of the workers")
 	flag.Uint64Var(&s.seed, "seed", 0, "of the faults; 0 draws one")
 	flag.BoolVar(&s.verbose, "v", false, "say each fault as it strikes")
+	rolling := flag.Bool("rolling", false, "no faults: restart the workers one after the other with SIGTERM")
 	smoke := flag.Bool("smoke", false, "small: 1,000 jobs and 20 seconds of faults")
 	flag.Parse()
 	if *smoke {
@@ -47,7 +48,11 @@ func main() {
 		s.seed = rand.Uint64N(1_000_000) + 1
 	}
 	fmt.Printf("chaos: --jobs %d --duration %s --lease %s --seed %d\n", s.jobs, s.duration, s.lease, s.seed)
-	good, err := torture(ctx, s)
+	try := torture
+	if *rolling {
+		try = restarts
+	}
+	good, err := try(ctx, s)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		os.Exit(1)
@@ -85,4 +90,21 @@ func torture(ctx context.Context, s settings) (good bool, err error) {
 	r.calls, r.whole, r.refused = c.answers.counts()
 	r.print(os.Stdout)
 	return r.ended && r.good(), nil
+}
+
+// restarts runs the cluster, restarts its workers under load, and judges what is left.
+func restarts(ctx context.Context, s settings) (good bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.duration+s.within+2*time.Minute)
+	defer cancel()
+	c, err := newCluster(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	defer c.close()
+	r, err := c.roll(ctx, s.within)
+	if err != nil {
+		return false, err
+	}
+	r.print(os.Stdout)
+	return r.good(), nil
 }
