@@ -137,17 +137,23 @@ func (f *File) Write(results []batch.Result, lines [][]byte) error {
 	}
 	if _, err := f.f.WriteAt(buf, f.size); err != nil {
 		_ = f.f.Truncate(f.size) // if it does not work, the next OpenFile cuts what is torn
-		return fmt.Errorf("write results to %s: %w", f.path, err)
+		return f.unwritten(err)
 	}
 	if err := f.f.Sync(); err != nil {
 		_ = f.f.Truncate(f.size)
-		return fmt.Errorf("write results to %s to disk: %w", f.path, err)
+		return f.unwritten(err)
 	}
 	f.size += int64(len(buf))
 	for _, r := range results {
 		f.note(r)
 	}
 	return nil
+}
+
+// unwritten says what a disk that takes no more costs, and what to do.
+func (f *File) unwritten(err error) error {
+	return fmt.Errorf("write results to %s: %w; what it holds, %s, is whole: when that is mended, the same command goes on from there (`run` with --resume)",
+		f.path, err, plural(f.present.count(), "result", "results"))
 }
 
 // Close makes the file hold one record per job, if a job was run again after its failure had been written, and closes

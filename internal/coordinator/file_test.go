@@ -154,6 +154,7 @@ func TestFileOnABrokenDiskIsCompletedLater(t *testing.T) {
 					require.Equal(rt, n, file.present.count())
 				} else {
 					require.ErrorContains(rt, err, path, "the message names the file")
+					require.ErrorContains(rt, err, "the same command goes on")
 					require.GreaterOrEqual(rt, file.present.count(), safe)
 				}
 				require.NoError(rt, file.Close())
