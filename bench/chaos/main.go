@@ -44,6 +44,9 @@ func main() {
 	if *smoke {
 		s.jobs, s.duration, s.lease = 1_000, 20*time.Second, 2*time.Second
 	}
+	if *smoke && *rolling {
+		s.duration = time.Minute // the jobs must last until the last worker is back
+	}
 	if s.seed == 0 {
 		s.seed = rand.Uint64N(1_000_000) + 1
 	}
