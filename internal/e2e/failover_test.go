@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -57,8 +56,12 @@ func forgets(t *testing.T, url string, where func(id string) (primary, replica *
 	out := filepath.Join(dir, "results.jsonl")
 	follower := bin.start(t, "coordinator", "results", id, "--follow", "--out", out, "--redis", url)
 
-	results := func(at goredis.Cmdable) int64 {
-		n, err := at.XLen(t.Context(), "ba:{"+id+"}:results").Result()
+	// Each time by another connection: sentinels close those of a server that they promote.
+	results := func(at *testredis.Process) int64 {
+		conn := at.Client().Conn()
+		defer conn.Close()
+		_ = conn.ReadOnly(t.Context()) // a replica of a cluster would name the primary instead; another server knows no such mode
+		n, err := conn.XLen(t.Context(), "ba:{"+id+"}:results").Result()
 		require.NoError(t, err)
 		return n
 	}
@@ -66,9 +69,7 @@ func forgets(t *testing.T, url string, where func(id string) (primary, replica *
 		text, _ := os.ReadFile(out)
 		return int64(bytes.Count(text, []byte("\n")))
 	}
-	primary, replica := primaryServer.Client(), replicaServer.Client().Conn()
-	defer replica.Close()
-	_ = replica.ReadOnly(t.Context()) // a replica of a cluster would name the primary instead; another server knows no such mode
+	primary, replica := primaryServer.Client(), replicaServer.Client()
 	eventually := func(ok func() bool, what string) {
 		require.Eventually(t, ok, time.Minute, 20*time.Millisecond, what)
 	}
@@ -76,11 +77,11 @@ func forgets(t *testing.T, url string, where func(id string) (primary, replica *
 	// A replica that gives a password which nobody asked for is not let in again. To whoever watches it is well.
 	require.NoError(t, replica.ConfigSet(t.Context(), "masterauth", "nobody asked").Err())
 	require.NoError(t, primary.Do(t.Context(), "CLIENT", "KILL", "TYPE", "replica").Err())
-	apart := results(primary)
+	apart := results(primaryServer)
 	eventually(func() bool { return collected() >= apart+120 }, "results that the replica does not know")
-	before := results(primary)
+	before := results(primaryServer)
 	primaryServer.Kill9()
-	forgotten := before - results(replica)
+	forgotten := before - results(replicaServer)
 	require.GreaterOrEqual(t, forgotten, int64(100))
 	require.Less(t, before, int64(n), "the failover came too late")
 	promoted := func() bool {
@@ -98,7 +99,7 @@ func forgets(t *testing.T, url string, where func(id string) (primary, replica *
 	for i, r := range once(t, out, n) {
 		assert.Equal(t, batch.OK, r.Status, "job %d: %v", i, r.Error)
 	}
-	assert.EqualValues(t, n, results(replica), "in Redis too each has one")
+	assert.EqualValues(t, n, results(replicaServer), "in Redis too each has one")
 	assert.EqualValues(t, n, info(t, bin, url, id).Counts.OK)
 	t.Logf("%d results of %d were forgotten, of which the file had %d or more", forgotten, before, collected()-n+forgotten-16)
 }
