@@ -12,6 +12,8 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/google/renameio/v2"
+
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -266,27 +268,20 @@ func (f *File) each(fn func(r batch.Result, from, to int64) error) error {
 
 // replaceFile writes a file anew in one step: whoever reads it finds the old one or all of the new one, and once it returns, the new one
 // is on disk.
-func replaceFile(path string, mode fs.FileMode, fill func(io.Writer) error) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+func replaceFile(path string, mode fs.FileMode, fill func(io.Writer) error) error {
+	dir := filepath.Dir(path)
+	tmp, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
 	if err != nil {
 		return err
 	}
-	defer func() {
-		_ = tmp.Close()
-		if err != nil {
-			_ = os.Remove(tmp.Name())
-		}
-	}()
+	defer func() { _ = tmp.Cleanup() }()
 	if err := fill(tmp); err != nil {
 		return err
 	}
-	if err := errors.Join(tmp.Chmod(mode), tmp.Sync()); err != nil {
+	if err := tmp.CloseAtomicallyReplace(); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return syncDir(dir)
 }
 
 // syncDir makes a rename survive a loss of power.

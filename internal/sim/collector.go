@@ -45,31 +45,32 @@ func (c *collector) run(ctx context.Context, p *process, drain <-chan struct{}) 
 	if m := c.world.cfg.Mutant; m != nil && m.Blind {
 		source = blind{s}
 	}
-	collected := false
-	for ctx.Err() == nil {
-		last := false
-		select {
-		case <-drain:
-			last = true
-		default:
-		}
-		phase, err := s.Phase(ctx, batchID)
-		if err == nil && (last || phase != batch.Done || !collected) {
-			err = coordinator.Results(ctx, source, batchID, coordinator.ResultsOptions{Follow: true, Out: c.path}, coordinator.NewConsole(io.Discard, io.Discard))
-			collected = err == nil || errors.Is(err, coordinator.ErrJobsFailed)
-			if collected && last {
+	for collected := (time.Time{}); ; { // the end of the batch of which all is in the file
+		info, err := s.Info(ctx, batchID)
+		switch {
+		case err == nil && info.Phase == batch.Done && info.DoneAt.Equal(collected):
+			select {
+			case <-drain:
 				return nil
+			default:
+			}
+		case err == nil:
+			err = coordinator.Results(ctx, source, batchID, coordinator.ResultsOptions{Follow: true, Out: c.path}, coordinator.NewConsole(io.Discard, io.Discard))
+			if err == nil || errors.Is(err, coordinator.ErrJobsFailed) {
+				info, err = s.Info(ctx, batchID)
+				collected = info.DoneAt
 			}
 		}
 		// Redis may have forgotten the batch, or not know it yet; or it forgot jobs of one that was not sealed, of which the file has
 		// results.
-		early := phase == batch.Open || statestore.Unreachable(err) || errors.Is(err, statestore.ErrNotFound)
-		if err != nil && !collected && !early && ctx.Err() == nil {
+		early := info.Phase == batch.Open || statestore.Unreachable(err) || errors.Is(err, statestore.ErrNotFound)
+		if err != nil && !early && ctx.Err() == nil {
 			return err
 		}
-		_ = sleep(ctx, time.Second)
+		if err := sleep(ctx, time.Second); err != nil {
+			return err
+		}
 	}
-	return ctx.Err()
 }
 
 // blind does not see that Redis was restarted.

@@ -68,7 +68,7 @@ func drawFaults(r *rand.Rand, c Config) []fault {
 func drawAmnesia(r *rand.Rand, c Config) []fault {
 	var out []fault
 	for range []int{0, 0, 0, 0, 0, 0, 0, 1, 1, 2}[r.IntN(10)] {
-		f := fault{kind: amnesia, at: between(r, c.calmAt/10, c.calmAt), lost: between(r, time.Millisecond, time.Second)}
+		f := fault{kind: amnesia, at: between(r, 0, c.calmAt), lost: between(r, time.Millisecond, time.Second)}
 		if likely(r, 0.3) { // a failover to a replica that was behind
 			f.lost = between(r, time.Second, furthest)
 		}
@@ -180,7 +180,7 @@ func (w *world) amnesia(until time.Duration) {
 	w.check.forget(until)
 	w.history.forget(until)
 	w.doneAt = 0
-	if st := w.check.before; !st.exists || st.phase == batch.Open {
+	if st := w.check.before; (!st.exists || st.phase == batch.Open) && w.feeder.over() {
 		w.feeder.kill()
 		w.startFeeder()
 	}

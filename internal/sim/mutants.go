@@ -178,6 +178,24 @@ var Mutants = []Mutant{
 		New: `for i = from, last - 1 do`,
 	},
 	{
+		Name: "feed that leaves a gap", Script: "feed", Seeds: 40, Forgets: true,
+		Old: `if phase ~= 'OPEN' or from > fed then
+  return {phase, fed}
+end`,
+		New: `if phase ~= 'OPEN' then
+  return {phase, fed}
+end
+fed = math.max(fed, from)`,
+	},
+	{
+		Name: "checkpoint that leaves a gap", Script: "checkpoint", Seeds: 40, Forgets: true,
+		Old: `if turn > have + 1 then`,
+		New: `if false then`,
+	},
+	{
+		Name: "results collected without a look at the timeline", Seeds: 40, Blind: true,
+	},
+	{
 		Name: "checkpoint that takes every turn", Script: "checkpoint", Seeds: 30,
 		Old: `if turn <= have then`,
 		New: `if false then`,

@@ -257,6 +257,19 @@ func (w *world) start(s *slot, run func(ctx context.Context, p *process, drain <
 	})
 }
 
+// over reports whether what ran here has ended by itself.
+func (s *slot) over() bool {
+	if s.running == nil {
+		return false // another one is on its way
+	}
+	select {
+	case <-s.running.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // kill is the end of a process at this instant.
 func (s *slot) kill() {
 	if s.running == nil {

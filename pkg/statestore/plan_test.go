@@ -49,8 +49,11 @@ var planScenarios = []scenario{
 		w.finish(id.Planner(), plan(lease, 3), statestore.Already) // the reply was lost
 		c := w.counts(id)
 		assert.EqualValues(w, 3, c.Total)
+		wait := w.lease / 4
+		w.pass(wait)
 		jobs := w.claim(id, "b", 8)
 		assert.Equal(w, []int64{0, 1, 2}, indexes(jobs))
+		assert.GreaterOrEqual(w, jobs[2].Queued, wait-time.Millisecond, "they are queued since the plan was committed")
 		assert.Equal(w, "1-0", jobs[0].Lease.Entry)
 		w.finish(id.Planner(), plan(lease, 3), statestore.Already)
 		assert.Equal(w, batch.Done, w.finishAll(id, jobs))

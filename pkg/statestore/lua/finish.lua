@@ -110,10 +110,10 @@ local function expand(ok)
   local first, total, now = 12 + 7 * n, 0, now_ms()
   if ok then
     total = #ARGV - first
-    local at = '0'
+    local at, since = '0', string.format('%d', now)
     for i = 1, total do
       local after = string.format('%d', i)
-      redis.call('XADD', k.jobs, after .. '-0', 'i', at, 'p', ARGV[first + i])
+      redis.call('XADD', k.jobs, after .. '-0', 'i', at, 'p', ARGV[first + i], 't', since)
       at = after
     end
     redis.call('HSET', k.meta, 'phase', 'SEALED', 'fed', total, 'total', total, 'pulse', now)

@@ -21,28 +21,28 @@ local function pulse(meta, now, lease)
   return grace
 end
 
--- used adds what a batch has used, in tokens and in US dollars at its prices per million tokens, to tokens and usd.
-local function used(meta, tokens, usd)
-  local m = redis.call('HMGET', meta, 'prompt', 'cached', 'completion', 'price_prompt', 'price_cached', 'price_completion')
-  for i = 1, 6 do
+-- account is what a batch has used, in tokens and in US dollars at its prices per million tokens; what it may use of both, 0 for
+-- no bound; and the key prefixes of the batches that plan and reduce it.
+local function account(meta)
+  local m = redis.call('HMGET', meta, 'prompt', 'cached', 'completion', 'price_prompt', 'price_cached', 'price_completion',
+    'cap_tokens', 'cap_usd', 'planner', 'reduce')
+  for i = 1, 8 do
     m[i] = tonumber(m[i] or 0)
   end
-  return tokens + m[1] + m[3], usd + ((m[1] - m[2]) * m[4] + m[2] * m[5] + m[3] * m[6]) / 1000000
+  return m[1] + m[3], ((m[1] - m[2]) * m[4] + m[2] * m[5] + m[3] * m[6]) / 1000000, unpack(m, 7, 10)
 end
 
--- spent says whether a batch has used up its budget, together with those that plan and reduce it, whose budget it is as well. What
--- a running job uses counts when it ends.
-local function spent(meta)
-  local whole = (redis.call('HGET', meta, 'of') or string.sub(meta, 1, -5)) .. 'meta'
-  local m = redis.call('HMGET', whole, 'cap_tokens', 'cap_usd', 'planner', 'reduce')
-  local most, dearest = tonumber(m[1] or 0), tonumber(m[2] or 0)
+-- spent says whether a batch has used up its budget, together with those that plan and reduce it, whose budget it is as well. of is
+-- the key prefix of the batch that it is a stage of, if it is one. What a running job uses counts when it ends.
+local function spent(meta, of)
+  local tokens, usd, most, dearest, planner, reducer = account(of and of .. 'meta' or meta)
   if most == 0 and dearest == 0 then
     return false
   end
-  local tokens, usd = used(whole, 0, 0)
-  for stage = 3, 4 do
-    if m[stage] then
-      tokens, usd = used(m[stage] .. 'meta', tokens, usd)
+  for _, stage in ipairs({planner, reducer}) do
+    if stage then
+      local t, u = account(stage .. 'meta')
+      tokens, usd = tokens + t, usd + u
     end
   end
   return most > 0 and tokens >= most or dearest > 0 and usd >= dearest
