@@ -1,7 +1,7 @@
 // Command kvplot draws what bench/kv measured: for each workload the throughput with every fixed number of agents, and as level lines
 // that of no limit, of pausing by size, and of ours. A line is the median of the seeds or rounds, a bar or a band their spread.
 //
-//	go run . -o ../results/kv.svg ../results/kv.txt
+//	go run . -o ../results/kv.png ../results/kv.txt
 //
 // It is a module of its own, so that nobody else needs a library that draws.
 package main
@@ -19,7 +19,7 @@ import (
 )
 
 func main() {
-	out := flag.String("o", "kv.svg", "the `FILE` to draw; its ending says how: .svg, .png or .pdf")
+	out := flag.String("o", "kv.png", "the `FILE` to draw; its ending says how: .png, .pdf, or .svg, which needs the font where it is looked at")
 	flag.Parse()
 	if err := run(*out, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "kvplot:", err)
