@@ -29,6 +29,7 @@ vet: ## go vet
 	$(GO) vet -tags realservers ./pkg/backend/dial
 	cd bench/queue && $(GO) vet ./...
 	cd bench/chaos && $(GO) vet ./...
+	cd bench/kvplot && $(GO) vet ./...
 	cd deploy/composetest && $(GO) vet ./...
 
 .PHONY: staticcheck
@@ -69,6 +70,12 @@ torture: ## real processes: redis-server, workers and simulators, kill -9 and SI
 .PHONY: chaos
 chaos: ## real processes broken at random: JOBS=10000 DURATION=3m SEED=n
 	cd bench/chaos && $(GO) run . -jobs $(or $(JOBS),10000) -duration $(or $(DURATION),3m) -seed $(or $(SEED),0)
+
+.PHONY: redis-servers
+redis-servers: ## the store and a failover on other servers: SERVERS="/path/redis-server /path/valkey-server"
+	@for s in $(SERVERS); do $$s --version; \
+	  BATCHAGENT_REDIS_SERVER=$$s $(GO) test -count=1 ./pkg/statestore ./pkg/toolpool/shared || exit 1; \
+	  BATCHAGENT_REDIS_SERVER=$$s $(GO) test -count=1 ./internal/e2e -run 'FailoverForgets|RedisIsFull' || exit 1; done
 
 .PHONY: compose-test
 compose-test: ## the compose file on a Docker engine: 1,000 agents while workers and Redis die; ARGS=-keep to be faster next time

@@ -87,7 +87,7 @@ func wallReads(info *types.Info, d ast.Decl) []string {
 			switch name := f.FullName(); {
 			case slices.Contains(fromOutside, name):
 				note(name)
-			case strings.HasPrefix(name, "(time.Time).") && !slices.Contains(monotonic, f.Name()):
+			case (strings.HasPrefix(name, "(time.Time).") || strings.HasPrefix(name, "(*time.Time).")) && !slices.Contains(monotonic, f.Name()):
 				note("Time." + f.Name())
 			}
 		case *ast.CallExpr:

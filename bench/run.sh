@@ -10,7 +10,12 @@ if [ "${1:-}" = smoke ]; then
   go run ./bench/cluster -smoke
   go run ./bench/live -smoke
   (cd bench/queue && go run . -smoke)
+<<<<<<< HEAD
+  (cd bench/chaos && go test ./... && go run . -smoke && go run . -smoke -rolling)
+=======
   (cd bench/chaos && go run . -smoke)
+  (cd bench/kvplot && go test ./...)
+>>>>>>> w/libmerge
 else
   go run ./bench/fair
   go run ./bench/scale
@@ -19,5 +24,5 @@ else
   go run ./bench/cluster
   go run ./bench/live
   (cd bench/queue && go run .)
-  (cd bench/chaos && go run .)
+  (cd bench/chaos && go run . && go run . -rolling -jobs 6000 -duration 90s)
 fi

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,9 +29,13 @@ type cluster struct {
 	admin *redis.Client // not through a proxy
 	proxy *toxiproxy.ApiServer
 
-	sims    []*server
-	nodes   []*node
-	batches []*batchFiles
+	sims     []*server
+	counters []*http.Server // one before each simulator
+	answers  answers
+	nodes    []*node
+	toFeed   *toxiproxy.Proxy // from all feeders to Redis; slow, so that they take a while
+	began    time.Time
+	batches  []*batchFiles
 }
 
 // server is a program that can be killed and started again at the same address.
@@ -45,12 +50,8 @@ type server struct {
 func (s *server) up(extra ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.process != nil {
-		select {
-		case <-s.process.Ended():
-		default:
-			return nil
-		}
+	if s.process != nil && s.alive() {
+		return nil
 	}
 	p, err := s.start(extra...)
 	if err != nil {
@@ -60,22 +61,39 @@ func (s *server) up(extra ...string) error {
 	return nil
 }
 
-func (s *server) kill() {
+// kill reports whether there was something to kill.
+func (s *server) kill() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.process != nil {
-		s.process.Signal(syscall.SIGCONT)
-		s.process.Kill()
-		s.process = nil
+	if s.process == nil {
+		return false
+	}
+	alive := s.alive()
+	s.process.Signal(syscall.SIGCONT)
+	s.process.Kill()
+	s.process = nil
+	return alive
+}
+
+// alive is called with mu held.
+func (s *server) alive() bool {
+	select {
+	case <-s.process.Ended():
+		return false
+	default:
+		return true
 	}
 }
 
-func (s *server) signal(sig os.Signal) {
+// signal reports whether there was somebody to get it.
+func (s *server) signal(sig os.Signal) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.process != nil {
-		s.process.Signal(sig)
+	if s.process == nil || !s.alive() {
+		return false
 	}
+	s.process.Signal(sig)
+	return true
 }
 
 // node is a worker and the proxies that it uses.
@@ -88,6 +106,7 @@ type node struct {
 type batchFiles struct {
 	spec, results    string
 	jobs, turns      int
+	due              time.Duration // when its first feeder starts
 	feeder, follower *server
 
 	mu sync.Mutex
@@ -103,7 +122,7 @@ func (b *batchFiles) known() string {
 func newCluster(ctx context.Context, s settings) (c *cluster, err error) {
 	redis.SetLogger(silence{})
 	zerolog.SetGlobalLevel(zerolog.Disabled) // toxics log each interruption to standard error
-	c = &cluster{settings: s}
+	c = &cluster{settings: s, answers: answers{whole: map[turn]int{}}}
 	defer func() {
 		if err != nil {
 			c.close()
@@ -154,15 +173,11 @@ func (c *cluster) through(name, upstream string) (*toxiproxy.Proxy, error) {
 }
 
 func (c *cluster) startNodes() error {
-	root := filepath.Join(c.dir, "notes")
-	if err := os.Mkdir(root, 0o700); err != nil {
-		return fmt.Errorf("make the tools' folder: %w", err)
+	tools := filepath.Join(c.dir, "tools.yaml")
+	if err := os.WriteFile(tools, fmt.Appendf(nil, toolsText, c.executions()), 0o600); err != nil {
+		return fmt.Errorf("write the tools: %w", err)
 	}
-	for i := range documents {
-		if err := os.WriteFile(filepath.Join(root, fmt.Sprintf("note-%d.txt", i)), []byte("A note that is read.\n"), 0o600); err != nil {
-			return fmt.Errorf("write a note: %w", err)
-		}
-	}
+	var behind []string
 	for i := range simulators {
 		address, err := procs.FreeAddress()
 		if err != nil {
@@ -175,6 +190,12 @@ func (c *cluster) startNodes() error {
 			return err
 		}
 		c.sims = append(c.sims, s)
+		counted, counter, err := c.answers.before(address)
+		if err != nil {
+			return err
+		}
+		c.counters = append(c.counters, counter)
+		behind = append(behind, counted)
 	}
 	for i := range workers {
 		n := &node{}
@@ -182,13 +203,13 @@ func (c *cluster) startNodes() error {
 		if n.toRedis, err = c.through(fmt.Sprintf("redis-%d", i), c.redis.name); err != nil {
 			return err
 		}
-		if n.toSim, err = c.through(fmt.Sprintf("sim-%d", i), c.sims[i%simulators].name); err != nil {
+		if n.toSim, err = c.through(fmt.Sprintf("sim-%d", i), behind[i%simulators]); err != nil {
 			return err
 		}
 		redisAddress, simAddress := n.toRedis.Listen, n.toSim.Listen
 		n.server = &server{name: fmt.Sprintf("node-%d", i+1), start: func(...string) (*procs.Process, error) {
 			return procs.Start(c.program("worker"), nil, "--redis", "redis://"+redisAddress, "--backend", "vllm://"+simAddress,
-				"--id", fmt.Sprintf("node-%d", i+1), "--lease", c.lease.String(), "--max-inflight", fmt.Sprint(slots), "--tools-root", root, "--log-level", "error")
+				"--id", fmt.Sprintf("node-%d", i+1), "--lease", c.lease.String(), "--max-inflight", fmt.Sprint(slots), "--tools", tools, "--log-level", "error")
 		}}
 		if err := n.up(); err != nil {
 			return err
@@ -203,7 +224,7 @@ const slots = 32
 
 // forwardMS makes a model call so slow that the jobs, undisturbed, would keep the cluster busy for most of the faults.
 func (c *cluster) forwardMS() int64 {
-	turns := c.jobs * (batches + 1) / 2
+	turns := c.jobs * (mostTurns + 1) / 2
 	return max(1, c.duration.Milliseconds()*7/10*workers*slots/int64(turns))
 }
 
@@ -212,53 +233,79 @@ type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
 
-// documents is how many different files the agents read: the ideal number of tool executions.
+// documents is how many different notes the agents read: the ideal number of tool executions.
 const documents = 50
 
+// toolsText has a tool that notes each of its executions, whatever becomes of its result.
+const toolsText = `commands:
+  read_note:
+    description: Read a note.
+    parameters: {type: object, properties: {path: {type: string}}, required: [path]}
+    argv: [sh, -c, 'echo "$1" >> %s; echo A note that is read.', sh, "{path}"]
+    share: pure
+`
+
+// executions names the file in which the tool notes them.
+func (c *cluster) executions() string { return filepath.Join(c.dir, "executions") }
+
 const specText = `name: chaos-%[1]d
-task: "Sum up note-{n}.txt, for the %[1]d. time. Job {i}."
+task: "Sum up note-{n}.txt. Job {i} of batch %[1]d."
 inputs: %[2]s
-tools: [read_file]
+tools: [read_note]
 output_schema:
   type: object
   properties: {summary: {type: string}}
   required: [summary]
-max_turns: %[1]d
+max_turns: %[3]d
 max_retries: 100
 max_attempts: 100
 timeouts: {turn: 10s}
 `
 
-func (c *cluster) startBatches() error {
+// startBatches writes the batches' files. Their feeders start one after the other during the faults.
+func (c *cluster) startBatches() (err error) {
+	if c.toFeed, err = c.through("feed", c.redis.name); err != nil {
+		return err
+	}
+	if _, err := c.toFeed.Toxics.AddToxicJson(strings.NewReader(`{"name":"slow","type":"latency","attributes":{"latency":60}}`)); err != nil {
+		return fmt.Errorf("slow the feeders down: %w", err)
+	}
+	c.began = time.Now()
 	for k := range batches {
-		turns := k + 1
 		b := &batchFiles{
-			spec: filepath.Join(c.dir, fmt.Sprintf("spec-%d.yaml", turns)), results: filepath.Join(c.dir, fmt.Sprintf("results-%d.jsonl", turns)),
-			jobs: c.jobs / batches, turns: turns,
+			spec: filepath.Join(c.dir, fmt.Sprintf("spec-%d.yaml", k)), results: filepath.Join(c.dir, fmt.Sprintf("results-%d.jsonl", k)),
+			jobs: c.jobs*(k+1)/batches - c.jobs*k/batches, turns: k%mostTurns + 1,
+			due: c.duration * 6 / 10 * time.Duration(k) / batches,
 		}
-		inputs := fmt.Sprintf("inputs-%d.jsonl", turns)
-		if err := os.WriteFile(b.spec, fmt.Appendf(nil, specText, turns, inputs), 0o600); err != nil {
-			return fmt.Errorf("write a spec: %w", err)
-		}
-		f, err := os.Create(filepath.Join(c.dir, inputs))
-		if err != nil {
-			return fmt.Errorf("write the inputs: %w", err)
-		}
-		w := bufio.NewWriter(f)
-		for i := range b.jobs {
-			_, _ = fmt.Fprintf(w, "{\"n\":%d,\"i\":%d}\n", i%documents, i)
-		}
-		if err := errors.Join(w.Flush(), f.Close()); err != nil {
-			return fmt.Errorf("write the inputs: %w", err)
+		if err := c.write(b, k); err != nil {
+			return err
 		}
 		b.feeder = &server{name: "feeder", start: func(...string) (*procs.Process, error) { return c.feed(b) }}
 		b.follower = &server{name: "follower", start: func(...string) (*procs.Process, error) {
 			return procs.Start(c.program("coordinator"), nil, "results", b.known(), "--redis", "redis://"+c.redis.name, "--follow", "--out", b.results)
 		}}
-		if err := b.feeder.up(); err != nil {
-			return err
-		}
 		c.batches = append(c.batches, b)
+	}
+	c.tend()
+	return nil
+}
+
+// write makes the k-th batch's spec and inputs.
+func (c *cluster) write(b *batchFiles, k int) error {
+	inputs := fmt.Sprintf("inputs-%d.jsonl", k)
+	if err := os.WriteFile(b.spec, fmt.Appendf(nil, specText, k, inputs, b.turns), 0o600); err != nil {
+		return fmt.Errorf("write a spec: %w", err)
+	}
+	f, err := os.Create(filepath.Join(c.dir, inputs))
+	if err != nil {
+		return fmt.Errorf("write the inputs: %w", err)
+	}
+	w := bufio.NewWriter(f)
+	for i := range b.jobs {
+		_, _ = fmt.Fprintf(w, "{\"n\":%d,\"i\":%d}\n", i%documents, i)
+	}
+	if err := errors.Join(w.Flush(), f.Close()); err != nil {
+		return fmt.Errorf("write the inputs: %w", err)
 	}
 	return nil
 }
@@ -270,7 +317,7 @@ func (c *cluster) feed(b *batchFiles) (*procs.Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keep the batch ID: %w", err)
 	}
-	p, err := procs.Start(c.program("coordinator"), out, "submit", b.spec, "--redis", "redis://"+c.redis.name)
+	p, err := procs.Start(c.program("coordinator"), out, "submit", b.spec, "--redis", "redis://"+c.toFeed.Listen)
 	if err != nil {
 		return nil, err
 	}
@@ -287,11 +334,13 @@ func (c *cluster) feed(b *batchFiles) (*procs.Process, error) {
 	return p, nil
 }
 
-// tend starts again who has died: feeders until they have said their ID, followers until their batch is done.
+// tend starts who is due, and again who has died: feeders until they have said their ID, followers until their batch is done.
 func (c *cluster) tend() {
 	for _, b := range c.batches {
 		if b.known() == "" {
-			_ = b.feeder.up()
+			if time.Since(c.began) >= b.due {
+				_ = b.feeder.up()
+			}
 			continue
 		}
 		if !c.whole(b) {
@@ -345,6 +394,12 @@ func (c *cluster) close() {
 	for _, n := range c.nodes {
 		n.toRedis.Stop()
 		n.toSim.Stop()
+	}
+	for _, counter := range c.counters {
+		_ = counter.Close()
+	}
+	if c.toFeed != nil {
+		c.toFeed.Stop()
 	}
 	if c.admin != nil {
 		_ = c.admin.Close()

@@ -30,14 +30,20 @@ const (
 	overloadStorm kind = "503 storm"
 )
 
-// kinds are drawn from evenly.
+// kinds are drawn from evenly; those of a link once for each link.
 var kinds = []kind{
-	killWorker, killFeeder, killFollower, killSim, killRedis, stopWorker, latency, bandwidth, halfOpen, partition, clientKill,
-	scriptFlush, overloadStorm,
+	killWorker, killFeeder, killFollower, killSim, killRedis, stopWorker, latency + toRedis, latency + toBackend, bandwidth + toRedis,
+	bandwidth + toBackend, halfOpen + toRedis, halfOpen + toBackend, partition + toRedis, partition + toBackend, clientKill, scriptFlush,
+	overloadStorm,
 }
 
+const (
+	toRedis   kind = ", worker to Redis"
+	toBackend kind = ", worker to backend"
+)
+
 // strike lets faults strike until the duration is over, and returns how many of each kind did. What a fault broke is mended by
-// itself some seconds later.
+// itself some seconds later. A fault that finds nothing to break does not count, and another one is drawn.
 func (c *cluster) strike(ctx context.Context, r *rand.Rand) map[kind]int {
 	ctx, cancel := context.WithTimeout(ctx, c.duration)
 	defer cancel()
@@ -47,70 +53,103 @@ func (c *cluster) strike(ctx context.Context, r *rand.Rand) map[kind]int {
 			return count
 		}
 		c.tend()
-		k := kinds[r.IntN(len(kinds))]
-		if c.verbose {
-			fmt.Println("  ", k)
+		for range 100 {
+			k := kinds[r.IntN(len(kinds))]
+			if !c.hit(ctx, k, r) {
+				continue
+			}
+			count[k]++
+			if c.verbose {
+				fmt.Println("  ", k)
+			}
+			break
 		}
-		count[k]++
-		c.hit(ctx, k, r)
 	}
 }
 
-// hit makes one fault happen.
-func (c *cluster) hit(ctx context.Context, k kind, r *rand.Rand) {
+// hit makes one fault happen, and reports whether there was something to break.
+func (c *cluster) hit(ctx context.Context, k kind, r *rand.Rand) bool {
 	n, s, b := c.nodes[r.IntN(workers)], c.sims[r.IntN(simulators)], c.batches[r.IntN(batches)]
 	last := between(r, 200*time.Millisecond, 2*time.Second)
+	link := n.toRedis
+	if strings.HasSuffix(string(k), string(toBackend)) {
+		link = n.toSim
+	}
 	switch k {
 	case killWorker:
-		n.kill()
 		later(last, func() { _ = n.up() })
+		return n.kill()
 	case killFeeder:
-		b.feeder.kill() // tend starts it again
+		return c.killFeeder(ctx, last/4)
 	case killFollower:
-		b.follower.kill()
+		return b.follower.kill() // tend starts it again
 	case killSim:
-		s.kill()
 		later(last, func() { _ = s.up() })
+		return s.kill()
 	case killRedis:
-		c.redis.kill()
 		later(last, func() { _ = c.redis.up() })
+		return c.redis.kill()
 	case stopWorker:
-		n.signal(syscall.SIGSTOP)
 		later(c.lease+c.lease/3+last, func() { n.signal(syscall.SIGCONT) })
-	case latency:
-		c.toxic(either(r, n), last, `{"name":"t","type":"latency","attributes":{"latency":300,"jitter":200}}`)
-	case bandwidth:
-		c.toxic(either(r, n), 2*last, `{"name":"t","type":"bandwidth","attributes":{"rate":20}}`)
-	case halfOpen:
-		c.toxic(either(r, n), c.lease+last, `{"name":"t","type":"timeout","attributes":{"timeout":0}}`)
-	case partition:
-		p := either(r, n)
-		p.Stop()
-		later(c.lease+last, func() { _ = p.Start() })
+		return n.signal(syscall.SIGSTOP)
+	case latency + toRedis, latency + toBackend:
+		return c.toxic(link, last, `{"name":"t","type":"latency","attributes":{"latency":300,"jitter":200}}`)
+	case bandwidth + toRedis, bandwidth + toBackend:
+		return c.toxic(link, 2*last, `{"name":"t","type":"bandwidth","attributes":{"rate":20}}`)
+	case halfOpen + toRedis, halfOpen + toBackend:
+		return c.toxic(link, c.lease+last, `{"name":"t","type":"timeout","attributes":{"timeout":0}}`)
+	case partition + toRedis, partition + toBackend:
+		if !open(link) {
+			return false
+		}
+		link.Stop()
+		later(c.lease+last, func() { _ = link.Start() })
+		return true
 	case clientKill:
-		_ = c.admin.Do(ctx, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Err()
+		n, err := c.admin.Do(ctx, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Int()
+		return err == nil && n > 0
 	case scriptFlush:
-		_ = c.admin.ScriptFlush(ctx).Err()
+		return c.admin.ScriptFlush(ctx).Err() == nil
 	case overloadStorm:
-		s.kill()
+		was := s.kill()
 		_ = s.up("--fault-503-rate", "0.8")
 		later(2*last, func() { s.kill(); _ = s.up() })
+		return was
 	}
+	return false
 }
 
-func either(r *rand.Rand, n *node) *toxiproxy.Proxy {
-	if r.IntN(2) == 0 {
-		return n.toRedis
+// killFeeder kills a feeder in the middle of its work: one that runs, or else the next one that is due, early, after it has run for
+// a while.
+func (c *cluster) killFeeder(ctx context.Context, after time.Duration) bool {
+	for _, b := range c.batches {
+		if b.known() != "" {
+			continue
+		}
+		if b.feeder.up() != nil || !wait(ctx, after) {
+			return false
+		}
+		return b.feeder.kill() // tend starts it again
 	}
-	return n.toSim
+	return false
+}
+
+func open(p *toxiproxy.Proxy) bool {
+	p.Lock()
+	defer p.Unlock()
+	return p.Enabled
 }
 
 // toxic disturbs a proxy for a while.
-func (c *cluster) toxic(p *toxiproxy.Proxy, last time.Duration, json string) {
+func (c *cluster) toxic(p *toxiproxy.Proxy, last time.Duration, json string) bool {
+	if !open(p) {
+		return false
+	}
 	if _, err := p.Toxics.AddToxicJson(strings.NewReader(json)); err != nil {
-		return // it is disturbed already
+		return false // it is disturbed already
 	}
 	later(last, func() { _ = p.Toxics.RemoveToxic(context.Background(), "t") })
+	return true
 }
 
 // heal ends what is still broken.

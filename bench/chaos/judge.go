@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -19,32 +18,15 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// observed is what was seen while the cluster ran.
-type observed struct {
-	modelCalls  int           // that a simulator finished, as far as it lived to tell
-	longestIdle time.Duration // longest time that a leased job went without a sign of its holder
-}
-
-// watch looks at the simulators' counters and at the pending entries lists, a few times a second.
-func (c *cluster) watch(ctx context.Context) (o observed) {
-	last := make([]int, simulators)
+// watch looks at the pending entries lists a few times a second, and returns the longest time that a leased job went without a sign of
+// its holder.
+func (c *cluster) watch(ctx context.Context) (longest time.Duration) {
 	for wait(ctx, 250*time.Millisecond) {
-		for i, s := range c.sims {
-			n, err := finishedCalls(ctx, s.name)
-			if err != nil {
-				continue
-			}
-			if n < last[i] {
-				last[i] = 0 // it was started again
-			}
-			o.modelCalls += n - last[i]
-			last[i] = n
-		}
 		for _, b := range c.batches {
-			o.longestIdle = max(o.longestIdle, c.idle(ctx, b.known()))
+			longest = max(longest, c.idle(ctx, b.known()))
 		}
 	}
-	return o
+	return longest
 }
 
 // idle is the age of the oldest lease of a batch, by Redis' clock.
@@ -77,44 +59,21 @@ func (c *cluster) idle(ctx context.Context, id string) (oldest time.Duration) {
 	return oldest
 }
 
-func finishedCalls(ctx context.Context, address string) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, err
-	}
-	total := 0
-	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "vllm:request_success_total{") && (strings.Contains(line, `"stop"`) || strings.Contains(line, `"length"`)) {
-			f := strings.Fields(line)
-			n, _ := strconv.ParseFloat(f[len(f)-1], 64)
-			total += int(n)
-		}
-	}
-	return total, nil
-}
-
 // verdict compares inputs, Redis and files.
 type verdict struct {
 	jobs, lost, doubled             int // in Redis
 	lostInFile, doubledInFile, torn int
 	byType                          map[batch.ErrorType]int
 	turns, takeovers                int64
-	asked, executed                 int64
+	asked                           int64
+	wrongTurns                      int // jobs with an output after another number of turns than their batch asks
+	more                            int // jobs with more than one attempt
+	batches                         int // in Redis
+	executions                      int // that the tool noted
 }
 
 func (v verdict) good() bool {
-	return v.lost+v.doubled+v.lostInFile+v.doubledInFile+v.torn == 0
+	return v.lost+v.doubled+v.lostInFile+v.doubledInFile+v.torn+v.wrongTurns == 0
 }
 
 func (c *cluster) judge(ctx context.Context) (v verdict, err error) {
@@ -138,15 +97,20 @@ func (c *cluster) judge(ctx context.Context) (v verdict, err error) {
 		v.turns += info.Counts.Turns
 		v.takeovers += info.Counts.Takeovers
 		v.asked += info.Counts.Tools.Asked
-		v.executed += info.Counts.Tools.Executed
 		if err := v.inRedis(ctx, store, id, b.jobs); err != nil {
 			return v, err
 		}
-		if err := v.inFile(b.results, b.jobs); err != nil {
+		if err := v.inFile(b.results, b.jobs, b.turns); err != nil {
 			return v, err
 		}
 	}
-	return v, nil
+	list, err := store.List(ctx)
+	if err != nil {
+		return v, err
+	}
+	v.batches = len(list)
+	v.executions, err = countLines(c.executions())
+	return v, err
 }
 
 func (v *verdict) inRedis(ctx context.Context, store *statestore.Store, id batch.ID, jobs int) error {
@@ -169,7 +133,7 @@ func (v *verdict) inRedis(ctx context.Context, store *statestore.Store, id batch
 	return nil
 }
 
-func (v *verdict) inFile(path string, jobs int) error {
+func (v *verdict) inFile(path string, jobs, turns int) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("read the results: %w", err)
@@ -185,8 +149,14 @@ func (v *verdict) inFile(path string, jobs int) error {
 			continue
 		}
 		seen[r.Index]++
-		if r.Error != nil {
+		if r.Attempts > 1 {
+			v.more++
+		}
+		switch {
+		case r.Error != nil:
 			v.byType[r.Error.Type]++
+		case r.Turns != turns:
+			v.wrongTurns++
 		}
 	}
 	lost, doubled := tally(seen)
@@ -206,26 +176,42 @@ func tally(seen []int) (lost, doubled int) {
 	return lost, doubled
 }
 
-func (v verdict) print(w io.Writer, faults map[kind]int, o observed, ended bool, storm, calm time.Duration) {
+// report is what a run came to.
+type report struct {
+	verdict
+	faults          map[kind]int
+	storm, calm     time.Duration // how long faults struck, and how long it took from there to the end
+	ended           bool
+	longestTakeover time.Duration
+	twice           int // answers beyond the first one of each turn
+	calls, whole    int
+	refused         int
+}
+
+func (r report) print(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	total := 0
-	for _, k := range slices.Sorted(maps.Keys(faults)) {
-		fmt.Fprintf(t, "%s\t%d\n", k, faults[k])
-		total += faults[k]
+	for _, k := range slices.Sorted(maps.Keys(r.faults)) {
+		fmt.Fprintf(t, "%s\t%d\n", k, r.faults[k])
+		total += r.faults[k]
 	}
-	fmt.Fprintf(t, "faults\t%d in %s\n", total, storm.Round(time.Second))
-	fmt.Fprintf(t, "\t\n")
-	fmt.Fprintf(t, "jobs\t%d, all ended %v, %s after the faults\n", v.jobs, ended, calm.Round(time.Second))
-	fmt.Fprintf(t, "lost\t%d in Redis, %d in the files\n", v.lost, v.lostInFile)
-	fmt.Fprintf(t, "doubled\t%d in Redis, %d in the files\n", v.doubled, v.doubledInFile)
-	fmt.Fprintf(t, "torn lines\t%d\n", v.torn)
-	for _, e := range slices.Sorted(maps.Keys(v.byType)) {
-		fmt.Fprintf(t, "failed as %s\t%d\n", e, v.byType[e])
+	fmt.Fprintf(t, "faults\t%d in %s\n\t\n", total, r.storm.Round(time.Second))
+	fmt.Fprintf(t, "jobs\t%d in %d batches, all ended: %v, %s after the faults\n", r.jobs, batches, r.ended, r.calm.Round(time.Second))
+	fmt.Fprintf(t, "jobs lost\t%d in Redis, %d in the files\n", r.lost, r.lostInFile)
+	fmt.Fprintf(t, "jobs doubled\t%d in Redis, %d in the files\n", r.doubled, r.doubledInFile)
+	fmt.Fprintf(t, "torn lines\t%d\n", r.torn)
+	fmt.Fprintf(t, "jobs with a wrong number of turns\t%d\n", r.wrongTurns)
+	for _, e := range slices.Sorted(maps.Keys(r.byType)) {
+		fmt.Fprintf(t, "jobs failed as %s\t%d\n", e, r.byType[e])
 	}
-	fmt.Fprintf(t, "turns\t%d committed; %d model calls ended, so at least %d were for nothing\n", v.turns, o.modelCalls, max(0, int64(o.modelCalls)-v.turns))
-	fmt.Fprintf(t, "takeovers\t%d\n", v.takeovers)
-	fmt.Fprintf(t, "longest without a holder\t%s\n", o.longestIdle.Round(10*time.Millisecond))
-	fmt.Fprintf(t, "tool calls\t%d asked, %d executed, %d different\n", v.asked, v.executed, documents)
+	if n := r.batches - batches; n > 0 {
+		fmt.Fprintf(t, "batches submitted once more\t%d, by feeders that were killed after their last step\n", n)
+	}
+	fmt.Fprintf(t, "turns\t%d committed; %d model calls, of which %d were answered to the end and %d refused\n", r.turns, r.calls, r.whole, r.refused)
+	fmt.Fprintf(t, "turns executed twice\t%d\n", r.twice)
+	fmt.Fprintf(t, "takeovers\t%d\n", r.takeovers)
+	fmt.Fprintf(t, "longest takeover\t%s\n", r.longestTakeover.Round(10*time.Millisecond))
+	fmt.Fprintf(t, "tool executions over the ideal\t%d: %d for %d calls of %d kinds\n", r.executions-documents, r.executions, r.asked, documents)
 	_ = t.Flush()
 }
 

@@ -24,7 +24,8 @@ type settings struct {
 const (
 	workers    = 4
 	simulators = 2
-	batches    = 5 // of 1 to 5 turns
+	mostTurns  = 5
+	batches    = 3 * mostTurns // three of each number of turns
 )
 
 func main() {
@@ -37,16 +38,24 @@ func main() {
 	flag.DurationVar(&s.lease, "lease", 3*time.Second, "lease of the workers")
 	flag.Uint64Var(&s.seed, "seed", 0, "of the faults; 0 draws one")
 	flag.BoolVar(&s.verbose, "v", false, "say each fault as it strikes")
+	rolling := flag.Bool("rolling", false, "no faults: restart the workers one after the other with SIGTERM")
 	smoke := flag.Bool("smoke", false, "small: 1,000 jobs and 20 seconds of faults")
 	flag.Parse()
 	if *smoke {
 		s.jobs, s.duration, s.lease = 1_000, 20*time.Second, 2*time.Second
 	}
+	if *smoke && *rolling {
+		s.duration = time.Minute // the jobs must last until the last worker is back
+	}
 	if s.seed == 0 {
 		s.seed = rand.Uint64N(1_000_000) + 1
 	}
 	fmt.Printf("chaos: --jobs %d --duration %s --lease %s --seed %d\n", s.jobs, s.duration, s.lease, s.seed)
-	good, err := torture(ctx, s)
+	try := torture
+	if *rolling {
+		try = restarts
+	}
+	good, err := try(ctx, s)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		os.Exit(1)
@@ -67,19 +76,38 @@ func torture(ctx context.Context, s settings) (good bool, err error) {
 	defer c.close()
 	began := time.Now()
 	watched, endWatch := context.WithCancel(ctx)
-	seen := make(chan observed, 1)
-	go func() { seen <- c.watch(watched) }()
+	longest := make(chan time.Duration, 1)
+	go func() { longest <- c.watch(watched) }()
 
-	faults := c.strike(ctx, rand.New(rand.NewPCG(s.seed, 1)))
+	var r report
+	r.faults = c.strike(ctx, rand.New(rand.NewPCG(s.seed, 1)))
 	c.heal(ctx)
 	calm := time.Now()
-	ended := c.await(ctx, s.within)
+	r.ended = c.await(ctx, s.within)
 	endWatch()
-	o := <-seen
-	v, err := c.judge(ctx)
+	r.longestTakeover, r.storm, r.calm = <-longest, calm.Sub(began), time.Since(calm)
+	if r.verdict, err = c.judge(ctx); err != nil {
+		return false, err
+	}
+	r.twice = c.answers.twice()
+	r.calls, r.whole, r.refused = c.answers.counts()
+	r.print(os.Stdout)
+	return r.ended && r.good(), nil
+}
+
+// restarts runs the cluster, restarts its workers under load, and judges what is left.
+func restarts(ctx context.Context, s settings) (good bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.duration+s.within+2*time.Minute)
+	defer cancel()
+	c, err := newCluster(ctx, s)
 	if err != nil {
 		return false, err
 	}
-	v.print(os.Stdout, faults, o, ended, calm.Sub(began), time.Since(calm))
-	return ended && v.good(), nil
+	defer c.close()
+	r, err := c.roll(ctx, s.within)
+	if err != nil {
+		return false, err
+	}
+	r.print(os.Stdout)
+	return r.good(), nil
 }

@@ -88,11 +88,12 @@ func summary(w io.Writer, s settings, arms []*arm) error {
 			a.series(func(r ran) float64 { return float64(r.counts.Tools.Executed) }),
 			100*a.series(func(r ran) float64 { return float64(r.failed) / float64(s.agents) }).Median())
 	}
-	fmt.Fprintf(t, "\nprocessors in use, of %d\tmachine\tworkers\tservers\tredis\tagents live at a time\twhere agents spent their time\n", runtime.NumCPU())
+	fmt.Fprintf(t, "\nprocessors in use, of %d\tmachine\tworkers\tservers\tredis\tagents live at a time\tworkers, for 1,000 live agents\twhere agents spent their time\n", runtime.NumCPU())
 	for _, a := range arms {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.name(), a.series(func(r ran) float64 { return r.load.machine }),
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", a.name(), a.series(func(r ran) float64 { return r.load.machine }),
 			a.series(func(r ran) float64 { return r.load.workers }), a.series(func(r ran) float64 { return r.load.servers }),
-			a.series(func(r ran) float64 { return r.load.redis }), a.series(func(r ran) float64 { return r.explained.Agents }), a.times())
+			a.series(func(r ran) float64 { return r.load.redis }), a.series(func(r ran) float64 { return r.explained.Agents }),
+			a.series(func(r ran) float64 { return r.load.workers / r.explained.Agents * 1_000 }), a.times())
 	}
 	fmt.Fprintf(t, "\nthe end of the batch\tnodes idle before it, s\tthe same, of the wall time\tlast tenth of the results, times as long as another\n")
 	for _, a := range arms {

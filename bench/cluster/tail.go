@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"os"
 	"time"
 )
@@ -48,7 +46,7 @@ func watchEnds(ctx context.Context, path string, began time.Time) <-chan ends {
 			for {
 				text, err := lines.ReadBytes('\n')
 				part = append(part, text...)
-				if errors.Is(err, io.EOF) || err != nil {
+				if err != nil { // the end so far
 					break
 				}
 				var r struct{ Worker string }

@@ -127,8 +127,20 @@ type arm struct {
 	name   string
 	policy func(workload, batching.Profile) policy
 
-	wall, hit, recomputed, preempted, first, later figures.Series
+	wall, hit, recomputed, preempted figures.Series
+	first, later                     delays
 }
+
+// delays are times to the first token in seconds: the quantiles of each run.
+type delays struct{ p50, p95 figures.Series }
+
+func (d *delays) add(s figures.Series) {
+	d.p50 = append(d.p50, s.Quantile(0.5))
+	d.p95 = append(d.p95, s.Quantile(0.95))
+}
+
+// String is the median run's P50 and P95.
+func (d *delays) String() string { return fmt.Sprintf("%.2f/%.2f", d.p50.Median(), d.p95.Median()) }
 
 func (s scenario) arms() []*arm {
 	all := []*arm{{name: "unlimited", policy: func(workload, batching.Profile) policy { return fixed(0) }}}
@@ -172,16 +184,18 @@ func (s scenario) compare(w io.Writer, name string, seeds int) error {
 			}
 			a.add(ran, load)
 			figures.Line(w, fmt.Sprintf("KV/workload=%s/arm=%s/seed=%d", name, strings.ReplaceAll(a.name, " ", "_"), seed+1), s.agents,
-				figures.Value{Number: float64(s.agents) / ran.now.Hours(), Unit: "jobs/h"}, figures.Value{Number: a.hit[seed], Unit: "hit-rate"})
+				figures.Value{Number: float64(s.agents) / ran.now.Hours(), Unit: "jobs/h"}, figures.Value{Number: a.hit[seed], Unit: "hit-rate"},
+				figures.Value{Number: a.recomputed[seed], Unit: "recomputed"}, figures.Value{Number: a.preempted[seed], Unit: "preemptions"},
+				figures.Value{Number: a.first.p95[seed], Unit: "p95-ttft-first-s"}, figures.Value{Number: a.later.p95[seed], Unit: "p95-ttft-tool-s"})
 		}
 	}
 	fmt.Fprintf(w, "\n%s; medians of %d seeds\n", title, seeds)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "\twall s\tjobs/h\thit rate\trecomputed\tpreempted\tTTFT first P50\tafter a tool P50\t\n")
+	fmt.Fprintf(t, "\twall s\tjobs/h\thit rate\trecomputed\tpreempted\tTTFT first P50/P95\tafter a tool P50/P95\t\n")
 	for _, a := range arms {
 		wall := a.wall.Median()
-		fmt.Fprintf(t, "%s\t%.1f\t%.0f\t%.2f\t%.0f%%\t%.0f\t%.2f\t%.2f\t\n", a.name, wall, float64(s.agents)/wall*3600,
-			a.hit.Median(), 100*a.recomputed.Median(), a.preempted.Median(), a.first.Median(), a.later.Median())
+		fmt.Fprintf(t, "%s\t%.1f\t%.0f\t%.2f\t%.0f%%\t%.0f\t%s\t%s\t\n", a.name, wall, float64(s.agents)/wall*3600,
+			a.hit.Median(), 100*a.recomputed.Median(), a.preempted.Median(), &a.first, &a.later)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -203,8 +217,8 @@ func (a *arm) add(w *world, load workload) {
 	a.hit = append(a.hit, float64(w.cached)/float64(w.prompt))
 	a.recomputed = append(a.recomputed, float64(c.PrefilledTokens-ideal)/float64(ideal))
 	a.preempted = append(a.preempted, float64(c.Preemptions))
-	a.first = append(a.first, median(w.ttftFirst))
-	a.later = append(a.later, median(w.ttftLater))
+	a.first.add(seconds(w.ttftFirst))
+	a.later.add(seconds(w.ttftLater))
 }
 
 // ratios says how ours does beside the others: throughput over theirs, seed by seed.
@@ -230,10 +244,10 @@ func ratios(w io.Writer, arms []*arm) {
 	fmt.Fprintln(w)
 }
 
-func median(of []time.Duration) float64 {
+func seconds(of []time.Duration) figures.Series {
 	s := make(figures.Series, len(of))
-	for i, d := range of {
-		s[i] = d.Seconds()
+	for i, t := range of {
+		s[i] = t.Seconds()
 	}
-	return s.Median()
+	return s
 }

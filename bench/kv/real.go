@@ -33,7 +33,8 @@ type realArm struct {
 	agents int  // that may live; 0 lets the admission decide
 	told   bool // the worker may read the size of the KV cache
 
-	wall, hit, first, later figures.Series
+	wall, hit    figures.Series
+	first, later delays
 }
 
 // compareReal runs the arms on a server, round by round, the order turned by one each round.
@@ -50,14 +51,15 @@ func compareReal(ctx context.Context, w io.Writer, url string, agents, rounds in
 				return fmt.Errorf("%s, round %d: %w", a.name, round+1, err)
 			}
 			figures.Line(w, fmt.Sprintf("KV/workload=d/backend=real/arm=%s/round=%d", strings.ReplaceAll(a.name, " ", "_"), round+1), agents,
-				figures.Value{Number: a.wall[round], Unit: "s"}, figures.Value{Number: a.hit[round], Unit: "hit-rate"})
+				figures.Value{Number: float64(agents) / a.wall[round] * 3600, Unit: "jobs/h"}, figures.Value{Number: a.hit[round], Unit: "hit-rate"},
+				figures.Value{Number: a.first.p95[round], Unit: "p95-ttft-first-s"}, figures.Value{Number: a.later.p95[round], Unit: "p95-ttft-tool-s"})
 		}
 	}
 	fmt.Fprintf(w, "\nd on a real server: %d agents of %d turns, medians of %d rounds\n", agents, realTurns, rounds)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "\twall s\thit rate\tTTFT first P50\tafter a tool P50\t\n")
+	fmt.Fprintf(t, "\twall s\thit rate\tTTFT first P50/P95\tafter a tool P50/P95\t\n")
 	for _, a := range arms {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%.2f\t%.2f\t\n", a.name, a.wall, a.hit, a.first.Median(), a.later.Median())
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t\n", a.name, a.wall, a.hit, &a.first, &a.later)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -92,8 +94,8 @@ func (a *realArm) run(ctx context.Context, url string, agents, round int) error 
 	}
 	a.wall = append(a.wall, out.Wall.Seconds())
 	a.hit = append(a.hit, out.HitRate())
-	a.first = append(a.first, out.First.Median())
-	a.later = append(a.later, out.Later.Median())
+	a.first.add(out.First)
+	a.later.add(out.Later)
 	return nil
 }
 

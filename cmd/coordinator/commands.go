@@ -439,9 +439,6 @@ func (e *env) control(do func(context.Context, *statestore.Store, batch.ID, *coo
 
 func (e *env) budget(c *cli.Context) error {
 	b := batch.Budget{Tokens: c.Int64("tokens"), USD: c.Float64("usd")}
-	if b.Tokens < 0 || b.USD < 0 {
-		return &coordinator.UsageError{Err: fmt.Errorf("--tokens and --usd must not be negative")}
-	}
 	if c.String("server") != "" {
 		return e.overServer(c, func(s *client.Client, id batch.ID) error { return s.SetBudget(c.Context, id, b, e.console) })
 	}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/google/renameio/v2"
+
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/scheduler"
 )
@@ -107,7 +109,7 @@ func (f File) Of(endpoint string) (c Calibration, ok bool, err error) {
 }
 
 // Save adds a calibration, or replaces that of the same endpoint. A file that cannot be read is replaced, too: it is a cache.
-func (f File) Save(c Calibration) (err error) {
+func (f File) Save(c Calibration) error {
 	all, err := f.read()
 	if err != nil {
 		all = map[string]Calibration{}
@@ -121,17 +123,7 @@ func (f File) Save(c Calibration) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("save a calibration: %w", err)
 	}
-	tmp, err := os.CreateTemp(dir, filepath.Base(string(f))+"-*")
-	if err != nil {
-		return fmt.Errorf("save a calibration: %w", err)
-	}
-	_, err = tmp.Write(append(data, '\n'))
-	err = errors.Join(err, tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), string(f))
-	}
-	if err != nil {
-		_ = os.Remove(tmp.Name())
+	if err := renameio.WriteFile(string(f), append(data, '\n'), 0o600, renameio.WithTempDir(dir)); err != nil {
 		return fmt.Errorf("save a calibration: %w", err)
 	}
 	return nil

@@ -202,7 +202,7 @@ func (c *Client) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 
 // Cancel ends a batch, and returns when every job has a result.
 func (c *Client) Cancel(ctx context.Context, id batch.ID, con *coordinator.Console) error {
-	said, err := c.change(ctx, http.MethodPost, batchPath(id, "cancel"), con)
+	said, err := c.change(ctx, http.MethodPost, batchPath(id, "cancel"), nil, con)
 	for err == nil && said.Phase == batch.Cancelling {
 		select {
 		case <-ctx.Done():
@@ -219,13 +219,13 @@ func (c *Client) Cancel(ctx context.Context, id batch.ID, con *coordinator.Conso
 
 // Retry runs the failed jobs of a batch again.
 func (c *Client) Retry(ctx context.Context, id batch.ID, con *coordinator.Console) error {
-	_, err := c.change(ctx, http.MethodPost, batchPath(id, "retry"), con)
+	_, err := c.change(ctx, http.MethodPost, batchPath(id, "retry"), nil, con)
 	return err
 }
 
 // Remove drops everything of a batch that is done.
 func (c *Client) Remove(ctx context.Context, id batch.ID, con *coordinator.Console) error {
-	_, err := c.change(ctx, http.MethodDelete, batchPath(id), con)
+	_, err := c.change(ctx, http.MethodDelete, batchPath(id), nil, con)
 	return err
 }
 
@@ -239,33 +239,23 @@ func (c *Client) Explain(ctx context.Context, id batch.ID) (e coordinator.Explan
 
 // SetBudget replaces what a batch may use.
 func (c *Client) SetBudget(ctx context.Context, id batch.ID, b batch.Budget, con *coordinator.Console) error {
-	return c.tell(ctx, http.MethodPut, batchPath(id, "budget"), server.Budget{Tokens: b.Tokens, USD: b.USD}, con)
+	_, err := c.change(ctx, http.MethodPut, batchPath(id, "budget"), server.Budget{Tokens: b.Tokens, USD: b.USD}, con)
+	return err
 }
 
 // Resolve says how a call of a job ended. job is job-<index>, or the index.
 func (c *Client) Resolve(ctx context.Context, id batch.ID, job string, o coordinator.ResolveOptions, con *coordinator.Console) error {
-	return c.tell(ctx, http.MethodPost, batchPath(id, "jobs", url.PathEscape(strings.TrimPrefix(job, "job-")), "resolve"),
+	_, err := c.change(ctx, http.MethodPost, batchPath(id, "jobs", url.PathEscape(strings.TrimPrefix(job, "job-")), "resolve"),
 		server.Resolution{Outcome: o.Outcome, Result: o.Text, Call: o.Call}, con)
+	return err
 }
 
-// tell makes a request that changes a batch with what it says, and says what the server says.
-func (c *Client) tell(ctx context.Context, method, path string, in any, con *coordinator.Console) error {
+// change makes a request that changes a batch, with in as its body unless that is nil, and says what the server says.
+func (c *Client) change(ctx context.Context, method, path string, in any, con *coordinator.Console) (server.Said, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var said server.Said
 	if err := c.exchange(ctx, method, path, nil, in, &said); err != nil {
-		return once(err)
-	}
-	for _, line := range said.Messages {
-		con.Say(line)
-	}
-	return nil
-}
-
-// change makes a request that changes a batch, and says what the server says.
-func (c *Client) change(ctx context.Context, method, path string, con *coordinator.Console) (server.Said, error) {
-	var said server.Said
-	if err := c.call(ctx, method, path, nil, &said); err != nil {
 		return said, once(err)
 	}
 	for _, line := range said.Messages {

@@ -26,9 +26,8 @@ func LevelBySignal(log *slog.Logger, level *slog.LevelVar) (stop func()) {
 				if s == syscall.SIGUSR1 {
 					to = slog.LevelDebug
 				}
-				level.Set(slog.LevelDebug)
-				log.Log(context.Background(), max(to, slog.LevelInfo), "log level changed", "now", to.String(), "by", s.String())
 				level.Set(to)
+				log.Log(context.Background(), max(to, slog.LevelInfo), "log level changed", "now", to.String(), "by", s.String())
 			case <-done:
 				return
 			}

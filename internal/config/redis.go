@@ -5,8 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
-	"strings"
 )
 
 // Redis says how Redis is reached.
@@ -28,7 +28,7 @@ func ReadRedis(raw string, getenv func(string) string) (Redis, error) {
 	switch {
 	case ca == "" && cert == "" && key == "":
 		return Redis{URL: u}, nil
-	case !strings.HasPrefix(u, "rediss://") && !strings.Contains(u, "tls=true"):
+	case !asksForTLS(u):
 		return Redis{}, errors.New("BATCHAGENT_REDIS_CA, _CERT or _KEY is set, but the Redis URL asks for no TLS: write rediss://, or ?tls=true for a cluster or sentinels")
 	case (cert == "") != (key == ""):
 		return Redis{}, errors.New("BATCHAGENT_REDIS_CERT and BATCHAGENT_REDIS_KEY go together: the certificate and its key")
@@ -52,4 +52,10 @@ func ReadRedis(raw string, getenv func(string) string) (Redis, error) {
 		t.Certificates = []tls.Certificate{own}
 	}
 	return Redis{URL: u, TLS: t}, nil
+}
+
+// asksForTLS reports whether a connection to a Redis URL is encrypted.
+func asksForTLS(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && (u.Scheme == "rediss" || u.Query().Get("tls") == "true")
 }

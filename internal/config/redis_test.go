@@ -19,6 +19,7 @@ func TestFilesForTLS(t *testing.T) {
 		"none":                {"rediss://h", "", nil},
 		"in clear":            {"redis://h", "write rediss://", map[string]string{"CA": empty}},
 		"a cluster in clear":  {"redis-cluster://h", "?tls=true", map[string]string{"CA": empty}},
+		"a password, no wish": {"redis://:tls=true@h", "write rediss://", map[string]string{"CA": empty}},
 		"an empty file":       {"rediss://h", "holds no certificate", map[string]string{"CA": empty}},
 		"no file":             {"redis-sentinel://h?tls=true", "no/such", map[string]string{"CA": "/no/such"}},
 		"half a pair":         {"rediss://h", "go together", map[string]string{"KEY": empty}},

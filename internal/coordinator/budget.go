@@ -12,6 +12,9 @@ import (
 // SetBudget replaces what a batch may use; a paused one goes on if that is more than it has used. A part of b that is 0
 // stays as it is. The budget of a stage is that of its batch.
 func SetBudget(ctx context.Context, s *statestore.Store, id batch.ID, b batch.Budget, con *Console) error {
+	if b.Tokens < 0 || b.USD < 0 {
+		return usagef("a budget must not be negative")
+	}
 	if b == (batch.Budget{}) {
 		return usagef("say how much the batch may use: --tokens N, --usd X or both")
 	}

@@ -270,6 +270,8 @@ func whatToDo(c backend.Class) string {
 		return "try again when the server is less busy"
 	case backend.UnknownModel:
 		return "name a model that the server has"
+	case "": // given up by us
+		return "the server is slow or stuck; look at its load and its log"
 	case backend.InvalidRequest, backend.ContextTooLong:
 		return "check the URL's scheme and path, and the server's version and flags"
 	default:

@@ -10,12 +10,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
+
+	"github.com/google/renameio/v2"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 // File is a results file that is the truth about what was written: opened again after any interruption, it goes on
-// where it stands. It is not safe for concurrent use, nor for two processes at once.
+// where it stands. It is not safe for concurrent use; a second process is refused.
 //
 // Its memory is one bit per job, and about 50 bytes per job without output: those may be replaced after `retry`.
 type File struct {
@@ -52,13 +55,9 @@ type failure struct {
 // OpenFile opens or makes the results file of a batch. A torn last record is cut off. id is "" if the file decides which
 // batch it is. A file with results of another batch, or with something else in it, is an error and stays as it is.
 func OpenFile(path string, f format, id batch.ID, jobs int64) (*File, error) {
-	h, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	h, err := openLocked(path)
 	if err != nil {
-		return nil, usagef("--out: %w", err)
-	}
-	if info, err := h.Stat(); err != nil || !info.Mode().IsRegular() {
-		_ = h.Close()
-		return nil, usagef("--out: %s is not a file; without --out, results go to standard output", path)
+		return nil, err
 	}
 	file := &File{path: path, format: f, f: h, batch: id, failed: map[int64]failure{}, doubled: map[int64]bool{}}
 	if err := file.load(jobs); err != nil {
@@ -71,6 +70,31 @@ func OpenFile(path string, f format, id batch.ID, jobs int64) (*File, error) {
 		return nil, fmt.Errorf("write the folder of %s to disk: %w", path, err)
 	}
 	return file, nil
+}
+
+// openLocked opens or makes a regular file that no other process has open so. The lock ends with the process, however that ends. Where
+// the file system has no locks, it is opened without one.
+func openLocked(path string) (*os.File, error) {
+	for {
+		h, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+		if err != nil {
+			return nil, usagef("--out: %w", err)
+		}
+		own, err := h.Stat()
+		if err != nil || !own.Mode().IsRegular() {
+			_ = h.Close()
+			return nil, usagef("--out: %s is not a file; without --out, results go to standard output", path)
+		}
+		if err := syscall.Flock(int(h.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+			_ = h.Close()
+			return nil, usagef("--out: another command writes to %s now; wait until it has ended, or name another file", path)
+		}
+		// Whoever had the lock before may have put another file in this one's place.
+		if now, err := os.Stat(path); err == nil && os.SameFile(own, now) {
+			return h, nil
+		}
+		_ = h.Close()
+	}
 }
 
 // Batch is the batch whose results the file holds; "" if it holds none.
@@ -115,17 +139,23 @@ func (f *File) Write(results []batch.Result, lines [][]byte) error {
 	}
 	if _, err := f.f.WriteAt(buf, f.size); err != nil {
 		_ = f.f.Truncate(f.size) // if it does not work, the next OpenFile cuts what is torn
-		return fmt.Errorf("write results to %s: %w", f.path, err)
+		return f.unwritten(err)
 	}
 	if err := f.f.Sync(); err != nil {
 		_ = f.f.Truncate(f.size)
-		return fmt.Errorf("write results to %s to disk: %w", f.path, err)
+		return f.unwritten(err)
 	}
 	f.size += int64(len(buf))
 	for _, r := range results {
 		f.note(r)
 	}
 	return nil
+}
+
+// unwritten says what a disk that takes no more costs, and what to do.
+func (f *File) unwritten(err error) error {
+	return fmt.Errorf("write results to %s: %w; what it holds, %s, is whole: when that is mended, the same command goes on from there (`run` with --resume)",
+		f.path, err, plural(f.present.count(), "result", "results"))
 }
 
 // Close makes the file hold one record per job, if a job was run again after its failure had been written, and closes
@@ -238,27 +268,20 @@ func (f *File) each(fn func(r batch.Result, from, to int64) error) error {
 
 // replaceFile writes a file anew in one step: whoever reads it finds the old one or all of the new one, and once it returns, the new one
 // is on disk.
-func replaceFile(path string, mode fs.FileMode, fill func(io.Writer) error) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+func replaceFile(path string, mode fs.FileMode, fill func(io.Writer) error) error {
+	dir := filepath.Dir(path)
+	tmp, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
 	if err != nil {
 		return err
 	}
-	defer func() {
-		_ = tmp.Close()
-		if err != nil {
-			_ = os.Remove(tmp.Name())
-		}
-	}()
+	defer func() { _ = tmp.Cleanup() }()
 	if err := fill(tmp); err != nil {
 		return err
 	}
-	if err := errors.Join(tmp.Chmod(mode), tmp.Sync()); err != nil {
+	if err := tmp.CloseAtomicallyReplace(); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return syncDir(dir)
 }
 
 // syncDir makes a rename survive a loss of power.

@@ -154,6 +154,7 @@ func TestFileOnABrokenDiskIsCompletedLater(t *testing.T) {
 					require.Equal(rt, n, file.present.count())
 				} else {
 					require.ErrorContains(rt, err, path, "the message names the file")
+					require.ErrorContains(rt, err, "the same command goes on")
 					require.GreaterOrEqual(rt, file.present.count(), safe)
 				}
 				require.NoError(rt, file.Close())
@@ -170,6 +171,32 @@ func TestFileOnABrokenDiskIsCompletedLater(t *testing.T) {
 			require.ElementsMatch(rt, indexesUpTo(n), records(rt, path, f))
 		})
 	})
+}
+
+// Two that append to one file, each where it believes the end to be, would write over each other's results, and with --consume
+// nobody would have them any more.
+func TestFileIsWrittenByOneAtATime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	results, lines := someResults(t, 3)
+	first, err := OpenFile(path, jsonl{}, testBatch, 3)
+	require.NoError(t, err)
+	require.NoError(t, collect(first, results[:2], lines[:2]))
+	_, err = OpenFile(path, jsonl{}, testBatch, 3)
+	var usage *UsageError
+	require.ErrorAs(t, err, &usage)
+	require.ErrorContains(t, err, "another command writes to "+path)
+	require.NoError(t, collect(first, results, lines))
+
+	// The first one replaces the file while the next one waits at its door.
+	again, line := resultOf(t, 2, "")
+	require.NoError(t, first.Write([]batch.Result{again}, [][]byte{line}))
+	require.NoError(t, first.settle())
+	second, err := OpenFile(path, jsonl{}, testBatch, 3)
+	require.NoError(t, err)
+	require.NoError(t, first.f.Close())
+	require.EqualValues(t, 3, second.present.count())
+	require.NoError(t, second.Close())
+	require.Equal(t, indexesUpTo(3), records(t, path, jsonl{}))
 }
 
 func indexesUpTo(n int64) (all []int64) {

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
-	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -15,55 +15,91 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// TestFailoverForgets kills the primary of a batch whose replica has been out of touch for a while, and the replica takes its
-// place: what was committed meanwhile is forgotten. Those jobs run again, who still works on the old ones is fenced, and the
-// follower, which had collected forgotten results, ends with each result once and with none missing.
+// TestFailoverForgets kills the primary of a batch whose replica has been out of touch for a while, and sentinels put the replica in
+// its place.
 func TestFailoverForgets(t *testing.T) {
 	watched := testredis.Sentinel(t, 3)
+	forgets(t, watched.URL(), func(string) (primary, replica *testredis.Process) { return watched.Primary, watched.Replica }, "--durable")
+}
+
+// TestClusterFailoverForgets does the same with the node of a Redis Cluster that has the batch.
+func TestClusterFailoverForgets(t *testing.T) {
+	nodes := testredis.Cluster(t)
+	url := "redis-cluster://" + nodes[0].Addr() + "," + nodes[1].Addr() + "," + nodes[2].Addr()
+	forgets(t, url, func(id string) (primary, replica *testredis.Process) {
+		for i, n := range nodes {
+			if n.Client().Exists(t.Context(), "ba:{"+id+"}:meta").Val() == 1 {
+				return n, testredis.Replica(t, nodes, i)
+			}
+		}
+		require.FailNow(t, "no node has the batch")
+		return nil, nil
+	})
+}
+
+// forgets runs a batch whose primary dies after its replica, which takes its place, has been out of touch for a while: what was
+// committed meanwhile is forgotten. Those jobs run again, who still works on the old ones is fenced, and the follower, which had
+// collected forgotten results, ends with each result once and with none missing. where is told the batch, whose jobs are all in.
+func forgets(t *testing.T, url string, where func(id string) (primary, replica *testredis.Process), submitFlags ...string) {
+	t.Helper()
 	bin := built(t)
 	dir := t.TempDir()
 	const n = 500
 	specFile := writeBatch(t, dir, n)
+	id := submitted(t, bin, url, specFile, submitFlags...)
+	primaryServer, replicaServer := where(id)
 	sim := bin.simulator(t, "--forward-ms", "100")
 	for _, name := range []string{"node-1", "node-2"} {
-		bin.start(t, "worker", "--redis", watched.URL(), "--backend", "vllm://"+sim, "--id", name, "--tools-root", dir,
+		bin.start(t, "worker", "--redis", url, "--backend", "vllm://"+sim, "--id", name, "--tools-root", dir,
 			"--lease", "2s", "--max-inflight", "8", "--max-agents", "16")
 	}
-	id := submitted(t, bin, watched.URL(), specFile, "--durable")
 	out := filepath.Join(dir, "results.jsonl")
-	follower := bin.start(t, "coordinator", "results", id, "--follow", "--out", out, "--redis", watched.URL())
+	follower := bin.start(t, "coordinator", "results", id, "--follow", "--out", out, "--redis", url)
 
-	results := func(at *goredis.Client) int64 { return at.XLen(t.Context(), "ba:{"+id+"}:results").Val() }
+	// Each time by another connection: sentinels close those of a server that they promote.
+	results := func(at *testredis.Process) int64 {
+		conn := at.Client().Conn()
+		defer conn.Close()
+		_ = conn.ReadOnly(t.Context()) // a replica of a cluster would name the primary instead; another server knows no such mode
+		n, err := conn.XLen(t.Context(), "ba:{"+id+"}:results").Result()
+		require.NoError(t, err)
+		return n
+	}
 	collected := func() int64 {
 		text, _ := os.ReadFile(out)
 		return int64(bytes.Count(text, []byte("\n")))
 	}
-	primary, replica := watched.Primary.Client(), watched.Replica.Client()
+	primary, replica := primaryServer.Client(), replicaServer.Client()
 	eventually := func(ok func() bool, what string) {
 		require.Eventually(t, ok, time.Minute, 20*time.Millisecond, what)
 	}
 	eventually(func() bool { return collected() >= 100 }, "the first results")
-	// A replica that gives a password which nobody asked for is not let in again. To the sentinels it is well.
+	// A replica that gives a password which nobody asked for is not let in again. To whoever watches it is well.
 	require.NoError(t, replica.ConfigSet(t.Context(), "masterauth", "nobody asked").Err())
 	require.NoError(t, primary.Do(t.Context(), "CLIENT", "KILL", "TYPE", "replica").Err())
-	apart := results(primary)
+	apart := results(primaryServer)
 	eventually(func() bool { return collected() >= apart+120 }, "results that the replica does not know")
-	before := results(primary)
-	watched.Primary.Kill9()
-	forgotten := before - results(replica)
+	before := results(primaryServer)
+	primaryServer.Kill9()
+	forgotten := before - results(replicaServer)
 	require.GreaterOrEqual(t, forgotten, int64(100))
 	require.Less(t, before, int64(n), "the failover came too late")
+	promoted := func() bool {
+		info, err := replica.Info(t.Context(), "replication").Result()
+		return err == nil && strings.Contains(info, "role:master")
+	}
+	eventually(promoted, "the replica takes over")
 
 	select {
 	case <-follower.done:
 	case <-time.After(2 * time.Minute):
-		require.FailNow(t, "the batch does not end", "%+v", info(t, bin, watched.URL(), id))
+		require.FailNow(t, "the batch does not end", "%+v", info(t, bin, url, id))
 	}
 	assert.Zero(t, follower.cmd.ProcessState.ExitCode())
 	for i, r := range once(t, out, n) {
 		assert.Equal(t, batch.OK, r.Status, "job %d: %v", i, r.Error)
 	}
-	assert.EqualValues(t, n, results(replica), "in Redis too each has one")
-	assert.EqualValues(t, n, info(t, bin, watched.URL(), id).Counts.OK)
+	assert.EqualValues(t, n, results(replicaServer), "in Redis too each has one")
+	assert.EqualValues(t, n, info(t, bin, url, id).Counts.OK)
 	t.Logf("%d results of %d were forgotten, of which the file had %d or more", forgotten, before, collected()-n+forgotten-16)
 }

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -18,28 +17,13 @@ import (
 func TestTheLogLevelFollowsSignals(t *testing.T) {
 	redis := testredis.Server(t)
 	bin := built(t)
-	for name, c := range map[string]struct {
-		args []string
-		url  string // answers once the process runs
-	}{
-		"worker":      {[]string{"--backend", "vllm://" + bin.simulator(t), "--id", "node-1", "--listen"}, "/readyz"},
-		"coordinator": {[]string{"serve", "--listen"}, "/readyz"},
+	for name, args := range map[string][]string{
+		"worker":      {"--backend", "vllm://" + bin.simulator(t), "--id", "node-1"},
+		"coordinator": {"serve"},
 	} {
 		addr := freeAddress(t)
-		var command []string
-		if c.args[0] == "serve" {
-			command = append(command, c.args[0])
-			c.args = c.args[1:]
-		}
-		p := bin.start(t, name, append(append(append(command, "--redis", redis.URL(), "--log-level", "error"), c.args...), addr)...)
-		require.Eventually(t, func() bool {
-			resp, err := http.Get("http://" + addr + c.url)
-			if err != nil {
-				return false
-			}
-			defer resp.Body.Close()
-			return resp.StatusCode == http.StatusOK
-		}, 20*time.Second, 20*time.Millisecond, name)
+		p := bin.start(t, name, append(args, "--redis", redis.URL(), "--log-level", "error", "--listen", addr)...)
+		untilOK(t, "http://"+addr+"/readyz")
 		assert.NotContains(t, p.output(), "level=INFO", name)
 		for _, step := range []struct {
 			signal os.Signal

@@ -130,15 +130,21 @@ func (pr programs) simulator(t *testing.T, flags ...string) (address string) {
 	t.Helper()
 	addr := freeAddress(t)
 	pr.start(t, "vllmsim", append([]string{"--listen", addr}, flags...)...)
+	untilOK(t, "http://"+addr+"/health")
+	return addr
+}
+
+// untilOK waits until a process that was started answers.
+func untilOK(t *testing.T, url string) {
+	t.Helper()
 	require.Eventually(t, func() bool {
-		resp, err := http.Get("http://" + addr + "/health")
+		resp, err := http.Get(url)
 		if err != nil {
 			return false
 		}
 		defer resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
-	}, 20*time.Second, 50*time.Millisecond, "vllmsim does not answer")
-	return addr
+	}, 20*time.Second, 20*time.Millisecond, "%s does not answer", url)
 }
 
 // recorded puts a recorder of one worker's calls before a simulator and returns the backend URL.

@@ -55,9 +55,6 @@ func (s *Server) budget(w http.ResponseWriter, r *http.Request) error {
 	if err := said(w, r, &b); err != nil {
 		return err
 	}
-	if b.Tokens < 0 || b.USD < 0 {
-		return problem(http.StatusBadRequest, "invalid", "tokens and usd must not be negative")
-	}
 	return s.control(w, r, func(ctx context.Context, id batch.ID) (*sentences, error) {
 		con, said := listened()
 		return said, coordinator.SetBudget(ctx, s.store, id, batch.Budget{Tokens: b.Tokens, USD: b.USD}, con)

@@ -14,10 +14,24 @@
 // # What goes wrong
 //
 // Requests that are lost, replies that are lost though Redis did it, commands that are held up, connections that break, processes
-// that die between any two commands or stand still for longer than a lease, a Redis that restarts and forgets its scripts, a
-// Redis whose clock is hours off from everybody else's; users who cancel and retry; drains; in full mode also model servers that
-// answer 429, 503 or 500, cut their stream, fall silent or restart, and tools that hang or fail. A Redis that forgets what it
-// had acknowledged is not played here: internal/e2e does that with real servers.
+// that die between any two commands or stand still for longer than a lease, a Redis that restarts and forgets its scripts; users
+// who cancel and retry; drains; in full mode also model servers that answer 429, 503 or 500, cut their stream, fall silent or
+// restart, and tools that hang or fail.
+//
+// In three runs of ten Redis starts again, once or twice, without up to 3 s of what it had acknowledged, as after a loss of power
+// or a failover; the books forget the same ([books]). The results are then collected by the code of `results --follow --out`,
+// which must bring each job into its file once ([collector]).
+//
+// The bubble has one clock. Redis' is up to two hours off from it. What a process reads of its own clock reaches no script, which
+// TestWallClock of the module's root holds the code to; so a process's clock, up to five minutes off, is only seen by the mutants
+// that use it ([world.clock]).
+//
+// In a third of the runs the results are reduced. What a reduction says names each job and how it ended, so that one that saw too
+// little, or results that were taken back since, is found ([checker.summary]). It must be queued, taken back or ended in the step that
+// ends the batch ([checker.bystander]). The same code collects the results, and is killed now and then; the last summary that it
+// prints must be that of the results in its file.
+//
+// Not played: batches that are planned. The tables of pkg/statestore and internal/worker and the processes of internal/e2e do that.
 //
 // # What is checked
 //

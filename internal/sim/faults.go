@@ -68,7 +68,7 @@ func drawFaults(r *rand.Rand, c Config) []fault {
 func drawAmnesia(r *rand.Rand, c Config) []fault {
 	var out []fault
 	for range []int{0, 0, 0, 0, 0, 0, 0, 1, 1, 2}[r.IntN(10)] {
-		f := fault{kind: amnesia, at: between(r, c.calmAt/10, c.calmAt), lost: between(r, time.Millisecond, time.Second)}
+		f := fault{kind: amnesia, at: between(r, 0, c.calmAt), lost: between(r, time.Millisecond, time.Second)}
 		if likely(r, 0.3) { // a failover to a replica that was behind
 			f.lost = between(r, time.Second, furthest)
 		}
@@ -78,6 +78,12 @@ func drawAmnesia(r *rand.Rand, c Config) []fault {
 	if len(out) == 0 {
 		return nil
 	}
+	return append(out, drawKills(r, c)...)
+}
+
+// drawKills ends those who collect the results.
+func drawKills(r *rand.Rand, c Config) []fault {
+	var out []fault
 	for range r.IntN(3) {
 		f := fault{kind: killFollower, at: between(r, 0, c.calmAt)}
 		f.last = min(between(r, 10*time.Millisecond, 2*time.Second), c.calmAt-f.at)
@@ -177,10 +183,12 @@ func (w *world) strike(f fault) {
 // batch that is not sealed nothing is promised but that.
 func (w *world) amnesia(until time.Duration) {
 	w.restart(until)
-	w.check.forget(until)
-	w.history.forget(until)
+	for i, k := range w.checks {
+		k.forget(until)
+		w.history[i].forget(until)
+	}
 	w.doneAt = 0
-	if st := w.check.before; !st.exists || st.phase == batch.Open {
+	if st := w.check.before; (!st.exists || st.phase == batch.Open) && w.feeder.over() {
 		w.feeder.kill()
 		w.startFeeder()
 	}

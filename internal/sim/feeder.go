@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"time"
 
+	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -17,9 +20,53 @@ func (w *world) feed(ctx context.Context, p *process, _ <-chan struct{}) error {
 		return err
 	}
 	defer s.Close()
+	for {
+		err := w.submit(ctx, s)
+		if w.cfg.forgets() && errors.Is(err, statestore.ErrNotFound) {
+			continue // the batch was forgotten, or its reducer before it was made
+		}
+		if w.cfg.forgets() && errors.Is(err, statestore.ErrConflict) {
+			// A batch that is still open has lost some of its jobs, and they are fed again.
+			phase, err := w.phase(ctx, s)
+			if err == nil && phase == batch.Open || errors.Is(err, statestore.ErrNotFound) {
+				continue
+			}
+			return err
+		}
+		if !tolerable(err) {
+			return err
+		}
+		return nil
+	}
+}
+
+func (w *world) phase(ctx context.Context, s *statestore.Store) (phase batch.Phase, err error) {
+	err = s.UntilKnown(ctx, func() (err error) {
+		phase, err = s.Phase(ctx, batchID)
+		return err
+	})
+	return phase, err
+}
+
+// submit makes the batch, feeds its jobs and seals it.
+func (w *world) submit(ctx context.Context, s *statestore.Store) error {
 	plan, err := w.cfg.plan()
 	if err != nil {
 		return err
+	}
+	if w.cfg.reduce {
+		h, plan, err := w.cfg.reducer()
+		if err != nil {
+			return err
+		}
+		if err := s.UntilKnown(ctx, func() error { return s.Create(ctx, h, plan) }); err != nil {
+			return err
+		}
+		if w.cfg.forgets() { // so that it is forgotten in between too
+			if err := sleep(ctx, between(w.chance.on("create"), 0, furthest)); err != nil {
+				return err
+			}
+		}
 	}
 	if err := s.UntilKnown(ctx, func() error { return s.Create(ctx, w.cfg.header(), plan) }); err != nil {
 		return err
@@ -39,16 +86,18 @@ func (w *world) feed(ctx context.Context, p *process, _ <-chan struct{}) error {
 		if err != nil {
 			return err
 		}
+		if w.cfg.forgets() { // so that it is forgotten in the middle too
+			chunks := time.Duration(w.cfg.jobs/w.cfg.chunk + 1)
+			if err := sleep(ctx, between(w.chance.on("feed", strconv.Itoa(from)), 0, w.cfg.calmAt/chunks)); err != nil {
+				return err
+			}
+		}
 		_ = s.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: batchID})
 	}
-	err = s.UntilKnown(ctx, func() error {
+	return s.UntilKnown(ctx, func() error {
 		_, err := s.Seal(ctx, batchID, int64(w.cfg.jobs))
 		return err
 	})
-	if !tolerable(err) {
-		return err
-	}
-	return nil
 }
 
 // payload is a job's input in the form that package agent reads.

@@ -7,7 +7,7 @@
 //
 // Real servers are needed to know that the scripts work where users run them. On a machine without redis-server the
 // tests that ask for one are skipped with a message that says how to install it; where the environment variable CI is
-// set they fail instead.
+// set they fail instead. BATCHAGENT_REDIS_SERVER names another server than the redis-server in PATH: an older one, a newer one, a Valkey.
 //
 // Each process has one goroutine, which waits for its end. Only tests import this package.
 //

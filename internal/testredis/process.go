@@ -1,6 +1,7 @@
 package testredis
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -24,12 +25,12 @@ const startWithin = 15 * time.Second
 
 // Process is one redis-server. Its methods are for one goroutine, the test's.
 type Process struct {
-	t        testing.TB
-	dir      string
-	port     int
-	busPort  int // cluster bus; 0 unless clustered
-	opts     options
-	sentinel string // configuration file of a sentinel; "" for a server
+	t         testing.TB
+	dir       string
+	port      int
+	clustered bool // the cluster's bus has the port above it by busOffset
+	opts      options
+	sentinel  string // configuration file of a sentinel; "" for a server
 
 	cmd  *exec.Cmd
 	done chan struct{} // closed when cmd has ended
@@ -81,9 +82,12 @@ func Server(t testing.TB, args ...Arg) *Process {
 	return p
 }
 
+// program is redis-server, or another server that BATCHAGENT_REDIS_SERVER names, such as /usr/bin/valkey-server.
+func program() string { return cmp.Or(os.Getenv("BATCHAGENT_REDIS_SERVER"), "redis-server") }
+
 func newProcess(t testing.TB, args ...Arg) *Process {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
+	if _, err := exec.LookPath(program()); err != nil {
 		const missing = "this test needs a real redis-server, and there is none in PATH: install it (Debian, Ubuntu: " +
 			"apt-get install redis-server; macOS: brew install redis) and run the test again"
 		if os.Getenv("CI") != "" {
@@ -125,10 +129,13 @@ func (p *Process) start() {
 
 func (p *Process) choosePorts() {
 	p.port = freePort(p.t)
-	if p.busPort != 0 {
-		p.busPort = freePort(p.t)
+	for p.clustered && p.port+busOffset > 65535 {
+		p.port = freePort(p.t)
 	}
 }
+
+// busOffset is from a cluster node's port to that of its bus, unless it is told (from 7.0 on).
+const busOffset = 10000
 
 // launch starts the process and waits until it answers. It returns false if the process ended because its port was
 // taken.
@@ -139,7 +146,7 @@ func (p *Process) launch() bool {
 		p.t.Fatalf("make the log of redis-server: %v", err)
 	}
 	defer log.Close()
-	p.cmd = exec.Command("redis-server", p.arguments()...)
+	p.cmd = exec.Command(program(), p.arguments()...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = p.dir, log, log, sysProcAttr()
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatalf("start redis-server: %v", err)
@@ -163,6 +170,9 @@ func (p *Process) launch() bool {
 	}, errEnded)
 	if errors.Is(err, errEnded) && strings.Contains(p.log(), "in use") {
 		return false
+	}
+	if errors.Is(err, errEnded) && p.opts.tls && program() != "redis-server" && (strings.Contains(p.log(), "Bad directive") || strings.Contains(p.log(), "TLS support")) {
+		p.t.Skipf("%s was built without TLS", program())
 	}
 	if err != nil {
 		p.t.Fatalf("wait for redis-server at %s: %v; it said:\n%s", p.Addr(), err, p.log())
@@ -194,8 +204,8 @@ func (p *Process) arguments() []string {
 			args = append(args, "--user", "default", "off", "--user", p.opts.user, "on", ">"+p.opts.password, "~*", "&*", "+@all")
 		}
 	}
-	if p.busPort != 0 {
-		args = append(args, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(p.busPort), "--cluster-node-timeout", "2000")
+	if p.clustered {
+		args = append(args, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
 	}
 	return append(args, p.opts.config...)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -25,9 +26,12 @@ func Sentinel(t testing.TB, n int) Watched {
 	t.Helper()
 	var w Watched
 	w.Primary = Server(t, Config("repl-diskless-sync-delay", "0"))
-	w.Replica = Server(t, Config("replicaof", fmt.Sprintf("127.0.0.1 %d", w.Primary.port)))
+	w.Replica = Server(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*startWithin)
 	defer cancel()
+	if err := w.Replica.Client().ReplicaOf(ctx, "127.0.0.1", strconv.Itoa(w.Primary.port)).Err(); err != nil {
+		t.Fatalf("make %s a replica: %v", w.Replica.Addr(), err)
+	}
 	primary := w.Primary.Client()
 	waitFor(ctx, t, "the replica", func() error {
 		info, err := primary.Info(ctx, "replication").Result()

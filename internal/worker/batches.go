@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -100,6 +101,8 @@ func (b *batches) list(ctx context.Context) ([]batch.ID, error) {
 		}
 		b.mu.Lock()
 		b.active, b.asked = active, time.Now()
+		// Trust in a batch that ended is not kept, so that there is as much of it as there are batches. A doubt is: this list may be older.
+		maps.DeleteFunc(b.trusted, func(id batch.ID, since int) bool { return since >= 0 && !slices.Contains(active, id) })
 		b.mu.Unlock()
 	}
 	b.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/batchagent/batchagent/internal/testredis"
+	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -115,5 +116,24 @@ func TestRedisForgetsAClaim(t *testing.T) {
 		token, err := redis.HGet(t.Context(), key+"meta", "token").Int()
 		require.NoError(t, err)
 		assert.Greater(t, token, 1, "the job ran under a token that no agent had before")
+	})
+}
+
+// A worker lives through many batches, and keeps of those that ended elsewhere only that it has to ask for its leases.
+func TestTrustInBatchesThatEndedIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, time.Second)
+		active, gone, lost := w.submit(1, nil), batch.ID("b_gone"), batch.ID("b_lost")
+		b, err := newBatches(w.store, nil, backend.Capabilities{}, nil, slog.New(slog.DiscardHandler))
+		require.NoError(t, err)
+		b.doubtAll()
+		for _, id := range []batch.ID{gone, active} {
+			since, _ := b.doubted(id)
+			b.trust(id, since)
+		}
+		b.doubt(lost)
+		_, err = b.list(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, map[batch.ID]int{active: 1, lost: -1}, b.trusted)
 	})
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 
@@ -12,7 +13,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/batchagent/batchagent/internal/tracing"
+	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
 // spannedAttempt does what an attempt of one turn does for its spans, and nothing else.
@@ -68,6 +71,21 @@ func TestAJobsTraceFollowsFromItsName(t *testing.T) {
 	assert.Equal(t, fenced.job.SpanContext().TraceID(), roots[0].TraceID())
 	assert.Equal(t, fenced.job.SpanContext().SpanID(), roots[0].SpanID())
 	assert.NotEqual(t, roots[0].TraceID(), roots[1].TraceID())
+}
+
+// An attempt that gives its job back did nothing wrong; the trace says so.
+func TestAttemptsWithoutAResultAreNamed(t *testing.T) {
+	for want, causes := range map[string][]error{
+		"":          {nil},
+		"fenced":    {statestore.ErrFenced},
+		"cancelled": {errCancelled},
+		"released":  {agent.ErrStopped, errDrained, errBackendAway, statestore.ErrConflict},
+		"defect":    {errors.New("other")},
+	} {
+		for _, cause := range causes {
+			assert.Equal(t, want, interrupted(cause), "%v", cause)
+		}
+	}
 }
 
 // BenchmarkSpans is what the spans of an attempt of one turn cost its worker, without the sending.

@@ -293,7 +293,7 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	peak := g.headroom()*l.learned - prefixes
 	mean := occupancy*l.learned - prefixes - l.means()
 	if c.maxTurns == 1 {
-		peak, mean = l.learned-prefixes, math.Inf(1)
+		mean = math.Inf(1)
 	}
 	n := 0
 	for ; n < limit; n++ {

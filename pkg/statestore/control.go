@@ -50,6 +50,16 @@ func (s *Store) Header(ctx context.Context, id batch.ID) (batch.Header, error) {
 	return h, nil
 }
 
+// together reads in one transaction, so that the numbers belong together. A server at its memory limit queues no command of a
+// transaction, not even a read; it refuses what would change the numbers too, so there they are read one after the other.
+func (s *Store) together(ctx context.Context, reads func(redis.Pipeliner) error) error {
+	_, err := s.cmd.TxPipelined(ctx, reads)
+	if redis.HasErrorPrefix(err, "EXECABORT") {
+		_, err = s.cmd.Pipelined(ctx, reads)
+	}
+	return err
+}
+
 // Info is the batch as a whole. ErrNotFound. Repeatable.
 func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 	op := "read batch " + string(id)
@@ -61,8 +71,7 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 	whole := id.Whole()
 	stages := []batch.ID{whole, whole.Planner(), whole.Reducer()}
 	accounts := make([]*redis.SliceCmd, len(stages))
-	// One transaction, so that the numbers belong together.
-	_, err := s.cmd.TxPipelined(ctx, func(p redis.Pipeliner) error {
+	err := s.together(ctx, func(p redis.Pipeliner) error {
 		meta = p.HGetAll(ctx, keyMeta(id))
 		waiting = p.XLen(ctx, keyJobs(id))
 		pending = p.XPending(ctx, keyJobs(id), group)

@@ -78,6 +78,39 @@ func TestNotDurable(t *testing.T) {
 	}
 }
 
+// TestWaitForDiskForReal: a real server from 7.2 on is asked when its append-only file is synced. As long as it leaves that to the
+// operating system it cannot say, and the batch is not called safe.
+func TestWaitForDiskForReal(t *testing.T) {
+	t.Parallel()
+	server := testredis.Server(t, testredis.Config("appendonly", "yes", "appendfsync", "no"))
+	w := over(t, server.URL())
+	client := server.Client()
+	info, err := client.InfoMap(t.Context(), "server").Result()
+	require.NoError(t, err)
+	version := info["Server"]["redis_version"]
+	var major, minor int
+	_, err = fmt.Sscanf(version, "%d.%d", &major, &minor)
+	require.NoError(t, err)
+	if major < 7 || major == 7 && minor < 2 {
+		err := w.store.DurableNow(t.Context())
+		require.ErrorIs(t, err, statestore.ErrNotDurable)
+		assert.Contains(t, err.Error(), "Redis "+version)
+		return
+	}
+	require.NoError(t, w.store.DurableNow(t.Context()))
+	id := w.sealed(3)
+	_, err = w.store.Durable(t.Context(), id, 3, 1500*time.Millisecond)
+	require.ErrorIs(t, err, statestore.ErrNotYet)
+	assert.Contains(t, err.Error(), "has not synced its append-only file")
+	require.NoError(t, client.ConfigSet(t.Context(), "appendfsync", "everysec").Err())
+	where, err := w.store.Durable(t.Context(), id, 3, time.Minute)
+	require.NoError(t, err)
+	assert.Contains(t, where, "on the disk of 127.0.0.1:")
+	stats, err := client.Info(t.Context(), "commandstats").Result()
+	require.NoError(t, err)
+	assert.Contains(t, stats, "cmdstat_waitaof")
+}
+
 // versioned answers as a Redis of some version with an append-only file that is synced every second. synced is what WAITAOF
 // says of it.
 func versioned(t *testing.T, version string, synced *atomic.Int64) *world {

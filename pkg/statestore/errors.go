@@ -37,11 +37,12 @@ func classify(op string, err error) error {
 	switch {
 	case errors.As(err, &answer):
 		// An error that the server wrote: nothing happened.
-		if strings.HasPrefix(answer.Error(), "OOM ") {
+		said := withoutScript(answer.Error())
+		if strings.HasPrefix(said, "OOM ") {
 			return fmt.Errorf("%s: %w", op, ErrFull)
 		}
-		if notNow(answer.Error()) {
-			return fmt.Errorf("%s: %w: %s", op, ErrUnknownOutcome, answer.Error())
+		if notNow(said) {
+			return fmt.Errorf("%s: %w: %s", op, ErrUnknownOutcome, said)
 		}
 		return fmt.Errorf("%s: Redis answered: %w", op, err)
 	case errors.Is(err, context.Canceled):
@@ -49,6 +50,17 @@ func classify(op string, err error) error {
 	default:
 		return fmt.Errorf("%s: %w: %w", op, ErrUnknownOutcome, err)
 	}
+}
+
+// withoutScript is what a command within a script was answered. Redis before 7.0 puts the script in front of it:
+// "ERR Error running script (call to f_…): @user_script:132: @user_script: 132: -OOM command not allowed …".
+func withoutScript(msg string) string {
+	if strings.HasPrefix(msg, "ERR Error running script") {
+		if _, said, ok := strings.Cut(msg, ": -"); ok {
+			return said
+		}
+	}
+	return msg
 }
 
 // notNow recognises a server that is there and cannot serve yet; asking again later is right.

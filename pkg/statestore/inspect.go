@@ -34,7 +34,7 @@ func (s *Store) Inspect(ctx context.Context, job batch.Job, turns int) (JobView,
 	var finished, journal *redis.IntCmd
 	var entry *redis.XMessageSliceCmd
 	var lines *redis.StringSliceCmd
-	_, err := s.cmd.TxPipelined(ctx, func(p redis.Pipeliner) error {
+	err := s.together(ctx, func(p redis.Pipeliner) error {
 		fed = p.HGet(ctx, keyMeta(job.Batch), "fed")
 		lease = p.HGet(ctx, keyLease(job.Batch), index)
 		failed = p.HGet(ctx, keyFailed(job.Batch), index)

@@ -49,8 +49,11 @@ var planScenarios = []scenario{
 		w.finish(id.Planner(), plan(lease, 3), statestore.Already) // the reply was lost
 		c := w.counts(id)
 		assert.EqualValues(w, 3, c.Total)
+		wait := w.lease / 4
+		w.pass(wait)
 		jobs := w.claim(id, "b", 8)
 		assert.Equal(w, []int64{0, 1, 2}, indexes(jobs))
+		assert.GreaterOrEqual(w, jobs[2].Queued, wait-time.Millisecond, "they are queued since the plan was committed")
 		assert.Equal(w, "1-0", jobs[0].Lease.Entry)
 		w.finish(id.Planner(), plan(lease, 3), statestore.Already)
 		assert.Equal(w, batch.Done, w.finishAll(id, jobs))
@@ -77,6 +80,13 @@ var planScenarios = []scenario{
 		c := w.counts(id)
 		assert.EqualValues(w, n, c.Total)
 		assert.EqualValues(w, n, c.Waiting)
+	}},
+	{"a planner has its batch, or is not there", func(w *world) {
+		id := statestore.NewID(time.UnixMilli(1_700_000_000_000 + batches.Add(1)))
+		h := batch.Header{ID: id.Planner(), Name: "n", MaxAttempts: 3, TTL: time.Hour}
+		require.ErrorIs(w, w.store.Create(w.Context(), h, []byte("plan")), statestore.ErrNotFound)
+		_, err := w.store.Info(w.Context(), h.ID)
+		require.ErrorIs(w, err, statestore.ErrNotFound)
 	}},
 	{"an empty plan ends the batch, and is reduced", func(w *world) {
 		id := w.planned(batch.Budget{})

@@ -193,6 +193,39 @@ func moveSlot(t *testing.T, nodes []*testredis.Process, slot int64) {
 	}
 }
 
+// A server at its memory limit takes no jobs. What is there can be looked at, collected and removed, which is how room is made.
+func TestAFullServerIsReadAndEmptied(t *testing.T) {
+	t.Parallel()
+	w := over(t, testredis.Server(t, testredis.Config("maxmemory-policy", "noeviction")).URL())
+	id, open := w.sealed(4), w.create()
+	done := w.sealed(2)
+	w.finishAll(done, w.claim(done, "a", 2))
+	jobs := w.claim(id, "a", 3)
+	w.checkpoint(jobs[0].Lease, 1, "one")
+	w.finish(id, []statestore.Completion{succeeded(jobs[1].Lease), failed(jobs[2].Lease, batch.Timeout)}, statestore.Committed, statestore.Committed)
+	require.NoError(t, w.raw.ConfigSet(t.Context(), "maxmemory", "1").Err())
+
+	_, err := w.store.Feed(t.Context(), open, 0, [][]byte{[]byte("{}")})
+	require.ErrorIs(t, err, statestore.ErrFull)
+	c := w.counts(id)
+	assert.Equal(t, []int64{1, 1, 1, 1}, []int64{c.OK, c.Failed, c.Running, c.Waiting})
+	view, err := w.store.Inspect(t.Context(), jobs[0].Lease.Job, 10)
+	require.NoError(t, err)
+	assert.Equal(t, 1, view.Journal)
+	list, err := w.store.List(t.Context())
+	require.NoError(t, err)
+	assert.Len(t, list, 3)
+	entries, err := w.store.AwaitResults(t.Context(), id, 0, 10, time.Second)
+	require.NoError(t, err)
+	require.Len(t, entries, 2)
+	timeline, err := w.store.Timeline(t.Context(), id)
+	require.NoError(t, err)
+	require.NoError(t, w.store.TrimResults(t.Context(), id, entries[0].Cursor, timeline))
+	require.Len(t, w.results(id), 1)
+	require.NoError(t, w.store.Remove(t.Context(), done))
+	require.Empty(t, w.left(done))
+}
+
 // A primary that dies is replaced by its replica; the store finds it by the sentinels, and a job whose journal was
 // written before goes on from there.
 func TestSentinelsNameANewPrimary(t *testing.T) {

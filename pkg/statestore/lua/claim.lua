@@ -123,7 +123,7 @@ if count > 0 and now >= grace and (cursor ~= '0-0' or now - (tonumber(swept) or 
   end
 end
 
-if count > 0 and not ((capped or of) and phase ~= 'CANCELLING' and spent(KEYS[1])) then
+if count > 0 and not ((capped or of) and phase ~= 'CANCELLING' and spent(KEYS[1], of)) then
   local r = redis.call('XREADGROUP', 'GROUP', 'workers', consumer, 'COUNT', count, 'STREAMS', KEYS[2], '>')
   if r then
     local entries, indexes, since = r[1][2], {}, {}

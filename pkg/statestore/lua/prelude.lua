@@ -21,45 +21,49 @@ local function pulse(meta, now, lease)
   return grace
 end
 
--- used adds what a batch has used, in tokens and in US dollars at its prices per million tokens, to tokens and usd.
-local function used(meta, tokens, usd)
-  local m = redis.call('HMGET', meta, 'prompt', 'cached', 'completion', 'price_prompt', 'price_cached', 'price_completion')
-  for i = 1, 6 do
+-- account is what a batch has used, in tokens and in US dollars at its prices per million tokens; what it may use of both, 0 for
+-- no bound; and the key prefixes of the batches that plan and reduce it.
+local function account(meta)
+  local m = redis.call('HMGET', meta, 'prompt', 'cached', 'completion', 'price_prompt', 'price_cached', 'price_completion',
+    'cap_tokens', 'cap_usd', 'planner', 'reduce')
+  for i = 1, 8 do
     m[i] = tonumber(m[i] or 0)
   end
-  return tokens + m[1] + m[3], usd + ((m[1] - m[2]) * m[4] + m[2] * m[5] + m[3] * m[6]) / 1000000
+  return m[1] + m[3], ((m[1] - m[2]) * m[4] + m[2] * m[5] + m[3] * m[6]) / 1000000, unpack(m, 7, 10)
 end
 
--- spent says whether a batch has used up its budget, together with those that plan and reduce it, whose budget it is as well. What
--- a running job uses counts when it ends.
-local function spent(meta)
-  local whole = (redis.call('HGET', meta, 'of') or string.sub(meta, 1, -5)) .. 'meta'
-  local m = redis.call('HMGET', whole, 'cap_tokens', 'cap_usd', 'planner', 'reduce')
-  local most, dearest = tonumber(m[1] or 0), tonumber(m[2] or 0)
+-- spent says whether a batch has used up its budget, together with those that plan and reduce it, whose budget it is as well. of is
+-- the key prefix of the batch that it is a stage of, if it is one. What a running job uses counts when it ends.
+local function spent(meta, of)
+  local tokens, usd, most, dearest, planner, reducer = account(of and of .. 'meta' or meta)
   if most == 0 and dearest == 0 then
     return false
   end
-  local tokens, usd = used(whole, 0, 0)
-  for stage = 3, 4 do
-    if m[stage] then
-      tokens, usd = used(m[stage] .. 'meta', tokens, usd)
+  for _, stage in ipairs({planner, reducer}) do
+    if stage then
+      local t, u = account(stage .. 'meta')
+      tokens, usd = tokens + t, usd + u
     end
   end
   return most > 0 and tokens >= most or dearest > 0 and usd >= dearest
 end
 
+-- clear drops what there is of the one job of the batch whose keys begin with prefix. Whoever still runs it is fenced.
+local function clear(prefix)
+  redis.call('UNLINK', prefix .. 'jobs', prefix .. 'lease', prefix .. 'back', prefix .. 'alone', prefix .. 'finished',
+    prefix .. 'failed', prefix .. 'journal:0')
+  redis.call('XTRIM', prefix .. 'results', 'MAXLEN', 0)
+end
+
 -- reduce queues the one job of the batch whose keys begin with prefix, which reduces n results. If it was queued before, some
--- results are new: its own result is taken back, and whoever still runs it is fenced. One that was cancelled stays so; one that
--- was only skipped does not.
+-- results are new, and its own result is taken back. One that was cancelled stays so; one that was only skipped does not.
 local function reduce(prefix, n)
   local meta, jobs = prefix .. 'meta', prefix .. 'jobs'
   local phase, total, skipped = unpack(redis.call('HMGET', meta, 'phase', 'total', 'skipped'))
   if not phase or phase == 'CANCELLING' or (phase == 'DONE' and total == '0' and not skipped) then
     return
   end
-  redis.call('UNLINK', jobs, prefix .. 'lease', prefix .. 'back', prefix .. 'alone', prefix .. 'finished', prefix .. 'failed',
-    prefix .. 'journal:0')
-  redis.call('XTRIM', prefix .. 'results', 'MAXLEN', 0)
+  clear(prefix)
   redis.call('XGROUP', 'CREATE', jobs, 'workers', '0', 'MKSTREAM')
   redis.call('XADD', jobs, '1-0', 'i', '0', 'p', string.format('{"reduce":{"n":%d}}', n), 't', now_ms())
   redis.call('HSET', meta, 'phase', 'SEALED', 'fed', 1, 'total', 1, 'ok', 0, 'failed', 0, 'cancelled', 0, 'pulse', now_ms())
@@ -85,6 +89,22 @@ local function keys(prefix)
   return k
 end
 
+-- skip ends the batch whose keys begin with prefix, because what it was to reduce was cancelled. One that waits would do so for ever,
+-- and one that runs reads results of before, which were retried since. A result that it has stays.
+local function skip(prefix)
+  local k = keys(prefix)
+  local phase, ttl = unpack(redis.call('HMGET', k.meta, 'phase', 'ttl'))
+  if not phase or phase == 'DONE' then
+    return
+  end
+  clear(prefix)
+  redis.call('HSET', k.meta, 'phase', 'DONE', 'done', now_ms(), 'fed', 0, 'total', 0)
+  if phase ~= 'CANCELLING' then
+    redis.call('HSET', k.meta, 'skipped', 1)
+  end
+  expire(k, ttl)
+end
+
 -- close ends the batch if it is sealed and every job has a result. What only running jobs need is dropped; the rest
 -- expires after the batch's TTL, and what planned it with it. k holds the keys by name. Returns the phase.
 local function close(k)
@@ -107,6 +127,8 @@ local function close(k)
   end
   if reducer and phase == 'SEALED' then
     reduce(reducer, tonumber(total))
+  elseif reducer then
+    skip(reducer)
   end
   return 'DONE'
 end
