@@ -154,7 +154,7 @@ func (n *node) readAll(read func(args string) error) (seconds float64, err error
 }
 
 // takes is how long an execution takes whose end is waited for.
-const takes = 40 * time.Millisecond
+const takes = 100 * time.Millisecond
 
 // wake leads or waits: the one who waits comes in the middle of each execution. The result is the time of its end. Where a
 // busy machine let the one who waits come first, or late, there was no wait.
