@@ -26,7 +26,8 @@ const (
 	completeBatches = 50
 )
 
-// scripts make a shell ask. They are evaluated, or kept where the shell looks for completions.
+// scripts make a shell ask. They are evaluated, or kept where the shell looks for completions: zsh then runs the file as the function
+// that it is named after, the first time too.
 var scripts = map[string]string{
 	"bash": `_coordinator() {
   local -a words
@@ -42,7 +43,7 @@ _coordinator() {
   found=("${(@f)$("${words[1]}" ` + completeCommand + ` "${(@)words[2,CURRENT]}" 2>/dev/null)}")
   if [[ -n "${found[1]}" ]]; then compadd -a found; else _files; fi
 }
-compdef _coordinator coordinator
+if [[ ${funcstack[1]-} == _coordinator ]]; then _coordinator "$@"; else compdef _coordinator coordinator; fi
 `,
 	"fish": `complete -c coordinator -a '(set -l words (commandline -opc); $words[1] ` + completeCommand + ` $words[2..-1] (commandline -ct) 2>/dev/null)'
 `,

@@ -41,20 +41,39 @@ func TestCompletion(t *testing.T) {
 	assert.Equal(t, 2, coordinate(t, nil, "", "completion", "tcsh").status)
 }
 
-// The script does in a real bash what it should; the program is played.
-func TestCompletionInBash(t *testing.T) {
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Skip("no bash is installed")
+// The scripts do in real shells what they should; the program is played, and says what it was called with.
+func TestCompletionInShells(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		says string
+	}{
+		"bash": {[]string{"--norc", "-c", `source "$1"; COMP_LINE="coordinator status --redis redis://h:1 "; COMP_POINT=${#COMP_LINE}
+			_coordinator; printf '%s\n' "${COMPREPLY[@]}"; complete -p coordinator`, "-"},
+			"[__complete]\n[status]\n[--redis]\n[redis://h:1]\n[]\ncomplete -o default -F _coordinator coordinator\n"},
+		"zsh": {[]string{"-f", "-c", `autoload -Uz compinit; compinit -D -u; source "$1"; print -r -- ${_comps[coordinator]}
+			compadd() { print -rl -- "$@" "${(@P)2}" }; words=(coordinator status --redis redis://h:1 ""); CURRENT=5; _coordinator`, "-"},
+			"_coordinator\n-a\nfound\n[__complete]\n[status]\n[--redis]\n[redis://h:1]\n[]\n"},
+		"zsh with the script in its folder of functions": {[]string{"-f", "-c", `cp "$1" "${1:h}/_coordinator"; fpath=("${1:h}" $fpath); autoload -Uz compinit
+			compinit -D -u; compadd() { print -rl -- "${(@P)2}" }; words=(coordinator st); CURRENT=2; _coordinator`, "-"},
+			"[__complete]\n[st]\n"},
+		"fish": {[]string{"--no-config", "-c", `source $argv[1]; complete -C"coordinator status --redis redis://h:1 " | string match '[*' | sort`},
+			"[--redis]\n[]\n[__complete]\n[redis://h:1]\n[status]\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			shell, _, _ := strings.Cut(name, " ")
+			program, err := exec.LookPath(shell)
+			if err != nil {
+				t.Skipf("no %s is installed", shell)
+			}
+			dir := t.TempDir()
+			script := filepath.Join(dir, "completion")
+			require.NoError(t, os.WriteFile(script, []byte(coordinate(t, nil, "", "completion", shell).out), 0o600))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "coordinator"), []byte("#!/bin/sh\nprintf '[%s]\\n' \"$@\"\n"), 0o700)) //nolint:gosec // a program
+			cmd := exec.CommandContext(t.Context(), program, append(c.args, script)...)
+			cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "HOME="+dir, "LC_ALL=C.UTF-8")
+			out, err := cmd.CombinedOutput()
+			require.NoError(t, err, string(out))
+			assert.Equal(t, c.says, string(out))
+		})
 	}
-	dir := t.TempDir()
-	script := filepath.Join(dir, "completion")
-	require.NoError(t, os.WriteFile(script, []byte(coordinate(t, nil, "", "completion", "bash").out), 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "coordinator"), []byte("#!/bin/sh\nprintf '[%s]\\n' \"$@\"\n"), 0o700)) //nolint:gosec // a program
-	c := exec.CommandContext(t.Context(), bash, "--norc", "-c",
-		`source "$1"; COMP_LINE="coordinator status --redis redis://h:1 "; COMP_POINT=${#COMP_LINE}; _coordinator; echo "${COMPREPLY[@]}"; complete -p coordinator`, "-", script)
-	c.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
-	out, err := c.CombinedOutput()
-	require.NoError(t, err, string(out))
-	assert.Equal(t, "[__complete] [status] [--redis] [redis://h:1] []\ncomplete -o default -F _coordinator coordinator\n", string(out))
 }

@@ -154,7 +154,7 @@ func TestMistakesOverAServer(t *testing.T) {
 		"both":                 {[]string{"batches", "--server", url, "--redis", redis}, coordinator.ExitUsage, []string{"name one"}},
 		"consume":              {[]string{"results", none, "--server", url, "--consume", "--out", "x"}, coordinator.ExitUsage, []string{"--consume"}},
 		"no token file":        {[]string{"batches", "--server", url, "--token-file", "nowhere"}, coordinator.ExitUsage, []string{"nowhere"}},
-		"open to all":          {[]string{"serve", "--redis", redis, "--listen", "0.0.0.0:0"}, coordinator.ExitUsage, []string{"BATCHAGENT_API_TOKEN", "127.0.0.1"}},
+		"open to all":          {[]string{"serve", "--redis", redis, "--listen", "0.0.0.0:0"}, coordinator.ExitUsage, []string{"BATCHAGENT_API_TOKEN", "127.0.0.1", "--without-token"}},
 		"a server without one": {[]string{"serve", "--redis", "redis://127.0.0.1:1", "--listen", "127.0.0.1:0"}, coordinator.ExitUnreachable, []string{"127.0.0.1:1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -187,29 +187,43 @@ func TestStatusWatches(t *testing.T) {
 	}
 }
 
-// `serve` answers until it is interrupted, and then ends in order.
+// `serve` answers until it is interrupted, and then ends in order. In a container it listens on every address without a token,
+// and still no web page reaches it by a name of its own.
 func TestServeUntilInterrupted(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	addr := l.Addr().String()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
 	require.NoError(t, l.Close())
 	ctx, interrupt := context.WithCancel(t.Context())
 	ended := make(chan outcome, 1)
-	go func() { ended <- coordinateIn(t, ctx, nil, "", "serve", "--redis", redis, "--listen", addr) }()
+	go func() {
+		ended <- coordinateIn(t, ctx, nil, "", "serve", "--redis", redis, "--listen", "0.0.0.0:"+port, "--without-token")
+	}()
 	// Two commands in one process may not read their flags at once, so this one is asked by hand until it serves.
+	url := "http://127.0.0.1:" + port
 	for {
-		if resp, err := http.Get("http://" + addr + "/readyz"); err == nil {
+		if resp, err := http.Get(url + "/readyz"); err == nil {
 			require.NoError(t, resp.Body.Close())
 			http.DefaultClient.CloseIdleConnections()
 			break
 		}
 		<-time.After(5 * time.Millisecond)
 	}
-	submitted := coordinate(t, nil, "", "submit", specOf(t, 3, ""), "--server", "http://"+addr)
+	submitted := coordinate(t, nil, "", "submit", specOf(t, 3, ""), "--server", url)
 	assert.Equal(t, coordinator.ExitOK, submitted.status, submitted.err)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/api/v1/batches", nil)
+	require.NoError(t, err)
+	req.Host = "evil.example:" + port
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	assert.Equal(t, http.StatusMisdirectedRequest, resp.StatusCode)
+	http.DefaultClient.CloseIdleConnections()
 	interrupt()
 	r := <-ended
 	assert.Equal(t, coordinator.ExitOK, r.status, r.err)
-	assert.Contains(t, r.err, "serving http://"+addr)
+	assert.Contains(t, r.err, "serving http://")
+	assert.Contains(t, r.err, "without a token")
 }

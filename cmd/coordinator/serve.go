@@ -25,6 +25,10 @@ SIGUSR1 makes the log as detailed as --log-level debug, SIGUSR2 what it was.`,
 			redisFlag(),
 			&cli.StringFlag{Name: "listen", EnvVars: config.Env("listen"), Value: "127.0.0.1:8080", Usage: "`ADDRESS` to serve on"},
 			tokenFileFlag(),
+			&cli.BoolFlag{
+				Name: "without-token", EnvVars: config.Env("without-token"),
+				Usage: "let --listen be any address although there is no token: for a container whose port is published on 127.0.0.1 alone",
+			},
 			&cli.Int64Flag{Name: "max-body-mb", EnvVars: config.Env("max-body-mb"), Value: 1024, Usage: "a submission is at most `N` MiB"},
 			&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "info", Usage: "debug, info, warn or error"},
 			&cli.StringFlag{Name: "log-format", EnvVars: config.Env("log-format"), Value: "text", Usage: "text or json"},
@@ -70,7 +74,7 @@ func (e *env) serve(c *cli.Context) error {
 		return &coordinator.UsageError{Err: err}
 	}
 	defer config.LevelBySignal(log, level)()
-	listener, err := server.Listen(c.Context, c.String("listen"), token != "")
+	listener, err := server.Listen(c.Context, c.String("listen"), token != "" || c.Bool("without-token"))
 	if err != nil {
 		return &coordinator.UsageError{Err: err}
 	}
@@ -88,5 +92,8 @@ func (e *env) serve(c *cli.Context) error {
 		return err
 	}
 	e.console.Say(fmt.Sprintf("serving http://%s with Redis at %s", listener.Addr(), store.Address()))
+	if token == "" && c.Bool("without-token") {
+		e.console.Say("warning: without a token, whoever reaches this address may do everything; requests must be for 127.0.0.1 or localhost")
+	}
 	return s.Serve(c.Context, listener)
 }

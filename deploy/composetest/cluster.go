@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,6 +21,7 @@ const (
 	project = "batchagent-test"
 	version = "composetest" // tag of the images that are built
 	network = project + "_cluster"
+	token   = "a-token-of-this-test"
 )
 
 // cluster is the compose file on an engine.
@@ -28,9 +30,10 @@ type cluster struct {
 	program []string // of Compose
 	files   string   // the folder that the containers see as /files
 	env     []string
-	port    string // of Prometheus, on loopback
+	ports   struct{ coordinator, prometheus string } // on loopback
 
-	providing bool // a stand-in may be on the engine
+	overlaid  []string // arguments of Compose that name other files, and a profile; none are the user's defaults
+	providing bool     // a stand-in may be on the engine
 }
 
 func newCluster(ctx context.Context, s settings) (*cluster, error) {
@@ -60,12 +63,13 @@ func newCluster(ctx context.Context, s settings) (*cluster, error) {
 	if err := os.Chmod(c.files, 0o755); err != nil { // the containers' user is somebody else
 		return nil, fmt.Errorf("show the directory: %w", err)
 	}
-	c.port = ports[1]
+	c.ports.coordinator, c.ports.prometheus = ports[0], ports[1]
 	c.env = append(os.Environ(), "COMPOSE_PROJECT_NAME="+project, "BATCHAGENT_VERSION="+version, "BATCHAGENT_FILES="+c.files,
+		"VLLM_VERSION="+version, "SGLANG_VERSION="+version, "LMCACHE_VERSION="+version, "VLLM_CPUS=1", "LMCACHE_CPUS=1",
 		"COORDINATOR_PORT="+ports[0], "PROMETHEUS_PORT="+ports[1], "GRAFANA_PORT="+ports[2],
 		// 8 slots and 0.6 s a model call: the faults find the batch in the middle.
 		"BATCHAGENT_MAX_INFLIGHT=8", "SIM_FORWARD_MS=600", "SIM_TOKEN_MS=0", "SIM_TOOL_TURNS=4",
-		"BATCHAGENT_REDIS_PASSWORD=a-password-of-this-test", "BATCHAGENT_API_TOKEN=a-token-of-this-test")
+		"BATCHAGENT_REDIS_PASSWORD=a-password-of-this-test", "BATCHAGENT_API_TOKEN="+token)
 	if exec.CommandContext(ctx, "docker", "buildx", "version").Run() != nil {
 		c.env = append(c.env, "DOCKER_BUILDKIT=0")
 	}
@@ -88,7 +92,7 @@ func freePorts(n int) ([]string, error) {
 
 // composed is a command of Compose.
 func (c *cluster) composed(args ...string) []string {
-	return append(append([]string{}, c.program...), args...)
+	return slices.Concat(c.program, c.overlaid, args)
 }
 
 // once is a command of the coordinator's image, as a user runs it.
@@ -164,11 +168,18 @@ func (c *cluster) explain() {
 	}
 }
 
+// down removes the cluster with its volumes.
+func (c *cluster) down() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	return c.run(ctx, "clean up", c.composed("down", "--volumes", "--remove-orphans", "--timeout", "5")...)
+}
+
 // close removes what the test made.
 func (c *cluster) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	err := c.run(ctx, "clean up", c.composed("down", "--volumes", "--remove-orphans", "--timeout", "5")...)
+	err := c.down()
 	if !c.keep {
 		err = errors.Join(err, c.removeImages(ctx))
 	}

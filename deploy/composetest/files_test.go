@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/compose-spec/compose-go/v2/cli"
@@ -33,6 +34,7 @@ func TestProfiles(t *testing.T) {
 	assert.Equal(t, "batchagent", p.Name)
 	assert.Contains(t, p.Services, "sim-4", "the profile of .env")
 	assert.NotContains(t, p.Services, "gpu-1")
+	assert.Contains(t, p.Services, "coordinator")
 	gpu, err := load(t, nil, []string{"gpu"}, "../docker-compose.yml")
 	require.NoError(t, err)
 	assert.NotContains(t, gpu.Services, "sim-1", "a profile that is named takes the place of the one in .env")
@@ -49,7 +51,8 @@ func TestOverlays(t *testing.T) {
 	p, err := load(t, nil, []string{"gpu"}, "../docker-compose.yml", "../compose.sglang.yml")
 	require.NoError(t, err)
 	assert.Contains(t, p.Services["gpu-3"].Image, "sglang")
-	assert.Contains(t, p.Services["gpu-3"].Command, "sglang.launch_server")
+	assert.Contains(t, p.Services["gpu-3"].Entrypoint, "sglang.launch_server")
+	assert.NotContains(t, p.Services["gpu-3"].HealthCheck.Test, "http://127.0.0.1:8000/health", "it would generate a token")
 	assert.Equal(t, "sglang://inference-3:8000", *p.Services["worker-3"].Environment["BATCHAGENT_BACKEND"])
 	assert.True(t, p.Services["gpu-3"].ReadOnly, "an overlay keeps what it does not name")
 
@@ -57,6 +60,17 @@ func TestOverlays(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, p.Services, "kvcache")
 	assert.Contains(t, p.Services["gpu-4"].Command[len(p.Services["gpu-4"].Command)-1], "tcp://kvcache")
+
+	p, err = load(t, nil, []string{"gpu"}, "../docker-compose.yml", "../compose.tls.yml", "../compose.sglang.yml")
+	require.NoError(t, err)
+	for name, s := range p.Services {
+		if url, ok := s.Environment["BATCHAGENT_REDIS"]; ok {
+			assert.Equal(t, "rediss://redis:6379", *url, name)
+			ca := *s.Environment["BATCHAGENT_REDIS_CA"]
+			assert.True(t, slices.ContainsFunc(s.Volumes, func(v types.ServiceVolumeConfig) bool { return v.Target == ca }), name)
+		}
+	}
+	assert.Equal(t, "rediss://redis:6379", *p.Services["redis-exporter"].Environment["REDIS_ADDR"])
 
 	_, err = load(t, nil, nil, "../docker-compose.yml", "../compose.head.yml")
 	require.ErrorContains(t, err, "set a password")
@@ -66,8 +80,12 @@ func TestOverlays(t *testing.T) {
 
 	_, err = load(t, nil, nil, "../node.yml")
 	require.ErrorContains(t, err, "the URL of Redis")
-	_, err = load(t, []string{"BATCHAGENT_REDIS=redis://10.0.0.1", "BATCHAGENT_ID=node-5"}, nil, "../node.yml")
+	node := []string{"BATCHAGENT_REDIS=rediss://10.0.0.1", "BATCHAGENT_ID=node-5"}
+	_, err = load(t, node, nil, "../node.yml")
 	require.NoError(t, err)
+	p, err = load(t, node, nil, "../node.yml", "../node.tls.yml")
+	require.NoError(t, err)
+	assert.Equal(t, "/etc/batchagent/ca.crt", *p.Services["worker"].Environment["BATCHAGENT_REDIS_CA"])
 }
 
 // TestManifest reads the Kubernetes manifest into the API's own types; a field that they do not have is an error.

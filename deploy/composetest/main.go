@@ -64,7 +64,7 @@ func test(ctx context.Context, s settings) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := c.run(ctx, "build", c.composed("--profile", "sim", "--profile", "serve", "build")...); err != nil {
+	if err := c.run(ctx, "build", c.composed("build")...); err != nil {
 		return err
 	}
 	prepared := time.Since(began)
@@ -73,9 +73,15 @@ func test(ctx context.Context, s settings) (err error) {
 	defer cancel()
 	st := &story{cluster: c}
 	failure := st.play(ctx)
+	var others []played
 	if failure != nil {
 		c.explain()
+	} else if failure = c.down(); failure == nil {
+		others, failure = c.playVariants(ctx)
 	}
 	st.print(os.Stdout, standins, prepared)
+	for _, o := range others {
+		fmt.Printf("%-14s %s: healthy, %d of %d results, after %.0f s\n", "then", o.name, variantJobs, variantJobs, o.took.Seconds())
+	}
 	return failure
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -74,6 +75,33 @@ func (s *story) observe(ctx context.Context) (o observed, err error) {
 	return o, err
 }
 
+// served asks the coordinator for the batch as programs and browsers do: over HTTP, with the token and without.
+func (s *story) served(ctx context.Context) error {
+	for path, has := range map[string]string{
+		"/api/v1/batches/" + s.id: fmt.Sprintf(`"ok":%d`, s.jobs), "/": s.id, "/batches/" + s.id: "Timeline", "/workers": "node-4",
+	} {
+		for with, status := range map[string]int{token: http.StatusOK, "another": http.StatusUnauthorized} {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+s.ports.coordinator+path, nil)
+			if err != nil {
+				return err
+			}
+			req.Header.Set("Authorization", "Bearer "+with)
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return fmt.Errorf("ask the coordinator: %w", err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			if err = errors.Join(err, resp.Body.Close()); err != nil {
+				return fmt.Errorf("ask the coordinator: %w", err)
+			}
+			if resp.StatusCode != status || strings.Contains(string(body), has) != (status == http.StatusOK) {
+				return fmt.Errorf("%s answers %s, and not as it should: %s", path, resp.Status, tail(body))
+			}
+		}
+	}
+	return nil
+}
+
 // dashboardQueries are the questions of every panel.
 func dashboardQueries() ([]string, error) {
 	text, err := os.ReadFile(dashboardFile)
@@ -103,7 +131,7 @@ type sample struct {
 func (s *story) query(ctx context.Context, expr string) ([]sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	address := "http://127.0.0.1:" + s.port + "/api/v1/query?query=" + url.QueryEscape(expr)
+	address := "http://127.0.0.1:" + s.ports.prometheus + "/api/v1/query?query=" + url.QueryEscape(expr)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err

@@ -297,10 +297,8 @@ func grafanaImage(ctx context.Context) (*recipe, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir, "./grafana")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the stand-in: %w\n%s", err, out)
+	if err := goBuild(ctx, dir, "./grafana"); err != nil {
+		return nil, err
 	}
 	return &recipe{
 		of:      "a check of what it would be provisioned with",
@@ -309,6 +307,16 @@ func grafanaImage(ctx context.Context) (*recipe, error) {
 			return errors.Join(l.shell(), l.folder("var/lib/grafana", 0o755, 472), l.program("grafana", filepath.Join(dir, "grafana")))
 		},
 	}, nil
+}
+
+// goBuild puts a static program into dir.
+func goBuild(ctx context.Context, dir, pkg string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the stand-in %s: %w\n%s", pkg, err, out)
+	}
+	return nil
 }
 
 // debian fetches a package with apt and unpacks it, without installing it: its service must not start here.

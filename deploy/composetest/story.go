@@ -83,6 +83,9 @@ func (s *story) play(ctx context.Context) error {
 		return err
 	}
 	s.judged = true
+	if err := s.served(ctx); err != nil {
+		return err
+	}
 	if s.dashboard, err = s.observe(ctx); err != nil {
 		return err
 	}
@@ -219,7 +222,8 @@ func (s *story) status(ctx context.Context) (batch.Info, error) {
 	return info, json.Unmarshal(out, &info)
 }
 
-// healthy waits until every container runs, and is healthy if it has a check.
+// healthy waits until every container runs, and is healthy if it has a check, or has done what it had to do once: all others are
+// started again when they end.
 func (s *story) healthy(ctx context.Context) error {
 	var state []byte
 	ctx, cancel := context.WithTimeoutCause(ctx, settling, fmt.Errorf("not every service is healthy after %s", settling))
@@ -229,12 +233,12 @@ func (s *story) healthy(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		argv := append([]string{"docker", "inspect", "--format", "{{.State.Status}} {{with .State.Health}}{{.Status}}{{end}} {{.Name}}"}, strings.Fields(string(ids))...)
+		argv := append([]string{"docker", "inspect", "--format", "{{.State.Status}} {{with .State.Health}}{{.Status}}{{end}} {{.State.ExitCode}} {{.Name}}"}, strings.Fields(string(ids))...)
 		if state, err = s.output(ctx, "inspect", argv...); err != nil {
 			return err
 		}
 		ill := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(state)), "\n"), func(line string) bool {
-			return strings.HasPrefix(line, "running healthy ") || strings.HasPrefix(line, "running  ")
+			return strings.HasPrefix(line, "running healthy ") || strings.HasPrefix(line, "running  ") || strings.HasPrefix(line, "exited  0 ")
 		})
 		if len(ill) == 0 {
 			return nil
@@ -285,7 +289,7 @@ func (s *story) submit(ctx context.Context) error {
 
 // judge collects the results and counts them.
 func (s *story) judge(ctx context.Context) error {
-	out, err := s.output(ctx, "collect", s.once("results", s.id)...)
+	out, err := s.output(ctx, "collect", s.once("results", s.id, "--follow")...)
 	if err != nil {
 		return err
 	}

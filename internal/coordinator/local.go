@@ -171,15 +171,7 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 			l.note(r)
 		}
 	}
-	if l.plans() {
-		err = followStage(work, l.store, l.id.Planner(), l.planned, c.patience)
-	}
-	if err == nil {
-		err = c.follow(work)
-	}
-	if err == nil && l.compiled.Reduce != nil {
-		err = followStage(work, l.store, l.id.Reducer(), l.summary, c.patience)
-	}
+	err = c.followStages(work, ifStage(l.plans(), l.planned), ifStage(l.compiled.Reduce != nil, l.summary))
 	if err != nil && ctx.Err() == nil && work.Err() != nil {
 		err = context.Cause(work) // the feed failed, and ended the rest
 	}

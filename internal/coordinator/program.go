@@ -36,7 +36,8 @@ type Program struct {
 
 	// Planned is given the one result of a planner, before those of the batch. It is needed if the spec has one.
 	Planned func(batch.Result) error
-	// Reduced is given the one result of a reduction, after those of the batch. It is needed if the spec has one.
+	// Reduced is given the one result of a reduction, after those of the batch; again if failed jobs were retried meanwhile. It is
+	// needed if the spec has one.
 	Reduced func(batch.Result) error
 }
 
@@ -167,18 +168,9 @@ func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled,
 		return err
 	}
 	collect := &collector{store: store, id: sub.ID, sink: each, patience: patience{store: store, say: p.say}}
-	if c.Planner != nil {
-		if err := followStage(ctx, store, sub.ID.Planner(), callback(p.Planned), collect.patience); err != nil {
-			return err
-		}
-	}
-	if err := collect.follow(ctx); err != nil {
+	planned, reduced := ifStage(c.Planner != nil, callback(p.Planned)), ifStage(c.Reduce != nil, callback(p.Reduced))
+	if err := collect.followStages(ctx, planned, reduced); err != nil {
 		return err
-	}
-	if c.Reduce != nil {
-		if err := followStage(ctx, store, sub.ID.Reducer(), callback(p.Reduced), collect.patience); err != nil {
-			return err
-		}
 	}
 	return sub.Announced(ctx)
 }

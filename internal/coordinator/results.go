@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
-	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
 // ResultsOptions say which results go where.
@@ -77,17 +76,7 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 		return sayPlanning(ctx, s, info.Header, con)
 	}
 	stop := watchStore(ctx, s, id, con)
-	if info.Plan {
-		if err = followStage(ctx, s, id.Planner(), planned, patience); errors.Is(err, statestore.ErrNotFound) {
-			err = nil // somebody removed it
-		}
-	}
-	if err == nil {
-		err = c.follow(ctx)
-	}
-	if err == nil && info.Reduce {
-		err = followStage(ctx, s, id.Reducer(), reduced, patience)
-	}
+	err = c.followStages(ctx, ifStage(info.Plan, planned), ifStage(info.Reduce, reduced))
 	stop()
 	if paused, ok := errors.AsType[*PausedError](err); ok {
 		return fmt.Errorf("%w; `coordinator budget %s --tokens N` (or --usd X) lets it go on, and the same command collects the rest", paused, id)

@@ -1,15 +1,66 @@
 package coordinator
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
+
+// followStages collects a batch, before it the plan that gave it jobs, and behind it its reduction. A sink that is nil stands for a
+// stage that there is not. Who retries failed jobs while the results are reduced, or a Redis that forgets, makes other results and
+// another reduction of them: it returns when both stand.
+func (c *collector) followStages(ctx context.Context, planned, summary sink) error {
+	if planned != nil {
+		err := followStage(ctx, c.store, c.id.Planner(), planned, c.patience)
+		if err != nil && !errors.Is(err, statestore.ErrNotFound) { // else somebody removed it
+			return err
+		}
+	}
+	for end := (time.Time{}); ; {
+		if err := c.follow(ctx); err != nil || summary == nil {
+			return err
+		}
+		at, err := c.doneAt(ctx)
+		if err != nil {
+			return err
+		}
+		if at.IsZero() || !at.Equal(end) {
+			end = at // of this end not all may have been read
+			continue
+		}
+		if err := followStage(ctx, c.store, c.id.Reducer(), summary, c.patience); err != nil {
+			return err
+		}
+		if at, err = c.doneAt(ctx); err != nil || at.Equal(end) {
+			return err
+		}
+	}
+}
+
+// ifStage is a sink for followStages, if there is such a stage.
+func ifStage(there bool, s sink) sink {
+	if !there {
+		return nil
+	}
+	return s
+}
+
+// doneAt is when the batch ended, by Redis' clock; zero while it goes on.
+func (c *collector) doneAt(ctx context.Context) (time.Time, error) {
+	var info batch.Info
+	err := c.patience.do(ctx, func() (err error) {
+		info, err = c.store.Info(ctx, c.id)
+		return err
+	})
+	return info.DoneAt, err
+}
 
 // followStage brings the one result of a stage to a sink, and returns when the stage is done: a planner before its batch has jobs, a
 // reducer once its batch is done.
@@ -33,6 +84,11 @@ func newStageSink(w io.Writer, results *stream) *stageSink {
 		s.stream = stream{w: w, format: results.format}
 	}
 	return s
+}
+
+// Has implements [sink]. Another output of the same job is another plan or summary, and the last one counts.
+func (s *stageSink) Has(r batch.Result) bool {
+	return s.last != nil && markOf(*s.last) == markOf(r) && bytes.Equal(s.last.Output, r.Output)
 }
 
 func (s *stageSink) Write(results []batch.Result, lines [][]byte) error {

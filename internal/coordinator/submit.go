@@ -76,8 +76,17 @@ func headerOf(id batch.ID, p *spec.Plan) batch.Header {
 	}
 }
 
-// create makes a batch, before it the one that reduces it, and after it the one that plans it, if there are any. Repeatable.
+// create makes a batch, before it the one that reduces it, and after it the one that plans it, if there are any. It begins again if a
+// failover forgot one of them meanwhile. Repeatable.
 func create(ctx context.Context, s *statestore.Store, id batch.ID, c consignment) error {
+	for {
+		if err := createOnce(ctx, s, id, c); !errors.Is(err, statestore.ErrNotFound) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func createOnce(ctx context.Context, s *statestore.Store, id batch.ID, c consignment) error {
 	header := headerOf(id, c.plan)
 	header.Plan, header.Reduce = c.planner != nil, c.reduce != nil
 	if c.reduce != nil {

@@ -29,6 +29,8 @@ func TestRunWithAToolsFile(t *testing.T) {
 	require.NoError(t, Run(t.Context(), o, NewConsole(&out, &said)), said.String())
 	assert.Equal(t, 6, strings.Count(out.String(), `"status":"ok"`), out.String())
 	assert.Contains(t, said.String(), "asked 12   executed 7", "six jobs read one file and look up six orders")
+	assert.Regexp(t, `read_file: asked 6   executed 1   shared \d   cached \d   failed 0   P50 \S+ P75 \S+ P99 \S+\n`, said.String())
+	assert.Regexp(t, `order_record: asked 6   executed 6   shared 0   cached 0   failed 0   P50 \S+ P75 \S+ P99 \S+\n`, said.String())
 
 	o.ToolsFile = ""
 	err := Run(t.Context(), o, NewConsole(&out, &said))

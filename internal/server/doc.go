@@ -12,8 +12,8 @@
 //
 // # Who may
 //
-// Without a token the server answers only to its own machine, and only to requests that name it by a loopback name, so
-// that no web page can reach it by a name of its own. With one, programs send it as a bearer token, and browsers get a
+// Without a token the server answers only to its own machine (in a container: to whom its port is published), and only to
+// requests that name it by a loopback name, so that no web page can reach it by a name of its own. With one, programs send it as a bearer token, and browsers get a
 // cookie that is signed with it and does not hold it. Requests that change something must not come from another site.
 //
 // # Goroutines and bounds

@@ -95,6 +95,7 @@ var functions = template.FuncMap{
 	"clock":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" },
 	"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"lower":   func(v any) string { return strings.ToLower(fmt.Sprint(v)) },
+	"phase":   phaseInWords,
 	"join":    strings.Join,
 	"wide":    func(n int) int64 { return int64(n) },
 	"pretty":  pretty,
@@ -106,6 +107,17 @@ var functions = template.FuncMap{
 	"stage":   stageName,
 	"add":     func(a, b int) int { return a + b },
 	"tool":    func(c backend.ToolCall) string { return specName(c.Name) },
+}
+
+// phaseInWords says where a batch stands to people who do not know the words of the API.
+func phaseInWords(p batch.Phase) string {
+	switch p {
+	case batch.Open:
+		return "taking jobs"
+	case batch.Sealed:
+		return "in progress"
+	}
+	return strings.ToLower(string(p))
 }
 
 // pretty is JSON with its lines, or a text as it is.

@@ -24,7 +24,7 @@ func TestPages(t *testing.T) {
 	assert.Contains(t, w.ask("GET", "/workers", "").body, "No worker is alive")
 	running, done := w.scene()
 	for path, says := range map[string][]string{
-		"/":                           {"paper-extraction", "support-tickets", "210 of 400", string(running)},
+		"/":                           {"paper-extraction", "support-tickets", "210 of 400", "in progress", string(running)},
 		"/batches/" + string(running): {"Progress", "52%", "node-1, node-2", "Cancel batch", "OutputInvalid", "Slowest jobs", "/jobs/190?cursor=191", "75%"},
 		"/batches/" + string(done):    {"done", "Run 24 failed again", "BackendUnavailable", "How long jobs took", "Where the agents&#39; time went", "Bound by tool calls"},
 		"/batches/" + string(running) + "/jobs/210": {"Turn 1", "files.search", "&lt;script&gt;alert(1)&lt;/script&gt;", "2 tool calls, 1 shared", "Answer again"},

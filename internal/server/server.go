@@ -20,7 +20,8 @@ import (
 // Config says what to serve, and to whom.
 type Config struct {
 	Store *statestore.Store
-	// Token is what clients must show. Empty means that none is needed, which [Listen] allows on loopback alone.
+	// Token is what clients must show. Empty means that none is needed: the server then answers only to requests that name it by a
+	// loopback name.
 	Token string
 	// MaxBody bounds one submission, in bytes. Defaults to 1 GiB.
 	MaxBody int64
@@ -131,14 +132,16 @@ func (s *Server) Close() {
 	s.background.Wait()
 }
 
-// Listen opens the address to serve on. Without a token it must be one that only this machine can reach.
-func Listen(ctx context.Context, addr string, hasToken bool) (net.Listener, error) {
+// Listen opens the address to serve on. Unless it is guarded, by a token or by what the operator vouches for, it must be one that only
+// this machine can reach.
+func Listen(ctx context.Context, addr string, guarded bool) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w; an address looks like 127.0.0.1:8080", err)
 	}
-	if !hasToken && !loopback(host) {
-		return nil, fmt.Errorf("--listen: %s can be reached from other machines, and there is no token: set BATCHAGENT_API_TOKEN or --token-file, or listen on 127.0.0.1", addr)
+	if !guarded && !loopback(host) {
+		return nil, fmt.Errorf("--listen: %s can be reached from other machines, and there is no token: set BATCHAGENT_API_TOKEN or --token-file, or listen on 127.0.0.1 "+
+			"(in a container whose port is published on 127.0.0.1 alone: --without-token)", addr)
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {

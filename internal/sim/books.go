@@ -2,9 +2,10 @@ package sim
 
 import (
 	"maps"
-	"reflect"
 	"slices"
 	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 // books are what the checker keeps beside what Redis holds. They are about the data as it is: when Redis forgets its last
@@ -16,6 +17,7 @@ type books struct {
 	maxToken  int64
 	takeovers int
 	retried   bool
+	endedAs   batch.Phase // the phase that the batch was in before its end; [batch.Cancelling] if that was a cancellation
 }
 
 // job is what the checker knows of one job.
@@ -76,12 +78,12 @@ func (k *checker) forget(until time.Duration) {
 	if n := len(k.pages); n > 0 {
 		k.books = k.pages[n-1].copy()
 	}
-	found, err := k.redis.read()
+	found, err := k.redis.read(k.id)
 	if err != nil {
 		k.fail("sim", "%v", err)
 		return
 	}
-	if (found.exists || k.before.exists) && !reflect.DeepEqual(found, k.before) {
+	if !found.equal(k.before) {
 		k.fail("sim", "Redis started with %+v; at %v it had %+v", found, until, k.before)
 	}
 	for index, j := range k.jobs {

@@ -18,39 +18,50 @@ type Violation struct {
 
 func (v *Violation) Error() string { return v.Invariant + ": " + v.Message }
 
-// checker looks at Redis after every script that it executed, compares with what it saw before, and keeps its own
-// books of attempts, tokens and renewals. It runs on the network's goroutine, at rest.
-type checker struct {
-	cfg    Config
-	redis  *server
-	start  time.Time
-	failed func(*Violation)                                  // called once
-	taken  func(index int, old fence, renewed time.Duration) // told of every lease that was ended because it lapsed
-
-	committed func(*state) // told of what Redis holds; nil is skipped
-
-	given map[tenure]bool // every lease that was ever given out; Redis may forget that and do it again
-
-	books
-	pages     []page // the books of before, oldest first
+// judge takes the first violation of a run.
+type judge struct {
 	violation *Violation
-	lost      int // jobs that ended because all of their attempts lost their worker
-	// What the last script did to jobs that its answer does not name: it kept them to run alone, or queued them again.
-	kept, requeued []int
+	failed    func(*Violation) // called once
 }
 
-func newChecker(cfg Config, redis *server, failed func(*Violation)) *checker {
-	return &checker{cfg: cfg, redis: redis, start: time.Now(), failed: failed, given: make(map[tenure]bool), books: newBooks()}
+func (j *judge) fail(invariant, format string, args ...any) {
+	if j.violation == nil {
+		j.violation = &Violation{Invariant: invariant, Message: fmt.Sprintf(format, args...)}
+		j.failed(j.violation)
+	}
+}
+
+// checker looks at what Redis holds of one batch after every script that it executed, compares with what it saw before, and keeps
+// its own books of attempts, tokens and renewals. It runs on the network's goroutine, at rest.
+type checker struct {
+	*judge
+
+	id    batch.ID
+	cfg   Config
+	redis *server
+	start time.Time
+
+	taken     func(index int, old fence, renewed time.Duration) // told of every lease that was ended because it lapsed
+	committed func(*state)                                      // told of what Redis holds; nil is skipped
+	reduces   *checker                                          // of the batch that this one reduces; nil if it reduces none
+
+	books
+	pages []page          // the books of before, oldest first
+	given map[tenure]bool // every lease that was ever given out; Redis may forget that and do it again
+	lost  int             // jobs that ended because all of their attempts lost their worker
+
+	// What the last script did to jobs that its answer does not name: it kept them to run alone, queued them again, or queued a
+	// reduction of which nothing is known any more.
+	kept, requeued []int
+	anew           bool
+	ended          bool // by the last script
+}
+
+func newChecker(cfg Config, id batch.ID, redis *server, j *judge) *checker {
+	return &checker{judge: j, id: id, cfg: cfg.of(id), redis: redis, start: time.Now(), given: make(map[tenure]bool), books: newBooks()}
 }
 
 func (k *checker) now() time.Duration { return time.Since(k.start) }
-
-func (k *checker) fail(invariant, format string, args ...any) {
-	if k.violation == nil {
-		k.violation = &Violation{Invariant: invariant, Message: fmt.Sprintf(format, args...)}
-		k.failed(k.violation)
-	}
-}
 
 func (k *checker) job(index int) *job {
 	j := k.jobs[index]
@@ -71,12 +82,17 @@ func (k *checker) executed(proc string, c call) {
 	if k.violation != nil || !c.ran || !slices.Contains(mutating, c.verb) {
 		return
 	}
-	after, err := k.redis.read()
+	k.ended = false
+	after, err := k.redis.read(k.id)
 	if err != nil {
 		k.fail("sim", "%v", err)
 		return
 	}
-	k.script(proc, c, k.before, after)
+	if c.batch() == k.id {
+		k.script(proc, c, k.before, after)
+	} else {
+		k.bystander(proc, c, k.before, after)
+	}
 	k.standing(after)
 	k.before = after
 	k.keep()
@@ -89,6 +105,11 @@ func (k *checker) executed(proc string, c call) {
 func (k *checker) script(proc string, c call, was, is *state) {
 	k.leases(proc, c, was, is)
 	k.results(proc, c, was, is)
+	if k.ended = was.phase != batch.Done && is.phase == batch.Done; k.ended {
+		if k.endedAs = was.phase; c.verb == "cancel" {
+			k.endedAs = batch.Cancelling
+		}
+	}
 	switch c.verb {
 	case "create":
 		k.pulse()
@@ -135,7 +156,7 @@ func (k *checker) leases(proc string, c call, was, is *state) {
 			k.company(c, index, was.phase)
 			k.claim(proc, c, index, old, now)
 		case c.verb == "release":
-			if sent := k.sent(c, index); !slices.Contains(sent, old) {
+			if sent := sent(c, index); !slices.Contains(sent, old) {
 				k.fail("I1", "%s released job %d, which is held as %v, with fence %v", proc, index, old, sent)
 			}
 			// A lease of a job that used up its attempts began none, so there is none to give back.
@@ -149,7 +170,7 @@ func (k *checker) leases(proc string, c call, was, is *state) {
 			k.job(index).spent -= begun
 			k.job(index).exhausted = false
 		case c.verb == "finish" && now == fence{}:
-			if sent := k.sent(c, index); !slices.Contains(sent, old) {
+			if sent := sent(c, index); !slices.Contains(sent, old) {
 				k.fail("I1", "%s finished job %d, which is held as %v, with fence %v", proc, index, old, sent)
 			}
 		case c.verb == "retry" && now == fence{holder: "-"}:
@@ -168,7 +189,7 @@ func (k *checker) leases(proc string, c call, was, is *state) {
 
 // sent are the fences that a release or a finish was called with for a job, which may be an old and a new one of the
 // same worker.
-func (k *checker) sent(c call, index int) []fence {
+func sent(c call, index int) []fence {
 	var jobs [][]string
 	if c.verb == "finish" {
 		jobs = c.completions()
@@ -206,8 +227,8 @@ func (k *checker) claim(proc string, c call, index int, old, now fence) {
 	if !j.exhausted && now.attempt != j.spent {
 		k.fail("I5", "job %d was claimed as attempt %d; it is the %d. of at most %d", index, now.attempt, j.spent, k.cfg.maxAttempts)
 	}
-	j.renewed, j.cut = k.now(), k.given[tenure{index, now}]
-	k.given[tenure{index, now}] = true
+	j.renewed, j.cut = k.now(), k.given[tenure{k.id, index, now}]
+	k.given[tenure{k.id, index, now}] = true
 	k.reload(index)
 	if told := k.toldTurns(c, index); told != len(j.journal) {
 		k.fail("I3", "%s claimed job %d and was told of %d turns; its journal has %d", proc, index, told, len(j.journal))
@@ -294,7 +315,7 @@ func (k *checker) sinceSilence() (time.Duration, bool) {
 }
 
 func (k *checker) reload(index int) {
-	journal, err := k.redis.journal(index)
+	journal, err := k.redis.journal(k.id, index)
 	if err != nil {
 		k.fail("sim", "%v", err)
 	}
@@ -322,7 +343,7 @@ func (k *checker) checkpoint(proc string, c call, was *state) {
 	if number(c.args[2]) != len(j.journal) {
 		k.fail("I3", "%s wrote turn %s of job %d as number %d", proc, c.args[2], index, len(j.journal))
 	}
-	if ttl := k.redis.ttl(journalKey(index)); ttl > 0 {
+	if ttl := k.redis.ttl(journalKey(k.id, index)); ttl > 0 {
 		k.fail("I3", "the journal of job %d, which is running, will be dropped in %v", index, ttl)
 	}
 }
@@ -341,7 +362,7 @@ func (k *checker) results(proc string, c call, was, is *state) {
 			k.fail("I2", "%s wrote a result with %s", proc, c.verb)
 			continue
 		}
-		sent := k.sent(c, r.index)
+		sent := sent(c, r.index)
 		if held := was.lease[r.index]; !held.held() || !slices.Contains(sent, held) {
 			k.fail("I1", "%s wrote the result of job %d with fence %v; it is held as %v", proc, r.index, sent, held)
 		}
@@ -353,7 +374,7 @@ func (k *checker) results(proc string, c call, was, is *state) {
 			k.fail("I2", "result of job %d is not JSON: %v", r.index, err)
 		}
 		j := k.job(r.index)
-		if k.cfg.Mode == Full && line.Status == batch.OK && line.Turns != len(j.journal)+1 && !j.cut {
+		if k.cfg.Mode == Full && k.id == batchID && line.Status == batch.OK && line.Turns != len(j.journal)+1 && !j.cut {
 			k.fail("I3", "job %d ended after %d turns; its journal has %d and the answer is one more", r.index, line.Turns, len(j.journal))
 		}
 		k.reload(r.index)
@@ -366,6 +387,9 @@ func (k *checker) results(proc string, c call, was, is *state) {
 		}
 		if line.Attempts < 1 || line.Attempts > k.cfg.maxAttempts {
 			k.fail("I5", "the result of job %d tells of %d attempts; %d are allowed", r.index, line.Attempts, k.cfg.maxAttempts)
+		}
+		if k.reduces != nil {
+			k.summary(line)
 		}
 	}
 }
@@ -470,8 +494,14 @@ func (k *checker) end(st *state) {
 	k.standing(st)
 	for _, r := range st.results {
 		var line batch.Result
-		if err := json.Unmarshal([]byte(r.line), &line); err == nil && line.Error != nil && line.Error.Type == batch.WorkerLost {
+		if err := json.Unmarshal([]byte(r.line), &line); err != nil {
+			continue // which was found before
+		}
+		if line.Error != nil && line.Error.Type == batch.WorkerLost {
 			k.lost++
+		}
+		if k.reduces != nil {
+			k.summary(line)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/batchagent/batchagent/internal/coordinator"
@@ -17,11 +19,12 @@ import (
 )
 
 // collector is somebody who runs `coordinator results --follow --out FILE`, again whenever it was killed and whenever the batch
-// goes on after its end. It takes the follower's place in runs in which Redis forgets: a cursor says nothing then, and the
-// command is what promises that each job stands in the file once.
+// goes on after its end. It takes the follower's place in runs in which Redis forgets or results are reduced: a cursor says nothing
+// then, and the command is what promises that each job stands in the file once, and that the last summary is that of those.
 type collector struct {
 	world     *world
 	path      string
+	said      bytes.Buffer            // to standard output, by all runs of the command: summaries, one to a line
 	committed map[int]map[string]bool // the lines of all results that Redis ever had, by job
 }
 
@@ -45,25 +48,27 @@ func (c *collector) run(ctx context.Context, p *process, drain <-chan struct{}) 
 	if m := c.world.cfg.Mutant; m != nil && m.Blind {
 		source = blind{s}
 	}
-	for collected := (time.Time{}); ; { // the end of the batch of which all is in the file
-		info, err := s.Info(ctx, batchID)
+	con := coordinator.NewConsole(&c.said, io.Discard)
+	for collected := []time.Time(nil); ; { // the ends of the batches of which all was collected
+		ends, open, err := c.ends(ctx, s)
 		switch {
-		case err == nil && info.Phase == batch.Done && info.DoneAt.Equal(collected):
+		case err == nil && ends != nil && slices.Equal(ends, collected):
 			select {
 			case <-drain:
 				return nil
 			default:
 			}
 		case err == nil:
-			err = coordinator.Results(ctx, source, batchID, coordinator.ResultsOptions{Follow: true, Out: c.path}, coordinator.NewConsole(io.Discard, io.Discard))
+			err = coordinator.Results(ctx, source, batchID, coordinator.ResultsOptions{Follow: true, Out: c.path}, con)
 			if err == nil || errors.Is(err, coordinator.ErrJobsFailed) {
-				info, err = s.Info(ctx, batchID)
-				collected = info.DoneAt
+				collected, err = ends, nil
+				continue
 			}
+			_, open, _ = c.ends(ctx, s)
 		}
 		// Redis may have forgotten the batch, or not know it yet; or it forgot jobs of one that was not sealed, of which the file has
 		// results.
-		early := info.Phase == batch.Open || statestore.Unreachable(err) || errors.Is(err, statestore.ErrNotFound)
+		early := open || statestore.Unreachable(err) || errors.Is(err, statestore.ErrNotFound)
 		if err != nil && !early && ctx.Err() == nil {
 			return err
 		}
@@ -71,6 +76,22 @@ func (c *collector) run(ctx context.Context, p *process, drain <-chan struct{}) 
 			return err
 		}
 	}
+}
+
+// ends are when the batches of the run ended, nil while one goes on; open is whether the first may get more jobs.
+func (c *collector) ends(ctx context.Context, s *statestore.Store) (ends []time.Time, open bool, err error) {
+	done := true
+	for _, id := range c.world.cfg.batches() {
+		info, err := s.Info(ctx, id)
+		if err != nil {
+			return nil, false, err
+		}
+		ends, done, open = append(ends, info.DoneAt), done && info.Phase == batch.Done, open || id == batchID && info.Phase == batch.Open
+	}
+	if !done {
+		return nil, open, nil
+	}
+	return ends, open, nil
 }
 
 // blind does not see that Redis was restarted.
@@ -91,7 +112,8 @@ func (c *collector) executed(st *state) {
 
 // check holds the file against what is in Redis at the end. Each job stands there once. A result that Redis forgot may stand
 // for the one that was made in its place, if it is an output; what failed is replaced.
-func (c *collector) check(k *checker, st *state) {
+func (c *collector) check(k *checker, states []*state) {
+	st := states[0]
 	text, err := os.ReadFile(c.path)
 	if err != nil {
 		k.fail("sim", "%v", err)
@@ -122,6 +144,12 @@ func (c *collector) check(k *checker, st *state) {
 	for index := range kept {
 		if !seen[index] {
 			k.fail("I2", "the results file lacks job %d", index)
+		}
+	}
+	for _, reduction := range states[1:] {
+		lines := strings.Split(strings.TrimSpace(c.said.String()), "\n")
+		if last := lines[len(lines)-1]; len(reduction.results) > 0 && last != reduction.results[0].line {
+			k.fail("I2", "the last summary that was printed is %s; it is %s", last, reduction.results[0].line)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 // conduct watches what workers do with what they were told. Redis refuses every stale write, so a worker that goes on
@@ -17,13 +19,14 @@ type conduct struct {
 // record is what one process was told and what it did about it.
 type record struct {
 	proc    *process
-	claim   *exchange // executed, and its answer has not arrived
+	claims  map[batch.ID]*exchange // executed, and their answers have not arrived
 	leases  map[tenure]*leased
 	drained time.Time // when it was asked to leave; zero if it was not
 }
 
 // tenure names a lease. When Redis forgets claims, it gives their tokens out again, to other jobs or even to the same one.
 type tenure struct {
+	batch batch.ID
 	index int
 	fence fence
 }
@@ -44,7 +47,7 @@ func newConduct(w *world) *conduct { return &conduct{world: w, procs: make(map[s
 func (k *conduct) of(p *process) *record {
 	r := k.procs[p.name]
 	if r == nil {
-		r = &record{proc: p, leases: make(map[tenure]*leased)}
+		r = &record{proc: p, claims: make(map[batch.ID]*exchange), leases: make(map[tenure]*leased)}
 		k.procs[p.name] = r
 	}
 	return r
@@ -63,27 +66,27 @@ func (k *conduct) sent(x *exchange) {
 	for _, c := range k.world.trace.calls(x) {
 		switch c.verb {
 		case "claim":
-			if r.claim != nil {
+			if r.claims[c.batch()] != nil {
 				k.fail("I4", "%s claims again and has not asked what a claim without an answer leased to it", x.proc.name)
 			}
 		case "held":
-			r.claim = nil
+			delete(r.claims, c.batch())
 		case "release":
 			for f, l := range r.leases {
-				if slices.Contains(k.world.check.sent(c, l.index), f.fence) {
+				if f.batch == c.batch() && slices.Contains(sent(c, l.index), f.fence) {
 					l.handedBack = true
 				}
 			}
 		case "finish":
 			for f, l := range r.leases {
-				if slices.Contains(k.world.check.sent(c, l.index), f.fence) {
+				if f.batch == c.batch() && slices.Contains(sent(c, l.index), f.fence) {
 					l.finishing = true
 				}
 			}
 		case "renew":
 			for f, l := range r.leases {
 				// Without any lease it only says that somebody is in touch.
-				if l.told && len(c.args) > 2 && !slices.Contains(c.args, f.fence.String()) {
+				if f.batch == c.batch() && l.told && len(c.args) > 2 && !slices.Contains(c.args, f.fence.String()) {
 					l.missed = true
 				}
 			}
@@ -94,7 +97,7 @@ func (k *conduct) sent(x *exchange) {
 }
 
 func (k *conduct) checkpoint(p *process, r *record, c call) {
-	l := r.leases[tenure{number(c.args[0]), parseFence(c.args[1])}]
+	l := r.leases[tenure{c.batch(), number(c.args[0]), parseFence(c.args[1])}]
 	if l == nil {
 		return
 	}
@@ -117,10 +120,10 @@ func (k *conduct) executed(x *exchange, calls []call) {
 			continue
 		}
 		if !x.abandoned() { // else the process had stopped waiting before, and could not know
-			r.claim = x
+			r.claims[c.batch()] = x
 		}
 		for _, l := range c.leased() {
-			r.leases[tenure{l.index, l.fence}] = &leased{index: l.index, turns: l.turns}
+			r.leases[tenure{c.batch(), l.index, l.fence}] = &leased{index: l.index, turns: l.turns}
 		}
 	}
 }
@@ -128,27 +131,27 @@ func (k *conduct) executed(x *exchange, calls []call) {
 // delivered is told of every answer that arrived.
 func (k *conduct) delivered(x *exchange) {
 	r := k.of(x.proc)
-	if r.claim == x {
-		r.claim = nil
-	}
 	for _, c := range k.world.trace.calls(x) {
+		if r.claims[c.batch()] == x {
+			delete(r.claims, c.batch())
+		}
 		codes, _ := c.reply.([]any)
 		switch {
 		case !c.ran:
 		case c.verb == "claim":
 			for _, l := range c.leased() {
-				if l := r.leases[tenure{l.index, l.fence}]; l != nil {
+				if l := r.leases[tenure{c.batch(), l.index, l.fence}]; l != nil {
 					l.told = true
 				}
 			}
 		case c.verb == "renew":
 			for i, f := range slices.Collect(slices.Chunk(c.args[2:], 3)) {
-				if l := r.leases[tenure{number(f[0]), parseFence(f[2])}]; l != nil && 1+i < len(codes) && codes[1+i] == int64(-1) {
+				if l := r.leases[tenure{c.batch(), number(f[0]), parseFence(f[2])}]; l != nil && 1+i < len(codes) && codes[1+i] == int64(-1) {
 					l.fenced = true
 				}
 			}
 		case c.verb == "checkpoint" && c.reply == int64(-1):
-			if l := r.leases[tenure{number(c.args[0]), parseFence(c.args[1])}]; l != nil {
+			if l := r.leases[tenure{c.batch(), number(c.args[0]), parseFence(c.args[1])}]; l != nil {
 				l.fenced = true
 			}
 		}
@@ -157,12 +160,12 @@ func (k *conduct) delivered(x *exchange) {
 
 // takenOver is told of every lease that lapsed and went to another worker. Its holder must have had a reason to let it
 // lapse: it died, or could not reach Redis, or never knew of it.
-func (k *conduct) takenOver(index int, old fence, renewed time.Duration) {
+func (k *conduct) takenOver(id batch.ID, index int, old fence, renewed time.Duration) {
 	r := k.procs[old.holder]
 	if r == nil || r.proc.gone() {
 		return
 	}
-	l := r.leases[tenure{index, old}]
+	l := r.leases[tenure{id, index, old}]
 	if l == nil || !l.told || l.handedBack || k.world.net.wasDown(k.world.net.start.Add(renewed)) {
 		return
 	}

@@ -25,8 +25,11 @@ const (
 // Modes lists every mode.
 var Modes = []Mode{Plain, Full}
 
-// batchID is the one batch of a run.
-const batchID batch.ID = "b_01jd0000000000000000000000"
+// batchID is the batch of a run, and reducerID the one that reduces it, if any does.
+const (
+	batchID   batch.ID = "b_01jd0000000000000000000000"
+	reducerID batch.ID = batchID + ".reduce"
+)
 
 // Config is one run. [Draw] makes it from a seed; nothing else about a run is free.
 type Config struct {
@@ -47,6 +50,7 @@ type Config struct {
 	failing     float64       // share of attempts that end in a failed result
 	handBack    float64       // share of turns after which a plain worker releases its job
 	retries     int           // how often failed jobs are run again once the batch is done
+	reduce      bool          // the results are reduced
 
 	// Full mode.
 	share        toolpool.Share // of the tool "probe"
@@ -105,6 +109,9 @@ func Draw(seed uint64, mode Mode) Config {
 	c.skew = between(chance(seed).on("skew"), -2*time.Hour, 2*time.Hour)
 	c.faults = drawFaults(r, c)
 	c.forget(drawAmnesia(chance(seed).on("amnesia"), c))
+	if r := chance(seed).on("reduce"); likely(r, 0.35) {
+		c.reduced(r)
+	}
 	if mode == Full {
 		c.drawFull(chance(seed).on("config of a full worker"))
 	}
@@ -124,9 +131,8 @@ func (c *Config) drawFull(r *rand.Rand) {
 	for range r.IntN(4) {
 		f := fault{kind: serverAway, at: between(r, 0, c.calmAt), slot: r.IntN(c.workers)}
 		f.last = min(between(r, 10*time.Millisecond, 2*c.lease), c.calmAt-f.at)
-		c.faults = append(c.faults, f)
+		c.strikes([]fault{f})
 	}
-	slices.SortStableFunc(c.faults, func(a, b fault) int { return cmp.Compare(a.at, b.at) })
 }
 
 // longest bounds how long a batch may take in calm, generously: every job runs alone, on one worker, as often as it
@@ -137,14 +143,40 @@ func (c Config) longest() time.Duration {
 	return rounds*attempt + 20*time.Minute
 }
 
+// reduced has the results reduced, which must not be gone before, and kills those who collect them.
+func (c *Config) reduced(r *rand.Rand) {
+	c.reduce, c.ttl = true, time.Hour
+	c.strikes(drawKills(r, *c))
+}
+
+// batches are those of the run.
+func (c Config) batches() []batch.ID {
+	if c.reduce {
+		return []batch.ID{batchID, reducerID}
+	}
+	return []batch.ID{batchID}
+}
+
+// of is the configuration as the checks of one of the batches want it.
+func (c Config) of(id batch.ID) Config {
+	if id == reducerID {
+		c.jobs = 1
+	}
+	return c
+}
+
 // forget adds faults by which Redis forgets.
 func (c *Config) forget(faults []fault) {
 	if faults == nil {
 		return
 	}
+	c.strikes(faults)
+	c.ttl = time.Hour // a batch that is gone because it was forgotten could not be told from one whose time is over
+}
+
+func (c *Config) strikes(faults []fault) {
 	c.faults = append(c.faults, faults...)
 	slices.SortStableFunc(c.faults, func(a, b fault) int { return cmp.Compare(a.at, b.at) })
-	c.ttl = time.Hour // a batch that is gone because it was forgotten could not be told from one whose time is over
 }
 
 // forgets reports whether Redis loses what it acknowledged.
@@ -153,7 +185,7 @@ func (c Config) forgets() bool {
 }
 
 func (c Config) header() batch.Header {
-	return batch.Header{ID: batchID, Name: "sim", Tools: c.tools(), MaxAttempts: c.maxAttempts, TTL: c.ttl}
+	return batch.Header{ID: batchID, Name: "sim", Tools: c.tools(), MaxAttempts: c.maxAttempts, TTL: c.ttl, Reduce: c.reduce}
 }
 
 // String is the configuration in one line, as a failing run prints it.
@@ -163,7 +195,7 @@ func (c Config) String() string {
 		name = c.Mutant.Name
 	}
 	return fmt.Sprintf("seed=%d mode=%s mutant=%s workers=%d jobs=%d turns=%d turn_time=%v lease=%v attempts=%d agents=%d slots=%d "+
-		"failing=%.2f retries=%d skew=%v calm_at=%v rates=%+v faults=%v",
+		"failing=%.2f retries=%d reduce=%v skew=%v calm_at=%v rates=%+v faults=%v",
 		c.Seed, c.Mode, name, c.workers, c.jobs, c.turns, c.turnTime.Round(time.Millisecond), c.lease, c.maxAttempts, c.maxAgents,
-		c.slots, c.failing, c.retries, c.skew.Round(time.Second), c.calmAt.Round(time.Millisecond), c.rates, c.faults)
+		c.slots, c.failing, c.retries, c.reduce, c.skew.Round(time.Second), c.calmAt.Round(time.Millisecond), c.rates, c.faults)
 }

@@ -26,8 +26,12 @@
 // TestWallClock of the module's root holds the code to; so a process's clock, up to five minutes off, is only seen by the mutants
 // that use it ([world.clock]).
 //
-// Not played: batches that are planned or reduced. The tables of pkg/statestore and internal/worker and the processes of
-// internal/e2e do that.
+// In a third of the runs the results are reduced. What a reduction says names each job and how it ended, so that one that saw too
+// little, or results that were taken back since, is found ([checker.summary]). It must be queued, taken back or ended in the step that
+// ends the batch ([checker.bystander]). The same code collects the results, and is killed now and then; the last summary that it
+// prints must be that of the results in its file.
+//
+// Not played: batches that are planned. The tables of pkg/statestore and internal/worker and the processes of internal/e2e do that.
 //
 // # What is checked
 //

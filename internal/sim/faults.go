@@ -78,6 +78,12 @@ func drawAmnesia(r *rand.Rand, c Config) []fault {
 	if len(out) == 0 {
 		return nil
 	}
+	return append(out, drawKills(r, c)...)
+}
+
+// drawKills ends those who collect the results.
+func drawKills(r *rand.Rand, c Config) []fault {
+	var out []fault
 	for range r.IntN(3) {
 		f := fault{kind: killFollower, at: between(r, 0, c.calmAt)}
 		f.last = min(between(r, 10*time.Millisecond, 2*time.Second), c.calmAt-f.at)
@@ -177,8 +183,10 @@ func (w *world) strike(f fault) {
 // batch that is not sealed nothing is promised but that.
 func (w *world) amnesia(until time.Duration) {
 	w.restart(until)
-	w.check.forget(until)
-	w.history.forget(until)
+	for i, k := range w.checks {
+		k.forget(until)
+		w.history[i].forget(until)
+	}
 	w.doneAt = 0
 	if st := w.check.before; (!st.exists || st.phase == batch.Open) && w.feeder.over() {
 		w.feeder.kill()

@@ -23,7 +23,7 @@ func (w *world) feed(ctx context.Context, p *process, _ <-chan struct{}) error {
 	for {
 		err := w.submit(ctx, s)
 		if w.cfg.forgets() && errors.Is(err, statestore.ErrNotFound) {
-			continue
+			continue // the batch was forgotten, or its reducer before it was made
 		}
 		if w.cfg.forgets() && errors.Is(err, statestore.ErrConflict) {
 			// A batch that is still open has lost some of its jobs, and they are fed again.
@@ -53,6 +53,20 @@ func (w *world) submit(ctx context.Context, s *statestore.Store) error {
 	plan, err := w.cfg.plan()
 	if err != nil {
 		return err
+	}
+	if w.cfg.reduce {
+		h, plan, err := w.cfg.reducer()
+		if err != nil {
+			return err
+		}
+		if err := s.UntilKnown(ctx, func() error { return s.Create(ctx, h, plan) }); err != nil {
+			return err
+		}
+		if w.cfg.forgets() { // so that it is forgotten in between too
+			if err := sleep(ctx, between(w.chance.on("create"), 0, furthest)); err != nil {
+				return err
+			}
+		}
 	}
 	if err := s.UntilKnown(ctx, func() error { return s.Create(ctx, w.cfg.header(), plan) }); err != nil {
 		return err

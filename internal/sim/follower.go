@@ -13,8 +13,8 @@ import (
 // reader is who brings the results to where a user wants them.
 type reader interface {
 	run(ctx context.Context, p *process, drain <-chan struct{}) error
-	// check holds what was read against what is in Redis at the end.
-	check(k *checker, st *state)
+	// check holds what was read against what is in Redis of the batches at the end.
+	check(k *checker, states []*state)
 }
 
 // follower reads the results by cursor while they are committed, as `results --follow` does.
@@ -57,7 +57,8 @@ func (f *follower) run(ctx context.Context, p *process, drain <-chan struct{}) e
 
 // check compares what was seen with what is there at the end. A result that retry took back may or may not have been
 // seen; every other one must have been, once.
-func (f *follower) check(k *checker, st *state) {
+func (f *follower) check(k *checker, states []*state) {
+	st := states[0]
 	last := int64(0)
 	seen := make(map[int64]int64)
 	for _, e := range f.seen {

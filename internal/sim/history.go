@@ -61,7 +61,7 @@ func (h *history) executed(x *exchange, calls []call) {
 		h.open[x] = append(h.open[x], &o)
 	}
 	for _, c := range calls {
-		if !c.ran {
+		if !c.ran || c.batch() != h.check.id {
 			continue
 		}
 		codes := func(i int) int64 { // answers that come as a list
@@ -101,7 +101,10 @@ func (h *history) executed(x *exchange, calls []call) {
 	for _, index := range h.check.requeued {
 		add(index, operation{verb: "requeue", turn: len(h.check.job(index).journal)})
 	}
-	h.check.kept, h.check.requeued = nil, nil
+	if h.check.anew {
+		add(0, operation{verb: "anew"})
+	}
+	h.check.kept, h.check.requeued, h.check.anew = nil, nil, false
 }
 
 func (h *history) delivered(x *exchange) {
@@ -148,6 +151,8 @@ func (j serialJob) step(o *operation, cfg Config) (after serialJob, code int64, 
 	case "keep":
 		j.fence.holder = "-"
 		return j, 0, !j.finished
+	case "anew":
+		return serialJob{highest: j.highest}, 0, true
 	case "requeue":
 		// The journal of a failed job lives for the batch's TTL from then on, also while the batch goes on.
 		lapsed := o.turn == 0 && cfg.ttl < time.Hour

@@ -2,14 +2,17 @@ package sim
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 // model is the inference server as one worker sees it: what it answers, how long that takes and what goes wrong is drawn
@@ -104,6 +107,8 @@ func (m *model) answer(r *backend.Request) *backend.Response {
 	}}
 	out.Message.Role = backend.RoleAssistant
 	switch {
+	case strings.Contains(r.Messages[len(r.Messages)-1].Content, "Sum up these "):
+		out.Finish, out.Message.Content = backend.FinishStop, sumUpShown(r.Messages[len(r.Messages)-1].Content)
 	case turn < turns && r.ToolChoice == backend.ToolChoiceAuto:
 		out.Finish = backend.FinishToolCalls
 		for i := range 1 + draw.IntN(3) {
@@ -121,6 +126,26 @@ func (m *model) answer(r *backend.Request) *backend.Response {
 		out.Finish, out.Message.Content = backend.FinishStop, fmt.Sprintf("seen in %d turns", turn)
 	}
 	return out
+}
+
+// sumUpShown answers for a part of a reduction: each line of the prompt is a result, or what was answered for some of them.
+func sumUpShown(prompt string) string {
+	var out []string
+	for line := range strings.Lines(prompt) {
+		var shown struct {
+			Index  *int64          `json:"index"`
+			Status batch.Status    `json:"status"`
+			Output json.RawMessage `json:"output"`
+		}
+		switch err := json.Unmarshal([]byte(line), &shown); {
+		case err != nil:
+		case shown.Index != nil:
+			out = append(out, sumUpOf(map[int64]batch.Status{*shown.Index: shown.Status}))
+		default:
+			out = append(out, said(shown.Output))
+		}
+	}
+	return strings.Join(out, " ")
 }
 
 // late fails after a while.
@@ -161,7 +186,7 @@ func (m *model) setAway(away bool) {
 
 // Models implements [backend.Backend].
 func (m *model) Models(ctx context.Context) ([]backend.Model, error) {
-	return []backend.Model{{ID: "m", MaxModelLen: 100_000}}, m.Ready(ctx)
+	return []backend.Model{{ID: "m", MaxModelLen: 100_000}, {ID: "small", MaxModelLen: 2000}}, m.Ready(ctx)
 }
 
 // Ready implements [backend.Backend].

@@ -18,6 +18,8 @@ type Mutant struct {
 	Stalls bool
 	// Blind plays the seeds with a Redis that forgets, and who collects the results takes no notice of it.
 	Blind bool
+	// Reduces plays the seeds with a batch that is reduced, and more than once because failed jobs are retried.
+	Reduces bool
 	// Forgets plays the seeds with a Redis that forgets.
 	Forgets bool
 	// Clocks plays the seeds with no clock off but those of the processes.
@@ -209,6 +211,41 @@ fed = math.max(fed, from)`,
 		Name: "cancel that closes at once", Script: "cancel", Seeds: 60, First: 13,
 		Old: `redis.call('HSET', KEYS[1], 'phase', 'CANCELLING')`,
 		New: `redis.call('HSET', KEYS[1], 'phase', 'DONE')`,
+	},
+	{
+		Name: "end that queues no reduction", Script: everyScript, Seeds: 10, Reduces: true,
+		Old: `if reducer and phase == 'SEALED' then`,
+		New: `if false then`,
+	},
+	{
+		Name: "reduction of what was cancelled", Script: everyScript, Seeds: 60, Reduces: true,
+		Old: `if reducer and phase == 'SEALED' then`,
+		New: `if reducer then`,
+	},
+	{
+		Name: "reduction that waits for ever for a cancelled batch", Script: everyScript, Seeds: 60, Reduces: true,
+		Old: `elseif reducer then`,
+		New: `elseif false then`,
+	},
+	{
+		Name: "reduction queued anew beside the one that runs", Script: everyScript, Seeds: 60, Reduces: true,
+		Old: `redis.call('UNLINK', prefix .. 'jobs', prefix .. 'lease', prefix .. 'back',`,
+		New: `redis.call('UNLINK', prefix .. 'jobs', prefix .. 'back',`,
+	},
+	{
+		Name: "reduction queued anew that keeps the old summary", Script: everyScript, Seeds: 60, Reduces: true,
+		Old: `redis.call('XTRIM', prefix .. 'results', 'MAXLEN', 0)`,
+		New: `redis.call('XLEN', prefix .. 'results')`,
+	},
+	{
+		Name: "reduction queued anew that goes on from the old journal", Script: everyScript, Seeds: 150, Reduces: true,
+		Old: `prefix .. 'failed', prefix .. 'journal:0')`,
+		New: `prefix .. 'failed')`,
+	},
+	{
+		Name: "batch without the reducer that was to be made before", Script: "create", Seeds: 40, Reduces: true, Forgets: true,
+		Old: `if ARGV[5] ~= '' and redis.call('EXISTS', ARGV[5] .. 'meta') == 0 then`,
+		New: `if false then`,
 	},
 	{
 		Name: "remove that leaves the results", Script: "remove", Seeds: 20,

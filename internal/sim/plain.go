@@ -27,8 +27,8 @@ type plainWorker struct {
 	store *statestore.Store
 
 	mu   sync.Mutex
-	live map[int64]*plainJob // guarded by mu
-	done []*plainJob         // guarded by mu; waiting to be committed
+	live map[batch.Job]*plainJob // guarded by mu
+	done []*plainJob             // guarded by mu; waiting to be committed
 	jobs sync.WaitGroup
 }
 
@@ -51,7 +51,7 @@ func (w *world) startWorker(s *slot) {
 			return err
 		}
 		defer store.Close()
-		pw := &plainWorker{world: w, proc: p, store: store, live: make(map[int64]*plainJob)}
+		pw := &plainWorker{world: w, proc: p, store: store, live: make(map[batch.Job]*plainJob)}
 		return pw.run(ctx, drain)
 	})
 }
@@ -75,8 +75,9 @@ func (p *plainWorker) run(ctx context.Context, drain <-chan struct{}) error {
 
 // claim asks for as much as there is room for, until drain.
 func (p *plainWorker) claim(ctx context.Context, drain <-chan struct{}, fail context.CancelCauseFunc) {
-	unsure := false
+	unsure := make(map[batch.ID]bool)
 	for i := 0; ctx.Err() == nil; i++ {
+		id := p.world.cfg.batches()[i%len(p.world.cfg.batches())]
 		r := p.world.chance.on("claim", p.proc.name, strconv.Itoa(i))
 		pause := time.NewTimer(between(r, p.world.cfg.lease/20, p.world.cfg.lease/4))
 		select {
@@ -88,11 +89,11 @@ func (p *plainWorker) claim(ctx context.Context, drain <-chan struct{}, fail con
 			return
 		case <-pause.C:
 		}
-		if unsure {
-			if err := p.reconcile(ctx); err != nil {
+		if unsure[id] {
+			if err := p.reconcile(ctx, id); err != nil {
 				continue
 			}
-			unsure = false
+			unsure[id] = false
 		}
 		p.mu.Lock()
 		room, idle := p.world.cfg.maxAgents-len(p.live), len(p.live) == 0
@@ -106,10 +107,10 @@ func (p *plainWorker) claim(ctx context.Context, drain <-chan struct{}, fail con
 			continue
 		}
 		phase, jobs, err := p.store.Claim(ctx, statestore.ClaimParams{
-			Batch: batchID, Consumer: p.proc.name, Count: 1 + r.IntN(room), Lease: p.world.cfg.lease, Idle: idle,
+			Batch: id, Consumer: p.proc.name, Count: 1 + r.IntN(room), Lease: p.world.cfg.lease, Idle: idle,
 		})
 		if err != nil {
-			unsure = true
+			unsure[id] = true
 			if !tolerable(err) && !statestore.Unreachable(err) {
 				fail(err)
 			}
@@ -122,29 +123,29 @@ func (p *plainWorker) claim(ctx context.Context, drain <-chan struct{}, fail con
 }
 
 // reconcile hands back what a lost answer leased.
-func (p *plainWorker) reconcile(ctx context.Context) error {
-	held, err := p.store.Held(ctx, batchID, p.proc.name, 1000)
+func (p *plainWorker) reconcile(ctx context.Context, id batch.ID) error {
+	held, err := p.store.Held(ctx, id, p.proc.name, 1000)
 	if err != nil {
 		return err
 	}
 	p.mu.Lock()
 	lost := slices.DeleteFunc(held, func(l batch.Lease) bool {
-		j := p.live[l.Job.Index]
+		j := p.live[l.Job]
 		return j != nil && j.lease.Token == l.Token
 	})
 	p.mu.Unlock()
 	if len(lost) == 0 {
 		return nil
 	}
-	return p.store.Release(ctx, batchID, lost)
+	return p.store.Release(ctx, id, lost)
 }
 
 func (p *plainWorker) admit(ctx context.Context, drain <-chan struct{}, phase batch.Phase, c statestore.Claimed, fail context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	j := &plainJob{lease: c.Lease, alone: c.Alone, cancel: cancel}
 	p.mu.Lock()
-	old := p.live[c.Lease.Job.Index]
-	p.live[c.Lease.Job.Index] = j
+	old := p.live[c.Lease.Job]
+	p.live[c.Lease.Job] = j
 	p.mu.Unlock()
 	if old != nil {
 		old.cancel(statestore.ErrFenced)
@@ -166,7 +167,7 @@ func (p *plainWorker) admit(ctx context.Context, drain <-chan struct{}, phase ba
 			err = p.commit(context.WithoutCancel(ctx), j)
 		case errors.Is(err, errHandedBack), errors.Is(err, statestore.ErrConflict): // or Redis forgot turns of it
 			p.drop(j)
-			err = p.store.UntilKnown(ctx, func() error { return p.store.Release(ctx, batchID, []batch.Lease{j.lease}) })
+			err = p.store.UntilKnown(ctx, func() error { return p.store.Release(ctx, j.lease.Job.Batch, []batch.Lease{j.lease}) })
 		default:
 			p.drop(j)
 		}
@@ -187,6 +188,14 @@ func (p *plainWorker) play(ctx context.Context, drain <-chan struct{}, phase bat
 		return nil
 	}
 	index := strconv.FormatInt(c.Lease.Job.Index, 10)
+	text := "seen"
+	if c.Lease.Job.Batch == reducerID {
+		index = "reduction"
+		var err error
+		if text, err = p.reduce(ctx); err != nil {
+			return err
+		}
+	}
 	turns := 1 + p.world.chance.on("turns", index).IntN(cfg.turns)
 	r := p.world.chance.on("play", index, strconv.FormatInt(c.Lease.Token, 10))
 	began := p.world.now() // a turn that runs again is not the same
@@ -194,7 +203,7 @@ func (p *plainWorker) play(ctx context.Context, drain <-chan struct{}, phase bat
 		if err := sleep(ctx, between(r, time.Millisecond, cfg.turnTime)); err != nil {
 			return err
 		}
-		data := fmt.Appendf(nil, `{"job":%s,"turn":%d,"token":%d,"began":%d}`, index, turn, c.Lease.Token, began)
+		data := fmt.Appendf(nil, `{"job":%q,"turn":%d,"token":%d,"began":%d}`, index, turn, c.Lease.Token, began)
 		err := p.store.UntilKnown(ctx, func() error { return p.store.Checkpoint(ctx, c.Lease, turn, data) })
 		if err != nil {
 			return err
@@ -209,6 +218,7 @@ func (p *plainWorker) play(ctx context.Context, drain <-chan struct{}, phase bat
 		}
 	}
 	j.result = ended(j.lease, batch.OK, "", turns)
+	j.result.Output = fmt.Appendf(nil, `{"text":%q}`, text)
 	if likely(r, cfg.failing) {
 		reasons := []batch.ErrorType{batch.Timeout, batch.OutputInvalid}
 		j.result = ended(j.lease, batch.StatusFailed, reasons[r.IntN(2)], turns)
@@ -232,14 +242,17 @@ func (p *plainWorker) commit(ctx context.Context, j *plainJob) error {
 	done := p.done
 	p.done = nil
 	p.mu.Unlock()
-	slices.SortFunc(done, func(a, b *plainJob) int { return cmp.Compare(a.lease.Token, b.lease.Token) })
+	slices.SortFunc(done, func(a, b *plainJob) int { return inOrder(a.lease, b.lease) })
 	var err error
-	for part := range slices.Chunk(done, statestore.MaxFinish) {
-		completions := make([]statestore.Completion, len(part))
-		for i, j := range part {
-			completions[i] = statestore.Completion{Lease: j.lease, Result: j.result}
+	for _, id := range p.world.cfg.batches() {
+		of := slices.DeleteFunc(slices.Clone(done), func(j *plainJob) bool { return j.lease.Job.Batch != id })
+		for part := range slices.Chunk(of, statestore.MaxFinish) {
+			completions := make([]statestore.Completion, len(part))
+			for i, j := range part {
+				completions[i] = statestore.Completion{Lease: j.lease, Result: j.result}
+			}
+			err = errors.Join(err, p.finish(id, completions))
 		}
-		err = p.finish(completions)
 	}
 	for _, j := range done {
 		p.drop(j)
@@ -248,13 +261,13 @@ func (p *plainWorker) commit(ctx context.Context, j *plainJob) error {
 }
 
 // finish goes on until Redis answers or the process is dead.
-func (p *plainWorker) finish(c []statestore.Completion) error {
+func (p *plainWorker) finish(id batch.ID, c []statestore.Completion) error {
 	ctx := p.world.life
 	return p.store.UntilKnown(ctx, func() error {
 		if p.proc.gone() {
 			return errHandedBack
 		}
-		_, _, err := p.store.Finish(ctx, batchID, c)
+		_, _, err := p.store.Finish(ctx, id, c)
 		return err
 	})
 }
@@ -262,39 +275,70 @@ func (p *plainWorker) finish(c []statestore.Completion) error {
 func (p *plainWorker) drop(j *plainJob) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.live[j.lease.Job.Index] == j {
-		delete(p.live, j.lease.Job.Index)
+	if p.live[j.lease.Job] == j {
+		delete(p.live, j.lease.Job)
 	}
 }
 
 // heartbeat renews all leases three times per lease, and learns what was lost or cancelled.
 func (p *plainWorker) heartbeat(ctx context.Context, fail context.CancelCauseFunc) {
 	for sleep(ctx, p.world.cfg.lease/3) == nil {
-		p.mu.Lock()
-		var leases []batch.Lease
-		for _, j := range p.live {
+		for _, id := range p.world.cfg.batches() {
+			p.renew(ctx, id, fail)
+		}
+	}
+}
+
+func (p *plainWorker) renew(ctx context.Context, id batch.ID, fail context.CancelCauseFunc) {
+	p.mu.Lock()
+	var leases []batch.Lease
+	for job, j := range p.live {
+		if job.Batch == id {
 			leases = append(leases, j.lease)
 		}
-		p.mu.Unlock()
-		if len(leases) == 0 {
-			continue
+	}
+	p.mu.Unlock()
+	if len(leases) == 0 {
+		return
+	}
+	slices.SortFunc(leases, inOrder)
+	call, cancel := context.WithTimeout(ctx, p.world.cfg.lease/3)
+	phase, fenced, err := p.store.Renew(call, id, p.proc.name, p.world.cfg.lease, leases)
+	cancel()
+	if err != nil && !statestore.Unreachable(err) && ctx.Err() == nil {
+		fail(err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for job, j := range p.live {
+		if slices.Contains(fenced, j.lease) {
+			j.cancel(statestore.ErrFenced)
+		} else if err == nil && phase == batch.Cancelling && job.Batch == id {
+			j.cancel(errCancelled)
 		}
-		slices.SortFunc(leases, func(a, b batch.Lease) int { return cmp.Compare(a.Token, b.Token) })
-		call, cancel := context.WithTimeout(ctx, p.world.cfg.lease/3)
-		phase, fenced, err := p.store.Renew(call, batchID, p.proc.name, p.world.cfg.lease, leases)
-		cancel()
-		if err != nil && !statestore.Unreachable(err) && ctx.Err() == nil {
-			fail(err)
+	}
+}
+
+// inOrder compares leases. A Redis that forgot a claim gives its token out again, to another job of the same worker too.
+func inOrder(a, b batch.Lease) int {
+	return cmp.Or(cmp.Compare(a.Token, b.Token), cmp.Compare(a.Job.Index, b.Job.Index))
+}
+
+// reduce reads all results, as a reducer does, and sums them up.
+func (p *plainWorker) reduce(ctx context.Context) (string, error) {
+	said := make(map[int64]batch.Status)
+	for after := int64(0); ; {
+		var got []statestore.Entry
+		err := p.store.UntilKnown(ctx, func() (err error) {
+			got, err = p.store.Results(ctx, batchID, after, 7)
+			return err
+		})
+		if err != nil || len(got) == 0 {
+			return sumUpOf(said), err
 		}
-		p.mu.Lock()
-		for _, j := range p.live {
-			if slices.Contains(fenced, j.lease) {
-				j.cancel(statestore.ErrFenced)
-			} else if err == nil && phase == batch.Cancelling {
-				j.cancel(errCancelled)
-			}
+		for _, e := range got {
+			said[e.Index], after = e.Status, e.Cursor
 		}
-		p.mu.Unlock()
 	}
 }
 

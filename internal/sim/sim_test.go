@@ -107,6 +107,10 @@ func TestMutants(t *testing.T) {
 				for r := chance(seed).on("amnesia of a mutant"); (m.Forgets || m.Blind) && !cfg.forgets(); {
 					cfg.forget(drawAmnesia(r, cfg))
 				}
+				if m.Reduces {
+					cfg.reduced(chance(seed).on("reduction of a mutant"))
+					cfg.failing, cfg.retries = 0.4, 2
+				}
 				if m.Clocks {
 					cfg.skew = 0
 				}

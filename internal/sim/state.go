@@ -2,21 +2,38 @@ package sim
 
 import (
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// The keys of the batch, as docs and the store have them. They are written out here so that the checks do not lean on
-// the code that they check.
-const keyPrefix = "ba:{" + string(batchID) + "}:"
+// keysOf is how the keys of a batch begin, as docs and the store have them. They are written out here so that the checks do not
+// lean on the code that they check.
+func keysOf(id batch.ID) string {
+	if id == reducerID {
+		return "ba:{" + string(batchID) + "}:reduce:"
+	}
+	return "ba:{" + string(id) + "}:"
+}
 
-// state is what Redis holds of the batch, read at rest and not through the simulated network.
+// batch is the batch that a script is about; "" for what is about none.
+func (c call) batch() batch.ID {
+	for _, id := range []batch.ID{reducerID, batchID} { // the keys of the second begin as those of the first do
+		if len(c.keys) > 0 && strings.HasPrefix(c.keys[0], keysOf(id)) {
+			return id
+		}
+	}
+	return ""
+}
+
+// state is what Redis holds of a batch, read at rest and not through the simulated network.
 type state struct {
 	exists                bool
 	phase                 batch.Phase
 	fed, total            int
+	skipped               bool // a reduction that had nothing to reduce
 	ok, failed, cancelled int
 	token                 int64
 	takeovers             int
@@ -54,8 +71,9 @@ func parseFence(s string) fence {
 	return fence{token: int64(number(p[0])), attempt: number(p[1]), holder: p[2]}
 }
 
-// read takes the state of the batch.
-func (s *server) read() (*state, error) {
+// read takes the state of a batch.
+func (s *server) read(id batch.ID) (*state, error) {
+	keyPrefix := keysOf(id)
 	v, err := s.ask(
 		[]string{"HGETALL", keyPrefix + "meta"},
 		[]string{"HGETALL", keyPrefix + "lease"},
@@ -108,17 +126,22 @@ func (s *server) read() (*state, error) {
 	return st, nil
 }
 
+// equal compares two states. All states without a batch are.
+func (st *state) equal(other *state) bool {
+	return !st.exists && !other.exists || reflect.DeepEqual(st, other)
+}
+
 func (st *state) readMeta(m map[string]string) {
 	st.exists = len(m) > 0
 	st.phase = batch.Phase(m["phase"])
-	st.fed, st.total = number(m["fed"]), number(m["total"])
+	st.fed, st.total, st.skipped = number(m["fed"]), number(m["total"]), m["skipped"] != ""
 	st.ok, st.failed, st.cancelled = number(m["ok"]), number(m["failed"]), number(m["cancelled"])
 	st.token, st.takeovers = int64(number(m["token"])), number(m["takeovers"])
 }
 
 // progress reads the phase, and how many failed jobs could be retried.
-func (s *server) progress() (phase batch.Phase, failed int64, err error) {
-	v, err := s.ask([]string{"HGET", keyPrefix + "meta", "phase"}, []string{"HLEN", keyPrefix + "failed"})
+func (s *server) progress(id batch.ID) (phase batch.Phase, failed int64, err error) {
+	v, err := s.ask([]string{"HGET", keysOf(id) + "meta", "phase"}, []string{"HLEN", keysOf(id) + "failed"})
 	if err != nil {
 		return "", 0, err
 	}
@@ -128,15 +151,15 @@ func (s *server) progress() (phase batch.Phase, failed int64, err error) {
 }
 
 // journal reads one job's turns.
-func (s *server) journal(index int) ([]string, error) {
-	v, err := s.ask([]string{"LRANGE", journalKey(index), "0", "-1"})
+func (s *server) journal(id batch.ID, index int) ([]string, error) {
+	v, err := s.ask([]string{"LRANGE", journalKey(id, index), "0", "-1"})
 	if err != nil {
 		return nil, err
 	}
 	return words(v[0]), nil
 }
 
-func journalKey(index int) string { return keyPrefix + "journal:" + strconv.Itoa(index) }
+func journalKey(id batch.ID, index int) string { return keysOf(id) + "journal:" + strconv.Itoa(index) }
 
 func number(s string) int {
 	n, _ := strconv.Atoi(s)

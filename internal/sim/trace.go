@@ -53,7 +53,11 @@ func (t *trace) exchange(x *exchange, calls []call) {
 			answer = short(c.reply)
 		}
 		_, _ = fmt.Fprint(t.sum, uncreditedRequest(x.requests[i]), uncredited(fmt.Sprint(c.reply)))
-		t.add(x.proc.name, c.verb+" "+c.summary()+" → "+answer)
+		of := ""
+		if c.batch() == reducerID {
+			of = "(reducer) "
+		}
+		t.add(x.proc.name, c.verb+" "+of+c.summary()+" → "+answer)
 	}
 }
 

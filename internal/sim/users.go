@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,21 +29,39 @@ func (w *world) startUser(name string, do func(context.Context, *statestore.Stor
 }
 
 func (w *world) cancel(ctx context.Context, s *statestore.Store) error {
-	err := s.UntilKnown(ctx, func() error {
-		_, err := s.Cancel(ctx, batchID)
-		return err
-	})
-	_ = s.Ring(ctx, statestore.Event{Kind: statestore.BatchCancelled, Batch: batchID})
-	return unless(tolerable, err)
+	ids := w.cfg.batches()
+	slices.Reverse(ids) // the reducer first, as `coordinator cancel` does
+	if likely(w.chance.on("cancel"), 0.5) {
+		ids = []batch.ID{batchID}
+	}
+	for _, id := range ids {
+		err := s.UntilKnown(ctx, func() error {
+			_, err := s.Cancel(ctx, id)
+			return err
+		})
+		_ = s.Ring(ctx, statestore.Event{Kind: statestore.BatchCancelled, Batch: id})
+		if !tolerable(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *world) retry(ctx context.Context, s *statestore.Store) error {
-	err := s.UntilKnown(ctx, func() error {
-		_, err := s.Retry(ctx, batchID)
-		return err
-	})
-	_ = s.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: batchID})
-	return unless(tolerable, err)
+	for _, id := range w.cfg.batches() {
+		if id != batchID && likely(w.chance.on("retry of a stage", string(id), w.now().String()), 0.5) {
+			continue
+		}
+		err := s.UntilKnown(ctx, func() error {
+			_, err := s.Retry(ctx, id)
+			return err
+		})
+		_ = s.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: id})
+		if !tolerable(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *world) status(ctx context.Context, s *statestore.Store) error {
@@ -84,16 +103,19 @@ func (w *world) close() {
 		w.reads.drain()
 	})
 	<-leaving[0].ended
-	var st *state
+	var states []*state // of w.checks
 	w.atRest(func() {
-		var err error
-		if st, err = w.redis.read(); err != nil {
-			w.check.fail("sim", "%v", err)
-			return
+		for _, k := range w.checks {
+			found, err := w.redis.read(k.id)
+			if err != nil {
+				w.check.fail("sim", "%v", err)
+				return
+			}
+			states = append(states, found)
+			k.end(found)
 		}
-		w.check.end(st)
-		if w.check.violation == nil && st.exists {
-			w.follower.check(w.check, st)
+		if w.check.violation == nil && states[0].exists {
+			w.follower.check(w.check, states)
 		}
 	})
 	if w.check.violation != nil {
@@ -103,8 +125,10 @@ func (w *world) close() {
 	w.atRest(func() {
 		w.startUser("close", func(ctx context.Context, s *statestore.Store) error {
 			defer close(done)
-			if err := w.compare(ctx, s, st); err != nil {
-				return err
+			for i, k := range w.checks {
+				if err := w.compare(ctx, s, k, states[i]); err != nil {
+					return err
+				}
 			}
 			return w.remove(ctx, s)
 		})
@@ -114,16 +138,16 @@ func (w *world) close() {
 }
 
 // compare holds the status that a user sees against the results.
-func (w *world) compare(ctx context.Context, s *statestore.Store, st *state) error {
+func (w *world) compare(ctx context.Context, s *statestore.Store, k *checker, st *state) error {
 	var info batch.Info
 	err := s.UntilKnown(ctx, func() (err error) {
-		info, err = s.Info(ctx, batchID)
+		info, err = s.Info(ctx, k.id)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	want := batch.Counts{Fed: int64(len(st.results)), Total: int64(len(st.results)), Takeovers: int64(w.check.takeovers)}
+	want := batch.Counts{Fed: int64(len(st.results)), Total: int64(len(st.results)), Takeovers: int64(k.takeovers)}
 	for _, r := range st.results {
 		var line batch.Result
 		if err := json.Unmarshal([]byte(r.line), &line); err != nil {
@@ -145,7 +169,7 @@ func (w *world) compare(ctx context.Context, s *statestore.Store, st *state) err
 		want.Tools.Add(line.Tools)
 	}
 	got := info.Counts
-	if w.check.retried {
+	if k.retried {
 		// Attempts that a retry made again were paid for; the totals keep them and the results do not.
 		got.Turns, got.Usage, got.Tools = want.Turns, want.Usage, want.Tools
 	}
@@ -158,8 +182,10 @@ func (w *world) compare(ctx context.Context, s *statestore.Store, st *state) err
 // remove drops the batch, by command or by its TTL, and looks whether anything is left.
 func (w *world) remove(ctx context.Context, s *statestore.Store) error {
 	if w.chance.on("remove").IntN(2) == 0 {
-		if err := s.UntilKnown(ctx, func() error { return s.Remove(ctx, batchID) }); err != nil && !errors.Is(err, statestore.ErrNotFound) {
-			return err
+		for _, id := range slices.Backward(w.cfg.batches()) {
+			if err := s.UntilKnown(ctx, func() error { return s.Remove(ctx, id) }); err != nil && !errors.Is(err, statestore.ErrNotFound) {
+				return err
+			}
 		}
 	} else if err := sleep(ctx, w.cfg.ttl+time.Second); err != nil {
 		return err

@@ -22,12 +22,19 @@ type Outcome struct {
 	Took      time.Duration
 	Trace     []string
 
-	history *history
+	histories []*history
 }
 
 // Linearize looks for an order of the operations on each job that explains what all callers were told; an error shows the
 // first job that has none. It takes real time, so call it outside of the bubble.
-func (o Outcome) Linearize() error { return o.history.linearize(o.Config) }
+func (o Outcome) Linearize() error {
+	for _, h := range o.histories {
+		if err := h.linearize(o.Config.of(h.check.id)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Report is the outcome of a failed run for people: what broke, how to see it again, and the end of the trace.
 func (o Outcome) Report(lines int) string {
@@ -44,9 +51,11 @@ type world struct {
 	chance   chance
 	net      *network
 	redis    *server
-	check    *checker
+	judge    *judge
+	check    *checker   // of the batch
+	checks   []*checker // of it, and of its reducer if it has one
 	conduct  *conduct
-	history  *history
+	history  []*history // of each of them
 	trace    *trace
 	life     context.Context // of the processes
 	carrying context.Context // of the network
@@ -89,14 +98,21 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	w.net.seen = w.executed
 	w.net.heard = w.heard
 	w.conduct = newConduct(w)
-	w.check = newChecker(cfg, redis, func(v *Violation) {
+	w.judge = &judge{failed: func(v *Violation) {
 		w.trace.note("violation: %v", v)
 		w.finish()
-	})
-	w.check.taken = w.conduct.takenOver
-	w.history = newHistory(w.check)
+	}}
+	for _, id := range cfg.batches() {
+		k := newChecker(cfg, id, redis, w.judge)
+		k.taken = func(index int, old fence, renewed time.Duration) { w.conduct.takenOver(id, index, old, renewed) }
+		if id == reducerID {
+			k.reduces = w.checks[0]
+		}
+		w.checks, w.history = append(w.checks, k), append(w.history, newHistory(k))
+	}
+	w.check = w.checks[0]
 	w.follower = &follower{world: w}
-	if cfg.forgets() {
+	if cfg.forgets() || cfg.reduce {
 		c, err := newCollector(w)
 		if err != nil {
 			return Outcome{}, err
@@ -127,7 +143,7 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	}
 	return Outcome{
 		Config: cfg, Violation: w.check.violation, Hash: w.trace.sum.Sum64(), Commands: len(w.trace.lines),
-		Took: w.now(), Trace: w.trace.lines, history: w.history, Lost: w.check.lost,
+		Took: w.now(), Trace: w.trace.lines, histories: w.history, Lost: w.check.lost,
 	}, nil
 }
 
@@ -153,10 +169,14 @@ func (w *world) executed(x *exchange) {
 	w.trace.exchange(x, calls)
 	w.redis.memory.remember(x, calls)
 	for _, c := range calls {
-		w.check.executed(x.proc.name, c)
+		for _, k := range w.checks {
+			k.executed(x.proc.name, c)
+		}
 	}
 	w.conduct.executed(x, calls)
-	w.history.executed(x, calls)
+	for _, h := range w.history {
+		h.executed(x, calls)
+	}
 	w.inspect()
 }
 
@@ -164,10 +184,14 @@ func (w *world) executed(x *exchange) {
 func (w *world) heard(sent, delivered []*exchange) {
 	for _, x := range delivered {
 		w.conduct.delivered(x)
-		w.history.delivered(x)
+		for _, h := range w.history {
+			h.delivered(x)
+		}
 	}
 	for _, x := range sent {
-		w.history.sent(x)
+		for _, h := range w.history {
+			h.sent(x)
+		}
 		w.conduct.sent(x)
 	}
 }
@@ -192,9 +216,20 @@ func (w *world) startFollower() { w.start(w.reads, w.follower.run) }
 
 // look ends the run when the batch is done and stays so, or takes too long.
 func (w *world) look() {
-	phase, failed, err := w.redis.progress()
+	phase, failed, err := w.redis.progress(batchID)
 	if err != nil {
 		w.check.fail("sim", "%v", err)
+	}
+	if w.cfg.reduce && phase == batch.Done {
+		reducing, lost, err := w.redis.progress(reducerID)
+		if err != nil {
+			w.check.fail("sim", "%v", err)
+		}
+		if reducing != batch.Done && failed > 0 && w.retries > 0 && w.busy == 0 && likely(w.chance.on("retry", w.now().String()), 0.05) {
+			w.retries--
+			w.startUser("retry", w.retry) // while the results are reduced
+		}
+		phase, failed = reducing, failed+lost
 	}
 	if phase == batch.Done && w.doneAt == 0 {
 		w.doneAt = w.now()

@@ -67,7 +67,7 @@ func Open(ctx context.Context, f *File, o Options) (_ *Set, err error) {
 	if err := s.builtins(f, o); err != nil {
 		return nil, err
 	}
-	if err := s.databases(f, o); err != nil {
+	if err := s.databases(ctx, f, o); err != nil {
 		return nil, err
 	}
 	if err := s.own(f); err != nil {
@@ -131,7 +131,7 @@ func (s *Set) builtins(f *File, o Options) error {
 	return nil
 }
 
-func (s *Set) databases(f *File, o Options) error {
+func (s *Set) databases(ctx context.Context, f *File, o Options) error {
 	var queried []*sqltool.Source
 	var places []string
 	for _, d := range f.sources {
@@ -148,6 +148,9 @@ func (s *Set) databases(f *File, o Options) error {
 		place := withoutPassword(d.config.DSN)
 		s.add([]any{d.config.Name, place, d.config.MaxRows}, source.Tools()...)
 		if !d.noQuery {
+			if err := checkRole(ctx, source); err != nil {
+				return fmt.Errorf("%s: sql.%s: %w", f.Path, d.config.Name, err)
+			}
 			queried = append(queried, source)
 			places = append(places, d.config.Name, place, strconv.Itoa(d.config.MaxRows))
 		}
@@ -156,6 +159,14 @@ func (s *Set) databases(f *File, o Options) error {
 		s.add(places, sqltool.QueryTool(queried))
 	}
 	return nil
+}
+
+// checkRole tells the operator at the start what models would be told at each call. A database that does not answer in time
+// keeps no worker from starting.
+func checkRole(ctx context.Context, s *sqltool.Source) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return s.Check(ctx)
 }
 
 func (s *Set) own(f *File) error {

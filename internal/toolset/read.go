@@ -3,6 +3,7 @@ package toolset
 import (
 	"encoding/json"
 	"maps"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -438,7 +439,7 @@ func (l *loader) httpGet(field string, n spec.Node) {
 		return
 	}
 	l.Fields(field, n,
-		spec.Field{Name: "allow_hosts", Read: l.texts(&l.file.get.AllowHosts)},
+		spec.Field{Name: "allow_hosts", Read: l.hosts(&l.file.get.AllowHosts)},
 		spec.Field{Name: "allow_networks", Read: func(field string, n spec.Node) {
 			l.List(field, n, func(field string, n spec.Node) {
 				text, ok := l.Text(field, n)
@@ -450,6 +451,28 @@ func (l *loader) httpGet(field string, n spec.Node) {
 			})
 		}},
 	)
+}
+
+// hostPattern is a name or an address of IPv4; addresses of IPv6 are told by their form.
+var hostPattern = regexp.MustCompile(`^(\*\.)?[\pL\pN_]([\pL\pN_.-]*[\pL\pN_])?$`)
+
+// hosts reads what can be asked. No host at all would read as no limit.
+func (l *loader) hosts(to *[]string) func(string, spec.Node) {
+	return func(field string, n spec.Node) {
+		entries := 0
+		l.List(field, n, func(field string, n spec.Node) {
+			entries++
+			var host string
+			l.text(&host)(field, n)
+			if _, err := netip.ParseAddr(host); err != nil && !hostPattern.MatchString(host) {
+				l.Failf(n, field, "must be a host such as example.com, or *.example.com for all below it, without scheme, port or path")
+			}
+			*to = append(*to, host)
+		})
+		if entries == 0 && l.IsList(n) {
+			l.Failf(n, field, "is empty: name the hosts, or set http_get: false")
+		}
+	}
 }
 
 func (l *loader) webSearch(field string, n spec.Node) {

@@ -19,6 +19,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/postgres"
+	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/sqlite"
 )
 
 func TestMain(m *testing.M) {
@@ -150,7 +151,7 @@ sql:
   s: {dsn: "mysql://u:hunter2@h/d"}
   q: {dsn: "${NOT_SET}", lookups: {l: {description: x, batch: {key: id, query: "DELETE FROM x WHERE id IN ({ids})"}}}}
 web_search: {provider: gogle}
-http_get: {allow_networks: [everywhere]}
+http_get: {allow_networks: [everywhere], allow_hosts: ["*example.com", "https://a.example", "b.example:80", "", "*.", "ok.example", "::1", "*.ok.example"]}
 python_eval: maybe
 tools:
   read_file: {share: ttl}
@@ -175,6 +176,9 @@ tools:
 		":15: field sql.q.lookups.l: lookup l: the statement must begin with one of SELECT",
 		":16: field web_search.provider: must be one of brave, serpapi, tavily",
 		`:17: field http_get.allow_networks[0]: must be a network such as 10.1.0.0/16 or an address, not "everywhere"`,
+		":17: field http_get.allow_hosts[0]: must be a host such as example.com, or *.example.com for all below it",
+		":17: field http_get.allow_hosts[1]: must be a host", ":17: field http_get.allow_hosts[2]: must be a host",
+		":17: field http_get.allow_hosts[3]: must be a host", ":17: field http_get.allow_hosts[4]: must be a host",
 		":18: field python_eval: must be true or false",
 		":20: field tools.read_file: share: ttl needs a ttl, such as 60s",
 		`:21: field tools.x.shares: unknown field; the nearest known name is "share"`,
@@ -182,6 +186,9 @@ tools:
 		assert.Contains(t, err.Error(), want)
 	}
 	assert.NotContains(t, err.Error(), "hunter2")
+	assert.NotContains(t, err.Error(), "allow_hosts[5]")
+	_, err = toolset.Read(write(t, "http_get: {allow_hosts: []}"), lookup)
+	assert.ErrorContains(t, err, "field http_get.allow_hosts: is empty: name the hosts, or set http_get: false")
 }
 
 func TestWhatCannotBeOpened(t *testing.T) {
@@ -201,6 +208,32 @@ func TestWhatCannotBeOpened(t *testing.T) {
 	}
 	_, err := toolset.Read("/no/such/tools.yaml", lookup)
 	assert.ErrorContains(t, err, "/no/such/tools.yaml")
+}
+
+func TestADatabaseWhoseRoleMayDoTooMuch(t *testing.T) {
+	t.Parallel()
+	strong := map[string]func() sqltool.Driver{"sqlite": func() sqltool.Driver {
+		d := sqlite.Driver()
+		d.Powers = "SELECT 'its role is a superuser'"
+		return d
+	}}
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "x.db"), nil, 0o600))
+	for text, want := range map[string]string{
+		"sql: {shop: {dsn: \"sqlite:" + dir + "/x.db\"}}":               "tools.yaml: sql.shop: sql_query may not use the database shop: its role is a superuser",
+		"sql: {shop: {dsn: \"sqlite:" + dir + "/x.db\", query: false}}": "",
+		"sql: {shop: {dsn: \"sqlite:" + dir + "/none.db\"}}":            "",
+	} {
+		f, err := toolset.Read(write(t, text), lookup)
+		require.NoError(t, err, text)
+		s, err := toolset.Open(t.Context(), f, toolset.Options{Root: dir, Drivers: strong})
+		if want != "" {
+			assert.ErrorContains(t, err, want)
+			continue
+		}
+		require.NoError(t, err, "%s: a database that is away keeps no worker from starting", text)
+		s.Close()
+	}
 }
 
 func TestWithoutAFileThereAreTheBuiltInTools(t *testing.T) {

@@ -98,7 +98,9 @@ func (w *Worker) leases() map[batch.ID][]batch.Lease {
 		out[job.Batch] = append(out[job.Batch], a.lease)
 	}
 	for _, leases := range out {
-		slices.SortFunc(leases, func(a, b batch.Lease) int { return cmp.Compare(a.Token, b.Token) })
+		slices.SortFunc(leases, func(a, b batch.Lease) int {
+			return cmp.Or(cmp.Compare(a.Token, b.Token), cmp.Compare(a.Job.Index, b.Job.Index))
+		})
 	}
 	return out
 }

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -17,7 +19,7 @@ const (
 )
 
 // conversation is what the model is sent. It depends on the prompt and the journal alone, so that another worker
-// rebuilds the same bytes.
+// rebuilds the same bytes; unless a server refused it as too long, which the other worker is then told too.
 type conversation struct {
 	messages  []backend.Message
 	window    int // tokens of context; 0 if unknown
@@ -72,6 +74,18 @@ func (c *conversation) compact(earlier int, t Turn) {
 	shortenResults(c.messages[earlier:], max(shortResult, room/len(t.Tools)))
 }
 
+// relieve shortens the longest tool results, because a server has refused the conversation as too long, and reports whether
+// there was anything to shorten. The request under way shares the messages.
+func (c *conversation) relieve() bool {
+	longest := 0
+	for _, m := range c.messages {
+		if m.Role == backend.RoleTool {
+			longest = max(longest, len(m.Content))
+		}
+	}
+	return shortenResults(c.messages, max(shortResult, longest/2)) > 0
+}
+
 // shortenResults cuts the tool results among messages to limit bytes each and returns how many bytes it saved.
 func shortenResults(messages []backend.Message, limit int) (saved int) {
 	for i, m := range messages {
@@ -83,12 +97,20 @@ func shortenResults(messages []backend.Message, limit int) (saved int) {
 	return saved
 }
 
+// leftOut is the note of a text that was shortened before.
+var leftOut = regexp.MustCompile(`\n\[… (\d{1,12}) bytes left out to fit the context …\]\n`)
+
 // shorten keeps the beginning and the end of text, at most limit bytes with the note between them.
 func shorten(text string, limit int) string {
 	if len(text) <= limit {
 		return text
 	}
-	note := fmt.Sprintf("\n[… %d bytes left out to fit the context …]\n", len(text)-limit)
+	missing := len(text) - limit
+	if before := leftOut.FindStringSubmatch(text); before != nil {
+		n, _ := strconv.Atoi(before[1]) // digits alone
+		missing += n
+	}
+	note := fmt.Sprintf("\n[… %d bytes left out to fit the context …]\n", missing)
 	keep := max(0, limit-len(note)-utf8.UTFMax)
 	head := keep * 2 / 3
 	for head > 0 && !utf8.RuneStart(text[head]) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -230,6 +232,57 @@ func TestShortenKeepsWholeRunesWithinTheLimit(t *testing.T) {
 		require.True(rt, utf8.ValidString(got))
 		require.Equal(rt, got, shorten(got, limit), "shortened twice is the same")
 	})
+}
+
+// A server that counts more tokens than were reckoned refuses the turn: tool results are shortened until they fit. An agent
+// whose prompt alone is too long ends.
+func TestResultsThatTheServerRefusesAreShortened(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fits   int // bytes of messages
+		status batch.Status
+	}{
+		"fits in the end": {fits: 9_000, status: batch.OK},
+		"never fits":      {fits: 100, status: batch.StatusFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &stage{window: 32_768}
+			s.tool = func(context.Context, toolpool.Call) (toolpool.Result, error) {
+				return toolpool.Result{Content: "begin" + strings.Repeat("\x01", 60_000) + "end", Executed: true}, nil
+			}
+			s.generate = func(context.Context, backend.Observer) (*backend.Response, error) {
+				messages, size := s.requests[len(s.requests)-1].Messages, 0
+				for _, m := range messages {
+					size += len(m.Content)
+				}
+				switch {
+				case len(messages) == 2:
+					return asks(`{}`).resp, nil
+				case size > c.fits:
+					return nil, &backend.Error{Class: backend.ContextTooLong, Message: "too long"}
+				}
+				return says(`{"a":1}`).resp, nil
+			}
+			r, err := s.run(t, nil)
+			require.NoError(t, err)
+			require.Equal(t, c.status, r.Status, "%v", r.Error)
+			assert.LessOrEqual(t, len(s.requests), 12)
+			assert.Equal(t, 1, s.toolRuns)
+			if c.status != batch.OK {
+				assert.Equal(t, batch.Oversized, r.Error.Type)
+				return
+			}
+			got := s.requests[len(s.requests)-1].Messages[3].Content
+			assert.True(t, strings.HasPrefix(got, "begin") && strings.HasSuffix(got, "end"))
+			assert.Greater(t, len(got), c.fits/3, "not more than needed")
+			left := regexp.MustCompile(`… (\d+) bytes left out`).FindAllStringSubmatch(got, -1)
+			require.Len(t, left, 1)
+			n, err := strconv.Atoi(left[0][1])
+			require.NoError(t, err)
+			assert.InDelta(t, 60_008-len(got), n, 100, "the note counts what was left out before")
+		})
+	}
 }
 
 // FuzzAnswer: whatever a model writes, extraction and repair end, and what they give is JSON.

@@ -81,6 +81,13 @@ var planScenarios = []scenario{
 		assert.EqualValues(w, n, c.Total)
 		assert.EqualValues(w, n, c.Waiting)
 	}},
+	{"a planner has its batch, or is not there", func(w *world) {
+		id := statestore.NewID(time.UnixMilli(1_700_000_000_000 + batches.Add(1)))
+		h := batch.Header{ID: id.Planner(), Name: "n", MaxAttempts: 3, TTL: time.Hour}
+		require.ErrorIs(w, w.store.Create(w.Context(), h, []byte("plan")), statestore.ErrNotFound)
+		_, err := w.store.Info(w.Context(), h.ID)
+		require.ErrorIs(w, err, statestore.ErrNotFound)
+	}},
 	{"an empty plan ends the batch, and is reduced", func(w *world) {
 		id := w.planned(batch.Budget{})
 		w.finish(id.Planner(), plan(w.one(id.Planner(), "a").Lease, 0), statestore.Committed)

@@ -111,6 +111,14 @@ var reduceScenarios = []scenario{
 		require.NoError(w, err)
 		require.NotContains(w, active, reducer)
 	}},
+	{"a batch has its reducer, or is not there", func(w *world) {
+		id := statestore.NewID(time.UnixMilli(1_700_000_000_000 + batches.Add(1)))
+		h := batch.Header{ID: id, Name: "n", Reduce: true, MaxAttempts: 3, TTL: time.Hour}
+		require.ErrorIs(w, w.store.Create(w.Context(), h, []byte("plan")), statestore.ErrNotFound)
+		_, err := w.store.Info(w.Context(), id)
+		require.ErrorIs(w, err, statestore.ErrNotFound)
+		assert.NotContains(w, w.active(), id)
+	}},
 	{"a cancelled batch is not reduced, nor is a reduction that was cancelled", func(w *world) {
 		id, reducer := w.reduced(1)
 		w.seal(id, 1)
@@ -119,10 +127,27 @@ var reduceScenarios = []scenario{
 		require.Equal(w, batch.Cancelling, phase)
 		jobs := w.claim(id, "a", 1)
 		assert.Equal(w, batch.Done, w.finish(id, []statestore.Completion{cancelled(jobs[0].Lease)}, statestore.Committed))
-		assert.Equal(w, batch.Open, w.phase(reducer))
+		info, err := w.store.Info(w.Context(), reducer)
+		require.NoError(w, err)
+		assert.Equal(w, batch.Done, info.Phase, "nobody waits for it for ever")
+		assert.Zero(w, info.Counts.Total)
+		assert.False(w, info.ExpiresAt.IsZero())
 		phase, err = w.store.Cancel(w.Context(), reducer)
 		require.NoError(w, err)
 		assert.Equal(w, batch.Done, phase, "it has nothing to end")
+
+		id, reducer = w.reduced(2)
+		w.seal(id, 2)
+		w.finish(id, []statestore.Completion{failed(w.one(id, "a").Lease, batch.Timeout)}, statestore.Committed)
+		_, err = w.store.Cancel(w.Context(), id)
+		require.NoError(w, err)
+		w.finish(id, []statestore.Completion{cancelled(w.one(id, "a").Lease)}, statestore.Committed)
+		assert.Equal(w, batch.Done, w.phase(reducer))
+		queued, err := w.store.Retry(w.Context(), id)
+		require.NoError(w, err)
+		require.EqualValues(w, 1, queued)
+		w.finishAll(id, w.claim(id, "a", 1))
+		assert.Len(w, w.claimReducer(reducer, "a"), 1, "whoever retries a cancelled batch wants it after all")
 
 		id, reducer = w.reduced(1)
 		w.seal(id, 1)
@@ -131,6 +156,28 @@ var reduceScenarios = []scenario{
 		w.finishAll(id, w.claim(id, "a", 1))
 		assert.Equal(w, batch.Done, w.phase(reducer))
 		assert.Empty(w, w.claimReducer(reducer, "a"))
+	}},
+	{"a batch that is opened again and cancelled ends the reduction of what was before", func(w *world) {
+		id, reducer := w.reduced(1)
+		w.seal(id, 1)
+		w.finish(id, []statestore.Completion{failed(w.one(id, "a").Lease, batch.Timeout)}, statestore.Committed)
+		first := w.claimReducer(reducer, "a")
+		require.Len(w, first, 1)
+		w.checkpoint(first[0].Lease, 1, "half of it")
+		_, err := w.store.Retry(w.Context(), id)
+		require.NoError(w, err)
+		_, err = w.store.Cancel(w.Context(), id)
+		require.NoError(w, err)
+		assert.Equal(w, batch.Sealed, w.phase(reducer))
+		w.finish(id, []statestore.Completion{cancelled(w.one(id, "a").Lease)}, statestore.Committed)
+		assert.Equal(w, batch.Done, w.phase(reducer))
+		require.ErrorIs(w, w.store.Checkpoint(w.Context(), first[0].Lease, 1, []byte("late")), statestore.ErrFenced)
+		w.finish(reducer, []statestore.Completion{succeeded(first[0].Lease)}, statestore.Fenced)
+		assert.Empty(w, w.results(reducer))
+		for _, b := range []batch.ID{reducer, id} {
+			require.NoError(w, w.store.Remove(w.Context(), b))
+			assert.Empty(w, w.left(b))
+		}
 	}},
 	{"removing both leaves nothing", func(w *world) {
 		id, reducer := w.reduced(1)

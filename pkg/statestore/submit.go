@@ -67,7 +67,8 @@ func (s *Store) Announced(ctx context.Context, fingerprint string, id batch.ID) 
 
 // Create makes a batch in phase [batch.Open] and lists it for workers. A batch that is there already is left as it
 // is. One that is reduced needs its reducer to be created before, and one that is planned is created before its planner: it gets
-// its jobs when that is finished. Repeatable.
+// its jobs when that is finished. ErrNotFound if the one that has to be there before is not; it was, and a failover forgot it.
+// Repeatable.
 func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 	op := "create batch " + string(h.ID)
 	header, err := json.Marshal(h)
@@ -75,7 +76,13 @@ func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 		return fmt.Errorf("%s: encode its header: %w", op, err)
 	}
 	keys := []string{keyMeta(h.ID), keyPlan(h.ID), keyJobs(h.ID)}
-	args := []any{header, plan, max(h.MaxAttempts, 1), h.TTL.Milliseconds()}
+	before := "" // what has to be there
+	if of, plans := h.ID.Plans(); plans {
+		before = batchKey(of, "")
+	} else if h.Reduce {
+		before = batchKey(h.ID.Reducer(), "")
+	}
+	args := []any{header, plan, max(h.MaxAttempts, 1), h.TTL.Milliseconds(), before}
 	if h.Reduce {
 		args = append(args, "reduce", batchKey(h.ID.Reducer(), ""))
 	}
@@ -89,8 +96,12 @@ func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 		args = append(args, "cap_tokens", h.Budget.Tokens, "cap_usd", h.Budget.USD,
 			"price_prompt", h.Prices.Prompt, "price_cached", h.Prices.Cached, "price_completion", h.Prices.Completion)
 	}
-	if _, err := s.run(ctx, op, s.scripts.create, keys, args...); err != nil {
+	v, err := s.run(ctx, op, s.scripts.create, keys, args...)
+	if err != nil {
 		return err
+	}
+	if (reply{v}).num() < 0 {
+		return fmt.Errorf("%s: what it belongs to has to be created before: %w", op, ErrNotFound)
 	}
 	created, err := s.cmd.HGet(ctx, keyMeta(h.ID), "created").Float64()
 	if err != nil {

@@ -3,6 +3,7 @@ package toolpool
 import (
 	"context"
 	"errors"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -116,10 +117,13 @@ func (p *Pool) logPanic(ctx context.Context, tool string, v any) {
 	p.log.ErrorContext(ctx, "tool panicked", "tool", tool, "panic", v, "stack", string(debug.Stack()))
 }
 
-// present makes a tool's text fit for a conversation: valid UTF-8, so that it survives a journal byte for byte; not
-// empty, because servers drop an empty tool message; and no longer than limit bytes.
+// unreadable are the characters that no text has: a program that prints binary data prints many, at a token or more each.
+var unreadable = regexp.MustCompile(`[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]+`)
+
+// present makes a tool's text fit for a conversation: valid UTF-8, so that it survives a journal byte for byte, with one mark
+// for each stretch of binary data; not empty, because servers drop an empty tool message; and no longer than limit bytes.
 func present(text string, limit int) string {
-	text = strings.ToValidUTF8(text, "\uFFFD")
+	text = unreadable.ReplaceAllLiteralString(strings.ToValidUTF8(text, "\uFFFD"), "\uFFFD")
 	if strings.TrimSpace(text) == "" {
 		return "(no output)"
 	}

@@ -103,7 +103,7 @@ end
 -- became of it meanwhile stays.
 local function expand(ok)
   local k = keys(of)
-  local phase, planner, reducer, ttl = unpack(redis.call('HMGET', k.meta, 'phase', 'planner', 'reduce', 'ttl'))
+  local phase, planner = unpack(redis.call('HMGET', k.meta, 'phase', 'planner'))
   if phase ~= 'OPEN' or not planner or planner .. 'meta' ~= KEYS[1] then
     return
   end
@@ -119,11 +119,6 @@ local function expand(ok)
     redis.call('HSET', k.meta, 'phase', 'SEALED', 'fed', total, 'total', total, 'pulse', now)
   else
     redis.call('HSET', k.meta, 'phase', 'CANCELLING', 'fed', 0, 'total', 0, 'unplanned', 1)
-    if reducer and redis.call('HGET', reducer .. 'meta', 'phase') == 'OPEN' then
-      redis.call('HSET', reducer .. 'meta', 'phase', 'DONE', 'done', now, 'total', 0, 'skipped', 1)
-      redis.call('UNLINK', reducer .. 'jobs')
-      expire(keys(reducer), ttl)
-    end
   end
   close(k)
 end

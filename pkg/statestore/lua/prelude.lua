@@ -48,18 +48,22 @@ local function spent(meta, of)
   return most > 0 and tokens >= most or dearest > 0 and usd >= dearest
 end
 
+-- clear drops what there is of the one job of the batch whose keys begin with prefix. Whoever still runs it is fenced.
+local function clear(prefix)
+  redis.call('UNLINK', prefix .. 'jobs', prefix .. 'lease', prefix .. 'back', prefix .. 'alone', prefix .. 'finished',
+    prefix .. 'failed', prefix .. 'journal:0')
+  redis.call('XTRIM', prefix .. 'results', 'MAXLEN', 0)
+end
+
 -- reduce queues the one job of the batch whose keys begin with prefix, which reduces n results. If it was queued before, some
--- results are new: its own result is taken back, and whoever still runs it is fenced. One that was cancelled stays so; one that
--- was only skipped does not.
+-- results are new, and its own result is taken back. One that was cancelled stays so; one that was only skipped does not.
 local function reduce(prefix, n)
   local meta, jobs = prefix .. 'meta', prefix .. 'jobs'
   local phase, total, skipped = unpack(redis.call('HMGET', meta, 'phase', 'total', 'skipped'))
   if not phase or phase == 'CANCELLING' or (phase == 'DONE' and total == '0' and not skipped) then
     return
   end
-  redis.call('UNLINK', jobs, prefix .. 'lease', prefix .. 'back', prefix .. 'alone', prefix .. 'finished', prefix .. 'failed',
-    prefix .. 'journal:0')
-  redis.call('XTRIM', prefix .. 'results', 'MAXLEN', 0)
+  clear(prefix)
   redis.call('XGROUP', 'CREATE', jobs, 'workers', '0', 'MKSTREAM')
   redis.call('XADD', jobs, '1-0', 'i', '0', 'p', string.format('{"reduce":{"n":%d}}', n), 't', now_ms())
   redis.call('HSET', meta, 'phase', 'SEALED', 'fed', 1, 'total', 1, 'ok', 0, 'failed', 0, 'cancelled', 0, 'pulse', now_ms())
@@ -85,6 +89,22 @@ local function keys(prefix)
   return k
 end
 
+-- skip ends the batch whose keys begin with prefix, because what it was to reduce was cancelled. One that waits would do so for ever,
+-- and one that runs reads results of before, which were retried since. A result that it has stays.
+local function skip(prefix)
+  local k = keys(prefix)
+  local phase, ttl = unpack(redis.call('HMGET', k.meta, 'phase', 'ttl'))
+  if not phase or phase == 'DONE' then
+    return
+  end
+  clear(prefix)
+  redis.call('HSET', k.meta, 'phase', 'DONE', 'done', now_ms(), 'fed', 0, 'total', 0)
+  if phase ~= 'CANCELLING' then
+    redis.call('HSET', k.meta, 'skipped', 1)
+  end
+  expire(k, ttl)
+end
+
 -- close ends the batch if it is sealed and every job has a result. What only running jobs need is dropped; the rest
 -- expires after the batch's TTL, and what planned it with it. k holds the keys by name. Returns the phase.
 local function close(k)
@@ -107,6 +127,8 @@ local function close(k)
   end
   if reducer and phase == 'SEALED' then
     reduce(reducer, tonumber(total))
+  elseif reducer then
+    skip(reducer)
   end
   return 'DONE'
 end

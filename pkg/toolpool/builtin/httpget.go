@@ -108,7 +108,7 @@ func (cfg GetConfig) checkURL(u *url.URL) error {
 	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 	for _, allowed := range cfg.AllowHosts {
 		allowed = strings.ToLower(allowed)
-		if below, wild := strings.CutPrefix(allowed, "*"); host == allowed || wild && strings.HasSuffix(host, below) {
+		if below, wild := strings.CutPrefix(allowed, "*."); host == allowed || wild && strings.HasSuffix(host, "."+below) {
 			return nil
 		}
 	}

@@ -98,6 +98,11 @@ func TestHTTPGetReachesNothingPrivate(t *testing.T) {
 		assert.True(t, r.Failed, host)
 		assert.Contains(t, r.Content, "not on the public network", host)
 	}
+	// Some resolvers read these as addresses, as inet_aton does.
+	for _, host := range []string{"2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0", "0x7f.1", "localhost.", "%6c%6f%63%61%6c%68%6f%73%74", "⑫7.0.0.1", "127。0。0。1"} {
+		r := use(t, p, "http_get", args{"url": fmt.Sprintf("http://%s:%s/", host, port)})
+		assert.True(t, r.Failed, "%s: %s", host, r.Content)
+	}
 	for _, u := range []string{"ftp://x.org/", "file:///etc/passwd", "http://", "http://u:p@127.0.0.1/", "gopher://127.0.0.1", "", "http://a b"} {
 		assert.True(t, use(t, p, "http_get", args{"url": u}).Failed, u)
 	}
@@ -119,6 +124,8 @@ func TestHTTPGetAllowList(t *testing.T) {
 	for _, u := range []string{server.URL + "/away", "http://example.com.evil.net/", "http://example.com/", "http://notexample.com/"} {
 		assert.Contains(t, use(t, p, "http_get", args{"url": u}).Content, "may not reach the host", u)
 	}
+	p = getter(t, builtin.GetConfig{AllowHosts: []string{"*example.com"}})
+	assert.Contains(t, use(t, p, "http_get", args{"url": "http://evilexample.com/"}).Content, "may not reach the host")
 }
 
 func TestHTTPGetOfAHostThatDoesNotExist(t *testing.T) {

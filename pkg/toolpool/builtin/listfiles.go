@@ -17,6 +17,10 @@ import (
 const (
 	maxListed  = 500     // names in one result
 	maxVisited = 100_000 // files and folders that one call looks at
+	maxGlob    = 1000    // bytes of a glob
+	// maxAlternatives bounds what the braces of a glob stand for together: to match one name takes time in proportion to it,
+	// and nothing can stop a match.
+	maxAlternatives = 256
 )
 
 const listFilesParameters = `{
@@ -86,8 +90,8 @@ func ListFiles(root *os.Root) toolpool.Tool {
 // walk gives do what lies below folder and matches glob, in alphabetical order. A glob without "**" names no folder
 // deeper than itself, and folders that it cannot reach are not entered. cut says that maxVisited ended the walk.
 func walk(ctx context.Context, root *os.Root, folder, glob string, do func(name string, e fs.DirEntry) error) (cut bool, err error) {
-	if !doublestar.ValidatePattern(glob) {
-		return false, fmt.Errorf("%.80q is not a glob: use * within a name, ** for any folders, {a,b} for either", glob)
+	if err := checkGlob(glob); err != nil {
+		return false, err
 	}
 	folder = localName(folder)
 	info, err := root.Stat(folder)
@@ -135,6 +139,42 @@ func walk(ctx context.Context, root *os.Root, folder, glob string, do func(name 
 		err = nil
 	}
 	return cut, err
+}
+
+func checkGlob(glob string) error {
+	switch {
+	case len(glob) > maxGlob:
+		return fmt.Errorf("the glob has more than %d bytes", maxGlob)
+	case !doublestar.ValidatePattern(glob):
+		return fmt.Errorf("%.80q is not a glob: use * within a name, ** for any folders, {a,b} for either", glob)
+	case alternatives(glob) > maxAlternatives:
+		return fmt.Errorf("the braces of %.80q stand for more than %d alternatives: use fewer", glob, maxAlternatives)
+	}
+	return nil
+}
+
+// alternatives is how many globs without braces a valid glob stands for; above maxAlternatives it is some number above.
+func alternatives(glob string) int {
+	type group struct{ before, sum int } // what stands before it, and its alternatives that have ended
+	var open []group
+	n := 1 // of the alternative under way
+	class := false
+	for i := 0; i < len(glob); i++ {
+		switch last := len(open) - 1; {
+		case glob[i] == '\\':
+			i++
+		case class || glob[i] == '[':
+			class = glob[i] != ']'
+		case glob[i] == '{':
+			open, n = append(open, group{before: n}), 1
+		case glob[i] == ',' && last >= 0:
+			open[last].sum, n = open[last].sum+n, 1
+		case glob[i] == '}' && last >= 0:
+			n = min(open[last].before*(open[last].sum+n), maxAlternatives+1)
+			open = open[:last]
+		}
+	}
+	return n
 }
 
 // errEnough ends a walk in good order.

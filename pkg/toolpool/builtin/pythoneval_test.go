@@ -19,7 +19,9 @@ func TestPythonEval(t *testing.T) {
 	require.NoError(t, err)
 	p, err := toolpool.New(toolpool.Config{})
 	require.NoError(t, err)
-	require.NoError(t, p.Register(builtin.PythonEval([]string{exe, builtin.EvalCommand})))
+	tool := builtin.PythonEval([]string{exe, builtin.EvalCommand})
+	tool.Timeout = 5 * time.Minute // the limits of steps and memory come first, on a busy machine too
+	require.NoError(t, p.Register(tool))
 	for _, c := range []struct {
 		code, want string
 		failed     bool

@@ -14,6 +14,8 @@ import (
 func TestListFiles(t *testing.T) {
 	t.Parallel()
 	dir, p := open(t, map[string]string{"a.txt": "1", "b/c.txt": "2", "b/d/e.md": "3", "b/d/f.txt": "4"})
+	long := filepath.Join(dir, "long", strings.Repeat("a", 200))
+	require.NoError(t, os.MkdirAll(long, 0o700))
 	require.NoError(t, os.Symlink("../secret.txt", filepath.Join(dir, "out")))
 	require.NoError(t, os.Symlink("..", filepath.Join(dir, "up")))
 	for _, c := range []struct {
@@ -21,7 +23,7 @@ func TestListFiles(t *testing.T) {
 		want   string
 		failed bool
 	}{
-		{args{}, "a.txt\nb/\nout\nup\n", false},
+		{args{}, "a.txt\nb/\nlong/\nout\nup\n", false},
 		{args{"path": "b"}, "b/c.txt\nb/d/\n", false},
 		{args{"glob": "**/*.txt"}, "a.txt\nb/c.txt\nb/d/f.txt\n", false},
 		{args{"path": "b", "glob": "**/*.{md,txt}"}, "b/c.txt\nb/d/e.md\nb/d/f.txt\n", false},
@@ -33,6 +35,12 @@ func TestListFiles(t *testing.T) {
 		{args{"path": "none"}, `there is no file "none"`, true},
 		{args{"path": "a.txt"}, `"a.txt" is a file, not a folder`, true},
 		{args{"glob": "[a"}, "is not a glob", true},
+		// Matching these takes time that doubles with each pair of braces, or with each level of them.
+		{args{"glob": strings.Repeat("{a,aa}", 40) + "b", "path": "long"}, "more than 256 alternatives", true},
+		{args{"glob": strings.Repeat("{a,", 30) + strings.Repeat("{b,bb}", 30) + strings.Repeat("}", 30), "path": "long"}, "more than 256 alternatives", true},
+		{args{"glob": strings.Repeat("{a[}],aa}", 40) + "[{]", "path": "long"}, "more than 256 alternatives", true},
+		{args{"glob": strings.Repeat("{", 2000) + "a" + strings.Repeat("}", 2000)}, "more than 1000 bytes", true},
+		{args{"glob": `\{a,b\}` + strings.Repeat("{a.txt,b,c,d}", 4)}, "(nothing matches)\n", false},
 	} {
 		r := use(t, p, "list_files", c.args)
 		assert.Equal(t, c.failed, r.Failed, "%v: %s", c.args, r.Content)
@@ -67,6 +75,7 @@ func TestGrepFiles(t *testing.T) {
 		{args{"pattern": "secret", "path": "../secret.txt"}, "cannot be read", true},
 		{args{"pattern": "(?=x)"}, "not a regular expression in RE2 syntax", true},
 		{args{"pattern": strings.Repeat("x", 2000)}, "more than 1000 bytes", true},
+		{args{"pattern": "x", "glob": strings.Repeat("{a,aa}", 40)}, "more than 256 alternatives", true},
 	} {
 		r := use(t, p, "grep_files", c.args)
 		assert.Equal(t, c.failed, r.Failed, "%v: %s", c.args, r.Content)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
 	"os"
@@ -141,10 +142,14 @@ func (h *headers) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	resp, err := h.base.RoundTrip(r)
-	if err == nil && resp.Header.Get("Content-Type") == "application/json" {
+	if err != nil {
+		return nil, err
+	}
+	// Of a stream each event is bounded, and not their sum.
+	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind != "text/event-stream" {
 		resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxMessage}
 	}
-	return resp, err
+	return resp, nil
 }
 
 // boundedBody fails when an answer is longer than a message may be.

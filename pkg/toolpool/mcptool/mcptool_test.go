@@ -174,6 +174,54 @@ func TestAMessageThatIsTooLongIsRefused(t *testing.T) {
 	assert.Contains(t, call(t, p, "test.echo", "hi").Content, "echo hi", "and the server is there again")
 }
 
+func TestAnAnswerOverHTTPThatIsTooLongIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"application/json; charset=utf-8", "text/event-stream"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			s := testServer()
+			handler := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return s }, &mcp.StreamableHTTPOptions{JSONResponse: kind != "text/event-stream"})
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				handler.ServeHTTP(&kindWriter{w, kind}, r)
+			}))
+			t.Cleanup(server.Close)
+			t.Cleanup(func() {
+				for session := range s.Sessions() {
+					_ = session.Close()
+				}
+			})
+			p := connect(t, mcptool.Server{Name: "test", URL: server.URL})
+			r := call(t, p, "test.big", "")
+			assert.True(t, r.Failed, "%.200s", r.Content)
+			assert.Contains(t, call(t, p, "test.echo", "hi").Content, "echo hi", "and the server is there again")
+		})
+	}
+}
+
+// kindWriter writes a media type in another spelling.
+type kindWriter struct {
+	http.ResponseWriter
+	kind string
+}
+
+func (w *kindWriter) WriteHeader(status int) {
+	w.respell()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *kindWriter) Write(b []byte) (int, error) {
+	w.respell()
+	return w.ResponseWriter.Write(b)
+}
+
+func (w *kindWriter) respell() {
+	if base, _, _ := strings.Cut(w.kind, ";"); w.Header().Get("Content-Type") == base {
+		w.Header().Set("Content-Type", w.kind)
+	}
+}
+
+func (w *kindWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
 func TestNothingIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	c, err := mcptool.Connect(t.Context(), stdioServer())

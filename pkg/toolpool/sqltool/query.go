@@ -69,11 +69,14 @@ func (s *Source) query(ctx context.Context, statement string, params []any) (str
 	if err != nil {
 		return "", err
 	}
+	if err := s.checkPowers(ctx); err != nil {
+		return "", err
+	}
 	values := make([]any, len(params))
 	for i, p := range params {
 		values[i] = s.cfg.Driver.Value(p)
 	}
-	t, err := s.run(ctx, statement, values, s.cfg.MaxRows)
+	t, err := s.run(ctx, work{text: statement, params: values, limit: s.cfg.MaxRows, byModel: true})
 	if err != nil {
 		return "", err
 	}

@@ -3,6 +3,7 @@ package sqltool
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -34,6 +35,11 @@ type Driver struct {
 	Value func(v any) any
 	// Problem says what the database objects to in a statement; "" if err has another cause.
 	Problem func(err error) string
+	// Powers asks what the connection's role may do besides reading tables: one row and column of text for each reason why
+	// no model may write its statements. "" if there are no such roles.
+	Powers string
+	// Release frees what a statement can hold beyond its transaction, such as locks. "" if there is nothing of the kind.
+	Release string
 }
 
 // Config is one database.
@@ -55,6 +61,7 @@ type Source struct {
 	running sync.WaitGroup
 
 	statements atomic.Int64
+	harmless   atomic.Bool // its role was found to have no powers
 }
 
 // Open makes a source. It does not connect: a database that is away fails calls, not the worker.
@@ -104,12 +111,20 @@ func (s *Source) Tools() []toolpool.Tool {
 	return tools
 }
 
-// run sends one statement and reads its rows, at most limit.
-func (s *Source) run(ctx context.Context, statement string, params []any, limit int) (*table, error) {
+// work is one statement.
+type work struct {
+	text    string
+	params  []any
+	limit   int  // of rows
+	byModel bool // and not by the operator
+}
+
+// run sends one statement and reads its rows.
+func (s *Source) run(ctx context.Context, w work) (*table, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	s.statements.Add(1)
-	t, err := s.read(ctx, cancel, statement, params, limit)
+	t, err := s.read(ctx, cancel, w)
 	if err == nil {
 		return t, nil
 	}
@@ -128,22 +143,72 @@ func (s *Source) run(ctx context.Context, statement string, params []any, limit 
 	return nil, fmt.Errorf("the database %s cannot be reached; go on without it or try again later", s.cfg.Name)
 }
 
-func (s *Source) read(ctx context.Context, cancel context.CancelFunc, statement string, params []any, limit int) (*table, error) {
-	tx, err := s.db.BeginTx(ctx, s.cfg.Driver.Begin)
+func (s *Source) read(ctx context.Context, cancel context.CancelFunc, w work) (*table, error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }() // gives it back
+	if w.byModel && s.cfg.Driver.Release != "" {
+		defer s.release(ctx, conn)
+	}
+	tx, err := conn.BeginTx(ctx, s.cfg.Driver.Begin)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback() }() // nothing was written
-	rows, err := tx.QueryContext(ctx, statement, params...)
+	rows, err := tx.QueryContext(ctx, w.text, w.params...)
 	if err != nil {
 		return nil, err
 	}
-	t, err := readTable(rows, limit)
+	t, err := readTable(rows, w.limit)
 	if err == nil && t.cut {
 		cancel() // closing alone would first read whatever rows are left
 	}
 	_ = rows.Close() // its error is that of reading
 	return t, err
+}
+
+// release frees what a model's statement holds. A connection on which that fails is not used again.
+func (s *Source) release(ctx context.Context, conn *sql.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout)
+	defer cancel()
+	if _, err := conn.ExecContext(ctx, s.cfg.Driver.Release); err != nil {
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // its error is this one
+	}
+}
+
+// Check says why no model may write statements for this source: its role may do more than read tables. It says nothing of
+// a database that is away, which is asked again before the first statement.
+func (s *Source) Check(ctx context.Context) error {
+	err := s.checkPowers(ctx)
+	if _, ok := errors.AsType[*powersError](err); ok {
+		return err
+	}
+	return nil
+}
+
+func (s *Source) checkPowers(ctx context.Context) error {
+	if s.cfg.Driver.Powers == "" || s.harmless.Load() {
+		return nil
+	}
+	t, err := s.run(ctx, work{text: s.cfg.Driver.Powers, limit: 1})
+	if err != nil {
+		return err
+	}
+	if len(t.values) > 0 {
+		return &powersError{source: s.cfg.Name, reason: keyText(t.values[0][0])}
+	}
+	s.harmless.Store(true)
+	return nil
+}
+
+// powersError is a role that no model may write statements for.
+type powersError struct{ source, reason string }
+
+func (e *powersError) Error() string {
+	return fmt.Sprintf("sql_query may not use the database %s: %s. Its operator must give it a role that may only read, or set query: false",
+		e.source, e.reason)
 }
 
 // statementError is the database's own objection to a statement.

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,7 +26,14 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/sqlite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if runningPostgres != nil {
+			runningPostgres.stop()
+		}
+		os.Exit(code)
+	}))
+}
 
 const schema = `
 CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT NOT NULL, total NUMERIC(10,2), state TEXT);
@@ -36,7 +44,8 @@ CREATE TABLE items (order_id INTEGER, name TEXT);
 type database struct {
 	name   string
 	driver sqltool.Driver
-	dsn    string
+	dsn    string // of a role that may write to tables, and nothing more
+	owner  string // of a superuser, if there are such
 	write  func(statement string) error
 }
 
@@ -73,43 +82,81 @@ func sqliteDatabase(t testing.TB) database {
 		return err
 	}
 	fill(t, write)
-	return database{"sqlite", sqlite.Driver(), "sqlite:" + file, write}
+	return database{name: "sqlite", driver: sqlite.Driver(), dsn: "sqlite:" + file, write: write}
 }
 
-// postgresDatabase starts a PostgreSQL server in a temporary folder, on a Unix socket alone. Without the server's
-// programs its name says so and dsn is empty.
-func postgresDatabase(t testing.TB) database {
-	t.Helper()
+// postgresServer is a PostgreSQL server in a temporary folder, on a Unix socket alone, for all tests.
+type postgresServer struct {
+	dir       string
+	cmd       *exec.Cmd
+	databases atomic.Int64
+}
+
+var (
+	// thePostgres gives nil without the server's programs, or a user to run them as.
+	thePostgres     = sync.OnceValues(startPostgres)
+	runningPostgres *postgresServer // set by startPostgres
+)
+
+func startPostgres() (_ *postgresServer, err error) {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if len(found) == 0 {
-		return database{name: "postgres"}
+		return nil, nil
 	}
 	bin := filepath.Dir(found[len(found)-1])
-	dir, err := os.MkdirTemp("", "pg") // short: a socket's path has at most 107 bytes
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	var as *syscall.Credential
+	if os.Getuid() == 0 { // the server refuses to run as root
+		out, err := exec.Command("id", "-u", "postgres").Output()
+		if err != nil {
+			return nil, nil
+		}
+		id, err := strconv.ParseUint(strings.TrimSpace(string(out)), 10, 32)
+		if err != nil {
+			return nil, err
+		}
+		as = &syscall.Credential{Uid: uint32(id), Gid: uint32(id), NoSetGroups: true}
+	}
+	s := &postgresServer{}
+	if s.dir, err = os.MkdirTemp("", "pg"); err != nil { // short: a socket's path has at most 107 bytes
+		return nil, err
+	}
 	command := func(args ...string) *exec.Cmd {
 		cmd := exec.Command(args[0], args[1:]...)
-		cmd.Dir = dir
-		if os.Getuid() == 0 { // the server refuses to run as root
-			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: unprivileged(t)}
-		}
+		cmd.Dir, cmd.SysProcAttr = s.dir, &syscall.SysProcAttr{Credential: as}
 		return cmd
 	}
-	if os.Getuid() == 0 {
-		c := unprivileged(t)
-		require.NoError(t, os.Chown(dir, int(c.Uid), int(c.Gid)))
+	if as != nil {
+		if err := os.Chown(s.dir, int(as.Uid), int(as.Gid)); err != nil {
+			return nil, err
+		}
 	}
-	out, err := command(filepath.Join(bin, "initdb"), "-D", dir+"/data", "-U", "owner", "--no-sync", "-A", "trust", "-E", "UTF8", "--locale=C").CombinedOutput()
-	require.NoError(t, err, string(out))
-	server := command(filepath.Join(bin, "postgres"), "-D", dir+"/data", "-k", dir, "-c", "listen_addresses=", "-c", "fsync=off")
-	require.NoError(t, server.Start())
-	t.Cleanup(func() {
-		_ = server.Process.Signal(syscall.SIGINT) // fast shutdown
-		_ = server.Wait()
-	})
-	dsn := "host=" + dir + " user=owner dbname=postgres"
-	write := func(statement string) error {
+	initdb := command(filepath.Join(bin, "initdb"), "-D", s.dir+"/data", "-U", "owner", "--no-sync", "-A", "trust", "-E", "UTF8", "--locale=C")
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w: %s", err, out)
+	}
+	s.cmd = command(filepath.Join(bin, "postgres"), "-D", s.dir+"/data", "-k", s.dir, "-c", "listen_addresses=", "-c", "fsync=off")
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	runningPostgres = s
+	return s, nil
+}
+
+func (s *postgresServer) stop() {
+	_ = s.cmd.Process.Signal(syscall.SIGINT) // fast shutdown
+	_ = s.cmd.Wait()
+	_ = os.RemoveAll(s.dir)
+}
+
+// postgresDatabase makes a database of its own. Without a server its dsn is empty.
+func postgresDatabase(t testing.TB) database {
+	t.Helper()
+	s, err := thePostgres()
+	require.NoError(t, err)
+	if s == nil {
+		return database{name: "postgres"}
+	}
+	run := func(dsn, statement string) error {
 		db, err := sql.Open("pgx", dsn)
 		if err != nil {
 			return err
@@ -118,20 +165,15 @@ func postgresDatabase(t testing.TB) database {
 		_, err = db.Exec(statement)
 		return err
 	}
-	require.Eventually(t, func() bool { return write("SELECT 1") == nil }, 30*time.Second, 50*time.Millisecond, "PostgreSQL does not come up")
+	socket, name := "host="+s.dir, fmt.Sprintf("test%d", s.databases.Add(1))
+	require.Eventually(t, func() bool { return run(socket+" dbname=postgres user=owner", "SELECT 1") == nil }, time.Minute, 50*time.Millisecond, "PostgreSQL does not come up")
+	require.NoError(t, run(socket+" dbname=postgres user=owner", "CREATE DATABASE "+name))
+	as := socket + " dbname=" + name + " user="
+	write := func(statement string) error { return run(as+"owner", statement) }
 	fill(t, write)
-	return database{"postgres", postgres.Driver(), dsn, write}
-}
-
-func unprivileged(t testing.TB) *syscall.Credential {
-	t.Helper()
-	out, err := exec.Command("id", "-u", "postgres").Output()
-	if err != nil {
-		t.Skip("PostgreSQL does not run as root, and there is no user postgres")
-	}
-	id, err := strconv.ParseUint(strings.TrimSpace(string(out)), 10, 32)
-	require.NoError(t, err)
-	return &syscall.Credential{Uid: uint32(id), Gid: uint32(id), NoSetGroups: true}
+	agent := "agent_" + name
+	require.NoError(t, write(fmt.Sprintf("CREATE ROLE %[1]s LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO %[1]s; GRANT ALL ON SCHEMA public TO %[1]s", agent)))
+	return database{"postgres", postgres.Driver(), as + agent, as + "owner", write}
 }
 
 // each runs a test on each database that this machine has.
@@ -263,6 +305,87 @@ func TestSQLiteOpensNothingElse(t *testing.T) {
 		r := call(t, p, "sql_query", args{"query": q})
 		assert.True(t, r.Failed, "%s: %.200s", q, r.Content)
 	}
+}
+
+// A database sees more statements in these than a scan of their text does. None may run a second one, not even where the
+// dsn asks for the protocol that lets several through.
+func TestNoSecondStatementIsHidden(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d database) {
+		dsns := []string{d.dsn}
+		if d.name == "postgres" {
+			dsns = append(dsns, d.dsn+" default_query_exec_mode=simple_protocol")
+		}
+		for _, dsn := range dsns {
+			d.dsn = dsn
+			p := poolOf(t, sqltool.QueryTool([]*sqltool.Source{openSource(t, d, nil)}))
+			for _, first := range []string{
+				`SELECT E'\''`, `SELECT $$ ' $$`, "SELECT 1 -- \r", `SELECT 1 /* /* */ ' */`, `SELECT 1 AS [it's]`, "SELECT 1 AS `it's`",
+			} {
+				for _, begin := range []string{"BEGIN", "BEGIN READ WRITE"} {
+					call(t, p, "sql_query", args{"query": first + "; COMMIT; " + begin + "; DELETE FROM orders; COMMIT; --'"})
+				}
+			}
+			one := args{"query": "SELECT id FROM orders WHERE id = " + d.driver.Placeholder(1), "params": []any{3}}
+			assert.Equal(t, `[{"id":3}]`, call(t, p, "sql_query", one).Content)
+			assert.Equal(t, `[{"n":300}]`, call(t, p, "sql_query", args{"query": "SELECT COUNT(*) AS n FROM orders"}).Content)
+		}
+	})
+}
+
+// What a read-only transaction of PostgreSQL does not stop.
+func TestFunctionsWithEffectsOutsideOfTables(t *testing.T) {
+	t.Parallel()
+	d := postgresDatabase(t)
+	if d.dsn == "" {
+		t.Skip("PostgreSQL's server is not installed: apt-get install postgresql")
+	}
+	require.NoError(t, d.write("CREATE SEQUENCE s; GRANT ALL ON s TO PUBLIC"))
+	p := poolOf(t, sqltool.QueryTool([]*sqltool.Source{openSource(t, d, nil)}))
+	ask := func(query string) toolpool.Result { return call(t, p, "sql_query", args{"query": query}) }
+	for _, query := range []string{
+		"SELECT pg_read_file('/etc/hostname')", "SELECT pg_ls_dir('/')", "SELECT lo_import('/etc/hostname')", "SELECT lo_export(1, '/tmp/x')",
+		"SELECT pg_reload_conf()", "SELECT pg_switch_wal()", "SELECT nextval('s')", "SELECT id FROM orders FOR UPDATE",
+		"SELECT query_to_xml('COPY (SELECT 1) TO PROGRAM ''id''', true, true, '')", "SELECT query_to_xml('DELETE FROM orders', true, true, '')",
+		"SELECT set_config('transaction_read_only', 'off', true)", "SELECT set_config('role', 'owner', true)",
+	} {
+		r := ask(query)
+		assert.True(t, r.Failed, "%s: %s", query, r.Content)
+	}
+	assert.False(t, ask("SELECT pg_advisory_lock(7)").Failed)
+	assert.Equal(t, `[{"n":0}]`, ask("SELECT COUNT(*) AS n FROM pg_locks WHERE locktype = 'advisory'").Content, "locks are freed")
+	assert.False(t, ask("SELECT set_config('statement_timeout', '0', false)").Failed)
+	assert.Equal(t, `[{"t":"10s"}]`, ask("SELECT current_setting('statement_timeout') AS t").Content, "settings are those of before")
+}
+
+// A role that may act on the server itself is not for models. Lookups, which an operator wrote, may use it.
+func TestARoleThatMayDoMoreThanRead(t *testing.T) {
+	t.Parallel()
+	d := postgresDatabase(t)
+	if d.dsn == "" {
+		t.Skip("PostgreSQL's server is not installed: apt-get install postgresql")
+	}
+	require.NoError(t, d.write("CREATE ROLE files LOGIN; GRANT pg_read_server_files TO files; CREATE ROLE below LOGIN IN ROLE files; CREATE ROLE copies LOGIN REPLICATION; CREATE ROLE plain LOGIN"))
+	as := func(user string) *sqltool.Source {
+		d.dsn = strings.TrimSuffix(d.owner, "owner") + user
+		return openSource(t, d, lookups)
+	}
+	for user, want := range map[string]string{
+		"owner": "its role is a superuser", "owner options='-c role=pg_monitor'": "its role is a superuser", "copies": "its role may replicate",
+		"files": "its role is a member of pg_read_server_files", "below": "its role is a member of pg_read_server_files",
+	} {
+		s := as(user)
+		require.ErrorContains(t, s.Check(t.Context()), want, user)
+		p := poolOf(t, append(s.Tools(), sqltool.QueryTool([]*sqltool.Source{s}))...)
+		r := call(t, p, "sql_query", args{"query": "SELECT pg_read_file('/etc/hostname')"})
+		assert.Equal(t, "Error: sql_query may not use the database shop: "+want+". Its operator must give it a role that may only read, or set query: false", r.Content)
+		if user == "owner" {
+			assert.Equal(t, `[{"id":1,"customer":"c1"}]`, call(t, p, "order_by_id", args{"id": 1}).Content)
+		}
+	}
+	require.NoError(t, as("plain").Check(t.Context()))
+	d.owner = "host=127.0.0.1 port=1 user=owner"
+	assert.NoError(t, as("owner").Check(t.Context()), "one that is away is asked later")
 }
 
 func TestADatabaseThatIsAwayShowsNoAddress(t *testing.T) {

@@ -11,9 +11,9 @@ import (
 // rest are refused here; that a SELECT or WITH writes nothing is the database's business.
 var readers = []string{"SELECT", "WITH", "VALUES", "EXPLAIN"}
 
-// readStatement returns the one statement in text, without a semicolon at its end. The scan knows the quotes and
-// comments of both dialects; where they differ it takes the reading that sees more semicolons, so that in doubt a
-// statement is refused and never two let through.
+// readStatement returns the one statement in text, without a semicolon at its end. It is there so that a model is told
+// what to do. It does not know all the ways in which the dialects hide a semicolon, such as escape strings, dollar quotes
+// and nested comments: that two statements never run is the drivers' business.
 func readStatement(text string) (string, error) {
 	if strings.ContainsRune(text, 0) {
 		return "", errors.New("the statement holds a NUL character")
@@ -23,7 +23,7 @@ func readStatement(text string) (string, error) {
 	for i := 0; i < len(text); {
 		switch rest := text[i:]; {
 		case strings.HasPrefix(rest, "--"):
-			i += lengthTo(rest, "\n")
+			i += min(lengthTo(rest, "\n"), lengthTo(rest, "\r"))
 		case strings.HasPrefix(rest, "/*"):
 			i += 2 + lengthTo(rest[2:], "*/")
 		case isSpace(rest[0]):

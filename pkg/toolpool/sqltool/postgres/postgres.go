@@ -20,8 +20,17 @@ import (
 // maxMessage bounds one row on the wire, in bytes.
 const maxMessage = 16 << 20
 
-// Driver is PostgreSQL. Connections are read-only by default and every statement runs in a read-only transaction; a
-// role that may only SELECT is still wise, because some functions have effects outside of tables.
+// powers finds what lets a SELECT act on the server itself, which a read-only transaction does not stop: superusers read and
+// write files of its machine, and so do members of some roles (https://www.postgresql.org/docs/current/predefined-roles.html).
+// The session's user counts beside the current one, because set_config('role', …) leads back to it.
+const powers = `SELECT CASE WHEN r.rolsuper THEN 'its role is a superuser' WHEN r.rolreplication THEN 'its role may replicate'
+	ELSE 'its role is a member of ' || p.rolname END
+FROM pg_catalog.pg_roles r LEFT JOIN pg_catalog.pg_roles p ON pg_catalog.pg_has_role(r.oid, p.oid, 'MEMBER') AND p.rolname IN
+	('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program', 'pg_signal_backend')
+WHERE r.rolname IN (session_user, current_user) AND (r.rolsuper OR r.rolreplication OR p.oid IS NOT NULL)`
+
+// Driver is PostgreSQL. Connections are read-only by default and every statement runs in a read-only transaction. The server
+// takes one statement at a time, because pgx sends them by the extended protocol alone.
 func Driver() sqltool.Driver {
 	return sqltool.Driver{
 		Name:        "PostgreSQL",
@@ -50,6 +59,8 @@ func Driver() sqltool.Driver {
 			}
 			return text
 		},
+		Powers:  powers,
+		Release: "SELECT pg_catalog.pg_advisory_unlock_all()",
 	}
 }
 
@@ -63,6 +74,9 @@ func open(dsn string, timeout time.Duration) (*sql.DB, error) {
 	cfg.RuntimeParams["application_name"] = "batchagent"
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = timeout
+	}
+	if cfg.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol { // for poolers; lets several statements through
+		cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
 	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
 		f := pgproto3.NewFrontend(r, w)

@@ -1,0 +1,53 @@
+#!/bin/sh
+# Makes an authority of your own and the certificate that Redis shows, for compose.tls.yml. Needs openssl.
+#   redis/certificates.sh FOLDER [NAME or ADDRESS]…      for example: redis/certificates.sh tls 10.0.0.1 redis.example.org
+# FOLDER/redis is what containers see: ca.crt, which all who connect must trust, redis.crt and redis.key. FOLDER/ca.key signs and stays
+# here. The certificate is valid for redis, localhost, 127.0.0.1 and what was named, for 825 days. Run it again, with the same names, to
+# renew it: the authority is kept, so that nobody else notices; then restart Redis.
+set -eu
+[ $# -ge 1 ] || { sed -n '2,3s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+folder=$1
+shift
+names=DNS:redis,DNS:localhost,IP:127.0.0.1
+for name in "$@"; do
+  case $name in
+  *:*) names=$names,IP:$name ;;
+  *[!0-9.]*) names=$names,DNS:$name ;;
+  *) names=$names,IP:$name ;;
+  esac
+done
+
+# The folder is closed to others. What is in it is not: Redis' user in the container is somebody else and must read its key.
+umask 077
+mkdir -p "$folder/redis"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cat > "$work/openssl.cnf" <<CONFIG
+[req]
+distinguished_name = name
+prompt = no
+[name]
+[authority]
+basicConstraints = critical, CA:TRUE, pathlen:0
+keyUsage = critical, keyCertSign, cRLSign
+subjectKeyIdentifier = hash
+[redis]
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = serverAuth
+subjectAltName = $names
+CONFIG
+
+if [ ! -e "$folder/ca.key" ]; then
+  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$folder/ca.key" 2> "$work/said" || { cat "$work/said" >&2; exit 1; }
+  openssl req -x509 -new -sha256 -key "$folder/ca.key" -days 3650 -subj "/CN=batchagent Redis authority" \
+    -config "$work/openssl.cnf" -extensions authority -out "$folder/redis/ca.crt"
+fi
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$work/redis.key" 2> "$work/said" || { cat "$work/said" >&2; exit 1; }
+openssl req -new -sha256 -key "$work/redis.key" -subj "/CN=redis" -config "$work/openssl.cnf" -out "$work/redis.csr"
+openssl x509 -req -sha256 -in "$work/redis.csr" -CA "$folder/redis/ca.crt" -CAkey "$folder/ca.key" -set_serial "0x$(openssl rand -hex 16)" -days 825 \
+  -extfile "$work/openssl.cnf" -extensions redis -out "$work/redis.crt" 2> "$work/said" || { cat "$work/said" >&2; exit 1; }
+chmod 755 "$folder/redis"
+chmod 644 "$work/redis.key" "$work/redis.crt" "$folder/redis/ca.crt"
+mv "$work/redis.key" "$work/redis.crt" "$folder/redis/"
+echo "$folder/redis: $names" >&2

@@ -1,0 +1,144 @@
+package coordinator
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/internal/testredis"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// overheard is a connection whose writes somebody hears before they go out.
+type overheard struct {
+	net.Conn
+	hear func([]byte)
+}
+
+func (o overheard) Write(b []byte) (int, error) {
+	o.hear(b)
+	return o.Conn.Write(b)
+}
+
+// TestCreateBeginsAgain: a failover between the calls that make a batch and its stages forgets what came last. All of them are
+// there in the end, or whoever is left would wait for one that is not.
+func TestCreateBeginsAgain(t *testing.T) {
+	t.Parallel()
+	const id batch.ID = "b_01jd0000000000000000000000"
+	keys := func(stage string) []string {
+		prefix := "ba:{" + string(id) + "}:" + stage
+		return []string{prefix + "meta", prefix + "plan", prefix + "jobs"}
+	}
+	for name, c := range map[string]struct {
+		sent      string // a key of the batch that is being made
+		forgotten []string
+	}{
+		"the reducer before the batch is made":         {keys("")[1], keys("reduce:")},
+		"the batch before its planner is made":         {keys("planner:")[1], keys("")},
+		"all that there is before the planner is made": {keys("planner:")[1], append(keys("reduce:"), keys("")...)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dial, m := testredis.Pipe(t)
+			var once sync.Once
+			s, err := statestore.Open(t.Context(), testredis.PipeURL, statestore.Options{
+				Dialer: func(ctx context.Context, network, address string) (net.Conn, error) {
+					conn, err := dial(ctx, network, address)
+					return overheard{conn, func(b []byte) {
+						if bytes.Contains(b, []byte(c.sent+"\r\n")) {
+							once.Do(func() {
+								for _, key := range c.forgotten {
+									m.Del(key)
+								}
+							})
+						}
+					}}, err
+				},
+			})
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = s.Close() })
+			plan := &spec.Plan{Name: "n", MaxAttempts: 3, TTL: time.Hour}
+			require.NoError(t, create(t.Context(), s, id, consignment{plan: plan, planner: plan, reduce: plan}))
+			for _, stage := range []batch.ID{id, id.Planner(), id.Reducer()} {
+				info, err := s.Info(t.Context(), stage)
+				require.NoError(t, err)
+				assert.Equal(t, batch.Open, info.Phase)
+			}
+		})
+	}
+}
+
+// TestResultsFollowARetryDuringTheReduction: whoever retries while results are reduced makes other results, and another reduction
+// of them. The command that follows brings those too, and its file is not left with failures that are no more.
+func TestResultsFollowARetryDuringTheReduction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dial, _ := testredis.Pipe(t)
+		t.Cleanup(func() { time.Sleep(3 * time.Second) }) // the client's redialling goroutines look now and then whether it was closed
+		s, err := statestore.Open(t.Context(), testredis.PipeURL, statestore.Options{Dialer: dial})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = s.Close() })
+		id := statestore.NewID(time.Now())
+		for _, h := range []batch.Header{{ID: id.Reducer()}, {ID: id, Reduce: true}} {
+			h.Name, h.MaxAttempts, h.TTL = "n", 3, time.Hour
+			require.NoError(t, s.Create(t.Context(), h, []byte("plan")))
+		}
+		_, err = s.Feed(t.Context(), id, 0, [][]byte{[]byte("{}")})
+		require.NoError(t, err)
+		_, err = s.Seal(t.Context(), id, 1)
+		require.NoError(t, err)
+		claim := func(id batch.ID) batch.Lease {
+			_, jobs, err := s.Claim(t.Context(), statestore.ClaimParams{Batch: id, Consumer: "w", Count: 1, Lease: time.Minute})
+			require.NoError(t, err)
+			require.Len(t, jobs, 1)
+			return jobs[0].Lease
+		}
+		finish := func(l batch.Lease, status batch.Status, output string) {
+			r := batch.Result{Batch: l.Job.Batch, JobID: batch.JobID(0), Status: status, Attempts: l.Attempt, Turns: 1}
+			if status == batch.OK {
+				r.Output = json.RawMessage(output)
+			} else {
+				r.Error = batch.NewError(batch.Timeout, output)
+			}
+			_, outcomes, err := s.Finish(t.Context(), l.Job.Batch, []statestore.Completion{{Lease: l, Result: r}})
+			require.NoError(t, err)
+			require.Equal(t, []statestore.FinishOutcome{statestore.Committed}, outcomes)
+		}
+
+		out := filepath.Join(t.TempDir(), "results.jsonl")
+		var summaries bytes.Buffer
+		done := make(chan error, 1)
+		go func() {
+			done <- Results(t.Context(), s, id, ResultsOptions{Follow: true, Out: out}, NewConsole(&summaries, io.Discard))
+		}()
+		finish(claim(id), batch.StatusFailed, "too late")
+		time.Sleep(3 * time.Second) // the results are in the file, and the reduction is waited for
+		first := claim(id.Reducer())
+		queued, err := s.Retry(t.Context(), id)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, queued)
+		finish(first, batch.OK, `{"of":"the failure"}`)
+		time.Sleep(3 * time.Second)
+		finish(claim(id), batch.OK, `{"text":"in time"}`)
+		finish(claim(id.Reducer()), batch.OK, `{"of":"the output"}`)
+		require.NoError(t, <-done)
+
+		text, err := os.ReadFile(out)
+		require.NoError(t, err)
+		assert.Contains(t, string(text), "in time")
+		assert.NotContains(t, string(text), "too late")
+		assert.Contains(t, summaries.String(), "the output")
+	})
+}
