@@ -154,7 +154,8 @@ func (f *File) Write(results []batch.Result, lines [][]byte) error {
 
 // unwritten says what a disk that takes no more costs, and what to do.
 func (f *File) unwritten(err error) error {
-	return fmt.Errorf("write results to %s: %w; what it holds, %s, is whole: when that is mended, the same command goes on from there (`run` with --resume)",
+	return fmt.Errorf("write results to %s: %w; what it holds, %s, is whole: when that is mended, the same command goes on from there "+
+		"(`run` with --resume)",
 		f.path, err, plural(f.present.count(), "result", "results"))
 }
 

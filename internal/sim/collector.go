@@ -61,10 +61,10 @@ func (c *collector) run(ctx context.Context, p *process, drain <-chan struct{}) 
 		case err == nil:
 			err = coordinator.Results(ctx, source, batchID, coordinator.ResultsOptions{Follow: true, Out: c.path}, con)
 			if err == nil || errors.Is(err, coordinator.ErrJobsFailed) {
-				collected, err = ends, nil
-				continue
+				collected, open, err = c.ends(ctx, s)
+			} else if _, now, lookErr := c.ends(ctx, s); lookErr == nil {
+				open = now
 			}
-			_, open, _ = c.ends(ctx, s)
 		}
 		// Redis may have forgotten the batch, or not know it yet; or it forgot jobs of one that was not sealed, of which the file has
 		// results.

@@ -31,7 +31,8 @@
 // ends the batch ([checker.bystander]). The same code collects the results, and is killed now and then; the last summary that it
 // prints must be that of the results in its file.
 //
-// Not played: batches that are planned. The tables of pkg/statestore and internal/worker and the processes of internal/e2e do that.
+// Not played: batches that are planned, and reductions of more than one call. The tables of pkg/statestore, pkg/agent and
+// internal/worker and the processes of internal/e2e do that.
 //
 // # What is checked
 //

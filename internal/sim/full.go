@@ -24,10 +24,11 @@ func (c Config) plan() ([]byte, error) {
 	})
 }
 
-// reducer is the batch that reduces, and its compiled spec. Its model is small, so that it has to do so in parts.
+// reducer is the batch that reduces, and its compiled spec. Everything fits into one call: parts of one job that run side by side
+// compete for slots in an order that no seed decides.
 func (c Config) reducer() (batch.Header, []byte, error) {
 	plan, err := json.Marshal(spec.Plan{
-		Name: "sim/reduce", System: "You sum up.", Task: sumUp + "\n{" + spec.ResultsField + "}", Model: "small", Reduces: batchID,
+		Name: "sim/reduce", System: "You sum up.", Task: sumUp + "\n{" + spec.ResultsField + "}", Model: "m", Reduces: batchID,
 		MaxTurns: 1, MaxRetries: 3, MaxAttempts: c.maxAttempts, TTL: c.ttl, Timeouts: spec.Timeouts{Turn: c.turnPatience},
 	})
 	return batch.Header{ID: reducerID, Name: "sim/reduce", MaxAttempts: c.maxAttempts, TTL: c.ttl}, plan, err
@@ -112,9 +113,6 @@ func (p *process) pace(job batch.Job) {
 	time.Sleep(between(p.net.chance.on("pace", p.name, job.String(), strconv.Itoa(nth)), time.Microsecond, time.Millisecond))
 }
 
-// parts is how many parts of one reduction a worker may have under way beyond one: see sideBySide in package agent.
-const parts = 7
-
 // inspect looks into every worker that lives, at rest: I8, a slot is held by a model call in flight and by nothing else;
 // I7, nothing grows past its bound.
 func (w *world) inspect() {
@@ -139,7 +137,7 @@ func (w *world) inspect() {
 		if st.LiveAgents > w.cfg.maxAgents {
 			w.check.fail("I7", "%s has %d live agents; %d are allowed", p.name, st.LiveAgents, w.cfg.maxAgents)
 		}
-		if st.SlotQueue > st.LiveAgents+w.cfg.maxAgents+parts { // those that were fenced may still be on their way out
+		if st.SlotQueue > st.LiveAgents+w.cfg.maxAgents { // those that were fenced may still be on their way out
 			w.check.fail("I7", "%s has %d agents waiting for a slot and %d live ones", p.name, st.SlotQueue, st.LiveAgents)
 		}
 	}

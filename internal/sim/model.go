@@ -128,21 +128,16 @@ func (m *model) answer(r *backend.Request) *backend.Response {
 	return out
 }
 
-// sumUpShown answers for a part of a reduction: each line of the prompt is a result, or what was answered for some of them.
+// sumUpShown answers for a reduction: each line of the prompt is a result.
 func sumUpShown(prompt string) string {
 	var out []string
 	for line := range strings.Lines(prompt) {
 		var shown struct {
-			Index  *int64          `json:"index"`
-			Status batch.Status    `json:"status"`
-			Output json.RawMessage `json:"output"`
+			Index  *int64       `json:"index"`
+			Status batch.Status `json:"status"`
 		}
-		switch err := json.Unmarshal([]byte(line), &shown); {
-		case err != nil:
-		case shown.Index != nil:
+		if err := json.Unmarshal([]byte(line), &shown); err == nil && shown.Index != nil {
 			out = append(out, sumUpOf(map[int64]batch.Status{*shown.Index: shown.Status}))
-		default:
-			out = append(out, said(shown.Output))
 		}
 	}
 	return strings.Join(out, " ")
@@ -186,7 +181,7 @@ func (m *model) setAway(away bool) {
 
 // Models implements [backend.Backend].
 func (m *model) Models(ctx context.Context) ([]backend.Model, error) {
-	return []backend.Model{{ID: "m", MaxModelLen: 100_000}, {ID: "small", MaxModelLen: 2000}}, m.Ready(ctx)
+	return []backend.Model{{ID: "m", MaxModelLen: 100_000}}, m.Ready(ctx)
 }
 
 // Ready implements [backend.Backend].

@@ -3,6 +3,7 @@ package worker
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -57,7 +58,8 @@ func (w *Worker) register(ctx context.Context, record batch.WorkerRecord, every 
 func (w *Worker) renew(ctx context.Context, timeout time.Duration) bool {
 	ok := true
 	mine := w.leases()
-	for id, leases := range mine {
+	for _, id := range slices.Sorted(maps.Keys(mine)) { // in one order, so that a simulated run can be played again
+		leases := mine[id]
 		call, cancel := context.WithTimeout(ctx, timeout)
 		phase, fenced, err := w.cfg.Store.Renew(call, id, w.cfg.Consumer, w.cfg.Lease, leases)
 		cancel()

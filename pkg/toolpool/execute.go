@@ -3,7 +3,6 @@ package toolpool
 import (
 	"context"
 	"errors"
-	"regexp"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -117,17 +116,45 @@ func (p *Pool) logPanic(ctx context.Context, tool string, v any) {
 	p.log.ErrorContext(ctx, "tool panicked", "tool", tool, "panic", v, "stack", string(debug.Stack()))
 }
 
-// unreadable are the characters that no text has: a program that prints binary data prints many, at a token or more each.
-var unreadable = regexp.MustCompile(`[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]+`)
-
 // present makes a tool's text fit for a conversation: valid UTF-8, so that it survives a journal byte for byte, with one mark
 // for each stretch of binary data; not empty, because servers drop an empty tool message; and no longer than limit bytes.
 func present(text string, limit int) string {
-	text = unreadable.ReplaceAllLiteralString(strings.ToValidUTF8(text, "\uFFFD"), "\uFFFD")
+	text = markBinary(strings.ToValidUTF8(text, "\uFFFD"))
 	if strings.TrimSpace(text) == "" {
 		return "(no output)"
 	}
 	return cut(text, limit)
+}
+
+// markBinary replaces each stretch of characters that no text has: a program that prints binary data prints many, at a token
+// or more each.
+func markBinary(text string) string {
+	var out strings.Builder
+	kept := 0 // of text, in out or replaced
+	for i := 0; i < len(text); i++ {
+		if !isBinary(text[i]) {
+			continue
+		}
+		out.WriteString(text[kept:i])
+		out.WriteString("\uFFFD")
+		for i+1 < len(text) && isBinary(text[i+1]) {
+			i++
+		}
+		kept = i + 1
+	}
+	if kept == 0 {
+		return text
+	}
+	out.WriteString(text[kept:])
+	return out.String()
+}
+
+func isBinary(c byte) bool {
+	switch c {
+	case '\t', '\n', '\v', '\f', '\r', '\x1b':
+		return false
+	}
+	return c < ' ' || c == '\x7f'
 }
 
 // sleep waits for d and reports whether ctx let it.
