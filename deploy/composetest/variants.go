@@ -108,7 +108,7 @@ func (s *story) onlyTLS(ctx context.Context) error {
 		return err
 	}
 	if out, err := s.output(ctx, "ping", "docker", "exec", redis, "redis-cli", "ping"); err == nil && strings.Contains(string(out), "PONG") {
-		return errors.New("Redis answers without TLS")
+		return errors.New("without TLS Redis answers too")
 	}
 	for {
 		up, err := s.query(ctx, "redis_up")
