@@ -20,7 +20,8 @@ import (
 // File is a results file that is the truth about what was written: opened again after any interruption, it goes on
 // where it stands. It is not safe for concurrent use; a second process is refused.
 //
-// Its memory is one bit per job, and about 50 bytes per job without output: those may be replaced after `retry`.
+// Its memory is one bit per job, about 50 bytes per job without output, which may be replaced after `retry`, and as much per job of a plan,
+// which another one replaces if Redis forgets the plan.
 type File struct {
 	path   string
 	format format
@@ -30,7 +31,9 @@ type File struct {
 
 	present bitmap
 	failed  map[int64]failure // without output, by index
+	items   map[int64]uint64  // marks of what jobs of a plan ran over, by index
 	doubled map[int64]bool    // indexes with more than one record: the last one counts
+	end     int64             // indexes from here on are of no job
 	tally   Tally
 }
 
@@ -59,7 +62,10 @@ func OpenFile(path string, f format, id batch.ID, jobs int64) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := &File{path: path, format: f, f: h, batch: id, failed: map[int64]failure{}, doubled: map[int64]bool{}}
+	file := &File{
+		path: path, format: f, f: h, batch: id,
+		failed: map[int64]failure{}, items: map[int64]uint64{}, doubled: map[int64]bool{}, end: math.MaxInt64,
+	}
 	if err := file.load(jobs); err != nil {
 		_ = h.Close()
 		return nil, err
@@ -119,6 +125,9 @@ func (f *File) Has(r batch.Result) bool {
 	if !f.present.has(r.Index) {
 		return false
 	}
+	if item, known := f.items[r.Index]; known && r.Item != nil && item != markOfItem(r) {
+		return false
+	}
 	old, failed := f.failed[r.Index]
 	return !failed || old.mark == markOf(r)
 }
@@ -159,11 +168,24 @@ func (f *File) unwritten(err error) error {
 		f.path, err, plural(f.present.count(), "result", "results"))
 }
 
-// Close makes the file hold one record per job, if a job was run again after its failure had been written, and closes
+// EndAt says that there are n jobs. What the file has of others is of a plan that Redis forgot, and is dropped by [File.Close].
+func (f *File) EndAt(n int64) {
+	for i := n; i < f.present.size(); i++ {
+		if !f.present.has(i) {
+			continue
+		}
+		f.end = n
+		f.replace(i)
+		f.present.clear(i)
+		delete(f.items, i)
+	}
+}
+
+// Close makes the file hold one record per job, if a job was run again after its result had been written, and closes
 // it.
 func (f *File) Close() error {
 	var err error
-	if len(f.doubled) > 0 {
+	if len(f.doubled) > 0 || f.end < math.MaxInt64 {
 		err = f.settle()
 	}
 	return errors.Join(err, f.f.Close())
@@ -200,16 +222,26 @@ func (f *File) load(jobs int64) error {
 func (f *File) note(r batch.Result) {
 	if f.present.has(r.Index) {
 		f.doubled[r.Index] = true
-		if old, ok := f.failed[r.Index]; ok {
-			f.tally.replaced(r.Index, old.status, old.kind)
-			delete(f.failed, r.Index)
-		}
+		f.replace(r.Index)
 	}
 	f.present.set(r.Index)
+	if r.Item != nil {
+		f.items[r.Index] = markOfItem(r)
+	}
 	if r.Status != batch.OK && r.Error != nil {
 		f.failed[r.Index] = failure{markOf(r), r.Status, r.Error.Type, r.Error.Retryable || r.Status == batch.StatusCancelled}
 	}
 	f.tally.Add(r)
+}
+
+// replace takes what the file has of a job out of the tally.
+func (f *File) replace(index int64) {
+	old, failed := f.failed[index]
+	if !failed {
+		old.status = batch.OK
+	}
+	f.tally.replaced(index, old.status, old.kind)
+	delete(f.failed, index)
 }
 
 // markOf is the same for the same outcome of the same job, in every format.
@@ -219,6 +251,13 @@ func markOf(r batch.Result) uint64 {
 	if r.Error != nil {
 		_, _ = fmt.Fprint(h, r.Error.Type)
 	}
+	return h.Sum64()
+}
+
+// markOfItem is the same for the same item of a plan.
+func markOfItem(r batch.Result) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(r.Item)
 	return h.Sum64()
 }
 
@@ -245,6 +284,9 @@ func (f *File) settle() error {
 		}
 		return f.each(func(r batch.Result, from, to int64) error {
 			at := extent{from, to}
+			if r.Index >= f.end {
+				return nil
+			}
 			if f.doubled[r.Index] {
 				var first bool
 				if at, first = last[r.Index]; !first {

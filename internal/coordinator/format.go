@@ -170,6 +170,9 @@ func parseCSV(raw []byte) (r batch.Result, ok bool) {
 	}
 	r = batch.Result{Batch: batch.ID(row[0]), JobID: row[1], Index: index, Status: batch.Status(row[3]), Model: row[14], Worker: row[15],
 		ReusedFrom: row[17]}
+	if row[18] != "" {
+		r.Item = json.RawMessage(row[18])
+	}
 	if row[4] != "" {
 		r.Error = &batch.Error{Type: batch.ErrorType(row[4]), Message: row[5], Retryable: batch.ErrorType(row[4]).Retryable()}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -47,11 +48,15 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 	}
 	c := &collector{store: s, id: id, patience: patience, seen: con.noting(o.Out == "")}
 	var out *stream // nil if the results go to a file
+	var file *File  // nil if they do not
 	var have bitmap
 	tally := &Tally{}
 	if o.Out != "" {
-		file, err := openOut(o.Out, f, id, info.Counts.Fed, con)
-		if err != nil {
+		jobs := info.Counts.Fed
+		if info.Plan {
+			jobs = math.MaxInt64 // Redis may have forgotten the plan that the file is about
+		}
+		if file, err = openOut(o.Out, f, id, jobs, con); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, file.Close()) }()
@@ -86,6 +91,12 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 			con.Say(fmt.Sprintf("interrupted: batch %s goes on without us; `coordinator results %s --follow` follows it again", id, id))
 		}
 		return err
+	}
+	if info, err = c.info(ctx); err != nil {
+		return err
+	}
+	if file != nil && info.Plan && info.Phase == batch.Done {
+		file.EndAt(info.Counts.Total)
 	}
 	plan, reduce := "", ""
 	if info.Plan {

@@ -14,31 +14,34 @@ import (
 )
 
 // followStages collects a batch, before it the plan that gave it jobs, and behind it its reduction. A sink that is nil stands for a
-// stage that there is not. Who retries failed jobs while the results are reduced, or a Redis that forgets, makes other results and
-// another reduction of them: it returns when both stand.
+// stage that there is not. Who retries failed jobs while the results are reduced makes other results and another reduction of them, and a
+// Redis that forgets may make another plan: it returns when all stand.
 func (c *collector) followStages(ctx context.Context, planned, summary sink) error {
-	if planned != nil {
-		err := followStage(ctx, c.store, c.id.Planner(), planned, c.patience)
-		if err != nil && !errors.Is(err, statestore.ErrNotFound) { // else somebody removed it
-			return err
-		}
-	}
 	for end := (time.Time{}); ; {
-		if err := c.follow(ctx); err != nil || summary == nil {
+		if planned != nil {
+			err := followStage(ctx, c.store, c.id.Planner(), planned, c.patience)
+			if err != nil && !errors.Is(err, statestore.ErrNotFound) { // else somebody removed it
+				return err
+			}
+		}
+		if err := c.follow(ctx); err != nil || planned == nil && summary == nil {
 			return err
 		}
-		at, err := c.doneAt(ctx)
+		info, err := c.info(ctx)
 		if err != nil {
 			return err
 		}
-		if at.IsZero() || !at.Equal(end) {
+		if at := info.DoneAt; at.IsZero() || !at.Equal(end) {
 			end = at // of this end not all may have been read
 			continue
+		}
+		if summary == nil {
+			return nil
 		}
 		if err := followStage(ctx, c.store, c.id.Reducer(), summary, c.patience); err != nil {
 			return err
 		}
-		if at, err = c.doneAt(ctx); err != nil || at.Equal(end) {
+		if info, err = c.info(ctx); err != nil || info.DoneAt.Equal(end) {
 			return err
 		}
 	}
@@ -52,14 +55,12 @@ func ifStage(there bool, s sink) sink {
 	return s
 }
 
-// doneAt is when the batch ended, by Redis' clock; zero while it goes on.
-func (c *collector) doneAt(ctx context.Context) (time.Time, error) {
-	var info batch.Info
-	err := c.patience.do(ctx, func() (err error) {
+func (c *collector) info(ctx context.Context) (info batch.Info, err error) {
+	err = c.patience.do(ctx, func() (err error) {
 		info, err = c.store.Info(ctx, c.id)
 		return err
 	})
-	return info.DoneAt, err
+	return info, err
 }
 
 // followStage brings the one result of a stage to a sink, and returns when the stage is done: a planner before its batch has jobs, a

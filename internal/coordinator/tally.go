@@ -59,7 +59,9 @@ func (t *Tally) Add(r batch.Result) {
 // tokens and tools stays counted: it was used.
 func (t *Tally) replaced(index int64, s batch.Status, e batch.ErrorType) {
 	t.count(s, -1)
-	if t.ByType[e]--; t.ByType[e] <= 0 {
+	if t.ByType[e] > 1 {
+		t.ByType[e]--
+	} else {
 		delete(t.ByType, e)
 	}
 	t.First = slices.DeleteFunc(t.First, func(r batch.Result) bool { return r.Index == index })
