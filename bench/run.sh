@@ -10,12 +10,8 @@ if [ "${1:-}" = smoke ]; then
   go run ./bench/cluster -smoke
   go run ./bench/live -smoke
   (cd bench/queue && go run . -smoke)
-<<<<<<< HEAD
   (cd bench/chaos && go test ./... && go run . -smoke && go run . -smoke -rolling)
-=======
-  (cd bench/chaos && go run . -smoke)
   (cd bench/kvplot && go test ./...)
->>>>>>> w/libmerge
 else
   go run ./bench/fair
   go run ./bench/scale

@@ -151,6 +151,12 @@ func newClient(u *redis.UniversalOptions, pool int, blocking bool) redis.Univers
 		o.ReadTimeout = 10 * time.Second
 		o.WriteTimeout = 10 * time.Second
 	}
+	if o.IsClusterMode {
+		c := o.Cluster()
+		// A node that dies redirects nobody to the replica that takes its place, and no failed call makes the client look for it.
+		c.ClusterStateReloadInterval = 2 * time.Second
+		return redis.NewClusterClient(c)
+	}
 	return redis.NewUniversalClient(&o)
 }
 
