@@ -26,15 +26,13 @@ type sink interface {
 }
 
 // stream is a sink that cannot be read back. A job that is run again after its failure was written has two lines in it, of
-// which the later counts. Its memory is one bit per job.
+// which the later counts. Its memory is that of its outcomes.
 type stream struct {
 	w      io.Writer
 	format format
 	begun  bool
-	ok     bitmap // jobs whose output is out
+	outcomes
 }
-
-func (s *stream) Has(r batch.Result) bool { return s.ok.has(r.Index) }
 
 func (s *stream) Write(results []batch.Result, lines [][]byte) error {
 	var buf []byte
@@ -52,9 +50,7 @@ func (s *stream) Write(results []batch.Result, lines [][]byte) error {
 		return fmt.Errorf("write results: %w", err)
 	}
 	for _, r := range results {
-		if r.Status == batch.OK {
-			s.ok.set(r.Index)
-		}
+		s.note(r)
 	}
 	return nil
 }

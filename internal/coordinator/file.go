@@ -3,7 +3,6 @@ package coordinator
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"io/fs"
 	"math"
@@ -20,8 +19,7 @@ import (
 // File is a results file that is the truth about what was written: opened again after any interruption, it goes on
 // where it stands. It is not safe for concurrent use; a second process is refused.
 //
-// Its memory is one bit per job, about 50 bytes per job without output, which may be replaced after `retry`, and as much per job of a plan,
-// which another one replaces if Redis forgets the plan.
+// Its memory is that of its outcomes.
 type File struct {
 	path   string
 	format format
@@ -29,11 +27,9 @@ type File struct {
 	size   int64 // all of it whole records
 	batch  batch.ID
 
-	present bitmap
-	failed  map[int64]failure // without output, by index
-	items   map[int64]uint64  // marks of what jobs of a plan ran over, by index
-	doubled map[int64]bool    // indexes with more than one record: the last one counts
-	end     int64             // indexes from here on are of no job
+	outcomes
+	doubled map[int64]bool // indexes with more than one record: the last one counts
+	end     int64          // indexes from here on are of no job
 	tally   Tally
 }
 
@@ -47,14 +43,6 @@ type disk interface {
 	Close() error
 }
 
-// failure tells one result without output from the next one of the same job.
-type failure struct {
-	mark   uint64
-	status batch.Status
-	kind   batch.ErrorType
-	again  bool // running the job again may help
-}
-
 // OpenFile opens or makes the results file of a batch. A torn last record is cut off. id is "" if the file decides which
 // batch it is. A file with results of another batch, or with something else in it, is an error and stays as it is.
 func OpenFile(path string, f format, id batch.ID, jobs int64) (*File, error) {
@@ -62,10 +50,7 @@ func OpenFile(path string, f format, id batch.ID, jobs int64) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := &File{
-		path: path, format: f, f: h, batch: id,
-		failed: map[int64]failure{}, items: map[int64]uint64{}, doubled: map[int64]bool{}, end: math.MaxInt64,
-	}
+	file := &File{path: path, format: f, f: h, batch: id, doubled: map[int64]bool{}, end: math.MaxInt64}
 	if err := file.load(jobs); err != nil {
 		_ = h.Close()
 		return nil, err
@@ -119,18 +104,6 @@ func (f *File) Settled() bitmap {
 
 // Tally adds up what the file holds.
 func (f *File) Tally() *Tally { return &f.tally }
-
-// Has reports whether the file holds this result, and needs no other of its job.
-func (f *File) Has(r batch.Result) bool {
-	if !f.present.has(r.Index) {
-		return false
-	}
-	if item, known := f.items[r.Index]; known && r.Item != nil && item != markOfItem(r) {
-		return false
-	}
-	old, failed := f.failed[r.Index]
-	return !failed || old.mark == markOf(r)
-}
 
 // Write appends results and returns when they are on disk. lines are their JSON. A result of a job that is there
 // already replaces it, in the end: see [File.Close].
@@ -224,13 +197,7 @@ func (f *File) note(r batch.Result) {
 		f.doubled[r.Index] = true
 		f.replace(r.Index)
 	}
-	f.present.set(r.Index)
-	if r.Item != nil {
-		f.items[r.Index] = markOfItem(r)
-	}
-	if r.Status != batch.OK && r.Error != nil {
-		f.failed[r.Index] = failure{markOf(r), r.Status, r.Error.Type, r.Error.Retryable || r.Status == batch.StatusCancelled}
-	}
+	f.outcomes.note(r)
 	f.tally.Add(r)
 }
 
@@ -242,23 +209,6 @@ func (f *File) replace(index int64) {
 	}
 	f.tally.replaced(index, old.status, old.kind)
 	delete(f.failed, index)
-}
-
-// markOf is the same for the same outcome of the same job, in every format.
-func markOf(r batch.Result) uint64 {
-	h := fnv.New64a()
-	_, _ = fmt.Fprint(h, r.Status, r.Attempts, r.Turns, r.Usage, r.Worker, r.WallMS)
-	if r.Error != nil {
-		_, _ = fmt.Fprint(h, r.Error.Type)
-	}
-	return h.Sum64()
-}
-
-// markOfItem is the same for the same item of a plan.
-func markOfItem(r batch.Result) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write(r.Item)
-	return h.Sum64()
 }
 
 // settle writes the file anew: each job's last record, in the place of its first one. It replaces the file in one step.

@@ -125,7 +125,7 @@ func TestAFullDiskIsAnErrorThatNamesTheFile(t *testing.T) {
 	}
 	h, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
 	require.NoError(t, err)
-	file := &File{path: "results.jsonl", format: jsonl{}, f: h, failed: map[int64]failure{}, doubled: map[int64]bool{}}
+	file := &File{path: "results.jsonl", format: jsonl{}, f: h, doubled: map[int64]bool{}}
 	err = file.Write([]batch.Result{okResult(0)}, linesOf(t, []batch.Result{okResult(0)}))
 	require.ErrorContains(t, err, "write results to results.jsonl")
 	require.ErrorContains(t, err, "no space left")

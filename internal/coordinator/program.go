@@ -63,9 +63,9 @@ func (p *Program) Run(ctx context.Context, each func(batch.Result) error) error 
 		return withoutLines(err)
 	}
 	if p.Redis != "" {
-		err = p.onCluster(ctx, s, compiled, connect, callback(each))
+		err = p.onCluster(ctx, s, compiled, connect, &callback{call: each})
 	} else {
-		err = p.here(ctx, s, compiled, callback(each))
+		err = p.here(ctx, s, compiled, &callback{call: each})
 	}
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -98,7 +98,7 @@ func withoutLines(err error) error {
 }
 
 // here runs the batch in this process.
-func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each callback) error {
+func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each *callback) error {
 	tools, err := localTools(ctx, localToolOptions{
 		root: p.ToolsRoot, file: p.ToolsFile, own: p.Tools, getenv: os.Getenv, logger: p.Logger,
 	}, c)
@@ -128,14 +128,14 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each
 	}
 	l := &local{
 		compiled: c, server: server, tools: tools.pool, workers: 1, logger: p.Logger, id: statestore.NewID(time.Now()),
-		sink: each, planned: callback(p.Planned), summary: callback(p.Reduced), say: p.say,
+		sink: each, planned: stageCall(p.Planned), summary: stageCall(p.Reduced), say: p.say,
 	}
 	return l.run(ctx, nil)
 }
 
 // onCluster hands the batch in and follows it. The submission is booked until every result was given out, so that a
 // program that was killed and is started again finds its batch.
-func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled, connect connector, each callback) error {
+func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled, connect connector, each *callback) error {
 	if len(p.Tools) > 0 {
 		names := make([]string, len(p.Tools))
 		for i, t := range p.Tools {
@@ -168,7 +168,7 @@ func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled,
 		return err
 	}
 	collect := &collector{store: store, id: sub.ID, sink: each, patience: patience{store: store, say: p.say}}
-	planned, reduced := ifStage(c.Planner != nil, callback(p.Planned)), ifStage(c.Reduce != nil, callback(p.Reduced))
+	planned, reduced := ifStage(c.Planner != nil, stageCall(p.Planned)), ifStage(c.Reduce != nil, stageCall(p.Reduced))
 	if err := collect.followStages(ctx, planned, reduced); err != nil {
 		return err
 	}
@@ -185,16 +185,35 @@ func (l lines) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// callback is a sink that gives results to a function.
-type callback func(batch.Result) error
+// callback is a sink that gives results to a function, each once.
+type callback struct {
+	call func(batch.Result) error
+	outcomes
+}
 
-func (callback) Has(batch.Result) bool { return false }
-
-func (c callback) Write(results []batch.Result, _ [][]byte) error {
+func (c *callback) Write(results []batch.Result, _ [][]byte) error {
 	for _, r := range results {
-		if err := c(r); err != nil {
+		if err := c.call(r); err != nil {
 			return fmt.Errorf("take %s: %w", r.JobID, err)
 		}
+		c.note(r)
 	}
 	return nil
+}
+
+// stageCallback does the same with what a stage gives.
+type stageCallback struct {
+	callback
+	last *batch.Result
+}
+
+func stageCall(f func(batch.Result) error) *stageCallback {
+	return &stageCallback{callback: callback{call: f}}
+}
+
+func (c *stageCallback) Has(r batch.Result) bool { return sameOutput(c.last, r) }
+
+func (c *stageCallback) Write(results []batch.Result, lines [][]byte) error {
+	c.last = &results[len(results)-1]
+	return c.callback.Write(results, lines)
 }

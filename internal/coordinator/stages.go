@@ -87,9 +87,12 @@ func newStageSink(w io.Writer, results *stream) *stageSink {
 	return s
 }
 
-// Has implements [sink]. Another output of the same job is another plan or summary, and the last one counts.
-func (s *stageSink) Has(r batch.Result) bool {
-	return s.last != nil && markOf(*s.last) == markOf(r) && bytes.Equal(s.last.Output, r.Output)
+func (s *stageSink) Has(r batch.Result) bool { return sameOutput(s.last, r) }
+
+// sameOutput reports whether a stage gives what it gave before. Another output of the same job is another plan or summary, and the last
+// one counts.
+func sameOutput(last *batch.Result, r batch.Result) bool {
+	return last != nil && markOf(*last) == markOf(r) && bytes.Equal(last.Output, r.Output)
 }
 
 func (s *stageSink) Write(results []batch.Result, lines [][]byte) error {

@@ -1,0 +1,70 @@
+package coordinator
+
+import (
+	"fmt"
+	"hash/fnv"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// outcomes remembers which results a sink was given. The zero value is ready.
+//
+// Its memory is one bit per job, about 50 bytes per job without output, which may be replaced after `retry`, and as much per job of a plan,
+// which another one replaces if Redis forgets the plan.
+type outcomes struct {
+	present bitmap
+	failed  map[int64]failure // without output, by index
+	items   map[int64]uint64  // marks of what jobs of a plan ran over, by index
+}
+
+// failure tells one result without output from the next one of the same job.
+type failure struct {
+	mark   uint64
+	status batch.Status
+	kind   batch.ErrorType
+	again  bool // running the job again may help
+}
+
+// Has reports whether the sink was given this result, and needs no other of its job. A server that was restarted gives all of them again.
+func (o *outcomes) Has(r batch.Result) bool {
+	if !o.present.has(r.Index) {
+		return false
+	}
+	if item, known := o.items[r.Index]; known && r.Item != nil && item != markOfItem(r) {
+		return false
+	}
+	old, failed := o.failed[r.Index]
+	return !failed || old.mark == markOf(r)
+}
+
+func (o *outcomes) note(r batch.Result) {
+	if o.failed == nil {
+		o.failed, o.items = map[int64]failure{}, map[int64]uint64{}
+	}
+	o.present.set(r.Index)
+	if r.Item != nil {
+		o.items[r.Index] = markOfItem(r)
+	}
+	if r.Status != batch.OK && r.Error != nil {
+		o.failed[r.Index] = failure{markOf(r), r.Status, r.Error.Type, r.Error.Retryable || r.Status == batch.StatusCancelled}
+	} else {
+		delete(o.failed, r.Index)
+	}
+}
+
+// markOf is the same for the same outcome of the same job, in every format.
+func markOf(r batch.Result) uint64 {
+	h := fnv.New64a()
+	_, _ = fmt.Fprint(h, r.Status, r.Attempts, r.Turns, r.Usage, r.Worker, r.WallMS)
+	if r.Error != nil {
+		_, _ = fmt.Fprint(h, r.Error.Type)
+	}
+	return h.Sum64()
+}
+
+// markOfItem is the same for the same item of a plan.
+func markOfItem(r batch.Result) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(r.Item)
+	return h.Sum64()
+}

@@ -1,0 +1,53 @@
+package coordinator
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// restless is a source whose server is restarted again and again.
+type restless struct {
+	held
+	restarts *int
+}
+
+func (r restless) Timeline(context.Context, batch.ID) (string, error) {
+	return fmt.Sprint(*r.restarts), nil
+}
+
+// TestARestartGivesNoResultTwice: after a restart of Redis all results are read again, and nobody is given one that he has, with an
+// output or without. Another result of the same job he is given.
+func TestARestartGivesNoResultTwice(t *testing.T) {
+	results, lines := someResults(t, 4)
+	source := restless{restarts: new(int)}
+	for i, r := range results {
+		source.entries = append(source.entries, statestore.Entry{Cursor: int64(i + 1), Index: r.Index, Status: r.Status, Line: lines[i]})
+	}
+	var out bytes.Buffer
+	var given []string
+	call := &callback{call: func(r batch.Result) error {
+		given = append(given, fmt.Sprintf("%d %s", r.Index, r.Status))
+		return nil
+	}}
+	for name, to := range map[string]sink{"a function": call, "standard output": &stream{w: &out, format: jsonl{}}} {
+		c := &collector{store: source, id: testBatch, sink: to, patience: patience{store: source}}
+		for range 3 {
+			require.NoError(t, c.drain(t.Context()), name)
+			*source.restarts++
+		}
+		retried, line := resultOf(t, 2, "")
+		source.entries[2] = statestore.Entry{Cursor: 3, Index: 2, Status: retried.Status, Line: line}
+		require.NoError(t, c.drain(t.Context()), name)
+		source.entries[2] = statestore.Entry{Cursor: 3, Index: 2, Status: results[2].Status, Line: lines[2]}
+	}
+	assert.Equal(t, []string{"0 ok", "1 ok", "2 failed", "3 ok", "2 ok"}, given)
+	assert.Equal(t, 5, bytes.Count(out.Bytes(), []byte("\n")))
+}
