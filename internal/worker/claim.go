@@ -240,10 +240,10 @@ func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c st
 			"job", c.Lease.Job, "token", c.Lease.Token)
 		w.agents.Go(func() { w.release(context.WithoutCancel(ctx), a) })
 	case phase == batch.Cancelling:
-		w.commits.add(a, w.cancelledResult(a))
+		w.agents.Go(func() { w.end(a, w.cancelledResult(a)) })
 	case c.Exhausted:
 		w.logOf(c.Lease).Warn("job used up its attempts")
-		w.commits.add(a, w.lostResult(a))
+		w.agents.Go(func() { w.end(a, w.lostResult(a)) })
 	default:
 		if c.Alone {
 			w.logOf(c.Lease).Warn("job runs alone: the workers of all its attempts were lost, and this is its last")
@@ -254,6 +254,12 @@ func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c st
 		}
 		w.agents.Go(func() { w.attempt(ctx, a, c) })
 	}
+}
+
+// end commits the result of a job that must not run.
+func (w *Worker) end(a *attempt, r batch.Result) {
+	w.cfg.Pace(a.lease.Job)
+	w.commits.add(a, r)
 }
 
 func (w *Worker) liveOf(id batch.ID) int {
