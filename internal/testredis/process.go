@@ -269,6 +269,7 @@ func (p *Process) clientOptions() *redis.Options {
 	return o
 }
 
+// ping fails if nobody answers, or another process, which took the port before this one could.
 func (p *Process) ping(ctx context.Context) error {
 	o := p.clientOptions()
 	// A bare connection first: the client logs every dial that fails.
@@ -279,7 +280,17 @@ func (p *Process) ping(ctx context.Context) error {
 	_ = conn.Close()
 	c := redis.NewClient(o)
 	defer c.Close()
-	return c.Ping(ctx).Err()
+	if err := c.Ping(ctx).Err(); err != nil {
+		return err
+	}
+	info, err := c.InfoMap(ctx, "server").Result()
+	if err != nil {
+		return err
+	}
+	if pid := info["Server"]["process_id"]; pid != strconv.Itoa(p.PID()) {
+		return fmt.Errorf("process %s answers, and not %d", pid, p.PID())
+	}
+	return nil
 }
 
 // PID is the process' ID.
