@@ -175,11 +175,8 @@ func TestToolCallStartsBeforeTheStreamEnds(t *testing.T) {
 	r := ask()
 	r.Tools = []backend.Tool{weather}
 	told := 0
-	start := time.Now()
-	var first time.Duration
-	resp, err := b.Generate(t.Context(), r, backend.Observer{ToolCall: func(i int, c backend.ToolCall) {
+	_, err := b.Generate(t.Context(), r, backend.Observer{ToolCall: func(i int, c backend.ToolCall) {
 		if told == 0 {
-			first = time.Since(start)
 			close(f.hold) // the rest of the stream is sent only now: without early dispatch this test hangs
 		}
 		assert.Equal(t, told, i)
@@ -188,7 +185,6 @@ func TestToolCallStartsBeforeTheStreamEnds(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	assert.Equal(t, 2, told)
-	assert.Less(t, first, resp.Duration)
 }
 
 func TestPlantedKeyIsNeverShown(t *testing.T) {
