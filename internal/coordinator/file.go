@@ -150,7 +150,7 @@ func (f *File) EndAt(n int64) {
 		f.end = n
 		f.replace(i)
 		f.present.clear(i)
-		delete(f.items, i)
+		delete(f.subjects, i)
 	}
 }
 

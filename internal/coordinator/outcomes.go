@@ -9,12 +9,12 @@ import (
 
 // outcomes remembers which results a sink was given. The zero value is ready.
 //
-// Its memory is one bit per job, about 50 bytes per job without output, which may be replaced after `retry`, and as much per job of a plan,
-// which another one replaces if Redis forgets the plan.
+// Its memory is one bit per job, about 50 bytes per job without output, which may be replaced after `retry`, and as much per job that may
+// be replaced by another one: see subject.
 type outcomes struct {
-	present bitmap
-	failed  map[int64]failure // without output, by index
-	items   map[int64]uint64  // marks of what jobs of a plan ran over, by index
+	present  bitmap
+	failed   map[int64]failure // without output, by index
+	subjects map[int64]uint64  // by index
 }
 
 // failure tells one result without output from the next one of the same job.
@@ -30,8 +30,10 @@ func (o *outcomes) Has(r batch.Result) bool {
 	if !o.present.has(r.Index) {
 		return false
 	}
-	if item, known := o.items[r.Index]; known && r.Item != nil && item != markOfItem(r) {
-		return false
+	if mark, ok := subject(r); ok {
+		if old, known := o.subjects[r.Index]; known && old != mark {
+			return false
+		}
 	}
 	old, failed := o.failed[r.Index]
 	return !failed || old.mark == markOf(r)
@@ -39,11 +41,11 @@ func (o *outcomes) Has(r batch.Result) bool {
 
 func (o *outcomes) note(r batch.Result) {
 	if o.failed == nil {
-		o.failed, o.items = map[int64]failure{}, map[int64]uint64{}
+		o.failed, o.subjects = map[int64]failure{}, map[int64]uint64{}
 	}
 	o.present.set(r.Index)
-	if r.Item != nil {
-		o.items[r.Index] = markOfItem(r)
+	if mark, ok := subject(r); ok {
+		o.subjects[r.Index] = mark
 	}
 	if r.Status != batch.OK && r.Error != nil {
 		o.failed[r.Index] = failure{markOf(r), r.Status, r.Error.Type, r.Error.Retryable || r.Status == batch.StatusCancelled}
@@ -62,9 +64,17 @@ func markOf(r batch.Result) uint64 {
 	return h.Sum64()
 }
 
-// markOfItem is the same for the same item of a plan.
-func markOfItem(r batch.Result) uint64 {
+// subject is a mark of what a result is about, if another result of the same index may be about something else: the item of a plan, which
+// Redis may forget, and all that a stage made, because another output of it is another plan or summary.
+func subject(r batch.Result) (mark uint64, ok bool) {
 	h := fnv.New64a()
-	_, _ = h.Write(r.Item)
-	return h.Sum64()
+	switch {
+	case r.Batch.Whole() != r.Batch:
+		_, _ = fmt.Fprint(h, markOf(r), string(r.Output))
+	case r.Item != nil:
+		_, _ = h.Write(r.Item)
+	default:
+		return 0, false
+	}
+	return h.Sum64(), true
 }

@@ -128,7 +128,7 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each
 	}
 	l := &local{
 		compiled: c, server: server, tools: tools.pool, workers: 1, logger: p.Logger, id: statestore.NewID(time.Now()),
-		sink: each, planned: stageCall(p.Planned), summary: stageCall(p.Reduced), say: p.say,
+		sink: each, planned: &callback{call: p.Planned}, summary: &callback{call: p.Reduced}, say: p.say,
 	}
 	return l.run(ctx, nil)
 }
@@ -168,7 +168,7 @@ func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled,
 		return err
 	}
 	collect := &collector{store: store, id: sub.ID, sink: each, patience: patience{store: store, say: p.say}}
-	planned, reduced := ifStage(c.Planner != nil, stageCall(p.Planned)), ifStage(c.Reduce != nil, stageCall(p.Reduced))
+	planned, reduced := ifStage(c.Planner != nil, &callback{call: p.Planned}), ifStage(c.Reduce != nil, &callback{call: p.Reduced})
 	if err := collect.followStages(ctx, planned, reduced); err != nil {
 		return err
 	}
@@ -199,21 +199,4 @@ func (c *callback) Write(results []batch.Result, _ [][]byte) error {
 		c.note(r)
 	}
 	return nil
-}
-
-// stageCallback does the same with what a stage gives.
-type stageCallback struct {
-	callback
-	last *batch.Result
-}
-
-func stageCall(f func(batch.Result) error) *stageCallback {
-	return &stageCallback{callback: callback{call: f}}
-}
-
-func (c *stageCallback) Has(r batch.Result) bool { return sameOutput(c.last, r) }
-
-func (c *stageCallback) Write(results []batch.Result, lines [][]byte) error {
-	c.last = &results[len(results)-1]
-	return c.callback.Write(results, lines)
 }

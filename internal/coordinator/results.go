@@ -105,7 +105,7 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 	if info.Reduce {
 		reduce = reduced.says(id.Reducer())
 	}
-	if err := conclude(ctx, c, tally, o.Out, plan, reduce, con); err != nil {
+	if err := conclude(ctx, c, info, tally, o.Out, plan, reduce, con); err != nil {
 		return err
 	}
 	if info.Plan && planned.last != nil && !planned.ok() || info.Reduce && !reduced.ok() {
@@ -136,13 +136,10 @@ func openOut(path string, f format, id batch.ID, jobs int64, con *Console) (*Fil
 }
 
 // conclude prints the summary of a batch that is done. plan and reduce say how its stages ended.
-func conclude(ctx context.Context, c *collector, tally *Tally, out, plan, reduce string, con *Console) error {
-	var info batch.Info
+func conclude(ctx context.Context, c *collector, info batch.Info, tally *Tally, out, plan, reduce string, con *Console) error {
 	var stages []StageUse
 	err := c.patience.do(ctx, func() (err error) {
-		if info, err = c.store.Info(ctx, c.id); err == nil {
-			stages, err = stagesOfInfo(ctx, c.store, info)
-		}
+		stages, err = stagesOfInfo(ctx, c.store, info)
 		return err
 	})
 	if err != nil {

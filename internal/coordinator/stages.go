@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -71,7 +70,7 @@ func followStage(ctx context.Context, s Source, stage batch.ID, to sink, p patie
 }
 
 // stageSink is where the result of a stage goes: to standard output, as a line of its own before or behind the results, or
-// alone if those go to a file.
+// alone if those go to a file. Another output of its job is another plan or summary, and the last one counts.
 type stageSink struct {
 	stream
 	results *stream       // that go to the same place; nil if they do not
@@ -85,14 +84,6 @@ func newStageSink(w io.Writer, results *stream) *stageSink {
 		s.stream = stream{w: w, format: results.format}
 	}
 	return s
-}
-
-func (s *stageSink) Has(r batch.Result) bool { return sameOutput(s.last, r) }
-
-// sameOutput reports whether a stage gives what it gave before. Another output of the same job is another plan or summary, and the last
-// one counts.
-func sameOutput(last *batch.Result, r batch.Result) bool {
-	return last != nil && markOf(*last) == markOf(r) && bytes.Equal(last.Output, r.Output)
 }
 
 func (s *stageSink) Write(results []batch.Result, lines [][]byte) error {

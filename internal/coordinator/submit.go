@@ -76,14 +76,18 @@ func headerOf(id batch.ID, p *spec.Plan) batch.Header {
 	}
 }
 
+// createTries bounds how often a batch is begun anew: each failover forgets a stage at most once.
+const createTries = 5
+
 // create makes a batch, before it the one that reduces it, and after it the one that plans it, if there are any. It begins again if a
 // failover forgot one of them meanwhile. Repeatable.
-func create(ctx context.Context, s *statestore.Store, id batch.ID, c consignment) error {
-	for {
-		if err := createOnce(ctx, s, id, c); !errors.Is(err, statestore.ErrNotFound) || ctx.Err() != nil {
+func create(ctx context.Context, s *statestore.Store, id batch.ID, c consignment) (err error) {
+	for range createTries {
+		if err = createOnce(ctx, s, id, c); !errors.Is(err, statestore.ErrNotFound) {
 			return err
 		}
 	}
+	return err
 }
 
 func createOnce(ctx context.Context, s *statestore.Store, id batch.ID, c consignment) error {
