@@ -48,7 +48,7 @@ func (o *outcomes) note(r batch.Result) {
 		o.subjects[r.Index] = mark
 	}
 	if r.Status != batch.OK && r.Error != nil {
-		o.failed[r.Index] = failure{markOf(r), r.Status, r.Error.Type, r.Error.Retryable || r.Status == batch.StatusCancelled}
+		o.failed[r.Index] = failure{markOf(r), r.Status, r.Error.Type, r.Error.Unfinished() || r.Status == batch.StatusCancelled}
 	} else {
 		delete(o.failed, r.Index)
 	}

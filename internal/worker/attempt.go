@@ -42,7 +42,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	if a.work.slots != nil {
 		ctx = withBatchSlots(ctx, a.work.slots)
 	}
-	ctx = withAdvisor(ctx, &a.work.advisor)
+	ctx = withModel(withAdvisor(ctx, &a.work.advisor), a.work.program.Model())
 	ctx = withSeeding(withAccount(ctx, l.Job), a.work.seeding)
 	ctx = a.spans.run(ctx, w, a, len(c.Journal))
 	absence := newAbsence(func() { w.kv.leave(l.Job) })

@@ -20,9 +20,10 @@ func (w *Worker) watch(ctx context.Context) {
 	told := false
 	for {
 		err := w.probe(ctx)
-		switch was := w.ready.set(err == nil); {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
+		}
+		switch was := w.health.setReady(err); {
 		case err == nil && !was:
 			w.log.Info("backend is ready; claiming jobs", "endpoint", w.cfg.Backend.Endpoint(), "models", modelIDs(w.served()))
 			told = false
@@ -36,6 +37,8 @@ func (w *Worker) watch(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-w.report:
+			w.register(ctx, w.Status(), w.cfg.Lease/3)
 		case <-tick.C:
 		}
 	}
@@ -48,7 +51,7 @@ func (w *Worker) probe(ctx context.Context) error {
 	if err := w.cfg.Backend.Ready(ctx); err != nil {
 		return err
 	}
-	if w.ready.open() {
+	if w.health.isReady() {
 		return nil
 	}
 	models, err := w.cfg.Backend.Models(ctx)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -78,6 +79,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.Jitter == nil {
+		c.Jitter = mathrand.Float64
+	}
 	if c.Pace == nil {
 		c.Pace = func(batch.Job) {}
 	}
@@ -120,8 +124,9 @@ type Worker struct {
 	aborted  chan struct{} // closed by Abort
 	abort    sync.Once
 	wake     chan struct{} // capacity 1: there may be something to claim
+	report   chan struct{} // capacity 1: the worker's record changed
 
-	ready  gate
+	health *health
 	models atomic.Pointer[[]backend.Model]
 
 	mu     sync.Mutex
@@ -150,10 +155,12 @@ func New(cfg Config) (*Worker, error) {
 		stopping: make(chan struct{}),
 		aborted:  make(chan struct{}),
 		wake:     make(chan struct{}, 1),
+		report:   make(chan struct{}, 1),
 		live:     make(map[batch.Job]*attempt),
 		started:  time.Now(),
 	}
 	w.models.Store(&[]backend.Model{})
+	w.health = newHealth(cfg.Jitter, w.log, w.healthChanged)
 	if w.batches, err = newBatches(cfg.Store, cfg.Tools, cfg.Backend.Capabilities(), w.served, w.log); err != nil {
 		return nil, err
 	}
@@ -163,10 +170,11 @@ func New(cfg Config) (*Worker, error) {
 		w.adaptive = newAdaptive(cfg.Backend, w.slots, start, cfg.Slots, w.poke)
 		model = keepCounting(w.adaptive, model)
 	}
+	model = keepCounting(guarded{model, w.health}, model)
 	w.kv = &admission{wake: w.poke}
 	w.pressure = newPressure(cfg.Backend)
 	w.tails.waiting = map[batch.ID]*waitingJobs{}
-	var slots agent.Slots = batchSlots{worker: w.slots, ready: &w.ready, kv: w.kv, patience: cfg.Lease}
+	var slots agent.Slots = batchSlots{worker: w.slots, health: w.health, kv: w.kv, patience: cfg.Lease}
 	if cfg.Tracer != nil {
 		w.spans = &spans{cfg.Tracer}
 		model = traceModel(model, cfg.Backend, cfg.Tracer)
@@ -177,7 +185,7 @@ func New(cfg Config) (*Worker, error) {
 	model = keepCounting(seeded{model, w.poke}, model)
 	model = keepCounting(advised{model, cfg.Tools.P75}, model)
 	w.runner = agent.NewRunner(model, slots, tools,
-		agent.Config{Worker: cfg.ID, Logger: w.log, Jitter: cfg.Jitter})
+		agent.Config{Worker: cfg.ID, Logger: w.log, Jitter: cfg.Jitter, Endpoint: w.health})
 	w.commits = newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, w.settle, w.log)
 	w.metrics = newMetrics(cfg.Metrics, w)
 	return w, nil
@@ -211,6 +219,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.adaptive != nil {
 		w.adaptive.stop()
 	}
+	w.health.stop()
 	w.unregister(life)
 	end(errDrained)
 	background.Wait()
@@ -248,7 +257,22 @@ func (w *Worker) unregister(life context.Context) {
 }
 
 // Ready reports whether jobs are claimed: the backend answers and no drain has begun.
-func (w *Worker) Ready() bool { return w.ready.open() && !w.draining() }
+func (w *Worker) Ready() bool { return w.health.works() && !w.draining() }
+
+// Pauses returns why the worker starts no model calls; empty while it does.
+func (w *Worker) Pauses() []batch.Pause { return w.health.pauses() }
+
+// healthChanged is called when jobs may be claimed. pauses: some began or ended.
+func (w *Worker) healthChanged(pauses bool) {
+	w.poke()
+	if !pauses {
+		return
+	}
+	select {
+	case w.report <- struct{}{}:
+	default:
+	}
+}
 
 func (w *Worker) draining() bool {
 	select {
@@ -274,6 +298,7 @@ func (w *Worker) Status() batch.WorkerRecord {
 		Tools:      w.cfg.Tools.Names(),
 		Sharing:    Sharing(w.cfg.Tools),
 		Ready:      w.Ready(),
+		Pauses:     w.Pauses(),
 		Draining:   w.draining(),
 		LiveAgents: w.liveCount(),
 		MaxAgents:  w.cfg.MaxAgents,

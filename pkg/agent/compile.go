@@ -131,6 +131,9 @@ func (p *Program) ask(plan *spec.Plan) error {
 // Effects reports whether a tool of the program has side effects.
 func (p *Program) Effects() bool { return p.effects }
 
+// Model is the name of the model that the program's calls are made with.
+func (p *Program) Model() string { return p.model }
+
 // turnPlan is what the next model call is to be.
 type turnPlan struct {
 	number    int  // 1-based

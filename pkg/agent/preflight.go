@@ -100,8 +100,8 @@ func (a *attempt) requestBytes() int {
 	return n
 }
 
-// finished reports whether the server said how the call ended. Anything else is a broken call, whatever it carries.
-func finished(r *backend.Response) bool {
+// Finished reports whether the server said how the call ended. Anything else is a broken call, whatever it carries.
+func Finished(r *backend.Response) bool {
 	switch r.Finish {
 	case backend.FinishStop, backend.FinishToolCalls, backend.FinishLength, backend.FinishRefused:
 		return true

@@ -24,6 +24,8 @@ type Config struct {
 	Logger *slog.Logger // Defaults to no log.
 	// Jitter replaces the random source of waits, numbers in [0,1), so that a run can be replayed.
 	Jitter func() float64
+	// Endpoint tells outages from bad requests. Nil counts every failure against its job.
+	Endpoint Endpoint
 }
 
 // Runner runs jobs. Safe for concurrent use; it keeps nothing between jobs.
@@ -35,6 +37,8 @@ type Runner struct {
 	worker  string
 	log     *slog.Logger
 	random  func() float64
+
+	endpoint Endpoint
 }
 
 // NewRunner makes a runner. If model is a [backend.TokenCounter], prompts that may not fit are counted before they are
@@ -47,7 +51,7 @@ func NewRunner(model Model, slots Slots, tools Tools, cfg Config) *Runner {
 		cfg.Jitter = rand.Float64
 	}
 	counter, _ := model.(backend.TokenCounter)
-	return &Runner{model: model, counter: counter, slots: slots, tools: tools, worker: cfg.Worker, log: cfg.Logger, random: cfg.Jitter}
+	return &Runner{model: model, counter: counter, slots: slots, tools: tools, worker: cfg.Worker, log: cfg.Logger, random: cfg.Jitter, endpoint: cfg.Endpoint}
 }
 
 // Run runs one attempt of a job, from its journal's end to its result. Exactly one of result and error is meaningful.
@@ -192,7 +196,9 @@ func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered b
 	switch {
 	case resp.Finish == backend.FinishRefused:
 		calls.discard()
-		return nil, false, batch.NewError(batch.BackendRejected, "the server's content filter refused the answer")
+		err := batch.NewError(batch.BackendRejected, "the server's content filter refused the answer")
+		err.RequestAtFault = true
+		return nil, false, err
 	case resp.Finish == backend.FinishLength && a.prog.output != nil && t.mayCall && len(resp.Message.ToolCalls) == 0:
 		// Nothing bound this answer to the schema; the repair turn does, and then it need not be long.
 		calls.discard()
@@ -273,13 +279,12 @@ type scope struct {
 	pause  context.Context // ended by Stop too; for waits that lie on a turn boundary
 	stop   <-chan struct{}
 	limit  time.Duration // of the job; 0 means none
+	clock  *jobClock     // ends work
 }
 
 func newScope(ctx context.Context, stop <-chan struct{}, limit time.Duration) (s *scope, end func()) {
 	work, cancelWork := context.WithCancel(ctx)
-	if limit > 0 {
-		work, cancelWork = context.WithTimeout(ctx, limit)
-	}
+	clock := newJobClock(limit, cancelWork)
 	pause, cancelPause := context.WithCancelCause(work)
 	var watcher sync.WaitGroup
 	if stop != nil {
@@ -291,7 +296,8 @@ func newScope(ctx context.Context, stop <-chan struct{}, limit time.Duration) (s
 			}
 		})
 	}
-	return &scope{caller: ctx, work: work, pause: pause, stop: stop, limit: limit}, func() {
+	return &scope{caller: ctx, work: work, pause: pause, stop: stop, limit: limit, clock: clock}, func() {
+		clock.end()
 		cancelPause(nil)
 		cancelWork()
 		watcher.Wait()

@@ -1,6 +1,9 @@
 package batch
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Phase is where a whole batch stands.
 type Phase string
@@ -99,6 +102,21 @@ type ToolSharing struct {
 	TTL   time.Duration `json:"ttl,omitempty"`
 }
 
+// Pause is why a worker starts no model calls.
+type Pause struct {
+	Model  string    `json:"model,omitempty"` // "" means every model
+	Kind   string    `json:"kind"`            // a class of package backend, or "unreachable"
+	Reason string    `json:"reason"`          // such as: server answers 402 "Insufficient credits"
+	Since  time.Time `json:"since"`           // the worker's clock
+	// Misconfigured: no call was ever answered, and the server refuses the key, the account or the model.
+	Misconfigured bool `json:"misconfigured,omitempty"`
+}
+
+// String returns the pause as users see it.
+func (p Pause) String() string {
+	return fmt.Sprintf("paused: %s since %s", p.Reason, p.Since.Local().Format("15:04"))
+}
+
 // WorkerRecord is what a worker says of itself with every heartbeat.
 type WorkerRecord struct {
 	ID       string   `json:"id"`       // the --id flag
@@ -112,7 +130,8 @@ type WorkerRecord struct {
 	Sharing map[string]ToolSharing `json:"sharing,omitempty"`
 	// ToolUse tells of the tools that were called, by name in Tools.
 	ToolUse      map[string]ToolUse `json:"tool_use,omitempty"`
-	Ready        bool               `json:"ready"`    // the backend answers; jobs are claimed
+	Ready        bool               `json:"ready"` // the backend answers; jobs are claimed
+	Pauses       []Pause            `json:"pauses,omitempty"`
 	Draining     bool               `json:"draining"` // no more jobs are claimed
 	LiveAgents   int                `json:"live_agents"`
 	MaxAgents    int                `json:"max_agents"`

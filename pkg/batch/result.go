@@ -67,6 +67,14 @@ type Error struct {
 	Message   string    `json:"message"` // a sentence for people; never holds a secret (I9)
 	Retryable bool      `json:"retryable"`
 	Raw       string    `json:"raw,omitempty"` // the model's last text, for OutputInvalid and OutputTruncated; bounded
+	// RequestAtFault: the server refused the request repeatedly and answered others in between. Only for BackendRejected.
+	RequestAtFault bool `json:"request_at_fault,omitempty"`
+}
+
+// Unfinished reports whether the job should run again in a resumed batch: an outage or an interruption failed it, not its own
+// request. Earlier versions failed jobs with BackendRejected during outages, and did not set RequestAtFault.
+func (e *Error) Unfinished() bool {
+	return e.Retryable || e.Type == BackendRejected && !e.RequestAtFault
 }
 
 // NewError makes an Error whose Retryable follows its type.
