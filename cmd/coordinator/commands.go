@@ -32,6 +32,8 @@ or to --out. After Ctrl-C the same command with --resume runs what is missing, a
 				outFlag(), formatFlag(), ownerFlag(), rootFlag(),
 				toolsFlag(),
 				&cli.StringFlag{Name: "reuse", EnvVars: config.Env("reuse"), Usage: "take results from `FILE` for jobs that ask the same, instead of running them"},
+				&cli.BoolFlag{Name: "fail-fast", EnvVars: config.Env("fail-fast"), Usage: "end the run as soon as the server refuses the key, the account or the model, also after answers"},
+				&cli.DurationFlag{Name: "wait-for-server", EnvVars: config.Env("wait-for-server"), DefaultText: "until it answers", Usage: "end the run when the server has not answered for `DURATION`; jobs without a result stay unfinished"},
 				&cli.BoolFlag{Name: "resume", EnvVars: config.Env("resume"), Usage: "go on with --out: run what it lacks or what may pass now"},
 				&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "error", Usage: "debug, info, warn or error"},
 			},
@@ -260,6 +262,7 @@ func (e *env) run(c *cli.Context) error {
 	return coordinator.Run(c.Context, coordinator.RunOptions{
 		Spec: path, Backend: c.String("backend"), Owner: c.String("owner"), Workers: c.Int("workers"),
 		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Reuse: c.String("reuse"),
+		Wait:      coordinator.ServerWait{FailFast: c.Bool("fail-fast"), Longest: c.Duration("wait-for-server")},
 		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log, Tracer: tracer,
 	}, e.console)
 }

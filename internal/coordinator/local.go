@@ -100,6 +100,7 @@ type local struct {
 	sink     sink
 	planned  sink // of the planner's one result; nil without one
 	summary  sink // of the reduction's one result; nil without one
+	wait     ServerWait
 	say      func(string)
 	note     func(batch.Result) // is told every result; nil is skipped
 
@@ -113,6 +114,7 @@ type local struct {
 	mu       sync.Mutex
 	original []int64       // guarded by mu: the input's index of each fed job, in a resumed run
 	written  int64         // guarded by mu: results that are in the sink
+	pausing  []pausing     // guarded by mu: the workers
 	room     chan struct{} // capacity 1: written has grown
 }
 
@@ -154,6 +156,7 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 		workers = append(workers, w)
 		background.Go(func() { _ = w.Run(work) })
 	}
+	background.Go(func() { l.watchServer(work, workers, stop) })
 	background.Go(func() {
 		if err := l.feed(work); err != nil {
 			stop(err)

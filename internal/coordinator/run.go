@@ -33,6 +33,7 @@ type RunOptions struct {
 	ToolsFile   string // tools.yaml; "" for the built-in tools alone
 	Drivers     map[string]func() sqltool.Driver
 	Local       string // host:port where a server may happen to run; "" does not look
+	Wait        ServerWait
 	Stdin       io.Reader
 	Getenv      func(string) string
 	Logger      *slog.Logger
@@ -63,7 +64,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	defer tools.close()
 	r := &fileRun{options: o, console: con, tally: &Tally{}, local: local{
 		compiled: compiled, tools: tools.pool, workers: o.Workers, slots: o.MaxInflight, logger: o.Logger, tracer: o.Tracer,
-		id: statestore.NewID(time.Now()), say: con.Say, note: con.noting(o.Out == ""),
+		id: statestore.NewID(time.Now()), wait: o.Wait, say: con.Say, note: con.noting(o.Out == ""),
 	}}
 	var out *stream // nil if the results go to a file
 	if o.Out == "" {
@@ -280,6 +281,7 @@ func (r *fileRun) watch(ctx context.Context) {
 		defer cancel()
 		info, err := r.store.Info(ctx, r.id)
 		p := progressOf(info)
+		p.Pause = r.pause()
 		if r.renumbers() {
 			p.Counts.OK += r.earlier
 		}

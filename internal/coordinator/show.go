@@ -25,6 +25,8 @@ type StatusReport struct {
 	Sharing float64  `json:"sharing,omitempty"` // see [batch.Usage.Sharing]; left out if it is not known
 	Workers []string `json:"workers"`           // IDs of live workers that can serve it
 	Trouble string   `json:"trouble"`           // why nobody can; "" if somebody can or nobody needs to
+	// Pause is why the workers that could serve it make no model calls; nil unless all of them are paused.
+	Pause *batch.Pause `json:"pause,omitempty"`
 }
 
 // Status looks at a batch and at the workers.
@@ -50,7 +52,7 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 		}
 	}
 	if !info.Phase.Terminal() && len(r.Workers) == 0 {
-		r.Trouble = trouble(info.Header, workers)
+		r.Trouble, r.Pause = trouble(info.Header, workers)
 	}
 	return r, nil
 }
@@ -84,28 +86,55 @@ func servable(h batch.Header, w batch.WorkerRecord) string {
 			return "has no tool " + t
 		}
 	}
+	p := pauseFor(h, w)
 	switch {
 	case w.Draining:
 		return "is shutting down"
+	case p != nil:
+		return "is " + p.String()
 	case !w.Ready:
 		return "waits for its model server " + w.Endpoint
 	}
 	return ""
 }
 
-// trouble says why no worker serves a batch.
-func trouble(h batch.Header, workers []batch.WorkerRecord) string {
-	if len(workers) == 0 {
-		return "no worker is alive; jobs wait until one starts"
+// pauseFor returns why a worker makes no model calls for a batch; nil if it does.
+func pauseFor(h batch.Header, w batch.WorkerRecord) *batch.Pause {
+	model := h.Model
+	if model == "" && len(w.Models) > 0 {
+		model = w.Models[0]
 	}
+	i := slices.IndexFunc(w.Pauses, func(p batch.Pause) bool { return p.Model == "" || p.Model == model })
+	if i < 0 {
+		return nil
+	}
+	return &w.Pauses[i]
+}
+
+// trouble returns why no worker serves a batch. If every worker that has its model and tools is paused, the longest pause is returned too.
+func trouble(h batch.Header, workers []batch.WorkerRecord) (string, *batch.Pause) {
+	if len(workers) == 0 {
+		return "no worker is alive; jobs wait until one starts", nil
+	}
+	var longest *batch.Pause
 	reasons := make([]string, 0, 3)
-	for _, w := range workers[:min(len(workers), 3)] {
-		reasons = append(reasons, w.ID+" "+servable(h, w))
+	for _, w := range workers {
+		why := servable(h, w)
+		if p := pauseFor(h, w); p != nil && why == "is "+p.String() && (longest == nil || p.Since.Before(longest.Since)) {
+			longest = p
+		}
+		if len(reasons) < cap(reasons) {
+			reasons = append(reasons, w.ID+" "+why)
+		}
 	}
 	if more := len(workers) - len(reasons); more > 0 {
 		reasons = append(reasons, fmt.Sprintf("and %d more", more))
 	}
-	return "no live worker can serve this batch, so its jobs wait: " + strings.Join(reasons, "; ")
+	why := strings.Join(reasons, "; ")
+	if longest != nil {
+		return fmt.Sprintf("%s; its jobs wait (%s)", longest, why), longest
+	}
+	return "no live worker can serve this batch, so its jobs wait: " + why, nil
 }
 
 // WriteStatus shows a report to people.
@@ -164,6 +193,8 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 		line("sharing", "%s", sharingOf(r.Sharing))
 	}
 	switch {
+	case r.Pause != nil:
+		line("workers", "PAUSED: %s", r.Trouble)
 	case r.Trouble != "":
 		line("workers", "NONE: %s", r.Trouble)
 	case len(r.Workers) > 0:
@@ -197,6 +228,8 @@ func WriteWorkers(w io.Writer, workers []batch.WorkerRecord) error {
 		switch {
 		case r.Draining:
 			state = "draining"
+		case len(r.Pauses) > 0:
+			state = r.Pauses[0].String()
 		case !r.Ready:
 			state = "not ready"
 		}

@@ -96,7 +96,7 @@ func (h *health) mayStart(model, job string) (ok bool, again time.Time, changed 
 	return ok, again, h.changed
 }
 
-// await waits until a call of a job may start, at most for patience, and then fails with errBackendAway.
+// await waits until a call of a job may start. When none was answered for as long as patience, it fails with errBackendAway.
 func (h *health) await(ctx context.Context, model, job string, patience time.Duration) error {
 	ok, again, changed := h.mayStart(model, job)
 	if ok {
@@ -104,29 +104,23 @@ func (h *health) await(ctx context.Context, model, job string, patience time.Dur
 	}
 	defer agent.StopClock(ctx)()
 	pace, _ := ctx.Value(paceKey{}).(func())
-	give := time.NewTimer(patience)
-	defer give.Stop()
 	for !ok {
-		var due <-chan time.Time
-		var timer *time.Timer
-		if !again.IsZero() {
-			timer = time.NewTimer(time.Until(again))
-			due = timer.C
+		wake := h.stopped(model).Add(patience)
+		if !time.Now().Before(wake) {
+			return errBackendAway
 		}
-		var err error
+		if !again.IsZero() && again.Before(wake) {
+			wake = again
+		}
+		timer := time.NewTimer(time.Until(wake))
 		select {
 		case <-changed:
-		case <-due:
-		case <-give.C:
-			err = errBackendAway
+		case <-timer.C:
 		case <-ctx.Done():
-			err = context.Cause(ctx)
 		}
-		if timer != nil {
-			timer.Stop()
-		}
-		if err != nil {
-			return err
+		timer.Stop()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		if pace != nil {
 			pace()
@@ -134,6 +128,20 @@ func (h *health) await(ctx context.Context, model, job string, patience time.Dur
 		ok, again, changed = h.mayStart(model, job)
 	}
 	return nil
+}
+
+// stopped is when calls of a model were last stopped; now if they are not.
+func (h *health) stopped(model string) time.Time {
+	b := h.of(model)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.ready {
+		return h.away.Since
+	}
+	if o := b.Outage(); o != nil {
+		return o.Opened
+	}
+	return time.Now()
 }
 
 // room bounds how many of n jobs of a model may be claimed: while its calls are paused, one when a probe is due and nobody waits to be it.

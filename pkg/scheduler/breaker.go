@@ -63,6 +63,7 @@ type Breaker struct {
 	// While open or recovering.
 	last      CallEnd             // the failure that users see
 	since     time.Time           // of the outage
+	opened    time.Time           // when calls were last stopped
 	next      time.Time           // of the next probe
 	tried     map[string]struct{} // jobs that were probes
 	probes    int                 // that failed
@@ -240,10 +241,7 @@ func (b *Breaker) fails(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 			b.bad++
 		}
 		switch {
-		case e.Verdict == Throttled:
-			b.since = now // calls were answered since: the wait begins anew
-			b.open(now, e)
-		case b.bad >= 2 && b.bad > b.good, b.tries >= tripTries && b.inFlightSince(b.first) == 0:
+		case e.Verdict == Throttled, b.bad >= 2 && b.bad > b.good, b.tries >= tripTries && b.inFlightSince(b.first) == 0:
 			b.open(now, e)
 		}
 		return true
@@ -266,7 +264,7 @@ func (b *Breaker) trips(e CallEnd) bool {
 }
 
 func (b *Breaker) open(now time.Time, e CallEnd) {
-	b.phase, b.last = open, e
+	b.phase, b.last, b.opened = open, e, now
 	if b.tried == nil {
 		b.tried = map[string]struct{}{}
 	}
@@ -279,10 +277,10 @@ func (b *Breaker) forget() {
 	clear(b.jobs)
 }
 
-// delay is the wait for the next probe: part of the outage's length, so that a short outage is left at once and a long one costs few
-// calls. Without a hint, the end of a rate limit cannot be seen coming, and the wait doubles. The caller holds mu.
+// delay is the wait for the next probe: part of the time since the last answer, so that a short outage is left at once and a long one
+// costs few calls. Without a hint, the end of a rate limit cannot be seen coming, and the wait doubles. The caller holds mu.
 func (b *Breaker) delay(now time.Time) time.Duration {
-	d := now.Sub(b.since)
+	d := now.Sub(b.opened)
 	if b.last.Verdict != Throttled {
 		if d /= probePart; d < firstProbe/probePart {
 			return b.asked(b.last) + firstProbe
@@ -331,8 +329,9 @@ func (b *Breaker) Flaky(now time.Time, kind string) bool {
 // Outage is what an open breaker reports.
 type Outage struct {
 	CallEnd
-	Since time.Time
-	Next  time.Time // of the next probe
+	Since  time.Time // when the outage began
+	Opened time.Time // when the last call was answered, or later
+	Next   time.Time // of the next probe
 	// Unproven: no call was ever answered, and the last one was refused. The configuration is wrong.
 	Unproven bool
 }
@@ -344,7 +343,7 @@ func (b *Breaker) Outage() *Outage {
 	if b.phase != open {
 		return nil
 	}
-	return &Outage{CallEnd: b.last, Since: b.since, Next: b.next, Unproven: b.last.Verdict == Refused && b.answered.IsZero()}
+	return &Outage{CallEnd: b.last, Since: b.since, Opened: b.opened, Next: b.next, Unproven: b.last.Verdict == Refused && b.answered.IsZero()}
 }
 
 // inFlightSince counts the calls in flight that were sent at t or later. The caller holds mu.
