@@ -113,7 +113,7 @@ func TestOutageDelaysABatch(t *testing.T) {
 					info := w.await(id, 10*time.Minute)
 					node.end()
 					assert.EqualValues(t, jobs, info.Counts.OK, "%+v", info.Counts)
-					assert.LessOrEqual(t, f.count(), 2*jobs*105/100, "calls")
+					assert.LessOrEqual(t, f.count(), 2*jobs*105/100+int(length/(10*time.Second)), "calls")
 					if kind.Class == backend.RateLimited {
 						return // the end of a rate limit cannot be seen coming
 					}
@@ -199,7 +199,8 @@ func TestBatchOfBadRequestsEnds(t *testing.T) {
 }
 
 func TestPartialOutageFailsNobody(t *testing.T) {
-	for name, kind := range outageKinds {
+	for _, name := range []string{"400", "402", "429", "500", "503"} {
+		kind := outageKinds[name]
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, 300*time.Millisecond)
@@ -213,7 +214,7 @@ func TestPartialOutageFailsNobody(t *testing.T) {
 					}
 					return nil
 				}}
-				const jobs = 800
+				const jobs = 400
 				id := w.submit(jobs, nil)
 				node := w.start("node-1", func(c *Config) { c.Backend = f; c.Slots = 16 })
 				info := w.await(id, 10*time.Minute)

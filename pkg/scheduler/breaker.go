@@ -29,10 +29,12 @@ const (
 	tripJobs  = 3 // failed jobs in a row that open a breaker
 	tripTries = 4 // failed calls in a row that open it when nothing else is in flight
 
+	// The wait for a probe doubles from firstProbe to shortDelay. Then it is a part of the outage's length, up to maxProbeDelay.
 	firstProbe    = 500 * time.Millisecond
-	minProbeDelay = time.Second
+	shortDelay    = 4 * time.Second
 	maxProbeDelay = time.Minute
-	probePart     = 10               // a probe comes after this part of the outage's length
+	probePart     = 10
+	minHold       = time.Second      // after a rate limit without a hint
 	probePatience = 15 * time.Second // a second probe starts if the first has not ended by then
 	plainProbes   = 2                // probes that fail before control requests take their place
 	newcomersOnly = 100 * time.Millisecond
@@ -280,13 +282,12 @@ func (b *Breaker) forget() {
 // delay is the wait for the next probe: part of the time since the last answer, so that a short outage is left at once and a long one
 // costs few calls. Without a hint, the end of a rate limit cannot be seen coming, and the wait doubles. The caller holds mu.
 func (b *Breaker) delay(now time.Time) time.Duration {
-	d := now.Sub(b.opened)
-	if b.last.Verdict != Throttled {
-		if d /= probePart; d < firstProbe/probePart {
-			return b.asked(b.last) + firstProbe
-		}
+	since := now.Sub(b.opened)
+	d := max(min(max(since, firstProbe), shortDelay), since/probePart)
+	if b.last.Verdict == Throttled {
+		d = max(since, minHold)
 	}
-	d = min(max(d, minProbeDelay), maxProbeDelay)
+	d = min(d, maxProbeDelay)
 	d -= time.Duration(float64(d) / 4 * b.jitter())
 	if asked := b.asked(b.last); asked > 0 {
 		return max(d, asked+d/probePart)

@@ -126,10 +126,10 @@ func TestBreakerStartsNothingWhileOpenButProbes(t *testing.T) {
 		at = append(at, c.now.Sub(began).Round(100*time.Millisecond))
 		require.Nil(t, c.b.Admit(c.now, "other"), "one probe at a time")
 	}
-	assert.Equal(t, []time.Duration{600 * time.Millisecond, 1700 * time.Millisecond, 2800 * time.Millisecond}, at[:3])
+	assert.Equal(t, []time.Duration{600 * time.Millisecond, 1300 * time.Millisecond, 2700 * time.Millisecond}, at[:3])
 	for i := 1; i < len(at); i++ {
 		gap, length := at[i]-at[i-1], at[i-1]
-		assert.LessOrEqual(t, gap, max(minProbeDelay, length/probePart)+200*time.Millisecond)
+		assert.LessOrEqual(t, gap, max(shortDelay, length/probePart)+200*time.Millisecond)
 		assert.LessOrEqual(t, gap, maxProbeDelay+200*time.Millisecond)
 	}
 	assert.Less(t, len(at), 120, "an hour costs few probes")
