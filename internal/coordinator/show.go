@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -39,6 +40,8 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 	if err != nil {
 		return StatusReport{}, err
 	}
+	needs := info.Header
+	needs.Model = cmp.Or(needs.Model, info.Bound)
 	r := StatusReport{Info: info, Sharing: info.Counts.Usage.Sharing(), Workers: []string{}}
 	if r.Planning, err = planningOf(ctx, s, info.Header); err != nil {
 		return StatusReport{}, err
@@ -47,12 +50,12 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 		return StatusReport{}, err
 	}
 	for _, w := range workers {
-		if servable(info.Header, w) == "" {
+		if servable(needs, w) == "" {
 			r.Workers = append(r.Workers, w.ID)
 		}
 	}
 	if !info.Phase.Terminal() && len(r.Workers) == 0 {
-		r.Trouble, r.Pause = trouble(info.Header, workers)
+		r.Trouble, r.Pause = trouble(needs, workers)
 	}
 	return r, nil
 }
@@ -186,6 +189,12 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 	}
 	if r.Paused {
 		line("", "PAUSED: no new job begins; `coordinator budget %s --tokens N` (or --usd X) lets it go on", r.ID)
+	}
+	switch {
+	case len(r.Models) > 1:
+		line("models", "%s", strings.Join(r.Models, ", "))
+	case r.Bound != "":
+		line("model", "%s", r.Bound)
 	}
 	line("takeovers", "%s", count(c.Takeovers))
 	useLines(line, r.parts())

@@ -71,7 +71,7 @@ func inputError(err error) error {
 
 func headerOf(id batch.ID, p *spec.Plan) batch.Header {
 	return batch.Header{
-		ID: id, Name: p.Name, Owner: p.Owner, Priority: p.Priority, Model: p.Model, Tools: p.Tools,
+		ID: id, Name: p.Name, Owner: p.Owner, Priority: p.Priority, Model: p.Model, AnyModel: p.AnyModel, Tools: p.Tools,
 		MaxAttempts: p.MaxAttempts, TTL: p.TTL, Budget: p.BatchBudget, Prices: p.Prices,
 	}
 }

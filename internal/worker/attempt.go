@@ -75,6 +75,9 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	if a.work.seeding != nil {
 		a.work.seeding.Begun(time.Now()) // the claim loop is woken when the job is through
 	}
+	if err == nil && result.Turns > 0 && result.ReusedFrom == "" {
+		err = w.bind(ctx, a)
+	}
 	if err == nil && a.work.plans != "" && result.Status == batch.OK {
 		a.items, err = a.work.items(result.Output) // the agent found it sound
 	}
@@ -90,7 +93,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	case errors.Is(err, statestore.ErrConflict):
 		log.Warn("Redis forgot turns of this job that it had acknowledged: it was restarted, or replaced by its replica; the job goes on from what is left")
 		w.release(context.WithoutCancel(ctx), a)
-	case errors.Is(err, agent.ErrStopped), errors.Is(err, errDrained), errors.Is(err, errBackendAway):
+	case errors.Is(err, agent.ErrStopped), errors.Is(err, errDrained), errors.Is(err, errBackendAway), errors.Is(err, errOtherModel):
 		w.release(context.WithoutCancel(ctx), a)
 	default:
 		// A defect of ours. The lease lapses and another attempt may do better; after the last the job is WorkerLost.
@@ -106,6 +109,9 @@ func (w *Worker) logOf(l batch.Lease) *slog.Logger {
 
 // checkpoint appends to the journal, through any outage of Redis.
 func (w *Worker) checkpoint(ctx context.Context, a *attempt, turn int, data []byte) error {
+	if err := w.bind(ctx, a); err != nil {
+		return err
+	}
 	a.journalled = true
 	err := w.cfg.Store.UntilKnown(ctx, func() error { return w.cfg.Store.Checkpoint(ctx, a.lease, turn, data) })
 	if err != nil && ctx.Err() != nil {

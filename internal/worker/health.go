@@ -28,6 +28,7 @@ type health struct {
 	paused   map[string]bool               // guarded by mu; models whose pause was logged
 	changed  chan struct{}                 // guarded by mu; closed at the next change
 	due      *time.Timer                   // guarded by mu; calls notify when a probe is due
+	proven   bool                          // guarded by mu; a breaker that was dropped had answered calls
 	ended    bool                          // guarded by mu
 }
 
@@ -144,6 +145,22 @@ func (h *health) stopped(model string) time.Time {
 	return time.Now()
 }
 
+// serves notes which models the backend serves. Breakers of others are dropped; a model that comes back is judged anew.
+func (h *health) serves(models []string) {
+	h.mu.Lock()
+	for model, b := range h.breakers {
+		h.proven = h.proven || !b.LastAnswered().IsZero()
+		if !slices.Contains(models, model) {
+			delete(h.breakers, model)
+			delete(h.paused, model)
+		} else {
+			b.ProbeNow(time.Now())
+		}
+	}
+	h.mu.Unlock()
+	h.wake()
+}
+
 // room bounds how many of n jobs of a model may be claimed: while its calls are paused, one when a probe is due and nobody waits to be it.
 func (h *health) room(model string, n int, live func() int) int {
 	b := h.of(model)
@@ -209,9 +226,13 @@ func (h *health) pauses() []batch.Pause {
 		return []batch.Pause{h.away}
 	}
 	var out []batch.Pause
+	proven := h.proven
+	for _, b := range h.breakers {
+		proven = proven || !b.LastAnswered().IsZero()
+	}
 	for model, b := range h.breakers {
 		if o := b.Outage(); o != nil {
-			out = append(out, batch.Pause{Model: model, Kind: o.Kind, Reason: o.Reason, Since: o.Since, Misconfigured: o.Unproven})
+			out = append(out, batch.Pause{Model: model, Kind: o.Kind, Reason: o.Reason, Since: o.Since, Misconfigured: o.Unproven && !proven})
 		}
 	}
 	slices.SortFunc(out, func(a, b batch.Pause) int { return strings.Compare(a.Model, b.Model) })

@@ -97,6 +97,7 @@ var (
 	errCancelled = errors.New("the batch was cancelled")
 	// errBackendAway: the backend was gone for a whole lease; another node may do better.
 	errBackendAway = errors.New("the backend is not ready")
+	errOtherModel  = errors.New("another model answered first, and the batch is bound to it")
 )
 
 // lastWords bounds each thing that a worker still tells Redis when it leaves.
@@ -128,6 +129,8 @@ type Worker struct {
 
 	health *health
 	models atomic.Pointer[[]backend.Model]
+
+	modelsRead time.Time // belongs to watch
 
 	mu     sync.Mutex
 	live   map[batch.Job]*attempt // guarded by mu
@@ -260,7 +263,7 @@ func (w *Worker) unregister(life context.Context) {
 func (w *Worker) Ready() bool { return w.health.works() && !w.draining() }
 
 // Pauses returns why the worker starts no model calls; empty while it does.
-func (w *Worker) Pauses() []batch.Pause { return w.health.pauses() }
+func (w *Worker) Pauses() []batch.Pause { return append(w.health.pauses(), w.batches.pauses()...) }
 
 // healthChanged is called when jobs may be claimed. pauses: some began or ended.
 func (w *Worker) healthChanged(pauses bool) {

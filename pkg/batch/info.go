@@ -24,8 +24,9 @@ type Header struct {
 	ID          ID            `json:"id"`
 	Name        string        `json:"name"`
 	Owner       string        `json:"owner"`
-	Priority    int           `json:"priority"`        // higher first
-	Model       string        `json:"model"`           // "" takes the server's own
+	Priority    int           `json:"priority"` // higher first
+	Model       string        `json:"model"`    // "" takes the server's own
+	AnyModel    bool          `json:"any_model,omitempty"`
 	Tools       []string      `json:"tools"`           // names; a worker that lacks one does not claim
 	MaxAttempts int           `json:"max_attempts"`    // at least 1
 	TTL         time.Duration `json:"ttl"`             // how long everything is kept after the batch is done
@@ -59,8 +60,12 @@ type Info struct {
 	Phase  Phase `json:"phase"`
 	Paused bool  `json:"paused,omitempty"` // its budget is used up: no new job begins until that is raised
 	// Used is what counts against the budget, the stages of the batch included. USD is 0 without prices.
-	Used      Budget    `json:"used,omitzero"`
-	Counts    Counts    `json:"counts"`
+	Used   Budget   `json:"used,omitzero"`
+	Counts Counts   `json:"counts"`
+	Models []string `json:"models,omitempty"` // that answered, the first 16
+	// Bound is the model that answered first. Workers with other models leave the batch alone. "" before the first answer, or with
+	// AnyModel.
+	Bound     string    `json:"bound_model,omitempty"`
 	CreatedAt time.Time `json:"created_at"`          // Redis' clock
 	DoneAt    time.Time `json:"done_at,omitzero"`    // Redis' clock; zero unless done
 	ExpiresAt time.Time `json:"expires_at,omitzero"` // when the TTL removes it; zero unless done

@@ -30,6 +30,9 @@ type Compiled struct {
 	reuse     *reuse            // nil runs every job
 }
 
+// AnyModel reports whether the batch may use different models (`model: any`).
+func (c *Compiled) AnyModel() bool { return c.Plan.AnyModel }
+
 // ErrInputsChanged says that inputs were not the same when they were read again to submit them.
 var ErrInputsChanged = errors.New("the inputs changed while they were being read; run the command again")
 

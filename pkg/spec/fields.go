@@ -55,7 +55,7 @@ func (l *loader) fields() []fieldReader {
 		{"output_schema", func(f string, n ast.Node) { plan.Schema = l.outputSchema(f, n) }},
 		{planField, l.planner},
 		{"reduce", l.reduce},
-		{"model", l.label(&plan.Model)},
+		{"model", l.model(plan)},
 		{"backend", func(f string, n ast.Node) { s.Backend = l.backend(f, n) }},
 		{"max_inflight", func(f string, n ast.Node) {
 			l.count(&plan.MaxInflight, 1, maxInflight)(f, n)
@@ -94,6 +94,18 @@ func (l *loader) label(to *string) func(string, ast.Node) {
 			l.failf(n, field, "must be one line without control characters")
 		default:
 			*to = v
+		}
+	}
+}
+
+// anyModel is the model of a batch whose jobs may use different ones.
+const anyModel = "any"
+
+func (l *loader) model(p *Plan) func(string, ast.Node) {
+	return func(field string, n ast.Node) {
+		l.label(&p.Model)(field, n)
+		if p.Model == anyModel {
+			p.Model, p.AnyModel = "", true
 		}
 	}
 }

@@ -28,6 +28,7 @@ type Plan struct {
 	ToolSettings map[string]ToolSetting `json:"tool_settings,omitempty"`
 
 	Model       string        `json:"model,omitempty"`        // "" takes the server's own
+	AnyModel    bool          `json:"any_model,omitempty"`    // jobs may use different models; else the first that answers is used for all
 	MaxInflight int           `json:"max_inflight,omitempty"` // model requests in flight per worker; 0 leaves it to the worker
 	MaxTurns    int           `json:"max_turns"`
 	MaxRetries  int           `json:"max_retries"`  // of one turn after a transient fault

@@ -98,6 +98,12 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 		return v
 	}
 	info.Phase = batch.Phase(m["phase"])
+	if m["models"] != "" {
+		info.Models = strings.Split(m["models"], "\n")
+	}
+	if !info.AnyModel {
+		info.Bound = m["model"]
+	}
 	for i, a := range accounts {
 		caps, used := accountOf(a.Val())
 		info.Used.Tokens, info.Used.USD = info.Used.Tokens+used.Tokens, info.Used.USD+used.USD
