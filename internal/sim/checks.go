@@ -388,6 +388,9 @@ func (k *checker) results(proc string, c call, was, is *state) {
 		if line.Attempts < 1 || line.Attempts > k.cfg.maxAttempts {
 			k.fail("I5", "the result of job %d tells of %d attempts; %d are allowed", r.index, line.Attempts, k.cfg.maxAttempts)
 		}
+		if k.cfg.Mode == Full && line.Error != nil && line.Error.Type == batch.BackendRejected {
+			k.fail("I4", "an outage failed job %d, whose request no server ever refused: %s", r.index, line.Error.Message)
+		}
 		if k.reduces != nil {
 			k.summary(line)
 		}

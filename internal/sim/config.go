@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
@@ -60,6 +61,8 @@ type Config struct {
 	drainTime    time.Duration
 	serverFaults float64 // share of model calls that go wrong: 429, 503, 500, a cut stream, silence, long
 	toolFaults   float64 // share of executions that hang or fail
+	refusals     []refusal
+	judge        func(agent.Endpoint) agent.Endpoint // a mutant; nil leaves the worker's
 
 	skew   time.Duration // of Redis' clock against everybody else's
 	calmAt time.Duration // when faults stop
@@ -114,6 +117,9 @@ func Draw(seed uint64, mode Mode) Config {
 	}
 	if mode == Full {
 		c.drawFull(chance(seed).on("config of a full worker"))
+	}
+	if mode == Full {
+		c.refusals = drawRefusals(chance(seed).on("refusals"), c)
 	}
 	c.endBy = c.calmAt + c.longest()
 	return c

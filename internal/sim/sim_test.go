@@ -130,6 +130,27 @@ func TestMutants(t *testing.T) {
 	}
 }
 
+// TestJudges plays outages with broken judges. Each must be caught within few seeds.
+func TestJudges(t *testing.T) {
+	for name, judge := range Judges {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(40) {
+				cfg := Draw(seed, Full)
+				if cfg.refusals == nil {
+					continue
+				}
+				cfg.judge = judge
+				if out := play(t, cfg); out.Violation != nil {
+					t.Logf("caught by seed %d: %v", seed, out.Violation)
+					return
+				}
+			}
+			t.Error("survived")
+		})
+	}
+}
+
 // TestMutantMustMatch: a mutant whose text is no longer in its script would survive without being tried.
 func TestMutantMustMatch(t *testing.T) {
 	cfg := Draw(1, Plain)

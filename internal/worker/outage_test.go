@@ -327,3 +327,96 @@ func TestMisconfiguredServerMakesTheWorkerUnready(t *testing.T) {
 		node.end()
 	})
 }
+
+// renamed is a server whose model gets another name.
+type renamed struct {
+	*server
+	began time.Time
+	at    time.Duration
+	back  time.Duration // when it gets its first name again; 0 is never
+}
+
+func (s *renamed) name() string {
+	if at := time.Since(s.began); at >= s.at && (s.back == 0 || at < s.back) {
+		return "two"
+	}
+	return "one"
+}
+
+func (s *renamed) Models(context.Context) ([]backend.Model, error) {
+	return []backend.Model{{ID: s.name(), MaxModelLen: 4096}}, nil
+}
+
+func (s *renamed) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
+	if r.Model != s.name() {
+		return nil, refusal(backend.UnknownModel, 404, "The model does not exist")
+	}
+	resp, err := s.server.Generate(ctx, r, o)
+	if err == nil {
+		resp.Model = r.Model
+	}
+	return resp, err
+}
+
+func TestBatchStaysWithItsModel(t *testing.T) {
+	for name, test := range map[string]struct {
+		anyModel bool
+		second   bool // a worker that has the first model
+		back     time.Duration
+		want     map[string]bool
+	}{
+		"another worker has it": {second: true, want: map[string]bool{"one": true}},
+		"the server returns":    {back: 2 * time.Minute, want: map[string]bool{"one": true}},
+		"any model may do":      {anyModel: true, want: map[string]bool{"one": true, "two": true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 300*time.Millisecond)
+				const jobs = 300
+				id := w.submit(jobs, func(p *spec.Plan) { p.AnyModel = test.anyModel })
+				a := w.start("renamed", func(c *Config) { c.Backend = &renamed{w.server, time.Now(), 5 * time.Second, test.back} })
+				workers := []*running{a}
+				time.Sleep(30 * time.Second)
+				if !test.anyModel {
+					info, err := w.store.Info(t.Context(), id)
+					require.NoError(t, err)
+					assert.Equal(t, "one", info.Bound)
+					assert.Equal(t, []string{"one"}, info.Models)
+					require.NotEmpty(t, a.Pauses())
+					assert.Equal(t, `server serves two, and the batch uses the model "one"`, a.Pauses()[0].Reason)
+				}
+				if test.second {
+					workers = append(workers, w.start("other", func(c *Config) { c.Backend = &renamed{w.server, time.Now(), time.Hour, 0} }))
+				}
+				info := w.await(id, 10*time.Minute)
+				for _, r := range workers {
+					r.end()
+				}
+				assert.EqualValues(t, jobs, info.Counts.OK, "%+v", info.Counts)
+				models := map[string]bool{}
+				for _, r := range w.results(id, jobs) {
+					models[r.Model] = true
+					assert.Equal(t, 1, r.Attempts)
+				}
+				assert.Equal(t, test.want, models)
+			})
+		})
+	}
+}
+
+func TestTwoModelsAtOnceGiveOneBatchOneModel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 300*time.Millisecond)
+		const jobs = 200
+		id := w.submit(jobs, nil)
+		one := w.start("one", func(c *Config) { c.Backend = &renamed{w.server, time.Now(), time.Hour, 0} })
+		two := w.start("two", func(c *Config) { c.Backend = &renamed{w.server, time.Now(), 0, 0} })
+		info := w.await(id, 10*time.Minute)
+		one.end()
+		two.end()
+		assert.EqualValues(t, jobs, info.Counts.OK)
+		for _, r := range w.results(id, jobs) {
+			assert.Equal(t, info.Bound, r.Model)
+		}
+	})
+}

@@ -45,6 +45,8 @@ type Config struct {
 	// came back, when they end. A simulation waits in it, so that each agent has instants of its own and a run can be
 	// replayed. Nil does not wait.
 	Pace func(job batch.Job)
+	// Judge replaces the judge of failed model calls, so that a simulation can try broken ones. Nil changes nothing.
+	Judge func(agent.Endpoint) agent.Endpoint
 	// Jitter replaces the random source of the agents' waits, numbers in [0,1), so that a run can be replayed.
 	Jitter func() float64
 }
@@ -187,8 +189,12 @@ func New(cfg Config) (*Worker, error) {
 	model = keepCounting(accounted{model, w.kv}, model)
 	model = keepCounting(seeded{model, w.poke}, model)
 	model = keepCounting(advised{model, cfg.Tools.P75}, model)
+	var judge agent.Endpoint = w.health
+	if cfg.Judge != nil {
+		judge = cfg.Judge(judge)
+	}
 	w.runner = agent.NewRunner(model, slots, tools,
-		agent.Config{Worker: cfg.ID, Logger: w.log, Jitter: cfg.Jitter, Endpoint: w.health})
+		agent.Config{Worker: cfg.ID, Logger: w.log, Jitter: cfg.Jitter, Endpoint: judge})
 	w.commits = newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, w.settle, w.log)
 	w.metrics = newMetrics(cfg.Metrics, w)
 	return w, nil
