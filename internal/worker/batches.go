@@ -191,6 +191,7 @@ func (b *batches) pauses() []batch.Pause {
 			out = append(out, p)
 		}
 	}
+	slices.SortFunc(out, func(a, b batch.Pause) int { return strings.Compare(a.Model, b.Model) })
 	return out
 }
 

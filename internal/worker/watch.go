@@ -76,6 +76,7 @@ func (w *Worker) probe(ctx context.Context) error {
 	w.kv.learn(ctx, w.cfg.Backend)
 	w.batches.forgetPrograms()
 	w.health.serves(modelIDs(models))
+	w.cancelWhere(errBackendAway, func(a *attempt) bool { return !slices.Contains(modelIDs(models), a.work.program.Model()) })
 	return nil
 }
 

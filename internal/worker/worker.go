@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -269,7 +270,15 @@ func (w *Worker) unregister(life context.Context) {
 func (w *Worker) Ready() bool { return w.health.works() && !w.draining() }
 
 // Pauses returns why the worker starts no model calls; empty while it does.
-func (w *Worker) Pauses() []batch.Pause { return append(w.health.pauses(), w.batches.pauses()...) }
+func (w *Worker) Pauses() []batch.Pause {
+	out := w.batches.pauses()
+	for _, p := range w.health.pauses() {
+		if !slices.ContainsFunc(out, func(o batch.Pause) bool { return o.Model == p.Model }) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
 
 // healthChanged is called when jobs may be claimed. pauses: some began or ended.
 func (w *Worker) healthChanged(pauses bool) {
