@@ -32,6 +32,9 @@ var wallClock = map[string]string{
 	"pkg/batch/info.go Info: field DoneAt":            "Redis' time, for people",
 	"pkg/batch/info.go Info: field ExpiresAt":         "Redis' time, for people",
 	"pkg/batch/info.go WorkerRecord: field StartedAt": "for people",
+	"pkg/batch/info.go Pause: field Since":            "for people",
+	"pkg/batch/info.go String: Time.Format":           "for people",
+	"pkg/batch/info.go String: Time.Local":            "for people",
 	"pkg/batch/info.go WorkerRecord: field SeenAt":    "Redis' time, for people",
 
 	"pkg/statestore/control.go Info: Time.UTC":                 "Redis' time, for people",
