@@ -36,6 +36,8 @@ const (
 	extYAML = ".yaml"
 	extYML  = ".yml"
 	extJSON = ".json"
+	extTSV  = ".tsv"
+	extTab  = ".tab"
 )
 
 // shares are what a tool's results may be shared with, the widest first. The pool of tools gives them their meaning.

@@ -175,6 +175,14 @@ func (s *Spec) Inputs(ctx context.Context) iter.Seq2[Input, error] {
 
 func (s *Spec) uses(field string) bool { return s.system.uses(field) || s.task.uses(field) }
 
+// notes are what the last read of the inputs found beside them.
+func (s *Spec) notes() []string {
+	if n, ok := s.inputs.(interface{ noted() []string }); ok {
+		return n.noted()
+	}
+	return nil
+}
+
 // Close removes the copy of standard input, if there is one.
 func (s *Spec) Close() error {
 	if in, ok := s.inputs.(*stdinSource); ok {
@@ -212,7 +220,7 @@ func (l *loader) load(top ast.Node) {
 	}
 	planned := l.spec.planner != nil || l.noted(planField)
 	if l.spec.inputs == nil && l.sent && l.given == nil && !planned && !l.noted(inputsField) {
-		l.spec.inputs = l.stream(formatJSONL)
+		l.spec.inputs = l.stream(formatJSONL, 0)
 	}
 	switch {
 	case planned && (l.given != nil || l.spec.inputs != nil):
@@ -257,8 +265,8 @@ func (l *loader) mayRead(field string, n ast.Node, file string) bool {
 }
 
 // stream is the inputs that do not come from the spec or a file.
-func (l *loader) stream(f format) *stdinSource {
-	s := &stdinSource{stream: l.stdin, format: f, name: stdinName}
+func (l *loader) stream(f format, delimiter rune) *stdinSource {
+	s := &stdinSource{stream: l.stdin, format: f, delimiter: delimiter, name: stdinName}
 	if l.sent {
 		s.name = inputsField
 	}
