@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -49,7 +50,8 @@ func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
 		return nil, s.unreadable(ctx, err)
 	}
 	if v.total == 0 {
-		return nil, Errors{{File: s.Path, Field: inputsField, Message: "there are no inputs: nothing to do"}}
+		why := cmp.Or(strings.Join(s.notes(), "; "), "nothing to do")
+		return nil, Errors{{File: s.Path, Field: inputsField, Message: "there are no inputs: " + why}}
 	}
 	if err := s.checkNames(v).orNil(); err != nil {
 		return nil, err

@@ -213,18 +213,6 @@ func TestGlobPathsFitTheToolsRoot(t *testing.T) {
 	}
 }
 
-func TestGlobDoesNotFollowLinks(t *testing.T) {
-	t.Parallel()
-	dir := folder(t, map[string]string{"b.yaml": "task: \"{path}\"\ninputs: \"**/*.txt\"\n", "a/x.txt": "x"})
-	require.NoError(t, os.Symlink(dir, filepath.Join(dir, "a", "loop")))
-	require.NoError(t, os.Symlink(filepath.Join(dir, "a", "x.txt"), filepath.Join(dir, "y.txt")))
-	s, err := Load(filepath.Join(dir, "b.yaml"), LoadOptions{ToolsRoot: dir})
-	require.NoError(t, err)
-	got := collect(t.Context(), t, s)
-	require.Len(t, got, 1)
-	assert.Equal(t, "a/x.txt", got[0].Where)
-}
-
 func TestStdinIsReadTwiceAndLeavesNothing(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)

@@ -212,7 +212,7 @@ func (l *loader) globInputs(g globFields) source {
 		l.failf(g.node, g.field, "is not a valid pattern: %q", g.pattern)
 		return nil
 	}
-	src := &globSource{base: l.resolvePath(g.root), exclude: g.exclude}
+	src := &globSource{base: l.resolvePath(g.root), exclude: g.exclude, written: pattern}
 	var fixed string
 	fixed, src.pattern = doublestar.SplitPattern(pattern)
 	src.root = filepath.Join(src.base, filepath.FromSlash(fixed))
