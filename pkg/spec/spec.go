@@ -39,9 +39,11 @@ type Spec struct {
 	system   prompt
 	task     prompt
 	hoist    bool
-	// instructed says that the schema still has to be named in the shared prefix.
-	instructed bool
-	inputs     source // nil if a plan makes them
+	literal  bool     // braces that are no field's name are text, without a complaint
+	inputs   source   // nil if a plan makes them
+	items    []string // names that the items of a plan may have, if knowsItems
+	// knowsItems reports that the schema of the plan names the fields of its items.
+	knowsItems bool
 }
 
 // LoadOptions are what a spec file does not say.
@@ -205,6 +207,8 @@ type loader struct {
 	keepPreamble bool
 	schema       schemaText
 	priced       []inMoney
+	// Prompts of the stages, which are checked once all fields are read.
+	planText, reduceText stageText
 }
 
 func (l *loader) load(top ast.Node) {
@@ -215,7 +219,7 @@ func (l *loader) load(top ast.Node) {
 	}
 	l.finishSystem()
 	l.needPrices()
-	if l.spec.task.template == nil {
+	if !l.spec.task.given {
 		l.require(top, "task")
 	}
 	planned := l.spec.planner != nil || l.noted(planField)
@@ -235,9 +239,6 @@ func (l *loader) load(top ast.Node) {
 	}
 	if l.spec.planner != nil {
 		l.finishPlanner()
-	}
-	if l.spec.settings.Schema != nil {
-		l.placeSchema()
 	}
 	if l.spec.reduce != nil {
 		l.finishReduce()
