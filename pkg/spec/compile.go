@@ -22,7 +22,7 @@ type Compiled struct {
 	Total    int64   // inputs, bad ones included; 0 if they are not known yet
 	Bad      []Input // the first bad inputs, at most [MaxBadKept]
 	BadCount int64   // all bad inputs
-	// Notes are what the user should see about the inputs, such as the delimiter that was found in a CSV file.
+	// Notes are messages for the user about the inputs, such as the delimiter of a CSV file.
 	Notes []string
 
 	spec      *Spec

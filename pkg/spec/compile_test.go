@@ -36,7 +36,7 @@ func TestCompileFillsInWhatNeverChanges(t *testing.T) {
 			"Speak en.", "{id} by {rules}", `{"in":{"id":1,"rules":"` + long + `"}}`,
 		},
 		"nothing varies": {
-			"task: \"{lang}\"", "", "en", `{}`,
+			"task: \"{lang}\"", "", "en", `{"in":{}}`,
 		},
 		"braces around a constant": {
 			"task: \"{{{lang}}} {{lang}} {id}\"", "", "{{en}} {{lang}} {id}", `{"in":{"id":1}}`,

@@ -12,8 +12,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// delimiters are the characters that may separate the columns of a CSV file whose spec names none. Of equals the first
-// wins.
+// delimiters are the candidates for a CSV file without a given delimiter. Of equals the first wins.
 const delimiters = ",;\t|"
 
 // delimiterNames are what messages call delimiters that are hard to see.

@@ -67,7 +67,7 @@ func formatOf(ext string) format {
 type encoding struct {
 	format    format
 	delimiter rune         // of CSV; 0 looks for it
-	note      func(string) // called with what the user should see
+	note      func(string) // receives messages for the user
 }
 
 // decode reads inputs of the format from r; name is what Where calls r.
@@ -134,8 +134,7 @@ func delimiterMark(d rune) string {
 	return fmt.Sprintf(" delimiter %q", d)
 }
 
-// notes are what a source reports beside its inputs: the delimiter that was found, links that were not followed. They are of
-// the last read.
+// notes are a source's messages for the user, such as the delimiter of a CSV file. Each read replaces them.
 type notes struct{ texts []string }
 
 func (n *notes) note(text string) { n.texts = append(n.texts, text) }

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// checkMembers refuses JSON in which an object has two members of the same name, at any depth. Readers disagree on which
-// of the two counts. Names are compared in Unicode's form NFC. raw is valid JSON.
+// checkMembers refuses JSON with two members of the same name in one object, at any depth, because readers disagree on the
+// one that counts. Names are compared in Unicode's form NFC. raw is valid JSON.
 func checkMembers(raw []byte) error {
 	s := memberScanner{rest: raw}
 	return s.value("")
@@ -110,7 +110,7 @@ func memberName(quoted []byte) (string, error) {
 	return norm.NFC.String(name), err
 }
 
-// explainJSON adds to a syntax error what the usual mistakes of its line are called.
+// explainJSON names the usual mistakes behind a syntax error.
 func explainJSON(raw []byte, err error) error {
 	text := strings.TrimSpace(string(raw[:min(len(raw), 1<<10)]))
 	syntax, ok := errors.AsType[*json.SyntaxError](err)

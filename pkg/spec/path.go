@@ -40,8 +40,8 @@ func roots(name string) []string {
 	return out
 }
 
-// lookup is the value that a name stands for in an input: the field of this name, or else what the path leads to. exact reports
-// that it is a field.
+// lookup returns the value of a name in an input: the field of this name, or else the end of the path. exact reports that it
+// is a field.
 func lookup(fields map[string]any, name string) (value any, exact, ok bool) {
 	if value, ok = fields[name]; ok {
 		return value, true, true
@@ -54,7 +54,7 @@ func lookup(fields map[string]any, name string) (value any, exact, ok bool) {
 	return value, false, ok
 }
 
-// descend follows a path. A member whose name holds dots wins over a path through shorter names.
+// descend follows a path. Members with dots in their names win over shorter ones.
 func descend(member func(key string) (any, bool), path []string) (any, bool) {
 	for i := len(path); i > 0; i-- {
 		value, ok := member(strings.Join(path[:i], "."))

@@ -16,7 +16,7 @@ import (
 // input is unusable. Fields that no template uses, and those whose value is already in the plan, are left out, so that
 // a waiting job costs little memory in Redis.
 type Payload struct {
-	Input map[string]any `json:"in,omitempty"`
+	Input map[string]any `json:"in,omitzero"`
 	Bad   string         `json:"bad,omitempty"` // names the input's line; the job fails as BadInput without a model call
 	Reuse *Reuse         `json:"reuse,omitempty"`
 	// Item is set for a job that a plan asked for. Its fields are then those of Input, and nothing else is written.

@@ -8,8 +8,7 @@ import (
 	"unicode"
 )
 
-// Placeholders that stand for the output schema, in a spec that has one. A field of the inputs called schema wins over the
-// first; then only the second stands for the output schema.
+// Placeholders of the output schema, in a spec with one. A field of the inputs called schema wins over the first.
 const (
 	schemaField       = "schema"
 	outputSchemaField = "output_schema"
@@ -18,8 +17,8 @@ const (
 // placement is the prompts of a spec once it is known which names are placeholders.
 type placement struct {
 	system, task *Template
-	// names are what the author calls the placeholders, by the name that they have in the templates. The templates have
-	// identifiers only, because workers of every version read these.
+	// names maps the placeholders of the templates to the author's names. The templates have identifiers only, because
+	// workers of every version read these.
 	names map[string]string
 	// showsSchema reports that a prompt holds the output schema.
 	showsSchema bool
@@ -48,7 +47,7 @@ func (s *Spec) names() (firm, maybe []string) {
 	return firm, maybe
 }
 
-// isSchema reports whether a name stands for the output schema unless it is a field.
+// isSchema reports whether a name means the output schema, unless it is a field.
 func (s *Spec) isSchema(name string) bool {
 	return s.settings.Schema != nil && (name == schemaField || name == outputSchemaField)
 }

@@ -40,8 +40,8 @@ type Plan struct {
 	BatchBudget batch.Budget  `json:"batch_budget,omitzero"` // as submitted; it may be raised later
 	Prices      batch.Prices  `json:"prices,omitzero"`
 
-	// Names are what placeholders of Task stand for in the items of a plan, as far as that has another name: a field whose name
-	// is no identifier, or a path. Inputs that are known have their values under the placeholder's name already.
+	// Names maps placeholders of Task to the fields and paths of a plan's items, where the names differ. Jobs of known inputs
+	// have their values under the placeholder's name, so Names is nil for them.
 	Names map[string]string `json:"names,omitempty"`
 
 	// Transcripts says that results carry the conversation that led to them.

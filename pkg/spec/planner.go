@@ -74,7 +74,7 @@ func (l *loader) finishPlanner() {
 	}
 }
 
-// checkItemNames holds a prompt of the jobs against what is known of the items.
+// checkItemNames compares a prompt of the jobs with the fields of the items.
 func (s *Spec) checkItemNames(p prompt) Errors {
 	var errs Errors
 	noted := map[string]bool{}

@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -19,11 +18,11 @@ const (
 	maxNear = 1_000
 )
 
-// checkNames finds placeholders that stand for no field of any input, and names in braces that are nearly those of fields.
+// checkNames finds placeholders without a field in any input, and names in braces that are nearly those of fields.
 func (s *Spec) checkNames(v *survey) Errors {
 	var errs Errors
 	if len(v.known) == 0 {
-		return nil // no input could be read at all, and that is told instead
+		return nil // no input could be read, and the caller reports that
 	}
 	known := slices.Sorted(maps.Keys(v.known))
 	hint := ""
@@ -93,7 +92,7 @@ var (
 	dotted       = regexp.MustCompile(`^[\p{L}_][\p{L}\p{M}\p{N}_\-]*((\.[\p{L}\p{N}_][\p{L}\p{M}\p{N}_\-]*)|(\[[0-9]+\]))+$`)
 )
 
-// nearMiss is the known name that the author of {name} meant, if it is likely that there is one.
+// nearMiss returns the known name that the author of {name} probably meant.
 func nearMiss(name string, known []string) (string, bool) {
 	if len(name) > 2*maxLabel || strings.ContainsAny(name, "\n\r") {
 		return "", false
@@ -251,7 +250,7 @@ func signs(text string, known []string) string {
 	for _, field := range known {
 		for _, mark := range []string{"<" + field + ">", "[[" + field + "]]", "[" + field + "]", "$" + field, "%" + field + "%", "@" + field, "#" + field} {
 			if strings.Contains(text, mark) {
-				return cmp.Or(fmt.Sprintf(" (%s is text here)", mark))
+				return fmt.Sprintf(" (%s is text here)", mark)
 			}
 		}
 	}

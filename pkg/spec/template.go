@@ -11,7 +11,7 @@ import (
 )
 
 // Template is the prompt of a [Plan], in the form in which workers read it. It is immutable and safe for concurrent use.
-// What the author of a spec writes is a wording, whose placeholders may have other names.
+// The author of a spec writes a wording, and its placeholders may have other names.
 //
 // A placeholder is a name in braces, {name}, where the name has the form of a Go identifier. Everything else is text
 // and stays as it is: { x }, {a.b}, {"a": 1}, {}, }}. So every text is a valid template.

@@ -246,7 +246,7 @@ func (d *document) mapping(field string, n ast.Node, readers []fieldReader) {
 			for i, r := range readers {
 				known[i] = r.name
 			}
-			d.failf(e.node, join(field, e.key), "unknown field; the nearest known name is %q", nearest(e.key, known))
+			d.failf(e.node, join(field, e.key), "%s", unknown(field, e.key, known))
 			continue
 		}
 		value := d.resolve(join(field, e.key), e.value)
