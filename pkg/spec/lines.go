@@ -50,7 +50,7 @@ func decodeLines(br *bufio.Reader, name string, yield func(Input, error) bool, d
 	}
 }
 
-// notPretty refuses JSON lines whose first line only opens a value.
+// notPretty refuses JSON lines with a first line that only opens a value.
 func notPretty(sample []byte) error {
 	line, _, _ := bytes.Cut(bytes.TrimLeft(sample, " \t\r\n"), []byte("\n"))
 	switch string(bytes.TrimSpace(line)) {

@@ -135,8 +135,7 @@ func fold(name string) string {
 	}, name)
 }
 
-// checkDialect finds placeholders of other template languages, and a task in which no field occurs. first are the fields of
-// the first input; nil if none can be used.
+// checkDialect finds placeholders of other template languages, and a task without a field.
 func (s *Spec) checkDialect(v *survey, placed placement) Errors {
 	if s.literal {
 		return nil
@@ -160,7 +159,7 @@ func (s *Spec) checkDialect(v *survey, placed placement) Errors {
 	return errs
 }
 
-// firstPrompt shows what the first job would be asked; "" if no input can be used.
+// firstPrompt shows the prompt of the first job; "" if every input is bad.
 func (s *Spec) firstPrompt(v *survey, placed placement) string {
 	if v.first == nil {
 		return ""

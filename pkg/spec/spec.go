@@ -177,7 +177,7 @@ func (s *Spec) Inputs(ctx context.Context) iter.Seq2[Input, error] {
 
 func (s *Spec) uses(field string) bool { return s.system.uses(field) || s.task.uses(field) }
 
-// notes are what the last read of the inputs found beside them.
+// notes are the messages of the last read of the inputs.
 func (s *Spec) notes() []string {
 	if n, ok := s.inputs.(interface{ noted() []string }); ok {
 		return n.noted()

@@ -42,7 +42,7 @@ func (l *loader) stage(field string, n ast.Node, p *Plan, more ...fieldReader) (
 	return s, true
 }
 
-// stageTask is a stage's task, in which the named placeholders are the only ones. but begins the message about others.
+// stageTask makes the template of a stage's task. Its placeholders are names; but begins the message about others.
 func (l *loader) stageTask(task prompt, but string, names ...string) *Template {
 	known := func(name string) bool { return slices.Contains(names, name) }
 	if !l.spec.literal {

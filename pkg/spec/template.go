@@ -32,7 +32,7 @@ type Template struct {
 type part struct {
 	text  string
 	field string
-	name  string // what the author calls field; "" if that is the same
+	name  string // the author's name for field; "" if it is the same
 }
 
 // shown is what messages call a placeholder.

@@ -20,7 +20,7 @@ type piece struct {
 	latex      bool   // behind a LaTeX command, as in \textbf{name}
 }
 
-// maxName bounds what is taken for a name, in bytes.
+// maxName bounds a name, in bytes.
 const maxName = 1_000
 
 var (
@@ -84,7 +84,7 @@ func (p piece) places() bool { return p.name != "" && p.pairs()%2 == 1 }
 // firm reports whether the piece is meant as a placeholder even if no field has its name.
 func (p piece) firm() bool { return p.places() && !p.latex && identifier.MatchString(p.name) }
 
-// names are what the placeholders of the wording may be called, each once, in the order of their first use.
+// names are the possible placeholders of the wording, each once, in the order of their first use.
 func (d wording) names() []string {
 	var out []string
 	seen := map[string]bool{}
