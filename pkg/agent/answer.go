@@ -10,7 +10,6 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
-	"github.com/batchagent/batchagent/pkg/toolpool/schema"
 )
 
 // maxMessage bounds an error's message.
@@ -53,57 +52,23 @@ func (p *Program) answer(content string) (json.RawMessage, error) {
 }
 
 // readAnswer turns the model's final text into the job's output. The error tells the model what to change.
-//
-// The output is the JSON that the model wrote, compacted: key order and long numbers stay as they are.
 func (p *Program) readAnswer(content string) (json.RawMessage, error) {
-	text := afterThinking(strings.ToValidUTF8(content, "\uFFFD"))
-	if strings.TrimSpace(text) == "" {
+	if blank(content) {
 		return nil, errors.New("it is empty")
 	}
-	if p.output == nil {
-		return encode(struct {
-			Text string `json:"text"`
-		}{text})
+	if p.output != nil {
+		return extractJSON(content, p.lists, p.output.CheckValue)
 	}
-	candidates := jsonCandidates(text)
-	var problem error
-	note := func(err error) {
-		if problem == nil {
-			problem = err
-		}
+	if !utf8.ValidString(content) {
+		return nil, errors.New("it is not valid UTF-8")
 	}
-	for _, c := range candidates {
-		doc, err := schema.Decode([]byte(c))
-		if err != nil {
-			continue
-		}
-		if err := p.output.CheckValue(doc); err != nil {
-			note(err)
-			continue
-		}
-		return compact(c)
+	text, err := plainText(content)
+	if err != nil {
+		return nil, err
 	}
-	for _, c := range candidates {
-		fixed, ok := "", false
-		if !json.Valid([]byte(c)) {
-			fixed, ok = repairJSON(c)
-		}
-		if !ok {
-			continue
-		}
-		if err := p.output.Check([]byte(fixed)); err != nil {
-			note(err)
-			continue
-		}
-		return compact(fixed)
-	}
-	if problem == nil {
-		_, problem = schema.Decode([]byte(strings.TrimSpace(text)))
-	}
-	if problem == nil {
-		problem = errors.New("it holds no JSON")
-	}
-	return nil, problem
+	return encode(struct {
+		Text string `json:"text"`
+	}{text})
 }
 
 func invalid(problem error, raw string) error {
@@ -132,14 +97,6 @@ func withRaw(t batch.ErrorType, message, raw string) error {
 	e := batch.NewError(t, clip(message, maxMessage))
 	e.Raw = clip(raw, maxRaw)
 	return e
-}
-
-func compact(text string) (json.RawMessage, error) {
-	var b bytes.Buffer
-	if err := json.Compact(&b, []byte(text)); err != nil {
-		return nil, fmt.Errorf("compact answer: %w", err)
-	}
-	return b.Bytes(), nil
 }
 
 // encode writes JSON without escaping <, > and &.

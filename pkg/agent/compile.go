@@ -25,6 +25,7 @@ type Program struct {
 	system    string
 	render    func(input map[string]any) (string, error)
 	output    *schema.Schema  // nil for free text
+	lists     bool            // output may accept an array
 	format    *backend.Schema // the same for the server; nil for free text
 	tools     []backend.Tool
 	calls     map[string]toolpool.Call // what each call of a tool has in common, by tool name
@@ -87,7 +88,7 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 		if err != nil {
 			return nil, fmt.Errorf("compile plan %q: output schema: %w", plan.Name, err)
 		}
-		p.output = output
+		p.output, p.lists = output, mayBeList(plan.Schema)
 		p.format = &backend.Schema{Name: "output", JSON: plan.Schema}
 	}
 	var missing []string
@@ -113,6 +114,16 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 		return nil, fmt.Errorf("compile plan %q: this worker has no tool %s", plan.Name, strings.Join(missing, ", "))
 	}
 	return p, p.ask(plan)
+}
+
+// mayBeList reports whether a schema may accept an array.
+func mayBeList(text []byte) bool {
+	var root struct{ Type any }
+	if json.Unmarshal(text, &root) != nil || root.Type == nil {
+		return true
+	}
+	several, ok := root.Type.([]any)
+	return root.Type == "array" || ok && slices.Contains(several, any("array"))
 }
 
 func (p *Program) ask(plan *spec.Plan) error {

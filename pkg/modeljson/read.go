@@ -15,12 +15,28 @@ const (
 
 // Error reports why a text is not the JSON of one value.
 type Error struct {
-	Reason string
 	Offset int  // of the fault in the text, in bytes from 0
 	Cut    bool // the text ends before the value does
+
+	// Messages are made when they are asked for: hostile texts have a fault at every byte.
+	what string // is the fault, unless one of the others is set
+	want string // belongs where char stands
+	char rune
+	word string // is no value
 }
 
-func (e *Error) Error() string { return e.Reason }
+func (e *Error) Error() string {
+	what := e.what
+	switch {
+	case e.Cut:
+		return "not valid JSON: the text ends too early"
+	case e.word != "":
+		what = misspelt(e.word)
+	case e.want != "":
+		what = fmt.Sprintf("%q in place of %s", e.char, e.want)
+	}
+	return fmt.Sprintf("not valid JSON: %s, at byte %d", what, e.Offset+1)
+}
 
 // Value is a value inside a text.
 type Value struct {
@@ -92,13 +108,20 @@ func (r *reader) nested(read func() (any, *Error)) (any, *Error) {
 
 func (r *reader) object() (any, *Error) {
 	r.open('{')
-	fields := map[string]any{}
+	var fields map[string]any
+	done := func() (any, *Error) {
+		r.open('}')
+		if fields == nil {
+			fields = map[string]any{}
+		}
+		return fields, nil
+	}
 	for comma := false; ; {
 		if err := r.token(); err != nil {
 			return nil, err
 		}
 		if r.text[r.pos] == '}' && (len(fields) == 0 && !comma || r.loose && comma) {
-			return fields, r.close('}')
+			return done()
 		}
 		if len(fields) > 0 {
 			r.out = append(r.out, ',')
@@ -118,9 +141,14 @@ func (r *reader) object() (any, *Error) {
 			return nil, r.unexpected("a colon")
 		}
 		r.open(':')
-		if fields[key], err = r.value(); err != nil {
+		value, err := r.value()
+		if err != nil {
 			return nil, err
 		}
+		if fields == nil {
+			fields = map[string]any{}
+		}
+		fields[key] = value
 		gap, err := r.gap()
 		if err != nil {
 			return nil, err
@@ -128,7 +156,7 @@ func (r *reader) object() (any, *Error) {
 		_, quoted := r.quotes()
 		switch c := r.text[r.pos]; {
 		case c == '}':
-			return fields, r.close('}')
+			return done()
 		case c == ',':
 			r.pos++
 			comma = true
@@ -148,7 +176,8 @@ func (r *reader) array() (any, *Error) {
 			return nil, err
 		}
 		if r.text[r.pos] == ']' && (len(items) == 0 && !comma || r.loose && comma) {
-			return items, r.close(']')
+			r.open(']')
+			return items, nil
 		}
 		if len(items) > 0 {
 			r.out = append(r.out, ',')
@@ -163,7 +192,8 @@ func (r *reader) array() (any, *Error) {
 		}
 		switch c := r.text[r.pos]; {
 		case c == ']':
-			return items, r.close(']')
+			r.open(']')
+			return items, nil
 		case c == ',':
 			r.pos++
 			comma = true
@@ -211,11 +241,6 @@ func inName(c byte, later bool) bool {
 func (r *reader) open(c byte) {
 	r.pos++
 	r.out = append(r.out, c)
-}
-
-func (r *reader) close(c byte) *Error {
-	r.open(c)
-	return nil
 }
 
 // token skips white space and comments. It fails at the end of the text.
@@ -269,11 +294,11 @@ func (r *reader) space() (skipped bool, err *Error) {
 }
 
 func (r *reader) cut() *Error {
-	return &Error{Reason: "not valid JSON: the text ends too early", Offset: len(r.text), Cut: true}
+	return &Error{Offset: len(r.text), Cut: true}
 }
 
 func (r *reader) fault(at int, what string) *Error {
-	return &Error{Reason: fmt.Sprintf("not valid JSON: %s, at byte %d", what, at+1), Offset: at}
+	return &Error{Offset: at, what: what}
 }
 
 func (r *reader) unexpected(want string) *Error {
@@ -281,7 +306,7 @@ func (r *reader) unexpected(want string) *Error {
 	if c == utf8.RuneError && size <= 1 {
 		return r.fault(r.pos, "invalid UTF-8")
 	}
-	return r.fault(r.pos, fmt.Sprintf("%q in place of %s", c, want))
+	return &Error{Offset: r.pos, want: want, char: c}
 }
 
 // short is text as a message shows it.

@@ -54,7 +54,7 @@ func TestDecodeNamesTheFault(t *testing.T) {
 		"[\"\xed\xa0\x80\"]":   "not valid JSON: invalid UTF-8, at byte 3", // a surrogate in UTF-8
 		"[\"\x00\"]":           "not valid JSON: the control character U+0000 inside a string, which needs an escape, at byte 3",
 		"[\"a\nb\"]":           "not valid JSON: the control character U+000A inside a string, which needs an escape, at byte 4",
-		`[1e999999999]`:        "the number 1e999999999 is out of range",
+		`[1e999999999]`:        "not valid JSON: the number 1e999999999 is out of range, at byte 2",
 		strings.Repeat("[", 1001) + strings.Repeat("]", 1001): "not valid JSON: nested deeper than 1000 levels, at byte 1001",
 	} {
 		_, err := modeljson.Decode([]byte(text))

@@ -21,7 +21,7 @@ var constants = map[string]any{"true": true, "false": false, "null": nil}
 func (r *reader) scalar() (any, *Error) {
 	at := r.pos
 	end := len(r.text)
-	if n := strings.IndexAny(r.text[at:], " \n\r\t,:[]{}\"'#/“‘\u00a0"); n >= 0 {
+	if n := strings.IndexAny(r.text[at:], " \n\r\t,:[]{}\"'#/`~“‘\u00a0"); n >= 0 {
 		end = at + n
 	}
 	word := r.text[at:end]
@@ -38,7 +38,7 @@ func (r *reader) scalar() (any, *Error) {
 		return nil, r.fault(at, fmt.Sprintf("%s in place of %s", word, written))
 	case isNumber(word):
 		if !inRange(word) {
-			return nil, &Error{Reason: fmt.Sprintf("the number %s is out of range", short(word)), Offset: at}
+			return nil, r.fault(at, fmt.Sprintf("the number %s is out of range", short(word)))
 		}
 		r.pos = end
 		r.out = append(r.out, word...)
@@ -46,7 +46,7 @@ func (r *reader) scalar() (any, *Error) {
 	case end == len(r.text) && unfinished(word):
 		return nil, r.cut()
 	}
-	return nil, r.fault(at, misspelt(word))
+	return nil, &Error{Offset: at, word: word}
 }
 
 // isNumber reports whether word is a number in the grammar of JSON.
