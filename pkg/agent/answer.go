@@ -44,11 +44,25 @@ func (p *Program) repairMessage(problem error) string {
 // answer is the job's output from the model's final text. An error that is no *[batch.Error] says what does not match the schema.
 func (p *Program) answer(content string) (json.RawMessage, error) {
 	output, err := p.readAnswer(content)
-	if err != nil || p.items == nil {
-		return output, err
+	if err != nil {
+		return nil, err
 	}
-	_, err = p.items(output)
-	return output, err
+	if p.items != nil {
+		if _, err := p.items(output); err != nil {
+			return nil, err
+		}
+	}
+	return output, p.passes(output)
+}
+
+// passes returns the error of the first check that refuses an output.
+func (p *Program) passes(output json.RawMessage) error {
+	for _, check := range p.checks {
+		if err := check(output); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readAnswer turns the model's final text into the job's output. The error tells the model what to change.
@@ -73,9 +87,9 @@ func (p *Program) readAnswer(content string) (json.RawMessage, error) {
 
 func invalid(problem error, raw string) error {
 	if e, ok := errors.AsType[*batch.Error](problem); ok {
-		return withRaw(e.Type, e.Message+"; it was so also after one repair", raw)
+		return withRaw(e.Type, e.Message+"; the repair turn had the same fault", raw)
 	}
-	message := "the answer does not match the output schema, also after one repair: " + problem.Error()
+	message := "the answer cannot be used, also after the repair turn: " + problem.Error()
 	return withRaw(batch.OutputInvalid, message, raw)
 }
 
@@ -86,11 +100,23 @@ func truncated(resp *backend.Response, p *Program) error {
 	if raw == "" {
 		raw = resp.Reasoning
 	}
-	cause := "the model's context is full"
-	if p.sampling.MaxTokens > 0 {
-		cause = fmt.Sprintf("sampling.max_tokens = %d, or the model's context is full", p.sampling.MaxTokens)
+	return withRaw(batch.OutputTruncated, fmt.Sprintf("the answer was cut after %d tokens: %s", resp.Usage.CompletionTokens, p.cutBy(resp.Usage)), raw)
+}
+
+// nearFull is how many tokens of the context a server may leave unused when it cuts an answer.
+const nearFull = 64
+
+// cutBy names the limit that cut an answer, as far as the usage shows it.
+func (p *Program) cutBy(u backend.Usage) string {
+	limit, whole := int64(p.sampling.MaxTokens), u.PromptTokens+u.CompletionTokens
+	switch {
+	case limit > 0 && u.CompletionTokens >= limit:
+		return fmt.Sprintf("sampling.max_tokens = %d was reached; raise it", limit)
+	case p.window > 0 && whole >= int64(p.window)-nearFull:
+		return fmt.Sprintf("%d of the %d tokens of the model's context are used; shorten the input, or use a model with a longer context", whole, p.window)
+	default:
+		return "the server cut it with the finish reason length; look for a limit of the server, or set sampling.max_tokens"
 	}
-	return withRaw(batch.OutputTruncated, fmt.Sprintf("the answer was cut after %d tokens: %s", resp.Usage.CompletionTokens, cause), raw)
 }
 
 func withRaw(t batch.ErrorType, message, raw string) error {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -236,6 +237,68 @@ func TestTextAnswer(t *testing.T) {
 		"nothing after the template": {text: "The user greets\n</think>\n", problem: "empty"},
 		"invalid UTF-8":              {text: "Hell\xff", problem: "UTF-8"},
 	})
+}
+
+func TestTruncatedNamesTheLimitThatWasReached(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		maxTokens, window int
+		usage             backend.Usage
+		want              string
+	}{
+		"max_tokens":     {100, 2_000_000, backend.Usage{PromptTokens: 10, CompletionTokens: 100}, "after 100 tokens: sampling.max_tokens = 100 was reached"},
+		"context":        {0, 4096, backend.Usage{PromptTokens: 4000, CompletionTokens: 95}, "4095 of the 4096 tokens of the model's context are used"},
+		"neither":        {0, 2_000_000, backend.Usage{PromptTokens: 10, CompletionTokens: 5}, "after 5 tokens: the server cut it with the finish reason length"},
+		"far from both":  {100, 4096, backend.Usage{PromptTokens: 10, CompletionTokens: 5}, "the server cut it"},
+		"context first":  {1000, 4096, backend.Usage{PromptTokens: 4000, CompletionTokens: 96}, "4096 of the 4096 tokens"},
+		"unknown window": {0, 0, backend.Usage{PromptTokens: 10, CompletionTokens: 5}, "the server cut it"},
+		"no usage":       {100, 4096, backend.Usage{}, "the server cut it"},
+	} {
+		p, err := Compile(&spec.Plan{Name: "t", Task: "do", MaxTurns: 1, Sampling: spec.Sampling{MaxTokens: c.maxTokens}}, nil, backend.Model{ID: "m", MaxModelLen: c.window})
+		require.NoError(t, err)
+		assert.ErrorContains(t, truncated(&backend.Response{Usage: c.usage}, p), c.want, name)
+	}
+}
+
+func TestCheckTakesPartInTheRepairTurn(t *testing.T) {
+	t.Parallel()
+	refuse := func(output json.RawMessage) error {
+		if string(output) == `{"risk":"low"}` {
+			return errors.New("low is not low enough")
+		}
+		return nil
+	}
+	p, err := Compile(&spec.Plan{Name: "t", Task: "do", MaxTurns: 1, Schema: json.RawMessage(riskSchema)}, nil, backend.Model{ID: "m"}, refuse)
+	require.NoError(t, err)
+	_, err = p.answer(`{"risk":"low"}`)
+	require.EqualError(t, err, "low is not low enough")
+	out, err := p.answer(`{"risk":"high"}`)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"risk":"high"}`, string(out))
+}
+
+func TestMendArguments(t *testing.T) {
+	t.Parallel()
+	for written, want := range map[string][2]string{
+		"":                       {"{}", ""},
+		` {"a": 1} `:             {` {"a": 1} `, ""},
+		"\ufeff{\"a\":1}":        {`{"a":1}`, ""},
+		`{'a': 1,}`:              {`{"a":1}`, "in place of a key"},
+		`{"a":1,"a":2}`:          {"{}", `the key "a" occurs twice`},
+		`{"s":"Do not take al`:   {"{}", "ends too early"},
+		`{"n":NaN}`:              {"{}", "NaN"},
+		`{"n":01}`:               {"{}", "leading zero"},
+		`{"s":"\ud800"}`:         {"{}", "surrogate"},
+		`{"s":"a" + "b"}`:        {"{}", "in place of a comma"},
+		`[1]`:                    {"{}", "not a JSON object"},
+		`{"a":1}{"a":2}`:         {"{}", "more text after the value"},
+		`{"n":9007199254740993}`: {`{"n":9007199254740993}`, ""},
+	} {
+		args, problem := mendArguments(written)
+		assert.Equal(t, want[0], args, written)
+		assert.Contains(t, problem, want[1], written)
+		assert.Equal(t, want[1] == "", problem == "", written)
+	}
 }
 
 // hostileBytes is enough for a quadratic step to be seen.

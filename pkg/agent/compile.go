@@ -38,7 +38,8 @@ type Program struct {
 	// budgetField is what a spec calls the budget.
 	budgetField string
 	// items says what is wrong with an answer that is a plan; nil if answers are none.
-	items func(output json.RawMessage) ([][]byte, error)
+	items  func(output json.RawMessage) ([][]byte, error)
+	checks []func(output json.RawMessage) error // of the caller
 	// question gives jobs their fingerprints; nil if a tool has side effects, whose runs stand for nothing but themselves.
 	question *spec.Question
 
@@ -53,8 +54,9 @@ type Program struct {
 }
 
 // Compile prepares a plan for a model, once per batch and worker. tools are those that the worker has; it is an error
-// if one that the plan names is missing.
-func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Program, error) {
+// if one that the plan names is missing. An output that matches its schema must also pass the checks. Their errors go to
+// the model. They are called concurrently.
+func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model, checks ...func(output json.RawMessage) error) (*Program, error) {
 	if plan.MaxTurns < 1 || plan.MaxRetries < 0 {
 		return nil, fmt.Errorf("compile plan %q: max_turns is %d and max_retries %d; at least 1 and 0 are needed", plan.Name, plan.MaxTurns, plan.MaxRetries)
 	}
@@ -76,6 +78,7 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 		turnTimeout: cmp.Or(plan.Timeouts.Turn, defaultTurnTimeout),
 		toolTimeout: cmp.Or(plan.Timeouts.Tool, defaultToolTimeout),
 		jobTimeout:  plan.Timeouts.Job,
+		checks:      checks,
 	}
 	switch {
 	case plan.Plans != "":
