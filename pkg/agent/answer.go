@@ -106,7 +106,7 @@ func truncated(resp *backend.Response, p *Program) error {
 // nearFull is how many tokens of the context a server may leave unused when it cuts an answer.
 const nearFull = 64
 
-// cutBy names the limit that cut an answer, as far as the usage shows it.
+// cutBy names the limit of a cut answer if the usage shows one.
 func (p *Program) cutBy(u backend.Usage) string {
 	limit, whole := int64(p.sampling.MaxTokens), u.PromptTokens+u.CompletionTokens
 	switch {

@@ -25,7 +25,7 @@ func answering(t testing.TB, schema string) *Program {
 	return p
 }
 
-// answerCase is an answer of a model. Want is its output; if it is "", Problem is what the repair turn names.
+// answerCase is an answer of a model with its output. If want is "", the repair turn gives problem as the reason.
 type answerCase struct{ text, want, problem string }
 
 func checkAnswers(t *testing.T, p *Program, cases map[string]answerCase) {
@@ -369,7 +369,7 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// holds reports whether a value stands somewhere in text.
+// holds reports whether text contains a value.
 func holds(text, value string) bool {
 	for i := range len(text) {
 		if v, err := modeljson.Read(text, i); err == nil && string(v.JSON) == value {

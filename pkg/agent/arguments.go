@@ -38,7 +38,7 @@ func mendCalls(turn int, calls []backend.ToolCall) []mendedCall {
 }
 
 // mendArguments returns arguments that are a JSON object: as they were written, if they are one; else with their
-// notation repaired, or empty. problem is the fault of what was written.
+// notation repaired, or empty. problem is the fault in the original.
 func mendArguments(written string) (args, problem string) {
 	if strings.TrimSpace(written) == "" {
 		return "{}", "" // what many models write for a call without arguments

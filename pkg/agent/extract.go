@@ -20,7 +20,7 @@ const (
 //
 //   - An answer that is one value is that value.
 //   - Otherwise every object and array outside of the others counts, in prose as in fences, and a scalar that fills a
-//     fence. Those that match the schema must be equal.
+//     fence. All values that match the schema must be equal.
 //   - What looks like a value and is malformed or cut may be the answer, so nothing else is taken in its place.
 //   - Thinking is no answer: a block of it is skipped, and a closing tag alone drops everything in front of it.
 type extraction struct {
@@ -34,8 +34,8 @@ type extraction struct {
 	other  error               // why the first value does not match
 }
 
-// extractJSON returns the answer's value, compact and otherwise as the model wrote it. The error tells the model what
-// to change.
+// extractJSON returns the answer's value, compact and otherwise as the model wrote it. The error names the
+// fault for the model.
 func extractJSON(text string, lists bool, check func(doc any) error) (json.RawMessage, error) {
 	x := &extraction{check: check, lists: lists, wasted: maxWasted*len(text) + maxMessage, values: maxValues}
 	if v, whole := x.whole(text); whole {
@@ -73,8 +73,8 @@ func (x *extraction) read(text string, at int) (modeljson.Value, *modeljson.Erro
 	return v, err
 }
 
-// scan looks through a text that is not one value. With closed, a closing tag of thinking ended the scan: all in front
-// of it was thinking, and rest is what follows.
+// scan looks through a text that is not one value. With closed, a closing tag of thinking ended the scan: the text in
+// front of it was thinking, and rest follows it.
 func (x *extraction) scan(text string) (rest string, closed bool, err error) {
 	x.found, x.other, x.begins = nil, nil, false
 	depth := 0 // of braces that are prose
@@ -144,7 +144,7 @@ func (x *extraction) scan(text string) (rest string, closed bool, err error) {
 	return "", false, x.other
 }
 
-// refuse ends a scan in which no value may be taken, unless a closing tag turns it all into thinking.
+// refuse ends a scan without a value, unless a closing tag turns it all into thinking.
 func (x *extraction) refuse(text string, problem error) (rest string, closed bool, err error) {
 	x.found = nil
 	if rest, closed = afterClosing(text); closed {

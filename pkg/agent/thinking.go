@@ -7,7 +7,7 @@ import (
 	"unicode"
 )
 
-// A server without a reasoning parser leaves the thinking of a model in its answer. It stands in front of the answer,
+// A server without a reasoning parser leaves the thinking of a model in its text. The thinking comes before the answer,
 // in a block with the tags of the model. Many chat templates put the opening tag into the prompt (DeepSeek-R1, QwQ,
 // Qwen3): then the answer holds the closing tag alone.
 
@@ -30,7 +30,7 @@ var blocks = []block{
 	{"◁think▷", "◁/think▷"},
 }
 
-// tagAt returns the block whose tag text begins with, and the size of that tag; 0 if there is none.
+// tagAt returns the block of the tag at the beginning of text, and the size of that tag. Without a tag the size is 0.
 func tagAt(text string) (b block, closes bool, size int) {
 	if text == "" || text[0] != '<' && text[0] != '[' && text[0] != "◁"[0] {
 		return block{}, false, 0
@@ -72,7 +72,7 @@ func afterClosing(text string) (after string, found bool) {
 }
 
 // withoutThinking drops the blocks of thinking that text begins with. Without any it returns text as it is. A block
-// that does not end is an error, because what follows is a draft; so is a text without anything after its blocks.
+// that does not end is an error, because a draft follows it; so is a text without anything after its blocks.
 func withoutThinking(text string) (string, error) {
 	thought := false
 	for {
@@ -102,7 +102,7 @@ func withoutThinking(text string) (string, error) {
 }
 
 // plainText returns the answer of a model in a batch without a schema. It drops leading blocks, and thinking that the
-// prompt opened: the closing tag then stands alone on its line, or at the very beginning. A tag inside a sentence, a
+// prompt opened: the closing tag then is alone on its line, or at the very beginning. A tag inside a sentence, a
 // code block or a quoted block is part of the answer.
 func plainText(text string) (string, error) {
 	rest, err := withoutThinking(text)
@@ -142,7 +142,7 @@ func afterOpenedThinking(text string) (after string, found bool) {
 	return "", false
 }
 
-// Harmony is the format of gpt-oss: messages in channels, of which the channel "final" is the answer.
+// Harmony is the format of gpt-oss: messages in channels, and the channel "final" has the answer.
 const (
 	harmonyChannel = "<|channel|>"
 	harmonyMessage = "<|message|>"

@@ -2,7 +2,7 @@
 //
 // [Decode] is strict. It refuses all that two readers may take for different values: a key that occurs twice in one
 // object, half of a surrogate pair, invalid UTF-8. [Read] also repairs, but only faults of notation. A repair never
-// changes a value and never closes what a model left open:
+// changes a value and never closes an open string, array or object:
 //
 //	repaired   comments; trailing commas; a comma missing before a quoted key, or between objects or arrays of an array;
 //	           single and curly quotes; keys without quotes; line breaks and tabs inside strings; True, False, None

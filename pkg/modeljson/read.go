@@ -20,7 +20,7 @@ type Error struct {
 
 	// Messages are made when they are asked for: hostile texts have a fault at every byte.
 	what string // is the fault, unless one of the others is set
-	want string // belongs where char stands
+	want string // is expected in the place of char
 	char rune
 	word string // is no value
 }
@@ -73,7 +73,7 @@ func Read(text string, at int) (Value, *Error) {
 	return Value{Doc: doc, JSON: r.out, End: r.pos}, nil
 }
 
-// reader reads one value. It writes the compact form of what it has read to out.
+// reader reads one value. It writes the compact form of the value to out.
 type reader struct {
 	text  string
 	pos   int

@@ -107,7 +107,7 @@ func TestReadRepairsNotation(t *testing.T) {
 	}
 }
 
-// TestReadRefusesToGuess lists texts of which a lenient reader makes some value.
+// TestReadRefusesToGuess lists texts that a lenient reader turns into some value.
 func TestReadRefusesToGuess(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{

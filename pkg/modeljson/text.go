@@ -24,12 +24,12 @@ func (r *reader) quotes() (open, end string) {
 	return "", ""
 }
 
-// str reads a string whose opening quote has open bytes and that ends with the quote end. It copies escapes as they are.
+// str reads a string whose opening quote has open bytes and that ends with the quote end. It copies escapes unchanged.
 func (r *reader) str(open int, end string) (string, *Error) {
 	r.pos += open
 	r.out = append(r.out, '"')
 	var value []byte
-	from := r.pos // of what is in neither value nor out
+	from := r.pos // of the text that is in neither value nor out
 	take := func() {
 		value = append(value, r.text[from:r.pos]...)
 		r.out = append(r.out, r.text[from:r.pos]...)
