@@ -91,6 +91,7 @@ func TestAnswerWithSeveralValues(t *testing.T) {
 		"too many":                {text: `{"risk":"low"} ` + strings.Repeat(`{"x":1} `, 2000) + `{"risk":"high"}`, problem: "more than"},
 		"malformed verdict":       {text: `The text says {"risk":"low"}. My verdict: {"risk":"high" for sure}`, problem: "not valid JSON"},
 		"verdict without quotes":  {text: `The text says {"risk":"low"}. My verdict: {risk: high}`, problem: "high without quotes"},
+		"escaped verdict":         {text: `The text says {"risk":"low"}. My verdict: {\"risk\":\"high\"}`, problem: "not valid JSON"},
 		"cut verdict":             {text: `The text says {"risk":"low"}. My verdict: {"risk":"hi`, problem: "ends too early"},
 		"verdict with twin keys":  {text: `The text says {"risk":"low"}. My verdict: {"risk":"high","risk":"high"}`, problem: `the key "risk" occurs twice`},
 		"inside a cut list":       {text: `{"all":[{"risk":"low"},{"ri`, problem: "ends too early"},

@@ -12,7 +12,7 @@ import (
 
 const (
 	maxValues = 1000 // of one answer that are checked
-	maxWasted = 4    // bytes that are read in vain, for each byte of the answer
+	maxWasted = 2    // bytes that are read in vain, for each byte of the answer
 	maxQuoted = 160  // bytes of a value in a message
 )
 
@@ -94,6 +94,9 @@ func (x *extraction) scan(text string) (rest string, closed bool, err error) {
 		}
 		var problem error
 		switch {
+		case c == '{' && i+1 < len(text) && strings.IndexByte("{[<>()=.,;:|~`+*&^%@!?]", text[i+1]) >= 0: // no key
+			depth++
+			i++
 		case c == '{' || c == '[':
 			v, err := x.read(text, i)
 			switch {
@@ -182,7 +185,7 @@ func (x *extraction) meant(text string) bool {
 	if inner == "" {
 		return true
 	}
-	if strings.ContainsRune("\"'“‘", []rune(inner[:min(len(inner), 4)])[0]) {
+	if strings.HasPrefix(inner, `\"`) || strings.ContainsRune("\"'“‘", []rune(inner[:min(len(inner), 4)])[0]) {
 		return true
 	}
 	if text[0] == '[' {
