@@ -53,6 +53,7 @@ func Receive(ctx context.Context, sent Sent, c *Console) (*Submission, error) {
 	}
 	compiled.Plan.Owner = cmp.Or(compiled.Plan.Owner, sent.Owner)
 	ownStages(compiled.Plan, compiled.Planner, compiled.Reduce)
+	sayHints(s, c.Say)
 	return prepared(s, compiled, c), nil
 }
 
