@@ -78,6 +78,9 @@ func (p *Program) readAnswer(content string) (json.RawMessage, error) {
 			continue
 		}
 		if err := p.output.CheckValue(doc); err != nil {
+			if schema.IsLimit(err) {
+				return nil, err
+			}
 			note(err)
 			continue
 		}
@@ -92,6 +95,9 @@ func (p *Program) readAnswer(content string) (json.RawMessage, error) {
 			continue
 		}
 		if err := p.output.Check([]byte(fixed)); err != nil {
+			if schema.IsLimit(err) {
+				return nil, err
+			}
 			note(err)
 			continue
 		}

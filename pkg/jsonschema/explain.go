@@ -133,6 +133,15 @@ func shown(v *value) string {
 	return cut(out)
 }
 
+// shownNumber cuts a long number in the middle, so that both its size and its last digits show.
+func shownNumber(s string) string {
+	const most = 60
+	if len(s) <= most {
+		return s
+	}
+	return s[:most/2] + "…" + s[len(s)-most/2:]
+}
+
 func cut(s string) string {
 	if len(s) > maxQuoted {
 		return strings.ToValidUTF8(s[:maxQuoted], "") + "…"
@@ -191,15 +200,15 @@ func (x *explainer) explainNumber(n *node, v *value) {
 					than = "more than "
 				}
 			}
-			x.add("%s: got %s, want %s%s", b.keyword, cut(v.text), than, cut(b.value.String()))
+			x.add("%s: got %s, want %s%s", b.keyword, shownNumber(v.text), than, shownNumber(b.value.String()))
 		}
 	}
 	if n.multipleOf != nil && !d.multipleOf(*n.multipleOf) {
-		x.add("multipleOf: got %s, want a multiple of %s", cut(v.text), cut(n.multipleOf.String()))
+		x.add("multipleOf: got %s, want a multiple of %s", shownNumber(v.text), shownNumber(n.multipleOf.String()))
 	}
 	if n.format != nil && n.format.numbers {
 		if err := n.format.check(v.text); err != nil {
-			x.add("%s is not a valid %s: %v", cut(v.text), n.format.name, err)
+			x.add("%s is not a valid %s: %v", shownNumber(v.text), n.format.name, err)
 		}
 	}
 }
@@ -304,7 +313,7 @@ func (x *explainer) explainArray(n *node, v *value) {
 	}
 	if n.unique {
 		if i, j := x.duplicate(v); i >= 0 {
-			x.add("items %d and %d are equal", i, j)
+			x.add("items at %d and %d are equal", i, j)
 		}
 	}
 }

@@ -23,7 +23,7 @@ const (
 // LimitError reports that a schema or a check is larger than a limit allows.
 type LimitError struct {
 	What  string // what is too large
-	Limit int
+	Limit int    // 0 if What names it
 }
 
 func (e *LimitError) Error() string {

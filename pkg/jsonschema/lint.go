@@ -142,9 +142,9 @@ func unknownType(name string) string {
 	for _, k := range kindNames {
 		known = append(known, k.name)
 	}
-	meant, ok := otherTypes[strings.ToLower(name)]
-	if !ok {
-		meant = nearest(name, known)
+	meant := nearest(name, append(sortedKeys(otherTypes), known...))
+	if of, ok := otherTypes[meant]; ok {
+		meant = of
 	}
 	return fmt.Sprintf("%.40q is no type; the nearest one is %q, and the known ones are %s", name, meant, strings.Join(known, ", "))
 }

@@ -74,9 +74,9 @@ func (p *pattern) match(s string, b *budget) bool {
 	ok, err := p.backward.MatchString(s)
 	switch {
 	case errors.Is(err, regexp2.ErrBacktrackingStackLimit):
-		b.err = fmt.Errorf("the pattern %.80q needs too much memory on %.40q", p.text, s)
+		b.err = &LimitError{What: fmt.Sprintf("the pattern %.80q needs too much memory on %.40q", p.text, s)}
 	case err != nil:
-		b.err = fmt.Errorf("the pattern %.80q takes longer than %s on %.40q", p.text, matchTime, s)
+		b.err = &LimitError{What: fmt.Sprintf("the pattern %.80q takes longer than %s on %.40q", p.text, matchTime, s)}
 	}
 	return ok && err == nil
 }

@@ -31,7 +31,7 @@ func TestMessages(t *testing.T) {
 		"unevaluated":        {`{"allOf":[{"properties":{"a":{}}}],"unevaluatedProperties":false}`, `{"a":1,"b":2}`, `unknown "b"`},
 		"name":               {`{"propertyNames":{"pattern":"^a"}}`, `{"b":1}`, `at b: 'b' does not match the pattern '^a'`},
 		"dependent":          {`{"dependentRequired":{"a":["b"]}}`, `{"a":1}`, `missing "b", which "a" needs`},
-		"unique":             {`{"uniqueItems":true}`, `[1,{"a":1},1.0]`, `items 0 and 2 are equal`},
+		"unique":             {`{"uniqueItems":true}`, `[1,{"a":1},1.0]`, `items at 0 and 2 are equal`},
 		"contains":           {`{"contains":{"type":"string"}}`, `[1]`, `contains: 0 items match, want at least 1`},
 		"tuple":              {`{"prefixItems":[{}],"items":false}`, `[1,2,3]`, `got 3 items, want at most 1`},
 		"condition":          {`{"if":{"required":["a"]},"then":{"required":["b"]}}`, `{"a":1}`, `missing "b"`},

@@ -132,6 +132,9 @@ func parse(data []byte) (*value, error) {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, errors.New("the schema is not valid JSON: the text ends too early")
 	}
+	if IsLimit(err) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the schema is not valid JSON: %w", err)
 	}

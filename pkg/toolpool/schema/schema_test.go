@@ -39,7 +39,7 @@ func TestCheckSaysWhatToChange(t *testing.T) {
 		{`{name:"x"}`, `not valid JSON: invalid character 'n' looking for beginning of object key string, at byte 2`},
 		{`{"name":"x","age":1e999999999}`, `the number 1e999999999 is out of range`},
 		{`{"name":"x","age":-1e-99999999999999999999}`, `the number -1e-99999999999999999999 is out of range`},
-		{`{"age":-1,"tags":["c","d","e"]}`, `at age: minimum: got -1, want 0; at tags.0: value must be one of 'a', 'b'; at tags.1: value must be one of 'a', 'b'; and 2 more`},
+		{`{"age":-1,"tags":["c","d","e"]}`, `missing "name"; at age: minimum: got -1, want 0; at tags.0: value must be one of 'a', 'b'; and 2 more`},
 	} {
 		err := s.Check([]byte(c.text))
 		if c.want == "" {
