@@ -12,11 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/jsonschema"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 	"github.com/batchagent/batchagent/pkg/toolpool/owntool"
-	"github.com/batchagent/batchagent/pkg/jsonschema"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
 

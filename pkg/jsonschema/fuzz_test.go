@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"testing"
 
-	library "github.com/santhosh-tekuri/jsonschema/v6"
+	santhosh "github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // FuzzSchema checks that every schema and value end within the limits, and that both passes over a schema agree.
@@ -93,7 +93,7 @@ func BenchmarkValidate(b *testing.B) {
 			}
 		})
 		b.Run(name+"/library", func(b *testing.B) {
-			c := library.NewCompiler()
+			c := santhosh.NewCompiler()
 			if err := c.AddResource("s.json", decode(b, ordinary)); err != nil {
 				b.Fatal(err)
 			}
@@ -114,7 +114,7 @@ func BenchmarkCompile(b *testing.B) {
 	})
 	b.Run("library", func(b *testing.B) {
 		for b.Loop() {
-			c := library.NewCompiler()
+			c := santhosh.NewCompiler()
 			_ = c.AddResource("s.json", decode(b, ordinary))
 			_ = c.MustCompile("s.json")
 		}
