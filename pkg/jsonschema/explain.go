@@ -184,7 +184,11 @@ func (x *explainer) explainText(n *node, v *value) {
 	}
 	if n.format != nil && !n.format.numbers {
 		if err := x.fits(n.format, v.text); err != nil {
-			x.add("'%s' is not a valid %s: %s", cut(v.text), n.format.name, cut(err.Error()))
+			why := cut(err.Error())
+			if example, ok := examples[n.format.name]; ok {
+				why = "write it as " + example
+			}
+			x.add("'%s' is not a valid %s: %s", cut(v.text), n.format.name, why)
 		}
 	}
 }

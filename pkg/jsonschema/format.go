@@ -38,6 +38,13 @@ var shapes = map[string]*regexp.Regexp{
 	"guid": regexp.MustCompile(`^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$`),
 }
 
+// examples show a model the form of a format.
+var examples = map[string]string{
+	"date": "2024-02-29", "time": "14:30:00Z", "date-time": "2024-02-29T14:30:00Z", "duration": "P3DT4H", "email": "name@example.com",
+	"uri": "https://example.com/path", "uuid": "123e4567-e89b-42d3-a456-426614174000", "ipv4": "192.0.2.1", "ipv6": "2001:db8::1",
+	"hostname": "www.example.com", "e164": "+14155550123",
+}
+
 // library are the formats whose checks come from the library.
 var library = []string{
 	"date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uri-reference", "iri", "iri-reference",

@@ -20,7 +20,7 @@ func TestMessages(t *testing.T) {
 		"several":            {`{"type":"object","properties":{"a":{"type":"integer","minimum":0},"t":{"items":{"enum":["a","b"]}}},"required":["n"]}`, `{"a":-1,"t":["c","d","e"]}`, `missing "n"; at a: minimum: got -1, want 0; at t.0: value must be one of 'a', 'b'; and 2 more`},
 		"exclusive":          {`{"exclusiveMaximum":3}`, `3`, `exclusiveMaximum: got 3, want less than 3`},
 		"unknown":            {`{"properties":{"a":{}},"additionalProperties":false}`, `{"b":1,"c":2}`, `unknown "b", "c"`},
-		"format":             {`{"properties":{"d":{"format":"date"}}}`, `{"d":"29/02/2023"}`, `at d: '29/02/2023' is not a valid date: `},
+		"format":             {`{"properties":{"d":{"format":"date"}}}`, `{"d":"29/02/2023"}`, `at d: '29/02/2023' is not a valid date: write it as 2024-02-29`},
 		"pattern":            {`{"pattern":"^a$"}`, `"b"`, `'b' does not match the pattern '^a$'`},
 		"alternatives":       {`{"anyOf":[{"type":"string"},{"type":"null"}]}`, `1`, `got number, want null or string`},
 		"one fits the type":  {`{"anyOf":[{"type":"object","required":["a"]},{"type":"null"}]}`, `{}`, `missing "a"`},
