@@ -13,7 +13,12 @@ import (
 
 // Validate checks a spec and all its inputs, and shows what would be submitted.
 func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
-	s, c, err := loadSpec(ctx, o, func(string) {})
+	var b strings.Builder
+	s, c, err := loadSpec(ctx, o, func(note string) {
+		if strings.HasPrefix(note, "warning: ") {
+			b.WriteString(note + "\n")
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -26,7 +31,6 @@ func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 		return err
 	}
 	p := c.Plan
-	var b strings.Builder
 	fmt.Fprintf(&b, "%s is sound\n\n", o.Spec)
 	if c.Planner == nil {
 		fmt.Fprintf(&b, "name           %s\njobs           %s\n", p.Name, count(c.Total))
@@ -34,6 +38,9 @@ func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 		fmt.Fprintf(&b, "name           %s\njobs           from a plan of at most %s\n", p.Name, plural(int64(c.Planner.MaxItems), "item", "items"))
 		fmt.Fprintf(&b, "planned        by %s; tools %s; %d turns, %d retries a turn, %d attempts\n", cmp.Or(c.Planner.Model, "the server's first model"),
 			cmp.Or(strings.Join(c.Planner.Tools, ", "), "none"), c.Planner.MaxTurns, c.Planner.MaxRetries, c.Planner.MaxAttempts)
+	}
+	for _, note := range c.Notes {
+		fmt.Fprintf(&b, "note           %s\n", note)
 	}
 	if c.BadCount > 0 {
 		fmt.Fprintf(&b, "bad inputs     %s will fail as BadInput; the first is %s: %s\n", count(c.BadCount), c.Bad[0].Where, c.Bad[0].Bad)

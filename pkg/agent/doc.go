@@ -33,7 +33,7 @@
 //	invalid_request, unknown_model,
 //	auth, quota_exhausted                 repeated once, then BackendRejected
 //	finish reason refused                 BackendRejected: the server's content filter decides, and decides again
-//	finish reason length                  OutputTruncated
+//	finish reason length                  OutputTruncated, with the limit that the usage shows
 //
 // A failure counts only if another job's call was answered since the one before: see trial. Without an [Endpoint] every failure counts.
 //
