@@ -211,7 +211,7 @@ func (r *resumer) check() error {
 		return nil
 	case r.effects && slices.ContainsFunc(r.answers, func(a answer) bool { return a.kind == noKey }):
 		return usagef("%s has results that do not tell what they answer, as an earlier version wrote them, and a tool of %s has side effects, which "+
-			"would happen again; --out with another name starts over, --force resumes and runs those jobs again", r.path, r.spec)
+			"would happen again; a new --out starts over, --force resumes and runs those jobs again", r.path, r.spec)
 	case 2*p.stale > all:
 		return usagef("%s of %s in %s do not match %s any more: their inputs, prompts, schema, sampling or tools were changed; %s match. "+
 			"%s; --force resumes and drops those that do not match",
@@ -222,7 +222,7 @@ func (r *resumer) check() error {
 
 func (r *resumer) wayOut() string {
 	if r.csv || r.effects {
-		return "--out with another name starts over"
+		return "a new --out starts over"
 	}
 	return fmt.Sprintf("--reuse %s with a new --out takes those that match into another file, a new --out alone starts over", r.path)
 }
