@@ -59,7 +59,7 @@ func (a *attempt) prompt() (string, error) {
 	if a.prog.question != nil {
 		a.fingerprint = a.prog.question.Fingerprint(prompt)
 	}
-	if r := payload.Reuse; r != nil && r.Fingerprint == a.fingerprint && r.Simulated == a.prog.simulated {
+	if r := payload.Reuse; r != nil && r.Fingerprint == a.fingerprint && r.Simulated == a.prog.simulated && a.prog.passes(r.Output) == nil {
 		a.reused = r
 	}
 	return prompt, nil
