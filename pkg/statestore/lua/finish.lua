@@ -1,5 +1,6 @@
 -- finish.lua: commit the results of up to 64 jobs.
 -- KEYS[1] meta  KEYS[2] plan  KEYS[3] jobs  KEYS[4] lease  KEYS[5] back  KEYS[6] results  KEYS[7] finished  KEYS[8] failed  KEYS[9] alone
+-- KEYS[10] calls
 -- ARGV[1] journal key prefix  ARGV[2..11] sums over all jobs, for the counters: ok, failed, cancelled, turns, prompt tokens,
 -- cached tokens, completion tokens, context tokens, tools asked, tools executed  ARGV[12] the number n of jobs
 -- then n of each: index, entry ID, fence, status, journal (keep|drop|none, and with the ledger of effects:
@@ -15,7 +16,7 @@ local index, entry, fence, status, keep, line, part = 12, 12 + n, 12 + 2 * n, 12
 local counters = {'ok', 'failed', 'cancelled', 'turns', 'prompt', 'cached', 'completion', 'context', 'asked', 'executed'}
 local out, all, mine, drop = {''}, true, {}, {}
 local held = n > 0 and redis.call('HMGET', KEYS[4], unpack(ARGV, index + 1, index + n)) or {}
-local seq, exhausted, of = unpack(redis.call('HMGET', KEYS[1], 'seq', 'exhausted', 'of'))
+local seq, exhausted, of, ledger = unpack(redis.call('HMGET', KEYS[1], 'seq', 'exhausted', 'of', 'ledger'))
 seq = tonumber(seq or 0)
 for j = 1, n do
   local i = ARGV[index + j]
@@ -90,6 +91,26 @@ if #mine > 0 then
   redis.call('HDEL', KEYS[4], unpack(indexes))
   redis.call('HSET', KEYS[1], 'seq', seq)
 end
+-- The results hold from here on what the ledger counted for their jobs.
+if ledger then
+  local l = ledger_of(ledger)
+  for _, j in ipairs(mine) do
+    local r, used = calls_of(KEYS[10], ARGV[index + j]), {}
+    for number in string.gmatch(out[1 + j] == 1 and ARGV[part + j] or '', '%d+') do
+      used[#used + 1] = tonumber(number)
+    end
+    for i = 1, 3 do
+      l[8 + i] = math.max(0, l[8 + i] - math.min(r.used[i], used[1 + i] or 0))
+    end
+    for _, c in pairs(r.calls) do
+      if c.live then
+        reserve_call(l, c, -1)
+      end
+    end
+    redis.call('HDEL', KEYS[10], ARGV[index + j])
+  end
+  keep_ledger(KEYS[1], l)
+end
 if #drop > 0 then
   redis.call('UNLINK', unpack(drop))
 end
@@ -127,5 +148,5 @@ if of and out[2] == 1 then
   expand(ARGV[status + 1] == 'ok')
 end
 out[1] = close({meta = KEYS[1], plan = KEYS[2], jobs = KEYS[3], lease = KEYS[4], back = KEYS[5], results = KEYS[6],
-  finished = KEYS[7], failed = KEYS[8], alone = KEYS[9]}) or ''
+  finished = KEYS[7], failed = KEYS[8], alone = KEYS[9], calls = KEYS[10]}) or ''
 return out
