@@ -113,7 +113,7 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 		Fed: n("fed"), Total: n("total"), OK: n("ok"), Failed: n("failed"), Cancelled: n("cancelled"),
 		Takeovers: n("takeovers"), Turns: n("turns"),
 		Usage: batch.Usage{PromptTokens: n("prompt"), CachedTokens: n("cached"), CompletionTokens: n("completion"),
-			ContextTokens: n("context")},
+			ContextTokens: n("context"), Estimated: n("estimated") > 0},
 		Tools: batch.ToolCounts{Asked: n("asked"), Executed: n("executed")},
 	}
 	if info.Phase == batch.Done {
