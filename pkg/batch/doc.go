@@ -21,6 +21,7 @@
 //	I7  every queue, cache and buffer has a bound
 //	I8  a slot is never held outside a model call
 //	I9  secrets never reach Redis, logs, metrics or results
+//	I12 a batch spends at most its budget plus the calls in flight
 //
 // Start reading at [Next].
 package batch
