@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -110,6 +111,10 @@ func TestMutants(t *testing.T) {
 				if m.Reduces {
 					cfg.reduced(chance(seed).on("reduction of a mutant"))
 					cfg.failing, cfg.retries = 0.4, 2
+				}
+				if m.Limited {
+					cfg.limited(chance(seed).on("budget of a mutant"))
+					cfg.handBack, cfg.reduce, cfg.faults = 0.1, false, slices.DeleteFunc(cfg.faults, func(f fault) bool { return f.kind == amnesia })
 				}
 				if m.Clocks {
 					cfg.skew = 0
