@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -52,7 +53,7 @@ type wantedCall struct {
 	call statestore.WantedCall
 	done chan struct{}
 
-	abandoned bool // nobody waits for the answer; guarded by the till's mu
+	abandoned bool // the agent has left; guarded by the till's mu
 	// Set before done is closed.
 	phase batch.Phase
 	grant statestore.Grant
@@ -178,7 +179,7 @@ func (w *Worker) settleCall(t *till, c statestore.EndedCall, then func()) <-chan
 	return done
 }
 
-// abandon ends a call that nobody waits for any more. If it was granted, or will be, it is settled unused.
+// abandon gives up a call. If Redis granted it, or will grant it, it is settled unused.
 func (w *Worker) abandon(t *till, c *wantedCall) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -273,14 +274,15 @@ func (w *Worker) spend(t *till, ended []*endedCall, wanted []*wantedCall) {
 
 // seeBudgets asks whether batches of which jobs run here have got a budget.
 func (w *Worker) seeBudgets(ctx context.Context) {
-	for id, t := range w.tills() {
+	tills := w.tills()
+	for _, id := range slices.Sorted(maps.Keys(tills)) { // in one order, so that a simulated run can be played again
 		if yes, err := w.cfg.Store.Budgeted(ctx, id); err == nil && yes {
-			t.budgeted.Store(true)
+			tills[id].budgeted.Store(true)
 		}
 	}
 }
 
-// tills are those of live jobs whose batch had no budget yet.
+// tills returns the tills of live jobs whose batch had no budget yet.
 func (w *Worker) tills() map[batch.ID]*till {
 	w.mu.Lock()
 	defer w.mu.Unlock()
