@@ -66,6 +66,9 @@ func (p *Program) Run(ctx context.Context, each func(batch.Result) error) error 
 	if err != nil {
 		return withoutLines(err)
 	}
+	for _, note := range compiled.Notes {
+		p.say(note)
+	}
 	if p.Redis != "" {
 		err = p.onCluster(ctx, s, compiled, connect, &callback{call: each})
 	} else {
