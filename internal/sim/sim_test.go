@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -113,8 +112,11 @@ func TestMutants(t *testing.T) {
 					cfg.failing, cfg.retries = 0.4, 2
 				}
 				if m.Limited {
+					if cfg.reduce || cfg.forgets() {
+						continue // their books are not of one batch's calls
+					}
 					cfg.limited(chance(seed).on("budget of a mutant"))
-					cfg.handBack, cfg.reduce, cfg.faults = 0.1, false, slices.DeleteFunc(cfg.faults, func(f fault) bool { return f.kind == amnesia })
+					cfg.handBack = 0.1
 				}
 				if m.Clocks {
 					cfg.skew = 0
