@@ -268,7 +268,7 @@ func TestFlagsThatDestroyOrRedirectHaveNoVariable(t *testing.T) {
 	withoutVariable := []string{"out", "resume", "force", "consume", "reuse", "without-token", "results", "outcome", "result", "call", "tokens", "usd"}
 	withVariable := []string{
 		"redis", "server", "token-file", "owner", "tools-root", "tools", "format", "json", "workers", "max-inflight", "log-level", "log-format",
-		"durable", "follow", "watch", "ordered", "listen", "max-body-mb",
+		"durable", "follow", "watch", "ordered", "listen", "max-body-mb", "fail-fast", "wait-for-server",
 	}
 	for _, c := range commands(streams{}, coordinator.NewConsole(nil, nil)) {
 		for _, f := range c.Flags {

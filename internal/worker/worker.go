@@ -144,6 +144,9 @@ type Worker struct {
 	live   map[batch.Job]*attempt // guarded by mu
 	totals totals                 // guarded by mu
 	agents sync.WaitGroup
+
+	spending context.Context // of the script calls that reserve and settle; set by Run
+	spenders sync.WaitGroup  // the goroutines that make them
 }
 
 // totals are what the worker has done since it started.
@@ -214,6 +217,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
 
+	w.spending = life
 	var background sync.WaitGroup
 	background.Go(func() { w.heartbeat(life) })
 	committing, giveUp := context.WithCancelCause(life)
@@ -238,6 +242,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.unregister(life)
 	end(errDrained)
 	background.Wait()
+	w.spenders.Wait()
 	return nil
 }
 

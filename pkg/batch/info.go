@@ -58,11 +58,13 @@ func (c Counts) Finished() int64 { return c.OK + c.Failed + c.Cancelled }
 type Info struct {
 	Header
 	Phase  Phase `json:"phase"`
-	Paused bool  `json:"paused,omitempty"` // its budget is used up: no new job begins until that is raised
+	Paused bool  `json:"paused,omitempty"` // its budget is used up: no model call begins until that is raised
 	// Used is what counts against the budget, the stages of the batch included. USD is 0 without prices.
-	Used   Budget   `json:"used,omitzero"`
-	Counts Counts   `json:"counts"`
-	Models []string `json:"models,omitempty"` // that answered, the first 16
+	Used Budget `json:"used,omitzero"`
+	// Reserved is what the model calls in flight may use of the budget.
+	Reserved Budget   `json:"reserved,omitzero"`
+	Counts   Counts   `json:"counts"`
+	Models   []string `json:"models,omitempty"` // that answered, the first 16
 	// Bound is the model that answered first. Workers with other models leave the batch alone. "" before the first answer, or with
 	// AnyModel.
 	Bound     string    `json:"bound_model,omitempty"`
