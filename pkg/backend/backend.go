@@ -172,6 +172,7 @@ type Response struct {
 	TTFT      time.Duration // from sending the request to the first delta; 0 if there was none
 	Duration  time.Duration
 	Headroom  *Headroom // nil if the server does not tell its rate limits
+	Refusal   string    // the model's own words for FinishRefused; "" if a filter refused
 	// LeftOut names the sampling fields that the user set and the server does not take, such as "temperature" or "seed". The
 	// call was made without them. Nil if every field was sent.
 	LeftOut []string

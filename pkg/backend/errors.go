@@ -56,7 +56,9 @@ func (e *Error) Error() string {
 		s += ": " + e.Message
 	}
 	if e.Err != nil {
-		s += ": " + e.Err.Error()
+		if cause := e.Err.Error(); cause != "" {
+			s += ": " + cause
+		}
 	}
 	return s
 }

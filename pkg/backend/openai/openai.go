@@ -102,11 +102,11 @@ func New(cfg Config) (*Backend, error) {
 	if b.strict, err = lru.New[string, *strict](maxStrict); err != nil {
 		return nil, err
 	}
-	dialect := openaichat.Dialect{Capabilities: Compatible, KeyHint: KeyHint, Class: class, MaxTokensField: b.maxTokensField, Extra: b.extra}
+	dialect := openaichat.Dialect{Capabilities: Compatible, KeyHint: KeyHint, Class: class, StrictForms: true, MaxTokensField: b.maxTokensField, Extra: b.extra}
 	if b.own {
 		dialect.Capabilities = Declared
 	}
-	b.Client = openaichat.New(openaichat.Config{URL: u, Base: base(u), Key: key, Transport: cfg.Transport, Dialect: dialect})
+	b.Client = openaichat.New(openaichat.Config{URL: u, Base: base(u), Key: key, Transport: cfg.Transport, Logger: cfg.Logger, Dialect: dialect})
 	return b, nil
 }
 
@@ -119,9 +119,6 @@ func base(u endpoint.URL) string {
 	return "/v1"
 }
 
-// spent are words of refusals that hold until tomorrow at best.
-var spent = []string{"exceeded your current quota", "per day (rpd)", "per day (tpd)", "requests per day", "tokens per day"}
-
 // class knows the API's refusals that look like others.
 func class(e openaichat.Refusal) backend.Class {
 	switch e.Code {
@@ -129,17 +126,6 @@ func class(e openaichat.Refusal) backend.Class {
 		return backend.QuotaExhausted
 	case "string_above_max_length":
 		return backend.ContextTooLong
-	}
-	if e.Status != http.StatusTooManyRequests {
-		return ""
-	}
-	switch words := strings.ToLower(e.Message); {
-	case strings.HasPrefix(words, "request too large"): // for a minute's tokens: it can never pass
-		return backend.ContextTooLong
-	case endpoint.Mentions(words, spent...):
-		return backend.QuotaExhausted
-	case e.Code == "slow_down", endpoint.Mentions(words, "overloaded"):
-		return backend.Overloaded
 	}
 	return ""
 }
@@ -186,14 +172,14 @@ func (b *Backend) Models(ctx context.Context) ([]backend.Model, error) {
 	slices.SortStableFunc(cards, func(x, y openaichat.Card) int { return cmp.Compare(y.Created, x.Created) })
 	models := make([]backend.Model, len(cards))
 	for i, c := range cards {
-		models[i] = backend.Model{ID: c.ID, MaxModelLen: cmp.Or(c.MaxModelLen, c.ContextWindow)}
+		models[i] = backend.Model{ID: c.ID, MaxModelLen: c.MaxModelLen}
 	}
 	return models, nil
 }
 
-// maxTokensField is the name that the endpoint knows; the other one once it was refused.
-func (b *Backend) maxTokensField(r *backend.Request) string {
-	if b.own != b.refusals.Has(r.Model, otherLimit) {
+// maxTokensField is the name that OpenAI's own models take; others take the older one.
+func (b *Backend) maxTokensField(*backend.Request) string {
+	if b.own {
 		return "max_completion_tokens"
 	}
 	return "max_tokens"
@@ -202,7 +188,7 @@ func (b *Backend) maxTokensField(r *backend.Request) string {
 // extra gives the fields of a request that OpenAI has beyond the protocol.
 func (b *Backend) extra(r *backend.Request) []openaichat.Field {
 	key := cacheKey(r.Hints.Session)
-	if !b.own || key == "" || b.refusals.Has(r.Model, "prompt_cache_key") {
+	if !b.own || key == "" {
 		return nil
 	}
 	return []openaichat.Field{{Name: "prompt_cache_key", Value: key}}

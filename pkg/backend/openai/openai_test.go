@@ -329,7 +329,8 @@ func TestWhatAModelDoesNotTakeIsTriedOnceAndThenLeftAway(t *testing.T) {
 	assert.Equal(t, 9.0, last["max_tokens"])
 	assert.Contains(t, last, "response_format", "as a hint")
 	assert.NotContains(t, last, "temperature")
-	assert.Equal(t, 5, strings.Count(log.String(), "left away"), log.String())
+	assert.Equal(t, 4, strings.Count(log.String(), "left out"), log.String())
+	assert.Equal(t, 1, strings.Count(log.String(), "strict form"), log.String())
 
 	r.Model = "another"
 	_, err = b.Generate(t.Context(), r, backend.Observer{})

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -36,7 +35,7 @@ type Config struct {
 type Backend struct {
 	*openaichat.Client
 	log *slog.Logger
-	// lacks is what the server was found not to have: names of fields, and of things that are told once in the log.
+	// lacks is what the server was found not to have, each logged once.
 	lacks endpoint.Refusals
 }
 
@@ -57,7 +56,7 @@ func New(cfg Config) (*Backend, error) {
 		cfg.Logger.Warn("the API key is sent unencrypted; vllm+https:// encrypts it", "endpoint", u.Shown)
 	}
 	b := &Backend{log: cfg.Logger}
-	b.Client = openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Dialect: b.dialect()})
+	b.Client = openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Logger: cfg.Logger, Dialect: b.dialect()})
 	return b, nil
 }
 
@@ -76,7 +75,7 @@ func (b *Backend) dialect() openaichat.Dialect {
 	}
 }
 
-// extra gives the fields of a request that vLLM has beyond the protocol, but for those that the server refused.
+// extra returns the fields of a request that vLLM has beyond the protocol.
 func (b *Backend) extra(r *backend.Request) []openaichat.Field {
 	fields := make([]openaichat.Field, 0, 6)
 	if r.Hints.Priority != 0 {
@@ -90,7 +89,7 @@ func (b *Backend) extra(r *backend.Request) []openaichat.Field {
 		id := r.ID + "-" + strconv.FormatUint(rand.Uint64(), 36) //nolint:gosec // unique, not secret
 		fields = append(fields, openaichat.Field{Name: "request_id", Value: id})
 	}
-	return slices.DeleteFunc(fields, func(f openaichat.Field) bool { return b.lacks.Has("", f.Name) })
+	return fields
 }
 
 // Ready asks the health route, which fails when the engine is dead.
