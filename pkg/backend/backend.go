@@ -15,7 +15,8 @@ type Backend interface {
 	// ctx returns an error that wraps context.Cause(ctx).
 	Generate(ctx context.Context, r *Request, o Observer) (*Response, error)
 
-	// Models lists what the endpoint serves. The first is the default.
+	// Models lists what the endpoint serves. The first is the default. The list is empty if the server lists none: then
+	// each request must name its model.
 	Models(ctx context.Context) ([]Model, error)
 
 	// Ready returns nil if the endpoint takes requests now. It is cheap: no token is generated.
@@ -59,6 +60,9 @@ type Model struct {
 	MaxModelLen int  // tokens of context; 0 if the server does not tell
 	Simulated   bool // answers come from the simulated server
 }
+
+// Is reports whether the model has a name. Ollama lists "m:latest" for what it serves as "m".
+func (m Model) Is(name string) bool { return m.ID == name || m.ID == name+":latest" }
 
 // Capabilities is an adapter's own declaration.
 type Capabilities struct {

@@ -3,7 +3,6 @@ package openai
 import (
 	"cmp"
 	"context"
-	"errors"
 	"hash/fnv"
 	"log/slog"
 	"net/http"
@@ -130,16 +129,12 @@ func class(e openaichat.Refusal) backend.Class {
 	return ""
 }
 
-// Ready asks for the list of models, unless the endpoint answered a moment ago. A server without the list is ready if
-// it says so.
+// Ready asks for the list of models, unless the endpoint answered a moment ago.
 func (b *Backend) Ready(ctx context.Context) error {
 	if last := b.answered.Load(); b.own && last != nil && time.Since(*last) < readyFor {
 		return nil
 	}
 	err := b.Client.Ready(ctx)
-	if e, ok := errors.AsType[*backend.Error](err); ok && !b.own && e.Status == http.StatusNotFound {
-		err = nil
-	}
 	if err == nil {
 		b.answers()
 	}
@@ -165,6 +160,9 @@ func (b *Backend) Models(ctx context.Context) ([]backend.Model, error) {
 		return b.Client.Models(ctx)
 	}
 	cards, err := b.Cards(ctx)
+	if openaichat.Unlisted(err) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -122,9 +122,13 @@ func sameServer(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// Models lists what the endpoint serves.
+// Models lists what the endpoint serves. The list is empty if the server has none, or none that is readable: calls then need
+// the name of a model.
 func (c *Client) Models(ctx context.Context) ([]backend.Model, error) {
 	cards, err := c.Cards(ctx)
+	if Unlisted(err) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -135,10 +139,27 @@ func (c *Client) Models(ctx context.Context) ([]backend.Model, error) {
 	return models, nil
 }
 
-// Ready asks for the list of models, the one cheap route that every such server has.
+// Ready asks for the list of models, the one cheap route that most servers have. A server that has no such route answers too.
 func (c *Client) Ready(ctx context.Context) error {
 	_, err := c.Fetch(ctx, http.MethodGet, c.base+"/models", nil)
+	if Unlisted(err) {
+		return nil
+	}
 	return err
+}
+
+// Unlisted reports whether a server answered that it has no list of models, or with none that is readable.
+func Unlisted(err error) bool {
+	e, ok := errors.AsType[*backend.Error](err)
+	if !ok {
+		return false
+	}
+	switch e.Status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusGone:
+		return true
+	default:
+		return e.Status == http.StatusOK && e.Class == backend.InvalidRequest
+	}
 }
 
 // Capabilities returns the dialect's.
@@ -198,7 +219,7 @@ func (c *Client) ModelOr(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	if len(models) == 0 {
-		return "", c.located(&backend.Error{Class: backend.UnknownModel, Message: "the server lists no model; name one in the spec"})
+		return "", c.located(&backend.Error{Class: backend.UnknownModel, Message: "the server lists no models; name one in the spec (model:)"})
 	}
 	c.model.Store(&models[0].ID)
 	return models[0].ID, nil

@@ -322,6 +322,9 @@ func (t *turn) cut(err error) error {
 	default:
 		message = "the answer is empty"
 	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
 	return &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: message, Err: err}
 }
 

@@ -2,6 +2,7 @@ package vllm
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -92,9 +93,13 @@ func (b *Backend) extra(r *backend.Request) []openaichat.Field {
 	return fields
 }
 
-// Ready asks the health route, which fails when the engine is dead.
+// Ready asks the health route, which fails when the engine is dead. A gateway may not have it: there the list of models must
+// do.
 func (b *Backend) Ready(ctx context.Context) error {
 	_, err := b.Fetch(ctx, http.MethodGet, "/health", nil)
+	if e, ok := errors.AsType[*backend.Error](err); ok && e.Status == http.StatusNotFound {
+		return b.Client.Ready(ctx)
+	}
 	return err
 }
 
