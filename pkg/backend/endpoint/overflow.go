@@ -64,7 +64,7 @@ var prompts = compile(
 var unmistakable = []string{
 	"context_length_exceeded", "exceed_context_size", "contextwindowexceeded", "context_window_exceeded", "context shift is disabled",
 	"exceeds the available context size", "exceed context limit", "exceeds the context window", "exceeds the model's context",
-	"exceeds the model context", "maximum context length of", "tokens to keep from the initial prompt",
+	"exceeds the model context", "maximum context length of", "context length of only", "tokens to keep from the initial prompt",
 	"the context overflows", "context the overflows", "prompt is too long", "longer than the model's context length",
 	"exceeds the maximum number of tokens allowed", "model_context_window_exceeded",
 }
