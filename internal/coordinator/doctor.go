@@ -314,7 +314,7 @@ func whatToDo(err error) string {
 	case backend.ContextTooLong:
 		return "give the server a larger context: a request of a few hundred tokens does not fit"
 	case backend.InvalidRequest:
-		return "the message names the reason; check the URL's scheme and path if it does not fit"
+		return "check the URL's scheme and path, and what the message names"
 	default:
 		if ok && e.Status != 0 {
 			return "the server answers, but with an error; look at its log, and at the URL's path"
