@@ -119,7 +119,7 @@ func ask(ctx context.Context, b backend.Backend) ([]backend.Model, error) {
 	return b.Models(ctx)
 }
 
-// model is the one that a plan asks for; "" takes the server's first. A server that lists none is believed to have it.
+// model returns the model of a plan; "" takes the server's first. If the server lists no models, any name is accepted.
 func (m *modelServer) model(name string) (backend.Model, error) {
 	switch {
 	case len(m.models) == 0 && name == "":

@@ -272,7 +272,7 @@ func (c *checkup) schema(ctx context.Context, b backend.Backend, model string) {
 // cachedPrompt is longer than the blocks of any prefix cache.
 var cachedPrompt = strings.Repeat("Rome is a city in Italy, and Paris is a city in France. ", 60) + "Answer with one word: where is Rome?"
 
-// cached asks the same long question twice. A server reports cached tokens only for a prompt of which it had some cached.
+// cached asks the same long question twice. vLLM leaves cached tokens out of an answer if nothing was cached.
 func (c *checkup) cached(ctx context.Context, b backend.Backend, model string) {
 	r := question(model, cachedPrompt)
 	r.Sampling.MaxTokens = 8

@@ -21,8 +21,8 @@ const (
 	defaultToolTimeout = 60 * time.Second
 )
 
-// Program is a plan made ready to run any job of its batch. It changes only in what it learns of the model's context, and is
-// safe for concurrent use.
+// Program is a plan made ready to run any job of its batch. Only its learned context size changes. It is safe for concurrent
+// use.
 type Program struct {
 	system    string
 	render    func(input map[string]any) (string, error)

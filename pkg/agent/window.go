@@ -2,8 +2,8 @@ package agent
 
 import "github.com/batchagent/batchagent/pkg/backend"
 
-// contextWindow is the tokens of the model's context: what the server lists, or less if it refused a request for less; 0 if
-// neither is known.
+// contextWindow returns the size of the model's context in tokens: the listed one, or a smaller one from a refusal. It returns
+// 0 if neither is known.
 func (p *Program) contextWindow() int {
 	learned := int(p.learned.Load())
 	if learned > 0 && (p.window <= 0 || learned < p.window) {

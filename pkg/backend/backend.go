@@ -15,7 +15,7 @@ type Backend interface {
 	// ctx returns an error that wraps context.Cause(ctx).
 	Generate(ctx context.Context, r *Request, o Observer) (*Response, error)
 
-	// Models lists what the endpoint serves. The first is the default. The list is empty if the server lists none: then
+	// Models lists the models of the endpoint. The first is the default. The list is empty if the server has no list: then
 	// each request must name its model.
 	Models(ctx context.Context) ([]Model, error)
 
@@ -61,7 +61,7 @@ type Model struct {
 	Simulated   bool // answers come from the simulated server
 }
 
-// Is reports whether the model has a name. Ollama lists "m:latest" for what it serves as "m".
+// Is reports whether the model has a name. Ollama lists a model "m" as "m:latest".
 func (m Model) Is(name string) bool { return m.ID == name || m.ID == name+":latest" }
 
 // Capabilities is an adapter's own declaration.

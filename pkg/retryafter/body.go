@@ -78,7 +78,7 @@ func (f *finder) headers(members map[string]any) {
 	f.member = max(f.member, Read(h, f.now), Reset(h, f.now))
 }
 
-// named reads a member by its name, in whatever case and with whatever separators it is written.
+// named reads a member by its name, in any case and with any separators.
 func (f *finder) named(name, value string) time.Duration {
 	name = strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(name))
 	switch name {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Most bounds every wait, whatever a server asks for.
+// Most bounds every wait.
 const Most = 24 * time.Hour
 
 // Read returns the wait that the headers of an answer ask for: milliseconds, seconds, a duration or a date (RFC 9110,

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Overflow is what a server's message reports about a prompt that does not fit the model's context.
+// Overflow holds the sizes in a server's message about a prompt over the model's context.
 type Overflow struct {
 	Needs  int // tokens that the request needs; 0 if not given
 	Window int // tokens of the context; 0 if not given
@@ -60,7 +60,7 @@ var prompts = compile(
 	`requested `+number,
 )
 
-// unmistakable are phrases that mean an overflow, whatever the status.
+// unmistakable are phrases that mean an overflow under any status.
 var unmistakable = []string{
 	"context_length_exceeded", "exceed_context_size", "contextwindowexceeded", "context_window_exceeded", "context shift is disabled",
 	"exceeds the available context size", "exceed context limit", "exceeds the context window", "exceeds the model's context",

@@ -26,7 +26,7 @@ type Refusal struct {
 	Needs, Window int    // tokens of the request, and of the context; 0 if not given
 	// Total is set if Needs counts prompt and answer together.
 	Total bool
-	// RetryAfter is the wait that the answer asks for; 0 if it asks for none.
+	// RetryAfter is the requested wait; 0 if the answer has no hint.
 	RetryAfter time.Duration
 	// Fields are parts of the request that a validator names.
 	Fields []string
@@ -72,6 +72,8 @@ func (f rules) classify(status int, header http.Header, body []byte) *backend.Er
 		out.Message = "the server redirects elsewhere; use the URL that it redirects to"
 	case status == http.StatusNotFound && out.Class == backend.Transient:
 		out.Message += ": no such route; is this an OpenAI-compatible server, and is the URL's path its base path?"
+	case out.Class == backend.InvalidRequest && endpoint.Mentions(strings.ToLower(e.message), "not support tool", "support tool use", "tool use is not supported"):
+		out.Message += "; use a model and a server that call tools, or a spec without tools"
 	case status == http.StatusRequestEntityTooLarge && !e.found:
 		out.Message += ": the server or a proxy before it takes no request of this size; shorten the input or raise its limit (client_max_body_size of nginx)"
 	}
@@ -99,9 +101,9 @@ func (f rules) streamError(event []byte) *backend.Error {
 
 // hints are the waits that an answer gives; 0 for those that it does not give.
 type hints struct {
-	asked time.Duration // by a header that asks for a wait, whatever the error
-	told  time.Duration // by the error's body
-	reset time.Duration // by the headers of a rate limit
+	asked time.Duration // from a Retry-After header, for any error
+	told  time.Duration // from the error's body
+	reset time.Duration // from the headers of a rate limit
 }
 
 // longest is the wait of a rate limit.
@@ -219,8 +221,8 @@ func (e errorBody) class(status int, wait time.Duration) backend.Class {
 	return backend.InvalidRequest
 }
 
-// limited tells a rate limit from a quota that is used up. A server that asks for a wait has a rate limit, unless it
-// names a quota of a day: such waits are given for those too.
+// limited separates a rate limit from an exhausted quota. An answer with a wait is a rate limit, except for Gemini's daily
+// quota, whose answers name a wait too.
 func (e errorBody) limited(words string, wait time.Duration) backend.Class {
 	switch {
 	case strings.Contains(words, "request too large"): // for a minute's tokens: it can never pass

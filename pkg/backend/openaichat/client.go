@@ -122,8 +122,8 @@ func sameServer(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// Models lists what the endpoint serves. The list is empty if the server has none, or none that is readable: calls then need
-// the name of a model.
+// Models lists the models of the endpoint. The list is empty if the server has no readable list: calls then need the name of
+// a model.
 func (c *Client) Models(ctx context.Context) ([]backend.Model, error) {
 	cards, err := c.Cards(ctx)
 	if Unlisted(err) {

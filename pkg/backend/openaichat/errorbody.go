@@ -17,7 +17,7 @@ import (
 // maxErrorBytes bounds how much of an error body is read.
 const maxErrorBytes = 64 << 10
 
-// errorBody is what a server reports of an error, in whatever shape.
+// errorBody is an error as a server reports it, read from any shape.
 type errorBody struct {
 	found   bool // the body is an error of a known shape
 	page    bool // the body is a page for people

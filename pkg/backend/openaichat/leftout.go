@@ -42,7 +42,7 @@ func formatPart(part string, r *backend.Request) string {
 	return part
 }
 
-// parts are those that a call leaves out. Calls side by side may learn of more meanwhile.
+// parts are left out of one call. Concurrent calls may add to the remembered ones meanwhile.
 type parts map[string]bool
 
 // adapted returns a request without the parts, as far as a request expresses them. leftOut names the sampling fields among
@@ -230,8 +230,8 @@ func (m mention) names(field string) bool {
 	}
 }
 
-// quotes reports whether the error names a field whose name is a word of ordinary sentences too: in quotes, or as what is
-// not supported.
+// quotes reports whether the error names a field whose name is also an ordinary word: in quotes, or followed by a word such as
+// "not".
 func (m mention) quotes(field string) bool {
 	if m.named(field) {
 		return true

@@ -9,10 +9,28 @@ import (
 // Generate runs one model call as a stream. See [backend.Backend].
 func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	resp, err := b.Client.Generate(ctx, r, o)
-	if err == nil && resp.Usage.PromptTokens > 0 && resp.Usage.CachedTokens < 0 {
-		b.tell("cached tokens", "the server does not report how many tokens of a prompt it had cached; start vLLM with --enable-prompt-tokens-details")
+	if err == nil {
+		b.watchCached(resp.Usage)
 	}
 	return resp, err
+}
+
+const (
+	// longPrompt is more tokens than a block of any prefix cache has.
+	longPrompt = 256
+	// silentAnswers is after how many answers to long prompts without cached tokens the flag for them is taken to be missing.
+	silentAnswers = 20
+)
+
+// watchCached logs that the server reports no cached tokens. vLLM leaves them out of an answer for which nothing was cached,
+// so a few answers without them are no sign.
+func (b *Backend) watchCached(u backend.Usage) {
+	switch {
+	case u.CachedTokens >= 0:
+		b.silent.Store(-1 << 30)
+	case u.PromptTokens >= longPrompt && b.silent.Add(1) == silentAnswers:
+		b.tell("cached tokens", "the server does not report how many tokens of a prompt it had cached; start vLLM with --enable-prompt-tokens-details")
+	}
 }
 
 // tell remembers that the server lacks something, and logs it the first time.

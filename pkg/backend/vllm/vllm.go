@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
@@ -37,7 +38,8 @@ type Backend struct {
 	*openaichat.Client
 	log *slog.Logger
 	// lacks is what the server was found not to have, each logged once.
-	lacks endpoint.Refusals
+	lacks  endpoint.Refusals
+	silent atomic.Int64 // answers to long prompts that reported no cached tokens; far below 0 once one did
 }
 
 // New returns a backend for a server. It does not connect.
