@@ -62,10 +62,14 @@ func (c *Client) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 	}
 }
 
-// reconsider takes back that parts are not taken if the call is refused in the same words without them.
+// reconsider forgets parts whose omission did not help: the call is refused in the same words without them, or the refusal
+// still names them.
 func (c *Client) reconsider(model string, tried map[string]string, err error) {
+	refusal, ok := errors.AsType[Refusal](err)
+	still := mention{refusal, strings.ToLower(refusal.Message)}
 	for part, message := range tried {
-		if message == err.Error() {
+		field, _, _ := strings.Cut(part, " ")
+		if message == err.Error() || ok && backend.ClassOf(err) == backend.InvalidRequest && still.names(field) {
 			c.refused.Remove(model, part)
 		}
 	}

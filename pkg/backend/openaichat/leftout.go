@@ -2,9 +2,11 @@ package openaichat
 
 import (
 	"errors"
+	"hash/fnv"
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -44,6 +46,18 @@ func formatPart(part string, r *backend.Request) string {
 
 // parts are left out of one call. Concurrent calls may add to the remembered ones meanwhile.
 type parts map[string]bool
+
+// schemaPart is the name of one schema among what was refused. A server may take other schemas.
+func schemaPart(r *backend.Request) string {
+	h := fnv.New64a()
+	_, _ = h.Write(r.Schema.JSON) // never fails
+	return partSchema + " " + strconv.FormatUint(h.Sum64(), 36)
+}
+
+// withoutSchema reports whether any JSON object is asked for in place of one that matches the schema.
+func withoutSchema(r *backend.Request, without parts) bool {
+	return len(without) > 0 && (without[formatPart(partSchema, r)] || without[schemaPart(r)])
+}
 
 // adapted returns a request without the parts, as far as a request expresses them. leftOut names the sampling fields among
 // them, which the user set.
@@ -126,7 +140,9 @@ var (
 	// aboutSystem are words about the role of a message.
 	aboutSystem = regexp.MustCompile(`system['"` + "`" + `]? (?:role|message|prompt|instruction)|role[^.]{0,40}\bsystem\b|support ['"` + "`" + `]?system|developer instruction|roles must alternate`)
 	// aboutFormat are words about an answer's form.
-	aboutFormat = regexp.MustCompile(`response_?format|json_schema|json_object|json mode|structured output|guided_?(?:json|decoding)|output_format`)
+	aboutFormat = regexp.MustCompile(`response_?format|json_schema|json_object|json mode|structured output|guided_?(?:json|decoding)|output_format|json schema|grammar`)
+	// aboutOneSchema are words about what a schema holds.
+	aboutOneSchema = regexp.MustCompile(`(?:invalid|unsupported) (?:json )?schema|schema[^.]{0,40}(?:features?|keyword|contains|context=|invalid)|grammar`)
 )
 
 // refusedPart returns the part of a request for which a call was refused, if the call can be made without it; "" if not.
@@ -189,12 +205,14 @@ func (c *Client) refusedPart(r *backend.Request, without parts, err error) strin
 // refusedFormat returns the level of response_format that a server does not take: strict, of type json_schema, or at all.
 func (c *Client) refusedFormat(r *backend.Request, without parts, m mention) string {
 	switch {
-	case without[formatPart(partSchema, r)]:
+	case withoutSchema(r, without):
 		return formatPart(partFormat, r)
 	case !r.Schema.Loose && c.dialect.StrictForms && strings.Contains(m.words, "schema") && m.Param != "" && !strings.Contains(m.words, "json_schema"):
 		return "" // the adapter has another form of the schema
 	case !r.Schema.Loose && m.quotes("strict"):
 		return partStrictSchema
+	case aboutOneSchema.MatchString(m.words):
+		return schemaPart(r)
 	}
 	return formatPart(partSchema, r)
 }
@@ -255,6 +273,10 @@ func (c *Client) leaveOut(model, part string) {
 		return
 	}
 	attrs := []any{"endpoint", c.url.Shown, "model", model, "what", part}
+	if strings.HasPrefix(part, partSchema+" ") && part != partSchema+besideTools {
+		c.log.Warn("the server does not take the schema of an answer; it is left out from now on for any JSON object, and answers are checked here", attrs...)
+		return
+	}
 	switch part {
 	case partTemperature, partTopP, partSeed, partStop:
 		c.log.Warn("the model does not take a sampling field of the spec; it is left out from now on, and results name it in left_out", attrs...)

@@ -100,6 +100,7 @@ func TestRefusedFieldsAreLeftOut(t *testing.T) {
 		{"tool_choice", has("tool_choice"), 400, `{"error":{"message":"\"auto\" tool choice requires --enable-auto-tool-choice"}}`, 2, nil},
 		{"json_schema", text(`"type":"json_schema"`), 400, `{"error":{"message":"This response_format type is unavailable now"}}`, 2, nil},
 		{"json_schema in a text", text(`"type":"json_schema"`), 422, "Failed to deserialize the JSON body: response_format.type `json_schema` is unavailable now at line 1", 2, nil},
+		{"one schema", text(`"type":"json_schema"`), 400, `{"error":{"message":"The provided JSON schema contains features not supported by xgrammar."}}`, 2, nil},
 		{"response_format", has("response_format"), 400, `{"error":{"message":"'response_format' is not supported by this model","param":"response_format"}}`, 3, nil},
 		{"JSON mode beside tools", has("response_format"), 400, `{"error":{"message":"json mode cannot be combined with tool/function calling"}}`, 3, nil},
 		{"system role", text(`"role":"system"`), 400, `{"object":"error","message":"System role not supported"}`, 2, nil},
@@ -139,6 +140,7 @@ func TestOtherRefusalsStay(t *testing.T) {
 		"a word within a word":  `{"error":{"message":"the field max_tokens_total is unsupported"}}`,
 		"a part of the prompt":  `{"error":{"message":"messages[1].content is not supported"}}`,
 		"the same for ever":     `{"error":{"message":"Unknown parameter: 'seed'."}}`,
+		"a field of the prompt": `{"error":{"message":"messages.1.name: 'name' is unsupported"}}`,
 		"a failure of a system": `{"error":{"message":"the system is not configured"}}`,
 	} {
 		p := &picky{refuse: func(map[string]any) (int, string) { return 400, body }}

@@ -52,7 +52,7 @@ func chatRequest(r *backend.Request, without parts) openai.ChatCompletionRequest
 	}
 	switch {
 	case !enforcesSchema(r):
-	case without[formatPart(partSchema, r)]:
+	case withoutSchema(r, without):
 		out.ResponseFormat = &openai.ChatCompletionResponseFormat{Type: openai.ChatCompletionResponseFormatTypeJSONObject}
 	default:
 		out.ResponseFormat = &openai.ChatCompletionResponseFormat{
