@@ -48,6 +48,10 @@ type Batch[Out any] struct {
 	// SkipBadInputs lets an input that lacks a placeholder's field fail alone, as BadInput. Otherwise nothing runs.
 	SkipBadInputs bool
 
+	// Literal accepts a Task that looks as if it was written for another template language, or that uses no field of the inputs.
+	// Braces around anything but the name of a field are then text.
+	Literal bool
+
 	// For clusters.
 	Owner    string        // Defaults to the user of the operating system.
 	Priority int           // higher first
@@ -95,6 +99,7 @@ type wireSpec struct {
 	Owner        string          `json:"owner,omitempty"`
 	TTL          string          `json:"ttl,omitempty"`
 	OnBadInput   spec.OnBadInput `json:"on_bad_input,omitempty"`
+	Literal      bool            `json:"literal,omitempty"`
 }
 
 type wireBudgets struct {
@@ -112,7 +117,9 @@ type wireTimeouts struct {
 type stages struct {
 	plan, reduce     json.RawMessage // the fields of these names
 	planned, reduced func(batch.Result) error
-	tools            []toolpool.Tool // of the planner that are functions of this program
+	// checkPlan and checkSummary return an error for an output that cannot be decoded.
+	checkPlan, checkSummary func(output json.RawMessage) error
+	tools                   []toolpool.Tool // of the planner that are functions of this program
 }
 
 // wire is the batch as a spec, and the tools that are functions of this program.
@@ -134,7 +141,7 @@ func (b Batch[Out]) wire(s stages) (json.RawMessage, []toolpool.Tool, error) {
 		Name: b.Name, SystemPrompt: b.System, Task: b.Task, Inputs: b.Inputs.wire, Tools: names, OutputSchema: schema,
 		Plan: s.plan, Reduce: s.reduce, Model: b.Model, MaxInflight: b.MaxInflight, MaxTurns: b.MaxTurns, MaxRetries: wireRetries(b.MaxRetries),
 		MaxAttempts: b.MaxAttempts, Timeouts: b.Timeouts.wire(), Sampling: b.Sampling,
-		Budget: wireBudgets{b.JobBudget, b.BatchBudget}, Prices: b.Prices, Priority: b.Priority, Owner: b.Owner, TTL: wait(b.TTL),
+		Budget: wireBudgets{b.JobBudget, b.BatchBudget}, Prices: b.Prices, Priority: b.Priority, Owner: b.Owner, TTL: wait(b.TTL), Literal: b.Literal,
 	}
 	if b.SkipBadInputs {
 		w.OnBadInput = spec.Skip

@@ -34,6 +34,10 @@ type Program struct {
 	Tools                []toolpool.Tool // of the program; not with Redis, whose workers do not have them
 	Logger               *slog.Logger
 
+	// Check, CheckPlan and CheckSummary return an error for an output that the program cannot read: of a job, of the planner, of
+	// the reduction. Without Redis the model is then asked once more. They are called concurrently. Nil accepts all outputs.
+	Check, CheckPlan, CheckSummary func(output json.RawMessage) error
+
 	// Planned is given the one result of a planner, before those of the batch. It is needed if the spec has one.
 	Planned func(batch.Result) error
 	// Reduced is given the one result of a reduction, after those of the batch; again if failed jobs were retried meanwhile. It is
@@ -61,6 +65,9 @@ func (p *Program) Run(ctx context.Context, each func(batch.Result) error) error 
 	compiled, err := compile(ctx, s, "")
 	if err != nil {
 		return withoutLines(err)
+	}
+	for _, note := range compiled.Notes {
+		p.say(note)
 	}
 	if p.Redis != "" {
 		err = p.onCluster(ctx, s, compiled, connect, &callback{call: each})
@@ -129,6 +136,19 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each
 	l := &local{
 		compiled: c, server: server, tools: tools.pool, workers: 1, logger: p.Logger, id: statestore.NewID(time.Now()),
 		sink: each, planned: &callback{call: p.Planned}, summary: &callback{call: p.Reduced}, say: p.say,
+	}
+	l.check = func(id batch.ID, output json.RawMessage) error {
+		check := p.Check
+		switch id {
+		case l.id.Planner():
+			check = p.CheckPlan
+		case l.id.Reducer():
+			check = p.CheckSummary
+		}
+		if check == nil {
+			return nil
+		}
+		return check(output)
 	}
 	return l.run(ctx, nil)
 }

@@ -53,6 +53,9 @@ func Receive(ctx context.Context, sent Sent, c *Console) (*Submission, error) {
 	}
 	compiled.Plan.Owner = cmp.Or(compiled.Plan.Owner, sent.Owner)
 	ownStages(compiled.Plan, compiled.Planner, compiled.Reduce)
+	for _, note := range compiled.Notes {
+		c.Say(note)
+	}
 	return prepared(s, compiled, c), nil
 }
 
@@ -183,9 +186,14 @@ func runnable(plan *spec.Plan) error {
 	return nil
 }
 
-// sendable reports whether a job holds what a sender may give: an input, or why there is none.
-func sendable(p spec.Payload) bool {
-	return (p.Input != nil || p.Bad != "") && p.Item == nil && p.Ended == nil && p.Reduce == nil
+// sendable reports whether a line is a job that a sender may give: an input, or why there is none. If the plan holds all values
+// of a job, its input has no fields. Earlier coordinators send that as {}.
+func sendable(line []byte) bool {
+	var p spec.Payload
+	if json.Unmarshal(line, &p) != nil || p.Item != nil || p.Ended != nil || p.Reduce != nil {
+		return false
+	}
+	return p.Input != nil || p.Bad != "" || string(bytes.Join(bytes.Fields(line), nil)) == "{}"
 }
 
 // jobLines yields the lines of r, each of which must be a job.
@@ -198,8 +206,7 @@ func jobLines(ctx context.Context, r io.Reader) iter.Seq2[[]byte, error] {
 				yield(nil, context.Cause(ctx))
 				return
 			}
-			var p spec.Payload
-			if err := json.Unmarshal(lines.Bytes(), &p); err != nil || !sendable(p) {
+			if !sendable(lines.Bytes()) {
 				yield(nil, fmt.Errorf(`job %d is not {"in":{…}} or {"bad":"…"}; a spec and its plain inputs are sent as {"spec":{…}}`, n))
 				return
 			}

@@ -31,6 +31,9 @@ func loadSpec(ctx context.Context, o SubmitOptions, say func(string)) (*spec.Spe
 		_ = s.Close()
 		return nil, nil, err
 	}
+	for _, note := range c.Notes {
+		say(note)
+	}
 	return s, c, nil
 }
 

@@ -35,6 +35,9 @@ func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 		fmt.Fprintf(&b, "planned        by %s; tools %s; %d turns, %d retries a turn, %d attempts\n", cmp.Or(c.Planner.Model, "the server's first model"),
 			cmp.Or(strings.Join(c.Planner.Tools, ", "), "none"), c.Planner.MaxTurns, c.Planner.MaxRetries, c.Planner.MaxAttempts)
 	}
+	for _, note := range c.Notes {
+		fmt.Fprintf(&b, "note           %s\n", note)
+	}
 	if c.BadCount > 0 {
 		fmt.Fprintf(&b, "bad inputs     %s will fail as BadInput; the first is %s: %s\n", count(c.BadCount), c.Bad[0].Where, c.Bad[0].Bad)
 	}

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -22,10 +22,13 @@ type Compiled struct {
 	Total    int64   // inputs, bad ones included; 0 if they are not known yet
 	Bad      []Input // the first bad inputs, at most [MaxBadKept]
 	BadCount int64   // all bad inputs
+	// Notes are messages for the user about the inputs, such as the delimiter of a CSV file.
+	Notes []string
 
 	spec      *Spec
-	fields    []string          // that jobs need, sorted
-	constants map[string]string // that the plan holds, and so must not change between the passes
+	fields    []string          // placeholders of the plan, sorted
+	names     map[string]string // of the inputs' fields, or paths into them, by placeholder
+	constants map[string]string // by name: values that the plan holds, and so must not change between the passes
 	identity  [sha256.Size]byte // of the inputs
 	reuse     *reuse            // nil runs every job
 }
@@ -49,9 +52,14 @@ func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
 		return nil, s.unreadable(ctx, err)
 	}
 	if v.total == 0 {
-		return nil, Errors{{File: s.Path, Field: inputsField, Message: "there are no inputs: nothing to do"}}
+		why := cmp.Or(strings.Join(s.notes(), "; "), "nothing to do")
+		return nil, Errors{{File: s.Path, Field: inputsField, Message: "there are no inputs: " + why}}
 	}
 	if err := s.checkNames(v).orNil(); err != nil {
+		return nil, err
+	}
+	placed, errs := s.place(func(name string) bool { return v.used[name] != nil && v.used[name].seen() })
+	if err := errs.orNil(); err != nil {
 		return nil, err
 	}
 	if v.badCount == v.total || (v.badCount > 0 && s.OnBadInput == Fail) {
@@ -59,12 +67,15 @@ func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
 	}
 	plan := s.settings
 	constants := v.constants()
-	if err := s.fill(&plan, constants); err != nil {
+	if err := s.fill(&plan, placed, constants); err != nil {
+		return nil, err
+	}
+	if err := s.checkDialect(v, placed).orNil(); err != nil {
 		return nil, err
 	}
 	c := &Compiled{
-		Plan: &plan, Reduce: copyOf(s.reduce), Total: v.total, Bad: v.bad, BadCount: v.badCount,
-		spec: s, fields: plan.template.Fields(), constants: constants,
+		Plan: &plan, Reduce: copyOf(s.reduce), Total: v.total, Bad: v.bad, BadCount: v.badCount, Notes: slices.Clone(s.notes()),
+		spec: s, fields: plan.template.Fields(), names: placed.names, constants: constants,
 	}
 	slices.Sort(c.fields)
 	sum := sha256.New()
@@ -77,9 +88,14 @@ func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
 
 func (s *Spec) compilePlanned() (*Compiled, error) {
 	plan := s.settings
-	if err := s.fill(&plan, nil); err != nil {
+	placed, errs := s.place(s.ofItem)
+	if err := errs.orNil(); err != nil {
 		return nil, err
 	}
+	if err := s.fill(&plan, placed, nil); err != nil {
+		return nil, err
+	}
+	plan.Names = placed.renamed()
 	return &Compiled{Plan: &plan, Planner: copyOf(s.planner), Reduce: copyOf(s.reduce), spec: s}, nil
 }
 
@@ -98,26 +114,6 @@ func (s *Spec) unreadable(ctx context.Context, err error) error {
 		return err
 	}
 	return Errors{{File: s.Path, Field: inputsField, Message: err.Error(), cause: err}}
-}
-
-// checkNames finds placeholders that stand for a field that no input has.
-func (s *Spec) checkNames(v *survey) Errors {
-	var errs Errors
-	if len(v.known) == 0 {
-		return nil // no input could be read at all, and that is told instead
-	}
-	known := slices.Sorted(maps.Keys(v.known))
-	for _, p := range []prompt{s.system, s.task} {
-		for _, name := range p.template.Fields() {
-			if v.used[name].seen {
-				continue
-			}
-			errs = append(errs, p.mistake(name, fmt.Sprintf(
-				"no input has a field %q; the nearest name is %q, and the known ones are %s. To mean the text {%s}, write {{%s}}",
-				name, nearest(name, known), strings.Join(known[:min(len(known), 20)], ", "), name, name)))
-		}
-	}
-	return errs
 }
 
 // Fingerprint is the same for two submits of the same plan over the same inputs: the same files with the same sizes
@@ -181,15 +177,19 @@ func (c *Compiled) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 
 func (c *Compiled) payload(ctx context.Context, in Input) ([]byte, error) {
 	if in.Bad == "" {
-		in.Bad = lacking(in, c.fields)
+		names := make([]string, len(c.fields))
+		for i, field := range c.fields {
+			names[i] = c.names[field]
+		}
+		in.Bad = noValueFor(missingFrom(in, names))
 	}
 	if in.Bad != "" {
 		return Payload{Bad: in.Where + ": " + in.Bad}.encode()
 	}
 	for name, want := range c.constants {
-		value, ok := in.Fields[name]
+		value, _, ok := lookup(in.Fields, name)
 		if !ok {
-			return Payload{Bad: in.Where + ": " + lacking(in, []string{name})}.encode()
+			return Payload{Bad: in.Where + ": " + noValueFor([]string{name})}.encode()
 		}
 		text, err := appendValue(nil, value)
 		if err != nil {
@@ -200,8 +200,8 @@ func (c *Compiled) payload(ctx context.Context, in Input) ([]byte, error) {
 		}
 	}
 	p := Payload{Input: make(map[string]any, len(c.fields))}
-	for _, name := range c.fields {
-		p.Input[name] = in.Fields[name]
+	for _, field := range c.fields {
+		p.Input[field], _, _ = lookup(in.Fields, c.names[field])
 	}
 	var err error
 	if p.Reuse, err = c.reuse.offer(ctx, c.Plan, p.Input); err != nil {

@@ -36,7 +36,7 @@ func TestCompileFillsInWhatNeverChanges(t *testing.T) {
 			"Speak en.", "{id} by {rules}", `{"in":{"id":1,"rules":"` + long + `"}}`,
 		},
 		"nothing varies": {
-			"task: \"{lang}\"", "", "en", `{}`,
+			"task: \"{lang}\"", "", "en", `{"in":{}}`,
 		},
 		"braces around a constant": {
 			"task: \"{{{lang}}} {{lang}} {id}\"", "", "{{en}} {{lang}} {id}", `{"in":{"id":1}}`,
@@ -80,9 +80,8 @@ func TestCompileExplainsPromptsThatDoNotFit(t *testing.T) {
 			"task: x\nsystem_prompt: |\n  Hello\n  {a}\ninputs: [{a: 1}, {a: 2}]\n", nil,
 			"batch.yaml:4: field system_prompt: {a} is not the same in every input, and the system prompt is shared by all jobs; move {a} to the task",
 		},
-		"no inputs":       {"task: x\ninputs: []\n", nil, "batch.yaml: field inputs: there are no inputs: nothing to do"},
-		"no lines":        {"task: x\ninputs: a.txt\n", map[string]string{"a.txt": "\n \n"}, "batch.yaml: field inputs: there are no inputs: nothing to do"},
-		"no file matches": {"task: x\ninputs: {glob: '*.go'}\n", nil, "batch.yaml: field inputs: there are no inputs: nothing to do"},
+		"no inputs": {"task: x\ninputs: []\n", nil, "batch.yaml: field inputs: there are no inputs: nothing to do"},
+		"no lines":  {"task: x\ninputs: a.txt\n", map[string]string{"a.txt": "\n \n"}, "batch.yaml: field inputs: there are no inputs: nothing to do"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

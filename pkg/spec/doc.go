@@ -16,8 +16,8 @@
 // # The shared prefix
 //
 // Plan.System is the same bytes for every job, so that a server computes it once: the system prompt, then long values
-// that are the same in every input, then the output schema. The schema is named once: a prompt that holds {schema}, or
-// spells the schema out, keeps it there. In a spec with an output schema {schema} is never a field of the inputs.
+// that are the same in every input, then the output schema. The schema is named once: a prompt that holds
+// {output_schema} or {schema}, or spells the schema out, keeps it there. A field of the inputs called schema wins over {schema}.
 //
 // # Bad input
 //

@@ -36,6 +36,8 @@ const (
 	extYAML = ".yaml"
 	extYML  = ".yml"
 	extJSON = ".json"
+	extTSV  = ".tsv"
+	extTab  = ".tab"
 )
 
 // shares are what a tool's results may be shared with, the widest first. The pool of tools gives them their meaning.
@@ -75,6 +77,7 @@ func (l *loader) fields() []fieldReader {
 		{"ttl", l.wait(&plan.TTL, maxTTL)},
 		{"transcripts", l.flag(&plan.Transcripts)},
 		{"hoist", l.flag(&s.hoist)},
+		{"literal", l.flag(&s.literal)},
 		{"on_bad_input", func(f string, n ast.Node) { s.OnBadInput = l.onBadInput(f, n) }},
 		{"keep_preamble", l.flag(&l.keepPreamble)},
 	}

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,15 +18,20 @@ import (
 )
 
 // globSource is the regular files under a folder whose paths match a pattern, folder by folder in the order of their
-// names. Symbolic links are not followed, and names that begin with a dot are left out. Nothing but the folder being
-// read is held in memory.
+// names. Names that begin with a dot are left out. Nothing but the folder being read is held in memory.
+//
+// A symbolic link to a file under pathFrom is an input like a file. A link to a file elsewhere is an error of
+// the source, because workers could not read it. A link that leads nowhere is a bad input. Links to folders are not
+// followed; they are noted if something under them could match.
 type globSource struct {
 	root    string   // absolute: where the walk starts
 	pattern string   // relative to root, with slashes
+	written string   // the pattern as the spec has it
 	base    string   // absolute: what exclude is relative to
 	exclude []string // patterns with slashes
-	// pathFrom is what the field "path" is relative to.
+	// pathFrom is what the field "path" is relative to. A link may lead to files under it.
 	pathFrom string
+	notes
 }
 
 // Fields of the inputs of a glob.
@@ -37,29 +43,58 @@ const (
 
 func (s *globSource) read(ctx context.Context, want func(string) bool) iter.Seq2[Input, error] {
 	return func(yield func(Input, error) bool) {
-		err := s.walk(ctx, func(file string, _ fs.DirEntry) error {
-			if !yield(s.input(file, want(contentField)), nil) {
+		count := 0
+		err := s.walk(ctx, func(file string, bad error) error {
+			in := s.named(file)
+			count++
+			if bad != nil && in.Bad == "" {
+				in.Bad = bad.Error()
+			} else if in.Bad == "" {
+				s.readContent(&in, file, want(contentField))
+			}
+			if !yield(in, nil) {
 				return fs.SkipAll
 			}
 			return nil
 		})
 		if err != nil {
 			yield(Input{}, err)
+		} else if count == 0 {
+			s.note(s.noMatch())
 		}
 	}
 }
 
-func (s *globSource) input(file string, withContent bool) Input {
+// noMatch explains that no file matches.
+func (s *globSource) noMatch() string {
+	text := fmt.Sprintf("no file matches %q in %s", s.pattern, s.root)
+	literal := filepath.FromSlash(s.written)
+	if !filepath.IsAbs(literal) {
+		literal = filepath.Join(s.base, literal)
+	}
+	if info, err := os.Stat(literal); err == nil && info.Mode().IsRegular() && strings.ContainsAny(s.written, "[{?") {
+		text += fmt.Sprintf("; a file has exactly this name, so escape what a pattern reads: %q", escapeGlob.Replace(s.written))
+	}
+	return text
+}
+
+var escapeGlob = strings.NewReplacer("[", `\[`, "]", `\]`, "{", `\{`, "}", `\}`, "?", `\?`)
+
+// named is the input of a file, without its content.
+func (s *globSource) named(file string) Input {
 	shown := filepath.ToSlash(relative(s.pathFrom, file))
 	in := Input{Where: shown, Fields: map[string]any{pathField: shown, nameField: filepath.Base(file)}}
 	if !utf8.ValidString(shown) {
 		in.Bad = "the file's name is not UTF-8 text"
-		return in
 	}
-	if !withContent {
+	return in
+}
+
+func (s *globSource) readContent(in *Input, file string, wanted bool) {
+	if !wanted {
 		// Present, so that the field counts as known, but not worth reading the file for.
 		in.Fields[contentField] = ""
-		return in
+		return
 	}
 	content, err := readBounded(file, maxContentBytes)
 	switch {
@@ -67,15 +102,20 @@ func (s *globSource) input(file string, withContent bool) Input {
 		in.Bad = err.Error()
 	case !utf8.Valid(content):
 		in.Bad = errNotUTF8.Error()
+	case bytes.IndexByte(content, 0) >= 0:
+		in.Bad = errNUL.Error()
 	default:
 		in.Fields[contentField] = strings.TrimPrefix(string(content), "\uFEFF")
 	}
-	return in
 }
 
 func (s *globSource) identify(ctx context.Context, w io.Writer) error {
-	return s.walk(ctx, func(file string, entry fs.DirEntry) error {
-		info, err := entry.Info()
+	return s.walk(ctx, func(file string, bad error) error {
+		if bad != nil {
+			_, err := fmt.Fprintf(w, "glob %q: %v\n", file, bad)
+			return err
+		}
+		info, err := os.Stat(file)
 		if err != nil {
 			return fmt.Errorf("identify inputs: %w", err)
 		}
@@ -84,11 +124,23 @@ func (s *globSource) identify(ctx context.Context, w io.Writer) error {
 	})
 }
 
-// walk calls f with the absolute path of each matching file. It ends early, without error, when f returns fs.SkipAll.
-func (s *globSource) walk(ctx context.Context, f func(file string, entry fs.DirEntry) error) error {
-	return fs.WalkDir(os.DirFS(s.root), ".", func(rel string, entry fs.DirEntry, err error) error {
+// walk calls f with the absolute path of each matching file, or with why a matching link is no file. It ends early,
+// without error, when f returns fs.SkipAll.
+func (s *globSource) walk(ctx context.Context, f func(file string, bad error) error) error {
+	s.texts = nil
+	var outside, folders linkCount
+	matches := 0
+	ended := false
+	visit := func(file string, bad error) error {
+		matches++
+		err := f(file, bad)
+		ended = errors.Is(err, fs.SkipAll)
+		return err
+	}
+	inside := realPath(s.pathFrom)
+	err := fs.WalkDir(os.DirFS(s.root), ".", func(rel string, entry fs.DirEntry, err error) error {
 		if err != nil {
-			return fmt.Errorf("list inputs under %s: %w", s.root, err)
+			return fmt.Errorf("list inputs under %s: %w; to leave a folder out, name it in exclude", s.root, err)
 		}
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
@@ -97,17 +149,48 @@ func (s *globSource) walk(ctx context.Context, f func(file string, entry fs.DirE
 			return nil
 		}
 		file := filepath.Join(s.root, filepath.FromSlash(rel))
-		if strings.HasPrefix(path.Base(rel), ".") || s.excluded(file) {
-			if entry.IsDir() {
+		skipped := strings.HasPrefix(path.Base(rel), ".") || s.excluded(file)
+		if entry.IsDir() {
+			if skipped || !mayMatchBelow(s.pattern, rel) {
 				return fs.SkipDir
 			}
 			return nil
 		}
-		if !entry.Type().IsRegular() || !doublestar.MatchUnvalidated(s.pattern, rel) {
+		if skipped {
 			return nil
 		}
-		return f(file, entry)
+		matching := doublestar.MatchUnvalidated(s.pattern, rel)
+		switch {
+		case entry.Type().IsRegular() && matching:
+			return visit(file, nil)
+		case entry.Type()&fs.ModeSymlink == 0:
+			return nil
+		}
+		kind, target, bad := followLink(file, inside)
+		switch {
+		case kind == linkToFolder && mayMatchBelow(s.pattern, rel):
+			folders.add(relative(s.root, file), target)
+		case kind == linkToFolder || !matching:
+		case kind == linkOutside:
+			outside.add(relative(s.root, file), target)
+		case kind == linkBroken:
+			return visit(file, bad)
+		case kind == linkToFile:
+			return visit(file, nil)
+		}
+		return nil
 	})
+	if err != nil || ended {
+		return err
+	}
+	if folders.n > 0 {
+		s.note(fmt.Sprintf("%s not followed under %s, for example %s; name the folders that they lead to in patterns of their own", folders.of("link to a folder was", "links to folders were"), s.root, folders.first))
+	}
+	if outside.n > 0 {
+		return fmt.Errorf("%s of %d matching files under %s lead out of %s, for example %s; set root: to a folder that holds the links and their files, or copy the files (cp -rL)",
+			outside.of("symbolic link", "symbolic links"), matches+outside.n, s.root, s.pathFrom, outside.first)
+	}
+	return nil
 }
 
 func (s *globSource) excluded(file string) bool {

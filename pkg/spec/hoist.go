@@ -9,18 +9,18 @@ import (
 // varies. The server cannot share what follows that placeholder, so longer ones move to the shared prefix.
 const maxInPlace = 200
 
-// fill sets the plan's System and Task. constants are the values that are the same in every input.
+// fill sets the plan's System and Task. constants are the values that are the same in every input, by name.
 //
 // A constant of the system prompt is filled in. One of the task is filled in as well if it stands before the first
 // placeholder that varies, or is short. Otherwise it becomes a labelled block of the shared prefix, and the task
 // refers to it. With hoist: false the task keeps its placeholders.
-func (s *Spec) fill(plan *Plan, constants map[string]string) error {
+func (s *Spec) fill(plan *Plan, placed placement, constants map[string]string) error {
 	var errs Errors
-	system := s.system.template.replace(func(p part) (string, bool) {
-		value, ok := constants[p.field]
+	system := placed.system.replace(func(p part) (string, bool) {
+		value, ok := constants[p.shown()]
 		if !ok {
-			errs = append(errs, s.system.mistake(p.field, fmt.Sprintf(
-				"{%s} is not the same in every input, and the system prompt is shared by all jobs; move {%s} to the task", p.field, p.field)))
+			errs = append(errs, s.system.mistake(p.shown(), fmt.Sprintf(
+				"{%s} is not the same in every input, and the system prompt is shared by all jobs; move {%s} to the task", p.shown(), p.shown())))
 		}
 		return value, ok
 	})
@@ -33,13 +33,13 @@ func (s *Spec) fill(plan *Plan, constants map[string]string) error {
 	} else if text != "" {
 		sections = append(sections, text)
 	}
-	task := s.task.template
+	task := placed.task
 	if s.hoist {
 		var blocks []string
 		task, blocks = hoist(task, constants)
 		sections = append(sections, blocks...)
 	}
-	if s.instructed {
+	if plan.Schema != nil && !placed.showsSchema {
 		sections = append(sections, schemaInstruction+string(plan.Schema))
 	}
 	plan.System = strings.Join(sections, "\n\n")
@@ -54,7 +54,7 @@ func hoist(task *Template, constants map[string]string) (*Template, []string) {
 	moved := map[string]bool{}
 	varied := false
 	filled := task.replace(func(p part) (string, bool) {
-		value, ok := constants[p.field]
+		value, ok := constants[p.shown()]
 		switch {
 		case !ok:
 			varied = true

@@ -2,9 +2,7 @@ package spec
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -56,7 +54,7 @@ func formatOf(ext string) format {
 		return formatJSONL
 	case extJSON:
 		return formatJSON
-	case ".csv":
+	case ".csv", extTSV, extTab:
 		return formatCSV
 	case ".txt":
 		return formatText
@@ -65,48 +63,46 @@ func formatOf(ext string) format {
 	}
 }
 
+// encoding is how inputs are written in a file or stream.
+type encoding struct {
+	format    format
+	delimiter rune         // of CSV; 0 looks for it
+	note      func(string) // receives messages for the user
+}
+
 // decode reads inputs of the format from r; name is what Where calls r.
-func (f format) decode(r io.Reader, name string) iter.Seq2[Input, error] {
+func (e encoding) decode(r io.Reader, name string) iter.Seq2[Input, error] {
 	return func(yield func(Input, error) bool) {
-		br := bufio.NewReaderSize(r, 64<<10)
-		if err := skipBOM(br); err != nil {
+		br := bufio.NewReaderSize(r, sampleSize)
+		sample, whole, err := peekText(br)
+		if err != nil {
 			yield(Input{}, fmt.Errorf("read %s: %w", name, err))
 			return
 		}
-		switch f {
+		switch e.format {
 		case formatCSV:
-			decodeCSV(br, name, yield)
+			e.decodeCSV(br, sample, whole, name, yield)
 		case formatJSON:
 			decodeArray(br, name, yield)
 		case formatText:
 			decodeLines(br, name, yield, decodeTextLine)
 		case formatJSONL:
+			if err := notPretty(sample); err != nil {
+				yield(Input{}, fmt.Errorf("read %s: %w", name, err))
+				return
+			}
 			decodeLines(br, name, yield, decodeFields)
 		}
 	}
 }
 
-// skipBOM drops a UTF-8 byte order mark and refuses the ones of UTF-16.
-func skipBOM(br *bufio.Reader) error {
-	head, err := br.Peek(3)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	if bytes.HasPrefix(head, []byte{0xFF, 0xFE}) || bytes.HasPrefix(head, []byte{0xFE, 0xFF}) {
-		return errNotUTF8
-	}
-	if bytes.Equal(head, []byte("\uFEFF")) {
-		_, err = br.Discard(3)
-		return err
-	}
-	return nil
-}
-
 // fileSource is a file of inputs.
 type fileSource struct {
-	path   string // absolute
-	shown  string // as messages name it
-	format format
+	path      string // absolute
+	shown     string // as messages name it
+	format    format
+	delimiter rune // of CSV; 0 looks for it
+	notes
 }
 
 func (s *fileSource) read(_ context.Context, _ func(string) bool) iter.Seq2[Input, error] {
@@ -117,7 +113,7 @@ func (s *fileSource) read(_ context.Context, _ func(string) bool) iter.Seq2[Inpu
 			return
 		}
 		defer f.Close() //nolint:errcheck // nothing was written
-		s.format.decode(f, s.shown)(yield)
+		s.encoding(s.format, s.delimiter).decode(f, s.shown)(yield)
 	}
 }
 
@@ -126,8 +122,29 @@ func (s *fileSource) identify(_ context.Context, w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("identify inputs: %w", err)
 	}
-	_, err = fmt.Fprintf(w, "file %q %s %d %d\n", s.path, s.format, info.Size(), info.ModTime().UnixNano())
+	_, err = fmt.Fprintf(w, "file %q %s%s %d %d\n", s.path, s.format, delimiterMark(s.delimiter), info.Size(), info.ModTime().UnixNano())
 	return err
+}
+
+// delimiterMark is the part of an identity that a given delimiter makes.
+func delimiterMark(d rune) string {
+	if d == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" delimiter %q", d)
+}
+
+// notes are a source's messages for the user, such as the delimiter of a CSV file. Each read replaces them.
+type notes struct{ texts []string }
+
+func (n *notes) note(text string) { n.texts = append(n.texts, text) }
+
+func (n *notes) noted() []string { return n.texts }
+
+// encoding begins a read.
+func (n *notes) encoding(f format, delimiter rune) encoding {
+	n.texts = nil
+	return encoding{format: f, delimiter: delimiter, note: n.note}
 }
 
 // inlineSource is a list of inputs in the spec itself.

@@ -18,7 +18,7 @@ import (
 
 // decodeAll reads content in one format, in small pieces.
 func decodeAll(f format, content string) (inputs []Input, err error) {
-	for in, err := range f.decode(iotest.OneByteReader(strings.NewReader(content)), "f") {
+	for in, err := range (encoding{format: f}).decode(iotest.OneByteReader(strings.NewReader(content)), "f") {
 		if err != nil {
 			return inputs, err
 		}
@@ -43,7 +43,7 @@ func TestFormatsDecode(t *testing.T) {
 				{Where: "f:5", Fields: map[string]any{"input": json.RawMessage("[1,2]")}},
 				{Where: "f:6", Bad: "null is not an input"},
 				{Where: "f:7", Bad: "not valid JSON: invalid character 'o' looking for beginning of object key string"},
-				{Where: "f:8", Bad: "not UTF-8 text; convert it to UTF-8"},
+				{Where: "f:8", Bad: errNotUTF8.Error()},
 				{Where: "f:9", Fields: map[string]any{"d": false, "e": nil}},
 			},
 		},
@@ -52,7 +52,7 @@ func TestFormatsDecode(t *testing.T) {
 			want: []Input{
 				{Where: "f:1", Fields: map[string]any{"line": "one"}},
 				{Where: "f:3", Fields: map[string]any{"line": "  two  "}},
-				{Where: "f:4", Bad: "not UTF-8 text; convert it to UTF-8"},
+				{Where: "f:4", Bad: errNotUTF8.Error()},
 				{Where: "f:5", Fields: map[string]any{"line": "last"}},
 			},
 		},
@@ -63,7 +63,7 @@ func TestFormatsDecode(t *testing.T) {
 				{Where: "f:5", Bad: "the record has 1 fields and the header 2"},
 				{Where: "f:6", Fields: map[string]any{"id": "3", "text": "c"}},
 				{Where: "f:7", Bad: `extraneous or missing " in quoted-field`},
-				{Where: "f:8", Bad: `field "text": not UTF-8 text; convert it to UTF-8`},
+				{Where: "f:8", Bad: `field "text": ` + errNotUTF8.Error()},
 				{Where: "f:9", Fields: map[string]any{"id": "6", "text": ""}},
 			},
 		},
@@ -81,10 +81,10 @@ func TestFormatsDecode(t *testing.T) {
 			},
 		},
 		"json empty":   {format: formatJSON},
-		"json no list": {format: formatJSON, content: "{}", err: "read f:1: the file must hold one JSON array; for one object per line name it .jsonl or set format: jsonl"},
+		"json no list": {format: formatJSON, content: "{}", err: `read f:1: the file must hold one JSON array, and this is an object; for one object per line name it .jsonl or set format: jsonl, and to take the array out of an object use jq '.rows' (pandas: to_json(orient="records"))`},
 		"json cut":     {format: formatJSON, content: "[1,\n\"2", want: []Input{{Where: "f:1", Fields: map[string]any{"input": json.Number("1")}}}, err: "read f:1: unexpected EOF"},
 		"json tail":    {format: formatJSON, content: "[]\n[]", err: "read f:2: there is text after the end of the array"},
-		"utf-16":       {format: formatText, content: "\xff\xfea\x00", err: "read f: not UTF-8 text; convert it to UTF-8"},
+		"utf-16":       {format: formatText, content: "\xff\xfea\x00", err: "read f: it is UTF-16 text; convert it to UTF-8, for example with iconv -f UTF-16 -t UTF-8"},
 		"empty":        {format: formatJSONL},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -104,7 +104,7 @@ func TestLineReaderPassesOverLongLines(t *testing.T) {
 	t.Parallel()
 	s := strings.Repeat("x", maxInputBytes+1)
 	var got []Input
-	for in, err := range formatText.decode(strings.NewReader("a\n"+s+"\nb\n"), "f") {
+	for in, err := range (encoding{format: formatText}).decode(strings.NewReader("a\n"+s+"\nb\n"), "f") {
 		require.NoError(t, err)
 		got = append(got, in)
 	}
@@ -120,11 +120,11 @@ func TestRecordsAreBounded(t *testing.T) {
 	endless := func(head string) io.Reader {
 		return io.MultiReader(strings.NewReader(head), &repeat{unit: "x\n"})
 	}
-	for _, err := range formatCSV.decode(endless("a,b\n1,\"open\n"), "f") {
+	for _, err := range (encoding{format: formatCSV}).decode(endless("a,b\n1,\"open\n"), "f") {
 		require.ErrorContains(t, err, "one record is longer than 16 MiB; is a quote left open?")
 		require.ErrorContains(t, err, "read f:2: ")
 	}
-	for _, err := range formatJSON.decode(endless("[\n\""+strings.Repeat("y", maxInputBytes+windowSlack)), "f") {
+	for _, err := range (encoding{format: formatJSON}).decode(endless("[\n\""+strings.Repeat("y", maxInputBytes+windowSlack)), "f") {
 		require.Error(t, err)
 	}
 }
@@ -146,7 +146,7 @@ func TestDecodeStopsWhenAskedTo(t *testing.T) {
 		formatJSONL: "1\n2\n", formatText: "a\nb\n", formatCSV: "h\n1\n2\n", formatJSON: "[1,2]",
 	} {
 		n := 0
-		for range f.decode(strings.NewReader(content), "f") {
+		for range (encoding{format: f}).decode(strings.NewReader(content), "f") {
 			n++
 			break
 		}
@@ -159,7 +159,7 @@ func TestReadErrorsEndTheSource(t *testing.T) {
 	broken := errors.New("disk on fire")
 	for f, content := range map[format]string{formatJSONL: "1\n2", formatText: "a\nb", formatCSV: "h\n1\n2", formatJSON: "[1,2"} {
 		var last error
-		for _, err := range f.decode(io.MultiReader(strings.NewReader(content), iotest.ErrReader(broken)), "f") {
+		for _, err := range (encoding{format: f}).decode(io.MultiReader(strings.NewReader(content), iotest.ErrReader(broken)), "f") {
 			require.NoError(t, last, "nothing follows an error")
 			last = err
 		}
@@ -189,7 +189,7 @@ func TestGlobIsSortedAndReadsContentOnlyIfUsed(t *testing.T) {
 	got := collect(t.Context(), t, s)
 	assert.Equal(t, map[string]any{"path": "a.go", "name": "a.go", "content": "package a"}, got[0].Fields)
 	assert.Equal(t, "the file is larger than 1 MiB", got[2].Bad)
-	assert.Equal(t, "not UTF-8 text; convert it to UTF-8", got[3].Bad)
+	assert.Equal(t, errNotUTF8.Error(), got[3].Bad)
 }
 
 func TestGlobPathsFitTheToolsRoot(t *testing.T) {
@@ -211,18 +211,6 @@ func TestGlobPathsFitTheToolsRoot(t *testing.T) {
 		require.Len(t, got, 1)
 		assert.Equal(t, want, got[0].Fields["path"], toolsRoot)
 	}
-}
-
-func TestGlobDoesNotFollowLinks(t *testing.T) {
-	t.Parallel()
-	dir := folder(t, map[string]string{"b.yaml": "task: \"{path}\"\ninputs: \"**/*.txt\"\n", "a/x.txt": "x"})
-	require.NoError(t, os.Symlink(dir, filepath.Join(dir, "a", "loop")))
-	require.NoError(t, os.Symlink(filepath.Join(dir, "a", "x.txt"), filepath.Join(dir, "y.txt")))
-	s, err := Load(filepath.Join(dir, "b.yaml"), LoadOptions{ToolsRoot: dir})
-	require.NoError(t, err)
-	got := collect(t.Context(), t, s)
-	require.Len(t, got, 1)
-	assert.Equal(t, "a/x.txt", got[0].Where)
 }
 
 func TestStdinIsReadTwiceAndLeavesNothing(t *testing.T) {
@@ -266,7 +254,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, i int, content string) {
 		form := format(formats[max(0, i%len(formats))])
 		last := 0
-		for in, err := range form.decode(strings.NewReader(content), "f") {
+		for in, err := range (encoding{format: form}).decode(strings.NewReader(content), "f") {
 			if err != nil {
 				break
 			}

@@ -16,6 +16,9 @@ func decodeTextLine(line []byte) (map[string]any, error) {
 	if !utf8.Valid(line) {
 		return nil, errNotUTF8
 	}
+	if bytes.IndexByte(line, 0) >= 0 {
+		return nil, errNUL
+	}
 	return map[string]any{textField: string(line)}, nil
 }
 
@@ -45,6 +48,18 @@ func decodeLines(br *bufio.Reader, name string, yield func(Input, error) bool, d
 			return
 		}
 	}
+}
+
+// notPretty refuses JSON lines with a first line that only opens a value.
+func notPretty(sample []byte) error {
+	line, _, _ := bytes.Cut(bytes.TrimLeft(sample, " \t\r\n"), []byte("\n"))
+	switch string(bytes.TrimSpace(line)) {
+	case "{":
+		return errors.New("its first value goes over several lines; write one value per line, for example with jq -c .")
+	case "[":
+		return errors.New("it holds a JSON array over several lines; name it .json or set format: json")
+	}
+	return nil
 }
 
 var errLineTooLong = errors.New("line too long")

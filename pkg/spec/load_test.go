@@ -248,7 +248,7 @@ func TestLoadNamesTheFile(t *testing.T) {
 	_, err = Load(filepath.Join(folder(t, map[string]string{"a.yaml/x": ""}), "a.yaml"), LoadOptions{})
 	require.ErrorContains(t, err, "not a regular file")
 	_, err = load(t, "task: \xff\n", nil, LoadOptions{})
-	require.EqualError(t, err, "batch.yaml: not UTF-8 text; convert it to UTF-8")
+	require.EqualError(t, err, "batch.yaml: "+errNotUTF8.Error())
 	_, err = load(t, strings.Repeat("# 34567\n", maxSpecBytes/8)+"\n", nil, LoadOptions{})
 	require.EqualError(t, err, "batch.yaml: the file is larger than 4 MiB")
 }

@@ -85,3 +85,6 @@ func payloads(t *testing.T, c *Compiled) []string {
 	}
 	return out
 }
+
+// dir is the folder of a spec that load wrote.
+func (s *Spec) dir() string { return filepath.Dir(s.Path) }

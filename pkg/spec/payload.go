@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"unicode/utf8"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -14,7 +16,7 @@ import (
 // input is unusable. Fields that no template uses, and those whose value is already in the plan, are left out, so that
 // a waiting job costs little memory in Redis.
 type Payload struct {
-	Input map[string]any `json:"in,omitempty"`
+	Input map[string]any `json:"in,omitzero"`
 	Bad   string         `json:"bad,omitempty"` // names the input's line; the job fails as BadInput without a model call
 	Reuse *Reuse         `json:"reuse,omitempty"`
 	// Item is set for a job that a plan asked for. Its fields are then those of Input, and nothing else is written.
@@ -82,11 +84,14 @@ func decodeFields(raw []byte) (map[string]any, error) {
 		return nil, errNotUTF8
 	}
 	raw = bytes.TrimSpace(raw)
-	if len(raw) > 0 && raw[0] == '{' {
-		return decodeObject(raw)
-	}
 	if err := checkJSON(raw); err != nil {
 		return nil, err
+	}
+	if err := checkMembers(raw); err != nil {
+		return nil, err
+	}
+	if raw[0] == '{' {
+		return decodeObject(raw)
 	}
 	v, err := decodeValue(raw)
 	if err != nil {
@@ -98,6 +103,7 @@ func decodeFields(raw []byte) (map[string]any, error) {
 	return map[string]any{scalarField: v}, nil
 }
 
+// decodeObject reads the members of an object. Their names come in Unicode's form NFC.
 func decodeObject(raw []byte) (map[string]any, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &members); err != nil {
@@ -109,7 +115,7 @@ func decodeObject(raw []byte) (map[string]any, error) {
 		if err != nil {
 			return nil, fmt.Errorf("field %q: %w", name, err)
 		}
-		fields[name] = v
+		fields[norm.NFC.String(name)] = v
 	}
 	return fields, nil
 }
@@ -137,9 +143,7 @@ func decodeValue(raw json.RawMessage) (any, error) {
 func checkJSON(raw []byte) error {
 	var v json.RawMessage
 	if err := json.Unmarshal(raw, &v); err != nil {
-		return fmt.Errorf("not valid JSON: %w", err)
+		return explainJSON(raw, err)
 	}
 	return nil
 }
-
-var errNotUTF8 = errors.New("not UTF-8 text; convert it to UTF-8")

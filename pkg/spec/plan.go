@@ -3,6 +3,7 @@ package spec
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -39,6 +40,10 @@ type Plan struct {
 	BatchBudget batch.Budget  `json:"batch_budget,omitzero"` // as submitted; it may be raised later
 	Prices      batch.Prices  `json:"prices,omitzero"`
 
+	// Names maps placeholders of Task to the fields and paths of a plan's items, where the names differ. Jobs of known inputs
+	// have their values under the placeholder's name, so Names is nil for them.
+	Names map[string]string `json:"names,omitempty"`
+
 	// Transcripts says that results carry the conversation that led to them.
 	Transcripts bool `json:"transcripts,omitempty"`
 
@@ -71,7 +76,18 @@ func (p *Plan) Prompt(in map[string]any) (string, error) {
 	if t == nil {
 		t = ParseTemplate(p.Task)
 	}
-	return t.Render(in)
+	if len(p.Names) == 0 {
+		return t.Render(in)
+	}
+	values := maps.Clone(in)
+	for alias, name := range p.Names {
+		value, _, ok := lookup(in, name)
+		if !ok {
+			return "", fmt.Errorf("the input has no field %q, which the prompt uses as {%s}", name, name)
+		}
+		values[alias] = value
+	}
+	return t.Render(values)
 }
 
 // ToolSetting asks for less of a tool than its operator allows. Zero values leave the operator's.

@@ -43,7 +43,6 @@ func (l *loader) planner(field string, n ast.Node) {
 	if !ok {
 		return
 	}
-	l.onlyPlaceholders(text.task, "the task of a plan has no inputs, so it has {max_items} and not", MaxItemsField)
 	if p.Schema == nil {
 		p.Schema = json.RawMessage(planSchema)
 	} else if why := noItems(p.Schema); why != "" {
@@ -52,33 +51,69 @@ func (l *loader) planner(field string, n ast.Node) {
 	if len(l.errs) > before {
 		return
 	}
-	task := text.task.template
-	if !slices.Contains(task.Fields(), MaxItemsField) {
-		task = ParseTemplate(task.String() + "\n\nGive at most {" + MaxItemsField + "} items.")
-	}
-	p.Task = task.replace(func(part) (string, bool) { return fmt.Sprint(p.MaxItems), true }).String()
 	p.System = withInstruction(text.system.text, p.Schema)
-	l.spec.planner = &p
+	l.planText, l.spec.planner = text, &p
 }
 
 // finishPlanner fills in what the plan shares with the jobs, and holds their prompts against what is known of its items.
 func (l *loader) finishPlanner() {
-	jobs, p := l.spec.settings, l.spec.planner
+	p := l.spec.planner
 	l.finishStage(p, planField)
-	known := itemFields(p.Schema)
+	task := l.stageTask(l.planText.task, "the task of a plan has no inputs, so it has {max_items} and not", MaxItemsField)
+	if !slices.Contains(task.Fields(), MaxItemsField) {
+		task = ParseTemplate(task.String() + "\n\nGive at most {" + MaxItemsField + "} items.")
+	}
+	p.Task = task.replace(func(part) (string, bool) { return fmt.Sprint(p.MaxItems), true }).String()
+	l.spec.items = itemFields(p.Schema)
+	l.spec.knowsItems = l.spec.items != nil
+	if l.spec.literal {
+		return
+	}
 	for _, t := range []prompt{l.spec.system, l.spec.task} {
-		if t.template == nil || known == nil {
+		l.errs = append(l.errs, l.spec.checkItemNames(t)...)
+	}
+}
+
+// checkItemNames compares a prompt of the jobs with the fields of the items.
+func (s *Spec) checkItemNames(p prompt) Errors {
+	var errs Errors
+	noted := map[string]bool{}
+	for _, q := range p.wording {
+		if !q.firm() || s.ofItem(q.name) || s.isSchema(q.name) || noted[q.name] {
 			continue
 		}
-		for _, name := range t.template.Fields() {
-			if name == itemField || slices.Contains(known, name) || name == schemaField && jobs.Schema != nil {
-				continue
-			}
-			l.errs = append(l.errs, t.mistake(name, fmt.Sprintf(
-				"items of the plan have no field %q: its output_schema names %s, and {item} is the whole item. To mean the text {%s}, write {{%s}}",
-				name, cmp.Or(strings.Join(known, ", "), "none"), name, name)))
-		}
+		noted[q.name] = true
+		errs = append(errs, p.mistake(q.name, fmt.Sprintf(
+			"items of the plan have no field %q: its output_schema names %s, and {item} is the whole item. To mean the text {%s}, write {{%s}}",
+			q.name, cmp.Or(strings.Join(s.items, ", "), "none"), q.name, q.name)))
 	}
+	known := append([]string{itemField}, s.items...)
+	errs = append(errs, p.checkNear(known, func(name string) bool { return s.ofItem(name) || s.isSchema(name) || noted[name] })...)
+	used := append(s.system.wording.names(), s.task.wording.names()...)
+	f := foreign(p, func(name string) bool { return slices.Contains(known, name) }, func(name string) bool { return s.ofItem(name) && slices.Contains(used, name) })
+	switch {
+	case f.text != "":
+		errs = append(errs, p.mistakeAt(f.offset, fmt.Sprintf(
+			"%s looks like a placeholder of another template language, and items have a field %q; write {%s}, or set literal: true if it is text", f.text, f.field, f.field)))
+	case len(errs) == 0 && p.field == s.task.field && !slices.ContainsFunc(p.wording.names(), s.ofItem):
+		errs = append(errs, p.mistakeAt(0, fmt.Sprintf("no field of the plan's items occurs in the task, so all jobs would ask the same; write {%s}. If that is meant, set literal: true",
+			strings.Join(known, "}, {"))))
+	}
+	return errs
+}
+
+// ofItem reports whether a name is that of a field that the items of the plan have, or of a path into one. If the schema does
+// not name the fields, every identifier and every path of identifiers is.
+func (s *Spec) ofItem(name string) bool {
+	if name == itemField || slices.Contains(s.items, name) {
+		return true
+	}
+	if !s.knowsItems && !s.isSchema(name) && (identifier.MatchString(name) || dotted.MatchString(name)) {
+		return !s.literal
+	}
+	return slices.ContainsFunc(roots(name), func(root string) bool {
+		return dotted.MatchString(name) && (root == itemField || slices.Contains(s.items, root))
+	})
 }
 
 // CheckPlanner refuses a plan of somebody else's making that cannot be a planner's: its answer might have no items, or more than a

@@ -10,27 +10,43 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// prompt is a template and where it stands in a file.
+// prompt is text with placeholders and where it stands in a file.
 type prompt struct {
-	template *Template // nil if there is no such prompt
-	text     string
-	field    string
-	file     string
-	line     int // of the first line of text
+	wording wording
+	given   bool // false if there is no such prompt
+	text    string
+	field   string
+	file    string
+	line    int // of the first line of text
 	// folded says that lines of text are not lines of the file, so that line is the best that is known.
 	folded bool
 }
 
+// uses reports whether a placeholder may be the field, or a path into it.
 func (p prompt) uses(field string) bool {
-	return p.template != nil && slices.Contains(p.template.Fields(), field)
+	return slices.ContainsFunc(p.wording, func(q piece) bool {
+		return q.places() && (q.name == field || slices.Contains(roots(q.name), field))
+	})
 }
 
-// mistake is a FieldError at the first placeholder of the field name.
+// mistake is a FieldError at the first place at which the name stands in braces.
 func (p prompt) mistake(name, message string) *FieldError {
+	i := slices.IndexFunc(p.wording, func(q piece) bool { return q.name == name && q.places() })
+	if i < 0 {
+		i = slices.IndexFunc(p.wording, func(q piece) bool { return q.name == name })
+	}
+	offset := 0
+	if i >= 0 {
+		offset = p.wording[i].offset
+	}
+	return p.mistakeAt(offset, message)
+}
+
+// mistakeAt is a FieldError at an offset in the text.
+func (p prompt) mistakeAt(offset int, message string) *FieldError {
 	line := p.line
-	i := slices.IndexFunc(p.template.parts, func(q part) bool { return q.field == name })
-	if i >= 0 && !p.folded {
-		line += strings.Count(p.text[:p.template.parts[i].offset], "\n")
+	if !p.folded {
+		line += strings.Count(p.text[:offset], "\n")
 	}
 	return &FieldError{File: p.file, Line: line, Field: p.field, Message: message}
 }
@@ -40,7 +56,7 @@ func (l *loader) taskPrompt(field string, n ast.Node) prompt {
 	if ok && strings.TrimSpace(p.text) == "" {
 		l.failf(n, field, "must not be empty")
 	}
-	p.template = ParseTemplate(p.text)
+	p.wording, p.given = parseWording(p.text), true
 	return p
 }
 
@@ -54,7 +70,7 @@ func (l *loader) finishSystem() {
 		}
 		p.text = stripped
 	}
-	p.template = ParseTemplate(p.text)
+	p.wording = parseWording(p.text)
 }
 
 // prompt reads text that is inline or in a file. Line ends are made \n and those at the end dropped, so that the same

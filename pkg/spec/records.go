@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"bufio"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -9,12 +10,28 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
-// decodeCSV yields one input per record; the first record names the fields.
-func decodeCSV(r io.Reader, name string, yield func(Input, error) bool) {
+// decodeCSV yields one input per record; the first record names the fields. sample is the beginning of r.
+func (e encoding) decodeCSV(r *bufio.Reader, sample []byte, whole bool, name string, yield func(Input, error) bool) {
+	delimiter, skipped := separatorLine(sample)
 	w := &window{r: r, limit: maxInputBytes}
+	if skipped > 0 {
+		w.lines = 1
+		_, _ = r.Discard(skipped) // the sample has them
+	}
+	if e.delimiter != 0 {
+		delimiter = e.delimiter
+	} else if delimiter == 0 {
+		if delimiter = sniffDelimiter(sample, whole); delimiter != ',' {
+			e.report(delimiterNote(name, delimiter))
+		}
+	}
+	lineOf := func(line int) string { return place(name, line+min(skipped, 1)) }
 	cr := csv.NewReader(w)
+	cr.Comma = delimiter
 	cr.ReuseRecord = true
 	first, err := cr.Read()
 	if errors.Is(err, io.EOF) {
@@ -26,19 +43,25 @@ func decodeCSV(r io.Reader, name string, yield func(Input, error) bool) {
 	}
 	header := slices.Clone(first)
 	if err := checkHeader(header); err != nil {
-		yield(Input{}, fmt.Errorf("%s: %w", place(name, 1), err))
+		yield(Input{}, fmt.Errorf("%s: %w", lineOf(1), err))
 		return
 	}
-	for {
+	if len(header) == 1 {
+		e.report(fmt.Sprintf("%s: every row has one column, %q; if another character separates columns, give its delimiter: {file: …, delimiter: …}", name, header[0]))
+	}
+	for rows := 0; ; rows++ {
 		start := cr.InputOffset()
 		w.free(start)
 		record, err := cr.Read()
 		if errors.Is(err, io.EOF) {
+			if rows == 0 {
+				e.report(name + " has a header row and no other")
+			}
 			return
 		}
 		in := Input{Where: name}
 		if bad, ok := errors.AsType[*csv.ParseError](err); ok {
-			in.Where = place(name, bad.StartLine)
+			in.Where = lineOf(bad.StartLine)
 			in.Bad = bad.Err.Error()
 			if errors.Is(bad.Err, csv.ErrFieldCount) {
 				in.Bad = fmt.Sprintf("the record has %d fields and the header %d", len(record), len(header))
@@ -48,12 +71,18 @@ func decodeCSV(r io.Reader, name string, yield func(Input, error) bool) {
 			return
 		} else {
 			line, _ := cr.FieldPos(0)
-			in.Where = place(name, line)
+			in.Where = lineOf(line)
 			in.Fields, in.Bad = csvFields(header, record)
 		}
 		if !yield(in, nil) {
 			return
 		}
+	}
+}
+
+func (e encoding) report(text string) {
+	if e.note != nil {
+		e.note(text)
 	}
 }
 
@@ -63,15 +92,21 @@ func csvFields(header, record []string) (fields map[string]any, bad string) {
 		if !utf8.ValidString(record[i]) {
 			return nil, fmt.Sprintf("field %q: %v", name, errNotUTF8)
 		}
+		if strings.IndexByte(record[i], 0) >= 0 {
+			return nil, fmt.Sprintf("field %q: %v", name, errNUL)
+		}
 		fields[name] = record[i]
 	}
 	return fields, ""
 }
 
+// checkHeader trims the names of the columns and brings them into Unicode's form NFC.
 func checkHeader(header []string) error {
 	for i, name := range header {
-		header[i] = strings.TrimSpace(name)
+		header[i] = norm.NFC.String(strings.TrimSpace(name))
 		switch {
+		case header[i] == "" && i == 0:
+			return errors.New("column 1 has no name; the first row must name the fields. If it is the index that pandas writes, use to_csv(index=False)")
 		case header[i] == "":
 			return fmt.Errorf("column %d has no name; the first row must name the fields", i+1)
 		case !utf8.ValidString(name):
@@ -103,7 +138,8 @@ func decodeArray(r io.Reader, name string, yield func(Input, error) bool) {
 		return
 	}
 	if open != json.Delim('[') {
-		fail(errors.New("the file must hold one JSON array; for one object per line name it .jsonl or set format: jsonl"))
+		fail(errors.New("the file must hold one JSON array, and this is " + kindOfToken(open) + "; for one object per line name it .jsonl or set format: jsonl, " +
+			"and to take the array out of an object use jq '.rows' (pandas: to_json(orient=\"records\"))"))
 		return
 	}
 	for dec.More() {
@@ -128,6 +164,13 @@ func decodeArray(r io.Reader, name string, yield func(Input, error) bool) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		fail(errors.New("there is text after the end of the array"))
 	}
+}
+
+func kindOfToken(t json.Token) string {
+	if t == json.Delim('{') {
+		return "an object"
+	}
+	return "a single value"
 }
 
 // window passes a stream to a parser that buffers whole records. It bounds what the parser may hold (I7) and knows

@@ -26,13 +26,8 @@ func (l *loader) reduce(field string, n ast.Node) {
 	if !ok {
 		return
 	}
-	l.onlyPlaceholders(text.task, "the task of a reduction has {results} and {n}, not", ResultsField, CountField)
-	p.Task = text.task.template.String()
-	if !slices.Contains(text.task.template.Fields(), ResultsField) {
-		p.Task += "\n\n{" + ResultsField + "}"
-	}
 	p.System = withInstruction(text.system.text, p.Schema)
-	l.spec.reduce = p
+	l.reduceText, l.spec.reduce = text, p
 }
 
 // unset is a number of retries that the spec does not give: 0 means none.
@@ -42,6 +37,11 @@ const unset = -1
 func (l *loader) finishReduce() {
 	jobs, p := l.spec.settings, l.spec.reduce
 	l.finishStage(p, "reduce")
+	task := l.stageTask(l.reduceText.task, "the task of a reduction has {results} and {n}, not", ResultsField, CountField)
+	p.Task = task.String()
+	if !slices.Contains(task.Fields(), ResultsField) {
+		p.Task += "\n\n{" + ResultsField + "}"
+	}
 	p.MaxAttempts = cmp.Or(p.MaxAttempts, jobs.MaxAttempts)
 	p.Timeouts.Turn, p.Timeouts.Tool = cmp.Or(p.Timeouts.Turn, jobs.Timeouts.Turn), cmp.Or(p.Timeouts.Tool, jobs.Timeouts.Tool)
 	p.Timeouts.Job = cmp.Or(p.Timeouts.Job, jobs.Timeouts.Job)

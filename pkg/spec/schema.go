@@ -18,9 +18,6 @@ import (
 	"golang.org/x/text/message"
 )
 
-// schemaField is the placeholder that stands for the output schema, in a spec that has one.
-const schemaField = "schema"
-
 // schemaInstruction precedes the schema when no prompt names it.
 const schemaInstruction = "Answer with one JSON value that matches this JSON Schema, and with nothing else:\n"
 
@@ -237,34 +234,6 @@ func pointer(at []string) string {
 		b.WriteString(strings.NewReplacer("~", "~0", "/", "~1").Replace(token))
 	}
 	return b.String()
-}
-
-// placeSchema makes sure that the model reads the schema once: where a prompt says {schema}, or where a prompt already
-// spells it out, or else in an instruction at the end of the shared prefix.
-func (l *loader) placeSchema() {
-	s := l.spec
-	schema := string(s.settings.Schema)
-	uses := 0
-	for _, p := range []*prompt{&s.system, &s.task} {
-		if p.template == nil {
-			continue
-		}
-		here := 0
-		placed := p.template.replace(func(q part) (string, bool) {
-			if q.field == schemaField {
-				here++
-			}
-			return schema, q.field == schemaField
-		})
-		if uses += here; here > 0 && uses > 1 {
-			l.errs = append(l.errs, p.mistake(schemaField, "{schema} may stand only once in the two prompts"))
-		}
-		if here > 0 {
-			p.template = placed
-		}
-	}
-	spelled := strings.Contains(squeeze(s.system.text), squeeze(schema)) || strings.Contains(squeeze(s.task.text), squeeze(schema))
-	s.instructed = uses == 0 && !spelled
 }
 
 // squeeze drops all white space, so that a schema is found however it is laid out.

@@ -69,10 +69,6 @@ func TestSchemaMistakesNameTheirPlace(t *testing.T) {
 		"not a mapping":       {"output_schema: x.json\n", map[string]string{"x.json": "[]"}, "x.json:1: field output_schema: a schema must be a mapping"},
 		"missing":             {"output_schema: x.json\n", nil, "batch.yaml:3: field output_schema: read x.json: no such file or directory"},
 		"a word":              {"output_schema: object\n", nil, `batch.yaml:3: field output_schema: must be a JSON Schema, or the path of a .json file that holds one, not "object"`},
-		"placeholder twice": {
-			"output_schema: {type: object}\nsystem_prompt: |\n  a\n  {schema} {schema}\n", nil,
-			"batch.yaml:6: field system_prompt: {schema} may stand only once in the two prompts",
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

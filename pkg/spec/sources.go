@@ -18,6 +18,7 @@ import (
 //	inputs: papers.jsonl                  a file, by its extension; or a glob, if there is a * in it
 //	inputs: "-"                           standard input, as JSON lines
 //	inputs: {file: export, format: csv}   format is jsonl, json, csv or text
+//	inputs: {file: x.csv, delimiter: ";"} what separates the columns
 //	inputs: {glob: "**/*.go", exclude: ["**/*_test.go"], root: ../..}
 //	inputs: {stdin: csv}
 //	inputs: {batch: b_…, where: ok}       results of another batch; where is ok, failed, cancelled or all
@@ -36,11 +37,11 @@ func (l *loader) readInputs(field string, n ast.Node) source {
 	case !ok:
 		return nil
 	case path == "-":
-		return l.stream(formatJSONL)
+		return l.stream(formatJSONL, 0)
 	case strings.Contains(path, "*"):
 		return l.globInputs(globFields{field: field, node: n, pattern: path})
 	default:
-		return l.fileInputs(field, n, path, "")
+		return l.fileInputs(field, n, path, "", 0)
 	}
 }
 
@@ -72,6 +73,7 @@ type globFields struct {
 
 func (l *loader) inputsMapping(field string, n ast.Node) source {
 	var file, fileFormat, stdin, from, results string
+	var delimiter rune
 	where := string(batch.OK)
 	glob := globFields{field: field + ".glob", node: n}
 	before := len(l.errs)
@@ -85,6 +87,7 @@ func (l *loader) inputsMapping(field string, n ast.Node) source {
 	l.mapping(field, n, []fieldReader{
 		{fileField, text(&file)},
 		{"format", text(&fileFormat)},
+		{"delimiter", l.delimiter(&delimiter)},
 		{"glob", text(&glob.pattern)},
 		{"exclude", func(f string, n ast.Node) {
 			given["exclude"] = true
@@ -116,6 +119,8 @@ func (l *loader) inputsMapping(field string, n ast.Node) source {
 		l.failf(n, field, "must have exactly one of file, glob, stdin, batch and results")
 	case given["format"] && !given[fileField]:
 		l.failf(n, field, "format goes with file only; standard input takes it as {stdin: csv}")
+	case delimiter != 0 && !given[fileField] && !given["stdin"]:
+		l.failf(n, field, "delimiter goes with file and stdin only")
 	case (given["exclude"] || given["root"]) && !given["glob"]:
 		l.failf(n, field, "exclude and root go with glob only")
 	case given["where"] && !given["batch"] && !given["results"]:
@@ -125,10 +130,10 @@ func (l *loader) inputsMapping(field string, n ast.Node) source {
 	case given["results"]:
 		return l.earlierInputs(field, n, Earlier{File: l.resolvePath(results), Shown: l.shown(results)}, where)
 	case given[fileField]:
-		return l.fileInputs(field+".file", n, file, fileFormat)
+		return l.fileInputs(field+".file", n, file, fileFormat, delimiter)
 	case given["stdin"]:
-		if l.checkFormat(field+".stdin", n, stdin) {
-			return l.stream(format(stdin))
+		if l.checkFormat(field+".stdin", n, stdin) && l.checkDelimiter(field, n, format(stdin), delimiter) {
+			return l.stream(format(stdin), delimiter)
 		}
 	default:
 		return l.globInputs(glob)
@@ -144,31 +149,52 @@ func (l *loader) checkFormat(field string, n ast.Node, name string) bool {
 	return false
 }
 
+func (l *loader) checkDelimiter(field string, n ast.Node, f format, delimiter rune) bool {
+	if delimiter != 0 && f != formatCSV {
+		l.failf(n, field, "delimiter goes with CSV only, and this is %s", f)
+		return false
+	}
+	return true
+}
+
 // fileInputs is a file of inputs. Its format follows from its extension unless the spec names one.
-func (l *loader) fileInputs(field string, n ast.Node, file, named string) source {
+func (l *loader) fileInputs(field string, n ast.Node, file, named string, delimiter rune) source {
 	if !l.mayRead(field, n, file) {
 		return nil
 	}
-	src := &fileSource{path: l.resolvePath(file), shown: l.shown(file), format: format(named)}
+	src := &fileSource{path: l.resolvePath(file), shown: l.shown(file), format: format(named), delimiter: delimiter}
+	info, err := os.Stat(src.path)
+	if err == nil && info.IsDir() {
+		l.failf(n, field, "%s is a folder; for one input per file write a pattern, such as %q", src.shown, filepath.ToSlash(filepath.Join(file, "**/*.md")))
+		return nil
+	}
+	ext := strings.ToLower(filepath.Ext(file))
 	if named == "" {
-		src.format = formatOf(strings.ToLower(filepath.Ext(file)))
+		if src.format = formatOf(ext); delimiter != 0 && src.format == "" {
+			src.format = formatCSV
+		}
 	} else if !l.checkFormat("inputs.format", n, named) {
 		return nil
 	}
-	if src.format == "" {
+	switch {
+	case err != nil && strings.ContainsAny(file, "?[{"):
+		l.failf(n, field, "read %s: %v; if it is a pattern, write {glob: %q}", src.shown, bare(err), file)
+	case src.format == "" && strings.ContainsAny(file, "?[{"):
+		l.failf(n, field, "the extension of %q names no format; write {file: %q, format: %s}, or, if it is a pattern, {glob: %q}",
+			file, file, strings.Join(formats, "|"), file)
+	case src.format == "":
 		l.failf(n, field, "the extension of %q names no format; write {file: %s, format: %s}", file, file, strings.Join(formats, "|"))
-		return nil
-	}
-	info, err := os.Stat(src.path)
-	if err != nil {
+	case err != nil:
 		l.failf(n, field, "read %s: %v", src.shown, bare(err))
-		return nil
-	}
-	if !info.Mode().IsRegular() {
+	case !info.Mode().IsRegular():
 		l.failf(n, field, "%s is not a regular file; inputs are read twice, so a pipe must come through standard input", src.shown)
-		return nil
+	case l.checkDelimiter(field, n, src.format, delimiter):
+		if (ext == extTSV || ext == extTab) && src.format == formatCSV && delimiter == 0 {
+			src.delimiter = '\t'
+		}
+		return src
 	}
-	return src
+	return nil
 }
 
 // globInputs is the files that a pattern matches, relative to root, which is relative to the spec's folder.
@@ -186,7 +212,7 @@ func (l *loader) globInputs(g globFields) source {
 		l.failf(g.node, g.field, "is not a valid pattern: %q", g.pattern)
 		return nil
 	}
-	src := &globSource{base: l.resolvePath(g.root), exclude: g.exclude}
+	src := &globSource{base: l.resolvePath(g.root), exclude: g.exclude, written: pattern}
 	var fixed string
 	fixed, src.pattern = doublestar.SplitPattern(pattern)
 	src.root = filepath.Join(src.base, filepath.FromSlash(fixed))

@@ -39,9 +39,11 @@ type Spec struct {
 	system   prompt
 	task     prompt
 	hoist    bool
-	// instructed says that the schema still has to be named in the shared prefix.
-	instructed bool
-	inputs     source // nil if a plan makes them
+	literal  bool     // braces that are no field's name are text, without a complaint
+	inputs   source   // nil if a plan makes them
+	items    []string // names that the items of a plan may have, if knowsItems
+	// knowsItems reports that the schema of the plan names the fields of its items.
+	knowsItems bool
 }
 
 // LoadOptions are what a spec file does not say.
@@ -175,6 +177,14 @@ func (s *Spec) Inputs(ctx context.Context) iter.Seq2[Input, error] {
 
 func (s *Spec) uses(field string) bool { return s.system.uses(field) || s.task.uses(field) }
 
+// notes are the messages of the last read of the inputs.
+func (s *Spec) notes() []string {
+	if n, ok := s.inputs.(interface{ noted() []string }); ok {
+		return n.noted()
+	}
+	return nil
+}
+
 // Close removes the copy of standard input, if there is one.
 func (s *Spec) Close() error {
 	if in, ok := s.inputs.(*stdinSource); ok {
@@ -197,6 +207,8 @@ type loader struct {
 	keepPreamble bool
 	schema       schemaText
 	priced       []inMoney
+	// Prompts of the stages, which are checked once all fields are read.
+	planText, reduceText stageText
 }
 
 func (l *loader) load(top ast.Node) {
@@ -207,12 +219,12 @@ func (l *loader) load(top ast.Node) {
 	}
 	l.finishSystem()
 	l.needPrices()
-	if l.spec.task.template == nil {
+	if !l.spec.task.given {
 		l.require(top, "task")
 	}
 	planned := l.spec.planner != nil || l.noted(planField)
 	if l.spec.inputs == nil && l.sent && l.given == nil && !planned && !l.noted(inputsField) {
-		l.spec.inputs = l.stream(formatJSONL)
+		l.spec.inputs = l.stream(formatJSONL, 0)
 	}
 	switch {
 	case planned && (l.given != nil || l.spec.inputs != nil):
@@ -227,9 +239,6 @@ func (l *loader) load(top ast.Node) {
 	}
 	if l.spec.planner != nil {
 		l.finishPlanner()
-	}
-	if l.spec.settings.Schema != nil {
-		l.placeSchema()
 	}
 	if l.spec.reduce != nil {
 		l.finishReduce()
@@ -257,8 +266,8 @@ func (l *loader) mayRead(field string, n ast.Node, file string) bool {
 }
 
 // stream is the inputs that do not come from the spec or a file.
-func (l *loader) stream(f format) *stdinSource {
-	s := &stdinSource{stream: l.stdin, format: f, name: stdinName}
+func (l *loader) stream(f format, delimiter rune) *stdinSource {
+	s := &stdinSource{stream: l.stdin, format: f, delimiter: delimiter, name: stdinName}
 	if l.sent {
 		s.name = inputsField
 	}

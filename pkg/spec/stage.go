@@ -35,20 +35,38 @@ func (l *loader) stage(field string, n ast.Node, p *Plan, more ...fieldReader) (
 	if len(l.errs) > before {
 		return s, false
 	}
-	if s.task.template == nil {
+	if !s.task.given {
 		l.failf(n, field+".task", "is required")
 		return s, false
 	}
 	return s, true
 }
 
-// onlyPlaceholders refuses all but the named placeholders in a stage's task. but says which there are, up to the one that there is not.
-func (l *loader) onlyPlaceholders(task prompt, but string, names ...string) {
-	for _, name := range task.template.Fields() {
-		if !slices.Contains(names, name) {
-			l.errs = append(l.errs, task.mistake(name, fmt.Sprintf("%s {%s}. To mean the text {%s}, write {{%s}}", but, name, name, name)))
+// stageTask makes the template of a stage's task. Its placeholders are names; but begins the message about others.
+func (l *loader) stageTask(task prompt, but string, names ...string) *Template {
+	known := func(name string) bool { return slices.Contains(names, name) }
+	if !l.spec.literal {
+		l.errs = append(l.errs, task.checkStage(but, names, known)...)
+	}
+	return task.wording.template(l.spec.literal, func(name string) (string, bool) { return name, known(name) })
+}
+
+func (p prompt) checkStage(but string, names []string, known func(string) bool) Errors {
+	var errs Errors
+	noted := map[string]bool{}
+	for _, q := range p.wording {
+		if q.firm() && !known(q.name) && !noted[q.name] {
+			noted[q.name] = true
+			errs = append(errs, p.mistake(q.name, fmt.Sprintf("%s {%s}. To mean the text {%s}, write {{%s}}", but, q.name, q.name, q.name)))
 		}
 	}
+	errs = append(errs, p.checkNear(names, func(name string) bool { return known(name) || noted[name] })...)
+	used := p.wording.names()
+	if f := foreign(p, known, func(name string) bool { return known(name) && slices.Contains(used, name) }); f.text != "" {
+		errs = append(errs, p.mistakeAt(f.offset, fmt.Sprintf(
+			"%s looks like a placeholder of another template language; write {%s}, or set literal: true if it is text", f.text, f.field)))
+	}
+	return errs
 }
 
 // withInstruction is a stage's system prompt, with its schema behind it.

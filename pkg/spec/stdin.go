@@ -16,9 +16,11 @@ const stdinName = "standard input"
 // stdinSource is a stream that can be read once. The first read copies it to a temporary file, because inputs are
 // read twice. It is not safe for concurrent use.
 type stdinSource struct {
-	stream io.Reader
-	format format
-	name   string // what messages call it
+	stream    io.Reader
+	format    format
+	delimiter rune   // of CSV; 0 looks for it
+	name      string // what messages call it
+	notes
 
 	spool *os.File // nil until the first read
 	size  int64
@@ -31,7 +33,7 @@ func (s *stdinSource) read(ctx context.Context, _ func(string) bool) iter.Seq2[I
 			yield(Input{}, err)
 			return
 		}
-		s.format.decode(io.NewSectionReader(s.spool, 0, s.size), s.name)(yield)
+		s.encoding(s.format, s.delimiter).decode(io.NewSectionReader(s.spool, 0, s.size), s.name)(yield)
 	}
 }
 
@@ -39,7 +41,7 @@ func (s *stdinSource) identify(ctx context.Context, w io.Writer) error {
 	if err := s.fill(ctx); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "stdin %s %d %x\n", s.format, s.size, s.sum)
+	_, err := fmt.Fprintf(w, "stdin %s%s %d %x\n", s.format, delimiterMark(s.delimiter), s.size, s.sum)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -20,34 +21,66 @@ type survey struct {
 	badCount int64
 	bad      []Input // the first MaxBadKept
 
-	known map[string]bool // names of fields that inputs have
-	used  map[string]*fieldSurvey
+	known map[string]bool         // names of fields that inputs have
+	used  map[string]*fieldSurvey // by the name that a prompt has for it
+	// maybe are names that are placeholders only if some input has a value for them. Those of the first readable input become
+	// used; late reports that a later input has another one, so that the survey has to begin again.
+	maybe   map[string]bool
+	byField map[string][]string // names of maybe, by the fields that they may begin with
+	late    bool
+
+	first    map[string]any // the fields of the first input that can be used
+	readable int64
+	line     []byte // the first readable input
+	distinct bool   // not all readable inputs are equal; found only while no name of the task is used
+	task     []string
 }
 
 // fieldSurvey is about one field that a prompt uses.
 type fieldSurvey struct {
-	seen   bool
-	varies bool
-	value  string // as a prompt shows it; "" once the field varies
+	exact, path bool // some input has a field of this name; a path of this name leads to a value
+	lacking     bool // some readable input has neither
+	varies      bool
+	value       string // as a prompt shows it; "" once the field varies
 }
 
-// survey reads all inputs.
+func (f *fieldSurvey) seen() bool { return f.exact || f.path }
+
+// survey reads all inputs. It reads them twice if a name turns out late to be that of a field.
 func (s *Spec) survey(ctx context.Context) (*survey, error) {
-	v := &survey{known: map[string]bool{}, used: map[string]*fieldSurvey{}}
-	for _, p := range []prompt{s.system, s.task} {
-		for _, name := range p.template.Fields() {
-			v.used[name] = &fieldSurvey{}
+	firm, maybe := s.names()
+	for {
+		v := newSurvey(firm, maybe, s.task.wording.names())
+		for in, err := range s.Inputs(ctx) {
+			if err != nil {
+				return nil, err
+			}
+			if err := v.add(in); err != nil {
+				return nil, err
+			}
+		}
+		if !v.late {
+			return v, nil
+		}
+		firm = slices.Sorted(maps.Keys(v.used))
+	}
+}
+
+func newSurvey(firm, maybe, task []string) *survey {
+	v := &survey{known: map[string]bool{}, used: map[string]*fieldSurvey{}, maybe: map[string]bool{}, byField: map[string][]string{}, task: task}
+	for _, name := range firm {
+		v.used[name] = &fieldSurvey{}
+	}
+	for _, name := range maybe {
+		if v.used[name] != nil {
+			continue
+		}
+		v.maybe[name] = true
+		for _, field := range append(roots(name), name) {
+			v.byField[field] = append(v.byField[field], name)
 		}
 	}
-	for in, err := range s.Inputs(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		if err := v.add(in); err != nil {
-			return nil, err
-		}
-	}
-	return v, nil
+	return v
 }
 
 func (v *survey) add(in Input) error {
@@ -58,15 +91,18 @@ func (v *survey) add(in Input) error {
 				v.known[name] = true
 			}
 		}
+		if err := v.find(in); err != nil {
+			return err
+		}
 		in.Bad = v.lacking(in)
 	}
 	// A field counts as seen even if the input lacks another: it is not misspelt.
 	for name, f := range v.used {
-		value, ok := in.Fields[name]
+		value, exact, ok := lookup(in.Fields, name)
 		if !ok {
 			continue
 		}
-		f.seen = true
+		f.exact, f.path = f.exact || exact, f.path || !exact
 		if f.varies || in.Bad != "" {
 			continue
 		}
@@ -81,7 +117,38 @@ func (v *survey) add(in Input) error {
 		if len(v.bad) < MaxBadKept {
 			v.bad = append(v.bad, in)
 		}
+	} else if v.first == nil {
+		v.first = in.Fields
 	}
+	return nil
+}
+
+// find looks for the names that may be placeholders in a readable input.
+func (v *survey) find(in Input) error {
+	v.readable++
+	for field := range in.Fields {
+		for _, name := range v.byField[field] {
+			if !v.maybe[name] {
+				continue
+			}
+			if _, _, ok := lookup(in.Fields, name); ok {
+				delete(v.maybe, name)
+				v.used[name] = &fieldSurvey{}
+				v.late = v.late || v.readable > 1
+			}
+		}
+	}
+	if v.distinct || slices.ContainsFunc(v.task, func(name string) bool { return v.used[name] != nil }) {
+		return nil
+	}
+	line, err := Payload{Input: in.Fields}.encode()
+	if err != nil {
+		return fmt.Errorf("%s: %w", in.Where, err)
+	}
+	if v.line == nil {
+		v.line = line
+	}
+	v.distinct = !bytes.Equal(v.line, line)
 	return nil
 }
 
@@ -96,27 +163,36 @@ func (f *fieldSurvey) note(text string, first bool) {
 
 // lacking says which used fields the input does not have, or "".
 func (v *survey) lacking(in Input) string {
-	return lacking(in, slices.Sorted(maps.Keys(v.used)))
+	missing := missingFrom(in, slices.Sorted(maps.Keys(v.used)))
+	for _, name := range missing {
+		v.used[name].lacking = true
+	}
+	return noValueFor(missing)
 }
 
-func lacking(in Input, used []string) string {
+func missingFrom(in Input, names []string) []string {
 	var missing []string
-	for _, name := range used {
-		if _, ok := in.Fields[name]; !ok {
-			missing = append(missing, "{"+name+"}")
+	for _, name := range names {
+		if _, _, ok := lookup(in.Fields, name); !ok {
+			missing = append(missing, name)
 		}
 	}
-	if len(missing) == 0 {
+	return missing
+}
+
+// noValueFor is why an input that lacks names is bad, or "".
+func noValueFor(names []string) string {
+	if len(names) == 0 {
 		return ""
 	}
-	return "the input has no value for " + strings.Join(missing, ", ")
+	return "the input has no value for {" + strings.Join(names, "}, {") + "}"
 }
 
 // constants are the values of the used fields that are the same in every usable input.
 func (v *survey) constants() map[string]string {
 	out := map[string]string{}
 	for name, f := range v.used {
-		if f.seen && !f.varies {
+		if f.seen() && !f.varies {
 			out[name] = f.value
 		}
 	}

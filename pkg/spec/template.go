@@ -2,6 +2,7 @@ package spec
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -9,7 +10,8 @@ import (
 	"strings"
 )
 
-// Template is a parsed prompt. It is immutable and safe for concurrent use.
+// Template is the prompt of a [Plan], in the form in which workers read it. It is immutable and safe for concurrent use.
+// The author of a spec writes a wording, and its placeholders may have other names.
 //
 // A placeholder is a name in braces, {name}, where the name has the form of a Go identifier. Everything else is text
 // and stays as it is: { x }, {a.b}, {"a": 1}, {}, }}. So every text is a valid template.
@@ -28,10 +30,13 @@ type Template struct {
 
 // part is a piece of text or, if field is set, a placeholder.
 type part struct {
-	text   string
-	field  string
-	offset int // of the placeholder in the parsed text
+	text  string
+	field string
+	name  string // the author's name for field; "" if it is the same
 }
+
+// shown is what messages call a placeholder.
+func (p part) shown() string { return cmp.Or(p.name, p.field) }
 
 var bracedName = regexp.MustCompile(`(\{+)([\p{L}_][\p{L}\p{Nd}_]*)(\}+)`)
 
@@ -49,7 +54,7 @@ func ParseTemplate(text string) *Template {
 			t.appendText(left + name + right)
 		} else {
 			t.appendText(left)
-			t.parts = append(t.parts, part{field: name, offset: m[2]})
+			t.parts = append(t.parts, part{field: name})
 			t.appendText(right)
 		}
 		rest = m[1]

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +13,6 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
 )
 
 // document is a YAML file while it is being read. Its methods take a field's path and node, return the value and
@@ -249,7 +246,7 @@ func (d *document) mapping(field string, n ast.Node, readers []fieldReader) {
 			for i, r := range readers {
 				known[i] = r.name
 			}
-			d.failf(e.node, join(field, e.key), "unknown field; the nearest known name is %q", nearest(e.key, known))
+			d.failf(e.node, join(field, e.key), "%s", unknown(field, e.key, known))
 			continue
 		}
 		value := d.resolve(join(field, e.key), e.value)
@@ -298,22 +295,16 @@ func (d *document) boolean(field string, n ast.Node) (bool, bool) {
 }
 
 func (d *document) integer(field string, n ast.Node, low, high int64) (int64, bool) {
-	v, ok := int64(0), false
-	if i, isInt := n.(*ast.IntegerNode); isInt {
-		switch x := i.Value.(type) {
-		case int64:
-			v, ok = x, true
-		case uint64:
-			v, ok = int64(x), x <= math.MaxInt64 //nolint:gosec // an overflow makes ok false
-		}
-	} else if !isJSONNumber(n) {
+	text, ok := numberOf(n)
+	if !ok {
 		d.failf(n, field, "must be a whole number, not %s", kindOf(n))
 		return 0, false
 	}
+	v, err := strconv.ParseInt(text, 10, 64)
 	switch {
-	case ok && v < low:
+	case err == nil && v < low:
 		d.failf(n, field, "must be at least %d", low)
-	case !ok || v > high:
+	case err != nil || v > high:
 		d.failf(n, field, "must be a whole number of at most %d", high)
 	default:
 		return v, true
@@ -322,22 +313,13 @@ func (d *document) integer(field string, n ast.Node, low, high int64) (int64, bo
 }
 
 func (d *document) number(field string, n ast.Node, low, high float64) (float64, bool) {
-	var v float64
-	switch x := n.(type) {
-	case *ast.FloatNode:
-		v = x.Value
-	case *ast.IntegerNode:
-		switch i := x.Value.(type) {
-		case int64:
-			v = float64(i)
-		case uint64:
-			v = float64(i)
-		}
-	default:
+	text, ok := numberOf(n)
+	if !ok {
 		d.failf(n, field, "must be a number, not %s", kindOf(n))
 		return 0, false
 	}
-	if v < low || v > high {
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || v < low || v > high {
 		d.failf(n, field, "must be from %g to %g", low, high)
 		return 0, false
 	}
@@ -362,7 +344,7 @@ func (d *document) duration(field string, n ast.Node, low, high time.Duration) (
 	return 0, false
 }
 
-// appendJSON writes n as compact JSON, keys in their order and numbers as written.
+// appendJSON writes n as compact JSON, keys in their order and numbers as written. See numberOf for what a number is.
 func (d *document) appendJSON(b []byte, field string, n ast.Node, depth int) ([]byte, bool) {
 	if n = d.resolve(field, n); n == nil {
 		return b, false
@@ -404,16 +386,14 @@ func (d *document) appendJSON(b []byte, field string, n ast.Node, depth int) ([]
 	case *ast.LiteralNode:
 		return appendQuoted(b, v.Value.Value), true
 	}
-	if isJSONNumber(n) {
-		return append(b, n.GetToken().Value...), true
+	if number, ok := numberOf(n); ok {
+		return append(b, number...), true
 	}
 	switch v := n.(type) {
 	case *ast.StringNode:
 		return appendQuoted(b, v.Value), true
-	case *ast.IntegerNode:
-		return fmt.Append(b, v.Value), true
-	case *ast.FloatNode:
-		return strconv.AppendFloat(b, v.Value, 'g', -1, 64), true
+	case *ast.IntegerNode, *ast.FloatNode:
+		return appendQuoted(b, n.GetToken().Value), true
 	}
 	d.failf(n, field, "%s cannot be written as JSON", kindOf(n))
 	return b, false
@@ -425,23 +405,6 @@ func appendQuoted(b []byte, s string) []byte {
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(s) //nolint:errchkjson // a string always has a JSON form
 	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
-}
-
-var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
-
-// isJSONNumber reports whether n is an unquoted number in JSON's form. The YAML parser takes one that no machine type
-// holds for text.
-func isJSONNumber(n ast.Node) bool {
-	switch n.(type) {
-	case *ast.IntegerNode, *ast.FloatNode:
-	case *ast.StringNode:
-		if n.GetToken().Type != token.StringType {
-			return false
-		}
-	default:
-		return false
-	}
-	return jsonNumber.MatchString(n.GetToken().Value)
 }
 
 func kindOf(n ast.Node) string {

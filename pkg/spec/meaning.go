@@ -1,0 +1,106 @@
+package spec
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/agext/levenshtein"
+)
+
+// meanings are the fields that other tools have under other names: the OpenAI API and its batches, LangChain, promptfoo, vLLM,
+// data sets. Names are folded; fields are paths from a level at which their first part is known.
+var meanings = meaningsOf(map[string]string{
+	"task":          "prompt prompts template prompt_template user_prompt user user_message message messages instruction question query input_template text",
+	"system_prompt": "system system_message sys_prompt developer developer_message preamble instructions persona role",
+	"output_schema": "schema json_schema response_format response_schema response_model output_format output_type output output_model " +
+		"structured_output structured_outputs guided_json format text_format returns result_schema",
+	"model":        "model_name model_id models llm engine deployment served_model_name",
+	"backend":      "base_url api_base endpoint url server host provider providers backend_url api_url base",
+	"inputs":       "input data dataset datasets data_files input_file input_file_id file files items rows vars tests examples documents docs records source",
+	"max_inflight": "concurrency max_concurrency max_concurrent parallel parallelism workers num_workers max_workers threads max_connections batch_size max_num_seqs",
+	"max_retries":  "retries num_retries retry max_retry retry_count",
+	"max_attempts": "attempts tries max_tries",
+	"max_turns":    "turns steps max_steps iterations max_iterations max_iter recursion_limit max_tool_calls",
+	"timeouts":     "timeout_settings",
+	"tools":        "tool functions function mcp mcp_servers",
+	"name":         "title description batch_name id label",
+	"owner":        "team group tenant project",
+	"ttl":          "expires expire expires_after retention ttl_seconds",
+	"transcripts":  "transcript trajectory trajectories log_messages return_messages save_messages",
+	"on_bad_input": "on_error skip_errors skip_bad_inputs ignore_errors",
+	"prices":       "price pricing cost costs cost_per_token",
+	"budget":       "max_cost max_budget max_usd limit limits spend",
+	"reduce":       "aggregate summarize summary combine merge",
+	"plan":         "planner",
+	"literal":      "raw verbatim",
+
+	"timeouts.turn":                            "timeout request_timeout timeout_s timeout_seconds completion_window",
+	"sampling.temperature":                     "temperature temp",
+	"sampling.top_p":                           "top_p nucleus",
+	"sampling.max_tokens":                      "max_tokens max_completion_tokens max_output_tokens max_new_tokens max_length num_predict",
+	"sampling.seed":                            "seed random_seed",
+	"sampling.stop":                            "stop stop_sequences stop_sequence stops",
+	"sampling.extra_body":                      "extra_body model_kwargs extra params",
+	"sampling.extra_body.top_k":                "top_k",
+	"sampling.extra_body.min_p":                "min_p",
+	"sampling.extra_body.logprobs":             "logprobs",
+	"sampling":                                 "sampling_params generation_config generation parameters model_params",
+	"sampling.extra_body.chat_template_kwargs": "chat_template_kwargs enable_thinking",
+	"sampling.extra_body.repetition_penalty":   "repetition_penalty",
+	"sampling.extra_body.presence_penalty":     "presence_penalty",
+	"sampling.extra_body.frequency_penalty":    "frequency_penalty",
+
+	// Of inputs.
+	"file":      "path filename csv jsonl json",
+	"delimiter": "sep separator delim",
+	"glob":      "pattern include",
+	"root":      "dir folder directory base_dir",
+	"where":     "filter status",
+
+	// Of timeouts and budgets.
+	"turn":   "request call model",
+	"job":    "total attempt",
+	"tokens": "max_tokens",
+	"usd":    "dollars max_usd cost",
+})
+
+func meaningsOf(names map[string]string) map[string][]string {
+	out := map[string][]string{}
+	for field, others := range names {
+		for other := range strings.FieldsSeq(others) {
+			out[fold(other)] = append(out[fold(other)], field)
+		}
+	}
+	for _, fields := range out {
+		slices.Sort(fields)
+	}
+	return out
+}
+
+// unknown is the message about a field that a level does not have. at is the level's path; known are its fields.
+func unknown(at, key string, known []string) string {
+	for _, name := range known {
+		if fold(name) == fold(key) {
+			return fmt.Sprintf("unknown field; the nearest known name is %q", name)
+		}
+	}
+	level := at[strings.LastIndex(at, ".")+1:]
+	for _, field := range meanings[fold(key)] {
+		field = strings.TrimPrefix(field, level+".")
+		if first, _, _ := strings.Cut(field, "."); slices.Contains(known, first) {
+			return fmt.Sprintf("unknown field; this is called %s here", join(at, field))
+		}
+	}
+	slips := max(2, len(key)/3)
+	if len(key) < 4 {
+		slips = 1
+	}
+	if near := nearest(key, known); levenshtein.Distance(key, near, nil) <= slips {
+		return fmt.Sprintf("unknown field; the nearest known name is %q", near)
+	}
+	if strings.Contains(fold(key), "apikey") || strings.Contains(fold(key), "authorization") {
+		return "unknown field; a key is never in a spec: give it in the environment, as BATCHAGENT_API_KEY"
+	}
+	return "unknown field; the known ones are " + strings.Join(known, ", ")
+}

@@ -1,0 +1,132 @@
+package spec
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// checkMembers refuses JSON with two members of the same name in one object, at any depth, because readers disagree on the
+// one that counts. Names are compared in Unicode's form NFC. raw is valid JSON.
+func checkMembers(raw []byte) error {
+	s := memberScanner{rest: raw}
+	return s.value("")
+}
+
+// memberScanner walks over valid JSON and looks at the names of members only.
+type memberScanner struct{ rest []byte }
+
+// value passes over one value. path is where it is, for messages.
+func (s *memberScanner) value(path string) error {
+	s.space()
+	switch s.rest[0] {
+	case '{':
+		return s.object(path)
+	case '[':
+		return s.array(path)
+	case '"':
+		s.text()
+		return nil
+	}
+	end := bytes.IndexAny(s.rest, ",]} \t\r\n")
+	if end < 0 {
+		end = len(s.rest)
+	}
+	s.rest = s.rest[end:]
+	return nil
+}
+
+func (s *memberScanner) object(path string) error {
+	names := map[string]struct{}{}
+	for s.next('}') {
+		name, err := memberName(s.text())
+		if err != nil {
+			return err
+		}
+		at := join(path, name)
+		if _, twice := names[name]; twice {
+			return fmt.Errorf("the field %q is given twice", shorten(at))
+		}
+		names[name] = struct{}{}
+		s.space()
+		s.rest = s.rest[1:] // the colon
+		if err := s.value(at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *memberScanner) array(path string) error {
+	for s.next(']') {
+		if err := s.value(path + "[]"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// next passes over the bracket or comma before an element. It returns false, behind the closing bracket, at the end.
+func (s *memberScanner) next(closing byte) bool {
+	s.space()
+	if s.rest[0] != closing {
+		s.rest = s.rest[1:]
+		s.space()
+	}
+	if s.rest[0] != closing {
+		return true
+	}
+	s.rest = s.rest[1:]
+	return false
+}
+
+// text passes over a string and returns it with its quotes.
+func (s *memberScanner) text() []byte {
+	for i := 1; ; i++ {
+		switch s.rest[i] {
+		case '\\':
+			i++
+		case '"':
+			text := s.rest[:i+1]
+			s.rest = s.rest[i+1:]
+			return text
+		}
+	}
+}
+
+func (s *memberScanner) space() { s.rest = bytes.TrimLeft(s.rest, " \t\r\n") }
+
+// memberName decodes the name of a member.
+func memberName(quoted []byte) (string, error) {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return norm.NFC.String(string(quoted[1 : len(quoted)-1])), nil
+	}
+	var name string
+	err := json.Unmarshal(quoted, &name)
+	return norm.NFC.String(name), err
+}
+
+// explainJSON names the usual mistakes behind a syntax error.
+func explainJSON(raw []byte, err error) error {
+	text := strings.TrimSpace(string(raw[:min(len(raw), 1<<10)]))
+	syntax, ok := errors.AsType[*json.SyntaxError](err)
+	at := ""
+	if ok && syntax.Offset > 0 && syntax.Offset <= int64(len(raw)) {
+		at = string(raw[syntax.Offset-1 : min(int64(len(raw)), syntax.Offset+8)])
+	}
+	switch {
+	case strings.HasPrefix(at, "NaN"), strings.HasPrefix(at, "Infinity"):
+		return fmt.Errorf("not valid JSON: NaN and Infinity are no JSON values; write null: %w", err)
+	case strings.HasPrefix(at, ",") && len(bytes.TrimSpace(raw[syntax.Offset:])) == 0:
+		return fmt.Errorf("not valid JSON: the line ends with a comma: %w", err)
+	case text == "{" || text == "[":
+		return fmt.Errorf("not valid JSON: a value goes over several lines, and each line must hold a whole one: %w", err)
+	case strings.HasPrefix(text, "{'"):
+		return fmt.Errorf("not valid JSON: names and texts stand in double quotes: %w", err)
+	}
+	return fmt.Errorf("not valid JSON: %w", err)
+}
