@@ -317,7 +317,7 @@ func whatToDo(err error) string {
 		return "check the URL's scheme and path, and what the message names"
 	default:
 		if ok && e.Status != 0 {
-			return "the server answers, but with an error; look at its log, and at the URL's path"
+			return "check the URL's scheme and path; the server answers with an error, so look at its log too"
 		}
 		return "start the server, or name another with --backend; look at its log"
 	}
