@@ -16,17 +16,18 @@ const module = "github.com/batchagent/batchagent/"
 // import. A trailing "/" allows a whole folder.
 var mayImport = map[string][]string{
 	"pkg/batch":            {},
-	"pkg/spec":             {"pkg/batch"},
+	"pkg/jsonschema":       {},
+	"pkg/spec":             {"pkg/batch", "pkg/jsonschema"},
 	"pkg/statestore":       {"pkg/batch"},
 	"pkg/scheduler":        {"pkg/batch"},
-	"pkg/toolpool":         {"pkg/batch", "pkg/retryafter", "pkg/toolpool/"},
+	"pkg/toolpool":         {"pkg/batch", "pkg/jsonschema", "pkg/retryafter", "pkg/toolpool/"},
 	"pkg/retryafter":       {},
 	"pkg/toolpool/shared":  {"pkg/toolpool"},
 	"pkg/backend":          {"pkg/batch"},
 	"pkg/backend/endpoint": {},
 	"pkg/vllmsim":          {"pkg/vllmsim/"},
 	"pkg/modeljson":        {},
-	"pkg/agent":            {"pkg/batch", "pkg/modeljson", "pkg/spec", "pkg/backend", "pkg/toolpool", "pkg/toolpool/schema"},
+	"pkg/agent":            {"pkg/batch", "pkg/jsonschema", "pkg/modeljson", "pkg/spec", "pkg/backend", "pkg/toolpool", "pkg/toolpool/schema"},
 }
 
 // TestLayout holds the import rules of ARCHITECTURE.md.

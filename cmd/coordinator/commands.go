@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -24,15 +25,17 @@ func commands(s streams, con *coordinator.Console) []*cli.Command {
 			Name: "run", ArgsUsage: "SPEC", Usage: "run a batch on this machine, with nothing else installed",
 			Description: `The model server is the first of: --backend, the spec's backend, BATCHAGENT_BACKEND, an OpenAI-compatible
 server on 127.0.0.1:8000, and else a simulated one, which the run says. Results go to standard output as they end,
-or to --out. After Ctrl-C the same command with --resume runs what is missing, and again what failed in a way that may pass (retryable).`,
+or to --out. After Ctrl-C it prints the command that runs the rest. With --resume the results in --out stay with the jobs that ask
+the same question, wherever their inputs are now; other jobs run, and again those that failed in a way that may pass (retryable).`,
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "backend", Usage: "model server `URL`, as vllm://host:8000"},
 				&cli.IntFlag{Name: "workers", EnvVars: config.Env("workers"), Value: 1, Usage: "`N` workers in this process"},
 				&cli.IntFlag{Name: "max-inflight", EnvVars: config.Env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight per worker"},
 				outFlag(), formatFlag(), ownerFlag(), rootFlag(),
 				toolsFlag(),
-				&cli.StringFlag{Name: "reuse", EnvVars: config.Env("reuse"), Usage: "take results from `FILE` for jobs that ask the same, instead of running them"},
-				&cli.BoolFlag{Name: "resume", EnvVars: config.Env("resume"), Usage: "go on with --out: run what it lacks or what may pass now"},
+				&cli.StringFlag{Name: "reuse", Usage: "take results from `FILE` for jobs that ask the same, instead of running them"},
+				&cli.BoolFlag{Name: "resume", Usage: "keep the results in --out that answer what jobs ask now, and run the other jobs"},
+				&cli.BoolFlag{Name: "force", Usage: "with --resume: drop results that no job asks for, even if they are most of --out"},
 				&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "error", Usage: "debug, info, warn or error"},
 			},
 			Action: e.run,
@@ -48,7 +51,7 @@ the server's disk (appendfsync always, or WAITAOF from Redis 7.2 on). A server t
 				redisFlag(), serverFlag(), tokenFileFlag(), ownerFlag(), rootFlag(), outFlag(), formatFlag(),
 				&cli.BoolFlag{Name: "durable", EnvVars: config.Env("durable"), Usage: "wait until replicas and disk have the batch"},
 				&cli.StringFlag{
-					Name: "reuse", EnvVars: config.Env("reuse"),
+					Name:  "reuse",
 					Usage: "take results of `BATCH`, of a results file, or, if it is the word owner, of all your batches, for jobs that ask the same",
 				},
 				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "stay until the batch is done, and collect its results"},
@@ -81,7 +84,7 @@ results replace the old ones in it. With --consume, Redis keeps no result that i
 				redisFlag(), serverFlag(), tokenFileFlag(), outFlag(), formatFlag(),
 				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "until the batch is done"},
 				&cli.BoolFlag{Name: "ordered", EnvVars: config.Env("ordered"), Usage: "in the order of the inputs"},
-				&cli.BoolFlag{Name: "consume", EnvVars: config.Env("consume"), Usage: "take from Redis what is on disk in --out"},
+				&cli.BoolFlag{Name: "consume", Usage: "take from Redis what is on disk in --out"},
 			},
 			Action: e.results,
 		},
@@ -152,11 +155,11 @@ func redisFlag() cli.Flag {
 }
 
 func outFlag() cli.Flag {
-	return &cli.StringFlag{Name: "out", EnvVars: config.Env("out"), DefaultText: "standard output", Usage: "write results to `FILE`"}
+	return &cli.StringFlag{Name: "out", DefaultText: "standard output", Usage: "write results to `FILE`; - is standard output"}
 }
 
 func formatFlag() cli.Flag {
-	return &cli.StringFlag{Name: "format", EnvVars: config.Env("format"), Value: coordinator.Formats[0], Usage: "`FORMAT` of the results: jsonl or csv"}
+	return &cli.StringFlag{Name: "format", EnvVars: config.Env("format"), DefaultText: "csv for a file that ends in .csv, else jsonl", Usage: "`FORMAT` of the results: jsonl or csv"}
 }
 
 func ownerFlag() cli.Flag {
@@ -260,7 +263,8 @@ func (e *env) run(c *cli.Context) error {
 	defer endTraces()
 	return coordinator.Run(c.Context, coordinator.RunOptions{
 		Spec: path, Backend: c.String("backend"), Owner: c.String("owner"), Workers: c.Int("workers"),
-		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Reuse: c.String("reuse"),
+		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Force: c.Bool("force"),
+		Reuse: c.String("reuse"), Command: resuming(c, os.Args[0]),
 		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log, Tracer: tracer,
 	}, e.console)
 }
@@ -272,6 +276,9 @@ func (e *env) submit(c *cli.Context) (err error) {
 	}
 	if c.String("out") != "" && !c.Bool("follow") {
 		return &coordinator.UsageError{Err: fmt.Errorf("--out goes with --follow; without it, `coordinator results` collects")}
+	}
+	if err := coordinator.CheckOut(c.String("out"), c.String("format")); err != nil {
+		return err
 	}
 	if c.String("server") != "" {
 		for _, name := range []string{"durable", "reuse"} {

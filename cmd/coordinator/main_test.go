@@ -214,7 +214,7 @@ func TestRunGoesOn(t *testing.T) {
 	assert.Contains(t, refused.err, "--resume")
 	resumed := coordinate(t, nil, "", "run", spec, "--backend", good, "--out", out, "--resume")
 	require.Equal(t, coordinator.ExitOK, resumed.status, resumed.err)
-	assert.Contains(t, resumed.err, fmt.Sprintf("%d did not end for good", failed))
+	assert.Contains(t, resumed.err, fmt.Sprintf("%d failed before and run again", failed))
 	text, err = os.ReadFile(out)
 	require.NoError(t, err)
 	assert.Equal(t, 40, linesIn(string(text)))

@@ -15,6 +15,12 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
+// backendVariable names a model server for commands that are given none.
+const (
+	backendVariable = "BATCHAGENT_BACKEND"
+	byVariable      = backendVariable
+)
+
 // backendTimeout bounds the wait for the model server's first answer.
 const backendTimeout = 10 * time.Second
 
@@ -35,7 +41,7 @@ func (c candidates) named() (url, by string) {
 	case c.spec != "":
 		return c.spec, "the spec"
 	case c.env != "":
-		return c.env, "BATCHAGENT_BACKEND"
+		return c.env, byVariable
 	}
 	return "", ""
 }

@@ -291,3 +291,9 @@ func TestFileThatCannotBeOpenedSaysWhich(t *testing.T) {
 		require.True(t, isUsage(err))
 	}
 }
+
+func marshalled(t require.TestingT, r batch.Result) []byte {
+	line, err := json.Marshal(r)
+	require.NoError(t, err)
+	return line
+}

@@ -104,7 +104,8 @@ type local struct {
 	check    func(id batch.ID, output json.RawMessage) error // see [worker.Config]
 	note     func(batch.Result)                              // is told every result; nil is skipped
 
-	have    bitmap // indexes that need not run again
+	have    bitmap                                  // indexes that need not run again
+	still   func(index int64, payload []byte) error // reports whether such a job asks what it asked before; nil if there are none
 	earlier int64
 	items   [][]byte   // jobs of a plan that an earlier run made; nil if there is none
 	ended   *endedJobs // of an earlier run, for a reducer; nil does not hand them in
@@ -271,10 +272,13 @@ func (l *local) missing(ctx context.Context) iter.Seq2[[]byte, error] {
 		for p, err := range l.payloads(ctx) {
 			index++
 			if err == nil && l.have.has(index) {
-				if l.ended == nil {
+				err = l.still(index, p)
+				if err == nil && l.ended == nil {
 					continue
 				}
-				p, err = l.ended.payload(ctx, index)
+				if err == nil {
+					p, err = l.ended.payload(ctx, index)
+				}
 			}
 			if err == nil && l.renumbers() {
 				l.mu.Lock()

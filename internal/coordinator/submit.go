@@ -34,7 +34,14 @@ func loadSpec(ctx context.Context, o SubmitOptions, say func(string)) (*spec.Spe
 	for _, note := range c.Notes {
 		say(note)
 	}
+	sayHints(s, say)
 	return s, c, nil
+}
+
+func sayHints(s *spec.Spec, say func(string)) {
+	for _, hint := range s.Hints {
+		say("warning: " + hint)
+	}
 }
 
 // compile reads all inputs. owner, if it is not empty, goes before the spec's; without any it is the user.

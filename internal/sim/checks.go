@@ -12,7 +12,7 @@ import (
 
 // Violation is the first thing that a run did wrong.
 type Violation struct {
-	Invariant string // I1 to I8 of package batch, "store" for an answer that no verb may give, "sim" for a defect here
+	Invariant string // I1 to I10 of package batch, "store" for an answer that no verb may give, "sim" for a defect here
 	Message   string
 }
 
@@ -373,6 +373,7 @@ func (k *checker) results(proc string, c call, was, is *state) {
 		if err := json.Unmarshal([]byte(r.line), &line); err != nil {
 			k.fail("I2", "result of job %d is not JSON: %v", r.index, err)
 		}
+		k.answers(line)
 		j := k.job(r.index)
 		if k.cfg.Mode == Full && k.id == batchID && line.Status == batch.OK && line.Turns != len(j.journal)+1 && !j.cut {
 			k.fail("I3", "job %d ended after %d turns; its journal has %d and the answer is one more", r.index, line.Turns, len(j.journal))

@@ -248,6 +248,16 @@ fed = math.max(fed, from)`,
 		New: `if false then`,
 	},
 	{
+		Name: "claim that gives a job the input of its neighbour", Script: "claim", Seeds: 20,
+		Old: `attempt, exhausted, entry[2][4], turns,`,
+		New: `attempt, exhausted, entries[1][2][4], turns,`,
+	},
+	{
+		Name: "retry that queues a job with another input", Script: "retry", Seeds: 60,
+		Old: `'i', index, 'p', payload, 't'`,
+		New: `'i', index, 'p', (string.gsub(payload, '"%d+"', '"0"')), 't'`,
+	},
+	{
 		Name: "remove that leaves the results", Script: "remove", Seeds: 20,
 		Old: `redis.call('UNLINK', unpack(KEYS))`,
 		New: `redis.call('UNLINK', KEYS[1], KEYS[2])`,

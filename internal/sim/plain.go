@@ -159,11 +159,20 @@ func (p *plainWorker) admit(ctx context.Context, drain <-chan struct{}, phase ba
 		if cause := context.Cause(ctx); err != nil && cause != nil {
 			err = cause
 		}
+		var question string
+		if c.Lease.Job.Batch == batchID {
+			var fault error
+			if question, fault = p.world.cfg.question(c.Payload); fault != nil {
+				fail(fault)
+			}
+		}
 		switch {
 		case err == nil:
+			j.result.Question = question
 			err = p.commit(context.WithoutCancel(ctx), j)
 		case errors.Is(err, errCancelled):
 			j.result = ended(j.lease, batch.StatusCancelled, batch.JobCancelled, 0)
+			j.result.Question = question
 			err = p.commit(context.WithoutCancel(ctx), j)
 		case errors.Is(err, errHandedBack), errors.Is(err, statestore.ErrConflict): // or Redis forgot turns of it
 			p.drop(j)

@@ -178,5 +178,6 @@ func (w *Worker) endedResult(a *attempt, s batch.Status, e *batch.Error) batch.R
 	return batch.Result{
 		Batch: l.Job.Batch, JobID: batch.JobID(l.Job.Index), Index: l.Job.Index,
 		Status: s, Item: spec.ItemOf(a.payload), Error: e, Attempts: l.Attempt, Worker: w.cfg.ID,
+		Question: a.work.program.Question(a.payload),
 	}
 }

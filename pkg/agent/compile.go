@@ -45,6 +45,9 @@ type Program struct {
 	checks []func(output json.RawMessage) error // of the caller
 	// question gives jobs their fingerprints; nil if a tool has side effects, whose runs stand for nothing but themselves.
 	question *spec.Question
+	asks     spec.Question // gives every job the hash of its question
+	// simulated marks results of the simulated server.
+	simulated bool
 
 	sampling    backend.Sampling
 	priority    int
@@ -81,6 +84,7 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model, checks
 		turnTimeout: cmp.Or(plan.Timeouts.Turn, defaultTurnTimeout),
 		toolTimeout: cmp.Or(plan.Timeouts.Tool, defaultToolTimeout),
 		jobTimeout:  plan.Timeouts.Job,
+		simulated:   model.Simulated,
 		checks:      checks,
 	}
 	switch {
@@ -119,7 +123,29 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model, checks
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("compile plan %q: this worker has no tool %s", plan.Name, strings.Join(missing, ", "))
 	}
+	asked := make([]spec.AskedTool, len(p.tools))
+	for i, name := range plan.Tools {
+		t := tools[slices.IndexFunc(tools, func(t toolpool.Tool) bool { return t.Name == name })]
+		asked[i] = spec.AskedTool{Name: t.Name, Version: t.Version, MaxTokens: plan.ToolSettings[name].MaxTokens}
+	}
+	var err error
+	if p.asks, err = plan.Asks(asked); err != nil {
+		return nil, err
+	}
 	return p, p.ask(plan)
+}
+
+// Question returns the hash of what the job of a payload asks. It is empty if the payload cannot be read or is a reduction.
+func (p *Program) Question(payload []byte) string {
+	var in spec.Payload
+	if json.Unmarshal(payload, &in) != nil || in.Reduce != nil || in.Ended != nil {
+		return ""
+	}
+	prompt, bad := in.Prompt(p.render)
+	if bad != "" {
+		return p.asks.Unusable(bad)
+	}
+	return p.asks.Fingerprint(prompt)
 }
 
 // mayBeList reports whether a schema may accept an array.

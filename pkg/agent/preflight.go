@@ -47,21 +47,20 @@ func (a *attempt) prompt() (string, error) {
 	if a.ended != nil {
 		return "", nil
 	}
-	if payload.Bad != "" {
-		return "", batch.NewError(batch.BadInput, payload.Bad)
-	}
 	if payload.Reduce != nil {
 		a.reduction = payload.Reduce
 		return "", nil
 	}
-	prompt, err := a.prog.render(payload.Input)
-	if err != nil {
-		return "", batch.NewError(batch.BadInput, err.Error())
+	prompt, bad := payload.Prompt(a.prog.render)
+	if bad != "" {
+		a.question = a.prog.asks.Unusable(bad)
+		return "", batch.NewError(batch.BadInput, bad)
 	}
+	a.question = a.prog.asks.Fingerprint(prompt)
 	if a.prog.question != nil {
 		a.fingerprint = a.prog.question.Fingerprint(prompt)
 	}
-	if r := payload.Reuse; r != nil && r.Fingerprint == a.fingerprint && a.prog.passes(r.Output) == nil {
+	if r := payload.Reuse; r != nil && r.Fingerprint == a.fingerprint && r.Simulated == a.prog.simulated && a.prog.passes(r.Output) == nil {
 		a.reused = r
 	}
 	return prompt, nil

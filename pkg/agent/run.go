@@ -89,11 +89,19 @@ func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, er
 		Model: a.served, LeftOut: a.leftOut, Worker: r.worker, WallMS: time.Since(began).Milliseconds(), Times: a.spent.times(job.Queued),
 	}
 	switch {
-	case isData || a.fingerprint == "":
-	case a.reused != nil:
+	case a.question == "":
+	case a.reused != nil && !isData:
 		res.Fingerprint, res.MaxTokens, res.ReusedFrom, res.Model = a.fingerprint, a.reused.MaxTokens, a.reused.From, a.reused.Model
-	default:
+	case !isData:
 		res.Fingerprint, res.MaxTokens = a.fingerprint, p.sampling.MaxTokens
+	default:
+		res.MaxTokens = p.sampling.MaxTokens
+	}
+	if a.question != "" {
+		res.Question, res.Simulated = a.question, p.simulated
+		if p.model != res.Model {
+			res.RequestModel = p.model
+		}
 	}
 	if res.Transcript, err = a.transcript(); err != nil {
 		return batch.Result{}, err
@@ -117,6 +125,7 @@ type attempt struct {
 	item        json.RawMessage // of a plan; nil if the job has none
 	ended       *batch.Result   // the result that the job had in an earlier run; nil if the job runs
 	reduction   *spec.Reduction
+	question    string      // hash of what the job asks; "" if it asks nothing of its own
 	fingerprint string      // "" if the output must not be used again
 	reused      *spec.Reuse // an earlier result that stands for this job's; nil if the job runs
 

@@ -21,6 +21,7 @@
 //	I7  every queue, cache and buffer has a bound
 //	I8  a slot is never held outside a model call
 //	I9  secrets never reach Redis, logs, metrics or results
+//	I10 a result belongs to the question it answers: the hash of the job's question is the one in its result
 //
 // Start reading at [Next].
 package batch

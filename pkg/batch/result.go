@@ -161,6 +161,23 @@ type Result struct {
 	// Fingerprint is the same for jobs that ask the same: prompts, output schema, model, sampling but for max_tokens, tools.
 	// Only a result whose output may be used again has one.
 	Fingerprint string `json:"fingerprint,omitempty"`
-	MaxTokens   int    `json:"max_tokens,omitempty"`  // the limit under which a result with a fingerprint was made; 0 is none
+	MaxTokens   int    `json:"max_tokens,omitempty"`  // the limit under which the result was made; 0 is none
 	ReusedFrom  string `json:"reused_from,omitempty"` // "<batch>/job-<index>" where the output was made, if not by this job
+
+	// Question is a hash of what the job asked of any model: prompts, output schema, sampling but for max_tokens, tools with their
+	// versions (I10). Failed results and those of tools with side effects have it too. Empty for reductions, for jobs that were
+	// cancelled before a worker had them, and in results of earlier versions.
+	Question string `json:"question,omitempty"`
+	// RequestModel is the model that was asked for. Empty if it is Model.
+	RequestModel string `json:"request_model,omitempty"`
+	// Simulated marks a result that the simulated server made.
+	Simulated bool `json:"simulated,omitempty"`
+}
+
+// AskedModel returns the name of the model that the job asked for. It is empty if that was not recorded.
+func (r Result) AskedModel() string {
+	if r.RequestModel != "" {
+		return r.RequestModel
+	}
+	return r.Model
 }

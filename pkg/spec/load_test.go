@@ -170,7 +170,7 @@ batch.yaml:22: field hoist: must be true or false, not 1
 batch.yaml:23: field ttl: must be a time such as "90s", "10m" or "24h", not "soon"
 batch.yaml:24: field on_bad_input: must be fail or skip, not "ignore"
 batch.yaml:25: field backend: must not hold a user, password or key: a spec is copied and stored; give the key to the worker in its environment
-batch.yaml:30: field output_schema: at /properties/a/type: value must be one of 'array', 'boolean', 'integer', 'null', 'number', 'object', 'string', or: got string, want array
+batch.yaml:30: field output_schema: at /properties/a/type: "integr" is no type; the nearest one is "integer", and the known ones are null, boolean, number, integer, string, array, object
 batch.yaml:31: field inputs: read missing.jsonl: no such file or directory
 `
 	assert.Equal(t, strings.TrimSpace(want), err.Error())
