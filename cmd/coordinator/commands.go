@@ -447,6 +447,9 @@ func (e *env) control(do func(context.Context, *statestore.Store, batch.ID, *coo
 
 func (e *env) budget(c *cli.Context) error {
 	b := batch.Budget{Tokens: c.Int64("tokens"), USD: c.Float64("usd")}
+	if c.IsSet("tokens") && b.Tokens == 0 || c.IsSet("usd") && b.USD == 0 {
+		return &coordinator.UsageError{Err: fmt.Errorf("a budget of 0 is no limit; to stop the batch, run `coordinator cancel`")}
+	}
 	if c.String("server") != "" {
 		return e.overServer(c, func(s *client.Client, id batch.ID) error { return s.SetBudget(c.Context, id, b, e.console) })
 	}

@@ -24,7 +24,7 @@ type StatusReport struct {
 	Stages []StageUse `json:"stages,omitempty"`
 
 	Sharing float64  `json:"sharing,omitempty"` // see [batch.Usage.Sharing]; left out if it is not known
-	Workers []string `json:"workers"`           // IDs of live workers that can serve it
+	Workers []string `json:"workers"`           // IDs of live workers that can serve it; none once it is done
 	Trouble string   `json:"trouble"`           // why nobody can; "" if somebody can or nobody needs to
 }
 
@@ -46,7 +46,7 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 		return StatusReport{}, err
 	}
 	for _, w := range workers {
-		if servable(info.Header, w) == "" {
+		if !info.Phase.Terminal() && servable(info.Header, w) == "" {
 			r.Workers = append(r.Workers, w.ID)
 		}
 	}
@@ -153,11 +153,11 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 		}
 		line("time", "runs for %s   %s jobs/s   ETA %s", span(age), perSecond(p.Rate), eta)
 	}
-	if r.Budget != (batch.Budget{}) {
-		line("budget", "%s of %s used", spentOf(r.Info), budgetOf(r.Budget))
+	if text := BudgetLine(r.Info); text != "" {
+		line("budget", "%s", text)
 	}
 	if r.Paused {
-		line("", "PAUSED: no new job begins; `coordinator budget %s --tokens N` (or --usd X) lets it go on", r.ID)
+		line("", "PAUSED: no model call begins; `coordinator budget %s --tokens N` (or --usd X) lets it go on", r.ID)
 	}
 	line("takeovers", "%s", count(c.Takeovers))
 	useLines(line, r.parts())

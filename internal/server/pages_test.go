@@ -48,7 +48,7 @@ func TestPages(t *testing.T) {
 // A batch and its stages lead to each other, and are one row of the list.
 func TestPagesOfStages(t *testing.T) {
 	w := serve(t, nil)
-	a := w.submit(`{"spec":{"name":"survey","task":"Answer {item}","plan":{"task":"Which?"},"reduce":{"task":"Sum up"},"prices":{"prompt":1}}}`)
+	a := w.submit(`{"spec":{"name":"survey","task":"Answer {item}","plan":{"task":"Which?"},"reduce":{"task":"Sum up"},"prices":{"prompt":1,"completion":2}}}`)
 	require.Equal(t, http.StatusCreated, a.status, a.body)
 	var s Submitted
 	a.json(t, &s)

@@ -46,6 +46,7 @@ type checker struct {
 	reduces   *checker                                          // of the batch that this one reduces; nil if it reduces none
 
 	books
+	calls budgetBooks
 	pages []page          // the books of before, oldest first
 	given map[tenure]bool // every lease that was ever given out; Redis may forget that and do it again
 	lost  int             // jobs that ended because all of their attempts lost their worker
@@ -74,7 +75,7 @@ func (k *checker) job(index int) *job {
 
 // mutating are the scripts that may change a batch.
 var mutating = []string{
-	"create", "feed", "seal", "claim", "renew", "checkpoint", "release", "finish", "cancel", "retry", "remove",
+	"create", "feed", "seal", "claim", "renew", "checkpoint", "release", "finish", "cancel", "retry", "remove", "spend",
 }
 
 // executed is told of every command that Redis executed.
@@ -122,6 +123,8 @@ func (k *checker) script(proc string, c call, was, is *state) {
 		}
 	case "checkpoint":
 		k.checkpoint(proc, c, was)
+	case "spend":
+		k.spend(proc, c, was, is)
 	case "retry":
 		if was.phase == batch.Done && is.phase != batch.Done {
 			k.pulse()
@@ -270,7 +273,7 @@ func (k *checker) setAside(index int, old, now fence) {
 	if old.held() {
 		k.lapsed(index, old)
 	}
-	if !k.last(index) {
+	if !k.last(index) && k.cfg.budget == 0 { // else it may wait for room in the budget
 		k.fail("I4", "job %d is kept to run alone after %d of %d attempts", index, k.job(index).spent, k.cfg.maxAttempts)
 	}
 	if now.token != old.token || now.attempt != old.attempt {
@@ -400,6 +403,7 @@ func (k *checker) standing(st *state) {
 	if !st.exists {
 		return
 	}
+	k.reservations(st)
 	byIndex := make(map[int]int)
 	for _, r := range st.results {
 		byIndex[r.index]++

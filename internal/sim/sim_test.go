@@ -111,6 +111,13 @@ func TestMutants(t *testing.T) {
 					cfg.reduced(chance(seed).on("reduction of a mutant"))
 					cfg.failing, cfg.retries = 0.4, 2
 				}
+				if m.Limited {
+					if cfg.reduce || cfg.forgets() {
+						continue // their books are not of one batch's calls
+					}
+					cfg.limited(chance(seed).on("budget of a mutant"))
+					cfg.handBack = 0.1
+				}
 				if m.Clocks {
 					cfg.skew = 0
 				}

@@ -61,6 +61,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 		Queued:  c.Queued,
 		Append:  func(ctx context.Context, turn int, data []byte) error { return w.checkpoint(ctx, a, turn, data) },
 		Effects: effects{w, a},
+		Budget:  &jobBudget{worker: w, till: a.work.till, attempt: a},
 		Stop:    w.stopping,
 		OnState: func(from, to batch.State) { state = to; w.metrics.moved(from, to); absence.moved(to) },
 		OnTurn:  a.spans.onTurn(),
@@ -90,7 +91,8 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	case errors.Is(err, statestore.ErrConflict):
 		log.Warn("Redis forgot turns of this job that it had acknowledged: it was restarted, or replaced by its replica; the job goes on from what is left")
 		w.release(context.WithoutCancel(ctx), a)
-	case errors.Is(err, agent.ErrStopped), errors.Is(err, errDrained), errors.Is(err, errBackendAway):
+	case errors.Is(err, agent.ErrStopped), errors.Is(err, errDrained), errors.Is(err, errBackendAway),
+		errors.Is(err, errUsedUp), errors.Is(err, errNoRoom):
 		w.release(context.WithoutCancel(ctx), a)
 	default:
 		// A defect of ours. The lease lapses and another attempt may do better; after the last the job is WorkerLost.

@@ -40,8 +40,9 @@ type work struct {
 
 	// What admission reckons with. The last two belong to the claim loop.
 	prefixBytes, taskBytes, maxTurns int
-	jobs, payloadBytes               int                // claimed so far
-	slots                            *scheduler.Slots   // nil unless the plan bounds its own requests in flight
+	jobs, payloadBytes               int              // claimed so far
+	slots                            *scheduler.Slots // nil unless the plan bounds its own requests in flight
+	till                             *till
 	seeding                          *scheduler.Seeding // nil if there is nothing to gain by it
 	advisor                          scheduler.Advisor
 	// maxAgents bounds the live agents of this batch here; 0 does not. More would only wait for the batch's own slots,
@@ -144,6 +145,11 @@ func (b *batches) get(ctx context.Context, id batch.ID) (*work, error) {
 		b.log.Warn("this worker does not claim from the batch", "batch", id, "reason", err)
 		return nil, nil
 	}
+	budgeted, err := b.store.Budgeted(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	w.till.budgeted.Store(budgeted)
 	b.known.Add(id, w)
 	return w, nil
 }
@@ -193,6 +199,7 @@ func (b *batches) compile(id batch.ID, text []byte) (*work, error) {
 		id: id, name: plan.Name, program: program, reduces: plan.Reduces, plans: plan.Plans, items: plan.Items,
 		prefixBytes: prefix, taskBytes: len(plan.Task),
 		maxTurns: maxTurns,
+		till:     newTill(id, 1),
 		from:     scheduler.Candidate{Batch: string(id), Owner: plan.Owner, Priority: plan.Priority},
 		seeding:  seeds(b.can, prefix),
 	}

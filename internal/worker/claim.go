@@ -67,6 +67,7 @@ func (w *Worker) round(ctx, life context.Context) (int, error) {
 	defer w.kv.roundEnded()
 	w.fair.Meet(candidatesOf(open))
 	w.tails.keep(open)
+	w.kv.keep(open)
 	if open, err = w.claimable(ctx, open); err != nil {
 		return 0, err
 	}

@@ -133,6 +133,9 @@ type Worker struct {
 	live   map[batch.Job]*attempt // guarded by mu
 	totals totals                 // guarded by mu
 	agents sync.WaitGroup
+
+	spending context.Context // of the script calls that reserve and settle; set by Run
+	spenders sync.WaitGroup  // the goroutines that make them
 }
 
 // totals are what the worker has done since it started.
@@ -196,6 +199,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
 
+	w.spending = life
 	var background sync.WaitGroup
 	background.Go(func() { w.heartbeat(life) })
 	committing, giveUp := context.WithCancelCause(life)
@@ -219,6 +223,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.unregister(life)
 	end(errDrained)
 	background.Wait()
+	w.spenders.Wait()
 	return nil
 }
 

@@ -65,9 +65,20 @@ var errTurnTimeout = errors.New("the model call took longer than timeouts.turn")
 // errWait marks failures of the wait for a slot.
 var errWait = errors.New("no slot")
 
-// generate makes one model call inside a slot. The slot covers the call and nothing else (I8): it is given back before
-// anything is done with the answer, and on every way out.
+// generate makes one model call within the batch's budget, and counts what it used.
 func (a *attempt) generate(s *scope, t turnPlan, req *backend.Request, calls *toolRun) (*backend.Response, error) {
+	budget, err := a.reserve(s, t, req)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errWait, err)
+	}
+	resp, err := a.generateInSlot(s, t, req, calls, budget)
+	a.settleCall(s, budget, req, resp)
+	return resp, err
+}
+
+// generateInSlot makes one model call inside a slot. The slot covers the call and nothing else (I8): it is given back before
+// anything is done with the answer, and on every way out.
+func (a *attempt) generateInSlot(s *scope, t turnPlan, req *backend.Request, calls *toolRun, budget *spending) (*backend.Response, error) {
 	release, err := a.acquire(s, t)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errWait, err)
@@ -75,7 +86,7 @@ func (a *attempt) generate(s *scope, t turnPlan, req *backend.Request, calls *to
 	defer release()
 	ctx, cancel := context.WithTimeoutCause(s.work, a.prog.turnTimeout, errTurnTimeout)
 	defer cancel()
-	var observer backend.Observer
+	observer := backend.Observer{FirstToken: func() { budget.began = true }}
 	if t.mayCall {
 		observer.ToolCall = calls.early
 	}

@@ -295,7 +295,7 @@ func refused(resp *backend.Response) error {
 }
 
 func turnUsage(u backend.Usage) batch.Usage {
-	return batch.Usage{PromptTokens: u.PromptTokens, CachedTokens: max(u.CachedTokens, 0), CompletionTokens: u.CompletionTokens}
+	return batch.Usage{PromptTokens: u.PromptTokens, CachedTokens: max(u.CachedTokens, 0), CompletionTokens: u.CompletionTokens, Estimated: u.Estimated}
 }
 
 // scope holds the contexts of one attempt. Each of caller, work and pause ends no later than the one before it.

@@ -54,6 +54,7 @@ type stage struct {
 	toolRuns int
 	window   int // tokens of context
 	stop     chan struct{}
+	budget   Budget
 	generate func(ctx context.Context, o backend.Observer) (*backend.Response, error) // in place of the script
 	tool     func(ctx context.Context, c toolpool.Call) (toolpool.Result, error)
 }
@@ -106,7 +107,7 @@ func (s *stage) run(t require.TestingT, change func(*spec.Plan)) (batch.Result, 
 	p, err := Compile(plan, tools, backend.Model{ID: "m", MaxModelLen: s.window})
 	require.NoError(t, err)
 	return NewRunner(s, s, s, Config{Worker: "w"}).Run(context.Background(), p, Job{
-		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"}}`), Journal: s.journal, Stop: s.stop,
+		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"}}`), Journal: s.journal, Stop: s.stop, Budget: s.budget,
 		Append: func(_ context.Context, turn int, data []byte) error {
 			if turn != len(s.journal)+1 {
 				return fmt.Errorf("turn %d after %d (I3)", turn, len(s.journal))

@@ -193,4 +193,6 @@ type Usage struct {
 	PromptTokens     int64
 	CachedTokens     int64 // -1 if the server does not report it
 	CompletionTokens int64
+	// Estimated: the caller counted tokens that the server did not report.
+	Estimated bool `json:",omitempty"`
 }

@@ -54,9 +54,11 @@ func (c Counts) Finished() int64 { return c.OK + c.Failed + c.Cancelled }
 type Info struct {
 	Header
 	Phase  Phase `json:"phase"`
-	Paused bool  `json:"paused,omitempty"` // its budget is used up: no new job begins until that is raised
+	Paused bool  `json:"paused,omitempty"` // its budget is used up: no model call begins until that is raised
 	// Used is what counts against the budget, the stages of the batch included. USD is 0 without prices.
-	Used      Budget    `json:"used,omitzero"`
+	Used Budget `json:"used,omitzero"`
+	// Reserved is what the model calls in flight may use of the budget.
+	Reserved  Budget    `json:"reserved,omitzero"`
 	Counts    Counts    `json:"counts"`
 	CreatedAt time.Time `json:"created_at"`          // Redis' clock
 	DoneAt    time.Time `json:"done_at,omitzero"`    // Redis' clock; zero unless done

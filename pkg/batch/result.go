@@ -84,6 +84,8 @@ type Usage struct {
 	// ContextTokens is how long the conversation got: of all turns of a job the largest prompt with its answer. Over several
 	// jobs it is the sum.
 	ContextTokens int64 `json:"context_tokens,omitempty"`
+	// Estimated: a server reported no usage for at least one call, and its tokens were estimated.
+	Estimated bool `json:"estimated,omitempty"`
 }
 
 // Add adds another job's usage to u. Turns of one job are added with [Usage.AddTurn].
@@ -92,6 +94,7 @@ func (u *Usage) Add(o Usage) {
 	u.CachedTokens += o.CachedTokens
 	u.CompletionTokens += o.CompletionTokens
 	u.ContextTokens += o.ContextTokens
+	u.Estimated = u.Estimated || o.Estimated
 }
 
 // AddTurn adds one more model call of the same job to u.

@@ -48,6 +48,16 @@ func TestLoadReadsBudgets(t *testing.T) {
 		"budget: {jobs: {}}":         "budget.jobs: unknown field",
 		"prices: {prompt: -1}":       "prices.prompt: must be",
 		"prices: {prompt: cheap}":    "prices.prompt: must be a number",
+		"prices: {prompt: .nan}":     "prices.prompt: must be a number",
+		"prices: {prompt: 1}":        "prices.completion: is required",
+		"prices: {completion: 1}":    "prices.prompt: is required",
+		"prices: {cached: 1}":        "prices.prompt: is required",
+		"prices: {prompt: 0, completion: 0}\nbudget: {batch: {usd: 1}}":           "budget.batch.usd: needs prices",
+		"prices: {prompt: 1, completion: 1}\nbudget: {batch: {usd: 0}}":           "budget.batch.usd: must be more than 0",
+		"prices: {prompt: 1, completion: 1}\nbudget: {job: {usd: 0.0}}":           "budget.job.usd: must be more than 0",
+		"prices: {prompt: 1, completion: 1}\nbudget: {job: {usd: .inf}}":          "budget.job.usd: must be a number",
+		"prices: {prompt: 1, completion: 1}\nbudget: {job: {tokens: 0}}":          "budget.job.tokens: must be",
+		"prices: {prompt: 1, completion: 1}\nreduce: {task: b, budget: {usd: 0}}": "reduce.budget.usd: must be more than 0",
 	} {
 		_, err := load(t, least+text+"\n", nil, LoadOptions{})
 		assert.ErrorContains(t, err, want, text)
