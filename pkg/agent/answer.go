@@ -119,7 +119,7 @@ func invalid(problem error, raw string) error {
 func truncated(resp *backend.Response, p *Program) error {
 	raw := resp.Message.Content
 	if raw == "" {
-		raw = resp.Reasoning
+		raw = resp.Message.ReasoningText()
 	}
 	cause := "the model's context is full"
 	if p.sampling.MaxTokens > 0 {

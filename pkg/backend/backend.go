@@ -164,14 +164,13 @@ const (
 
 // Response is one ended model call.
 type Response struct {
-	Message   Message // role assistant
-	Finish    FinishReason
-	Usage     Usage
-	Model     string        // as the server named it
-	Reasoning string        // not part of the conversation
-	TTFT      time.Duration // from sending the request to the first delta; 0 if there was none
-	Duration  time.Duration
-	Headroom  *Headroom // nil if the server does not tell its rate limits
+	Message  Message // role assistant
+	Finish   FinishReason
+	Usage    Usage
+	Model    string        // as the server named it
+	TTFT     time.Duration // from sending the request to the first delta; 0 if there was none
+	Duration time.Duration
+	Headroom *Headroom // nil if the server does not tell its rate limits
 }
 
 // Headroom is what is left of the tightest of an account's rate limits.
@@ -184,5 +183,5 @@ type Headroom struct {
 type Usage struct {
 	PromptTokens     int64
 	CachedTokens     int64 // -1 if the server does not report it
-	CompletionTokens int64
+	CompletionTokens int64 // reasoning included
 }

@@ -98,7 +98,7 @@ func testText(t *testing.T, target Target) {
 	require.NoError(t, err)
 	assert.Equal(t, 1, firstTokens)
 	assert.Equal(t, backend.RoleAssistant, resp.Message.Role)
-	assert.NotEmpty(t, resp.Message.Content+resp.Reasoning)
+	assert.NotEmpty(t, resp.Message.Content+resp.Message.ReasoningText())
 	assert.Contains(t, []backend.FinishReason{backend.FinishStop, backend.FinishLength}, resp.Finish)
 	assert.Positive(t, resp.Usage.PromptTokens)
 	assert.Positive(t, resp.Usage.CompletionTokens)
@@ -307,7 +307,7 @@ func testConcurrent(t *testing.T, target Target) {
 		calls.Go(func() {
 			resp, err := target.Backend.Generate(t.Context(), question(target), backend.Observer{})
 			if assert.NoError(t, err) {
-				assert.NotEmpty(t, resp.Message.Content+resp.Reasoning)
+				assert.NotEmpty(t, resp.Message.Content+resp.Message.ReasoningText())
 			}
 		})
 	}

@@ -20,6 +20,18 @@ type callDelta struct {
 		Name      string `json:"name"`
 		Arguments string `json:"arguments"`
 	} `json:"function"`
+
+	extra extras // members that the protocol does not have
+}
+
+// UnmarshalJSON reads a piece and keeps the members that the protocol does not have.
+func (d *callDelta) UnmarshalJSON(data []byte) error {
+	type plain callDelta
+	if err := json.Unmarshal(data, (*plain)(d)); err != nil {
+		return err
+	}
+	d.extra = extrasOf(data)
+	return nil
 }
 
 // callList puts a turn's tool calls together, and reports each once, as early as it is certain.
@@ -42,6 +54,7 @@ type call struct {
 	args    []byte
 	scan    valueScan
 	settled bool
+	extra   extras
 }
 
 // add takes a piece and returns how much it adds to the turn's size.
@@ -58,6 +71,7 @@ func (l *callList) add(d *callDelta) int {
 		size += callCost
 	}
 	c := l.calls[i]
+	size += c.extra.add(d.extra) // also of a settled call: they do not change what is run
 	if c.settled {
 		return size
 	}
@@ -145,7 +159,7 @@ func (l *callList) freeID(i int, id string) string {
 }
 
 func (c *call) toolCall() backend.ToolCall {
-	return backend.ToolCall{ID: c.id, Name: c.name, Arguments: string(c.args)}
+	return backend.ToolCall{ID: c.id, Name: c.name, Arguments: string(c.args), Extra: c.extra.json()}
 }
 
 // valueScan finds the end of a JSON object or array that comes in pieces. It counts brackets only.

@@ -72,6 +72,7 @@ type Client struct {
 	http    *http.Client
 	buffers sync.Pool              // of *bufio.Reader, one per stream in flight
 	model   atomic.Pointer[string] // the server's first model, once asked for
+	members endpoint.Refusals      // members of messages that a model does not take
 }
 
 // New returns a client for an endpoint. It does not connect.

@@ -18,11 +18,27 @@ import (
 const defaultSilence = 2 * time.Minute
 
 // Generate runs one model call as a stream. See [backend.Backend].
+//
+// Reasoning, and members of tool calls that the protocol does not have, are sent back as the server sent them. A server
+// that refuses such a member does not get it again; the call is made once more without it, which costs nothing.
 func (c *Client) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	model, err := c.ModelOr(ctx, r.Model)
 	if err != nil {
 		return nil, err
 	}
+	for {
+		sent := c.sentBeyond(model, r) // calls side by side may be refused for the same member
+		resp, err := c.generateWithin(ctx, r, model, o)
+		member := unwanted(sent, err)
+		if member == "" {
+			return resp, err
+		}
+		c.members.Add(model, member)
+	}
+}
+
+// generateWithin makes a call, and once more with a shorter answer if the window has no room for the answer asked for.
+func (c *Client) generateWithin(ctx context.Context, r *backend.Request, model string, o backend.Observer) (*backend.Response, error) {
 	resp, err := c.generate(ctx, r, model, o)
 	if room := c.roomLeft(r, err); room > 0 {
 		shorter := *r
@@ -106,7 +122,7 @@ func (x *exchange) Do(req *http.Request) (*http.Response, error) {
 	x.built = true
 	c := x.client
 	if err := rewrite(req, func(body []byte) ([]byte, error) {
-		return splice(body, x.model, x.request.Messages, c.fields(x.request))
+		return splice(body, x.model, messages(x.request.Messages, c.untaken(x.model)), c.fields(x.request))
 	}); err != nil {
 		return nil, &backend.Error{Class: backend.InvalidRequest, Err: err}
 	}

@@ -23,20 +23,23 @@ type chunk struct {
 	Choices []struct {
 		Index int `json:"index"`
 		Delta struct {
-			Content          string      `json:"content"`
-			Reasoning        string      `json:"reasoning"`
-			ReasoningContent string      `json:"reasoning_content"` // older servers' name
-			Refusal          string      `json:"refusal"`
-			ToolCalls        []callDelta `json:"tool_calls"`
+			Content   string      `json:"content"`
+			Refusal   string      `json:"refusal"`
+			ToolCalls []callDelta `json:"tool_calls"`
+			thoughtDelta
 		} `json:"delta"`
 		FinishReason string `json:"finish_reason"`
 	} `json:"choices"`
 	Usage *struct {
 		PromptTokens        int64 `json:"prompt_tokens"`
 		CompletionTokens    int64 `json:"completion_tokens"`
+		TotalTokens         int64 `json:"total_tokens"`
 		PromptTokensDetails *struct {
 			CachedTokens *int64 `json:"cached_tokens"`
 		} `json:"prompt_tokens_details"`
+		CompletionTokensDetails *struct {
+			ReasoningTokens int64 `json:"reasoning_tokens"`
+		} `json:"completion_tokens_details"`
 	} `json:"usage"`
 	Error  json.RawMessage `json:"error"`
 	Object string          `json:"object"`
@@ -58,12 +61,13 @@ type turn struct {
 	ttft     time.Duration
 	model    string
 
-	content, reasoning, refusal strings.Builder
-	calls                       callList
-	finish                      string
-	usage                       *backend.Usage
-	runaway                     *runaway // nil if whitespace is not watched
-	size                        int
+	content, refusal strings.Builder
+	thoughts         thoughts
+	calls            callList
+	finish           string
+	usage            *backend.Usage
+	runaway          *runaway // nil if whitespace is not watched
+	size             int
 
 	rules    rules
 	dispatch bool // events may tell of whole calls
@@ -93,10 +97,15 @@ func (t *turn) add(event []byte) error {
 		t.model = c.Model
 	}
 	if u := c.Usage; u != nil {
-		t.usage = &backend.Usage{PromptTokens: u.PromptTokens, CompletionTokens: u.CompletionTokens, CachedTokens: -1}
+		t.usage = &backend.Usage{PromptTokens: u.PromptTokens, CachedTokens: -1}
 		if d := u.PromptTokensDetails; d != nil && d.CachedTokens != nil {
 			t.usage.CachedTokens = *d.CachedTokens
 		}
+		reasoning := int64(0)
+		if d := u.CompletionTokensDetails; d != nil {
+			reasoning = d.ReasoningTokens
+		}
+		t.usage.CompletionTokens = generated(u.PromptTokens, u.CompletionTokens, u.TotalTokens, reasoning, t.usage.CachedTokens)
 	}
 	if c.ToolCall != nil && t.dispatch && c.ChoiceIndex == 0 && isObject(c.ToolCall.Function.Arguments) {
 		t.begin()
@@ -116,16 +125,12 @@ func (t *turn) add(event []byte) error {
 		}
 		t.announced = nil
 		d := &choice.Delta
-		reasoning := d.Reasoning
-		if reasoning == "" {
-			reasoning = d.ReasoningContent
-		}
-		t.size += len(d.Content) + len(reasoning) + len(d.Refusal)
-		if d.Content != "" || reasoning != "" || len(d.ToolCalls) > 0 {
+		thought := t.thoughts.add(&d.thoughtDelta)
+		t.size += len(d.Content) + thought + len(d.Refusal)
+		if d.Content != "" || thought > 0 || len(d.ToolCalls) > 0 {
 			t.begin()
 		}
 		t.content.WriteString(d.Content)
-		t.reasoning.WriteString(reasoning)
 		t.refusal.WriteString(d.Refusal)
 		for j := range d.ToolCalls {
 			t.size += t.calls.add(&d.ToolCalls[j])
@@ -170,12 +175,11 @@ func (t *turn) end(err error) (*backend.Response, error) {
 		return nil, err
 	}
 	resp := &backend.Response{
-		Message:   backend.Message{Role: backend.RoleAssistant, Content: t.content.String()},
-		Finish:    reason,
-		Usage:     backend.Usage{CachedTokens: -1},
-		Model:     t.model,
-		Reasoning: t.reasoning.String(),
-		TTFT:      t.ttft,
+		Message: backend.Message{Role: backend.RoleAssistant, Content: t.content.String(), Reasoning: t.thoughts.reasoning()},
+		Finish:  reason,
+		Usage:   backend.Usage{CachedTokens: -1},
+		Model:   t.model,
+		TTFT:    t.ttft,
 	}
 	if reason == backend.FinishRefused && resp.Message.Content == "" {
 		resp.Message.Content = t.refusal.String()

@@ -1,0 +1,110 @@
+package openaichat
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+)
+
+// maxExtraBytes bounds what is kept of one tool call's members that the protocol does not have. Signatures have some
+// kilobytes. A call with more keeps none, because a part of a signature is worth nothing.
+const maxExtraBytes = 64 << 10
+
+// functionMember is the member of a tool call that describes the function.
+const functionMember = "function"
+
+// members are members of a JSON object by name.
+type members map[string]json.RawMessage
+
+// extras are the members of a tool call that the protocol does not have. They travel back with the call.
+type extras struct {
+	call, function members
+	over           bool // there was more than maxExtraBytes
+}
+
+// extrasOf returns the members of a piece of a tool call that the protocol does not have.
+func extrasOf(delta []byte) extras {
+	var e extras
+	var all members
+	if json.Unmarshal(delta, &all) != nil {
+		return e
+	}
+	for name, value := range all {
+		switch {
+		case name == "index" || name == "id" || name == "type" || isEmptyJSON(value):
+		case name == functionMember:
+			var function members
+			_ = json.Unmarshal(value, &function) // a function that is no object has no members
+			for name, value := range function {
+				if name != "name" && name != "arguments" && !isEmptyJSON(value) {
+					e.function = e.function.with(name, value)
+				}
+			}
+		default:
+			e.call = e.call.with(name, value)
+		}
+	}
+	return e
+}
+
+// with sets a member and returns the map, which it makes if it is nil.
+func (m members) with(name string, value json.RawMessage) members {
+	if m == nil {
+		m = members{}
+	}
+	m[name] = slices.Clone(value)
+	return m
+}
+
+// add takes the members of a further piece. The last value of a member wins. It returns the size of what it took.
+func (e *extras) add(piece extras) int {
+	size := 0
+	for _, part := range []struct {
+		to   *members
+		from members
+	}{{&e.call, piece.call}, {&e.function, piece.function}} {
+		for name, value := range part.from {
+			*part.to = part.to.with(name, value)
+			size += len(name) + len(value)
+		}
+	}
+	total := 0
+	for _, m := range []members{e.call, e.function} {
+		for name, value := range m {
+			total += len(name) + len(value)
+		}
+	}
+	if e.over = e.over || total > maxExtraBytes; e.over {
+		e.call, e.function = nil, nil
+	}
+	return size
+}
+
+// json returns the members as one JSON object, those of the function nested in it; nil if there are none.
+func (e *extras) json() json.RawMessage {
+	if len(e.call) == 0 && len(e.function) == 0 {
+		return nil
+	}
+	all := maps.Clone(e.call)
+	if len(e.function) > 0 {
+		function, err := json.Marshal(e.function)
+		if err != nil {
+			return nil
+		}
+		all = all.with(functionMember, function)
+	}
+	out, err := json.Marshal(all)
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
+// readExtras is the opposite of extras.json. Members that the protocol has are left out, whoever wrote them.
+func readExtras(extra json.RawMessage) extras {
+	if len(bytes.TrimSpace(extra)) == 0 {
+		return extras{}
+	}
+	return extrasOf(extra)
+}

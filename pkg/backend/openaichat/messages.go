@@ -1,0 +1,126 @@
+package openaichat
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+
+	openai "github.com/sashabaranov/go-openai"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+// message is one message as the protocol has it: its members in the order in which they are written. go-openai's own type
+// has no place for the members that servers add.
+type message []Field
+
+// MarshalJSON writes the members in their order. Equal messages are equal bytes.
+func (m message) MarshalJSON() ([]byte, error) {
+	out := []byte{'{'}
+	for i, f := range m {
+		value, err := json.Marshal(f.Value)
+		if err != nil {
+			return nil, err
+		}
+		name, err := json.Marshal(f.Name)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, name...), ':'), value...)
+	}
+	return append(out, '}'), nil
+}
+
+// with appends a member unless the server is known to refuse it, or the message has it.
+func (m message) with(name string, value any, refused func(member string) bool) message {
+	if refused != nil && refused(name) || slices.ContainsFunc(m, func(f Field) bool { return f.Name == name }) {
+		return m
+	}
+	return append(m, Field{name, value})
+}
+
+// messages encodes a conversation. refused names the members beyond the protocol that the server does not take; nil
+// refuses none.
+func messages(in []backend.Message, refused func(member string) bool) []message {
+	out := make([]message, len(in))
+	for i, m := range in {
+		w := message{{"role", string(m.Role)}}
+		if m.Content != "" || len(m.ToolCalls) == 0 {
+			w = append(w, Field{"content", m.Content})
+		}
+		w = withReasoning(w, m.Reasoning.For(backend.ProtocolChat), refused)
+		if len(m.ToolCalls) > 0 {
+			calls := make([]message, len(m.ToolCalls))
+			for j, c := range m.ToolCalls {
+				calls[j] = callMessage(c, refused)
+			}
+			w = append(w, Field{"tool_calls", calls})
+		}
+		if m.ToolCallID != "" {
+			w = append(w, Field{"tool_call_id", m.ToolCallID})
+		}
+		out[i] = w
+	}
+	return out
+}
+
+// withReasoning adds reasoning under the names that it came with.
+func withReasoning(w message, r *backend.Reasoning, refused func(string) bool) message {
+	if r == nil {
+		return w
+	}
+	for _, name := range r.Fields {
+		w = w.with(name, r.Text, refused)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Extra)) {
+		w = w.with(name, r.Extra[name], refused)
+	}
+	return w
+}
+
+// callMessage encodes a tool call with the members that it came with.
+func callMessage(c backend.ToolCall, refused func(string) bool) message {
+	if c.Arguments == "" {
+		c.Arguments = "{}" // the member is required
+	}
+	more := readExtras(c.Extra)
+	function := message{{"name", c.Name}, {"arguments", c.Arguments}}
+	for _, name := range slices.Sorted(maps.Keys(more.function)) {
+		function = function.with(name, more.function[name], refused)
+	}
+	call := message{{"id", c.ID}, {"type", openai.ToolTypeFunction}, {functionMember, function}}
+	for _, name := range slices.Sorted(maps.Keys(more.call)) {
+		call = call.with(name, more.call[name], refused)
+	}
+	return call
+}
+
+// beyond lists the members of a conversation that the protocol does not have, each once, the longest names first.
+func beyond(in []backend.Message) []string {
+	seen := map[string]bool{}
+	for _, m := range in {
+		if r := m.Reasoning.For(backend.ProtocolChat); r != nil {
+			for _, name := range r.Fields {
+				seen[name] = true
+			}
+			for name := range r.Extra {
+				seen[name] = true
+			}
+		}
+		for _, c := range m.ToolCalls {
+			more := readExtras(c.Extra)
+			for name := range more.call {
+				seen[name] = true
+			}
+			for name := range more.function {
+				seen[name] = true
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(seen), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+}
