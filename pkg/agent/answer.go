@@ -16,14 +16,17 @@ import (
 // maxMessage bounds an error's message.
 const maxMessage = 1 << 10
 
+// noAnswer stands for an answer without content. Servers drop, or refuse, an assistant message that is empty.
+const noAnswer = "(no answer)"
+
 // repairTurn journals an answer that is not valid with the message that asks for a valid one.
 func (a *attempt) repairTurn(s *scope, t turnPlan, resp *backend.Response, problem error, usage batch.Usage) error {
 	content := resp.Message.Content
 	if strings.TrimSpace(content) == "" {
-		content = "(no answer)" // servers drop, or refuse, an assistant message that is empty
+		content = noAnswer
 	}
 	return a.checkpoint(s, t, Turn{
-		Assistant: backend.Message{Role: backend.RoleAssistant, Content: content},
+		Assistant: backend.Message{Role: backend.RoleAssistant, Content: content, Reasoning: resp.Message.Reasoning},
 		Repair:    a.prog.repairMessage(problem),
 		Usage:     usage,
 		Model:     resp.Model,

@@ -73,6 +73,10 @@ func (l *loader) fields() []fieldReader {
 		{"priority", l.count(&plan.Priority, -maxPriority, maxPriority)},
 		{"owner", l.label(&plan.Owner)},
 		{"ttl", l.wait(&plan.TTL, maxTTL)},
+		{"keep_reasoning", func(f string, n ast.Node) {
+			l.keepReasoning(&plan.KeepReasoning)(f, n)
+			plan.KeepReasoning = plan.KeepReasoning.stored()
+		}},
 		{"transcripts", l.flag(&plan.Transcripts)},
 		{"hoist", l.flag(&s.hoist)},
 		{"on_bad_input", func(f string, n ast.Node) { s.OnBadInput = l.onBadInput(f, n) }},

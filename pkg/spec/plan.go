@@ -39,6 +39,8 @@ type Plan struct {
 	BatchBudget batch.Budget  `json:"batch_budget,omitzero"` // as submitted; it may be raised later
 	Prices      batch.Prices  `json:"prices,omitzero"`
 
+	// KeepReasoning is "" for KeepAuto.
+	KeepReasoning KeepReasoning `json:"keep_reasoning,omitempty"`
 	// Transcripts says that results carry the conversation that led to them.
 	Transcripts bool `json:"transcripts,omitempty"`
 
