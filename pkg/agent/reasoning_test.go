@@ -213,7 +213,9 @@ func TestReasoningCountsInTheContext(t *testing.T) {
 // A server counts more tokens than were reckoned. When no tool result is left to shorten, older reasoning goes.
 func TestReasoningGoesWhenTheServerRefusesTheLength(t *testing.T) {
 	t.Parallel()
-	s := &stage{tool: func(context.Context, toolpool.Call) (toolpool.Result, error) { return toolpool.Result{Content: "ok"}, nil }}
+	s := &stage{tool: func(context.Context, toolpool.Call) (toolpool.Result, error) {
+		return toolpool.Result{Content: "ok"}, nil
+	}}
 	s.script = []reply{
 		thinking("first", asks(`{"k":1}`)), thinking("second", asks(`{"k":2}`)),
 		fails(backend.ContextTooLong), says(`{"a":1}`),
