@@ -16,7 +16,7 @@ import (
 // maxMessage bounds an error's message.
 const maxMessage = 1 << 10
 
-// noAnswer stands for an answer without content. Servers drop, or refuse, an assistant message that is empty.
+// noAnswer replaces an empty answer, because servers drop or refuse an empty assistant message.
 const noAnswer = "(no answer)"
 
 // repairTurn journals an answer that is not valid with the message that asks for a valid one.

@@ -64,7 +64,7 @@ func (c *conversation) compact(earlier int, t Turn) {
 	for _, m := range t.Tools {
 		incoming += len(m.Content)
 	}
-	// What the model wrote and is not sent again takes no room.
+	// Reasoning that is not sent back takes no room.
 	unsent := (saidBytes(t.Assistant) - saidBytes(c.messages[earlier])) / bytesPerTokenSaved
 	written := int(t.Usage.CompletionTokens) - max(0, min(unsent, int(t.Usage.CompletionTokens)))
 	tokens := int(t.Usage.PromptTokens) + written + incoming/bytesPerTokenIn

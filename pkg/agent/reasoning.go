@@ -46,7 +46,7 @@ func afterInlineReasoning(text string) string {
 	return text
 }
 
-// saidBytes is the size of what an assistant message says, as far as tokens are reckoned from it.
+// saidBytes returns the size of the text and the reasoning of a message, from which tokens are estimated.
 func saidBytes(m backend.Message) int { return len(m.Content) + len(m.ReasoningText()) }
 
 // dropAnswersReasoning takes the reasoning off the answers among messages and returns how many bytes that saved. No

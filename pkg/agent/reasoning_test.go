@@ -34,7 +34,7 @@ func sentReasoning(r backend.Request) []string {
 	return out
 }
 
-// A job that calls tools twice and whose first answer has to be repaired.
+// repairedJob scripts two turns with tool calls, an invalid answer and a valid one.
 func repairedJob() []reply {
 	return []reply{thinking("first", asks(`{"k":1}`)), thinking("second", asks(`{"k":2}`)), thinking("third", says("not JSON")), thinking("fourth", says(`{"a":1}`))}
 }
@@ -226,7 +226,6 @@ func TestReasoningGoesWhenTheServerRefusesTheLength(t *testing.T) {
 	assert.Equal(t, []string{"", "second"}, sentReasoning(s.requests[3]))
 }
 
-// Whatever the turns are, a rebuilt conversation is the same, and reasoning is where the spec wants it.
 func TestReasoningIsTheSameAfterAnyCut(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {

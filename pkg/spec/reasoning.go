@@ -6,7 +6,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// KeepReasoning names the turns of a job whose reasoning the model is sent again.
+// KeepReasoning selects the turns of a job whose reasoning is sent back to the model.
 type KeepReasoning string
 
 // The choices. A transcript has all reasoning under each of them.

@@ -26,8 +26,8 @@ const (
 
 // Generate runs one model call as a stream. See [backend.Backend].
 //
-// A model that does not take schemas, or a server that does not take its own reasoning back, is asked once more without. It
-// generated nothing before. Each turn of the loop leaves one thing out, so it ends.
+// A refused schema or refused reasoning is left out and the call is repeated. A refused call generates nothing. Each pass of the
+// loop leaves one part out, so the loop ends.
 func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	if ctx.Err() != nil {
 		return nil, b.failure(ctx, ctx.Err())
@@ -78,8 +78,8 @@ func refusesSchema(e *backend.Error, r *backend.Request) bool {
 	return asked && (strings.Contains(words, "schema") || strings.Contains(words, "output_config") || strings.Contains(words, "strict"))
 }
 
-// refusesReasoning reports whether the server refused a conversation because of the reasoning in it. A server that misses
-// reasoning names it too; what it expects is then a block of it.
+// refusesReasoning reports whether the server refused a conversation because of the reasoning in it. An error about
+// missing reasoning is no such refusal.
 func refusesReasoning(e *backend.Error) bool {
 	if e.Class != backend.InvalidRequest || e.Status != http.StatusBadRequest && e.Status != http.StatusUnprocessableEntity {
 		return false

@@ -16,7 +16,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// chatThought is a way in which servers of OpenAI's chat protocol bring reasoning.
+// chatThought is one form of reasoning in OpenAI's chat protocol.
 type chatThought struct {
 	name   string
 	deltas []string // of the first turn, before its call
@@ -55,9 +55,9 @@ func chatThoughts() []chatThought {
 	}
 }
 
-// RunChatReasoning holds an adapter of OpenAI's chat protocol to what it does with reasoning and with members of tool
-// calls that the protocol does not have. field is the member in which the adapter's own server takes reasoning; "" sends it
-// in the member in which it came. open opens the adapter on a host:port.
+// RunChatReasoning tests that an adapter of OpenAI's chat protocol sends reasoning and unknown members of tool calls back
+// unchanged. field is the name under which the adapter sends reasoning; "" means the name under which it was received.
+// open opens the adapter on a host:port.
 func RunChatReasoning(t *testing.T, field string, open func(t *testing.T, addr string) backend.Backend) {
 	t.Helper()
 	for _, c := range chatThoughts() {
@@ -130,7 +130,7 @@ func (c callMember) run(t *testing.T, open func(t *testing.T, addr string) backe
 	assert.LessOrEqual(t, refused, 3, "each member is refused once")
 }
 
-// thinkingServer is a server whose model calls a tool in its first turn and answers in its second.
+// thinkingServer serves a model that calls a tool in the first turn and answers in the second.
 type thinkingServer struct {
 	addr    string
 	refuses atomic.Bool // members beyond the protocol

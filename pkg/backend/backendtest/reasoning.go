@@ -12,7 +12,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// Thinker is an adapter on a server whose model reasons, calls a tool, and answers once it has the tool's result.
+// Thinker is an adapter on a server. Its model reasons, calls a tool, and answers when it has the tool's result.
 type Thinker struct {
 	Backend  backend.Backend
 	Model    string
@@ -29,8 +29,8 @@ type Thinker struct {
 // foreignSignature is in reasoning that another service made.
 const foreignSignature = "SIGNATURE-OF-ANOTHER-SERVICE"
 
-// RunReasoning holds an adapter to what it does with reasoning: it keeps it, sends it back to the server that it is
-// from, and to no other. factory is called once per test; the suite closes the backends.
+// RunReasoning tests that an adapter keeps reasoning and sends it back unchanged, but never to a server of another protocol.
+// factory is called once per test. The suite closes the backends.
 func RunReasoning(t *testing.T, factory func(t *testing.T) Thinker) {
 	t.Helper()
 	cases := []struct {

@@ -25,7 +25,7 @@ type Block struct {
 // Conversation turns messages into the system text and alternating entries. Consecutive messages of one side become
 // one entry, as the protocols want it for the results of parallel calls, and results come before other blocks.
 // Empty texts are left out, since they are refused. Arguments that are no JSON object become an object that holds
-// them as text, so that the model can see what it wrote. Reasoning that another protocol made is left out.
+// them as text, so that the model can see what it wrote. Reasoning of other protocols is left out.
 func Conversation(p backend.Protocol, msgs []backend.Message) (system string, entries []Entry) {
 	var sys []string
 	for _, m := range msgs {

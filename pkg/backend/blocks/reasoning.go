@@ -39,7 +39,7 @@ func (t *Turn) Redact(block int, s string) error {
 	return t.grow(cost+len(s), s != "")
 }
 
-// thought returns the reasoning block of an index, and what a new one costs.
+// thought returns the reasoning block at an index, and its cost if it is new.
 func (t *Turn) thought(block int) (x *thought, cost int) {
 	if n := len(t.thoughts); n > 0 && t.thoughts[n-1].block == block {
 		return t.thoughts[n-1], 0
