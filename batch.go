@@ -39,7 +39,7 @@ type Batch[Out any] struct {
 	MaxAttempts int    // workers that may die with one job. Defaults to 3.
 	Timeouts    Timeouts
 	Sampling    Sampling
-	// KeepReasoning selects the turns whose reasoning is sent back to the model. Defaults to KeepAuto: turns with tool calls.
+	// KeepReasoning selects the reasoning that later turns send back to the model. Defaults to KeepAuto: turns with tool calls.
 	KeepReasoning KeepReasoning
 
 	// JobBudget bounds what one job may use: it then fails as BudgetExceeded. BatchBudget bounds the whole batch, its other stages
@@ -68,7 +68,7 @@ type Timeouts struct {
 // Sampling is passed to the model. Nil and 0 leave the server's default: a temperature of 0 is new(0.0), of 0.7 new(0.7).
 type Sampling = spec.Sampling
 
-// KeepReasoning selects the turns of a job whose reasoning is sent back to the model.
+// KeepReasoning selects the reasoning that a job sends back to its model.
 type KeepReasoning = spec.KeepReasoning
 
 // The choices for Batch.KeepReasoning.

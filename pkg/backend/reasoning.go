@@ -16,8 +16,7 @@ const (
 	ProtocolBedrock   Protocol = "bedrock"   // Amazon Bedrock's Converse
 )
 
-// Reasoning is what a model wrote before and beside a message, in a form from which the adapter can rebuild the server's
-// own. Its JSON form is part of a job's journal.
+// Reasoning is the reasoning of a message. The adapter can rebuild the server's own form from it. Its JSON form is part of a job's journal.
 type Reasoning struct {
 	Text     string   `json:"text,omitempty"`     // all readable reasoning, in order
 	Protocol Protocol `json:"protocol,omitempty"` // "" is never sent back

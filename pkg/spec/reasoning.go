@@ -6,7 +6,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// KeepReasoning selects the turns of a job whose reasoning is sent back to the model.
+// KeepReasoning selects the reasoning that a job sends back to its model.
 type KeepReasoning string
 
 // The choices. A transcript has all reasoning under each of them.

@@ -39,7 +39,7 @@ type call struct {
 	reported bool
 }
 
-// NewTurn starts a turn of a protocol whose request is sent now.
+// NewTurn starts a turn of a protocol. The request is sent now.
 func NewTurn(p backend.Protocol, o backend.Observer) *Turn {
 	return &Turn{observer: o, protocol: p, start: time.Now(), open: map[int]*call{}}
 }

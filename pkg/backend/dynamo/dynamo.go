@@ -107,7 +107,7 @@ func header(r *backend.Request) http.Header {
 	return h
 }
 
-// reasoningField is the member of a message in which the server writes and reads reasoning.
+// reasoningField is the server's name for the reasoning of a message.
 const reasoningField = "reasoning_content"
 
 // Generate runs one model call as a stream. See [backend.Backend].

@@ -71,7 +71,7 @@ func (l *callList) add(d *callDelta) int {
 		size += callCost
 	}
 	c := l.calls[i]
-	size += c.extra.add(d.extra) // also of a settled call: they do not change what is run
+	size += c.extra.add(d.extra) // also of a settled call, because they do not change its arguments
 	if c.settled {
 		return size
 	}

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// maxExtraBytes bounds what is kept of one tool call's members that the protocol does not have. Signatures have some
-// kilobytes. A call with more keeps none, because a part of a signature is worth nothing.
+// maxExtraBytes bounds the unknown members of one tool call. Signatures have some kilobytes. A call with more keeps none,
+// because a part of a signature is worth nothing.
 const maxExtraBytes = 64 << 10
 
 // functionMember is the member of a tool call that describes the function.
@@ -57,7 +57,7 @@ func (m members) with(name string, value json.RawMessage) members {
 	return m
 }
 
-// add takes the members of a further piece. The last value of a member wins. It returns the size of what it took.
+// add takes the members of a further piece. The last value of a member wins. It returns their size.
 func (e *extras) add(piece extras) int {
 	size := 0
 	for _, part := range []struct {
@@ -101,7 +101,7 @@ func (e *extras) json() json.RawMessage {
 	return out
 }
 
-// readExtras is the opposite of extras.json. Members that the protocol has are left out, whoever wrote them.
+// readExtras reads the output of extras.json. It drops members of the protocol.
 func readExtras(extra json.RawMessage) extras {
 	if len(bytes.TrimSpace(extra)) == 0 {
 		return extras{}

@@ -12,8 +12,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// message is one message as the protocol has it: its members in the order in which they are written. go-openai's own type
-// has no place for the members that servers add.
+// message is one message of the protocol, its members in order. go-openai's own type has no place for members that servers
+// add.
 type message []Field
 
 // MarshalJSON writes the members in their order. Equal messages are equal bytes.

@@ -30,7 +30,7 @@ func Repaired(in []backend.Message) []backend.Message {
 	return out
 }
 
-// ReasoningAs returns messages whose reasoning is carried by the member field, for a server that has this one name for it.
+// ReasoningAs returns messages that carry their reasoning in the member field, for a server with this one name for it.
 // Reasoning of another server of the protocol may have come under another name. The input is not changed.
 func ReasoningAs(field string, in []backend.Message) []backend.Message {
 	out := in

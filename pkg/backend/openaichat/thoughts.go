@@ -30,7 +30,7 @@ type thoughtDelta struct {
 	ExtraContent     json.RawMessage `json:"extra_content"`     // Gemini: the signature of a text
 }
 
-// loose is a string member whose value may be of another type.
+// loose is a string member. Its value may be of another type.
 type loose string
 
 // UnmarshalJSON accepts any JSON value. A value that is no string is "".
@@ -44,7 +44,7 @@ func (l *loose) UnmarshalJSON(data []byte) error {
 
 // thoughts puts a turn's reasoning together.
 type thoughts struct {
-	texts []*thought                 // by member, in the order in which the members came
+	texts []*thought                 // by member, in order of arrival
 	lists []*blockList               // likewise
 	whole map[string]json.RawMessage // members that come in one piece
 }
@@ -54,7 +54,7 @@ type thought struct {
 	text  strings.Builder
 }
 
-// add takes what a delta carries. It returns how much it adds to the turn's size, 0 if there is no reasoning in it.
+// add takes a delta. It returns the size of its reasoning, 0 if it has none.
 func (t *thoughts) add(d *thoughtDelta) (size int) {
 	size += t.text("reasoning_content", string(d.ReasoningContent))
 	size += t.text("reasoning", string(d.Reasoning))
@@ -110,7 +110,7 @@ func (t *thoughts) one(field string, value json.RawMessage) int {
 	return len(value)
 }
 
-// reasoning returns what the turn's message is sent back with; nil if the model did not reason.
+// reasoning returns the reasoning of the turn's message, nil if the model did not reason.
 func (t *thoughts) reasoning() *backend.Reasoning {
 	r := &backend.Reasoning{Protocol: backend.ProtocolChat, Extra: t.whole}
 	for _, l := range t.lists {
@@ -146,7 +146,7 @@ func (t *thoughts) reasoning() *backend.Reasoning {
 	return r
 }
 
-// blockList puts a list of blocks together whose pieces come in deltas.
+// blockList joins the pieces of a list of blocks, which come in deltas.
 type blockList struct {
 	field  string
 	blocks []*block
@@ -159,7 +159,7 @@ type block struct {
 	texts   map[string]*strings.Builder
 }
 
-// blockTexts are the members of a block whose pieces are joined. Any other member has the last value that it was given.
+// blockTexts are the members of a block that come in pieces. Any other member keeps its last value.
 var blockTexts = map[string]bool{"text": true, "summary": true, "thinking": true}
 
 // add takes a piece: of the last block that it continues, else of a new block.
@@ -240,7 +240,7 @@ func (l *blockList) plain() string {
 	return all.String()
 }
 
-// isEmptyJSON reports whether a member is missing, null or an empty value, which stand for nothing in a delta.
+// isEmptyJSON reports whether a member is missing, null or an empty value. In a delta all of them mean nothing.
 func isEmptyJSON(value json.RawMessage) bool {
 	switch string(value) {
 	case "", "null", `""`, "{}", "[]":

@@ -177,7 +177,7 @@ func TestUnwantedMember(t *testing.T) {
 	assert.Empty(t, unwanted(sent, nil))
 }
 
-// FuzzCallMembers: whatever a piece of a tool call is, its members go back as one object that is read as itself.
+// FuzzCallMembers checks that unknown members of any tool call survive writing and reading.
 func FuzzCallMembers(f *testing.F) {
 	for _, s := range []string{`{"index":0,"id":"a","extra_content":{"google":{"thought_signature":"S"}},"function":{"name":"f","arguments":"{}","x":1.50}}`, `{"function":7,"x":null}`, `[]`, `{"function":{"function":{}}}`} {
 		f.Add([]byte(s))

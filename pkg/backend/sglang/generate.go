@@ -20,7 +20,7 @@ const (
 	abortTimeout = 2 * time.Second
 	// leastTopP stands for a top_p of 0, which the server refuses: with so small a nucleus the likeliest token is left.
 	leastTopP = 1e-6
-	// reasoningField is the member of a message in which the server writes and reads reasoning.
+	// reasoningField is the server's name for the reasoning of a message.
 	reasoningField = "reasoning_content"
 )
 
