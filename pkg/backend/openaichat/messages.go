@@ -50,10 +50,14 @@ func messages(in []backend.Message, refused func(member string) bool) []message 
 	out := make([]message, len(in))
 	for i, m := range in {
 		w := message{{"role", string(m.Role)}}
-		if m.Content != "" || len(m.ToolCalls) == 0 {
+		r := m.Reasoning.For(backend.ProtocolChat)
+		switch {
+		case r != nil && slices.Contains(r.Fields, thinkingParts) && (refused == nil || !refused(thinkingParts)):
+			w = append(w, Field{"content", partsOf(r.Text, m.Content)})
+		case m.Content != "" || len(m.ToolCalls) == 0:
 			w = append(w, Field{"content", m.Content})
 		}
-		w = withReasoning(w, m.Reasoning.For(backend.ProtocolChat), refused)
+		w = withReasoning(w, r, refused)
 		if len(m.ToolCalls) > 0 {
 			calls := make([]message, len(m.ToolCalls))
 			for j, c := range m.ToolCalls {
@@ -75,12 +79,36 @@ func withReasoning(w message, r *backend.Reasoning, refused func(string) bool) m
 		return w
 	}
 	for _, name := range r.Fields {
-		w = w.with(name, r.Text, refused)
+		if name != thinkingParts {
+			w = w.with(name, r.Text, refused)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Extra)) {
 		w = w.with(name, r.Extra[name], refused)
 	}
 	return w
+}
+
+// thinkingParts names reasoning that came in the content, as parts of the type "thinking". Mistral's models have it there.
+const thinkingParts = "thinking parts"
+
+type textPart struct {
+	Type string `json:"type"`
+	Text string `json:"text"`
+}
+
+type thinkingPart struct {
+	Type     string     `json:"type"`
+	Thinking []textPart `json:"thinking"`
+}
+
+// partsOf encodes a content with reasoning before its text.
+func partsOf(reasoning, text string) []any {
+	parts := []any{thinkingPart{"thinking", []textPart{{"text", reasoning}}}}
+	if text != "" {
+		parts = append(parts, textPart{"text", text})
+	}
+	return parts
 }
 
 // callMessage encodes a tool call with the members that it came with.

@@ -121,6 +121,26 @@ func TestRecordedReasoningIsSentBack(t *testing.T) {
 	}
 }
 
+// Mistral's models have their reasoning in the content.
+func TestThinkingPartsAreSentBackInTheContent(t *testing.T) {
+	t.Parallel()
+	r := ask()
+	for _, m := range []struct{ content, want string }{
+		{"Rome.", `{"role":"assistant","content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"Rome."}]}`},
+		{"", `{"role":"assistant","content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]}]}`},
+	} {
+		r.Messages = []backend.Message{{Role: backend.RoleAssistant, Content: m.content,
+			Reasoning: &backend.Reasoning{Text: "hm", Protocol: backend.ProtocolChat, Fields: []string{thinkingParts}}}}
+		sent, err := json.Marshal(messages(r.Messages, nil)[0])
+		require.NoError(t, err)
+		assert.Equal(t, m.want, string(sent))
+		sent, err = json.Marshal(messages(r.Messages, func(member string) bool { return member == thinkingParts })[0])
+		require.NoError(t, err)
+		assert.JSONEq(t, `{"role":"assistant","content":"`+m.content+`"}`, string(sent))
+	}
+	assert.Equal(t, thinkingParts, unwanted([]string{thinkingParts}, &backend.Error{Class: backend.InvalidRequest, Status: 400, Message: "content type 'thinking' is not supported"}))
+}
+
 func TestGeneratedTokens(t *testing.T) {
 	t.Parallel()
 	cases := []struct {

@@ -45,7 +45,11 @@ func unwanted(sent []string, err error) string {
 		return ""
 	}
 	for _, member := range sent {
-		if namesMember(words, strings.ToLower(member)) || namesMember(strings.ToLower(refusal.Param), strings.ToLower(member)) {
+		name := strings.ToLower(member)
+		if member == thinkingParts {
+			name = "thinking"
+		}
+		if namesMember(words, name) || namesMember(strings.ToLower(refusal.Param), name) {
 			return member
 		}
 	}
