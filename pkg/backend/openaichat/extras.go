@@ -20,6 +20,7 @@ type members map[string]json.RawMessage
 // extras are the members of a tool call that the protocol does not have. They travel back with the call.
 type extras struct {
 	call, function members
+	size           int
 	over           bool // there was more than maxExtraBytes
 }
 
@@ -58,27 +59,27 @@ func (m members) with(name string, value json.RawMessage) members {
 }
 
 // add takes the members of a further piece. The last value of a member wins. It returns their size.
-func (e *extras) add(piece extras) int {
-	size := 0
-	for _, part := range []struct {
-		to   *members
-		from members
-	}{{&e.call, piece.call}, {&e.function, piece.function}} {
-		for name, value := range part.from {
-			*part.to = part.to.with(name, value)
-			size += len(name) + len(value)
-		}
-	}
-	total := 0
-	for _, m := range []members{e.call, e.function} {
-		for name, value := range m {
-			total += len(name) + len(value)
-		}
-	}
-	if e.over = e.over || total > maxExtraBytes; e.over {
+func (e *extras) add(piece extras) (size int) {
+	e.call, size = e.merge(e.call, piece.call)
+	function, more := e.merge(e.function, piece.function)
+	e.function = function
+	if e.over = e.over || e.size > maxExtraBytes; e.over {
 		e.call, e.function = nil, nil
 	}
-	return size
+	return size + more
+}
+
+// merge sets members and returns the size of the new values.
+func (e *extras) merge(to, from members) (_ members, size int) {
+	for name, value := range from {
+		if old, has := to[name]; has {
+			e.size -= len(name) + len(old)
+		}
+		to = to.with(name, value)
+		e.size += len(name) + len(value)
+		size += len(name) + len(value)
+	}
+	return to, size
 }
 
 // json returns the members as one JSON object, those of the function nested in it; nil if there are none.

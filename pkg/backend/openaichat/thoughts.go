@@ -150,7 +150,8 @@ func (t *thoughts) reasoning() *backend.Reasoning {
 type blockList struct {
 	field  string
 	blocks []*block
-	over   bool // there are too many blocks
+	placed map[string]*block // the last block of a type and index
+	over   bool              // there are too many blocks
 }
 
 // block is one block of reasoning. Its texts are collected apart, because they come in many pieces.
@@ -164,13 +165,22 @@ var blockTexts = map[string]bool{"text": true, "summary": true, "thinking": true
 
 // add takes a piece: of the last block that it continues, else of a new block.
 func (l *blockList) add(piece map[string]json.RawMessage) {
+	if l.over {
+		return
+	}
 	b := l.continued(piece)
 	if b == nil {
-		if l.over = l.over || len(l.blocks) >= maxThoughts; l.over {
+		if l.over = len(l.blocks) >= maxThoughts; l.over {
 			return
 		}
 		b = &block{members: map[string]json.RawMessage{}, texts: map[string]*strings.Builder{}}
 		l.blocks = append(l.blocks, b)
+		if place := placeOf(piece); place != "" {
+			if l.placed == nil {
+				l.placed = map[string]*block{}
+			}
+			l.placed[place] = b
+		}
 	}
 	for name, value := range piece {
 		var text string
@@ -187,25 +197,29 @@ func (l *blockList) add(piece map[string]json.RawMessage) {
 	}
 }
 
-// continued returns the block that a piece belongs to. It has the piece's type and index. Without an index it is the last
-// block, as long as that is not signed. A block of encrypted data comes in one piece.
-func (l *blockList) continued(piece map[string]json.RawMessage) *block {
-	for i, b := range slices.Backward(l.blocks) {
-		if !bytes.Equal(b.members["type"], piece["type"]) || !bytes.Equal(b.members["index"], piece["index"]) {
-			if len(piece["index"]) == 0 {
-				return nil
-			}
-			continue
-		}
-		if len(piece["index"]) == 0 && (i < len(l.blocks)-1 || !isEmptyJSON(b.members["signature"])) {
-			return nil
-		}
-		if !isEmptyJSON(piece["data"]) && !isEmptyJSON(b.members["data"]) && !bytes.Equal(piece["data"], b.members["data"]) {
-			return nil
-		}
-		return b
+// placeOf returns the type and index of a piece, "" if it has no index.
+func placeOf(piece map[string]json.RawMessage) string {
+	if isEmptyJSON(piece["index"]) {
+		return ""
 	}
-	return nil
+	return string(piece["type"]) + " " + string(piece["index"])
+}
+
+// continued returns the block that a piece belongs to, nil if the piece starts a block. A piece with an index belongs to the
+// block of its type and index. Any other piece belongs to the last block, if that has its type and is not signed yet.
+// Encrypted data comes in one piece, so other data starts another block.
+func (l *blockList) continued(piece map[string]json.RawMessage) *block {
+	b := l.placed[placeOf(piece)]
+	if n := len(l.blocks); b == nil && placeOf(piece) == "" && n > 0 {
+		b = l.blocks[n-1]
+		if placeOf(b.members) != "" || !bytes.Equal(b.members["type"], piece["type"]) || !isEmptyJSON(b.members["signature"]) {
+			return nil
+		}
+	}
+	if b != nil && !isEmptyJSON(piece["data"]) && !isEmptyJSON(b.members["data"]) && !bytes.Equal(piece["data"], b.members["data"]) {
+		return nil
+	}
+	return b
 }
 
 // json returns the list, nil if it has no block, or too many.
