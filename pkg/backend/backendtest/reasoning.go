@@ -157,3 +157,33 @@ func testReasoningRefused(t *testing.T, k Thinker) {
 	assert.Len(t, k.Sent(), after+1, "what was refused is not sent again")
 	assert.True(t, strings.Contains(sent, "sunny"), "the rest of the conversation is sent")
 }
+
+// testReasoningTakenBack sends a real server its own reasoning within a tool loop. The call is put into the model's message,
+// because small models call no tool by themselves.
+func testReasoningTakenBack(t *testing.T, target Target) {
+	t.Helper()
+	resp, err := target.Backend.Generate(t.Context(), question(target), backend.Observer{})
+	require.NoError(t, err)
+	require.NotEmpty(t, resp.Message.ReasoningText(), "the answer is %q", resp.Message.Content)
+	t.Logf("reasoning: %+v", resp.Message.Reasoning)
+	message := resp.Message
+	message.ToolCalls = []backend.ToolCall{{ID: "call_1", Name: weather.Name, Arguments: `{"city":"Rome"}`}}
+	r := question(target)
+	r.Tools = []backend.Tool{weather}
+	r.Messages = append(r.Messages, message, backend.Message{Role: backend.RoleTool, ToolCallID: "call_1", Content: "sunny, 21 degrees"})
+	counted := func() (n int) {
+		if counter, ok := target.Backend.(backend.TokenCounter); ok {
+			n, err = counter.CountTokens(t.Context(), r)
+			require.NoError(t, err)
+		}
+		return n
+	}
+	with := counted()
+	next, err := target.Backend.Generate(t.Context(), r, backend.Observer{})
+	require.NoError(t, err)
+	assert.NotEmpty(t, next.Message.Content+next.Message.ReasoningText())
+	r.Messages[len(r.Messages)-2].Reasoning = nil
+	without := counted()
+	t.Logf("the prompt has %d tokens with its reasoning, %d without", with, without)
+	assert.GreaterOrEqual(t, with, without)
+}

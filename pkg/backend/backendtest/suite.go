@@ -21,6 +21,7 @@ type Features struct {
 	Schema    bool // it holds answers to a schema
 	Tokenizer bool // the adapter is a backend.TokenCounter
 	Load      bool // the adapter is a backend.LoadReporter, and nobody else uses the server
+	Reasoning bool // its model reasons, and the server separates the reasoning from the answer
 }
 
 // Target is an adapter on a server.
@@ -50,6 +51,7 @@ func Run(t *testing.T, f Features, factory func(t *testing.T) Target) {
 		{"ToolCallIsReportedOnceAsInTheMessage", f.Tools, testToolCall},
 		{"ToolResultTurnIsAccepted", f.Tools, testToolResult},
 		{"ForcedToolCallAndItsResult", f.Forced, testForcedCall},
+		{"ReasoningIsTakenBack", f.Reasoning, testReasoningTakenBack},
 		{"SchemaHoldsTheAnswer", f.Schema, testSchema},
 		{"PromptTokensAreCountedAsBilled", f.Tokenizer, testCount},
 		{"UnknownModelHasItsClass", true, testUnknownModel},
