@@ -48,7 +48,7 @@ func (w *Worker) probe(ctx context.Context) error {
 	if err := w.cfg.Backend.Ready(ctx); err != nil {
 		return err
 	}
-	if w.ready.open() {
+	if w.ready.open() && len(w.served()) > 0 {
 		return nil
 	}
 	models, err := w.cfg.Backend.Models(ctx)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -20,7 +21,8 @@ const (
 	defaultToolTimeout = 60 * time.Second
 )
 
-// Program is a plan made ready to run any job of its batch. It does not change and is safe for concurrent use.
+// Program is a plan made ready to run any job of its batch. Only its learned context size changes. It is safe for concurrent
+// use.
 type Program struct {
 	system    string
 	render    func(input map[string]any) (string, error)
@@ -32,6 +34,7 @@ type Program struct {
 	model     string
 	taskBytes int          // of the template
 	window    int          // tokens of context; 0 if unknown
+	learned   atomic.Int64 // tokens of context by the least that a refusal gave; 0 if none did
 	budget    batch.Budget // of one job
 	prices    batch.Prices
 	// budgetField is what a spec calls the budget.

@@ -301,6 +301,7 @@ func TestRecordedErrorsHaveTheirClass(t *testing.T) {
 		"tool-result-missing-content":              backend.InvalidRequest,
 		"max-tokens-zero":                          backend.InvalidRequest,
 		"pin-unknown-worker":                       backend.InvalidRequest,
+		"err-not-found":                            backend.Transient,
 	}
 	for _, name := range backendtest.Recordings(t, "dynamo-1.6.1/err-*") {
 		if name = strings.TrimPrefix(name, "dynamo-1.6.1/"); classes[name] == "" {

@@ -27,26 +27,32 @@ var placeholderJSON = []byte(`{"model":"_","messages":[{"role":"_"}]`)
 
 var placeholderMessages = []openai.ChatCompletionMessage{{Role: "_"}}
 
-// chatRequest builds what go-openai can express of a request.
-func chatRequest(r *backend.Request) openai.ChatCompletionRequest {
+// chatRequest builds what go-openai can express of a request, without the parts that the server does not take.
+func chatRequest(r *backend.Request, without parts) openai.ChatCompletionRequest {
 	out := openai.ChatCompletionRequest{
-		Model:         placeholderModel,
-		Messages:      placeholderMessages,
-		Tools:         tools(r.Tools),
-		Stop:          r.Sampling.Stop,
-		StreamOptions: &openai.StreamOptions{IncludeUsage: true},
+		Model:    placeholderModel,
+		Messages: placeholderMessages,
+		Tools:    tools(r.Tools),
+		Stop:     r.Sampling.Stop,
+	}
+	if !without[partStreamOptions] {
+		out.StreamOptions = &openai.StreamOptions{IncludeUsage: true}
 	}
 	if r.Sampling.Seed != nil {
 		seed := int(*r.Sampling.Seed)
 		out.Seed = &seed
 	}
-	if len(r.Tools) > 0 {
+	if len(r.Tools) > 0 && !without[partToolChoice] {
 		out.ToolChoice = string(backend.ToolChoiceAuto)
 		if r.ToolChoice != "" {
 			out.ToolChoice = string(r.ToolChoice)
 		}
 	}
-	if enforcesSchema(r) {
+	switch {
+	case !enforcesSchema(r):
+	case without[formatPart(partSchema, r)]:
+		out.ResponseFormat = &openai.ChatCompletionResponseFormat{Type: openai.ChatCompletionResponseFormatTypeJSONObject}
+	default:
 		out.ResponseFormat = &openai.ChatCompletionResponseFormat{
 			Type: openai.ChatCompletionResponseFormatTypeJSONSchema,
 			JSONSchema: &openai.ChatCompletionResponseFormatJSONSchema{
@@ -94,12 +100,34 @@ func EncodePrompt(model string, r *backend.Request) ([]byte, error) {
 	return splice(prompt, model, messages(r.Messages, nil), fields)
 }
 
-// fields lists what go-openai cannot express of a request, or would drop.
-func (c *Client) fields(r *backend.Request) []Field {
-	var out []Field
-	if c.dialect.Extra != nil {
-		out = c.dialect.Extra(r)
+// extraFields are those that the dialect has beyond the protocol, without the refused ones.
+func (c *Client) extraFields(r *backend.Request, without parts) []Field {
+	if c.dialect.Extra == nil {
+		return nil
 	}
+	return slices.DeleteFunc(c.dialect.Extra(r), func(f Field) bool { return without[f.Name] })
+}
+
+// limitName is the field that bounds completion tokens: the dialect's, or the other one if that was refused.
+func (c *Client) limitName(r *backend.Request, without parts) string {
+	const plain, newer = "max_tokens", "max_completion_tokens"
+	name := plain
+	if c.dialect.MaxTokensField != nil {
+		name = c.dialect.MaxTokensField(r)
+	}
+	switch {
+	case !without[partLimitName]:
+		return name
+	case name == plain:
+		return newer
+	default:
+		return plain
+	}
+}
+
+// fields lists what go-openai cannot express of a request, or would drop.
+func (c *Client) fields(r *backend.Request, without parts) []Field {
+	out := c.extraFields(r, without)
 	s := r.Sampling
 	if s.Temperature != nil {
 		out = append(out, Field{"temperature", *s.Temperature})
@@ -108,11 +136,7 @@ func (c *Client) fields(r *backend.Request) []Field {
 		out = append(out, Field{"top_p", *s.TopP})
 	}
 	if s.MaxTokens > 0 {
-		name := "max_tokens"
-		if c.dialect.MaxTokensField != nil {
-			name = c.dialect.MaxTokensField(r)
-		}
-		out = append(out, Field{name, s.MaxTokens})
+		out = append(out, Field{c.limitName(r, without), s.MaxTokens})
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.ExtraBody)) {
 		out = append(out, Field{name, s.ExtraBody[name]})

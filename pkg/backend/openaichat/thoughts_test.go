@@ -138,7 +138,8 @@ func TestThinkingPartsAreSentBackInTheContent(t *testing.T) {
 		require.NoError(t, err)
 		assert.JSONEq(t, `{"role":"assistant","content":"`+m.content+`"}`, string(sent))
 	}
-	assert.Equal(t, thinkingParts, unwanted([]string{thinkingParts}, &backend.Error{Class: backend.InvalidRequest, Status: 400, Message: "content type 'thinking' is not supported"}))
+	message := "content type 'thinking' is not supported"
+	assert.Equal(t, thinkingParts, new(Client).refusedPart(r, nil, &backend.Error{Class: backend.InvalidRequest, Status: 400, Message: message, Err: Refusal{Message: message}}))
 }
 
 func TestGeneratedTokens(t *testing.T) {
@@ -173,7 +174,10 @@ func TestGeneratedTokens(t *testing.T) {
 
 func TestUnwantedMember(t *testing.T) {
 	t.Parallel()
-	sent := []string{"reasoning_content", "extra_content", "reasoning"}
+	r := ask()
+	r.Messages = append(r.Messages, backend.Message{Role: backend.RoleAssistant,
+		Reasoning: &backend.Reasoning{Text: "hm", Protocol: backend.ProtocolChat, Fields: []string{"reasoning_content", "reasoning"}},
+		ToolCalls: []backend.ToolCall{{ID: "a", Name: "f", Extra: json.RawMessage(`{"extra_content":1}`)}}})
 	cases := []struct {
 		message, param, code string
 		status               int
@@ -190,11 +194,9 @@ func TestUnwantedMember(t *testing.T) {
 		{"reasoning is not supported", "", "", 500, ""},
 	}
 	for _, c := range cases {
-		err := &backend.Error{Class: backend.InvalidRequest, Status: c.status, Message: c.message, Err: Refusal{Param: c.param, Code: c.code}}
-		assert.Equal(t, c.want, unwanted(sent, err), c.message)
+		err := &backend.Error{Class: backend.InvalidRequest, Status: c.status, Message: c.message, Err: Refusal{Message: c.message, Param: c.param, Code: c.code}}
+		assert.Equal(t, c.want, new(Client).refusedPart(r, nil, err), c.message)
 	}
-	assert.Empty(t, unwanted(nil, &backend.Error{Class: backend.InvalidRequest, Status: 400, Message: "reasoning is not supported"}))
-	assert.Empty(t, unwanted(sent, nil))
 }
 
 // FuzzCallMembers checks that unknown members of any tool call survive writing and reading.
