@@ -19,10 +19,10 @@ const (
 // thoughtDelta holds the members of a delta that carry reasoning. Servers have different names for the same thing, and
 // some send two of them. A member of an unexpected JSON type is ignored.
 type thoughtDelta struct {
-	ReasoningContent loose `json:"reasoning_content"` // DeepSeek, SGLang, Kimi, MiniMax, older vLLM
-	Reasoning        loose `json:"reasoning"`         // vLLM, OpenRouter, Groq
-	ReasoningText    loose `json:"reasoning_text"`    // GitHub Copilot
-	Thinking         loose `json:"thinking"`
+	ReasoningContent textOnly `json:"reasoning_content"` // DeepSeek, SGLang, Kimi, MiniMax, older vLLM
+	Reasoning        textOnly `json:"reasoning"`         // vLLM, OpenRouter, Groq
+	ReasoningText    textOnly `json:"reasoning_text"`    // GitHub Copilot
+	Thinking         textOnly `json:"thinking"`
 
 	ReasoningDetails json.RawMessage `json:"reasoning_details"` // OpenRouter, MiniMax: a list of blocks
 	ThinkingBlocks   json.RawMessage `json:"thinking_blocks"`   // LiteLLM: a list of blocks
@@ -30,11 +30,11 @@ type thoughtDelta struct {
 	ExtraContent     json.RawMessage `json:"extra_content"`     // Gemini: the signature of a text
 }
 
-// loose is a string member. Its value may be of another type.
-type loose string
+// textOnly is a string member. Its value may be of another type.
+type textOnly string
 
 // UnmarshalJSON accepts any JSON value. A value that is no string is "".
-func (l *loose) UnmarshalJSON(data []byte) error {
+func (l *textOnly) UnmarshalJSON(data []byte) error {
 	*l = ""
 	if len(data) > 0 && data[0] == '"' {
 		return json.Unmarshal(data, (*string)(l))
