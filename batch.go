@@ -125,7 +125,9 @@ type wireTimeouts struct {
 type stages struct {
 	plan, reduce     json.RawMessage // the fields of these names
 	planned, reduced func(batch.Result) error
-	tools            []toolpool.Tool // of the planner that are functions of this program
+	// checkPlan and checkSummary return an error for an output that cannot be decoded.
+	checkPlan, checkSummary func(output json.RawMessage) error
+	tools                   []toolpool.Tool // of the planner that are functions of this program
 }
 
 // wire is the batch as a spec, and the tools that are functions of this program.

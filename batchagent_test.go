@@ -2,8 +2,12 @@ package batchagent_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -435,4 +439,65 @@ func TestWaitsAreSentAsTheyAre(t *testing.T) {
 		Sampling: batchagent.Sampling{Temperature: new(float64), MaxTokens: 50},
 	}, batchagent.Simulated())
 	require.NoError(t, err)
+}
+
+// grade is a type that holds less than its schema allows.
+type grade struct {
+	Score int8 `json:"score"`
+}
+
+func (g *grade) UnmarshalJSON(text []byte) error {
+	var plain struct{ Score int8 }
+	if err := json.Unmarshal(text, &plain); err != nil {
+		return err
+	}
+	if plain.Score < 0 {
+		panic("a score below zero")
+	}
+	g.Score = plain.Score
+	return nil
+}
+
+// A model answers with a number that the Go type does not hold, once or always. Only its own job fails.
+func TestOutputThatDoesNotDecodeFailsItsOwnJob(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/models") {
+			_, _ = io.WriteString(w, `{"object":"list","data":[{"id":"m","object":"model","max_model_len":10000}]}`)
+			return
+		}
+		body, _ := io.ReadAll(r.Body)
+		answer := `{\"score\":7}`
+		switch asked := string(body); {
+		case strings.Contains(asked, "Grade 3"):
+			answer = `{\"score\":700}`
+		case strings.Contains(asked, "Grade 4"):
+			answer = `{\"score\":-1}`
+		case strings.Contains(asked, "Grade 5") && !strings.Contains(asked, "cannot be used"):
+			answer = `{\"score\":500}`
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = fmt.Fprintf(w, "data: {\"id\":\"x\",\"object\":\"chat.completion.chunk\",\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n", answer)
+	}))
+	t.Cleanup(server.Close)
+	results, err := batchagent.Run(t.Context(), batchagent.Batch[grade]{
+		Task: "Grade {input}.", Inputs: batchagent.Slice([]int{0, 1, 2, 3, 4, 5}), Schema: json.RawMessage(`{"type":"object","properties":{"score":{"type":"integer"}},"required":["score"]}`),
+	}, batchagent.Backend("vllm://"+strings.TrimPrefix(server.URL, "http://")))
+	require.NoError(t, err)
+	require.Len(t, results, 6)
+	for i, r := range results {
+		if i != 3 && i != 4 {
+			require.NoError(t, r.Err, i)
+			assert.EqualValues(t, 7, r.Output.Score)
+			continue
+		}
+		var failed *batchagent.Error
+		require.ErrorAs(t, r.Err, &failed)
+		assert.Equal(t, batch.OutputInvalid, failed.Type)
+		assert.Contains(t, failed.Message, "does not decode as batchagent_test.grade")
+		assert.NotEmpty(t, failed.Raw)
+		assert.Equal(t, 2, r.Turns)
+		assert.Zero(t, r.Output)
+	}
+	assert.Equal(t, 2, results[5].Turns)
 }

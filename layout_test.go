@@ -25,7 +25,8 @@ var mayImport = map[string][]string{
 	"pkg/backend":          {"pkg/batch"},
 	"pkg/backend/endpoint": {},
 	"pkg/vllmsim":          {"pkg/vllmsim/"},
-	"pkg/agent":            {"pkg/batch", "pkg/spec", "pkg/backend", "pkg/toolpool", "pkg/toolpool/schema"},
+	"pkg/modeljson":        {},
+	"pkg/agent":            {"pkg/batch", "pkg/modeljson", "pkg/spec", "pkg/backend", "pkg/toolpool", "pkg/toolpool/schema"},
 }
 
 // TestLayout holds the import rules of ARCHITECTURE.md.

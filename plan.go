@@ -47,7 +47,7 @@ func RunPlan[Item, Out, Sum any](
 	ctx context.Context, p Plan[Item], b Batch[Out], r Reduce[Sum], options ...Option,
 ) (Planned[Item, Out, Sum], error) {
 	var out Planned[Item, Out, Sum]
-	s := stages{planned: func(r batch.Result) (err error) {
+	s := stages{checkPlan: checkOf(itemsOf[Item]), checkSummary: checkOf(decodeOutput[Sum]), planned: func(r batch.Result) (err error) {
 		out.Plan, err = decoded(r, itemsOf[Item])
 		return err
 	}}
@@ -76,10 +76,9 @@ func RunPlan[Item, Out, Sum any](
 
 // itemsOf are the items in a planner's answer.
 func itemsOf[Item any](output json.RawMessage) ([]Item, error) {
-	var answer struct {
+	answer, err := decodeAs[struct {
 		Items []Item `json:"items"`
-	}
-	err := json.Unmarshal(output, &answer)
+	}](output)
 	return answer.Items, err
 }
 

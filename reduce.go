@@ -33,7 +33,7 @@ func RunReduce[Out, Sum any](ctx context.Context, b Batch[Out], r Reduce[Sum], o
 		return nil, summary, fmt.Errorf("run a batch: %w", err)
 	}
 	var c collected[Out]
-	err = b.each(ctx, options, stages{reduce: reduce, reduced: func(r batch.Result) (err error) {
+	err = b.each(ctx, options, stages{reduce: reduce, checkSummary: checkOf(decodeOutput[Sum]), reduced: func(r batch.Result) (err error) {
 		summary, err = typed[Sum](r)
 		return err
 	}}, c.add)

@@ -52,17 +52,40 @@ type UnreachableError = coordinator.UnreachableError
 // `coordinator budget` lets it go on, and the same program, with nothing changed, collects it.
 type PausedError = coordinator.PausedError
 
-func typed[Out any](r batch.Result) (Result[Out], error) {
-	return decoded(r, func(output json.RawMessage) (out Out, err error) {
-		if !isText[Out]() {
-			err = json.Unmarshal(output, &out)
-			return out, err
+// maxRaw bounds the output in an error.
+const maxRaw = 16 << 10
+
+func typed[Out any](r batch.Result) (Result[Out], error) { return decoded(r, decodeOutput[Out]) }
+
+// decodeOutput reads an output. The error tells a model what to change.
+func decodeOutput[Out any](output json.RawMessage) (out Out, err error) {
+	if !isText[Out]() {
+		return decodeAs[Out](output)
+	}
+	answer, err := decodeAs[struct{ Text string }](output)
+	reflect.ValueOf(&out).Elem().SetString(answer.Text)
+	return out, err
+}
+
+// decodeAs is json.Unmarshal. A panic of a type's own UnmarshalJSON is an error, because a model wrote the text.
+func decodeAs[T any](text json.RawMessage) (v T, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("it does not decode as %s: panic: %v", reflect.TypeFor[T](), r)
 		}
-		var answer struct{ Text string }
-		err = json.Unmarshal(output, &answer)
-		reflect.ValueOf(&out).Elem().SetString(answer.Text)
-		return out, err
-	})
+	}()
+	if err = json.Unmarshal(text, &v); err != nil {
+		return v, fmt.Errorf("it does not decode as %s: %w", reflect.TypeFor[T](), err)
+	}
+	return v, nil
+}
+
+// checkOf makes a check of a decoder.
+func checkOf[T any](decode func(json.RawMessage) (T, error)) func(json.RawMessage) error {
+	return func(output json.RawMessage) error {
+		_, err := decode(output)
+		return err
+	}
 }
 
 // decoded is a result whose output, if there is one, is read by decode.
@@ -80,7 +103,10 @@ func decoded[Out any](r batch.Result, decode func(output json.RawMessage) (Out, 
 	}
 	var err error
 	if out.Output, err = decode(r.Output); err != nil {
-		return out, fmt.Errorf("decode the output of %s as %s: %w", r.JobID, reflect.TypeFor[Out](), err)
+		var none Out
+		failed := batch.NewError(batch.OutputInvalid, "the answer matches its schema, but "+err.Error())
+		failed.Raw = string(r.Output[:min(len(r.Output), maxRaw)])
+		out.Output, out.Err = none, failed
 	}
 	return out, nil
 }

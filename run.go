@@ -68,6 +68,7 @@ var errLeft = errors.New("the loop was left")
 func (b Batch[Out]) each(ctx context.Context, options []Option, s stages, f func(Result[Out]) error) error {
 	p := programOf(options)
 	p.Planned, p.Reduced = s.planned, s.reduced
+	p.Check, p.CheckPlan, p.CheckSummary = checkOf(decodeOutput[Out]), s.checkPlan, s.checkSummary
 	var err error
 	if p.Spec, p.Tools, err = b.wire(s); err != nil {
 		return fmt.Errorf("run a batch: %w", err)

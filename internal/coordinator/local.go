@@ -101,7 +101,8 @@ type local struct {
 	planned  sink // of the planner's one result; nil without one
 	summary  sink // of the reduction's one result; nil without one
 	say      func(string)
-	note     func(batch.Result) // is told every result; nil is skipped
+	check    func(id batch.ID, output json.RawMessage) error // see [worker.Config]
+	note     func(batch.Result)                              // is told every result; nil is skipped
 
 	have    bitmap // indexes that need not run again
 	earlier int64
@@ -146,7 +147,7 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 	for k := range max(l.workers, 1) {
 		w, err := worker.New(worker.Config{
 			ID: fmt.Sprintf("local-%d", k+1), Store: l.store, Backend: l.server, Tools: l.tools,
-			Slots: l.slots, Logger: l.logger, Tracer: l.tracer,
+			Slots: l.slots, Check: l.check, Logger: l.logger, Tracer: l.tracer,
 		})
 		if err != nil {
 			return err

@@ -34,6 +34,10 @@ type Program struct {
 	Tools                []toolpool.Tool // of the program; not with Redis, whose workers do not have them
 	Logger               *slog.Logger
 
+	// Check, CheckPlan and CheckSummary return an error for an output that the program cannot read: of a job, of the planner, of
+	// the reduction. Without Redis the model is then asked once more. They are called concurrently. Nil accepts all outputs.
+	Check, CheckPlan, CheckSummary func(output json.RawMessage) error
+
 	// Planned is given the one result of a planner, before those of the batch. It is needed if the spec has one.
 	Planned func(batch.Result) error
 	// Reduced is given the one result of a reduction, after those of the batch; again if failed jobs were retried meanwhile. It is
@@ -129,6 +133,19 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each
 	l := &local{
 		compiled: c, server: server, tools: tools.pool, workers: 1, logger: p.Logger, id: statestore.NewID(time.Now()),
 		sink: each, planned: &callback{call: p.Planned}, summary: &callback{call: p.Reduced}, say: p.say,
+	}
+	l.check = func(id batch.ID, output json.RawMessage) error {
+		check := p.Check
+		switch id {
+		case l.id.Planner():
+			check = p.CheckPlan
+		case l.id.Reducer():
+			check = p.CheckSummary
+		}
+		if check == nil {
+			return nil
+		}
+		return check(output)
 	}
 	return l.run(ctx, nil)
 }

@@ -63,6 +63,7 @@ type batches struct {
 	store  *statestore.Store
 	tools  *toolpool.Pool
 	can    backend.Capabilities
+	check  func(id batch.ID, output json.RawMessage) error // nil accepts all outputs
 	served func() []backend.Model
 	log    *slog.Logger
 
@@ -77,7 +78,9 @@ type batches struct {
 	trusted map[batch.ID]int // the number of doubts when the batch was last trusted; one that is not here, before the first
 }
 
-func newBatches(s *statestore.Store, t *toolpool.Pool, can backend.Capabilities, served func() []backend.Model, log *slog.Logger) (*batches, error) {
+func newBatches(
+	s *statestore.Store, t *toolpool.Pool, can backend.Capabilities, check func(batch.ID, json.RawMessage) error, served func() []backend.Model, log *slog.Logger,
+) (*batches, error) {
 	known, err := lru.New[batch.ID, *work](batchesKept)
 	if err != nil {
 		return nil, fmt.Errorf("make the cache of batches: %w", err)
@@ -86,7 +89,7 @@ func newBatches(s *statestore.Store, t *toolpool.Pool, can backend.Capabilities,
 	if err != nil {
 		return nil, fmt.Errorf("make the cache of refused batches: %w", err)
 	}
-	return &batches{store: s, tools: t, can: can, served: served, log: log, known: known, refused: refused, trusted: make(map[batch.ID]int)}, nil
+	return &batches{store: s, tools: t, can: can, check: check, served: served, log: log, known: known, refused: refused, trusted: make(map[batch.ID]int)}, nil
 }
 
 // list names the active batches, oldest first.
@@ -170,7 +173,11 @@ func (b *batches) compile(id batch.ID, text []byte) (*work, error) {
 		plan.Tools[i] = t.Name
 		tools = append(tools, t)
 	}
-	program, err := agent.Compile(plan, tools, model)
+	var checks []func(json.RawMessage) error
+	if b.check != nil {
+		checks = append(checks, func(output json.RawMessage) error { return b.check(id, output) })
+	}
+	program, err := agent.Compile(plan, tools, model, checks...)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,6 +40,10 @@ type Config struct {
 	Metrics      prometheus.Registerer // Defaults to none.
 	Tracer       trace.Tracer          // made by internal/tracing, so that a job's attempts are in one trace. Defaults to none.
 	Consumer     string                // unique for every start of a process. Defaults to ID and a random part.
+
+	// Check returns an error for an output that matches its schema and cannot be used. The model is then asked once more.
+	// It is called concurrently. Nil accepts all outputs.
+	Check func(id batch.ID, output json.RawMessage) error
 
 	// Pace is called wherever the agents of a worker would take a step at one instant: when they begin, when the backend
 	// came back, when they end. A simulation waits in it, so that each agent has instants of its own and a run can be
@@ -154,7 +159,7 @@ func New(cfg Config) (*Worker, error) {
 		started:  time.Now(),
 	}
 	w.models.Store(&[]backend.Model{})
-	if w.batches, err = newBatches(cfg.Store, cfg.Tools, cfg.Backend.Capabilities(), w.served, w.log); err != nil {
+	if w.batches, err = newBatches(cfg.Store, cfg.Tools, cfg.Backend.Capabilities(), cfg.Check, w.served, w.log); err != nil {
 		return nil, err
 	}
 	var model agent.Model = cfg.Backend

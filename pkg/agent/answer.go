@@ -10,7 +10,6 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
-	"github.com/batchagent/batchagent/pkg/toolpool/schema"
 )
 
 // maxMessage bounds an error's message.
@@ -48,72 +47,52 @@ func (p *Program) repairMessage(problem error) string {
 // answer is the job's output from the model's final text. An error that is no *[batch.Error] says what does not match the schema.
 func (p *Program) answer(content string) (json.RawMessage, error) {
 	output, err := p.readAnswer(content)
-	if err != nil || p.items == nil {
-		return output, err
+	if err != nil {
+		return nil, err
 	}
-	_, err = p.items(output)
-	return output, err
+	if p.items != nil {
+		if _, err := p.items(output); err != nil {
+			return nil, err
+		}
+	}
+	return output, p.passes(output)
+}
+
+// passes returns the error of the first check that refuses an output.
+func (p *Program) passes(output json.RawMessage) error {
+	for _, check := range p.checks {
+		if err := check(output); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readAnswer turns the model's final text into the job's output. The error tells the model what to change.
-//
-// The output is the JSON that the model wrote, compacted: key order and long numbers stay as they are.
 func (p *Program) readAnswer(content string) (json.RawMessage, error) {
-	text := afterThinking(strings.ToValidUTF8(content, "\uFFFD"))
-	if strings.TrimSpace(text) == "" {
+	if blank(content) {
 		return nil, errors.New("it is empty")
 	}
-	if p.output == nil {
-		return encode(struct {
-			Text string `json:"text"`
-		}{text})
+	if p.output != nil {
+		return extractJSON(content, p.lists, p.output.CheckValue)
 	}
-	candidates := jsonCandidates(text)
-	var problem error
-	note := func(err error) {
-		if problem == nil {
-			problem = err
-		}
+	if !utf8.ValidString(content) {
+		return nil, errors.New("it is not valid UTF-8")
 	}
-	for _, c := range candidates {
-		doc, err := schema.Decode([]byte(c))
-		if err != nil {
-			continue
-		}
-		if err := p.output.CheckValue(doc); err != nil {
-			note(err)
-			continue
-		}
-		return compact(c)
+	text, err := plainText(content)
+	if err != nil {
+		return nil, err
 	}
-	for _, c := range candidates {
-		fixed, ok := "", false
-		if !json.Valid([]byte(c)) {
-			fixed, ok = repairJSON(c)
-		}
-		if !ok {
-			continue
-		}
-		if err := p.output.Check([]byte(fixed)); err != nil {
-			note(err)
-			continue
-		}
-		return compact(fixed)
-	}
-	if problem == nil {
-		_, problem = schema.Decode([]byte(strings.TrimSpace(text)))
-	}
-	if problem == nil {
-		problem = errors.New("it holds no JSON")
-	}
-	return nil, problem
+	return encode(struct {
+		Text string `json:"text"`
+	}{text})
 }
 
 func invalid(problem error, raw string) error {
 	if e, ok := errors.AsType[*batch.Error](problem); ok {
-		return withRaw(e.Type, e.Message+"; it was so also after one repair", raw)
+		return withRaw(e.Type, e.Message+"; the repair turn had the same fault", raw)
 	}
-	message := "the answer does not match the output schema, also after one repair: " + problem.Error()
+	message := "the answer cannot be used, also after the repair turn: " + problem.Error()
 	return withRaw(batch.OutputInvalid, message, raw)
 }
 
@@ -124,25 +103,29 @@ func truncated(resp *backend.Response, p *Program) error {
 	if raw == "" {
 		raw = resp.Message.ReasoningText()
 	}
-	cause := "the model's context is full"
-	if p.sampling.MaxTokens > 0 {
-		cause = fmt.Sprintf("sampling.max_tokens = %d, or the model's context is full", p.sampling.MaxTokens)
+	return withRaw(batch.OutputTruncated, fmt.Sprintf("the answer was cut after %d tokens: %s", resp.Usage.CompletionTokens, p.cutBy(resp.Usage)), raw)
+}
+
+// nearFull is how many tokens of the context a server may leave unused when it cuts an answer.
+const nearFull = 64
+
+// cutBy names the limit of a cut answer if the usage shows one.
+func (p *Program) cutBy(u backend.Usage) string {
+	limit, whole := int64(p.sampling.MaxTokens), u.PromptTokens+u.CompletionTokens
+	switch {
+	case limit > 0 && u.CompletionTokens >= limit:
+		return fmt.Sprintf("sampling.max_tokens = %d was reached; raise it", limit)
+	case p.window > 0 && whole >= int64(p.window)-nearFull:
+		return fmt.Sprintf("%d of the %d tokens of the model's context are used; shorten the input, or use a model with a longer context", whole, p.window)
+	default:
+		return "the server cut it with the finish reason length; look for a limit of the server, or set sampling.max_tokens"
 	}
-	return withRaw(batch.OutputTruncated, fmt.Sprintf("the answer was cut after %d tokens: %s", resp.Usage.CompletionTokens, cause), raw)
 }
 
 func withRaw(t batch.ErrorType, message, raw string) error {
 	e := batch.NewError(t, clip(message, maxMessage))
 	e.Raw = clip(raw, maxRaw)
 	return e
-}
-
-func compact(text string) (json.RawMessage, error) {
-	var b bytes.Buffer
-	if err := json.Compact(&b, []byte(text)); err != nil {
-		return nil, fmt.Errorf("compact answer: %w", err)
-	}
-	return b.Bytes(), nil
 }
 
 // encode writes JSON without escaping <, > and &.

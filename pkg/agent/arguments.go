@@ -1,18 +1,12 @@
 package agent
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 
-	"github.com/kaptinlin/jsonrepair"
-
 	"github.com/batchagent/batchagent/pkg/backend"
-	"github.com/batchagent/batchagent/pkg/toolpool/schema"
+	"github.com/batchagent/batchagent/pkg/modeljson"
 )
-
-// maxRepair bounds what is given to the JSON repairer, whose time grows with the square of the text.
-const maxRepair = 32 << 10
 
 // maxShown is how much of malformed arguments the model is shown again.
 const maxShown = 300
@@ -43,40 +37,21 @@ func mendCalls(turn int, calls []backend.ToolCall) []mendedCall {
 	return mended
 }
 
-// mendArguments returns arguments that are a JSON object: as they were written, if they are one; else repaired, or
-// empty. problem says what is wrong with what was written.
+// mendArguments returns arguments that are a JSON object: as they were written, if they are one; else with their
+// notation repaired, or empty. problem is the fault in the original.
 func mendArguments(written string) (args, problem string) {
-	text := strings.TrimSpace(written)
-	switch {
-	case text == "":
+	if strings.TrimSpace(written) == "" {
 		return "{}", "" // what many models write for a call without arguments
-	case isObject(text):
-		return written, ""
-	case json.Valid([]byte(text)):
-		return "{}", "not a JSON object"
 	}
-	_, err := schema.Decode([]byte(text))
+	doc, err := modeljson.Decode([]byte(written))
+	if _, object := doc.(map[string]any); object {
+		return strings.TrimPrefix(written, "\ufeff"), ""
+	}
 	if err == nil {
 		return "{}", "not a JSON object"
 	}
-	if fixed, ok := repairJSON(text); ok && isObject(fixed) {
-		return fixed, err.Error()
+	if v, bad := modeljson.Read(written, 0); bad == nil && blank(written[v.End:]) && v.JSON[0] == '{' {
+		return string(v.JSON), err.Error()
 	}
 	return "{}", err.Error()
-}
-
-func isObject(text string) bool {
-	return strings.HasPrefix(text, "{") && json.Valid([]byte(text))
-}
-
-// repairJSON mends what looks like an object or an array.
-func repairJSON(text string) (string, bool) {
-	if len(text) > maxRepair || !strings.HasPrefix(text, "{") && !strings.HasPrefix(text, "[") {
-		return "", false
-	}
-	fixed, err := jsonrepair.Repair(text)
-	if err != nil || !json.Valid([]byte(fixed)) {
-		return "", false
-	}
-	return fixed, true
 }

@@ -27,6 +27,7 @@ type Program struct {
 	system    string
 	render    func(input map[string]any) (string, error)
 	output    *schema.Schema  // nil for free text
+	lists     bool            // output may accept an array
 	format    *backend.Schema // the same for the server; nil for free text
 	tools     []backend.Tool
 	calls     map[string]toolpool.Call // what each call of a tool has in common, by tool name
@@ -40,7 +41,8 @@ type Program struct {
 	// budgetField is what a spec calls the budget.
 	budgetField string
 	// items says what is wrong with an answer that is a plan; nil if answers are none.
-	items func(output json.RawMessage) ([][]byte, error)
+	items  func(output json.RawMessage) ([][]byte, error)
+	checks []func(output json.RawMessage) error // of the caller
 	// question gives jobs their fingerprints; nil if a tool has side effects, whose runs stand for nothing but themselves.
 	question *spec.Question
 
@@ -56,8 +58,9 @@ type Program struct {
 }
 
 // Compile prepares a plan for a model, once per batch and worker. tools are those that the worker has; it is an error
-// if one that the plan names is missing.
-func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Program, error) {
+// if one that the plan names is missing. An output that matches its schema must also pass the checks. Their errors go to
+// the model. They are called concurrently.
+func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model, checks ...func(output json.RawMessage) error) (*Program, error) {
 	if plan.MaxTurns < 1 || plan.MaxRetries < 0 {
 		return nil, fmt.Errorf("compile plan %q: max_turns is %d and max_retries %d; at least 1 and 0 are needed", plan.Name, plan.MaxTurns, plan.MaxRetries)
 	}
@@ -80,6 +83,7 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 		turnTimeout: cmp.Or(plan.Timeouts.Turn, defaultTurnTimeout),
 		toolTimeout: cmp.Or(plan.Timeouts.Tool, defaultToolTimeout),
 		jobTimeout:  plan.Timeouts.Job,
+		checks:      checks,
 	}
 	switch {
 	case plan.Plans != "":
@@ -92,7 +96,7 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 		if err != nil {
 			return nil, fmt.Errorf("compile plan %q: output schema: %w", plan.Name, err)
 		}
-		p.output = output
+		p.output, p.lists = output, mayBeList(plan.Schema)
 		p.format = &backend.Schema{Name: "output", JSON: plan.Schema}
 	}
 	var missing []string
@@ -118,6 +122,16 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model) (*Prog
 		return nil, fmt.Errorf("compile plan %q: this worker has no tool %s", plan.Name, strings.Join(missing, ", "))
 	}
 	return p, p.ask(plan)
+}
+
+// mayBeList reports whether a schema may accept an array.
+func mayBeList(text []byte) bool {
+	var root struct{ Type any }
+	if json.Unmarshal(text, &root) != nil || root.Type == nil {
+		return true
+	}
+	several, ok := root.Type.([]any)
+	return root.Type == "array" || ok && slices.Contains(several, any("array"))
 }
 
 func (p *Program) ask(plan *spec.Plan) error {

@@ -33,7 +33,7 @@
 //	invalid_request, unknown_model,
 //	auth, quota_exhausted                 BackendRejected
 //	finish reason refused                 BackendRejected: the server's content filter decides, and decides again
-//	finish reason length                  OutputTruncated
+//	finish reason length                  OutputTruncated, with the limit that the usage shows
 //
 // Start reading at [Runner.Run].
 package agent

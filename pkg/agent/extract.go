@@ -1,80 +1,238 @@
 package agent
 
 import (
-	"regexp"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
+	"unicode"
+
+	"github.com/batchagent/batchagent/pkg/modeljson"
 )
 
-// maxCandidates bounds how many places of an answer are tried as JSON.
-const maxCandidates = 32
+const (
+	maxValues = 1000 // of one answer that are checked
+	maxWasted = 2    // bytes that are read in vain, for each byte of the answer
+	maxQuoted = 160  // bytes of a value in a message
+)
 
-var fence = regexp.MustCompile("(?s)```[a-zA-Z0-9_-]*[ \t]*\n(.*?)```")
-
-// afterThinking drops what a reasoning model wrote before its answer, where the server did not.
-func afterThinking(text string) string {
-	if _, after, found := lastCut(text, "</think>"); found {
-		return strings.TrimLeft(after, " \t\r\n")
-	}
-	return text
+// extraction finds the JSON value that an answer consists of. It takes a value only if the answer leaves no doubt:
+//
+//   - An answer that is one value is that value.
+//   - Otherwise every object and array outside of the others counts, in prose as in fences, and a scalar that fills a
+//     fence. All values that match the schema must be equal.
+//   - What looks like a value and is malformed or cut may be the answer, so nothing else is taken in its place.
+//   - Thinking is no answer: a block of it is skipped, and a closing tag alone drops everything in front of it.
+type extraction struct {
+	check  func(doc any) error // nil if a value matches the schema
+	lists  bool                // the schema may accept an array
+	wasted int                 // bytes that may still be read in vain
+	values int                 // that may still be checked
+	found  []byte              // the value that matches; nil without one
+	same   string              // its canonical form
+	begins bool                // found begins the text, and only closing brackets follow
+	other  error               // why the first value does not match
 }
 
-func lastCut(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
+// extractJSON returns the answer's value, compact and otherwise as the model wrote it. The error names the
+// fault for the model.
+func extractJSON(text string, lists bool, check func(doc any) error) (json.RawMessage, error) {
+	x := &extraction{check: check, lists: lists, wasted: maxWasted*len(text) + maxMessage, values: maxValues}
+	if v, whole := x.whole(text); whole {
+		return v.JSON, check(v.Doc)
 	}
-	return s[:i], s[i+len(sep):], true
-}
-
-// jsonCandidates lists the parts of an answer that may be the JSON asked for, the likeliest first: the whole text, the
-// code blocks, every object or array that closes, and last the first one that does not close.
-func jsonCandidates(text string) []string {
-	text = strings.TrimSpace(text)
-	list := []string{text}
-	for _, m := range fence.FindAllStringSubmatch(text, maxCandidates) {
-		list = append(list, strings.TrimSpace(m[1]))
+	answer, err := withoutThinking(text)
+	if err != nil {
+		return nil, err
 	}
-	open := ""
-	for i := 0; i < len(text) && len(list) < maxCandidates; i++ {
-		if text[i] != '{' && text[i] != '[' {
-			continue
+	for {
+		if v, whole := x.whole(answer); whole {
+			return v.JSON, check(v.Doc)
 		}
-		end := closing(text[i:])
-		if end < 0 {
-			if open != "" {
-				break // text after an opener that never closes was looked through once; that is enough
+		rest, closed, err := x.scan(answer)
+		if !closed {
+			return x.found, err
+		}
+		if answer = trimStart(rest); answer == "" {
+			return nil, errAfterThinking
+		}
+	}
+}
+
+// whole returns the value that the text consists of.
+func (x *extraction) whole(text string) (modeljson.Value, bool) {
+	v, err := x.read(text, 0)
+	return v, err == nil && blank(text[v.End:])
+}
+
+func (x *extraction) read(text string, at int) (modeljson.Value, *modeljson.Error) {
+	v, err := modeljson.Read(text, at)
+	if err != nil {
+		x.wasted -= err.Offset - at
+	}
+	return v, err
+}
+
+// scan looks through a text that is not one value. With closed, a closing tag of thinking ended the scan: the text in
+// front of it was thinking, and rest follows it.
+func (x *extraction) scan(text string) (rest string, closed bool, err error) {
+	x.found, x.other, x.begins = nil, nil, false
+	depth := 0 // of braces that are prose
+	start := len(text) - len(trimStart(text))
+	for i := start; i < len(text); {
+		c := text[i]
+		if b, closes, size := tagAt(text[i:]); size > 0 {
+			if closes {
+				return text[i+size:], true, nil
 			}
-			open = text[i:]
+			after, found := afterTag(text[i+size:], b.close)
+			if !found {
+				return x.refuse("", errThinking)
+			}
+			i = len(text) - len(after)
 			continue
 		}
-		list = append(list, text[i:i+end])
-		i += end - 1
-	}
-	if open != "" {
-		list = append(list, open)
-	}
-	return list
-}
-
-// closing returns the length of the object or array that text begins with, or -1 if it does not close. Brackets are
-// counted without regard to their kind; whether it is JSON is for the parser to say.
-func closing(text string) int {
-	depth := 0
-	inString := false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == '{' || c == '[':
+		var problem error
+		switch {
+		case c == '{' && i+1 < len(text) && strings.IndexByte("{[<>()=.,;:|~`+*&^%@!?]", text[i+1]) >= 0: // no key
 			depth++
-		case c == '}' || c == ']':
-			if depth--; depth == 0 {
-				return i + 1
+			i++
+		case c == '{' || c == '[':
+			v, err := x.read(text, i)
+			switch {
+			case err == nil:
+				problem = x.take(v, i == start && strings.Trim(text[v.End:], "}] \t\r\n") == "")
+				i = v.End
+			case err.Cut || x.meant(text[i:]):
+				problem = err
+				if i == start {
+					return x.refuse("", problem) // a tag inside of it is part of a value
+				}
+				i++
+			default:
+				depth++
+				i++
 			}
+		case c == '}' || c == ']':
+			lost := depth == 0 && c == '}' && x.found != nil && !x.begins
+			if lost {
+				problem = fmt.Errorf("a bracket closes at byte %d that was not opened", i+1)
+			}
+			depth = max(0, depth-1)
+			i++
+		case strings.HasPrefix(text[i:], "```") || strings.HasPrefix(text[i:], "~~~"):
+			i, problem = x.fence(text, i)
+		case strings.HasPrefix(text[i:], harmonyChannel) || strings.HasPrefix(text[i:], harmonyStart):
+			final, err := harmonyFinal(text[i:])
+			if err != nil {
+				return x.refuse("", err)
+			}
+			return final, true, nil
+		default:
+			i++
+		}
+		if problem == nil && x.wasted < 0 {
+			problem = errors.New("it has too many brackets that do not match")
+		}
+		if problem != nil {
+			return x.refuse(text[i:], problem)
 		}
 	}
-	return -1
+	if x.found != nil {
+		return "", false, nil
+	}
+	if x.other == nil {
+		x.other = noValue(text)
+	}
+	return "", false, x.other
 }
+
+// refuse ends a scan without a value, unless a closing tag turns it all into thinking.
+func (x *extraction) refuse(text string, problem error) (rest string, closed bool, err error) {
+	x.found = nil
+	if rest, closed = afterClosing(text); closed {
+		return rest, true, nil
+	}
+	return "", false, problem
+}
+
+// take checks a value. It returns an error if no value of the answer may be taken because of it.
+func (x *extraction) take(v modeljson.Value, begins bool) error {
+	if x.values--; x.values < 0 {
+		return fmt.Errorf("it holds more than %d JSON values", maxValues)
+	}
+	if err := x.check(v.Doc); err != nil {
+		if x.other == nil {
+			x.other = err
+		}
+		return nil
+	}
+	canonical, err := encode(v.Doc)
+	switch {
+	case err != nil:
+		return fmt.Errorf("compare values: %w", err)
+	case x.found == nil:
+		x.found, x.same, x.begins = v.JSON, string(canonical), begins
+	case x.same != string(canonical):
+		return fmt.Errorf("it holds two different JSON values that match the schema: %s and %s", clip(string(x.found), maxQuoted), clip(string(v.JSON), maxQuoted))
+	}
+	return nil
+}
+
+// meant reports whether text, which begins with a bracket and is not the JSON of a value, looks like an attempt at one.
+func (x *extraction) meant(text string) bool {
+	inner := strings.TrimLeftFunc(text[1:], unicode.IsSpace)
+	if inner == "" {
+		return true
+	}
+	if strings.HasPrefix(inner, `\"`) || strings.ContainsRune("\"'“‘", []rune(inner[:min(len(inner), 4)])[0]) {
+		return true
+	}
+	if text[0] == '[' {
+		return inner[0] == '{' || x.lists && strings.IndexByte("[-0123456789", inner[0]) >= 0
+	}
+	name := strings.TrimLeftFunc(inner, func(c rune) bool {
+		return c == '_' || c == '$' || c == '-' || unicode.IsLetter(c) || unicode.IsDigit(c)
+	})
+	return len(name) < len(inner) && strings.HasPrefix(strings.TrimLeftFunc(name, unicode.IsSpace), ":")
+}
+
+// fence takes the scalar that fills the fence at an offset. Objects and arrays in fences are found as in prose. It
+// returns where to go on.
+func (x *extraction) fence(text string, at int) (next int, problem error) {
+	body := strings.TrimLeft(text[at:], text[at:at+1])
+	ticks := text[at : len(text)-len(body)]
+	next = at + len(ticks)
+	word := strings.TrimLeftFunc(body, func(c rune) bool { return strings.ContainsRune("_-+.", c) || unicode.IsLetter(c) || unicode.IsDigit(c) })
+	for _, from := range []string{body, word} { // the word behind a fence may name its language
+		inner := strings.TrimLeftFunc(from, unicode.IsSpace)
+		if inner == "" || inner[0] == '{' || inner[0] == '[' {
+			continue
+		}
+		begin := len(text) - len(inner)
+		v, err := x.read(text, begin)
+		if err != nil {
+			continue
+		}
+		if after := strings.TrimLeftFunc(text[v.End:], unicode.IsSpace); strings.HasPrefix(after, ticks) {
+			return len(text) - len(after) + len(ticks), x.take(v, false)
+		}
+		x.wasted -= v.End - begin
+	}
+	return next, nil
+}
+
+// noValue is the error for a text without a value that counts.
+func noValue(text string) error {
+	text = strings.TrimSpace(text)
+	if strings.ContainsFunc(text, unicode.IsSpace) && !strings.ContainsRune("\"'-.0123456789", rune(text[0])) {
+		return errors.New("it holds no JSON")
+	}
+	v, err := modeljson.Read(text, 0)
+	if err == nil {
+		return fmt.Errorf("not valid JSON: more text after the value, at byte %d", v.End+1)
+	}
+	return err
+}
+
+func blank(text string) bool { return strings.Trim(text, " \t\r\n\ufeff") == "" }

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"regexp"
 	"strconv"
@@ -283,24 +282,4 @@ func TestResultsThatTheServerRefusesAreShortened(t *testing.T) {
 			assert.InDelta(t, 60_008-len(got), n, 100, "the note counts what was left out before")
 		})
 	}
-}
-
-// FuzzAnswer: whatever a model writes, extraction and repair end, and what they give is JSON.
-func FuzzAnswer(f *testing.F) {
-	for _, text := range []string{"", `{"a":1}`, "```json\n{\"a\":1}\n```", `{'a': 3,}`, `<think>{"a":9}</think>{"a":4}`, "[[[[[", `{"a":`, "\x00{\"\xff"} {
-		f.Add(text)
-	}
-	plan := &spec.Plan{Name: "t", Task: "do", MaxTurns: 1, Schema: json.RawMessage(`{"type":"object"}`)}
-	p, err := Compile(plan, nil, backend.Model{ID: "m"})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		if out, err := p.readAnswer(text); err == nil && (!json.Valid(out) || !isObject(string(out))) {
-			t.Errorf("%q gives %q", text, out)
-		}
-		if args, problem := mendArguments(text); problem == "" && !isObject(args) {
-			t.Errorf("arguments %q give %q", text, args)
-		}
-	})
 }

@@ -61,7 +61,7 @@ func (a *attempt) prompt() (string, error) {
 	if a.prog.question != nil {
 		a.fingerprint = a.prog.question.Fingerprint(prompt)
 	}
-	if r := payload.Reuse; r != nil && r.Fingerprint == a.fingerprint {
+	if r := payload.Reuse; r != nil && r.Fingerprint == a.fingerprint && a.prog.passes(r.Output) == nil {
 		a.reused = r
 	}
 	return prompt, nil

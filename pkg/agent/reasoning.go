@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -28,22 +29,17 @@ func kept(m backend.Message, keep spec.KeepReasoning) backend.Message {
 	return m
 }
 
-// inlineReasoning are the tags between which models write reasoning within their text.
-var inlineReasoning = [][2]string{{"<think>", "</think>"}, {"<thinking>", "</thinking>"}, {"[THINK]", "[/THINK]"}}
-
 // afterInlineReasoning returns a text without the reasoning that starts it. Reasoning without an end is left as it is.
 func afterInlineReasoning(text string) string {
-	trimmed := strings.TrimLeft(text, " \t\r\n")
-	for _, tags := range inlineReasoning {
-		inner, ok := strings.CutPrefix(trimmed, tags[0])
-		if !ok {
-			continue
-		}
-		if _, after, ok := strings.Cut(inner, tags[1]); ok {
-			return strings.TrimLeft(after, " \t\r\n")
-		}
+	rest, err := withoutThinking(text)
+	switch {
+	case err == nil:
+		return rest
+	case errors.Is(err, errAfterThinking):
+		return ""
+	default:
+		return text
 	}
-	return text
 }
 
 // saidBytes returns the size of the text and the reasoning of a message, from which tokens are estimated.

@@ -31,7 +31,7 @@ type ErrorType string
 const (
 	BadInput           ErrorType = "BadInput"           // the input line could not be read or rendered
 	Oversized          ErrorType = "Oversized"          // the prompt does not fit the model's context
-	OutputInvalid      ErrorType = "OutputInvalid"      // the answer does not match the output schema, also after repair
+	OutputInvalid      ErrorType = "OutputInvalid"      // the answer cannot be used, also after the repair turn
 	OutputTruncated    ErrorType = "OutputTruncated"    // the answer was cut by max_tokens
 	TurnsExhausted     ErrorType = "TurnsExhausted"     // max_turns reached without an answer
 	Timeout            ErrorType = "Timeout"            // the job's own time limit passed

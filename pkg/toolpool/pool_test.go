@@ -110,7 +110,7 @@ func TestWhatGoesWrongIsToldToTheModel(t *testing.T) {
 	for _, c := range []struct{ name, args, want string }{
 		{"nope", `{}`, `there is no tool "nope". Available tools: failing, keyless, keypanics, panics, t.`},
 		{"t", `{"path": "a`, `the arguments of t are not valid JSON: the text ends too early. Write them as one JSON object.`},
-		{"t", `{'path': 'a'}`, `not valid JSON: invalid character '\'' looking for beginning of object key string, at byte 2`},
+		{"t", `{'path': 'a'}`, `not valid JSON: '\'' in place of a key in double quotes, at byte 2`},
 		{"t", `["a"]`, `must be one JSON object`},
 		{"t", `{"path":1}`, `the arguments of t do not fit its parameters: at path: got number, want string.`},
 		{"t", ``, `missing "path"`},
@@ -138,8 +138,12 @@ func TestTheToolRunsOnWhatWasChecked(t *testing.T) {
 	t.Parallel()
 	var got string
 	p := newPool(t, tool(Effect, func(_ context.Context, args json.RawMessage) (string, error) { got = string(args); return "x", nil }))
-	call(t, p, "t", "{\"b\" : 12345678901234567890,\n \"a\":\"<&>\", \"b\":1e3}")
-	assert.Equal(t, `{"a":"<&>","b":1e3}`, got)
+	call(t, p, "t", "{\"b\" : 12345678901234567890,\n \"a\":\"<&>\", \"c\":1e3}")
+	assert.Equal(t, `{"a":"<&>","b":12345678901234567890,"c":1e3}`, got)
+	got = ""
+	r := call(t, p, "t", `{"a":1,"\u0061":2}`)
+	assert.Contains(t, r.Content, `the key "a" occurs twice`)
+	assert.Empty(t, got, "two readers may take different values")
 	call(t, p, "t", " \n")
 	assert.Equal(t, `{}`, got)
 }

@@ -7,11 +7,8 @@
 package schema
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +22,6 @@ import (
 const (
 	maxViolations = 3   // shown in one message
 	maxMessage    = 600 // bytes of one message
-	maxExponent   = 400 // of a number; beyond, exact arithmetic costs more than a worker should spend on it
 )
 
 // Schema is a compiled JSON Schema.
@@ -75,53 +71,6 @@ func (s *Schema) CheckValue(doc any) error {
 	return err
 }
 
-// Decode reads one JSON value and nothing after it. Numbers come as json.Number, as they are written.
-func Decode(text []byte) (any, error) {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	var doc any
-	if err := dec.Decode(&doc); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, errors.New("not valid JSON: the text ends too early")
-		}
-		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-			return nil, fmt.Errorf("not valid JSON: %w, at byte %d", err, syntax.Offset)
-		}
-		return nil, fmt.Errorf("not valid JSON: %w", err)
-	}
-	if rest := bytes.TrimSpace(text[dec.InputOffset():]); len(rest) > 0 {
-		return nil, fmt.Errorf("not valid JSON: more text after the value, at byte %d", dec.InputOffset())
-	}
-	if err := checkNumbers(doc); err != nil {
-		return nil, err
-	}
-	return doc, nil
-}
-
-func checkNumbers(v any) error {
-	switch v := v.(type) {
-	case map[string]any:
-		for _, e := range v {
-			if err := checkNumbers(e); err != nil {
-				return err
-			}
-		}
-	case []any:
-		for _, e := range v {
-			if err := checkNumbers(e); err != nil {
-				return err
-			}
-		}
-	case json.Number:
-		if i := strings.IndexAny(string(v), "eE"); i >= 0 {
-			if n, err := strconv.Atoi(string(v[i+1:])); err != nil || n > maxExponent || n < -maxExponent {
-				return fmt.Errorf("the number %.40s is out of range", v)
-			}
-		}
-	}
-	return nil
-}
-
 // describe lists the innermost violations, which are the ones that say what to change. They are sorted: the validator
 // walks maps, and one fault should always read the same.
 func describe(v *jsonschema.ValidationError) string {
@@ -163,6 +112,9 @@ func wording(k jsonschema.ErrorKind, english *message.Printer) string {
 	case *kind.AdditionalProperties:
 		return "unknown " + quoted(k.Properties)
 	default:
+		if text, ok := numberWording(k); ok {
+			return text
+		}
 		return k.LocalizedString(english)
 	}
 }

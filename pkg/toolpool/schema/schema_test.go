@@ -35,10 +35,13 @@ func TestCheckSaysWhatToChange(t *testing.T) {
 		{`[]`, `got array, want object`},
 		{`{"name":"x"`, `not valid JSON: the text ends too early`},
 		{``, `not valid JSON: the text ends too early`},
-		{`{"name":"x"} tail`, `not valid JSON: more text after the value, at byte 12`},
-		{`{name:"x"}`, `not valid JSON: invalid character 'n' looking for beginning of object key string, at byte 2`},
-		{`{"name":"x","age":1e999999999}`, `the number 1e999999999 is out of range`},
-		{`{"name":"x","age":-1e-99999999999999999999}`, `the number -1e-99999999999999999999 is out of range`},
+		{`{"name":"x"} tail`, `not valid JSON: more text after the value, at byte 14`},
+		{`{name:"x"}`, `not valid JSON: 'n' in place of a key in double quotes, at byte 2`},
+		{`{"name":"x","age":1e999999999}`, `not valid JSON: the number 1e999999999 is out of range, at byte 19`},
+		{`{"name":"x","age":-1e-99999999999999999999}`, `not valid JSON: the number -1e-99999999999999999999 is out of range, at byte 19`},
+		{`{"name":"x","age":NaN}`, `not valid JSON: NaN, which JSON does not have, at byte 19`},
+		{`{"name":"x","age":01}`, `not valid JSON: the number 01 has a leading zero, at byte 19`},
+		{`{"name":"x","name":"y"}`, `not valid JSON: the key "name" occurs twice in one object, at byte 13`},
 		{`{"age":-1,"tags":["c","d","e"]}`, `at age: minimum: got -1, want 0; at tags.0: value must be one of 'a', 'b'; at tags.1: value must be one of 'a', 'b'; and 2 more`},
 	} {
 		err := s.Check([]byte(c.text))
