@@ -22,7 +22,7 @@ func answersOf(text string) (out []answer) {
 	return out
 }
 
-func jobsOf(text string) *jobKeys {
+func keysOf(text string) *jobKeys {
 	j := &jobKeys{}
 	for _, c := range text {
 		j.questions = append(j.questions, key{byte(c)})
@@ -74,7 +74,7 @@ func TestPairGivesEachResultToOneJobThatAsksTheSame(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		file := answersOf(rapid.StringMatching(`[A-Ea-e ]{0,12}`).Draw(t, "file"))
-		jobs := jobsOf(rapid.StringMatching(`[A-E]{0,12}`).Draw(t, "jobs"))
+		jobs := keysOf(rapid.StringMatching(`[A-E]{0,12}`).Draw(t, "jobs"))
 		p := pair(file, jobs)
 		used := map[int64]bool{}
 		free := map[key]int{}

@@ -54,6 +54,7 @@ type Program struct {
 	maxTurns    int
 	maxRetries  int
 	transcripts bool // results carry the conversation
+	keep        spec.KeepReasoning
 	turnTimeout time.Duration
 	toolTimeout time.Duration
 	jobTimeout  time.Duration // 0 means none
@@ -81,6 +82,7 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model, checks
 		maxTurns:    plan.MaxTurns,
 		maxRetries:  plan.MaxRetries,
 		transcripts: plan.Transcripts,
+		keep:        plan.KeepReasoning,
 		turnTimeout: cmp.Or(plan.Timeouts.Turn, defaultTurnTimeout),
 		toolTimeout: cmp.Or(plan.Timeouts.Tool, defaultToolTimeout),
 		jobTimeout:  plan.Timeouts.Job,

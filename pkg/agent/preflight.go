@@ -19,7 +19,7 @@ func (a *attempt) preflight(s *scope) error {
 	if err != nil || a.reused != nil || a.ended != nil || a.reduction != nil {
 		return err
 	}
-	a.conv = newConversation(a.prog.system, prompt, a.prog.contextWindow())
+	a.conv = newConversation(a.prog.system, prompt, a.prog.contextWindow(), a.prog.keep)
 	for i, data := range a.job.Journal {
 		t, err := decodeTurn(data)
 		if err != nil {

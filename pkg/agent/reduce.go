@@ -326,7 +326,7 @@ func (r *reducer) answer(level int, group []piece, last bool, part int) (Turn, e
 		return turn, err
 	}
 	// A conversation of its own. To the scheduler it is no turn of the job's: its prompt does not continue another one.
-	sub := &attempt{Runner: r.Runner, prog: r.prog, log: r.log, state: batch.Running, conv: newConversation(r.prog.system, prompt, r.prog.contextWindow())}
+	sub := &attempt{Runner: r.Runner, prog: r.prog, log: r.log, state: batch.Running, conv: newConversation(r.prog.system, prompt, r.prog.contextWindow(), r.prog.keep)}
 	sub.job = Job{
 		ID: batch.Job{Batch: r.job.ID.Batch, Index: r.job.ID.Index + int64(part)}, Attempt: r.job.Attempt, Stop: r.job.Stop, OnTurn: r.job.OnTurn, Budget: r.job.Budget,
 		Append: func(context.Context, int, []byte) error { return nil }, // a repair is not worth a turn of the journal

@@ -200,6 +200,7 @@ func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered b
 		return nil, false, err
 	}
 	a.count(resp)
+	resp.Message.Reasoning = resp.Message.Reasoning.Bounded(maxReasoning)
 	usage := turnUsage(resp.Usage)
 	switch {
 	case resp.Finish == backend.FinishRefused:
@@ -225,7 +226,8 @@ func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered b
 	case problem == nil:
 		if a.prog.transcripts {
 			a.conv.record = append(a.conv.record, Turn{
-				Assistant: backend.Message{Role: backend.RoleAssistant, Content: resp.Message.Content}, Usage: usage, Model: resp.Model,
+				Assistant: backend.Message{Role: backend.RoleAssistant, Content: resp.Message.Content, Reasoning: resp.Message.Reasoning},
+				Usage:     usage, Model: resp.Model,
 			})
 		}
 		return output, true, nil

@@ -168,15 +168,14 @@ const (
 
 // Response is one ended model call.
 type Response struct {
-	Message   Message // role assistant
-	Finish    FinishReason
-	Usage     Usage
-	Model     string        // as the server named it
-	Reasoning string        // not part of the conversation
-	TTFT      time.Duration // from sending the request to the first delta; 0 if there was none
-	Duration  time.Duration
-	Headroom  *Headroom // nil if the server does not tell its rate limits
-	Refusal   string    // the model's own words for FinishRefused; "" if a filter refused
+	Message  Message // role assistant
+	Finish   FinishReason
+	Usage    Usage
+	Model    string        // as the server named it
+	TTFT     time.Duration // from sending the request to the first delta; 0 if there was none
+	Duration time.Duration
+	Headroom *Headroom // nil if the server does not tell its rate limits
+	Refusal  string    // the model's own words for FinishRefused; "" if a filter refused
 	// LeftOut names the sampling fields that the user set and the server does not take, such as "temperature" or "seed". The
 	// call was made without them. Nil if every field was sent.
 	LeftOut []string
@@ -192,7 +191,7 @@ type Headroom struct {
 type Usage struct {
 	PromptTokens     int64
 	CachedTokens     int64 // -1 if the server does not report it
-	CompletionTokens int64
+	CompletionTokens int64 // reasoning included
 	// Estimated: the caller counted tokens that the server did not report.
 	Estimated bool `json:",omitempty"`
 }

@@ -30,6 +30,7 @@ func (l *loader) stage(field string, n ast.Node, p *Plan, more ...fieldReader) (
 		{"timeouts", l.timeouts(&p.Timeouts)},
 		{"budget", l.budget(&p.JobBudget, &p.Prices)},
 		{"prices", l.prices(&p.Prices)},
+		{"keep_reasoning", l.keepReasoning(&p.KeepReasoning)},
 	}, more...))
 	s.schema, l.schema = l.schema, ofJobs
 	if len(l.errs) > before {
@@ -85,5 +86,6 @@ func withInstruction(system string, schema json.RawMessage) string {
 func (l *loader) finishStage(p *Plan, name string) {
 	jobs := l.spec.settings
 	p.Name, p.Owner, p.Priority, p.TTL = jobs.Name+"/"+name, jobs.Owner, jobs.Priority, jobs.TTL
+	p.KeepReasoning = p.KeepReasoning.or(jobs.KeepReasoning)
 	p.Model, p.Prices = cmp.Or(p.Model, jobs.Model), cmp.Or(p.Prices, jobs.Prices)
 }

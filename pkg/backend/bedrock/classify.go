@@ -121,6 +121,7 @@ const (
 	streaming = "streaming"
 	caching   = "cache points"
 	schemas   = "schemas"
+	reasoning = "reasoning in a conversation"
 )
 
 // refused returns what of a request the model does not take, or "".
@@ -135,6 +136,8 @@ func refused(e *backend.Error) string {
 		return streaming
 	case endpoint.Mentions(words, "cachepoint", "cache point", "caching"):
 		return caching
+	case endpoint.Mentions(words, "reasoningcontent", "reasoning content", "reasoningtext", "thinking block", "signature"):
+		return reasoning
 	case endpoint.Mentions(words, "outputconfig", "output_config", "structured output", "schema", "strict"):
 		return schemas
 	}

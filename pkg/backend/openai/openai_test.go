@@ -519,3 +519,11 @@ func TestKeyComesFromTheEnvironment(t *testing.T) {
 		assert.NotContains(t, err.Error(), "hunter2")
 	}
 }
+
+func TestReasoningIsSentBack(t *testing.T) {
+	for _, scheme := range []string{"openai+http://", "http://"} {
+		t.Run(scheme, func(t *testing.T) {
+			backendtest.RunChatReasoning(t, "", func(t *testing.T, addr string) backend.Backend { return open(t, scheme+addr) })
+		})
+	}
+}

@@ -20,6 +20,18 @@ type callDelta struct {
 		Name      loose `json:"name"`
 		Arguments loose `json:"arguments"` // a string, or the object itself
 	} `json:"function"`
+
+	extra extras // members that the protocol does not have
+}
+
+// UnmarshalJSON reads a piece and keeps the members that the protocol does not have.
+func (d *callDelta) UnmarshalJSON(data []byte) error {
+	type plain callDelta
+	if err := json.Unmarshal(data, (*plain)(d)); err != nil {
+		return err
+	}
+	d.extra = extrasOf(data)
+	return nil
 }
 
 // callList puts a turn's tool calls together, and reports each once, as early as it is certain.
@@ -44,6 +56,7 @@ type toolCall struct {
 	scan    valueScan
 	settled bool
 	guessed bool // it began without an ID at the position of another call
+	extra   extras
 }
 
 // add takes a piece and returns how much it adds to the turn's size.
@@ -65,6 +78,7 @@ func (l *callList) add(d *callDelta) int {
 		size += callCost
 	}
 	c := l.calls[i]
+	size += c.extra.add(d.extra) // also of a settled call, because they do not change its arguments
 	if c.settled {
 		return size
 	}
@@ -213,7 +227,7 @@ func (l *callList) freeID(i int, id string) string {
 }
 
 func (c *toolCall) toolCall() backend.ToolCall {
-	return backend.ToolCall{ID: c.id, Name: c.name, Arguments: string(c.args)}
+	return backend.ToolCall{ID: c.id, Name: c.name, Arguments: string(c.args), Extra: c.extra.json()}
 }
 
 // valueScan finds the end of a JSON object or array that comes in pieces. It counts brackets only.

@@ -38,12 +38,11 @@ type choice struct {
 
 // delta is a piece of a message, or a whole one.
 type delta struct {
-	Content          content     `json:"content"`
-	Reasoning        loose       `json:"reasoning"`
-	ReasoningContent loose       `json:"reasoning_content"` // older servers' name
-	Refusal          loose       `json:"refusal"`
-	ToolCalls        []callDelta `json:"tool_calls"`
-	FunctionCall     *struct {
+	thoughtDelta
+	Content      content     `json:"content"`
+	Refusal      loose       `json:"refusal"`
+	ToolCalls    []callDelta `json:"tool_calls"`
+	FunctionCall *struct {
 		Name      loose `json:"name"`
 		Arguments loose `json:"arguments"`
 	} `json:"function_call"` // the form before tool_calls
@@ -210,9 +209,10 @@ func (u *usage) reported() *backend.Usage {
 	case u.CacheHit != nil:
 		out.CachedTokens = int64(*u.CacheHit)
 	}
-	// Some servers count reasoning apart from the completion. The total shows it.
-	if d := u.CompletionDetails; d != nil && int64(u.TotalTokens) == out.PromptTokens+out.CompletionTokens+int64(d.ReasoningTokens) {
-		out.CompletionTokens += int64(d.ReasoningTokens)
+	reasoning := int64(0)
+	if d := u.CompletionDetails; d != nil {
+		reasoning = int64(d.ReasoningTokens)
 	}
+	out.CompletionTokens = generated(out.PromptTokens, out.CompletionTokens, int64(u.TotalTokens), reasoning, out.CachedTokens)
 	return out
 }

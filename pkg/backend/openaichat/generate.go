@@ -29,7 +29,8 @@ var dispatchEvents = []string{"tool_call_dispatch"}
 
 // Generate runs one model call as a stream. See [backend.Backend].
 //
-// A server that refuses a field of the request does not get it again: the call is made once more without it, which costs
+// Reasoning, and members of tool calls that the protocol does not have, are sent back as the server sent them. A server that
+// refuses a field of the request, or such a member, does not get it again: the call is made once more without it, which costs
 // nothing. The log names each such field once.
 func (c *Client) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	model, err := c.ModelOr(ctx, r.Model)
@@ -197,7 +198,7 @@ func (x *exchange) Do(req *http.Request) (*http.Response, error) {
 	x.built = true
 	c := x.client
 	if err := rewrite(req, func(body []byte) ([]byte, error) {
-		return splice(body, x.call.model, x.call.Messages, c.fields(x.call.Request, x.call.without))
+		return splice(body, x.call.model, messages(x.call.Messages, func(member string) bool { return x.call.without[member] }), c.fields(x.call.Request, x.call.without))
 	}); err != nil {
 		return nil, &backend.Error{Class: backend.InvalidRequest, Err: err}
 	}

@@ -171,6 +171,9 @@ func (c *Client) refusedPart(r *backend.Request, without parts, err error) strin
 			return f.Name
 		}
 	}
+	if member := refusedMember(r, without, m); gone && member != "" {
+		return member
+	}
 	switch {
 	case m.names(partStreamOptions) && !without[partStreamOptions]:
 		return partStreamOptions

@@ -214,7 +214,7 @@ func TestReasoningCutByLengthIsAnEmptyAnswer(t *testing.T) {
 	resp, o := mustReplay(t, "vllm-0.32-guarded/reasoning-cut-by-length-stream")
 	assert.Equal(t, backend.FinishLength, resp.Finish)
 	assert.Empty(t, resp.Message.Content)
-	assert.NotEmpty(t, resp.Reasoning)
+	assert.NotEmpty(t, resp.Message.ReasoningText())
 	assert.Equal(t, 1, o.firstTokens, "reasoning is a first token")
 }
 

@@ -149,7 +149,7 @@ func TestReasoningUnderEitherName(t *testing.T) {
 		`{"choices":[{"index":0,"delta":{"reasoning_content":"b"}}]}`,
 		contentChunk("answer"), finishChunk("stop")))
 	require.NoError(t, err)
-	assert.Equal(t, "ab", resp.Reasoning)
+	assert.Equal(t, "ab", resp.Message.ReasoningText())
 	assert.Equal(t, "answer", resp.Message.Content)
 	assert.Equal(t, 1, o.firstTokens)
 }

@@ -26,12 +26,13 @@ type turn struct {
 	ttft     time.Duration
 	model    string
 
-	content, reasoning, refusal strings.Builder
-	calls                       callList
-	finish                      string
-	usage                       *backend.Usage
-	runaway                     *runaway // nil if whitespace is not watched
-	size                        int
+	content, refusal strings.Builder
+	thoughts         thoughts
+	calls            callList
+	finish           string
+	usage            *backend.Usage
+	runaway          *runaway // nil if whitespace is not watched
+	size             int
 
 	rules    rules
 	dispatch bool   // events may tell of whole calls
@@ -202,17 +203,12 @@ func (t *turn) choice(c *choice) error {
 }
 
 func (t *turn) delta(d *delta) {
-	reasoning := string(d.Reasoning)
-	if reasoning == "" {
-		reasoning = string(d.ReasoningContent)
-	}
-	reasoning += d.Content.reasoning
-	t.size += len(d.Content.text) + len(reasoning) + len(d.Refusal) + len(d.Content.refusal)
-	if d.Content.text != "" || reasoning != "" || len(d.ToolCalls) > 0 || d.FunctionCall != nil {
+	thought := t.thoughts.add(&d.thoughtDelta) + t.thoughts.text(thinkingParts, d.Content.reasoning)
+	t.size += len(d.Content.text) + thought + len(d.Refusal) + len(d.Content.refusal)
+	if d.Content.text != "" || thought > 0 || len(d.ToolCalls) > 0 || d.FunctionCall != nil {
 		t.begin()
 	}
 	t.content.WriteString(d.Content.text)
-	t.reasoning.WriteString(reasoning)
 	t.refusal.WriteString(string(d.Refusal) + d.Content.refusal)
 	for j := range d.ToolCalls {
 		t.size += t.calls.add(&d.ToolCalls[j])
@@ -251,12 +247,11 @@ func (t *turn) end(err error) (*backend.Response, error) {
 		return nil, err
 	}
 	resp := &backend.Response{
-		Message:   backend.Message{Role: backend.RoleAssistant, Content: t.content.String()},
-		Finish:    reason,
-		Usage:     backend.Usage{CachedTokens: -1},
-		Model:     t.model,
-		Reasoning: t.reasoning.String(),
-		TTFT:      t.ttft,
+		Message: backend.Message{Role: backend.RoleAssistant, Content: t.content.String(), Reasoning: t.thoughts.reasoning()},
+		Finish:  reason,
+		Usage:   backend.Usage{CachedTokens: -1},
+		Model:   t.model,
+		TTFT:    t.ttft,
 	}
 	if reason == backend.FinishRefused {
 		resp.Refusal = t.refusal.String()

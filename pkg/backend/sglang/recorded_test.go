@@ -67,7 +67,7 @@ func TestRecordedTurns(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, c.finish, resp.Finish)
 			assert.Contains(t, resp.Message.Content, c.says)
-			assert.Equal(t, c.reasoning, resp.Reasoning != "", resp.Reasoning)
+			assert.Equal(t, c.reasoning, resp.Message.ReasoningText() != "", resp.Message.ReasoningText())
 			require.Len(t, resp.Message.ToolCalls, len(c.calls))
 			for i, want := range c.calls {
 				if want != "" {

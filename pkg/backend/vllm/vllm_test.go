@@ -360,3 +360,7 @@ func TestCallsSideBySideLearnFromOneRefusal(t *testing.T) {
 	}
 	calls.Wait()
 }
+
+func TestReasoningIsSentBack(t *testing.T) {
+	backendtest.RunChatReasoning(t, "", func(t *testing.T, addr string) backend.Backend { return open(t, addr) })
+}
