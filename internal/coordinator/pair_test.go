@@ -55,7 +55,7 @@ func TestPair(t *testing.T) {
 		"nothing matches":     {"AB", "XY", []int64{-1, -1}, pairing{changed: 2, stale: 2}},
 		"nothing in the file": {"", "AB", []int64{}, pairing{fresh: 2}},
 	} {
-		got := pair(answersOf(c.file), jobsOf(c.jobs))
+		got := pair(answersOf(c.file), keysOf(c.jobs))
 		c.want.to = c.to
 		assert.Equal(t, &c.want, got, name)
 	}

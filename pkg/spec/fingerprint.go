@@ -48,7 +48,9 @@ func (p *Plan) Asks(tools []AskedTool) (Question, error) {
 		Schema   json.RawMessage `json:",omitempty"`
 		Sampling Sampling
 		Tools    []AskedTool `json:",omitempty"`
-	}{"question 1", p.System, p.Schema, sampling, tools})
+		// KeepReasoning is "" for auto, so that older questions stay the same.
+		KeepReasoning KeepReasoning `json:",omitempty"`
+	}{"question 1", p.System, p.Schema, sampling, tools, p.KeepReasoning.stored()})
 	if err != nil {
 		return Question{}, fmt.Errorf("hash the question of plan %q: %w", p.Name, err)
 	}
