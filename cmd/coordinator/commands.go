@@ -135,7 +135,8 @@ call had its effect, and say so.`,
 		completionCommand(e),
 		{
 			Name: "doctor", Usage: "check Redis, a model server and the tools, and say what to do about what is wrong",
-			Description: `A model server gets two short requests: one tool call and one answer with a schema. Exit status: 0 nothing is
+			Description: `A model server gets a few short requests, among them one tool call and one answer with a schema. Redis may be away if
+--backend is given and --redis is not. Exit status: 0 nothing is
 wrong, 1 something is, 3 Redis or the model server cannot be reached.`,
 			Flags: []cli.Flag{
 				redisFlag(), rootFlag(), toolsFlag(),
@@ -520,7 +521,7 @@ func (e *env) doctor(c *cli.Context) error {
 		return err
 	}
 	return coordinator.Doctor(c.Context, e.console.Stdout(), coordinator.DoctorOptions{
-		Redis: to, Backend: c.String("backend"), ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers,
+		Redis: to, NoRedis: c.String("backend") != "" && !c.IsSet("redis"), Backend: c.String("backend"), ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers,
 		Getenv: e.getenv, Logger: log,
 	})
 }

@@ -22,7 +22,7 @@ func answersOf(text string) (out []answer) {
 	return out
 }
 
-func jobsOf(text string) *jobKeys {
+func keysOf(text string) *jobKeys {
 	j := &jobKeys{}
 	for _, c := range text {
 		j.questions = append(j.questions, key{byte(c)})
@@ -55,7 +55,7 @@ func TestPair(t *testing.T) {
 		"nothing matches":     {"AB", "XY", []int64{-1, -1}, pairing{changed: 2, stale: 2}},
 		"nothing in the file": {"", "AB", []int64{}, pairing{fresh: 2}},
 	} {
-		got := pair(answersOf(c.file), jobsOf(c.jobs))
+		got := pair(answersOf(c.file), keysOf(c.jobs))
 		c.want.to = c.to
 		assert.Equal(t, &c.want, got, name)
 	}
@@ -74,7 +74,7 @@ func TestPairGivesEachResultToOneJobThatAsksTheSame(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		file := answersOf(rapid.StringMatching(`[A-Ea-e ]{0,12}`).Draw(t, "file"))
-		jobs := jobsOf(rapid.StringMatching(`[A-E]{0,12}`).Draw(t, "jobs"))
+		jobs := keysOf(rapid.StringMatching(`[A-E]{0,12}`).Draw(t, "jobs"))
 		p := pair(file, jobs)
 		used := map[int64]bool{}
 		free := map[key]int{}

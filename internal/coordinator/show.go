@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool"
@@ -81,7 +82,7 @@ func (r StatusReport) reducing() string {
 
 // servable says what a worker lacks to serve a batch; "" if nothing.
 func servable(h batch.Header, w batch.WorkerRecord) string {
-	if h.Model != "" && !slices.Contains(w.Models, h.Model) {
+	if h.Model != "" && len(w.Models) > 0 && !slices.ContainsFunc(w.Models, func(id string) bool { return backend.Model{ID: id}.Is(h.Model) }) {
 		return "serves " + strings.Join(w.Models, ", ") + " and not " + h.Model
 	}
 	for _, t := range h.Tools {

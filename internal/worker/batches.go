@@ -268,14 +268,16 @@ func (b *batches) compile(id batch.ID, text []byte, bound string) (*work, error)
 }
 
 func pickModel(served []backend.Model, name string) (backend.Model, error) {
-	if len(served) == 0 {
-		return backend.Model{}, errors.New("its backend serves no model")
-	}
-	if name == "" {
+	switch {
+	case len(served) == 0 && name == "":
+		return backend.Model{}, errors.New("its backend lists no models; name one in the spec (model:)")
+	case len(served) == 0:
+		return backend.Model{ID: name}, nil
+	case name == "":
 		return served[0], nil
 	}
 	for _, m := range served {
-		if m.ID == name {
+		if m.Is(name) {
 			return m, nil
 		}
 	}

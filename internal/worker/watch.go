@@ -56,7 +56,7 @@ func (w *Worker) probe(ctx context.Context) error {
 		return err
 	}
 	ready := w.health.isReady()
-	if ready && (time.Since(w.modelsRead) < modelsEvery || !w.wantsModels()) {
+	if ready && len(w.served()) > 0 && (time.Since(w.modelsRead) < modelsEvery || !w.wantsModels()) {
 		return nil
 	}
 	models, err := w.cfg.Backend.Models(ctx)

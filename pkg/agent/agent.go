@@ -72,7 +72,8 @@ type Turn struct {
 	Usage     batch.Usage       `json:"usage"`
 	Counts    batch.ToolCounts  `json:"counts"`
 	Model     string            `json:"model"`
-	Part      *Part             `json:"part,omitempty"` // of a job that reduces: the turn is an answer for a part of the results
+	LeftOut   []string          `json:"left_out,omitempty"` // as of [batch.Result], up to this turn
+	Part      *Part             `json:"part,omitempty"`     // of a job that reduces: the turn is an answer for a part of the results
 }
 
 // CallSource says where the result of a tool call is from.

@@ -132,10 +132,10 @@ func promptBytes(r *backend.Request) int {
 	return n
 }
 
-func answerBytes(r *backend.Response) int { return messageBytes(r.Message) + len(r.Reasoning) }
+func answerBytes(r *backend.Response) int { return messageBytes(r.Message) }
 
 func messageBytes(m backend.Message) int {
-	n := len(m.Content)
+	n := len(m.Content) + len(m.ReasoningText())
 	for _, c := range m.ToolCalls {
 		n += len(c.Name) + len(c.Arguments)
 	}

@@ -42,7 +42,7 @@ func (a *attempt) callModel(s *scope, t turnPlan) (*backend.Response, *toolRun, 
 			ranAway, req.Schema = true, nil
 			a.log.InfoContext(s.work, "the model ran away; the turn is repeated without response_format", "turn", t.number, "error", err)
 			continue
-		case e.Class == backend.ContextTooLong && a.conv.relieve():
+		case e.Class == backend.ContextTooLong && a.relieve(e):
 			a.log.InfoContext(s.work, "the server counts more tokens than were reckoned; tool results are shortened", "turn", t.number, "error", err)
 			continue
 		case e.Class == backend.ContextTooLong:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -20,7 +21,8 @@ const (
 	defaultToolTimeout = 60 * time.Second
 )
 
-// Program is a plan made ready to run any job of its batch. It does not change and is safe for concurrent use.
+// Program is a plan made ready to run any job of its batch. Only its learned context size changes. It is safe for concurrent
+// use.
 type Program struct {
 	system    string
 	render    func(input map[string]any) (string, error)
@@ -33,6 +35,7 @@ type Program struct {
 	model     string
 	taskBytes int          // of the template
 	window    int          // tokens of context; 0 if unknown
+	learned   atomic.Int64 // tokens of context by the least that a refusal gave; 0 if none did
 	budget    batch.Budget // of one job
 	prices    batch.Prices
 	// budgetField is what a spec calls the budget.
@@ -51,6 +54,7 @@ type Program struct {
 	maxTurns    int
 	maxRetries  int
 	transcripts bool // results carry the conversation
+	keep        spec.KeepReasoning
 	turnTimeout time.Duration
 	toolTimeout time.Duration
 	jobTimeout  time.Duration // 0 means none
@@ -78,6 +82,7 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model, checks
 		maxTurns:    plan.MaxTurns,
 		maxRetries:  plan.MaxRetries,
 		transcripts: plan.Transcripts,
+		keep:        plan.KeepReasoning,
 		turnTimeout: cmp.Or(plan.Timeouts.Turn, defaultTurnTimeout),
 		toolTimeout: cmp.Or(plan.Timeouts.Tool, defaultToolTimeout),
 		jobTimeout:  plan.Timeouts.Job,

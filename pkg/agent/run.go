@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -89,7 +90,7 @@ func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, er
 		Batch: job.ID.Batch, JobID: batch.JobID(job.ID.Index), Index: job.ID.Index,
 		Status: batch.OK, Item: a.item, Output: output,
 		Attempts: job.Attempt, Turns: a.turns, Usage: a.usage, Tools: a.counts,
-		Model: a.served, Worker: r.worker, WallMS: time.Since(began).Milliseconds(), Times: a.spent.times(job.Queued),
+		Model: a.served, LeftOut: a.leftOut, Worker: r.worker, WallMS: time.Since(began).Milliseconds(), Times: a.spent.times(job.Queued),
 	}
 	switch {
 	case a.question == "":
@@ -137,6 +138,8 @@ type attempt struct {
 	usage  batch.Usage
 	counts batch.ToolCounts
 	served string // the model as the server named it
+	// leftOut names the sampling fields that the server did not take, sorted.
+	leftOut []string
 
 	spent meter // of this attempt alone
 }
@@ -201,13 +204,12 @@ func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered b
 		return nil, false, err
 	}
 	a.count(resp)
+	resp.Message.Reasoning = resp.Message.Reasoning.Bounded(maxReasoning)
 	usage := turnUsage(resp.Usage)
 	switch {
 	case resp.Finish == backend.FinishRefused:
 		calls.discard()
-		err := batch.NewError(batch.BackendRejected, "the server's content filter refused the answer")
-		err.RequestAtFault = true
-		return nil, false, err
+		return nil, false, refused(resp)
 	case resp.Finish == backend.FinishLength && a.prog.output != nil && t.mayCall && len(resp.Message.ToolCalls) == 0:
 		// Nothing bound this answer to the schema; the repair turn does, and then it need not be long.
 		calls.discard()
@@ -228,7 +230,8 @@ func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered b
 	case problem == nil:
 		if a.prog.transcripts {
 			a.conv.record = append(a.conv.record, Turn{
-				Assistant: backend.Message{Role: backend.RoleAssistant, Content: resp.Message.Content}, Usage: usage, Model: resp.Model,
+				Assistant: backend.Message{Role: backend.RoleAssistant, Content: resp.Message.Content, Reasoning: resp.Message.Reasoning},
+				Usage:     usage, Model: resp.Model,
 			})
 		}
 		return output, true, nil
@@ -275,6 +278,28 @@ func (a *attempt) count(resp *backend.Response) {
 	if resp.Model != "" {
 		a.served = resp.Model
 	}
+	a.leave(resp.LeftOut)
+}
+
+// leave adds names of fields that the server did not take.
+func (a *attempt) leave(names []string) {
+	for _, name := range names {
+		if at, found := slices.BinarySearch(a.leftOut, name); !found {
+			a.leftOut = slices.Insert(slices.Clone(a.leftOut), at, name)
+		}
+	}
+}
+
+// refused is the job's error for an answer that the model, or a filter, refused.
+func refused(resp *backend.Response) error {
+	if resp.Refusal == "" {
+		e := batch.NewError(batch.BackendRejected, "the server's content filter refused the answer")
+		e.RequestAtFault = true
+		return e
+	}
+	e := batch.NewError(batch.BackendRejected, clip("the model refused to answer: "+resp.Refusal, maxMessage))
+	e.Raw, e.RequestAtFault = clip(resp.Refusal, maxRaw), true
+	return e
 }
 
 func turnUsage(u backend.Usage) batch.Usage {

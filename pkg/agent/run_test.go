@@ -271,3 +271,39 @@ func TestFormatAndToolsNeverTogether(t *testing.T) {
 		}
 	})
 }
+
+func TestResultNamesFieldsThatWereLeftOut(t *testing.T) {
+	first, last := asks(`{}`), says(`{"a":1}`)
+	first.resp.LeftOut = []string{"temperature"}
+	last.resp.LeftOut = []string{"seed", "temperature"}
+	s := &stage{script: []reply{first, last}}
+	res, err := s.run(t, nil)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"seed", "temperature"}, res.LeftOut)
+
+	res, err = (&stage{script: []reply{says(`{"a":1}`)}, journal: s.journal}).run(t, nil)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"temperature"}, res.LeftOut, "of the turns of an earlier attempt")
+}
+
+func TestRefusalHasTheModelsWords(t *testing.T) {
+	refusal := says("I will not.")
+	refusal.resp.Finish, refusal.resp.Refusal = backend.FinishRefused, "I will not."
+	res, err := (&stage{script: []reply{refusal}}).run(t, nil)
+	require.NoError(t, err)
+	require.NotNil(t, res.Error)
+	assert.Equal(t, batch.BackendRejected, res.Error.Type)
+	assert.Equal(t, "the model refused to answer: I will not.", res.Error.Message)
+	assert.Equal(t, "I will not.", res.Error.Raw)
+}
+
+func TestWindowIsLearnedFromRefusals(t *testing.T) {
+	p := &Program{window: 9000}
+	for _, step := range [][2]int{{0, 9000}, {4000, 4000}, {5000, 4000}, {-1, 4000}, {3000, 3000}} {
+		p.learn(step[0])
+		assert.Equal(t, step[1], p.contextWindow())
+	}
+	unlisted := &Program{}
+	unlisted.learn(2000)
+	assert.Equal(t, 2000, unlisted.contextWindow())
+}

@@ -160,9 +160,10 @@ type Result struct {
 	Turns    int             `json:"turns"` // model calls that ended with a finish reason, repair turns included
 	Usage    Usage           `json:"usage"`
 	Tools    ToolCounts      `json:"tools"`
-	Model    string          `json:"model"`   // the model that the server named in its answer
-	Worker   string          `json:"worker"`  // the worker's --id
-	WallMS   int64           `json:"wall_ms"` // from the last claim to the end, milliseconds
+	Model    string          `json:"model"`              // the model that the server named in its answer
+	LeftOut  []string        `json:"left_out,omitempty"` // sampling fields of the spec that the model does not take, so that it answered without them; sorted
+	Worker   string          `json:"worker"`             // the worker's --id
+	WallMS   int64           `json:"wall_ms"`            // from the last claim to the end, milliseconds
 	Times    Times           `json:"times_ms,omitzero"`
 
 	// Transcript is the turns of the job's agent, as package agent writes them; only if the batch keeps transcripts.

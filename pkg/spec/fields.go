@@ -75,6 +75,10 @@ func (l *loader) fields() []fieldReader {
 		{"priority", l.count(&plan.Priority, -maxPriority, maxPriority)},
 		{"owner", l.label(&plan.Owner)},
 		{"ttl", l.wait(&plan.TTL, maxTTL)},
+		{"keep_reasoning", func(f string, n ast.Node) {
+			l.keepReasoning(&plan.KeepReasoning)(f, n)
+			plan.KeepReasoning = plan.KeepReasoning.stored()
+		}},
 		{"transcripts", l.flag(&plan.Transcripts)},
 		{"hoist", l.flag(&s.hoist)},
 		{"literal", l.flag(&s.literal)},

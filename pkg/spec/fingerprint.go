@@ -21,8 +21,9 @@ func (p *Plan) Question(model string, tools []string) (Question, error) {
 		System, Model string
 		Schema        json.RawMessage `json:",omitempty"`
 		Sampling      Sampling
-		Tools         []string `json:",omitempty"`
-	}{1, p.System, model, p.Schema, sampling, tools})
+		Tools         []string      `json:",omitempty"`
+		KeepReasoning KeepReasoning `json:",omitempty"` // "" for auto, so that older fingerprints stay valid
+	}{1, p.System, model, p.Schema, sampling, tools, p.KeepReasoning.stored()})
 	if err != nil {
 		return Question{}, fmt.Errorf("take the fingerprint of plan %q: %w", p.Name, err)
 	}
@@ -47,7 +48,9 @@ func (p *Plan) Asks(tools []AskedTool) (Question, error) {
 		Schema   json.RawMessage `json:",omitempty"`
 		Sampling Sampling
 		Tools    []AskedTool `json:",omitempty"`
-	}{"question 1", p.System, p.Schema, sampling, tools})
+		// KeepReasoning is "" for auto, so that older questions stay the same.
+		KeepReasoning KeepReasoning `json:",omitempty"`
+	}{"question 1", p.System, p.Schema, sampling, tools, p.KeepReasoning.stored()})
 	if err != nil {
 		return Question{}, fmt.Errorf("hash the question of plan %q: %w", p.Name, err)
 	}

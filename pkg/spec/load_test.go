@@ -85,6 +85,7 @@ sampling: {temperature: 0, top_p: 0.9, max_tokens: 256, seed: -7, stop: ["END", 
 priority: -5
 owner: ada
 ttl: 24h
+keep_reasoning: never
 hoist: false
 on_bad_input: skip
 keep_preamble: true
@@ -98,7 +99,7 @@ keep_preamble: true
 	zero, topP, seed := 0.0, 0.9, int64(-7)
 	assert.Equal(t, Plan{
 		Name: "papers", Owner: "ada", Priority: -5, Tools: []string{"read_file", "web.search"}, Model: "qwen3", MaxInflight: 64,
-		Schema:   []byte(`{"type":"object","properties":{"z":{},"a":{}}}`),
+		Schema: []byte(`{"type":"object","properties":{"z":{},"a":{}}}`), KeepReasoning: KeepNever,
 		MaxTurns: 4, MaxRetries: 0, MaxAttempts: 2, TTL: 24 * time.Hour,
 		Timeouts: Timeouts{Turn: 90 * time.Second, Tool: 1500 * time.Millisecond, Job: time.Hour},
 		Sampling: Sampling{Temperature: &zero, TopP: &topP, MaxTokens: 256, Seed: &seed, Stop: []string{"END", "\n\n"},

@@ -41,6 +41,8 @@ type Plan struct {
 	BatchBudget batch.Budget  `json:"batch_budget,omitzero"` // as submitted; it may be raised later
 	Prices      batch.Prices  `json:"prices,omitzero"`
 
+	// KeepReasoning is "" for KeepAuto.
+	KeepReasoning KeepReasoning `json:"keep_reasoning,omitempty"`
 	// Names maps placeholders of Task to the fields and paths of a plan's items, where the names differ. Jobs of known inputs
 	// have their values under the placeholder's name, so Names is nil for them.
 	Names map[string]string `json:"names,omitempty"`

@@ -30,6 +30,7 @@ func (l *loader) stage(field string, n ast.Node, p *Plan, more ...fieldReader) (
 		{"timeouts", l.timeouts(&p.Timeouts)},
 		{"budget", l.budget(&p.JobBudget, &p.Prices)},
 		{"prices", l.prices(&p.Prices)},
+		{"keep_reasoning", l.keepReasoning(&p.KeepReasoning)},
 	}, more...))
 	s.schema, l.schema = l.schema, ofJobs
 	if len(l.errs) > before {
@@ -85,6 +86,7 @@ func withInstruction(system string, schema json.RawMessage) string {
 func (l *loader) finishStage(p *Plan, name string) {
 	jobs := l.spec.settings
 	p.Name, p.Owner, p.Priority, p.TTL = jobs.Name+"/"+name, jobs.Owner, jobs.Priority, jobs.TTL
+	p.KeepReasoning = p.KeepReasoning.or(jobs.KeepReasoning)
 	p.AnyModel = p.AnyModel || p.Model == "" && jobs.AnyModel
 	if !p.AnyModel {
 		p.Model = cmp.Or(p.Model, jobs.Model)
