@@ -100,27 +100,37 @@ func (f *File) lacksColumns() bool {
 
 // openLocked opens or makes a regular file that no other process has open so. The lock ends with the process, however that ends. Where
 // the file system has no locks, it is opened without one.
-func openLocked(path string) (*os.File, error) {
+func openLocked(path string) (lockedFile, error) {
 	for {
 		h, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 		if err != nil {
-			return nil, usagef("--out: %w", err)
+			return lockedFile{}, usagef("--out: %w", err)
 		}
 		own, err := h.Stat()
 		if err != nil || !own.Mode().IsRegular() {
 			_ = h.Close()
-			return nil, usagef("--out: %s is not a file; without --out, results go to standard output", path)
+			return lockedFile{}, usagef("--out: %s is not a file; without --out, results go to standard output", path)
 		}
 		if err := syscall.Flock(int(h.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
 			_ = h.Close()
-			return nil, usagef("--out: another command writes to %s now; wait until it has ended, or name another file", path)
+			return lockedFile{}, usagef("--out: another command writes to %s now; wait until it has ended, or name another file", path)
 		}
 		// Whoever had the lock before may have put another file in this one's place.
 		if now, err := os.Stat(path); err == nil && os.SameFile(own, now) {
-			return h, nil
+			return lockedFile{h}, nil
 		}
 		_ = h.Close()
 	}
+}
+
+// lockedFile is a file with a lock.
+type lockedFile struct{ *os.File }
+
+// Close gives the lock back before it closes the file. A program that starts at this moment has a copy of the file until it calls exec,
+// and the copy would keep the lock.
+func (f lockedFile) Close() error {
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // fails where the file system has no locks
+	return f.File.Close()
 }
 
 // Batch is the batch whose results the file holds; "" if it holds none.
