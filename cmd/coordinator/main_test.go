@@ -305,7 +305,6 @@ func TestValidateShowsWhatWouldBeSubmitted(t *testing.T) {
 }
 
 func TestSubmitDurable(t *testing.T) {
-	t.Parallel()
 	forgets := testredis.Server(t)
 	refused := coordinate(t, nil, "", "submit", specOf(t, 3, ""), "--durable", "--redis", forgets.URL())
 	assert.Equal(t, coordinator.ExitUsage, refused.status)

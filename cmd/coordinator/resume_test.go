@@ -66,7 +66,6 @@ func (d *desk) paired(words string) {
 }
 
 func TestResume(t *testing.T) {
-	t.Parallel()
 	for name, c := range map[string]struct {
 		change func(d *desk)
 		words  string
@@ -94,7 +93,6 @@ func TestResume(t *testing.T) {
 	} {
 		for _, out := range []string{"o.jsonl", "o.csv"} {
 			t.Run(name+" "+out, func(t *testing.T) {
-				t.Parallel()
 				d := newDesk(t)
 				d.out = filepath.Join(d.dir, out)
 				first := d.run("alpha beta gamma delta")
@@ -124,7 +122,6 @@ func TestResume(t *testing.T) {
 }
 
 func TestResumeWithForce(t *testing.T) {
-	t.Parallel()
 	d := newDesk(t)
 	require.Equal(t, coordinator.ExitOK, d.run("alpha beta gamma").status)
 	refused := d.run("one two gamma", "--force")
@@ -141,7 +138,6 @@ func TestResumeWithForce(t *testing.T) {
 
 // A failure belongs to its question too: it does not stand for the row that has its index now.
 func TestResumeMovesFailures(t *testing.T) {
-	t.Parallel()
 	d := newDesk(t)
 	d.more = "on_bad_input: skip\nsampling: {max_tokens: 14}\n"
 	long := strings.Repeat("many_words_follow_here_and_there_", 8)
@@ -161,7 +157,6 @@ func TestResumeMovesFailures(t *testing.T) {
 
 // Results of tools with side effects have no fingerprint. They are kept all the same, and nothing happens twice.
 func TestResumeWithEffects(t *testing.T) {
-	t.Parallel()
 	d := newDesk(t)
 	log := filepath.Join(d.dir, "log")
 	tools := written(t, "tools.yaml", "commands:\n  mail:\n    description: Sends a mail.\n    parameters: {type: object, properties: {to: {type: string}}, required: [to]}\n"+
@@ -186,7 +181,6 @@ func TestResumeWithEffects(t *testing.T) {
 
 // Files of the previous version have fingerprints on outputs, and nothing on failures.
 func TestResumeAFileOfThePreviousVersion(t *testing.T) {
-	t.Parallel()
 	d := newDesk(t)
 	d.more = "sampling: {max_tokens: 14}\n"
 	long := strings.Repeat("many_words_follow_here_and_there_", 8)
@@ -205,7 +199,6 @@ func TestResumeAFileOfThePreviousVersion(t *testing.T) {
 }
 
 func TestResumeRefusesAnotherPlanner(t *testing.T) {
-	t.Parallel()
 	server, out := simulator(t, vllmsim.Config{}), filepath.Join(t.TempDir(), "r.jsonl")
 	run := func(text string, flags ...string) outcome {
 		return coordinate(t, nil, "", append([]string{"run", written(t, "s.yaml", text), "--backend", server, "--out", out}, flags...)...)
@@ -264,7 +257,6 @@ func TestOutDashIsStandardOutput(t *testing.T) {
 
 // A variable that is left from another command must not delete, replace or redirect anything.
 func TestFlagsThatDestroyOrRedirectHaveNoVariable(t *testing.T) {
-	t.Parallel()
 	withoutVariable := []string{"out", "resume", "force", "consume", "reuse", "without-token", "results", "outcome", "result", "call", "tokens", "usd"}
 	withVariable := []string{
 		"redis", "server", "token-file", "owner", "tools-root", "tools", "format", "json", "workers", "max-inflight", "log-level", "log-format",

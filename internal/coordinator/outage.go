@@ -92,6 +92,9 @@ func (o *outages) end(p batch.Pause) error {
 		backend.QuotaExhausted: "add credit to the account, or use another key",
 		backend.UnknownModel:   fmt.Sprintf("it has no model %q: set `model` in the spec", p.Model),
 	}[backend.Class(p.Kind)]
+	if remedy == "" {
+		remedy = "no call was answered; check the fields of the spec that the server names, such as sampling and tools, and how the server was started"
+	}
 	return &UnreachableError{fmt.Errorf("the model server %s refuses all calls (%s): %s", o.server, p.Reason, remedy)}
 }
 

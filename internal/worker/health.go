@@ -252,7 +252,7 @@ func (h *health) works() bool {
 }
 
 // Answered implements [agent.Endpoint].
-func (h *health) Answered(model string) time.Time { return h.of(model).LastAnswered() }
+func (h *health) Answered(model string) (sent time.Time, proven bool) { return h.of(model).Evidence() }
 
 // Doubtful implements [agent.Endpoint].
 func (h *health) Doubtful(model string, e *backend.Error) bool {
@@ -294,7 +294,7 @@ func (g guarded) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 			end(callEnd(ctx, nil, err))
 			return nil, agent.ErrPaused
 		}
-		if b.Streams(time.Now(), t) {
+		if b.Controlled(time.Now(), t) {
 			g.health.wake()
 		}
 	}
@@ -350,7 +350,7 @@ func callEnd(ctx context.Context, resp *backend.Response, err error) scheduler.C
 	if !ok {
 		return out
 	}
-	out.RetryAfter = e.RetryAfter
+	out.RetryAfter, out.Permanent = e.RetryAfter, !e.Class.Retryable()
 	switch {
 	case e.Class == backend.RateLimited:
 		out.Verdict = scheduler.Throttled

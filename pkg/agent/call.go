@@ -87,7 +87,7 @@ func failure(e *backend.Error, t *trial) *batch.Error {
 		return unavailable(e, t.failures-1)
 	}
 	out := rejected(e)
-	out.RequestAtFault = t.endpoint != nil
+	out.RequestAtFault = t.endpoint != nil && t.proven
 	return out
 }
 

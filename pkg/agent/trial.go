@@ -9,8 +9,9 @@ import (
 
 // Endpoint compares one job's model calls with those of all others. internal/worker implements it.
 type Endpoint interface {
-	// Answered returns when the latest of the answered calls to the model was sent; zero if none was answered.
-	Answered(model string) time.Time
+	// Answered returns when the latest of the answered calls to the model was sent; zero if none was answered. Proven: a job sent it,
+	// and not the worker to try the server.
+	Answered(model string) (sent time.Time, proven bool)
 	// Doubtful reports whether calls that fail like e may be answered when they are repeated: an outage began, or others were answered
 	// so lately.
 	Doubtful(model string, e *backend.Error) bool
@@ -39,12 +40,17 @@ type trial struct {
 	counted  time.Time // when the last of these calls was sent
 	sent     time.Time
 	counts   bool // a failure of the call under way counts
+	proven   bool // the evidence for that is a job's call
 }
 
 // start notes that a call is sent.
 func (t *trial) start() {
 	t.sent = time.Now()
-	t.counts = t.endpoint == nil || t.failures == 0 || t.endpoint.Answered(t.model).After(t.counted)
+	t.counts = t.endpoint == nil || t.failures == 0
+	if !t.counts {
+		answered, proven := t.endpoint.Answered(t.model)
+		t.counts, t.proven = answered.After(t.counted), proven
+	}
 }
 
 // fail notes that the call failed.

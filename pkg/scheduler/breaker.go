@@ -23,6 +23,7 @@ type CallEnd struct {
 	Kind       string        // a short name; calls of one kind fail in the same way
 	Reason     string        // for people
 	RetryAfter time.Duration // 0 if the server did not ask for a wait
+	Permanent  bool          // the server says that the same call will fail again
 }
 
 const (
@@ -39,6 +40,14 @@ const (
 	plainProbes   = 2                // probes that fail before control requests take their place
 	newcomersOnly = 100 * time.Millisecond
 
+	// controlTrust is how long no job was answered before an answered control request shows that the jobs are at fault. A server may
+	// answer a small request and fail all others for a while.
+	controlTrust = 30 * time.Second
+	// uselessAfter and uselessJobs bound how long, and for how many jobs, a server that never answered refuses calls before its
+	// configuration or the batch's is held to be wrong.
+	uselessAfter = 10 * time.Second
+	uselessJobs  = 8
+
 	fullSpeed = 64 // calls in flight at which a recovery is complete
 	flakyFor  = time.Minute
 	maxKept   = 1024 // jobs in each set
@@ -53,6 +62,8 @@ type Breaker struct {
 	phase    phase                // of the endpoint
 	calls    map[*Ticket]struct{} // in flight
 	answered time.Time            // when the latest of the answered calls was sent; zero if none was answered
+	control  time.Time            // when the latest of the answered control requests was sent
+	refused  bool                 // a control request was refused, too
 	failing  map[string]string    // job → kind of its last failure, until it is answered
 	flaky    map[string]time.Time // kind → when a call that had failed so was answered at a repetition
 	quota    quota
@@ -95,7 +106,8 @@ type Ticket struct {
 	probe bool
 	shown bool // it was counted as answered before it ended
 	// Control asks for a small request of known good form before the call, because probes failed and may be at fault themselves.
-	Control bool
+	Control    bool
+	controlled bool // it was answered
 }
 
 // MayStart reports whether a call of the job would be admitted now. again is when to ask next; zero: when something changed.
@@ -173,11 +185,24 @@ func (b *Breaker) Streams(now time.Time, t *Ticket) (changed bool) {
 	return b.works(now, t)
 }
 
+// Controlled notes that the control request of a call was answered. Calls start again, but no job has proof that others are answered.
+func (b *Breaker) Controlled(now time.Time, t *Ticket) (changed bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t.controlled, b.control, b.refused = true, now, false
+	return b.goesOn(now, t)
+}
+
 // works handles an answer. The caller holds mu.
 func (b *Breaker) works(now time.Time, t *Ticket) (changed bool) {
 	if t.sent.After(b.answered) {
 		b.answered = t.sent
 	}
+	return b.goesOn(now, t)
+}
+
+// goesOn lets more calls start. The caller holds mu.
+func (b *Breaker) goesOn(now time.Time, t *Ticket) (changed bool) {
 	if t.shown {
 		return b.phase != healthy
 	}
@@ -251,6 +276,7 @@ func (b *Breaker) fails(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 		if t.probe {
 			b.last = e
 			b.probes++
+			b.refused = t.Control && !t.controlled
 			if e.Verdict == Throttled && e.RetryAfter == 0 {
 				b.quota.probed(t.sent)
 			}
@@ -333,6 +359,17 @@ func (b *Breaker) ProbeNow(now time.Time) {
 	}
 }
 
+// Evidence returns when the latest call was sent that shows that other jobs' calls are answered: a job's, or after controlTrust a control
+// request. Proven: it was a job's. Zero without one.
+func (b *Breaker) Evidence() (sent time.Time, proven bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.control.After(b.answered) && b.control.Sub(later(b.answered, b.since)) >= controlTrust {
+		return b.control, false
+	}
+	return b.answered, true
+}
+
 // LastAnswered is when the latest of the answered calls was sent; zero if none was answered.
 func (b *Breaker) LastAnswered() time.Time {
 	b.mu.Lock()
@@ -354,7 +391,7 @@ type Outage struct {
 	Since  time.Time // when the outage began
 	Opened time.Time // when the last call was answered, or later
 	Next   time.Time // of the next probe
-	// Unproven: no call was ever answered, and the last one was refused. The configuration is wrong.
+	// Unproven: no call was ever answered, and the server refuses all. The configuration is wrong.
 	Unproven bool
 }
 
@@ -365,7 +402,16 @@ func (b *Breaker) Outage() *Outage {
 	if b.phase != open {
 		return nil
 	}
-	return &Outage{CallEnd: b.last, Since: b.since, Opened: b.opened, Next: b.next, Unproven: b.last.Verdict == Refused && b.answered.IsZero()}
+	return &Outage{CallEnd: b.last, Since: b.since, Opened: b.opened, Next: b.next, Unproven: b.answered.IsZero() && b.useless()}
+}
+
+// useless reports whether the endpoint refuses all calls. The caller holds mu.
+func (b *Breaker) useless() bool {
+	if b.last.Verdict == Refused {
+		return true
+	}
+	lasted := b.lastFailed.Sub(b.since) >= uselessAfter
+	return b.last.Permanent && lasted && (b.refused || len(b.failing) >= uselessJobs)
 }
 
 // inFlightSince counts the calls in flight that were sent at t or later. The caller holds mu.

@@ -204,6 +204,9 @@ func (b *Backend) failure(ctx context.Context, err error) error {
 
 // located completes an error with what only the backend knows, and keeps the key out of it.
 func (b *Backend) located(e *backend.Error) *backend.Error {
+	if e.Endpoint != "" {
+		return e // it is complete
+	}
 	e.Endpoint = b.shown
 	switch {
 	case e.Class == backend.UnknownModel:

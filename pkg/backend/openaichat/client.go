@@ -241,6 +241,9 @@ func (c *Client) failure(ctx context.Context, err error) error {
 
 // located completes an error with what only the client has, and keeps the key out of it.
 func (c *Client) located(e *backend.Error) *backend.Error {
+	if e.Endpoint != "" {
+		return e // it is complete
+	}
 	e.Endpoint = c.url.Shown
 	switch {
 	case e.Class == backend.UnknownModel:
