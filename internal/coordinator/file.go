@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -92,10 +93,10 @@ func (f *File) checkFormat() error {
 
 // lacksColumns reports whether an earlier version wrote the file, with fewer columns.
 func (f *File) lacksColumns() bool {
-	before := csvLine(csvColumns[:csvColumnsBefore])
-	head := make([]byte, len(before))
-	_, err := f.f.ReadAt(head, 0)
-	return err == nil && string(head) == string(before)
+	head := make([]byte, len(csvLine(csvColumns)))
+	n, _ := f.f.ReadAt(head, 0) // a shorter file is shorter than its header
+	line, _, whole := bytes.Cut(head[:n], []byte("\n"))
+	return whole && isEarlierHeader(append(line, '\n'))
 }
 
 // openLocked opens or makes a regular file that no other process has open so. The lock ends with the process, however that ends. Where
