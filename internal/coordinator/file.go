@@ -14,8 +14,6 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -55,6 +53,10 @@ type disk interface {
 func OpenFile(path string, f format, id batch.ID, jobs int64) (*File, error) {
 	h, err := openLocked(path)
 	if err != nil {
+		return nil, err
+	}
+	if err := removeUnfinished(path); err != nil {
+		_ = h.Close()
 		return nil, err
 	}
 	file := &File{path: path, format: f, f: h, batch: id, doubled: map[int64]bool{}, end: math.MaxInt64, latest: -1}
@@ -369,19 +371,38 @@ func (f *File) each(fn func(r batch.Result, from, to int64) error) error {
 // replaceFile writes a file anew in one step: whoever reads it finds the old one or all of the new one, and once it returns, the new one
 // is on disk.
 func replaceFile(path string, mode fs.FileMode, fill func(io.Writer) error) error {
-	dir := filepath.Dir(path)
-	tmp, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
+	name := unfinished(path)
+	if err := removeUnfinished(path); err != nil {
+		return err
+	}
+	tmp, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode.Perm())
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tmp.Cleanup() }()
-	if err := fill(tmp); err != nil {
+	if err = errors.Join(tmp.Chmod(mode.Perm()), fill(tmp)); err == nil {
+		err = tmp.Sync()
+	}
+	if err = errors.Join(err, tmp.Close()); err == nil {
+		err = os.Rename(name, path)
+	}
+	if err != nil {
+		_ = os.Remove(name)
 		return err
 	}
-	if err := tmp.CloseAtomicallyReplace(); err != nil {
-		return err
+	return syncDir(filepath.Dir(path))
+}
+
+// unfinished returns the name under which replaceFile writes a file. The lock of the file guards it.
+func unfinished(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".rewrite")
+}
+
+// removeUnfinished removes what a killed process left of a rewrite. The caller has the lock of the file.
+func removeUnfinished(path string) error {
+	if err := os.Remove(unfinished(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove what an interrupted rewrite of %s left: %w", path, err)
 	}
-	return syncDir(dir)
+	return nil
 }
 
 // syncDir makes a rename survive a loss of power.
