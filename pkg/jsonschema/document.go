@@ -87,15 +87,7 @@ func (d *document) fail(at *place, format string, args ...any) {
 	}
 }
 
-// read parses a schema's text and finds its draft.
-func read(data []byte, strict bool) (*document, error) {
-	root, err := parse(data)
-	if err != nil {
-		return nil, err
-	}
-	return newDocument(root, strict)
-}
-
+// newDocument finds the draft of a parsed schema.
 func newDocument(root *value, strict bool) (*document, error) {
 	d := &document{
 		root: root, draft: draft2020, strict: strict,
