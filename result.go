@@ -62,18 +62,23 @@ func decodeOutput[Out any](output json.RawMessage) (out Out, err error) {
 	if !isText[Out]() {
 		return decodeAs[Out](output)
 	}
-	answer, err := decodeAs[struct{ Text string }](output)
+	answer, err := decodeAs[struct {
+		Text string `json:"text"`
+	}](output)
 	reflect.ValueOf(&out).Elem().SetString(answer.Text)
 	return out, err
 }
 
-// decodeAs is json.Unmarshal. A panic of a type's own UnmarshalJSON is an error, because a model wrote the text.
+// decodeAs is json.Unmarshal with names that are case-sensitive: see [checkCase]. A panic of a type's own UnmarshalJSON is an error, because a model wrote the text.
 func decodeAs[T any](text json.RawMessage) (v T, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("it does not decode as %s: panic: %v", reflect.TypeFor[T](), r)
 		}
 	}()
+	if err = checkCase(reflect.TypeFor[T](), text); err != nil {
+		return v, err
+	}
 	if err = json.Unmarshal(text, &v); err != nil {
 		return v, fmt.Errorf("it does not decode as %s: %w", reflect.TypeFor[T](), err)
 	}

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -12,8 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
-
-	"github.com/google/renameio/v2"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 )
@@ -56,6 +55,10 @@ func OpenFile(path string, f format, id batch.ID, jobs int64) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := removeUnfinished(path); err != nil {
+		_ = h.Close()
+		return nil, err
+	}
 	file := &File{path: path, format: f, f: h, batch: id, doubled: map[int64]bool{}, end: math.MaxInt64, latest: -1}
 	if err := file.checkFormat(); err != nil {
 		_ = h.Close()
@@ -92,10 +95,10 @@ func (f *File) checkFormat() error {
 
 // lacksColumns reports whether an earlier version wrote the file, with fewer columns.
 func (f *File) lacksColumns() bool {
-	before := csvLine(csvColumns[:csvColumnsBefore])
-	head := make([]byte, len(before))
-	_, err := f.f.ReadAt(head, 0)
-	return err == nil && string(head) == string(before)
+	head := make([]byte, len(csvLine(csvColumns)))
+	n, _ := f.f.ReadAt(head, 0) // a shorter file is shorter than its header
+	line, _, whole := bytes.Cut(head[:n], []byte("\n"))
+	return whole && isEarlierHeader(append(line, '\n'))
 }
 
 // openLocked opens or makes a regular file that no other process has open so. The lock ends with the process, however that ends. Where
@@ -368,19 +371,38 @@ func (f *File) each(fn func(r batch.Result, from, to int64) error) error {
 // replaceFile writes a file anew in one step: whoever reads it finds the old one or all of the new one, and once it returns, the new one
 // is on disk.
 func replaceFile(path string, mode fs.FileMode, fill func(io.Writer) error) error {
-	dir := filepath.Dir(path)
-	tmp, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
+	name := unfinished(path)
+	if err := removeUnfinished(path); err != nil {
+		return err
+	}
+	tmp, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode.Perm())
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tmp.Cleanup() }()
-	if err := fill(tmp); err != nil {
+	if err = errors.Join(tmp.Chmod(mode.Perm()), fill(tmp)); err == nil {
+		err = tmp.Sync()
+	}
+	if err = errors.Join(err, tmp.Close()); err == nil {
+		err = os.Rename(name, path)
+	}
+	if err != nil {
+		_ = os.Remove(name)
 		return err
 	}
-	if err := tmp.CloseAtomicallyReplace(); err != nil {
-		return err
+	return syncDir(filepath.Dir(path))
+}
+
+// unfinished returns the name under which replaceFile writes a file. The lock of the file guards it.
+func unfinished(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".rewrite")
+}
+
+// removeUnfinished removes what a killed process left of a rewrite. The caller has the lock of the file.
+func removeUnfinished(path string) error {
+	if err := os.Remove(unfinished(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove what an interrupted rewrite of %s left: %w", path, err)
 	}
-	return syncDir(dir)
+	return nil
 }
 
 // syncDir makes a rename survive a loss of power.

@@ -170,10 +170,14 @@ var csvColumns = []string{
 	"batch", "job_id", "index", "status", "error_type", "error_message", "output", "attempts", "turns", "prompt_tokens",
 	"cached_tokens", "completion_tokens", "tools_asked", "tools_executed", "model", "worker", "wall_ms",
 	"reused_from", "item", "context_tokens", "fingerprint", "max_tokens", "question", "request_model", "simulated",
+	"left_out", "request_at_fault",
 }
 
-// csvColumnsBefore is how many of them earlier versions wrote.
-const csvColumnsBefore = 20
+// csvColumnsBefore lists how many of them earlier versions wrote.
+var csvColumnsBefore = []int{20, 25}
+
+// csvListEnd separates the names in a column that holds a list.
+const csvListEnd = " "
 
 // csvFormat is RFC 4180 with a header; the output is JSON in one column.
 type csvFormat struct{}
@@ -192,15 +196,18 @@ func (csvFormat) record(r batch.Result, _ []byte) ([]byte, error) {
 		output = string(r.Output)
 	}
 	n := func(v int64) string { return strconv.FormatInt(v, 10) }
-	simulated := ""
-	if r.Simulated {
-		simulated = "true"
+	yes := func(v bool) string {
+		if v {
+			return "true"
+		}
+		return ""
 	}
 	return csvLine([]string{
 		string(r.Batch), r.JobID, n(r.Index), string(r.Status), errType, errMessage, output, n(int64(r.Attempts)),
 		n(int64(r.Turns)), n(r.Usage.PromptTokens), n(r.Usage.CachedTokens), n(r.Usage.CompletionTokens),
 		n(r.Tools.Asked), n(r.Tools.Executed), r.Model, r.Worker, n(r.WallMS), r.ReusedFrom, string(r.Item),
-		n(r.Usage.ContextTokens), r.Fingerprint, n(int64(r.MaxTokens)), r.Question, r.RequestModel, simulated,
+		n(r.Usage.ContextTokens), r.Fingerprint, n(int64(r.MaxTokens)), r.Question, r.RequestModel, yes(r.Simulated),
+		strings.Join(r.LeftOut, csvListEnd), yes(r.Error != nil && r.Error.RequestAtFault),
 	}), nil
 }
 
@@ -217,7 +224,7 @@ func (f csvFormat) scan(r io.Reader, each func(r batch.Result, from, to int64) e
 	header := string(f.header())
 	for n := 1; ; n++ {
 		raw, err := csvRecord(in)
-		if n == 1 && err == nil && string(raw) == string(csvLine(csvColumns[:csvColumnsBefore])) {
+		if n == 1 && err == nil && isEarlierHeader(raw) {
 			header = string(raw)
 		}
 		switch {
@@ -240,6 +247,11 @@ func (f csvFormat) scan(r io.Reader, each func(r batch.Result, from, to int64) e
 		}
 		whole = to
 	}
+}
+
+// isEarlierHeader reports whether an earlier version wrote this header.
+func isEarlierHeader(line []byte) bool {
+	return slices.ContainsFunc(csvColumnsBefore, func(n int) bool { return bytes.Equal(line, csvLine(csvColumns[:n])) })
 }
 
 func (csvFormat) renumber(_ batch.Result, record []byte, index int64) ([]byte, error) {
@@ -266,7 +278,7 @@ func csvRecord(in *bufio.Reader) ([]byte, error) {
 // parseCSV reads the columns that tell one result from another.
 func parseCSV(raw []byte) (r batch.Result, ok bool) {
 	row, err := csv.NewReader(bytes.NewReader(raw)).Read()
-	if err != nil || len(row) != len(csvColumns) && len(row) != csvColumnsBefore {
+	if err != nil || len(row) != len(csvColumns) && !slices.Contains(csvColumnsBefore, len(row)) {
 		return r, false
 	}
 	row = append(row, make([]string, len(csvColumns)-len(row))...)
@@ -280,7 +292,10 @@ func parseCSV(raw []byte) (r batch.Result, ok bool) {
 		r.Item = json.RawMessage(row[18])
 	}
 	if row[4] != "" {
-		r.Error = &batch.Error{Type: batch.ErrorType(row[4]), Message: row[5], Retryable: batch.ErrorType(row[4]).Retryable()}
+		r.Error = &batch.Error{Type: batch.ErrorType(row[4]), Message: row[5], Retryable: batch.ErrorType(row[4]).Retryable(), RequestAtFault: row[26] == "true"}
+	}
+	if row[25] != "" {
+		r.LeftOut = strings.Split(row[25], csvListEnd)
 	}
 	for column, dst := range map[int]*int64{
 		9: &r.Usage.PromptTokens, 10: &r.Usage.CachedTokens, 11: &r.Usage.CompletionTokens,

@@ -65,7 +65,7 @@ func TestOpenFileRefusesAnotherFormat(t *testing.T) {
 func TestOpenFileFillsUpColumns(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "r.csv")
-	old := strings.Join(csvColumns[:csvColumnsBefore], ",") + "\n" +
+	old := strings.Join(csvColumns[:20], ",") + "\n" +
 		string(testBatch) + `,job-0,0,ok,,,"{""n"":""a` + "\n" + `b""}",1,1,10,0,5,0,0,m,w,7,,,15` + "\n"
 	require.NoError(t, os.WriteFile(path, []byte(old), 0o600))
 	file, err := OpenFile(path, csvFormat{}, testBatch, 2)
@@ -77,7 +77,37 @@ func TestOpenFileFillsUpColumns(t *testing.T) {
 	assert.Equal(t, []int64{0, 1}, records(t, path, csvFormat{}))
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
-	assert.Contains(t, string(text), `,15,,,,,`+"\n")
+	assert.Contains(t, string(text), `,15,,,,,,,`+"\n")
+}
+
+// A file of the version before has 25 columns. Its rejected jobs run again once, and not at each resume.
+func TestCSVKeepsRequestAtFaultAndLeftOut(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "r.csv")
+	old, _ := resultOf(t, 0, batch.BackendRejected)
+	record, err := csvFormat{}.record(old, nil)
+	require.NoError(t, err)
+	text := strings.Join(csvColumns[:25], ",") + "\n" + strings.TrimSuffix(string(record), ",,\n") + "\n"
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	file, err := OpenFile(path, csvFormat{}, testBatch, 2)
+	require.NoError(t, err)
+	assert.False(t, file.Settled().has(0))
+	rejected, _ := resultOf(t, 1, batch.BackendRejected)
+	rejected.Error.RequestAtFault, rejected.LeftOut = true, []string{"seed", "top_p"}
+	require.NoError(t, file.Write([]batch.Result{rejected}, [][]byte{marshalled(t, rejected)}))
+	require.NoError(t, file.Close())
+
+	file, err = OpenFile(path, csvFormat{}, testBatch, 2)
+	require.NoError(t, err)
+	assert.False(t, file.Settled().has(0))
+	assert.True(t, file.Settled().has(1))
+	var got []batch.Result
+	require.NoError(t, file.each(func(r batch.Result, _, _ int64) error {
+		got = append(got, r)
+		return nil
+	}))
+	assert.Equal(t, []string{"seed", "top_p"}, got[1].LeftOut)
+	require.NoError(t, file.Close())
 }
 
 func TestOrderedFileIsSortedWhenItIsClosed(t *testing.T) {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,9 +45,10 @@ func (p *Program) repairMessage(problem error) string {
 	return text + " Answer again with only the corrected JSON, and with nothing else."
 }
 
-// answer is the job's output from the model's final text. An error that is no *[batch.Error] says what does not match the schema.
-func (p *Program) answer(content string) (json.RawMessage, error) {
-	output, err := p.readAnswer(content)
+// answer returns the job's output from the model's final text. An error that is no *[batch.Error] names the fault for the model. It is
+// the cause of ctx if that ended first.
+func (p *Program) answer(ctx context.Context, content string) (json.RawMessage, error) {
+	output, err := p.readAnswer(ctx, content)
 	if err != nil {
 		return nil, err
 	}
@@ -69,12 +71,12 @@ func (p *Program) passes(output json.RawMessage) error {
 }
 
 // readAnswer turns the model's final text into the job's output. The error tells the model what to change.
-func (p *Program) readAnswer(content string) (json.RawMessage, error) {
+func (p *Program) readAnswer(ctx context.Context, content string) (json.RawMessage, error) {
 	if blank(content) {
 		return nil, errors.New("it is empty")
 	}
 	if p.output != nil {
-		return extractJSON(content, p.lists, p.output.CheckValue)
+		return extractJSON(ctx, content, p.lists, p.output.CheckWithin)
 	}
 	if !utf8.ValidString(content) {
 		return nil, errors.New("it is not valid UTF-8")

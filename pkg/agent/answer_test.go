@@ -33,7 +33,7 @@ func checkAnswers(t *testing.T, p *Program, cases map[string]answerCase) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := p.answer(c.text)
+			got, err := p.answer(t.Context(), c.text)
 			if c.want == "" {
 				require.Error(t, err, "%s", got)
 				assert.Contains(t, err.Error(), c.problem)
@@ -271,9 +271,9 @@ func TestCheckTakesPartInTheRepairTurn(t *testing.T) {
 	}
 	p, err := Compile(&spec.Plan{Name: "t", Task: "do", MaxTurns: 1, Schema: json.RawMessage(riskSchema)}, nil, backend.Model{ID: "m"}, refuse)
 	require.NoError(t, err)
-	_, err = p.answer(`{"risk":"low"}`)
+	_, err = p.answer(t.Context(), `{"risk":"low"}`)
 	require.EqualError(t, err, "low is not low enough")
-	out, err := p.answer(`{"risk":"high"}`)
+	out, err := p.answer(t.Context(), `{"risk":"high"}`)
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"risk":"high"}`, string(out))
 }
@@ -317,9 +317,9 @@ func TestHostileAnswersTakeLinearTime(t *testing.T) {
 		text := strings.Repeat(unit, hostileBytes/len(unit))
 		began := time.Now()
 		for _, p := range []*Program{p, lists} {
-			_, err := p.answer(text + `{"risk":"low"}`)
-			_, err2 := p.answer(`{"risk":"low"} ` + text)
-			_, err3 := p.answer(`So [0, ` + text)
+			_, err := p.answer(t.Context(), text+`{"risk":"low"}`)
+			_, err2 := p.answer(t.Context(), `{"risk":"low"} `+text)
+			_, err3 := p.answer(t.Context(), `So [0, `+text)
 			_, _, _ = err, err2, err3
 		}
 		assert.Less(t, time.Since(began), 8*time.Second, unit)
@@ -338,7 +338,7 @@ func FuzzAnswer(f *testing.F) {
 	objects, anything, text := answering(f, `{"type":"object"}`), answering(f, `{"type":["object","array","string","number","boolean","null"]}`), answering(f, "")
 	f.Fuzz(func(t *testing.T, draft, said string) {
 		for _, p := range []*Program{objects, anything} {
-			out, err := p.answer(said)
+			out, err := p.answer(t.Context(), said)
 			if err == nil {
 				_, err := modeljson.Decode(out)
 				require.NoError(t, err, "%q gives %q", said, out)
@@ -347,14 +347,14 @@ func FuzzAnswer(f *testing.F) {
 			if strings.ContainsAny(draft, "<[") || strings.Contains(draft, "◁") || err != nil && strings.Contains(err.Error(), "too many") {
 				continue
 			}
-			got, _ := p.answer("<think>" + draft + "</think>" + said)
+			got, _ := p.answer(t.Context(), "<think>"+draft+"</think>"+said)
 			require.Equal(t, string(out), string(got), "behind a block with %q", draft)
 			if !strings.ContainsAny(draft, "\"'“‘/#{`~") {
-				got, _ = p.answer("So " + draft + "\n</think>\n" + said)
+				got, _ = p.answer(t.Context(), "So "+draft+"\n</think>\n"+said)
 				require.Equal(t, string(out), string(got), "behind thinking that the prompt opened: %q", draft)
 			}
 		}
-		out, err := text.answer(said)
+		out, err := text.answer(t.Context(), said)
 		var answer struct{ Text string }
 		if err == nil {
 			require.NoError(t, json.Unmarshal(out, &answer))

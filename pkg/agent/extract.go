@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,12 +9,17 @@ import (
 	"unicode"
 
 	"github.com/batchagent/batchagent/pkg/modeljson"
+	"github.com/batchagent/batchagent/pkg/toolpool/schema"
 )
 
 const (
 	maxValues = 1000 // of one answer that are checked
 	maxWasted = 2    // bytes that are read in vain, for each byte of the answer
-	maxQuoted = 160  // bytes of a value in a message
+	// The time of an answer is bounded whatever its length: these are bytes and values that are read in vain.
+	maxWastedBytes = 2 << 20
+	maxTries       = 250_000
+	maxQuoted      = 160 // bytes of a value in a message
+	lookEvery      = 256 // one look at the context at the offsets that it divides
 )
 
 // extraction finds the JSON value that an answer consists of. It takes a value only if the answer leaves no doubt:
@@ -22,24 +28,27 @@ const (
 //   - Otherwise every object and array outside of the others counts, in prose as in fences, and a scalar that fills a
 //     fence. All values that match the schema must be equal.
 //   - What looks like a value and is malformed or cut may be the answer, so nothing else is taken in its place.
+//   - A value whose check ended at a limit may match, so nothing else is taken in its place.
 //   - Thinking is no answer: a block of it is skipped, and a closing tag alone drops everything in front of it.
 type extraction struct {
-	check  func(doc any) error // nil if a value matches the schema
-	lists  bool                // the schema may accept an array
-	wasted int                 // bytes that may still be read in vain
-	values int                 // that may still be checked
-	found  []byte              // the value that matches; nil without one
-	same   string              // its canonical form
-	begins bool                // found begins the text, and only closing brackets follow
-	other  error               // why the first value does not match
+	ctx    context.Context
+	check  func(ctx context.Context, doc any) error // nil if a value matches the schema
+	tries  int                                      // values that were read in vain
+	lists  bool                                     // the schema may accept an array
+	wasted int                                      // bytes that may still be read in vain
+	values int                                      // that may still be checked
+	found  []byte                                   // the value that matches; nil without one
+	same   string                                   // its canonical form
+	begins bool                                     // found begins the text, and only closing brackets follow
+	other  error                                    // why the first value does not match
 }
 
 // extractJSON returns the answer's value, compact and otherwise as the model wrote it. The error names the
-// fault for the model.
-func extractJSON(text string, lists bool, check func(doc any) error) (json.RawMessage, error) {
-	x := &extraction{check: check, lists: lists, wasted: maxWasted*len(text) + maxMessage, values: maxValues}
+// fault for the model. It is the cause of ctx if that ended first.
+func extractJSON(ctx context.Context, text string, lists bool, check func(ctx context.Context, doc any) error) (json.RawMessage, error) {
+	x := &extraction{ctx: ctx, check: check, lists: lists, wasted: min(maxWasted*len(text), maxWastedBytes) + maxMessage, values: maxValues}
 	if v, whole := x.whole(text); whole {
-		return v.JSON, check(v.Doc)
+		return v.JSON, check(ctx, v.Doc)
 	}
 	answer, err := withoutThinking(text)
 	if err != nil {
@@ -47,11 +56,14 @@ func extractJSON(text string, lists bool, check func(doc any) error) (json.RawMe
 	}
 	for {
 		if v, whole := x.whole(answer); whole {
-			return v.JSON, check(v.Doc)
+			return v.JSON, check(ctx, v.Doc)
 		}
 		rest, closed, err := x.scan(answer)
 		if !closed {
 			return x.found, err
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
 		if answer = trimStart(rest); answer == "" {
 			return nil, errAfterThinking
@@ -68,6 +80,7 @@ func (x *extraction) whole(text string) (modeljson.Value, bool) {
 func (x *extraction) read(text string, at int) (modeljson.Value, *modeljson.Error) {
 	v, err := modeljson.Read(text, at)
 	if err != nil {
+		x.tries++
 		x.wasted -= err.Offset - at
 	}
 	return v, err
@@ -131,7 +144,10 @@ func (x *extraction) scan(text string) (rest string, closed bool, err error) {
 		default:
 			i++
 		}
-		if problem == nil && x.wasted < 0 {
+		if i%lookEvery == 0 && x.ctx.Err() != nil {
+			return "", false, context.Cause(x.ctx)
+		}
+		if problem == nil && (x.wasted < 0 || x.tries > maxTries) {
 			problem = errors.New("it has too many brackets that do not match")
 		}
 		if problem != nil {
@@ -161,7 +177,10 @@ func (x *extraction) take(v modeljson.Value, begins bool) error {
 	if x.values--; x.values < 0 {
 		return fmt.Errorf("it holds more than %d JSON values", maxValues)
 	}
-	if err := x.check(v.Doc); err != nil {
+	if err := x.check(x.ctx, v.Doc); err != nil {
+		if !schema.IsMismatch(err) {
+			return err
+		}
 		if x.other == nil {
 			x.other = err
 		}

@@ -225,7 +225,10 @@ func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered b
 			fmt.Sprintf("the model still asks for tools after max_turns = %d; raise max_turns", a.prog.maxTurns))
 	}
 	calls.discard()
-	output, problem := a.prog.answer(resp.Message.Content)
+	output, problem := a.prog.answer(s.work, resp.Message.Content)
+	if over := s.over(); problem != nil && over != nil {
+		return nil, false, over // the check may have ended early
+	}
 	switch {
 	case problem == nil:
 		if a.prog.transcripts {

@@ -385,7 +385,7 @@ func FuzzReadAnswer(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		output, problem := p.readAnswer(text)
+		output, problem := p.readAnswer(t.Context(), text)
 		if problem == nil && (!json.Valid(output) || p.output.Check(output) != nil) {
 			t.Fatalf("an answer that does not match the schema was taken: %s", output)
 		}

@@ -46,6 +46,10 @@ func parseYAML(file string, data []byte) (*document, ast.Node) {
 		d.failAtf(line, "", "brackets are nested more than %d deep", maxNesting)
 		return d, nil
 	}
+	if line := tooManyKeys(data); line > 0 {
+		d.failAtf(line, "", "one mapping has more than %d keys; at most %d are allowed, also in a schema", maxKeys, maxKeys)
+		return d, nil
+	}
 	tree, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if syntax, ok := errors.AsType[*yaml.SyntaxError](err); ok {
 		d.failAtf(syntax.Token.Position.Line, "", "not valid YAML: %s", syntax.Message)
@@ -166,6 +170,7 @@ func (d *document) entries(field string, n ast.Node) ([]entry, bool) {
 		return nil, false
 	}
 	var out, merged []entry
+	at := map[string]int{} // positions in out
 	for it := m.MapRange(); it.Next(); {
 		if it.Key().IsMergeKey() {
 			from := d.resolve(field, it.Value())
@@ -185,22 +190,20 @@ func (d *document) entries(field string, n ast.Node) ([]entry, bool) {
 			continue
 		}
 		e := entry{key: keyOf(it.Key()), node: it.Key(), value: it.Value()}
-		if i := indexKey(out, e.key); i >= 0 {
+		if i, twice := at[e.key]; twice {
 			d.failf(e.node, join(field, e.key), "is given twice, first on line %d", lineOf(out[i].node))
 			continue
 		}
+		at[e.key] = len(out)
 		out = append(out, e)
 	}
 	for _, e := range merged {
-		if indexKey(out, e.key) < 0 {
+		if _, written := at[e.key]; !written {
+			at[e.key] = len(out)
 			out = append(out, e)
 		}
 	}
 	return out, true
-}
-
-func indexKey(entries []entry, key string) int {
-	return slices.IndexFunc(entries, func(e entry) bool { return e.key == key })
 }
 
 func keyOf(n ast.MapKeyNode) string {

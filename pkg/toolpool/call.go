@@ -72,7 +72,10 @@ func failure(format string, args ...any) outcome {
 }
 
 func (p *Pool) answer(ctx context.Context, e *entry, c Call) (out outcome, executed bool, err error) {
-	args, problem := e.readArguments(c.Arguments)
+	args, problem := e.readArguments(ctx, c.Arguments)
+	if ctx.Err() != nil {
+		return outcome{}, false, callError(ctx, c.Name)
+	}
 	if problem != "" {
 		return failure("%s", problem), false, nil
 	}
@@ -99,7 +102,7 @@ func (p *Pool) answer(ctx context.Context, e *entry, c Call) (out outcome, execu
 
 // readArguments returns the arguments in canonical form, or a sentence for the model. The tool runs on exactly the
 // bytes that were checked and that make the sharing key.
-func (e *entry) readArguments(written string) (args json.RawMessage, problem string) {
+func (e *entry) readArguments(ctx context.Context, written string) (args json.RawMessage, problem string) {
 	if strings.TrimSpace(written) == "" {
 		written = "{}" // what many models write for a call without arguments
 	}
@@ -110,7 +113,11 @@ func (e *entry) readArguments(written string) (args json.RawMessage, problem str
 	if _, ok := doc.(map[string]any); !ok {
 		return nil, fmt.Sprintf("the arguments of %s must be one JSON object.", e.tool.Name)
 	}
-	if err := e.args.CheckValue(doc); err != nil {
+	err = e.args.CheckWithin(ctx, doc)
+	switch {
+	case err != nil && !schema.IsMismatch(err):
+		return nil, fmt.Sprintf("the arguments of %s cannot be checked: %v.", e.tool.Name, err)
+	case err != nil:
 		return nil, fmt.Sprintf("the arguments of %s do not fit its parameters: %v.", e.tool.Name, err)
 	}
 	args, err = canonical(doc)

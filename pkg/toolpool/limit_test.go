@@ -314,14 +314,14 @@ func FuzzCanonical(f *testing.F) {
 	e, err := newEntry(tool(Pure, says("x")), nil)
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, written string) {
-		args, problem := e.readArguments(written)
+		args, problem := e.readArguments(t.Context(), written)
 		if problem != "" {
 			require.Nil(t, args)
 			require.True(t, utf8.ValidString(problem) || !utf8.ValidString(written))
 			return
 		}
 		require.True(t, json.Valid(args))
-		again, problem := e.readArguments(string(args))
+		again, problem := e.readArguments(t.Context(), string(args))
 		require.Empty(t, problem)
 		require.Equal(t, string(args), string(again), "canonical text is its own canonical form")
 		if strings.TrimSpace(written) == "" {
@@ -341,7 +341,7 @@ func FuzzCanonical(f *testing.F) {
 		enc := json.NewEncoder(&spread)
 		enc.SetIndent(" ", "\t")
 		require.NoError(t, enc.Encode(after))
-		third, problem := e.readArguments(spread.String())
+		third, problem := e.readArguments(t.Context(), spread.String())
 		require.Empty(t, problem)
 		require.Equal(t, string(args), string(third))
 	})

@@ -1,6 +1,7 @@
 package openaichat
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -185,7 +186,7 @@ func (l *callList) settle(i int, c *toolCall, report bool) {
 	c.settled = true
 	c.id = l.freeID(i, c.id)
 	c.name = l.cleanName(c.name)
-	c.args = unquoted(c.args)
+	c.args = unquoted([]byte(joined(string(c.args))))
 	if report && !l.quiet && l.report != nil {
 		l.report(i, c.toolCall())
 	}
@@ -206,8 +207,10 @@ func (l *callList) cleanName(name string) string {
 
 // unquoted returns arguments that were encoded twice as they are encoded once.
 func unquoted(args []byte) []byte {
-	var inner string
-	if len(args) > 0 && args[0] == '"' && json.Unmarshal(args, &inner) == nil && isObject(inner) {
+	if len(args) < 2 || args[0] != '"' || !json.Valid(args) {
+		return args
+	}
+	if inner := plain(bytes.TrimSpace(args)); isObject(inner) {
 		return []byte(inner)
 	}
 	return args

@@ -67,9 +67,7 @@ func plain(raw []byte) string {
 	case bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw):
 		return string(raw[1 : len(raw)-1])
 	}
-	var s string
-	_ = json.Unmarshal(raw, &s) // the decoder has checked it
-	return s
+	return decodeString(raw) // the decoder has checked it
 }
 
 // content is a message's content: a string, a list of parts, or any other JSON value, whose text it then is.

@@ -37,7 +37,7 @@ type textOnly string
 func (l *textOnly) UnmarshalJSON(data []byte) error {
 	*l = ""
 	if len(data) > 0 && data[0] == '"' {
-		return json.Unmarshal(data, (*string)(l))
+		*l = textOnly(plain(data))
 	}
 	return nil
 }
@@ -124,11 +124,11 @@ func (t *thoughts) reasoning() *backend.Reasoning {
 	for i, x := range t.texts {
 		switch {
 		case i == 0:
-			r.Text, r.Fields = x.text.String(), []string{x.field}
-		case x.text.String() == r.Text:
+			r.Text, r.Fields = joined(x.text.String()), []string{x.field}
+		case joined(x.text.String()) == r.Text:
 			r.Fields = append(r.Fields, x.field)
 		default: // two members that differ: neither is left out
-			value, _ := json.Marshal(x.text.String()) // a string always encodes
+			value, _ := json.Marshal(joined(x.text.String())) // a string always encodes
 			if r.Extra == nil {
 				r.Extra = map[string]json.RawMessage{}
 			}
@@ -183,12 +183,11 @@ func (l *blockList) add(piece map[string]json.RawMessage) {
 		}
 	}
 	for name, value := range piece {
-		var text string
-		if blockTexts[name] && json.Unmarshal(value, &text) == nil && !bytes.Equal(value, []byte("null")) {
+		if blockTexts[name] && len(value) > 1 && value[0] == '"' {
 			if b.texts[name] == nil {
 				b.texts[name] = new(strings.Builder)
 			}
-			b.texts[name].WriteString(text)
+			b.texts[name].WriteString(plain(value))
 			continue
 		}
 		if _, has := b.members[name]; !has || !isEmptyJSON(value) {
@@ -231,7 +230,7 @@ func (l *blockList) json() json.RawMessage {
 	for i, b := range l.blocks {
 		out[i] = b.members
 		for name, text := range b.texts {
-			out[i][name], _ = json.Marshal(text.String()) // a string always encodes
+			out[i][name], _ = json.Marshal(joined(text.String())) // a string always encodes
 		}
 	}
 	value, err := json.Marshal(out) // members are sorted, so equal lists are equal bytes
@@ -247,7 +246,7 @@ func (l *blockList) plain() string {
 	for _, b := range l.blocks {
 		for _, name := range []string{"text", "summary", "thinking"} {
 			if t := b.texts[name]; t != nil {
-				all.WriteString(t.String())
+				all.WriteString(joined(t.String()))
 			}
 		}
 	}

@@ -247,14 +247,14 @@ func (t *turn) end(err error) (*backend.Response, error) {
 		return nil, err
 	}
 	resp := &backend.Response{
-		Message: backend.Message{Role: backend.RoleAssistant, Content: t.content.String(), Reasoning: t.thoughts.reasoning()},
+		Message: backend.Message{Role: backend.RoleAssistant, Content: joined(t.content.String()), Reasoning: t.thoughts.reasoning()},
 		Finish:  reason,
 		Usage:   backend.Usage{CachedTokens: -1},
 		Model:   t.model,
 		TTFT:    t.ttft,
 	}
 	if reason == backend.FinishRefused {
-		resp.Refusal = t.refusal.String()
+		resp.Refusal = joined(t.refusal.String())
 		resp.Message.Content = cmp.Or(resp.Message.Content, resp.Refusal)
 	}
 	if t.usage != nil {

@@ -4,6 +4,7 @@ package schema
 
 import (
 	"context"
+	"errors"
 
 	"github.com/batchagent/batchagent/pkg/jsonschema"
 )
@@ -30,16 +31,17 @@ func (s *Schema) Check(text []byte) error {
 	if err != nil {
 		return err
 	}
-	return s.CheckValue(doc)
+	return s.CheckWithin(context.Background(), doc)
 }
 
-// CheckValue is [Schema.Check] for a value that came from [Decode]. Its time is bounded by a number of steps.
-func (s *Schema) CheckValue(doc any) error { return s.CheckWithin(context.Background(), doc) }
-
-// CheckWithin is [Schema.CheckValue] and also ends with ctx, with its cause.
+// CheckWithin is [Schema.Check] for a value that came from [Decode]. Its time is bounded by a number of steps. It also ends with ctx,
+// with its cause.
 func (s *Schema) CheckWithin(ctx context.Context, doc any) error {
 	return s.compiled.Validate(ctx, doc)
 }
 
-// IsLimit reports whether a check ended at a limit, so that nothing is known about the value.
-func IsLimit(err error) bool { return jsonschema.IsLimit(err) }
+// IsMismatch reports whether a check found that the value does not match. After any other error nothing is known about the value.
+func IsMismatch(err error) bool {
+	_, ok := errors.AsType[*jsonschema.InvalidError](err)
+	return ok
+}

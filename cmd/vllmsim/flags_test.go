@@ -1,0 +1,31 @@
+package main
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/urfave/cli/v2"
+)
+
+// No flag of the simulator destroys or redirects anything. A new one needs a decision.
+func TestSimulatorFlagsThatDestroyOrRedirectHaveNoVariable(t *testing.T) {
+	t.Parallel()
+	var without []string
+	with := []string{
+		"listen", "allow-remote", "model", "max-model-len", "api-key", "forward-ms", "token-ms", "profile", "time-scale", "scheduling-policy", "max-num-batched-tokens",
+		"max-num-seqs", "max-num-queued-reqs", "kv-blocks", "stream-interval", "seed", "tool-turns", "fault-503-rate", "fault-500-rate",
+		"fault-429-rate", "fault-cut-rate", "fault-hang-rate", "fault-slow-rate", "fault-slow-ms", "fault-malformed-rate", "fault-invalid-rate", "fault-every",
+	}
+	for _, f := range flags() {
+		name, vars := f.Names()[0], f.(cli.DocGenerationFlag).GetEnvVars()
+		switch {
+		case slices.Contains(without, name):
+			assert.Empty(t, vars, name)
+		case slices.Contains(with, name):
+			assert.NotEmpty(t, vars, name)
+		default:
+			t.Errorf("--%s: decide whether a variable may set it, and add it to a list here", name)
+		}
+	}
+}

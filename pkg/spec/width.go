@@ -1,0 +1,80 @@
+package spec
+
+import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+
+	"github.com/batchagent/batchagent/pkg/jsonschema"
+)
+
+// maxKeys bounds the keys of one mapping of a spec. The time of the YAML parser grows with its square. No schema that is accepted
+// has more properties.
+const maxKeys = jsonschema.MaxSubschemas
+
+// tooManyKeys returns the line on which a mapping has more than maxKeys keys; 0 if none has.
+func tooManyKeys(data []byte) int {
+	if start := bytes.TrimLeft(data, " \t\r\n"); len(start) > 0 && start[0] == '{' && json.Valid(data) {
+		return wideObject(data)
+	}
+	return wideBlock(data)
+}
+
+// wideObject is tooManyKeys for valid JSON.
+func wideObject(data []byte) int {
+	var keys []int // of the open objects and arrays
+	line, quoted := 1, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case c == '\n':
+			line++
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			keys = append(keys, 0)
+		case c == '}' || c == ']':
+			keys = keys[:len(keys)-1]
+		case c == ':':
+			if keys[len(keys)-1]++; keys[len(keys)-1] > maxKeys {
+				return line
+			}
+		}
+	}
+	return 0
+}
+
+// keyLine is a line of YAML that begins with a key.
+var keyLine = regexp.MustCompile(`^ *[^\s#:-][^:]{0,200}:(\s|$)`)
+
+// wideBlock is tooManyKeys for YAML in block style.
+func wideBlock(data []byte) int {
+	type level struct{ indent, keys int }
+	var open []level
+	line := 0
+	for text := range bytes.Lines(data) {
+		line++
+		rest := bytes.TrimLeft(text, " ")
+		if len(bytes.TrimSpace(rest)) == 0 || rest[0] == '#' {
+			continue
+		}
+		indent := len(text) - len(rest)
+		for len(open) > 0 && open[len(open)-1].indent > indent {
+			open = open[:len(open)-1]
+		}
+		if !keyLine.Match(text) {
+			continue
+		}
+		if len(open) == 0 || open[len(open)-1].indent < indent {
+			open = append(open, level{indent: indent})
+		}
+		if last := &open[len(open)-1]; last.keys < maxKeys {
+			last.keys++
+		} else {
+			return line
+		}
+	}
+	return 0
+}
