@@ -1,7 +1,8 @@
 // Package redact strikes known secrets out of text before the text is cut, logged or returned.
 //
 // A text that is cut first can end within a secret, and no later search finds the part. So every reader of untrusted output
-// wraps its source: [Secrets.Reader] and [Secrets.Writer] work on a stream and find secrets across chunk borders.
+// wraps its source: [Secrets.Reader] and [Secrets.Writer] work on a stream and find secrets across chunk borders;
+// [Secrets.Lines] does so for events.
 // [Secrets.Text] works on a whole text.
 //
 // A secret is also found URL-encoded, within JSON and HTML, in hexadecimal, and in base64 at any offset. A secret that may be

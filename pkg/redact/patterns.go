@@ -43,7 +43,7 @@ func New(texts ...string) *Secrets {
 		if t = strings.TrimSpace(t); len(t) < shortest {
 			continue
 		}
-		if isWord(t) {
+		if IsWord(t) {
 			s.patterns = append(s.patterns, pattern{t, true})
 			continue
 		}
@@ -62,8 +62,8 @@ func New(texts ...string) *Secrets {
 	return s
 }
 
-// isWord reports whether a secret may be a word of ordinary text.
-func isWord(secret string) bool {
+// IsWord reports whether a secret may be a word of ordinary text, such as EMPTY. Such a secret protects nothing.
+func IsWord(secret string) bool {
 	if len(secret) < shortWord {
 		return true
 	}

@@ -97,6 +97,30 @@ func TestStreamAtEveryOffset(t *testing.T) {
 	}
 }
 
+// A finished line arrives before the stream ends.
+func TestLinesHoldNoFinishedLineBack(t *testing.T) {
+	t.Parallel()
+	from, to := io.Pipe()
+	r := New(key).Lines(from)
+	go func() {
+		_, _ = io.WriteString(to, "data: a "+key[:9])
+		_, _ = io.WriteString(to, key[9:]+"\n\n"+"data: sk-li")
+	}()
+	got := make([]byte, 100)
+	n, err := io.ReadAtLeast(r, got, len("data: a [secret]\n\n"))
+	require.NoError(t, err)
+	assert.Equal(t, "data: a [secret]\n\n", string(got[:n]))
+	require.NoError(t, to.Close())
+	rest, err := io.ReadAll(r)
+	require.NoError(t, err)
+	assert.Equal(t, "data: sk-li", string(rest))
+
+	long := strings.Repeat("x", 3*maxLine)
+	rest, err = io.ReadAll(New(key).Lines(strings.NewReader(long)))
+	require.NoError(t, err)
+	assert.Len(t, rest, len(long))
+}
+
 func TestReaderReportsErrors(t *testing.T) {
 	t.Parallel()
 	failed := errors.New("reset")

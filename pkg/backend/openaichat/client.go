@@ -92,7 +92,7 @@ func New(cfg Config) *Client {
 		dialect: cfg.Dialect,
 		openai:  oc,
 		http: &http.Client{
-			Transport: endpoint.Traced{Base: cfg.Transport},
+			Transport: endpoint.Discreet(endpoint.Traced{Base: cfg.Transport}, cfg.Key),
 			// A redirected POST would become a GET without a body, and the key would follow it.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},

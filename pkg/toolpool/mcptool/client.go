@@ -14,6 +14,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
@@ -40,6 +41,8 @@ type Server struct {
 	Version      string        // part of the sharing key of its tools
 	Logger       *slog.Logger  // Defaults to no log.
 	Stderr       func(line string)
+	// Secrets are struck out of lines of standard error before they are cut. Nil has none.
+	Secrets *redact.Secrets
 }
 
 // Client is one server's connection, made anew when it is lost.

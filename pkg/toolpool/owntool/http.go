@@ -13,6 +13,7 @@ import (
 
 	"go.opentelemetry.io/otel/propagation"
 
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
@@ -32,6 +33,8 @@ type HTTP struct {
 	Body    bool              // the arguments are sent as JSON
 	// MaxAnswer is how many bytes of an answer are kept. Defaults to 64 KiB.
 	MaxAnswer int
+	// Secrets are struck out of answers before they are cut. Nil has none.
+	Secrets *redact.Secrets
 }
 
 // Tool checks the declaration and makes the tool. Redirects are followed on the same host only, because they would
@@ -100,7 +103,7 @@ func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage
 		return "", toolpool.Transient(fmt.Errorf("%s cannot be reached; go on without it or try again later", h.Name), 0)
 	}
 	defer resp.Body.Close() // read as far as it is wanted
-	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(h.MaxAnswer)+1))
+	body, err := io.ReadAll(io.LimitReader(h.Secrets.Reader(resp.Body), int64(h.MaxAnswer)+1))
 	if err != nil {
 		if ctx.Err() != nil {
 			return "", ctx.Err()

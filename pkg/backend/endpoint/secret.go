@@ -1,0 +1,41 @@
+package endpoint
+
+import "strings"
+
+// shortKey is the length below which a key may be a word of ordinary sentences, such as EMPTY or none.
+const shortKey = 8
+
+// WithoutKey returns a message without the key that it repeats. A short key is struck out only where it stands alone, and a
+// short one of letters only where the message is about keys: it may be an ordinary word.
+func WithoutKey(message, key string) string {
+	if len(key) >= shortKey {
+		return strings.ReplaceAll(message, key, "[key]")
+	}
+	if len(key) < 3 || isLetters(key) && !Mentions(strings.ToLower(message), "key", "token", "auth", "credential", "bearer") {
+		return message
+	}
+	var out strings.Builder
+	for {
+		i := strings.Index(message, key)
+		if i < 0 {
+			return out.String() + message
+		}
+		end := i + len(key)
+		alone := (i == 0 || !isKeyByte(message[i-1])) && (end == len(message) || !isKeyByte(message[end]))
+		out.WriteString(message[:i])
+		if alone {
+			out.WriteString("[key]")
+		} else {
+			out.WriteString(key)
+		}
+		message = message[end:]
+	}
+}
+
+func isLetters(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z') }) < 0
+}
+
+func isKeyByte(b byte) bool {
+	return b == '_' || b == '-' || b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z'
+}
