@@ -27,6 +27,7 @@ server on 127.0.0.1:8000, and else a simulated one, which the run says. Results 
 or to --out. After Ctrl-C the same command with --resume runs what is missing, and again what failed in a way that may pass (retryable).`,
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "backend", Usage: "model server `URL`, as vllm://host:8000"},
+				&cli.BoolFlag{Name: "insecure-keys", EnvVars: config.Env("insecure-keys"), Usage: "send keys to hosts in BATCHAGENT_KEY_HOSTS over plain HTTP too"},
 				&cli.IntFlag{Name: "workers", EnvVars: config.Env("workers"), Value: 1, Usage: "`N` workers in this process"},
 				&cli.IntFlag{Name: "max-inflight", EnvVars: config.Env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight per worker"},
 				outFlag(), formatFlag(), ownerFlag(), rootFlag(),
@@ -258,7 +259,7 @@ func (e *env) run(c *cli.Context) error {
 	}
 	defer endTraces()
 	return coordinator.Run(c.Context, coordinator.RunOptions{
-		Spec: path, Backend: c.String("backend"), Owner: c.String("owner"), Workers: c.Int("workers"),
+		Spec: path, Backend: c.String("backend"), InsecureKeys: c.Bool("insecure-keys"), Owner: c.String("owner"), Workers: c.Int("workers"),
 		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Reuse: c.String("reuse"),
 		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log, Tracer: tracer,
 	}, e.console)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ type candidates struct {
 	spec, env string // URLs
 	local     string // a host:port where a server may happen to run; "" does not look
 	simulate  bool   // start a simulated server if there is no other
+	insecure  bool   // listed hosts get keys without encryption too
 	tools     int    // of the spec: a simulated server asks for each once
 }
 
@@ -58,7 +60,20 @@ func (m *modelServer) close() {
 // wanted.
 func chooseBackend(ctx context.Context, c candidates, o dial.Options) (*modelServer, error) {
 	if url, by := c.named(); url != "" {
-		return openBackend(ctx, url, by, o)
+		if o.Getenv == nil {
+			o.Getenv = os.Getenv
+		}
+		var withheld string
+		o.Getenv, withheld = newKeyPolicy(o.Getenv, c.insecure, c.given, c.env).environment(url)
+		m, err := openBackend(ctx, url, by, o)
+		switch {
+		case withheld == "":
+		case backend.ClassOf(err) == backend.Auth:
+			return nil, fmt.Errorf("%w\n%s", err, withheld)
+		case err == nil && o.Logger != nil:
+			o.Logger.Warn(withheld)
+		}
+		return m, err
 	}
 	if c.local != "" {
 		if url, err := dial.Probe(ctx, c.local, o); err == nil {

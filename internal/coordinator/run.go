@@ -20,23 +20,25 @@ import (
 
 // RunOptions say what to run on this machine.
 type RunOptions struct {
-	Spec        string
-	Backend     string // URL; "" takes the spec's, BATCHAGENT_BACKEND, a server on this machine, or a simulated one
-	Owner       string
-	Workers     int    // in this process. Defaults to 1.
-	MaxInflight int    // model requests in flight per worker; 0 takes what the backend calls safe
-	Out         string // file; "" for standard output
-	Format      string
-	Resume      bool   // go on with Out: only what is missing in it, or failed in a way that may pass, is run
-	Reuse       string // a results file: its outputs stand for jobs that ask the same
-	ToolsRoot   string // what read_file sees
-	ToolsFile   string // tools.yaml; "" for the built-in tools alone
-	Drivers     map[string]func() sqltool.Driver
-	Local       string // host:port where a server may happen to run; "" does not look
-	Stdin       io.Reader
-	Getenv      func(string) string
-	Logger      *slog.Logger
-	Tracer      trace.Tracer // nil does not trace
+	Spec    string
+	Backend string // URL; "" takes the spec's, BATCHAGENT_BACKEND, a server on this machine, or a simulated one
+	// InsecureKeys sends keys to hosts in BATCHAGENT_KEY_HOSTS without encryption too.
+	InsecureKeys bool
+	Owner        string
+	Workers      int    // in this process. Defaults to 1.
+	MaxInflight  int    // model requests in flight per worker; 0 takes what the backend calls safe
+	Out          string // file; "" for standard output
+	Format       string
+	Resume       bool   // go on with Out: only what is missing in it, or failed in a way that may pass, is run
+	Reuse        string // a results file: its outputs stand for jobs that ask the same
+	ToolsRoot    string // what read_file sees
+	ToolsFile    string // tools.yaml; "" for the built-in tools alone
+	Drivers      map[string]func() sqltool.Driver
+	Local        string // host:port where a server may happen to run; "" does not look
+	Stdin        io.Reader
+	Getenv       func(string) string
+	Logger       *slog.Logger
+	Tracer       trace.Tracer // nil does not trace
 }
 
 // Run runs a batch on this machine alone, with an embedded Redis, and returns when every result is written. It returns
@@ -83,7 +85,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 		}
 	}
 	r.server, err = chooseBackend(ctx, candidates{
-		given: o.Backend, by: "--backend", spec: s.Backend, env: o.Getenv("BATCHAGENT_BACKEND"), local: o.Local,
+		given: o.Backend, by: "--backend", insecure: o.InsecureKeys, spec: s.Backend, env: o.Getenv("BATCHAGENT_BACKEND"), local: o.Local,
 		simulate: true, tools: min(len(compiled.Plan.Tools), compiled.Plan.MaxTurns-1),
 	}, dial.Options{Logger: o.Logger, Getenv: o.Getenv})
 	if err != nil {
