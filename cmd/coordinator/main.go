@@ -15,7 +15,6 @@ import (
 
 	"github.com/batchagent/batchagent/internal/coordinator"
 	"github.com/batchagent/batchagent/internal/version"
-	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 )
 
 // streams are what the process has of the outside.
@@ -26,9 +25,6 @@ type streams struct {
 }
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == builtin.EvalCommand {
-		os.Exit(builtin.EvalMain(os.Stdin, os.Stdout))
-	}
 	os.Exit(run(context.Background(), os.Args, streams{os.Stdin, os.Stdout, os.Stderr, os.Getenv}))
 }
 

@@ -30,7 +30,6 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool"
-	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 	"github.com/batchagent/batchagent/pkg/toolpool/shared"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/postgres"
@@ -62,9 +61,6 @@ The server's key comes from BATCHAGENT_API_KEY, the Redis password also from BAT
 certificates from BATCHAGENT_REDIS_CA, _CERT and _KEY.`
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == builtin.EvalCommand {
-		os.Exit(builtin.EvalMain(os.Stdin, os.Stdout))
-	}
 	os.Exit(run(context.Background(), os.Args, os.Stderr))
 }
 

@@ -115,11 +115,7 @@ func (s *Set) builtins(f *File, o Options) error {
 		s.Tools = append(s.Tools, builtin.WebSearch(f.search.provider, f.search.key, s.secrets))
 	}
 	if f.eval {
-		exe, err := os.Executable()
-		if err != nil {
-			return fmt.Errorf("python_eval: find this program: %w", err)
-		}
-		s.Tools = append(s.Tools, builtin.PythonEval([]string{exe, builtin.EvalCommand}))
+		s.Tools = append(s.Tools, builtin.PythonEval())
 	}
 	return nil
 }

@@ -16,7 +16,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	htmltomarkdown "github.com/JohannesKaufmann/html-to-markdown/v2"
 	"golang.org/x/text/encoding/htmlindex"
 
 	"github.com/batchagent/batchagent/pkg/toolpool"
@@ -209,8 +208,8 @@ func get(ctx context.Context, client *http.Client, cfg GetConfig, address string
 		return "", err
 	}
 	if kind == "text/html" || kind == "application/xhtml+xml" {
-		if text, err = htmltomarkdown.ConvertString(text); err != nil {
-			return "", errors.New("the HTML cannot be read")
+		if text, err = markdown(ctx, text); err != nil {
+			return "", err
 		}
 	}
 	if !whole {

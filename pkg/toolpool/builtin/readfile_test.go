@@ -18,9 +18,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == builtin.EvalCommand {
-		os.Exit(builtin.EvalMain(os.Stdin, os.Stdout))
-	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package confine
+
+import (
+	"syscall"
+	"time"
+)
+
+func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+// limit has no means here. The context of a computation remains.
+func limit(int, Limits) error { return nil }
+
+func cpuTime() time.Duration { return 0 }
