@@ -128,6 +128,7 @@ call had its effect, and say so.`,
 		},
 		{Name: "backends", Usage: "list the kinds of model servers, and what each can do", Action: e.backends},
 		serveCommand(e),
+		tokenCommand(e),
 		completionCommand(e),
 		{
 			Name: "doctor", Usage: "check Redis, a model server and the tools, and say what to do about what is wrong",

@@ -40,6 +40,7 @@ type Set struct {
 	Tools []toolpool.Tool
 
 	secrets *redact.Secrets
+	proxy   func(*http.Request) (*url.URL, error) // nil reaches services directly
 	close   []func()
 }
 
@@ -55,6 +56,9 @@ func (s *Set) Close() {
 // Open, because its tools would be missing. ctx bounds the start.
 func Open(ctx context.Context, f *File, o Options) (_ *Set, err error) {
 	s := &Set{}
+	if s.proxy, err = toolProxy(o.Getenv); err != nil {
+		return nil, err
+	}
 	f.findSearch(o.Getenv)
 	s.secrets = redact.New(append(ownKeys(o.Getenv), f.secrets...)...)
 	defer func() {
@@ -159,7 +163,7 @@ func checkRole(ctx context.Context, s *sqltool.Source) error {
 }
 
 func (s *Set) own(f *File) error {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second}
+	transport := &http.Transport{Proxy: s.proxy, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second}
 	s.close = append(s.close, transport.CloseIdleConnections)
 	for _, c := range f.commands {
 		c.Secrets = s.secrets
@@ -191,7 +195,7 @@ func (s *Set) servers(ctx context.Context, f *File, log *slog.Logger) error {
 		starting.Go(func() {
 			clients[i], errs[i] = mcptool.Connect(ctx, mcptool.Server{
 				Name: v.name, Command: v.command, Args: v.args, Env: v.env, Dir: v.dir, URL: v.url, Headers: v.headers,
-				StartTimeout: v.start, Logger: log, Secrets: s.secrets,
+				StartTimeout: v.start, Logger: log, Secrets: s.secrets, Proxy: s.proxy,
 				Stderr: func(line string) { log.Debug(line, "mcp_server", v.name) },
 			})
 		})
@@ -307,6 +311,19 @@ func (f *File) findSearch(getenv func(string) string) {
 			return
 		}
 	}
+}
+
+// toolProxy returns the proxy for the operator's services. HTTP_PROXY is for the model servers: headers of tools hold keys, and
+// such a proxy would read them.
+func toolProxy(getenv func(string) string) (func(*http.Request) (*url.URL, error), error) {
+	if getenv == nil || getenv("BATCHAGENT_TOOLS_PROXY") == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(getenv("BATCHAGENT_TOOLS_PROXY"))
+	if err != nil || u.Host == "" {
+		return nil, errors.New("BATCHAGENT_TOOLS_PROXY is not a URL such as http://proxy:3128")
+	}
+	return http.ProxyURL(u), nil
 }
 
 // ownKeys are the secrets of this process, which no tool gets. A service or file may hold one all the same.

@@ -126,10 +126,24 @@ func (cfg GetConfig) checkAddress(address string) error {
 			return nil
 		}
 	}
-	if !public(ip) {
+	if !public(ip) || ownAddress(ip) {
 		return errForbidden
 	}
 	return nil
+}
+
+// ownAddress reports whether ip is an address of this machine. Its services trust callers that come from it. Interfaces that
+// cannot be read forbid nothing.
+func ownAddress(ip netip.Addr) bool {
+	addresses, _ := net.InterfaceAddrs()
+	for _, a := range addresses {
+		if n, ok := a.(*net.IPNet); ok {
+			if own, ok := netip.AddrFromSlice(n.IP); ok && own.Unmap() == ip {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // notPublic are the special-purpose networks of the IANA registries (RFC 6890 and its updates), and those IPv6

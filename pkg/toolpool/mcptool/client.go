@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +38,9 @@ type Server struct {
 
 	URL     string
 	Headers map[string]string // sent to the URL's host alone
+
+	// Proxy is for URL. Nil connects directly.
+	Proxy func(*http.Request) (*url.URL, error)
 
 	StartTimeout time.Duration // until its tools are known. Defaults to 30 s.
 	Version      string        // part of the sharing key of its tools

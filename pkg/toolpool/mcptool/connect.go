@@ -108,7 +108,7 @@ func (c *Client) reach(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, errors.New("its url cannot be read")
 	}
-	base := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute}
+	base := &http.Transport{Proxy: c.cfg.Proxy, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute}
 	conn, err := c.client.Connect(ctx, &mcp.StreamableClientTransport{
 		Endpoint:             c.cfg.URL,
 		HTTPClient:           &http.Client{Transport: &headers{base: base, host: u.Host, add: c.cfg.Headers}},

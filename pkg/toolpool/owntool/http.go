@@ -26,7 +26,7 @@ type HTTP struct {
 	Description string
 	Parameters  json.RawMessage // JSON Schema of an object
 	Method      string          // Defaults to GET, or to POST with Body.
-	// URL may hold {name} in its path. Values are escaped, and must not be "." or "..".
+	// URL may hold {name} in its path. Values are escaped, and no part of one between slashes may be "." or "..".
 	URL     string
 	Query   map[string]string // values may hold {name}; one whose placeholders were not given is left out
 	Headers map[string]string // fixed: keys and the like
@@ -120,10 +120,28 @@ func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage
 	return text, nil
 }
 
+// climbs reports whether a server that decodes a path, even twice, could find a "." or ".." between its slashes.
+func climbs(path string) bool {
+	for range 4 {
+		for _, part := range strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' }) {
+			// Some servers cut parameters off: "..;x" is "..".
+			if part, _, _ = strings.Cut(part, ";"); part == "." || part == ".." {
+				return true
+			}
+		}
+		decoded, err := url.PathUnescape(path)
+		if err != nil || decoded == path {
+			return false
+		}
+		path = decoded
+	}
+	return true // encoded many times over
+}
+
 func (h HTTP) request(ctx context.Context, args map[string]any, raw json.RawMessage) (*http.Request, error) {
 	var bad error
 	address, _ := fill(h.URL, args, func(s string) string {
-		if s == "." || s == ".." {
+		if climbs(s) {
 			bad = fmt.Errorf("%q cannot be part of a path", s)
 		}
 		return url.PathEscape(s)
@@ -134,6 +152,9 @@ func (h HTTP) request(ctx context.Context, args map[string]any, raw json.RawMess
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, errors.New("the arguments make no valid url")
+	}
+	if fixed, _ := fill(h.URL, nil, nil); climbs(u.EscapedPath()) && !climbs(fixed) {
+		return nil, errors.New("the arguments make a path with a parent folder")
 	}
 	q := u.Query()
 	for name, text := range h.Query {

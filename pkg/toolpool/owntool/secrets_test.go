@@ -67,3 +67,32 @@ func TestCommandStrikesSecretsOutBeforeItCuts(t *testing.T) {
 	require.Error(t, err)
 	requireNoPiece(t, err.Error())
 }
+
+// No value of an argument leads out of the folder that a URL names, however a server decodes it.
+func TestHTTPPathsDoNotClimb(t *testing.T) {
+	t.Parallel()
+	reached := ""
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached = r.RequestURI }))
+	defer server.Close()
+	tool, err := owntool.HTTP{
+		Name: "weather", Description: "Weather.", URL: server.URL + "/v1/{city}{suffix}/now",
+		Parameters: json.RawMessage(`{"type":"object","properties":{"city":{"type":"string"},"suffix":{"type":"string"}}}`),
+	}.Tool(http.DefaultTransport)
+	require.NoError(t, err)
+	for _, c := range [][2]string{
+		{"..", ""}, {".", ""}, {"../../admin", ""}, {"a/../../admin", ""}, {"..\\admin", ""}, {"%2e%2e", ""}, {"%2e%2e%2fadmin", ""},
+		{"..%2fadmin", ""}, {"%252e%252e", ""}, {".", "."}, {"..;x", ""}, {"a/..", ""}, {"%25252525252e", ""},
+	} {
+		args, err := json.Marshal(map[string]string{"city": c[0], "suffix": c[1]})
+		require.NoError(t, err)
+		_, err = tool.Run(t.Context(), args)
+		require.Error(t, err, "%q", c)
+	}
+	require.Empty(t, reached)
+	for _, city := range []string{"rome", "St. Gallen", "a..b", "...", "100%", "a/b", "50%25"} {
+		args, err := json.Marshal(map[string]string{"city": city})
+		require.NoError(t, err)
+		_, err = tool.Run(t.Context(), args)
+		require.NoError(t, err, city)
+	}
+}
