@@ -20,6 +20,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool/internal/capture"
+	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
 )
 
 // goodbye is how long a process may take to exit after its standard input was closed.
@@ -42,7 +43,7 @@ func (c *Client) start(ctx context.Context) (*session, error) {
 	cmd := exec.Command(c.cfg.Command, c.cfg.Args...) //nolint:gosec // the operator's own
 	cmd.Dir = c.cfg.Dir
 	cmd.Env = c.environment()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = confine.Attributes()
 	cmd.WaitDelay = goodbye
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/internal/capture"
+	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
 )
 
 const (
@@ -108,12 +109,12 @@ func (c Command) fillArgv(args map[string]any) ([]string, error) {
 }
 
 // runCommand runs the process in a group of its own and kills the group when it or the call has ended, so that
-// nothing it started stays behind.
+// nothing it started stays behind. On Linux the process dies with the worker.
 func runCommand(ctx context.Context, cmd *exec.Cmd, c Command) (string, error) {
 	out, complaint := capture.NewHead(c.MaxOutput), capture.NewHead(maxComplaint)
 	stdout, stderr := c.Secrets.Writer(out), c.Secrets.Writer(complaint)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = confine.Attributes()
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 500 * time.Millisecond // for children that keep the output open
 	if err := cmd.Start(); errors.Is(err, syscall.E2BIG) {

@@ -10,9 +10,9 @@ import (
 // stacks is for the stacks of threads, which a program with C code takes from its data.
 const stacks = 64 << 20
 
-// attributes let a child die with the thread that started it. The end of its input is the other way by which it notices the
+// Attributes let a child lead its own process group and die with the thread that started it. The end of its input is the other way by which it notices the
 // death of its parent.
-func attributes() *syscall.SysProcAttr {
+func Attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+// Attributes let a child lead its own process group.
+func Attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 // limit has no means here. The context of a computation remains.
 func limit(int, Limits) error { return nil }

@@ -145,7 +145,7 @@ func start(name string, limits Limits) (*child, error) {
 	cmd := exec.Command(exe, command, name)                                      //nolint:gosec // this program itself
 	cmd.Env = []string{"GOTRACEBACK=none", "GOMAXPROCS=2", "MALLOC_ARENA_MAX=1"} // few threads, whose stacks count as memory
 	cmd.Dir = "/"
-	cmd.SysProcAttr = attributes()
+	cmd.SysProcAttr = Attributes()
 	c := &child{cmd: cmd}
 	if c.in, err = cmd.StdinPipe(); err == nil {
 		c.out, err = cmd.StdoutPipe()
