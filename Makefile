@@ -87,8 +87,8 @@ real-vllm: ## run the tickets example on a real vLLM; URL=vllm://host:port
 	deploy/real-vllm.sh $(URL)
 
 .PHONY: real-servers
-real-servers: ## the conformance suite on real servers; VLLM=, SGLANG=, DYNAMO= URLs, TOOLS=1 if their models call tools by themselves
-	BATCHAGENT_REAL_VLLM=$(VLLM) BATCHAGENT_REAL_SGLANG=$(SGLANG) BATCHAGENT_REAL_DYNAMO=$(DYNAMO) BATCHAGENT_REAL_TOOLS=$(TOOLS) \
+real-servers: ## the conformance suite on real servers; VLLM=, SGLANG=, DYNAMO= URLs, TOOLS=1 if their models call tools by themselves, REASONING=1 if they reason
+	BATCHAGENT_REAL_VLLM=$(VLLM) BATCHAGENT_REAL_SGLANG=$(SGLANG) BATCHAGENT_REAL_DYNAMO=$(DYNAMO) BATCHAGENT_REAL_TOOLS=$(TOOLS) BATCHAGENT_REAL_REASONING=$(REASONING) \
 	  $(GO) test -tags realservers ./pkg/backend/dial -run TestRealServers -count=1 -v
 
 .PHONY: bench

@@ -39,6 +39,8 @@ type Batch[Out any] struct {
 	MaxAttempts int    // workers that may die with one job. Defaults to 3.
 	Timeouts    Timeouts
 	Sampling    Sampling
+	// KeepReasoning selects the reasoning that later turns send back to the model. Defaults to KeepAuto: turns with tool calls.
+	KeepReasoning KeepReasoning
 
 	// JobBudget bounds what one job may use: it then fails as BudgetExceeded. BatchBudget bounds the whole batch, its other stages
 	// included: no new job begins, and Run and Stream fail with a *PausedError. A budget in dollars needs Prices.
@@ -70,6 +72,16 @@ type Timeouts struct {
 // Sampling is passed to the model. Nil and 0 leave the server's default: a temperature of 0 is new(0.0), of 0.7 new(0.7).
 type Sampling = spec.Sampling
 
+// KeepReasoning selects the reasoning that a job sends back to its model.
+type KeepReasoning = spec.KeepReasoning
+
+// The choices for Batch.KeepReasoning.
+const (
+	KeepAuto   = spec.KeepAuto
+	KeepAlways = spec.KeepAlways
+	KeepNever  = spec.KeepNever
+)
+
 // Budget bounds tokens, prompt (cached or not) and completion, and US dollars. Zero fields bound nothing.
 type Budget = batch.Budget
 
@@ -93,6 +105,7 @@ type wireSpec struct {
 	MaxAttempts  int             `json:"max_attempts,omitempty"`
 	Timeouts     wireTimeouts    `json:"timeouts,omitzero"`
 	Sampling     Sampling        `json:"sampling,omitzero"`
+	Keep         KeepReasoning   `json:"keep_reasoning,omitempty"`
 	Budget       wireBudgets     `json:"budget,omitzero"`
 	Prices       Prices          `json:"prices,omitzero"`
 	Priority     int             `json:"priority,omitempty"`
@@ -140,7 +153,7 @@ func (b Batch[Out]) wire(s stages) (json.RawMessage, []toolpool.Tool, error) {
 	w := wireSpec{
 		Name: b.Name, SystemPrompt: b.System, Task: b.Task, Inputs: b.Inputs.wire, Tools: names, OutputSchema: schema,
 		Plan: s.plan, Reduce: s.reduce, Model: b.Model, MaxInflight: b.MaxInflight, MaxTurns: b.MaxTurns, MaxRetries: wireRetries(b.MaxRetries),
-		MaxAttempts: b.MaxAttempts, Timeouts: b.Timeouts.wire(), Sampling: b.Sampling,
+		MaxAttempts: b.MaxAttempts, Timeouts: b.Timeouts.wire(), Sampling: b.Sampling, Keep: b.KeepReasoning,
 		Budget: wireBudgets{b.JobBudget, b.BatchBudget}, Prices: b.Prices, Priority: b.Priority, Owner: b.Owner, TTL: wait(b.TTL), Literal: b.Literal,
 	}
 	if b.SkipBadInputs {

@@ -421,6 +421,16 @@ func TestACluster(t *testing.T) {
 	assert.ErrorContains(t, err, "f: functions of this program")
 }
 
+func TestKeepReasoningIsCheckedAsInASpec(t *testing.T) {
+	t.Parallel()
+	b := batchagent.Batch[note]{Task: "Sum up {input}", Inputs: batchagent.Slice(words(1)), KeepReasoning: batchagent.KeepNever}
+	_, err := batchagent.Run(t.Context(), b, batchagent.Simulated())
+	require.NoError(t, err)
+	b.KeepReasoning = "sometimes"
+	_, err = batchagent.Run(t.Context(), b, batchagent.Simulated())
+	assert.ErrorContains(t, err, "keep_reasoning: must be auto, always or never")
+}
+
 func TestWaitsAreSentAsTheyAre(t *testing.T) {
 	t.Parallel()
 	_, err := batchagent.Run(t.Context(), batchagent.Batch[note]{

@@ -16,10 +16,11 @@ const module = "github.com/batchagent/batchagent/"
 // import. A trailing "/" allows a whole folder.
 var mayImport = map[string][]string{
 	"pkg/batch":            {},
-	"pkg/spec":             {"pkg/batch"},
+	"pkg/jsonschema":       {},
+	"pkg/spec":             {"pkg/batch", "pkg/jsonschema"},
 	"pkg/statestore":       {"pkg/batch"},
 	"pkg/scheduler":        {"pkg/batch"},
-	"pkg/toolpool":         {"pkg/batch", "pkg/redact", "pkg/retryafter", "pkg/toolpool/"},
+	"pkg/toolpool":         {"pkg/batch", "pkg/jsonschema", "pkg/redact", "pkg/retryafter", "pkg/toolpool/"},
 	"pkg/retryafter":       {},
 	"pkg/toolpool/shared":  {"pkg/toolpool"},
 	"pkg/backend":          {"pkg/batch"},
@@ -27,7 +28,7 @@ var mayImport = map[string][]string{
 	"pkg/redact":           {},
 	"pkg/vllmsim":          {"pkg/vllmsim/"},
 	"pkg/modeljson":        {},
-	"pkg/agent":            {"pkg/batch", "pkg/modeljson", "pkg/spec", "pkg/backend", "pkg/toolpool", "pkg/toolpool/schema"},
+	"pkg/agent":            {"pkg/batch", "pkg/jsonschema", "pkg/modeljson", "pkg/spec", "pkg/backend", "pkg/toolpool", "pkg/toolpool/schema"},
 }
 
 // TestLayout holds the import rules of ARCHITECTURE.md.

@@ -32,6 +32,9 @@ var wallClock = map[string]string{
 	"pkg/batch/info.go Info: field DoneAt":            "Redis' time, for people",
 	"pkg/batch/info.go Info: field ExpiresAt":         "Redis' time, for people",
 	"pkg/batch/info.go WorkerRecord: field StartedAt": "for people",
+	"pkg/batch/info.go Pause: field Since":            "for people",
+	"pkg/batch/info.go String: Time.Format":           "for people",
+	"pkg/batch/info.go String: Time.Local":            "for people",
 	"pkg/batch/info.go WorkerRecord: field SeenAt":    "Redis' time, for people",
 
 	"pkg/statestore/control.go Info: Time.UTC":                 "Redis' time, for people",
@@ -41,6 +44,8 @@ var wallClock = map[string]string{
 	"pkg/statestore/submit.go NewID: ulid.Timestamp of a time": "the submitter's time; older IDs are looked at first, and nothing else",
 
 	"pkg/backend/anthropic/classify.go headroom: time.Parse":  "when a rate limit is full again, measured by the server's own clock",
+	"pkg/backend/endpoint/waits.go Tell: Time.Format":         "the end of a long wait, for people",
+	"pkg/backend/endpoint/waits.go Tell: Time.UTC":            "the end of a long wait, for people",
 	"pkg/toolpool/limit.go take: g.alone.AllowN of a time":    "golang.org/x/time/rate subtracts times, with their monotonic readings",
 	"pkg/toolpool/builtin/readfile.go fileKey: Time.UnixNano": "when a file was changed, by its file system",
 	"pkg/toolpool/sqltool/lookup.go keyText: Time.Format":     "a value in a database",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -24,7 +25,8 @@ func commands(s streams, con *coordinator.Console) []*cli.Command {
 			Name: "run", ArgsUsage: "SPEC", Usage: "run a batch on this machine, with nothing else installed",
 			Description: `The model server is the first of: --backend, the spec's backend, BATCHAGENT_BACKEND, an OpenAI-compatible
 server on 127.0.0.1:8000, and else a simulated one, which the run says. Results go to standard output as they end,
-or to --out. After Ctrl-C the same command with --resume runs what is missing, and again what failed in a way that may pass (retryable).`,
+or to --out. After Ctrl-C it prints the command that runs the rest. With --resume the results in --out stay with the jobs that ask
+the same question, wherever their inputs are now; other jobs run, and again those that failed in a way that may pass (retryable).`,
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "backend", Usage: "model server `URL`, as vllm://host:8000"},
 				&cli.BoolFlag{Name: "insecure-keys", EnvVars: config.Env("insecure-keys"), Usage: "send keys to hosts in BATCHAGENT_KEY_HOSTS over plain HTTP too"},
@@ -32,8 +34,11 @@ or to --out. After Ctrl-C the same command with --resume runs what is missing, a
 				&cli.IntFlag{Name: "max-inflight", EnvVars: config.Env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight per worker"},
 				outFlag(), formatFlag(), ownerFlag(), rootFlag(),
 				toolsFlag(),
-				&cli.StringFlag{Name: "reuse", EnvVars: config.Env("reuse"), Usage: "take results from `FILE` for jobs that ask the same, instead of running them"},
-				&cli.BoolFlag{Name: "resume", EnvVars: config.Env("resume"), Usage: "go on with --out: run what it lacks or what may pass now"},
+				&cli.StringFlag{Name: "reuse", Usage: "take results from `FILE` for jobs that ask the same, instead of running them"},
+				&cli.BoolFlag{Name: "fail-fast", EnvVars: config.Env("fail-fast"), Usage: "end the run as soon as the server refuses the key, the account or the model, also after answers"},
+				&cli.DurationFlag{Name: "wait-for-server", EnvVars: config.Env("wait-for-server"), DefaultText: "until it answers", Usage: "end the run when the server has not answered for `DURATION`; jobs without a result stay unfinished"},
+				&cli.BoolFlag{Name: "resume", Usage: "keep the results in --out that answer what jobs ask now, and run the other jobs"},
+				&cli.BoolFlag{Name: "force", Usage: "with --resume: drop results that no job asks for, even if they are most of --out"},
 				&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "error", Usage: "debug, info, warn or error"},
 			},
 			Action: e.run,
@@ -49,7 +54,7 @@ the server's disk (appendfsync always, or WAITAOF from Redis 7.2 on). A server t
 				redisFlag(), serverFlag(), tokenFileFlag(), ownerFlag(), rootFlag(), outFlag(), formatFlag(),
 				&cli.BoolFlag{Name: "durable", EnvVars: config.Env("durable"), Usage: "wait until replicas and disk have the batch"},
 				&cli.StringFlag{
-					Name: "reuse", EnvVars: config.Env("reuse"),
+					Name:  "reuse",
 					Usage: "take results of `BATCH`, of a results file, or, if it is the word owner, of all your batches, for jobs that ask the same",
 				},
 				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "stay until the batch is done, and collect its results"},
@@ -82,7 +87,7 @@ results replace the old ones in it. With --consume, Redis keeps no result that i
 				redisFlag(), serverFlag(), tokenFileFlag(), outFlag(), formatFlag(),
 				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "until the batch is done"},
 				&cli.BoolFlag{Name: "ordered", EnvVars: config.Env("ordered"), Usage: "in the order of the inputs"},
-				&cli.BoolFlag{Name: "consume", EnvVars: config.Env("consume"), Usage: "take from Redis what is on disk in --out"},
+				&cli.BoolFlag{Name: "consume", Usage: "take from Redis what is on disk in --out"},
 			},
 			Action: e.results,
 		},
@@ -132,7 +137,8 @@ call had its effect, and say so.`,
 		completionCommand(e),
 		{
 			Name: "doctor", Usage: "check Redis, a model server and the tools, and say what to do about what is wrong",
-			Description: `A model server gets two short requests: one tool call and one answer with a schema. Exit status: 0 nothing is
+			Description: `A model server gets a few short requests, among them one tool call and one answer with a schema. Redis may be away if
+--backend is given and --redis is not. Exit status: 0 nothing is
 wrong, 1 something is, 3 Redis or the model server cannot be reached.`,
 			Flags: []cli.Flag{
 				redisFlag(), rootFlag(), toolsFlag(),
@@ -153,11 +159,11 @@ func redisFlag() cli.Flag {
 }
 
 func outFlag() cli.Flag {
-	return &cli.StringFlag{Name: "out", EnvVars: config.Env("out"), DefaultText: "standard output", Usage: "write results to `FILE`"}
+	return &cli.StringFlag{Name: "out", DefaultText: "standard output", Usage: "write results to `FILE`; - is standard output"}
 }
 
 func formatFlag() cli.Flag {
-	return &cli.StringFlag{Name: "format", EnvVars: config.Env("format"), Value: coordinator.Formats[0], Usage: "`FORMAT` of the results: jsonl or csv"}
+	return &cli.StringFlag{Name: "format", EnvVars: config.Env("format"), DefaultText: "csv for a file that ends in .csv, else jsonl", Usage: "`FORMAT` of the results: jsonl or csv"}
 }
 
 func ownerFlag() cli.Flag {
@@ -261,7 +267,9 @@ func (e *env) run(c *cli.Context) error {
 	defer endTraces()
 	return coordinator.Run(c.Context, coordinator.RunOptions{
 		Spec: path, Backend: c.String("backend"), InsecureKeys: c.Bool("insecure-keys"), Owner: c.String("owner"), Workers: c.Int("workers"),
-		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Reuse: c.String("reuse"),
+		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Force: c.Bool("force"),
+		Reuse: c.String("reuse"), Command: resuming(c, os.Args[0]),
+		Wait:      coordinator.ServerWait{FailFast: c.Bool("fail-fast"), Longest: c.Duration("wait-for-server")},
 		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log, Tracer: tracer,
 	}, e.console)
 }
@@ -273,6 +281,9 @@ func (e *env) submit(c *cli.Context) (err error) {
 	}
 	if c.String("out") != "" && !c.Bool("follow") {
 		return &coordinator.UsageError{Err: fmt.Errorf("--out goes with --follow; without it, `coordinator results` collects")}
+	}
+	if err := coordinator.CheckOut(c.String("out"), c.String("format")); err != nil {
+		return err
 	}
 	if c.String("server") != "" {
 		for _, name := range []string{"durable", "reuse"} {
@@ -441,6 +452,9 @@ func (e *env) control(do func(context.Context, *statestore.Store, batch.ID, *coo
 
 func (e *env) budget(c *cli.Context) error {
 	b := batch.Budget{Tokens: c.Int64("tokens"), USD: c.Float64("usd")}
+	if c.IsSet("tokens") && b.Tokens == 0 || c.IsSet("usd") && b.USD == 0 {
+		return &coordinator.UsageError{Err: fmt.Errorf("a budget of 0 is no limit; to stop the batch, run `coordinator cancel`")}
+	}
 	if c.String("server") != "" {
 		return e.overServer(c, func(s *client.Client, id batch.ID) error { return s.SetBudget(c.Context, id, b, e.console) })
 	}
@@ -509,7 +523,7 @@ func (e *env) doctor(c *cli.Context) error {
 		return err
 	}
 	return coordinator.Doctor(c.Context, e.console.Stdout(), coordinator.DoctorOptions{
-		Redis: to, Backend: c.String("backend"), ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers,
+		Redis: to, NoRedis: c.String("backend") != "" && !c.IsSet("redis"), Backend: c.String("backend"), ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers,
 		Getenv: e.getenv, Logger: log,
 	})
 }

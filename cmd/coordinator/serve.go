@@ -44,7 +44,7 @@ SIGUSR1 makes the log as detailed as --log-level debug, SIGUSR2 what it was.`,
 			&cli.StringFlag{Name: "listen", EnvVars: config.Env("listen"), Value: "127.0.0.1:8080", Usage: "`ADDRESS` to serve on"},
 			tokenFileFlag(),
 			&cli.BoolFlag{
-				Name: "without-token", EnvVars: config.Env("without-token"),
+				Name:  "without-token",
 				Usage: "let --listen be any address although there is no token: for a container whose port is published on 127.0.0.1 alone",
 			},
 			&cli.Int64Flag{Name: "max-body-mb", EnvVars: config.Env("max-body-mb"), Value: 1024, Usage: "a submission is at most `N` MiB"},

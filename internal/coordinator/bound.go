@@ -54,6 +54,8 @@ func boundOf(e Explanation, status *StatusReport) Bound {
 	if status != nil && !status.Phase.Terminal() {
 		c := status.Counts
 		switch {
+		case status.Pause != nil:
+			return Bound{Part: "workers", By: status.Trouble, Knob: "make the model server answer; the workers probe it and go on by themselves"}
 		case status.Trouble != "":
 			return Bound{Part: "workers", By: status.Trouble, Knob: "start a worker that can serve it"}
 		case status.Phase == batch.Open && c.Waiting == 0 && c.Fed > 0:

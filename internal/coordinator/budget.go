@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -14,6 +15,9 @@ import (
 func SetBudget(ctx context.Context, s *statestore.Store, id batch.ID, b batch.Budget, con *Console) error {
 	if b.Tokens < 0 || b.USD < 0 {
 		return usagef("a budget must not be negative")
+	}
+	if b.Tokens > spec.MaxBudgetTokens || !(b.USD <= spec.MaxBudgetUSD) { // which NaN is not
+		return usagef("a budget must be a number up to %s tokens or $%s", count(spec.MaxBudgetTokens), count(spec.MaxBudgetUSD))
 	}
 	if b == (batch.Budget{}) {
 		return usagef("say how much the batch may use: --tokens N, --usd X or both")
@@ -49,7 +53,7 @@ func SetBudget(ctx context.Context, s *statestore.Store, id batch.ID, b batch.Bu
 	case info.Phase == batch.Done:
 		state = "it is done, so this changes nothing"
 	case info.Paused:
-		state = "that is used up, so no new job begins"
+		state = "that is used up, so no model call begins"
 	}
 	con.Say(fmt.Sprintf("batch %s has used %s and may use %s: %s", id, spentOf(info), budgetOf(info.Budget), state))
 	return nil
@@ -67,11 +71,32 @@ func budgetOf(b batch.Budget) string {
 }
 
 func spentOf(i batch.Info) string {
-	tokens := count(i.Used.Tokens) + " tokens"
-	if i.Prices == (batch.Prices{}) {
-		return tokens
+	text := amount(i, i.Used)
+	if i.Counts.Usage.Estimated {
+		text += " (partly estimated)"
 	}
-	return tokens + ", " + dollars(i.Used.USD)
+	return text
+}
+
+// amount writes tokens, and what they cost if that is known.
+func amount(i batch.Info, b batch.Budget) string {
+	text := count(b.Tokens) + " tokens"
+	if i.Prices != (batch.Prices{}) || b.USD > 0 {
+		text += ", " + dollars(b.USD)
+	}
+	return text
+}
+
+// BudgetLine writes how a batch stands against its budget; "" if it has none.
+func BudgetLine(i batch.Info) string {
+	if i.Budget == (batch.Budget{}) {
+		return ""
+	}
+	reserved := ""
+	if i.Reserved != (batch.Budget{}) {
+		reserved = "; " + amount(i, i.Reserved) + " reserved by calls in flight"
+	}
+	return fmt.Sprintf("%s of %s used%s", spentOf(i), budgetOf(i.Budget), reserved)
 }
 
 // dollars writes money with two digits, or four of a small sum.

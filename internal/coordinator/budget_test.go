@@ -87,13 +87,13 @@ func TestWhoFollowsHearsOfAPauseAndTheBudgetCanBeRaised(t *testing.T) {
 	var shown bytes.Buffer
 	require.NoError(t, WriteStatus(&shown, r, time.Now()))
 	assert.Contains(t, shown.String(), "350 tokens, $0.0004 of 100 tokens used")
-	assert.Contains(t, shown.String(), "PAUSED: no new job begins")
+	assert.Contains(t, shown.String(), "PAUSED: no model call begins")
 
 	for _, c := range []struct {
 		budget batch.Budget
 		said   string
 	}{
-		{batch.Budget{Tokens: 200}, "may use 200 tokens: that is used up, so no new job begins"},
+		{batch.Budget{Tokens: 200}, "may use 200 tokens: that is used up, so no model call begins"},
 		{batch.Budget{USD: 1}, "may use 200 tokens or $1.00: that is used up"},
 		{batch.Budget{Tokens: 5_000}, "may use 5,000 tokens or $1.00: it goes on"},
 	} {

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -13,6 +14,12 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/dial"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/vllmsim"
+)
+
+// backendVariable names a model server for commands that are given none.
+const (
+	backendVariable = "BATCHAGENT_BACKEND"
+	byVariable      = backendVariable
 )
 
 // backendTimeout bounds the wait for the model server's first answer.
@@ -36,7 +43,7 @@ func (c candidates) named() (url, by string) {
 	case c.spec != "":
 		return c.spec, "the spec"
 	case c.env != "":
-		return c.env, "BATCHAGENT_BACKEND"
+		return c.env, byVariable
 	}
 	return "", ""
 }
@@ -101,7 +108,7 @@ func chooseBackend(ctx context.Context, c candidates, o dial.Options) (*modelSer
 	return m, nil
 }
 
-// openBackend connects: a server that does not answer, or serves nothing, is an error.
+// openBackend connects: a server that is not ready is an error.
 func openBackend(ctx context.Context, url, by string, o dial.Options) (*modelServer, error) {
 	b, err := dial.Open(ctx, url, o)
 	if err != nil {
@@ -112,31 +119,40 @@ func openBackend(ctx context.Context, url, by string, o dial.Options) (*modelSer
 	models, err := ask(ctx, b)
 	if err != nil {
 		_ = b.Close()
-		return nil, &UnreachableError{fmt.Errorf("the model server %s (%s) does not answer: %w; is it running, and is the address right?",
-			config.Redact(b.Endpoint()), by, err)}
+		return nil, &UnreachableError{unready(config.Redact(b.Endpoint()), by, err)}
 	}
 	return &modelServer{Backend: b, models: models, by: by}, nil
 }
 
+// unready is the error of a server that cannot be used: it does not answer, or its answer is an error.
+func unready(endpoint, by string, err error) error {
+	if e, ok := errors.AsType[*backend.Error](err); ok && e.Status != 0 {
+		return fmt.Errorf("the model server %s (%s) answers with an error: %w", endpoint, by, err)
+	}
+	return fmt.Errorf("the model server %s (%s) does not answer: %w; is it running, and is the address right?", endpoint, by, err)
+}
+
+// ask returns the models of a server that is ready. The list may be empty.
 func ask(ctx context.Context, b backend.Backend) ([]backend.Model, error) {
 	if err := b.Ready(ctx); err != nil {
 		return nil, err
 	}
-	models, err := b.Models(ctx)
-	if err == nil && len(models) == 0 {
-		err = fmt.Errorf("it serves no model")
-	}
-	return models, err
+	return b.Models(ctx)
 }
 
-// model is the one that a plan asks for; "" takes the server's first.
+// model returns the model of a plan; "" takes the server's first. If the server lists no models, any name is accepted.
 func (m *modelServer) model(name string) (backend.Model, error) {
-	if name == "" {
+	switch {
+	case len(m.models) == 0 && name == "":
+		return backend.Model{}, usagef("the server %s lists no models (/models), so that none can be chosen; name one in the spec: model: NAME", m.Endpoint())
+	case len(m.models) == 0:
+		return backend.Model{ID: name}, nil
+	case name == "":
 		return m.models[0], nil
 	}
 	names := make([]string, len(m.models))
 	for i, served := range m.models {
-		if served.ID == name {
+		if served.Is(name) {
 			return served, nil
 		}
 		names[i] = served.ID

@@ -34,6 +34,7 @@ const (
 type DoctorOptions struct {
 	Redis     config.Redis
 	Backend   string // URL; "" leaves the backend out
+	NoRedis   bool   // the user named a backend alone: Redis at its default address is optional
 	ToolsRoot string
 	ToolsFile string                           // declares more tools; "" for the built-in ones alone
 	Drivers   map[string]func() sqltool.Driver // databases that the file may name
@@ -75,7 +76,7 @@ func (c *checkup) line(m mark, what, found, do string) {
 // none is, an UnreachableError if Redis or the backend cannot be reached, and ErrJobsFailed otherwise.
 func Doctor(ctx context.Context, w io.Writer, o DoctorOptions) error {
 	c := &checkup{out: w}
-	c.redis(ctx, o.Redis)
+	c.redis(ctx, o.Redis, o.NoRedis)
 	if o.Backend == "" {
 		c.line(warn, "backend", "none named", "name one with --backend, or set BATCHAGENT_BACKEND; `coordinator backends` lists the kinds")
 	} else if err := c.backend(ctx, o); err != nil {
@@ -95,8 +96,13 @@ func Doctor(ctx context.Context, w io.Writer, o DoctorOptions) error {
 	return nil
 }
 
-func (c *checkup) redis(ctx context.Context, to config.Redis) {
+// redis checks the server. An optional one that does not answer is no failure.
+func (c *checkup) redis(ctx context.Context, to config.Redis, optional bool) {
 	s, err := Connect(ctx, to)
+	if err != nil && optional {
+		c.line(warn, "redis", "none answers at the default address", "`coordinator run` needs none; for `submit` and workers start redis-server, or name another with --redis")
+		return
+	}
 	if err != nil {
 		c.unreachable = errors.New("no answer from Redis")
 		c.line(bad, "redis", err.Error(), "start redis-server, or name another with --redis; a password may be in BATCHAGENT_REDIS_PASSWORD")
@@ -168,11 +174,16 @@ func (c *checkup) backend(ctx context.Context, o DoctorOptions) error {
 	defer cancel()
 	models, err := ask(probe, b)
 	if err != nil {
-		class := backend.ClassOf(err)
-		if class == backend.Transient || class == backend.Overloaded || class == "" {
+		if e, ok := errors.AsType[*backend.Error](err); !ok || e.Status == 0 {
 			c.unreachable = errors.New("the backend does not answer")
+		} else if e.Class.Retryable() {
+			c.unreachable = fmt.Errorf("the backend answers with an error: HTTP %d", e.Status)
 		}
-		c.line(bad, "backend", err.Error(), whatToDo(class))
+		c.line(bad, "backend", err.Error(), whatToDo(err))
+		return nil
+	}
+	if len(models) == 0 {
+		c.line(warn, "backend", shown+" lists no models (/models)", "name the model in each spec (model:); the checks of calls are left out here")
 		return nil
 	}
 	m := models[0]
@@ -197,7 +208,9 @@ func (c *checkup) call(ctx context.Context, b backend.Backend, model string) {
 	resp, err := generate(ctx, b, r)
 	switch {
 	case err != nil:
-		c.line(bad, "tool call", err.Error(), whatToDo(backend.ClassOf(err)))
+		c.line(bad, "tool call", err.Error(), whatToDo(err))
+	case resp.Finish == backend.FinishLength:
+		c.line(warn, "tool call", fmt.Sprintf("the answer was cut at %d tokens", r.Sampling.MaxTokens), "a model that reasons at length needs a larger sampling.max_tokens")
 	case len(resp.Message.ToolCalls) == 0:
 		c.forcedCall(ctx, b, r, resp)
 	case !json.Valid([]byte(resp.Message.ToolCalls[0].Arguments)):
@@ -220,10 +233,14 @@ func (c *checkup) forcedCall(ctx context.Context, b backend.Backend, r *backend.
 	resp, err := generate(ctx, b, &forced)
 	if err == nil && len(resp.Message.ToolCalls) > 0 {
 		c.line(bad, "tool call", "the model answered without calling the tool, but does when it has to: the server can do tools",
-			"use a model that is trained on tools, or "+parser)
+			"use a model that is trained on tools; the server reads calls")
 		return
 	}
-	c.line(bad, "tool call", "the model answered without calling the tool, and does not when it has to", "use a model that is trained on tools; "+parser)
+	found := "the model answered without calling the tool, and does not when it has to"
+	if err != nil {
+		found += ": " + err.Error()
+	}
+	c.line(bad, "tool call", found, "use a model that is trained on tools; if it is, "+parser)
 }
 
 // schema asks for one answer that matches a schema.
@@ -232,7 +249,11 @@ func (c *checkup) schema(ctx context.Context, b backend.Backend, model string) {
 	r.Schema = &backend.Schema{Name: "answer", JSON: []byte(`{"type":"object","properties":{"yes":{"type":"boolean"}},"required":["yes"],"additionalProperties":false}`)}
 	resp, err := generate(ctx, b, r)
 	if err != nil {
-		c.line(bad, "schema answer", err.Error(), whatToDo(backend.ClassOf(err)))
+		c.line(bad, "schema answer", err.Error(), whatToDo(err))
+		return
+	}
+	if resp.Finish == backend.FinishLength {
+		c.line(warn, "schema answer", fmt.Sprintf("the answer was cut at %d tokens", r.Sampling.MaxTokens), "a model that reasons at length needs a larger sampling.max_tokens")
 		return
 	}
 	var answer struct {
@@ -243,14 +264,31 @@ func (c *checkup) schema(ctx context.Context, b backend.Backend, model string) {
 		return
 	}
 	c.line(good, "schema answer", fmt.Sprintf("%s in %s", firstLine(resp.Message.Content, 60), span(resp.Duration)), "")
-	if resp.Usage.CachedTokens < 0 && b.Capabilities().CachedUsage {
-		c.line(warn, "cached tokens", "the server does not tell them", "start vLLM with --enable-prompt-tokens-details, SGLang with --enable-cache-report")
+	if b.Capabilities().CachedUsage {
+		c.cached(ctx, b, model)
 	}
+}
+
+// cachedPrompt is longer than the blocks of any prefix cache.
+var cachedPrompt = strings.Repeat("Rome is a city in Italy, and Paris is a city in France. ", 60) + "Answer with one word: where is Rome?"
+
+// cached asks the same long question twice. vLLM leaves cached tokens out of an answer if nothing was cached.
+func (c *checkup) cached(ctx context.Context, b backend.Backend, model string) {
+	r := question(model, cachedPrompt)
+	r.Sampling.MaxTokens = 8
+	for range 2 {
+		resp, err := generate(ctx, b, r)
+		if err != nil || resp.Usage.CachedTokens >= 0 {
+			return
+		}
+	}
+	c.line(warn, "cached tokens", "the server reports none for a prompt that it had just seen",
+		"start vLLM with --enable-prompt-tokens-details, SGLang with --enable-cache-report, if it was not")
 }
 
 func question(model, text string) *backend.Request {
 	zero := 0.0
-	return &backend.Request{ID: "doctor", Model: model, Sampling: backend.Sampling{Temperature: &zero, MaxTokens: 256},
+	return &backend.Request{ID: "doctor", Model: model, Sampling: backend.Sampling{Temperature: &zero, MaxTokens: 1024},
 		Messages: []backend.Message{{Role: backend.RoleUser, Content: text}}}
 }
 
@@ -260,8 +298,9 @@ func generate(ctx context.Context, b backend.Backend, r *backend.Request) (*back
 	return b.Generate(ctx, r, backend.Observer{})
 }
 
-func whatToDo(c backend.Class) string {
-	switch c {
+func whatToDo(err error) string {
+	e, ok := errors.AsType[*backend.Error](err)
+	switch class := backend.ClassOf(err); class {
 	case backend.Auth:
 		return "give the key that the message names in the environment"
 	case backend.QuotaExhausted:
@@ -272,9 +311,14 @@ func whatToDo(c backend.Class) string {
 		return "name a model that the server has"
 	case "": // given up by us
 		return "the server is slow or stuck; look at its load and its log"
-	case backend.InvalidRequest, backend.ContextTooLong:
-		return "check the URL's scheme and path, and the server's version and flags"
+	case backend.ContextTooLong:
+		return "give the server a larger context: a request of a few hundred tokens does not fit"
+	case backend.InvalidRequest:
+		return "check the URL's scheme and path, and what the message names"
 	default:
+		if ok && e.Status != 0 {
+			return "check the URL's scheme and path; the server answers with an error, so look at its log too"
+		}
 		return "start the server, or name another with --backend; look at its log"
 	}
 }

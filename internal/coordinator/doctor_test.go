@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/alicebob/miniredis/v2"
@@ -13,6 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
@@ -94,6 +98,92 @@ func TestDoctorSaysWhatToDo(t *testing.T) {
 	}
 }
 
+func TestDoctorNeedsNoRedisForABackend(t *testing.T) {
+	redis := config.Redis{URL: "redis://" + nobody(t)}
+	out, status := doctor(t, DoctorOptions{Redis: redis, NoRedis: true, Backend: simulator(t)})
+	assert.Equal(t, ExitOK, status, out)
+	assert.Contains(t, out, "warn  redis")
+	assert.Contains(t, out, "ok    tool call")
+}
+
+// A server that reports cached tokens only where there were some has the flag for it.
+func TestDoctorBlamesNoFlagThatTheServerHas(t *testing.T) {
+	for name, c := range map[string]struct {
+		reports bool
+		warned  bool
+	}{"reports what it had cached": {true, false}, "reports nothing": {false, true}} {
+		t.Run(name, func(t *testing.T) {
+			seen := 0
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/v1/chat/completions" {
+					_, _ = io.WriteString(w, `{"data":[{"id":"m"}]}`)
+					return
+				}
+				body, _ := io.ReadAll(r.Body)
+				usage := `{"prompt_tokens":900,"completion_tokens":1}`
+				if bytes.Contains(body, []byte("Paris is a city")) {
+					if seen++; seen > 1 && c.reports {
+						usage = `{"prompt_tokens":900,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":880}}`
+					}
+				}
+				w.Header().Set("Content-Type", "text/event-stream")
+				_, _ = io.WriteString(w, `data: {"choices":[{"index":0,"delta":{"content":"{\"yes\":true}"},"finish_reason":"stop"}],"usage":`+usage+"}\n\ndata: [DONE]\n\n")
+			}))
+			defer server.Close()
+			out, _ := doctor(t, DoctorOptions{Redis: config.Redis{URL: "redis://" + miniredis.RunT(t).Addr()}, Backend: "vllm://" + server.Listener.Addr().String()})
+			assert.Equal(t, c.warned, strings.Contains(out, "--enable-prompt-tokens-details"), out)
+		})
+	}
+}
+
+func TestServerThatListsNoModels(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		list   string
+		model  string // of the spec
+		want   string
+		err    string
+	}{
+		"no route":          {404, `{"detail":"Not Found"}`, "m", "m", ""},
+		"a page":            {200, `<html>hi</html>`, "m", "m", ""},
+		"nothing":           {200, `{"data":[]}`, "m", "m", ""},
+		"a list":            {200, `[{"id":"m"}]`, "", "m", ""},
+		"Ollama's tag":      {200, `{"data":[{"id":"m:latest"}]}`, "m", "m:latest", ""},
+		"no name":           {404, ``, "", "", "name one in the spec: model: NAME"},
+		"no key":            {401, `{"error":{"message":"No auth"}}`, "m", "", "answers with an error"},
+		"a server in error": {503, `busy`, "m", "", "answers with an error"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(c.status)
+				_, _ = io.WriteString(w, c.list)
+			}))
+			defer server.Close()
+			m, err := openBackend(t.Context(), "http://"+server.Listener.Addr().String()+"/v1", "--backend", dial.Options{Getenv: func(string) string { return "" }})
+			var model backend.Model
+			if err == nil {
+				defer m.close()
+				model, err = m.model(c.model)
+			}
+			if c.err != "" {
+				require.ErrorContains(t, err, c.err)
+				assert.NotContains(t, err.Error(), "does not answer")
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, c.want, model.ID)
+		})
+	}
+}
+
+func TestSummaryNamesFieldsThatWereLeftOut(t *testing.T) {
+	tally := Tally{}
+	for range 3 {
+		tally.Add(batch.Result{Status: batch.OK, LeftOut: []string{"seed", "temperature"}})
+	}
+	assert.Contains(t, Summary{Tally: tally}.String(), "left out temperature: the model does not take it, so 3 results were made without it")
+}
+
 func TestOldRedisIsRed(t *testing.T) {
 	for version, old := range map[string]bool{"5.0.7": true, "6.0.16": true, "6.2.0": false, "7.0.15": false, "8.2.1": false, "": false, "dev": false} {
 		assert.Equal(t, old, tooOld(version), version)
@@ -140,7 +230,7 @@ func TestDoctorTellsWhyNoToolWasCalled(t *testing.T) {
 			assert.Equal(t, ExitJobsFailed, status, out)
 			assert.Contains(t, out, "FAIL  tool call")
 			assert.Contains(t, out, c.says)
-			assert.Contains(t, out, "--tool-call-parser")
+			assert.Equal(t, name != "untrained", strings.Contains(out, "--tool-call-parser"), "a server that reads calls has its flags")
 		})
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // jobsOf are a submission's plan and jobs as they would go into Redis.
-func jobsOf(t *testing.T, s *Submission) (plan string, jobs []string) {
+func jobsOfSubmission(t *testing.T, s *Submission) (plan string, jobs []string) {
 	t.Helper()
 	s.load.plan.Owner = "me"
 	text, err := json.Marshal(s.load.plan)
@@ -52,7 +52,7 @@ func TestEveryDoorTakesTheSameSpecs(t *testing.T) {
 			redis, err := Prepare(t.Context(), SubmitOptions{Spec: path, Owner: "me"}, console)
 			require.NoError(t, err)
 			defer redis.Close()
-			plan, jobs := jobsOf(t, redis)
+			plan, jobs := jobsOfSubmission(t, redis)
 
 			var body bytes.Buffer
 			require.NoError(t, redis.Send(t.Context(), &body))
@@ -66,7 +66,7 @@ func TestEveryDoorTakesTheSameSpecs(t *testing.T) {
 				server, err := Receive(t.Context(), sent, console)
 				require.NoError(t, err, door)
 				defer server.Close()
-				gotPlan, gotJobs := jobsOf(t, server)
+				gotPlan, gotJobs := jobsOfSubmission(t, server)
 				assert.JSONEq(t, plan, gotPlan, door)
 				if strings.Contains(name, "bad") {
 					require.Len(t, gotJobs, len(jobs)) // the reason names the file

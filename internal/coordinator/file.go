@@ -1,6 +1,8 @@
 package coordinator
 
 import (
+	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +33,10 @@ type File struct {
 	doubled map[int64]bool // indexes with more than one record: the last one counts
 	end     int64          // indexes from here on are of no job
 	tally   Tally
+
+	ordered  bool  // Close brings the records into the order of their indexes
+	latest   int64 // the index of the last record; -1 if there is none
+	unsorted bool  // a record has a lower index than the one before it
 }
 
 // disk is what a File needs of an open file.
@@ -44,16 +50,28 @@ type disk interface {
 }
 
 // OpenFile opens or makes the results file of a batch. A torn last record is cut off. id is "" if the file decides which
-// batch it is. A file with results of another batch, or with something else in it, is an error and stays as it is.
+// batch it is. A file with results of another batch, in another format, or with something else in it, is an error and stays as it is.
 func OpenFile(path string, f format, id batch.ID, jobs int64) (*File, error) {
 	h, err := openLocked(path)
 	if err != nil {
 		return nil, err
 	}
-	file := &File{path: path, format: f, f: h, batch: id, doubled: map[int64]bool{}, end: math.MaxInt64}
+	file := &File{path: path, format: f, f: h, batch: id, doubled: map[int64]bool{}, end: math.MaxInt64, latest: -1}
+	if err := file.checkFormat(); err != nil {
+		_ = h.Close()
+		return nil, err
+	}
 	if err := file.load(jobs); err != nil {
 		_ = h.Close()
 		return nil, err
+	}
+	if file.lacksColumns() {
+		whole, err := file.rewritten(jobs, func(index int64) int64 { return index })
+		if err != nil {
+			_ = h.Close()
+			return nil, err
+		}
+		file = whole
 	}
 	// The name too must be on disk before anything relies on what the file holds.
 	if err := syncDir(filepath.Dir(path)); err != nil {
@@ -63,29 +81,56 @@ func OpenFile(path string, f format, id batch.ID, jobs int64) (*File, error) {
 	return file, nil
 }
 
+// checkFormat refuses a file that holds results in another format than the one that was asked for.
+func (f *File) checkFormat() error {
+	held := heldFormat(f.f)
+	if held == "" || held == f.format.name() {
+		return nil
+	}
+	return usagef("--out: %s holds results as %s, and this command would add %s; use --format %s or another file", f.path, held, f.format.name(), held)
+}
+
+// lacksColumns reports whether an earlier version wrote the file, with fewer columns.
+func (f *File) lacksColumns() bool {
+	before := csvLine(csvColumns[:csvColumnsBefore])
+	head := make([]byte, len(before))
+	_, err := f.f.ReadAt(head, 0)
+	return err == nil && string(head) == string(before)
+}
+
 // openLocked opens or makes a regular file that no other process has open so. The lock ends with the process, however that ends. Where
 // the file system has no locks, it is opened without one.
-func openLocked(path string) (*os.File, error) {
+func openLocked(path string) (lockedFile, error) {
 	for {
 		h, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 		if err != nil {
-			return nil, usagef("--out: %w", err)
+			return lockedFile{}, usagef("--out: %w", err)
 		}
 		own, err := h.Stat()
 		if err != nil || !own.Mode().IsRegular() {
 			_ = h.Close()
-			return nil, usagef("--out: %s is not a file; without --out, results go to standard output", path)
+			return lockedFile{}, usagef("--out: %s is not a file; without --out, results go to standard output", path)
 		}
 		if err := syscall.Flock(int(h.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
 			_ = h.Close()
-			return nil, usagef("--out: another command writes to %s now; wait until it has ended, or name another file", path)
+			return lockedFile{}, usagef("--out: another command writes to %s now; wait until it has ended, or name another file", path)
 		}
 		// Whoever had the lock before may have put another file in this one's place.
 		if now, err := os.Stat(path); err == nil && os.SameFile(own, now) {
-			return h, nil
+			return lockedFile{h}, nil
 		}
 		_ = h.Close()
 	}
+}
+
+// lockedFile is a file with a lock.
+type lockedFile struct{ *os.File }
+
+// Close gives the lock back before it closes the file. A program that starts at this moment has a copy of the file until it calls exec,
+// and the copy would keep the lock.
+func (f lockedFile) Close() error {
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // fails where the file system has no locks
+	return f.File.Close()
 }
 
 // Batch is the batch whose results the file holds; "" if it holds none.
@@ -150,15 +195,18 @@ func (f *File) EndAt(n int64) {
 		f.end = n
 		f.replace(i)
 		f.present.clear(i)
-		delete(f.subjects, i)
+		f.subjects.set(i, 0)
 	}
 }
+
+// Order makes Close bring the records into the order of their indexes.
+func (f *File) Order() { f.ordered = true }
 
 // Close makes the file hold one record per job, if a job was run again after its result had been written, and closes
 // it.
 func (f *File) Close() error {
 	var err error
-	if len(f.doubled) > 0 || f.end < math.MaxInt64 {
+	if len(f.doubled) > 0 || f.end < math.MaxInt64 || f.ordered && f.unsorted {
 		err = f.settle()
 	}
 	return errors.Join(err, f.f.Close())
@@ -197,6 +245,8 @@ func (f *File) note(r batch.Result) {
 		f.doubled[r.Index] = true
 		f.replace(r.Index)
 	}
+	f.unsorted = f.unsorted || r.Index < f.latest
+	f.latest = r.Index
 	f.outcomes.note(r)
 	f.tally.Add(r)
 }
@@ -211,47 +261,103 @@ func (f *File) replace(index int64) {
 	delete(f.failed, index)
 }
 
-// settle writes the file anew: each job's last record, in the place of its first one. It replaces the file in one step.
+// settle keeps each job's last record, in the place of its first one.
 func (f *File) settle() error {
-	type extent struct{ from, to int64 }
-	last := make(map[int64]extent, len(f.doubled))
-	err := f.each(func(r batch.Result, from, to int64) error {
-		if f.doubled[r.Index] {
-			last[r.Index] = extent{from, to}
+	return f.rewrite(func(index int64) int64 {
+		if index >= f.end {
+			return -1
 		}
-		return nil
+		return index
 	})
+}
+
+// rewritten rewrites the file and opens it again. It closes f if there is no error.
+func (f *File) rewritten(jobs int64, to func(index int64) int64) (*File, error) {
+	if err := f.rewrite(to); err != nil {
+		return nil, err
+	}
+	file, err := OpenFile(f.path, f.format, f.batch, jobs)
+	if err != nil {
+		return nil, err
+	}
+	_ = f.f.Close()
+	return file, nil
+}
+
+// rewrite replaces the file in one step: after a crash it is the old one or the new one. to returns the new index of a job's record, or
+// -1 to drop it. It needs about 30 bytes per record.
+func (f *File) rewrite(to func(index int64) int64) error {
+	records, err := f.lastRecords()
 	if err != nil {
 		return err
+	}
+	for i, r := range records {
+		records[i].index = to(r.result)
+	}
+	records = slices.DeleteFunc(records, func(r extent) bool { return r.index < 0 })
+	if f.ordered {
+		slices.SortFunc(records, func(a, b extent) int { return cmp.Compare(a.index, b.index) })
 	}
 	info, err := f.f.Stat()
 	if err != nil {
 		return fmt.Errorf("rewrite %s: %w", f.path, err)
 	}
-	err = replaceFile(f.path, info.Mode(), func(w io.Writer) error {
-		if _, err := w.Write(f.format.header()); err != nil {
-			return err
+	pad := f.lacksColumns()
+	err = replaceFile(f.path, info.Mode(), func(file io.Writer) error {
+		w := bufio.NewWriterSize(file, 256<<10)
+		if len(records) > 0 {
+			_, _ = w.Write(f.format.header())
 		}
-		return f.each(func(r batch.Result, from, to int64) error {
-			at := extent{from, to}
-			if r.Index >= f.end {
-				return nil
+		for _, r := range records {
+			raw := make([]byte, r.size)
+			if _, err := f.f.ReadAt(raw, r.from); err != nil {
+				return err
 			}
-			if f.doubled[r.Index] {
-				var first bool
-				if at, first = last[r.Index]; !first {
-					return nil
+			if r.index != r.result || pad {
+				if raw, err = f.format.renumber(batch.Result{Batch: f.batch, Index: r.result, JobID: batch.JobID(r.result)}, raw, r.index); err != nil {
+					return err
 				}
-				delete(last, r.Index)
 			}
-			_, err := io.Copy(w, io.NewSectionReader(f.f, at.from, at.to-at.from))
-			return err
-		})
+			if _, err := w.Write(raw); err != nil {
+				return err
+			}
+		}
+		return w.Flush()
 	})
 	if err != nil {
 		return fmt.Errorf("rewrite %s: %w", f.path, err)
 	}
 	return nil
+}
+
+// extent is where a record lies.
+type extent struct {
+	result int64 // the index in the record
+	index  int64 // that it gets
+	from   int64
+	size   int32
+}
+
+// lastRecords returns the last record of each job, in the place of its first one.
+func (f *File) lastRecords() ([]extent, error) {
+	records := make([]extent, 0, f.present.count())
+	first := make(map[int64]int, len(f.doubled)) // positions in records
+	err := f.each(func(r batch.Result, from, to int64) error {
+		if to-from > math.MaxInt32 {
+			return fmt.Errorf("the record of %s has %s bytes", r.JobID, count(to-from))
+		}
+		at := extent{result: r.Index, from: from, size: int32(to - from)}
+		if i, again := first[r.Index]; again {
+			records[i] = at
+			return nil
+		}
+		if f.doubled[r.Index] {
+			first[r.Index] = len(records)
+		}
+		records = append(records, at)
+		return nil
+	})
+	return records, err
 }
 
 func (f *File) each(fn func(r batch.Result, from, to int64) error) error {

@@ -8,13 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 // format is how results are written to a file or stream.
 type format interface {
+	// name is one of Formats.
+	name() string
 	// header stands in front of the first result; may be empty.
 	header() []byte
 	// record is one result, ended.
@@ -23,10 +28,65 @@ type format interface {
 	// ends. It returns where the last whole record ends; what follows is torn. A record that no run of ours can have
 	// written is an error.
 	scan(r io.Reader, each func(r batch.Result, from, to int64) error) (whole int64, err error)
+	// renumber returns the record of r with another index. Everything else stays as it is.
+	renumber(r batch.Result, record []byte, index int64) ([]byte, error)
 }
+
+// maxIndex bounds the indexes in a results file, and with them the memory that a broken file costs: a bit each.
+const maxIndex = 1 << 27
 
 // Formats are the names of the formats.
 var Formats = []string{"jsonl", "csv"}
+
+// Stdout, in the place of a file's name, means standard output.
+const Stdout = "-"
+
+// toFile returns the name of a results file; "" for standard output.
+func toFile(out string) string {
+	if out == Stdout {
+		return ""
+	}
+	return out
+}
+
+// otherFormats are extensions of files that hold something that batchagent does not write.
+var otherFormats = []string{
+	".tsv", ".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods", ".yaml", ".yml", ".xml", ".db", ".sqlite", ".gz", ".zst", ".bz2", ".xz", ".zip",
+}
+
+// CheckOut refuses an --out and a --format that Results would refuse, before anything is submitted.
+func CheckOut(out, format string) error {
+	_, err := formatFor(toFile(out), format)
+	return err
+}
+
+// formatFor returns the format that was named, or else the one of the file's extension: CSV for .csv, and JSON lines for others. out
+// is "" for standard output.
+func formatFor(out, name string) (format, error) {
+	ext := strings.ToLower(filepath.Ext(out))
+	switch {
+	case name != "":
+		return formatOf(name)
+	case ext == ".csv":
+		return csvFormat{}, nil
+	case slices.Contains(otherFormats, ext):
+		return nil, usagef("--out %s: results are written as jsonl or csv, not as %s; use one of these extensions, or give --format", out, ext)
+	}
+	return jsonl{}, nil
+}
+
+// heldFormat returns the name of the format that a file begins with; "" if it is none of ours.
+func heldFormat(r io.ReaderAt) string {
+	var head [len("batch,job_id,")]byte
+	n, _ := r.ReadAt(head[:], 0)
+	switch text := string(head[:n]); {
+	case strings.HasPrefix(text, `{"batch":`):
+		return "jsonl"
+	case text == "batch,job_id,":
+		return "csv"
+	}
+	return ""
+}
 
 func formatOf(name string) (format, error) {
 	switch name {
@@ -43,6 +103,8 @@ var errNotResults = errors.New("it does not hold results of batchagent; name ano
 
 // jsonl is one JSON object per line, as it is in Redis.
 type jsonl struct{}
+
+func (jsonl) name() string { return Formats[0] }
 
 func (jsonl) header() []byte { return nil }
 
@@ -64,7 +126,7 @@ func (jsonl) scan(r io.Reader, each func(r batch.Result, from, to int64) error) 
 			return whole, err
 		}
 		var res batch.Result
-		if json.Unmarshal(line, &res) != nil || res.JobID != batch.JobID(res.Index) || res.Index < 0 {
+		if json.Unmarshal(line, &res) != nil || res.JobID != batch.JobID(res.Index) || !mayBeIndex(res.Index) {
 			return whole, fmt.Errorf("line %d: %w", n, errNotResults)
 		}
 		to := whole + int64(len(line))
@@ -73,6 +135,28 @@ func (jsonl) scan(r io.Reader, each func(r batch.Result, from, to int64) error) 
 		}
 		whole = to
 	}
+}
+
+func mayBeIndex(i int64) bool { return i >= 0 && i < maxIndex }
+
+func (jsonl) renumber(r batch.Result, record []byte, index int64) ([]byte, error) {
+	head := func(index int64) []byte {
+		return fmt.Appendf(nil, `{"batch":%q,"job_id":%q,"index":%d,`, r.Batch, batch.JobID(index), index)
+	}
+	// As package batch writes it. The rest is copied, with fields that a later version added.
+	if rest, ok := bytes.CutPrefix(record, head(r.Index)); ok {
+		return append(head(index), rest...), nil
+	}
+	var whole batch.Result
+	if err := json.Unmarshal(record, &whole); err != nil {
+		return nil, fmt.Errorf("read %s again: %w", r.JobID, err)
+	}
+	whole.Index, whole.JobID = index, batch.JobID(index)
+	line, err := json.Marshal(whole)
+	if err != nil {
+		return nil, fmt.Errorf("encode the result of %s: %w", whole.JobID, err)
+	}
+	return append(line, '\n'), nil
 }
 
 // beginsLike reports whether b can be the torn beginning of something that starts with prefix.
@@ -85,11 +169,16 @@ func beginsLike(b []byte, prefix string) bool {
 var csvColumns = []string{
 	"batch", "job_id", "index", "status", "error_type", "error_message", "output", "attempts", "turns", "prompt_tokens",
 	"cached_tokens", "completion_tokens", "tools_asked", "tools_executed", "model", "worker", "wall_ms",
-	"reused_from", "item", "context_tokens",
+	"reused_from", "item", "context_tokens", "fingerprint", "max_tokens", "question", "request_model", "simulated",
 }
+
+// csvColumnsBefore is how many of them earlier versions wrote.
+const csvColumnsBefore = 20
 
 // csvFormat is RFC 4180 with a header; the output is JSON in one column.
 type csvFormat struct{}
+
+func (csvFormat) name() string { return Formats[1] }
 
 func (csvFormat) header() []byte { return csvLine(csvColumns) }
 
@@ -103,11 +192,15 @@ func (csvFormat) record(r batch.Result, _ []byte) ([]byte, error) {
 		output = string(r.Output)
 	}
 	n := func(v int64) string { return strconv.FormatInt(v, 10) }
+	simulated := ""
+	if r.Simulated {
+		simulated = "true"
+	}
 	return csvLine([]string{
 		string(r.Batch), r.JobID, n(r.Index), string(r.Status), errType, errMessage, output, n(int64(r.Attempts)),
 		n(int64(r.Turns)), n(r.Usage.PromptTokens), n(r.Usage.CachedTokens), n(r.Usage.CompletionTokens),
 		n(r.Tools.Asked), n(r.Tools.Executed), r.Model, r.Worker, n(r.WallMS), r.ReusedFrom, string(r.Item),
-		n(r.Usage.ContextTokens),
+		n(r.Usage.ContextTokens), r.Fingerprint, n(int64(r.MaxTokens)), r.Question, r.RequestModel, simulated,
 	}), nil
 }
 
@@ -124,6 +217,9 @@ func (f csvFormat) scan(r io.Reader, each func(r batch.Result, from, to int64) e
 	header := string(f.header())
 	for n := 1; ; n++ {
 		raw, err := csvRecord(in)
+		if n == 1 && err == nil && string(raw) == string(csvLine(csvColumns[:csvColumnsBefore])) {
+			header = string(raw)
+		}
 		switch {
 		case err != nil && err != io.EOF:
 			return whole, err
@@ -146,6 +242,15 @@ func (f csvFormat) scan(r io.Reader, each func(r batch.Result, from, to int64) e
 	}
 }
 
+func (csvFormat) renumber(_ batch.Result, record []byte, index int64) ([]byte, error) {
+	row, err := csv.NewReader(bytes.NewReader(record)).Read()
+	if err != nil {
+		return nil, fmt.Errorf("read %s again: %w", batch.JobID(index), err)
+	}
+	row[1], row[2] = batch.JobID(index), strconv.FormatInt(index, 10)
+	return csvLine(append(row, make([]string, max(0, len(csvColumns)-len(row)))...)), nil
+}
+
 // csvRecord reads up to the first line end outside quotes. What ends before it comes back with io.EOF.
 func csvRecord(in *bufio.Reader) ([]byte, error) {
 	var raw []byte
@@ -161,15 +266,16 @@ func csvRecord(in *bufio.Reader) ([]byte, error) {
 // parseCSV reads the columns that tell one result from another.
 func parseCSV(raw []byte) (r batch.Result, ok bool) {
 	row, err := csv.NewReader(bytes.NewReader(raw)).Read()
-	if err != nil || len(row) != len(csvColumns) {
+	if err != nil || len(row) != len(csvColumns) && len(row) != csvColumnsBefore {
 		return r, false
 	}
+	row = append(row, make([]string, len(csvColumns)-len(row))...)
 	index, err := batch.ParseJobID(row[1])
-	if err != nil || row[2] != strconv.FormatInt(index, 10) {
+	if err != nil || row[2] != strconv.FormatInt(index, 10) || !mayBeIndex(index) {
 		return r, false
 	}
 	r = batch.Result{Batch: batch.ID(row[0]), JobID: row[1], Index: index, Status: batch.Status(row[3]), Model: row[14], Worker: row[15],
-		ReusedFrom: row[17]}
+		ReusedFrom: row[17], Fingerprint: row[20], Question: row[22], RequestModel: row[23], Simulated: row[24] == "true"}
 	if row[18] != "" {
 		r.Item = json.RawMessage(row[18])
 	}
@@ -186,5 +292,6 @@ func parseCSV(raw []byte) (r batch.Result, ok bool) {
 	}
 	r.Attempts, _ = strconv.Atoi(row[7])
 	r.Turns, _ = strconv.Atoi(row[8])
+	r.MaxTokens, _ = strconv.Atoi(row[21])
 	return r, true
 }

@@ -108,11 +108,13 @@ type local struct {
 	sink     sink
 	planned  sink // of the planner's one result; nil without one
 	summary  sink // of the reduction's one result; nil without one
+	wait     ServerWait
 	say      func(string)
 	check    func(id batch.ID, output json.RawMessage) error // see [worker.Config]
 	note     func(batch.Result)                              // is told every result; nil is skipped
 
-	have    bitmap // indexes that need not run again
+	have    bitmap                                  // indexes that need not run again
+	still   func(index int64, payload []byte) error // reports whether such a job asks what it asked before; nil if there are none
 	earlier int64
 	items   [][]byte   // jobs of a plan that an earlier run made; nil if there is none
 	ended   *endedJobs // of an earlier run, for a reducer; nil does not hand them in
@@ -122,6 +124,7 @@ type local struct {
 	mu       sync.Mutex
 	original []int64       // guarded by mu: the input's index of each fed job, in a resumed run
 	written  int64         // guarded by mu: results that are in the sink
+	pausing  []pausing     // guarded by mu: the workers
 	room     chan struct{} // capacity 1: written has grown
 }
 
@@ -163,6 +166,7 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 		workers = append(workers, w)
 		background.Go(func() { _ = w.Run(work) })
 	}
+	background.Go(func() { l.watchServer(work, workers, stop) })
 	background.Go(func() {
 		if err := l.feed(work); err != nil {
 			stop(err)
@@ -279,10 +283,13 @@ func (l *local) missing(ctx context.Context) iter.Seq2[[]byte, error] {
 		for p, err := range l.payloads(ctx) {
 			index++
 			if err == nil && l.have.has(index) {
-				if l.ended == nil {
+				err = l.still(index, p)
+				if err == nil && l.ended == nil {
 					continue
 				}
-				p, err = l.ended.payload(ctx, index)
+				if err == nil {
+					p, err = l.ended.payload(ctx, index)
+				}
 			}
 			if err == nil && l.renumbers() {
 				l.mu.Lock()

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"path/filepath"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -117,12 +116,13 @@ type filePast struct {
 }
 
 func openFilePast(path, shown string) (*filePast, error) {
-	if filepath.Ext(path) == ".csv" {
-		return nil, usagef("%s: a CSV file does not hold the whole results; use one of the format jsonl", shown)
-	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, &UsageError{err}
+	}
+	if heldFormat(f) == "csv" {
+		_ = f.Close()
+		return nil, usagef("%s: a CSV file does not hold the whole results; use one of the format jsonl", shown)
 	}
 	return &filePast{shown, f}, nil
 }

@@ -127,7 +127,7 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each
 		return err
 	}
 	if p.Reuse != "" {
-		reuse, err := localReuse(ctx, p.Reuse, c, tools.pool, model.ID, p.say)
+		reuse, err := localReuse(ctx, p.Reuse, c, tools.pool, model, p.say)
 		if err != nil {
 			return err
 		}

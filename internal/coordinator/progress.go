@@ -14,8 +14,9 @@ type Progress struct {
 	Phase   batch.Phase
 	Total   int64 // jobs of the batch; -1 if they are still being fed by somebody else
 	Counts  batch.Counts
-	Plans   bool    // the jobs are still being planned
-	Rate    float64 // jobs per second; 0 if not known
+	Pause   *batch.Pause // why no model call starts; nil if they do
+	Plans   bool         // the jobs are still being planned
+	Rate    float64      // jobs per second; 0 if not known
 	Elapsed time.Duration
 }
 
@@ -52,6 +53,9 @@ func (p Progress) Line(width int) string {
 	}
 	if p.Phase == batch.Cancelling {
 		parts = append(parts, "being cancelled")
+	}
+	if p.Pause != nil {
+		parts = append(parts, p.Pause.String())
 	}
 	if p.Rate > 0 {
 		parts = append(parts, perSecond(p.Rate)+" jobs/s")

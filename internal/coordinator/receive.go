@@ -56,6 +56,7 @@ func Receive(ctx context.Context, sent Sent, c *Console) (*Submission, error) {
 	for _, note := range compiled.Notes {
 		c.Say(note)
 	}
+	sayHints(s, c.Say)
 	return prepared(s, compiled, c), nil
 }
 

@@ -16,8 +16,8 @@ type ResultsOptions struct {
 	Follow  bool   // until the batch is done
 	Ordered bool   // by index
 	Consume bool   // take from Redis what is on disk; needs Out, and not Ordered
-	Out     string // file; "" for standard output
-	Format  string // one of Formats. Defaults to jsonl.
+	Out     string // file; "" or Stdout for standard output
+	Format  string // one of Formats. Defaults to that of Out's extension, and to jsonl.
 }
 
 // Results brings the results of a batch to a file or to standard output. With Follow it shows progress, ends with a
@@ -25,7 +25,8 @@ type ResultsOptions struct {
 //
 // The file is the truth about what was written: killed and run again, the command goes on.
 func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *Console) (err error) {
-	f, err := formatOf(o.Format)
+	o.Out = toFile(o.Out)
+	f, err := formatFor(o.Out, o.Format)
 	if err != nil {
 		return err
 	}
@@ -73,6 +74,9 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 	}
 	if o.Ordered {
 		c.order = newOrder(have)
+		if file != nil {
+			file.Order() // what it held before may stand in any order
+		}
 	}
 	if !o.Follow {
 		if err := c.drain(ctx); err != nil {

@@ -1,123 +1,308 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
 
+	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// planFile holds the one result of a planner beside the results file of a run, which keeps no Redis: what is in the results file is
-// about the items of this plan and no other.
-type planFile struct {
-	path string
-	made *batch.Result // by an earlier run; nil if none did
-	line []byte
+// maker is the model that made a result.
+type maker struct {
+	model     string
+	simulated bool
 }
 
-// openPlanFile reads the plan that belongs to a results file, if there is one.
-func openPlanFile(out string) (*planFile, error) {
-	p := &planFile{path: out + ".plan"}
-	line, err := os.ReadFile(p.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return p, nil
-	}
-	if err != nil {
-		return nil, usagef("--out: %w", err)
-	}
-	var r batch.Result
-	err = json.Unmarshal(line, &r)
-	if _, plans := r.Batch.Plans(); err != nil || !plans || r.Status != batch.OK {
-		return nil, usagef("%s is not the plan of a run; --out with another name begins anew", p.path)
-	}
-	p.made, p.line = &r, line
-	return p, nil
-}
-
-// resume is the batch to go on with, and its jobs. held is what batch the results file is of, "" if it is empty.
-func (p *planFile) resume(held batch.ID, planner *spec.Plan) (id batch.ID, items [][]byte, err error) {
+func (m maker) String() string {
 	switch {
-	case p.made == nil && held == "":
-		return "", nil, nil
-	case p.made == nil:
-		return "", nil, usagef("%s is not there, so nobody knows what the results are about; --out with another name begins anew", p.path)
-	case held != "" && held.Planner() != p.made.Batch:
-		return "", nil, usagef("%s holds the plan of batch %s, and the results are of batch %s; --out with another name begins anew",
-			p.path, p.made.Batch.Whole(), held)
+	case m.model == "":
+		return "an unnamed model"
+	case m.simulated:
+		return m.model + " (simulated)"
 	}
-	items, err = planner.Items(p.made.Output)
-	if err != nil {
-		return "", nil, usagef("%s: %w", p.path, err)
-	}
-	return p.made.Batch.Whole(), items, nil
+	return m.model
 }
 
-// planSink keeps a plan in a file before it goes on.
-type planSink struct {
-	sink
-	file *planFile
+// othersAllowed reports whether a plan takes results of any model.
+func othersAllowed(p *spec.Plan) bool { return p.AnyModel }
+
+// resumer decides which results of a file a run keeps.
+type resumer struct {
+	path    string
+	spec    string
+	plan    *spec.Plan
+	now     maker
+	asks    spec.Question
+	prints  spec.Question // of the same jobs and the model of now
+	effects bool          // a tool has side effects
+	force   bool
+	csv     bool
+
+	answers []answer // sorted by index
+	makers  []maker
+	jobs    jobKeys
+	pairing *pairing
 }
 
-func (s planSink) Write(results []batch.Result, lines [][]byte) error {
-	if last := len(results) - 1; results[last].Status == batch.OK {
-		if err := s.file.write(lines[last]); err != nil {
-			return err
-		}
+// newResumer reads nothing yet. tools are those that the run offers.
+func newResumer(o RunOptions, plan *spec.Plan, tools *toolpool.Pool, model backend.Model) (*resumer, error) {
+	r := &resumer{
+		path: o.Out, spec: o.Spec, plan: plan, force: o.Force, now: maker{cmp.Or(plan.Model, model.ID), model.Simulated},
+		effects: hasEffects(plan, tools),
 	}
-	return s.sink.Write(results, lines)
+	var err error
+	if r.asks, err = questionOf(plan, tools); err != nil {
+		return nil, err
+	}
+	names := make([]string, len(plan.Tools))
+	for i, name := range plan.Tools {
+		names[i] = toolpool.WireName(name)
+	}
+	r.prints, err = plan.Question(r.now.model, names)
+	return r, err
 }
 
-// write returns when the plan is on disk: it is whole, or not there.
-func (p *planFile) write(line []byte) error {
-	err := replaceFile(p.path, 0o644, func(w io.Writer) error {
-		_, err := w.Write(append(line[:len(line):len(line)], '\n'))
+// questionOf is what a worker with these tools gives the jobs of a plan.
+func questionOf(plan *spec.Plan, tools *toolpool.Pool) (spec.Question, error) {
+	asked := make([]spec.AskedTool, len(plan.Tools))
+	for i, name := range plan.Tools {
+		t, _ := tools.Lookup(toolpool.WireName(name)) // a missing tool was refused before
+		asked[i] = spec.AskedTool{Name: t.Name, Version: t.Version, MaxTokens: plan.ToolSettings[name].MaxTokens}
+	}
+	return plan.Asks(asked)
+}
+
+func hasEffects(plan *spec.Plan, tools *toolpool.Pool) bool {
+	return slices.ContainsFunc(plan.Tools, func(name string) bool {
+		t, _ := tools.Lookup(toolpool.WireName(name))
+		return t.Share == toolpool.Effect || plan.ToolSettings[name].Share == string(toolpool.Effect)
+	})
+}
+
+// pair reads the file and the jobs, and pairs them. It refuses a file whose results answer other questions.
+func (r *resumer) pair(ctx context.Context, f *File, payloads iter.Seq2[[]byte, error]) error {
+	_, r.csv = f.format.(csvFormat)
+	if err := r.readAnswers(f); err != nil {
 		return err
+	}
+	if err := r.readJobs(ctx, payloads); err != nil {
+		return err
+	}
+	r.pairing = pair(r.answers, &r.jobs)
+	return r.check()
+}
+
+// readAnswers notes what each result of the file answers: its last record counts.
+func (r *resumer) readAnswers(f *File) error {
+	err := f.each(func(result batch.Result, _, _ int64) error {
+		r.answers = append(r.answers, r.answerOf(result))
+		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("write the plan to %s: %w", p.path, err)
+		return fmt.Errorf("read %s: %w", r.path, err)
+	}
+	slices.SortStableFunc(r.answers, func(a, b answer) int { return cmp.Compare(a.index, b.index) })
+	last := r.answers[:0]
+	for i, a := range r.answers {
+		if i+1 == len(r.answers) || r.answers[i+1].index != a.index {
+			last = append(last, a)
+		}
+	}
+	r.answers = last
+	return nil
+}
+
+func (r *resumer) answerOf(result batch.Result) answer {
+	a := answer{index: result.Index, lost: result.Status != batch.OK, again: mayPassNow(result, r.plan), maker: r.makerOf(result)}
+	if !a.lost && !standsUnder(result, r.plan.Sampling.MaxTokens) {
+		return a
+	}
+	var ok bool
+	if a.key, ok = keyOf(result.Question); ok {
+		a.kind = questionKey
+	} else if a.key, ok = keyOf(result.Fingerprint); ok {
+		a.kind = fingerprintKey
+	}
+	return a
+}
+
+// mayPassNow reports whether a job without output runs again: its error may pass, or a limit that it reached was raised.
+func mayPassNow(r batch.Result, p *spec.Plan) bool {
+	switch {
+	case r.Status == batch.OK:
+		return false
+	case r.Error == nil, r.Error.Unfinished(), r.Status == batch.StatusCancelled:
+		return true
+	case r.Error.Type == batch.OutputTruncated:
+		limit := p.Sampling.MaxTokens
+		return limit != r.MaxTokens && (limit == 0 || limit > r.MaxTokens)
+	case r.Error.Type == batch.TurnsExhausted:
+		return p.MaxTurns > r.Turns
+	}
+	return false
+}
+
+// makerOf returns the position of the result's maker in makers. Beyond 255 makers the last one stands for the others.
+func (r *resumer) makerOf(result batch.Result) uint8 {
+	m := maker{result.AskedModel(), result.Simulated}
+	i := slices.Index(r.makers, m)
+	if i < 0 && len(r.makers) < 256 {
+		i, r.makers = len(r.makers), append(r.makers, m)
+	}
+	if i < 0 {
+		i = len(r.makers) - 1
+	}
+	return uint8(i)
+}
+
+// readJobs hashes the questions of all jobs.
+func (r *resumer) readJobs(ctx context.Context, payloads iter.Seq2[[]byte, error]) error {
+	older := slices.ContainsFunc(r.answers, func(a answer) bool { return a.kind == fingerprintKey })
+	for payload, err := range payloads {
+		if err == nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		question, fingerprint, err := r.keysOf(payload, older)
+		if err != nil {
+			return err
+		}
+		r.jobs.questions = append(r.jobs.questions, question)
+		if older {
+			r.jobs.fingerprints = append(r.jobs.fingerprints, fingerprint)
+		}
 	}
 	return nil
 }
 
-// endedJobs gives jobs the results that a results file holds, for a reducer that has to see them all. Its memory is about 40 bytes per result.
-type endedJobs struct {
-	past   *filePast
-	places map[int64]int64
+func (r *resumer) keysOf(payload []byte, older bool) (question, fingerprint key, err error) {
+	var p spec.Payload
+	if err := json.Unmarshal(payload, &p); err != nil {
+		return question, fingerprint, fmt.Errorf("read a job: %w", err)
+	}
+	question, _ = keyOf(r.asks.Of(r.plan, &p))
+	if older {
+		fingerprint, _ = keyOf(r.prints.Of(r.plan, &p))
+	}
+	return question, fingerprint, nil
 }
 
-// openEnded reads where results stand. The caller closes its past.
-func openEnded(ctx context.Context, out string) (*endedJobs, error) {
-	past, err := openFilePast(out, out)
-	if err != nil {
-		return nil, err
+// check refuses what would put answers of another model, or of other questions, beside those of this run.
+func (r *resumer) check() error {
+	p := r.pairing
+	if err := r.checkMakers(); err != nil {
+		return err
 	}
-	e := &endedJobs{past: past, places: map[int64]int64{}}
-	err = past.scan(ctx, func(r batch.Result, at int64) error {
-		e.places[r.Index] = at // of a job that was run again the last one counts
+	all := int64(len(r.answers)) - p.unknown
+	switch {
+	case r.force:
 		return nil
-	})
-	if err != nil {
-		past.close()
-		return nil, err
+	case r.effects && slices.ContainsFunc(r.answers, func(a answer) bool { return a.kind == noKey }):
+		return usagef("%s has results that do not tell what they answer, as an earlier version wrote them, and a tool of %s has side effects, which "+
+			"would happen again; a new --out starts over, --force resumes and runs those jobs again", r.path, r.spec)
+	case 2*p.stale > all:
+		return usagef("%s of %s in %s do not match %s any more: their inputs, prompts, schema, sampling or tools were changed; %s match. "+
+			"%s; --force resumes and drops those that do not match",
+			count(p.stale), plural(all, "result", "results"), r.path, r.spec, count(all-p.stale), r.wayOut())
 	}
-	return e, nil
+	return nil
 }
 
-// payload is a job that ends at once with the result that it had.
-func (e *endedJobs) payload(ctx context.Context, index int64) ([]byte, error) {
-	at, ok := e.places[index]
-	if !ok {
-		return nil, fmt.Errorf("%s has no result of %s any more", e.past.name(), batch.JobID(index))
+func (r *resumer) wayOut() string {
+	if r.csv || r.effects {
+		return "a new --out starts over"
 	}
-	results, err := e.past.at(ctx, []int64{at})
-	if err != nil {
-		return nil, err
+	return fmt.Sprintf("--reuse %s with a new --out takes those that match into another file, a new --out alone starts over", r.path)
+}
+
+// checkMakers refuses results of another model, unless the spec takes those of any.
+func (r *resumer) checkMakers() error {
+	if othersAllowed(r.plan) {
+		return nil
 	}
-	return spec.EndedPayload(results[0])
+	others := map[maker]int64{}
+	own := map[uint8]bool{} // makers whose fingerprints are those of the model of now, whatever it is called in answers
+	for i, a := range r.answers {
+		if a.kind == fingerprintKey && r.pairing.to[i] >= 0 {
+			own[a.maker] = true
+		}
+	}
+	for i, a := range r.answers {
+		made := r.makers[a.maker]
+		switch {
+		case a.again, made == r.now:
+		case a.kind == questionKey && r.pairing.to[i] >= 0, a.kind == fingerprintKey && r.pairing.to[i] < 0 && !own[a.maker]:
+			others[made]++
+		}
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	var parts []string
+	for _, m := range slices.SortedFunc(maps.Keys(others), func(a, b maker) int { return cmp.Compare(a.String(), b.String()) }) {
+		parts = append(parts, fmt.Sprintf("%s of %s", plural(others[m], "result", "results"), m))
+	}
+	return usagef("%s has %s, and this run asks %s; resume with the same model, or start over with a new --out", r.path, strings.Join(parts, " and "), r.now)
+}
+
+// apply makes the file hold the results that jobs keep, under the indexes of those jobs. It returns the file to go on with.
+func (r *resumer) apply(f *File) (*File, error) {
+	if !r.pairing.rewrites(r.answers) {
+		return f, nil
+	}
+	return f.rewritten(maxIndex, func(index int64) int64 { return r.pairing.place(r.answers, index) })
+}
+
+// settled returns the indexes of the jobs that need not run.
+func (r *resumer) settled() bitmap {
+	var out bitmap
+	for i, a := range r.answers {
+		if to := r.pairing.to[i]; to >= 0 && !a.again {
+			out.set(to)
+		}
+	}
+	return out
+}
+
+// summary says what is kept and what runs.
+func (r *resumer) summary() string {
+	p := r.pairing
+	line := fmt.Sprintf("resuming: %s kept (%s moved), %s changed, %s new", count(p.kept), count(p.moved), count(p.changed), count(p.fresh))
+	if p.again > 0 {
+		line += fmt.Sprintf(", %s failed before and run again", count(p.again))
+	}
+	if p.gone > 0 {
+		line += fmt.Sprintf("; %s dropped, because no input asks for them now", plural(p.gone, "result is", "results are"))
+	}
+	return line
+}
+
+// still reports whether a job that keeps its result asks the same as when the results were paired.
+func (r *resumer) still(index int64, payload []byte) error {
+	question, _, err := r.keysOf(payload, false)
+	if err == nil && (index >= int64(len(r.jobs.questions)) || question != r.jobs.questions[index]) {
+		err = fmt.Errorf("%s: %w", batch.JobID(index), spec.ErrInputsChanged)
+	}
+	return err
+}
+
+// keyOf decodes a hash of package spec. ok is false if text is none.
+func keyOf(text string) (k key, ok bool) {
+	if len(text) != spec.FingerprintLength {
+		return k, false
+	}
+	n, err := base64.RawURLEncoding.Strict().Decode(k[:], []byte(text))
+	return k, err == nil && n == len(k)
 }

@@ -1,11 +1,12 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 
+	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -28,7 +29,8 @@ type rowReuse struct {
 	name      string // what messages call them all
 	maxTokens int    // of the new batch; 0 is no limit
 	prices    batch.Prices
-	places    map[[16]byte]place
+	places    map[key]place
+	simulated *bool       // whether the simulated server runs the batch; nil if only the workers can tell
 	held      int64       // results that were read
 	found     int64       // jobs that have one
 	saved     batch.Usage // of those whose results tell what their making took
@@ -49,7 +51,7 @@ func (r *rowReuse) close() {
 // openReuse reads where earlier results stand: those of a batch in Redis, of all batches of plan's owner, or, if from is no batch ID,
 // those in a results file. The caller closes it.
 func openReuse(ctx context.Context, from string, plan *spec.Plan, connect connector, say func(string)) (_ *rowReuse, err error) {
-	r := &rowReuse{name: from, maxTokens: plan.Sampling.MaxTokens, prices: plan.Prices, places: map[[16]byte]place{}}
+	r := &rowReuse{name: from, maxTokens: plan.Sampling.MaxTokens, prices: plan.Prices, places: map[key]place{}}
 	defer func() {
 		if err != nil {
 			r.close()
@@ -132,23 +134,16 @@ func openOwnersPasts(ctx context.Context, connect connector, owner string, say f
 	return out, nil
 }
 
-func keyOf(fingerprint string) (key [16]byte, ok bool) {
-	if len(fingerprint) != spec.FingerprintLength {
-		return key, false
-	}
-	n, err := base64.RawURLEncoding.Decode(key[:], []byte(fingerprint))
-	return key, err == nil && n == len(key)
+// standsUnder reports whether an earlier output would have been the same under the new max_tokens: it was made under no
+// higher limit, or is shorter than the new one in all its turns together.
+func standsUnder(old batch.Result, maxTokens int) bool {
+	ran := old.ReusedFrom == "" // otherwise its usage is not that of its making
+	return maxTokens == 0 || old.MaxTokens > 0 && old.MaxTokens <= maxTokens || ran && old.Usage.CompletionTokens <= int64(maxTokens)
 }
 
-// stands reports whether an earlier output would have been the same under the new max_tokens: it was made under no
-// higher limit, or is shorter than the new one in all its turns together.
+// stands reports whether an earlier result can be used again.
 func (r *rowReuse) stands(old batch.Result) bool {
-	if old.Status != batch.OK || old.Fingerprint == "" {
-		return false
-	}
-	ran := old.ReusedFrom == "" // otherwise its usage is not that of its making
-	return r.maxTokens == 0 || old.MaxTokens > 0 && old.MaxTokens <= r.maxTokens ||
-		ran && old.Usage.CompletionTokens <= int64(r.maxTokens)
+	return old.Status == batch.OK && old.Fingerprint != "" && (r.simulated == nil || old.Simulated == *r.simulated) && standsUnder(old, r.maxTokens)
 }
 
 // find is the earlier result with a fingerprint; nil if there is none.
@@ -172,7 +167,7 @@ func (r *rowReuse) find(ctx context.Context, fingerprint string) (*spec.Reuse, e
 		r.saved.Add(old.Usage)
 		from = batch.Job{Batch: old.Batch, Index: old.Index}.String()
 	}
-	return &spec.Reuse{From: from, Output: old.Output, Model: old.Model, Fingerprint: fingerprint, MaxTokens: old.MaxTokens}, nil
+	return &spec.Reuse{From: from, Output: old.Output, Model: old.Model, Fingerprint: fingerprint, MaxTokens: old.MaxTokens, Simulated: old.Simulated}, nil
 }
 
 // attach lets the jobs of c have earlier results. model is the one that runs them.
@@ -221,7 +216,7 @@ func effectTools(pool *toolpool.Pool, names []string) error {
 var errReusePlan = usagef("--reuse does not go with plan: what the jobs ask is not known before the plan is made")
 
 // localReuse lets the jobs of a batch that runs in this process have earlier results.
-func localReuse(ctx context.Context, from string, c *spec.Compiled, tools *toolpool.Pool, model string, say func(string)) (*rowReuse, error) {
+func localReuse(ctx context.Context, from string, c *spec.Compiled, tools *toolpool.Pool, model backend.Model, say func(string)) (*rowReuse, error) {
 	if c.Planner != nil {
 		return nil, errReusePlan
 	}
@@ -232,7 +227,8 @@ func localReuse(ctx context.Context, from string, c *spec.Compiled, tools *toolp
 	if err != nil {
 		return nil, err
 	}
-	return r, r.attach(c, model)
+	r.simulated = &model.Simulated
+	return r, r.attach(c, cmp.Or(c.Plan.Model, model.ID))
 }
 
 // Reuse lets the batch's jobs have the results of earlier ones that asked the same, of a batch in Redis or in a results

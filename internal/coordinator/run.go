@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,15 +28,18 @@ type RunOptions struct {
 	Owner        string
 	Workers      int    // in this process. Defaults to 1.
 	MaxInflight  int    // model requests in flight per worker; 0 takes what the backend calls safe
-	Out          string // file; "" for standard output
-	Format       string
-	Resume       bool   // go on with Out: only what is missing in it, or failed in a way that may pass, is run
+	Out          string // file; "" or Stdout for standard output
+	Format       string // one of Formats. Defaults to that of Out's extension, and to jsonl.
+	Resume       bool   // continue Out: jobs whose result is in it, or failed for good, are not run
+	Force        bool   // with Resume: drop results that match no job, however many they are
 	Reuse        string // a results file: its outputs stand for jobs that ask the same
 	ToolsRoot    string // what read_file sees
 	ToolsFile    string // tools.yaml; "" for the built-in tools alone
 	Drivers      map[string]func() sqltool.Driver
 	Local        string // host:port where a server may happen to run; "" does not look
+	Wait         ServerWait
 	Stdin        io.Reader
+	Command      []string // this command, with --resume as its first flag, to be shown to users; nil makes one of Spec and Out
 	Getenv       func(string) string
 	Logger       *slog.Logger
 	Tracer       trace.Tracer // nil does not trace
@@ -44,12 +48,16 @@ type RunOptions struct {
 // Run runs a batch on this machine alone, with an embedded Redis, and returns when every result is written. It returns
 // ErrJobsFailed if not every job is ok.
 func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
-	f, err := formatOf(o.Format)
+	o.Out = toFile(o.Out)
+	f, err := formatFor(o.Out, o.Format)
 	if err != nil {
 		return err
 	}
 	if o.Resume && o.Out == "" {
-		return usagef("--resume goes with --out: the file says what is done")
+		return usagef("--resume goes with --out FILE: the file has the results to keep")
+	}
+	if o.Force && !o.Resume {
+		return usagef("--force goes with --resume: it drops results that no job asks for")
 	}
 	s, compiled, err := loadSpec(ctx, SubmitOptions{Spec: o.Spec, Owner: o.Owner, ToolsRoot: o.ToolsRoot, Stdin: o.Stdin}, con.Say)
 	if err != nil {
@@ -65,7 +73,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	defer tools.close()
 	r := &fileRun{options: o, console: con, tally: &Tally{}, local: local{
 		compiled: compiled, tools: tools.pool, workers: o.Workers, slots: o.MaxInflight, logger: o.Logger, tracer: o.Tracer,
-		id: statestore.NewID(time.Now()), say: con.Say, note: con.noting(o.Out == ""),
+		id: statestore.NewID(time.Now()), wait: o.Wait, say: con.Say, note: con.noting(o.Out == ""),
 	}}
 	var out *stream // nil if the results go to a file
 	if o.Out == "" {
@@ -75,14 +83,10 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	r.plan, r.reduced = newStageSink(con.Stdout(), out), newStageSink(con.Stdout(), out)
 	r.planned, r.summary = r.plan, r.reduced
 	if o.Out != "" {
-		file, err := r.openFile(ctx, f)
-		if err != nil {
+		if err := r.openFile(f); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, file.Close()) }()
-		if r.ended != nil {
-			defer r.ended.past.close()
-		}
+		defer func() { err = errors.Join(err, r.file.Close()) }()
 	}
 	r.server, err = chooseBackend(ctx, candidates{
 		given: o.Backend, by: "--backend", insecure: o.InsecureKeys, spec: s.Backend, env: o.Getenv("BATCHAGENT_BACKEND"), local: o.Local,
@@ -97,10 +101,19 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 		return err
 	}
 	r.simulated = model.Simulated
+	if r.file != nil {
+		if err := r.resume(ctx, model); err != nil {
+			return err
+		}
+		r.sink, r.tally = r.file, r.file.Tally()
+		if r.ended != nil {
+			defer r.ended.past.close()
+		}
+	}
 	r.announce(model)
 	began := time.Now()
 	if o.Reuse != "" {
-		reuse, err := localReuse(ctx, o.Reuse, compiled, tools.pool, model.ID, con.Say)
+		reuse, err := localReuse(ctx, o.Reuse, compiled, tools.pool, model, con.Say)
 		if err != nil {
 			return err
 		}
@@ -118,69 +131,79 @@ type fileRun struct {
 	options   RunOptions
 	console   *Console
 	tally     *Tally
+	file      *File // nil if results go to standard output
 	plan      *stageSink
 	reduced   *stageSink
 	simulated bool
 }
 
-// openFile opens the results file, and beside it the plan's. One that holds results is gone on with only if that was asked for.
-func (r *fileRun) openFile(ctx context.Context, f format) (*File, error) {
-	jobs := r.compiled.Total
-	if r.compiled.Planner != nil {
-		jobs = int64(r.compiled.Planner.MaxItems)
+// openFile opens the results file. One that holds results needs Resume.
+func (r *fileRun) openFile(f format) (err error) {
+	if r.file, err = OpenFile(r.options.Out, f, "", maxIndex); err != nil {
+		return err
 	}
-	file, err := OpenFile(r.options.Out, f, "", jobs)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.goOnWith(ctx, file); err != nil {
-		_ = file.Close()
-		return nil, err
-	}
-	r.sink, r.tally = file, file.Tally()
-	return file, nil
-}
-
-func (r *fileRun) goOnWith(ctx context.Context, file *File) error {
-	held := file.present.count()
-	if held > 0 && !r.options.Resume {
-		return usagef("%s holds %s already; --resume runs what is missing and what may pass now, another name begins anew",
+	if held := r.file.present.count(); held > 0 && !r.options.Resume {
+		_ = r.file.Close()
+		return usagef("%s holds %s already; --resume keeps those that match and runs the rest, another name starts over",
 			r.options.Out, plural(held, "result", "results"))
 	}
-	if r.compiled.Planner != nil {
-		if err := r.goOnWithPlan(file.Batch()); err != nil {
-			return err
-		}
-	}
-	if held == 0 {
-		return nil
-	}
-	r.id, r.have = file.Batch(), file.Settled()
-	r.earlier = r.have.count()
-	if r.compiled.Reduce != nil {
-		var err error
-		if r.ended, err = openEnded(ctx, r.options.Out); err != nil {
-			return err
-		}
-	}
-	again := ""
-	if n := held - r.earlier; n > 0 {
-		again = fmt.Sprintf(", of which %s did not end for good and will run again", count(n))
-	}
-	r.console.Say(fmt.Sprintf("%s holds %s of %s%s; going on with the rest", r.options.Out, count(held), plural(r.total(), "job", "jobs"), again))
 	return nil
 }
 
-// goOnWithPlan takes the plan of an earlier run, if there is one: it is not made twice.
-func (r *fileRun) goOnWithPlan(held batch.ID) error {
+// resume takes the plan of an earlier run, and the results of the file that answer what jobs ask now.
+func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
+	if r.compiled.Planner != nil {
+		if err := r.resumePlan(model); err != nil {
+			return err
+		}
+	}
+	if r.file.present.count() == 0 {
+		return nil
+	}
+	if r.compiled.Reduce != nil && r.file.format.name() == "csv" {
+		return usagef("--resume: %s is a CSV file, which does not hold the whole results, and the reducer reads all of them; use --format jsonl and another file", r.options.Out)
+	}
+	from, err := newResumer(r.options, r.compiled.Plan, r.tools, model)
+	if err != nil {
+		return err
+	}
+	if err := from.pair(ctx, r.file, r.payloads(ctx)); err != nil {
+		return err
+	}
+	file, err := from.apply(r.file)
+	if err != nil {
+		return err
+	}
+	r.file = file
+	r.id, r.have, r.still = r.file.Batch(), from.settled(), from.still
+	r.earlier = r.have.count()
+	r.compiled.Resumed(r.have.has)
+	r.console.Say(from.summary())
+	if r.compiled.Reduce != nil {
+		r.ended, err = openEnded(ctx, r.options.Out)
+	}
+	return err
+}
+
+// resumePlan takes the plan of an earlier run, if there is one: it is not made twice.
+func (r *fileRun) resumePlan(model backend.Model) error {
 	file, err := openPlanFile(r.options.Out)
 	if err != nil {
 		return err
 	}
 	if file.made != nil && !r.options.Resume {
-		return usagef("%s is there already; --resume goes on with this plan, another name for --out begins anew", file.path)
+		return usagef("%s is there already; --resume keeps this plan, another name for --out starts over", file.path)
 	}
-	id, items, err := file.resume(held, r.compiled.Planner)
+	planner := *r.compiled.Planner
+	planner.Model = cmp.Or(planner.Model, model.ID)
+	from, err := newResumer(r.options, &planner, r.tools, model)
+	if err != nil {
+		return err
+	}
+	if err := file.check(&planner, from.asks, from.prints, r.options.Force); err != nil {
+		return err
+	}
+	id, items, err := file.resume(r.file.Batch(), r.compiled.Planner)
 	if err != nil {
 		return err
 	}
@@ -228,12 +251,16 @@ func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) erro
 	}
 	if paused, ok := errors.AsType[*PausedError](err); ok {
 		_, _ = io.WriteString(r.console.Stderr(), sum.String())
-		return fmt.Errorf("the budget of this run is used up: %s of %s; raise budget.batch in %s, and with --out, --resume runs the rest",
-			spentOf(paused.Info), budgetOf(paused.Info.Budget), r.options.Spec)
+		rest := "with --out FILE, --resume could run the rest"
+		if r.options.Out != "" {
+			rest = "this command runs the rest: " + r.again()
+		}
+		return fmt.Errorf("the budget of this run is used up: %s of %s; raise budget.batch in %s; %s",
+			spentOf(paused.Info), budgetOf(paused.Info.Budget), r.options.Spec, rest)
 	}
 	if err != nil && ctx.Err() == nil {
 		if r.options.Out != "" {
-			return fmt.Errorf("%w; what is in %s is whole, and the same command with --resume runs the rest", err, r.options.Out)
+			return fmt.Errorf("%w; what is in %s is whole, and this command runs the rest: %s", err, r.options.Out, r.again())
 		}
 		return err
 	}
@@ -246,10 +273,10 @@ func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) erro
 	_, _ = io.WriteString(r.console.Stderr(), sum.String())
 	switch {
 	case err != nil && r.options.Out != "":
-		r.console.Say(fmt.Sprintf("interrupted; the same command with --resume runs the rest: coordinator run %s --out %s --resume", r.options.Spec, r.options.Out))
+		r.console.Say("interrupted; this command runs the rest: " + r.again())
 		return err
 	case err != nil:
-		r.console.Say("interrupted; with --out FILE, a run can be gone on with by --resume")
+		r.console.Say("interrupted; a run with --out FILE can be continued with --resume")
 		return err
 	case sum.Failed+sum.Cancelled > 0, r.compiled.Planner != nil && !r.plan.ok(), r.compiled.Reduce != nil && !r.reduced.ok():
 		return ErrJobsFailed
@@ -282,6 +309,7 @@ func (r *fileRun) watch(ctx context.Context) {
 		defer cancel()
 		info, err := r.store.Info(ctx, r.id)
 		p := progressOf(info)
+		p.Pause = r.pause()
 		if r.renumbers() {
 			p.Counts.OK += r.earlier
 		}

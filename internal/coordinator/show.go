@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/internal/human"
+	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool"
@@ -24,8 +26,10 @@ type StatusReport struct {
 	Stages []StageUse `json:"stages,omitempty"`
 
 	Sharing float64  `json:"sharing,omitempty"` // see [batch.Usage.Sharing]; left out if it is not known
-	Workers []string `json:"workers"`           // IDs of live workers that can serve it
+	Workers []string `json:"workers"`           // IDs of live workers that can serve it; none once it is done
 	Trouble string   `json:"trouble"`           // why nobody can; "" if somebody can or nobody needs to
+	// Pause is why the workers that could serve it make no model calls; nil unless all of them are paused.
+	Pause *batch.Pause `json:"pause,omitempty"`
 }
 
 // Status looks at a batch and at the workers.
@@ -38,6 +42,8 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 	if err != nil {
 		return StatusReport{}, err
 	}
+	needs := info.Header
+	needs.Model = cmp.Or(needs.Model, info.Bound)
 	r := StatusReport{Info: info, Sharing: info.Counts.Usage.Sharing(), Workers: []string{}}
 	if r.Planning, err = planningOf(ctx, s, info.Header); err != nil {
 		return StatusReport{}, err
@@ -46,12 +52,12 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 		return StatusReport{}, err
 	}
 	for _, w := range workers {
-		if servable(info.Header, w) == "" {
+		if !info.Phase.Terminal() && servable(needs, w) == "" {
 			r.Workers = append(r.Workers, w.ID)
 		}
 	}
 	if !info.Phase.Terminal() && len(r.Workers) == 0 {
-		r.Trouble = trouble(info.Header, workers)
+		r.Trouble, r.Pause = trouble(needs, workers)
 	}
 	return r, nil
 }
@@ -77,7 +83,7 @@ func (r StatusReport) reducing() string {
 
 // servable says what a worker lacks to serve a batch; "" if nothing.
 func servable(h batch.Header, w batch.WorkerRecord) string {
-	if h.Model != "" && !slices.Contains(w.Models, h.Model) {
+	if h.Model != "" && len(w.Models) > 0 && !slices.ContainsFunc(w.Models, func(id string) bool { return backend.Model{ID: id}.Is(h.Model) }) {
 		return "serves " + strings.Join(w.Models, ", ") + " and not " + h.Model
 	}
 	for _, t := range h.Tools {
@@ -85,28 +91,55 @@ func servable(h batch.Header, w batch.WorkerRecord) string {
 			return "has no tool " + t
 		}
 	}
+	p := pauseFor(h, w)
 	switch {
 	case w.Draining:
 		return "is shutting down"
+	case p != nil:
+		return "is " + p.String()
 	case !w.Ready:
 		return "waits for its model server " + w.Endpoint
 	}
 	return ""
 }
 
-// trouble says why no worker serves a batch.
-func trouble(h batch.Header, workers []batch.WorkerRecord) string {
-	if len(workers) == 0 {
-		return "no worker is alive; jobs wait until one starts"
+// pauseFor returns why a worker makes no model calls for a batch; nil if it does.
+func pauseFor(h batch.Header, w batch.WorkerRecord) *batch.Pause {
+	model := h.Model
+	if model == "" && len(w.Models) > 0 {
+		model = w.Models[0]
 	}
+	i := slices.IndexFunc(w.Pauses, func(p batch.Pause) bool { return p.Model == "" || p.Model == model })
+	if i < 0 {
+		return nil
+	}
+	return &w.Pauses[i]
+}
+
+// trouble returns why no worker serves a batch. If every worker that has its model and tools is paused, the longest pause is returned too.
+func trouble(h batch.Header, workers []batch.WorkerRecord) (string, *batch.Pause) {
+	if len(workers) == 0 {
+		return "no worker is alive; jobs wait until one starts", nil
+	}
+	var longest *batch.Pause
 	reasons := make([]string, 0, 3)
-	for _, w := range workers[:min(len(workers), 3)] {
-		reasons = append(reasons, w.ID+" "+servable(h, w))
+	for _, w := range workers {
+		why := servable(h, w)
+		if p := pauseFor(h, w); p != nil && why == "is "+p.String() && (longest == nil || p.Since.Before(longest.Since)) {
+			longest = p
+		}
+		if len(reasons) < cap(reasons) {
+			reasons = append(reasons, w.ID+" "+why)
+		}
 	}
 	if more := len(workers) - len(reasons); more > 0 {
 		reasons = append(reasons, fmt.Sprintf("and %d more", more))
 	}
-	return "no live worker can serve this batch, so its jobs wait: " + strings.Join(reasons, "; ")
+	why := strings.Join(reasons, "; ")
+	if longest != nil {
+		return fmt.Sprintf("%s; its jobs wait (%s)", longest, why), longest
+	}
+	return "no live worker can serve this batch, so its jobs wait: " + why, nil
 }
 
 // WriteStatus shows a report to people.
@@ -153,11 +186,17 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 		}
 		line("time", "runs for %s   %s jobs/s   ETA %s", span(age), perSecond(p.Rate), eta)
 	}
-	if r.Budget != (batch.Budget{}) {
-		line("budget", "%s of %s used", spentOf(r.Info), budgetOf(r.Budget))
+	if text := BudgetLine(r.Info); text != "" {
+		line("budget", "%s", text)
 	}
 	if r.Paused {
-		line("", "PAUSED: no new job begins; `coordinator budget %s --tokens N` (or --usd X) lets it go on", r.ID)
+		line("", "PAUSED: no model call begins; `coordinator budget %s --tokens N` (or --usd X) lets it go on", r.ID)
+	}
+	switch {
+	case len(r.Models) > 1:
+		line("models", "%s", strings.Join(r.Models, ", "))
+	case r.Bound != "":
+		line("model", "%s", r.Bound)
 	}
 	line("takeovers", "%s", count(c.Takeovers))
 	useLines(line, r.parts())
@@ -165,6 +204,8 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 		line("sharing", "%s", sharingOf(r.Sharing))
 	}
 	switch {
+	case r.Pause != nil:
+		line("workers", "PAUSED: %s", r.Trouble)
 	case r.Trouble != "":
 		line("workers", "NONE: %s", r.Trouble)
 	case len(r.Workers) > 0:
@@ -198,6 +239,8 @@ func WriteWorkers(w io.Writer, workers []batch.WorkerRecord) error {
 		switch {
 		case r.Draining:
 			state = "draining"
+		case len(r.Pauses) > 0:
+			state = r.Pauses[0].String()
 		case !r.Ready:
 			state = "not ready"
 		}

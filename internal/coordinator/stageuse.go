@@ -123,7 +123,11 @@ func useLines(line func(name, format string, args ...any), stages []StageUse) {
 		}
 		line("", "%s", strings.Join(said, "   "))
 	}
-	line("tokens", "prompt %s (%s cached)   completion %s", count(u.PromptTokens), percent(u.CachedTokens, u.PromptTokens), count(u.CompletionTokens))
+	estimated := ""
+	if u.Estimated {
+		estimated = "   partly estimated: a server reported no usage"
+	}
+	line("tokens", "prompt %s (%s cached)   completion %s%s", count(u.PromptTokens), percent(u.CachedTokens, u.PromptTokens), count(u.CompletionTokens), estimated)
 	parts(func(s StageUse) string { return count(s.Usage.PromptTokens + s.Usage.CompletionTokens) })
 	if all.priced {
 		line("cost", "%s   without the prefix cache %s", dollars(all.cost), dollars(all.uncached))

@@ -34,7 +34,14 @@ func loadSpec(ctx context.Context, o SubmitOptions, say func(string)) (*spec.Spe
 	for _, note := range c.Notes {
 		say(note)
 	}
+	sayHints(s, say)
 	return s, c, nil
+}
+
+func sayHints(s *spec.Spec, say func(string)) {
+	for _, hint := range s.Hints {
+		say("warning: " + hint)
+	}
 }
 
 // compile reads all inputs. owner, if it is not empty, goes before the spec's; without any it is the user.
@@ -74,7 +81,7 @@ func inputError(err error) error {
 
 func headerOf(id batch.ID, p *spec.Plan) batch.Header {
 	return batch.Header{
-		ID: id, Name: p.Name, Owner: p.Owner, Priority: p.Priority, Model: p.Model, Tools: p.Tools,
+		ID: id, Name: p.Name, Owner: p.Owner, Priority: p.Priority, Model: p.Model, AnyModel: p.AnyModel, Tools: p.Tools,
 		MaxAttempts: p.MaxAttempts, TTL: p.TTL, Budget: p.BatchBudget, Prices: p.Prices,
 	}
 }

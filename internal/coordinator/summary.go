@@ -76,6 +76,9 @@ func (s Summary) String() string {
 	if len(s.Models) > 0 {
 		line("model", "%s", strings.Join(s.Models, ", "))
 	}
+	for _, field := range slices.Sorted(maps.Keys(s.LeftOut)) {
+		line("left out", "%s: the model does not take it, so %s made without it", field, plural(s.LeftOut[field], "result was", "results were"))
+	}
 	if s.Out != "" {
 		line("results", "%s", s.Out)
 	}

@@ -10,6 +10,7 @@ import (
 const (
 	failuresKept = 5
 	modelsKept   = 4
+	leftOutKept  = 8
 )
 
 // Tally adds results up. Its memory does not grow with their number.
@@ -20,8 +21,9 @@ type Tally struct {
 	First                 []batch.Result            // the first failures, at most failuresKept, without raw text
 	Usage                 batch.Usage
 	Tools                 batch.ToolCounts
-	Models                []string // that gave answers, at most modelsKept
-	WallMS                int64    // of all attempts whose results say where their time went
+	Models                []string         // that gave answers, at most modelsKept
+	LeftOut               map[string]int64 // by sampling field: the results that were made without it
+	WallMS                int64            // of all attempts whose results say where their time went
 	Times                 batch.Times
 }
 
@@ -39,6 +41,14 @@ func (t *Tally) Add(r batch.Result) {
 	}
 	if r.Model != "" && len(t.Models) < modelsKept && !slices.Contains(t.Models, r.Model) {
 		t.Models = append(t.Models, r.Model)
+	}
+	for _, field := range r.LeftOut {
+		if t.LeftOut == nil {
+			t.LeftOut = make(map[string]int64)
+		}
+		if _, ok := t.LeftOut[field]; ok || len(t.LeftOut) < leftOutKept {
+			t.LeftOut[field]++
+		}
 	}
 	if r.Error == nil {
 		return

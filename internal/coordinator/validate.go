@@ -13,7 +13,12 @@ import (
 
 // Validate checks a spec and all its inputs, and shows what would be submitted.
 func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
-	s, c, err := loadSpec(ctx, o, func(string) {})
+	var b strings.Builder
+	s, c, err := loadSpec(ctx, o, func(note string) {
+		if strings.HasPrefix(note, "warning: ") {
+			b.WriteString(note + "\n")
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -26,7 +31,6 @@ func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 		return err
 	}
 	p := c.Plan
-	var b strings.Builder
 	fmt.Fprintf(&b, "%s is sound\n\n", o.Spec)
 	if c.Planner == nil {
 		fmt.Fprintf(&b, "name           %s\njobs           %s\n", p.Name, count(c.Total))

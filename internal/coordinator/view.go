@@ -38,6 +38,9 @@ type piece struct{ colour, text string }
 // String is the lines, none of them longer than the terminal is wide, without a line end after the last.
 func (v view) String() string {
 	lines := []string{v.line(v.head()), v.line(v.counts())}
+	if v.Pause != nil {
+		lines = append(lines, v.line([]piece{{yellow, v.Pause.String()}}))
+	}
 	for _, r := range v.last {
 		lines = append(lines, v.line(lastOf(r)))
 	}

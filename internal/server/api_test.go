@@ -416,7 +416,7 @@ func TestExplainAndBudget(t *testing.T) {
 	used := int64(20 * (1812 + 157))
 	var said Said
 	w.ask("PUT", path+"/budget", fmt.Sprintf(`{"tokens":%d}`, used/2)).json(t, &said)
-	assert.Contains(t, strings.Join(said.Messages, "\n"), "no new job begins")
+	assert.Contains(t, strings.Join(said.Messages, "\n"), "no model call begins")
 	w.ask("PUT", path+"/budget", fmt.Sprintf(`{"tokens":%d}`, 2*used)).json(t, &said)
 	assert.Contains(t, strings.Join(said.Messages, "\n"), "it goes on")
 	for body, says := range map[string]string{

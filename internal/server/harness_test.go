@@ -196,9 +196,10 @@ func (w *world) journal(j statestore.Claimed) {
 	w.Helper()
 	turns := []agent.Turn{
 		{
-			Assistant: backend.Message{Role: backend.RoleAssistant, Content: "I will read the paper first.", ToolCalls: []backend.ToolCall{
-				{ID: "c1", Name: "read_file", Arguments: `{"path":"papers/0007.txt"}`}, {ID: "c2", Name: "files__search", Arguments: `{"query":"<script>alert(1)</script>"}`},
-			}},
+			Assistant: backend.Message{Role: backend.RoleAssistant, Content: "I will read the paper first.",
+				Reasoning: &backend.Reasoning{Text: "The paper may be <b>long</b>.", Protocol: backend.ProtocolChat, Fields: []string{"reasoning"}}, ToolCalls: []backend.ToolCall{
+					{ID: "c1", Name: "read_file", Arguments: `{"path":"papers/0007.txt"}`}, {ID: "c2", Name: "files__search", Arguments: `{"query":"<script>alert(1)</script>"}`},
+				}},
 			Tools: []backend.Message{
 				{Role: backend.RoleTool, ToolCallID: "c1", Content: "Abstract. We show that agents which share a prefix …"},
 				{Role: backend.RoleTool, ToolCallID: "c2", Content: "no match"},

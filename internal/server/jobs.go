@@ -3,12 +3,14 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
 // turnsShown bounds the turns of one answer.
@@ -26,7 +28,7 @@ type JobView struct {
 	Bad      string          `json:"bad,omitempty" jsonschema:"why its input cannot be used"`
 	Turns    []agent.Turn    `json:"turns" jsonschema:"of its journal or its result's transcript, oldest first"`
 	More     int             `json:"more_turns" jsonschema:"that there are and the answer has not"`
-	Result   json.RawMessage `json:"result" jsonschema:"null if it has none, or the cursor was not given and it did not fail"`
+	Result   json.RawMessage `json:"result" jsonschema:"null if it has none, or it lies too far from its job's place in the results; a cursor finds it there too"`
 }
 
 func (s *Server) job(w http.ResponseWriter, r *http.Request) error {
@@ -54,6 +56,11 @@ func (s *Server) jobView(r *http.Request) (JobView, error) {
 		return JobView{}, err
 	}
 	seen, err := s.store.Inspect(ctx, batch.Job{Batch: id, Index: index}, turnsShown)
+	if errors.Is(err, statestore.ErrNotFound) {
+		if info, infoErr := s.store.Info(ctx, id); infoErr == nil {
+			return JobView{}, problem(http.StatusNotFound, "not-found", "batch %s has no %s; it has %d jobs", id, batch.JobID(index), info.Counts.Fed)
+		}
+	}
 	if err != nil {
 		return JobView{}, err
 	}
@@ -81,6 +88,12 @@ func (s *Server) jobView(r *http.Request) (JobView, error) {
 	if seen.Failed > 0 {
 		cursor = seen.Failed
 	}
+	if seen.Finished && cursor == 0 {
+		v.Result, err = s.findResult(ctx, id, index)
+		if err != nil {
+			return v, err
+		}
+	}
 	if cursor > 0 {
 		e, err := s.store.Result(ctx, id, cursor)
 		if err != nil {
@@ -91,6 +104,28 @@ func (s *Server) jobView(r *http.Request) (JobView, error) {
 		}
 	}
 	return v, v.fromResult()
+}
+
+// resultsSearched bounds the results that one look at a job reads.
+const resultsSearched = 20_000
+
+// findResult looks for a job's result where jobs that end in their order have it, and further around. Nil is not found.
+func (s *Server) findResult(ctx context.Context, id batch.ID, index int64) (json.RawMessage, error) {
+	const page = 500
+	from := max(0, index-resultsSearched/2)
+	for read := 0; read < resultsSearched; {
+		entries, err := s.store.Results(ctx, id, from, page)
+		if err != nil || len(entries) == 0 {
+			return nil, err
+		}
+		for _, e := range entries {
+			if e.Index == index {
+				return e.Line, nil
+			}
+		}
+		read, from = read+len(entries), entries[len(entries)-1].Cursor
+	}
+	return nil, nil
 }
 
 // fromResult takes the turns from the job's result where the journal is dropped and the batch keeps transcripts.

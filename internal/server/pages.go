@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/coordinator"
 	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/internal/version"
 	"github.com/batchagent/batchagent/pkg/agent"
@@ -100,6 +101,7 @@ var functions = template.FuncMap{
 	"wide":    func(n int) int64 { return int64(n) },
 	"pretty":  pretty,
 	"bar":     progressBar,
+	"budget":  coordinator.BudgetLine,
 	"gauge":   gauge,
 	"results": func(t agent.Turn, id string) string { return toolResult(t, id) },
 	"source":  source,

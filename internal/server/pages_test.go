@@ -27,7 +27,7 @@ func TestPages(t *testing.T) {
 		"/":                           {"paper-extraction", "support-tickets", "210 of 400", "in progress", string(running)},
 		"/batches/" + string(running): {"Progress", "52%", "node-1, node-2", "Cancel batch", "OutputInvalid", "Slowest jobs", "/jobs/190?cursor=191", "75%"},
 		"/batches/" + string(done):    {"done", "Run 24 failed again", "BackendUnavailable", "How long jobs took", "Where the agents&#39; time went", "Bound by tool calls"},
-		"/batches/" + string(running) + "/jobs/210": {"Turn 1", "files.search", "&lt;script&gt;alert(1)&lt;/script&gt;", "2 tool calls, 1 shared", "Answer again"},
+		"/batches/" + string(running) + "/jobs/210": {"Turn 1", "files.search", "&lt;script&gt;alert(1)&lt;/script&gt;", "2 tool calls, 1 shared", "Answer again", "The paper may be &lt;b&gt;long&lt;/b&gt;."},
 		"/batches/" + string(done) + "/jobs/10":     {"OutputInvalid", "its journal is dropped", "papers/0010.txt"},
 		"/workers":                                  {"node-3", "not ready", "75% of 412,000", "37 of 64", "70%", "1,873"},
 		"/tools":                                    {"files.search", "Shared or cached", "75%", "3,600", "46m30s", "2h19m"},
@@ -48,7 +48,7 @@ func TestPages(t *testing.T) {
 // A batch and its stages lead to each other, and are one row of the list.
 func TestPagesOfStages(t *testing.T) {
 	w := serve(t, nil)
-	a := w.submit(`{"spec":{"name":"survey","task":"Answer {item}","plan":{"task":"Which?"},"reduce":{"task":"Sum up"},"prices":{"prompt":1}}}`)
+	a := w.submit(`{"spec":{"name":"survey","task":"Answer {item}","plan":{"task":"Which?"},"reduce":{"task":"Sum up"},"prices":{"prompt":1,"completion":2}}}`)
 	require.Equal(t, http.StatusCreated, a.status, a.body)
 	var s Submitted
 	a.json(t, &s)

@@ -12,7 +12,7 @@ import (
 
 // Violation is the first thing that a run did wrong.
 type Violation struct {
-	Invariant string // I1 to I8 of package batch, "store" for an answer that no verb may give, "sim" for a defect here
+	Invariant string // I1 to I10 of package batch, "store" for an answer that no verb may give, "sim" for a defect here
 	Message   string
 }
 
@@ -46,6 +46,7 @@ type checker struct {
 	reduces   *checker                                          // of the batch that this one reduces; nil if it reduces none
 
 	books
+	calls budgetBooks
 	pages []page          // the books of before, oldest first
 	given map[tenure]bool // every lease that was ever given out; Redis may forget that and do it again
 	lost  int             // jobs that ended because all of their attempts lost their worker
@@ -74,7 +75,7 @@ func (k *checker) job(index int) *job {
 
 // mutating are the scripts that may change a batch.
 var mutating = []string{
-	"create", "feed", "seal", "claim", "renew", "checkpoint", "release", "finish", "cancel", "retry", "remove",
+	"create", "feed", "seal", "claim", "renew", "checkpoint", "release", "finish", "cancel", "retry", "remove", "spend",
 }
 
 // executed is told of every command that Redis executed.
@@ -122,6 +123,8 @@ func (k *checker) script(proc string, c call, was, is *state) {
 		}
 	case "checkpoint":
 		k.checkpoint(proc, c, was)
+	case "spend":
+		k.spend(proc, c, was, is)
 	case "retry":
 		if was.phase == batch.Done && is.phase != batch.Done {
 			k.pulse()
@@ -270,7 +273,7 @@ func (k *checker) setAside(index int, old, now fence) {
 	if old.held() {
 		k.lapsed(index, old)
 	}
-	if !k.last(index) {
+	if !k.last(index) && k.cfg.budget == 0 { // else it may wait for room in the budget
 		k.fail("I4", "job %d is kept to run alone after %d of %d attempts", index, k.job(index).spent, k.cfg.maxAttempts)
 	}
 	if now.token != old.token || now.attempt != old.attempt {
@@ -373,6 +376,7 @@ func (k *checker) results(proc string, c call, was, is *state) {
 		if err := json.Unmarshal([]byte(r.line), &line); err != nil {
 			k.fail("I2", "result of job %d is not JSON: %v", r.index, err)
 		}
+		k.answers(line)
 		j := k.job(r.index)
 		if k.cfg.Mode == Full && k.id == batchID && line.Status == batch.OK && line.Turns != len(j.journal)+1 && !j.cut {
 			k.fail("I3", "job %d ended after %d turns; its journal has %d and the answer is one more", r.index, line.Turns, len(j.journal))
@@ -388,6 +392,9 @@ func (k *checker) results(proc string, c call, was, is *state) {
 		if line.Attempts < 1 || line.Attempts > k.cfg.maxAttempts {
 			k.fail("I5", "the result of job %d tells of %d attempts; %d are allowed", r.index, line.Attempts, k.cfg.maxAttempts)
 		}
+		if k.cfg.Mode == Full && line.Error != nil && line.Error.Type == batch.BackendRejected {
+			k.fail("I4", "an outage failed job %d, whose request no server ever refused: %s", r.index, line.Error.Message)
+		}
 		if k.reduces != nil {
 			k.summary(line)
 		}
@@ -399,6 +406,7 @@ func (k *checker) standing(st *state) {
 	if !st.exists {
 		return
 	}
+	k.reservations(st)
 	byIndex := make(map[int]int)
 	for _, r := range st.results {
 		byIndex[r.index]++

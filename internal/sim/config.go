@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
@@ -51,6 +52,7 @@ type Config struct {
 	handBack    float64       // share of turns after which a plain worker releases its job
 	retries     int           // how often failed jobs are run again once the batch is done
 	reduce      bool          // the results are reduced
+	budget      int64         // tokens; 0 is none
 
 	// Full mode.
 	share        toolpool.Share // of the tool "probe"
@@ -60,6 +62,8 @@ type Config struct {
 	drainTime    time.Duration
 	serverFaults float64 // share of model calls that go wrong: 429, 503, 500, a cut stream, silence, long
 	toolFaults   float64 // share of executions that hang or fail
+	refusals     []refusal
+	judge        func(agent.Endpoint) agent.Endpoint // a mutant; nil leaves the worker's
 
 	skew   time.Duration // of Redis' clock against everybody else's
 	calmAt time.Duration // when faults stop
@@ -112,8 +116,14 @@ func Draw(seed uint64, mode Mode) Config {
 	if r := chance(seed).on("reduce"); likely(r, 0.35) {
 		c.reduced(r)
 	}
+	if r := chance(seed).on("budget"); likely(r, 0.33) && !c.reduce && !c.forgets() {
+		c.limited(r)
+	}
 	if mode == Full {
 		c.drawFull(chance(seed).on("config of a full worker"))
+	}
+	if mode == Full {
+		c.refusals = drawRefusals(chance(seed).on("refusals"), c)
 	}
 	c.endBy = c.calmAt + c.longest()
 	return c
@@ -145,7 +155,7 @@ func (c Config) longest() time.Duration {
 
 // reduced has the results reduced, which must not be gone before, and kills those who collect them.
 func (c *Config) reduced(r *rand.Rand) {
-	c.reduce, c.ttl = true, time.Hour
+	c.reduce, c.ttl, c.budget = true, time.Hour, 0
 	c.strikes(drawKills(r, *c))
 }
 
@@ -171,6 +181,7 @@ func (c *Config) forget(faults []fault) {
 		return
 	}
 	c.strikes(faults)
+	c.budget = 0
 	c.ttl = time.Hour // a batch that is gone because it was forgotten could not be told from one whose time is over
 }
 
@@ -185,7 +196,8 @@ func (c Config) forgets() bool {
 }
 
 func (c Config) header() batch.Header {
-	return batch.Header{ID: batchID, Name: "sim", Tools: c.tools(), MaxAttempts: c.maxAttempts, TTL: c.ttl, Reduce: c.reduce}
+	return batch.Header{ID: batchID, Name: "sim", Tools: c.tools(), MaxAttempts: c.maxAttempts, TTL: c.ttl, Reduce: c.reduce,
+		Budget: batch.Budget{Tokens: c.budget}}
 }
 
 // String is the configuration in one line, as a failing run prints it.
@@ -195,7 +207,7 @@ func (c Config) String() string {
 		name = c.Mutant.Name
 	}
 	return fmt.Sprintf("seed=%d mode=%s mutant=%s workers=%d jobs=%d turns=%d turn_time=%v lease=%v attempts=%d agents=%d slots=%d "+
-		"failing=%.2f retries=%d reduce=%v skew=%v calm_at=%v rates=%+v faults=%v",
+		"failing=%.2f retries=%d reduce=%v budget=%d skew=%v calm_at=%v rates=%+v faults=%v",
 		c.Seed, c.Mode, name, c.workers, c.jobs, c.turns, c.turnTime.Round(time.Millisecond), c.lease, c.maxAttempts, c.maxAgents,
-		c.slots, c.failing, c.retries, c.reduce, c.skew.Round(time.Second), c.calmAt.Round(time.Millisecond), c.rates, c.faults)
+		c.slots, c.failing, c.retries, c.reduce, c.budget, c.skew.Round(time.Second), c.calmAt.Round(time.Millisecond), c.rates, c.faults)
 }

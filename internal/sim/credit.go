@@ -16,7 +16,7 @@ import (
 // times_ms belongs here since a wait for tools is booked by whose execution it was, each kind in whole milliseconds.
 var (
 	credits    = regexp.MustCompile(`"executed":\d+|\bexecuted \d+ ?|,?"times_ms":\{[^}]*\}|,?"sources":\[[^\]]*\]`)
-	creditPart = regexp.MustCompile(`^(\d+ \d+ \d+ \d+ \d+ \d+) \d+$`) // a job's part of the sums of finish.lua
+	creditPart = regexp.MustCompile(`^((?:\d+ ){6})\d+( \d+)$`) // a job's part of the sums of finish.lua
 )
 
 func uncredited(text string) string {
@@ -28,15 +28,15 @@ func uncredited(text string) string {
 
 // uncreditedRequest is a request of which nothing tells who was credited.
 func uncreditedRequest(req []string) []string {
-	const keys, head, sum = 9, 12, 10 // of finish.lua
+	const keys, head, sum = 10, 13, 10 // of finish.lua
 	out := make([]string, len(req))
-	finish := len(req) > 3+keys+head && req[2] == "9"
+	finish := len(req) > 3+keys+head && req[2] == "10"
 	for i, word := range req {
 		switch {
 		case finish && i == 3+keys+sum:
 			word = "_"
 		case finish && creditPart.MatchString(word):
-			word = creditPart.ReplaceAllString(word, "$1 _")
+			word = creditPart.ReplaceAllString(word, "${1}_$2")
 		default:
 			word = uncredited(word)
 		}

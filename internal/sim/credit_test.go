@@ -39,12 +39,12 @@ func TestUncredited(t *testing.T) {
 // TestUncreditedRequest: a commit's sums are the same too, and only that column of them is left out.
 func TestUncreditedRequest(t *testing.T) {
 	finish := func(executed, part, line string) []string {
-		keys := slices.Repeat([]string{"k"}, 9)
-		args := []string{"journal:", "1", "0", "0", "3", "300", "120", "111", "140", "4", executed, "1"}
+		keys := slices.Repeat([]string{"k"}, 10)
+		args := []string{"journal:", "1", "0", "0", "3", "300", "120", "111", "140", "4", executed, "0", "1"}
 		job := []string{"0", "1-0", "1|1|w", "ok", "drop", line, part}
-		return slices.Concat([]string{"evalsha", "sum", "9"}, keys, args, job)
+		return slices.Concat([]string{"evalsha", "sum", "10"}, keys, args, job)
 	}
-	one := finish("4", "3 300 120 111 140 4 4", `{"tools":{"asked":4,"executed":4}}`)
-	assert.Equal(t, uncreditedRequest(one), uncreditedRequest(finish("0", "3 300 120 111 140 4 0", `{"tools":{"asked":4,"executed":0}}`)))
-	assert.NotEqual(t, uncreditedRequest(one), uncreditedRequest(finish("4", "3 300 120 112 140 4 4", `{"tools":{"asked":4,"executed":4}}`)))
+	one := finish("4", "3 300 120 111 140 4 4 0", `{"tools":{"asked":4,"executed":4}}`)
+	assert.Equal(t, uncreditedRequest(one), uncreditedRequest(finish("0", "3 300 120 111 140 4 0 0", `{"tools":{"asked":4,"executed":0}}`)))
+	assert.NotEqual(t, uncreditedRequest(one), uncreditedRequest(finish("4", "3 300 120 112 140 4 4 0", `{"tools":{"asked":4,"executed":4}}`)))
 }

@@ -26,6 +26,9 @@
 // TestWallClock of the module's root holds the code to; so a process's clock, up to five minutes off, is only seen by the mutants
 // that use it ([world.clock]).
 //
+// In four full runs of ten all model servers refuse every call for a while, with errors that a bad request may get, too. No job may end as
+// BackendRejected. [Judges] are judges of failed calls that are broken on purpose; each must be caught.
+//
 // In a third of the runs the results are reduced. What a reduction says names each job and how it ended, so that one that saw too
 // little, or results that were taken back since, is found ([checker.summary]). It must be queued, taken back or ended in the step that
 // ends the batch ([checker.bystander]). The same code collects the results, and is killed now and then; the last summary that it

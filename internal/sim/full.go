@@ -67,7 +67,7 @@ func (w *world) runFull(ctx context.Context, p *process, drain <-chan struct{}) 
 	f.worker, err = worker.New(worker.Config{
 		ID: p.name, Consumer: p.name, Store: store, Backend: f.model, Tools: pool,
 		Slots: w.cfg.slots, MaxAgents: w.cfg.maxAgents, Lease: w.cfg.lease, DrainTimeout: w.cfg.drainTime,
-		Logger: slog.New(defects{world: w, proc: p}), Pace: p.pace, Jitter: p.jitter,
+		Logger: slog.New(defects{world: w, proc: p}), Pace: p.pace, Jitter: p.jitter, Judge: w.cfg.judge,
 	})
 	if err != nil {
 		return err

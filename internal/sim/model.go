@@ -51,6 +51,10 @@ func (m *model) Generate(ctx context.Context, r *backend.Request, o backend.Obse
 	}
 	// Each fault has an equal part of the seed's rate.
 	part := m.world.cfg.serverFaults / 6
+	if e := m.world.refused(); e != nil {
+		e.Endpoint = m.Endpoint()
+		return nil, m.late(ctx, quick, e)
+	}
 	switch {
 	case away:
 		return nil, m.late(ctx, quick, fail(backend.Transient, 0, "connection refused"))

@@ -20,6 +20,8 @@ type Mutant struct {
 	Blind bool
 	// Reduces plays the seeds with a batch that is reduced, and more than once because failed jobs are retried.
 	Reduces bool
+	// Limited plays the seeds with a budget.
+	Limited bool
 	// Forgets plays the seeds with a Redis that forgets.
 	Forgets bool
 	// Clocks plays the seeds with no clock off but those of the processes.
@@ -246,6 +248,57 @@ fed = math.max(fed, from)`,
 		Name: "batch without the reducer that was to be made before", Script: "create", Seeds: 40, Reduces: true, Forgets: true,
 		Old: `if ARGV[5] ~= '' and redis.call('EXISTS', ARGV[5] .. 'meta') == 0 then`,
 		New: `if false then`,
+	},
+	{
+		Name: "claim that gives a job the input of its neighbour", Script: "claim", Seeds: 20,
+		Old: `attempt, exhausted, entry[2][4], turns,`,
+		New: `attempt, exhausted, entries[1][2][4], turns,`,
+	},
+	{
+		Name: "retry that queues a job with another input", Script: "retry", Seeds: 60,
+		Old: `'i', index, 'p', payload, 't'`,
+		New: `'i', index, 'p', (string.gsub(payload, '"%d+"', '"0"')), 't'`,
+	},
+	{
+		Name: "calls that begin whether they fit or not", Script: "spend", Seeds: 30, Limited: true,
+		Old: `code = (not s or fitting(s, tokens, usd) > 0) and 1 or 0`,
+		New: `code = 1`,
+	},
+	{
+		Name: "calls that begin when the budget is used up", Script: everyScript, Seeds: 30, Limited: true,
+		Old: `return s.most > 0 and s.tokens >= s.most or s.dearest > 0 and s.usd >= s.dearest`,
+		New: `return false`,
+	},
+	{
+		Name: "reservations that do not count", Script: everyScript, Seeds: 30, Limited: true,
+		Old: `(s.most - s.tokens - s.reserved)`,
+		New: `(s.most - s.tokens)`,
+	},
+	{
+		Name: "takeover that keeps the reservation", Script: "claim", Seeds: 60, Limited: true,
+		Old: `freed = ledger and lapse(l, KEYS[6], index) or freed
+      attempt =`,
+		New: `attempt =`,
+	},
+	{
+		Name: "release that keeps the reservation", Script: "release", Seeds: 60, Limited: true,
+		Old: `freed = ledger and lapse(l, KEYS[4], index) or freed`,
+		New: ``,
+	},
+	{
+		Name: "result that keeps the reservation", Script: "finish", Seeds: 20, Limited: true,
+		Old: `redis.call('HDEL', KEYS[10], ARGV[index + j])`,
+		New: ``,
+	},
+	{
+		Name: "usage that counts again in the result", Script: "finish", Seeds: 20, Limited: true,
+		Old: `l[8 + i] = math.max(0, l[8 + i] - math.min(r.used[i], used[1 + i] or 0))`,
+		New: `l[8 + i] = l[8 + i]`,
+	},
+	{
+		Name: "call that is settled again", Script: "spend", Seeds: 60, Limited: true,
+		Old: `r.calls[name] = nil`,
+		New: `c.live = false`,
 	},
 	{
 		Name: "remove that leaves the results", Script: "remove", Seeds: 20,

@@ -159,11 +159,20 @@ func (p *plainWorker) admit(ctx context.Context, drain <-chan struct{}, phase ba
 		if cause := context.Cause(ctx); err != nil && cause != nil {
 			err = cause
 		}
+		var question string
+		if c.Lease.Job.Batch == batchID {
+			var fault error
+			if question, fault = p.world.cfg.question(c.Payload); fault != nil {
+				fail(fault)
+			}
+		}
 		switch {
 		case err == nil:
+			j.result.Question = question
 			err = p.commit(context.WithoutCancel(ctx), j)
 		case errors.Is(err, errCancelled):
 			j.result = ended(j.lease, batch.StatusCancelled, batch.JobCancelled, 0)
+			j.result.Question = question
 			err = p.commit(context.WithoutCancel(ctx), j)
 		case errors.Is(err, errHandedBack), errors.Is(err, statestore.ErrConflict): // or Redis forgot turns of it
 			p.drop(j)
@@ -200,11 +209,18 @@ func (p *plainWorker) play(ctx context.Context, drain <-chan struct{}, phase bat
 	r := p.world.chance.on("play", index, strconv.FormatInt(c.Lease.Token, 10))
 	began := p.world.now() // a turn that runs again is not the same
 	for turn := len(c.Journal) + 1; turn <= turns; turn++ {
-		if err := sleep(ctx, between(r, time.Millisecond, cfg.turnTime)); err != nil {
+		if err := p.reserve(ctx, c.Lease, int64(turn)); err != nil {
+			return err
+		}
+		if cfg.budget > 0 && likely(r, cfg.handBack) {
+			return errHandedBack // in the middle of a call
+		}
+		err := sleep(ctx, between(r, time.Millisecond, cfg.turnTime))
+		if err = errors.Join(err, p.settle(c.Lease, int64(turn))); err != nil {
 			return err
 		}
 		data := fmt.Appendf(nil, `{"job":%q,"turn":%d,"token":%d,"began":%d}`, index, turn, c.Lease.Token, began)
-		err := p.store.UntilKnown(ctx, func() error { return p.store.Checkpoint(ctx, c.Lease, turn, data) })
+		err = p.store.UntilKnown(ctx, func() error { return p.store.Checkpoint(ctx, c.Lease, turn, data) })
 		if err != nil {
 			return err
 		}

@@ -111,6 +111,13 @@ func TestMutants(t *testing.T) {
 					cfg.reduced(chance(seed).on("reduction of a mutant"))
 					cfg.failing, cfg.retries = 0.4, 2
 				}
+				if m.Limited {
+					if cfg.reduce || cfg.forgets() {
+						continue // their books are not of one batch's calls
+					}
+					cfg.limited(chance(seed).on("budget of a mutant"))
+					cfg.handBack = 0.1
+				}
 				if m.Clocks {
 					cfg.skew = 0
 				}
@@ -126,6 +133,27 @@ func TestMutants(t *testing.T) {
 				}
 			}
 			t.Errorf("survived %d seeds", m.Seeds)
+		})
+	}
+}
+
+// TestJudges plays outages with broken judges. Each must be caught within few seeds.
+func TestJudges(t *testing.T) {
+	for name, judge := range Judges {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(40) {
+				cfg := Draw(seed, Full)
+				if cfg.refusals == nil {
+					continue
+				}
+				cfg.judge = judge
+				if out := play(t, cfg); out.Violation != nil {
+					t.Logf("caught by seed %d: %v", seed, out.Violation)
+					return
+				}
+			}
+			t.Error("survived")
 		})
 	}
 }

@@ -44,6 +44,7 @@ type state struct {
 	results               []resultEntry
 	finished              map[int]bool
 	retryable             map[int]bool // indexes in the failed hash
+	ledger                ledgerState
 }
 
 type resultEntry struct {
@@ -84,6 +85,7 @@ func (s *server) read(id batch.ID) (*state, error) {
 		[]string{"GET", keyPrefix + "finished"},
 		[]string{"HKEYS", keyPrefix + "failed"},
 		[]string{"LRANGE", keyPrefix + "alone", "0", "-1"},
+		[]string{"HGETALL", keyPrefix + "calls"},
 	)
 	if err != nil {
 		return nil, err
@@ -123,6 +125,7 @@ func (s *server) read(id batch.ID) (*state, error) {
 		st.retryable[number(index)] = true
 	}
 	st.alone = notes(v[8])
+	st.ledger = readLedger(pairs(v[0]), pairs(v[9]))
 	return st, nil
 }
 

@@ -121,7 +121,7 @@ func (c call) summary() string {
 
 // completions are the jobs of a finish, each with the columns of finish.lua: index, entry ID, fence, status, …
 func (c call) completions() [][]string {
-	const head, columns = 12, 7
+	const head, columns = 13, 7
 	if len(c.args) < head {
 		return nil
 	}

@@ -61,18 +61,20 @@ type world struct {
 	carrying context.Context // of the network
 	procs    sync.WaitGroup  // the goroutines of all processes
 
-	slots    []*slot
-	feeder   *slot
-	follower reader
-	reads    *slot // where the follower runs
-	users    int   // how many were started
-	busy     int   // users that have not finished
-	retries  int   // still to come once the batch is done
-	over     bool  // no more faults
-	unknown  bool  // the mutant does not match a script
-	doneAt   time.Duration
-	finished chan struct{} // closed when the batch came to its end, or the run failed
-	once     sync.Once
+	slots     []*slot
+	feeder    *slot
+	follower  reader
+	reads     *slot // where the follower runs
+	users     int   // how many were started
+	raised    int   // how often the budget was raised
+	unlimited bool  // it was raised for good
+	busy      int   // users that have not finished
+	retries   int   // still to come once the batch is done
+	over      bool  // no more faults
+	unknown   bool  // the mutant does not match a script
+	doneAt    time.Duration
+	finished  chan struct{} // closed when the batch came to its end, or the run failed
+	once      sync.Once
 }
 
 // Run plays one configuration from its beginning to its end. It must be called inside a synctest bubble, and leaves
@@ -230,6 +232,9 @@ func (w *world) look() {
 			w.startUser("retry", w.retry) // while the results are reduced
 		}
 		phase, failed = reducing, failed+lost
+	}
+	if phase != batch.Done && phase != "" {
+		w.raise()
 	}
 	if phase == batch.Done && w.doneAt == 0 {
 		w.doneAt = w.now()

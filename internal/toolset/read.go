@@ -12,11 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/jsonschema"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 	"github.com/batchagent/batchagent/pkg/toolpool/owntool"
-	"github.com/batchagent/batchagent/pkg/toolpool/schema"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
 
@@ -172,15 +172,23 @@ func (l *loader) parameters(to *json.RawMessage) func(string, spec.Node) {
 		if !ok {
 			return
 		}
-		var head struct{ Type any }
-		switch _, err := schema.Compile(text); {
-		case err != nil:
+		report, err := jsonschema.Lint(text)
+		if err != nil {
 			l.Failf(n, field, "must be a JSON Schema: %v", err)
-		case json.Unmarshal(text, &head) != nil || head.Type != "object":
-			l.Failf(n, field, "must be a JSON Schema with type: object")
-		default:
-			*to = text
+			return
 		}
+		for _, p := range report.Problems {
+			l.Failf(n, field, "must be a JSON Schema: %v", p)
+		}
+		if len(report.Problems) > 0 {
+			return
+		}
+		var head struct{ Type any }
+		if json.Unmarshal(report.Schema, &head) != nil || head.Type != "object" {
+			l.Failf(n, field, "must be a JSON Schema with type: object")
+			return
+		}
+		*to = report.Schema
 	}
 }
 

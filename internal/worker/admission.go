@@ -83,6 +83,19 @@ func (d *admission) end(job batch.Job, finished bool) {
 	}
 }
 
+// keep forgets all batches but these, and those that still have live agents.
+func (d *admission) keep(open []*work) {
+	l := d.ledger.Load()
+	if l == nil {
+		return
+	}
+	names := make(map[string]bool, len(open))
+	for _, b := range open {
+		names[string(b.id)] = true
+	}
+	l.Keep(names)
+}
+
 // leave gives a job's part to others while it waits for a tool.
 func (d *admission) leave(job batch.Job) {
 	if l := d.ledger.Load(); l != nil && l.Leave(job.String()) {

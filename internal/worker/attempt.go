@@ -42,7 +42,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	if a.work.slots != nil {
 		ctx = withBatchSlots(ctx, a.work.slots)
 	}
-	ctx = withAdvisor(ctx, &a.work.advisor)
+	ctx = withModel(withAdvisor(ctx, &a.work.advisor), a.work.program.Model())
 	ctx = withSeeding(withAccount(ctx, l.Job), a.work.seeding)
 	ctx = a.spans.run(ctx, w, a, len(c.Journal))
 	absence := newAbsence(func() { w.kv.leave(l.Job) })
@@ -61,6 +61,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 		Queued:  c.Queued,
 		Append:  func(ctx context.Context, turn int, data []byte) error { return w.checkpoint(ctx, a, turn, data) },
 		Effects: effects{w, a},
+		Budget:  &jobBudget{worker: w, till: a.work.till, attempt: a},
 		Stop:    w.stopping,
 		OnState: func(from, to batch.State) { state = to; w.metrics.moved(from, to); absence.moved(to) },
 		OnTurn:  a.spans.onTurn(),
@@ -74,6 +75,9 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	w.cfg.Pace(l.Job)
 	if a.work.seeding != nil {
 		a.work.seeding.Begun(time.Now()) // the claim loop is woken when the job is through
+	}
+	if err == nil && result.Turns > 0 && result.ReusedFrom == "" {
+		err = w.bind(ctx, a)
 	}
 	if err == nil && a.work.plans != "" && result.Status == batch.OK {
 		a.items, err = a.work.items(result.Output) // the agent found it sound
@@ -90,7 +94,8 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	case errors.Is(err, statestore.ErrConflict):
 		log.Warn("Redis forgot turns of this job that it had acknowledged: it was restarted, or replaced by its replica; the job goes on from what is left")
 		w.release(context.WithoutCancel(ctx), a)
-	case errors.Is(err, agent.ErrStopped), errors.Is(err, errDrained), errors.Is(err, errBackendAway):
+	case errors.Is(err, agent.ErrStopped), errors.Is(err, errDrained), errors.Is(err, errBackendAway), errors.Is(err, errOtherModel),
+		errors.Is(err, errUsedUp), errors.Is(err, errNoRoom):
 		w.release(context.WithoutCancel(ctx), a)
 	default:
 		// A defect of ours. The lease lapses and another attempt may do better; after the last the job is WorkerLost.
@@ -106,6 +111,9 @@ func (w *Worker) logOf(l batch.Lease) *slog.Logger {
 
 // checkpoint appends to the journal, through any outage of Redis.
 func (w *Worker) checkpoint(ctx context.Context, a *attempt, turn int, data []byte) error {
+	if err := w.bind(ctx, a); err != nil {
+		return err
+	}
 	a.journalled = true
 	err := w.cfg.Store.UntilKnown(ctx, func() error { return w.cfg.Store.Checkpoint(ctx, a.lease, turn, data) })
 	if err != nil && ctx.Err() != nil {
@@ -178,5 +186,6 @@ func (w *Worker) endedResult(a *attempt, s batch.Status, e *batch.Error) batch.R
 	return batch.Result{
 		Batch: l.Job.Batch, JobID: batch.JobID(l.Job.Index), Index: l.Job.Index,
 		Status: s, Item: spec.ItemOf(a.payload), Error: e, Attempts: l.Attempt, Worker: w.cfg.ID,
+		Question: a.work.program.Question(a.payload),
 	}
 }

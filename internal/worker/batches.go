@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -33,15 +35,19 @@ type work struct {
 	name    string // as the spec calls it
 	from    scheduler.Candidate
 	program *agent.Program
-	reduces batch.ID // the batch whose results its one job reduces; "" for any other batch
-	plans   batch.ID // the batch that gets its jobs from this one; "" for any other batch
+	// Of a batch without a model in its spec: it is bound to this worker's model, or notes it. Then nothing is left to do.
+	anyModel bool
+	bound    atomic.Bool
+	reduces  batch.ID // the batch whose results its one job reduces; "" for any other batch
+	plans    batch.ID // the batch that gets its jobs from this one; "" for any other batch
 	// items are the jobs in an output, where plans is set.
 	items func(output json.RawMessage) ([][]byte, error)
 
 	// What admission reckons with. The last two belong to the claim loop.
 	prefixBytes, taskBytes, maxTurns int
-	jobs, payloadBytes               int                // claimed so far
-	slots                            *scheduler.Slots   // nil unless the plan bounds its own requests in flight
+	jobs, payloadBytes               int              // claimed so far
+	slots                            *scheduler.Slots // nil unless the plan bounds its own requests in flight
+	till                             *till
 	seeding                          *scheduler.Seeding // nil if there is nothing to gain by it
 	advisor                          scheduler.Advisor
 	// maxAgents bounds the live agents of this batch here; 0 does not. More would only wait for the batch's own slots,
@@ -72,6 +78,7 @@ type batches struct {
 	asked   time.Time
 	known   *lru.Cache[batch.ID, *work] // guarded by mu
 	refused *lru.Cache[batch.ID, string]
+	foreign map[batch.ID]batch.Pause // guarded by mu; batches of a model that the backend does not serve
 	// A batch is in doubt while Redis may hold leases for this worker of which it does not know: a claim's reply was lost, or
 	// Redis forgot that jobs had ended here. Both guarded by mu.
 	doubts  int              // how often all batches came into doubt
@@ -89,7 +96,10 @@ func newBatches(
 	if err != nil {
 		return nil, fmt.Errorf("make the cache of refused batches: %w", err)
 	}
-	return &batches{store: s, tools: t, can: can, check: check, served: served, log: log, known: known, refused: refused, trusted: make(map[batch.ID]int)}, nil
+	return &batches{
+		store: s, tools: t, can: can, check: check, served: served, log: log, known: known, refused: refused,
+		trusted: make(map[batch.ID]int), foreign: make(map[batch.ID]batch.Pause),
+	}, nil
 }
 
 // list names the active batches, oldest first.
@@ -124,6 +134,9 @@ func (b *batches) stale() {
 func (b *batches) forgetPrograms() {
 	b.known.Purge()
 	b.refused.Purge()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.foreign)
 }
 
 // get returns what is needed to run jobs of the batch, and nil if this worker cannot serve it. It says why once.
@@ -138,20 +151,69 @@ func (b *batches) get(ctx context.Context, id batch.ID) (*work, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := b.compile(id, text)
+	bound, err := b.store.BoundModel(ctx, id)
 	if err != nil {
-		b.refused.Add(id, err.Error())
-		b.log.Warn("this worker does not claim from the batch", "batch", id, "reason", err)
-		return nil, nil
+		return nil, err
 	}
+	w, err := b.compile(id, text, bound)
+	if err != nil {
+		return nil, b.refuse(ctx, id, err)
+	}
+	budgeted, err := b.store.Budgeted(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	w.till.budgeted.Store(budgeted)
 	b.known.Add(id, w)
 	return w, nil
 }
 
-func (b *batches) compile(id batch.ID, text []byte) (*work, error) {
+// refuse notes that this worker cannot run jobs of a batch. It logs why, unless the batch is ending.
+func (b *batches) refuse(ctx context.Context, id batch.ID, why error) error {
+	phase, err := b.store.Phase(ctx, id)
+	if err != nil {
+		return err
+	}
+	b.known.Remove(id)
+	b.refused.Add(id, why.Error())
+	if phase == batch.Cancelling || phase.Terminal() {
+		return nil
+	}
+	b.log.Warn("this worker does not claim from the batch", "batch", id, "reason", why)
+	if m, ok := errors.AsType[*modelError](why); ok {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if len(b.foreign) < batchesKept {
+			b.foreign[id] = batch.Pause{Model: m.want, Kind: otherModel, Reason: "server " + m.Error(), Since: time.Now()}
+		}
+	}
+	return nil
+}
+
+// otherModel is the kind of a pause of a batch whose model the backend does not serve.
+const otherModel = "other_model"
+
+// pauses returns why batches wait for another model.
+func (b *batches) pauses() []batch.Pause {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var out []batch.Pause
+	for _, p := range b.foreign {
+		if !slices.ContainsFunc(out, func(o batch.Pause) bool { return o.Model == p.Model }) {
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, func(a, b batch.Pause) int { return strings.Compare(a.Model, b.Model) })
+	return out
+}
+
+func (b *batches) compile(id batch.ID, text []byte, bound string) (*work, error) {
 	plan, err := spec.ParsePlan(text)
 	if err != nil {
 		return nil, err
+	}
+	if plan.Model == "" && !plan.AnyModel {
+		plan.Model = bound
 	}
 	model, err := pickModel(b.served(), plan.Model)
 	if err != nil {
@@ -193,9 +255,11 @@ func (b *batches) compile(id batch.ID, text []byte) (*work, error) {
 		id: id, name: plan.Name, program: program, reduces: plan.Reduces, plans: plan.Plans, items: plan.Items,
 		prefixBytes: prefix, taskBytes: len(plan.Task),
 		maxTurns: maxTurns,
+		till:     newTill(id, 1),
 		from:     scheduler.Candidate{Batch: string(id), Owner: plan.Owner, Priority: plan.Priority},
 		seeding:  seeds(b.can, prefix),
 	}
+	w.anyModel = plan.AnyModel
 	if plan.MaxInflight > 0 {
 		w.slots = scheduler.NewSlots(plan.MaxInflight)
 		w.maxAgents = 4 * plan.MaxInflight
@@ -204,18 +268,30 @@ func (b *batches) compile(id batch.ID, text []byte) (*work, error) {
 }
 
 func pickModel(served []backend.Model, name string) (backend.Model, error) {
-	if len(served) == 0 {
-		return backend.Model{}, errors.New("its backend serves no model")
-	}
-	if name == "" {
+	switch {
+	case len(served) == 0 && name == "":
+		return backend.Model{}, errors.New("its backend lists no models; name one in the spec (model:)")
+	case len(served) == 0:
+		return backend.Model{ID: name}, nil
+	case name == "":
 		return served[0], nil
 	}
 	for _, m := range served {
-		if m.ID == name {
+		if m.Is(name) {
 			return m, nil
 		}
 	}
-	return backend.Model{}, fmt.Errorf("its backend serves %v, not the model %q", modelIDs(served), name)
+	return backend.Model{}, &modelError{modelIDs(served), name}
+}
+
+// modelError reports that the backend does not serve the model of a batch.
+type modelError struct {
+	served []string
+	want   string
+}
+
+func (e *modelError) Error() string {
+	return fmt.Sprintf("serves %s, and the batch uses the model %q", strings.Join(e.served, ", "), e.want)
 }
 
 func modelIDs(models []backend.Model) []string {
@@ -263,11 +339,15 @@ func (b *batches) trust(id batch.ID, since int) {
 	b.trusted[id] = since
 }
 
+// forget drops what was compiled for a batch, so that it is compiled for the model that it is bound to.
+func (b *batches) forget(id batch.ID) { b.known.Remove(id) }
+
 // leave forgets a batch.
 func (b *batches) leave(id batch.ID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.trusted, id)
+	delete(b.foreign, id)
 }
 
 // retire forgets a batch that is done or gone, here and on the active list.

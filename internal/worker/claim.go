@@ -47,7 +47,7 @@ func (w *Worker) room() int {
 		return 0
 	}
 	return scheduler.ClaimSize(scheduler.Snapshot{
-		Ready: w.ready.open(), MaxAgents: w.cfg.MaxAgents, LiveAgents: w.liveCount(),
+		Ready: w.health.isReady(), MaxAgents: w.cfg.MaxAgents, LiveAgents: w.liveCount(),
 		Slots: w.slots.Capacity(), SlotQueue: w.slots.Waiting(), MaxBatch: statestore.MaxClaim,
 		Server: w.pressure.queue(),
 	})
@@ -67,6 +67,7 @@ func (w *Worker) round(ctx, life context.Context) (int, error) {
 	defer w.kv.roundEnded()
 	w.fair.Meet(candidatesOf(open))
 	w.tails.keep(open)
+	w.kv.keep(open)
 	if open, err = w.claimable(ctx, open); err != nil {
 		return 0, err
 	}
@@ -137,6 +138,9 @@ func (w *Worker) claimFrom(ctx, life context.Context, work *work, n int) (int, e
 		if n = work.seeding.Room(time.Now(), n); n == 0 {
 			return 0, nil
 		}
+	}
+	if n = w.health.room(work.program.Model(), n, func() int { return w.liveOf(id) }); n == 0 {
+		return 0, nil
 	}
 	if n = w.kv.room(work, n); n == 0 {
 		return 0, nil

@@ -35,6 +35,7 @@ func (w *Worker) heartbeat(ctx context.Context) {
 			w.poke()
 		}
 		ok = renewed
+		w.seeBudgets(ctx)
 		if !ok {
 			continue
 		}

@@ -42,7 +42,7 @@ func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
 	gauge := func(name, help string, f func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 	}
-	reg.MustRegister(toolMetrics{w.cfg.Tools}, m.jobs, m.turns, m.tokens, m.tools, m.claims, m.fences, m.agentState,
+	reg.MustRegister(toolMetrics{w.cfg.Tools}, pauseMetrics{w}, m.jobs, m.turns, m.tokens, m.tools, m.claims, m.fences, m.agentState,
 		gauge("batchagent_slots", "Model requests that may be in flight.", func() float64 { return float64(w.slots.Capacity()) }),
 		gauge("batchagent_slots_in_use", "Model requests in flight.", func() float64 { return float64(w.slots.InUse()) }),
 		gauge("batchagent_slot_queue", "Agents waiting for a slot.", func() float64 { return float64(w.slots.Waiting()) }),
@@ -55,6 +55,21 @@ func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
 		gauge("batchagent_ready", "1 if the backend answers and jobs are claimed.", func() float64 { return oneIf(w.Ready()) }),
 	)
 	return m
+}
+
+// pauseMetrics reports why model calls are paused.
+type pauseMetrics struct{ worker *Worker }
+
+var pausedDesc = prometheus.NewDesc("batchagent_backend_paused", "1 while no model call of a model starts, by reason; missing while calls start.", []string{"model", "reason"}, nil)
+
+// Describe implements [prometheus.Collector].
+func (pauseMetrics) Describe(ch chan<- *prometheus.Desc) { ch <- pausedDesc }
+
+// Collect implements [prometheus.Collector].
+func (m pauseMetrics) Collect(ch chan<- prometheus.Metric) {
+	for _, p := range m.worker.Pauses() {
+		ch <- prometheus.MustNewConstMetric(pausedDesc, prometheus.GaugeValue, 1, p.Model, p.Kind)
+	}
 }
 
 func oneIf(yes bool) float64 {

@@ -14,11 +14,12 @@ func (w *Worker) Handler(g prometheus.Gatherer) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, _ *http.Request) {
+		pauses := w.Pauses()
 		switch {
 		case w.draining():
 			http.Error(rw, "draining: no more jobs are claimed", http.StatusServiceUnavailable)
-		case !w.ready.open():
-			http.Error(rw, "not ready: the backend "+w.cfg.Backend.Endpoint()+" does not answer", http.StatusServiceUnavailable)
+		case !w.Ready() && len(pauses) > 0:
+			http.Error(rw, "not ready: the backend "+w.cfg.Backend.Endpoint()+" is "+pauses[0].String(), http.StatusServiceUnavailable)
 		default:
 			_, _ = rw.Write([]byte("ready\n"))
 		}

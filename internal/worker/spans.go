@@ -96,7 +96,7 @@ func interrupted(err error) string {
 		return "fenced"
 	case errors.Is(err, errCancelled):
 		return "cancelled"
-	case errors.Is(err, agent.ErrStopped), errors.Is(err, errDrained), errors.Is(err, errBackendAway), errors.Is(err, statestore.ErrConflict):
+	case errors.Is(err, agent.ErrStopped), errors.Is(err, errDrained), errors.Is(err, errBackendAway), errors.Is(err, errOtherModel), errors.Is(err, statestore.ErrConflict):
 		return "released"
 	default:
 		return "defect"

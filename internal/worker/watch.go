@@ -2,14 +2,18 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
 const (
 	readyEvery   = 500 * time.Millisecond
 	readyTimeout = 5 * time.Second
+	modelsEvery  = 5 * time.Second
 	listenFor    = time.Second
 )
 
@@ -20,9 +24,10 @@ func (w *Worker) watch(ctx context.Context) {
 	told := false
 	for {
 		err := w.probe(ctx)
-		switch was := w.ready.set(err == nil); {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
+		}
+		switch was := w.health.setReady(err); {
 		case err == nil && !was:
 			w.log.Info("backend is ready; claiming jobs", "endpoint", w.cfg.Backend.Endpoint(), "models", modelIDs(w.served()))
 			told = false
@@ -36,29 +41,50 @@ func (w *Worker) watch(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-w.report:
+			w.register(ctx, w.Status(), w.cfg.Lease/3)
 		case <-tick.C:
 		}
 	}
 }
 
-// probe asks for the models only when the backend came back: they do not change while it runs.
+// probe asks whether the backend is ready. It asks for the models when the backend came back, and now and then while a batch needs another one.
 func (w *Worker) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	if err := w.cfg.Backend.Ready(ctx); err != nil {
 		return err
 	}
-	if w.ready.open() {
+	ready := w.health.isReady()
+	if ready && len(w.served()) > 0 && (time.Since(w.modelsRead) < modelsEvery || !w.wantsModels()) {
 		return nil
 	}
 	models, err := w.cfg.Backend.Models(ctx)
+	w.modelsRead = time.Now()
 	if err != nil {
+		if ready {
+			return nil // the calls decide
+		}
 		return err
+	}
+	if same := slices.Equal(modelIDs(models), modelIDs(w.served())); ready && same {
+		return nil
+	} else if !same && ready {
+		w.log.Warn("the backend serves other models than before", "endpoint", w.cfg.Backend.Endpoint(), "models", modelIDs(models))
 	}
 	w.models.Store(&models)
 	w.kv.learn(ctx, w.cfg.Backend)
 	w.batches.forgetPrograms()
+	w.health.serves(modelIDs(models))
+	w.cancelWhere(errBackendAway, func(a *attempt) bool { return !slices.Contains(modelIDs(models), a.work.program.Model()) })
 	return nil
+}
+
+// wantsModels reports whether calls fail, or batches wait, because the backend does not serve a model.
+func (w *Worker) wantsModels() bool {
+	return slices.ContainsFunc(w.Pauses(), func(p batch.Pause) bool {
+		return p.Kind == otherModel || p.Kind == string(backend.UnknownModel)
+	})
 }
 
 // listen waits at the doorbell until ctx is done. A ring is a hint: the claim loop also looks by itself.

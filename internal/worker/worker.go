@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,6 +51,8 @@ type Config struct {
 	// came back, when they end. A simulation waits in it, so that each agent has instants of its own and a run can be
 	// replayed. Nil does not wait.
 	Pace func(job batch.Job)
+	// Judge replaces the judge of failed model calls, so that a simulation can try broken ones. Nil changes nothing.
+	Judge func(agent.Endpoint) agent.Endpoint
 	// Jitter replaces the random source of the agents' waits, numbers in [0,1), so that a run can be replayed.
 	Jitter func() float64
 }
@@ -83,6 +87,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.Jitter == nil {
+		c.Jitter = mathrand.Float64
+	}
 	if c.Pace == nil {
 		c.Pace = func(batch.Job) {}
 	}
@@ -98,6 +105,7 @@ var (
 	errCancelled = errors.New("the batch was cancelled")
 	// errBackendAway: the backend was gone for a whole lease; another node may do better.
 	errBackendAway = errors.New("the backend is not ready")
+	errOtherModel  = errors.New("another model answered first, and the batch is bound to it")
 )
 
 // lastWords bounds each thing that a worker still tells Redis when it leaves.
@@ -125,14 +133,20 @@ type Worker struct {
 	aborted  chan struct{} // closed by Abort
 	abort    sync.Once
 	wake     chan struct{} // capacity 1: there may be something to claim
+	report   chan struct{} // capacity 1: the worker's record changed
 
-	ready  gate
+	health *health
 	models atomic.Pointer[[]backend.Model]
+
+	modelsRead time.Time // belongs to watch
 
 	mu     sync.Mutex
 	live   map[batch.Job]*attempt // guarded by mu
 	totals totals                 // guarded by mu
 	agents sync.WaitGroup
+
+	spending context.Context // of the script calls that reserve and settle; set by Run
+	spenders sync.WaitGroup  // the goroutines that make them
 }
 
 // totals are what the worker has done since it started.
@@ -155,10 +169,12 @@ func New(cfg Config) (*Worker, error) {
 		stopping: make(chan struct{}),
 		aborted:  make(chan struct{}),
 		wake:     make(chan struct{}, 1),
+		report:   make(chan struct{}, 1),
 		live:     make(map[batch.Job]*attempt),
 		started:  time.Now(),
 	}
 	w.models.Store(&[]backend.Model{})
+	w.health = newHealth(cfg.Jitter, w.log, w.healthChanged)
 	if w.batches, err = newBatches(cfg.Store, cfg.Tools, cfg.Backend.Capabilities(), cfg.Check, w.served, w.log); err != nil {
 		return nil, err
 	}
@@ -168,10 +184,11 @@ func New(cfg Config) (*Worker, error) {
 		w.adaptive = newAdaptive(cfg.Backend, w.slots, start, cfg.Slots, w.poke)
 		model = keepCounting(w.adaptive, model)
 	}
+	model = keepCounting(guarded{model, w.health}, model)
 	w.kv = &admission{wake: w.poke}
 	w.pressure = newPressure(cfg.Backend)
 	w.tails.waiting = map[batch.ID]*waitingJobs{}
-	var slots agent.Slots = batchSlots{worker: w.slots, ready: &w.ready, kv: w.kv, patience: cfg.Lease}
+	var slots agent.Slots = batchSlots{worker: w.slots, health: w.health, kv: w.kv, patience: cfg.Lease}
 	if cfg.Tracer != nil {
 		w.spans = &spans{cfg.Tracer}
 		model = traceModel(model, cfg.Backend, cfg.Tracer)
@@ -181,8 +198,12 @@ func New(cfg Config) (*Worker, error) {
 	model = keepCounting(accounted{model, w.kv}, model)
 	model = keepCounting(seeded{model, w.poke}, model)
 	model = keepCounting(advised{model, cfg.Tools.P75}, model)
+	var judge agent.Endpoint = w.health
+	if cfg.Judge != nil {
+		judge = cfg.Judge(judge)
+	}
 	w.runner = agent.NewRunner(model, slots, tools,
-		agent.Config{Worker: cfg.ID, Logger: w.log, Jitter: cfg.Jitter})
+		agent.Config{Worker: cfg.ID, Logger: w.log, Jitter: cfg.Jitter, Endpoint: judge})
 	w.commits = newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, w.settle, w.log)
 	w.metrics = newMetrics(cfg.Metrics, w)
 	return w, nil
@@ -196,6 +217,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
 
+	w.spending = life
 	var background sync.WaitGroup
 	background.Go(func() { w.heartbeat(life) })
 	committing, giveUp := context.WithCancelCause(life)
@@ -216,9 +238,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.adaptive != nil {
 		w.adaptive.stop()
 	}
+	w.health.stop()
 	w.unregister(life)
 	end(errDrained)
 	background.Wait()
+	w.spenders.Wait()
 	return nil
 }
 
@@ -253,7 +277,30 @@ func (w *Worker) unregister(life context.Context) {
 }
 
 // Ready reports whether jobs are claimed: the backend answers and no drain has begun.
-func (w *Worker) Ready() bool { return w.ready.open() && !w.draining() }
+func (w *Worker) Ready() bool { return w.health.works() && !w.draining() }
+
+// Pauses returns why the worker starts no model calls; empty while it does.
+func (w *Worker) Pauses() []batch.Pause {
+	out := w.batches.pauses()
+	for _, p := range w.health.pauses() {
+		if !slices.ContainsFunc(out, func(o batch.Pause) bool { return o.Model == p.Model }) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// healthChanged is called when jobs may be claimed. pauses: some began or ended.
+func (w *Worker) healthChanged(pauses bool) {
+	w.poke()
+	if !pauses {
+		return
+	}
+	select {
+	case w.report <- struct{}{}:
+	default:
+	}
+}
 
 func (w *Worker) draining() bool {
 	select {
@@ -279,6 +326,7 @@ func (w *Worker) Status() batch.WorkerRecord {
 		Tools:      w.cfg.Tools.Names(),
 		Sharing:    Sharing(w.cfg.Tools),
 		Ready:      w.Ready(),
+		Pauses:     w.Pauses(),
 		Draining:   w.draining(),
 		LiveAgents: w.liveCount(),
 		MaxAgents:  w.cfg.MaxAgents,

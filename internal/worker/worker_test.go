@@ -53,6 +53,10 @@ func (s *server) Generate(ctx context.Context, r *backend.Request, _ backend.Obs
 	defer s.mu.Unlock()
 	s.calls++
 	out := &backend.Response{Model: "m", Finish: backend.FinishStop, Usage: backend.Usage{PromptTokens: 10, CachedTokens: 4, CompletionTokens: 2}}
+	if r.Hints.Session == "control" {
+		out.Message.Content = "OK"
+		return out, nil
+	}
 	if len(r.Messages) < 2+2*s.looks {
 		if len(r.Messages) == 2 {
 			s.first[r.Hints.Session]++

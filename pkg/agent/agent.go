@@ -51,6 +51,8 @@ type Job struct {
 	// Results are those that the job reduces, in the order of their indexes; needed only for a job that reduces. The same ones
 	// come at every call. A *batch.Error fails the job, any other leaves it without a result.
 	Results func(ctx context.Context) iter.Seq2[batch.Result, error]
+	// Budget is the batch's. Nil limits nothing.
+	Budget Budget
 	// Stop asks the agent to end at its next turn boundary when it is closed. Nil never does.
 	Stop <-chan struct{}
 	// OnState is told of every state change, on the agent's goroutine. Nil is skipped.
@@ -70,7 +72,8 @@ type Turn struct {
 	Usage     batch.Usage       `json:"usage"`
 	Counts    batch.ToolCounts  `json:"counts"`
 	Model     string            `json:"model"`
-	Part      *Part             `json:"part,omitempty"` // of a job that reduces: the turn is an answer for a part of the results
+	LeftOut   []string          `json:"left_out,omitempty"` // as of [batch.Result], up to this turn
+	Part      *Part             `json:"part,omitempty"`     // of a job that reduces: the turn is an answer for a part of the results
 }
 
 // CallSource says where the result of a tool call is from.

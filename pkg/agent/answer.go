@@ -15,14 +15,17 @@ import (
 // maxMessage bounds an error's message.
 const maxMessage = 1 << 10
 
+// noAnswer replaces an empty answer, because servers drop or refuse an empty assistant message.
+const noAnswer = "(no answer)"
+
 // repairTurn journals an answer that is not valid with the message that asks for a valid one.
 func (a *attempt) repairTurn(s *scope, t turnPlan, resp *backend.Response, problem error, usage batch.Usage) error {
 	content := resp.Message.Content
 	if strings.TrimSpace(content) == "" {
-		content = "(no answer)" // servers drop, or refuse, an assistant message that is empty
+		content = noAnswer
 	}
 	return a.checkpoint(s, t, Turn{
-		Assistant: backend.Message{Role: backend.RoleAssistant, Content: content},
+		Assistant: backend.Message{Role: backend.RoleAssistant, Content: content, Reasoning: resp.Message.Reasoning},
 		Repair:    a.prog.repairMessage(problem),
 		Usage:     usage,
 		Model:     resp.Model,
@@ -98,7 +101,7 @@ func invalid(problem error, raw string) error {
 func truncated(resp *backend.Response, p *Program) error {
 	raw := resp.Message.Content
 	if raw == "" {
-		raw = resp.Reasoning
+		raw = resp.Message.ReasoningText()
 	}
 	return withRaw(batch.OutputTruncated, fmt.Sprintf("the answer was cut after %d tokens: %s", resp.Usage.CompletionTokens, p.cutBy(resp.Usage)), raw)
 }

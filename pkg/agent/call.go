@@ -14,12 +14,12 @@ import (
 // started meanwhile; the caller runs or discards them. After an error none is left.
 func (a *attempt) callModel(s *scope, t turnPlan) (*backend.Response, *toolRun, error) {
 	req := a.prog.request(a.job, t, a.conv.messages)
-	waits := waits{random: a.random}
+	trial := &trial{endpoint: a.endpoint, model: req.Model, maxRetries: a.prog.maxRetries, waits: waits{random: a.random}}
 	ranAway := false
-	for failures := 0; ; {
+	for {
 		calls := a.newToolRun(s, t)
 		began, waited := time.Now(), a.spent.held+a.spent.slot
-		resp, err := a.generate(s, t, req, calls)
+		resp, err := a.generate(s, t, req, calls, trial)
 		waited = a.spent.held + a.spent.slot - waited
 		if err == nil {
 			a.spent.call(time.Since(began)-waited, resp)
@@ -30,6 +30,9 @@ func (a *attempt) callModel(s *scope, t turnPlan) (*backend.Response, *toolRun, 
 		if over := s.boundaryAfter(err); over != nil {
 			return nil, nil, over
 		}
+		if errors.Is(err, ErrPaused) {
+			continue // the wait for a slot includes the pause
+		}
 		e := asBackendError(err)
 		switch {
 		case e.Class == backend.Degenerate && ranAway:
@@ -39,24 +42,53 @@ func (a *attempt) callModel(s *scope, t turnPlan) (*backend.Response, *toolRun, 
 			ranAway, req.Schema = true, nil
 			a.log.InfoContext(s.work, "the model ran away; the turn is repeated without response_format", "turn", t.number, "error", err)
 			continue
-		case e.Class == backend.ContextTooLong && a.conv.relieve():
+		case e.Class == backend.ContextTooLong && a.relieve(e):
 			a.log.InfoContext(s.work, "the server counts more tokens than were reckoned; tool results are shortened", "turn", t.number, "error", err)
 			continue
-		case !e.Class.Retryable():
+		case e.Class == backend.ContextTooLong:
 			return nil, nil, rejected(e)
-		case failures >= a.prog.maxRetries:
-			return nil, nil, unavailable(e, failures)
 		}
-		failures++
-		delay := waits.next(e.Class, e.RetryAfter)
-		a.log.InfoContext(s.work, "model call failed; the turn is repeated", "turn", t.number, "failures", failures, "delay", delay, "error", err)
-		began = time.Now()
-		err = sleep(s.pause, delay)
-		a.spent.retry += time.Since(began)
-		if err != nil {
-			return nil, nil, s.ended(err)
+		if err := a.judge(s, t, trial, e); err != nil {
+			return nil, nil, err
 		}
 	}
+}
+
+// judge waits for the next try after a failed call. It returns the job's error instead if there is none.
+func (a *attempt) judge(s *scope, t turnPlan, trial *trial, e *backend.Error) error {
+	trial.fail()
+	if !trial.counts { // nothing was answered meanwhile, so the job is not at fault for the time either
+		s.clock.giveBack(time.Since(trial.sent))
+		defer s.clock.stop()()
+	}
+	began := time.Now()
+	defer since(began, &a.spent.retry)
+	if trial.exhausted(e.Class) {
+		if trial.endpoint != nil {
+			if err := sleep(s.pause, settleTime); err != nil {
+				return s.ended(err)
+			}
+		}
+		if trial.hopeless(e) {
+			return failure(e, trial)
+		}
+	}
+	delay := trial.waits.next(e.Class, min(e.RetryAfter, maxAskedWait))
+	a.log.InfoContext(s.work, "model call failed; the turn is repeated", "turn", t.number, "failures", trial.failures, "delay", delay, "error", e)
+	if err := sleep(s.pause, delay); err != nil {
+		return s.ended(err)
+	}
+	return nil
+}
+
+// failure is the job's error after its last try.
+func failure(e *backend.Error, t *trial) *batch.Error {
+	if e.Class.Retryable() {
+		return unavailable(e, t.failures-1)
+	}
+	out := rejected(e)
+	out.RequestAtFault = t.endpoint != nil
+	return out
 }
 
 // errTurnTimeout ends a model call that takes too long.
@@ -65,9 +97,20 @@ var errTurnTimeout = errors.New("the model call took longer than timeouts.turn")
 // errWait marks failures of the wait for a slot.
 var errWait = errors.New("no slot")
 
-// generate makes one model call inside a slot. The slot covers the call and nothing else (I8): it is given back before
+// generate makes one model call within the batch's budget, and counts what it used.
+func (a *attempt) generate(s *scope, t turnPlan, req *backend.Request, calls *toolRun, trial *trial) (*backend.Response, error) {
+	budget, err := a.reserve(s, t, req)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errWait, err)
+	}
+	resp, err := a.generateInSlot(s, t, req, calls, trial, budget)
+	a.settleCall(s, budget, req, resp)
+	return resp, err
+}
+
+// generateInSlot makes one model call inside a slot. The slot covers the call and nothing else (I8): it is given back before
 // anything is done with the answer, and on every way out.
-func (a *attempt) generate(s *scope, t turnPlan, req *backend.Request, calls *toolRun) (*backend.Response, error) {
+func (a *attempt) generateInSlot(s *scope, t turnPlan, req *backend.Request, calls *toolRun, trial *trial, budget *spending) (*backend.Response, error) {
 	release, err := a.acquire(s, t)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errWait, err)
@@ -75,17 +118,18 @@ func (a *attempt) generate(s *scope, t turnPlan, req *backend.Request, calls *to
 	defer release()
 	ctx, cancel := context.WithTimeoutCause(s.work, a.prog.turnTimeout, errTurnTimeout)
 	defer cancel()
-	var observer backend.Observer
+	observer := backend.Observer{FirstToken: func() { budget.began = true }}
 	if t.mayCall {
 		observer.ToolCall = calls.early
 	}
+	trial.start()
 	resp, err := a.model.Generate(ctx, req, observer)
 	switch {
 	case err != nil && errors.Is(context.Cause(ctx), errTurnTimeout):
 		return nil, &backend.Error{Class: backend.Transient, Err: errTurnTimeout}
 	case err != nil:
 		return nil, err
-	case !finished(resp):
+	case !Finished(resp):
 		return nil, &backend.Error{Class: backend.Transient, Message: fmt.Sprintf("the call ended with the finish reason %q", resp.Finish)}
 	}
 	return resp, nil
@@ -94,7 +138,7 @@ func (a *attempt) generate(s *scope, t turnPlan, req *backend.Request, calls *to
 // acquire waits for a slot.
 func (a *attempt) acquire(s *scope, t turnPlan) (release func(), err error) {
 	began, held := time.Now(), time.Duration(0)
-	release, err = a.slots.Acquire(context.WithValue(s.pause, heldKey{}, &held), t.remaining)
+	release, err = a.slots.Acquire(context.WithValue(context.WithValue(s.pause, clockKey{}, s.clock), heldKey{}, &held), t.remaining)
 	a.spent.held += held
 	a.spent.slot += time.Since(began) - held
 	return release, err
@@ -138,13 +182,13 @@ func asBackendError(err error) *backend.Error {
 	return &backend.Error{Class: backend.Transient, Err: err}
 }
 
-func rejected(e *backend.Error) error {
+func rejected(e *backend.Error) *batch.Error {
 	if e.Class == backend.ContextTooLong {
 		return batch.NewError(batch.Oversized, clip(e.Error(), maxMessage))
 	}
 	return batch.NewError(batch.BackendRejected, clip(e.Error(), maxMessage))
 }
 
-func unavailable(e *backend.Error, retries int) error {
+func unavailable(e *backend.Error, retries int) *batch.Error {
 	return batch.NewError(batch.BackendUnavailable, clip(fmt.Sprintf("the model call failed and %d retries did not help: %v", retries, e), maxMessage))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -20,7 +21,8 @@ const (
 	defaultToolTimeout = 60 * time.Second
 )
 
-// Program is a plan made ready to run any job of its batch. It does not change and is safe for concurrent use.
+// Program is a plan made ready to run any job of its batch. Only its learned context size changes. It is safe for concurrent
+// use.
 type Program struct {
 	system    string
 	render    func(input map[string]any) (string, error)
@@ -33,6 +35,7 @@ type Program struct {
 	model     string
 	taskBytes int          // of the template
 	window    int          // tokens of context; 0 if unknown
+	learned   atomic.Int64 // tokens of context by the least that a refusal gave; 0 if none did
 	budget    batch.Budget // of one job
 	prices    batch.Prices
 	// budgetField is what a spec calls the budget.
@@ -42,12 +45,16 @@ type Program struct {
 	checks []func(output json.RawMessage) error // of the caller
 	// question gives jobs their fingerprints; nil if a tool has side effects, whose runs stand for nothing but themselves.
 	question *spec.Question
+	asks     spec.Question // gives every job the hash of its question
+	// simulated marks results of the simulated server.
+	simulated bool
 
 	sampling    backend.Sampling
 	priority    int
 	maxTurns    int
 	maxRetries  int
 	transcripts bool // results carry the conversation
+	keep        spec.KeepReasoning
 	turnTimeout time.Duration
 	toolTimeout time.Duration
 	jobTimeout  time.Duration // 0 means none
@@ -75,9 +82,11 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model, checks
 		maxTurns:    plan.MaxTurns,
 		maxRetries:  plan.MaxRetries,
 		transcripts: plan.Transcripts,
+		keep:        plan.KeepReasoning,
 		turnTimeout: cmp.Or(plan.Timeouts.Turn, defaultTurnTimeout),
 		toolTimeout: cmp.Or(plan.Timeouts.Tool, defaultToolTimeout),
 		jobTimeout:  plan.Timeouts.Job,
+		simulated:   model.Simulated,
 		checks:      checks,
 	}
 	switch {
@@ -116,7 +125,29 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model, checks
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("compile plan %q: this worker has no tool %s", plan.Name, strings.Join(missing, ", "))
 	}
+	asked := make([]spec.AskedTool, len(p.tools))
+	for i, name := range plan.Tools {
+		t := tools[slices.IndexFunc(tools, func(t toolpool.Tool) bool { return t.Name == name })]
+		asked[i] = spec.AskedTool{Name: t.Name, Version: t.Version, MaxTokens: plan.ToolSettings[name].MaxTokens}
+	}
+	var err error
+	if p.asks, err = plan.Asks(asked); err != nil {
+		return nil, err
+	}
 	return p, p.ask(plan)
+}
+
+// Question returns the hash of what the job of a payload asks. It is empty if the payload cannot be read or is a reduction.
+func (p *Program) Question(payload []byte) string {
+	var in spec.Payload
+	if json.Unmarshal(payload, &in) != nil || in.Reduce != nil || in.Ended != nil {
+		return ""
+	}
+	prompt, bad := in.Prompt(p.render)
+	if bad != "" {
+		return p.asks.Unusable(bad)
+	}
+	return p.asks.Fingerprint(prompt)
 }
 
 // mayBeList reports whether a schema may accept an array.
@@ -144,6 +175,9 @@ func (p *Program) ask(plan *spec.Plan) error {
 
 // Effects reports whether a tool of the program has side effects.
 func (p *Program) Effects() bool { return p.effects }
+
+// Model is the name of the model that the program's calls are made with.
+func (p *Program) Model() string { return p.model }
 
 // turnPlan is what the next model call is to be.
 type turnPlan struct {

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/spec"
 )
 
 const (
@@ -23,13 +24,14 @@ const (
 type conversation struct {
 	messages  []backend.Message
 	window    int // tokens of context; 0 if unknown
+	keep      spec.KeepReasoning
 	turns     int
 	repairing bool   // the last turn asks for a valid answer
 	record    []Turn // all turns as they were, if the batch keeps transcripts
 }
 
-func newConversation(system, prompt string, window int) *conversation {
-	c := &conversation{window: window}
+func newConversation(system, prompt string, window int, keep spec.KeepReasoning) *conversation {
+	c := &conversation{window: window, keep: keep}
 	if system != "" {
 		c.messages = append(c.messages, backend.Message{Role: backend.RoleSystem, Content: system})
 	}
@@ -40,7 +42,7 @@ func newConversation(system, prompt string, window int) *conversation {
 // add appends a turn as the journal holds it.
 func (c *conversation) add(t Turn) {
 	earlier := len(c.messages)
-	c.messages = append(c.messages, t.Assistant)
+	c.messages = append(c.messages, kept(t.Assistant, c.keep))
 	c.messages = append(c.messages, t.Tools...)
 	if t.Repair != "" {
 		c.messages = append(c.messages, backend.Message{Role: backend.RoleUser, Content: t.Repair})
@@ -50,9 +52,9 @@ func (c *conversation) add(t Turn) {
 	c.compact(earlier, t)
 }
 
-// compact shortens tool results when the conversation nears the end of the context: first those of earlier turns, all
-// at once, since each change costs the server its cached prefix; then, if that is not enough, those of the turn that
-// was just added. No message is dropped, so a call and its result stay together.
+// compact shortens a conversation that nears the end of the context. The reasoning of earlier answers goes first. Then
+// the tool results of earlier turns are shortened, all at once, since each change costs the server its cached prefix; then,
+// if that is not enough, those of the turn that was just added. No message is dropped, so a call and its result stay together.
 func (c *conversation) compact(earlier int, t Turn) {
 	limit := c.window * fullPercent / 100
 	if c.window <= 0 {
@@ -62,8 +64,14 @@ func (c *conversation) compact(earlier int, t Turn) {
 	for _, m := range t.Tools {
 		incoming += len(m.Content)
 	}
-	tokens := int(t.Usage.PromptTokens+t.Usage.CompletionTokens) + incoming/bytesPerTokenIn
+	// Reasoning that is not sent back takes no room.
+	unsent := (saidBytes(t.Assistant) - saidBytes(c.messages[earlier])) / bytesPerTokenSaved
+	written := int(t.Usage.CompletionTokens) - max(0, min(unsent, int(t.Usage.CompletionTokens)))
+	tokens := int(t.Usage.PromptTokens) + written + incoming/bytesPerTokenIn
 	if tokens <= limit {
+		return
+	}
+	if tokens -= dropAnswersReasoning(c.messages[:earlier]) / bytesPerTokenSaved; tokens <= limit {
 		return
 	}
 	tokens -= shortenResults(c.messages[:earlier], shortResult) / bytesPerTokenSaved
@@ -74,16 +82,20 @@ func (c *conversation) compact(earlier int, t Turn) {
 	shortenResults(c.messages[earlier:], max(shortResult, room/len(t.Tools)))
 }
 
-// relieve shortens the longest tool results, because a server has refused the conversation as too long, and reports whether
-// there was anything to shorten. The request under way shares the messages.
+// relieve shortens a conversation that a server has refused as too long, and reports whether there was anything to shorten:
+// the reasoning of answers, then the longest tool results, then the reasoning of all turns but the last. The request under
+// way shares the messages.
 func (c *conversation) relieve() bool {
+	if dropAnswersReasoning(c.messages) > 0 {
+		return true
+	}
 	longest := 0
 	for _, m := range c.messages {
 		if m.Role == backend.RoleTool {
 			longest = max(longest, len(m.Content))
 		}
 	}
-	return shortenResults(c.messages, max(shortResult, longest/2)) > 0
+	return shortenResults(c.messages, max(shortResult, longest/2)) > 0 || dropOlderReasoning(c.messages) > 0
 }
 
 // shortenResults cuts the tool results among messages to limit bytes each and returns how many bytes it saved.

@@ -27,13 +27,15 @@
 //
 // Classes of backend errors map to job errors as follows; retries repeat the turn, never the job.
 //
-//	transient, rate_limited, overloaded   retried up to max_retries, then BackendUnavailable
+//	transient, rate_limited, overloaded   retried, then BackendUnavailable
 //	degenerate                            repeated once without response_format, then OutputInvalid
 //	context_too_long                      Oversized
 //	invalid_request, unknown_model,
-//	auth, quota_exhausted                 BackendRejected
+//	auth, quota_exhausted                 repeated once, then BackendRejected
 //	finish reason refused                 BackendRejected: the server's content filter decides, and decides again
 //	finish reason length                  OutputTruncated, with the limit that the usage shows
+//
+// A failure counts only if another job's call was answered since the one before: see trial. Without an [Endpoint] every failure counts.
 //
 // Start reading at [Runner.Run].
 package agent

@@ -8,6 +8,7 @@ import (
 
 // checkpoint writes a turn to the journal and takes it into the conversation, in the form in which it was written.
 func (a *attempt) checkpoint(s *scope, t turnPlan, turn Turn) error {
+	turn.LeftOut = a.leftOut
 	data, err := encode(turn)
 	if err != nil {
 		return fmt.Errorf("encode turn %d: %w", t.number, err)

@@ -19,7 +19,7 @@ func (a *attempt) preflight(s *scope) error {
 	if err != nil || a.reused != nil || a.ended != nil || a.reduction != nil {
 		return err
 	}
-	a.conv = newConversation(a.prog.system, prompt, a.prog.window)
+	a.conv = newConversation(a.prog.system, prompt, a.prog.contextWindow(), a.prog.keep)
 	for i, data := range a.job.Journal {
 		t, err := decodeTurn(data)
 		if err != nil {
@@ -30,6 +30,7 @@ func (a *attempt) preflight(s *scope) error {
 		a.usage.AddTurn(t.Usage)
 		a.counts.Add(t.Counts)
 		a.served = t.Model
+		a.leave(t.LeftOut)
 	}
 	if a.conv.turns > 0 {
 		return nil // the server has taken this conversation before
@@ -46,21 +47,20 @@ func (a *attempt) prompt() (string, error) {
 	if a.ended != nil {
 		return "", nil
 	}
-	if payload.Bad != "" {
-		return "", batch.NewError(batch.BadInput, payload.Bad)
-	}
 	if payload.Reduce != nil {
 		a.reduction = payload.Reduce
 		return "", nil
 	}
-	prompt, err := a.prog.render(payload.Input)
-	if err != nil {
-		return "", batch.NewError(batch.BadInput, err.Error())
+	prompt, bad := payload.Prompt(a.prog.render)
+	if bad != "" {
+		a.question = a.prog.asks.Unusable(bad)
+		return "", batch.NewError(batch.BadInput, bad)
 	}
+	a.question = a.prog.asks.Fingerprint(prompt)
 	if a.prog.question != nil {
 		a.fingerprint = a.prog.question.Fingerprint(prompt)
 	}
-	if r := payload.Reuse; r != nil && r.Fingerprint == a.fingerprint && a.prog.passes(r.Output) == nil {
+	if r := payload.Reuse; r != nil && r.Fingerprint == a.fingerprint && r.Simulated == a.prog.simulated && a.prog.passes(r.Output) == nil {
 		a.reused = r
 	}
 	return prompt, nil
@@ -70,7 +70,8 @@ func (a *attempt) prompt() (string, error) {
 // than one token for two bytes of ordinary text, so a prompt below that costs no round trip. What slips through, the
 // server refuses.
 func (a *attempt) checkSize(s *scope) error {
-	if a.counter == nil || a.prog.window <= 0 || a.requestBytes()/2 <= a.prog.window {
+	window := a.prog.contextWindow()
+	if a.counter == nil || window <= 0 || a.requestBytes()/2 <= window {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(s.work, a.prog.turnTimeout)
@@ -83,8 +84,8 @@ func (a *attempt) checkSize(s *scope) error {
 		a.log.DebugContext(ctx, "prompt could not be counted; the server will judge it", "error", err)
 		return nil
 	}
-	if tokens >= a.prog.window {
-		return batch.NewError(batch.Oversized, fmt.Sprintf("the prompt has %d tokens; the model's context is %d", tokens, a.prog.window))
+	if tokens >= window {
+		return batch.NewError(batch.Oversized, fmt.Sprintf("the prompt has %d tokens; the model's context is %d", tokens, window))
 	}
 	return nil
 }
@@ -100,8 +101,8 @@ func (a *attempt) requestBytes() int {
 	return n
 }
 
-// finished reports whether the server said how the call ended. Anything else is a broken call, whatever it carries.
-func finished(r *backend.Response) bool {
+// Finished reports whether the server said how the call ended. Anything else is a broken call, whatever it carries.
+func Finished(r *backend.Response) bool {
 	switch r.Finish {
 	case backend.FinishStop, backend.FinishToolCalls, backend.FinishLength, backend.FinishRefused:
 		return true

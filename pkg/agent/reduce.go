@@ -18,6 +18,7 @@ const (
 	defaultWindow = 32_768 // tokens of context where the server does not tell
 	defaultAnswer = 4_096  // tokens kept free for an answer without max_tokens
 	minGroup      = 2_000  // bytes of results that a call has room for, however small the context
+	leastGroup    = 500    // the same after refusals, so that a server ends them
 	sideBySide    = 8      // groups that are answered at once
 )
 
@@ -41,7 +42,7 @@ func (a *attempt) reduce(s *scope, n int64) (json.RawMessage, error) {
 	if a.job.Results == nil {
 		return nil, errors.New("a job that reduces was given no results")
 	}
-	r := &reducer{attempt: a, scope: s, n: n, room: a.prog.room()}
+	r := &reducer{attempt: a, scope: s, n: n, room: a.prog.room(minGroup)}
 	if err := r.replay(); err != nil {
 		return nil, err
 	}
@@ -61,12 +62,12 @@ func (a *attempt) reduce(s *scope, n int64) (json.RawMessage, error) {
 	}
 }
 
-// room is how many bytes of results fit into one prompt.
-func (p *Program) room() int {
-	window := cmp.Or(p.window, defaultWindow)
+// room is how many bytes of results fit into one prompt, at least the given number.
+func (p *Program) room(least int) int {
+	window := cmp.Or(p.contextWindow(), defaultWindow)
 	answer := min(cmp.Or(p.sampling.MaxTokens, defaultAnswer), window/2)
 	tokens := window*fullPercent/100 - answer
-	return max(tokens*bytesPerTokenIn-len(p.system)-p.taskBytes-shortResult, minGroup)
+	return max(tokens*bytesPerTokenIn-len(p.system)-p.taskBytes-shortResult, least)
 }
 
 // reducer is one reduction. It belongs to the agent's goroutine, but for [reducer.answer].
@@ -91,6 +92,7 @@ func (r *reducer) replay() error {
 		}
 		r.done = append(r.done, t)
 		r.add(t.Part.Turns, t.Usage, t.Model)
+		r.leave(t.LeftOut)
 	}
 	r.wrote = len(r.done)
 	return nil
@@ -156,6 +158,31 @@ func (r *reducer) level(level int, pieces iter.Seq2[piece, error]) (answers []pi
 		}
 		answers, r.done = append(answers, p), r.done[1:]
 	}
+	for {
+		more, output, err := r.rest(level, pieces, answers)
+		answers = append(answers, more...)
+		if !errors.Is(err, errTooLong) {
+			return answers, output, err
+		}
+	}
+}
+
+// errTooLong is that the server refused a group as too long, and that the next ones are smaller.
+var errTooLong = errors.New("a group is too long")
+
+// shrink makes the room for groups smaller after a server refused one as too long, and reports whether it could.
+func (r *reducer) shrink(err error) bool {
+	failed, ok := errors.AsType[*batch.Error](err)
+	if !ok || failed.Type != batch.Oversized || r.room <= leastGroup {
+		return false
+	}
+	r.room = max(leastGroup, min(r.room/2, r.prog.room(leastGroup)))
+	r.log.InfoContext(r.scope.work, "the server refuses a group of results as too long; it is split", "bytes", r.room, "error", err)
+	return true
+}
+
+// rest answers the groups of a level behind the answers that it has. added are the new answers, also with an error.
+func (r *reducer) rest(level int, pieces iter.Seq2[piece, error], answers []piece) (added []piece, output json.RawMessage, err error) {
 	next, stop := iter.Pull2(r.groups(pieces, behind(answers)))
 	defer stop()
 	group, err, more := next()
@@ -171,19 +198,19 @@ func (r *reducer) level(level int, pieces iter.Seq2[piece, error]) (answers []pi
 		if after, err, more = next(); err != nil {
 			return nil, nil, err
 		}
-		if !more && len(answers) == 0 && len(waiting) == 0 {
+		if !more && len(answers)+len(added)+len(waiting) == 0 {
 			return r.whole(level, group)
 		}
 		waiting, group = append(waiting, group), after
 		if len(waiting) == sideBySide || !more {
 			done, err := r.answerAll(level, waiting)
-			if answers = append(answers, done...); err != nil {
-				return nil, nil, err
+			if added = append(added, done...); err != nil {
+				return added, nil, err
 			}
 			waiting = nil
 		}
 	}
-	return answers, nil, nil
+	return added, nil, nil
 }
 
 // whole answers what fits into one prompt.
@@ -193,6 +220,10 @@ func (r *reducer) whole(level int, group []piece) (answers []piece, output json.
 	}
 	turn, err := r.answer(level, group, true, 0)
 	r.add(turn.Part.Turns, turn.Usage, turn.Model)
+	r.leave(turn.LeftOut)
+	if err != nil && r.shrink(err) {
+		return nil, nil, errTooLong
+	}
 	return nil, json.RawMessage(turn.Assistant.Content), err
 }
 
@@ -249,6 +280,10 @@ func (r *reducer) answerAll(level int, groups [][]piece) ([]piece, error) {
 	var out []piece
 	for i, t := range turns {
 		r.add(t.Part.Turns, t.Usage, t.Model)
+		r.leave(t.LeftOut)
+		if errs[i] != nil && r.shrink(errs[i]) {
+			return out, errTooLong
+		}
 		if errs[i] != nil {
 			return out, r.about(t.Part, errs[i])
 		}
@@ -291,14 +326,14 @@ func (r *reducer) answer(level int, group []piece, last bool, part int) (Turn, e
 		return turn, err
 	}
 	// A conversation of its own. To the scheduler it is no turn of the job's: its prompt does not continue another one.
-	sub := &attempt{Runner: r.Runner, prog: r.prog, log: r.log, state: batch.Running, conv: newConversation(r.prog.system, prompt, r.prog.window)}
+	sub := &attempt{Runner: r.Runner, prog: r.prog, log: r.log, state: batch.Running, conv: newConversation(r.prog.system, prompt, r.prog.contextWindow(), r.prog.keep)}
 	sub.job = Job{
-		ID: batch.Job{Batch: r.job.ID.Batch, Index: r.job.ID.Index + int64(part)}, Attempt: r.job.Attempt, Stop: r.job.Stop, OnTurn: r.job.OnTurn,
+		ID: batch.Job{Batch: r.job.ID.Batch, Index: r.job.ID.Index + int64(part)}, Attempt: r.job.Attempt, Stop: r.job.Stop, OnTurn: r.job.OnTurn, Budget: r.job.Budget,
 		Append: func(context.Context, int, []byte) error { return nil }, // a repair is not worth a turn of the journal
 	}
 	output, err := sub.converse(r.scope)
 	turn.Assistant = backend.Message{Role: backend.RoleAssistant, Content: string(output)}
-	turn.Usage, turn.Model, turn.Part.Turns = sub.usage, sub.served, sub.turns
+	turn.Usage, turn.Model, turn.Part.Turns, turn.LeftOut = sub.usage, sub.served, sub.turns, sub.leftOut
 	return turn, err
 }
 

@@ -230,3 +230,46 @@ func TestARepairOfAPart(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 2, result.Turns, "the answer and its repair")
 }
+
+func TestReduceSplitsWhatTheServerRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		window int // as the server's refusal gives it
+		least  int // bytes that the server takes
+	}{"with a window": {1000, 3000}, "without a window": {0, 3000}, "far below": {0, 900}} {
+		t.Run(name, func(t *testing.T) {
+			refusals := 0
+			var mu sync.Mutex
+			model := &counter{answer: func(prompt string) (*backend.Response, error) {
+				if len(prompt) <= c.least {
+					return nil, nil
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				refusals++
+				return nil, &backend.Error{Class: backend.ContextTooLong, Message: "too long", Window: c.window}
+			}}
+			r := &reduction{n: 300}
+			res, err := r.run(t, model)
+			require.NoError(t, err)
+			sum, failed := sumOf(t, res)
+			assert.Equal(t, []int{270, 30}, []int{sum, failed}, "each result counts once")
+			assert.Positive(t, refusals)
+			assert.LessOrEqual(t, refusals, 12*sideBySide)
+
+			again, err := (&reduction{n: 300, journal: r.journal}).run(t, model)
+			require.NoError(t, err)
+			assert.JSONEq(t, string(res.Output), string(again.Output))
+		})
+	}
+}
+
+func TestReduceFailsWhereNothingFits(t *testing.T) {
+	model := &counter{answer: func(string) (*backend.Response, error) {
+		return nil, &backend.Error{Class: backend.ContextTooLong, Message: "too long"}
+	}}
+	res, err := (&reduction{n: 40}).run(t, model)
+	require.NoError(t, err)
+	require.NotNil(t, res.Error)
+	assert.Equal(t, batch.Oversized, res.Error.Type)
+	assert.Less(t, len(model.prompts), 12*sideBySide)
+}

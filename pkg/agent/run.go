@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,8 @@ type Config struct {
 	Logger *slog.Logger // Defaults to no log.
 	// Jitter replaces the random source of waits, numbers in [0,1), so that a run can be replayed.
 	Jitter func() float64
+	// Endpoint tells outages from bad requests. Nil counts every failure against its job.
+	Endpoint Endpoint
 }
 
 // Runner runs jobs. Safe for concurrent use; it keeps nothing between jobs.
@@ -35,6 +38,8 @@ type Runner struct {
 	worker  string
 	log     *slog.Logger
 	random  func() float64
+
+	endpoint Endpoint
 }
 
 // NewRunner makes a runner. If model is a [backend.TokenCounter], prompts that may not fit are counted before they are
@@ -47,7 +52,7 @@ func NewRunner(model Model, slots Slots, tools Tools, cfg Config) *Runner {
 		cfg.Jitter = rand.Float64
 	}
 	counter, _ := model.(backend.TokenCounter)
-	return &Runner{model: model, counter: counter, slots: slots, tools: tools, worker: cfg.Worker, log: cfg.Logger, random: cfg.Jitter}
+	return &Runner{model: model, counter: counter, slots: slots, tools: tools, worker: cfg.Worker, log: cfg.Logger, random: cfg.Jitter, endpoint: cfg.Endpoint}
 }
 
 // Run runs one attempt of a job, from its journal's end to its result. Exactly one of result and error is meaningful.
@@ -85,14 +90,22 @@ func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, er
 		Batch: job.ID.Batch, JobID: batch.JobID(job.ID.Index), Index: job.ID.Index,
 		Status: batch.OK, Item: a.item, Output: output,
 		Attempts: job.Attempt, Turns: a.turns, Usage: a.usage, Tools: a.counts,
-		Model: a.served, Worker: r.worker, WallMS: time.Since(began).Milliseconds(), Times: a.spent.times(job.Queued),
+		Model: a.served, LeftOut: a.leftOut, Worker: r.worker, WallMS: time.Since(began).Milliseconds(), Times: a.spent.times(job.Queued),
 	}
 	switch {
-	case isData || a.fingerprint == "":
-	case a.reused != nil:
+	case a.question == "":
+	case a.reused != nil && !isData:
 		res.Fingerprint, res.MaxTokens, res.ReusedFrom, res.Model = a.fingerprint, a.reused.MaxTokens, a.reused.From, a.reused.Model
-	default:
+	case !isData:
 		res.Fingerprint, res.MaxTokens = a.fingerprint, p.sampling.MaxTokens
+	default:
+		res.MaxTokens = p.sampling.MaxTokens
+	}
+	if a.question != "" {
+		res.Question, res.Simulated = a.question, p.simulated
+		if p.model != res.Model {
+			res.RequestModel = p.model
+		}
 	}
 	if res.Transcript, err = a.transcript(); err != nil {
 		return batch.Result{}, err
@@ -116,6 +129,7 @@ type attempt struct {
 	item        json.RawMessage // of a plan; nil if the job has none
 	ended       *batch.Result   // the result that the job had in an earlier run; nil if the job runs
 	reduction   *spec.Reduction
+	question    string      // hash of what the job asks; "" if it asks nothing of its own
 	fingerprint string      // "" if the output must not be used again
 	reused      *spec.Reuse // an earlier result that stands for this job's; nil if the job runs
 
@@ -124,6 +138,8 @@ type attempt struct {
 	usage  batch.Usage
 	counts batch.ToolCounts
 	served string // the model as the server named it
+	// leftOut names the sampling fields that the server did not take, sorted.
+	leftOut []string
 
 	spent meter // of this attempt alone
 }
@@ -188,11 +204,12 @@ func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered b
 		return nil, false, err
 	}
 	a.count(resp)
+	resp.Message.Reasoning = resp.Message.Reasoning.Bounded(maxReasoning)
 	usage := turnUsage(resp.Usage)
 	switch {
 	case resp.Finish == backend.FinishRefused:
 		calls.discard()
-		return nil, false, batch.NewError(batch.BackendRejected, "the server's content filter refused the answer")
+		return nil, false, refused(resp)
 	case resp.Finish == backend.FinishLength && a.prog.output != nil && t.mayCall && len(resp.Message.ToolCalls) == 0:
 		// Nothing bound this answer to the schema; the repair turn does, and then it need not be long.
 		calls.discard()
@@ -213,7 +230,8 @@ func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered b
 	case problem == nil:
 		if a.prog.transcripts {
 			a.conv.record = append(a.conv.record, Turn{
-				Assistant: backend.Message{Role: backend.RoleAssistant, Content: resp.Message.Content}, Usage: usage, Model: resp.Model,
+				Assistant: backend.Message{Role: backend.RoleAssistant, Content: resp.Message.Content, Reasoning: resp.Message.Reasoning},
+				Usage:     usage, Model: resp.Model,
 			})
 		}
 		return output, true, nil
@@ -260,10 +278,32 @@ func (a *attempt) count(resp *backend.Response) {
 	if resp.Model != "" {
 		a.served = resp.Model
 	}
+	a.leave(resp.LeftOut)
+}
+
+// leave adds names of fields that the server did not take.
+func (a *attempt) leave(names []string) {
+	for _, name := range names {
+		if at, found := slices.BinarySearch(a.leftOut, name); !found {
+			a.leftOut = slices.Insert(slices.Clone(a.leftOut), at, name)
+		}
+	}
+}
+
+// refused is the job's error for an answer that the model, or a filter, refused.
+func refused(resp *backend.Response) error {
+	if resp.Refusal == "" {
+		e := batch.NewError(batch.BackendRejected, "the server's content filter refused the answer")
+		e.RequestAtFault = true
+		return e
+	}
+	e := batch.NewError(batch.BackendRejected, clip("the model refused to answer: "+resp.Refusal, maxMessage))
+	e.Raw, e.RequestAtFault = clip(resp.Refusal, maxRaw), true
+	return e
 }
 
 func turnUsage(u backend.Usage) batch.Usage {
-	return batch.Usage{PromptTokens: u.PromptTokens, CachedTokens: max(u.CachedTokens, 0), CompletionTokens: u.CompletionTokens}
+	return batch.Usage{PromptTokens: u.PromptTokens, CachedTokens: max(u.CachedTokens, 0), CompletionTokens: u.CompletionTokens, Estimated: u.Estimated}
 }
 
 // scope holds the contexts of one attempt. Each of caller, work and pause ends no later than the one before it.
@@ -273,13 +313,12 @@ type scope struct {
 	pause  context.Context // ended by Stop too; for waits that lie on a turn boundary
 	stop   <-chan struct{}
 	limit  time.Duration // of the job; 0 means none
+	clock  *jobClock     // ends work
 }
 
 func newScope(ctx context.Context, stop <-chan struct{}, limit time.Duration) (s *scope, end func()) {
 	work, cancelWork := context.WithCancel(ctx)
-	if limit > 0 {
-		work, cancelWork = context.WithTimeout(ctx, limit)
-	}
+	clock := newJobClock(limit, cancelWork)
 	pause, cancelPause := context.WithCancelCause(work)
 	var watcher sync.WaitGroup
 	if stop != nil {
@@ -291,7 +330,8 @@ func newScope(ctx context.Context, stop <-chan struct{}, limit time.Duration) (s
 			}
 		})
 	}
-	return &scope{caller: ctx, work: work, pause: pause, stop: stop, limit: limit}, func() {
+	return &scope{caller: ctx, work: work, pause: pause, stop: stop, limit: limit, clock: clock}, func() {
+		clock.end()
 		cancelPause(nil)
 		cancelWork()
 		watcher.Wait()

@@ -54,6 +54,7 @@ type stage struct {
 	toolRuns int
 	window   int // tokens of context
 	stop     chan struct{}
+	budget   Budget
 	generate func(ctx context.Context, o backend.Observer) (*backend.Response, error) // in place of the script
 	tool     func(ctx context.Context, c toolpool.Call) (toolpool.Result, error)
 }
@@ -106,7 +107,7 @@ func (s *stage) run(t require.TestingT, change func(*spec.Plan)) (batch.Result, 
 	p, err := Compile(plan, tools, backend.Model{ID: "m", MaxModelLen: s.window})
 	require.NoError(t, err)
 	return NewRunner(s, s, s, Config{Worker: "w"}).Run(context.Background(), p, Job{
-		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"}}`), Journal: s.journal, Stop: s.stop,
+		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"}}`), Journal: s.journal, Stop: s.stop, Budget: s.budget,
 		Append: func(_ context.Context, turn int, data []byte) error {
 			if turn != len(s.journal)+1 {
 				return fmt.Errorf("turn %d after %d (I3)", turn, len(s.journal))
@@ -269,4 +270,40 @@ func TestFormatAndToolsNeverTogether(t *testing.T) {
 			assert.Equal(t, i == 2, r.Schema != nil, "request %d", i)
 		}
 	})
+}
+
+func TestResultNamesFieldsThatWereLeftOut(t *testing.T) {
+	first, last := asks(`{}`), says(`{"a":1}`)
+	first.resp.LeftOut = []string{"temperature"}
+	last.resp.LeftOut = []string{"seed", "temperature"}
+	s := &stage{script: []reply{first, last}}
+	res, err := s.run(t, nil)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"seed", "temperature"}, res.LeftOut)
+
+	res, err = (&stage{script: []reply{says(`{"a":1}`)}, journal: s.journal}).run(t, nil)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"temperature"}, res.LeftOut, "of the turns of an earlier attempt")
+}
+
+func TestRefusalHasTheModelsWords(t *testing.T) {
+	refusal := says("I will not.")
+	refusal.resp.Finish, refusal.resp.Refusal = backend.FinishRefused, "I will not."
+	res, err := (&stage{script: []reply{refusal}}).run(t, nil)
+	require.NoError(t, err)
+	require.NotNil(t, res.Error)
+	assert.Equal(t, batch.BackendRejected, res.Error.Type)
+	assert.Equal(t, "the model refused to answer: I will not.", res.Error.Message)
+	assert.Equal(t, "I will not.", res.Error.Raw)
+}
+
+func TestWindowIsLearnedFromRefusals(t *testing.T) {
+	p := &Program{window: 9000}
+	for _, step := range [][2]int{{0, 9000}, {4000, 4000}, {5000, 4000}, {-1, 4000}, {3000, 3000}} {
+		p.learn(step[0])
+		assert.Equal(t, step[1], p.contextWindow())
+	}
+	unlisted := &Program{}
+	unlisted.learn(2000)
+	assert.Equal(t, 2000, unlisted.contextWindow())
 }

@@ -28,7 +28,7 @@ func (a *attempt) toolTurn(s *scope, t turnPlan, resp *backend.Response, run *to
 		return err
 	}
 	turn := Turn{
-		Assistant: backend.Message{Role: backend.RoleAssistant, Content: resp.Message.Content},
+		Assistant: backend.Message{Role: backend.RoleAssistant, Content: resp.Message.Content, Reasoning: resp.Message.Reasoning},
 		Usage:     usage,
 		Counts:    batch.ToolCounts{Asked: int64(len(calls))},
 		Model:     resp.Model,

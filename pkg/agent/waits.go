@@ -17,7 +17,9 @@ const (
 	throttledFactor = 4
 
 	maxWait = 30 * time.Second
-	jitter  = 0.4 // of each wait, either way
+	// maxAskedWait bounds a wait that a server asks for. A server that still refuses asks again.
+	maxAskedWait = 15 * time.Minute
+	jitter       = 0.4 // of each wait, either way
 )
 
 // waits says how long to wait before each repetition of one turn.
@@ -31,7 +33,7 @@ type waits struct {
 func (w *waits) next(class backend.Class, retryAfter time.Duration) time.Duration {
 	b := &w.transient
 	first, factor := transientFirst, float64(transientFactor)
-	if class == backend.RateLimited || class == backend.Overloaded {
+	if class == backend.RateLimited || class == backend.Overloaded || !class.Retryable() {
 		b = &w.throttled
 		first, factor = throttledFirst, float64(throttledFactor)
 	}

@@ -15,7 +15,8 @@ type Backend interface {
 	// ctx returns an error that wraps context.Cause(ctx).
 	Generate(ctx context.Context, r *Request, o Observer) (*Response, error)
 
-	// Models lists what the endpoint serves. The first is the default.
+	// Models lists the models of the endpoint. The first is the default. The list is empty if the server has no list: then
+	// each request must name its model.
 	Models(ctx context.Context) ([]Model, error)
 
 	// Ready returns nil if the endpoint takes requests now. It is cheap: no token is generated.
@@ -59,6 +60,9 @@ type Model struct {
 	MaxModelLen int  // tokens of context; 0 if the server does not tell
 	Simulated   bool // answers come from the simulated server
 }
+
+// Is reports whether the model has a name. Ollama lists a model "m" as "m:latest".
+func (m Model) Is(name string) bool { return m.ID == name || m.ID == name+":latest" }
 
 // Capabilities is an adapter's own declaration.
 type Capabilities struct {
@@ -164,14 +168,17 @@ const (
 
 // Response is one ended model call.
 type Response struct {
-	Message   Message // role assistant
-	Finish    FinishReason
-	Usage     Usage
-	Model     string        // as the server named it
-	Reasoning string        // not part of the conversation
-	TTFT      time.Duration // from sending the request to the first delta; 0 if there was none
-	Duration  time.Duration
-	Headroom  *Headroom // nil if the server does not tell its rate limits
+	Message  Message // role assistant
+	Finish   FinishReason
+	Usage    Usage
+	Model    string        // as the server named it
+	TTFT     time.Duration // from sending the request to the first delta; 0 if there was none
+	Duration time.Duration
+	Headroom *Headroom // nil if the server does not tell its rate limits
+	Refusal  string    // the model's own words for FinishRefused; "" if a filter refused
+	// LeftOut names the sampling fields that the user set and the server does not take, such as "temperature" or "seed". The
+	// call was made without them. Nil if every field was sent.
+	LeftOut []string
 }
 
 // Headroom is what is left of the tightest of an account's rate limits.
@@ -184,5 +191,7 @@ type Headroom struct {
 type Usage struct {
 	PromptTokens     int64
 	CachedTokens     int64 // -1 if the server does not report it
-	CompletionTokens int64
+	CompletionTokens int64 // reasoning included
+	// Estimated: the caller counted tokens that the server did not report.
+	Estimated bool `json:",omitempty"`
 }

@@ -43,6 +43,7 @@ type Error struct {
 	RetryAfter time.Duration // 0 if the server did not say
 	Message    string        // the server's words, shortened, without the request's content
 	Partial    string        // text that arrived before a Degenerate stream was cut; bounded
+	Window     int           // ContextTooLong: tokens of the model's context, from the server's message; 0 if not given
 	Err        error         // the cause, if any
 }
 
@@ -55,7 +56,9 @@ func (e *Error) Error() string {
 		s += ": " + e.Message
 	}
 	if e.Err != nil {
-		s += ": " + e.Err.Error()
+		if cause := e.Err.Error(); cause != "" {
+			s += ": " + cause
+		}
 	}
 	return s
 }

@@ -1,5 +1,7 @@
 package backend
 
+import "encoding/json"
+
 // Role is who speaks in a conversation.
 type Role string
 
@@ -16,6 +18,7 @@ const (
 type Message struct {
 	Role       Role       `json:"role"`
 	Content    string     `json:"content"`
+	Reasoning  *Reasoning `json:"reasoning,omitempty"`    // role assistant; nil if there is none, or it is not sent back
 	ToolCalls  []ToolCall `json:"tool_calls,omitempty"`   // role assistant
 	ToolCallID string     `json:"tool_call_id,omitempty"` // role tool: the call it answers
 }
@@ -25,4 +28,7 @@ type ToolCall struct {
 	ID        string `json:"id"`
 	Name      string `json:"name"`
 	Arguments string `json:"arguments"` // JSON as the model wrote it; may be malformed
+	// Extra is a JSON object of the members that the server's chat protocol has beyond these, such as extra_content with
+	// Gemini's thought signature. Those of the call's function are in its member "function". Nil if there are none.
+	Extra json.RawMessage `json:"extra,omitempty"`
 }

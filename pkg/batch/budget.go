@@ -24,6 +24,9 @@ type Budget struct {
 	USD    float64 `json:"usd,omitempty"`
 }
 
+// Plus is the sum of two amounts.
+func (b Budget) Plus(o Budget) Budget { return Budget{Tokens: b.Tokens + o.Tokens, USD: b.USD + o.USD} }
+
 // Spent reports whether the usage has reached the budget.
 func (b Budget) Spent(u Usage, p Prices) bool {
 	return b.Reached(Budget{Tokens: u.PromptTokens + u.CompletionTokens, USD: p.Cost(u)})

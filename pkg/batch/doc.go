@@ -21,6 +21,9 @@
 //	I7  every queue, cache and buffer has a bound
 //	I8  a slot is never held outside a model call
 //	I9  secrets never reach Redis, logs, metrics or results
+//	I10 a result belongs to the question it answers: the hash of the job's question is the one in its result
+//	I11 untrusted input (a model's output, a spec, a web page) costs bounded time and memory
+//	I12 a batch spends at most its budget plus the calls in flight
 //
 // Start reading at [Next].
 package batch

@@ -1,6 +1,9 @@
 package batch
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Phase is where a whole batch stands.
 type Phase string
@@ -21,8 +24,9 @@ type Header struct {
 	ID          ID            `json:"id"`
 	Name        string        `json:"name"`
 	Owner       string        `json:"owner"`
-	Priority    int           `json:"priority"`        // higher first
-	Model       string        `json:"model"`           // "" takes the server's own
+	Priority    int           `json:"priority"` // higher first
+	Model       string        `json:"model"`    // "" takes the server's own
+	AnyModel    bool          `json:"any_model,omitempty"`
 	Tools       []string      `json:"tools"`           // names; a worker that lacks one does not claim
 	MaxAttempts int           `json:"max_attempts"`    // at least 1
 	TTL         time.Duration `json:"ttl"`             // how long everything is kept after the batch is done
@@ -54,10 +58,16 @@ func (c Counts) Finished() int64 { return c.OK + c.Failed + c.Cancelled }
 type Info struct {
 	Header
 	Phase  Phase `json:"phase"`
-	Paused bool  `json:"paused,omitempty"` // its budget is used up: no new job begins until that is raised
+	Paused bool  `json:"paused,omitempty"` // its budget is used up: no model call begins until that is raised
 	// Used is what counts against the budget, the stages of the batch included. USD is 0 without prices.
-	Used      Budget    `json:"used,omitzero"`
-	Counts    Counts    `json:"counts"`
+	Used Budget `json:"used,omitzero"`
+	// Reserved is what the model calls in flight may use of the budget.
+	Reserved Budget   `json:"reserved,omitzero"`
+	Counts   Counts   `json:"counts"`
+	Models   []string `json:"models,omitempty"` // that answered, the first 16
+	// Bound is the model that answered first. Workers with other models leave the batch alone. "" before the first answer, or with
+	// AnyModel.
+	Bound     string    `json:"bound_model,omitempty"`
 	CreatedAt time.Time `json:"created_at"`          // Redis' clock
 	DoneAt    time.Time `json:"done_at,omitzero"`    // Redis' clock; zero unless done
 	ExpiresAt time.Time `json:"expires_at,omitzero"` // when the TTL removes it; zero unless done
@@ -99,6 +109,21 @@ type ToolSharing struct {
 	TTL   time.Duration `json:"ttl,omitempty"`
 }
 
+// Pause is why a worker starts no model calls.
+type Pause struct {
+	Model  string    `json:"model,omitempty"` // "" means every model
+	Kind   string    `json:"kind"`            // a class of package backend, or "unreachable"
+	Reason string    `json:"reason"`          // such as: server answers 402 "Insufficient credits"
+	Since  time.Time `json:"since"`           // the worker's clock
+	// Misconfigured: no call was ever answered, and the server refuses the key, the account or the model.
+	Misconfigured bool `json:"misconfigured,omitempty"`
+}
+
+// String returns the pause as users see it.
+func (p Pause) String() string {
+	return fmt.Sprintf("paused: %s since %s", p.Reason, p.Since.Local().Format("15:04"))
+}
+
 // WorkerRecord is what a worker says of itself with every heartbeat.
 type WorkerRecord struct {
 	ID       string   `json:"id"`       // the --id flag
@@ -112,7 +137,8 @@ type WorkerRecord struct {
 	Sharing map[string]ToolSharing `json:"sharing,omitempty"`
 	// ToolUse tells of the tools that were called, by name in Tools.
 	ToolUse      map[string]ToolUse `json:"tool_use,omitempty"`
-	Ready        bool               `json:"ready"`    // the backend answers; jobs are claimed
+	Ready        bool               `json:"ready"` // the backend answers; jobs are claimed
+	Pauses       []Pause            `json:"pauses,omitempty"`
 	Draining     bool               `json:"draining"` // no more jobs are claimed
 	LiveAgents   int                `json:"live_agents"`
 	MaxAgents    int                `json:"max_agents"`

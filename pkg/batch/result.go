@@ -67,6 +67,14 @@ type Error struct {
 	Message   string    `json:"message"` // a sentence for people; never holds a secret (I9)
 	Retryable bool      `json:"retryable"`
 	Raw       string    `json:"raw,omitempty"` // the model's last text, for OutputInvalid and OutputTruncated; bounded
+	// RequestAtFault: the server refused the request repeatedly and answered others in between. Only for BackendRejected.
+	RequestAtFault bool `json:"request_at_fault,omitempty"`
+}
+
+// Unfinished reports whether the job should run again in a resumed batch: an outage or an interruption failed it, not its own
+// request. Earlier versions failed jobs with BackendRejected during outages, and did not set RequestAtFault.
+func (e *Error) Unfinished() bool {
+	return e.Retryable || e.Type == BackendRejected && !e.RequestAtFault
 }
 
 // NewError makes an Error whose Retryable follows its type.
@@ -84,6 +92,8 @@ type Usage struct {
 	// ContextTokens is how long the conversation got: of all turns of a job the largest prompt with its answer. Over several
 	// jobs it is the sum.
 	ContextTokens int64 `json:"context_tokens,omitempty"`
+	// Estimated: a server reported no usage for at least one call, and its tokens were estimated.
+	Estimated bool `json:"estimated,omitempty"`
 }
 
 // Add adds another job's usage to u. Turns of one job are added with [Usage.AddTurn].
@@ -92,6 +102,7 @@ func (u *Usage) Add(o Usage) {
 	u.CachedTokens += o.CachedTokens
 	u.CompletionTokens += o.CompletionTokens
 	u.ContextTokens += o.ContextTokens
+	u.Estimated = u.Estimated || o.Estimated
 }
 
 // AddTurn adds one more model call of the same job to u.
@@ -149,9 +160,10 @@ type Result struct {
 	Turns    int             `json:"turns"` // model calls that ended with a finish reason, repair turns included
 	Usage    Usage           `json:"usage"`
 	Tools    ToolCounts      `json:"tools"`
-	Model    string          `json:"model"`   // the model that the server named in its answer
-	Worker   string          `json:"worker"`  // the worker's --id
-	WallMS   int64           `json:"wall_ms"` // from the last claim to the end, milliseconds
+	Model    string          `json:"model"`              // the model that the server named in its answer
+	LeftOut  []string        `json:"left_out,omitempty"` // sampling fields of the spec that the model does not take, so that it answered without them; sorted
+	Worker   string          `json:"worker"`             // the worker's --id
+	WallMS   int64           `json:"wall_ms"`            // from the last claim to the end, milliseconds
 	Times    Times           `json:"times_ms,omitzero"`
 
 	// Transcript is the turns of the job's agent, as package agent writes them; only if the batch keeps transcripts.
@@ -160,6 +172,23 @@ type Result struct {
 	// Fingerprint is the same for jobs that ask the same: prompts, output schema, model, sampling but for max_tokens, tools.
 	// Only a result whose output may be used again has one.
 	Fingerprint string `json:"fingerprint,omitempty"`
-	MaxTokens   int    `json:"max_tokens,omitempty"`  // the limit under which a result with a fingerprint was made; 0 is none
+	MaxTokens   int    `json:"max_tokens,omitempty"`  // the limit under which the result was made; 0 is none
 	ReusedFrom  string `json:"reused_from,omitempty"` // "<batch>/job-<index>" where the output was made, if not by this job
+
+	// Question is a hash of what the job asked of any model: prompts, output schema, sampling but for max_tokens, tools with their
+	// versions (I10). Failed results and those of tools with side effects have it too. Empty for reductions, for jobs that were
+	// cancelled before a worker had them, and in results of earlier versions.
+	Question string `json:"question,omitempty"`
+	// RequestModel is the model that was asked for. Empty if it is Model.
+	RequestModel string `json:"request_model,omitempty"`
+	// Simulated marks a result that the simulated server made.
+	Simulated bool `json:"simulated,omitempty"`
+}
+
+// AskedModel returns the name of the model that the job asked for. It is empty if that was not recorded.
+func (r Result) AskedModel() string {
+	if r.RequestModel != "" {
+		return r.RequestModel
+	}
+	return r.Model
 }

@@ -1,32 +1,147 @@
-// Package retryafter reads how long a server asks to be left alone. Model servers and the services behind tools say it in
-// the same headers. It keeps no state and is safe for concurrent use.
+// Package retryafter reads how long a server asks its clients to wait.
+//
+// [Read] takes the Retry-After headers, which any service may send. [Reset] takes the headers of rate limits, and [Body] the
+// members and the text of an error body: both belong to an answer that refuses a call for its rate. The package keeps no
+// state and is safe for concurrent use.
 package retryafter
 
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// Most bounds what a server can ask for.
+// Most bounds every wait.
 const Most = 24 * time.Hour
 
-// Read is the wait that the headers of an answer ask for: milliseconds, seconds or a date (RFC 9110, 10.2.3). 0 if they do
-// not ask. A date is measured by the server's own clock if it tells that, and by now if not.
+// Read returns the wait that the headers of an answer ask for: milliseconds, seconds, a duration or a date (RFC 9110,
+// 10.2.3). It returns 0 if they ask for none. The server's own Date header measures a date; without one, now does.
 func Read(h http.Header, now time.Time) time.Duration {
-	var wait time.Duration
-	if ms, err := strconv.ParseFloat(h.Get("Retry-After-Ms"), 64); err == nil {
-		wait = bounded(ms, time.Millisecond)
-	} else if s, err := strconv.ParseFloat(h.Get("Retry-After"), 64); err == nil {
-		wait = bounded(s, time.Second)
-	} else if at, err := http.ParseTime(h.Get("Retry-After")); err == nil {
-		wait = at.Sub(Sent(h, now))
+	for _, name := range []string{"Retry-After-Ms", "X-Ms-Retry-After-Ms"} {
+		if ms, err := strconv.ParseFloat(strings.TrimSpace(h.Get(name)), 64); err == nil && ms > 0 {
+			return bounded(ms, time.Millisecond)
+		}
 	}
-	return min(max(wait, 0), Most)
+	for _, name := range []string{"Retry-After", "X-Retry-After"} {
+		value := strings.TrimSpace(h.Get(name))
+		if s, err := strconv.ParseFloat(value, 64); err == nil {
+			if s > 0 {
+				return bounded(s, time.Second)
+			}
+			continue
+		}
+		if d, ok := instant(value, Sent(h, now)); ok && d > 0 {
+			return d
+		}
+	}
+	return 0
 }
 
-// Sent is when an answer was sent, by the clock of its server: what dates in it are to be measured by, because the clock of this
-// machine may be minutes off. now if the answer does not tell.
+// Reset returns the wait until the exhausted rate limits of an answer are whole again, from X-RateLimit-Reset,
+// RateLimit-Reset and their variants per kind of limit. It returns 0 if the headers name none.
+//
+// A limit with something left does not count. If no header has a remainder, the shortest reset counts, because any of the
+// limits may be the exhausted one.
+func Reset(h http.Header, now time.Time) time.Duration {
+	var exhausted, unknown time.Duration
+	for name := range h {
+		kind, ok := limitKind(name)
+		if !ok {
+			continue
+		}
+		wait := resetIn(h.Get(name), Sent(h, now))
+		if wait == 0 {
+			continue
+		}
+		left, err := strconv.ParseFloat(strings.TrimSpace(remaining(h, kind)), 64)
+		switch {
+		case err == nil && left > 0:
+		case err == nil:
+			exhausted = max(exhausted, wait)
+		case unknown == 0:
+			unknown = wait
+		default:
+			unknown = min(unknown, wait)
+		}
+	}
+	if exhausted > 0 {
+		return exhausted
+	}
+	return unknown
+}
+
+// resetNames are the headers that hold a reset, each perhaps followed by the kind of limit.
+var resetNames = []string{"X-Ratelimit-Reset", "Ratelimit-Reset", "X-Rate-Limit-Reset"}
+
+// limitKind returns the kind of limit that a header resets, such as "-Requests"; "" is a plain one.
+func limitKind(name string) (kind string, ok bool) {
+	for _, prefix := range resetNames {
+		if rest, found := strings.CutPrefix(http.CanonicalHeaderKey(name), prefix); found {
+			return strings.TrimPrefix(rest, "-After"), true
+		}
+	}
+	return "", false
+}
+
+func remaining(h http.Header, kind string) string {
+	for _, prefix := range resetNames {
+		if v := h.Get(strings.TrimSuffix(prefix, "Reset") + "Remaining" + kind); v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+const (
+	// epoch is the least number that is a time since 1970 and not a wait: it lies in 2001, or 31 years ahead.
+	epoch = 1e9
+	// epochMillis is the least number that is such a time in milliseconds.
+	epochMillis = 1e11
+	// longestSeconds is the longest wait in seconds. A greater number counts milliseconds.
+	longestSeconds = 86_400
+)
+
+// resetIn reads the value of a reset: seconds, milliseconds, a duration, a date, or a time since 1970 in either unit. It
+// returns 0 for a past or unreadable one.
+func resetIn(value string, now time.Time) time.Duration {
+	value = strings.TrimSpace(value)
+	n, err := strconv.ParseFloat(value, 64)
+	switch {
+	case err != nil:
+		d, _ := instant(value, now)
+		return d
+	case !(n > 0):
+		return 0
+	case n >= epochMillis:
+		return between(time.UnixMilli(int64(min(n, 1e15))), now)
+	case n >= epoch:
+		return between(time.Unix(0, 0).Add(time.Duration(min(n, 9e9)*float64(time.Second))), now)
+	case n > longestSeconds:
+		return bounded(n, time.Millisecond)
+	default:
+		return bounded(n, time.Second)
+	}
+}
+
+// instant reads a duration or a date.
+func instant(value string, now time.Time) (time.Duration, bool) {
+	if d, err := time.ParseDuration(value); err == nil {
+		return min(max(d, 0), Most), true
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return between(at, now), true
+	}
+	if at, err := time.Parse(time.RFC3339, value); err == nil {
+		return between(at, now), true
+	}
+	return 0, false
+}
+
+func between(at, now time.Time) time.Duration { return min(max(at.Sub(now), 0), Most) }
+
+// Sent returns when an answer was sent, by the clock of its server. Dates in the answer are measured by it, because the clock
+// of this machine may be minutes off. It returns now if the answer has no date.
 func Sent(h http.Header, now time.Time) time.Time {
 	if sent, err := http.ParseTime(h.Get("Date")); err == nil {
 		return sent

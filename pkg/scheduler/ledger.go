@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -147,13 +148,11 @@ func (l *Ledger) Declare(batch string, prefixBytes, maxTurns int) {
 	c.prefixBytes, c.maxTurns = prefixBytes, max(maxTurns, 1)
 }
 
-// Forget drops a batch that has no live agent.
-func (l *Ledger) Forget(batch string) {
+// Keep drops all batches that are not in the set and have no live agent.
+func (l *Ledger) Keep(batches map[string]bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c := l.classes[batch]; c != nil && c.live == 0 {
-		delete(l.classes, batch)
-	}
+	maps.DeleteFunc(l.classes, func(batch string, c *class) bool { return c.live == 0 && !batches[batch] })
 }
 
 // Start makes an agent live. ownBytes is the size of its prompt beyond the shared prefix, with what its journal holds; turns

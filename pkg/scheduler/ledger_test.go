@@ -174,15 +174,31 @@ func TestTheCapacityIsLearnedFromLossesThatNothingExplains(t *testing.T) {
 	assert.Equal(t, 10_000, l.State().Budget)
 }
 
-func TestForgetKeepsWhoIsLive(t *testing.T) {
+// TestEndedBatchesLeaveNothing: 20,000 ended batches would otherwise slow down each decision.
+func TestEndedBatchesLeaveNothing(t *testing.T) {
+	t.Parallel()
+	l := ledgerWith(1_000)
+	for i := range 20_000 {
+		name := fmt.Sprint(i)
+		l.Declare(name, 10, 1)
+		l.Start(name+"/0", name, 10, 0)
+		l.End(name+"/0", true)
+		l.Keep(map[string]bool{name: true})
+		assert.LessOrEqual(t, len(l.classes), 1)
+	}
+	l.Keep(nil)
+	assert.Empty(t, l.classes)
+}
+
+func TestKeepSparesLiveAgents(t *testing.T) {
 	t.Parallel()
 	l := ledgerWith(1_000)
 	l.Start("a", "b", 10, 0)
-	l.Forget("b")
+	l.Keep(nil)
 	l.Start("again", "b", 10, 0)
 	l.End("a", true)
 	l.End("again", false)
-	l.Forget("b")
+	l.Keep(nil)
 	assert.Empty(t, l.classes)
 	l.End("nobody", true)
 }

@@ -6,10 +6,12 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
+// The largest budgets.
 const (
-	maxBudgetTokens = 1_000_000_000_000_000
-	maxBudgetUSD    = 1_000_000_000
-	maxPrice        = 1_000_000 // US dollars per million tokens
+	MaxBudgetTokens = 1_000_000_000_000_000
+	MaxBudgetUSD    = 1_000_000_000
+
+	maxPrice = 1_000_000 // US dollars per million tokens
 )
 
 // inMoney is a budget in money, and the prices that it counts by unless they are the batch's.
@@ -23,8 +25,14 @@ type inMoney struct {
 func (l *loader) budget(to *batch.Budget, prices *batch.Prices) func(string, ast.Node) {
 	return func(field string, n ast.Node) {
 		l.mapping(field, n, []fieldReader{
-			{"tokens", func(f string, n ast.Node) { to.Tokens, _ = l.integer(f, n, 1, maxBudgetTokens) }},
-			{"usd", l.dollars(&to.USD, maxBudgetUSD)},
+			{"tokens", func(f string, n ast.Node) { to.Tokens, _ = l.integer(f, n, 1, MaxBudgetTokens) }},
+			{"usd", func(f string, n ast.Node) {
+				v, ok := l.number(f, n, 0, MaxBudgetUSD)
+				if ok && v == 0 {
+					l.failf(n, f, "must be more than 0; leave it out for no limit")
+				}
+				to.USD = v
+			}},
 		})
 		if to.USD > 0 {
 			l.priced = append(l.priced, inMoney{field + ".usd", n, prices})
@@ -32,15 +40,25 @@ func (l *loader) budget(to *batch.Budget, prices *batch.Prices) func(string, ast
 	}
 }
 
-// prices reads what tokens cost. Cached ones cost what the others do unless a price of their own is given.
+// prices reads what tokens cost. Prompt and completion need a price, which may be 0. Cached ones cost what the others do unless a price of their own is given.
 func (l *loader) prices(to *batch.Prices) func(string, ast.Node) {
 	return func(field string, n ast.Node) {
-		cached := -1.0
+		cached, before := -1.0, len(l.errs)
+		has := map[string]bool{}
+		price := func(name string, to *float64) fieldReader {
+			return fieldReader{name, func(f string, n ast.Node) {
+				has[name] = true
+				l.dollars(to, maxPrice)(f, n)
+			}}
+		}
 		l.mapping(field, n, []fieldReader{
-			{"prompt", l.dollars(&to.Prompt, maxPrice)},
-			{"cached", l.dollars(&cached, maxPrice)},
-			{"completion", l.dollars(&to.Completion, maxPrice)},
+			price("prompt", &to.Prompt), price("cached", &cached), price("completion", &to.Completion),
 		})
+		for _, name := range []string{"prompt", "completion"} {
+			if !has[name] && len(l.errs) == before {
+				l.failf(n, field+"."+name, "is required: a price that is missing would count as free. Write `%s: 0` if these tokens cost nothing", name)
+			}
+		}
 		if to.Cached = cached; cached < 0 {
 			to.Cached = to.Prompt
 		}

@@ -31,7 +31,11 @@ type Compiled struct {
 	constants map[string]string // by name: values that the plan holds, and so must not change between the passes
 	identity  [sha256.Size]byte // of the inputs
 	reuse     *reuse            // nil runs every job
+	resumed   func(index int64) bool
 }
+
+// AnyModel reports whether the batch may use different models (`model: any`).
+func (c *Compiled) AnyModel() bool { return c.Plan.AnyModel }
 
 // ErrInputsChanged says that inputs were not the same when they were read again to submit them.
 var ErrInputsChanged = errors.New("the inputs changed while they were being read; run the command again")
@@ -156,7 +160,7 @@ func (c *Compiled) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 			var line []byte
 			if err == nil {
 				count++
-				line, err = c.payload(ctx, in)
+				line, err = c.payload(ctx, in, c.resumed == nil || !c.resumed(count-1))
 			}
 			if err == nil && count > c.Total {
 				err = ErrInputsChanged
@@ -175,7 +179,10 @@ func (c *Compiled) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 	}
 }
 
-func (c *Compiled) payload(ctx context.Context, in Input) ([]byte, error) {
+// Resumed stops [Compiled.Payloads] from looking up earlier results for the jobs that have reports: they keep the result that they have.
+func (c *Compiled) Resumed(have func(index int64) bool) { c.resumed = have }
+
+func (c *Compiled) payload(ctx context.Context, in Input, reuse bool) ([]byte, error) {
 	if in.Bad == "" {
 		names := make([]string, len(c.fields))
 		for i, field := range c.fields {
@@ -203,9 +210,11 @@ func (c *Compiled) payload(ctx context.Context, in Input) ([]byte, error) {
 	for _, field := range c.fields {
 		p.Input[field], _, _ = lookup(in.Fields, c.names[field])
 	}
-	var err error
-	if p.Reuse, err = c.reuse.offer(ctx, c.Plan, p.Input); err != nil {
-		return nil, fmt.Errorf("%s: %w", in.Where, err)
+	if reuse {
+		var err error
+		if p.Reuse, err = c.reuse.offer(ctx, c.Plan, p.Input); err != nil {
+			return nil, fmt.Errorf("%s: %w", in.Where, err)
+		}
 	}
 	return p.encode()
 }

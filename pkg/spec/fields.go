@@ -57,7 +57,7 @@ func (l *loader) fields() []fieldReader {
 		{"output_schema", func(f string, n ast.Node) { plan.Schema = l.outputSchema(f, n) }},
 		{planField, l.planner},
 		{"reduce", l.reduce},
-		{"model", l.label(&plan.Model)},
+		{"model", l.model(plan)},
 		{"backend", func(f string, n ast.Node) { s.Backend = l.backend(f, n) }},
 		{"max_inflight", func(f string, n ast.Node) {
 			l.count(&plan.MaxInflight, 1, maxInflight)(f, n)
@@ -75,6 +75,10 @@ func (l *loader) fields() []fieldReader {
 		{"priority", l.count(&plan.Priority, -maxPriority, maxPriority)},
 		{"owner", l.label(&plan.Owner)},
 		{"ttl", l.wait(&plan.TTL, maxTTL)},
+		{"keep_reasoning", func(f string, n ast.Node) {
+			l.keepReasoning(&plan.KeepReasoning)(f, n)
+			plan.KeepReasoning = plan.KeepReasoning.stored()
+		}},
 		{"transcripts", l.flag(&plan.Transcripts)},
 		{"hoist", l.flag(&s.hoist)},
 		{"literal", l.flag(&s.literal)},
@@ -97,6 +101,18 @@ func (l *loader) label(to *string) func(string, ast.Node) {
 			l.failf(n, field, "must be one line without control characters")
 		default:
 			*to = v
+		}
+	}
+}
+
+// anyModel is the model of a batch whose jobs may use different ones.
+const anyModel = "any"
+
+func (l *loader) model(p *Plan) func(string, ast.Node) {
+	return func(field string, n ast.Node) {
+		l.label(&p.Model)(field, n)
+		if p.Model == anyModel {
+			p.Model, p.AnyModel = "", true
 		}
 	}
 }

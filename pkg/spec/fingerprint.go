@@ -21,10 +21,38 @@ func (p *Plan) Question(model string, tools []string) (Question, error) {
 		System, Model string
 		Schema        json.RawMessage `json:",omitempty"`
 		Sampling      Sampling
-		Tools         []string `json:",omitempty"`
-	}{1, p.System, model, p.Schema, sampling, tools})
+		Tools         []string      `json:",omitempty"`
+		KeepReasoning KeepReasoning `json:",omitempty"` // "" for auto, so that older fingerprints stay valid
+	}{1, p.System, model, p.Schema, sampling, tools, p.KeepReasoning.stored()})
 	if err != nil {
 		return Question{}, fmt.Errorf("take the fingerprint of plan %q: %w", p.Name, err)
+	}
+	return Question{sha256.Sum256(text)}, nil
+}
+
+// AskedTool identifies a tool that a job may call.
+type AskedTool struct {
+	Name      string // on the wire
+	Version   string
+	MaxTokens int `json:",omitempty"` // that a model reads of a result, if the spec limits them
+}
+
+// Asks returns the Question of this plan's jobs whatever the model. Unlike [Plan.Question] it covers the versions of the tools and how
+// much of their results a model reads, because both change answers. It identifies jobs whose tools have side effects, too.
+func (p *Plan) Asks(tools []AskedTool) (Question, error) {
+	sampling := p.Sampling
+	sampling.MaxTokens = 0
+	text, err := json.Marshal(struct {
+		Version  string
+		System   string
+		Schema   json.RawMessage `json:",omitempty"`
+		Sampling Sampling
+		Tools    []AskedTool `json:",omitempty"`
+		// KeepReasoning is "" for auto, so that older questions stay the same.
+		KeepReasoning KeepReasoning `json:",omitempty"`
+	}{"question 1", p.System, p.Schema, sampling, tools, p.KeepReasoning.stored()})
+	if err != nil {
+		return Question{}, fmt.Errorf("hash the question of plan %q: %w", p.Name, err)
 	}
 	return Question{sha256.Sum256(text)}, nil
 }
@@ -40,6 +68,20 @@ func (q Question) Fingerprint(prompt string) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
 }
 
+// Unusable returns the hash for a job whose input cannot be used. No prompt has the same.
+func (q Question) Unusable(reason string) string {
+	return q.Fingerprint("\xff" + reason) // prompts are UTF-8
+}
+
+// Of returns the hash of what the job of a payload asks of this plan.
+func (q Question) Of(p *Plan, payload *Payload) string {
+	prompt, bad := payload.Prompt(p.Prompt)
+	if bad != "" {
+		return q.Unusable(bad)
+	}
+	return q.Fingerprint(prompt)
+}
+
 // Reuse is an earlier result that a job may have instead of running. The worker takes it only if the job's fingerprint is
 // the same for it too.
 type Reuse struct {
@@ -48,6 +90,7 @@ type Reuse struct {
 	Model       string          `json:"model"`
 	Fingerprint string          `json:"fingerprint"`
 	MaxTokens   int             `json:"max_tokens,omitempty"`
+	Simulated   bool            `json:"simulated,omitempty"`
 }
 
 // Reuse makes Payloads ask find for an earlier result of each job; nil is none. identity is what the earlier results

@@ -19,12 +19,16 @@ func TestFingerprint(t *testing.T) {
 	zero, half := 0.0, 0.5
 	plan := Plan{System: "s", Schema: []byte(`{}`), Sampling: Sampling{Temperature: &zero, MaxTokens: 10}, MaxTurns: 3}
 	want := of(plan, "m", "p", "a", "b")
+	assert.Equal(t, "Q2LoA0ZULpD3haukUk9WtQ", want, "the fingerprint of earlier versions")
 	same := plan
 	same.Sampling.MaxTokens, same.MaxTurns, same.Name, same.Task = 20, 4, "n", "t"
+	assert.Equal(t, want, of(same, "m", "p", "a", "b"))
+	same.KeepReasoning = KeepAuto
 	assert.Equal(t, want, of(same, "m", "p", "a", "b"))
 	for what, change := range map[string]func(*Plan){
 		"system": func(p *Plan) { p.System = "s2" }, "schema": func(p *Plan) { p.Schema = nil },
 		"temperature": func(p *Plan) { p.Sampling.Temperature = &half }, "stop": func(p *Plan) { p.Sampling.Stop = []string{"x"} },
+		"always": func(p *Plan) { p.KeepReasoning = KeepAlways }, "never": func(p *Plan) { p.KeepReasoning = KeepNever },
 	} {
 		other := plan
 		change(&other)

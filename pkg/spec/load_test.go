@@ -48,6 +48,16 @@ func TestLoadReadsBudgets(t *testing.T) {
 		"budget: {jobs: {}}":         "budget.jobs: unknown field",
 		"prices: {prompt: -1}":       "prices.prompt: must be",
 		"prices: {prompt: cheap}":    "prices.prompt: must be a number",
+		"prices: {prompt: .nan}":     "prices.prompt: must be a number",
+		"prices: {prompt: 1}":        "prices.completion: is required",
+		"prices: {completion: 1}":    "prices.prompt: is required",
+		"prices: {cached: 1}":        "prices.prompt: is required",
+		"prices: {prompt: 0, completion: 0}\nbudget: {batch: {usd: 1}}":           "budget.batch.usd: needs prices",
+		"prices: {prompt: 1, completion: 1}\nbudget: {batch: {usd: 0}}":           "budget.batch.usd: must be more than 0",
+		"prices: {prompt: 1, completion: 1}\nbudget: {job: {usd: 0.0}}":           "budget.job.usd: must be more than 0",
+		"prices: {prompt: 1, completion: 1}\nbudget: {job: {usd: .inf}}":          "budget.job.usd: must be a number",
+		"prices: {prompt: 1, completion: 1}\nbudget: {job: {tokens: 0}}":          "budget.job.tokens: must be",
+		"prices: {prompt: 1, completion: 1}\nreduce: {task: b, budget: {usd: 0}}": "reduce.budget.usd: must be more than 0",
 	} {
 		_, err := load(t, least+text+"\n", nil, LoadOptions{})
 		assert.ErrorContains(t, err, want, text)
@@ -75,6 +85,7 @@ sampling: {temperature: 0, top_p: 0.9, max_tokens: 256, seed: -7, stop: ["END", 
 priority: -5
 owner: ada
 ttl: 24h
+keep_reasoning: never
 hoist: false
 on_bad_input: skip
 keep_preamble: true
@@ -88,7 +99,7 @@ keep_preamble: true
 	zero, topP, seed := 0.0, 0.9, int64(-7)
 	assert.Equal(t, Plan{
 		Name: "papers", Owner: "ada", Priority: -5, Tools: []string{"read_file", "web.search"}, Model: "qwen3", MaxInflight: 64,
-		Schema:   []byte(`{"type":"object","properties":{"z":{},"a":{}}}`),
+		Schema: []byte(`{"type":"object","properties":{"z":{},"a":{}}}`), KeepReasoning: KeepNever,
 		MaxTurns: 4, MaxRetries: 0, MaxAttempts: 2, TTL: 24 * time.Hour,
 		Timeouts: Timeouts{Turn: 90 * time.Second, Tool: 1500 * time.Millisecond, Job: time.Hour},
 		Sampling: Sampling{Temperature: &zero, TopP: &topP, MaxTokens: 256, Seed: &seed, Stop: []string{"END", "\n\n"},
@@ -170,7 +181,7 @@ batch.yaml:22: field hoist: must be true or false, not 1
 batch.yaml:23: field ttl: must be a time such as "90s", "10m" or "24h", not "soon"
 batch.yaml:24: field on_bad_input: must be fail or skip, not "ignore"
 batch.yaml:25: field backend: must not hold a user, password or key: a spec is copied and stored; give the key to the worker in its environment
-batch.yaml:30: field output_schema: at /properties/a/type: value must be one of 'array', 'boolean', 'integer', 'null', 'number', 'object', 'string', or: got string, want array
+batch.yaml:30: field output_schema: at /properties/a/type: "integr" is no type; the nearest one is "integer", and the known ones are null, boolean, number, integer, string, array, object
 batch.yaml:31: field inputs: read missing.jsonl: no such file or directory
 `
 	assert.Equal(t, strings.TrimSpace(want), err.Error())

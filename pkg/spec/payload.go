@@ -61,6 +61,18 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 	return err
 }
 
+// Prompt renders the user message of the job. bad is the reason if the input cannot be used.
+func (p *Payload) Prompt(render func(input map[string]any) (string, error)) (prompt, bad string) {
+	if p.Bad != "" {
+		return "", p.Bad
+	}
+	prompt, err := render(p.Input)
+	if err != nil {
+		return "", err.Error()
+	}
+	return prompt, ""
+}
+
 // EndedPayload is the JSON of a [Payload] of a job that ends at once with a result that it had before.
 func EndedPayload(r batch.Result) ([]byte, error) { return Payload{Ended: &r}.encode() }
 

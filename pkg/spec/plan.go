@@ -29,6 +29,7 @@ type Plan struct {
 	ToolSettings map[string]ToolSetting `json:"tool_settings,omitempty"`
 
 	Model       string        `json:"model,omitempty"`        // "" takes the server's own
+	AnyModel    bool          `json:"any_model,omitempty"`    // jobs may use different models; else the first that answers is used for all
 	MaxInflight int           `json:"max_inflight,omitempty"` // model requests in flight per worker; 0 leaves it to the worker
 	MaxTurns    int           `json:"max_turns"`
 	MaxRetries  int           `json:"max_retries"`  // of one turn after a transient fault
@@ -40,6 +41,8 @@ type Plan struct {
 	BatchBudget batch.Budget  `json:"batch_budget,omitzero"` // as submitted; it may be raised later
 	Prices      batch.Prices  `json:"prices,omitzero"`
 
+	// KeepReasoning is "" for KeepAuto.
+	KeepReasoning KeepReasoning `json:"keep_reasoning,omitempty"`
 	// Names maps placeholders of Task to the fields and paths of a plan's items, where the names differ. Jobs of known inputs
 	// have their values under the placeholder's name, so Names is nil for them.
 	Names map[string]string `json:"names,omitempty"`

@@ -29,8 +29,8 @@ func TestAStageHasPricesOfItsOwn(t *testing.T) {
 	t.Parallel()
 	c := planned(t, `
 task: "{item}"
-plan: {task: a, budget: {usd: 1}, prices: {prompt: 3}}
-reduce: {task: b, prices: {prompt: 4}, budget: {usd: 2}}
+plan: {task: a, budget: {usd: 1}, prices: {prompt: 3, completion: 0}}
+reduce: {task: b, prices: {prompt: 4, completion: 0}, budget: {usd: 2}}
 `)
 	assert.Equal(t, batch.Budget{USD: 1}, c.Planner.JobBudget)
 	assert.Equal(t, batch.Budget{USD: 2}, c.Reduce.JobBudget)

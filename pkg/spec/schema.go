@@ -1,11 +1,8 @@
 package spec
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -13,19 +10,12 @@ import (
 	"unicode"
 
 	"github.com/goccy/go-yaml/ast"
-	"github.com/santhosh-tekuri/jsonschema/v6"
-	"golang.org/x/text/language"
-	"golang.org/x/text/message"
+
+	"github.com/batchagent/batchagent/pkg/jsonschema"
 )
 
 // schemaInstruction precedes the schema when no prompt names it.
 const schemaInstruction = "Answer with one JSON value that matches this JSON Schema, and with nothing else:\n"
-
-// draft is the only $schema that a spec may name.
-const draft = "https://json-schema.org/draft/2020-12/schema"
-
-// schemaURL names the schema inside the compiler. Nothing is ever loaded from it.
-const schemaURL = "file:///output_schema"
 
 // schemaText is a schema as it was written.
 type schemaText struct {
@@ -94,106 +84,30 @@ func (l *loader) compileSchema(field string) json.RawMessage {
 	if !ok {
 		return nil
 	}
-	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(compact))
+	report, err := jsonschema.Lint(compact)
 	if err != nil {
 		l.schema.fail(field, nil, err.Error())
 		return nil
 	}
-	object, ok := value.(map[string]any)
-	if !ok {
-		l.schema.fail(field, nil, "a schema must be a mapping")
-		return nil
+	for _, p := range report.Problems {
+		l.schema.fail(field, p.At, p.Message)
 	}
-	if s, given := object["$schema"]; given && s != draft && s != draft+"#" {
-		l.schema.fail(field, []string{"$schema"}, "must be Draft 2020-12: leave $schema out, or set it to "+draft)
-		return nil
+	for _, p := range report.Hints {
+		l.spec.Hints = append(l.spec.Hints, l.schema.mistake(field, p.At, p.Message).Error())
 	}
-	c := jsonschema.NewCompiler()
-	c.DefaultDraft(jsonschema.Draft2020)
-	c.UseLoader(jsonschema.SchemeURLLoader{}) // no scheme: a plan is complete in itself, and a schema fetches nothing
-	if err := c.AddResource(schemaURL, value); err != nil {
-		l.schema.fail(field, nil, err.Error())
-		return nil
-	}
-	if _, err := c.Compile(schemaURL); err != nil {
-		l.schema.explain(field, value, err)
-		return nil
-	}
-	return compact
+	return report.Schema
 }
 
 // fail notes a mistake at a place in the schema.
 func (s schemaText) fail(field string, at []string, msg string) {
+	*s.errs = append(*s.errs, s.mistake(field, at, msg))
+}
+
+func (s schemaText) mistake(field string, at []string, msg string) *FieldError {
 	if len(at) > 0 {
 		msg = fmt.Sprintf("at %s: %s", pointer(at), msg)
 	}
-	*s.errs = append(*s.errs, s.doc.mistakef(s.line(at), field, "%s", msg))
-}
-
-// explain turns a compiler's error into mistakes that name their place.
-func (s schemaText) explain(field string, schema any, err error) {
-	invalid, ok := errors.AsType[*jsonschema.SchemaValidationError](err)
-	if ok {
-		if verr, ok := errors.AsType[*jsonschema.ValidationError](invalid.Err); ok {
-			s.explainInvalid(field, verr)
-			return
-		}
-	}
-	if load, ok := errors.AsType[*jsonschema.LoadURLError](err); ok {
-		at, _ := findRef(schema, nil, func(ref string) bool { return strings.HasSuffix(load.URL, strings.TrimSuffix(ref, "#")) })
-		s.fail(field, at, "a $ref may only point inside the schema (#/$defs/…); nothing is loaded from elsewhere")
-		return
-	}
-	msg := strings.ReplaceAll(err.Error(), schemaURL, "")
-	at, _ := findRef(schema, nil, func(ref string) bool { return strings.Contains(msg, strconv.Quote(ref)) })
-	s.fail(field, at, msg)
-}
-
-// explainInvalid notes one mistake for each place at which the schema breaks the rules of schemas.
-func (s schemaText) explainInvalid(field string, err *jsonschema.ValidationError) {
-	english := message.NewPrinter(language.English)
-	reasons := map[string][]string{}
-	places := map[string][]string{}
-	var visit func(e *jsonschema.ValidationError)
-	visit = func(e *jsonschema.ValidationError) {
-		for _, cause := range e.Causes {
-			visit(cause)
-		}
-		if len(e.Causes) > 0 {
-			return
-		}
-		key := pointer(e.InstanceLocation)
-		places[key] = e.InstanceLocation
-		if reason := e.ErrorKind.LocalizedString(english); !slices.Contains(reasons[key], reason) {
-			reasons[key] = append(reasons[key], reason)
-		}
-	}
-	visit(err)
-	for _, key := range slices.Sorted(maps.Keys(places)) {
-		s.fail(field, places[key], strings.Join(reasons[key], ", or: "))
-	}
-}
-
-// findRef is the place of the first $ref, in the order of names, for which match holds.
-func findRef(v any, at []string, match func(ref string) bool) ([]string, bool) {
-	switch v := v.(type) {
-	case map[string]any:
-		if ref, ok := v["$ref"].(string); ok && match(ref) {
-			return append(slices.Clone(at), "$ref"), true
-		}
-		for _, key := range slices.Sorted(maps.Keys(v)) {
-			if found, ok := findRef(v[key], append(slices.Clone(at), key), match); ok {
-				return found, true
-			}
-		}
-	case []any:
-		for i, item := range v {
-			if found, ok := findRef(item, append(slices.Clone(at), strconv.Itoa(i)), match); ok {
-				return found, true
-			}
-		}
-	}
-	return nil, false
+	return s.doc.mistakef(s.line(at), field, "%s", msg)
 }
 
 // line is the line of a place in the schema, or of the last part of the way to it that is written there.

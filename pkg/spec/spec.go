@@ -32,6 +32,8 @@ type Spec struct {
 	OnBadInput OnBadInput
 	// MaxInflight is the spec's max_inflight; 0 if it gives none.
 	MaxInflight int
+	// Hints are what is probably a mistake in the spec, one sentence each, with its place.
+	Hints []string
 
 	settings Plan  // everything but System and Task
 	planner  *Plan // makes the inputs; nil if they come from elsewhere

@@ -23,13 +23,14 @@ func (l *loader) stage(field string, n ast.Node, p *Plan, more ...fieldReader) (
 		{"system_prompt", func(f string, n ast.Node) { s.system, _ = l.prompt(f, n) }},
 		{"task", func(f string, n ast.Node) { s.task = l.taskPrompt(f, n) }},
 		{"output_schema", func(f string, n ast.Node) { p.Schema = l.outputSchema(f, n) }},
-		{"model", l.label(&p.Model)},
+		{"model", l.model(p)},
 		{"sampling", l.sampling(&p.Sampling)},
 		{"max_retries", l.count(&p.MaxRetries, 0, maxRetries)},
 		{"max_attempts", l.count(&p.MaxAttempts, 1, maxAttempts)},
 		{"timeouts", l.timeouts(&p.Timeouts)},
 		{"budget", l.budget(&p.JobBudget, &p.Prices)},
 		{"prices", l.prices(&p.Prices)},
+		{"keep_reasoning", l.keepReasoning(&p.KeepReasoning)},
 	}, more...))
 	s.schema, l.schema = l.schema, ofJobs
 	if len(l.errs) > before {
@@ -85,5 +86,10 @@ func withInstruction(system string, schema json.RawMessage) string {
 func (l *loader) finishStage(p *Plan, name string) {
 	jobs := l.spec.settings
 	p.Name, p.Owner, p.Priority, p.TTL = jobs.Name+"/"+name, jobs.Owner, jobs.Priority, jobs.TTL
-	p.Model, p.Prices = cmp.Or(p.Model, jobs.Model), cmp.Or(p.Prices, jobs.Prices)
+	p.KeepReasoning = p.KeepReasoning.or(jobs.KeepReasoning)
+	p.AnyModel = p.AnyModel || p.Model == "" && jobs.AnyModel
+	if !p.AnyModel {
+		p.Model = cmp.Or(p.Model, jobs.Model)
+	}
+	p.Prices = cmp.Or(p.Prices, jobs.Prices)
 }

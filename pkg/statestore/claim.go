@@ -50,7 +50,7 @@ type Claimed struct {
 // release what it names and the caller does not run, before the next claim from this batch.
 func (s *Store) Claim(ctx context.Context, p ClaimParams) (batch.Phase, []Claimed, error) {
 	op := "claim from batch " + string(p.Batch)
-	keys := []string{keyMeta(p.Batch), keyJobs(p.Batch), keyLease(p.Batch), keyBack(p.Batch), keyAlone(p.Batch)}
+	keys := []string{keyMeta(p.Batch), keyJobs(p.Batch), keyLease(p.Batch), keyBack(p.Batch), keyAlone(p.Batch), keyCalls(p.Batch)}
 	v, err := s.run(ctx, op, s.scripts.claim, keys,
 		p.Consumer, min(p.Count, MaxClaim), p.Lease.Milliseconds(), prefixJournal(p.Batch), p.Idle)
 	if err != nil {

@@ -98,9 +98,18 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 		return v
 	}
 	info.Phase = batch.Phase(m["phase"])
+	if m["models"] != "" {
+		info.Models = strings.Split(m["models"], "\n")
+	}
+	if !info.AnyModel {
+		info.Bound = m["model"]
+	}
 	for i, a := range accounts {
-		caps, used := accountOf(a.Val())
-		info.Used.Tokens, info.Used.USD = info.Used.Tokens+used.Tokens, info.Used.USD+used.USD
+		caps, used, reserved := accountOf(a.Val())
+		info.Used = info.Used.Plus(used)
+		if info.Phase != batch.Done {
+			info.Reserved = info.Reserved.Plus(reserved)
+		}
 		if i == 0 {
 			info.Budget = caps
 		}
@@ -110,7 +119,7 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 		Fed: n("fed"), Total: n("total"), OK: n("ok"), Failed: n("failed"), Cancelled: n("cancelled"),
 		Takeovers: n("takeovers"), Turns: n("turns"),
 		Usage: batch.Usage{PromptTokens: n("prompt"), CachedTokens: n("cached"), CompletionTokens: n("completion"),
-			ContextTokens: n("context")},
+			ContextTokens: n("context"), Estimated: n("estimated") > 0},
 		Tools: batch.ToolCounts{Asked: n("asked"), Executed: n("executed")},
 	}
 	if info.Phase == batch.Done {
@@ -130,18 +139,30 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 
 // accountFields are what [accountOf] reads.
 var accountFields = []string{
-	"cap_tokens", "cap_usd", "prompt", "cached", "completion", "price_prompt", "price_cached", "price_completion",
+	"cap_tokens", "cap_usd", "prompt", "cached", "completion", "price_prompt", "price_cached", "price_completion", "ledger",
 }
 
-// accountOf is what one batch may use, and what it has used, its stages apart: see spent in lua/prelude.lua.
-func accountOf(values []any) (caps, used batch.Budget) {
+// accountOf reads what one batch may use, has used and has reserved, its stages apart, from its accountFields. It follows
+// account in lua/prelude.lua.
+func accountOf(values []any) (limits, used, reserved batch.Budget) {
 	var n [8]float64
-	for i, v := range values {
-		n[i], _ = strconv.ParseFloat(text(v), 64)
+	for i := range n {
+		n[i], _ = strconv.ParseFloat(text(values[i]), 64)
 	}
-	u := batch.Usage{PromptTokens: int64(n[2]), CachedTokens: int64(n[3]), CompletionTokens: int64(n[4])}
+	var ledger [11]int64
+	for i, word := range strings.Fields(text(values[8])) {
+		if i < len(ledger) {
+			ledger[i], _ = strconv.ParseInt(word, 10, 64)
+		}
+	}
 	p := batch.Prices{Prompt: n[5], Cached: n[6], Completion: n[7]}
-	return batch.Budget{Tokens: int64(n[0]), USD: n[1]}, batch.Budget{Tokens: u.PromptTokens + u.CompletionTokens, USD: p.Cost(u)}
+	price := func(prompt, cached, completion int64) batch.Budget {
+		u := batch.Usage{PromptTokens: prompt, CachedTokens: cached, CompletionTokens: completion}
+		return batch.Budget{Tokens: prompt + completion, USD: p.Cost(u)}
+	}
+	return batch.Budget{Tokens: int64(n[0]), USD: n[1]},
+		price(int64(n[2])+ledger[8], int64(n[3])+ledger[9], int64(n[4])+ledger[10]),
+		price(ledger[1], ledger[2], ledger[3])
 }
 
 // List gives all batches, newest first, and forgets those whose TTL has passed. Repeatable.

@@ -86,9 +86,10 @@ func (c Completion) journal() string {
 // finishArguments lays the results out as finish.lua wants them: sums first, then one column after the other.
 func finishArguments(id batch.ID, done []Completion) ([]any, error) {
 	n := len(done)
-	const head, columns = 12, 7
+	const head, columns = 13, 7
 	args := make([]any, head+columns*n)
 	var counts batch.Counts
+	estimated := 0
 	for i, c := range done {
 		r := c.Result
 		line, err := json.Marshal(r)
@@ -107,7 +108,8 @@ func finishArguments(id batch.ID, done []Completion) ([]any, error) {
 		counts.Usage.Add(r.Usage)
 		counts.Tools.Add(r.Tools)
 		sums := fmt.Sprint(r.Turns, " ", r.Usage.PromptTokens, " ", r.Usage.CachedTokens, " ", r.Usage.CompletionTokens, " ",
-			r.Usage.ContextTokens, " ", r.Tools.Asked, " ", r.Tools.Executed)
+			r.Usage.ContextTokens, " ", r.Tools.Asked, " ", r.Tools.Executed, " ", oneIf(r.Usage.Estimated))
+		estimated += oneIf(r.Usage.Estimated)
 		for column, value := range [columns]any{
 			c.Lease.Job.Index, c.Lease.Entry, c.Lease.Fence(), string(r.Status), c.journal(), line, sums,
 		} {
@@ -116,7 +118,7 @@ func finishArguments(id batch.ID, done []Completion) ([]any, error) {
 	}
 	copy(args, []any{
 		prefixJournal(id), counts.OK, counts.Failed, counts.Cancelled, counts.Turns, counts.Usage.PromptTokens,
-		counts.Usage.CachedTokens, counts.Usage.CompletionTokens, counts.Usage.ContextTokens, counts.Tools.Asked, counts.Tools.Executed, n,
+		counts.Usage.CachedTokens, counts.Usage.CompletionTokens, counts.Usage.ContextTokens, counts.Tools.Asked, counts.Tools.Executed, estimated, n,
 	})
 	for _, c := range done {
 		for _, item := range c.Items {
@@ -124,4 +126,11 @@ func finishArguments(id batch.ID, done []Completion) ([]any, error) {
 		}
 	}
 	return args, nil
+}
+
+func oneIf(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
 }

@@ -43,6 +43,8 @@ func keyResults(id batch.ID) string  { return batchKey(id, "results") }  // stre
 func keyFinished(id batch.ID) string { return batchKey(id, "finished") } // bitmap: index has a result
 func keyFailed(id batch.ID) string   { return batchKey(id, "failed") }   // hash: index -> "seq payload"
 
+func keyCalls(id batch.ID) string { return batchKey(id, "calls") } // hash: index -> usage and reservations, see lua/prelude.lua
+
 // prefixJournal + index is a list: one entry per turn.
 func prefixJournal(id batch.ID) string { return batchKey(id, "journal:") }
 
@@ -58,6 +60,6 @@ func keyEffects(id batch.ID, index int64) string { return keyJournal(id, index) 
 func allKeys(id batch.ID) []string {
 	return []string{
 		keyMeta(id), keyPlan(id), keyJobs(id), keyLease(id), keyBack(id), keyResults(id), keyFinished(id), keyFailed(id),
-		keyAlone(id),
+		keyAlone(id), keyCalls(id),
 	}
 }

@@ -66,7 +66,7 @@ func (s *Store) Release(ctx context.Context, id batch.ID, leases []batch.Lease) 
 		part := leases[:min(len(leases), maxVariadic)]
 		leases = leases[len(part):]
 		if _, err := s.run(ctx, "release leases in batch "+string(id), s.scripts.release,
-			[]string{keyLease(id), keyBack(id)}, appendFences(nil, part)...); err != nil {
+			[]string{keyLease(id), keyBack(id), keyMeta(id), keyCalls(id)}, appendFences(nil, part)...); err != nil {
 			return err
 		}
 	}

@@ -15,7 +15,7 @@ var luaFiles embed.FS
 // scripts are the Lua scripts, each with the prelude in front.
 type scripts struct {
 	book, announced, create, feed, seal, claim, held, renew, checkpoint, release, finish, cancel, retry, remove,
-	intend, note, resolve, budget, volunteer, touch, at script
+	intend, note, resolve, budget, spend, volunteer, touch, at, bind script
 }
 
 type script struct{ hash, text string }
@@ -37,8 +37,8 @@ func loadScripts(change func(name, text string) string) (scripts, error) {
 		"book": &s.book, "announced": &s.announced, "create": &s.create, "feed": &s.feed, "seal": &s.seal,
 		"claim": &s.claim, "held": &s.held, "renew": &s.renew, "checkpoint": &s.checkpoint, "release": &s.release,
 		"finish": &s.finish, "cancel": &s.cancel, "retry": &s.retry, "remove": &s.remove,
-		"intend": &s.intend, "note": &s.note, "resolve": &s.resolve, "budget": &s.budget, "volunteer": &s.volunteer,
-		"touch": &s.touch, "at": &s.at,
+		"intend": &s.intend, "note": &s.note, "resolve": &s.resolve, "budget": &s.budget, "spend": &s.spend, "volunteer": &s.volunteer,
+		"touch": &s.touch, "at": &s.at, "bind": &s.bind,
 	} {
 		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {

@@ -111,8 +111,7 @@ func TestStreamsMatchRecordings(t *testing.T) {
 
 // another are recordings whose server had what the simulator's has not, with the status that the simulator answers.
 var another = map[string]int{
-	"chat-n2":                         http.StatusBadRequest, // more than one choice is refused, and the answer says so
-	"json-schema-unsupported-pattern": http.StatusBadRequest, // the simulator cannot write what matches a lookahead
+	"chat-n2": http.StatusBadRequest, // more than one choice is refused, and the answer says so
 }
 
 // Every recorded request is taken or refused as the real server did it, and nothing is said in a form in which the real server never

@@ -24,19 +24,31 @@ func classify(status int, h http.Header, body []byte, now time.Time) *backend.Er
 	}
 	_ = json.Unmarshal(body, &b) // a page of a proxy tells nothing that the status does not
 	message := cmp.Or(b.Error.Message, b.Message)
-	return &backend.Error{
+	out := &backend.Error{
 		Class:      class(status, b.Error.Type, strings.ToLower(message)),
 		Status:     status,
 		RetryAfter: retryafter.Read(h, now),
 		Message:    cmp.Or(endpoint.OneLine(message), b.Error.Type, http.StatusText(status)),
 	}
+	switch out.Class {
+	case backend.ContextTooLong:
+		o, _ := endpoint.ReadOverflow(message, true)
+		out.Window = o.Window
+	case backend.RateLimited:
+		if room := headroom(h, now); out.RetryAfter == 0 && room != nil && room.Left == 0 {
+			out.RetryAfter = room.Reset
+		}
+		out.RetryAfter = cmp.Or(out.RetryAfter, retryafter.Body(body, retryafter.Sent(h, now)))
+	}
+	return out
 }
 
 // class decides by the words that name a case exactly, then by the error's type, then by the status.
 func class(status int, kind, words string) backend.Class {
 	if status < 500 {
+		_, overflows := endpoint.ReadOverflow(words, true)
 		switch {
-		case endpoint.Mentions(words, "prompt is too long", "context limit", "maximum context length", "context window", "longer than the model's context", "maximum allowed length"):
+		case overflows, endpoint.Mentions(words, "context limit"):
 			return backend.ContextTooLong
 		case endpoint.Mentions(words, "credit balance", "usage limits", "spend limit"):
 			return backend.QuotaExhausted
@@ -67,6 +79,9 @@ func class(status int, kind, words string) backend.Class {
 	case http.StatusNotFound:
 		if strings.Contains(words, "model") {
 			return backend.UnknownModel
+		}
+		if words == "" {
+			return backend.Transient // a page of a proxy: the route is away for a moment
 		}
 		return backend.InvalidRequest
 	case http.StatusRequestEntityTooLarge:

@@ -3,9 +3,11 @@ package anthropic
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -14,11 +16,15 @@ import (
 type fake struct {
 	*httptest.Server
 
-	noSchemas bool          // refuse output_config and strict
-	hold      chan struct{} // not nil: the stream ends only when it is closed
+	noSchemas  bool          // refuse output_config and strict
+	thinks     bool          // reason before a call, and answer once there is a result
+	noThinking bool          // refuse reasoning in a conversation
+	unsigned   bool          // refuse every signature
+	hold       chan struct{} // not nil: the stream ends only when it is closed
 
 	mu     sync.Mutex
 	bodies []map[string]any // guarded by mu
+	raw    []string         // guarded by mu
 }
 
 const fakeModel = "claude-fake-1"
@@ -43,14 +49,22 @@ func (f *fake) requests() []map[string]any {
 	return f.bodies
 }
 
+func (f *fake) sent() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.raw)
+}
+
 func (f *fake) messages(w http.ResponseWriter, r *http.Request) {
 	var body map[string]any
-	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+	raw, err := io.ReadAll(r.Body)
+	if err != nil || json.Unmarshal(raw, &body) != nil {
 		refuse(w, 400, "invalid_request_error", "the body is not JSON")
 		return
 	}
 	f.mu.Lock()
 	f.bodies = append(f.bodies, body)
+	f.raw = append(f.raw, string(raw))
 	f.mu.Unlock()
 	if r.Header.Get("Anthropic-Version") == "" {
 		refuse(w, 400, "invalid_request_error", "anthropic-version: header is required")
@@ -111,6 +125,10 @@ func (f *fake) check(body map[string]any) string {
 		for _, v := range m["content"].([]any) {
 			b := v.(map[string]any)
 			switch b["type"] {
+			case "thinking", "redacted_thinking":
+				if complaint := f.checkThought(i, b); complaint != "" {
+					return complaint
+				}
 			case "text":
 				sawOther = true
 				if b["text"] == "" {
@@ -142,6 +160,34 @@ func (f *fake) check(body map[string]any) string {
 	return ""
 }
 
+// checkThought holds a block of reasoning to the API's rules: it has to be unchanged.
+func (f *fake) checkThought(i int, b map[string]any) string {
+	switch {
+	case f.noThinking:
+		return fmt.Sprintf("messages.%d.content.0: Input tag '%s' found using 'type' does not match any of the expected tags", i, b["type"])
+	case f.unsigned, b["type"] == "thinking" && b["signature"] != fmt.Sprintf("sig(%s)", b["thinking"]), b["type"] == "redacted_thinking" && b["data"] != "encrypted==":
+		return fmt.Sprintf("messages.%d.content.0: Invalid `signature` in `thinking` block", i)
+	}
+	return ""
+}
+
+// think sends reasoning around a text, as a model with interleaved thinking does.
+func think(send func(kind, rest string)) (blocks int) {
+	send("content_block_start", `,"index":0,"content_block":{"type":"thinking","thinking":"","signature":""}`)
+	send("content_block_delta", `,"index":0,"delta":{"type":"thinking_delta","thinking":"I need "}`)
+	send("content_block_delta", `,"index":0,"delta":{"type":"thinking_delta","thinking":"the weather."}`)
+	send("content_block_delta", `,"index":0,"delta":{"type":"signature_delta","signature":"sig(I need the weather.)"}`)
+	send("content_block_stop", `,"index":0`)
+	send("content_block_start", `,"index":1,"content_block":{"type":"redacted_thinking","data":"encrypted=="}`)
+	send("content_block_stop", `,"index":1`)
+	send("content_block_start", `,"index":2,"content_block":{"type":"text","text":"Let me look."}`)
+	send("content_block_stop", `,"index":2`)
+	send("content_block_start", `,"index":3,"content_block":{"type":"thinking","thinking":" Rome it is."}`)
+	send("content_block_delta", `,"index":3,"delta":{"type":"signature_delta","signature":"sig( Rome it is.)"}`)
+	send("content_block_stop", `,"index":3`)
+	return 4
+}
+
 func (f *fake) answer(w http.ResponseWriter, r *http.Request, body map[string]any) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Anthropic-Ratelimit-Requests-Limit", "50")
@@ -156,11 +202,17 @@ func (f *fake) answer(w http.ResponseWriter, r *http.Request, body map[string]an
 	limit := int(body["max_tokens"].(float64))
 	choice, _ := body["tool_choice"].(map[string]any)
 	tools, _ := body["tools"].([]any)
+	messages, _ := body["messages"].([]any)
 	switch {
-	case len(tools) > 0 && choice["type"] != "none":
+	case len(tools) > 0 && choice["type"] != "none" && !(f.thinks && len(messages) > 1):
 		stop = "tool_use"
 		name := tools[0].(map[string]any)["name"]
+		first := 0
+		if f.thinks {
+			first = think(send)
+		}
 		for i, city := range []string{"Rome", "Oslo"} {
+			i += first
 			send("content_block_start", fmt.Sprintf(`,"index":%d,"content_block":{"type":"tool_use","id":"toolu_%d","name":%q,"input":{}}`, i, i, name))
 			for _, piece := range []string{``, `{\"city\": \"`, city, `\"}`} {
 				send("content_block_delta", fmt.Sprintf(`,"index":%d,"delta":{"type":"input_json_delta","partial_json":"%s"}`, i, piece))

@@ -20,9 +20,14 @@ const (
 	trailing = 200 * time.Millisecond
 	// schemas is the ability that a model may be found not to have.
 	schemas = "schemas"
+	// reasoning is the ability to take reasoning back in a conversation.
+	reasoning = "reasoning"
 )
 
 // Generate runs one model call as a stream. See [backend.Backend].
+//
+// A refused schema or refused reasoning is left out and the call is repeated. A refused call generates nothing. Each pass of the
+// loop leaves one part out, so the loop ends.
 func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	if ctx.Err() != nil {
 		return nil, b.failure(ctx, ctx.Err())
@@ -31,15 +36,32 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 	if err != nil {
 		return nil, err
 	}
-	enforce := !b.refusals.Has(model, schemas)
-	resp, err := b.stream(ctx, r, model, enforce, o)
-	if be, ok := err.(*backend.Error); ok && enforce && refusesSchema(be, r) {
-		if b.refusals.Add(model, schemas) {
-			b.log.Warn("the server does not take the schema; answers are checked after the call only", "endpoint", b.shown, "model", model, "error", be.Message)
+	thoughtless := false // of this call
+	for {
+		enforce := !b.refusals.Has(model, schemas)
+		call := *r
+		sends := !thoughtless && !b.refusals.Has(model, reasoning) && blocks.HasReasoning(backend.ProtocolAnthropic, r.Messages)
+		if !sends {
+			call.Messages = blocks.WithoutReasoning(r.Messages)
 		}
-		return b.stream(ctx, r, model, false, o)
+		resp, err := b.stream(ctx, &call, model, enforce, o)
+		be, ok := err.(*backend.Error)
+		switch {
+		case ok && sends && refusesReasoning(be):
+			thoughtless = true
+			if staleSignature(be) {
+				b.log.Info("the server does not accept the signature of a job's reasoning; the call is made without reasoning", "endpoint", b.shown, "model", model, "request", r.ID, "error", be.Message)
+			} else if b.refusals.Add(model, reasoning) {
+				b.log.Warn("the server refuses reasoning in a conversation; it gets none any more", "endpoint", b.shown, "model", model, "error", be.Message)
+			}
+		case ok && enforce && refusesSchema(be, r):
+			if b.refusals.Add(model, schemas) {
+				b.log.Warn("the server does not take the schema; answers are checked after the call only", "endpoint", b.shown, "model", model, "error", be.Message)
+			}
+		default:
+			return resp, err
+		}
 	}
-	return resp, err
 }
 
 // refusesSchema reports whether the server refused a request for a schema that it was asked to enforce. Nothing was
@@ -54,6 +76,23 @@ func refusesSchema(e *backend.Error, r *backend.Request) bool {
 	}
 	words := strings.ToLower(e.Message)
 	return asked && (strings.Contains(words, "schema") || strings.Contains(words, "output_config") || strings.Contains(words, "strict"))
+}
+
+// refusesReasoning reports whether the server refused a conversation because of the reasoning in it. An error about
+// missing reasoning is no such refusal.
+func refusesReasoning(e *backend.Error) bool {
+	if e.Class != backend.InvalidRequest || e.Status != http.StatusBadRequest && e.Status != http.StatusUnprocessableEntity {
+		return false
+	}
+	words := strings.ToLower(e.Message)
+	return (strings.Contains(words, "thinking") || strings.Contains(words, "signature")) && !strings.Contains(words, "must start with a thinking block") &&
+		!strings.Contains(words, "budget_tokens") && !strings.Contains(words, "tool_choice")
+}
+
+// staleSignature reports whether it is the job's own reasoning that was refused, and not reasoning as such.
+func staleSignature(e *backend.Error) bool {
+	words := strings.ToLower(e.Message)
+	return strings.Contains(words, "signature") || strings.Contains(words, "cannot be modified")
 }
 
 // stream makes one request. Its error is a *backend.Error or wraps the cause of ctx.
@@ -126,7 +165,9 @@ type reading struct {
 	out   int64
 }
 
-func newReading(o backend.Observer) *reading { return &reading{turn: blocks.NewTurn(o), read: -1} }
+func newReading(o backend.Observer) *reading {
+	return &reading{turn: blocks.NewTurn(backend.ProtocolAnthropic, o), read: -1}
+}
 
 // add takes one event. An error ends the turn. Events and blocks of unknown kinds are passed over, as the API asks.
 func (t *reading) add(e *sdk.MessageStreamEventUnion) error {
@@ -143,7 +184,12 @@ func (t *reading) add(e *sdk.MessageStreamEventUnion) error {
 		case "text":
 			return t.turn.Text(c.Text)
 		case "thinking":
-			return t.turn.Reasoning(c.Thinking)
+			if err := t.turn.Sign(int(e.Index), c.Signature); err != nil {
+				return err
+			}
+			return t.turn.Reasoning(int(e.Index), c.Thinking)
+		case "redacted_thinking":
+			return t.turn.Redact(int(e.Index), c.Data)
 		case "tool_use":
 			return t.turn.StartCall(int(e.Index), c.ID, c.Name, "")
 		}
@@ -152,7 +198,9 @@ func (t *reading) add(e *sdk.MessageStreamEventUnion) error {
 		case "text_delta":
 			return t.turn.Text(d.Text)
 		case "thinking_delta":
-			return t.turn.Reasoning(d.Thinking)
+			return t.turn.Reasoning(int(e.Index), d.Thinking)
+		case "signature_delta":
+			return t.turn.Sign(int(e.Index), d.Signature)
 		case "input_json_delta":
 			return t.turn.Input(int(e.Index), d.PartialJSON)
 		}

@@ -46,7 +46,7 @@ func TestRecordedStreams(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, c.finish, resp.Finish)
 				assert.Len(t, resp.Message.ToolCalls, c.calls)
-				assert.Contains(t, resp.Message.Content+resp.Reasoning, c.says)
+				assert.Contains(t, resp.Message.Content+resp.Message.ReasoningText(), c.says)
 				assert.Positive(t, resp.Usage.PromptTokens)
 				assert.Positive(t, resp.Usage.CompletionTokens)
 				if c.usage != (backend.Usage{}) {
@@ -272,7 +272,7 @@ func FuzzStream(f *testing.F) {
 			t.Fatal("an answer without a stop reason")
 		}
 		for i, c := range told {
-			if resp.Message.ToolCalls[i] != c {
+			if !assert.ObjectsAreEqual(resp.Message.ToolCalls[i], c) {
 				t.Fatalf("call %d was told as %v and is %v", i, c, resp.Message.ToolCalls[i])
 			}
 		}

@@ -19,7 +19,7 @@ const defaultMaxTokens = 4096
 // Two cache marks are set. The first ends the prefix that all jobs of a batch share: the tools and the system text. The
 // second ends the conversation so far, once it has tool results, so that the next turn reads this one's prompt.
 func params(r *backend.Request, model string, enforce bool) (sdk.MessageNewParams, error) {
-	system, entries := blocks.Conversation(r.Messages)
+	system, entries := blocks.Conversation(backend.ProtocolAnthropic, r.Messages)
 	p := sdk.MessageNewParams{
 		Model:         model,
 		MaxTokens:     int64(r.Sampling.MaxTokens),
@@ -124,6 +124,10 @@ func messages(entries []blocks.Entry) []sdk.MessageParam {
 		content := make([]sdk.ContentBlockParamUnion, len(e.Blocks))
 		for j, b := range e.Blocks {
 			switch {
+			case b.Thought != nil && b.Thought.Redacted != "":
+				content[j] = sdk.NewRedactedThinkingBlock(b.Thought.Redacted)
+			case b.Thought != nil:
+				content[j] = sdk.NewThinkingBlock(b.Thought.Signature, b.Thought.Text)
 			case b.Call != nil:
 				content[j] = sdk.NewToolUseBlock(b.Call.ID, json.RawMessage(b.Call.Arguments), b.Call.Name)
 			case b.Result != "":

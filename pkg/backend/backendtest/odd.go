@@ -171,7 +171,7 @@ func (c *oddTurn) check(t *testing.T, b backend.Backend) {
 	require.NoError(t, err)
 	assert.Equal(t, c.finish, resp.Finish)
 	assert.True(t, c.content == resp.Message.Content, "the content is %.200q", resp.Message.Content)
-	assert.Equal(t, c.reasoning, resp.Reasoning)
+	assert.Equal(t, c.reasoning, resp.Message.ReasoningText())
 	assert.Equal(t, c.calls, resp.Message.ToolCalls)
 	for i, index := range order {
 		assert.Equal(t, resp.Message.ToolCalls[index], told[i], "what was told is what the message says")

@@ -21,6 +21,7 @@ type Features struct {
 	Schema    bool // it holds answers to a schema
 	Tokenizer bool // the adapter is a backend.TokenCounter
 	Load      bool // the adapter is a backend.LoadReporter, and nobody else uses the server
+	Reasoning bool // its model reasons, and the server separates the reasoning from the answer
 }
 
 // Target is an adapter on a server.
@@ -50,6 +51,7 @@ func Run(t *testing.T, f Features, factory func(t *testing.T) Target) {
 		{"ToolCallIsReportedOnceAsInTheMessage", f.Tools, testToolCall},
 		{"ToolResultTurnIsAccepted", f.Tools, testToolResult},
 		{"ForcedToolCallAndItsResult", f.Forced, testForcedCall},
+		{"ReasoningIsTakenBack", f.Reasoning, testReasoningTakenBack},
 		{"SchemaHoldsTheAnswer", f.Schema, testSchema},
 		{"PromptTokensAreCountedAsBilled", f.Tokenizer, testCount},
 		{"UnknownModelHasItsClass", true, testUnknownModel},
@@ -98,7 +100,7 @@ func testText(t *testing.T, target Target) {
 	require.NoError(t, err)
 	assert.Equal(t, 1, firstTokens)
 	assert.Equal(t, backend.RoleAssistant, resp.Message.Role)
-	assert.NotEmpty(t, resp.Message.Content+resp.Reasoning)
+	assert.NotEmpty(t, resp.Message.Content+resp.Message.ReasoningText())
 	assert.Contains(t, []backend.FinishReason{backend.FinishStop, backend.FinishLength}, resp.Finish)
 	assert.Positive(t, resp.Usage.PromptTokens)
 	assert.Positive(t, resp.Usage.CompletionTokens)
@@ -307,7 +309,7 @@ func testConcurrent(t *testing.T, target Target) {
 		calls.Go(func() {
 			resp, err := target.Backend.Generate(t.Context(), question(target), backend.Observer{})
 			if assert.NoError(t, err) {
-				assert.NotEmpty(t, resp.Message.Content+resp.Reasoning)
+				assert.NotEmpty(t, resp.Message.Content+resp.Message.ReasoningText())
 			}
 		})
 	}

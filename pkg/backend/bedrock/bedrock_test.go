@@ -149,7 +149,7 @@ func TestWhatAModelRefusesIsLeftAway(t *testing.T) {
 	assert.Equal(t, backend.FinishToolCalls, resp.Finish)
 	assert.Equal(t, resp.Message.ToolCalls, told)
 	assert.JSONEq(t, `{"city":"Rome","n":12345678901234567890}`, told[0].Arguments)
-	assert.Equal(t, "hm", resp.Reasoning)
+	assert.Equal(t, "hm", resp.Message.ReasoningText())
 	assert.Equal(t, int64(-1), resp.Usage.CachedTokens)
 	require.Len(t, f.requests(), 4)
 	_, err = b.Generate(t.Context(), r, backend.Observer{})

@@ -53,6 +53,10 @@ func classify(err error, now time.Time) *backend.Error {
 	}
 	out.Class = class(code, strings.ToLower(message), out.Status)
 	out.RetryAfter = retryafter.Read(header, now)
+	if out.Class == backend.ContextTooLong {
+		o, _ := endpoint.ReadOverflow(message, true)
+		out.Window = o.Window
+	}
 	out.Message = cmp.Or(endpoint.OneLine(message), code, http.StatusText(out.Status))
 	if out.Class == backend.Auth {
 		out.Message += "; check the AWS credentials and their permission for bedrock:InvokeModel and bedrock:InvokeModelWithResponseStream"
@@ -68,10 +72,11 @@ func noIdentity(err error) bool {
 
 // class decides by the exception's name, and by the words where one name has several meanings.
 func class(code, words string, status int) backend.Class {
+	_, overflows := endpoint.ReadOverflow(words, status < http.StatusInternalServerError)
 	switch {
 	case strings.Contains(words, "too many tokens per day"):
 		return backend.QuotaExhausted
-	case endpoint.Mentions(words, "input is too long", "context length", "context window", "prompt is too long", "too many input tokens", "exceed context limit"):
+	case overflows:
 		return backend.ContextTooLong
 	case endpoint.Mentions(words, "model identifier is invalid", "on-demand throughput", "invalid model identifier", "end of its life"):
 		return backend.UnknownModel
@@ -116,6 +121,7 @@ const (
 	streaming = "streaming"
 	caching   = "cache points"
 	schemas   = "schemas"
+	reasoning = "reasoning in a conversation"
 )
 
 // refused returns what of a request the model does not take, or "".
@@ -130,6 +136,8 @@ func refused(e *backend.Error) string {
 		return streaming
 	case endpoint.Mentions(words, "cachepoint", "cache point", "caching"):
 		return caching
+	case endpoint.Mentions(words, "reasoningcontent", "reasoning content", "reasoningtext", "thinking block", "signature"):
+		return reasoning
 	case endpoint.Mentions(words, "outputconfig", "output_config", "structured output", "schema", "strict"):
 		return schemas
 	}

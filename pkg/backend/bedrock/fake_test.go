@@ -21,6 +21,8 @@ type fake struct {
 	*httptest.Server
 
 	noStreams, noCache, noSchemas bool
+	thinks                        bool          // reason before a call
+	noReasoning                   bool          // refuse reasoning in a conversation
 	script                        [][2]string   // not nil: the events of every stream, as type and payload
 	hold                          chan struct{} // not nil: a stream goes on after its first tool call only when it is closed
 
@@ -79,6 +81,8 @@ func (f *fake) converse(w http.ResponseWriter, r *http.Request) {
 		refuse(w, 400, "ValidationException", "This model doesn't support the ConverseStream operation.")
 	case f.noCache && strings.Contains(raw.String(), "cachePoint"):
 		refuse(w, 400, "ValidationException", "You invoked an unsupported model or your request did not allow prompt caching.")
+	case f.noReasoning && strings.Contains(raw.String(), "reasoningContent"):
+		refuse(w, 400, "ValidationException", "This model doesn't support the reasoningContent field in messages.")
 	case f.noSchemas && (body["outputConfig"] != nil || strings.Contains(raw.String(), `"strict":true`)):
 		refuse(w, 400, "ValidationException", "This model doesn't support the outputConfig field.")
 	default:
@@ -136,8 +140,8 @@ func (f *fake) answer(w http.ResponseWriter, r *http.Request, body map[string]an
 		w.Header().Set("Content-Type", "application/json")
 		content := `[{"text":"It is sunny."}]`
 		stop := "end_turn"
-		if body["toolConfig"] != nil {
-			content, stop = `[{"reasoningContent":{"reasoningText":{"text":"hm"}}},{"toolUse":{"toolUseId":"t1","name":"get_weather","input":{"city":"Rome","n":12345678901234567890}}}]`, "tool_use"
+		if body["toolConfig"] != nil && !bytes.Contains(mustJSON(body["messages"]), []byte("toolResult")) {
+			content, stop = `[{"reasoningContent":{"reasoningText":{"text":"hm","signature":"sig(hm)"}}},{"reasoningContent":{"redactedContent":"AP8B"}},{"toolUse":{"toolUseId":"t1","name":"get_weather","input":{"city":"Rome","n":12345678901234567890}}}]`, "tool_use"
 		}
 		fmt.Fprintf(w, `{"output":{"message":{"role":"assistant","content":%s}},"stopReason":%q,"usage":{"inputTokens":7,"outputTokens":4,"totalTokens":11},"metrics":{"latencyMs":1}}`, content, stop)
 		return
@@ -159,7 +163,12 @@ func (f *fake) answer(w http.ResponseWriter, r *http.Request, body map[string]an
 	raw, _ := json.Marshal(body["messages"])
 	if body["toolConfig"] != nil && !bytes.Contains(raw, []byte("toolResult")) {
 		stop, out = "tool_use", 20
+		first := 0
+		if f.thinks {
+			first = think(send)
+		}
 		for i, city := range []string{"Rome", "Oslo"} {
+			i += first
 			send("contentBlockStart", fmt.Sprintf(`{"contentBlockIndex":%d,"start":{"toolUse":{"toolUseId":"t%d","name":"get_weather"}}}`, i, i))
 			for _, piece := range []string{``, `{\"city\": \"`, city, `\"}`} {
 				send("contentBlockDelta", fmt.Sprintf(`{"contentBlockIndex":%d,"delta":{"toolUse":{"input":"%s"}}}`, i, piece))
@@ -195,6 +204,28 @@ func (f *fake) answer(w http.ResponseWriter, r *http.Request, body map[string]an
 	}
 	send("messageStop", fmt.Sprintf(`{"stopReason":%q}`, stop))
 	send("metadata", fmt.Sprintf(`{"usage":{"inputTokens":7,"outputTokens":%d,"totalTokens":1,"cacheReadInputTokens":30,"cacheWriteInputTokens":5},"metrics":{"latencyMs":3}}`, out))
+}
+
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// think sends reasoning around a text. Redacted content comes in pieces of bytes, encoded one by one.
+func think(send func(kind, payload string)) (blocks int) {
+	send("contentBlockDelta", `{"contentBlockIndex":0,"delta":{"reasoningContent":{"text":"I need "}}}`)
+	send("contentBlockDelta", `{"contentBlockIndex":0,"delta":{"reasoningContent":{"text":"it."}}}`)
+	send("contentBlockDelta", `{"contentBlockIndex":0,"delta":{"reasoningContent":{"signature":"sig(I need it.)"}}}`)
+	send("contentBlockStop", `{"contentBlockIndex":0}`)
+	send("contentBlockDelta", `{"contentBlockIndex":1,"delta":{"reasoningContent":{"redactedContent":"AP8="}}}`)
+	send("contentBlockDelta", `{"contentBlockIndex":1,"delta":{"reasoningContent":{"redactedContent":"AQ=="}}}`)
+	send("contentBlockStop", `{"contentBlockIndex":1}`)
+	send("contentBlockDelta", `{"contentBlockIndex":2,"delta":{"text":"Let me look."}}`)
+	send("contentBlockStop", `{"contentBlockIndex":2}`)
+	return 3
 }
 
 // sendEvent writes one event, or an exception if kind ends with Exception.

@@ -3,8 +3,10 @@ package bedrock
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
@@ -25,8 +27,9 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		_, err := b.Models(ctx)
 		return nil, err
 	}
-	for {
+	for thoughtless := false; ; {
 		can := b.believed(model)
+		can.reasoning = can.reasoning && !thoughtless && blocks.HasReasoning(backend.ProtocolBedrock, r.Messages)
 		resp, err := b.call(ctx, r, model, can, o)
 		e, ok := errors.AsType[*backend.Error](err)
 		if !ok {
@@ -37,6 +40,10 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 			return nil, err
 		}
 		// Nothing was generated. Each turn of this loop leaves one ability away, so it ends.
+		if what == reasoning && endpoint.Mentions(strings.ToLower(e.Message), "signature", "cannot be modified") {
+			thoughtless = true // it is this job's reasoning that is refused, and not reasoning as such
+			continue
+		}
 		if b.refusals.Add(model, what) {
 			b.log.Warn("the model does not take everything that was asked; going on without", "endpoint", b.shown, "model", model, "without", what, "error", e.Message)
 		}
@@ -52,6 +59,8 @@ func (c takes) has(what string) bool {
 		return c.caching
 	case schemas:
 		return c.schemas
+	case reasoning:
+		return c.reasoning
 	}
 	return false
 }
@@ -63,7 +72,7 @@ func (b *Backend) call(ctx context.Context, r *backend.Request, model string, ca
 	}
 	callCtx, cancel := blocks.Bounded(ctx, r.SilenceTimeout)
 	defer cancel()
-	t := &reading{turn: blocks.NewTurn(o), model: model, noCalls: r.ToolChoice == backend.ToolChoiceNone}
+	t := &reading{turn: blocks.NewTurn(backend.ProtocolBedrock, o), model: model, noCalls: r.ToolChoice == backend.ToolChoiceNone}
 	if can.streaming {
 		err = b.stream(callCtx, in, t)
 	} else {
@@ -121,8 +130,13 @@ func (b *Backend) whole(ctx context.Context, in *bedrockruntime.ConverseInput, t
 		case *types.ContentBlockMemberText:
 			err = t.turn.Text(c.Value)
 		case *types.ContentBlockMemberReasoningContent:
-			if text, ok := c.Value.(*types.ReasoningContentBlockMemberReasoningText); ok {
-				err = t.turn.Reasoning(aws.ToString(text.Value.Text))
+			switch r := c.Value.(type) {
+			case *types.ReasoningContentBlockMemberReasoningText:
+				if err = t.turn.Reasoning(i, aws.ToString(r.Value.Text)); err == nil {
+					err = t.turn.Sign(i, aws.ToString(r.Value.Signature))
+				}
+			case *types.ReasoningContentBlockMemberRedactedContent:
+				err = t.turn.Redact(i, string(r.Value))
 			}
 		case *types.ContentBlockMemberToolUse:
 			if t.noCalls {
@@ -167,8 +181,14 @@ func (t *reading) add(e types.ConverseStreamOutput) error {
 		case *types.ContentBlockDeltaMemberToolUse:
 			return t.turn.Input(int(aws.ToInt32(e.Value.ContentBlockIndex)), aws.ToString(d.Value.Input))
 		case *types.ContentBlockDeltaMemberReasoningContent:
-			if text, ok := d.Value.(*types.ReasoningContentBlockDeltaMemberText); ok {
-				return t.turn.Reasoning(text.Value)
+			block := int(aws.ToInt32(e.Value.ContentBlockIndex))
+			switch r := d.Value.(type) {
+			case *types.ReasoningContentBlockDeltaMemberText:
+				return t.turn.Reasoning(block, r.Value)
+			case *types.ReasoningContentBlockDeltaMemberSignature:
+				return t.turn.Sign(block, r.Value)
+			case *types.ReasoningContentBlockDeltaMemberRedactedContent:
+				return t.turn.Redact(block, string(r.Value))
 			}
 		}
 	case *types.ConverseStreamOutputMemberContentBlockStop:
@@ -193,7 +213,13 @@ func (t *reading) end(err error) (*backend.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.turn.End(finish, t.model, counted(t.usage)), nil
+	resp := t.turn.End(finish, t.model, counted(t.usage))
+	if r := resp.Message.Reasoning; r != nil {
+		for i, b := range r.Blocks { // bytes here, and text in a journal
+			r.Blocks[i].Redacted = base64.StdEncoding.EncodeToString([]byte(b.Redacted))
+		}
+	}
+	return resp, nil
 }
 
 func (t *reading) finish() (backend.FinishReason, error) {

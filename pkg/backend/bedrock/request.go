@@ -2,6 +2,7 @@ package bedrock
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -20,6 +21,7 @@ import (
 // takes is what a model is believed to take.
 type takes struct {
 	streaming, schemas bool
+	reasoning          bool // its own reasoning in a conversation
 	caching            bool // cache points in the system text and the messages
 	toolCaching        bool // and after the tools
 }
@@ -31,6 +33,7 @@ func (b *Backend) believed(model string) takes {
 	return takes{
 		streaming:   !b.refusals.Has(model, streaming),
 		schemas:     !b.refusals.Has(model, schemas),
+		reasoning:   !b.refusals.Has(model, reasoning),
 		caching:     cache,
 		toolCaching: cache && claude,
 	}
@@ -39,7 +42,11 @@ func (b *Backend) believed(model string) takes {
 // input builds a request. Cache points end the prefix that all jobs of a batch share (tools and system text), and, once
 // there are tool results, the conversation so far.
 func input(r *backend.Request, model string, can takes) (*bedrockruntime.ConverseInput, error) {
-	system, entries := blocks.Conversation(r.Messages)
+	msgs := r.Messages
+	if !can.reasoning {
+		msgs = blocks.WithoutReasoning(msgs)
+	}
+	system, entries := blocks.Conversation(backend.ProtocolBedrock, msgs)
 	in := &bedrockruntime.ConverseInput{ModelId: &model, InferenceConfig: inference(r.Sampling)}
 	if system != "" {
 		in.System = []types.SystemContentBlock{&types.SystemContentBlockMemberText{Value: system}}
@@ -145,6 +152,12 @@ func messages(entries []blocks.Entry, cache bool) ([]types.Message, error) {
 		}
 		for _, b := range e.Blocks {
 			switch {
+			case b.Thought != nil:
+				block, err := reasoningBlock(*b.Thought)
+				if err != nil {
+					return nil, err
+				}
+				m.Content = append(m.Content, block)
 			case b.Call != nil:
 				doc, err := asDocument([]byte(b.Call.Arguments))
 				if err != nil {
@@ -167,6 +180,22 @@ func messages(entries []blocks.Entry, cache bool) ([]types.Message, error) {
 		}
 	}
 	return out, nil
+}
+
+// reasoningBlock encodes a block of reasoning.
+func reasoningBlock(t blocks.Thought) (types.ContentBlock, error) {
+	if t.Redacted != "" {
+		data, err := base64.StdEncoding.DecodeString(t.Redacted)
+		if err != nil {
+			return nil, fmt.Errorf("redacted reasoning: %w", err)
+		}
+		return &types.ContentBlockMemberReasoningContent{Value: &types.ReasoningContentBlockMemberRedactedContent{Value: data}}, nil
+	}
+	text := types.ReasoningTextBlock{Text: &t.Text}
+	if t.Signature != "" {
+		text.Signature = &t.Signature
+	}
+	return &types.ContentBlockMemberReasoningContent{Value: &types.ReasoningContentBlockMemberReasoningText{Value: text}}, nil
 }
 
 // asDocument turns JSON into the SDK's document. Numbers keep their digits.

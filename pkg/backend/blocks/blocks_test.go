@@ -49,7 +49,7 @@ func TestConversationIsAlwaysTakable(t *testing.T) {
 			}
 			msgs = append(msgs, m)
 		}
-		_, entries := Conversation(msgs)
+		_, entries := Conversation(backend.ProtocolAnthropic, msgs)
 		for i, e := range entries {
 			if i > 0 && entries[i-1].Assistant == e.Assistant {
 				t.Fatal("two entries of one side")

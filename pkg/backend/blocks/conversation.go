@@ -14,18 +14,19 @@ type Entry struct {
 	Blocks    []Block
 }
 
-// Block is one part of an entry: a text, a call or a result.
+// Block is one part of an entry: a text, reasoning, a call or a result.
 type Block struct {
-	Text   string
-	Call   *backend.ToolCall // its arguments are a JSON object
-	Result string            // the ID of the call that Text answers
+	Text    string
+	Thought *Thought
+	Call    *backend.ToolCall // its arguments are a JSON object
+	Result  string            // the ID of the call that Text answers
 }
 
 // Conversation turns messages into the system text and alternating entries. Consecutive messages of one side become
 // one entry, as the protocols want it for the results of parallel calls, and results come before other blocks.
 // Empty texts are left out, since they are refused. Arguments that are no JSON object become an object that holds
-// them as text, so that the model can see what it wrote.
-func Conversation(msgs []backend.Message) (system string, entries []Entry) {
+// them as text, so that the model can see what it wrote. Reasoning of other protocols is left out.
+func Conversation(p backend.Protocol, msgs []backend.Message) (system string, entries []Entry) {
 	var sys []string
 	for _, m := range msgs {
 		if m.Role == backend.RoleSystem {
@@ -39,7 +40,7 @@ func Conversation(msgs []backend.Message) (system string, entries []Entry) {
 			entries = append(entries, Entry{Assistant: assistant})
 		}
 		e := &entries[len(entries)-1]
-		e.Blocks = append(e.Blocks, blocksOf(m)...)
+		e.Blocks = append(e.Blocks, blocksOf(p, m)...)
 	}
 	for i := range entries {
 		e := &entries[i]
@@ -51,7 +52,7 @@ func Conversation(msgs []backend.Message) (system string, entries []Entry) {
 	return strings.Join(sys, "\n\n"), entries
 }
 
-func blocksOf(m backend.Message) []Block {
+func blocksOf(p backend.Protocol, m backend.Message) []Block {
 	if m.Role == backend.RoleTool {
 		text := m.Content
 		if text == "" {
@@ -67,6 +68,9 @@ func blocksOf(m backend.Message) []Block {
 		c.ID = CleanID(c.ID)
 		c.Arguments = object(c.Arguments)
 		out = append(out, Block{Call: &c})
+	}
+	if m.Role == backend.RoleAssistant {
+		out = withReasoning(out, m.Reasoning.For(p))
 	}
 	return out
 }

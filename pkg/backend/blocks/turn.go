@@ -23,10 +23,11 @@ const (
 // stream; a call whose input is not JSON is reported only by End, and only if the turn ended with calls.
 type Turn struct {
 	observer backend.Observer
+	protocol backend.Protocol
 	start    time.Time
 	ttft     time.Duration
 	text     strings.Builder
-	thought  strings.Builder
+	thoughts []*thought
 	calls    []*call
 	open     map[int]*call // by the server's block index
 	size     int
@@ -38,20 +39,14 @@ type call struct {
 	reported bool
 }
 
-// NewTurn starts a turn whose request is sent now.
-func NewTurn(o backend.Observer) *Turn {
-	return &Turn{observer: o, start: time.Now(), open: map[int]*call{}}
+// NewTurn starts a turn of a protocol. The request is sent now.
+func NewTurn(p backend.Protocol, o backend.Observer) *Turn {
+	return &Turn{observer: o, protocol: p, start: time.Now(), open: map[int]*call{}}
 }
 
 // Text takes a piece of the answer.
 func (t *Turn) Text(s string) error {
 	t.text.WriteString(s)
-	return t.grow(len(s), s != "")
-}
-
-// Reasoning takes a piece of what the model thinks aloud.
-func (t *Turn) Reasoning(s string) error {
-	t.thought.WriteString(s)
 	return t.grow(len(s), s != "")
 }
 
@@ -99,12 +94,11 @@ func (t *Turn) End(reason backend.FinishReason, model string, u backend.Usage) *
 		reason = backend.FinishStop // a parser may announce calls that it then withholds
 	}
 	r := &backend.Response{
-		Message:   backend.Message{Role: backend.RoleAssistant, Content: t.text.String()},
-		Finish:    reason,
-		Usage:     u,
-		Model:     model,
-		Reasoning: t.thought.String(),
-		TTFT:      t.ttft,
+		Message: backend.Message{Role: backend.RoleAssistant, Content: t.text.String(), Reasoning: t.reasoning()},
+		Finish:  reason,
+		Usage:   u,
+		Model:   model,
+		TTFT:    t.ttft,
 	}
 	for _, c := range t.calls {
 		if reason == backend.FinishToolCalls {

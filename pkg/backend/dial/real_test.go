@@ -35,6 +35,7 @@ func quoted(v any) json.RawMessage {
 
 // TestRealServers runs the conformance suite on real servers, which nobody else may use meanwhile. BATCHAGENT_REAL_TOOLS
 // says that their models call a tool when they are told to; those of vLLM and SGLang are made to if not.
+// BATCHAGENT_REAL_REASONING marks servers with a reasoning parser.
 func TestRealServers(t *testing.T) {
 	named := false
 	for name, variable := range servers {
@@ -68,7 +69,8 @@ func testRealServer(t *testing.T, name, rawURL string) {
 	if able {
 		extra = nil
 	}
-	f := backendtest.Features{Tools: able || extra != nil, Forced: name != "dynamo", Schema: name != "dynamo", Tokenizer: counts, Load: loads}
+	f := backendtest.Features{Tools: able || extra != nil, Forced: name != "dynamo", Schema: name != "dynamo", Tokenizer: counts, Load: loads,
+		Reasoning: os.Getenv("BATCHAGENT_REAL_REASONING") != ""}
 	backendtest.Run(t, f, func(t *testing.T) backendtest.Target {
 		return backendtest.Target{Backend: open(t, rawURL), Model: models[0].ID, Calling: extra,
 			Dead: func() backend.Backend { return open(t, name+"://"+deadAddress(t)) }}

@@ -70,7 +70,7 @@ func New(cfg Config) (*Backend, error) {
 		cfg.Logger.Warn("the API key is sent unencrypted; dynamo+https:// encrypts it", "endpoint", u.Shown)
 	}
 	b := &Backend{log: cfg.Logger}
-	b.Client = openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Dialect: openaichat.Dialect{
+	b.Client = openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Logger: cfg.Logger, Dialect: openaichat.Dialect{
 		Capabilities: Declared,
 		KeyHint:      KeyHint,
 		Extra:        extra,
@@ -107,10 +107,13 @@ func header(r *backend.Request) http.Header {
 	return h
 }
 
+// reasoningField is the server's name for the reasoning of a message.
+const reasoningField = "reasoning_content"
+
 // Generate runs one model call as a stream. See [backend.Backend].
 func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	call := *r
-	call.Messages = openaichat.Repaired(r.Messages)
+	call.Messages = openaichat.ReasoningAs(reasoningField, openaichat.Repaired(r.Messages))
 	resp, err := b.Client.Generate(ctx, &call, o)
 	if err != nil {
 		return nil, err

@@ -242,7 +242,7 @@ func TestRecordedTurns(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, c.finish, resp.Finish)
 			assert.Contains(t, resp.Message.Content, c.says)
-			assert.Equal(t, c.reasoning, resp.Reasoning != "")
+			assert.Equal(t, c.reasoning, resp.Message.ReasoningText() != "")
 			require.Len(t, resp.Message.ToolCalls, len(c.calls))
 			for i, want := range c.calls {
 				if want != "" {
@@ -301,6 +301,7 @@ func TestRecordedErrorsHaveTheirClass(t *testing.T) {
 		"tool-result-missing-content":              backend.InvalidRequest,
 		"max-tokens-zero":                          backend.InvalidRequest,
 		"pin-unknown-worker":                       backend.InvalidRequest,
+		"err-not-found":                            backend.Transient,
 	}
 	for _, name := range backendtest.Recordings(t, "dynamo-1.6.1/err-*") {
 		if name = strings.TrimPrefix(name, "dynamo-1.6.1/"); classes[name] == "" {
@@ -440,4 +441,8 @@ func TestKeyComesFromTheEnvironmentForAGateway(t *testing.T) {
 	require.NoError(t, b.Close())
 	assert.Contains(t, log.String(), "unencrypted")
 	assert.NotContains(t, log.String(), "hunter2")
+}
+
+func TestReasoningIsSentBack(t *testing.T) {
+	backendtest.RunChatReasoning(t, reasoningField, func(t *testing.T, addr string) backend.Backend { return open(t, addr) })
 }

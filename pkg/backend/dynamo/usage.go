@@ -53,9 +53,9 @@ func (c *usageCheck) plausible(r *backend.Request, u backend.Usage) bool {
 func promptBytes(r *backend.Request) int {
 	n := frameBytes
 	for _, m := range r.Messages {
-		n += frameBytes + len(m.Content)
+		n += frameBytes + len(m.Content) + m.Reasoning.Bytes()
 		for _, c := range m.ToolCalls {
-			n += frameBytes + len(c.Name) + len(c.Arguments)
+			n += frameBytes + len(c.Name) + len(c.Arguments) + len(c.Extra)
 		}
 	}
 	for _, t := range r.Tools {

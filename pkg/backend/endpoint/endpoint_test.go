@@ -1,6 +1,8 @@
 package endpoint
 
 import (
+	"bytes"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -85,4 +87,37 @@ func TestRefusalsAreBounded(t *testing.T) {
 		r.Add(strings.Repeat("x", i), "a")
 	}
 	assert.LessOrEqual(t, len(r.seen), maxRefusals)
+}
+
+func TestKeyIsTakenOutOfMessages(t *testing.T) {
+	t.Parallel()
+	cases := []struct{ message, key, want string }{
+		{"bad key sk-secret-1.", "sk-secret-1", "bad key [key]."},
+		{"xsk-secret-1x", "sk-secret-1", "x[key]x"},
+		{"the model `fake` does not exist", "fake", "the model `fake` does not exist"},
+		{"Incorrect API key: fake", "fake", "Incorrect API key: [key]"},
+		{"key abc1 is not in xabc1x", "abc1", "key [key] is not in xabc1x"},
+		{"a test of a key", "a", "a test of a key"},
+		{"EMPTYING the queue", "EMPTY", "EMPTYING the queue"},
+		{"nothing", "", "nothing"},
+	}
+	for _, c := range cases {
+		assert.Equal(t, c.want, WithoutKey(c.message, c.key), c.message)
+	}
+}
+
+func TestLongWaitsAreLoggedOnce(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&b, nil))
+	var w LongWaits
+	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	w.Tell(log, "x://h", 30*time.Second, now)
+	assert.Empty(t, b.String())
+	for i := range 5 {
+		w.Tell(log, "x://h", 24*time.Hour, now.Add(time.Duration(i)*time.Second))
+	}
+	assert.Equal(t, 1, strings.Count(b.String(), "until=2026-12-01T12:00:00Z"))
+	w.Tell(log, "x://h", 24*time.Hour, now.Add(time.Hour))
+	assert.Equal(t, 2, strings.Count(b.String(), "level=WARN"))
 }

@@ -26,6 +26,30 @@ func (r *Refusals) Add(model, ability string) bool {
 	return true
 }
 
+// Remove forgets that a model does not take an ability.
+func (r *Refusals) Remove(model, ability string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.seen, [2]string{model, ability})
+}
+
+// Of returns what a model is known not to take. Later refusals do not change it. Nil if there is nothing.
+func (r *Refusals) Of(model string) map[string]bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var out map[string]bool
+	for key := range r.seen {
+		if key[0] != model {
+			continue
+		}
+		if out == nil {
+			out = make(map[string]bool, len(r.seen))
+		}
+		out[key[1]] = true
+	}
+	return out
+}
+
 // Has reports whether a model is known not to take an ability.
 func (r *Refusals) Has(model, ability string) bool {
 	r.mu.RLock()

@@ -16,8 +16,8 @@ import (
 
 // Generate runs one model call as a stream. See [backend.Backend].
 //
-// A refusal that names a field which the model does not take (temperature on a reasoning model, a keyword of a schema)
-// is remembered and told in the log once, and the call is made again without that field. A refused call costs nothing.
+// A schema whose strict form is refused is remembered, and the call is made again with the schema as it is. A refused call
+// costs nothing. The client below does the same for fields.
 func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	model, err := b.ModelOr(ctx, r.Model)
 	if err != nil {
@@ -38,7 +38,7 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		}
 		left[part] = true
 		if b.refusals.Add(model, part) {
-			b.log.Warn("the model does not take a part of the request; it is left away from now on",
+			b.log.Warn("the model does not take the strict form of a schema; it is sent as it is from now on",
 				"endpoint", b.Endpoint(), "model", model, "part", part)
 		}
 	}
@@ -52,19 +52,6 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 func (b *Backend) adapt(model string, r *backend.Request) (*backend.Request, origin) {
 	call := *r
 	call.Model = model
-	s := &call.Sampling
-	if b.refusals.Has(model, "temperature") {
-		s.Temperature = nil
-	}
-	if b.refusals.Has(model, "top_p") {
-		s.TopP = nil
-	}
-	if b.refusals.Has(model, "seed") {
-		s.Seed = nil
-	}
-	if b.refusals.Has(model, "stop") {
-		s.Stop = nil
-	}
 	var from origin
 	if r.Schema != nil {
 		schema := *r.Schema
@@ -77,9 +64,6 @@ func (b *Backend) adapt(model string, r *backend.Request) (*backend.Request, ori
 			schema.Loose = true
 		}
 		call.Schema = &schema
-		if b.refusals.Has(model, "response_format") {
-			call.Schema = nil
-		}
 	}
 	call.Tools = slices.Clone(r.Tools)
 	for i, t := range call.Tools {
@@ -115,9 +99,6 @@ func (b *Backend) strictForm(model string, schema []byte) *strict {
 	return form
 }
 
-// otherLimit is that a model knows the token limit by the other of its two names.
-const otherLimit = "the name of the token limit"
-
 // schemaName names a strict schema among what was refused.
 func schemaName(schema []byte) string {
 	h := fnv.New64a()
@@ -125,18 +106,13 @@ func schemaName(schema []byte) string {
 	return "strict output schema " + strconv.FormatUint(h.Sum64(), 36)
 }
 
-// fields are those of a request that a model may not take, each after those whose names are in its own.
-var fields = []string{
-	"temperature", "top_p", "seed", "prompt_cache_key", "max_completion_tokens", "max_tokens", "response_format", "tools", "stop",
-}
-
-// refusing are the words of servers that do not know a field, as opposed to a bad value of it.
+// refusing are the words of servers that do not take a schema in this form, as opposed to a bad value of another field.
 var refusing = []string{
 	"unsupported", "not supported", "not support", "unknown", "unrecognized", "unexpected", "not permitted", "not allowed", "unavailable",
-	"invalid schema", "invalid json schema",
+	"invalid schema", "invalid json schema", "mixed values",
 }
 
-// unwanted names the part for which a call was refused, if it can be left away; "" if not. Two calls side by side may be
+// unwanted names the strict form for which a call was refused; "" if there was another reason. Two calls side by side may be
 // refused for the same one.
 func (b *Backend) unwanted(call, r *backend.Request, err error) string {
 	e, ok := errors.AsType[*backend.Error](err)
@@ -149,46 +125,18 @@ func (b *Backend) unwanted(call, r *backend.Request, err error) string {
 	if !coded && !endpoint.Mentions(words, refusing...) {
 		return ""
 	}
-	field := ""
-	for _, f := range fields {
-		if refusal.Param == f || strings.HasPrefix(refusal.Param, f+".") || strings.HasPrefix(refusal.Param, f+"[") ||
-			refusal.Param == "" && (strings.Contains(words, f) || f == "tools" && strings.Contains(words, "schema for function")) {
-			field = f
-			break
-		}
+	about := func(field string) bool {
+		return refusal.Param == field || strings.HasPrefix(refusal.Param, field+".") || strings.HasPrefix(refusal.Param, field+"[") ||
+			refusal.Param == "" && strings.Contains(words, field)
 	}
 	switch {
-	case field == "" || !b.sends(call, field):
-		return ""
-	case field == "response_format" && !call.Schema.Loose && endpoint.Mentions(words, "schema"):
+	case call.Schema != nil && !call.Schema.Loose && about("response_format"):
 		return schemaName(r.Schema.JSON)
-	case strings.HasPrefix(field, "max_"):
-		return otherLimit
-	default:
-		return field
+	case slices.ContainsFunc(call.Tools, func(t backend.Tool) bool { return t.Strict }) &&
+		(about("tools") || about("strict") || strings.Contains(words, "schema for function")):
+		return "tools"
 	}
-}
-
-// sends reports whether a call has a field in a form that can be left away.
-func (b *Backend) sends(call *backend.Request, field string) bool {
-	switch s := call.Sampling; field {
-	case "temperature":
-		return s.Temperature != nil
-	case "top_p":
-		return s.TopP != nil
-	case "seed":
-		return s.Seed != nil
-	case "stop":
-		return len(s.Stop) > 0
-	case "prompt_cache_key":
-		return b.own && call.Hints.Session != ""
-	case "response_format":
-		return call.Schema != nil
-	case "tools":
-		return slices.ContainsFunc(call.Tools, func(t backend.Tool) bool { return t.Strict })
-	default: // the name of the token limit: there is one other
-		return s.MaxTokens > 0 && b.own == (field == "max_completion_tokens")
-	}
+	return ""
 }
 
 // origin knows the schemas of which a request has a strict form with nulls.

@@ -3,7 +3,6 @@ package openai
 import (
 	"cmp"
 	"context"
-	"errors"
 	"hash/fnv"
 	"log/slog"
 	"net/http"
@@ -102,11 +101,11 @@ func New(cfg Config) (*Backend, error) {
 	if b.strict, err = lru.New[string, *strict](maxStrict); err != nil {
 		return nil, err
 	}
-	dialect := openaichat.Dialect{Capabilities: Compatible, KeyHint: KeyHint, Class: class, MaxTokensField: b.maxTokensField, Extra: b.extra}
+	dialect := openaichat.Dialect{Capabilities: Compatible, KeyHint: KeyHint, Class: class, StrictForms: true, MaxTokensField: b.maxTokensField, Extra: b.extra}
 	if b.own {
 		dialect.Capabilities = Declared
 	}
-	b.Client = openaichat.New(openaichat.Config{URL: u, Base: base(u), Key: key, Transport: cfg.Transport, Dialect: dialect})
+	b.Client = openaichat.New(openaichat.Config{URL: u, Base: base(u), Key: key, Transport: cfg.Transport, Logger: cfg.Logger, Dialect: dialect})
 	return b, nil
 }
 
@@ -119,9 +118,6 @@ func base(u endpoint.URL) string {
 	return "/v1"
 }
 
-// spent are words of refusals that hold until tomorrow at best.
-var spent = []string{"exceeded your current quota", "per day (rpd)", "per day (tpd)", "requests per day", "tokens per day"}
-
 // class knows the API's refusals that look like others.
 func class(e openaichat.Refusal) backend.Class {
 	switch e.Code {
@@ -130,30 +126,15 @@ func class(e openaichat.Refusal) backend.Class {
 	case "string_above_max_length":
 		return backend.ContextTooLong
 	}
-	if e.Status != http.StatusTooManyRequests {
-		return ""
-	}
-	switch words := strings.ToLower(e.Message); {
-	case strings.HasPrefix(words, "request too large"): // for a minute's tokens: it can never pass
-		return backend.ContextTooLong
-	case endpoint.Mentions(words, spent...):
-		return backend.QuotaExhausted
-	case e.Code == "slow_down", endpoint.Mentions(words, "overloaded"):
-		return backend.Overloaded
-	}
 	return ""
 }
 
-// Ready asks for the list of models, unless the endpoint answered a moment ago. A server without the list is ready if
-// it says so.
+// Ready asks for the list of models, unless the endpoint answered a moment ago.
 func (b *Backend) Ready(ctx context.Context) error {
 	if last := b.answered.Load(); b.own && last != nil && time.Since(*last) < readyFor {
 		return nil
 	}
 	err := b.Client.Ready(ctx)
-	if e, ok := errors.AsType[*backend.Error](err); ok && !b.own && e.Status == http.StatusNotFound {
-		err = nil
-	}
 	if err == nil {
 		b.answers()
 	}
@@ -179,6 +160,9 @@ func (b *Backend) Models(ctx context.Context) ([]backend.Model, error) {
 		return b.Client.Models(ctx)
 	}
 	cards, err := b.Cards(ctx)
+	if openaichat.Unlisted(err) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -186,14 +170,14 @@ func (b *Backend) Models(ctx context.Context) ([]backend.Model, error) {
 	slices.SortStableFunc(cards, func(x, y openaichat.Card) int { return cmp.Compare(y.Created, x.Created) })
 	models := make([]backend.Model, len(cards))
 	for i, c := range cards {
-		models[i] = backend.Model{ID: c.ID, MaxModelLen: cmp.Or(c.MaxModelLen, c.ContextWindow)}
+		models[i] = backend.Model{ID: c.ID, MaxModelLen: c.MaxModelLen}
 	}
 	return models, nil
 }
 
-// maxTokensField is the name that the endpoint knows; the other one once it was refused.
-func (b *Backend) maxTokensField(r *backend.Request) string {
-	if b.own != b.refusals.Has(r.Model, otherLimit) {
+// maxTokensField is the name that OpenAI's own models take; others take the older one.
+func (b *Backend) maxTokensField(*backend.Request) string {
+	if b.own {
 		return "max_completion_tokens"
 	}
 	return "max_tokens"
@@ -202,7 +186,7 @@ func (b *Backend) maxTokensField(r *backend.Request) string {
 // extra gives the fields of a request that OpenAI has beyond the protocol.
 func (b *Backend) extra(r *backend.Request) []openaichat.Field {
 	key := cacheKey(r.Hints.Session)
-	if !b.own || key == "" || b.refusals.Has(r.Model, "prompt_cache_key") {
+	if !b.own || key == "" {
 		return nil
 	}
 	return []openaichat.Field{{Name: "prompt_cache_key", Value: key}}

@@ -329,7 +329,8 @@ func TestWhatAModelDoesNotTakeIsTriedOnceAndThenLeftAway(t *testing.T) {
 	assert.Equal(t, 9.0, last["max_tokens"])
 	assert.Contains(t, last, "response_format", "as a hint")
 	assert.NotContains(t, last, "temperature")
-	assert.Equal(t, 5, strings.Count(log.String(), "left away"), log.String())
+	assert.Equal(t, 4, strings.Count(log.String(), "left out"), log.String())
+	assert.Equal(t, 1, strings.Count(log.String(), "strict form"), log.String())
 
 	r.Model = "another"
 	_, err = b.Generate(t.Context(), r, backend.Observer{})
@@ -476,7 +477,9 @@ func TestPaidEndpointIsNotAskedAllTheTimeWhetherItIsReady(t *testing.T) {
 func TestProviderWithoutAListOfModelsIsReady(t *testing.T) {
 	server := backendtest.Replay(t, answer(404, `{"error":"not found"}`))
 	require.NoError(t, open(t, "http://"+server.Addr).Ready(t.Context()))
-	assert.Error(t, open(t, "openai+http://"+server.Addr).Ready(t.Context()), "OpenAI has one")
+	models, err := open(t, "openai+http://"+server.Addr).Models(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, models, "each request must name its model")
 }
 
 func TestKeyComesFromTheEnvironment(t *testing.T) {
@@ -514,5 +517,13 @@ func TestKeyComesFromTheEnvironment(t *testing.T) {
 		_, err := New(Config{URL: url, Getenv: env(nil)})
 		require.ErrorContains(t, err, "OPENAI_API_KEY")
 		assert.NotContains(t, err.Error(), "hunter2")
+	}
+}
+
+func TestReasoningIsSentBack(t *testing.T) {
+	for _, scheme := range []string{"openai+http://", "http://"} {
+		t.Run(scheme, func(t *testing.T) {
+			backendtest.RunChatReasoning(t, "", func(t *testing.T, addr string) backend.Backend { return open(t, scheme+addr) })
+		})
 	}
 }

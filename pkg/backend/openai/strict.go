@@ -84,7 +84,8 @@ func (w *strictWriter) node(node gjson.Result, depth int) string {
 				w.fail()
 			}
 			put(word, value.Raw)
-		case word == "format" && !slices.Contains(formats, value.String()), word == "pattern" && strings.Contains(value.String(), "(?"):
+		case word == "format" && !slices.Contains(formats, value.String()), word == "pattern" && strings.Contains(value.String(), "(?"),
+			strings.HasPrefix(word, "exclusive") && value.IsBool(): // of draft-04
 		case kept[word]:
 			put(word, value.Raw)
 		case word == "items":

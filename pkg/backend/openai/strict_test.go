@@ -25,6 +25,8 @@ func TestStrictForm(t *testing.T) {
 			`{"type":"object","properties":{"a":{"enum":["x","y"],"type":"string"},"b":{"const":3,"type":"number"}},"required":["a","b"],"additionalProperties":false}`},
 		{"what only narrows is dropped", `{"$schema":"x","type":"object","properties":{"a":{"type":"string","minLength":3,"format":"uri","pattern":"^(?=a)","description":"d"}},"required":["a"],"minProperties":1}`,
 			`{"type":"object","properties":{"a":{"type":"string","description":"d"}},"required":["a"],"additionalProperties":false}`},
+		{"limits of draft-04", `{"$schema":"http://json-schema.org/draft-04/schema#","type":"object","properties":{"a":{"type":"number","minimum":0,"exclusiveMinimum":true}},"required":["a"]}`,
+			`{"type":"object","properties":{"a":{"type":"number","minimum":0}},"required":["a"],"additionalProperties":false}`},
 		{"nested", `{"type":"object","properties":{"a":{"type":"array","items":{"type":"object","properties":{"b":{"type":"number","minimum":0}},"required":["b"]}}},"required":["a"]}`,
 			`{"type":"object","properties":{"a":{"type":"array","items":{"type":"object","properties":{"b":{"type":"number","minimum":0}},"required":["b"],"additionalProperties":false}}},"required":["a"],"additionalProperties":false}`},
 		{"alternatives", `{"type":"object","properties":{"a":{"oneOf":[{"type":"string"},{"type":"object","properties":{},"additionalProperties":false}]}},"required":["a"]}`,

@@ -43,6 +43,6 @@ func BenchmarkTurn(b *testing.B) {
 	t := newTurn(backend.Observer{}, false)
 	for b.Loop() {
 		t.size = 0
-		require.NoError(b, t.add(event))
+		require.NoError(b, t.add(event, chatEvent))
 	}
 }

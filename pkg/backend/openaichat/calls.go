@@ -14,12 +14,24 @@ const callCost = 64
 
 // callDelta is a piece of a tool call.
 type callDelta struct {
-	Index    *int   `json:"index"`
-	ID       string `json:"id"`
+	Index    *callIndex `json:"index"`
+	ID       loose      `json:"id"`
 	Function struct {
-		Name      string `json:"name"`
-		Arguments string `json:"arguments"`
+		Name      loose `json:"name"`
+		Arguments loose `json:"arguments"` // a string, or the object itself
 	} `json:"function"`
+
+	extra extras // members that the protocol does not have
+}
+
+// UnmarshalJSON reads a piece and keeps the members that the protocol does not have.
+func (d *callDelta) UnmarshalJSON(data []byte) error {
+	type plain callDelta
+	if err := json.Unmarshal(data, (*plain)(d)); err != nil {
+		return err
+	}
+	d.extra = extrasOf(data)
+	return nil
 }
 
 // callList puts a turn's tool calls together, and reports each once, as early as it is certain.
@@ -29,12 +41,13 @@ type callDelta struct {
 // early on the strength of them. What was reported does not change: pieces that come after it (a parser may write one
 // brace too many) are dropped, so that the call in the final message is the call that was run.
 type callList struct {
-	report func(index int, c backend.ToolCall) // nil skips
-	calls  []*call
-	quiet  bool // nothing is reported any more
+	report  func(index int, c backend.ToolCall) // nil skips
+	offered []string                            // names of the request's tools
+	calls   []*toolCall
+	quiet   bool // nothing is reported any more
 }
 
-type call struct {
+type toolCall struct {
 	index   int // the server's
 	hasID   bool
 	id      string
@@ -42,40 +55,71 @@ type call struct {
 	args    []byte
 	scan    valueScan
 	settled bool
+	guessed bool // it began without an ID at the position of another call
+	extra   extras
 }
 
 // add takes a piece and returns how much it adds to the turn's size.
 func (l *callList) add(d *callDelta) int {
 	i := l.find(d)
-	size := len(d.Function.Arguments)
-	if i < 0 {
+	args, name := string(d.Function.Arguments), string(d.Function.Name)
+	size := len(args)
+	if i >= 0 && l.repeats(i, d) {
+		return size
+	}
+	guessed := i >= 0 && l.beginsAnother(i, d)
+	if i < 0 || guessed {
 		l.settleWhole()
 		i = len(l.calls)
-		l.calls = append(l.calls, &call{})
+		l.calls = append(l.calls, &toolCall{guessed: guessed})
 		if d.Index != nil {
-			l.calls[i].index = *d.Index
+			l.calls[i].index = int(*d.Index)
 		}
 		size += callCost
 	}
 	c := l.calls[i]
+	size += c.extra.add(d.extra) // also of a settled call, because they do not change its arguments
 	if c.settled {
 		return size
 	}
 	if d.ID != "" && !c.hasID {
-		c.id, c.hasID = d.ID, true
+		c.id, c.hasID = string(d.ID), true
 		size += len(d.ID)
 	}
-	if c.name == "" {
-		c.name = d.Function.Name // servers that repeat it send the whole name each time
-		size += len(c.name)
+	if len(c.args) == 0 && name != c.name {
+		c.addName(name)
+		size += len(name)
 	}
 	before := len(c.args)
-	c.args = append(c.args, d.Function.Arguments...)
-	if end := c.scan.feed(d.Function.Arguments); end >= 0 && c.name != "" && json.Valid(c.args[:before+end]) {
+	c.args = append(c.args, args...)
+	if end := c.scan.feed(args); end >= 0 && c.name != "" && json.Valid(c.args[:before+end]) {
 		c.args = c.args[:before+end]
 		l.settle(i, c, true)
 	}
 	return size
+}
+
+// addName takes a piece of the name. Servers write it whole, repeat it, or write it in pieces.
+func (c *toolCall) addName(piece string) {
+	if strings.HasPrefix(piece, c.name) {
+		c.name = piece
+	} else {
+		c.name += piece
+	}
+}
+
+// beginsAnother reports whether a piece without an ID begins a call, although its position is that of call i: call i is
+// whole, and the piece has a name.
+func (l *callList) beginsAnother(i int, d *callDelta) bool {
+	c := l.calls[i]
+	args := strings.TrimSpace(string(d.Function.Arguments))
+	return c.settled && d.ID == "" && d.Function.Name != "" && (args == "" || args[0] == '{')
+}
+
+// repeats reports whether a piece is the whole of call i once more, as some servers send it with the finish reason.
+func (l *callList) repeats(i int, d *callDelta) bool {
+	c := l.calls[i]
+	return c.settled && c.name == l.cleanName(string(d.Function.Name)) && string(d.Function.Arguments) == string(c.args)
 }
 
 // dispatched takes a whole call that came ahead of its deltas, which are then dropped.
@@ -88,15 +132,25 @@ func (l *callList) dispatched(d *callDelta) {
 // find returns the position of the call that a piece belongs to, or -1 if it begins one.
 func (l *callList) find(d *callDelta) int {
 	for i, c := range slices.Backward(l.calls) {
-		if d.Index != nil && *d.Index != c.index {
+		if d.Index != nil && int(*d.Index) != c.index {
 			continue
 		}
-		if d.ID != "" && c.hasID && d.ID != c.id {
+		if d.ID != "" && c.hasID && string(d.ID) != c.id {
 			return -1 // some servers number every call 0
 		}
 		return i
 	}
 	return -1
+}
+
+// whole reports whether there are calls and all are complete, so that they need no finish reason.
+func (l *callList) whole() bool {
+	for _, c := range l.calls {
+		if c.name == "" || !c.settled && !isObject(string(c.args)) {
+			return false
+		}
+	}
+	return len(l.calls) > 0
 }
 
 // settleWhole settles the calls whose arguments are JSON, because the next call begins.
@@ -110,6 +164,10 @@ func (l *callList) settleWhole() {
 
 // finish settles what is left and returns all calls. The left ones are reported only if the turn ended with calls.
 func (l *callList) finish(report bool) []backend.ToolCall {
+	// A server may repeat the name of a call that is whole. That is no further call.
+	if n := len(l.calls); n > 1 && l.calls[n-1].guessed && len(l.calls[n-1].args) == 0 && l.cleanName(l.calls[n-1].name) == l.calls[n-2].name {
+		l.calls = l.calls[:n-1]
+	}
 	if len(l.calls) == 0 {
 		return nil
 	}
@@ -123,12 +181,36 @@ func (l *callList) finish(report bool) []backend.ToolCall {
 	return out
 }
 
-func (l *callList) settle(i int, c *call, report bool) {
+func (l *callList) settle(i int, c *toolCall, report bool) {
 	c.settled = true
 	c.id = l.freeID(i, c.id)
+	c.name = l.cleanName(c.name)
+	c.args = unquoted(c.args)
 	if report && !l.quiet && l.report != nil {
 		l.report(i, c.toolCall())
 	}
+}
+
+// cleanName returns a tool's name without what some models and parsers write around it, unless a tool has that name.
+func (l *callList) cleanName(name string) string {
+	if slices.Contains(l.offered, name) {
+		return name
+	}
+	short, _, _ := strings.Cut(name, "<|") // the mark of a channel
+	short = strings.TrimSpace(strings.TrimPrefix(short, "functions."))
+	if slices.Contains(l.offered, short) {
+		return short
+	}
+	return name
+}
+
+// unquoted returns arguments that were encoded twice as they are encoded once.
+func unquoted(args []byte) []byte {
+	var inner string
+	if len(args) > 0 && args[0] == '"' && json.Unmarshal(args, &inner) == nil && isObject(inner) {
+		return []byte(inner)
+	}
+	return args
 }
 
 // freeID returns an ID that no settled call has: id itself, if it can.
@@ -144,8 +226,8 @@ func (l *callList) freeID(i int, id string) string {
 	return id
 }
 
-func (c *call) toolCall() backend.ToolCall {
-	return backend.ToolCall{ID: c.id, Name: c.name, Arguments: string(c.args)}
+func (c *toolCall) toolCall() backend.ToolCall {
+	return backend.ToolCall{ID: c.id, Name: c.name, Arguments: string(c.args), Extra: c.extra.json()}
 }
 
 // valueScan finds the end of a JSON object or array that comes in pieces. It counts brackets only.
@@ -157,7 +239,12 @@ type valueScan struct {
 }
 
 // feed returns the position in piece just after the closing bracket, or -1.
-func (s *valueScan) feed(piece string) int {
+func (s *valueScan) feed(piece string) int { return feed(s, piece) }
+
+// feedBytes is feed for bytes.
+func (s *valueScan) feedBytes(piece []byte) int { return feed(s, piece) }
+
+func feed[T string | []byte](s *valueScan, piece T) int {
 	if s.over {
 		return -1
 	}

@@ -69,7 +69,7 @@ func TestScalarArgumentsAreCertainWhenTheNextCallBegins(t *testing.T) {
 	t.Parallel()
 	var told []string
 	l := callList{report: func(_ int, c backend.ToolCall) { told = append(told, c.Name) }}
-	zero, one := 0, 1
+	zero, one := callIndex(0), callIndex(1)
 	first := &callDelta{Index: &zero, ID: "a"}
 	first.Function.Name, first.Function.Arguments = "f", "12"
 	l.add(first)
@@ -96,10 +96,10 @@ func TestSplittingArgumentsChangesNothing(t *testing.T) {
 		}).Draw(t, "args")
 		collect := func(pieces []string) (told, final []backend.ToolCall) {
 			l := callList{report: func(_ int, c backend.ToolCall) { told = append(told, c) }}
-			zero := 0
+			zero := callIndex(0)
 			for _, p := range pieces {
 				d := &callDelta{Index: &zero, ID: "a"}
-				d.Function.Name, d.Function.Arguments = "f", p
+				d.Function.Name, d.Function.Arguments = "f", loose(p)
 				l.add(d)
 			}
 			return told, l.finish(true)

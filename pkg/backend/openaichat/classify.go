@@ -1,37 +1,59 @@
 package openaichat
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 	"github.com/batchagent/batchagent/pkg/retryafter"
 )
 
-const maxErrorBytes = 64 << 10
-
 // rules are a dialect's own, asked before the protocol's. nil has none.
 type rules func(Refusal) backend.Class
 
+// Refusal is a server's report of an error. It is in the chain of the [backend.Error].
+type Refusal struct {
+	Status        int    // HTTP status, or the number that an error within a stream gives in its place
+	Code          string // "" if it is only a number
+	Kind          string // "type"
+	Param         string
+	Message       string // may repeat the request: not for logs
+	Needs, Window int    // tokens of the request, and of the context; 0 if not given
+	// Total is set if Needs counts prompt and answer together.
+	Total bool
+	// RetryAfter is the requested wait; 0 if the answer has no hint.
+	RetryAfter time.Duration
+	// Fields are parts of the request that a validator names.
+	Fields []string
+}
+
+// Error returns the parts that are not in the message; "" if there are none.
+func (r Refusal) Error() string {
+	var parts []string
+	for _, p := range []struct{ name, value string }{{"code", r.Code}, {"parameter", r.Param}} {
+		if p.value != "" {
+			parts = append(parts, p.name+" "+endpoint.OneLine(p.value))
+		}
+	}
+	if r.Window > 0 && r.Needs > 0 {
+		parts = append(parts, fmt.Sprintf("%d tokens for a window of %d", r.Needs, r.Window))
+	}
+	return strings.Join(parts, ", ")
+}
+
 // classify turns a refused call into an error without an endpoint.
 func (f rules) classify(status int, header http.Header, body []byte) *backend.Error {
+	now := time.Now()
 	e := parseErrorBody(body)
-	out := &backend.Error{
-		Class:      f.class(e, status),
-		Status:     status,
-		RetryAfter: retryafter.Read(header, time.Now()),
-		Message:    cmp.Or(shorten(e.message), http.StatusText(status)),
-		Err:        e.cause(status),
-	}
+	out := f.asError(e, status, hints{
+		asked: retryafter.Read(header, now), told: retryafter.Body(body, retryafter.Sent(header, now)), reset: retryafter.Reset(header, now),
+	})
+	out.Message = cmp.Or(out.Message, http.StatusText(status))
 	switch advice := header.Get("X-Should-Retry"); {
 	case advice == "true" && out.Class == backend.InvalidRequest:
 		out.Class = backend.Transient
@@ -46,174 +68,129 @@ func (f rules) classify(status int, header http.Header, body []byte) *backend.Er
 		}
 	}
 	switch {
-	case out.Class != backend.InvalidRequest:
 	case status < http.StatusBadRequest:
 		out.Message = "the server redirects elsewhere; use the URL that it redirects to"
-	case status == http.StatusNotFound:
+	case status == http.StatusNotFound && out.Class == backend.Transient:
 		out.Message += ": no such route; is this an OpenAI-compatible server, and is the URL's path its base path?"
+	case out.Class == backend.InvalidRequest && endpoint.Mentions(strings.ToLower(e.message), "not support tool", "support tool use", "tool use is not supported"):
+		out.Message += "; use a model and a server that call tools, or a spec without tools"
+	case status == http.StatusRequestEntityTooLarge && !e.found:
+		out.Message += ": the server or a proxy before it takes no request of this size; shorten the input or raise its limit (client_max_body_size of nginx)"
 	}
 	return out
 }
 
 // streamError turns an error that came within a stream into an error without an endpoint. The HTTP status was a
-// success; what the error itself says decides.
+// success, so the error itself decides.
 func (f rules) streamError(event []byte) *backend.Error {
 	e := parseErrorBody(event)
-	out := f.asError(e)
-	if !e.found {
+	status := e.status
+	if status < http.StatusBadRequest || status > 599 {
+		status = http.StatusInternalServerError
+	}
+	out := f.asError(e, status, hints{told: retryafter.Body(event, time.Now())})
+	out.Status = http.StatusOK
+	switch {
+	case !e.found && out.Message == "":
 		out.Message = "the stream broke off with an error that is not readable"
+	default:
+		out.Message = cmp.Or(out.Message, e.kind, e.code)
 	}
 	return out
 }
 
-// errorBody is what servers say of an error, whatever shape they say it in.
-type errorBody struct {
-	found   bool // the body is an error of a known shape
-	message string
-	kind    string // "type"
-	param   string
-	code    string
-	status  int // code, if it is a number
-	// Tokens that a request would need and that the window has, where the server tells.
-	needs, window int
+// hints are the waits that an answer gives; 0 for those that it does not give.
+type hints struct {
+	asked time.Duration // from a Retry-After header, for any error
+	told  time.Duration // from the error's body
+	reset time.Duration // from the headers of a rate limit
 }
 
-// Refusal is what a server said of an error. It is in the chain of the [backend.Error] when the server named a code or a
-// parameter, or the sizes.
-type Refusal struct {
-	Status        int    // HTTP status, or what an error within a stream says in its place
-	Code          string // "" if it is only a number
-	Kind          string // "type"
-	Param         string
-	Message       string // may repeat the request: not for logs
-	Needs, Window int    // tokens of prompt and answer together, and of the context; 0 if not told
-}
+// longest is the wait of a rate limit.
+func (h hints) longest() time.Duration { return cmp.Or(h.asked, h.told, h.reset) }
 
-// Error tells the parts that the message does not.
-func (r Refusal) Error() string {
-	var parts []string
-	for _, p := range []struct{ name, value string }{{"code", r.Code}, {"parameter", r.Param}} {
-		if p.value != "" {
-			parts = append(parts, p.name+" "+endpoint.OneLine(p.value))
-		}
+// asError classifies an error by its body and its status.
+func (f rules) asError(e errorBody, status int, h hints) *backend.Error {
+	if o, ok := endpoint.ReadOverflow(e.words(), status < http.StatusInternalServerError); ok && e.over.Window == 0 {
+		e.over = o
 	}
-	if r.Window > 0 {
-		parts = append(parts, fmt.Sprintf("%d tokens for a window of %d", r.Needs, r.Window))
+	r := e.refusal(status, h.longest())
+	out := &backend.Error{Status: status, RetryAfter: h.asked, Message: shorten(e.told()), Err: r}
+	if f != nil {
+		out.Class = f(r)
 	}
-	return strings.Join(parts, ", ")
+	if out.Class == "" {
+		out.Class = e.class(status, h.longest())
+	}
+	if out.Class == backend.ContextTooLong {
+		out.Window = e.over.Window
+	}
+	switch out.Class {
+	case backend.RateLimited:
+		out.RetryAfter = h.longest()
+	case backend.Overloaded:
+		out.RetryAfter = cmp.Or(h.asked, h.told)
+	}
+	return out
 }
 
-func (e errorBody) refusal(status int) Refusal {
-	r := Refusal{Status: status, Kind: e.kind, Param: e.param, Message: e.message, Needs: e.needs, Window: e.window}
+// told is the message for people. A gateway's general words are followed by those of the server behind it.
+func (e errorBody) told() string {
+	if e.quoted != "" && endpoint.Mentions(strings.ToLower(e.message), "provider returned error", "upstream error") {
+		return e.message + ": " + strings.TrimSpace(e.quoted)
+	}
+	return e.message
+}
+
+// words are all of the error's texts.
+func (e errorBody) words() string {
+	return strings.ToLower(strings.Join([]string{e.message, e.quoted, e.kind, e.code}, " "))
+}
+
+func (e errorBody) refusal(status int, wait time.Duration) Refusal {
+	r := Refusal{Status: status, Kind: e.kind, Param: e.param, Message: e.message, RetryAfter: wait, Fields: e.fields,
+		Needs: e.over.Needs, Window: e.over.Window, Total: e.over.Total}
 	if e.status == 0 {
 		r.Code = e.code
 	}
 	return r
 }
 
-// cause is the refusal, if it tells something that class and message do not.
-func (e errorBody) cause(status int) error {
-	if r := e.refusal(status); r.Error() != "" {
-		return r
+var (
+	// empty are words of an account without money. Waiting does not help.
+	empty = []string{
+		"insufficient credits", "insufficient balance", "insufficient funds", "insufficient_quota", "credit balance", "out of credits",
+		"no credits", "not enough credits", "billing hard limit", "billing_hard_limit", "payment required", "requires more credits",
 	}
-	return nil
-}
+	// daily are words of a limit that holds until tomorrow.
+	daily = []string{"per day (rpd)", "per day (tpd)", "requests per day", "tokens per day", "free-models-per-day", "perday"}
+	// modelFault are codes of an answer that the model got wrong: a second call may be right.
+	modelFault = []string{"tool_use_failed", "json_validate_failed", "output_parse_failed", "malformed_function_call"}
+	// behind are words of a gateway whose own server failed.
+	behind = []string{"provider returned error", "provider error", "upstream error", "upstream request failed", "upstream connect error", "bad gateway", "connection error"}
+)
 
-// parseErrorBody understands {"error":{…}}, {"error":"…"}, {"detail":…} and the flat {"object":"error",…}; of another
-// body it keeps the text, if it is plain.
-func parseErrorBody(body []byte) errorBody {
-	type fields struct {
-		Message json.RawMessage `json:"message"`
-		Type    json.RawMessage `json:"type"`
-		Param   json.RawMessage `json:"param"`
-		Code    json.RawMessage `json:"code"`
-		Details json.RawMessage `json:"details"`
-	}
-	var top struct {
-		fields
-		Error  json.RawMessage `json:"error"`
-		Detail json.RawMessage `json:"detail"`
-		Object string          `json:"object"`
-	}
-	if json.Unmarshal(body, &top) != nil {
-		return errorBody{message: plainText(body)}
-	}
-	f := top.fields
+// class decides by the codes that name a case exactly, then by the words, then by the status.
+func (e errorBody) class(status int, wait time.Duration) backend.Class {
+	words := e.words()
+	_, overflows := endpoint.ReadOverflow(words, status < http.StatusInternalServerError && status != http.StatusTooManyRequests)
+	refused := status < http.StatusInternalServerError
 	switch {
-	case len(top.Error) > 0 && top.Error[0] == '{':
-		f = fields{}
-		if json.Unmarshal(top.Error, &f) != nil {
-			return errorBody{found: true}
-		}
-	case len(top.Error) > 0 && !bytes.Equal(top.Error, []byte("null")):
-		return errorBody{found: true, message: text(top.Error)}
-	case len(top.Detail) > 0:
-		return errorBody{found: true, message: detail(top.Detail)}
-	case top.Object != "error" && len(f.Message) == 0:
-		return errorBody{}
-	}
-	e := errorBody{found: true, message: text(f.Message), kind: text(f.Type), param: text(f.Param), code: text(f.Code)}
-	e.status, _ = strconv.Atoi(e.code)
-	e.needs, e.window = sizes(e.message, f.Details, top.Details)
-	return e
-}
-
-// requested matches the two wordings in which servers tell what a request would need.
-var requested = regexp.MustCompile(`maximum context length (?:of|is) (\d+) tokens.*?requested (?:a total of )?(\d+) tokens`)
-
-// sizes reads how many tokens a request needs and the window has; 0 if it is not told.
-func sizes(message string, details ...json.RawMessage) (needs, window int) {
-	for _, raw := range details {
-		var d struct {
-			Type          string `json:"type"`
-			Limit, Actual int
-		}
-		if json.Unmarshal(raw, &d) == nil && d.Type == "context_length" {
-			return d.Actual, d.Limit
-		}
-	}
-	if m := requested.FindStringSubmatch(message); m != nil {
-		window, _ = strconv.Atoi(m[1])
-		needs, _ = strconv.Atoi(m[2])
-	}
-	return needs, window
-}
-
-// asError classifies an error that has no HTTP status of its own.
-func (f rules) asError(e errorBody) *backend.Error {
-	status := e.status
-	if status < http.StatusBadRequest {
-		status = http.StatusInternalServerError
-	}
-	return &backend.Error{
-		Class: f.class(e, status), Status: http.StatusOK, Message: cmp.Or(shorten(e.message), e.kind, e.code), Err: e.cause(status),
-	}
-}
-
-func (f rules) class(e errorBody, status int) backend.Class {
-	if f != nil {
-		if class := f(e.refusal(status)); class != "" {
-			return class
-		}
-	}
-	return e.class(status)
-}
-
-// class decides by the codes that name a case exactly, then by the status.
-func (e errorBody) class(status int) backend.Class {
-	words := strings.ToLower(e.message)
-	switch {
-	case e.is("context_length_exceeded"), e.param == "input_tokens", e.window > 0 && status < 500,
-		status < 500 && strings.Contains(words, "maximum context length"),
-		status < 500 && strings.Contains(words, "longer than the model's context length"):
-		return backend.ContextTooLong
 	case e.is("insufficient_quota"), e.is("credit_balance_exhausted"), e.is("billing_hard_limit_reached"):
 		return backend.QuotaExhausted
+	case slices.ContainsFunc(modelFault, e.is):
+		return backend.Transient
+	case overflows, e.is("context_length_exceeded"), e.param == "input_tokens", e.over.Window > 0 && refused:
+		return backend.ContextTooLong
+	case status == http.StatusRequestEntityTooLarge: // a minute's tokens, or a proxy's bytes: it can never pass
+		return backend.ContextTooLong
 	case e.is("model_not_found"):
 		return backend.UnknownModel
-	case e.is("rate_limit_exceeded"):
-		return backend.RateLimited
-	case e.is("slow_down"), e.is("server_is_overloaded"):
+	case refused && endpoint.Mentions(words, empty...):
+		return backend.QuotaExhausted
+	case e.is("rate_limit_exceeded"), e.is("rate_limit_error") && refused:
+		return e.limited(words, wait)
+	case e.is("slow_down"), e.is("server_is_overloaded"), e.is("capacity_exceeded"):
 		return backend.Overloaded
 	}
 	switch status {
@@ -222,74 +199,44 @@ func (e errorBody) class(status int) backend.Class {
 	case http.StatusPaymentRequired:
 		return backend.QuotaExhausted
 	case http.StatusNotFound:
-		if e.param == "model" || e.found && strings.Contains(words, "model") {
+		switch {
+		case e.param == "model", e.found && strings.Contains(words, "model"):
 			return backend.UnknownModel
+		case e.found && !strings.Contains(words, "not found"):
+			return backend.InvalidRequest // a sentence about this request, and not about the route
 		}
-		return backend.InvalidRequest
-	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly:
+		return backend.Transient // a route that is away for a moment; a wrong one is found before the batch starts
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly, http.StatusFailedDependency, 499:
 		return backend.Transient
 	case http.StatusTooManyRequests:
-		return backend.RateLimited
-	case http.StatusServiceUnavailable, 529:
+		return e.limited(words, wait)
+	case http.StatusServiceUnavailable, 498, 529:
 		return backend.Overloaded
 	case http.StatusNotImplemented:
 		return backend.InvalidRequest
 	}
-	if status >= http.StatusInternalServerError {
+	if status >= http.StatusInternalServerError || status == http.StatusBadRequest && endpoint.Mentions(words, behind...) {
 		return backend.Transient
 	}
 	return backend.InvalidRequest
 }
 
+// limited separates a rate limit from an exhausted quota. An answer with a wait is a rate limit, except for Gemini's daily
+// quota, whose answers name a wait too.
+func (e errorBody) limited(words string, wait time.Duration) backend.Class {
+	switch {
+	case strings.Contains(words, "request too large"): // for a minute's tokens: it can never pass
+		return backend.ContextTooLong
+	case strings.Contains(words, "overloaded"):
+		return backend.Overloaded
+	case strings.Contains(words, "perday"):
+		return backend.QuotaExhausted
+	case wait > 0:
+		return backend.RateLimited
+	case endpoint.Mentions(words, daily...), endpoint.Mentions(words, "exceeded your current quota") && !strings.Contains(words, "minute"):
+		return backend.QuotaExhausted
+	}
+	return backend.RateLimited
+}
+
 func (e errorBody) is(code string) bool { return e.code == code || e.kind == code }
-
-// text returns a JSON string's text, a list's texts joined, and any other value as it is written; "" for null.
-func text(raw json.RawMessage) string {
-	var s string
-	if json.Unmarshal(raw, &s) == nil {
-		return s
-	}
-	var list []string
-	if json.Unmarshal(raw, &list) == nil {
-		return strings.Join(list, ", ")
-	}
-	return string(raw)
-}
-
-// detail returns what a validator says, without the input that it repeats.
-func detail(raw json.RawMessage) string {
-	var list []struct {
-		Msg string `json:"msg"`
-		Loc []any  `json:"loc"`
-	}
-	if json.Unmarshal(raw, &list) != nil {
-		return text(raw)
-	}
-	out := make([]string, len(list))
-	for i, d := range list {
-		out[i] = d.Msg
-		if len(d.Loc) > 0 {
-			out[i] = fmt.Sprintf("%v: %s", d.Loc[len(d.Loc)-1], d.Msg)
-		}
-	}
-	return strings.Join(out, "; ")
-}
-
-// plainText returns a body that is not JSON, unless it is a page for people.
-func plainText(body []byte) string {
-	if !utf8.Valid(body) || bytes.ContainsAny(body, "<{") {
-		return ""
-	}
-	return string(body)
-}
-
-// shorten makes a server's message one bounded line, and drops the part of a validation message that repeats the
-// request's content.
-func shorten(s string) string {
-	for _, quote := range []string{"'input':", `"input":`} {
-		if before, _, ok := strings.Cut(s, quote); ok {
-			s = strings.TrimRight(before, " ,") + " …"
-		}
-	}
-	return endpoint.OneLine(s)
-}

@@ -3,17 +3,17 @@ package openaichat
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	openai "github.com/sashabaranov/go-openai"
 
@@ -39,6 +39,8 @@ type Dialect struct {
 	Extra  func(r *backend.Request) []Field
 	Header func(r *backend.Request) http.Header
 	Class  func(e Refusal) backend.Class
+	// StrictForms reports that the adapter has a strict form of each schema, and handles the refusal of one itself.
+	StrictForms bool
 	// Dispatch says that events named tool_call_dispatch tell of whole calls, ahead of their deltas.
 	Dispatch bool
 	// Clamp says that a prompt and MaxTokens which together are over the window are refused, where others shorten the
@@ -60,6 +62,7 @@ type Config struct {
 	Dialect Dialect
 	// Transport defaults to [endpoint.NewTransport]. Close closes its idle connections.
 	Transport http.RoundTripper
+	Logger    *slog.Logger // Defaults to discarding.
 }
 
 // Client is one endpoint that speaks the protocol. It is a [backend.Backend].
@@ -72,6 +75,9 @@ type Client struct {
 	http    *http.Client
 	buffers sync.Pool              // of *bufio.Reader, one per stream in flight
 	model   atomic.Pointer[string] // the server's first model, once asked for
+	log     *slog.Logger
+	refused endpoint.Refusals // parts of requests that a model does not take
+	waits   endpoint.LongWaits
 }
 
 // New returns a client for an endpoint. It does not connect.
@@ -82,6 +88,9 @@ func New(cfg Config) *Client {
 	if cfg.Base == "" {
 		cfg.Base = "/v1"
 	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	base := strings.TrimRight(cfg.Base, "/")
 	oc := openai.DefaultConfig(cfg.Key)
 	oc.BaseURL = cfg.URL.Root + base
@@ -90,60 +99,67 @@ func New(cfg Config) *Client {
 		base:    base,
 		key:     cfg.Key,
 		dialect: cfg.Dialect,
+		log:     cfg.Logger,
 		openai:  oc,
 		http: &http.Client{
-			Transport: endpoint.Discreet(endpoint.Traced{Base: cfg.Transport}, cfg.Key),
-			// A redirected POST would become a GET without a body, and the key would follow it.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Transport:     endpoint.Discreet(endpoint.Traced{Base: cfg.Transport}, cfg.Key),
+			CheckRedirect: sameServer,
 		},
 		buffers: sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4096) }},
 	}
 }
 
-// Card is a model as the server lists it.
-type Card struct {
-	ID          string `json:"id"`
-	OwnedBy     string `json:"owned_by"`
-	Created     int64  `json:"created"` // unix seconds
-	MaxModelLen int    `json:"max_model_len"`
-	// ContextWindow is another server's name of MaxModelLen.
-	ContextWindow int `json:"context_window"`
+// maxRedirects bounds the redirects of one call.
+const maxRedirects = 3
+
+// sameServer follows a redirect on the same server that keeps the method. Any other would turn a POST into a GET without a
+// body, or carry the key to another host.
+func sameServer(req *http.Request, via []*http.Request) error {
+	from := via[0]
+	if len(via) > maxRedirects || req.Method != from.Method || req.URL.Host != from.URL.Host || req.URL.Scheme != from.URL.Scheme {
+		return http.ErrUseLastResponse
+	}
+	return nil
 }
 
-// Cards lists the models as the server tells them.
-func (c *Client) Cards(ctx context.Context) ([]Card, error) {
-	body, err := c.Fetch(ctx, http.MethodGet, c.base+"/models", nil)
-	if err != nil {
-		return nil, err
-	}
-	var list struct {
-		Data []Card `json:"data"`
-	}
-	if err := json.Unmarshal(body, &list); err != nil {
-		return nil, c.located(&backend.Error{Class: backend.InvalidRequest, Status: http.StatusOK,
-			Message: c.base + "/models did not answer with a list of models; is this an OpenAI-compatible server?"})
-	}
-	return list.Data, nil
-}
-
-// Models lists what the endpoint serves.
+// Models lists the models of the endpoint. The list is empty if the server has no readable list: calls then need the name of
+// a model.
 func (c *Client) Models(ctx context.Context) ([]backend.Model, error) {
 	cards, err := c.Cards(ctx)
+	if Unlisted(err) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	models := make([]backend.Model, len(cards))
 	for i, card := range cards {
-		window := cmp.Or(card.MaxModelLen, card.ContextWindow)
-		models[i] = backend.Model{ID: card.ID, MaxModelLen: window, Simulated: card.OwnedBy == SimulatedOwner}
+		models[i] = backend.Model{ID: card.ID, MaxModelLen: card.MaxModelLen, Simulated: card.OwnedBy == SimulatedOwner}
 	}
 	return models, nil
 }
 
-// Ready asks for the list of models, the one cheap route that every such server has.
+// Ready asks for the list of models, the one cheap route that most servers have. A server that has no such route answers too.
 func (c *Client) Ready(ctx context.Context) error {
 	_, err := c.Fetch(ctx, http.MethodGet, c.base+"/models", nil)
+	if Unlisted(err) {
+		return nil
+	}
 	return err
+}
+
+// Unlisted reports whether a server answered that it has no list of models, or with none that is readable.
+func Unlisted(err error) bool {
+	e, ok := errors.AsType[*backend.Error](err)
+	if !ok {
+		return false
+	}
+	switch e.Status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusGone:
+		return true
+	default:
+		return e.Status == http.StatusOK && e.Class == backend.InvalidRequest
+	}
 }
 
 // Capabilities returns the dialect's.
@@ -203,7 +219,7 @@ func (c *Client) ModelOr(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	if len(models) == 0 {
-		return "", c.located(&backend.Error{Class: backend.UnknownModel, Message: "the server lists no model; name one in the spec"})
+		return "", c.located(&backend.Error{Class: backend.UnknownModel, Message: "the server lists no models; name one in the spec (model:)"})
 	}
 	c.model.Store(&models[0].ID)
 	return models[0].ID, nil
@@ -223,7 +239,7 @@ func (c *Client) failure(ctx context.Context, err error) error {
 	return c.located(&backend.Error{Class: backend.Transient, Err: err})
 }
 
-// located completes an error with what only the client knows, and keeps the key out of it.
+// located completes an error with what only the client has, and keeps the key out of it.
 func (c *Client) located(e *backend.Error) *backend.Error {
 	e.Endpoint = c.url.Shown
 	switch {
@@ -234,9 +250,8 @@ func (c *Client) located(e *backend.Error) *backend.Error {
 	case e.Class == backend.Auth && c.dialect.KeyHint != "":
 		e.Message = strings.TrimLeft(e.Message+"; the key was refused, check "+c.dialect.KeyHint, "; ")
 	}
-	if c.key != "" {
-		e.Message = strings.ReplaceAll(e.Message, c.key, "[key]")
-	}
+	e.Message = endpoint.WithoutKey(e.Message, c.key)
+	c.waits.Tell(c.log, c.url.Shown, e.RetryAfter, time.Now())
 	return e
 }
 
@@ -244,6 +259,6 @@ func (c *Client) rules() rules { return c.dialect.Class }
 
 // refusal reads a refused call's body into an error.
 func (c *Client) refusal(resp *http.Response) *backend.Error {
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBytes)) // a cut body still tells the status
+	body, _ := io.ReadAll(io.LimitReader(unpacked(resp), maxErrorBytes)) // a cut body still has the status
 	return c.located(c.rules().classify(resp.StatusCode, resp.Header, body))
 }

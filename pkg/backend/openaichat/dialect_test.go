@@ -53,10 +53,10 @@ func TestDispatchedCallIsToldOnceAndAheadOfItsDelta(t *testing.T) {
 	o := &told{}
 	turn := newTurn(o.observer(), false)
 	turn.dispatch = true
-	require.NoError(t, turn.add([]byte(`{"choice_index":0,"tool_call":{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{\"x\":1}"}}}`)))
+	require.NoError(t, turn.add([]byte(`{"choice_index":0,"tool_call":{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{\"x\":1}"}}}`), chatEvent))
 	assert.Empty(t, o.calls, "the next chunk may say that the turn was cut")
 	assert.Equal(t, 1, o.firstTokens)
-	require.NoError(t, turn.add([]byte(contentChunk("more"))))
+	require.NoError(t, turn.add([]byte(contentChunk("more")), chatEvent))
 	assert.Len(t, o.calls, 1)
 }
 
@@ -69,8 +69,8 @@ func TestDispatchIsBelievedOnlyWhereItIsWhole(t *testing.T) {
 		o := &told{}
 		turn := newTurn(o.observer(), false)
 		turn.dispatch = true
-		require.NoError(t, turn.add(event(args)))
-		require.NoError(t, turn.add([]byte(contentChunk("more"))))
+		require.NoError(t, turn.add(event(args), chatEvent))
+		require.NoError(t, turn.add([]byte(contentChunk("more")), chatEvent))
 		assert.Empty(t, o.calls, args)
 	}
 	// Under another tool choice the event fires on the first fragment and never again.
@@ -257,5 +257,5 @@ func TestRefusalIsInTheChain(t *testing.T) {
 	require.ErrorAs(t, e, &r)
 	assert.Equal(t, Refusal{Status: 400, Code: "unsupported_value", Kind: "invalid_request_error", Param: "temperature", Message: "Unsupported value"}, r)
 	assert.ErrorContains(t, e, "Unsupported value: code unsupported_value, parameter temperature")
-	assert.NoError(t, rules(nil).classify(503, nil, []byte(`{"error":{"message":"busy","code":503}}`)).Err)
+	assert.Equal(t, ": overloaded (HTTP 503): busy", rules(nil).classify(503, nil, []byte(`{"error":{"message":"busy","code":503}}`)).Error())
 }

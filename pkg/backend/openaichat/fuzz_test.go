@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -26,6 +27,11 @@ func FuzzStream(f *testing.F) {
 	}
 	f.Add([]byte(sse(argChunk("0", "a", "f", `{"x":1}}`), argChunk("0", "b", "g", `1`), finishChunk("length"), usageChunk)))
 	f.Add([]byte("event: x\ndata: {}\n\n" + sse(`{"error":{"code":503}}`)))
+	f.Add([]byte("\xef\xbb\xbf" + sse(contentChunk("NOT "), contentChunk("approved."), finishChunk("STOP"), "[DONE]")))
+	f.Add([]byte(strings.ReplaceAll(sse(contentChunk("a"), ": keepalive", finishChunk("eos"), usageChunk), "\n", "\r")))
+	f.Add([]byte("data: {\"choices\": [\ndata: {\"delta\": {\"content\": [{\"type\":\"text\",\"text\":\"a\"}]},\ndata:  \"finish_reason\": \"stop\"}]}\n\n"))
+	f.Add([]byte("error: {\"code\":500,\"message\":\"x\"}\n\n"))
+	f.Add([]byte(`{"choices":[{"message":{"content":"a","tool_calls":[{"function":{"name":"f","arguments":{"x":1}}}]},"finish_reason":"stop"}]}`))
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		plain := ask()
 		plain.Schema = &backend.Schema{Name: "s", JSON: []byte(`{}`)}

@@ -1,13 +1,15 @@
 package openaichat
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"mime"
 	"net/http"
+	"strings"
+	"sync"
 	"time"
 
 	openai "github.com/sashabaranov/go-openai"
@@ -15,19 +17,80 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-const defaultSilence = 2 * time.Minute
+const (
+	defaultSilence = 2 * time.Minute
+	// grace bounds the wait for "[DONE]" after the finish reason and the usage, and graceForUsage the wait for the usage.
+	grace         = time.Second
+	graceForUsage = 5 * time.Second
+)
+
+// dispatchEvents are the names of events that announce a whole call ahead of its deltas.
+var dispatchEvents = []string{"tool_call_dispatch"}
 
 // Generate runs one model call as a stream. See [backend.Backend].
+//
+// Reasoning, and members of tool calls that the protocol does not have, are sent back as the server sent them. A server that
+// refuses a field of the request, or such a member, does not get it again: the call is made once more without it, which costs
+// nothing. The log names each such field once.
 func (c *Client) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	model, err := c.ModelOr(ctx, r.Model)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.generate(ctx, r, model, o)
-	if room := c.roomLeft(r, err); room > 0 {
-		shorter := *r
+	if first := o.FirstToken; first != nil {
+		var once sync.Once
+		o.FirstToken = func() { once.Do(first) }
+	}
+	tried := map[string]string{} // by part: the message of its refusal
+	for {
+		without := parts(c.refused.Of(model))
+		request, leftOut := adapted(r, without)
+		resp, err := c.generateWithin(ctx, call{request, model, without}, o)
+		if err == nil {
+			resp.LeftOut = leftOut
+			return resp, nil
+		}
+		part := c.refusedPart(request, without, err)
+		if _, again := tried[part]; part == "" || again {
+			c.reconsider(model, tried, err)
+			return nil, err
+		}
+		if len(tried) == 0 {
+			tried = map[string]string{}
+		}
+		tried[part] = err.Error()
+		c.leaveOut(model, part)
+	}
+}
+
+// reconsider forgets parts whose omission did not help: the call is refused in the same words without them, or the refusal
+// still names them.
+func (c *Client) reconsider(model string, tried map[string]string, err error) {
+	refusal, ok := errors.AsType[Refusal](err)
+	still := mention{refusal, strings.ToLower(refusal.Message)}
+	for part, message := range tried {
+		field, _, _ := strings.Cut(part, " ")
+		if message == err.Error() || ok && backend.ClassOf(err) == backend.InvalidRequest && still.names(field) {
+			c.refused.Remove(model, part)
+		}
+	}
+}
+
+// call is a request as it is sent.
+type call struct {
+	*backend.Request
+	model   string
+	without parts
+}
+
+// generateWithin makes a call, and once more with a shorter answer if the window has no room for the one asked for.
+func (c *Client) generateWithin(ctx context.Context, r call, o backend.Observer) (*backend.Response, error) {
+	resp, err := c.generate(ctx, r, o)
+	if room := c.roomLeft(r.Request, err); room > 0 {
+		shorter := *r.Request
 		shorter.Sampling.MaxTokens = room
-		return c.generate(ctx, &shorter, model, o)
+		r.Request = &shorter
+		return c.generate(ctx, r, o)
 	}
 	return resp, err
 }
@@ -36,7 +99,7 @@ func (c *Client) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 // not the reason.
 func (c *Client) roomLeft(r *backend.Request, err error) int {
 	e, ok := errors.AsType[Refusal](err)
-	if !c.dialect.Clamp || !ok || e.Window == 0 || backend.ClassOf(err) != backend.ContextTooLong {
+	if !c.dialect.Clamp || !ok || e.Window == 0 || !e.Total || backend.ClassOf(err) != backend.ContextTooLong {
 		return 0
 	}
 	room := e.Window - (e.Needs - r.Sampling.MaxTokens)
@@ -46,17 +109,19 @@ func (c *Client) roomLeft(r *backend.Request, err error) int {
 	return room
 }
 
-func (c *Client) generate(ctx context.Context, r *backend.Request, model string, o backend.Observer) (*backend.Response, error) {
+// generate makes one call.
+func (c *Client) generate(ctx context.Context, r call, o backend.Observer) (*backend.Response, error) {
 	callCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil) // closes the connection, if the stream has not ended
 
-	x := &exchange{client: c, request: r, model: model, cancel: cancel}
+	x := &exchange{client: c, call: r, cancel: cancel}
 	cfg := c.openai
 	cfg.HTTPClient = x
-	t := newTurn(o, enforcesSchema(r))
+	t := newTurn(o, enforcesSchema(r.Request))
 	t.rules = c.rules()
 	t.dispatch = c.dialect.Dispatch && len(r.Tools) > 0 && (r.ToolChoice == "" || r.ToolChoice == backend.ToolChoiceAuto)
-	stream, err := openai.NewClientWithConfig(cfg).CreateChatCompletionStream(callCtx, chatRequest(r))
+	t.calls.offered = names(r.Tools)
+	stream, err := openai.NewClientWithConfig(cfg).CreateChatCompletionStream(callCtx, chatRequest(r.Request, r.without))
 	if err != nil {
 		if !x.built {
 			err = &backend.Error{Class: backend.InvalidRequest, Err: err}
@@ -65,39 +130,66 @@ func (c *Client) generate(ctx context.Context, r *backend.Request, model string,
 	}
 	defer stream.Close()
 
+	broken, err := c.read(ctx, x, t)
+	if err != nil {
+		return nil, c.failure(ctx, err)
+	}
+	t.stray = x.body.stray
+	resp, err := t.end(x.cause(callCtx, broken))
+	if err != nil {
+		return nil, c.failure(ctx, err)
+	}
+	x.body.drain(func() { cancel(errComplete) })
+	resp.Headroom = headroom(x.header)
+	return resp, nil
+}
+
+// read takes the events of a stream. broken is what ended the body; nil if the mark of the end did.
+func (c *Client) read(ctx context.Context, x *exchange, t *turn) (broken, err error) {
 	for {
-		event, err := stream.RecvRaw()
+		ev, broken := x.body.next()
+		if broken != nil {
+			return broken, nil
+		}
+		over, err := t.take(ev)
 		if err == nil {
-			if err = t.add(event); err == nil {
-				err = ctx.Err() // what is buffered may be read long after a cancel
-			}
-			if err == nil {
-				continue
-			}
-			return nil, c.failure(ctx, err)
+			err = ctx.Err() // what is buffered may be read long after a cancel
 		}
-		resp, err := t.end(x.cause(callCtx, err))
-		if err != nil {
-			return nil, c.failure(ctx, err)
+		if err != nil || over {
+			return nil, err
 		}
-		x.body.drain()
-		resp.Headroom = headroom(x.header)
-		return resp, nil
+		if t.finish != "" {
+			wait := graceForUsage
+			if t.usage != nil {
+				wait = grace
+			}
+			x.body.grace(wait, func() { x.cancel(errComplete) })
+		}
 	}
 }
+
+func names(tools []backend.Tool) []string {
+	out := make([]string, len(tools))
+	for i, t := range tools {
+		out[i] = t.Name
+	}
+	return out
+}
+
+// errComplete is why a call was cancelled whose answer is complete.
+var errComplete = errors.New("the answer is complete")
 
 // errSilent is why a call was cancelled whose stream has stopped telling anything.
 var errSilent = errors.New("the stream fell silent")
 
 // exchange is the HTTP side of one model call. It is go-openai's HTTPDoer for that call.
 type exchange struct {
-	client  *Client
-	request *backend.Request
-	model   string
-	cancel  context.CancelCauseFunc
-	built   bool       // go-openai could encode the request
-	body    *eventBody // set once the stream has started
-	header  http.Header
+	client *Client
+	call   call
+	cancel context.CancelCauseFunc
+	built  bool       // go-openai could encode the request
+	body   *eventBody // set once the stream has started
+	header http.Header
 }
 
 // Do completes the request that go-openai built, sends it, and puts the event filter before the answer's body. A
@@ -106,12 +198,12 @@ func (x *exchange) Do(req *http.Request) (*http.Response, error) {
 	x.built = true
 	c := x.client
 	if err := rewrite(req, func(body []byte) ([]byte, error) {
-		return splice(body, x.model, x.request.Messages, c.fields(x.request))
+		return splice(body, x.call.model, messages(x.call.Messages, func(member string) bool { return x.call.without[member] }), c.fields(x.call.Request, x.call.without))
 	}); err != nil {
 		return nil, &backend.Error{Class: backend.InvalidRequest, Err: err}
 	}
 	if c.dialect.Header != nil {
-		maps.Copy(req.Header, c.dialect.Header(x.request))
+		maps.Copy(req.Header, c.dialect.Header(x.call.Request))
 	}
 	resp, err := c.http.Do(req) //nolint:gosec // the URL is the operator's
 	if err != nil {
@@ -121,14 +213,9 @@ func (x *exchange) Do(req *http.Request) (*http.Response, error) {
 		defer resp.Body.Close()
 		return nil, c.refusal(resp)
 	}
-	if err := c.rules().checkStream(resp); err != nil {
-		resp.Body.Close()
-		return nil, err
-	}
-	x.body = newEventBody(resp.Body, x.silence(), x.cancel, &c.buffers)
-	x.body.rules = c.rules()
+	x.body = newEventBody(unpacked(resp), x.silence(), func() { x.cancel(errSilent) }, &c.buffers)
 	if c.dialect.Dispatch {
-		x.body.extra = dispatchEvent
+		x.body.names = dispatchEvents
 	}
 	x.header = resp.Header
 	resp.Body = x.body
@@ -136,38 +223,50 @@ func (x *exchange) Do(req *http.Request) (*http.Response, error) {
 }
 
 func (x *exchange) silence() time.Duration {
-	if x.request.SilenceTimeout > 0 {
-		return x.request.SilenceTimeout
+	if x.call.SilenceTimeout > 0 {
+		return x.call.SilenceTimeout
 	}
 	return defaultSilence
 }
 
-// cause returns why reading ended: err, or the silence that made it end.
+// cause returns why reading ended: err, the silence that made it end, or io.EOF for a stream that was left because its
+// answer is complete.
 func (x *exchange) cause(callCtx context.Context, err error) error {
-	if errors.Is(context.Cause(callCtx), errSilent) {
+	switch why := context.Cause(callCtx); {
+	case err == nil:
+		return nil
+	case errors.Is(why, errComplete):
+		return io.EOF
+	case errors.Is(why, errSilent):
 		return &backend.Error{Class: backend.Transient, Status: http.StatusOK,
 			Message: fmt.Sprintf("no event for %s", x.silence()), Err: errSilent}
 	}
 	return err
 }
 
-// checkStream returns an error if a successful answer is of a kind that cannot be a stream of events.
-func (f rules) checkStream(resp *http.Response) error {
-	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	switch kind {
-	case "text/html":
-		return &backend.Error{Class: backend.InvalidRequest, Status: resp.StatusCode,
-			Message: "the answer is a web page; is this an OpenAI-compatible server?"}
-	case "application/json":
-		body, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBytes))
-		if err != nil {
-			return err
-		}
-		if e := parseErrorBody(body); e.found {
-			return f.asError(e)
-		}
-		return &backend.Error{Class: backend.InvalidRequest, Status: resp.StatusCode,
-			Message: "the answer is not a stream; does this server support \"stream\": true?"}
+// unpacked returns the body of an answer, unpacked if a proxy compressed it although that was not asked for.
+func unpacked(resp *http.Response) io.ReadCloser {
+	if !strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip") {
+		return resp.Body
 	}
-	return nil
+	return &unzipped{body: resp.Body}
 }
+
+// unzipped unpacks a body as it is read.
+type unzipped struct {
+	body io.ReadCloser
+	zip  *gzip.Reader // nil before the first read
+}
+
+func (u *unzipped) Read(p []byte) (int, error) {
+	if u.zip == nil {
+		zip, err := gzip.NewReader(u.body)
+		if err != nil {
+			return 0, fmt.Errorf("unpack the answer: %w", err)
+		}
+		u.zip = zip
+	}
+	return u.zip.Read(p)
+}
+
+func (u *unzipped) Close() error { return u.body.Close() }

@@ -29,3 +29,22 @@ func Repaired(in []backend.Message) []backend.Message {
 	}
 	return out
 }
+
+// ReasoningAs returns messages that carry their reasoning in the member field, for a server with this one name for it.
+// Reasoning of another server of the protocol may have come under another name. The input is not changed.
+func ReasoningAs(field string, in []backend.Message) []backend.Message {
+	out := in
+	for i, m := range in {
+		r := m.Reasoning.For(backend.ProtocolChat)
+		if r == nil || len(r.Fields) == 0 || len(r.Fields) == 1 && r.Fields[0] == field {
+			continue
+		}
+		if &out[0] == &in[0] {
+			out = slices.Clone(in)
+		}
+		renamed := *r
+		renamed.Fields = []string{field}
+		out[i].Reasoning = &renamed
+	}
+	return out
+}

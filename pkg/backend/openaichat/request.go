@@ -19,36 +19,40 @@ const (
 	placeholderModel = "_"
 	// templateArguments is the field for what a chat template takes beside messages and tools, such as enable_thinking.
 	templateArguments = "chat_template_kwargs"
-	// emptyContent stands for an empty content, which go-openai would drop.
-	emptyContent = "\x00"
 )
 
-var (
-	placeholderJSON  = []byte(`{"model":"_",`)
-	emptyContentJSON = []byte(`"content":"\u0000"`)
-	emptyJSON        = []byte(`"content":""`)
-)
+// placeholderJSON starts every body that go-openai encodes. The messages are put in after it, because go-openai cannot
+// express all of their members.
+var placeholderJSON = []byte(`{"model":"_","messages":[{"role":"_"}]`)
 
-// chatRequest builds what go-openai can express of a request.
-func chatRequest(r *backend.Request) openai.ChatCompletionRequest {
+var placeholderMessages = []openai.ChatCompletionMessage{{Role: "_"}}
+
+// chatRequest builds what go-openai can express of a request, without the parts that the server does not take.
+func chatRequest(r *backend.Request, without parts) openai.ChatCompletionRequest {
 	out := openai.ChatCompletionRequest{
-		Model:         placeholderModel,
-		Messages:      messages(r.Messages),
-		Tools:         tools(r.Tools),
-		Stop:          r.Sampling.Stop,
-		StreamOptions: &openai.StreamOptions{IncludeUsage: true},
+		Model:    placeholderModel,
+		Messages: placeholderMessages,
+		Tools:    tools(r.Tools),
+		Stop:     r.Sampling.Stop,
+	}
+	if !without[partStreamOptions] {
+		out.StreamOptions = &openai.StreamOptions{IncludeUsage: true}
 	}
 	if r.Sampling.Seed != nil {
 		seed := int(*r.Sampling.Seed)
 		out.Seed = &seed
 	}
-	if len(r.Tools) > 0 {
+	if len(r.Tools) > 0 && !without[partToolChoice] {
 		out.ToolChoice = string(backend.ToolChoiceAuto)
 		if r.ToolChoice != "" {
 			out.ToolChoice = string(r.ToolChoice)
 		}
 	}
-	if enforcesSchema(r) {
+	switch {
+	case !enforcesSchema(r):
+	case withoutSchema(r, without):
+		out.ResponseFormat = &openai.ChatCompletionResponseFormat{Type: openai.ChatCompletionResponseFormatTypeJSONObject}
+	default:
 		out.ResponseFormat = &openai.ChatCompletionResponseFormat{
 			Type: openai.ChatCompletionResponseFormatTypeJSONSchema,
 			JSONSchema: &openai.ChatCompletionResponseFormatJSONSchema{
@@ -63,29 +67,6 @@ func chatRequest(r *backend.Request) openai.ChatCompletionRequest {
 // called: servers then drop the calls.
 func enforcesSchema(r *backend.Request) bool {
 	return r.Schema != nil && (len(r.Tools) == 0 || r.ToolChoice == backend.ToolChoiceNone)
-}
-
-func messages(in []backend.Message) []openai.ChatCompletionMessage {
-	out := make([]openai.ChatCompletionMessage, len(in))
-	for i, m := range in {
-		out[i] = openai.ChatCompletionMessage{Role: string(m.Role), Content: m.Content, ToolCallID: m.ToolCallID}
-		if len(m.ToolCalls) == 0 {
-			if m.Content == "" {
-				out[i].Content = emptyContent
-			}
-			continue
-		}
-		calls := make([]openai.ToolCall, len(m.ToolCalls))
-		for j, c := range m.ToolCalls {
-			if c.Arguments == "" {
-				c.Arguments = "{}" // the field is required, and go-openai drops an empty one
-			}
-			calls[j] = openai.ToolCall{ID: c.ID, Type: openai.ToolTypeFunction,
-				Function: openai.FunctionCall{Name: c.Name, Arguments: c.Arguments}}
-		}
-		out[i].ToolCalls = calls
-	}
-	return out
 }
 
 func tools(in []backend.Tool) []openai.Tool {
@@ -107,7 +88,7 @@ func EncodePrompt(model string, r *backend.Request) ([]byte, error) {
 		Model    string                         `json:"model"`
 		Messages []openai.ChatCompletionMessage `json:"messages"`
 		Tools    []openai.Tool                  `json:"tools,omitempty"`
-	}{placeholderModel, messages(r.Messages), tools(r.Tools)})
+	}{placeholderModel, placeholderMessages, tools(r.Tools)})
 	if err != nil {
 		return nil, fmt.Errorf("encode the prompt of %s: %w", r.ID, err)
 	}
@@ -116,15 +97,37 @@ func EncodePrompt(model string, r *backend.Request) ([]byte, error) {
 	if v, ok := r.Sampling.ExtraBody[templateArguments]; ok {
 		fields = []Field{{templateArguments, v}}
 	}
-	return splice(prompt, model, r.Messages, fields)
+	return splice(prompt, model, messages(r.Messages, nil), fields)
+}
+
+// extraFields are those that the dialect has beyond the protocol, without the refused ones.
+func (c *Client) extraFields(r *backend.Request, without parts) []Field {
+	if c.dialect.Extra == nil {
+		return nil
+	}
+	return slices.DeleteFunc(c.dialect.Extra(r), func(f Field) bool { return without[f.Name] })
+}
+
+// limitName is the field that bounds completion tokens: the dialect's, or the other one if that was refused.
+func (c *Client) limitName(r *backend.Request, without parts) string {
+	const plain, newer = "max_tokens", "max_completion_tokens"
+	name := plain
+	if c.dialect.MaxTokensField != nil {
+		name = c.dialect.MaxTokensField(r)
+	}
+	switch {
+	case !without[partLimitName]:
+		return name
+	case name == plain:
+		return newer
+	default:
+		return plain
+	}
 }
 
 // fields lists what go-openai cannot express of a request, or would drop.
-func (c *Client) fields(r *backend.Request) []Field {
-	var out []Field
-	if c.dialect.Extra != nil {
-		out = c.dialect.Extra(r)
-	}
+func (c *Client) fields(r *backend.Request, without parts) []Field {
+	out := c.extraFields(r, without)
 	s := r.Sampling
 	if s.Temperature != nil {
 		out = append(out, Field{"temperature", *s.Temperature})
@@ -133,11 +136,7 @@ func (c *Client) fields(r *backend.Request) []Field {
 		out = append(out, Field{"top_p", *s.TopP})
 	}
 	if s.MaxTokens > 0 {
-		name := "max_tokens"
-		if c.dialect.MaxTokensField != nil {
-			name = c.dialect.MaxTokensField(r)
-		}
-		out = append(out, Field{name, s.MaxTokens})
+		out = append(out, Field{c.limitName(r, without), s.MaxTokens})
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.ExtraBody)) {
 		out = append(out, Field{name, s.ExtraBody[name]})
@@ -145,35 +144,25 @@ func (c *Client) fields(r *backend.Request) []Field {
 	return out
 }
 
-// splice puts the model, the empty contents and further fields into an encoded request. None of the fields may be in
-// it already.
-//
-// It edits bytes, which is safe: a quote within a JSON string is escaped, so the patterns match fields only, and the
-// messages come before anything else that could hold them.
-func splice(body []byte, model string, msgs []backend.Message, fields []Field) ([]byte, error) {
+// splice puts the model, the messages and further fields into an encoded request. None of the fields may be in it already.
+func splice(body []byte, model string, msgs []message, fields []Field) ([]byte, error) {
 	rest, ok := bytes.CutPrefix(body, placeholderJSON)
 	if !ok {
 		return nil, fmt.Errorf("encoded request starts with %.20q", body)
 	}
-	empty := 0
-	for _, m := range msgs {
-		if m.Content == "" && len(m.ToolCalls) == 0 || m.Content == emptyContent {
-			empty++
-		}
-	}
-	if empty > 0 {
-		rest = bytes.Replace(rest, emptyContentJSON, emptyJSON, empty)
-	}
-	out := make([]byte, 0, len(body)+len(model)+32*len(fields)+16)
-	out = append(out, '{')
-	for _, f := range append([]Field{{"model", model}}, fields...) {
+	out := make([]byte, 0, 2*len(body)+len(model)+32*len(fields)+16)
+	for i, f := range slices.Concat([]Field{{"model", model}}, fields, []Field{{"messages", msgs}}) {
 		value, err := json.Marshal(f.Value)
 		if err != nil {
 			return nil, fmt.Errorf("encode %s: %w", f.Name, err)
 		}
 		name, _ := json.Marshal(f.Name) // a string always encodes
-		out = append(append(out, name...), ':')
-		out = append(append(out, value...), ',')
+		separator := byte(',')
+		if i == 0 {
+			separator = '{'
+		}
+		out = append(append(append(out, separator), name...), ':')
+		out = append(out, value...)
 	}
 	return append(out, rest...), nil
 }

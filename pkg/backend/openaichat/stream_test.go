@@ -73,14 +73,15 @@ func TestStreamEndings(t *testing.T) {
 		{"end of body without finish reason", sse(contentChunk("half")), "", backend.Transient},
 		{"empty body", "", "", backend.Transient},
 		{"finish reason without done", sse(contentChunk("all"), finishChunk("stop")), backend.FinishStop, ""},
-		{"unterminated finish event", sse(contentChunk("all")) + "data: " + finishChunk("stop"), "", backend.Transient},
+		{"finish event without a newline", sse(contentChunk("all")) + "data: " + finishChunk("stop"), backend.FinishStop, ""},
+		{"finish event that is cut", sse(contentChunk("all")) + "data: " + finishChunk("stop")[:40], "", backend.Transient},
 		{"content filter", sse(finishChunk("content_filter"), "[DONE]"), backend.FinishRefused, ""},
 		{"abort", sse(contentChunk("x"), finishChunk("abort"), "[DONE]"), "", backend.Transient},
 		{"tool calls announced but none there", sse(contentChunk("x"), finishChunk("tool_calls"), "[DONE]"), backend.FinishStop, ""},
 		{"not JSON", sse(contentChunk("x"), "{nope", finishChunk("stop")), "", backend.Transient},
 		{"refusal", sse(`{"choices":[{"index":0,"delta":{"refusal":"no"}}]}`, finishChunk("stop")), backend.FinishRefused, ""},
 		{"error event", sse(contentChunk("x"), `{"error":{"message":"boom","type":"InternalServerError","code":500}}`, "[DONE]"), "", backend.Transient},
-		{"error event after finish", sse(finishChunk("stop"), `{"error":{"message":"boom","code":500}}`, "[DONE]"), "", backend.Transient},
+		{"error event after finish", sse(finishChunk("stop"), `{"error":{"message":"boom","code":500}}`, "[DONE]"), backend.FinishStop, ""},
 		{"error event with spaces", sse(`{ "error": {"message":"full","code":503}}`), "", backend.Overloaded},
 		{"flat error event", sse(`{"object":"error","message":"full","code":503}`), "", backend.Overloaded},
 		{"string error event", sse(`{"error":"Unauthorized"}`), "", backend.Transient},
@@ -113,7 +114,6 @@ func TestBrokenConnection(t *testing.T) {
 		counts       bool
 	}{
 		{"before the finish reason", sse(contentChunk("half")), false},
-		{"before the usage", sse(contentChunk("all"), finishChunk("stop")), false},
 		{"after the usage", sse(contentChunk("all"), finishChunk("stop"), usageChunk), true},
 	}
 	for _, c := range cases {
@@ -149,14 +149,14 @@ func TestReasoningUnderEitherName(t *testing.T) {
 		`{"choices":[{"index":0,"delta":{"reasoning_content":"b"}}]}`,
 		contentChunk("answer"), finishChunk("stop")))
 	require.NoError(t, err)
-	assert.Equal(t, "ab", resp.Reasoning)
+	assert.Equal(t, "ab", resp.Message.ReasoningText())
 	assert.Equal(t, "answer", resp.Message.Content)
 	assert.Equal(t, 1, o.firstTokens)
 }
 
 func TestOverlongLineIsAnError(t *testing.T) {
 	t.Parallel()
-	_, _, err := generate(t, "data: "+strings.Repeat("x", maxLineBytes)+"\n")
+	_, _, err := generate(t, "data: "+strings.Repeat("x", maxEventBytes)+"\n")
 	assert.Equal(t, backend.Transient, backend.ClassOf(err))
 	assert.ErrorContains(t, err, "longer than")
 }

@@ -2,11 +2,13 @@ package openaichat
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,40 +19,6 @@ import (
 // maxTurnBytes bounds what one turn may say, content, reasoning and arguments together.
 const maxTurnBytes = 8 << 20
 
-// chunk is what matters of one event.
-type chunk struct {
-	Model   string `json:"model"`
-	Choices []struct {
-		Index int `json:"index"`
-		Delta struct {
-			Content          string      `json:"content"`
-			Reasoning        string      `json:"reasoning"`
-			ReasoningContent string      `json:"reasoning_content"` // older servers' name
-			Refusal          string      `json:"refusal"`
-			ToolCalls        []callDelta `json:"tool_calls"`
-		} `json:"delta"`
-		FinishReason string `json:"finish_reason"`
-	} `json:"choices"`
-	Usage *struct {
-		PromptTokens        int64 `json:"prompt_tokens"`
-		CompletionTokens    int64 `json:"completion_tokens"`
-		PromptTokensDetails *struct {
-			CachedTokens *int64 `json:"cached_tokens"`
-		} `json:"prompt_tokens_details"`
-	} `json:"usage"`
-	Error  json.RawMessage `json:"error"`
-	Object string          `json:"object"`
-	// A tool_call_dispatch event.
-	ChoiceIndex int        `json:"choice_index"`
-	ToolCall    *callDelta `json:"tool_call"`
-}
-
-// finishLength is the finish reason of a turn that was cut.
-const finishLength = "length"
-
-// dispatchEvent is the name of an event that tells of a whole call ahead of its deltas.
-const dispatchEvent = "tool_call_dispatch"
-
 // turn puts one stream's events together. It reads nothing: it can be fed from a recording.
 type turn struct {
 	observer backend.Observer
@@ -58,15 +26,19 @@ type turn struct {
 	ttft     time.Duration
 	model    string
 
-	content, reasoning, refusal strings.Builder
-	calls                       callList
-	finish                      string
-	usage                       *backend.Usage
-	runaway                     *runaway // nil if whitespace is not watched
-	size                        int
+	content, refusal strings.Builder
+	thoughts         thoughts
+	calls            callList
+	finish           string
+	usage            *backend.Usage
+	runaway          *runaway // nil if whitespace is not watched
+	size             int
 
 	rules    rules
-	dispatch bool // events may tell of whole calls
+	dispatch bool   // events may tell of whole calls
+	done     bool   // the mark of the end came
+	events   int    // that came
+	stray    []byte // the first line of the body that is not part of an event, shortened
 
 	announced []*callDelta // by events since the last chunk
 }
@@ -80,67 +52,172 @@ func newTurn(o backend.Observer, watchWhitespace bool) *turn {
 	return t
 }
 
-// add takes one event. An error ends the turn.
-func (t *turn) add(event []byte) error {
+// take takes one event of the stream. An error ends the turn, and over reports that the stream has ended.
+//
+// A failure after a complete answer is the failure of what comes after it: the answer counts.
+func (t *turn) take(ev streamEvent) (over bool, err error) {
+	t.events++
+	switch ev.kind {
+	case doneEvent:
+		t.done = true
+		return true, nil
+	case errorEvent:
+		err = t.rules.streamError(ev.data)
+	case unreadable:
+		err = lost(unknownField)
+	default:
+		err = t.add(ev.data, ev.kind)
+	}
+	if err != nil && t.finish != "" && backend.ClassOf(err) != backend.Degenerate {
+		return false, nil
+	}
+	return false, err
+}
+
+// lost is the error of an event that cannot be read and may have held text.
+func lost(message string) error {
+	return &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: message}
+}
+
+// add takes the data of one event.
+func (t *turn) add(event []byte, kind eventKind) error {
 	var c chunk
 	if err := json.Unmarshal(event, &c); err != nil {
-		return &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: "an event of the stream is not a chat chunk"}
+		return t.unread(event, kind, err)
 	}
 	if c.Object == "error" || len(c.Error) > 0 && !bytes.Equal(c.Error, []byte("null")) {
 		return t.rules.streamError(event)
 	}
 	if c.Model != "" {
-		t.model = c.Model
+		t.model = string(c.Model)
 	}
-	if u := c.Usage; u != nil {
-		t.usage = &backend.Usage{PromptTokens: u.PromptTokens, CompletionTokens: u.CompletionTokens, CachedTokens: -1}
-		if d := u.PromptTokensDetails; d != nil && d.CachedTokens != nil {
-			t.usage.CachedTokens = *d.CachedTokens
-		}
+	if c.Usage == nil && c.Groq != nil {
+		c.Usage = c.Groq.Usage
 	}
-	if c.ToolCall != nil && t.dispatch && c.ChoiceIndex == 0 && isObject(c.ToolCall.Function.Arguments) {
+	t.count(c.Usage)
+	if c.ToolCall != nil && t.dispatch && c.ChoiceIndex == 0 && isObject(string(c.ToolCall.Function.Arguments)) {
 		t.begin()
 		t.announced = append(t.announced, c.ToolCall)
 		t.size += callCost + len(c.ToolCall.Function.Arguments)
 	}
+	if len(c.Choices) == 0 && kind != namedEvent && c.ToolCall == nil {
+		return t.foreign(event, kind)
+	}
 	for i := range c.Choices {
-		choice := &c.Choices[i]
-		if choice.Index != 0 {
+		if c.Choices[i].Index != 0 {
 			continue
 		}
-		// A call that arrives with the word that the turn was cut may have been mended by the server. An event that
-		// announces it is therefore believed one chunk later.
-		t.calls.quiet = t.calls.quiet || choice.FinishReason == finishLength
-		for _, d := range t.announced {
-			t.calls.dispatched(d)
-		}
-		t.announced = nil
-		d := &choice.Delta
-		reasoning := d.Reasoning
-		if reasoning == "" {
-			reasoning = d.ReasoningContent
-		}
-		t.size += len(d.Content) + len(reasoning) + len(d.Refusal)
-		if d.Content != "" || reasoning != "" || len(d.ToolCalls) > 0 {
-			t.begin()
-		}
-		t.content.WriteString(d.Content)
-		t.reasoning.WriteString(reasoning)
-		t.refusal.WriteString(d.Refusal)
-		for j := range d.ToolCalls {
-			t.size += t.calls.add(&d.ToolCalls[j])
-		}
-		if choice.FinishReason != "" && t.finish != finishLength { // a cut stays one, whatever is said after it
-			t.finish = choice.FinishReason
-		}
-		if t.runaway != nil && t.runaway.feed(d.Content) {
-			return t.degenerate("the model writes whitespace without end")
+		if err := t.choice(&c.Choices[i]); err != nil {
+			return err
 		}
 	}
 	if t.size > maxTurnBytes {
 		return t.degenerate(fmt.Sprintf("the turn is longer than %d bytes", maxTurnBytes))
 	}
 	return nil
+}
+
+func (t *turn) count(u *usage) {
+	if u != nil {
+		t.usage = u.reported()
+	}
+}
+
+// keepAlives are data that servers send to keep a connection open.
+var keepAlives = []string{"ping", "pong", "keepalive", "keep-alive", "heartbeat", "null"}
+
+// unread returns the error of data that are no chunk, or nil if they hold no text.
+func (t *turn) unread(event []byte, kind eventKind, err error) error {
+	word := strings.ToLower(strings.Trim(string(event[:min(len(event), maxStray)]), `" `))
+	if kind == namedEvent && event[0] != '{' || slices.Contains(keepAlives, word) {
+		return nil
+	}
+	if kind == unframed && isPage(event) {
+		e := plainBody(event)
+		return lost(e.message + ", not a stream; is this an OpenAI-compatible server?")
+	}
+	if e := parseErrorBody(event); e.found {
+		return t.rules.streamError(event)
+	}
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
+		return lost(fmt.Sprintf("a chunk of the stream has an unreadable %s", wrong.Field))
+	}
+	return lost("an event of the stream is not a chat chunk")
+}
+
+// foreign returns an error if an event without choices may hold text in another protocol's form.
+func (t *turn) foreign(event []byte, kind eventKind) error {
+	var other map[string]json.RawMessage
+	if json.Unmarshal(event, &other) != nil {
+		return nil
+	}
+	if _, ok := other["choices"]; ok || other["usage"] != nil {
+		return nil
+	}
+	if kind == unframed {
+		if e := parseErrorBody(event); e.found {
+			return t.rules.streamError(event)
+		}
+		return lost("the answer is JSON and no chat completion; is this an OpenAI-compatible server?")
+	}
+	for _, name := range []string{"content", "delta", "text", "token", "response", "output", "generated_text"} {
+		if raw, ok := other[name]; ok && plain(raw) != "" && string(raw) != "{}" && string(raw) != `[]` {
+			return lost(fmt.Sprintf("an event of the stream is not a chat chunk but has %q", name))
+		}
+	}
+	if e := parseErrorBody(event); e.found && e.code != "" {
+		return t.rules.streamError(event)
+	}
+	return nil
+}
+
+// choice takes what an event holds of the answer.
+func (t *turn) choice(c *choice) error {
+	reason := reasonOf(string(c.FinishReason))
+	// A call that arrives with the news that the turn was cut may have been completed by the server. An event that
+	// announces it is therefore believed one chunk later.
+	t.calls.quiet = t.calls.quiet || reason == finishLength
+	for _, d := range t.announced {
+		t.calls.dispatched(d)
+	}
+	t.announced = nil
+	t.count(c.Usage)
+	d := c.Delta
+	if c.Message != nil && t.content.Len() == 0 && len(t.calls.calls) == 0 && (d == nil || d.Content.text == "" && len(d.ToolCalls) == 0) {
+		d = c.Message
+	}
+	if d == nil {
+		d = &delta{Content: content{text: string(c.Text)}}
+	}
+	if d.Content.lost != "" {
+		return lost("a part of the content is not readable: " + d.Content.lost)
+	}
+	t.delta(d)
+	if reason != "" && t.finish != finishLength && !(isFailure(reason) && t.finish != "") { // a cut stays one, and an answer too
+		t.finish = reason
+	}
+	if t.runaway != nil && t.runaway.feed(d.Content.text) {
+		return t.degenerate("the model writes whitespace without end")
+	}
+	return nil
+}
+
+func (t *turn) delta(d *delta) {
+	thought := t.thoughts.add(&d.thoughtDelta) + t.thoughts.text(thinkingParts, d.Content.reasoning)
+	t.size += len(d.Content.text) + thought + len(d.Refusal) + len(d.Content.refusal)
+	if d.Content.text != "" || thought > 0 || len(d.ToolCalls) > 0 || d.FunctionCall != nil {
+		t.begin()
+	}
+	t.content.WriteString(d.Content.text)
+	t.refusal.WriteString(string(d.Refusal) + d.Content.refusal)
+	for j := range d.ToolCalls {
+		t.size += t.calls.add(&d.ToolCalls[j])
+	}
+	if f := d.FunctionCall; f != nil && len(d.ToolCalls) == 0 {
+		piece := callDelta{}
+		piece.Function.Name, piece.Function.Arguments = f.Name, f.Arguments
+		t.size += t.calls.add(&piece)
+	}
 }
 
 // begin marks the first token.
@@ -154,31 +231,31 @@ func (t *turn) begin() {
 	}
 }
 
-// end closes the turn. err is what ended the stream: io.EOF for "[DONE]" and for a body that ended as it should.
+// end closes the turn. err is what ended the stream: io.EOF for a body that ended as it should, nil for "[DONE]".
+//
+// With a finish reason the answer is complete, whatever broke after it. Without one it counts if the stream ended as it
+// should and the message is complete by itself.
 func (t *turn) end(err error) (*backend.Response, error) {
-	clean := errors.Is(err, io.EOF)
-	if !clean {
-		// The usage comes last: with it, the turn is whole. Without it, equal turns would be told with unequal usage.
-		if t.finish == "" || t.usage == nil {
+	if t.finish == "" {
+		if err != nil && !errors.Is(err, io.EOF) || !t.whole() {
 			return nil, t.cut(err)
 		}
-	} else if t.finish == "" {
-		return nil, t.cut(nil)
+		t.finish = finishStop
 	}
 	reason, err := t.finishReason()
 	if err != nil {
 		return nil, err
 	}
 	resp := &backend.Response{
-		Message:   backend.Message{Role: backend.RoleAssistant, Content: t.content.String()},
-		Finish:    reason,
-		Usage:     backend.Usage{CachedTokens: -1},
-		Model:     t.model,
-		Reasoning: t.reasoning.String(),
-		TTFT:      t.ttft,
+		Message: backend.Message{Role: backend.RoleAssistant, Content: t.content.String(), Reasoning: t.thoughts.reasoning()},
+		Finish:  reason,
+		Usage:   backend.Usage{CachedTokens: -1},
+		Model:   t.model,
+		TTFT:    t.ttft,
 	}
-	if reason == backend.FinishRefused && resp.Message.Content == "" {
-		resp.Message.Content = t.refusal.String()
+	if reason == backend.FinishRefused {
+		resp.Refusal = t.refusal.String()
+		resp.Message.Content = cmp.Or(resp.Message.Content, resp.Refusal)
 	}
 	if t.usage != nil {
 		resp.Usage = *t.usage
@@ -188,9 +265,22 @@ func (t *turn) end(err error) (*backend.Response, error) {
 	return resp, nil
 }
 
+// whole reports whether the message is complete by itself: its calls are, or it is one JSON object or array that has
+// closed. Calls beside text that is no JSON are complete too: no server writes text after its calls.
+func (t *turn) whole() bool {
+	if t.refusal.Len() > 0 {
+		return false
+	}
+	if len(t.calls.calls) > 0 {
+		return t.calls.whole()
+	}
+	text := strings.TrimSpace(t.content.String())
+	return len(text) > 1 && (text[0] == '{' || text[0] == '[') && json.Valid([]byte(text))
+}
+
 func (t *turn) finishReason() (backend.FinishReason, error) {
 	switch t.finish {
-	case "stop", "tool_calls", "function_call":
+	case finishStop, finishCalls:
 		// A named tool choice ends with "stop", and a parser may announce calls that it then withholds.
 		switch {
 		case len(t.calls.calls) > 0:
@@ -202,23 +292,35 @@ func (t *turn) finishReason() (backend.FinishReason, error) {
 		}
 	case finishLength:
 		return backend.FinishLength, nil
-	case "content_filter":
+	case finishRefused:
 		return backend.FinishRefused, nil
-	default: // "abort", "error": the engine gave the request up
-		return "", &backend.Error{Class: backend.Transient, Status: http.StatusOK,
-			Message: fmt.Sprintf("the server ended the turn with %.40q", t.finish)}
 	}
+	if t.whole() && !isFailure(t.finish) {
+		t.finish = finishStop
+		return t.finishReason()
+	}
+	return "", lost(fmt.Sprintf("the server ended the turn with %.40q", t.finish))
 }
 
+// cut is the error of a stream that ended too early.
 func (t *turn) cut(err error) error {
 	if be, ok := errors.AsType[*backend.Error](err); ok {
 		return be
 	}
-	what := "without a finish reason"
-	if t.finish != "" {
-		what = "before its usage came"
+	message := "the stream ended without a finish reason"
+	switch {
+	case t.done && t.content.Len() > 0:
+		message += ": its text may have been cut; with an output_schema, a whole answer would be recognised"
+	case t.events > 0:
+	case len(t.stray) > 0:
+		message = fmt.Sprintf("the answer is not a stream of events: %q", endpoint.OneLine(strings.ToValidUTF8(string(t.stray), "")))
+	default:
+		message = "the answer is empty"
 	}
-	return &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: "the stream ended " + what, Err: err}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: message, Err: err}
 }
 
 func (t *turn) degenerate(message string) error {

@@ -20,6 +20,8 @@ const (
 	abortTimeout = 2 * time.Second
 	// leastTopP stands for a top_p of 0, which the server refuses: with so small a nucleus the likeliest token is left.
 	leastTopP = 1e-6
+	// reasoningField is the server's name for the reasoning of a message.
+	reasoningField = "reasoning_content"
 )
 
 // Generate runs one model call as a stream. See [backend.Backend].
@@ -44,7 +46,7 @@ func (b *Backend) prepare(ctx context.Context, r *backend.Request) (*backend.Req
 	call := *r
 	call.Model = model
 	call.ID = strings.TrimLeft(r.ID+"-", "-") + strconv.FormatUint(rand.Uint64(), 36) //nolint:gosec // unique, not secret
-	call.Messages = openaichat.Repaired(r.Messages)
+	call.Messages = openaichat.ReasoningAs(reasoningField, openaichat.Repaired(r.Messages))
 	if p := r.Sampling.TopP; p != nil && *p == 0 {
 		least := leastTopP
 		call.Sampling.TopP = &least

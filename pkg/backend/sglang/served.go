@@ -90,6 +90,9 @@ func (b *Backend) known(ctx context.Context, name string) (string, error) {
 		names[i] = m.ID
 	}
 	model, ok := pick(names, name)
+	if len(names) == 0 && name != "" {
+		return name, nil // the server lists none
+	}
 	if !ok {
 		return "", &backend.Error{Class: backend.UnknownModel, Endpoint: b.Endpoint(),
 			Message: endpoint.OneLine(fmt.Sprintf("the server does not serve %q, but %q", name, names))}

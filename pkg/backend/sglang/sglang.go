@@ -71,7 +71,7 @@ func New(cfg Config) (*Backend, error) {
 		cfg.Logger.Warn("the API key is sent unencrypted; sglang+https:// encrypts it", "endpoint", u.Shown)
 	}
 	b := &Backend{log: cfg.Logger}
-	b.Client = openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Dialect: openaichat.Dialect{
+	b.Client = openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Logger: cfg.Logger, Dialect: openaichat.Dialect{
 		Capabilities: Declared,
 		KeyHint:      KeyHint,
 		Extra:        b.extra,

@@ -459,3 +459,7 @@ func TestKeyComesFromTheEnvironment(t *testing.T) {
 	require.ErrorContains(t, err, "SGLANG_API_KEY")
 	assert.NotContains(t, err.Error(), "hunter2")
 }
+
+func TestReasoningIsSentBack(t *testing.T) {
+	backendtest.RunChatReasoning(t, reasoningField, func(t *testing.T, addr string) backend.Backend { return open(t, addr) })
+}

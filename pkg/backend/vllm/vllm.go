@@ -2,12 +2,13 @@ package vllm
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
@@ -36,8 +37,9 @@ type Config struct {
 type Backend struct {
 	*openaichat.Client
 	log *slog.Logger
-	// lacks is what the server was found not to have: names of fields, and of things that are told once in the log.
-	lacks endpoint.Refusals
+	// lacks is what the server was found not to have, each logged once.
+	lacks  endpoint.Refusals
+	silent atomic.Int64 // answers to long prompts that reported no cached tokens; far below 0 once one did
 }
 
 // New returns a backend for a server. It does not connect.
@@ -57,7 +59,7 @@ func New(cfg Config) (*Backend, error) {
 		cfg.Logger.Warn("the API key is sent unencrypted; vllm+https:// encrypts it", "endpoint", u.Shown)
 	}
 	b := &Backend{log: cfg.Logger}
-	b.Client = openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Dialect: b.dialect()})
+	b.Client = openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Logger: cfg.Logger, Dialect: b.dialect()})
 	return b, nil
 }
 
@@ -76,7 +78,7 @@ func (b *Backend) dialect() openaichat.Dialect {
 	}
 }
 
-// extra gives the fields of a request that vLLM has beyond the protocol, but for those that the server refused.
+// extra returns the fields of a request that vLLM has beyond the protocol.
 func (b *Backend) extra(r *backend.Request) []openaichat.Field {
 	fields := make([]openaichat.Field, 0, 6)
 	if r.Hints.Priority != 0 {
@@ -90,12 +92,16 @@ func (b *Backend) extra(r *backend.Request) []openaichat.Field {
 		id := r.ID + "-" + strconv.FormatUint(rand.Uint64(), 36) //nolint:gosec // unique, not secret
 		fields = append(fields, openaichat.Field{Name: "request_id", Value: id})
 	}
-	return slices.DeleteFunc(fields, func(f openaichat.Field) bool { return b.lacks.Has("", f.Name) })
+	return fields
 }
 
-// Ready asks the health route, which fails when the engine is dead.
+// Ready asks the health route, which fails when the engine is dead. A gateway may not have it: there the list of models must
+// do.
 func (b *Backend) Ready(ctx context.Context) error {
 	_, err := b.Fetch(ctx, http.MethodGet, "/health", nil)
+	if e, ok := errors.AsType[*backend.Error](err); ok && e.Status == http.StatusNotFound {
+		return b.Client.Ready(ctx)
+	}
 	return err
 }
 

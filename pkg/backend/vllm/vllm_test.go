@@ -288,10 +288,39 @@ func TestWhatAServerLacksIsLeftAwayAndToldOnce(t *testing.T) {
 	last := <-bodies
 	assert.NotContains(t, last, "priority")
 	assert.Contains(t, last, "request_id", "what was not refused is still sent")
-	for _, what := range []string{"what=priority", "what=session_id", "--enable-prompt-tokens-details", "pass on /metrics"} {
+	for _, what := range []string{"what=priority", "what=session_id", "pass on /metrics"} {
 		assert.Equal(t, 1, strings.Count(log.String(), what), log.String())
 	}
-	assert.Equal(t, 4, strings.Count(log.String(), "WARN"))
+	assert.Equal(t, 3, strings.Count(log.String(), "WARN"))
+}
+
+// vLLM reports cached tokens only where there were some.
+func TestMissingCachedTokensAreLoggedAfterManyAnswers(t *testing.T) {
+	var log bytes.Buffer
+	open := func() *Backend {
+		b, err := New(Config{URL: "vllm://127.0.0.1", Getenv: env(nil), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		require.NoError(t, err)
+		t.Cleanup(func() { b.Close() })
+		return b
+	}
+	b := open()
+	for range 3 * silentAnswers {
+		b.watchCached(backend.Usage{PromptTokens: 10, CachedTokens: -1})
+	}
+	for range silentAnswers - 1 {
+		b.watchCached(backend.Usage{PromptTokens: 1000, CachedTokens: -1})
+	}
+	assert.Empty(t, log.String())
+	b.watchCached(backend.Usage{PromptTokens: 1000, CachedTokens: -1})
+	assert.Contains(t, log.String(), "--enable-prompt-tokens-details")
+
+	log.Reset()
+	b = open()
+	b.watchCached(backend.Usage{PromptTokens: 1000, CachedTokens: 16})
+	for range 3 * silentAnswers {
+		b.watchCached(backend.Usage{PromptTokens: 1000, CachedTokens: -1})
+	}
+	assert.Empty(t, log.String(), "the flag is there")
 }
 
 func TestOtherRefusalsStand(t *testing.T) {
@@ -330,4 +359,8 @@ func TestCallsSideBySideLearnFromOneRefusal(t *testing.T) {
 		})
 	}
 	calls.Wait()
+}
+
+func TestReasoningIsSentBack(t *testing.T) {
+	backendtest.RunChatReasoning(t, "", func(t *testing.T, addr string) backend.Backend { return open(t, addr) })
 }

@@ -1,5 +1,6 @@
 -- cancel.lua: give every job that has no result yet a cancelled one.
 -- KEYS[1] meta  KEYS[2] plan  KEYS[3] jobs  KEYS[4] lease  KEYS[5] back  KEYS[6] results  KEYS[7] finished  KEYS[8] failed  KEYS[9] alone
+-- KEYS[10] calls
 -- Returns the phase; '' if the batch is gone. An open batch is sealed with what was fed.
 -- Atomic. Repeatable. The results themselves are committed by whoever claims the jobs next.
 local phase, fed = unpack(redis.call('HMGET', KEYS[1], 'phase', 'fed'))
@@ -13,4 +14,4 @@ if phase == 'OPEN' or phase == 'SEALED' then
   redis.call('HSET', KEYS[1], 'phase', 'CANCELLING')
 end
 return close({meta = KEYS[1], plan = KEYS[2], jobs = KEYS[3], lease = KEYS[4], back = KEYS[5], results = KEYS[6],
-  finished = KEYS[7], failed = KEYS[8], alone = KEYS[9]})
+  finished = KEYS[7], failed = KEYS[8], alone = KEYS[9], calls = KEYS[10]})

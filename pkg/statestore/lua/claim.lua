@@ -1,16 +1,17 @@
 -- claim.lua: lease up to ARGV[2] jobs to a worker: released ones first, then lapsed ones, then new ones. When there is none of
 -- these and the caller runs nothing else, one job that must run alone.
--- KEYS[1] meta  KEYS[2] jobs  KEYS[3] lease  KEYS[4] back  KEYS[5] alone
+-- KEYS[1] meta  KEYS[2] jobs  KEYS[3] lease  KEYS[4] back  KEYS[5] alone  KEYS[6] calls
 -- ARGV[1] consumer  ARGV[2] count, at least 1  ARGV[3] lease, ms  ARGV[4] journal key prefix  ARGV[5] 1: the caller runs
 -- nothing else
 -- Returns {phase, job...}; a job is {index, entry ID, token, attempt, exhausted, payload, {turn...}, alone, queued}.
 -- phase '' says that the batch is gone. exhausted = 1 says that the job used up its attempts: it must not run, only be
 -- finished as WorkerLost. alone = 1 says that it must run with no other job beside it. queued is for how many ms nobody
--- had the job, since it was fed, released or retried; 0 after a lapsed lease. A batch whose budget is used up gives no new jobs.
+-- had the job, since it was fed, released or retried; 0 after a lapsed lease.
+-- A batch gives no more jobs than its budget has room for. If that is none, lapsed jobs are queued as released ones.
 -- Atomic. NOT repeatable: after an unknown outcome read held.lua before claiming again.
 -- Holds I1 (a new token for every claim), I4, I5.
-local phase, swept, cursor, maxa, capped, of =
-  unpack(redis.call('HMGET', KEYS[1], 'phase', 'swept', 'cursor', 'maxa', 'cap_tokens', 'of'))
+local phase, swept, cursor, maxa, capped, of, ledger =
+  unpack(redis.call('HMGET', KEYS[1], 'phase', 'swept', 'cursor', 'maxa', 'cap_tokens', 'of', 'ledger'))
 if not phase then
   return {''}
 end
@@ -21,6 +22,20 @@ end
 local now, consumer, count, lease = now_ms(), ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local grace = pulse(KEYS[1], now, lease)
 maxa = tonumber(maxa)
+local l, freed, open = ledger_of(ledger), false, true
+if (capped or of) and phase ~= 'CANCELLING' then
+  local s = standing(KEYS[1], of)
+  if s then
+    local _, cost = account(KEYS[1])
+    local e = estimate(l, 0, 0)
+    if l[5] == 0 then
+      e = {0, 0, 0} -- nothing is known of a call, so each one decides when it reserves
+    end
+    local n = fitting(s, e[1] + e[3], cost(unpack(e)))
+    open = n > 0
+    count = open and math.min(count, n) or count
+  end
+end
 
 -- take leases entries; old holds the lease, if any, that each had before, and since when each was queued, as text. One
 -- HINCRBY and one HSET serve them all, because a call from Lua costs more than what these commands do.
@@ -31,6 +46,7 @@ local function take(entries, old, since, alone)
   for n, entry in ipairs(entries) do
     local index, attempt, exhausted, turns = entry[2][2], 1, 0, none
     if old[n] then
+      freed = ledger and lapse(l, KEYS[6], index) or freed
       attempt = tonumber(string.match(old[n], '^%d+|(%d+)|')) + 1
       turns = redis.call('LRANGE', ARGV[4] .. index, 0, -1)
     end
@@ -60,6 +76,7 @@ end
 
 -- aside keeps such a job for a worker that runs nothing else. It leaves the PEL, so that no sweep comes by it.
 local function aside(id, index, held, since)
+  freed = ledger and lapse(l, KEYS[6], index) or freed
   local token, spent = string.match(held, '^(%d+)|(%d+)|')
   redis.call('XACK', KEYS[2], 'workers', id)
   redis.call('HSET', KEYS[3], index, token .. '|' .. spent .. '|-')
@@ -90,7 +107,17 @@ local function noted(list, most, alone)
   end
 end
 
-noted(KEYS[4], count)
+-- park queues a lapsed job that the budget has no room for. Its attempt is spent.
+local function park(id, index, held)
+  freed = ledger and lapse(l, KEYS[6], index) or freed
+  local token, attempt = string.match(held, '^(%d+)|(%d+)|')
+  redis.call('HSET', KEYS[3], index, token .. '|' .. attempt .. '|-')
+  redis.call('RPUSH', KEYS[4], id .. ' ' .. index .. ' ' .. now)
+end
+
+if open then
+  noted(KEYS[4], count)
+end
 if phase == 'CANCELLING' then
   noted(KEYS[5], count)
 end
@@ -104,11 +131,16 @@ if count > 0 and now >= grace and (cursor ~= '0-0' or now - (tonumber(swept) or 
   for _, entry in ipairs(r[2]) do
     if entry and entry[2] then
       local held = redis.call('HGET', KEYS[3], entry[2][2])
-      if held and string.sub(held, -2) ~= '|-' then
+      local lapsed = held and string.sub(held, -2) ~= '|-'
+      if lapsed then
         takeovers = takeovers + 1
       end
-      if last(held) then
+      if not open and not lapsed then
+        -- It was released, and its note waits in the list.
+      elseif last(held) then
         aside(entry[1], entry[2][2], held, now)
+      elseif not open then
+        park(entry[1], entry[2][2], held)
       else
         entries[#entries + 1] = entry
         old[#entries] = held
@@ -123,7 +155,7 @@ if count > 0 and now >= grace and (cursor ~= '0-0' or now - (tonumber(swept) or 
   end
 end
 
-if count > 0 and not ((capped or of) and phase ~= 'CANCELLING' and spent(KEYS[1], of)) then
+if count > 0 and open then
   local r = redis.call('XREADGROUP', 'GROUP', 'workers', consumer, 'COUNT', count, 'STREAMS', KEYS[2], '>')
   if r then
     local entries, indexes, since = r[1][2], {}, {}
@@ -136,7 +168,10 @@ if count > 0 and not ((capped or of) and phase ~= 'CANCELLING' and spent(KEYS[1]
   end
 end
 
-if ARGV[5] == '1' and #out == 1 then
+if ARGV[5] == '1' and #out == 1 and open then
   noted(KEYS[5], 1, 1)
+end
+if freed then
+  keep_ledger(KEYS[1], l)
 end
 return out

@@ -1,21 +1,23 @@
 -- finish.lua: commit the results of up to 64 jobs.
 -- KEYS[1] meta  KEYS[2] plan  KEYS[3] jobs  KEYS[4] lease  KEYS[5] back  KEYS[6] results  KEYS[7] finished  KEYS[8] failed  KEYS[9] alone
--- ARGV[1] journal key prefix  ARGV[2..11] sums over all jobs, for the counters: ok, failed, cancelled, turns, prompt tokens,
--- cached tokens, completion tokens, context tokens, tools asked, tools executed  ARGV[12] the number n of jobs
+-- KEYS[10] calls
+-- ARGV[1] journal key prefix  ARGV[2..12] sums over all jobs, for the counters: ok, failed, cancelled, turns, prompt tokens,
+-- cached tokens, completion tokens, context tokens, tools asked, tools executed
+-- ARGV[12] of them with estimated usage  ARGV[13] the number n of jobs
 -- then n of each: index, entry ID, fence, status, journal (keep|drop|none, and with the ledger of effects:
--- keepall|dropall), result (JSON), and the job's own part of the last seven sums, with spaces between
+-- keepall|dropall), result (JSON), and the job's own part of the last eight sums, with spaces between
 -- then, if the batch is a planner and its one job is ok, the payloads of the jobs of the batch that it plans
 -- Returns {phase, code...}: 1 committed, 0 the job has a result already, -1 fenced.
 -- Atomic. Repeatable. Holds I1, I2: result, ack, counters and close are one step, and so is what a plan brings about.
 --
 -- A call from Lua costs more than what most commands do, and a string costs its bytes on its way in. So what can be asked
 -- or written for all jobs at once is, straight from ARGV, and sums are taken apart only when not all jobs commit.
-local journal, n = ARGV[1], tonumber(ARGV[12])
-local index, entry, fence, status, keep, line, part = 12, 12 + n, 12 + 2 * n, 12 + 3 * n, 12 + 4 * n, 12 + 5 * n, 12 + 6 * n
-local counters = {'ok', 'failed', 'cancelled', 'turns', 'prompt', 'cached', 'completion', 'context', 'asked', 'executed'}
+local journal, n = ARGV[1], tonumber(ARGV[13])
+local index, entry, fence, status, keep, line, part = 13, 13 + n, 13 + 2 * n, 13 + 3 * n, 13 + 4 * n, 13 + 5 * n, 13 + 6 * n
+local counters = {'ok', 'failed', 'cancelled', 'turns', 'prompt', 'cached', 'completion', 'context', 'asked', 'executed', 'estimated'}
 local out, all, mine, drop = {''}, true, {}, {}
 local held = n > 0 and redis.call('HMGET', KEYS[4], unpack(ARGV, index + 1, index + n)) or {}
-local seq, exhausted, of = unpack(redis.call('HMGET', KEYS[1], 'seq', 'exhausted', 'of'))
+local seq, exhausted, of, ledger = unpack(redis.call('HMGET', KEYS[1], 'seq', 'exhausted', 'of', 'ledger'))
 seq = tonumber(seq or 0)
 for j = 1, n do
   local i = ARGV[index + j]
@@ -56,11 +58,11 @@ end
 
 local sums = {}
 if all then
-  for c = 1, 10 do
+  for c = 1, 11 do
     sums[c] = tonumber(ARGV[1 + c])
   end
 else
-  sums = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+  sums = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
   for j = 1, n do
     if out[1 + j] == 1 then
       local s = ARGV[status + j]
@@ -90,6 +92,26 @@ if #mine > 0 then
   redis.call('HDEL', KEYS[4], unpack(indexes))
   redis.call('HSET', KEYS[1], 'seq', seq)
 end
+-- The results hold from here on what the ledger counted for their jobs.
+if ledger then
+  local l = ledger_of(ledger)
+  for _, j in ipairs(mine) do
+    local r, used = calls_of(KEYS[10], ARGV[index + j]), {}
+    for number in string.gmatch(out[1 + j] == 1 and ARGV[part + j] or '', '%d+') do
+      used[#used + 1] = tonumber(number)
+    end
+    for i = 1, 3 do
+      l[8 + i] = math.max(0, l[8 + i] - math.min(r.used[i], used[1 + i] or 0))
+    end
+    for _, c in pairs(r.calls) do
+      if c.live then
+        reserve_call(l, c, -1)
+      end
+    end
+    redis.call('HDEL', KEYS[10], ARGV[index + j])
+  end
+  keep_ledger(KEYS[1], l)
+end
 if #drop > 0 then
   redis.call('UNLINK', unpack(drop))
 end
@@ -107,7 +129,7 @@ local function expand(ok)
   if phase ~= 'OPEN' or not planner or planner .. 'meta' ~= KEYS[1] then
     return
   end
-  local first, total, now = 12 + 7 * n, 0, now_ms()
+  local first, total, now = 13 + 7 * n, 0, now_ms()
   if ok then
     total = #ARGV - first
     local at, since = '0', string.format('%d', now)
@@ -127,5 +149,5 @@ if of and out[2] == 1 then
   expand(ARGV[status + 1] == 'ok')
 end
 out[1] = close({meta = KEYS[1], plan = KEYS[2], jobs = KEYS[3], lease = KEYS[4], back = KEYS[5], results = KEYS[6],
-  finished = KEYS[7], failed = KEYS[8], alone = KEYS[9]}) or ''
+  finished = KEYS[7], failed = KEYS[8], alone = KEYS[9], calls = KEYS[10]}) or ''
 return out

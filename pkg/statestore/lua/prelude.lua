@@ -21,31 +21,179 @@ local function pulse(meta, now, lease)
   return grace
 end
 
--- account is what a batch has used, in tokens and in US dollars at its prices per million tokens; what it may use of both, 0 for
--- no bound; and the key prefixes of the batches that plan and reduce it.
+-- A batch's ledger counts the model calls of its jobs that no result holds yet. It is one field of meta, eleven integers:
+-- calls in flight; their reserved prompt, cached and completion tokens; calls that ended; the same three sums of their
+-- usage; and the same three sums of usage that no result holds. A batch that never reserved has none.
+--
+-- The hash calls holds a job's part: its usage that no result holds, three integers, and five words per call: the call's name
+-- <token>.<number>, its three reserved numbers, and 1 while it is in flight. 0 marks a call whose lease was lost. Its
+-- reservation is free, and its usage still counts if its worker reports it.
+
+-- ledger_of parses a ledger. An absent one is all zeros.
+local function ledger_of(text)
+  local l = {}
+  for n in string.gmatch(text or '', '%d+') do
+    l[#l + 1] = tonumber(n)
+  end
+  for i = #l + 1, 11 do
+    l[i] = 0
+  end
+  return l
+end
+
+-- keep_ledger writes a ledger back.
+local function keep_ledger(meta, l)
+  redis.call('HSET', meta, 'ledger', string.format('%d %d %d %d %d %d %d %d %d %d %d', unpack(l, 1, 11)))
+end
+
+-- calls_of reads a job's part of a ledger: its usage, and its calls by name with their names in order.
+local function calls_of(key, index)
+  local r, words = {used = {0, 0, 0}, calls = {}, names = {}}, {}
+  for word in string.gmatch(redis.call('HGET', key, index) or '', '%S+') do
+    words[#words + 1] = word
+  end
+  for i = 1, math.min(#words, 3) do
+    r.used[i] = tonumber(words[i])
+  end
+  for i = 4, #words, 5 do
+    r.names[#r.names + 1] = words[i]
+    r.calls[words[i]] = {tonumber(words[i + 1]), tonumber(words[i + 2]), tonumber(words[i + 3]), live = words[i + 4] == '1'}
+  end
+  return r
+end
+
+-- keep_calls writes a job's part back. An empty part is dropped.
+local function keep_calls(key, index, r)
+  local out = string.format('%d %d %d', unpack(r.used))
+  local empty = r.used[1] + r.used[2] + r.used[3] == 0
+  for _, name in ipairs(r.names) do
+    local c = r.calls[name]
+    if c then
+      out = out .. string.format(' %s %d %d %d %d', name, c[1], c[2], c[3], c.live and 1 or 0)
+      empty = false
+    end
+  end
+  if empty then
+    redis.call('HDEL', key, index)
+  else
+    redis.call('HSET', key, index, out)
+  end
+end
+
+-- reserve_call changes the ledger by one call in flight: by 1 when it begins, by -1 when it ends.
+local function reserve_call(l, c, by)
+  l[1] = math.max(0, l[1] + by)
+  for i = 1, 3 do
+    l[1 + i] = math.max(0, l[1 + i] + by * c[i])
+  end
+end
+
+-- lapse frees the reservations of a job whose lease ended. Calls with the token keep stay as they are.
+local function lapse(l, key, index, keep)
+  local r, changed = calls_of(key, index), false
+  for _, name in ipairs(r.names) do
+    local c = r.calls[name]
+    if c.live and string.match(name, '^%d+') ~= keep then
+      reserve_call(l, c, -1)
+      c.live, changed = false, true
+    end
+  end
+  if changed then
+    keep_calls(key, index, r)
+  end
+  return changed
+end
+
+-- account reads what one batch used and reserved, its stages apart: tokens, and US dollars at its prices per million tokens.
+-- most and dearest are its limits of both; 0 is none. planner and reducer are the key prefixes of its stages. A call in
+-- flight counts at least as much as a call did on average. The second result is the cost of tokens at the batch's prices.
 local function account(meta)
   local m = redis.call('HMGET', meta, 'prompt', 'cached', 'completion', 'price_prompt', 'price_cached', 'price_completion',
-    'cap_tokens', 'cap_usd', 'planner', 'reduce')
+    'cap_tokens', 'cap_usd', 'planner', 'reduce', 'ledger')
   for i = 1, 8 do
     m[i] = tonumber(m[i] or 0)
   end
-  return m[1] + m[3], ((m[1] - m[2]) * m[4] + m[2] * m[5] + m[3] * m[6]) / 1000000, unpack(m, 7, 10)
+  local l = ledger_of(m[11])
+  local function cost(prompt, cached, completion)
+    return ((prompt - cached) * m[4] + cached * m[5] + completion * m[6]) / 1000000
+  end
+  local prompt, cached, completion = m[1] + l[9], m[2] + l[10], m[3] + l[11]
+  local a = {
+    tokens = prompt + completion, usd = cost(prompt, cached, completion), open = l[1],
+    reserved = l[2] + l[4], reserved_usd = cost(l[2], l[3], l[4]),
+    most = m[7], dearest = m[8], planner = m[9], reducer = m[10],
+  }
+  if l[5] > 0 then
+    local n = l[1] / l[5]
+    a.reserved = math.max(a.reserved, n * (l[6] + l[8]))
+    a.reserved_usd = math.max(a.reserved_usd, n * cost(l[6], l[7], l[8]))
+  end
+  return a, cost
 end
 
--- spent says whether a batch has used up its budget, together with those that plan and reduce it, whose budget it is as well. of is
--- the key prefix of the batch that it is a stage of, if it is one. What a running job uses counts when it ends.
-local function spent(meta, of)
-  local tokens, usd, most, dearest, planner, reducer = account(of and of .. 'meta' or meta)
-  if most == 0 and dearest == 0 then
-    return false
+-- standing reads how a batch stands against its budget, which its stages share. of is the key prefix of the batch that this
+-- one is a stage of, if it is one. It returns nil for a batch without a budget.
+local function standing(meta, of)
+  local s = account(of and of .. 'meta' or meta)
+  if s.most == 0 and s.dearest == 0 then
+    return nil
   end
-  for _, stage in ipairs({planner, reducer}) do
+  for _, stage in ipairs({s.planner, s.reducer}) do
     if stage then
-      local t, u = account(stage .. 'meta')
-      tokens, usd = tokens + t, usd + u
+      local a = account(stage .. 'meta')
+      for _, sum in ipairs({'tokens', 'usd', 'open', 'reserved', 'reserved_usd'}) do
+        s[sum] = s[sum] + a[sum]
+      end
     end
   end
-  return most > 0 and tokens >= most or dearest > 0 and usd >= dearest
+  return s
+end
+
+-- spent reports whether a batch that stands so has used up its budget.
+local function spent(s)
+  return s.most > 0 and s.tokens >= s.most or s.dearest > 0 and s.usd >= s.dearest
+end
+
+-- estimate is what a call will use: prompt, cached and completion tokens. prompt is the caller's estimate; most bounds the
+-- completion, 0 does not. The mean of the calls that ended corrects both, with a margin that shrinks as they grow in number.
+local function estimate(l, prompt, most)
+  if l[5] == 0 then
+    return {prompt, 0, most > 0 and most or 4096}
+  end
+  local margin = (1.1 + 1 / l[5]) / l[5]
+  local completion = math.ceil(l[8] * margin)
+  if most > 0 then
+    completion = math.min(completion, most)
+  end
+  prompt = math.max(prompt, math.ceil(l[6] * margin))
+  return {prompt, l[6] > 0 and math.floor(prompt * l[7] / l[6]) or 0, completion}
+end
+
+-- fitting is how many calls of such a size the budget has room for. While no call is in flight that is at least one, unless
+-- the budget is used up: a call whose cost nobody knows before must not stop a batch.
+local function fitting(s, tokens, usd)
+  if spent(s) then
+    return 0
+  end
+  local n = math.huge
+  if s.most > 0 then
+    n = math.min(n, (s.most - s.tokens - s.reserved) / math.max(tokens, 1))
+  end
+  if s.dearest > 0 and usd > 0 then
+    n = math.min(n, (s.dearest - s.usd - s.reserved_usd) / usd)
+  end
+  return math.max(n == math.huge and n or math.floor(n), s.open == 0 and 1 or 0)
+end
+
+-- unreserve drops all reservations of a batch in which nothing runs any more. What its calls used stays.
+local function unreserve(meta, calls)
+  local text = redis.call('HGET', meta, 'ledger')
+  if text then
+    local l = ledger_of(text)
+    l[1], l[2], l[3], l[4] = 0, 0, 0, 0
+    keep_ledger(meta, l)
+    redis.call('UNLINK', calls)
+  end
 end
 
 -- clear drops what there is of the one job of the batch whose keys begin with prefix. Whoever still runs it is fenced.
@@ -53,6 +201,7 @@ local function clear(prefix)
   redis.call('UNLINK', prefix .. 'jobs', prefix .. 'lease', prefix .. 'back', prefix .. 'alone', prefix .. 'finished',
     prefix .. 'failed', prefix .. 'journal:0')
   redis.call('XTRIM', prefix .. 'results', 'MAXLEN', 0)
+  unreserve(prefix .. 'meta', prefix .. 'calls')
 end
 
 -- reduce queues the one job of the batch whose keys begin with prefix, which reduces n results. If it was queued before, some
@@ -83,7 +232,7 @@ end
 -- keys are those of the batch whose keys begin with prefix, by name.
 local function keys(prefix)
   local k = {}
-  for _, name in ipairs({'meta', 'plan', 'jobs', 'lease', 'back', 'results', 'finished', 'failed', 'alone'}) do
+  for _, name in ipairs({'meta', 'plan', 'jobs', 'lease', 'back', 'results', 'finished', 'failed', 'alone', 'calls'}) do
     k[name] = prefix .. name
   end
   return k
@@ -118,6 +267,7 @@ local function close(k)
   end
   redis.call('HSET', k.meta, 'phase', 'DONE', 'done', now_ms())
   redis.call('UNLINK', k.jobs, k.lease, k.back, k.alone)
+  unreserve(k.meta, k.calls)
   local whole = of and redis.call('HMGET', of .. 'meta', 'phase', 'planner') or {}
   if not (whole[1] and whole[1] ~= 'DONE' and whole[2] and whole[2] .. 'meta' == k.meta) then
     expire(k, ttl)

@@ -16,6 +16,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/batchagent/batchagent/pkg/jsonschema"
 	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
@@ -165,6 +166,9 @@ func (c *Client) Tools() []toolpool.Tool {
 	var tools []toolpool.Tool
 	for _, t := range c.tools {
 		parameters, err := json.Marshal(t.InputSchema)
+		if err == nil {
+			_, err = jsonschema.Compile(parameters)
+		}
 		if err != nil {
 			c.cfg.Logger.Warn("MCP tool has no usable schema and is left out", "server", c.cfg.Name, "tool", t.Name, "error", err)
 			continue

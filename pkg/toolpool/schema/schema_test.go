@@ -42,7 +42,7 @@ func TestCheckSaysWhatToChange(t *testing.T) {
 		{`{"name":"x","age":NaN}`, `not valid JSON: NaN, which JSON does not have, at byte 19`},
 		{`{"name":"x","age":01}`, `not valid JSON: the number 01 has a leading zero, at byte 19`},
 		{`{"name":"x","name":"y"}`, `not valid JSON: the key "name" occurs twice in one object, at byte 13`},
-		{`{"age":-1,"tags":["c","d","e"]}`, `at age: minimum: got -1, want 0; at tags.0: value must be one of 'a', 'b'; at tags.1: value must be one of 'a', 'b'; and 2 more`},
+		{`{"age":-1,"tags":["c","d","e"]}`, `missing "name"; at age: minimum: got -1, want 0; at tags.0: value must be one of 'a', 'b'; and 2 more`},
 	} {
 		err := s.Check([]byte(c.text))
 		if c.want == "" {

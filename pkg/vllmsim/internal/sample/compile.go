@@ -3,7 +3,6 @@ package sample
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -11,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/batchagent/batchagent/pkg/jsonschema"
 )
 
 const (
@@ -41,18 +40,9 @@ func Compile(schema []byte) (*Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse schema: %w", err)
 	}
-	plain, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
+	v, err := jsonschema.Compile(schema)
 	if err != nil {
-		return nil, fmt.Errorf("parse schema: %w", err)
-	}
-	c := jsonschema.NewCompiler()
-	c.UseLoader(noLoader{})
-	if err := c.AddResource("schema.json", plain); err != nil {
-		return nil, fmt.Errorf("compile schema: %w", err)
-	}
-	v, err := c.Compile("schema.json")
-	if err != nil {
-		return nil, fmt.Errorf("compile schema: %w", err)
+		return nil, err
 	}
 	b := builder{root: doc, done: map[*object]*node{}}
 	s := &Schema{validator: v, root: b.build(doc, 0)}
@@ -87,15 +77,12 @@ func (s *Schema) wrongValue() string {
 	return "simulated: this is not JSON"
 }
 
+// accepts checks a value within the limits of package jsonschema. Beyond them it is false.
 func (s *Schema) accepts(value []byte) bool {
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(value))
-	return err == nil && s.validator.Validate(v) == nil
-}
-
-type noLoader struct{}
-
-func (noLoader) Load(url string) (any, error) {
-	return nil, errors.New("a schema must not refer to another document: " + url)
+	dec := json.NewDecoder(bytes.NewReader(value))
+	dec.UseNumber()
+	var v any
+	return dec.Decode(&v) == nil && s.validator.Valid(v)
 }
 
 // node is one schema, resolved: references and allOf are merged in.

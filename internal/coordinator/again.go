@@ -1,0 +1,53 @@
+package coordinator
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// resumeFlag stands before all other flags in RunOptions.Command.
+const resumeFlag = "--resume"
+
+// again returns the command that continues this run, quoted for a shell.
+func (r *fileRun) again() string {
+	args := r.options.Command
+	if args == nil {
+		args = []string{"coordinator", "run", r.options.Spec, resumeFlag, "--out", r.options.Out}
+	}
+	note := ""
+	if r.server != nil && r.server.by == byVariable {
+		args = slices.Insert(slices.Clone(args), max(0, slices.Index(args, resumeFlag)), "--backend", r.options.Getenv(backendVariable))
+	}
+	if i := slices.Index(args, "--backend"); i >= 0 && i+1 < len(args) && hasSecret(args[i+1]) {
+		args = slices.Delete(slices.Clone(args), i, i+2)
+		note = " (with " + backendVariable + " set to the server's URL, which holds a password)"
+	}
+	return ShellQuote(args) + note
+}
+
+// hasSecret reports whether a URL must not be shown.
+func hasSecret(raw string) bool {
+	u, err := url.Parse(raw)
+	return err != nil || u.User != nil
+}
+
+// ShellQuote writes a command so that a POSIX shell reads the same arguments.
+func ShellQuote(args []string) string {
+	quoted := make([]string, len(args))
+	for i, arg := range args {
+		quoted[i] = arg
+		if arg == "" || strings.ContainsFunc(arg, needsQuotes) {
+			quoted[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
+}
+
+func needsQuotes(c rune) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return false
+	}
+	return !strings.ContainsRune("-_./:,@%+", c)
+}

@@ -1,0 +1,203 @@
+package coordinator
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+func TestFormatFollowsTheName(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ out, format, want, says string }{
+		{out: "", want: "jsonl"},
+		{out: "r.jsonl", want: "jsonl"},
+		{out: "r", want: "jsonl"},
+		{out: "r.csv", want: "csv"},
+		{out: "dir.csv/r", want: "jsonl"},
+		{out: "R.CSV", want: "csv"},
+		{out: "r.csv", format: "jsonl", want: "jsonl"},
+		{out: "r.jsonl", format: "csv", want: "csv"},
+		{out: "r.parquet", says: "not as .parquet"},
+		{out: "r.jsonl.gz", says: "not as .gz"},
+		{out: "r.parquet", format: "csv", want: "csv"},
+		{out: "r.csv", format: "xml", says: "xml"},
+	} {
+		f, err := formatFor(c.out, c.format)
+		if c.says != "" {
+			assert.ErrorContains(t, err, c.says, c.out)
+			assert.True(t, isUsage(err))
+			continue
+		}
+		require.NoError(t, err)
+		assert.Equal(t, c.want, f.name(), c.out)
+	}
+}
+
+func TestOpenFileRefusesAnotherFormat(t *testing.T) {
+	t.Parallel()
+	results, lines := someResults(t, 2)
+	for held, other := range map[format]format{jsonl{}: csvFormat{}, csvFormat{}: jsonl{}} {
+		path := filepath.Join(t.TempDir(), "r")
+		file, err := OpenFile(path, held, testBatch, 2)
+		require.NoError(t, err)
+		require.NoError(t, collect(file, results, lines))
+		require.NoError(t, file.Close())
+		want, err := os.ReadFile(path)
+		require.NoError(t, err)
+		_, err = OpenFile(path, other, testBatch, 2)
+		require.ErrorContains(t, err, "use --format "+held.name())
+		require.True(t, isUsage(err))
+		got, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.Equal(t, string(want), string(got))
+	}
+}
+
+// Earlier versions wrote fewer columns. Their files are filled up, and go on.
+func TestOpenFileFillsUpColumns(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "r.csv")
+	old := strings.Join(csvColumns[:csvColumnsBefore], ",") + "\n" +
+		string(testBatch) + `,job-0,0,ok,,,"{""n"":""a` + "\n" + `b""}",1,1,10,0,5,0,0,m,w,7,,,15` + "\n"
+	require.NoError(t, os.WriteFile(path, []byte(old), 0o600))
+	file, err := OpenFile(path, csvFormat{}, testBatch, 2)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, file.present.count())
+	r, line := resultOf(t, 1, "")
+	require.NoError(t, file.Write([]batch.Result{r}, [][]byte{line}))
+	require.NoError(t, file.Close())
+	assert.Equal(t, []int64{0, 1}, records(t, path, csvFormat{}))
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), `,15,,,,,`+"\n")
+}
+
+func TestOrderedFileIsSortedWhenItIsClosed(t *testing.T) {
+	t.Parallel()
+	eachFormat(t, func(t *testing.T, f format) {
+		path := filepath.Join(t.TempDir(), "r")
+		results, lines := someResults(t, 5)
+		file, err := OpenFile(path, f, testBatch, 5)
+		require.NoError(t, err)
+		for _, i := range []int{3, 1, 4} {
+			require.NoError(t, file.Write(results[i:i+1], lines[i:i+1]))
+		}
+		require.NoError(t, file.Close())
+		assert.Equal(t, []int64{3, 1, 4}, records(t, path, f))
+		file, err = OpenFile(path, f, testBatch, 5)
+		require.NoError(t, err)
+		file.Order()
+		require.NoError(t, collect(file, results, lines))
+		require.NoError(t, file.Close())
+		assert.Equal(t, indexesUpTo(5), records(t, path, f))
+	})
+}
+
+// A result that answers another question replaces the one that stands at its index (I10).
+func TestFileReplacesTheAnswerToAnotherQuestion(t *testing.T) {
+	t.Parallel()
+	eachFormat(t, func(t *testing.T, f format) {
+		path := filepath.Join(t.TempDir(), "r")
+		file, err := OpenFile(path, f, testBatch, 1)
+		require.NoError(t, err)
+		r, _ := resultOf(t, 0, "")
+		for _, question := range []string{"one", "two", "two"} {
+			r.Question = question
+			line := marshalled(t, r)
+			require.NoError(t, collect(file, []batch.Result{r}, [][]byte{line}))
+		}
+		require.NoError(t, file.Close())
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.NotContains(t, string(text), "one")
+		assert.Equal(t, 1, strings.Count(string(text), "two"))
+		assert.Equal(t, []int64{0}, records(t, path, f))
+	})
+}
+
+// A file is the old one until it is the new one, wherever a crash comes.
+func TestRewriteThatFailsLeavesTheFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "r")
+	results, lines := someResults(t, 3)
+	file, err := OpenFile(path, jsonl{}, testBatch, 3)
+	require.NoError(t, err)
+	require.NoError(t, collect(file, results, lines))
+	file.format = brokenFormat{jsonl{}}
+	_, err = file.rewritten(3, func(i int64) int64 { return 2 - i })
+	require.ErrorIs(t, err, errBroken)
+	require.NoError(t, file.Close())
+	assert.Equal(t, indexesUpTo(3), records(t, path, jsonl{}))
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Len(t, left, 1, "no temporary file is left")
+}
+
+var errBroken = errors.New("broken")
+
+// brokenFormat fails at the last record.
+type brokenFormat struct{ format }
+
+func (b brokenFormat) renumber(r batch.Result, record []byte, index int64) ([]byte, error) {
+	if r.Index == 2 {
+		return nil, errBroken
+	}
+	return b.format.renumber(r, record, index)
+}
+
+// FuzzScan: reading a results file never fails otherwise than with an error, costs bounded memory, finds whole records alone, and a
+// record that got another index is the same result.
+func FuzzScan(f *testing.F) {
+	r, line := resultOf(f, 3, "")
+	failed, failedLine := resultOf(f, 1, batch.OutputInvalid)
+	var csv []byte
+	csv = append(csv, csvFormat{}.header()...)
+	for _, r := range []batch.Result{r, failed} {
+		record, err := csvFormat{}.record(r, nil)
+		require.NoError(f, err)
+		csv = append(csv, record...)
+	}
+	f.Add(append(append(bytes.Clone(line), '\n'), failedLine...))
+	f.Add(append(bytes.Clone(failedLine), '\n'))
+	f.Add(csv)
+	f.Add([]byte(`{"job_id":"job-9","index":9}` + "\n"))
+	f.Add([]byte(`{"batch":"b","job_id":"job-9223372036854775807","index":9223372036854775807}` + "\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for _, f := range []format{jsonl{}, csvFormat{}} {
+			end := int64(0)
+			var seen outcomes
+			whole, _ := f.scan(bytes.NewReader(text), func(r batch.Result, from, to int64) error {
+				require.LessOrEqual(t, end, from)
+				require.Less(t, from, to)
+				end = to
+				seen.note(r)
+				moved, err := f.renumber(r, text[from:to], 77)
+				require.NoError(t, err)
+				head := bytes.Clone(f.header())
+				var again []batch.Result
+				_, err = f.scan(bytes.NewReader(append(head, moved...)), func(r batch.Result, _, _ int64) error {
+					again = append(again, r)
+					return nil
+				})
+				require.NoError(t, err)
+				require.Len(t, again, 1)
+				require.EqualValues(t, 77, again[0].Index)
+				require.Equal(t, r.Question, again[0].Question)
+				require.Equal(t, r.Status, again[0].Status)
+				return nil
+			})
+			require.LessOrEqual(t, whole, int64(len(text)))
+			require.LessOrEqual(t, end, whole)
+			require.LessOrEqual(t, len(seen.present), maxIndex/64)
+		}
+	})
+}

@@ -1,0 +1,142 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/internal/worker"
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// ServerWait bounds how long a run waits for its model server. The zero value waits until the server answers.
+type ServerWait struct {
+	// FailFast ends the run as soon as the server refuses the key, the account or the model. Without it, that ends a run only
+	// before the first answer.
+	FailFast bool
+	Longest  time.Duration // of one outage; 0 has no bound
+}
+
+const (
+	outageEvery = 200 * time.Millisecond // between two looks at the workers
+	outageShown = time.Second            // an outage is reported when it has lasted so long
+)
+
+// pausing is a worker that may pause.
+type pausing interface{ Pauses() []batch.Pause }
+
+// outages watches the workers of a run for outages of its model server.
+type outages struct {
+	wait    ServerWait
+	server  string // for messages
+	workers []pausing
+	say     func(string)
+
+	began time.Time // of the outage; zero while a worker makes calls
+	shown bool
+}
+
+// watch returns nil when ctx is done, or the reason to end the run.
+func (o *outages) watch(ctx context.Context) error {
+	tick := time.NewTicker(outageEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := o.look(time.Now()); err != nil {
+			return err
+		}
+	}
+}
+
+// look returns the reason to end the run, if there is one.
+func (o *outages) look(now time.Time) error {
+	for _, w := range o.workers {
+		for _, p := range w.Pauses() {
+			if p.Misconfigured || o.wait.FailFast && refusal(p.Kind) {
+				return o.end(p)
+			}
+		}
+	}
+	p := pauseOf(o.workers)
+	switch {
+	case p == nil:
+		if o.shown {
+			o.say("the model server answers again; the run goes on")
+		}
+		o.began, o.shown = time.Time{}, false
+		return nil
+	case o.began.IsZero():
+		o.began = now
+	}
+	if !o.shown && now.Sub(o.began) >= outageShown && p.Kind != string(backend.RateLimited) {
+		o.shown = true
+		o.say(p.String() + "; the server is probed until it answers")
+	}
+	if o.wait.Longest > 0 && now.Sub(o.began) >= o.wait.Longest {
+		return &UnreachableError{fmt.Errorf("the model server %s gave no answer for %s: %s; jobs without a result are unfinished, not failed",
+			o.server, span(o.wait.Longest), p.Reason)}
+	}
+	return nil
+}
+
+// end is the error of a run whose server refuses the key, the account or the model.
+func (o *outages) end(p batch.Pause) error {
+	remedy := map[backend.Class]string{
+		backend.Auth:           "set a valid key in BATCHAGENT_API_KEY",
+		backend.QuotaExhausted: "add credit to the account, or use another key",
+		backend.UnknownModel:   fmt.Sprintf("it has no model %q: set `model` in the spec", p.Model),
+	}[backend.Class(p.Kind)]
+	return &UnreachableError{fmt.Errorf("the model server %s refuses all calls (%s): %s", o.server, p.Reason, remedy)}
+}
+
+// refusal reports whether a pause of this kind needs somebody to change the key, the account or the model.
+func refusal(kind string) bool {
+	switch backend.Class(kind) {
+	case backend.Auth, backend.QuotaExhausted, backend.UnknownModel:
+		return true
+	}
+	return false
+}
+
+// pauseOf returns why no worker makes calls; nil if one does.
+func pauseOf(workers []pausing) *batch.Pause {
+	var first *batch.Pause
+	for _, w := range workers {
+		pauses := w.Pauses()
+		if len(pauses) == 0 {
+			return nil
+		}
+		if first == nil {
+			first = &pauses[0]
+		}
+	}
+	return first
+}
+
+// watchServer ends the run, by stop, when its model server will not be waited for any longer.
+func (l *local) watchServer(ctx context.Context, workers []*worker.Worker, stop context.CancelCauseFunc) {
+	o := &outages{wait: l.wait, server: config.Redact(l.server.Endpoint()), say: l.say}
+	for _, w := range workers {
+		o.workers = append(o.workers, w)
+	}
+	l.mu.Lock()
+	l.pausing = o.workers
+	l.mu.Unlock()
+	if err := o.watch(ctx); err != nil {
+		stop(err)
+	}
+}
+
+// pause returns why no worker of the run makes calls; nil if one does.
+func (l *local) pause() *batch.Pause {
+	l.mu.Lock()
+	workers := l.pausing
+	l.mu.Unlock()
+	return pauseOf(workers)
+}

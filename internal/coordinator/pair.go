@@ -1,0 +1,201 @@
+package coordinator
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+)
+
+// answer is one result of a results file, as far as it decides which job may keep it.
+type answer struct {
+	key   key
+	index int64 // in the file
+	kind  keyKind
+	maker uint8 // position in makers
+	again bool  // the job runs again, because it failed in a way that may pass
+	lost  bool  // it has no output
+}
+
+// key is a hash of a question, or a fingerprint.
+type key [16]byte
+
+// keyKind is where a key comes from.
+type keyKind uint8
+
+const (
+	noKey          keyKind = iota // nothing tells which question the result answers
+	questionKey                   // the question of the job, whatever the model
+	fingerprintKey                // the fingerprint, which covers the model: in files of earlier versions
+)
+
+// jobKeys are the keys of all jobs of a run, by index: 16 bytes per job, or 32 for a file of an earlier version.
+type jobKeys struct {
+	questions    []key
+	fingerprints []key // nil if no result needs them
+}
+
+func (j *jobKeys) of(k keyKind) []key {
+	switch k {
+	case questionKey:
+		return j.questions
+	case fingerprintKey:
+		return j.fingerprints
+	}
+	return nil
+}
+
+// pairing assigns results of a file to jobs.
+type pairing struct {
+	to []int64 // by position of the answer: the index of its job, or -1
+
+	kept    int64 // results that jobs keep
+	moved   int64 // of those, results whose job has another index now
+	again   int64 // jobs that run again although their question is the same
+	changed int64 // jobs that run again because their question changed
+	fresh   int64 // jobs without a result
+	gone    int64 // results whose job is missing now
+	stale   int64 // results that answer a question that no job asks
+	unknown int64 // failures of which nothing tells what they answer
+}
+
+// pair gives each job a result that answers its question (I10). A result stays with its index if it can, each result goes to one job, and
+// equal jobs take results in the order of the indexes. answers are sorted by index, which is unique.
+//
+// It needs about 50 bytes per answer.
+func pair(answers []answer, jobs *jobKeys) *pairing {
+	p := &pairing{to: make([]int64, len(answers))}
+	var taken bitmap
+	for i, a := range answers {
+		p.to[i] = -1
+		if keys := jobs.of(a.kind); a.index < int64(len(keys)) && keys[a.index] == a.key {
+			p.to[i] = a.index
+			taken.set(a.index)
+		}
+	}
+	for _, kind := range []keyKind{questionKey, fingerprintKey} {
+		p.move(answers, kind, jobs.of(kind), &taken)
+	}
+	p.count(answers, taken, int64(len(jobs.questions)))
+	return p
+}
+
+// move pairs answers with jobs of other indexes, in the order of the indexes.
+func (p *pairing) move(answers []answer, kind keyKind, keys []key, taken *bitmap) {
+	var free []int // positions of answers
+	for i, a := range answers {
+		if a.kind == kind && p.to[i] < 0 {
+			free = append(free, i)
+		}
+	}
+	if len(free) == 0 {
+		return
+	}
+	var open []int64 // jobs
+	for i := range keys {
+		if !taken.has(int64(i)) {
+			open = append(open, int64(i))
+		}
+	}
+	slices.SortStableFunc(free, func(a, b int) int { return answers[a].key.compare(answers[b].key) })
+	slices.SortStableFunc(open, func(a, b int64) int { return keys[a].compare(keys[b]) })
+	for f, o := 0, 0; f < len(free) && o < len(open); {
+		switch c := answers[free[f]].key.compare(keys[open[o]]); {
+		case c < 0:
+			f++
+		case c > 0:
+			o++
+		default:
+			p.to[free[f]] = open[o]
+			taken.set(open[o])
+			f++
+			o++
+		}
+	}
+}
+
+func (k key) compare(o key) int { return bytes.Compare(k[:], o[:]) }
+
+// count adds up what became of answers and jobs. An answer without a job belonged to the job that stands where its neighbours moved to.
+func (p *pairing) count(answers []answer, taken bitmap, jobs int64) {
+	var after []int64 // by position: how far the next answer moved; filled only if something needs it
+	shift := int64(0)
+	for i, a := range answers {
+		if to := p.to[i]; to >= 0 {
+			shift = to - a.index
+			switch {
+			case a.again:
+				p.again++
+			case to != a.index:
+				p.moved++
+				p.kept++
+			default:
+				p.kept++
+			}
+			continue
+		}
+		if after == nil {
+			after = p.shifts(answers)
+		}
+		unknown := a.kind == noKey && a.lost
+		place, found := firstOpen(taken, jobs, a.index+shift, a.index+after[i], a.index)
+		if found {
+			taken.set(place)
+		}
+		switch {
+		case unknown:
+			p.unknown++
+		default:
+			p.stale++
+		}
+		switch {
+		case !found:
+			p.gone++
+		case unknown:
+			p.again++
+		default:
+			p.changed++
+		}
+	}
+	p.fresh = jobs - p.kept - p.again - p.changed
+}
+
+// shifts returns for each answer how far the next one with a job moved.
+func (p *pairing) shifts(answers []answer) []int64 {
+	out, shift := make([]int64, len(answers)), int64(0)
+	for i, a := range slices.Backward(answers) {
+		if p.to[i] >= 0 {
+			shift = p.to[i] - a.index
+		}
+		out[i] = shift
+	}
+	return out
+}
+
+// firstOpen returns the first place that is a job without a result.
+func firstOpen(taken bitmap, jobs int64, places ...int64) (int64, bool) {
+	for _, at := range places {
+		if at >= 0 && at < jobs && !taken.has(at) {
+			return at, true
+		}
+	}
+	return 0, false
+}
+
+// rewrites reports whether the file must change before results are added.
+func (p *pairing) rewrites(answers []answer) bool {
+	for i, a := range answers {
+		if p.to[i] != a.index {
+			return true
+		}
+	}
+	return false
+}
+
+// place returns the index that the result of an index in the file has now, or -1 if it has none.
+func (p *pairing) place(answers []answer, index int64) int64 {
+	i, found := slices.BinarySearchFunc(answers, index, func(a answer, index int64) int { return cmp.Compare(a.index, index) })
+	if !found {
+		return -1
+	}
+	return p.to[i]
+}

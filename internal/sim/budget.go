@@ -1,0 +1,186 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// A third of the runs have a budget that is used up now and then. A user raises it, in the end for good.
+
+// The plain worker's turns use so many tokens.
+const turnPrompt, turnCompletion = 100, 1
+
+// limited gives the batch a budget. Runs that are reduced or forget have none: the books of calls are of one batch.
+func (c *Config) limited(r *rand.Rand) {
+	c.budget = int64(between(r, 200, time.Duration(c.jobs*c.turns*(turnPrompt+turnCompletion)/2+201)))
+}
+
+// raise lets a batch that may be paused go on. Once faults are over, nothing limits it.
+func (w *world) raise() {
+	if w.cfg.budget == 0 || w.busy > 0 || !w.net.isCalm() && !likely(w.chance.on("raise", w.now().String()), 0.02) {
+		return
+	}
+	if w.net.isCalm() && w.unlimited {
+		return
+	}
+	w.raised++
+	limit := w.cfg.budget * int64(1+w.raised)
+	if w.net.isCalm() {
+		limit, w.unlimited = 1_000_000_000, true
+	}
+	w.startUser("budget", func(ctx context.Context, s *statestore.Store) error {
+		return unless(tolerable, s.UntilKnown(ctx, func() error { return s.SetBudget(ctx, batchID, batch.Budget{Tokens: limit}) }))
+	})
+}
+
+// reserve waits until a turn's model call may begin.
+func (p *plainWorker) reserve(ctx context.Context, l batch.Lease, call int64) error {
+	if p.world.cfg.budget == 0 {
+		return nil
+	}
+	want := statestore.WantedCall{Call: statestore.Call{Lease: l, Number: call}, PromptTokens: turnPrompt, MaxCompletion: 4 * turnPrompt}
+	for range 20 {
+		var got []statestore.Grant
+		err := p.store.UntilKnown(ctx, func() (err error) {
+			_, got, err = p.store.Spend(ctx, l.Job.Batch, nil, []statestore.WantedCall{want})
+			return err
+		})
+		switch {
+		case err != nil:
+			return err
+		case got[0] == statestore.Granted:
+			return nil
+		case got[0] == statestore.NoLease:
+			return statestore.ErrFenced
+		case got[0] == statestore.UsedUp:
+			return errHandedBack
+		}
+		if err := sleep(ctx, p.world.cfg.lease/20); err != nil {
+			return err
+		}
+	}
+	return errHandedBack
+}
+
+// settle counts a call, also of a job that was lost meanwhile.
+func (p *plainWorker) settle(l batch.Lease, call int64) error {
+	if p.world.cfg.budget == 0 {
+		return nil
+	}
+	ended := statestore.EndedCall{
+		Call:  statestore.Call{Lease: l, Number: call},
+		Usage: &batch.Usage{PromptTokens: turnPrompt, CompletionTokens: turnCompletion},
+	}
+	ctx := p.world.life
+	return p.store.UntilKnown(ctx, func() error {
+		if p.proc.gone() {
+			return errHandedBack
+		}
+		_, _, err := p.store.Spend(ctx, l.Job.Batch, []statestore.EndedCall{ended}, nil)
+		return err
+	})
+}
+
+// ledgerState is what Redis holds of reservations.
+type ledgerState struct {
+	limit, counted int               // the budget, and what results hold, in tokens
+	sums           [11]int           // see lua/prelude.lua
+	calls          map[string]string // index -> its part
+}
+
+func (l ledgerState) used() int     { return l.counted + l.sums[8] + l.sums[10] }
+func (l ledgerState) reserved() int { return l.sums[1] + l.sums[3] }
+
+func readLedger(meta, calls map[string]string) ledgerState {
+	l := ledgerState{limit: number(meta["cap_tokens"]), counted: number(meta["prompt"]) + number(meta["completion"]), calls: calls}
+	for i, word := range strings.Fields(meta["ledger"]) {
+		l.sums[i] = number(word)
+	}
+	return l
+}
+
+// budgetBooks are what the checker knows of calls.
+type budgetBooks struct {
+	open  map[string]int // name -> index of the job, of calls that were granted and neither settled nor dropped with their job
+	spent int            // tokens of all settled calls
+	// unknown: a call was settled without its usage.
+	unknown bool
+}
+
+// spend checks one script of reservations: a call begins only if the budget is not used up, and if it fits or is alone (I12).
+func (k *checker) spend(proc string, c call, was, is *state) {
+	if k.calls.open == nil {
+		k.calls.open = map[string]int{}
+	}
+	n := number(c.args[0])
+	for a := 1; a < 1+6*n; a += 6 {
+		name := c.args[a] + "/" + c.args[a+1]
+		if _, ok := k.calls.open[name]; ok {
+			delete(k.calls.open, name)
+			if c.args[a+2] == "1" {
+				k.calls.spent += number(c.args[a+3]) + number(c.args[a+5])
+			} else {
+				k.calls.unknown = true
+			}
+		}
+	}
+	codes, _ := c.reply.([]any)
+	for i, a := 1, 1+6*n; a < len(c.args) && i < len(codes); i, a = i+1, a+5 {
+		name := c.args[a] + "/" + c.args[a+2]
+		if _, known := k.calls.open[name]; codes[i] != int64(1) || known {
+			continue
+		}
+		k.calls.open[name] = number(c.args[a])
+		if k.calls.spent >= was.ledger.limit {
+			k.fail("I12", "%s began a call of job %s; %d of %d tokens were used", proc, c.args[a], k.calls.spent, was.ledger.limit)
+		}
+		if is.ledger.used()+is.ledger.reserved() > is.ledger.limit && is.ledger.sums[0] > 1 {
+			k.fail("I12", "%s began a call of job %s; %d tokens are used and %d reserved of %d", proc, c.args[a],
+				is.ledger.used(), is.ledger.reserved(), is.ledger.limit)
+		}
+	}
+}
+
+// reservations checks that what is reserved belongs to leases that are held, and that everything that was used counts.
+func (k *checker) reservations(st *state) {
+	if k.cfg.budget == 0 || !st.exists {
+		return
+	}
+	for name, index := range k.calls.open { // a zombie's call is forgotten with its job
+		if st.finished[index] {
+			delete(k.calls.open, name)
+		}
+	}
+	var sums [4]int
+	for index, part := range st.ledger.calls {
+		words := strings.Fields(part)
+		if st.finished[number(index)] {
+			k.fail("I12", "job %s has a result, and the ledger still has %q of it", index, part)
+		}
+		for i := 3; i+4 < len(words); i += 5 {
+			if words[i+4] != "1" {
+				continue
+			}
+			f := st.lease[number(index)]
+			if token, _, _ := strings.Cut(words[i], "."); !f.held() || fmt.Sprint(f.token) != token {
+				k.fail("I12", "call %s of job %s is reserved; the job is held as %v", words[i], index, f)
+			}
+			sums[0]++
+			for j := range 3 {
+				sums[1+j] += number(words[i+1+j])
+			}
+		}
+	}
+	if got := [4]int(st.ledger.sums[:4]); got != sums {
+		k.fail("I12", "the ledger counts %v as reserved; its calls are %v", got, sums)
+	}
+	if !k.retried && !k.calls.unknown && st.ledger.used() != k.calls.spent {
+		k.fail("I12", "%d tokens count as used; settled calls used %d", st.ledger.used(), k.calls.spent)
+	}
+}

@@ -1,0 +1,47 @@
+package sim
+
+import (
+	"encoding/json"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+)
+
+// question returns the hash of what the job of a payload asks, by the plan alone.
+func (c Config) question(payload []byte) (string, error) {
+	text, err := c.plan()
+	if err != nil {
+		return "", err
+	}
+	plan, err := spec.ParsePlan(text)
+	if err != nil {
+		return "", err
+	}
+	tools := make([]spec.AskedTool, len(plan.Tools))
+	for i, name := range plan.Tools {
+		tools[i].Name = name
+	}
+	asks, err := plan.Asks(tools)
+	if err != nil {
+		return "", err
+	}
+	var job spec.Payload
+	if err := json.Unmarshal(payload, &job); err != nil {
+		return "", err
+	}
+	return asks.Of(plan, &job), nil
+}
+
+// answers checks I10: a result answers the question of its job. A job that was cancelled before a worker had it has no question.
+func (k *checker) answers(r batch.Result) {
+	if k.id != batchID || r.Status == batch.StatusCancelled && r.Question == "" {
+		return
+	}
+	want, err := k.cfg.question(payload(int(r.Index)))
+	if err != nil {
+		k.fail("sim", "%v", err)
+	}
+	if r.Question != want {
+		k.fail("I10", "the result of job %d answers the question %q; the job asks %q", r.Index, r.Question, want)
+	}
+}

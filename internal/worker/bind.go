@@ -1,0 +1,37 @@
+package worker
+
+import (
+	"context"
+	"errors"
+
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+// bind binds the attempt's batch to the model that answered, before the answer is used. If another model was first, the jobs of the batch are
+// released and others run them.
+func (w *Worker) bind(ctx context.Context, a *attempt) error {
+	if a.work.bound.Load() {
+		return nil
+	}
+	id, model := a.lease.Job.Batch, a.work.program.Model()
+	var bound string
+	err := w.cfg.Store.UntilKnown(ctx, func() (err error) {
+		bound, err = w.cfg.Store.Bind(ctx, id, model, a.work.anyModel)
+		return err
+	})
+	switch {
+	case errors.Is(err, statestore.ErrNotFound):
+		return nil // the write that follows reports it
+	case err != nil && ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return err
+	case bound == model || a.work.anyModel:
+		a.work.bound.Store(true)
+		return nil
+	}
+	w.batches.forget(id)
+	w.cancelWhere(errOtherModel, func(o *attempt) bool { return o.work == a.work })
+	w.poke()
+	return errOtherModel
+}

@@ -1,0 +1,143 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// Budget is what all agents of a batch may use together (I12).
+type Budget interface {
+	// Counts reports whether tokens are limited, so that usage is estimated where the server reports none.
+	Counts() bool
+	// Reserve waits until the budget has room for a model call. settle must be called once when the call has ended. Nil
+	// usage is a call that broke off after its answer had begun: nobody knows its usage, and it counts as reserved. settle
+	// returns when the usage is counted or ctx ends. An error leaves the job without a result, at a turn boundary.
+	Reserve(ctx context.Context, c Estimate) (settle func(ctx context.Context, used *batch.Usage), err error)
+}
+
+// Estimate is what an agent expects of its next model call.
+type Estimate struct {
+	PromptTokens   int64
+	MaxCompletion  int64 // 0 if the answer has no limit
+	TurnsRemaining int
+}
+
+// spending is one model call's share of the batch's budget.
+type spending struct {
+	settle func(context.Context, *batch.Usage)
+	began  bool // the answer began to arrive
+}
+
+// reserve waits for room in the batch's budget.
+func (a *attempt) reserve(s *scope, t turnPlan, req *backend.Request) (*spending, error) {
+	if a.job.Budget == nil {
+		return &spending{}, nil
+	}
+	defer since(time.Now(), &a.spent.held)
+	settle, err := a.job.Budget.Reserve(s.pause, Estimate{
+		PromptTokens:   int64(promptBytes(req)/bytesPerTokenIn) + 1,
+		MaxCompletion:  int64(req.Sampling.MaxTokens),
+		TurnsRemaining: t.remaining,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reserve budget: %w", err)
+	}
+	return &spending{settle: settle}, nil
+}
+
+// settleCall counts what a call used. resp is nil if it failed.
+func (a *attempt) settleCall(s *scope, p *spending, req *backend.Request, resp *backend.Response) {
+	defer since(time.Now(), &a.spent.held)
+	switch {
+	case resp != nil:
+		a.countUsage(s, req, resp)
+		if p.settle != nil {
+			u := turnUsage(resp.Usage)
+			p.settle(s.caller, &u)
+		}
+	case p.settle == nil:
+	case p.began:
+		p.settle(s.caller, nil)
+	default:
+		p.settle(s.caller, &batch.Usage{})
+	}
+}
+
+// maxCallTokens bounds what a server may report of one call.
+const maxCallTokens = 1_000_000_000
+
+// countTimeout bounds one count of tokens at the server.
+const countTimeout = 5 * time.Second
+
+// countUsage corrects the usage that a server reported: no count is negative, and no more is cached than was read. If
+// tokens are limited or priced, a count that is missing is estimated.
+func (a *attempt) countUsage(s *scope, req *backend.Request, resp *backend.Response) {
+	u := &resp.Usage
+	u.PromptTokens = min(max(u.PromptTokens, 0), maxCallTokens)
+	u.CompletionTokens = min(max(u.CompletionTokens, 0), maxCallTokens)
+	u.CachedTokens = min(u.CachedTokens, u.PromptTokens)
+	if !a.tokensCount() {
+		return
+	}
+	if u.PromptTokens == 0 {
+		u.PromptTokens, u.Estimated = a.tokens(s, req, promptBytes(req)), true
+	}
+	if size := answerBytes(resp); u.CompletionTokens == 0 && size > 0 {
+		answer := backend.Message{Role: backend.RoleUser, Content: resp.Message.Content}
+		u.CompletionTokens, u.Estimated = int64(size-len(answer.Content))/bytesPerTokenIn, true
+		if answer.Content != "" {
+			u.CompletionTokens += a.tokens(s, &backend.Request{Model: req.Model, Messages: []backend.Message{answer}}, len(answer.Content))
+		}
+		u.CompletionTokens = max(u.CompletionTokens, 1)
+	}
+}
+
+// tokensCount reports whether anybody limits or prices tokens.
+func (a *attempt) tokensCount() bool {
+	return a.prog.budget != (batch.Budget{}) || a.prog.prices != (batch.Prices{}) || a.job.Budget != nil && a.job.Budget.Counts()
+}
+
+// tokens counts a prompt at the server, or else estimates it from its bytes.
+func (a *attempt) tokens(s *scope, req *backend.Request, size int) int64 {
+	estimated := int64(size/bytesPerTokenIn) + 1
+	if a.counter == nil {
+		return estimated
+	}
+	ctx, cancel := context.WithTimeoutCause(s.work, countTimeout, errCountTimeout)
+	defer cancel()
+	n, err := a.counter.CountTokens(ctx, req)
+	if err != nil || n <= 0 || n > maxCallTokens {
+		a.log.DebugContext(ctx, "the server did not count tokens; they are estimated from bytes", "error", err)
+		return estimated
+	}
+	return int64(n)
+}
+
+var errCountTimeout = errors.New("counting tokens took longer than 5 s")
+
+// promptBytes is the size of a request's texts.
+func promptBytes(r *backend.Request) int {
+	n := 0
+	for _, m := range r.Messages {
+		n += messageBytes(m)
+	}
+	for _, t := range r.Tools {
+		n += len(t.Name) + len(t.Description) + len(t.Parameters)
+	}
+	return n
+}
+
+func answerBytes(r *backend.Response) int { return messageBytes(r.Message) }
+
+func messageBytes(m backend.Message) int {
+	n := len(m.Content) + len(m.ReasoningText())
+	for _, c := range m.ToolCalls {
+		n += len(c.Name) + len(c.Arguments)
+	}
+	return n
+}

@@ -1,0 +1,81 @@
+package agent
+
+import (
+	"errors"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+// Endpoint compares one job's model calls with those of all others. internal/worker implements it.
+type Endpoint interface {
+	// Answered returns when the latest of the answered calls to the model was sent; zero if none was answered.
+	Answered(model string) time.Time
+	// Doubtful reports whether calls that fail like e may be answered when they are repeated: an outage began, or others were answered
+	// so lately.
+	Doubtful(model string, e *backend.Error) bool
+}
+
+// ErrPaused is what a [Model] returns if an outage began after the agent had its slot. Nothing was sent.
+var ErrPaused = errors.New("the model server is paused")
+
+const (
+	leastTries     = 2  // calls of one turn that must fail before the job does
+	doubtfulTries  = 8  // the same while such calls are answered when repeated
+	throttledTries = 50 // the same for a server that is too busy
+	// settleTime is the wait for other calls' ends before a job fails.
+	settleTime = 2 * time.Second
+)
+
+// trial decides whether the failures of one turn's model call are the job's own. A failure counts only if another call was answered
+// between it and the failure that counted before.
+type trial struct {
+	endpoint   Endpoint // nil counts every failure
+	model      string
+	maxRetries int
+	waits      waits
+
+	failures int       // that count
+	counted  time.Time // when the last of these calls was sent
+	sent     time.Time
+	counts   bool // a failure of the call under way counts
+}
+
+// start notes that a call is sent.
+func (t *trial) start() {
+	t.sent = time.Now()
+	t.counts = t.endpoint == nil || t.failures == 0 || t.endpoint.Answered(t.model).After(t.counted)
+}
+
+// fail notes that the call failed.
+func (t *trial) fail() {
+	if t.counts {
+		t.failures, t.counted = t.failures+1, t.sent
+	}
+}
+
+// exhausted reports whether as many calls failed as may.
+func (t *trial) exhausted(c backend.Class) bool { return t.counts && t.failures >= t.tries(c) }
+
+// tries is how many calls may fail with this class.
+func (t *trial) tries(c backend.Class) int {
+	n := 1
+	if c.Retryable() {
+		n += t.maxRetries
+	}
+	switch {
+	case t.endpoint == nil:
+		return n
+	case c == backend.RateLimited || c == backend.Overloaded:
+		return max(n, throttledTries)
+	}
+	return max(n, leastTries)
+}
+
+// hopeless reports whether the job has to fail, once the ends of other calls are known.
+func (t *trial) hopeless(e *backend.Error) bool {
+	if t.endpoint == nil {
+		return true
+	}
+	return t.failures >= max(doubtfulTries, t.tries(e.Class)) || !t.endpoint.Doubtful(t.model, e)
+}

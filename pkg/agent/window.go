@@ -1,0 +1,30 @@
+package agent
+
+import "github.com/batchagent/batchagent/pkg/backend"
+
+// contextWindow returns the size of the model's context in tokens: the listed one, or a smaller one from a refusal. It returns
+// 0 if neither is known.
+func (p *Program) contextWindow() int {
+	learned := int(p.learned.Load())
+	if learned > 0 && (p.window <= 0 || learned < p.window) {
+		return learned
+	}
+	return p.window
+}
+
+// learn takes the window that a server gave when it refused a request as too long. 0 gives none.
+func (p *Program) learn(window int) {
+	for {
+		old := p.learned.Load()
+		if window <= 0 || old > 0 && int64(window) >= old || p.learned.CompareAndSwap(old, int64(window)) {
+			return
+		}
+	}
+}
+
+// relieve takes the refusal of a conversation as too long. It reports whether there were tool results to shorten.
+func (a *attempt) relieve(e *backend.Error) bool {
+	a.prog.learn(e.Window)
+	a.conv.window = a.prog.contextWindow()
+	return a.conv.relieve()
+}

@@ -1,0 +1,117 @@
+package blocks
+
+import (
+	"strings"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+// thoughtCost is how much one block of reasoning counts against maxTurnBytes, beside its text.
+const thoughtCost = 64
+
+// thought is one block of reasoning.
+type thought struct {
+	block     int // the server's index
+	after     int
+	text      strings.Builder
+	signature strings.Builder
+	redacted  strings.Builder
+}
+
+// Reasoning takes a piece of the text of a reasoning block.
+func (t *Turn) Reasoning(block int, s string) error {
+	x, cost := t.thought(block)
+	x.text.WriteString(s)
+	return t.grow(cost+len(s), s != "")
+}
+
+// Sign takes a piece of the signature of a reasoning block.
+func (t *Turn) Sign(block int, s string) error {
+	x, cost := t.thought(block)
+	x.signature.WriteString(s)
+	return t.grow(cost+len(s), false)
+}
+
+// Redact takes a piece of the encrypted data of a reasoning block.
+func (t *Turn) Redact(block int, s string) error {
+	x, cost := t.thought(block)
+	x.redacted.WriteString(s)
+	return t.grow(cost+len(s), s != "")
+}
+
+// thought returns the reasoning block at an index, and its cost if it is new.
+func (t *Turn) thought(block int) (x *thought, cost int) {
+	if n := len(t.thoughts); n > 0 && t.thoughts[n-1].block == block {
+		return t.thoughts[n-1], 0
+	}
+	x = &thought{block: block, after: len(t.calls)}
+	if strings.TrimSpace(t.text.String()) != "" {
+		x.after++
+	}
+	t.thoughts = append(t.thoughts, x)
+	return x, thoughtCost
+}
+
+// reasoning returns the turn's reasoning, nil if there is none. Empty blocks are left out.
+func (t *Turn) reasoning() *backend.Reasoning {
+	r := &backend.Reasoning{Protocol: t.protocol}
+	var all strings.Builder
+	for _, x := range t.thoughts {
+		text := strings.ToValidUTF8(x.text.String(), "\uFFFD") // JSON would replace it, and the lengths would be wrong
+		b := backend.ReasoningBlock{Bytes: len(text), Signature: x.signature.String(), Redacted: x.redacted.String()}
+		if b == (backend.ReasoningBlock{}) {
+			continue
+		}
+		b.After = x.after
+		all.WriteString(text)
+		r.Blocks = append(r.Blocks, b)
+	}
+	if len(r.Blocks) == 0 {
+		return nil
+	}
+	r.Text = all.String()
+	return r
+}
+
+// Thought is a block of reasoning in a conversation.
+type Thought struct {
+	Text, Signature, Redacted string
+}
+
+// withReasoning puts a message's reasoning back between its other blocks, where it was.
+func withReasoning(others []Block, r *backend.Reasoning) []Block {
+	texts := r.Split()
+	if len(texts) == 0 {
+		return others
+	}
+	out := make([]Block, 0, len(others)+len(texts))
+	behind := 0 // others that are in out
+	for i, b := range r.Blocks {
+		for behind < min(b.After, len(others)) {
+			out = append(out, others[behind])
+			behind++
+		}
+		out = append(out, Block{Thought: &Thought{Text: texts[i], Signature: b.Signature, Redacted: b.Redacted}})
+	}
+	return append(out, others[behind:]...)
+}
+
+// WithoutReasoning returns messages without reasoning, for a server that refuses it. The input is not changed.
+func WithoutReasoning(in []backend.Message) []backend.Message {
+	out := make([]backend.Message, len(in))
+	for i, m := range in {
+		m.Reasoning = nil
+		out[i] = m
+	}
+	return out
+}
+
+// HasReasoning reports whether a message has reasoning that the protocol can send.
+func HasReasoning(p backend.Protocol, in []backend.Message) bool {
+	for _, m := range in {
+		if len(m.Reasoning.For(p).Split()) > 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,115 @@
+package endpoint
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Overflow holds the sizes in a server's message about a prompt over the model's context.
+type Overflow struct {
+	Needs  int // tokens that the request needs; 0 if not given
+	Window int // tokens of the context; 0 if not given
+	// Total is set if Needs counts the answer too.
+	Total bool
+}
+
+const number = `(\d{1,9})`
+
+// windows match the size of the context in the wordings of servers and gateways, in lower case.
+var windows = compile(
+	`maximum context length (?:of|is) `+number,
+	``+number+` maximum context length`,
+	`context length of (?:only )?`+number,
+	`context (?:length|window|size)[^0-9.;]{0,20}\(?(?:is |of |: ?)?`+number+` ?tokens`,
+	`context (?:window|size|length) ?\(`+number,
+	`\bn_ctx(?:_slot)?["']? ?[:=] ?"?`+number,
+	`(?:tokens|max_new_tokens\W{0,2}) must be <= ?`+number,
+	`tokens allowed \(?`+number,
+	`only supports up to `+number,
+	`cannot exceed `+number,
+	`tokens > `+number,
+	`\d+ \+ \d+ > `+number,
+	`(?:limit|maximum)(?: is| of|:) `+number,
+	`maximum (?:input|prompt) (?:length|tokens)[^0-9.]{0,20}`+number,
+	`(?:>|exceeds?) (?:the )?(?:maximum|max|limit)[^0-9.]{0,40}\(?`+number+`(?: tokens)?`,
+)
+
+// totals match the tokens of prompt and answer together.
+var totals = compile(
+	`requested (?:a total of |about )?`+number+` tokens`,
+	`for a total of (?:at least )?`+number+` tokens`,
+)
+
+// prompts match the tokens of the prompt.
+var prompts = compile(
+	`resulted in `+number,
+	`prompt (?:contains|has|is)[^0-9.]{0,20}`+number,
+	`contains[^0-9.]{0,20}`+number+` (?:input )?tokens`,
+	`n_prompt_tokens["']? ?[:=] ?`+number,
+	`request \(`+number+` tokens`,
+	`input \(`+number+` tokens`,
+	`input token count[^0-9.]{0,10}\(?`+number,
+	`too long: `+number,
+	`current length is `+number,
+	`received `+number,
+	`given: `+number,
+	`n_keep: `+number,
+	`first `+number+` tokens`,
+	``+number+` \+ \d+ > \d`,
+	`requested `+number,
+)
+
+// unmistakable are phrases that mean an overflow under any status.
+var unmistakable = []string{
+	"context_length_exceeded", "exceed_context_size", "contextwindowexceeded", "context_window_exceeded", "context shift is disabled",
+	"exceeds the available context size", "exceed context limit", "exceeds the context window", "exceeds the model's context",
+	"exceeds the model context", "maximum context length of", "context length of only", "tokens to keep from the initial prompt",
+	"the context overflows", "context the overflows", "prompt is too long", "longer than the model's context length",
+	"exceeds the maximum number of tokens allowed", "model_context_window_exceeded",
+}
+
+// usual are phrases that mean an overflow in a refusal, and may stand in the report of another failure.
+var usual = []string{
+	"maximum context length", "context length exceeded", "context window", "context length", "too many input tokens", "input is too long",
+	"prompt too long", "prompt is too large", "input tokens exceed", "maximum allowed length", "reduce the length of the messages",
+	"maximum prompt length", "max_new_tokens` must be", "inputs` tokens + ", "input length and `max_tokens` exceed", "too large for model with",
+	"exceeds max context", "context size", "maximum number of input tokens", "input token count", "maximum input length", "input is longer than",
+	"too many tokens in the prompt", "input too long", "exceeded model token limit", "too many tokens", "maximum sequence length", "maximum model length",
+}
+
+// ReadOverflow reports whether a message is about a prompt over the context, and the sizes that it gives. A refusal is an
+// answer of status 4xx; of any other failure, only an unmistakable wording counts.
+func ReadOverflow(message string, refusal bool) (Overflow, bool) {
+	words := strings.ToLower(message)
+	if !Mentions(words, unmistakable...) && !(refusal && Mentions(words, usual...)) {
+		return Overflow{}, false
+	}
+	o := Overflow{Window: first(words, windows), Needs: first(words, totals)}
+	if o.Total = o.Needs > 0; !o.Total {
+		o.Needs = first(words, prompts)
+	}
+	if o.Needs > 0 && o.Window > 0 && o.Needs <= o.Window && !o.Total {
+		o.Needs = 0 // the number is another one
+	}
+	return o, true
+}
+
+func compile(patterns ...string) []*regexp.Regexp {
+	out := make([]*regexp.Regexp, len(patterns))
+	for i, p := range patterns {
+		out[i] = regexp.MustCompile(p)
+	}
+	return out
+}
+
+// first is the number that the first of the patterns finds; 0 if none does.
+func first(words string, patterns []*regexp.Regexp) int {
+	for _, p := range patterns {
+		if m := p.FindStringSubmatch(words); m != nil {
+			n, _ := strconv.Atoi(m[1]) // digits alone
+			return n
+		}
+	}
+	return 0
+}

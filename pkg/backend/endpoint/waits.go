@@ -1,0 +1,33 @@
+package endpoint
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// longWait is the shortest wait that is worth a warning.
+const longWait = time.Minute
+
+// LongWaits logs long waits that a server asks for, each once: the zero value has logged none. It is safe for concurrent use.
+type LongWaits struct {
+	mu    sync.Mutex
+	until time.Time // the end of the last logged wait; guarded by mu
+}
+
+// Tell logs a wait of a minute or more, unless one that ends about then is logged already.
+func (w *LongWaits) Tell(log *slog.Logger, endpoint string, wait time.Duration, now time.Time) {
+	if wait < longWait {
+		return
+	}
+	until := now.Add(wait)
+	w.mu.Lock()
+	news := until.Sub(w.until) >= longWait
+	if news {
+		w.until = until
+	}
+	w.mu.Unlock()
+	if news {
+		log.Warn("the server asks to wait; its jobs go on then", "endpoint", endpoint, "wait", wait.Round(time.Second), "until", until.UTC().Format(time.RFC3339))
+	}
+}

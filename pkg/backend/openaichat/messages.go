@@ -1,0 +1,154 @@
+package openaichat
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+
+	openai "github.com/sashabaranov/go-openai"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+// message is one message of the protocol, its members in order. go-openai's own type has no place for members that servers
+// add.
+type message []Field
+
+// MarshalJSON writes the members in their order. Equal messages are equal bytes.
+func (m message) MarshalJSON() ([]byte, error) {
+	out := []byte{'{'}
+	for i, f := range m {
+		value, err := json.Marshal(f.Value)
+		if err != nil {
+			return nil, err
+		}
+		name, err := json.Marshal(f.Name)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, name...), ':'), value...)
+	}
+	return append(out, '}'), nil
+}
+
+// with appends a member unless the server is known to refuse it, or the message has it.
+func (m message) with(name string, value any, refused func(member string) bool) message {
+	if refused != nil && refused(name) || slices.ContainsFunc(m, func(f Field) bool { return f.Name == name }) {
+		return m
+	}
+	return append(m, Field{name, value})
+}
+
+// messages encodes a conversation. refused names the members beyond the protocol that the server does not take; nil
+// refuses none.
+func messages(in []backend.Message, refused func(member string) bool) []message {
+	out := make([]message, len(in))
+	for i, m := range in {
+		w := message{{"role", string(m.Role)}}
+		r := m.Reasoning.For(backend.ProtocolChat)
+		switch {
+		case r != nil && slices.Contains(r.Fields, thinkingParts) && (refused == nil || !refused(thinkingParts)):
+			w = append(w, Field{"content", partsOf(r.Text, m.Content)})
+		case m.Content != "" || len(m.ToolCalls) == 0:
+			w = append(w, Field{"content", m.Content})
+		}
+		w = withReasoning(w, r, refused)
+		if len(m.ToolCalls) > 0 {
+			calls := make([]message, len(m.ToolCalls))
+			for j, c := range m.ToolCalls {
+				calls[j] = callMessage(c, refused)
+			}
+			w = append(w, Field{"tool_calls", calls})
+		}
+		if m.ToolCallID != "" {
+			w = append(w, Field{"tool_call_id", m.ToolCallID})
+		}
+		out[i] = w
+	}
+	return out
+}
+
+// withReasoning adds reasoning under the names that it came with.
+func withReasoning(w message, r *backend.Reasoning, refused func(string) bool) message {
+	if r == nil {
+		return w
+	}
+	for _, name := range r.Fields {
+		if name != thinkingParts {
+			w = w.with(name, r.Text, refused)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Extra)) {
+		w = w.with(name, r.Extra[name], refused)
+	}
+	return w
+}
+
+// thinkingParts names reasoning that came in the content, as parts of the type "thinking". Mistral's models have it there.
+const thinkingParts = "thinking parts"
+
+type textPart struct {
+	Type string `json:"type"`
+	Text string `json:"text"`
+}
+
+type thinkingPart struct {
+	Type     string     `json:"type"`
+	Thinking []textPart `json:"thinking"`
+}
+
+// partsOf encodes a content with reasoning before its text.
+func partsOf(reasoning, text string) []any {
+	parts := []any{thinkingPart{"thinking", []textPart{{"text", reasoning}}}}
+	if text != "" {
+		parts = append(parts, textPart{"text", text})
+	}
+	return parts
+}
+
+// callMessage encodes a tool call with the members that it came with.
+func callMessage(c backend.ToolCall, refused func(string) bool) message {
+	if c.Arguments == "" {
+		c.Arguments = "{}" // the member is required
+	}
+	more := readExtras(c.Extra)
+	function := message{{"name", c.Name}, {"arguments", c.Arguments}}
+	for _, name := range slices.Sorted(maps.Keys(more.function)) {
+		function = function.with(name, more.function[name], refused)
+	}
+	call := message{{"id", c.ID}, {"type", openai.ToolTypeFunction}, {functionMember, function}}
+	for _, name := range slices.Sorted(maps.Keys(more.call)) {
+		call = call.with(name, more.call[name], refused)
+	}
+	return call
+}
+
+// beyond lists the members of a conversation that the protocol does not have, each once, the longest names first.
+func beyond(in []backend.Message) []string {
+	seen := map[string]bool{}
+	for _, m := range in {
+		if r := m.Reasoning.For(backend.ProtocolChat); r != nil {
+			for _, name := range r.Fields {
+				seen[name] = true
+			}
+			for name := range r.Extra {
+				seen[name] = true
+			}
+		}
+		for _, c := range m.ToolCalls {
+			more := readExtras(c.Extra)
+			for name := range more.call {
+				seen[name] = true
+			}
+			for name := range more.function {
+				seen[name] = true
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(seen), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+}

@@ -1,0 +1,265 @@
+package openaichat
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+const (
+	// maxThoughts bounds the blocks of reasoning of one turn. A turn with more keeps its text alone.
+	maxThoughts = 4096
+	// thoughtCost is how much one block counts against the turn's bound, beside its text.
+	thoughtCost = 64
+)
+
+// thoughtDelta holds the members of a delta that carry reasoning. Servers have different names for the same thing, and
+// some send two of them. A member of an unexpected JSON type is ignored.
+type thoughtDelta struct {
+	ReasoningContent textOnly `json:"reasoning_content"` // DeepSeek, SGLang, Kimi, MiniMax, older vLLM
+	Reasoning        textOnly `json:"reasoning"`         // vLLM, OpenRouter, Groq
+	ReasoningText    textOnly `json:"reasoning_text"`    // GitHub Copilot
+	Thinking         textOnly `json:"thinking"`
+
+	ReasoningDetails json.RawMessage `json:"reasoning_details"` // OpenRouter, MiniMax: a list of blocks
+	ThinkingBlocks   json.RawMessage `json:"thinking_blocks"`   // LiteLLM: a list of blocks
+	ReasoningOpaque  json.RawMessage `json:"reasoning_opaque"`  // GitHub Copilot
+	ExtraContent     json.RawMessage `json:"extra_content"`     // Gemini: the signature of a text
+}
+
+// textOnly is a string member. Its value may be of another type.
+type textOnly string
+
+// UnmarshalJSON accepts any JSON value. A value that is no string is "".
+func (l *textOnly) UnmarshalJSON(data []byte) error {
+	*l = ""
+	if len(data) > 0 && data[0] == '"' {
+		return json.Unmarshal(data, (*string)(l))
+	}
+	return nil
+}
+
+// thoughts puts a turn's reasoning together.
+type thoughts struct {
+	texts []*thought                 // by member, in order of arrival
+	lists []*blockList               // likewise
+	whole map[string]json.RawMessage // members that come in one piece
+}
+
+type thought struct {
+	field string
+	text  strings.Builder
+}
+
+// add takes a delta. It returns the size of its reasoning, 0 if it has none.
+func (t *thoughts) add(d *thoughtDelta) (size int) {
+	size += t.text("reasoning_content", string(d.ReasoningContent))
+	size += t.text("reasoning", string(d.Reasoning))
+	size += t.text("reasoning_text", string(d.ReasoningText))
+	size += t.text("thinking", string(d.Thinking))
+	size += t.list("reasoning_details", d.ReasoningDetails)
+	size += t.list("thinking_blocks", d.ThinkingBlocks)
+	size += t.one("reasoning_opaque", d.ReasoningOpaque)
+	size += t.one("extra_content", d.ExtraContent)
+	return size
+}
+
+// text appends a piece of text to a member.
+func (t *thoughts) text(field, piece string) int {
+	if piece == "" {
+		return 0
+	}
+	i := slices.IndexFunc(t.texts, func(x *thought) bool { return x.field == field })
+	if i < 0 {
+		i = len(t.texts)
+		t.texts = append(t.texts, &thought{field: field})
+	}
+	t.texts[i].text.WriteString(piece)
+	return len(piece)
+}
+
+// list appends pieces of blocks to a member.
+func (t *thoughts) list(field string, pieces json.RawMessage) int {
+	var blocks []map[string]json.RawMessage
+	if isEmptyJSON(pieces) || json.Unmarshal(pieces, &blocks) != nil {
+		return 0
+	}
+	i := slices.IndexFunc(t.lists, func(l *blockList) bool { return l.field == field })
+	if i < 0 {
+		i = len(t.lists)
+		t.lists = append(t.lists, &blockList{field: field})
+	}
+	for _, b := range blocks {
+		t.lists[i].add(b)
+	}
+	return len(pieces) + thoughtCost*len(blocks)
+}
+
+// one sets a member. A server may repeat it.
+func (t *thoughts) one(field string, value json.RawMessage) int {
+	if isEmptyJSON(value) {
+		return 0
+	}
+	if t.whole == nil {
+		t.whole = map[string]json.RawMessage{}
+	}
+	t.whole[field] = slices.Clone(value)
+	return len(value)
+}
+
+// reasoning returns the reasoning of the turn's message, nil if the model did not reason.
+func (t *thoughts) reasoning() *backend.Reasoning {
+	r := &backend.Reasoning{Protocol: backend.ProtocolChat, Extra: t.whole}
+	for _, l := range t.lists {
+		if value := l.json(); value != nil {
+			if r.Extra == nil {
+				r.Extra = map[string]json.RawMessage{}
+			}
+			r.Extra[l.field] = value
+		}
+	}
+	for i, x := range t.texts {
+		switch {
+		case i == 0:
+			r.Text, r.Fields = x.text.String(), []string{x.field}
+		case x.text.String() == r.Text:
+			r.Fields = append(r.Fields, x.field)
+		default: // two members that differ: neither is left out
+			value, _ := json.Marshal(x.text.String()) // a string always encodes
+			if r.Extra == nil {
+				r.Extra = map[string]json.RawMessage{}
+			}
+			r.Extra[x.field] = value
+		}
+	}
+	if r.Text == "" {
+		for _, l := range t.lists {
+			r.Text += l.plain()
+		}
+	}
+	if r.Text == "" && len(r.Extra) == 0 {
+		return nil
+	}
+	return r
+}
+
+// blockList joins the pieces of a list of blocks, which come in deltas.
+type blockList struct {
+	field  string
+	blocks []*block
+	placed map[string]*block // the last block of a type and index
+	over   bool              // there are too many blocks
+}
+
+// block is one block of reasoning. Its texts are collected apart, because they come in many pieces.
+type block struct {
+	members map[string]json.RawMessage
+	texts   map[string]*strings.Builder
+}
+
+// blockTexts are the members of a block that come in pieces. Any other member keeps its last value.
+var blockTexts = map[string]bool{"text": true, "summary": true, "thinking": true}
+
+// add takes a piece: of the last block that it continues, else of a new block.
+func (l *blockList) add(piece map[string]json.RawMessage) {
+	if l.over {
+		return
+	}
+	b := l.continued(piece)
+	if b == nil {
+		if l.over = len(l.blocks) >= maxThoughts; l.over {
+			return
+		}
+		b = &block{members: map[string]json.RawMessage{}, texts: map[string]*strings.Builder{}}
+		l.blocks = append(l.blocks, b)
+		if place := placeOf(piece); place != "" {
+			if l.placed == nil {
+				l.placed = map[string]*block{}
+			}
+			l.placed[place] = b
+		}
+	}
+	for name, value := range piece {
+		var text string
+		if blockTexts[name] && json.Unmarshal(value, &text) == nil && !bytes.Equal(value, []byte("null")) {
+			if b.texts[name] == nil {
+				b.texts[name] = new(strings.Builder)
+			}
+			b.texts[name].WriteString(text)
+			continue
+		}
+		if _, has := b.members[name]; !has || !isEmptyJSON(value) {
+			b.members[name] = slices.Clone(value)
+		}
+	}
+}
+
+// placeOf returns the type and index of a piece, "" if it has no index.
+func placeOf(piece map[string]json.RawMessage) string {
+	if isEmptyJSON(piece["index"]) {
+		return ""
+	}
+	return string(piece["type"]) + " " + string(piece["index"])
+}
+
+// continued returns the block that a piece belongs to, nil if the piece starts a block. A piece with an index belongs to the
+// block of its type and index. Any other piece belongs to the last block, if that has its type and is not signed yet.
+// Encrypted data comes in one piece, so other data starts another block.
+func (l *blockList) continued(piece map[string]json.RawMessage) *block {
+	b := l.placed[placeOf(piece)]
+	if n := len(l.blocks); b == nil && placeOf(piece) == "" && n > 0 {
+		b = l.blocks[n-1]
+		if placeOf(b.members) != "" || !bytes.Equal(b.members["type"], piece["type"]) || !isEmptyJSON(b.members["signature"]) {
+			return nil
+		}
+	}
+	if b != nil && !isEmptyJSON(piece["data"]) && !isEmptyJSON(b.members["data"]) && !bytes.Equal(piece["data"], b.members["data"]) {
+		return nil
+	}
+	return b
+}
+
+// json returns the list, nil if it has no block, or too many.
+func (l *blockList) json() json.RawMessage {
+	if len(l.blocks) == 0 || l.over {
+		return nil
+	}
+	out := make([]map[string]json.RawMessage, len(l.blocks))
+	for i, b := range l.blocks {
+		out[i] = b.members
+		for name, text := range b.texts {
+			out[i][name], _ = json.Marshal(text.String()) // a string always encodes
+		}
+	}
+	value, err := json.Marshal(out) // members are sorted, so equal lists are equal bytes
+	if err != nil {
+		return nil
+	}
+	return value
+}
+
+// plain returns the readable text of the blocks.
+func (l *blockList) plain() string {
+	var all strings.Builder
+	for _, b := range l.blocks {
+		for _, name := range []string{"text", "summary", "thinking"} {
+			if t := b.texts[name]; t != nil {
+				all.WriteString(t.String())
+			}
+		}
+	}
+	return all.String()
+}
+
+// isEmptyJSON reports whether a member is missing, null or an empty value. In a delta all of them mean nothing.
+func isEmptyJSON(value json.RawMessage) bool {
+	switch string(value) {
+	case "", "null", `""`, "{}", "[]":
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,17 @@
+package openaichat
+
+import "github.com/batchagent/batchagent/pkg/backend"
+
+// refusedMember returns the member beyond the protocol for which a call was refused, "" if it was refused for another reason.
+func refusedMember(r *backend.Request, without parts, m mention) string {
+	for _, member := range beyond(r.Messages) {
+		name := member
+		if member == thinkingParts {
+			name = "thinking"
+		}
+		if !without[member] && m.names(name) {
+			return member
+		}
+	}
+	return ""
+}

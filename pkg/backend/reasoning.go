@@ -1,0 +1,112 @@
+package backend
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+// Protocol names the wire protocol that produced a [Reasoning]. Only an adapter of the same protocol sends it back: a
+// signature is valid at the service that made it, and other services refuse it.
+type Protocol string
+
+// The protocols.
+const (
+	ProtocolChat      Protocol = "chat"      // OpenAI's chat completions
+	ProtocolAnthropic Protocol = "anthropic" // Anthropic's Messages
+	ProtocolBedrock   Protocol = "bedrock"   // Amazon Bedrock's Converse
+)
+
+// Reasoning is the reasoning of a message. The adapter can rebuild the server's own form from it. Its JSON form is part of a job's journal.
+type Reasoning struct {
+	Text     string   `json:"text,omitempty"`     // all readable reasoning, in order
+	Protocol Protocol `json:"protocol,omitempty"` // "" is never sent back
+	// Fields are the members of a chat message that carried Text, such as "reasoning_content".
+	Fields []string `json:"fields,omitempty"`
+	// Extra holds the other members of a chat message that carry reasoning, such as "reasoning_details", with the value
+	// that the server gave them.
+	Extra map[string]json.RawMessage `json:"extra,omitempty"`
+	// Blocks divide Text into the blocks of Anthropic's and Bedrock's protocols.
+	Blocks []ReasoningBlock `json:"blocks,omitempty"`
+}
+
+// ReasoningBlock is one block of reasoning. The first block's text starts at the start of Reasoning.Text, and every
+// other one's where the block before it ends.
+type ReasoningBlock struct {
+	Bytes     int    `json:"bytes,omitempty"`     // length of the block's text
+	Signature string `json:"signature,omitempty"` // by which the service recognises the text
+	Redacted  string `json:"redacted,omitempty"`  // encrypted reasoning; the block has no text then
+	// After counts the message's other blocks that came before: 1 for its text unless that is blank, 1 for each call.
+	After int `json:"after,omitempty"`
+}
+
+// ReasoningText returns the readable reasoning of the message, "" if it has none.
+func (m Message) ReasoningText() string {
+	if m.Reasoning == nil {
+		return ""
+	}
+	return m.Reasoning.Text
+}
+
+// For returns r if it was made by the protocol, else nil. r may be nil.
+func (r *Reasoning) For(p Protocol) *Reasoning {
+	if r == nil || r.Protocol != p {
+		return nil
+	}
+	return r
+}
+
+// Split returns the text of each block. It returns nil if the blocks do not cover the text exactly.
+func (r *Reasoning) Split() []string {
+	if r == nil {
+		return nil
+	}
+	rest := r.Text
+	var texts []string
+	for _, b := range r.Blocks {
+		if b.Bytes < 0 || b.Bytes > len(rest) {
+			return nil
+		}
+		texts, rest = append(texts, rest[:b.Bytes]), rest[b.Bytes:]
+	}
+	if rest != "" {
+		return nil
+	}
+	return texts
+}
+
+// Bytes returns the size of all that is sent back.
+func (r *Reasoning) Bytes() int {
+	if r == nil {
+		return 0
+	}
+	n := len(r.Text)
+	for name, value := range r.Extra {
+		n += len(name) + len(value)
+	}
+	for _, b := range r.Blocks {
+		n += len(b.Signature) + len(b.Redacted)
+	}
+	return n
+}
+
+const reasoningCut = "\n[… reasoning shortened …]\n"
+
+// Bounded returns r if it has at most limit bytes. A longer one loses its blocks and extra members first, because half
+// of a signed block is worth nothing. A text that is still too long loses its middle. A server that signs its reasoning gets
+// none of a shortened one; others get the shortened text. The limit must exceed 100 bytes.
+func (r *Reasoning) Bounded(limit int) *Reasoning {
+	if r.Bytes() <= limit {
+		return r
+	}
+	short := &Reasoning{Text: r.Text, Protocol: r.Protocol, Fields: r.Fields}
+	if len(r.Blocks) > 0 {
+		short.Protocol = ""
+	}
+	if len(short.Text) > limit {
+		half := (limit - len(reasoningCut)) / 2
+		head := strings.ToValidUTF8(short.Text[:half], "")
+		tail := strings.ToValidUTF8(short.Text[len(short.Text)-half:], "")
+		short.Text = head + reasoningCut + tail
+	}
+	return short
+}

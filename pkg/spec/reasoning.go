@@ -1,0 +1,44 @@
+package spec
+
+import (
+	"cmp"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// KeepReasoning selects the reasoning that a job sends back to its model.
+type KeepReasoning string
+
+// The choices. A transcript has all reasoning under each of them.
+const (
+	// KeepAuto sends the reasoning of the turns that called tools, as servers expect it within a tool loop.
+	KeepAuto KeepReasoning = "auto"
+	// KeepAlways also sends that of an answer which has to be repaired.
+	KeepAlways KeepReasoning = "always"
+	// KeepNever sends none.
+	KeepNever KeepReasoning = "never"
+)
+
+// keepReasoning reads a choice.
+func (l *loader) keepReasoning(to *KeepReasoning) func(string, ast.Node) {
+	return func(field string, n ast.Node) {
+		v, _ := l.text(field, n)
+		switch k := KeepReasoning(v); k {
+		case KeepAuto, KeepAlways, KeepNever:
+			*to = k
+		default:
+			l.failf(n, field, "must be %s, %s or %s, not %s", KeepAuto, KeepAlways, KeepNever, kindOf(n))
+		}
+	}
+}
+
+// stored returns the choice as plans have it, which leave the default out.
+func (k KeepReasoning) stored() KeepReasoning {
+	if k == KeepAuto {
+		return ""
+	}
+	return k
+}
+
+// or returns the choice, or that of the batch if there is none.
+func (k KeepReasoning) or(batch KeepReasoning) KeepReasoning { return cmp.Or(k, batch).stored() }

@@ -1,0 +1,90 @@
+package statestore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// MaxSpend bounds the calls of one [Store.Spend], those that ended and those that are to begin apart.
+const MaxSpend = 64
+
+// Call names one model call of a leased job. Its worker numbers the calls of each lease and uses no number twice.
+type Call struct {
+	Lease  batch.Lease
+	Number int64
+}
+
+func (c Call) name() string { return fmt.Sprintf("%d.%d", c.Lease.Token, c.Number) }
+
+// EndedCall is a call with what it used.
+type EndedCall struct {
+	Call
+	// Usage is nil if the call broke off and nobody knows its usage. It then counts as much as was reserved.
+	Usage *batch.Usage
+}
+
+// WantedCall is a call that is to begin, with what its worker expects of it.
+type WantedCall struct {
+	Call
+	PromptTokens  int64
+	MaxCompletion int64 // 0 if the answer has no limit
+}
+
+// Grant is the answer to a [WantedCall].
+type Grant int
+
+// The grants.
+const (
+	// Granted: the call may begin, and must be settled.
+	Granted Grant = iota
+	// NoRoom: the calls in flight may need the rest of the budget. Ask again when some have ended.
+	NoRoom
+	// NoLease: the lease is fenced.
+	NoLease
+	// UsedUp: the budget is used up.
+	UsedUp
+)
+
+// Spend settles calls that ended and then reserves room in the batch's budget for others, in one step. It returns the phase
+// ("" if the batch is gone) and one grant per wanted call. Each list has at most MaxSpend calls. Repeatable.
+func (s *Store) Spend(ctx context.Context, id batch.ID, ended []EndedCall, wanted []WantedCall) (batch.Phase, []Grant, error) {
+	op := fmt.Sprintf("settle %d and reserve %d model calls of batch %s", len(ended), len(wanted), id)
+	args := make([]any, 0, 1+6*len(ended)+5*len(wanted))
+	args = append(args, len(ended))
+	for _, c := range ended {
+		known, u := 1, c.Usage
+		if u == nil {
+			known, u = 0, &batch.Usage{}
+		}
+		args = append(args, c.Lease.Job.Index, c.name(), known, u.PromptTokens, u.CachedTokens, u.CompletionTokens)
+	}
+	for _, c := range wanted {
+		args = append(args, c.Lease.Job.Index, c.Lease.Fence(), c.name(), c.PromptTokens, c.MaxCompletion)
+	}
+	v, err := s.run(ctx, op, s.scripts.spend, []string{keyMeta(id), keyLease(id), keyCalls(id)}, args...)
+	if err != nil {
+		return "", nil, err
+	}
+	r := reply{v}
+	phase := batch.Phase(r.at(0).str())
+	grants := make([]Grant, len(wanted))
+	for i := range grants {
+		grants[i] = map[int64]Grant{1: Granted, 0: NoRoom, -2: UsedUp}[r.at(1+i).num()]
+		if phase == "" || r.at(1+i).num() == -1 {
+			grants[i] = NoLease
+		}
+	}
+	return phase, grants, nil
+}
+
+// Budgeted reports whether a batch has a budget, as one of its own or as a stage. Repeatable.
+func (s *Store) Budgeted(ctx context.Context, id batch.ID) (bool, error) {
+	v, err := s.cmd.HMGet(ctx, keyMeta(id.Whole()), accountFields[:2]...).Result()
+	if err != nil {
+		return false, classify("read the budget of batch "+string(id.Whole()), err)
+	}
+	limits, _, _ := accountOf(append(v, make([]any, len(accountFields)-2)...))
+	return limits != batch.Budget{}, nil
+}
