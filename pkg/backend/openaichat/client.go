@@ -259,6 +259,6 @@ func (c *Client) rules() rules { return c.dialect.Class }
 
 // refusal reads a refused call's body into an error.
 func (c *Client) refusal(resp *http.Response) *backend.Error {
-	body, _ := io.ReadAll(io.LimitReader(unpacked(resp), maxErrorBytes)) // a cut body still has the status
+	body, _ := io.ReadAll(io.LimitReader(endpoint.Strike(unpacked(resp), c.key), maxErrorBytes)) // a cut body still has the status
 	return c.located(c.rules().classify(resp.StatusCode, resp.Header, body))
 }
