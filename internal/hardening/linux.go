@@ -16,7 +16,7 @@ import (
 const maxEnvironment = 8 << 20
 
 // wipeInitial overwrites the values of variables in the initial environment, which /proc/PID/environ shows as long as a process
-// lives. It writes through /proc/self/mem. Where that fails, [Undumpable] still hides them from other users' processes.
+// lives. It writes through /proc/self/mem. Where that fails, [Undumpable] still hides them from processes of the same user.
 func wipeInitial(names []string) {
 	first, end, ok := initialEnvironment()
 	if !ok {

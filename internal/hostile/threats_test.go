@@ -27,7 +27,7 @@ func TestThreatModelNamesTests(t *testing.T) {
 		}
 		source, err := os.ReadFile(path)
 		for _, m := range declaration.FindAllSubmatch(source, -1) {
-			declared[filepath.ToSlash(filepath.Dir(path))[len("../../"):]+"."+string(m[1])] = true
+			declared[strings.TrimPrefix(filepath.ToSlash(filepath.Dir(path)), "../../")+"."+string(m[1])] = true
 		}
 		return err
 	}))
