@@ -29,7 +29,7 @@ or to --out. After Ctrl-C it prints the command that runs the rest. With --resum
 the same question, wherever their inputs are now; other jobs run, and again those that failed in a way that may pass (retryable).`,
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "backend", Usage: "model server `URL`, as vllm://host:8000"},
-				&cli.BoolFlag{Name: "insecure-keys", EnvVars: config.Env("insecure-keys"), Usage: "send keys to hosts in BATCHAGENT_KEY_HOSTS over plain HTTP too"},
+				&cli.BoolFlag{Name: "insecure-keys", Usage: "send keys to hosts in BATCHAGENT_KEY_HOSTS over plain HTTP too"},
 				&cli.IntFlag{Name: "workers", EnvVars: config.Env("workers"), Value: 1, Usage: "`N` workers in this process"},
 				&cli.IntFlag{Name: "max-inflight", EnvVars: config.Env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight per worker"},
 				outFlag(), formatFlag(), ownerFlag(), rootFlag(),
