@@ -29,6 +29,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+var eaten [][]byte
+
 // probe is a task with the computations that the tests need.
 var probe = New("confine-probe", Limits{Memory: 128 << 20, CPU: 2 * time.Second}, func(in []byte) ([]byte, error) {
 	switch what, arg, _ := strings.Cut(string(in), " "); what {
@@ -47,9 +49,8 @@ var probe = New("confine-probe", Limits{Memory: 128 << 20, CPU: 2 * time.Second}
 			}
 		}
 	case "eat":
-		var all [][]byte
 		for {
-			all = append(all, bytes.Repeat([]byte{1}, 1<<20))
+			eaten = append(eaten, bytes.Repeat([]byte{1}, 1<<20))
 		}
 	default:
 		return in, nil
