@@ -16,16 +16,16 @@ func Attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// limit bounds a process. A child gets half as much CPU time again as one computation may take, because it is reused until
+// limit bounds this process. A child gets half as much CPU time again as one computation may take, because it is reused until
 // half is spent. RLIMIT_AS would also count the address space that Go reserves and never touches.
-func limit(pid int, l Limits) error {
+func limit(l Limits) error {
 	cpu := uint64((l.CPU + l.CPU/lifetime + time.Second - 1) / time.Second) //nolint:gosec // positive
 	limits := map[int]uint64{unix.RLIMIT_CPU: cpu, unix.RLIMIT_CORE: 0}
 	if memoryLimited {
 		limits[unix.RLIMIT_DATA] = l.Memory + stacks
 	}
 	for what, most := range limits {
-		if err := unix.Prlimit(pid, what, &unix.Rlimit{Cur: most, Max: most}, nil); err != nil {
+		if err := unix.Setrlimit(what, &unix.Rlimit{Cur: most, Max: most}); err != nil {
 			return err
 		}
 	}

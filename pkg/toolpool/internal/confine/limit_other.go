@@ -11,6 +11,6 @@ import (
 func Attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 // limit has no means here. The context of a computation remains.
-func limit(int, Limits) error { return nil }
+func limit(Limits) error { return nil }
 
 func cpuTime() time.Duration { return 0 }

@@ -16,6 +16,12 @@ const idleTime = time.Minute
 // serve is the child: it runs requests until its input ends. It returns the exit status.
 func serve(in io.Reader, out io.Writer, limits Limits, run func([]byte) ([]byte, error)) int {
 	debug.SetMemoryLimit(int64(limits.Memory) / 4 * 3) //nolint:gosec // far below the largest
+	// The limits come before the first request, so that no computation runs without them.
+	if limit(limits) != nil {
+		run = func([]byte) ([]byte, error) {
+			return nil, errors.New("a process cannot be limited here, so nothing runs in one")
+		}
+	}
 	requests := make(chan request)
 	go func() {
 		// It reads on while a request runs, so that the end of the parent ends the computation.

@@ -106,7 +106,7 @@ func (t *Task) take() (c *child, reused bool, err error) {
 	case c = <-t.idle:
 		return c, true, nil
 	default:
-		c, err = start(t.name, t.limits)
+		c, err = start(t.name)
 		return c, false, err
 	}
 }
@@ -137,7 +137,7 @@ type child struct {
 	quiet bool // it answered nothing to the last request
 }
 
-func start(name string, limits Limits) (*child, error) {
+func start(name string) (*child, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -155,11 +155,6 @@ func start(name string, limits Limits) (*child, error) {
 	}
 	if err != nil {
 		return nil, errors.New("the process for it cannot be started; the operator of the worker must look why")
-	}
-	// The limits come before the first request, so that no computation runs without them.
-	if err := limit(cmd.Process.Pid, limits); err != nil {
-		c.end()
-		return nil, errors.New("a process cannot be limited here, so nothing runs in one")
 	}
 	c.enc, c.dec = gob.NewEncoder(c.in), gob.NewDecoder(c.out)
 	return c, nil
