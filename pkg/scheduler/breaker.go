@@ -55,6 +55,7 @@ type Breaker struct {
 	answered time.Time            // when the latest of the answered calls was sent; zero if none was answered
 	failing  map[string]string    // job → kind of its last failure, until it is answered
 	flaky    map[string]time.Time // kind → when a call that had failed so was answered at a repetition
+	quota    quota
 
 	// The failures since the last answer.
 	first      time.Time           // when the first failed call was sent; zero if there is none
@@ -113,10 +114,11 @@ func (b *Breaker) mayStart(now time.Time, job string) (ok bool, again time.Time)
 		}
 		return !now.Before(due), due
 	case recovering:
-		return b.inFlightSince(b.recovered) < b.limit, time.Time{}
-	default:
-		return true, time.Time{}
+		if b.inFlightSince(b.recovered) >= b.limit {
+			return false, time.Time{}
+		}
 	}
+	return b.quota.mayStart(now)
 }
 
 // Admit notes a call that starts now. It returns nil if none may start; the caller waits as MayStart advises. Each ticket must end.
@@ -132,6 +134,8 @@ func (b *Breaker) Admit(now time.Time, job string) *Ticket {
 		t.Control = b.probes >= plainProbes && b.last.Verdict == Failed
 		b.tried = remember(b.tried, job)
 		b.next = now.Add(max(probePatience, b.delay(now)))
+	} else {
+		b.quota.send(now)
 	}
 	b.calls[t] = struct{}{}
 	return t
@@ -147,7 +151,7 @@ func (b *Breaker) End(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 		if t.probe && b.phase == open {
 			b.next = now
 		}
-		return b.phase != healthy
+		return b.quota.pass(t.sent) || b.phase != healthy
 	case Answered:
 		if kind, ok := b.failing[t.job]; ok {
 			delete(b.failing, t.job)
@@ -178,15 +182,21 @@ func (b *Breaker) works(now time.Time, t *Ticket) (changed bool) {
 		return b.phase != healthy
 	}
 	t.shown = true
+	tried := !t.probe && b.quota.answer(t.sent)
 	switch b.phase {
 	case healthy:
 		if !t.sent.Before(b.first) {
 			b.forget()
 		}
-		return false
+		return tried
 	case open:
 		if !t.probe && !t.sent.After(b.lastFailed) {
 			return false // sent before the outage
+		}
+		if b.last.Verdict == Throttled && b.last.RetryAfter == 0 && t.probe {
+			b.quota.restart(t.sent)
+		} else {
+			b.quota = quota{}
 		}
 		b.phase, b.recovered, b.good, b.bad = recovering, now, 1, 0
 		b.limit = b.step() * 2
@@ -222,17 +232,28 @@ func (b *Breaker) fails(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 	}
 	b.tries++
 	b.jobs = remember(b.jobs, t.job)
-	if e.Verdict != Throttled {
+	switch {
+	case e.Verdict == Throttled && e.RetryAfter > 0:
+		b.quota = quota{} // the server tells when to come back
+	case e.Verdict == Throttled:
+		b.quota.refuse(t.sent)
+	default:
 		if len(b.failing) >= maxKept {
 			clear(b.failing)
 		}
 		b.failing[t.job] = e.Kind
+		if b.quota.pass(t.sent) {
+			changed = true
+		}
 	}
 	switch b.phase {
 	case open:
 		if t.probe {
 			b.last = e
 			b.probes++
+			if e.Verdict == Throttled && e.RetryAfter == 0 {
+				b.quota.probed(t.sent)
+			}
 			b.next = now.Add(b.delay(now))
 		} else if e.Verdict == Throttled {
 			b.next = later(b.next, now.Add(b.asked(e)))
@@ -252,7 +273,7 @@ func (b *Breaker) fails(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 		b.open(now, e)
 		return true
 	}
-	return false
+	return changed
 }
 
 // trips reports whether the failures since the last answer are an outage. Calls that are in flight may still be answered, so
