@@ -103,7 +103,12 @@ func TestDocumentedTools(t *testing.T) {
 		_, err := toolset.Read(file, environment)
 		require.NoError(t, err)
 	}
-	set, err := toolset.Open(t.Context(), &toolset.File{}, toolset.Options{Getenv: func(string) string { return "a key" }})
+	set, err := toolset.Open(t.Context(), &toolset.File{}, toolset.Options{Getenv: func(name string) string {
+		if strings.HasSuffix(name, "_API_KEY") {
+			return "a key"
+		}
+		return ""
+	}})
 	require.NoError(t, err)
 	defer set.Close()
 	for _, name := range set.Names() {

@@ -150,7 +150,7 @@ func (s settings) run(a *arm, root *os.Root, round int) realrun.Run {
 	name := fmt.Sprintf("Run %s of round %d, %d.", a.name(), round, time.Now().UnixNano())
 	r := realrun.Run{URL: s.url, Told: a.admitted, System: name + " " + prose.Text(name, s.prefix), Turns: 1, Output: s.output}
 	if a.tool {
-		r.Turns, r.Tool, r.Call = 2, builtin.ReadFile(root), readWhatIsNamed
+		r.Turns, r.Tool, r.Call = 2, builtin.ReadFile(root, nil), readWhatIsNamed
 	}
 	for i := range a.agents {
 		document := i % s.documents

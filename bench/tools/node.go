@@ -103,7 +103,7 @@ func (n *node) documents(ctx context.Context) (found, error) {
 		return found{}, err
 	}
 	defer root.Close()
-	tool := builtin.ReadFile(root)
+	tool := builtin.ReadFile(root, nil)
 	p, err := n.pool(tool)
 	if err != nil {
 		return found{}, err

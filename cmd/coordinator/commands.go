@@ -29,6 +29,7 @@ or to --out. After Ctrl-C it prints the command that runs the rest. With --resum
 the same question, wherever their inputs are now; other jobs run, and again those that failed in a way that may pass (retryable).`,
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "backend", Usage: "model server `URL`, as vllm://host:8000"},
+				&cli.BoolFlag{Name: "insecure-keys", Usage: "send keys to hosts in BATCHAGENT_KEY_HOSTS over plain HTTP too"},
 				&cli.IntFlag{Name: "workers", EnvVars: config.Env("workers"), Value: 1, Usage: "`N` workers in this process"},
 				&cli.IntFlag{Name: "max-inflight", EnvVars: config.Env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight per worker"},
 				outFlag(), formatFlag(), ownerFlag(), rootFlag(),
@@ -132,6 +133,7 @@ call had its effect, and say so.`,
 		},
 		{Name: "backends", Usage: "list the kinds of model servers, and what each can do", Action: e.backends},
 		serveCommand(e),
+		tokenCommand(e),
 		completionCommand(e),
 		{
 			Name: "doctor", Usage: "check Redis, a model server and the tools, and say what to do about what is wrong",
@@ -264,7 +266,7 @@ func (e *env) run(c *cli.Context) error {
 	}
 	defer endTraces()
 	return coordinator.Run(c.Context, coordinator.RunOptions{
-		Spec: path, Backend: c.String("backend"), Owner: c.String("owner"), Workers: c.Int("workers"),
+		Spec: path, Backend: c.String("backend"), InsecureKeys: c.Bool("insecure-keys"), Owner: c.String("owner"), Workers: c.Int("workers"),
 		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Force: c.Bool("force"),
 		Reuse: c.String("reuse"), Command: resuming(c, os.Args[0]),
 		Wait:      coordinator.ServerWait{FailFast: c.Bool("fail-fast"), Longest: c.Duration("wait-for-server")},

@@ -13,9 +13,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/hardening"
 	"github.com/batchagent/batchagent/internal/version"
-	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 )
 
 // streams are what the process has of the outside.
@@ -26,10 +27,10 @@ type streams struct {
 }
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == builtin.EvalCommand {
-		os.Exit(builtin.EvalMain(os.Stdin, os.Stdout))
-	}
-	os.Exit(run(context.Background(), os.Args, streams{os.Stdin, os.Stdout, os.Stderr, os.Getenv}))
+	getenv := hardening.Getenv(hardening.TakeKeys(config.OwnKeys))
+	_ = hardening.Undumpable() // a kernel without it is as before
+	hardening.LimitMemory(os.Getenv)
+	os.Exit(run(context.Background(), os.Args, streams{os.Stdin, os.Stdout, os.Stderr, getenv}))
 }
 
 const description = `batchagent runs one LLM-agent task over many inputs: a prompt template, a list of inputs, tools and an

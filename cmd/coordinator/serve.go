@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"os"
 	"strings"
@@ -14,6 +15,23 @@ import (
 
 // tokenVariable holds the token of the API, so that it is in no process list.
 const tokenVariable = "BATCHAGENT_API_TOKEN"
+
+// minToken is how many characters the API's token has at least: a shorter one can be guessed.
+const minToken = 16
+
+func tokenCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name: "token", Usage: "make a token for serve",
+		Description: "The token has 26 random characters. Set BATCHAGENT_API_TOKEN to it for the server and its clients, or save it for --token-file.",
+		Action: func(c *cli.Context) error {
+			if err := none(c); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(e.console.Stdout(), rand.Text())
+			return err
+		},
+	}
+}
 
 func serveCommand(e *env) *cli.Command {
 	return &cli.Command{
@@ -65,6 +83,9 @@ func (e *env) serve(c *cli.Context) error {
 	token, err := e.token(c)
 	if err != nil {
 		return err
+	}
+	if token != "" && len(token) < minToken {
+		return &coordinator.UsageError{Err: fmt.Errorf("the API token has %d characters and needs %d at least; `coordinator token` makes one", len(token), minToken)}
 	}
 	if c.Int64("max-body-mb") < 1 {
 		return &coordinator.UsageError{Err: fmt.Errorf("--max-body-mb is %d; it must be at least 1", c.Int64("max-body-mb"))}

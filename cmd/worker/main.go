@@ -22,6 +22,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/internal/hardening"
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/internal/tracing"
 	"github.com/batchagent/batchagent/internal/version"
@@ -30,7 +31,6 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool"
-	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 	"github.com/batchagent/batchagent/pkg/toolpool/shared"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/postgres"
@@ -62,13 +62,17 @@ The server's key comes from BATCHAGENT_API_KEY, the Redis password also from BAT
 certificates from BATCHAGENT_REDIS_CA, _CERT and _KEY.`
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == builtin.EvalCommand {
-		os.Exit(builtin.EvalMain(os.Stdin, os.Stdout))
-	}
-	os.Exit(run(context.Background(), os.Args, os.Stderr))
+	lookup := hardening.TakeKeys(config.OwnKeys)
+	_ = hardening.Undumpable() // a kernel without it is as before
+	hardening.LimitMemory(os.Getenv)
+	os.Exit(runIn(context.Background(), os.Args, os.Stderr, lookup))
 }
 
 func run(ctx context.Context, args []string, stderr io.Writer) int {
+	return runIn(ctx, args, stderr, os.LookupEnv)
+}
+
+func runIn(ctx context.Context, args []string, stderr io.Writer, lookup func(string) (string, bool)) int {
 	code := exitOK
 	app := &cli.App{
 		Name:            "worker",
@@ -81,7 +85,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 		ExitErrHandler:  func(*cli.Context, error) {},
 		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return &usageError{err} },
 		Flags:           flags(),
-		Action:          func(c *cli.Context) error { return serve(c, stderr) },
+		Action:          func(c *cli.Context) error { return serve(c, stderr, lookup) },
 	}
 	if err := app.RunContext(ctx, args); err != nil {
 		fmt.Fprintln(stderr, "worker:", err)
@@ -126,7 +130,8 @@ func flags() []cli.Flag {
 }
 
 // serve connects, runs the worker until a signal, and drains.
-func serve(c *cli.Context, stderr io.Writer) error {
+func serve(c *cli.Context, stderr io.Writer, lookup func(string) (string, bool)) error {
+	getenv := hardening.Getenv(lookup)
 	var endSignals context.CancelFunc
 	c.Context, endSignals = context.WithCancel(c.Context)
 	defer endSignals()
@@ -138,11 +143,11 @@ func serve(c *cli.Context, stderr io.Writer) error {
 		return &usageError{err}
 	}
 	defer config.LevelBySignal(log, level)()
-	redis, err := config.ReadRedis(c.String("redis"), os.Getenv)
+	redis, err := config.ReadRedis(c.String("redis"), getenv)
 	if err != nil {
 		return &usageError{err}
 	}
-	back, err := dial.Open(c.Context, c.String("backend"), dial.Options{Logger: log, Getenv: os.Getenv})
+	back, err := dial.Open(c.Context, c.String("backend"), dial.Options{Logger: log, Getenv: getenv})
 	if err != nil {
 		return &usageError{err}
 	}
@@ -152,7 +157,7 @@ func serve(c *cli.Context, stderr io.Writer) error {
 		defer stop()
 		return findCeiling(ctx, back, stderr)
 	}
-	set, err := tools(c, log)
+	set, err := tools(c, log, lookup)
 	if err != nil {
 		return &usageError{err}
 	}
@@ -191,7 +196,7 @@ func serve(c *cli.Context, stderr io.Writer) error {
 	}
 	defer leave()
 
-	tracer, endTraces, err := tracing.Start(c.Context, tracing.Config{Service: "batchagent-worker", Instance: c.String("id"), Getenv: os.Getenv, Logger: log})
+	tracer, endTraces, err := tracing.Start(c.Context, tracing.Config{Service: "batchagent-worker", Instance: c.String("id"), Getenv: getenv, Logger: log})
 	if err != nil {
 		return &usageError{err}
 	}
@@ -230,18 +235,18 @@ func serve(c *cli.Context, stderr io.Writer) error {
 }
 
 // tools opens the tools that this worker offers. A first signal while MCP servers start ends the start.
-func tools(c *cli.Context, log *slog.Logger) (*toolset.Set, error) {
+func tools(c *cli.Context, log *slog.Logger, lookup func(string) (string, bool)) (*toolset.Set, error) {
 	file := &toolset.File{}
 	if path := c.String("tools"); path != "" {
 		var err error
-		if file, err = toolset.Read(path, os.LookupEnv); err != nil {
+		if file, err = toolset.Read(path, lookup); err != nil {
 			return nil, err
 		}
 	}
 	starting, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return toolset.Open(starting, file, toolset.Options{
-		Root: c.String("tools-root"), Getenv: os.Getenv, Logger: log,
+		Root: c.String("tools-root"), Getenv: hardening.Getenv(lookup), Logger: log,
 		Drivers: map[string]func() sqltool.Driver{"postgres": postgres.Driver, "sqlite": sqlite.Driver},
 	})
 }

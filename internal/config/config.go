@@ -13,6 +13,19 @@ import (
 // DefaultRedis is where Redis is looked for when nobody names one.
 const DefaultRedis = "redis://127.0.0.1:6379"
 
+// ModelKeys are the variables that hold keys of model servers.
+var ModelKeys = []string{"BATCHAGENT_API_KEY", "VLLM_API_KEY", "SGLANG_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"}
+
+// Keys are the variables that hold secrets of this program, those of model servers among them.
+var Keys = append(slices.Clone(ModelKeys),
+	"BATCHAGENT_REDIS_PASSWORD", "BATCHAGENT_API_TOKEN",
+	"BRAVE_API_KEY", "SERPAPI_API_KEY", "TAVILY_API_KEY",
+	"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK",
+)
+
+// OwnKeys are those of [Keys] that only this program's own code reads. SDKs read the others from the environment themselves.
+var OwnKeys = slices.DeleteFunc(slices.Clone(Keys), func(name string) bool { return strings.HasPrefix(name, "AWS_") })
+
 // Env names the variables of a flag: --tools-root is also BATCHAGENT_TOOLS_ROOT.
 func Env(flag string) []string {
 	return []string{"BATCHAGENT_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}

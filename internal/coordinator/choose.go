@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -30,6 +31,7 @@ type candidates struct {
 	spec, env string // URLs
 	local     string // a host:port where a server may happen to run; "" does not look
 	simulate  bool   // start a simulated server if there is no other
+	insecure  bool   // listed hosts get keys without encryption too
 	tools     int    // of the spec: a simulated server asks for each once
 }
 
@@ -65,7 +67,20 @@ func (m *modelServer) close() {
 // wanted.
 func chooseBackend(ctx context.Context, c candidates, o dial.Options) (*modelServer, error) {
 	if url, by := c.named(); url != "" {
-		return openBackend(ctx, url, by, o)
+		if o.Getenv == nil {
+			o.Getenv = os.Getenv
+		}
+		var withheld string
+		o.Getenv, withheld = newKeyPolicy(o.Getenv, c.insecure, c.given, c.env).environment(url)
+		m, err := openBackend(ctx, url, by, o)
+		switch {
+		case withheld == "":
+		case backend.ClassOf(err) == backend.Auth:
+			return nil, fmt.Errorf("%w\n%s", err, withheld)
+		case err == nil && o.Logger != nil:
+			o.Logger.Warn(withheld)
+		}
+		return m, err
 	}
 	if c.local != "" {
 		if url, err := dial.Probe(ctx, c.local, o); err == nil {

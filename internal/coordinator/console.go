@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -53,7 +54,7 @@ func (c *Console) Stdout() io.Writer { return consoleWriter{c, c.out} }
 func (c *Console) Stderr() io.Writer { return consoleWriter{c, c.err} }
 
 // Say writes one line to standard error.
-func (c *Console) Say(line string) { _, _ = io.WriteString(c.Stderr(), line+"\n") }
+func (c *Console) Say(line string) { _, _ = io.WriteString(c.Stderr(), human.Visible(line)+"\n") }
 
 type consoleWriter struct {
 	c *Console

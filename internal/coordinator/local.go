@@ -38,6 +38,14 @@ type localToolOptions struct {
 	logger     *slog.Logger
 }
 
+// lookup finds a variable, also one that was taken out of the environment.
+func (o localToolOptions) lookup(name string) (string, bool) {
+	if v := o.getenv(name); v != "" {
+		return v, true
+	}
+	return os.LookupEnv(name)
+}
+
 // openTools are tools that are ready to be called.
 type openTools struct {
 	pool  *toolpool.Pool
@@ -50,7 +58,7 @@ func localTools(ctx context.Context, o localToolOptions, c *spec.Compiled) (*ope
 	file := &toolset.File{}
 	if o.file != "" {
 		var err error
-		if file, err = toolset.Read(o.file, os.LookupEnv); err != nil {
+		if file, err = toolset.Read(o.file, o.lookup); err != nil {
 			return nil, &UsageError{err}
 		}
 	}

@@ -21,26 +21,28 @@ import (
 
 // RunOptions say what to run on this machine.
 type RunOptions struct {
-	Spec        string
-	Backend     string // URL; "" takes the spec's, BATCHAGENT_BACKEND, a server on this machine, or a simulated one
-	Owner       string
-	Workers     int    // in this process. Defaults to 1.
-	MaxInflight int    // model requests in flight per worker; 0 takes what the backend calls safe
-	Out         string // file; "" or Stdout for standard output
-	Format      string // one of Formats. Defaults to that of Out's extension, and to jsonl.
-	Resume      bool   // continue Out: jobs whose result is in it, or failed for good, are not run
-	Force       bool   // with Resume: drop results that match no job, however many they are
-	Reuse       string // a results file: its outputs stand for jobs that ask the same
-	ToolsRoot   string // what read_file sees
-	ToolsFile   string // tools.yaml; "" for the built-in tools alone
-	Drivers     map[string]func() sqltool.Driver
-	Local       string // host:port where a server may happen to run; "" does not look
-	Wait        ServerWait
-	Stdin       io.Reader
-	Command     []string // this command, with --resume as its first flag, to be shown to users; nil makes one of Spec and Out
-	Getenv      func(string) string
-	Logger      *slog.Logger
-	Tracer      trace.Tracer // nil does not trace
+	Spec    string
+	Backend string // URL; "" takes the spec's, BATCHAGENT_BACKEND, a server on this machine, or a simulated one
+	// InsecureKeys sends keys to hosts in BATCHAGENT_KEY_HOSTS without encryption too.
+	InsecureKeys bool
+	Owner        string
+	Workers      int    // in this process. Defaults to 1.
+	MaxInflight  int    // model requests in flight per worker; 0 takes what the backend calls safe
+	Out          string // file; "" or Stdout for standard output
+	Format       string // one of Formats. Defaults to that of Out's extension, and to jsonl.
+	Resume       bool   // continue Out: jobs whose result is in it, or failed for good, are not run
+	Force        bool   // with Resume: drop results that match no job, however many they are
+	Reuse        string // a results file: its outputs stand for jobs that ask the same
+	ToolsRoot    string // what read_file sees
+	ToolsFile    string // tools.yaml; "" for the built-in tools alone
+	Drivers      map[string]func() sqltool.Driver
+	Local        string // host:port where a server may happen to run; "" does not look
+	Wait         ServerWait
+	Stdin        io.Reader
+	Command      []string // this command, with --resume as its first flag, to be shown to users; nil makes one of Spec and Out
+	Getenv       func(string) string
+	Logger       *slog.Logger
+	Tracer       trace.Tracer // nil does not trace
 }
 
 // Run runs a batch on this machine alone, with an embedded Redis, and returns when every result is written. It returns
@@ -87,7 +89,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 		defer func() { err = errors.Join(err, r.file.Close()) }()
 	}
 	r.server, err = chooseBackend(ctx, candidates{
-		given: o.Backend, by: "--backend", spec: s.Backend, env: o.Getenv("BATCHAGENT_BACKEND"), local: o.Local,
+		given: o.Backend, by: "--backend", insecure: o.InsecureKeys, spec: s.Backend, env: o.Getenv("BATCHAGENT_BACKEND"), local: o.Local,
 		simulate: true, tools: min(len(compiled.Plan.Tools), compiled.Plan.MaxTurns-1),
 	}, dial.Options{Logger: o.Logger, Getenv: o.Getenv})
 	if err != nil {

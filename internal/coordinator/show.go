@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -210,7 +211,7 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 	case len(r.Workers) > 0:
 		line("workers", "%d: %s", len(r.Workers), strings.Join(r.Workers, ", "))
 	}
-	_, err := io.WriteString(w, b.String())
+	_, err := io.WriteString(w, human.Visible(b.String()))
 	return err
 }
 

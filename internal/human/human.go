@@ -72,7 +72,8 @@ func Plural(n int64, one, many string) string {
 	return Count(n) + " " + many
 }
 
-// FirstLine is the beginning of a message, in one line of at most about n bytes.
+// FirstLine is the beginning of a message, in one line of at most about n bytes. Controls are left out; those of the writing
+// direction are shown as by [Visible].
 func FirstLine(s string, n int) string {
 	out := make([]rune, 0, n)
 	size := 0
@@ -83,10 +84,14 @@ func FirstLine(s string, n int) string {
 		if unicode.IsControl(r) {
 			continue
 		}
-		if size += len(string(r)); size > n {
+		shown := string(r)
+		if directs(r) {
+			shown = Visible(shown)
+		}
+		if size += len(shown); size > n {
 			return string(out) + "…"
 		}
-		out = append(out, r)
+		out = append(out, []rune(shown)...)
 	}
 	return string(out)
 }

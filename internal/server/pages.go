@@ -190,7 +190,7 @@ func (s *Server) render(w http.ResponseWriter, status int, name string, f frame)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	return s.writer(w).write(b.Bytes())
+	return s.writer(w).write([]byte(human.Visible(b.String())))
 }
 
 // live sends a page's content again whenever it changed, as a JSON string.
@@ -217,7 +217,7 @@ func (s *Server) live(p page) func(http.ResponseWriter, *http.Request) error {
 				}
 				if sum := sha256.Sum256(b.Bytes()); sum != told {
 					told = sum
-					data, err := json.Marshal(b.String())
+					data, err := json.Marshal(human.Visible(b.String()))
 					if err != nil {
 						return fmt.Errorf("encode the page %s: %w", p.name, err)
 					}

@@ -42,6 +42,8 @@ type Config struct {
 const (
 	// shutdownGrace is how long requests may go on after the server was told to stop.
 	shutdownGrace = 10 * time.Second
+	// uploadsPer is how many bodies may be received for each submission that may be under way.
+	uploadsPer = 16
 	// maxCancels bounds the cancellations that go on after their request was answered.
 	maxCancels = 16
 	// clientsKept bounds how many clients' rates are remembered.
@@ -66,6 +68,7 @@ type Server struct {
 	background sync.WaitGroup
 
 	streams     chan struct{} // one token per open stream
+	uploads     chan struct{} // one token per body that is received
 	submissions chan struct{}
 	cancels     chan struct{}
 	clients     *lru.Cache[string, *rate.Limiter]
@@ -102,6 +105,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, store: cfg.Store, log: cfg.Logger,
 		streams: make(chan struct{}, cfg.Streams), submissions: make(chan struct{}, cfg.Submissions),
+		uploads: make(chan struct{}, uploadsPer*cfg.Submissions),
 		cancels: make(chan struct{}, maxCancels), logins: rate.NewLimiter(1, 10),
 		watcher: newWatcher(cfg.Store),
 	}

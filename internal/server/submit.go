@@ -25,6 +25,9 @@ const (
 	maxKey = 255
 	// readTimeout bounds the silence of somebody who sends.
 	readTimeout = time.Minute
+	// minRate is how many bytes per second a sender makes at least, after rateGrace of waiting for it.
+	minRate   = 256
+	rateGrace = 30 * time.Second
 	// unnamedOwner owns the batches whose spec names no owner.
 	unnamedOwner = "api"
 )
@@ -41,11 +44,11 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	if len(key) > maxKey {
 		return problem(http.StatusBadRequest, "invalid", "an Idempotency-Key has at most %d bytes", maxKey)
 	}
-	give, ok := take(s.submissions)
+	receive, ok := take(s.uploads)
 	if !ok {
-		return busy(fmt.Sprintf("%d submissions are under way already", cap(s.submissions)))
+		return busy(fmt.Sprintf("%d submissions are being received already", cap(s.uploads)))
 	}
-	defer give()
+	defer receive()
 	// Nobody sends a gigabyte to learn that Redis is away.
 	ping, cancel := context.WithTimeout(r.Context(), lookTimeout)
 	err := s.store.Ping(ping)
@@ -66,6 +69,12 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	if err := sub.CheckTools(r.Context(), s.store); err != nil {
 		return err
 	}
+	// The slot is taken after the body, so that slow senders hold none.
+	give, ok := take(s.submissions)
+	if !ok {
+		return busy(fmt.Sprintf("%d submissions are under way already", cap(s.submissions)))
+	}
+	defer give()
 	// What has come and is sound is submitted, also if its sender leaves now. Only the server's end stops it.
 	before, err := sub.SubmitOnce(s.work, s.store, key)
 	if err != nil {
@@ -83,7 +92,7 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 // receive reads what precedes the inputs, which are left to be read.
 func (s *Server) receive(w http.ResponseWriter, r *http.Request) (coordinator.Sent, error) {
 	r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
-	body := &patientReader{r.Body, http.NewResponseController(w)}
+	body := &patientReader{r: r.Body, deadline: http.NewResponseController(w).SetReadDeadline}
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err == nil {
 		switch media {
@@ -178,17 +187,26 @@ func broken(err error) error {
 	return problem(http.StatusBadRequest, "invalid", "read the request: %v", err)
 }
 
-// patientReader gives every read of a body its own deadline: a long upload may take long, and a silent one may not.
+// patientReader gives every read of a body its own deadline: a long upload may take long, and a silent one may not. A body that
+// trickles is given up, too.
 type patientReader struct {
-	r io.Reader
-	c *http.ResponseController
+	r        io.Reader
+	deadline func(time.Time) error
+	read     int64
+	waited   time.Duration // in reads
 }
 
 func (p *patientReader) Read(b []byte) (int, error) {
-	_ = p.c.SetReadDeadline(time.Now().Add(readTimeout))
+	began := time.Now()
+	_ = p.deadline(began.Add(readTimeout))
 	n, err := p.r.Read(b)
+	p.read += int64(n)
+	p.waited += time.Since(began)
+	if err == nil && p.waited > rateGrace && float64(p.read) < minRate*p.waited.Seconds() {
+		err = problem(http.StatusRequestTimeout, "too-slow", "the body comes at less than %d bytes per second", minRate)
+	}
 	if err != nil {
-		_ = p.c.SetReadDeadline(time.Time{})
+		_ = p.deadline(time.Time{})
 	}
 	return n, err
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -19,6 +18,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
@@ -38,7 +39,9 @@ type Options struct {
 type Set struct {
 	Tools []toolpool.Tool
 
-	close []func()
+	secrets *redact.Secrets
+	proxy   func(*http.Request) (*url.URL, error) // nil reaches services directly
+	close   []func()
 }
 
 // Close ends servers, connections and files, the last opened first.
@@ -53,12 +56,15 @@ func (s *Set) Close() {
 // Open, because its tools would be missing. ctx bounds the start.
 func Open(ctx context.Context, f *File, o Options) (_ *Set, err error) {
 	s := &Set{}
+	if s.proxy, err = toolProxy(o.Getenv); err != nil {
+		return nil, err
+	}
+	f.findSearch(o.Getenv)
+	s.secrets = redact.New(append(ownKeys(o.Getenv), f.secrets...)...)
 	defer func() {
 		if err != nil {
 			s.Close()
-			if said := f.strike().Replace(err.Error()); said != err.Error() {
-				err = errors.New(said)
-			}
+			err = s.secrets.Error(err)
 		}
 	}()
 	if err := s.files(o.Root); err != nil {
@@ -79,9 +85,8 @@ func Open(ctx context.Context, f *File, o Options) (_ *Set, err error) {
 	if err := s.adjust(f); err != nil {
 		return nil, err
 	}
-	strike := f.strike()
 	for i, t := range s.Tools {
-		s.Tools[i] = discreet(t, strike)
+		s.Tools[i] = discreet(t, s.secrets)
 	}
 	return s, nil
 }
@@ -102,7 +107,7 @@ func (s *Set) files(root string) error {
 	if err != nil {
 		return fmt.Errorf("--tools-root: %w", err)
 	}
-	s.add(place, builtin.ReadFile(dir), builtin.ListFiles(dir), builtin.GrepFiles(dir))
+	s.add(place, builtin.ReadFile(dir, s.secrets), builtin.ListFiles(dir), builtin.GrepFiles(dir, s.secrets))
 	return nil
 }
 
@@ -111,22 +116,10 @@ func (s *Set) builtins(f *File, o Options) error {
 		s.add(f.get, builtin.HTTPGet(f.get))
 	}
 	if f.search != nil {
-		s.Tools = append(s.Tools, builtin.WebSearch(f.search.provider, f.search.key))
-	} else if !f.noSearch && o.Getenv != nil {
-		for _, p := range builtin.SearchProviders {
-			if key := o.Getenv(p.KeyEnv); key != "" {
-				f.secrets = append(f.secrets, key)
-				s.Tools = append(s.Tools, builtin.WebSearch(p, key))
-				break
-			}
-		}
+		s.Tools = append(s.Tools, builtin.WebSearch(f.search.provider, f.search.key, s.secrets))
 	}
 	if f.eval {
-		exe, err := os.Executable()
-		if err != nil {
-			return fmt.Errorf("python_eval: find this program: %w", err)
-		}
-		s.Tools = append(s.Tools, builtin.PythonEval([]string{exe, builtin.EvalCommand}))
+		s.Tools = append(s.Tools, builtin.PythonEval())
 	}
 	return nil
 }
@@ -170,9 +163,10 @@ func checkRole(ctx context.Context, s *sqltool.Source) error {
 }
 
 func (s *Set) own(f *File) error {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second}
+	transport := &http.Transport{Proxy: s.proxy, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second}
 	s.close = append(s.close, transport.CloseIdleConnections)
 	for _, c := range f.commands {
+		c.Secrets = s.secrets
 		t, err := c.Tool()
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
@@ -180,6 +174,7 @@ func (s *Set) own(f *File) error {
 		s.add([]any{c.Argv, c.Stdin, c.Dir, openValues(c.Env)}, t)
 	}
 	for _, h := range f.http {
+		h.Secrets = s.secrets
 		t, err := h.Tool(transport)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
@@ -195,14 +190,13 @@ func (s *Set) servers(ctx context.Context, f *File, log *slog.Logger) error {
 		log = slog.New(slog.DiscardHandler)
 	}
 	clients, errs := make([]*mcptool.Client, len(f.servers)), make([]error, len(f.servers))
-	strike := f.strike()
 	var starting sync.WaitGroup
 	for i, v := range f.servers {
 		starting.Go(func() {
 			clients[i], errs[i] = mcptool.Connect(ctx, mcptool.Server{
 				Name: v.name, Command: v.command, Args: v.args, Env: v.env, Dir: v.dir, URL: v.url, Headers: v.headers,
-				StartTimeout: v.start, Logger: log,
-				Stderr: func(line string) { log.Debug(strike.Replace(line), "mcp_server", v.name) },
+				StartTimeout: v.start, Logger: log, Secrets: s.secrets, Proxy: s.proxy,
+				Stderr: func(line string) { log.Debug(line, "mcp_server", v.name) },
 			})
 		})
 	}
@@ -305,35 +299,51 @@ func (s *Set) Register(p *toolpool.Pool) error {
 	return nil
 }
 
-// strike replaces the file's secrets.
-func (f *File) strike() *strings.Replacer {
-	unique := map[string]bool{}
-	for _, s := range f.secrets {
-		if len(s) >= minSecret {
-			unique[s] = true
+// findSearch takes the first search service that has a key in the environment, unless the file names one or none.
+func (f *File) findSearch(getenv func(string) string) {
+	if f.search != nil || f.noSearch || getenv == nil {
+		return
+	}
+	for _, p := range builtin.SearchProviders {
+		if key := getenv(p.KeyEnv); key != "" {
+			f.secrets = append(f.secrets, key)
+			f.search = &searchKey{p, key}
+			return
 		}
 	}
-	// The longest first: one secret may begin with another.
-	texts := slices.SortedFunc(maps.Keys(unique), func(a, b string) int { return len(b) - len(a) })
-	var pairs []string
-	for _, s := range texts {
-		pairs = append(pairs, s, "[secret]")
-	}
-	return strings.NewReplacer(pairs...)
 }
 
-// discreet strikes secrets out of whatever a tool says. A service may well repeat a key that it refuses.
-func discreet(t toolpool.Tool, strike *strings.Replacer) toolpool.Tool {
+// toolProxy returns the proxy for the operator's services. HTTP_PROXY is for the model servers: headers of tools hold keys, and
+// such a proxy would read them.
+func toolProxy(getenv func(string) string) (func(*http.Request) (*url.URL, error), error) {
+	if getenv == nil || getenv("BATCHAGENT_TOOLS_PROXY") == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(getenv("BATCHAGENT_TOOLS_PROXY"))
+	if err != nil || u.Host == "" {
+		return nil, errors.New("BATCHAGENT_TOOLS_PROXY is not a URL such as http://proxy:3128")
+	}
+	return http.ProxyURL(u), nil
+}
+
+// ownKeys are the secrets of this process, which no tool gets. A service or file may hold one all the same.
+func ownKeys(getenv func(string) string) []string {
+	if getenv == nil {
+		return nil
+	}
+	var keys []string
+	for _, name := range config.Keys {
+		keys = append(keys, getenv(name))
+	}
+	return keys
+}
+
+// discreet strikes secrets out of a tool's results. A service may repeat a key that it refuses.
+func discreet(t toolpool.Tool, secrets *redact.Secrets) toolpool.Tool {
 	run := t.Run
 	t.Run = func(ctx context.Context, args json.RawMessage) (string, error) {
 		text, err := run(ctx, args)
-		if err != nil {
-			if said := err.Error(); strike.Replace(said) != said {
-				err = errors.New(strike.Replace(said))
-			}
-			return "", err
-		}
-		return strike.Replace(text), nil
+		return secrets.Text(text), secrets.Error(err)
 	}
 	return t
 }

@@ -16,17 +16,13 @@ import (
 
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/pkg/toolpool"
-	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/postgres"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/sqlite"
 )
 
 func TestMain(m *testing.M) {
-	switch {
-	case len(os.Args) == 2 && os.Args[1] == builtin.EvalCommand:
-		os.Exit(builtin.EvalMain(os.Stdin, os.Stdout))
-	case os.Getenv("TOOLSET_TEST_SERVER") != "":
+	if os.Getenv("TOOLSET_TEST_SERVER") != "" {
 		s := mcp.NewServer(&mcp.Implementation{Name: "test", Version: "1"}, nil)
 		mcp.AddTool(s, &mcp.Tool{Name: "greet", Description: "Greets."}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
 			return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "hello " + os.Getenv("TOKEN")}}}, nil, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -21,6 +22,11 @@ var ownFields = []string{
 	"priority", "request_id", "rid", "session_id", "nvext", "prompt_cache_key",
 }
 
+// isOwnField reports whether a name is one of ownFields in any case. Some servers ignore case.
+func isOwnField(name string) bool {
+	return slices.ContainsFunc(ownFields, func(own string) bool { return strings.EqualFold(own, name) })
+}
+
 // extraBody reads fields that are sent with every request as they are.
 func (l *loader) extraBody(field string, n ast.Node) map[string]json.RawMessage {
 	entries, ok := l.entries(field, n)
@@ -30,7 +36,7 @@ func (l *loader) extraBody(field string, n ast.Node) map[string]json.RawMessage 
 	out, size := map[string]json.RawMessage{}, 0
 	for _, e := range entries {
 		at := join(field, e.key)
-		if slices.Contains(ownFields, e.key) {
+		if isOwnField(e.key) {
 			l.failf(e.node, at, "is set by batchagent: take it out of extra_body")
 			continue
 		}
@@ -51,7 +57,7 @@ func (l *loader) extraBody(field string, n ast.Node) map[string]json.RawMessage 
 func (s Sampling) CheckExtraBody() error {
 	size := 0
 	for _, name := range slices.Sorted(maps.Keys(s.ExtraBody)) {
-		if slices.Contains(ownFields, name) {
+		if isOwnField(name) {
 			return fmt.Errorf("sampling.extra_body.%s is set by batchagent: take it out of extra_body", name)
 		}
 		size += len(name) + len(s.ExtraBody[name])

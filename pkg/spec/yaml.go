@@ -12,7 +12,9 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
 // document is a YAML file while it is being read. Its methods take a field's path and node, return the value and
@@ -84,16 +86,31 @@ func (f anchorFinder) Visit(n ast.Node) ast.Visitor {
 // tooNested is the line on which more than maxNesting brackets are open, or 0. Brackets in text count too: no prompt
 // leaves so many open.
 func tooNested(data []byte) int {
-	depth, line := 0, 1
+	depth := 0
 	for _, c := range data {
 		switch c {
-		case '\n':
-			line++
 		case '[', '{':
 			if depth++; depth > maxNesting {
-				return line
+				return tooNestedTokens(data)
 			}
 		case ']', '}':
+			depth = max(0, depth-1)
+		}
+	}
+	return 0
+}
+
+// tooNestedTokens is tooNested by tokens: brackets in strings do not count. Reading tokens does not recurse, and takes longer than
+// a look at the bytes.
+func tooNestedTokens(data []byte) int {
+	depth := 0
+	for _, t := range lexer.Tokenize(string(data)) {
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			if depth++; depth > maxNesting {
+				return t.Position.Line
+			}
+		case token.SequenceEndType, token.MappingEndType:
 			depth = max(0, depth-1)
 		}
 	}

@@ -77,12 +77,13 @@ func New(cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	apiKey := key(cfg.Getenv, u.Plain)
 	b := &Backend{
 		shown: u.Shown,
-		key:   key(cfg.Getenv, u.Plain),
+		key:   apiKey,
 		log:   cfg.Logger,
 		http: &http.Client{
-			Transport: blocks.Watched{Base: endpoint.Traced{Base: cfg.Transport}},
+			Transport: blocks.Watched{Base: endpoint.Discreet(endpoint.Traced{Base: cfg.Transport}, apiKey)},
 			// A redirected POST would become a GET without a body, and the key would follow it.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -216,8 +217,6 @@ func (b *Backend) located(e *backend.Error) *backend.Error {
 	case e.Class == backend.Auth:
 		e.Message = strings.TrimLeft(e.Message+"; the key was refused, check "+KeyHint, "; ")
 	}
-	if b.key != "" {
-		e.Message = strings.ReplaceAll(e.Message, b.key, "[key]")
-	}
+	e.Message = endpoint.WithoutKey(e.Message, b.key)
 	return e
 }

@@ -102,7 +102,7 @@ func New(cfg Config) *Client {
 		log:     cfg.Logger,
 		openai:  oc,
 		http: &http.Client{
-			Transport:     endpoint.Traced{Base: cfg.Transport},
+			Transport:     endpoint.Discreet(endpoint.Traced{Base: cfg.Transport}, cfg.Key),
 			CheckRedirect: sameServer,
 		},
 		buffers: sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4096) }},
@@ -262,6 +262,6 @@ func (c *Client) rules() rules { return c.dialect.Class }
 
 // refusal reads a refused call's body into an error.
 func (c *Client) refusal(resp *http.Response) *backend.Error {
-	body, _ := io.ReadAll(io.LimitReader(unpacked(resp), maxErrorBytes)) // a cut body still has the status
+	body, _ := io.ReadAll(io.LimitReader(endpoint.Strike(unpacked(resp), c.key), maxErrorBytes)) // a cut body still has the status
 	return c.located(c.rules().classify(resp.StatusCode, resp.Header, body))
 }

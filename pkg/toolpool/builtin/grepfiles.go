@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
@@ -43,9 +44,10 @@ type grepFilesArgs struct {
 }
 
 // GrepFiles is the tool grep_files: the lines below root that match a regular expression. Expressions are RE2, so that
-// none takes more than linear time; files that are not UTF-8 text are passed over. The caller keeps root open as long
+// none takes more than linear time; files that are not UTF-8 text are passed over. Secrets are struck out of lines
+// before the lines are cut. The caller keeps root open as long
 // as the tool is in use.
-func GrepFiles(root *os.Root) toolpool.Tool {
+func GrepFiles(root *os.Root, secrets *redact.Secrets) toolpool.Tool {
 	return toolpool.Tool{
 		Name: "grep_files",
 		Description: `Search text files for a regular expression (RE2), line by line. Each match is shown as "path:line: text". ` +
@@ -59,12 +61,12 @@ func GrepFiles(root *os.Root) toolpool.Tool {
 			if err := json.Unmarshal(args, &a); err != nil {
 				return "", fmt.Errorf("read arguments: %w", err)
 			}
-			return grepFiles(ctx, root, a)
+			return grepFiles(ctx, root, secrets, a)
 		},
 	}
 }
 
-func grepFiles(ctx context.Context, root *os.Root, a grepFilesArgs) (string, error) {
+func grepFiles(ctx context.Context, root *os.Root, secrets *redact.Secrets, a grepFilesArgs) (string, error) {
 	if len(a.Pattern) > maxPattern {
 		return "", fmt.Errorf("the pattern has more than %d bytes", maxPattern)
 	}
@@ -72,7 +74,7 @@ func grepFiles(ctx context.Context, root *os.Root, a grepFilesArgs) (string, err
 	if err != nil {
 		return "", fmt.Errorf("the pattern is not a regular expression in RE2 syntax: %w", err)
 	}
-	g := &grep{root: root, re: re, budget: maxGrepBytes}
+	g := &grep{root: root, secrets: secrets, re: re, budget: maxGrepBytes}
 	info, err := root.Stat(localName(a.Path))
 	if err != nil {
 		return "", openError(a.Path, err)
@@ -112,6 +114,7 @@ func grepFiles(ctx context.Context, root *os.Root, a grepFilesArgs) (string, err
 // grep is one search under way.
 type grep struct {
 	root    *os.Root
+	secrets *redact.Secrets
 	re      *regexp.Regexp
 	out     strings.Builder
 	matches int
@@ -147,10 +150,11 @@ func (g *grep) file(ctx context.Context, name string) error {
 				return errEnough
 			}
 			g.matches++
-			shown := strings.ToValidUTF8(string(line[:min(len(line), maxLineShown)]), "")
-			if len(line) > maxLineShown {
-				shown += "…"
+			shown := g.secrets.Text(string(line))
+			if len(shown) > maxLineShown {
+				shown = shown[:maxLineShown] + "…"
 			}
+			shown = strings.ToValidUTF8(shown, "")
 			fmt.Fprintf(&g.out, "%s:%d: %s\n", name, number, shown)
 		}
 		switch {

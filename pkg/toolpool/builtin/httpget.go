@@ -16,7 +16,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	htmltomarkdown "github.com/JohannesKaufmann/html-to-markdown/v2"
 	"golang.org/x/text/encoding/htmlindex"
 
 	"github.com/batchagent/batchagent/pkg/toolpool"
@@ -127,10 +126,24 @@ func (cfg GetConfig) checkAddress(address string) error {
 			return nil
 		}
 	}
-	if !public(ip) {
+	if !public(ip) || ownAddress(ip) {
 		return errForbidden
 	}
 	return nil
+}
+
+// ownAddress reports whether ip is an address of this machine. Its services trust callers that come from it. Interfaces that
+// cannot be read forbid nothing.
+func ownAddress(ip netip.Addr) bool {
+	addresses, _ := net.InterfaceAddrs()
+	for _, a := range addresses {
+		if n, ok := a.(*net.IPNet); ok {
+			if own, ok := netip.AddrFromSlice(n.IP); ok && own.Unmap() == ip {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // notPublic are the special-purpose networks of the IANA registries (RFC 6890 and its updates), and those IPv6
@@ -209,8 +222,8 @@ func get(ctx context.Context, client *http.Client, cfg GetConfig, address string
 		return "", err
 	}
 	if kind == "text/html" || kind == "application/xhtml+xml" {
-		if text, err = htmltomarkdown.ConvertString(text); err != nil {
-			return "", errors.New("the HTML cannot be read")
+		if text, err = markdown(ctx, text); err != nil {
+			return "", err
 		}
 	}
 	if !whole {

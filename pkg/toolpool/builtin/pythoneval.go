@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os/exec"
 	"strings"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/internal/capture"
+	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
 )
 
 const (
@@ -34,16 +33,18 @@ const pythonEvalParameters = `{
 	"additionalProperties": false
 }`
 
-// EvalCommand is the only argument with which a program runs [EvalMain] instead of itself.
-const EvalCommand = "python-eval-child"
+// evalTask is the evaluation in a process of its own.
+var evalTask = confine.New("python-eval", confine.Limits{Memory: maxEvalMemory, CPU: evalTimeout}, func(code []byte) ([]byte, error) {
+	text, err := evaluate(string(code))
+	return []byte(text), err
+})
 
 // PythonEval is the tool python_eval: small calculations in Starlark, a dialect of Python without files, network,
 // clock, import or classes.
 //
-// Each call runs in a process of its own, because a single step can ask for any amount of memory (list(range(10**9)))
-// and nothing inside a process can stop it. argv starts that process: the worker's own program with [EvalCommand],
-// which must call [EvalMain]. The process gets an empty environment, a step limit and, on Linux, a memory limit.
-func PythonEval(argv []string) toolpool.Tool {
+// Programs run in other processes, because a single step can ask for any amount of memory (list(range(10**9))) and nothing
+// inside a process can stop it. Such a process has an empty environment, a step limit and, on Linux, a memory limit.
+func PythonEval() toolpool.Tool {
 	return toolpool.Tool{
 		Name: "python_eval",
 		Description: `Run a small program in Starlark, a dialect of Python: numbers, strings, lists, dicts, sets, comprehensions, functions, loops, ` +
@@ -61,64 +62,16 @@ func PythonEval(argv []string) toolpool.Tool {
 			if len(a.Code) > maxProgram {
 				return "", fmt.Errorf("the program has more than %d bytes", maxProgram)
 			}
-			return evalInChild(ctx, argv, a.Code)
+			if strings.ContainsRune(a.Code, 0) {
+				return "", errors.New("the program holds a NUL character")
+			}
+			out, err := evalTask.Do(ctx, []byte(a.Code))
+			if stopped, ok := errors.AsType[*confine.StoppedError](err); ok {
+				return "", fmt.Errorf("the program %w", stopped)
+			}
+			return string(out), err
 		},
 	}
-}
-
-func evalInChild(ctx context.Context, argv []string, code string) (string, error) {
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // the worker's own program
-	cmd.Env = []string{}
-	cmd.Dir = "/"
-	cmd.WaitDelay = time.Second
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return "", errors.New("the evaluator cannot be started")
-	}
-	out := capture.NewHead(maxEvalOutput + 4096)
-	cmd.Stdout = out
-	cmd.Stderr = nil
-	if err := cmd.Start(); err != nil {
-		return "", errors.New("the evaluator cannot be started")
-	}
-	// The limit comes before the program, so that the program never runs without it.
-	limitErr := limitMemory(cmd.Process.Pid, maxEvalMemory)
-	if limitErr == nil {
-		_, _ = io.WriteString(stdin, code) // a child that is gone already says so by its status
-	}
-	_ = stdin.Close()
-	err = cmd.Wait()
-	switch {
-	case ctx.Err() != nil:
-		return "", ctx.Err()
-	case limitErr != nil:
-		return "", errors.New("the evaluator's memory cannot be limited here, so it does not run")
-	case err == nil:
-		return out.Kept(), nil
-	}
-	if text, ok := strings.CutPrefix(out.Kept(), failureMark); ok {
-		return "", errors.New(text)
-	}
-	return "", fmt.Errorf("the program was stopped: it needs more than %d MiB of memory", maxEvalMemory>>20)
-}
-
-// failureMark begins the output of a child whose program failed in an orderly way.
-const failureMark = "failed: "
-
-// EvalMain is the evaluating process: it reads a program, runs it, and writes what it comes to. It returns the exit
-// status.
-func EvalMain(in io.Reader, out io.Writer) int {
-	code, err := io.ReadAll(io.LimitReader(in, maxProgram+1))
-	text := ""
-	if err == nil {
-		text, err = evaluate(string(code))
-	}
-	if err != nil {
-		_, _ = io.WriteString(out, failureMark+err.Error()) // the parent reads this, or is gone
-		return 1
-	}
-	_, _ = io.WriteString(out, text) // as above
-	return 0
 }
 
 // evaluate runs a program within maxSteps.

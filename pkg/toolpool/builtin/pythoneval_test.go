@@ -1,7 +1,6 @@
 package builtin_test
 
 import (
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,11 +14,9 @@ import (
 
 func TestPythonEval(t *testing.T) {
 	t.Parallel()
-	exe, err := os.Executable()
-	require.NoError(t, err)
 	p, err := toolpool.New(toolpool.Config{})
 	require.NoError(t, err)
-	tool := builtin.PythonEval([]string{exe, builtin.EvalCommand})
+	tool := builtin.PythonEval()
 	tool.Timeout = 5 * time.Minute // the limits of steps and memory come first, on a busy machine too
 	require.NoError(t, p.Register(tool))
 	for _, c := range []struct {
@@ -38,6 +35,7 @@ func TestPythonEval(t *testing.T) {
 		{"import os", "not valid", true},
 		{"open('/etc/passwd')", "undefined: open", true},
 		{"load('x.star', 'y')", "load not implemented", true},
+		{"x = 'a\x00b'", "NUL", true},
 		{"1 // 0", "division by zero", true},
 		{"while True:\n  pass", "stopped after 50000000 steps", true},
 		{"x = list(range(1000 * 1000 * 1000))\nlen(x)", "more than 256 MiB", true},
@@ -56,11 +54,9 @@ func TestPythonEval(t *testing.T) {
 
 func TestPythonEvalIsEndedWithItsTime(t *testing.T) {
 	t.Parallel()
-	exe, err := os.Executable()
-	require.NoError(t, err)
 	p, err := toolpool.New(toolpool.Config{})
 	require.NoError(t, err)
-	tool := builtin.PythonEval([]string{exe, builtin.EvalCommand})
+	tool := builtin.PythonEval()
 	tool.Timeout = 300 * time.Millisecond
 	require.NoError(t, p.Register(tool))
 	// One step that takes for ever: the square of a square of a large number, again and again.

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"unicode/utf8"
 
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
@@ -49,8 +50,8 @@ type readFileArgs struct {
 // ReadFile is the tool read_file: text files below root, and nothing outside it, neither by "..", by an absolute path
 // nor by a symbolic link. The caller keeps root open as long as the tool is in use, and closes it.
 //
-// Results are shared for as long as the file keeps its modification time and size.
-func ReadFile(root *os.Root) toolpool.Tool {
+// Secrets are struck out before a result is cut. Results are shared for as long as the file keeps its modification time and size.
+func ReadFile(root *os.Root, secrets *redact.Secrets) toolpool.Tool {
 	return toolpool.Tool{
 		Name:        "read_file",
 		Description: readFileDescription,
@@ -62,7 +63,7 @@ func ReadFile(root *os.Root) toolpool.Tool {
 			return fileKey(root, args), nil
 		},
 		Run: func(ctx context.Context, args json.RawMessage) (string, error) {
-			return readFile(ctx, root, args)
+			return readFile(ctx, root, secrets, args)
 		},
 	}
 }
@@ -81,7 +82,7 @@ func fileKey(root *os.Root, args json.RawMessage) string {
 	return fmt.Sprintf("%d %d", info.ModTime().UnixNano(), info.Size())
 }
 
-func readFile(ctx context.Context, root *os.Root, args json.RawMessage) (string, error) {
+func readFile(ctx context.Context, root *os.Root, secrets *redact.Secrets, args json.RawMessage) (string, error) {
 	var a readFileArgs
 	if err := json.Unmarshal(args, &a); err != nil {
 		return "", fmt.Errorf("read arguments: %w", err)
@@ -106,7 +107,7 @@ func readFile(ctx context.Context, root *os.Root, args json.RawMessage) (string,
 	case info.Size() == 0:
 		return "(the file is empty)", nil
 	}
-	return readLines(ctx, f, info.Size(), a)
+	return readLines(ctx, secrets.Reader(f), info.Size(), a)
 }
 
 // localName turns what models write into a name for os.Root, which refuses whatever leads outside.

@@ -18,9 +18,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == builtin.EvalCommand {
-		os.Exit(builtin.EvalMain(os.Stdin, os.Stdout))
-	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -41,7 +38,7 @@ func open(t *testing.T, files map[string]string) (dir string, p *toolpool.Pool) 
 	t.Cleanup(func() { assert.NoError(t, root.Close()) })
 	p, err = toolpool.New(toolpool.Config{})
 	require.NoError(t, err)
-	for _, tool := range []toolpool.Tool{builtin.ReadFile(root), builtin.ListFiles(root), builtin.GrepFiles(root)} {
+	for _, tool := range []toolpool.Tool{builtin.ReadFile(root, nil), builtin.ListFiles(root), builtin.GrepFiles(root, nil)} {
 		require.NoError(t, p.Register(tool))
 	}
 	return dir, p

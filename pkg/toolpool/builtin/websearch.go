@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
@@ -53,7 +54,7 @@ type hit struct{ title, url, text string }
 
 // WebSearch is the tool web_search: titles, addresses and snippets from a search service. The key goes to the service
 // and nowhere else: errors do not name it.
-func WebSearch(provider SearchProvider, key string) toolpool.Tool {
+func WebSearch(provider SearchProvider, key string, secrets *redact.Secrets) toolpool.Tool {
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse // the key is not carried to another host
 	}}
@@ -73,12 +74,12 @@ func WebSearch(provider SearchProvider, key string) toolpool.Tool {
 			if err := json.Unmarshal(args, &a); err != nil {
 				return "", fmt.Errorf("read arguments: %w", err)
 			}
-			return search(ctx, client, provider, key, a.Query, min(a.Count, maxHits))
+			return search(ctx, client, provider, key, secrets, a.Query, min(a.Count, maxHits))
 		},
 	}
 }
 
-func search(ctx context.Context, client *http.Client, p SearchProvider, key, query string, count int) (string, error) {
+func search(ctx context.Context, client *http.Client, p SearchProvider, key string, secrets *redact.Secrets, query string, count int) (string, error) {
 	req, err := p.ask(ctx, p.URL, key, query, count)
 	if err != nil {
 		return "", errors.New("the query cannot be sent")
@@ -112,7 +113,7 @@ func search(ctx context.Context, client *http.Client, p SearchProvider, key, que
 	}
 	var out strings.Builder
 	for i, h := range hits[:min(len(hits), count)] {
-		text := strings.Join(strings.Fields(h.text), " ")
+		text := strings.Join(strings.Fields(secrets.Text(h.text)), " ")
 		if len(text) > maxSnippet {
 			text = strings.ToValidUTF8(text[:maxSnippet], "") + "…"
 		}

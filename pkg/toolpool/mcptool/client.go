@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/batchagent/batchagent/pkg/jsonschema"
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
@@ -37,10 +40,15 @@ type Server struct {
 	URL     string
 	Headers map[string]string // sent to the URL's host alone
 
+	// Proxy is for URL. Nil connects directly.
+	Proxy func(*http.Request) (*url.URL, error)
+
 	StartTimeout time.Duration // until its tools are known. Defaults to 30 s.
 	Version      string        // part of the sharing key of its tools
 	Logger       *slog.Logger  // Defaults to no log.
 	Stderr       func(line string)
+	// Secrets are struck out of lines of standard error before they are cut. Nil has none.
+	Secrets *redact.Secrets
 }
 
 // Client is one server's connection, made anew when it is lost.

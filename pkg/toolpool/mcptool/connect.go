@@ -17,6 +17,10 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"go.opentelemetry.io/otel/propagation"
+
+	"github.com/batchagent/batchagent/pkg/redact"
+	"github.com/batchagent/batchagent/pkg/toolpool/internal/capture"
+	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
 )
 
 // goodbye is how long a process may take to exit after its standard input was closed.
@@ -39,7 +43,7 @@ func (c *Client) start(ctx context.Context) (*session, error) {
 	cmd := exec.Command(c.cfg.Command, c.cfg.Args...) //nolint:gosec // the operator's own
 	cmd.Dir = c.cfg.Dir
 	cmd.Env = c.environment()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = confine.Attributes()
 	cmd.WaitDelay = goodbye
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -49,7 +53,7 @@ func (c *Client) start(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	stderr := &lineLog{say: c.cfg.Stderr}
+	stderr := newLineLog(c.cfg.Secrets, c.cfg.Stderr)
 	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.cfg.Command, err)
@@ -105,7 +109,7 @@ func (c *Client) reach(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, errors.New("its url cannot be read")
 	}
-	base := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute}
+	base := &http.Transport{Proxy: c.cfg.Proxy, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute}
 	conn, err := c.client.Connect(ctx, &mcp.StreamableClientTransport{
 		Endpoint:             c.cfg.URL,
 		HTTPClient:           &http.Client{Transport: &headers{base: base, host: u.Host, add: c.cfg.Headers}},
@@ -166,43 +170,60 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// lineLog passes a server's standard error on by lines.
+// lineLog passes a server's standard error on by lines, without secrets.
 type lineLog struct {
-	say func(string)
+	secrets *redact.Secrets
+	say     func(string)
 
-	mu   sync.Mutex
-	rest []byte // guarded by mu
-	line string // guarded by mu: the last whole one
+	mu    sync.Mutex
+	rest  *capture.Head  // guarded by mu: the beginning of the line under way
+	write io.WriteCloser // guarded by mu: into rest
+	line  string         // guarded by mu: the last whole one
 }
 
 const maxLogLine = 1000
+
+func newLineLog(secrets *redact.Secrets, say func(string)) *lineLog {
+	l := &lineLog{secrets: secrets, say: say}
+	l.begin()
+	return l
+}
+
+// begin starts a line. The caller holds mu, or is alone.
+func (l *lineLog) begin() {
+	l.rest = capture.NewHead(maxLogLine)
+	l.write = l.secrets.Writer(l.rest)
+}
 
 func (l *lineLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for rest := p; len(rest) > 0; {
 		line, after, ended := bytes.Cut(rest, []byte("\n"))
-		l.rest = append(l.rest, line[:min(len(line), maxLogLine-len(l.rest))]...)
+		_, _ = l.write.Write(line) // a Head takes everything
 		if !ended {
 			break
 		}
-		if text := string(l.rest); text != "" {
+		_ = l.write.Close() // as above
+		if text := l.rest.Kept(); text != "" {
 			l.line = text
 			if l.say != nil {
 				l.say(text)
 			}
 		}
-		l.rest = l.rest[:0]
+		l.begin()
 		rest = after
 	}
 	return len(p), nil
 }
 
+// last returns the last line. It is called once the server has ended.
 func (l *lineLog) last() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.rest) > 0 {
-		return string(l.rest)
+	_ = l.write.Close() // a Head takes everything
+	if text := l.rest.Kept(); text != "" {
+		return text
 	}
 	return l.line
 }

@@ -13,8 +13,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/internal/capture"
+	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
 )
 
 const (
@@ -35,6 +37,8 @@ type Command struct {
 	Dir   string   // working folder. Defaults to the worker's.
 	// MaxOutput is how many bytes of standard output are kept; the rest is read, counted and dropped. Defaults to 64 KiB.
 	MaxOutput int
+	// Secrets are struck out of the output before it is cut. Nil has none.
+	Secrets *redact.Secrets
 }
 
 // Tool checks the command and makes the tool. It is shared between calls that overlap; set Share if it has effects.
@@ -105,11 +109,12 @@ func (c Command) fillArgv(args map[string]any) ([]string, error) {
 }
 
 // runCommand runs the process in a group of its own and kills the group when it or the call has ended, so that
-// nothing it started stays behind.
+// nothing it started stays behind. On Linux the process dies with the worker.
 func runCommand(ctx context.Context, cmd *exec.Cmd, c Command) (string, error) {
 	out, complaint := capture.NewHead(c.MaxOutput), capture.NewHead(maxComplaint)
-	cmd.Stdout, cmd.Stderr = out, complaint
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stdout, stderr := c.Secrets.Writer(out), c.Secrets.Writer(complaint)
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.SysProcAttr = confine.Attributes()
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 500 * time.Millisecond // for children that keep the output open
 	if err := cmd.Start(); errors.Is(err, syscall.E2BIG) {
@@ -118,6 +123,7 @@ func runCommand(ctx context.Context, cmd *exec.Cmd, c Command) (string, error) {
 		return "", fmt.Errorf("%s cannot be started; the operator of the worker must mend it", c.Name)
 	}
 	err := cmd.Wait()
+	_, _ = stdout.Close(), stderr.Close()               // a Head takes everything
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // fails if nobody is left, as it should be
 	switch exit, _ := errors.AsType[*exec.ExitError](err); {
 	case ctx.Err() != nil:

@@ -13,6 +13,7 @@ import (
 
 	"go.opentelemetry.io/otel/propagation"
 
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
@@ -25,13 +26,15 @@ type HTTP struct {
 	Description string
 	Parameters  json.RawMessage // JSON Schema of an object
 	Method      string          // Defaults to GET, or to POST with Body.
-	// URL may hold {name} in its path. Values are escaped, and must not be "." or "..".
+	// URL may hold {name} in its path. Values are escaped, and no part of one between slashes may be "." or "..".
 	URL     string
 	Query   map[string]string // values may hold {name}; one whose placeholders were not given is left out
 	Headers map[string]string // fixed: keys and the like
 	Body    bool              // the arguments are sent as JSON
 	// MaxAnswer is how many bytes of an answer are kept. Defaults to 64 KiB.
 	MaxAnswer int
+	// Secrets are struck out of answers before they are cut. Nil has none.
+	Secrets *redact.Secrets
 }
 
 // Tool checks the declaration and makes the tool. Redirects are followed on the same host only, because they would
@@ -100,7 +103,7 @@ func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage
 		return "", toolpool.Transient(fmt.Errorf("%s cannot be reached; go on without it or try again later", h.Name), 0)
 	}
 	defer resp.Body.Close() // read as far as it is wanted
-	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(h.MaxAnswer)+1))
+	body, err := io.ReadAll(io.LimitReader(h.Secrets.Reader(resp.Body), int64(h.MaxAnswer)+1))
 	if err != nil {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
@@ -117,10 +120,28 @@ func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage
 	return text, nil
 }
 
+// climbs reports whether a server that decodes a path, even twice, could find a "." or ".." between its slashes.
+func climbs(path string) bool {
+	for range 4 {
+		for _, part := range strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' }) {
+			// Some servers cut parameters off: "..;x" is "..".
+			if part, _, _ = strings.Cut(part, ";"); part == "." || part == ".." {
+				return true
+			}
+		}
+		decoded, err := url.PathUnescape(path)
+		if err != nil || decoded == path {
+			return false
+		}
+		path = decoded
+	}
+	return true // encoded many times over
+}
+
 func (h HTTP) request(ctx context.Context, args map[string]any, raw json.RawMessage) (*http.Request, error) {
 	var bad error
 	address, _ := fill(h.URL, args, func(s string) string {
-		if s == "." || s == ".." {
+		if climbs(s) {
 			bad = fmt.Errorf("%q cannot be part of a path", s)
 		}
 		return url.PathEscape(s)
@@ -131,6 +152,9 @@ func (h HTTP) request(ctx context.Context, args map[string]any, raw json.RawMess
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, errors.New("the arguments make no valid url")
+	}
+	if fixed, _ := fill(h.URL, nil, nil); climbs(u.EscapedPath()) && !climbs(fixed) {
+		return nil, errors.New("the arguments make a path with a parent folder")
 	}
 	q := u.Query()
 	for name, text := range h.Query {

@@ -40,6 +40,8 @@ type Driver struct {
 	Powers string
 	// Release frees what a statement can hold beyond its transaction, such as locks. "" if there is nothing of the kind.
 	Release string
+	// Apart runs the statements of models. Nil runs them in this process, because the database can stop them.
+	Apart *Apart
 }
 
 // Config is one database.
@@ -121,6 +123,10 @@ type work struct {
 
 // run sends one statement and reads its rows.
 func (s *Source) run(ctx context.Context, w work) (*table, error) {
+	if w.byModel && s.cfg.Driver.Apart != nil {
+		s.statements.Add(1)
+		return s.cfg.Driver.Apart.run(ctx, s.cfg, w)
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	s.statements.Add(1)

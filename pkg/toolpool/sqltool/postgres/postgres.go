@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -48,6 +50,9 @@ func Driver() sqltool.Driver {
 			return v
 		},
 		Problem: func(err error) string {
+			if text := ofParameters(err); text != "" {
+				return text
+			}
 			e, ok := errors.AsType[*pgconn.PgError](err)
 			// Class 08, 28, 53, 57 and 3D are the server's or the operator's trouble, and may name them.
 			if !ok || len(e.Code) < 2 || e.Code != "57014" && (e.Code[:2] == "08" || e.Code[:2] == "28" || e.Code[:2] == "53" || e.Code[:2] == "57" || e.Code[:2] == "3D") {
@@ -62,6 +67,20 @@ func Driver() sqltool.Driver {
 		Powers:  powers,
 		Release: "SELECT pg_catalog.pg_advisory_unlock_all()",
 	}
+}
+
+// ofParameters returns an objection of the client to parameters or to the size of a row; "" if err has another cause.
+func ofParameters(err error) string {
+	if _, ok := errors.AsType[*pgproto3.ExceededMaxBodyLenErr](err); ok {
+		return fmt.Sprintf("a row is larger than %d bytes; ask for less", maxMessage)
+	}
+	text := err.Error()
+	for _, words := range []string{"arguments, got", "cannot encode", "unable to encode", "failed to encode", "protocol limited to"} {
+		if strings.Contains(text, words) {
+			return text
+		}
+	}
+	return ""
 }
 
 func open(dsn string, timeout time.Duration) (*sql.DB, error) {

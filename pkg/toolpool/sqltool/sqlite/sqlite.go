@@ -25,8 +25,19 @@ const (
 	maxValue = 16 << 20
 )
 
-// Driver is SQLite. Files are opened with mode=ro and query_only, and no other file can be attached.
+// apart runs statements of models.
+var apart = sqltool.NewApart("sqlite", driverHere)
+
+// Driver is SQLite. Files are opened with mode=ro and query_only, and no other file can be attached. Statements of models run
+// in processes of their own.
 func Driver() sqltool.Driver {
+	d := driverHere()
+	d.Apart = apart
+	return d
+}
+
+// driverHere runs everything in this process.
+func driverHere() sqltool.Driver {
 	return sqltool.Driver{
 		Name:        "SQLite",
 		Open:        open,
@@ -48,8 +59,11 @@ func Driver() sqltool.Driver {
 		Problem: func(err error) string {
 			e, ok := errors.AsType[*sqlite.Error](err)
 			const busy, interrupted, ioError, cannotOpen, notADatabase = 5, 9, 10, 14, 26
-			if !ok {
+			switch {
+			case !ok && (errors.Is(err, driver.ErrBadConn) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
 				return ""
+			case !ok:
+				return err.Error() // of the driver, about parameters
 			}
 			switch e.Code() & 0xff {
 			case busy, interrupted, ioError, cannotOpen, notADatabase:
@@ -84,12 +98,29 @@ func (c connector) Driver() driver.Driver {
 	return d
 }
 
-func readsOnly(action sqlite.AuthorizerActionCode, _, _, _, _ string) sqlite.AuthorizerReturnCode {
+// readsOnly allows to read tables. Tables that SQLite makes up from its file or its own state are none: pages hold deleted rows.
+func readsOnly(action sqlite.AuthorizerActionCode, table, _, _, _ string) sqlite.AuthorizerReturnCode {
 	switch action {
-	case sqlite.AuthSelect, sqlite.AuthRead, sqlite.AuthFunction, sqlite.AuthRecursive, sqlite.AuthTransaction:
+	case sqlite.AuthRead:
+		if madeUp(strings.ToLower(table)) {
+			return sqlite.AuthorizerDeny
+		}
+		return sqlite.AuthorizerOK
+	case sqlite.AuthSelect, sqlite.AuthFunction, sqlite.AuthRecursive, sqlite.AuthTransaction:
 		return sqlite.AuthorizerOK
 	}
 	return sqlite.AuthorizerDeny
+}
+
+// madeUp reports whether a table is a virtual one of SQLite itself, other than those that read JSON.
+func madeUp(table string) bool {
+	switch table {
+	case "sqlite_master", "sqlite_schema", "sqlite_temp_master", "sqlite_temp_schema", "sqlite_sequence":
+		return false
+	case "dbstat", "bytecode", "tables_used", "fsdir", "zipfile", "csv", "vtablog":
+		return true
+	}
+	return strings.HasPrefix(table, "sqlite_") && !strings.HasPrefix(table, "sqlite_stat") || strings.HasPrefix(table, "pragma_")
 }
 
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {

@@ -1,0 +1,33 @@
+package human
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// Visible writes characters that change how the text around them looks as escapes, such as \u202e: controls other than line ends
+// and tabs, and those of the writing direction. A name cannot pass for another one, or move a terminal's cursor.
+func Visible(s string) string {
+	if strings.IndexFunc(s, hidden) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if hidden(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func hidden(r rune) bool {
+	return unicode.IsControl(r) && r != '\n' && r != '\t' && r != '\r' || directs(r)
+}
+
+// directs reports whether r is a control of the Unicode bidirectional algorithm: https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters
+func directs(r rune) bool {
+	return r == 0x061c || r == 0x200e || r == 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+}

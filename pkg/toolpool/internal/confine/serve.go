@@ -1,0 +1,69 @@
+package confine
+
+import (
+	"encoding/gob"
+	"errors"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"time"
+)
+
+// idleTime is how long a child waits for its next request.
+const idleTime = time.Minute
+
+// serve is the child: it runs requests until its input ends. It returns the exit status.
+func serve(in io.Reader, out io.Writer, limits Limits, run func([]byte) ([]byte, error)) int {
+	debug.SetMemoryLimit(int64(limits.Memory) / 4 * 3) //nolint:gosec // far below the largest
+	// The limits come before the first request, so that no computation runs without them.
+	if limit(limits) != nil {
+		run = func([]byte) ([]byte, error) {
+			return nil, errors.New("a process cannot be limited here, so nothing runs in one")
+		}
+	}
+	requests := make(chan request)
+	go func() {
+		// It reads on while a request runs, so that the end of the parent ends the computation.
+		for dec := gob.NewDecoder(in); ; {
+			var r request
+			if dec.Decode(&r) != nil {
+				os.Exit(0)
+			}
+			requests <- r
+		}
+	}()
+	enc := gob.NewEncoder(out)
+	for {
+		select {
+		case r := <-requests:
+			text, err := recovered(run, r.In)
+			answer := reply{Out: text, Worn: worn(limits)}
+			if err != nil {
+				answer.Failed, answer.Error = true, err.Error()
+			}
+			if enc.Encode(answer) != nil {
+				return 1
+			}
+		case <-time.After(idleTime):
+			return 0
+		}
+	}
+}
+
+// recovered turns a panic into an error.
+func recovered(run func([]byte) ([]byte, error), in []byte) (out []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			out, err = nil, errors.New("broke down")
+		}
+	}()
+	return run(in)
+}
+
+// worn reports whether the next computation might find too little left of the limits.
+func worn(limits Limits) bool {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.Sys > limits.Memory/lifetime || cpuTime() > limits.CPU/lifetime
+}

@@ -1,0 +1,105 @@
+package sqltool
+
+import (
+	"bytes"
+	"context"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
+)
+
+// apartLimits are those of one statement of a model. Its time ends sooner, at the source's timeout.
+var apartLimits = confine.Limits{Memory: 256 << 20, CPU: time.Minute}
+
+// Apart runs statements of models in other processes. It is for a database that runs within this program: a single function of
+// a statement, such as instr over large values, cannot be cancelled.
+type Apart struct{ task *confine.Task }
+
+type apartWork struct {
+	Name, DSN string
+	Timeout   time.Duration
+	Dir       string // relative paths begin here
+	Text      string
+	Params    []apartParam
+	Limit     int
+}
+
+// apartParam holds a parameter, which may be nil.
+type apartParam struct{ Value any }
+
+type apartTable struct {
+	Rows [][]byte
+	Cut  bool
+}
+
+// NewApart makes an Apart for a driver. It is called at package level, and with another name by each driver.
+func NewApart(name string, driver func() Driver) *Apart {
+	return &Apart{confine.New("sql-"+name, apartLimits, func(in []byte) ([]byte, error) {
+		return runApart(in, driver())
+	})}
+}
+
+// runApart is what the other process does.
+func runApart(in []byte, driver Driver) ([]byte, error) {
+	var w apartWork
+	if err := gob.NewDecoder(bytes.NewReader(in)).Decode(&w); err != nil {
+		return nil, fmt.Errorf("read the statement: %w", err)
+	}
+	if err := os.Chdir(w.Dir); err != nil {
+		return nil, errors.New("the folder of the database cannot be entered")
+	}
+	s, err := Open(Config{Name: w.Name, Driver: driver, DSN: w.DSN, Timeout: w.Timeout})
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	params := make([]any, len(w.Params))
+	for i, p := range w.Params {
+		params[i] = p.Value
+	}
+	t, err := s.run(context.Background(), work{text: w.Text, params: params, limit: w.Limit, byModel: true})
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	err = gob.NewEncoder(&out).Encode(apartTable{t.rows, t.cut})
+	return out.Bytes(), err
+}
+
+// run is Source.run in another process. The table has no values.
+func (a *Apart) run(ctx context.Context, cfg Config, w work) (*table, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("find the working folder: %w", err)
+	}
+	var in bytes.Buffer
+	params := make([]apartParam, len(w.params))
+	for i, p := range w.params {
+		params[i].Value = p
+	}
+	if err := gob.NewEncoder(&in).Encode(apartWork{cfg.Name, cfg.DSN, cfg.Timeout, dir, w.text, params, w.limit}); err != nil {
+		return nil, errors.New("the parameters cannot be read")
+	}
+	// The statement's own timeout comes first, and gives a better error.
+	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout+time.Second)
+	defer cancel()
+	out, err := a.task.Do(ctx, in.Bytes())
+	if stopped, ok := errors.AsType[*confine.StoppedError](err); ok {
+		return nil, fmt.Errorf("the statement %w; ask for less", stopped)
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil, fmt.Errorf("the statement took longer than %s and was stopped", cfg.Timeout)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var t apartTable
+	if err := gob.NewDecoder(bytes.NewReader(out)).Decode(&t); err != nil {
+		return nil, fmt.Errorf("read the rows: %w", err)
+	}
+	return &table{rows: t.Rows, cut: t.Cut}, nil
+}

@@ -1,0 +1,54 @@
+package sqltool_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
+)
+
+// A statement that nothing can interrupt ends with its time, and what a model did wrong is not blamed on the connection.
+func TestSQLiteStatementsThatCannotBeInterrupted(t *testing.T) {
+	t.Parallel()
+	d := sqliteDatabase(t)
+	s, err := sqltool.Open(sqltool.Config{Name: "shop", Driver: d.driver, DSN: d.dsn, Timeout: 2 * time.Second})
+	require.NoError(t, err)
+	defer s.Close()
+	tool := sqltool.QueryTool([]*sqltool.Source{s})
+	query := func(statement string) (string, error) { return tool.Run(t.Context(), queryArgs(statement)) }
+	for statement, says := range map[string]string{
+		"SELECT instr(hex(zeroblob(4000000)), hex(zeroblob(2000000))||'1')":                    "2s and was stopped",
+		"WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n) SELECT count(*) FROM n": "2s and was stopped",
+		"SELECT data FROM sqlite_dbpage":                                                       "database says",
+		"SELECT count(*) FROM SQLITE_DBPAGE":                                                   "database says",
+		"SELECT * FROM dbstat":                                                                 "database says",
+		"SELECT * FROM pragma_database_list":                                                   "database says",
+		"SELECT id FROM orders WHERE id = ?1":                                                  "database says",
+		"SELECT zeroblob(100000000)":                                                           "too big",
+		"SELECT replace(hex(zeroblob(8000000)), '0', hex(zeroblob(100)))":                      "",
+	} {
+		began := time.Now()
+		_, err := query(statement)
+		require.Error(t, err, statement)
+		assert.Contains(t, err.Error(), says, statement)
+		assert.NotContains(t, err.Error(), "cannot be reached", statement)
+		assert.NotContains(t, err.Error(), "file:", statement)
+		assert.Less(t, time.Since(began), time.Minute)
+	}
+	text, err := query("SELECT value FROM json_each('[1,2]')")
+	require.NoError(t, err)
+	assert.Equal(t, 2, strings.Count(text, "value"))
+	text, err = query("SELECT name FROM sqlite_master WHERE type = 'table'")
+	require.NoError(t, err)
+	assert.Contains(t, text, "orders")
+}
+
+func queryArgs(statement string) json.RawMessage {
+	text, _ := json.Marshal(map[string]any{"query": statement}) //nolint:errchkjson // texts alone
+	return text
+}
