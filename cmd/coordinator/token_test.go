@@ -11,7 +11,6 @@ import (
 )
 
 func TestShortTokensAreRefused(t *testing.T) {
-	t.Parallel()
 	for _, token := range []string{"x", "fifteen-letters"} {
 		r := coordinate(t, map[string]string{tokenVariable: token}, "", "serve", "--listen", "127.0.0.1:0")
 		assert.Equal(t, coordinator.ExitUsage, r.status)
