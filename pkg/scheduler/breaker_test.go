@@ -294,3 +294,66 @@ func TestBreakerNeverBlocksForEver(t *testing.T) {
 		require.LessOrEqual(t, len(c.b.failing), maxKept)
 	}
 }
+
+// control ends the control request of a probe and then its call.
+func (c *calls) control(answered bool, v Verdict, permanent bool) {
+	c.now = later(c.now, c.b.Outage().Next).Add(newcomersOnly)
+	ticket := c.start()
+	require.True(c.t, ticket.Control)
+	if answered {
+		c.b.Controlled(c.now, ticket)
+	}
+	c.wait(time.Millisecond)
+	c.b.End(c.now, ticket, CallEnd{Verdict: v, Kind: "k", Reason: "because", Permanent: permanent})
+}
+
+func TestControlRequestIsWeakProof(t *testing.T) {
+	c := newCalls(t)
+	c.outage(Failed)
+	last := c.b.LastAnswered()
+	for range plainProbes {
+		c.probe(Failed)
+	}
+	c.control(true, Failed, true)
+	sent, proven := c.b.Evidence()
+	assert.Equal(t, last, sent, "a server may answer small requests alone")
+	assert.True(t, proven)
+
+	c.wait(controlTrust)
+	for c.b.Outage() == nil {
+		c.call(Failed)
+	}
+	for c.b.probes < plainProbes {
+		c.probe(Failed)
+	}
+	c.now = later(c.now, c.b.Outage().Next).Add(newcomersOnly)
+	c.b.Controlled(c.now, c.start())
+	sent, proven = c.b.Evidence()
+	assert.True(t, sent.After(last))
+	assert.False(t, proven)
+	assert.False(t, c.isOpen(), "calls start again")
+}
+
+func TestServerThatRefusesEveryCallIsUnproven(t *testing.T) {
+	for name, control := range map[string]bool{"control request answered": true, "control request refused": false} {
+		t.Run(name, func(t *testing.T) {
+			c := newCalls(t)
+			for began := c.now; c.now.Sub(began) < time.Minute; {
+				if o := c.b.Outage(); o != nil {
+					if o.Unproven {
+						assert.GreaterOrEqual(t, c.now.Sub(began), uselessAfter)
+						return
+					}
+					c.now = later(c.now, o.Next).Add(newcomersOnly)
+				}
+				ticket := c.start()
+				if ticket.Control && control {
+					c.b.Controlled(c.now, ticket)
+				}
+				c.wait(time.Millisecond)
+				c.b.End(c.now, ticket, CallEnd{Verdict: Failed, Kind: "k", Reason: "because", Permanent: true})
+			}
+			assert.Fail(t, "it was never reported")
+		})
+	}
+}
