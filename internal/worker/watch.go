@@ -38,12 +38,26 @@ func (w *Worker) watch(ctx context.Context) {
 			told = true
 			w.register(ctx, w.Status(), w.cfg.Lease/3)
 		}
+		report := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.report:
-			w.register(ctx, w.Status(), w.cfg.Lease/3)
+			report = true
 		case <-tick.C:
+		}
+		// Both may be ready. Take both, so that a simulated run can be played again.
+		select {
+		case <-w.report:
+			report = true
+		default:
+		}
+		select {
+		case <-tick.C:
+		default:
+		}
+		if report {
+			w.register(ctx, w.Status(), w.cfg.Lease/3)
 		}
 	}
 }
