@@ -74,6 +74,8 @@ func (t *trial) tries(c backend.Class) int {
 		return n
 	case c == backend.RateLimited || c == backend.Overloaded:
 		return max(n, throttledTries)
+	case c == backend.QuotaExhausted || c == backend.UnknownModel:
+		return max(n, doubtfulTries) // hardly ever the request's fault; an outage may begin with this call
 	}
 	return max(n, leastTries)
 }
