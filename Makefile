@@ -58,11 +58,11 @@ race: ## all tests with the race detector
 
 .PHONY: sim
 sim: ## simulate: SEED=n for one seed, COUNT=n for how many
-	BATCHAGENT_SIM_SEED=$(SEED) BATCHAGENT_SIM_COUNT=$(COUNT) $(GO) test ./internal/sim -run 'TestSeeds' -count=1 -v
+	BATCHAGENT_SIM_SEED=$(SEED) BATCHAGENT_SIM_COUNT=$(COUNT) $(GO) test ./internal/sim -run 'TestSeeds' -count=1 -timeout 30m -v
 
 .PHONY: mutants
 mutants: ## break the store on purpose and see that the simulation notices
-	$(GO) test ./internal/sim -run 'TestMutants' -count=1 -v
+	$(GO) test ./internal/sim -run 'TestMutants' -count=1 -timeout 30m -v
 
 .PHONY: torture
 torture: ## real processes: redis-server, workers and simulators, kill -9 and SIGSTOP
