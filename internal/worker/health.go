@@ -20,6 +20,8 @@ type health struct {
 	jitter func() float64
 	log    *slog.Logger
 	notify func(pauses bool) // called without mu when jobs may be claimed; pauses: some began or ended; must not block
+	model  agent.Model       // for control requests
+	trying chan struct{}     // held by who sends one outside of an outage
 
 	mu       sync.Mutex
 	ready    bool                          // guarded by mu
@@ -32,9 +34,9 @@ type health struct {
 	ended    bool                          // guarded by mu
 }
 
-func newHealth(jitter func() float64, log *slog.Logger, notify func(pauses bool)) *health {
+func newHealth(m agent.Model, jitter func() float64, log *slog.Logger, notify func(pauses bool)) *health {
 	return &health{
-		jitter: jitter, log: log, notify: notify, changed: make(chan struct{}), breakers: map[string]*scheduler.Breaker{}, paused: map[string]bool{},
+		model: m, jitter: jitter, log: log, notify: notify, trying: make(chan struct{}, 1), changed: make(chan struct{}), breakers: map[string]*scheduler.Breaker{}, paused: map[string]bool{},
 		away: batch.Pause{Kind: unreachable, Reason: "the server has not answered yet", Since: time.Now()},
 	}
 }
@@ -263,6 +265,32 @@ func (h *health) Doubtful(model string, e *backend.Error) bool {
 	return b.Flaky(time.Now(), string(e.Class))
 }
 
+// AnsweredSince implements [agent.Endpoint]. Control requests are sent one at a time.
+func (h *health) AnsweredSince(ctx context.Context, like *backend.Request, t time.Time) bool {
+	b := h.of(like.Model)
+	if b.AnsweredSince(t) {
+		return true
+	}
+	if b.Outage() != nil {
+		return false // the probes find out
+	}
+	select {
+	case h.trying <- struct{}{}:
+		defer func() { <-h.trying }()
+	case <-ctx.Done():
+		return false
+	}
+	if b.AnsweredSince(t) {
+		return true
+	}
+	sent := time.Now()
+	if control(ctx, h.model, like) != nil {
+		return false
+	}
+	b.ControlAnswered(sent)
+	return true
+}
+
 // guarded makes model calls and reports their ends to the model's breaker.
 type guarded struct {
 	agent.Model
@@ -290,7 +318,7 @@ func (g guarded) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 		}
 	}
 	if t.Control {
-		if err := g.control(ctx, r); err != nil {
+		if err := control(ctx, g.Model, r); err != nil {
 			end(callEnd(ctx, nil, err))
 			return nil, agent.ErrPaused
 		}
@@ -321,10 +349,10 @@ func (g guarded) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 }
 
 // control sends a request that a working server answers.
-func (g guarded) control(ctx context.Context, like *backend.Request) error {
+func control(ctx context.Context, m agent.Model, like *backend.Request) error {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
-	_, err := g.Model.Generate(ctx, &backend.Request{
+	_, err := m.Generate(ctx, &backend.Request{
 		ID: like.ID + "-control", Model: like.Model, Hints: backend.Hints{Session: "control"},
 		Messages: []backend.Message{{Role: backend.RoleUser, Content: "Answer with OK."}},
 		Sampling: backend.Sampling{MaxTokens: controlTokens}, SilenceTimeout: controlTimeout,

@@ -214,6 +214,7 @@ func (w *Worker) send(t *till) {
 	t.sending = true
 	w.spenders.Go(func() {
 		for {
+			w.cfg.Pace(batch.Job{Batch: t.batch, Index: -1})
 			ended, wanted := t.take()
 			if len(ended)+len(wanted) == 0 {
 				return

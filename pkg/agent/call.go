@@ -48,15 +48,15 @@ func (a *attempt) callModel(s *scope, t turnPlan) (*backend.Response, *toolRun, 
 		case e.Class == backend.ContextTooLong:
 			return nil, nil, rejected(e)
 		}
-		if err := a.judge(s, t, trial, e); err != nil {
+		if err := a.judge(s, t, trial, req, e); err != nil {
 			return nil, nil, err
 		}
 	}
 }
 
 // judge waits for the next try after a failed call. It returns the job's error instead if there is none.
-func (a *attempt) judge(s *scope, t turnPlan, trial *trial, e *backend.Error) error {
-	trial.fail()
+func (a *attempt) judge(s *scope, t turnPlan, trial *trial, req *backend.Request, e *backend.Error) error {
+	trial.fail(e.Class)
 	if !trial.counts { // nothing was answered meanwhile, so the job is not at fault for the time either
 		s.clock.giveBack(time.Since(trial.sent))
 		defer s.clock.stop()()
@@ -69,7 +69,7 @@ func (a *attempt) judge(s *scope, t turnPlan, trial *trial, e *backend.Error) er
 				return s.ended(err)
 			}
 		}
-		if trial.hopeless(e) {
+		if trial.hopeless(s.pause, req, e) {
 			return failure(e, trial)
 		}
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -15,6 +16,9 @@ type Endpoint interface {
 	// Doubtful reports whether calls that fail like e may be answered when they are repeated: an outage began, or others were answered
 	// so lately.
 	Doubtful(model string, e *backend.Error) bool
+	// AnsweredSince reports whether a call to the model of like was answered that was sent after t. If there is none, it sends a small
+	// request of good form.
+	AnsweredSince(ctx context.Context, like *backend.Request, t time.Time) bool
 }
 
 // ErrPaused is what a [Model] returns if an outage began after the agent had its slot. Nothing was sent.
@@ -29,15 +33,18 @@ const (
 )
 
 // trial decides whether the failures of one turn's model call are the job's own. A failure counts only if another call was answered
-// between it and the failure that counted before.
+// between it and the failure that counted before. The last failure needs an answered call after it, too: it may be the first sign of
+// an outage.
 type trial struct {
 	endpoint   Endpoint // nil counts every failure
 	model      string
 	maxRetries int
 	waits      waits
 
-	failures int       // that count
-	counted  time.Time // when the last of these calls was sent
+	failures int           // that count
+	counted  time.Time     // when the last of these calls was sent
+	class    backend.Class // of the last of these failures
+	varies   bool          // the one before was of another class
 	sent     time.Time
 	counts   bool // a failure of the call under way counts
 	proven   bool // the evidence for that is a job's call
@@ -54,14 +61,20 @@ func (t *trial) start() {
 }
 
 // fail notes that the call failed.
-func (t *trial) fail() {
+func (t *trial) fail(c backend.Class) {
 	if t.counts {
-		t.failures, t.counted = t.failures+1, t.sent
+		t.varies = t.failures > 0 && t.class != c
+		t.failures, t.counted, t.class = t.failures+1, t.sent, c
 	}
 }
 
-// exhausted reports whether as many calls failed as may.
-func (t *trial) exhausted(c backend.Class) bool { return t.counts && t.failures >= t.tries(c) }
+// exhausted reports whether as many calls failed as may. A request that is at fault is refused in the same way each time.
+func (t *trial) exhausted(c backend.Class) bool {
+	if t.endpoint != nil && !c.Retryable() && t.varies && t.failures < doubtfulTries {
+		return false
+	}
+	return t.counts && t.failures >= t.tries(c)
+}
 
 // tries is how many calls may fail with this class.
 func (t *trial) tries(c backend.Class) int {
@@ -74,16 +87,17 @@ func (t *trial) tries(c backend.Class) int {
 		return n
 	case c == backend.RateLimited || c == backend.Overloaded:
 		return max(n, throttledTries)
-	case c == backend.QuotaExhausted || c == backend.UnknownModel:
-		return max(n, doubtfulTries) // hardly ever the request's fault; an outage may begin with this call
 	}
 	return max(n, leastTries)
 }
 
 // hopeless reports whether the job has to fail, once the ends of other calls are known.
-func (t *trial) hopeless(e *backend.Error) bool {
-	if t.endpoint == nil {
+func (t *trial) hopeless(ctx context.Context, req *backend.Request, e *backend.Error) bool {
+	switch {
+	case t.endpoint == nil:
 		return true
+	case t.failures < max(doubtfulTries, t.tries(e.Class)) && t.endpoint.Doubtful(t.model, e):
+		return false
 	}
-	return t.failures >= max(doubtfulTries, t.tries(e.Class)) || !t.endpoint.Doubtful(t.model, e)
+	return t.endpoint.AnsweredSince(ctx, req, t.counted)
 }

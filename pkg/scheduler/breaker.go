@@ -64,6 +64,7 @@ type Breaker struct {
 	answered time.Time            // when the latest of the answered calls was sent; zero if none was answered
 	control  time.Time            // when the latest of the answered control requests was sent
 	refused  bool                 // a control request was refused, too
+	small    time.Time            // when the latest of the answered control requests was sent that came outside of an outage
 	failing  map[string]string    // job → kind of its last failure, until it is answered
 	flaky    map[string]time.Time // kind → when a call that had failed so was answered at a repetition
 	quota    quota
@@ -143,7 +144,7 @@ func (b *Breaker) Admit(now time.Time, job string) *Ticket {
 	t := &Ticket{job: job, sent: now}
 	if b.phase == open {
 		t.probe = true
-		t.Control = b.probes >= plainProbes && b.last.Verdict == Failed
+		t.Control = b.probes >= plainProbes && (b.last.Verdict == Failed || b.last.Verdict == Refused && !b.answered.IsZero())
 		b.tried = remember(b.tried, job)
 		b.next = now.Add(max(probePatience, b.delay(now)))
 	} else {
@@ -368,6 +369,20 @@ func (b *Breaker) Evidence() (sent time.Time, proven bool) {
 		return b.control, false
 	}
 	return b.answered, true
+}
+
+// ControlAnswered notes that a control request was answered that belongs to no call. It shows that the endpoint works, and no more.
+func (b *Breaker) ControlAnswered(sent time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.small = later(b.small, sent)
+}
+
+// AnsweredSince reports whether a call or control request was answered that was sent after t.
+func (b *Breaker) AnsweredSince(t time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return later(later(b.answered, b.control), b.small).After(t)
 }
 
 // LastAnswered is when the latest of the answered calls was sent; zero if none was answered.
