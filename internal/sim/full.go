@@ -106,11 +106,8 @@ func (p *process) employ(f *fullWorker) {
 
 // pace gives each step of each agent an instant of its own.
 func (p *process) pace(job batch.Job) {
-	p.net.mu.Lock()
-	p.times[job.String()]++
-	nth := p.times[job.String()]
-	p.net.mu.Unlock()
-	time.Sleep(between(p.net.chance.on("pace", p.name, job.String(), strconv.Itoa(nth)), time.Microsecond, time.Millisecond))
+	now := strconv.FormatInt(int64(time.Since(p.net.start)), 10)
+	time.Sleep(between(p.net.chance.on("pace", p.name, job.String(), now), time.Microsecond, time.Millisecond))
 }
 
 // inspect looks into every worker that lives, at rest: I8, a slot is held by a model call in flight and by nothing else;

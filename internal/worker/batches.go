@@ -38,8 +38,9 @@ type work struct {
 	// Of a batch without a model in its spec: it is bound to this worker's model, or notes it. Then nothing is left to do.
 	anyModel bool
 	bound    atomic.Bool
-	reduces  batch.ID // the batch whose results its one job reduces; "" for any other batch
-	plans    batch.ID // the batch that gets its jobs from this one; "" for any other batch
+	binding  chan struct{} // held by the agent that asks Redis
+	reduces  batch.ID      // the batch whose results its one job reduces; "" for any other batch
+	plans    batch.ID      // the batch that gets its jobs from this one; "" for any other batch
 	// items are the jobs in an output, where plans is set.
 	items func(output json.RawMessage) ([][]byte, error)
 
@@ -252,7 +253,8 @@ func (b *batches) compile(id batch.ID, text []byte, bound string) (*work, error)
 		maxTurns = 1 // a repair turn is rare
 	}
 	w := &work{
-		id: id, name: plan.Name, program: program, reduces: plan.Reduces, plans: plan.Plans, items: plan.Items,
+		binding: make(chan struct{}, 1),
+		id:      id, name: plan.Name, program: program, reduces: plan.Reduces, plans: plan.Plans, items: plan.Items,
 		prefixBytes: prefix, taskBytes: len(plan.Task),
 		maxTurns: maxTurns,
 		till:     newTill(id, 1),

@@ -8,8 +8,19 @@ import (
 )
 
 // bind binds the attempt's batch to the model that answered, before the answer is used. If another model was first, the jobs of the batch are
-// released and others run them.
+// released and others run them. Agents that come meanwhile wait for the first one's answer.
 func (w *Worker) bind(ctx context.Context, a *attempt) error {
+	if a.work.bound.Load() {
+		return nil
+	}
+	w.cfg.Pace(a.lease.Job)
+	select {
+	case a.work.binding <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-a.work.binding }()
+	w.cfg.Pace(a.lease.Job)
 	if a.work.bound.Load() {
 		return nil
 	}

@@ -39,6 +39,7 @@ func (w *Worker) heartbeat(ctx context.Context) {
 		if !ok {
 			continue
 		}
+		w.cfg.Pace(batch.Job{Index: -1}) // agents that were just cancelled give back what the record counts
 		record := w.Status()
 		record.TokensPerSec = float64(record.Usage.CompletionTokens-tokens) / max(time.Since(last).Seconds(), 0.001)
 		last, tokens = time.Now(), record.Usage.CompletionTokens

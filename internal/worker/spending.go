@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -97,9 +98,15 @@ func (b *jobBudget) Reserve(ctx context.Context, e agent.Estimate) (func(context
 		done := b.worker.settleCall(b.till, statestore.EndedCall{Call: call, Usage: used}, giveBack)
 		select {
 		case <-done:
-			pace(ctx)
 		case <-ctx.Done():
+			late := time.NewTimer(lastWords)
+			defer late.Stop()
+			select {
+			case <-done:
+			case <-late.C:
+			}
 		}
+		pace(ctx)
 	}, nil
 }
 
@@ -232,6 +239,10 @@ func (t *till) take() ([]*endedCall, []*wantedCall) {
 	ended, wanted := slices.Clone(t.ended[:n]), slices.Clone(t.wanted[:m])
 	t.ended, t.wanted = slices.Delete(t.ended, 0, n), slices.Delete(t.wanted, 0, m)
 	t.sending = n+m > 0
+	// In one order, so that a simulated run can be played again.
+	slices.SortFunc(ended, func(a, b *endedCall) int {
+		return cmp.Or(cmp.Compare(a.call.Lease.Token, b.call.Lease.Token), cmp.Compare(a.call.Number, b.call.Number))
+	})
 	return ended, wanted
 }
 
