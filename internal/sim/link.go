@@ -41,15 +41,16 @@ type link struct {
 	server net.Conn
 	once   sync.Once
 	closed atomic.Bool   // the process closed its end
-	gone   chan struct{} // closed by hangUp
+	gone   chan struct{} // closed by vanish
 }
+
+// vanish makes the link look cut to who is about to use it. Whoever waits on it does not see that yet.
+func (l *link) vanish() { l.once.Do(func() { close(l.gone) }) }
 
 // hangUp cuts the process's side. A request that is on its way still arrives.
 func (l *link) hangUp() {
-	l.once.Do(func() {
-		close(l.gone)
-		_ = l.client.Close()
-	})
+	l.vanish()
+	_ = l.client.Close()
 }
 
 // reset cuts both sides.

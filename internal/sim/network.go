@@ -201,14 +201,18 @@ func (n *network) lose(dropped func(*event) bool, cut func(*link) bool) []*link 
 		}
 		return kept
 	}
-	n.events = sift(n.events)
-	heap.Init(&n.events)
+	// All links vanish before anybody learns of one, and takes another from a pool.
 	var out []*link
 	for l := range n.links {
-		l.proc.shelf = sift(l.proc.shelf)
 		if cut(l) {
+			l.vanish()
 			out = append(out, l)
 		}
+	}
+	n.events = sift(n.events)
+	heap.Init(&n.events)
+	for l := range n.links {
+		l.proc.shelf = sift(l.proc.shelf)
 	}
 	return out
 }
@@ -270,8 +274,8 @@ func (p *process) resume() {
 	shelf := p.shelf
 	p.shelf = nil
 	p.net.mu.Unlock()
-	r := p.net.chance.on("resume", p.name)
 	for _, e := range shelf {
+		r := p.net.chance.on("resume", p.name, strconv.FormatUint(e.rank, 16))
 		e.at = time.Now().Add(between(r, 0, 5*time.Millisecond))
 		p.net.post(e)
 	}
