@@ -36,10 +36,14 @@ var wallClock = map[string]string{
 	"pkg/batch/info.go String: Time.Format":           "for people",
 	"pkg/batch/info.go String: Time.Local":            "for people",
 	"pkg/batch/info.go WorkerRecord: field SeenAt":    "Redis' time, for people",
+	"pkg/batch/info.go WorkerRecord: field DueAt":     "Redis' time, for people",
+	"pkg/batch/condition.go State: Time.Format":       "for people",
+	"pkg/batch/condition.go State: Time.Local":        "for people",
 
 	"pkg/statestore/control.go Info: Time.UTC":                 "Redis' time, for people",
 	"pkg/statestore/control.go Info: time.UnixMilli":           "Redis' time, for people",
 	"pkg/statestore/registry.go Register: Time.UTC":            "Redis' time, for people",
+	"pkg/statestore/registry.go Workers: Time.After":         "Redis' time against Redis' time, for people",
 	"pkg/statestore/registry.go Register: Time.UnixMilli":      "Redis' time; the order of the list of workers",
 	"pkg/statestore/submit.go NewID: ulid.Timestamp of a time": "the submitter's time; older IDs are looked at first, and nothing else",
 

@@ -390,7 +390,10 @@ func (e *env) explanation(c *cli.Context) (coordinator.Explanation, error) {
 }
 
 func (e *env) batches(c *cli.Context) error {
-	return list(e, c, (*statestore.Store).List, (*client.Client).Batches, func(w io.Writer, infos []batch.Info) error {
+	read := func(s *statestore.Store, ctx context.Context) ([]coordinator.Listed, error) {
+		return coordinator.List(ctx, s, 0)
+	}
+	return list(e, c, read, (*client.Client).Batches, func(w io.Writer, infos []coordinator.Listed) error {
 		return coordinator.WriteBatches(w, infos, time.Now())
 	})
 }

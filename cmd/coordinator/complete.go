@@ -12,7 +12,6 @@ import (
 	"github.com/batchagent/batchagent/internal/client"
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/internal/coordinator"
-	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -152,21 +151,23 @@ func knownBatches(ctx context.Context, before []string, getenv func(string) stri
 		}
 		return otherwise
 	}
-	var infos []batch.Info
+	var ids []string
 	if url := named("server", ""); url != "" {
 		if s, err := client.New(url, getenv(tokenVariable)); err == nil {
 			defer s.Close()
-			infos, _ = s.Batches(ctx)
+			list, _ := s.Batches(ctx)
+			for _, b := range list {
+				ids = append(ids, string(b.ID))
+			}
 		}
 	} else if to, err := config.ReadRedis(named("redis", config.DefaultRedis), getenv); err == nil {
 		if store, err := statestore.Open(ctx, to.URL, statestore.Options{TLS: to.TLS}); err == nil {
 			defer store.Close()
-			infos, _ = store.Newest(ctx, completeBatches)
+			infos, _ := store.Newest(ctx, completeBatches)
+			for _, info := range infos {
+				ids = append(ids, string(info.ID))
+			}
 		}
 	}
-	var ids []string
-	for _, info := range infos[:min(len(infos), completeBatches)] {
-		ids = append(ids, string(info.ID))
-	}
-	return ids
+	return ids[:min(len(ids), completeBatches)]
 }

@@ -156,7 +156,7 @@ func TestAPlanOnACluster(t *testing.T) {
 	cancelled := at("cancel", gone)
 	require.Equal(t, coordinator.ExitOK, cancelled.status, cancelled.err)
 	for _, stage := range []batch.ID{batch.ID(gone), batch.ID(gone).Planner(), batch.ID(gone).Reducer()} {
-		assert.Contains(t, at("status", string(stage)).out, "DONE")
+		assert.Contains(t, at("status", string(stage)).out, "state      done")
 	}
 	followed := at("results", gone, "--follow")
 	assert.Equal(t, coordinator.ExitJobsFailed, followed.status)

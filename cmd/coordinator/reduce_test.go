@@ -115,7 +115,7 @@ func TestReductionOnACluster(t *testing.T) {
 	summary := results(t, at("results", reducer).out)
 	require.Len(t, summary, 1)
 	assert.Contains(t, string(summary[0].Output), "Join these 2 notes")
-	assert.Contains(t, at("status", reducer).out, "DONE")
+	assert.Contains(t, at("status", reducer).out, "state      done")
 
 	require.Equal(t, coordinator.ExitOK, at("retry", id).status)
 	again := results(t, at("results", id, "--follow").out)

@@ -182,7 +182,7 @@ func TestStatusWatches(t *testing.T) {
 		assert.NoError(t, coordinator.Cancel(t.Context(), store, batch.ID(id), coordinator.NewConsole(io.Discard, io.Discard)))
 		r := <-ended
 		assert.Equal(t, coordinator.ExitOK, r.status, r.err)
-		assert.Contains(t, r.out, "DONE")
+		assert.Contains(t, r.out, "state      cancelled: 3 of 3 jobs have no output")
 		assert.Contains(t, r.out, "cancelled 3")
 	}
 }

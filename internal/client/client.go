@@ -182,13 +182,13 @@ func (c *Client) Status(ctx context.Context, id batch.ID) (coordinator.StatusRep
 	return v.StatusReport, once(err)
 }
 
-// Batches lists the newest batches.
-func (c *Client) Batches(ctx context.Context) ([]batch.Info, error) {
+// Batches lists the newest batches with their states.
+func (c *Client) Batches(ctx context.Context) ([]coordinator.Listed, error) {
 	var list server.Batches
 	err := c.call(ctx, http.MethodGet, "/api/v1/batches", url.Values{"limit": {"1000"}}, &list)
-	infos := make([]batch.Info, len(list.Batches))
+	infos := make([]coordinator.Listed, len(list.Batches))
 	for i, b := range list.Batches {
-		infos[i] = b.Info
+		infos[i] = b.Listed
 	}
 	return infos, once(err)
 }

@@ -87,7 +87,7 @@ func TestWhoFollowsHearsOfAPauseAndTheBudgetCanBeRaised(t *testing.T) {
 	var shown bytes.Buffer
 	require.NoError(t, WriteStatus(&shown, r, time.Now()))
 	assert.Contains(t, shown.String(), "350 tokens, $0.0004 of 100 tokens used")
-	assert.Contains(t, shown.String(), "PAUSED: no model call begins")
+	assert.Contains(t, shown.String(), "state      paused: its budget is used up, so no model call starts")
 
 	for _, c := range []struct {
 		budget batch.Budget

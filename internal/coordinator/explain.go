@@ -19,19 +19,20 @@ const slowestShown = 5
 
 // Explanation says where the time of a batch's agents went. Its JSON form is what `explain --json` prints.
 type Explanation struct {
-	Batch   batch.ID    `json:"batch"`
-	Phase   batch.Phase `json:"phase,omitempty"` // "" if only a results file was read
-	Jobs    int64       `json:"jobs"`            // results that were read; a job that was run again counts twice
-	Timed   int64       `json:"timed"`           // of these, with times
-	WallMS  int64       `json:"wall_ms"`         // of all attempts that were timed, together
-	Times   batch.Times `json:"times_ms"`        // of the same
-	Usage   batch.Usage `json:"usage"`
-	Sharing float64     `json:"sharing,omitempty"`  // see [batch.Usage.Sharing]; 0 if it is not known
-	TakesMS int64       `json:"takes_ms,omitempty"` // from the batch's creation to its end, or to now
-	Agents  float64     `json:"agents"`             // at a time, on average; 0 if TakesMS is not known
-	Nodes   []Node      `json:"workers"`            // by ID
-	Slowest []SlowJob   `json:"slowest"`            // the slowest first
-	Bound   Bound       `json:"bound"`
+	Batch           batch.ID    `json:"batch"`
+	Phase           batch.Phase `json:"phase,omitempty"` // "" if only a results file was read
+	batch.Condition             // zero if only a results file was read
+	Jobs            int64       `json:"jobs"`     // results that were read; a job that was run again counts twice
+	Timed           int64       `json:"timed"`    // of these, with times
+	WallMS          int64       `json:"wall_ms"`  // of all attempts that were timed, together
+	Times           batch.Times `json:"times_ms"` // of the same
+	Usage           batch.Usage `json:"usage"`
+	Sharing         float64     `json:"sharing,omitempty"`  // see [batch.Usage.Sharing]; 0 if it is not known
+	TakesMS         int64       `json:"takes_ms,omitempty"` // from the batch's creation to its end, or to now
+	Agents          float64     `json:"agents"`             // at a time, on average; 0 if TakesMS is not known
+	Nodes           []Node      `json:"workers"`            // by ID
+	Slowest         []SlowJob   `json:"slowest"`            // the slowest first
+	Bound           Bound       `json:"bound"`
 }
 
 // Node is one worker's part of a batch.
@@ -72,7 +73,7 @@ func Explain(ctx context.Context, s *statestore.Store, id batch.ID, con *Console
 		end = status.DoneAt
 	}
 	e := a.explanation(id, end.Sub(status.CreatedAt))
-	e.Phase = status.Phase
+	e.Phase, e.Condition = status.Phase, status.Condition
 	e.Bound = boundOf(e, &status)
 	return e, nil
 }
@@ -177,7 +178,7 @@ func WriteExplanation(w io.Writer, e Explanation) error {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&b, "%-10s %s\n", name, fmt.Sprintf(format, args...))
 	}
-	line("batch", "%s", strings.TrimSpace(fmt.Sprintf("%s  %s", e.Batch, e.Phase)))
+	line("batch", "%s", strings.TrimSpace(fmt.Sprintf("%s  %s", e.Batch, e.State)))
 	line("jobs", "%s with a result", count(e.Jobs))
 	if e.Agents > 0 {
 		line("agents", "%.1f at a time on average, over %s", e.Agents, span(time.Duration(e.TakesMS)*time.Millisecond))

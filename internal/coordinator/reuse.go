@@ -241,7 +241,7 @@ func (s *Submission) Reuse(ctx context.Context, from string, store *statestore.S
 	if err != nil {
 		return err
 	}
-	model, err := s.runningModel(workers)
+	model, err := s.runningModel(batch.Live(workers))
 	if err != nil {
 		return err
 	}

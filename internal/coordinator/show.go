@@ -21,6 +21,7 @@ import (
 // StatusReport is a batch with who could work on it. Its JSON form is what `status --json` prints.
 type StatusReport struct {
 	batch.Info
+	batch.Condition
 	Planning *Planning `json:"planning,omitempty"` // nil if its jobs come from no plan
 	// Stages are those of the batch, its jobs among them, in the order in which they run; nil if it has no others.
 	Stages []StageUse `json:"stages,omitempty"`
@@ -42,8 +43,7 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 	if err != nil {
 		return StatusReport{}, err
 	}
-	needs := info.Header
-	needs.Model = cmp.Or(needs.Model, info.Bound)
+	needs := needsOf(info)
 	r := StatusReport{Info: info, Sharing: info.Counts.Usage.Sharing(), Workers: []string{}}
 	if r.Planning, err = planningOf(ctx, s, info.Header); err != nil {
 		return StatusReport{}, err
@@ -51,6 +51,7 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 	if r.Stages, err = stagesOfInfo(ctx, s, info); err != nil {
 		return StatusReport{}, err
 	}
+	r.Condition = conditionOf(info, r.Stages, workers)
 	for _, w := range workers {
 		if !info.Phase.Terminal() && servable(needs, w) == "" {
 			r.Workers = append(r.Workers, w.ID)
@@ -60,6 +61,13 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 		r.Trouble, r.Pause = trouble(needs, workers)
 	}
 	return r, nil
+}
+
+// needsOf returns what a worker must have to serve a batch.
+func needsOf(info batch.Info) batch.Header {
+	needs := info.Header
+	needs.Model = cmp.Or(needs.Model, info.Bound)
+	return needs
 }
 
 // reducing says how the reduction stands, in one line.
@@ -93,6 +101,8 @@ func servable(h batch.Header, w batch.WorkerRecord) string {
 	}
 	p := pauseFor(h, w)
 	switch {
+	case w.Lost:
+		return "is lost"
 	case w.Draining:
 		return "is shutting down"
 	case p != nil:
@@ -109,6 +119,9 @@ func pauseFor(h batch.Header, w batch.WorkerRecord) *batch.Pause {
 	if model == "" && len(w.Models) > 0 {
 		model = w.Models[0]
 	}
+	if w.Lost {
+		return nil
+	}
 	i := slices.IndexFunc(w.Pauses, func(p batch.Pause) bool { return p.Model == "" || p.Model == model })
 	if i < 0 {
 		return nil
@@ -118,7 +131,7 @@ func pauseFor(h batch.Header, w batch.WorkerRecord) *batch.Pause {
 
 // trouble returns why no worker serves a batch. If every worker that has its model and tools is paused, the longest pause is returned too.
 func trouble(h batch.Header, workers []batch.WorkerRecord) (string, *batch.Pause) {
-	if len(workers) == 0 {
+	if len(batch.Live(workers)) == 0 {
 		return "no worker is alive; jobs wait until one starts", nil
 	}
 	var longest *batch.Pause
@@ -164,7 +177,7 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 		fmt.Fprintf(&b, "%-10s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	line("batch", "%s  %s", r.ID, r.Name)
-	line("phase", "%s", r.Phase)
+	line("state", "%s", r.said())
 	if r.Planning != nil {
 		line("planned", "%s", r.Planning.says())
 	}
@@ -174,14 +187,19 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 	line("progress", "%s %s of %s (%s)", p.Bar(30), count(c.Finished()), total, percent(c.Finished(), p.Total))
 	line("jobs", "ok %s   failed %s   cancelled %s   running %s   waiting %s",
 		count(c.OK), count(c.Failed), count(c.Cancelled), count(c.Running), count(c.Waiting))
-	if r.Phase == batch.Done {
+	switch {
+	case r.State == batch.BatchCancelled && r.Phase == batch.Done:
+		line("time", "took %s", span(age))
+	case r.Phase == batch.Done:
 		line("time", "took %s   %s jobs/s", span(age), perSecond(p.Rate))
+	}
+	if r.Phase == batch.Done {
 		if !r.ExpiresAt.IsZero() {
 			line("kept", "for another %s", span(r.ExpiresAt.Sub(now)))
 		}
 	} else {
 		eta := "not known"
-		if d, ok := p.ETA(); ok && c.Total >= 0 {
+		if d, ok := p.ETA(); ok && c.Total >= 0 && r.State.Moves() {
 			eta = span(d)
 		}
 		line("time", "runs for %s   %s jobs/s   ETA %s", span(age), perSecond(p.Rate), eta)
@@ -190,7 +208,7 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 		line("budget", "%s", text)
 	}
 	if r.Paused {
-		line("", "PAUSED: no model call begins; `coordinator budget %s --tokens N` (or --usd X) lets it go on", r.ID)
+		line("", "`coordinator budget %s --tokens N` (or --usd X) raises the budget, and the batch goes on", r.ID)
 	}
 	switch {
 	case len(r.Models) > 1:
@@ -203,28 +221,31 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 	if r.Sharing > 0 {
 		line("sharing", "%s", sharingOf(r.Sharing))
 	}
-	switch {
-	case r.Pause != nil:
-		line("workers", "PAUSED: %s", r.Trouble)
-	case r.Trouble != "":
-		line("workers", "NONE: %s", r.Trouble)
-	case len(r.Workers) > 0:
+	if len(r.Workers) > 0 {
 		line("workers", "%d: %s", len(r.Workers), strings.Join(r.Workers, ", "))
 	}
 	_, err := io.WriteString(w, human.Visible(b.String()))
 	return err
 }
 
+// said is the batch's state with its reason.
+func (r StatusReport) said() string {
+	if r.Reason == "" {
+		return string(r.State)
+	}
+	return string(r.State) + ": " + r.Reason
+}
+
 // WriteBatches shows batches as a table, newest first.
-func WriteBatches(w io.Writer, infos []batch.Info, now time.Time) error {
-	return table(w, []string{"BATCH", "NAME", "OWNER", "PHASE", "JOBS", "OK", "FAILED", "CANCELLED", "AGE"}, len(infos), func(i int) []string {
+func WriteBatches(w io.Writer, infos []Listed, now time.Time) error {
+	return table(w, []string{"BATCH", "NAME", "OWNER", "STATE", "JOBS", "OK", "FAILED", "CANCELLED", "AGE"}, len(infos), func(i int) []string {
 		b := infos[i]
 		jobs := count(b.Counts.Total)
 		if b.Counts.Total < 0 {
 			jobs = count(b.Counts.Fed) + "+"
 		}
 		return []string{
-			string(b.ID), b.Name, b.Owner, string(b.Phase), jobs, count(b.Counts.OK), count(b.Counts.Failed),
+			string(b.ID), b.Name, b.Owner, string(b.State), jobs, count(b.Counts.OK), count(b.Counts.Failed),
 			count(b.Counts.Cancelled), span(now.Sub(b.CreatedAt)),
 		}
 	})
@@ -235,17 +256,13 @@ func WriteWorkers(w io.Writer, workers []batch.WorkerRecord) error {
 	header := []string{"WORKER", "HOST", "STATE", "ENDPOINT", "MODELS", "TOOLS", "AGENTS", "SLOTS", "QUEUE", "JOBS", "TOKENS/S", "CACHED", "VERSION", "SEEN"}
 	return table(w, header, len(workers), func(i int) []string {
 		r := workers[i]
-		state := "ready"
-		switch {
-		case r.Draining:
-			state = "draining"
-		case len(r.Pauses) > 0:
-			state = r.Pauses[0].String()
-		case !r.Ready:
-			state = "not ready"
+		state, reason := r.State()
+		said := string(state)
+		if reason != "" && state != batch.DrainingWorker {
+			said += ": " + reason
 		}
 		return []string{
-			r.ID, r.Host, state, r.Endpoint, strings.Join(r.Models, ","), strings.Join(specNames(r.Tools), ","),
+			r.ID, r.Host, said, r.Endpoint, strings.Join(r.Models, ","), strings.Join(specNames(r.Tools), ","),
 			fmt.Sprintf("%d/%d", r.LiveAgents, r.MaxAgents), fmt.Sprintf("%d/%d", r.SlotsInUse, r.Slots), count(int64(r.SlotQueue)),
 			count(r.JobsDone), perSecond(r.TokensPerSec), percent(r.Usage.CachedTokens, r.Usage.PromptTokens), r.Version,
 			r.SeenAt.Format(time.TimeOnly),

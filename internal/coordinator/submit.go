@@ -232,6 +232,7 @@ func (s *Submission) checkTools(ctx context.Context, store *statestore.Store, pl
 		return nil
 	}
 	workers, err := store.Workers(ctx)
+	workers = batch.Live(workers)
 	if err != nil || len(workers) == 0 {
 		s.console.Say("warning: no worker is up, so nobody can tell whether there are the tools that the spec asks for: " + strings.Join(wanted, ", "))
 		return nil

@@ -19,7 +19,7 @@ const (
 
 // Listed is a batch with how fast it goes.
 type Listed struct {
-	batch.Info
+	coordinator.Listed
 	Rate float64 `json:"jobs_per_second"`
 	ETA  float64 `json:"eta_seconds" jsonschema:"0 if it is not known or the batch is done"`
 }
@@ -38,9 +38,9 @@ type BatchView struct {
 	Timeline string `json:"timeline" jsonschema:"another one means that Redis was restarted or replaced: cursors of results from before say nothing now"`
 }
 
-// eta is how many seconds the rest takes at a rate; 0 if that cannot be told.
-func eta(info batch.Info, rate float64) float64 {
-	if info.Phase == batch.Done {
+// eta is how many seconds the rest takes at a rate; 0 if the batch does not move or the rate is not known.
+func eta(info batch.Info, state batch.BatchState, rate float64) float64 {
+	if !state.Moves() {
 		return 0
 	}
 	left, ok := coordinator.Progress{Total: info.Counts.Total, Counts: info.Counts, Rate: rate}.ETA()
@@ -51,14 +51,14 @@ func eta(info batch.Info, rate float64) float64 {
 }
 
 func (s *Server) newest(ctx context.Context, n int) (Batches, error) {
-	infos, err := s.store.Newest(ctx, n)
+	infos, err := coordinator.List(ctx, s.store, n)
 	if err != nil {
 		return Batches{}, err
 	}
 	out := Batches{Batches: make([]Listed, len(infos))}
 	for i, info := range infos {
-		rate := s.watcher.rate(info)
-		out.Batches[i] = Listed{Info: info, Rate: rate, ETA: eta(info, rate)}
+		rate := s.watcher.rate(info.Info)
+		out.Batches[i] = Listed{Listed: info, Rate: rate, ETA: eta(info.Info, info.State, rate)}
 	}
 	return out, nil
 }
@@ -73,7 +73,7 @@ func (s *Server) view(ctx context.Context, id batch.ID) (BatchView, error) {
 		return BatchView{}, err
 	}
 	rate := s.watcher.rate(report.Info)
-	return BatchView{StatusReport: report, Rate: rate, ETA: eta(report.Info, rate), Timeline: timeline}, nil
+	return BatchView{StatusReport: report, Rate: rate, ETA: eta(report.Info, report.State, rate), Timeline: timeline}, nil
 }
 
 func (s *Server) listBatches(w http.ResponseWriter, r *http.Request) error {

@@ -144,7 +144,7 @@ func TestAPageIsLive(t *testing.T) {
 	// In one step: the page may be changed between the search for the button and the click.
 	_, err = chromedp.Run(ctx, chromedp.Evaluate[bool](`document.querySelector("button.danger").click() ?? true`))
 	require.NoError(t, err)
-	until(`document.querySelector("h1").innerText.includes("done") && document.querySelector("main").innerText.includes("cancelled 3")`)
+	until(`document.querySelector("h1").innerText.includes("cancelled") && document.querySelector("main").innerText.includes("cancelled 3")`)
 	info, err := w.store.Info(t.Context(), id)
 	require.NoError(t, err)
 	assert.EqualValues(t, 3, info.Counts.Cancelled)

@@ -89,7 +89,7 @@ func (s *Server) listTools(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, Tools{toolsOf(all)})
+	return reply(w, http.StatusOK, Tools{toolsOf(batch.Live(all))})
 }
 
 // toolsOf gathers what workers offer.

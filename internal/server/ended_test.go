@@ -47,7 +47,7 @@ func TestABatchThatIsDoneListsNoWorkers(t *testing.T) {
 	assert.NotEmpty(t, r.Workers)
 	assert.Equal(t, batch.Done, d.Phase)
 	assert.Empty(t, d.Workers)
-	assert.Contains(t, w.ask("GET", "/batches/"+string(done), "").body, "it is done")
+	assert.Contains(t, w.ask("GET", "/batches/"+string(done), "").body, "it needs none")
 }
 
 func TestPagesShowWhatIsUsedAndReserved(t *testing.T) {

@@ -24,12 +24,12 @@ func TestPages(t *testing.T) {
 	assert.Contains(t, w.ask("GET", "/workers", "").body, "No worker is alive")
 	running, done := w.scene()
 	for path, says := range map[string][]string{
-		"/":                           {"paper-extraction", "support-tickets", "210 of 400", "in progress", string(running)},
+		"/":                           {"paper-extraction", "support-tickets", "210 of 400", "running", "done with failures", "24 of 240 jobs failed", string(running)},
 		"/batches/" + string(running): {"Progress", "52%", "node-1, node-2", "Cancel batch", "OutputInvalid", "Slowest jobs", "/jobs/190?cursor=191", "75%"},
 		"/batches/" + string(done):    {"done", "Run 24 failed again", "BackendUnavailable", "How long jobs took", "Where the agents&#39; time went", "Bound by tool calls"},
 		"/batches/" + string(running) + "/jobs/210": {"Turn 1", "files.search", "&lt;script&gt;alert(1)&lt;/script&gt;", "2 tool calls, 1 shared", "Answer again", "The paper may be &lt;b&gt;long&lt;/b&gt;."},
 		"/batches/" + string(done) + "/jobs/10":     {"OutputInvalid", "its journal is dropped", "papers/0010.txt"},
-		"/workers":                                  {"node-3", "not ready", "75% of 412,000", "37 of 64", "70%", "1,873"},
+		"/workers":                                  {"node-3", "unready", "75% of 412,000", "37 of 64", "70%", "1,873"},
 		"/tools":                                    {"files.search", "Shared or cached", "75%", "3,600", "46m30s", "2h19m"},
 	} {
 		a := w.ask("GET", path, "", "Accept", "text/html")

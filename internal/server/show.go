@@ -29,7 +29,7 @@ type row struct {
 // overview is the first page.
 type overview struct {
 	Batches []row
-	Workers []batch.WorkerRecord
+	Live    int  // workers that are not lost
 	Full    bool // there may be more batches than are shown
 	Running int64
 	Rate    float64
@@ -47,14 +47,14 @@ func (s *Server) showBatches(r *http.Request) (string, any, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	o := overview{Batches: grouped(list.Batches), Workers: workers, Full: len(list.Batches) == batchesShown}
+	o := overview{Batches: grouped(list.Batches), Live: len(batch.Live(workers)), Full: len(list.Batches) == batchesShown}
 	for _, b := range list.Batches {
 		if b.Phase != batch.Done {
 			o.Running += b.Counts.Running
 			o.Rate += b.Rate
 		}
 	}
-	for _, w := range workers {
+	for _, w := range batch.Live(workers) {
 		o.Tokens += w.TokensPerSec
 	}
 	return "Batches", o, nil
@@ -174,7 +174,7 @@ func (s *Server) showTools(r *http.Request) (string, any, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	t := toolbox{Tools: toolsOf(workers)}
+	t := toolbox{Tools: toolsOf(batch.Live(workers))}
 	for _, b := range list.Batches {
 		if b.Counts.Tools.Asked > 0 {
 			t.Batches = append(t.Batches, b)

@@ -47,10 +47,13 @@ func (w *Worker) heartbeat(ctx context.Context) {
 	}
 }
 
+// lostAfter is how many heartbeats a worker may miss before it is lost to users.
+const lostAfter = 2
+
 func (w *Worker) register(ctx context.Context, record batch.WorkerRecord, every time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, every)
 	defer cancel()
-	if err := w.cfg.Store.Register(ctx, record, 4*every); err != nil && !statestore.Unreachable(err) {
+	if err := w.cfg.Store.Register(ctx, record, lostAfter*every); err != nil && !statestore.Unreachable(err) {
 		w.log.Warn("could not write the worker's record", "error", err)
 	}
 }

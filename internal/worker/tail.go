@@ -77,7 +77,7 @@ func (t *tails) keep(open []*work) {
 
 // takesTheSame reports whether another worker takes jobs that this one could: it serves one of its models.
 func (w *Worker) takesTheSame(r batch.WorkerRecord) bool {
-	if r.Consumer == w.cfg.Consumer || !r.Ready || r.Draining {
+	if r.Consumer == w.cfg.Consumer || !r.Ready || r.Draining || r.Lost {
 		return false
 	}
 	return slices.ContainsFunc(w.served(), func(m backend.Model) bool { return slices.Contains(r.Models, m.ID) })

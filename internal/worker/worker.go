@@ -230,6 +230,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	w.claim(ctx, life)
 	close(w.stopping)
+	w.reportState()
 	w.drain(life)
 	// Results that Redis cannot be told in time are made again by whoever takes the jobs over.
 	late := time.AfterFunc(lastWords, func() { giveUp(errDrained) })
@@ -293,9 +294,13 @@ func (w *Worker) Pauses() []batch.Pause {
 // healthChanged is called when jobs may be claimed. pauses: some began or ended.
 func (w *Worker) healthChanged(pauses bool) {
 	w.poke()
-	if !pauses {
-		return
+	if pauses {
+		w.reportState()
 	}
+}
+
+// reportState sends a heartbeat before the next one is due, because the worker's state changed.
+func (w *Worker) reportState() {
 	select {
 	case w.report <- struct{}{}:
 	default:

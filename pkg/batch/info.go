@@ -153,4 +153,6 @@ type WorkerRecord struct {
 	TokensPerSec float64            `json:"tokens_per_sec"` // generated, over the last heartbeat
 	StartedAt    time.Time          `json:"started_at"`     // the worker's clock
 	SeenAt       time.Time          `json:"seen_at"`        // Redis' clock, set by the store
+	DueAt        time.Time          `json:"due_at"`         // Redis' clock, set by the store; without a heartbeat until then the worker is lost
+	Lost         bool               `json:"lost"`           // set by the store when the record is read
 }

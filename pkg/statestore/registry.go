@@ -14,21 +14,24 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Register writes a worker's heartbeat record. The record vanishes when no other follows within keep; that is what
-// people see of a dead worker and decides nothing. Repeatable.
-func (s *Store) Register(ctx context.Context, w batch.WorkerRecord, keep time.Duration) error {
+// lostKept is how long a lost worker stays listed.
+const lostKept = 10 * time.Minute
+
+// Register writes a worker's heartbeat record. The worker is lost when no other record follows within due, by Redis' clock. That is for
+// people and decides nothing about its leases. Repeatable.
+func (s *Store) Register(ctx context.Context, w batch.WorkerRecord, due time.Duration) error {
 	op := "register worker " + w.ID
 	now, err := s.cmd.Time(ctx).Result()
 	if err != nil {
 		return classify(op, err)
 	}
-	w.SeenAt = now.UTC()
+	w.SeenAt, w.DueAt = now.UTC(), now.Add(due).UTC()
 	record, err := json.Marshal(w)
 	if err != nil {
 		return fmt.Errorf("%s: encode its record: %w", op, err)
 	}
 	_, err = s.cmd.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.Set(ctx, keyWorker(w.Consumer), record, keep)
+		p.Set(ctx, keyWorker(w.Consumer), record, due+lostKept)
 		p.ZAdd(ctx, keyWorkers, redis.Z{Score: float64(now.UnixMilli()), Member: w.Consumer})
 		return nil
 	})
@@ -45,14 +48,23 @@ func (s *Store) Unregister(ctx context.Context, consumer string) error {
 	return classify("unregister worker "+consumer, err)
 }
 
-// Workers lists the workers that are alive, by ID, and forgets the others. Repeatable.
+// Workers lists the workers by ID, those that were lost in the last ten minutes among them. A lost process of a worker that was started
+// again is left out. Repeatable.
 func (s *Store) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 	op := "list workers"
 	names, err := s.cmd.ZRange(ctx, keyWorkers, 0, -1).Result()
 	if err != nil {
 		return nil, classify(op, err)
 	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	now, err := s.cmd.Time(ctx).Result()
+	if err != nil {
+		return nil, classify(op, err)
+	}
 	var out []batch.WorkerRecord
+	live := map[string]bool{}
 	for _, name := range names {
 		v, err := s.cmd.Get(ctx, keyWorker(name)).Bytes()
 		if errors.Is(err, redis.Nil) {
@@ -68,8 +80,11 @@ func (s *Store) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 		if err := json.Unmarshal(v, &w); err != nil {
 			return nil, fmt.Errorf("%s: decode the record of %s: %w", op, name, err)
 		}
+		w.Lost = !w.DueAt.IsZero() && now.After(w.DueAt)
+		live[w.ID] = live[w.ID] || !w.Lost
 		out = append(out, w)
 	}
+	out = slices.DeleteFunc(out, func(w batch.WorkerRecord) bool { return w.Lost && live[w.ID] })
 	slices.SortFunc(out, func(a, b batch.WorkerRecord) int {
 		return strings.Compare(a.ID+"\x00"+a.Consumer, b.ID+"\x00"+b.Consumer)
 	})

@@ -13,7 +13,7 @@ import (
 )
 
 var registryScenarios = []scenario{
-	{"workers are listed by ID while their heartbeat is fresh", func(w *world) {
+	{"workers are listed by ID while their heartbeat is fresh, and lost after it", func(w *world) {
 		record := func(id, consumer string) batch.WorkerRecord {
 			return batch.WorkerRecord{
 				ID: id, Consumer: consumer, Version: "1", Models: []string{"m"}, Tools: []string{"read_file"}, Ready: true,
@@ -29,7 +29,8 @@ var registryScenarios = []scenario{
 		require.Len(w, got, 4)
 		seen := got[0].SeenAt
 		assert.WithinDuration(w, time.Now(), seen, time.Minute)
-		got[0].SeenAt = time.Time{}
+		assert.Equal(w, seen.Add(time.Hour), got[0].DueAt)
+		got[0].SeenAt, got[0].DueAt = time.Time{}, time.Time{}
 		assert.Equal(w, record("a", "a-1"), got[0])
 
 		changed := record("a", "a-1")
@@ -42,14 +43,25 @@ var registryScenarios = []scenario{
 		w.until(func() bool {
 			got, err = w.store.Workers(w.Context())
 			require.NoError(w, err)
-			return len(got) == 2
-		}, "the record of the dying one to vanish")
-		assert.Equal(w, []string{"a-1", "a-2"}, []string{got[0].Consumer, got[1].Consumer})
+			return len(got) == 3 && got[2].Lost
+		}, "the dying one to be lost")
+		assert.Equal(w, []string{"a-1", "a-2", "dying-1"}, []string{got[0].Consumer, got[1].Consumer, got[2].Consumer})
+		assert.False(w, got[0].Lost)
 		assert.True(w, got[0].Draining)
 		assert.True(w, got[0].SeenAt.After(seen))
+		require.NoError(w, w.store.Register(w.Context(), record("dying", "dying-2"), time.Hour))
+		got, err = w.store.Workers(w.Context())
+		require.NoError(w, err)
+		require.Len(w, got, 3)
+		assert.Equal(w, "dying-2", got[2].Consumer, "a lost process of a worker that runs again is left out")
+
+		require.NoError(w, w.raw.Del(w.Context(), "ba:worker:a-2").Err())
+		got, err = w.store.Workers(w.Context())
+		require.NoError(w, err)
+		require.Len(w, got, 2)
 		names, err := w.raw.ZRange(w.Context(), "ba:workers", 0, -1).Result()
 		require.NoError(w, err)
-		assert.ElementsMatch(w, []string{"a-1", "a-2"}, names, "the dead are forgotten")
+		assert.ElementsMatch(w, []string{"a-1", "dying-1", "dying-2"}, names, "a record that expired is forgotten")
 	}},
 	{"no ring is lost between two calls of listen", func(w *world) {
 		position, err := w.store.EventPosition(w.Context())

@@ -122,7 +122,7 @@ func (w *world) trim(id batch.ID, upTo int64) {
 // TestTimelines: what was read before a restart trims nothing after it, where other results may stand at its cursors.
 func TestTimelines(t *testing.T) {
 	t.Parallel()
-	redis := testredis.Server(t, testredis.AOF())
+	redis := testredis.Server(t, testredis.Config("appendonly", "yes", "appendfsync", "always"))
 	w := over(t, redis.URL())
 	id := w.sealed(2)
 	w.finishAll(id, w.claim(id, "a", 2))

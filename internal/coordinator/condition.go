@@ -1,0 +1,116 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// conditionOf returns the state of a batch. stages are its stages, nil if it has one only; workers are all that are listed.
+func conditionOf(info batch.Info, stages []StageUse, workers []batch.WorkerRecord) batch.Condition {
+	c := info.Counts
+	switch {
+	case info.Phase == batch.Cancelling:
+		return batch.Condition{State: batch.BatchCancelled, Reason: fmt.Sprintf("%s jobs still end", count(c.Running+c.Waiting))}
+	case info.Phase == batch.Done:
+		return endOf(info, stages)
+	case info.Paused:
+		return batch.Condition{State: batch.BatchPaused, Reason: "its budget is used up, so no model call starts"}
+	}
+	able, why, pause := able(info, workers)
+	switch {
+	case able:
+	case pause != nil:
+		return batch.Condition{State: batch.BatchPaused, Reason: why}
+	default:
+		return batch.Condition{State: batch.BatchWaiting, Reason: why}
+	}
+	if c.Running == 0 && c.Finished() == 0 {
+		return batch.Condition{State: batch.BatchQueued}
+	}
+	return batch.Condition{State: batch.BatchRunning}
+}
+
+// endOf returns the state of a batch whose jobs all have a result.
+func endOf(info batch.Info, stages []StageUse) batch.Condition {
+	c := info.Counts
+	failed := func(stage string) bool {
+		i := slices.IndexFunc(stages, func(s StageUse) bool { return s.Stage == stage })
+		return i >= 0 && stages[i].Phase == batch.Done && stages[i].Failed > 0
+	}
+	switch {
+	case c.Cancelled > 0:
+		return batch.Condition{State: batch.BatchCancelled, Reason: fmt.Sprintf("%s of %s jobs have no output", count(c.Cancelled+c.Failed), count(c.Finished()))}
+	case info.Plan && failed(planStage):
+		return batch.Condition{State: batch.BatchFailed, Reason: "the plan failed"}
+	case c.Failed > 0 && c.OK == 0:
+		return batch.Condition{State: batch.BatchFailed, Reason: "no job has an output"}
+	case c.Failed > 0:
+		return batch.Condition{State: batch.BatchDoneWithFailures, Reason: fmt.Sprintf("%s of %s jobs failed", count(c.Failed), count(c.Finished()))}
+	case failed(reduceStage):
+		return batch.Condition{State: batch.BatchDoneWithFailures, Reason: "the reduction failed"}
+	}
+	return batch.Condition{State: batch.BatchDone}
+}
+
+// able reports whether a live worker can serve a batch, and if not, why.
+func able(info batch.Info, workers []batch.WorkerRecord) (ok bool, why string, pause *batch.Pause) {
+	needs := needsOf(info)
+	if slices.ContainsFunc(workers, func(w batch.WorkerRecord) bool { return servable(needs, w) == "" }) {
+		return true, "", nil
+	}
+	why, pause = trouble(needs, workers)
+	return false, why, pause
+}
+
+// Listed is a batch in a list.
+type Listed struct {
+	batch.Info
+	batch.Condition
+}
+
+// lister reads the batches and workers of a cluster; statestore.Store implements it.
+type lister interface {
+	List(ctx context.Context) ([]batch.Info, error)
+	Newest(ctx context.Context, n int) ([]batch.Info, error)
+	Workers(ctx context.Context) ([]batch.WorkerRecord, error)
+}
+
+// List returns the n newest batches with their states, all of them if n is 0.
+func List(ctx context.Context, s lister, n int) ([]Listed, error) {
+	read := s.List
+	if n > 0 {
+		read = func(ctx context.Context) ([]batch.Info, error) { return s.Newest(ctx, n) }
+	}
+	infos, err := read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	workers, err := s.Workers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return judge(infos, workers), nil
+}
+
+// judge computes the state of each batch of a list. Its stages count if they are in the list.
+func judge(infos []batch.Info, workers []batch.WorkerRecord) []Listed {
+	by := make(map[batch.ID]batch.Info, len(infos))
+	for _, i := range infos {
+		by[i.ID] = i
+	}
+	out := make([]Listed, len(infos))
+	for n, i := range infos {
+		var stages []StageUse
+		for _, stage := range []StageUse{{Stage: planStage, Batch: i.ID.Planner()}, {Stage: reduceStage, Batch: i.ID.Reducer()}} {
+			if of, ok := by[stage.Batch]; ok && i.ID == i.ID.Whole() {
+				stage.Phase, stage.Failed = of.Phase, of.Counts.Failed+of.Counts.Cancelled
+				stages = append(stages, stage)
+			}
+		}
+		out[n] = Listed{i, conditionOf(i, stages, workers)}
+	}
+	return out
+}

@@ -1,0 +1,74 @@
+package batch
+
+// Condition is the state of a batch as every command, page, alert and API answer names it. internal/coordinator computes it.
+type Condition struct {
+	State  BatchState `json:"state,omitempty"`
+	Reason string     `json:"state_reason,omitempty"` // for people; "" if the state needs none
+}
+
+// BatchState is one word of a batch's [Condition].
+type BatchState string
+
+// The states of a batch.
+const (
+	BatchQueued           BatchState = "queued"               // no job has started yet
+	BatchRunning          BatchState = "running"              // jobs run, or the next ones start soon
+	BatchPaused           BatchState = "paused"               // no model call starts: the budget is used up, or every model server refuses
+	BatchWaiting          BatchState = "waiting for a worker" // no live worker can serve it
+	BatchDone             BatchState = "done"                 // every job has an output
+	BatchDoneWithFailures BatchState = "done with failures"   // some jobs, or the reduction, failed
+	BatchFailed           BatchState = "failed"               // no job has an output, or the plan failed
+	BatchCancelled        BatchState = "cancelled"            // cancelled; also while its last jobs end
+)
+
+// Ended reports whether the batch needs no worker any more.
+func (s BatchState) Ended() bool {
+	switch s {
+	case BatchDone, BatchDoneWithFailures, BatchFailed, BatchCancelled:
+		return true
+	}
+	return false
+}
+
+// Moves reports whether results arrive in this state, so that a time left can be estimated.
+func (s BatchState) Moves() bool { return s == BatchQueued || s == BatchRunning }
+
+// WorkerState is the state of a worker.
+type WorkerState string
+
+// The states of a worker.
+const (
+	ReadyWorker    WorkerState = "ready"    // it claims jobs
+	DrainingWorker WorkerState = "draining" // it was asked to end and claims no more jobs
+	UnreadyWorker  WorkerState = "unready"  // its model server cannot be used
+	LostWorker     WorkerState = "lost"     // its heartbeats stopped
+)
+
+// State returns the worker's state and, for people, the reason of any other than ready. A ready worker has a reason if calls to one of
+// its models are paused.
+func (r WorkerRecord) State() (WorkerState, string) {
+	switch {
+	case r.Lost:
+		return LostWorker, "no heartbeat since " + r.SeenAt.Local().Format("15:04:05")
+	case r.Draining:
+		return DrainingWorker, "it was asked to end"
+	case !r.Ready && len(r.Pauses) > 0:
+		return UnreadyWorker, r.Pauses[0].String()
+	case !r.Ready:
+		return UnreadyWorker, "its model server " + r.Endpoint + " does not answer"
+	case len(r.Pauses) > 0:
+		return ReadyWorker, r.Pauses[0].String()
+	}
+	return ReadyWorker, ""
+}
+
+// Live returns the records of workers that are not lost.
+func Live(records []WorkerRecord) []WorkerRecord {
+	var out []WorkerRecord
+	for _, r := range records {
+		if !r.Lost {
+			out = append(out, r)
+		}
+	}
+	return out
+}
