@@ -43,7 +43,6 @@ var wallClock = map[string]string{
 	"pkg/statestore/control.go Info: Time.UTC":                 "Redis' time, for people",
 	"pkg/statestore/control.go Info: time.UnixMilli":           "Redis' time, for people",
 	"pkg/statestore/registry.go Register: Time.UTC":            "Redis' time, for people",
-	"pkg/statestore/registry.go Workers: Time.After":         "Redis' time against Redis' time, for people",
 	"pkg/statestore/registry.go Register: Time.UnixMilli":      "Redis' time; the order of the list of workers",
 	"pkg/statestore/submit.go NewID: ulid.Timestamp of a time": "the submitter's time; older IDs are looked at first, and nothing else",
 
