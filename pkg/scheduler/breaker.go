@@ -61,13 +61,14 @@ type Breaker struct {
 	mu       sync.Mutex           // guards all below
 	phase    phase                // of the endpoint
 	calls    map[*Ticket]struct{} // in flight
+	ended    time.Time            // when the last call ended
 	answered time.Time            // when the latest of the answered calls was sent; zero if none was answered
 	control  time.Time            // when the latest of the answered control requests was sent
 	refused  bool                 // a control request was refused, too
 	small    time.Time            // when the latest of the answered control requests was sent that came outside of an outage
 	failing  map[string]string    // job → kind of its last failure, until it is answered
 	flaky    map[string]time.Time // kind → when a call that had failed so was answered at a repetition
-	quota    quota
+	pace     pace
 
 	// The failures since the last answer.
 	first      time.Time           // when the first failed call was sent; zero if there is none
@@ -131,7 +132,7 @@ func (b *Breaker) mayStart(now time.Time, job string) (ok bool, again time.Time)
 			return false, time.Time{}
 		}
 	}
-	return b.quota.mayStart(now)
+	return b.pace.mayStart(now)
 }
 
 // Admit notes a call that starts now. It returns nil if none may start; the caller waits as MayStart advises. Each ticket must end.
@@ -148,7 +149,11 @@ func (b *Breaker) Admit(now time.Time, job string) *Ticket {
 		b.tried = remember(b.tried, job)
 		b.next = now.Add(max(probePatience, b.delay(now)))
 	} else {
-		b.quota.send(now)
+		idle := time.Duration(0)
+		if len(b.calls) == 0 {
+			idle = now.Sub(b.ended)
+		}
+		b.pace.send(now, idle)
 	}
 	b.calls[t] = struct{}{}
 	return t
@@ -159,12 +164,13 @@ func (b *Breaker) End(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.calls, t)
+	b.ended = now
 	switch e.Verdict {
 	case NoVerdict:
 		if t.probe && b.phase == open {
 			b.next = now
 		}
-		return b.quota.pass(t.sent) || b.phase != healthy
+		return b.phase != healthy
 	case Answered:
 		if kind, ok := b.failing[t.job]; ok {
 			delete(b.failing, t.job)
@@ -208,21 +214,23 @@ func (b *Breaker) goesOn(now time.Time, t *Ticket) (changed bool) {
 		return b.phase != healthy
 	}
 	t.shown = true
-	tried := !t.probe && b.quota.answer(t.sent)
+	if !t.probe {
+		b.pace.answer(t.sent)
+	}
 	switch b.phase {
 	case healthy:
 		if !t.sent.Before(b.first) {
 			b.forget()
 		}
-		return tried
+		return false
 	case open:
 		if !t.probe && !t.sent.After(b.lastFailed) {
 			return false // sent before the outage
 		}
-		if b.last.Verdict == Throttled && b.last.RetryAfter == 0 && t.probe {
-			b.quota.restart(t.sent)
+		if b.last.Verdict == Throttled && t.probe {
+			b.pace.restart(t.sent)
 		} else {
-			b.quota = quota{}
+			b.pace = pace{}
 		}
 		b.phase, b.recovered, b.good, b.bad = recovering, now, 1, 0
 		b.limit = b.step() * 2
@@ -259,18 +267,13 @@ func (b *Breaker) fails(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 	b.tries++
 	b.jobs = remember(b.jobs, t.job)
 	switch {
-	case e.Verdict == Throttled && e.RetryAfter > 0:
-		b.quota = quota{} // the server tells when to come back
 	case e.Verdict == Throttled:
-		b.quota.refuse(t.sent)
+		b.pace.refuse(now, t.sent, e.RetryAfter)
 	default:
 		if len(b.failing) >= maxKept {
 			clear(b.failing)
 		}
 		b.failing[t.job] = e.Kind
-		if b.quota.pass(t.sent) {
-			changed = true
-		}
 	}
 	switch b.phase {
 	case open:
@@ -278,9 +281,6 @@ func (b *Breaker) fails(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 			b.last = e
 			b.probes++
 			b.refused = t.Control && !t.controlled
-			if e.Verdict == Throttled && e.RetryAfter == 0 {
-				b.quota.probed(t.sent)
-			}
 			b.next = now.Add(b.delay(now))
 		} else if e.Verdict == Throttled {
 			b.next = later(b.next, now.Add(b.asked(e)))
@@ -300,7 +300,7 @@ func (b *Breaker) fails(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 		b.open(now, e)
 		return true
 	}
-	return changed
+	return false
 }
 
 // trips reports whether the failures since the last answer are an outage. Calls that are in flight may still be answered, so
