@@ -69,6 +69,7 @@ type Breaker struct {
 	failing  map[string]string    // job → kind of its last failure, until it is answered
 	flaky    map[string]time.Time // kind → when a call that had failed so was answered at a repetition
 	pace     pace
+	batches  batchCallsBy
 
 	// The failures since the last answer.
 	first      time.Time           // when the first failed call was sent; zero if there is none
@@ -98,7 +99,7 @@ const (
 
 // NewBreaker makes a breaker that is closed.
 func NewBreaker(jitter func() float64) *Breaker {
-	return &Breaker{jitter: jitter, calls: map[*Ticket]struct{}{}, failing: map[string]string{}, flaky: map[string]time.Time{}, jobs: map[string]struct{}{}}
+	return &Breaker{jitter: jitter, calls: map[*Ticket]struct{}{}, failing: map[string]string{}, flaky: map[string]time.Time{}, jobs: map[string]struct{}{}, batches: batchCallsBy{}}
 }
 
 // Ticket is one call in flight.
@@ -132,6 +133,9 @@ func (b *Breaker) mayStart(now time.Time, job string) (ok bool, again time.Time)
 			return false, time.Time{}
 		}
 	}
+	if ok, again := b.batches.mayStart(now, job); !ok {
+		return false, again
+	}
 	return b.pace.mayStart(now)
 }
 
@@ -156,6 +160,7 @@ func (b *Breaker) Admit(now time.Time, job string) *Ticket {
 		b.pace.send(now, idle)
 	}
 	b.calls[t] = struct{}{}
+	b.batches.send(now, job)
 	return t
 }
 
@@ -165,6 +170,7 @@ func (b *Breaker) End(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 	defer b.mu.Unlock()
 	delete(b.calls, t)
 	b.ended = now
+	b.batches.end(t.job)
 	switch e.Verdict {
 	case NoVerdict:
 		if t.probe && b.phase == open {
@@ -205,7 +211,9 @@ func (b *Breaker) works(now time.Time, t *Ticket) (changed bool) {
 	if t.sent.After(b.answered) {
 		b.answered = t.sent
 	}
-	return b.goesOn(now, t)
+	held := b.batches.anyHeld(now)
+	b.batches.answer(now, t)
+	return b.goesOn(now, t) || held
 }
 
 // goesOn lets more calls start. The caller holds mu.
@@ -266,6 +274,7 @@ func (b *Breaker) fails(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 	}
 	b.tries++
 	b.jobs = remember(b.jobs, t.job)
+	b.batches.fail(t)
 	switch {
 	case e.Verdict == Throttled:
 		b.pace.refuse(now, t.sent, e.RetryAfter)
@@ -274,6 +283,10 @@ func (b *Breaker) fails(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 			clear(b.failing)
 		}
 		b.failing[t.job] = e.Kind
+		if b.phase != open && b.batches.held(now, t.job) {
+			b.acquit(BatchOf(t.job))
+			return true
+		}
 	}
 	switch b.phase {
 	case open:
@@ -319,6 +332,18 @@ func (b *Breaker) open(now time.Time, e CallEnd) {
 		b.tried = map[string]struct{}{}
 	}
 	b.next = now.Add(b.delay(now))
+}
+
+// acquit takes back what the failures of a batch's jobs say about the endpoint. The caller holds mu.
+func (b *Breaker) acquit(batch string) {
+	for job := range b.jobs {
+		if BatchOf(job) == batch {
+			delete(b.jobs, job)
+		}
+	}
+	if b.tries = len(b.jobs); b.tries == 0 {
+		b.forget()
+	}
 }
 
 // forget drops the failures since the last answer.
