@@ -43,6 +43,8 @@ const (
 	// controlTrust is how long no job was answered before an answered control request shows that the jobs are at fault. A server may
 	// answer a small request and fail all others for a while.
 	controlTrust = 30 * time.Second
+	// sameTrust is the same if jobs were answered before and the server refuses all calls in the same words since.
+	sameTrust = 10 * time.Second
 	// uselessAfter and uselessJobs bound how long, and for how many jobs, a server that never answered refuses calls before its
 	// configuration or the batch's is held to be wrong.
 	uselessAfter = 10 * time.Second
@@ -68,6 +70,8 @@ type Breaker struct {
 	small    time.Time            // when the latest of the answered control requests was sent that came outside of an outage
 	failing  map[string]string    // job → kind of its last failure, until it is answered
 	flaky    map[string]time.Time // kind → when a call that had failed so was answered at a repetition
+	refusal  CallEnd              // the first failure since a call was answered
+	same     bool                 // all others were like it, permanent, and no control request failed
 	pace     pace
 	batches  batchCallsBy
 
@@ -211,6 +215,7 @@ func (b *Breaker) works(now time.Time, t *Ticket) (changed bool) {
 	if t.sent.After(b.answered) {
 		b.answered = t.sent
 	}
+	b.refusal = CallEnd{}
 	held := b.batches.anyHeld(now)
 	b.batches.answer(now, t)
 	return b.goesOn(now, t) || held
@@ -272,6 +277,10 @@ func (b *Breaker) fails(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 	if t.sent.After(b.lastFailed) {
 		b.lastFailed = t.sent
 	}
+	if b.refusal.Kind == "" {
+		b.refusal, b.same = e, e.Permanent
+	}
+	b.same = b.same && e.Kind == b.refusal.Kind && e.Reason == b.refusal.Reason && (!t.Control || t.controlled)
 	b.tries++
 	b.jobs = remember(b.jobs, t.job)
 	b.batches.fail(t)
@@ -390,7 +399,11 @@ func (b *Breaker) ProbeNow(now time.Time) {
 func (b *Breaker) Evidence() (sent time.Time, proven bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.control.After(b.answered) && b.control.Sub(later(b.answered, b.since)) >= controlTrust {
+	trust := controlTrust
+	if b.same && !b.answered.IsZero() {
+		trust = sameTrust
+	}
+	if b.control.After(b.answered) && b.control.Sub(later(b.answered, b.since)) >= trust {
 		return b.control, false
 	}
 	return b.answered, true
