@@ -40,6 +40,15 @@ func refuses(e *backend.Error) bool {
 	return false
 }
 
+// foreign reports whether an answer is one that no model server gives, such as a web page with status 200.
+func foreign(e *backend.Error) bool {
+	switch e.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return e.Class == backend.Transient && e.Status >= 200 && e.Status < 498
+}
+
 func shorten(s string) string {
 	if len(s) <= maxReason {
 		return s

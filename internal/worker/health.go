@@ -414,7 +414,7 @@ func callEnd(ctx context.Context, resp *backend.Response, err error) scheduler.C
 	if !ok {
 		return out
 	}
-	out.RetryAfter, out.Permanent = e.RetryAfter, !e.Class.Retryable()
+	out.RetryAfter, out.Permanent, out.Foreign = e.RetryAfter, !e.Class.Retryable(), foreign(e)
 	switch {
 	case e.Class == backend.RateLimited:
 		out.Verdict = scheduler.Throttled

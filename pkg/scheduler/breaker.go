@@ -24,6 +24,7 @@ type CallEnd struct {
 	Reason     string        // for people
 	RetryAfter time.Duration // 0 if the server did not ask for a wait
 	Permanent  bool          // the server says that the same call will fail again
+	Foreign    bool          // no model server answers so; it may be another server, or pass
 }
 
 const (
@@ -49,6 +50,8 @@ const (
 	// configuration or the batch's is held to be wrong.
 	uselessAfter = 10 * time.Second
 	uselessJobs  = 8
+	// foreignAfter is the same for answers that no model server gives.
+	foreignAfter = time.Minute
 
 	fullSpeed = 64 // calls in flight at which a recovery is complete
 	flakyFor  = time.Minute
@@ -463,8 +466,8 @@ func (b *Breaker) useless() bool {
 	if b.last.Verdict == Refused {
 		return true
 	}
-	lasted := b.lastFailed.Sub(b.since) >= uselessAfter
-	return b.last.Permanent && lasted && (b.refused || len(b.failing) >= uselessJobs)
+	lasted := b.lastFailed.Sub(b.since)
+	return b.last.Permanent && lasted >= uselessAfter && (b.refused || len(b.failing) >= uselessJobs) || b.last.Foreign && lasted >= foreignAfter && b.refused
 }
 
 // inFlightSince counts the calls in flight that were sent at t or later. The caller holds mu.

@@ -373,23 +373,31 @@ func TestSameRefusalIsProofSooner(t *testing.T) {
 }
 
 func TestServerThatRefusesEveryCallIsUnproven(t *testing.T) {
-	for name, control := range map[string]bool{"control request answered": true, "control request refused": false} {
+	for name, test := range map[string]struct {
+		end     CallEnd
+		control bool // is answered
+		least   time.Duration
+	}{
+		"control request answered": {CallEnd{Verdict: Failed, Kind: "k", Permanent: true}, true, uselessAfter},
+		"control request refused":  {CallEnd{Verdict: Failed, Kind: "k", Permanent: true}, false, uselessAfter},
+		"web page":                 {CallEnd{Verdict: Failed, Kind: "k", Foreign: true}, false, foreignAfter},
+	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCalls(t)
-			for began := c.now; c.now.Sub(began) < time.Minute; {
+			for began := c.now; c.now.Sub(began) < 2*time.Minute; {
 				if o := c.b.Outage(); o != nil {
 					if o.Unproven {
-						assert.GreaterOrEqual(t, c.now.Sub(began), uselessAfter)
+						assert.GreaterOrEqual(t, c.now.Sub(began), test.least)
 						return
 					}
 					c.now = later(c.now, o.Next).Add(newcomersOnly)
 				}
 				ticket := c.start()
-				if ticket.Control && control {
+				if ticket.Control && test.control {
 					c.b.Controlled(c.now, ticket)
 				}
 				c.wait(time.Millisecond)
-				c.b.End(c.now, ticket, CallEnd{Verdict: Failed, Kind: "k", Reason: "because", Permanent: true})
+				c.b.End(c.now, ticket, test.end)
 			}
 			assert.Fail(t, "it was never reported")
 		})
