@@ -165,6 +165,14 @@ func (h *health) crowded(model, job string) bool {
 	return crowd && h.of(model).Held(time.Now(), job)
 }
 
+// isPaused reports whether a call of a job has to wait for the end of a pause.
+func (h *health) isPaused(model, job string) bool {
+	if ok, _, _ := h.mayStart(model, job); ok {
+		return false
+	}
+	return !h.isReady() || h.of(model).Outage() != nil
+}
+
 // stopped is when calls of a model were last stopped; now if they are not.
 func (h *health) stopped(model string) time.Time {
 	b := h.of(model)
