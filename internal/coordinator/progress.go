@@ -57,7 +57,7 @@ func (p Progress) Line(width int) string {
 	if p.Pause != nil {
 		parts = append(parts, p.Pause.String())
 	}
-	if p.Rate > 0 {
+	if p.Rate > 0 && p.Pause == nil {
 		parts = append(parts, perSecond(p.Rate)+" jobs/s")
 	}
 	if eta, ok := p.ETA(); ok {
