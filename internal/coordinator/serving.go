@@ -10,7 +10,7 @@ import (
 
 const (
 	servingEvery = 2 * time.Second // between two looks at the workers
-	servingGrace = 3 * time.Second // a batch that nobody serves is reported after it
+	servingGrace = 3 * time.Second // a batch without a worker is reported after it
 )
 
 // workerLister lists the live workers. A source of results over HTTP may not have it.
@@ -18,14 +18,14 @@ type workerLister interface {
 	Workers(ctx context.Context) ([]batch.WorkerRecord, error)
 }
 
-// serving watches whether some worker serves a batch, and says once if none does.
+// serving watches whether some worker serves a batch, and reports once that none does.
 type serving struct {
 	workers workerLister // nil sees nothing
 	say     func(string)
 
 	looked time.Time
 	pause  *batch.Pause
-	since  time.Time // nobody serves the batch
+	since  time.Time // the batch has no worker
 	said   bool
 }
 
