@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,6 +90,29 @@ func TestRunWaitsForTheServerOnlySoLong(t *testing.T) {
 	text, err = os.ReadFile(out)
 	require.NoError(t, err)
 	assert.Equal(t, 30, strings.Count(string(text), `"status":"ok"`))
+}
+
+func TestRunWaitsForAServerThatStartsLate(t *testing.T) {
+	target, err := url.Parse(refusingServer(t, 1000, 0, ""))
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: target.Host})
+	var asked atomic.Int64
+	late := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) <= 3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	defer late.Close()
+	target.Host = late.Listener.Addr().String()
+	got := coordinate(t, nil, "", "run", specOf(t, 1, ""), "--backend", target.String(), "--out", filepath.Join(t.TempDir(), "r.jsonl"), "--wait-for-server", "1m")
+	assert.Equal(t, coordinator.ExitOK, got.status, got.err)
+	assert.Equal(t, 1, strings.Count(got.err, "waiting up to 1m"), got.err)
+
+	asked.Store(0)
+	got = coordinate(t, nil, "", "run", specOf(t, 1, ""), "--backend", target.String(), "--out", filepath.Join(t.TempDir(), "r.jsonl"))
+	assert.Equal(t, coordinator.ExitUnreachable, got.status, "nobody asked to wait")
 }
 
 func TestResumeRunsWhatAnOutageFailedBefore(t *testing.T) {

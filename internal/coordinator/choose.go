@@ -33,6 +33,9 @@ type candidates struct {
 	simulate  bool   // start a simulated server if there is no other
 	insecure  bool   // listed hosts get keys without encryption too
 	tools     int    // of the spec: a simulated server asks for each once
+
+	wait time.Duration // for the first answer of a server that somebody named, while it does not answer or is overloaded
+	say  func(string)  // is told of the wait
 }
 
 // named is the URL that somebody gave, and who did.
@@ -72,7 +75,7 @@ func chooseBackend(ctx context.Context, c candidates, o dial.Options) (*modelSer
 		}
 		var withheld string
 		o.Getenv, withheld = newKeyPolicy(o.Getenv, c.insecure, c.given, c.env).environment(url)
-		m, err := openBackend(ctx, url, by, o)
+		m, err := c.await(ctx, url, by, o)
 		switch {
 		case withheld == "":
 		case backend.ClassOf(err) == backend.Auth:
@@ -106,6 +109,34 @@ func chooseBackend(ctx context.Context, c candidates, o dial.Options) (*modelSer
 	}
 	m.stop = stop
 	return m, nil
+}
+
+// firstLook is the time between two tries to reach a server that does not answer yet.
+const firstLook = 500 * time.Millisecond
+
+// await connects as openBackend does, and tries again for as long as c.wait.
+func (c candidates) await(ctx context.Context, url, by string, o dial.Options) (*modelServer, error) {
+	for began, told := time.Now(), false; ; told = true {
+		m, err := openBackend(ctx, url, by, o)
+		if err == nil || !away(err) || time.Since(began) >= c.wait {
+			return m, err
+		}
+		if !told {
+			c.say(fmt.Sprintf("%v; waiting up to %s", err, span(c.wait)))
+		}
+		if sleep(ctx, firstLook) != nil {
+			return nil, err
+		}
+	}
+}
+
+// away reports whether a server that cannot be used may come to answer by itself.
+func away(err error) bool {
+	if _, ok := errors.AsType[*UnreachableError](err); !ok {
+		return false
+	}
+	class := backend.ClassOf(err)
+	return class == "" || class.Retryable()
 }
 
 // openBackend connects: a server that is not ready is an error.

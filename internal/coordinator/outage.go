@@ -90,6 +90,7 @@ func (o *outages) end(p batch.Pause) error {
 	remedy := map[backend.Class]string{
 		backend.Auth:           "set a valid key in BATCHAGENT_API_KEY",
 		backend.QuotaExhausted: "add credit to the account, or use another key",
+		backend.Transient:      "no call was answered; check that the URL is that of a model server, with its path, such as /v1",
 		backend.UnknownModel:   fmt.Sprintf("it has no model %q: set `model` in the spec", p.Model),
 	}[backend.Class(p.Kind)]
 	if remedy == "" {

@@ -57,7 +57,7 @@ func (p Progress) Line(width int) string {
 	if p.Pause != nil {
 		parts = append(parts, p.Pause.String())
 	}
-	if p.Rate > 0 {
+	if p.Rate > 0 && p.Pause == nil {
 		parts = append(parts, perSecond(p.Rate)+" jobs/s")
 	}
 	if eta, ok := p.ETA(); ok {
@@ -70,10 +70,10 @@ func (p Progress) Line(width int) string {
 	return string(line)
 }
 
-// ETA is how long the rest takes at the present rate.
+// ETA is how long the rest takes at the present rate. It is not known while no model call starts.
 func (p Progress) ETA() (time.Duration, bool) {
 	left := p.Total - p.Counts.Finished()
-	if p.Rate <= 0 || p.Total < 0 || left <= 0 {
+	if p.Pause != nil || p.Rate <= 0 || p.Total < 0 || left <= 0 {
 		return 0, false
 	}
 	seconds := float64(left) / p.Rate

@@ -189,12 +189,18 @@ const lookTimeout = 2 * time.Second
 func watchStore(ctx context.Context, s Source, id batch.ID, con *Console) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var shown sync.WaitGroup
+	workers, _ := s.(workerLister)
+	serving := &serving{workers: workers, say: con.Say}
 	shown.Go(func() {
 		con.watch(ctx, func(ctx context.Context) (Progress, error) {
 			ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 			defer cancel()
 			info, err := s.Info(ctx, id)
-			return progressOf(info), err
+			p := progressOf(info)
+			if err == nil {
+				p.Pause = serving.look(ctx, time.Now(), info)
+			}
+			return p, err
 		})
 	})
 	return func() {

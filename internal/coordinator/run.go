@@ -90,7 +90,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	}
 	r.server, err = chooseBackend(ctx, candidates{
 		given: o.Backend, by: "--backend", insecure: o.InsecureKeys, spec: s.Backend, env: o.Getenv("BATCHAGENT_BACKEND"), local: o.Local,
-		simulate: true, tools: min(len(compiled.Plan.Tools), compiled.Plan.MaxTurns-1),
+		simulate: true, tools: min(len(compiled.Plan.Tools), compiled.Plan.MaxTurns-1), wait: o.Wait.Longest, say: con.Say,
 	}, dial.Options{Logger: o.Logger, Getenv: o.Getenv})
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,6 +30,8 @@ type StatusReport struct {
 	Trouble string   `json:"trouble"`           // why nobody can; "" if somebody can or nobody needs to
 	// Pause is why the workers that could serve it make no model calls; nil unless all of them are paused.
 	Pause *batch.Pause `json:"pause,omitempty"`
+	// Away says which workers are paused while others serve the batch.
+	Away []string `json:"away,omitempty"`
 }
 
 // Status looks at a batch and at the workers.
@@ -43,8 +44,7 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 	if err != nil {
 		return StatusReport{}, err
 	}
-	needs := needsOf(info)
-	r := StatusReport{Info: info, Sharing: info.Counts.Usage.Sharing(), Workers: []string{}}
+	r := StatusReport{Info: info, Sharing: info.Counts.Usage.Sharing(), Workers: serversOf(info, workers)}
 	if r.Planning, err = planningOf(ctx, s, info.Header); err != nil {
 		return StatusReport{}, err
 	}
@@ -52,22 +52,14 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 		return StatusReport{}, err
 	}
 	r.Condition = conditionOf(info, r.Stages, workers)
-	for _, w := range workers {
-		if !info.Phase.Terminal() && servable(needs, w) == "" {
-			r.Workers = append(r.Workers, w.ID)
-		}
-	}
-	if !info.Phase.Terminal() && len(r.Workers) == 0 {
-		r.Trouble, r.Pause = trouble(needs, workers)
+	switch {
+	case info.Phase.Terminal():
+	case len(r.Workers) == 0:
+		r.Trouble, r.Pause = trouble(needsOf(info), workers)
+	default:
+		r.Away = pausedFor(needsOf(info), workers)
 	}
 	return r, nil
-}
-
-// needsOf returns what a worker must have to serve a batch.
-func needsOf(info batch.Info) batch.Header {
-	needs := info.Header
-	needs.Model = cmp.Or(needs.Model, info.Bound)
-	return needs
 }
 
 // reducing says how the reduction stands, in one line.
@@ -127,6 +119,17 @@ func pauseFor(h batch.Header, w batch.WorkerRecord) *batch.Pause {
 		return nil
 	}
 	return &w.Pauses[i]
+}
+
+// pausedFor says which workers would serve a batch if they were not paused, and why they are.
+func pausedFor(h batch.Header, workers []batch.WorkerRecord) []string {
+	var out []string
+	for _, w := range workers {
+		if p := pauseFor(h, w); p != nil && servable(h, w) == "is "+p.String() {
+			out = append(out, w.ID+" "+servable(h, w))
+		}
+	}
+	return out
 }
 
 // trouble returns why no worker serves a batch. If every worker that has its model and tools is paused, the longest pause is returned too.
@@ -223,6 +226,9 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 	}
 	if len(r.Workers) > 0 {
 		line("workers", "%d: %s", len(r.Workers), strings.Join(r.Workers, ", "))
+	}
+	for _, away := range r.Away {
+		line("", "%s", away)
 	}
 	_, err := io.WriteString(w, human.Visible(b.String()))
 	return err

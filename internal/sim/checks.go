@@ -75,7 +75,7 @@ func (k *checker) job(index int) *job {
 
 // mutating are the scripts that may change a batch.
 var mutating = []string{
-	"create", "feed", "seal", "claim", "renew", "checkpoint", "release", "finish", "cancel", "retry", "remove", "spend",
+	"create", "feed", "seal", "claim", "renew", "checkpoint", "release", "finish", "cancel", "retry", "remove", "spend", "bind",
 }
 
 // executed is told of every command that Redis executed.
@@ -125,6 +125,8 @@ func (k *checker) script(proc string, c call, was, is *state) {
 		k.checkpoint(proc, c, was)
 	case "spend":
 		k.spend(proc, c, was, is)
+	case "bind":
+		k.bound(c, was, is)
 	case "retry":
 		if was.phase == batch.Done && is.phase != batch.Done {
 			k.pulse()

@@ -53,6 +53,7 @@ type Config struct {
 	retries     int           // how often failed jobs are run again once the batch is done
 	reduce      bool          // the results are reduced
 	budget      int64         // tokens; 0 is none
+	binds       bool          // plain workers bind the batch to one of two models
 
 	// Full mode.
 	share        toolpool.Share // of the tool "probe"

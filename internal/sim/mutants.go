@@ -24,6 +24,8 @@ type Mutant struct {
 	Limited bool
 	// Forgets plays the seeds with a Redis that forgets.
 	Forgets bool
+	// Binds plays the seeds with workers that bind the batch to different models.
+	Binds bool
 	// Clocks plays the seeds with no clock off but those of the processes.
 	Clocks bool
 }
@@ -304,5 +306,22 @@ fed = math.max(fed, from)`,
 		Name: "remove that leaves the results", Script: "remove", Seeds: 20,
 		Old: `redis.call('UNLINK', unpack(KEYS))`,
 		New: `redis.call('UNLINK', KEYS[1], KEYS[2])`,
+	},
+	{
+		Name: "bind by which the last model wins", Script: "bind", Seeds: 10, Binds: true,
+		Old: `if not bound then`,
+		New: `if bound ~= ARGV[1] then`,
+	},
+	{
+		Name: "bind that answers what it was asked", Script: "bind", Seeds: 10, Binds: true,
+		Old: `if bound ~= ARGV[1] and ARGV[2] ~= '1' then
+  return bound`,
+		New: `if bound ~= ARGV[1] and ARGV[2] ~= '1' then
+  return ARGV[1]`,
+	},
+	{
+		Name: "bind that lists a model that must not be used", Script: "bind", Seeds: 10, Binds: true,
+		Old: `if bound ~= ARGV[1] and ARGV[2] ~= '1' then`,
+		New: `if false then`,
 	},
 }

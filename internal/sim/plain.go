@@ -205,6 +205,9 @@ func (p *plainWorker) play(ctx context.Context, drain <-chan struct{}, phase bat
 			return err
 		}
 	}
+	if err := p.bind(ctx, c.Lease); err != nil {
+		return err
+	}
 	turns := 1 + p.world.chance.on("turns", index).IntN(cfg.turns)
 	r := p.world.chance.on("play", index, strconv.FormatInt(c.Lease.Token, 10))
 	began := p.world.now() // a turn that runs again is not the same

@@ -118,6 +118,7 @@ func TestMutants(t *testing.T) {
 					cfg.limited(chance(seed).on("budget of a mutant"))
 					cfg.handBack = 0.1
 				}
+				cfg.binds = m.Binds
 				if m.Clocks {
 					cfg.skew = 0
 				}
@@ -133,6 +134,20 @@ func TestMutants(t *testing.T) {
 				}
 			}
 			t.Errorf("survived %d seeds", m.Seeds)
+		})
+	}
+}
+
+// TestBinding plays fixed seeds with workers that bind the batch to different models.
+func TestBinding(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			t.Parallel()
+			cfg := Draw(seed, Plain)
+			cfg.binds = true
+			if out := play(t, cfg); out.Violation != nil {
+				t.Fatal(out.Report(80))
+			}
 		})
 	}
 }

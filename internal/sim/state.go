@@ -45,6 +45,7 @@ type state struct {
 	finished              map[int]bool
 	retryable             map[int]bool // indexes in the failed hash
 	ledger                ledgerState
+	binding               binding
 }
 
 type resultEntry struct {
@@ -135,7 +136,7 @@ func (st *state) equal(other *state) bool {
 }
 
 func (st *state) readMeta(m map[string]string) {
-	st.exists = len(m) > 0
+	st.exists, st.binding = len(m) > 0, readBinding(m)
 	st.phase = batch.Phase(m["phase"])
 	st.fed, st.total, st.skipped = number(m["fed"]), number(m["total"]), m["skipped"] != ""
 	st.ok, st.failed, st.cancelled = number(m["ok"]), number(m["failed"]), number(m["cancelled"])

@@ -44,7 +44,7 @@ func (a *adaptive) Generate(ctx context.Context, r *backend.Request, o backend.O
 		if resp.Headroom != nil {
 			left, reset = resp.Headroom.Left, resp.Headroom.Reset
 		}
-		a.limit.Succeeded(time.Now(), a.slots.InUse(), left, reset)
+		a.limit.Succeeded(time.Now(), sent, a.slots.InUse(), left, reset)
 	default:
 		return resp, err
 	}

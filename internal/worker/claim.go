@@ -139,7 +139,7 @@ func (w *Worker) claimFrom(ctx, life context.Context, work *work, n int) (int, e
 			return 0, nil
 		}
 	}
-	if n = w.health.room(work.program.Model(), n, func() int { return w.liveOf(id) }); n == 0 {
+	if n = w.health.room(work.program.Model(), id, n, func() int { return w.liveOf(id) }); n == 0 {
 		return 0, nil
 	}
 	if n = w.kv.room(work, n); n == 0 {

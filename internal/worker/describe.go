@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -24,6 +25,8 @@ func describe(err error) (kind, reason string) {
 		return string(e.Class), "server fails: " + shorten(e.Message)
 	case e.Message == "":
 		return string(e.Class), fmt.Sprintf("server answers %d", e.Status)
+	case strings.HasPrefix(e.Message, "the answer is "), strings.HasPrefix(e.Message, "the server redirects"): // not the server's words
+		return string(e.Class), fmt.Sprintf("server answers %d: %s", e.Status, shorten(e.Message))
 	}
 	return string(e.Class), fmt.Sprintf("server answers %d %q", e.Status, shorten(e.Message))
 }
@@ -38,6 +41,15 @@ func refuses(e *backend.Error) bool {
 		return e.Status != http.StatusForbidden
 	}
 	return false
+}
+
+// foreign reports whether an answer is one that no model server gives, such as a web page with status 200.
+func foreign(e *backend.Error) bool {
+	switch e.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return e.Class == backend.Transient && e.Status >= 200 && e.Status < 498
 }
 
 func shorten(s string) string {

@@ -31,12 +31,13 @@ type health struct {
 	changed  chan struct{}                 // guarded by mu; closed at the next change
 	due      *time.Timer                   // guarded by mu; calls notify when a probe is due
 	proven   bool                          // guarded by mu; a breaker that was dropped had answered calls
+	waiting  map[string]int                // guarded by mu; agents in await, by batch
 	ended    bool                          // guarded by mu
 }
 
 func newHealth(m agent.Model, jitter func() float64, log *slog.Logger, notify func(pauses bool)) *health {
 	return &health{
-		model: m, jitter: jitter, log: log, notify: notify, trying: make(chan struct{}, 1), changed: make(chan struct{}), breakers: map[string]*scheduler.Breaker{}, paused: map[string]bool{},
+		model: m, jitter: jitter, log: log, notify: notify, trying: make(chan struct{}, 1), changed: make(chan struct{}), breakers: map[string]*scheduler.Breaker{}, paused: map[string]bool{}, waiting: map[string]int{},
 		away: batch.Pause{Kind: unreachable, Reason: "the server has not answered yet", Since: time.Now()},
 	}
 }
@@ -99,15 +100,23 @@ func (h *health) mayStart(model, job string) (ok bool, again time.Time, changed 
 	return ok, again, h.changed
 }
 
-// await waits until a call of a job may start. When none was answered for as long as patience, it fails with errBackendAway.
+// heldAgents bounds the live agents of a batch that is held back, so that they leave places to others.
+const heldAgents = 8
+
+// await waits until a call of a job may start. When none was answered for as long as patience, or too many agents of a batch that is
+// held back wait, it fails with errBackendAway.
 func (h *health) await(ctx context.Context, model, job string, patience time.Duration) error {
 	ok, again, changed := h.mayStart(model, job)
 	if ok {
 		return nil
 	}
 	defer agent.StopClock(ctx)()
+	defer h.waits(job)()
 	pace, _ := ctx.Value(paceKey{}).(func())
 	for !ok {
+		if h.crowded(model, job) {
+			return errBackendAway
+		}
 		wake := h.stopped(model).Add(patience)
 		if !time.Now().Before(wake) {
 			return errBackendAway
@@ -131,6 +140,37 @@ func (h *health) await(ctx context.Context, model, job string, patience time.Dur
 		ok, again, changed = h.mayStart(model, job)
 	}
 	return nil
+}
+
+// waits counts an agent that waits until it calls done.
+func (h *health) waits(job string) (done func()) {
+	name := scheduler.BatchOf(job)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waiting[name]++
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.waiting[name]--; h.waiting[name] == 0 {
+			delete(h.waiting, name)
+		}
+	}
+}
+
+// crowded reports whether too many agents of a job's batch wait because it is held back.
+func (h *health) crowded(model, job string) bool {
+	h.mu.Lock()
+	crowd := h.waiting[scheduler.BatchOf(job)] > heldAgents
+	h.mu.Unlock()
+	return crowd && h.of(model).Held(time.Now(), job)
+}
+
+// isPaused reports whether a call of a job has to wait for the end of a pause.
+func (h *health) isPaused(model, job string) bool {
+	if ok, _, _ := h.mayStart(model, job); ok {
+		return false
+	}
+	return !h.isReady() || h.of(model).Outage() != nil
 }
 
 // stopped is when calls of a model were last stopped; now if they are not.
@@ -163,10 +203,14 @@ func (h *health) serves(models []string) {
 	h.wake()
 }
 
-// room bounds how many of n jobs of a model may be claimed: while its calls are paused, one when a probe is due and nobody waits to be it.
-func (h *health) room(model string, n int, live func() int) int {
+// room bounds how many of n jobs of a batch may be claimed: few while it is held back. While its model's calls are paused, one when a probe
+// is due and nobody waits to be it.
+func (h *health) room(model string, id batch.ID, n int, live func() int) int {
 	b := h.of(model)
 	if b.Outage() == nil {
+		if b.Held(time.Now(), string(id)) {
+			return max(min(n, heldAgents-live()), 0)
+		}
 		return n
 	}
 	if ok, _ := b.MayStart(time.Now(), ""); !ok || live() > 0 {
@@ -378,7 +422,7 @@ func callEnd(ctx context.Context, resp *backend.Response, err error) scheduler.C
 	if !ok {
 		return out
 	}
-	out.RetryAfter, out.Permanent = e.RetryAfter, !e.Class.Retryable()
+	out.RetryAfter, out.Permanent, out.Foreign = e.RetryAfter, !e.Class.Retryable(), foreign(e)
 	switch {
 	case e.Class == backend.RateLimited:
 		out.Verdict = scheduler.Throttled

@@ -42,6 +42,9 @@ func (b batchSlots) Acquire(ctx context.Context, turnsRemaining int) (func(), er
 	began := time.Now()
 	job, _ := ctx.Value(accountKey{}).(string)
 	model, _ := ctx.Value(modelKey{}).(string)
+	if agent.Reserved(ctx) && b.health.isPaused(model, job) {
+		return nil, agent.ErrPaused
+	}
 	err := b.health.await(ctx, model, job, b.patience)
 	if err == nil {
 		err = b.kv.await(ctx)

@@ -78,8 +78,13 @@ var _ agent.Budget = (*jobBudget)(nil)
 // Counts implements [agent.Budget].
 func (b *jobBudget) Counts() bool { return b.till.budgeted.Load() }
 
-// Reserve implements [agent.Budget]. A batch without a budget costs no round trip.
+// Reserve implements [agent.Budget]. It waits for the end of a pause first, so that nothing is reserved meanwhile. A batch without a
+// budget costs no round trip.
 func (b *jobBudget) Reserve(ctx context.Context, e agent.Estimate) (func(context.Context, *batch.Usage), error) {
+	job, model := b.attempt.lease.Job.String(), b.attempt.work.program.Model()
+	if err := b.worker.health.await(ctx, model, job, b.worker.cfg.Lease); err != nil {
+		return nil, err
+	}
 	if !b.till.budgeted.Load() {
 		return func(context.Context, *batch.Usage) {}, nil
 	}

@@ -144,7 +144,7 @@ func (w *world) submit(n int, change func(*spec.Plan)) batch.ID {
 	require.NoError(w.t, err)
 	id := statestore.NewID(time.Now())
 	ctx := w.t.Context()
-	require.NoError(w.t, w.store.Create(ctx, batch.Header{ID: id, Name: "t", MaxAttempts: plan.MaxAttempts, TTL: plan.TTL}, text))
+	require.NoError(w.t, w.store.Create(ctx, batch.Header{ID: id, Name: "t", MaxAttempts: plan.MaxAttempts, TTL: plan.TTL, Budget: plan.BatchBudget}, text))
 	var payloads [][]byte
 	for i := range n {
 		payloads = append(payloads, fmt.Appendf(nil, `{"in":{"x":"p%d"}}`, i))

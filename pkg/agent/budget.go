@@ -16,7 +16,8 @@ type Budget interface {
 	Counts() bool
 	// Reserve waits until the budget has room for a model call. settle must be called once when the call has ended. Nil
 	// usage is a call that broke off after its answer had begun: nobody knows its usage, and it counts as reserved. settle
-	// returns when the usage is counted or ctx ends. An error leaves the job without a result, at a turn boundary.
+	// returns when the usage is counted or ctx ends. An error leaves the job without a result, at a turn boundary. It may wait for the end
+	// of an outage, too.
 	Reserve(ctx context.Context, c Estimate) (settle func(ctx context.Context, used *batch.Usage), err error)
 }
 
@@ -25,6 +26,15 @@ type Estimate struct {
 	PromptTokens   int64
 	MaxCompletion  int64 // 0 if the answer has no limit
 	TurnsRemaining int
+}
+
+type reservedKey struct{}
+
+// Reserved reports whether the job that calls [Slots.Acquire] with ctx holds a reservation. If the server is paused, Acquire then returns
+// [ErrPaused], so that the job gives it back and reserves anew.
+func Reserved(ctx context.Context) bool {
+	held, _ := ctx.Value(reservedKey{}).(bool)
+	return held
 }
 
 // spending is one model call's share of the batch's budget.
@@ -39,7 +49,7 @@ func (a *attempt) reserve(s *scope, t turnPlan, req *backend.Request) (*spending
 		return &spending{}, nil
 	}
 	defer since(time.Now(), &a.spent.held)
-	settle, err := a.job.Budget.Reserve(s.pause, Estimate{
+	settle, err := a.job.Budget.Reserve(context.WithValue(s.pause, clockKey{}, s.clock), Estimate{
 		PromptTokens:   int64(promptBytes(req)/bytesPerTokenIn) + 1,
 		MaxCompletion:  int64(req.Sampling.MaxTokens),
 		TurnsRemaining: t.remaining,

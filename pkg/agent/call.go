@@ -111,7 +111,7 @@ func (a *attempt) generate(s *scope, t turnPlan, req *backend.Request, calls *to
 // generateInSlot makes one model call inside a slot. The slot covers the call and nothing else (I8): it is given back before
 // anything is done with the answer, and on every way out.
 func (a *attempt) generateInSlot(s *scope, t turnPlan, req *backend.Request, calls *toolRun, trial *trial, budget *spending) (*backend.Response, error) {
-	release, err := a.acquire(s, t)
+	release, err := a.acquire(s, t, budget.settle != nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errWait, err)
 	}
@@ -136,9 +136,10 @@ func (a *attempt) generateInSlot(s *scope, t turnPlan, req *backend.Request, cal
 }
 
 // acquire waits for a slot.
-func (a *attempt) acquire(s *scope, t turnPlan) (release func(), err error) {
+func (a *attempt) acquire(s *scope, t turnPlan, reserved bool) (release func(), err error) {
 	began, held := time.Now(), time.Duration(0)
-	release, err = a.slots.Acquire(context.WithValue(context.WithValue(s.pause, clockKey{}, s.clock), heldKey{}, &held), t.remaining)
+	ctx := context.WithValue(context.WithValue(s.pause, clockKey{}, s.clock), heldKey{}, &held)
+	release, err = a.slots.Acquire(context.WithValue(ctx, reservedKey{}, reserved), t.remaining)
 	a.spent.held += held
 	a.spent.slot += time.Since(began) - held
 	return release, err
@@ -146,7 +147,7 @@ func (a *attempt) acquire(s *scope, t turnPlan) (release func(), err error) {
 
 // boundaryAfter tells whether err ends the attempt rather than the call.
 func (s *scope) boundaryAfter(err error) error {
-	if errors.Is(err, errWait) {
+	if errors.Is(err, errWait) && !errors.Is(err, ErrPaused) {
 		return s.ended(err)
 	}
 	return s.over()

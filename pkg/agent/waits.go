@@ -17,6 +17,8 @@ const (
 	throttledFactor = 4
 
 	maxWait = 30 * time.Second
+	// maxRefusedWait is the same after a refusal that may be the request's own fault. An [Endpoint] stops calls during an outage.
+	maxRefusedWait = 4 * time.Second
 	// maxAskedWait bounds a wait that a server asks for. A server that still refuses asks again.
 	maxAskedWait = 15 * time.Minute
 	jitter       = 0.4 // of each wait, either way
@@ -41,6 +43,10 @@ func (w *waits) next(class backend.Class, retryAfter time.Duration) time.Duratio
 		*b = &backoff.ExponentialBackOff{InitialInterval: first, Multiplier: factor, MaxInterval: maxWait}
 		(*b).Reset()
 	}
+	most := maxWait
+	if !class.Retryable() {
+		most = maxRefusedWait
+	}
 	d := (*b).NextBackOff()
-	return retryAfter + min(time.Duration(float64(d)*(1-jitter+2*jitter*w.random())), maxWait)
+	return retryAfter + min(time.Duration(float64(d)*(1-jitter+2*jitter*w.random())), most)
 }

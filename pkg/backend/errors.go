@@ -42,6 +42,7 @@ type Error struct {
 	Status     int           // HTTP status; 0 if none arrived
 	RetryAfter time.Duration // 0 if the server did not say
 	Message    string        // the server's words, shortened, without the request's content
+	Advice     string        // what to do about it
 	Partial    string        // text that arrived before a Degenerate stream was cut; bounded
 	Window     int           // ContextTooLong: tokens of the model's context, from the server's message; 0 if not given
 	Err        error         // the cause, if any
@@ -54,6 +55,9 @@ func (e *Error) Error() string {
 	}
 	if e.Message != "" {
 		s += ": " + e.Message
+	}
+	if e.Advice != "" {
+		s += "; " + e.Advice
 	}
 	if e.Err != nil {
 		if cause := e.Err.Error(); cause != "" {

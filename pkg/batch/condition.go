@@ -1,5 +1,7 @@
 package batch
 
+import "strings"
+
 // Condition is the state of a batch as every command, page, alert and API answer names it. internal/coordinator computes it.
 type Condition struct {
 	State  BatchState `json:"state,omitempty"`
@@ -53,13 +55,20 @@ func (r WorkerRecord) State() (WorkerState, string) {
 	case r.Draining:
 		return DrainingWorker, "it was asked to end"
 	case !r.Ready && len(r.Pauses) > 0:
-		return UnreadyWorker, r.Pauses[0].String()
+		return UnreadyWorker, r.paused()
 	case !r.Ready:
 		return UnreadyWorker, "its model server " + r.Endpoint + " does not answer"
-	case len(r.Pauses) > 0:
-		return ReadyWorker, r.Pauses[0].String()
 	}
-	return ReadyWorker, ""
+	return ReadyWorker, r.paused()
+}
+
+// paused lists the worker's pauses in one line.
+func (r WorkerRecord) paused() string {
+	reasons := make([]string, len(r.Pauses))
+	for i, p := range r.Pauses {
+		reasons[i] = strings.TrimSpace(p.Model + " " + p.String())
+	}
+	return strings.Join(reasons, "; ")
 }
 
 // Live returns the records of workers that are not lost.

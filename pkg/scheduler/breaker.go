@@ -24,6 +24,7 @@ type CallEnd struct {
 	Reason     string        // for people
 	RetryAfter time.Duration // 0 if the server did not ask for a wait
 	Permanent  bool          // the server says that the same call will fail again
+	Foreign    bool          // no model server answers so; it may be another server, or pass
 }
 
 const (
@@ -43,10 +44,14 @@ const (
 	// controlTrust is how long no job was answered before an answered control request shows that the jobs are at fault. A server may
 	// answer a small request and fail all others for a while.
 	controlTrust = 30 * time.Second
+	// sameTrust is the same if jobs were answered before and the server refuses all calls in the same words since.
+	sameTrust = 10 * time.Second
 	// uselessAfter and uselessJobs bound how long, and for how many jobs, a server that never answered refuses calls before its
 	// configuration or the batch's is held to be wrong.
 	uselessAfter = 10 * time.Second
 	uselessJobs  = 8
+	// foreignAfter is the same for answers that no model server gives.
+	foreignAfter = time.Minute
 
 	fullSpeed = 64 // calls in flight at which a recovery is complete
 	flakyFor  = time.Minute
@@ -61,13 +66,17 @@ type Breaker struct {
 	mu       sync.Mutex           // guards all below
 	phase    phase                // of the endpoint
 	calls    map[*Ticket]struct{} // in flight
+	ended    time.Time            // when the last call ended
 	answered time.Time            // when the latest of the answered calls was sent; zero if none was answered
 	control  time.Time            // when the latest of the answered control requests was sent
 	refused  bool                 // a control request was refused, too
 	small    time.Time            // when the latest of the answered control requests was sent that came outside of an outage
 	failing  map[string]string    // job → kind of its last failure, until it is answered
 	flaky    map[string]time.Time // kind → when a call that had failed so was answered at a repetition
-	quota    quota
+	refusal  CallEnd              // the first failure since a call was answered
+	same     bool                 // all others were like it, permanent, and no control request failed
+	pace     pace
+	batches  batchCallsBy
 
 	// The failures since the last answer.
 	first      time.Time           // when the first failed call was sent; zero if there is none
@@ -97,7 +106,7 @@ const (
 
 // NewBreaker makes a breaker that is closed.
 func NewBreaker(jitter func() float64) *Breaker {
-	return &Breaker{jitter: jitter, calls: map[*Ticket]struct{}{}, failing: map[string]string{}, flaky: map[string]time.Time{}, jobs: map[string]struct{}{}}
+	return &Breaker{jitter: jitter, calls: map[*Ticket]struct{}{}, failing: map[string]string{}, flaky: map[string]time.Time{}, jobs: map[string]struct{}{}, batches: batchCallsBy{}}
 }
 
 // Ticket is one call in flight.
@@ -131,7 +140,10 @@ func (b *Breaker) mayStart(now time.Time, job string) (ok bool, again time.Time)
 			return false, time.Time{}
 		}
 	}
-	return b.quota.mayStart(now)
+	if ok, again := b.batches.mayStart(now, job); !ok {
+		return false, again
+	}
+	return b.pace.mayStart(now)
 }
 
 // Admit notes a call that starts now. It returns nil if none may start; the caller waits as MayStart advises. Each ticket must end.
@@ -148,9 +160,14 @@ func (b *Breaker) Admit(now time.Time, job string) *Ticket {
 		b.tried = remember(b.tried, job)
 		b.next = now.Add(max(probePatience, b.delay(now)))
 	} else {
-		b.quota.send(now)
+		idle := time.Duration(0)
+		if len(b.calls) == 0 {
+			idle = now.Sub(b.ended)
+		}
+		b.pace.send(now, idle)
 	}
 	b.calls[t] = struct{}{}
+	b.batches.send(now, job)
 	return t
 }
 
@@ -159,12 +176,14 @@ func (b *Breaker) End(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.calls, t)
+	b.ended = now
+	b.batches.end(t.job)
 	switch e.Verdict {
 	case NoVerdict:
 		if t.probe && b.phase == open {
 			b.next = now
 		}
-		return b.quota.pass(t.sent) || b.phase != healthy
+		return b.phase != healthy
 	case Answered:
 		if kind, ok := b.failing[t.job]; ok {
 			delete(b.failing, t.job)
@@ -199,7 +218,10 @@ func (b *Breaker) works(now time.Time, t *Ticket) (changed bool) {
 	if t.sent.After(b.answered) {
 		b.answered = t.sent
 	}
-	return b.goesOn(now, t)
+	b.refusal = CallEnd{}
+	held := b.batches.anyHeld(now)
+	b.batches.answer(now, t)
+	return b.goesOn(now, t) || held
 }
 
 // goesOn lets more calls start. The caller holds mu.
@@ -208,21 +230,23 @@ func (b *Breaker) goesOn(now time.Time, t *Ticket) (changed bool) {
 		return b.phase != healthy
 	}
 	t.shown = true
-	tried := !t.probe && b.quota.answer(t.sent)
+	if !t.probe {
+		b.pace.answer(t.sent)
+	}
 	switch b.phase {
 	case healthy:
 		if !t.sent.Before(b.first) {
 			b.forget()
 		}
-		return tried
+		return false
 	case open:
 		if !t.probe && !t.sent.After(b.lastFailed) {
 			return false // sent before the outage
 		}
-		if b.last.Verdict == Throttled && b.last.RetryAfter == 0 && t.probe {
-			b.quota.restart(t.sent)
+		if b.last.Verdict == Throttled && t.probe {
+			b.pace.restart(t.sent)
 		} else {
-			b.quota = quota{}
+			b.pace = pace{}
 		}
 		b.phase, b.recovered, b.good, b.bad = recovering, now, 1, 0
 		b.limit = b.step() * 2
@@ -256,20 +280,24 @@ func (b *Breaker) fails(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 	if t.sent.After(b.lastFailed) {
 		b.lastFailed = t.sent
 	}
+	if b.refusal.Kind == "" {
+		b.refusal, b.same = e, e.Permanent
+	}
+	b.same = b.same && e.Kind == b.refusal.Kind && e.Reason == b.refusal.Reason && (!t.Control || t.controlled)
 	b.tries++
 	b.jobs = remember(b.jobs, t.job)
+	b.batches.fail(t)
 	switch {
-	case e.Verdict == Throttled && e.RetryAfter > 0:
-		b.quota = quota{} // the server tells when to come back
 	case e.Verdict == Throttled:
-		b.quota.refuse(t.sent)
+		b.pace.refuse(now, t.sent, e.RetryAfter)
 	default:
 		if len(b.failing) >= maxKept {
 			clear(b.failing)
 		}
 		b.failing[t.job] = e.Kind
-		if b.quota.pass(t.sent) {
-			changed = true
+		if b.phase != open && b.batches.held(now, t.job) {
+			b.acquit(BatchOf(t.job))
+			return true
 		}
 	}
 	switch b.phase {
@@ -278,9 +306,6 @@ func (b *Breaker) fails(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 			b.last = e
 			b.probes++
 			b.refused = t.Control && !t.controlled
-			if e.Verdict == Throttled && e.RetryAfter == 0 {
-				b.quota.probed(t.sent)
-			}
 			b.next = now.Add(b.delay(now))
 		} else if e.Verdict == Throttled {
 			b.next = later(b.next, now.Add(b.asked(e)))
@@ -300,7 +325,7 @@ func (b *Breaker) fails(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 		b.open(now, e)
 		return true
 	}
-	return changed
+	return false
 }
 
 // trips reports whether the failures since the last answer are an outage. Calls that are in flight may still be answered, so
@@ -319,6 +344,18 @@ func (b *Breaker) open(now time.Time, e CallEnd) {
 		b.tried = map[string]struct{}{}
 	}
 	b.next = now.Add(b.delay(now))
+}
+
+// acquit takes back what the failures of a batch's jobs say about the endpoint. The caller holds mu.
+func (b *Breaker) acquit(batch string) {
+	for job := range b.jobs {
+		if BatchOf(job) == batch {
+			delete(b.jobs, job)
+		}
+	}
+	if b.tries = len(b.jobs); b.tries == 0 {
+		b.forget()
+	}
 }
 
 // forget drops the failures since the last answer.
@@ -365,7 +402,11 @@ func (b *Breaker) ProbeNow(now time.Time) {
 func (b *Breaker) Evidence() (sent time.Time, proven bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.control.After(b.answered) && b.control.Sub(later(b.answered, b.since)) >= controlTrust {
+	trust := controlTrust
+	if b.same && !b.answered.IsZero() {
+		trust = sameTrust
+	}
+	if b.control.After(b.answered) && b.control.Sub(later(b.answered, b.since)) >= trust {
 		return b.control, false
 	}
 	return b.answered, true
@@ -425,8 +466,8 @@ func (b *Breaker) useless() bool {
 	if b.last.Verdict == Refused {
 		return true
 	}
-	lasted := b.lastFailed.Sub(b.since) >= uselessAfter
-	return b.last.Permanent && lasted && (b.refused || len(b.failing) >= uselessJobs)
+	lasted := b.lastFailed.Sub(b.since)
+	return b.last.Permanent && lasted >= uselessAfter && (b.refused || len(b.failing) >= uselessJobs) || b.last.Foreign && lasted >= foreignAfter && b.refused
 }
 
 // inFlightSince counts the calls in flight that were sent at t or later. The caller holds mu.

@@ -334,24 +334,70 @@ func TestControlRequestIsWeakProof(t *testing.T) {
 	assert.False(t, c.isOpen(), "calls start again")
 }
 
-func TestServerThatRefusesEveryCallIsUnproven(t *testing.T) {
-	for name, control := range map[string]bool{"control request answered": true, "control request refused": false} {
+// TestSameRefusalIsProofSooner plays an outage in which control requests are answered.
+func TestSameRefusalIsProofSooner(t *testing.T) {
+	for name, test := range map[string]struct {
+		permanent bool
+		other     string // a reason in between
+		control   bool   // all control requests are answered
+		want      time.Duration
+	}{
+		"the same words":            {true, "because", true, sameTrust},
+		"other words in between":    {true, "perhaps", true, controlTrust},
+		"a failure that may pass":   {false, "because", true, controlTrust},
+		"a control request refused": {true, "because", false, controlTrust},
+	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCalls(t)
-			for began := c.now; c.now.Sub(began) < time.Minute; {
+			c.call(Answered)
+			began, n, controls := c.now, 0, test.control
+			for proven := true; proven && c.now.Sub(began) < time.Minute; n++ {
+				if o := c.b.Outage(); o != nil {
+					c.now = later(c.now, o.Next).Add(newcomersOnly)
+				}
+				c.wait(100 * time.Millisecond)
+				ticket, reason := c.start(), "because"
+				if ticket.Control && controls {
+					c.b.Controlled(c.now, ticket)
+				}
+				controls = controls || ticket.Control
+				if n == 5 {
+					reason = test.other
+				}
+				c.b.End(c.now, ticket, CallEnd{Verdict: Failed, Kind: "k", Reason: reason, Permanent: test.permanent})
+				_, proven = c.b.Evidence()
+			}
+			assert.InDelta(t, test.want.Seconds(), c.now.Sub(began).Seconds(), 6)
+		})
+	}
+}
+
+func TestServerThatRefusesEveryCallIsUnproven(t *testing.T) {
+	for name, test := range map[string]struct {
+		end     CallEnd
+		control bool // is answered
+		least   time.Duration
+	}{
+		"control request answered": {CallEnd{Verdict: Failed, Kind: "k", Permanent: true}, true, uselessAfter},
+		"control request refused":  {CallEnd{Verdict: Failed, Kind: "k", Permanent: true}, false, uselessAfter},
+		"web page":                 {CallEnd{Verdict: Failed, Kind: "k", Foreign: true}, false, foreignAfter},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCalls(t)
+			for began := c.now; c.now.Sub(began) < 2*time.Minute; {
 				if o := c.b.Outage(); o != nil {
 					if o.Unproven {
-						assert.GreaterOrEqual(t, c.now.Sub(began), uselessAfter)
+						assert.GreaterOrEqual(t, c.now.Sub(began), test.least)
 						return
 					}
 					c.now = later(c.now, o.Next).Add(newcomersOnly)
 				}
 				ticket := c.start()
-				if ticket.Control && control {
+				if ticket.Control && test.control {
 					c.b.Controlled(c.now, ticket)
 				}
 				c.wait(time.Millisecond)
-				c.b.End(c.now, ticket, CallEnd{Verdict: Failed, Kind: "k", Reason: "because", Permanent: true})
+				c.b.End(c.now, ticket, test.end)
 			}
 			assert.Fail(t, "it was never reported")
 		})

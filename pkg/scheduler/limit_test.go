@@ -14,17 +14,17 @@ func TestLimitGrowsOnlyWhenItIsUsedAndQuiet(t *testing.T) {
 	at := func(d time.Duration) time.Time { return now.Add(d) }
 	slots := func(d time.Duration) int { n, _ := l.Slots(at(d)); return n }
 
-	l.Succeeded(at(QuietWindow/2), 1, 1, 0)
+	l.Succeeded(at(QuietWindow/2), at(QuietWindow/2), 1, 1, 0)
 	assert.Equal(t, 1, slots(QuietWindow/2), "the window is not over")
-	l.Succeeded(at(QuietWindow), 1, 0.05, 0)
+	l.Succeeded(at(QuietWindow), at(QuietWindow), 1, 0.05, 0)
 	assert.Equal(t, 1, slots(QuietWindow), "little is left of the rate limit")
-	l.Succeeded(at(QuietWindow), 1, 1, 0)
+	l.Succeeded(at(QuietWindow), at(QuietWindow), 1, 1, 0)
 	assert.Equal(t, 2, slots(QuietWindow))
-	l.Succeeded(at(3*QuietWindow), 1, 1, 0)
+	l.Succeeded(at(3*QuietWindow), at(3*QuietWindow), 1, 1, 0)
 	assert.Equal(t, 2, slots(3*QuietWindow), "two were never in flight")
-	l.Succeeded(at(3*QuietWindow), 2, 1, 0)
+	l.Succeeded(at(3*QuietWindow), at(3*QuietWindow), 2, 1, 0)
 	assert.Equal(t, 3, slots(3*QuietWindow))
-	l.Succeeded(at(9*QuietWindow), 3, 1, 0)
+	l.Succeeded(at(9*QuietWindow), at(9*QuietWindow), 3, 1, 0)
 	assert.Equal(t, 3, slots(9*QuietWindow), "the ceiling holds")
 }
 
@@ -40,7 +40,11 @@ func TestOneOverloadHalvesOnce(t *testing.T) {
 	assert.Equal(t, 8, n)
 	l.Throttled(cut.Add(time.Second), cut, 0)
 	n, _ = l.Slots(cut)
-	assert.Equal(t, 4, n, "a request that was sent afterwards is another overload")
+	assert.Equal(t, 8, n, "nothing shows that eight are taken")
+	l.Succeeded(cut.Add(2*time.Second), cut, 1, 1, 0)
+	l.Throttled(cut.Add(3*time.Second), cut.Add(2*time.Second), 0)
+	n, _ = l.Slots(cut)
+	assert.Equal(t, 4, n, "a request that was sent after an answer is another overload")
 }
 
 func TestRetryAfterHolds(t *testing.T) {
@@ -58,13 +62,32 @@ func TestRetryAfterHolds(t *testing.T) {
 	assert.Equal(t, now.Add(maxHold), again)
 }
 
-// Whatever happens, the limit stays within 1..ceiling, never jumps up by more than one, and a hold is kept to.
+func TestOutageDoesNotLowerTheLimit(t *testing.T) {
+	now := time.Unix(0, 0)
+	l := NewLimit(16, 16, now)
+	now = now.Add(time.Minute)
+	for range 16 { // on their way when the server went away
+		l.Throttled(now, now.Add(-time.Second), 0)
+	}
+	l.Succeeded(now, now.Add(-time.Second), 3, 1, 0) // one was answered all the same
+	for range 10 {                                   // probes
+		now = now.Add(4 * time.Second)
+		l.Throttled(now, now, 0)
+	}
+	n, _ := l.Slots(now)
+	assert.Equal(t, 8, n)
+	l.Succeeded(now.Add(time.Second), now, 1, 1, 0)
+	n, _ = l.Slots(now)
+	assert.Equal(t, 16, n)
+}
+
+// Whatever happens, the limit stays within 1..ceiling, and a hold is kept to. The limit rises by one, or to what it was before an outage.
 func TestLimitProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Unix(0, 0)
 		ceiling := rapid.IntRange(1, 64).Draw(t, "ceiling")
 		l := NewLimit(rapid.IntRange(-1, 80).Draw(t, "start"), ceiling, now)
-		hold := now
+		hold, halved := now, 0
 		for range rapid.IntRange(1, 100).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.Int64Range(0, int64(10*time.Second)).Draw(t, "passes")))
 			before := l.limit
@@ -75,12 +98,15 @@ func TestLimitProperties(t *testing.T) {
 				if until := now.Add(wait); until.After(hold) {
 					hold = until
 				}
+				if l.limit < before {
+					halved = before
+				}
 				if l.limit > before || l.limit < before/2 {
 					t.Fatalf("throttled: %d became %d", before, l.limit)
 				}
 			} else {
-				l.Succeeded(now, rapid.IntRange(0, 70).Draw(t, "in flight"), rapid.Float64Range(0.001, 1).Draw(t, "left"), wait)
-				if l.limit < before || l.limit > before+1 {
+				l.Succeeded(now, now.Add(-time.Second), rapid.IntRange(0, 70).Draw(t, "in flight"), rapid.Float64Range(0.001, 1).Draw(t, "left"), wait)
+				if l.limit < before || l.limit > before+1 && l.limit != halved && l.limit != halved+1 {
 					t.Fatalf("succeeded: %d became %d", before, l.limit)
 				}
 			}
@@ -108,7 +134,7 @@ func TestLimitSettlesNearTheCapacity(t *testing.T) {
 			now = now.Add(time.Second)
 			n, _ := l.Slots(now)
 			for range min(n, capacity) {
-				l.Succeeded(now, n, 1, 0)
+				l.Succeeded(now, now.Add(-time.Second/2), n, 1, 0)
 			}
 			for range max(n-capacity, 0) {
 				refusals++

@@ -213,9 +213,9 @@ func (b *Backend) located(e *backend.Error) *backend.Error {
 	case e.Class == backend.UnknownModel:
 		b.model.Store(nil)
 	case e.Class == backend.Auth && b.key == "":
-		e.Message = strings.TrimLeft(e.Message+"; set "+KeyHint, "; ")
+		e.Advice = "set " + KeyHint
 	case e.Class == backend.Auth:
-		e.Message = strings.TrimLeft(e.Message+"; the key was refused, check "+KeyHint, "; ")
+		e.Advice = "the key was refused, check " + KeyHint
 	}
 	e.Message = endpoint.WithoutKey(e.Message, b.key)
 	return e

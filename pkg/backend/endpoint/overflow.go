@@ -28,11 +28,16 @@ var windows = compile(
 	`tokens allowed \(?`+number,
 	`only supports up to `+number,
 	`cannot exceed `+number,
+	`less than `+number+` tokens`,
+	`session_len `+number,
+	`input length should be \[\d+, ?`+number,
+	`exceeds the limit of `+number,
+	`max length: `+number,
 	`tokens > `+number,
 	`\d+ \+ \d+ > `+number,
 	`(?:limit|maximum)(?: is| of|:) `+number,
 	`maximum (?:input|prompt) (?:length|tokens)[^0-9.]{0,20}`+number,
-	`(?:>|exceeds?) (?:the )?(?:maximum|max|limit)[^0-9.]{0,40}\(?`+number+`(?: tokens)?`,
+	`(?:>|exceeds?) (?:the )?(?:maximum|max|limit)[^0-9.(]{0,40}`+number+`(?: tokens)?`,
 )
 
 // totals match the tokens of prompt and answer together.
@@ -57,6 +62,9 @@ var prompts = compile(
 	`n_keep: `+number,
 	`first `+number+` tokens`,
 	``+number+` \+ \d+ > \d`,
+	`token count of `+number,
+	`input \[`+number+` tokens`,
+	`\bgot `+number,
 	`requested `+number,
 )
 
@@ -66,7 +74,7 @@ var unmistakable = []string{
 	"exceeds the available context size", "exceed context limit", "exceeds the context window", "exceeds the model's context",
 	"exceeds the model context", "maximum context length of", "context length of only", "tokens to keep from the initial prompt",
 	"the context overflows", "context the overflows", "prompt is too long", "longer than the model's context length",
-	"exceeds the maximum number of tokens allowed", "model_context_window_exceeded",
+	"exceeds the maximum number of tokens allowed", "model_context_window_exceeded", "context size has been exceeded", "model_max_prompt_tokens_exceeded",
 }
 
 // usual are phrases that mean an overflow in a refusal, and may stand in the report of another failure.
@@ -76,13 +84,20 @@ var usual = []string{
 	"maximum prompt length", "max_new_tokens` must be", "inputs` tokens + ", "input length and `max_tokens` exceed", "too large for model with",
 	"exceeds max context", "context size", "maximum number of input tokens", "input token count", "maximum input length", "input is longer than",
 	"too many tokens in the prompt", "input too long", "exceeded model token limit", "too many tokens", "maximum sequence length", "maximum model length",
+	"inputs` must have less than", "range of input length", "session_len",
 }
+
+// tooMuch matches the many wordings that a refusal may have beside these: what is too long, and that it is.
+var tooMuch = regexp.MustCompile(`\b(?:prompt|input|message|conversation|context)s?\b[^.]{0,80}\b(?:exceed(?:s|ed|ing)?|too long|longer than|over the)\b`)
+
+// sizes are words for how long something is.
+var sizes = []string{"token", "length", "context", "window", "too long"}
 
 // ReadOverflow reports whether a message is about a prompt over the context, and the sizes that it gives. A refusal is an
 // answer of status 4xx; of any other failure, only an unmistakable wording counts.
 func ReadOverflow(message string, refusal bool) (Overflow, bool) {
 	words := strings.ToLower(message)
-	if !Mentions(words, unmistakable...) && !(refusal && Mentions(words, usual...)) {
+	if !Mentions(words, unmistakable...) && !(refusal && (Mentions(words, usual...) || Mentions(words, sizes...) && tooMuch.MatchString(words))) {
 		return Overflow{}, false
 	}
 	o := Overflow{Window: first(words, windows), Needs: first(words, totals)}

@@ -14,9 +14,9 @@ import (
 // chunk is what matters of one event, or of an answer that is not streamed. Its members take every form that servers
 // write: a member of an odd form never hides another one.
 type chunk struct {
-	Model   loose    `json:"model"`
-	Choices []choice `json:"choices"`
-	Usage   *usage   `json:"usage"`
+	Model   loose        `json:"model"`
+	Choices many[choice] `json:"choices"`
+	Usage   *usage       `json:"usage"`
 	Groq    *struct {
 		Usage *usage `json:"usage"`
 	} `json:"x_groq"`
@@ -39,13 +39,28 @@ type choice struct {
 // delta is a piece of a message, or a whole one.
 type delta struct {
 	thoughtDelta
-	Content      content     `json:"content"`
-	Refusal      loose       `json:"refusal"`
-	ToolCalls    []callDelta `json:"tool_calls"`
+	Content      content         `json:"content"`
+	Refusal      loose           `json:"refusal"`
+	ToolCalls    many[callDelta] `json:"tool_calls"`
 	FunctionCall *struct {
 		Name      loose `json:"name"`
 		Arguments loose `json:"arguments"`
 	} `json:"function_call"` // the form before tool_calls
+}
+
+// many is a list. One object in its place is a list of one.
+type many[T any] []T
+
+func (m *many[T]) UnmarshalJSON(raw []byte) error {
+	if raw[0] != '{' {
+		return json.Unmarshal(raw, (*[]T)(m))
+	}
+	var one T
+	if err := json.Unmarshal(raw, &one); err != nil {
+		return err
+	}
+	*m = many[T]{one}
+	return nil
 }
 
 // loose is a string, or the JSON of any other value. null is "".

@@ -144,7 +144,7 @@ func (e errorBody) told() string {
 
 // words are all of the error's texts.
 func (e errorBody) words() string {
-	return strings.ToLower(strings.Join([]string{e.message, e.quoted, e.kind, e.code}, " "))
+	return strings.ToLower(strings.Join([]string{e.message, e.quoted, e.kind, e.code}, ". "))
 }
 
 func (e errorBody) refusal(status int, wait time.Duration) Refusal {
@@ -161,6 +161,8 @@ var (
 	empty = []string{
 		"insufficient credits", "insufficient balance", "insufficient funds", "insufficient_quota", "credit balance", "out of credits",
 		"no credits", "not enough credits", "billing hard limit", "billing_hard_limit", "payment required", "requires more credits",
+		"is suspended", "spending limit", "spend limit", "key limit exceeded", "budget has been exceeded", "budget_exceeded", "billing_not_active",
+		"check your billing", "account is in good standing", "arrearage",
 	}
 	// daily are words of a limit that holds until tomorrow.
 	daily = []string{"per day (rpd)", "per day (tpd)", "requests per day", "tokens per day", "free-models-per-day", "perday"}
@@ -194,19 +196,24 @@ func (e errorBody) class(status int, wait time.Duration) backend.Class {
 		return backend.Overloaded
 	}
 	switch status {
-	case http.StatusUnauthorized, http.StatusForbidden:
+	case http.StatusUnauthorized:
+		return backend.Auth
+	case http.StatusForbidden:
+		if endpoint.Mentions(words, "rate limit", "too many requests") {
+			return e.limited(words, wait)
+		}
 		return backend.Auth
 	case http.StatusPaymentRequired:
 		return backend.QuotaExhausted
 	case http.StatusNotFound:
 		switch {
-		case e.param == "model", e.found && strings.Contains(words, "model"):
+		case e.param == "model", e.found && endpoint.Mentions(words, "model", "deployment"):
 			return backend.UnknownModel
 		case e.found && !strings.Contains(words, "not found"):
 			return backend.InvalidRequest // a sentence about this request, and not about the route
 		}
 		return backend.Transient // a route that is away for a moment; a wrong one is found before the batch starts
-	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly, http.StatusFailedDependency, 499:
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly, http.StatusFailedDependency, http.StatusMisdirectedRequest, 499:
 		return backend.Transient
 	case http.StatusTooManyRequests:
 		return e.limited(words, wait)

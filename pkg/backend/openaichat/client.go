@@ -249,9 +249,9 @@ func (c *Client) located(e *backend.Error) *backend.Error {
 	case e.Class == backend.UnknownModel:
 		c.model.Store(nil) // the server may have been restarted with another
 	case e.Class == backend.Auth && c.dialect.KeyHint != "" && c.key == "":
-		e.Message = strings.TrimLeft(e.Message+"; set "+c.dialect.KeyHint, "; ")
+		e.Advice = "set " + c.dialect.KeyHint
 	case e.Class == backend.Auth && c.dialect.KeyHint != "":
-		e.Message = strings.TrimLeft(e.Message+"; the key was refused, check "+c.dialect.KeyHint, "; ")
+		e.Advice = "the key was refused, check " + c.dialect.KeyHint
 	}
 	e.Message = endpoint.WithoutKey(e.Message, c.key)
 	c.waits.Tell(c.log, c.url.Shown, e.RetryAfter, time.Now())

@@ -82,7 +82,7 @@ func parseErrorBody(body []byte) errorBody {
 	case isSet(top.Detail):
 		f.Message = top.Detail
 	case text(top.Object) != "error" && len(f.Message) == 0 && len(f.Msg) == 0 && len(f.ErrorMsg) == 0:
-		return errorBody{}
+		return errorBody{message: buried(body)}
 	}
 	return newErrorBody(f)
 }

@@ -136,7 +136,9 @@ var (
 	outOfRange = regexp.MustCompile(`must be|should be|between|less than|greater than|at most|at least|too (?:large|small|many|long|high|low)|out of range|(?:above|below) (?:the )?(?:max|min)|exceed|max(?:imum)? value|min(?:imum)? value|<=|>=|≤|≥`)
 	// notTaken are words about a field that the server does not take.
 	notTaken = regexp.MustCompile(`support|unknown|unrecogni[sz]ed|unexpected|extra|not permitted|not allowed|unavailable|only the default|only 1|must be (?:set to )?1(?:\.0)?\b|invalid schema|invalid json schema`)
-	positive = regexp.MustCompile(`positive|greater than (?:0|zero)|> ?0|non-?zero|cannot be (?:0|zero)|can't be (?:0|zero)`)
+	// overLimit are words about a number above the most that the server takes.
+	overLimit = regexp.MustCompile(`too (?:large|high|big)|at most \d|less than or equal to \d|(?:<=|≤) ?\d`)
+	positive  = regexp.MustCompile(`positive|greater than (?:0|zero)|> ?0|non-?zero|cannot be (?:0|zero)|can't be (?:0|zero)`)
 	// aboutSystem are words about the role of a message.
 	aboutSystem = regexp.MustCompile(`system['"` + "`" + `]? (?:role|message|prompt|instruction)|role[^.]{0,40}\bsystem\b|support ['"` + "`" + `]?system|developer instruction|roles must alternate`)
 	// aboutFormat are words about an answer's form.
@@ -185,7 +187,7 @@ func (c *Client) refusedPart(r *backend.Request, without parts, err error) strin
 		return partTopP
 	case s.Seed != nil && m.names(partSeed) && !bad:
 		return partSeed
-	case s.MaxTokens > 0 && m.names(c.limitName(r, without)) && !without[partLimitName] && !bad:
+	case s.MaxTokens > 0 && m.names(c.limitName(r, without)) && !without[partLimitName] && !bad && !overLimit.MatchString(words):
 		return partLimitName
 	case len(r.Tools) > 0 && r.ToolChoice != backend.ToolChoiceRequired && !without[partToolChoice] &&
 		(m.names(partToolChoice) || strings.Contains(words, "tool choice")):

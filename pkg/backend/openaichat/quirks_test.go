@@ -57,6 +57,9 @@ func TestStreamsAsTheyCome(t *testing.T) {
 		{name: "garbage after the finish reason", stream: sse(contentChunk("a"), finishChunk("stop"), "not json", "{broken", "[DONE]"), content: "a"},
 		{name: "an error after the finish reason", stream: sse(contentChunk("a"), finishChunk("stop"), `{"error":{"message":"x","code":500}}`), content: "a"},
 
+		{name: "empty error beside the text", stream: sse(`{"choices":[{"delta":{"content":"a"}}],"error":{}}`, `{"choices":[{"delta":{},"finish_reason":"stop"}],"error":""}`, "[DONE]"), content: "a"},
+		{name: "one choice in place of a list", stream: sse(`{"choices":{"delta":{"content":"a"},"finish_reason":"stop"}}`, "[DONE]"), content: "a"},
+
 		{name: "unreadable line", stream: sse(contentChunk("a")) + "date: " + contentChunk("b") + "\n\n" + sse(finishChunk("stop")), class: backend.Transient, message: "not part of an event"},
 		{name: "unreadable data", stream: sse(contentChunk("a"), "b", finishChunk("stop")), class: backend.Transient, message: "not a chat chunk"},
 		{name: "delta that is text", stream: sse(`{"choices":[{"delta":"a"}]}`, finishChunk("stop")), class: backend.Transient, message: "unreadable choices"},

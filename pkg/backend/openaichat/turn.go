@@ -1,7 +1,6 @@
 package openaichat
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -85,7 +84,7 @@ func (t *turn) add(event []byte, kind eventKind) error {
 	if err := json.Unmarshal(event, &c); err != nil {
 		return t.unread(event, kind, err)
 	}
-	if c.Object == "error" || len(c.Error) > 0 && !bytes.Equal(c.Error, []byte("null")) {
+	if c.Object == "error" || isError(c.Error) {
 		return t.rules.streamError(event)
 	}
 	if c.Model != "" {
@@ -115,6 +114,15 @@ func (t *turn) add(event []byte, kind eventKind) error {
 		return t.degenerate(fmt.Sprintf("the turn is longer than %d bytes", maxTurnBytes))
 	}
 	return nil
+}
+
+// isError reports whether an event's error says anything. Some servers write an empty one with each event.
+func isError(raw json.RawMessage) bool {
+	switch string(raw) {
+	case "", "null", "{}", "[]", `""`, "false", "0":
+		return false
+	}
+	return true
 }
 
 func (t *turn) count(u *usage) {

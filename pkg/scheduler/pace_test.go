@@ -13,14 +13,18 @@ type limitedServer struct {
 	calls  int
 	window time.Duration
 	fixed  bool
+	bucket bool // one call is given back every window/calls
 	hint   bool
 	taken  []time.Time
 }
 
 func (s *limitedServer) call(now time.Time) CallEnd {
 	from := now.Add(-s.window)
-	if s.fixed {
+	switch {
+	case s.fixed:
 		from = now.Truncate(s.window).Add(-1)
+	case s.bucket:
+		return s.fromBucket(now)
 	}
 	for len(s.taken) > 0 && !s.taken[0].After(from) {
 		s.taken = s.taken[1:]
@@ -32,8 +36,29 @@ func (s *limitedServer) call(now time.Time) CallEnd {
 	end := CallEnd{Verdict: Throttled, Kind: "rate_limited"}
 	if s.hint {
 		end.RetryAfter = s.taken[0].Add(s.window).Sub(now)
+		if s.fixed {
+			end.RetryAfter = now.Truncate(s.window).Add(s.window).Sub(now)
+		}
 	}
 	return end
+}
+
+// fromBucket answers if the bucket holds a call. taken[0] is when it will be full again.
+func (s *limitedServer) fromBucket(now time.Time) CallEnd {
+	each := s.window / time.Duration(s.calls)
+	if s.taken == nil {
+		s.taken = []time.Time{now}
+	}
+	full := later(s.taken[0], now).Add(each)
+	if wait := full.Add(-s.window).Sub(now); wait > 0 {
+		end := CallEnd{Verdict: Throttled, Kind: "rate_limited"}
+		if s.hint {
+			end.RetryAfter = wait
+		}
+		return end
+	}
+	s.taken[0] = full
+	return CallEnd{Verdict: Answered}
 }
 
 // drain runs jobs in 16 agents until all are answered. It returns how long that took and how many calls were refused.
@@ -78,19 +103,24 @@ func drain(b *Breaker, s *limitedServer, jobs int) (took time.Duration, refused 
 	return now.Sub(start), refused
 }
 
-func TestQuotaKeepsRefusedCallsFew(t *testing.T) {
+func TestPaceKeepsRefusedCallsFew(t *testing.T) {
 	for name, c := range map[string]struct {
 		server  limitedServer
 		jobs    int
 		refused int // at most
 		longer  float64
 	}{
-		"sliding":   {limitedServer{calls: 50, window: time.Minute}, 2000, 100, 1.2},
-		"fixed":     {limitedServer{calls: 50, window: time.Minute, fixed: true}, 2000, 100, 1.2},
-		"free tier": {limitedServer{calls: 5, window: 10 * time.Second}, 300, 60, 1.2},
-		// The servers below are not paced. Their limits must not cost much all the same.
-		"hints":            {limitedServer{calls: 50, window: time.Minute, hint: true}, 2000, 600, 1.1},
-		"hints for hours":  {limitedServer{calls: 100, window: time.Hour, hint: true}, 400, 60, 1.1},
+		"sliding":              {limitedServer{calls: 50, window: time.Minute}, 2000, 100, 1.2},
+		"fixed":                {limitedServer{calls: 50, window: time.Minute, fixed: true}, 2000, 100, 1.2},
+		"free tier":            {limitedServer{calls: 5, window: 10 * time.Second}, 300, 60, 1.2},
+		"hints":                {limitedServer{calls: 50, window: time.Minute, hint: true}, 2000, 100, 1.2},
+		"fixed with hints":     {limitedServer{calls: 50, window: time.Minute, hint: true, fixed: true}, 2000, 100, 1.2},
+		"free tier with hints": {limitedServer{calls: 5, window: 10 * time.Second, hint: true}, 300, 30, 1.2},
+		"bucket":               {limitedServer{calls: 50, window: time.Minute, bucket: true}, 2000, 100, 1.2},
+		"bucket with hints":    {limitedServer{calls: 50, window: time.Minute, bucket: true, hint: true}, 2000, 100, 1.2},
+		// This quota is too small to be paced. Each hour, the calls in flight are refused.
+		"hints for hours": {limitedServer{calls: 100, window: time.Hour, hint: true}, 2000, 300, 1.1},
+		// This limit is over before it is known.
 		"hardly any limit": {limitedServer{calls: 2000, window: time.Minute}, 4000, 200, 1.5},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -102,4 +132,19 @@ func TestQuotaKeepsRefusedCallsFew(t *testing.T) {
 			assert.LessOrEqual(t, took.Seconds(), c.longer*least.Seconds())
 		})
 	}
+}
+
+func TestPaceForgetsIdleTime(t *testing.T) {
+	var p pace
+	at := time.Unix(1_800_000_000, 0)
+	for range 5 { // five calls, then a pause; then nothing to do for a while
+		for range 5 {
+			p.send(at, 20*time.Second)
+			p.answer(at)
+		}
+		at = at.Add(time.Second)
+		p.restart(at)
+		at = at.Add(20 * time.Second)
+	}
+	assert.Zero(t, p.every, "calls were rare because there was little to do")
 }
