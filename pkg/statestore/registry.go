@@ -45,7 +45,7 @@ func (s *Store) Unregister(ctx context.Context, consumer string) error {
 	return classify("unregister worker "+consumer, err)
 }
 
-// Workers lists the workers that are alive, by ID, and forgets the others. Repeatable.
+// Workers lists the workers that are alive, by ID, and forgets the others, if its user may write. Repeatable.
 func (s *Store) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 	op := "list workers"
 	names, err := s.cmd.ZRange(ctx, keyWorkers, 0, -1).Result()
@@ -56,7 +56,7 @@ func (s *Store) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 	for _, name := range names {
 		v, err := s.cmd.Get(ctx, keyWorker(name)).Bytes()
 		if errors.Is(err, redis.Nil) {
-			if err := s.cmd.ZRem(ctx, keyWorkers, name).Err(); err != nil {
+			if err := s.cmd.ZRem(ctx, keyWorkers, name).Err(); err != nil && !forbidden(err) {
 				return nil, classify(op, err)
 			}
 			continue
