@@ -41,8 +41,8 @@ staticcheck: ## staticcheck, pinned
 	$(GO) run $(STATICCHECK) ./...
 
 .PHONY: vulncheck
-vulncheck: $(patsubst file://%,%,$(filter file://$(CURDIR)/bin/%,$(GOVULNDB))) ## govulncheck, pinned, with the database of the module golang.org/x/vulndb: VULNDB=version, or GOVULNDB=https://… or file:///…
-	@out=$$($(GO) run $(GOVULNCHECK) -db $(GOVULNDB) -tags sql ./... 2>&1); code=$$?; echo "$$out"; \
+vulncheck: $(patsubst file://%,%,$(filter file://$(CURDIR)/bin/%,$(GOVULNDB))) ## govulncheck, pinned, for the Go of the images, with the database of the module golang.org/x/vulndb: VULNDB=version, or GOVULNDB=https://… or file:///…
+	@export GOTOOLCHAIN=go$$(sed -n 's/^FROM golang:\([0-9.]*\).*/\1/p' deploy/Dockerfile); out=$$($(GO) run $(GOVULNCHECK) -db $(GOVULNDB) -tags sql ./... 2>&1); code=$$?; echo "$$out"; \
 	  if grep -q '^govulncheck: fetching vulnerabilities' <<<"$$out"; then \
 	    echo "make vulncheck: NOTHING WAS CHECKED: the vulnerability database $(GOVULNDB) cannot be reached; GOVULNDB names a mirror"; fi; \
 	  exit $$code
