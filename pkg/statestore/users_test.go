@@ -182,6 +182,42 @@ func toAny(words []string) []any {
 	return out
 }
 
+// TestUsersOutliveARestart reads the append-only file under users.acl. Redis 7.0 checks the rights of the user default when it reads a
+// transaction there.
+func TestUsersOutliveARestart(t *testing.T) {
+	t.Parallel()
+	server := testredis.Server(t, testredis.Users(), testredis.AOF())
+	open := func(user string) *statestore.Store {
+		s, err := statestore.Open(t.Context(), server.As(user), statestore.Options{})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		return s
+	}
+	id := statestore.NewID(time.UnixMilli(1_700_000_000_000))
+	coordinator, worker := open("coordinator"), open("worker")
+	require.NoError(t, coordinator.Create(t.Context(), batch.Header{ID: id, Name: "n", MaxAttempts: 3, TTL: time.Hour}, []byte("plan")))
+	_, err := coordinator.Feed(t.Context(), id, 0, payloads(0, 3))
+	require.NoError(t, err)
+	_, err = coordinator.Seal(t.Context(), id, 3)
+	require.NoError(t, err)
+	_, jobs, err := worker.Claim(t.Context(), statestore.ClaimParams{Batch: id, Consumer: "a", Count: 2, Lease: time.Minute})
+	require.NoError(t, err)
+	_, _, err = worker.Finish(t.Context(), id, []statestore.Completion{succeeded(jobs[0].Lease)})
+	require.NoError(t, err)
+	before, err := coordinator.Info(t.Context(), id)
+	require.NoError(t, err)
+	server.Restart()
+	viewer := open("viewer")
+	after, err := viewer.Info(t.Context(), id)
+	require.NoError(t, err)
+	assert.Equal(t, before.Counts, after.Counts)
+	_, _, err = open("worker").Finish(t.Context(), id, []statestore.Completion{succeeded(jobs[1].Lease)})
+	require.NoError(t, err)
+	after, err = viewer.Info(t.Context(), id)
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, after.Counts.OK)
+}
+
 // TestViewerReadsAll reads everything that commands show as the user that may not write, and is refused each change.
 func TestViewerReadsAll(t *testing.T) {
 	t.Parallel()
