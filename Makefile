@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 # The vulnerability database of Go, which is a module too: a newer version is a newer database.
 VULNDB ?= v0.0.0-20261105234957-e22db6528018
-GOVULNDB ?= file://$(CURDIR)/bin/vulndb-$(VULNDB)
+GOVULNDB ?=
 CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
 .PHONY: help
@@ -41,18 +41,15 @@ staticcheck: ## staticcheck, pinned
 	$(GO) run $(STATICCHECK) ./...
 
 .PHONY: vulncheck
-vulncheck: $(patsubst file://%,%,$(filter file://$(CURDIR)/bin/%,$(GOVULNDB))) ## govulncheck, pinned, for the Go of the images, with the database of the module golang.org/x/vulndb: VULNDB=version, or GOVULNDB=https://… or file:///…
-	@export GOTOOLCHAIN=go$$(sed -n 's/^FROM golang:\([0-9.]*\).*/\1/p' deploy/Dockerfile); out=$$($(GO) run $(GOVULNCHECK) -db $(GOVULNDB) -tags sql ./... 2>&1); code=$$?; echo "$$out"; \
+vulncheck: ## govulncheck, pinned, for the Go of the images, with the database of the module golang.org/x/vulndb: VULNDB=version, or GOVULNDB=https://… or file:///…
+	@db="$(GOVULNDB)"; if test -z "$$db"; then db=bin/vulndb-$(VULNDB); test -d $$db || { \
+	    dir=$$($(GO) mod download -json golang.org/x/vulndb@$(VULNDB) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p'); test -n "$$dir" && \
+	    $(GO) run golang.org/x/vulndb/cmd/indexdb@$(VULNDB) -vulns $$dir/data/osv -out $$db.part && mv $$db.part $$db || exit 1; }; db=file://$(CURDIR)/$$db; fi; \
+	  export GOTOOLCHAIN=go$$(sed -n 's/^FROM golang:\([0-9.]*\).*/\1/p' deploy/Dockerfile); \
+	  out=$$($(GO) run $(GOVULNCHECK) -db $$db -tags sql ./... 2>&1); code=$$?; echo "$$out"; \
 	  if grep -q '^govulncheck: fetching vulnerabilities' <<<"$$out"; then \
-	    echo "make vulncheck: NOTHING WAS CHECKED: the vulnerability database $(GOVULNDB) cannot be reached; GOVULNDB names a mirror"; fi; \
+	    echo "make vulncheck: NOTHING WAS CHECKED: the vulnerability database $$db cannot be reached; GOVULNDB names a mirror"; fi; \
 	  exit $$code
-
-bin/vulndb-%:
-	@dir=$$($(GO) mod download -json golang.org/x/vulndb@$* | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p'); test -n "$$dir"; \
-	  rm -rf $@.part; $(GO) run golang.org/x/vulndb/cmd/indexdb@$* -vulns $$dir/data/osv -out $@.part && mv $@.part $@
-
-$(CURDIR)/bin/vulndb-%: bin/vulndb-%
-	@true
 
 .PHONY: licenses
 licenses: ## write THIRD_PARTY_LICENSES and NOTICE for the modules that the programs contain
