@@ -6,7 +6,10 @@ SEED ?=
 COUNT ?= 1
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
-GOVULNDB ?= https://vuln.go.dev
+# The vulnerability database of Go, which is a module too: a newer version is a newer database.
+VULNDB ?= v0.0.0-20261105234957-e22db6528018
+GOVULNDB ?=
+CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
 .PHONY: help
 help: ## list the targets
@@ -38,11 +41,27 @@ staticcheck: ## staticcheck, pinned
 	$(GO) run $(STATICCHECK) ./...
 
 .PHONY: vulncheck
-vulncheck: ## govulncheck, pinned; needs its database: GOVULNDB=https://… or file:///… names a mirror
-	@out=$$($(GO) run $(GOVULNCHECK) -db $(GOVULNDB) -tags sql ./... 2>&1); code=$$?; echo "$$out"; \
+vulncheck: ## govulncheck, pinned, for the Go of the images, with the database of the module golang.org/x/vulndb: VULNDB=version, or GOVULNDB=https://… or file:///…
+	@db="$(GOVULNDB)"; if test -z "$$db"; then db=bin/vulndb-$(VULNDB); test -d $$db || { \
+	    dir=$$($(GO) mod download -json golang.org/x/vulndb@$(VULNDB) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p'); test -n "$$dir" && \
+	    $(GO) run golang.org/x/vulndb/cmd/indexdb@$(VULNDB) -vulns $$dir/data/osv -out $$db.part && mv $$db.part $$db || exit 1; }; db=file://$(CURDIR)/$$db; fi; \
+	  export GOTOOLCHAIN=go$$(sed -n 's/^FROM golang:\([0-9.]*\).*/\1/p' deploy/Dockerfile); \
+	  out=$$($(GO) run $(GOVULNCHECK) -db $$db -tags sql ./... 2>&1); code=$$?; echo "$$out"; \
 	  if grep -q '^govulncheck: fetching vulnerabilities' <<<"$$out"; then \
-	    echo "make vulncheck: NOTHING WAS CHECKED: the vulnerability database $(GOVULNDB) cannot be reached; GOVULNDB names a mirror"; fi; \
+	    echo "make vulncheck: NOTHING WAS CHECKED: the vulnerability database $$db cannot be reached; GOVULNDB names a mirror"; fi; \
 	  exit $$code
+
+.PHONY: licenses
+licenses: ## write THIRD_PARTY_LICENSES and NOTICE for the modules that the programs contain
+	tools/third-party.sh
+
+.PHONY: sbom
+sbom: build ## write a CycloneDX SBOM for each program: bin/NAME.cdx.json
+	for program in worker coordinator vllmsim; do $(GO) run $(CYCLONEDX) bin -json -output bin/$$program.cdx.json bin/$$program || exit 1; done
+
+.PHONY: pin-images
+pin-images: ## write the digests of all images into deploy/; needs docker buildx and the registries
+	deploy/pin-images.sh
 
 .PHONY: lint
 lint: ## golangci-lint, if it is installed

@@ -59,6 +59,7 @@ type service struct {
 	Restart     string
 	ReadOnly    bool           `yaml:"read_only"`
 	CapDrop     []string       `yaml:"cap_drop"`
+	IPC         string         `yaml:"ipc"`
 	SecurityOpt []string       `yaml:"security_opt"`
 	MemLimit    string         `yaml:"mem_limit"`
 	PidsLimit   int            `yaml:"pids_limit"`
@@ -80,11 +81,12 @@ func TestServicesAreBounded(t *testing.T) {
 			assert.True(t, s.ReadOnly, "%s: the root file system can be written", where)
 			assert.Equal(t, []string{"ALL"}, s.CapDrop, where)
 			assert.Equal(t, []string{"no-new-privileges:true"}, s.SecurityOpt, where)
+			assert.Empty(t, s.IPC, "%s: shares memory with others", where)
 			assert.NotEmpty(t, s.MemLimit, "%s: memory has no limit", where)
 			assert.NotEmpty(t, s.Logging, "%s: logs have no limit", where)
 			assert.NotEmpty(t, s.Healthcheck, "%s: no health check, and no word why", where)
-			if s.Restart == "no" && name == "models" {
-				continue // runs once, before the servers that it makes room for
+			if s.Restart == "no" && (name == "models" || name == "secrets") {
+				continue // runs once, before the others
 			}
 			assert.Equal(t, "unless-stopped", s.Restart, where)
 			assert.NotZero(t, s.PidsLimit, "%s: processes have no limit", where)
@@ -117,8 +119,47 @@ func TestNoSecrets(t *testing.T) {
 				continue
 			}
 			found++
-			assert.Regexp(t, `^\$\{(BATCHAGENT_)?`+m[1]+`:(-\}|\?)`, m[2], "%s: %s", file, line)
+			assert.Regexp(t, `^\$\{[A-Z_]+:(-\}|\?)`, m[2], "%s: %s", file, line)
 		}
 	}
 	assert.NotZero(t, found)
+}
+
+// TestImagesArePinned checks that every image has an exact version, and that Redis has its last free licence.
+func TestImagesArePinned(t *testing.T) {
+	t.Parallel()
+	named := regexp.MustCompile(`(?m)^\s*(?:-?\s*image:|FROM) (?:&\S+ )?([a-z][^\s*]*)`)
+	exact := regexp.MustCompile(`:(?:\$\{[A-Z_]+:-)?v?\d+\.\d+\.\d+(?:@sha256:[0-9a-f]{64})?\}?$`)
+	files, err := filepath.Glob("*.yml")
+	require.NoError(t, err)
+	found := 0
+	for _, file := range append(files, "kubernetes.yaml", "Dockerfile") {
+		for _, m := range named.FindAllStringSubmatch(read(t, file), -1) {
+			image := m[1]
+			if strings.HasPrefix(image, "batchagent/") || image == "scratch" || image == "base" {
+				continue
+			}
+			found++
+			assert.Regexp(t, exact, image, file)
+			if strings.HasPrefix(image, "redis:") {
+				assert.Regexp(t, `^redis:7\.2\.`, image, "%s: later versions have another licence", file)
+			}
+		}
+	}
+	assert.Greater(t, found, 10)
+}
+
+// TestToolsDoNotSeeKeys checks that the folder of the tools has no certificates, and that no file that is shared between users has a key.
+func TestToolsDoNotSeeKeys(t *testing.T) {
+	t.Parallel()
+	assert.Contains(t, read(t, ".env"), "\nBATCHAGENT_FILES=../examples\n")
+	for _, file := range []string{"docker-compose.yml", "node.yml"} {
+		assert.Contains(t, read(t, file), "${BATCHAGENT_FILES:-../examples}:/files:ro", file)
+		assert.NotContains(t, read(t, file), "${BATCHAGENT_FILES:-..}", file)
+	}
+	files, err := filepath.Glob("*.yml")
+	require.NoError(t, err)
+	for _, file := range files {
+		assert.NotContains(t, read(t, file), "ipc: host", file)
+	}
 }

@@ -27,7 +27,12 @@ type streams struct {
 }
 
 func main() {
-	getenv := hardening.Getenv(hardening.TakeKeys(config.OwnKeys))
+	lookup, err := hardening.TakeKeys(config.Keys)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "coordinator:", err)
+		os.Exit(coordinator.ExitUsage)
+	}
+	getenv := hardening.Getenv(lookup)
 	_ = hardening.Undumpable() // a kernel without it is as before
 	hardening.LimitMemory(os.Getenv)
 	os.Exit(run(context.Background(), os.Args, streams{os.Stdin, os.Stdout, os.Stderr, getenv}))

@@ -59,10 +59,15 @@ SIGTERM or Ctrl-C drains: no more jobs are claimed, agents end or reach the end 
 SIGUSR1 makes the log as detailed as --log-level debug, SIGUSR2 what it was.
 
 The server's key comes from BATCHAGENT_API_KEY, the Redis password also from BATCHAGENT_REDIS_PASSWORD, its
-certificates from BATCHAGENT_REDIS_CA, _CERT and _KEY.`
+certificates from BATCHAGENT_REDIS_CA, _CERT and _KEY. A key may lie in a file that BATCHAGENT_API_KEY_FILE or
+BATCHAGENT_REDIS_PASSWORD_FILE names.`
 
 func main() {
-	lookup := hardening.TakeKeys(config.OwnKeys)
+	lookup, err := hardening.TakeKeys(config.Keys)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		os.Exit(exitUsage)
+	}
 	_ = hardening.Undumpable() // a kernel without it is as before
 	hardening.LimitMemory(os.Getenv)
 	os.Exit(runIn(context.Background(), os.Args, os.Stderr, lookup))

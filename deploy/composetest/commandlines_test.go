@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -75,14 +76,32 @@ func TestCommandLines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			python := os.Getenv(c.python)
 			require.NotEmpty(t, python, "%s must name the Python of an environment in which the server is installed", c.python)
-			p, err := load(t, []string{"BATCHAGENT_REDIS=redis://10.0.0.1", "BATCHAGENT_ID=node-5"}, []string{"gpu"}, c.files...)
+			p, err := load(t, []string{"BATCHAGENT_REDIS=redis://10.0.0.1", "BATCHAGENT_ID=node-5", "BATCHAGENT_API_KEY=x"}, []string{"gpu"}, c.files...)
 			require.NoError(t, err)
 			s := p.Services[c.service]
 			line := append(append([]string{}, s.Entrypoint...), s.Command...)
+			if line[0] == "sh" {
+				line = unwrapped(t, s.Entrypoint, s.Command)
+			}
 			t.Log(line)
 			out, err := exec.CommandContext(t.Context(), python, append([]string{"-c", c.program}, line...)...).CombinedOutput()
 			require.NoError(t, err, "%s", out)
 			t.Logf("%s", out)
 		})
 	}
+}
+
+// unwrapped returns the command line of a server that a shell starts with its key.
+func unwrapped(t *testing.T, shell, command []string) []string {
+	t.Helper()
+	require.Equal(t, "-c", shell[1])
+	_, started, found := strings.Cut(shell[2], "exec ")
+	require.True(t, found, shell)
+	before, after, found := strings.Cut(started, `"$@"`)
+	require.True(t, found, shell)
+	line := append(strings.Fields(before), command...)
+	if after != "" {
+		line = append(line, "--api-key=a-key")
+	}
+	return line
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -33,7 +34,15 @@ func (c *cluster) images(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	seen := map[string]bool{}
-	images := []string{"golang:1.26"}
+	dockerfile, err := os.ReadFile("../Dockerfile")
+	if err != nil {
+		return nil, err
+	}
+	from := regexp.MustCompile(`(?m)^FROM (golang:\S+)`).FindSubmatch(dockerfile)
+	if from == nil {
+		return nil, errors.New("the Dockerfile names no image of Go")
+	}
+	images := []string{string(from[1])}
 	for line := range strings.Lines(string(out)) {
 		image, ok := strings.CutPrefix(strings.TrimSpace(line), "image: ")
 		// docker-compose 1.29 shows services of every profile. Those of the GPUs are not started.
@@ -235,7 +244,9 @@ func (l *layer) shell() error {
 	if err := l.program("bin/busybox", "busybox"); err != nil {
 		return fmt.Errorf("%w; install busybox-static", err)
 	}
-	for _, name := range []string{"sh", "cat", "grep", "wget"} {
+	for _, name := range []string{
+		"sh", "cat", "grep", "wget", "awk", "basename", "chmod", "chown", "cp", "cut", "dirname", "head", "mkdir", "mktemp", "mv", "od", "rm", "sha256sum", "tr",
+	} {
 		if err := l.link("bin/"+name, "busybox"); err != nil {
 			return err
 		}

@@ -214,8 +214,9 @@ func (s *story) status(ctx context.Context) (batch.Info, error) {
 	var info batch.Info
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	out, err := s.output(ctx, "ask for the batch", "docker", "run", "--rm", "--network", network, "-e", "BATCHAGENT_REDIS_PASSWORD",
-		"batchagent/coordinator:"+version, "status", s.id, "--json", "--redis", "redis://redis:6379")
+	out, err := s.output(ctx, "ask for the batch", "docker", "run", "--rm", "--network", network,
+		"-v", project+"_coordinator-secrets:/run/batchagent:ro", "-e", "BATCHAGENT_REDIS_PASSWORD_FILE=/run/batchagent/redis-password",
+		"batchagent/coordinator:"+version, "status", s.id, "--json", "--redis", "redis://coordinator@redis:6379")
 	if err != nil {
 		return info, err
 	}

@@ -107,7 +107,8 @@ func (s *story) onlyTLS(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if out, err := s.output(ctx, "ping", "docker", "exec", redis, "redis-cli", "ping"); err == nil && strings.Contains(string(out), "PONG") {
+	if out, err := s.output(ctx, "ping", "docker", "exec", redis, "sh", "-c",
+		`REDISCLI_AUTH="$(cat /run/batchagent/monitor)" redis-cli --user monitor ping`); err == nil && strings.Contains(string(out), "PONG") {
 		return errors.New("without TLS Redis answers too")
 	}
 	for {
@@ -175,7 +176,7 @@ func (c *cluster) inferenceImages(ctx context.Context) error {
 		r := &recipe{
 			changes: []string{"ENV PATH=/bin", "LABEL " + standinLabel + `=""`},
 			fill: func(l *layer) error {
-				err := errors.Join(l.shell(), l.link("bin/mkdir", "busybox"), l.link("bin/chown", "busybox"), l.folder("cache", 0o755, 0),
+				err := errors.Join(l.shell(), l.folder("cache", 0o755, 0),
 					l.program("bin/inference", filepath.Join(dir, "inference")))
 				for _, name := range append([]string{"curl"}, programs...) {
 					err = errors.Join(err, l.link("bin/"+name, "inference"))

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes an authority of your own and the certificate that Redis shows, for compose.tls.yml. Needs openssl.
 #   redis/certificates.sh FOLDER [NAME or ADDRESS]…      for example: redis/certificates.sh tls 10.0.0.1 redis.example.org
-# FOLDER/redis is what containers see: ca.crt, which all who connect must trust, redis.crt and redis.key. FOLDER/ca.key signs and stays
+# FOLDER/redis has ca.crt, which all who connect must trust, redis.crt and redis.key, which only its owner reads. FOLDER/ca.key signs and stays
 # here. The certificate is valid for redis, localhost, 127.0.0.1 and what was named, for 825 days. Run it again, with the same names, to
 # renew it: the authority is kept, so that nobody else notices; then restart Redis.
 set -eu
@@ -17,7 +17,7 @@ for name in "$@"; do
   esac
 done
 
-# The folder is closed to others. What is in it is not: Redis' user in the container is somebody else and must read its key.
+# Keys are for their owner alone. The containers get copies from secrets.sh.
 umask 077
 mkdir -p "$folder/redis"
 work=$(mktemp -d)
@@ -48,6 +48,7 @@ openssl req -new -sha256 -key "$work/redis.key" -subj "/CN=redis" -config "$work
 openssl x509 -req -sha256 -in "$work/redis.csr" -CA "$folder/redis/ca.crt" -CAkey "$folder/ca.key" -set_serial "0x$(openssl rand -hex 16)" -days 825 \
   -extfile "$work/openssl.cnf" -extensions redis -out "$work/redis.crt" 2> "$work/said" || { cat "$work/said" >&2; exit 1; }
 chmod 755 "$folder/redis"
-chmod 644 "$work/redis.key" "$work/redis.crt" "$folder/redis/ca.crt"
+chmod 600 "$work/redis.key"
+chmod 644 "$work/redis.crt" "$folder/redis/ca.crt"
 mv "$work/redis.key" "$work/redis.crt" "$folder/redis/"
 echo "$folder/redis: $names" >&2

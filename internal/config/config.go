@@ -23,9 +23,6 @@ var Keys = append(slices.Clone(ModelKeys),
 	"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK",
 )
 
-// OwnKeys are those of [Keys] that only this program's own code reads. SDKs read the others from the environment themselves.
-var OwnKeys = slices.DeleteFunc(slices.Clone(Keys), func(name string) bool { return strings.HasPrefix(name, "AWS_") })
-
 // Env names the variables of a flag: --tools-root is also BATCHAGENT_TOOLS_ROOT.
 func Env(flag string) []string {
 	return []string{"BATCHAGENT_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}

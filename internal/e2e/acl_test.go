@@ -3,7 +3,6 @@ package e2e
 import (
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -15,21 +14,17 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// TestTheUserOfSecurityMDIsEnough runs the commands as the Redis user that SECURITY.md documents, on keys of another tenant's
-// server. Redis notes in ACL LOG whatever it refuses.
-func TestTheUserOfSecurityMDIsEnough(t *testing.T) {
-	server := testredis.Server(t, testredis.AOF())
+// TestUsersACLIsEnough runs worker, coordinator and viewer as the users of deploy/redis/users.acl. Redis notes in ACL LOG whatever it
+// refuses.
+func TestUsersACLIsEnough(t *testing.T) {
+	server := testredis.Server(t, testredis.AOF(), testredis.Users())
 	admin := server.Client()
-	text, err := os.ReadFile("../../SECURITY.md")
-	require.NoError(t, err)
-	rule := regexp.MustCompile(`(?m)^ACL SETUSER batchagent .*$`).FindString(string(text))
-	require.NotEmpty(t, rule)
-	var args []any
-	for _, word := range strings.Fields(strings.Replace(rule, ">PASSWORD", ">planted-secret", 1)) {
-		args = append(args, word)
+	password := func(url string) string {
+		o, err := redis.ParseURL(url)
+		require.NoError(t, err)
+		return o.Password
 	}
-	require.NoError(t, admin.Do(t.Context(), args...).Err())
-	url := "redis://batchagent:planted-secret@" + server.Addr()
+	url, worker, viewer := server.As("coordinator"), server.As("worker"), server.As("viewer")
 
 	bin := built(t)
 	sim := bin.simulator(t, "--forward-ms", "5")
@@ -53,21 +48,30 @@ tools:
 	planned := write("planned.yaml", "name: acl-plan\nplan: {task: List them.}\ntask: \"Look at {item}.\"\nreduce: {task: Sum them up.}\n")
 	cut := write("cut.yaml", "name: acl-cut\nplan: {task: List them., sampling: {max_tokens: 2}}\ntask: \"Look at {item}.\"\nreduce: {task: Sum them up.}\n")
 	for _, id := range []string{"node-1", "node-2"} {
-		bin.start(t, "worker", "--redis", url, "--backend", "vllm://"+sim, "--id", id, "--tools", tools)
+		bin.start(t, "worker", "--redis", worker, "--backend", "vllm://"+sim, "--id", id, "--tools", tools)
 	}
-	command := func(want int, args ...string) string {
+	as := func(url string, want int, args ...string) string {
 		t.Helper()
 		out, errs, code := bin.run(t, "coordinator", append(args, "--redis", url)...)
 		require.Equal(t, want, code, "%v: %s", args, errs)
-		assert.NotContains(t, errs+out, "planted-secret")
+		assert.NotContains(t, errs+out, password(url))
 		return strings.TrimSpace(out)
 	}
+	command := func(want int, args ...string) string { t.Helper(); return as(url, want, args...) }
 	id := command(0, "submit", spec)
 	results := filepath.Join(dir, "results.jsonl")
 	command(0, "results", id, "--follow", "--out", results)
 	for _, r := range readResults(t, results) {
 		require.Equal(t, batch.OK, r.Status, "%v", r.Error)
 	}
+	seen := filepath.Join(dir, "seen.jsonl")
+	for _, args := range [][]string{
+		{"status", id}, {"status", id, "--json"}, {"explain", id}, {"batches"}, {"workers"}, {"results", id, "--follow", "--out", seen},
+		{"doctor", "--backend", "vllm://" + sim},
+	} {
+		as(viewer, 0, args...)
+	}
+	assert.Len(t, readResults(t, seen), len(readResults(t, results)))
 	for _, args := range [][]string{
 		{"status", id}, {"explain", id}, {"batches"}, {"workers"}, {"retry", id}, {"budget", id, "--tokens", "200000000"},
 		{"doctor", "--backend", "vllm://" + sim}, {"results", id, "--out", results, "--consume"}, {"rm", id},
@@ -87,8 +91,9 @@ tools:
 	for _, r := range refused {
 		assert.Fail(t, "Redis refused", "%s %s: %s", r.Reason, r.Object, r.ClientInfo)
 	}
-	limited := redis.NewClient(&redis.Options{Addr: server.Addr(), Username: "batchagent", Password: "planted-secret"})
-	defer limited.Close()
-	assert.ErrorContains(t, limited.Set(t.Context(), "other", 1, 0).Err(), "NOPERM", "keys of others")
-	assert.ErrorContains(t, limited.FlushAll(t.Context()).Err(), "NOPERM")
+	for _, args := range [][]string{{"submit", spec}, {"retry", id}, {"rm", id}} {
+		_, errs, code := bin.run(t, "coordinator", append(args, "--redis", viewer)...)
+		assert.NotZero(t, code, "%v", args)
+		assert.Contains(t, errs, "NOPERM", "%v", args)
+	}
 }

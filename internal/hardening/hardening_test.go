@@ -3,6 +3,7 @@ package hardening
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -14,7 +15,15 @@ import (
 
 func TestMain(m *testing.M) {
 	if os.Getenv("HARDENING_CHILD") != "" {
-		lookup := TakeKeys([]string{"PLANTED", "ABSENT"})
+		lookup, err := TakeKeys([]string{"PLANTED", "ABSENT", "IN_FILE"})
+		if err != nil {
+			_, _ = os.Stdout.WriteString(err.Error())
+			os.Exit(1)
+		}
+		if fromFile, ok := lookup("IN_FILE"); ok {
+			_, _ = os.Stdout.WriteString(fromFile)
+			os.Exit(0)
+		}
 		planted, _ := lookup("PLANTED")
 		shown, _ := os.ReadFile("/proc/self/environ")
 		_, _ = os.Stdout.WriteString(planted + "|" + Getenv(lookup)("HARDENING_CHILD") + "|" + strings.Join(os.Environ(), ",") + "|" + string(shown))
@@ -38,6 +47,46 @@ func TestTakeKeysClearsTheEnvironment(t *testing.T) {
 	if runtime.GOOS == "linux" {
 		assert.Contains(t, parts[3], "OTHER=o")
 		assert.NotContains(t, parts[3], "secret")
+	}
+}
+
+func TestTakeKeysReadsFiles(t *testing.T) {
+	t.Parallel()
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	file := func(text string) string {
+		name := filepath.Join(t.TempDir(), "key")
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+		return name
+	}
+	for name, c := range map[string]struct {
+		env  []string
+		want string
+		code int
+	}{
+		"as written":            {[]string{"IN_FILE_FILE=" + file("pass word")}, "pass word", 0},
+		"line break at the end": {[]string{"IN_FILE_FILE=" + file("key\r\n")}, "key", 0},
+		"empty variable beside": {[]string{"IN_FILE=", "IN_FILE_FILE=" + file("key")}, "key", 0},
+		"both":                  {[]string{"IN_FILE=a-secret", "IN_FILE_FILE=" + file("key")}, "IN_FILE and IN_FILE_FILE are both set", 1},
+		"no file":               {[]string{"IN_FILE_FILE=/nowhere/key"}, "IN_FILE_FILE: open /nowhere/key", 1},
+		"empty":                 {[]string{"IN_FILE_FILE=" + file("\n")}, "has 1 bytes", 1},
+		"too long":              {[]string{"IN_FILE_FILE=" + file(strings.Repeat("k", maxKey+1))}, "bytes", 1},
+		"endless":               {[]string{"IN_FILE_FILE=/dev/zero"}, "bytes", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), exe)
+			cmd.Env = append(c.env, "HARDENING_CHILD=1")
+			out, err := cmd.Output()
+			if c.code == 0 {
+				require.NoError(t, err, "%s", out)
+				assert.Equal(t, c.want, string(out))
+				return
+			}
+			assert.Error(t, err)
+			assert.Contains(t, string(out), c.want)
+			assert.NotContains(t, string(out), "a-secret")
+		})
 	}
 }
 

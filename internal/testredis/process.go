@@ -43,6 +43,7 @@ type options struct {
 	mutual   bool
 	user     string
 	password string
+	users    bool // it loads deploy/redis/users.acl
 }
 
 // Arg changes how a server is started.
@@ -105,6 +106,9 @@ func newProcess(t testing.TB, args ...Arg) *Process {
 		t.Fatalf("make a directory for redis-server: %v", err)
 	}
 	p.dir = dir
+	if p.opts.users {
+		p.renderUsers()
+	}
 	t.Cleanup(func() {
 		p.Kill9()
 		if t.Failed() && p.cmd != nil {
@@ -198,7 +202,9 @@ func (p *Process) arguments() []string {
 	default:
 		args = append(args, "--port", strconv.Itoa(p.port))
 	}
-	if p.opts.password != "" {
+	if p.opts.users {
+		args = append(args, "--aclfile", p.aclFile())
+	} else if p.opts.password != "" {
 		if p.opts.user == "" {
 			args = append(args, "--requirepass", p.opts.password)
 		} else {

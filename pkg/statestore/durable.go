@@ -175,9 +175,11 @@ func (s *Store) safetyOf(ctx context.Context, conn *redis.Conn, address string) 
 			have.replicas++
 		}
 	}
-	// A server that does not show its configuration is taken for one that syncs later.
-	if m, err := conn.ConfigGet(ctx, "appendfsync").Result(); err == nil {
-		have.always = have.aof && m["appendfsync"] == "always"
+	// WAITAOF answers the question where it exists. A server that does not show its configuration is taken for one that syncs later.
+	if have.aof && !have.waitAOF() {
+		if m, err := conn.ConfigGet(ctx, "appendfsync").Result(); err == nil {
+			have.always = m["appendfsync"] == "always"
+		}
 	}
 	return have, nil
 }

@@ -52,6 +52,9 @@ func classify(op string, err error) error {
 	}
 }
 
+// forbidden tells whether the server refused a command because its user has no right to it.
+func forbidden(err error) bool { return redis.HasErrorPrefix(err, "NOPERM") }
+
 // withoutScript is what a command within a script was answered. Redis before 7.0 puts the script in front of it:
 // "ERR Error running script (call to f_…): @user_script:132: @user_script: 132: -OOM command not allowed …".
 func withoutScript(msg string) string {

@@ -109,21 +109,21 @@ func (s *Store) Ping(ctx context.Context) error {
 	return classify("ping Redis at "+s.address, s.cmd.Ping(ctx).Err())
 }
 
-// Warnings tells what in the server's configuration weakens the guarantees, as sentences for an operator. A server
-// that does not show its configuration gives none.
+// Warnings tells what in the server's configuration weakens the guarantees, as sentences for an operator. It reads INFO alone, so no
+// user needs the right to CONFIG, which shows passwords. A server without these sections gives none.
 func (s *Store) Warnings(ctx context.Context) []string {
 	var out []string
-	get := func(name string) string {
-		m, err := s.cmd.ConfigGet(ctx, name).Result()
+	field := func(section, name string) string {
+		text, err := s.cmd.Info(ctx, section).Result()
 		if err != nil {
 			return ""
 		}
-		return m[name]
+		return parseInfo(text)[name]
 	}
-	if p := get("maxmemory-policy"); p != "" && p != "noeviction" && get("maxmemory") != "0" {
+	if p := field("memory", "maxmemory_policy"); p != "" && p != "noeviction" && field("memory", "maxmemory") != "0" {
 		out = append(out, fmt.Sprintf("Redis may evict jobs and results: maxmemory-policy is %s; set it to noeviction", p))
 	}
-	if a := get("appendonly"); a == "no" {
+	if field("persistence", "aof_enabled") == "0" {
 		out = append(out, "Redis keeps no append-only file: a restart loses what came after its last snapshot; set appendonly yes")
 	}
 	return out

@@ -48,8 +48,8 @@ func (s *Store) Unregister(ctx context.Context, consumer string) error {
 	return classify("unregister worker "+consumer, err)
 }
 
-// Workers lists the workers by ID, those that were lost in the last ten minutes among them. A lost process of a worker that was started
-// again is left out. Repeatable.
+// Workers lists the workers by ID, those that were lost in the last ten minutes among them. It leaves out a lost process whose worker
+// started again. It drops expired names if its user may write. Repeatable.
 func (s *Store) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 	op := "list workers"
 	names, err := s.cmd.ZRange(ctx, keyWorkers, 0, -1).Result()
@@ -68,7 +68,7 @@ func (s *Store) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 	for _, name := range names {
 		v, err := s.cmd.Get(ctx, keyWorker(name)).Bytes()
 		if errors.Is(err, redis.Nil) {
-			if err := s.cmd.ZRem(ctx, keyWorkers, name).Err(); err != nil {
+			if err := s.cmd.ZRem(ctx, keyWorkers, name).Err(); err != nil && !forbidden(err) {
 				return nil, classify(op, err)
 			}
 			continue

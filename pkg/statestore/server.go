@@ -3,6 +3,7 @@ package statestore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -46,11 +47,18 @@ func sections(ctx context.Context, conn *redis.Conn, names ...string) (map[strin
 		if err != nil {
 			return nil, err
 		}
-		for line := range strings.Lines(text) {
-			if field, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-				out[field] = value
-			}
-		}
+		maps.Copy(out, parseInfo(text))
 	}
 	return out, nil
+}
+
+// parseInfo returns the fields of an answer to INFO.
+func parseInfo(text string) map[string]string {
+	out := make(map[string]string)
+	for line := range strings.Lines(text) {
+		if field, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			out[field] = value
+		}
+	}
+	return out
 }

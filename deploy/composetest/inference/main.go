@@ -42,7 +42,7 @@ func run(ctx context.Context, program string, args []string) error {
 	}
 	switch {
 	case program == "curl":
-		return answers(ctx, args[len(args)-1])
+		return answers(ctx, args[:len(args)-1], args[len(args)-1])
 	case program == "vllm" && first == "serve":
 		return vllm(ctx, rest)
 	case program == "python3" && first == "-m" && len(rest) > 0 && rest[0] == "sglang.launch_server":
@@ -128,11 +128,26 @@ func vllm(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, *f.text["port"], s)
+	key := os.Getenv("VLLM_API_KEY")
+	if key == "" {
+		return errors.New("there is no VLLM_API_KEY")
+	}
+	return serve(ctx, *f.text["port"], locked(s, key, func(path string) bool { return strings.HasPrefix(path, "/v1/") }))
+}
+
+// locked asks for the key on the pages that asks names.
+func locked(h http.Handler, key string, asks func(path string) bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asks(r.URL.Path) && r.Header.Get("Authorization") != "Bearer "+key {
+			http.Error(w, "the key is missing or wrong", http.StatusUnauthorized)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 func sglang(ctx context.Context, args []string) error {
-	f := newFlags([]string{"model-path", "host", "port", "tool-call-parser"}, []string{"enable-metrics", "enable-cache-report"})
+	f := newFlags([]string{"model-path", "host", "port", "tool-call-parser", "api-key"}, []string{"enable-metrics", "enable-cache-report"})
 	if err := f.parse(args); err != nil {
 		return err
 	}
@@ -153,7 +168,7 @@ func sglang(ctx context.Context, args []string) error {
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "it would generate a token: nothing in deploy/ should ask for this page", http.StatusTeapot)
 	})
-	return serve(ctx, *f.text["port"], mux)
+	return serve(ctx, *f.text["port"], locked(mux, *f.text["api-key"], func(path string) bool { return path != "/health" && path != "/metrics" }))
 }
 
 // simulator answers in the place of a model, if the folder for models can be written.
@@ -197,11 +212,23 @@ func lmcache(ctx context.Context, args []string) error {
 	}
 }
 
-// answers is curl -f.
-func answers(ctx context.Context, url string) error {
+// answers is curl -f, with -H @FILE for a file that holds a header.
+func answers(ctx context.Context, options []string, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
+	}
+	for _, option := range options {
+		name, ok := strings.CutPrefix(option, "@")
+		if !ok {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		header, value, _ := strings.Cut(strings.TrimSpace(string(text)), ": ")
+		req.Header.Set(header, value)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

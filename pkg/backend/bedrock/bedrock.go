@@ -15,7 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	awscredentials "github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
+	"github.com/aws/smithy-go/auth/bearer"
 	"github.com/aws/smithy-go/logging"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -36,7 +38,8 @@ var Declared = backend.Capabilities{
 type Config struct {
 	URL         string
 	Endpoint    string                  // http(s) URL. Defaults to AWS_ENDPOINT_URL_BEDROCK_RUNTIME, else the region's.
-	Credentials aws.CredentialsProvider // Defaults to the SDK's chain.
+	Credentials aws.CredentialsProvider // Defaults to the keys that Getenv returns, else the SDK's chain.
+	Getenv      func(string) string     // Returns keys that the environment does not show any more. Defaults to none.
 	Logger      *slog.Logger            // Defaults to discarding.
 	Transport   http.RoundTripper       // Defaults to endpoint.NewTransport.
 }
@@ -71,6 +74,10 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 	if region != "" {
 		load = append(load, config.WithRegion(region))
 	}
+	token := ""
+	if cfg.Credentials == nil && cfg.Getenv != nil {
+		cfg.Credentials, token = taken(cfg.Getenv)
+	}
 	if cfg.Credentials != nil {
 		load = append(load, config.WithCredentialsProvider(cfg.Credentials))
 	}
@@ -91,6 +98,10 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 	b := &Backend{http: client, model: model, log: cfg.Logger, shown: strings.TrimRight("bedrock://"+ac.Region+"/"+model, "/")}
 	b.client = bedrockruntime.NewFromConfig(ac, func(o *bedrockruntime.Options) {
 		o.HTTPClient = client
+		if token != "" {
+			o.BearerAuthTokenProvider = bearer.StaticTokenProvider{Token: bearer.Token{Value: token}}
+			o.AuthSchemePreference = []string{"httpBearerAuth"}
+		}
 		if cfg.Endpoint != "" {
 			o.BaseEndpoint = &cfg.Endpoint
 		}
@@ -99,6 +110,16 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 		return nil, fmt.Errorf("find the Bedrock endpoint of %s: %w", ac.Region, err)
 	}
 	return b, nil
+}
+
+// taken returns what the SDK would find in the variables of the environment: a pair of keys, or nil, and a bearer token, or "".
+func taken(getenv func(string) string) (aws.CredentialsProvider, string) {
+	id, secret := getenv("AWS_ACCESS_KEY_ID"), getenv("AWS_SECRET_ACCESS_KEY")
+	token := getenv("AWS_BEARER_TOKEN_BEDROCK")
+	if id == "" || secret == "" {
+		return nil, token
+	}
+	return awscredentials.NewStaticCredentialsProvider(id, secret, getenv("AWS_SESSION_TOKEN")), token
 }
 
 // transport is ours for many long streams, with the certificates of AWS_CA_BUNDLE.

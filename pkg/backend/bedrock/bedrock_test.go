@@ -292,6 +292,34 @@ func TestDocumentedErrors(t *testing.T) {
 	}
 }
 
+// Keys that the program took out of the environment sign as those in it do.
+func TestTakenCredentials(t *testing.T) {
+	for name, c := range map[string]struct {
+		env  map[string]string
+		want []string
+	}{
+		"keys": {map[string]string{"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "session"},
+			[]string{"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/", "session"}},
+		"bearer token": {map[string]string{"AWS_BEARER_TOKEN_BEDROCK": "bearer-token"}, []string{"Bearer bearer-token", ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got http.Header
+			s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				got = r.Header.Clone()
+				w.WriteHeader(http.StatusForbidden)
+			}))
+			defer s.Close()
+			b, err := New(t.Context(), Config{URL: "bedrock://eu-west-1/" + fakeModel, Endpoint: s.URL, Transport: s.Client().Transport, Getenv: func(name string) string { return c.env[name] }})
+			require.NoError(t, err)
+			defer b.Close()
+			_, err = b.Generate(t.Context(), ask(), backend.Observer{})
+			require.Error(t, err)
+			assert.True(t, strings.HasPrefix(got.Get("Authorization"), c.want[0]), got.Get("Authorization"))
+			assert.Equal(t, c.want[1], got.Get("X-Amz-Security-Token"))
+		})
+	}
+}
+
 func TestMissingCredentials(t *testing.T) {
 	f := newFake(t)
 	b, err := New(t.Context(), Config{URL: "bedrock://eu-west-1/" + fakeModel, Endpoint: f.URL,

@@ -67,7 +67,7 @@ func Open(ctx context.Context, rawURL string, o Options) (backend.Backend, error
 		}
 		return b, nil
 	case "bedrock":
-		b, err := bedrock.New(ctx, bedrock.Config{URL: rawURL, Logger: o.Logger})
+		b, err := bedrock.New(ctx, bedrock.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
 		if err != nil {
 			return nil, err
 		}
