@@ -195,7 +195,9 @@ func nearest(name string, known []string) string {
 	if len(name) > 64 {
 		name = name[:64]
 	}
-	distance := func(a string) int { return levenshtein.Distance(strings.ToLower(name), strings.ToLower(a[:min(len(a), 128)]), nil) }
+	distance := func(a string) int {
+		return levenshtein.Distance(strings.ToLower(name), strings.ToLower(a[:min(len(a), 128)]), nil)
+	}
 	return slices.MinFunc(known, func(a, b string) int { return cmp.Compare(distance(a), distance(b)) })
 }
 
