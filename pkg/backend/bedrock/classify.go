@@ -59,7 +59,7 @@ func classify(err error, secrets *redact.Secrets, now time.Time) *backend.Error 
 		o, _ := endpoint.ReadOverflow(message, true)
 		out.Window = o.Window
 	}
-	out.Message = cmp.Or(endpoint.OneLine(message), code, http.StatusText(out.Status))
+	out.Message = cmp.Or(endpoint.OneLine(message), endpoint.OneLine(code), http.StatusText(out.Status))
 	if out.Class == backend.Auth {
 		out.Message += "; check the AWS credentials and their permission for bedrock:InvokeModel and bedrock:InvokeModelWithResponseStream"
 	}
