@@ -14,7 +14,7 @@ import (
 func FuzzRead(f *testing.F) {
 	for _, text := range []string{
 		"", "python_eval: true", "commands:\n  a: {description: b, argv: [c, '{d}'], parameters: {type: object, properties: {d: {type: string}}}}",
-		"http:\n  a: {description: b, url: 'https://h/{c}', query: {q: '{c}'}, headers: {X: '${KEY}'}}", "mcp_servers:\n  a: {command: x, args: [y]}",
+		"http:\n  a: {description: b, url: 'https://h/{c}', query: {q: '{c}'}, headers: {X: '${KEY}'}}", "mcpServers:\n  a: {command: x, args: [y]}",
 		"sql:\n  a: {dsn: 'sqlite:a.db', lookups: {b: {query: 'SELECT {ids}', key: c}}}", "http_get: {allow_hosts: ['*.a'], allow_networks: [10.0.0.0/8]}",
 		"tools: {read_file: {rate: 1/s, timeout: 1s}}", "a: &a [*a]", "? [", "web_search: {provider: brave, key: '${KEY}'}",
 	} {

@@ -16,6 +16,8 @@ import (
 
 const (
 	maxCell = 16 << 10 // bytes of one value
+	maxName = 1 << 10  // bytes of a column's name
+	maxRow  = maxBytes // bytes of one row, after which its values are left out
 	// searched is how many bytes of a long value are searched for secrets: more than is shown, so that none is cut in pieces.
 	searched = maxCell + 64<<10
 )
@@ -95,7 +97,11 @@ func (f rowForm) appendRow(b []byte, values []any) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendText(b, c), ':')
+		b = append(appendText(b, c[:min(len(c), maxName)]), ':')
+		if len(b) > maxRow {
+			b = append(b, `"[cut: the row is too long]"`...)
+			continue
+		}
 		b = f.appendValue(b, values[i], f.asJSON[i])
 	}
 	return append(b, '}')
