@@ -51,7 +51,7 @@ func TestHostileBatchStopsNoWorker(t *testing.T) {
 		path := filepath.Join(dir, name+".yaml")
 		inputs, err := json.Marshal(jobs)
 		require.NoError(t, err)
-		text := fmt.Sprintf("task: 'case {name}@%s'\nmodel: m\n%soutput_schema: %s\ninputs: %s\ntimeouts: {job: 40s, turn: 20s}\n",
+		text := fmt.Sprintf("task: 'case {name}@%s'\nmodel: m\n%soutput_schema: %s\ninputs: %s\ntimeouts: {job: 20s, turn: 10s}\n",
 			service.URL, tools, hostileSchema(), strings.NewReplacer(`["`, `[{"name":"`, `","`, `"},{"name":"`, `"]`, `"}]`).Replace(string(inputs)))
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 		return path
