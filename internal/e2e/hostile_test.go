@@ -24,7 +24,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// workerMemory is what a container of the compose file has.
+// workerMemory is the memory limit of a worker in the compose file.
 const workerMemory = 512 << 20
 
 // TestHostileBatchStopsNoWorker gives three workers of 512 MB a batch whose model asks for everything that cost minutes or

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// hostileSchema has a recursion with two variants, 40 levels of which each offers the one before twice, a number and a pattern
+// hostileSchema has a recursion with two variants, 40 levels that each offer the previous one twice, a number and a pattern
 // that backtracks.
 func hostileSchema() string {
 	var b strings.Builder
@@ -40,7 +40,7 @@ var hostileTools = map[string][2]string{
 	"kill":      {"deadly", `{}`},
 }
 
-// hostileAnswers are what a case answers.
+// hostileAnswers are the answers by case.
 var hostileAnswers = map[string]string{
 	"deep": nestedTree(18), "deepest": nestedTree(5_000), "chain": `{"chain":1}`, "digits": `{"n":` + strings.Repeat("7", 1_000_000) + `1}`,
 	"exponent": `{"n":1e1000000000}`, "pattern": `{"p":"` + strings.Repeat("a", 60) + `!"}`, "brackets": strings.Repeat("[", 1_000_000),

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hostileSpecs are specs that an author may try against whoever validates or submits them: the text, by name.
+// hostileSpecs are the texts of expensive specs, by name.
 func hostileSpecs() map[string]string {
 	spec := func(schema string) string { return "task: a {x}\ninputs: [{x: 1}]\noutput_schema: " + schema + "\n" }
 	list := func(n int, format string) string {

@@ -53,7 +53,7 @@ func (a attack) arguments(t *testing.T) string {
 	return string(text)
 }
 
-// attacks are what a model may ask of the tools of [worker].
+// attacks are calls of the tools of [worker].
 func attacks(service string) []attack {
 	return []attack{
 		{"page of 480 quotes", "http_get", object{"url": service + "/quotes"}, "line"},
@@ -173,7 +173,7 @@ func TestAttacks(t *testing.T) {
 			assert.Less(t, time.Since(began), patience)
 			assert.Less(t, int64(after.HeapSys)-int64(before.HeapSys), int64(room), "the worker's heap")
 			for _, own := range []string{"file://", os.TempDir(), "/proc/", key} {
-				if !strings.Contains(args, own) { // an error repeats what the model wrote
+				if !strings.Contains(args, own) { // an error repeats the arguments
 					assert.NotContains(t, r.Content, own, "the worker's own paths and keys")
 				}
 			}

@@ -14,7 +14,7 @@ import (
 // oddServer is the first argument with which this test binary is a hostile MCP server.
 const oddServer = "hostile-mcp-server"
 
-// oddTools are the ways in which it answers a call.
+// oddTools are its tools. Each answers in its own way.
 var oddTools = []string{"endless", "huge", "deep", "noise", "wrong", "exit", "binary", "key", "error", "images"}
 
 func TestMain(m *testing.M) {
