@@ -78,7 +78,11 @@ func firstPrompt(ctx context.Context, c *spec.Compiled) (string, error) {
 			return "", fmt.Errorf("decode the first input: %w", err)
 		}
 		if p.Bad == "" {
-			return c.Plan.Prompt(p.Input)
+			text, err := c.Plan.Prompt(p.Input)
+			if err != nil {
+				return "", &UsageError{fmt.Errorf("the first input: %w", err)}
+			}
+			return text, nil
 		}
 	}
 	return "(no usable input)", nil
