@@ -20,6 +20,7 @@ func FuzzParseID(f *testing.F) {
 func FuzzParseJobID(f *testing.F) {
 	f.Add("job-7")
 	f.Add("job--7")
+	f.Add("job-00")
 	f.Add("job-9223372036854775808")
 	f.Fuzz(func(t *testing.T, s string) {
 		if n, err := ParseJobID(s); err == nil && (n < 0 || JobID(n) != s) {
