@@ -75,6 +75,13 @@ test: ## all tests; needs Go alone
 race: ## all tests with the race detector
 	$(GO) test -race ./...
 
+.PHONY: fuzz
+fuzz: ## fuzz every parser of untrusted input, one after the other: FUZZTIME=10m each, FUZZ=regexp for some
+	@failed=; while read -r dir name; do echo "=== $$dir $$name"; \
+	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(or $(FUZZTIME),10m) "./$$dir" || failed="$$failed $$dir:$$name"; \
+	done < <(git grep -oE '^func Fuzz[A-Za-z0-9]+' -- '*_test.go' | sed -E 's|/[^/]+:func | |' | grep -E '$(or $(FUZZ),.)'); \
+	test -z "$$failed" || { echo "found something:$$failed"; exit 1; }
+
 .PHONY: sim
 sim: ## simulate: SEED=n for one seed, COUNT=n for how many
 	BATCHAGENT_SIM_SEED=$(SEED) BATCHAGENT_SIM_COUNT=$(COUNT) $(GO) test ./internal/sim -run 'TestSeeds' -count=1 -timeout 30m -v

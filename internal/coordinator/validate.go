@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
@@ -33,9 +34,9 @@ func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 	p := c.Plan
 	fmt.Fprintf(&b, "%s is sound\n\n", o.Spec)
 	if c.Planner == nil {
-		fmt.Fprintf(&b, "name           %s\njobs           %s\n", p.Name, count(c.Total))
+		fmt.Fprintf(&b, "name           %s\njobs           %s\n", human.Visible(p.Name), count(c.Total))
 	} else {
-		fmt.Fprintf(&b, "name           %s\njobs           from a plan of at most %s\n", p.Name, plural(int64(c.Planner.MaxItems), "item", "items"))
+		fmt.Fprintf(&b, "name           %s\njobs           from a plan of at most %s\n", human.Visible(p.Name), plural(int64(c.Planner.MaxItems), "item", "items"))
 		fmt.Fprintf(&b, "planned        by %s; tools %s; %d turns, %d retries a turn, %d attempts\n", cmp.Or(c.Planner.Model, "the server's first model"),
 			cmp.Or(strings.Join(c.Planner.Tools, ", "), "none"), c.Planner.MaxTurns, c.Planner.MaxRetries, c.Planner.MaxAttempts)
 	}
@@ -78,7 +79,11 @@ func firstPrompt(ctx context.Context, c *spec.Compiled) (string, error) {
 			return "", fmt.Errorf("decode the first input: %w", err)
 		}
 		if p.Bad == "" {
-			return c.Plan.Prompt(p.Input)
+			text, err := c.Plan.Prompt(p.Input)
+			if err != nil {
+				return "", &UsageError{fmt.Errorf("the first input: %w", err)}
+			}
+			return text, nil
 		}
 	}
 	return "(no usable input)", nil

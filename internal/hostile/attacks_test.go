@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +42,18 @@ type attack struct {
 
 type object map[string]any
 
-// attacks are what a model may ask of the tools of [worker].
+// arguments are those of the call as a model writes them.
+func (a attack) arguments(t *testing.T) string {
+	t.Helper()
+	if raw, ok := a.args.(rawArgs); ok {
+		return string(raw)
+	}
+	text, err := json.Marshal(a.args)
+	require.NoError(t, err)
+	return string(text)
+}
+
+// attacks are calls of the tools of [worker].
 func attacks(service string) []attack {
 	return []attack{
 		{"page of 480 quotes", "http_get", object{"url": service + "/quotes"}, "line"},
@@ -67,12 +79,19 @@ func attacks(service string) []attack {
 	}
 }
 
+// allAttacks are those of every file here.
+func allAttacks(service string) []attack {
+	return slices.Concat(attacks(service), pageAttacks(service), programAttacks(), statementAttacks(), fileAttacks(), serviceAttacks(), mcpAttacks())
+}
+
 // worker opens the tools of a worker with a service of the operator, which repeats its key.
 func worker(t *testing.T) (*toolpool.Pool, string) {
 	t.Helper()
 	service := httptest.NewServer(http.HandlerFunc(serve))
 	t.Cleanup(service.Close)
 	dir := t.TempDir()
+	exe, err := os.Executable()
+	require.NoError(t, err)
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, "shop.db"))
 	require.NoError(t, err)
 	_, err = db.Exec("CREATE TABLE t (x); INSERT INTO t VALUES (1), (2), (3), (4), (5), (6), (7), (8)")
@@ -84,11 +103,16 @@ func worker(t *testing.T) (*toolpool.Pool, string) {
 	require.NoError(t, os.WriteFile(file, []byte(`python_eval: true
 http_get: {allow_networks: [127.0.0.1]}
 sql:
-  shop: {dsn: "sqlite:shop.db", timeout: 3s}
+  shop: {dsn: "sqlite:shop.db", timeout: 2s}
 commands:
-  shout: {description: Shouts., argv: [yes, "{word}"], parameters: {type: object, properties: {word: {type: string}}}, timeout: 5s}
+  shout: {description: Shouts., argv: [yes, "{word}"], parameters: {type: object, properties: {word: {type: string}}}, timeout: 1s}
 http:
   weather: {description: Weather., url: "`+service.URL+`/weather/{city}", headers: {X-Key: "${WEATHER_KEY}"}, parameters: {type: object, properties: {city: {type: string}}}}
+tools:
+  python_eval: {timeout: 3s}
+  grep_files: {timeout: 5s}
+mcpServers:
+  odd: {command: "`+exe+`", args: [`+oddServer+`]}
 `), 0o600))
 	f, err := toolset.Read(file, func(name string) (string, bool) { return key, name == "WEATHER_KEY" })
 	require.NoError(t, err)
@@ -103,8 +127,14 @@ http:
 	return pool, service.URL
 }
 
+func cutAt(s string) string { return s[:min(len(s), 150)] }
+
 func serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html")
+	if page, ok := pages[r.URL.Path]; ok {
+		page(w)
+		return
+	}
 	switch r.URL.Path {
 	case "/quotes":
 		_, _ = fmt.Fprint(w, strings.Repeat("<blockquote>", 480)+strings.Repeat("<p>line</p>\n", 9000))
@@ -127,23 +157,27 @@ func serve(w http.ResponseWriter, r *http.Request) {
 // Every attack ends within bounded time and memory, and nothing computes on after it.
 func TestAttacks(t *testing.T) {
 	pool, service := worker(t)
-	for _, a := range attacks(service) {
+	for _, a := range allAttacks(service) {
 		t.Run(strings.ReplaceAll(a.name, " ", "_"), func(t *testing.T) {
-			args, err := json.Marshal(a.args)
-			require.NoError(t, err)
+			args := a.arguments(t)
 			var before, after runtime.MemStats
 			runtime.GC()
 			runtime.ReadMemStats(&before)
 			began := time.Now()
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			r, err := pool.Call(ctx, toolpool.Call{Name: a.tool, Arguments: string(args)})
+			r, err := pool.Call(ctx, toolpool.Call{Name: a.tool, Arguments: args})
 			require.NoError(t, err)
 			runtime.ReadMemStats(&after)
 			assert.Contains(t, r.Content, a.want)
 			assert.Less(t, time.Since(began), patience)
 			assert.Less(t, int64(after.HeapSys)-int64(before.HeapSys), int64(room), "the worker's heap")
-			assert.NotContains(t, r.Content, "file://")
+			for _, own := range []string{"file://", os.TempDir(), "/proc/", key} {
+				if !strings.Contains(args, own) { // an error repeats the arguments
+					assert.NotContains(t, r.Content, own, "the worker's own paths and keys")
+				}
+			}
+			t.Log(time.Since(began).Round(time.Millisecond), cutAt(r.Content))
 		})
 	}
 }

@@ -13,8 +13,8 @@ func Visible(s string) string {
 		return s
 	}
 	var b strings.Builder
-	for _, r := range s {
-		if hidden(r) {
+	for i, r := range s {
+		if hidden(r) && !(r == '\r' && strings.HasPrefix(s[i:], "\r\n")) {
 			fmt.Fprintf(&b, `\u%04x`, r)
 			continue
 		}
@@ -24,7 +24,7 @@ func Visible(s string) string {
 }
 
 func hidden(r rune) bool {
-	return unicode.IsControl(r) && r != '\n' && r != '\t' && r != '\r' || directs(r)
+	return unicode.IsControl(r) && r != '\n' && r != '\t' || directs(r)
 }
 
 // directs reports whether r is a control of the Unicode bidirectional algorithm: https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters

@@ -39,9 +39,10 @@ type Options struct {
 type Set struct {
 	Tools []toolpool.Tool
 
-	secrets *redact.Secrets
-	proxy   func(*http.Request) (*url.URL, error) // nil reaches services directly
-	close   []func()
+	secrets   *redact.Secrets
+	proxy     func(*http.Request) (*url.URL, error) // nil reaches services directly
+	transport *http.Transport                       // to services, through the proxy
+	close     []func()
 }
 
 // Close ends servers, connections and files, the last opened first.
@@ -59,6 +60,8 @@ func Open(ctx context.Context, f *File, o Options) (_ *Set, err error) {
 	if s.proxy, err = toolProxy(o.Getenv); err != nil {
 		return nil, err
 	}
+	s.transport = &http.Transport{Proxy: s.proxy, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second}
+	s.close = append(s.close, s.transport.CloseIdleConnections)
 	f.findSearch(o.Getenv)
 	s.secrets = redact.New(append(ownKeys(o.Getenv), f.secrets...)...)
 	defer func() {
@@ -113,10 +116,10 @@ func (s *Set) files(root string) error {
 
 func (s *Set) builtins(f *File, o Options) error {
 	if !f.noGet {
-		s.add(f.get, builtin.HTTPGet(f.get))
+		s.add(f.get, builtin.HTTPGet(f.get, s.secrets))
 	}
 	if f.search != nil {
-		s.Tools = append(s.Tools, builtin.WebSearch(f.search.provider, f.search.key, s.secrets))
+		s.Tools = append(s.Tools, builtin.WebSearch(f.search.provider, f.search.key, s.secrets, s.transport))
 	}
 	if f.eval {
 		s.Tools = append(s.Tools, builtin.PythonEval())
@@ -132,7 +135,7 @@ func (s *Set) databases(ctx context.Context, f *File, o Options) error {
 		if !ok {
 			return fmt.Errorf("%s: sql.%s: this program was built without databases; build it with `-tags sql`, or use a worker", f.Path, d.config.Name)
 		}
-		d.config.Driver = driver()
+		d.config.Driver, d.config.Secrets = driver(), s.secrets
 		source, err := sqltool.Open(d.config)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
@@ -163,8 +166,6 @@ func checkRole(ctx context.Context, s *sqltool.Source) error {
 }
 
 func (s *Set) own(f *File) error {
-	transport := &http.Transport{Proxy: s.proxy, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second}
-	s.close = append(s.close, transport.CloseIdleConnections)
 	for _, c := range f.commands {
 		c.Secrets = s.secrets
 		t, err := c.Tool()
@@ -175,7 +176,7 @@ func (s *Set) own(f *File) error {
 	}
 	for _, h := range f.http {
 		h.Secrets = s.secrets
-		t, err := h.Tool(transport)
+		t, err := h.Tool(s.transport)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
 		}

@@ -331,7 +331,7 @@ func TestHostileAnswersTakeLinearTime(t *testing.T) {
 func FuzzAnswer(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"", ""}, {"hm", `{"a":1}`}, {"so {\"a\":1}", "```json\n{\"a\":1}\n```"}, {"x", `{'a': 3,}`}, {"<think>", `<think>{"a":9}</think>{"a":4}`}, {"[", "[[[[["}, {"{", `{"a":`},
-		{"\"", "\x00{\"\xff"}, {"a", `{"a":1} {"a":2}`}, {"b", "<|channel|>final<|message|>1"}, {"c", "~~~\n'yes'\n~~~"}, {"d", `analysisX assistantfinal{"a":"\ud800"}`}, {"e", `{"a":1,"a":2}`},
+		{"\"", "\x00{\"\xff"}, {"a", `{"a":1} {"a":2}`}, {"b", "<|channel|>final<|message|>1"}, {"c", "~~~\n'yes'\n~~~"}, {"d", `analysisX assistantfinal{"a":"\ud800"}`}, {"e", `{"a":1,"a":2}`}, {"0", "analysisA{}"},
 	} {
 		f.Add(seed[0], seed[1])
 	}
@@ -349,7 +349,8 @@ func FuzzAnswer(f *testing.F) {
 			}
 			got, _ := p.answer(t.Context(), "<think>"+draft+"</think>"+said)
 			require.Equal(t, string(out), string(got), "behind a block with %q", draft)
-			if !strings.ContainsAny(draft, "\"'“‘/#{`~") {
+			// No model mixes the tags of one format with the channels of another.
+			if !isHarmony(trimStart(said)) && !strings.ContainsAny(draft, "\"'“‘/#{`~") {
 				got, _ = p.answer(t.Context(), "So "+draft+"\n</think>\n"+said)
 				require.Equal(t, string(out), string(got), "behind thinking that the prompt opened: %q", draft)
 			}

@@ -59,7 +59,7 @@ func JobID(index int64) string { return "job-" + strconv.FormatInt(index, 10) }
 // ParseJobID is the inverse of [JobID].
 func ParseJobID(s string) (int64, error) {
 	n, err := strconv.ParseInt(strings.TrimPrefix(s, "job-"), 10, 64)
-	if err != nil || n < 0 || !strings.HasPrefix(s, "job-") {
+	if err != nil || n < 0 || JobID(n) != s {
 		return 0, fmt.Errorf("%q is not a job ID: one looks like job-3", s)
 	}
 	return n, nil

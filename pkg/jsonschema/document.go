@@ -27,12 +27,17 @@ func (p *place) tokens() []string {
 	return append(p.up.tokens(), p.token)
 }
 
+var (
+	escapeToken   = strings.NewReplacer("~", "~0", "/", "~1")
+	unescapeToken = strings.NewReplacer("~1", "/", "~0", "~")
+)
+
 // pointer is a JSON pointer.
 func (p *place) pointer() string {
 	var b strings.Builder
 	b.WriteByte('#')
 	for _, t := range p.tokens() {
-		b.WriteString("/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(t))
+		b.WriteString("/" + escapeToken.Replace(t))
 	}
 	return b.String()
 }
@@ -54,6 +59,7 @@ type document struct {
 	unknown   []unknownKeyword
 	held      map[*value]bool // values of unknown keywords that a $ref points into
 
+	wide     map[*value]map[string]*value // members of objects that references lead through
 	patterns map[string]*pattern
 	nodes    map[*value]*node
 	order    []*node
@@ -92,7 +98,7 @@ func newDocument(root *value, strict bool) (*document, error) {
 	d := &document{
 		root: root, draft: draft2020, strict: strict,
 		base: map[*value]string{}, at: map[*value]*place{}, resources: map[string]*value{}, anchors: map[string]*value{},
-		dynamic: map[string]int{}, held: map[*value]bool{}, patterns: map[string]*pattern{}, nodes: map[*value]*node{},
+		dynamic: map[string]int{}, held: map[*value]bool{}, wide: map[*value]map[string]*value{}, patterns: map[string]*pattern{}, nodes: map[*value]*node{},
 	}
 	if name := root.member("$schema"); name != nil {
 		var ok bool
@@ -154,6 +160,10 @@ func (d *document) identify(v *value, base string, at *place) string {
 	}
 	if id := v.member(name); id != nil && id.kind == text {
 		full, fragment := resolveURL(base, id.text)
+		if len(full) > maxURL {
+			d.limit = &LimitError{fmt.Sprintf("the %s %.40q… has %d bytes with those around it", name, full, len(full)), maxURL}
+			return base
+		}
 		if fragment != "" && d.draft <= draft07 {
 			d.anchors[full+"#"+fragment] = v
 		}
@@ -265,8 +275,8 @@ func (d *document) resolve(from *value, ref string, at *place) *value {
 	}
 	target, to := root, d.at[root]
 	for _, token := range strings.Split(fragment[1:], "/") {
-		token = strings.NewReplacer("~1", "/", "~0", "~").Replace(token)
-		if target = target.step(token); target == nil {
+		token = unescapeToken.Replace(token)
+		if target = d.step(target, token); target == nil {
 			d.fail(at, "%.100q leads nowhere: %.80q is missing", ref, token)
 			return nil
 		}
@@ -285,7 +295,20 @@ func (d *document) resolve(from *value, ref string, at *place) *value {
 	return target
 }
 
-func (v *value) step(token string) *value {
+// step returns the part of a value that a token of a JSON pointer names. It indexes wide objects, because many references lead
+// through the same one.
+func (d *document) step(v *value, token string) *value {
+	if v.kind == object && len(v.names) > 32 {
+		members, ok := d.wide[v]
+		if !ok {
+			members = make(map[string]*value, len(v.names))
+			for i, name := range v.names {
+				members[name] = v.elems[i]
+			}
+			d.wide[v] = members
+		}
+		return members[token]
+	}
 	if v.kind == object {
 		return v.member(token)
 	}

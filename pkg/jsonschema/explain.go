@@ -362,7 +362,7 @@ func (x *explainer) explainBranches(branches []*node, v *value) {
 	for _, s := range branches {
 		score := x.closeness(s, v, 0)
 		if score <= otherKind {
-			kinds |= kindsOf(s, 0)
+			kinds |= x.kindsOf(s, 0)
 			continue
 		}
 		candidates = append(candidates, s)
@@ -388,7 +388,7 @@ func (x *explainer) discriminated(branches []*node, v *value) bool {
 	for i, name := range v.names {
 		var allowed []*value
 		for _, s := range branches {
-			e := enumAt(s, name, 0)
+			e := x.enumAt(s, name, 0)
 			if !x.spend(1) || e == nil || x.eval(e, v.elems[i], nil) {
 				allowed = nil
 				break
@@ -404,7 +404,10 @@ func (x *explainer) discriminated(branches []*node, v *value) bool {
 }
 
 // enumAt is the subschema of a member if it is an enum or a const.
-func enumAt(n *node, name string, depth int) *node {
+func (x *explainer) enumAt(n *node, name string, depth int) *node {
+	if !x.spend(1) {
+		return nil
+	}
 	if s := n.props[name]; s != nil {
 		if len(s.enums) > 0 {
 			return s
@@ -413,7 +416,7 @@ func enumAt(n *node, name string, depth int) *node {
 	}
 	for _, s := range slices.Concat(n.refs, n.allOf) {
 		if depth < 8 {
-			if e := enumAt(s, name, depth+1); e != nil {
+			if e := x.enumAt(s, name, depth+1); e != nil {
 				return e
 			}
 		}
@@ -426,7 +429,7 @@ const otherKind = -1_000_000
 
 // closeness scores how near a value comes to a branch, by its surface.
 func (x *explainer) closeness(n *node, v *value, depth int) int {
-	if n.truth < 0 || !n.takesKind(v) || !x.spend(1) {
+	if n.truth < 0 || !x.spend(1+len(v.text)/textPerStep) || !n.takesKind(v) {
 		return otherKind
 	}
 	score := 0
@@ -476,7 +479,7 @@ func (x *explainer) surface(n *node, v *value) int {
 			score += 20
 		case len(s.enums) > 0:
 			score -= 20
-		case s.takesKind(v.elems[i]):
+		case x.spend(len(v.elems[i].text)/textPerStep) && s.takesKind(v.elems[i]):
 			score += 2
 		}
 	}
@@ -490,8 +493,8 @@ func (x *explainer) surface(n *node, v *value) int {
 }
 
 // kindsOf are the types that a branch names.
-func kindsOf(n *node, depth int) kind {
-	if n.types != 0 || depth > 8 {
+func (x *explainer) kindsOf(n *node, depth int) kind {
+	if n.types != 0 || depth > 8 || !x.spend(1) {
 		return n.types
 	}
 	kinds := kind(0)
@@ -501,11 +504,11 @@ func kindsOf(n *node, depth int) kind {
 		}
 	}
 	for _, s := range slices.Concat(n.refs, n.allOf) {
-		kinds |= kindsOf(s, depth+1)
+		kinds |= x.kindsOf(s, depth+1)
 	}
 	if depth <= 2 {
 		for _, s := range slices.Concat(n.anyOf, n.oneOf) {
-			kinds |= kindsOf(s, depth+3)
+			kinds |= x.kindsOf(s, depth+3)
 		}
 	}
 	return kinds

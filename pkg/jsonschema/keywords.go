@@ -186,12 +186,18 @@ func nearestKeyword(name string) string {
 	return nearest(name, slices.Sorted(maps.Keys(keywords)))
 }
 
-// nearest returns the known name closest to name. The first one wins among equals.
+// maxNear is how many names are compared for the closest one.
+const maxNear = 1_000
+
+// nearest returns the known name closest to name, among the first 1,000. The first one wins among equals.
 func nearest(name string, known []string) string {
+	known = known[:min(len(known), maxNear)]
 	if len(name) > 64 {
 		name = name[:64]
 	}
-	distance := func(a string) int { return levenshtein.Distance(strings.ToLower(name), strings.ToLower(a), nil) }
+	distance := func(a string) int {
+		return levenshtein.Distance(strings.ToLower(name), strings.ToLower(a[:min(len(a), 128)]), nil)
+	}
 	return slices.MinFunc(known, func(a, b string) int { return cmp.Compare(distance(a), distance(b)) })
 }
 

@@ -3,6 +3,7 @@ package jsonschema
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // Limits of schemas and of one check.
@@ -14,10 +15,13 @@ const (
 	MaxPatterns   = 1_000     // different patterns of a schema
 	MaxDigits     = 1_000     // of a number in a schema
 	MaxExponent   = 400       // of a number in a schema, and its negative
+	MaxReference  = 1_000     // bytes of one reference, identifier or anchor
 	MaxSteps      = 1_000_000 // of one check: a step applies one subschema to one value, or reads 64 bytes
 	maxFrames     = 20_000    // nested applications of subschemas in one check
 	maxMemo       = 1 << 18   // remembered pairs of a subschema and a value in one check
 	maxProblems   = 100       // collected of one schema or value
+	maxURL        = 4_000     // bytes of an identifier once it is absolute
+	textPerStep   = 256       // bytes of a text that one step may look at again
 )
 
 // LimitError reports that a schema or a check is larger than a limit allows.
@@ -27,6 +31,9 @@ type LimitError struct {
 }
 
 func (e *LimitError) Error() string {
+	if e.Limit == 0 {
+		return e.What
+	}
 	return fmt.Sprintf("%s; at most %d are allowed", e.What, e.Limit)
 }
 
@@ -36,6 +43,8 @@ type budget struct {
 	steps int
 	limit int
 	err   error // why the check must end
+
+	matching time.Duration // of patterns that may take long
 }
 
 // checkEvery is how many steps pass between two looks at the context.
@@ -57,4 +66,17 @@ func (b *budget) spend(n int) bool {
 		return false
 	}
 	return true
+}
+
+// match takes the time of one match that may take long. It returns false once the check must end.
+func (b *budget) match(d time.Duration, p *pattern) bool {
+	b.matching += d
+	switch {
+	case b.err != nil:
+	case b.ctx.Err() != nil:
+		b.err = context.Cause(b.ctx)
+	case b.matching > matchTotal:
+		b.err = &LimitError{What: fmt.Sprintf("the pattern %.80q and others take longer than %s on the value", p.text, matchTotal)}
+	}
+	return b.err == nil
 }

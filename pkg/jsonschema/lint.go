@@ -77,7 +77,7 @@ func lint(root *value) (Report, error) {
 // reportUnknown reports keywords that mean nothing, unless a $ref uses them to hold schemas.
 func (d *document) reportUnknown() {
 	for _, u := range d.unknown {
-		if !d.held[u.value] {
+		if !d.held[u.value] && len(d.problems) < maxProblems {
 			d.fail(u.at, "%s", unknownMessage(u.name, u.value))
 		}
 	}
@@ -193,7 +193,14 @@ func (d *document) checkShape(name string, s shape, v *value, at *place) bool {
 	case numberOrBoolean:
 		d.checkExclusive(name, v, at)
 	case aString, aFormat:
-		if want(text) && s == aFormat {
+		if !want(text) {
+			break
+		}
+		if len(v.text) > MaxReference && strings.HasPrefix(name, "$") || len(v.text) > MaxReference && name == "id" {
+			d.limit = &LimitError{fmt.Sprintf("the %s %.40q… has %d bytes", name, v.text, len(v.text)), MaxReference}
+			return false
+		}
+		if s == aFormat {
 			d.checkFormat(v.text, at)
 		}
 	case strings1:

@@ -14,8 +14,10 @@ import (
 
 const (
 	matchTime   = 250 * time.Millisecond // of one match that may backtrack
+	matchTotal  = time.Second            // of all matches in one check that may take long
 	maxProgram  = 2_000                  // instructions of a program that cannot be interrupted
 	maxLinear   = 50_000_000             // instructions times bytes of one match that cannot be interrupted
+	maxUntimed  = 100_000                // instructions times bytes of a match whose time does not count
 	syntaxChars = `^$\.*+?()[]{}|/`
 )
 
@@ -69,9 +71,18 @@ func (p *pattern) match(s string, b *budget) bool {
 		return false
 	}
 	if p.linear != nil && len(s)*p.size <= maxLinear {
-		return b.spend(len(s)*p.size/4096) && p.linear.MatchString(s)
+		if len(s)*p.size < maxUntimed {
+			return b.spend(len(s)*p.size/4096) && p.linear.MatchString(s)
+		}
+		began := time.Now()
+		ok := p.linear.MatchString(s)
+		return b.match(time.Since(began), p) && ok
 	}
+	began := time.Now()
 	ok, err := p.backward.MatchString(s)
+	if !b.match(time.Since(began), p) {
+		return false
+	}
 	switch {
 	case errors.Is(err, regexp2.ErrBacktrackingStackLimit):
 		b.err = &LimitError{What: fmt.Sprintf("the pattern %.80q needs too much memory on %.40q", p.text, s)}

@@ -41,7 +41,7 @@ func (m marks) add(other marks) {
 // error of the budget the answer means nothing.
 func (c *check) eval(n *node, v *value, seen marks) bool {
 	if n.truth != 0 {
-		return n.truth > 0
+		return c.spend(1) && n.truth > 0
 	}
 	if !n.shared {
 		return c.apply(n, v, seen)
@@ -90,11 +90,14 @@ func (c *check) apply(n *node, v *value, seen marks) bool {
 }
 
 func (c *check) matches(n *node, v *value, seen marks) bool {
-	if !c.spend(1) || !n.takesKind(v) || !c.oneOfEnums(n, v) {
+	if !c.spend(1+len(v.text)/textPerStep) || !n.takesKind(v) || !c.oneOfEnums(n, v) {
 		return false
 	}
 	outer := seen
 	if n.unevaluatedProps != nil && v.kind == object || n.unevaluatedItems != nil && v.kind == array {
+		if !c.spend(len(v.elems) / 64) {
+			return false
+		}
 		seen = newMarks(v)
 	}
 	ok := false
@@ -138,7 +141,7 @@ func isInteger(s string) bool {
 func (c *check) oneOfEnums(n *node, v *value) bool {
 	for _, e := range n.enums {
 		if v.kind == text {
-			if !e.strings[v.text] {
+			if !c.spend(len(v.text)/textPerStep) || !e.strings[v.text] {
 				return false
 			}
 			continue
@@ -196,7 +199,7 @@ func (c *check) object(n *node, v *value, seen marks) bool {
 	if len(v.names) < n.minProps || n.maxProps >= 0 && len(v.names) > n.maxProps {
 		return false
 	}
-	if !c.spend(len(n.required) / 8) {
+	if !c.spend((len(n.required) + len(n.needs)) / 8) {
 		return false
 	}
 	for _, name := range n.required {
@@ -207,6 +210,9 @@ func (c *check) object(n *node, v *value, seen marks) bool {
 	for _, need := range n.needs {
 		if _, has := v.find(need.property); !has {
 			continue
+		}
+		if !c.spend(len(need.names) / 8) {
+			return false
 		}
 		for _, name := range need.names {
 			if _, ok := v.find(name); !ok {
@@ -404,6 +410,9 @@ func (c *check) unevaluated(n *node, v *value, seen marks) bool {
 	}
 	if s == nil || v.kind&(array|object) == 0 {
 		return true
+	}
+	if !c.spend(len(v.elems) / 16) {
+		return false
 	}
 	for i, e := range v.elems {
 		if !seen.has(i) && !c.eval(s, e, nil) {

@@ -29,6 +29,7 @@ type Secrets struct {
 	patterns []pattern // the longest first
 	longest  int       // of the patterns, in bytes
 	raw      []string  // the strong secrets as they are
+	words    []string  // the others
 }
 
 type pattern struct {
@@ -45,6 +46,7 @@ func New(texts ...string) *Secrets {
 		}
 		if IsWord(t) {
 			s.patterns = append(s.patterns, pattern{t, true})
+			s.words = append(s.words, t)
 			continue
 		}
 		s.raw = append(s.raw, t)
@@ -60,6 +62,14 @@ func New(texts ...string) *Secrets {
 		s.longest = len(s.patterns[0].text)
 	}
 	return s
+}
+
+// Texts returns the secrets themselves. A program hands them to its child process, which strikes them out in turn.
+func (s *Secrets) Texts() []string {
+	if s == nil {
+		return nil
+	}
+	return slices.Concat(s.raw, s.words)
 }
 
 // IsWord reports whether a secret may be a word of ordinary text, such as EMPTY. Such a secret protects nothing.

@@ -45,3 +45,17 @@ func TestExtraBodyNamesIgnoreCase(t *testing.T) {
 	}
 	assert.NoError(t, Sampling{ExtraBody: map[string]json.RawMessage{"top_k": json.RawMessage("1")}}.CheckExtraBody())
 }
+
+// A template of many placeholders takes linear time, and a prompt has a length that is not exceeded.
+func TestPromptsOfManyPlaceholdersAreBounded(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	many := ParseTemplate(strings.Repeat("{x}", 100_000))
+	constant := many.replace(func(part) (string, bool) { return strings.Repeat("y", 10_000), true })
+	_, err := constant.Render(map[string]any{"x": strings.Repeat("y", 10_000)})
+	require.ErrorContains(t, err, "the prompt is longer than 32 MiB")
+	text, err := many.replace(func(part) (string, bool) { return "yy", true }).Render(nil)
+	require.NoError(t, err)
+	assert.Len(t, text, 200_000)
+	assert.Less(t, time.Since(began), 20*time.Second)
+}

@@ -18,6 +18,9 @@ const (
 	maxNear = 1_000
 )
 
+// maxMistakes bounds the names of prompts that are reported.
+const maxMistakes = 50
+
 // checkNames finds placeholders without a field in any input, and names in braces that are nearly those of fields.
 func (s *Spec) checkNames(v *survey) Errors {
 	var errs Errors
@@ -34,6 +37,9 @@ func (s *Spec) checkNames(v *survey) Errors {
 	}
 	for _, p := range []prompt{s.system, s.task} {
 		for _, name := range p.wording.names() {
+			if len(errs) >= maxMistakes {
+				return errs
+			}
 			f := v.used[name]
 			switch {
 			case f != nil && f.exact && f.path:

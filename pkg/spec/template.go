@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -73,11 +72,16 @@ func Escape(text string) string {
 	})
 }
 
+// maxPrompt bounds a rendered prompt, in bytes. No context window takes as much.
+const maxPrompt = 32 << 20
+
 // Fields are the names of the placeholders, each once, in the order of their first use.
 func (t *Template) Fields() []string {
 	var names []string
+	seen := map[string]bool{}
 	for _, p := range t.parts {
-		if p.field != "" && !slices.Contains(names, p.field) {
+		if p.field != "" && !seen[p.field] {
+			seen[p.field] = true
 			names = append(names, p.field)
 		}
 	}
@@ -100,6 +104,9 @@ func (t *Template) Render(in map[string]any) (string, error) {
 		var err error
 		if b, err = appendValue(b, v); err != nil {
 			return "", fmt.Errorf("render field %q: %w", p.field, err)
+		}
+		if len(b) > maxPrompt {
+			return "", fmt.Errorf("the prompt is longer than %d MiB; it has {%s} and others too often, or their values are too long", maxPrompt>>20, p.field)
 		}
 	}
 	return string(b), nil
@@ -127,15 +134,24 @@ func (t *Template) String() string {
 // replace returns a template in which every placeholder for which f returns true is that text.
 func (t *Template) replace(f func(p part) (string, bool)) *Template {
 	out := &Template{}
+	var text strings.Builder // not in out yet
+	size := 0
 	for _, p := range t.parts {
 		if p.field == "" {
-			out.appendText(p.text)
-		} else if text, ok := f(p); ok {
-			out.appendText(text)
-		} else {
-			out.parts = append(out.parts, p)
+			text.WriteString(p.text)
+			continue
 		}
+		// A prompt that grows too long keeps its placeholders, and rendering it is an error.
+		if value, ok := f(p); ok && size+len(value) <= maxPrompt {
+			size += len(value)
+			text.WriteString(value)
+			continue
+		}
+		out.appendText(text.String())
+		text.Reset()
+		out.parts = append(out.parts, p)
 	}
+	out.appendText(text.String())
 	return out
 }
 

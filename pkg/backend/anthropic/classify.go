@@ -28,7 +28,7 @@ func classify(status int, h http.Header, body []byte, now time.Time) *backend.Er
 		Class:      class(status, b.Error.Type, strings.ToLower(message)),
 		Status:     status,
 		RetryAfter: retryafter.Read(h, now),
-		Message:    cmp.Or(endpoint.OneLine(message), b.Error.Type, http.StatusText(status)),
+		Message:    cmp.Or(endpoint.OneLine(message), endpoint.OneLine(b.Error.Type), http.StatusText(status)),
 	}
 	switch out.Class {
 	case backend.ContextTooLong:

@@ -53,6 +53,7 @@ type Backend struct {
 	model    string // of the URL; "" if it names none
 	log      *slog.Logger
 	refusals endpoint.Refusals
+	sent     *sentSecrets
 }
 
 // New returns a backend. It reads the AWS configuration and does not connect.
@@ -91,11 +92,12 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 	if cfg.Transport == nil {
 		cfg.Transport = transport(ac)
 	}
+	sent := &sentSecrets{base: cfg.Transport}
 	client := &http.Client{
-		Transport:     blocks.Watched{Base: ownBody{endpoint.Traced{Base: cfg.Transport}}},
+		Transport:     blocks.Watched{Base: ownBody{endpoint.Traced{Base: sent}}},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	b := &Backend{http: client, model: model, log: cfg.Logger, shown: strings.TrimRight("bedrock://"+ac.Region+"/"+model, "/")}
+	b := &Backend{http: client, model: model, log: cfg.Logger, sent: sent, shown: strings.TrimRight("bedrock://"+ac.Region+"/"+model, "/")}
 	b.client = bedrockruntime.NewFromConfig(ac, func(o *bedrockruntime.Options) {
 		o.HTTPClient = client
 		if token != "" {
@@ -218,13 +220,13 @@ func (b *Backend) failure(ctx context.Context, err error) error {
 	if be, ok := errors.AsType[*backend.Error](err); ok {
 		return b.located(be)
 	}
-	if e := classify(err, time.Now()); e != nil {
+	if e := classify(err, b.sent.secrets(), time.Now()); e != nil {
 		return b.located(e)
 	}
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err // its text repeats the URL
 	}
-	return b.located(&backend.Error{Class: backend.Transient, Err: err})
+	return b.located(&backend.Error{Class: backend.Transient, Err: b.sent.secrets().Error(err)})
 }
 
 func (b *Backend) located(e *backend.Error) *backend.Error {

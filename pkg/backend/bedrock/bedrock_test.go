@@ -2,6 +2,7 @@ package bedrock
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/backendtest"
+	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -372,4 +374,26 @@ func TestPlantedSecretIsNeverShown(t *testing.T) {
 	}
 	out, _ := json.Marshal(err)
 	assert.NotContains(t, string(out)+logged.String(), "planted")
+}
+
+// A service or proxy that repeats a token gives away no part of it, wherever its message is cut.
+func TestTokensAreStruckOutBeforeMessagesAreCut(t *testing.T) {
+	before := 0
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token := cmp.Or(r.Header.Get("X-Amz-Security-Token"), strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+		refuse(w, 403, "AccessDeniedException", strings.Repeat("x", before)+token+strings.Repeat("y", 1000))
+	}))
+	defer s.Close()
+	for _, bearer := range []string{"", "planted-bearer-2209"} {
+		t.Setenv("AWS_BEARER_TOKEN_BEDROCK", bearer)
+		b, err := New(t.Context(), Config{URL: "bedrock://eu-west-1/" + fakeModel, Endpoint: s.URL, Credentials: credentials, Transport: s.Client().Transport})
+		require.NoError(t, err)
+		defer b.Close()
+		for before = endpoint.MaxMessageBytes - 25; before <= endpoint.MaxMessageBytes; before++ {
+			_, err := b.Generate(t.Context(), ask(), backend.Observer{})
+			require.Error(t, err)
+			require.NotContains(t, err.Error(), "plan", "offset %d", before)
+			require.Contains(t, err.Error(), "xxxx")
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/retryafter"
 )
 
@@ -24,12 +25,13 @@ func (e *credentialsError) Error() string { return e.err.Error() }
 func (e *credentialsError) Unwrap() error { return e.err }
 
 // classify turns the SDK's error into one without an endpoint. nil if no service said anything: the network failed.
-func classify(err error, now time.Time) *backend.Error {
+// Secrets are struck out of messages before they are cut.
+func classify(err error, secrets *redact.Secrets, now time.Time) *backend.Error {
 	if ce, ok := errors.AsType[*credentialsError](err); ok || noIdentity(err) {
 		if ok {
 			err = ce.err
 		}
-		return &backend.Error{Class: backend.Auth, Message: "no AWS credentials: " + endpoint.OneLine(err.Error()) + "; " + credentialsHint}
+		return &backend.Error{Class: backend.Auth, Message: "no AWS credentials: " + endpoint.OneLine(secrets.Text(err.Error())) + "; " + credentialsHint}
 	}
 	out := &backend.Error{}
 	var header http.Header
@@ -43,7 +45,7 @@ func classify(err error, now time.Time) *backend.Error {
 	}
 	code, message := "", ""
 	if said != nil {
-		code, message = said.ErrorCode(), said.ErrorMessage()
+		code, message = secrets.Text(said.ErrorCode()), secrets.Text(said.ErrorMessage())
 	}
 	if out.Status == http.StatusOK && code == "" {
 		return nil // the stream broke
@@ -57,7 +59,7 @@ func classify(err error, now time.Time) *backend.Error {
 		o, _ := endpoint.ReadOverflow(message, true)
 		out.Window = o.Window
 	}
-	out.Message = cmp.Or(endpoint.OneLine(message), code, http.StatusText(out.Status))
+	out.Message = cmp.Or(endpoint.OneLine(message), endpoint.OneLine(code), http.StatusText(out.Status))
 	if out.Class == backend.Auth {
 		out.Message += "; check the AWS credentials and their permission for bedrock:InvokeModel and bedrock:InvokeModelWithResponseStream"
 	}

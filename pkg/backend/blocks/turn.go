@@ -15,6 +15,8 @@ import (
 const (
 	// maxTurnBytes bounds what one turn may say, text, reasoning and tool input together.
 	maxTurnBytes = 8 << 20
+	// maxTurnCalls bounds the tool calls of one turn. An agent runs 32 of them.
+	maxTurnCalls = 1_000
 	// callCost is what one tool call counts against maxTurnBytes, beside its input.
 	callCost = 64
 )
@@ -118,11 +120,17 @@ func (t *Turn) grow(n int, content bool) error {
 			t.observer.FirstToken()
 		}
 	}
-	if t.size += n; t.size <= maxTurnBytes {
+	why := ""
+	switch t.size += n; {
+	case len(t.calls) > maxTurnCalls:
+		why = fmt.Sprintf("the turn makes more than %d tool calls", maxTurnCalls)
+	case t.size > maxTurnBytes:
+		why = fmt.Sprintf("the turn is longer than %d bytes", maxTurnBytes)
+	default:
 		return nil
 	}
 	return &backend.Error{Class: backend.Degenerate, Status: http.StatusOK,
-		Message: fmt.Sprintf("the turn is longer than %d bytes", maxTurnBytes), Partial: endpoint.Partial(t.text.String())}
+		Message: why, Partial: endpoint.Partial(t.text.String())}
 }
 
 func (t *Turn) report(c *call) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"time"
 
@@ -42,18 +43,72 @@ func Silent(ctx context.Context) *backend.Error {
 	return &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: fmt.Sprintf("no event for %s", s.limit), Err: errSilent}
 }
 
-// Watched is a transport that watches the answers of calls with a [Bounded] context. Keep-alives count as life.
+const (
+	maxAnswer  = 32 << 20 // bytes of an answer that is no stream
+	maxRefusal = 1 << 20  // bytes that are read of an answer of another status than 200
+	maxEvent   = 8 << 20  // bytes of one event of a stream
+)
+
+// Watched is a transport that watches the answers of calls with a [Bounded] context. Keep-alives count as life. It cuts answers
+// that are no streams at a length that no honest one has, because SDKs read them as a whole.
 type Watched struct{ Base http.RoundTripper }
 
 // RoundTrip implements [http.RoundTripper].
 func (w Watched) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := w.Base.RoundTrip(r)
+	if err == nil {
+		resp.Body = bounded(resp)
+	}
 	if s, ok := r.Context().Value(silenceKey{}).(silence); ok && err == nil {
 		t := time.AfterFunc(s.limit, func() { s.cancel(errSilent) })
 		t.Stop()
 		resp.Body = &watchedBody{ReadCloser: resp.Body, timer: t, limit: s.limit}
 	}
 	return resp, err
+}
+
+// bounded returns the body of an answer with its limit.
+func bounded(resp *http.Response) io.ReadCloser {
+	limit := int64(maxAnswer)
+	switch kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); {
+	case resp.StatusCode != http.StatusOK:
+		limit = maxRefusal
+	case kind == "text/event-stream":
+		return &eventBody{ReadCloser: resp.Body}
+	case kind == "application/vnd.amazon.eventstream":
+		return resp.Body // its format bounds each event
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(resp.Body, limit), resp.Body}
+}
+
+// eventBody is a stream of events in text, which fails at an event that is too long. A blank line ends an event.
+type eventBody struct {
+	io.ReadCloser
+
+	size  int  // bytes of the event under way
+	blank bool // the line under way has nothing so far
+}
+
+func (b *eventBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	for _, c := range p[:n] {
+		switch {
+		case c != '\n' && c != '\r':
+			b.blank = false
+		case b.blank:
+			b.size = 0
+		default:
+			b.blank = c == '\n'
+		}
+		b.size++
+	}
+	if b.size > maxEvent {
+		return n, fmt.Errorf("an event of the stream is longer than %d bytes", maxEvent)
+	}
+	return n, err
 }
 
 // CloseIdleConnections lets http.Client close them.

@@ -69,6 +69,9 @@ func (l *callList) add(d *callDelta) int {
 		return size
 	}
 	guessed := i >= 0 && l.beginsAnother(i, d)
+	if (i < 0 || guessed) && len(l.calls) > maxTurnCalls {
+		return size // the turn is given up behind this event
+	}
 	if i < 0 || guessed {
 		l.settleWhole()
 		i = len(l.calls)

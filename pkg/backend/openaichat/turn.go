@@ -18,6 +18,9 @@ import (
 // maxTurnBytes bounds what one turn may say, content, reasoning and arguments together.
 const maxTurnBytes = 8 << 20
 
+// maxTurnCalls bounds the tool calls of one turn. An agent runs 32 of them.
+const maxTurnCalls = 1_000
+
 // turn puts one stream's events together. It reads nothing: it can be fed from a recording.
 type turn struct {
 	observer backend.Observer
@@ -109,6 +112,9 @@ func (t *turn) add(event []byte, kind eventKind) error {
 		if err := t.choice(&c.Choices[i]); err != nil {
 			return err
 		}
+	}
+	if len(t.calls.calls) > maxTurnCalls {
+		return t.degenerate(fmt.Sprintf("the turn makes more than %d tool calls", maxTurnCalls))
 	}
 	if t.size > maxTurnBytes {
 		return t.degenerate(fmt.Sprintf("the turn is longer than %d bytes", maxTurnBytes))

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"regexp"
 	"strings"
 	"syscall"
 
@@ -70,11 +69,11 @@ func grepFiles(ctx context.Context, root *os.Root, secrets *redact.Secrets, a gr
 	if len(a.Pattern) > maxPattern {
 		return "", fmt.Errorf("the pattern has more than %d bytes", maxPattern)
 	}
-	re, err := regexp.Compile(a.Pattern)
+	m, err := newMatcher(a.Pattern)
 	if err != nil {
-		return "", fmt.Errorf("the pattern is not a regular expression in RE2 syntax: %w", err)
+		return "", err
 	}
-	g := &grep{root: root, secrets: secrets, re: re, budget: maxGrepBytes}
+	g := &grep{root: root, secrets: secrets, matcher: m, budget: maxGrepBytes}
 	info, err := root.Stat(localName(a.Path))
 	if err != nil {
 		return "", openError(a.Path, err)
@@ -115,7 +114,7 @@ func grepFiles(ctx context.Context, root *os.Root, secrets *redact.Secrets, a gr
 type grep struct {
 	root    *os.Root
 	secrets *redact.Secrets
-	re      *regexp.Regexp
+	matcher *matcher
 	out     strings.Builder
 	matches int
 	skipped int
@@ -134,7 +133,8 @@ func (g *grep) file(ctx context.Context, name string) error {
 		g.skipped++
 		return nil
 	}
-	r := bufio.NewReaderSize(f, 64<<10)
+	// Secrets go before the search: otherwise matches would tell how they go on.
+	r := bufio.NewReaderSize(g.secrets.Reader(f), 64<<10)
 	if head, _ := r.Peek(8 << 10); bytes.IndexByte(head, 0) >= 0 {
 		g.skipped++
 		return nil
@@ -145,12 +145,19 @@ func (g *grep) file(ctx context.Context, name string) error {
 			return err
 		}
 		line, err = readLine(r, line[:0], &g.budget)
-		if len(line) > 0 && g.re.Match(line) {
+		found := false
+		if len(line) > 0 {
+			var stopped error
+			if found, stopped = g.matcher.match(ctx, line); stopped != nil {
+				return stopped
+			}
+		}
+		if found {
 			if g.matches == maxMatches {
 				return errEnough
 			}
 			g.matches++
-			shown := g.secrets.Text(string(line))
+			shown := string(line)
 			if len(shown) > maxLineShown {
 				shown = shown[:maxLineShown] + "…"
 			}

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/text/encoding/htmlindex"
 
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
@@ -46,8 +47,9 @@ type GetConfig struct {
 
 // HTTPGet is the tool http_get: a page or file of the public network as text. Where a name leads is checked on every
 // connection, after it was resolved, so that neither a redirect nor a name server can turn it to this machine or a
-// private network. Environment proxies are not used.
-func HTTPGet(cfg GetConfig) toolpool.Tool {
+// private network. Environment proxies are not used. Secrets are struck
+// out of the text before it is cut.
+func HTTPGet(cfg GetConfig, secrets *redact.Secrets) toolpool.Tool {
 	client := cfg.client()
 	return toolpool.Tool{
 		Name: "http_get",
@@ -64,7 +66,7 @@ func HTTPGet(cfg GetConfig) toolpool.Tool {
 			if err := json.Unmarshal(args, &a); err != nil {
 				return "", fmt.Errorf("read arguments: %w", err)
 			}
-			return get(ctx, client, cfg, a.URL)
+			return get(ctx, client, cfg, secrets, a.URL)
 		},
 	}
 }
@@ -186,7 +188,7 @@ func public(ip netip.Addr) bool {
 	return true
 }
 
-func get(ctx context.Context, client *http.Client, cfg GetConfig, address string) (string, error) {
+func get(ctx context.Context, client *http.Client, cfg GetConfig, secrets *redact.Secrets, address string) (string, error) {
 	u, err := url.Parse(strings.TrimSpace(address))
 	if err != nil {
 		return "", errors.New("the url cannot be read")
@@ -212,7 +214,7 @@ func get(ctx context.Context, client *http.Client, cfg GetConfig, address string
 	if !readable(kind) {
 		return "", fmt.Errorf("the answer is %.80q, which cannot be read as text", kind)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPage+1))
+	body, err := io.ReadAll(io.LimitReader(secrets.Reader(resp.Body), maxPage+1))
 	if err != nil {
 		return "", fetchError(ctx, err)
 	}

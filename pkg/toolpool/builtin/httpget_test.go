@@ -19,7 +19,7 @@ func getter(t *testing.T, cfg builtin.GetConfig) *toolpool.Pool {
 	t.Helper()
 	p, err := toolpool.New(toolpool.Config{})
 	require.NoError(t, err)
-	require.NoError(t, p.Register(builtin.HTTPGet(cfg)))
+	require.NoError(t, p.Register(builtin.HTTPGet(cfg, nil)))
 	return p
 }
 

@@ -1,6 +1,7 @@
 package builtin_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/redact"
+	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 )
 
 func TestListFiles(t *testing.T) {
@@ -92,4 +96,19 @@ func TestGrepFiles(t *testing.T) {
 	assert.Contains(t, r.Content, "[cut: stopped at 200 matches")
 	r = use(t, p, "grep_files", args{"pattern": "end$"})
 	assert.Contains(t, r.Content, fmt.Sprintf("long:1: %s…\n", strings.Repeat("é", 150)))
+}
+
+// Matches do not tell how a secret of a file goes on.
+func TestGrepDoesNotMatchSecrets(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "a.env"), []byte("KEY=sk-live-4f9a8c21e7b0d63a5\n"), 0o600))
+	root, err := os.OpenRoot(dir)
+	require.NoError(t, err)
+	defer root.Close()
+	tool := builtin.GrepFiles(root, redact.New("sk-live-4f9a8c21e7b0d63a5"))
+	for pattern, want := range map[string]string{"sk-live-4": "(no match)\n", "KEY=": "a.env:1: KEY=[secret]\n"} {
+		out, err := tool.Run(t.Context(), json.RawMessage(`{"pattern":"`+pattern+`","path":"."}`))
+		require.NoError(t, err)
+		assert.Equal(t, want, out)
+	}
 }

@@ -53,9 +53,9 @@ var SearchProviders = []SearchProvider{
 type hit struct{ title, url, text string }
 
 // WebSearch is the tool web_search: titles, addresses and snippets from a search service. The key goes to the service
-// and nowhere else: errors do not name it.
-func WebSearch(provider SearchProvider, key string, secrets *redact.Secrets) toolpool.Tool {
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error {
+// and nowhere else: errors do not name it. The transport decides whether a proxy sees the key.
+func WebSearch(provider SearchProvider, key string, secrets *redact.Secrets, transport http.RoundTripper) toolpool.Tool {
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse // the key is not carried to another host
 	}}
 	return toolpool.Tool{

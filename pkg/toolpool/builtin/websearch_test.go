@@ -58,7 +58,7 @@ func TestWebSearch(t *testing.T) {
 			ask := func(a args) toolpool.Result {
 				p, err := toolpool.New(toolpool.Config{})
 				require.NoError(t, err)
-				require.NoError(t, p.Register(builtin.WebSearch(provider, key, nil)))
+				require.NoError(t, p.Register(builtin.WebSearch(provider, key, nil, http.DefaultTransport)))
 				r := use(t, p, "web_search", a)
 				assert.NotContains(t, r.Content, key)
 				return r

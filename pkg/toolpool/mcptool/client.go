@@ -199,7 +199,7 @@ func (c *Client) call(ctx context.Context, tool string, args json.RawMessage) (s
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		c.cfg.Logger.Warn("MCP server cannot be reached", "server", c.cfg.Name, "error", err)
+		c.cfg.Logger.Warn("MCP server cannot be reached", "server", c.cfg.Name, "error", c.cfg.Secrets.Error(err))
 		return "", fmt.Errorf("the server %s is not there; try again later or go on without it", c.cfg.Name)
 	}
 	params := &mcp.CallToolParams{Name: tool, Arguments: args}
@@ -213,7 +213,7 @@ func (c *Client) call(ctx context.Context, tool string, args json.RawMessage) (s
 	case refused && !errors.Is(err, mcp.ErrConnectionClosed):
 		return "", fmt.Errorf("the server %s refuses the call: %s", c.cfg.Name, refusal.Message)
 	case err != nil:
-		c.cfg.Logger.Warn("MCP call failed", "server", c.cfg.Name, "tool", tool, "error", err)
+		c.cfg.Logger.Warn("MCP call failed", "server", c.cfg.Name, "tool", tool, "error", c.cfg.Secrets.Error(err))
 		// A connection that broke in any other way is of no more use. The next call must not find it.
 		s.stop()
 		select {

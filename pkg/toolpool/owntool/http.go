@@ -3,12 +3,14 @@ package owntool
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"go.opentelemetry.io/otel/propagation"
@@ -124,18 +126,33 @@ func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage
 func climbs(path string) bool {
 	for range 4 {
 		for _, part := range strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' }) {
-			// Some servers cut parameters off: "..;x" is "..".
-			if part, _, _ = strings.Cut(part, ";"); part == "." || part == ".." {
+			// Some servers cut parameters, spaces or what follows a NUL off: "..;x" is "..".
+			part, _, _ = strings.Cut(part, ";")
+			part, _, _ = strings.Cut(part, "\x00")
+			if part = strings.TrimSpace(part); part == "." || part == ".." {
 				return true
 			}
 		}
-		decoded, err := url.PathUnescape(path)
-		if err != nil || decoded == path {
+		decoded := decode(path)
+		if decoded == path {
 			return false
 		}
 		path = decoded
 	}
 	return true // encoded many times over
+}
+
+var encodedByte = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
+// decode decodes what can be decoded and leaves the rest, as some servers do.
+func decode(path string) string {
+	return encodedByte.ReplaceAllStringFunc(path, func(e string) string {
+		b, err := hex.DecodeString(e[1:])
+		if err != nil {
+			return e
+		}
+		return string(b)
+	})
 }
 
 func (h HTTP) request(ctx context.Context, args map[string]any, raw json.RawMessage) (*http.Request, error) {

@@ -81,7 +81,7 @@ func TestHTTPPathsDoNotClimb(t *testing.T) {
 	require.NoError(t, err)
 	for _, c := range [][2]string{
 		{"..", ""}, {".", ""}, {"../../admin", ""}, {"a/../../admin", ""}, {"..\\admin", ""}, {"%2e%2e", ""}, {"%2e%2e%2fadmin", ""},
-		{"..%2fadmin", ""}, {"%252e%252e", ""}, {".", "."}, {"..;x", ""}, {"a/..", ""}, {"%25252525252e", ""},
+		{"..%2fadmin", ""}, {"..%2fadmin%zz", ""}, {".. ", ""}, {"..%00", ""}, {"%252e%252e", ""}, {".", "."}, {"..;x", ""}, {"a/..", ""}, {"%25252525252e", ""},
 	} {
 		args, err := json.Marshal(map[string]string{"city": c[0], "suffix": c[1]})
 		require.NoError(t, err)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
 )
 
@@ -26,6 +27,7 @@ type apartWork struct {
 	Text      string
 	Params    []apartParam
 	Limit     int
+	Secrets   []string
 }
 
 // apartParam holds a parameter, which may be nil.
@@ -52,7 +54,7 @@ func runApart(in []byte, driver Driver) ([]byte, error) {
 	if err := os.Chdir(w.Dir); err != nil {
 		return nil, errors.New("the folder of the database cannot be entered")
 	}
-	s, err := Open(Config{Name: w.Name, Driver: driver, DSN: w.DSN, Timeout: w.Timeout})
+	s, err := Open(Config{Name: w.Name, Driver: driver, DSN: w.DSN, Timeout: w.Timeout, Secrets: redact.New(w.Secrets...)})
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +83,7 @@ func (a *Apart) run(ctx context.Context, cfg Config, w work) (*table, error) {
 	for i, p := range w.params {
 		params[i].Value = p
 	}
-	if err := gob.NewEncoder(&in).Encode(apartWork{cfg.Name, cfg.DSN, cfg.Timeout, dir, w.text, params, w.limit}); err != nil {
+	if err := gob.NewEncoder(&in).Encode(apartWork{cfg.Name, cfg.DSN, cfg.Timeout, dir, w.text, params, w.limit, cfg.Secrets.Texts()}); err != nil {
 		return nil, errors.New("the parameters cannot be read")
 	}
 	// The statement's own timeout comes first, and gives a better error.

@@ -2,6 +2,7 @@ package sqltool_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
 
@@ -51,4 +53,25 @@ func TestSQLiteStatementsThatCannotBeInterrupted(t *testing.T) {
 func queryArgs(statement string) json.RawMessage {
 	text, _ := json.Marshal(map[string]any{"query": statement}) //nolint:errchkjson // texts alone
 	return text
+}
+
+// A value that is cut shows no part of a key, wherever the cut is, and whether the statement runs in this process or another.
+func TestKeysInLongValuesAreStruckOutBeforeTheCut(t *testing.T) {
+	t.Parallel()
+	const key = "sk-live-4f9a8c21e7b0d63a5"
+	d := sqliteDatabase(t)
+	here := d.driver
+	here.Apart = nil
+	for name, driver := range map[string]sqltool.Driver{"apart": d.driver, "here": here} {
+		s, err := sqltool.Open(sqltool.Config{Name: "shop", Driver: driver, DSN: d.dsn, Secrets: redact.New(key)})
+		require.NoError(t, err)
+		defer s.Close()
+		tool := sqltool.QueryTool([]*sqltool.Source{s})
+		for before := 16<<10 - len(key) - 1; before <= 16<<10+1; before++ {
+			text, err := tool.Run(t.Context(), queryArgs(fmt.Sprintf("SELECT printf('%%.*c', %d, 'x') || '%s' || printf('%%.*c', 99999, 'y') AS v", before, key)))
+			require.NoError(t, err, name)
+			require.Contains(t, text, "[cut: the first 16384 of", name)
+			require.NotContains(t, text, key[:3], name)
+		}
+	}
 }

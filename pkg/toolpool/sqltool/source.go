@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
@@ -53,6 +54,8 @@ type Config struct {
 	MaxRows     int           // of one result. Defaults to 200.
 	Timeout     time.Duration // of one statement. Defaults to 10 s.
 	Lookups     []Lookup
+	// Secrets are struck out of values before they are cut. Nil has none.
+	Secrets *redact.Secrets
 }
 
 // Source is an open database.
@@ -167,7 +170,7 @@ func (s *Source) read(ctx context.Context, cancel context.CancelFunc, w work) (*
 	if err != nil {
 		return nil, err
 	}
-	t, err := readTable(rows, w.limit)
+	t, err := readTable(rows, w.limit, s.cfg.Secrets)
 	if err == nil && t.cut {
 		cancel() // closing alone would first read whatever rows are left
 	}

@@ -10,10 +10,17 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/batchagent/batchagent/pkg/redact"
 )
 
-// maxCell bounds one value, in bytes.
-const maxCell = 16 << 10
+const (
+	maxCell = 16 << 10 // bytes of one value
+	maxName = 1 << 10  // bytes of a column's name
+	maxRow  = maxBytes // bytes of one row, after which its values are left out
+	// searched is how many bytes of a long value are searched for secrets: more than is shown, so that none is cut in pieces.
+	searched = maxCell + 64<<10
+)
 
 // table is a statement's rows: each as a JSON object with its columns in order.
 type table struct {
@@ -28,8 +35,8 @@ type valueError struct{ text string }
 
 func (e *valueError) Error() string { return e.text }
 
-// readTable reads at most limit rows, and at most maxBytes for each 200 of them.
-func readTable(rows *sql.Rows, limit int) (*table, error) {
+// readTable reads at most limit rows, and at most maxBytes for each 200 of them. It strikes secrets out of long values.
+func readTable(rows *sql.Rows, limit int, secrets *redact.Secrets) (*table, error) {
 	names, err := rows.Columns()
 	if err != nil {
 		return nil, err
@@ -39,9 +46,9 @@ func readTable(rows *sql.Rows, limit int) (*table, error) {
 		return nil, err
 	}
 	t := &table{columns: unique(names)}
-	asJSON := make([]bool, len(kinds))
+	form := rowForm{t.columns, make([]bool, len(kinds)), secrets}
 	for i, k := range kinds {
-		asJSON[i] = k.DatabaseTypeName() == "JSON" || k.DatabaseTypeName() == "JSONB"
+		form.asJSON[i] = k.DatabaseTypeName() == "JSON" || k.DatabaseTypeName() == "JSONB"
 	}
 	room := maxBytes * max(1, limit/defaultMaxRows)
 	for rows.Next() {
@@ -57,7 +64,7 @@ func readTable(rows *sql.Rows, limit int) (*table, error) {
 		if err := rows.Scan(into...); err != nil {
 			return nil, &valueError{"a value of the result cannot be read; convert it to text in the statement"}
 		}
-		row := appendRow(nil, t.columns, values, asJSON)
+		row := form.appendRow(nil, values)
 		t.rows, t.values, t.bytes = append(t.rows, row), append(t.values, values), t.bytes+len(row)
 	}
 	return t, rows.Err()
@@ -77,19 +84,30 @@ func unique(names []string) []string {
 	return out
 }
 
-func appendRow(b []byte, columns []string, values []any, asJSON []bool) []byte {
+// rowForm is how a row is written.
+type rowForm struct {
+	columns []string
+	asJSON  []bool // of each column
+	secrets *redact.Secrets
+}
+
+func (f rowForm) appendRow(b []byte, values []any) []byte {
 	b = append(b, '{')
-	for i, c := range columns {
+	for i, c := range f.columns {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendText(b, c), ':')
-		b = appendValue(b, values[i], asJSON[i])
+		b = append(appendText(b, c[:min(len(c), maxName)]), ':')
+		if len(b) > maxRow {
+			b = append(b, `"[cut: the row is too long]"`...)
+			continue
+		}
+		b = f.appendValue(b, values[i], f.asJSON[i])
 	}
 	return append(b, '}')
 }
 
-func appendValue(b []byte, v any, asJSON bool) []byte {
+func (f rowForm) appendValue(b []byte, v any, asJSON bool) []byte {
 	switch v := v.(type) {
 	case nil:
 		return append(b, "null"...)
@@ -111,22 +129,25 @@ func appendValue(b []byte, v any, asJSON bool) []byte {
 		if !utf8.Valid(v) {
 			return appendText(b, fmt.Sprintf("(%d bytes of binary data)", len(v)))
 		}
-		return appendText(b, shorten(string(v)))
+		return appendText(b, f.shorten(string(v)))
 	case string:
 		if asJSON && len(v) <= maxCell && json.Valid([]byte(v)) {
 			return append(b, v...)
 		}
-		return appendText(b, shorten(v))
+		return appendText(b, f.shorten(v))
 	default:
-		return appendText(b, shorten(fmt.Sprint(v)))
+		return appendText(b, f.shorten(fmt.Sprint(v)))
 	}
 }
 
-func shorten(s string) string {
+// shorten cuts a long value after it struck secrets out. Short values are searched later, as a part of the whole result.
+func (f rowForm) shorten(s string) string {
 	if len(s) <= maxCell {
 		return s
 	}
-	return fmt.Sprintf("%s… [cut: the first %d of %d bytes]", strings.ToValidUTF8(s[:maxCell], ""), maxCell, len(s))
+	shown := f.secrets.Text(s[:min(len(s), searched)])
+	shown = shown[:min(len(shown), maxCell)]
+	return fmt.Sprintf("%s… [cut: the first %d of %d bytes]", strings.ToValidUTF8(shown, ""), maxCell, len(s))
 }
 
 func appendText(b []byte, s string) []byte {

@@ -1,0 +1,30 @@
+package batch
+
+import "testing"
+
+func FuzzParseID(f *testing.F) {
+	f.Add("b_01k5x8zq3v6t9w2y4a7c1d0efg")
+	f.Add("b_01k5x8zq3v6t9w2y4a7c1d0efg.reduce")
+	f.Add("job-7")
+	f.Fuzz(func(t *testing.T, s string) {
+		if id, err := ParseID(s); err == nil && (string(id) != s || len(s) > 40 || id.Whole() == "" && id != "") && id.Whole() != id {
+			if _, stage := id.Reduces(); !stage {
+				if _, stage = id.Plans(); !stage && id.Whole() != "" {
+					t.Fatalf("%q is the stage %q of nothing", s, id)
+				}
+			}
+		}
+	})
+}
+
+func FuzzParseJobID(f *testing.F) {
+	f.Add("job-7")
+	f.Add("job--7")
+	f.Add("job-00")
+	f.Add("job-9223372036854775808")
+	f.Fuzz(func(t *testing.T, s string) {
+		if n, err := ParseJobID(s); err == nil && (n < 0 || JobID(n) != s) {
+			t.Fatalf("%q is %d", s, n)
+		}
+	})
+}

@@ -1,0 +1,25 @@
+package sqltool
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A statement that is accepted begins with a word that reads, and has no NUL and nothing but comments behind it.
+func FuzzReadStatement(f *testing.F) {
+	for _, s := range []string{"SELECT 1;", "select ';' -- x", "/* a */ WITH a AS (SELECT 1) SELECT 2", "SELECT 1; DROP TABLE a", "'", "VALUES (1)", "SELECT \"a;b\"", "--\rDROP"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		out, err := readStatement(text)
+		if err != nil {
+			return
+		}
+		require.True(t, strings.HasPrefix(text, out))
+		again, err := readStatement(out)
+		require.NoError(t, err)
+		require.Equal(t, out, again)
+	})
+}
