@@ -51,7 +51,7 @@ var Judges = map[string]func(agent.Endpoint) agent.Endpoint{
 type hasty struct{ agent.Endpoint }
 
 // Answered implements [agent.Endpoint].
-func (hasty) Answered(string) (time.Time, bool) { return time.Now().Add(time.Hour), true }
+func (hasty) Answered(_, _ string) (time.Time, bool) { return time.Now().Add(time.Hour), true }
 
 // Doubtful implements [agent.Endpoint].
 func (hasty) Doubtful(string, *backend.Error) bool { return false }
@@ -60,8 +60,8 @@ func (hasty) Doubtful(string, *backend.Error) bool { return false }
 type forgiving struct{ agent.Endpoint }
 
 // Answered implements [agent.Endpoint].
-func (f forgiving) Answered(model string) (time.Time, bool) {
-	at, proven := f.Endpoint.Answered(model)
+func (f forgiving) Answered(model, job string) (time.Time, bool) {
+	at, proven := f.Endpoint.Answered(model, job)
 	if at.IsZero() {
 		return at, proven
 	}

@@ -57,6 +57,26 @@ func TestBadBatchDoesNotSlowAGoodOne(t *testing.T) {
 	}
 }
 
+// TestOutageOfOneBatchFailsNobody: for a while the server refuses the calls of one batch and answers those of another.
+func TestOutageOfOneBatchFailsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 300*time.Millisecond)
+		const jobs = 400
+		one := w.submit(jobs, nil)
+		f := &faulty{server: w.server, began: time.Now(), fault: func(at time.Duration, r *backend.Request) error {
+			if at > time.Second && at < 8*time.Second && strings.HasPrefix(r.Hints.Session, string(one)+"/") {
+				return refusal(backend.InvalidRequest, 404, "No endpoints found that support tool use")
+			}
+			return nil
+		}}
+		two := w.submit(jobs, nil)
+		node := w.start("node-1", func(c *Config) { c.Backend, c.Slots = f, 16 })
+		assert.EqualValues(t, jobs, w.await(one, 10*time.Minute).Counts.OK)
+		assert.EqualValues(t, jobs, w.await(two, 10*time.Minute).Counts.OK)
+		node.end()
+	})
+}
+
 func TestOutageDelaysTwoBatches(t *testing.T) {
 	for name, kind := range outageKinds {
 		t.Run(name, func(t *testing.T) {

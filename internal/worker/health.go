@@ -298,7 +298,9 @@ func (h *health) works() bool {
 }
 
 // Answered implements [agent.Endpoint].
-func (h *health) Answered(model string) (sent time.Time, proven bool) { return h.of(model).Evidence() }
+func (h *health) Answered(model, job string) (sent time.Time, proven bool) {
+	return h.of(model).EvidenceFor(time.Now(), job)
+}
 
 // Doubtful implements [agent.Endpoint].
 func (h *health) Doubtful(model string, e *backend.Error) bool {

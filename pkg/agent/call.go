@@ -14,7 +14,7 @@ import (
 // started meanwhile; the caller runs or discards them. After an error none is left.
 func (a *attempt) callModel(s *scope, t turnPlan) (*backend.Response, *toolRun, error) {
 	req := a.prog.request(a.job, t, a.conv.messages)
-	trial := &trial{endpoint: a.endpoint, model: req.Model, maxRetries: a.prog.maxRetries, waits: waits{random: a.random}}
+	trial := &trial{endpoint: a.endpoint, model: req.Model, job: a.job.ID.String(), maxRetries: a.prog.maxRetries, waits: waits{random: a.random}}
 	ranAway := false
 	for {
 		calls := a.newToolRun(s, t)

@@ -10,9 +10,9 @@ import (
 
 // Endpoint compares one job's model calls with those of all others. internal/worker implements it.
 type Endpoint interface {
-	// Answered returns when the latest of the answered calls to the model was sent; zero if none was answered. Proven: a job sent it,
-	// and not the worker to try the server.
-	Answered(model string) (sent time.Time, proven bool)
+	// Answered returns when the latest of the answered calls to the model was sent; zero if none was answered that counts against the job.
+	// Proven: a job with similar requests sent it, and not the worker to try the server.
+	Answered(model, job string) (sent time.Time, proven bool)
 	// Doubtful reports whether calls that fail like e may be answered when they are repeated: an outage began, or others were answered
 	// so lately.
 	Doubtful(model string, e *backend.Error) bool
@@ -37,7 +37,7 @@ const (
 // an outage.
 type trial struct {
 	endpoint   Endpoint // nil counts every failure
-	model      string
+	model, job string
 	maxRetries int
 	waits      waits
 
@@ -55,7 +55,7 @@ func (t *trial) start() {
 	t.sent = time.Now()
 	t.counts = t.endpoint == nil || t.failures == 0
 	if !t.counts {
-		answered, proven := t.endpoint.Answered(t.model)
+		answered, proven := t.endpoint.Answered(t.model, t.job)
 		t.counts, t.proven = answered.After(t.counted), proven
 	}
 }

@@ -65,10 +65,29 @@ func Reset(h http.Header, now time.Time) time.Duration {
 			unknown = min(unknown, wait)
 		}
 	}
-	if exhausted > 0 {
+	if exhausted = max(exhausted, structured(h)); exhausted > 0 {
 		return exhausted
 	}
 	return unknown
+}
+
+// structured returns the reset of the exhausted policies in RateLimit headers, such as "default";r=0;t=9.
+func structured(h http.Header) (wait time.Duration) {
+	for _, policy := range strings.Split(strings.Join(h.Values("Ratelimit"), ","), ",") {
+		left, reset := "", ""
+		for _, part := range strings.Split(policy, ";") {
+			switch name, value, _ := strings.Cut(strings.TrimSpace(part), "="); name {
+			case "r":
+				left = value
+			case "t":
+				reset = value
+			}
+		}
+		if seconds, err := strconv.ParseFloat(reset, 64); err == nil && left == "0" && seconds > 0 {
+			wait = max(wait, bounded(seconds, time.Second))
+		}
+	}
+	return wait
 }
 
 // resetNames are the headers that hold a reset, each perhaps followed by the kind of limit.
@@ -81,6 +100,9 @@ func limitKind(name string) (kind string, ok bool) {
 			return strings.TrimPrefix(rest, "-After"), true
 		}
 	}
+	if of, found := strings.CutSuffix(http.CanonicalHeaderKey(name), "-Reset"); found && strings.Contains(of, "Ratelimit-") {
+		return of, true // such as Anthropic-Ratelimit-Requests
+	}
 	return "", false
 }
 
@@ -90,7 +112,10 @@ func remaining(h http.Header, kind string) string {
 			return v
 		}
 	}
-	return ""
+	if kind == "" {
+		return ""
+	}
+	return h.Get(kind + "-Remaining")
 }
 
 const (

@@ -51,6 +51,10 @@ func TestReset(t *testing.T) {
 	}{
 		{nil, 0},
 		{map[string]string{"X-RateLimit-Reset": "9"}, 9 * time.Second},
+		{map[string]string{"anthropic-ratelimit-requests-reset": "2026-11-23T12:00:09Z", "anthropic-ratelimit-requests-remaining": "0"}, 9 * time.Second},
+		{map[string]string{"anthropic-ratelimit-tokens-reset": "2026-11-23T12:00:09Z", "anthropic-ratelimit-tokens-remaining": "5"}, 0},
+		{map[string]string{"RateLimit": `"burst";r=5;t=60, "default";r=0;t=9`}, 9 * time.Second},
+		{map[string]string{"RateLimit": `"default";r=3;t=9`}, 0},
 		{map[string]string{"X-RateLimit-Reset": "9.5"}, 9500 * time.Millisecond},
 		{map[string]string{"X-RateLimit-Reset": "90000"}, 90 * time.Second},
 		{map[string]string{"X-RateLimit-Reset": fmt.Sprint(now.Add(9 * time.Second).Unix())}, 9 * time.Second},

@@ -33,6 +33,21 @@ func (b *Breaker) Held(now time.Time, job string) bool {
 	return b.batches.held(now, job)
 }
 
+// EvidenceFor returns what Evidence does, for one job. If the job's batch is held back, other batches' answers show less: the server may refuse
+// the requests of this batch for a while, such as those with tools. They count after sameTrust, and prove nothing.
+func (b *Breaker) EvidenceFor(now time.Time, job string) (sent time.Time, proven bool) {
+	sent, proven = b.Evidence()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case !b.batches.held(now, job):
+		return sent, proven
+	case now.Sub(b.batches.of(job).first) < sameTrust:
+		return time.Time{}, false
+	}
+	return sent, false
+}
+
 // BatchOf is the batch of a job, which is named batch/job-N.
 func BatchOf(job string) string {
 	name, _, _ := strings.Cut(job, "/")

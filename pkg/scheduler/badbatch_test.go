@@ -37,6 +37,17 @@ func TestBadBatchIsHeldBack(t *testing.T) {
 	ok, _ = c.b.MayStart(c.now, "bad/job-11")
 	assert.False(t, ok, "two in flight")
 
+	sent, proven := c.b.EvidenceFor(c.now, "good/job-9")
+	assert.False(t, sent.IsZero())
+	assert.True(t, proven)
+	sent, _ = c.b.EvidenceFor(c.now, "bad/job-9")
+	assert.Zero(t, sent, "the server may refuse this batch alone for a while")
+	c.wait(sameTrust)
+	c.end(c.startOf("good/job-4"), Answered)
+	sent, proven = c.b.EvidenceFor(c.now, "bad/job-9")
+	assert.False(t, sent.IsZero())
+	assert.False(t, proven)
+
 	c.end(one, Answered)
 	c.end(two, Failed)
 	assert.False(t, c.b.Held(c.now, "bad/job-11"), "the batch was answered")
