@@ -203,7 +203,7 @@ func TestLoadRefuses(t *testing.T) {
 		"two documents":    {least + "---\n" + least, "batch.yaml:2: the file holds 2 YAML documents; a spec is one"},
 		"required missing": {"name: x\n", "batch.yaml:1: field task: is required\nbatch.yaml:1: field inputs: is required"},
 		"required null":    {"task:\ninputs: ~\n", "batch.yaml:1: field task: is required\nbatch.yaml:1: field inputs: is required"},
-		"a tag":            {"task: !!str x\ninputs: [1]\n", "batch.yaml:1: field task: YAML tags such as !!str are not supported"},
+		"a tag":            {"task: !!str x\ninputs: [1]\n", "batch.yaml:1: field task: YAML tags such as !!str are not supported; put text that begins with ! in quotes"},
 		"unknown anchor":   {"task: *x\ninputs: [1]\n", "batch.yaml:1: field task: there is no anchor &x"},
 		"a circle":         {"task: x\ninputs: &x [*x]\n", "batch.yaml:2: field inputs" + strings.Repeat("[0]", 31) + "[…: is nested more than 200 deep"},
 		"null input":       {"task: x\ninputs: [{a: 1}, ~]\n", "batch.yaml:2: field inputs[1]: null is not an input"},

@@ -37,6 +37,32 @@ func TestSpecWithManyPropertiesIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
+// The YAML parser would take minutes for each of them.
+func TestWideFilesAreRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, line := range map[string]string{
+		"question marks":   "  ? p%d\n  : 1\n",
+		"sets":             "  ? p%d\n",
+		"colons in quotes": "  'a:%d': 1\n",
+		"colons in keys":   "  a:%d: 1\n",
+		"dashes":           "  -p%d: 1\n",
+		"long keys":        "  " + strings.Repeat("k", 300) + "%d: 1\n",
+		"tabs":             "  p%d:\t1\n",
+	} {
+		var text strings.Builder
+		text.WriteString("inputs:\n")
+		for i := range 100_000 {
+			fmt.Fprintf(&text, line, i)
+		}
+		began := time.Now()
+		_, err := Parse(name, []byte(text.String()), LoadOptions{})
+		require.ErrorContains(t, err, "one mapping has more than 20000 keys", name)
+		assert.Less(t, time.Since(began), 5*time.Second, name)
+	}
+	_, err := Parse("documents", []byte(strings.Repeat("---\na: 1\n", 10_000)), LoadOptions{})
+	require.ErrorContains(t, err, "the file holds more than 100 YAML documents; a spec is one")
+}
+
 func TestTooManyKeysCountsOneMapping(t *testing.T) {
 	t.Parallel()
 	many := strings.Repeat("- a: 1\n  b: 2\n", maxKeys)
