@@ -190,7 +190,7 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 		line("budget", "%s", text)
 	}
 	if r.Paused {
-		line("", "PAUSED: no model call begins; `coordinator budget %s --tokens N` (or --usd X) lets it go on", r.ID)
+		line("", "PAUSED: no model call begins; `%s` lets it go on", raise(r.Info))
 	}
 	switch {
 	case len(r.Models) > 1:
