@@ -341,8 +341,10 @@ func count(v *value) int {
 
 func stringsOf(v *value) []string {
 	var out []string
+	seen := make(map[string]bool, len(v.elems))
 	for _, e := range v.elems {
-		if !slices.Contains(out, e.text) || len(out) > 100 {
+		if !seen[e.text] {
+			seen[e.text] = true
 			out = append(out, e.text)
 		}
 	}

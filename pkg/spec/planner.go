@@ -63,7 +63,12 @@ func (l *loader) finishPlanner() {
 	if !slices.Contains(task.Fields(), MaxItemsField) {
 		task = ParseTemplate(task.String() + "\n\nGive at most {" + MaxItemsField + "} items.")
 	}
-	p.Task = task.replace(func(part) (string, bool) { return fmt.Sprint(p.MaxItems), true }).String()
+	filled, err := task.replace(func(part) (string, bool) { return fmt.Sprint(p.MaxItems), true })
+	if err != nil {
+		l.errs = append(l.errs, l.planText.task.mistakeAt(0, err.Error()))
+		return
+	}
+	p.Task = filled.String()
 	l.spec.items = itemFields(p.Schema)
 	l.spec.knowsItems = l.spec.items != nil
 	if l.spec.literal {

@@ -16,6 +16,8 @@ const (
 	maxShownPrompt = 400
 	// maxNear bounds the names that are looked at for a slip of the pen.
 	maxNear = 1_000
+	// maxMistakes bounds the mistakes of a prompt that are reported.
+	maxMistakes = 100
 	// maxForeign bounds the different names in doubled braces that are looked at.
 	maxForeign = 10_000
 )
@@ -36,6 +38,9 @@ func (s *Spec) checkNames(v *survey) Errors {
 	}
 	for _, p := range []prompt{s.system, s.task} {
 		for _, name := range p.wording.names() {
+			if len(errs) >= maxMistakes {
+				break
+			}
 			f := v.used[name]
 			switch {
 			case f != nil && f.exact && f.path:

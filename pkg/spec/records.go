@@ -110,6 +110,7 @@ func checkHeader(header []string, comma rune) error {
 		return fmt.Errorf("column %d has no name, because the row ends with %q; the first row must name the fields. Remove what follows %q from every line, or name the column",
 			last+2, strings.Repeat(string(comma), len(header)-1-last), named)
 	}
+	seen := make(map[string]bool, len(header))
 	for i, name := range header {
 		header[i] = norm.NFC.String(strings.TrimSpace(name))
 		switch {
@@ -119,9 +120,10 @@ func checkHeader(header []string, comma rune) error {
 			return fmt.Errorf("column %d, behind %q, has no name; the first row must name the fields", i+1, header[i-1])
 		case !utf8.ValidString(name):
 			return errNotUTF8
-		case slices.Contains(header[:i], header[i]):
+		case seen[header[i]]:
 			return fmt.Errorf("two columns are named %q", header[i])
 		}
+		seen[header[i]] = true
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -42,7 +41,7 @@ var bracedName = regexp.MustCompile(`(\{+)([\p{L}_][\p{L}\p{Nd}_]*)(\}+)`)
 
 // ParseTemplate splits text into literal text and placeholders.
 func ParseTemplate(text string) *Template {
-	t := &Template{}
+	t := &builder{}
 	rest := 0
 	for _, m := range bracedName.FindAllStringSubmatchIndex(text, -1) {
 		name := text[m[4]:m[5]]
@@ -54,13 +53,13 @@ func ParseTemplate(text string) *Template {
 			t.appendText(left + name + right)
 		} else {
 			t.appendText(left)
-			t.parts = append(t.parts, part{field: name})
+			t.appendField(part{field: name})
 			t.appendText(right)
 		}
 		rest = m[1]
 	}
 	t.appendText(text[rest:])
-	return t
+	return t.template()
 }
 
 // Escape returns text changed so that, parsed as a template, it gives text again.
@@ -76,8 +75,10 @@ func Escape(text string) string {
 // Fields are the names of the placeholders, each once, in the order of their first use.
 func (t *Template) Fields() []string {
 	var names []string
+	seen := map[string]bool{}
 	for _, p := range t.parts {
-		if p.field != "" && !slices.Contains(names, p.field) {
+		if p.field != "" && !seen[p.field] {
+			seen[p.field] = true
 			names = append(names, p.field)
 		}
 	}
@@ -100,6 +101,9 @@ func (t *Template) Render(in map[string]any) (string, error) {
 		var err error
 		if b, err = appendValue(b, v); err != nil {
 			return "", fmt.Errorf("render field %q: %w", p.field, err)
+		}
+		if len(b) > maxRendered {
+			return "", errTooLong
 		}
 	}
 	return string(b), nil
@@ -125,30 +129,52 @@ func (t *Template) String() string {
 }
 
 // replace returns a template in which every placeholder for which f returns true is that text.
-func (t *Template) replace(f func(p part) (string, bool)) *Template {
-	out := &Template{}
+func (t *Template) replace(f func(p part) (string, bool)) (*Template, error) {
+	out := &builder{}
 	for _, p := range t.parts {
 		if p.field == "" {
 			out.appendText(p.text)
-		} else if text, ok := f(p); ok {
+		} else if text, ok := f(p); !ok {
+			out.appendField(p)
+		} else if out.size += len(text); out.size <= maxRendered {
 			out.appendText(text)
-		} else {
-			out.parts = append(out.parts, p)
 		}
 	}
-	return out
+	if out.size > maxRendered {
+		return nil, errTooLong
+	}
+	return out.template(), nil
 }
 
-// appendText keeps two invariants: no text part is empty, and no two are neighbours.
-func (t *Template) appendText(s string) {
-	if s == "" {
-		return
+// maxRendered bounds a prompt, in bytes. No model reads as much.
+const maxRendered = 64 << 20
+
+var errTooLong = fmt.Errorf("the prompt has more than %d MiB; use long fields less often", maxRendered>>20)
+
+// builder makes a template of pieces. No text part of it is empty, and no two are neighbours.
+type builder struct {
+	parts []part
+	text  strings.Builder // behind the last part
+	size  int             // of the texts that took the place of fields
+}
+
+func (b *builder) appendText(s string) { b.text.WriteString(s) }
+
+func (b *builder) appendField(p part) {
+	b.flush()
+	b.parts = append(b.parts, p)
+}
+
+func (b *builder) flush() {
+	if b.text.Len() > 0 {
+		b.parts = append(b.parts, part{text: b.text.String()})
+		b.text.Reset()
 	}
-	if n := len(t.parts); n > 0 && t.parts[n-1].field == "" {
-		t.parts[n-1].text += s
-		return
-	}
-	t.parts = append(t.parts, part{text: s})
+}
+
+func (b *builder) template() *Template {
+	b.flush()
+	return &Template{parts: b.parts}
 }
 
 // appendValue appends what a placeholder shows of v.

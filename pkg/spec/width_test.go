@@ -63,6 +63,24 @@ func TestWideFilesAreRefusedAtOnce(t *testing.T) {
 	require.ErrorContains(t, err, "the file holds more than 100 YAML documents; a spec is one")
 }
 
+// The time grows with the length of a prompt and not with its square.
+func TestLongPromptsTakeLinearTime(t *testing.T) {
+	t.Parallel()
+	for name, task := range map[string]string{
+		"escapes":      "{x} " + strings.Repeat("{{x}} ", 50_000),
+		"spaces":       "{x} " + strings.Repeat("{ a b } ", 50_000),
+		"placeholders": strings.Repeat("{x} ", 50_000),
+		"dollars":      "{x} " + strings.Repeat("$y$ ", 50_000),
+	} {
+		began := time.Now()
+		_, err := prompts(t, spell(t, map[string]any{"task": task, "inputs": []any{map[string]any{"x": 1}, map[string]any{"x": 2}}}), nil)
+		require.NoError(t, err, name)
+		assert.Less(t, time.Since(began), 10*time.Second, name)
+	}
+	_, err := prompts(t, spell(t, map[string]any{"task": strings.Repeat("{x}", 1_000), "inputs": []any{map[string]any{"x": strings.Repeat("long", 20_000)}}}), nil)
+	require.ErrorContains(t, err, "the prompt has more than 64 MiB; use long fields less often")
+}
+
 func TestTooManyKeysCountsOneMapping(t *testing.T) {
 	t.Parallel()
 	many := strings.Repeat("- a: 1\n  b: 2\n", maxKeys)
