@@ -44,6 +44,8 @@ func TestLoadReadsBudgets(t *testing.T) {
 	for text, want := range map[string]string{
 		"budget: {batch: {usd: 12}}": "budget.batch.usd: needs prices",
 		"budget: {job: {tokens: 0}}": "budget.job.tokens: must be at least 1",
+		"budget: {}":                 "budget: limits nothing; give job, batch or both, or leave it out",
+		"budget: {batch: {}}":        "budget.batch: limits nothing; give tokens, usd or both, or leave it out",
 		"budget: {batch: 5}":         "budget.batch: must be",
 		"budget: {jobs: {}}":         "budget.jobs: unknown field",
 		"prices: {prompt: -1}":       "prices.prompt: must be",
