@@ -335,7 +335,9 @@ func (e *env) submit(c *cli.Context) (err error) {
 	if !c.Bool("follow") {
 		return nil
 	}
-	return coordinator.Results(c.Context, store, s.ID, coordinator.ResultsOptions{Follow: true, Out: c.String("out"), Format: c.String("format")}, e.console)
+	return coordinator.Results(c.Context, store, s.ID, coordinator.ResultsOptions{
+		Follow: true, Out: c.String("out"), Format: c.String("format"), Command: following(c, os.Args[0], s.ID),
+	}, e.console)
 }
 
 func (e *env) results(c *cli.Context) error {
@@ -347,6 +349,7 @@ func (e *env) results(c *cli.Context) error {
 			if o.Consume {
 				return &coordinator.UsageError{Err: fmt.Errorf("--consume goes with --redis, not with --server")}
 			}
+			o.Command = following(c, os.Args[0], id)
 			return coordinator.Results(c.Context, s, id, o, e.console)
 		})
 	}
@@ -355,6 +358,7 @@ func (e *env) results(c *cli.Context) error {
 		return err
 	}
 	defer store.Close()
+	o.Command = following(c, os.Args[0], id)
 	return coordinator.Results(c.Context, store, id, o, e.console)
 }
 

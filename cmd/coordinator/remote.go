@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"fmt"
+	"os"
 
 	"github.com/urfave/cli/v2"
 
@@ -59,5 +60,7 @@ func (e *env) submitTo(c *cli.Context, s *coordinator.Submission) error {
 	if !c.Bool("follow") {
 		return nil
 	}
-	return coordinator.Results(c.Context, to, id, coordinator.ResultsOptions{Follow: true, Out: c.String("out"), Format: c.String("format")}, e.console)
+	return coordinator.Results(c.Context, to, id, coordinator.ResultsOptions{
+		Follow: true, Out: c.String("out"), Format: c.String("format"), Command: following(c, os.Args[0], id),
+	}, e.console)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
@@ -241,6 +242,30 @@ func TestAnInterruptedRunPrintsTheWholeCommand(t *testing.T) {
 	want := fmt.Sprintf(" run --resume --backend %s --workers 1 --max-inflight 3 --out '%s' --owner 'ana b' --tools-root %s %s\n",
 		d.backend, strings.ReplaceAll(d.out, "'", `'\''`), d.dir, d.spec)
 	assert.Contains(t, r.err, want)
+}
+
+func TestAnInterruptedFollowerPrintsTheWholeCommand(t *testing.T) {
+	redis, _ := testredis.Mini(t)
+	dir := t.TempDir()
+	for name, args := range map[string][]string{
+		"results": {"results", strings.TrimSpace(coordinate(t, nil, "", "submit", specOf(t, 1, ""), "--redis", redis).out), "--follow", "--ordered"},
+		"submit":  {"submit", specOf(t, 2, ""), "--follow"},
+	} {
+		out := filepath.Join(dir, "my "+name+".csv")
+		ctx, interrupt := context.WithCancel(t.Context())
+		go func() {
+			for ctx.Err() == nil {
+				if _, err := os.Stat(out); err == nil {
+					interrupt()
+				}
+				<-time.After(5 * time.Millisecond)
+			}
+		}()
+		r := coordinateIn(t, ctx, nil, "", append(args, "--out", out, "--redis", redis)...)
+		assert.Equal(t, coordinator.ExitInterrupted, r.status, r.err)
+		assert.Regexp(t, "results b_[0-9a-z]+ --follow --redis "+regexp.QuoteMeta(redis)+" --out '"+regexp.QuoteMeta(out)+"'", r.err)
+		assert.Equal(t, name == "results", strings.Contains(r.err, "--ordered"), r.err)
+	}
 }
 
 func TestOutDashIsStandardOutput(t *testing.T) {

@@ -3,18 +3,39 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 // resuming returns the arguments of the command that continues this run: with every flag that was given, on the command line or in
 // the environment. --resume comes first; --force is left out, because it has done its work.
 func resuming(c *cli.Context, program string) []string {
 	args := append(programArgs(program), c.Command.Name, "--resume")
+	args = append(args, given(c, func(flag string) bool { return flag != "resume" && flag != "force" })...)
+	spec := c.Args().First()
+	if strings.HasPrefix(spec, "-") {
+		args = append(args, "--")
+	}
+	return append(args, spec)
+}
+
+// following returns the arguments of the command that follows a batch again after results or submit was interrupted.
+func following(c *cli.Context, program string, id batch.ID) []string {
+	args := append(programArgs(program), "results", string(id), "--follow")
+	flags := []string{"redis", "server", "token-file", "out", "format", "ordered", "consume"}
+	return append(args, given(c, func(flag string) bool { return slices.Contains(flags, flag) })...)
+}
+
+// given returns the flags of the command that were given, on the command line or in the environment, as far as keep returns true.
+func given(c *cli.Context, keep func(flag string) bool) []string {
+	var args []string
 	for _, f := range c.Command.Flags {
 		name := f.Names()[0]
-		if name == "resume" || name == "force" || !c.IsSet(name) {
+		if !keep(name) || !c.IsSet(name) {
 			continue
 		}
 		value := fmt.Sprint(c.Value(name))
@@ -28,11 +49,7 @@ func resuming(c *cli.Context, program string) []string {
 			args = append(args, "--"+name, value)
 		}
 	}
-	spec := c.Args().First()
-	if strings.HasPrefix(spec, "-") {
-		args = append(args, "--")
-	}
-	return append(args, spec)
+	return args
 }
 
 // programArgs starts this program as the user did. What `go run` built is gone when the run ends.

@@ -15,15 +15,20 @@ func (r *fileRun) again() string {
 	if args == nil {
 		args = []string{"coordinator", "run", r.options.Spec, resumeFlag, "--out", r.options.Out}
 	}
-	note := ""
 	if r.server != nil && r.server.by == byVariable {
 		args = slices.Insert(slices.Clone(args), max(0, slices.Index(args, resumeFlag)), "--backend", r.options.Getenv(backendVariable))
 	}
-	if i := slices.Index(args, "--backend"); i >= 0 && i+1 < len(args) && hasSecret(args[i+1]) {
-		args = slices.Delete(slices.Clone(args), i, i+2)
-		note = " (with " + backendVariable + " set to the server's URL, which holds a password)"
-	}
+	args, note := withoutSecret(args, "--backend", backendVariable)
 	return ShellQuote(args) + note
+}
+
+// withoutSecret takes a flag out of a command if its URL holds a password. The note names the variable that takes its place.
+func withoutSecret(args []string, flag, variable string) (rest []string, note string) {
+	i := slices.Index(args, flag)
+	if i < 0 || i+1 >= len(args) || !hasSecret(args[i+1]) {
+		return args, ""
+	}
+	return slices.Delete(slices.Clone(args), i, i+2), " (with " + variable + " set to the server's URL, which holds a password)"
 }
 
 // hasSecret reports whether a URL must not be shown.

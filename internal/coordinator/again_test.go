@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 func TestShellQuote(t *testing.T) {
@@ -30,4 +32,23 @@ func TestAgainHidesPasswords(t *testing.T) {
 	r.options.Getenv = func(string) string { return "sglang://h" }
 	r.local.server = &modelServer{by: byVariable}
 	assert.Equal(t, "coordinator run 'a b.yaml' --backend sglang://h --resume --out o.jsonl", r.again())
+}
+
+func TestFollowingAgainNamesEveryFlag(t *testing.T) {
+	t.Parallel()
+	o := ResultsOptions{Follow: true, Out: "my file.csv"}
+	assert.Equal(t, "coordinator results b_1 --follow --out 'my file.csv'", o.again("b_1"))
+	o.Command = []string{"coordinator", "results", "b_1", "--follow", "--redis", "redis://:hunter2@h:1", "--out", "o"}
+	assert.Equal(t, "coordinator results b_1 --follow --out o (with BATCHAGENT_REDIS set to the server's URL, which holds a password)", o.again("b_1"))
+}
+
+func TestRaiseNamesTheLimitsOfTheBatch(t *testing.T) {
+	t.Parallel()
+	for want, b := range map[string]batch.Budget{
+		"coordinator budget b_1 --tokens N":         {Tokens: 5},
+		"coordinator budget b_1 --usd X":            {USD: 5},
+		"coordinator budget b_1 --tokens N --usd X": {Tokens: 5, USD: 5},
+	} {
+		assert.Equal(t, want, raise(batch.Info{Header: batch.Header{ID: "b_1", Budget: b}}))
+	}
 }

@@ -99,6 +99,18 @@ func BudgetLine(i batch.Info) string {
 	return fmt.Sprintf("%s of %s used%s", spentOf(i), budgetOf(i.Budget), reserved)
 }
 
+// raise returns the command that raises the budget of a batch: by the limits that it has.
+func raise(i batch.Info) string {
+	var flags []string
+	if i.Budget.Tokens > 0 || i.Budget.USD == 0 {
+		flags = append(flags, "--tokens N")
+	}
+	if i.Budget.USD > 0 {
+		flags = append(flags, "--usd X")
+	}
+	return fmt.Sprintf("coordinator budget %s %s", i.ID.Whole(), strings.Join(flags, " "))
+}
+
 // dollars writes money with two digits, or four of a small sum.
 func dollars(usd float64) string {
 	if usd > 0 && usd < 1 {

@@ -51,7 +51,7 @@ func toFile(out string) string {
 
 // otherFormats are extensions of files that hold something that batchagent does not write.
 var otherFormats = []string{
-	".tsv", ".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods", ".yaml", ".yml", ".xml", ".db", ".sqlite", ".gz", ".zst", ".bz2", ".xz", ".zip",
+	".json", ".tsv", ".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods", ".yaml", ".yml", ".xml", ".db", ".sqlite", ".gz", ".zst", ".bz2", ".xz", ".zip",
 }
 
 // CheckOut refuses an --out and a --format that Results would refuse, before anything is submitted.
@@ -70,7 +70,8 @@ func formatFor(out, name string) (format, error) {
 	case ext == ".csv":
 		return csvFormat{}, nil
 	case slices.Contains(otherFormats, ext):
-		return nil, usagef("--out %s: results are written as jsonl or csv, not as %s; use one of these extensions, or give --format", out, ext)
+		base := strings.TrimSuffix(out, filepath.Ext(out))
+		return nil, usagef("--out %s: results are written as JSON lines or CSV, not as %s; write --out %s.jsonl or --out %s.csv, or give --format", out, ext, base, base)
 	}
 	return jsonl{}, nil
 }

@@ -18,6 +18,24 @@ type ResultsOptions struct {
 	Consume bool   // take from Redis what is on disk; needs Out, and not Ordered
 	Out     string // file; "" or Stdout for standard output
 	Format  string // one of Formats. Defaults to that of Out's extension, and to jsonl.
+	// Command is the command line that follows the batch again; by default it is made of the options.
+	Command []string
+}
+
+// again returns the command that goes on with this one, quoted for a shell.
+func (o ResultsOptions) again(id batch.ID) string {
+	args := o.Command
+	if args == nil {
+		args = []string{"coordinator", "results", string(id), "--follow"}
+		if o.Out != "" {
+			args = append(args, "--out", o.Out)
+		}
+		if o.Format != "" {
+			args = append(args, "--format", o.Format)
+		}
+	}
+	args, note := withoutSecret(args, "--redis", "BATCHAGENT_REDIS")
+	return ShellQuote(args) + note
 }
 
 // Results brings the results of a batch to a file or to standard output. With Follow it shows progress, ends with a
@@ -88,11 +106,11 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 	err = c.followStages(ctx, ifStage(info.Plan, planned), ifStage(info.Reduce, reduced))
 	stop()
 	if paused, ok := errors.AsType[*PausedError](err); ok {
-		return fmt.Errorf("%w; `coordinator budget %s --tokens N` (or --usd X) lets it go on, and the same command collects the rest", paused, id)
+		return fmt.Errorf("%w; `%s` lets it go on, and the same command collects the rest", paused, raise(info))
 	}
 	if err != nil {
 		if ctx.Err() != nil {
-			con.Say(fmt.Sprintf("interrupted: batch %s goes on without us; `coordinator results %s --follow` follows it again", id, id))
+			con.Say(fmt.Sprintf("interrupted: batch %s goes on without us; `%s` follows it again", id, o.again(id)))
 		}
 		return err
 	}

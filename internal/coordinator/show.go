@@ -211,7 +211,7 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 		line("budget", "%s", text)
 	}
 	if r.Paused {
-		line("", "`coordinator budget %s --tokens N` (or --usd X) raises the budget, and the batch goes on", r.ID)
+		line("", "`%s` raises the budget, and the batch goes on", raise(r.Info))
 	}
 	switch {
 	case len(r.Models) > 1:

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
@@ -164,6 +165,7 @@ func (d *describer) answer(a answer) (object, error) {
 func schemaOf(t reflect.Type) (object, error) {
 	s, err := jsonschema.ForType(t, &jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
 		reflect.TypeFor[json.RawMessage](): {},
+		reflect.TypeFor[time.Duration]():   {Type: "integer", Description: "nanoseconds"},
 	}})
 	if err != nil {
 		return nil, err

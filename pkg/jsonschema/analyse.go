@@ -18,8 +18,8 @@ type analysis struct {
 	enums map[*node]kind // types of the enum's values that match the rest of the subschema
 }
 
-// analyse reports a schema that accepts every value, or none, and limits that contradict each other.
-func (d *document) analyse(root *node) {
+// analyse reports a schema that accepts every value, or none, and limits that contradict each other. It returns hints.
+func (d *document) analyse(root *node) []Problem {
 	a := &analysis{doc: d, order: postOrder(root, d.order), enums: map[*node]kind{}}
 	for _, n := range d.order {
 		if why := n.contradiction(); why != "" {
@@ -27,24 +27,26 @@ func (d *document) analyse(root *node) {
 		}
 	}
 	if len(d.problems) > 0 {
-		return
+		return nil
 	}
 	if a.unconstrained(root) {
 		d.fail(nil, "constrains nothing: every JSON value matches. Give at least a type, such as {\"type\": \"object\", \"properties\": {…}}")
-		return
+		return nil
 	}
 	a.matchEnums()
 	most, stable := a.fix(anything)
 	if stable && most[root] == 0 {
 		n := a.cause(root, most)
 		d.fail(d.at[n.source], "nothing can match: %s", n.emptyReason())
-		return
+		return nil
 	}
+	hints := a.typeless(root, most)
 	least, stable := a.fix(0)
 	if stable && least[root] == 0 {
 		n := a.cause(root, least)
 		d.fail(d.at[n.source], "nothing can match: each value would have to hold another one, without end. Make a property optional, or let it be null")
 	}
+	return hints
 }
 
 // postOrder lists the nodes so that, circles aside, those below come first.

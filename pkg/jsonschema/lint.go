@@ -27,6 +27,9 @@ func Lint(data []byte) (Report, error) {
 		return Report{Problems: []Problem{{Message: "a schema must be a mapping"}}}, nil
 	}
 	root, wrapped := unwrap(root)
+	if why := otherDocument(root); why != "" {
+		return Report{Problems: []Problem{{At: wrapped, Message: why}}}, nil
+	}
 	report, err := lint(root)
 	for _, list := range [][]Problem{report.Problems, report.Hints} {
 		for i := range list {
@@ -64,9 +67,9 @@ func lint(root *value) (Report, error) {
 		return Report{}, err
 	}
 	d.reportUnknown()
-	hints := d.missingProperties()
+	hints := append(d.missingProperties(), d.uselessKeywords()...)
 	if len(d.problems) == 0 {
-		d.analyse(s)
+		hints = append(hints, d.analyse(s)...)
 	}
 	if len(d.problems) > 0 {
 		return Report{Problems: d.problems, Hints: hints}, nil
@@ -95,7 +98,7 @@ func unknownMessage(name string, v *value) string {
 	case like:
 		return fmt.Sprintf("%.80q is no keyword of JSON Schema; the nearest one is %q", name, meant)
 	}
-	return fmt.Sprintf("%.80q is no keyword of JSON Schema; the nearest one is %q. Give annotations of your own a name that begins with x-", name, meant)
+	return fmt.Sprintf("%.80q is no keyword of JSON Schema; leave it out, or give it a name that begins with x- if it is an annotation. Fields of an object stand under \"properties\"", name)
 }
 
 // distanceRatio reports whether two names are alike enough to take one for a slip of the other.

@@ -52,6 +52,18 @@ func TestLintReports(t *testing.T) {
 		"escape of Python":        {`{"type":"string","pattern":"^a\\Z"}`, `at /pattern: "^a\\Z": \Z is not an escape of ECMA-262; use ^ and $ for the ends, and no backslash for the letter`},
 		"flags":                   {`{"type":"string","pattern":"(?i)a"}`, `at /pattern: "(?i)a": "(?i)" is not a group of ECMA-262; patterns have no flags`},
 		"a list":                  {`[]`, `a schema must be a mapping`},
+		"far from any keyword":    {`{"type":"object","info":{"a":1}}`, `at /info: "info" is no keyword of JSON Schema; leave it out, or give it a name that begins with x- if it is an annotation. Fields of an object stand under "properties"`},
+		"no type":                 {`{"properties":{"a":{"type":"string"}},"required":["a"]}`, `"properties" limits objects alone, and every other JSON value matches; add "type": "object"`},
+		"no type behind $ref":     {`{"$ref":"#/$defs/A","$defs":{"A":{"properties":{"a":{"type":"string"}}}}}`, `at /$defs/A: "properties" limits objects alone, and every other JSON value matches; add "type": "object"`},
+		"no type of a list":       {`{"items":{"type":"string"}}`, `"items" limits arrays alone, and every other JSON value matches; add "type": "array"`},
+		"no type of a number":     {`{"minimum":5}`, `"minimum" limits numbers alone, and every other JSON value matches; add "type": "number"`},
+		"no type in branches":     {`{"anyOf":[{"properties":{"a":{"type":"string"}},"required":["a"]},{"type":"null"}]}`, `at /anyOf/0: "properties" limits objects alone, and every other JSON value matches; add "type": "object"`},
+		"tool of OpenAI":          {`{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}`, `is the definition of a tool; give only the schema at function.parameters`},
+		"tool of Anthropic":       {`{"name":"f","description":"d","input_schema":{"type":"object"}}`, `is the definition of a tool; give only the schema at input_schema`},
+		"tool of MCP":             {`{"name":"f","inputSchema":{"type":"object"}}`, `is the definition of a tool; give only the schema at inputSchema`},
+		"function of Gemini":      {`{"name":"f","parameters":{"type":"object"}}`, `is the definition of a tool; give only the schema at parameters`},
+		"document of OpenAPI":     {`{"openapi":"3.0.0","paths":{},"components":{"schemas":{"A":{"type":"object"},"B":{"type":"string"}}}}`, `is an OpenAPI document; give one schema of it: {"$ref": "#/components/schemas/A", "components": {…}} (or another one of A, B), without the other members`},
+		"document of Swagger":     {`{"swagger":"2.0","definitions":{"A":{"type":"object"}}}`, `is an OpenAPI document; give one schema of it: {"$ref": "#/definitions/A", "definitions": {…}}, without the other members`},
 		"wrapped":                 {`{"name":"x","strict":true,"schema":{"type":"object","propertys":{}}}`, `at /schema/propertys: "propertys" is no keyword of JSON Schema; the nearest one is "properties"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -124,6 +136,38 @@ func TestLintHintsAtMissingProperty(t *testing.T) {
 	assert.Empty(t, r.Problems)
 	require.Len(t, r.Hints, 1)
 	assert.Equal(t, `at /required/0: no property is called "nme"; the nearest one is "name"`, r.Hints[0].Error())
+}
+
+func TestLintHintsAtKeywordsThatDoNotCount(t *testing.T) {
+	t.Parallel()
+	for schema, want := range map[string]string{
+		`{"type":"object","properties":{"a":{"type":"string","maximum":5}}}`:        `at /properties/a/maximum: counts for numbers alone, and the type is string; it has no effect. Change the type, or leave the keyword out`,
+		`{"type":["string","null"],"minimum":5}`:                                    `at /minimum: counts for numbers alone, and the type is null or string; it has no effect. Change the type, or leave the keyword out`,
+		`{"type":"integer","maxLength":5}`:                                          `at /maxLength: counts for strings alone, and the type is integer; it has no effect. Change the type, or leave the keyword out`,
+		`{"type":"object","items":{"type":"string"}}`:                               `at /items: counts for arrays alone, and the type is object; it has no effect. Change the type, or leave the keyword out`,
+		`{"type":"array","properties":{"a":{"type":"string"}}}`:                     `at /properties: counts for objects alone, and the type is array; it has no effect. Change the type, or leave the keyword out`,
+		`{"type":"object","properties":{"a":{"properties":{"b":{"type":"null"}}}}}`: `at /properties/a: "properties" limits objects alone, and every other JSON value matches; add "type": "object"`,
+		`{"type":"array","items":{"minLength":2}}`:                                  `at /items: "minLength" limits strings alone, and every other JSON value matches; add "type": "string"`,
+	} {
+		r, err := Lint([]byte(schema))
+		require.NoError(t, err)
+		assert.Empty(t, r.Problems, schema)
+		require.Len(t, r.Hints, 1, schema)
+		assert.Equal(t, want, r.Hints[0].Error())
+	}
+	for _, schema := range []string{
+		`{"type":["string","number"],"maximum":5,"maxLength":3}`,
+		`{"type":"object","allOf":[{"properties":{"a":{"minLength":3}}},{"required":["a"]}],"properties":{"a":{"type":"string"}}}`,
+		`{"type":"object","if":{"properties":{"n":{"minimum":5}}},"then":{"required":["a"]},"properties":{"a":{"enum":[1]},"n":{"type":"number"}}}`,
+		`{"type":"object","properties":{"a":{"title":"anything"},"b":true,"c":{"minLength":2,"minimum":3}}}`,
+		`{"anyOf":[{"type":"object","properties":{"a":{"type":"string"}}},{"type":"null"}]}`,
+		`{"type":"integer","format":"int64"}`,
+	} {
+		r, err := Lint([]byte(schema))
+		require.NoError(t, err)
+		assert.Empty(t, r.Problems, schema)
+		assert.Empty(t, r.Hints, schema)
+	}
 }
 
 func TestNullableThatCannotMove(t *testing.T) {

@@ -24,6 +24,7 @@ type inMoney struct {
 // budget reads what a job, a batch or a stage may use. Money is counted by prices, or, if they are zero in the end, by the batch's.
 func (l *loader) budget(to *batch.Budget, prices *batch.Prices) func(string, ast.Node) {
 	return func(field string, n ast.Node) {
+		before := len(l.errs)
 		l.mapping(field, n, []fieldReader{
 			{"tokens", func(f string, n ast.Node) { to.Tokens, _ = l.integer(f, n, 1, MaxBudgetTokens) }},
 			{"usd", func(f string, n ast.Node) {
@@ -34,6 +35,9 @@ func (l *loader) budget(to *batch.Budget, prices *batch.Prices) func(string, ast
 				to.USD = v
 			}},
 		})
+		if to.Tokens == 0 && to.USD == 0 && len(l.errs) == before {
+			l.failf(n, field, "limits nothing; give tokens, usd or both, or leave it out")
+		}
 		if to.USD > 0 {
 			l.priced = append(l.priced, inMoney{field + ".usd", n, prices})
 		}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -78,7 +79,7 @@ func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
 		return nil, err
 	}
 	c := &Compiled{
-		Plan: &plan, Reduce: copyOf(s.reduce), Total: v.total, Bad: v.bad, BadCount: v.badCount, Notes: slices.Clone(s.notes()),
+		Plan: &plan, Reduce: copyOf(s.reduce), Total: v.total, Bad: v.bad, BadCount: v.badCount, Notes: append(slices.Clone(s.notes()), s.unusedSigns(v.names(slices.Sorted(maps.Keys(v.known))))...),
 		spec: s, fields: plan.template.Fields(), names: placed.names, constants: constants,
 	}
 	slices.Sort(c.fields)

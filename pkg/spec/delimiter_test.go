@@ -92,7 +92,7 @@ func TestInputsThatNeedAnotherForm(t *testing.T) {
 		"latin.csv": "a,b\n1,caf\xe9\n", "latinhead.csv": "caf\xe9,b\n1,2\n", "nul.csv": "a,b\n1,x\x00y\n", "book.csv": "PK\x03\x04\x14\x00",
 		"pretty.jsonl": "{\n  \"a\": 1\n}\n", "array.jsonl": "[\n {\"a\": 1}\n]\n", "comma.jsonl": "{\"a\": 1},\n{\"a\": 2},\n",
 		"twice.jsonl": "{\"a\": 1}\n{\"a\": 1, \"b\": {\"c\": 1, \"c\": 2}}\n{\"a\": 1, \"\\u0061\": 2}\n", "nan.jsonl": "{\"a\": NaN}\n",
-		"object.json": "{\"a\": {\"0\": 1}}", "nfc.csv": "caf\u00e9,cafe\u0301\n1,2\n", "quote.jsonl": "{'a': 1}\n",
+		"object.json": "{\"a\": {\"0\": 1}}", "gap.csv": "a,,b\n1,2,3\n", "tail.csv": "a;b;;\n1;2;;\n", "nfc.csv": "caf\u00e9,cafe\u0301\n1,2\n", "quote.jsonl": "{'a': 1}\n",
 	}
 	for inputs, want := range map[string]string{
 		"docs":                      `docs is a folder; for one input per file write a pattern, such as "docs/**/*.md"`,
@@ -100,6 +100,8 @@ func TestInputsThatNeedAnotherForm(t *testing.T) {
 		"x[0-9].md":                 `if it is a pattern, {glob: "x[0-9].md"}`,
 		"y[0-9].md":                 `no such file or directory; if it is a pattern, write {glob: "y[0-9].md"}`,
 		"cr.csv":                    `its lines end in a carriage return alone; convert it, for example with tr '\r' '\n'`,
+		"gap.csv":                   `column 2, behind "a", has no name; the first row must name the fields`,
+		"tail.csv":                  `column 3 has no name, because the row ends with ";;"; the first row must name the fields. Remove what follows "b" from every line, or name the column`,
 		"index.csv":                 `column 1 has no name; the first row must name the fields. If it is the index that pandas writes, use to_csv(index=False)`,
 		"utf16.csv":                 `it is UTF-16 text; convert it to UTF-8`,
 		"latin.csv":                 `latin.csv:2: field "b": not UTF-8 text; convert it to UTF-8, for example with iconv`,
@@ -182,11 +184,11 @@ func FuzzCSVDelimiter(f *testing.F) {
 			}, clean(strings.ToValidUTF8(s, ""))))
 		}
 		table := [][]string{{"h" + name(a), "i" + name(b)}, {clean(strings.ToValidUTF8(x, "")), clean(strings.ToValidUTF8(y, ""))}}
-		if len(x)+len(y) > 1<<12 || checkHeader(append([]string{}, table[0]...)) != nil {
+		if len(x)+len(y) > 1<<12 || checkHeader(append([]string{}, table[0]...), ',') != nil {
 			t.Skip("no header, or size that adds nothing")
 		}
 		header := append([]string{}, table[0]...)
-		require.NoError(t, checkHeader(header))
+		require.NoError(t, checkHeader(header, ','))
 		d := []rune(delimiters)[int(choice)%len(delimiters)]
 		inputs, err := decodeAll(formatCSV, writeCSV(t, d, table))
 		require.NoError(t, err)

@@ -69,6 +69,9 @@ func (l *loader) fields() []fieldReader {
 		{"timeouts", l.timeouts(&plan.Timeouts)},
 		{"sampling", l.sampling(&plan.Sampling)},
 		{"budget", func(f string, n ast.Node) {
+			if m, ok := n.(ast.MapNode); ok && len(keysOf(m)) == 0 {
+				l.failf(n, f, "limits nothing; give job, batch or both, or leave it out")
+			}
 			l.mapping(f, n, []fieldReader{{"job", l.budget(&plan.JobBudget, &plan.Prices)}, {"batch", l.budget(&plan.BatchBudget, &plan.Prices)}})
 		}},
 		{"prices", l.prices(&plan.Prices)},

@@ -16,7 +16,7 @@ const maxInPlace = 200
 // refers to it. With hoist: false the task keeps its placeholders.
 func (s *Spec) fill(plan *Plan, placed placement, constants map[string]string) error {
 	var errs Errors
-	system := placed.system.replace(func(p part) (string, bool) {
+	system, err := placed.system.replace(func(p part) (string, bool) {
 		value, ok := constants[p.shown()]
 		if !ok {
 			errs = append(errs, s.system.mistake(p.shown(), fmt.Sprintf(
@@ -27,6 +27,9 @@ func (s *Spec) fill(plan *Plan, placed placement, constants map[string]string) e
 	if err := errs.orNil(); err != nil {
 		return err
 	}
+	if err != nil {
+		return Errors{s.system.mistakeAt(0, err.Error())}
+	}
 	sections := []string{}
 	if text, err := system.Render(nil); err != nil {
 		return fmt.Errorf("render the system prompt: %w", err)
@@ -36,7 +39,9 @@ func (s *Spec) fill(plan *Plan, placed placement, constants map[string]string) e
 	task := placed.task
 	if s.hoist {
 		var blocks []string
-		task, blocks = hoist(task, constants)
+		if task, blocks, err = hoist(task, constants); err != nil {
+			return Errors{s.task.mistakeAt(0, err.Error())}
+		}
 		sections = append(sections, blocks...)
 	}
 	if plan.Schema != nil && !placed.showsSchema {
@@ -49,11 +54,11 @@ func (s *Spec) fill(plan *Plan, placed placement, constants map[string]string) e
 }
 
 // hoist fills constants into a task. The blocks are for the shared prefix, in the order of their first use.
-func hoist(task *Template, constants map[string]string) (*Template, []string) {
+func hoist(task *Template, constants map[string]string) (*Template, []string, error) {
 	var blocks []string
 	moved := map[string]bool{}
 	varied := false
-	filled := task.replace(func(p part) (string, bool) {
+	filled, err := task.replace(func(p part) (string, bool) {
 		value, ok := constants[p.shown()]
 		switch {
 		case !ok:
@@ -68,5 +73,5 @@ func hoist(task *Template, constants map[string]string) (*Template, []string) {
 		}
 		return fmt.Sprintf("[the text in <%s> above]", p.field), true
 	})
-	return filled, blocks
+	return filled, blocks, err
 }

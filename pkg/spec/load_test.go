@@ -44,6 +44,8 @@ func TestLoadReadsBudgets(t *testing.T) {
 	for text, want := range map[string]string{
 		"budget: {batch: {usd: 12}}": "budget.batch.usd: needs prices",
 		"budget: {job: {tokens: 0}}": "budget.job.tokens: must be at least 1",
+		"budget: {}":                 "budget: limits nothing; give job, batch or both, or leave it out",
+		"budget: {batch: {}}":        "budget.batch: limits nothing; give tokens, usd or both, or leave it out",
 		"budget: {batch: 5}":         "budget.batch: must be",
 		"budget: {jobs: {}}":         "budget.jobs: unknown field",
 		"prices: {prompt: -1}":       "prices.prompt: must be",
@@ -203,7 +205,7 @@ func TestLoadRefuses(t *testing.T) {
 		"two documents":    {least + "---\n" + least, "batch.yaml:2: the file holds 2 YAML documents; a spec is one"},
 		"required missing": {"name: x\n", "batch.yaml:1: field task: is required\nbatch.yaml:1: field inputs: is required"},
 		"required null":    {"task:\ninputs: ~\n", "batch.yaml:1: field task: is required\nbatch.yaml:1: field inputs: is required"},
-		"a tag":            {"task: !!str x\ninputs: [1]\n", "batch.yaml:1: field task: YAML tags such as !!str are not supported"},
+		"a tag":            {"task: !!str x\ninputs: [1]\n", "batch.yaml:1: field task: YAML tags such as !!str are not supported; put text that begins with ! in quotes"},
 		"unknown anchor":   {"task: *x\ninputs: [1]\n", "batch.yaml:1: field task: there is no anchor &x"},
 		"a circle":         {"task: x\ninputs: &x [*x]\n", "batch.yaml:2: field inputs" + strings.Repeat("[0]", 31) + "[…: is nested more than 200 deep"},
 		"null input":       {"task: x\ninputs: [{a: 1}, ~]\n", "batch.yaml:2: field inputs[1]: null is not an input"},

@@ -3,7 +3,6 @@ package spec
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"unicode"
 )
@@ -74,7 +73,8 @@ func (s *Spec) place(placed func(name string) bool) (placement, Errors) {
 			return alias, ok
 		})
 		here := ""
-		*p.to = t.replace(func(q part) (string, bool) {
+		var err error
+		*p.to, err = t.replace(func(q part) (string, bool) {
 			if !showsSchema(q.shown()) {
 				return "", false
 			}
@@ -82,6 +82,9 @@ func (s *Spec) place(placed func(name string) bool) (placement, Errors) {
 			here = q.shown()
 			return string(s.settings.Schema), true
 		})
+		if err != nil {
+			errs = append(errs, p.prompt.mistakeAt(0, err.Error()))
+		}
 		if here != "" && uses > 1 {
 			errs = append(errs, p.prompt.mistake(here, fmt.Sprintf("{%s} may stand only once in the two prompts", here)))
 		}
@@ -95,19 +98,24 @@ func (s *Spec) place(placed func(name string) bool) (placement, Errors) {
 func (s *Spec) aliases(placed func(name string) bool) map[string]string {
 	aliases, taken := map[string]string{}, map[string]bool{schemaField: true, outputSchemaField: true}
 	var others []string
+	listed := map[string]bool{}
 	for _, name := range append(s.system.wording.names(), s.task.wording.names()...) {
 		switch {
 		case !placed(name):
 		case identifier.MatchString(name):
 			aliases[name], taken[name] = name, true
-		case !slices.Contains(others, name):
+		case !listed[name]:
+			listed[name] = true
 			others = append(others, name)
 		}
 	}
+	next := map[string]int{} // the number to try, by the identifier that many names have
 	for _, name := range others {
-		alias := identifierOf(name)
-		for i := 2; taken[alias]; i++ {
-			alias = fmt.Sprintf("%s_%d", identifierOf(name), i)
+		base := identifierOf(name)
+		alias := base
+		for i := max(2, next[base]); taken[alias]; i++ {
+			alias = fmt.Sprintf("%s_%d", base, i)
+			next[base] = i + 1
 		}
 		aliases[name], taken[alias] = alias, true
 	}

@@ -63,7 +63,12 @@ func (l *loader) finishPlanner() {
 	if !slices.Contains(task.Fields(), MaxItemsField) {
 		task = ParseTemplate(task.String() + "\n\nGive at most {" + MaxItemsField + "} items.")
 	}
-	p.Task = task.replace(func(part) (string, bool) { return fmt.Sprint(p.MaxItems), true }).String()
+	filled, err := task.replace(func(part) (string, bool) { return fmt.Sprint(p.MaxItems), true })
+	if err != nil {
+		l.errs = append(l.errs, l.planText.task.mistakeAt(0, err.Error()))
+		return
+	}
+	p.Task = filled.String()
 	l.spec.items = itemFields(p.Schema)
 	l.spec.knowsItems = l.spec.items != nil
 	if l.spec.literal {
@@ -88,13 +93,13 @@ func (s *Spec) checkItemNames(p prompt) Errors {
 			q.name, cmp.Or(strings.Join(s.items, ", "), "none"), q.name, q.name)))
 	}
 	known := append([]string{itemField}, s.items...)
-	errs = append(errs, p.checkNear(known, func(name string) bool { return s.ofItem(name) || s.isSchema(name) || noted[name] })...)
 	used := append(s.system.wording.names(), s.task.wording.names()...)
-	f := foreign(p, func(name string) bool { return slices.Contains(known, name) }, func(name string) bool { return s.ofItem(name) && slices.Contains(used, name) })
+	data := dataNames{known: known, used: func(name string) bool { return s.ofItem(name) && slices.Contains(used, name) }}
+	errs = append(errs, p.checkNear(data, func(name string) bool { return s.ofItem(name) || s.isSchema(name) || noted[name] })...)
+	f := p.foreign(data)
 	switch {
 	case f.text != "":
-		errs = append(errs, p.mistakeAt(f.offset, fmt.Sprintf(
-			"%s looks like a placeholder of another template language, and items have a field %q; write {%s}, or set literal: true if it is text", f.text, f.field, f.field)))
+		errs = append(errs, p.mistakeAt(f.offset, f.message(fmt.Sprintf(", and items have a field %q", f.field))))
 	case len(errs) == 0 && p.field == s.task.field && !slices.ContainsFunc(p.wording.names(), s.ofItem):
 		errs = append(errs, p.mistakeAt(0, fmt.Sprintf("no field of the plan's items occurs in the task, so all jobs would ask the same; write {%s}. If that is meant, set literal: true",
 			strings.Join(known, "}, {"))))

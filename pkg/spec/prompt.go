@@ -80,6 +80,10 @@ func (l *loader) prompt(field string, n ast.Node) (prompt, bool) {
 	ok := true
 	switch v := n.(type) {
 	case ast.MapNode:
+		if onlyKeys(v) {
+			l.failf(n, field, "must be text, or {file: path}, not a mapping%s", notText(n))
+			return p, false
+		}
 		var file string
 		if file, ok = l.fileOnly(field, n); !ok {
 			return p, false

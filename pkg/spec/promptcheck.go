@@ -16,10 +16,11 @@ const (
 	maxShownPrompt = 400
 	// maxNear bounds the names that are looked at for a slip of the pen.
 	maxNear = 1_000
+	// maxMistakes bounds the mistakes of a prompt that are reported.
+	maxMistakes = 100
+	// maxForeign bounds the different names in doubled braces that are looked at.
+	maxForeign = 10_000
 )
-
-// maxMistakes bounds the names of prompts that are reported.
-const maxMistakes = 50
 
 // checkNames finds placeholders without a field in any input, and names in braces that are nearly those of fields.
 func (s *Spec) checkNames(v *survey) Errors {
@@ -38,7 +39,7 @@ func (s *Spec) checkNames(v *survey) Errors {
 	for _, p := range []prompt{s.system, s.task} {
 		for _, name := range p.wording.names() {
 			if len(errs) >= maxMistakes {
-				return errs
+				break
 			}
 			f := v.used[name]
 			switch {
@@ -53,7 +54,7 @@ func (s *Spec) checkNames(v *survey) Errors {
 			}
 		}
 		if !s.literal {
-			errs = append(errs, p.checkNear(known, func(name string) bool { return v.used[name] != nil || s.isSchema(name) })...)
+			errs = append(errs, p.checkNear(v.names(known), func(name string) bool { return v.used[name] != nil || s.isSchema(name) })...)
 		}
 	}
 	return errs
@@ -77,7 +78,7 @@ func (s *Spec) checkSchemaName(p prompt, name string, f *fieldSurvey) Errors {
 }
 
 // checkNear finds names in braces that are no fields, but nearly.
-func (p prompt) checkNear(known []string, placed func(name string) bool) Errors {
+func (p prompt) checkNear(data dataNames, placed func(name string) bool) Errors {
 	var errs Errors
 	for i, name := range p.wording.names() {
 		if i > maxNear {
@@ -86,7 +87,7 @@ func (p prompt) checkNear(known []string, placed func(name string) bool) Errors 
 		if placed(name) {
 			continue
 		}
-		if field, ok := nearMiss(name, known); ok {
+		if field, ok := data.nearMiss(name); ok {
 			errs = append(errs, p.mistake(name, fmt.Sprintf(
 				"{%s} is the name of no field, and nearly {%s}; write {%s}, or set literal: true to keep it as text", shorten(name), field, field)))
 		}
@@ -97,12 +98,12 @@ func (p prompt) checkNear(known []string, placed func(name string) bool) Errors 
 var (
 	// formatSuffix is what Python puts behind a name: {price:.2f}, {name!r}.
 	formatSuffix = regexp.MustCompile(`^(.*?[^\s:!])(![rsa])?(:[<>=^+\-0-9.,_]*[a-zA-Z%]?)?$`)
-	wordy        = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{M}\p{N} _.\-]*$`)
 	dotted       = regexp.MustCompile(`^[\p{L}_][\p{L}\p{M}\p{N}_\-]*((\.[\p{L}\p{N}_][\p{L}\p{M}\p{N}_\-]*)|(\[[0-9]+\]))+$`)
+	wordy        = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{M}\p{N} _.\-]*$`)
 )
 
 // nearMiss returns the known name that the author of {name} probably meant.
-func nearMiss(name string, known []string) (string, bool) {
+func (d dataNames) nearMiss(name string) (string, bool) {
 	if len(name) > 2*maxLabel || strings.ContainsAny(name, "\n\r") {
 		return "", false
 	}
@@ -111,21 +112,21 @@ func nearMiss(name string, known []string) (string, bool) {
 		plain = m[1]
 	}
 	folded := fold(plain)
-	for _, field := range known {
+	for _, field := range d.known {
 		if folded != "" && folded == fold(field) {
 			return field, true
 		}
 	}
-	if dotted.MatchString(plain) {
-		for _, root := range roots(plain) {
-			if slices.Contains(known, root) {
-				return root, true
-			}
-		}
+	bare := strings.Trim(plain, sigils)
+	if slices.Contains(d.known, bare) {
+		return bare, true
 	}
-	if n := len([]rune(folded)); n < 4 || !wordy.MatchString(plain) {
+	if field, ok := d.meant(bare); ok {
+		return field, true
+	}
+	if n := len([]rune(folded)); n < 4 || !wordy.MatchString(plain) || len(d.known) == 0 {
 		return "", false
-	} else if field := nearest(plain, known); levenshtein.Distance(folded, fold(field), nil) <= min(2, n/4) {
+	} else if field := nearest(plain, d.known); levenshtein.Distance(folded, fold(field), nil) <= min(2, n/4) {
 		return field, true
 	}
 	return "", false
@@ -139,128 +140,4 @@ func fold(name string) string {
 		}
 		return unicode.ToLower(r)
 	}, name)
-}
-
-// checkDialect finds placeholders of other template languages, and a task without a field.
-func (s *Spec) checkDialect(v *survey, placed placement) Errors {
-	if s.literal {
-		return nil
-	}
-	used := func(name string) bool { return v.used[name] != nil && v.used[name].seen() }
-	shown := s.firstPrompt(v, placed)
-	var errs Errors
-	for _, p := range []prompt{s.system, s.task} {
-		if f := foreign(p, func(name string) bool { return v.known[name] }, used); f.text != "" {
-			errs = append(errs, p.mistakeAt(f.offset, fmt.Sprintf(
-				"%s looks like a placeholder of another template language, and inputs have a field %q; write {%s}, or set literal: true if it is text%s",
-				f.text, f.field, f.field, shown)))
-		}
-	}
-	if len(errs) == 0 && v.distinct && !slices.ContainsFunc(s.task.wording.names(), used) {
-		known := slices.Sorted(maps.Keys(v.known))
-		errs = append(errs, s.task.mistakeAt(0, fmt.Sprintf(
-			"no field of the inputs occurs in the task, so all %d jobs would ask the same; write the name of a field in braces: {%s}%s. If that is meant, set literal: true%s",
-			v.total, strings.Join(known[:min(len(known), 20)], "}, {"), signs(s.task.text, known), shown)))
-	}
-	return errs
-}
-
-// firstPrompt shows the prompt of the first job; "" if every input is bad.
-func (s *Spec) firstPrompt(v *survey, placed placement) string {
-	if v.first == nil {
-		return ""
-	}
-	values := map[string]any{}
-	for alias, name := range placed.names {
-		values[alias], _, _ = lookup(v.first, name)
-	}
-	text, err := placed.task.Render(values)
-	if err != nil {
-		return ""
-	}
-	if r := []rune(text); len(r) > maxShownPrompt {
-		text = string(r[:maxShownPrompt]) + "…"
-	}
-	return ". The first prompt would be:\n    " + strings.ReplaceAll(text, "\n", "\n    ")
-}
-
-// found is a placeholder of another template language.
-type found struct {
-	text, field string
-	offset      int
-}
-
-var (
-	percentName  = regexp.MustCompile(`%\(([^()\n]+)\)[-+#0 ]*[0-9.]*[sdifgrx]`)
-	percentBlock = regexp.MustCompile(`^%[-+~]?\s.*\s[-+~]?%$`)
-	word         = regexp.MustCompile(`[\p{L}_][\p{L}\p{M}\p{N}_]*`)
-)
-
-// foreign finds the first placeholder of another template language that names a field: {{name}}, {{ name | filter }},
-// {% if name %}, ${name}, %(name)s. Doubled braces around a name that the prompts also use as a placeholder are an escape.
-func foreign(p prompt, known, used func(name string) bool) found {
-	for i, q := range p.wording {
-		if q.name == "" {
-			continue
-		}
-		trimmed := strings.TrimSpace(q.name)
-		switch {
-		case q.pairs() == 1 && used(q.name) && i > 0 && strings.HasSuffix(p.wording[i-1].text, "$"):
-			return found{"$" + q.text, q.name, q.offset}
-		case q.pairs() == 1 && percentBlock.MatchString(trimmed):
-			for _, w := range word.FindAllString(trimmed, -1) {
-				if known(w) {
-					return found{q.text, w, q.offset}
-				}
-			}
-		case q.pairs() >= 2:
-			field := fieldIn(trimmed, known)
-			escape := q.pairs()%2 == 0 && q.name == field && used(q.name)
-			placeholder := q.places() && used(q.name)
-			if field != "" && !escape && !placeholder {
-				return found{q.text, field, q.offset}
-			}
-		}
-	}
-	for _, m := range percentName.FindAllStringSubmatchIndex(p.text, -1) {
-		if name := p.text[m[2]:m[3]]; known(name) {
-			return found{p.text[m[0]:m[1]], name, m[0]}
-		}
-	}
-	return found{}
-}
-
-// fieldIn is the field that an expression of another template language names: text, .text, row.text, text | upper; "" for none.
-func fieldIn(expression string, known func(name string) bool) string {
-	expression, _, _ = strings.Cut(strings.Trim(expression, "-~"), "|")
-	expression = strings.TrimSpace(expression)
-	if known(expression) {
-		return expression
-	}
-	expression = strings.TrimLeft(expression, ".$&>#/^ ")
-	if known(expression) {
-		return expression
-	}
-	if !dotted.MatchString(expression) {
-		return ""
-	}
-	path := steps(expression)
-	for _, step := range path {
-		if known(step) {
-			return step
-		}
-	}
-	return ""
-}
-
-// signs names marks around field names that are no placeholders here, for a task that has none.
-func signs(text string, known []string) string {
-	for _, field := range known {
-		for _, mark := range []string{"<" + field + ">", "[[" + field + "]]", "[" + field + "]", "$" + field, "%" + field + "%", "@" + field, "#" + field} {
-			if strings.Contains(text, mark) {
-				return fmt.Sprintf(" (%s is text here)", mark)
-			}
-		}
-	}
-	return ""
 }

@@ -42,7 +42,7 @@ func (e encoding) decodeCSV(r *bufio.Reader, sample []byte, whole bool, name str
 		return
 	}
 	header := slices.Clone(first)
-	if err := checkHeader(header); err != nil {
+	if err := checkHeader(header, cr.Comma); err != nil {
 		yield(Input{}, fmt.Errorf("%s: %w", lineOf(1), err))
 		return
 	}
@@ -101,19 +101,29 @@ func csvFields(header, record []string) (fields map[string]any, bad string) {
 }
 
 // checkHeader trims the names of the columns and brings them into Unicode's form NFC.
-func checkHeader(header []string) error {
+func checkHeader(header []string, comma rune) error {
+	last := len(header) - 1
+	for last > 0 && strings.TrimSpace(header[last]) == "" {
+		last--
+	}
+	if named := strings.TrimSpace(header[last]); named != "" && last < len(header)-1 {
+		return fmt.Errorf("column %d has no name, because the row ends with %q; the first row must name the fields. Remove what follows %q from every line, or name the column",
+			last+2, strings.Repeat(string(comma), len(header)-1-last), named)
+	}
+	seen := make(map[string]bool, len(header))
 	for i, name := range header {
 		header[i] = norm.NFC.String(strings.TrimSpace(name))
 		switch {
 		case header[i] == "" && i == 0:
 			return errors.New("column 1 has no name; the first row must name the fields. If it is the index that pandas writes, use to_csv(index=False)")
 		case header[i] == "":
-			return fmt.Errorf("column %d has no name; the first row must name the fields", i+1)
+			return fmt.Errorf("column %d, behind %q, has no name; the first row must name the fields", i+1, header[i-1])
 		case !utf8.ValidString(name):
 			return errNotUTF8
-		case slices.Contains(header[:i], header[i]):
+		case seen[header[i]]:
 			return fmt.Errorf("two columns are named %q", header[i])
 		}
+		seen[header[i]] = true
 	}
 	return nil
 }

@@ -61,11 +61,11 @@ func (p prompt) checkStage(but string, names []string, known func(string) bool) 
 			errs = append(errs, p.mistake(q.name, fmt.Sprintf("%s {%s}. To mean the text {%s}, write {{%s}}", but, q.name, q.name, q.name)))
 		}
 	}
-	errs = append(errs, p.checkNear(names, func(name string) bool { return known(name) || noted[name] })...)
 	used := p.wording.names()
-	if f := foreign(p, known, func(name string) bool { return known(name) && slices.Contains(used, name) }); f.text != "" {
-		errs = append(errs, p.mistakeAt(f.offset, fmt.Sprintf(
-			"%s looks like a placeholder of another template language; write {%s}, or set literal: true if it is text", f.text, f.field)))
+	data := dataNames{known: names, used: func(name string) bool { return known(name) && slices.Contains(used, name) }}
+	errs = append(errs, p.checkNear(data, func(name string) bool { return known(name) || noted[name] })...)
+	if f := p.foreign(data); f.text != "" {
+		errs = append(errs, p.mistakeAt(f.offset, f.message("")))
 	}
 	return errs
 }

@@ -41,7 +41,7 @@ var bracedName = regexp.MustCompile(`(\{+)([\p{L}_][\p{L}\p{Nd}_]*)(\}+)`)
 
 // ParseTemplate splits text into literal text and placeholders.
 func ParseTemplate(text string) *Template {
-	t := &Template{}
+	t := &builder{}
 	rest := 0
 	for _, m := range bracedName.FindAllStringSubmatchIndex(text, -1) {
 		name := text[m[4]:m[5]]
@@ -53,13 +53,13 @@ func ParseTemplate(text string) *Template {
 			t.appendText(left + name + right)
 		} else {
 			t.appendText(left)
-			t.parts = append(t.parts, part{field: name})
+			t.appendField(part{field: name})
 			t.appendText(right)
 		}
 		rest = m[1]
 	}
 	t.appendText(text[rest:])
-	return t
+	return t.template()
 }
 
 // Escape returns text changed so that, parsed as a template, it gives text again.
@@ -71,9 +71,6 @@ func Escape(text string) string {
 		return strings.Repeat("{", pairs) + s + strings.Repeat("}", pairs)
 	})
 }
-
-// maxPrompt bounds a rendered prompt, in bytes. No context window takes as much.
-const maxPrompt = 32 << 20
 
 // Fields are the names of the placeholders, each once, in the order of their first use.
 func (t *Template) Fields() []string {
@@ -105,8 +102,8 @@ func (t *Template) Render(in map[string]any) (string, error) {
 		if b, err = appendValue(b, v); err != nil {
 			return "", fmt.Errorf("render field %q: %w", p.field, err)
 		}
-		if len(b) > maxPrompt {
-			return "", fmt.Errorf("the prompt is longer than %d MiB; it has {%s} and others too often, or their values are too long", maxPrompt>>20, p.field)
+		if len(b) > maxRendered {
+			return "", errTooLong
 		}
 	}
 	return string(b), nil
@@ -132,39 +129,52 @@ func (t *Template) String() string {
 }
 
 // replace returns a template in which every placeholder for which f returns true is that text.
-func (t *Template) replace(f func(p part) (string, bool)) *Template {
-	out := &Template{}
-	var text strings.Builder // not in out yet
-	size := 0
+func (t *Template) replace(f func(p part) (string, bool)) (*Template, error) {
+	out := &builder{}
 	for _, p := range t.parts {
 		if p.field == "" {
-			text.WriteString(p.text)
-			continue
+			out.appendText(p.text)
+		} else if text, ok := f(p); !ok {
+			out.appendField(p)
+		} else if out.size += len(text); out.size <= maxRendered {
+			out.appendText(text)
 		}
-		// A prompt that grows too long keeps its placeholders, and rendering it is an error.
-		if value, ok := f(p); ok && size+len(value) <= maxPrompt {
-			size += len(value)
-			text.WriteString(value)
-			continue
-		}
-		out.appendText(text.String())
-		text.Reset()
-		out.parts = append(out.parts, p)
 	}
-	out.appendText(text.String())
-	return out
+	if out.size > maxRendered {
+		return nil, errTooLong
+	}
+	return out.template(), nil
 }
 
-// appendText keeps two invariants: no text part is empty, and no two are neighbours.
-func (t *Template) appendText(s string) {
-	if s == "" {
-		return
+// maxRendered bounds a prompt, in bytes. No model reads as much.
+const maxRendered = 64 << 20
+
+var errTooLong = fmt.Errorf("the prompt has more than %d MiB; use long fields less often", maxRendered>>20)
+
+// builder makes a template of pieces. No text part of it is empty, and no two are neighbours.
+type builder struct {
+	parts []part
+	text  strings.Builder // behind the last part
+	size  int             // of the texts that took the place of fields
+}
+
+func (b *builder) appendText(s string) { b.text.WriteString(s) }
+
+func (b *builder) appendField(p part) {
+	b.flush()
+	b.parts = append(b.parts, p)
+}
+
+func (b *builder) flush() {
+	if b.text.Len() > 0 {
+		b.parts = append(b.parts, part{text: b.text.String()})
+		b.text.Reset()
 	}
-	if n := len(t.parts); n > 0 && t.parts[n-1].field == "" {
-		t.parts[n-1].text += s
-		return
-	}
-	t.parts = append(t.parts, part{text: s})
+}
+
+func (b *builder) template() *Template {
+	b.flush()
+	return &Template{parts: b.parts}
 }
 
 // appendValue appends what a placeholder shows of v.

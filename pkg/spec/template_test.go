@@ -71,7 +71,8 @@ func TestTemplateStringParsesToTheSameTemplate(t *testing.T) {
 		tmpl := ParseTemplate(bracey().Draw(t, "text"))
 		value := bracey().Draw(t, "value")
 		// Filling one field in brings text into the template that no parser saw.
-		filled := tmpl.replace(func(p part) (string, bool) { return value, p.field == "a" })
+		filled, err := tmpl.replace(func(p part) (string, bool) { return value, p.field == "a" })
+		require.NoError(t, err)
 		in := map[string]any{"a": value}
 		for _, name := range tmpl.Fields() {
 			in[name] = name + "!"

@@ -46,8 +46,29 @@ func wideObject(data []byte) int {
 	return 0
 }
 
-// keyLine is a line of YAML that begins with a key.
-var keyLine = regexp.MustCompile(`^ *[^\s#:-][^:]{0,200}:(\s|$)`)
+// keyLine is a line of YAML that may be a key of a mapping in block style: "key: value", "'a:b': value" or "? key". A line of a sequence
+// begins a mapping of its own.
+var keyLine = regexp.MustCompile(`^ *(\?(\s|$)|[^\s#].*:(\s|$))`)
+
+// itemLine is a line of a sequence in block style.
+var itemLine = regexp.MustCompile(`^ *-(\s|$)`)
+
+// maxDocuments bounds the documents of a file, which has one: the time of the YAML parser grows with their square.
+const maxDocuments = 100
+
+// tooManyDocuments returns the line on which a file has more than maxDocuments documents; 0 if it has fewer.
+func tooManyDocuments(data []byte) int {
+	line, documents := 0, 0
+	for text := range bytes.Lines(data) {
+		line++
+		if rest, begins := bytes.CutPrefix(text, []byte("---")); begins && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0) {
+			if documents++; documents > maxDocuments {
+				return line
+			}
+		}
+	}
+	return 0
+}
 
 // wideBlock is tooManyKeys for YAML in block style.
 func wideBlock(data []byte) int {
@@ -64,7 +85,7 @@ func wideBlock(data []byte) int {
 		for len(open) > 0 && open[len(open)-1].indent > indent {
 			open = open[:len(open)-1]
 		}
-		if !keyLine.Match(text) {
+		if itemLine.Match(text) || !keyLine.Match(text) {
 			continue
 		}
 		if len(open) == 0 || open[len(open)-1].indent < indent {

@@ -37,6 +37,52 @@ func TestSpecWithManyPropertiesIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
+// The YAML parser would take minutes for each of them.
+func TestWideFilesAreRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, line := range map[string]string{
+		"question marks":   "  ? p%d\n  : 1\n",
+		"sets":             "  ? p%d\n",
+		"colons in quotes": "  'a:%d': 1\n",
+		"colons in keys":   "  a:%d: 1\n",
+		"dashes":           "  -p%d: 1\n",
+		"long keys":        "  " + strings.Repeat("k", 30) + "%d: 1\n",
+		"tabs":             "  p%d:\t1\n",
+	} {
+		var text strings.Builder
+		text.WriteString("inputs:\n")
+		for i := range 100_000 {
+			fmt.Fprintf(&text, line, i)
+		}
+		began := time.Now()
+		_, err := Parse(name, []byte(text.String()), LoadOptions{})
+		require.ErrorContains(t, err, "one mapping has more than 20000 keys", name)
+		assert.Less(t, time.Since(began), 20*time.Second, name)
+	}
+	_, err := Parse("documents", []byte(strings.Repeat("---\na: 1\n", 10_000)), LoadOptions{})
+	require.ErrorContains(t, err, "the file holds more than 100 YAML documents; a spec is one")
+}
+
+// The memory grows with the length of a prompt and not with its square. Parallel tests wait meanwhile.
+func TestLongPromptsTakeLinearMemory(t *testing.T) {
+	for name, task := range map[string]string{"escapes": "{{x}} ", "spaces": "{ a b } "} {
+		text := strings.Repeat(task, 10_000)
+		r := testing.Benchmark(func(b *testing.B) {
+			for range b.N {
+				ParseTemplate(text)
+				parseWording(text).template(false, func(string) (string, bool) { return "", false })
+			}
+		})
+		assert.Less(t, r.AllocedBytesPerOp(), int64(250_000_000), name)
+	}
+}
+
+func TestRenderedPromptsAreBounded(t *testing.T) {
+	t.Parallel()
+	_, err := prompts(t, spell(t, map[string]any{"task": strings.Repeat("{x}", 1_000), "inputs": []any{map[string]any{"x": strings.Repeat("long", 20_000)}}}), nil)
+	require.ErrorContains(t, err, "the prompt has more than 64 MiB; use long fields less often")
+}
+
 func TestTooManyKeysCountsOneMapping(t *testing.T) {
 	t.Parallel()
 	many := strings.Repeat("- a: 1\n  b: 2\n", maxKeys)

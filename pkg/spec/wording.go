@@ -100,7 +100,7 @@ func (d wording) names() []string {
 // template replaces names for which alias returns true by placeholders of these names. All else is text. Doubled braces are
 // an escape, unless literal keeps them.
 func (d wording) template(literal bool, alias func(name string) (string, bool)) *Template {
-	t := &Template{}
+	t := &builder{}
 	for _, p := range d {
 		if p.name == "" {
 			t.appendText(p.text)
@@ -116,11 +116,11 @@ func (d wording) template(literal bool, alias func(name string) (string, bool)) 
 		inside := p.text[p.open : len(p.text)-p.shut]
 		t.appendText(strings.Repeat("{", p.open-pairs+pairs/2))
 		if p.places() {
-			t.parts = append(t.parts, part{field: field, name: p.name})
+			t.appendField(part{field: field, name: p.name})
 		} else {
 			t.appendText(inside)
 		}
 		t.appendText(strings.Repeat("}", pairs/2+p.shut-pairs))
 	}
-	return t
+	return t.template()
 }

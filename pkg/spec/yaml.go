@@ -52,9 +52,14 @@ func parseYAML(file string, data []byte) (*document, ast.Node) {
 		d.failAtf(line, "", "one mapping has more than %d keys; at most %d are allowed, also in a schema", maxKeys, maxKeys)
 		return d, nil
 	}
+	if line := tooManyDocuments(data); line > 0 {
+		d.failAtf(line, "", "the file holds more than %d YAML documents; a spec is one", maxDocuments)
+		return d, nil
+	}
 	tree, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 	if syntax, ok := errors.AsType[*yaml.SyntaxError](err); ok {
-		d.failAtf(syntax.Token.Position.Line, "", "not valid YAML: %s", syntax.Message)
+		line := syntax.Token.Position.Line
+		d.failAtf(line, "", "not valid YAML: %s%s", syntax.Message, quoteAdvice(data, line))
 		return d, nil
 	}
 	if err != nil {
@@ -69,16 +74,32 @@ func parseYAML(file string, data []byte) (*document, ast.Node) {
 		d.failAtf(1, "", "the file is empty")
 		return d, nil
 	}
-	ast.Walk(anchorFinder(d.anchors), tree.Docs[0].Body)
+	found := anchorFinder{d.anchors, map[string]bool{}}
+	ast.Walk(found, tree.Docs[0].Body)
+	for name, value := range d.anchors {
+		if text, ok := value.(*ast.StringNode); ok && !found.used[name] {
+			d.failf(text, "", "&%s is an anchor of YAML that no * refers to; put text that begins with & in quotes", name)
+		}
+	}
 	return d, tree.Docs[0].Body
 }
 
-// anchorFinder collects the values of anchors by name.
-type anchorFinder map[string]ast.Node
+// anchorFinder collects the values of anchors by name, and the names that aliases use.
+type anchorFinder struct {
+	values map[string]ast.Node
+	used   map[string]bool
+}
 
 func (f anchorFinder) Visit(n ast.Node) ast.Visitor {
-	if a, ok := n.(*ast.AnchorNode); ok && a.Name != nil {
-		f[a.Name.GetToken().Value] = a.Value
+	switch n := n.(type) {
+	case *ast.AnchorNode:
+		if n.Name != nil {
+			f.values[n.Name.GetToken().Value] = n.Value
+		}
+	case *ast.AliasNode:
+		if n.Value != nil {
+			f.used[n.Value.GetToken().Value] = true
+		}
 	}
 	return f
 }
@@ -159,7 +180,7 @@ func (d *document) resolve(field string, n ast.Node) ast.Node {
 			}
 			n = target
 		case *ast.TagNode:
-			d.failf(v, field, "YAML tags such as %s are not supported", v.Start.Value)
+			d.failf(v, field, "YAML tags such as %s are not supported; put text that begins with ! in quotes", v.Start.Value)
 			return nil
 		case nil:
 			return nil
@@ -302,7 +323,7 @@ func (d *document) text(field string, n ast.Node) (string, bool) {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
 		return n.GetToken().Value, true
 	}
-	d.failf(n, field, "must be text, not %s", kindOf(n))
+	d.failf(n, field, "must be text, not %s%s", kindOf(n), notText(n))
 	return "", false
 }
 

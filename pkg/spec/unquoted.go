@@ -1,0 +1,56 @@
+package spec
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// unquotedText is a line with a key and a value that is neither in quotes nor a number.
+var unquotedText = regexp.MustCompile(`^\s*(?:- +)?([A-Za-z_][\w.-]*):[ \t]+(\S.*?)\s*$`)
+
+// quoteAdvice explains a syntax error on a line whose value is probably meant as text; "" for other lines.
+func quoteAdvice(data []byte, line int) string {
+	lines := bytes.Split(data, []byte("\n"))
+	if line < 1 || line > len(lines) {
+		return ""
+	}
+	m := unquotedText.FindStringSubmatch(string(lines[line-1]))
+	if m == nil {
+		return ""
+	}
+	key, value := m[1], m[2]
+	if !strings.ContainsAny(value[:1], "{[]},%@`\"'*&!|>?") && !strings.Contains(value, ": ") && !strings.HasSuffix(value, ":") {
+		return ""
+	}
+	return fmt.Sprintf(". If the value of %s is text, put it in quotes, or write `%s: |` and the text on the next lines, indented", key, key)
+}
+
+// notText explains a mapping or a list where text must stand: without quotes, text that begins with a brace or a bracket is one.
+func notText(n ast.Node) string {
+	open := ""
+	switch n.(type) {
+	case ast.MapNode:
+		open = "{"
+	case *ast.SequenceNode:
+		open = "["
+	}
+	if open == "" || n.GetToken() == nil || n.GetToken().Value != open {
+		return ""
+	}
+	return fmt.Sprintf("; put text that begins with %s in quotes", open)
+}
+
+// onlyKeys reports whether a mapping has keys without values, as {name} has.
+func onlyKeys(m ast.MapNode) bool {
+	keys := 0
+	for it := m.MapRange(); it.Next(); keys++ {
+		if _, null := it.Value().(*ast.NullNode); !null {
+			return false
+		}
+	}
+	return keys > 0
+}
