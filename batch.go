@@ -16,79 +16,81 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Batch is one task over many inputs. Task and Inputs are needed. The fields are those of a spec file, and docs/spec.md
-// explains them.
+// Batch is one task over many inputs. Task and Inputs are required. The fields have the meaning of a spec file's fields, which
+// docs/spec.md explains.
 //
-// Out is what an agent answers: a struct or another type that JSON holds, whose schema the answer must match. Tags are
-// those of encoding/json, where omitempty makes a field optional, and jsonschema:"…" describes a field to the model. With
-// string, the answer is free text.
+// Out is the type of an answer: a struct or another type with a JSON form. The answer must match the schema of Out. Struct tags
+// are those of encoding/json; omitempty makes a field optional. The tag jsonschema:"…" describes a field to the model. If Out is
+// a string, the answer is free text.
 type Batch[Out any] struct {
-	Name   string // shown in lists. Defaults to "batch".
-	System string // the system prompt; the same for every input
+	Name   string // name in lists. Defaults to "batch".
+	System string // system prompt; the same for every input
 	Task   string // the prompt of one input, with {placeholders} for its fields
 	Inputs Inputs
 	Tools  []Tool
 
-	// Schema replaces the JSON Schema that is derived from Out, for what a Go type cannot say.
+	// Schema replaces the JSON Schema that is derived from Out, for constraints that a Go type cannot express.
 	Schema json.RawMessage
 
 	Model       string // Defaults to the server's first.
-	MaxInflight int    // model requests in flight per worker. Defaults to what the backend calls safe.
+	MaxInflight int    // model requests in flight per worker. Defaults to the safe number of the backend.
 	MaxTurns    int    // model calls of one job. Defaults to 8.
-	MaxRetries  int    // of one turn after a transient fault. Defaults to 3; below 0 there is none.
+	MaxRetries  int    // retries of one turn after a transient fault. 0 means 3; a negative number disables retries.
 	MaxAttempts int    // workers that may die with one job. Defaults to 3.
 	Timeouts    Timeouts
 	Sampling    Sampling
 	// KeepReasoning selects the reasoning that later turns send back to the model. Defaults to KeepAuto: turns with tool calls.
 	KeepReasoning KeepReasoning
 
-	// JobBudget bounds what one job may use: it then fails as BudgetExceeded. BatchBudget bounds the whole batch, its other stages
-	// included: no new job begins, and Run and Stream fail with a *PausedError. A budget in dollars needs Prices.
+	// JobBudget limits one job, which fails as BudgetExceeded when it has used the budget. BatchBudget limits the whole batch with
+	// its planner and reducer. When it is used up, no new job starts, and Run and Stream return a *PausedError. Defaults to no
+	// limit. A budget in dollars needs Prices.
 	JobBudget, BatchBudget Budget
 	Prices                 Prices
 
-	// SkipBadInputs lets an input that lacks a placeholder's field fail alone, as BadInput. Otherwise nothing runs.
+	// SkipBadInputs fails only the job of an input that has no value for a placeholder, as BadInput. By default such an input fails
+	// the whole batch before any job runs.
 	SkipBadInputs bool
 
-	// Literal accepts a Task that looks as if it was written for another template language, or that uses no field of the inputs.
-	// Braces around anything but the name of a field are then text.
+	// Literal accepts a Task that looks like another template language, or that uses no field of the inputs. Only the names of
+	// fields in braces are placeholders then; other braces are text.
 	Literal bool
 
 	// For clusters.
 	Owner    string        // Defaults to the user of the operating system.
 	Priority int           // higher first
-	TTL      time.Duration // how long results are kept after the batch is done. Defaults to 7 days.
+	TTL      time.Duration // time to keep results after the batch is done. Defaults to 7 days.
 
-	// OnResult is told of every result as it is finished, before Run returns it or Stream yields it: one after the other, on the
-	// goroutine that called. While it runs no further result is taken. A planner's result and a reducer's are not among them. Optional.
+	// OnResult is called with every result when its job ends, before Run returns it or Stream yields it. Calls are sequential, on
+	// the caller's goroutine, and delay later results. The results of a planner and a reducer are not passed. Optional.
 	OnResult func(Result[Out])
 }
 
-// Timeouts bound one model call, one tool call and one whole job. 0 takes 10 minutes, 1 minute and no limit.
+// Timeouts limit one model call, one tool call and one attempt at a job. The defaults are 10 minutes, 1 minute and no limit.
 type Timeouts struct {
 	Turn, Tool, Job time.Duration
 }
 
-// Sampling is passed to the model. Nil and 0 leave the server's default: a temperature of 0 is new(0.0), of 0.7 new(0.7).
+// Sampling holds the sampling parameters of model calls. Nil and 0 select the server's default; a temperature of 0 is new(0.0).
 type Sampling = spec.Sampling
 
 // KeepReasoning selects the reasoning that a job sends back to its model.
 type KeepReasoning = spec.KeepReasoning
 
-// The choices for Batch.KeepReasoning.
+// The values of Batch.KeepReasoning.
 const (
 	KeepAuto   = spec.KeepAuto
 	KeepAlways = spec.KeepAlways
 	KeepNever  = spec.KeepNever
 )
 
-// Budget bounds tokens, prompt (cached or not) and completion, and US dollars. Zero fields bound nothing.
+// Budget limits tokens and US dollars. Tokens are those of prompts, cached or not, and of answers. A zero field sets no limit.
 type Budget = batch.Budget
 
-// Prices are in US dollars per million tokens. Cached, of prompt tokens that the server had in its cache, defaults to Prompt.
+// Prices are in US dollars per million tokens. Cached is the price of prompt tokens in the server's cache and defaults to Prompt.
 type Prices = batch.Prices
 
-// wireSpec is a Batch as a spec file has it.
+// wireSpec is the JSON form of a Batch in a spec file.
 type wireSpec struct {
 	Name         string          `json:"name,omitempty"`
 	SystemPrompt string          `json:"system_prompt,omitempty"`
@@ -126,16 +128,16 @@ type wireTimeouts struct {
 	Job  string `json:"job,omitempty"`
 }
 
-// stages are what a batch has beside its jobs; a zero one is nothing.
+// stages are the planner and the reducer of a batch. Zero fields skip a stage.
 type stages struct {
-	plan, reduce     json.RawMessage // the fields of these names
+	plan, reduce     json.RawMessage // the fields plan and reduce of the spec
 	planned, reduced func(batch.Result) error
 	// checkPlan and checkSummary return an error for an output that cannot be decoded.
 	checkPlan, checkSummary func(output json.RawMessage) error
-	tools                   []toolpool.Tool // of the planner that are functions of this program
+	tools                   []toolpool.Tool // the planner's tools that are functions of this program
 }
 
-// wire is the batch as a spec, and the tools that are functions of this program.
+// wire returns the batch as a spec, and the tools that are functions of this program.
 func (b Batch[Out]) wire(s stages) (json.RawMessage, []toolpool.Tool, error) {
 	schema, err := schemaOf[Out](b.Schema)
 	if err != nil {
@@ -163,7 +165,7 @@ func (b Batch[Out]) wire(s stages) (json.RawMessage, []toolpool.Tool, error) {
 	return text, own, err
 }
 
-// wireTools are tools as a spec has them, and those of them that are functions of this program.
+// wireTools returns the names of tools for a spec, and the tools that are functions of this program.
 func wireTools(tools []Tool) (names []string, own []toolpool.Tool, err error) {
 	var faults []error
 	for _, t := range tools {
@@ -178,7 +180,7 @@ func wireTools(tools []Tool) (names []string, own []toolpool.Tool, err error) {
 
 func (t Timeouts) wire() wireTimeouts { return wireTimeouts{wait(t.Turn), wait(t.Tool), wait(t.Job)} }
 
-// wireRetries are retries as a spec has them; nil for the default.
+// wireRetries returns the number of retries for a spec, or nil for the default.
 func wireRetries(n int) *int {
 	if n == 0 {
 		return nil
@@ -186,7 +188,7 @@ func wireRetries(n int) *int {
 	return new(max(n, 0))
 }
 
-// encode is JSON as a spec has it: < is <.
+// encode returns v as JSON without HTML escapes, because prompts keep < and >.
 func encode(v any) (json.RawMessage, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -197,7 +199,7 @@ func encode(v any) (json.RawMessage, error) {
 	return buf.Bytes(), nil
 }
 
-// wait is a time as a spec has it; "" for the default.
+// wait returns a duration for a spec, or "" for the default.
 func wait(d time.Duration) string {
 	if d == 0 {
 		return ""
@@ -207,7 +209,7 @@ func wait(d time.Duration) string {
 
 func isText[Out any]() bool { return reflect.TypeFor[Out]().Kind() == reflect.String }
 
-// schemaOf is what an answer must match, unless another one is given; nil for free text.
+// schemaOf returns the given schema, or the one derived from Out. It returns nil for free text.
 func schemaOf[Out any](given json.RawMessage) (json.RawMessage, error) {
 	if given != nil || isText[Out]() {
 		return given, nil

@@ -37,7 +37,7 @@ type note struct {
 	Tags    []string `json:"tags,omitempty"`
 }
 
-// simulator is a simulated server until the test ends.
+// simulator starts a simulated server and stops it at the end of the test.
 func simulator(t *testing.T, c vllmsim.Config) batchagent.Option {
 	t.Helper()
 	return batchagent.Backend(startSimulator(t, c))
@@ -61,7 +61,7 @@ func words(n int) []string {
 	return out
 }
 
-func TestRunReturnsTypedResultsInTheOrderOfTheInputs(t *testing.T) {
+func TestRunReturnsTypedResultsInInputOrder(t *testing.T) {
 	t.Parallel()
 	var told atomic.Int64
 	results, err := batchagent.Run(t.Context(), batchagent.Batch[note]{
@@ -80,7 +80,7 @@ func TestRunReturnsTypedResultsInTheOrderOfTheInputs(t *testing.T) {
 	}
 }
 
-func TestFreeTextIsAString(t *testing.T) {
+func TestRunReturnsFreeTextAsString(t *testing.T) {
 	t.Parallel()
 	type place struct {
 		City, Land string
@@ -97,7 +97,7 @@ type at struct {
 	Path string `json:"path" jsonschema:"the file's path"`
 }
 
-func TestAFunctionIsAToolThatEqualCallsShare(t *testing.T) {
+func TestFuncRunsOnceForEqualCalls(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
 	var asked sync.Map
@@ -116,12 +116,12 @@ func TestAFunctionIsAToolThatEqualCallsShare(t *testing.T) {
 		assert.EqualValues(t, 1, r.Tools.Asked)
 		assert.Equal(t, 2, r.Turns)
 	}
-	assert.EqualValues(t, 1, calls.Load(), "twenty agents, one call")
+	assert.EqualValues(t, 1, calls.Load(), "executions of twenty equal calls")
 	_, ok := asked.Load("policy.md")
 	assert.True(t, ok)
 }
 
-func TestJobsThatFailAreData(t *testing.T) {
+func TestRunReturnsFailedJobsAsResults(t *testing.T) {
 	t.Parallel()
 	results, err := batchagent.Run(t.Context(), batchagent.Batch[note]{
 		Task: "Sum up {text}", Inputs: batchagent.Slice([]map[string]string{{"text": "a"}, {"txt": "b"}}), SkipBadInputs: true,
@@ -134,7 +134,7 @@ func TestJobsThatFailAreData(t *testing.T) {
 	assert.EqualValues(t, "BadInput", failed.Type)
 }
 
-func TestMistakesAreTyped(t *testing.T) {
+func TestRunReturnsTypedErrors(t *testing.T) {
 	t.Parallel()
 	run := func(b batchagent.Batch[note], o ...batchagent.Option) error {
 		results, err := batchagent.Run(t.Context(), b, o...)
@@ -165,9 +165,9 @@ func TestMistakesAreTyped(t *testing.T) {
 		batchagent.Simulated()), "read_file")
 }
 
-// Leaving the loop, the end of the context and a panic in the loop's body each end the batch; the package's goleak check
-// finds what would be left.
-func TestAStreamEndsWithItsLoop(t *testing.T) {
+// Leaving the loop, a cancelled context and a panic in the loop's body each end the batch. The package's goleak check finds
+// goroutines that still run.
+func TestStreamEndsWithLoop(t *testing.T) {
 	t.Parallel()
 	slow := simulator(t, vllmsim.Config{ForwardMS: 20})
 	b := batchagent.Batch[note]{Task: "Sum up {input}", Inputs: batchagent.Slice(words(500)), MaxInflight: 4}
@@ -205,7 +205,7 @@ func TestAStreamEndsWithItsLoop(t *testing.T) {
 	})
 }
 
-func TestRunKeepsWhatWasThereWhenItWasInterrupted(t *testing.T) {
+func TestInterruptedRunReturnsFinishedResults(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	b := batchagent.Batch[note]{Task: "Sum up {input}", Inputs: batchagent.Slice(words(500)), MaxInflight: 4,
@@ -269,7 +269,7 @@ func TestRunPlan(t *testing.T) {
 	require.NoError(t, got.Summary.Err)
 	assert.Contains(t, got.Summary.Output, fmt.Sprintf("Join %d notes", len(got.Results)))
 
-	// Texts are {item}; without a reduction there is no summary.
+	// An item that is a text fills {item}. Without a reducer the summary is zero.
 	b.Task = "Answer {item}"
 	texts := batchagent.Plan[string]{Task: "Ask."}
 	plain, err := batchagent.RunPlan(t.Context(), texts, b, batchagent.Reduce[string]{}, batchagent.Simulated())
@@ -290,7 +290,7 @@ func TestRunPlan(t *testing.T) {
 	require.ErrorContains(t, err, "leave out inputs or plan")
 }
 
-// A job that reaches its budget fails alone; a batch that does is over, and what there was comes back.
+// A job that reaches its budget fails alone. A batch that reaches its budget ends, and Run returns the finished results.
 func TestBudgets(t *testing.T) {
 	t.Parallel()
 	look := batchagent.Func("look", "Looks a word up.", func(context.Context, at) (string, error) { return "a noun", nil })
@@ -332,7 +332,7 @@ func TestBudgets(t *testing.T) {
 	assert.Equal(t, "reduce.budget.usd", mistake.Field)
 }
 
-func TestInputsFromAFile(t *testing.T) {
+func TestFileReadsInputs(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "in.csv")
 	require.NoError(t, os.WriteFile(file, []byte("city\nUlm\nLyon\n"), 0o600))
@@ -342,7 +342,7 @@ func TestInputsFromAFile(t *testing.T) {
 	assert.Contains(t, results[1].Output, "Lyon")
 }
 
-// node runs a worker of a cluster until the test ends.
+// node starts a worker of a cluster and stops it at the end of the test.
 func node(t *testing.T, redis, backend string) {
 	t.Helper()
 	store, err := statestore.Open(t.Context(), redis, statestore.Options{})
@@ -364,8 +364,8 @@ func node(t *testing.T, redis, backend string) {
 	})
 }
 
-// A program that leaves its batch on a cluster finds it again, and after it has seen it to its end begins another.
-func TestACluster(t *testing.T) {
+// A program that stops early resumes its batch on the cluster. After the end of the batch, the same program starts another one.
+func TestRunOnCluster(t *testing.T) {
 	t.Parallel()
 	redis, _ := testredis.Mini(t)
 	node(t, redis, startSimulator(t, vllmsim.Config{ForwardMS: 5}))
@@ -421,7 +421,7 @@ func TestACluster(t *testing.T) {
 	assert.ErrorContains(t, err, "f: functions of this program")
 }
 
-func TestKeepReasoningIsCheckedAsInASpec(t *testing.T) {
+func TestRunRefusesUnknownKeepReasoning(t *testing.T) {
 	t.Parallel()
 	b := batchagent.Batch[note]{Task: "Sum up {input}", Inputs: batchagent.Slice(words(1)), KeepReasoning: batchagent.KeepNever}
 	_, err := batchagent.Run(t.Context(), b, batchagent.Simulated())
@@ -431,7 +431,7 @@ func TestKeepReasoningIsCheckedAsInASpec(t *testing.T) {
 	assert.ErrorContains(t, err, "keep_reasoning: must be auto, always or never")
 }
 
-func TestWaitsAreSentAsTheyAre(t *testing.T) {
+func TestRunAcceptsLimitsAndTimeouts(t *testing.T) {
 	t.Parallel()
 	_, err := batchagent.Run(t.Context(), batchagent.Batch[note]{
 		Task: "Sum up {input}", Inputs: batchagent.Slice(words(1)), MaxRetries: -1, TTL: 90 * time.Minute,
@@ -441,7 +441,7 @@ func TestWaitsAreSentAsTheyAre(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// grade is a type that holds less than its schema allows.
+// grade is a type that cannot decode all values of its schema.
 type grade struct {
 	Score int8 `json:"score"`
 }
@@ -458,8 +458,8 @@ func (g *grade) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// A model answers with a number that the Go type does not hold, once or always. Only its own job fails.
-func TestOutputThatDoesNotDecodeFailsItsOwnJob(t *testing.T) {
+// A model answers once or always with a number outside the range of the Go type. Only its own job fails.
+func TestUndecodableOutputFailsOnlyItsJob(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/models") {

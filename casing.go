@@ -10,10 +10,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/modeljson"
 )
 
-// checkCase returns an error if encoding/json would take a key for a field of t whose name it does not have. encoding/json matches names
-// without regard to case, and the last match wins: with an open schema, "RISK" replaces the "risk" that the schema has checked.
+// checkCase returns an error if encoding/json would decode a key into a field of t with another name. encoding/json ignores the case
+// of names, and the last match wins. So with an open schema, an unchecked "RISK" would replace the checked "risk".
 //
-// A field with a name in its tag takes this name alone. A field without one takes its name in any case, but only once per object.
+// A field with a name in its tag accepts only this name. A field without one accepts its name in any case, but once per object.
 func checkCase(t reflect.Type, text []byte) error {
 	doc, err := modeljson.Decode(text)
 	if err != nil {
@@ -22,7 +22,7 @@ func checkCase(t reflect.Type, text []byte) error {
 	return keyCases{}.check(t, doc)
 }
 
-// keyCases holds the fields of struct types that were met.
+// keyCases caches the fields of struct types.
 type keyCases map[reflect.Type][]jsonField
 
 type jsonField struct {
@@ -104,7 +104,7 @@ func named(fields []jsonField, name string) bool {
 	return false
 }
 
-// fieldsOf returns the fields of a struct that JSON sets, those of embedded structs included.
+// fieldsOf returns the fields of a struct that JSON sets, including those of embedded structs.
 func fieldsOf(t reflect.Type, outer []reflect.Type) []jsonField {
 	for _, o := range outer {
 		if o == t {

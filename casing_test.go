@@ -20,7 +20,7 @@ type embedded struct {
 	Deep string `json:"deep"`
 }
 
-// An open schema checks "risk" and accepts any other key.
+// The schema is open: it checks "risk" and accepts any other key.
 func TestDecodeOutputIsCaseSensitive(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{

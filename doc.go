@@ -1,10 +1,9 @@
-// Package batchagent runs one LLM-agent task over many inputs, on this machine or on a cluster of workers beside vLLM
+// Package batchagent runs one LLM-agent task over many inputs, on this machine or on a cluster of workers next to vLLM
 // or SGLang servers.
 //
-// A [Batch] says what every agent is told, what it may call, and, by the type of its output, what it must answer.
-// [Run] returns one [Result] per input, in the order of the inputs; [Stream] yields them as they are finished. Every
-// agent is a loop of several turns: tools are called, equal calls once; answers are checked against the schema of the
-// output type, and asked for again if they do not fit; what fails in a way that may pass is tried again.
+// A [Batch] has the prompts, the tools and the output type of its agents. [Run] returns one [Result] per input, in the order of
+// the inputs. [Stream] yields each result when its job ends. An agent runs several turns and calls tools. Equal tool calls run
+// once. An answer must match the schema of the output type; otherwise the agent gets one repair turn. Transient faults are retried.
 //
 //	type Review struct {
 //		Summary string   `json:"summary" jsonschema:"one sentence"`
@@ -19,19 +18,19 @@
 //
 // # Where it runs
 //
-// In this process, with an embedded Redis, unless [Redis] names the Redis of a cluster.
+// By default a batch runs in this process with an embedded Redis. With the option [Redis] it runs on the workers of a cluster.
 //
 // # Errors
 //
-// That a job failed is data: its Result has an Err, which is an [*Error], and the others have their outputs. The error of
-// Run and Stream says that the batch itself cannot go on: a [*FieldError] or [*BadInputsError] is a mistake of the Batch or
-// its inputs, an [*UnreachableError] a server that does not answer, a [*PausedError] a budget that is used up, and a context's cause is returned as it is. Match
-// them with errors.As.
+// A failed job is not an error of Run or Stream. Its Result has an Err of type [*Error], and the other results have outputs. An
+// error of Run or Stream means that the batch cannot continue. A [*FieldError] or [*BadInputsError] is a mistake in the Batch or
+// its inputs. An [*UnreachableError] means that a server does not answer. A [*PausedError] means that the budget is used up. The
+// cause of a cancelled context is returned unchanged. Match errors with errors.As.
 //
 // # Goroutines
 //
-// Run and Stream call back on the caller's goroutine. When Run returns, or the loop over a Stream ends in whatever way,
-// everything that was started has ended. That a context is done may take a second to be noticed.
+// Run and Stream call OnResult on the caller's goroutine. All goroutines have ended when Run returns or the loop over a Stream
+// ends. The end of a context may take a second to have effect.
 //
-// README.md tells about the programs, docs/library.md about this package, ARCHITECTURE.md how it works.
+// README.md describes the programs, docs/library.md this package, and ARCHITECTURE.md the implementation.
 package batchagent

@@ -23,7 +23,7 @@ func TestArchitectureNames(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("ARCHITECTURE.md")
 	require.NoError(t, err)
-	// A name may be broken over a line where the text is.
+	// A line break in the text may split a name.
 	found := named.FindAllStringSubmatch(strings.ReplaceAll(string(text), "\n   ", " "), -1)
 	require.Greater(t, len(found), 10)
 	for _, m := range found {
@@ -84,7 +84,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestDocumentedTools reads every tools.yaml that the documents show, and checks that the reference names every tool.
+// TestDocumentedTools reads every tools.yaml in docs/tools-reference.md, and checks that the reference names every tool.
 func TestDocumentedTools(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("docs/tools-reference.md")
@@ -118,7 +118,7 @@ func TestDocumentedTools(t *testing.T) {
 
 var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
 
-// TestDocumentedSharing reads the specs and the tools.yaml files that docs/tools.md shows.
+// TestDocumentedSharing reads the specs and the tools.yaml files in docs/tools.md.
 func TestDocumentedSharing(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("docs/tools.md")
@@ -141,7 +141,7 @@ func TestDocumentedSharing(t *testing.T) {
 	assert.Equal(t, 1, specs)
 }
 
-// TestDocumentedSpecs loads every spec that the documents show.
+// TestDocumentedSpecs loads every spec in README.md and docs/spec.md.
 func TestDocumentedSpecs(t *testing.T) {
 	t.Parallel()
 	for _, doc := range []string{"README.md", "docs/spec.md"} {

@@ -12,7 +12,7 @@ import (
 	"github.com/batchagent/batchagent"
 )
 
-// A program of one's own names its server: batchagent.Backend("vllm://127.0.0.1:8000").
+// Your program sets its server with batchagent.Backend("vllm://127.0.0.1:8000").
 func ExampleRun() {
 	type Label struct {
 		Category string `json:"category" jsonschema:"one word"`
@@ -53,12 +53,12 @@ func ExampleStream() {
 	// Output: 2 translated
 }
 
-// Six agents ask for the same order, and the function is called once.
+// Six agents look up the same order, and the function runs once.
 func ExampleFunc() {
 	type Order struct {
 		ID string `json:"id" jsonschema:"number of the order"`
 	}
-	var calls atomic.Int64 // agents run side by side, and so may a function
+	var calls atomic.Int64 // agents run in parallel, so calls of the function may overlap
 	find := batchagent.Func("find_order", "Find an order by its number.", func(_ context.Context, o Order) (string, error) {
 		calls.Add(1)
 		return "two lamps, sent on Monday", nil
@@ -105,7 +105,7 @@ func ExampleRunPlan() {
 		Task:     "Which questions does a survey of caches have to answer? At most {max_items}.",
 		MaxItems: 12,
 	}, batchagent.Batch[Finding]{
-		Task: "{topic}: {text}", // of one Question
+		Task: "{topic}: {text}", // the fields of one Question
 	}, batchagent.Reduce[string]{
 		Task: "Sum up these {n} findings: {results}",
 	}, batchagent.Simulated())
@@ -113,7 +113,7 @@ func ExampleRunPlan() {
 	// Output: <nil> true true
 }
 
-// On a cluster a program may be killed: started again, it finds its batch, and gets all its results.
+// On a cluster a program may be killed. After a restart it finds its batch and gets all its results.
 func ExampleRedis() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -127,7 +127,7 @@ func ExampleRedis() {
 		case errors.As(err, &unreachable):
 			log.Fatal("is Redis up? ", err)
 		case err != nil:
-			log.Fatal(err) // interrupted, too: the batch goes on without us
+			log.Fatal(err) // also after an interrupt; the batch continues on the cluster
 		case r.Err != nil:
 			log.Printf("ticket %d: %v", r.Index, r.Err)
 		default:
@@ -136,7 +136,7 @@ func ExampleRedis() {
 	}
 }
 
-// OnResult sees each result as it is finished, while Run gathers them. A batch that has used its budget up ends early.
+// OnResult is called with each result when its job ends, and Run collects them. A batch that has used its budget ends early.
 func ExampleBatch() {
 	done := 0
 	results, err := batchagent.Run(context.Background(), batchagent.Batch[string]{

@@ -9,14 +9,14 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// Inputs are what a batch runs over. An input that is a struct, a map or another JSON object gives its members to the
-// placeholders of the same names; anything else, such as a string, is {input}.
+// Inputs is the list of inputs of a batch. The members of a struct, a map or another JSON object fill the placeholders of the
+// same names. Any other value, such as a string, fills {input}.
 type Inputs struct {
-	wire    json.RawMessage // as a spec has them
-	records spec.Records    // or from the program
+	wire    json.RawMessage // the field inputs of a spec
+	records spec.Records    // or the inputs that the program passes
 }
 
-// Slice is one input per element. The slice must not change until the batch has ended.
+// Slice returns one input per element. The slice must not change until the batch has ended.
 func Slice[T any](elements []T) Inputs {
 	return Inputs{records: func(context.Context) iter.Seq2[spec.Record, error] {
 		return func(yield func(spec.Record, error) bool) {
@@ -35,8 +35,8 @@ func Slice[T any](elements []T) Inputs {
 	}}
 }
 
-// ResultsOf is one input per result with an output of an earlier batch, on the cluster that [Redis] names: the output's
-// fields, in the order of that batch's inputs. The batch must have ended.
+// ResultsOf returns one input per output of an earlier batch on the cluster that [Redis] names. The fields of an input are the
+// fields of the output. The order is that of the earlier batch's inputs. The earlier batch must have ended.
 func ResultsOf(batch string) Inputs {
 	text, err := json.Marshal(map[string]string{"batch": batch})
 	if err != nil {
@@ -45,8 +45,8 @@ func ResultsOf(batch string) Inputs {
 	return Inputs{wire: text}
 }
 
-// File is the inputs in a file (.jsonl, .json, .csv, .txt), or, if there is a * in the name, one input per file that
-// matches, with the fields path, name and content.
+// File returns the inputs in a file (.jsonl, .json, .csv, .txt). A name with a * is a pattern. It gives one input per matching
+// file, with the fields path, name and content.
 func File(name string) Inputs {
 	text, err := json.Marshal(name)
 	if err != nil {

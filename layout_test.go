@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"pkg/agent":            {"pkg/batch", "pkg/jsonschema", "pkg/modeljson", "pkg/spec", "pkg/backend", "pkg/toolpool", "pkg/toolpool/schema"},
 }
 
-// TestLayout holds the import rules of ARCHITECTURE.md.
+// TestLayout checks the import rules of ARCHITECTURE.md.
 func TestLayout(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./...").Output()
 	require.NoError(t, err)
@@ -58,15 +58,15 @@ func TestLayout(t *testing.T) {
 					assert.False(t, strings.HasPrefix(rest, "internal/"), "%s imports %s", name, rest)
 				}
 				if !testOnly(name) {
-					assert.False(t, testOnly(rest), "%s is for tests and reaches %s", rest, name)
+					assert.False(t, testOnly(rest), "%s is for tests, but %s imports it", rest, name)
 				}
 			} else if name == "pkg/batch" {
-				assert.False(t, strings.Contains(strings.Split(imported, "/")[0], "."), "pkg/batch imports %s; it is for the standard library only", imported)
+				assert.False(t, strings.Contains(strings.Split(imported, "/")[0], "."), "pkg/batch imports %s; it may import only the standard library", imported)
 			}
 		}
 	}
 	for name := range mayImport {
-		assert.True(t, seen[name], "%s has a rule and does not exist", name)
+		assert.True(t, seen[name], "%s has a rule but does not exist", name)
 	}
 }
 

@@ -7,34 +7,33 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/dial"
 )
 
-// Option says where a batch runs and what it has there.
+// Option configures the servers, tools and logs of a batch.
 type Option func(*coordinator.Program)
 
-// Backend is the URL of the model server, such as vllm://127.0.0.1:8000; docs/backends.md lists the kinds. Without it,
-// BATCHAGENT_BACKEND in the environment is, and else an OpenAI-compatible server on 127.0.0.1:8000. With [Redis] workers
-// use their own.
+// Backend sets the URL of the model server, such as vllm://127.0.0.1:8000. docs/backends.md lists the kinds. Defaults to the
+// environment variable BATCHAGENT_BACKEND, and then to an OpenAI-compatible server on 127.0.0.1:8000. With [Redis], workers use
+// their own servers.
 func Backend(url string) Option { return func(p *coordinator.Program) { p.Backend = url } }
 
-// Simulated lets a simulated server answer, for tests of the program around: outputs match the schema and mean nothing.
+// Simulated selects a simulated model server, for tests of your program. Outputs match the schema and have no meaning.
 func Simulated() Option { return func(p *coordinator.Program) { p.Simulated = true } }
 
-// Redis runs the batch on the workers of a cluster, which share it through the Redis at this URL. Functions as tools are
-// not for clusters. A program that is killed and started again, with the same batch and inputs, goes on with what it
-// began.
+// Redis runs the batch on the workers of a cluster, which share it through the Redis at this URL. Tools that are functions of the
+// program do not work on a cluster. A restarted program resumes its batch if the batch and its inputs are the same.
 func Redis(url string) Option { return func(p *coordinator.Program) { p.Redis = url } }
 
-// Reuse takes the outputs of earlier batches for jobs that ask the same, instead of running them: from a results file, or,
-// with [Redis], from the batch with this ID, or, for "owner", from all batches of the same Owner. docs/results.md says what counts as
-// the same.
+// Reuse takes the outputs of earlier batches instead of running equal jobs. Set from to the name of a results file. With [Redis],
+// set it to a batch ID, or to "owner" for all batches of the same Owner. docs/results.md defines equal jobs.
 func Reuse(from string) Option { return func(p *coordinator.Program) { p.Reuse = from } }
 
-// ToolsRoot is the folder that read_file and its like see. Defaults to the current one.
+// ToolsRoot sets the folder that read_file and the other file tools read. Defaults to the current folder.
 func ToolsRoot(dir string) Option { return func(p *coordinator.Program) { p.ToolsRoot = dir } }
 
-// ToolsFile is a tools.yaml, with MCP servers, commands and HTTP services as tools. Workers of a cluster have their own.
+// ToolsFile sets the path of a tools.yaml, which declares MCP servers, commands and HTTP services as tools. Workers of a cluster
+// have their own file.
 func ToolsFile(path string) Option { return func(p *coordinator.Program) { p.ToolsFile = path } }
 
-// Logger is where the batch says what happens. Defaults to nowhere.
+// Logger sets the logger of the batch. By default nothing is logged.
 func Logger(l *slog.Logger) Option { return func(p *coordinator.Program) { p.Logger = l } }
 
 func programOf(options []Option) *coordinator.Program {

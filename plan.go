@@ -9,40 +9,40 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Plan says how an agent makes the inputs of a batch. Task is needed; docs/spec.md explains the fields. Limits that it does not
-// give are the defaults, and not the batch's.
+// Plan configures the agent that makes the inputs of a batch. Task is required. docs/spec.md explains the fields. Unset limits have
+// their own defaults and do not come from the batch.
 //
-// Item is one input: a struct or another type that JSON makes an object gives its members to the placeholders of the batch's
-// Task, and anything else, such as a string, is {item}.
+// Item is the type of one input. The members of a struct or another JSON object fill the placeholders of the batch's Task. Any
+// other value, such as a string, fills {item}.
 type Plan[Item any] struct {
 	System   string
 	Task     string          // the planner's prompt, with {max_items} as its only placeholder
-	MaxItems int             // a plan with more fails. Defaults to 100.
-	Schema   json.RawMessage // of one item; replaces the schema that is derived from Item
+	MaxItems int             // limit of items; a longer plan fails. Defaults to 100.
+	Schema   json.RawMessage // schema of one item; replaces the schema that is derived from Item
 	Model    string          // Defaults to the batch's.
 	Tools    []Tool
 
 	MaxTurns    int // model calls of the planner. Defaults to 8.
-	MaxRetries  int // of one turn after a transient fault. Defaults to 3; below 0 there is none.
+	MaxRetries  int // retries of one turn after a transient fault. 0 means 3; a negative number disables retries.
 	MaxAttempts int // workers that may die with the planner. Defaults to 3.
 	Timeouts    Timeouts
 	Sampling    Sampling
-	Budget      Budget // what the planner may use
+	Budget      Budget // limit of the planner. Defaults to no limit.
 	Prices      Prices // Defaults to the batch's.
 }
 
-// Planned is what a plan, the jobs that it asked for, and the reduction of their results came to.
+// Planned holds the results of a planner, of the jobs over its items, and of the reducer.
 type Planned[Item, Out, Sum any] struct {
-	Plan    Result[[]Item] // its Output is the items
-	Results []Result[Out]  // of the item with the same index
-	Summary Result[Sum]    // zero without a reduction
+	Plan    Result[[]Item] // Output has the items
+	Results []Result[Out]  // one per item, in the order of the items
+	Summary Result[Sum]    // zero without a reducer
 }
 
-// RunPlan asks an agent for items, runs the batch over them, and reduces the results: each stage has its own model and limits, and
-// one that is done is not run again. The batch has no Inputs of its own. A Reduce without a Task leaves the reduction out. Without
-// items there are no results, and the reducer is told so.
+// RunPlan lets an agent make items, runs the batch over them, and reduces the results. Each stage has its own model and limits. The
+// batch must have no Inputs. A Reduce without a Task skips the reducer. With no items, the reducer runs without results. A finished
+// stage is not run again.
 //
-// It fails with an *Error if there is no plan. Otherwise it returns what [RunReduce] does.
+// RunPlan returns an *Error if the planner fails, and otherwise the errors of [RunReduce].
 func RunPlan[Item, Out, Sum any](
 	ctx context.Context, p Plan[Item], b Batch[Out], r Reduce[Sum], options ...Option,
 ) (Planned[Item, Out, Sum], error) {
@@ -69,12 +69,12 @@ func RunPlan[Item, Out, Sum any](
 	err = b.each(ctx, options, s, c.add)
 	out.Results = c.ordered()
 	if err == nil && out.Plan.Err != nil {
-		err = fmt.Errorf("there is no plan: %w", out.Plan.Err)
+		err = fmt.Errorf("run the planner: %w", out.Plan.Err)
 	}
 	return out, err
 }
 
-// itemsOf are the items in a planner's answer.
+// itemsOf returns the items in a planner's answer.
 func itemsOf[Item any](output json.RawMessage) ([]Item, error) {
 	answer, err := decodeAs[struct {
 		Items []Item `json:"items"`
@@ -82,7 +82,7 @@ func itemsOf[Item any](output json.RawMessage) ([]Item, error) {
 	return answer.Items, err
 }
 
-// wire is the plan as a spec has it, and the tools that are functions of this program.
+// wire returns the plan for a spec, and the tools that are functions of this program.
 func (p Plan[Item]) wire() (json.RawMessage, []toolpool.Tool, error) {
 	type object map[string]any
 	var item json.RawMessage

@@ -8,24 +8,24 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Reduce says how the results of a batch become one. Task is needed; docs/spec.md explains the fields. What it does not say
-// is as for the batch.
+// Reduce configures the job that combines the results of a batch into one. Task is required. docs/spec.md explains the fields.
+// Model and Prices default to the batch's. Retries, attempts and timeouts are the batch's.
 //
-// Sum is what the reducer answers, as Out is for [Batch].
+// Sum is the type of the reducer's answer, with the rules of Out in [Batch].
 type Reduce[Sum any] struct {
 	System string
-	Task   string          // the prompt, with {results}, one JSON object per line, errors included, and {n}, how many there are
+	Task   string          // the prompt; {results} has one JSON object per line, including errors, and {n} is their number
 	Schema json.RawMessage // replaces the schema that is derived from Sum
 	Model  string
-	// Sampling is the reducer's own; nothing is taken from the batch.
+	// Sampling is the reducer's own and does not come from the batch.
 	Sampling Sampling
-	Budget   Budget // what the reducer may use
+	Budget   Budget // limit of the reducer. Defaults to no limit.
 	Prices   Prices
 }
 
-// RunReduce runs a batch, and then one more job that reads all its results, those without output included. Results that are
-// too long for one context are reduced as a tree. It returns the results as [Run] does, and the reducer's, whose Err says
-// why there is no output, if there is none.
+// RunReduce runs a batch, and then one more job that reads all its results, including failed ones. Results that are too long for
+// one context are reduced as a tree. RunReduce returns the results as [Run] does, and the reducer's result. The reducer's Err is
+// set if it has no output.
 func RunReduce[Out, Sum any](ctx context.Context, b Batch[Out], r Reduce[Sum], options ...Option) ([]Result[Out], Result[Sum], error) {
 	summary := Result[Sum]{Err: errNotReduced}
 	reduce, err := r.wire()
@@ -40,10 +40,10 @@ func RunReduce[Out, Sum any](ctx context.Context, b Batch[Out], r Reduce[Sum], o
 	return c.ordered(), summary, err
 }
 
-// errNotReduced stands until a reduction has a result.
+// errNotReduced is the error of a summary until the reducer has a result.
 var errNotReduced = batch.NewError(batch.JobCancelled, "the reduction was cancelled before it began")
 
-// wire is the reduction as a spec has it.
+// wire returns the field reduce of a spec.
 func (r Reduce[Sum]) wire() (json.RawMessage, error) {
 	schema, err := schemaOf[Sum](r.Schema)
 	if err != nil {

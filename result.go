@@ -14,50 +14,50 @@ import (
 // Result is the outcome of one job. Output is meaningful if Err is nil.
 type Result[Out any] struct {
 	Index  int   // the position of the input, from 0
-	Output Out   // what the agent answered
-	Err    error // nil, or an *Error that says why there is no output
+	Output Out   // the agent's answer
+	Err    error // nil, or the *Error with which the job failed
 
-	// ReusedFrom says which job of which batch made the output, "<batch>/job-<index>", if it was not this one. See [Reuse].
+	// ReusedFrom is the job that made the output, as "<batch>/job-<index>". It is empty if this job made it. See [Reuse].
 	ReusedFrom string
 
-	Batch    string // ID
-	Attempts int    // workers that held the job
+	Batch    string // batch ID
+	Attempts int    // number of workers that held the job
 	Turns    int    // model calls that ended
 	Usage    Usage
 	Tools    ToolCounts
-	Model    string // as the server names it
+	Model    string // the model that the server reports
 	Worker   string
 	Wall     time.Duration // from the last claim to the end
 }
 
-// Error is why a job has no output. Type is one of a closed list that docs/results.md explains.
+// Error is the error of a failed job. docs/results.md lists all values of Type.
 type Error = batch.Error
 
 // Usage counts tokens over all turns of a job.
 type Usage = batch.Usage
 
-// ToolCounts says how many tool calls a job asked for, and how many of them ran for it; the rest was shared.
+// ToolCounts counts the tool calls of a job, and the calls that ran for it. The other calls were shared or cached.
 type ToolCounts = batch.ToolCounts
 
-// FieldError is a mistake in a Batch: File is "batch", and Field the name as spec files have it. One error may hold several.
+// FieldError is a mistake in a Batch. File is "batch", and Field is the field's name in spec files. One error may hold several.
 type FieldError = spec.FieldError
 
-// BadInputsError says that inputs lack fields that the prompts use.
+// BadInputsError reports inputs without a value for a placeholder.
 type BadInputsError = spec.BadInputsError
 
-// UnreachableError says that Redis or the model server does not answer.
+// UnreachableError reports that Redis or the model server does not answer.
 type UnreachableError = coordinator.UnreachableError
 
-// PausedError says that the batch has used its BatchBudget up, as its Info tells. In this process it is over. On a cluster it waits:
-// `coordinator budget` lets it go on, and the same program, with nothing changed, collects it.
+// PausedError reports that the batch has used its BatchBudget; its Info has the figures. In this process the batch is over. On a
+// cluster it waits until `coordinator budget` raises the budget. Then run the unchanged program again to collect the results.
 type PausedError = coordinator.PausedError
 
-// maxRaw bounds the output in an error.
+// maxRaw is the limit of the output in an error, in bytes.
 const maxRaw = 16 << 10
 
 func typed[Out any](r batch.Result) (Result[Out], error) { return decoded(r, decodeOutput[Out]) }
 
-// decodeOutput reads an output. The error tells a model what to change.
+// decodeOutput decodes an output. A model reads the error in its repair turn.
 func decodeOutput[Out any](output json.RawMessage) (out Out, err error) {
 	if !isText[Out]() {
 		return decodeAs[Out](output)
@@ -69,7 +69,8 @@ func decodeOutput[Out any](output json.RawMessage) (out Out, err error) {
 	return out, err
 }
 
-// decodeAs is json.Unmarshal with names that are case-sensitive: see [checkCase]. A panic of a type's own UnmarshalJSON is an error, because a model wrote the text.
+// decodeAs decodes JSON with case-sensitive names: see [checkCase]. It returns a panic of a type's own UnmarshalJSON as an error,
+// because the text of a model must not stop the program.
 func decodeAs[T any](text json.RawMessage) (v T, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -85,7 +86,7 @@ func decodeAs[T any](text json.RawMessage) (v T, err error) {
 	return v, nil
 }
 
-// checkOf makes a check of a decoder.
+// checkOf returns a function that reports the errors of decode.
 func checkOf[T any](decode func(json.RawMessage) (T, error)) func(json.RawMessage) error {
 	return func(output json.RawMessage) error {
 		_, err := decode(output)
@@ -93,7 +94,7 @@ func checkOf[T any](decode func(json.RawMessage) (T, error)) func(json.RawMessag
 	}
 }
 
-// decoded is a result whose output, if there is one, is read by decode.
+// decoded converts a result and decodes its output. A result whose output does not decode gets an OutputInvalid error.
 func decoded[Out any](r batch.Result, decode func(output json.RawMessage) (Out, error)) (Result[Out], error) {
 	out := Result[Out]{
 		Index: int(r.Index), Batch: string(r.Batch), Attempts: r.Attempts, Turns: r.Turns, Usage: r.Usage, Tools: r.Tools,

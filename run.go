@@ -9,8 +9,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Run runs a batch and returns one result per input, in the order of the inputs. Jobs that failed have an Err and are no
-// error of Run. If Run fails, the results are those that were there by then, also in order.
+// Run runs a batch and returns one result per input, in the order of the inputs. A failed job has an Err and is not an error of
+// Run. If Run returns an error, the results are those of the jobs that had ended, in the same order.
 func Run[Out any](ctx context.Context, b Batch[Out], options ...Option) ([]Result[Out], error) {
 	var c collected[Out]
 	err := b.each(ctx, options, stages{}, c.add)
@@ -23,7 +23,7 @@ type collected[Out any] struct {
 	there   []bool
 }
 
-// add takes a result. That of a job that somebody retried comes a second time.
+// add stores a result. The result of a retried job replaces the earlier one.
 func (c *collected[Out]) add(r Result[Out]) error {
 	for len(c.results) <= r.Index {
 		c.results, c.there = append(c.results, Result[Out]{}), append(c.there, false)
@@ -32,7 +32,7 @@ func (c *collected[Out]) add(r Result[Out]) error {
 	return nil
 }
 
-// ordered are those that came.
+// ordered returns the stored results in the order of their indexes.
 func (c *collected[Out]) ordered() []Result[Out] {
 	kept := c.results[:0]
 	for i, r := range c.results {
@@ -43,9 +43,8 @@ func (c *collected[Out]) ordered() []Result[Out] {
 	return kept
 }
 
-// Stream runs a batch and yields each result as it is finished. An error is the last thing that it yields, and stands
-// without a result. Nothing runs before the loop begins, and every loop over it runs the batch anew. Leaving the loop ends
-// the batch, except on a cluster, where it goes on.
+// Stream runs a batch and yields each result when its job ends. An error is yielded last, with a zero result. The batch starts
+// with the loop, and every loop runs the batch again. Leaving the loop stops the batch, except on a cluster, where it continues.
 func Stream[Out any](ctx context.Context, b Batch[Out], options ...Option) iter.Seq2[Result[Out], error] {
 	return func(yield func(Result[Out], error) bool) {
 		left := false
@@ -61,10 +60,10 @@ func Stream[Out any](ctx context.Context, b Batch[Out], options ...Option) iter.
 	}
 }
 
-// errLeft says that the loop over a stream was left.
+// errLeft stops the batch after its caller left the loop over a stream.
 var errLeft = errors.New("the loop was left")
 
-// each runs the batch and gives every result to f, and those of its stages to theirs.
+// each runs the batch and calls f with every result of a job. The functions in s get the results of the stages.
 func (b Batch[Out]) each(ctx context.Context, options []Option, s stages, f func(Result[Out]) error) error {
 	p := programOf(options)
 	p.Planned, p.Reduced = s.planned, s.reduced

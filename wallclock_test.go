@@ -20,10 +20,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// wallClock names every place in the packages that a worker is made of where a wall clock is read, as file and function, and why
-// no lease, no token and no result can depend on it. Durations between two readings of one process are monotonic and are
-// not wall clock (see the documentation of package time); what is listed is where an instant leaves the process, comes in from
-// outside, or loses its monotonic reading.
+// wallClock lists every place where a worker's packages read a wall clock, as file and function. Each value gives the reason why no
+// lease, token or result depends on that reading. Durations between two readings of one process are monotonic and do not use
+// the wall clock (see the documentation of package time). So the list has the places where a time leaves the process, enters it,
+// or loses its monotonic reading.
 var wallClock = map[string]string{
 	"internal/worker/worker.go Status: Time.UTC":                      "when the worker started, for people",
 	"internal/worker/spans.go Acquire: trace.WithTimestamp of a time": "when a wait began, in a trace",
@@ -44,7 +44,7 @@ var wallClock = map[string]string{
 	"pkg/statestore/control.go Info: time.UnixMilli":           "Redis' time, for people",
 	"pkg/statestore/registry.go Register: Time.UTC":            "Redis' time, for people",
 	"pkg/statestore/registry.go Register: Time.UnixMilli":      "Redis' time; the order of the list of workers",
-	"pkg/statestore/submit.go NewID: ulid.Timestamp of a time": "the submitter's time; older IDs are looked at first, and nothing else",
+	"pkg/statestore/submit.go NewID: ulid.Timestamp of a time": "the submitter's time; it only orders the search, older IDs first",
 
 	"pkg/backend/anthropic/classify.go headroom: time.Parse":  "when a rate limit is full again, measured by the server's own clock",
 	"pkg/backend/endpoint/waits.go Tell: Time.Format":         "the end of a long wait, for people",
@@ -55,10 +55,10 @@ var wallClock = map[string]string{
 	"pkg/toolpool/sqltool/table.go appendValue: Time.Format":  "a value in a database",
 }
 
-// ofWorkers are those packages.
+// ofWorkers are the packages that a worker uses.
 var ofWorkers = []string{"./internal/worker", "./pkg/agent", "./pkg/backend/...", "./pkg/batch", "./pkg/scheduler", "./pkg/statestore", "./pkg/toolpool/..."}
 
-// TestWallClock: the only clock for leases is Redis', so a worker whose clock is minutes off changes nothing.
+// TestWallClock checks that leases use only Redis' clock, so that a wrong clock of a worker has no effect.
 func TestWallClock(t *testing.T) {
 	found := map[string]bool{}
 	for _, p := range typed(t, ofWorkers...) {
@@ -73,11 +73,11 @@ func TestWallClock(t *testing.T) {
 		}
 	}
 	for place := range wallClock {
-		assert.True(t, found[place], "%s is allowed and does not exist", place)
+		assert.True(t, found[place], "%s is allowed but does not exist", place)
 	}
 }
 
-// wallReads are the uses of a wall clock in a declaration.
+// wallReads returns the uses of a wall clock in a declaration.
 func wallReads(info *types.Info, d ast.Decl) []string {
 	var out []string
 	note := func(what string) {
@@ -116,13 +116,13 @@ func wallReads(info *types.Info, d ast.Decl) []string {
 	return out
 }
 
-// monotonic are the methods of a time that keep its monotonic reading, or compare by it if both have one.
+// monotonic lists the methods of a time that keep its monotonic reading, or that compare by it if both times have one.
 var monotonic = []string{"Add", "After", "Before", "Compare", "Equal", "IsZero", "Sub"}
 
-// fromOutside make a time without a monotonic reading.
+// fromOutside lists functions that return a time without a monotonic reading.
 var fromOutside = []string{"time.Date", "time.Parse", "time.ParseInLocation", "time.Unix", "time.UnixMicro", "time.UnixMilli", "net/http.ParseTime"}
 
-// handsOut names the function of a call that gives a time to code that may look at its wall clock.
+// handsOut returns the name of a called function that gets a time and may read its wall clock.
 func handsOut(info *types.Info, call *ast.CallExpr) string {
 	sig, ok := info.TypeOf(call.Fun).(*types.Signature)
 	if !ok {
@@ -193,7 +193,7 @@ func (s source) name(f *ast.File) string {
 	return strings.TrimPrefix(s.path, module) + "/" + filepath.Base(s.fset.Position(f.Pos()).Filename)
 }
 
-// typed reads packages without their tests. What they import is taken from the build cache.
+// typed loads packages without their tests. It reads their imports from the build cache.
 func typed(t *testing.T, patterns ...string) []source {
 	t.Helper()
 	args := append([]string{"list", "-export", "-deps", "-json=ImportPath,Export,Dir,GoFiles,DepOnly"}, patterns...)
