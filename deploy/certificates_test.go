@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestCertificates makes them as docs/deploy.md says, and lets Go's TLS judge them as it does when a worker connects.
+// TestCertificates makes certificates with the commands of docs/deploy.md, and verifies them with Go's TLS as a worker does.
 func TestCertificates(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("openssl"); err != nil {
@@ -33,7 +33,7 @@ func TestCertificates(t *testing.T) {
 	for name, mode := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, "ca.key"): 0o600, file("redis.key"): 0o600} {
 		info, err := os.Stat(name)
 		require.NoError(t, err)
-		assert.Equal(t, mode, info.Mode().Perm(), "%s: keys are for their owner alone", name)
+		assert.Equal(t, mode, info.Mode().Perm(), "%s: only the owner may read keys", name)
 	}
 	authority, err := os.ReadFile(file("ca.crt"))
 	require.NoError(t, err)
@@ -63,7 +63,7 @@ func TestCertificates(t *testing.T) {
 	issue("10.0.0.2")
 	again, err := os.ReadFile(file("ca.crt"))
 	require.NoError(t, err)
-	assert.Equal(t, string(authority), string(again), "who trusted the authority goes on")
+	assert.Equal(t, string(authority), string(again), "the authority changed")
 	assert.NoError(t, connects("10.0.0.2"))
-	assert.Error(t, connects("10.0.0.1"), "it was not named again")
+	assert.Error(t, connects("10.0.0.1"), "a name that the second run omitted")
 }

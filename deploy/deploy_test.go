@@ -1,5 +1,5 @@
-// Package deploy_test checks what deploy/ promises without an engine: names of metrics that exist, and services that are bounded,
-// watched, and run as nobody in particular. deploy/composetest starts them.
+// Package deploy_test checks the files in deploy/ without an engine. Metrics must exist, and services must have limits, health checks
+// and an unprivileged user. deploy/composetest starts the services.
 package deploy_test
 
 import (
@@ -25,8 +25,8 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// TestMetricNames checks that panels and rules ask for metrics that workers and inference servers have. What a worker has is
-// in docs/metrics.md, which is compared with the registry elsewhere.
+// TestMetricNames checks that panels and rules query existing metrics of workers and inference servers. docs/metrics.md lists the
+// metrics of a worker; a test in internal/worker compares it with the registry.
 func TestMetricNames(t *testing.T) {
 	t.Parallel()
 	known := map[string]bool{}
@@ -47,12 +47,12 @@ func TestMetricNames(t *testing.T) {
 		names := asked.FindAllString(read(t, file), -1)
 		assert.NotEmpty(t, names, file)
 		for _, name := range names {
-			assert.True(t, known[name], "%s asks for %s, which nothing has", file, name)
+			assert.True(t, known[name], "%s queries %s, which does not exist", file, name)
 		}
 	}
 }
 
-// service is what is asked of every service of a compose file.
+// service has the fields that every service of a compose file must set.
 type service struct {
 	Image       string
 	User        string
@@ -69,8 +69,8 @@ type service struct {
 	Ports       []string       `yaml:"ports"`
 }
 
-// TestServicesAreBounded looks at the files as they are written: overlays change images and commands alone.
-func TestServicesAreBounded(t *testing.T) {
+// TestServicesHaveLimits reads each file alone, because overlays change only images and commands.
+func TestServicesHaveLimits(t *testing.T) {
 	t.Parallel()
 	for _, file := range []string{"docker-compose.yml", "node.yml"} {
 		var f struct{ Services map[string]service }
@@ -78,22 +78,22 @@ func TestServicesAreBounded(t *testing.T) {
 		require.NotEmpty(t, f.Services, file)
 		for name, s := range f.Services {
 			where := file + ": " + name
-			assert.True(t, s.ReadOnly, "%s: the root file system can be written", where)
+			assert.True(t, s.ReadOnly, "%s: the root file system is writable", where)
 			assert.Equal(t, []string{"ALL"}, s.CapDrop, where)
 			assert.Equal(t, []string{"no-new-privileges:true"}, s.SecurityOpt, where)
-			assert.Empty(t, s.IPC, "%s: shares memory with others", where)
+			assert.Empty(t, s.IPC, "%s: shares memory with other containers", where)
 			assert.NotEmpty(t, s.MemLimit, "%s: memory has no limit", where)
 			assert.NotEmpty(t, s.Logging, "%s: logs have no limit", where)
-			assert.NotEmpty(t, s.Healthcheck, "%s: no health check, and no word why", where)
+			assert.NotEmpty(t, s.Healthcheck, "%s: no health check", where)
 			if s.Restart == "no" && (name == "models" || name == "secrets") {
 				continue // runs once, before the others
 			}
 			assert.Equal(t, "unless-stopped", s.Restart, where)
 			assert.NotZero(t, s.PidsLimit, "%s: processes have no limit", where)
 			assert.NotZero(t, s.CPUs, "%s: CPU time has no limit", where)
-			// Our images name their user themselves.
+			// The images of batchagent set their own user.
 			if !strings.HasPrefix(s.Image, "batchagent/") {
-				assert.Regexp(t, `^[1-9]\d*:\d+$`, s.User, "%s: runs as root or as whoever the image names", where)
+				assert.Regexp(t, `^[1-9]\d*:\d+$`, s.User, "%s: runs as root or as the user of the image", where)
 			}
 			for _, port := range s.Ports {
 				assert.Regexp(t, `^(127\.0\.0\.1|\$\{METRICS_BIND:-127\.0\.0\.1\}):`, port, "%s: other machines reach it", where)
@@ -103,7 +103,7 @@ func TestServicesAreBounded(t *testing.T) {
 	assert.Contains(t, read(t, "Dockerfile"), "\nUSER 65532:65532\n")
 }
 
-// TestNoSecrets checks that passwords, keys and tokens come from outside, and that nothing is written where they would.
+// TestNoSecrets checks that passwords, keys and tokens come from the environment, and that the files have no values for them.
 func TestNoSecrets(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("*.yml")
@@ -149,7 +149,7 @@ func TestImagesArePinned(t *testing.T) {
 	assert.Greater(t, found, 10)
 }
 
-// TestToolsDoNotSeeKeys checks that the folder of the tools has no certificates, and that no file that is shared between users has a key.
+// TestToolsDoNotSeeKeys checks that the folder of the tools has no certificates, and that no file for several users has a key.
 func TestToolsDoNotSeeKeys(t *testing.T) {
 	t.Parallel()
 	assert.Contains(t, read(t, ".env"), "\nBATCHAGENT_FILES=../examples\n")

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestLicensesAreCurrent compares the modules that are linked into the programs with those whose licences are written down.
+// TestLicensesAreCurrent compares the modules linked into the programs with the modules in THIRD_PARTY_LICENSES.
 func TestLicensesAreCurrent(t *testing.T) {
 	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags=sql", "-f", "{{with .Module}}{{if .Version}}{{.Path}} {{.Version}}{{end}}{{end}}",

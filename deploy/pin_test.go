@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestPinImages runs pin-images.sh on copies, with a docker that makes digests up.
+// TestPinImages runs pin-images.sh on copies, with a fake docker that returns invented digests.
 func TestPinImages(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("perl"); err != nil {
@@ -50,9 +50,9 @@ func TestPinImages(t *testing.T) {
 		}
 	}
 	assert.True(t, strings.Contains(before, "image: lmsysorg/sglang:${SGLANG_VERSION:-v0.5.23@sha256:"), "a version with a variable")
-	assert.False(t, strings.Contains(before, "image: *redis-image@"), "an alias has the image of its anchor")
+	assert.False(t, strings.Contains(before, "image: *redis-image@"), "an alias already has the image of its anchor")
 	after := pin(strings.Repeat("b", 64))
-	assert.True(t, strings.ReplaceAll(before, strings.Repeat("a", 64), strings.Repeat("b", 64)) == after, "a digest is replaced")
+	assert.True(t, strings.ReplaceAll(before, strings.Repeat("a", 64), strings.Repeat("b", 64)) == after, "a second run replaces digests")
 	text, err := os.ReadFile(asked)
 	require.NoError(t, err)
 	assert.Contains(t, string(text), "\nredis:7.2.11\n")

@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestUsersSh checks that passwords stay between runs, that given ones replace them, and that the file for Redis has hashes alone.
+// TestUsersSh checks that passwords stay the same between runs, that a given password replaces one, and that the file for Redis has
+// only hashes.
 func TestUsersSh(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "users")
@@ -38,14 +39,14 @@ func TestUsersSh(t *testing.T) {
 	assert.NotContains(t, first, "PASSWORD")
 	assert.Contains(t, first, "user default off resetpass ~* &* +@all\n")
 	assert.NotRegexp(t, `(?i)nopass|config|@admin|\+@`, strings.Replace(first, "+@all", "", 1))
-	assert.Equal(t, first, run(), "passwords stay")
+	assert.Equal(t, first, run(), "passwords changed")
 	const given = `p'a"s $(exit 1) \ #w>rd*`
 	assert.Contains(t, run("REDIS_WORKER_PASSWORD="+given), fmt.Sprintf("user worker on #%x resetkeys", sha256.Sum256([]byte(given))))
 	assert.Equal(t, given, read(t, filepath.Join(dir, "worker")))
 	for _, name := range []string{"worker", "users.acl"} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		require.NoError(t, err)
-		assert.Zero(t, info.Mode().Perm()&0o077, "%s can be read by others", name)
+		assert.Zero(t, info.Mode().Perm()&0o077, "other users can read %s", name)
 	}
 	out, err := exec.CommandContext(t.Context(), "redis/users.sh").CombinedOutput()
 	require.Error(t, err)
