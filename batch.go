@@ -26,13 +26,13 @@ type Batch[Out any] struct {
 	Name   string // name in lists. Defaults to "batch".
 	System string // system prompt; the same for every input
 	Task   string // the prompt of one input, with {placeholders} for its fields
-	Inputs Inputs
-	Tools  []Tool
+	Inputs Inputs // one job per input; see [Slice], [File] and [ResultsOf]
+	Tools  []Tool // tools that the agents may call. Defaults to none.
 
 	// Schema replaces the JSON Schema that is derived from Out, for constraints that a Go type cannot express.
 	Schema json.RawMessage
 
-	Model       string // Defaults to the server's first.
+	Model       string // name of the model. Defaults to the server's first.
 	MaxInflight int    // model requests in flight per worker. Defaults to the safe number of the backend.
 	MaxTurns    int    // model calls of one job. Defaults to 8.
 	MaxRetries  int    // retries of one turn after a transient fault. 0 means 3; a negative number disables retries.
@@ -43,8 +43,8 @@ type Batch[Out any] struct {
 	KeepReasoning KeepReasoning
 
 	// JobBudget limits one job, which fails as BudgetExceeded when it has used the budget. BatchBudget limits the whole batch with
-	// its planner and reducer. When it is used up, no new job starts, and Run and Stream return a *PausedError. Defaults to no
-	// limit. A budget in dollars needs Prices.
+	// its planner and reducer. When it is used up, no model call starts, and Run and Stream return a *PausedError. Both default to
+	// no limit. A budget in dollars needs Prices.
 	JobBudget, BatchBudget Budget
 	Prices                 Prices
 
@@ -57,8 +57,8 @@ type Batch[Out any] struct {
 	Literal bool
 
 	// For clusters.
-	Owner    string        // Defaults to the user of the operating system.
-	Priority int           // higher first
+	Owner    string        // owners share the workers equally. Defaults to the user of the operating system.
+	Priority int           // order among the batches of one owner; higher first. Defaults to 0.
 	TTL      time.Duration // time to keep results after the batch is done. Defaults to 7 days.
 
 	// OnResult is called with every result when its job ends, before Run returns it or Stream yields it. Calls are sequential, on

@@ -15,20 +15,20 @@ import (
 // Item is the type of one input. The members of a struct or another JSON object fill the placeholders of the batch's Task. Any
 // other value, such as a string, fills {item}.
 type Plan[Item any] struct {
-	System   string
+	System   string          // the planner's system prompt
 	Task     string          // the planner's prompt, with {max_items} as its only placeholder
 	MaxItems int             // limit of items; a longer plan fails. Defaults to 100.
 	Schema   json.RawMessage // schema of one item; replaces the schema that is derived from Item
 	Model    string          // Defaults to the batch's.
-	Tools    []Tool
+	Tools    []Tool          // the planner's tools. Defaults to none.
 
 	MaxTurns    int // model calls of the planner. Defaults to 8.
 	MaxRetries  int // retries of one turn after a transient fault. 0 means 3; a negative number disables retries.
 	MaxAttempts int // workers that may die with the planner. Defaults to 3.
 	Timeouts    Timeouts
-	Sampling    Sampling
-	Budget      Budget // limit of the planner. Defaults to no limit.
-	Prices      Prices // Defaults to the batch's.
+	Sampling    Sampling // the planner's own; does not come from the batch
+	Budget      Budget   // limit of the planner. Defaults to no limit.
+	Prices      Prices   // Defaults to the batch's.
 }
 
 // Planned holds the results of a planner, of the jobs over its items, and of the reducer.

@@ -13,14 +13,14 @@ import (
 //
 // Sum is the type of the reducer's answer, with the rules of Out in [Batch].
 type Reduce[Sum any] struct {
-	System string
+	System string          // the reducer's system prompt
 	Task   string          // the prompt; {results} has one JSON object per line, including errors, and {n} is their number
 	Schema json.RawMessage // replaces the schema that is derived from Sum
-	Model  string
+	Model  string          // Defaults to the batch's.
 	// Sampling is the reducer's own and does not come from the batch.
 	Sampling Sampling
 	Budget   Budget // limit of the reducer. Defaults to no limit.
-	Prices   Prices
+	Prices   Prices // Defaults to the batch's.
 }
 
 // RunReduce runs a batch, and then one more job that reads all its results, including failed ones. Results that are too long for

@@ -23,10 +23,10 @@ type Result[Out any] struct {
 	Batch    string // batch ID
 	Attempts int    // number of workers that held the job
 	Turns    int    // model calls that ended
-	Usage    Usage
+	Usage    Usage  // tokens of all turns
 	Tools    ToolCounts
-	Model    string // the model that the server reports
-	Worker   string
+	Model    string        // the model that the server reports
+	Worker   string        // the worker that committed the result
 	Wall     time.Duration // from the last claim to the end
 }
 
