@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestLimitGrowsOnlyWhenItIsUsedAndQuiet(t *testing.T) {
+func TestLimitGrowsOnlyWhenUsedAndQuiet(t *testing.T) {
 	now := time.Unix(0, 0)
 	l := NewLimit(1, 3, now)
 	at := func(d time.Duration) time.Time { return now.Add(d) }
@@ -21,7 +21,7 @@ func TestLimitGrowsOnlyWhenItIsUsedAndQuiet(t *testing.T) {
 	l.Succeeded(at(QuietWindow), 1, 1, 0)
 	assert.Equal(t, 2, slots(QuietWindow))
 	l.Succeeded(at(3*QuietWindow), 1, 1, 0)
-	assert.Equal(t, 2, slots(3*QuietWindow), "two were never in flight")
+	assert.Equal(t, 2, slots(3*QuietWindow), "two requests were never in flight")
 	l.Succeeded(at(3*QuietWindow), 2, 1, 0)
 	assert.Equal(t, 3, slots(3*QuietWindow))
 	l.Succeeded(at(9*QuietWindow), 3, 1, 0)
@@ -40,7 +40,7 @@ func TestOneOverloadHalvesOnce(t *testing.T) {
 	assert.Equal(t, 8, n)
 	l.Throttled(cut.Add(time.Second), cut, 0)
 	n, _ = l.Slots(cut)
-	assert.Equal(t, 4, n, "a request that was sent afterwards is another overload")
+	assert.Equal(t, 4, n, "a refusal of a later request is another overload")
 }
 
 func TestRetryAfterHolds(t *testing.T) {
@@ -58,7 +58,7 @@ func TestRetryAfterHolds(t *testing.T) {
 	assert.Equal(t, now.Add(maxHold), again)
 }
 
-// Whatever happens, the limit stays within 1..ceiling, never jumps up by more than one, and a hold is kept to.
+// The limit always stays within 1..ceiling, never rises by more than one, and obeys holds.
 func TestLimitProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Unix(0, 0)
@@ -97,7 +97,7 @@ func TestLimitProperties(t *testing.T) {
 	})
 }
 
-// The model is an account that refuses what is over its capacity: the limit finds it from below and stays near.
+// The model is an account that refuses requests over its capacity. The limit finds the capacity from below and stays near.
 func TestLimitSettlesNearTheCapacity(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		capacity := rapid.IntRange(1, 32).Draw(t, "capacity")
