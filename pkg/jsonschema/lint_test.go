@@ -126,7 +126,7 @@ func TestLintHintsAtMissingProperty(t *testing.T) {
 	assert.Equal(t, `at /required/0: no property is called "nme"; the nearest one is "name"`, r.Hints[0].Error())
 }
 
-func TestNullableThatCannotMove(t *testing.T) {
+func TestLintRefusesNullableThatCannotMove(t *testing.T) {
 	t.Parallel()
 	r, err := Lint([]byte(`{"type":"object","properties":{"a":{"allOf":[{"type":"string"}],"nullable":true},"b":{"$ref":"#/properties/a/allOf/0"}}}`))
 	require.NoError(t, err)
