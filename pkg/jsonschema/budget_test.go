@@ -163,6 +163,7 @@ func TestBacktrackingPatternsEnd(t *testing.T) {
 	s := mustCompile(t, `{"pattern":"^(?=a)(a+)+$"}`)
 	err := s.Validate(t.Context(), strings.Repeat("a", 50)+"!")
 	assert.ErrorContains(t, err, "takes longer than 250ms")
+	assert.NotContains(t, err.Error(), "at most 0")
 	s = mustCompile(t, `{"pattern":"(?=a)(a|b|ab)*c"}`)
 	assert.Error(t, s.Validate(t.Context(), strings.Repeat("ab", 1_000_000)))
 	s = mustCompile(t, `{"pattern":"^(a+)+$"}`)

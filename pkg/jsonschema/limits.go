@@ -27,6 +27,9 @@ type LimitError struct {
 }
 
 func (e *LimitError) Error() string {
+	if e.Limit == 0 {
+		return e.What
+	}
 	return fmt.Sprintf("%s; at most %d are allowed", e.What, e.Limit)
 }
 
