@@ -157,5 +157,5 @@ func TestWallTimeExcludesQueueing(t *testing.T) {
 	times.Add(Times{Queued: 1})
 	require.EqualValues(t, 5001, times.Queued)
 	require.True(t, times.Timed())
-	require.False(t, Times{Queued: 1}.Timed(), "a reused result ran nothing")
+	require.False(t, Times{Queued: 1}.Timed(), "a reused result has no wall time")
 }

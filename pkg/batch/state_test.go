@@ -43,7 +43,7 @@ func TestNextMatchesGoldenTable(t *testing.T) {
 			refused, ok := errors.AsType[*TransitionError](err)
 			require.True(t, ok, "%s takes %s", States[i], Events[j])
 			require.Equal(t, TransitionError{States[i], Events[j]}, *refused)
-			require.Equal(t, States[i], got, "a refused event moves nothing")
+			require.Equal(t, States[i], got, "a refused event keeps the state")
 		}
 	}
 }

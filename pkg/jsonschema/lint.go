@@ -113,7 +113,7 @@ func (d *document) checkUse(schema *value, name string, k keyword, at *place) {
 	case d.draft < k.first || d.draft > k.last:
 		d.fail(at, "%s does not have this keyword and ignores it; %s", d.draft, k.advice)
 	case d.draft <= draft07 && k.asserts && name != "$ref" && has("$ref"):
-		d.fail(at, "%s ignores what stands beside $ref; put both into allOf", d.draft)
+		d.fail(at, "%s ignores keywords beside $ref; put both into allOf", d.draft)
 	case (name == "then" || name == "else") && !has("if"):
 		d.fail(at, "has no effect without \"if\" beside it")
 	case (name == "minContains" || name == "maxContains") && !has("contains"):

@@ -125,7 +125,7 @@ func (r *reader) escape() (string, *Error) {
 	return string(char), nil
 }
 
-// unit reads the four hexadecimal digits of the escape that begins at an offset.
+// unit reads the four hexadecimal digits of the escape at an offset.
 func (r *reader) unit(at int) (uint16, *Error) {
 	if r.pos+4 > len(r.text) {
 		return 0, r.cut()

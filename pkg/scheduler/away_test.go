@@ -46,7 +46,7 @@ func TestLeaveFreesRoomAndQueuesAgentAgain(t *testing.T) {
 
 	require.True(t, l.Leave("young"))
 	wait := l.boundary("young")
-	require.NotNil(t, wait, "the old one took the room")
+	require.NotNil(t, wait, "the old agent took the room")
 	l.End("old", true)
 	<-wait
 	assert.Nil(t, l.boundary("young"))

@@ -18,13 +18,13 @@ func TestServerQueue(t *testing.T) {
 	}{
 		{"no reading", ServerQueue{}, 3, 10},
 		{"an idle server", ServerQueue{Running: 0, Waiting: 0}, 3, 10},
-		{"a busy one", ServerQueue{Running: 100, Waiting: 100}, 200, 10},
+		{"a busy server", ServerQueue{Running: 100, Waiting: 100}, 200, 10},
 		{"more wait than run", ServerQueue{Running: 100, Waiting: 101}, 200, 0},
 		{"a few may always wait", ServerQueue{Running: 2, Waiting: 8}, 10, 10},
-		{"and no more", ServerQueue{Running: 2, Waiting: 9}, 10, 0},
+		{"more than a few may not wait", ServerQueue{Running: 2, Waiting: 9}, 10, 0},
 		{"waiting is not reported", ServerQueue{Running: 2, Waiting: -1}, 10, 10},
 		{"running is not reported", ServerQueue{Running: -1, Waiting: 9}, 10, 0},
-		{"long ago", ServerQueue{Running: 2, Waiting: 9, Age: queueKept + 1}, 10, 10},
+		{"a stale reading", ServerQueue{Running: 2, Waiting: 9, Age: queueKept + 1}, 10, 10},
 		{"other clients keep it full", ServerQueue{Running: 2, Waiting: 9}, 0, 1},
 	} {
 		assert.Equal(t, c.want, c.q.Fresh(c.live, 10), c.name)

@@ -18,7 +18,7 @@ func (w *world) suspects(n int) batch.ID {
 	w.seal(id, n)
 	require.Len(w, w.claim(id, "dead", n), n)
 	w.until(func() bool {
-		require.Empty(w, w.claim(id, "busy", n), "a last attempt in company")
+		require.Empty(w, w.claim(id, "busy", n), "a last attempt beside other jobs")
 		return w.counts(id).Takeovers == int64(n)
 	}, "%d leases to expire", n)
 	return id
@@ -89,7 +89,7 @@ var aloneScenarios = []scenario{
 		again := w.claimAlone(id, "b", 1)
 		require.Len(w, again, 1)
 		assert.True(w, again[0].Alone)
-		assert.Equal(w, 2, again[0].Lease.Attempt, "I5: a release spends no attempt")
+		assert.Equal(w, 2, again[0].Lease.Attempt, "I5: a release counts no attempt")
 	}},
 	{"a worker that only seemed dead is fenced, and its job resumes from the journal", func(w *world) {
 		id := w.createAs(2, time.Hour)

@@ -12,7 +12,7 @@ import (
 )
 
 var controlScenarios = []scenario{
-	{"cancelling an open batch seals it with what was fed", func(w *world) {
+	{"cancelling an open batch seals it with the fed jobs", func(w *world) {
 		id := w.create()
 		w.feed(id, 0, 3)
 		running := w.claim(id, "a", 2)
@@ -98,7 +98,7 @@ var controlScenarios = []scenario{
 			old := jobs[2*i].Lease
 			assert.Greater(w, j.Lease.Token, old.Token)
 			w.finish(id, []statestore.Completion{succeeded(old)}, statestore.Fenced)
-			assert.ErrorIs(w, w.store.Checkpoint(w.Context(), old, 3, nil), statestore.ErrFenced, "a zombie of the first life")
+			assert.ErrorIs(w, w.store.Checkpoint(w.Context(), old, 3, nil), statestore.ErrFenced, "the former holder is fenced")
 			_, fenced := w.renew(id, "a", old)
 			assert.Len(w, fenced, 1)
 		}

@@ -127,7 +127,7 @@ func (w *world) until(ok func() bool, what string, args ...any) {
 	for !ok() {
 		select {
 		case <-ctx.Done():
-			require.FailNow(w, "waited in vain for "+fmt.Sprintf(what, args...))
+			require.FailNow(w, "timed out waiting for "+fmt.Sprintf(what, args...))
 		case <-tick.C:
 		}
 	}

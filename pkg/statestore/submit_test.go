@@ -40,7 +40,7 @@ var submitScenarios = []scenario{
 		require.NoError(w, w.store.Create(w.Context(), batch.Header{ID: id, MaxAttempts: 1, TTL: time.Hour}, nil))
 		assert.Equal(w, batch.Done, w.check(id).Phase)
 	}},
-	{"verbs on a batch that does not exist", func(w *world) {
+	{"methods refuse a batch that does not exist", func(w *world) {
 		id := statestore.NewID(time.Now())
 		lease := batch.Lease{Job: batch.Job{Batch: id}, Entry: "1-0", Token: 1, Attempt: 1, Holder: "a"}
 		ctx := w.Context()
@@ -107,7 +107,7 @@ var submitScenarios = []scenario{
 		assert.Len(w, first, statestore.MaxClaim)
 		_, all, err := w.store.Claim(w.Context(), statestore.ClaimParams{Batch: id, Consumer: "a", Count: 10_000, Lease: w.lease})
 		require.NoError(w, err)
-		assert.Len(w, all, statestore.MaxFeedJobs-statestore.MaxClaim, "what is left, and no more than MaxClaim")
+		assert.Len(w, all, statestore.MaxFeedJobs-statestore.MaxClaim, "the rest of the jobs")
 		w.release(id, append(leases(first), leases(all)...)...)
 		_, fenced := w.renew(id, "a", leases(first)...)
 		assert.Len(w, fenced, statestore.MaxClaim)
