@@ -28,9 +28,9 @@ type Server struct {
 // Calibration is the result of measuring one server.
 type Calibration struct {
 	Server
-	MaxInflight int       `json:"max_inflight"`
-	Goodput     float64   `json:"goodput_tokens_per_second"`
-	At          time.Time `json:"at"` // this machine's clock
+	MaxInflight int       `json:"max_inflight"`              // best number of calls in flight
+	Goodput     float64   `json:"goodput_tokens_per_second"` // at MaxInflight
+	At          time.Time `json:"at"`                        // this machine's clock
 }
 
 // Best returns the calibration with the best of the measured levels.

@@ -32,7 +32,7 @@ type Options struct {
 	Root    string                           // the folder of the file tools
 	Drivers map[string]func() sqltool.Driver // by scheme: postgres, sqlite
 	Getenv  func(string) string
-	Logger  *slog.Logger
+	Logger  *slog.Logger // nil discards the records
 }
 
 // Set is a set of open tools. The caller closes it after the last call.

@@ -23,22 +23,22 @@ func (p Phase) Terminal() bool { return p == Done }
 type Header struct {
 	ID          ID            `json:"id"`
 	Name        string        `json:"name"`
-	Owner       string        `json:"owner"`
-	Priority    int           `json:"priority"` // higher first
-	Model       string        `json:"model"`    // "" uses the model that the server serves
-	AnyModel    bool          `json:"any_model,omitempty"`
-	Tools       []string      `json:"tools"`           // names; only workers that have all of them claim
-	MaxAttempts int           `json:"max_attempts"`    // at least 1
-	TTL         time.Duration `json:"ttl"`             // how long Redis keeps the batch after it is done
-	Budget      Budget        `json:"budget,omitzero"` // of the whole batch
-	Prices      Prices        `json:"prices,omitzero"`
-	Reduce      bool          `json:"reduce,omitempty"` // its results are reduced by the batch [ID.Reducer]
-	Plan        bool          `json:"plan,omitempty"`   // its jobs come from the batch [ID.Planner]
+	Owner       string        `json:"owner"`               // batches of different owners get equal shares of a worker
+	Priority    int           `json:"priority"`            // higher first
+	Model       string        `json:"model"`               // "" uses the model that the server serves
+	AnyModel    bool          `json:"any_model,omitempty"` // jobs may use different models; otherwise the first model that answers binds the batch
+	Tools       []string      `json:"tools"`               // names; only workers that have all of them claim
+	MaxAttempts int           `json:"max_attempts"`        // at least 1
+	TTL         time.Duration `json:"ttl"`                 // how long Redis keeps the batch after it is done
+	Budget      Budget        `json:"budget,omitzero"`     // of the whole batch
+	Prices      Prices        `json:"prices,omitzero"`     // for the costs; zero if unknown
+	Reduce      bool          `json:"reduce,omitempty"`    // its results are reduced by the batch [ID.Reducer]
+	Plan        bool          `json:"plan,omitempty"`      // its jobs come from the batch [ID.Planner]
 }
 
 // Counts are the totals of a batch so far. Waiting + Running + OK + Failed + Cancelled = Fed.
 type Counts struct {
-	Fed       int64      `json:"fed"`
+	Fed       int64      `json:"fed"`     // jobs added so far
 	Total     int64      `json:"total"`   // -1 until sealed
 	Waiting   int64      `json:"waiting"` // in the stream, no lease
 	Running   int64      `json:"running"` // leased
@@ -106,8 +106,8 @@ func (u ToolUse) Saved() float64 {
 
 // ToolSharing sets which calls may share one execution of a tool.
 type ToolSharing struct {
-	Share string        `json:"share"` // pure, ttl, inflight or effect, see docs/tools.md
-	TTL   time.Duration `json:"ttl,omitempty"`
+	Share string        `json:"share"`         // pure, ttl, inflight or effect, see docs/tools.md
+	TTL   time.Duration `json:"ttl,omitempty"` // lifetime of a shared result; only for ttl
 }
 
 // Pause is the reason why a worker starts no model calls.
@@ -132,7 +132,7 @@ type WorkerRecord struct {
 	Version  string   `json:"version"`
 	Host     string   `json:"host"`
 	Endpoint string   `json:"endpoint"` // the backend's URL, without credentials
-	Models   []string `json:"models"`
+	Models   []string `json:"models"`   // names of the models that the backend serves
 	Tools    []string `json:"tools"`
 	// Sharing is the widest sharing of results that the operator allows, by the name of the tool in Tools.
 	Sharing map[string]ToolSharing `json:"sharing,omitempty"`
@@ -140,15 +140,15 @@ type WorkerRecord struct {
 	ToolUse      map[string]ToolUse `json:"tool_use,omitempty"`
 	Ready        bool               `json:"ready"` // the backend answers, and the worker claims jobs
 	Pauses       []Pause            `json:"pauses,omitempty"`
-	Draining     bool               `json:"draining"` // the worker claims no more jobs
-	LiveAgents   int                `json:"live_agents"`
-	MaxAgents    int                `json:"max_agents"`
+	Draining     bool               `json:"draining"`    // the worker claims no more jobs
+	LiveAgents   int                `json:"live_agents"` // agents that run or wait
+	MaxAgents    int                `json:"max_agents"`  // limit of live agents
 	SlotsInUse   int                `json:"slots_in_use"`
 	Slots        int                `json:"slots"`
 	SlotQueue    int                `json:"slot_queue"`         // agents waiting for a slot
 	KVHeld       int64              `json:"kv_held_tokens"`     // part of the server's KV cache that the live agents hold
 	KVCapacity   int64              `json:"kv_capacity_tokens"` // 0 if the server does not report it
-	JobsDone     int64              `json:"jobs_done"`
+	JobsDone     int64              `json:"jobs_done"`          // results committed by this process
 	Turns        int64              `json:"turns"`
 	Usage        Usage              `json:"usage"`
 	TokensPerSec float64            `json:"tokens_per_sec"` // generated, over the last heartbeat

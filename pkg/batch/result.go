@@ -64,8 +64,8 @@ func (t ErrorType) Retryable() bool {
 // Error is the reason why a job failed, as data. It implements the error interface.
 type Error struct {
 	Type      ErrorType `json:"type"`
-	Message   string    `json:"message"` // a sentence for people; never holds a secret (I9)
-	Retryable bool      `json:"retryable"`
+	Message   string    `json:"message"`       // a sentence for people; never holds a secret (I9)
+	Retryable bool      `json:"retryable"`     // running the job again, unchanged, may succeed
 	Raw       string    `json:"raw,omitempty"` // the model's last text, for OutputInvalid and OutputTruncated; bounded
 	// RequestAtFault: the server refused the request repeatedly and answered others in between. Only for BackendRejected.
 	RequestAtFault bool `json:"request_at_fault,omitempty"`
@@ -151,14 +151,14 @@ func (c *ToolCounts) Add(o ToolCounts) {
 // Result is the one committed outcome of a job. Its JSON form is one line of every results file and stream.
 type Result struct {
 	Batch    ID              `json:"batch"`
-	JobID    string          `json:"job_id"`
-	Index    int64           `json:"index"`
+	JobID    string          `json:"job_id"` // "job-<index>"
+	Index    int64           `json:"index"`  // 0-based position in the input list
 	Status   Status          `json:"status"`
 	Item     json.RawMessage `json:"item,omitempty"` // the plan's item Index, if the job ran over a plan; may be missing if the job never ran
 	Output   json.RawMessage `json:"output"`         // valid JSON; null unless Status is OK
 	Error    *Error          `json:"error"`          // nil if Status is OK
-	Attempts int             `json:"attempts"`
-	Turns    int             `json:"turns"` // model calls that ended with a finish reason, repair turns included
+	Attempts int             `json:"attempts"`       // attempts counted for the job
+	Turns    int             `json:"turns"`          // model calls that ended with a finish reason, repair turns included
 	Usage    Usage           `json:"usage"`
 	Tools    ToolCounts      `json:"tools"`
 	Model    string          `json:"model"`              // the model that the server named in its answer

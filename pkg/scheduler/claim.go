@@ -5,14 +5,14 @@ const DefaultMaxBatch = 64
 
 // Snapshot is the state of a worker when it decides how many jobs to claim.
 type Snapshot struct {
-	Ready      bool // the backend answers
-	Draining   bool // the worker takes no more jobs
-	MaxAgents  int  // limit of live agents, including those that wait for tools
-	LiveAgents int  // agents alive now
-	Slots      int  // capacity of [Slots]
-	SlotQueue  int  // agents waiting for a slot
-	MaxBatch   int  // limit of jobs per claim. Defaults to DefaultMaxBatch.
-	Server     ServerQueue
+	Ready      bool        // the backend answers
+	Draining   bool        // the worker takes no more jobs
+	MaxAgents  int         // limit of live agents, including those that wait for tools
+	LiveAgents int         // agents alive now
+	Slots      int         // capacity of [Slots]
+	SlotQueue  int         // agents waiting for a slot
+	MaxBatch   int         // limit of jobs per claim. Defaults to DefaultMaxBatch.
+	Server     ServerQueue // last reading of the server's own queue
 }
 
 // ClaimSize returns how many jobs to claim now; 0 is none.

@@ -27,7 +27,7 @@ type ClaimParams struct {
 // Claimed is one leased job.
 type Claimed struct {
 	Lease   batch.Lease
-	Payload []byte
+	Payload []byte   // the job's input, as fed
 	Journal [][]byte // turns of earlier attempts, oldest first
 	// Exhausted: the job's last allowed attempt ended without a result. The job must not run; finish it as WorkerLost.
 	Exhausted bool

@@ -28,7 +28,7 @@ type EndedCall struct {
 // WantedCall is a call that the worker wants to start, and the worker's estimate of its usage.
 type WantedCall struct {
 	Call
-	PromptTokens  int64
+	PromptTokens  int64 // estimate of the worker
 	MaxCompletion int64 // 0 if the answer has no limit
 }
 
