@@ -23,7 +23,7 @@ func (p Phase) Terminal() bool { return p == Done }
 type Header struct {
 	ID          ID            `json:"id"`
 	Name        string        `json:"name"`
-	Owner       string        `json:"owner"`               // batches of different owners get equal shares of a worker
+	Owner       string        `json:"owner"`               // owners get equal shares of a worker's jobs
 	Priority    int           `json:"priority"`            // higher first
 	Model       string        `json:"model"`               // "" uses the model that the server serves
 	AnyModel    bool          `json:"any_model,omitempty"` // jobs may use different models; otherwise the first model that answers binds the batch

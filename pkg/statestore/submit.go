@@ -42,7 +42,7 @@ func (s *Store) Submission(ctx context.Context, fingerprint string, id batch.ID)
 }
 
 // Once returns the batch that was submitted under a key of the submitter's choice, or books id for it, for 30 days. fingerprint
-// is a hash of the submission. ErrKeyUsed: the key was used with another fingerprint. Repeatable.
+// identifies the content of the submission. ErrKeyUsed: the key was used with another fingerprint. Repeatable.
 func (s *Store) Once(ctx context.Context, key, fingerprint string, id batch.ID) (batch.ID, error) {
 	const op = "look for a submission under the same key"
 	sum := sha256.Sum256([]byte(key))
