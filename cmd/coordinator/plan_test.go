@@ -155,8 +155,10 @@ func TestAPlanOnACluster(t *testing.T) {
 	assert.Contains(t, at("status", gone).out, "there are no jobs before it has ended")
 	cancelled := at("cancel", gone)
 	require.Equal(t, coordinator.ExitOK, cancelled.status, cancelled.err)
-	for _, stage := range []batch.ID{batch.ID(gone), batch.ID(gone).Planner(), batch.ID(gone).Reducer()} {
-		assert.Contains(t, at("status", string(stage)).out, "state      done")
+	for stage, state := range map[batch.ID]batch.BatchState{
+		batch.ID(gone): batch.BatchCancelled, batch.ID(gone).Planner(): batch.BatchCancelled, batch.ID(gone).Reducer(): batch.BatchDone,
+	} {
+		assert.Contains(t, at("status", string(stage)).out, "state      "+string(state))
 	}
 	followed := at("results", gone, "--follow")
 	assert.Equal(t, coordinator.ExitJobsFailed, followed.status)

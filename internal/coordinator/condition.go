@@ -36,20 +36,26 @@ func conditionOf(info batch.Info, stages []StageUse, workers []batch.WorkerRecor
 // endOf returns the state of a batch whose jobs all have a result.
 func endOf(info batch.Info, stages []StageUse) batch.Condition {
 	c := info.Counts
-	failed := func(stage string) bool {
-		i := slices.IndexFunc(stages, func(s StageUse) bool { return s.Stage == stage })
-		return i >= 0 && stages[i].Phase == batch.Done && stages[i].Failed > 0
+	of := func(stage string) (s StageUse) {
+		if i := slices.IndexFunc(stages, func(s StageUse) bool { return s.Stage == stage }); i >= 0 && stages[i].Phase == batch.Done {
+			s = stages[i]
+		}
+		return s
 	}
 	switch {
 	case c.Cancelled > 0:
 		return batch.Condition{State: batch.BatchCancelled, Reason: fmt.Sprintf("%s of %s jobs have no output", count(c.Cancelled+c.Failed), count(c.Finished()))}
-	case info.Plan && failed(planStage):
+	case info.Plan && of(planStage).Cancelled > 0:
+		return batch.Condition{State: batch.BatchCancelled, Reason: "it was cancelled before the plan ended"}
+	case info.Plan && of(planStage).Failed > 0:
 		return batch.Condition{State: batch.BatchFailed, Reason: "the plan failed"}
 	case c.Failed > 0 && c.OK == 0:
 		return batch.Condition{State: batch.BatchFailed, Reason: "no job has an output"}
 	case c.Failed > 0:
 		return batch.Condition{State: batch.BatchDoneWithFailures, Reason: fmt.Sprintf("%s of %s jobs failed", count(c.Failed), count(c.Finished()))}
-	case failed(reduceStage):
+	case of(reduceStage).Cancelled > 0:
+		return batch.Condition{State: batch.BatchCancelled, Reason: "the reduction was cancelled"}
+	case of(reduceStage).Failed > 0:
 		return batch.Condition{State: batch.BatchDoneWithFailures, Reason: "the reduction failed"}
 	}
 	return batch.Condition{State: batch.BatchDone}
@@ -106,7 +112,7 @@ func judge(infos []batch.Info, workers []batch.WorkerRecord) []Listed {
 		var stages []StageUse
 		for _, stage := range []StageUse{{Stage: planStage, Batch: i.ID.Planner()}, {Stage: reduceStage, Batch: i.ID.Reducer()}} {
 			if of, ok := by[stage.Batch]; ok && i.ID == i.ID.Whole() {
-				stage.Phase, stage.Failed = of.Phase, of.Counts.Failed+of.Counts.Cancelled
+				stage.Phase, stage.Failed, stage.Cancelled = of.Phase, of.Counts.Failed+of.Counts.Cancelled, of.Counts.Cancelled
 				stages = append(stages, stage)
 			}
 		}

@@ -57,6 +57,7 @@ func TestConditionOf(t *testing.T) {
 		"some cancelled":                 {info: ended(6, 1, 2), want: batch.BatchCancelled, reason: "3 of 9 jobs have no output"},
 		"the reduction failed":           {info: ended(9, 0, 0), stages: []StageUse{{Stage: reduceStage, Phase: batch.Done, Failed: 1}}, want: batch.BatchDoneWithFailures, reason: "reduction"},
 		"the reduction is under way":     {info: ended(9, 0, 0), stages: []StageUse{{Stage: reduceStage, Phase: batch.Sealed}}, want: batch.BatchDone},
+		"cancelled while it was planned": {info: func() batch.Info { i := ended(0, 0, 0); i.Plan = true; return i }(), stages: []StageUse{{Stage: planStage, Phase: batch.Done, Failed: 1, Cancelled: 1}}, want: batch.BatchCancelled},
 		"the plan failed, so no job ran": {info: func() batch.Info { i := ended(0, 0, 0); i.Plan = true; return i }(), stages: []StageUse{{Stage: planStage, Phase: batch.Done, Failed: 1}}, want: batch.BatchFailed, reason: "plan"},
 	} {
 		t.Run(name, func(t *testing.T) {

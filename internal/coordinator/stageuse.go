@@ -12,13 +12,14 @@ import (
 
 // StageUse is what one stage of a batch has used.
 type StageUse struct {
-	Stage  string           `json:"stage" jsonschema:"plan, jobs or reduce"`
-	Batch  batch.ID         `json:"batch"`
-	Phase  batch.Phase      `json:"phase"`
-	Failed int64            `json:"failed" jsonschema:"jobs that ended without an output"`
-	Usage  batch.Usage      `json:"usage"`
-	Tools  batch.ToolCounts `json:"tools"`
-	Prices batch.Prices     `json:"prices,omitzero"`
+	Stage     string           `json:"stage" jsonschema:"plan, jobs or reduce"`
+	Batch     batch.ID         `json:"batch"`
+	Phase     batch.Phase      `json:"phase"`
+	Failed    int64            `json:"failed" jsonschema:"jobs that ended without an output"`
+	Cancelled int64            `json:"cancelled,omitempty" jsonschema:"of these, the cancelled ones"`
+	Usage     batch.Usage      `json:"usage"`
+	Tools     batch.ToolCounts `json:"tools"`
+	Prices    batch.Prices     `json:"prices,omitzero"`
 }
 
 // Names of stages.
@@ -53,7 +54,7 @@ func stagesOfInfo(ctx context.Context, s Source, info batch.Info) ([]StageUse, e
 			}
 		}
 		out = append(out, StageUse{
-			Stage: stage.name, Batch: stage.id, Phase: i.Phase, Failed: i.Counts.Failed + i.Counts.Cancelled,
+			Stage: stage.name, Batch: stage.id, Phase: i.Phase, Failed: i.Counts.Failed + i.Counts.Cancelled, Cancelled: i.Counts.Cancelled,
 			Usage: i.Counts.Usage, Tools: i.Counts.Tools, Prices: i.Prices,
 		})
 	}

@@ -219,12 +219,15 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	w.spending = life
 	var background sync.WaitGroup
-	background.Go(func() { w.heartbeat(life) })
+	beating, stopBeating := context.WithCancel(life)
+	defer stopBeating()
+	var beats sync.WaitGroup // write the worker's record
+	beats.Go(func() { w.heartbeat(beating) })
+	beats.Go(func() { w.watch(beating) })
 	committing, giveUp := context.WithCancelCause(life)
 	defer giveUp(nil)
 	background.Go(func() { w.commits.run(committing) })
 
-	background.Go(func() { w.watch(life) })
 	background.Go(func() { w.watchQueue(life) })
 	background.Go(func() { w.listen(life) })
 
@@ -240,6 +243,8 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.adaptive.stop()
 	}
 	w.health.stop()
+	stopBeating()
+	beats.Wait()
 	w.unregister(life)
 	end(errDrained)
 	background.Wait()
