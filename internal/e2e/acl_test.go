@@ -15,9 +15,9 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// TestTheUserOfSecurityMDIsEnough runs the commands as the Redis user that SECURITY.md documents, on keys of another tenant's
-// server. Redis notes in ACL LOG whatever it refuses.
-func TestTheUserOfSecurityMDIsEnough(t *testing.T) {
+// TestACLUserOfSecurityMDSuffices runs the commands as the Redis user in SECURITY.md, on a server shared with another tenant.
+// Redis records every refused command in ACL LOG.
+func TestACLUserOfSecurityMDSuffices(t *testing.T) {
 	server := testredis.Server(t, testredis.AOF())
 	admin := server.Client()
 	text, err := os.ReadFile("../../SECURITY.md")
