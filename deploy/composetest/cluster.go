@@ -38,7 +38,7 @@ type cluster struct {
 
 func newCluster(ctx context.Context, s settings) (*cluster, error) {
 	if _, err := exec.LookPath("docker"); err != nil {
-		return nil, fmt.Errorf("%w: there is no program docker on the PATH; install Docker and start its engine", errNoEngine)
+		return nil, fmt.Errorf("%w: docker is not on the PATH; install Docker and start its engine", errNoEngine)
 	}
 	if out, err := exec.CommandContext(ctx, "docker", "version", "--format", "{{.Server.Version}}").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w: start it, or set DOCKER_HOST to the one to use\n%s", errNoEngine, bytes.TrimSpace(out))

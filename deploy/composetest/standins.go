@@ -63,7 +63,7 @@ func (c *cluster) provide(ctx context.Context, images []string) (made []string, 
 		}
 		of, e := c.standin(ctx, image)
 		if e != nil {
-			return nil, fmt.Errorf("%w\nand no stand-in can be made: %w", err, e)
+			return nil, fmt.Errorf("%w\nand its stand-in could not be created: %w", err, e)
 		}
 		made = append(made, image+" ("+of+")")
 	}
@@ -86,7 +86,7 @@ func (c *cluster) standin(ctx context.Context, image string) (of string, err err
 	case "grafana/grafana":
 		r, err = grafanaImage(ctx)
 	default:
-		return "", fmt.Errorf("there is no recipe for %s", image)
+		return "", fmt.Errorf("no recipe for %s", image)
 	}
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", image, err)
@@ -301,7 +301,7 @@ func grafanaImage(ctx context.Context) (*recipe, error) {
 		return nil, err
 	}
 	return &recipe{
-		of:      "a check of what it would be provisioned with",
+		of:      "a check of its provisioning files",
 		changes: []string{"ENV PATH=/bin", "USER 472", "VOLUME /var/lib/grafana", `ENTRYPOINT ["/grafana"]`},
 		fill: func(l *layer) error {
 			return errors.Join(l.shell(), l.folder("var/lib/grafana", 0o755, 472), l.program("grafana", filepath.Join(dir, "grafana")))

@@ -90,7 +90,7 @@ func (s *story) play(ctx context.Context) error {
 		return err
 	}
 	s.seen = true
-	if err := s.run(ctx, "start what is down", s.composed("up", "-d")...); err != nil {
+	if err := s.run(ctx, "start stopped services", s.composed("up", "-d")...); err != nil {
 		return err
 	}
 	if err := s.healthy(ctx); err != nil {

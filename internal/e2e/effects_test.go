@@ -58,7 +58,7 @@ func TestEffects(t *testing.T) {
 			if c.policy == "fail" {
 				_, errs, code := bin.run(t, "coordinator", "resolve", id, "job-0", "--outcome", "done", "--redis", redis.URL())
 				assert.Equal(t, 2, code)
-				assert.Contains(t, errs, "the batch has no parked call")
+				assert.Contains(t, errs, "no call of it is parked")
 				return
 			}
 			assert.Contains(t, r.Error.Message, "coordinator resolve "+id+" job-0 --outcome")
@@ -93,7 +93,7 @@ func newEffectRun(t *testing.T, bin programs, url, sim, policy string) *effectRu
 	write := func(name, text string) {
 		require.NoError(t, os.WriteFile(filepath.Join(e.dir, name), []byte(text), 0o600))
 	}
-	// The first run has its effect and then blocks for longer than the test.
+	// The first run has its effect and then sleeps. The worker is killed before it wakes.
 	write("tools.yaml", fmt.Sprintf(`commands:
   send:
     description: Send the report.

@@ -74,7 +74,7 @@ func forgets(t *testing.T, url string, where func(id string) (primary, replica *
 	}
 	eventually(func() bool { return collected() >= 100 }, "the first results")
 	// The primary refuses a replica that sends an unexpected password. Sentinels still consider the replica healthy.
-	require.NoError(t, replica.ConfigSet(t.Context(), "masterauth", "nobody asked").Err())
+	require.NoError(t, replica.ConfigSet(t.Context(), "masterauth", "unexpected password").Err())
 	require.NoError(t, primary.Do(t.Context(), "CLIENT", "KILL", "TYPE", "replica").Err())
 	apart := results(primaryServer)
 	eventually(func() bool { return collected() >= apart+120 }, "results that the replica misses")

@@ -332,7 +332,7 @@ func (k *checker) checkpoint(proc string, c call, was *state) {
 	k.reload(index)
 	if slices.Equal(old, j.journal) {
 		if turn := number(c.args[2]); c.reply == int64(0) && uncredited(old[turn-1]) != uncredited(c.args[3]) {
-			k.fail("I3", "%s goes on from turn %d of job %d as %s; the journal has %s", proc, turn, index, c.args[3], old[turn-1])
+			k.fail("I3", "%s continues job %d after turn %d as %s; the journal has %s", proc, turn, index, c.args[3], old[turn-1])
 		}
 		return
 	}
@@ -340,7 +340,7 @@ func (k *checker) checkpoint(proc string, c call, was *state) {
 		k.fail("I1", "%s wrote a turn of job %d with fence %v; it is held as %v", proc, index, sent, was.lease[index])
 	}
 	if len(j.journal) != len(old)+1 || !slices.Equal(old, j.journal[:len(old)]) {
-		k.fail("I3", "%s turned the journal of job %d from %d turns into %d others", proc, index, len(old), len(j.journal))
+		k.fail("I3", "%s changed the journal of job %d from %d turns to %d others", proc, index, len(old), len(j.journal))
 	}
 	if number(c.args[2]) != len(j.journal) {
 		k.fail("I3", "%s wrote turn %s of job %d as number %d", proc, c.args[2], index, len(j.journal))

@@ -366,7 +366,7 @@ func ended(l batch.Lease, s batch.Status, reason batch.ErrorType, turns int) bat
 		Worker: l.Holder,
 	}
 	if reason != "" {
-		r.Error = batch.NewError(reason, "as the seed says")
+		r.Error = batch.NewError(reason, "decided by the seed")
 	} else {
 		r.Output = []byte(`{"ok":true}`)
 	}

@@ -108,7 +108,7 @@ func newProcess(t testing.TB, args ...Arg) *Process {
 	t.Cleanup(func() {
 		p.Kill9()
 		if t.Failed() && p.cmd != nil {
-			t.Logf("redis-server %s said:\n%s", p.Addr(), p.log())
+			t.Logf("log of redis-server %s:\n%s", p.Addr(), p.log())
 		}
 		_ = os.RemoveAll(dir)
 	})
@@ -175,7 +175,7 @@ func (p *Process) launch() bool {
 		p.t.Skipf("%s was built without TLS", program())
 	}
 	if err != nil {
-		p.t.Fatalf("wait for redis-server at %s: %v; it said:\n%s", p.Addr(), err, p.log())
+		p.t.Fatalf("wait for redis-server at %s: %v; its log:\n%s", p.Addr(), err, p.log())
 	}
 	return true
 }

@@ -85,7 +85,7 @@ func (c Config) validate() error {
 	if c.Profile != "" {
 		_, err := batching.LookupProfile(c.Profile)
 		errs = append(errs, err)
-		check(c.ForwardMS == 0 && c.TokenMS == 0, "forward-ms and token-ms are fixed latencies; a profile has its own, so give one or the other")
+		check(c.ForwardMS == 0 && c.TokenMS == 0, "forward-ms and token-ms are fixed latencies; a profile has its own, so set either the profile or fixed latencies")
 		check(c.MaxModelLen <= c.KVBlocks*blockSize, "max-model-len of %d tokens does not fit into the KV cache of %d", c.MaxModelLen, c.KVBlocks*blockSize)
 	} else {
 		check(c.TimeScale == 1 && c.BudgetTokens == 0 && !c.ByPriority, "time-scale, max-num-batched-tokens and the priority policy need a profile")

@@ -148,7 +148,7 @@ func TestOnlyRecordedFormsAreSent(t *testing.T) {
 		assert.Equal(t, x.want.StatusCode, x.got.StatusCode, x.name)
 		assert.Equal(t, x.want.Header.Get("Content-Type"), x.got.Header.Get("Content-Type"), x.name)
 		for _, form := range x.says {
-			assert.True(t, real[form], "%s: no real server said %s", x.name, form)
+			assert.True(t, real[form], "%s: no real server sent %s", x.name, form)
 		}
 	}
 }
