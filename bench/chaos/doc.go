@@ -1,6 +1,6 @@
 // Command chaos runs a cluster of real processes under random faults, and counts lost and duplicate results.
 //
-// The cluster is redis-server with an append-only file, two vllmsim, four workers, and for each batch a feeder (`coordinator
+// The cluster is redis-server with an append-only file, two vllmsim and four workers. Each batch has a feeder (`coordinator
 // submit`) and a follower (`coordinator results --follow --out`). Each worker reaches Redis and its simulator through separate
 // proxies (Shopify/toxiproxy). A fault strikes every 0.5 to 3 s; the seed selects it:
 //

@@ -18,6 +18,6 @@
 //	              the lease, and the dead node's share of the remaining work, which the others take over
 //
 // The wall time of a run lasts from the start of `coordinator submit` to the end of `coordinator results`. Every line of the
-// results is counted. The command fails if one is lost, doubled or failed, or if a tool ran more than once for a document
-// although no worker was killed.
+// results is counted. The command fails if a result is lost, doubled or failed. It also fails if a tool ran more than once for a
+// document although no worker was killed.
 package main

@@ -44,8 +44,8 @@ func oneTool(n int, r *rand.Rand) workload {
 	return w
 }
 
-// agentic returns agents of ten turns on average, with 2,000 to 20,000 tokens of context and tools that take half a second or
-// five. A turn writes 85 tokens on average. Published traces of coding agents have about 130 input tokens per output token.
+// agentic returns agents of ten turns on average. They have 2,000 to 20,000 tokens of context, and tools that take half a second
+// or five. A turn writes 85 tokens on average. Published traces of coding agents have about 130 input tokens per output token.
 func agentic(n int, r *rand.Rand) workload {
 	w := workload{name: "agentic, 2k to 20k tokens", prefix: 1_500}
 	for range n {

@@ -2,8 +2,8 @@
 //
 // It uses the compose file as users have it: Redis, Prometheus, Grafana, and four workers with a simulated inference server each.
 // It submits 1,000 agents with several turns and tool calls through the coordinator's image. Then it kills one worker,
-// disconnects another one for longer than a lease, and kills and starts Redis. It exits with 0 if each index has exactly one
-// result and all are ok, both worker faults led to takeovers, and Prometheus answers every query of the dashboard. It exits with
+// disconnects another one for longer than a lease, and kills and starts Redis. It exits with 0 on success: each index has exactly
+// one result, all are ok, both worker faults led to takeovers, and Prometheus answers every query of the dashboard. It exits with
 // 3 without an engine, and with 1 otherwise.
 //
 // Images that cannot be pulled are replaced by stand-ins with the same names, built from this machine's programs: redis-server,

@@ -9,8 +9,8 @@ import (
 )
 
 // conduct checks how workers react to the answers of Redis. Redis refuses every stale write. A worker that continues a lost job,
-// forgets a job or repeats a turn therefore corrupts no data, but it wastes attempts, tokens and tool calls. Everything here runs
-// on the network's goroutine, at rest.
+// forgets a job or repeats a turn corrupts no data. But it wastes attempts, tokens and tool calls. Everything here runs on the
+// network's goroutine, at rest.
 type conduct struct {
 	world *world
 	procs map[string]*record

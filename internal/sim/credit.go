@@ -13,7 +13,7 @@ import (
 // credits matches every form of a credit in a text. Matches are removed without a placeholder, because a credit of 0 is often
 // omitted. Examples are the batch's counter before the first result of a credited job, and a job's times.
 //
-// times_ms is included because a wait for tools is recorded under the credited caller's kind, in whole milliseconds.
+// times_ms is included because the kind of a tool wait depends on which caller is credited. Each kind is in whole milliseconds.
 var (
 	credits    = regexp.MustCompile(`"executed":\d+|\bexecuted \d+ ?|,?"times_ms":\{[^}]*\}|,?"sources":\[[^\]]*\]`)
 	creditPart = regexp.MustCompile(`^((?:\d+ ){6})\d+( \d+)$`) // a job's part of the sums of finish.lua

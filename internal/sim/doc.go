@@ -17,21 +17,21 @@
 // retry; workers drain. In full mode, model servers also answer 429, 503 or 500, cut their stream, hang or restart, and tools
 // hang or fail.
 //
-// In three runs of ten, Redis restarts once or twice and loses up to 3 s of acknowledged writes, as after a power loss or a
-// failover. The books are reset to the same instant ([books]). The code of `results --follow --out` collects the results in these
-// runs. It must write each job to its file once ([collector]).
+// In three runs of ten, Redis restarts once or twice and loses up to 3 s of acknowledged writes. A power loss or a failover has
+// the same effect. The books are reset to the same instant ([books]). The code of `results --follow --out` collects the results
+// in these runs. It must write each job to its file once ([collector]).
 //
 // The bubble has one clock. The clock of Redis is up to two hours off. No script uses a time that a process read, which
 // TestWallClock in the module's root enforces. Only some mutants therefore use a process's clock, which is up to five minutes off
 // ([world.clock]).
 //
-// In four full runs of ten, all model servers refuse every call for a while, with errors that a single bad request may also get.
-// No job may end as BackendRejected. [Judges] are deliberately broken judges of failed calls; the simulation must catch each.
+// In four full runs of ten, all model servers refuse every call for a while. A single bad request may get the same errors. No job
+// may end as BackendRejected. [Judges] are deliberately broken judges of failed calls; the simulation must catch each.
 //
-// In a third of the runs the results are reduced. The output of a reduction names each job and its status, so the checks detect
-// missing results and results that a retry has removed since ([checker.summary]). The script that ends the batch must also queue,
-// reset or end the reduction ([checker.bystander]). The same code collects the results and is killed now and then. Its last
-// summary must match the results in its file.
+// In a third of the runs the results are reduced. The output of a reduction names each job and its status. The checks therefore
+// detect missing results, and results that a retry has removed since ([checker.summary]). The script that ends the batch must
+// also queue, reset or end the reduction ([checker.bystander]). The same code collects the results and is killed now and then.
+// Its last summary must match the results in its file.
 //
 // Not simulated: planned batches, and reductions with more than one call. The table tests of pkg/statestore, pkg/agent and
 // internal/worker cover them, and so do the processes of internal/e2e.

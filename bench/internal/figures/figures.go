@@ -51,7 +51,7 @@ func (s Series) Median() float64 {
 	}
 }
 
-// Quantile returns the smallest value v such that at least the share q of the values is not above v, or 0 without values.
+// Quantile returns the smallest value that is not below the share q of the values. It returns 0 without values.
 func (s Series) Quantile(q float64) float64 {
 	if len(s) == 0 {
 		return 0

@@ -2,7 +2,7 @@
 // images and parses the command lines of deploy/. It exits with 2 if a flag is unknown or missing. TestCommandLines checks that
 // the real programs accept those flags.
 //
-// As vllm and python3 it first writes below HOME, where models would be downloaded, and then serves the simulator of package
+// As vllm and python3 it first writes below HOME, where models would be downloaded. Then it serves the simulator of package
 // vllmsim on the given port. As lmcache it accepts connections. As curl, and as python3 with a program, it runs the health
 // checks.
 package main
