@@ -33,7 +33,7 @@ type cluster struct {
 	ports   struct{ coordinator, prometheus string } // on loopback
 
 	overlaid  []string // arguments of Compose that select other files and a profile; empty uses the defaults
-	providing bool     // the engine may hold stand-ins
+	providing bool     // the engine may hold images that replace others
 }
 
 func newCluster(ctx context.Context, s settings) (*cluster, error) {

@@ -45,7 +45,7 @@ func (c *cluster) images(ctx context.Context) ([]string, error) {
 	return images, nil
 }
 
-// provide pulls images, or creates stand-ins for those that cannot be pulled. It returns the stand-ins.
+// provide pulls images. It replaces those that cannot be pulled, and returns the replacements.
 func (c *cluster) provide(ctx context.Context, images []string) (made []string, err error) {
 	for _, image := range images {
 		label, err := c.output(ctx, "inspect", "docker", "image", "ls", "--filter", "reference="+image, "--filter", "label="+standinLabel, "-q")

@@ -36,9 +36,9 @@ func TestClusterFailoverLosesNoJob(t *testing.T) {
 	})
 }
 
-// forgets runs a batch whose primary dies while its replica lags, so that the promoted replica misses committed results. Those
-// jobs run again, and workers with the old leases are fenced. The follower had collected some of the lost results. Its file must
-// end with each result exactly once. where gets the ID of the sealed batch and returns its servers.
+// forgets kills a primary while its replica lags, so that the promoted replica misses committed results. Their jobs run again,
+// and workers with the old leases are fenced. The follower had collected some of the lost results. Its file must end with each
+// result exactly once. where gets the ID of the sealed batch and returns its servers.
 func forgets(t *testing.T, url string, where func(id string) (primary, replica *testredis.Process), submitFlags ...string) {
 	t.Helper()
 	bin := built(t)

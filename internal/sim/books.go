@@ -53,7 +53,7 @@ type page struct {
 // furthest is the longest span of writes that Redis may lose.
 const furthest = 3 * time.Second
 
-// keep saves a page of the books. It does nothing in runs in which Redis loses no writes.
+// keep saves a page of the books if Redis loses writes in this run.
 func (k *checker) keep() {
 	if !k.cfg.forgets() {
 		return

@@ -119,7 +119,7 @@ func (k *conduct) executed(x *exchange, calls []call) {
 		if c.verb != "claim" || !c.ran {
 			continue
 		}
-		if !x.abandoned() { // otherwise the process had stopped waiting and cannot know of the claim
+		if !x.abandoned() { // otherwise the process had stopped waiting and cannot know the lease
 			r.claims[c.batch()] = x
 		}
 		for _, l := range c.leased() {

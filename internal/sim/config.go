@@ -176,7 +176,7 @@ func (c Config) of(id batch.ID) Config {
 	return c
 }
 
-// forget adds faults in which Redis loses writes.
+// forget adds faults that make Redis lose writes.
 func (c *Config) forget(faults []fault) {
 	if faults == nil {
 		return

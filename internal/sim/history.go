@@ -198,7 +198,7 @@ func (h *history) linearize(cfg Config) error {
 			o := input.(*operation)
 			after, code, possible := state.(serialJob).step(o, cfg)
 			if possible && o.told && code != o.code {
-				// A batch whose TTL has passed has no results.
+				// An expired batch has no results.
 				possible = o.verb == "finish" && cfg.ttl < time.Hour && o.code == -1
 			}
 			return possible, after

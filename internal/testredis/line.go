@@ -34,9 +34,9 @@ func (l *Line) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	return &lineConn{Conn: c, line: l}, nil
 }
 
-// LoseReply arms the line. The server executes the next request whose bytes contain text, but the client's connection ends
-// instead of delivering the reply. Error replies are delivered and leave the line armed, so that a script the server does not
-// know yet is sent again.
+// LoseReply arms the line. The server executes the next request that contains text, but the client's connection ends instead of
+// delivering the reply. Error replies are delivered and leave the line armed, so that a script the server does not know yet is
+// sent again.
 func (l *Line) LoseReply(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -49,7 +49,7 @@ func run(ctx context.Context, program string, args []string) error {
 	case program == "python3" && first == "-m" && len(rest) > 0 && rest[0] == "sglang.launch_server":
 		return sglang(ctx, rest[1:])
 	case program == "python3" && first == "-c":
-		c, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", "127.0.0.1:5555") // what it would do
+		c, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", "127.0.0.1:5555") // like the program of the health check
 		if err != nil {
 			return err
 		}
