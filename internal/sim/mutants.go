@@ -45,7 +45,7 @@ func (m *Mutant) apply(text string, ahead time.Duration) (string, bool) {
 // Mutants lists every mutant.
 var Mutants = []Mutant{
 	{
-		Name: "finish without the fence", Script: "finish", Seeds: 150, First: 141, Stalls: true,
+		Name: "finish without the fence", Script: "finish", Seeds: 150, First: 72, Stalls: true,
 		Old: `if held[j] ~= ARGV[fence + j] then`,
 		New: `if redis.call('GETBIT', KEYS[7], i) == 1 then`,
 	},
@@ -116,7 +116,7 @@ var Mutants = []Mutant{
 		New: `turns = {}`,
 	},
 	{
-		Name: "last attempt beside other jobs", Script: "claim", Seeds: 30,
+		Name: "last attempt beside other jobs", Script: "claim", Seeds: 30, First: 15,
 		Old: `return tonumber(string.match(held, '^%d+|(%d+)|')) == maxa - 1`,
 		New: `return false`,
 	},
@@ -173,7 +173,7 @@ var Mutants = []Mutant{
 		New: `sums[c] = 2 * tonumber(ARGV[1 + c])`,
 	},
 	{
-		Name: "finish that counts refused results", Script: "finish", Seeds: 80,
+		Name: "finish that counts refused results", Script: "finish", Seeds: 80, First: 6,
 		Old: `if out[1 + j] == 1 then`,
 		New: `if true then`,
 	},
@@ -183,7 +183,7 @@ var Mutants = []Mutant{
 		New: `for i = from, last - 1 do`,
 	},
 	{
-		Name: "feed that leaves a gap", Script: "feed", Seeds: 40, Forgets: true,
+		Name: "feed that leaves a gap", Script: "feed", Seeds: 40, First: 12, Forgets: true,
 		Old: `if phase ~= 'OPEN' or from > fed then
   return {phase, fed}
 end`,
@@ -193,12 +193,12 @@ end
 fed = math.max(fed, from)`,
 	},
 	{
-		Name: "checkpoint that leaves a gap", Script: "checkpoint", Seeds: 40, Forgets: true,
+		Name: "checkpoint that leaves a gap", Script: "checkpoint", Seeds: 40, First: 5, Forgets: true,
 		Old: `if turn > have + 1 then`,
 		New: `if false then`,
 	},
 	{
-		Name: "results collected without checking the timeline", Seeds: 40, Blind: true,
+		Name: "results collected without checking the timeline", Seeds: 40, First: 8, Blind: true,
 	},
 	{
 		Name: "checkpoint that accepts repeated turns", Script: "checkpoint", Seeds: 30,
@@ -221,12 +221,12 @@ fed = math.max(fed, from)`,
 		New: `if false then`,
 	},
 	{
-		Name: "reduction of a cancelled batch", Script: everyScript, Seeds: 60, Reduces: true,
+		Name: "reduction of a cancelled batch", Script: everyScript, Seeds: 60, First: 26, Reduces: true,
 		Old: `if reducer and phase == 'SEALED' then`,
 		New: `if reducer then`,
 	},
 	{
-		Name: "reduction that never ends after a cancellation", Script: everyScript, Seeds: 60, Reduces: true,
+		Name: "reduction that never ends after a cancellation", Script: everyScript, Seeds: 60, First: 26, Reduces: true,
 		Old: `elseif reducer then`,
 		New: `elseif false then`,
 	},
@@ -246,7 +246,7 @@ fed = math.max(fed, from)`,
 		New: `prefix .. 'failed')`,
 	},
 	{
-		Name: "batch created before its reducer", Script: "create", Seeds: 40, Reduces: true, Forgets: true,
+		Name: "batch created before its reducer", Script: "create", Seeds: 40, First: 11, Reduces: true, Forgets: true,
 		Old: `if ARGV[5] ~= '' and redis.call('EXISTS', ARGV[5] .. 'meta') == 0 then`,
 		New: `if false then`,
 	},
@@ -266,7 +266,7 @@ fed = math.max(fed, from)`,
 		New: `code = 1`,
 	},
 	{
-		Name: "calls that begin after the budget is used up", Script: everyScript, Seeds: 30, Limited: true,
+		Name: "calls that begin after the budget is used up", Script: everyScript, Seeds: 30, First: 22, Limited: true,
 		Old: `return s.most > 0 and s.tokens >= s.most or s.dearest > 0 and s.usd >= s.dearest`,
 		New: `return false`,
 	},
