@@ -17,12 +17,14 @@ import (
 
 // TestFailoverLosesNoJob kills the primary of a batch while its replica lags. Sentinels promote the replica.
 func TestFailoverLosesNoJob(t *testing.T) {
+	t.Parallel()
 	watched := testredis.Sentinel(t, 3)
 	forgets(t, watched.URL(), func(string) (primary, replica *testredis.Process) { return watched.Primary, watched.Replica }, "--durable")
 }
 
 // TestClusterFailoverLosesNoJob does the same with the node of a Redis Cluster that holds the batch.
 func TestClusterFailoverLosesNoJob(t *testing.T) {
+	t.Parallel()
 	nodes := testredis.Cluster(t)
 	url := "redis-cluster://" + nodes[0].Addr() + "," + nodes[1].Addr() + "," + nodes[2].Addr()
 	forgets(t, url, func(id string) (primary, replica *testredis.Process) {

@@ -72,6 +72,7 @@ func TestLargeInputAndResult(t *testing.T) {
 // TestFullRedisPausesTheBatch lets Redis refuse writes at its memory limit. The submission and the worker log it, wait, and
 // continue when memory is free. No job is lost and no attempt is spent.
 func TestFullRedisPausesTheBatch(t *testing.T) {
+	t.Parallel()
 	redis := testredis.Server(t, testredis.Config("maxmemory", "4mb", "maxmemory-policy", "noeviction"))
 	bin := built(t)
 	dir := t.TempDir()

@@ -21,6 +21,7 @@ import (
 // five fail, as WorkerLost after three attempts, and their journals can be read. After the cause is gone, retry continues them
 // from there.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	redis := testredis.Server(t)
 	bin := built(t)
 	dir := t.TempDir()
