@@ -29,8 +29,8 @@ const (
 	resultBytes   = 4_000
 )
 
-// engine is a backend with a KV cache, in virtual time: package batching behind the worker's own interface. An agent calls a
-// tool in seven turns and then answers.
+// engine is a backend with a KV cache in virtual time: it offers package batching through the worker's interface. Each
+// agent calls a tool in seven turns and then answers.
 type engine struct {
 	driver   *batching.Driver
 	capacity int
@@ -90,7 +90,7 @@ func textOf(messages []backend.Message) string {
 	return b.String()
 }
 
-// chain hashes each full block of text with all that stands before it.
+// chain hashes each full block of text together with everything before it.
 func chain(text string) (blocks []uint64) {
 	h := fnv.New64a()
 	for ; len(text) >= blockTokens*bytesPerToken; text = text[blockTokens*bytesPerToken:] {
@@ -108,14 +108,14 @@ func (*engine) Capabilities() backend.Capabilities { return backend.Capabilities
 func (*engine) Endpoint() string                   { return "test://engine" }
 func (*engine) Close() error                       { return nil }
 
-// reporting is an engine that says how large its cache is.
+// reporting is an engine that reports the size of its cache.
 type reporting struct{ *engine }
 
 func (r reporting) Load(context.Context) (backend.Load, error) {
 	return backend.Load{KVCapacityTokens: r.capacity}, nil
 }
 
-// agentic runs 24 agents that grow to 8,000 tokens each, on a cache of 32,000.
+// agentic runs 24 agents that grow to 8,000 tokens each, with a cache of 32,000 tokens.
 func agentic(t *testing.T, reports bool) (info batch.Info, took time.Duration, worker *running, w *world) {
 	w = newWorld(t, 0)
 	id := w.submit(24, func(p *spec.Plan) {
@@ -144,8 +144,8 @@ func agentic(t *testing.T, reports bool) (info batch.Info, took time.Duration, w
 	return info, time.Since(began), worker, w
 }
 
-// Without admission 24 agents evict each other between their turns; with it those that live find what they left. The gain is in
-// time too, but what is held here is the cause: how much of each prompt was still there.
+// Without admission, 24 agents evict each other between their turns. With admission, the live agents find their cached
+// prefix. The test checks the cause of the gain in time: the share of each prompt that was still cached.
 func TestAdmissionKeepsAgentsWithinTheCache(t *testing.T) {
 	hit := map[bool]float64{}
 	took := map[bool]time.Duration{}
@@ -172,7 +172,7 @@ func TestAdmissionKeepsAgentsWithinTheCache(t *testing.T) {
 	assert.Less(t, took[true], took[false])
 }
 
-// A server may not tell usage, or tell one that cannot be right: the account stays at what was reckoned.
+// Usage may be missing or implausible. The ledger then keeps its estimate.
 func TestACallWithoutUsageIsNotBooked(t *testing.T) {
 	d := &admission{wake: func() {}}
 	d.learn(t.Context(), reporting{&engine{capacity: 1_000}})
@@ -197,7 +197,7 @@ func (a answering) Generate(context.Context, *backend.Request, backend.Observer)
 	return &backend.Response{Finish: backend.FinishStop, Usage: *a.usage}, nil
 }
 
-// An agent that is paused at a turn boundary keeps its lease and its journal, and a drain hands it back.
+// An agent that waits at a turn boundary keeps its lease and its journal. A drain releases its job.
 func TestAPausedAgentCanBeDrained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &admission{wake: func() {}}
@@ -224,8 +224,7 @@ func TestAPausedAgentCanBeDrained(t *testing.T) {
 	})
 }
 
-// TestABatchThatLacksRoomIsWoken: what a turn gives back is of use to a batch that found too little room, also if another
-// one that was asked for later in the same round had enough.
+// A turn frees room for a batch that found too little, even if a later batch of the same round had enough.
 func TestABatchThatLacksRoomIsWoken(t *testing.T) {
 	woken := 0
 	d := &admission{wake: func() { woken++ }}

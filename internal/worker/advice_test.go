@@ -16,7 +16,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// hinted is a server that keeps the hints of all calls.
+// hinted is a server that records the hints of all calls.
 type hinted struct {
 	*server
 	mu    sync.Mutex

@@ -12,7 +12,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// besideBadBatch runs a good batch beside one whose calls all fail with kind, or alone if kind is nil. It returns how long the good one took.
+// besideBadBatch runs a good batch, beside one whose calls all fail with kind unless kind is nil. It returns how long
+// the good batch took.
 func besideBadBatch(t *testing.T, kind *backend.Error) (took time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)

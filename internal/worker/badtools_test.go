@@ -42,7 +42,7 @@ func (c *clumsy) Generate(_ context.Context, r *backend.Request, _ backend.Obser
 	return out, nil
 }
 
-// Whatever goes wrong in a tool, the model is told, its agent ends well, and the worker takes the next job.
+// Every fault of a tool is reported to the model. Its agent ends well, and the worker takes the next job.
 func TestBadToolsHurtNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
@@ -94,6 +94,6 @@ func TestBadToolsHurtNobody(t *testing.T) {
 		}
 		assert.True(t, worker.Ready())
 		worker.end()
-		time.Sleep(2 * time.Hour) // the deaf tool comes back
+		time.Sleep(2 * time.Hour) // the tool that ignores cancellation returns
 	})
 }

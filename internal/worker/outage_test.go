@@ -21,7 +21,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// faulty is a server whose calls fail as fault decides. It takes 10 ms to refuse a call.
+// faulty is a server whose calls fail as fault decides. A failing call takes 10 ms.
 type faulty struct {
 	*server
 	began time.Time
@@ -55,7 +55,7 @@ func (f *faulty) count() int {
 	return f.calls
 }
 
-// firstAfter is when the first call was answered at or after t.
+// firstAfter returns when the first call was answered at or after t.
 func (f *faulty) firstAfter(t time.Duration) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -71,7 +71,7 @@ func refusal(class backend.Class, status int, message string) *backend.Error {
 	return &backend.Error{Class: class, Endpoint: "test://server", Status: status, Message: message}
 }
 
-// outageKinds are the failures that real servers and gateways were seen to give during outages.
+// outageKinds are failures that real servers and gateways returned during outages.
 var outageKinds = map[string]*backend.Error{
 	"401":             refusal(backend.Auth, 401, "Incorrect API key provided"),
 	"402":             refusal(backend.QuotaExhausted, 402, "Insufficient credits"),
@@ -115,7 +115,7 @@ func TestOutageDelaysABatch(t *testing.T) {
 					assert.EqualValues(t, jobs, info.Counts.OK, "%+v", info.Counts)
 					assert.LessOrEqual(t, f.count(), 2*jobs*105/100+int(length/(10*time.Second)), "calls")
 					if kind.Class == backend.RateLimited {
-						return // the end of a rate limit cannot be seen coming
+						return // the end of a rate limit cannot be predicted
 					}
 					assert.Less(t, f.firstAfter(from+length)-from-length, max(5*time.Second, length/10+time.Second), "recovery")
 				})
@@ -328,12 +328,12 @@ func TestMisconfiguredServerMakesTheWorkerUnready(t *testing.T) {
 	})
 }
 
-// renamed is a server whose model gets another name.
+// renamed is a server whose model changes its name.
 type renamed struct {
 	*server
 	began time.Time
 	at    time.Duration
-	back  time.Duration // when it gets its first name again; 0 is never
+	back  time.Duration // when it gets its first name back; 0: never
 }
 
 func (s *renamed) name() string {

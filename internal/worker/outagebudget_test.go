@@ -13,7 +13,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// TestPausedWorkerReservesNothing: calls that wait for a server that is away leave the budget to the worker whose server answers.
+// TestPausedWorkerReservesNothing: calls that wait for an unreachable server leave the budget to the worker whose server
+// answers.
 func TestPausedWorkerReservesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)

@@ -13,8 +13,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// crowded is a server whose queue says what the test wants. It remembers how often it was asked, and how many of the
-// worker's requests it ever held at once.
+// crowded is a server whose queue has the length that the test sets. It counts how often its queue was read, and the
+// most requests of the worker that it held at once.
 type crowded struct {
 	*server
 	mu        sync.Mutex
@@ -67,7 +67,7 @@ func TestNoFreshAgentStartsWhileTheServersQueueIsFull(t *testing.T) {
 		assert.Equal(t, 8, c.peak(), "a server without a queue is used to the full")
 
 		c.set(100, nil)
-		time.Sleep(30 * time.Second) // those that lived have ended
+		time.Sleep(30 * time.Second) // the agents that were live have ended
 		c.peak()
 		before, err := w.store.Info(t.Context(), id)
 		require.NoError(t, err)

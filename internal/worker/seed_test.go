@@ -14,7 +14,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// lateCache is a server that knows the shared prefix only once a first answer has begun. It counts cold requests.
+// lateCache is a server that caches the shared prefix only once a first answer has begun. It counts cold requests.
 type lateCache struct {
 	*server
 	late  bool
@@ -58,7 +58,8 @@ func (c *lateCache) Generate(ctx context.Context, r *backend.Request, o backend.
 	return c.server.Generate(ctx, r, backend.Observer{ToolCall: o.ToolCall})
 }
 
-// seedingRun runs 40 agents on eight slots and returns how many requests were cold, and how long the second waited.
+// seedingRun runs 40 agents on eight slots. It returns how many requests were cold, and how long the second request
+// waited.
 func seedingRun(t *testing.T, c *lateCache, prefix int) (cold int, second, wall time.Duration, ok int64) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 5*time.Second)
@@ -83,7 +84,7 @@ func TestTheFirstAgentWarmsTheSharedPrefix(t *testing.T) {
 	assert.Equal(t, 1, cold)
 	assert.EqualValues(t, 40, ok)
 	assert.Equal(t, time.Second+gather, second, "the rest start when the first answer begins, not when it ends")
-	// The last wave may be one call longer, by the order in which calls happen to end.
+	// The last wave may be one call longer, depending on the order in which calls end.
 	const call = 6 * time.Second
 	assert.LessOrEqual(t, seededWall, wall+call+2*time.Second)
 

@@ -18,7 +18,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// spannedAttempt does what an attempt of one turn does for its spans, and nothing else.
+// spannedAttempt makes the spans of an attempt of one turn, and does nothing else.
 func spannedAttempt(ctx context.Context, w *Worker, a *attempt, r batch.Result) {
 	ctx, a.spans = w.spans.begin(ctx, a.work, a.lease)
 	ctx = a.spans.run(ctx, w, a, 0)
@@ -45,8 +45,8 @@ func TestSpansCostNothingWhenOff(t *testing.T) {
 	assert.Zero(t, testing.AllocsPerRun(100, func() { spannedAttempt(ctx, w, a, r) }))
 }
 
-// Two workers that know nothing of each other make the same trace and root for a job, and another one for its neighbour; of
-// those that were begun, only the one whose result was committed is told.
+// Two workers without contact make the same trace and root for a job, and a different one for the next job. Only the
+// root of the attempt whose result was committed is exported.
 func TestAJobsTraceFollowsFromItsName(t *testing.T) {
 	told := tracetest.NewSpanRecorder()
 	provider := func() *sdktrace.TracerProvider {
@@ -73,7 +73,7 @@ func TestAJobsTraceFollowsFromItsName(t *testing.T) {
 	assert.NotEqual(t, roots[0].TraceID(), roots[1].TraceID())
 }
 
-// An attempt that gives its job back did nothing wrong; the trace says so.
+// An attempt that releases its job is no failure in the trace.
 func TestAttemptsWithoutAResultAreNamed(t *testing.T) {
 	for want, causes := range map[string][]error{
 		"":          {nil},
@@ -88,7 +88,7 @@ func TestAttemptsWithoutAResultAreNamed(t *testing.T) {
 	}
 }
 
-// BenchmarkSpans is what the spans of an attempt of one turn cost its worker, without the sending.
+// BenchmarkSpans measures what the spans of an attempt of one turn cost its worker, without the export.
 func BenchmarkSpans(b *testing.B) {
 	on := sdktrace.NewTracerProvider(sdktrace.WithIDGenerator(tracing.IDs{})).Tracer("bench")
 	for name, tracer := range map[string]trace.Tracer{"off": nil, "on": on} {

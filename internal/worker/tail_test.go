@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// Two workers with eight slots each are idle when a small batch comes. Whoever hears of it first could take all of it and
-// let half of it queue.
+// Two workers with eight slots each are idle when a small batch comes. The first one to see it could claim all jobs and
+// let half of them queue.
 func TestTheLastJobsAreSharedByFreeSlots(t *testing.T) {
 	for _, jobs := range []int{1, 2, 8, 16} {
 		synctest.Test(t, func(t *testing.T) {
@@ -33,7 +33,7 @@ func TestTheLastJobsAreSharedByFreeSlots(t *testing.T) {
 	}
 }
 
-// A worker that is full, or that only seems to be free, does not keep the last jobs from being run.
+// A worker that is full, or that only seems to be free, does not delay the last jobs for long.
 func TestAPeerThatTakesNothingCostsLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
