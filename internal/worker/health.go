@@ -28,7 +28,7 @@ type health struct {
 	ready    bool                          // guarded by mu
 	away     batch.Pause                   // guarded by mu; why the backend is not ready
 	breakers map[string]*scheduler.Breaker // guarded by mu; by model
-	paused   map[string]bool               // guarded by mu; models whose pause was logged
+	paused   map[string]bool               // guarded by mu; models with a logged pause
 	changed  chan struct{}                 // guarded by mu; closed at the next change
 	due      *time.Timer                   // guarded by mu; calls notify when a probe is due
 	proven   bool                          // guarded by mu; a dropped breaker had answered calls

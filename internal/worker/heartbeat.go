@@ -39,7 +39,7 @@ func (w *Worker) heartbeat(ctx context.Context) {
 		if !ok {
 			continue
 		}
-		w.cfg.Pace(batch.Job{Index: -1}) // lets agents that were just cancelled release what the record counts
+		w.cfg.Pace(batch.Job{Index: -1}) // lets agents that were just cancelled end before they are counted
 		record := w.Status()
 		record.TokensPerSec = float64(record.Usage.CompletionTokens-tokens) / max(time.Since(last).Seconds(), 0.001)
 		last, tokens = time.Now(), record.Usage.CompletionTokens
@@ -58,7 +58,7 @@ func (w *Worker) register(ctx context.Context, record batch.WorkerRecord, every 
 	}
 }
 
-// renew renews all leases, one call per batch, and cancels agents that are fenced or whose batch was cancelled. It
+// renew renews all leases, one call per batch, and cancels agents that are fenced or belong to a cancelled batch. It
 // reports whether Redis answered every call.
 func (w *Worker) renew(ctx context.Context, timeout time.Duration) bool {
 	ok := true

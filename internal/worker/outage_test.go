@@ -21,7 +21,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// faulty is a server whose calls fail as fault decides. A failing call takes 10 ms.
+// faulty is a server that fails calls as fault decides. A failing call takes 10 ms.
 type faulty struct {
 	*server
 	began time.Time
@@ -85,12 +85,12 @@ var outageKinds = map[string]*backend.Error{
 	"500":             refusal(backend.Transient, 500, "Connection error."),
 	"503":             refusal(backend.Overloaded, 503, "upstream connect error"),
 	"429":             refusal(backend.RateLimited, 429, "Rate limit exceeded"),
-	"nobody answers":  {Class: backend.Transient, Err: fmt.Errorf("connection refused")},
+	"no answer":       {Class: backend.Transient, Err: fmt.Errorf("connection refused")},
 	"hint":            {Class: backend.Overloaded, Status: 503, Message: "wait", RetryAfter: 2 * time.Second},
 	"cut connections": {Class: backend.Transient, Status: 200, Message: "the stream was cut"},
 }
 
-func TestOutageDelaysABatch(t *testing.T) {
+func TestOutageDelaysBatch(t *testing.T) {
 	for name, kind := range outageKinds {
 		lengths := []time.Duration{40 * time.Second}
 		if name == "402" {
@@ -124,7 +124,7 @@ func TestOutageDelaysABatch(t *testing.T) {
 	}
 }
 
-func TestBadRequestsFailAloneAndStopNobody(t *testing.T) {
+func TestBadRequestsFailOnlyTheirJobs(t *testing.T) {
 	for name, kind := range map[string]*backend.Error{
 		"400": refusal(backend.InvalidRequest, 400, "content policy"),
 		"403": refusal(backend.Auth, 403, "your input was flagged"),
@@ -149,7 +149,7 @@ func TestBadRequestsFailAloneAndStopNobody(t *testing.T) {
 	}
 }
 
-// poisoned runs a batch in which one job of twenty is always refused.
+// poisoned runs a batch with one job in twenty that is always refused.
 func poisoned(t *testing.T, kind *backend.Error) (took time.Duration, results map[int64]batch.Result) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
@@ -198,7 +198,7 @@ func TestBatchOfBadRequestsEnds(t *testing.T) {
 	}
 }
 
-func TestPartialOutageFailsNobody(t *testing.T) {
+func TestPartialOutageFailsNoJob(t *testing.T) {
 	for _, name := range []string{"400", "402", "429", "500", "503"} {
 		kind := outageKinds[name]
 		t.Run(name, func(t *testing.T) {
@@ -225,7 +225,7 @@ func TestPartialOutageFailsNobody(t *testing.T) {
 	}
 }
 
-func TestOneModelsOutageLeavesOthersAlone(t *testing.T) {
+func TestOutageOfOneModelSparesOtherModels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
 		f := &twoModels{faulty{server: w.server, began: time.Now(), fault: func(at time.Duration, r *backend.Request) error {
@@ -255,7 +255,7 @@ func (*twoModels) Models(context.Context) ([]backend.Model, error) {
 	return []backend.Model{{ID: "m", MaxModelLen: 4096}, {ID: "other", MaxModelLen: 4096}}, nil
 }
 
-func TestHealthyWorkerFinishesABatchDuringAnOutage(t *testing.T) {
+func TestHealthyWorkerFinishesBatchDuringOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
 		sick := &faulty{server: w.server, began: time.Now(), fault: func(at time.Duration, _ *backend.Request) error {
@@ -328,7 +328,7 @@ func TestMisconfiguredServerMakesTheWorkerUnready(t *testing.T) {
 	})
 }
 
-// renamed is a server whose model changes its name.
+// renamed is a server that changes the name of its model.
 type renamed struct {
 	*server
 	began time.Time
@@ -404,7 +404,7 @@ func TestBatchStaysWithItsModel(t *testing.T) {
 	}
 }
 
-func TestTwoModelsAtOnceGiveOneBatchOneModel(t *testing.T) {
+func TestConcurrentFirstAnswersBindOneModel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
 		const jobs = 200

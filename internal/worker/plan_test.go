@@ -142,9 +142,9 @@ func (c *mortalConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// A worker dies at each command in turn, and another one continues. A stage whose result is committed is not run again,
+// A worker dies at each command in turn, and another one continues. A stage with a committed result is not run again,
 // and every item becomes one job.
-func TestAPlanGoesOnElsewhere(t *testing.T) {
+func TestPlanSurvivesWorkerDeath(t *testing.T) {
 	const items = 30
 	for name, c := range map[string]struct {
 		text, prompt string // the command, or the model call, at which the worker dies
@@ -177,7 +177,7 @@ func TestAPlanGoesOnElsewhere(t *testing.T) {
 				id := w.submitPlanned()
 				first := w.start("first", func(cfg *Config) { cfg.Backend, cfg.Store = dying, m.store(t) })
 				for end := time.Now().Add(10 * time.Minute); !m.dead.Load(); time.Sleep(100 * time.Millisecond) {
-					require.True(t, time.Now().Before(end), "the worker did not come to its end")
+					require.True(t, time.Now().Before(end), "the worker did not die")
 				}
 				plans := dying.plans.Load()
 				if c.prompt == "plan" {
@@ -204,7 +204,7 @@ func TestAPlanGoesOnElsewhere(t *testing.T) {
 }
 
 // A plan that is still too large after its repair ends the batch, and nothing else runs.
-func TestAPlanThatIsTooLarge(t *testing.T) {
+func TestOversizedPlanEndsBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		model := &plannerServer{adder: &adder{server: w.server, reduced: map[string]int{}}, items: 101}

@@ -74,26 +74,26 @@ func seedingRun(t *testing.T, c *lateCache, prefix int) (cold int, second, wall 
 	return c.cold, c.atSecond.Sub(c.atFirst), wall, ok
 }
 
-func TestTheFirstAgentWarmsTheSharedPrefix(t *testing.T) {
+func TestFirstAgentWarmsSharedPrefix(t *testing.T) {
 	const long, short = 8_000, 800
 	flood, second, wall, _ := seedingRun(t, &lateCache{begin: time.Second}, long)
-	assert.Equal(t, 8, flood, "a server that shares what is being computed gets all at once")
+	assert.Equal(t, 8, flood, "a server that shares a prefix in progress gets all requests at once")
 	assert.Zero(t, second)
 
 	cold, second, seededWall, ok := seedingRun(t, &lateCache{begin: time.Second, late: true}, long)
 	assert.Equal(t, 1, cold)
 	assert.EqualValues(t, 40, ok)
-	assert.Equal(t, time.Second+gather, second, "the rest start when the first answer begins, not when it ends")
-	// The last wave may be one call longer, depending on the order in which calls end.
+	assert.Equal(t, time.Second+gather, second, "the other agents start when the first answer begins, not when it ends")
+	// The last wave may be one call longer, depending on the order of the ends of calls.
 	const call = 6 * time.Second
 	assert.LessOrEqual(t, seededWall, wall+call+2*time.Second)
 
 	cold, second, _, _ = seedingRun(t, &lateCache{begin: time.Second, late: true}, short)
-	assert.Equal(t, 8, cold, "a short prefix is not waited for")
+	assert.Equal(t, 8, cold, "no agent waits for a short prefix")
 	assert.Zero(t, second)
 }
 
-func TestASeedThatFailsOrIsSlowHoldsNobodyForLong(t *testing.T) {
+func TestFailedOrSlowSeedDelaysAgentsBriefly(t *testing.T) {
 	_, second, _, ok := seedingRun(t, &lateCache{begin: time.Second, late: true, fail: true}, 8_000)
 	assert.Zero(t, ok)
 	assert.Less(t, second, 2*time.Second)

@@ -103,7 +103,7 @@ func interrupted(err error) string {
 	}
 }
 
-// committed ends the span of the job. It is called only for the attempt whose result was committed.
+// committed ends the span of the job. It is called only for the attempt that committed its result.
 func (j *jobSpans) committed(r batch.Result) {
 	if j != nil {
 		ended(j.job, r)

@@ -46,8 +46,8 @@ func TestSpansCostNothingWhenOff(t *testing.T) {
 }
 
 // Two workers without contact make the same trace and root for a job, and a different one for the next job. Only the
-// root of the attempt whose result was committed is exported.
-func TestAJobsTraceFollowsFromItsName(t *testing.T) {
+// root of the attempt that committed its result is exported.
+func TestJobTraceIsDerivedFromItsName(t *testing.T) {
 	told := tracetest.NewSpanRecorder()
 	provider := func() *sdktrace.TracerProvider {
 		return sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(told), sdktrace.WithIDGenerator(tracing.IDs{}))
@@ -74,7 +74,7 @@ func TestAJobsTraceFollowsFromItsName(t *testing.T) {
 }
 
 // An attempt that releases its job is no failure in the trace.
-func TestAttemptsWithoutAResultAreNamed(t *testing.T) {
+func TestAttemptsWithoutResultRecordTheirOutcome(t *testing.T) {
 	for want, causes := range map[string][]error{
 		"":          {nil},
 		"fenced":    {statestore.ErrFenced},
@@ -88,7 +88,7 @@ func TestAttemptsWithoutAResultAreNamed(t *testing.T) {
 	}
 }
 
-// BenchmarkSpans measures what the spans of an attempt of one turn cost its worker, without the export.
+// BenchmarkSpans measures the cost of the spans of an attempt of one turn, without the export.
 func BenchmarkSpans(b *testing.B) {
 	on := sdktrace.NewTracerProvider(sdktrace.WithIDGenerator(tracing.IDs{})).Tracer("bench")
 	for name, tracer := range map[string]trace.Tracer{"off": nil, "on": on} {
@@ -102,7 +102,7 @@ func BenchmarkSpans(b *testing.B) {
 	}
 }
 
-func TestLinesAboutAnAttemptNameIt(t *testing.T) {
+func TestLogLinesNameTheirAttempt(t *testing.T) {
 	var said bytes.Buffer
 	w, a, _ := spanned(nil)
 	w.log = slog.New(slog.NewTextHandler(&said, nil)).With("worker", "node-1")

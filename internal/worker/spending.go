@@ -301,7 +301,7 @@ func (w *Worker) seeBudgets(ctx context.Context) {
 	}
 }
 
-// tills returns the tills of live jobs whose batch had no budget so far.
+// tills returns the tills of live jobs in batches that had no budget so far.
 func (w *Worker) tills() map[batch.ID]*till {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 
 // Two workers with eight slots each are idle when a small batch comes. The first one to see it could claim all jobs and
 // let half of them queue.
-func TestTheLastJobsAreSharedByFreeSlots(t *testing.T) {
+func TestLastJobsAreSharedByFreeSlots(t *testing.T) {
 	for _, jobs := range []int{1, 2, 8, 16} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, 10*time.Second)
@@ -34,7 +34,7 @@ func TestTheLastJobsAreSharedByFreeSlots(t *testing.T) {
 }
 
 // A worker that is full, or that only seems to be free, does not delay the last jobs for long.
-func TestAPeerThatTakesNothingCostsLittle(t *testing.T) {
+func TestIdlePeerDelaysLastJobsBriefly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		first := w.start("node-1", nil)

@@ -29,7 +29,7 @@ func (a *absent) Take(context.Context, toolpool.Bucket, int) (toolpool.Grant, er
 	return toolpool.Grant{}, toolpool.ErrAway
 }
 
-// /metrics shows what a pool counts, and also an outage of Redis.
+// /metrics shows the counters of a pool, and also an outage of Redis.
 func TestToolMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := &absent{away: true}

@@ -119,7 +119,7 @@ type Worker struct {
 	log      *slog.Logger
 	slots    *scheduler.Slots
 	fair     *scheduler.FairShare // belongs to the claim loop
-	standby  batch.ID             // the batch that this worker stands by for, or ""; belongs to the claim loop
+	standby  batch.ID             // the batch that this worker is the standby of, or ""; belongs to the claim loop
 	runner   *agent.Runner
 	batches  *batches
 	commits  *committer
@@ -151,7 +151,7 @@ type Worker struct {
 	spenders sync.WaitGroup  // the goroutines that make these calls
 }
 
-// totals counts what the worker has done since it started.
+// totals counts the worker's jobs, turns and tokens since it started.
 type totals struct {
 	jobs, turns int64
 	usage       batch.Usage

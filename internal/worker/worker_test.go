@@ -29,7 +29,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// server is a backend whose model calls take think. It first requests looks tool calls, one per turn, and then answers.
+// server is a backend with model calls that take think. It first requests looks tool calls, one per turn, and then answers.
 type server struct {
 	think time.Duration
 	looks int
@@ -224,7 +224,7 @@ func (w *world) results(id batch.ID, n int) map[int64]batch.Result {
 	return out
 }
 
-func TestRunsABatch(t *testing.T) {
+func TestWorkerRunsBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		id := w.submit(50, nil)
@@ -249,7 +249,7 @@ func TestRunsABatch(t *testing.T) {
 		assert.Empty(t, active)
 		workers, err := w.store.Workers(t.Context())
 		require.NoError(t, err)
-		assert.Empty(t, workers, "a worker that leaves takes its record along")
+		assert.Empty(t, workers, "a worker that leaves removes its record")
 	})
 }
 
@@ -391,7 +391,7 @@ func TestBackendAway(t *testing.T) {
 		assert.Equal(t, 4, worker.Status().LiveAgents)
 		w.server.down.Store(true) // turn 1 ends, turn 2 meets a dead server
 		time.Sleep(time.Minute)
-		assert.Zero(t, worker.Status().LiveAgents, "the jobs were given back")
+		assert.Zero(t, worker.Status().LiveAgents, "the jobs were released")
 
 		w.server.down.Store(false)
 		info := w.await(id, time.Minute)
@@ -436,7 +436,7 @@ func TestPoison(t *testing.T) {
 	})
 }
 
-// TestCannotServe: a worker does not claim from a batch whose model or tool it lacks.
+// TestCannotServe: a worker does not claim from a batch with a model or tool that it does not have.
 func TestCannotServe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
@@ -454,7 +454,7 @@ func TestCannotServe(t *testing.T) {
 	})
 }
 
-// TestMetricsDocument compares docs/metrics.md with what a worker registers.
+// TestMetricsDocument compares docs/metrics.md with the metrics that a worker registers.
 func TestMetricsDocument(t *testing.T) {
 	text, err := os.ReadFile("../../docs/metrics.md")
 	require.NoError(t, err)
