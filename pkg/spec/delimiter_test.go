@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestCSVDelimiterIsFound(t *testing.T) {
+func TestCSVDelimiterIsDetected(t *testing.T) {
 	t.Parallel()
 	for content, want := range map[string]rune{
 		"":                                  ',',
@@ -36,7 +36,7 @@ func TestCSVDelimiterIsFound(t *testing.T) {
 	} {
 		assert.Equal(t, string(want), string(sniffDelimiter([]byte(content), true)), content)
 	}
-	long := "a;b\n" + strings.Repeat("1,5;2\n", 20_000) // its last row is cut
+	long := "a;b\n" + strings.Repeat("1,5;2\n", 20_000) // the sample cuts its last row
 	assert.Equal(t, ';', sniffDelimiter([]byte(long[:sampleSize]), false))
 }
 
@@ -85,7 +85,7 @@ func TestCSVDelimiterIsReportedOrGiven(t *testing.T) {
 	}
 }
 
-func TestInputsThatNeedAnotherForm(t *testing.T) {
+func TestUnsupportedInputsNameTheRemedy(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{
 		"docs/a.md": "", "x[0-9].md": "", "cr.csv": "a,b\r1,2\r3,4\r", "index.csv": ",a\n0,x\n", "utf16.csv": "a\x00,\x00b\x00\n\x001\x00",
@@ -132,7 +132,7 @@ func TestInputsThatNeedAnotherForm(t *testing.T) {
 	}
 }
 
-// writeCSV is a table as encoding/csv writes it.
+// writeCSV formats a table like encoding/csv.
 func writeCSV(t require.TestingT, delimiter rune, table [][]string) string {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
@@ -141,7 +141,7 @@ func writeCSV(t require.TestingT, delimiter rune, table [][]string) string {
 	return b.String()
 }
 
-func TestCSVIsReadBackWhateverSeparatesItsColumns(t *testing.T) {
+func TestCSVRoundTripWithAnyDelimiter(t *testing.T) {
 	t.Parallel()
 	cell := rapid.OneOf(
 		rapid.StringMatching(`[a-c ,;\t|"'\n=.0-9é]{0,12}`),
@@ -156,7 +156,7 @@ func TestCSVIsReadBackWhateverSeparatesItsColumns(t *testing.T) {
 		header := rapid.SliceOfNDistinct(rapid.StringMatching(`[A-Za-z_][A-Za-z0-9_ .-]{0,8}[a-z]`), columns, columns, rapid.ID[string]).Draw(t, "header")
 		rows := rapid.SliceOfN(rapid.SliceOfN(cell, columns, columns), 0, 6).Draw(t, "rows")
 		if columns == 1 {
-			rows = slices.DeleteFunc(rows, func(row []string) bool { return row[0] == "" }) // blank lines are no rows
+			rows = slices.DeleteFunc(rows, func(row []string) bool { return row[0] == "" }) // blank lines are not rows
 		}
 		inputs, err := decodeAll(formatCSV, writeCSV(t, delimiter, append([][]string{header}, rows...)))
 		require.NoError(t, err)

@@ -54,10 +54,10 @@ func TestGlobFollowsLinksToFilesInside(t *testing.T) {
 	require.NoError(t, err)
 	after, err := second.Fingerprint()
 	require.NoError(t, err)
-	assert.NotEqual(t, before, after, "the linked file counts, not the link")
+	assert.NotEqual(t, before, after, "the fingerprint depends on the linked file, not on the link")
 }
 
-func TestGlobCountsLinksThatLeadOut(t *testing.T) {
+func TestGlobCountsLinksOutside(t *testing.T) {
 	t.Parallel()
 	dir := folder(t, map[string]string{"snap/b.yaml": "task: \"{path}\"\ninputs: \"*.md\"\n", "snap/c.md": "x", "blobs/1": "one"})
 	link(t, dir, "snap/a.md", "../blobs/1")
@@ -74,7 +74,7 @@ func TestGlobCountsLinksThatLeadOut(t *testing.T) {
 	assert.Len(t, collect(t.Context(), t, s), 3)
 }
 
-func TestGlobSkipsUnreadableFoldersThatThePatternDoesNotNeed(t *testing.T) {
+func TestGlobSkipsUnneededUnreadableFolders(t *testing.T) {
 	t.Parallel()
 	dir := folder(t, map[string]string{"a/x.md": "", "locked/x.md": "", "top.md": ""})
 	require.NoError(t, os.Chmod(filepath.Join(dir, "locked"), 0))

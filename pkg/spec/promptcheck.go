@@ -12,21 +12,21 @@ import (
 )
 
 const (
-	// maxShownPrompt bounds how much of a prompt an error shows, in characters.
+	// maxShownPrompt limits the part of a prompt that an error shows, in characters.
 	maxShownPrompt = 400
-	// maxNear bounds the names that are looked at for a slip of the pen.
+	// maxNear limits the names that are checked for typos.
 	maxNear = 1_000
-	// maxMistakes bounds the mistakes of a prompt that are reported.
+	// maxMistakes limits the reported mistakes of a prompt.
 	maxMistakes = 100
-	// maxForeign bounds the different names in doubled braces that are looked at.
+	// maxForeign limits the different names in doubled braces that are checked.
 	maxForeign = 10_000
 )
 
-// checkNames finds placeholders without a field in any input, and names in braces that are nearly those of fields.
+// checkNames finds placeholders without a field in any input, and names in braces that are nearly names of fields.
 func (s *Spec) checkNames(v *survey) Errors {
 	var errs Errors
 	if len(v.known) == 0 {
-		return nil // no input could be read, and the caller reports that
+		return nil // the caller reports that no input could be read
 	}
 	known := slices.Sorted(maps.Keys(v.known))
 	hint := ""
@@ -60,7 +60,7 @@ func (s *Spec) checkNames(v *survey) Errors {
 	return errs
 }
 
-// checkSchemaName refuses a name that may be a field and the output schema.
+// checkSchemaName refuses a name that could mean both a field and the output schema.
 func (s *Spec) checkSchemaName(p prompt, name string, f *fieldSurvey) Errors {
 	switch {
 	case !s.isSchema(name):
@@ -77,7 +77,7 @@ func (s *Spec) checkSchemaName(p prompt, name string, f *fieldSurvey) Errors {
 	return nil
 }
 
-// checkNear finds names in braces that are no fields, but nearly.
+// checkNear finds names in braces that are nearly names of fields.
 func (p prompt) checkNear(data dataNames, placed func(name string) bool) Errors {
 	var errs Errors
 	for i, name := range p.wording.names() {
@@ -96,7 +96,7 @@ func (p prompt) checkNear(data dataNames, placed func(name string) bool) Errors 
 }
 
 var (
-	// formatSuffix is what Python puts behind a name: {price:.2f}, {name!r}.
+	// formatSuffix matches Python's suffixes of a name: {price:.2f}, {name!r}.
 	formatSuffix = regexp.MustCompile(`^(.*?[^\s:!])(![rsa])?(:[<>=^+\-0-9.,_]*[a-zA-Z%]?)?$`)
 	dotted       = regexp.MustCompile(`^[\p{L}_][\p{L}\p{M}\p{N}_\-]*((\.[\p{L}\p{N}_][\p{L}\p{M}\p{N}_\-]*)|(\[[0-9]+\]))+$`)
 	wordy        = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{M}\p{N} _.\-]*$`)
@@ -132,7 +132,7 @@ func (d dataNames) nearMiss(name string) (string, bool) {
 	return "", false
 }
 
-// fold drops what people get wrong in names: case, spaces, and what joins words.
+// fold drops the common differences between names: case, spaces, and characters that join words.
 func fold(name string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) || strings.ContainsRune("_-.", r) {
