@@ -62,7 +62,7 @@ func (l *loader) prices(to *batch.Prices) func(string, ast.Node) {
 		})
 		for _, name := range []string{"prompt", "completion"} {
 			if !has[name] && len(l.errs) == before {
-				l.failf(n, field+"."+name, "is required: a price that is missing would count as free. Write `%s: 0` if these tokens cost nothing", name)
+				l.failf(n, field+"."+name, "is required: a missing price would count as free. Write `%s: 0` if these tokens cost nothing", name)
 			}
 		}
 		if to.Cached = cached; cached < 0 {

@@ -65,16 +65,16 @@ func TestCompileExplainsPromptMistakes(t *testing.T) {
 	}{
 		"unknown in a block": {
 			"task: |\n  one\n  two {txet}\ninputs: [{text: a, id: 1}]\n", nil,
-			`batch.yaml:3: field task: no input has a field "txet"; the nearest name is "text", and the known ones are id, text. To mean the text {txet}, write {{txet}}`,
+			`batch.yaml:3: field task: no input has a field "txet"; the nearest name is "text", and the known ones are id, text. For the text {txet}, write {{txet}}`,
 		},
 		"unknown in a file": {
 			"task: {file: p/task.txt}\nsystem_prompt: \"{b}\"\ninputs: [{a: a}]\n", map[string]string{"p/task.txt": "x\n\n{c}"},
-			`batch.yaml:2: field system_prompt: no input has a field "b"; the nearest name is "a", and the known ones are a. To mean the text {b}, write {{b}}` + "\n" +
-				`p/task.txt:3: field task: no input has a field "c"; the nearest name is "a", and the known ones are a. To mean the text {c}, write {{c}}`,
+			`batch.yaml:2: field system_prompt: no input has a field "b"; the nearest name is "a", and the known ones are a. For the text {b}, write {{b}}` + "\n" +
+				`p/task.txt:3: field task: no input has a field "c"; the nearest name is "a", and the known ones are a. For the text {c}, write {{c}}`,
 		},
 		"unknown after a preamble": {
 			"system_prompt: |\n  x-amz-id: 1\n\n  {b}\ntask: x\ninputs: [{a: a}]\n", nil,
-			`batch.yaml:4: field system_prompt: no input has a field "b"; the nearest name is "a", and the known ones are a. To mean the text {b}, write {{b}}`,
+			`batch.yaml:4: field system_prompt: no input has a field "b"; the nearest name is "a", and the known ones are a. For the text {b}, write {{b}}`,
 		},
 		"varies in the system prompt": {
 			"task: x\nsystem_prompt: |\n  Hello\n  {a}\ninputs: [{a: 1}, {a: 2}]\n", nil,

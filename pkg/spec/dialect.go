@@ -32,7 +32,7 @@ func (s *Spec) checkDialect(v *survey, placed placement) Errors {
 	}
 	if len(errs) == 0 && v.distinct && !slices.ContainsFunc(s.task.wording.names(), data.used) {
 		errs = append(errs, s.task.mistakeAt(0, fmt.Sprintf(
-			"no field of the inputs occurs in the task, so all %d jobs would ask the same; write the name of a field in braces: {%s}%s. If that is meant, set literal: true%s",
+			"no field of the inputs occurs in the task, so all %d jobs would have the same prompt; write the name of a field in braces: {%s}%s. If that is intended, set literal: true%s",
 			v.total, strings.Join(known[:min(len(known), 20)], "}, {"), signs(s.task.text, known), shown)))
 	}
 	return errs
@@ -69,7 +69,7 @@ type found struct {
 // message returns the text to write instead. which describes the origin of the field.
 func (f found) message(which string) string {
 	if f.latex {
-		return fmt.Sprintf("%s is a LaTeX command, and {%s} in it is a placeholder%s; write {{{%s}}} for its value in braces, {{%s}} for the text, or {%s} behind a space",
+		return fmt.Sprintf("%s is a LaTeX command, and {%s} in it is a placeholder%s; write {{{%s}}} for its value in braces, {{%s}} for the text, or {%s} after a space",
 			f.text, f.path, which, f.path, f.path, f.path)
 	}
 	return fmt.Sprintf("%s looks like a placeholder of another template language%s; write {%s}, or set literal: true if it is text", f.text, which, f.path)

@@ -73,7 +73,7 @@ func (s *globSource) noMatch() string {
 		literal = filepath.Join(s.base, literal)
 	}
 	if info, err := os.Stat(literal); err == nil && info.Mode().IsRegular() && strings.ContainsAny(s.written, "[{?") {
-		text += fmt.Sprintf("; a file has exactly this name, so escape what a pattern reads: %q", escapeGlob.Replace(s.written))
+		text += fmt.Sprintf("; a file has exactly this name, so escape the pattern characters: %q", escapeGlob.Replace(s.written))
 	}
 	return text
 }
@@ -140,7 +140,7 @@ func (s *globSource) walk(ctx context.Context, f func(file string, bad error) er
 	inside := realPath(s.pathFrom)
 	err := fs.WalkDir(os.DirFS(s.root), ".", func(rel string, entry fs.DirEntry, err error) error {
 		if err != nil {
-			return fmt.Errorf("list inputs under %s: %w; to leave a folder out, name it in exclude", s.root, err)
+			return fmt.Errorf("list inputs under %s: %w; to skip a folder, name it in exclude", s.root, err)
 		}
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)

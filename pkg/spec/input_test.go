@@ -70,7 +70,7 @@ func TestFormatsDecode(t *testing.T) {
 		"csv header only": {format: formatCSV, content: "a,b\n"},
 		"csv empty":       {format: formatCSV},
 		"csv twice":       {format: formatCSV, content: "a,a\n1,2\n", err: `f:1: two columns are named "a"`},
-		"csv no name":     {format: formatCSV, content: "a,\n1,2\n", err: "f:1: column 2 has no name, because the row ends with \",\"; the first row must name the fields. Remove what follows \"a\" from every line, or name the column"},
+		"csv no name":     {format: formatCSV, content: "a,\n1,2\n", err: "f:1: column 2 has no name, because the row ends with \",\"; the first row must name the fields. Remove the characters after \"a\" from every line, or name the column"},
 		"json": {
 			format: formatJSON, content: "\uFEFF[\n {\"a\": 1},\n\n 7,\n null, {\"a\":\n 2}\n]\n",
 			want: []Input{

@@ -55,9 +55,9 @@ func notPretty(sample []byte) error {
 	line, _, _ := bytes.Cut(bytes.TrimLeft(sample, " \t\r\n"), []byte("\n"))
 	switch string(bytes.TrimSpace(line)) {
 	case "{":
-		return errors.New("its first value goes over several lines; write one value per line (`jq -c .` does that)")
+		return errors.New("its first value spans several lines; write one value per line (`jq -c .` does that)")
 	case "[":
-		return errors.New("it holds a JSON array over several lines; name it .json or set format: json")
+		return errors.New("it contains a JSON array that spans several lines; name it .json or set format: json")
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func followLink(file, inside string) (kind linkKind, target string, broken error
 	case errors.Is(err, fs.ErrNotExist):
 		return linkBroken, target, fmt.Errorf("it is a symbolic link to %s, which does not exist", target)
 	case errors.Is(err, syscall.ELOOP) || err != nil && strings.Contains(err.Error(), "too many links"):
-		return linkBroken, target, fmt.Errorf("it is a symbolic link to %s, which leads in a circle", target)
+		return linkBroken, target, fmt.Errorf("it is a symbolic link to %s, which is part of a loop of links", target)
 	case err != nil:
 		return linkBroken, target, fmt.Errorf("it is a symbolic link to %s, which cannot be read: %w", target, bare(err))
 	case info.IsDir():

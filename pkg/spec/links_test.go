@@ -39,7 +39,7 @@ func TestGlobFollowsLinksToFilesInside(t *testing.T) {
 	}
 	assert.Equal(t, []string{
 		"snapshots/v1/a.md: one", "snapshots/v1/b.md: one",
-		"snapshots/v1/circle.md: it is a symbolic link to circle.md, which leads in a circle",
+		"snapshots/v1/circle.md: it is a symbolic link to circle.md, which is part of a loop of links",
 		"snapshots/v1/gone.md: it is a symbolic link to ../nowhere, which does not exist",
 		"snapshots/v1/plain.md: two",
 	}, got)
@@ -119,7 +119,7 @@ func TestNoMatchNamesThePattern(t *testing.T) {
 	files := map[string]string{"x[0-9].md": ""}
 	for inputs, want := range map[string]string{
 		"'docs*.md'":          `there are no inputs: no file matches "docs*.md" in `,
-		"{glob: 'x[0-9].md'}": `a file has exactly this name, so escape what a pattern reads: "x\\[0-9\\].md"`,
+		"{glob: 'x[0-9].md'}": `a file has exactly this name, so escape the pattern characters: "x\\[0-9\\].md"`,
 		"none.csv":            "there are no inputs: none.csv has a header row and no other",
 		"empty.txt":           "there are no inputs: nothing to do",
 	} {

@@ -249,7 +249,7 @@ func TestLoadExpandsAliasesWithinBounds(t *testing.T) {
 	}
 	_, err = load(t, bomb.String(), nil, LoadOptions{})
 	require.Error(t, err)
-	assert.Contains(t, err.Error(), "aliases counted out")
+	assert.Contains(t, err.Error(), "aliases expanded")
 }
 
 func TestLoadNamesTheFile(t *testing.T) {

@@ -124,9 +124,9 @@ func explainJSON(raw []byte, err error) error {
 	case strings.HasPrefix(at, ",") && len(bytes.TrimSpace(raw[syntax.Offset:])) == 0:
 		return fmt.Errorf("not valid JSON: the line ends with a comma: %w", err)
 	case text == "{" || text == "[":
-		return fmt.Errorf("not valid JSON: a value goes over several lines, and each line must hold a whole one: %w", err)
+		return fmt.Errorf("not valid JSON: a value spans several lines; write each value on one line: %w", err)
 	case strings.HasPrefix(text, "{'"):
-		return fmt.Errorf("not valid JSON: names and texts stand in double quotes: %w", err)
+		return fmt.Errorf("not valid JSON: write names and texts in double quotes: %w", err)
 	}
 	return fmt.Errorf("not valid JSON: %w", err)
 }

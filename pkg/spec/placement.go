@@ -86,7 +86,7 @@ func (s *Spec) place(placed func(name string) bool) (placement, Errors) {
 			errs = append(errs, p.prompt.mistakeAt(0, err.Error()))
 		}
 		if here != "" && uses > 1 {
-			errs = append(errs, p.prompt.mistake(here, fmt.Sprintf("{%s} may stand only once in the two prompts", here)))
+			errs = append(errs, p.prompt.mistake(here, fmt.Sprintf("{%s} may occur only once in the two prompts", here)))
 		}
 	}
 	schema := squeeze(string(s.settings.Schema))

@@ -90,7 +90,7 @@ func (s *Spec) checkItemNames(p prompt) Errors {
 		}
 		noted[q.name] = true
 		errs = append(errs, p.mistake(q.name, fmt.Sprintf(
-			"items of the plan have no field %q: its output_schema names %s, and {item} is the whole item. To mean the text {%s}, write {{%s}}",
+			"items of the plan have no field %q: its output_schema names %s, and {item} is the whole item. For the text {%s}, write {{%s}}",
 			q.name, cmp.Or(strings.Join(s.items, ", "), "none"), q.name, q.name)))
 	}
 	known := append([]string{itemField}, s.items...)
@@ -102,7 +102,7 @@ func (s *Spec) checkItemNames(p prompt) Errors {
 	case f.text != "":
 		errs = append(errs, p.mistakeAt(f.offset, f.message(fmt.Sprintf(", and items have a field %q", f.field))))
 	case len(errs) == 0 && p.field == s.task.field && !slices.ContainsFunc(p.wording.names(), s.ofItem):
-		errs = append(errs, p.mistakeAt(0, fmt.Sprintf("no field of the plan's items occurs in the task, so all jobs would ask the same; write {%s}. If that is meant, set literal: true",
+		errs = append(errs, p.mistakeAt(0, fmt.Sprintf("no field of the plan's items occurs in the task, so all jobs would have the same prompt; write {%s}. If that is intended, set literal: true",
 			strings.Join(known, "}, {"))))
 	}
 	return errs

@@ -49,7 +49,7 @@ func (s *Spec) checkNames(v *survey) Errors {
 				errs = append(errs, s.checkSchemaName(p, name, f)...)
 			case f != nil:
 				errs = append(errs, p.mistake(name, fmt.Sprintf(
-					"no input has a field %q; the nearest name is %q, and the known ones are %s. To mean the text {%s}, write {{%s}}%s",
+					"no input has a field %q; the nearest name is %q, and the known ones are %s. For the text {%s}, write {{%s}}%s",
 					name, nearest(name, known), strings.Join(known[:min(len(known), 20)], ", "), name, name, hint)))
 			}
 		}
@@ -68,7 +68,7 @@ func (s *Spec) checkSchemaName(p prompt, name string, f *fieldSurvey) Errors {
 	case name == outputSchemaField:
 		return Errors{p.mistake(name, "inputs have a field \"output_schema\", and {output_schema} is the output schema of the spec; rename the field")}
 	case f.lacking:
-		return Errors{p.mistake(name, "only some inputs have a field \"schema\", so {schema} could be that or the output schema; for the output schema write {output_schema}")}
+		return Errors{p.mistake(name, "only some inputs have a field \"schema\", so {schema} could be the field or the output schema; for the output schema write {output_schema}")}
 	case p.field == s.system.field && f.varies:
 		return Errors{p.mistake(name, "inputs have a field \"schema\" that varies, and the system prompt is shared by all jobs; for the output schema write {output_schema}, for the field use the task")}
 	case s.system.uses(name) && s.task.uses(name):

@@ -107,7 +107,7 @@ func checkHeader(header []string, comma rune) error {
 		last--
 	}
 	if named := strings.TrimSpace(header[last]); named != "" && last < len(header)-1 {
-		return fmt.Errorf("column %d has no name, because the row ends with %q; the first row must name the fields. Remove what follows %q from every line, or name the column",
+		return fmt.Errorf("column %d has no name, because the row ends with %q; the first row must name the fields. Remove the characters after %q from every line, or name the column",
 			last+2, strings.Repeat(string(comma), len(header)-1-last), named)
 	}
 	seen := make(map[string]bool, len(header))
@@ -117,7 +117,7 @@ func checkHeader(header []string, comma rune) error {
 		case header[i] == "" && i == 0:
 			return errors.New("column 1 has no name; the first row must name the fields. If it is the index that pandas writes, use to_csv(index=False)")
 		case header[i] == "":
-			return fmt.Errorf("column %d, behind %q, has no name; the first row must name the fields", i+1, header[i-1])
+			return fmt.Errorf("column %d, after %q, has no name; the first row must name the fields", i+1, header[i-1])
 		case !utf8.ValidString(name):
 			return errNotUTF8
 		case seen[header[i]]:

@@ -81,7 +81,7 @@ func Load(path string, opts LoadOptions) (*Spec, error) {
 // returned at once, as [Errors].
 func Parse(name string, data []byte, opts LoadOptions) (*Spec, error) {
 	if len(data) > maxSpecBytes {
-		return nil, Errors{{File: name, Message: fmt.Sprintf("a spec is at most %d MiB; inputs may be longer, after it", maxSpecBytes>>20)}}
+		return nil, Errors{{File: name, Message: fmt.Sprintf("a spec is at most %d MiB; send large inputs after the spec", maxSpecBytes>>20)}}
 	}
 	if opts.Stdin == nil {
 		opts.Stdin = strings.NewReader("")
@@ -232,7 +232,7 @@ func (l *loader) load(top ast.Node) {
 		l.failf(top, inputsField, "the inputs are the items of the plan; leave out %s or %s", inputsField, planField)
 	case planned:
 	case l.given != nil && l.spec.inputs != nil:
-		l.failf(top, inputsField, "inputs come from the program, and from the spec; give them once")
+		l.failf(top, inputsField, "inputs come from the program and from the spec; remove one of them")
 	case l.given != nil:
 		l.spec.inputs = l.given
 	case l.spec.inputs == nil:
@@ -261,7 +261,7 @@ func (l *loader) noted(field string) bool {
 // mayRead reports whether the spec may name a file, and records a mistake if not.
 func (l *loader) mayRead(field string, n ast.Node, file string) bool {
 	if l.sent {
-		l.failf(n, field, "names %q, which would be a file of the server; a spec that is sent holds its texts and its schema, and inputs come after it", file)
+		l.failf(n, field, "names %q, which would be a file of the server; put texts and schema into a spec that you send, and the inputs after it", file)
 	}
 	return !l.sent
 }

@@ -58,7 +58,7 @@ func (p prompt) checkStage(but string, names []string, known func(string) bool) 
 	for _, q := range p.wording {
 		if q.firm() && !known(q.name) && !noted[q.name] {
 			noted[q.name] = true
-			errs = append(errs, p.mistake(q.name, fmt.Sprintf("%s {%s}. To mean the text {%s}, write {{%s}}", but, q.name, q.name, q.name)))
+			errs = append(errs, p.mistake(q.name, fmt.Sprintf("%s {%s}. For the text {%s}, write {{%s}}", but, q.name, q.name, q.name)))
 		}
 	}
 	used := p.wording.names()

@@ -166,7 +166,7 @@ func (d *document) resolve(field string, n ast.Node) ast.Node {
 	for range maxDepth {
 		if d.visits++; d.visits > maxNodes {
 			if d.visits == maxNodes+1 {
-				d.failf(n, field, "the file has more than %d values, aliases counted out", maxNodes)
+				d.failf(n, field, "the file has more than %d values, with aliases expanded", maxNodes)
 			}
 			return nil
 		}
@@ -189,7 +189,7 @@ func (d *document) resolve(field string, n ast.Node) ast.Node {
 			return n
 		}
 	}
-	d.failf(n, field, "the aliases lead in a circle")
+	d.failf(n, field, "the aliases form a cycle")
 	return nil
 }
 
