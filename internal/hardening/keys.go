@@ -15,9 +15,8 @@ const maxKey = 64 << 10
 // are set at the time of the call. On Linux it also overwrites the initial environment, which /proc shows for the life
 // of a process.
 //
-// If the variable NAME is missing or empty and NAME_FILE is set, the key is the text of that file, without the line
-// break at its end. It is an error to set both, and to name a file that is empty or cannot be read. The lookup is usable
-// even after an error.
+// If NAME is missing or empty and NAME_FILE is set, the key is the text of that file without its final line break. It is
+// an error to set both, and to name a file that is empty or cannot be read. The lookup is usable even after an error.
 //
 // Call it before [Undumpable], and before other code reads the variables.
 func TakeKeys(names []string) (func(string) (string, bool), error) {

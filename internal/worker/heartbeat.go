@@ -83,8 +83,8 @@ func (w *Worker) renew(ctx context.Context, timeout time.Duration) bool {
 }
 
 // touch marks batches without local jobs as reachable. Otherwise their expired leases would be mistaken for an outage:
-// if their own workers died and all others are too busy to claim from them, each claim would seem to end an outage, and
-// their leases would never expire.
+// their own workers may have died, and all others may be too busy to claim from them. Each rare claim would then seem to
+// end an outage, and the leases would never expire.
 func (w *Worker) touch(ctx context.Context, timeout time.Duration, mine map[batch.ID][]batch.Lease) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

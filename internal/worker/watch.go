@@ -85,7 +85,7 @@ func (w *Worker) probe(ctx context.Context) error {
 	if same := slices.Equal(modelIDs(models), modelIDs(w.served())); ready && same {
 		return nil
 	} else if !same && ready {
-		w.log.Warn("the backend serves other models than before", "endpoint", w.cfg.Backend.Endpoint(), "models", modelIDs(models))
+		w.log.Warn("the backend's list of models changed", "endpoint", w.cfg.Backend.Endpoint(), "models", modelIDs(models))
 	}
 	w.models.Store(&models)
 	w.kv.learn(ctx, w.cfg.Backend)

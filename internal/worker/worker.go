@@ -44,7 +44,7 @@ type Config struct {
 	Tracer       trace.Tracer          // made by internal/tracing, so that all attempts at a job share one trace. Defaults to none.
 	Consumer     string                // unique for every start of a process. Defaults to ID and a random part.
 
-	// Check returns an error for an output that matches its schema but cannot be used. The model is then asked for a repair.
+	// Check returns an error for an output that matches its schema but cannot be used. The model then gets a repair turn.
 	// It is called concurrently. Nil accepts all outputs.
 	Check func(id batch.ID, output json.RawMessage) error
 

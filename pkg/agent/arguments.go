@@ -17,7 +17,7 @@ type mendedCall struct {
 	problem string // for the model, if its arguments cannot be used as written; the call is then not run
 }
 
-// mendCalls repairs calls for the history. Some servers refuse every later turn of a conversation with a call that has
+// mendCalls repairs calls for the history. Some servers refuse a conversation for its whole life if an earlier call has
 // arguments that are not JSON, no ID, or the ID of another call of its turn.
 func mendCalls(turn int, calls []backend.ToolCall) []mendedCall {
 	mended := make([]mendedCall, len(calls))

@@ -13,8 +13,8 @@ import (
 )
 
 // Payload is the content of the job stream for one job: the fields of the input that the prompt still needs, or the
-// reason why the input is unusable. Fields that no template uses, and values that are already in the plan, are left out,
-// so that a waiting job needs little memory in Redis.
+// reason why the input is unusable. It has no fields that no template uses, and no values that are already in the plan.
+// A waiting job therefore needs little memory in Redis.
 type Payload struct {
 	Input map[string]any `json:"in,omitzero"`
 	Bad   string         `json:"bad,omitempty"` // reason, with the input's line; the job fails as BadInput without a model call
