@@ -74,7 +74,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	w.metrics.moved(state, batch.Pending)
 	w.cfg.Pace(l.Job)
 	if a.work.seeding != nil {
-		a.work.seeding.Begun(time.Now()) // the claim loop is woken when the call has ended
+		a.work.seeding.Begun(time.Now()) // the claim loop is woken when the job ends
 	}
 	if err == nil && result.Turns > 0 && result.ReusedFrom == "" {
 		err = w.bind(ctx, a)
