@@ -154,7 +154,7 @@ func TestAdmissionKeepsAgentsWithinTheCache(t *testing.T) {
 			info, wall, worker, _ := agentic(t, reports)
 			defer worker.end()
 			require.EqualValues(t, 24, info.Counts.OK)
-			assert.EqualValues(t, 24*(toolTurns+1), info.Counts.Turns, "nobody begins anew")
+			assert.EqualValues(t, 24*(toolTurns+1), info.Counts.Turns, "no agent restarts")
 			hit[reports] = float64(info.Counts.Usage.CachedTokens) / float64(info.Counts.Usage.PromptTokens)
 			took[reports] = wall
 			if reports {
@@ -162,7 +162,7 @@ func TestAdmissionKeepsAgentsWithinTheCache(t *testing.T) {
 				assert.Zero(t, s.Live)
 				assert.Equal(t, 32_000, s.Capacity)
 			} else {
-				assert.Nil(t, worker.kv.ledger.Load(), "a server that does not say is not kept account of")
+				assert.Nil(t, worker.kv.ledger.Load(), "a server that does not report its cache has no ledger")
 			}
 		})
 	}
@@ -173,7 +173,7 @@ func TestAdmissionKeepsAgentsWithinTheCache(t *testing.T) {
 }
 
 // Usage may be missing or implausible. The ledger then keeps its estimate.
-func TestACallWithoutUsageIsNotBooked(t *testing.T) {
+func TestCallWithoutUsageIsNotBooked(t *testing.T) {
 	d := &admission{wake: func() {}}
 	d.learn(t.Context(), reporting{&engine{capacity: 1_000}})
 	l := d.ledger.Load()
@@ -198,7 +198,7 @@ func (a answering) Generate(context.Context, *backend.Request, backend.Observer)
 }
 
 // An agent that waits at a turn boundary keeps its lease and its journal. A drain releases its job.
-func TestAPausedAgentCanBeDrained(t *testing.T) {
+func TestDrainReleasesPausedAgents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &admission{wake: func() {}}
 		d.learn(t.Context(), reporting{&engine{capacity: 1_000}})
@@ -210,7 +210,7 @@ func TestAPausedAgentCanBeDrained(t *testing.T) {
 			l.Turn(id, 2_800, 700, 0, 10)
 		}
 		ctx := context.WithValue(t.Context(), accountKey{}, "old")
-		require.NoError(t, d.await(ctx), "the oldest always goes on")
+		require.NoError(t, d.await(ctx), "the oldest agent always continues")
 		errLeave := errors.New("drain")
 		ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), accountKey{}, "young"))
 		time.AfterFunc(time.Minute, func() { cancel(errLeave) })
@@ -220,12 +220,12 @@ func TestAPausedAgentCanBeDrained(t *testing.T) {
 		go func() { done <- d.await(context.WithValue(t.Context(), accountKey{}, "young")) }()
 		synctest.Wait()
 		l.End("old", true)
-		require.NoError(t, <-done, "and the young one when there is room")
+		require.NoError(t, <-done, "the younger agent continues when there is room")
 	})
 }
 
 // A turn frees room for a batch that found too little, even if a later batch of the same round had enough.
-func TestABatchThatLacksRoomIsWoken(t *testing.T) {
+func TestBatchWithoutRoomIsWoken(t *testing.T) {
 	woken := 0
 	d := &admission{wake: func() { woken++ }}
 	d.ledger.Store(scheduler.NewLedger(scheduler.LedgerConfig{Capacity: 1_000}))
@@ -246,5 +246,5 @@ func TestABatchThatLacksRoomIsWoken(t *testing.T) {
 	require.Equal(t, 1, d.room(small, 1))
 	d.roundEnded()
 	turn()
-	assert.Equal(t, 1, woken, "nobody lacks room")
+	assert.Equal(t, 1, woken, "every batch has room")
 }

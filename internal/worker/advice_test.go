@@ -30,7 +30,7 @@ func (h *hinted) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 	return h.server.Generate(ctx, r, o)
 }
 
-func TestCallsCarryWhatSiblingsLetForesee(t *testing.T) {
+func TestCallsCarryHintsFromSiblings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		h := &hinted{server: w.server}

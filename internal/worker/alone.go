@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// A job whose workers were lost in all its attempts may have killed them. Its last attempt therefore runs alone; see
+// A job may have killed its workers if all its attempts lost theirs. Its last attempt therefore runs alone; see
 // [statestore.Store.Claim]. An idle worker gets such a job when its batch has no other jobs. While all workers are busy
-// with other batches, one of them stands by for the job: it claims from no other batch, lets its agents end, and runs
+// with other batches, one of them becomes the standby for the job: it claims from no other batch, lets its agents end, and runs
 // these jobs one at a time.
 
-// volunteer asks Redis whether this worker shall stand by for a batch that had no job for it, at most once per poll. A
-// worker that stood by for this batch stops, because no such jobs are left.
+// volunteer offers this worker as the standby of a batch that had no job for it, at most once per poll. Redis decides. A
+// standby of this batch stops, because no such jobs are left.
 func (w *Worker) volunteer(ctx context.Context, work *work) error {
 	if w.standby == work.id {
 		w.standby = ""

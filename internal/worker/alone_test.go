@@ -62,7 +62,7 @@ func TestLastAttemptsRunAlone(t *testing.T) {
 		w.await(suspects, 5*time.Minute)
 		info, err := w.store.Info(t.Context(), others)
 		require.NoError(t, err)
-		assert.Equal(t, batch.Sealed, info.Phase, "they had to wait until the others were through")
+		assert.Equal(t, batch.Sealed, info.Phase, "the suspects waited for the other batch")
 		w.await(others, 10*time.Minute)
 		first.end()
 		second.end()
@@ -72,7 +72,7 @@ func TestLastAttemptsRunAlone(t *testing.T) {
 		}
 		w.results(others, 2000)
 		assert.EqualValues(t, 10, alone.Load(), "turns of suspects")
-		assert.Zero(t, companions.Load(), "agents that ran beside one")
+		assert.Zero(t, companions.Load(), "agents that ran beside a suspect")
 	})
 }
 
@@ -86,13 +86,13 @@ func TestStandbyEnds(t *testing.T) {
 		standsBy := func() bool {
 			info, err := w.store.Info(t.Context(), suspects)
 			require.NoError(t, err)
-			// Redis refuses other volunteers while this worker stands by. A lease of 1 ms does not change that.
+			// Redis refuses other volunteers while this worker is the standby. A lease of 1 ms does not change that.
 			other, err := w.store.Volunteer(t.Context(), suspects, "other", time.Millisecond)
 			require.NoError(t, err)
 			return info.Counts.Takeovers > 0 && info.Counts.Waiting > 0 && !other
 		}
 		for end := time.Now().Add(5 * time.Minute); !standsBy(); time.Sleep(time.Second) {
-			require.True(t, time.Now().Before(end), "the worker does not stand by")
+			require.True(t, time.Now().Before(end), "the worker is not the standby")
 		}
 		_, err := w.store.Cancel(t.Context(), suspects)
 		require.NoError(t, err)

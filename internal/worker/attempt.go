@@ -74,7 +74,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	w.metrics.moved(state, batch.Pending)
 	w.cfg.Pace(l.Job)
 	if a.work.seeding != nil {
-		a.work.seeding.Begun(time.Now()) // the claim loop is woken when the call has ended
+		a.work.seeding.Begun(time.Now()) // the claim loop is woken when the job ends
 	}
 	if err == nil && result.Turns > 0 && result.ReusedFrom == "" {
 		err = w.bind(ctx, a)
@@ -92,7 +92,7 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	case errors.Is(err, errCancelled):
 		w.commits.add(a, w.cancelledResult(a))
 	case errors.Is(err, statestore.ErrConflict):
-		log.Warn("Redis forgot turns of this job that it had acknowledged: it was restarted, or replaced by its replica; the job goes on from what is left")
+		log.Warn("Redis forgot turns of this job that it had acknowledged: it was restarted, or replaced by its replica; the job resumes from the remaining turns")
 		w.release(context.WithoutCancel(ctx), a)
 	case errors.Is(err, agent.ErrStopped), errors.Is(err, errDrained), errors.Is(err, errBackendAway), errors.Is(err, errOtherModel),
 		errors.Is(err, errUsedUp), errors.Is(err, errNoRoom):
@@ -131,7 +131,7 @@ func (w *Worker) release(ctx context.Context, a *attempt) {
 		return w.cfg.Store.Release(ctx, a.lease.Job.Batch, []batch.Lease{a.lease})
 	})
 	if err != nil {
-		w.logOf(a.lease).Warn("could not release a job; its lease will lapse", "error", err)
+		w.logOf(a.lease).Warn("could not release a job; its lease will expire", "error", err)
 	}
 }
 

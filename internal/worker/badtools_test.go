@@ -23,7 +23,7 @@ type clumsy struct {
 	calls []backend.ToolCall
 
 	mu      sync.Mutex
-	results map[string]string // guarded by mu; what the model read, by call
+	results map[string]string // guarded by mu; texts that the model got, by call
 }
 
 func (c *clumsy) Generate(_ context.Context, r *backend.Request, _ backend.Observer) (*backend.Response, error) {
@@ -43,7 +43,7 @@ func (c *clumsy) Generate(_ context.Context, r *backend.Request, _ backend.Obser
 }
 
 // Every fault of a tool is reported to the model. Its agent ends well, and the worker takes the next job.
-func TestBadToolsHurtNobody(t *testing.T) {
+func TestBadToolsFailNoJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		object := []byte(`{"type":"object","properties":{"at":{"type":"string"}}}`)

@@ -35,12 +35,12 @@ type work struct {
 	name    string // name in the spec
 	from    scheduler.Candidate
 	program *agent.Program
-	// anyModel marks a batch without a model in its spec. It is bound to the model of the first worker that gets an answer;
-	// bound is set once that is done.
+	// anyModel lets workers use different models; Redis then only records them. Otherwise Redis binds the batch to the first
+	// model that answers. bound is set once Redis has this worker's model.
 	anyModel bool
 	bound    atomic.Bool
 	binding  chan struct{} // held by the agent that asks Redis
-	reduces  batch.ID      // the batch whose results this batch's one job reduces; "" for other batches
+	reduces  batch.ID      // the batch that this batch's one job reduces; "" for other batches
 	plans    batch.ID      // the batch that this batch plans; "" for other batches
 	// items returns the jobs in an output. It is set if plans is.
 	items func(output json.RawMessage) ([][]byte, error)
@@ -55,7 +55,7 @@ type work struct {
 	// maxAgents limits the live agents of this batch on this worker; 0 is no limit. More agents would only wait for the
 	// batch's own slots, and another worker could run them.
 	maxAgents int
-	offered   time.Time // when the claim loop last offered to stand by
+	offered   time.Time // when the claim loop last offered to be the standby
 }
 
 // jobBytes returns the average size of a job's prompt beyond the shared prefix.
@@ -192,7 +192,7 @@ func (b *batches) refuse(ctx context.Context, id batch.ID, why error) error {
 	return nil
 }
 
-// otherModel is the kind of pause of a batch whose model the backend does not serve.
+// otherModel is the kind of pause of a batch with a model that the backend does not serve.
 const otherModel = "other_model"
 
 // pauses returns one pause for each model that batches wait for.
@@ -231,7 +231,7 @@ func (b *batches) compile(id batch.ID, text []byte, bound string) (*work, error)
 			delete(plan.ToolSettings, name)
 			plan.ToolSettings[t.Name] = own
 			if _, _, err := toolpool.Narrow(t, toolpool.Share(own.Share), own.TTL); err != nil {
-				b.log.Warn("the batch asks for more sharing than the tool allows, and does not get it", "batch", id, "reason", err)
+				b.log.Warn("the batch requests more sharing than the tool allows; the tool's setting applies", "batch", id, "reason", err)
 			}
 		}
 		plan.Tools[i] = t.Name

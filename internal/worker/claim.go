@@ -186,7 +186,7 @@ func (w *Worker) reconcileAll(ctx context.Context) {
 	}
 	for _, id := range ids {
 		if err := w.reconcile(ctx, id); err != nil && ctx.Err() == nil {
-			w.log.Warn("could not ask Redis which jobs it holds for this worker; asking again before more are claimed", "batch", id, "error", err)
+			w.log.Warn("could not read from Redis which jobs this worker holds; retrying before the next claim", "batch", id, "error", err)
 		}
 	}
 }
@@ -211,7 +211,7 @@ func (w *Worker) reconcile(ctx context.Context, id batch.ID) error {
 	}
 	w.mu.Unlock()
 	if len(lost) > 0 {
-		w.log.Info("releasing jobs that Redis holds for this worker and that do not run here: a claim's reply was lost, or Redis forgot their results",
+		w.log.Info("releasing jobs that are leased to this worker but do not run here: a claim's reply was lost, or Redis forgot their results",
 			"batch", id, "jobs", len(lost))
 		if err := w.cfg.Store.Release(ctx, id, lost); err != nil {
 			return err
@@ -240,7 +240,7 @@ func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c st
 	switch {
 	case old != nil && old.lease == c.Lease:
 		// Redis would count the older agent's requests under the same token as those of a new agent.
-		w.log.Warn("Redis forgot that it had leased this job to this worker: it was restarted, or replaced by its replica; the job is handed back",
+		w.log.Warn("Redis forgot that it had leased this job to this worker: it was restarted, or replaced by its replica; the job is released",
 			"job", c.Lease.Job, "token", c.Lease.Token)
 		w.agents.Go(func() { w.release(context.WithoutCancel(ctx), a) })
 	case phase == batch.Cancelling:

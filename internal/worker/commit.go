@@ -93,12 +93,12 @@ func (c *committer) commit(ctx context.Context, id batch.ID, part []completion) 
 		_, outcomes, err = c.store.Finish(ctx, id, args)
 		if err != nil && !told {
 			told = true
-			c.log.Warn("could not commit results; trying until Redis answers", "batch", id, "results", len(args), "error", err)
+			c.log.Warn("could not commit results; retrying until Redis answers", "batch", id, "results", len(args), "error", err)
 		}
 		return err
 	})
 	if err != nil {
-		c.log.Error("results were not committed; their leases lapse and the jobs run again", "batch", id, "results", len(args), "error", err)
+		c.log.Error("results were not committed; their leases expire and the jobs run again", "batch", id, "results", len(args), "error", err)
 	}
 	for i, p := range part {
 		outcome := statestore.Fenced

@@ -68,7 +68,7 @@ func TestRedisForgetsAResult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		id := w.submit(2, func(p *spec.Plan) { p.MaxAttempts = 1 })
-		// State of a job whose result was forgotten.
+		// State of a job with a forgotten result.
 		_, jobs, err := w.store.Claim(t.Context(), statestore.ClaimParams{Batch: id, Consumer: "node-1-x", Count: 1, Lease: 15 * time.Second})
 		require.NoError(t, err)
 		require.Len(t, jobs, 1)
@@ -81,7 +81,7 @@ func TestRedisForgetsAResult(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		info, err := w.store.Info(t.Context(), id)
 		require.NoError(t, err)
-		assert.EqualValues(t, 1, info.Counts.Waiting, "handed back within a few seconds")
+		assert.EqualValues(t, 1, info.Counts.Waiting, "released within a few seconds")
 		w.await(id, 5*time.Minute)
 		worker.end()
 		for _, r := range w.results(id, 2) {
@@ -91,7 +91,7 @@ func TestRedisForgetsAResult(t *testing.T) {
 	})
 }
 
-// TestRedisForgetsAClaim: after a restart Redis may grant a lease a second time, to the worker whose agent still runs
+// TestRedisForgetsAClaim: after a restart Redis may grant a lease a second time, to the worker with an agent that still runs
 // under it. No other agent starts under that token: Redis would take the requests of the first agent for those of the
 // second.
 func TestRedisForgetsAClaim(t *testing.T) {
@@ -117,12 +117,12 @@ func TestRedisForgetsAClaim(t *testing.T) {
 		assert.Contains(t, log.String(), "Redis forgot that it had leased this job")
 		token, err := redis.HGet(t.Context(), key+"meta", "token").Int()
 		require.NoError(t, err)
-		assert.Greater(t, token, 1, "the job ran under a token that no agent had before")
+		assert.Greater(t, token, 1, "the job ran under a new token")
 	})
 }
 
 // A worker sees many batches. For each batch that ended elsewhere it keeps only the doubt about its leases.
-func TestTrustInBatchesThatEndedIsNotKept(t *testing.T) {
+func TestTrustInEndedBatchesIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		active, gone, lost := w.submit(1, nil), batch.ID("b_gone"), batch.ID("b_lost")
