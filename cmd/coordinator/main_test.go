@@ -155,7 +155,7 @@ func TestABatchOnACluster(t *testing.T) {
 		{at("resolve", id), "takes a batch ID and a job"},
 		{at("resolve", id, "job-1"), "--outcome must be done, failed or again"},
 		{at("resolve", id, "job-1", "--outcome", "perhaps"), "--outcome must be done, failed or again"},
-		{at("resolve", id, "job-1", "--outcome", "again", "--result", "x"), "a result of its own"},
+		{at("resolve", id, "job-1", "--outcome", "again", "--result", "x"), "its own result"},
 		{at("resolve", id, "first", "--outcome", "done"), `"first" is not a job`},
 		{at("resolve", id, "job-1", "--outcome", "done"), "no call of it is parked"},
 	} {

@@ -116,7 +116,7 @@ func TestStagesOverAServer(t *testing.T) {
 	assert.Contains(t, at("budget", paused, "--usd", "1").err, "has no prices")
 	raised := at("budget", paused, "--tokens", "1000000")
 	require.Equal(t, coordinator.ExitOK, raised.status, raised.err)
-	assert.Contains(t, raised.err, "it goes on")
+	assert.Contains(t, raised.err, "it continues")
 	assert.Equal(t, coordinator.ExitOK, at("results", paused, "--follow").status)
 
 	chained := at("submit", written(t, "s.yaml", "task: \"{answer}\"\ninputs: {batch: "+id+"}\n"))

@@ -12,7 +12,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// Validate checks a spec and all its inputs, and shows what would be submitted.
+// Validate checks a spec and all its inputs, and prints what would be submitted.
 func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 	var b strings.Builder
 	s, c, err := loadSpec(ctx, o, func(note string) {

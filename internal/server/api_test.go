@@ -118,7 +118,7 @@ func TestWhatIsWrongWithASubmission(t *testing.T) {
 		"schema from a file":    {spec("name: x\ntask: y {x}\noutput_schema: " + secret + "\n"), 400, "invalid", []string{"a file of the server"}},
 		"inputs from a file":    {spec("name: x\ntask: y {planted}\ninputs: " + secret + "\n"), 400, "invalid", []string{"a file of the server"}},
 		"inputs from a glob":    {spec("name: x\ntask: y {path}\ninputs: {glob: '/etc/*'}\n"), 400, "invalid", []string{"a file of the server"}},
-		"inputs twice":          {spec("name: x\ntask: y {x}\ninputs: [{x: 1}]\n"), 400, "invalid", []string{"leave one of them out"}},
+		"inputs twice":          {spec("name: x\ntask: y {x}\ninputs: [{x: 1}]\n"), 400, "invalid", []string{"remove one of them"}},
 		"bad inputs": {func() answered { return w.submit(`{"spec":{"name":"x","task":"y {x}"}}` + "\n{\"x\":1}\n{torn\n") },
 			400, "invalid", []string{"inputs:2", "on_bad_input"}},
 		"unknown field": {func() answered { return w.submit(`{"spec":{"name":"x","task":"y {z}"}}` + "\n{\"x\":1}\n") },
@@ -140,7 +140,7 @@ func TestWhatIsWrongWithASubmission(t *testing.T) {
 		"jobs beside a planner": {func() answered {
 			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1},"planner":{"name":"y","max_turns":1,"max_attempts":1,"ttl":1,"max_items":3,` +
 				`"schema":{"type":"object","properties":{"items":{"type":"array"}},"required":["items"]}}}` + "\n{\"in\":{}}\n")
-		}, 400, "invalid", []string{"leave one of them out"}},
+		}, 400, "invalid", []string{"remove one of them"}},
 		"a reducer with tools": {func() answered {
 			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1},"reduce":{"name":"y","max_turns":1,"max_attempts":1,"ttl":1,"tools":["read_file"]}}` + "\n{\"in\":{}}\n")
 		}, 400, "invalid", []string{"a reducer has no tools"}},
@@ -400,7 +400,7 @@ func TestCancelRetryRemove(t *testing.T) {
 	w.ask("DELETE", path, "").json(t, &said)
 	p := w.ask("GET", path, "").problem(t)
 	assert.Equal(t, http.StatusNotFound, p.Status)
-	assert.Contains(t, p.Detail, "no batch at all")
+	assert.Contains(t, p.Detail, "holds no batches")
 }
 
 func TestExplainAndBudget(t *testing.T) {
@@ -449,7 +449,7 @@ func TestResolve(t *testing.T) {
 	}
 	var said Said
 	w.ask("POST", path, `{"outcome":"done","result":"it was sent"}`).json(t, &said)
-	assert.Contains(t, strings.Join(said.Messages, "\n"), "the job goes on")
+	assert.Contains(t, strings.Join(said.Messages, "\n"), "the job resumes")
 	assert.Equal(t, batch.Sealed, said.Phase)
 	n := w.claim(id, 1)[0].Lease
 	_, outcome, err := w.store.Intend(t.Context(), n, place, []byte("i"))
