@@ -138,8 +138,7 @@ call had its effect, and report it.`,
 		{
 			Name: "doctor", Usage: "check Redis, a model server and the tools, and show how to fix each problem",
 			Description: `The model server gets a few short requests, among them one tool call and one answer with a schema. Redis is optional if
---backend is given and --redis is not. Exit status: 0 no
-problem, 1 a problem, 3 Redis or the model server cannot be reached.`,
+--backend is given and --redis is not. Exit status: 0 no problem, 1 a problem, 3 Redis or the model server cannot be reached.`,
 			Flags: []cli.Flag{
 				redisFlag(), rootFlag(), toolsFlag(),
 				&cli.StringFlag{Name: "backend", EnvVars: config.Env("backend"), Usage: "model server `URL`, as vllm://host:8000"},

@@ -122,7 +122,7 @@ func TestReductionOnACluster(t *testing.T) {
 	require.Len(t, again, 3)
 	assert.Equal(t, batch.ID(reducer), again[2].Batch)
 	now := results(t, at("results", reducer).out)
-	require.Len(t, now, 1, "the old summary was taken back")
+	require.Len(t, now, 1, "the old summary was replaced")
 
 	assert.Regexp(t, `(?m)^reduced +by `+regexp.QuoteMeta(reducer)+`$`, at("status", id).out)
 	cut := at("submit", specOf(t, 2, reduceField+"  sampling: {max_tokens: 2}\n"), "--follow")

@@ -59,8 +59,8 @@ SIGTERM or Ctrl-C drains: no more jobs are claimed, agents finish their jobs or 
 SIGUSR1 sets the log level to debug, SIGUSR2 restores it.
 
 The server's key comes from BATCHAGENT_API_KEY, the Redis password also from BATCHAGENT_REDIS_PASSWORD, its
-certificates from BATCHAGENT_REDIS_CA, _CERT and _KEY. A key may lie in a file that BATCHAGENT_API_KEY_FILE or
-BATCHAGENT_REDIS_PASSWORD_FILE names.`
+certificates from BATCHAGENT_REDIS_CA, _CERT and _KEY. BATCHAGENT_API_KEY_FILE and
+BATCHAGENT_REDIS_PASSWORD_FILE name files with these secrets.`
 
 func main() {
 	lookup, err := hardening.TakeKeys(config.Keys)

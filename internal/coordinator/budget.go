@@ -20,7 +20,7 @@ func SetBudget(ctx context.Context, s *statestore.Store, id batch.ID, b batch.Bu
 		return usagef("a budget must be a number up to %s tokens or $%s", count(spec.MaxBudgetTokens), count(spec.MaxBudgetUSD))
 	}
 	if b == (batch.Budget{}) {
-		return usagef("say how much the batch may use: --tokens N, --usd X or both")
+		return usagef("set how much the batch may use: --tokens N, --usd X or both")
 	}
 	id = id.Whole()
 	p := patience{store: s, say: con.Say}
@@ -53,7 +53,7 @@ func SetBudget(ctx context.Context, s *statestore.Store, id batch.ID, b batch.Bu
 	case info.Phase == batch.Done:
 		state = "it is done, so this changes nothing"
 	case info.Paused:
-		state = "that is used up, so no model call begins"
+		state = "this is used up, so no model call starts"
 	}
 	con.Say(fmt.Sprintf("batch %s has used %s and may use %s: %s", id, spentOf(info), budgetOf(info.Budget), state))
 	return nil

@@ -93,8 +93,8 @@ func TestFollowReportsPauseAndBudgetCanBeRaised(t *testing.T) {
 		budget batch.Budget
 		said   string
 	}{
-		{batch.Budget{Tokens: 200}, "may use 200 tokens: that is used up, so no model call begins"},
-		{batch.Budget{USD: 1}, "may use 200 tokens or $1.00: that is used up"},
+		{batch.Budget{Tokens: 200}, "may use 200 tokens: this is used up, so no model call starts"},
+		{batch.Budget{USD: 1}, "may use 200 tokens or $1.00: this is used up"},
 		{batch.Budget{Tokens: 5_000}, "may use 5,000 tokens or $1.00: it continues"},
 	} {
 		said.Reset()

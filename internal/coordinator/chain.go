@@ -95,7 +95,7 @@ func (c *chain) find(ctx context.Context, p past) error {
 		return err
 	}
 	if info.Counts.Finished() > all {
-		return usagef("%s of batch %s were taken from Redis (results --consume); write inputs: {results: FILE}, with the file that they went to",
+		return usagef("%s of batch %s were taken from Redis (results --consume); write inputs: {results: FILE}, with the file that they were written to",
 			plural(info.Counts.Finished()-all, "result", "results"), c.from.Batch)
 	}
 	if len(found) == 0 {

@@ -26,7 +26,7 @@ type sink interface {
 }
 
 // stream is a sink that cannot be read back. A job that is retried after its failure was written has two lines; the
-// later line counts. Its memory is that of its outcomes.
+// later line counts. It uses the memory of its outcomes.
 type stream struct {
 	w      io.Writer
 	format format

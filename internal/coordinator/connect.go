@@ -31,8 +31,8 @@ type waiter interface {
 	UntilKnown(ctx context.Context, op func() error) error
 }
 
-// Once returns a function that opens the store at its first call and returns the same store later, and a function that
-// closes it if it is open. Neither is safe for concurrent use.
+// Once returns two functions. connect opens the store at its first call and returns the same store later. closeStore
+// closes the store if it is open. Neither is safe for concurrent use.
 func Once(open func(context.Context) (*statestore.Store, error)) (connect func(context.Context) (*statestore.Store, error), closeStore func()) {
 	var store *statestore.Store
 	connect = func(ctx context.Context) (*statestore.Store, error) {

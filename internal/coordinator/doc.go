@@ -2,11 +2,11 @@
 // machine alone.
 //
 // Jobs and results never pass through a coordinator: workers claim from Redis directly, and a batch completes without
-// any coordinator. So a coordinator keeps no essential state. If it is killed, the same command resumes its work:
-// [Submit] finds a submission by its fingerprint, and [OpenFile] reads the results that a file already holds.
+// any coordinator. So a coordinator keeps no essential state. If it is killed, the same command resumes its work.
+// [Submission.Submit] finds a submission by its fingerprint. [OpenFile] reads the results that a file already holds.
 //
-// One-machine mode ([Run]) is the same code with other wiring: an embedded Redis behind an in-process pipe, workers as
-// goroutines, and the simulated server if no other is found.
+// One-machine mode ([Run]) is the same code with other wiring. It has an embedded Redis behind an in-process pipe and
+// workers as goroutines. If no model server is found, it starts the simulated one.
 //
 // # Goroutines
 //
@@ -19,5 +19,5 @@
 // [ExitStatus] maps them to the exit status that scripts rely on. Results are on disk in the results file before Redis
 // drops them.
 //
-// Start reading at [Submit], then collect.go.
+// Start reading at [Submission.Submit], then collect.go.
 package coordinator

@@ -220,8 +220,8 @@ func (c *checkup) call(ctx context.Context, b backend.Backend, model string) {
 	}
 }
 
-// forcedCall reports why a model did not call a tool. Either the server did not parse the model's call, or the model
-// calls tools only if it must, or the server does not support tools.
+// forcedCall reports why a model did not call a tool. The server did not parse the model's call, the model calls tools
+// only if it must, or the server does not support tools.
 func (c *checkup) forcedCall(ctx context.Context, b backend.Backend, r *backend.Request, answer *backend.Response) {
 	const parser = "start vLLM with --enable-auto-tool-choice --tool-call-parser, SGLang with --tool-call-parser, Dynamo's workers with --dyn-tool-call-parser"
 	if text := answer.Message.Content; strings.Contains(text, "get_weather") && strings.ContainsAny(text, "{<[") {
@@ -314,7 +314,7 @@ func whatToDo(err error) string {
 	case backend.ContextTooLong:
 		return "give the server a larger context: a request of a few hundred tokens does not fit"
 	case backend.InvalidRequest:
-		return "check the URL's scheme and path, and what the message names"
+		return "check the URL's scheme and path, and the field that the message names"
 	default:
 		if ok && e.Status != 0 {
 			return "check the URL's scheme and path; the server answers with an error, so look at its log too"

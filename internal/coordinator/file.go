@@ -20,7 +20,7 @@ import (
 // File is a results file. It is the only record of the results that were written: after an interruption, OpenFile
 // continues where it ends. A File is not safe for concurrent use. A second process is refused.
 //
-// Its memory is that of its outcomes.
+// It uses the memory of its outcomes.
 type File struct {
 	path   string
 	format format
@@ -131,7 +131,7 @@ func openLocked(path string) (lockedFile, error) {
 type lockedFile struct{ *os.File }
 
 // Close releases the lock before it closes the file. A child process that starts at this moment has a copy of the
-// descriptor until it calls exec, and the copy would keep the lock.
+// descriptor until it calls exec. The copy would keep the lock.
 func (f lockedFile) Close() error {
 	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // fails where the file system has no locks
 	return f.File.Close()
@@ -185,7 +185,7 @@ func (f *File) Write(results []batch.Result, lines [][]byte) error {
 
 // unwritten returns the error for a failed write, for example on a full disk, with its consequence and the next step.
 func (f *File) unwritten(err error) error {
-	return fmt.Errorf("write results to %s: %w; what it holds, %s, is complete: fix that, and the same command resumes from there "+
+	return fmt.Errorf("write results to %s: %w; it holds %s and is complete; fix the problem, and the same command resumes from there "+
 		"(`run` with --resume)",
 		f.path, err, plural(f.present.count(), "result", "results"))
 }
@@ -226,7 +226,7 @@ func (f *File) load(jobs int64) error {
 			return fmt.Errorf("it holds results of batch %s, not of %s; name another file", r.Batch, f.batch)
 		}
 		if r.Index >= jobs {
-			return fmt.Errorf("it holds %s, and there are only %s; name another file", r.JobID, plural(jobs, "job", "jobs"))
+			return fmt.Errorf("it holds %s, but the batch has only %s; name another file", r.JobID, plural(jobs, "job", "jobs"))
 		}
 		f.note(r)
 		return nil
@@ -401,7 +401,7 @@ func unfinished(path string) string {
 // removeUnfinished removes the temporary file of a rewrite that was killed. The caller holds the lock of the file.
 func removeUnfinished(path string) error {
 	if err := os.Remove(unfinished(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove what an interrupted rewrite of %s left: %w", path, err)
+		return fmt.Errorf("remove the temporary file of an interrupted rewrite of %s: %w", path, err)
 	}
 	return nil
 }

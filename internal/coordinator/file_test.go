@@ -267,7 +267,7 @@ func TestOpenFileRefusesForeignFileUnchanged(t *testing.T) {
 		"prose":         {"my notes\n", "does not hold results of batchagent"},
 		"no line end":   {"my notes", "does not hold results of batchagent"},
 		"other batch":   {strings.Replace(string(line), string(testBatch), "b_01k5x8zq3v6t9w2y4a7c1d0zzz", 1) + "\n", "not of " + string(testBatch)},
-		"too many jobs": {string(line) + "\n", "there are only 2 jobs"},
+		"too many jobs": {string(line) + "\n", "the batch has only 2 jobs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "out")

@@ -35,8 +35,8 @@ func newKeyPolicy(getenv func(string) string, insecure bool, named ...string) ke
 	return p
 }
 
-// environment returns a lookup of the variables that the backend may read. withheld names the set keys that it hides,
-// with the reason and the remedy; "" if it hides none.
+// environment returns a lookup of the variables that the backend may read. withheld names the hidden keys, the reason
+// and the remedy; "" if no key is hidden.
 func (p keyPolicy) environment(backend string) (getenv func(string) string, withheld string) {
 	s, ok := readServer(backend)
 	if !ok {

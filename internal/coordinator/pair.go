@@ -28,7 +28,8 @@ const (
 	fingerprintKey                // the fingerprint, which includes the model: in files of earlier versions
 )
 
-// jobKeys holds the keys of all jobs of a run by index: 16 bytes per job, or 32 for a file of an earlier version.
+// jobKeys holds the keys of all jobs of a run by index. It uses 16 bytes per job, or 32 for a file of an earlier
+// version.
 type jobKeys struct {
 	questions    []key
 	fingerprints []key // nil if no result needs them

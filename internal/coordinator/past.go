@@ -122,7 +122,7 @@ func openFilePast(path, shown string) (*filePast, error) {
 	}
 	if heldFormat(f) == "csv" {
 		_ = f.Close()
-		return nil, usagef("%s: a CSV file does not hold the whole results; use one of the format jsonl", shown)
+		return nil, usagef("%s: a CSV file does not hold complete results; use a file in the format jsonl", shown)
 	}
 	return &filePast{shown, f}, nil
 }

@@ -34,9 +34,9 @@ type Program struct {
 	Tools                []toolpool.Tool // functions of the program; must be empty with Redis, because its workers do not have them
 	Logger               *slog.Logger
 
-	// Check, CheckPlan and CheckSummary return an error for an output that the program cannot read: of a job, of the
-	// planner, and of the reduction. Without Redis the model then gets one more attempt. They are called concurrently.
-	// Nil accepts all outputs.
+	// Check, CheckPlan and CheckSummary check an output of a job, of the planner, and of the reduction. They return an
+	// error if the program cannot read it. Without Redis the model then gets one more attempt. They are called
+	// concurrently. Nil accepts all outputs.
 	Check, CheckPlan, CheckSummary func(output json.RawMessage) error
 
 	// Planned is called with the planner's one result before any result of the batch. It is required if the spec has a

@@ -118,5 +118,5 @@ func chooseCall(j batch.Job, asked []statestore.Asked, named string) (statestore
 		}
 		list[i] = fmt.Sprintf("%s %.200s", a.Place, a.Intent)
 	}
-	return statestore.Place{}, usagef("say with --call which one of %s is meant:\n  %s", batch.JobID(j.Index), strings.Join(list, "\n  "))
+	return statestore.Place{}, usagef("choose a call of %s with --call:\n  %s", batch.JobID(j.Index), strings.Join(list, "\n  "))
 }

@@ -215,7 +215,7 @@ func (r *resumer) check() error {
 			"would happen again; a new --out starts over, --force resumes and runs those jobs again", r.path, r.spec)
 	case 2*p.stale > all:
 		return usagef("%s of %s in %s do not match %s any more: their inputs, prompts, schema, sampling or tools were changed; %s match. "+
-			"%s; --force resumes and drops those that do not match",
+			"%s; --force resumes and drops the others",
 			count(p.stale), plural(all, "result", "results"), r.path, r.spec, count(all-p.stale), r.wayOut())
 	}
 	return nil
@@ -225,7 +225,7 @@ func (r *resumer) wayOut() string {
 	if r.csv || r.effects {
 		return "a new --out starts over"
 	}
-	return fmt.Sprintf("--reuse %s with a new --out takes those that match into another file, a new --out alone starts over", r.path)
+	return fmt.Sprintf("--reuse %s with a new --out copies the matching results to another file; a new --out alone starts over", r.path)
 }
 
 // checkMakers returns an error for results of another model, unless the spec accepts any model.

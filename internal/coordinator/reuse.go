@@ -48,8 +48,8 @@ func (r *rowReuse) close() {
 	}
 }
 
-// openReuse reads the positions of earlier results: of a batch in Redis, of all batches of plan's owner, or of a
-// results file if from is no batch ID. The caller closes it.
+// openReuse reads the positions of earlier results. from is a batch ID, [ReuseOwner] for all batches of plan's owner,
+// or the path of a results file. The caller closes it.
 func openReuse(ctx context.Context, from string, plan *spec.Plan, connect connector, say func(string)) (_ *rowReuse, err error) {
 	r := &rowReuse{name: from, maxTokens: plan.Sampling.MaxTokens, prices: plan.Prices, places: map[key]place{}}
 	defer func() {
@@ -134,8 +134,8 @@ func openOwnersPasts(ctx context.Context, connect connector, owner string, say f
 	return out, nil
 }
 
-// standsUnder reports whether the new max_tokens would give the same output: the earlier limit was not higher, or all
-// turns together are shorter than the new limit.
+// standsUnder reports whether the new max_tokens would give the same output. This is so if the earlier limit was not
+// higher, or if all turns together are within the new limit.
 func standsUnder(old batch.Result, maxTokens int) bool {
 	ran := old.ReusedFrom == "" // a reused result does not record its own use
 	return maxTokens == 0 || old.MaxTokens > 0 && old.MaxTokens <= maxTokens || ran && old.Usage.CompletionTokens <= int64(maxTokens)

@@ -144,7 +144,7 @@ func (r *fileRun) openFile(f format) (err error) {
 	}
 	if held := r.file.present.count(); held > 0 && !r.options.Resume {
 		_ = r.file.Close()
-		return usagef("%s holds %s already; --resume keeps those that match and runs the rest, another name starts over",
+		return usagef("%s holds %s already; --resume keeps the matching results and runs the other jobs; another name starts over",
 			r.options.Out, plural(held, "result", "results"))
 	}
 	return nil
@@ -161,7 +161,7 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 		return nil
 	}
 	if r.compiled.Reduce != nil && r.file.format.name() == "csv" {
-		return usagef("--resume: %s is a CSV file, which does not hold the whole results, and the reducer reads all of them; use --format jsonl and another file", r.options.Out)
+		return usagef("--resume: %s is a CSV file, which does not hold complete results, but the reducer reads them; use --format jsonl and another file", r.options.Out)
 	}
 	from, err := newResumer(r.options, r.compiled.Plan, r.tools, model)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 )
 
 // followStages collects the plan of a batch, its results and its reduction. A nil sink skips its stage. It returns once
-// all stages agree: a retry during the reduction changes the results and causes another reduction, and a Redis that
-// loses data may cause another plan.
+// all stages agree. A retry during the reduction changes the results and causes another reduction. A Redis that loses
+// data may cause another plan.
 func (c *collector) followStages(ctx context.Context, planned, summary sink) error {
 	for end := (time.Time{}); ; {
 		if planned != nil {

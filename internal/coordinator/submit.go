@@ -212,9 +212,9 @@ func (s *Submission) fed() (id batch.ID, total int64) {
 // Plan returns the plan without inputs. The caller must not change it.
 func (s *Submission) Plan() *spec.Plan { return s.load.plan }
 
-// CheckTools returns an error if no worker offers a tool of the batch, or if the batch shares a tool more widely than
-// every worker's operator allows. If no worker is up, it prints a warning instead. It does the same if Redis does not
-// answer; Submit waits for Redis.
+// CheckTools returns an error if no worker offers a tool of the batch. It also does if the batch shares a tool more
+// widely than every worker's operator allows. If no worker is up, it prints a warning instead. It does the same if
+// Redis does not answer; Submit waits for Redis.
 func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) error {
 	for _, stage := range []*spec.Plan{s.load.plan, s.load.planner} {
 		if stage == nil {
@@ -338,7 +338,7 @@ func (s *Submission) submit(ctx context.Context, store *statestore.Store, book f
 		s.console.Say(s.reuse.summary(s.Total))
 	case err == nil, errors.Is(err, ErrJobsFailed):
 	case errors.Is(err, spec.ErrInputsChanged):
-		s.console.Say(fmt.Sprintf("%s of %s jobs of batch %s are in, made from the inputs as they were; `coordinator cancel %s` stops it",
+		s.console.Say(fmt.Sprintf("%s of %s jobs of batch %s are submitted, made from the earlier inputs; `coordinator cancel %s` stops it",
 			count(s.Fed), count(total), id, s.ID))
 	default:
 		s.console.Say(fmt.Sprintf("stopped: %s of %s jobs of batch %s are submitted, and run. The same command again submits the rest; `coordinator cancel %s` stops it.",
@@ -398,13 +398,13 @@ func (s *Submission) begin(ctx context.Context, book func(fresh batch.ID) (batch
 	})
 	s.Fed, s.whole = info.Counts.Fed, info.Counts.Total == total
 	if err == nil {
-		s.console.Say(fmt.Sprintf("going on with batch %s: %s of %s jobs are in already", s.ID, count(s.Fed), count(total)))
+		s.console.Say(fmt.Sprintf("resuming batch %s: %s of %s jobs are already submitted", s.ID, count(s.Fed), count(total)))
 	}
 	return err
 }
 
-// Send writes the batch in the form that [Receive] reads: a line with the plans of the batch and its stages, and a line
-// per job. It does not send a planner's one job.
+// Send writes the batch in the form that [Receive] reads. The first line has the plans of the batch and its stages;
+// each other line has a job. It does not send a planner's one job.
 func (s *Submission) Send(ctx context.Context, w io.Writer) error {
 	line, err := json.Marshal(struct {
 		Plan    *spec.Plan `json:"plan"`

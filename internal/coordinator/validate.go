@@ -32,7 +32,7 @@ func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 		return err
 	}
 	p := c.Plan
-	fmt.Fprintf(&b, "%s is sound\n\n", o.Spec)
+	fmt.Fprintf(&b, "%s is valid\n\n", o.Spec)
 	if c.Planner == nil {
 		fmt.Fprintf(&b, "name           %s\njobs           %s\n", human.Visible(p.Name), count(c.Total))
 	} else {

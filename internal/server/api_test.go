@@ -134,7 +134,7 @@ func TestInvalidSubmissions(t *testing.T) {
 		"a planner without items": {func() answered {
 			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1},"planner":{"name":"y","max_turns":1,"max_attempts":1,"ttl":1,"max_items":3}}`)
 		}, 400, "invalid", []string{"planner", "array `items`"}},
-		"a plan without a bound": {func() answered {
+		"a plan without max_items": {func() answered {
 			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1},"planner":{"name":"y","max_turns":1,"max_attempts":1,"ttl":1}}`)
 		}, 400, "invalid", []string{"max_items 0"}},
 		"jobs beside a planner": {func() answered {
@@ -416,7 +416,7 @@ func TestExplainAndBudget(t *testing.T) {
 	used := int64(20 * (1812 + 157))
 	var said Said
 	w.ask("PUT", path+"/budget", fmt.Sprintf(`{"tokens":%d}`, used/2)).json(t, &said)
-	assert.Contains(t, strings.Join(said.Messages, "\n"), "no model call begins")
+	assert.Contains(t, strings.Join(said.Messages, "\n"), "no model call starts")
 	w.ask("PUT", path+"/budget", fmt.Sprintf(`{"tokens":%d}`, 2*used)).json(t, &said)
 	assert.Contains(t, strings.Join(said.Messages, "\n"), "it continues")
 	for body, says := range map[string]string{
@@ -439,7 +439,7 @@ func TestResolve(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, w.store.Park(t.Context(), l, place))
 	_, _, err = w.store.Finish(t.Context(), id, []statestore.Completion{{Lease: l, Effects: true, Parked: true, Result: batch.Result{
-		Batch: id, JobID: batch.JobID(0), Status: batch.StatusFailed, Attempts: 1, Error: batch.NewError(batch.EffectUnknown, "nobody knows"),
+		Batch: id, JobID: batch.JobID(0), Status: batch.StatusFailed, Attempts: 1, Error: batch.NewError(batch.EffectUnknown, "the outcome is unknown"),
 	}}})
 	require.NoError(t, err)
 	for body, says := range map[string]string{`{"outcome":"maybe"}`: "done, failed or again", `{"outcome":"done","call":"7.0"}`: "2.0"} {

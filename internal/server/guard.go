@@ -20,8 +20,8 @@ const (
 	sessionLife   = 12 * time.Hour
 )
 
-// guarded wraps a handler with the checks of every request: host name, rate of the client, token, and, for requests
-// that change something, the origin. It also writes the log and sets security headers.
+// guarded wraps a handler with the checks of every request: host name, rate of the client and token. For requests that
+// change something it also checks the origin. It also writes the log and sets security headers.
 func (s *Server) guarded(next http.Handler) http.Handler {
 	sameSite := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -143,7 +143,7 @@ func Listen(ctx context.Context, addr string, guarded bool) (net.Listener, error
 		return nil, fmt.Errorf("--listen: %w; an address looks like 127.0.0.1:8080", err)
 	}
 	if !guarded && !loopback(host) {
-		return nil, fmt.Errorf("--listen: %s can be reached from other machines, and there is no token: set BATCHAGENT_API_TOKEN or --token-file, or listen on 127.0.0.1 "+
+		return nil, fmt.Errorf("--listen: %s can be reached from other machines, and no token is set: set BATCHAGENT_API_TOKEN or --token-file, or listen on 127.0.0.1 "+
 			"(in a container with a port published on 127.0.0.1 only: --without-token)", addr)
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
