@@ -46,7 +46,7 @@ the same question, even if inputs moved. Other jobs run, and jobs with a retryab
 		{
 			Name: "submit", ArgsUsage: "SPEC", Usage: "submit a batch, and print its ID on standard output",
 			Description: `The spec and all inputs are checked first. If the command is killed, run it again to submit the rest. With
---follow it stays until the batch is done: results go to --out, or to standard output after the ID.
+--follow it waits until the batch is done: results go to --out, or to standard output after the ID.
 
 With --durable the ID is printed once the batch survives a loss of its Redis server: all replicas have it (WAIT), and it is on
 the server's disk (appendfsync always, or WAITAOF from Redis 7.2 on). If the server supports neither, nothing is submitted.`,
