@@ -8,12 +8,13 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// conditionOf returns the state of a batch. stages are its stages, nil if it has one only; workers are all that are listed.
+// conditionOf returns the state of a batch. stages is nil if the batch has no other stages. workers are all registered
+// workers.
 func conditionOf(info batch.Info, stages []StageUse, workers []batch.WorkerRecord) batch.Condition {
 	c := info.Counts
 	switch {
 	case info.Phase == batch.Cancelling:
-		return batch.Condition{State: batch.BatchCancelled, Reason: fmt.Sprintf("%s jobs still end", count(c.Running+c.Waiting))}
+		return batch.Condition{State: batch.BatchCancelled, Reason: fmt.Sprintf("%s jobs are still ending", count(c.Running+c.Waiting))}
 	case info.Phase == batch.Done:
 		return endOf(info, stages)
 	case info.Paused:
@@ -33,7 +34,7 @@ func conditionOf(info batch.Info, stages []StageUse, workers []batch.WorkerRecor
 	return batch.Condition{State: batch.BatchRunning}
 }
 
-// endOf returns the state of a batch whose jobs all have a result.
+// endOf returns the state of a batch that has all results.
 func endOf(info batch.Info, stages []StageUse) batch.Condition {
 	c := info.Counts
 	of := func(stage string) (s StageUse) {
@@ -61,7 +62,7 @@ func endOf(info batch.Info, stages []StageUse) batch.Condition {
 	return batch.Condition{State: batch.BatchDone}
 }
 
-// able reports whether a live worker can serve a batch, and if not, why.
+// able reports whether a live worker can serve a batch. If none can, it returns the reason.
 func able(info batch.Info, workers []batch.WorkerRecord) (ok bool, why string, pause *batch.Pause) {
 	needs := needsOf(info)
 	if slices.ContainsFunc(workers, func(w batch.WorkerRecord) bool { return servable(needs, w) == "" }) {
@@ -71,20 +72,20 @@ func able(info batch.Info, workers []batch.WorkerRecord) (ok bool, why string, p
 	return false, why, pause
 }
 
-// Listed is a batch in a list.
+// Listed is an entry in a list of batches.
 type Listed struct {
 	batch.Info
 	batch.Condition
 }
 
-// lister reads the batches and workers of a cluster; statestore.Store implements it.
+// lister reads the batches and workers of a cluster. statestore.Store implements it.
 type lister interface {
 	List(ctx context.Context) ([]batch.Info, error)
 	Newest(ctx context.Context, n int) ([]batch.Info, error)
 	Workers(ctx context.Context) ([]batch.WorkerRecord, error)
 }
 
-// List returns the n newest batches with their states, all of them if n is 0.
+// List returns the n newest batches with their states. If n is 0, it returns all batches.
 func List(ctx context.Context, s lister, n int) ([]Listed, error) {
 	read := s.List
 	if n > 0 {
@@ -101,7 +102,7 @@ func List(ctx context.Context, s lister, n int) ([]Listed, error) {
 	return judge(infos, workers), nil
 }
 
-// judge computes the state of each batch of a list. Its stages count if they are in the list.
+// judge computes the state of each batch in a list. A batch's stages count only if they are in the list.
 func judge(infos []batch.Info, workers []batch.WorkerRecord) []Listed {
 	by := make(map[batch.ID]batch.Info, len(infos))
 	for _, i := range infos {
