@@ -33,7 +33,7 @@ func withTools() *backend.Request {
 	return r
 }
 
-func TestDispatchedCallIsToldOnceAndAheadOfItsDelta(t *testing.T) {
+func TestDispatchedCallIsReportedOnceAndBeforeItsDelta(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"dispatch-tools-auto-stream", "dispatch-tools-two-stream", "dispatch-tools-text-then-call-stream"} {
 		var seen [2][]backend.ToolCall
@@ -49,7 +49,7 @@ func TestDispatchedCallIsToldOnceAndAheadOfItsDelta(t *testing.T) {
 		assert.Equal(t, seen[1], seen[0], "%s: the same turn with and without the events", name)
 	}
 
-	// Ahead of the delta: a stream that has the event alone so far.
+	// So far the stream contains only the event, and not the delta.
 	o := &told{}
 	turn := newTurn(o.observer(), false)
 	turn.dispatch = true
@@ -60,7 +60,7 @@ func TestDispatchedCallIsToldOnceAndAheadOfItsDelta(t *testing.T) {
 	assert.Len(t, o.calls, 1)
 }
 
-func TestDispatchIsBelievedOnlyWhereItIsWhole(t *testing.T) {
+func TestIncompleteDispatchIsIgnored(t *testing.T) {
 	t.Parallel()
 	event := func(args string) []byte {
 		return []byte(`{"choice_index":0,"tool_call":{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":` + quote(args) + `}}}`)
@@ -73,7 +73,7 @@ func TestDispatchIsBelievedOnlyWhereItIsWhole(t *testing.T) {
 		require.NoError(t, turn.add([]byte(contentChunk("more")), chatEvent))
 		assert.Empty(t, o.calls, args)
 	}
-	// Under another tool choice the event fires on the first fragment and never again.
+	// With another tool choice the server sends the event only at the first fragment.
 	c, _ := dialectOn(t, Dialect{Dispatch: true}, "dynamo-1.6.1/dispatch-tools-required-stream")
 	resp, err := c.Generate(t.Context(), withTools(), backend.Observer{})
 	require.NoError(t, err)
@@ -88,7 +88,7 @@ func TestDispatchIsBelievedOnlyWhereItIsWhole(t *testing.T) {
 	assert.Len(t, resp.Message.ToolCalls, 1, "by its deltas")
 }
 
-func TestCallMendedAfterACutIsNotTold(t *testing.T) {
+func TestCallCompletedAfterACutIsNotReported(t *testing.T) {
 	t.Parallel()
 	resp, o := mustReplay(t, "dynamo-1.6.1/tools-auto-cut-stream")
 	assert.Equal(t, backend.FinishLength, resp.Finish)
@@ -107,7 +107,7 @@ func TestCallMendedAfterACutIsNotTold(t *testing.T) {
 	assert.Empty(t, o.calls)
 }
 
-func TestClampedCallIsMadeOnceMoreWithTheRoomThatIsLeft(t *testing.T) {
+func TestClampedCallIsRepeatedWithTheRemainingTokens(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
 		refusal   string
@@ -215,7 +215,7 @@ func TestHeadroom(t *testing.T) {
 	assert.Equal(t, &backend.Headroom{Left: 0.25, Reset: 3 * time.Second}, resp.Headroom)
 }
 
-func TestUsedUpLimitTellsHowLongToWait(t *testing.T) {
+func TestExhaustedLimitGivesTheWait(t *testing.T) {
 	t.Parallel()
 	h := http.Header{}
 	h.Set("x-ratelimit-limit-tokens", "1000")
