@@ -7,7 +7,7 @@ import (
 )
 
 // ErrAway is the error of a [Cluster] that is unreachable. The pool then runs calls without it.
-var ErrAway = errors.New("the store that processes share tool calls through is away")
+var ErrAway = errors.New("the store for shared tool calls is unreachable")
 
 // ErrPatience is the error of [Cluster.Join] when another process exceeded Window.Patience.
 var ErrPatience = errors.New("the execution by another process takes too long")

@@ -119,7 +119,7 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		return nil, err
 	}
 	if !b.usage.plausible(&call, resp.Usage) {
-		b.log.Info("the usage of a call cannot be right and is not booked; the request probably moved to another worker",
+		b.log.Info("the usage of a call is implausible and is not counted; the request probably moved to another worker",
 			"endpoint", b.Endpoint(), "request", r.ID, "prompt_tokens", resp.Usage.PromptTokens)
 		resp.Usage = backend.Usage{CachedTokens: -1, CompletionTokens: resp.Usage.CompletionTokens}
 	}

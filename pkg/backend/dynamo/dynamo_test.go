@@ -324,7 +324,7 @@ func TestReadinessIsCheckedPerModel(t *testing.T) {
 	b, server := replayed(t, map[string]string{route: "model-ready"})
 	require.NoError(t, b.Ready(t.Context()))
 	assert.Len(t, server.Asked(route), 1)
-	assert.Empty(t, server.Asked("GET /health"), "it says 200 with no worker at all")
+	assert.Empty(t, server.Asked("GET /health"), "it returns 200 without any worker")
 
 	b, _ = replayed(t, map[string]string{route: "no-worker-ready"})
 	assert.Equal(t, backend.Overloaded, backend.ClassOf(b.Ready(t.Context())))

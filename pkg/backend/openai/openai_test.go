@@ -139,7 +139,7 @@ func TestRequestBody(t *testing.T) {
 	_, err = open(t, "http://"+server.Addr).Generate(t.Context(), r, backend.Observer{})
 	require.NoError(t, err)
 	sent = body(t, server, 0)
-	assert.Equal(t, 7.0, sent["max_tokens"], "the protocol's older name, which everybody knows")
+	assert.Equal(t, 7.0, sent["max_tokens"], "the protocol's older name, which every server accepts")
 	assert.NotContains(t, sent, "prompt_cache_key")
 	after, err := json.Marshal(r)
 	require.NoError(t, err)
@@ -168,7 +168,7 @@ func TestNullsOfOptionalPropertiesAreRemoved(t *testing.T) {
 	resp, err := b.Generate(t.Context(), r, backend.Observer{ToolCall: func(_ int, c backend.ToolCall) { told = c }})
 	require.NoError(t, err)
 	assert.Equal(t, "{}", resp.Message.ToolCalls[0].Arguments)
-	assert.Equal(t, resp.Message.ToolCalls[0], told, "what was told is what the message says")
+	assert.Equal(t, resp.Message.ToolCalls[0], told, "the reported call equals the call in the message")
 
 	r = ask()
 	r.Schema = &backend.Schema{Name: "output", JSON: []byte(`{"type":"object","properties":{"b":{"type":"string"},"a":{"type":"string"}},"required":["b"]}`)}
@@ -470,7 +470,7 @@ func TestReadyOfPaidEndpointIsCached(t *testing.T) {
 		status = 500
 		_, err = b.Generate(t.Context(), ask(), backend.Observer{})
 		require.Error(t, err)
-		assert.Error(t, b.Ready(t.Context()), "a failed call is reason to ask")
+		assert.Error(t, b.Ready(t.Context()), "a failed call causes a new request")
 	})
 }
 

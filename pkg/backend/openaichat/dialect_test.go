@@ -54,7 +54,7 @@ func TestDispatchedCallIsReportedOnceAndBeforeItsDelta(t *testing.T) {
 	turn := newTurn(o.observer(), false)
 	turn.dispatch = true
 	require.NoError(t, turn.add([]byte(`{"choice_index":0,"tool_call":{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{\"x\":1}"}}}`), chatEvent))
-	assert.Empty(t, o.calls, "the next chunk may say that the turn was cut")
+	assert.Empty(t, o.calls, "the next chunk may report a cut")
 	assert.Equal(t, 1, o.firstTokens)
 	require.NoError(t, turn.add([]byte(contentChunk("more")), chatEvent))
 	assert.Len(t, o.calls, 1)
@@ -222,9 +222,9 @@ func TestExhaustedLimitGivesTheWait(t *testing.T) {
 	h.Set("x-ratelimit-remaining-tokens", "0")
 	h.Set("x-ratelimit-reset-tokens", "20s")
 	assert.Equal(t, 20*time.Second, rules(nil).classify(429, h, nil).RetryAfter)
-	assert.Zero(t, rules(nil).classify(503, h, nil).RetryAfter, "the limit is not why")
+	assert.Zero(t, rules(nil).classify(503, h, nil).RetryAfter, "the limit is not the cause")
 	h.Set("Retry-After-Ms", "250")
-	assert.Equal(t, 250*time.Millisecond, rules(nil).classify(429, h, nil).RetryAfter, "what the server asks for counts")
+	assert.Equal(t, 250*time.Millisecond, rules(nil).classify(429, h, nil).RetryAfter, "the server's requested wait is used")
 	h.Del("Retry-After-Ms")
 	h.Set("x-ratelimit-remaining-tokens", "10")
 	assert.Zero(t, rules(nil).classify(429, h, nil).RetryAfter)
@@ -246,7 +246,7 @@ func TestRepairedHistory(t *testing.T) {
 	assert.Equal(t, out, Repaired(out))
 
 	sound := in[:1]
-	assert.Same(t, &sound[0], &Repaired(sound)[0], "nothing is copied without need")
+	assert.Same(t, &sound[0], &Repaired(sound)[0], "intact messages are not copied")
 	assert.Empty(t, Repaired(nil))
 }
 

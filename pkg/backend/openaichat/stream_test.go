@@ -311,5 +311,5 @@ func TestRefusedConnectionIsTransient(t *testing.T) {
 	_, err = client(t, addr).Generate(t.Context(), ask(), backend.Observer{})
 	assert.Equal(t, backend.Transient, backend.ClassOf(err))
 	assert.ErrorContains(t, err, "connection refused")
-	assert.Equal(t, 1, strings.Count(err.Error(), "http://"), "the URL is told once")
+	assert.Equal(t, 1, strings.Count(err.Error(), "http://"), "the URL occurs once")
 }

@@ -82,7 +82,7 @@ func (b *Backend) abort(ctx context.Context, rid string) {
 	defer cancel()
 	body, _ := json.Marshal(map[string]string{"rid": rid}) // a string always encodes
 	if _, err := b.Fetch(ctx, http.MethodPost, "/abort_request", body); err != nil {
-		b.log.Debug("a call was given up and could not be aborted; its connection is closed", "endpoint", b.Endpoint(), "error", err)
+		b.log.Debug("could not abort a cancelled call at the server; its connection is closed", "endpoint", b.Endpoint(), "error", err)
 	}
 }
 

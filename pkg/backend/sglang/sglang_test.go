@@ -150,7 +150,7 @@ func TestPriorityIsAlwaysSentAndHigherIsSooner(t *testing.T) {
 		r.Hints.Priority = hint
 		_, err := b.Generate(t.Context(), r, backend.Observer{})
 		require.NoError(t, err)
-		assert.Equal(t, want, sent(t, server, 0)["priority"], "an unset one would come last")
+		assert.Equal(t, want, sent(t, server, 0)["priority"], "an unset priority sorts last")
 	}
 }
 
@@ -247,11 +247,11 @@ func TestModelsAreListedAgainAfterARestart(t *testing.T) {
 		down = true
 		assert.Equal(t, backend.Transient, call())
 		down, model = false, "new"
-		assert.Equal(t, backend.UnknownModel, call(), "the list was doubted after the failure")
+		assert.Equal(t, backend.UnknownModel, call(), "the failure made the list stale")
 		model = "old"
 		assert.Empty(t, call())
 		model = "new"
-		assert.Empty(t, call(), "nothing told of a restart")
+		assert.Empty(t, call(), "the adapter does not know of the restart yet")
 		time.Sleep(listLife)
 		assert.Equal(t, backend.UnknownModel, call(), "the list is old")
 	})
@@ -280,7 +280,7 @@ func TestHistoryIsRepairedBeforeItIsSent(t *testing.T) {
 
 	_, err = b.CountTokens(t.Context(), r)
 	assert.Error(t, err, "this recording has no tokenizer")
-	assert.Contains(t, string(server.Asked("POST /tokenize")[0].Content), "not_json", "what is counted is what is sent")
+	assert.Contains(t, string(server.Asked("POST /tokenize")[0].Content), "not_json", "the counted prompt equals the sent prompt")
 }
 
 func TestRefusedFieldsAreNotSent(t *testing.T) {
@@ -356,7 +356,7 @@ func TestCancelledCallIsAborted(t *testing.T) {
 	r.SilenceTimeout = 20 * time.Millisecond
 	_, err = b.Generate(t.Context(), r, backend.Observer{})
 	require.Equal(t, backend.Transient, backend.ClassOf(err), "%v", err)
-	assert.Equal(t, <-rids, <-aborted, "a call that fell silent is aborted too")
+	assert.Equal(t, <-rids, <-aborted, "a silent call is aborted too")
 }
 
 func TestAbortsAreLimitedAndClosed(t *testing.T) {
@@ -397,7 +397,7 @@ func TestWindowIsTheTruePromptLimit(t *testing.T) {
 	}
 	server := backendtest.ReplayRoutes(t, routes(t, map[string]string{"GET /server_info": "guard/server-info-without-key"}))
 	models, err := open(t, server.Addr).Models(t.Context())
-	require.NoError(t, err, "a server may keep its settings to itself")
+	require.NoError(t, err, "the settings are optional")
 	assert.Equal(t, 4096, models[0].MaxModelLen)
 }
 

@@ -287,7 +287,7 @@ func TestMissingAbilityIsOmittedAndLoggedOnce(t *testing.T) {
 	}
 	last := <-bodies
 	assert.NotContains(t, last, "priority")
-	assert.Contains(t, last, "request_id", "what was not refused is still sent")
+	assert.Contains(t, last, "request_id", "fields that were not refused are still sent")
 	for _, what := range []string{"what=priority", "what=session_id", "pass on /metrics"} {
 		assert.Equal(t, 1, strings.Count(log.String(), what), log.String())
 	}

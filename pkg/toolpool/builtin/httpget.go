@@ -262,7 +262,7 @@ func decode(body []byte, charset string, whole bool) (string, error) {
 	if charset != "" && !strings.EqualFold(charset, "utf-8") {
 		enc, err := htmlindex.Get(charset)
 		if err != nil {
-			return "", fmt.Errorf("the answer is in the encoding %.40q, which is not known here", charset)
+			return "", fmt.Errorf("the answer has the encoding %.40q, which is not known", charset)
 		}
 		if body, err = enc.NewDecoder().Bytes(body); err != nil {
 			return "", fmt.Errorf("the answer is not in the encoding %.40q that it names", charset)

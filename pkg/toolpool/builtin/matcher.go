@@ -66,7 +66,7 @@ func (m *matcher) match(ctx context.Context, line []byte) (bool, error) {
 	}
 	var in bytes.Buffer
 	if err := gob.NewEncoder(&in).Encode(matchWork{m.re.String(), line}); err != nil {
-		return false, fmt.Errorf("pass on a line: %w", err)
+		return false, fmt.Errorf("encode a line: %w", err)
 	}
 	out, err := matchTask.Do(ctx, in.Bytes())
 	if stopped, ok := errors.AsType[*confine.StoppedError](err); ok {

@@ -96,11 +96,11 @@ func search(ctx context.Context, client *http.Client, p SearchProvider, key stri
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("the search service %s broke off its answer; try again later", p.Name)
+		return "", fmt.Errorf("the search service %s ended its answer early; try again later", p.Name)
 	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
 		return "", fmt.Errorf("the search service %s refuses the key in %s (%d); the operator of the worker must fix it. Go on without web search", p.Name, p.KeyEnv, resp.StatusCode)
 	case resp.StatusCode == http.StatusTooManyRequests:
-		return "", toolpool.HTTPStatus(resp, fmt.Errorf("the search service %s takes no more queries for now (429); try again later or go on without", p.Name))
+		return "", toolpool.HTTPStatus(resp, fmt.Errorf("the search service %s accepts no more queries for now (429); try again later or go on without", p.Name))
 	case resp.StatusCode != http.StatusOK:
 		return "", toolpool.HTTPStatus(resp, fmt.Errorf("the search service %s answered %d; try another query", p.Name, resp.StatusCode))
 	}

@@ -219,7 +219,7 @@ func (c *Client) call(ctx context.Context, tool string, args json.RawMessage) (s
 		case <-s.ended:
 		case <-ctx.Done():
 		}
-		return "", fmt.Errorf("the server %s broke off during the call and is started again; the call may or may not have taken effect", c.cfg.Name)
+		return "", fmt.Errorf("the server %s failed during the call and is restarted; the call may or may not have taken effect", c.cfg.Name)
 	}
 	text := contentText(result)
 	if result.IsError {

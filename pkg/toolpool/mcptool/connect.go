@@ -107,7 +107,7 @@ func (c *Client) environment() []string {
 func (c *Client) reach(ctx context.Context) (*session, error) {
 	u, err := url.Parse(c.cfg.URL)
 	if err != nil {
-		return nil, errors.New("its url cannot be read")
+		return nil, errors.New("its url is invalid")
 	}
 	base := &http.Transport{Proxy: c.cfg.Proxy, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute}
 	conn, err := c.client.Connect(ctx, &mcp.StreamableClientTransport{

@@ -139,7 +139,7 @@ func TestEndedServerIsRestarted(t *testing.T) {
 	for range 2 {
 		r := call(t, p, "test.crash", "")
 		assert.True(t, r.Failed)
-		assert.Contains(t, r.Content, "broke off during the call and is started again")
+		assert.Contains(t, r.Content, "failed during the call and is restarted")
 		second := call(t, p, "test.pid", "")
 		assert.False(t, second.Failed, second.Content)
 		assert.NotEqual(t, first, second.Content)

@@ -109,7 +109,7 @@ func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		return "", toolpool.Transient(fmt.Errorf("%s broke off its answer", h.Name), 0)
+		return "", toolpool.Transient(fmt.Errorf("%s ended its answer early", h.Name), 0)
 	}
 	text := string(body)
 	if len(body) > h.MaxAnswer {

@@ -153,7 +153,7 @@ func (b *inbox) open(ctx context.Context) (string, error) {
 func (b *inbox) nudge(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, retryRead)
 	defer cancel()
-	_ = b.commands.XAdd(ctx, &redis.XAddArgs{Stream: b.key, NoMkStream: true, Values: []string{"k", ""}}).Err() // without it the read ends after inboxBlock
+	_ = b.commands.XAdd(ctx, &redis.XAddArgs{Stream: b.key, NoMkStream: true, Values: []string{"k", ""}}).Err() // the read ends anyway
 }
 
 // tell announces in the inboxes that an execution of the call has ended. It does not recreate a deleted inbox.

@@ -108,7 +108,7 @@ func failures(w *world) {
 	assert.Equal(w, 1, w.executions())
 	assert.EqualValues(w, 5, b.stats().Failed)
 	bad.Store(false)
-	assert.False(w, b.call(`{}`).Failed, "a failure is not kept")
+	assert.False(w, b.call(`{}`).Failed, "a failure is not cached")
 	assert.Equal(w, 2, w.executions())
 }
 
@@ -340,7 +340,7 @@ func away(w *world) {
 	w.until(a.pool.Away, "the outage to be noticed")
 	assert.False(w, b.pool.Away())
 	results := a.callers(30, `{}`)()
-	assert.Equal(w, 1, w.executions(), "the process shares among its own")
+	assert.Equal(w, 1, w.executions(), "the process shares its own calls")
 	assert.EqualValues(w, 1, a.stats().Unshared)
 	assert.False(w, results[0].Failed)
 	a.cable.Mend()

@@ -44,11 +44,11 @@ type codec struct {
 func newCodec() (codec, error) {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2))
 	if err != nil {
-		return codec{}, fmt.Errorf("make a compressor: %w", err)
+		return codec{}, fmt.Errorf("create a compressor: %w", err)
 	}
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(maxContent))
 	if err != nil {
-		return codec{}, fmt.Errorf("make a decompressor: %w", err)
+		return codec{}, fmt.Errorf("create a decompressor: %w", err)
 	}
 	return codec{e, d}, nil
 }
@@ -76,7 +76,7 @@ func (c codec) encode(o toolpool.Shared, token string) (text string, body []byte
 // decode decodes an outcome, and reads its body if it has one.
 func (s *Sharer) decode(ctx context.Context, keys callKeys, text string) (toolpool.Shared, error) {
 	if len(text) < 2 {
-		return toolpool.Shared{}, errors.New("a shared result is not in a form that this version writes")
+		return toolpool.Shared{}, errors.New("a shared result has an unknown format")
 	}
 	o := toolpool.Shared{Failed: text[0] == wentBad}
 	rest := text[2:]
@@ -98,7 +98,7 @@ func (s *Sharer) decode(ctx context.Context, keys callKeys, text string) (toolpo
 		}
 		return s.codec.unpack(o, body)
 	default:
-		return o, errors.New("a shared result is too long to be passed on")
+		return o, errors.New("a shared result is too long to share")
 	}
 }
 

@@ -19,7 +19,7 @@ func serve(in io.Reader, out io.Writer, limits Limits, run func([]byte) ([]byte,
 	// The limits are set before the first request, so that no computation runs without them.
 	if limit(limits) != nil {
 		run = func([]byte) ([]byte, error) {
-			return nil, errors.New("a process cannot be limited here, so nothing runs in one")
+			return nil, errors.New("this system cannot limit a process, so the computation does not run")
 		}
 	}
 	requests := make(chan request)

@@ -91,7 +91,7 @@ func (c connector) Driver() driver.Driver {
 	d.RegisterConnectionHook(func(conn sqlite.ExecQuerierContext, _ string) error {
 		guarded, ok := conn.(sqlite.AuthorizerRegisterer)
 		if !ok {
-			return errors.New("the SQLite driver knows no authorizer")
+			return errors.New("the SQLite driver has no authorizer")
 		}
 		return guarded.RegisterAuthorizer(readsOnly)
 	})
