@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Closed returns a JSON Schema in which every object with properties forbids further ones, unless it defines
+// Closed returns a JSON Schema that forbids further properties in every object with properties, unless it defines
 // additionalProperties. The servers enforce only such schemas. The order of properties is kept, because models write in
 // that order. An answer that matches the closed schema also matches the original.
 func Closed(schema []byte) (json.RawMessage, error) {

@@ -10,7 +10,7 @@ import (
 
 // Entry is one turn of a conversation: all consecutive messages of one side.
 type Entry struct {
-	Assistant bool // false for the user, whose entries include tool results
+	Assistant bool // false for the user; a user's entries include tool results
 	Blocks    []Block
 }
 

@@ -34,7 +34,7 @@ func Bounded(ctx context.Context, limit time.Duration) (_ context.Context, cance
 	return context.WithValue(ctx, silenceKey{}, silence{limit, c}), func() { c(nil) }
 }
 
-// Silent returns the error of a call whose stream became silent, and otherwise nil. ctx is the context from [Bounded].
+// Silent returns the error of a call that reached the silence limit, and otherwise nil. ctx is the context from [Bounded].
 func Silent(ctx context.Context) *backend.Error {
 	if !errors.Is(context.Cause(ctx), errSilent) {
 		return nil

@@ -4,6 +4,7 @@
 // habits are a [Dialect]. A server's other routes (metrics, tokenizer) belong to the adapter that embeds [Client]. The
 // package does not retry, with one exception: if a server refuses a field, the call is repeated without the field. It
 // does not log requests or answers.
+//
 // # What go-openai does here, and its limits
 //
 // go-openai provides the request types, the URL and the key's header. This package adds three things around it, through

@@ -20,5 +20,4 @@
 //
 // A Backend is safe for concurrent use. Aborts of cancelled calls run on their own goroutines, few at a time and each
 // for at most 2 s. Close waits for them. Start reading at [Backend.Generate].
-// time and each for at most 2 s; Close waits for them. Start reading at [Backend.Generate].
 package sglang

@@ -4,8 +4,8 @@
 // next call restarts it, with growing waits. Its tools keep their schemas and have the names server.tool.
 //
 // A [Client] is safe for concurrent use. A server's process runs in its own group with a small environment. The group is killed when
-// the session ends or [Client.Close] is called. If the worker is killed, servers see the end of their standard input and exit, as the
-// protocol requires. Each session has one goroutine of this package, which ends with the session.
+// the session ends or [Client.Close] is called. If the worker is killed, servers see the end of their standard input; the protocol
+// lets them exit then. Each session has one goroutine of this package, which ends with the session.
 //
 // Start reading at [Connect] and [Client.call].
 package mcptool

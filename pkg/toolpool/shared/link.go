@@ -57,7 +57,7 @@ func (l *link) away() bool {
 	return !l.since.IsZero() && time.Since(l.since) >= l.lease
 }
 
-// mayLead reports whether this process may take a free lead. The first request after an outage may ask for a lead, so
+// mayLead reports whether this process may take a free lead. The first request after an outage may request a lead, so
 // a possible outage counts before its end is known.
 func (l *link) mayLead() bool {
 	l.mu.Lock()

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// The first request after an outage may ask for a lead, so the grace must hold before any reply.
+// The first request after an outage may request a lead, so the grace must hold before any reply.
 func TestLongOutageDelaysNewLeads(t *testing.T) {
 	t.Parallel()
 	const lease = 6 * time.Second
