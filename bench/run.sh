@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run the macro benchmarks; `bench/run.sh smoke` runs each once and small. README.md says how to read them.
+# Runs the macro benchmarks; `bench/run.sh smoke` runs each once with small sizes. README.md explains the output.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "${1:-}" = smoke ]; then

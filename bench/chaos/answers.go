@@ -15,7 +15,7 @@ import (
 	"sync"
 )
 
-// turn is one turn of one job: the job's prompt is its own, and its conversation is one longer in each turn.
+// turn identifies one turn of one job. Each job has its own prompt, and each turn has more messages than the one before.
 type turn struct {
 	prompt   string
 	messages int
@@ -24,12 +24,12 @@ type turn struct {
 // answers counts model calls. It is safe for concurrent use.
 type answers struct {
 	mu     sync.Mutex
-	calls  int          // guarded by mu; that reached a simulator
-	whole  map[turn]int // guarded by mu; that a simulator answered to the end, whoever still listened
-	failed int          // guarded by mu; with another status than 200
+	calls  int          // guarded by mu; calls that reached a simulator
+	whole  map[turn]int // guarded by mu; answers that a simulator completed, even if the client was gone
+	failed int          // guarded by mu; answers with another status than 200
 }
 
-// twice is how many answers there were beyond the first one of each turn.
+// twice returns the number of answers beyond the first one of each turn.
 func (a *answers) twice() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -40,7 +40,7 @@ func (a *answers) twice() int {
 	return n
 }
 
-// counts are the calls that were made, those of them that were answered to the end, and those that were refused.
+// counts returns the numbers of calls, of completed answers, and of refused calls.
 func (a *answers) counts() (calls, whole, failed int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -68,8 +68,8 @@ func (a *answers) ended(t turn) {
 	a.whole[t]++
 }
 
-// before puts a counter before a simulator and returns its address. A simulator that does not answer, or breaks off, does so through it
-// too: the connection ends.
+// before puts a counter in front of a simulator and returns its address. If a simulator does not answer or breaks off, the
+// client's connection ends as well.
 func (a *answers) before(simulator string) (address string, server *http.Server, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -98,7 +98,7 @@ func (a *answers) before(simulator string) (address string, server *http.Server,
 
 type turnKey struct{}
 
-// noting gives each model call's context its turn.
+// noting adds the turn to each model call's context.
 func (a *answers) noting(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/chat/completions") {
@@ -107,7 +107,7 @@ func (a *answers) noting(next http.Handler) http.Handler {
 		}
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
-			panic(http.ErrAbortHandler) // the caller went away
+			panic(http.ErrAbortHandler) // the caller is gone
 		}
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		if t, ok := turnOf(body); ok {
@@ -118,7 +118,7 @@ func (a *answers) noting(next http.Handler) http.Handler {
 	})
 }
 
-// watchedBody calls ended once, when the mark of a stream's end has been read.
+// watchedBody calls ended once, after it has read the mark of a stream's end.
 type watchedBody struct {
 	io.ReadCloser
 	tail  []byte
@@ -142,7 +142,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// turnOf reads a request's turn.
+// turnOf returns a request's turn.
 func turnOf(body []byte) (turn, bool) {
 	var req struct {
 		Messages []struct {

@@ -21,24 +21,24 @@ import (
 	"github.com/batchagent/batchagent/bench/internal/procs"
 )
 
-// cluster is everything that runs.
+// cluster holds all processes of the run.
 type cluster struct {
 	settings
 	dir   string
 	redis *server
-	admin *redis.Client // not through a proxy
+	admin *redis.Client // without a proxy
 	proxy *toxiproxy.ApiServer
 
 	sims     []*server
-	counters []*http.Server // one before each simulator
+	counters []*http.Server // one in front of each simulator
 	answers  answers
 	nodes    []*node
-	toFeed   *toxiproxy.Proxy // from all feeders to Redis; slow, so that they take a while
+	toFeed   *toxiproxy.Proxy // from all feeders to Redis; slow, so that feeding takes a while
 	began    time.Time
 	batches  []*batchFiles
 }
 
-// server is a program that can be killed and started again at the same address.
+// server is a program that can be killed and restarted at the same address.
 type server struct {
 	name    string
 	start   func(extra ...string) (*procs.Process, error)
@@ -61,7 +61,7 @@ func (s *server) up(extra ...string) error {
 	return nil
 }
 
-// kill reports whether there was something to kill.
+// kill kills the program. It returns false if the program was down.
 func (s *server) kill() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,7 +75,7 @@ func (s *server) kill() bool {
 	return alive
 }
 
-// alive is called with mu held.
+// alive reports whether the program runs. The caller holds mu.
 func (s *server) alive() bool {
 	select {
 	case <-s.process.Ended():
@@ -85,7 +85,7 @@ func (s *server) alive() bool {
 	}
 }
 
-// signal reports whether there was somebody to get it.
+// signal sends a signal. It returns false if the program was down.
 func (s *server) signal(sig os.Signal) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,13 +96,13 @@ func (s *server) signal(sig os.Signal) bool {
 	return true
 }
 
-// node is a worker and the proxies that it uses.
+// node is a worker with its proxies.
 type node struct {
 	*server
 	toRedis, toSim *toxiproxy.Proxy
 }
 
-// batchFiles is one batch, with those who feed and follow it.
+// batchFiles is one batch with its feeder and its follower.
 type batchFiles struct {
 	spec, results    string
 	jobs, turns      int
@@ -110,7 +110,7 @@ type batchFiles struct {
 	feeder, follower *server
 
 	mu sync.Mutex
-	id string // guarded by mu; "" until the feeder has said it
+	id string // guarded by mu; "" until the feeder has printed it
 }
 
 func (b *batchFiles) known() string {
@@ -219,24 +219,25 @@ func (c *cluster) startNodes() error {
 	return nil
 }
 
-// slots are the model requests in flight of one worker.
+// slots is the number of model requests in flight per worker.
 const slots = 32
 
-// forwardMS makes a model call so slow that the jobs, undisturbed, would keep the cluster busy for most of the faults.
+// forwardMS returns the duration of a model call. It is so long that, without faults, the jobs would last for most of the fault
+// time.
 func (c *cluster) forwardMS() int64 {
 	turns := c.jobs * (mostTurns + 1) / 2
 	return max(1, c.duration.Milliseconds()*7/10*workers*slots/int64(turns))
 }
 
-// silence keeps the Redis client from writing to standard error what it also returns.
+// silence stops the Redis client from logging errors that it also returns.
 type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
 
-// documents is how many different notes the agents read: the ideal number of tool executions.
+// documents is the number of different notes, and so the ideal number of tool executions.
 const documents = 50
 
-// toolsText has a tool that notes each of its executions, whatever becomes of its result.
+// toolsText declares a tool that records each execution, even if its result is lost.
 const toolsText = `commands:
   read_note:
     description: Read a note.
@@ -245,7 +246,7 @@ const toolsText = `commands:
     share: pure
 `
 
-// executions names the file in which the tool notes them.
+// executions returns the file to which the tool writes.
 func (c *cluster) executions() string { return filepath.Join(c.dir, "executions") }
 
 const specText = `name: chaos-%[1]d
@@ -290,7 +291,7 @@ func (c *cluster) startBatches() (err error) {
 	return nil
 }
 
-// write makes the k-th batch's spec and inputs.
+// write writes the k-th batch's spec and inputs.
 func (c *cluster) write(b *batchFiles, k int) error {
 	inputs := fmt.Sprintf("inputs-%d.jsonl", k)
 	if err := os.WriteFile(b.spec, fmt.Appendf(nil, specText, k, inputs, b.turns), 0o600); err != nil {
@@ -310,8 +311,8 @@ func (c *cluster) write(b *batchFiles, k int) error {
 	return nil
 }
 
-// feed starts the feeder of a batch, and reads the batch ID when it has said it. A feeder that has come to its end is not
-// started again: it would submit a second batch.
+// feed starts the feeder of a batch and reads the batch ID that it prints. A feeder that has finished is not restarted, because
+// it would submit a second batch.
 func (c *cluster) feed(b *batchFiles) (*procs.Process, error) {
 	out, err := os.CreateTemp(c.dir, "id-")
 	if err != nil {
@@ -334,7 +335,8 @@ func (c *cluster) feed(b *batchFiles) (*procs.Process, error) {
 	return p, nil
 }
 
-// tend starts who is due, and again who has died: feeders until they have said their ID, followers until their batch is done.
+// tend starts processes that are due and restarts dead ones: feeders until they have printed their ID, followers until their
+// batch is done.
 func (c *cluster) tend() {
 	for _, b := range c.batches {
 		if b.known() == "" {
@@ -355,7 +357,7 @@ func (c *cluster) whole(b *batchFiles) bool {
 	return err == nil && n >= b.jobs
 }
 
-// await waits until every file is whole, or the time is over.
+// await waits until every file is complete, or until the time is over.
 func (c *cluster) await(ctx context.Context, within time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()

@@ -1,25 +1,26 @@
-// Command chaos runs a cluster of real processes, breaks them at random, and counts what was lost or doubled.
+// Command chaos runs a cluster of real processes under random faults, and counts lost and duplicate results.
 //
-// The cluster is redis-server with an append-only file, two vllmsim, four workers, and for each batch a feeder (`coordinator
-// submit`) and a follower (`coordinator results --follow --out`). Each worker reaches Redis and its simulator through a proxy
-// of its own (Shopify/toxiproxy). Every 0.5 to 3 s a fault strikes, drawn from the seed:
+// The cluster is redis-server with an append-only file, two vllmsim and four workers. Each batch has a feeder (`coordinator
+// submit`) and a follower (`coordinator results --follow --out`). Each worker reaches Redis and its simulator through separate
+// proxies (Shopify/toxiproxy). A fault strikes every 0.5 to 3 s; the seed selects it:
 //
-//	kill -9 of a worker, a feeder, a follower, a simulator or Redis, which start again later
+//	kill -9 of a worker, a feeder, a follower, a simulator or Redis, which restart later
 //	SIGSTOP of a worker for longer than its lease
-//	latency, little bandwidth, a half-open connection or a partition between a worker and Redis, or a worker and its simulator
+//	latency, low bandwidth, a half-open connection or a partition between a worker and Redis or its simulator
 //	CLIENT KILL, SCRIPT FLUSH, a simulator that answers 503 to most requests
 //
-// The batches have jobs of one to five turns with a tool call in each turn but the last; they are submitted one after the other
-// while faults strike, and feeders have a slow line, so that they can be killed at their work. When the faults have ended every batch
-// must end; then Redis and the collected files are compared with the inputs. It exits with 1 if a job has no result, or two,
+// Jobs have one to five turns, with a tool call in each turn but the last. Batches are submitted one after the other while faults
+// strike. Feeders have a slow connection, so that faults can interrupt them. After the faults every batch must end. Then Redis
+// and the collected files are compared with the inputs. The command exits with 1 if any job has no result or more than one,
 // anywhere.
 //
-// Before each simulator stands a counter: a turn is executed twice if a simulator answered it to the end twice, whoever still
-// listened. The tool that the agents call notes each execution in a file.
+// A counter in front of each simulator finds repeated turns: a turn counts as executed twice if a simulator completed it twice,
+// even if the client was gone. The agents' tool writes each execution to a file.
 //
-// With -rolling there are no faults: the workers are restarted one after the other with SIGTERM, and it exits with 1, too, if a job
-// spent an attempt or a turn was executed twice. The throughput before, meanwhile and in the lease after each start is told.
+// With -rolling there are no faults. The workers are restarted one after the other with SIGTERM. The command also exits with 1 if
+// a job spent an attempt or a turn was executed twice. It prints the throughput before and during each restart, and in the lease
+// after it.
 //
-// The seed decides which faults strike, and when. It does not decide what the processes do, so a run cannot be replayed to
-// the byte; package sim does that.
+// The seed decides which faults strike, and when. It does not control the processes, so a run cannot be reproduced exactly;
+// package sim can do that.
 package main

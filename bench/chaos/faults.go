@@ -30,7 +30,7 @@ const (
 	overloadStorm kind = "503 storm"
 )
 
-// kinds are drawn from evenly; those of a link once for each link.
+// kinds is the list from which faults are drawn evenly. Faults of a link are in it once per kind of link.
 var kinds = []kind{
 	killWorker, killFeeder, killFollower, killSim, killRedis, stopWorker, latency + toRedis, latency + toBackend, bandwidth + toRedis,
 	bandwidth + toBackend, halfOpen + toRedis, halfOpen + toBackend, partition + toRedis, partition + toBackend, clientKill, scriptFlush,
@@ -42,8 +42,8 @@ const (
 	toBackend kind = ", worker to backend"
 )
 
-// strike lets faults strike until the duration is over, and returns how many of each kind did. What a fault broke is mended by
-// itself some seconds later. A fault that finds nothing to break does not count, and another one is drawn.
+// strike injects faults until the duration is over, and returns how many of each kind struck. Each fault ends by itself after
+// some seconds. A fault without a target does not count, and another one is drawn.
 func (c *cluster) strike(ctx context.Context, r *rand.Rand) map[kind]int {
 	ctx, cancel := context.WithTimeout(ctx, c.duration)
 	defer cancel()
@@ -67,7 +67,7 @@ func (c *cluster) strike(ctx context.Context, r *rand.Rand) map[kind]int {
 	}
 }
 
-// hit makes one fault happen, and reports whether there was something to break.
+// hit injects one fault. It returns false if the fault had no target.
 func (c *cluster) hit(ctx context.Context, k kind, r *rand.Rand) bool {
 	n, s, b := c.nodes[r.IntN(workers)], c.sims[r.IntN(simulators)], c.batches[r.IntN(batches)]
 	last := between(r, 200*time.Millisecond, 2*time.Second)
@@ -82,7 +82,7 @@ func (c *cluster) hit(ctx context.Context, k kind, r *rand.Rand) bool {
 	case killFeeder:
 		return c.killFeeder(ctx, last/4)
 	case killFollower:
-		return b.follower.kill() // tend starts it again
+		return b.follower.kill() // tend restarts it
 	case killSim:
 		later(last, func() { _ = s.up() })
 		return s.kill()
@@ -119,8 +119,7 @@ func (c *cluster) hit(ctx context.Context, k kind, r *rand.Rand) bool {
 	return false
 }
 
-// killFeeder kills a feeder in the middle of its work: one that runs, or else the next one that is due, early, after it has run for
-// a while.
+// killFeeder kills a feeder during its work. It takes one that runs, or starts the next one early and kills it after a while.
 func (c *cluster) killFeeder(ctx context.Context, after time.Duration) bool {
 	for _, b := range c.batches {
 		if b.known() != "" {
@@ -129,7 +128,7 @@ func (c *cluster) killFeeder(ctx context.Context, after time.Duration) bool {
 		if b.feeder.up() != nil || !wait(ctx, after) {
 			return false
 		}
-		return b.feeder.kill() // tend starts it again
+		return b.feeder.kill() // tend restarts it
 	}
 	return false
 }
@@ -146,15 +145,15 @@ func (c *cluster) toxic(p *toxiproxy.Proxy, last time.Duration, json string) boo
 		return false
 	}
 	if _, err := p.Toxics.AddToxicJson(strings.NewReader(json)); err != nil {
-		return false // it is disturbed already
+		return false // it is already disturbed
 	}
 	later(last, func() { _ = p.Toxics.RemoveToxic(context.Background(), "t") })
 	return true
 }
 
-// heal ends what is still broken.
+// heal ends all remaining faults.
 func (c *cluster) heal(ctx context.Context) {
-	wait(ctx, 2*c.lease+4*time.Second) // the last faults mend themselves
+	wait(ctx, 2*c.lease+4*time.Second) // the last faults end by themselves
 	_ = c.redis.up()
 	for _, s := range c.sims {
 		s.kill()
@@ -165,7 +164,7 @@ func (c *cluster) heal(ctx context.Context) {
 		_ = n.up()
 		for _, p := range []*toxiproxy.Proxy{n.toRedis, n.toSim} {
 			p.Toxics.ResetToxics(ctx)
-			_ = p.Start() // an error says that it runs
+			_ = p.Start() // an error means that it already runs
 		}
 	}
 	c.tend()

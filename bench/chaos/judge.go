@@ -18,7 +18,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// watch looks at the pending entries lists a few times a second, and returns the longest time that a leased job went without a sign of
+// watch checks the pending entries several times per second. It returns the longest time for which a leased job had no sign of
 // its holder.
 func (c *cluster) watch(ctx context.Context) (longest time.Duration) {
 	for wait(ctx, 250*time.Millisecond) {
@@ -29,7 +29,7 @@ func (c *cluster) watch(ctx context.Context) (longest time.Duration) {
 	return longest
 }
 
-// idle is the age of the oldest lease of a batch, by Redis' clock.
+// idle returns the age of the oldest lease of a batch, by Redis' clock.
 func (c *cluster) idle(ctx context.Context, id string) (oldest time.Duration) {
 	if id == "" {
 		return 0
@@ -50,7 +50,7 @@ func (c *cluster) idle(ctx context.Context, id string) (oldest time.Duration) {
 		index, _, _ := strings.Cut(fmt.Sprint(f[0]), "-")
 		n, _ := strconv.Atoi(index)
 		if strings.HasSuffix(held[strconv.Itoa(n-1)], "|-") {
-			continue // handed back: it waits for nobody
+			continue // handed back: it has no holder
 		}
 		if ms, ok := f[2].(int64); ok {
 			oldest = max(oldest, time.Duration(ms)*time.Millisecond)
@@ -59,17 +59,17 @@ func (c *cluster) idle(ctx context.Context, id string) (oldest time.Duration) {
 	return oldest
 }
 
-// verdict compares inputs, Redis and files.
+// verdict is the comparison of inputs, Redis and files.
 type verdict struct {
 	jobs, lost, doubled             int // in Redis
 	lostInFile, doubledInFile, torn int
 	byType                          map[batch.ErrorType]int
 	turns, takeovers                int64
 	asked                           int64
-	wrongTurns                      int // jobs with an output after another number of turns than their batch asks
+	wrongTurns                      int // jobs with an output and an unexpected number of turns
 	more                            int // jobs with more than one attempt
 	batches                         int // in Redis
-	executions                      int // that the tool noted
+	executions                      int // recorded by the tool
 }
 
 func (v verdict) good() bool {
@@ -176,11 +176,11 @@ func tally(seen []int) (lost, doubled int) {
 	return lost, doubled
 }
 
-// report is what a run came to.
+// report is the result of a run.
 type report struct {
 	verdict
 	faults          map[kind]int
-	storm, calm     time.Duration // how long faults struck, and how long it took from there to the end
+	storm, calm     time.Duration // duration of the faults, and from their end to the end of all batches
 	ended           bool
 	longestTakeover time.Duration
 	twice           int // answers beyond the first one of each turn
@@ -205,9 +205,9 @@ func (r report) print(w io.Writer) {
 		fmt.Fprintf(t, "jobs failed as %s\t%d\n", e, r.byType[e])
 	}
 	if n := r.batches - batches; n > 0 {
-		fmt.Fprintf(t, "batches submitted once more\t%d, by feeders that were killed after their last step\n", n)
+		fmt.Fprintf(t, "batches submitted twice\t%d, by feeders killed after their last step\n", n)
 	}
-	fmt.Fprintf(t, "turns\t%d committed; %d model calls, of which %d were answered to the end and %d refused\n", r.turns, r.calls, r.whole, r.refused)
+	fmt.Fprintf(t, "turns\t%d committed; %d model calls: %d answered completely, %d refused\n", r.turns, r.calls, r.whole, r.refused)
 	fmt.Fprintf(t, "turns executed twice\t%d\n", r.twice)
 	fmt.Fprintf(t, "takeovers\t%d\n", r.takeovers)
 	fmt.Fprintf(t, "longest takeover\t%s\n", r.longestTakeover.Round(10*time.Millisecond))

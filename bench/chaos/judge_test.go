@@ -12,7 +12,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// TestVerdict: the judge sees what is lost, doubled, torn, and done in a wrong number of turns.
+// TestVerdict checks that lost, duplicate and torn results are found, and wrong numbers of turns.
 func TestVerdict(t *testing.T) {
 	line := func(index, turns int) string {
 		return fmt.Sprintf(`{"batch":"b_01k5x8zq3v6t9w2y4a7c1d0efg","job_id":"job-%d","index":%[1]d,"status":"ok","output":{},"turns":%d}`+"\n", index, turns)
@@ -45,8 +45,8 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// TestAnswers: a turn that was answered twice counts, whatever pieces the answers came in; one that was cut short does not, nor does
-// the next turn of the same job.
+// TestAnswers checks which answers count. A repeated answer counts, however it is split into pieces. A truncated answer and the
+// job's next turn do not count as repetitions.
 func TestAnswers(t *testing.T) {
 	a := answers{whole: map[turn]int{}}
 	answered := func(request, answer string) {

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// settings are the flags.
+// settings are the values of the flags.
 type settings struct {
 	jobs     int
-	duration time.Duration // of the faults
-	within   time.Duration // for everything to end after them
+	duration time.Duration // of the fault period
+	within   time.Duration // limit for the end of all batches after the faults
 	lease    time.Duration
 	seed     uint64
 	verbose  bool
@@ -33,11 +33,11 @@ func main() {
 	defer stop()
 	var s settings
 	flag.IntVar(&s.jobs, "jobs", 10_000, "jobs, a fifth of them with each number of turns from 1 to 5")
-	flag.DurationVar(&s.duration, "duration", 2*time.Minute, "how long faults strike")
-	flag.DurationVar(&s.within, "within", 5*time.Minute, "how long everything may take to end after the last fault")
+	flag.DurationVar(&s.duration, "duration", 2*time.Minute, "duration of the faults")
+	flag.DurationVar(&s.within, "within", 5*time.Minute, "time limit for the end of all batches after the last fault")
 	flag.DurationVar(&s.lease, "lease", 3*time.Second, "lease of the workers")
-	flag.Uint64Var(&s.seed, "seed", 0, "of the faults; 0 draws one")
-	flag.BoolVar(&s.verbose, "v", false, "say each fault as it strikes")
+	flag.Uint64Var(&s.seed, "seed", 0, "of the faults; 0 draws a random one")
+	flag.BoolVar(&s.verbose, "v", false, "print each fault as it strikes")
 	rolling := flag.Bool("rolling", false, "no faults: restart the workers one after the other with SIGTERM")
 	smoke := flag.Bool("smoke", false, "small: 1,000 jobs and 20 seconds of faults")
 	flag.Parse()
@@ -45,7 +45,7 @@ func main() {
 		s.jobs, s.duration, s.lease = 1_000, 20*time.Second, 2*time.Second
 	}
 	if *smoke && *rolling {
-		s.duration = time.Minute // the jobs must last until the last worker is back
+		s.duration = time.Minute // jobs must last until the last worker is back
 	}
 	if s.seed == 0 {
 		s.seed = rand.Uint64N(1_000_000) + 1
@@ -65,7 +65,7 @@ func main() {
 	}
 }
 
-// torture runs the cluster, strikes it, and judges what is left.
+// torture runs the cluster, injects faults, and judges the result.
 func torture(ctx context.Context, s settings) (good bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.duration+s.within+2*time.Minute)
 	defer cancel()
@@ -95,7 +95,7 @@ func torture(ctx context.Context, s settings) (good bool, err error) {
 	return r.ended && r.good(), nil
 }
 
-// restarts runs the cluster, restarts its workers under load, and judges what is left.
+// restarts runs the cluster, restarts its workers under load, and judges the result.
 func restarts(ctx context.Context, s settings) (good bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.duration+s.within+2*time.Minute)
 	defer cancel()

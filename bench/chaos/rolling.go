@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// restart is one worker's, of a rolling restart.
+// restart is the restart of one worker.
 type restart struct {
 	node    string
 	drained time.Duration // from SIGTERM to the end of the process
-	without float64       // turns per second meanwhile
-	back    float64       // turns per second in the lease after it was started again
+	without float64       // turns per second during that time
+	back    float64       // turns per second in the lease after the start
 }
 
-// rolling is what a rolling restart came to.
+// rolling is the result of a rolling restart.
 type rolling struct {
 	verdict
-	before   float64 // turns per second, undisturbed
+	before   float64 // turns per second before the restarts
 	restarts []restart
 	twice    int
 }
@@ -29,7 +29,7 @@ func (r rolling) good() bool {
 	return r.verdict.good() && r.more == 0 && r.twice == 0 && len(r.byType) == 0
 }
 
-// undisturbed is how long the throughput before the restarts is measured.
+// undisturbed is the duration of the measurement before the restarts.
 const undisturbed = 10 * time.Second
 
 // roll restarts the workers one after the other with SIGTERM, under load.
@@ -65,7 +65,7 @@ func (c *cluster) roll(ctx context.Context, within time.Duration) (r rolling, er
 		r.restarts = append(r.restarts, one)
 	}
 	if c.left() == 0 {
-		return r, fmt.Errorf("every job was done before the last restart; take more --jobs")
+		return r, fmt.Errorf("every job was done before the last restart; raise --jobs")
 	}
 	if !c.await(ctx, within) {
 		return r, fmt.Errorf("the batches did not end within %s", within)
@@ -77,7 +77,7 @@ func (c *cluster) roll(ctx context.Context, within time.Duration) (r rolling, er
 	return r, nil
 }
 
-// rate is how many turns a second are answered for a while, or until something ends.
+// rate returns the turns per second, measured for a duration or until the channel closes.
 func (c *cluster) rate(ctx context.Context, during time.Duration, until <-chan struct{}) float64 {
 	_, before, _ := c.answers.counts()
 	began := time.Now()
@@ -92,7 +92,7 @@ func (c *cluster) rate(ctx context.Context, during time.Duration, until <-chan s
 	return float64(after-before) / time.Since(began).Seconds()
 }
 
-// left is how many jobs have no line in their files yet.
+// left returns the number of jobs without a line in their files.
 func (c *cluster) left() (n int) {
 	for _, b := range c.batches {
 		lines, _ := countLines(b.results)

@@ -20,7 +20,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// cluster is what all runs share.
+// cluster holds the parts that all runs share.
 type cluster struct {
 	settings
 	dir   string // programs and files
@@ -63,7 +63,7 @@ func (c *cluster) close() {
 	_ = os.RemoveAll(c.dir)
 }
 
-// specText is examples/code-review with documents for Go files, and several questions about each.
+// specText resembles examples/code-review, with documents instead of Go files and several questions per document.
 const specText = `name: cluster
 inputs: inputs.jsonl
 tools: [read_file]
@@ -102,7 +102,7 @@ sampling: {temperature: 0, max_tokens: 1024}
 const (
 	documentWords = 800 // about 1,050 tokens
 	questionWords = 20
-	tools         = "tools" // the workers' folder
+	tools         = "tools" // the workers' tools root
 )
 
 func (c *cluster) write() error {
@@ -138,7 +138,7 @@ func (c *cluster) start(program string, stdout *os.File, args ...string) (*procs
 // node is a worker and its server.
 type node struct{ worker, server *procs.Process }
 
-// nodes starts n of them and waits until all are ready for jobs.
+// nodes starts n nodes and waits until all are ready for jobs.
 func (c *cluster) startNodes(ctx context.Context, n int) (all []node, stop func(), err error) {
 	stop = func() {
 		for _, n := range all {
@@ -247,7 +247,7 @@ func (c *cluster) run(ctx context.Context, n int, kill bool) (r ran, err error) 
 			}
 		}()
 	}
-	// A follower that saw a failed job says so by its status; the lines of its file say more.
+	// A follower of a batch with failed jobs exits with another status. The lines of its file have the details.
 	if err := follower.Wait(alive); err != nil && alive.Err() != nil {
 		return r, err
 	}
@@ -265,11 +265,11 @@ func (c *cluster) submit(ctx context.Context) (id string, err error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// ask runs a command of the coordinator and returns what it prints.
+// ask runs a command of the coordinator and returns its output.
 func (c *cluster) ask(ctx context.Context, args ...string) ([]byte, error) {
 	out, err := os.Create(filepath.Join(c.dir, "answer"))
 	if err != nil {
-		return nil, fmt.Errorf("keep what the coordinator prints: %w", err)
+		return nil, fmt.Errorf("store the output of the coordinator: %w", err)
 	}
 	defer out.Close()
 	p, err := c.start("coordinator", out, append(args, "--redis", c.redis.URL())...)
@@ -282,7 +282,7 @@ func (c *cluster) ask(ctx context.Context, args ...string) ([]byte, error) {
 	return os.ReadFile(out.Name())
 }
 
-// half waits until half of the results are in.
+// half waits for half of the results.
 func (c *cluster) half(ctx context.Context, follower *procs.Process, id batch.ID) error {
 	return follower.Until(ctx, "half of the results are in", func() bool {
 		info, err := c.store.Info(ctx, id)
@@ -290,7 +290,7 @@ func (c *cluster) half(ctx context.Context, follower *procs.Process, id batch.ID
 	})
 }
 
-// inspect reads what the run left: the file of results, what `coordinator explain` says, and the counts in Redis.
+// inspect reads the outcome of a run: the file of results, the output of `coordinator explain`, and the counts in Redis.
 func (c *cluster) inspect(ctx context.Context, id batch.ID, path string, r *ran) error {
 	text, err := c.ask(ctx, "explain", string(id), "--json")
 	if err != nil {
@@ -312,7 +312,7 @@ func (c *cluster) inspect(ctx context.Context, id batch.ID, path string, r *ran)
 	return r.count(f, c.agents)
 }
 
-// count looks at every line of the results.
+// count checks every line of the results.
 func (r *ran) count(f *os.File, agents int) error {
 	seen := make([]int, agents)
 	lines := bufio.NewScanner(f)
@@ -321,7 +321,7 @@ func (r *ran) count(f *os.File, agents int) error {
 		r.lines++
 		var one batch.Result
 		if err := json.Unmarshal(lines.Bytes(), &one); err != nil || one.Index < 0 || one.Index >= int64(agents) {
-			return fmt.Errorf("line %d of the results is none of ours: %w", r.lines, err)
+			return fmt.Errorf("line %d of the results file is not a result: %w", r.lines, err)
 		}
 		seen[one.Index]++
 		if one.Status != batch.OK {
@@ -339,12 +339,12 @@ func (r *ran) count(f *os.File, agents int) error {
 	return lines.Err()
 }
 
-// ran is what one run came to.
+// ran is the outcome of one run.
 type ran struct {
-	wall, killedAt               time.Duration // killedAt is 0 if nobody died
+	wall, killedAt               time.Duration // killedAt is 0 if no worker was killed
 	load                         load
 	ends                         ends
-	lines, lost, doubled, failed int // of the file
+	lines, lost, doubled, failed int // in the file
 	counts                       batch.Counts
 	explained                    coordinator.Explanation
 }

@@ -1,23 +1,23 @@
-// Command cluster shows how a batch scales over nodes, and what the death of one costs.
+// Command cluster measures how a batch scales over nodes, and the cost of a killed worker.
 //
 // It runs the real programs: redis-server with an append-only file, `coordinator submit` and `coordinator results --follow
-// --out`, and on every node a worker process beside a vllmsim process of its own. vllmsim simulates the engine of a profile,
-// -time-scale times as fast as it is, so that the simulated servers are what bounds the batch and not the processors of this
-// machine. How busy those were is printed; a run in which they were full, be it of other programs, says so.
+// --out`. Each node is a worker process with its own vllmsim process. vllmsim simulates the engine of a profile, -time-scale
+// times as fast as the real one. The simulated servers should limit the batch, not the processors of this machine. The output
+// therefore shows the load of the processors. It marks runs in which they were fully used, even by other programs.
 //
 //	 submit ─▶ redis-server ◀─▶ worker 1 ─▶ vllmsim 1
 //	                │       ◀─▶ worker k ─▶ vllmsim k
 //	results ◀───────┘
 //
-// An agent is one of examples/code-review: a turn that asks for read_file, and a turn that answers by a schema. Many agents
-// read the same document, each with a question of its own. Every run starts with empty caches, and the workers wait for the
-// batch, idle and ready. Arms take turns in every round:
+// An agent is like one of examples/code-review: a turn with a call of read_file, and a turn with an answer that follows a schema.
+// Many agents read the same document, each with its own question. Every run starts with empty caches, and with idle workers that
+// wait for the batch. Arms take turns in every round:
 //
 //	nodes=k       efficiency is T1/(k·Tk), round by round
-//	nodes=k-kill  the same, and when half of the results are in, one worker gets SIGKILL. The time lost is beside what it may
-//	              be: the lease, and the dead node's share of what was left, which the others have to do
+//	nodes=k-kill  the same, but one worker gets SIGKILL after half of the results. The lost time is printed beside its limit:
+//	              the lease, and the dead node's share of the remaining work, which the others take over
 //
-// The wall time of a run begins with the start of `coordinator submit` and ends with the end of `coordinator results`.
-// Every line of the results is counted. The command fails if one is lost, doubled or failed, or if a tool ran more than once
-// for a document while nobody died.
+// The wall time of a run lasts from the start of `coordinator submit` to the end of `coordinator results`. Every line of the
+// results is counted. The command fails if a result is lost, doubled or failed. It also fails if a tool ran more than once for a
+// document although no worker was killed.
 package main

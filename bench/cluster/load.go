@@ -8,25 +8,25 @@ import (
 	"github.com/batchagent/batchagent/bench/internal/procs"
 )
 
-// full is the share of the machine's processors from which on a run says more of them than of the programs. A batch has
-// moments of more load than its average.
+// full is the share of the machine's processors above which a run measures them rather than the programs. It applies to the
+// average, so peaks are higher.
 const full = 0.75
 
-// load says how busy the machine was, in processors: 1 is one of them all the time.
+// load is the average use of processors. 1 is one processor all the time.
 type load struct {
-	machine                 float64 // everything on it, other people's work included
+	machine                 float64 // all programs on it, including unrelated ones
 	workers, servers, redis float64
 }
 
 func (l load) full() bool { return l.machine > full*float64(runtime.NumCPU()) }
 
-// meter measures a load from its start on.
+// meter measures a load from its creation on.
 type meter struct {
 	began   time.Time
 	machine time.Duration
 	redis   *procs.Process
 	nodes   []node
-	used    map[*procs.Process]time.Duration // when the measurement began
+	used    map[*procs.Process]time.Duration // at the start of the measurement
 	last    map[*procs.Process]time.Duration // when it was killed
 }
 
@@ -41,7 +41,7 @@ func startLoad(redis *procs.Process, nodes []node) (*meter, error) {
 	return m, err
 }
 
-// note takes the last look at a process that is about to die.
+// note records the processor time of a process that is about to be killed.
 func (m *meter) note(p *procs.Process) { m.last[p] = p.CPU() }
 
 func (m *meter) end() (l load, err error) {

@@ -14,7 +14,7 @@ import (
 	"github.com/batchagent/batchagent/bench/internal/figures"
 )
 
-// settings are the flags.
+// settings are the values of the flags.
 type settings struct {
 	agents, documents, rounds int
 	nodes                     []int // ascending
@@ -31,9 +31,9 @@ func main() {
 	flag.Float64Var(&s.scale, "time-scale", 1, "how much faster than its machine a simulated server is")
 	flag.StringVar(&s.profile, "profile", "a10g-7b", "vllmsim's profile")
 	flag.DurationVar(&s.lease, "lease", 15*time.Second, "the workers' lease")
-	nodes := flag.String("nodes", "1,2,4", "numbers of nodes, ascending; a worker dies on the last")
+	nodes := flag.String("nodes", "1,2,4", "numbers of nodes, ascending; a worker is killed in runs of the last")
 	within := flag.Duration("within", time.Hour, "give up after this time")
-	smoke := flag.Bool("smoke", false, "small: does it still run?")
+	smoke := flag.Bool("smoke", false, "a small run that only checks for errors")
 	flag.Parse()
 	if *smoke {
 		s.agents, s.documents, s.rounds, s.scale, s.lease, *nodes = 60, 6, 1, 20, 2*time.Second, "1,2"

@@ -13,7 +13,7 @@ import (
 	"github.com/batchagent/batchagent/internal/coordinator"
 )
 
-// arm is a number of nodes, and what its runs came to.
+// arm is a number of nodes with the outcomes of its runs.
 type arm struct {
 	nodes int
 	kill  bool
@@ -41,8 +41,8 @@ func hitRate(n coordinator.Node) float64 { return share(n.Usage.CachedTokens, n.
 
 func share(part, whole int64) float64 { return float64(part) / float64(max(whole, 1)) }
 
-// fault says what is wrong with a run, or nothing. The worker that died may have died with a tool call under way, which
-// another then made again.
+// fault returns the error of a run, or "". A killed worker may have died during a tool call. Another worker then repeats the
+// call.
 func (r ran) fault(s settings, killed bool) string {
 	if r.lines != s.agents || r.lost+r.doubled+r.failed > 0 {
 		return fmt.Sprintf("%d lines for %d jobs, %d lost, %d doubled, %d failed", r.lines, s.agents, r.lost, r.doubled, r.failed)
@@ -122,7 +122,7 @@ func summary(w io.Writer, s settings, arms []*arm) error {
 	return nil
 }
 
-// times are the parts that took more than a hundredth, over all runs.
+// times returns the parts that took more than a hundredth of the time, over all runs.
 func (a *arm) times() string {
 	var sum coordinator.Explanation
 	for _, r := range a.runs {
@@ -155,7 +155,7 @@ func (a *arm) warn(w io.Writer) {
 	}
 }
 
-// deaths compares the runs in which a worker died with those of the same rounds in which nobody did.
+// deaths compares runs in which a worker was killed with runs of the same rounds without a kill.
 func deaths(w io.Writer, s settings, calm, killed *arm) {
 	var lost, allowed, at, takeovers figures.Series
 	for i, r := range killed.runs {
@@ -169,7 +169,7 @@ func deaths(w io.Writer, s settings, calm, killed *arm) {
 	fmt.Fprintf(w, "time lost, s: %s; the lease (%s) and its share of the work: %s; lost over allowed: %s\n", lost, s.lease, allowed, lost.Over(allowed))
 }
 
-// mayLose is the lease, and what was left of an undisturbed run, done by one node fewer, over the time that it took.
+// mayLose returns the time that a kill may cost: the lease, and the delay of the remaining work with one node fewer.
 func mayLose(undisturbed, killedAt, lease time.Duration, nodes int) time.Duration {
 	return lease + max(0, undisturbed-killedAt)/time.Duration(nodes-1)
 }

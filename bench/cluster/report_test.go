@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestEveryLineOfTheResultsCounts(t *testing.T) {
+func TestFaultChecksEveryLine(t *testing.T) {
 	t.Parallel()
 	s := settings{agents: 3, documents: 2}
 	for name, c := range map[string]struct {
@@ -41,9 +41,9 @@ func TestEveryLineOfTheResultsCounts(t *testing.T) {
 	}
 }
 
-func TestWhatADeathMayCost(t *testing.T) {
+func TestMayLose(t *testing.T) {
 	t.Parallel()
-	// Ten seconds of four nodes were left. Three take a third longer for them.
+	// Work for ten seconds of four nodes was left. Three nodes need a third more time for it.
 	assert.Equal(t, 15*time.Second+10*time.Second/3, mayLose(20*time.Second, 10*time.Second, 15*time.Second, 4))
 	assert.Equal(t, 15*time.Second, mayLose(20*time.Second, 21*time.Second, 15*time.Second, 2))
 }

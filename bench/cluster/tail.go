@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// lookEvery is how often the file of results is looked at. The end of a node is known that well.
+// lookEvery is the interval at which the file of results is read. Ends of nodes have this precision.
 const lookEvery = 50 * time.Millisecond
 
-// ends says when results came, from the start of a run on.
+// ends records when results arrived, since the start of a run.
 type ends struct {
-	came []time.Duration          // of all results, in their order
-	last map[string]time.Duration // by worker
+	came []time.Duration          // times of all results, in order
+	last map[string]time.Duration // time of the last result, by worker
 }
 
-// watchEnds reads the file of results as it grows, until ctx is done, and then what is left of it.
+// watchEnds reads the growing file of results until ctx is done, and then once more.
 func watchEnds(ctx context.Context, path string, began time.Time) <-chan ends {
 	out := make(chan ends, 1)
 	go func() {
@@ -46,7 +46,7 @@ func watchEnds(ctx context.Context, path string, began time.Time) <-chan ends {
 			for {
 				text, err := lines.ReadBytes('\n')
 				part = append(part, text...)
-				if err != nil { // the end so far
+				if err != nil { // the current end of the file
 					break
 				}
 				var r struct{ Worker string }
@@ -61,8 +61,8 @@ func watchEnds(ctx context.Context, path string, began time.Time) <-chan ends {
 	return out
 }
 
-// idle is for how long the nodes had nothing left to do before the batch was over, on average: what a perfect division of the jobs
-// among them would have saved, at most. n is the number of nodes that lived to the end.
+// idle returns the average time for which nodes had no work left before the batch was done. A perfect division of the jobs would
+// have saved at most this time. n is the number of nodes that survived.
 func (e ends) idle(n int) time.Duration {
 	if len(e.came) == 0 || n == 0 {
 		return 0
@@ -74,8 +74,8 @@ func (e ends) idle(n int) time.Duration {
 	return sum / time.Duration(n)
 }
 
-// lastTenth is how long the last tenth of the results took, over a tenth of the time before it. Above 1 the end of a batch drags; below, the last
-// agents end sooner, as nobody's prompt is computed beside them any more.
+// lastTenth returns the duration of the last tenth of the results, relative to the average tenth before it. Above 1 the end of a
+// batch is slow. Below 1 the last agents finish faster, because no other prompts are computed beside them.
 func (e ends) lastTenth() float64 {
 	n := len(e.came)
 	if n < 10 {

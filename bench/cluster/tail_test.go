@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheEndOfABatch(t *testing.T) {
+func TestIdleAndLastTenth(t *testing.T) {
 	t.Parallel()
 	e := ends{last: map[string]time.Duration{"a": 10 * time.Second, "b": 8 * time.Second}}
 	for i := range 10 {
@@ -25,7 +25,7 @@ func TestTheEndOfABatch(t *testing.T) {
 	assert.Zero(t, ends{}.lastTenth())
 }
 
-func TestEndsAreReadFromAFileThatGrows(t *testing.T) {
+func TestEndsAreReadFromAGrowingFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "results.jsonl")
 	ctx, over := context.WithCancel(t.Context())

@@ -19,9 +19,9 @@ import (
 // arm is one way to run a batch.
 type arm struct {
 	name   string
-	engine bool // one of ours: every job must be ok
+	engine bool // an arm of batchagent: every job must be ok
 	run    func(ctx context.Context, specPath string, n int) (outcome, error)
-	cpu    func() time.Duration // of everything but the simulators
+	cpu    func() time.Duration // of everything except the simulators
 	stop   func()
 }
 
@@ -38,7 +38,7 @@ func start(ctx context.Context, name string, s settings, sims *simulators) (arm,
 			run: func(ctx context.Context, _ string, n int) (outcome, error) { return g.run(ctx, n) },
 		}, nil
 	default:
-		return arm{}, fmt.Errorf("there is no arm %q", name)
+		return arm{}, fmt.Errorf("unknown arm %q", name)
 	}
 }
 
@@ -94,7 +94,7 @@ func stopAll(processes []*procs.Process) {
 	}
 }
 
-// startCluster starts redis-server and the worker processes, and waits until all are ready.
+// startCluster starts redis-server and the worker processes. It returns once all are ready.
 func startCluster(ctx context.Context, s settings, sims *simulators) (arm, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -148,7 +148,7 @@ func startCluster(ctx context.Context, s settings, sims *simulators) (arm, error
 	}, nil
 }
 
-// startSingle starts one worker in this process, on an embedded Redis.
+// startSingle starts one worker in this process, with an embedded Redis.
 func startSingle(ctx context.Context, s settings, sims *simulators) (arm, error) {
 	m := miniredis.NewMiniRedis()
 	if err := m.Start(); err != nil {
@@ -210,7 +210,7 @@ func ready(ctx context.Context, store *statestore.Store, n int) bool {
 	return got == n
 }
 
-// ownCPU is the processor time that this process has used.
+// ownCPU returns the processor time of this process.
 func ownCPU() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -47,15 +47,15 @@ func writeSpec(dir string, n int) (string, error) {
 	return path, os.WriteFile(path, []byte(specText), 0o644)
 }
 
-// outcome is what became of one batch.
+// outcome is the result of one batch.
 type outcome struct {
 	wall     time.Duration
 	ok       int
-	executed int64 // tool calls that ran
-	retried  int   // agents that began anew
+	executed int64 // executed tool calls
+	retried  int   // agents that restarted from their first turn
 }
 
-// runBatch submits a spec and reads its results as they come. The batch is removed afterwards.
+// runBatch submits a spec and reads its results as they arrive. Then it removes the batch.
 func runBatch(ctx context.Context, store *statestore.Store, specPath string, n int) (outcome, error) {
 	begin := time.Now()
 	id, err := submit(ctx, store, specPath)
@@ -71,7 +71,7 @@ func runBatch(ctx context.Context, store *statestore.Store, specPath string, n i
 			return outcome{}, err
 		}
 		if ctx.Err() != nil {
-			return outcome{}, fmt.Errorf("wait for %d results of batch %s, of which %d are there: %w", n, id, got, context.Cause(ctx))
+			return outcome{}, fmt.Errorf("wait for %d results of batch %s, got %d: %w", n, id, got, context.Cause(ctx))
 		}
 		out.wall = time.Since(begin)
 		for _, e := range entries {
@@ -94,12 +94,12 @@ func runBatch(ctx context.Context, store *statestore.Store, specPath string, n i
 	}
 	out.executed = info.Counts.Tools.Executed
 	if info.Phase != batch.Done || info.Counts.Tools.Asked != int64(n) {
-		return outcome{}, fmt.Errorf("batch %s is %s and asked for %d tool calls, not %d", id, info.Phase, info.Counts.Tools.Asked, n)
+		return outcome{}, fmt.Errorf("batch %s is %s with %d tool calls, want %d", id, info.Phase, info.Counts.Tools.Asked, n)
 	}
 	return out, store.Remove(ctx, id)
 }
 
-// submit feeds a batch as the coordinator does.
+// submit feeds a batch like the coordinator.
 func submit(ctx context.Context, store *statestore.Store, specPath string) (batch.ID, error) {
 	s, err := spec.Load(specPath, spec.LoadOptions{})
 	if err != nil {

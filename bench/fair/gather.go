@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// gather runs agents the way people do without an engine: all at once, each a loop of its own. It is the seed's
-// baseline: one more try from the first turn for an agent that fails, and a tool call for each that asks.
+// gather runs agents without an engine: all at once, each in its own loop. It is the seed's baseline. An agent that fails
+// restarts once from its first turn, and each agent makes its own tool call.
 type gather struct {
 	client   *http.Client
 	backends []string // http://host:port
@@ -72,7 +72,7 @@ type call struct {
 const gatherSystem = `You rate orders. Look the prices up before you answer. Answer with JSON that matches this schema:
 {"type":"object","properties":{"rating":{"enum":["cheap","fair","dear"]},"score":{"type":"integer","minimum":0,"maximum":100}},"required":["rating","score"],"additionalProperties":false}`
 
-// agent is the two turns of one job.
+// agent runs the two turns of one job.
 func (g *gather) agent(ctx context.Context, url, prompt string, executed *atomic.Int64) error {
 	talk := []message{{Role: "system", Content: gatherSystem}, {Role: "user", Content: prompt}}
 	for range 4 {
@@ -86,7 +86,7 @@ func (g *gather) agent(ctx context.Context, url, prompt string, executed *atomic
 				Score  *int
 			}
 			if err := json.Unmarshal([]byte(answer.Content), &out); err != nil || out.Rating == "" || out.Score == nil {
-				return fmt.Errorf("not the answer that was asked for: %s", answer.Content)
+				return fmt.Errorf("unexpected answer: %s", answer.Content)
 			}
 			return nil
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/batchagent/batchagent/bench/internal/procs"
 )
 
-// settings are the flags.
+// settings are the values of the flags.
 type settings struct {
 	sizes   []int
 	rounds  int
@@ -33,11 +33,11 @@ func main() {
 	var n node
 	sizes := flag.String("n", "50,200,1000,5000", "jobs of a batch, several sizes")
 	arms := flag.String("arms", "cluster,single,gather", "arms to run")
-	flag.IntVar(&s.rounds, "rounds", 7, "measured rounds of each size, after one that is not")
+	flag.IntVar(&s.rounds, "rounds", 7, "measured rounds of each size, after one round of warm-up")
 	flag.IntVar(&s.workers, "workers", 4, "worker processes of the cluster, and simulators")
-	flag.IntVar(&s.slots, "slots", 1024, "model requests in flight per worker; the simulator takes any number")
-	flag.BoolVar(&s.smoke, "smoke", false, "small and once: is every result there?")
-	asNode := flag.Bool("node", false, "be a worker process (the benchmark starts itself so)")
+	flag.IntVar(&s.slots, "slots", 1024, "model requests in flight per worker; the simulator has no limit")
+	flag.BoolVar(&s.smoke, "smoke", false, "one small run that only checks for lost results")
+	asNode := flag.Bool("node", false, "run as a worker process (used by the benchmark itself)")
 	flag.StringVar(&n.id, "id", "", "with -node: name")
 	flag.StringVar(&n.redis, "redis", "", "with -node: Redis URL")
 	flag.StringVar(&n.backend, "backend", "", "with -node: server URL")
@@ -123,7 +123,7 @@ func compare(ctx context.Context, s settings, arms []arm, dir string, n int) err
 				return fmt.Errorf("%s: %d of %d jobs are ok", a.name, out.ok, n)
 			}
 			if round == 0 {
-				continue // connections, caches and the heap come to their size
+				continue // warm-up for connections, caches and the heap
 			}
 			wall[i] = append(wall[i], out.wall.Seconds())
 			lost[i] += n - out.ok

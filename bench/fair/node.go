@@ -12,13 +12,13 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// node is what a worker process is told.
+// node is the configuration of a worker process.
 type node struct {
 	id, redis, backend string
 	slots              int
 }
 
-// runNode is a worker process: cmd/worker with the slow tool. It drains when ctx is done.
+// runNode runs a worker process: cmd/worker with the slow tool. It drains when ctx is done.
 func runNode(ctx context.Context, n node) error {
 	store, err := statestore.Open(ctx, n.redis, statestore.Options{})
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 
 const toolTime = 200 * time.Millisecond
 
-// slowTool takes 200 ms and answers always the same. Every agent makes the same call, so callers that overlap share it.
+// slowTool takes 200 ms and always returns the same result. Every agent makes the same call, so overlapping calls are shared.
 var slowTool = toolpool.Tool{
 	Name:        "lookup",
 	Description: "Look a table up.",

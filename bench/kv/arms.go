@@ -11,7 +11,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim/batching"
 )
 
-// fixed lets at most n agents live; 0 lets all.
+// fixed admits at most n live agents; 0 admits all.
 type fixed int
 
 func (f fixed) admit(w *world, waiting int) int {
@@ -27,10 +27,10 @@ func (fixed) acting(*world, *agent, time.Duration) {}
 func (fixed) ended(*world, *agent, int, int, int)  {}
 func (fixed) left(*world, *agent)                  {}
 
-// thunder pauses and resumes as ThunderAgent's router does (arXiv 2602.13692, and its public source): each agent's tokens
-// count in full, prefix included, plus 100 for what it will write; every five seconds agents that wait for a tool are
-// paused, the smallest first, while the sum is over the capacity; then paused and new ones are let in, the largest that
-// fits first.
+// thunder pauses and resumes agents like ThunderAgent's router (arXiv 2602.13692, and its public source). Each agent's tokens
+// count in full, including the prefix, plus 100 for its next output. Every five seconds, while the sum exceeds the capacity,
+// agents that wait for a tool are paused, the smallest first. Then paused and new agents are admitted, the largest that fits
+// first.
 type thunder struct {
 	tokens map[*agent]int
 	last   time.Duration
@@ -100,19 +100,19 @@ func (t *thunder) acting(*world, *agent, time.Duration) {}
 func (t *thunder) ended(*world, *agent, int, int, int)  {}
 func (t *thunder) left(_ *world, a *agent)              { delete(t.paused, a) }
 
-// ledger is this project's admission.
+// ledger is batchagent's own admission.
 type ledger struct {
 	*scheduler.Ledger
 	maxTurns int
 	noLearn  bool // the budget stays at the capacity
 	noPause  bool // agents never pause
 	perAgent bool // the prefix counts for every agent
-	noQueue  bool // the server's own queue is not looked at
-	stay     bool // a long wait for a tool gives nothing away
-	oneName  bool // all tools have one name, and so one expectation
+	noQueue  bool // the server's queue is ignored
+	stay     bool // agents keep their part during long tool calls
+	oneName  bool // all tools share one name, and so one expected duration
 
-	seeding *scheduler.Seeding       // nil where nobody is waited for
-	tools   map[bool][]time.Duration // of quick and of slow ones, what they took
+	seeding *scheduler.Seeding       // nil if no agent waits for a seed
+	tools   map[bool][]time.Duration // durations of quick and of slow tools
 	queue   batching.Load
 	read    time.Duration // when the queue was read; 0 is never
 }
@@ -173,7 +173,7 @@ func (l *ledger) admit(w *world, waiting int) int {
 	return n
 }
 
-// fresh reads the server's queue as often as a worker does: each second, and four times as often while it is full.
+// fresh reads the server's queue as often as a worker: every second, and four times as often while it is full.
 func (l *ledger) fresh(w *world, waiting int) int {
 	every := time.Second
 	queue := func() scheduler.ServerQueue {
@@ -188,7 +188,7 @@ func (l *ledger) fresh(w *world, waiting int) int {
 	return queue().Fresh(len(w.live), waiting)
 }
 
-// epoch is when a world begins.
+// epoch is the start time of a world.
 var epoch = time.Unix(0, 0)
 
 func (l *ledger) began(w *world) {
@@ -197,7 +197,7 @@ func (l *ledger) began(w *world) {
 	}
 }
 
-// mayCall asks without waiting: a context that has ended.
+// mayCall never waits: its context has already ended.
 func (l *ledger) mayCall(_ *world, a *agent) bool {
 	return l.noPause || l.Await(over, name(a)) == nil
 }
@@ -225,7 +225,7 @@ var over = func() context.Context {
 	return ctx
 }()
 
-// acting gives the agent's part away if its tool takes, or is expected to take, long.
+// acting releases the agent's part if its tool takes long, or is expected to.
 func (l *ledger) acting(w *world, a *agent, tool time.Duration) {
 	if l.stay {
 		return

@@ -31,8 +31,8 @@ type scenario struct {
 
 func a10g() (batching.Profile, error) { return batching.LookupProfile("a10g-7b") }
 
-// smallMachine is calibrated to a real vLLM with a model of 135 million parameters on two CPU cores and 4,096 tokens of KV, with the
-// workload d: 16 agents at once took 177.6 s, 3 or 4 at once 105 s.
+// smallMachine is calibrated to a real vLLM with a model of 135 million parameters, two CPU cores and 4,096 tokens of KV. On
+// workload d, 16 agents at once took 177.6 s there, and 3 or 4 at once 105 s.
 func smallMachine() (batching.Profile, error) {
 	return batching.Profile{
 		Name: "cpu", BlockSize: 128, Blocks: 32, BudgetTokens: 2_048, MaxSequences: 256,
@@ -42,15 +42,15 @@ func smallMachine() (batching.Profile, error) {
 	}, nil
 }
 
-// late is a10g with a prefix cache that knows a prompt only once its answer has begun.
+// late is a10g with a prefix cache that can reuse a prompt only once its answer has begun.
 func late() (batching.Profile, error) {
 	p, err := a10g()
 	p.Name, p.LateReuse = p.Name+" with late reuse", true
 	return p, err
 }
 
-// bigMachine has the figures of an H100 with a 7B model in 16 bit, reckoned from its bandwidth and not calibrated: a million
-// tokens of KV.
+// bigMachine has figures for an H100 with a 7B model in 16 bit, and a million tokens of KV. They are computed from its bandwidth,
+// not calibrated.
 func bigMachine() (batching.Profile, error) {
 	return batching.Profile{
 		Name: "h100-7b", BlockSize: 16, Blocks: 62_500, BudgetTokens: 8_192, MaxSequences: 1_024, Overhead: 20 * time.Millisecond,
@@ -75,11 +75,11 @@ var scenarios = map[string]scenario{
 func main() {
 	names := flag.String("workload", "a,a-late,b,c,c-big,d,e,e-big", "workloads to run")
 	seeds := flag.Int("seeds", 5, "seeds, from 1; the summary gives medians over them")
-	agents := flag.Int("n", 0, "agents; 0 is the workload's own number")
+	agents := flag.Int("n", 0, "agents; 0 uses the workload's default")
 	url := flag.String("backend", "", "run workload d on a real server at this `URL` instead, such as vllm://127.0.0.1:8000")
 	rounds := flag.Int("rounds", 3, "rounds on a real server")
 	fixedArms := flag.String("fixed", "3,4", "numbers of agents to compare with on a real server")
-	smoke := flag.Bool("smoke", false, "small: does it still run?")
+	smoke := flag.Bool("smoke", false, "a small run that only checks for errors")
 	flag.Parse()
 	if *smoke {
 		*names, *seeds = "d", 1
@@ -95,7 +95,7 @@ func main() {
 	for name := range strings.SplitSeq(*names, ",") {
 		s, ok := scenarios[name]
 		if !ok {
-			fmt.Fprintf(os.Stderr, "kv: there is no workload %q; there are %s\n", name, strings.Join(slices.Sorted(maps.Keys(scenarios)), ", "))
+			fmt.Fprintf(os.Stderr, "kv: unknown workload %q; known are %s\n", name, strings.Join(slices.Sorted(maps.Keys(scenarios)), ", "))
 			os.Exit(2)
 		}
 		if *agents > 0 {
@@ -122,7 +122,7 @@ func real(url, fixed string, agents, rounds int) error {
 	return compareReal(ctx, os.Stdout, url, agents, rounds, numbers)
 }
 
-// arm is one way to admit, and what its runs came to.
+// arm is one admission policy with the outcomes of its runs.
 type arm struct {
 	name   string
 	policy func(workload, batching.Profile) policy
@@ -139,7 +139,7 @@ func (d *delays) add(s figures.Series) {
 	d.p95 = append(d.p95, s.Quantile(0.95))
 }
 
-// String is the median run's P50 and P95.
+// String returns the P50 and P95 of the median run.
 func (d *delays) String() string { return fmt.Sprintf("%.2f/%.2f", d.p50.Median(), d.p95.Median()) }
 
 func (s scenario) arms() []*arm {
@@ -204,7 +204,7 @@ func (s scenario) compare(w io.Writer, name string, seeds int) error {
 	return nil
 }
 
-// add notes a run. Recomputed are tokens beyond those that have to be computed once, as a share of them.
+// add records a run. recomputed is the share of tokens computed beyond the necessary ones.
 func (a *arm) add(w *world, load workload) {
 	ideal := load.prefix
 	for _, s := range load.agents {
@@ -221,7 +221,7 @@ func (a *arm) add(w *world, load workload) {
 	a.later.add(seconds(w.ttftLater))
 }
 
-// ratios says how ours does beside the others: throughput over theirs, seed by seed.
+// ratios prints the throughput of ours divided by that of the other arms, seed by seed.
 func ratios(w io.Writer, arms []*arm) {
 	find := func(name string) *arm {
 		return arms[slices.IndexFunc(arms, func(a *arm) bool { return a.name == name })]

@@ -17,27 +17,27 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Workload d on a real server: texts as long as these, in words of about 1.3 tokens.
+// Workload d on a real server, with texts of the same length, in words of about 1.3 tokens.
 const (
 	realTurns       = 8
 	realPrefixWords = 250
 	realTurnWords   = 115
 	realOutput      = 8 // tokens
 	realToolTime    = time.Second
-	realSeparator   = "=" // keeps a tool's arguments apart
+	realSeparator   = "=" // separates a tool's arguments
 )
 
-// realArm is one way to admit agents on a real server; a whole worker runs each.
+// realArm is one admission policy on a real server. A whole worker runs each.
 type realArm struct {
 	name   string
-	agents int  // that may live; 0 lets the admission decide
-	told   bool // the worker may read the size of the KV cache
+	agents int  // limit of live agents; 0 leaves it to the admission
+	told   bool // lets the worker read the size of the KV cache
 
 	wall, hit    figures.Series
 	first, later delays
 }
 
-// compareReal runs the arms on a server, round by round, the order turned by one each round.
+// compareReal runs the arms on a server, round by round. Each round rotates their order by one.
 func compareReal(ctx context.Context, w io.Writer, url string, agents, rounds int, fixed []int) error {
 	arms := []*realArm{{name: "unlimited", agents: agents}}
 	for _, n := range fixed {
@@ -99,7 +99,7 @@ func (a *realArm) run(ctx context.Context, url string, agents, round int) error 
 	return nil
 }
 
-// look is a tool of one second that returns a text of its own for each call.
+// look is a tool of one second that returns a different text for each call.
 func look() toolpool.Tool {
 	return toolpool.Tool{
 		Name: "look", Description: "Looks at something.", Parameters: []byte(`{"type":"object","properties":{"at":{"type":"string"}},"required":["at"]}`),

@@ -12,18 +12,18 @@ type workload struct {
 	agents []script
 }
 
-// script is what one agent does: its turns, the last one being the answer.
+// script is the course of one agent: its turns, with the answer as the last one.
 type script struct {
 	turns []turn
 }
 
-// turn is one model call. Its prompt is all before it and fresh tokens more: the input, or what the tool returned.
+// turn is one model call. Its prompt is the whole conversation and fresh tokens: the input, or the tool's result.
 type turn struct {
 	fresh, output int
 	tool          time.Duration // after the call; 0 on the last turn
 }
 
-// single is one turn behind a shared prefix.
+// single returns agents of one turn with a shared prefix.
 func single(n int, r *rand.Rand) workload {
 	w := workload{name: "one turn, shared prefix", prefix: 2_048}
 	for range n {
@@ -32,7 +32,7 @@ func single(n int, r *rand.Rand) workload {
 	return w
 }
 
-// oneTool is two turns with one tool call, as in the seed's Table 2: a prefix of 1,024 tokens.
+// oneTool returns agents of two turns with one tool call, like the seed's Table 2, and a prefix of 1,024 tokens.
 func oneTool(n int, r *rand.Rand) workload {
 	w := workload{name: "two turns, one tool", prefix: 1_024}
 	for range n {
@@ -44,8 +44,8 @@ func oneTool(n int, r *rand.Rand) workload {
 	return w
 }
 
-// agentic is ten turns on average, from 2,000 to 20,000 tokens of context, with tools that answer in half a second or in five. A
-// turn writes 85 tokens on average: published traces of coding agents read about 130 tokens for each that they write.
+// agentic returns agents of ten turns on average. They have 2,000 to 20,000 tokens of context, and tools that take half a second
+// or five. A turn writes 85 tokens on average. Published traces of coding agents have about 130 input tokens per output token.
 func agentic(n int, r *rand.Rand) workload {
 	w := workload{name: "agentic, 2k to 20k tokens", prefix: 1_500}
 	for range n {
@@ -69,7 +69,7 @@ func agentic(n int, r *rand.Rand) workload {
 	return w
 }
 
-// longTools is agentic with a slow tool that takes one to three minutes, one call in eight.
+// longTools is agentic with one slow tool call in eight, which takes one to three minutes.
 func longTools(n int, r *rand.Rand) workload {
 	w := agentic(n, r)
 	w.name = "agentic, a tool of minutes"
@@ -85,7 +85,8 @@ func longTools(n int, r *rand.Rand) workload {
 	return w
 }
 
-// smallCPU is what was measured on a real vLLM on two CPU cores: eight turns, 165 new tokens each, 8 written, tools of one second.
+// smallCPU is the workload measured on a real vLLM on two CPU cores: eight turns with 165 new tokens and 8 output tokens each,
+// and tools of one second.
 func smallCPU(n int, r *rand.Rand) workload {
 	w := workload{name: "eight turns on a small cache", prefix: 330}
 	for range n {

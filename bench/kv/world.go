@@ -8,21 +8,21 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim/batching"
 )
 
-// policy decides which agents live. It is asked after every event.
+// policy decides which agents live. Its methods are called after every event.
 type policy interface {
-	// admit says how many more agents may start now. waiting is how many there are.
+	// admit returns how many more agents may start now. waiting is the number of agents that have not started.
 	admit(w *world, waiting int) int
-	// mayCall says whether an agent may make its next call, or must pause at this turn boundary.
+	// mayCall reports whether an agent may make its next call. Otherwise it pauses at this turn boundary.
 	mayCall(w *world, a *agent) bool
-	// resume lists paused agents that may go on.
+	// resume returns the paused agents that may continue.
 	resume(w *world) []*agent
-	// began is told of every answer that begins.
+	// began is called when an answer begins.
 	began(w *world)
-	// ended is told of every model call that ended.
+	// ended is called when a model call ends.
 	ended(w *world, a *agent, prompt, cached, output int)
-	// acting is told of every agent that begins to wait for a tool.
+	// acting is called when an agent begins to wait for a tool.
 	acting(w *world, a *agent, tool time.Duration)
-	// left is told of every agent that is through.
+	// left is called when an agent has finished.
 	left(w *world, a *agent)
 }
 
@@ -33,14 +33,14 @@ type agent struct {
 	turn    int // of the next call
 	context int // own tokens so far
 	seq     *batching.Sequence
-	asked   time.Duration // when its call was made
-	first   bool          // its first token is out
+	asked   time.Duration // time of its current call
+	first   bool          // its first token was generated
 	paused  bool
-	acting  bool // waits for a tool
+	acting  bool // it waits for a tool
 	live    bool
 }
 
-// world plays a workload on an engine in virtual time, as events.
+// world simulates a workload on an engine as events in virtual time.
 type world struct {
 	now      time.Duration
 	engine   *batching.Engine
@@ -88,7 +88,7 @@ func (w *world) after(d time.Duration, do func()) {
 	heap.Push(&w.events, event{w.now + d, w.serial, do})
 }
 
-// play runs the workload to its end and returns how long it took.
+// play runs the workload to its end.
 func play(load workload, p batching.Profile, pol policy) (*world, error) {
 	e, err := batching.New(p)
 	if err != nil {
@@ -109,7 +109,7 @@ func play(load workload, p batching.Profile, pol policy) (*world, error) {
 	return w, nil
 }
 
-// decide starts and resumes what the policy lets live.
+// decide starts and resumes the agents that the policy admits.
 func (w *world) decide() {
 	for _, a := range w.policy.resume(w) {
 		a.paused = false
@@ -139,7 +139,7 @@ func (w *world) call(a *agent) {
 	})
 }
 
-// step begins a step of the engine if it has work and none is under way.
+// step begins a step of the engine if it has work and no step is in progress.
 func (w *world) step() {
 	if w.stepping || w.engine.Idle() {
 		return
@@ -194,7 +194,7 @@ func (w *world) token(a *agent, s *batching.Sequence) {
 	})
 }
 
-// blockHashes names the full blocks of a conversation: those of the prefix are everybody's.
+// blockHashes returns the hashes of a conversation's full blocks. Blocks of the prefix are equal for all agents.
 func blockHashes(prefix, total, index, size int) []uint64 {
 	out := make([]uint64, total/size)
 	for i := range out {

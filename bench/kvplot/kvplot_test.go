@@ -43,7 +43,7 @@ func TestRead(t *testing.T) {
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	in, out := filepath.Join(dir, "kv.txt"), filepath.Join(dir, "kv.svg")
-	if err := run(out, nil); err == nil || !strings.Contains(err.Error(), "name the file") {
+	if err := run(out, nil); err == nil || !strings.Contains(err.Error(), "give the file") {
 		t.Errorf("without a file: %v", err)
 	}
 	for text, says := range map[string]string{
@@ -61,12 +61,12 @@ func TestRun(t *testing.T) {
 	}
 	drawn, err := os.ReadFile(out)
 	if err != nil || !strings.Contains(string(drawn), "d, real server") || !strings.Contains(string(drawn), "unlimited") {
-		t.Errorf("the picture lacks a panel or a level: %v", err)
+		t.Errorf("a panel or a level is missing in the picture: %v", err)
 	}
 	if strings.Contains(string(drawn), "pause-by-size") {
-		t.Error("the picture has a level that nobody measured")
+		t.Error("the picture has a level without a measurement")
 	}
 	if err := run(filepath.Join(dir, "kv.gif"), []string{in}); err == nil {
-		t.Error("a kind of file that is not known was drawn")
+		t.Error("an unknown file type was drawn")
 	}
 }

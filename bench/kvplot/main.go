@@ -1,9 +1,9 @@
-// Command kvplot draws what bench/kv measured: for each workload the throughput with every fixed number of agents, and as level lines
-// that of no limit, of pausing by size, and of ours. A line is the median of the seeds or rounds, a bar or a band their spread.
+// Command kvplot draws the results of bench/kv. For each workload it shows the throughput by fixed number of agents. Level lines
+// show no limit, pausing by size, and ours. A line is the median of the seeds or rounds; a bar or a band is their spread.
 //
 //	go run . -o ../results/kv.png ../results/kv.txt
 //
-// It is a module of its own, so that nobody else needs a library that draws.
+// It is a separate module, so that no other package depends on a plotting library.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 )
 
 func main() {
-	out := flag.String("o", "kv.png", "the `FILE` to draw; its ending says how: .png, .pdf, or .svg, which needs the font where it is looked at")
+	out := flag.String("o", "kv.png", "the `FILE` to draw: .png, .pdf, or .svg (which needs the font on the reader's machine)")
 	flag.Parse()
 	if err := run(*out, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "kvplot:", err)
@@ -29,7 +29,7 @@ func main() {
 
 func run(out string, files []string) error {
 	if len(files) == 0 {
-		return errors.New("name the file that has what bench/kv printed")
+		return errors.New("give the file with the output of bench/kv")
 	}
 	var measured []*workload
 	for _, name := range files {
@@ -53,7 +53,7 @@ func run(out string, files []string) error {
 	return save(out, measured)
 }
 
-// read adds the runs of a file to the workloads that are known.
+// read adds the runs of a file to the known workloads.
 func read(r io.Reader, name string, known []*workload) ([]*workload, error) {
 	in := benchfmt.NewReader(r, name)
 	for in.Scan() {

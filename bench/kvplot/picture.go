@@ -19,7 +19,8 @@ const (
 
 func height(panels int) vg.Length { return rowHeight * vg.Length((panels+columns-1)/columns) }
 
-// The colours are those of Okabe and Ito, which are told apart by most eyes (https://jfly.uni-koeln.de/color/).
+// The colours of Okabe and Ito are distinguishable for people with most kinds of colour blindness
+// (https://jfly.uni-koeln.de/color/).
 var (
 	black  = color.RGBA{40, 40, 40, 255}
 	blue   = color.RGBA{0, 114, 178, 255}
@@ -46,7 +47,7 @@ func picture(to draw.Canvas, measured []*workload) error {
 	return nil
 }
 
-// panel has a legend if it is told to: one serves all.
+// panel draws one workload. A single legend, in one panel, serves all.
 func (w *workload) panel(legend bool) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text = w.name
@@ -106,7 +107,7 @@ func (w *workload) panel(legend bool) (*plot.Plot, error) {
 	return p, nil
 }
 
-// numbers marks the axis at the numbers that were tried, and names those that are far enough from the last.
+// numbers puts ticks at the measured numbers of agents. It labels those that are far enough from the previous label.
 func numbers(sweep []spread) plot.ConstantTicks {
 	var ticks plot.ConstantTicks
 	whole := math.Log(float64(sweep[len(sweep)-1].agents) / float64(sweep[0].agents))
@@ -121,7 +122,7 @@ func numbers(sweep []spread) plot.ConstantTicks {
 	return ticks
 }
 
-// rates are the default marks with numbers that have no digits which say nothing.
+// rates returns the default ticks without meaningless digits.
 func rates(low, high float64) []plot.Tick {
 	ticks := plot.DefaultTicks{}.Ticks(low, high)
 	for i, t := range ticks {
@@ -132,7 +133,7 @@ func rates(low, high float64) []plot.Tick {
 	return ticks
 }
 
-// Len and those below are what the plotters ask of the sweep.
+// Len and the methods below implement the interfaces of the plotters.
 func (w *workload) Len() int { return len(w.sweep) }
 
 func (w *workload) XY(i int) (x, y float64) { return float64(w.sweep[i].agents), w.sweep[i].median() }

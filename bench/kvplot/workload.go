@@ -8,14 +8,14 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// workload is what the arms of one workload did.
+// workload holds the results of one workload's arms.
 type workload struct {
 	name  string
 	sweep []spread // by number of agents
 	arms  map[string]spread
 }
 
-// spread are the jobs per hour of one arm's runs; agents is 0 unless the arm is a fixed number.
+// spread holds the jobs per hour of one arm's runs. agents is 0 unless the arm is a fixed number.
 type spread struct {
 	agents int
 	runs   []float64
@@ -33,7 +33,7 @@ func (s spread) median() float64 {
 func (s spread) low() float64  { return slices.Min(s.runs) }
 func (s spread) high() float64 { return slices.Max(s.runs) }
 
-// add notes a run, if it is one of bench/kv.
+// add records a run if it is one of bench/kv.
 func add(known []*workload, line *benchfmt.Result) []*workload {
 	base, parts := line.Name.Parts()
 	if string(base) != "KV" {

@@ -22,7 +22,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
-// settings are the flags.
+// settings are the values of the flags.
 type settings struct {
 	url, profile               string
 	numbers                    []int
@@ -35,7 +35,7 @@ type settings struct {
 
 func main() {
 	var s settings
-	flag.StringVar(&s.url, "backend", "", "server `URL`, such as vllm://127.0.0.1:8000; none starts a simulated one")
+	flag.StringVar(&s.url, "backend", "", "server `URL`, such as vllm://127.0.0.1:8000; empty starts a simulated one")
 	flag.StringVar(&s.profile, "profile", "a10g-7b", "profile of the simulated server")
 	numbers := flag.String("n", "10,20,50,100,200", "numbers of agents")
 	flag.IntVar(&s.rounds, "rounds", 3, "rounds; the arms take turns in each")
@@ -43,9 +43,9 @@ func main() {
 	flag.IntVar(&s.prefix, "prefix", 750, "words of the shared system prompt, of about 1.3 tokens")
 	flag.IntVar(&s.question, "question", 30, "words of an agent's own question")
 	flag.IntVar(&s.document, "document", 400, "words of a document")
-	flag.IntVar(&s.output, "output", 100, "tokens that a model call writes at most")
+	flag.IntVar(&s.output, "output", 100, "limit of output tokens per model call")
 	flag.Float64Var(&s.gpuHour, "gpu-hour", 0, "price of the server's hour; 0 prints no cost")
-	smoke := flag.Bool("smoke", false, "small, on a simulated server: does it still run?")
+	smoke := flag.Bool("smoke", false, "a small run on a simulated server that only checks for errors")
 	flag.Parse()
 	s.scale = 1
 	if *smoke {
@@ -108,7 +108,7 @@ func measure(ctx context.Context, s settings) error {
 	return summary(os.Stdout, s, arms)
 }
 
-// served is the server's model.
+// served returns the server's model.
 func served(ctx context.Context, url string) (string, error) {
 	b, err := dial.Open(ctx, url, dial.Options{})
 	if err != nil {
@@ -145,7 +145,7 @@ func (s settings) writeDocuments() (*os.Root, error) {
 
 func (s settings) text(i int) string { return prose.Text(documentName(i), s.document) }
 
-// run is an arm's batch, with words that no other run has.
+// run returns an arm's batch. Its words are different in every run.
 func (s settings) run(a *arm, root *os.Root, round int) realrun.Run {
 	name := fmt.Sprintf("Run %s of round %d, %d.", a.name(), round, time.Now().UnixNano())
 	r := realrun.Run{URL: s.url, Told: a.admitted, System: name + " " + prose.Text(name, s.prefix), Turns: 1, Output: s.output}
@@ -165,7 +165,7 @@ func (s settings) run(a *arm, root *os.Root, round int) realrun.Run {
 
 var named = regexp.MustCompile(`document-\d+\.txt`)
 
-// readWhatIsNamed is the call that a model would make: for the document that the question names.
+// readWhatIsNamed returns the call that a model would make: for the document in the question.
 func readWhatIsNamed(r *backend.Request, _ int) map[string]string {
 	for _, m := range r.Messages {
 		if m.Role == backend.RoleUser {

@@ -10,7 +10,7 @@ import (
 	"github.com/batchagent/batchagent/bench/internal/realrun"
 )
 
-// arm is a workload, a number of agents and a way to admit them, and what its runs came to.
+// arm is a workload, a number of agents and an admission mode, with the outcomes of its runs.
 type arm struct {
 	tool, admitted bool
 	agents         int
@@ -19,7 +19,7 @@ type arm struct {
 	prompt, cached, completion, executed          figures.Series
 }
 
-// arms puts those that are compared beside one another.
+// arms returns the arms, with those to compare next to each other.
 func (s settings) arms() []*arm {
 	var all []*arm
 	for _, tool := range []bool{false, true} {
@@ -72,7 +72,7 @@ func (a *arm) line(w io.Writer, round int, o realrun.Outcome) {
 		figures.Value{Number: float64(o.Tools.Executed), Unit: "tool-runs"})
 }
 
-// thousand is the price of 1,000 agents at a wall time.
+// thousand returns the price of 1,000 agents for a wall time.
 func (s settings) thousand(wall float64, agents int) float64 {
 	return s.gpuHour * wall / 3600 * 1000 / float64(agents)
 }

@@ -18,8 +18,8 @@ const (
 	asynqTask      = "job"
 )
 
-// runAsynq enqueues all jobs, and then lets a server handle them. The queue is full before the server starts, so its
-// polling of an empty queue costs it nothing.
+// runAsynq enqueues all jobs, and then starts a server that handles them. The queue is full when the server starts, so polling an
+// empty queue costs it nothing.
 func runAsynq(ctx context.Context, r *procs.Redis, jobs, concurrency int) (took, error) {
 	opt := asynq.RedisClientOpt{Addr: r.Address, PoolSize: max(concurrency, asynqEnqueuers) + 16}
 	begin := time.Now()
@@ -46,7 +46,7 @@ func runAsynq(ctx context.Context, r *procs.Redis, jobs, concurrency int) (took,
 	case <-ctx.Done():
 		return took{}, context.Cause(ctx)
 	}
-	// The last handlers have returned; their acknowledgements are on the way.
+	// The last handlers have returned, but their acknowledgements may still be in flight.
 	for {
 		n, err := r.Client().LLen(ctx, "asynq:{default}:active").Result()
 		if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// fence is one way to check that a writer still holds its lease. The scripts of a variant do enough for jobs that are
-// claimed once and finished once, and no more: they are for measuring only.
+// fence is one way to check that a writer still holds its lease. The scripts of a variant support only jobs that are claimed once
+// and finished once. They are for measurements only.
 type fence struct {
 	name   string
 	script func(name, text string) string
@@ -22,7 +22,7 @@ type fence struct {
 	feed, claim, finish, claimWall, finishWall figures.Series
 }
 
-// fences are the ones that docs/adr/0002-fencing.md weighs.
+// fences returns the variants that docs/adr/0002-fencing.md compares.
 func fences() []*fence {
 	return []*fence{
 		{name: "hash"},
@@ -31,7 +31,7 @@ func fences() []*fence {
 	}
 }
 
-// pendingFence asks the pending entries list, entry by entry, for consumer and delivery count.
+// pendingFence checks consumer and delivery count in the pending entries list, entry by entry.
 func pendingFence(name, text string) string {
 	if name != "finish" {
 		return text
@@ -45,7 +45,7 @@ for j = 1, n do
 end`)
 }
 
-// noHash leaves out the writes that only the hash needs.
+// noHash removes the writes that only the hash needs.
 func noHash(name, text string) string {
 	switch name {
 	case "claim":
@@ -58,12 +58,12 @@ func noHash(name, text string) string {
 
 func mustReplace(text, old, with string) string {
 	if strings.Count(text, old) != 1 {
-		panic("the script has changed; bring this variant up to date: " + old)
+		panic("the script has changed; update this variant: " + old)
 	}
 	return strings.Replace(text, old, with, 1)
 }
 
-// compareFences measures the processor time of Redis for each verb of each variant, one variant after the other.
+// compareFences measures Redis' processor time for each verb of each variant.
 func compareFences(ctx context.Context, r *procs.Redis, s settings) error {
 	all := fences()
 	for range s.rounds {
@@ -143,7 +143,7 @@ func (f *fence) run(ctx context.Context, r *procs.Redis, jobs int) error {
 	return complete(ctx, store, id, jobs, int64(jobs))
 }
 
-// perJob is the processor time of Redis and the wall time that f takes, in microseconds per job.
+// perJob returns Redis' processor time and the wall time of f, in microseconds per job.
 func perJob(ctx context.Context, r *procs.Redis, jobs int, f func() error) (cpu, wall float64, err error) {
 	before, err := r.BusyCPU(ctx)
 	if err != nil {

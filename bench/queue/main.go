@@ -15,7 +15,7 @@ import (
 	"github.com/batchagent/batchagent/bench/internal/procs"
 )
 
-// settings are the flags.
+// settings are the values of the flags.
 type settings struct {
 	jobs    int
 	rounds  int
@@ -29,13 +29,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var s settings
-	concurrency := flag.String("asynq", "64,256", "concurrencies of asynq to try; the best one counts; none runs ours alone")
+	concurrency := flag.String("asynq", "64,256", "concurrencies of asynq to try; the best one counts; empty runs only ours")
 	flag.IntVar(&s.jobs, "n", 100_000, "jobs of one run")
 	flag.IntVar(&s.rounds, "rounds", 5, "rounds; each runs every arm once")
 	flag.IntVar(&s.workers, "workers", 4, "workers of ours")
 	flag.BoolVar(&s.fence, "fence", false, "compare fencing by a hash with fencing by the pending entries list instead")
-	flag.StringVar(&s.profile, "cpuprofile", "", "write a CPU profile of our arm to this file, and print what Redis did")
-	smoke := flag.Bool("smoke", false, "small and once: does it still run?")
+	flag.StringVar(&s.profile, "cpuprofile", "", "write a CPU profile of our arm to this file, and print Redis' time by command")
+	smoke := flag.Bool("smoke", false, "one small run that only checks for errors")
 	flag.Parse()
 	if *smoke {
 		s.jobs, s.rounds, *concurrency = 2_000, 1, "64"
@@ -81,7 +81,7 @@ func measure(ctx context.Context, s settings) error {
 	return compare(ctx, r, s, arms)
 }
 
-// arm is one contender.
+// arm is one of the compared systems.
 type arm struct {
 	name string
 	run  func(context.Context) (took, error)
@@ -89,10 +89,10 @@ type arm struct {
 	life, enqueue, drain, redisCPU, clientCPU figures.Series
 }
 
-// took is how long the two halves of a run took: all jobs in, and all jobs done.
+// took holds the durations of the two halves of a run: until all jobs are queued, and until all are done.
 type took struct{ enqueue, drain time.Duration }
 
-// compare runs all arms once a round and prints each run, then the medians and ratios.
+// compare runs all arms once per round. It prints each run, then the medians and ratios.
 func compare(ctx context.Context, r *procs.Redis, s settings, arms []arm) error {
 	n := float64(s.jobs)
 	for range s.rounds {
@@ -144,7 +144,7 @@ func compare(ctx context.Context, r *procs.Redis, s settings, arms []arm) error 
 	return nil
 }
 
-// ownCPU is the processor time that this process has used.
+// ownCPU returns the processor time of this process.
 func ownCPU() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// What goes in and out of one job, so that the stored bytes come to 1 KB and 0.5 KB.
+// Input and output of one job, such that the stored bytes are 1 KB and 0.5 KB.
 const (
 	inBytes  = 1024
 	outBytes = 512
@@ -26,10 +26,10 @@ const (
 
 const lease = 15 * time.Second
 
-// maxLive is how many jobs a worker of ours holds at most, as a real one with 256 slots.
+// maxLive is the limit of jobs per worker, like in a real worker with 256 slots.
 const maxLive = 4 * 256
 
-// runOurs feeds all jobs, and then lets the workers finish them.
+// runOurs feeds all jobs, and then starts workers that finish them.
 func runOurs(ctx context.Context, r *procs.Redis, s settings) (took, error) {
 	if s.profile != "" {
 		f, err := os.Create(s.profile)
@@ -73,7 +73,7 @@ func runOurs(ctx context.Context, r *procs.Redis, s settings) (took, error) {
 	return took{enqueue: fed.Sub(begin), drain: end.Sub(fed)}, complete(ctx, store, id, s.jobs, finished.Load())
 }
 
-// feed submits a batch of n jobs, as the coordinator does.
+// feed submits a batch of n jobs like the coordinator.
 func feed(ctx context.Context, store *statestore.Store, n int) (batch.ID, error) {
 	id := statestore.NewID(time.Now())
 	if err := store.Create(ctx, batch.Header{ID: id, Name: "queue", MaxAttempts: 3, TTL: time.Hour}, []byte("{}")); err != nil {
@@ -90,8 +90,7 @@ func feed(ctx context.Context, store *statestore.Store, n int) (batch.ID, error)
 	return id, err
 }
 
-// work is a worker without agents: one loop that claims, one that commits, as internal/worker has them. It ends when
-// the batch is done.
+// work is a worker without agents: one claim loop and one committer, like internal/worker. It ends when the batch is done.
 func work(ctx context.Context, url string, id batch.ID, name string, finished *atomic.Int64) error {
 	store, err := statestore.Open(ctx, url, statestore.Options{})
 	if err != nil {
@@ -99,7 +98,7 @@ func work(ctx context.Context, url string, id batch.ID, name string, finished *a
 	}
 	defer store.Close()
 	g, ctx := errgroup.WithContext(ctx)
-	done := make(chan statestore.Completion, maxLive) // bounds the live jobs, as admission does
+	done := make(chan statestore.Completion, maxLive) // limits the live jobs, like admission
 	g.Go(func() error {
 		defer close(done)
 		for {
@@ -109,7 +108,7 @@ func work(ctx context.Context, url string, id batch.ID, name string, finished *a
 			if err != nil {
 				return err
 			}
-			// The last jobs may be another worker's; there will be no new ones.
+			// The last jobs may belong to another worker; no new ones will come.
 			if len(jobs) == 0 || phase == batch.Done {
 				return nil
 			}
@@ -139,7 +138,7 @@ func work(ctx context.Context, url string, id batch.ID, name string, finished *a
 	return g.Wait()
 }
 
-// gather takes what else is ready, and does not wait.
+// gather collects the other completions that are ready. It does not wait.
 func gather(first statestore.Completion, done <-chan statestore.Completion) []statestore.Completion {
 	part := []statestore.Completion{first}
 	for len(part) < statestore.MaxFinish {
@@ -156,7 +155,7 @@ func gather(first statestore.Completion, done <-chan statestore.Completion) []st
 	return part
 }
 
-// result is a result whose line has outBytes, more or less.
+// result returns a result with a line of about outBytes.
 func result(l batch.Lease) batch.Result {
 	return batch.Result{
 		Batch: l.Job.Batch, JobID: batch.JobID(l.Job.Index), Index: l.Job.Index, Status: batch.OK,
@@ -167,7 +166,7 @@ func result(l batch.Lease) batch.Result {
 
 var output = json.RawMessage(`{"text":"` + strings.Repeat("y", outBytes-330) + `"}`)
 
-// complete checks that every job has its one result.
+// complete checks that every job has exactly one result.
 func complete(ctx context.Context, store *statestore.Store, id batch.ID, n int, finished int64) error {
 	info, err := store.Info(ctx, id)
 	if err != nil {
@@ -177,12 +176,12 @@ func complete(ctx context.Context, store *statestore.Store, id batch.ID, n int, 
 		return fmt.Errorf("the batch is %s with %d of %d results", info.Phase, info.Counts.OK, n)
 	}
 	if n := info.Counts.Takeovers; n > 0 {
-		return fmt.Errorf("%d jobs were taken over although nobody died", n)
+		return fmt.Errorf("%d jobs were taken over although no worker died", n)
 	}
 	return nil
 }
 
-// printCommands shows what Redis spent its time on.
+// printCommands prints Redis' time by command.
 func printCommands(ctx context.Context, r *procs.Redis, jobs int) error {
 	info, err := r.Info(ctx, "commandstats")
 	if err != nil {

@@ -24,7 +24,7 @@ func main() {
 	sizes := flag.String("n", "10000,100000", "jobs of a batch, several sizes")
 	workers := flag.Int("workers", 2, "worker processes")
 	within := flag.Duration("within", 30*time.Minute, "give up after this time")
-	smoke := flag.Bool("smoke", false, "small: does it still run?")
+	smoke := flag.Bool("smoke", false, "a small run that only checks for errors")
 	flag.Parse()
 	if *smoke {
 		*sizes = "500,2000"
@@ -37,7 +37,7 @@ func main() {
 	}
 }
 
-// bench is what all rounds share.
+// bench holds the parts that all rounds share.
 type bench struct {
 	dir     string // programs and files
 	redis   *procs.Redis
@@ -92,11 +92,11 @@ func measure(ctx context.Context, sizes string, workers int) error {
 
 func ratio(a, b int64) float64 { return float64(a) / float64(b) }
 
-// row is what one size came to. Memory is in bytes.
+// row is the result of one size. Memory is in bytes.
 type row struct {
 	jobs                            int
 	fed, ran                        time.Duration
-	submit, worker, follower        int64 // peak, resident; the largest of the workers
+	submit, worker, follower        int64 // peak resident memory; the largest of the workers
 	empty, waiting, done, afterward int64 // used by Redis
 }
 
@@ -161,9 +161,9 @@ func (b *bench) round(ctx context.Context, n int) (r row, err error) {
 	return r, err
 }
 
-// freed waits until Redis has given back what was unlinked, which it does in the background.
+// freed waits until Redis has freed unlinked keys, which it does in the background.
 func (b *bench) freed(ctx context.Context) error {
-	return b.redis.Until(ctx, "what was removed is freed", func() bool {
+	return b.redis.Until(ctx, "removed keys are freed", func() bool {
 		info, err := b.redis.Info(ctx, "memory")
 		return err == nil && info["lazyfree_pending_objects"] == "0"
 	})
@@ -207,7 +207,7 @@ func (b *bench) submit(ctx context.Context, r *row) (id string, err error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-// run lets workers finish the batch while a follower collects it.
+// run starts workers that finish the batch, and a follower that collects it.
 func (b *bench) run(ctx context.Context, id string, r *row) error {
 	began := time.Now()
 	var nodes []*procs.Process
@@ -228,7 +228,7 @@ func (b *bench) run(ctx context.Context, id string, r *row) error {
 	collected, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	for _, w := range nodes {
-		go func() { // a batch without workers would never end
+		go func() { // without workers the batch would never end
 			cancel(w.Wait(ctx))
 		}()
 	}

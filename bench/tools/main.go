@@ -28,11 +28,11 @@ const (
 func main() {
 	var o options
 	var node string
-	smoke := flag.Bool("smoke", false, "one small round, to see that it works")
+	smoke := flag.Bool("smoke", false, "one small round that only checks for errors")
 	flag.IntVar(&o.rounds, "rounds", 5, "runs of each arm")
-	flag.IntVar(&o.wakes, "wakes", 128, "executions whose end is waited for, per round")
-	flag.IntVar(&o.hits, "hits", 5000, "results that are asked for, per round")
-	flag.StringVar(&node, "node", "", "be a worker process with these orders (JSON)")
+	flag.IntVar(&o.wakes, "wakes", 128, "executions to wait for, per round")
+	flag.IntVar(&o.hits, "hits", 5000, "calls with an existing result, per round")
+	flag.StringVar(&node, "node", "", "run as a worker process with this order (JSON)")
 	flag.Parse()
 	if *smoke {
 		o = options{rounds: 1, wakes: 128, hits: 100}
@@ -81,7 +81,7 @@ func run(ctx context.Context, o options) error {
 
 func document(i int) string { return fmt.Sprintf("document-%d.txt", i) }
 
-// text is n bytes that compress about as prose does.
+// text returns n bytes that compress about as well as prose.
 func text(n int) []byte {
 	r := rand.New(rand.NewPCG(uint64(n), 3))
 	words := make([]string, 2000)
@@ -103,7 +103,7 @@ type bench struct {
 	summary string
 }
 
-// together runs nodes side by side, each with its own orders, and returns what they found.
+// together runs nodes concurrently, each with its own order, and returns their results.
 func (b *bench) together(ctx context.Context, orders []order) ([]found, error) {
 	if err := b.redis.Clear(ctx); err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func (b *bench) together(ctx context.Context, orders []order) ([]found, error) {
 	if err != nil {
 		return nil, err
 	}
-	began := time.Now().Add(300 * time.Millisecond) // when all have started
+	began := time.Now().Add(300 * time.Millisecond) // all have started by then
 	var started []*procs.Process
 	var outputs []string
 	for i, o := range orders {
@@ -145,7 +145,7 @@ func (b *bench) together(ctx context.Context, orders []order) ([]found, error) {
 	return all, nil
 }
 
-// documents: every agent reads every document.
+// documents lets every agent read every document.
 func (b *bench) documents(ctx context.Context) error {
 	for _, processes := range []int{1, 4} {
 		var executed, unshared, wall, alone figures.Series
@@ -174,14 +174,14 @@ func (b *bench) documents(ctx context.Context) error {
 				figures.Value{Number: sum, Unit: "executions"}, figures.Value{Number: lone, Unit: "without-redis"},
 				figures.Value{Number: longest * 1000, Unit: "ms"})
 		}
-		b.summary += fmt.Sprintf("documents, %d process(es): %d reads, executions %s, of which because Redis did not answer %s, wall ms %s; "+
-			"every agent reading for itself, wall ms %s\n",
+		b.summary += fmt.Sprintf("documents, %d process(es): %d reads, executions %s (%s because Redis did not answer), wall ms %s; "+
+			"without sharing, wall ms %s\n",
 			processes, agents*documents, executed, unshared, wall, alone)
 	}
 	return nil
 }
 
-// wake: one process runs, another waits.
+// wake lets one process run a tool while another waits.
 func (b *bench) wake(ctx context.Context) error {
 	for _, atOnce := range []int{1, 64} {
 		var p50, p99 figures.Series
@@ -194,7 +194,7 @@ func (b *bench) wake(ctx context.Context) error {
 			}
 			waits := all[1].Microseconds
 			if len(waits) < b.wakes/4 {
-				return fmt.Errorf("the process that should wait ran %d calls itself and waited for %d: too few to say anything",
+				return fmt.Errorf("the waiting process ran %d calls itself and waited for only %d: too few for a measurement",
 					all[1].Executed, len(waits))
 			}
 			slices.Sort(waits)
@@ -207,11 +207,11 @@ func (b *bench) wake(ctx context.Context) error {
 	return nil
 }
 
-// hit: one process fills Redis, another asks.
+// hit lets one process fill Redis and another one call.
 func (b *bench) hit(ctx context.Context) error {
 	series := map[string]figures.Series{}
 	for range b.rounds {
-		// In one process after the other: its own pools.
+		// One process after the other, each with its own pools.
 		all, err := b.together(ctx, []order{{Do: "hit", Calls: b.hits}})
 		if err != nil {
 			return err

@@ -18,7 +18,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/shared"
 )
 
-// order is what a worker process is told.
+// order is the task of a worker process.
 type order struct {
 	Redis, Name, Dir, Out string
 	Begin                 time.Time
@@ -26,14 +26,14 @@ type order struct {
 	Agents, Calls, AtOnce int
 }
 
-// found is what it found out.
+// found is the result of a worker process.
 type found struct {
 	Calls, Executed int
-	Unshared        int // of those executed, because Redis did not answer
+	Unshared        int // executions that were not shared because Redis did not answer
 	Seconds         float64
-	Alone           float64 // seconds that the agents take without any sharing
+	Alone           float64 // seconds for the same reads without sharing
 	Microseconds    []float64
-	PerCall         map[string]float64 // microseconds, by where the result is
+	PerCall         map[string]float64 // microseconds, by the place of the result
 }
 
 func runNode(ctx context.Context, text string) error {
@@ -71,7 +71,7 @@ func (n *node) close(ctx context.Context) {
 	}
 }
 
-// pool is a pool with one tool, as a worker has it.
+// pool returns a pool with one tool, like in a worker.
 func (n *node) pool(t toolpool.Tool) (*toolpool.Pool, error) {
 	commands, blocking := n.store.Clients()
 	s, err := shared.New(shared.Config{Commands: commands, Blocking: blocking, Name: fmt.Sprintf("%s-%d", n.Name, len(n.sharers))})
@@ -153,11 +153,11 @@ func (n *node) readAll(read func(args string) error) (seconds float64, err error
 	return time.Since(began).Seconds(), nil
 }
 
-// takes is how long an execution takes whose end is waited for.
+// takes is the duration of an execution in the wake test.
 const takes = 100 * time.Millisecond
 
-// wake leads or waits: the one who waits comes in the middle of each execution. The result is the time of its end. Where a
-// busy machine let the one who waits come first, or late, there was no wait.
+// wake runs as the leading or the waiting process. The waiting process calls in the middle of each execution. The tool returns
+// the time of its end. On a busy machine the waiting process may call first or too late; such calls are not counted.
 func (n *node) wake(ctx context.Context) (found, error) {
 	p, err := n.pool(toolpool.Tool{
 		Name: "t", Description: "bench", Parameters: json.RawMessage(`{"type":"object"}`), Share: toolpool.Pure,
@@ -196,8 +196,7 @@ func (n *node) wake(ctx context.Context) (found, error) {
 	return f, nil
 }
 
-// hit asks for results one after the other: what is kept in the process, what is in Redis, and what has to be made by a
-// tool that does nothing.
+// hit makes calls one after the other, with results in the process, in Redis, and from a tool that does nothing.
 func (n *node) hit(ctx context.Context) (found, error) {
 	content := string(text(4000))
 	tool := toolpool.Tool{
@@ -249,7 +248,7 @@ func (n *node) hit(ctx context.Context) (found, error) {
 		f.PerCall[arm.name] = float64(time.Since(began).Microseconds()) / float64(n.Calls)
 	}
 	if s := second.Stats()["t"]; s.Executed != 0 || s.Cached != int64(2*n.Calls) {
-		return f, fmt.Errorf("the second pool should have found everything: %+v", s)
+		return f, fmt.Errorf("the second pool must find all results in Redis: %+v", s)
 	}
 	return f, nil
 }

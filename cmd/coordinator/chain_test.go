@@ -17,7 +17,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
-// written writes a file of a test and returns its path.
+// written writes a test file and returns its path.
 func written(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -43,9 +43,8 @@ func results(t *testing.T, text string) []batch.Result {
 	return out
 }
 
-// A batch over the results of another one has its jobs in the order of that one's inputs, whatever the order in which
-// they ended, and the fields of its outputs.
-func TestABatchOverTheResultsOfAnother(t *testing.T) {
+// A batch over another batch's results has jobs in that batch's input order, with the fields of its outputs.
+func TestBatchOverResultsOfAnother(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	node(t, redis, simulator(t, vllmsim.Config{}))
 	at := func(args ...string) outcome { return coordinate(t, nil, "", append(args, "--redis", redis)...) }
@@ -73,7 +72,7 @@ func TestABatchOverTheResultsOfAnother(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeInputs(t *testing.T) {
+func TestInvalidInputsAreRefused(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	at := func(args ...string) outcome { return coordinate(t, nil, "", append(args, "--redis", redis)...) }
 	submitted := at("submit", specOf(t, 5, ""))
@@ -90,8 +89,8 @@ func TestWhatCannotBeInputs(t *testing.T) {
 		inputs string
 		says   []string
 	}{
-		"it still runs":      {"{batch: " + id + "}", []string{"field inputs", "is not done: 0 of 5 jobs so far", "coordinator results " + id + " --follow"}},
-		"there is none":      {"{batch: " + near + "}", []string{"field inputs", "the nearest known one is " + id}},
+		"still running":      {"{batch: " + id + "}", []string{"field inputs", "is not done: 0 of 5 jobs so far", "coordinator results " + id + " --follow"}},
+		"missing batch":      {"{batch: " + near + "}", []string{"field inputs", "the nearest known one is " + id}},
 		"not an ID":          {"{batch: job-3}", []string{"field inputs.batch", "is not a batch ID"}},
 		"no such status":     {"{batch: " + id + ", where: good}", []string{"field inputs.where", "ok, failed, cancelled, all"}},
 		"two sources":        {"{batch: " + id + ", glob: \"*\"}", []string{"exactly one of"}},
@@ -125,8 +124,9 @@ func TestWhatCannotBeInputs(t *testing.T) {
 	assert.Contains(t, consumed.err, "5 results of batch "+id+" were taken from Redis")
 }
 
-// On one machine the file of a run is what the next one goes over. What was run again counts once, and a < stays a <.
-func TestARunOverAResultsFile(t *testing.T) {
+// Without a cluster, a run can take another run's results file as input. A retried job counts once, and "<" is not
+// escaped.
+func TestRunOverResultsFile(t *testing.T) {
 	const head = `{"batch":"b_01k0000000000000000000000a","job_id":"job-%d","index":%d,"status":%q,"output":%s,"error":%s}` + "\n"
 	failed := `{"type":"Timeout","message":"late","retryable":true}`
 	file := written(t, "map.jsonl", fmt.Sprintf(head, 1, 1, "failed", "null", failed)+

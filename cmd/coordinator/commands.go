@@ -24,47 +24,47 @@ func commands(s streams, con *coordinator.Console) []*cli.Command {
 		{
 			Name: "run", ArgsUsage: "SPEC", Usage: "run a batch on this machine, with nothing else installed",
 			Description: `The model server is the first of: --backend, the spec's backend, BATCHAGENT_BACKEND, an OpenAI-compatible
-server on 127.0.0.1:8000, and else a simulated one, which the run says. Results go to standard output as they end,
-or to --out. After Ctrl-C it prints the command that runs the rest. With --resume the results in --out stay with the jobs that ask
-the same question, wherever their inputs are now; other jobs run, and again those that failed in a way that may pass (retryable).`,
+server on 127.0.0.1:8000, and otherwise a simulated one, which the run reports. Results go to standard output as they end,
+or to --out. After Ctrl-C it prints the command that runs the rest. With --resume, jobs keep the results in --out that answer
+the same question, even if inputs moved. Other jobs run, and jobs with a retryable error run again.`,
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "backend", Usage: "model server `URL`, as vllm://host:8000"},
-				&cli.BoolFlag{Name: "insecure-keys", Usage: "send keys to hosts in BATCHAGENT_KEY_HOSTS over plain HTTP too"},
+				&cli.BoolFlag{Name: "insecure-keys", Usage: "send keys to hosts in BATCHAGENT_KEY_HOSTS over plain HTTP, too"},
 				&cli.IntFlag{Name: "workers", EnvVars: config.Env("workers"), Value: 1, Usage: "`N` workers in this process"},
-				&cli.IntFlag{Name: "max-inflight", EnvVars: config.Env("max-inflight"), DefaultText: "what the backend calls safe", Usage: "at most `N` model requests in flight per worker"},
+				&cli.IntFlag{Name: "max-inflight", EnvVars: config.Env("max-inflight"), DefaultText: "the backend's safe number", Usage: "at most `N` model requests in flight per worker"},
 				outFlag(), formatFlag(), ownerFlag(), rootFlag(),
 				toolsFlag(),
-				&cli.StringFlag{Name: "reuse", Usage: "take results from `FILE` for jobs that ask the same, instead of running them"},
+				&cli.StringFlag{Name: "reuse", Usage: "take results from `FILE` for jobs with the same question, instead of running them"},
 				&cli.BoolFlag{Name: "fail-fast", EnvVars: config.Env("fail-fast"), Usage: "end the run as soon as the server refuses the key, the account or the model, also after answers"},
 				&cli.DurationFlag{Name: "wait-for-server", EnvVars: config.Env("wait-for-server"), DefaultText: "until it answers", Usage: "end the run when the server has not answered for `DURATION`; jobs without a result stay unfinished"},
-				&cli.BoolFlag{Name: "resume", Usage: "keep the results in --out that answer what jobs ask now, and run the other jobs"},
-				&cli.BoolFlag{Name: "force", Usage: "with --resume: drop results that no job asks for, even if they are most of --out"},
+				&cli.BoolFlag{Name: "resume", Usage: "keep the results in --out that still match their jobs, and run the other jobs"},
+				&cli.BoolFlag{Name: "force", Usage: "with --resume: drop results that match no job, even if they are most of --out"},
 				&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "error", Usage: "debug, info, warn or error"},
 			},
 			Action: e.run,
 		},
 		{
-			Name: "submit", ArgsUsage: "SPEC", Usage: "hand a batch in, and print its ID on standard output",
-			Description: `The spec and all inputs are checked first. Killed in the middle, the same command goes on where it stopped. With
---follow it stays until the batch is done: results go to --out, or to standard output after the ID.
+			Name: "submit", ArgsUsage: "SPEC", Usage: "submit a batch, and print its ID on standard output",
+			Description: `The spec and all inputs are checked first. If the command is killed, run it again to submit the rest. With
+--follow it waits until the batch is done: results go to --out, or to standard output after the ID.
 
-With --durable the ID is printed only when the batch outlives its Redis server: when all its replicas have it (WAIT), and when it is on
-the server's disk (appendfsync always, or WAITAOF from Redis 7.2 on). A server that can do neither is refused, and nothing is submitted.`,
+With --durable the ID is printed once the batch survives a loss of its Redis server: all replicas have it (WAIT), and it is on
+the server's disk (appendfsync always, or WAITAOF from Redis 7.2 on). If the server supports neither, nothing is submitted.`,
 			Flags: []cli.Flag{
 				redisFlag(), serverFlag(), tokenFileFlag(), ownerFlag(), rootFlag(), outFlag(), formatFlag(),
 				&cli.BoolFlag{Name: "durable", EnvVars: config.Env("durable"), Usage: "wait until replicas and disk have the batch"},
 				&cli.StringFlag{
 					Name:  "reuse",
-					Usage: "take results of `BATCH`, of a results file, or, if it is the word owner, of all your batches, for jobs that ask the same",
+					Usage: "take results for jobs with the same question from `BATCH`, from a results file, or, with the word owner, from all your batches",
 				},
-				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "stay until the batch is done, and collect its results"},
+				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "wait until the batch is done, and collect its results"},
 			},
 			Action: e.submit,
 		},
 		{
-			Name: "status", ArgsUsage: "BATCH", Usage: "show how far a batch is, and who works on it",
+			Name: "status", ArgsUsage: "BATCH", Usage: "show the progress of a batch and its workers",
 			Description: `With --watch the progress is shown on standard error until the batch is done, live on a terminal and every few seconds
-elsewhere; what is told at the end goes to standard output. NO_COLOR takes the colours away.`,
+elsewhere. The final status goes to standard output. NO_COLOR disables colours.`,
 			Flags: []cli.Flag{
 				redisFlag(), serverFlag(), tokenFileFlag(), jsonFlag(),
 				&cli.BoolFlag{Name: "watch", EnvVars: config.Env("watch"), Usage: "show the progress until the batch is done"},
@@ -72,7 +72,7 @@ elsewhere; what is told at the end goes to standard output. NO_COLOR takes the c
 			Action: e.status,
 		},
 		{
-			Name: "explain", ArgsUsage: "[BATCH]", Usage: "say where a batch's time went, what bounds it and what would change that",
+			Name: "explain", ArgsUsage: "[BATCH]", Usage: "show where a batch's time went, its bottleneck and how to widen it",
 			Description: `It adds up the times in the results that Redis still has, or those of a results file (jsonl) with --results FILE.`,
 			Flags: []cli.Flag{
 				redisFlag(), serverFlag(), tokenFileFlag(), jsonFlag(), &cli.PathFlag{Name: "results", Usage: "read the results `FILE` of a run instead of Redis"},
@@ -80,14 +80,14 @@ elsewhere; what is told at the end goes to standard output. NO_COLOR takes the c
 			Action: e.explain,
 		},
 		{
-			Name: "results", ArgsUsage: "BATCH", Usage: "bring the results to standard output or to a file",
-			Description: `Killed at any moment, the same command with --out goes on: the file says what it holds. After "retry" the new
-results replace the old ones in it. With --consume, Redis keeps no result that is safe in the file.`,
+			Name: "results", ArgsUsage: "BATCH", Usage: "write the results to standard output or to a file",
+			Description: `If the command is killed, run it again with the same --out: it adds the missing results. After "retry" the new
+results replace the old ones in the file. With --consume, Redis drops each result once it is safe in the file.`,
 			Flags: []cli.Flag{
 				redisFlag(), serverFlag(), tokenFileFlag(), outFlag(), formatFlag(),
-				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "until the batch is done"},
-				&cli.BoolFlag{Name: "ordered", EnvVars: config.Env("ordered"), Usage: "in the order of the inputs"},
-				&cli.BoolFlag{Name: "consume", Usage: "take from Redis what is on disk in --out"},
+				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "wait until the batch is done"},
+				&cli.BoolFlag{Name: "ordered", EnvVars: config.Env("ordered"), Usage: "write results in the order of the inputs"},
+				&cli.BoolFlag{Name: "consume", Usage: "drop results from Redis once they are on disk in --out"},
 			},
 			Action: e.results,
 		},
@@ -102,7 +102,7 @@ results replace the old ones in it. With --consume, Redis keeps no result that i
 			Flags: []cli.Flag{redisFlag(), serverFlag(), tokenFileFlag()}, Action: e.control(coordinator.Retry, (*client.Client).Retry),
 		},
 		{
-			Name: "budget", ArgsUsage: "BATCH", Usage: "set how many tokens or US dollars a batch may use; a paused one goes on",
+			Name: "budget", ArgsUsage: "BATCH", Usage: "set how many tokens or US dollars a batch may use; a paused batch resumes",
 			Flags: []cli.Flag{
 				redisFlag(), serverFlag(), tokenFileFlag(),
 				&cli.Int64Flag{Name: "tokens", Usage: "at most `N` tokens, prompt and completion", DefaultText: "as before"},
@@ -111,35 +111,34 @@ results replace the old ones in it. With --consume, Redis keeps no result that i
 			Action: e.budget,
 		},
 		{
-			Name: "resolve", ArgsUsage: "BATCH JOB", Usage: "say how a call with side effects ended, and let its job go on",
-			Description: `For a job that failed as EffectUnknown: its worker died while a tool with on_unknown: ask ran. Look whether the
-call had its effect, and say so.`,
+			Name: "resolve", ArgsUsage: "BATCH JOB", Usage: "report how a call with side effects ended, and resume its job",
+			Description: `For a job that failed as EffectUnknown: its worker died while a tool with on_unknown: ask ran. Check whether the
+call had its effect, and report it.`,
 			Flags: []cli.Flag{
 				redisFlag(), serverFlag(), tokenFileFlag(),
 				&cli.StringFlag{Name: "outcome", Usage: "`WHAT` happened: done (it had its effect), failed (it had none), again (run it once more)"},
-				&cli.StringFlag{Name: "result", Usage: "the `TEXT` that the model reads as the call's result", DefaultText: "a sentence that says the outcome"},
+				&cli.StringFlag{Name: "result", Usage: "the `TEXT` that the model reads as the call's result", DefaultText: "a sentence with the outcome"},
 				&cli.StringFlag{Name: "call", Usage: "which `CALL` of the job, as 2.0 for the first one of turn 2", DefaultText: "the only one"},
 			},
 			Action: e.resolve,
 		},
 		{
-			Name: "rm", ArgsUsage: "BATCH", Usage: "remove a batch that is done, results and all",
+			Name: "rm", ArgsUsage: "BATCH", Usage: "remove a batch that is done, with its results",
 			Flags: []cli.Flag{redisFlag(), serverFlag(), tokenFileFlag()}, Action: e.control(coordinator.Remove, (*client.Client).Remove),
 		},
 		{
 			Name: "validate", ArgsUsage: "SPEC", Usage: "check a spec and its inputs, and show what would be submitted",
-			Description: "Redis is asked only if the inputs are another batch's results.",
+			Description: "Redis is used only if the inputs are another batch's results.",
 			Flags:       []cli.Flag{rootFlag(), redisFlag()}, Action: e.validate,
 		},
-		{Name: "backends", Usage: "list the kinds of model servers, and what each can do", Action: e.backends},
+		{Name: "backends", Usage: "list the kinds of model servers and their capabilities", Action: e.backends},
 		serveCommand(e),
 		tokenCommand(e),
 		completionCommand(e),
 		{
-			Name: "doctor", Usage: "check Redis, a model server and the tools, and say what to do about what is wrong",
-			Description: `A model server gets a few short requests, among them one tool call and one answer with a schema. Redis may be away if
---backend is given and --redis is not. Exit status: 0 nothing is
-wrong, 1 something is, 3 Redis or the model server cannot be reached.`,
+			Name: "doctor", Usage: "check Redis, a model server and the tools, and show how to fix each problem",
+			Description: `The model server gets a few short requests, among them one tool call and one answer with a schema. Redis is optional if
+--backend is given and --redis is not. Exit status: 0 no problem, 1 a problem, 3 Redis or the model server cannot be reached.`,
 			Flags: []cli.Flag{
 				redisFlag(), rootFlag(), toolsFlag(),
 				&cli.StringFlag{Name: "backend", EnvVars: config.Env("backend"), Usage: "model server `URL`, as vllm://host:8000"},
@@ -159,7 +158,7 @@ func redisFlag() cli.Flag {
 }
 
 func outFlag() cli.Flag {
-	return &cli.StringFlag{Name: "out", DefaultText: "standard output", Usage: "write results to `FILE`; - is standard output"}
+	return &cli.StringFlag{Name: "out", DefaultText: "standard output", Usage: "write results to `FILE`; - means standard output"}
 }
 
 func formatFlag() cli.Flag {
@@ -171,24 +170,24 @@ func ownerFlag() cli.Flag {
 }
 
 func rootFlag() cli.Flag {
-	return &cli.StringFlag{Name: "tools-root", EnvVars: config.Env("tools-root"), Value: ".", Usage: "`DIR` that read_file sees; globbed paths are relative to it"}
+	return &cli.StringFlag{Name: "tools-root", EnvVars: config.Env("tools-root"), Value: ".", Usage: "root `DIR` of read_file; globbed paths are relative to it"}
 }
 
 func toolsFlag() cli.Flag {
-	return &cli.StringFlag{Name: "tools", EnvVars: config.Env("tools"), Usage: "`FILE` that declares more tools: MCP servers, databases, commands, web services", DefaultText: "built-in tools alone"}
+	return &cli.StringFlag{Name: "tools", EnvVars: config.Env("tools"), Usage: "`FILE` that declares more tools: MCP servers, databases, commands, web services", DefaultText: "built-in tools only"}
 }
 
 func jsonFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "json", EnvVars: config.Env("json"), Usage: "as JSON"}
+	return &cli.BoolFlag{Name: "json", EnvVars: config.Env("json"), Usage: "print JSON"}
 }
 
-// env is what the commands work with.
+// env is the environment of the commands.
 type env struct {
 	streams
 	console *coordinator.Console
 }
 
-// one is the command's only argument.
+// one returns the command's only argument.
 func one(c *cli.Context, what string) (string, error) {
 	if c.Args().Len() != 1 {
 		return "", &coordinator.UsageError{Err: fmt.Errorf("`coordinator %s` takes one %s; `coordinator %s --help` explains it", c.Command.Name, what, c.Command.Name)}
@@ -211,7 +210,7 @@ func (e *env) connect(c *cli.Context) (*statestore.Store, error) {
 	return coordinator.Connect(c.Context, to)
 }
 
-// batchID is the command's only argument as the ID of a batch.
+// batchID parses the command's only argument as a batch ID.
 func batchID(c *cli.Context) (batch.ID, error) {
 	arg, err := one(c, "batch ID")
 	if err != nil {
@@ -228,7 +227,7 @@ func parseID(arg string) (batch.ID, error) {
 	return id, nil
 }
 
-// batch is the batch that the command names, and the store it is in.
+// batch returns the batch that the command names, and its store.
 func (e *env) batch(c *cli.Context) (*statestore.Store, batch.ID, error) {
 	id, err := batchID(c)
 	if err != nil {
@@ -238,7 +237,7 @@ func (e *env) batch(c *cli.Context) (*statestore.Store, batch.ID, error) {
 	return store, id, err
 }
 
-// find is the store that the batch is in.
+// find opens the store and checks that the batch exists.
 func (e *env) find(c *cli.Context, id batch.ID) (*statestore.Store, error) {
 	store, err := e.connect(c)
 	if err != nil {
@@ -298,7 +297,7 @@ func (e *env) submit(c *cli.Context) (err error) {
 		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Durable: c.Bool("durable"), Stdin: e.in, Connect: connect,
 	}
 	if c.String("server") != "" {
-		o.Connect = nil // whoever has the server's address may not have Redis'
+		o.Connect = nil // the user of a server may not have access to its Redis
 	}
 	s, err := coordinator.Prepare(c.Context, o, e.console)
 	if err != nil {

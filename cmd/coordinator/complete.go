@@ -16,17 +16,17 @@ import (
 )
 
 const (
-	// completeCommand is how a shell asks what a word may become: the words of the command so far follow, the one that is
-	// being typed last.
+	// completeCommand is the hidden command that the shell scripts call. Its arguments are the words typed so far; the
+	// incomplete word is last.
 	completeCommand = "__complete"
-	// completeTime bounds the wait for batch IDs: nobody waits for a shell.
+	// completeTime limits the wait for batch IDs, so that the shell does not hang.
 	completeTime = time.Second
-	// completeBatches bounds the batch IDs.
+	// completeBatches limits the number of batch IDs.
 	completeBatches = 50
 )
 
-// scripts make a shell ask. They are evaluated, or kept where the shell looks for completions: zsh then runs the file as the function
-// that it is named after, the first time too.
+// scripts call completeCommand. The user evaluates a script, or saves it where the shell looks for completions. In the
+// second case zsh runs the file as the body of a function, at the first call too.
 var scripts = map[string]string{
 	"bash": `_coordinator() {
   local -a words
@@ -61,7 +61,7 @@ fish:  coordinator completion fish | source`,
 			}
 			script, ok := scripts[shell]
 			if !ok {
-				return &coordinator.UsageError{Err: fmt.Errorf("there is a script for bash, zsh and fish, not for %q", shell)}
+				return &coordinator.UsageError{Err: fmt.Errorf("no completion script for %q; use bash, zsh or fish", shell)}
 			}
 			_, err = fmt.Fprint(e.console.Stdout(), script)
 			return err
@@ -69,12 +69,12 @@ fish:  coordinator completion fish | source`,
 	}
 }
 
-// values are what flags that take one of a few words take.
+// values lists the words that a flag accepts.
 var values = map[string][]string{
 	"format": coordinator.Formats, "log-level": {"debug", "info", "warn", "error"}, "log-format": {"text", "json"},
 }
 
-// completions are what the last of words may become. Nothing leaves it to the shell, which knows files.
+// completions returns the completions of the last word. If it is empty, the shell completes file names.
 func completions(ctx context.Context, commands []*cli.Command, words []string, getenv func(string) string) []string {
 	if len(words) == 0 {
 		return nil
@@ -119,7 +119,7 @@ func takesValue(c *cli.Command, name string) bool {
 	})
 }
 
-// unused are the flags that were not given.
+// unused returns the flags that are not on the command line.
 func unused(c *cli.Command, before []string) []string {
 	var out []string
 	for _, f := range c.Flags {
@@ -132,8 +132,8 @@ func unused(c *cli.Command, before []string) []string {
 	return append(out, "--help")
 }
 
-// knownBatches are the newest batches of the Redis, or the server, that was named. Any trouble means none: a shell is no
-// place to tell of it.
+// knownBatches returns the newest batches of the named Redis or server. It returns nil on any error, because completion
+// cannot report errors.
 func knownBatches(ctx context.Context, before []string, getenv func(string) string) []string {
 	ctx, cancel := context.WithTimeout(ctx, completeTime)
 	defer cancel()

@@ -41,8 +41,8 @@ func TestCompletion(t *testing.T) {
 	assert.Equal(t, 2, coordinate(t, nil, "", "completion", "tcsh").status)
 }
 
-// The scripts do in real shells what they should; the program is played, and says what it was called with.
-func TestCompletionInShells(t *testing.T) {
+// The scripts work in real shells. A fake coordinator prints its arguments.
+func TestCompletionScriptsInShells(t *testing.T) {
 	for name, c := range map[string]struct {
 		args []string
 		says string
@@ -53,7 +53,7 @@ func TestCompletionInShells(t *testing.T) {
 		"zsh": {[]string{"-f", "-c", `autoload -Uz compinit; compinit -D -u; source "$1"; print -r -- ${_comps[coordinator]}
 			compadd() { print -rl -- "$@" "${(@P)2}" }; words=(coordinator status --redis redis://h:1 ""); CURRENT=5; _coordinator`, "-"},
 			"_coordinator\n-a\nfound\n[__complete]\n[status]\n[--redis]\n[redis://h:1]\n[]\n"},
-		"zsh with the script in its folder of functions": {[]string{"-f", "-c", `cp "$1" "${1:h}/_coordinator"; fpath=("${1:h}" $fpath); autoload -Uz compinit
+		"zsh with the script in its function directory": {[]string{"-f", "-c", `cp "$1" "${1:h}/_coordinator"; fpath=("${1:h}" $fpath); autoload -Uz compinit
 			compinit -D -u; compadd() { print -rl -- "${(@P)2}" }; words=(coordinator st); CURRENT=2; _coordinator`, "-"},
 			"[__complete]\n[st]\n"},
 		"fish": {[]string{"--no-config", "-c", `source $argv[1]; complete -C"coordinator status --redis redis://h:1 " | string match '[*' | sort`},

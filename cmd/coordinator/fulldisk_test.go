@@ -11,12 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fullDisk takes nothing.
+// fullDisk fails every write with ENOSPC.
 type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
 
-func TestRunThatCannotWriteItsResultsSaysWhy(t *testing.T) {
+func TestRunReportsFullDisk(t *testing.T) {
 	spec := filepath.Join(t.TempDir(), "batch.yaml")
 	require.NoError(t, os.WriteFile(spec, []byte("name: three\ntask: Say {x}.\ninputs: [{x: a}, {x: b}, {x: c}]\n"), 0o600))
 	var errs bytes.Buffer

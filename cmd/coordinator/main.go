@@ -1,4 +1,4 @@
-// Command coordinator submits batches, watches them, collects their results, and runs one on this machine alone.
+// Command coordinator submits batches, watches them, collects their results, and runs a batch on this machine alone.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/batchagent/batchagent/internal/version"
 )
 
-// streams are what the process has of the outside.
+// streams holds the standard streams and the environment of the process.
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
@@ -33,7 +33,7 @@ func main() {
 		os.Exit(coordinator.ExitUsage)
 	}
 	getenv := hardening.Getenv(lookup)
-	_ = hardening.Undumpable() // a kernel without it is as before
+	_ = hardening.Undumpable() // not supported by every kernel
 	hardening.LimitMemory(os.Getenv)
 	os.Exit(run(context.Background(), os.Args, streams{os.Stdin, os.Stdout, os.Stderr, getenv}))
 }
@@ -55,7 +55,7 @@ Results go to standard output, everything else to standard error. Exit status: 0
 job failed, 2 usage, spec or input error and nothing submitted, 3 Redis or a backend cannot be reached,
 130 interrupted.`
 
-// run runs one command. The first interrupt ends it in order, a second one at once.
+// run runs one command. The first interrupt stops it in order, a second one at once.
 func run(ctx context.Context, args []string, s streams) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		Commands:        commands(s, con),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return &coordinator.UsageError{Err: fmt.Errorf("there is no command %q; `coordinator --help` lists them", c.Args().First())}
+				return &coordinator.UsageError{Err: fmt.Errorf("unknown command %q; `coordinator --help` lists them", c.Args().First())}
 			}
 			return cli.ShowAppHelp(c)
 		},

@@ -29,13 +29,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, testredis.Dialling()) }
 
-// outcome is what one command left.
+// outcome is the exit status and output of one command.
 type outcome struct {
 	status   int
 	out, err string
 }
 
-// coordinate runs one command as a person types it.
+// coordinate runs one command with the arguments that a user would type.
 func coordinate(t *testing.T, env map[string]string, stdin string, args ...string) outcome {
 	t.Helper()
 	return coordinateIn(t, t.Context(), env, stdin, args...)
@@ -50,7 +50,7 @@ func coordinateIn(t *testing.T, ctx context.Context, env map[string]string, stdi
 	return outcome{status, out.String(), errOut.String()}
 }
 
-// simulator is a simulated server on a loopback port.
+// simulator starts a simulated server on a loopback port.
 func simulator(t *testing.T, c vllmsim.Config) (url string) {
 	t.Helper()
 	sim, err := vllmsim.New(c)
@@ -99,7 +99,7 @@ func specOf(t *testing.T, n int, more string) string {
 
 func linesIn(s string) int { return strings.Count(s, "\n") }
 
-func TestABatchOnACluster(t *testing.T) {
+func TestBatchOnCluster(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	node(t, redis, simulator(t, vllmsim.Config{}))
 	env := map[string]string{}
@@ -129,7 +129,7 @@ func TestABatchOnACluster(t *testing.T) {
 	assert.Equal(t, coordinator.ExitOK, again.status)
 	same, err := os.ReadFile(out)
 	require.NoError(t, err)
-	assert.Equal(t, string(text), string(same), "what is there is not written again")
+	assert.Equal(t, string(text), string(same), "results in the file are not written again")
 
 	status := coordinate(t, env, "", at("status", id, "--json")...)
 	var report struct {
@@ -155,7 +155,7 @@ func TestABatchOnACluster(t *testing.T) {
 		{at("resolve", id), "takes a batch ID and a job"},
 		{at("resolve", id, "job-1"), "--outcome must be done, failed or again"},
 		{at("resolve", id, "job-1", "--outcome", "perhaps"), "--outcome must be done, failed or again"},
-		{at("resolve", id, "job-1", "--outcome", "again", "--result", "x"), "a result of its own"},
+		{at("resolve", id, "job-1", "--outcome", "again", "--result", "x"), "its own result"},
 		{at("resolve", id, "first", "--outcome", "done"), `"first" is not a job`},
 		{at("resolve", id, "job-1", "--outcome", "done"), "no call of it is parked"},
 	} {
@@ -177,7 +177,7 @@ func TestCancelAndRetry(t *testing.T) {
 	require.Equal(t, coordinator.ExitOK, submitted.status, submitted.err)
 	id := strings.TrimSpace(submitted.out)
 	open := coordinate(t, env, "", "rm", id, "--redis", redis)
-	assert.NotEqual(t, coordinator.ExitOK, open.status, "a batch that runs is not removed")
+	assert.NotEqual(t, coordinator.ExitOK, open.status, "a running batch is not removed")
 	assert.Contains(t, open.err, "cancel")
 
 	cancelled := coordinate(t, env, "", "cancel", id, "--redis", redis)
@@ -196,16 +196,16 @@ func TestRunOnThisMachine(t *testing.T) {
 	assert.Contains(t, r.err, "ok 20")
 }
 
-// A run that is interrupted says how to go on, and the same command with --resume makes the file whole. Jobs that failed for
-// a reason that may pass run again.
-func TestRunGoesOn(t *testing.T) {
+// An interrupted run prints how to resume. The same command with --resume completes the file and reruns jobs with
+// retryable errors.
+func TestRunResumes(t *testing.T) {
 	spec, out := specOf(t, 40, "max_retries: 0\n"), filepath.Join(t.TempDir(), "r.jsonl")
 	good := simulator(t, vllmsim.Config{})
 	first := coordinate(t, nil, "", "run", spec, "--backend", good, "--out", out)
 	require.Equal(t, coordinator.ExitOK, first.status, first.err)
 	text, err := os.ReadFile(out)
 	require.NoError(t, err)
-	const failed = 7 // as earlier versions left them
+	const failed = 7 // in the form of earlier versions
 	unavailable := `"status":"failed","error":{"type":"BackendUnavailable","message":"503","retryable":true}`
 	require.NoError(t, os.WriteFile(out, []byte(strings.NewReplacer(`,"error":null`, "").Replace(
 		strings.Replace(string(text), `"status":"ok"`, unavailable, failed))), 0o600))
@@ -225,7 +225,7 @@ func TestRunGoesOn(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedRunSaysHowToGoOn(t *testing.T) {
+func TestInterruptedRunPrintsHowToResume(t *testing.T) {
 	spec, out := specOf(t, 200, "max_inflight: 1\n"), filepath.Join(t.TempDir(), "r.jsonl")
 	slow := simulator(t, vllmsim.Config{ForwardMS: 20})
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -246,7 +246,7 @@ func TestAnInterruptedRunSaysHowToGoOn(t *testing.T) {
 	assert.True(t, strings.HasSuffix(string(text), "}\n"), "no torn line")
 }
 
-func TestMistakes(t *testing.T) {
+func TestUsageErrorsNameTheMistake(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	bad := filepath.Join(t.TempDir(), "bad.yaml")
 	require.NoError(t, os.WriteFile(bad, []byte("name: x\ntsk: \"Sum up {text}\"\nmax_turns: many\ninputs: [{text: a}]\n"), 0o600))
@@ -287,7 +287,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-func TestHelpTeaches(t *testing.T) {
+func TestHelpOfEveryCommand(t *testing.T) {
 	all := coordinate(t, nil, "", "--help")
 	assert.Equal(t, coordinator.ExitOK, all.status)
 	for _, name := range []string{"run", "submit", "status", "results", "batches", "workers", "cancel", "retry", "resolve", "rm", "validate"} {

@@ -39,7 +39,7 @@ func refusingServer(t *testing.T, good int64, status int, body string) (url stri
 	return "http://" + server.Listener.Addr().String() + "/v1"
 }
 
-func TestRunEndsAtOnceIfTheServerIsMisconfigured(t *testing.T) {
+func TestRunEndsAtOnceIfServerIsMisconfigured(t *testing.T) {
 	for name, test := range map[string]struct {
 		status    int
 		body      string
@@ -73,7 +73,7 @@ func TestRunFailFastEndsAtARefusal(t *testing.T) {
 	assert.NotContains(t, string(text), `"failed"`)
 }
 
-func TestRunWaitsForTheServerOnlySoLong(t *testing.T) {
+func TestRunStopsAfterWaitForServer(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "r.jsonl")
 	spec := specOf(t, 30, "")
 	server := refusingServer(t, 10, 503, `{"error":{"message":"upstream connect error"}}`)
@@ -92,7 +92,7 @@ func TestRunWaitsForTheServerOnlySoLong(t *testing.T) {
 	assert.Equal(t, 30, strings.Count(string(text), `"status":"ok"`))
 }
 
-func TestRunWaitsForAServerThatStartsLate(t *testing.T) {
+func TestRunWaitsForLateServer(t *testing.T) {
 	target, err := url.Parse(refusingServer(t, 1000, 0, ""))
 	require.NoError(t, err)
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: target.Host})
@@ -112,10 +112,10 @@ func TestRunWaitsForAServerThatStartsLate(t *testing.T) {
 
 	asked.Store(0)
 	got = coordinate(t, nil, "", "run", specOf(t, 1, ""), "--backend", target.String(), "--out", filepath.Join(t.TempDir(), "r.jsonl"))
-	assert.Equal(t, coordinator.ExitUnreachable, got.status, "nobody asked to wait")
+	assert.Equal(t, coordinator.ExitUnreachable, got.status, "no wait was requested")
 }
 
-func TestResumeRunsWhatAnOutageFailedBefore(t *testing.T) {
+func TestResumeRerunsFailuresOfOutage(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "r.jsonl")
 	spec := specOf(t, 4, "")
 	line := func(i int, e string) string {

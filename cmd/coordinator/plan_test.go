@@ -55,7 +55,7 @@ func itemsOf(t *testing.T, plan batch.Result) []json.RawMessage {
 	return out.Items
 }
 
-func TestARunThatIsPlanned(t *testing.T) {
+func TestPlannedRun(t *testing.T) {
 	server := simulator(t, vllmsim.Config{})
 	spec, out := written(t, "s.yaml", plannedSpec), filepath.Join(t.TempDir(), "r.jsonl")
 	r := coordinate(t, nil, "", "run", spec, "--backend", server)
@@ -64,7 +64,7 @@ func TestARunThatIsPlanned(t *testing.T) {
 	items := itemsOf(t, plan)
 	require.Len(t, jobs, len(items))
 	for _, j := range jobs {
-		assert.JSONEq(t, string(items[j.Index]), string(j.Item), "a result says what it is about")
+		assert.JSONEq(t, string(items[j.Index]), string(j.Item), "a result holds its item")
 		assert.Equal(t, plan.Batch, j.Batch.Planner())
 	}
 	assert.Contains(t, string(summary.Output), "Join these 3 notes")
@@ -82,8 +82,8 @@ func TestARunThatIsPlanned(t *testing.T) {
 	assert.Equal(t, 5, strings.Count(csv.out, "b_01"), csv.out)
 }
 
-// A run that was killed goes on with its plan, wherever it was killed.
-func TestAPlannedRunIsResumed(t *testing.T) {
+// A run that was killed at any point resumes with its plan.
+func TestPlannedRunResumes(t *testing.T) {
 	server := simulator(t, vllmsim.Config{})
 	spec, out := written(t, "s.yaml", plannedSpec), filepath.Join(t.TempDir(), "r.jsonl")
 	run := func(args ...string) outcome {
@@ -113,17 +113,17 @@ func TestAPlannedRunIsResumed(t *testing.T) {
 	require.NoError(t, os.Truncate(out, 0))
 	r := run()
 	assert.Equal(t, coordinator.ExitUsage, r.status)
-	assert.Contains(t, r.err, out+".plan is there already")
+	assert.Contains(t, r.err, out+".plan exists already")
 	require.NoError(t, os.WriteFile(out, []byte(whole), 0o600))
 	require.NoError(t, os.Remove(out+".plan"))
 	r = run("--resume")
 	assert.Equal(t, coordinator.ExitUsage, r.status)
-	assert.Contains(t, r.err, "nobody knows what the results are about")
+	assert.Contains(t, r.err, "cannot be matched to a plan")
 	r = run("--reuse", out)
 	assert.Equal(t, coordinator.ExitUsage, r.status)
 }
 
-func TestAPlanThatFails(t *testing.T) {
+func TestPlanFails(t *testing.T) {
 	large := strings.Replace(plannedSpec, "max_items: 5", "max_items: 2", 1)
 	out := filepath.Join(t.TempDir(), "r.jsonl")
 	r := coordinate(t, nil, "", "run", written(t, "s.yaml", large), "--backend", simulator(t, vllmsim.Config{}), "--out", out)
@@ -132,7 +132,7 @@ func TestAPlanThatFails(t *testing.T) {
 	require.Len(t, plan, 1)
 	require.NotNil(t, plan[0].Error)
 	assert.Equal(t, batch.PlanTooLarge, plan[0].Error.Type)
-	assert.Equal(t, 2, plan[0].Turns, "it was told once")
+	assert.Equal(t, 2, plan[0].Turns, "one repair attempt")
 	assert.Contains(t, r.err, "plan     failed  PlanTooLarge: the plan has 3 items and may have 2")
 	assert.NoFileExists(t, out+".plan")
 
@@ -144,7 +144,7 @@ func TestAPlanThatFails(t *testing.T) {
 	assert.Contains(t, string(summary.Output), "Join these 0 notes")
 }
 
-func TestAPlanOnACluster(t *testing.T) {
+func TestPlanOnCluster(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	at := func(args ...string) outcome { return coordinate(t, nil, "", append(args, "--redis", redis)...) }
 	spec := written(t, "s.yaml", plannedSpec+"budget: {batch: {tokens: 1000000}}\n")
@@ -152,11 +152,13 @@ func TestAPlanOnACluster(t *testing.T) {
 	waiting := at("submit", spec)
 	require.Equal(t, coordinator.ExitOK, waiting.status, waiting.err)
 	gone := strings.TrimSpace(waiting.out)
-	assert.Contains(t, at("status", gone).out, "there are no jobs before it has ended")
+	assert.Contains(t, at("status", gone).out, "the jobs follow when it has ended")
 	cancelled := at("cancel", gone)
 	require.Equal(t, coordinator.ExitOK, cancelled.status, cancelled.err)
-	for _, stage := range []batch.ID{batch.ID(gone), batch.ID(gone).Planner(), batch.ID(gone).Reducer()} {
-		assert.Contains(t, at("status", string(stage)).out, "state      done")
+	for stage, state := range map[batch.ID]batch.BatchState{
+		batch.ID(gone): batch.BatchCancelled, batch.ID(gone).Planner(): batch.BatchCancelled, batch.ID(gone).Reducer(): batch.BatchDone,
+	} {
+		assert.Contains(t, at("status", string(stage)).out, "state      "+string(state))
 	}
 	followed := at("results", gone, "--follow")
 	assert.Equal(t, coordinator.ExitJobsFailed, followed.status)
@@ -168,7 +170,7 @@ func TestAPlanOnACluster(t *testing.T) {
 	id, lines, _ := strings.Cut(submitted.out, "\n")
 	plan, jobs, _ := planOf(t, lines)
 	require.Len(t, jobs, 3)
-	assert.Len(t, results(t, at("results", id).out), 3, "the results alone")
+	assert.Len(t, results(t, at("results", id).out), 3, "only the results")
 	assert.Equal(t, plan, results(t, at("results", string(plan.Batch)).out)[0])
 	var used struct {
 		Used   batch.Budget
@@ -187,15 +189,15 @@ func TestAPlanOnACluster(t *testing.T) {
 	failing := at("submit", written(t, "s.yaml", strings.Replace(plannedSpec, "max_items: 5", "max_items: 2", 1)), "--follow")
 	require.Equal(t, coordinator.ExitJobsFailed, failing.status, failing.err)
 	id, _, _ = strings.Cut(failing.out, "\n")
-	assert.Contains(t, at("status", id).out, "gave no plan: PlanTooLarge")
-	assert.Contains(t, at("results", id).err, "gave no plan: PlanTooLarge")
+	assert.Contains(t, at("status", id).out, "failed: PlanTooLarge")
+	assert.Contains(t, at("results", id).err, "failed: PlanTooLarge")
 	retried := at("retry", id)
 	require.Equal(t, coordinator.ExitOK, retried.status, retried.err)
 	assert.Contains(t, retried.err, "the planner runs again")
 	assert.Equal(t, coordinator.ExitJobsFailed, at("results", id, "--follow").status)
 }
 
-func TestAPlanIsValidated(t *testing.T) {
+func TestPlanIsValidated(t *testing.T) {
 	r := coordinate(t, nil, "", "validate", written(t, "s.yaml", plannedSpec))
 	require.Equal(t, coordinator.ExitOK, r.status, r.err)
 	assert.Contains(t, r.out, "from a plan of at most 5 items")
@@ -214,8 +216,8 @@ func TestAPlanIsValidated(t *testing.T) {
 	}
 }
 
-// The survey is planned, answered and summed up, with real tool calls and a simulated model.
-func TestTheSurveyExample(t *testing.T) {
+// The survey is planned, answered and summarized, with real tool calls and a simulated model.
+func TestSurveyExample(t *testing.T) {
 	const root = "../.."
 	out := filepath.Join(t.TempDir(), "findings.jsonl")
 	r := coordinate(t, nil, "", "run", root+"/examples/survey/batch.yaml", "--tools-root", root, "--backend", simulator(t, vllmsim.Config{ToolTurns: 2}),

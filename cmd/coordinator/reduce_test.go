@@ -22,8 +22,8 @@ const reduceField = `reduce:
   output_schema: {type: object, properties: {all: {type: string}}, required: [all]}
 `
 
-// With a file for the results, the summary stands alone on standard output; without one it is the last line.
-func TestARunThatIsReduced(t *testing.T) {
+// With a results file, only the summary goes to standard output. Without one, it is the last line.
+func TestReducedRun(t *testing.T) {
 	server := simulator(t, vllmsim.Config{})
 	spec, out := specOf(t, 20, reduceField), filepath.Join(t.TempDir(), "r.jsonl")
 	r := coordinate(t, nil, "", "run", spec, "--backend", server, "--out", out)
@@ -41,7 +41,7 @@ func TestARunThatIsReduced(t *testing.T) {
 	_, isSummary := all[20].Batch.Reduces()
 	assert.True(t, isSummary)
 
-	// Half of the results are lost, and so is the summary: the rest runs, and the reducer reads all.
+	// Half of the results and the summary are lost. The missing jobs run, and the reducer reads all results.
 	lines := strings.SplitAfter(read(t, out), "\n")
 	require.NoError(t, os.WriteFile(out, []byte(strings.Join(lines[:10], "")), 0o600))
 	again := coordinate(t, nil, "", "run", spec, "--backend", server, "--out", out, "--resume")
@@ -55,8 +55,8 @@ func TestARunThatIsReduced(t *testing.T) {
 	assert.Contains(t, reused.out, "Join these 20 notes")
 }
 
-// What failed for good is in the file, too: the reducer of a resumed run is told of it, and the file has it once.
-func TestAResumedReductionReadsFailures(t *testing.T) {
+// Permanent failures are in the file, too. The reducer of a resumed run reads them, and the file has each once.
+func TestResumedReductionReadsFailures(t *testing.T) {
 	server, out := simulator(t, vllmsim.Config{}), filepath.Join(t.TempDir(), "r.jsonl")
 	spec := written(t, "s.yaml", "task: \"Sum up {text}\"\ninputs: [{text: one}, {tex: two}, {text: three}]\non_bad_input: skip\n"+reduceField)
 	run := func(flags ...string) outcome {
@@ -72,13 +72,13 @@ func TestAResumedReductionReadsFailures(t *testing.T) {
 		require.Equal(t, coordinator.ExitJobsFailed, again.status, again.err)
 		now := results(t, read(t, out))
 		require.Len(t, now, 3)
-		assert.True(t, strings.HasPrefix(read(t, out), strings.Join(lines, "")), "what is there stays")
+		assert.True(t, strings.HasPrefix(read(t, out), strings.Join(lines, "")), "existing records stay")
 		assert.Contains(t, again.err, "ok 2   failed 1")
 		assert.Equal(t, string(results(t, first.out)[0].Output), string(results(t, again.out)[0].Output))
 	}
 }
 
-func TestASummaryThatFails(t *testing.T) {
+func TestReductionFails(t *testing.T) {
 	spec := specOf(t, 3, "reduce: {task: \"{n}\", model: other}\n")
 	r := coordinate(t, nil, "", "run", spec, "--backend", simulator(t, vllmsim.Config{}))
 	assert.Equal(t, coordinator.ExitUsage, r.status, r.err)
@@ -111,7 +111,7 @@ func TestReductionOnACluster(t *testing.T) {
 	id, lines, _ := strings.Cut(submitted.out, "\n")
 	require.Len(t, results(t, lines), 3)
 	reducer := string(batch.ID(id).Reducer())
-	assert.Len(t, results(t, at("results", id).out), 2, "the results alone")
+	assert.Len(t, results(t, at("results", id).out), 2, "only the results")
 	summary := results(t, at("results", reducer).out)
 	require.Len(t, summary, 1)
 	assert.Contains(t, string(summary[0].Output), "Join these 2 notes")
@@ -122,7 +122,7 @@ func TestReductionOnACluster(t *testing.T) {
 	require.Len(t, again, 3)
 	assert.Equal(t, batch.ID(reducer), again[2].Batch)
 	now := results(t, at("results", reducer).out)
-	require.Len(t, now, 1, "the old summary was taken back")
+	require.Len(t, now, 1, "the old summary was replaced")
 
 	assert.Regexp(t, `(?m)^reduced +by `+regexp.QuoteMeta(reducer)+`$`, at("status", id).out)
 	cut := at("submit", specOf(t, 2, reduceField+"  sampling: {max_tokens: 2}\n"), "--follow")
@@ -135,7 +135,7 @@ func TestReductionOnACluster(t *testing.T) {
 	assert.NotContains(t, at("batches").out, id)
 }
 
-func TestMistakesInAReduction(t *testing.T) {
+func TestReductionErrors(t *testing.T) {
 	for text, says := range map[string]string{
 		"reduce: {}":                                    "field reduce.task: is required",
 		"reduce: {task: \"{result}\"}":                  "the task of a reduction has {results} and {n}, not {result}",

@@ -17,7 +17,7 @@ func serverFlag() cli.Flag {
 	return &cli.StringFlag{Name: "server", EnvVars: config.Env("server"), Usage: "`URL` of a `coordinator serve`, instead of Redis"}
 }
 
-// server is the server that the command names.
+// server returns a client of the server that the command names.
 func (e *env) server(c *cli.Context) (*client.Client, error) {
 	if c.IsSet("redis") && e.getenv(config.Env("redis")[0]) == "" {
 		return nil, &coordinator.UsageError{Err: fmt.Errorf("--server and --redis are two ways to the same batches; name one")}
@@ -29,7 +29,7 @@ func (e *env) server(c *cli.Context) (*client.Client, error) {
 	return client.New(c.String("server"), token)
 }
 
-// overServer does something with the batch that the command names.
+// overServer calls do with the server and the batch that the command names.
 func (e *env) overServer(c *cli.Context, do func(*client.Client, batch.ID) error) error {
 	id, err := batchID(c)
 	if err != nil {
@@ -43,7 +43,7 @@ func (e *env) overServer(c *cli.Context, do func(*client.Client, batch.ID) error
 	return do(s, id)
 }
 
-// submitTo hands a batch in over a server.
+// submitTo submits a batch over a server.
 func (e *env) submitTo(c *cli.Context, s *coordinator.Submission) error {
 	to, err := e.server(c)
 	if err != nil {

@@ -25,7 +25,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
-// serving is an API server before a Redis, both in this process.
+// serving starts an API server in front of a Redis, both in this process.
 func serving(t *testing.T, redis, token string) (url string) {
 	t.Helper()
 	store, err := statestore.Open(t.Context(), redis, statestore.Options{})
@@ -41,8 +41,8 @@ func serving(t *testing.T, redis, token string) (url string) {
 	return h.URL
 }
 
-// Every command does over a server what it does over Redis.
-func TestABatchOverAServer(t *testing.T) {
+// Every command does the same over a server and over Redis.
+func TestBatchOverServer(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	node(t, redis, simulator(t, vllmsim.Config{}))
 	env := map[string]string{"BATCHAGENT_API_TOKEN": "t0ken"}
@@ -61,7 +61,7 @@ func TestABatchOverAServer(t *testing.T) {
 	assert.Equal(t, 700, linesIn(string(text)))
 
 	direct := coordinate(t, env, "", "results", id, "--redis", redis)
-	assert.Equal(t, direct.out, coordinate(t, env, "", at("results", id)...).out, "the very lines")
+	assert.Equal(t, direct.out, coordinate(t, env, "", at("results", id)...).out, "the same lines")
 	ordered := coordinate(t, env, "", at("results", id, "--ordered")...)
 	for i, line := range strings.Split(strings.TrimSpace(ordered.out), "\n") {
 		var r batch.Result
@@ -85,8 +85,8 @@ func TestABatchOverAServer(t *testing.T) {
 	assert.Contains(t, gone.err, "no such batch")
 }
 
-// A batch in stages goes over a server, too: the plan, the jobs and the summary come as over Redis.
-func TestStagesOverAServer(t *testing.T) {
+// A batch with stages also works over a server: plan, jobs and summary are the same as over Redis.
+func TestStagesOverServer(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	node(t, redis, simulator(t, vllmsim.Config{}))
 	url := serving(t, redis, "")
@@ -98,7 +98,7 @@ func TestStagesOverAServer(t *testing.T) {
 	plan, jobs, summary := planOf(t, lines)
 	require.Len(t, jobs, len(itemsOf(t, plan)))
 	assert.Contains(t, string(summary.Output), "Join these 3 notes")
-	assert.Regexp(t, `\n +plan [\d,]+   jobs [\d,]+   reduce [\d,]+\n`, planned.err, "the summary says what each stage used")
+	assert.Regexp(t, `\n +plan [\d,]+   jobs [\d,]+   reduce [\d,]+\n`, planned.err, "the summary shows the use of each stage")
 
 	status := at("status", id)
 	require.Equal(t, coordinator.ExitOK, status.status, status.err)
@@ -116,7 +116,7 @@ func TestStagesOverAServer(t *testing.T) {
 	assert.Contains(t, at("budget", paused, "--usd", "1").err, "has no prices")
 	raised := at("budget", paused, "--tokens", "1000000")
 	require.Equal(t, coordinator.ExitOK, raised.status, raised.err)
-	assert.Contains(t, raised.err, "it goes on")
+	assert.Contains(t, raised.err, "it continues")
 	assert.Equal(t, coordinator.ExitOK, at("results", paused, "--follow").status)
 
 	chained := at("submit", written(t, "s.yaml", "task: \"{answer}\"\ninputs: {batch: "+id+"}\n"))
@@ -134,7 +134,7 @@ func TestStagesOverAServer(t *testing.T) {
 	assert.NotContains(t, at("batches").out, id)
 }
 
-func TestMistakesOverAServer(t *testing.T) {
+func TestErrorsOverServer(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	url := serving(t, redis, "t0ken")
 	spec := specOf(t, 2, "")
@@ -148,7 +148,7 @@ func TestMistakesOverAServer(t *testing.T) {
 	}{
 		"no token":             {[]string{"submit", spec, "--server", url}, coordinator.ExitUsage, []string{"BATCHAGENT_API_TOKEN"}},
 		"unknown batch":        {[]string{"results", none, "--server", url, "--token-file", file}, coordinator.ExitUsage, []string{none}},
-		"nobody is there":      {[]string{"status", none, "--server", "http://127.0.0.1:1"}, coordinator.ExitUnreachable, []string{"127.0.0.1:1", "coordinator serve"}},
+		"no server":            {[]string{"status", none, "--server", "http://127.0.0.1:1"}, coordinator.ExitUnreachable, []string{"127.0.0.1:1", "coordinator serve"}},
 		"not a URL":            {[]string{"batches", "--server", "localhost:8080"}, coordinator.ExitUsage, []string{"http://127.0.0.1:8080"}},
 		"password in the URL":  {[]string{"batches", "--server", "http://me:hunter2@h:1"}, coordinator.ExitUsage, []string{"--token-file"}},
 		"both":                 {[]string{"batches", "--server", url, "--redis", redis}, coordinator.ExitUsage, []string{"name one"}},
@@ -169,7 +169,7 @@ func TestMistakesOverAServer(t *testing.T) {
 	}
 }
 
-// `status --watch` stays until the batch is done, and then says how it ended.
+// `status --watch` waits until the batch is done and then prints its final state.
 func TestStatusWatches(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	store, err := statestore.Open(t.Context(), redis, statestore.Options{})
@@ -187,8 +187,8 @@ func TestStatusWatches(t *testing.T) {
 	}
 }
 
-// `serve` answers until it is interrupted, and then ends in order. In a container it listens on every address without a token,
-// and still no web page reaches it by a name of its own.
+// `serve` runs until it is interrupted and then stops in order. In a container it listens on every address without a
+// token. It still refuses requests for foreign host names, so that no web page can reach it.
 func TestServeUntilInterrupted(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -201,7 +201,7 @@ func TestServeUntilInterrupted(t *testing.T) {
 	go func() {
 		ended <- coordinateIn(t, ctx, nil, "", "serve", "--redis", redis, "--listen", "0.0.0.0:"+port, "--without-token")
 	}()
-	// Two commands in one process may not read their flags at once, so this one is asked by hand until it serves.
+	// Two commands in one process must not parse their flags at the same time, so the test polls with plain HTTP.
 	url := "http://127.0.0.1:" + port
 	for {
 		if resp, err := http.Get(url + "/readyz"); err == nil {

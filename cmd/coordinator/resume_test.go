@@ -22,10 +22,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
-// questionField is what the previous version did not write.
+// questionField matches the fields that the previous version did not write.
 var questionField = regexp.MustCompile(`,"(question|request_model)":"[^"]*"|,"simulated":true`)
 
-// desk is a folder with a spec, its inputs and a results file.
+// desk is a directory with a spec, its inputs and a results file.
 type desk struct {
 	t             *testing.T
 	dir, out      string
@@ -41,7 +41,7 @@ func newDesk(t *testing.T) *desk {
 	}
 }
 
-// run writes the inputs, one per word with spaces for underscores, and runs the batch.
+// run writes the inputs, one per word with underscores as spaces, and runs the batch.
 func (d *desk) run(words string, flags ...string) outcome {
 	d.t.Helper()
 	var inputs strings.Builder
@@ -53,7 +53,7 @@ func (d *desk) run(words string, flags ...string) outcome {
 	return coordinate(d.t, nil, "", append([]string{"run", d.spec, "--backend", d.backend, "--out", d.out}, flags...)...)
 }
 
-// paired checks that each word has the answer about it.
+// paired checks that each result's answer is about the word at its index.
 func (d *desk) paired(words string) {
 	d.t.Helper()
 	all := results(d.t, read(d.t, d.out))
@@ -70,7 +70,7 @@ func TestResume(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(d *desk)
 		words  string
-		says   string // a refusal begins with "!"
+		says   string // "!" marks a refusal
 	}{
 		"unchanged":        {words: "alpha beta gamma delta", says: "resuming: 4 kept (0 moved), 0 changed, 0 new"},
 		"reversed":         {words: "delta gamma beta alpha", says: "resuming: 4 kept (4 moved), 0 changed, 0 new"},
@@ -137,7 +137,7 @@ func TestResumeWithForce(t *testing.T) {
 	d.paired("one two gamma")
 }
 
-// A failure belongs to its question too: it does not stand for the row that has its index now.
+// A failure belongs to its question, too: it does not apply to a new row with its index.
 func TestResumeMovesFailures(t *testing.T) {
 	d := newDesk(t)
 	d.more = "on_bad_input: skip\nsampling: {max_tokens: 14}\n"
@@ -156,7 +156,7 @@ func TestResumeMovesFailures(t *testing.T) {
 	assert.Contains(t, r.err, "resuming: 3 kept (0 moved), 0 changed, 0 new, 1 failed before and run again")
 }
 
-// Results of tools with side effects have no fingerprint. They are kept all the same, and nothing happens twice.
+// Results of tools with side effects have no fingerprint. They are still kept, and no effect happens twice.
 func TestResumeWithEffects(t *testing.T) {
 	d := newDesk(t)
 	log := filepath.Join(d.dir, "log")
@@ -180,8 +180,8 @@ func TestResumeWithEffects(t *testing.T) {
 	assert.Contains(t, r.err, "would happen again")
 }
 
-// Files of the previous version have fingerprints on outputs, and nothing on failures.
-func TestResumeAFileOfThePreviousVersion(t *testing.T) {
+// Files of the previous version have fingerprints on outputs only, not on failures.
+func TestResumeFileOfPreviousVersion(t *testing.T) {
 	d := newDesk(t)
 	d.more = "sampling: {max_tokens: 14}\n"
 	long := strings.Repeat("many_words_follow_here_and_there_", 8)
@@ -214,8 +214,8 @@ func TestResumeRefusesAnotherPlanner(t *testing.T) {
 	assert.Contains(t, r.err, "resuming: 3 kept (0 moved), 0 changed, 0 new")
 }
 
-// The printed command has every flag, and a shell reads the same words.
-func TestAnInterruptedRunPrintsTheWholeCommand(t *testing.T) {
+// The printed command has every flag, quoted for a shell.
+func TestInterruptedRunPrintsWholeCommand(t *testing.T) {
 	d := newDesk(t)
 	d.out, d.more = filepath.Join(d.dir, "it's my file.jsonl"), "max_inflight: 1\n"
 	d.backend = simulator(t, vllmsim.Config{ForwardMS: 20})
@@ -244,7 +244,7 @@ func TestAnInterruptedRunPrintsTheWholeCommand(t *testing.T) {
 	assert.Contains(t, r.err, want)
 }
 
-func TestAnInterruptedFollowerPrintsTheWholeCommand(t *testing.T) {
+func TestInterruptedFollowPrintsWholeCommand(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	dir := t.TempDir()
 	for name, args := range map[string][]string{
@@ -280,8 +280,8 @@ func TestOutDashIsStandardOutput(t *testing.T) {
 	assert.Equal(t, coordinator.ExitUsage, r.status)
 }
 
-// A variable that is left from another command must not delete, replace or redirect anything.
-func TestFlagsThatDestroyOrRedirectHaveNoVariable(t *testing.T) {
+// A variable left over from another command must not delete, replace or redirect data.
+func TestDestructiveFlagsHaveNoVariable(t *testing.T) {
 	withoutVariable := []string{"out", "resume", "force", "consume", "reuse", "without-token", "insecure-keys", "results", "outcome", "result", "call", "tokens", "usd"}
 	withVariable := []string{
 		"redis", "server", "token-file", "owner", "tools-root", "tools", "format", "json", "workers", "max-inflight", "log-level", "log-format",
@@ -291,7 +291,7 @@ func TestFlagsThatDestroyOrRedirectHaveNoVariable(t *testing.T) {
 		for _, f := range c.Flags {
 			name := f.Names()[0]
 			vars := f.(cli.DocGenerationFlag).GetEnvVars()
-			if name == "backend" { // run asks the spec before the variable
+			if name == "backend" { // run prefers the spec's backend to the variable
 				continue
 			}
 			switch {

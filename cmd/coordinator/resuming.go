@@ -11,8 +11,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// resuming returns the arguments of the command that continues this run: with every flag that was given, on the command line or in
-// the environment. --resume comes first; --force is left out, because it has done its work.
+// resuming returns the arguments of the command that continues this run, with all flags from the command line and the
+// environment. --resume comes first. --force is omitted, because it has already taken effect.
 func resuming(c *cli.Context, program string) []string {
 	args := append(programArgs(program), c.Command.Name, "--resume")
 	args = append(args, given(c, func(flag string) bool { return flag != "resume" && flag != "force" })...)
@@ -30,7 +30,7 @@ func following(c *cli.Context, program string, id batch.ID) []string {
 	return append(args, given(c, func(flag string) bool { return slices.Contains(flags, flag) })...)
 }
 
-// given returns the flags of the command that were given, on the command line or in the environment, as far as keep returns true.
+// given returns the flags that were set on the command line or in the environment and that keep accepts.
 func given(c *cli.Context, keep func(flag string) bool) []string {
 	var args []string
 	for _, f := range c.Command.Flags {
@@ -52,7 +52,8 @@ func given(c *cli.Context, keep func(flag string) bool) []string {
 	return args
 }
 
-// programArgs starts this program as the user did. What `go run` built is gone when the run ends.
+// programArgs returns the arguments that start this program. A binary built by `go run` is deleted after the run, so it
+// returns `go run`.
 func programArgs(program string) []string {
 	if strings.Contains(filepath.ToSlash(program), "/go-build") {
 		return []string{"go", "run", "./cmd/coordinator"}

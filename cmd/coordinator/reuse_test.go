@@ -15,7 +15,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
-// notes is a spec whose answers have very different lengths.
+// notes writes a spec with answers of very different lengths.
 func notes(t *testing.T, maxTokens int, words ...string) string {
 	t.Helper()
 	var inputs []string
@@ -25,7 +25,7 @@ func notes(t *testing.T, maxTokens int, words ...string) string {
 	return written(t, "notes.yaml", fmt.Sprintf("task: \"{text}\"\ninputs: [%s]\nsampling: {max_tokens: %d}\n", strings.Join(inputs, ", "), maxTokens))
 }
 
-// A higher max_tokens runs again what was cut, and nothing else; a lower one what would be cut.
+// A higher max_tokens reruns only truncated results. A lower one reruns only results that it would truncate.
 func TestReuseAfterMaxTokensChanged(t *testing.T) {
 	server := simulator(t, vllmsim.Config{})
 	run := func(spec, reuse string) ([]batch.Result, string) {
@@ -56,31 +56,31 @@ func TestReuseAfterMaxTokensChanged(t *testing.T) {
 	for i, r := range second {
 		require.Equal(t, batch.OK, r.Status)
 		if i == 2 {
-			assert.Empty(t, r.ReusedFrom, "it was cut, and runs again")
+			assert.Empty(t, r.ReusedFrom, "it was truncated, so it runs again")
 			assert.Positive(t, r.Usage.CompletionTokens)
 			continue
 		}
 		assert.Equal(t, fmt.Sprintf("%s/job-%d", first[i].Batch, i), r.ReusedFrom)
 		assert.Equal(t, first[i].Output, r.Output)
 		assert.Equal(t, first[i].Fingerprint, r.Fingerprint)
-		assert.Equal(t, batch.Usage{}, r.Usage, "nothing was asked")
+		assert.Equal(t, batch.Usage{}, r.Usage, "no model call was made")
 		assert.Zero(t, r.Turns)
 		assert.Equal(t, 14, r.MaxTokens)
 	}
 	third, _ := run(notes(t, 14, texts...), file2)
 	for i, r := range third {
 		if i == 2 {
-			assert.Equal(t, batch.StatusFailed, r.Status, "under the old limit it is cut again")
+			assert.Equal(t, batch.StatusFailed, r.Status, "truncated again under the old limit")
 			continue
 		}
-		assert.Equal(t, second[i].ReusedFrom, r.ReusedFrom, "where it was made, not where it was found")
+		assert.Equal(t, second[i].ReusedFrom, r.ReusedFrom, "the job that made it, not the one that reused it")
 	}
 	others, _ := run(notes(t, 200, "d", "e", "c", "a b"), file2)
-	assert.Contains(t, others[0].ReusedFrom, "job-3", "wherever the input stands")
+	assert.Contains(t, others[0].ReusedFrom, "job-3", "at any index of the input")
 	assert.Empty(t, others[1].ReusedFrom)
 }
 
-func TestReuseAsksTheSameQuestionOnly(t *testing.T) {
+func TestReuseOnlyForSameQuestion(t *testing.T) {
 	server := simulator(t, vllmsim.Config{})
 	text := func(more, task string) string {
 		return written(t, "s.yaml", "task: "+task+"\ninputs: [{text: a}, {text: b}]\n"+more)
@@ -117,7 +117,7 @@ func TestReuseAsksTheSameQuestionOnly(t *testing.T) {
 	}
 }
 
-func TestReuseOnACluster(t *testing.T) {
+func TestReuseOnCluster(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	spec := specOf(t, 20, "")
 	at := func(args ...string) outcome { return coordinate(t, nil, "", append(args, "--redis", redis)...) }
@@ -143,8 +143,8 @@ func TestReuseOnACluster(t *testing.T) {
 	}
 }
 
-// With the word owner, whatever an owner has is looked at, and nobody else's.
-func TestReuseWithinAnOwner(t *testing.T) {
+// With the word owner, only the owner's own batches are read.
+func TestReuseWithinOwner(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	node(t, redis, simulator(t, vllmsim.Config{}))
 	submit := func(owner, text string, more ...string) outcome {
@@ -174,8 +174,8 @@ func TestReuseWithinAnOwner(t *testing.T) {
 	assert.Contains(t, alone.err, "which this command does not use")
 }
 
-// What a tool did to the world does not happen again by taking its answer.
-func TestNoReuseWithEffects(t *testing.T) {
+// A reused result would skip the side effects of its tools.
+func TestReuseRefusesToolsWithEffects(t *testing.T) {
 	server := simulator(t, vllmsim.Config{})
 	tools := written(t, "tools.yaml", "commands:\n  mail:\n    description: Sends a mail.\n    parameters: {type: object, properties: {to: {type: string}}, required: [to]}\n"+
 		"    argv: [echo, \"{to}\"]\n    share: effect\n")

@@ -13,10 +13,10 @@ import (
 	"github.com/batchagent/batchagent/internal/server"
 )
 
-// tokenVariable holds the token of the API, so that it is in no process list.
+// tokenVariable holds the API token. A variable, unlike a flag, does not show in process lists.
 const tokenVariable = "BATCHAGENT_API_TOKEN"
 
-// minToken is how many characters the API's token has at least: a shorter one can be guessed.
+// minToken is the minimum length of the API token in characters. A shorter one can be guessed.
 const minToken = 16
 
 func tokenCommand(e *env) *cli.Command {
@@ -37,17 +37,17 @@ func serveCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name: "serve", Usage: "serve the HTTP API and the dashboard",
 		Description: `The dashboard is at /, the API at /api/v1/ and its description at /openapi.json. Without a token the server listens on
-this machine alone. The token is in BATCHAGENT_API_TOKEN or in a file; put a proxy with TLS before it if others listen in.
-SIGUSR1 makes the log as detailed as --log-level debug, SIGUSR2 what it was.`,
+127.0.0.1 only. The token is in BATCHAGENT_API_TOKEN or in a file. On an untrusted network put a TLS proxy in front.
+SIGUSR1 sets the log level to debug, SIGUSR2 restores it.`,
 		Flags: []cli.Flag{
 			redisFlag(),
 			&cli.StringFlag{Name: "listen", EnvVars: config.Env("listen"), Value: "127.0.0.1:8080", Usage: "`ADDRESS` to serve on"},
 			tokenFileFlag(),
 			&cli.BoolFlag{
 				Name:  "without-token",
-				Usage: "let --listen be any address although there is no token: for a container whose port is published on 127.0.0.1 alone",
+				Usage: "allow any --listen address without a token: for a container with a port published on 127.0.0.1 only",
 			},
-			&cli.Int64Flag{Name: "max-body-mb", EnvVars: config.Env("max-body-mb"), Value: 1024, Usage: "a submission is at most `N` MiB"},
+			&cli.Int64Flag{Name: "max-body-mb", EnvVars: config.Env("max-body-mb"), Value: 1024, Usage: "limit a submission to `N` MiB"},
 			&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "info", Usage: "debug, info, warn or error"},
 			&cli.StringFlag{Name: "log-format", EnvVars: config.Env("log-format"), Value: "text", Usage: "text or json"},
 		},
@@ -59,7 +59,7 @@ func tokenFileFlag() cli.Flag {
 	return &cli.StringFlag{Name: "token-file", EnvVars: config.Env("token-file"), Usage: "`FILE` that holds the token of the API", DefaultText: tokenVariable}
 }
 
-// token is the API's token; "" if there is none.
+// token returns the API token; "" if none is set.
 func (e *env) token(c *cli.Context) (string, error) {
 	file := c.String("token-file")
 	if file == "" {
@@ -114,7 +114,7 @@ func (e *env) serve(c *cli.Context) error {
 	}
 	e.console.Say(fmt.Sprintf("serving http://%s with Redis at %s", listener.Addr(), store.Address()))
 	if token == "" && c.Bool("without-token") {
-		e.console.Say("warning: without a token, whoever reaches this address may do everything; requests must be for 127.0.0.1 or localhost")
+		e.console.Say("warning: without a token, every client that reaches this address has full access; requests must be for 127.0.0.1 or localhost")
 	}
 	return s.Serve(c.Context, listener)
 }

@@ -42,7 +42,7 @@ func (e *env) show(c *cli.Context, report coordinator.StatusReport, err error) e
 	return coordinator.WriteStatus(e.console.Stdout(), report, time.Now())
 }
 
-// watch shows the progress until the batch is done, if that was asked for.
+// watch shows the progress until the batch is done if --watch is set.
 func (e *env) watch(c *cli.Context, s coordinator.Source, id batch.ID) error {
 	if !c.Bool("watch") {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// No flag of the simulator destroys or redirects anything. A new one needs a decision.
-func TestSimulatorFlagsThatDestroyOrRedirectHaveNoVariable(t *testing.T) {
+// No flag of the simulator destroys or redirects data. A new flag needs a decision.
+func TestDestructiveSimulatorFlagsHaveNoVariable(t *testing.T) {
 	t.Parallel()
 	var without []string
 	with := []string{

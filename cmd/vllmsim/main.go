@@ -115,7 +115,7 @@ func flags() []cli.Flag {
 		number(serving, "max-model-len", 0, "`TOKENS` of context; 0 is 32768, or less where the KV cache is smaller"),
 		&cli.StringFlag{
 			Category: serving, Name: "api-key", EnvVars: env("api-key"), DefaultText: "none",
-			Usage: "`KEY` to ask for under /v1; prefer the variable, as flags show in process lists",
+			Usage: "`KEY` that /v1 requires; prefer the variable, as flags show in process lists",
 		},
 
 		float(timing, "forward-ms", "`MS` of one model call up to its first token"),
@@ -152,7 +152,7 @@ func env(flag string) []string {
 func config(c *cli.Context) vllmsim.Config {
 	turns := c.Int("tool-turns")
 	if turns == 0 {
-		turns = -1 // Config's 0 is its default
+		turns = -1 // 0 in Config means the default
 	}
 	return vllmsim.Config{
 		Model: c.String("model"), MaxModelLen: c.Int("max-model-len"), APIKey: c.String("api-key"), Seed: c.Uint64("seed"),

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestServesUntilItIsStopped(t *testing.T) {
+func TestServesUntilStopped(t *testing.T) {
 	t.Setenv("BATCHAGENT_MODEL", "from-env")
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()

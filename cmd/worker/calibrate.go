@@ -12,10 +12,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// lookTimeout bounds the look at the server before a start.
+// lookTimeout limits the check of the server before a start.
 const lookTimeout = 3 * time.Second
 
-// findCeiling measures a server, shows each level as it is known, and saves the result for later starts.
+// findCeiling measures a server, prints each level when it is measured, and saves the result for later starts.
 func findCeiling(ctx context.Context, back backend.Backend, w io.Writer) error {
 	file, err := calibrate.DefaultFile()
 	if err != nil {
@@ -40,16 +40,17 @@ func findCeiling(ctx context.Context, back backend.Backend, w io.Writer) error {
 	if err := file.Save(found); err != nil {
 		return fmt.Errorf("--calibrate found --max-inflight %d: %w", found.MaxInflight, err)
 	}
-	fmt.Fprintf(w, "\n%d calls in flight are enough. Workers that start for this server from now on keep to that, unless --max-inflight is given.\nKept in %s\n",
+	fmt.Fprintf(w, "\n%d calls in flight are enough. Workers that start for this server use that limit from now on, unless --max-inflight is given.\nSaved in %s\n",
 		found.MaxInflight, file)
 	return nil
 }
 
-// ceiling is the number of calls in flight that was found for a server, or 0 if none was, or if it was another server.
+// ceiling returns the saved number of calls in flight for a server. It returns 0 if none is saved or the server has
+// changed.
 func ceiling(ctx context.Context, back backend.Backend, log *slog.Logger) int {
 	file, err := calibrate.DefaultFile()
 	if err != nil {
-		return 0 // without a home there is nothing to find
+		return 0 // without a home directory nothing is saved
 	}
 	found, ok, err := file.Of(back.Endpoint())
 	if err != nil {
@@ -63,10 +64,10 @@ func ceiling(ctx context.Context, back backend.Backend, log *slog.Logger) int {
 	defer cancel()
 	switch server, err := calibrate.Identify(ctx, back); {
 	case err != nil:
-		log.Info("max-inflight is from --calibrate; the server does not answer yet, so nobody knows whether it is still the same",
+		log.Info("max-inflight is from --calibrate; the server does not answer yet, so it may have changed",
 			"max_inflight", found.MaxInflight, "found", found.At)
 	case server != found.Server:
-		log.Warn("the result of --calibrate is not used: the server was another one then; calibrate it again",
+		log.Warn("the result of --calibrate is not used: the server has changed; calibrate it again",
 			"then", fmt.Sprintf("%+v", found.Server), "now", fmt.Sprintf("%+v", server))
 		return 0
 	default:

@@ -18,11 +18,11 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
-// What --calibrate finds is the ceiling of later starts, until the server is another one or the user says otherwise.
+// The result of --calibrate is the limit of later starts, unless the server changes or --max-inflight is given.
 func TestCalibrate(t *testing.T) {
 	cache := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", cache)
-	t.Setenv("HOME", cache) // where the cache is under the home
+	t.Setenv("HOME", cache) // the cache directory may be below the home directory
 	redis, _ := testredis.Mini(t)
 	sim := func(c vllmsim.Config) *vllmsim.Server {
 		s, err := vllmsim.New(c)
@@ -65,9 +65,9 @@ func TestCalibrate(t *testing.T) {
 	assert.NotContains(t, begin("worker started", "--max-inflight", "3"), "--calibrate")
 
 	server.Config.Handler = sim(vllmsim.Config{KVBlocks: 100, MaxModelLen: 1024})
-	assert.Contains(t, begin("worker started"), "the server was another one then")
+	assert.Contains(t, begin("worker started"), "the server has changed")
 	server.Close()
-	assert.Contains(t, begin("worker started"), "nobody knows whether it is still the same")
+	assert.Contains(t, begin("worker started"), "so it may have changed")
 
 	status, said = work(t.Context(), "--calibrate", "--backend", backend)
 	assert.Equal(t, exitUnreachable, status)

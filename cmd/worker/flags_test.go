@@ -8,8 +8,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// A variable that is left from another command must not make a worker measure and end, as --calibrate does.
-func TestWorkerFlagsThatDestroyOrRedirectHaveNoVariable(t *testing.T) {
+// A variable left over from another command must not make a worker calibrate and exit.
+func TestDestructiveWorkerFlagsHaveNoVariable(t *testing.T) {
 	t.Parallel()
 	without := []string{"calibrate"}
 	with := []string{

@@ -1,4 +1,4 @@
-// Command worker runs agents on one node: it claims jobs from Redis and runs them beside one inference server.
+// Command worker runs agents on one node: it claims jobs from Redis and runs them against one inference server.
 package main
 
 import (
@@ -37,30 +37,30 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/sqlite"
 )
 
-// The exit statuses.
+// Exit statuses.
 const (
 	exitOK          = 0
 	exitUsage       = 2
 	exitUnreachable = 3
 )
 
-const description = `A worker claims jobs from Redis, runs them as agents beside one inference server, and commits
+const description = `A worker claims jobs from Redis, runs them as agents against one inference server, and commits
 their results. Start one on each node that has a server:
 
    worker --redis redis://10.0.0.1:6379 --backend vllm://127.0.0.1:8000 --id node-1
 
-It claims only what it can run now, so workers of different speed share a batch fairly. While the server
-does not answer it claims nothing. Killed at any moment, it loses nothing: its jobs go on elsewhere
+It claims only jobs that it can run now, so workers of different speed share a batch fairly. While the server
+does not answer, it claims no jobs. If a worker is killed, nothing is lost: other workers continue its jobs
 from their last turn.
 
-SIGTERM or Ctrl-C drains: no more jobs are claimed, agents end or reach the end of their turn within
---drain-timeout, the rest is handed back. A second signal hands everything back at once.
+SIGTERM or Ctrl-C drains: no more jobs are claimed, agents finish their jobs or their turn within
+--drain-timeout, and the other jobs are handed back. A second signal hands all jobs back at once.
 
-SIGUSR1 makes the log as detailed as --log-level debug, SIGUSR2 what it was.
+SIGUSR1 sets the log level to debug, SIGUSR2 restores it.
 
 The server's key comes from BATCHAGENT_API_KEY, the Redis password also from BATCHAGENT_REDIS_PASSWORD, its
-certificates from BATCHAGENT_REDIS_CA, _CERT and _KEY. A key may lie in a file that BATCHAGENT_API_KEY_FILE or
-BATCHAGENT_REDIS_PASSWORD_FILE names.`
+certificates from BATCHAGENT_REDIS_CA, _CERT and _KEY. BATCHAGENT_API_KEY_FILE and
+BATCHAGENT_REDIS_PASSWORD_FILE name files with these secrets.`
 
 func main() {
 	lookup, err := hardening.TakeKeys(config.Keys)
@@ -68,7 +68,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "worker:", err)
 		os.Exit(exitUsage)
 	}
-	_ = hardening.Undumpable() // a kernel without it is as before
+	_ = hardening.Undumpable() // not supported by every kernel
 	hardening.LimitMemory(os.Getenv)
 	os.Exit(runIn(context.Background(), os.Args, os.Stderr, lookup))
 }
@@ -120,21 +120,21 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: "redis", EnvVars: env("redis"), Value: config.DefaultRedis, Usage: "Redis `URL`: redis://, rediss://, unix://, redis-cluster://, redis-sentinel://"},
 		&cli.StringFlag{Name: "backend", EnvVars: env("backend"), Value: "vllm://127.0.0.1:8000", Usage: "inference server `URL`, as vllm://host:port"},
 		&cli.StringFlag{Name: "id", EnvVars: env("id"), Value: host, Usage: "`NAME` of this worker in results and lists"},
-		&cli.StringFlag{Name: "tools-root", EnvVars: env("tools-root"), Value: ".", Usage: "read_file, list_files and grep_files see what is below `DIR` and nothing else"},
-		&cli.StringFlag{Name: "tools", EnvVars: env("tools"), Usage: "`FILE` that declares more tools: MCP servers, databases, commands, web services", DefaultText: "built-in tools alone"},
-		&cli.IntFlag{Name: "max-inflight", EnvVars: env("max-inflight"), DefaultText: "what --calibrate found, or else what the backend calls safe", Usage: "at most `N` model requests in flight"},
-		&cli.BoolFlag{Name: "calibrate", Usage: "measure with how many requests in flight the server does most, keep that for later starts, and end"},
-		&cli.IntFlag{Name: "max-agents", EnvVars: env("max-agents"), DefaultText: "4 x max-inflight", Usage: "at most `N` live agents, those waiting for tools included"},
-		&cli.DurationFlag{Name: "lease", EnvVars: env("lease"), Value: 15 * time.Second, Usage: "a worker that is silent for so `LONG` loses its jobs; the same for all workers"},
-		&cli.DurationFlag{Name: "drain-timeout", EnvVars: env("drain-timeout"), Value: 30 * time.Second, Usage: "how `LONG` agents may take to reach the end of their turn"},
-		&cli.StringFlag{Name: "listen", EnvVars: env("listen"), Usage: "serve /healthz, /readyz, /statusz and /metrics on `ADDR`, as 127.0.0.1:9100", DefaultText: "do not"},
-		&cli.StringFlag{Name: "pprof", EnvVars: env("pprof"), Usage: "serve profiles on a loopback `ADDR`, as 127.0.0.1:6060", DefaultText: "do not"},
+		&cli.StringFlag{Name: "tools-root", EnvVars: env("tools-root"), Value: ".", Usage: "root `DIR` of read_file, list_files and grep_files"},
+		&cli.StringFlag{Name: "tools", EnvVars: env("tools"), Usage: "`FILE` that declares more tools: MCP servers, databases, commands, web services", DefaultText: "built-in tools only"},
+		&cli.IntFlag{Name: "max-inflight", EnvVars: env("max-inflight"), DefaultText: "the result of --calibrate, or the backend's safe number", Usage: "at most `N` model requests in flight"},
+		&cli.BoolFlag{Name: "calibrate", Usage: "measure the best number of requests in flight, save it for later starts, and exit"},
+		&cli.IntFlag{Name: "max-agents", EnvVars: env("max-agents"), DefaultText: "4 x max-inflight", Usage: "at most `N` live agents, including those that wait for tools"},
+		&cli.DurationFlag{Name: "lease", EnvVars: env("lease"), Value: 15 * time.Second, Usage: "a worker that is silent for this `DURATION` loses its jobs; use the same for all workers"},
+		&cli.DurationFlag{Name: "drain-timeout", EnvVars: env("drain-timeout"), Value: 30 * time.Second, Usage: "`DURATION` that agents may take to finish their turn"},
+		&cli.StringFlag{Name: "listen", EnvVars: env("listen"), Usage: "serve /healthz, /readyz, /statusz and /metrics on `ADDR`, as 127.0.0.1:9100", DefaultText: "off"},
+		&cli.StringFlag{Name: "pprof", EnvVars: env("pprof"), Usage: "serve profiles on a loopback `ADDR`, as 127.0.0.1:6060", DefaultText: "off"},
 		&cli.StringFlag{Name: "log-level", EnvVars: env("log-level"), Value: "info", Usage: "debug, info, warn or error"},
 		&cli.StringFlag{Name: "log-format", EnvVars: env("log-format"), Value: "text", Usage: "text or json"},
 	}
 }
 
-// serve connects, runs the worker until a signal, and drains.
+// serve connects, runs the worker until a signal, and drains it.
 func serve(c *cli.Context, stderr io.Writer, lookup func(string) (string, bool)) error {
 	getenv := hardening.Getenv(lookup)
 	var endSignals context.CancelFunc
@@ -239,7 +239,7 @@ func serve(c *cli.Context, stderr io.Writer, lookup func(string) (string, bool))
 	return w.Run(ctx)
 }
 
-// tools opens the tools that this worker offers. A first signal while MCP servers start ends the start.
+// tools opens the tools of this worker. A signal while MCP servers start cancels the start.
 func tools(c *cli.Context, log *slog.Logger, lookup func(string) (string, bool)) (*toolset.Set, error) {
 	file := &toolset.File{}
 	if path := c.String("tools"); path != "" {
@@ -256,7 +256,7 @@ func tools(c *cli.Context, log *slog.Logger, lookup func(string) (string, bool))
 	})
 }
 
-// share puts the tools into a pool that shares calls with the other workers of the cluster, until leave is called.
+// share puts the tools into a pool that shares calls with other workers of the cluster until leave is called.
 func share(set *toolset.Set, store *statestore.Store, id string, log *slog.Logger) (pool *toolpool.Pool, leave func(), err error) {
 	commands, blocking := store.Clients()
 	sharer, err := shared.New(shared.Config{
@@ -280,7 +280,7 @@ func share(set *toolset.Set, store *statestore.Store, id string, log *slog.Logge
 	return pool, leave, nil
 }
 
-// listen starts the operator's and the profiler's pages, each if it is asked for.
+// listen serves the operator's pages and the profiles, each if its flag is set.
 func listen(c *cli.Context, w *worker.Worker, g prometheus.Gatherer, log *slog.Logger) (func(), error) {
 	var servers []*http.Server
 	start := func(addr string, h http.Handler) error {
@@ -325,7 +325,7 @@ func listen(c *cli.Context, w *worker.Worker, g prometheus.Gatherer, log *slog.L
 	return closeAll, nil
 }
 
-// loopback refuses an address that other machines could reach: profiles show memory.
+// loopback returns an error for an address that other machines can reach, because profiles show memory.
 func loopback(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

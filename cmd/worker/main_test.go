@@ -22,7 +22,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
-// log gathers what a worker says.
+// log collects a worker's output.
 type log struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -46,7 +46,7 @@ func work(ctx context.Context, args ...string) (status int, said string) {
 	return status, errOut.String()
 }
 
-func TestMistakesOfAnOperator(t *testing.T) {
+func TestWorkerUsageErrors(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	for name, c := range map[string]struct {
 		args   []string
@@ -59,7 +59,7 @@ func TestMistakesOfAnOperator(t *testing.T) {
 		"a malformed Redis URL":  {[]string{"--redis", "localhost"}, exitUsage, "redis://"},
 		"no such folder":         {[]string{"--redis", redis, "--tools-root", "/no/such/folder"}, exitUsage, "/no/such/folder"},
 		"an unknown log level":   {[]string{"--log-level", "loud"}, exitUsage, "loud"},
-		"profiles for everybody": {[]string{"--redis", redis, "--pprof", "0.0.0.0:0"}, exitUsage, "127.0.0.1"},
+		"public profiles":        {[]string{"--redis", redis, "--pprof", "0.0.0.0:0"}, exitUsage, "127.0.0.1"},
 		"an address that is bad": {[]string{"--redis", redis, "--listen", "nowhere"}, exitUsage, "--listen"},
 		"Redis away":             {[]string{"--redis", "redis://:hunter2@127.0.0.1:1"}, exitUnreachable, "127.0.0.1:1"},
 		"a key inside the URL":   {[]string{"--redis", redis, "--backend", "vllm://hunter2@127.0.0.1:1"}, exitUsage, "VLLM_API_KEY"},
@@ -75,8 +75,8 @@ func TestMistakesOfAnOperator(t *testing.T) {
 	}
 }
 
-// A worker says that it is ready, is listed, does what is submitted, and hands in its work when it is asked to leave.
-func TestAWorkersLife(t *testing.T) {
+// A worker becomes ready, is listed, runs submitted jobs, and drains when it is stopped.
+func TestWorkerLifecycle(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	sim, err := vllmsim.New(vllmsim.Config{})
 	require.NoError(t, err)

@@ -19,26 +19,26 @@ var errNoEngine = errors.New("no Docker engine answers")
 
 const (
 	project = "batchagent-test"
-	version = "composetest" // tag of the images that are built
+	version = "composetest" // tag of the built images
 	network = project + "_cluster"
 	token   = "a-token-of-this-test"
 )
 
-// cluster is the compose file on an engine.
+// cluster runs the compose file on a Docker engine.
 type cluster struct {
 	settings
-	program []string // of Compose
-	files   string   // the folder that the containers see as /files
+	program []string // the command of Compose
+	files   string   // the folder that is mounted as /files
 	env     []string
 	ports   struct{ coordinator, prometheus string } // on loopback
 
-	overlaid  []string // arguments of Compose that name other files, and a profile; none are the user's defaults
-	providing bool     // a stand-in may be on the engine
+	overlaid  []string // arguments of Compose that select other files and a profile; empty uses the defaults
+	providing bool     // the engine may hold images that replace others
 }
 
 func newCluster(ctx context.Context, s settings) (*cluster, error) {
 	if _, err := exec.LookPath("docker"); err != nil {
-		return nil, fmt.Errorf("%w: there is no program docker on the PATH; install Docker and start its engine", errNoEngine)
+		return nil, fmt.Errorf("%w: docker is not on the PATH; install Docker and start its engine", errNoEngine)
 	}
 	if out, err := exec.CommandContext(ctx, "docker", "version", "--format", "{{.Server.Version}}").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w: start it, or set DOCKER_HOST to the one to use\n%s", errNoEngine, bytes.TrimSpace(out))
@@ -60,14 +60,14 @@ func newCluster(ctx context.Context, s settings) (*cluster, error) {
 	if c.files, err = os.MkdirTemp("", "composetest-"); err != nil {
 		return nil, fmt.Errorf("make a directory: %w", err)
 	}
-	if err := os.Chmod(c.files, 0o755); err != nil { // the containers' user is somebody else
+	if err := os.Chmod(c.files, 0o755); err != nil { // containers run as another user
 		return nil, fmt.Errorf("show the directory: %w", err)
 	}
 	c.ports.coordinator, c.ports.prometheus = ports[0], ports[1]
 	c.env = append(os.Environ(), "COMPOSE_PROJECT_NAME="+project, "BATCHAGENT_VERSION="+version, "BATCHAGENT_FILES="+c.files,
 		"VLLM_VERSION="+version, "SGLANG_VERSION="+version, "LMCACHE_VERSION="+version, "VLLM_CPUS=1", "LMCACHE_CPUS=1",
 		"COORDINATOR_PORT="+ports[0], "PROMETHEUS_PORT="+ports[1], "GRAFANA_PORT="+ports[2],
-		// 8 slots and 0.6 s a model call: the faults find the batch in the middle.
+		// With 8 slots and 0.6 s per model call, the faults strike in the middle of the batch.
 		"BATCHAGENT_MAX_INFLIGHT=8", "SIM_FORWARD_MS=600", "SIM_TOKEN_MS=0", "SIM_TOOL_TURNS=4",
 		"BATCHAGENT_REDIS_PASSWORD=a-password-of-this-test", "BATCHAGENT_API_TOKEN="+token)
 	if exec.CommandContext(ctx, "docker", "buildx", "version").Run() != nil {
@@ -90,17 +90,17 @@ func freePorts(n int) ([]string, error) {
 	return ports, nil
 }
 
-// composed is a command of Compose.
+// composed returns a command line of Compose.
 func (c *cluster) composed(args ...string) []string {
 	return slices.Concat(c.program, c.overlaid, args)
 }
 
-// once is a command of the coordinator's image, as a user runs it.
+// once returns a command line that runs the coordinator's image, as a user would.
 func (c *cluster) once(args ...string) []string {
 	return c.composed(append([]string{"run", "--rm", "-T", "coordinator"}, args...)...)
 }
 
-// output runs a program beside the compose file and returns its standard output.
+// output runs a program in the folder of the compose file and returns its standard output.
 func (c *cluster) output(ctx context.Context, what string, argv ...string) ([]byte, error) {
 	var out, said bytes.Buffer
 	cmd := c.command(ctx, argv...)
@@ -133,7 +133,7 @@ func (c *cluster) command(ctx context.Context, argv ...string) *exec.Cmd {
 	return cmd
 }
 
-// tail is the end of what a program said.
+// tail returns the end of a program's output.
 func tail(b []byte) []byte {
 	const most = 4 << 10
 	if len(b) > most {
@@ -142,7 +142,7 @@ func tail(b []byte) []byte {
 	return b
 }
 
-// container is the ID of a service's container.
+// container returns the ID of a service's container.
 func (c *cluster) container(ctx context.Context, service string) (string, error) {
 	out, err := c.output(ctx, "find "+service, "docker", "ps", "-aq", "--no-trunc",
 		"--filter", "label=com.docker.compose.project="+project, "--filter", "label=com.docker.compose.service="+service,
@@ -152,12 +152,12 @@ func (c *cluster) container(ctx context.Context, service string) (string, error)
 	}
 	id := strings.TrimSpace(string(out))
 	if id == "" || strings.Contains(id, "\n") {
-		return "", fmt.Errorf("service %s has not one container but %q", service, id)
+		return "", fmt.Errorf("service %s must have exactly one container, but has %q", service, id)
 	}
 	return id, nil
 }
 
-// explain shows the end of every log, after a failure.
+// explain prints the end of every log after a failure.
 func (c *cluster) explain() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -175,7 +175,7 @@ func (c *cluster) down() error {
 	return c.run(ctx, "clean up", c.composed("down", "--volumes", "--remove-orphans", "--timeout", "5")...)
 }
 
-// close removes what the test made.
+// close removes everything that the test created.
 func (c *cluster) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -212,7 +212,7 @@ func (c *cluster) present(ctx context.Context, image string) bool {
 	return c.command(ctx, "docker", "image", "inspect", image).Run() == nil
 }
 
-// cache is a folder of this test that outlives it.
+// cache returns a folder that outlives the test.
 func cache(name string) (string, error) {
 	root, err := os.UserCacheDir()
 	if err != nil {

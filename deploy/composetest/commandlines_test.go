@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// vllmParses parses as the program vllm does, and makes of the arguments what a server would make of them before it looks for a GPU.
+// vllmParses parses arguments with vLLM's own parser and derives the server's settings, without looking for a GPU.
 const vllmParses = `
 import os, sys
 os.environ.setdefault("VLLM_TARGET_DEVICE", "cpu") # a build for CPUs wants to be told
@@ -56,8 +56,8 @@ args = parser.parse_args(sys.argv[3:])
 print(parse_args_to_mp_server_config(args), parse_args_to_config(args))
 `
 
-// TestCommandLines gives the command lines of the GPU servers to the parsers of the real vLLM, SGLang and LMCache, which need no GPU
-// for that:
+// TestCommandLines passes the command lines of the GPU servers to the parsers of the real vLLM, SGLang and LMCache. The parsers
+// need no GPU:
 //
 //	BATCHAGENT_VLLM_PYTHON=…/bin/python BATCHAGENT_SGLANG_PYTHON=…/bin/python BATCHAGENT_LMCACHE_PYTHON=…/bin/python \
 //	  go test -tags realservers -run CommandLines -count=1 -v .

@@ -21,7 +21,7 @@ import (
 	strict "sigs.k8s.io/yaml"
 )
 
-// load reads compose files as Compose v2 does, with the profiles and variables given.
+// load reads compose files like Compose v2, with the given profiles and variables.
 func load(t *testing.T, env []string, profiles []string, files ...string) (*types.Project, error) {
 	t.Helper()
 	o, err := cli.NewProjectOptions(files, cli.WithEnv(env), cli.WithWorkingDirectory(".."), cli.WithEnvFiles(), cli.WithDotEnv,
@@ -39,7 +39,7 @@ func TestProfiles(t *testing.T) {
 	assert.Contains(t, p.Services, "coordinator")
 	gpu, err := load(t, nil, []string{"gpu"}, "../docker-compose.yml")
 	require.NoError(t, err)
-	assert.NotContains(t, gpu.Services, "sim-1", "a profile that is named takes the place of the one in .env")
+	assert.NotContains(t, gpu.Services, "sim-1", "a given profile replaces the one in .env")
 	seen := map[string]bool{}
 	for _, name := range []string{"gpu-1", "gpu-2", "gpu-3", "gpu-4"} {
 		devices := gpu.Services[name].Deploy.Resources.Reservations.Devices
@@ -56,7 +56,7 @@ func TestOverlays(t *testing.T) {
 	assert.Contains(t, p.Services["gpu-3"].Entrypoint[2], "sglang.launch_server")
 	assert.NotContains(t, p.Services["gpu-3"].HealthCheck.Test, "http://127.0.0.1:8000/health", "it would generate a token")
 	assert.Equal(t, "sglang://inference-3:8000", *p.Services["worker-3"].Environment["BATCHAGENT_BACKEND"])
-	assert.True(t, p.Services["gpu-3"].ReadOnly, "an overlay keeps what it does not name")
+	assert.True(t, p.Services["gpu-3"].ReadOnly, "an overlay keeps all other settings")
 
 	p, err = load(t, nil, []string{"gpu"}, "../docker-compose.yml", "../compose.lmcache.yml")
 	require.NoError(t, err)
@@ -92,7 +92,7 @@ func TestOverlays(t *testing.T) {
 	assert.Equal(t, "/etc/batchagent/ca.crt", *p.Services["worker"].Environment["BATCHAGENT_REDIS_CA"])
 }
 
-// TestKeysComeFromFiles checks that no service is given a key by its environment which a file can hold, and that each has its own files.
+// TestKeysComeFromFiles checks that services read keys from files of their own and not from the environment.
 func TestKeysComeFromFiles(t *testing.T) {
 	p, err := load(t, nil, []string{"gpu"}, "../docker-compose.yml")
 	require.NoError(t, err)
@@ -120,7 +120,7 @@ func TestKeysComeFromFiles(t *testing.T) {
 	assert.NotZero(t, p.Services["gpu-1"].ShmSize)
 }
 
-// manifest is what kubernetes.yaml declares, in the API's own types; a field that they do not have is an error.
+// manifest holds the objects of kubernetes.yaml in the API's own types. Unknown fields are errors.
 type manifest struct {
 	config   corev1.ConfigMap
 	redis    appsv1.StatefulSet

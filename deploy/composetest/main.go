@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// settings are the flags.
+// settings are the values of the flags.
 type settings struct {
 	jobs    int
 	compose string
@@ -20,7 +20,7 @@ type settings struct {
 	verbose bool
 }
 
-// exitNoEngine tells CI that nothing was tested.
+// exitNoEngine is the exit code if no engine is available. CI then knows that nothing was tested.
 const exitNoEngine = 3
 
 func main() {
@@ -28,10 +28,10 @@ func main() {
 	defer stop()
 	var s settings
 	flag.IntVar(&s.jobs, "jobs", 1_000, "agents to submit")
-	flag.StringVar(&s.compose, "compose", "", "the Compose program; docker compose if it is there, docker-compose otherwise")
-	flag.DurationVar(&s.within, "within", 10*time.Minute, "how long everything may take once the images are there")
+	flag.StringVar(&s.compose, "compose", "", "the Compose program (default: docker compose, else docker-compose)")
+	flag.DurationVar(&s.within, "within", 10*time.Minute, "time limit after the images are ready")
 	flag.BoolVar(&s.keep, "keep", false, "leave stand-ins and built images on the engine, for a faster next run")
-	flag.BoolVar(&s.verbose, "v", false, "show what the programs print")
+	flag.BoolVar(&s.verbose, "v", false, "show the output of the programs")
 	flag.Parse()
 	err := test(ctx, s)
 	if err == nil {
@@ -44,7 +44,7 @@ func main() {
 	os.Exit(1)
 }
 
-// test prepares the images, runs the story, and prints its table.
+// test prepares the images, plays the story, and prints its table.
 func test(ctx context.Context, s settings) (err error) {
 	c, err := newCluster(ctx, s)
 	if err != nil {

@@ -16,9 +16,9 @@ import (
 
 const dashboardFile = "../grafana/dashboards/batchagent.json"
 
-// observed is what Prometheus knew at the end.
+// observed is the final state in Prometheus.
 type observed struct {
-	queries int      // of the dashboard, each with an answer
+	queries int      // queries of the dashboard, all answered
 	alerts  []string // pending or firing
 	fenced  string
 }
@@ -29,7 +29,7 @@ func (o observed) print(w io.Writer) {
 	fmt.Fprintf(w, "leases fenced\t%s\n", o.fenced)
 }
 
-// observe tests the rules and asks Prometheus every question of the dashboard.
+// observe tests the alert rules and sends every query of the dashboard to Prometheus.
 func (s *story) observe(ctx context.Context) (o observed, err error) {
 	prometheus, err := s.container(ctx, "prometheus")
 	if err != nil {
@@ -47,13 +47,13 @@ func (s *story) observe(ctx context.Context) (o observed, err error) {
 		return o, err
 	}
 	for _, q := range queries {
-		// Not at this moment but while the batch ran: its streams are gone.
+		// Query the recent past: the batch's series are already gone.
 		values, err := s.query(ctx, "last_over_time(("+q+")[15m:5s])")
 		if err != nil {
 			return o, err
 		}
 		if len(values) == 0 {
-			return o, fmt.Errorf("the dashboard asks %q, and Prometheus has no answer", q)
+			return o, fmt.Errorf("Prometheus has no answer to the dashboard's query %q", q)
 		}
 		o.queries++
 	}
@@ -66,7 +66,7 @@ func (s *story) observe(ctx context.Context) (o observed, err error) {
 	}
 	slices.Sort(o.alerts)
 	if !slices.ContainsFunc(o.alerts, func(a string) bool { return strings.HasPrefix(a, "BatchagentWorkerDown node-2 ") }) {
-		return o, fmt.Errorf("worker-2 was killed, and no alert says so: %q", o.alerts)
+		return o, fmt.Errorf("worker-2 was killed, but no alert fired: %q", o.alerts)
 	}
 	fenced, err := s.query(ctx, `sum(max_over_time(batchagent_leases_fenced_total[1h]))`)
 	if err == nil && len(fenced) == 1 {
@@ -75,7 +75,7 @@ func (s *story) observe(ctx context.Context) (o observed, err error) {
 	return o, err
 }
 
-// served asks the coordinator for the batch as programs and browsers do: over HTTP, with the token and without.
+// served fetches the batch from the coordinator over HTTP, with and without the token, as programs and browsers do.
 func (s *story) served(ctx context.Context) error {
 	for path, has := range map[string]string{
 		"/api/v1/batches/" + s.id: fmt.Sprintf(`"ok":%d`, s.jobs), "/": s.id, "/batches/" + s.id: "Timeline", "/workers": "node-4",
@@ -95,14 +95,14 @@ func (s *story) served(ctx context.Context) error {
 				return fmt.Errorf("ask the coordinator: %w", err)
 			}
 			if resp.StatusCode != status || strings.Contains(string(body), has) != (status == http.StatusOK) {
-				return fmt.Errorf("%s answers %s, and not as it should: %s", path, resp.Status, tail(body))
+				return fmt.Errorf("%s: unexpected answer %s: %s", path, resp.Status, tail(body))
 			}
 		}
 	}
 	return nil
 }
 
-// dashboardQueries are the questions of every panel.
+// dashboardQueries returns the queries of every panel.
 func dashboardQueries() ([]string, error) {
 	text, err := os.ReadFile(dashboardFile)
 	if err != nil {

@@ -21,13 +21,13 @@ import (
 	"time"
 )
 
-// standinLabel marks an image that this test made under somebody else's name; its value is the recipe's key.
+// standinLabel marks an image that this test created under the name of another one. Its value is the recipe's key.
 const standinLabel = "io.batchagent.stand-in"
 
-// pulling bounds one pull. An engine without a way out fails at once.
+// pulling is the time limit of one pull. An engine without internet access fails immediately.
 const pulling = 5 * time.Minute
 
-// images are what the compose file and the Dockerfile name and do not build.
+// images returns the images that the compose file and the Dockerfile name but do not build.
 func (c *cluster) images(ctx context.Context) ([]string, error) {
 	out, err := c.output(ctx, "read the compose file", c.composed("config")...)
 	if err != nil {
@@ -45,7 +45,7 @@ func (c *cluster) images(ctx context.Context) ([]string, error) {
 	images := []string{string(from[1])}
 	for line := range strings.Lines(string(out)) {
 		image, ok := strings.CutPrefix(strings.TrimSpace(line), "image: ")
-		// docker-compose 1.29 shows services of every profile. Those of the GPUs are not started.
+		// docker-compose 1.29 lists services of every profile. The GPU services are not started.
 		if ok && !seen[image] && !strings.HasPrefix(image, "batchagent/") && !strings.HasPrefix(image, "vllm/") {
 			images = append(images, image)
 			seen[image] = true
@@ -54,7 +54,7 @@ func (c *cluster) images(ctx context.Context) ([]string, error) {
 	return images, nil
 }
 
-// provide pulls images, or makes stand-ins of those that cannot be pulled, and returns what it made.
+// provide pulls images. It replaces those that cannot be pulled, and returns the replacements.
 func (c *cluster) provide(ctx context.Context, images []string) (made []string, err error) {
 	for _, image := range images {
 		label, err := c.output(ctx, "inspect", "docker", "image", "ls", "--filter", "reference="+image, "--filter", "label="+standinLabel, "-q")
@@ -72,14 +72,14 @@ func (c *cluster) provide(ctx context.Context, images []string) (made []string, 
 		}
 		of, e := c.standin(ctx, image)
 		if e != nil {
-			return nil, fmt.Errorf("%w\nand no stand-in can be made: %w", err, e)
+			return nil, fmt.Errorf("%w\nand its stand-in could not be created: %w", err, e)
 		}
 		made = append(made, image+" ("+of+")")
 	}
 	return made, nil
 }
 
-// standin puts an image under a name that cannot be pulled.
+// standin creates an image under a name that cannot be pulled.
 func (c *cluster) standin(ctx context.Context, image string) (of string, err error) {
 	c.providing = true
 	var r *recipe
@@ -95,14 +95,14 @@ func (c *cluster) standin(ctx context.Context, image string) (of string, err err
 	case "grafana/grafana":
 		r, err = grafanaImage(ctx)
 	default:
-		return "", fmt.Errorf("there is no recipe for %s", image)
+		return "", fmt.Errorf("no recipe for %s", image)
 	}
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", image, err)
 	}
 	there, err := c.command(ctx, "docker", "image", "inspect", "--format", `{{index .Config.Labels "`+standinLabel+`"}}`, image).Output()
 	if err == nil && r.key != "" && strings.TrimSpace(string(there)) == r.key {
-		return r.of, nil // an earlier run left it
+		return r.of, nil // left by an earlier run
 	}
 	r.changes = append(r.changes, fmt.Sprintf("LABEL %s=%q", standinLabel, r.key))
 	return r.of, c.importImage(ctx, image, r)
@@ -110,8 +110,8 @@ func (c *cluster) standin(ctx context.Context, image string) (of string, err err
 
 // recipe is an image of one layer.
 type recipe struct {
-	of      string   // what it is made of, for people
-	key     string   // equal keys, equal images; "" if that is not known before it is made
+	of      string   // its source, for people
+	key     string   // identifies the content; "" if it is unknown before the build
 	changes []string // Dockerfile instructions
 	fill    func(*layer) error
 }
@@ -172,7 +172,7 @@ func (l *layer) file(name, from string, mode fs.FileMode) error {
 	return err
 }
 
-// tree copies a folder. skip is asked with paths below it.
+// tree copies a folder. skip is called with paths below it.
 func (l *layer) tree(name, from string, skip func(string) bool) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -201,7 +201,7 @@ func (l *layer) tree(name, from string, skip func(string) bool) error {
 	})
 }
 
-// program copies an executable with the libraries that it asks for.
+// program copies an executable with its shared libraries.
 func (l *layer) program(name, from string) error {
 	path, err := exec.LookPath(from)
 	if err != nil {
@@ -236,7 +236,7 @@ func (l *layer) program(name, from string) error {
 	return nil
 }
 
-// shell puts in busybox: sh, and what health checks and entry points call.
+// shell adds busybox: sh, and the programs that health checks and entry points call.
 func (l *layer) shell() error {
 	if err := errors.Join(l.folder("bin", 0o755, 0), l.folder("tmp", 0o1777, 0)); err != nil {
 		return err
@@ -312,7 +312,7 @@ func grafanaImage(ctx context.Context) (*recipe, error) {
 		return nil, err
 	}
 	return &recipe{
-		of:      "a check of what it would be provisioned with",
+		of:      "a check of its provisioning files",
 		changes: []string{"ENV PATH=/bin", "USER 472", "VOLUME /var/lib/grafana", `ENTRYPOINT ["/grafana"]`},
 		fill: func(l *layer) error {
 			return errors.Join(l.shell(), l.folder("var/lib/grafana", 0o755, 472), l.program("grafana", filepath.Join(dir, "grafana")))
@@ -320,7 +320,7 @@ func grafanaImage(ctx context.Context) (*recipe, error) {
 	}, nil
 }
 
-// goBuild puts a static program into dir.
+// goBuild builds a static program into dir.
 func goBuild(ctx context.Context, dir, pkg string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -330,7 +330,7 @@ func goBuild(ctx context.Context, dir, pkg string) error {
 	return nil
 }
 
-// debian fetches a package with apt and unpacks it, without installing it: its service must not start here.
+// debian downloads a package with apt and unpacks it. It does not install it, because its service must not start here.
 func debian(ctx context.Context, name string) (dir, version string, err error) {
 	if dir, err = cache(name); err != nil {
 		return "", "", err
@@ -349,8 +349,8 @@ func debian(ctx context.Context, name string) (dir, version string, err error) {
 	return dir, strings.Join(parts[:min(2, len(parts))], " "), nil
 }
 
-// golangImage carries this machine's Go, the modules of the repository, and what the Dockerfile's build has compiled before:
-// the build in the image then needs no network and takes seconds instead of minutes.
+// golangImage contains this machine's Go, the modules of the repository, and the build cache of the Dockerfile's build. The build
+// in the image then needs no network and takes seconds instead of minutes.
 func golangImage(ctx context.Context) (*recipe, error) {
 	modules, err := cache("modules")
 	if err != nil {
@@ -376,7 +376,7 @@ func golangImage(ctx context.Context) (*recipe, error) {
 		}
 		sum.Write(text)
 	}
-	// A folder of its own for every go.sum, so that the image holds these modules alone.
+	// One folder per go.sum, so that the image contains only these modules.
 	modules = filepath.Join(modules, fmt.Sprintf("%x", sum.Sum(nil)[:8]))
 	return &recipe{
 		of:  runtime.Version() + " of this machine, with its modules",
@@ -397,7 +397,7 @@ func golangImage(ctx context.Context) (*recipe, error) {
 	}, nil
 }
 
-// compile fetches the modules, from this machine's cache first, and compiles as the Dockerfile does.
+// compile downloads the modules, preferably from this machine's cache, and compiles like the Dockerfile.
 func compile(ctx context.Context, modules, compiled, from, proxy string) error {
 	older, err := filepath.Glob(filepath.Join(filepath.Dir(modules), "*"))
 	if err != nil {

@@ -20,28 +20,28 @@ import (
 
 const (
 	lease = 15 * time.Second // the workers' default
-	// takeover is how long after a fault somebody must have taken over: a lease, the claims' rhythm, and a slow machine.
+	// takeover is the longest time between a fault and the takeover: a lease, the interval of claims, and a slow machine.
 	takeover = lease + 10*time.Second
-	settling = 3 * time.Minute // for all services to be healthy
+	settling = 3 * time.Minute // until all services are healthy
 	asking   = 2 * time.Second
 )
 
-// story is one run. Its fields are filled as it goes.
+// story is one run. Its fields are filled during the run.
 type story struct {
 	*cluster
-	began  time.Time // of the batch
+	began  time.Time // start of the batch
 	events []event
 	id     string
-	last   batch.Info // as far as it could be asked
+	last   batch.Info // the last answer of status
 
 	results   []batch.Result
-	judged    bool // and found right
+	judged    bool // the results are correct
 	wall      time.Duration
 	dashboard observed
-	seen      bool // all that dashboard says
+	seen      bool // dashboard is complete
 }
 
-// event is a line of the table.
+// event is one line of the table.
 type event struct {
 	at   time.Duration
 	what string
@@ -53,7 +53,7 @@ func (s *story) note(what string) {
 	fmt.Fprintf(os.Stderr, "composetest: %6.1fs  %s\n", time.Since(s.began).Seconds(), what)
 }
 
-// play starts the cluster, submits, breaks, and judges.
+// play starts the cluster, submits the batch, injects the faults, and checks the results.
 func (s *story) play(ctx context.Context) error {
 	s.began = time.Now()
 	if err := s.run(ctx, "start the cluster", s.composed("up", "-d")...); err != nil {
@@ -90,7 +90,7 @@ func (s *story) play(ctx context.Context) error {
 		return err
 	}
 	s.seen = true
-	if err := s.run(ctx, "start what is down", s.composed("up", "-d")...); err != nil {
+	if err := s.run(ctx, "start stopped services", s.composed("up", "-d")...); err != nil {
 		return err
 	}
 	if err := s.healthy(ctx); err != nil {
@@ -100,7 +100,7 @@ func (s *story) play(ctx context.Context) error {
 	return nil
 }
 
-// breakThings waits for each fault's place in the batch. Each fault must show before the next one strikes.
+// breakThings injects each fault at its point in the batch. Each fault must have an effect before the next one strikes.
 func (s *story) breakThings(ctx context.Context) error {
 	if err := s.until(ctx, s.ended(10)); err != nil {
 		return err
@@ -126,7 +126,8 @@ func (s *story) breakThings(ctx context.Context) error {
 	}
 	s.note("docker network disconnect worker-3")
 	lost := time.Now()
-	// What is left of the first worker's jobs must not be taken for the second one's, which nobody may take before ten seconds.
+	// Wait until the first worker's jobs are taken over, so that they are not counted for the second worker. Its leases last for
+	// at least ten more seconds.
 	if err := pause(ctx, lease/2); err != nil {
 		return err
 	}
@@ -136,7 +137,7 @@ func (s *story) breakThings(ctx context.Context) error {
 	if err := s.takenOver(ctx, "worker-3 lost its network"); err != nil {
 		return err
 	}
-	// Longer than a lease in any case.
+	// Stay disconnected for longer than a lease.
 	if err := pause(ctx, time.Until(lost.Add(takeover))); err != nil {
 		return err
 	}
@@ -173,22 +174,22 @@ func (s *story) ended(percent int) func(batch.Info) bool {
 	return func(i batch.Info) bool { return i.Counts.Finished()*100 >= int64(s.jobs*percent) }
 }
 
-// takenOver waits until leases were taken over that had not been when it was called.
+// takenOver waits until the count of takeovers exceeds that of the last status.
 func (s *story) takenOver(ctx context.Context, why string) error {
 	before := s.last.Counts.Takeovers
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*takeover, fmt.Errorf("nobody took a job over within %s of the moment when %s", 2*takeover, why))
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*takeover, fmt.Errorf("no job was taken over within %s after %s", 2*takeover, why))
 	defer cancel()
 	if err := s.until(ctx, func(i batch.Info) bool { return i.Counts.Takeovers > before || i.Phase.Terminal() }); err != nil {
 		return err
 	}
 	if s.last.Counts.Takeovers == before {
-		return fmt.Errorf("the batch ended before anybody took a job over after %s; submit more -jobs", why)
+		return fmt.Errorf("the batch ended before a job was taken over after %s; submit more -jobs", why)
 	}
 	s.note("jobs are taken over")
 	return nil
 }
 
-// until asks for the batch until it is as wanted. Redis may be away for a while.
+// until polls the batch until wanted returns true. Redis may be unreachable for a while.
 func (s *story) until(ctx context.Context, wanted func(batch.Info) bool) error {
 	var trouble error
 	for {
@@ -209,7 +210,8 @@ func (s *story) until(ctx context.Context, wanted func(batch.Info) bool) error {
 	}
 }
 
-// status asks as one more container on the cluster's network. It is quicker than Compose's run, which looks at every service.
+// status runs the status command in one more container on the cluster's network. This is faster than Compose's run, which
+// inspects every service.
 func (s *story) status(ctx context.Context) (batch.Info, error) {
 	var info batch.Info
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
@@ -223,8 +225,8 @@ func (s *story) status(ctx context.Context) (batch.Info, error) {
 	return info, json.Unmarshal(out, &info)
 }
 
-// healthy waits until every container runs, and is healthy if it has a check, or has done what it had to do once: all others are
-// started again when they end.
+// healthy waits until every container runs and passes its health check, if it has one. Containers that run only once must have
+// succeeded; all others are restarted when they end.
 func (s *story) healthy(ctx context.Context) error {
 	var state []byte
 	ctx, cancel := context.WithTimeoutCause(ctx, settling, fmt.Errorf("not every service is healthy after %s", settling))
@@ -264,7 +266,7 @@ max_turns: 6
 `
 )
 
-// submit writes a spec with its inputs where the containers see them, and hands it in.
+// submit writes a spec with its inputs into the mounted folder and submits it.
 func (s *story) submit(ctx context.Context) error {
 	var inputs bytes.Buffer
 	for i := range s.jobs {
@@ -288,7 +290,7 @@ func (s *story) submit(ctx context.Context) error {
 	return err
 }
 
-// judge collects the results and counts them.
+// judge collects the results and checks them.
 func (s *story) judge(ctx context.Context) error {
 	out, err := s.output(ctx, "collect", s.once("results", s.id, "--follow")...)
 	if err != nil {
@@ -319,7 +321,7 @@ func (s *story) judge(ctx context.Context) error {
 		}
 	}
 	if lost+doubled+failed > 0 {
-		return fmt.Errorf("of %d jobs %d have no result, %d have more than one, %d results are not ok", s.jobs, lost, doubled, failed)
+		return fmt.Errorf("%d jobs: %d have no result, %d have more than one, %d results are not ok", s.jobs, lost, doubled, failed)
 	}
 	return nil
 }
@@ -365,7 +367,7 @@ func (s *story) print(w io.Writer, standins []string, prepared time.Duration) {
 	_ = t.Flush()
 }
 
-// pause waits, or returns why it may not.
+// pause waits for d. It returns the cause if ctx ends first.
 func pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -13,18 +13,18 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// variant is what the story does not play: other files, other servers. It starts, and ends when a small batch has all its results.
+// variant is another set of files and servers. It starts a cluster and ends when a small batch has all its results.
 type variant struct {
 	name     string
 	files    []string
 	profile  string
-	services []string // what is started, with what it depends on
+	services []string // services to start, with their dependencies
 	also     func(*story, context.Context) error
 }
 
 const variantJobs = 40
 
-// Two nodes are enough to see that each worker finds the server beside it.
+// Two nodes are enough to check that each worker finds its own server.
 var variants = []variant{
 	{
 		"Redis over TLS", []string{"docker-compose.yml", "compose.tls.yml"}, "sim",
@@ -37,13 +37,13 @@ var variants = []variant{
 
 var nodes = []string{"coordinator", "gpu-1", "gpu-2", "worker-1", "worker-2"}
 
-// played is a line of the table.
+// played is one line of the table.
 type played struct {
 	variant
 	took time.Duration
 }
 
-// playVariants plays each of them on a cluster of its own that is gone afterwards.
+// playVariants plays each variant on its own cluster and removes the cluster afterwards.
 func (c *cluster) playVariants(ctx context.Context) (done []played, err error) {
 	if err := c.certificates(ctx); err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (c *cluster) playVariant(ctx context.Context, v variant) (err error) {
 	return nil
 }
 
-// onlyTLS checks that nobody gets in without TLS, and that Prometheus sees Redis.
+// onlyTLS checks that Redis refuses connections without TLS, and that Prometheus sees Redis.
 func (s *story) onlyTLS(ctx context.Context) error {
 	redis, err := s.container(ctx, "redis")
 	if err != nil {
@@ -109,7 +109,7 @@ func (s *story) onlyTLS(ctx context.Context) error {
 	}
 	if out, err := s.output(ctx, "ping", "docker", "exec", redis, "sh", "-c",
 		`REDISCLI_AUTH="$(cat /run/batchagent/monitor)" redis-cli --user monitor ping`); err == nil && strings.Contains(string(out), "PONG") {
-		return errors.New("without TLS Redis answers too")
+		return errors.New("Redis also answers without TLS")
 	}
 	for {
 		up, err := s.query(ctx, "redis_up")
@@ -122,15 +122,14 @@ func (s *story) onlyTLS(ctx context.Context) error {
 	}
 }
 
-// certificates makes them as docs/deploy.md says.
+// certificates creates certificates as described in docs/deploy.md.
 func (c *cluster) certificates(ctx context.Context) error {
 	dir := filepath.Join(c.files, "tls")
 	c.env = append(c.env, "REDIS_TLS="+filepath.Join(dir, "redis"))
 	return c.run(ctx, "make certificates", "redis/certificates.sh", dir)
 }
 
-// withoutDevices writes the files as Compose reads them, without what asks the engine for GPUs and for more processors than a
-// laptop has.
+// withoutDevices writes the resolved compose files without the parts that request GPUs or more processors than a laptop has.
 func (c *cluster) withoutDevices(ctx context.Context) (string, error) {
 	out, err := c.output(ctx, "read the compose files", c.composed("config")...)
 	if err != nil {
@@ -151,7 +150,7 @@ func (c *cluster) withoutDevices(ctx context.Context) (string, error) {
 	if asked < 4 {
 		return "", fmt.Errorf("%d services ask for a GPU", asked)
 	}
-	text, err := json.Marshal(read) // of which every reader of YAML makes the same
+	text, err := json.Marshal(read) // JSON, which every YAML reader understands
 	if err != nil {
 		return "", err
 	}
@@ -159,8 +158,8 @@ func (c *cluster) withoutDevices(ctx context.Context) (string, error) {
 	return file, os.WriteFile(file, text, 0o600)
 }
 
-// inferenceImages puts the stand-in under the names of the images of the inference servers, with a tag of this test. The real ones
-// have some 10 GB each and want a GPU, so nobody tries to pull them.
+// inferenceImages tags the stand-in with the image names of the inference servers and this test's tag. The real images are about
+// 10 GB each and need a GPU, so the test does not pull them.
 func (c *cluster) inferenceImages(ctx context.Context) error {
 	dir, err := cache("inference")
 	if err != nil {

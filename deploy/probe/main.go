@@ -1,5 +1,5 @@
-// Command probe is the health check of images that have no shell: it asks for one page and exits with 0 if the answer is a
-// 2xx within three seconds, and with 1 and the reason on standard error otherwise.
+// Command probe is a health check for images without a shell. It requests one page and exits with 0 if the answer is a 2xx within
+// three seconds. Otherwise it prints the reason to standard error and exits with 1.
 //
 //	probe http://127.0.0.1:9100/readyz
 package main
@@ -15,7 +15,7 @@ import (
 
 const (
 	patience = 3 * time.Second
-	// shown bounds what is told of a page that is not well: engines keep some KiB per check.
+	// shown limits the printed part of a failed page, in bytes. Container engines keep a few KiB per check.
 	shown = 300
 )
 
@@ -30,7 +30,7 @@ func main() {
 	}
 }
 
-// probe asks for a page. It never goes through a proxy.
+// probe requests a page. It never uses a proxy.
 func probe(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes an authority of your own and the certificate that Redis shows, for compose.tls.yml. Needs openssl.
+# Creates a certificate authority and a certificate for Redis, for compose.tls.yml. Needs openssl.
 #   redis/certificates.sh FOLDER [NAME or ADDRESS]…      for example: redis/certificates.sh tls 10.0.0.1 redis.example.org
-# FOLDER/redis has ca.crt, which all who connect must trust, redis.crt and redis.key, which only its owner reads. FOLDER/ca.key signs and stays
-# here. The certificate is valid for redis, localhost, 127.0.0.1 and what was named, for 825 days. Run it again, with the same names, to
-# renew it: the authority is kept, so that nobody else notices; then restart Redis.
+# FOLDER/redis holds ca.crt, which every client must trust, redis.crt and redis.key, which only its owner can read. FOLDER/ca.key signs
+# certificates and stays on this machine. The certificate is valid for 825 days, for redis, localhost, 127.0.0.1 and the given names.
+# To renew it, run the script again with the same names and restart Redis. The authority is kept, so clients need no change.
 set -eu
 [ $# -ge 1 ] || { sed -n '2,3s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 folder=$1
@@ -17,7 +17,7 @@ for name in "$@"; do
   esac
 done
 
-# Keys are for their owner alone. The containers get copies from secrets.sh.
+# Only the owner can read keys. The containers get copies from secrets.sh.
 umask 077
 mkdir -p "$folder/redis"
 work=$(mktemp -d)

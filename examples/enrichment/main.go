@@ -1,4 +1,4 @@
-// Command enrichment makes the SQLite file of the example from accounts.sql.
+// Command enrichment creates the SQLite file of the example from accounts.sql.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 var statements string
 
 func main() {
-	file := flag.String("out", "examples/enrichment/accounts.db", "the `file` to make")
+	file := flag.String("out", "examples/enrichment/accounts.db", "the `file` to create")
 	flag.Parse()
 	if err := build(*file); err != nil {
 		log.Fatal(err)
@@ -26,7 +26,7 @@ func main() {
 	fmt.Println("made", *file)
 }
 
-// build makes the file anew.
+// build creates the file. It replaces an existing one.
 func build(file string) (err error) {
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

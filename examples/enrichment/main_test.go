@@ -14,11 +14,11 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/sqlite"
 )
 
-// The lookups that tools.yaml declares find what accounts.sql put in.
+// TestLookupsFindTheAccounts checks that the lookups in tools.yaml find the rows of accounts.sql.
 func TestLookupsFindTheAccounts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for range 2 { // it is made anew
+	for range 2 { // build replaces the file
 		require.NoError(t, build(filepath.Join(dir, "accounts.db")))
 	}
 	text, err := os.ReadFile("tools.yaml")

@@ -1,6 +1,6 @@
-// Command table1 runs one job twice: as a program that talks to an OpenAI-compatible server by itself, in naive.go, and
-// as a program that uses batchagent, in batchagent.go. Both do the same: every agent reads the returns policy with a
-// tool, judges one letter by it, and answers in the shape of a verdict.
+// Command table1 runs one job twice: in naive.go with a direct client of an OpenAI-compatible server, and in batchagent.go with
+// batchagent. Both do the same. Every agent reads the returns policy with a tool, judges one letter by it, and answers with a
+// verdict.
 package main
 
 import (
@@ -17,16 +17,16 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
-// outcome is one agent's verdict, or why there is none.
+// outcome is one agent's verdict, or an error.
 type outcome struct {
 	verdict verdict
 	err     error
 }
 
-// policy is what the tool reads. It takes as long as a slow disk or a web service, and counts how often it is asked.
+// policy is the document that the tool reads. A read takes as long as with a slow disk or a web service. policy counts the reads.
 type policy struct{ reads atomic.Int64 }
 
-// question is the tool's arguments.
+// question is the argument of the tool.
 type question struct {
 	Path string `json:"path" jsonschema:"the file to read"`
 }
@@ -41,7 +41,7 @@ func (p *policy) read(ctx context.Context, q question) (string, error) {
 	}
 }
 
-// letters are n letters from customers.
+// letters returns n letters from customers.
 func letters(n int) []string {
 	wishes := []string{"want to send the shoes back after a week", "wore the coat once", "ordered a ring with a name in it", "bought this lamp in spring"}
 	out := make([]string, n)
@@ -53,7 +53,7 @@ func letters(n int) []string {
 
 func main() {
 	n := flag.Int("n", 50, "how many agents")
-	server := flag.String("backend", "", "`host:port` of an OpenAI-compatible server; without it a simulated one takes 60 ms for a call")
+	server := flag.String("backend", "", "`host:port` of an OpenAI-compatible server; empty starts a simulated one with 60 ms per call")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -65,14 +65,14 @@ func main() {
 		}
 		defer func() { _ = end() }()
 		address = url
-		fmt.Println("the answers are simulated; -backend 127.0.0.1:8000 asks a real server")
+		fmt.Println("the answers are simulated; use a real server with -backend 127.0.0.1:8000")
 	}
 	fmt.Printf("%-12s %6s %8s %10s %6s %11s\n", "program", "N", "wall s", "agents/s", "ok", "tool reads")
 	report("naive", *n, func(p *policy) []outcome { return naive(ctx, "http://"+address+"/v1", letters(*n), p.read) })
 	report("batchagent", *n, func(p *policy) []outcome { return judged(ctx, "vllm://"+address, letters(*n), p) })
 }
 
-// judged is judge with its outcomes in the form of naive's.
+// judged runs judge and converts its results to outcomes.
 func judged(ctx context.Context, url string, letters []string, p *policy) []outcome {
 	results, err := judge(ctx, url, letters, p.read)
 	if err != nil {
@@ -85,7 +85,7 @@ func judged(ctx context.Context, url string, letters []string, p *policy) []outc
 	return outcomes
 }
 
-// simulator is a server as Table 1 has it: 60 ms for a model call.
+// simulator starts a server with the timing of Table 1: 60 ms per model call.
 func simulator() (address string, stop func() error, err error) {
 	sim, err := vllmsim.New(vllmsim.Config{ForwardMS: 60})
 	if err != nil {

@@ -20,8 +20,7 @@ const (
 	maxRetries = 3
 )
 
-// naive runs one goroutine per letter. Nothing is shared between them, nothing bounds them, and nothing survives the
-// process.
+// naive runs one goroutine per letter. It shares nothing, has no limits, and loses all work if the process ends.
 func naive(ctx context.Context, url string, letters []string, read func(context.Context, question) (string, error)) []outcome {
 	config := openai.DefaultConfig("none")
 	config.BaseURL = url

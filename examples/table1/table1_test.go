@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, testredis.Dialling()) }
 
-// linesOf counts the lines of a Go file that hold code: not blank ones, nor comments, the package clause and imports.
+// linesOf counts the lines of a Go file with code. Blank lines, comments, the package clause and imports do not count.
 func linesOf(t *testing.T, file string) int {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -52,7 +52,7 @@ func linesOf(t *testing.T, file string) int {
 	return len(lines)
 }
 
-// The figures of the READMEs are counted here, by one rule for both files. The verdict's type counts as ours.
+// TestLineCounts checks the figures in the READMEs, with one rule for both files. The verdict's type counts for batchagent.
 func TestLineCounts(t *testing.T) {
 	t.Parallel()
 	ours, theirs := linesOf(t, "batchagent.go"), linesOf(t, "naive.go")
@@ -87,5 +87,5 @@ func TestBothDoTheSameJob(t *testing.T) {
 		}
 	}
 	assert.EqualValues(t, n, alone.reads.Load(), "nothing is shared")
-	assert.Less(t, shared.reads.Load(), int64(n), "calls that overlap are one")
+	assert.Less(t, shared.reads.Load(), int64(n), "overlapping calls run once")
 }

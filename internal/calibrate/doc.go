@@ -1,6 +1,7 @@
-// Package calibrate finds how many calls an inference server should have in flight, and remembers it.
+// Package calibrate finds the best number of calls in flight for an inference server, and stores it.
 //
-// [Measure] ramps the number of calls up against one endpoint and reads goodput from their usage; what ends the ramp and which level is
-// best is decided by [scheduler.NextLevel] and [scheduler.BestLevel]. [File] keeps one [Calibration] per endpoint, with the model, the
-// server's version and the size of its KV cache, so that it is not believed of another server under the same address.
+// [Measure] ramps up the number of calls against one endpoint and computes goodput from their usage. [scheduler.NextLevel]
+// decides when the ramp ends, and [scheduler.BestLevel] which level is best. [File] keeps one [Calibration] per endpoint. It
+// records the model, the server's version and the size of its KV cache, so that a calibration is not used for another server at
+// the same address.
 package calibrate

@@ -16,24 +16,24 @@ import (
 	"github.com/batchagent/batchagent/pkg/scheduler"
 )
 
-// Server is what a calibration was found on. Two that are equal do the same work at the same speed, as far as can be told.
+// Server identifies the server of a calibration. Two equal ones are assumed to do the same work at the same speed.
 type Server struct {
 	Endpoint string `json:"endpoint"` // without credentials
 	Model    string `json:"model"`
-	Version  string `json:"version,omitempty"`   // "" if the server does not tell
-	Context  int    `json:"context,omitempty"`   // tokens; 0 if it does not tell
-	KVTokens int    `json:"kv_tokens,omitempty"` // the same
+	Version  string `json:"version,omitempty"`   // "" if the server does not report it
+	Context  int    `json:"context,omitempty"`   // tokens; 0 if the server does not report it
+	KVTokens int    `json:"kv_tokens,omitempty"` // tokens; 0 if the server does not report it
 }
 
-// Calibration is what was found.
+// Calibration is the result of measuring one server.
 type Calibration struct {
 	Server
-	MaxInflight int       `json:"max_inflight"`
-	Goodput     float64   `json:"goodput_tokens_per_second"`
-	At          time.Time `json:"at"` // this machine's clock
+	MaxInflight int       `json:"max_inflight"`              // best number of calls in flight
+	Goodput     float64   `json:"goodput_tokens_per_second"` // at MaxInflight
+	At          time.Time `json:"at"`                        // this machine's clock
 }
 
-// Best makes a calibration from what was measured.
+// Best returns the calibration with the best of the measured levels.
 func Best(s Server, levels []Level, now time.Time) Calibration {
 	all := make([]scheduler.Level, len(levels))
 	for i, l := range levels {
@@ -43,13 +43,13 @@ func Best(s Server, levels []Level, now time.Time) Calibration {
 	return Calibration{Server: s, MaxInflight: best.Inflight, Goodput: best.Goodput, At: now.UTC()}
 }
 
-// Identifier is what Identify asks of a server.
+// Identifier is the part of a backend that Identify uses.
 type Identifier interface {
 	Models(ctx context.Context) ([]backend.Model, error)
 	Endpoint() string
 }
 
-// Identify asks a server what it is.
+// Identify returns the identity of a server.
 func Identify(ctx context.Context, b Identifier) (Server, error) {
 	models, err := b.Models(ctx)
 	if err != nil {
@@ -59,7 +59,7 @@ func Identify(ctx context.Context, b Identifier) (Server, error) {
 		return Server{}, fmt.Errorf("%s serves no model", b.Endpoint())
 	}
 	s := Server{Endpoint: b.Endpoint(), Model: models[0].ID, Context: models[0].MaxModelLen}
-	// What a server does not tell stays empty, in the file and when it is asked again.
+	// A value that the server does not report stays empty, both in the file and in a later comparison.
 	if v, ok := b.(interface {
 		Version(ctx context.Context) (string, error)
 	}); ok {
@@ -73,15 +73,15 @@ func Identify(ctx context.Context, b Identifier) (Server, error) {
 	return s, nil
 }
 
-// File keeps calibrations by endpoint. Several workers may use it at once: the last one to write an endpoint wins, and a reader sees
-// a whole file.
+// File is the path of a file with calibrations by endpoint. Several workers may use it at once: the last one to write an
+// endpoint wins, and readers always see a complete file.
 type File string
 
-// DefaultFile lies in the user's cache directory.
+// DefaultFile returns the file in the user's cache directory.
 func DefaultFile() (File, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		return "", fmt.Errorf("find the place for calibrations: %w", err)
+		return "", fmt.Errorf("find the directory for calibrations: %w", err)
 	}
 	return File(filepath.Join(dir, "batchagent", "calibration.json")), nil
 }
@@ -101,14 +101,15 @@ func (f File) read() (map[string]Calibration, error) {
 	return all, nil
 }
 
-// Of returns the calibration of an endpoint; ok is false if there is none.
+// Of returns the calibration of an endpoint. ok is false if the file has none.
 func (f File) Of(endpoint string) (c Calibration, ok bool, err error) {
 	all, err := f.read()
 	c, ok = all[endpoint]
 	return c, ok && c.MaxInflight > 0, err
 }
 
-// Save adds a calibration, or replaces that of the same endpoint. A file that cannot be read is replaced, too: it is a cache.
+// Save adds a calibration, or replaces the one of the same endpoint. It also replaces an unreadable file, because the file is
+// only a cache.
 func (f File) Save(c Calibration) error {
 	all, err := f.read()
 	if err != nil {

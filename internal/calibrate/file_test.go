@@ -36,17 +36,17 @@ func TestFileKeepsOneCalibrationPerEndpoint(t *testing.T) {
 	assert.Equal(t, 2, a.MaxInflight)
 	left, err := os.ReadDir(filepath.Dir(string(f)))
 	require.NoError(t, err)
-	assert.Len(t, left, 1, "nothing but the file")
+	assert.Len(t, left, 1, "only the file is left")
 
 	require.NoError(t, os.WriteFile(string(f), []byte("{"), 0o600))
 	_, _, err = f.Of("vllm://a")
 	require.ErrorContains(t, err, string(f))
-	require.NoError(t, f.Save(a), "a cache that cannot be read is made anew")
+	require.NoError(t, f.Save(a), "an unreadable cache is replaced")
 	_, ok, _ = f.Of("vllm://a")
 	assert.True(t, ok)
 }
 
-// described is a server that tells what it is.
+// described is a server that reports the given identity.
 type described struct {
 	models  []backend.Model
 	err     error

@@ -14,19 +14,19 @@ import (
 	"github.com/batchagent/batchagent/pkg/scheduler"
 )
 
-// What a measurement asks for. A call is about as heavy as an agent's first turn.
+// The size of a measured call. It is about as heavy as an agent's first turn.
 const (
-	promptWords  = 400 // of which no two calls share more than the chat template, so that the prefix cache is of no use
+	promptWords  = 400 // two calls share only the chat template, so the prefix cache does not help
 	answerTokens = 64
-	rounds       = 3 // calls that are measured, per call in flight
+	rounds       = 3 // measured calls per call in flight
 )
 
-// Limits bound a measurement.
+// Limits are the limits of a measurement.
 type Limits struct {
 	Most   int           // calls in flight. Defaults to 256.
-	Level  time.Duration // of one level; what has ended by then is measured. Defaults to a minute.
-	Total  time.Duration // no level begins after it. Defaults to 3 minutes.
-	Tokens int64         // the same, of prompts and answers together. Defaults to 2,000,000.
+	Level  time.Duration // duration of one level; calls that ended by then are measured. Defaults to a minute.
+	Total  time.Duration // no level starts after it. Defaults to 3 minutes.
+	Tokens int64         // no level starts after so many tokens, prompts and answers together. Defaults to 2,000,000.
 }
 
 func (l Limits) withDefaults() Limits {
@@ -45,31 +45,31 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// The errors of Measure that tell why a server is not measured.
+// The reasons why Measure does not measure a server.
 var (
-	ErrPaid = errors.New("a worker finds this provider's limit while it works, from refusals and rate-limit headers; " +
+	ErrPaid = errors.New("workers find this provider's limit from refusals and rate-limit headers; " +
 		"calibration is for servers of your own")
-	ErrBusy = errors.New("the server is working for somebody else; calibrate it while it is idle")
+	ErrBusy = errors.New("the server is busy with other clients' calls; calibrate it while it is idle")
 )
 
-// Level is one measured level with what was counted.
+// Level is one measured level and its counts.
 type Level struct {
 	scheduler.Level
-	Calls  int           // that were measured
-	Tokens int64         // new tokens of these
-	Took   time.Duration // in which they ended
+	Calls  int           // measured calls
+	Tokens int64         // new tokens of the measured calls
+	Took   time.Duration // time in which these ended
 	used   int64         // tokens of all calls
 }
 
-// Measurer is what Measure asks of a server.
+// Measurer is the part of a backend that Measure uses.
 type Measurer interface {
 	Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error)
 	Capabilities() backend.Capabilities
 }
 
-// Measure ramps up until more calls in flight bring no more, or a limit is reached. each is told of every level as soon as it is
-// measured. It returns what was measured, and an error if that is nothing, or if a call failed: then the levels before are not worth
-// keeping, since the server may be failing because of the load.
+// Measure raises the number of calls in flight until more calls bring no more goodput, or a limit is reached. It calls each
+// after every level. It returns the measured levels. It returns an error if it measured none, or if a call failed: then the
+// caller should discard the levels, because the server may be failing under the load.
 func Measure(ctx context.Context, server Measurer, limits Limits, each func(Level)) ([]Level, error) {
 	limits = limits.withDefaults()
 	if server.Capabilities().StartConcurrent > 0 {
@@ -104,7 +104,7 @@ func Measure(ctx context.Context, server Measurer, limits Limits, each func(Leve
 	return out, nil
 }
 
-// idle returns ErrBusy if the server says that it has other work.
+// idle returns ErrBusy if the server reports other work.
 func idle(ctx context.Context, server Measurer) error {
 	reporter, ok := server.(backend.LoadReporter)
 	if !ok {
@@ -112,7 +112,7 @@ func idle(ctx context.Context, server Measurer) error {
 	}
 	load, err := reporter.Load(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // a server that does not tell can be measured all the same
+		return nil //nolint:nilerr // a server that does not report its load can be measured too
 	}
 	if load.Running > 0 || load.Waiting > 0 {
 		return fmt.Errorf("%w (%d calls run there, %d wait)", ErrBusy, max(load.Running, 0), max(load.Waiting, 0))
@@ -127,14 +127,14 @@ type measurement struct {
 
 var errTooSlow = errors.New("too few calls ended in the time of a level; the server is too slow to be measured")
 
-// ended is one call.
+// ended is an ended call.
 type ended struct {
 	at   time.Time
 	resp *backend.Response
 	err  error
 }
 
-// level keeps n calls in flight. The first n to end are not measured: until then the server was filling up.
+// level keeps n calls in flight. The first n that end are not measured, because the server is filling up until then.
 func (m *measurement) level(ctx context.Context, n int) (Level, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -173,13 +173,13 @@ func (m *measurement) level(ctx context.Context, n int) (Level, error) {
 		}
 		break
 	}
-	if len(all) < 2*n { // calls that began together end together, so less than a round says nothing
+	if len(all) < 2*n { // calls that start together end together, so less than a round is meaningless
 		return Level{}, errTooSlow
 	}
 	return levelOf(n, all), nil
 }
 
-// levelOf reads a level from calls in the order in which they ended, of which there are more than n.
+// levelOf computes a level from more than n calls in the order of their ends.
 func levelOf(n int, all []ended) Level {
 	l := Level{Level: scheduler.Level{Inflight: n}, Calls: len(all) - n, Took: all[len(all)-1].at.Sub(all[n-1].at)}
 	var waits []time.Duration
@@ -197,7 +197,7 @@ func levelOf(n int, all []ended) Level {
 	return l
 }
 
-// call makes one call whose prompt the server has not seen before.
+// call makes one call with a prompt that is new to the server.
 func (m *measurement) call(ctx context.Context) (*backend.Response, error) {
 	var b strings.Builder
 	for range promptWords {

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// modelled is the model of an engine as a server, in the bubble's time.
+// modelled is a server simulated by an engine model, in the bubble's time.
 type modelled struct {
 	driver *batching.Driver
 	caps   backend.Capabilities
@@ -66,8 +66,8 @@ func (m *modelled) Generate(ctx context.Context, r *backend.Request, _ backend.O
 	return resp, nil
 }
 
-// What the ramp finds lies in the flat part of a sweep over all numbers, and is not far above where that begins.
-func TestFindsTheFlatPartOfAnEngine(t *testing.T) {
+// The level that the ramp finds lies in the flat part of a sweep over all numbers, and not far above the start of that part.
+func TestMeasureFindsFlatPartOfEngine(t *testing.T) {
 	t.Parallel()
 	for _, profile := range batching.Profiles() {
 		t.Run(profile, func(t *testing.T) {
@@ -91,13 +91,13 @@ func TestFindsTheFlatPartOfAnEngine(t *testing.T) {
 				}
 				t.Logf("found %d of %v", found, at)
 				assert.GreaterOrEqual(t, at[found], (1-scheduler.RampGain-scheduler.RampSlack)*highest, "%d calls in flight", found)
-				assert.Less(t, at[found/4], 0.9*highest, "a quarter of it is too few")
+				assert.Less(t, at[found/4], 0.9*highest, "a quarter of the calls is too few")
 			})
 		})
 	}
 }
 
-func TestWhatIsNotMeasured(t *testing.T) {
+func TestMeasureRefusesServers(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("out of memory")
 	for name, c := range map[string]struct {
@@ -106,7 +106,7 @@ func TestWhatIsNotMeasured(t *testing.T) {
 		calls  int64
 	}{
 		"a provider's account": {func(m *modelled) { m.caps.StartConcurrent = 1 }, ErrPaid, 0},
-		"others are at work":   {func(m *modelled) { m.load.Running = 3 }, ErrBusy, 0},
+		"a busy server":        {func(m *modelled) { m.load.Running = 3 }, ErrBusy, 0},
 		"calls fail":           {func(m *modelled) { m.fail = broken }, broken, math.MaxInt64},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestWhatIsNotMeasured(t *testing.T) {
 	}
 }
 
-func TestAMeasurementIsBounded(t *testing.T) {
+func TestMeasureObeysLimits(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		limits Limits
@@ -131,7 +131,7 @@ func TestAMeasurementIsBounded(t *testing.T) {
 		"calls in flight": {Limits{Most: 2}, 2},
 		"tokens":          {Limits{Tokens: 1}, 1},
 		"time":            {Limits{Total: time.Second}, 1},
-		"time of a level": {Limits{Level: 5 * time.Second}, 4}, // the calls of a fifth have no second round in it
+		"time of a level": {Limits{Level: 5 * time.Second}, 4}, // the calls of a fifth level end no second round in it
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

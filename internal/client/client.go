@@ -21,13 +21,13 @@ import (
 )
 
 const (
-	// callTimeout bounds a call that answers at once.
+	// callTimeout is the limit of a call that returns at once.
 	callTimeout = 30 * time.Second
-	// maxAnswer bounds an answer that is not results.
+	// maxAnswer is the limit of a response other than results, in bytes.
 	maxAnswer = 64 << 20
 )
 
-// Client talks to one server.
+// Client is a client of one server.
 type Client struct {
 	base  *url.URL
 	token string
@@ -36,7 +36,7 @@ type Client struct {
 
 var _ coordinator.Source = (*Client)(nil)
 
-// New makes a client for a server's URL, as http://host:8080. Nothing is connected to.
+// New returns a client for a server's URL, such as http://host:8080. It does not connect.
 func New(raw, token string) (*Client, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -48,13 +48,13 @@ func New(raw, token string) (*Client, error) {
 	return &Client{base: u, token: token, http: &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}}, nil
 }
 
-// Close ends the connections that are kept.
+// Close closes the idle connections.
 func (c *Client) Close() error {
 	c.http.CloseIdleConnections()
 	return nil
 }
 
-// Address names the server.
+// Address returns the server's URL without a path.
 func (c *Client) Address() string { return c.base.Scheme + "://" + c.base.Host }
 
 // UntilKnown repeats op while the server does not answer, until ctx ends.
@@ -71,7 +71,7 @@ func (c *Client) UntilKnown(ctx context.Context, op func() error) error {
 	return err
 }
 
-// once turns an outage that nobody waits for into the error that the command ends with.
+// once converts the outage of a call that is not retried into the error of the command.
 func once(err error) error {
 	if statestore.Unreachable(err) {
 		return &coordinator.UnreachableError{Err: err}
@@ -79,7 +79,7 @@ func once(err error) error {
 	return err
 }
 
-// do makes a request. Its answer's body is the caller's to close. An answer that tells of a problem is an error.
+// do makes a request. The caller closes the body of the response. A response with a problem is an error.
 func (c *Client) do(ctx context.Context, method, path string, query url.Values, body io.Reader, headers map[string]string) (*http.Response, error) {
 	u := c.base.JoinPath(path)
 	u.RawQuery = query.Encode()
@@ -110,13 +110,13 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	return nil, c.problem(resp)
 }
 
-// outage is an error after which nobody knows what happened: it is [statestore.ErrUnknownOutcome] with its own sentence.
+// outage is an error of unknown outcome: it is [statestore.ErrUnknownOutcome] with a text of its own.
 type outage struct{ error }
 
 func (o outage) Unwrap() error      { return o.error }
 func (outage) Is(target error) bool { return target == statestore.ErrUnknownOutcome }
 
-// problem is the error that an answer tells of.
+// problem returns the error for a response with a problem.
 func (c *Client) problem(resp *http.Response) error {
 	var p server.Problem
 	data, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
@@ -126,7 +126,7 @@ func (c *Client) problem(resp *http.Response) error {
 	err := errors.New(p.Detail)
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
-		return &coordinator.UsageError{Err: fmt.Errorf("%s wants a token: set BATCHAGENT_API_TOKEN or --token-file to the one it was started with", c.Address())}
+		return &coordinator.UsageError{Err: fmt.Errorf("%s requires a token: set BATCHAGENT_API_TOKEN or --token-file to the token of the server", c.Address())}
 	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode >= 500 && resp.StatusCode != http.StatusInternalServerError:
 		return outage{fmt.Errorf("%s: %w", c.Address(), err)}
 	case resp.StatusCode == http.StatusNotFound:
@@ -137,19 +137,19 @@ func (c *Client) problem(resp *http.Response) error {
 	return err
 }
 
-// notFound keeps its sentence and is [statestore.ErrNotFound].
+// notFound is [statestore.ErrNotFound] with a text of its own.
 type notFound struct{ error }
 
 func (notFound) Is(target error) bool { return target == statestore.ErrNotFound }
 
-// call makes a request whose answer is JSON.
+// call makes a request and decodes the JSON response.
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return c.exchange(ctx, method, path, query, nil, out)
 }
 
-// exchange makes a request with JSON, or with nothing if in is nil, whose answer is JSON.
+// exchange makes a request with a JSON body, or none if in is nil, and decodes the JSON response.
 func (c *Client) exchange(ctx context.Context, method, path string, query url.Values, in, out any) error {
 	var body io.Reader
 	var headers map[string]string
@@ -175,7 +175,7 @@ func batchPath(id batch.ID, more ...string) string {
 	return strings.Join(append([]string{"/api/v1/batches", string(id)}, more...), "/")
 }
 
-// Status is a batch, and who works on it.
+// Status returns a batch and the workers that run it.
 func (c *Client) Status(ctx context.Context, id batch.ID) (coordinator.StatusReport, error) {
 	var v server.BatchView
 	err := c.call(ctx, http.MethodGet, batchPath(id), nil, &v)
@@ -200,7 +200,7 @@ func (c *Client) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 	return list.Workers, once(err)
 }
 
-// Cancel ends a batch, and returns when every job has a result.
+// Cancel cancels a batch, and returns when every job has a result.
 func (c *Client) Cancel(ctx context.Context, id batch.ID, con *coordinator.Console) error {
 	said, err := c.change(ctx, http.MethodPost, batchPath(id, "cancel"), nil, con)
 	for err == nil && said.Phase == batch.Cancelling {
@@ -223,13 +223,13 @@ func (c *Client) Retry(ctx context.Context, id batch.ID, con *coordinator.Consol
 	return err
 }
 
-// Remove drops everything of a batch that is done.
+// Remove deletes a batch that is done.
 func (c *Client) Remove(ctx context.Context, id batch.ID, con *coordinator.Console) error {
 	_, err := c.change(ctx, http.MethodDelete, batchPath(id), nil, con)
 	return err
 }
 
-// Explain says where a batch's time went.
+// Explain returns how a batch's time was spent.
 func (c *Client) Explain(ctx context.Context, id batch.ID) (e coordinator.Explanation, err error) {
 	ctx, cancel := context.WithTimeout(ctx, server.ExplainTimeout+callTimeout)
 	defer cancel()
@@ -237,20 +237,20 @@ func (c *Client) Explain(ctx context.Context, id batch.ID) (e coordinator.Explan
 	return e, once(err)
 }
 
-// SetBudget replaces what a batch may use.
+// SetBudget replaces the budget of a batch.
 func (c *Client) SetBudget(ctx context.Context, id batch.ID, b batch.Budget, con *coordinator.Console) error {
 	_, err := c.change(ctx, http.MethodPut, batchPath(id, "budget"), server.Budget{Tokens: b.Tokens, USD: b.USD}, con)
 	return err
 }
 
-// Resolve says how a call of a job ended. job is job-<index>, or the index.
+// Resolve sets the outcome of a parked call. job is job-<index>, or the index.
 func (c *Client) Resolve(ctx context.Context, id batch.ID, job string, o coordinator.ResolveOptions, con *coordinator.Console) error {
 	_, err := c.change(ctx, http.MethodPost, batchPath(id, "jobs", url.PathEscape(strings.TrimPrefix(job, "job-")), "resolve"),
 		server.Resolution{Outcome: o.Outcome, Result: o.Text, Call: o.Call}, con)
 	return err
 }
 
-// change makes a request that changes a batch, with in as its body unless that is nil, and says what the server says.
+// change makes a request that changes a batch, with in as its body unless in is nil, and prints the messages of the server.
 func (c *Client) change(ctx context.Context, method, path string, in any, con *coordinator.Console) (server.Said, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -264,7 +264,8 @@ func (c *Client) change(ctx context.Context, method, path string, in any, con *c
 	return said, nil
 }
 
-// Submit hands a batch in. It is told under a key, so that it may be sent again when no answer came: there is one batch.
+// Submit submits a batch under an idempotency key. It sends the submission again while the server does not answer; the key
+// keeps that from making a second batch.
 func (c *Client) Submit(ctx context.Context, s *coordinator.Submission, key string, con *coordinator.Console) (batch.ID, error) {
 	var done server.Submitted
 	var last error
@@ -297,7 +298,7 @@ func (c *Client) send(ctx context.Context, s *coordinator.Submission, key string
 	})
 	_ = body.Close() // a server that refuses reads no further
 	if local := <-sent; local != nil && !errors.Is(local, io.ErrClosedPipe) && ctx.Err() == nil {
-		err = local // the inputs cannot be read
+		err = local // reading the inputs failed
 	}
 	if err != nil {
 		if resp != nil {

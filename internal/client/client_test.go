@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, testredis.Dialling()) }
 
-// lossy is a server whose first answers to a method are lost after it did what was asked.
+// lossy is a server that executes the first requests of a method and drops their responses.
 type lossy struct {
 	http.Handler
 	method string
@@ -38,8 +38,8 @@ func (l *lossy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// A submission whose answer is lost is sent again, and is one batch.
-func TestALostAnswerMakesNoSecondBatch(t *testing.T) {
+// A submission that got no response is sent again and makes one batch.
+func TestSubmitAfterLostAnswerMakesOneBatch(t *testing.T) {
 	url, _ := testredis.Mini(t)
 	store, err := statestore.Open(t.Context(), url, statestore.Options{})
 	require.NoError(t, err)

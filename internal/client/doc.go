@@ -1,8 +1,8 @@
-// Package client is the command line's side of the HTTP API: what `--server URL` talks to instead of Redis.
+// Package client is the command line's side of the HTTP API: `--server URL` uses it instead of Redis.
 //
-// A [Client] is a [coordinator.Source], so results are followed, ordered and written to files by the same code that reads
-// them from Redis. Its errors are those of package coordinator: a problem that the server tells becomes the error that the
-// command would have ended with, and an answer that does not come is an outage that is waited for.
+// A [Client] is a [coordinator.Source], so the same code follows results, orders them and writes them to files as with Redis.
+// Its errors are those of package coordinator: a problem reported by the server becomes the error of the command, and a missing
+// response is an outage that the command waits for.
 //
-// It starts no goroutine but the one that writes a submission, which ends with the call. It is safe for concurrent use.
+// It starts no goroutine except the one that sends a submission, which ends with the call. It is safe for concurrent use.
 package client

@@ -16,40 +16,40 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// maxLine bounds one result.
+// maxLine is the limit of one result, in bytes.
 const maxLine = 64 << 20
 
-// Info is the batch as a whole. ErrNotFound.
+// Info returns the whole state of a batch. ErrNotFound.
 func (c *Client) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 	var v server.BatchView
 	err := c.call(ctx, http.MethodGet, batchPath(id), nil, &v)
 	return v.Info, err
 }
 
-// Timeline is that of the Redis behind the server.
+// Timeline returns the timeline of the Redis behind the server.
 func (c *Client) Timeline(ctx context.Context, id batch.ID) (string, error) {
 	var v server.BatchView
 	err := c.call(ctx, http.MethodGet, batchPath(id), nil, &v)
 	return v.Timeline, err
 }
 
-// Phase is where the batch stands. ErrNotFound.
+// Phase returns the batch's phase. ErrNotFound.
 func (c *Client) Phase(ctx context.Context, id batch.ID) (batch.Phase, error) {
 	info, err := c.Info(ctx, id)
 	return info.Phase, err
 }
 
-// Results reads up to n results after the cursor.
+// Results returns up to n results after the cursor.
 func (c *Client) Results(ctx context.Context, id batch.ID, after int64, n int) ([]statestore.Entry, error) {
 	return c.results(ctx, id, after, n, 0)
 }
 
-// AwaitResults is Results that waits for the first one, whole seconds.
+// AwaitResults is Results, but waits for the first result. It rounds wait down to whole seconds, at least one.
 func (c *Client) AwaitResults(ctx context.Context, id batch.ID, after int64, n int, wait time.Duration) ([]statestore.Entry, error) {
 	return c.results(ctx, id, after, n, max(1, int(wait.Seconds())))
 }
 
-// Result reads the one result at a cursor, and nil if it was taken back.
+// Result returns the result at a cursor, or nil if it was taken back.
 func (c *Client) Result(ctx context.Context, id batch.ID, cursor int64) (*statestore.Entry, error) {
 	entries, err := c.results(ctx, id, cursor-1, 1, 0)
 	if err != nil || len(entries) == 0 || entries[0].Cursor != cursor {
@@ -58,9 +58,9 @@ func (c *Client) Result(ctx context.Context, id batch.ID, cursor int64) (*states
 	return &entries[0], nil
 }
 
-// TrimResults is not for servers: whoever reads over one does not decide for all.
+// TrimResults always fails: one reader over a server must not delete results that others may read.
 func (c *Client) TrimResults(context.Context, batch.ID, int64, string) error {
-	return errors.New("results are not taken from Redis over a server")
+	return errors.New("results cannot be removed from Redis through a server")
 }
 
 func (c *Client) results(ctx context.Context, id batch.ID, after int64, n, wait int) ([]statestore.Entry, error) {

@@ -10,31 +10,31 @@ import (
 	"strings"
 )
 
-// DefaultRedis is where Redis is looked for when nobody names one.
+// DefaultRedis is the Redis URL used when none is set.
 const DefaultRedis = "redis://127.0.0.1:6379"
 
-// ModelKeys are the variables that hold keys of model servers.
+// ModelKeys are the environment variables that hold keys of model servers.
 var ModelKeys = []string{"BATCHAGENT_API_KEY", "VLLM_API_KEY", "SGLANG_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"}
 
-// Keys are the variables that hold secrets of this program, those of model servers among them.
+// Keys are the environment variables that hold secrets of this program, including ModelKeys.
 var Keys = append(slices.Clone(ModelKeys),
 	"BATCHAGENT_REDIS_PASSWORD", "BATCHAGENT_API_TOKEN",
 	"BRAVE_API_KEY", "SERPAPI_API_KEY", "TAVILY_API_KEY",
 	"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK",
 )
 
-// Env names the variables of a flag: --tools-root is also BATCHAGENT_TOOLS_ROOT.
+// Env returns the environment variables of a flag: --tools-root is also BATCHAGENT_TOOLS_ROOT.
 func Env(flag string) []string {
 	return []string{"BATCHAGENT_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
 }
 
-// Logger writes records of level (debug, info, warn, error) and above to w, as text or json.
+// Logger returns a logger that writes records of level (debug, info, warn, error) and above to w, as text or json.
 func Logger(w io.Writer, level, format string) (*slog.Logger, error) {
 	log, _, err := AdjustableLogger(w, level, format)
 	return log, err
 }
 
-// AdjustableLogger is [Logger] with a level that can be changed while it is used.
+// AdjustableLogger is [Logger] with a level that can change at run time.
 func AdjustableLogger(w io.Writer, level, format string) (*slog.Logger, *slog.LevelVar, error) {
 	l := new(slog.LevelVar)
 	if err := l.UnmarshalText([]byte(level)); err != nil {
@@ -50,7 +50,7 @@ func AdjustableLogger(w io.Writer, level, format string) (*slog.Logger, *slog.Le
 	return nil, nil, fmt.Errorf("the log format %q is neither text nor json", format)
 }
 
-// RedisURL checks the form of a Redis URL. If it holds no password, the one in BATCHAGENT_REDIS_PASSWORD is put in.
+// RedisURL checks the form of a Redis URL. If the URL has no password, RedisURL adds the one in BATCHAGENT_REDIS_PASSWORD.
 // Errors do not show the password.
 func RedisURL(raw string, getenv func(string) string) (string, error) {
 	schemes := []string{"redis", "rediss", "unix", "redis-cluster", "redis-sentinel"}
@@ -73,7 +73,7 @@ func RedisURL(raw string, getenv func(string) string) (string, error) {
 	return raw, nil
 }
 
-// malformed says what is wrong with a URL. The parser quotes what it stumbles over, which may be the password.
+// malformed returns the error for a URL that cannot be parsed. It hides the parser's message if that may quote the password.
 func malformed(raw string, err error) error {
 	if strings.Contains(raw, "@") {
 		return errors.New("the Redis URL cannot be parsed; characters such as / and # in a password must be percent-encoded, or give the password in BATCHAGENT_REDIS_PASSWORD")
@@ -84,7 +84,7 @@ func malformed(raw string, err error) error {
 	return fmt.Errorf("the Redis URL cannot be parsed: %w; one looks like %s", err, DefaultRedis)
 }
 
-// Redact is a URL without its credentials, to be shown. What cannot be parsed is not shown at all.
+// Redact returns a URL without its credentials, for display. It returns a placeholder if the URL cannot be parsed.
 func Redact(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {

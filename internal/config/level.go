@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// LevelBySignal makes SIGUSR1 set the level to debug and SIGUSR2 to what it is now, until stop is called. The log says so
-// each time, whatever its level. A signal and no address, because it needs no listener and whoever may send it may end the
-// process as well.
+// LevelBySignal sets the level to debug on SIGUSR1, and back to its current value on SIGUSR2, until stop is called. It logs
+// each change at any level. It uses signals and not an HTTP address, because a signal needs no listener, and its sender
+// could also end the process.
 func LevelBySignal(log *slog.Logger, level *slog.LevelVar) (stop func()) {
 	usual := level.Level()
 	signals := make(chan os.Signal, 4)

@@ -9,16 +9,16 @@ import (
 	"os"
 )
 
-// Redis says how Redis is reached.
+// Redis describes how to reach Redis.
 type Redis struct {
 	URL string
-	TLS *tls.Config // nil for what the URL says
+	TLS *tls.Config // nil uses the settings of the URL
 }
 
-// ReadRedis checks the form of a Redis URL, as [RedisURL] does, and reads the files that the environment names for
-// connections with TLS, all PEM: BATCHAGENT_REDIS_CA, the certificates that are trusted instead of the system's, and
-// BATCHAGENT_REDIS_CERT with BATCHAGENT_REDIS_KEY, what this program shows to a server that asks for it. They are read once.
-// Files without TLS in the URL are a mistake: the connection would be in clear.
+// ReadRedis checks the form of a Redis URL, as [RedisURL] does, and reads the files for TLS connections that the environment
+// names, once. All are PEM. BATCHAGENT_REDIS_CA holds the certificates to trust instead of the system's. BATCHAGENT_REDIS_CERT
+// and BATCHAGENT_REDIS_KEY are the client certificate and its key. Files without TLS in the URL are an error, because the
+// connection would not be encrypted.
 func ReadRedis(raw string, getenv func(string) string) (Redis, error) {
 	u, err := RedisURL(raw, getenv)
 	if err != nil {
@@ -29,7 +29,7 @@ func ReadRedis(raw string, getenv func(string) string) (Redis, error) {
 	case ca == "" && cert == "" && key == "":
 		return Redis{URL: u}, nil
 	case !asksForTLS(u):
-		return Redis{}, errors.New("BATCHAGENT_REDIS_CA, _CERT or _KEY is set, but the Redis URL asks for no TLS: write rediss://, or ?tls=true for a cluster or sentinels")
+		return Redis{}, errors.New("BATCHAGENT_REDIS_CA, _CERT or _KEY is set, but the Redis URL does not use TLS: write rediss://, or ?tls=true for a cluster or sentinels")
 	case (cert == "") != (key == ""):
 		return Redis{}, errors.New("BATCHAGENT_REDIS_CERT and BATCHAGENT_REDIS_KEY go together: the certificate and its key")
 	}

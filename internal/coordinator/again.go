@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// resumeFlag stands before all other flags in RunOptions.Command.
+// resumeFlag precedes all other flags in RunOptions.Command.
 const resumeFlag = "--resume"
 
 // again returns the command that continues this run, quoted for a shell.
@@ -22,7 +22,7 @@ func (r *fileRun) again() string {
 	return ShellQuote(args) + note
 }
 
-// withoutSecret takes a flag out of a command if its URL holds a password. The note names the variable that takes its place.
+// withoutSecret removes a flag from a command if its URL holds a password. The note names the variable to set instead.
 func withoutSecret(args []string, flag, variable string) (rest []string, note string) {
 	i := slices.Index(args, flag)
 	if i < 0 || i+1 >= len(args) || !hasSecret(args[i+1]) {
@@ -31,13 +31,13 @@ func withoutSecret(args []string, flag, variable string) (rest []string, note st
 	return slices.Delete(slices.Clone(args), i, i+2), " (with " + variable + " set to the server's URL, which holds a password)"
 }
 
-// hasSecret reports whether a URL must not be shown.
+// hasSecret reports whether a URL may hold credentials and must not be shown.
 func hasSecret(raw string) bool {
 	u, err := url.Parse(raw)
 	return err != nil || u.User != nil
 }
 
-// ShellQuote writes a command so that a POSIX shell reads the same arguments.
+// ShellQuote joins arguments, quoted so that a POSIX shell reads the same arguments.
 func ShellQuote(args []string) string {
 	quoted := make([]string, len(args))
 	for i, arg := range args {

@@ -34,7 +34,7 @@ func TestAgainHidesPasswords(t *testing.T) {
 	assert.Equal(t, "coordinator run 'a b.yaml' --backend sglang://h --resume --out o.jsonl", r.again())
 }
 
-func TestFollowingAgainNamesEveryFlag(t *testing.T) {
+func TestResultsCommandNamesEveryFlag(t *testing.T) {
 	t.Parallel()
 	o := ResultsOptions{Follow: true, Out: "my file.csv"}
 	assert.Equal(t, "coordinator results b_1 --follow --out 'my file.csv'", o.again("b_1"))

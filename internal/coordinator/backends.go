@@ -11,7 +11,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/dial"
 )
 
-// Backends writes what each adapter declares of itself.
+// Backends writes a table of the adapters and their declared capabilities.
 func Backends(ctx context.Context, w io.Writer) error {
 	adapters, err := dial.Adapters(ctx)
 	if err != nil {

@@ -23,10 +23,10 @@ func (b bitmap) clear(i int64) {
 	}
 }
 
-// size is above every index in the set.
+// size returns a number above every index in the set.
 func (b bitmap) size() int64 { return int64(len(b)) * 64 }
 
-// firstClear is the first index from i on that is not in the set.
+// firstClear returns the first index from i on that is not in the set.
 func (b bitmap) firstClear(i int64) int64 {
 	for b.has(i) {
 		i++

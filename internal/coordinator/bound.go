@@ -8,22 +8,23 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Bound is what keeps a batch from being faster, and what would change that.
+// Bound is the bottleneck of a batch and the setting that would widen it.
 type Bound struct {
-	Part string `json:"part"` // as in batch.Times; own, feed, workers, or "" if nothing is known
+	Part string `json:"part"` // as in batch.Times, or own, feed, workers; "" if unknown
 	By   string `json:"by"`
 	Knob string `json:"knob"`
 }
 
-// advice is, by part, what it means that agents spend most of their time there.
+// advice maps a part in which agents spend most of their time to the bottleneck that it points to and the setting to
+// change.
 var advice = map[string]struct{ by, knob string }{
 	"held": {"the server's KV cache, which has no room for more agents",
 		"a larger cache (--gpu-memory-utilization, a smaller model or context), shorter tool results (max_tokens), or another node"},
-	"slot": {"slots: agents are ready, and may not ask their server yet",
+	"slot": {"slots: agents are ready, but their server's slots are taken",
 		"raise worker --max-inflight or the spec's max_inflight if the server has room; otherwise another node"},
-	"prefill_cold": {"the time to the first token, on prompts of which the server held less than half",
+	"prefill_cold": {"the time to the first token, on prompts that were less than half cached",
 		"put what all inputs share into system_prompt; see that the server's prefix cache is on and large enough; lower --max-inflight if requests queue in the server"},
-	"prefill_cached": {"the time to the first token although the server held most of the prompt: requests queue in the server",
+	"prefill_cached": {"the time to the first token although most of the prompt was cached: requests queue in the server",
 		"lower worker --max-inflight or the spec's max_inflight, or add a node"},
 	"decode": {"decode: the servers write tokens as fast as they can",
 		"a lower sampling.max_tokens or a tighter schema; a faster server, or another node"},
@@ -31,25 +32,25 @@ var advice = map[string]struct{ by, knob string }{
 		"raise the slow tool's rate or concurrency in tools.yaml; let more agents live (worker --max-agents), so that the server has work meanwhile"},
 	"tools_shared": {"tool calls that ran for other jobs: many agents wait for the same call",
 		"a faster tool, or a wider share for it (ttl, pure), so that its results are kept"},
-	"retry":   {"model calls that fail and are made again", "read the worker's log for the server's errors; see that it is up, and lower --max-inflight if it answers 429 or 503"},
+	"retry":   {"model calls that fail and are retried", "read the worker's log for the server's errors; see that it is up, and lower --max-inflight if it answers 429 or 503"},
 	"journal": {"writing to Redis", "see `coordinator doctor` for Redis' latency; keep Redis near the workers, and its disk fast"},
 	ownPart:   {"batchagent itself", "give the workers more processor time"},
 }
 
-// BoundOf judges a batch by the results that were read.
+// BoundOf returns the bottleneck of a batch, judged by the results in t and by status.
 func BoundOf(t Tally, status StatusReport) Bound {
 	return boundOf(Explanation{Timed: t.OK + t.Failed, WallMS: t.WallMS, Times: t.Times}, &status)
 }
 
-// PartsOf are the parts of the agents' time in the order in which a job meets them, batchagent's own at the end.
+// PartsOf returns the parts of the agents' time in the order of a job's life, with batchagent's own part last.
 func PartsOf(t Tally) []batch.Part {
 	return append(t.Times.Parts(), batch.Part{Name: ownPart, MS: max(0, t.WallMS-t.Times.Sum().Milliseconds())})
 }
 
-// PartName is a part's name for people.
+// PartName returns the display name of a part.
 func PartName(name string) string { return partNames[name] }
 
-// boundOf judges a batch. status is nil if nobody knows how it stands.
+// boundOf returns the bottleneck of a batch. status is nil if only a results file was read.
 func boundOf(e Explanation, status *StatusReport) Bound {
 	if status != nil && !status.Phase.Terminal() {
 		c := status.Counts
@@ -63,7 +64,7 @@ func boundOf(e Explanation, status *StatusReport) Bound {
 		}
 	}
 	if e.Timed == 0 {
-		return Bound{By: "nothing that can be told: no job has ended with its times yet", Knob: "wait for the first results"}
+		return Bound{By: "nothing known yet: no job has ended with its times", Knob: "wait for the first results"}
 	}
 	parts := append(e.Times.Parts(), batch.Part{Name: ownPart, MS: e.own()})
 	most := slices.MaxFunc(parts, func(x, y batch.Part) int { return cmp.Compare(x.MS, y.MS) })

@@ -10,17 +10,17 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// SetBudget replaces what a batch may use; a paused one goes on if that is more than it has used. A part of b that is 0
-// stays as it is. The budget of a stage is that of its batch.
+// SetBudget sets the budget of a batch. A paused batch resumes if the new budget exceeds its use. A zero field of b
+// keeps the present value. A stage shares the budget of its batch.
 func SetBudget(ctx context.Context, s *statestore.Store, id batch.ID, b batch.Budget, con *Console) error {
 	if b.Tokens < 0 || b.USD < 0 {
 		return usagef("a budget must not be negative")
 	}
-	if b.Tokens > spec.MaxBudgetTokens || !(b.USD <= spec.MaxBudgetUSD) { // which NaN is not
+	if b.Tokens > spec.MaxBudgetTokens || !(b.USD <= spec.MaxBudgetUSD) { // also refuses NaN
 		return usagef("a budget must be a number up to %s tokens or $%s", count(spec.MaxBudgetTokens), count(spec.MaxBudgetUSD))
 	}
 	if b == (batch.Budget{}) {
-		return usagef("say how much the batch may use: --tokens N, --usd X or both")
+		return usagef("set how much the batch may use: --tokens N, --usd X or both")
 	}
 	id = id.Whole()
 	p := patience{store: s, say: con.Say}
@@ -48,12 +48,12 @@ func SetBudget(ctx context.Context, s *statestore.Store, id batch.ID, b batch.Bu
 	if err := p.do(ctx, read); err != nil {
 		return err
 	}
-	state := "it goes on"
+	state := "it continues"
 	switch {
 	case info.Phase == batch.Done:
 		state = "it is done, so this changes nothing"
 	case info.Paused:
-		state = "that is used up, so no model call begins"
+		state = "this is used up, so no model call starts"
 	}
 	con.Say(fmt.Sprintf("batch %s has used %s and may use %s: %s", id, spentOf(info), budgetOf(info.Budget), state))
 	return nil
@@ -78,7 +78,7 @@ func spentOf(i batch.Info) string {
 	return text
 }
 
-// amount writes tokens, and what they cost if that is known.
+// amount formats tokens, and their cost if it is known.
 func amount(i batch.Info, b batch.Budget) string {
 	text := count(b.Tokens) + " tokens"
 	if i.Prices != (batch.Prices{}) || b.USD > 0 {
@@ -87,7 +87,7 @@ func amount(i batch.Info, b batch.Budget) string {
 	return text
 }
 
-// BudgetLine writes how a batch stands against its budget; "" if it has none.
+// BudgetLine formats a batch's use of its budget. It returns "" if the batch has no budget.
 func BudgetLine(i batch.Info) string {
 	if i.Budget == (batch.Budget{}) {
 		return ""
@@ -99,7 +99,7 @@ func BudgetLine(i batch.Info) string {
 	return fmt.Sprintf("%s of %s used%s", spentOf(i), budgetOf(i.Budget), reserved)
 }
 
-// raise returns the command that raises the budget of a batch: by the limits that it has.
+// raise returns the command that raises the budget of a batch, with a flag for each limit that the batch has.
 func raise(i batch.Info) string {
 	var flags []string
 	if i.Budget.Tokens > 0 || i.Budget.USD == 0 {
@@ -111,7 +111,7 @@ func raise(i batch.Info) string {
 	return fmt.Sprintf("coordinator budget %s %s", i.ID.Whole(), strings.Join(flags, " "))
 }
 
-// dollars writes money with two digits, or four of a small sum.
+// dollars formats an amount in dollars: with four digits below 1 dollar, otherwise with two.
 func dollars(usd float64) string {
 	if usd > 0 && usd < 1 {
 		return fmt.Sprintf("$%.4f", usd)

@@ -18,7 +18,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// budgetSpec is 12 jobs of which one runs at a time.
+// budgetSpec writes a spec with 12 jobs that run one at a time.
 func budgetSpec(t *testing.T, budget string) string {
 	path := filepath.Join(t.TempDir(), "spec.yaml")
 	text := fmt.Sprintf("name: b\ntask: Name {n}.\ninputs: n.jsonl\nmax_inflight: 1\nprices: {prompt: 1, completion: 2}\n%s\n", budget)
@@ -31,7 +31,7 @@ func budgetSpec(t *testing.T, budget string) string {
 	return path
 }
 
-func TestARunThatHasUsedItsBudgetEndsAndCanBeGoneOnWith(t *testing.T) {
+func TestRunEndsWhenBudgetIsUsedAndCanBeResumed(t *testing.T) {
 	t.Parallel()
 	spec := budgetSpec(t, "budget: {batch: {tokens: 1}}")
 	o := RunOptions{
@@ -60,7 +60,7 @@ func TestARunThatHasUsedItsBudgetEndsAndCanBeGoneOnWith(t *testing.T) {
 	assert.Equal(t, 12, bytes.Count(text, []byte("\n")))
 }
 
-func TestWhoFollowsHearsOfAPauseAndTheBudgetCanBeRaised(t *testing.T) {
+func TestFollowReportsPauseAndBudgetCanBeRaised(t *testing.T) {
 	t.Parallel()
 	url, _ := testredis.Mini(t)
 	store, err := statestore.Open(t.Context(), url, statestore.Options{})
@@ -81,7 +81,7 @@ func TestWhoFollowsHearsOfAPauseAndTheBudgetCanBeRaised(t *testing.T) {
 
 	err = Results(t.Context(), store, s.ID, ResultsOptions{Follow: true}, con)
 	require.ErrorContains(t, err, "is paused: it has used 350 tokens, $0.0004 and may use 100 tokens; 11 of its 12 jobs have no result yet; `coordinator budget ")
-	assert.Equal(t, 1, strings.Count(out.String(), "\n"), "what there is was collected")
+	assert.Equal(t, 1, strings.Count(out.String(), "\n"), "the existing result was collected")
 	r, err := Status(t.Context(), store, s.ID)
 	require.NoError(t, err)
 	var shown bytes.Buffer
@@ -93,9 +93,9 @@ func TestWhoFollowsHearsOfAPauseAndTheBudgetCanBeRaised(t *testing.T) {
 		budget batch.Budget
 		said   string
 	}{
-		{batch.Budget{Tokens: 200}, "may use 200 tokens: that is used up, so no model call begins"},
-		{batch.Budget{USD: 1}, "may use 200 tokens or $1.00: that is used up"},
-		{batch.Budget{Tokens: 5_000}, "may use 5,000 tokens or $1.00: it goes on"},
+		{batch.Budget{Tokens: 200}, "may use 200 tokens: this is used up, so no model call starts"},
+		{batch.Budget{USD: 1}, "may use 200 tokens or $1.00: this is used up"},
+		{batch.Budget{Tokens: 5_000}, "may use 5,000 tokens or $1.00: it continues"},
 	} {
 		said.Reset()
 		require.NoError(t, SetBudget(t.Context(), store, s.ID, c.budget, con))

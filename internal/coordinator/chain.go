@@ -14,16 +14,16 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// chain makes inputs of the results of another batch, in the order of their indexes. Its memory is 16 bytes per result.
+// chain makes inputs from the results of another batch, in index order. It uses 16 bytes of memory per result.
 type chain struct {
 	from    spec.Earlier
 	connect connector
 	say     func(string)
 
-	places []int64 // of the results, in the order of their indexes; nil until they were looked for
+	places []int64 // positions of the results, in index order; nil before find
 }
 
-// chained reads what the inputs of a spec are, if they are results.
+// chained returns a function that reads results as inputs of a spec.
 func chained(connect connector, say func(string)) func(spec.Earlier) spec.Records {
 	return func(from spec.Earlier) spec.Records {
 		c := &chain{from: from, connect: connect, say: say}
@@ -72,8 +72,8 @@ func (c *chain) open(ctx context.Context) (past, error) {
 	return openStorePast(ctx, c.connect, c.from.Batch, c.say)
 }
 
-// find notes where the wanted results stand. A batch that has not ended, or of which results are missing, is refused:
-// inputs would be missing in silence.
+// find records the positions of the wanted results. It returns an error if the batch has not ended or results are
+// missing, because the new batch would silently lack inputs.
 func (c *chain) find(ctx context.Context, p past) error {
 	var info batch.Info
 	if s, ok := p.(*storePast); ok {
@@ -95,7 +95,7 @@ func (c *chain) find(ctx context.Context, p past) error {
 		return err
 	}
 	if info.Counts.Finished() > all {
-		return usagef("%s of batch %s were taken from Redis (results --consume); write inputs: {results: FILE}, with the file that they went to",
+		return usagef("%s of batch %s were taken from Redis (results --consume); write inputs: {results: FILE}, with the file that they were written to",
 			plural(info.Counts.Finished()-all, "result", "results"), c.from.Batch)
 	}
 	if len(found) == 0 {
@@ -109,7 +109,7 @@ func (c *chain) find(ctx context.Context, p past) error {
 	return nil
 }
 
-// record is a result as an input.
+// record converts a result to an input.
 func (c *chain) record(p past, r batch.Result) (spec.Record, error) {
 	if r.JobID == "" {
 		return spec.Record{}, fmt.Errorf("%s: %w", p.name(), spec.ErrInputsChanged)
@@ -148,7 +148,7 @@ func (c *chain) record(p past, r batch.Result) (spec.Record, error) {
 	return spec.Record{Where: p.name() + "/" + r.JobID, JSON: text}, nil
 }
 
-// encodePlain is JSON without escapes for HTML.
+// encodePlain encodes v as JSON without HTML escapes.
 func encodePlain(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

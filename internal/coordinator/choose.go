@@ -16,29 +16,29 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
 
-// backendVariable names a model server for commands that are given none.
+// backendVariable names the model server for commands without --backend.
 const (
 	backendVariable = "BATCHAGENT_BACKEND"
 	byVariable      = backendVariable
 )
 
-// backendTimeout bounds the wait for the model server's first answer.
+// backendTimeout limits the wait for the model server's first answer.
 const backendTimeout = 10 * time.Second
 
-// candidates are the places where a run may find its model server, the first that is given wins.
+// candidates are the places where a run looks for its model server. The first one that is set wins.
 type candidates struct {
-	given, by string // a URL, and what messages call the place that it was given at
+	given, by string // a URL, and the name of its source in messages
 	spec, env string // URLs
-	local     string // a host:port where a server may happen to run; "" does not look
-	simulate  bool   // start a simulated server if there is no other
-	insecure  bool   // listed hosts get keys without encryption too
-	tools     int    // of the spec: a simulated server asks for each once
+	local     string // host:port to probe for a server; "" skips the probe
+	simulate  bool   // start a simulated server if no other is found
+	insecure  bool   // send keys without encryption to listed hosts, too
+	tools     int    // number of tools in the spec; a simulated server calls each once
 
-	wait time.Duration // for the first answer of a server that somebody named, while it does not answer or is overloaded
-	say  func(string)  // is told of the wait
+	wait time.Duration // limits the retries while a named server does not answer or is overloaded
+	say  func(string)  // is called once when the wait begins
 }
 
-// named is the URL that somebody gave, and who did.
+// named returns the configured URL and its source; both are "" if none is configured.
 func (c candidates) named() (url, by string) {
 	switch {
 	case c.given != "":
@@ -51,11 +51,11 @@ func (c candidates) named() (url, by string) {
 	return "", ""
 }
 
-// modelServer is the server that a run uses.
+// modelServer is the model server of a run.
 type modelServer struct {
 	backend.Backend
 	models []backend.Model
-	by     string // who named it
+	by     string // source of the URL, for messages
 	stop   func() error
 }
 
@@ -66,8 +66,8 @@ func (m *modelServer) close() {
 	}
 }
 
-// chooseBackend opens the server that was named, else the one that runs on this machine, else a simulated one if that is
-// wanted.
+// chooseBackend opens the configured server. Without one it opens the server on this machine, and then, if c.simulate
+// is set, a simulated one.
 func chooseBackend(ctx context.Context, c candidates, o dial.Options) (*modelServer, error) {
 	if url, by := c.named(); url != "" {
 		if o.Getenv == nil {
@@ -91,7 +91,7 @@ func chooseBackend(ctx context.Context, c candidates, o dial.Options) (*modelSer
 		}
 	}
 	if !c.simulate {
-		return nil, &UnreachableError{fmt.Errorf("there is no model server: give %s, or BATCHAGENT_BACKEND in the environment; none answers at %s",
+		return nil, &UnreachableError{fmt.Errorf("no model server is configured: give %s, or BATCHAGENT_BACKEND in the environment; none answers at %s",
 			c.by, cmp.Or(c.local, "a default address"))}
 	}
 	sim, err := vllmsim.New(vllmsim.Config{ToolTurns: max(c.tools, 1)})
@@ -111,10 +111,10 @@ func chooseBackend(ctx context.Context, c candidates, o dial.Options) (*modelSer
 	return m, nil
 }
 
-// firstLook is the time between two tries to reach a server that does not answer yet.
+// firstLook is the interval between attempts to reach a server that does not answer yet.
 const firstLook = 500 * time.Millisecond
 
-// await connects as openBackend does, and tries again for as long as c.wait.
+// await calls openBackend and retries for up to c.wait.
 func (c candidates) await(ctx context.Context, url, by string, o dial.Options) (*modelServer, error) {
 	for began, told := time.Now(), false; ; told = true {
 		m, err := openBackend(ctx, url, by, o)
@@ -130,7 +130,7 @@ func (c candidates) await(ctx context.Context, url, by string, o dial.Options) (
 	}
 }
 
-// away reports whether a server that cannot be used may come to answer by itself.
+// away reports whether a server that failed may recover by itself.
 func away(err error) bool {
 	if _, ok := errors.AsType[*UnreachableError](err); !ok {
 		return false
@@ -139,7 +139,7 @@ func away(err error) bool {
 	return class == "" || class.Retryable()
 }
 
-// openBackend connects: a server that is not ready is an error.
+// openBackend connects to a server. A server that is not ready is an error.
 func openBackend(ctx context.Context, url, by string, o dial.Options) (*modelServer, error) {
 	b, err := dial.Open(ctx, url, o)
 	if err != nil {
@@ -155,7 +155,7 @@ func openBackend(ctx context.Context, url, by string, o dial.Options) (*modelSer
 	return &modelServer{Backend: b, models: models, by: by}, nil
 }
 
-// unready is the error of a server that cannot be used: it does not answer, or its answer is an error.
+// unready returns the error for a server that does not answer, or answers with an error.
 func unready(endpoint, by string, err error) error {
 	if e, ok := errors.AsType[*backend.Error](err); ok && e.Status != 0 {
 		return fmt.Errorf("the model server %s (%s) answers with an error: %w", endpoint, by, err)
@@ -163,7 +163,7 @@ func unready(endpoint, by string, err error) error {
 	return fmt.Errorf("the model server %s (%s) does not answer: %w; is it running, and is the address right?", endpoint, by, err)
 }
 
-// ask returns the models of a server that is ready. The list may be empty.
+// ask returns the models of a ready server. The list may be empty.
 func ask(ctx context.Context, b backend.Backend) ([]backend.Model, error) {
 	if err := b.Ready(ctx); err != nil {
 		return nil, err
@@ -171,11 +171,12 @@ func ask(ctx context.Context, b backend.Backend) ([]backend.Model, error) {
 	return b.Models(ctx)
 }
 
-// model returns the model of a plan; "" takes the server's first. If the server lists no models, any name is accepted.
+// model finds a model by name. "" selects the server's first model. If the server lists no models, any name is
+// accepted.
 func (m *modelServer) model(name string) (backend.Model, error) {
 	switch {
 	case len(m.models) == 0 && name == "":
-		return backend.Model{}, usagef("the server %s lists no models (/models), so that none can be chosen; name one in the spec: model: NAME", m.Endpoint())
+		return backend.Model{}, usagef("the server %s lists no models (/models); name one in the spec: model: NAME", m.Endpoint())
 	case len(m.models) == 0:
 		return backend.Model{ID: name}, nil
 	case name == "":
@@ -191,7 +192,8 @@ func (m *modelServer) model(name string) (backend.Model, error) {
 	return backend.Model{}, usagef("the spec asks for the model %q; the server %s serves %s", name, m.Endpoint(), strings.Join(names, ", "))
 }
 
-// modelFor is the model of a batch's jobs. The server must have those of its stages, too.
+// modelFor returns the model for a batch's jobs. It returns an error if the server misses a model of the batch's
+// stages.
 func (m *modelServer) modelFor(c *spec.Compiled) (backend.Model, error) {
 	for _, stage := range []*spec.Plan{c.Planner, c.Reduce} {
 		if stage == nil {

@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	collectAtOnce = 500         // results of one read
-	collectWait   = time.Second // for the next result; an interrupt is noticed as late as this
+	collectAtOnce = 500         // results per read
+	collectWait   = time.Second // per wait for the next result; limits the delay of an interrupt
 )
 
-// sink takes results.
+// sink stores results.
 type sink interface {
-	// Has reports whether this result is there already.
+	// Has reports whether this result is already stored.
 	Has(r batch.Result) bool
-	// Write takes results with their JSON, in order. They are safe when it returns.
+	// Write stores results with their JSON, in order. Once it returns, they are safe.
 	Write(results []batch.Result, lines [][]byte) error
 }
 
-// stream is a sink that cannot be read back. A job that is run again after its failure was written has two lines in it, of
-// which the later counts. Its memory is that of its outcomes.
+// stream is a sink that cannot be read back. A job that is retried after its failure was written has two lines; the
+// later line counts. It uses the memory of its outcomes.
 type stream struct {
 	w      io.Writer
 	format format
@@ -55,8 +55,8 @@ func (s *stream) Write(results []batch.Result, lines [][]byte) error {
 	return nil
 }
 
-// Source is where results come from: a store, or a server before it. Its verbs may be repeated, and mean what they mean
-// in [statestore.Store].
+// Source provides results: a store, or a server in front of it. Its methods are idempotent and behave like those of
+// [statestore.Store].
 type Source interface {
 	waiter
 	Info(ctx context.Context, id batch.ID) (batch.Info, error)
@@ -68,24 +68,25 @@ type Source interface {
 	TrimResults(ctx context.Context, id batch.ID, upTo int64, timeline string) error
 }
 
-// collector brings results of one batch from the store to a sink.
+// collector copies the results of one batch from the store to a sink.
 type collector struct {
 	store    Source
 	id       batch.ID
 	sink     sink
-	order    *order // nil writes results as they come
+	order    *order // nil writes results in the order of their arrival
 	patience patience
-	after    int64  // cursor: everything up to here is in the sink, or waits in order
-	timeline string // that the cursor belongs to; "" before the first step
-	// written is told the cursor up to which everything is in the sink, and its timeline. Nil is skipped; never used with order.
+	after    int64  // cursor: all results up to here are in the sink or held by order
+	timeline string // of the cursor; "" before the first step
+	// written is called with the cursor up to which the sink is complete, and with its timeline. Nil is skipped. It
+	// must be nil if order is set.
 	written func(ctx context.Context, upTo int64, timeline string) error
-	seen    func(batch.Result) // is told every result that comes; nil is skipped
+	seen    func(batch.Result) // is called with every result that arrives; nil is skipped
 }
 
-// follow collects until the batch is done and everything is in the sink, through outages of Redis.
+// follow collects, through outages of Redis, until the batch is done and the sink is complete.
 func (c *collector) follow(ctx context.Context) error {
 	for {
-		// Asked before reading, so that what ended the batch is read after.
+		// Read the phase before the results, so that no result of a finished batch is missed.
 		phase, err := c.phase(ctx)
 		if err != nil {
 			return err
@@ -105,7 +106,7 @@ func (c *collector) follow(ctx context.Context) error {
 	}
 }
 
-// whilePaused returns a PausedError if nothing more will come before somebody raises the batch's budget.
+// whilePaused returns a PausedError if no more results come until the batch's budget is raised.
 func (c *collector) whilePaused(ctx context.Context) error {
 	var info batch.Info
 	err := c.patience.do(ctx, func() (err error) {
@@ -115,7 +116,7 @@ func (c *collector) whilePaused(ctx context.Context) error {
 	if err != nil || !info.Paused || info.Counts.Running > 0 || info.Counts.Waiting == 0 {
 		return err
 	}
-	// What ended since the last read is collected first.
+	// First collect the results that arrived since the last read.
 	entries, err := c.store.Results(ctx, c.id, c.after, 1)
 	if err != nil || len(entries) > 0 {
 		return nil
@@ -126,7 +127,7 @@ func (c *collector) whilePaused(ctx context.Context) error {
 	return &PausedError{Info: info}
 }
 
-// drain collects what is there, and does not wait for more.
+// drain collects the results that exist and does not wait for more.
 func (c *collector) drain(ctx context.Context) error {
 	for {
 		n, err := c.step(ctx, false)
@@ -147,8 +148,8 @@ func (c *collector) phase(ctx context.Context) (phase batch.Phase, err error) {
 	return phase, err
 }
 
-// step reads once and writes what came. It returns how many results there were, or 1 if it found out that the server's history
-// is another one than before and that everything has to be looked at again.
+// step reads once and writes the results. It returns their number. It returns 1 if the server's timeline changed,
+// because all results must then be read again.
 func (c *collector) step(ctx context.Context, wait bool) (int, error) {
 	if c.timeline == "" {
 		if _, err := c.otherTimeline(ctx); err != nil {
@@ -167,7 +168,7 @@ func (c *collector) step(ctx context.Context, wait bool) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	// Asked after reading, so that what was read is of the timeline before or of this one.
+	// Check the timeline after reading: the entries belong to the previous timeline or to this one.
 	if other, err := c.otherTimeline(ctx); err != nil || other {
 		c.after = 0
 		if c.order != nil {
@@ -188,8 +189,8 @@ func (c *collector) step(ctx context.Context, wait bool) (int, error) {
 	return len(entries), err
 }
 
-// otherTimeline reports whether the server was restarted, or replaced by its replica, since it was asked before. It may have
-// forgotten results that were read, and committed others in their places.
+// otherTimeline reports whether the server was restarted or replaced by its replica since the last call. The server may
+// have lost results that were read, and have put others at their cursors.
 func (c *collector) otherTimeline(ctx context.Context) (bool, error) {
 	before := c.timeline
 	err := c.patience.do(ctx, func() (err error) {
@@ -199,7 +200,7 @@ func (c *collector) otherTimeline(ctx context.Context) (bool, error) {
 	return c.timeline != before, err
 }
 
-// take decodes entries and writes those that the sink lacks, in order if one is asked for.
+// take decodes entries and writes the ones that the sink does not have, in index order if c.order is set.
 func (c *collector) take(ctx context.Context, entries []statestore.Entry) error {
 	var results []batch.Result
 	var lines [][]byte
@@ -229,7 +230,7 @@ func (c *collector) take(ctx context.Context, entries []statestore.Entry) error 
 	return nil
 }
 
-// flush writes what still waits for its turn, which comes no more.
+// flush writes the results that order still holds. The results before them will not arrive any more.
 func (c *collector) flush(ctx context.Context) error {
 	if c.order == nil {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// held is a source that holds some results.
+// held is a source with fixed results.
 type held struct {
 	Source
 	entries []statestore.Entry
@@ -25,7 +25,7 @@ func (h held) Results(_ context.Context, _ batch.ID, after int64, _ int) ([]stat
 	return h.entries[after:], nil
 }
 
-// unsynced is a disk that knows whether it holds something that a loss of power would take.
+// unsynced is a disk that records whether it holds unsynced data, which a power loss would destroy.
 type unsynced struct {
 	disk
 	dirty bool
@@ -41,8 +41,8 @@ func (d *unsynced) Sync() error {
 	return d.disk.Sync()
 }
 
-// TestRedisIsTrimmedAfterTheDiskHasIt: with --consume a result leaves Redis when it is on disk, and stays if the disk does not take it.
-func TestRedisIsTrimmedAfterTheDiskHasIt(t *testing.T) {
+// With --consume a result leaves Redis once it is on disk, and stays there if the disk fails.
+func TestConsumeTrimsRedisAfterDiskSync(t *testing.T) {
 	file, err := OpenFile(filepath.Join(t.TempDir(), "out"), jsonl{}, testBatch, 3)
 	require.NoError(t, err)
 	results, lines := someResults(t, 3)
@@ -55,7 +55,7 @@ func TestRedisIsTrimmedAfterTheDiskHasIt(t *testing.T) {
 	written := &unsynced{disk: good}
 	c := &collector{store: source, id: testBatch, sink: file, patience: patience{store: source}}
 	c.written = func(_ context.Context, upTo int64, _ string) error {
-		require.False(t, written.dirty, "it is trimmed before it is on disk")
+		require.False(t, written.dirty, "trimmed before the data is on disk")
 		trimmed = append(trimmed, upTo)
 		return nil
 	}

@@ -8,12 +8,13 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// conditionOf returns the state of a batch. stages are its stages, nil if it has one only; workers are all that are listed.
+// conditionOf returns the state of a batch. stages is nil if the batch has no other stages. workers are all registered
+// workers.
 func conditionOf(info batch.Info, stages []StageUse, workers []batch.WorkerRecord) batch.Condition {
 	c := info.Counts
 	switch {
 	case info.Phase == batch.Cancelling:
-		return batch.Condition{State: batch.BatchCancelled, Reason: fmt.Sprintf("%s jobs still end", count(c.Running+c.Waiting))}
+		return batch.Condition{State: batch.BatchCancelled, Reason: fmt.Sprintf("%s jobs are still ending", count(c.Running+c.Waiting))}
 	case info.Phase == batch.Done:
 		return endOf(info, stages)
 	case info.Paused:
@@ -33,29 +34,35 @@ func conditionOf(info batch.Info, stages []StageUse, workers []batch.WorkerRecor
 	return batch.Condition{State: batch.BatchRunning}
 }
 
-// endOf returns the state of a batch whose jobs all have a result.
+// endOf returns the state of a batch that has all results.
 func endOf(info batch.Info, stages []StageUse) batch.Condition {
 	c := info.Counts
-	failed := func(stage string) bool {
-		i := slices.IndexFunc(stages, func(s StageUse) bool { return s.Stage == stage })
-		return i >= 0 && stages[i].Phase == batch.Done && stages[i].Failed > 0
+	of := func(stage string) (s StageUse) {
+		if i := slices.IndexFunc(stages, func(s StageUse) bool { return s.Stage == stage }); i >= 0 && stages[i].Phase == batch.Done {
+			s = stages[i]
+		}
+		return s
 	}
 	switch {
 	case c.Cancelled > 0:
 		return batch.Condition{State: batch.BatchCancelled, Reason: fmt.Sprintf("%s of %s jobs have no output", count(c.Cancelled+c.Failed), count(c.Finished()))}
-	case info.Plan && failed(planStage):
+	case info.Plan && of(planStage).Cancelled > 0:
+		return batch.Condition{State: batch.BatchCancelled, Reason: "it was cancelled before the plan ended"}
+	case info.Plan && of(planStage).Failed > 0:
 		return batch.Condition{State: batch.BatchFailed, Reason: "the plan failed"}
 	case c.Failed > 0 && c.OK == 0:
 		return batch.Condition{State: batch.BatchFailed, Reason: "no job has an output"}
 	case c.Failed > 0:
 		return batch.Condition{State: batch.BatchDoneWithFailures, Reason: fmt.Sprintf("%s of %s jobs failed", count(c.Failed), count(c.Finished()))}
-	case failed(reduceStage):
+	case of(reduceStage).Cancelled > 0:
+		return batch.Condition{State: batch.BatchCancelled, Reason: "the reduction was cancelled"}
+	case of(reduceStage).Failed > 0:
 		return batch.Condition{State: batch.BatchDoneWithFailures, Reason: "the reduction failed"}
 	}
 	return batch.Condition{State: batch.BatchDone}
 }
 
-// able reports whether a live worker can serve a batch, and if not, why.
+// able reports whether a live worker can serve a batch. If none can, it returns the reason.
 func able(info batch.Info, workers []batch.WorkerRecord) (ok bool, why string, pause *batch.Pause) {
 	needs := needsOf(info)
 	if slices.ContainsFunc(workers, func(w batch.WorkerRecord) bool { return servable(needs, w) == "" }) {
@@ -65,20 +72,20 @@ func able(info batch.Info, workers []batch.WorkerRecord) (ok bool, why string, p
 	return false, why, pause
 }
 
-// Listed is a batch in a list.
+// Listed is an entry in a list of batches.
 type Listed struct {
 	batch.Info
 	batch.Condition
 }
 
-// lister reads the batches and workers of a cluster; statestore.Store implements it.
+// lister reads the batches and workers of a cluster. statestore.Store implements it.
 type lister interface {
 	List(ctx context.Context) ([]batch.Info, error)
 	Newest(ctx context.Context, n int) ([]batch.Info, error)
 	Workers(ctx context.Context) ([]batch.WorkerRecord, error)
 }
 
-// List returns the n newest batches with their states, all of them if n is 0.
+// List returns the n newest batches with their states. If n is 0, it returns all batches.
 func List(ctx context.Context, s lister, n int) ([]Listed, error) {
 	read := s.List
 	if n > 0 {
@@ -95,7 +102,7 @@ func List(ctx context.Context, s lister, n int) ([]Listed, error) {
 	return judge(infos, workers), nil
 }
 
-// judge computes the state of each batch of a list. Its stages count if they are in the list.
+// judge computes the state of each batch in a list. A batch's stages count only if they are in the list.
 func judge(infos []batch.Info, workers []batch.WorkerRecord) []Listed {
 	by := make(map[batch.ID]batch.Info, len(infos))
 	for _, i := range infos {
@@ -106,7 +113,7 @@ func judge(infos []batch.Info, workers []batch.WorkerRecord) []Listed {
 		var stages []StageUse
 		for _, stage := range []StageUse{{Stage: planStage, Batch: i.ID.Planner()}, {Stage: reduceStage, Batch: i.ID.Reducer()}} {
 			if of, ok := by[stage.Batch]; ok && i.ID == i.ID.Whole() {
-				stage.Phase, stage.Failed = of.Phase, of.Counts.Failed+of.Counts.Cancelled
+				stage.Phase, stage.Failed, stage.Cancelled = of.Phase, of.Counts.Failed+of.Counts.Cancelled, of.Counts.Cancelled
 				stages = append(stages, stage)
 			}
 		}

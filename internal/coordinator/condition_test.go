@@ -49,7 +49,7 @@ func TestConditionOf(t *testing.T) {
 		"no worker has the tool":         {info: of(func(i *batch.Info) { i.Tools = []string{"t"} }), workers: workers, want: batch.BatchWaiting, reason: "no tool t"},
 		"the worker drains":              {info: open, workers: with(func(w *batch.WorkerRecord) { w.Draining = true }), want: batch.BatchWaiting, reason: "shutting down"},
 		"the server refuses":             {info: open, workers: with(func(w *batch.WorkerRecord) { w.Pauses = paused }), want: batch.BatchPaused, reason: "402"},
-		"being cancelled":                {info: of(func(i *batch.Info) { i.Phase = batch.Cancelling }), workers: workers, want: batch.BatchCancelled, reason: "9 jobs still end"},
+		"being cancelled":                {info: of(func(i *batch.Info) { i.Phase = batch.Cancelling }), workers: workers, want: batch.BatchCancelled, reason: "9 jobs are still ending"},
 		"all ok":                         {info: ended(9, 0, 0), want: batch.BatchDone},
 		"no job":                         {info: ended(0, 0, 0), want: batch.BatchDone},
 		"some failed":                    {info: ended(8, 1, 0), want: batch.BatchDoneWithFailures, reason: "1 of 9 jobs failed"},
@@ -57,6 +57,7 @@ func TestConditionOf(t *testing.T) {
 		"some cancelled":                 {info: ended(6, 1, 2), want: batch.BatchCancelled, reason: "3 of 9 jobs have no output"},
 		"the reduction failed":           {info: ended(9, 0, 0), stages: []StageUse{{Stage: reduceStage, Phase: batch.Done, Failed: 1}}, want: batch.BatchDoneWithFailures, reason: "reduction"},
 		"the reduction is under way":     {info: ended(9, 0, 0), stages: []StageUse{{Stage: reduceStage, Phase: batch.Sealed}}, want: batch.BatchDone},
+		"cancelled while it was planned": {info: func() batch.Info { i := ended(0, 0, 0); i.Plan = true; return i }(), stages: []StageUse{{Stage: planStage, Phase: batch.Done, Failed: 1, Cancelled: 1}}, want: batch.BatchCancelled},
 		"the plan failed, so no job ran": {info: func() batch.Info { i := ended(0, 0, 0); i.Plan = true; return i }(), stages: []StageUse{{Stage: planStage, Phase: batch.Done, Failed: 1}}, want: batch.BatchFailed, reason: "plan"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -67,7 +68,7 @@ func TestConditionOf(t *testing.T) {
 	}
 }
 
-func TestJudgeKnowsTheStagesOfAList(t *testing.T) {
+func TestJudgeCountsStagesInList(t *testing.T) {
 	id := batch.ID("b_01jd0000000000000000000000")
 	done := batch.Info{Header: batch.Header{ID: id, Reduce: true}, Phase: batch.Done, Counts: batch.Counts{Total: 1, Fed: 1, OK: 1}}
 	reducer := batch.Info{Header: batch.Header{ID: id.Reducer()}, Phase: batch.Done, Counts: batch.Counts{Total: 1, Fed: 1, Failed: 1}}

@@ -10,10 +10,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// connectTimeout bounds the wait for Redis' first answer.
+// connectTimeout limits the wait for Redis' first answer.
 const connectTimeout = 10 * time.Second
 
-// Connect opens the store. An UnreachableError names the address.
+// Connect opens the store. It returns an UnreachableError, which names the address, if Redis does not answer.
 func Connect(ctx context.Context, to config.Redis) (*statestore.Store, error) {
 	dial, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -24,15 +24,15 @@ func Connect(ctx context.Context, to config.Redis) (*statestore.Store, error) {
 	return s, nil
 }
 
-// waiter is a store as far as an outage of it concerns.
+// waiter is the part of a store that patience needs.
 type waiter interface {
 	Address() string
 	// UntilKnown repeats op, as [statestore.Store.UntilKnown] does.
 	UntilKnown(ctx context.Context, op func() error) error
 }
 
-// Once makes of open a function that opens the store at its first call and gives the same one later, and a function that
-// closes it if it was opened. Neither is safe for concurrent use.
+// Once returns two functions. connect opens the store at its first call and returns the same store later. closeStore
+// closes the store if it is open. Neither is safe for concurrent use.
 func Once(open func(context.Context) (*statestore.Store, error)) (connect func(context.Context) (*statestore.Store, error), closeStore func()) {
 	var store *statestore.Store
 	connect = func(ctx context.Context) (*statestore.Store, error) {
@@ -52,14 +52,14 @@ func Once(open func(context.Context) (*statestore.Store, error)) (connect func(c
 	}
 }
 
-// patience repeats verbs of the store through an outage of Redis, and says once that it waits.
+// patience retries store operations through an outage of Redis. It reports the start and the end of the wait once each.
 type patience struct {
 	store waiter
 	say   func(string)
 	lost  bool
 }
 
-// do runs op, which must be safe to repeat, until its outcome is known or ctx is done.
+// do retries op until its outcome is known or ctx is done. op must be idempotent.
 func (p *patience) do(ctx context.Context, op func() error) error {
 	err := p.store.UntilKnown(ctx, func() error {
 		err := op()
@@ -84,7 +84,7 @@ func (p *patience) do(ctx context.Context, op func() error) error {
 	return err
 }
 
-// name is what the store is called: Redis, unless its address says that it is something else.
+// name returns the display name of the store: its address if that is a URL, otherwise Redis and the address.
 func (p *patience) name() string {
 	if strings.Contains(p.store.Address(), "://") {
 		return p.store.Address()

@@ -14,22 +14,22 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Console is where a command speaks: results on standard output, everything else on standard error. On a terminal it
-// keeps a few status lines at the bottom, below whatever else is written. It is safe for concurrent use.
+// Console writes a command's output: results to standard output, everything else to standard error. On a terminal it
+// keeps a few status lines at the bottom, below all other output. It is safe for concurrent use.
 type Console struct {
 	out, err io.Writer
-	live     bool       // err is a terminal: the status is redrawn
-	colour   bool       // the status may be coloured
+	live     bool       // err is a terminal: redraw the status
+	colour   bool       // the status may have colours
 	both     bool       // out is a terminal too
 	width    func() int // of the terminal
 
 	mu     sync.Mutex
-	status string         // on the screen, guarded by mu
-	last   []batch.Result // latest first, guarded by mu
+	status string         // currently on the screen, guarded by mu
+	last   []batch.Result // newest first, guarded by mu
 }
 
-// NewConsole finds out whether errOut is a terminal. A terminal that cannot move its cursor (TERM=dumb) gets plain lines,
-// and one whose user set NO_COLOR (https://no-color.org) no colours.
+// NewConsole detects whether errOut is a terminal. With TERM=dumb the terminal gets plain lines, because it cannot move
+// its cursor. With NO_COLOR (https://no-color.org) it gets no colours.
 func NewConsole(out, errOut io.Writer) *Console {
 	c := &Console{out: out, err: errOut, width: func() int { return 0 }}
 	if f, ok := errOut.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
@@ -47,10 +47,10 @@ func NewConsole(out, errOut io.Writer) *Console {
 	return c
 }
 
-// Stdout writes results. What it writes and the status line never mix.
+// Stdout returns the writer for results. Its output and the status lines never mix.
 func (c *Console) Stdout() io.Writer { return consoleWriter{c, c.out} }
 
-// Stderr writes everything else.
+// Stderr returns the writer for everything except results.
 func (c *Console) Stderr() io.Writer { return consoleWriter{c, c.err} }
 
 // Say writes one line to standard error.
@@ -71,8 +71,8 @@ func (w consoleWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Status replaces the status, which is one line or several; "" takes it away. Where nothing can be redrawn, it is written
-// after what was there.
+// Status replaces the status, which has one line or more. "" removes it. Without a terminal, Status appends the lines
+// to the output.
 func (c *Console) Status(line string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,7 +85,7 @@ func (c *Console) Status(line string) {
 	c.draw(line)
 }
 
-// draw is called with mu held.
+// draw redraws the status. The caller holds mu.
 func (c *Console) draw(line string) {
 	if !c.live || line == c.status {
 		return
@@ -99,16 +99,17 @@ func (c *Console) draw(line string) {
 	_, _ = io.WriteString(c.err, b.String())
 }
 
-// How often progress is shown.
+// Intervals of the progress display.
 const (
 	redrawEvery = 250 * time.Millisecond
 	lineEvery   = 5 * time.Second
 )
 
-// lastShown is how many results the status shows.
+// lastShown is the number of results in the status.
 const lastShown = 3
 
-// noting is told results, to show the last ones: Note, or nothing when out shows them on the same screen by itself.
+// noting returns a callback that shows results among the last ones: Note. It returns a no-op if out shows results on
+// the same screen.
 func (c *Console) noting(toOut bool) func(batch.Result) {
 	if toOut && c.both {
 		return func(batch.Result) {}
@@ -116,7 +117,7 @@ func (c *Console) noting(toOut bool) func(batch.Result) {
 	return c.Note
 }
 
-// Note remembers a result, to show it among the last ones.
+// Note keeps a result for the status.
 func (c *Console) Note(r batch.Result) {
 	if !c.live {
 		return
@@ -132,7 +133,7 @@ func (c *Console) view(p Progress) view {
 	return view{Progress: p, width: c.width(), colour: c.colour, last: append([]batch.Result(nil), c.last...)}
 }
 
-// watch shows progress until ctx is done, and then takes the status away. A look that fails is skipped.
+// watch shows progress until ctx is done and then removes the status. It skips failed reads.
 func (c *Console) watch(ctx context.Context, look func(ctx context.Context) (Progress, error)) {
 	every := lineEvery
 	if c.live {

@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// cancelLease is long enough for every worker that still renews.
+	// cancelLease is long enough for the renewals of every worker.
 	cancelLease = 15 * time.Second
 	cancelPoll  = 250 * time.Millisecond
 )
 
-// Cancel gives every job of a batch that has no result a cancelled one, and returns when all have one. Waiting jobs are
-// finished here, so no worker is needed; running ones are ended by their workers, and those of dead workers one lease
-// later. A plan that is still made is cancelled too, and a batch that is reduced is not reduced any more.
+// Cancel gives every job without a result a cancelled one, and returns when all jobs have results. It finishes waiting
+// jobs itself, so no worker is needed. Workers end their running jobs. The jobs of dead workers end when their leases
+// expire. Cancel also cancels a running planner and skips the reduction.
 func Cancel(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) error {
 	c := &canceller{
 		store: s, id: id, console: con, patience: patience{store: s, say: con.Say},
@@ -42,8 +42,8 @@ func Cancel(ctx context.Context, s *statestore.Store, id batch.ID, con *Console)
 	if err != nil {
 		return err
 	}
-	// After the batch, so that what the planner makes meanwhile finds it cancelled. If this command dies between the two, it is
-	// still there to be cancelled when the same command runs again.
+	// The planner is cancelled after the batch, so that a plan that arrives meanwhile finds the batch cancelled. If
+	// this command dies in between, the same command cancels the planner when it runs again.
 	cancelPlanner := func() error {
 		if planner == "" {
 			return nil
@@ -57,7 +57,7 @@ func Cancel(ctx context.Context, s *statestore.Store, id batch.ID, con *Console)
 		if err := cancelPlanner(); err != nil {
 			return err
 		}
-		con.Say(fmt.Sprintf("batch %s was done already; nothing to cancel", id))
+		con.Say(fmt.Sprintf("batch %s is already done; nothing to cancel", id))
 		return nil
 	}
 	err = c.patience.do(ctx, func() (err error) {
@@ -73,7 +73,7 @@ func Cancel(ctx context.Context, s *statestore.Store, id batch.ID, con *Console)
 	}
 	if err := c.drain(ctx, phase); err != nil {
 		if ctx.Err() != nil {
-			con.Say(fmt.Sprintf("interrupted: batch %s stays cancelled; workers, or the same command again, end what is left", id))
+			con.Say(fmt.Sprintf("interrupted: batch %s stays cancelled; workers, or the same command again, end the remaining jobs", id))
 		}
 		return err
 	}
@@ -99,7 +99,7 @@ type canceller struct {
 	told     bool
 }
 
-// drain claims and cancels until the batch is done.
+// drain claims and cancels jobs until the batch is done.
 func (c *canceller) drain(ctx context.Context, phase batch.Phase) error {
 	for phase != batch.Done {
 		next, leases, err := c.claim(ctx)
@@ -124,7 +124,8 @@ func (c *canceller) drain(ctx context.Context, phase batch.Phase) error {
 	return nil
 }
 
-// claim takes jobs that wait, or whose worker is gone. A claim whose reply was lost is found by asking what we hold.
+// claim claims waiting jobs and jobs with expired leases. If the reply to a claim is lost, it reads the leases that
+// this consumer holds.
 func (c *canceller) claim(ctx context.Context) (phase batch.Phase, leases []batch.Lease, err error) {
 	phase, jobs, err := c.store.Claim(ctx, statestore.ClaimParams{
 		Batch: c.id, Consumer: c.consumer, Count: statestore.MaxClaim, Lease: cancelLease,
@@ -171,18 +172,18 @@ func (c *canceller) finish(ctx context.Context, leases []batch.Lease) (phase bat
 	return phase, nil
 }
 
-// tell says once why it takes a while.
+// tell reports once that workers still hold jobs.
 func (c *canceller) tell(ctx context.Context) {
 	info, err := c.store.Info(ctx, c.id)
 	if c.told || err != nil || info.Counts.Running == 0 {
 		return
 	}
 	c.told = true
-	c.console.Say(fmt.Sprintf("waiting for %s that workers hold; they stop within seconds, or if a worker is gone, when its lease lapses",
+	c.console.Say(fmt.Sprintf("waiting for %s that workers hold; they stop within seconds, or if a worker is dead, when its lease expires",
 		plural(info.Counts.Running, "job", "jobs")))
 }
 
-// Retry queues the failed jobs of a batch again, or its planner, if that is what failed.
+// Retry queues the failed jobs of a batch again, or its planner if the planner failed.
 func Retry(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) error {
 	p := patience{store: s, say: con.Say}
 	planner, _, err := stagesOf(ctx, s, id, &p)
@@ -225,7 +226,7 @@ func Retry(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) 
 	return nil
 }
 
-// Remove drops everything of a batch that is done.
+// Remove deletes all data of a batch that is done.
 func Remove(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) error {
 	p := patience{store: s, say: con.Say}
 	var phase batch.Phase
@@ -251,7 +252,7 @@ func Remove(ctx context.Context, s *statestore.Store, id batch.ID, con *Console)
 	err = p.do(ctx, func() error {
 		err := s.Remove(ctx, id)
 		if unsure && errors.Is(err, statestore.ErrNotFound) {
-			return nil // the try whose reply was lost removed it
+			return nil // an earlier attempt removed it, but its reply was lost
 		}
 		unsure = unsure || statestore.Unreachable(err)
 		return err
@@ -266,7 +267,7 @@ func Remove(ctx context.Context, s *statestore.Store, id batch.ID, con *Console)
 	return nil
 }
 
-// sleep waits for d, or returns the cause of ctx' end.
+// sleep waits for d. It returns the cause of ctx if ctx ends first.
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

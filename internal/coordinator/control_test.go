@@ -14,7 +14,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// onWrite is told of each write.
+// onWrite is called with each write.
 type onWrite func(string)
 
 func (f onWrite) Write(p []byte) (int, error) {
@@ -22,8 +22,8 @@ func (f onWrite) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What a verb does to a batch it does to its stages, also if Redis does not answer when it looks for them.
-func TestStagesAreNotForgottenWhileRedisIsAway(t *testing.T) {
+// A command on a batch also reaches its stages if Redis does not answer at first.
+func TestCancelAndRemoveReachStagesAfterOutage(t *testing.T) {
 	t.Parallel()
 	url, redis := testredis.Mini(t)
 	s, err := statestore.Open(t.Context(), url, statestore.Options{})

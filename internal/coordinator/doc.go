@@ -1,24 +1,23 @@
-// Package coordinator is what a person at a terminal does with batches: submit, watch, collect, control, and run one on
-// this machine alone.
+// Package coordinator implements the user's commands on batches: submit, watch, collect, control, and run one on this
+// machine alone.
 //
-// It is never on the data path: workers claim from Redis by themselves, and a batch ends with every coordinator dead.
-// So a coordinator keeps no state that matters. Whatever it was doing when it was killed, the same command run again
-// goes on: a submission is found by its fingerprint ([Submit]), and a results file is read for what it holds already
-// ([OpenFile]).
+// Jobs and results never pass through a coordinator: workers claim from Redis directly, and a batch completes without
+// any coordinator. So a coordinator keeps no essential state. If it is killed, the same command resumes its work.
+// [Submission.Submit] finds a submission by its fingerprint. [OpenFile] reads the results that a file already holds.
 //
-// One-machine mode ([Run]) is the same code with other wiring: an embedded Redis behind an in-process pipe, workers as
-// goroutines, and, when no server is there, the simulated one.
+// One-machine mode ([Run]) is the same code with other wiring. It has an embedded Redis behind an in-process pipe and
+// workers as goroutines. If no model server is found, it starts the simulated one.
 //
 // # Goroutines
 //
-// Each exported function owns what it starts and returns when that has ended. [Run] has one goroutine that feeds, one
-// per worker, one that collects and one that shows progress.
+// Each exported function owns the goroutines that it starts and returns when they have ended. [Run] has one goroutine
+// that feeds, one per worker, one that collects and one that shows progress.
 //
 // # Failure model
 //
-// Redis being away at the start is an error; later it is waited for, and said once. Errors say what to do;
-// [ExitStatus] turns them into the status that scripts rely on. What is written to a results file is on disk before
-// anything is forgotten.
+// A missing Redis at the start is an error. Later outages are waited out and reported once. Errors name the next step;
+// [ExitStatus] maps them to the exit status that scripts rely on. Results are on disk in the results file before Redis
+// drops them.
 //
-// Start reading at [Submit], then collect.go.
+// Start reading at [Submission.Submit], then collect.go.
 package coordinator

@@ -22,27 +22,27 @@ import (
 )
 
 const (
-	// doctorCall bounds one model call of the doctor: a cold server may load for a while.
+	// doctorCall limits one model call of the doctor. A cold server may need a while to load.
 	doctorCall = time.Minute
-	// pings is how many round trips the latency is the median of.
+	// pings is the number of round trips for the median latency.
 	pings = 21
-	// slowRedis is a latency at which a worker waits for Redis more than for itself.
+	// slowRedis is the latency above which a worker spends more time on Redis than on its own work.
 	slowRedis = 5 * time.Millisecond
 )
 
-// DoctorOptions say what to look at.
+// DoctorOptions select the checks.
 type DoctorOptions struct {
 	Redis     config.Redis
-	Backend   string // URL; "" leaves the backend out
-	NoRedis   bool   // the user named a backend alone: Redis at its default address is optional
+	Backend   string // URL; "" skips the backend
+	NoRedis   bool   // the user named only a backend: Redis at its default address is optional
 	ToolsRoot string
-	ToolsFile string                           // declares more tools; "" for the built-in ones alone
-	Drivers   map[string]func() sqltool.Driver // databases that the file may name
+	ToolsFile string                           // declares more tools; "" for the built-in tools only
+	Drivers   map[string]func() sqltool.Driver // drivers of the databases that ToolsFile may name
 	Getenv    func(string) string
 	Logger    *slog.Logger
 }
 
-// mark is how a check ended.
+// mark is the outcome of a check.
 type mark string
 
 const (
@@ -51,7 +51,7 @@ const (
 	bad  mark = "FAIL"
 )
 
-// checkup writes one line per check, and below a line that is not good what to do about it.
+// checkup writes one line per check. Below a line that is not good it writes the remedy.
 type checkup struct {
 	out         io.Writer
 	failed      int
@@ -72,8 +72,8 @@ func (c *checkup) line(m mark, what, found, do string) {
 	}
 }
 
-// Doctor checks Redis, a backend and the tools, and says what to do about each line that is red. It returns nil if
-// none is, an UnreachableError if Redis or the backend cannot be reached, and ErrJobsFailed otherwise.
+// Doctor checks Redis, a backend and the tools, and writes a remedy for each failed check. It returns nil if no check
+// failed, an UnreachableError if Redis or the backend does not answer, and ErrJobsFailed otherwise.
 func Doctor(ctx context.Context, w io.Writer, o DoctorOptions) error {
 	c := &checkup{out: w}
 	c.redis(ctx, o.Redis, o.NoRedis)
@@ -96,7 +96,7 @@ func Doctor(ctx context.Context, w io.Writer, o DoctorOptions) error {
 	return nil
 }
 
-// redis checks the server. An optional one that does not answer is no failure.
+// redis checks the Redis server. If optional is set, a server that does not answer is only a warning.
 func (c *checkup) redis(ctx context.Context, to config.Redis, optional bool) {
 	s, err := Connect(ctx, to)
 	if err != nil && optional {
@@ -128,7 +128,7 @@ func (c *checkup) redis(ctx context.Context, to config.Redis, optional bool) {
 		c.line(m, "redis settings", found, do)
 	}
 	if len(warnings) == 0 {
-		c.line(good, "redis settings", "keeps what it is given", "")
+		c.line(good, "redis settings", "keeps all data", "")
 	}
 	c.latency(ctx, s)
 }
@@ -146,13 +146,13 @@ func (c *checkup) latency(ctx context.Context, s *statestore.Store) {
 	slices.Sort(took)
 	found := fmt.Sprintf("%s median, %s worst of %d", took[pings/2].Round(time.Microsecond), took[pings-1].Round(time.Microsecond), pings)
 	if took[pings/2] > slowRedis {
-		c.line(warn, "redis latency", found, "bring Redis nearer to the workers: each turn of each job waits for it")
+		c.line(warn, "redis latency", found, "move Redis closer to the workers: each turn of each job waits for it")
 		return
 	}
 	c.line(good, "redis latency", found, "")
 }
 
-// tooOld reports whether a version is below 6.2. A version that cannot be read is not.
+// tooOld reports whether a version is below 6.2. An unreadable version is not too old.
 func tooOld(version string) bool {
 	parts := strings.SplitN(version, ".", 3)
 	if len(parts) < 2 {
@@ -183,11 +183,11 @@ func (c *checkup) backend(ctx context.Context, o DoctorOptions) error {
 		return nil
 	}
 	if len(models) == 0 {
-		c.line(warn, "backend", shown+" lists no models (/models)", "name the model in each spec (model:); the checks of calls are left out here")
+		c.line(warn, "backend", shown+" lists no models (/models)", "name the model in each spec (model:); the checks of calls are skipped")
 		return nil
 	}
 	m := models[0]
-	window := "window not told"
+	window := "context length unknown"
 	if m.MaxModelLen > 0 {
 		window = count(int64(m.MaxModelLen)) + " tokens of context"
 	}
@@ -200,7 +200,7 @@ func (c *checkup) backend(ctx context.Context, o DoctorOptions) error {
 	return nil
 }
 
-// call asks for one tool call.
+// call requests one tool call.
 func (c *checkup) call(ctx context.Context, b backend.Backend, model string) {
 	r := question(model, "Call the tool get_weather for the city of Rome.")
 	r.Tools = []backend.Tool{{Name: "get_weather", Description: "Current weather of a city",
@@ -220,8 +220,8 @@ func (c *checkup) call(ctx context.Context, b backend.Backend, model string) {
 	}
 }
 
-// forcedCall says why a model did not call a tool: it wrote a call that the server did not read, it did not think of one but can
-// be made to, or the server cannot do tools at all.
+// forcedCall reports why a model did not call a tool. The server did not parse the model's call, the model calls tools
+// only if it must, or the server does not support tools.
 func (c *checkup) forcedCall(ctx context.Context, b backend.Backend, r *backend.Request, answer *backend.Response) {
 	const parser = "start vLLM with --enable-auto-tool-choice --tool-call-parser, SGLang with --tool-call-parser, Dynamo's workers with --dyn-tool-call-parser"
 	if text := answer.Message.Content; strings.Contains(text, "get_weather") && strings.ContainsAny(text, "{<[") {
@@ -243,7 +243,7 @@ func (c *checkup) forcedCall(ctx context.Context, b backend.Backend, r *backend.
 	c.line(bad, "tool call", found, "use a model that is trained on tools; if it is, "+parser)
 }
 
-// schema asks for one answer that matches a schema.
+// schema requests one answer that matches a schema.
 func (c *checkup) schema(ctx context.Context, b backend.Backend, model string) {
 	r := question(model, `Is Rome in Italy? Answer with the JSON object {"yes": true} or {"yes": false}.`)
 	r.Schema = &backend.Schema{Name: "answer", JSON: []byte(`{"type":"object","properties":{"yes":{"type":"boolean"}},"required":["yes"],"additionalProperties":false}`)}
@@ -269,10 +269,10 @@ func (c *checkup) schema(ctx context.Context, b backend.Backend, model string) {
 	}
 }
 
-// cachedPrompt is longer than the blocks of any prefix cache.
+// cachedPrompt is longer than a block of any prefix cache.
 var cachedPrompt = strings.Repeat("Rome is a city in Italy, and Paris is a city in France. ", 60) + "Answer with one word: where is Rome?"
 
-// cached asks the same long question twice. vLLM leaves cached tokens out of an answer if nothing was cached.
+// cached sends the same long prompt twice. vLLM omits cached tokens from an answer if nothing was cached.
 func (c *checkup) cached(ctx context.Context, b backend.Backend, model string) {
 	r := question(model, cachedPrompt)
 	r.Sampling.MaxTokens = 8
@@ -282,7 +282,7 @@ func (c *checkup) cached(ctx context.Context, b backend.Backend, model string) {
 			return
 		}
 	}
-	c.line(warn, "cached tokens", "the server reports none for a prompt that it had just seen",
+	c.line(warn, "cached tokens", "the server reports none for a prompt that it received just before",
 		"start vLLM with --enable-prompt-tokens-details, SGLang with --enable-cache-report, if it was not")
 }
 
@@ -309,12 +309,12 @@ func whatToDo(err error) string {
 		return "try again when the server is less busy"
 	case backend.UnknownModel:
 		return "name a model that the server has"
-	case "": // given up by us
+	case "": // the doctor's own timeout
 		return "the server is slow or stuck; look at its load and its log"
 	case backend.ContextTooLong:
 		return "give the server a larger context: a request of a few hundred tokens does not fit"
 	case backend.InvalidRequest:
-		return "check the URL's scheme and path, and what the message names"
+		return "check the URL's scheme and path, and the field that the message names"
 	default:
 		if ok && e.Status != 0 {
 			return "check the URL's scheme and path; the server answers with an error, so look at its log too"
@@ -328,7 +328,7 @@ func (c *checkup) tools(ctx context.Context, o DoctorOptions) {
 	tools, err := localTools(ctx, localToolOptions{root: o.ToolsRoot, file: o.ToolsFile, drivers: o.Drivers, getenv: o.Getenv, logger: o.Logger},
 		&spec.Compiled{Plan: &spec.Plan{}})
 	if err != nil {
-		c.line(bad, what, err.Error(), "name a directory that exists with --tools-root, and mend the file of --tools")
+		c.line(bad, what, err.Error(), "name a directory that exists with --tools-root, and fix the file of --tools")
 		return
 	}
 	defer tools.close()

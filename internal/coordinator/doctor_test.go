@@ -48,7 +48,7 @@ func nobody(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func TestDoctorOfASoundCluster(t *testing.T) {
+func TestDoctorPassesOnSoundCluster(t *testing.T) {
 	out, status := doctor(t, DoctorOptions{Redis: config.Redis{URL: "redis://" + miniredis.RunT(t).Addr()}, Backend: simulator(t)})
 	assert.Equal(t, ExitOK, status, out)
 	for _, line := range []string{"ok    redis latency", "ok    backend", "ok    tool call        get_weather(", "ok    schema answer", "ok    tools            ", "read_file below", "simulated"} {
@@ -57,7 +57,7 @@ func TestDoctorOfASoundCluster(t *testing.T) {
 	assert.NotContains(t, out, "FAIL")
 }
 
-func TestDoctorKnowsEveryKindOfServer(t *testing.T) {
+func TestDoctorChecksEveryKindOfServer(t *testing.T) {
 	redis := "redis://" + miniredis.RunT(t).Addr()
 	host := simulator(t)[len("vllm://"):]
 	for _, scheme := range []string{"vllm", "sglang", "dynamo", "openai+http", "http"} {
@@ -74,7 +74,7 @@ func TestDoctorKnowsEveryKindOfServer(t *testing.T) {
 	}
 }
 
-func TestDoctorSaysWhatToDo(t *testing.T) {
+func TestDoctorNamesRemedies(t *testing.T) {
 	redis := "redis://" + miniredis.RunT(t).Addr()
 	for name, c := range map[string]struct {
 		options DoctorOptions
@@ -98,7 +98,7 @@ func TestDoctorSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestDoctorNeedsNoRedisForABackend(t *testing.T) {
+func TestDoctorChecksBackendWithoutRedis(t *testing.T) {
 	redis := config.Redis{URL: "redis://" + nobody(t)}
 	out, status := doctor(t, DoctorOptions{Redis: redis, NoRedis: true, Backend: simulator(t)})
 	assert.Equal(t, ExitOK, status, out)
@@ -106,12 +106,12 @@ func TestDoctorNeedsNoRedisForABackend(t *testing.T) {
 	assert.Contains(t, out, "ok    tool call")
 }
 
-// A server that reports cached tokens only where there were some has the flag for it.
-func TestDoctorBlamesNoFlagThatTheServerHas(t *testing.T) {
+// A server that reports cached tokens only if there are any has the flag set.
+func TestDoctorWarnsOnlyOfMissingCacheFlag(t *testing.T) {
 	for name, c := range map[string]struct {
 		reports bool
 		warned  bool
-	}{"reports what it had cached": {true, false}, "reports nothing": {false, true}} {
+	}{"reports cached tokens": {true, false}, "reports nothing": {false, true}} {
 		t.Run(name, func(t *testing.T) {
 			seen := 0
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -140,7 +140,7 @@ func TestServerThatListsNoModels(t *testing.T) {
 	for name, c := range map[string]struct {
 		status int
 		list   string
-		model  string // of the spec
+		model  string // model in the spec
 		want   string
 		err    string
 	}{
@@ -184,7 +184,7 @@ func TestSummaryNamesFieldsThatWereLeftOut(t *testing.T) {
 	assert.Contains(t, Summary{Tally: tally}.String(), "left out temperature: the model does not take it, so 3 results were made without it")
 }
 
-func TestOldRedisIsRed(t *testing.T) {
+func TestTooOld(t *testing.T) {
 	for version, old := range map[string]bool{"5.0.7": true, "6.0.16": true, "6.2.0": false, "7.0.15": false, "8.2.1": false, "": false, "dev": false} {
 		assert.Equal(t, old, tooOld(version), version)
 	}
@@ -202,8 +202,8 @@ func TestBackendsTable(t *testing.T) {
 	assert.Regexp(t, `(?m)^bedrock .* pinned .* 1 to 8, found by AIMD$`, out.String())
 }
 
-// A model that does not call the tool is told from a server that cannot read its calls, and from one that cannot do tools.
-func TestDoctorTellsWhyNoToolWasCalled(t *testing.T) {
+// The doctor distinguishes a model that calls no tool from a server that cannot parse calls or has no tool support.
+func TestDoctorReportsWhyNoToolWasCalled(t *testing.T) {
 	const call = `{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"get_weather","arguments":"{\"city\":\"Rome\"}"}}]}`
 	const prose = `{"content":"It is sunny."}`
 	for name, c := range map[string]struct{ auto, required, says string }{

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// jobsOf are a submission's plan and jobs as they would go into Redis.
+// jobsOfSubmission returns a submission's plan and jobs as they are stored in Redis.
 func jobsOfSubmission(t *testing.T, s *Submission) (plan string, jobs []string) {
 	t.Helper()
 	s.load.plan.Owner = "me"
@@ -26,8 +26,8 @@ func jobsOfSubmission(t *testing.T, s *Submission) (plan string, jobs []string) 
 	return string(text), jobs
 }
 
-// A spec makes the same plan and jobs whether it is submitted to Redis, compiled and sent, or sent as it is.
-func TestEveryDoorTakesTheSameSpecs(t *testing.T) {
+// A spec makes the same plan and jobs if it is submitted to Redis, sent compiled, or sent as it is.
+func TestEveryEntryMakesSamePlanAndJobs(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
 		"one input":               "task: \"{x}\"\ninputs: [{x: 1}]\n",
@@ -78,7 +78,7 @@ func TestEveryDoorTakesTheSameSpecs(t *testing.T) {
 	}
 }
 
-func TestJobsThatAreSent(t *testing.T) {
+func TestSendable(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]bool{
 		`{"in":{"x":1}}`: true, `{"in":{}}`: true, `{}`: true, ` { } `: true, `{"bad":"why"}`: true,

@@ -10,7 +10,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// embeddedRedis is a Redis inside this process. It is reached through pipes: no port is opened.
+// embeddedRedis is a Redis server in this process. It is reached through pipes and opens no port.
 type embeddedRedis struct {
 	server *miniredis.Miniredis
 	store  *statestore.Store

@@ -8,13 +8,14 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// endedJobs gives jobs the results that a results file holds, for a reducer that has to see them all. Its memory is about 40 bytes per result.
+// endedJobs provides the results in a results file as ended jobs, so that a reducer sees all jobs. It uses about 40
+// bytes of memory per result.
 type endedJobs struct {
 	past   *filePast
 	places map[int64]int64
 }
 
-// openEnded reads where results stand. The caller closes its past.
+// openEnded reads the positions of the results in a file. The caller closes its past.
 func openEnded(ctx context.Context, out string) (*endedJobs, error) {
 	past, err := openFilePast(out, out)
 	if err != nil {
@@ -22,7 +23,7 @@ func openEnded(ctx context.Context, out string) (*endedJobs, error) {
 	}
 	e := &endedJobs{past: past, places: map[int64]int64{}}
 	err = past.scan(ctx, func(r batch.Result, at int64) error {
-		e.places[r.Index] = at // of a job that was run again the last one counts
+		e.places[r.Index] = at // a later result of the same job replaces the earlier one
 		return nil
 	})
 	if err != nil {
@@ -32,7 +33,7 @@ func openEnded(ctx context.Context, out string) (*endedJobs, error) {
 	return e, nil
 }
 
-// payload is a job that ends at once with the result that it had.
+// payload returns the payload of a job that ends at once with its earlier result.
 func (e *endedJobs) payload(ctx context.Context, index int64) ([]byte, error) {
 	at, ok := e.places[index]
 	if !ok {

@@ -11,19 +11,19 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// The exit statuses. Scripts rely on them.
+// Exit statuses. Scripts rely on them.
 const (
 	ExitOK          = 0
-	ExitJobsFailed  = 1 // at least one job failed or was cancelled, or the command itself failed in the middle
+	ExitJobsFailed  = 1 // at least one job failed or was cancelled, or the command itself failed after its start
 	ExitUsage       = 2 // usage, spec or input error; nothing was submitted
 	ExitUnreachable = 3 // Redis or a backend cannot be reached
 	ExitInterrupted = 130
 )
 
-// ErrJobsFailed says that the batch ended and not every job is ok. The summary has told so already.
+// ErrJobsFailed reports that the batch ended with jobs that are not ok. The summary already shows them.
 var ErrJobsFailed = errors.New("not every job is ok")
 
-// PausedError says that a batch waits for a larger budget.
+// PausedError reports that a batch waits for a larger budget.
 type PausedError struct{ Info batch.Info }
 
 func (e *PausedError) Error() string {
@@ -31,7 +31,7 @@ func (e *PausedError) Error() string {
 		count(e.Info.Counts.Fed-e.Info.Counts.Finished()), plural(e.Info.Counts.Fed, "job", "jobs"))
 }
 
-// UsageError is a mistake in how the command was called.
+// UsageError reports a mistake in the call of a command.
 type UsageError struct{ Err error }
 
 func (e *UsageError) Error() string { return e.Err.Error() }
@@ -39,7 +39,7 @@ func (e *UsageError) Unwrap() error { return e.Err }
 
 func usagef(format string, args ...any) error { return &UsageError{fmt.Errorf(format, args...)} }
 
-// reworded is an error in other words than those of its cause.
+// reworded is an error with its own text. It wraps its cause.
 type reworded struct {
 	text  string
 	cause error
@@ -48,13 +48,13 @@ type reworded struct {
 func (e reworded) Error() string { return e.text }
 func (e reworded) Unwrap() error { return e.cause }
 
-// UnreachableError says that Redis or a backend does not answer.
+// UnreachableError reports that Redis or a backend does not answer.
 type UnreachableError struct{ Err error }
 
 func (e *UnreachableError) Error() string { return e.Err.Error() }
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// ExitStatus is the status with which a command ends after err. ctx is the one that an interrupt cancels.
+// ExitStatus returns the exit status of a command that ended with err. An interrupt cancels ctx.
 func ExitStatus(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
@@ -63,7 +63,7 @@ func ExitStatus(ctx context.Context, err error) int {
 		return ExitJobsFailed
 	case ctx.Err() != nil:
 		return ExitInterrupted
-	case isUnreachable(err): // first: inputs that Redis holds may be what cannot be reached
+	case isUnreachable(err): // before isUsage: reading inputs from Redis can fail with both
 		return ExitUnreachable
 	case isUsage(err):
 		return ExitUsage
@@ -72,7 +72,7 @@ func ExitStatus(ctx context.Context, err error) int {
 	}
 }
 
-// Quiet reports whether nothing is to be said about err: the reader of our output went away.
+// Quiet reports whether err is not worth a message: the reader of the output went away.
 func Quiet(err error) bool { return errors.Is(err, syscall.EPIPE) }
 
 func isUsage(err error) bool {

@@ -14,28 +14,28 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// slowestShown is how many jobs an explanation names.
+// slowestShown is the number of jobs that an explanation lists.
 const slowestShown = 5
 
-// Explanation says where the time of a batch's agents went. Its JSON form is what `explain --json` prints.
+// Explanation reports where the agents of a batch spent their time. `explain --json` prints its JSON form.
 type Explanation struct {
 	Batch           batch.ID    `json:"batch"`
 	Phase           batch.Phase `json:"phase,omitempty"` // "" if only a results file was read
 	batch.Condition             // zero if only a results file was read
-	Jobs            int64       `json:"jobs"`     // results that were read; a job that was run again counts twice
-	Timed           int64       `json:"timed"`    // of these, with times
-	WallMS          int64       `json:"wall_ms"`  // of all attempts that were timed, together
-	Times           batch.Times `json:"times_ms"` // of the same
+	Jobs            int64       `json:"jobs"`     // results read; a retried job counts twice
+	Timed           int64       `json:"timed"`    // of these, results with times
+	WallMS          int64       `json:"wall_ms"`  // sum over all timed attempts
+	Times           batch.Times `json:"times_ms"` // of the same attempts
 	Usage           batch.Usage `json:"usage"`
-	Sharing         float64     `json:"sharing,omitempty"`  // see [batch.Usage.Sharing]; 0 if it is not known
+	Sharing         float64     `json:"sharing,omitempty"`  // see [batch.Usage.Sharing]; 0 if unknown
 	TakesMS         int64       `json:"takes_ms,omitempty"` // from the batch's creation to its end, or to now
-	Agents          float64     `json:"agents"`             // at a time, on average; 0 if TakesMS is not known
-	Nodes           []Node      `json:"workers"`            // by ID
-	Slowest         []SlowJob   `json:"slowest"`            // the slowest first
+	Agents          float64     `json:"agents"`             // average number at a time; 0 if TakesMS is unknown
+	Nodes           []Node      `json:"workers"`            // sorted by ID
+	Slowest         []SlowJob   `json:"slowest"`            // slowest first
 	Bound           Bound       `json:"bound"`
 }
 
-// Node is one worker's part of a batch.
+// Node is the share of one worker in a batch.
 type Node struct {
 	Worker string           `json:"worker"`
 	Jobs   int64            `json:"jobs"`
@@ -44,7 +44,7 @@ type Node struct {
 	Tools  batch.ToolCounts `json:"tools"`
 }
 
-// SlowJob is a job that took long.
+// SlowJob is one of the slowest jobs.
 type SlowJob struct {
 	JobID  string      `json:"job_id"`
 	Worker string      `json:"worker"`
@@ -52,7 +52,7 @@ type SlowJob struct {
 	Times  batch.Times `json:"times_ms"`
 }
 
-// Explain reads the results of a batch that are in Redis.
+// Explain reads the results of a batch from Redis.
 func Explain(ctx context.Context, s *statestore.Store, id batch.ID, con *Console) (Explanation, error) {
 	c := &collector{store: s, id: id, patience: patience{store: s, say: con.Say}}
 	var status StatusReport
@@ -78,7 +78,7 @@ func Explain(ctx context.Context, s *statestore.Store, id batch.ID, con *Console
 	return e, nil
 }
 
-// ExplainFile reads a results file instead.
+// ExplainFile explains the results in a results file.
 func ExplainFile(path string) (Explanation, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -100,7 +100,7 @@ func ExplainFile(path string) (Explanation, error) {
 	return e, nil
 }
 
-// anatomy adds results up. It is a [sink] whose memory grows with the number of workers alone.
+// anatomy sums up results. It is a [sink]. Its memory grows only with the number of workers.
 type anatomy struct {
 	tally   Tally
 	jobs    int64
@@ -161,7 +161,7 @@ func (a *anatomy) explanation(id batch.ID, takes time.Duration) Explanation {
 	return e
 }
 
-// own is the time that batchagent itself took: what is left.
+// own returns the time of batchagent itself, which is the rest of WallMS.
 func (e Explanation) own() int64 { return max(0, e.WallMS-e.Times.Sum().Milliseconds()) }
 
 var partNames = map[string]string{
@@ -172,7 +172,7 @@ var partNames = map[string]string{
 
 const ownPart = "own"
 
-// WriteExplanation shows it to people.
+// WriteExplanation writes e for people.
 func WriteExplanation(w io.Writer, e Explanation) error {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
@@ -189,8 +189,8 @@ func WriteExplanation(w io.Writer, e Explanation) error {
 		line("sharing", "%s", sharingOf(e.Sharing))
 	}
 	if q := queuedEach(e.Times.Queued, e.Jobs); q > 0 {
-		line("queued", "%s a job on average in Redis, before a worker took it; not in the times below, and no server's bound: more", span(q))
-		line("", "agents at once (worker --max-agents, --max-inflight) or more workers shorten it, as far as what bounds the batch lets them")
+		line("queued", "%s a job on average in Redis, before a worker took it; not part of the times below. More", span(q))
+		line("", "agents at once (worker --max-agents, --max-inflight) or more workers shorten it, unless the limit named below holds them back")
 	}
 	if e.Timed > 0 {
 		fmt.Fprintf(&b, "\nwhere the time of %s went, %s together\n", plural(e.Timed, "job", "jobs"), span(time.Duration(e.WallMS)*time.Millisecond))
@@ -222,16 +222,16 @@ func WriteExplanation(w io.Writer, e Explanation) error {
 	})
 }
 
-// sharingOf says to people what [batch.Usage.Sharing] is.
+// sharingOf describes [batch.Usage.Sharing] to people.
 func sharingOf(ratio float64) string {
 	said := fmt.Sprintf("%.2fx: tokens if every agent held its own copy, over tokens computed", ratio)
 	if ratio < 0.995 {
-		said += "; below 1, because more was computed again than agents share"
+		said += "; below 1, because more tokens were recomputed than shared"
 	}
 	return said
 }
 
-// queuedEach is for how long a job waited in Redis on average.
+// queuedEach returns the average time that a job waited in Redis.
 func queuedEach(ms, jobs int64) time.Duration {
 	return time.Duration(ms/max(jobs, 1)) * time.Millisecond
 }

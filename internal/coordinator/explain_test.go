@@ -25,7 +25,7 @@ func timedResult(index, wall int64, worker string, t batch.Times) batch.Result {
 	}
 }
 
-func TestExplainAddsUpWhatResultsSay(t *testing.T) {
+func TestExplainFileSumsResults(t *testing.T) {
 	t.Parallel()
 	var lines []byte
 	for _, r := range []batch.Result{
@@ -42,7 +42,7 @@ func TestExplainAddsUpWhatResultsSay(t *testing.T) {
 	e, err := ExplainFile(path)
 	require.NoError(t, err)
 	assert.EqualValues(t, 3, e.Jobs)
-	assert.EqualValues(t, 2, e.Timed, "the cancelled job was never run")
+	assert.EqualValues(t, 2, e.Timed, "the cancelled job did not run")
 	assert.EqualValues(t, 10_000, e.WallMS)
 	assert.Equal(t, batch.Times{Queued: 6_000, Decode: 8_600, Tools: 300, Slot: 500}, e.Times)
 	assert.EqualValues(t, 600, e.own())
@@ -67,7 +67,7 @@ func TestExplainAddsUpWhatResultsSay(t *testing.T) {
 	assert.Equal(t, ExitUsage, ExitStatus(t.Context(), err))
 }
 
-func TestSlowestJobsAreFewAndTheSlowestFirst(t *testing.T) {
+func TestExplainListsSlowestJobsFirst(t *testing.T) {
 	t.Parallel()
 	a := newAnatomy()
 	for i := range int64(50) {
@@ -80,7 +80,7 @@ func TestSlowestJobsAreFewAndTheSlowestFirst(t *testing.T) {
 	}
 }
 
-func TestWhatBoundsABatch(t *testing.T) {
+func TestBoundOf(t *testing.T) {
 	t.Parallel()
 	timed := func(p batch.Times) Explanation { return Explanation{Timed: 1, WallMS: 1_000, Times: p} }
 	running := func(trouble string, phase batch.Phase, fed, waiting int64) *StatusReport {
@@ -108,7 +108,7 @@ func TestWhatBoundsABatch(t *testing.T) {
 	require.NoError(t, err)
 	for part, a := range advice {
 		for _, flag := range regexp.MustCompile(`--([a-z-]+)`).FindAllStringSubmatch(a.knob, -1) {
-			if flag[1] != "gpu-memory-utilization" { // vLLM's
+			if flag[1] != "gpu-memory-utilization" { // a flag of vLLM
 				assert.Contains(t, string(worker), `Name: "`+flag[1]+`"`, "%s names a flag of worker", part)
 			}
 		}

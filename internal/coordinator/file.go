@@ -17,28 +17,28 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// File is a results file that is the truth about what was written: opened again after any interruption, it goes on
-// where it stands. It is not safe for concurrent use; a second process is refused.
+// File is a results file. It is the only record of the results that were written: after an interruption, OpenFile
+// continues where it ends. A File is not safe for concurrent use. A second process is refused.
 //
-// Its memory is that of its outcomes.
+// It uses the memory of its outcomes.
 type File struct {
 	path   string
 	format format
 	f      disk
-	size   int64 // all of it whole records
+	size   int64 // consists of whole records
 	batch  batch.ID
 
 	outcomes
-	doubled map[int64]bool // indexes with more than one record: the last one counts
-	end     int64          // indexes from here on are of no job
+	doubled map[int64]bool // indexes with several records; the last one counts
+	end     int64          // limit of the valid indexes
 	tally   Tally
 
-	ordered  bool  // Close brings the records into the order of their indexes
-	latest   int64 // the index of the last record; -1 if there is none
-	unsorted bool  // a record has a lower index than the one before it
+	ordered  bool  // Close sorts the records by index
+	latest   int64 // the index of the last record; -1 if the file is empty
+	unsorted bool  // a record has a lower index than its predecessor
 }
 
-// disk is what a File needs of an open file.
+// disk is the part of an open file that File needs.
 type disk interface {
 	io.ReaderAt
 	io.WriterAt
@@ -48,8 +48,9 @@ type disk interface {
 	Close() error
 }
 
-// OpenFile opens or makes the results file of a batch. A torn last record is cut off. id is "" if the file decides which
-// batch it is. A file with results of another batch, in another format, or with something else in it, is an error and stays as it is.
+// OpenFile opens or creates the results file of a batch. It cuts off a torn last record. If id is "", the file decides
+// the batch. OpenFile returns an error and leaves the file unchanged if it holds results of another batch, another
+// format or other data.
 func OpenFile(path string, f format, id batch.ID, jobs int64) (*File, error) {
 	h, err := openLocked(path)
 	if err != nil {
@@ -76,7 +77,7 @@ func OpenFile(path string, f format, id batch.ID, jobs int64) (*File, error) {
 		}
 		file = whole
 	}
-	// The name too must be on disk before anything relies on what the file holds.
+	// The directory entry must be on disk, too, before anything relies on the file.
 	if err := syncDir(filepath.Dir(path)); err != nil {
 		_ = h.Close()
 		return nil, fmt.Errorf("write the folder of %s to disk: %w", path, err)
@@ -84,7 +85,7 @@ func OpenFile(path string, f format, id batch.ID, jobs int64) (*File, error) {
 	return file, nil
 }
 
-// checkFormat refuses a file that holds results in another format than the one that was asked for.
+// checkFormat returns an error if the file holds results in a format other than f.format.
 func (f *File) checkFormat() error {
 	held := heldFormat(f.f)
 	if held == "" || held == f.format.name() {
@@ -96,13 +97,13 @@ func (f *File) checkFormat() error {
 // lacksColumns reports whether an earlier version wrote the file, with fewer columns.
 func (f *File) lacksColumns() bool {
 	head := make([]byte, len(csvLine(csvColumns)))
-	n, _ := f.f.ReadAt(head, 0) // a shorter file is shorter than its header
+	n, _ := f.f.ReadAt(head, 0) // a short file is no error: an earlier header is shorter
 	line, _, whole := bytes.Cut(head[:n], []byte("\n"))
 	return whole && isEarlierHeader(append(line, '\n'))
 }
 
-// openLocked opens or makes a regular file that no other process has open so. The lock ends with the process, however that ends. Where
-// the file system has no locks, it is opened without one.
+// openLocked opens or creates a regular file and locks it against other processes. The lock ends with the process, even
+// if that is killed. On a file system without locks, the file is opened without one.
 func openLocked(path string) (lockedFile, error) {
 	for {
 		h, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
@@ -118,7 +119,7 @@ func openLocked(path string) (lockedFile, error) {
 			_ = h.Close()
 			return lockedFile{}, usagef("--out: another command writes to %s now; wait until it has ended, or name another file", path)
 		}
-		// Whoever had the lock before may have put another file in this one's place.
+		// The previous holder of the lock may have replaced the file at this path.
 		if now, err := os.Stat(path); err == nil && os.SameFile(own, now) {
 			return lockedFile{h}, nil
 		}
@@ -126,20 +127,20 @@ func openLocked(path string) (lockedFile, error) {
 	}
 }
 
-// lockedFile is a file with a lock.
+// lockedFile is a file with an exclusive lock.
 type lockedFile struct{ *os.File }
 
-// Close gives the lock back before it closes the file. A program that starts at this moment has a copy of the file until it calls exec,
-// and the copy would keep the lock.
+// Close releases the lock before it closes the file. A child process that starts at this moment has a copy of the
+// descriptor until it calls exec. The copy would keep the lock.
 func (f lockedFile) Close() error {
 	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // fails where the file system has no locks
 	return f.File.Close()
 }
 
-// Batch is the batch whose results the file holds; "" if it holds none.
+// Batch returns the batch of the file's results; "" if the file is empty.
 func (f *File) Batch() batch.ID { return f.batch }
 
-// Settled is the set of indexes that need not run again: those with an output, and those that failed for good.
+// Settled returns the indexes that need not run again: jobs with an output, and jobs that failed permanently.
 func (f *File) Settled() bitmap {
 	settled := slices.Clone(f.present)
 	for i, old := range f.failed {
@@ -150,11 +151,11 @@ func (f *File) Settled() bitmap {
 	return settled
 }
 
-// Tally adds up what the file holds.
+// Tally returns the sums over the results in the file.
 func (f *File) Tally() *Tally { return &f.tally }
 
-// Write appends results and returns when they are on disk. lines are their JSON. A result of a job that is there
-// already replaces it, in the end: see [File.Close].
+// Write appends results and returns when they are on disk. lines are their JSON. A new result of a job replaces the
+// earlier one when [File.Close] runs.
 func (f *File) Write(results []batch.Result, lines [][]byte) error {
 	var buf []byte
 	if f.size == 0 {
@@ -168,7 +169,7 @@ func (f *File) Write(results []batch.Result, lines [][]byte) error {
 		buf = append(buf, record...)
 	}
 	if _, err := f.f.WriteAt(buf, f.size); err != nil {
-		_ = f.f.Truncate(f.size) // if it does not work, the next OpenFile cuts what is torn
+		_ = f.f.Truncate(f.size) // if this fails, the next OpenFile cuts the torn record
 		return f.unwritten(err)
 	}
 	if err := f.f.Sync(); err != nil {
@@ -182,14 +183,15 @@ func (f *File) Write(results []batch.Result, lines [][]byte) error {
 	return nil
 }
 
-// unwritten says what a disk that takes no more costs, and what to do.
+// unwritten returns the error for a failed write, for example on a full disk, with its consequence and the next step.
 func (f *File) unwritten(err error) error {
-	return fmt.Errorf("write results to %s: %w; what it holds, %s, is whole: when that is mended, the same command goes on from there "+
+	return fmt.Errorf("write results to %s: %w; it holds %s and is complete; fix the problem, and the same command resumes from there "+
 		"(`run` with --resume)",
 		f.path, err, plural(f.present.count(), "result", "results"))
 }
 
-// EndAt says that there are n jobs. What the file has of others is of a plan that Redis forgot, and is dropped by [File.Close].
+// EndAt sets the number of jobs to n. The file's results of later indexes belong to a plan that Redis lost;
+// [File.Close] drops them.
 func (f *File) EndAt(n int64) {
 	for i := n; i < f.present.size(); i++ {
 		if !f.present.has(i) {
@@ -202,11 +204,10 @@ func (f *File) EndAt(n int64) {
 	}
 }
 
-// Order makes Close bring the records into the order of their indexes.
+// Order makes Close sort the records by index.
 func (f *File) Order() { f.ordered = true }
 
-// Close makes the file hold one record per job, if a job was run again after its result had been written, and closes
-// it.
+// Close closes the file. It first rewrites the file if it must drop superseded records or sort the records.
 func (f *File) Close() error {
 	var err error
 	if len(f.doubled) > 0 || f.end < math.MaxInt64 || f.ordered && f.unsorted {
@@ -215,7 +216,7 @@ func (f *File) Close() error {
 	return errors.Join(err, f.f.Close())
 }
 
-// load reads the file and cuts what is torn.
+// load reads the file and cuts off a torn record.
 func (f *File) load(jobs int64) error {
 	whole, err := f.format.scan(io.NewSectionReader(f.f, 0, math.MaxInt64), func(r batch.Result, _, _ int64) error {
 		if f.batch == "" {
@@ -225,7 +226,7 @@ func (f *File) load(jobs int64) error {
 			return fmt.Errorf("it holds results of batch %s, not of %s; name another file", r.Batch, f.batch)
 		}
 		if r.Index >= jobs {
-			return fmt.Errorf("it holds %s, and there are only %s; name another file", r.JobID, plural(jobs, "job", "jobs"))
+			return fmt.Errorf("it holds %s, but the batch has only %s; name another file", r.JobID, plural(jobs, "job", "jobs"))
 		}
 		f.note(r)
 		return nil
@@ -254,7 +255,7 @@ func (f *File) note(r batch.Result) {
 	f.tally.Add(r)
 }
 
-// replace takes what the file has of a job out of the tally.
+// replace removes a job's earlier result from the tally.
 func (f *File) replace(index int64) {
 	old, failed := f.failed[index]
 	if !failed {
@@ -264,7 +265,7 @@ func (f *File) replace(index int64) {
 	delete(f.failed, index)
 }
 
-// settle keeps each job's last record, in the place of its first one.
+// settle keeps each job's last record, at the position of its first one.
 func (f *File) settle() error {
 	return f.rewrite(func(index int64) int64 {
 		if index >= f.end {
@@ -274,7 +275,7 @@ func (f *File) settle() error {
 	})
 }
 
-// rewritten rewrites the file and opens it again. It closes f if there is no error.
+// rewritten rewrites the file and opens it again. It closes f unless it returns an error.
 func (f *File) rewritten(jobs int64, to func(index int64) int64) (*File, error) {
 	if err := f.rewrite(to); err != nil {
 		return nil, err
@@ -287,8 +288,8 @@ func (f *File) rewritten(jobs int64, to func(index int64) int64) (*File, error) 
 	return file, nil
 }
 
-// rewrite replaces the file in one step: after a crash it is the old one or the new one. to returns the new index of a job's record, or
-// -1 to drop it. It needs about 30 bytes per record.
+// rewrite replaces the file atomically: after a crash it is the old one or the new one. to returns the new index of a
+// job's record, or -1 to drop it. rewrite uses about 30 bytes of memory per record.
 func (f *File) rewrite(to func(index int64) int64) error {
 	records, err := f.lastRecords()
 	if err != nil {
@@ -333,15 +334,15 @@ func (f *File) rewrite(to func(index int64) int64) error {
 	return nil
 }
 
-// extent is where a record lies.
+// extent is the position of a record.
 type extent struct {
 	result int64 // the index in the record
-	index  int64 // that it gets
+	index  int64 // its new index
 	from   int64
 	size   int32
 }
 
-// lastRecords returns the last record of each job, in the place of its first one.
+// lastRecords returns the last record of each job, at the position of its first one.
 func (f *File) lastRecords() ([]extent, error) {
 	records := make([]extent, 0, f.present.count())
 	first := make(map[int64]int, len(f.doubled)) // positions in records
@@ -368,8 +369,8 @@ func (f *File) each(fn func(r batch.Result, from, to int64) error) error {
 	return err
 }
 
-// replaceFile writes a file anew in one step: whoever reads it finds the old one or all of the new one, and once it returns, the new one
-// is on disk.
+// replaceFile replaces a file atomically: readers see the old content or all of the new content. Once it returns, the
+// new content is on disk.
 func replaceFile(path string, mode fs.FileMode, fill func(io.Writer) error) error {
 	name := unfinished(path)
 	if err := removeUnfinished(path); err != nil {
@@ -392,15 +393,15 @@ func replaceFile(path string, mode fs.FileMode, fill func(io.Writer) error) erro
 	return syncDir(filepath.Dir(path))
 }
 
-// unfinished returns the name under which replaceFile writes a file. The lock of the file guards it.
+// unfinished returns the name of the temporary file that replaceFile writes. The lock of the file protects it.
 func unfinished(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".rewrite")
 }
 
-// removeUnfinished removes what a killed process left of a rewrite. The caller has the lock of the file.
+// removeUnfinished removes the temporary file of a rewrite that was killed. The caller holds the lock of the file.
 func removeUnfinished(path string) error {
 	if err := os.Remove(unfinished(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove what an interrupted rewrite of %s left: %w", path, err)
+		return fmt.Errorf("remove the temporary file of an interrupted rewrite of %s: %w", path, err)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ import (
 
 const testBatch = batch.ID("b_01k5x8zq3v6t9w2y4a7c1d0efg")
 
-// resultOf makes a result whose text has everything that a careless format trips over.
+// resultOf makes a result with a text that contains quotes, commas and line ends.
 func resultOf(t require.TestingT, index int64, kind batch.ErrorType) (batch.Result, []byte) {
 	r := batch.Result{Batch: testBatch, JobID: batch.JobID(index), Index: index, Status: batch.OK, Attempts: 1, Turns: 2,
 		Output: json.RawMessage(fmt.Sprintf(`{"n":%d,"s":"a\nb, \"é\""}`, index)), Model: "m", Worker: "w,\n\"1\"", WallMS: index}
@@ -42,8 +42,7 @@ func someResults(t require.TestingT, n int64) (results []batch.Result, lines [][
 	return results, lines
 }
 
-// collect does what a collection does after any interruption: all results are offered again, those that the file lacks
-// are written.
+// collect offers all results again, as a collection does after an interruption, and writes the missing ones.
 func collect(f *File, results []batch.Result, lines [][]byte) error {
 	for i, r := range results {
 		if f.Has(r) {
@@ -56,7 +55,7 @@ func collect(f *File, results []batch.Result, lines [][]byte) error {
 	return nil
 }
 
-// records are the indexes that a file holds, in its order, read with nothing torn left.
+// records returns the indexes in a file, in file order. It fails the test if a torn record is left.
 func records(t require.TestingT, path string, f format) (indexes []int64) {
 	h, err := os.Open(path)
 	require.NoError(t, err)
@@ -105,7 +104,7 @@ func TestFileCutAtAnyByteIsCompletedWithEachResultOnce(t *testing.T) {
 	})
 }
 
-// brokenDisk takes a number of bytes, and then fails like a full disk: what fits is written.
+// brokenDisk accepts room bytes and then fails like a full disk, after a partial write.
 type brokenDisk struct {
 	disk
 	room      int
@@ -154,7 +153,7 @@ func TestFileOnABrokenDiskIsCompletedLater(t *testing.T) {
 					require.Equal(rt, n, file.present.count())
 				} else {
 					require.ErrorContains(rt, err, path, "the message names the file")
-					require.ErrorContains(rt, err, "the same command goes on")
+					require.ErrorContains(rt, err, "the same command resumes")
 					require.GreaterOrEqual(rt, file.present.count(), safe)
 				}
 				require.NoError(rt, file.Close())
@@ -173,9 +172,8 @@ func TestFileOnABrokenDiskIsCompletedLater(t *testing.T) {
 	})
 }
 
-// Two that append to one file, each where it believes the end to be, would write over each other's results, and with --consume
-// nobody would have them any more.
-func TestFileIsWrittenByOneAtATime(t *testing.T) {
+// Two writers at the same offset would overwrite each other's results, and with --consume the results would be lost.
+func TestOpenFileRefusesSecondWriter(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out")
 	results, lines := someResults(t, 3)
 	first, err := OpenFile(path, jsonl{}, testBatch, 3)
@@ -187,7 +185,7 @@ func TestFileIsWrittenByOneAtATime(t *testing.T) {
 	require.ErrorContains(t, err, "another command writes to "+path)
 	require.NoError(t, collect(first, results, lines))
 
-	// The first one replaces the file while the next one waits at its door.
+	// The first writer replaces the file while the second one waits for the lock.
 	again, line := resultOf(t, 2, "")
 	require.NoError(t, first.Write([]batch.Result{again}, [][]byte{line}))
 	require.NoError(t, first.settle())
@@ -206,7 +204,7 @@ func indexesUpTo(n int64) (all []int64) {
 	return all
 }
 
-func TestFileCountsNothingAsSafeBeforeItIsOnDisk(t *testing.T) {
+func TestFileHasNoResultBeforeSync(t *testing.T) {
 	file, err := OpenFile(filepath.Join(t.TempDir(), "out"), jsonl{}, testBatch, 1)
 	require.NoError(t, err)
 	results, lines := someResults(t, 1)
@@ -241,7 +239,7 @@ func TestFileHoldsTheLaterResultOfARetriedJobOnce(t *testing.T) {
 	})
 }
 
-func TestSettledKeepsFailuresThatAreForGood(t *testing.T) {
+func TestSettledKeepsPermanentFailures(t *testing.T) {
 	eachFormat(t, func(t *testing.T, f format) {
 		path := filepath.Join(t.TempDir(), "out")
 		n := int64(len(batch.ErrorTypes))
@@ -255,7 +253,7 @@ func TestSettledKeepsFailuresThatAreForGood(t *testing.T) {
 		file, err = OpenFile(path, f, testBatch, n)
 		require.NoError(t, err)
 		for i, kind := range batch.ErrorTypes {
-			// A refusal without proof that the request was at fault may be from an outage.
+			// A refusal without proof that the request was at fault may come from an outage.
 			settled := !kind.Retryable() && kind != batch.BackendRejected
 			require.Equal(t, settled, file.Settled().has(int64(i)), kind)
 		}
@@ -263,13 +261,13 @@ func TestSettledKeepsFailuresThatAreForGood(t *testing.T) {
 	})
 }
 
-func TestFileOfSomebodyElseIsRefusedAndLeftAlone(t *testing.T) {
+func TestOpenFileRefusesForeignFileUnchanged(t *testing.T) {
 	_, line := resultOf(t, 3, "")
 	for name, c := range map[string]struct{ text, says string }{
 		"prose":         {"my notes\n", "does not hold results of batchagent"},
 		"no line end":   {"my notes", "does not hold results of batchagent"},
 		"other batch":   {strings.Replace(string(line), string(testBatch), "b_01k5x8zq3v6t9w2y4a7c1d0zzz", 1) + "\n", "not of " + string(testBatch)},
-		"too many jobs": {string(line) + "\n", "there are only 2 jobs"},
+		"too many jobs": {string(line) + "\n", "the batch has only 2 jobs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "out")
@@ -284,7 +282,7 @@ func TestFileOfSomebodyElseIsRefusedAndLeftAlone(t *testing.T) {
 	}
 }
 
-func TestFileThatCannotBeOpenedSaysWhich(t *testing.T) {
+func TestOpenFileErrorNamesPath(t *testing.T) {
 	dir := t.TempDir()
 	missing := filepath.Join(dir, "nowhere", "out")
 	for _, path := range []string{missing, dir} {

@@ -11,11 +11,11 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// nearEnough is how many letters a mistyped batch ID may differ from a known one that is then proposed.
+// nearEnough is the largest edit distance between a mistyped batch ID and a known one that the error proposes.
 const nearEnough = 6
 
-// Find checks that a batch exists. If not, the error names the known ID that is nearest to id. An error of another kind
-// is left to the command, which knows whether it can wait.
+// Find checks that a batch exists. If it is missing, the error names the nearest known ID. Find returns nil on other
+// errors: the command meets them itself and knows whether it can wait.
 func Find(ctx context.Context, s *statestore.Store, id batch.ID) error {
 	_, err := s.Phase(ctx, id)
 	if !errors.Is(err, statestore.ErrNotFound) {
@@ -35,7 +35,7 @@ func Find(ctx context.Context, s *statestore.Store, id batch.ID) error {
 	case nearest != "":
 		return fmt.Errorf("%w; the nearest known one is %s", err, nearest)
 	case len(known) == 0:
-		return fmt.Errorf("%w; Redis at %s holds no batch at all: is it the right one?", err, s.Address())
+		return fmt.Errorf("%w; Redis at %s holds no batches: is the address right?", err, s.Address())
 	}
 	return fmt.Errorf("%w; `coordinator batches` lists the known ones", err)
 }

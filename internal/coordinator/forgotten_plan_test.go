@@ -25,7 +25,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// restarted is a store whose server has been restarted a number of times.
+// restarted is a store with a server that was restarted a number of times.
 type restarted struct {
 	*statestore.Store
 	times *atomic.Int64
@@ -35,7 +35,7 @@ func (r restarted) Timeline(context.Context, batch.ID) (string, error) {
 	return fmt.Sprint(r.times.Load()), nil
 }
 
-// cable connects a client, until it is pulled.
+// cable is a client's connection that the test can cut.
 type cable struct {
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	mu     sync.Mutex
@@ -63,9 +63,9 @@ func (c *cable) pull(pulled bool) {
 	c.pulled, c.conns = pulled, nil
 }
 
-// TestResultsFollowAPlanThatIsMadeAgain: Redis forgets a plan and the results of its jobs, which the file holds already. The plan that
-// is made instead has other items, and fewer. The file is about them alone, in the end, and nothing that is trimmed is missing.
-func TestResultsFollowAPlanThatIsMadeAgain(t *testing.T) {
+// Redis loses a plan and results that the file already holds. The new plan has other and fewer items. In the end the
+// file has results of the new plan only, and no trimmed result is missing.
+func TestResultsFollowReplacedPlan(t *testing.T) {
 	for _, format := range []string{"jsonl", "csv"} {
 		for name, again := range map[string]bool{"by one command": false, "by a second command": true} {
 			t.Run(format+" "+name, func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestResultsFollowAPlanThatIsMadeAgain(t *testing.T) {
 
 func forgottenPlan(t *testing.T, format string, again bool) {
 	dial, m := testredis.Pipe(t)
-	t.Cleanup(func() { time.Sleep(3 * time.Second) }) // the client's redialling goroutines look now and then whether it was closed
+	t.Cleanup(func() { time.Sleep(3 * time.Second) }) // wait until the client's redialling goroutines have noticed that it is closed
 	connected := func(dialer func(context.Context, string, string) (net.Conn, error)) *statestore.Store {
 		s, err := statestore.Open(t.Context(), testredis.PipeURL, statestore.Options{Dialer: dialer})
 		require.NoError(t, err)
@@ -141,7 +141,7 @@ func forgottenPlan(t *testing.T, format string, again bool) {
 	done := follow(ctx)
 	plan("ash", "oak", "elm", "yew")
 	work(3, "ash", "oak", "elm")
-	time.Sleep(3 * time.Second) // three results are in the file, and trimmed
+	time.Sleep(3 * time.Second) // three results are in the file and trimmed
 
 	if again {
 		interrupt()
@@ -172,11 +172,11 @@ func forgottenPlan(t *testing.T, format string, again bool) {
 		assert.NotContains(t, string(text), forgotten)
 	}
 	last := plans.String()[strings.LastIndex(strings.TrimSpace(plans.String()), "\n")+1:]
-	assert.Contains(t, last, "fir", "the plan that counts is told last")
+	assert.Contains(t, last, "fir", "the plan that counts is printed last")
 	assert.Contains(t, said.String(), "ok 2")
 }
 
-// read is what a results file holds.
+// read returns the results in a file.
 func read(path string) (results []batch.Result, err error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -16,32 +16,32 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// format is how results are written to a file or stream.
+// format encodes results for a file or stream and decodes them.
 type format interface {
-	// name is one of Formats.
+	// name returns one of Formats.
 	name() string
-	// header stands in front of the first result; may be empty.
+	// header returns the bytes before the first result. It may be empty.
 	header() []byte
-	// record is one result, ended.
+	// record encodes one result with its terminator.
 	record(r batch.Result, line []byte) ([]byte, error)
-	// scan tells each of every whole record of r: the result as far as the format holds it, and where it begins and
-	// ends. It returns where the last whole record ends; what follows is torn. A record that no run of ours can have
+	// scan calls each for every whole record of r, with the fields that the format holds and the offsets of its start
+	// and end. It returns the end of the last whole record; the rest is torn. A record that batchagent cannot have
 	// written is an error.
 	scan(r io.Reader, each func(r batch.Result, from, to int64) error) (whole int64, err error)
-	// renumber returns the record of r with another index. Everything else stays as it is.
+	// renumber returns the record of r with another index and all other fields unchanged.
 	renumber(r batch.Result, record []byte, index int64) ([]byte, error)
 }
 
-// maxIndex bounds the indexes in a results file, and with them the memory that a broken file costs: a bit each.
+// maxIndex limits the indexes in a results file, and so the memory for a damaged file: 1 bit per index.
 const maxIndex = 1 << 27
 
-// Formats are the names of the formats.
+// Formats lists the names of the formats.
 var Formats = []string{"jsonl", "csv"}
 
-// Stdout, in the place of a file's name, means standard output.
+// Stdout is the file name that selects standard output.
 const Stdout = "-"
 
-// toFile returns the name of a results file; "" for standard output.
+// toFile returns the name of a results file, or "" for standard output.
 func toFile(out string) string {
 	if out == Stdout {
 		return ""
@@ -49,19 +49,20 @@ func toFile(out string) string {
 	return out
 }
 
-// otherFormats are extensions of files that hold something that batchagent does not write.
+// otherFormats lists file extensions of formats that batchagent does not write.
 var otherFormats = []string{
 	".json", ".tsv", ".parquet", ".arrow", ".feather", ".xlsx", ".xls", ".ods", ".yaml", ".yml", ".xml", ".db", ".sqlite", ".gz", ".zst", ".bz2", ".xz", ".zip",
 }
 
-// CheckOut refuses an --out and a --format that Results would refuse, before anything is submitted.
+// CheckOut returns the error that Results would return for out and format, so that a command can fail before it
+// submits.
 func CheckOut(out, format string) error {
 	_, err := formatFor(toFile(out), format)
 	return err
 }
 
-// formatFor returns the format that was named, or else the one of the file's extension: CSV for .csv, and JSON lines for others. out
-// is "" for standard output.
+// formatFor returns the named format. Without a name it uses the file's extension: CSV for .csv, otherwise JSON lines.
+// out is "" for standard output.
 func formatFor(out, name string) (format, error) {
 	ext := strings.ToLower(filepath.Ext(out))
 	switch {
@@ -76,7 +77,7 @@ func formatFor(out, name string) (format, error) {
 	return jsonl{}, nil
 }
 
-// heldFormat returns the name of the format that a file begins with; "" if it is none of ours.
+// heldFormat returns the format of a file, judged by its first bytes; "" if it is neither format.
 func heldFormat(r io.ReaderAt) string {
 	var head [len("batch,job_id,")]byte
 	n, _ := r.ReadAt(head[:], 0)
@@ -99,10 +100,10 @@ func formatOf(name string) (format, error) {
 	return nil, usagef("the format %q is neither jsonl nor csv", name)
 }
 
-// errNotResults says that a file is something else, which must not be overwritten.
+// errNotResults reports that a file holds other data and must not be overwritten.
 var errNotResults = errors.New("it does not hold results of batchagent; name another file")
 
-// jsonl is one JSON object per line, as it is in Redis.
+// jsonl writes one JSON object per line, the same as in Redis.
 type jsonl struct{}
 
 func (jsonl) name() string { return Formats[0] }
@@ -144,7 +145,7 @@ func (jsonl) renumber(r batch.Result, record []byte, index int64) ([]byte, error
 	head := func(index int64) []byte {
 		return fmt.Appendf(nil, `{"batch":%q,"job_id":%q,"index":%d,`, r.Batch, batch.JobID(index), index)
 	}
-	// As package batch writes it. The rest is copied, with fields that a later version added.
+	// Package batch writes this prefix. The rest is copied, including fields that a later version added.
 	if rest, ok := bytes.CutPrefix(record, head(r.Index)); ok {
 		return append(head(index), rest...), nil
 	}
@@ -160,13 +161,13 @@ func (jsonl) renumber(r batch.Result, record []byte, index int64) ([]byte, error
 	return append(line, '\n'), nil
 }
 
-// beginsLike reports whether b can be the torn beginning of something that starts with prefix.
+// beginsLike reports whether b can be a torn beginning of data that starts with prefix.
 func beginsLike(b []byte, prefix string) bool {
 	n := min(len(b), len(prefix))
 	return string(b[:n]) == prefix[:n]
 }
 
-// csvColumns is the header of a CSV file. Columns may be added at the end.
+// csvColumns is the header of a CSV file. New columns may be added at the end.
 var csvColumns = []string{
 	"batch", "job_id", "index", "status", "error_type", "error_message", "output", "attempts", "turns", "prompt_tokens",
 	"cached_tokens", "completion_tokens", "tools_asked", "tools_executed", "model", "worker", "wall_ms",
@@ -174,13 +175,13 @@ var csvColumns = []string{
 	"left_out", "request_at_fault",
 }
 
-// csvColumnsBefore lists how many of them earlier versions wrote.
+// csvColumnsBefore lists the numbers of columns that earlier versions wrote.
 var csvColumnsBefore = []int{20, 25}
 
 // csvListEnd separates the names in a column that holds a list.
 const csvListEnd = " "
 
-// csvFormat is RFC 4180 with a header; the output is JSON in one column.
+// csvFormat is RFC 4180 with a header. The output is JSON in one column.
 type csvFormat struct{}
 
 func (csvFormat) name() string { return Formats[1] }
@@ -215,7 +216,7 @@ func (csvFormat) record(r batch.Result, _ []byte) ([]byte, error) {
 func csvLine(fields []string) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
-	_ = w.Write(fields) // a Buffer takes everything, and Error would tell
+	_ = w.Write(fields) // writes to a Buffer cannot fail
 	w.Flush()
 	return b.Bytes()
 }
@@ -250,7 +251,7 @@ func (f csvFormat) scan(r io.Reader, each func(r batch.Result, from, to int64) e
 	}
 }
 
-// isEarlierHeader reports whether an earlier version wrote this header.
+// isEarlierHeader reports whether line is the header of an earlier version.
 func isEarlierHeader(line []byte) bool {
 	return slices.ContainsFunc(csvColumnsBefore, func(n int) bool { return bytes.Equal(line, csvLine(csvColumns[:n])) })
 }
@@ -264,7 +265,7 @@ func (csvFormat) renumber(_ batch.Result, record []byte, index int64) ([]byte, e
 	return csvLine(append(row, make([]string, max(0, len(csvColumns)-len(row)))...)), nil
 }
 
-// csvRecord reads up to the first line end outside quotes. What ends before it comes back with io.EOF.
+// csvRecord reads up to the first line end outside quotes. A record without one is returned with io.EOF.
 func csvRecord(in *bufio.Reader) ([]byte, error) {
 	var raw []byte
 	for {
@@ -276,7 +277,7 @@ func csvRecord(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// parseCSV reads the columns that tell one result from another.
+// parseCSV decodes the columns that identify and compare results.
 func parseCSV(raw []byte) (r batch.Result, ok bool) {
 	row, err := csv.NewReader(bytes.NewReader(raw)).Read()
 	if err != nil || len(row) != len(csvColumns) && !slices.Contains(csvColumnsBefore, len(row)) {

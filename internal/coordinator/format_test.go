@@ -64,7 +64,7 @@ func TestOpenFileRefusesAnotherFormat(t *testing.T) {
 	}
 }
 
-// Earlier versions wrote fewer columns. Their files are filled up, and go on.
+// Files of earlier versions have fewer columns. OpenFile adds the missing ones.
 func TestOpenFileFillsUpColumns(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "r.csv")
@@ -83,7 +83,7 @@ func TestOpenFileFillsUpColumns(t *testing.T) {
 	assert.Contains(t, string(text), `,15,,,,,,,`+"\n")
 }
 
-// A file of the version before has 25 columns. Its rejected jobs run again once, and not at each resume.
+// A file of the previous version has 25 columns. Its rejected jobs run again once, and not at each resume.
 func TestCSVKeepsRequestAtFaultAndLeftOut(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "r.csv")
@@ -113,7 +113,7 @@ func TestCSVKeepsRequestAtFaultAndLeftOut(t *testing.T) {
 	require.NoError(t, file.Close())
 }
 
-func TestOrderedFileIsSortedWhenItIsClosed(t *testing.T) {
+func TestCloseSortsOrderedFile(t *testing.T) {
 	t.Parallel()
 	eachFormat(t, func(t *testing.T, f format) {
 		path := filepath.Join(t.TempDir(), "r")
@@ -134,7 +134,7 @@ func TestOrderedFileIsSortedWhenItIsClosed(t *testing.T) {
 	})
 }
 
-// A result that answers another question replaces the one that stands at its index (I10).
+// A result for another question replaces the result at its index (I10).
 func TestFileReplacesTheAnswerToAnotherQuestion(t *testing.T) {
 	t.Parallel()
 	eachFormat(t, func(t *testing.T, f format) {
@@ -156,8 +156,8 @@ func TestFileReplacesTheAnswerToAnotherQuestion(t *testing.T) {
 	})
 }
 
-// A file is the old one until it is the new one, wherever a crash comes.
-func TestRewriteThatFailsLeavesTheFile(t *testing.T) {
+// After a crash the file is the old one or the new one.
+func TestFailedRewriteLeavesFileUnchanged(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "r")
@@ -177,7 +177,7 @@ func TestRewriteThatFailsLeavesTheFile(t *testing.T) {
 
 var errBroken = errors.New("broken")
 
-// brokenFormat fails at the last record.
+// brokenFormat fails at record 2.
 type brokenFormat struct{ format }
 
 func (b brokenFormat) renumber(r batch.Result, record []byte, index int64) ([]byte, error) {
@@ -187,8 +187,8 @@ func (b brokenFormat) renumber(r batch.Result, record []byte, index int64) ([]by
 	return b.format.renumber(r, record, index)
 }
 
-// FuzzScan: reading a results file never fails otherwise than with an error, costs bounded memory, finds whole records alone, and a
-// record that got another index is the same result.
+// FuzzScan checks that scan never panics, uses bounded memory and returns only whole records. A renumbered record must
+// hold the same result.
 func FuzzScan(f *testing.F) {
 	r, line := resultOf(f, 3, "")
 	failed, failedLine := resultOf(f, 1, batch.OutputInvalid)

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, testredis.Dialling()) }
 
-// okResult is a result whose output is awkward in every format.
+// okResult is a result with an output that needs escapes in every format.
 func okResult(index int64) batch.Result {
 	return batch.Result{
 		Batch: testBatch, JobID: batch.JobID(index), Index: index, Status: batch.OK,
@@ -53,7 +53,8 @@ func openTest(t require.TestingT, path, name string) *File {
 	return file
 }
 
-// TestAnyHistoryOfAFile writes results in any order, some of them again after a failure, in runs that end anywhere.
+// TestAnyHistoryOfAFile writes results in any order, some of them again after a failure, in runs that stop at any
+// point.
 func TestAnyHistoryOfAFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -117,8 +118,8 @@ func TestAnyHistoryOfAFile(t *testing.T) {
 	})
 }
 
-// A full disk stops the collection and leaves whole records: /dev/full takes nothing.
-func TestAFullDiskIsAnErrorThatNamesTheFile(t *testing.T) {
+// A full disk stops the collection and leaves whole records. Writes to /dev/full fail with ENOSPC.
+func TestFullDiskErrorNamesFile(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip("this system has no /dev/full to write to")
@@ -129,11 +130,11 @@ func TestAFullDiskIsAnErrorThatNamesTheFile(t *testing.T) {
 	err = file.Write([]batch.Result{okResult(0)}, linesOf(t, []batch.Result{okResult(0)}))
 	require.ErrorContains(t, err, "write results to results.jsonl")
 	require.ErrorContains(t, err, "no space left")
-	assert.False(t, file.Has(okResult(0)), "what was not written is not there")
+	assert.False(t, file.Has(okResult(0)), "an unwritten result is missing")
 	require.NoError(t, h.Close())
 }
 
-func TestAStreamHasItsHeaderOnce(t *testing.T) {
+func TestStreamWritesHeaderOnce(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	s := &stream{w: &out, format: csvFormat{}}

@@ -6,7 +6,7 @@ import (
 	"github.com/batchagent/batchagent/internal/human"
 )
 
-// Numbers and times are said in the same way everywhere.
+// All commands format numbers and times with these functions.
 var (
 	count     = human.Count
 	span      = human.Span
@@ -16,5 +16,5 @@ var (
 	firstLine = human.FirstLine
 )
 
-// ms writes milliseconds as people say them.
+// ms formats milliseconds for people.
 func ms(n int64) string { return span(time.Duration(n) * time.Millisecond) }

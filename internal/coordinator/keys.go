@@ -10,16 +10,16 @@ import (
 	"github.com/batchagent/batchagent/internal/config"
 )
 
-// keyPolicy decides which model servers get the keys of this process. A spec may come from somebody else, and its backend must
-// not collect keys: they go to servers that the operator named, to this machine, and to listed hosts.
+// keyPolicy decides which model servers receive the keys of this process. A spec may be untrusted, and its backend must
+// not collect keys. Keys go only to servers that the operator named, to this machine, and to listed hosts.
 type keyPolicy struct {
 	named    []string // URLs of --backend and BATCHAGENT_BACKEND
 	hosts    []string // host or host:port, from BATCHAGENT_KEY_HOSTS
-	insecure bool     // listed hosts get keys without encryption too
+	insecure bool     // send keys without encryption to listed hosts, too
 	getenv   func(string) string
 }
 
-// homes are keys that belong to one public service, by the host of its URLs without a host.
+// homes maps the scheme of a public service to its host and to the variable of its key.
 var homes = map[string]struct{ host, key string }{
 	"openai":    {"api.openai.com", "OPENAI_API_KEY"},
 	"anthropic": {"api.anthropic.com", "ANTHROPIC_API_KEY"},
@@ -35,12 +35,12 @@ func newKeyPolicy(getenv func(string) string, insecure bool, named ...string) ke
 	return p
 }
 
-// environment returns the variables that a backend may read. withheld explains which keys are not among them, and what to do;
-// "" if none that is set is missing.
+// environment returns a lookup of the variables that the backend may read. withheld names the hidden keys, the reason
+// and the remedy; "" if no key is hidden.
 func (p keyPolicy) environment(backend string) (getenv func(string) string, withheld string) {
 	s, ok := readServer(backend)
 	if !ok {
-		return p.getenv, "" // no adapter opens it
+		return p.getenv, "" // no adapter opens this URL
 	}
 	reason := p.objection(s)
 	if reason == "" {
@@ -68,7 +68,7 @@ func (p keyPolicy) environment(backend string) (getenv func(string) string, with
 	return getenv, fmt.Sprintf("%s is not sent to %s: %s", strings.Join(kept, ", "), s.shown(), reason)
 }
 
-// objection returns why a server gets no keys, and what to do; "" if it gets them.
+// objection returns the reason why a server gets no keys, and the remedy; "" if it gets them.
 func (p keyPolicy) objection(s server) string {
 	for _, url := range p.named {
 		if n, ok := readServer(url); ok && n.name == s.name && (n.plain || !s.plain) {

@@ -13,7 +13,7 @@ func TestKeysGoToServersOfTheOperator(t *testing.T) {
 	cases := []struct {
 		name, url, named, hosts string
 		insecure                bool
-		sent                    string // the keys that the server may get
+		sent                    string // keys that the server may get
 		says                    string
 	}{
 		{name: "host of --backend", url: "vllm://gpu:8000", named: "vllm://gpu:8000", sent: "all"},
@@ -63,7 +63,7 @@ func TestKeysGoToServersOfTheOperator(t *testing.T) {
 	}
 }
 
-func TestNoKeyIsWithheldWhereNoneIsSet(t *testing.T) {
+func TestEnvironmentWithholdsNothingWithoutKeys(t *testing.T) {
 	t.Parallel()
 	_, withheld := newKeyPolicy(func(string) string { return "" }, false).environment("http://elsewhere.example")
 	assert.Empty(t, withheld)

@@ -14,10 +14,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// rewriteVariable names the file that TestRewriteForever rewrites in a process of its own.
+// rewriteVariable names the file that TestRewriteForever rewrites in its own process.
 const rewriteVariable = "BATCHAGENT_TEST_REWRITE"
 
-// stuckFormat reports on standard output when it is asked for its last record, and never returns it.
+// stuckFormat prints a line at record 2 and then blocks forever.
 type stuckFormat struct{ format }
 
 func (s stuckFormat) renumber(r batch.Result, record []byte, index int64) ([]byte, error) {
@@ -31,7 +31,7 @@ func (s stuckFormat) renumber(r batch.Result, record []byte, index int64) ([]byt
 func TestRewriteForever(t *testing.T) {
 	path := os.Getenv(rewriteVariable)
 	if path == "" {
-		t.Skip("runs in the process of TestRewriteThatIsKilledLeavesNothing")
+		t.Skip("runs in the process of TestKilledRewriteLeavesNoTemporaryFile")
 	}
 	file, err := OpenFile(path, jsonl{}, testBatch, 3)
 	require.NoError(t, err)
@@ -39,7 +39,7 @@ func TestRewriteForever(t *testing.T) {
 	_, _ = file.rewritten(3, func(i int64) int64 { return 2 - i })
 }
 
-func TestRewriteThatIsKilledLeavesNothing(t *testing.T) {
+func TestKilledRewriteLeavesNoTemporaryFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "r.jsonl")
@@ -61,7 +61,7 @@ func TestRewriteThatIsKilledLeavesNothing(t *testing.T) {
 	require.Equal(t, "rewriting\n", line)
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Len(t, left, 3, "the rewrite has a file of its own")
+	require.Len(t, left, 3, "the rewrite has its own file")
 	require.NoError(t, cmd.Process.Kill())
 	_ = cmd.Wait()
 

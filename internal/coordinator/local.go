@@ -22,23 +22,23 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
 
-// runAhead bounds the jobs that are in the embedded Redis and have no written result: memory does not grow with the
+// runAhead limits the jobs in the embedded Redis without written results. So memory does not grow with the
 // number of inputs, unless the results are reduced.
 const runAhead = 10_000
 
-// ringEvery is how soon a worker that is dismissed hears of it.
+// ringEvery is the interval at which dismiss wakes waiting workers.
 const ringEvery = 10 * time.Millisecond
 
-// localToolOptions say what tools this machine offers.
+// localToolOptions select the tools of this machine.
 type localToolOptions struct {
-	root, file string // tools root; tools.yaml, "" for the built-in tools alone
+	root, file string // tools root; tools.yaml, "" for the built-in tools only
 	own        []toolpool.Tool
 	drivers    map[string]func() sqltool.Driver
 	getenv     func(string) string
 	logger     *slog.Logger
 }
 
-// lookup finds a variable, also one that was taken out of the environment.
+// lookup returns a variable, even if getenv hides it.
 func (o localToolOptions) lookup(name string) (string, bool) {
 	if v := o.getenv(name); v != "" {
 		return v, true
@@ -46,14 +46,14 @@ func (o localToolOptions) lookup(name string) (string, bool) {
 	return os.LookupEnv(name)
 }
 
-// openTools are tools that are ready to be called.
+// openTools holds tools that are ready for calls.
 type openTools struct {
 	pool  *toolpool.Pool
 	close func()
 }
 
-// localTools opens the tools of this machine. A batch that wants another one, or shares one more widely than it may be, is
-// refused before anything runs.
+// localTools opens the tools of this machine. It returns an error before any job runs if the batch needs a missing tool
+// or shares a tool more widely than allowed.
 func localTools(ctx context.Context, o localToolOptions, c *spec.Compiled) (*openTools, error) {
 	file := &toolset.File{}
 	if o.file != "" {
@@ -86,7 +86,7 @@ func localTools(ctx context.Context, o localToolOptions, c *spec.Compiled) (*ope
 	return &openTools{pool, set.Close}, nil
 }
 
-// replaceTools puts a program's own tools in the place of those with the same names.
+// replaceTools replaces tools with a program's own tools of the same names.
 func replaceTools(offered, own []toolpool.Tool) []toolpool.Tool {
 	isOwn := func(t toolpool.Tool) bool {
 		return slices.ContainsFunc(own, func(o toolpool.Tool) bool { return o.Name == t.Name })
@@ -94,43 +94,43 @@ func replaceTools(offered, own []toolpool.Tool) []toolpool.Tool {
 	return append(slices.DeleteFunc(offered, isOwn), own...)
 }
 
-// local is a batch that runs in this process alone: an embedded Redis, workers, a goroutine that feeds and one that
+// local is a batch that runs only in this process, with an embedded Redis, workers, a goroutine that feeds and one that
 // collects.
 type local struct {
 	compiled *spec.Compiled
 	server   *modelServer
 	tools    *toolpool.Pool
 	workers  int // at least 1
-	slots    int // model requests in flight per worker; 0 takes what the backend calls safe
+	slots    int // model requests in flight per worker; 0 uses the backend's safe number
 	logger   *slog.Logger
-	tracer   trace.Tracer // nil does not trace
+	tracer   trace.Tracer // nil disables tracing
 	id       batch.ID
 	sink     sink
-	planned  sink // of the planner's one result; nil without one
-	summary  sink // of the reduction's one result; nil without one
+	planned  sink // for the planner's one result; nil without a planner
+	summary  sink // for the reduction's one result; nil without a reduction
 	wait     ServerWait
 	say      func(string)
 	check    func(id batch.ID, output json.RawMessage) error // see [worker.Config]
-	note     func(batch.Result)                              // is told every result; nil is skipped
+	note     func(batch.Result)                              // is called with every result; nil is skipped
 
 	have    bitmap                                  // indexes that need not run again
-	still   func(index int64, payload []byte) error // reports whether such a job asks what it asked before; nil if there are none
+	still   func(index int64, payload []byte) error // checks that such a job's question is unchanged; nil if have is empty
 	earlier int64
-	items   [][]byte   // jobs of a plan that an earlier run made; nil if there is none
-	ended   *endedJobs // of an earlier run, for a reducer; nil does not hand them in
+	items   [][]byte   // jobs of the plan of an earlier run; nil if there is no such plan
+	ended   *endedJobs // results of an earlier run, for a reducer; nil does not feed them
 
 	store *statestore.Store // of the embedded Redis, while it runs
 
 	mu       sync.Mutex
-	original []int64       // guarded by mu: the input's index of each fed job, in a resumed run
-	written  int64         // guarded by mu: results that are in the sink
+	original []int64       // guarded by mu: the input's index of each fed job in a resumed run
+	written  int64         // guarded by mu: number of results in the sink
 	pausing  []pausing     // guarded by mu: the workers
-	room     chan struct{} // capacity 1: written has grown
+	room     chan struct{} // capacity 1: signals that written has grown
 }
 
-// run returns when every result is in the sink, or at the sink's first error, and everything that it started has
-// ended. The sink is used on the caller's goroutine. watch runs beside, on a goroutine of its own, until its context is
-// done; nil is skipped.
+// run returns when every result is in the sink, or at the sink's first error, after all its goroutines have ended. It
+// calls the sink on the caller's goroutine. It calls watch on another goroutine, with a context that ends with the run.
+// A nil watch is skipped.
 func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 	redis, err := startEmbedded(ctx)
 	if err != nil {
@@ -148,10 +148,10 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 	work, stop := context.WithCancelCause(ctx)
 	var background sync.WaitGroup
 	var workers []*worker.Worker
-	defer func() { // also when the sink panics
+	defer func() { // also if the sink panics
 		stop(nil)
 		for _, w := range workers {
-			w.Abort() // nothing is left to wait for, or it was interrupted
+			w.Abort() // no job is left, or the run was interrupted
 		}
 		l.dismiss(context.WithoutCancel(ctx), &background)
 	}()
@@ -186,15 +186,15 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 	}
 	err = c.followStages(work, ifStage(l.plans(), l.planned), ifStage(l.compiled.Reduce != nil, l.summary))
 	if err != nil && ctx.Err() == nil && work.Err() != nil {
-		err = context.Cause(work) // the feed failed, and ended the rest
+		err = context.Cause(work) // the feed or the watch of the server stopped the run
 	}
 	return err
 }
 
-// plans reports whether the jobs have still to be planned.
+// plans reports whether the planner must still run.
 func (l *local) plans() bool { return l.compiled.Planner != nil && l.items == nil }
 
-// fed is the batch that is given jobs here.
+// fed returns the batch that this process feeds.
 func (l *local) fed() batch.ID {
 	if l.plans() {
 		return l.id.Planner()
@@ -202,7 +202,7 @@ func (l *local) fed() batch.ID {
 	return l.id
 }
 
-// payloads are all jobs, by index.
+// payloads yields all jobs by index.
 func (l *local) payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 	if l.items == nil {
 		return l.compiled.Payloads(ctx)
@@ -216,11 +216,11 @@ func (l *local) payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 	}
 }
 
-// renumbers reports whether jobs have other indexes here than their inputs have: only those that are missing are fed.
+// renumbers reports whether jobs have other indexes here than their inputs: only missing jobs are fed.
 func (l *local) renumbers() bool { return l.earlier > 0 && l.ended == nil }
 
-// dismiss waits for what runs in the background. A worker that listens for the doorbell is rung out of it, so that nobody
-// waits until its read times out.
+// dismiss waits for the background goroutines. It rings the doorbell, so that workers wake at once and not after their
+// read timeout.
 func (l *local) dismiss(ctx context.Context, background *sync.WaitGroup) {
 	ended := make(chan struct{})
 	go func() {
@@ -239,7 +239,8 @@ func (l *local) dismiss(ctx context.Context, background *sync.WaitGroup) {
 	}
 }
 
-// feed adds the jobs that have no result yet, or the planner's one job, and waits while too many are ahead of the results.
+// feed adds the jobs without results, or the planner's one job. It waits while runAhead jobs are ahead of the written
+// results.
 func (l *local) feed(ctx context.Context) error {
 	fed := int64(0)
 	for chunk, err := range chunks(l.missing(ctx)) {
@@ -275,8 +276,8 @@ func (l *local) ahead(fed int64) bool {
 	return fed-l.written >= runAhead
 }
 
-// missing yields the payloads of the indexes that have no result yet, and notes which they are. Where a reducer needs the others too,
-// they come as jobs that end at once.
+// missing yields the payloads of the indexes without results and records these indexes. If a reducer needs the other
+// results too, missing yields them as jobs that end at once.
 func (l *local) missing(ctx context.Context) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		index := int64(-1)
@@ -303,7 +304,7 @@ func (l *local) missing(ctx context.Context) iter.Seq2[[]byte, error] {
 	}
 }
 
-// trim makes room: what is in the sink need not stay in the embedded Redis.
+// trim makes room: results in the sink are dropped from the embedded Redis.
 func (l *local) trim(ctx context.Context, upTo int64, timeline string) error {
 	l.mu.Lock()
 	l.written = upTo
@@ -313,12 +314,12 @@ func (l *local) trim(ctx context.Context, upTo int64, timeline string) error {
 	default:
 	}
 	if l.compiled.Reduce != nil {
-		return nil // the reducer needs them all
+		return nil // the reducer needs all results
 	}
 	return l.store.TrimResults(ctx, l.id, upTo, timeline)
 }
 
-// renumbered gives results the index of their input: a resumed run feeds only what is missing.
+// renumbered gives results the index of their input, because a resumed run feeds only missing jobs.
 type renumbered struct {
 	sink
 	local *local

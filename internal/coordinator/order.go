@@ -8,21 +8,20 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// order brings results into the order of their indexes. It holds where a result stands and never the result: about 50
-// bytes for each one that came before its turn.
+// order sorts results by index. It keeps only the cursors of results that arrived early, about 50 bytes each.
 type order struct {
 	have bitmap          // written
-	turn int64           // the index whose turn it is
+	turn int64           // next index to write
 	held map[int64]int64 // index -> cursor
 }
 
-// newOrder begins with the indexes that are written already.
+// newOrder starts with the indexes that are already written.
 func newOrder(have bitmap) *order {
 	return &order{have: slices.Clone(have), turn: have.firstClear(0), held: make(map[int64]int64)}
 }
 
-// hold keeps a result until its turn. It reports false for a job that was written before: that turn is over, and the
-// result goes out at once.
+// hold keeps a result until its turn. It returns false if the job was already written; its new result is written at
+// once.
 func (o *order) hold(e statestore.Entry) bool {
 	if o.have.has(e.Index) {
 		return false
@@ -31,7 +30,7 @@ func (o *order) hold(e statestore.Entry) bool {
 	return true
 }
 
-// due gives the index and cursor of each result whose turn it is, as long as the one before was written.
+// due yields the index and cursor of the next result for as long as the previous one was written.
 func (o *order) due() iter.Seq2[int64, int64] {
 	return func(yield func(index, cursor int64) bool) {
 		for {
@@ -44,7 +43,7 @@ func (o *order) due() iter.Seq2[int64, int64] {
 	}
 }
 
-// rest gives what is held, in order, with gaps.
+// rest yields all held results in index order, with gaps.
 func (o *order) rest() iter.Seq2[int64, int64] {
 	return func(yield func(index, cursor int64) bool) {
 		for _, index := range slices.Sorted(maps.Keys(o.held)) {
@@ -55,15 +54,15 @@ func (o *order) rest() iter.Seq2[int64, int64] {
 	}
 }
 
-// written says that a held result is written.
+// written marks a held result as written.
 func (o *order) written(index int64) {
 	delete(o.held, index)
 	o.have.set(index)
 	o.turn = o.have.firstClear(o.turn)
 }
 
-// forget drops what is held, which will come again.
+// forget drops the held results. They will be read again.
 func (o *order) forget() { clear(o.held) }
 
-// lost says that a held result is not there any more: it was taken back by retry, and will come again.
+// lost drops a held result that is missing now. A retry took it back, and a new result will follow.
 func (o *order) lost(index int64) { delete(o.held, index) }

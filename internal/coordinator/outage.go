@@ -11,17 +11,17 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// ServerWait bounds how long a run waits for its model server. The zero value waits until the server answers.
+// ServerWait limits how long a run waits for its model server. The zero value waits until the server answers.
 type ServerWait struct {
-	// FailFast ends the run as soon as the server refuses the key, the account or the model. Without it, that ends a run only
-	// before the first answer.
+	// FailFast ends the run as soon as the server refuses the key, the account or the model. Without it, a refusal ends
+	// the run only before the first answer.
 	FailFast bool
-	Longest  time.Duration // of one outage; 0 has no bound
+	Longest  time.Duration // of one outage; 0 means no limit
 }
 
 const (
-	outageEvery = 200 * time.Millisecond // between two looks at the workers
-	outageShown = time.Second            // an outage is reported when it has lasted so long
+	outageEvery = 200 * time.Millisecond // interval between checks of the workers
+	outageShown = time.Second            // duration after which an outage is reported
 )
 
 // pausing is a worker that may pause.
@@ -34,11 +34,11 @@ type outages struct {
 	workers []pausing
 	say     func(string)
 
-	began time.Time // of the outage; zero while a worker makes calls
+	began time.Time // start of the outage; zero while a worker makes calls
 	shown bool
 }
 
-// watch returns nil when ctx is done, or the reason to end the run.
+// watch returns the reason to end the run, or nil when ctx is done.
 func (o *outages) watch(ctx context.Context) error {
 	tick := time.NewTicker(outageEvery)
 	defer tick.Stop()
@@ -54,7 +54,7 @@ func (o *outages) watch(ctx context.Context) error {
 	}
 }
 
-// look returns the reason to end the run, if there is one.
+// look returns the reason to end the run; nil if the run continues.
 func (o *outages) look(now time.Time) error {
 	for _, w := range o.workers {
 		for _, p := range w.Pauses() {
@@ -67,7 +67,7 @@ func (o *outages) look(now time.Time) error {
 	switch {
 	case p == nil:
 		if o.shown {
-			o.say("the model server answers again; the run goes on")
+			o.say("the model server answers again; the run continues")
 		}
 		o.began, o.shown = time.Time{}, false
 		return nil
@@ -85,7 +85,7 @@ func (o *outages) look(now time.Time) error {
 	return nil
 }
 
-// end is the error of a run whose server refuses the key, the account or the model.
+// end returns the error of a run after its server refused the key, the account or the model.
 func (o *outages) end(p batch.Pause) error {
 	remedy := map[backend.Class]string{
 		backend.Auth:           "set a valid key in BATCHAGENT_API_KEY",
@@ -99,7 +99,7 @@ func (o *outages) end(p batch.Pause) error {
 	return &UnreachableError{fmt.Errorf("the model server %s refuses all calls (%s): %s", o.server, p.Reason, remedy)}
 }
 
-// refusal reports whether a pause of this kind needs somebody to change the key, the account or the model.
+// refusal reports whether a pause of this kind ends only after a change of the key, the account or the model.
 func refusal(kind string) bool {
 	switch backend.Class(kind) {
 	case backend.Auth, backend.QuotaExhausted, backend.UnknownModel:
@@ -108,7 +108,7 @@ func refusal(kind string) bool {
 	return false
 }
 
-// pauseOf returns why no worker makes calls; nil if one does.
+// pauseOf returns the reason why no worker makes calls; nil if a worker does.
 func pauseOf(workers []pausing) *batch.Pause {
 	var first *batch.Pause
 	for _, w := range workers {
@@ -123,7 +123,7 @@ func pauseOf(workers []pausing) *batch.Pause {
 	return first
 }
 
-// watchServer ends the run, by stop, when its model server will not be waited for any longer.
+// watchServer ends the run by stop when the wait for the model server is over.
 func (l *local) watchServer(ctx context.Context, workers []*worker.Worker, stop context.CancelCauseFunc) {
 	o := &outages{wait: l.wait, server: config.Redact(l.server.Endpoint()), say: l.say}
 	for _, w := range workers {
@@ -137,7 +137,7 @@ func (l *local) watchServer(ctx context.Context, workers []*worker.Worker, stop 
 	}
 }
 
-// pause returns why no worker of the run makes calls; nil if one does.
+// pause returns the reason why no worker of the run makes calls; nil if a worker does.
 func (l *local) pause() *batch.Pause {
 	l.mu.Lock()
 	workers := l.pausing

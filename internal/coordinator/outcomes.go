@@ -8,16 +8,16 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// outcomes remembers which results a sink was given. The zero value is ready.
+// outcomes records which results a sink has. The zero value is ready.
 //
-// Its memory is about 8 bytes per job, and about 50 bytes per job without output, which may be replaced after `retry`.
+// It uses about 8 bytes of memory per job, and about 50 bytes per job without output, whose result `retry` may replace.
 type outcomes struct {
 	present  bitmap
-	failed   map[int64]failure // without output, by index
+	failed   map[int64]failure // results without output, by index
 	subjects marks             // by index
 }
 
-// marks holds a mark for each index, 8 bytes each where indexes lie close together. The nil map has none.
+// marks holds a mark per index. Marks of neighbouring indexes take 8 bytes each. The nil map is empty.
 type marks map[int64]*[marksAtOnce]uint64
 
 const marksAtOnce = 512
@@ -39,16 +39,16 @@ func (m marks) set(i int64, mark uint64) {
 	page[i%marksAtOnce] = mark
 }
 
-// failure tells one result without output from the next one of the same job.
+// failure identifies a result without output, to distinguish it from a later result of the same job.
 type failure struct {
 	mark   uint64
 	status batch.Status
 	kind   batch.ErrorType
-	again  bool // running the job again may help
+	again  bool // a retry may succeed
 }
 
-// Has reports whether the sink was given this result, and needs no other of its job. A server that was restarted gives all of them again.
-// A result that answers another question than the one before it is needed (I10).
+// Has reports whether the sink has this result and needs no other of its job. A restarted server returns all results
+// again. A result that answers another question than the stored one is needed (I10).
 func (o *outcomes) Has(r batch.Result) bool {
 	if !o.present.has(r.Index) {
 		return false
@@ -77,7 +77,7 @@ func (o *outcomes) note(r batch.Result) {
 	}
 }
 
-// markOf is the same for the same outcome of the same job, in every format.
+// markOf returns a hash that is equal for the same outcome of the same job, in every format.
 func markOf(r batch.Result) uint64 {
 	h := fnv.New64a()
 	_, _ = fmt.Fprint(h, r.Status, r.Attempts, r.Turns, r.Usage, r.Worker, r.WallMS)
@@ -87,8 +87,9 @@ func markOf(r batch.Result) uint64 {
 	return h.Sum64()
 }
 
-// subject returns a mark of what a result is about: the question that it answers, or in results of earlier versions the item of a plan.
-// Everything that a stage made is about itself, because another output of it is another plan or summary. ok is false if nothing tells.
+// subject returns a hash of the question that a result answers. For results of earlier versions it is a hash of the
+// plan's item. For a stage it is a hash of the result itself, because another output is another plan or summary. ok is
+// false if the result holds none of these.
 func subject(r batch.Result) (mark uint64, ok bool) {
 	h := fnv.New64a()
 	switch {

@@ -13,7 +13,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// restless is a source whose server is restarted again and again.
+// restless is a source with a server that is restarted repeatedly.
 type restless struct {
 	held
 	restarts *int
@@ -23,9 +23,9 @@ func (r restless) Timeline(context.Context, batch.ID) (string, error) {
 	return fmt.Sprint(*r.restarts), nil
 }
 
-// TestARestartGivesNoResultTwice: after a restart of Redis all results are read again, and nobody is given one that he has, with an
-// output or without. Another result of the same job he is given.
-func TestARestartGivesNoResultTwice(t *testing.T) {
+// After a restart of Redis all results are read again. A sink gets no result twice, with or without output. It does get
+// another result of the same job.
+func TestRestartDeliversNoResultTwice(t *testing.T) {
 	results, lines := someResults(t, 4)
 	source := restless{restarts: new(int)}
 	for i, r := range results {

@@ -6,29 +6,30 @@ import (
 	"slices"
 )
 
-// answer is one result of a results file, as far as it decides which job may keep it.
+// answer is one result of a results file, reduced to the fields that assign it to a job.
 type answer struct {
 	key   key
 	index int64 // in the file
 	kind  keyKind
 	maker uint8 // position in makers
-	again bool  // the job runs again, because it failed in a way that may pass
-	lost  bool  // it has no output
+	again bool  // the job runs again, because its error may pass
+	lost  bool  // without output
 }
 
-// key is a hash of a question, or a fingerprint.
+// key is the hash of a question, or a fingerprint.
 type key [16]byte
 
-// keyKind is where a key comes from.
+// keyKind is the source of a key.
 type keyKind uint8
 
 const (
-	noKey          keyKind = iota // nothing tells which question the result answers
-	questionKey                   // the question of the job, whatever the model
-	fingerprintKey                // the fingerprint, which covers the model: in files of earlier versions
+	noKey          keyKind = iota // the result does not identify its question
+	questionKey                   // the question of the job, independent of the model
+	fingerprintKey                // the fingerprint, which includes the model: in files of earlier versions
 )
 
-// jobKeys are the keys of all jobs of a run, by index: 16 bytes per job, or 32 for a file of an earlier version.
+// jobKeys holds the keys of all jobs of a run by index. It uses 16 bytes per job, or 32 for a file of an earlier
+// version.
 type jobKeys struct {
 	questions    []key
 	fingerprints []key // nil if no result needs them
@@ -44,24 +45,24 @@ func (j *jobKeys) of(k keyKind) []key {
 	return nil
 }
 
-// pairing assigns results of a file to jobs.
+// pairing assigns the results of a file to jobs.
 type pairing struct {
 	to []int64 // by position of the answer: the index of its job, or -1
 
 	kept    int64 // results that jobs keep
-	moved   int64 // of those, results whose job has another index now
+	moved   int64 // of those, results that moved to another index
 	again   int64 // jobs that run again although their question is the same
 	changed int64 // jobs that run again because their question changed
 	fresh   int64 // jobs without a result
-	gone    int64 // results whose job is missing now
-	stale   int64 // results that answer a question that no job asks
-	unknown int64 // failures of which nothing tells what they answer
+	gone    int64 // results without a job now
+	stale   int64 // results that match no job's question
+	unknown int64 // failures that do not identify their question
 }
 
-// pair gives each job a result that answers its question (I10). A result stays with its index if it can, each result goes to one job, and
-// equal jobs take results in the order of the indexes. answers are sorted by index, which is unique.
+// pair assigns to each job a result that answers its question (I10). A result keeps its index if possible. Each result
+// goes to one job, and equal jobs take results in index order. answers must be sorted by index, and indexes are unique.
 //
-// It needs about 50 bytes per answer.
+// pair uses about 50 bytes of memory per answer.
 func pair(answers []answer, jobs *jobKeys) *pairing {
 	p := &pairing{to: make([]int64, len(answers))}
 	var taken bitmap
@@ -79,7 +80,7 @@ func pair(answers []answer, jobs *jobKeys) *pairing {
 	return p
 }
 
-// move pairs answers with jobs of other indexes, in the order of the indexes.
+// move pairs answers with jobs of other indexes, in index order.
 func (p *pairing) move(answers []answer, kind keyKind, keys []key, taken *bitmap) {
 	var free []int // positions of answers
 	for i, a := range answers {
@@ -115,9 +116,10 @@ func (p *pairing) move(answers []answer, kind keyKind, keys []key, taken *bitmap
 
 func (k key) compare(o key) int { return bytes.Compare(k[:], o[:]) }
 
-// count adds up what became of answers and jobs. An answer without a job belonged to the job that stands where its neighbours moved to.
+// count counts the outcomes of answers and jobs. An answer without a job is attributed to a free job at the position to
+// which its neighbours moved.
 func (p *pairing) count(answers []answer, taken bitmap, jobs int64) {
-	var after []int64 // by position: how far the next answer moved; filled only if something needs it
+	var after []int64 // by position: the shift of the next paired answer; computed when first needed
 	shift := int64(0)
 	for i, a := range answers {
 		if to := p.to[i]; to >= 0 {
@@ -159,7 +161,7 @@ func (p *pairing) count(answers []answer, taken bitmap, jobs int64) {
 	p.fresh = jobs - p.kept - p.again - p.changed
 }
 
-// shifts returns for each answer how far the next one with a job moved.
+// shifts returns for each answer the shift of the next paired answer.
 func (p *pairing) shifts(answers []answer) []int64 {
 	out, shift := make([]int64, len(answers)), int64(0)
 	for i, a := range slices.Backward(answers) {
@@ -171,7 +173,7 @@ func (p *pairing) shifts(answers []answer) []int64 {
 	return out
 }
 
-// firstOpen returns the first place that is a job without a result.
+// firstOpen returns the first of places that is a job without a result.
 func firstOpen(taken bitmap, jobs int64, places ...int64) (int64, bool) {
 	for _, at := range places {
 		if at >= 0 && at < jobs && !taken.has(at) {
@@ -181,7 +183,7 @@ func firstOpen(taken bitmap, jobs int64, places ...int64) (int64, bool) {
 	return 0, false
 }
 
-// rewrites reports whether the file must change before results are added.
+// rewrites reports whether the file must be rewritten before results are added.
 func (p *pairing) rewrites(answers []answer) bool {
 	for i, a := range answers {
 		if p.to[i] != a.index {
@@ -191,7 +193,7 @@ func (p *pairing) rewrites(answers []answer) bool {
 	return false
 }
 
-// place returns the index that the result of an index in the file has now, or -1 if it has none.
+// place returns the new index of a result, by its index in the file, or -1 if no job keeps it.
 func (p *pairing) place(answers []answer, index int64) int64 {
 	i, found := slices.BinarySearchFunc(answers, index, func(a answer, index int64) int { return cmp.Compare(a.index, index) })
 	if !found {

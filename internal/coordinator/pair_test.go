@@ -7,7 +7,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// answersOf makes one answer per letter, at its place. A space is a gap; a lower-case letter runs again.
+// answersOf makes one answer per letter, at the letter's index. A space is a gap. A lower-case letter is a job that
+// runs again.
 func answersOf(text string) (out []answer) {
 	for i, c := range text {
 		if c == ' ' {
@@ -61,7 +62,7 @@ func TestPair(t *testing.T) {
 	}
 }
 
-// Failures of earlier versions have no key. They run again, and do not count as results that no job asks for.
+// Failures of earlier versions have no key. They run again and do not count as stale.
 func TestPairWithoutKeys(t *testing.T) {
 	t.Parallel()
 	got := pair([]answer{{index: 0, lost: true}, {index: 1}, {key: key{'F'}, index: 2, kind: fingerprintKey}}, &jobKeys{
@@ -70,7 +71,7 @@ func TestPairWithoutKeys(t *testing.T) {
 	assert.Equal(t, &pairing{to: []int64{-1, -1, 0}, kept: 1, moved: 1, changed: 1, stale: 1, unknown: 1, again: 0, gone: 1, fresh: 1}, got)
 }
 
-func TestPairGivesEachResultToOneJobThatAsksTheSame(t *testing.T) {
+func TestPairAssignsEachResultToOneMatchingJob(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		file := answersOf(rapid.StringMatching(`[A-Ea-e ]{0,12}`).Draw(t, "file"))
@@ -92,7 +93,7 @@ func TestPairGivesEachResultToOneJobThatAsksTheSame(t *testing.T) {
 		}
 		for i, to := range p.to {
 			if to < 0 {
-				assert.Zero(t, free[file[i].key], "a job that asks the same is left without the result")
+				assert.Zero(t, free[file[i].key], "a job with the same question has no result")
 			}
 		}
 		assert.EqualValues(t, len(jobs.questions), p.kept+p.again+p.changed+p.fresh)

@@ -12,30 +12,30 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// connector opens Redis when it is first needed. Nil means that the command works without one.
+// connector opens Redis when it is first needed. It is nil if the command works without Redis.
 type connector func(context.Context) (*statestore.Store, error)
 
-// past is the results of an earlier batch, in Redis or in a file.
+// past reads the results of an earlier batch, from Redis or from a file.
 type past interface {
-	// each tells of every result, once per index, and where it stands.
+	// each calls f with every result and its position, once per index.
 	each(ctx context.Context, f func(r batch.Result, at int64) error) error
-	// at reads results again, at most pastAtOnce. One that is gone, or another by now, has no JobID.
+	// at reads results again, at most pastAtOnce. A result that was removed or replaced has no JobID.
 	at(ctx context.Context, places []int64) ([]batch.Result, error)
-	// name is what messages call it.
+	// name returns the display name.
 	name() string
 	close()
 }
 
 const pastAtOnce = 500
 
-// storePast is results in Redis.
+// storePast reads results from Redis.
 type storePast struct {
 	store    *statestore.Store
 	id       batch.ID
 	patience patience
 }
 
-// openStorePast finds a batch. Its error names what is near, if there is no such batch.
+// openStorePast finds a batch. If it is missing, the error names the nearest known ID.
 func openStorePast(ctx context.Context, connect connector, id batch.ID, say func(string)) (*storePast, error) {
 	s, err := connect(ctx)
 	if err != nil {
@@ -48,7 +48,7 @@ func openStorePast(ctx context.Context, connect connector, id batch.ID, say func
 }
 
 func (p *storePast) name() string { return string(p.id) }
-func (p *storePast) close()       {} // the store is the command's
+func (p *storePast) close()       {} // the command owns the store
 
 func (p *storePast) each(ctx context.Context, f func(r batch.Result, at int64) error) error {
 	after := int64(0)
@@ -95,7 +95,7 @@ func (p *storePast) at(ctx context.Context, places []int64) ([]batch.Result, err
 	return results, nil
 }
 
-// ended checks that all results of the batch are there to be read.
+// ended returns an error unless the batch is done, so that all results can be read.
 func (p *storePast) ended(ctx context.Context) (batch.Info, error) {
 	var info batch.Info
 	err := p.patience.do(ctx, func() (err error) {
@@ -109,7 +109,7 @@ func (p *storePast) ended(ctx context.Context) (batch.Info, error) {
 	return info, err
 }
 
-// filePast is results in a file of JSON lines.
+// filePast reads results from a file of JSON lines.
 type filePast struct {
 	shown string
 	file  *os.File
@@ -122,7 +122,7 @@ func openFilePast(path, shown string) (*filePast, error) {
 	}
 	if heldFormat(f) == "csv" {
 		_ = f.Close()
-		return nil, usagef("%s: a CSV file does not hold the whole results; use one of the format jsonl", shown)
+		return nil, usagef("%s: a CSV file does not hold complete results; use a file in the format jsonl", shown)
 	}
 	return &filePast{shown, f}, nil
 }
@@ -130,7 +130,7 @@ func openFilePast(path, shown string) (*filePast, error) {
 func (p *filePast) name() string { return p.shown }
 func (p *filePast) close()       { _ = p.file.Close() }
 
-// each reads the file twice: of a job that was run again the last record counts.
+// each reads the file twice, because the last record of a job counts.
 func (p *filePast) each(ctx context.Context, f func(r batch.Result, at int64) error) error {
 	last := map[int64]int64{}
 	err := p.scan(ctx, func(r batch.Result, from int64) error {

@@ -12,15 +12,15 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// planFile holds the one result of a planner beside the results file of a run, which keeps no Redis: what is in the results file is
-// about the items of this plan and no other.
+// planFile stores the one result of a planner next to the results file of a run without Redis. The results file holds
+// results for the items of this plan only.
 type planFile struct {
 	path string
-	made *batch.Result // by an earlier run; nil if none did
+	made *batch.Result // by an earlier run; nil without one
 	line []byte
 }
 
-// openPlanFile reads the plan that belongs to a results file, if there is one.
+// openPlanFile reads the plan that belongs to a results file. A missing plan is not an error.
 func openPlanFile(out string) (*planFile, error) {
 	p := &planFile{path: out + ".plan"}
 	line, err := os.ReadFile(p.path)
@@ -33,21 +33,21 @@ func openPlanFile(out string) (*planFile, error) {
 	var r batch.Result
 	err = json.Unmarshal(line, &r)
 	if _, plans := r.Batch.Plans(); err != nil || !plans || r.Status != batch.OK {
-		return nil, usagef("%s is not the plan of a run; --out with another name begins anew", p.path)
+		return nil, usagef("%s is not the plan of a run; --out with another name starts over", p.path)
 	}
 	p.made, p.line = &r, line
 	return p, nil
 }
 
-// resume is the batch to go on with, and its jobs. held is what batch the results file is of, "" if it is empty.
+// resume returns the batch to resume and its jobs. held is the batch of the results file; "" if that is empty.
 func (p *planFile) resume(held batch.ID, planner *spec.Plan) (id batch.ID, items [][]byte, err error) {
 	switch {
 	case p.made == nil && held == "":
 		return "", nil, nil
 	case p.made == nil:
-		return "", nil, usagef("%s is not there, so nobody knows what the results are about; --out with another name begins anew", p.path)
+		return "", nil, usagef("%s is missing, and the results cannot be matched to a plan without it; --out with another name starts over", p.path)
 	case held != "" && held.Planner() != p.made.Batch:
-		return "", nil, usagef("%s holds the plan of batch %s, and the results are of batch %s; --out with another name begins anew",
+		return "", nil, usagef("%s holds the plan of batch %s, and the results are of batch %s; --out with another name starts over",
 			p.path, p.made.Batch.Whole(), held)
 	}
 	items, err = planner.Items(p.made.Output)
@@ -57,7 +57,7 @@ func (p *planFile) resume(held batch.ID, planner *spec.Plan) (id batch.ID, items
 	return p.made.Batch.Whole(), items, nil
 }
 
-// check refuses a plan that another planner's prompt led to, unless force accepts it.
+// check returns an error if the planner's prompt, schema, tools or sampling have changed, unless force is set.
 func (p *planFile) check(planner *spec.Plan, asks, prints spec.Question, force bool) error {
 	if p.made == nil || force {
 		return nil
@@ -73,7 +73,7 @@ func (p *planFile) check(planner *spec.Plan, asks, prints spec.Question, force b
 		"--out with another name plans again, --force keeps this plan", p.path)
 }
 
-// planSink keeps a plan in a file before it goes on.
+// planSink writes a plan to its file before it passes the plan on.
 type planSink struct {
 	sink
 	file *planFile
@@ -88,7 +88,7 @@ func (s planSink) Write(results []batch.Result, lines [][]byte) error {
 	return s.sink.Write(results, lines)
 }
 
-// write returns when the plan is on disk: it is whole, or not there.
+// write returns when the plan is on disk. After a crash the file is complete or missing.
 func (p *planFile) write(line []byte) error {
 	err := replaceFile(p.path, 0o644, func(w io.Writer) error {
 		_, err := w.Write(append(line[:len(line):len(line)], '\n'))

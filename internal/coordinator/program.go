@@ -19,38 +19,40 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Program is a batch of a Go program: what [Run] and [Submission.Submit] do for a person at a terminal, without one.
+// Program is a batch of a Go program. It does the same as [Run] and [Submission.Submit], without a terminal.
 type Program struct {
-	Spec   json.RawMessage // a spec file's content
-	Inputs spec.Records    // take the place of the spec's inputs; nil leaves them to the spec
+	Spec   json.RawMessage // content of a spec file
+	Inputs spec.Records    // replace the spec's inputs; nil keeps them
 
 	Redis     string // URL; "" runs the batch in this process
-	Backend   string // URL; "" takes the spec's, BATCHAGENT_BACKEND or Local
-	Local     string // host:port where a server may happen to run; "" does not look
-	Simulated bool   // a simulated server answers, and no other is asked
+	Backend   string // URL; "" uses the spec's, then BATCHAGENT_BACKEND, then Local
+	Local     string // host:port to probe for a server; "" skips the probe
+	Simulated bool   // use a simulated server and no other
 
-	Reuse                string // with Redis a batch ID or [ReuseOwner], or a results file
+	Reuse                string // with Redis, a batch ID or [ReuseOwner]; otherwise a results file
 	ToolsRoot, ToolsFile string
-	Tools                []toolpool.Tool // of the program; not with Redis, whose workers do not have them
+	Tools                []toolpool.Tool // functions of the program; must be empty with Redis, because its workers do not have them
 	Logger               *slog.Logger
 
-	// Check, CheckPlan and CheckSummary return an error for an output that the program cannot read: of a job, of the planner, of
-	// the reduction. Without Redis the model is then asked once more. They are called concurrently. Nil accepts all outputs.
+	// Check, CheckPlan and CheckSummary check an output of a job, of the planner, and of the reduction. They return an
+	// error if the program cannot read it. Without Redis the model then gets one more attempt. They are called
+	// concurrently. Nil accepts all outputs.
 	Check, CheckPlan, CheckSummary func(output json.RawMessage) error
 
-	// Planned is given the one result of a planner, before those of the batch. It is needed if the spec has one.
+	// Planned is called with the planner's one result before any result of the batch. It is required if the spec has a
+	// planner.
 	Planned func(batch.Result) error
-	// Reduced is given the one result of a reduction, after those of the batch; again if failed jobs were retried meanwhile. It is
-	// needed if the spec has one.
+	// Reduced is called with the reduction's one result after the results of the batch. It is called again if failed
+	// jobs were retried meanwhile. It is required if the spec has a reduction.
 	Reduced func(batch.Result) error
 }
 
-// programSpec is what messages call a spec that a program made.
+// programSpec is the display name of a program's spec.
 const programSpec = "batch"
 
-// Run gives every result to each, as jobs end, on the caller's goroutine. It returns when there are no more, or with the
-// first error of each, or ctx' cause; what it started in this process has ended by then. A batch on a cluster goes on by
-// itself if it is left early, and the same program started again goes on with it.
+// Run calls each with every result as jobs end, on the caller's goroutine. It returns after the last result, with the
+// first error of each, or with the cause of ctx. Its goroutines have ended by then. A batch on a cluster continues
+// without Run, and the same program resumes it when it runs again.
 func (p *Program) Run(ctx context.Context, each func(batch.Result) error) error {
 	if p.Logger == nil {
 		p.Logger = slog.New(slog.DiscardHandler)
@@ -80,7 +82,7 @@ func (p *Program) Run(ctx context.Context, each func(batch.Result) error) error 
 	return err
 }
 
-// connector opens the program's Redis once; nil if it has none.
+// connector returns a function that opens the program's Redis once; nil without Redis.
 func (p *Program) connector() (connect connector, closeStore func()) {
 	if p.Redis == "" {
 		return nil, func() {}
@@ -94,7 +96,7 @@ func (p *Program) connector() (connect connector, closeStore func()) {
 	})
 }
 
-// withoutLines takes the lines from mistakes in a spec that nobody sees.
+// withoutLines removes the line numbers from spec errors, because a program's spec has no visible lines.
 func withoutLines(err error) error {
 	if mistakes, ok := errors.AsType[spec.Errors](err); ok {
 		for _, m := range mistakes {
@@ -153,15 +155,15 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each
 	return l.run(ctx, nil)
 }
 
-// onCluster hands the batch in and follows it. The submission is booked until every result was given out, so that a
-// program that was killed and is started again finds its batch.
+// onCluster submits the batch and follows it. The submission stays booked until every result was delivered, so that a
+// restarted program finds its batch.
 func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled, connect connector, each *callback) error {
 	if len(p.Tools) > 0 {
 		names := make([]string, len(p.Tools))
 		for i, t := range p.Tools {
 			names[i] = t.Name
 		}
-		return usagef("%s: functions of this program, which the workers of a cluster do not have; declare them in the workers' tools file and name them, or leave Redis out",
+		return usagef("%s: functions of this program, which the workers of a cluster do not have; declare them in the workers' tools file and name them, or run without Redis",
 			strings.Join(names, ", "))
 	}
 	store, err := connect(ctx)
@@ -183,7 +185,7 @@ func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled,
 	}
 	if err := sub.Submit(ctx, store); err != nil {
 		if errors.Is(err, ErrJobsFailed) {
-			_ = sub.Announced(ctx) // it was cancelled: the next run begins anew
+			_ = sub.Announced(ctx) // it was cancelled: the next run submits a new batch
 		}
 		return err
 	}
@@ -197,7 +199,7 @@ func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled,
 
 func (p *Program) say(line string) { p.Logger.Info(line) }
 
-// lines gives each write to a function, as one line.
+// lines calls a function with each write, as one line.
 type lines struct{ say func(string) }
 
 func (l lines) Write(text []byte) (int, error) {
@@ -205,7 +207,7 @@ func (l lines) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// callback is a sink that gives results to a function, each once.
+// callback is a sink that calls a function with each result once.
 type callback struct {
 	call func(batch.Result) error
 	outcomes

@@ -8,24 +8,24 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Progress is a batch at one moment.
+// Progress is a snapshot of a batch.
 type Progress struct {
 	Name    string
 	Phase   batch.Phase
-	Total   int64 // jobs of the batch; -1 if they are still being fed by somebody else
+	Total   int64 // jobs of the batch; -1 while another process still feeds them
 	Counts  batch.Counts
-	Pause   *batch.Pause // why no model call starts; nil if they do
+	Pause   *batch.Pause // why no model call starts; nil if calls start
 	Plans   bool         // the jobs are still being planned
-	Rate    float64      // jobs per second; 0 if not known
+	Rate    float64      // jobs per second; 0 if unknown
 	Elapsed time.Duration
 }
 
-// progressOf is how a batch stands.
+// progressOf converts a batch's record to a Progress.
 func progressOf(i batch.Info) Progress {
 	return Progress{Name: i.Name, Phase: i.Phase, Total: i.Counts.Total, Counts: i.Counts, Plans: i.Plan && i.Phase == batch.Open}
 }
 
-// Line is the progress in one line of at most width runes; 0 is no limit.
+// Line formats the progress in one line of at most width runes; 0 means no limit.
 func (p Progress) Line(width int) string {
 	c := p.Counts
 	parts := []string{p.Name}
@@ -70,7 +70,7 @@ func (p Progress) Line(width int) string {
 	return string(line)
 }
 
-// ETA is how long the rest takes at the present rate. It is not known while no model call starts.
+// ETA returns the time until the end at the present rate. It is unknown while no model call starts.
 func (p Progress) ETA() (time.Duration, bool) {
 	left := p.Total - p.Counts.Finished()
 	if p.Pause != nil || p.Rate <= 0 || p.Total < 0 || left <= 0 {
@@ -83,7 +83,7 @@ func (p Progress) ETA() (time.Duration, bool) {
 	return time.Duration(seconds * float64(time.Second)), true
 }
 
-// Bar is the progress as a bar of width cells.
+// Bar formats the progress as a bar of width cells.
 func (p Progress) Bar(width int) string {
 	full := 0
 	if p.Total > 0 {
@@ -104,7 +104,7 @@ type sample struct {
 	n  int64
 }
 
-// rate takes the count n at a time and returns the rate up to it.
+// rate records the count n at a time and returns the rate up to then.
 func (m *meter) rate(at time.Duration, n int64) float64 {
 	m.samples = append(m.samples, sample{at, n})
 	for len(m.samples) > 2 && at-m.samples[1].at >= rateWindow {

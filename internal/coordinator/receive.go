@@ -18,24 +18,24 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// maxJobLine bounds one job of a plan that is sent: an input is at most 16 MiB, and may be escaped.
+// maxJobLine limits one job line of a received plan. An input has at most 16 MiB and may be escaped.
 const maxJobLine = 18 << 20
 
-// Sent is a batch as it comes over a network: a spec, or a plan that the sender compiled, and what follows it.
+// Sent is a batch received over a network: a spec, or a plan that the sender compiled, and its inputs or jobs.
 type Sent struct {
-	Spec []byte // YAML or JSON; may name no files
-	Name string // what messages call the spec; ends in .yaml or .json
-	Plan []byte // JSON of a [spec.Plan], if there is no spec
-	// Planner and Reduce are the plans of the stages of a batch that comes as a plan; nil for those that there are not. With a
-	// Planner no jobs follow.
+	Spec []byte // YAML or JSON; must not name files
+	Name string // display name of the spec; ends in .yaml or .json
+	Plan []byte // JSON of a [spec.Plan]; nil with a spec
+	// Planner and Reduce are the plans of the batch's stages if Plan is set. Nil means that the stage is missing. With
+	// a Planner no jobs follow.
 	Planner, Reduce []byte
-	// Inputs are the spec's inputs, JSON lines unless it says otherwise, or the plan's jobs, one [spec.Payload] per line.
-	// They go to a temporary file as they come, so memory does not grow with them.
+	// Inputs are the spec's inputs, as JSON lines by default, or the plan's jobs, one [spec.Payload] per line. They are
+	// copied to a temporary file as they arrive, so that memory does not grow with them.
 	Inputs io.Reader
-	Owner  string // of a spec that names none
+	Owner  string // default for a spec without an owner
 }
 
-// Receive checks what was sent, all of it, as [Prepare] does with files. The caller closes the Submission.
+// Receive validates everything that was sent, the same as [Prepare] does with files. The caller closes the Submission.
 func Receive(ctx context.Context, sent Sent, c *Console) (*Submission, error) {
 	if sent.Plan != nil {
 		return receivePlan(ctx, sent, c)
@@ -60,7 +60,7 @@ func Receive(ctx context.Context, sent Sent, c *Console) (*Submission, error) {
 	return prepared(s, compiled, c), nil
 }
 
-// nothingMore refuses inputs that nobody would read.
+// nothingMore returns an error if r holds inputs, because they would be ignored.
 func nothingMore(r io.Reader) error {
 	for in := bufio.NewReader(r); ; {
 		b, err := in.ReadByte()
@@ -68,9 +68,9 @@ func nothingMore(r io.Reader) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return fmt.Errorf("read what comes after the spec: %w", err)
+			return fmt.Errorf("read the body after the spec: %w", err)
 		case len(bytes.TrimSpace([]byte{b})) > 0:
-			return usagef(`the spec holds its inputs, and more inputs came after it; leave one of them out`)
+			return usagef(`the spec holds its inputs, and more inputs came after it; remove one of them`)
 		}
 	}
 }
@@ -113,7 +113,7 @@ func receivePlan(ctx context.Context, sent Sent, c *Console) (*Submission, error
 	return &Submission{load: o, Total: o.total, console: c}, nil
 }
 
-// fingerprint is the same for the same plans with the same jobs.
+// fingerprint returns a hash that is equal for the same plans with the same jobs.
 func (s Sent) fingerprint(jobs string) string {
 	text := fmt.Sprintf("%s\n%s", jobs, s.Plan)
 	for _, stage := range [][]byte{s.Planner, s.Reduce} {
@@ -124,8 +124,8 @@ func (s Sent) fingerprint(jobs string) string {
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(text)))
 }
 
-// receiveStages reads the plans of a batch, of which each must be one that a spec can ask for. What the stages share with the batch is
-// the batch's. If it is planned, its one job is in it, too.
+// receiveStages parses the plans of a batch and checks that a spec can produce each of them. Stages inherit priority,
+// TTL and owner from the batch. If there is a planner, the returned consignment includes its one job.
 func receiveStages(sent Sent) (consignment, error) {
 	var o consignment
 	for _, stage := range []struct {
@@ -168,10 +168,10 @@ func receiveStages(sent Sent) (consignment, error) {
 	return o, nil
 }
 
-// runnable refuses a plan that no worker could run, or that no spec can ask for.
+// runnable returns an error for a plan that no worker can run or no spec can produce.
 func runnable(plan *spec.Plan) error {
 	toolless := *plan
-	toolless.Tools = nil // workers say later which of them they have
+	toolless.Tools = nil // checked against the workers' tools later
 	if _, err := agent.Compile(&toolless, nil, backend.Model{}); err != nil {
 		return err
 	}
@@ -187,8 +187,8 @@ func runnable(plan *spec.Plan) error {
 	return nil
 }
 
-// sendable reports whether a line is a job that a sender may give: an input, or why there is none. If the plan holds all values
-// of a job, its input has no fields. Earlier coordinators send that as {}.
+// sendable reports whether a line is a valid job from a sender: an input, or the reason why it is missing. If the plan
+// holds all values of a job, its input is empty; earlier coordinators send it as {}.
 func sendable(line []byte) bool {
 	var p spec.Payload
 	if json.Unmarshal(line, &p) != nil || p.Item != nil || p.Ended != nil || p.Reduce != nil {
@@ -197,7 +197,7 @@ func sendable(line []byte) bool {
 	return p.Input != nil || p.Bad != "" || string(bytes.Join(bytes.Fields(line), nil)) == "{}"
 }
 
-// jobLines yields the lines of r, each of which must be a job.
+// jobLines yields the lines of r. Each line must be a job.
 func jobLines(ctx context.Context, r io.Reader) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		lines := bufio.NewScanner(r)
@@ -211,7 +211,7 @@ func jobLines(ctx context.Context, r io.Reader) iter.Seq2[[]byte, error] {
 				yield(nil, fmt.Errorf(`job %d is not {"in":{…}} or {"bad":"…"}; a spec and its plain inputs are sent as {"spec":{…}}`, n))
 				return
 			}
-			// A chunk of them outlives the next line.
+			// A chunk keeps the line while the scanner reads the next one.
 			if !yield(bytes.Clone(lines.Bytes()), nil) {
 				return
 			}

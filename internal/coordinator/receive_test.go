@@ -12,8 +12,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// Whoever sends a plan instead of a spec may not put into requests what a spec may not.
-func TestAPlanMayNotSetTheFieldsOfARequest(t *testing.T) {
+// A sent plan must not set request fields that a spec cannot set.
+func TestReceiveRefusesReservedRequestFields(t *testing.T) {
 	t.Parallel()
 	for says, extra := range map[string]map[string]json.RawMessage{
 		"": {"top_k": json.RawMessage("20")},

@@ -13,15 +13,15 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// ResolveOptions say how a call ended of which no worker knows.
+// ResolveOptions describe the outcome of a call that was interrupted by its worker's death.
 type ResolveOptions struct {
 	Outcome string // done, failed or again
-	Text    string // what the model reads; "" for a sentence that says no more than the outcome
-	Call    string // which call, as 2.0; "" if only one is asked about
+	Text    string // result for the model; "" for a sentence that states the outcome only
+	Call    string // place of the call, such as 2.0; "" if only one call is parked
 }
 
-// Resolve says how a parked call of a job ended, and lets the job go on once nothing is asked about it any more. job is
-// job-<index>, or the index.
+// Resolve records the outcome of a job's parked call. Once no call of the job is parked, the job resumes. job is
+// job-<index> or the index.
 func Resolve(ctx context.Context, s *statestore.Store, id batch.ID, job string, o ResolveOptions, con *Console) error {
 	index, err := strconv.ParseInt(strings.TrimPrefix(job, "job-"), 10, 64)
 	if err != nil || index < 0 {
@@ -50,19 +50,19 @@ func Resolve(ctx context.Context, s *statestore.Store, id batch.ID, job string, 
 	err = p.do(ctx, func() (err error) {
 		left, err = s.Resolve(ctx, j, place, outcome)
 		if unsure && errors.Is(err, statestore.ErrNotAsked) {
-			left, err = len(asked)-1, nil // the try whose reply was lost resolved it
+			left, err = len(asked)-1, nil // an earlier attempt resolved it, but its reply was lost
 		}
 		unsure = unsure || statestore.Unreachable(err)
 		return err
 	})
 	if errors.Is(err, statestore.ErrNotAsked) {
-		return usagef("%s of batch %s waits for no answer now: it runs again, or somebody else has answered", batch.JobID(index), id)
+		return usagef("%s of batch %s waits for no answer now: it runs again, or another command has answered", batch.JobID(index), id)
 	}
 	if err != nil {
 		return err
 	}
 	if left > 0 {
-		con.Say(fmt.Sprintf("call %s of %s is resolved; %s of the job still to be: run the command again", place, batch.JobID(index), plural(int64(left), "call", "calls")))
+		con.Say(fmt.Sprintf("call %s of %s is resolved; %s of the job must still be resolved: run the command again", place, batch.JobID(index), plural(int64(left), "call", "calls")))
 		return nil
 	}
 	err = p.do(ctx, func() error {
@@ -70,18 +70,18 @@ func Resolve(ctx context.Context, s *statestore.Store, id batch.ID, job string, 
 		return err
 	})
 	if errors.Is(err, statestore.ErrConflict) {
-		return usagef("call %s of %s is resolved, but the job can go on only when the whole batch is submitted and not cancelled; `coordinator retry %s` then: %w",
+		return usagef("call %s of %s is resolved, but the job can resume only once the whole batch is submitted and not cancelled; run `coordinator retry %s` then: %w",
 			place, batch.JobID(index), id, err)
 	}
 	if err != nil {
 		return err
 	}
 	_ = s.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: id})
-	con.Say(fmt.Sprintf("call %s of %s is resolved, and the job goes on", place, batch.JobID(index)))
+	con.Say(fmt.Sprintf("call %s of %s is resolved, and the job resumes", place, batch.JobID(index)))
 	return nil
 }
 
-// outcomeOf is what the ledger gets; nil runs the call again.
+// outcomeOf returns the entry for the ledger; nil runs the call again.
 func outcomeOf(o ResolveOptions) ([]byte, error) {
 	var settled toolpool.Settled
 	switch o.Outcome {
@@ -91,7 +91,7 @@ func outcomeOf(o ResolveOptions) ([]byte, error) {
 		settled = toolpool.Settled{Content: "Error: the call was not carried out. (A worker stopped while it ran; a person has checked.)", Failed: true}
 	case "again":
 		if o.Text != "" {
-			return nil, usagef("--result goes with --outcome done or failed: a call that runs again has a result of its own")
+			return nil, usagef("--result goes with --outcome done or failed: a call that runs again returns its own result")
 		}
 		return nil, nil
 	default:
@@ -103,7 +103,7 @@ func outcomeOf(o ResolveOptions) ([]byte, error) {
 	return json.Marshal(settled)
 }
 
-// chooseCall finds the call that is meant.
+// chooseCall returns the place of the named call, or of the only one.
 func chooseCall(j batch.Job, asked []statestore.Asked, named string) (statestore.Place, error) {
 	if len(asked) == 0 {
 		return statestore.Place{}, usagef("nothing is asked about %s of batch %s: no call of it is parked", batch.JobID(j.Index), j.Batch)
@@ -118,5 +118,5 @@ func chooseCall(j batch.Job, asked []statestore.Asked, named string) (statestore
 		}
 		list[i] = fmt.Sprintf("%s %.200s", a.Place, a.Intent)
 	}
-	return statestore.Place{}, usagef("say with --call which one of %s is meant:\n  %s", batch.JobID(j.Index), strings.Join(list, "\n  "))
+	return statestore.Place{}, usagef("choose a call of %s with --call:\n  %s", batch.JobID(j.Index), strings.Join(list, "\n  "))
 }

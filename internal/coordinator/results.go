@@ -11,18 +11,18 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// ResultsOptions say which results go where.
+// ResultsOptions select the results and their destination.
 type ResultsOptions struct {
-	Follow  bool   // until the batch is done
-	Ordered bool   // by index
-	Consume bool   // take from Redis what is on disk; needs Out, and not Ordered
+	Follow  bool   // wait until the batch is done
+	Ordered bool   // write in index order
+	Consume bool   // drop results from Redis once they are on disk; needs Out and excludes Ordered
 	Out     string // file; "" or Stdout for standard output
-	Format  string // one of Formats. Defaults to that of Out's extension, and to jsonl.
-	// Command is the command line that follows the batch again; by default it is made of the options.
+	Format  string // one of Formats. Defaults to the format of Out's extension, then to jsonl.
+	// Command is the command line that follows the batch again. By default it is built from the options.
 	Command []string
 }
 
-// again returns the command that goes on with this one, quoted for a shell.
+// again returns the command that continues this one, quoted for a shell.
 func (o ResultsOptions) again(id batch.ID) string {
 	args := o.Command
 	if args == nil {
@@ -38,10 +38,10 @@ func (o ResultsOptions) again(id batch.ID) string {
 	return ShellQuote(args) + note
 }
 
-// Results brings the results of a batch to a file or to standard output. With Follow it shows progress, ends with a
+// Results writes the results of a batch to a file or to standard output. With Follow it shows progress, ends with a
 // summary, and returns ErrJobsFailed if not every job is ok.
 //
-// The file is the truth about what was written: killed and run again, the command goes on.
+// The file records which results are written: a command that was killed continues when it runs again.
 func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *Console) (err error) {
 	o.Out = toFile(o.Out)
 	f, err := formatFor(o.Out, o.Format)
@@ -49,7 +49,7 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 		return err
 	}
 	if o.Consume && (o.Out == "" || o.Ordered) {
-		return usagef("--consume goes with --out and without --ordered: it takes from Redis what is safe in the file")
+		return usagef("--consume goes with --out and without --ordered: it drops results from Redis once they are safe in the file")
 	}
 	patience := patience{store: s, say: con.Say}
 	var info batch.Info
@@ -62,18 +62,18 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 	}
 	if o.Consume && info.Reduce {
 		if phase, err := s.Phase(ctx, id.Reducer()); err != nil || phase != batch.Done {
-			return usagef("--consume: batch %s is reduced, and its reducer needs the results; wait until `coordinator status %s` says DONE", id, id.Reducer())
+			return usagef("--consume: batch %s is reduced, and its reducer needs the results; wait until `coordinator status %s` shows DONE", id, id.Reducer())
 		}
 	}
 	c := &collector{store: s, id: id, patience: patience, seen: con.noting(o.Out == "")}
 	var out *stream // nil if the results go to a file
-	var file *File  // nil if they do not
+	var file *File  // nil if the results go to standard output
 	var have bitmap
 	tally := &Tally{}
 	if o.Out != "" {
 		jobs := info.Counts.Fed
 		if info.Plan {
-			jobs = math.MaxInt64 // Redis may have forgotten the plan that the file is about
+			jobs = math.MaxInt64 // Redis may have lost the plan of the file
 		}
 		if file, err = openOut(o.Out, f, id, jobs, con); err != nil {
 			return err
@@ -93,7 +93,7 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 	if o.Ordered {
 		c.order = newOrder(have)
 		if file != nil {
-			file.Order() // what it held before may stand in any order
+			file.Order() // its earlier records may have any order
 		}
 	}
 	if !o.Follow {
@@ -106,11 +106,11 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 	err = c.followStages(ctx, ifStage(info.Plan, planned), ifStage(info.Reduce, reduced))
 	stop()
 	if paused, ok := errors.AsType[*PausedError](err); ok {
-		return fmt.Errorf("%w; `%s` lets it go on, and the same command collects the rest", paused, raise(info))
+		return fmt.Errorf("%w; `%s` resumes it, and the same command collects the rest", paused, raise(info))
 	}
 	if err != nil {
 		if ctx.Err() != nil {
-			con.Say(fmt.Sprintf("interrupted: batch %s goes on without us; `%s` follows it again", id, o.again(id)))
+			con.Say(fmt.Sprintf("interrupted: batch %s continues without this command; `%s` follows it again", id, o.again(id)))
 		}
 		return err
 	}
@@ -136,7 +136,7 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 	return nil
 }
 
-// sayPlanning tells why there are no results, if that is because of the plan.
+// sayPlanning reports the state of the plan if the batch has no results because of it.
 func sayPlanning(ctx context.Context, s Source, h batch.Header, con *Console) error {
 	p, err := planningOf(ctx, s, h)
 	if err == nil && p != nil && (p.Error != nil || p.Phase != batch.Done) {
@@ -145,19 +145,19 @@ func sayPlanning(ctx context.Context, s Source, h batch.Header, con *Console) er
 	return err
 }
 
-// openOut opens a results file that may hold results already, and says so.
+// openOut opens a results file and reports the results that it already holds.
 func openOut(path string, f format, id batch.ID, jobs int64, con *Console) (*File, error) {
 	file, err := OpenFile(path, f, id, jobs)
 	if err != nil {
 		return nil, err
 	}
 	if n := file.present.count(); n > 0 {
-		con.Say(fmt.Sprintf("%s holds %s already; going on", path, plural(n, "result", "results")))
+		con.Say(fmt.Sprintf("%s holds %s already; continuing", path, plural(n, "result", "results")))
 	}
 	return file, nil
 }
 
-// conclude prints the summary of a batch that is done. plan and reduce say how its stages ended.
+// conclude prints the summary of a batch that is done. plan and reduce describe the outcomes of its stages.
 func conclude(ctx context.Context, c *collector, info batch.Info, tally *Tally, out, plan, reduce string, con *Console) error {
 	var stages []StageUse
 	err := c.patience.do(ctx, func() (err error) {
@@ -176,7 +176,8 @@ func conclude(ctx context.Context, c *collector, info batch.Info, tally *Tally, 
 	return nil
 }
 
-// summaryOf takes the counts from Redis, which saw every result, and the reasons from those that were read here.
+// summaryOf takes the counts from Redis, which has counted every result. The reasons come from the results that this
+// command read.
 func summaryOf(info batch.Info, tally *Tally, out string) Summary {
 	c := info.Counts
 	sum := Summary{Batch: info.ID, Name: info.Name, Total: c.Total, Tally: *tally, Wall: info.DoneAt.Sub(info.CreatedAt), Out: out, Prices: info.Prices}
@@ -184,7 +185,7 @@ func summaryOf(info batch.Info, tally *Tally, out string) Summary {
 	return sum
 }
 
-// tallied counts what goes through.
+// tallied adds results to a tally as it passes them on.
 type tallied struct {
 	sink
 	tally *Tally
@@ -200,10 +201,10 @@ func (t *tallied) Write(results []batch.Result, lines [][]byte) error {
 	return nil
 }
 
-// lookTimeout bounds one look at the counts for the progress line.
+// lookTimeout limits one read of the counts for the progress line.
 const lookTimeout = 2 * time.Second
 
-// watchStore shows progress until stop is called, which waits for the end of it.
+// watchStore shows progress until stop is called. stop waits until the display has ended.
 func watchStore(ctx context.Context, s Source, id batch.ID, con *Console) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var shown sync.WaitGroup

@@ -33,7 +33,7 @@ func (m maker) String() string {
 	return m.model
 }
 
-// othersAllowed reports whether a plan takes results of any model.
+// othersAllowed reports whether a plan accepts results of any model.
 func othersAllowed(p *spec.Plan) bool { return p.AnyModel }
 
 // resumer decides which results of a file a run keeps.
@@ -43,7 +43,7 @@ type resumer struct {
 	plan    *spec.Plan
 	now     maker
 	asks    spec.Question
-	prints  spec.Question // of the same jobs and the model of now
+	prints  spec.Question // for the same jobs, with the present model
 	effects bool          // a tool has side effects
 	force   bool
 	csv     bool
@@ -54,7 +54,7 @@ type resumer struct {
 	pairing *pairing
 }
 
-// newResumer reads nothing yet. tools are those that the run offers.
+// newResumer prepares a resumer and reads nothing yet. tools are the tools of the run.
 func newResumer(o RunOptions, plan *spec.Plan, tools *toolpool.Pool, model backend.Model) (*resumer, error) {
 	r := &resumer{
 		path: o.Out, spec: o.Spec, plan: plan, force: o.Force, now: maker{cmp.Or(plan.Model, model.ID), model.Simulated},
@@ -72,11 +72,11 @@ func newResumer(o RunOptions, plan *spec.Plan, tools *toolpool.Pool, model backe
 	return r, err
 }
 
-// questionOf is what a worker with these tools gives the jobs of a plan.
+// questionOf returns the question that a worker with these tools sends for the jobs of a plan.
 func questionOf(plan *spec.Plan, tools *toolpool.Pool) (spec.Question, error) {
 	asked := make([]spec.AskedTool, len(plan.Tools))
 	for i, name := range plan.Tools {
-		t, _ := tools.Lookup(toolpool.WireName(name)) // a missing tool was refused before
+		t, _ := tools.Lookup(toolpool.WireName(name)) // localTools has already refused missing tools
 		asked[i] = spec.AskedTool{Name: t.Name, Version: t.Version, MaxTokens: plan.ToolSettings[name].MaxTokens}
 	}
 	return plan.Asks(asked)
@@ -89,7 +89,7 @@ func hasEffects(plan *spec.Plan, tools *toolpool.Pool) bool {
 	})
 }
 
-// pair reads the file and the jobs, and pairs them. It refuses a file whose results answer other questions.
+// pair reads the file and the jobs and pairs them. It returns an error if too many results answer other questions.
 func (r *resumer) pair(ctx context.Context, f *File, payloads iter.Seq2[[]byte, error]) error {
 	_, r.csv = f.format.(csvFormat)
 	if err := r.readAnswers(f); err != nil {
@@ -102,7 +102,7 @@ func (r *resumer) pair(ctx context.Context, f *File, payloads iter.Seq2[[]byte, 
 	return r.check()
 }
 
-// readAnswers notes what each result of the file answers: its last record counts.
+// readAnswers records the question that each result of the file answers. A job's last record counts.
 func (r *resumer) readAnswers(f *File) error {
 	err := f.each(func(result batch.Result, _, _ int64) error {
 		r.answers = append(r.answers, r.answerOf(result))
@@ -136,7 +136,8 @@ func (r *resumer) answerOf(result batch.Result) answer {
 	return a
 }
 
-// mayPassNow reports whether a job without output runs again: its error may pass, or a limit that it reached was raised.
+// mayPassNow reports whether a job without output runs again, because its error may pass or the limit that it reached
+// was raised.
 func mayPassNow(r batch.Result, p *spec.Plan) bool {
 	switch {
 	case r.Status == batch.OK:
@@ -152,7 +153,7 @@ func mayPassNow(r batch.Result, p *spec.Plan) bool {
 	return false
 }
 
-// makerOf returns the position of the result's maker in makers. Beyond 255 makers the last one stands for the others.
+// makerOf returns the position of the result's maker in makers. The entry at 255 also represents all later makers.
 func (r *resumer) makerOf(result batch.Result) uint8 {
 	m := maker{result.AskedModel(), result.Simulated}
 	i := slices.Index(r.makers, m)
@@ -199,7 +200,7 @@ func (r *resumer) keysOf(payload []byte, older bool) (question, fingerprint key,
 	return question, fingerprint, nil
 }
 
-// check refuses what would put answers of another model, or of other questions, beside those of this run.
+// check returns an error if resuming would mix answers of another model, or to other questions, with those of this run.
 func (r *resumer) check() error {
 	p := r.pairing
 	if err := r.checkMakers(); err != nil {
@@ -210,11 +211,11 @@ func (r *resumer) check() error {
 	case r.force:
 		return nil
 	case r.effects && slices.ContainsFunc(r.answers, func(a answer) bool { return a.kind == noKey }):
-		return usagef("%s has results that do not tell what they answer, as an earlier version wrote them, and a tool of %s has side effects, which "+
+		return usagef("%s has results of an earlier version, which do not identify their questions, and a tool of %s has side effects, which "+
 			"would happen again; a new --out starts over, --force resumes and runs those jobs again", r.path, r.spec)
 	case 2*p.stale > all:
 		return usagef("%s of %s in %s do not match %s any more: their inputs, prompts, schema, sampling or tools were changed; %s match. "+
-			"%s; --force resumes and drops those that do not match",
+			"%s; --force resumes and drops the others",
 			count(p.stale), plural(all, "result", "results"), r.path, r.spec, count(all-p.stale), r.wayOut())
 	}
 	return nil
@@ -224,16 +225,16 @@ func (r *resumer) wayOut() string {
 	if r.csv || r.effects {
 		return "a new --out starts over"
 	}
-	return fmt.Sprintf("--reuse %s with a new --out takes those that match into another file, a new --out alone starts over", r.path)
+	return fmt.Sprintf("--reuse %s with a new --out copies the matching results to another file; a new --out alone starts over", r.path)
 }
 
-// checkMakers refuses results of another model, unless the spec takes those of any.
+// checkMakers returns an error for results of another model, unless the spec accepts any model.
 func (r *resumer) checkMakers() error {
 	if othersAllowed(r.plan) {
 		return nil
 	}
 	others := map[maker]int64{}
-	own := map[uint8]bool{} // makers whose fingerprints are those of the model of now, whatever it is called in answers
+	own := map[uint8]bool{} // makers whose fingerprints match the present model, even under another name
 	for i, a := range r.answers {
 		if a.kind == fingerprintKey && r.pairing.to[i] >= 0 {
 			own[a.maker] = true
@@ -257,7 +258,8 @@ func (r *resumer) checkMakers() error {
 	return usagef("%s has %s, and this run asks %s; resume with the same model, or start over with a new --out", r.path, strings.Join(parts, " and "), r.now)
 }
 
-// apply makes the file hold the results that jobs keep, under the indexes of those jobs. It returns the file to go on with.
+// apply makes the file hold only the results that jobs keep, with the indexes of those jobs. It returns the file to use
+// from now on.
 func (r *resumer) apply(f *File) (*File, error) {
 	if !r.pairing.rewrites(r.answers) {
 		return f, nil
@@ -276,7 +278,7 @@ func (r *resumer) settled() bitmap {
 	return out
 }
 
-// summary says what is kept and what runs.
+// summary describes the results that are kept and the jobs that run.
 func (r *resumer) summary() string {
 	p := r.pairing
 	line := fmt.Sprintf("resuming: %s kept (%s moved), %s changed, %s new", count(p.kept), count(p.moved), count(p.changed), count(p.fresh))
@@ -284,12 +286,12 @@ func (r *resumer) summary() string {
 		line += fmt.Sprintf(", %s failed before and run again", count(p.again))
 	}
 	if p.gone > 0 {
-		line += fmt.Sprintf("; %s dropped, because no input asks for them now", plural(p.gone, "result is", "results are"))
+		line += fmt.Sprintf("; %s dropped, because their inputs are missing now", plural(p.gone, "result is", "results are"))
 	}
 	return line
 }
 
-// still reports whether a job that keeps its result asks the same as when the results were paired.
+// still returns an error if the question of a job that keeps its result has changed since pairing.
 func (r *resumer) still(index int64, payload []byte) error {
 	question, _, err := r.keysOf(payload, false)
 	if err == nil && (index >= int64(len(r.jobs.questions)) || question != r.jobs.questions[index]) {
@@ -298,7 +300,7 @@ func (r *resumer) still(index int64, payload []byte) error {
 	return err
 }
 
-// keyOf decodes a hash of package spec. ok is false if text is none.
+// keyOf decodes a hash of package spec. ok is false for other text.
 func keyOf(text string) (k key, ok bool) {
 	if len(text) != spec.FingerprintLength {
 		return k, false

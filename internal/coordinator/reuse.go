@@ -13,33 +13,33 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// ReuseOwner, in the place of a batch ID, takes results of all batches of the same owner.
+// ReuseOwner replaces a batch ID and selects the results of all batches of the same owner.
 const ReuseOwner = "owner"
 
-// What ReuseOwner looks at.
+// Limits of ReuseOwner.
 const (
-	ownersBatches  = 50        // that are done, the newest
-	ownersResults  = 2_000_000 // of them all; those of the newest batch are always looked at
+	ownersBatches  = 50        // the newest finished batches
+	ownersResults  = 2_000_000 // in total; the newest batch is always read
 	ownersLookback = 1000      // batches of all owners
 )
 
-// rowReuse finds earlier results for jobs that ask the same. Its memory is about 60 bytes per earlier result.
+// rowReuse finds earlier results for jobs with the same question. It uses about 60 bytes of memory per earlier result.
 type rowReuse struct {
-	pasts     []past // the newest first
-	name      string // what messages call them all
-	maxTokens int    // of the new batch; 0 is no limit
+	pasts     []past // newest first
+	name      string // display name of pasts
+	maxTokens int    // of the new batch; 0 means no limit
 	prices    batch.Prices
 	places    map[key]place
-	simulated *bool       // whether the simulated server runs the batch; nil if only the workers can tell
+	simulated *bool       // whether the simulated server runs the batch; nil if only the workers know
 	held      int64       // results that were read
-	found     int64       // jobs that have one
-	saved     batch.Usage // of those whose results tell what their making took
+	found     int64       // jobs with an earlier result
+	saved     batch.Usage // of the found results that record their own use
 }
 
-// place is where an earlier result stands.
+// place is the position of an earlier result.
 type place struct {
 	past int   // index in pasts
-	at   int64 // as the past says it
+	at   int64 // position in that past
 }
 
 func (r *rowReuse) close() {
@@ -48,8 +48,8 @@ func (r *rowReuse) close() {
 	}
 }
 
-// openReuse reads where earlier results stand: those of a batch in Redis, of all batches of plan's owner, or, if from is no batch ID,
-// those in a results file. The caller closes it.
+// openReuse reads the positions of earlier results. from is a batch ID, [ReuseOwner] for all batches of plan's owner,
+// or the path of a results file. The caller closes it.
 func openReuse(ctx context.Context, from string, plan *spec.Plan, connect connector, say func(string)) (_ *rowReuse, err error) {
 	r := &rowReuse{name: from, maxTokens: plan.Sampling.MaxTokens, prices: plan.Prices, places: map[key]place{}}
 	defer func() {
@@ -89,7 +89,7 @@ func openReuse(ctx context.Context, from string, plan *spec.Plan, connect connec
 	return r, nil
 }
 
-// read notes where the results of one past stand that no newer one has.
+// read records the positions of one past's results, unless a newer past has them too.
 func (r *rowReuse) read(ctx context.Context, i int) error {
 	err := r.pasts[i].each(ctx, func(result batch.Result, at int64) error {
 		r.held++
@@ -105,7 +105,7 @@ func (r *rowReuse) read(ctx context.Context, i int) error {
 	return err
 }
 
-// openOwnersPasts finds the batches of an owner that are done, the newest first. That there is none is no mistake.
+// openOwnersPasts returns the finished batches of an owner, newest first. An empty list is not an error.
 func openOwnersPasts(ctx context.Context, connect connector, owner string, say func(string)) ([]past, error) {
 	s, err := connect(ctx)
 	if err != nil {
@@ -134,19 +134,19 @@ func openOwnersPasts(ctx context.Context, connect connector, owner string, say f
 	return out, nil
 }
 
-// standsUnder reports whether an earlier output would have been the same under the new max_tokens: it was made under no
-// higher limit, or is shorter than the new one in all its turns together.
+// standsUnder reports whether the new max_tokens would give the same output. This is so if the earlier limit was not
+// higher, or if all turns together are within the new limit.
 func standsUnder(old batch.Result, maxTokens int) bool {
-	ran := old.ReusedFrom == "" // otherwise its usage is not that of its making
+	ran := old.ReusedFrom == "" // a reused result does not record its own use
 	return maxTokens == 0 || old.MaxTokens > 0 && old.MaxTokens <= maxTokens || ran && old.Usage.CompletionTokens <= int64(maxTokens)
 }
 
-// stands reports whether an earlier result can be used again.
+// stands reports whether an earlier result can be reused.
 func (r *rowReuse) stands(old batch.Result) bool {
 	return old.Status == batch.OK && old.Fingerprint != "" && (r.simulated == nil || old.Simulated == *r.simulated) && standsUnder(old, r.maxTokens)
 }
 
-// find is the earlier result with a fingerprint; nil if there is none.
+// find returns the earlier result with a fingerprint; nil if it is missing.
 func (r *rowReuse) find(ctx context.Context, fingerprint string) (*spec.Reuse, error) {
 	key, ok := keyOf(fingerprint)
 	at, known := r.places[key]
@@ -159,7 +159,7 @@ func (r *rowReuse) find(ctx context.Context, fingerprint string) (*spec.Reuse, e
 	}
 	old := results[0]
 	if old.Fingerprint != fingerprint || !r.stands(old) {
-		return nil, nil // it was taken back by retry
+		return nil, nil // a retry took it back
 	}
 	r.found++
 	from := old.ReusedFrom
@@ -170,7 +170,7 @@ func (r *rowReuse) find(ctx context.Context, fingerprint string) (*spec.Reuse, e
 	return &spec.Reuse{From: from, Output: old.Output, Model: old.Model, Fingerprint: fingerprint, MaxTokens: old.MaxTokens, Simulated: old.Simulated}, nil
 }
 
-// attach lets the jobs of c have earlier results. model is the one that runs them.
+// attach makes the jobs of c use earlier results. model is the model that runs them.
 func (r *rowReuse) attach(c *spec.Compiled, model string) error {
 	names := make([]string, len(c.Plan.Tools))
 	for i, name := range c.Plan.Tools {
@@ -184,7 +184,7 @@ func (r *rowReuse) attach(c *spec.Compiled, model string) error {
 	return nil
 }
 
-// summary says what came of it.
+// summary reports how many results were reused and their cost.
 func (r *rowReuse) summary(total int64) string {
 	line := fmt.Sprintf("reusing %s of %s from %s", plural(r.found, "result", "results"), count(r.held), r.name)
 	if saved := r.saved.PromptTokens + r.saved.CompletionTokens; saved > 0 {
@@ -197,12 +197,12 @@ func (r *rowReuse) summary(total int64) string {
 		line += "; " + plural(total-r.found, "job runs", "jobs run")
 	}
 	if r.held > 0 && len(r.places) == 0 {
-		line += " (none of them can be used again: they failed, or a tool with side effects was at hand)"
+		line += " (none of them can be reused: they failed, or had a tool with side effects)"
 	}
 	return line
 }
 
-// effectTools refuses row reuse for a batch whose tools have side effects: those of a job that does not run do not happen.
+// effectTools returns an error if a tool of the batch has side effects, because a reused job would skip them.
 func effectTools(pool *toolpool.Pool, names []string) error {
 	for _, name := range names {
 		if t, ok := pool.Lookup(toolpool.WireName(name)); ok && t.Share == toolpool.Effect {
@@ -212,10 +212,10 @@ func effectTools(pool *toolpool.Pool, names []string) error {
 	return nil
 }
 
-// errReusePlan refuses row reuse for a batch of which nobody knows what its jobs will ask.
-var errReusePlan = usagef("--reuse does not go with plan: what the jobs ask is not known before the plan is made")
+// errReusePlan refuses row reuse for a planned batch, because its questions are unknown before the plan is made.
+var errReusePlan = usagef("--reuse does not go with plan: the jobs' questions are unknown before the plan is made")
 
-// localReuse lets the jobs of a batch that runs in this process have earlier results.
+// localReuse makes the jobs of a batch in this process use earlier results.
 func localReuse(ctx context.Context, from string, c *spec.Compiled, tools *toolpool.Pool, model backend.Model, say func(string)) (*rowReuse, error) {
 	if c.Planner != nil {
 		return nil, errReusePlan
@@ -231,8 +231,8 @@ func localReuse(ctx context.Context, from string, c *spec.Compiled, tools *toolp
 	return r, r.attach(c, cmp.Or(c.Plan.Model, model.ID))
 }
 
-// Reuse lets the batch's jobs have the results of earlier ones that asked the same, of a batch in Redis or in a results
-// file, instead of running. It is called before Submit.
+// Reuse makes the batch's jobs use earlier results for the same questions, from a batch in Redis or a results file.
+// Call it before Submit.
 func (s *Submission) Reuse(ctx context.Context, from string, store *statestore.Store) error {
 	if s.load.planner != nil {
 		return errReusePlan
@@ -252,7 +252,7 @@ func (s *Submission) Reuse(ctx context.Context, from string, store *statestore.S
 	return s.reuse.attach(s.load.compiled, model)
 }
 
-// runningModel is the model that workers will run a plan on.
+// runningModel returns the model on which workers will run the plan.
 func (s *Submission) runningModel(workers []batch.WorkerRecord) (string, error) {
 	if s.load.plan.Model != "" {
 		return s.load.plan.Model, nil
@@ -263,12 +263,12 @@ func (s *Submission) runningModel(workers []batch.WorkerRecord) (string, error) 
 			continue
 		}
 		if model != "" && model != w.Models[0] {
-			return "", usagef("--reuse: the workers serve %s and %s; name the model in the spec, so that it is known whose results are the same", model, w.Models[0])
+			return "", usagef("--reuse: the workers serve %s and %s; name the model in the spec, so that its results can be matched", model, w.Models[0])
 		}
 		model = w.Models[0]
 	}
 	if model == "" {
-		return "", &UsageError{errors.New("--reuse: name the model in the spec: no worker is up that could tell which one it would be")}
+		return "", &UsageError{errors.New("--reuse: name the model in the spec: no live worker serves one")}
 	}
 	return model, nil
 }

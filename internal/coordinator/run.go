@@ -19,33 +19,33 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
 
-// RunOptions say what to run on this machine.
+// RunOptions configure a run on this machine.
 type RunOptions struct {
 	Spec    string
-	Backend string // URL; "" takes the spec's, BATCHAGENT_BACKEND, a server on this machine, or a simulated one
-	// InsecureKeys sends keys to hosts in BATCHAGENT_KEY_HOSTS without encryption too.
+	Backend string // URL; "" uses the spec's, then BATCHAGENT_BACKEND, a server on this machine, or a simulated one
+	// InsecureKeys sends keys to hosts in BATCHAGENT_KEY_HOSTS without encryption, too.
 	InsecureKeys bool
 	Owner        string
 	Workers      int    // in this process. Defaults to 1.
-	MaxInflight  int    // model requests in flight per worker; 0 takes what the backend calls safe
+	MaxInflight  int    // model requests in flight per worker; 0 uses the backend's safe number
 	Out          string // file; "" or Stdout for standard output
-	Format       string // one of Formats. Defaults to that of Out's extension, and to jsonl.
-	Resume       bool   // continue Out: jobs whose result is in it, or failed for good, are not run
-	Force        bool   // with Resume: drop results that match no job, however many they are
-	Reuse        string // a results file: its outputs stand for jobs that ask the same
-	ToolsRoot    string // what read_file sees
-	ToolsFile    string // tools.yaml; "" for the built-in tools alone
+	Format       string // one of Formats. Defaults to the format of Out's extension, then to jsonl.
+	Resume       bool   // continue Out: skip jobs with a result in it and jobs that failed permanently
+	Force        bool   // with Resume: drop results that match no job, however many
+	Reuse        string // a results file; its outputs are reused for jobs with the same question
+	ToolsRoot    string // root directory of read_file
+	ToolsFile    string // tools.yaml; "" for the built-in tools only
 	Drivers      map[string]func() sqltool.Driver
-	Local        string // host:port where a server may happen to run; "" does not look
+	Local        string // host:port to probe for a server; "" skips the probe
 	Wait         ServerWait
 	Stdin        io.Reader
-	Command      []string // this command, with --resume as its first flag, to be shown to users; nil makes one of Spec and Out
+	Command      []string // this command for messages, with --resume as its first flag; nil builds it from Spec and Out
 	Getenv       func(string) string
 	Logger       *slog.Logger
-	Tracer       trace.Tracer // nil does not trace
+	Tracer       trace.Tracer // nil disables tracing
 }
 
-// Run runs a batch on this machine alone, with an embedded Redis, and returns when every result is written. It returns
+// Run runs a batch on this machine with an embedded Redis and returns when every result is written. It returns
 // ErrJobsFailed if not every job is ok.
 func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	o.Out = toFile(o.Out)
@@ -125,7 +125,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	return r.conclude(ctx, began, r.local.run(ctx, r.watch))
 }
 
-// fileRun is one Run.
+// fileRun is one call of Run.
 type fileRun struct {
 	local
 	options   RunOptions
@@ -137,20 +137,20 @@ type fileRun struct {
 	simulated bool
 }
 
-// openFile opens the results file. One that holds results needs Resume.
+// openFile opens the results file. A file with results requires Resume.
 func (r *fileRun) openFile(f format) (err error) {
 	if r.file, err = OpenFile(r.options.Out, f, "", maxIndex); err != nil {
 		return err
 	}
 	if held := r.file.present.count(); held > 0 && !r.options.Resume {
 		_ = r.file.Close()
-		return usagef("%s holds %s already; --resume keeps those that match and runs the rest, another name starts over",
+		return usagef("%s holds %s already; --resume keeps the matching results and runs the other jobs; another name starts over",
 			r.options.Out, plural(held, "result", "results"))
 	}
 	return nil
 }
 
-// resume takes the plan of an earlier run, and the results of the file that answer what jobs ask now.
+// resume loads the plan of an earlier run and the results of the file that still match jobs.
 func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 	if r.compiled.Planner != nil {
 		if err := r.resumePlan(model); err != nil {
@@ -161,7 +161,7 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 		return nil
 	}
 	if r.compiled.Reduce != nil && r.file.format.name() == "csv" {
-		return usagef("--resume: %s is a CSV file, which does not hold the whole results, and the reducer reads all of them; use --format jsonl and another file", r.options.Out)
+		return usagef("--resume: %s is a CSV file, which does not hold complete results, but the reducer reads them; use --format jsonl and another file", r.options.Out)
 	}
 	from, err := newResumer(r.options, r.compiled.Plan, r.tools, model)
 	if err != nil {
@@ -185,14 +185,15 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 	return err
 }
 
-// resumePlan takes the plan of an earlier run, if there is one: it is not made twice.
+// resumePlan loads the plan of an earlier run, so that it is not made twice. Without one it prepares to store the new
+// plan.
 func (r *fileRun) resumePlan(model backend.Model) error {
 	file, err := openPlanFile(r.options.Out)
 	if err != nil {
 		return err
 	}
 	if file.made != nil && !r.options.Resume {
-		return usagef("%s is there already; --resume keeps this plan, another name for --out starts over", file.path)
+		return usagef("%s exists already; --resume keeps this plan, another name for --out starts over", file.path)
 	}
 	planner := *r.compiled.Planner
 	planner.Model = cmp.Or(planner.Model, model.ID)
@@ -216,7 +217,7 @@ func (r *fileRun) resumePlan(model backend.Model) error {
 	return r.plan.Write([]batch.Result{*file.made}, [][]byte{bytes.TrimSpace(file.line)})
 }
 
-// total is how many jobs there are; 0 while that is being planned.
+// total returns the number of jobs; 0 while they are planned.
 func (r *fileRun) total() int64 {
 	switch {
 	case r.compiled.Planner == nil:
@@ -242,7 +243,7 @@ func (r *fileRun) announce(model backend.Model) {
 	}
 }
 
-// conclude says how it ended.
+// conclude prints the summary and returns the error of the run.
 func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) error {
 	sum := Summary{
 		Batch: r.id, Name: r.compiled.Plan.Name, Tally: *r.tally, Total: r.total(), Earlier: r.earlier,
@@ -260,7 +261,7 @@ func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) erro
 	}
 	if err != nil && ctx.Err() == nil {
 		if r.options.Out != "" {
-			return fmt.Errorf("%w; what is in %s is whole, and this command runs the rest: %s", err, r.options.Out, r.again())
+			return fmt.Errorf("%w; the results in %s are complete records, and this command runs the rest: %s", err, r.options.Out, r.again())
 		}
 		return err
 	}
@@ -284,7 +285,7 @@ func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) erro
 	return nil
 }
 
-// stages are those of the batch, as far as they have ended; nil if it has no others than its jobs.
+// stages returns the use of the batch's stages that have ended; nil if it has only jobs.
 func (r *fileRun) stages() []StageUse {
 	planner, reducer := r.compiled.Planner, r.compiled.Reduce
 	if planner == nil && reducer == nil {
@@ -302,7 +303,7 @@ func (r *fileRun) stages() []StageUse {
 	return out
 }
 
-// watch shows progress, earlier results included.
+// watch shows the progress, including earlier results.
 func (r *fileRun) watch(ctx context.Context) {
 	r.console.watch(ctx, func(ctx context.Context) (Progress, error) {
 		ctx, cancel := context.WithTimeout(ctx, lookTimeout)

@@ -9,27 +9,28 @@ import (
 )
 
 const (
-	servingEvery = 2 * time.Second // between two looks at the workers
-	servingGrace = 3 * time.Second // a batch without a worker is reported after it
+	servingEvery = 2 * time.Second // interval between reads of the workers
+	servingGrace = 3 * time.Second // delay before a batch without a worker is reported
 )
 
-// workerLister lists the live workers. A source of results over HTTP may not have it.
+// workerLister lists the live workers. A source of results over HTTP may not implement it.
 type workerLister interface {
 	Workers(ctx context.Context) ([]batch.WorkerRecord, error)
 }
 
-// serving watches whether some worker serves a batch, and reports once that none does.
+// serving checks whether a worker serves a batch. It reports once that none does.
 type serving struct {
-	workers workerLister // nil sees nothing
+	workers workerLister // nil disables the check
 	say     func(string)
 
 	looked time.Time
 	pause  *batch.Pause
-	since  time.Time // the batch has no worker
+	since  time.Time // since when the batch has no worker
 	said   bool
 }
 
-// look returns why the workers that could serve the batch make no model calls; nil if one does, or there is none.
+// look returns why the workers that could serve the batch make no model calls; nil if one makes calls, or no worker
+// could serve it.
 func (s *serving) look(ctx context.Context, now time.Time, info batch.Info) *batch.Pause {
 	if s.workers == nil || now.Sub(s.looked) < servingEvery {
 		return s.pause
@@ -55,14 +56,14 @@ func (s *serving) look(ctx context.Context, now time.Time, info batch.Info) *bat
 	return s.pause
 }
 
-// needsOf is what a worker must have to serve a batch now.
+// needsOf returns the requirements of a batch for its workers.
 func needsOf(info batch.Info) batch.Header {
 	h := info.Header
 	h.Model = cmp.Or(h.Model, info.Bound)
 	return h
 }
 
-// serversOf returns the IDs of the workers that can serve a batch; none once it is done.
+// serversOf returns the IDs of the workers that can serve a batch. It is empty once the batch is done.
 func serversOf(info batch.Info, workers []batch.WorkerRecord) []string {
 	ids := []string{}
 	for _, w := range workers {

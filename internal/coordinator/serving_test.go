@@ -14,7 +14,7 @@ type workerList []batch.WorkerRecord
 
 func (l *workerList) Workers(context.Context) ([]batch.WorkerRecord, error) { return *l, nil }
 
-func TestFollowingSaysOnceThatNobodyServesTheBatch(t *testing.T) {
+func TestServingReportsOnceThatNoWorkerServes(t *testing.T) {
 	var said []string
 	list := &workerList{}
 	s := &serving{workers: list, say: func(line string) { said = append(said, line) }}

@@ -17,24 +17,24 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// StatusReport is a batch with who could work on it. Its JSON form is what `status --json` prints.
+// StatusReport describes a batch and the workers that can serve it. `status --json` prints its JSON form.
 type StatusReport struct {
 	batch.Info
 	batch.Condition
-	Planning *Planning `json:"planning,omitempty"` // nil if its jobs come from no plan
-	// Stages are those of the batch, its jobs among them, in the order in which they run; nil if it has no others.
+	Planning *Planning `json:"planning,omitempty"` // nil if the batch has no planner
+	// Stages are the batch's stages in the order of their execution, including its jobs; nil if it has only jobs.
 	Stages []StageUse `json:"stages,omitempty"`
 
-	Sharing float64  `json:"sharing,omitempty"` // see [batch.Usage.Sharing]; left out if it is not known
-	Workers []string `json:"workers"`           // IDs of live workers that can serve it; none once it is done
-	Trouble string   `json:"trouble"`           // why nobody can; "" if somebody can or nobody needs to
-	// Pause is why the workers that could serve it make no model calls; nil unless all of them are paused.
+	Sharing float64  `json:"sharing,omitempty"` // see [batch.Usage.Sharing]; omitted if unknown
+	Workers []string `json:"workers"`           // IDs of live workers that can serve the batch; empty once it is done
+	Trouble string   `json:"trouble"`           // why no worker can serve the batch; "" if one can or the batch is done
+	// Pause is the reason why the workers that could serve it make no model calls; nil unless all of them are paused.
 	Pause *batch.Pause `json:"pause,omitempty"`
-	// Away says which workers are paused while others serve the batch.
+	// Away lists the paused workers, with reasons, while others serve the batch.
 	Away []string `json:"away,omitempty"`
 }
 
-// Status looks at a batch and at the workers.
+// Status reads a batch and the workers.
 func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport, error) {
 	info, err := s.Info(ctx, id)
 	if err != nil {
@@ -62,26 +62,26 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 	return r, nil
 }
 
-// reducing says how the reduction stands, in one line.
+// reducing describes the state of the reduction in one line.
 func (r StatusReport) reducing() string {
 	id := r.ID.Reducer()
 	i := slices.IndexFunc(r.Stages, func(s StageUse) bool { return s.Batch == id })
 	switch {
 	case i < 0:
-		return fmt.Sprintf("by %s, which is gone", id)
+		return fmt.Sprintf("by %s, which was removed", id)
 	case r.Planning != nil && r.Planning.Error != nil:
-		return fmt.Sprintf("by %s, which had nothing to reduce", id)
+		return fmt.Sprintf("by %s, which had no results to reduce", id)
 	case r.Phase != batch.Done:
 		return fmt.Sprintf("by %s, when all jobs have a result", id)
 	case r.Stages[i].Phase != batch.Done:
 		return fmt.Sprintf("by %s, which is at work", id)
 	case r.Stages[i].Failed > 0:
-		return fmt.Sprintf("by %s, which FAILED: `coordinator results %s` says why; `coordinator retry %s` runs it again", id, id, id)
+		return fmt.Sprintf("by %s, which FAILED: `coordinator results %s` shows why; `coordinator retry %s` runs it again", id, id, id)
 	}
 	return fmt.Sprintf("by %s", id)
 }
 
-// servable says what a worker lacks to serve a batch; "" if nothing.
+// servable returns the reason why a worker cannot serve a batch; "" if it can.
 func servable(h batch.Header, w batch.WorkerRecord) string {
 	if h.Model != "" && len(w.Models) > 0 && !slices.ContainsFunc(w.Models, func(id string) bool { return backend.Model{ID: id}.Is(h.Model) }) {
 		return "serves " + strings.Join(w.Models, ", ") + " and not " + h.Model
@@ -105,7 +105,7 @@ func servable(h batch.Header, w batch.WorkerRecord) string {
 	return ""
 }
 
-// pauseFor returns why a worker makes no model calls for a batch; nil if it does.
+// pauseFor returns why a worker makes no model calls for a batch; nil if it makes calls.
 func pauseFor(h batch.Header, w batch.WorkerRecord) *batch.Pause {
 	model := h.Model
 	if model == "" && len(w.Models) > 0 {
@@ -121,7 +121,7 @@ func pauseFor(h batch.Header, w batch.WorkerRecord) *batch.Pause {
 	return &w.Pauses[i]
 }
 
-// pausedFor says which workers would serve a batch if they were not paused, and why they are.
+// pausedFor lists the workers that would serve a batch if they were not paused, with their reasons.
 func pausedFor(h batch.Header, workers []batch.WorkerRecord) []string {
 	var out []string
 	for _, w := range workers {
@@ -132,7 +132,8 @@ func pausedFor(h batch.Header, workers []batch.WorkerRecord) []string {
 	return out
 }
 
-// trouble returns why no worker serves a batch. If every worker that has its model and tools is paused, the longest pause is returned too.
+// trouble returns why no worker serves a batch. If every worker with its model and tools is paused, it also returns the
+// longest pause.
 func trouble(h batch.Header, workers []batch.WorkerRecord) (string, *batch.Pause) {
 	if len(batch.Live(workers)) == 0 {
 		return "no worker is alive; jobs wait until one starts", nil
@@ -158,7 +159,7 @@ func trouble(h batch.Header, workers []batch.WorkerRecord) (string, *batch.Pause
 	return "no live worker can serve this batch, so its jobs wait: " + why, nil
 }
 
-// WriteStatus shows a report to people.
+// WriteStatus writes a report for people.
 func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 	c := r.Counts
 	p := Progress{Phase: r.Phase, Total: c.Total, Counts: c}
@@ -211,7 +212,7 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 		line("budget", "%s", text)
 	}
 	if r.Paused {
-		line("", "`%s` raises the budget, and the batch goes on", raise(r.Info))
+		line("", "`%s` raises the budget and resumes the batch", raise(r.Info))
 	}
 	switch {
 	case len(r.Models) > 1:
@@ -234,7 +235,7 @@ func WriteStatus(w io.Writer, r StatusReport, now time.Time) error {
 	return err
 }
 
-// said is the batch's state with its reason.
+// said returns the batch's state and its reason.
 func (r StatusReport) said() string {
 	if r.Reason == "" {
 		return string(r.State)
@@ -242,7 +243,7 @@ func (r StatusReport) said() string {
 	return string(r.State) + ": " + r.Reason
 }
 
-// WriteBatches shows batches as a table, newest first.
+// WriteBatches writes a table of batches, newest first.
 func WriteBatches(w io.Writer, infos []Listed, now time.Time) error {
 	return table(w, []string{"BATCH", "NAME", "OWNER", "STATE", "JOBS", "OK", "FAILED", "CANCELLED", "AGE"}, len(infos), func(i int) []string {
 		b := infos[i]
@@ -257,7 +258,7 @@ func WriteBatches(w io.Writer, infos []Listed, now time.Time) error {
 	})
 }
 
-// WriteWorkers shows workers as a table.
+// WriteWorkers writes a table of workers.
 func WriteWorkers(w io.Writer, workers []batch.WorkerRecord) error {
 	header := []string{"WORKER", "HOST", "STATE", "ENDPOINT", "MODELS", "TOOLS", "AGENTS", "SLOTS", "QUEUE", "JOBS", "TOKENS/S", "CACHED", "VERSION", "SEEN"}
 	return table(w, header, len(workers), func(i int) []string {
@@ -293,14 +294,14 @@ func table(w io.Writer, header []string, rows int, row func(i int) []string) err
 	return t.Flush()
 }
 
-// WriteJSON shows anything to scripts.
+// WriteJSON writes v as indented JSON for scripts.
 func WriteJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
 
-// specNames are tools as users know them.
+// specNames returns the names of tools as specs write them.
 func specNames(tools []string) []string {
 	names := make([]string, len(tools))
 	for i, t := range tools {

@@ -12,14 +12,14 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// followStages collects a batch, before it the plan that gave it jobs, and behind it its reduction. A sink that is nil stands for a
-// stage that there is not. Who retries failed jobs while the results are reduced makes other results and another reduction of them, and a
-// Redis that forgets may make another plan: it returns when all stand.
+// followStages collects the plan of a batch, its results and its reduction. A nil sink skips its stage. It returns once
+// all stages agree. A retry during the reduction changes the results and causes another reduction. A Redis that loses
+// data may cause another plan.
 func (c *collector) followStages(ctx context.Context, planned, summary sink) error {
 	for end := (time.Time{}); ; {
 		if planned != nil {
 			err := followStage(ctx, c.store, c.id.Planner(), planned, c.patience)
-			if err != nil && !errors.Is(err, statestore.ErrNotFound) { // else somebody removed it
+			if err != nil && !errors.Is(err, statestore.ErrNotFound) { // a removed planner is not an error
 				return err
 			}
 		}
@@ -31,7 +31,7 @@ func (c *collector) followStages(ctx context.Context, planned, summary sink) err
 			return err
 		}
 		if at := info.DoneAt; at.IsZero() || !at.Equal(end) {
-			end = at // of this end not all may have been read
+			end = at // results of this end may not have been read yet
 			continue
 		}
 		if summary == nil {
@@ -46,7 +46,7 @@ func (c *collector) followStages(ctx context.Context, planned, summary sink) err
 	}
 }
 
-// ifStage is a sink for followStages, if there is such a stage.
+// ifStage returns s if the stage exists, and otherwise nil.
 func ifStage(there bool, s sink) sink {
 	if !there {
 		return nil
@@ -62,22 +62,22 @@ func (c *collector) info(ctx context.Context) (info batch.Info, err error) {
 	return info, err
 }
 
-// followStage brings the one result of a stage to a sink, and returns when the stage is done: a planner before its batch has jobs, a
-// reducer once its batch is done.
+// followStage copies the one result of a stage to a sink and returns when the stage is done. A planner is done before
+// its batch has jobs, a reducer after its batch.
 func followStage(ctx context.Context, s Source, stage batch.ID, to sink, p patience) error {
 	c := &collector{store: s, id: stage, sink: to, patience: p}
 	return c.follow(ctx)
 }
 
-// stageSink is where the result of a stage goes: to standard output, as a line of its own before or behind the results, or
-// alone if those go to a file. Another output of its job is another plan or summary, and the last one counts.
+// stageSink receives the result of a stage. It writes a line to standard output, before or after the results, or alone if
+// they go to a file. Another output of the stage's job is another plan or summary; the last one counts.
 type stageSink struct {
 	stream
-	results *stream       // that go to the same place; nil if they do not
-	last    *batch.Result // the one that counts; nil if none came
+	results *stream       // on the same standard output; nil if they go to a file
+	last    *batch.Result // the result that counts; nil before the first one
 }
 
-// newStageSink writes in the format of the results if they go to standard output, too.
+// newStageSink writes in the format of the results if they go to standard output, and otherwise as JSON lines.
 func newStageSink(w io.Writer, results *stream) *stageSink {
 	s := &stageSink{stream: stream{w: w, format: jsonl{}}, results: results}
 	if results != nil {
@@ -97,7 +97,7 @@ func (s *stageSink) Write(results []batch.Result, lines [][]byte) error {
 	return err
 }
 
-// says how the stage ended.
+// says describes the outcome of the stage.
 func (s *stageSink) says(stage batch.ID) string {
 	switch {
 	case s.last == nil:
@@ -117,22 +117,22 @@ func (s *stageSink) says(stage batch.ID) string {
 		count(u.PromptTokens), percent(u.CachedTokens, u.PromptTokens), count(u.CompletionTokens))
 }
 
-// items is how many jobs a plan asks for.
+// items returns the number of items in a plan.
 func (s *stageSink) items() int64 {
 	if !s.ok() {
 		return 0
 	}
 	items, err := (&spec.Plan{}).Items(s.last.Output)
 	if err != nil {
-		return 0 // the planner's worker found it sound
+		return 0 // unreachable: the planner's worker validated it
 	}
 	return int64(len(items))
 }
 
 func (s *stageSink) ok() bool { return s.last != nil && s.last.Status == batch.OK }
 
-// stagesOf are the batches that plan and reduce a batch, "" for those that there are not. A batch that is a stage itself has none, and
-// one that is not there neither: what the verb does to that tells so.
+// stagesOf returns the planner and the reducer of a batch, "" for a missing one. A stage has no stages itself. A
+// missing batch has none either; the caller's own operation reports it as missing.
 func stagesOf(ctx context.Context, s *statestore.Store, id batch.ID, p *patience) (planner, reducer batch.ID, err error) {
 	var h batch.Header
 	err = p.do(ctx, func() (err error) {
@@ -154,7 +154,7 @@ func stagesOf(ctx context.Context, s *statestore.Store, id batch.ID, p *patience
 	return planner, reducer, nil
 }
 
-// ifThere does something to a stage of a batch, unless there is none, or it is gone.
+// ifThere calls do for a stage, and ignores a stage that is missing.
 func ifThere(stage batch.ID, do func(batch.ID) error) error {
 	if stage == "" {
 		return nil
@@ -165,14 +165,14 @@ func ifThere(stage batch.ID, do func(batch.ID) error) error {
 	return nil
 }
 
-// Planning is how the plan of a batch stands.
+// Planning is the state of a batch's planner.
 type Planning struct {
 	Batch batch.ID     `json:"batch"`
 	Phase batch.Phase  `json:"phase"`
-	Error *batch.Error `json:"error"` // why there is no plan; nil if there is one, or it is still made
+	Error *batch.Error `json:"error"` // why the plan failed; nil if it exists or is still being made
 }
 
-// planningOf looks at the planner of a batch; nil if there is none, or it is gone.
+// planningOf reads the planner of a batch; nil if the batch has none or it was removed.
 func planningOf(ctx context.Context, s Source, h batch.Header) (*Planning, error) {
 	if !h.Plan {
 		return nil, nil
@@ -186,7 +186,7 @@ func planningOf(ctx context.Context, s Source, h batch.Header) (*Planning, error
 	}
 	p := &Planning{Batch: info.ID, Phase: info.Phase}
 	if info.Counts.Failed+info.Counts.Cancelled == 0 {
-		return p, nil // a plan may be long, and nobody asks what is in it
+		return p, nil // do not read the plan, which may be long
 	}
 	entries, err := s.Results(ctx, p.Batch, 0, 1)
 	if err != nil || len(entries) == 0 {
@@ -197,14 +197,14 @@ func planningOf(ctx context.Context, s Source, h batch.Header) (*Planning, error
 	return p, err
 }
 
-// says how the plan stands, in one line.
+// says describes the state of the plan in one line.
 func (p *Planning) says() string {
 	switch {
 	case p.Error != nil:
-		return fmt.Sprintf("by %s, which gave no plan: %s: %s; `coordinator retry %s` runs it again",
+		return fmt.Sprintf("by %s, which failed: %s: %s; `coordinator retry %s` runs it again",
 			p.Batch, p.Error.Type, firstLine(p.Error.Message, 300), p.Batch.Whole())
 	case p.Phase != batch.Done:
-		return fmt.Sprintf("by %s, which is at work; there are no jobs before it has ended", p.Batch)
+		return fmt.Sprintf("by %s, which is at work; the jobs follow when it has ended", p.Batch)
 	}
 	return fmt.Sprintf("by %s", p.Batch)
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// overheard is a connection whose writes somebody hears before they go out.
+// overheard is a connection that passes each write to a function first.
 type overheard struct {
 	net.Conn
 	hear func([]byte)
@@ -33,9 +33,9 @@ func (o overheard) Write(b []byte) (int, error) {
 	return o.Conn.Write(b)
 }
 
-// TestCreateBeginsAgain: a failover between the calls that make a batch and its stages forgets what came last. All of them are
-// there in the end, or whoever is left would wait for one that is not.
-func TestCreateBeginsAgain(t *testing.T) {
+// A failover between the calls that create a batch and its stages loses the last of them. In the end all of them must
+// exist, because the others wait for each other.
+func TestCreateRestoresForgottenStages(t *testing.T) {
 	t.Parallel()
 	const id batch.ID = "b_01jd0000000000000000000000"
 	keys := func(stage string) []string {
@@ -46,9 +46,9 @@ func TestCreateBeginsAgain(t *testing.T) {
 		sent      string // a key of the batch that is being made
 		forgotten []string
 	}{
-		"the reducer before the batch is made":         {keys("")[1], keys("reduce:")},
-		"the batch before its planner is made":         {keys("planner:")[1], keys("")},
-		"all that there is before the planner is made": {keys("planner:")[1], append(keys("reduce:"), keys("")...)},
+		"the reducer before the batch is made":                 {keys("")[1], keys("reduce:")},
+		"the batch before its planner is made":                 {keys("planner:")[1], keys("")},
+		"the reducer and the batch before the planner is made": {keys("planner:")[1], append(keys("reduce:"), keys("")...)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -81,12 +81,12 @@ func TestCreateBeginsAgain(t *testing.T) {
 	}
 }
 
-// TestResultsFollowARetryDuringTheReduction: whoever retries while results are reduced makes other results, and another reduction
-// of them. The command that follows brings those too, and its file is not left with failures that are no more.
+// A retry during the reduction changes the results and causes another reduction. The following command collects both,
+// and its file keeps no outdated failures.
 func TestResultsFollowARetryDuringTheReduction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dial, _ := testredis.Pipe(t)
-		t.Cleanup(func() { time.Sleep(3 * time.Second) }) // the client's redialling goroutines look now and then whether it was closed
+		t.Cleanup(func() { time.Sleep(3 * time.Second) }) // wait until the client's redialling goroutines have noticed that it is closed
 		s, err := statestore.Open(t.Context(), testredis.PipeURL, statestore.Options{Dialer: dial})
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = s.Close() })
@@ -124,7 +124,7 @@ func TestResultsFollowARetryDuringTheReduction(t *testing.T) {
 			done <- Results(t.Context(), s, id, ResultsOptions{Follow: true, Out: out}, NewConsole(&summaries, io.Discard))
 		}()
 		finish(claim(id), batch.StatusFailed, "too late")
-		time.Sleep(3 * time.Second) // the results are in the file, and the reduction is waited for
+		time.Sleep(3 * time.Second) // the results are in the file, and the command waits for the reduction
 		first := claim(id.Reducer())
 		queued, err := s.Retry(t.Context(), id)
 		require.NoError(t, err)

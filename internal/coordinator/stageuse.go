@@ -10,26 +10,27 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// StageUse is what one stage of a batch has used.
+// StageUse is the use of one stage of a batch.
 type StageUse struct {
-	Stage  string           `json:"stage" jsonschema:"plan, jobs or reduce"`
-	Batch  batch.ID         `json:"batch"`
-	Phase  batch.Phase      `json:"phase"`
-	Failed int64            `json:"failed" jsonschema:"jobs that ended without an output"`
-	Usage  batch.Usage      `json:"usage"`
-	Tools  batch.ToolCounts `json:"tools"`
-	Prices batch.Prices     `json:"prices,omitzero"`
+	Stage     string           `json:"stage" jsonschema:"plan, jobs or reduce"`
+	Batch     batch.ID         `json:"batch"`
+	Phase     batch.Phase      `json:"phase"`
+	Failed    int64            `json:"failed" jsonschema:"jobs that ended without an output"`
+	Cancelled int64            `json:"cancelled,omitempty" jsonschema:"of these, the cancelled ones"`
+	Usage     batch.Usage      `json:"usage"`
+	Tools     batch.ToolCounts `json:"tools"`
+	Prices    batch.Prices     `json:"prices,omitzero"`
 }
 
-// Names of stages.
+// Names of the stages.
 const (
 	planStage   = "plan"
 	jobsStage   = "jobs"
 	reduceStage = "reduce"
 )
 
-// stagesOfInfo are the stages of a batch in the order in which they run, its own jobs among them; nil for one that has no others.
-// One that was removed is left out.
+// stagesOfInfo returns the stages of a batch in the order of their execution, including its jobs. It returns nil if the
+// batch has only jobs. It omits removed stages.
 func stagesOfInfo(ctx context.Context, s Source, info batch.Info) ([]StageUse, error) {
 	if !info.Plan && !info.Reduce {
 		return nil, nil
@@ -53,14 +54,14 @@ func stagesOfInfo(ctx context.Context, s Source, info batch.Info) ([]StageUse, e
 			}
 		}
 		out = append(out, StageUse{
-			Stage: stage.name, Batch: stage.id, Phase: i.Phase, Failed: i.Counts.Failed + i.Counts.Cancelled,
+			Stage: stage.name, Batch: stage.id, Phase: i.Phase, Failed: i.Counts.Failed + i.Counts.Cancelled, Cancelled: i.Counts.Cancelled,
 			Usage: i.Counts.Usage, Tools: i.Counts.Tools, Prices: i.Prices,
 		})
 	}
 	return out, nil
 }
 
-// Cost is what the stage's tokens cost; "" without prices.
+// Cost returns the price of the stage's tokens; "" without prices.
 func (s StageUse) Cost() string {
 	if s.Prices == (batch.Prices{}) {
 		return ""
@@ -68,12 +69,12 @@ func (s StageUse) Cost() string {
 	return dollars(s.Prices.Cost(s.Usage))
 }
 
-// use is what a whole batch used.
+// use is the use of a whole batch.
 type use struct {
 	usage    batch.Usage
 	tools    batch.ToolCounts
 	cost     float64 // of all stages, each at its own prices
-	uncached float64 // what it would be if the server had held no token
+	uncached float64 // cost without the server's prefix cache
 	priced   bool
 }
 
@@ -89,7 +90,7 @@ func useOf(stages []StageUse) use {
 	return all
 }
 
-// parts are the batch's stages, or its jobs alone if it has no others.
+// parts returns the batch's stages, or only its jobs if it has no other stages.
 func (r StatusReport) parts() []StageUse {
 	if len(r.Stages) > 0 {
 		return r.Stages
@@ -97,7 +98,7 @@ func (r StatusReport) parts() []StageUse {
 	return []StageUse{{Usage: r.Counts.Usage, Tools: r.Counts.Tools, Prices: r.Prices}}
 }
 
-// Cost is what all stages cost; "" without prices.
+// Cost returns the price of all stages; "" without prices.
 func (r StatusReport) Cost() string {
 	if all := useOf(r.parts()); all.priced {
 		return dollars(all.cost)
@@ -105,11 +106,11 @@ func (r StatusReport) Cost() string {
 	return ""
 }
 
-// WithoutCache is what all stages would cost without the server's prefix cache, by the prices that they have.
+// WithoutCache returns the price of all stages without the server's prefix cache, for stages with prices.
 func (r StatusReport) WithoutCache() string { return dollars(useOf(r.parts()).uncached) }
 
-// useLines say what a batch used, in all of its stages: tokens, money where prices are known, and tool calls. If there is more than one
-// stage, second lines have the parts.
+// useLines writes the use of all stages of a batch: tokens, money where prices are known, and tool calls. If there is
+// more than one stage, a second line lists the parts.
 func useLines(line func(name, format string, args ...any), stages []StageUse) {
 	all := useOf(stages)
 	u, c := all.usage, all.tools

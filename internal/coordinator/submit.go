@@ -20,7 +20,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// loadSpec reads and checks a spec and all its inputs. The caller closes the Spec.
+// loadSpec reads and validates a spec and all its inputs. The caller closes the Spec.
 func loadSpec(ctx context.Context, o SubmitOptions, say func(string)) (*spec.Spec, *spec.Compiled, error) {
 	s, err := spec.Load(o.Spec, spec.LoadOptions{ToolsRoot: o.ToolsRoot, Stdin: o.Stdin, Earlier: chained(o.Connect, say)})
 	if err != nil {
@@ -44,7 +44,8 @@ func sayHints(s *spec.Spec, say func(string)) {
 	}
 }
 
-// compile reads all inputs. owner, if it is not empty, goes before the spec's; without any it is the user.
+// compile reads all inputs. A non-empty owner overrides the spec's. Without either, the owner is the user of the
+// operating system.
 func compile(ctx context.Context, s *spec.Spec, owner string) (*spec.Compiled, error) {
 	c, err := s.Compile(ctx)
 	if err != nil {
@@ -62,7 +63,7 @@ func compile(ctx context.Context, s *spec.Spec, owner string) (*spec.Compiled, e
 	return c, nil
 }
 
-// ownStages gives the stages of a batch its owner. Those that there are not are nil.
+// ownStages copies the owner of a batch to its stages. Nil stages are skipped.
 func ownStages(of *spec.Plan, stages ...*spec.Plan) {
 	for _, stage := range stages {
 		if stage != nil {
@@ -71,7 +72,7 @@ func ownStages(of *spec.Plan, stages ...*spec.Plan) {
 	}
 }
 
-// inputError says that nothing was submitted because of what the user gave.
+// inputError marks an error as the user's: nothing was submitted.
 func inputError(err error) error {
 	if isUsage(err) {
 		return err
@@ -86,11 +87,11 @@ func headerOf(id batch.ID, p *spec.Plan) batch.Header {
 	}
 }
 
-// createTries bounds how often a batch is begun anew: each failover forgets a stage at most once.
+// createTries limits the attempts to create a batch. Each failover loses a stage at most once.
 const createTries = 5
 
-// create makes a batch, before it the one that reduces it, and after it the one that plans it, if there are any. It begins again if a
-// failover forgot one of them meanwhile. Repeatable.
+// create creates the reducer of a batch, the batch, and its planner, each if it exists. It starts over if a failover
+// lost one of them meanwhile. It is idempotent.
 func create(ctx context.Context, s *statestore.Store, id batch.ID, c consignment) (err error) {
 	for range createTries {
 		if err = createOnce(ctx, s, id, c); !errors.Is(err, statestore.ErrNotFound) {
@@ -126,26 +127,26 @@ func createOne(ctx context.Context, s *statestore.Store, h batch.Header, plan *s
 	return s.Create(ctx, h, text)
 }
 
-// SubmitOptions say what to submit.
+// SubmitOptions configure a submission.
 type SubmitOptions struct {
 	Spec      string // path
-	Owner     string // Defaults to the spec's owner, else the user of the operating system.
-	ToolsRoot string // where globbed inputs lie for the workers' read_file
-	Durable   bool   // Submit waits until the batch outlives its Redis server
+	Owner     string // defaults to the spec's owner, then the user of the operating system
+	ToolsRoot string // directory of globbed inputs for the workers' read_file
+	Durable   bool   // make Submit wait until the batch survives a loss of its Redis server
 	Stdin     io.Reader
-	// Connect opens Redis for a spec whose inputs are another batch's results. It may be called more than once and gives the
-	// same store, which the caller closes. Nil refuses such a spec.
+	// Connect opens Redis for a spec that takes another batch's results as inputs. It may be called several times and must
+	// return the same store, which the caller closes. If it is nil, such a spec is an error.
 	Connect func(context.Context) (*statestore.Store, error)
 }
 
-// Submission is a batch that is being handed in.
+// Submission is a batch in submission.
 type Submission struct {
 	ID    batch.ID
-	Total int64 // jobs; 0 if a plan makes them
-	Fed   int64 // jobs that are in, or 1 if the planner's one job is
+	Total int64 // jobs; 0 if a planner makes them
+	Fed   int64 // jobs that Redis has, or 1 if it has the planner's one job
 
 	load     consignment
-	whole    bool // all jobs were in before
+	whole    bool // Redis already had all jobs
 	durable  bool
 	store    *statestore.Store
 	console  *Console
@@ -153,14 +154,14 @@ type Submission struct {
 	reuse    *rowReuse // nil runs every job
 }
 
-// consignment is what is handed in: a plan, and its jobs as often as they are read.
+// consignment is the content of a submission: the plans, and the jobs, which can be read repeatedly.
 type consignment struct {
 	plan        *spec.Plan
 	planner     *spec.Plan // makes the jobs; nil if they are known
-	reduce      *spec.Plan // reduces the results; nil if nothing does
+	reduce      *spec.Plan // reduces the results; nil without a reduction
 	total       int64
 	payloads    func(context.Context) iter.Seq2[[]byte, error]
-	fingerprint func() (string, error) // the same for the same plan over the same inputs
+	fingerprint func() (string, error) // equal for the same plan over the same inputs
 	close       func() error
 	compiled    *spec.Compiled // nil if the plan was sent
 }
@@ -171,8 +172,8 @@ func consignmentOf(s *spec.Spec, c *spec.Compiled) consignment {
 	}
 }
 
-// Prepare checks the spec and all its inputs. Nothing is submitted, and Redis is needed only if it holds the inputs. The
-// caller closes the Submission.
+// Prepare validates the spec and all its inputs and submits nothing. It needs Redis only if the inputs are in Redis.
+// The caller closes the Submission.
 func Prepare(ctx context.Context, o SubmitOptions, c *Console) (*Submission, error) {
 	s, compiled, err := loadSpec(ctx, o, c.Say)
 	if err != nil {
@@ -183,7 +184,7 @@ func Prepare(ctx context.Context, o SubmitOptions, c *Console) (*Submission, err
 	return sub, nil
 }
 
-// prepared is the submission of a spec that was found sound.
+// prepared returns the submission of a validated spec.
 func prepared(s *spec.Spec, compiled *spec.Compiled, c *Console) *Submission {
 	if compiled.BadCount > 0 {
 		c.Say(fmt.Sprintf("%s cannot be used and will fail as BadInput; the first is %s: %s",
@@ -192,7 +193,7 @@ func prepared(s *spec.Spec, compiled *spec.Compiled, c *Console) *Submission {
 	return &Submission{load: consignmentOf(s, compiled), Total: compiled.Total, console: c}
 }
 
-// Close frees what the inputs hold.
+// Close releases the inputs.
 func (s *Submission) Close() error {
 	if s.reuse != nil {
 		s.reuse.close()
@@ -200,7 +201,7 @@ func (s *Submission) Close() error {
 	return s.load.close()
 }
 
-// fed is the batch whose jobs are handed in, and how many there are: those of the planner, if there is one.
+// fed returns the batch to feed and its number of jobs: the planner with 1 job if there is one.
 func (s *Submission) fed() (id batch.ID, total int64) {
 	if s.load.planner != nil {
 		return s.ID.Planner(), 1
@@ -208,12 +209,12 @@ func (s *Submission) fed() (id batch.ID, total int64) {
 	return s.ID, s.Total
 }
 
-// Plan is what will be submitted, without the inputs. It is not to be changed.
+// Plan returns the plan without inputs. The caller must not change it.
 func (s *Submission) Plan() *spec.Plan { return s.load.plan }
 
-// CheckTools refuses the batch if it asks for a tool that no worker offers, or for more sharing of one than any worker's
-// operator allows. While no worker is up nobody can tell, and the user hears that; the same if Redis does not answer,
-// which Submit waits for.
+// CheckTools returns an error if no worker offers a tool of the batch. It also does if the batch shares a tool more
+// widely than every worker's operator allows. If no worker is up, it prints a warning instead. It does the same if
+// Redis does not answer; Submit waits for Redis.
 func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) error {
 	for _, stage := range []*spec.Plan{s.load.plan, s.load.planner} {
 		if stage == nil {
@@ -234,7 +235,7 @@ func (s *Submission) checkTools(ctx context.Context, store *statestore.Store, pl
 	workers, err := store.Workers(ctx)
 	workers = batch.Live(workers)
 	if err != nil || len(workers) == 0 {
-		s.console.Say("warning: no worker is up, so nobody can tell whether there are the tools that the spec asks for: " + strings.Join(wanted, ", "))
+		s.console.Say("warning: no worker is up, so the tools of the spec cannot be checked:  " + strings.Join(wanted, ", "))
 		return nil
 	}
 	var offered []string
@@ -250,12 +251,12 @@ func (s *Submission) checkTools(ctx context.Context, store *statestore.Store, pl
 		return &UsageError{err}
 	}
 	if !able {
-		s.console.Say("warning: no single worker offers all the tools that the spec asks for, so the batch waits for one that does: " + strings.Join(wanted, ", "))
+		s.console.Say("warning: no single worker offers all tools of the spec, so the batch waits for one that does:  " + strings.Join(wanted, ", "))
 	}
 	return nil
 }
 
-// narrows refuses a plan that asks for more sharing of a tool than any of the workers that offer it allows.
+// narrows returns an error if a plan shares a tool more widely than every worker that offers it allows.
 func narrows(plan *spec.Plan, workers []batch.WorkerRecord) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(plan.ToolSettings)) {
@@ -276,8 +277,8 @@ func narrows(plan *spec.Plan, workers []batch.WorkerRecord) error {
 	return errors.Join(errs...)
 }
 
-// Submit hands the batch in: all of it, or, when it was interrupted, what was still missing. It survives outages of
-// Redis. The batch begins to run with its first jobs.
+// Submit submits the batch. If an earlier submission of the same batch was interrupted, it submits only the missing
+// jobs. It waits through outages of Redis. The batch starts to run with its first jobs.
 func (s *Submission) Submit(ctx context.Context, store *statestore.Store) error {
 	fingerprint, err := s.load.fingerprint()
 	if err != nil {
@@ -288,9 +289,9 @@ func (s *Submission) Submit(ctx context.Context, store *statestore.Store) error 
 	})
 }
 
-// SubmitOnce is Submit under a key that the caller chose: with the same key, the same spec and inputs make no second
-// batch, and another spec or other inputs are refused with [statestore.ErrKeyUsed]. Without a key it always makes a new
-// batch. It reports whether the batch was there before.
+// SubmitOnce is Submit with a key from the caller. A second call with the same key, spec and inputs creates no second
+// batch. The same key with another spec or other inputs returns [statestore.ErrKeyUsed]. An empty key always creates a
+// new batch. SubmitOnce reports whether the batch existed before.
 func (s *Submission) SubmitOnce(ctx context.Context, store *statestore.Store, key string) (before bool, err error) {
 	var fingerprint string
 	if key != "" {
@@ -307,12 +308,12 @@ func (s *Submission) SubmitOnce(ctx context.Context, store *statestore.Store, ke
 		return id, err
 	})
 	if before && s.whole {
-		err = nil // whatever became of it since, it was handed in
+		err = nil // the submission is complete; the later state of the batch does not matter
 	}
 	return before, err
 }
 
-// submit makes the batch whose ID book gives, and feeds it.
+// submit creates the batch with the ID that book returns, and feeds it.
 func (s *Submission) submit(ctx context.Context, store *statestore.Store, book func(fresh batch.ID) (batch.ID, error)) error {
 	s.store, s.patience = store, patience{store: store, say: s.console.Say}
 	if s.durable {
@@ -337,19 +338,19 @@ func (s *Submission) submit(ctx context.Context, store *statestore.Store, book f
 		s.console.Say(s.reuse.summary(s.Total))
 	case err == nil, errors.Is(err, ErrJobsFailed):
 	case errors.Is(err, spec.ErrInputsChanged):
-		s.console.Say(fmt.Sprintf("%s of %s jobs of batch %s are in, made from the inputs as they were; `coordinator cancel %s` stops it",
+		s.console.Say(fmt.Sprintf("%s of %s jobs of batch %s are submitted, made from the earlier inputs; `coordinator cancel %s` stops it",
 			count(s.Fed), count(total), id, s.ID))
 	default:
-		s.console.Say(fmt.Sprintf("stopped: %s of %s jobs of batch %s are in, and run. The same command again submits the rest; `coordinator cancel %s` stops it.",
+		s.console.Say(fmt.Sprintf("stopped: %s of %s jobs of batch %s are submitted, and run. The same command again submits the rest; `coordinator cancel %s` stops it.",
 			count(s.Fed), count(total), id, s.ID))
 	}
 	return err
 }
 
-// durableWithin bounds the wait for replicas and disks.
+// durableWithin limits the wait for replicas and disks.
 const durableWithin = 30 * time.Second
 
-// settle waits until the batch outlives its server. What a failover forgets meanwhile is fed again.
+// settle waits until the batch survives a loss of its server. It feeds jobs again that a failover lost meanwhile.
 func (s *Submission) settle(ctx context.Context) error {
 	where := ""
 	id, total := s.fed()
@@ -367,7 +368,7 @@ func (s *Submission) settle(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		s.console.Say(fmt.Sprintf("all %s jobs of batch %s are in, and run, but nobody can say that they are safe. "+
+		s.console.Say(fmt.Sprintf("all %s jobs of batch %s are submitted, and run, but Redis has not confirmed that they are safe.  "+
 			"The same command again waits on; `coordinator cancel %s` stops it.", count(total), id, s.ID))
 		return err
 	}
@@ -375,7 +376,7 @@ func (s *Submission) settle(ctx context.Context) error {
 	return nil
 }
 
-// begin finds the batch to go on with, or makes one.
+// begin finds the batch to resume, or creates one.
 func (s *Submission) begin(ctx context.Context, book func(fresh batch.ID) (batch.ID, error)) error {
 	fresh := statestore.NewID(time.Now())
 	err := s.patience.do(ctx, func() (err error) {
@@ -397,13 +398,13 @@ func (s *Submission) begin(ctx context.Context, book func(fresh batch.ID) (batch
 	})
 	s.Fed, s.whole = info.Counts.Fed, info.Counts.Total == total
 	if err == nil {
-		s.console.Say(fmt.Sprintf("going on with batch %s: %s of %s jobs are in already", s.ID, count(s.Fed), count(total)))
+		s.console.Say(fmt.Sprintf("resuming batch %s: %s of %s jobs are already submitted", s.ID, count(s.Fed), count(total)))
 	}
 	return err
 }
 
-// Send writes the batch as [Receive] takes it: a line with the plan and those of its stages, and one per job. A planner's one job is
-// not sent.
+// Send writes the batch in the form that [Receive] reads. The first line has the plans of the batch and its stages;
+// each other line has a job. It does not send a planner's one job.
 func (s *Submission) Send(ctx context.Context, w io.Writer) error {
 	line, err := json.Marshal(struct {
 		Plan    *spec.Plan `json:"plan"`
@@ -427,7 +428,7 @@ func (s *Submission) Send(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-// Announced says that the batch's ID has been told: the same spec now makes another batch.
+// Announced records that the user has the batch's ID: the same spec then creates another batch.
 func (s *Submission) Announced(ctx context.Context) error {
 	fingerprint, err := s.load.fingerprint()
 	if err != nil {
@@ -439,7 +440,7 @@ func (s *Submission) Announced(ctx context.Context) error {
 func (s *Submission) feedAll(ctx context.Context) error {
 	id, total := s.fed()
 	ring := func() {
-		// A ring is a hint, and workers look by themselves too.
+		// A lost ring is harmless: workers also poll.
 		_ = s.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: id})
 	}
 	index := int64(0)
@@ -472,8 +473,8 @@ func (s *Submission) feedAll(ctx context.Context) error {
 	return nil
 }
 
-// conflict finds out why a batch takes no more jobs. Somebody may have submitted the same spec at the same time and
-// come to the end first; that is as good.
+// conflict returns the reason why a batch accepts no more jobs. It returns nil if another command has completed the
+// same submission at the same time.
 func (s *Submission) conflict(ctx context.Context, err error) error {
 	if !errors.Is(err, statestore.ErrConflict) {
 		return err
@@ -492,7 +493,7 @@ func (s *Submission) conflict(ctx context.Context, err error) error {
 	return err
 }
 
-// chunks gathers payloads for one call each. A payload larger than a chunk goes alone.
+// chunks groups payloads for one call each. A payload larger than a chunk is sent alone.
 func chunks(payloads iter.Seq2[[]byte, error]) iter.Seq2[[][]byte, error] {
 	return func(yield func([][]byte, error) bool) {
 		var chunk [][]byte

@@ -12,26 +12,26 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Summary is what is said at the end of a batch.
+// Summary is the report at the end of a batch.
 type Summary struct {
 	Batch batch.ID
 	Name  string
 	Tally
 	Total     int64      // jobs of the batch
-	Earlier   int64      // results that an earlier run had written
-	Plan      string     // how the planning ended; "" if there is none
-	Reduce    string     // how the reduction ended; "" if there is none
-	Stages    []StageUse // nil if the batch has no others than its jobs
+	Earlier   int64      // results of an earlier run
+	Plan      string     // outcome of the planning; "" without a planner
+	Reduce    string     // outcome of the reduction; "" without a reduction
+	Stages    []StageUse // nil if the batch has only jobs
 	Wall      time.Duration
 	Simulated bool
-	Prices    batch.Prices // zero if nobody gave any
-	Spec      string       // path, to say how to name a real server; "" if the batch does not run here
-	Out       string       // file that holds the results; "" for standard output
-	// PerTool are the counters of the tools that ran in this process, by name; nil if the batch does not run here.
+	Prices    batch.Prices // zero if no prices are set
+	Spec      string       // path for the hint that names a real server; "" if the batch does not run here
+	Out       string       // results file; "" for standard output
+	// PerTool holds the counters of the tools in this process by name; nil if the batch does not run here.
 	PerTool map[string]toolpool.Stats
 }
 
-// String is the summary in lines, each ended.
+// String formats the summary as lines, each with a line end.
 func (s Summary) String() string {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
@@ -62,7 +62,7 @@ func (s Summary) String() string {
 	}
 	line("wall", "%s   %s jobs/s", span(s.Wall), perSecond(rate))
 	if s.WallMS > 0 {
-		line("time", "%s   (`coordinator explain` says more)", largest(s.Times, s.WallMS))
+		line("time", "%s   (`coordinator explain` shows more)", largest(s.Times, s.WallMS))
 	}
 	if len(s.Stages) > 0 {
 		useLines(line, s.Stages)
@@ -88,7 +88,7 @@ func (s Summary) String() string {
 	return b.String()
 }
 
-// largest are the three parts that took most of the agents' time.
+// largest formats the three parts that took most of the agents' time.
 func largest(t batch.Times, wallMS int64) string {
 	parts := t.Parts()
 	slices.SortStableFunc(parts, func(a, b batch.Part) int { return cmp.Compare(b.MS, a.MS) })
@@ -101,7 +101,7 @@ func largest(t batch.Times, wallMS int64) string {
 	return strings.Join(said, "   ")
 }
 
-// failures says which errors there were, most frequent first, and the first messages.
+// failures lists the types of errors, most frequent first, and the first messages.
 func (s Summary) failures(line func(name, format string, args ...any)) {
 	types := slices.DeleteFunc(slices.Clone(batch.ErrorTypes), func(t batch.ErrorType) bool { return s.ByType[t] == 0 })
 	slices.SortStableFunc(types, func(a, b batch.ErrorType) int { return int(s.ByType[b] - s.ByType[a]) })
@@ -118,7 +118,7 @@ func (s Summary) failures(line func(name, format string, args ...any)) {
 	}
 }
 
-// perTool says how the calls of each tool were answered, and how long its executions took.
+// perTool lists how the calls of each tool were answered and how long its executions took.
 func (s Summary) perTool(line func(name, format string, args ...any)) {
 	for _, name := range slices.Sorted(maps.Keys(s.PerTool)) {
 		t := s.PerTool[name]
@@ -140,7 +140,7 @@ func (s Summary) perTool(line func(name, format string, args ...any)) {
 	}
 }
 
-// brief is a latency with what matters of it.
+// brief formats a latency with the digits that matter.
 func brief(d time.Duration) string {
 	switch {
 	case d < 10*time.Millisecond:
@@ -152,7 +152,7 @@ func brief(d time.Duration) string {
 	}
 }
 
-// simulatedNote says that nothing in the results comes from a model, and what to do about it.
+// simulatedNote warns that no model made the results, and names the remedy.
 func simulatedNote(spec string) string {
 	note := "*** THE ANSWERS ARE SIMULATED: no model was asked. ***\n"
 	if spec != "" {

@@ -6,28 +6,28 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// What a tally keeps of the jobs that have no output, and of the models.
+// Limits of the entries in a Tally.
 const (
 	failuresKept = 5
 	modelsKept   = 4
 	leftOutKept  = 8
 )
 
-// Tally adds results up. Its memory does not grow with their number.
+// Tally sums up results. Its memory does not grow with their number.
 type Tally struct {
 	OK, Failed, Cancelled int64
-	Reused                int64                     // of those that are OK
-	ByType                map[batch.ErrorType]int64 // of those without output
+	Reused                int64                     // of the results that are OK
+	ByType                map[batch.ErrorType]int64 // results without output
 	First                 []batch.Result            // the first failures, at most failuresKept, without raw text
 	Usage                 batch.Usage
 	Tools                 batch.ToolCounts
-	Models                []string         // that gave answers, at most modelsKept
-	LeftOut               map[string]int64 // by sampling field: the results that were made without it
-	WallMS                int64            // of all attempts whose results say where their time went
+	Models                []string         // models of the answers, at most modelsKept
+	LeftOut               map[string]int64 // by sampling field: results made without it
+	WallMS                int64            // of all attempts with times
 	Times                 batch.Times
 }
 
-// Add counts one result.
+// Add adds one result.
 func (t *Tally) Add(r batch.Result) {
 	t.count(r.Status, 1)
 	if r.ReusedFrom != "" {
@@ -65,8 +65,8 @@ func (t *Tally) Add(r batch.Result) {
 	}
 }
 
-// replaced takes back the count of a result of which the index, status and error type are known. What it used of
-// tokens and tools stays counted: it was used.
+// replaced subtracts a result with this index, status and error type. Its tokens and tool calls stay counted, because
+// they were used.
 func (t *Tally) replaced(index int64, s batch.Status, e batch.ErrorType) {
 	t.count(s, -1)
 	if t.ByType[e] > 1 {

@@ -18,7 +18,7 @@ import (
 
 const returns = "../../examples/returns/"
 
-// The simulated model asks for each tool of the spec once, so every tool call of the example is real.
+// The simulated model calls each tool of the spec once, so every tool of the example really runs.
 func TestRunWithAToolsFile(t *testing.T) {
 	t.Parallel()
 	var out, said bytes.Buffer
@@ -65,14 +65,14 @@ func TestSubmitRefusesToolsThatNoWorkerOffers(t *testing.T) {
 	assert.Equal(t, ExitUsage, ExitStatus(t.Context(), err))
 	register("b", "order_record")
 	require.NoError(t, s.CheckTools(t.Context(), store))
-	assert.Contains(t, said.String(), "warning: no single worker offers all the tools")
+	assert.Contains(t, said.String(), "warning: no single worker offers all tools")
 	said.Reset()
 	register("c", "read_file", "order_record")
 	require.NoError(t, s.CheckTools(t.Context(), store))
 	assert.Empty(t, said.String())
 }
 
-func TestASpecMayNarrowTheSharingOfAToolAndNotWidenIt(t *testing.T) {
+func TestSpecMayNarrowToolSharingButNotWidenIt(t *testing.T) {
 	t.Parallel()
 	of := func(share string, ttl time.Duration) batch.WorkerRecord {
 		return batch.WorkerRecord{Sharing: map[string]batch.ToolSharing{"files__read": {Share: share, TTL: ttl}}}
@@ -87,7 +87,7 @@ func TestASpecMayNarrowTheSharingOfAToolAndNotWidenIt(t *testing.T) {
 		"wider":                         {[]batch.WorkerRecord{of("inflight", 0)}, "tool files.read: its operator shares it as inflight, and share: ttl would be wider"},
 		"longer":                        {[]batch.WorkerRecord{of("ttl", time.Second)}, "ttl: 1m0s would be longer"},
 		"one worker allows it":          {[]batch.WorkerRecord{of("inflight", 0), of("pure", 0), of("inflight", 0)}, ""},
-		"a worker that does not say so": {[]batch.WorkerRecord{{Tools: []string{"files__read"}}}, ""},
+		"a worker without sharing data": {[]batch.WorkerRecord{{Tools: []string{"files__read"}}}, ""},
 	} {
 		err := narrows(minute, c.workers)
 		if c.refused == "" {
@@ -98,7 +98,7 @@ func TestASpecMayNarrowTheSharingOfAToolAndNotWidenIt(t *testing.T) {
 	}
 }
 
-func TestStatusKnowsToolsByEitherName(t *testing.T) {
+func TestStatusAcceptsEitherToolName(t *testing.T) {
 	t.Parallel()
 	w := batch.WorkerRecord{ID: "a", Ready: true, Tools: []string{"files__read"}}
 	assert.Empty(t, servable(batch.Header{Tools: []string{"files.read"}}, w))

@@ -12,7 +12,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// Validate checks a spec and all its inputs, and shows what would be submitted.
+// Validate checks a spec and all its inputs, and prints what would be submitted.
 func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 	var b strings.Builder
 	s, c, err := loadSpec(ctx, o, func(note string) {
@@ -32,7 +32,7 @@ func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 		return err
 	}
 	p := c.Plan
-	fmt.Fprintf(&b, "%s is sound\n\n", o.Spec)
+	fmt.Fprintf(&b, "%s is valid\n\n", o.Spec)
 	if c.Planner == nil {
 		fmt.Fprintf(&b, "name           %s\njobs           %s\n", human.Visible(p.Name), count(c.Total))
 	} else {

@@ -22,7 +22,7 @@ type view struct {
 	last   []batch.Result
 }
 
-// The colours of a terminal, ECMA-48.
+// Terminal colours, ECMA-48.
 const (
 	bold   = "\x1b[1m"
 	dim    = "\x1b[2m"
@@ -32,10 +32,10 @@ const (
 	plain  = "\x1b[0m"
 )
 
-// piece is a piece of a line in one colour.
+// piece is a part of a line in one colour.
 type piece struct{ colour, text string }
 
-// String is the lines, none of them longer than the terminal is wide, without a line end after the last.
+// String formats the lines. None is wider than the terminal. The last one has no line end.
 func (v view) String() string {
 	lines := []string{v.line(v.head()), v.line(v.counts())}
 	if v.Pause != nil {
@@ -51,7 +51,7 @@ func (v view) head() []piece {
 	c := v.Counts
 	out := []piece{{bold, v.Name}}
 	if v.Total > 0 {
-		// The bar takes what the rest of the line leaves.
+		// The bar takes the rest of the line.
 		full := strings.Count(v.Bar(barWidth(v.width)), "#")
 		empty := barWidth(v.width) - full
 		out = append(out, piece{"", "  "}, piece{green, strings.Repeat("━", full)}, piece{dim, strings.Repeat("─", empty)},
@@ -73,7 +73,7 @@ func (v view) head() []piece {
 	return out
 }
 
-// barWidth is how many columns the bar has.
+// barWidth returns the width of the bar in columns.
 func barWidth(terminal int) int { return max(10, min(30, terminal/3)) }
 
 func (v view) counts() []piece {
@@ -95,7 +95,7 @@ func (v view) counts() []piece {
 	return out
 }
 
-// lastOf is a result in one line.
+// lastOf formats a result as one line.
 func lastOf(r batch.Result) []piece {
 	colour, says := green, string(r.Output)
 	switch r.Status {
@@ -113,7 +113,7 @@ func lastOf(r batch.Result) []piece {
 	}
 }
 
-// line puts pieces together and cuts what is too long for the terminal: a line that wraps cannot be taken away again.
+// line joins pieces and cuts the line at the width of the terminal, because a wrapped line cannot be erased.
 func (v view) line(pieces []piece) string {
 	left := v.width - 1
 	if v.width <= 0 {
@@ -134,7 +134,7 @@ func (v view) line(pieces []piece) string {
 	return b.String()
 }
 
-// fitting is as much of a text as fits into so many columns, and how many it takes.
+// fitting returns the longest prefix of text within left columns, and its width.
 func fitting(text string, left int) (string, int) {
 	if n := columns(text); n <= left {
 		return text, n
@@ -153,7 +153,7 @@ func fitting(text string, left int) (string, int) {
 	return text, used
 }
 
-// columns is how wide a text is on a terminal: East Asian wide characters take two columns, UAX #11.
+// columns returns the width of a text on a terminal. East Asian wide characters take two columns, UAX #11.
 func columns(text string) int {
 	n := 0
 	for _, r := range text {

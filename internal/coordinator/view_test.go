@@ -26,7 +26,7 @@ func someView(width int, colour bool) view {
 	}
 }
 
-func TestTheViewOnATerminal(t *testing.T) {
+func TestViewLines(t *testing.T) {
 	assert.Equal(t, strings.Join([]string{
 		"papers  ━━━━━━━━━━━━━━━───────────────  210/400  52%  12.3 jobs/s  ETA 15.4s",
 		"ok 190   failed 20   in flight 32   waiting 158   cached 84%   tool calls 420, 75% shared",
@@ -35,8 +35,8 @@ func TestTheViewOnATerminal(t *testing.T) {
 	}, "\n"), someView(100, false).String())
 }
 
-// A line that is longer than the terminal would wrap, and could not be taken away.
-func TestTheViewFits(t *testing.T) {
+// A line wider than the terminal would wrap and could not be erased.
+func TestViewFitsTerminal(t *testing.T) {
 	for width := 2; width < 130; width++ {
 		for line := range strings.SplitSeq(someView(width, false).String(), "\n") {
 			assert.Less(t, columns(line), width)
@@ -45,12 +45,12 @@ func TestTheViewFits(t *testing.T) {
 	coloured := someView(60, true).String()
 	assert.Contains(t, coloured, "\x1b[31m")
 	for line := range strings.SplitSeq(coloured, "\n") {
-		assert.Equal(t, strings.Count(line, "\x1b[")/2, strings.Count(line, "\x1b[0m"), "every colour ends: %q", line)
+		assert.Equal(t, strings.Count(line, "\x1b[")/2, strings.Count(line, "\x1b[0m"), "every colour is reset: %q", line)
 	}
 	assert.NotContains(t, someView(60, false).String(), "\x1b")
 }
 
-// screen is what a terminal shows after it was written to. It knows what the console uses.
+// screen returns the lines that a terminal shows after text. It implements the escapes that the console uses.
 func screen(text string) []string {
 	lines, row, column := []string{""}, 0, 0
 	for i := 0; i < len(text); {
@@ -82,8 +82,8 @@ func screen(text string) []string {
 	return lines
 }
 
-// What is said stays, and the status is at the bottom once, however many lines it had.
-func TestTheStatusStaysBelowWhatIsSaid(t *testing.T) {
+// Printed lines stay. The status is shown once, at the bottom, with any number of lines.
+func TestStatusStaysBelowOutput(t *testing.T) {
 	var out, err bytes.Buffer
 	c := &Console{out: &out, err: &err, live: true, width: func() int { return 80 }}
 	c.Status("one\ntwo\nthree")
@@ -99,7 +99,7 @@ func TestTheStatusStaysBelowWhatIsSaid(t *testing.T) {
 	assert.Equal(t, "result\n", out.String(), "never on standard output")
 }
 
-func TestTheLastResults(t *testing.T) {
+func TestConsoleKeepsLastResults(t *testing.T) {
 	c := &Console{live: true, width: func() int { return 80 }}
 	for i := range int64(5) {
 		c.Note(batch.Result{JobID: batch.JobID(i)})

@@ -9,15 +9,15 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// watchEvery is how often Watch looks whether the batch is done.
+// watchEvery is the interval at which Watch checks whether the batch is done.
 const watchEvery = time.Second
 
-// newestReader gives the last results without those before them.
+// newestReader reads the last results without the earlier ones.
 type newestReader interface {
 	NewestResults(ctx context.Context, id batch.ID, n int) ([]statestore.Entry, error)
 }
 
-// Watch shows the progress of a batch until it is done, or ctx is. It reads no more results than it shows.
+// Watch shows the progress of a batch until the batch or ctx is done. It reads only the results that it shows.
 func Watch(ctx context.Context, s Source, id batch.ID, con *Console) error {
 	patience := patience{store: s, say: con.Say}
 	stop := watchStore(ctx, s, id, con)
@@ -42,13 +42,13 @@ func Watch(ctx context.Context, s Source, id batch.ID, con *Console) error {
 			}
 		}
 		if err := sleep(ctx, watchEvery); err != nil {
-			con.Say(fmt.Sprintf("interrupted: batch %s goes on without us", id))
+			con.Say(fmt.Sprintf("interrupted: batch %s continues without this command", id))
 			return err
 		}
 	}
 }
 
-// noteNewest notes the last results that come after a cursor, and returns the cursor of the last one.
+// noteNewest passes the newest results after a cursor to the console, and returns the cursor of the last one.
 func noteNewest(ctx context.Context, s newestReader, id batch.ID, after int64, con *Console) (int64, error) {
 	entries, err := s.NewestResults(ctx, id, lastShown)
 	for _, e := range entries {

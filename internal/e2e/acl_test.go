@@ -14,9 +14,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// TestUsersACLIsEnough runs worker, coordinator and viewer as the users of deploy/redis/users.acl. Redis notes in ACL LOG whatever it
-// refuses.
+// TestUsersACLIsEnough runs worker, coordinator and viewer as the users of deploy/redis/users.acl. Redis records every refused
+// command in ACL LOG.
 func TestUsersACLIsEnough(t *testing.T) {
+	t.Parallel()
 	server := testredis.Server(t, testredis.AOF(), testredis.Users())
 	admin := server.Client()
 	password := func(url string) string {

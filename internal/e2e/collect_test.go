@@ -18,9 +18,9 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// TestKilledSubmitAndFollowGoOn kills the coordinator with -9, again and again, while it submits and while it collects
-// with --consume. The batch has each job once, the file each result once, and Redis keeps none that is in the file.
-func TestKilledSubmitAndFollowGoOn(t *testing.T) {
+// TestKilledSubmitAndFollowResume kills the coordinator with -9 repeatedly while it submits, and while it collects with
+// --consume. The batch must have each job once, the file each result once, and Redis no result that is in the file.
+func TestKilledSubmitAndFollowResume(t *testing.T) {
 	redis := testredis.Server(t)
 	bin := built(t)
 	dir := t.TempDir()
@@ -43,17 +43,17 @@ func TestKilledSubmitAndFollowGoOn(t *testing.T) {
 		}
 		cutShort++
 		if id = sealed(t, client); id != "" {
-			break // it was killed after its last step; the next would be another batch
+			break // it was killed after its last step; another run would submit another batch
 		}
 	}
-	require.Positive(t, cutShort, "no submission was killed in the middle")
+	require.Positive(t, cutShort, "no submission was killed before it finished")
 	id = sealed(t, client)
 	if id == "" {
 		out, errs, code := bin.run(t, "coordinator", submit...)
 		require.Equal(t, 0, code, errs)
 		id = strings.TrimSpace(out)
 	}
-	require.EqualValues(t, 1, client.ZCard(t.Context(), "ba:batches").Val(), "a submission that was killed goes on with its own batch")
+	require.EqualValues(t, 1, client.ZCard(t.Context(), "ba:batches").Val(), "a killed submission continues its own batch")
 	fed, err := client.XLen(t.Context(), "ba:{"+id+"}:jobs").Result()
 	require.NoError(t, err)
 	require.EqualValues(t, n, fed)
@@ -72,16 +72,16 @@ func TestKilledSubmitAndFollowGoOn(t *testing.T) {
 		killed++
 		if text, err := os.ReadFile(file); err == nil && len(text) > 0 {
 			begun++
-			// A loss of power may leave any part of a next line.
+			// A power loss may leave any part of the next line.
 			if i%2 == 0 {
 				require.NoError(t, os.WriteFile(file, append(text, `{"batch":"`...), 0o600))
 			}
 		}
 	}
-	require.Positive(t, begun, "no collection was killed in the middle")
+	require.Positive(t, begun, "no collection was killed before it finished")
 	_, errs, code = bin.run(t, "coordinator", follow...)
 	require.Equal(t, 1, code, errs)
-	t.Logf("%d collections killed, %d with something in the file", killed, begun)
+	t.Logf("%d collections killed, %d with results in the file", killed, begun)
 
 	seen := map[int64]bool{}
 	for _, r := range readResults(t, file) {
@@ -94,7 +94,7 @@ func TestKilledSubmitAndFollowGoOn(t *testing.T) {
 	require.Zero(t, left)
 }
 
-// sealed is a batch whose jobs are all in; "" if there is none.
+// sealed returns the sealed batch, or "" if none is sealed yet.
 func sealed(t *testing.T, client *goredis.Client) string {
 	t.Helper()
 	ids, err := client.ZRange(t.Context(), "ba:batches", 0, -1).Result()
@@ -115,7 +115,8 @@ func size(file string) int64 {
 	return info.Size()
 }
 
-// killOnce kills the coordinator some time after it has begun, and reports whether it was still running then.
+// killOnce starts the coordinator and kills it some time after begun returns true. It reports whether the process was still
+// running.
 func killOnce(t *testing.T, bin programs, begun func() bool, after time.Duration, args ...string) bool {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(bin.dir, "coordinator"), args...)

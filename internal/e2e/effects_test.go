@@ -18,8 +18,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// TestEffects kills a worker with -9 while a tool with side effects runs: after its effect, before its outcome is
-// written down. The tool appends a line to a file; the lines are the real side effects.
+// TestEffects kills a worker with -9 while a tool with side effects runs: after the effect, before its outcome is recorded. The
+// tool appends a line to a file for each effect.
 func TestEffects(t *testing.T) {
 	redis := testredis.Server(t)
 	bin := built(t)
@@ -62,7 +62,7 @@ func TestEffects(t *testing.T) {
 				return
 			}
 			assert.Contains(t, r.Error.Message, "coordinator resolve "+id+" job-0 --outcome")
-			// Asked again without an answer, it stays parked and does nothing.
+			// A retry without an answer leaves the job parked and runs nothing.
 			_, errs, code := bin.run(t, "coordinator", "retry", id, "--redis", redis.URL())
 			require.Equal(t, 0, code, errs)
 			assert.Equal(t, batch.EffectUnknown, e.result(id).Error.Type)
@@ -75,12 +75,12 @@ func TestEffects(t *testing.T) {
 			assert.Len(t, e.lines(), 1, "the effect happened once")
 			keys, err := redis.Client().Keys(t.Context(), "ba:*journal*").Result()
 			require.NoError(t, err)
-			assert.Empty(t, keys, "the ledger goes with the job")
+			assert.Empty(t, keys, "the ledger is dropped with the job")
 		})
 	}
 }
 
-// effectRun is one batch of one job whose tool has side effects.
+// effectRun is a batch with one job and one tool with side effects.
 type effectRun struct {
 	t                     *testing.T
 	bin                   programs
@@ -93,7 +93,7 @@ func newEffectRun(t *testing.T, bin programs, url, sim, policy string) *effectRu
 	write := func(name, text string) {
 		require.NoError(t, os.WriteFile(filepath.Join(e.dir, name), []byte(text), 0o600))
 	}
-	// The first run has its effect and then does not come to an end by itself in the test's time.
+	// The first run has its effect and then sleeps. The worker is killed before it wakes.
 	write("tools.yaml", fmt.Sprintf(`commands:
   send:
     description: Send the report.
@@ -122,9 +122,9 @@ func (e *effectRun) submit() string {
 	return strings.TrimSpace(id)
 }
 
-// lines are the side effects: the idempotency key of each.
+// lines returns the side effects: one idempotency key per effect.
 func (e *effectRun) lines() []string {
-	text, _ := os.ReadFile(e.effect) // not there before the first
+	text, _ := os.ReadFile(e.effect) // missing before the first effect
 	var out []string
 	for line := range strings.Lines(string(text)) {
 		out = append(out, strings.TrimSpace(line))
@@ -132,7 +132,7 @@ func (e *effectRun) lines() []string {
 	return out
 }
 
-// result waits for the batch's end.
+// result returns the job's result after the end of the batch.
 func (e *effectRun) result(id string) batch.Result {
 	out, errs, _ := e.bin.run(e.t, "coordinator", "results", id, "--follow", "--redis", e.url)
 	var r batch.Result

@@ -15,15 +15,16 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// TestFailoverForgets kills the primary of a batch whose replica has been out of touch for a while, and sentinels put the replica in
-// its place.
-func TestFailoverForgets(t *testing.T) {
+// TestFailoverLosesNoJob kills the primary of a batch while its replica lags. Sentinels promote the replica.
+func TestFailoverLosesNoJob(t *testing.T) {
+	t.Parallel()
 	watched := testredis.Sentinel(t, 3)
 	forgets(t, watched.URL(), func(string) (primary, replica *testredis.Process) { return watched.Primary, watched.Replica }, "--durable")
 }
 
-// TestClusterFailoverForgets does the same with the node of a Redis Cluster that has the batch.
-func TestClusterFailoverForgets(t *testing.T) {
+// TestClusterFailoverLosesNoJob does the same with the node of a Redis Cluster that holds the batch.
+func TestClusterFailoverLosesNoJob(t *testing.T) {
+	t.Parallel()
 	nodes := testredis.Cluster(t)
 	url := "redis-cluster://" + nodes[0].Addr() + "," + nodes[1].Addr() + "," + nodes[2].Addr()
 	forgets(t, url, func(id string) (primary, replica *testredis.Process) {
@@ -37,9 +38,9 @@ func TestClusterFailoverForgets(t *testing.T) {
 	})
 }
 
-// forgets runs a batch whose primary dies after its replica, which takes its place, has been out of touch for a while: what was
-// committed meanwhile is forgotten. Those jobs run again, who still works on the old ones is fenced, and the follower, which had
-// collected forgotten results, ends with each result once and with none missing. where is told the batch, whose jobs are all in.
+// forgets kills a primary while its replica lags, so that the promoted replica misses committed results. Their jobs run again,
+// and workers with the old leases are fenced. The follower had collected some of the lost results. Its file must end with each
+// result exactly once. where gets the ID of the sealed batch and returns its servers.
 func forgets(t *testing.T, url string, where func(id string) (primary, replica *testredis.Process), submitFlags ...string) {
 	t.Helper()
 	bin := built(t)
@@ -56,11 +57,11 @@ func forgets(t *testing.T, url string, where func(id string) (primary, replica *
 	out := filepath.Join(dir, "results.jsonl")
 	follower := bin.start(t, "coordinator", "results", id, "--follow", "--out", out, "--redis", url)
 
-	// Each time by another connection: sentinels close those of a server that they promote.
+	// Use a new connection each time: sentinels close the connections of a server that they promote.
 	results := func(at *testredis.Process) int64 {
 		conn := at.Client().Conn()
 		defer conn.Close()
-		_ = conn.ReadOnly(t.Context()) // a replica of a cluster would name the primary instead; another server knows no such mode
+		_ = conn.ReadOnly(t.Context()) // a replica of a cluster would redirect to the primary; other servers refuse this command
 		n, err := conn.XLen(t.Context(), "ba:{"+id+"}:results").Result()
 		require.NoError(t, err)
 		return n
@@ -74,11 +75,11 @@ func forgets(t *testing.T, url string, where func(id string) (primary, replica *
 		require.Eventually(t, ok, time.Minute, 20*time.Millisecond, what)
 	}
 	eventually(func() bool { return collected() >= 100 }, "the first results")
-	// A replica that gives a password which nobody asked for is not let in again. To whoever watches it is well.
-	require.NoError(t, replica.ConfigSet(t.Context(), "masterauth", "nobody asked").Err())
+	// The primary refuses a replica that sends an unexpected password. Sentinels still consider the replica healthy.
+	require.NoError(t, replica.ConfigSet(t.Context(), "masterauth", "unexpected password").Err())
 	require.NoError(t, primary.Do(t.Context(), "CLIENT", "KILL", "TYPE", "replica").Err())
 	apart := results(primaryServer)
-	eventually(func() bool { return collected() >= apart+120 }, "results that the replica does not know")
+	eventually(func() bool { return collected() >= apart+120 }, "results that the replica misses")
 	before := results(primaryServer)
 	primaryServer.Kill9()
 	forgotten := before - results(replicaServer)
@@ -99,7 +100,7 @@ func forgets(t *testing.T, url string, where func(id string) (primary, replica *
 	for i, r := range once(t, out, n) {
 		assert.Equal(t, batch.OK, r.Status, "job %d: %v", i, r.Error)
 	}
-	assert.EqualValues(t, n, results(replicaServer), "in Redis too each has one")
+	assert.EqualValues(t, n, results(replicaServer), "Redis has one result per job")
 	assert.EqualValues(t, n, info(t, bin, url, id).Counts.OK)
-	t.Logf("%d results of %d were forgotten, of which the file had %d or more", forgotten, before, collected()-n+forgotten-16)
+	t.Logf("the failover lost %d results of %d; the file had at least %d of them", forgotten, before, collected()-n+forgotten-16)
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/batchagent/batchagent/internal/testredis"
 )
 
-// TestTheLogLevelFollowsSignals asks a running worker and a running server for more of their logs, and for less.
-func TestTheLogLevelFollowsSignals(t *testing.T) {
+// TestLogLevelFollowsSignals raises and lowers the log level of a running worker and a running server.
+func TestLogLevelFollowsSignals(t *testing.T) {
 	redis := testredis.Server(t)
 	bin := built(t)
 	for name, args := range map[string][]string{
@@ -37,7 +37,7 @@ func TestTheLogLevelFollowsSignals(t *testing.T) {
 		if name == "worker" {
 			p.signal(t, syscall.SIGTERM)
 			<-p.done
-			assert.Contains(t, p.output(), "level=INFO msg=draining", "what was hidden is told")
+			assert.Contains(t, p.output(), "level=INFO msg=draining", "a signal shows the hidden messages")
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// TestManyBatches: fifty batches of five owners wait at once for one worker.
+// TestManyBatches runs fifty batches of five owners on one worker.
 func TestManyBatches(t *testing.T) {
 	redis := testredis.Server(t)
 	bin := built(t)
@@ -43,7 +43,7 @@ func TestManyBatches(t *testing.T) {
 	}
 }
 
-// TestLargeInputAndResult: an input of 1 MB, and a tool that answers with 5 MB.
+// TestLargeInputAndResult runs a job with an input of 1 MB and a tool result of 5 MB.
 func TestLargeInputAndResult(t *testing.T) {
 	redis := testredis.Server(t)
 	bin := built(t)
@@ -66,12 +66,13 @@ func TestLargeInputAndResult(t *testing.T) {
 	require.Equal(t, 0, code, errs)
 	r := once(t, out, 1)[0]
 	assert.Equal(t, 2, r.Turns)
-	assert.Greater(t, r.Usage.PromptTokens, int64(2*170_000+1_000_000), "the model saw all of the input twice, and the result")
+	assert.Greater(t, r.Usage.PromptTokens, int64(2*170_000+1_000_000), "the model saw the whole input twice, and the tool result")
 }
 
-// TestRedisIsFull: a Redis at its memory limit refuses writes. Whoever submits and whoever works say so and wait, and go on
-// when there is room; nothing is lost, and no attempt is spent.
-func TestRedisIsFull(t *testing.T) {
+// TestFullRedisPausesTheBatch lets Redis refuse writes at its memory limit. The submission and the worker log it, wait, and
+// continue when memory is free. No job is lost and no attempt is spent.
+func TestFullRedisPausesTheBatch(t *testing.T) {
+	t.Parallel()
 	redis := testredis.Server(t, testredis.Config("maxmemory", "4mb", "maxmemory-policy", "noeviction"))
 	bin := built(t)
 	dir := t.TempDir()
@@ -104,7 +105,7 @@ func TestRedisIsFull(t *testing.T) {
 	require.Eventually(t, func() bool { return finished() > n/10 }, time.Minute, 20*time.Millisecond)
 	limit("1")
 	says(worker, "no memory left in Redis (maxmemory)")
-	// Longer than a lease, in which no lease can be renewed.
+	// Wait for longer than a lease. No lease can be renewed in this time.
 	full := time.Now()
 	require.Eventually(t, func() bool { return time.Since(full) > 2*time.Second }, time.Minute, 100*time.Millisecond)
 	require.Less(t, finished(), int64(n))

@@ -33,9 +33,9 @@ reduce:
   output_schema: {type: object, properties: {all: {type: string}}, required: [all]}
 `
 
-// TestAPlanSurvivesItsWorkers kills the only worker with -9 in the planner, in the map and in the reducer, with no coordinator alive. Each
-// time the next worker goes on: the plan is made once, every item has one result, and the reducer has read all of them.
-func TestAPlanSurvivesItsWorkers(t *testing.T) {
+// TestPlanSurvivesKilledWorkers kills the only worker with -9 in the planner, in the map and in the reducer. No coordinator runs.
+// The next worker continues each time: there is one plan, every item has one result, and the reducer has read all of them.
+func TestPlanSurvivesKilledWorkers(t *testing.T) {
 	redis := testredis.Server(t)
 	bin := built(t)
 	dir := t.TempDir()
@@ -72,7 +72,7 @@ func TestAPlanSurvivesItsWorkers(t *testing.T) {
 	require.Equal(t, batch.Open, info(t, bin, redis.URL(), id).Phase)
 
 	second := node("node-2")
-	until("the map is under way", func() bool { return rec.asked("node-2", "Look at") > plannedItems/4 })
+	until("the map is running", func() bool { return rec.asked("node-2", "Look at") > plannedItems/4 })
 	second.signal(t, syscall.SIGKILL)
 	<-second.done
 	half := info(t, bin, redis.URL(), id)
@@ -110,9 +110,9 @@ func TestAPlanSurvivesItsWorkers(t *testing.T) {
 	}
 }
 
-// TestAPlannedRunIsKilled kills `run` with -9 in the middle of the map. With --resume it goes on: the plan is not made again, what is in
-// the file stays, and the reducer reads all results.
-func TestAPlannedRunIsKilled(t *testing.T) {
+// TestResumeKeepsThePlan kills `run` with -9 in the middle of the map, then continues it with --resume. The plan is not made
+// again, results in the file stay, and the reducer reads all results.
+func TestResumeKeepsThePlan(t *testing.T) {
 	bin := built(t)
 	dir := t.TempDir()
 	specFile, out := filepath.Join(dir, "batch.yaml"), filepath.Join(dir, "results.jsonl")
@@ -144,7 +144,7 @@ func TestAPlannedRunIsKilled(t *testing.T) {
 	assert.Equal(t, map[string]int{"first": 1}, rec.askers("List the pumps."))
 	after, err := os.ReadFile(out)
 	require.NoError(t, err)
-	assert.True(t, strings.HasPrefix(string(after), string(before)), "what was there stays")
+	assert.True(t, strings.HasPrefix(string(after), string(before)), "earlier results stay")
 	once(t, out, plannedItems)
 	assert.Contains(t, stages, "Sum up 60 pumps")
 }

@@ -17,10 +17,11 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// TestPoison runs 1,000 jobs of which five kill their worker, with -9, each time they come to their second tool call. Whoever
-// dies is started again. The five end as lost after their three attempts, and nobody else does; their journals can be read;
-// and once the cause is gone, retry runs them to their end from there.
+// TestPoison runs 1,000 jobs. Five of them kill their worker with -9 at their second tool call; the test restarts it. Only those
+// five fail, as WorkerLost after three attempts, and their journals can be read. After the cause is gone, retry continues them
+// from there.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	redis := testredis.Server(t)
 	bin := built(t)
 	dir := t.TempDir()
@@ -56,7 +57,7 @@ func TestPoison(t *testing.T) {
 	id := submitted(t, bin, redis.URL(), specFile)
 
 	deaths := 0
-	// ended keeps the workers up until the batch is done.
+	// ended restarts dead workers and reports whether the batch is done.
 	ended := func() bool {
 		for i, n := range nodes {
 			select {
@@ -89,7 +90,7 @@ func TestPoison(t *testing.T) {
 	}
 	assert.ElementsMatch(t, poison, lost)
 	assert.Positive(t, more, "no worker died with innocent jobs")
-	assert.GreaterOrEqual(t, deaths, len(poison), "each has its last attempt for itself")
+	assert.GreaterOrEqual(t, deaths, len(poison), "each last attempt runs alone")
 	t.Logf("%d workers died, %d other jobs needed more than one attempt", deaths, more)
 
 	client := redis.Client()
@@ -103,7 +104,7 @@ func TestPoison(t *testing.T) {
 		require.Len(t, turn.Assistant.ToolCalls, 1)
 		assert.Equal(t, "read_file", turn.Assistant.ToolCalls[0].Name)
 		assert.Contains(t, turn.Tools[0].Content, "poison")
-		assert.Positive(t, client.TTL(t.Context(), key).Val(), "it goes with its batch")
+		assert.Positive(t, client.TTL(t.Context(), key).Val(), "the journal is removed with its batch")
 		require.NoError(t, os.WriteFile(note(i), []byte("cured\n"), 0o600))
 	}
 	_, errs, code = bin.run(t, "coordinator", "retry", id, "--redis", redis.URL())
@@ -118,7 +119,7 @@ func TestPoison(t *testing.T) {
 		assert.Equal(t, 3, r.Turns, "job %d", i)
 	}
 	restarted, _ := rec.restarted("")
-	assert.Empty(t, restarted, "jobs that began anew although they had a journal")
+	assert.Empty(t, restarted, "jobs with a journal that restarted from their first turn")
 }
 
 // submitted submits a spec and returns the batch's ID.
@@ -132,7 +133,7 @@ func submitted(t *testing.T, bin programs, redis, spec string, flags ...string) 
 	return id
 }
 
-// info is what status says of a batch.
+// info returns the status of a batch.
 func info(t *testing.T, bin programs, redis, id string) batch.Info {
 	t.Helper()
 	out, errs, code := bin.run(t, "coordinator", "status", id, "--json", "--redis", redis)
@@ -142,7 +143,7 @@ func info(t *testing.T, bin programs, redis, id string) batch.Info {
 	return info
 }
 
-// once reads the results of n jobs and requires that each job has one.
+// once reads the results of n jobs and requires exactly one per job.
 func once(t *testing.T, path string, n int) map[int64]batch.Result {
 	t.Helper()
 	out := map[int64]batch.Result{}

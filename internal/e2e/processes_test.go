@@ -38,7 +38,7 @@ var build = sync.OnceValues(func() (programs, error) {
 	return programs{dir}, err
 })
 
-// builtIn is where build put the programs, if it ran.
+// builtIn is the folder with the programs, or "" before build.
 var builtIn string
 
 type buildError struct {
@@ -110,7 +110,7 @@ func (p *process) signal(t *testing.T, s os.Signal) {
 	require.NoError(t, p.cmd.Process.Signal(s))
 }
 
-// run runs a program to its end and returns what it wrote.
+// run runs a program to its end and returns its output.
 func (pr programs) run(t *testing.T, name string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -134,7 +134,7 @@ func (pr programs) simulator(t *testing.T, flags ...string) (address string) {
 	return addr
 }
 
-// untilOK waits until a process that was started answers.
+// untilOK waits until a started process answers.
 func untilOK(t *testing.T, url string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -147,7 +147,7 @@ func untilOK(t *testing.T, url string) {
 	}, 20*time.Second, 20*time.Millisecond, "%s does not answer", url)
 }
 
-// recorded puts a recorder of one worker's calls before a simulator and returns the backend URL.
+// recorded puts a recorder between one worker and a simulator, and returns the backend URL.
 func recorded(t *testing.T, addr, worker string, rec *recorder) string {
 	t.Helper()
 	target, err := url.Parse("http://" + addr)
@@ -171,11 +171,11 @@ func recorded(t *testing.T, addr, worker string, rec *recorder) string {
 	return "vllm://" + strings.TrimPrefix(srv.URL, "http://")
 }
 
-// recorder remembers, for every job, who made each model call with how many messages, in order.
+// recorder records every model call by job, in order: the worker and the number of messages.
 type recorder struct {
 	mu    sync.Mutex
 	calls map[string][]call // guarded by mu
-	// stuck says which calls get no answer for as long as their worker lives; it is called with mu held. Nil lets all pass.
+	// stuck selects calls that get no answer as long as their worker lives. It is called with mu held. Nil selects no call.
 	stuck func(worker, prompt string) bool
 }
 
@@ -184,7 +184,7 @@ type call struct {
 	messages int
 }
 
-// note reports whether the call is stuck.
+// note records a call and reports whether it is stuck.
 func (r *recorder) note(worker string, body []byte) bool {
 	var req struct {
 		Messages []json.RawMessage `json:"messages"`
@@ -192,7 +192,7 @@ func (r *recorder) note(worker string, body []byte) bool {
 	if json.Unmarshal(body, &req) != nil || len(req.Messages) < 2 {
 		return false
 	}
-	// The first user message names the job's own file, which is different for every job.
+	// The first user message names the job's own file, which differs for every job.
 	var user string
 	for _, raw := range req.Messages {
 		var m struct{ Role, Content string }
@@ -210,8 +210,8 @@ func (r *recorder) note(worker string, body []byte) bool {
 	return r.stuck != nil && r.stuck(worker, user)
 }
 
-// restarted lists the jobs whose first call was made again after a later one. Calls of the worker that slept do not
-// count: it wakes up with agents that hold old tokens, and one may make a call before its worker learns of that.
+// restarted returns the jobs that repeated their first call after a later one. It ignores calls of the worker that slept: it
+// wakes with agents that hold stale tokens, and one may make a call before the worker learns that it was fenced.
 func (r *recorder) restarted(slept string) (jobs []string, calls int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -229,7 +229,7 @@ func (r *recorder) restarted(slept string) (jobs []string, calls int) {
 	return jobs, calls
 }
 
-// askers says how many calls each worker made whose prompt begins so.
+// askers returns the number of calls per worker for prompts with the given beginning.
 func (r *recorder) askers(prompt string) map[string]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -14,8 +14,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// TestRollingRestart stops the four workers one after the other under load, with SIGTERM, and starts each again. No attempt is
-// spent, no turn runs twice, and whoever is back works.
+// TestRollingRestart restarts four workers under load, one after the other, with SIGTERM. No attempt is spent, no turn runs
+// twice, and every restarted worker gets jobs.
 func TestRollingRestart(t *testing.T) {
 	redis := testredis.Server(t)
 	bin := built(t)
@@ -44,7 +44,7 @@ func TestRollingRestart(t *testing.T) {
 		case <-time.After(time.Minute):
 			require.FailNow(t, "the worker does not drain", nodes[i].name)
 		}
-		require.Zero(t, nodes[i].cmd.ProcessState.ExitCode(), "a drain is no failure")
+		require.Zero(t, nodes[i].cmd.ProcessState.ExitCode(), "a drain exits with 0")
 		start(i, 2)
 	}
 	require.Less(t, info(t, bin, redis.URL(), id).Counts.Finished(), int64(jobs), "the restarts came too late")
@@ -60,7 +60,7 @@ func TestRollingRestart(t *testing.T) {
 		by[r.Worker]++
 	}
 	for i := range nodes {
-		assert.Positive(t, by[fmt.Sprintf("node-%d.2", i+1)], "a worker that is back works: %v", by)
+		assert.Positive(t, by[fmt.Sprintf("node-%d.2", i+1)], "a restarted worker gets jobs: %v", by)
 	}
 	restarted, calls := rec.restarted("")
 	assert.Empty(t, restarted)

@@ -18,10 +18,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// TestSecretsComeOutNowhere plants a secret of every kind: Redis' password, the model server's key, the API's token, and a key of tools
-// which say it in their results, in their errors and in their answers over HTTP. Then it reads all that anybody can read: logs at
-// their most detailed, metrics, results with their transcripts, pages, what commands print, and every byte that Redis ever wrote (I9).
-func TestSecretsComeOutNowhere(t *testing.T) {
+// TestSecretsAppearNowhere plants a secret of every kind: Redis' password, the model server's key, the API token, and a tool's
+// key. Tools put their key into results, errors and HTTP answers. The test then searches all output (I9): debug logs, metrics,
+// results with transcripts, pages, the output of commands, and every byte that Redis wrote.
+func TestSecretsAppearNowhere(t *testing.T) {
 	for variable, secret := range map[string]string{
 		"BATCHAGENT_REDIS_PASSWORD": "planted-password", "BATCHAGENT_API_KEY": "planted-model-key",
 		"BATCHAGENT_API_TOKEN": "planted-api-token", "TOOL_KEY": "planted-tool-key",
@@ -102,7 +102,7 @@ http:
 		text, err := os.ReadFile(results)
 		require.NoError(t, err)
 		seen["results of "+name] = string(text)
-		assert.Contains(t, string(text), "[secret]", "%s said it, and it was struck out", name)
+		assert.Contains(t, string(text), "[secret]", "%s contained it, and it was masked", name)
 		require.NoError(t, os.Remove(results))
 		for _, args := range [][]string{{"status", id, "--json"}, {"explain", id}} {
 			command(args...)
@@ -130,19 +130,19 @@ http:
 	seen["log of the worker"], seen["log of the server"] = worker.output(), server.output()
 	assert.Contains(t, seen["log of the worker"], "claiming jobs")
 	seen["what Redis wrote"] = appended(t, redis)
-	assert.Contains(t, seen["what Redis wrote"], "[secret]", "else nothing could be found there")
+	assert.Contains(t, seen["what Redis wrote"], "[secret]", "otherwise the search would be empty")
 	for where, text := range seen {
 		assert.NotContains(t, text, "planted", where)
 	}
 }
 
-// appended is all that Redis wrote into its append-only file.
+// appended returns the append-only file of Redis.
 func appended(t *testing.T, redis *testredis.Process) string {
 	t.Helper()
 	admin := redis.Client()
 	at := admin.ConfigGet(t.Context(), "dir").Val()["dir"]
 	var all strings.Builder
-	require.Eventually(t, func() bool { // it is written within a second
+	require.Eventually(t, func() bool { // written within a second
 		all.Reset()
 		files, err := filepath.Glob(filepath.Join(at, "appendonlydir", "*"))
 		require.NoError(t, err)

@@ -14,8 +14,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// TestWorkersShareATool runs 200 jobs that all make the same call on 4 workers. The tool appends a line to a file: there
-// is one, unless the spec asks for less sharing.
+// TestWorkersShareATool runs 200 jobs that make the same call on 4 workers. The tool appends a line to a file per execution. The
+// file has one line, unless the spec narrows the sharing.
 func TestWorkersShareATool(t *testing.T) {
 	redis := testredis.Server(t)
 	bin := built(t)
@@ -65,7 +65,7 @@ func TestWorkersShareATool(t *testing.T) {
 	assert.EqualValues(t, 1, run("batch.yaml"))
 	assert.Equal(t, 1, lines())
 	narrow := run("narrow.yaml")
-	assert.EqualValues(t, narrow, lines()-1, "each execution is one job's")
-	assert.Positive(t, narrow, "a narrowed call does not take what is kept")
+	assert.EqualValues(t, narrow, lines()-1, "each execution is credited to one job")
+	assert.Positive(t, narrow, "a narrowed call does not use the cached result")
 	assert.Less(t, narrow, int64(jobs))
 }

@@ -20,8 +20,8 @@ import (
 
 const jobs = 1000
 
-// TestTakeover runs 1,000 two-turn jobs with one tool call each on 4 workers, kills one with -9 and stops one for
-// longer than its lease, in the middle: every index has exactly one result, and no job with a journal begins anew.
+// TestTakeover runs 1,000 two-turn jobs with one tool call each on 4 workers. It kills one worker with -9 and stops another for
+// longer than its lease. Every index must have exactly one result, and no job with a journal restarts from its first turn.
 func TestTakeover(t *testing.T) {
 	redis := testredis.Server(t)
 	bin := built(t)
@@ -69,11 +69,11 @@ func TestTakeover(t *testing.T) {
 	}
 	assert.Positive(t, again, "no job was taken over: the faults came too late")
 	restarted, calls := rec.restarted("node-2")
-	assert.Empty(t, restarted, "jobs that began anew although they had a journal")
+	assert.Empty(t, restarted, "jobs with a journal that restarted from their first turn")
 	t.Logf("%d jobs, %d of them taken over, %d model calls for %d turns", len(seen), again, calls, 2*jobs)
 }
 
-// writeBatch makes n small files, an input list and a spec.
+// writeBatch creates n small files, an input list and a spec.
 func writeBatch(t *testing.T, dir string, n int) string {
 	t.Helper()
 	var inputs strings.Builder

@@ -13,8 +13,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// TestRedisOverTLS runs a batch over a Redis that speaks TLS alone, has a certificate of an authority of its own, and asks its
-// clients for theirs; and reads what is said when one of the three files is not named.
+// TestRedisOverTLS runs a batch over a Redis that accepts only TLS, has a private authority, and requires client certificates. It
+// also checks the error for each of the three files that is missing.
 func TestRedisOverTLS(t *testing.T) {
 	redis := testredis.Server(t, testredis.MutualTLS(), testredis.Password("", "planted-secret"))
 	bin := built(t)
@@ -31,7 +31,7 @@ func TestRedisOverTLS(t *testing.T) {
 	}
 	assert.Contains(t, doctor(3), "unknown authority")
 	t.Setenv("BATCHAGENT_REDIS_CA", cert)
-	doctor(3) // the server wants to see a certificate
+	doctor(3) // the server requires a client certificate
 	t.Setenv("BATCHAGENT_REDIS_CERT", cert)
 	assert.Contains(t, doctor(2), "BATCHAGENT_REDIS_KEY go together")
 	t.Setenv("BATCHAGENT_REDIS_KEY", key)

@@ -27,7 +27,7 @@ import (
 	"github.com/batchagent/batchagent/internal/testredis"
 )
 
-// span is what a collector got of one.
+// span is one received span.
 type span struct {
 	name, id, parent, trace, service string
 	attrs                            map[string]string
@@ -37,7 +37,7 @@ type span struct {
 type receiver struct {
 	mu    sync.Mutex
 	spans []span // guarded by mu
-	raw   []byte // guarded by mu: all that came
+	raw   []byte // guarded by mu: all received bytes
 }
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -92,7 +92,7 @@ func (r *receiver) got() []span {
 	return append([]span(nil), r.spans...)
 }
 
-// parents remembers the spans that requests said they came from.
+// parents records the parent spans in the Traceparent headers of requests.
 type parents struct {
 	mu   sync.Mutex
 	seen map[string]bool // guarded by mu: "<trace>/<span>"
@@ -115,7 +115,7 @@ func (p *parents) has(s span) bool {
 	return p.seen[s.trace+"/"+s.id]
 }
 
-// traces counts the jobs of which a model call has ended, and those that have ended.
+// traces returns the number of jobs with a finished model call, and the number of finished root spans.
 func traces(spans []span) (begun, ended int) {
 	called := map[string]bool{}
 	for _, s := range spans {
@@ -129,9 +129,9 @@ func traces(spans []span) (begun, ended int) {
 	return len(called), ended
 }
 
-// TestTraces runs jobs on two workers, of which one is killed in the middle, with a collector that listens: each job is one
-// trace with a tree of spans, whoever ran its attempts, the model server and an HTTP tool are told of theirs, and nothing of
-// what jobs are about is in them.
+// TestTraces runs jobs on two workers, kills one of them, and collects spans. Each job must be one trace with one tree of spans,
+// whichever workers ran its attempts. The model server and an HTTP tool must get the IDs of their spans. No span may contain
+// content of a job.
 func TestTraces(t *testing.T) {
 	sink := &receiver{}
 	collect := httptest.NewServer(sink)
@@ -149,15 +149,15 @@ func TestTraces(t *testing.T) {
 	require.NoError(t, err)
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	proxy.FlushInterval = -1
-	proxy.Transport = &http.Transport{IdleConnTimeout: 4 * time.Second} // as the simulator, or sooner
-	// Once holding, jobs come as far as their second call, whose prompt has the result of a tool, and wait there.
+	proxy.Transport = &http.Transport{IdleConnTimeout: 4 * time.Second} // like the simulator's, or shorter
+	// While holding is set, jobs wait in their second call. Its prompt contains a tool result.
 	var holding atomic.Bool
 	released := make(chan struct{})
 	model := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		toModel.note(r.Header)
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
-			return // whoever asked is gone
+			return // the caller is gone
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		if holding.Load() && bytes.Contains(body, []byte(`"role":"tool"`)) {
@@ -193,7 +193,7 @@ func TestTraces(t *testing.T) {
 	require.Eventually(t, func() bool {
 		begun, ended := traces(sink.got())
 		return int64(ended) == info(t, bin, redis.URL(), id).Counts.Finished() && begun > ended
-	}, 60*time.Second, 10*time.Millisecond, "a job that is under way, and of which the collector knows")
+	}, 60*time.Second, 10*time.Millisecond, "a running job whose spans reached the collector")
 	first.signal(t, syscall.SIGKILL)
 	<-first.done
 	close(released)
@@ -201,7 +201,7 @@ func TestTraces(t *testing.T) {
 	out := filepath.Join(dir, "results.jsonl")
 	_, errs, code := bin.run(t, "coordinator", "results", id, "--follow", "--out", out, "--redis", redis.URL())
 	require.Equal(t, 0, code, errs)
-	second.signal(t, syscall.SIGTERM) // the end sends what is left
+	second.signal(t, syscall.SIGTERM) // draining sends the remaining spans
 	<-second.done
 	results := once(t, out, n)
 
@@ -222,7 +222,7 @@ func TestTraces(t *testing.T) {
 			assert.False(t, twice, "job %s has two roots", s.attrs["batchagent.job.index"])
 			roots[s.attrs["batchagent.job.index"]] = s
 		case "invoke_agent":
-			if known { // the job of an attempt on the worker that was killed may have ended there
+			if known { // the killed worker may have finished this job before
 				assert.Equal(t, "job", above.name)
 			}
 			assert.Equal(t, "traced", s.attrs["gen_ai.agent.name"])
@@ -230,7 +230,7 @@ func TestTraces(t *testing.T) {
 			assert.True(t, !known && s.service == "node-1" || strings.HasPrefix(above.name, "invoke_agent "), "%v", above)
 		case "chat":
 			assert.True(t, !known && s.service == "node-1" || above.name == "turn", "%v", above)
-			assert.True(t, toModel.has(s), "the server was told of %v", s)
+			assert.True(t, toModel.has(s), "the server got the span %v", s)
 			assert.Equal(t, "vllm", s.attrs["gen_ai.provider.name"])
 			assert.NotEmpty(t, s.attrs["gen_ai.request.model"])
 			if s.attrs["error.type"] != "" {
@@ -246,7 +246,7 @@ func TestTraces(t *testing.T) {
 			sources[source]++
 			assert.Equal(t, source != "executed", s.attrs["batchagent.tool.shared"] == "true")
 			if source == "executed" {
-				assert.True(t, toTool.has(s), "the tool was told of %v", s)
+				assert.True(t, toTool.has(s), "the tool got the span %v", s)
 				assert.Equal(t, s.service, s.attrs["batchagent.tool.executed_by"])
 			}
 		}
@@ -256,7 +256,7 @@ func TestTraces(t *testing.T) {
 		index := fmt.Sprint(r.Index)
 		root, ok := roots[index]
 		if !ok {
-			require.Equal(t, "node-1", r.Worker, "only a worker that is killed may not have sent the root of job %s", index)
+			require.Equal(t, "node-1", r.Worker, "job %s has no root span, but the killed worker did not run it", index)
 			continue
 		}
 		assert.Equal(t, "ok", root.attrs["batchagent.outcome"])
@@ -264,7 +264,7 @@ func TestTraces(t *testing.T) {
 		if r.Attempts < 2 {
 			continue
 		}
-		// What the killed worker had sent of the job is in the same trace as what the other one did.
+		// The spans that the killed worker sent are in the same trace as those of the other worker.
 		for _, s := range byID {
 			if s.trace == root.trace && s.service == "node-1" && root.service == "node-2" {
 				again++
@@ -272,7 +272,7 @@ func TestTraces(t *testing.T) {
 			}
 		}
 	}
-	assert.Positive(t, again, "no job that the killed worker had begun is one trace with what came after")
+	assert.Positive(t, again, "no job has spans of both workers in one trace")
 	assert.Positive(t, sources["executed"])
 	assert.Greater(t, sources["process"]+sources["cache"]+sources["cluster"], sources["executed"], "calls were shared: %v", sources)
 	assert.Positive(t, workers["node-1"])

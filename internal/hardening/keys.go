@@ -8,21 +8,23 @@ import (
 	"strings"
 )
 
-// maxKey bounds a file that holds a key, in bytes.
+// maxKey limits a file that contains a key, in bytes.
 const maxKey = 64 << 10
 
-// TakeKeys removes variables from the environment and returns a lookup that still has them, and everything else that the
-// environment has when it is called. The initial environment, which /proc shows for the life of a process, is overwritten on
-// Linux. Where the variable NAME is missing or empty and NAME_FILE is set, the key is the text of that file, without the line
-// break at its end. Setting both is an error, and so is a file that cannot be read or is empty: the lookup is usable all the same.
+// TakeKeys removes variables from the environment. It returns a lookup that finds these variables and all others that
+// are set at the time of the call. On Linux it also overwrites the initial environment, which /proc shows for the life
+// of a process.
 //
-// Call it before [Undumpable], and before anything else reads the variables.
+// If NAME is missing or empty and NAME_FILE is set, the key is the text of that file without its final line break. It is
+// an error to set both, and to name a file that is empty or cannot be read. The lookup is usable even after an error.
+//
+// Call it before [Undumpable], and before other code reads the variables.
 func TakeKeys(names []string) (func(string) (string, bool), error) {
 	taken := make(map[string]string, len(names))
 	var errs []error
 	for _, name := range names {
 		value, ok := os.LookupEnv(name)
-		_ = os.Unsetenv(name) // fails for no name that has letters only
+		_ = os.Unsetenv(name) // cannot fail for a name of letters
 		if file := os.Getenv(name + "_FILE"); file != "" {
 			if value != "" {
 				errs = append(errs, fmt.Errorf("%s and %[1]s_FILE are both set: unset one", name))
@@ -65,7 +67,7 @@ func readKey(name string) (string, error) {
 	return key, nil
 }
 
-// Getenv is a lookup in the form of [os.Getenv].
+// Getenv returns the lookup in the form of [os.Getenv].
 func Getenv(lookup func(string) (string, bool)) func(string) string {
 	return func(name string) string {
 		value, _ := lookup(name)

@@ -12,11 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxEnvironment bounds what is read of the initial environment; Linux allows less.
+// maxEnvironment limits how much of the initial environment is read, in bytes. Linux allows less.
 const maxEnvironment = 8 << 20
 
-// wipeInitial overwrites the values of variables in the initial environment, which /proc/PID/environ shows as long as a process
-// lives. It writes through /proc/self/mem. Where that fails, [Undumpable] still hides them from processes of the same user.
+// wipeInitial overwrites the values of variables in the initial environment, which /proc/PID/environ shows for the life
+// of a process. It writes through /proc/self/mem. If that fails, [Undumpable] still hides them from processes of the
+// same user.
 func wipeInitial(names []string) {
 	first, end, ok := initialEnvironment()
 	if !ok {
@@ -41,13 +42,13 @@ func wipeInitial(names []string) {
 	}
 }
 
-// initialEnvironment returns where the initial environment is in memory: fields 50 and 51 of /proc/self/stat.
+// initialEnvironment returns the addresses of the initial environment in memory: fields 50 and 51 of /proc/self/stat.
 func initialEnvironment() (first, end int64, ok bool) {
 	text, err := os.ReadFile("/proc/self/stat")
 	if err != nil {
 		return 0, 0, false
 	}
-	// The second field is the program's name in parentheses and may hold spaces.
+	// The second field is the program's name in parentheses and may contain spaces.
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	if len(fields) < 49 {
 		return 0, 0, false
@@ -57,8 +58,8 @@ func initialEnvironment() (first, end int64, ok bool) {
 	return first, end, err1 == nil && err2 == nil && first > 0 && end > first && end-first < maxEnvironment
 }
 
-// Undumpable keeps processes of the same user from reading this one's environment and memory under /proc. Children that run
-// another program are as before.
+// Undumpable keeps processes of the same user from reading this process's environment and memory under /proc. It does
+// not apply to children that run another program.
 func Undumpable() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("PR_SET_DUMPABLE: %w", err)

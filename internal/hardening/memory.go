@@ -15,8 +15,8 @@ import (
 // share is the part of a container's memory that the Go heap may use, in tenths. Children and the kernel need the rest.
 const share = 8
 
-// LimitMemory sets the soft limit of the Go heap to 80 % of what the cgroup allows, unless GOMEMLIMIT is set. It returns the limit
-// in bytes; 0 if it set none.
+// LimitMemory sets the soft limit of the Go heap to 80 % of the cgroup's limit, unless GOMEMLIMIT is set. It returns the
+// limit in bytes, or 0 if it set none.
 func LimitMemory(getenv func(string) string) int64 {
 	if getenv("GOMEMLIMIT") != "" {
 		return 0
@@ -30,8 +30,8 @@ func LimitMemory(getenv func(string) string) int64 {
 	return limit
 }
 
-// cgroupMemory returns the smallest memory limit of this process's cgroup and those above it, of version 1 or 2; 0 if there is
-// none.
+// cgroupMemory returns the smallest memory limit of this process's cgroup and its parents, of version 1 or 2. It returns
+// 0 without a limit.
 func cgroupMemory(root fs.FS) int64 {
 	groups, err := fs.ReadFile(root, "proc/self/cgroup")
 	if err != nil {
@@ -52,7 +52,7 @@ func cgroupMemory(root fs.FS) int64 {
 		default:
 			continue
 		}
-		// Within a container the path may be the host's, which is not there: then only the top is.
+		// Within a container the path may be the host's and be missing here. Then only the top group has a limit.
 		for group := path.Clean("/" + parts[2]); ; group = path.Dir(group) {
 			if n := readLimit(root, path.Join(dir, group, file)); n > 0 {
 				least = min(least, n)
@@ -77,7 +77,7 @@ func hasMemory(controllers string) bool {
 	return false
 }
 
-// readLimit returns a limit in bytes; 0 for none, which version 1 writes as a number of about 2^63.
+// readLimit returns a limit in bytes, or 0 without one. Version 1 writes a number of about 2^63 for no limit.
 func readLimit(root fs.FS, name string) int64 {
 	text, err := fs.ReadFile(root, name)
 	if err != nil {

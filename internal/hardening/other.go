@@ -4,5 +4,5 @@ package hardening
 
 func wipeInitial([]string) {}
 
-// Undumpable does nothing here.
+// Undumpable does nothing on this platform.
 func Undumpable() error { return nil }

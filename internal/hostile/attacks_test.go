@@ -27,9 +27,9 @@ import (
 
 const (
 	key = "sk-live-4f9a8c21e7b0d63a5"
-	// patience is how long one attack may take, on a busy machine too.
+	// patience limits the time of one attack, also on a busy machine.
 	patience = 60 * time.Second
-	// room is by how much the heap of the worker may grow in one attack.
+	// room limits the growth of the worker's heap in one attack.
 	room = 128 << 20
 )
 
@@ -37,12 +37,12 @@ const (
 type attack struct {
 	name, tool string
 	args       any
-	want       string // in the result
+	want       string // part of the result
 }
 
 type object map[string]any
 
-// arguments are those of the call as a model writes them.
+// arguments returns the arguments of the call in the form that a model writes.
 func (a attack) arguments(t *testing.T) string {
 	t.Helper()
 	if raw, ok := a.args.(rawArgs); ok {
@@ -79,12 +79,12 @@ func attacks(service string) []attack {
 	}
 }
 
-// allAttacks are those of every file here.
+// allAttacks returns the attacks of all files of this package.
 func allAttacks(service string) []attack {
 	return slices.Concat(attacks(service), pageAttacks(service), programAttacks(), statementAttacks(), fileAttacks(), serviceAttacks(), mcpAttacks())
 }
 
-// worker opens the tools of a worker with a service of the operator, which repeats its key.
+// worker opens the tools of a worker with an operator's service that repeats its key.
 func worker(t *testing.T) (*toolpool.Pool, string) {
 	t.Helper()
 	service := httptest.NewServer(http.HandlerFunc(serve))
@@ -154,7 +154,7 @@ func serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Every attack ends within bounded time and memory, and nothing computes on after it.
+// Every attack ends within limits of time and memory, and leaves no computation behind.
 func TestAttacks(t *testing.T) {
 	pool, service := worker(t)
 	for _, a := range allAttacks(service) {
@@ -174,7 +174,7 @@ func TestAttacks(t *testing.T) {
 			assert.Less(t, int64(after.HeapSys)-int64(before.HeapSys), int64(room), "the worker's heap")
 			for _, own := range []string{"file://", os.TempDir(), "/proc/", key} {
 				if !strings.Contains(args, own) { // an error repeats the arguments
-					assert.NotContains(t, r.Content, own, "the worker's own paths and keys")
+					assert.NotContains(t, r.Content, own, "no paths or keys of the worker")
 				}
 			}
 			t.Log(time.Since(began).Round(time.Millisecond), cutAt(r.Content))
@@ -182,7 +182,7 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-// A service that repeats its key gives away no piece of it, wherever its answer is cut.
+// The result of a service that repeats its key contains no piece of the key, at any cut of its answer.
 func TestKeysAreNotCutInPieces(t *testing.T) {
 	pool, _ := worker(t)
 	for length := 70; length < 110; length++ {
@@ -195,7 +195,7 @@ func TestKeysAreNotCutInPieces(t *testing.T) {
 	}
 }
 
-// The machine's own services trust callers from its addresses, so models do not reach them under any of these.
+// The machine's own services trust callers from its addresses. Models must not reach them under any of these addresses.
 func TestOwnAddressesAreNotReached(t *testing.T) {
 	pool, _ := worker(t)
 	addresses, err := net.InterfaceAddrs()

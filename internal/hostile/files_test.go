@@ -66,7 +66,7 @@ func serviceAttacks() []attack {
 	)
 }
 
-// rawArgs are arguments as a model wrote them.
+// rawArgs are arguments exactly as a model wrote them.
 type rawArgs string
 
 func nest(n int) any {

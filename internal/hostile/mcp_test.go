@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// oddServer is the first argument with which this test binary is a hostile MCP server.
+// oddServer is the first argument that starts this test binary as a hostile MCP server.
 const oddServer = "hostile-mcp-server"
 
-// oddTools are its tools. Each answers in its own way.
+// oddTools are its tools. Each one misbehaves in its own way.
 var oddTools = []string{"endless", "huge", "deep", "noise", "wrong", "exit", "binary", "key", "error", "images"}
 
 func TestMain(m *testing.M) {
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// mcpAttacks call each of them. A call ends with the server's answer, or with its end.
+// mcpAttacks call each of them. A call ends with the server's answer, or when the server exits.
 func mcpAttacks() []attack {
 	all := make([]attack, 0, len(oddTools))
 	for _, name := range oddTools {
@@ -99,8 +99,8 @@ func answerOdd(out *bufio.Writer, name string, id json.RawMessage, say func(json
 	}
 }
 
-// The names of tools that the table asks for exist.
-func TestOddServerIsStarted(t *testing.T) {
+// The server offers every tool of the attack table.
+func TestOddServerOffersAllAttackTools(t *testing.T) {
 	pool, _ := worker(t)
 	for _, name := range oddTools {
 		_, found := pool.Lookup("odd__" + name)

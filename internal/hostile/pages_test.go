@@ -9,7 +9,7 @@ import (
 	"golang.org/x/text/encoding/unicode"
 )
 
-// fill writes a text again and again, about size bytes.
+// fill writes a text repeatedly, about size bytes in all.
 func fill(w io.Writer, text string, size int) {
 	piece := []byte(strings.Repeat(text, 1+(64<<10)/len(text)))
 	for written := 0; written < size; written += len(piece) {
@@ -19,7 +19,7 @@ func fill(w io.Writer, text string, size int) {
 	}
 }
 
-// pages are what hostile servers answer, by path.
+// pages are the answers of hostile servers, by path.
 var pages = map[string]func(w http.ResponseWriter){
 	"/tables": func(w http.ResponseWriter) { fill(w, "<table><tr><td>", 2<<20) },
 	"/cells":  func(w http.ResponseWriter) { fill(w, "<table><tr><td>a</td><th>b</th></tr></table>", 2<<20) },
@@ -85,7 +85,7 @@ var pages = map[string]func(w http.ResponseWriter){
 	},
 }
 
-// pageAttacks are what a web page may try. Each ends in text or in an error.
+// pageAttacks are the attacks of web pages. Each ends in text or in an error.
 func pageAttacks(service string) []attack {
 	want := map[string]string{
 		"/redirect": "redirects", "/inward": "not on the public network", "/file": "must begin with", "/charset": "not known", "/type": "cannot be read",

@@ -17,7 +17,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 )
 
-// HTTP_PROXY sees no call with a key, whatever the tool. BATCHAGENT_TOOLS_PROXY sees them.
+// HTTP_PROXY gets no call with a key, from any tool. BATCHAGENT_TOOLS_PROXY gets these calls.
 func TestServicesAreReachedWithoutProxiesOfTheEnvironment(t *testing.T) {
 	var seen atomic.Int64
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// SECURITY.md names a test for each line of its threat model, and each exists.
+// SECURITY.md names a test for each line of its threat model, and every named test exists.
 func TestThreatModelNamesTests(t *testing.T) {
 	text, err := os.ReadFile("../../SECURITY.md")
 	require.NoError(t, err)

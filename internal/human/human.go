@@ -7,7 +7,7 @@ import (
 	"unicode"
 )
 
-// Count writes n with commas: 1,234,567.
+// Count formats n with commas: 1,234,567.
 func Count(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	sign := ""
@@ -20,7 +20,7 @@ func Count(n int64) string {
 	return sign + s
 }
 
-// Span writes a duration as people say it: 0.4s, 12.3s, 4m05s, 2h07m, 3d04h.
+// Span formats a duration: 0.4s, 12.3s, 4m05s, 2h07m, 3d04h.
 func Span(d time.Duration) string {
 	switch {
 	case d < 0:
@@ -40,7 +40,7 @@ func Span(d time.Duration) string {
 	}
 }
 
-// PerSecond writes a rate with about three digits: 0.042, 3.21, 48.3, 1,204.
+// PerSecond formats a rate with about three digits: 0.042, 3.21, 48.3, 1,204.
 func PerSecond(r float64) string {
 	switch {
 	case r <= 0:
@@ -56,7 +56,7 @@ func PerSecond(r float64) string {
 	}
 }
 
-// Percent writes part of whole, and "0%" when there is no whole.
+// Percent formats part of whole. It returns "0%" if whole is 0.
 func Percent(part, whole int64) string {
 	if whole <= 0 {
 		return "0%"
@@ -64,7 +64,7 @@ func Percent(part, whole int64) string {
 	return strconv.FormatInt(part*100/whole, 10) + "%"
 }
 
-// Plural writes n with the noun that goes with it: 1 job, 2 jobs.
+// Plural formats n with the matching noun: 1 job, 2 jobs.
 func Plural(n int64, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -72,8 +72,8 @@ func Plural(n int64, one, many string) string {
 	return Count(n) + " " + many
 }
 
-// FirstLine is the beginning of a message, in one line of at most about n bytes. Controls are left out; those of the writing
-// direction are shown as by [Visible].
+// FirstLine returns the beginning of a message, as one line of at most about n bytes. It removes control characters. It escapes
+// those of the writing direction like [Visible].
 func FirstLine(s string, n int) string {
 	out := make([]rune, 0, n)
 	size := 0

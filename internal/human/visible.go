@@ -6,8 +6,9 @@ import (
 	"unicode"
 )
 
-// Visible writes characters that change how the text around them looks as escapes, such as \u202e: controls other than line ends
-// and tabs, and those of the writing direction. A name cannot pass for another one, or move a terminal's cursor.
+// Visible escapes characters that change the look of the text around them, for example as \u202e. These are controls of the
+// writing direction, and all control characters except line ends and tabs. Escaped names cannot imitate other names or move a
+// terminal's cursor.
 func Visible(s string) string {
 	if strings.IndexFunc(s, hidden) < 0 {
 		return s

@@ -33,7 +33,7 @@ func (w *world) submit(body string, headers ...string) answered {
 	return w.ask("POST", "/api/v1/batches", body, append([]string{"Content-Type", ndjson}, headers...)...)
 }
 
-// form is a submission as a form. Parts are names and contents.
+// form encodes a submission as a form. parts are names and contents.
 func form(t testing.TB, parts ...string) (body, contentType string) {
 	t.Helper()
 	var b bytes.Buffer
@@ -77,7 +77,7 @@ func TestSubmit(t *testing.T) {
 	a = w.ask("POST", "/api/v1/batches", body, "Content-Type", kind)
 	require.Equal(t, http.StatusCreated, a.status, a.body)
 	a.json(t, &s)
-	assert.Zero(t, s.Total, "a plan says later")
+	assert.Zero(t, s.Total, "unknown before the plan")
 	var stage batch.Info
 	w.ask("GET", "/api/v1/batches/"+string(s.ID.Planner()), "").json(t, &stage)
 	assert.Equal(t, batch.Sealed, stage.Phase)
@@ -97,7 +97,7 @@ func TestSubmit(t *testing.T) {
 	assert.Equal(t, "compiled", list.Batches[0].Name, "newest first")
 }
 
-func TestWhatIsWrongWithASubmission(t *testing.T) {
+func TestInvalidSubmissions(t *testing.T) {
 	w := serve(t, func(c *Config) { c.MaxBody = 1 << 20 })
 	secret := filepath.Join(t.TempDir(), "secret.json")
 	require.NoError(t, os.WriteFile(secret, []byte(`{"planted":"s3cret"}`), 0o600))
@@ -118,7 +118,7 @@ func TestWhatIsWrongWithASubmission(t *testing.T) {
 		"schema from a file":    {spec("name: x\ntask: y {x}\noutput_schema: " + secret + "\n"), 400, "invalid", []string{"a file of the server"}},
 		"inputs from a file":    {spec("name: x\ntask: y {planted}\ninputs: " + secret + "\n"), 400, "invalid", []string{"a file of the server"}},
 		"inputs from a glob":    {spec("name: x\ntask: y {path}\ninputs: {glob: '/etc/*'}\n"), 400, "invalid", []string{"a file of the server"}},
-		"inputs twice":          {spec("name: x\ntask: y {x}\ninputs: [{x: 1}]\n"), 400, "invalid", []string{"leave one of them out"}},
+		"inputs twice":          {spec("name: x\ntask: y {x}\ninputs: [{x: 1}]\n"), 400, "invalid", []string{"remove one of them"}},
 		"bad inputs": {func() answered { return w.submit(`{"spec":{"name":"x","task":"y {x}"}}` + "\n{\"x\":1}\n{torn\n") },
 			400, "invalid", []string{"inputs:2", "on_bad_input"}},
 		"unknown field": {func() answered { return w.submit(`{"spec":{"name":"x","task":"y {z}"}}` + "\n{\"x\":1}\n") },
@@ -134,13 +134,13 @@ func TestWhatIsWrongWithASubmission(t *testing.T) {
 		"a planner without items": {func() answered {
 			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1},"planner":{"name":"y","max_turns":1,"max_attempts":1,"ttl":1,"max_items":3}}`)
 		}, 400, "invalid", []string{"planner", "array `items`"}},
-		"a plan without a bound": {func() answered {
+		"a plan without max_items": {func() answered {
 			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1},"planner":{"name":"y","max_turns":1,"max_attempts":1,"ttl":1}}`)
 		}, 400, "invalid", []string{"max_items 0"}},
 		"jobs beside a planner": {func() answered {
 			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1},"planner":{"name":"y","max_turns":1,"max_attempts":1,"ttl":1,"max_items":3,` +
 				`"schema":{"type":"object","properties":{"items":{"type":"array"}},"required":["items"]}}}` + "\n{\"in\":{}}\n")
-		}, 400, "invalid", []string{"leave one of them out"}},
+		}, 400, "invalid", []string{"remove one of them"}},
 		"a reducer with tools": {func() answered {
 			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1},"reduce":{"name":"y","max_turns":1,"max_attempts":1,"ttl":1,"tools":["read_file"]}}` + "\n{\"in\":{}}\n")
 		}, 400, "invalid", []string{"a reducer has no tools"}},
@@ -178,15 +178,15 @@ func TestWhatIsWrongWithASubmission(t *testing.T) {
 	assert.Empty(t, infos, "nothing was submitted")
 	left, err := filepath.Glob(filepath.Join(os.TempDir(), "batchagent-jobs-*"))
 	require.NoError(t, err)
-	assert.Empty(t, left, "no spool is left")
+	assert.Empty(t, left, "no spool file is left")
 }
 
-func TestToolsThatNobodyOffers(t *testing.T) {
+func TestSubmitRefusesToolsWithoutWorker(t *testing.T) {
 	w := serve(t, nil)
 	body := `{"spec":{"name":"x","task":"y {x}","tools":["telepathy"]}}` + "\n{\"x\":1}\n"
 	a := w.submit(body)
 	require.Equal(t, http.StatusCreated, a.status)
-	assert.Contains(t, a.body, "no worker is up", "nobody can tell yet, and that is said")
+	assert.Contains(t, a.body, "no worker is up", "a warning, because no worker is up")
 	w.workers()
 	p := w.submit(body).problem(t)
 	assert.Equal(t, http.StatusBadRequest, p.Status)
@@ -209,14 +209,14 @@ func TestIdempotencyKey(t *testing.T) {
 	assert.Equal(t, http.StatusUnprocessableEntity, p.Status)
 	assert.Contains(t, p.Detail, string(first.ID))
 
-	// Also after the batch was cancelled or done, the same key tells of it.
+	// The same key also returns the batch after it was cancelled or done.
 	require.Equal(t, http.StatusOK, w.ask("POST", "/api/v1/batches/"+string(first.ID)+"/cancel", "").status)
 	a = w.submit(lines, "Idempotency-Key", "k1")
 	require.Equal(t, http.StatusOK, a.status, a.body)
 }
 
-// A submission goes on where it stopped when the server died in its middle.
-func TestASubmissionGoesOnUnderItsKey(t *testing.T) {
+// A submission that the server's death interrupted continues under its key.
+func TestSubmissionResumesUnderItsKey(t *testing.T) {
 	w := serve(t, nil)
 	var body strings.Builder
 	body.WriteString(`{"spec":{"name":"many","task":"Sum up {text}"}}` + "\n")
@@ -225,12 +225,12 @@ func TestASubmissionGoesOnUnderItsKey(t *testing.T) {
 	}
 	var s Submitted
 	w.submit(body.String(), "Idempotency-Key", "k").json(t, &s)
-	// As if it had stopped after the first chunk: the batch is made anew under the ID that the key has.
+	// Simulate a stop after the first chunk: create the batch again under the key's ID.
 	ctx := t.Context()
 	_, err := w.store.Cancel(ctx, s.ID)
 	require.NoError(t, err)
 	cancelled := 0
-	for try := 0; try < 20 && cancelled != http.StatusOK; try++ { // each waits for a while, and says so if it goes on
+	for try := 0; try < 20 && cancelled != http.StatusOK; try++ { // each request waits for a while and returns 202 if the cancellation continues
 		cancelled = w.ask("POST", "/api/v1/batches/"+string(s.ID)+"/cancel", "").status
 	}
 	require.Equal(t, http.StatusOK, cancelled)
@@ -246,7 +246,7 @@ func TestASubmissionGoesOnUnderItsKey(t *testing.T) {
 	assert.EqualValues(t, 1200, info.Counts.Fed)
 }
 
-// The pages of results are the lines of `coordinator results`, each once.
+// The pages of results contain the lines of `coordinator results`, each once.
 func TestResultsByCursor(t *testing.T) {
 	w := serve(t, nil)
 	id := w.batch("r", 30)
@@ -278,13 +278,13 @@ func TestResultsByCursor(t *testing.T) {
 	assert.Len(t, seen, 30)
 	stored, err := w.store.Results(t.Context(), id, 0, 1)
 	require.NoError(t, err)
-	assert.Equal(t, string(stored[0].Line)+"\n", w.ask("GET", path+"?limit=1", "").body, "the very bytes")
+	assert.Equal(t, string(stored[0].Line)+"\n", w.ask("GET", path+"?limit=1", "").body, "the same bytes")
 	for _, query := range []string{"?limit=0", "?limit=x", "?after=-1", "?wait=99"} {
 		assert.Equal(t, http.StatusBadRequest, w.ask("GET", path+query, "").status, query)
 	}
 }
 
-func TestResultsAreWaitedFor(t *testing.T) {
+func TestResultsWait(t *testing.T) {
 	w := serve(t, nil)
 	id := w.batch("r", 2)
 	answer := make(chan answered, 1)
@@ -295,10 +295,10 @@ func TestResultsAreWaitedFor(t *testing.T) {
 	assert.Equal(t, string(batch.Sealed), a.header.Get("Batchagent-Phase"))
 }
 
-// event is one of an event stream.
+// event is one event of a stream.
 type event struct{ id, name, data string }
 
-// follow reads the events of a batch until the stream ends.
+// follow calls each with the events of a batch until the stream ends.
 func (w *world) follow(ctx context.Context, path string, each func(event) bool, headers ...string) {
 	w.Helper()
 	r, err := http.NewRequestWithContext(ctx, "GET", w.url+path, nil)
@@ -358,7 +358,7 @@ func TestEvents(t *testing.T) {
 		names = append(names, e.name)
 		return true
 	}, "Last-Event-ID", last)
-	assert.Equal(t, []string{"result", "result", "result", "result", "done"}, names, "it goes on after the last one, and ends by itself")
+	assert.Equal(t, []string{"result", "result", "result", "result", "done"}, names, "the stream continues after the last event and ends by itself")
 	names = nil
 	w.follow(t.Context(), path+"?results=false", func(e event) bool {
 		names = append(names, e.name)
@@ -368,8 +368,8 @@ func TestEvents(t *testing.T) {
 	assert.Equal(t, http.StatusBadRequest, w.ask("GET", path, "", "Last-Event-ID", "x").status)
 }
 
-// A stream ends with the server, and their number is bounded.
-func TestStreamsAreBoundedAndEnd(t *testing.T) {
+// A stream ends with the server, and the number of streams is limited.
+func TestStreamsAreLimitedAndEnd(t *testing.T) {
 	w := serve(t, func(c *Config) { c.Streams = 1 })
 	id := w.batch("e", 1)
 	path := "/api/v1/batches/" + string(id) + "/events"
@@ -388,7 +388,7 @@ func TestCancelRetryRemove(t *testing.T) {
 	id := w.batch("c", 40)
 	path := "/api/v1/batches/" + string(id)
 	w.finish(w.claim(id, 20))
-	assert.Equal(t, http.StatusConflict, w.ask("DELETE", path, "").problem(t).Status, "it still runs")
+	assert.Equal(t, http.StatusConflict, w.ask("DELETE", path, "").problem(t).Status, "the batch still runs")
 	var said Said
 	w.ask("POST", path+"/retry", "").json(t, &said)
 	assert.Contains(t, strings.Join(said.Messages, "\n"), "2 failed jobs")
@@ -400,7 +400,7 @@ func TestCancelRetryRemove(t *testing.T) {
 	w.ask("DELETE", path, "").json(t, &said)
 	p := w.ask("GET", path, "").problem(t)
 	assert.Equal(t, http.StatusNotFound, p.Status)
-	assert.Contains(t, p.Detail, "no batch at all")
+	assert.Contains(t, p.Detail, "holds no batches")
 }
 
 func TestExplainAndBudget(t *testing.T) {
@@ -416,9 +416,9 @@ func TestExplainAndBudget(t *testing.T) {
 	used := int64(20 * (1812 + 157))
 	var said Said
 	w.ask("PUT", path+"/budget", fmt.Sprintf(`{"tokens":%d}`, used/2)).json(t, &said)
-	assert.Contains(t, strings.Join(said.Messages, "\n"), "no model call begins")
+	assert.Contains(t, strings.Join(said.Messages, "\n"), "no model call starts")
 	w.ask("PUT", path+"/budget", fmt.Sprintf(`{"tokens":%d}`, 2*used)).json(t, &said)
-	assert.Contains(t, strings.Join(said.Messages, "\n"), "it goes on")
+	assert.Contains(t, strings.Join(said.Messages, "\n"), "it continues")
 	for body, says := range map[string]string{
 		`{}`: "how much", `{"tokens":-1}`: "negative", `{"usd":1}`: "no prices", `{"token":1}`: "token", `[]`: "one JSON object", ``: "one JSON object",
 	} {
@@ -428,7 +428,7 @@ func TestExplainAndBudget(t *testing.T) {
 	}
 }
 
-// A call that was parked is answered over the API, and its job is queued again.
+// A parked call is resolved over the API, and its job is queued again.
 func TestResolve(t *testing.T) {
 	w := serve(t, nil)
 	id := w.batch("r", 1)
@@ -439,7 +439,7 @@ func TestResolve(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, w.store.Park(t.Context(), l, place))
 	_, _, err = w.store.Finish(t.Context(), id, []statestore.Completion{{Lease: l, Effects: true, Parked: true, Result: batch.Result{
-		Batch: id, JobID: batch.JobID(0), Status: batch.StatusFailed, Attempts: 1, Error: batch.NewError(batch.EffectUnknown, "nobody knows"),
+		Batch: id, JobID: batch.JobID(0), Status: batch.StatusFailed, Attempts: 1, Error: batch.NewError(batch.EffectUnknown, "the outcome is unknown"),
 	}}})
 	require.NoError(t, err)
 	for body, says := range map[string]string{`{"outcome":"maybe"}`: "done, failed or again", `{"outcome":"done","call":"7.0"}`: "2.0"} {
@@ -449,7 +449,7 @@ func TestResolve(t *testing.T) {
 	}
 	var said Said
 	w.ask("POST", path, `{"outcome":"done","result":"it was sent"}`).json(t, &said)
-	assert.Contains(t, strings.Join(said.Messages, "\n"), "the job goes on")
+	assert.Contains(t, strings.Join(said.Messages, "\n"), "the job resumes")
 	assert.Equal(t, batch.Sealed, said.Phase)
 	n := w.claim(id, 1)[0].Lease
 	_, outcome, err := w.store.Intend(t.Context(), n, place, []byte("i"))
@@ -459,8 +459,8 @@ func TestResolve(t *testing.T) {
 	assert.Contains(t, p.Detail, "nothing is asked")
 }
 
-// A job that a worker holds is ended by the worker; the request does not wait for it.
-func TestCancelGoesOnWithoutItsRequest(t *testing.T) {
+// A worker ends the jobs that it holds. The request does not wait for them.
+func TestCancelContinuesAfterItsRequest(t *testing.T) {
 	w := serve(t, nil)
 	id := w.batch("c", 3)
 	held := w.claim(id, 1)
@@ -474,8 +474,8 @@ func TestCancelGoesOnWithoutItsRequest(t *testing.T) {
 	assert.EqualValues(t, 2, info.Counts.Cancelled)
 }
 
-// A batch that keeps transcripts has them in its results, where the journal is dropped.
-func TestTheTranscriptOfAJobThatEnded(t *testing.T) {
+// Results of a batch with transcripts replace a dropped journal.
+func TestTranscriptOfEndedJob(t *testing.T) {
 	v := JobView{JobID: "job-0", Turns: []agent.Turn{}, Result: json.RawMessage(`{"status":"ok","transcript":[
 		{"assistant":{"role":"assistant","tool_calls":[{"id":"c1","name":"read_file","arguments":"{}"}]},
 		 "tools":[{"role":"tool","tool_call_id":"c1","content":"text"}],"sources":[{"from":"cluster","by":"node-2"}]},
@@ -488,10 +488,10 @@ func TestTheTranscriptOfAJobThatEnded(t *testing.T) {
 
 	v.Turns = v.Turns[1:]
 	require.NoError(t, v.fromResult())
-	assert.Len(t, v.Turns, 1, "the journal of a job that runs again counts, not the result of before")
+	assert.Len(t, v.Turns, 1, "the journal of a retried job takes precedence over its earlier result")
 }
 
-func TestAJobAndItsJournal(t *testing.T) {
+func TestJobAndJournal(t *testing.T) {
 	w := serve(t, nil)
 	running, done := w.scene()
 	var j JobView
@@ -565,8 +565,8 @@ func TestRates(t *testing.T) {
 	assert.Equal(t, http.StatusOK, w.ask("GET", "/healthz", "").status, "a probe is never limited")
 }
 
-// Who reads nothing is given up, and its place is free again.
-func TestASlowReaderIsGivenUp(t *testing.T) {
+// A client that does not read is disconnected, and its slot is released.
+func TestSlowReaderIsDisconnected(t *testing.T) {
 	w := serve(t, func(c *Config) { c.Streams, c.Patience = 1, 50*time.Millisecond })
 	id := w.batch("big", 300)
 	for jobs := w.claim(id, 256); len(jobs) > 0; jobs = jobs[min(len(jobs), 32):] {
@@ -583,7 +583,7 @@ func TestASlowReaderIsGivenUp(t *testing.T) {
 	for _, path := range []string{"/results?limit=1000", "/events"} {
 		c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
 		require.NoError(t, err)
-		// 25 MB are more than the sockets of both sides hold.
+		// 25 MB exceed the buffers of both sockets.
 		require.NoError(t, c.(*net.TCPConn).SetReadBuffer(4096))
 		_, err = fmt.Fprintf(c, "GET /api/v1/batches/%s%s HTTP/1.1\r\nHost: localhost\r\n\r\n", id, path)
 		require.NoError(t, err)

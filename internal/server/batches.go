@@ -17,11 +17,11 @@ const (
 	maxBatches     = 1000
 )
 
-// Listed is a batch with how fast it goes.
+// Listed is a batch in a list, with its speed.
 type Listed struct {
 	coordinator.Listed
 	Rate float64 `json:"jobs_per_second"`
-	ETA  float64 `json:"eta_seconds" jsonschema:"0 if it is not known or the batch is done"`
+	ETA  float64 `json:"eta_seconds" jsonschema:"0 if unknown, or if the batch is done"`
 }
 
 // Batches is a list of batches, newest first.
@@ -29,16 +29,16 @@ type Batches struct {
 	Batches []Listed `json:"batches"`
 }
 
-// BatchView is a batch with how fast it goes and who works on it.
+// BatchView is a batch with its speed and the workers that can serve it.
 type BatchView struct {
 	coordinator.StatusReport
 	Rate float64 `json:"jobs_per_second"`
-	ETA  float64 `json:"eta_seconds" jsonschema:"0 if it is not known or the batch is done"`
-	// Timeline is that of the results, see [statestore.Store.Timeline].
-	Timeline string `json:"timeline" jsonschema:"another one means that Redis was restarted or replaced: cursors of results from before say nothing now"`
+	ETA  float64 `json:"eta_seconds" jsonschema:"0 if unknown, or if the batch is done"`
+	// Timeline is the timeline of the results, see [statestore.Store.Timeline].
+	Timeline string `json:"timeline" jsonschema:"a change means that Redis was restarted or replaced: earlier cursors of results are invalid"`
 }
 
-// eta is how many seconds the rest takes at a rate; 0 if the batch does not move or the rate is not known.
+// eta returns the seconds until the end at a rate; 0 if the batch does not move or the rate is unknown.
 func eta(info batch.Info, state batch.BatchState, rate float64) float64 {
 	if !state.Moves() {
 		return 0
@@ -104,7 +104,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusOK, v)
 }
 
-// batchOf is the batch that a path names, which must exist.
+// batchOf returns the batch in the request's path. A missing batch is an error.
 func (s *Server) batchOf(ctx context.Context, r *http.Request) (batch.ID, error) {
 	id, err := batch.ParseID(r.PathValue("batch"))
 	if err != nil {
@@ -113,7 +113,7 @@ func (s *Server) batchOf(ctx context.Context, r *http.Request) (batch.ID, error)
 	return id, coordinator.Find(ctx, s.store, id)
 }
 
-// number is a parameter of the query within bounds.
+// number parses a number in the query and checks its range. It returns otherwise if the parameter is missing.
 func number(r *http.Request, name string, otherwise, low, high int64) (int64, error) {
 	text := r.URL.Query().Get(name)
 	if text == "" {
@@ -126,7 +126,7 @@ func number(r *http.Request, name string, otherwise, low, high int64) (int64, er
 	return n, nil
 }
 
-// reply answers in JSON.
+// reply writes v as JSON.
 func reply(w http.ResponseWriter, status int, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// browser starts a headless Chromium for a test, or skips it. What the browser complains of fails the test.
+// browser starts a headless Chromium, or skips the test without one. Errors in the browser's console fail the test.
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	var program string
@@ -27,7 +27,7 @@ func browser(t *testing.T) context.Context {
 		}
 	}
 	if program == "" {
-		t.Skip("no Chromium is installed (Debian: apt-get install chromium), so nobody looks at the pages")
+		t.Skip("no Chromium is installed (Debian: apt-get install chromium), so the pages are not checked")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.UserDataDir(t.TempDir()))
 	if os.Geteuid() == 0 {
@@ -40,9 +40,9 @@ func browser(t *testing.T) context.Context {
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		for m := range messages {
-			// An answer with an error's status is a message of the network, and tests ask for some.
+			// The network logs an error for each failed request. Tests cause some on purpose, so these are ignored.
 			if m.IsException() || m.Type == "error" && m.Source != "network" {
-				t.Errorf("the browser complains: %s", m)
+				t.Errorf("the browser reports an error: %s", m)
 			}
 		}
 	})
@@ -55,14 +55,14 @@ func browser(t *testing.T) context.Context {
 	return ctx
 }
 
-// looks are the circumstances in which every page is looked at.
+// looks lists the colour schemes and screens for the checks of every page.
 var looks = []struct {
 	name, scheme string
 	width        int64
 	mobile       bool
 }{{"light", "light", 1280, false}, {"dark", "dark", 1280, false}, {"phone", "light", 390, true}, {"phone-dark", "dark", 390, true}}
 
-// The pages as a person sees them, kept as test output: `go test ./internal/server -run Screenshots -artifacts`.
+// TestScreenshots keeps pictures of the pages as test output: `go test ./internal/server -run Screenshots -artifacts`.
 func TestScreenshots(t *testing.T) {
 	ctx := browser(t)
 	w := serve(t, func(c *Config) { c.Token = "t0ken" })
@@ -78,7 +78,7 @@ func TestScreenshots(t *testing.T) {
 	))
 	at, err := chromedp.Run(ctx, chromedp.Location())
 	require.NoError(t, err)
-	assert.Equal(t, w.url+"/batches/"+string(done), at, "the login leads where the way was to")
+	assert.Equal(t, w.url+"/batches/"+string(done), at, "the login redirects to the requested page")
 	for _, p := range []struct{ name, path string }{
 		{"batches", "/"},
 		{"batch-running", "/batches/" + string(running)},
@@ -93,7 +93,7 @@ func TestScreenshots(t *testing.T) {
 	}
 }
 
-// shoot takes a picture in every look, and checks that nothing sticks out to the side.
+// shoot takes a picture in every look and checks that no content overflows the window's width.
 func shoot(t *testing.T, ctx context.Context, name, url string) {
 	t.Helper()
 	if url != "" {
@@ -119,14 +119,14 @@ func shoot(t *testing.T, ctx context.Context, name, url string) {
 	}
 }
 
-// A page that is open follows what happens, and the button on it works.
-func TestAPageIsLive(t *testing.T) {
+// An open page follows changes, and its button works.
+func TestOpenPageIsUpdated(t *testing.T) {
 	ctx := browser(t)
 	w := serve(t, nil)
 	id := w.batch("alive", 4)
 	until := func(expression string) {
 		t.Helper()
-		// A page that is just replaced by another answers with an error, and so does a poll that runs in it.
+		// While a page is replaced by another one, evaluations in it fail, so errors are retried.
 		require.Eventually(t, func() bool {
 			yes, err := chromedp.Run(ctx, chromedp.Evaluate[bool](expression))
 			return err == nil && yes
@@ -141,7 +141,7 @@ func TestAPageIsLive(t *testing.T) {
 	until(`document.querySelector("main").innerText.includes("1 of 4")`)
 	_, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`(window.confirm = (question) => question.startsWith("Cancel this batch?")) && true`))
 	require.NoError(t, err)
-	// In one step: the page may be changed between the search for the button and the click.
+	// In one step, because an update may replace the button between the search and the click.
 	_, err = chromedp.Run(ctx, chromedp.Evaluate[bool](`document.querySelector("button.danger").click() ?? true`))
 	require.NoError(t, err)
 	until(`document.querySelector("h1").innerText.includes("cancelled") && document.querySelector("main").innerText.includes("cancelled 3")`)
@@ -150,8 +150,8 @@ func TestAPageIsLive(t *testing.T) {
 	assert.EqualValues(t, 3, info.Counts.Cancelled)
 }
 
-// Without its script a page says the same.
-func TestAPageReadsWithoutScript(t *testing.T) {
+// Without its script a page shows the same content.
+func TestPageWithoutScript(t *testing.T) {
 	ctx := browser(t)
 	w := serve(t, nil)
 	running, _ := w.scene()

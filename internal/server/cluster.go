@@ -11,21 +11,21 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Workers is a list of workers by ID.
+// Workers is a list of workers, sorted by ID.
 type Workers struct {
 	Workers []batch.WorkerRecord `json:"workers"`
 }
 
-// Tool is a tool and who offers it.
+// Tool is a tool and the workers that offer it.
 type Tool struct {
-	Name    string   `json:"name" jsonschema:"as a spec names it"`
-	Workers []string `json:"workers" jsonschema:"IDs of those that offer it"`
-	// Use is what it did on these workers since each of them started.
+	Name    string   `json:"name" jsonschema:"in the form that specs use"`
+	Workers []string `json:"workers" jsonschema:"IDs of the workers that offer it"`
+	// Use is the tool's use on these workers since each of them started.
 	Use          batch.ToolUse `json:"use" jsonschema:"on these workers, since each of them started"`
-	SavedSeconds float64       `json:"saved_seconds" jsonschema:"about how long the calls would have taken that were shared or cached"`
+	SavedSeconds float64       `json:"saved_seconds" jsonschema:"estimated time saved by shared and cached calls"`
 }
 
-// Tools is a list of tools by name.
+// Tools is a list of tools, sorted by name.
 type Tools struct {
 	Tools []Tool `json:"tools"`
 }
@@ -33,14 +33,14 @@ type Tools struct {
 // Backend is a kind of model server.
 type Backend struct {
 	Name             string `json:"name"`
-	URL              string `json:"url" jsonschema:"what one looks like"`
+	URL              string `json:"url" jsonschema:"example"`
 	PrefixCache      bool   `json:"prefix_cache"`
 	PrefixPinned     bool   `json:"prefix_pinned"`
-	CachedTokens     bool   `json:"cached_tokens" jsonschema:"it tells how many tokens came from its cache"`
+	CachedTokens     bool   `json:"cached_tokens" jsonschema:"the server reports the number of cached tokens"`
 	StructuredOutput bool   `json:"structured_output"`
 	Priority         bool   `json:"priority"`
 	MaxInFlight      int    `json:"max_in_flight"`
-	StartInFlight    int    `json:"start_in_flight" jsonschema:"where the limit is searched from; 0 if it is not searched"`
+	StartInFlight    int    `json:"start_in_flight" jsonschema:"first value of an adaptive limit; 0 if the limit is fixed"`
 }
 
 // Backends is a list of kinds of model servers.
@@ -92,7 +92,7 @@ func (s *Server) listTools(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusOK, Tools{toolsOf(batch.Live(all))})
 }
 
-// toolsOf gathers what workers offer.
+// toolsOf collects the tools of workers.
 func toolsOf(workers []batch.WorkerRecord) []Tool {
 	by, use := map[string][]string{}, map[string]batch.ToolUse{}
 	for _, w := range workers {

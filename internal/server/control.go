@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	// controlTimeout bounds a request that changes something.
+	// controlTimeout limits a request that changes something.
 	controlTimeout = 20 * time.Second
-	// cancelWait is how long a request waits for the end of its cancellation, which goes on without it.
+	// cancelWait is how long a request waits for its cancellation, which continues in the background.
 	cancelWait = 2 * time.Second
 )
 
-// Said is what a command says.
+// Said is the answer to a command, with its messages and the new phase of the batch.
 type Said struct {
 	Batch    batch.ID    `json:"batch"`
-	Phase    batch.Phase `json:"phase" jsonschema:"after it; empty if the batch is removed"`
-	Messages []string    `json:"messages" jsonschema:"what the command line would print"`
+	Phase    batch.Phase `json:"phase" jsonschema:"after the command; empty if the batch was removed"`
+	Messages []string    `json:"messages" jsonschema:"the messages that the command line prints"`
 }
 
-// sentences gathers what a command says instead of showing it. It is safe for concurrent use.
+// sentences collects the messages of a command. It is safe for concurrent use.
 type sentences struct {
 	mu   sync.Mutex
 	text strings.Builder // guarded by mu
@@ -48,7 +48,7 @@ func (s *sentences) lines() []string {
 	return out
 }
 
-// listened is a console whose sentences are kept.
+// listened returns a console that collects its messages.
 func listened() (*coordinator.Console, *sentences) {
 	said := &sentences{}
 	return coordinator.NewConsole(io.Discard, said), said
@@ -81,7 +81,7 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request, do func(context
 		return err
 	}
 	answer := Said{Batch: id, Messages: said.lines()}
-	answer.Phase, _ = s.store.Phase(ctx, id) // of a batch that was removed there is none
+	answer.Phase, _ = s.store.Phase(ctx, id) // a removed batch has no phase
 	status := http.StatusOK
 	if answer.Phase == batch.Cancelling {
 		status = http.StatusAccepted
@@ -89,7 +89,7 @@ func (s *Server) control(w http.ResponseWriter, r *http.Request, do func(context
 	return reply(w, status, answer)
 }
 
-// cancelBatch cancels a batch. What takes longer than a request may goes on in the background.
+// cancelBatch cancels a batch. A cancellation that takes longer than cancelWait continues in the background.
 func (s *Server) cancelBatch(ctx context.Context, id batch.ID) (*sentences, error) {
 	give, ok := take(s.cancels)
 	if !ok {

@@ -15,16 +15,16 @@ import (
 )
 
 const (
-	// What a digest keeps: its size does not grow with the number of results.
+	// Limits of a digest: its size does not grow with the number of results.
 	slowestKept  = 10
 	failuresKept = 8
 	latestKept   = 8
-	// digestBudget bounds the time that one look spends on results; the rest is read by the next look.
+	// digestBudget limits the time that one look reads results. The next look reads on.
 	digestBudget = 400 * time.Millisecond
 	digestAtOnce = 500
 )
 
-// brief is a result without what is long.
+// brief is a result without its long fields.
 type brief struct {
 	Cursor, Index int64
 	Status        batch.Status
@@ -36,9 +36,9 @@ type brief struct {
 	Output        string
 }
 
-// Spread counts jobs by how long they took.
+// Spread counts the jobs in a range of durations.
 type Spread struct {
-	Below time.Duration // 0: the rest
+	Below time.Duration // upper bound; 0 means unlimited
 	Jobs  int64
 }
 
@@ -46,25 +46,25 @@ var spreadBounds = []time.Duration{
 	100 * time.Millisecond, 300 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute, 0,
 }
 
-// Sums is what the results of a batch that were read so far add up to.
+// Sums sums up the results of a batch that were read so far.
 type Sums struct {
-	Read     int64 // results
-	Whole    bool  // all that Redis has
+	Read     int64 // number of results
+	Whole    bool  // all results in Redis were read
 	Tally    coordinator.Tally
 	Slowest  []brief // slowest first
-	Failures []brief // latest first
-	Latest   []brief // latest first
+	Failures []brief // newest first
+	Latest   []brief // newest first
 	Spread   []Spread
 }
 
-// digest adds up the results of one batch, for show. It is safe for concurrent use.
+// digest sums up the results of one batch for the dashboard. It is safe for concurrent use.
 type digest struct {
 	mu    sync.Mutex
-	after int64 // guarded by mu, as is what follows
+	after int64 // guarded by mu, like the fields below
 	sums  Sums
 }
 
-// look reads on for a moment, and returns a copy of the sums.
+// look reads further results for up to digestBudget, and returns a copy of the sums.
 func (d *digest) look(ctx context.Context, store *statestore.Store, id batch.ID) (Sums, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -82,7 +82,7 @@ func (d *digest) look(ctx context.Context, store *statestore.Store, id batch.ID)
 		}
 		d.sums.Whole = len(entries) < digestAtOnce
 	}
-	// Results that retry took back are still in the sums: then there are more than the batch has, and it begins anew.
+	// The sums still contain results that a retry took back. If they exceed the finished jobs of the batch, start over.
 	info, err := store.Info(ctx, id)
 	if err != nil {
 		return Sums{}, err
@@ -125,7 +125,7 @@ func (d *digest) add(id batch.ID, e statestore.Entry) error {
 	return nil
 }
 
-// latest puts b before the others, of which n are kept with it.
+// latest prepends b and keeps n results.
 func latest(others []brief, b brief, n int) []brief {
 	return append([]brief{b}, others[:min(len(others), n-1)]...)
 }
@@ -141,13 +141,13 @@ func (d *digest) copy() Sums {
 	return s
 }
 
-// sums adds up the results of a batch.
+// sums returns the sums over a batch's results.
 func (s *Server) sums(ctx context.Context, id batch.ID) (Sums, error) {
 	fresh := &digest{}
 	d := fresh
 	if old, known, _ := s.digests.PeekOrAdd(id, fresh); known {
 		d = old
-		s.digests.Get(id) // it was used now
+		s.digests.Get(id) // mark it as recently used
 	}
 	return d.look(ctx, s.store, id)
 }

@@ -1,32 +1,33 @@
-// Package server is `coordinator serve`: the HTTP API and the dashboard.
+// Package server implements `coordinator serve`: the HTTP API and the dashboard.
 //
-// It does for programs and browsers what package coordinator does for a terminal, by calling it. It keeps no state that
-// matters: batches are in Redis, any number of servers may run, and a batch finishes with all of them dead. What a server
-// remembers (rates, sums over results it has read) is only for show and is made again after a restart.
+// It offers the functions of package coordinator to programs and browsers. It keeps no essential state: batches are in
+// Redis, any number of servers may run, and a batch completes without any server. A server keeps rates and sums over
+// results only for the dashboard, and rebuilds them after a restart.
 //
-// # Shape
+// # Structure
 //
-// [Server.routes] is one table from which both the handlers and the OpenAPI document are made, so that no route can be
-// missing in either. A handler returns an error, and problem.go makes it the answer: RFC 9457, with the sentence that the
-// command line would print. Pages are html/template; a page's content is also sent again as an event when it changed.
+// [Server.routes] is one table that defines both the handlers and the OpenAPI document, so that neither can miss a
+// route. A handler returns an error, and problem.go converts it to an RFC 9457 answer with the message of the command
+// line. Pages use html/template. An open page receives its content again as an event when it has changed.
 //
-// # Who may
+// # Access
 //
-// Without a token the server answers only to its own machine (in a container: to whom its port is published), and only to
-// requests that name it by a loopback name, so that no web page can reach it by a name of its own. With one, programs send it as a bearer token, and browsers get a
-// cookie that is signed with it and does not hold it. Requests that change something must not come from another site.
+// Without a token the server listens on loopback addresses only, or, with --without-token, in a container that publishes
+// its port on loopback. It then answers only requests for a loopback host name, so that no web page can reach it through
+// another name. With a token, programs send it as a bearer token. Browsers get a cookie that is signed with the token
+// and does not contain it. Requests that change something must not come from another site.
 //
-// # Goroutines and bounds
+// # Goroutines and limits
 //
-// [Server.Serve] owns everything that runs and returns when it has ended. One goroutine watches the active batches. Each
-// open stream is a goroutine of net/http; they are bounded ([Config.Streams]), every write has a deadline, and what is
-// read for a stream is read only after the write before it went out, so a slow reader costs one page of memory. Request
-// rates per client, bodies, submissions and cancellations at once are bounded too (I7).
+// [Server.Serve] owns all goroutines and returns when they have ended. One goroutine watches the active batches. Each
+// open stream is a goroutine of net/http; their number is limited ([Config.Streams]). Every write has a deadline. A
+// stream reads its next page only after it has written the previous one, so a slow reader costs one page of memory.
+// Request rates per client, bodies, concurrent submissions and cancellations are limited, too (I7).
 //
 // # Failure model
 //
-// While Redis is away requests are answered with 503, and streams wait. A submission whose body has come goes on when its
-// sender leaves. No answer, log line or error holds a secret (I9).
+// While Redis is away, requests get status 503 and streams wait. A submission that was received completely continues if
+// its sender disconnects. Answers, log lines and errors never contain a secret (I9).
 //
 // Start reading at [Server.routes].
 package server

@@ -13,8 +13,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// TestAnEndedJobIsShownWithoutItsCursor: links that people keep name the job alone.
-func TestAnEndedJobIsShownWithoutItsCursor(t *testing.T) {
+// A saved link names only the job, without its cursor.
+func TestEndedJobIsShownWithoutCursor(t *testing.T) {
 	w := serve(t, nil)
 	_, done := w.scene()
 	for index := range 3 {
@@ -28,7 +28,7 @@ func TestAnEndedJobIsShownWithoutItsCursor(t *testing.T) {
 	assert.Contains(t, string(v.Result), `"index":1,`)
 }
 
-func TestAJobThatABatchLacksIsNamed(t *testing.T) {
+func TestMissingJobIsNamed(t *testing.T) {
 	w := serve(t, nil)
 	id := w.batch("b", 4)
 	a := w.ask("GET", "/batches/"+string(id)+"/jobs/99999", "")
@@ -36,7 +36,7 @@ func TestAJobThatABatchLacksIsNamed(t *testing.T) {
 	assert.Contains(t, a.body, "has no job-99999; it has 4 jobs")
 }
 
-func TestABatchThatIsDoneListsNoWorkers(t *testing.T) {
+func TestDoneBatchListsNoWorkers(t *testing.T) {
 	w := serve(t, nil)
 	w.workers()
 	running, done := w.batch("r", 2), w.batch("d", 1)
@@ -47,10 +47,10 @@ func TestABatchThatIsDoneListsNoWorkers(t *testing.T) {
 	assert.NotEmpty(t, r.Workers)
 	assert.Equal(t, batch.Done, d.Phase)
 	assert.Empty(t, d.Workers)
-	assert.Contains(t, w.ask("GET", "/batches/"+string(done), "").body, "it needs none")
+	assert.Contains(t, w.ask("GET", "/batches/"+string(done), "").body, "none needed")
 }
 
-func TestPagesShowWhatIsUsedAndReserved(t *testing.T) {
+func TestPagesShowUsedAndReservedBudget(t *testing.T) {
 	w := serve(t, nil)
 	id := w.batch("b", 4)
 	require.NoError(t, w.store.SetBudget(t.Context(), id, batch.Budget{Tokens: 10_000}))

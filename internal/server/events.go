@@ -15,21 +15,22 @@ import (
 )
 
 const (
-	// eventsAtOnce is how many results are read for a stream before they are written.
+	// eventsAtOnce is the number of results that a stream reads before it writes them.
 	eventsAtOnce = 100
-	// progressEvery is how often progress is told, if it changed.
+	// progressEvery is the minimum interval between progress events. Only changes are sent.
 	progressEvery = time.Second
-	// keepAlive is how often something is written: proxies close what is silent, and a client that is gone is noticed.
+	// keepAlive is the longest silence of a stream. Proxies close silent connections, and a failed write reveals a
+	// client that is gone.
 	keepAlive = 15 * time.Second
 )
 
 // stream is a text/event-stream, https://html.spec.whatwg.org/multipage/server-sent-events.html.
 type stream struct {
 	out  slowWriter
-	last time.Time // when something was written
+	last time.Time // time of the last write
 }
 
-// openStream begins an event stream, if there is room for one more.
+// openStream starts an event stream. It returns an error if all streams are in use. The caller calls give at the end.
 func (s *Server) openStream(w http.ResponseWriter) (st *stream, give func(), err error) {
 	give, ok := take(s.streams)
 	if !ok {
@@ -47,7 +48,7 @@ func (s *Server) openStream(w http.ResponseWriter) (st *stream, give func(), err
 	return st, give, nil
 }
 
-// event writes one event. data has no line ends; id is "" for none.
+// event writes one event. data has no line ends. An empty id is omitted.
 func (st *stream) event(name, id string, data []byte) error {
 	var b bytes.Buffer
 	if id != "" {
@@ -68,8 +69,8 @@ func (st *stream) comment(text string) error {
 	return st.out.flush()
 }
 
-// rest sends what was written, and something if nothing was written for long. It then waits, and reports whether to go
-// on.
+// rest flushes the stream, with a comment if it was silent for keepAlive. It then waits for d and reports whether the
+// stream continues.
 func (s *Server) rest(ctx context.Context, st *stream, d time.Duration) bool {
 	if time.Since(st.last) > keepAlive && st.comment("still here") != nil {
 		return false
@@ -88,7 +89,7 @@ func (s *Server) rest(ctx context.Context, st *stream, d time.Duration) bool {
 	return false
 }
 
-// events tells the progress and the results of a batch until it is done.
+// events streams the progress and the results of a batch until it is done.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	after, err := number(r, "after", 0, 0, maxCursor)
@@ -132,16 +133,16 @@ type following struct {
 	stream *stream
 	id     batch.ID
 	after  int64
-	silent bool // without results
+	silent bool // omit results
 
-	told []byte // the progress that was told last
+	told []byte // the last progress event
 	at   time.Time
 }
 
-// step writes what is new, and reports whether that was the last of it.
+// step writes the changes and reports whether the batch is done.
 func (f *following) step(ctx context.Context) (done bool, err error) {
 	look, cancel := context.WithTimeout(ctx, lookTimeout)
-	// Asked before reading, so that what ended the batch is read after.
+	// Read the batch before its results, so that no result of a finished batch is missed.
 	v, err := f.server.view(look, f.id)
 	cancel()
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// A request of any form gets an answer below 500: IDs, cursors and filters are checked before the store is asked.
+// Every request gets a status below 500: IDs, cursors and filters are checked before the store is read.
 func FuzzRequest(f *testing.F) {
 	redis, _ := testredis.Mini(f)
 	store, err := statestore.Open(f.Context(), redis, statestore.Options{})
@@ -34,7 +34,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, method, path, query, body string) {
 		if method == "POST" && len(body) > 2 {
-			t.Skip("submissions have targets of their own")
+			t.Skip("submissions have their own fuzz targets")
 		}
 		u := url.URL{Path: path, RawQuery: query}
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)

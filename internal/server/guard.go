@@ -20,8 +20,8 @@ const (
 	sessionLife   = 12 * time.Hour
 )
 
-// guarded puts before every request what it must pass: the log, the headers that keep browsers strict, the host name, the
-// client's rate, the token, and for requests that change something, that they come from no other site.
+// guarded wraps a handler with the checks of every request: host name, rate of the client and token. For requests that
+// change something it also checks the origin. It also writes the log and sets security headers.
 func (s *Server) guarded(next http.Handler) http.Handler {
 	sameSite := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -43,10 +43,10 @@ func (s *Server) guarded(next http.Handler) http.Handler {
 	})
 }
 
-// refuse says what a request lacks; nil if nothing.
+// refuse returns the reason to reject a request; nil to accept it.
 func (s *Server) refuse(r *http.Request, sameSite *http.CrossOriginProtection) *Problem {
 	if s.cfg.Token == "" && !loopback(hostOf(r)) {
-		return problem(http.StatusMisdirectedRequest, "host", "this server has no token and answers to 127.0.0.1 and localhost alone, not to %q", r.Host)
+		return problem(http.StatusMisdirectedRequest, "host", "this server has no token and answers to 127.0.0.1 and localhost only, not to %q", r.Host)
 	}
 	open := openPath(r.URL.Path)
 	if !(open && r.Method == http.MethodGet) && !s.limiterOf(clientOf(r)).Allow() {
@@ -80,7 +80,7 @@ func hostOf(r *http.Request) string {
 	return host
 }
 
-// clientOf is the address that a request comes from, without its port.
+// clientOf returns the client's address without its port.
 func clientOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -92,13 +92,13 @@ func clientOf(r *http.Request) string {
 func (s *Server) limiterOf(client string) *rate.Limiter {
 	fresh := rate.NewLimiter(rate.Limit(s.cfg.Rate), int(2*s.cfg.Rate)+1)
 	if old, known, _ := s.clients.PeekOrAdd(client, fresh); known {
-		s.clients.Get(client) // it was used now
+		s.clients.Get(client) // mark it as recently used
 		return old
 	}
 	return fresh
 }
 
-// mayEnter reports whether a request shows the token, or a cookie that was signed with it.
+// mayEnter reports whether a request has the token, or a cookie that was signed with it.
 func (s *Server) mayEnter(r *http.Request) bool {
 	if s.cfg.Token == "" {
 		return true
@@ -111,14 +111,14 @@ func (s *Server) mayEnter(r *http.Request) bool {
 	return err == nil && s.isSession(c.Value, time.Now())
 }
 
-// isToken compares in a time that tells nothing, neither of the length.
+// isToken compares in constant time, independent of the length.
 func (s *Server) isToken(token string) bool {
 	a, b := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.cfg.Token))
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
-// session is a cookie's value: when it ends, and a signature that only somebody who has the token can make. All servers
-// with the same token accept it, and another token ends it.
+// session returns a cookie's value: the end of the session and a signature with the token. All servers with the same
+// token accept it. A new token invalidates it.
 func (s *Server) session(end time.Time) string {
 	text := strconv.FormatInt(end.Unix(), 10)
 	return text + "." + s.sign(text)
@@ -136,13 +136,13 @@ func (s *Server) isSession(value string, now time.Time) bool {
 	return err == nil && hmac.Equal([]byte(signature), []byte(s.sign(text))) && now.Unix() < end
 }
 
-// fail answers with a problem: programs get JSON, and browsers a page.
+// fail writes a problem: JSON for programs, and a page for browsers.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, p *Problem) {
 	if p.Status >= http.StatusInternalServerError {
 		s.log.Warn("request failed", "method", r.Method, "path", r.URL.Path, "error", p.Detail)
 	}
 	if rec, ok := w.(*recorder); ok && rec.status != 0 {
-		return // the answer had begun: it ends short
+		return // the answer has started; it ends early
 	}
 	if strings.HasPrefix(r.URL.Path, "/api/") || !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		p.write(w)
@@ -155,7 +155,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, p *Problem) {
 	s.errorPage(w, p)
 }
 
-// recorder remembers the status of an answer.
+// recorder records the status of an answer.
 type recorder struct {
 	http.ResponseWriter
 	status int
@@ -175,5 +175,5 @@ func (w *recorder) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// Unwrap lets [http.ResponseController] reach the connection.
+// Unwrap gives [http.ResponseController] access to the connection.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

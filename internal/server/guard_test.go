@@ -14,7 +14,7 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-func TestListenRefusesOthersWithoutAToken(t *testing.T) {
+func TestListenWithoutTokenIsLoopbackOnly(t *testing.T) {
 	for addr, ok := range map[string]bool{"127.0.0.1:0": true, "localhost:0": true, "[::1]:0": true, "0.0.0.0:0": false, ":0": false, "example.org:80": false, "nonsense": false} {
 		l, err := Listen(t.Context(), addr, false)
 		if !ok {
@@ -35,8 +35,8 @@ func TestListenRefusesOthersWithoutAToken(t *testing.T) {
 	require.NoError(t, l.Close())
 }
 
-// Every address but those that are named needs the token.
-func TestWhatNeedsTheToken(t *testing.T) {
+// Every path requires the token, except the open ones.
+func TestPathsRequireToken(t *testing.T) {
 	w := serve(t, func(c *Config) { c.Token = "right" })
 	id := w.batch("b", 1)
 	w.token = ""
@@ -90,22 +90,22 @@ func TestLogin(t *testing.T) {
 			tries++
 		}
 	}
-	assert.Positive(t, tries, "nobody guesses for long")
+	assert.Positive(t, tries, "wrong guesses are limited")
 }
 
-func TestASessionEndsAndCannotBeForged(t *testing.T) {
+func TestSessionExpiresAndCannotBeForged(t *testing.T) {
 	a, b := &Server{cfg: Config{Token: "a"}}, &Server{cfg: Config{Token: "b"}}
 	now := time.Now()
 	s := a.session(now.Add(time.Hour))
 	assert.True(t, a.isSession(s, now))
-	assert.False(t, a.isSession(s, now.Add(2*time.Hour)), "it has ended")
+	assert.False(t, a.isSession(s, now.Add(2*time.Hour)), "expired")
 	assert.False(t, b.isSession(s, now), "another token")
 	_, signature, _ := strings.Cut(s, ".")
 	assert.False(t, a.isSession("99999999999."+signature, now), "a later end")
 }
 
-// A form on another site does nothing here, also in a browser that has the cookie; and a name that leads here by way of
-// DNS is not ours.
+// A form on another site has no effect, even in a browser with the cookie. A foreign host name that resolves to this
+// server is rejected.
 func TestOtherSites(t *testing.T) {
 	w := serve(t, nil)
 	id := w.batch("b", 1)
@@ -128,7 +128,7 @@ func TestOtherSites(t *testing.T) {
 	assert.Equal(t, http.StatusMisdirectedRequest, resp.StatusCode)
 }
 
-// Nothing that the server says or logs holds the token or Redis' password (I9).
+// No answer and no log line contains the token or Redis' password (I9).
 func TestSecretsStayInside(t *testing.T) {
 	const token = "planted-api-token"
 	w := serve(t, func(c *Config) { c.Token = token })
@@ -138,7 +138,7 @@ func TestSecretsStayInside(t *testing.T) {
 		for _, r := range w.srv.routes() {
 			method, path := r.split()
 			if strings.HasPrefix(path, "/live/") || strings.HasSuffix(path, "/events") && method == "GET" {
-				continue // they do not end; their content is that of the page
+				continue // endless streams; the pages have the same content
 			}
 			for _, id := range []string{string(running), string(done), "nonsense"} {
 				p := strings.NewReplacer("{batch}", id, "{index}", "10", "{file}", "live.js", "{$}", "").Replace(path)
@@ -154,7 +154,7 @@ func TestSecretsStayInside(t *testing.T) {
 	}
 	everything()
 	w.redis.RequireAuth("another")
-	w.redis.Close() // what is said of an outage counts too
+	w.redis.Close() // messages about an outage are checked, too
 	for _, path := range []string{"/", "/readyz", "/api/v1/batches", "/api/v1/batches/" + string(done)} {
 		a := w.ask("GET", path, "", "Accept", "text/html")
 		assert.Equal(t, http.StatusServiceUnavailable, a.status, path)

@@ -27,10 +27,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, testredis.Dialling()) }
 
-// redisPassword is in no answer and no log line.
+// redisPassword must not appear in any answer or log line.
 const redisPassword = "planted-redis-password"
 
-// world is a server over an embedded Redis.
+// world is a server with an embedded Redis.
 type world struct {
 	*testing.T
 	store *statestore.Store
@@ -41,7 +41,7 @@ type world struct {
 	log   *syncBuffer
 }
 
-// syncBuffer is a log that is read while it is written.
+// syncBuffer is a log that can be read while it is written.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  strings.Builder
@@ -59,7 +59,7 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// serve starts a server as the configuration says.
+// serve starts a server. change modifies its configuration.
 func serve(t *testing.T, change func(*Config)) *world {
 	t.Helper()
 	url, redis := testredis.Mini(t)
@@ -87,7 +87,7 @@ func serve(t *testing.T, change func(*Config)) *world {
 	return w
 }
 
-// answered is what a request was answered.
+// answered is the answer to a request.
 type answered struct {
 	status int
 	header http.Header
@@ -99,7 +99,7 @@ func (a answered) json(t testing.TB, v any) {
 	require.NoError(t, json.Unmarshal([]byte(a.body), v), a.body)
 }
 
-// problem is the answer as a problem, which it must be.
+// problem decodes the answer as a problem. It fails the test if it is not one.
 func (a answered) problem(t testing.TB) Problem {
 	t.Helper()
 	assert.Equal(t, "application/problem+json", a.header.Get("Content-Type"), a.body)
@@ -109,7 +109,7 @@ func (a answered) problem(t testing.TB) Problem {
 	return p
 }
 
-// ask makes a request with the world's token. headers are names and values.
+// ask sends a request with the world's token. headers are names and values.
 func (w *world) ask(method, path, body string, headers ...string) answered {
 	w.Helper()
 	return w.askIn(w.Context(), method, path, body, headers...)
@@ -134,7 +134,7 @@ func (w *world) askIn(ctx context.Context, method, path, body string, headers ..
 	return answered{resp.StatusCode, resp.Header, string(text)}
 }
 
-// batch makes a batch of n jobs that wait.
+// batch creates a batch of n waiting jobs.
 func (w *world) batch(name string, n int) batch.ID {
 	w.Helper()
 	id := statestore.NewID(time.Now())
@@ -162,7 +162,7 @@ func (w *world) claim(id batch.ID, n int) []statestore.Claimed {
 	return jobs
 }
 
-// finish ends jobs: every tenth one fails.
+// finish ends jobs. Every tenth one fails.
 func (w *world) finish(jobs []statestore.Claimed) {
 	w.Helper()
 	var done []statestore.Completion
@@ -191,7 +191,7 @@ func (w *world) finish(jobs []statestore.Claimed) {
 	}
 }
 
-// journal writes two turns of a job, one with tool calls.
+// journal writes two turns of a job. The first has tool calls.
 func (w *world) journal(j statestore.Claimed) {
 	w.Helper()
 	turns := []agent.Turn{
@@ -220,7 +220,7 @@ func (w *world) journal(j statestore.Claimed) {
 	}
 }
 
-// workers registers two workers, of which one is not ready.
+// workers registers three workers. The last one is not ready.
 func (w *world) workers() {
 	w.Helper()
 	for i, ready := range []bool{true, true, false} {
@@ -237,8 +237,8 @@ func (w *world) workers() {
 	}
 }
 
-// scene is a cluster in the middle of its work: a batch that runs, one that is done with failures, one that was cancelled,
-// and one whose jobs wait. It returns the first, with job 210 running and job 200 failed.
+// scene builds a busy cluster: a running batch, a batch that is done with failures, a cancelled one, and one with
+// waiting jobs. It returns the first two. In the running batch, job 210 runs. In the other one, job 10 failed.
 func (w *world) scene() (running, done batch.ID) {
 	w.Helper()
 	w.workers()

@@ -13,7 +13,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// turnsShown bounds the turns of one answer.
+// turnsShown limits the turns in one answer.
 const turnsShown = 200
 
 // JobView is one job.
@@ -22,13 +22,13 @@ type JobView struct {
 	JobID    string          `json:"job_id"`
 	Index    int64           `json:"index"`
 	Finished bool            `json:"finished"`
-	Holder   string          `json:"holder" jsonschema:"the worker process that runs it; empty if none does"`
-	Attempt  int             `json:"attempt" jsonschema:"which it is on; 0 if it is on none"`
-	Input    json.RawMessage `json:"input" jsonschema:"the fields that its prompt uses; null once it ended well"`
-	Bad      string          `json:"bad,omitempty" jsonschema:"why its input cannot be used"`
-	Turns    []agent.Turn    `json:"turns" jsonschema:"of its journal or its result's transcript, oldest first"`
-	More     int             `json:"more_turns" jsonschema:"that there are and the answer has not"`
-	Result   json.RawMessage `json:"result" jsonschema:"null if it has none, or it lies too far from its job's place in the results; a cursor finds it there too"`
+	Holder   string          `json:"holder" jsonschema:"ID of the worker process that runs the job; empty if none runs it"`
+	Attempt  int             `json:"attempt" jsonschema:"number of the running attempt; 0 if none runs"`
+	Input    json.RawMessage `json:"input" jsonschema:"the fields that the prompt uses; null once the job has succeeded"`
+	Bad      string          `json:"bad,omitempty" jsonschema:"why the input cannot be used"`
+	Turns    []agent.Turn    `json:"turns" jsonschema:"from the journal or the result's transcript, oldest first"`
+	More     int             `json:"more_turns" jsonschema:"number of further turns that the answer omits"`
+	Result   json.RawMessage `json:"result" jsonschema:"null without a result, or if it is too far from the job's index in the results; a cursor finds it in both cases"`
 }
 
 func (s *Server) job(w http.ResponseWriter, r *http.Request) error {
@@ -39,7 +39,7 @@ func (s *Server) job(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, http.StatusOK, v)
 }
 
-// jobView looks at the job that a path names.
+// jobView reads the job in the request's path.
 func (s *Server) jobView(r *http.Request) (JobView, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), lookTimeout)
 	defer cancel()
@@ -106,10 +106,11 @@ func (s *Server) jobView(r *http.Request) (JobView, error) {
 	return v, v.fromResult()
 }
 
-// resultsSearched bounds the results that one look at a job reads.
+// resultsSearched limits the number of results that findResult reads.
 const resultsSearched = 20_000
 
-// findResult looks for a job's result where jobs that end in their order have it, and further around. Nil is not found.
+// findResult searches a job's result near the position that it has if jobs end in order. It returns nil if the result
+// is not found.
 func (s *Server) findResult(ctx context.Context, id batch.ID, index int64) (json.RawMessage, error) {
 	const page = 500
 	from := max(0, index-resultsSearched/2)
@@ -128,7 +129,7 @@ func (s *Server) findResult(ctx context.Context, id batch.ID, index int64) (json
 	return nil, nil
 }
 
-// fromResult takes the turns from the job's result where the journal is dropped and the batch keeps transcripts.
+// fromResult copies the turns from the transcript in the job's result if the journal was dropped.
 func (v *JobView) fromResult() error {
 	if v.Result == nil || len(v.Turns) > 0 {
 		return nil

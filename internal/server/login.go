@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// maxForm bounds a form of the dashboard.
+// maxForm limits the size of the dashboard's forms.
 const maxForm = 16 << 10
 
-// loginForm is what the login page shows.
+// loginForm is the content of the login page.
 type loginForm struct{ Next, Wrong string }
 
 func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) error {
@@ -30,7 +30,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	form := loginForm{Next: next}
 	switch {
 	case !s.logins.Allow():
-		form.Wrong = "Too many tries. Wait some seconds."
+		form.Wrong = "Too many attempts. Wait some seconds."
 		return s.render(w, http.StatusTooManyRequests, "login", frame{Title: "Log in", Content: form})
 	case s.cfg.Token == "" || s.isToken(strings.TrimSpace(r.PostForm.Get("token"))):
 	default:
@@ -51,12 +51,13 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) cookie(r *http.Request, value string, age int) *http.Cookie {
 	return &http.Cookie{
 		Name: sessionCookie, Value: value, Path: "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		// Behind a proxy that speaks TLS the proxy tells.
+		// Behind a TLS proxy, the proxy sets this header.
 		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
 	}
 }
 
-// local is a path of this server, or its first page: a login leads nowhere else.
+// local returns next if it is a path of this server, and otherwise the first page, so that a login never redirects
+// elsewhere.
 func local(next string) string {
 	if !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.ContainsAny(next, "\\\r\n\t") {
 		return "/"

@@ -17,11 +17,11 @@ import (
 	"github.com/batchagent/batchagent/internal/version"
 )
 
-// object is a JSON object of the document.
+// object is a JSON object in the document.
 type object = map[string]any
 
-// document describes the routes that are part of the API: OpenAPI 3.1, https://spec.openapis.org/oas/v3.1.1.html. The
-// schemas come from the Go types that the handlers write.
+// document returns the OpenAPI 3.1 document of the API's routes, https://spec.openapis.org/oas/v3.1.1.html. The schemas
+// come from the Go types that the handlers write.
 func document(routes []route) ([]byte, error) {
 	d := &describer{schemas: object{}}
 	paths := object{}
@@ -57,7 +57,7 @@ func document(routes []route) ([]byte, error) {
 	}, "", " ")
 }
 
-// describer gathers the schemas that operations name.
+// describer collects the schemas that operations refer to.
 type describer struct{ schemas object }
 
 var inPath = regexp.MustCompile(`\{(\w+)\}`)
@@ -161,7 +161,7 @@ func (d *describer) answer(a answer) (object, error) {
 	return out, nil
 }
 
-// schemaOf is a type's schema. New fields may come, so it does not forbid those that it does not name.
+// schemaOf returns the schema of a type. It allows unknown fields, because later versions may add fields.
 func schemaOf(t reflect.Type) (object, error) {
 	s, err := jsonschema.ForType(t, &jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
 		reflect.TypeFor[json.RawMessage](): {},

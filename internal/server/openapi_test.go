@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// description is what the tests read of the document.
+// description holds the parts of the document that the tests read.
 type description struct {
 	OpenAPI string
 	Paths   map[string]map[string]struct {
@@ -36,8 +36,8 @@ func described(t *testing.T, w *world) (description, []byte) {
 	return d, []byte(a.body)
 }
 
-// Every route is described, or is a page; and every description has its route.
-func TestEveryRouteIsDescribed(t *testing.T) {
+// Every route is documented or a page, and every documented operation has a route.
+func TestEveryRouteIsDocumented(t *testing.T) {
 	w := serve(t, nil)
 	d, text := described(t, w)
 	assert.Equal(t, "3.1.0", d.OpenAPI)
@@ -54,7 +54,7 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 		described++
 		assert.False(t, ids[op.OperationID], "two operations are %s", op.OperationID)
 		ids[op.OperationID] = true
-		assert.Equal(t, openPath(path), op.Security != nil && len(*op.Security) == 0, "%s: what needs no token says so", path)
+		assert.Equal(t, openPath(path), op.Security != nil && len(*op.Security) == 0, "%s: open paths have no security requirement", path)
 		for _, m := range inPath.FindAllStringSubmatch(path, -1) {
 			assert.Contains(t, op.Parameters, struct{ Name, In string }{m[1], "path"})
 		}
@@ -69,8 +69,8 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 	}
 }
 
-// What the server answers is what the document says it answers.
-func TestAnswersMatchTheirDescription(t *testing.T) {
+// The answers match their schemas in the document.
+func TestAnswersMatchOpenAPI(t *testing.T) {
 	w := serve(t, nil)
 	running, done := w.scene()
 	d, text := described(t, w)
@@ -128,7 +128,7 @@ func TestAnswersMatchTheirDescription(t *testing.T) {
 	check("DELETE", base+"/{batch}", f, "")
 	for _, item := range d.Paths {
 		for _, op := range item {
-			assert.True(t, answered[op.OperationID], "nobody asked %s", op.OperationID)
+			assert.True(t, answered[op.OperationID], "%s was not requested", op.OperationID)
 		}
 	}
 }

@@ -33,13 +33,13 @@ var pageFiles embed.FS
 //go:embed assets/*
 var assetFiles embed.FS
 
-// liveEvery is how often a page that is open is made again, to be sent if it changed.
+// liveEvery is the interval at which an open page is rendered again. It is sent only if it has changed.
 const liveEvery = 2 * time.Second
 
-// page is one page of the dashboard: what it shows, and the template that shows it. The template's content is also what
-// is sent again when it changed.
+// page is one page of the dashboard: a function that loads its content, and the template that renders it. The live
+// stream renders the same template.
 type page struct {
-	name string // of the template, and of the menu
+	name string // of the template and of the menu entry
 	load func(s *Server, r *http.Request) (title string, content any, err error)
 }
 
@@ -51,15 +51,15 @@ var (
 	toolsPage   = page{"tools", (*Server).showTools}
 )
 
-// frame is what surrounds a page's content.
+// frame is the data of the layout around a page's content.
 type frame struct {
 	Title, Page, Live string
-	Login             bool // there is something to log out of
+	Login             bool // show the logout button
 	Assets, Version   string
 	Content           any
 }
 
-// assetsVersion names the content of all assets, so that browsers may keep them.
+// assetsVersion is a hash of all assets, so that browsers can cache them.
 var assetsVersion = sync.OnceValue(func() string {
 	sum := sha256.New()
 	entries, _ := assetFiles.ReadDir("assets")
@@ -70,8 +70,8 @@ var assetsVersion = sync.OnceValue(func() string {
 	return hex.EncodeToString(sum.Sum(nil)[:6])
 })
 
-// templates holds a set for each page: the frame and its content. They are parsed when the first page is asked for: most
-// runs of the program show none.
+// templates holds a template set for each page: the frame and the content. They are parsed on the first request for a
+// page, because most processes serve none.
 var templates = sync.OnceValue(func() map[string]*template.Template {
 	base := template.Must(template.New("frame").Funcs(functions).ParseFS(pageFiles, "pages/frame.html", "pages/parts.html"))
 	out := map[string]*template.Template{}
@@ -112,13 +112,13 @@ var functions = template.FuncMap{
 	"tool":        func(c backend.ToolCall) string { return specName(c.Name) },
 }
 
-// workerState is a worker's state with its reason.
+// workerState is a worker's state and its reason.
 type workerState struct {
 	State  batch.WorkerState
 	Reason string
 }
 
-// pretty is JSON with its lines, or a text as it is.
+// pretty indents JSON. It returns other text unchanged.
 func pretty(v any) string {
 	raw, ok := v.(json.RawMessage)
 	if !ok {
@@ -131,7 +131,7 @@ func pretty(v any) string {
 	return b.String()
 }
 
-// toolResult is what the call with an ID was answered.
+// toolResult returns the result of the call with an ID.
 func toolResult(t agent.Turn, id string) string {
 	for _, m := range t.Tools {
 		if m.ToolCallID == id {
@@ -141,7 +141,7 @@ func toolResult(t agent.Turn, id string) string {
 	return ""
 }
 
-// source says in words where the result of a tool call is from.
+// source describes the origin of a tool call's result.
 func source(t agent.Turn, id string) string {
 	i := slices.IndexFunc(t.Tools, func(m backend.Message) bool { return m.ToolCallID == id })
 	if i < 0 || i >= len(t.Sources) {
@@ -163,7 +163,7 @@ func source(t agent.Turn, id string) string {
 	}
 }
 
-// page answers with a whole page.
+// page returns a handler that renders a whole page.
 func (s *Server) page(p page) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		title, content, err := p.load(s, r)
@@ -189,7 +189,7 @@ func (s *Server) render(w http.ResponseWriter, status int, name string, f frame)
 	return s.writer(w).write([]byte(human.Visible(b.String())))
 }
 
-// live sends a page's content again whenever it changed, as a JSON string.
+// live returns a handler that streams a page's content, as a JSON string, whenever it changes.
 func (s *Server) live(p page) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if _, _, err := p.load(s, r); err != nil {
@@ -229,7 +229,7 @@ func (s *Server) live(p page) func(http.ResponseWriter, *http.Request) error {
 	}
 }
 
-// button does what a form asks for and shows the batch again.
+// button returns a handler that calls do for a batch and redirects to its page.
 func (s *Server) button(do func(ctx context.Context, id batch.ID) (*sentences, error)) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		id, err := s.batchOf(r.Context(), r)
@@ -254,7 +254,7 @@ func (s *Server) asset(w http.ResponseWriter, r *http.Request) error {
 	name := path.Base(r.PathValue("file"))
 	data, err := assetFiles.ReadFile("assets/" + name)
 	if err != nil {
-		return problem(http.StatusNotFound, "not-found", "there is no %s", r.URL.Path)
+		return problem(http.StatusNotFound, "not-found", "%s does not exist", r.URL.Path)
 	}
 	h := w.Header()
 	h.Set("Content-Type", map[string]string{

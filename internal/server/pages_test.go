@@ -45,7 +45,7 @@ func TestPages(t *testing.T) {
 	assert.Contains(t, a.body, "no such batch")
 }
 
-// A batch and its stages lead to each other, and are one row of the list.
+// A batch and its stages link to each other, and share one row of the list.
 func TestPagesOfStages(t *testing.T) {
 	w := serve(t, nil)
 	a := w.submit(`{"spec":{"name":"survey","task":"Answer {item}","plan":{"task":"Which?"},"reduce":{"task":"Sum up"},"prices":{"prompt":1,"completion":2}}}`)
@@ -74,8 +74,8 @@ func TestPagesOfStages(t *testing.T) {
 	assert.NotContains(t, alone, "without the prefix cache")
 }
 
-// wellFormed checks what browsers would put right in silence, what screen readers need, and that nothing comes from
-// elsewhere or is inline, which the policy of the page forbids.
+// wellFormed checks for HTML errors that browsers correct silently and for accessibility. It also checks that the page
+// has no external or inline content, which its security policy forbids.
 func wellFormed(t *testing.T, path, text string) {
 	t.Helper()
 	doc, err := html.Parse(strings.NewReader(text))
@@ -89,7 +89,7 @@ func wellFormed(t *testing.T, path, text string) {
 			attr[a.Key] = a.Val
 			assert.False(t, strings.HasPrefix(a.Key, "on") || a.Key == "style", "%s: <%s> has %s", path, n.Data, a.Key)
 			if a.Key == "href" || a.Key == "src" || a.Key == "action" {
-				assert.True(t, strings.HasPrefix(a.Val, "/") || strings.HasPrefix(a.Val, "#"), "%s leads to %s", path, a.Val)
+				assert.True(t, strings.HasPrefix(a.Val, "/") || strings.HasPrefix(a.Val, "#"), "%s links to %s", path, a.Val)
 			}
 		}
 		if id := attr["id"]; id != "" {
@@ -102,7 +102,7 @@ func wellFormed(t *testing.T, path, text string) {
 		case "th":
 			assert.NotEmpty(t, attr["scope"], path)
 		case "svg":
-			assert.True(t, attr["aria-label"] != "" || attr["aria-hidden"] != "", "%s has a picture without words", path)
+			assert.True(t, attr["aria-label"] != "" || attr["aria-hidden"] != "", "%s has a picture without a label", path)
 		case "script":
 			assert.Nil(t, n.FirstChild, "%s has an inline script", path)
 		}
@@ -126,8 +126,8 @@ func TestHeadersKeepBrowsersStrict(t *testing.T) {
 	assert.Equal(t, http.StatusNotFound, w.ask("GET", "/assets/..%2f..%2fserver.go", "").status)
 }
 
-// A page that is open is sent again when it changed, and only then.
-func TestALivePageFollows(t *testing.T) {
+// An open page is sent again only if it has changed.
+func TestLivePageSendsChanges(t *testing.T) {
 	w := serve(t, nil)
 	id := w.batch("alive", 4)
 	n := 0
@@ -161,7 +161,7 @@ func TestButtons(t *testing.T) {
 	assert.Contains(t, w.ask("GET", page, "").body, "cancelled <b>2</b>")
 }
 
-// After retry the sums begin anew: no failure is counted twice.
+// After a retry the sums start over, so that no failure is counted twice.
 func TestSumsAfterRetry(t *testing.T) {
 	w := serve(t, nil)
 	id := w.batch("b", 40)
@@ -181,7 +181,7 @@ func TestSumsAfterRetry(t *testing.T) {
 	assert.EqualValues(t, 2, s.Tally.ByType[batch.OutputInvalid])
 }
 
-// The course of a batch spans its whole time, in bounded memory.
+// The history of a batch spans its whole time in bounded memory.
 func TestHistoryIsBounded(t *testing.T) {
 	h := &history{}
 	start := time.Unix(0, 0)
@@ -196,7 +196,7 @@ func TestHistoryIsBounded(t *testing.T) {
 	assert.Less(t, len(h.recent), 40)
 }
 
-// Text is read on what it stands on, by the rule of WCAG 2.2, 1.4.3: at least 4.5 to 1.
+// The contrast of text and background is at least 4.5 to 1, as WCAG 2.2, 1.4.3 requires.
 func TestContrast(t *testing.T) {
 	css, err := assetFiles.ReadFile("assets/style.css")
 	require.NoError(t, err)

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// slow gives size bytes per second.
+// slow is a reader that returns size bytes per second.
 type slow struct{ size int }
 
 func (s slow) Read(b []byte) (int, error) {

@@ -10,7 +10,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-func TestWorkersPageSaysWhyAWorkerIsPaused(t *testing.T) {
+func TestWorkersPageShowsPauseReason(t *testing.T) {
 	w := serve(t, nil)
 	record := batch.WorkerRecord{ID: "node-9", Consumer: "node-9.1", SeenAt: time.Now(), Ready: true, Pauses: []batch.Pause{
 		{Model: "qwen", Kind: "quota_exhausted", Reason: `server answers 402 "Insufficient credits"`, Since: time.Now()},

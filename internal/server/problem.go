@@ -13,41 +13,41 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// Problem is an answer that tells of an error: RFC 9457, application/problem+json.
+// Problem is an error answer: RFC 9457, application/problem+json.
 type Problem struct {
 	Type   string    `json:"type" jsonschema:"a stable name, urn:batchagent:problem:NAME"`
 	Title  string    `json:"title"`
 	Status int       `json:"status"`
-	Detail string    `json:"detail" jsonschema:"what the command line would print"`
+	Detail string    `json:"detail" jsonschema:"the message that the command line prints"`
 	Errors []Mistake `json:"errors,omitempty" jsonschema:"each mistake of a spec or its inputs"`
 
-	retryAfter int // seconds; 0 for none
+	retryAfter int // seconds; 0 means no header
 }
 
-// Mistake is one of those in a spec.
+// Mistake is one mistake in a spec.
 type Mistake struct {
-	Line    int    `json:"line,omitempty" jsonschema:"of the spec, from 1"`
-	Field   string `json:"field,omitempty" jsonschema:"as timeouts.turn"`
+	Line    int    `json:"line,omitempty" jsonschema:"line in the spec, from 1"`
+	Field   string `json:"field,omitempty" jsonschema:"for example timeouts.turn"`
 	Message string `json:"message"`
 }
 
 func (p *Problem) Error() string { return p.Detail }
 
-// problem makes a Problem of a kind of our own.
+// problem returns a Problem with one of batchagent's own types.
 func problem(status int, name, format string, args ...any) *Problem {
 	return &Problem{
 		Type: "urn:batchagent:problem:" + name, Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...),
 	}
 }
 
-// busy says that a bound was reached, and when to try again.
+// busy returns the problem of a reached limit, with a time to retry.
 func busy(what string) *Problem {
 	p := problem(http.StatusServiceUnavailable, "busy", "%s; try again soon", what)
 	p.retryAfter = 2
 	return p
 }
 
-// problemOf gives an error its status. Its text is the one that a terminal would show.
+// problemOf converts an error to a Problem. The detail is the message that a terminal shows.
 func problemOf(ctx context.Context, err error) *Problem {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
@@ -56,7 +56,7 @@ func problemOf(ctx context.Context, err error) *Problem {
 	tooLarge, isTooLarge := errors.AsType[*http.MaxBytesError](err)
 	switch {
 	case isTooLarge:
-		return problem(http.StatusRequestEntityTooLarge, "too-large", "the submission is larger than the %d bytes that this server takes", tooLarge.Limit)
+		return problem(http.StatusRequestEntityTooLarge, "too-large", "the submission is larger than the %d bytes that this server accepts", tooLarge.Limit)
 	case errors.Is(err, statestore.ErrKeyUsed):
 		return problem(http.StatusUnprocessableEntity, "key-used", "%s", text)
 	case errors.Is(err, statestore.ErrNotFound):

@@ -16,12 +16,13 @@ const (
 	maxResults     = 1000
 	maxWait        = 30 // seconds
 	maxCursor      = 1 << 53
-	// pollEvery is how often Redis is asked for what a stream waits for. A blocking read would hold a connection per
+	// pollEvery is the interval at which waiting streams read Redis. A blocking read would hold a connection per
 	// stream.
 	pollEvery = 500 * time.Millisecond
 )
 
-// results answers with one page of results. It is read before the answer begins, so that its cursor can go ahead of it.
+// results writes one page of results. It reads them before the answer starts, because the header contains the next
+// cursor.
 func (s *Server) results(w http.ResponseWriter, r *http.Request) error {
 	after, err := number(r, "after", 0, 0, maxCursor)
 	if err != nil {
@@ -71,8 +72,8 @@ func (s *Server) results(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// await reads results, and waits for the first one while the batch is not done. The phase is from before the read: if
-// it is [batch.Done] and nothing was read, nothing comes any more.
+// await reads results. If none exist and the batch is not done, it waits for the first one. The phase is from before
+// the read: if it is [batch.Done] and no entries are returned, no more will come.
 func (s *Server) await(ctx context.Context, id batch.ID, after int64, n int, wait time.Duration) (batch.Phase, []statestore.Entry, error) {
 	end := time.NewTimer(wait)
 	defer end.Stop()
@@ -99,7 +100,7 @@ func (s *Server) await(ctx context.Context, id batch.ID, after int64, n int, wai
 	}
 }
 
-// slowWriter writes with a deadline for every write: who takes longer has gone, or is too slow to be waited for.
+// slowWriter sets a deadline for every write. A reader that takes longer is disconnected.
 type slowWriter struct {
 	w        http.ResponseWriter
 	c        *http.ResponseController
@@ -111,7 +112,7 @@ func (s *Server) writer(w http.ResponseWriter) slowWriter {
 }
 
 func (s slowWriter) write(p []byte) error {
-	// Not every ResponseWriter has deadlines; those of net/http do.
+	// Some ResponseWriters have no deadlines; the ones of net/http have.
 	_ = s.c.SetWriteDeadline(time.Now().Add(s.patience))
 	_, err := s.w.Write(p)
 	return err

@@ -12,24 +12,24 @@ import (
 type route struct {
 	pattern string // of [http.ServeMux]
 	handle  func(http.ResponseWriter, *http.Request) error
-	api     *operation // nil for what is not part of the API
+	api     *operation // nil for routes outside the API
 }
 
-// operation is what the OpenAPI document says of a route.
+// operation is the OpenAPI description of a route.
 type operation struct {
 	id, summary, text string
 	params            []param
-	body              map[string]any // media type → description, or a value whose type is the body
+	body              map[string]any // media type → description, or a value of the body's type
 	answers           []answer
 }
 
-// param is one of the query, or a header. Those of the path follow from the pattern.
+// param is a query parameter or a header. Path parameters follow from the pattern.
 type param struct {
 	in, name, text string
 	kind           any // a value of the parameter's type
 }
 
-// answer is what a route may say. Every route may also say a [Problem].
+// answer is one possible answer of a route. Every route may also answer with a [Problem].
 type answer struct {
 	status  int
 	text    string
@@ -43,41 +43,41 @@ const (
 	events = "text/event-stream"
 )
 
-// routes are all addresses. What is not here does not exist, and a test holds that what is here is documented.
+// routes returns all routes of the server. A test checks that all API routes are documented.
 func (s *Server) routes() []route {
 	resultParams := []param{
-		{"query", "after", "cursor: results after it. 0, the default, begins with the first.", int64(0)},
-		{"query", "limit", "at most so many results; 500 is the default and 1000 the most", 0},
+		{"query", "after", "return results after this cursor. The default 0 starts with the first result.", int64(0)},
+		{"query", "limit", "maximum number of results; default 500, at most 1000", 0},
 	}
 	return []route{
 		{"GET /healthz", s.healthz, &operation{id: "healthz", summary: "Whether the process is up; needs no token",
-			answers: []answer{{status: 200, text: "it is", media: "text/plain"}}}},
+			answers: []answer{{status: 200, text: "the process is up", media: "text/plain"}}}},
 		{"GET /readyz", s.readyz, &operation{id: "readyz", summary: "Whether Redis answers; needs no token",
-			answers: []answer{{status: 200, text: "it does", media: "text/plain"}}}},
+			answers: []answer{{status: 200, text: "Redis answers", media: "text/plain"}}}},
 		{"GET /openapi.json", s.openAPI, &operation{id: "openapi", summary: "This document; needs no token",
 			answers: []answer{{status: 200, text: "OpenAPI 3.1"}}}},
 
 		{"POST /api/v1/batches", s.submit, &operation{id: "submit", summary: "Submit a batch",
-			text: "The spec may name no files: its prompts and schema are in it, and its inputs too, or they follow it. Everything is read and checked before anything runs.",
+			text: "The spec must not name files: it contains its prompts and schema. Its inputs are in the spec or follow it. The whole submission is validated before any job runs.",
 			params: []param{
-				{"header", "Idempotency-Key", "with the same key within 30 days, the same body makes no second batch, and another body is refused", ""},
+				{"header", "Idempotency-Key", "within 30 days, the same key and body create no second batch, and the same key with another body is refused", ""},
 			},
 			body: map[string]any{
-				"multipart/form-data": "A part `spec` (YAML or JSON), then a part `inputs`: JSON lines, unless the spec says `inputs: {stdin: csv}`, json or text. The second may be left out.",
+				"multipart/form-data": "A part `spec` (YAML or JSON), then a part `inputs`: JSON lines, unless the spec has `inputs: {stdin: csv}`, json or text. The second part is optional.",
 				"application/json":    "{\"spec\":{…}}, with the inputs in the spec.",
-				ndjson:                "The first line is {\"spec\":{…}}, and each other line one input. A first line {\"plan\":{…}} is what `coordinator submit --server` sends: a compiled plan, beside it those of its planner and its reduce if it has them, and jobs that fit it.",
+				ndjson:                "The first line is {\"spec\":{…}}, and each other line one input. `coordinator submit --server` sends a first line {\"plan\":{…}} instead: a compiled plan, optionally with the plans of its planner and its reduce stage, and matching jobs.",
 			},
 			answers: []answer{
-				{status: 201, text: "submitted; all jobs are in", body: Submitted{}, headers: []param{{"header", "Location", "of the batch", ""}}},
-				{status: 200, text: "the key was used for this very submission before", body: Submitted{}},
+				{status: 201, text: "all jobs are submitted", body: Submitted{}, headers: []param{{"header", "Location", "of the batch", ""}}},
+				{status: 200, text: "the key was already used for the same submission", body: Submitted{}},
 			}}},
 		{"GET /api/v1/batches", s.listBatches, &operation{id: "list", summary: "List batches, newest first",
-			params:  []param{{"query", "limit", "at most so many; 100 is the default and 1000 the most", 0}},
+			params:  []param{{"query", "limit", "maximum number of batches; default 100, at most 1000", 0}},
 			answers: []answer{{status: 200, text: "the batches", body: Batches{}}}}},
-		{"GET /api/v1/batches/{batch}", s.status, &operation{id: "status", summary: "How far a batch is, and who works on it",
+		{"GET /api/v1/batches/{batch}", s.status, &operation{id: "status", summary: "Progress and workers of a batch",
 			answers: []answer{{status: 200, text: "the batch", body: BatchView{}}}}},
-		{"DELETE /api/v1/batches/{batch}", s.remove, &operation{id: "remove", summary: "Remove a batch that is done, results and all",
-			answers: []answer{{status: 200, text: "it is removed", body: Said{}}}}},
+		{"DELETE /api/v1/batches/{batch}", s.remove, &operation{id: "remove", summary: "Remove a batch that is done, with its results",
+			answers: []answer{{status: 200, text: "the batch was removed", body: Said{}}}}},
 		{"GET /api/v1/batches/{batch}/results", s.results, &operation{id: "results", summary: "Read results, one JSON object per line",
 			text: "The lines are those of `coordinator results`, in the order in which jobs ended. A batch is read to its end when an answer is empty and Batchagent-Phase is DONE.",
 			params: append(resultParams,
@@ -85,43 +85,43 @@ func (s *Server) routes() []route {
 				param{"query", "cursors", "true makes each line {\"cursor\":…,\"result\":…}", false}),
 			answers: []answer{{status: 200, text: "results", media: ndjson, headers: []param{
 				{"header", "Batchagent-Next-Cursor", "`after` of the next request", int64(0)},
-				{"header", "Batchagent-Phase", "of the batch, from before the results were read", ""},
+				{"header", "Batchagent-Phase", "phase of the batch before the results were read", ""},
 				{"header", "Link", "the next request, rel=next", ""},
 			}}}}},
 		{"GET /api/v1/batches/{batch}/events", s.events, &operation{id: "events", summary: "Progress and results as server-sent events",
 			text: "Events: `progress` is a BatchView, `result` a result with its cursor as the event's ID, `done` the last BatchView, after which the stream ends.",
 			params: []param{
 				resultParams[0],
-				{"query", "results", "false leaves the results out", true},
-				{"header", "Last-Event-ID", "goes on after this cursor; wins over after", ""},
+				{"query", "results", "false omits the results", true},
+				{"header", "Last-Event-ID", "continue after this cursor; takes precedence over after", ""},
 			},
 			answers: []answer{{status: 200, text: "events", media: events}}}},
-		{"GET /api/v1/batches/{batch}/jobs/{index}", s.job, &operation{id: "job", summary: "One job: its input, and the turns in its journal",
-			text:    "Redis keeps the journal while the job waits or runs, and when it failed for a reason that may pass.",
-			params:  []param{{"query", "cursor", "of the job's result, if the answer should hold it", int64(0)}},
+		{"GET /api/v1/batches/{batch}/jobs/{index}", s.job, &operation{id: "job", summary: "A job: its input and the turns in its journal",
+			text:    "Redis keeps the journal while the job waits or runs, and after a retryable failure.",
+			params:  []param{{"query", "cursor", "cursor of the job's result, to include it in the answer", int64(0)}},
 			answers: []answer{{status: 200, text: "the job", body: JobView{}}}}},
 		{"POST /api/v1/batches/{batch}/cancel", s.cancel, &operation{id: "cancel", summary: "End a batch: jobs without a result get a cancelled one",
 			answers: []answer{
 				{status: 200, text: "every job has a result", body: Said{}},
-				{status: 202, text: "it is cancelled, and its last jobs are being ended", body: Said{}},
+				{status: 202, text: "the batch is cancelled, and its last jobs are still ending", body: Said{}},
 			}}},
 		{"POST /api/v1/batches/{batch}/retry", s.retry, &operation{id: "retry", summary: "Run the failed jobs of a batch again",
-			answers: []answer{{status: 200, text: "they are queued", body: Said{}}}}},
-		{"GET /api/v1/batches/{batch}/explanation", s.explain, &operation{id: "explain", summary: "Where a batch's time went, and what bounds it",
-			text:    "It adds up the times in the results that Redis still has: of a large batch that takes some seconds.",
+			answers: []answer{{status: 200, text: "the failed jobs are queued", body: Said{}}}}},
+		{"GET /api/v1/batches/{batch}/explanation", s.explain, &operation{id: "explain", summary: "Where a batch's time went, and its bottleneck",
+			text:    "It sums up the times in the results that Redis still has. For a large batch this takes some seconds.",
 			answers: []answer{{status: 200, text: "the explanation", body: coordinator.Explanation{}}}}},
-		{"PUT /api/v1/batches/{batch}/budget", s.budget, &operation{id: "budget", summary: "Set how much a batch may use; a paused one goes on",
+		{"PUT /api/v1/batches/{batch}/budget", s.budget, &operation{id: "budget", summary: "Set the budget of a batch; a paused batch resumes",
 			body:    map[string]any{"application/json": Budget{}},
-			answers: []answer{{status: 200, text: "it is set", body: Said{}}}}},
-		{"POST /api/v1/batches/{batch}/jobs/{index}/resolve", s.resolve, &operation{id: "resolve", summary: "Say how a call with side effects ended, and let its job go on",
+			answers: []answer{{status: 200, text: "the budget is set", body: Said{}}}}},
+		{"POST /api/v1/batches/{batch}/jobs/{index}/resolve", s.resolve, &operation{id: "resolve", summary: "Report how a call with side effects ended, and resume its job",
 			text:    "For a job that failed as EffectUnknown while a tool with `on_unknown: ask` ran.",
 			body:    map[string]any{"application/json": Resolution{}},
-			answers: []answer{{status: 200, text: "it is resolved", body: Said{}}}}},
+			answers: []answer{{status: 200, text: "the call is resolved", body: Said{}}}}},
 		{"GET /api/v1/workers", s.listWorkers, &operation{id: "workers", summary: "List the workers that are alive",
 			answers: []answer{{status: 200, text: "the workers", body: Workers{}}}}},
 		{"GET /api/v1/tools", s.listTools, &operation{id: "tools", summary: "List the tools that workers offer",
 			answers: []answer{{status: 200, text: "the tools", body: Tools{}}}}},
-		{"GET /api/v1/backends", s.listBackends, &operation{id: "backends", summary: "List the kinds of model servers, and what each can do",
+		{"GET /api/v1/backends", s.listBackends, &operation{id: "backends", summary: "List the kinds of model servers and their capabilities",
 			answers: []answer{{status: 200, text: "the backends", body: Backends{}}}}},
 
 		{"GET /{$}", s.page(batchesPage), nil},
@@ -143,7 +143,7 @@ func (s *Server) routes() []route {
 	}
 }
 
-// mux is the routes with their errors made answers.
+// mux returns a handler for all routes that writes their errors as problems.
 func (s *Server) mux() *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {
@@ -156,12 +156,12 @@ func (s *Server) mux() *http.ServeMux {
 		})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
-		s.fail(w, req, problem(http.StatusNotFound, "not-found", "there is nothing at %s %s; /openapi.json lists what there is", req.Method, req.URL.Path))
+		s.fail(w, req, problem(http.StatusNotFound, "not-found", "no route for %s %s; /openapi.json lists the routes", req.Method, req.URL.Path))
 	})
 	return mux
 }
 
-// split takes a pattern apart.
+// split returns the method and the path of a pattern.
 func (r route) split() (method, path string) {
 	method, path, _ = strings.Cut(r.pattern, " ")
 	return method, path

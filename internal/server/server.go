@@ -17,42 +17,41 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// Config says what to serve, and to whom.
+// Config configures a Server.
 type Config struct {
 	Store *statestore.Store
-	// Token is what clients must show. Empty means that none is needed: the server then answers only to requests that name it by a
-	// loopback name.
+	// Token is the token that clients must send. If it is empty, the server accepts every client but answers only requests for a loopback host name.
 	Token string
-	// MaxBody bounds one submission, in bytes. Defaults to 1 GiB.
+	// MaxBody limits the size of one submission in bytes. Defaults to 1 GiB.
 	MaxBody int64
-	// Streams bounds event streams, and reads of results, that are open at once. Defaults to 64.
+	// Streams limits the number of open event streams and reads of results. Defaults to 64.
 	Streams int
-	// Submissions bounds those under way at once. Defaults to 4.
+	// Submissions limits the number of concurrent submissions. Defaults to 4.
 	Submissions int
-	// Rate is how many requests per second one client may make on average, with twice as many at once. Defaults to 50.
+	// Rate limits the requests per second of one client on average. Bursts may have twice as many. Defaults to 50.
 	Rate float64
-	// Watch is how often active batches are looked at. Defaults to 2 s.
+	// Watch is the interval at which active batches are read. Defaults to 2 s.
 	Watch time.Duration
-	// Patience is how long a reader may take nothing before it is given up. Defaults to 30 s.
+	// Patience is how long a write may block before the reader is disconnected. Defaults to 30 s.
 	Patience time.Duration
-	// Logger gets one line per request. Defaults to none.
+	// Logger receives one line per request. Defaults to no log.
 	Logger *slog.Logger
 }
 
 const (
-	// shutdownGrace is how long requests may go on after the server was told to stop.
+	// shutdownGrace is how long requests may continue after the server started to stop.
 	shutdownGrace = 10 * time.Second
-	// uploadsPer is how many bodies may be received for each submission that may be under way.
+	// uploadsPer is the number of bodies received at the same time, per concurrent submission.
 	uploadsPer = 16
-	// maxCancels bounds the cancellations that go on after their request was answered.
+	// maxCancels limits the cancellations that continue in the background.
 	maxCancels = 16
-	// clientsKept bounds how many clients' rates are remembered.
+	// clientsKept limits the number of clients with a recorded rate.
 	clientsKept = 4096
-	// digestsKept bounds the batches whose results are summed up for show.
+	// digestsKept limits the number of batches with sums for the dashboard.
 	digestsKept = 64
 )
 
-// errStopping is why a stream ends when the server does.
+// errStopping is the cause of streams and requests that end with the server.
 var errStopping = errors.New("the server is shutting down")
 
 // Server is the API and the dashboard over one Redis. It is safe for concurrent use. Close it.
@@ -61,25 +60,25 @@ type Server struct {
 	store *statestore.Store
 	log   *slog.Logger
 
-	ctx        context.Context // ends when the server begins to stop: streams end
+	ctx        context.Context // ends when the server starts to stop; then streams end
 	stop       context.CancelCauseFunc
-	work       context.Context // ends when it gives up on what is under way: submissions and cancellations end
+	work       context.Context // ends at the end of the shutdown; then submissions and cancellations end
 	abandon    context.CancelCauseFunc
 	background sync.WaitGroup
 
 	streams     chan struct{} // one token per open stream
-	uploads     chan struct{} // one token per body that is received
+	uploads     chan struct{} // one token per body in transfer
 	submissions chan struct{}
 	cancels     chan struct{}
 	clients     *lru.Cache[string, *rate.Limiter]
-	logins      *rate.Limiter // of all clients together: nobody guesses a token
+	logins      *rate.Limiter // of all clients together, against guessing
 	watcher     *watcher
 	digests     *lru.Cache[batch.ID, *digest]
 	handler     http.Handler
 	openapi     []byte
 }
 
-// New makes a server and starts to watch the active batches.
+// New returns a server and starts to watch the active batches.
 func New(cfg Config) (*Server, error) {
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = 1 << 30
@@ -129,23 +128,23 @@ func New(cfg Config) (*Server, error) {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Close ends all streams and what goes on in the background, and returns when it has ended.
+// Close ends all streams and background work, and returns when they have ended.
 func (s *Server) Close() {
 	s.stop(errStopping)
 	s.abandon(errStopping)
 	s.background.Wait()
 }
 
-// Listen opens the address to serve on. Unless it is guarded, by a token or by what the operator vouches for, it must be one that only
-// this machine can reach.
+// Listen opens the address to serve on. Unless guarded is set, the address must be a loopback address. A token, or the
+// operator's --without-token, guards the server.
 func Listen(ctx context.Context, addr string, guarded bool) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w; an address looks like 127.0.0.1:8080", err)
 	}
 	if !guarded && !loopback(host) {
-		return nil, fmt.Errorf("--listen: %s can be reached from other machines, and there is no token: set BATCHAGENT_API_TOKEN or --token-file, or listen on 127.0.0.1 "+
-			"(in a container whose port is published on 127.0.0.1 alone: --without-token)", addr)
+		return nil, fmt.Errorf("--listen: %s can be reached from other machines, and no token is set: set BATCHAGENT_API_TOKEN or --token-file, or listen on 127.0.0.1 "+
+			"(in a container with a port published on 127.0.0.1 only: --without-token)", addr)
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -154,13 +153,14 @@ func Listen(ctx context.Context, addr string, guarded bool) (net.Listener, error
 	return l, nil
 }
 
-// loopback reports whether a host without its port is this machine's alone.
+// loopback reports whether a host, without a port, is reachable from this machine only.
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// Serve answers requests on l until ctx ends, then lets those under way end, and closes the server.
+// Serve answers requests on l until ctx ends. It then waits up to shutdownGrace for running requests, and closes the
+// server.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := &http.Server{
 		Handler: s, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
@@ -185,7 +185,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// take gets a token of a bounded kind of work without waiting.
+// take takes a token of a limited resource without waiting.
 func take(tokens chan struct{}) (give func(), ok bool) {
 	select {
 	case tokens <- struct{}{}:

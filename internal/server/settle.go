@@ -11,23 +11,23 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// ExplainTimeout bounds the adding up of a batch's results.
+// ExplainTimeout limits the time to sum up a batch's results.
 const ExplainTimeout = 2 * time.Minute
 
-// maxSaying bounds a body that says something about a batch. The longest is what a model reads as a call's result.
+// maxSaying limits the body of a command. The longest field is the result of a call for the model.
 const maxSaying = 1 << 20
 
-// Budget is how much a batch may use from now on.
+// Budget is a new budget of a batch.
 type Budget struct {
-	Tokens int64   `json:"tokens,omitempty" jsonschema:"prompt and completion; 0 leaves it as it is"`
-	USD    float64 `json:"usd,omitempty" jsonschema:"by the spec's prices; 0 leaves it as it is"`
+	Tokens int64   `json:"tokens,omitempty" jsonschema:"prompt and completion; 0 keeps the present value"`
+	USD    float64 `json:"usd,omitempty" jsonschema:"by the spec's prices; 0 keeps the present value"`
 }
 
-// Resolution says how a call ended of which no worker knows.
+// Resolution is the outcome of a call that its worker's death interrupted.
 type Resolution struct {
-	Outcome string `json:"outcome" jsonschema:"done: it had its effect; failed: it had none; again: run it once more"`
-	Result  string `json:"result,omitempty" jsonschema:"what the model reads as the call's result; a sentence that says the outcome if it is empty"`
-	Call    string `json:"call,omitempty" jsonschema:"which call of the job, as 2.0 for the first one of turn 2; the only one if it is empty"`
+	Outcome string `json:"outcome" jsonschema:"done: the call had its effect; failed: it had none; again: run it once more"`
+	Result  string `json:"result,omitempty" jsonschema:"the call's result for the model; if empty, a sentence with the outcome"`
+	Call    string `json:"call,omitempty" jsonschema:"place of the call, for example 2.0 for the first one of turn 2; if empty, the only call"`
 }
 
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
@@ -73,7 +73,7 @@ func (s *Server) resolve(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// said reads a body of JSON. A field that it does not know is a mistake: it would be without effect.
+// said decodes a JSON body. Unknown fields are an error, because they would have no effect.
 func said(w http.ResponseWriter, r *http.Request, into any) error {
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxSaying))
 	dec.DisallowUnknownFields()

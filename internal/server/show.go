@@ -15,22 +15,22 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// batchesShown is how many batches the first page shows.
+// batchesShown is the number of batches on the first page.
 const batchesShown = 50
 
 func specName(wire string) string { return toolpool.SpecName(wire) }
 
-// row is a batch of the first page, with those that are its stages.
+// row is a batch on the first page, with its stages.
 type row struct {
 	Listed
 	Stages []Listed
 }
 
-// overview is the first page.
+// overview is the content of the first page.
 type overview struct {
 	Batches []row
 	Live    int  // workers that are not lost
-	Full    bool // there may be more batches than are shown
+	Full    bool // more batches may exist than are shown
 	Running int64
 	Rate    float64
 	Tokens  float64
@@ -60,7 +60,7 @@ func (s *Server) showBatches(r *http.Request) (string, any, error) {
 	return "Batches", o, nil
 }
 
-// grouped puts the stages of a batch under it. Stages whose batch is not in the list stay where they are.
+// grouped moves the stages of a batch into its row. A stage keeps its own row if its batch is not in the list.
 func grouped(list []Listed) []row {
 	at := map[batch.ID]int{}
 	rows := make([]row, 0, len(list))
@@ -83,23 +83,23 @@ func grouped(list []Listed) []row {
 	return rows
 }
 
-// stageName is what a batch is of the one that it is a stage of; "" for one that stands alone.
+// stageName returns the stage that an ID names; "" for a batch.
 func stageName(id batch.ID) string { return strings.TrimPrefix(string(id[len(id.Whole()):]), ".") }
 
-// failureType is how many jobs failed in one way.
+// failureType is the number of jobs with one type of error.
 type failureType struct {
 	Type batch.ErrorType
 	Jobs int64
 }
 
-// whole is the page of one batch.
+// whole is the content of a batch's page.
 type whole struct {
 	BatchView
 	Sums     Sums
 	Types    []failureType // most frequent first
-	Course   *chart        // nil while there is nothing to draw
+	Course   *chart        // nil if it has fewer than two points
 	Spread   []column
-	Times    *timesView // nil if no result tells
+	Times    *timesView // nil if no result has times
 	CanRetry bool
 }
 
@@ -130,10 +130,10 @@ func (s *Server) showBatch(r *http.Request) (string, any, error) {
 	return cmp.Or(v.Name, string(id)), p, nil
 }
 
-// transcript is the page of one job.
+// transcript is the content of a job's page.
 type transcript struct {
 	JobView
-	Result *batch.Result // nil if it is not known
+	Result *batch.Result // nil if unknown
 }
 
 func (s *Server) showJob(r *http.Request) (string, any, error) {
@@ -156,10 +156,10 @@ func (s *Server) showWorkers(r *http.Request) (string, any, error) {
 	return "Workers", workers, err
 }
 
-// toolbox is the page of tools.
+// toolbox is the content of the tools page.
 type toolbox struct {
 	Tools   []Tool
-	Counts  batch.ToolCounts // of the batches that are listed
+	Counts  batch.ToolCounts // of the listed batches
 	Batches []Listed         // that called tools
 }
 
@@ -184,22 +184,22 @@ func (s *Server) showTools(r *http.Request) (string, any, error) {
 	return "Tools", t, nil
 }
 
-// excerpt is the beginning of a text in one line.
+// excerpt returns the beginning of a text as one line.
 func excerpt(text string, n int) string { return human.FirstLine(text, n) }
 
-// barPart is one stretch of a bar, in hundredths of its width.
+// barPart is one segment of a bar, in percent of its width.
 type barPart struct {
 	Class    string
 	From, Of float64
 }
 
-// barView is a bar and what it says to those who do not see it.
+// barView is a bar and its text for screen readers.
 type barView struct {
 	Label string
 	Parts []barPart
 }
 
-// progressBar is a batch's jobs by what became of them.
+// progressBar shows a batch's jobs by their state.
 func progressBar(c batch.Counts) barView {
 	total := c.Total
 	if total < 0 {
@@ -220,7 +220,7 @@ func progressBar(c batch.Counts) barView {
 	return b
 }
 
-// gauge is how much of something is used.
+// gauge shows the used part of a capacity.
 func gauge(what string, used, of int64) barView {
 	b := barView{Label: fmt.Sprintf("%s of %s %s", human.Count(used), human.Count(of), what)}
 	if used > 0 && of > 0 {
@@ -229,7 +229,7 @@ func gauge(what string, used, of int64) barView {
 	return b
 }
 
-// chart is the course of a batch as lines in a box of chartWidth by chartHeight.
+// chart is the history of a batch as lines in a box of chartWidth by chartHeight.
 type chart struct {
 	Done, Failed string // points of an area and a line
 	From, To     time.Time
@@ -239,7 +239,7 @@ type chart struct {
 
 const chartWidth, chartHeight = 600.0, 120.0
 
-// chartOf draws how many jobs had ended at which time.
+// chartOf draws the number of ended jobs over time.
 func chartOf(course []point, total int64) *chart {
 	if len(course) < 2 {
 		return nil
@@ -275,7 +275,7 @@ type column struct {
 	Bar   barView
 }
 
-// columnsOf draws how long jobs took, from the first range that has any to the last.
+// columnsOf draws the durations of jobs, from the first non-empty range to the last one.
 func columnsOf(spread []Spread) []column {
 	var most int64
 	first, last := -1, -1
@@ -302,7 +302,7 @@ func columnsOf(spread []Spread) []column {
 	return out
 }
 
-// shortSpan writes a round duration: 100 ms, 3 s, 5 min.
+// shortSpan formats a round duration: 100 ms, 3 s, 5 min.
 func shortSpan(d time.Duration) string {
 	switch {
 	case d < time.Second:

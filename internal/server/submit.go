@@ -19,16 +19,16 @@ import (
 )
 
 const (
-	// maxFirst bounds the spec, or the line that holds it.
+	// maxFirst limits the spec, or the line that contains it.
 	maxFirst = 5 << 20
-	// maxKey bounds an Idempotency-Key.
+	// maxKey limits the length of an Idempotency-Key.
 	maxKey = 255
-	// readTimeout bounds the silence of somebody who sends.
+	// readTimeout limits the silence of a sender.
 	readTimeout = time.Minute
-	// minRate is how many bytes per second a sender makes at least, after rateGrace of waiting for it.
+	// minRate is the minimum rate of a sender in bytes per second, after rateGrace of waiting.
 	minRate   = 256
 	rateGrace = 30 * time.Second
-	// unnamedOwner owns the batches whose spec names no owner.
+	// unnamedOwner is the owner of a batch if its spec names none.
 	unnamedOwner = "api"
 )
 
@@ -49,7 +49,7 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 		return busy(fmt.Sprintf("%d submissions are being received already", cap(s.uploads)))
 	}
 	defer receive()
-	// Nobody sends a gigabyte to learn that Redis is away.
+	// Check Redis first, so that no client sends a gigabyte in vain.
 	ping, cancel := context.WithTimeout(r.Context(), lookTimeout)
 	err := s.store.Ping(ping)
 	cancel()
@@ -69,13 +69,13 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	if err := sub.CheckTools(r.Context(), s.store); err != nil {
 		return err
 	}
-	// The slot is taken after the body, so that slow senders hold none.
+	// The slot is taken after the body was received, so that slow senders hold no slot.
 	give, ok := take(s.submissions)
 	if !ok {
 		return busy(fmt.Sprintf("%d submissions are under way already", cap(s.submissions)))
 	}
 	defer give()
-	// What has come and is sound is submitted, also if its sender leaves now. Only the server's end stops it.
+	// A valid submission that was received is submitted even if its sender disconnects. Only the server's end stops it.
 	before, err := sub.SubmitOnce(s.work, s.store, key)
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, status, Submitted{ID: sub.ID, Total: sub.Total, Messages: said.lines()})
 }
 
-// receive reads what precedes the inputs, which are left to be read.
+// receive reads the part of the body before the inputs. The inputs are read later.
 func (s *Server) receive(w http.ResponseWriter, r *http.Request) (coordinator.Sent, error) {
 	r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
 	body := &patientReader{r: r.Body, deadline: http.NewResponseController(w).SetReadDeadline}
@@ -111,7 +111,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (coordinator.Se
 		"a submission is multipart/form-data with the parts spec and inputs, or %s with the spec in its first line, not %q", ndjson, r.Header.Get("Content-Type"))
 }
 
-// headed is a submission of which the head holds the spec. err is how reading the head ended.
+// headed returns the submission with the spec in line and with these inputs. err is the error from reading line.
 func headed(line []byte, inputs io.Reader, err error) (coordinator.Sent, error) {
 	if err != nil {
 		return coordinator.Sent{}, broken(err)
@@ -123,10 +123,10 @@ func headed(line []byte, inputs io.Reader, err error) (coordinator.Sent, error) 
 		Reduce  json.RawMessage `json:"reduce"`
 	}
 	if err := json.Unmarshal(line, &head); err != nil || (head.Spec == nil) == (head.Plan == nil) {
-		return coordinator.Sent{}, problem(http.StatusBadRequest, "invalid", `the body does not begin with {"spec":{…}}; inputs that are not in the spec come after it, one per line`)
+		return coordinator.Sent{}, problem(http.StatusBadRequest, "invalid", `the body does not begin with {"spec":{…}}; inputs that are not in the spec follow it, one per line`)
 	}
 	if head.Spec != nil && (head.Planner != nil || head.Reduce != nil) {
-		return coordinator.Sent{}, problem(http.StatusBadRequest, "invalid", `planner and reduce stand beside a plan; those of a spec are its fields plan and reduce`)
+		return coordinator.Sent{}, problem(http.StatusBadRequest, "invalid", `planner and reduce belong to a plan; a spec has its fields plan and reduce`)
 	}
 	return coordinator.Sent{
 		Spec: head.Spec, Name: "spec.json", Plan: head.Plan, Planner: head.Planner, Reduce: head.Reduce, Inputs: inputs, Owner: unnamedOwner,
@@ -140,7 +140,7 @@ func firstLine(in *bufio.Reader) ([]byte, error) {
 		line = append(line, part...)
 		switch {
 		case len(line) > maxFirst:
-			return nil, problem(http.StatusRequestEntityTooLarge, "too-large", "the first line, which holds the spec, is longer than %d bytes", maxFirst)
+			return nil, problem(http.StatusRequestEntityTooLarge, "too-large", "the first line, which contains the spec, is longer than %d bytes", maxFirst)
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
 		case errors.Is(err, io.EOF) || err == nil:
@@ -150,7 +150,7 @@ func firstLine(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// fromParts reads the spec of a form. The inputs follow it, so that they can be read as they come.
+// fromParts reads the spec from a form. The inputs are the next part and are streamed.
 func fromParts(form *multipart.Reader) (coordinator.Sent, error) {
 	part, err := form.NextPart()
 	if err != nil {
@@ -176,7 +176,7 @@ func fromParts(form *multipart.Reader) (coordinator.Sent, error) {
 	return sent, nil
 }
 
-// broken says that a body ended too soon or is malformed.
+// broken returns the error for a body that ended early or is malformed.
 func broken(err error) error {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
@@ -187,13 +187,13 @@ func broken(err error) error {
 	return problem(http.StatusBadRequest, "invalid", "read the request: %v", err)
 }
 
-// patientReader gives every read of a body its own deadline: a long upload may take long, and a silent one may not. A body that
-// trickles is given up, too.
+// patientReader sets a deadline for every read of a body. A long upload may take long, but a silent or trickling one
+// fails.
 type patientReader struct {
 	r        io.Reader
 	deadline func(time.Time) error
 	read     int64
-	waited   time.Duration // in reads
+	waited   time.Duration // time spent in reads
 }
 
 func (p *patientReader) Read(b []byte) (int, error) {
@@ -203,7 +203,7 @@ func (p *patientReader) Read(b []byte) (int, error) {
 	p.read += int64(n)
 	p.waited += time.Since(began)
 	if err == nil && p.waited > rateGrace && float64(p.read) < minRate*p.waited.Seconds() {
-		err = problem(http.StatusRequestTimeout, "too-slow", "the body comes at less than %d bytes per second", minRate)
+		err = problem(http.StatusRequestTimeout, "too-slow", "the body arrives at less than %d bytes per second", minRate)
 	}
 	if err != nil {
 		_ = p.deadline(time.Time{})

@@ -7,12 +7,12 @@ import (
 	"github.com/batchagent/batchagent/internal/human"
 )
 
-// timesView is where the time of a batch's agents went, and what that means.
+// timesView shows where the time of a batch's agents went, and the bottleneck.
 type timesView struct {
 	Bar   barView
 	Parts []timePart
 	Bound coordinator.Bound
-	// Queued is for how many seconds a job waited in Redis on average, before the time that is drawn.
+	// Queued is the average time in seconds that a job waited in Redis. The bar does not include it.
 	Queued float64
 }
 
@@ -21,7 +21,7 @@ type timePart struct {
 	MS, Of      int64
 }
 
-// timesOf draws the time ledger of the results that were read; nil if none has one.
+// timesOf draws the times of the results that were read; nil if no result has times.
 func timesOf(t coordinator.Tally, status coordinator.StatusReport) *timesView {
 	if t.WallMS == 0 {
 		return nil

@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// historiesKept bounds the batches whose course is remembered, and pointsKept the points of each.
+	// historiesKept limits the number of batches with a history, and pointsKept the points of each.
 	historiesKept = 256
 	pointsKept    = 240
 	// rateOver is the time over which a rate is measured.
 	rateOver = 30 * time.Second
-	// lookTimeout bounds one look at Redis for show.
+	// lookTimeout limits one read of Redis for the dashboard.
 	lookTimeout = 5 * time.Second
 )
 
-// point is a batch at one moment, as this server saw it.
+// point is a snapshot of a batch.
 type point struct {
 	At                    time.Time
 	OK, Failed, Cancelled int64
@@ -31,10 +31,11 @@ type point struct {
 
 func (p point) finished() int64 { return p.OK + p.Failed + p.Cancelled }
 
-// history is the course of a batch. When it is full, every second old point goes, so that it always spans the whole time.
+// history is the course of a batch. When it is full, every second point is dropped, so that it always spans the whole
+// time.
 type history struct {
 	points []point
-	recent []point // of the last rateOver, and one before
+	recent []point // the last rateOver, and one point before
 }
 
 func (h *history) add(p point) {
@@ -42,7 +43,7 @@ func (h *history) add(p point) {
 	for len(h.recent) > 2 && p.At.Sub(h.recent[1].At) >= rateOver {
 		h.recent = h.recent[1:]
 	}
-	// Points lie at least as far apart as the whole course divided by how many are kept.
+	// The distance of points is at least the whole time divided by pointsKept.
 	if n := len(h.points); n > 1 && p.At.Sub(h.points[n-2].At) < p.At.Sub(h.points[0].At)/pointsKept {
 		h.points[n-1] = p
 		return
@@ -59,7 +60,7 @@ func (h *history) add(p point) {
 	h.points = append(h.points, p)
 }
 
-// rate is jobs per second over the last rateOver; 0 if it is not known.
+// rate returns the jobs per second over the last rateOver; 0 if unknown.
 func (h *history) rate() float64 {
 	if len(h.recent) < 2 {
 		return 0
@@ -72,7 +73,7 @@ func (h *history) rate() float64 {
 	return float64(n) / d
 }
 
-// watcher looks at the active batches and remembers their course, for show. It is safe for concurrent use.
+// watcher records the course of active batches for the dashboard. It is safe for concurrent use.
 type watcher struct {
 	store *statestore.Store
 
@@ -88,7 +89,7 @@ func newWatcher(store *statestore.Store) *watcher {
 	return &watcher{store: store, histories: cache}
 }
 
-// run looks until ctx is done. While Redis is away there is nothing to see.
+// run reads the active batches at an interval until ctx is done. It records nothing while Redis is away.
 func (w *watcher) run(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -103,8 +104,8 @@ func (w *watcher) run(ctx context.Context, every time.Duration) {
 	}
 }
 
-// look adds a point to every active batch, and to those that were active a moment ago: their last. It returns which are
-// active.
+// look adds a point to every active batch, and a last point to batches that were active before. It returns the active
+// batches.
 func (w *watcher) look(ctx context.Context, before map[batch.ID]bool) map[batch.ID]bool {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
@@ -154,7 +155,7 @@ func (w *watcher) note(ctx context.Context, id batch.ID) {
 	}
 }
 
-// course is a copy of what is remembered of a batch.
+// course returns a copy of a batch's history.
 func (w *watcher) course(id batch.ID) []point {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -165,8 +166,8 @@ func (w *watcher) course(id batch.ID) []point {
 	return append([]point(nil), h.points...)
 }
 
-// rate is jobs per second: lately, or since the batch began if it was not watched yet, or over its whole life if it is
-// done.
+// rate returns a batch's jobs per second. For a batch that is done it is the average over its life. Otherwise it is the
+// recent rate, or the average since its start if it was not watched yet.
 func (w *watcher) rate(info batch.Info) float64 {
 	if info.Phase != batch.Done {
 		w.mu.Lock()

@@ -8,31 +8,32 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// books are what the checker keeps beside what Redis holds. They are about the data as it is: when Redis forgets its last
-// seconds, they forget them too.
+// books is the checker's own record of a batch, kept beside the data in Redis. It follows that data: when Redis loses its last
+// seconds, the books are reset to the same instant.
 type books struct {
 	before    *state
 	jobs      map[int]*job
-	pulses    []time.Duration // when some worker was in touch with the batch
+	pulses    []time.Duration // when a worker contacted the batch
 	maxToken  int64
 	takeovers int
 	retried   bool
-	endedAs   batch.Phase // the phase that the batch was in before its end; [batch.Cancelling] if that was a cancellation
+	endedAs   batch.Phase // the phase before the batch ended; [batch.Cancelling] if a cancellation ended it
 }
 
-// job is what the checker knows of one job.
+// job is the checker's record of one job.
 type job struct {
-	spent     int // attempts since it was fed or retried, those handed back not counted
+	spent     int // attempts since the job was fed or retried; released ones do not count
 	exhausted bool
 	renewed   time.Duration // when the lease was last claimed or renewed
 	journal   []string
-	// cut: Redis forgot turns that the holder of the lease was told are safe, or that it gave out this very lease before.
+	// cut is set when Redis lost turns that it had acknowledged to the holder of the lease. It is also set when Redis granted the
+	// same lease twice.
 	cut bool
 }
 
 func newBooks() books { return books{before: &state{}, jobs: make(map[int]*job)} }
 
-// copy is for looking at later: states, journals and pulses are never changed in place.
+// copy returns a snapshot. It shares states, journals and pulses, which are never changed in place.
 func (b books) copy() books {
 	b.jobs = maps.Clone(b.jobs)
 	for index, j := range b.jobs {
@@ -43,16 +44,16 @@ func (b books) copy() books {
 	return b
 }
 
-// page is what the books were after the commands of an instant.
+// page is a snapshot of the books after all commands of one instant.
 type page struct {
 	at time.Duration
 	books
 }
 
-// furthest is how far back Redis may forget.
+// furthest is the longest span of writes that Redis may lose.
 const furthest = 3 * time.Second
 
-// keep writes the books down, if Redis is to forget anything in this run.
+// keep saves a page of the books if Redis loses writes in this run.
 func (k *checker) keep() {
 	if !k.cfg.forgets() {
 		return
@@ -61,14 +62,14 @@ func (k *checker) keep() {
 	if n := len(k.pages); n > 0 && k.pages[n-1].at == now {
 		k.pages = k.pages[:n-1]
 	}
-	// One that is older than all that may be forgotten stays.
+	// Keep one page that is older than everything Redis may lose.
 	if old := slices.IndexFunc(k.pages, func(p page) bool { return p.at >= now-furthest }); old > 1 {
 		k.pages = slices.Delete(k.pages, 0, old-1)
 	}
 	k.pages = append(k.pages, page{now, k.books.copy()})
 }
 
-// forget puts the books back to what they were. It is told when Redis has forgotten everything since.
+// forget restores the books of the given instant. The caller has just made Redis lose everything after it.
 func (k *checker) forget(until time.Duration) {
 	lost := k.books
 	k.books = newBooks()
@@ -91,7 +92,7 @@ func (k *checker) forget(until time.Duration) {
 			j.cut = j.cut || now.cut || len(now.journal) > len(j.journal)
 		}
 	}
-	if n := len(k.pages); n > 0 { // Redis may go back to this page once more
+	if n := len(k.pages); n > 0 { // Redis may return to this page once more
 		k.pages[n-1].books = k.books.copy()
 	}
 }

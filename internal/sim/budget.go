@@ -11,17 +11,19 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// A third of the runs have a budget that is used up now and then. A user raises it, in the end for good.
+// A third of the runs that neither reduce nor lose writes have a budget, which runs out now and then. A user raises it; the last
+// raise removes the limit.
 
-// The plain worker's turns use so many tokens.
+// Tokens that each turn of a plain worker uses.
 const turnPrompt, turnCompletion = 100, 1
 
-// limited gives the batch a budget. Runs that are reduced or forget have none: the books of calls are of one batch.
+// limited gives the batch a budget. Runs that reduce or lose writes have none, because the checker's record of calls covers one
+// batch and is never reset.
 func (c *Config) limited(r *rand.Rand) {
 	c.budget = int64(between(r, 200, time.Duration(c.jobs*c.turns*(turnPrompt+turnCompletion)/2+201)))
 }
 
-// raise lets a batch that may be paused go on. Once faults are over, nothing limits it.
+// raise increases the budget, so that a paused batch continues. After the last fault it removes the limit.
 func (w *world) raise() {
 	if w.cfg.budget == 0 || w.busy > 0 || !w.net.isCalm() && !likely(w.chance.on("raise", w.now().String()), 0.02) {
 		return
@@ -39,7 +41,7 @@ func (w *world) raise() {
 	})
 }
 
-// reserve waits until a turn's model call may begin.
+// reserve waits for the reservation of a turn's model call.
 func (p *plainWorker) reserve(ctx context.Context, l batch.Lease, call int64) error {
 	if p.world.cfg.budget == 0 {
 		return nil
@@ -68,7 +70,7 @@ func (p *plainWorker) reserve(ctx context.Context, l batch.Lease, call int64) er
 	return errHandedBack
 }
 
-// settle counts a call, also of a job that was lost meanwhile.
+// settle records the usage of a call, even when the job was lost in the meantime.
 func (p *plainWorker) settle(l batch.Lease, call int64) error {
 	if p.world.cfg.budget == 0 {
 		return nil
@@ -87,11 +89,11 @@ func (p *plainWorker) settle(l batch.Lease, call int64) error {
 	})
 }
 
-// ledgerState is what Redis holds of reservations.
+// ledgerState is the state of the reservations in Redis.
 type ledgerState struct {
-	limit, counted int               // the budget, and what results hold, in tokens
+	limit, counted int               // the budget, and the usage in committed results, in tokens
 	sums           [11]int           // see lua/prelude.lua
-	calls          map[string]string // index -> its part
+	calls          map[string]string // index -> part of the ledger
 }
 
 func (l ledgerState) used() int     { return l.counted + l.sums[8] + l.sums[10] }
@@ -105,15 +107,16 @@ func readLedger(meta, calls map[string]string) ledgerState {
 	return l
 }
 
-// budgetBooks are what the checker knows of calls.
+// budgetBooks is the checker's record of model calls.
 type budgetBooks struct {
-	open  map[string]int // name -> index of the job, of calls that were granted and neither settled nor dropped with their job
+	open  map[string]int // name -> index of the job; calls that were granted, not yet settled, and not dropped with their job
 	spent int            // tokens of all settled calls
-	// unknown: a call was settled without its usage.
+	// unknown is set once a call was settled without its usage.
 	unknown bool
 }
 
-// spend checks one script of reservations: a call begins only if the budget is not used up, and if it fits or is alone (I12).
+// spend checks one run of the spend script (I12). A call may begin only if budget is left, and only if it fits or no other call
+// runs.
 func (k *checker) spend(proc string, c call, was, is *state) {
 	if k.calls.open == nil {
 		k.calls.open = map[string]int{}
@@ -147,12 +150,12 @@ func (k *checker) spend(proc string, c call, was, is *state) {
 	}
 }
 
-// reservations checks that what is reserved belongs to leases that are held, and that everything that was used counts.
+// reservations checks that each reservation belongs to a held lease, and that the ledger counts all usage.
 func (k *checker) reservations(st *state) {
 	if k.cfg.budget == 0 || !st.exists {
 		return
 	}
-	for name, index := range k.calls.open { // a zombie's call is forgotten with its job
+	for name, index := range k.calls.open { // an unsettled call of a finished job is dropped
 		if st.finished[index] {
 			delete(k.calls.open, name)
 		}

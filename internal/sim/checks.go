@@ -10,15 +10,15 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Violation is the first thing that a run did wrong.
+// Violation is the first error of a run.
 type Violation struct {
-	Invariant string // I1 to I10 of package batch, "store" for an answer that no verb may give, "sim" for a defect here
+	Invariant string // I1 to I12 of package batch; or "store", "worker", or "sim" for a defect of the simulation
 	Message   string
 }
 
 func (v *Violation) Error() string { return v.Invariant + ": " + v.Message }
 
-// judge takes the first violation of a run.
+// judge keeps the first violation of a run.
 type judge struct {
 	violation *Violation
 	failed    func(*Violation) // called once
@@ -31,8 +31,8 @@ func (j *judge) fail(invariant, format string, args ...any) {
 	}
 }
 
-// checker looks at what Redis holds of one batch after every script that it executed, compares with what it saw before, and keeps
-// its own books of attempts, tokens and renewals. It runs on the network's goroutine, at rest.
+// checker reads one batch from Redis after every script and compares it with the state before. It keeps its own books of
+// attempts, tokens and renewals. It runs on the network's goroutine, at rest.
 type checker struct {
 	*judge
 
@@ -41,21 +41,21 @@ type checker struct {
 	redis *server
 	start time.Time
 
-	taken     func(index int, old fence, renewed time.Duration) // told of every lease that was ended because it lapsed
-	committed func(*state)                                      // told of what Redis holds; nil is skipped
-	reduces   *checker                                          // of the batch that this one reduces; nil if it reduces none
+	taken     func(index int, old fence, renewed time.Duration) // called for every lapsed lease that a claim ended
+	committed func(*state)                                      // called with the batch after each command; may be nil
+	reduces   *checker                                          // the checker of the batch that this one reduces; nil if it reduces none
 
 	books
 	calls budgetBooks
-	pages []page          // the books of before, oldest first
-	given map[tenure]bool // every lease that was ever given out; Redis may forget that and do it again
+	pages []page          // earlier books, oldest first
+	given map[tenure]bool // every lease ever granted; Redis may lose a grant and repeat it
 	lost  int             // jobs that ended because all of their attempts lost their worker
 
-	// What the last script did to jobs that its answer does not name: it kept them to run alone, queued them again, or queued a
-	// reduction of which nothing is known any more.
+	// Effects of the last script on jobs that its answer does not name: jobs kept to run alone, jobs queued again, and a
+	// reduction that was queued from scratch.
 	kept, requeued []int
 	anew           bool
-	ended          bool // by the last script
+	ended          bool // the last script ended the batch
 }
 
 func newChecker(cfg Config, id batch.ID, redis *server, j *judge) *checker {
@@ -73,12 +73,12 @@ func (k *checker) job(index int) *job {
 	return j
 }
 
-// mutating are the scripts that may change a batch.
+// mutating lists the scripts that may change a batch.
 var mutating = []string{
 	"create", "feed", "seal", "claim", "renew", "checkpoint", "release", "finish", "cancel", "retry", "remove", "spend", "bind",
 }
 
-// executed is told of every command that Redis executed.
+// executed checks one command that Redis executed.
 func (k *checker) executed(proc string, c call) {
 	if k.violation != nil || !c.ran || !slices.Contains(mutating, c.verb) {
 		return
@@ -102,7 +102,7 @@ func (k *checker) executed(proc string, c call) {
 	}
 }
 
-// script checks what one script did.
+// script checks the effect of one script on its batch.
 func (k *checker) script(proc string, c call, was, is *state) {
 	k.leases(proc, c, was, is)
 	k.results(proc, c, was, is)
@@ -142,7 +142,7 @@ func (k *checker) script(proc string, c call, was, is *state) {
 	}
 }
 
-// leases checks every change of the lease hash: who made it, and with what right.
+// leases checks each change of the lease hash: which process made it, and whether it was allowed to.
 func (k *checker) leases(proc string, c call, was, is *state) {
 	var claimed int
 	if c.verb == "claim" && was.phase != batch.Done && was.exists {
@@ -164,13 +164,13 @@ func (k *checker) leases(proc string, c call, was, is *state) {
 			if sent := sent(c, index); !slices.Contains(sent, old) {
 				k.fail("I1", "%s released job %d, which is held as %v, with fence %v", proc, index, old, sent)
 			}
-			// A lease of a job that used up its attempts began none, so there is none to give back.
+			// A job with no attempts left began none with this lease, so the release returns none.
 			begun := 1
 			if k.job(index).exhausted {
 				begun = 0
 			}
 			if now.held() || now.attempt != old.attempt-begun {
-				k.fail("I5", "a release left job %d as %v; it was %v", index, now, old)
+				k.fail("I5", "a release changed the lease of job %d to %v; it was %v", index, now, old)
 			}
 			k.job(index).spent -= begun
 			k.job(index).exhausted = false
@@ -179,7 +179,7 @@ func (k *checker) leases(proc string, c call, was, is *state) {
 				k.fail("I1", "%s finished job %d, which is held as %v, with fence %v", proc, index, old, sent)
 			}
 		case c.verb == "retry" && now == fence{holder: "-"}:
-		case is.phase == batch.Done || !is.exists: // the whole hash is dropped
+		case is.phase == batch.Done || !is.exists: // the script drops the whole hash
 		default:
 			k.fail("I1", "%s changed the lease of job %d from %v to %v with %s", proc, index, old, now, c.verb)
 		}
@@ -188,12 +188,11 @@ func (k *checker) leases(proc string, c call, was, is *state) {
 		k.maxToken = max(k.maxToken, f.token)
 	}
 	if c.verb == "claim" && claimed > number(c.args[1]) {
-		k.fail("I7", "%s asked for %s jobs and got %d", proc, c.args[1], claimed)
+		k.fail("I7", "%s claimed at most %s jobs and got %d", proc, c.args[1], claimed)
 	}
 }
 
-// sent are the fences that a release or a finish was called with for a job, which may be an old and a new one of the
-// same worker.
+// sent returns the fences in a release or a finish of a job. These may be an old and a new one of the same worker.
 func sent(c call, index int) []fence {
 	var jobs [][]string
 	if c.verb == "finish" {
@@ -214,7 +213,7 @@ func sent(c call, index int) []fence {
 func (k *checker) claim(proc string, c call, index int, old, now fence) {
 	j := k.job(index)
 	if now.token <= k.maxToken {
-		k.fail("I1", "job %d was claimed by %s with token %d; %d was given out before", index, proc, now.token, k.maxToken)
+		k.fail("I1", "job %d was claimed by %s with token %d; token %d was granted before", index, proc, now.token, k.maxToken)
 	}
 	if now.holder != c.args[0] {
 		k.fail("I1", "job %d was claimed by %s for %s", index, c.args[0], now.holder)
@@ -230,17 +229,17 @@ func (k *checker) claim(proc string, c call, index int, old, now fence) {
 		k.fail("I5", "job %d was claimed with exhausted = %v after %d of %d attempts", index, told, j.spent, k.cfg.maxAttempts)
 	}
 	if !j.exhausted && now.attempt != j.spent {
-		k.fail("I5", "job %d was claimed as attempt %d; it is the %d. of at most %d", index, now.attempt, j.spent, k.cfg.maxAttempts)
+		k.fail("I5", "job %d was claimed as attempt %d; it is attempt %d of at most %d", index, now.attempt, j.spent, k.cfg.maxAttempts)
 	}
 	j.renewed, j.cut = k.now(), k.given[tenure{k.id, index, now}]
 	k.given[tenure{k.id, index, now}] = true
 	k.reload(index)
 	if told := k.toldTurns(c, index); told != len(j.journal) {
-		k.fail("I3", "%s claimed job %d and was told of %d turns; its journal has %d", proc, index, told, len(j.journal))
+		k.fail("I3", "%s claimed job %d and got %d turns; its journal has %d", proc, index, told, len(j.journal))
 	}
 }
 
-// lapsed checks that a lease might be ended.
+// lapsed checks that a claim was allowed to end a lease.
 func (k *checker) lapsed(index int, old fence) {
 	k.takeovers++
 	k.taken(index, old, k.job(index).renewed)
@@ -248,42 +247,42 @@ func (k *checker) lapsed(index int, old fence) {
 		k.fail("I1", "job %d was taken over from %s %v after it was renewed; a lease is %v", index, old.holder, idle, k.cfg.lease)
 	}
 	if since, ok := k.sinceSilence(); ok {
-		k.fail("I1", "job %d was taken over from %s %v after workers had been out of touch; the holder had no whole lease to come back",
+		k.fail("I1", "job %d was taken over from %s %v after all workers had lost contact; the holder did not get a whole lease to reconnect",
 			index, old.holder, since)
 	}
 }
 
-// last reports whether a job has one attempt left and lost its worker in each of the others.
+// last reports whether a job has one attempt left and lost its worker in all the others.
 func (k *checker) last(index int) bool {
 	spent := k.job(index).spent
 	return spent > 0 && spent == k.cfg.maxAttempts-1
 }
 
-// company checks that a last attempt is given to who runs nothing else, with no other job.
+// company checks that a last attempt goes alone to a worker that runs no other job.
 func (k *checker) company(c call, index int, phase batch.Phase) {
 	list, _ := c.reply.([]any)
 	last, told := k.last(index) && phase != batch.Cancelling, k.told(c, index)[7] == int64(1)
 	if last != told || last && (c.args[4] != "1" || len(list) != 2) {
-		k.fail("I5", "job %d was claimed after %d of %d attempts with %d others, alone = %v, by one whose word for running nothing else is %s",
+		k.fail("I5", "job %d was claimed after %d of %d attempts with %d others, alone = %v, by a worker that sent idle = %s",
 			index, k.job(index).spent, k.cfg.maxAttempts, len(list)-2, told, c.args[4])
 	}
 }
 
-// setAside checks a job that a claim took from a worker, or from those handed back, to keep it for its last attempt.
+// setAside checks a job that a claim kept for its last attempt. The claim took it from a worker or from the released jobs.
 func (k *checker) setAside(index int, old, now fence) {
 	k.kept = append(k.kept, index)
 	if old.held() {
 		k.lapsed(index, old)
 	}
-	if !k.last(index) && k.cfg.budget == 0 { // else it may wait for room in the budget
+	if !k.last(index) && k.cfg.budget == 0 { // with a budget, the job may wait for room in it
 		k.fail("I4", "job %d is kept to run alone after %d of %d attempts", index, k.job(index).spent, k.cfg.maxAttempts)
 	}
 	if now.token != old.token || now.attempt != old.attempt {
-		k.fail("I5", "keeping job %d to run alone left it as %v; it was %v", index, now, old)
+		k.fail("I5", "keeping job %d to run alone changed its lease to %v; it was %v", index, now, old)
 	}
 }
 
-// told finds a job in the answer of a claim.
+// told returns the entry of a job in the answer of a claim.
 func (k *checker) told(c call, index int) []any {
 	list, _ := c.reply.([]any)
 	for _, e := range list[min(1, len(list)):] {
@@ -302,10 +301,10 @@ func (k *checker) toldTurns(c call, index int) int {
 	return len(turns)
 }
 
-// pulse notes that a worker was in touch with the batch.
+// pulse records that a worker contacted the batch.
 func (k *checker) pulse() { k.pulses = append(k.pulses, k.now()) }
 
-// sinceSilence looks for a silence of more than half a lease that ended less than a lease ago.
+// sinceSilence looks for a silence of more than half a lease that ended less than a lease ago. It returns the time since its end.
 func (k *checker) sinceSilence() (time.Duration, bool) {
 	for i := len(k.pulses) - 1; i > 0; i-- {
 		since := k.now() - k.pulses[i]
@@ -335,7 +334,7 @@ func (k *checker) checkpoint(proc string, c call, was *state) {
 	k.reload(index)
 	if slices.Equal(old, j.journal) {
 		if turn := number(c.args[2]); c.reply == int64(0) && uncredited(old[turn-1]) != uncredited(c.args[3]) {
-			k.fail("I3", "%s goes on from turn %d of job %d as %s; the journal has %s", proc, turn, index, c.args[3], old[turn-1])
+			k.fail("I3", "%s continues job %d after turn %d as %s; the journal has %s", proc, turn, index, c.args[3], old[turn-1])
 		}
 		return
 	}
@@ -343,17 +342,17 @@ func (k *checker) checkpoint(proc string, c call, was *state) {
 		k.fail("I1", "%s wrote a turn of job %d with fence %v; it is held as %v", proc, index, sent, was.lease[index])
 	}
 	if len(j.journal) != len(old)+1 || !slices.Equal(old, j.journal[:len(old)]) {
-		k.fail("I3", "%s turned the journal of job %d from %d turns into %d others", proc, index, len(old), len(j.journal))
+		k.fail("I3", "%s changed the journal of job %d from %d turns to %d others", proc, index, len(old), len(j.journal))
 	}
 	if number(c.args[2]) != len(j.journal) {
 		k.fail("I3", "%s wrote turn %s of job %d as number %d", proc, c.args[2], index, len(j.journal))
 	}
 	if ttl := k.redis.ttl(journalKey(k.id, index)); ttl > 0 {
-		k.fail("I3", "the journal of job %d, which is running, will be dropped in %v", index, ttl)
+		k.fail("I3", "the journal of the running job %d expires in %v", index, ttl)
 	}
 }
 
-// results checks every new result: that its writer held the lease, and that a lost job really used up its attempts.
+// results checks each new result: its writer held the lease, and a lost job used all its attempts.
 func (k *checker) results(proc string, c call, was, is *state) {
 	last := 0
 	if n := len(was.results); n > 0 {
@@ -381,7 +380,7 @@ func (k *checker) results(proc string, c call, was, is *state) {
 		k.answers(line)
 		j := k.job(r.index)
 		if k.cfg.Mode == Full && k.id == batchID && line.Status == batch.OK && line.Turns != len(j.journal)+1 && !j.cut {
-			k.fail("I3", "job %d ended after %d turns; its journal has %d and the answer is one more", r.index, line.Turns, len(j.journal))
+			k.fail("I3", "job %d ended after %d turns; its journal has %d, and the final answer adds one", r.index, line.Turns, len(j.journal))
 		}
 		k.reload(r.index)
 		lost := line.Error != nil && line.Error.Type == batch.WorkerLost
@@ -392,10 +391,10 @@ func (k *checker) results(proc string, c call, was, is *state) {
 			k.fail("I5", "job %d ran again after all of its %d attempts", r.index, k.cfg.maxAttempts)
 		}
 		if line.Attempts < 1 || line.Attempts > k.cfg.maxAttempts {
-			k.fail("I5", "the result of job %d tells of %d attempts; %d are allowed", r.index, line.Attempts, k.cfg.maxAttempts)
+			k.fail("I5", "the result of job %d reports %d attempts; the limit is %d", r.index, line.Attempts, k.cfg.maxAttempts)
 		}
 		if k.cfg.Mode == Full && line.Error != nil && line.Error.Type == batch.BackendRejected {
-			k.fail("I4", "an outage failed job %d, whose request no server ever refused: %s", r.index, line.Error.Message)
+			k.fail("I4", "a refusal of all calls failed job %d: %s", r.index, line.Error.Message)
 		}
 		if k.reduces != nil {
 			k.summary(line)
@@ -403,7 +402,7 @@ func (k *checker) results(proc string, c call, was, is *state) {
 	}
 }
 
-// standing checks what must hold at any time.
+// standing checks the invariants that always hold.
 func (k *checker) standing(st *state) {
 	if !st.exists {
 		return
@@ -416,7 +415,7 @@ func (k *checker) standing(st *state) {
 			k.fail("I2", "job %d has %d results", r.index, byIndex[r.index])
 		}
 		if !st.finished[r.index] {
-			k.fail("I2", "job %d has a result and is not marked as finished", r.index)
+			k.fail("I2", "job %d has a result but is not marked as finished", r.index)
 		}
 	}
 	if n := st.ok + st.failed + st.cancelled; n != len(st.results) || n != len(st.finished) {
@@ -461,20 +460,20 @@ func (k *checker) standingJobs(st *state) {
 		case f.held():
 			running++
 			if !pending {
-				k.fail("I4", "job %d is held as %v and nobody could take it over: it is not pending", index, f)
+				k.fail("I4", "job %d is held as %v but no worker could take it over: it is not pending", index, f)
 			} else if holder != f.holder {
 				k.fail("I1", "job %d is held as %v, but %s keeps it alive", index, f, holder)
 			}
 		case kept[fmt.Sprintf("%s %d", id, index)]:
 			if pending {
-				k.fail("I5", "job %d waits to run alone, and whoever looks for lapsed leases would take it", index)
+				k.fail("I5", "job %d waits to run alone but is pending, so a search for lapsed leases would claim it", index)
 			}
 		case leased && f.token > 0:
 			if !pending {
-				k.fail("I4", "job %d was handed back as %v and nobody could take it over: it is not pending", index, f)
+				k.fail("I4", "job %d was handed back as %v but no worker could take it over: it is not pending", index, f)
 			}
 			if !noted[fmt.Sprintf("%s %d", id, index)] {
-				k.fail("I4", "job %d was handed back and is not offered", index)
+				k.fail("I4", "job %d was handed back but is not offered to workers", index)
 			}
 		case pending:
 			k.fail("I4", "job %d is pending without a lease", index)
@@ -488,7 +487,7 @@ func (k *checker) standingJobs(st *state) {
 	}
 }
 
-// end checks what is left when the batch is done and everybody has gone.
+// end checks the final state, after the batch is done and all processes have left.
 func (k *checker) end(st *state) {
 	if st.phase != batch.Done {
 		var open []string
@@ -505,7 +504,7 @@ func (k *checker) end(st *state) {
 	for _, r := range st.results {
 		var line batch.Result
 		if err := json.Unmarshal([]byte(r.line), &line); err != nil {
-			continue // which was found before
+			continue // reported before
 		}
 		if line.Error != nil && line.Error.Type == batch.WorkerLost {
 			k.lost++

@@ -18,14 +18,14 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// collector is somebody who runs `coordinator results --follow --out FILE`, again whenever it was killed and whenever the batch
-// goes on after its end. It takes the follower's place in runs in which Redis forgets or results are reduced: a cursor says nothing
-// then, and the command is what promises that each job stands in the file once, and that the last summary is that of those.
+// collector runs `coordinator results --follow --out FILE`. It runs the command again when it was killed and when the batch is
+// reopened. It replaces the follower in runs in which Redis loses writes or results are reduced. Cursors are not reliable there;
+// only the command guarantees one line per job and a last summary that matches the file.
 type collector struct {
 	world     *world
 	path      string
-	said      bytes.Buffer            // to standard output, by all runs of the command: summaries, one to a line
-	committed map[int]map[string]bool // the lines of all results that Redis ever had, by job
+	said      bytes.Buffer            // standard output of all runs of the command: one summary per line
+	committed map[int]map[string]bool // the lines of all results that were ever in Redis, by job
 }
 
 func newCollector(w *world) (*collector, error) {
@@ -49,7 +49,7 @@ func (c *collector) run(ctx context.Context, p *process, drain <-chan struct{}) 
 		source = blind{s}
 	}
 	con := coordinator.NewConsole(&c.said, io.Discard)
-	for collected := []time.Time(nil); ; { // the ends of the batches of which all was collected
+	for collected := []time.Time(nil); ; { // ends of the batches that are collected completely
 		ends, open, err := c.ends(ctx, s)
 		switch {
 		case err == nil && ends != nil && slices.Equal(ends, collected):
@@ -66,8 +66,8 @@ func (c *collector) run(ctx context.Context, p *process, drain <-chan struct{}) 
 				open = now
 			}
 		}
-		// Redis may have forgotten the batch, or not know it yet; or it forgot jobs of one that was not sealed, of which the file has
-		// results.
+		// Redis may have lost the batch, or may not have it yet. It may also have lost jobs of an unsealed batch whose results
+		// are already in the file.
 		early := open || statestore.Unreachable(err) || errors.Is(err, statestore.ErrNotFound)
 		if err != nil && !early && ctx.Err() == nil {
 			return err
@@ -78,7 +78,8 @@ func (c *collector) run(ctx context.Context, p *process, drain <-chan struct{}) 
 	}
 }
 
-// ends are when the batches of the run ended, nil while one goes on; open is whether the first may get more jobs.
+// ends returns the times at which the batches of the run ended, nil while one is running. open reports whether the first batch
+// may get more jobs.
 func (c *collector) ends(ctx context.Context, s *statestore.Store) (ends []time.Time, open bool, err error) {
 	done := true
 	for _, id := range c.world.cfg.batches() {
@@ -94,13 +95,13 @@ func (c *collector) ends(ctx context.Context, s *statestore.Store) (ends []time.
 	return ends, open, nil
 }
 
-// blind does not see that Redis was restarted.
+// blind hides restarts of Redis: it always returns the same timeline.
 type blind struct{ *statestore.Store }
 
 // Timeline implements [coordinator.Source].
 func (blind) Timeline(context.Context, batch.ID) (string, error) { return "the only one", nil }
 
-// executed is told of what Redis holds after each command.
+// executed records the results in Redis after each command.
 func (c *collector) executed(st *state) {
 	for _, r := range st.results {
 		if c.committed[r.index] == nil {
@@ -110,8 +111,8 @@ func (c *collector) executed(st *state) {
 	}
 }
 
-// check holds the file against what is in Redis at the end. Each job stands there once. A result that Redis forgot may stand
-// for the one that was made in its place, if it is an output; what failed is replaced.
+// check compares the file with the final results in Redis. Each job must be in the file once. An output that Redis lost may stay
+// in place of its successor; a failed result must have been replaced.
 func (c *collector) check(k *checker, states []*state) {
 	st := states[0]
 	text, err := os.ReadFile(c.path)
@@ -133,17 +134,17 @@ func (c *collector) check(k *checker, states []*state) {
 		index, text := int(r.Index), string(bytes.TrimSuffix(line, []byte("\n")))
 		switch {
 		case seen[index]:
-			k.fail("I2", "job %d stands in the results file twice", index)
+			k.fail("I2", "job %d is in the results file twice", index)
 		case !c.committed[index][text]:
-			k.fail("I2", "a result of job %d stands in the results file and was never committed", index)
+			k.fail("I2", "a result of job %d is in the results file but was never committed", index)
 		case text != kept[index] && r.Status != batch.OK:
-			k.fail("I2", "the results file has a failure of job %d that is no more; its result is %s", index, kept[index])
+			k.fail("I2", "the results file has an obsolete failure of job %d; its result is %s", index, kept[index])
 		}
 		seen[index] = true
 	}
 	for index := range kept {
 		if !seen[index] {
-			k.fail("I2", "the results file lacks job %d", index)
+			k.fail("I2", "job %d is missing in the results file", index)
 		}
 	}
 	for _, reduction := range states[1:] {

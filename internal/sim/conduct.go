@@ -8,38 +8,38 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// conduct watches what workers do with what they were told. Redis refuses every stale write, so a worker that goes on
-// with a lost job, forgets one or runs a turn again does no damage there; it wastes attempts, tokens and tool calls.
-// Everything here runs on the network's goroutine, at rest.
+// conduct checks how workers react to the answers of Redis. Redis refuses every stale write. A worker that continues a lost job,
+// forgets a job or repeats a turn corrupts no data. But it wastes attempts, tokens and tool calls. Everything here runs on the
+// network's goroutine, at rest.
 type conduct struct {
 	world *world
 	procs map[string]*record
 }
 
-// record is what one process was told and what it did about it.
+// record is the history of one process: the answers it received and its reactions.
 type record struct {
 	proc    *process
-	claims  map[batch.ID]*exchange // executed, and their answers have not arrived
+	claims  map[batch.ID]*exchange // executed claims without an answer so far
 	leases  map[tenure]*leased
-	drained time.Time // when it was asked to leave; zero if it was not
+	drained time.Time // when the drain began; zero before
 }
 
-// tenure names a lease. When Redis forgets claims, it gives their tokens out again, to other jobs or even to the same one.
+// tenure identifies a lease. When Redis loses claims, it grants their tokens again: to other jobs, or to the same one.
 type tenure struct {
 	batch batch.ID
 	index int
 	fence fence
 }
 
-// leased is one lease that a process was told of.
+// leased is one lease that was granted to a process.
 type leased struct {
 	index      int
-	turns      int  // in the journal when it was claimed
-	told       bool // the process knows of the lease
-	handedBack bool // a release was sent
-	finishing  bool // a result was sent
-	missed     bool // a renewal was sent without it
-	fenced     bool // the process was told that the lease is lost
+	turns      int  // in the journal when the job was claimed
+	told       bool // the answer with the lease arrived
+	handedBack bool // the process sent a release
+	finishing  bool // the process sent a result
+	missed     bool // the process sent a renewal without this lease
+	fenced     bool // an answer reported the lease as lost
 }
 
 func newConduct(w *world) *conduct { return &conduct{world: w, procs: make(map[string]*record)} }
@@ -57,17 +57,17 @@ func (k *conduct) fail(invariant, format string, args ...any) {
 	k.world.check.fail(invariant, format, args...)
 }
 
-// asked notes that a process is asked to leave.
+// asked records the start of a drain.
 func (k *conduct) asked(p *process) { k.of(p).drained = time.Now() }
 
-// sent is told of every request that a process sent, whether or not it arrives.
+// sent checks every request that a process sent, whether or not it arrives.
 func (k *conduct) sent(x *exchange) {
 	r := k.of(x.proc)
 	for _, c := range k.world.trace.calls(x) {
 		switch c.verb {
 		case "claim":
 			if r.claims[c.batch()] != nil {
-				k.fail("I4", "%s claims again and has not asked what a claim without an answer leased to it", x.proc.name)
+				k.fail("I4", "%s claims again before it looked up the leases of a claim without an answer", x.proc.name)
 			}
 		case "held":
 			delete(r.claims, c.batch())
@@ -85,7 +85,7 @@ func (k *conduct) sent(x *exchange) {
 			}
 		case "renew":
 			for f, l := range r.leases {
-				// Without any lease it only says that somebody is in touch.
+				// A renewal without any lease only keeps contact with the batch.
 				if f.batch == c.batch() && l.told && len(c.args) > 2 && !slices.Contains(c.args, f.fence.String()) {
 					l.missed = true
 				}
@@ -102,24 +102,24 @@ func (k *conduct) checkpoint(p *process, r *record, c call) {
 		return
 	}
 	if l.fenced {
-		k.fail("I1", "%s goes on with job %d though it was told that the lease was lost", p.name, l.index)
+		k.fail("I1", "%s continues job %d after an answer reported the lease as lost", p.name, l.index)
 	}
 	if number(c.args[2]) <= l.turns {
-		k.fail("I3", "%s ran turn %s of job %d again; the journal that it was given has %d turns", p.name, c.args[2], l.index, l.turns)
+		k.fail("I3", "%s repeated turn %s of job %d; the journal in its claim has %d turns", p.name, c.args[2], l.index, l.turns)
 	}
 	if strings.Contains(c.args[3], "Error: call tool") {
 		k.fail("I3", "%s journals a turn of job %d whose tool calls were cancelled: %s", p.name, l.index, c.args[3])
 	}
 }
 
-// executed is told of what Redis executed.
+// executed records the leases that Redis granted.
 func (k *conduct) executed(x *exchange, calls []call) {
 	r := k.of(x.proc)
 	for _, c := range calls {
 		if c.verb != "claim" || !c.ran {
 			continue
 		}
-		if !x.abandoned() { // else the process had stopped waiting before, and could not know
+		if !x.abandoned() { // otherwise the process had stopped waiting and cannot know the lease
 			r.claims[c.batch()] = x
 		}
 		for _, l := range c.leased() {
@@ -128,7 +128,7 @@ func (k *conduct) executed(x *exchange, calls []call) {
 	}
 }
 
-// delivered is told of every answer that arrived.
+// delivered records the answers that arrived.
 func (k *conduct) delivered(x *exchange) {
 	r := k.of(x.proc)
 	for _, c := range k.world.trace.calls(x) {
@@ -158,8 +158,8 @@ func (k *conduct) delivered(x *exchange) {
 	}
 }
 
-// takenOver is told of every lease that lapsed and went to another worker. Its holder must have had a reason to let it
-// lapse: it died, or could not reach Redis, or never knew of it.
+// takenOver checks a lease that lapsed and went to another worker. The holder must have had a reason to let it lapse: it died, it
+// could not reach Redis, or it never received the lease.
 func (k *conduct) takenOver(id batch.ID, index int, old fence, renewed time.Duration) {
 	r := k.procs[old.holder]
 	if r == nil || r.proc.gone() {
@@ -172,26 +172,26 @@ func (k *conduct) takenOver(id batch.ID, index int, old fence, renewed time.Dura
 	now, cfg := k.world.now(), k.world.cfg
 	switch {
 	case !r.drained.IsZero():
-		// Its words for it may have been lost before the calm, or fallen into an outage that took all the time it has for them,
-		// though a renewal of before still got through at the end.
+		// Before the calm, its release may have been lost, or an outage may have outlasted the drain. A renewal may have
+		// succeeded just before.
 		if !l.finishing && now > cfg.calmAt && !k.world.net.wasDown(r.drained) {
-			k.fail("I5", "%s left and did not hand job %d back", old.holder, l.index)
+			k.fail("I5", "%s left without handing job %d back", old.holder, l.index)
 		}
 	case l.missed && !l.fenced:
-		k.fail("I4", "%s forgot job %d: it neither renewed the lease, nor handed it back, nor knows that it has a result", old.holder, l.index)
+		k.fail("I4", "%s forgot job %d: it did not renew the lease, did not hand it back, and did not learn that it was lost", old.holder, l.index)
 	case now > cfg.calmAt+2*cfg.lease:
-		k.fail("I4", "%s let the lease of job %d lapse although nothing was wrong", old.holder, l.index)
+		k.fail("I4", "%s let the lease of job %d lapse without any fault", old.holder, l.index)
 	}
 }
 
-// toldJob is a job in a claim's answer.
+// toldJob is one job in a claim's answer.
 type toldJob struct {
 	index, turns int
 	fence        fence
 	exhausted    bool
 }
 
-// leased are the jobs that a claim leased.
+// leased returns the jobs that a claim leased.
 func (c call) leased() []toldJob {
 	list, _ := c.reply.([]any)
 	var out []toldJob

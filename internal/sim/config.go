@@ -12,31 +12,31 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Mode says what the workers of a run are made of.
+// Mode selects the kind of workers in a run.
 type Mode string
 
-// The modes.
+// Modes of a run.
 const (
-	// Plain workers are small and call the store themselves. They take more roads through the store per second.
+	// Plain runs small workers that call the store themselves. They cover more paths through the store per second.
 	Plain Mode = "plain"
-	// Full workers are internal/worker, with the agent's turn loop and the toolpool above the store.
+	// Full runs internal/worker, with the agent's turn loop and the toolpool on top of the store.
 	Full Mode = "full"
 )
 
 // Modes lists every mode.
 var Modes = []Mode{Plain, Full}
 
-// batchID is the batch of a run, and reducerID the one that reduces it, if any does.
+// batchID is the batch of a run. reducerID is the batch that reduces it, if the run has one.
 const (
 	batchID   batch.ID = "b_01jd0000000000000000000000"
 	reducerID batch.ID = batchID + ".reduce"
 )
 
-// Config is one run. [Draw] makes it from a seed; nothing else about a run is free.
+// Config is the configuration of one run. [Draw] derives all of it from a seed.
 type Config struct {
 	Seed   uint64
 	Mode   Mode
-	Mutant *Mutant // nil runs the scripts as they are
+	Mutant *Mutant // nil leaves the scripts unchanged
 
 	workers     int
 	jobs        int
@@ -46,42 +46,42 @@ type Config struct {
 	slots       int // model calls in flight per worker; full mode
 	lease       time.Duration
 	ttl         time.Duration
-	turns       int           // per job at most
-	turnTime    time.Duration // of one turn at most
+	turns       int           // maximum per job
+	turnTime    time.Duration // maximum for one turn
 	failing     float64       // share of attempts that end in a failed result
 	handBack    float64       // share of turns after which a plain worker releases its job
-	retries     int           // how often failed jobs are run again once the batch is done
-	reduce      bool          // the results are reduced
-	budget      int64         // tokens; 0 is none
+	retries     int           // how often failed jobs are retried after the batch is done
+	reduce      bool          // a second batch reduces the results
+	budget      int64         // in tokens; 0 is no budget
 	binds       bool          // plain workers bind the batch to one of two models
 
 	// Full mode.
 	share        toolpool.Share // of the tool "probe"
-	toolTime     time.Duration  // of one execution at most
+	toolTime     time.Duration  // maximum for one execution
 	toolPatience time.Duration
 	turnPatience time.Duration
 	drainTime    time.Duration
 	serverFaults float64 // share of model calls that go wrong: 429, 503, 500, a cut stream, silence, long
 	toolFaults   float64 // share of executions that hang or fail
 	refusals     []refusal
-	judge        func(agent.Endpoint) agent.Endpoint // a mutant; nil leaves the worker's
+	judge        func(agent.Endpoint) agent.Endpoint // a mutant; nil keeps the worker's own
 
-	skew   time.Duration // of Redis' clock against everybody else's
-	calmAt time.Duration // when faults stop
-	endBy  time.Duration // when the batch must be done
+	skew   time.Duration // offset of Redis' clock from the clock of the bubble
+	calmAt time.Duration // end of the faults
+	endBy  time.Duration // deadline of the batch
 	rates  rates
 	faults []fault
 }
 
-// rates are the faults that hit single commands.
+// rates are the probabilities of the faults that hit single commands.
 type rates struct {
 	loseRequest float64       // the connection breaks before Redis reads the request
 	loseReply   float64       // Redis executes it, then the connection breaks
-	slow        float64       // it is held up on its way
-	slowest     time.Duration // for so long at most
+	slow        float64       // the command is delayed on its way
+	slowest     time.Duration // maximum of that delay
 }
 
-// Draw makes the configuration of a seed.
+// Draw derives the configuration of a run from its seed.
 func Draw(seed uint64, mode Mode) Config {
 	r := chance(seed).on("config")
 	pick := func(lo, hi int) int { return lo + r.IntN(hi-lo+1) }
@@ -130,7 +130,7 @@ func Draw(seed uint64, mode Mode) Config {
 	return c
 }
 
-// drawFull adds what only full mode has.
+// drawFull adds the settings of full mode.
 func (c *Config) drawFull(r *rand.Rand) {
 	c.share = []toolpool.Share{toolpool.Pure, toolpool.Inflight, toolpool.ForTTL}[r.IntN(3)]
 	c.toolTime = between(r, 10*time.Millisecond, c.lease)
@@ -146,21 +146,22 @@ func (c *Config) drawFull(r *rand.Rand) {
 	}
 }
 
-// longest bounds how long a batch may take in calm, generously: every job runs alone, on one worker, as often as it
-// may, and each of its attempts is waited out.
+// longest returns a generous limit for the time that a batch takes without faults. It assumes that every job runs alone, on one
+// worker, with all its attempts, and that each attempt lasts until its timeout.
 func (c Config) longest() time.Duration {
 	attempt := time.Duration(c.turns+2)*(c.turnTime+time.Second) + 4*c.lease
 	rounds := time.Duration((c.jobs/c.maxAgents + 2) * c.maxAttempts * (1 + c.retries))
 	return rounds*attempt + 20*time.Minute
 }
 
-// reduced has the results reduced, which must not be gone before, and kills those who collect them.
+// reduced adds a batch that reduces the results and kills the process that collects them. Its TTL is long, so that the results do
+// not expire first.
 func (c *Config) reduced(r *rand.Rand) {
 	c.reduce, c.ttl, c.budget = true, time.Hour, 0
 	c.strikes(drawKills(r, *c))
 }
 
-// batches are those of the run.
+// batches returns the batches of the run.
 func (c Config) batches() []batch.ID {
 	if c.reduce {
 		return []batch.ID{batchID, reducerID}
@@ -168,7 +169,7 @@ func (c Config) batches() []batch.ID {
 	return []batch.ID{batchID}
 }
 
-// of is the configuration as the checks of one of the batches want it.
+// of returns the configuration for the checks of one batch.
 func (c Config) of(id batch.ID) Config {
 	if id == reducerID {
 		c.jobs = 1
@@ -176,14 +177,14 @@ func (c Config) of(id batch.ID) Config {
 	return c
 }
 
-// forget adds faults by which Redis forgets.
+// forget adds faults that make Redis lose writes.
 func (c *Config) forget(faults []fault) {
 	if faults == nil {
 		return
 	}
 	c.strikes(faults)
 	c.budget = 0
-	c.ttl = time.Hour // a batch that is gone because it was forgotten could not be told from one whose time is over
+	c.ttl = time.Hour // with a short TTL, a batch that Redis lost would look like one that expired
 }
 
 func (c *Config) strikes(faults []fault) {
@@ -191,7 +192,7 @@ func (c *Config) strikes(faults []fault) {
 	slices.SortStableFunc(c.faults, func(a, b fault) int { return cmp.Compare(a.at, b.at) })
 }
 
-// forgets reports whether Redis loses what it acknowledged.
+// forgets reports whether Redis loses acknowledged writes in this run.
 func (c Config) forgets() bool {
 	return slices.ContainsFunc(c.faults, func(f fault) bool { return f.kind == amnesia })
 }
@@ -201,7 +202,7 @@ func (c Config) header() batch.Header {
 		Budget: batch.Budget{Tokens: c.budget}}
 }
 
-// String is the configuration in one line, as a failing run prints it.
+// String returns the configuration in one line, for the report of a failed run.
 func (c Config) String() string {
 	name := "none"
 	if c.Mutant != nil {

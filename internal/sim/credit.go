@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// Which of several callers of one shared tool execution is told that it ran is up to the Go scheduler: all wake at one instant.
-// It is a number in journals, results and counters that nothing depends on. Whatever is compared or drawn from goes through
-// uncredited first, so that it does not matter here either. It goes through it whole and is cut for the reader afterwards: numbers
-// of other lengths would move the cut.
+// Several callers may share one tool execution; one of them is credited with it. The Go scheduler decides which one, because all
+// wake at the same instant. The credit is only a number in journals, results and counters. uncredited removes it from everything
+// that is compared or used for a random decision. Remove it before shortening a text: numbers of another length would move the
+// cut.
 
-// credits is every form in which a text tells who was credited. All of it is taken out and nothing put in its place, because what
-// is 0 is often not there at all: the batch's counter before the first credited job has a result, and a job's times.
+// credits matches every form of a credit in a text. Matches are removed without a placeholder, because a credit of 0 is often
+// omitted. Examples are the batch's counter before the first result of a credited job, and a job's times.
 //
-// times_ms belongs here since a wait for tools is booked by whose execution it was, each kind in whole milliseconds.
+// times_ms is included because the kind of a tool wait depends on which caller is credited. Each kind is in whole milliseconds.
 var (
 	credits    = regexp.MustCompile(`"executed":\d+|\bexecuted \d+ ?|,?"times_ms":\{[^}]*\}|,?"sources":\[[^\]]*\]`)
 	creditPart = regexp.MustCompile(`^((?:\d+ ){6})\d+( \d+)$`) // a job's part of the sums of finish.lua
@@ -26,7 +26,7 @@ func uncredited(text string) string {
 	return credits.ReplaceAllString(text, "")
 }
 
-// uncreditedRequest is a request of which nothing tells who was credited.
+// uncreditedRequest returns a request without its credits.
 func uncreditedRequest(req []string) []string {
 	const keys, head, sum = 10, 13, 10 // of finish.lua
 	out := make([]string, len(req))

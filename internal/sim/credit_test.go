@@ -8,13 +8,12 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestUncredited: two runs that differ in nothing but who was credited with a shared execution look the same, however the
-// numbers are written and wherever a line is cut.
+// TestUncredited compares pairs of texts that differ only in their credits, in several notations and lengths.
 func TestUncredited(t *testing.T) {
 	long := strings.Repeat("x", 200)
 	for name, pair := range map[string][2]any{
-		"counter":                 {[]any{"asked", "3", "executed", "1", "fed", "20"}, []any{"asked", "3", "executed", "2", "fed", "20"}},
-		"counter that is not yet": {[]any{"asked", "3", "executed", "1", "fed", "20"}, []any{"asked", "3", "fed", "20"}},
+		"counter":         {[]any{"asked", "3", "executed", "1", "fed", "20"}, []any{"asked", "3", "executed", "2", "fed", "20"}},
+		"missing counter": {[]any{"asked", "3", "executed", "1", "fed", "20"}, []any{"asked", "3", "fed", "20"}},
 		"counter of another length": {
 			[]any{[]any{"asked", "30", "executed", "9", "header", long}, int64(4)},
 			[]any{[]any{"asked", "30", "executed", "10", "header", long}, int64(4)},
@@ -33,10 +32,10 @@ func TestUncredited(t *testing.T) {
 			assert.Equal(t, short(pair[0]), short(pair[1]))
 		})
 	}
-	assert.NotEqual(t, short([]any{"asked", "3", "executed", "1"}), short([]any{"asked", "4", "executed", "1"}), "what was asked is compared")
+	assert.NotEqual(t, short([]any{"asked", "3", "executed", "1"}), short([]any{"asked", "4", "executed", "1"}), "other counters are compared")
 }
 
-// TestUncreditedRequest: a commit's sums are the same too, and only that column of them is left out.
+// TestUncreditedRequest checks that a finish request loses its credits and nothing else.
 func TestUncreditedRequest(t *testing.T) {
 	finish := func(executed, part, line string) []string {
 		keys := slices.Repeat([]string{"k"}, 10)

@@ -1,48 +1,47 @@
-// Package sim plays whole batches in virtual time, with everything going wrong, and can play each of them again.
+// Package sim simulates whole batches under faults in virtual time. Each run is reproducible from its seed.
 //
-// A run is made from one seed: how many workers and jobs there are, how long a lease is, what fails when. The store, its Lua
-// scripts and, in [Full] mode, the workers with their agents, slots and tools are the real ones; Redis is miniredis. All of it
-// lives in one testing/synctest bubble. In [Plain] mode small workers call the store themselves, which takes more roads through
-// it per second.
+// The seed determines the whole run: workers, jobs, lease length and faults. The store and its Lua scripts are real. In [Full]
+// mode the workers are real too, with their agents, slots and tools. Redis is miniredis. Everything runs in one testing/synctest
+// bubble. In [Plain] mode small workers call the store themselves, which covers more paths through it per second.
 //
-// # How it is repeatable
+// # How a run is reproduced
 //
-// Every byte between a process and Redis passes a network of ours. It lets one thing happen at a time, waits until the whole
-// bubble is at rest, checks, and only then takes the next. Every random decision is drawn from the seed and from what it is
-// about, never from who asks first ([chance]). Two runs of a seed have the same trace to the byte; [TestSeeds] compares.
+// A simulated network carries every byte between a process and Redis. It delivers one event, waits until the whole bubble is at
+// rest, checks, and only then delivers the next. Every random decision depends on the seed and on its subject, never on the order
+// of the callers ([chance]). Two runs of a seed have identical traces, which [TestSeeds] compares.
 //
-// # What goes wrong
+// # Faults
 //
-// Requests that are lost, replies that are lost though Redis did it, commands that are held up, connections that break, processes
-// that die between any two commands or stand still for longer than a lease, a Redis that restarts and forgets its scripts; users
-// who cancel and retry; drains; in full mode also model servers that answer 429, 503 or 500, cut their stream, fall silent or
-// restart, and tools that hang or fail.
+// Network: requests are lost, replies are lost after Redis executed the request, commands are delayed, connections break.
+// Processes die between any two commands or pause for longer than a lease. Redis restarts and loses its scripts. Users cancel and
+// retry; workers drain. In full mode, model servers also answer 429, 503 or 500, cut their stream, hang or restart, and tools
+// hang or fail.
 //
-// In three runs of ten Redis starts again, once or twice, without up to 3 s of what it had acknowledged, as after a loss of power
-// or a failover; the books forget the same ([books]). The results are then collected by the code of `results --follow --out`,
-// which must bring each job into its file once ([collector]).
+// In three runs of ten, Redis restarts once or twice and loses up to 3 s of acknowledged writes. A power loss or a failover has
+// the same effect. The books are reset to the same instant ([books]). The code of `results --follow --out` collects the results
+// in these runs. It must write each job to its file once ([collector]).
 //
-// The bubble has one clock. Redis' is up to two hours off from it. What a process reads of its own clock reaches no script, which
-// TestWallClock of the module's root holds the code to; so a process's clock, up to five minutes off, is only seen by the mutants
-// that use it ([world.clock]).
+// The bubble has one clock. The clock of Redis is up to two hours off. No script uses a time that a process read, which
+// TestWallClock in the module's root enforces. Only some mutants therefore use a process's clock, which is up to five minutes off
+// ([world.clock]).
 //
-// In four full runs of ten all model servers refuse every call for a while, with errors that a bad request may get, too. No job may end as
-// BackendRejected. [Judges] are judges of failed calls that are broken on purpose; each must be caught.
+// In four full runs of ten, all model servers refuse every call for a while. A single bad request may get the same errors. No job
+// may end as BackendRejected. [Judges] are deliberately broken judges of failed calls; the simulation must catch each.
 //
-// In a third of the runs the results are reduced. What a reduction says names each job and how it ended, so that one that saw too
-// little, or results that were taken back since, is found ([checker.summary]). It must be queued, taken back or ended in the step that
-// ends the batch ([checker.bystander]). The same code collects the results, and is killed now and then; the last summary that it
-// prints must be that of the results in its file.
+// In a third of the runs the results are reduced. The output of a reduction names each job and its status. The checks therefore
+// detect missing results, and results that a retry has removed since ([checker.summary]). The script that ends the batch must
+// also queue, reset or end the reduction ([checker.bystander]). The same code collects the results and is killed now and then.
+// Its last summary must match the results in its file.
 //
-// Not played: batches that are planned, and reductions of more than one call. The tables of pkg/statestore, pkg/agent and
-// internal/worker and the processes of internal/e2e do that.
+// Not simulated: planned batches, and reductions with more than one call. The table tests of pkg/statestore, pkg/agent and
+// internal/worker cover them, and so do the processes of internal/e2e.
 //
-// # What is checked
+// # Checks
 //
-// After every script: the invariants I1 to I5 and I7 of package batch, by comparing Redis before and after with books of our own
-// ([checker]). In full mode, at every rest: I6 and I8, and what workers do with what they are told ([conduct]). After the run:
-// every batch has ended, and there is an order of the operations on each job that explains what all callers were told
-// ([history], with porcupine). [Mutants] are scripts that are broken on purpose; each must be caught.
+// After every script: invariants I1 to I5, I7, I10 and I12 of package batch, by comparing Redis before and after with our own
+// books ([checker]). In full mode, at every rest: I6 to I8, and how workers react to answers ([conduct]). After the run: every
+// batch has ended, and the operations on each job have an order that explains all answers ([history], with porcupine). [Mutants]
+// are deliberately broken scripts; the simulation must catch each.
 //
 // Start reading at [Run].
 package sim

@@ -9,32 +9,32 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// A kind of fault that strikes at one instant. Those that hit single commands are [rates].
+// kind is a kind of fault that strikes at one instant. [rates] are the faults that hit single commands.
 type kind string
 
 const (
 	killWorker    kind = "kill"    // the process dies; a new one starts later
-	pauseWorker   kind = "pause"   // as SIGSTOP, then SIGCONT
+	pauseWorker   kind = "pause"   // like SIGSTOP, then SIGCONT
 	drainWorker   kind = "drain"   // SIGTERM; a new process starts later
-	outage        kind = "outage"  // Redis is restarted and is away for a while
+	outage        kind = "outage"  // Redis restarts and is unreachable for a while
 	forgetScripts kind = "flush"   // SCRIPT FLUSH
-	killFeeder    kind = "refeed"  // the submitting process dies and is run again
+	killFeeder    kind = "refeed"  // the submitting process dies and is started again
 	cancelBatch   kind = "cancel"  // a user cancels the batch
 	retryFailed   kind = "retry"   // a user retries failed jobs while others run
 	resetAll      kind = "resets"  // every connection of a worker breaks
-	lookAround    kind = "inspect" // a user asks for the status
+	lookAround    kind = "inspect" // a user runs status
 	serverAway    kind = "server"  // a worker's inference server restarts; full mode
-	amnesia       kind = "amnesia" // Redis is restarted, or its replica takes over, without what it was last told
+	amnesia       kind = "amnesia" // Redis restarts, or its replica takes over, without the latest acknowledged writes
 	killFollower  kind = "refollow"
 )
 
-// fault is one such event of a run.
+// fault is one planned fault of a run.
 type fault struct {
 	kind kind
 	at   time.Duration // after the start
-	slot int           // which worker
-	last time.Duration // how long it takes until things are as before
-	lost time.Duration // how much is forgotten
+	slot int           // index of the worker
+	last time.Duration // time until recovery
+	lost time.Duration // span of the lost writes
 }
 
 func (f fault) String() string {
@@ -44,7 +44,7 @@ func (f fault) String() string {
 	return fmt.Sprintf("%s@%v/w%d/%v", f.kind, f.at.Round(time.Millisecond), f.slot, f.last.Round(time.Millisecond))
 }
 
-// drawFaults makes the plan of a run. Every fault and what it takes to recover from it lies before calmAt.
+// drawFaults draws the faults of a run. Every fault and its recovery end before calmAt.
 func drawFaults(r *rand.Rand, c Config) []fault {
 	kinds := []kind{
 		killWorker, killWorker, killWorker, pauseWorker, pauseWorker, pauseWorker, drainWorker, outage, outage,
@@ -64,12 +64,12 @@ func drawFaults(r *rand.Rand, c Config) []fault {
 	return out
 }
 
-// drawAmnesia makes Redis forget in some runs, and then kills those who collect the results too.
+// drawAmnesia draws losses of writes in Redis, in some runs. Those runs also kill the process that collects the results.
 func drawAmnesia(r *rand.Rand, c Config) []fault {
 	var out []fault
 	for range []int{0, 0, 0, 0, 0, 0, 0, 1, 1, 2}[r.IntN(10)] {
 		f := fault{kind: amnesia, at: between(r, 0, c.calmAt), lost: between(r, time.Millisecond, time.Second)}
-		if likely(r, 0.3) { // a failover to a replica that was behind
+		if likely(r, 0.3) { // a failover to a replica that lagged behind
 			f.lost = between(r, time.Second, furthest)
 		}
 		f.last = min(between(r, 10*time.Millisecond, 5*c.lease/2), c.calmAt-f.at)
@@ -81,7 +81,7 @@ func drawAmnesia(r *rand.Rand, c Config) []fault {
 	return append(out, drawKills(r, c)...)
 }
 
-// drawKills ends those who collect the results.
+// drawKills draws kills of the process that collects the results.
 func drawKills(r *rand.Rand, c Config) []fault {
 	var out []fault
 	for range r.IntN(3) {
@@ -100,7 +100,7 @@ func (w *world) plan() {
 	w.net.at(w.cfg.calmAt, w.calm)
 }
 
-// calm ends the faults for good.
+// calm ends all faults permanently.
 func (w *world) calm() {
 	if w.over {
 		return
@@ -116,7 +116,7 @@ func (w *world) calm() {
 	}
 }
 
-// strike makes one fault happen. It runs at rest and must not wait.
+// strike makes one fault happen. It runs at rest and must not block.
 func (w *world) strike(f fault) {
 	if w.over {
 		return
@@ -151,7 +151,7 @@ func (w *world) strike(f fault) {
 	case killFeeder:
 		w.feeder.kill()
 		w.after(f.last, func() {
-			// A batch that is done may be gone by its TTL, and a feeder would then submit another one of the same name.
+			// The TTL may have removed a finished batch. A feeder would then submit a new one with the same ID.
 			if w.doneAt == 0 {
 				w.startFeeder()
 			}
@@ -179,8 +179,8 @@ func (w *world) strike(f fault) {
 	}
 }
 
-// amnesia makes Redis start again with what it had at that time. What is forgotten of a submission is submitted again: of a
-// batch that is not sealed nothing is promised but that.
+// amnesia restarts Redis with the data of an earlier instant. A lost submission is repeated. An unsealed batch has no other
+// guarantee.
 func (w *world) amnesia(until time.Duration) {
 	w.restart(until)
 	for i, k := range w.checks {

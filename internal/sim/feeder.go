@@ -11,7 +11,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// startFeeder begins the submission, from the start each time: what was fed before is skipped by the store.
+// startFeeder starts the submission, always from the first job. The store skips jobs that were fed before.
 func (w *world) startFeeder() { w.start(w.feeder, w.feed) }
 
 func (w *world) feed(ctx context.Context, p *process, _ <-chan struct{}) error {
@@ -23,10 +23,10 @@ func (w *world) feed(ctx context.Context, p *process, _ <-chan struct{}) error {
 	for {
 		err := w.submit(ctx, s)
 		if w.cfg.forgets() && errors.Is(err, statestore.ErrNotFound) {
-			continue // the batch was forgotten, or its reducer before it was made
+			continue // Redis lost the batch, or its reducer, before the batch was created
 		}
 		if w.cfg.forgets() && errors.Is(err, statestore.ErrConflict) {
-			// A batch that is still open has lost some of its jobs, and they are fed again.
+			// Redis lost some jobs of an open batch; feed them again.
 			phase, err := w.phase(ctx, s)
 			if err == nil && phase == batch.Open || errors.Is(err, statestore.ErrNotFound) {
 				continue
@@ -48,7 +48,7 @@ func (w *world) phase(ctx context.Context, s *statestore.Store) (phase batch.Pha
 	return phase, err
 }
 
-// submit makes the batch, feeds its jobs and seals it.
+// submit creates the batch, feeds its jobs and seals it.
 func (w *world) submit(ctx context.Context, s *statestore.Store) error {
 	plan, err := w.cfg.plan()
 	if err != nil {
@@ -62,7 +62,7 @@ func (w *world) submit(ctx context.Context, s *statestore.Store) error {
 		if err := s.UntilKnown(ctx, func() error { return s.Create(ctx, h, plan) }); err != nil {
 			return err
 		}
-		if w.cfg.forgets() { // so that it is forgotten in between too
+		if w.cfg.forgets() { // so that a loss can also fall between the two batches
 			if err := sleep(ctx, between(w.chance.on("create"), 0, furthest)); err != nil {
 				return err
 			}
@@ -81,12 +81,12 @@ func (w *world) submit(ctx context.Context, s *statestore.Store) error {
 			return err
 		})
 		if errors.Is(err, statestore.ErrConflict) {
-			break // cancelled, or an earlier feeder's seal arrived
+			break // the batch was cancelled, or the seal of an earlier feeder arrived
 		}
 		if err != nil {
 			return err
 		}
-		if w.cfg.forgets() { // so that it is forgotten in the middle too
+		if w.cfg.forgets() { // so that a loss can also fall between two chunks
 			chunks := time.Duration(w.cfg.jobs/w.cfg.chunk + 1)
 			if err := sleep(ctx, between(w.chance.on("feed", strconv.Itoa(from)), 0, w.cfg.calmAt/chunks)); err != nil {
 				return err
@@ -100,5 +100,5 @@ func (w *world) submit(ctx context.Context, s *statestore.Store) error {
 	})
 }
 
-// payload is a job's input in the form that package agent reads.
+// payload returns a job's input in the format of package agent.
 func payload(index int) []byte { return fmt.Appendf(nil, `{"in":{"n":"%d"}}`, index) }

@@ -10,17 +10,17 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// reader is who brings the results to where a user wants them.
+// reader is a process that collects the results for a user.
 type reader interface {
 	run(ctx context.Context, p *process, drain <-chan struct{}) error
-	// check holds what was read against what is in Redis of the batches at the end.
+	// check compares the collected results with the final state of the batches in Redis.
 	check(k *checker, states []*state)
 }
 
 // follower reads the results by cursor while they are committed, as `results --follow` does.
 type follower struct {
 	world *world
-	seen  []statestore.Entry // read when the run is at its end
+	seen  []statestore.Entry // read after the run
 }
 
 func (f *follower) run(ctx context.Context, p *process, drain <-chan struct{}) error {
@@ -55,8 +55,8 @@ func (f *follower) run(ctx context.Context, p *process, drain <-chan struct{}) e
 	return ctx.Err()
 }
 
-// check compares what was seen with what is there at the end. A result that retry took back may or may not have been
-// seen; every other one must have been, once.
+// check compares the seen results with the final ones. A result that a retry removed may or may not have been seen. Every other
+// result must have been seen exactly once.
 func (f *follower) check(k *checker, states []*state) {
 	st := states[0]
 	last := int64(0)
@@ -78,7 +78,7 @@ func (f *follower) check(k *checker, states []*state) {
 	}
 	for _, e := range f.seen {
 		if !kept[e.Cursor] && e.Status != batch.StatusFailed {
-			k.fail("I2", "a follower saw result %d of job %d, which is gone though it did not fail", e.Cursor, e.Index)
+			k.fail("I2", "a follower saw result %d of job %d; it was removed although the job had not failed", e.Cursor, e.Index)
 		}
 	}
 	if !k.retried {

@@ -15,7 +15,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// plan is the compiled spec of the batch.
+// plan returns the compiled spec of the batch.
 func (c Config) plan() ([]byte, error) {
 	return json.Marshal(spec.Plan{
 		Name: "sim", System: "You are probed.", Task: "Look at {n}.", Tools: c.tools(),
@@ -24,8 +24,8 @@ func (c Config) plan() ([]byte, error) {
 	})
 }
 
-// reducer is the batch that reduces, and its compiled spec. Everything fits into one call: parts of one job that run side by side
-// compete for slots in an order that no seed decides.
+// reducer returns the batch that reduces, and its compiled spec. All results fit into one call: with several, the parts of one
+// job would compete for slots in an order that the seed does not decide.
 func (c Config) reducer() (batch.Header, []byte, error) {
 	plan, err := json.Marshal(spec.Plan{
 		Name: "sim/reduce", System: "You sum up.", Task: sumUp + "\n{" + spec.ResultsField + "}", Model: "m", Reduces: batchID,
@@ -34,7 +34,7 @@ func (c Config) reducer() (batch.Header, []byte, error) {
 	return batch.Header{ID: reducerID, Name: "sim/reduce", MaxAttempts: c.maxAttempts, TTL: c.ttl}, plan, err
 }
 
-// sumUp is how the prompt of a reduction begins.
+// sumUp is the beginning of a reduction's prompt.
 const sumUp = "Sum up these {" + spec.CountField + "} results."
 
 func (c Config) tools() []string {
@@ -44,15 +44,15 @@ func (c Config) tools() []string {
 	return []string{"probe"}
 }
 
-// fullWorker is one process that runs internal/worker as the worker command does.
+// fullWorker is one process that runs internal/worker, like the worker command.
 type fullWorker struct {
 	worker *worker.Worker
 	model  *model
 	probes *probes
 }
 
-// runFull runs a worker until it is asked to leave or killed. A killed one is left to notice that nothing answers; it
-// can do no more harm than a process that is gone.
+// runFull runs a worker until it is drained or killed. A killed worker keeps running without any connection, which is as harmless
+// as a process that is gone.
 func (w *world) runFull(ctx context.Context, p *process, drain <-chan struct{}) error {
 	store, err := w.connect(ctx, p)
 	if err != nil {
@@ -97,21 +97,20 @@ func (w *world) runFull(ctx context.Context, p *process, drain <-chan struct{}) 
 	return err
 }
 
-// employ makes the process's worker known to [world.inspect].
+// employ makes the process's worker visible to [world.inspect].
 func (p *process) employ(f *fullWorker) {
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()
 	p.full = f
 }
 
-// pace gives each step of each agent an instant of its own.
+// pace delays each step of each agent, so that no two steps share an instant.
 func (p *process) pace(job batch.Job) {
 	now := strconv.FormatInt(int64(time.Since(p.net.start)), 10)
 	time.Sleep(between(p.net.chance.on("pace", p.name, job.String(), now), time.Microsecond, time.Millisecond))
 }
 
-// inspect looks into every worker that lives, at rest: I8, a slot is held by a model call in flight and by nothing else;
-// I7, nothing grows past its bound.
+// inspect checks every live worker at rest. I8: only a model call in flight holds a slot. I7: nothing exceeds its limit.
 func (w *world) inspect() {
 	for _, s := range w.slots {
 		if s.running == nil {
@@ -134,7 +133,7 @@ func (w *world) inspect() {
 		if st.LiveAgents > w.cfg.maxAgents {
 			w.check.fail("I7", "%s has %d live agents; %d are allowed", p.name, st.LiveAgents, w.cfg.maxAgents)
 		}
-		if st.SlotQueue > st.LiveAgents+w.cfg.maxAgents { // those that were fenced may still be on their way out
+		if st.SlotQueue > st.LiveAgents+w.cfg.maxAgents { // fenced agents may not have returned yet
 			w.check.fail("I7", "%s has %d agents waiting for a slot and %d live ones", p.name, st.SlotQueue, st.LiveAgents)
 		}
 	}
@@ -146,13 +145,13 @@ func (w *world) accuse(invariant, format string, args ...any) {
 	w.after(0, func() { w.check.fail(invariant, "%s", msg) })
 }
 
-// defects is a log handler that takes a worker's report of a defect of its own for a violation.
+// defects is a log handler that turns a worker's report of an internal defect into a violation.
 type defects struct {
 	world *world
 	proc  *process
 }
 
-// ownDefects are the messages with which a worker reports what must not happen, whatever the faults.
+// ownDefects lists log messages that no fault may cause.
 var ownDefects = []string{"agent ended without a result", "tool panicked"}
 
 // Enabled implements [slog.Handler].

@@ -10,12 +10,12 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// history is what the processes of a run asked of Redis about each job and what they were told, with when they asked and when
-// they knew. An answer that never arrived leaves its operation open: it may have taken effect at any later time, or never. It
-// is checked against [job], a store that does one thing after the other and forgets nothing: is there an order of the
-// operations that agrees with everything that anybody was told?
+// history records the operations of all processes on each job: the answer, and the order of request and answer. An operation
+// without an answer stays open: it may take effect at any later time, or never. linearize compares the record with [serialJob], a
+// store that executes one operation after the other and loses nothing. It asks: does an order of the operations exist that
+// explains every answer?
 //
-// This is a second opinion. [checker] sees what Redis did; here only what clients were told counts.
+// This check is independent of [checker]. The checker sees the effects in Redis; history uses only the answers to clients.
 type history struct {
 	check *checker
 	tick  int64
@@ -28,12 +28,12 @@ type history struct {
 type operation struct {
 	verb         string
 	proc         string
-	fence        fence // of the request; of a claim, what it gave out
-	turn         int   // of a checkpoint; of a claim, the turns that it told of; of a requeue, those that are left
+	fence        fence // in the request; for a claim, the granted lease
+	turn         int   // of a checkpoint; for a claim, the length of its journal; for a requeue, the turns that are left
 	exhausted    bool  // of a claim
 	keep         string
 	code         int64 // the answer
-	told         bool  // it arrived
+	told         bool  // the answer arrived
 	asked, known int64
 	at           time.Duration // when Redis executed it
 }
@@ -53,7 +53,7 @@ func (h *history) sent(x *exchange) {
 	h.asked[x] = h.tick
 }
 
-// executed is told of what Redis executed, after the checker.
+// executed records the commands that Redis executed. It runs after the checker.
 func (h *history) executed(x *exchange, calls []call) {
 	add := func(index int, o operation) {
 		o.proc, o.asked, o.known, o.at = x.proc.name, h.asked[x], math.MaxInt64, h.check.now()
@@ -64,7 +64,7 @@ func (h *history) executed(x *exchange, calls []call) {
 		if !c.ran || c.batch() != h.check.id {
 			continue
 		}
-		codes := func(i int) int64 { // answers that come as a list
+		codes := func(i int) int64 { // one code of a list
 			list, _ := c.reply.([]any)
 			if i >= len(list) {
 				return 0
@@ -94,7 +94,7 @@ func (h *history) executed(x *exchange, calls []call) {
 			}
 		}
 	}
-	// What a claim and a retry do to jobs that their answers do not name.
+	// Effects of a claim and a retry on jobs that their answers do not name.
 	for _, index := range h.check.kept {
 		add(index, operation{verb: "keep"})
 	}
@@ -116,24 +116,23 @@ func (h *history) delivered(x *exchange) {
 	delete(h.asked, x)
 }
 
-// forget drops what Redis forgot. Who was told of it was told of something that is no more; what they do now is answered by
-// what is left.
+// forget drops the operations that Redis lost. Later answers depend only on the remaining data.
 func (h *history) forget(until time.Duration) {
 	for index, ops := range h.all {
 		h.all[index] = slices.DeleteFunc(ops, func(o *operation) bool { return o.at > until })
 	}
 }
 
-// serialJob is a job in a store that does one thing after the other.
+// serialJob is a job in a store that executes one operation after the other.
 type serialJob struct {
-	fence     fence // of the lease, the one before included
+	fence     fence // of the lease, or of the last one
 	highest   int64 // token
 	turns     int
 	exhausted bool
 	finished  bool
 }
 
-// step is what an operation does to a job, and what it answers. Answers of a claim are the job's next lease, so it may be
+// step returns the effect of an operation on a job, and its answer. The answer of a claim is the job's next lease, which may be
 // impossible.
 func (j serialJob) step(o *operation, cfg Config) (after serialJob, code int64, possible bool) {
 	mine := j.fence == o.fence && j.fence.held()
@@ -154,7 +153,7 @@ func (j serialJob) step(o *operation, cfg Config) (after serialJob, code int64, 
 	case "anew":
 		return serialJob{highest: j.highest}, 0, true
 	case "requeue":
-		// The journal of a failed job lives for the batch's TTL from then on, also while the batch goes on.
+		// The journal of a failed job expires after the batch's TTL, even while the batch runs.
 		lapsed := o.turn == 0 && cfg.ttl < time.Hour
 		ok := j.finished && (o.turn == j.turns || lapsed)
 		j.finished, j.exhausted, j.fence, j.turns = false, false, fence{holder: "-"}, o.turn
@@ -190,8 +189,8 @@ func (j serialJob) step(o *operation, cfg Config) (after serialJob, code int64, 
 	return j, 1, true
 }
 
-// linearize looks for an order of each job's operations that explains all answers. It returns the first job that has none.
-// It must run outside of the bubble: it takes real time.
+// linearize searches, for each job, an order of its operations that explains all answers. It returns an error for the first job
+// that has none. Call it outside of the bubble: it takes real time.
 func (h *history) linearize(cfg Config) error {
 	model := porcupine.Model{
 		Init: func() any { return serialJob{} },
@@ -199,7 +198,7 @@ func (h *history) linearize(cfg Config) error {
 			o := input.(*operation)
 			after, code, possible := state.(serialJob).step(o, cfg)
 			if possible && o.told && code != o.code {
-				// A batch whose TTL has passed knows of no result any more.
+				// An expired batch has no results.
 				possible = o.verb == "finish" && cfg.ttl < time.Hour && o.code == -1
 			}
 			return possible, after
@@ -209,7 +208,7 @@ func (h *history) linearize(cfg Config) error {
 		var ops []porcupine.Operation
 		for _, o := range h.all[index] {
 			if !o.told && (o.verb == "renew") {
-				continue // it changes nothing and told nothing
+				continue // no effect and no answer
 			}
 			ops = append(ops, porcupine.Operation{Input: o, Call: o.asked, Return: o.known})
 		}
@@ -218,7 +217,7 @@ func (h *history) linearize(cfg Config) error {
 			for _, o := range h.all[index] {
 				text += "\n" + o.String()
 			}
-			return fmt.Errorf("no order of the operations on job %d explains what their callers were told:%s", index, text)
+			return fmt.Errorf("no order of the operations on job %d explains all answers:%s", index, text)
 		}
 	}
 	return nil

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestHistory gives the second opinion histories that it must accept and others that it must not.
+// TestHistory checks which histories linearize accepts and which it rejects.
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	a, b := fence{1, 1, "a"}, fence{2, 2, "b"}
@@ -19,35 +19,35 @@ func TestHistory(t *testing.T) {
 		ops  []*operation
 		fine bool
 	}{
-		"a job's life": {[]*operation{
+		"a job with a takeover": {[]*operation{
 			op("claim", a, 0, 0, 1, 2), op("checkpoint", a, 1, 1, 3, 4), op("claim", b, 1, 0, 5, 6), op("checkpoint", a, 2, -1, 7, 8),
 			op("finish", b, 0, 1, 9, 10), op("finish", a, 0, 0, 11, 12),
 		}, true},
 		"two results": {[]*operation{
 			op("claim", a, 0, 0, 1, 2), op("claim", b, 0, 0, 3, 4), op("finish", a, 0, 1, 5, 6), op("finish", b, 0, 1, 5, 6),
 		}, false},
-		"a result without an answer, and who asks later hears of it": {[]*operation{
+		"a result without an answer, then a repeated finish": {[]*operation{
 			op("claim", a, 0, 0, 1, 2), op("finish", a, 0, 1, 3, never), op("finish", a, 0, 0, 5, 6),
 		}, true},
-		"a result without an answer that came too late": {[]*operation{
+		"a result without an answer that lost to a takeover": {[]*operation{
 			op("claim", a, 0, 0, 1, 2), op("finish", a, 0, 1, 3, never), op("claim", b, 0, 0, 5, 6), op("finish", b, 0, 1, 7, 8),
 		}, true},
-		"a result that nobody committed": {[]*operation{
+		"an acknowledged result without a commit": {[]*operation{
 			op("claim", a, 0, 0, 1, 2), op("claim", b, 0, 0, 3, 4), op("finish", a, 0, 0, 5, 6), op("finish", b, 0, 1, 7, 8),
 		}, false},
-		"one turn twice": {[]*operation{
+		"a turn written twice": {[]*operation{
 			op("claim", a, 0, 0, 1, 2), op("checkpoint", a, 1, 1, 3, 4), op("checkpoint", a, 1, 1, 5, 6),
 		}, false},
-		"a turn that was forgotten": {[]*operation{
+		"a lost turn": {[]*operation{
 			op("claim", a, 0, 0, 1, 2), op("checkpoint", a, 1, 1, 3, 4), op("claim", b, 0, 0, 5, 6),
 		}, false},
-		"a renewal by who had lost the lease": {[]*operation{
+		"a renewal after the lease was lost": {[]*operation{
 			op("claim", a, 0, 0, 1, 2), op("claim", b, 0, 0, 3, 4), op("renew", a, 0, 1, 5, 6),
 		}, false},
-		"the same, while it was being lost": {[]*operation{
+		"a renewal during the takeover": {[]*operation{
 			op("claim", a, 0, 0, 1, 2), op("claim", b, 0, 0, 3, 6), op("renew", a, 0, 1, 4, 5),
 		}, true},
-		"a token that was given out before": {[]*operation{
+		"a token granted twice": {[]*operation{
 			op("claim", b, 0, 0, 1, 2), op("claim", a, 0, 0, 3, 4),
 		}, false},
 		"a release that spends the attempt": {[]*operation{

@@ -12,20 +12,20 @@ import (
 	"time"
 )
 
-// exchange is one request, or one pipeline of requests, and what Redis answered.
+// exchange is one request, or one pipeline of requests, with the answers of Redis.
 type exchange struct {
 	proc     *process
 	requests [][]string
 	survives bool // still arrives if its process dies now
 
-	answer atomic.Pointer[[]any] // set by the link once Redis answered; nil while a request blocks there
+	answer atomic.Pointer[[]any] // set by the link after Redis answered; nil while a request blocks there
 	link   *link
 }
 
 // abandoned reports whether the process has closed the connection.
 func (x *exchange) abandoned() bool { return x.link.closed.Load() }
 
-// replies are Redis' answers, one per request, or nil while it has not answered.
+// replies returns the answers of Redis, one per request. It returns nil until Redis has answered.
 func (x *exchange) replies() []any {
 	if r := x.answer.Load(); r != nil {
 		return *r
@@ -33,27 +33,26 @@ func (x *exchange) replies() []any {
 	return nil
 }
 
-// link is one connection between a process and Redis. Requests and replies travel with a delay that is drawn from
-// what they say, and may get lost.
+// link is one connection between a process and Redis. Requests and replies may get lost. Their content determines their delay.
 type link struct {
 	proc   *process
-	client net.Conn // the far end of the pipe that the process holds
+	client net.Conn // the network's end of the pipe to the process
 	server net.Conn
 	once   sync.Once
 	closed atomic.Bool   // the process closed its end
 	gone   chan struct{} // closed by vanish
 }
 
-// vanish makes the link look cut to who is about to use it. Whoever waits on it does not see that yet.
+// vanish makes the link look closed to its next user. Goroutines that wait on it do not notice yet.
 func (l *link) vanish() { l.once.Do(func() { close(l.gone) }) }
 
-// hangUp cuts the process's side. A request that is on its way still arrives.
+// hangUp closes the process's side. A request on its way still arrives.
 func (l *link) hangUp() {
 	l.vanish()
 	_ = l.client.Close()
 }
 
-// reset cuts both sides.
+// reset closes both sides.
 func (l *link) reset() {
 	l.hangUp()
 	_ = l.server.Close()
@@ -73,8 +72,7 @@ func (l *link) relay() {
 		}
 		x := &exchange{proc: l.proc, requests: batch, link: l}
 		v := l.proc.verdict(x)
-		// The handshake of a connection is not worth a delay: which command needs a new connection depends on the
-		// Go scheduler.
+		// A handshake has no delay: the Go scheduler decides which command needs a new connection.
 		handshake := isHandshake(batch)
 		if !handshake {
 			l.proc.net.note(func(n *network) { n.sent = append(n.sent, x) })
@@ -104,14 +102,14 @@ func (l *link) relay() {
 	}
 }
 
-// travel takes d. It reports false when what travels is lost with its connection.
+// travel delays a request or a reply by d. It returns false when the connection is lost on the way.
 func (l *link) travel(d time.Duration, rank uint64, x *exchange) bool {
 	fire := make(chan bool, 1)
 	l.proc.net.post(&event{at: time.Now().Add(d), rank: rank, proc: l.proc, fire: fire, x: x})
 	return <-fire
 }
 
-// exchange lets Redis execute the requests, which may block there.
+// exchange sends the requests to Redis and returns the answers. Requests may block there.
 func (l *link) exchange(x *exchange, raw []byte, r *bufio.Reader) ([]byte, error) {
 	if text, ok := l.proc.net.timeline(x.requests); ok {
 		x.answer.Store(&[]any{text})
@@ -134,7 +132,7 @@ func (l *link) exchange(x *exchange, raw []byte, r *bufio.Reader) ([]byte, error
 	return answer, nil
 }
 
-// readPipeline reads one request and those that came with it.
+// readPipeline reads one request and all others that are already buffered.
 func readPipeline(r *bufio.Reader) (batch [][]string, raw []byte, err error) {
 	for len(batch) == 0 || r.Buffered() > 0 {
 		var v any
@@ -155,8 +153,8 @@ func isHandshake(batch [][]string) bool {
 	return true
 }
 
-// clientConn is the end that the process holds. It tells go-redis whether the connection is still there, as a socket
-// would, so that a pool does not hand out connections that a restart of Redis has cut.
+// clientConn is the process's end of a link. Like a socket, it shows go-redis whether the connection is still open. Otherwise the
+// pool would hand out connections that a restart of Redis has closed.
 type clientConn struct {
 	net.Conn
 	link *link
@@ -177,7 +175,7 @@ func (c *clientConn) Close() error {
 	return c.Conn.Close()
 }
 
-// quiet is a socket with nothing to read.
+// quiet is a socket without data to read.
 type quiet struct{}
 
 func (quiet) Control(func(fd uintptr)) error    { return nil }

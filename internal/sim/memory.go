@@ -9,33 +9,33 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// memory is what a Redis would find on its disk when it starts again, or what its replica has: every command that may have
-// changed something, in order, with its instant. A server that keeps an append-only file and writes it through once a second
-// (appendfsync everysec), or one whose replica takes over, has all of it but the end.
+// memory is the data on the disk of a Redis that restarts, or on its replica. It holds every command that may have changed
+// something, in order, with its instant. An append-only file that is synced once a second (appendfsync everysec) misses only the
+// end. So does a replica that takes over.
 //
-// Its scripts depend on nothing but their arguments, the data and the time, so running the commands again at their instants
-// makes the same data.
+// The scripts depend only on their arguments, the data and the time. Repeating the commands at their instants therefore recreates
+// the same data.
 type memory struct {
 	commands []remembered
-	texts    map[string]string // scripts by SHA1, which a restart forgets and their callers send again
-	lives    int               // how often Redis was started
+	texts    map[string]string // scripts by SHA1; a restart drops them and their callers send them again
+	lives    int               // number of times Redis was started
 }
 
 type remembered struct {
-	at  time.Time // of the bubble
+	at  time.Time // in the bubble's time
 	raw []byte
 }
 
-// reads are the commands and scripts that change nothing, or nothing that lasts.
+// reads lists the commands and scripts that change nothing persistent.
 var reads = []string{
 	"at", "held", // scripts
 	"config", "get", "hget", "hgetall", "hkeys", "hlen", "hmget", "info", "llen", "lrange", "ping", "pttl", "smembers", "time", "wait",
 	"xlen", "xpending", "xrange", "xread", "xrevrange", "zrange", "zrevrange",
-	"exec", "multi", // around the reads of one state
+	"exec", "multi", // these enclose the reads of one state
 	"script",
 }
 
-// remember takes up what Redis executed.
+// remember records the commands that Redis executed.
 func (m *memory) remember(x *exchange, calls []call) {
 	for i, c := range calls {
 		if c.ran && !slices.Contains(reads, c.verb) {
@@ -44,8 +44,8 @@ func (m *memory) remember(x *exchange, calls []call) {
 	}
 }
 
-// timeline answers INFO for the sections that miniredis lacks and that tell one run of a server from the next. It reports
-// false for every other request.
+// timeline answers INFO for the sections that identify one run of a server and that miniredis does not have. It returns false for
+// every other request.
 func (m *memory) timeline(requests [][]string) (text string, ok bool) {
 	if len(requests) != 1 || len(requests[0]) != 2 || !strings.EqualFold(requests[0][0], "info") {
 		return "", false
@@ -59,7 +59,7 @@ func (m *memory) timeline(requests [][]string) (text string, ok bool) {
 	return "", false
 }
 
-// restart is a start of Redis that finds what there was until then, and nothing later. No process may be connected.
+// restart starts Redis with its data of the given instant. No process may be connected.
 func (s *server) restart(until time.Time) error {
 	cut := slices.IndexFunc(s.memory.commands, func(c remembered) bool { return c.at.After(until) })
 	s.memory.lives++

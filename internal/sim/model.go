@@ -15,15 +15,15 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// model is the inference server as one worker sees it: what it answers, how long that takes and what goes wrong is drawn
-// from the seed, the job and the turn. A fault ends when faults are over.
+// model is the inference server of one worker. The seed, the job and the turn determine its answers, delays and faults. Faults
+// stop at calmAt.
 type model struct {
 	world *world
 	proc  *process
 
 	// Guarded by proc.net.mu.
 	calls  int            // in flight now
-	served map[string]int // how often each call was made
+	served map[string]int // number of attempts of each call
 	away   bool           // the server is restarting
 }
 
@@ -49,7 +49,7 @@ func (m *model) Generate(ctx context.Context, r *backend.Request, o backend.Obse
 	if m.world.net.isCalm() {
 		fate = 1
 	}
-	// Each fault has an equal part of the seed's rate.
+	// The six faults share the seed's rate equally.
 	part := m.world.cfg.serverFaults / 6
 	if e := m.world.refused(); e != nil {
 		e.Endpoint = m.Endpoint()
@@ -68,7 +68,7 @@ func (m *model) Generate(ctx context.Context, r *backend.Request, o backend.Obse
 		m.early(o, r)
 		return nil, m.late(ctx, took, fail(backend.Transient, 0, "the stream was cut"))
 	case fate < 5*part:
-		took = 24 * time.Hour // until the agent's patience ends
+		took = 24 * time.Hour // until the agent's timeout
 	case fate < 6*part:
 		took += m.world.cfg.lease * 2
 	}
@@ -86,14 +86,14 @@ func (m *model) Generate(ctx context.Context, r *backend.Request, o backend.Obse
 	return resp, nil
 }
 
-// early tells of the first tool call before the stream's end.
+// early sends the first tool call to the observer before the stream ends.
 func (m *model) early(o backend.Observer, r *backend.Request) {
 	if resp := m.answer(r); o.ToolCall != nil && len(resp.Message.ToolCalls) > 0 {
 		o.ToolCall(0, resp.Message.ToolCalls[0])
 	}
 }
 
-// answer is what the model says in this turn of this job, the same in every attempt.
+// answer returns the model's answer for this turn of this job. It is the same in every attempt.
 func (m *model) answer(r *backend.Request) *backend.Response {
 	turn := 1
 	for _, msg := range r.Messages {
@@ -132,7 +132,7 @@ func (m *model) answer(r *backend.Request) *backend.Response {
 	return out
 }
 
-// sumUpShown answers for a reduction: each line of the prompt is a result.
+// sumUpShown answers the call of a reduction. Each line of its prompt is a result.
 func sumUpShown(prompt string) string {
 	var out []string
 	for line := range strings.Lines(prompt) {
@@ -147,7 +147,7 @@ func sumUpShown(prompt string) string {
 	return strings.Join(out, " ")
 }
 
-// late fails after a while.
+// late returns err after a delay.
 func (m *model) late(ctx context.Context, d time.Duration, err error) error {
 	if e := sleep(ctx, d); e != nil {
 		return fmt.Errorf("generate: %w", e)
@@ -155,7 +155,7 @@ func (m *model) late(ctx context.Context, d time.Duration, err error) error {
 	return err
 }
 
-// draw is the random source of a call, and whether the server is away.
+// draw returns the random source of a call, and whether the server is away.
 func (m *model) draw(parts ...string) (*rand.Rand, bool) {
 	m.proc.net.mu.Lock()
 	defer m.proc.net.mu.Unlock()
@@ -170,7 +170,7 @@ func (m *model) enter(n int) {
 	m.calls += n
 }
 
-// inFlight is how many calls are in flight now.
+// inFlight returns the number of calls in flight.
 func (m *model) inFlight() int {
 	m.proc.net.mu.Lock()
 	defer m.proc.net.mu.Unlock()

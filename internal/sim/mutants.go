@@ -6,35 +6,34 @@ import (
 	"time"
 )
 
-// Mutant is a script that was broken on purpose. The simulation must notice each of them; it is tested too.
+// Mutant is a script with a deliberate defect. The simulation must catch each mutant, which tests the simulation itself.
 type Mutant struct {
 	Name   string
-	Script string // the file in pkg/statestore/lua, without its ending; or [everyScript]
-	Old    string // occurs exactly once in the script
-	New    string // AHEAD stands for the milliseconds that the clock of the process is ahead of Redis'
-	Seeds  int    // it is caught within so many seeds
-	First  int    // the seed to begin with: one that caught it, where that is far from 0
-	// Stalls plays the seeds with commands that are held up for longer than a lease, which few seeds have by themselves.
+	Script string // the file in pkg/statestore/lua without its extension, or [everyScript]
+	Old    string // must occur exactly once in the script
+	New    string // AHEAD is replaced by the milliseconds that the process's clock is ahead of Redis
+	Seeds  int    // the mutant is caught within this many seeds
+	First  int    // the seed to start with, if no seed near 0 catches it
+	// Stalls delays commands for longer than a lease, which few seeds do by themselves.
 	Stalls bool
-	// Blind plays the seeds with a Redis that forgets, and who collects the results takes no notice of it.
+	// Blind makes Redis lose writes, and hides that from the code that collects the results.
 	Blind bool
-	// Reduces plays the seeds with a batch that is reduced, and more than once because failed jobs are retried.
+	// Reduces adds a batch that reduces. Failed jobs are retried, so it runs more than once.
 	Reduces bool
-	// Limited plays the seeds with a budget.
+	// Limited adds a budget.
 	Limited bool
-	// Forgets plays the seeds with a Redis that forgets.
+	// Forgets makes Redis lose writes.
 	Forgets bool
 	// Binds plays the seeds with workers that bind the batch to different models.
 	Binds bool
-	// Clocks plays the seeds with no clock off but those of the processes.
+	// Clocks removes the skew of Redis: only the clocks of the processes are off.
 	Clocks bool
 }
 
-// everyScript means the prelude that all scripts begin with.
+// everyScript is the prelude that all scripts begin with.
 const everyScript = "prelude"
 
-// apply breaks the script. It reports false if the script does not hold the text once: the mutant must then be
-// written anew.
+// apply inserts the defect into a script. It returns false unless Old occurs exactly once; the mutant is then out of date.
 func (m *Mutant) apply(text string, ahead time.Duration) (string, bool) {
 	if strings.Count(text, m.Old) != 1 {
 		return text, false
@@ -46,7 +45,7 @@ func (m *Mutant) apply(text string, ahead time.Duration) (string, bool) {
 // Mutants lists every mutant.
 var Mutants = []Mutant{
 	{
-		Name: "finish without the fence", Script: "finish", Seeds: 150, First: 141, Stalls: true,
+		Name: "finish without the fence", Script: "finish", Seeds: 150, First: 72, Stalls: true,
 		Old: `if held[j] ~= ARGV[fence + j] then`,
 		New: `if redis.call('GETBIT', KEYS[7], i) == 1 then`,
 	},
@@ -64,7 +63,7 @@ var Mutants = []Mutant{
 		Name: "renewal by the worker's clock", Script: "renew", Seeds: 20, Clocks: true,
 		Old: `ids[#ids + 1] = 'IDLE'
   ids[#ids + 1] = 0`,
-		// Redis takes a time that is yet to come for now; miniredis does not.
+		// Redis treats a time in the future as now; miniredis does not.
 		New: `ids[#ids + 1] = 'TIME'
   ids[#ids + 1] = string.format('%d', math.min(now_ms(), now_ms() + (AHEAD)))`,
 	},
@@ -92,7 +91,7 @@ var Mutants = []Mutant{
     redis.call('XDEL', KEYS[2], entry[1])`,
 	},
 	{
-		Name: "claim with the token of before", Script: "claim", Seeds: 10,
+		Name: "claim that reuses the last token", Script: "claim", Seeds: 10,
 		Old: `redis.call('HINCRBY', KEYS[1], 'token', #entries) - #entries`,
 		New: `tonumber(redis.call('HGET', KEYS[1], 'token') or 0)`,
 	},
@@ -117,33 +116,33 @@ var Mutants = []Mutant{
 		New: `turns = {}`,
 	},
 	{
-		Name: "last attempt in company", Script: "claim", Seeds: 30,
+		Name: "last attempt beside other jobs", Script: "claim", Seeds: 30, First: 15,
 		Old: `return tonumber(string.match(held, '^%d+|(%d+)|')) == maxa - 1`,
 		New: `return false`,
 	},
 	{
-		Name: "last attempts beside each other", Script: "claim", Seeds: 150, First: 15,
+		Name: "two last attempts on one worker", Script: "claim", Seeds: 150, First: 15,
 		Old: `noted(KEYS[5], 1, 1)`,
 		New: `noted(KEYS[5], count, 1)`,
 	},
 	{
-		Name: "kept to run alone, and lost", Script: "claim", Seeds: 30,
+		Name: "job kept to run alone is lost", Script: "claim", Seeds: 30,
 		Old: `redis.call('RPUSH', KEYS[5], id .. ' ' .. index .. ' ' .. since)`,
 		New: `redis.call('LLEN', KEYS[5])`,
 	},
 	{
-		Name: "release that only says so", Script: "release", Seeds: 30,
+		Name: "release without effect", Script: "release", Seeds: 30,
 		Old: `redis.call('HSET', KEYS[1], index, token .. '|' .. attempt .. '|-')
     redis.call('RPUSH', KEYS[2], id .. ' ' .. index .. ' ' .. now)`,
 		New: ``,
 	},
 	{
-		Name: "checkpoint that only says so", Script: "checkpoint", Seeds: 30,
+		Name: "checkpoint without effect", Script: "checkpoint", Seeds: 30,
 		Old: `redis.call('RPUSH', KEYS[2], ARGV[4])`,
 		New: ``,
 	},
 	{
-		Name: "release that offers the job to nobody", Script: "release", Seeds: 20,
+		Name: "release without offering the job again", Script: "release", Seeds: 20,
 		Old: `redis.call('RPUSH', KEYS[2], id .. ' ' .. index .. ' ' .. now)`,
 		New: `redis.call('LLEN', KEYS[2])`,
 	},
@@ -153,7 +152,7 @@ var Mutants = []Mutant{
 		New: `attempt = attempt + 0`,
 	},
 	{
-		Name: "finish that forgets which jobs have a result", Script: "finish", Seeds: 10,
+		Name: "finish that marks no job as finished", Script: "finish", Seeds: 10,
 		Old: `redis.call('SETBIT', KEYS[7], i, 1)`,
 		New: `redis.call('GETBIT', KEYS[7], i)`,
 	},
@@ -174,7 +173,7 @@ var Mutants = []Mutant{
 		New: `sums[c] = 2 * tonumber(ARGV[1 + c])`,
 	},
 	{
-		Name: "finish that counts what it refused", Script: "finish", Seeds: 80,
+		Name: "finish that counts refused results", Script: "finish", Seeds: 80, First: 6,
 		Old: `if out[1 + j] == 1 then`,
 		New: `if true then`,
 	},
@@ -184,7 +183,7 @@ var Mutants = []Mutant{
 		New: `for i = from, last - 1 do`,
 	},
 	{
-		Name: "feed that leaves a gap", Script: "feed", Seeds: 40, Forgets: true,
+		Name: "feed that leaves a gap", Script: "feed", Seeds: 40, First: 12, Forgets: true,
 		Old: `if phase ~= 'OPEN' or from > fed then
   return {phase, fed}
 end`,
@@ -194,15 +193,15 @@ end
 fed = math.max(fed, from)`,
 	},
 	{
-		Name: "checkpoint that leaves a gap", Script: "checkpoint", Seeds: 40, Forgets: true,
+		Name: "checkpoint that leaves a gap", Script: "checkpoint", Seeds: 40, First: 5, Forgets: true,
 		Old: `if turn > have + 1 then`,
 		New: `if false then`,
 	},
 	{
-		Name: "results collected without a look at the timeline", Seeds: 40, Blind: true,
+		Name: "results collected without checking the timeline", Seeds: 40, First: 8, Blind: true,
 	},
 	{
-		Name: "checkpoint that takes every turn", Script: "checkpoint", Seeds: 30,
+		Name: "checkpoint that accepts repeated turns", Script: "checkpoint", Seeds: 30,
 		Old: `if turn <= have then`,
 		New: `if false then`,
 	},
@@ -212,7 +211,7 @@ fed = math.max(fed, from)`,
 		New: `redis.call('XLEN', KEYS[5])`,
 	},
 	{
-		Name: "cancel that closes at once", Script: "cancel", Seeds: 60, First: 13,
+		Name: "cancel that ends the batch immediately", Script: "cancel", Seeds: 60, First: 13,
 		Old: `redis.call('HSET', KEYS[1], 'phase', 'CANCELLING')`,
 		New: `redis.call('HSET', KEYS[1], 'phase', 'DONE')`,
 	},
@@ -222,32 +221,32 @@ fed = math.max(fed, from)`,
 		New: `if false then`,
 	},
 	{
-		Name: "reduction of what was cancelled", Script: everyScript, Seeds: 60, Reduces: true,
+		Name: "reduction of a cancelled batch", Script: everyScript, Seeds: 60, First: 26, Reduces: true,
 		Old: `if reducer and phase == 'SEALED' then`,
 		New: `if reducer then`,
 	},
 	{
-		Name: "reduction that waits for ever for a cancelled batch", Script: everyScript, Seeds: 60, Reduces: true,
+		Name: "reduction that never ends after a cancellation", Script: everyScript, Seeds: 60, First: 26, Reduces: true,
 		Old: `elseif reducer then`,
 		New: `elseif false then`,
 	},
 	{
-		Name: "reduction queued anew beside the one that runs", Script: everyScript, Seeds: 60, Reduces: true,
+		Name: "second reduction beside the running one", Script: everyScript, Seeds: 60, Reduces: true,
 		Old: `redis.call('UNLINK', prefix .. 'jobs', prefix .. 'lease', prefix .. 'back',`,
 		New: `redis.call('UNLINK', prefix .. 'jobs', prefix .. 'back',`,
 	},
 	{
-		Name: "reduction queued anew that keeps the old summary", Script: everyScript, Seeds: 60, Reduces: true,
+		Name: "repeated reduction that keeps the old summary", Script: everyScript, Seeds: 60, Reduces: true,
 		Old: `redis.call('XTRIM', prefix .. 'results', 'MAXLEN', 0)`,
 		New: `redis.call('XLEN', prefix .. 'results')`,
 	},
 	{
-		Name: "reduction queued anew that goes on from the old journal", Script: everyScript, Seeds: 150, Reduces: true,
+		Name: "repeated reduction that continues the old journal", Script: everyScript, Seeds: 150, Reduces: true,
 		Old: `prefix .. 'failed', prefix .. 'journal:0')`,
 		New: `prefix .. 'failed')`,
 	},
 	{
-		Name: "batch without the reducer that was to be made before", Script: "create", Seeds: 40, Reduces: true, Forgets: true,
+		Name: "batch created before its reducer", Script: "create", Seeds: 40, First: 11, Reduces: true, Forgets: true,
 		Old: `if ARGV[5] ~= '' and redis.call('EXISTS', ARGV[5] .. 'meta') == 0 then`,
 		New: `if false then`,
 	},
@@ -262,12 +261,12 @@ fed = math.max(fed, from)`,
 		New: `'i', index, 'p', (string.gsub(payload, '"%d+"', '"0"')), 't'`,
 	},
 	{
-		Name: "calls that begin whether they fit or not", Script: "spend", Seeds: 30, Limited: true,
+		Name: "calls that begin without room in the budget", Script: "spend", Seeds: 30, Limited: true,
 		Old: `code = (not s or fitting(s, tokens, usd) > 0) and 1 or 0`,
 		New: `code = 1`,
 	},
 	{
-		Name: "calls that begin when the budget is used up", Script: everyScript, Seeds: 30, Limited: true,
+		Name: "calls that begin after the budget is used up", Script: everyScript, Seeds: 30, First: 22, Limited: true,
 		Old: `return s.most > 0 and s.tokens >= s.most or s.dearest > 0 and s.usd >= s.dearest`,
 		New: `return false`,
 	},
@@ -293,12 +292,12 @@ fed = math.max(fed, from)`,
 		New: ``,
 	},
 	{
-		Name: "usage that counts again in the result", Script: "finish", Seeds: 20, Limited: true,
+		Name: "result that counts settled usage again", Script: "finish", Seeds: 20, Limited: true,
 		Old: `l[8 + i] = math.max(0, l[8 + i] - math.min(r.used[i], used[1 + i] or 0))`,
 		New: `l[8 + i] = l[8 + i]`,
 	},
 	{
-		Name: "call that is settled again", Script: "spend", Seeds: 60, Limited: true,
+		Name: "call that can be settled twice", Script: "spend", Seeds: 60, Limited: true,
 		Old: `r.calls[name] = nil`,
 		New: `c.live = false`,
 	},

@@ -14,19 +14,19 @@ import (
 
 var errRefused = errors.New("connection refused")
 
-// network carries every byte between the simulated processes and Redis, and decides what happens next: it lets one
-// event happen, waits until the whole bubble has come to rest, looks at the state, and only then takes the next.
+// network carries every byte between the simulated processes and Redis, and orders all events. It delivers one event, waits until
+// the whole bubble is at rest, checks the state, and only then delivers the next.
 type network struct {
 	chance chance
 	rates  rates
 	start  time.Time
-	server func() (net.Conn, error) // a connection to Redis that nothing disturbs
-	// timeline answers for Redis what miniredis has no answer for.
+	server func() (net.Conn, error) // opens a connection to Redis without faults
+	// timeline answers for Redis the requests that miniredis cannot answer.
 	timeline func(requests [][]string) (text string, ok bool)
 	arrives  func()                            // called at rest, before Redis gets a request
 	seen     func(*exchange)                   // called at rest, after Redis executed a request
-	heard    func(sent, delivered []*exchange) // called at rest, with what happened since the last time
-	wake     chan struct{}                     // capacity 1: an event was added
+	heard    func(sent, delivered []*exchange) // called at rest, with the traffic since the last call
+	wake     chan struct{}                     // capacity 1; signals a new event
 
 	mu              sync.Mutex         // never held across a wait
 	events          eventHeap          // guarded by mu
@@ -34,8 +34,8 @@ type network struct {
 	down            bool               // guarded by mu; Redis is away
 	calm            bool               // guarded by mu; faults are over
 	links           map[*link]struct{} // guarded by mu
-	sent, delivered []*exchange        // guarded by mu; not yet told to heard
-	lastDown        time.Time          // guarded by mu; the last moment at which Redis was known to be away
+	sent, delivered []*exchange        // guarded by mu; not yet passed to heard
+	lastDown        time.Time          // guarded by mu; the last instant at which Redis was away
 }
 
 func newNetwork(c chance, r rates, server func() (net.Conn, error)) *network {
@@ -45,18 +45,18 @@ func newNetwork(c chance, r rates, server func() (net.Conn, error)) *network {
 	}
 }
 
-// event is something that happens at an instant: a request reaches Redis, a reply reaches a process, a fault strikes.
+// event is something that happens at one instant: a request reaches Redis, a reply reaches a process, a fault strikes.
 type event struct {
 	at   time.Time
 	rank uint64 // orders events of the same instant
-	seq  uint64 // and this those of the same rank, as they were posted
+	seq  uint64 // orders events of the same rank, as they were posted
 	proc *process
-	do   func()    // for faults; runs at rest and must not wait
+	do   func()    // for faults; runs at rest and must not block
 	fire chan bool // for traffic: true when it arrives, false when it is lost
-	x    *exchange // set when this is a request arriving
+	x    *exchange // set for a request that arrives at Redis
 }
 
-// run makes the events happen until ctx is done, and then loses all traffic. It is the only caller of synctest.Wait.
+// run delivers the events until ctx is done, and then drops all traffic. It is the only caller of synctest.Wait.
 func (n *network) run(ctx context.Context) {
 	for {
 		synctest.Wait()
@@ -91,14 +91,14 @@ func (n *network) run(ctx context.Context) {
 	}
 }
 
-// note changes the books of the network.
+// note runs do with the network locked.
 func (n *network) note(do func(*network)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	do(n)
 }
 
-// tell passes on what was sent and what arrived.
+// tell passes the new traffic to heard.
 func (n *network) tell() {
 	var sent, delivered []*exchange
 	n.note(func(n *network) { sent, delivered, n.sent, n.delivered = n.sent, n.delivered, nil, nil })
@@ -112,7 +112,7 @@ func (n *network) wasDown(t time.Time) bool {
 	return n.down || n.lastDown.After(t)
 }
 
-// next takes the event that is due, or says how long nothing will be.
+// next returns the event that is due, or nil and the time until the next one.
 func (n *network) next() (*event, time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -131,7 +131,7 @@ func (n *network) next() (*event, time.Duration) {
 	return nil, time.Hour
 }
 
-// post adds an event. Traffic is lost at once while Redis is away.
+// post adds an event. While Redis is away, it drops traffic immediately.
 func (n *network) post(e *event) {
 	n.mu.Lock()
 	if n.down && e.proc != nil {
@@ -149,15 +149,15 @@ func (n *network) post(e *event) {
 	}
 }
 
-// at makes do happen at rest, at a time after the start.
+// at runs do at rest, at d after the start.
 func (n *network) at(d time.Duration, do func()) {
 	n.post(&event{at: n.start.Add(d), do: do})
 }
 
-// shut cuts everything for good.
+// shut closes all connections permanently.
 func (n *network) shut() { n.setDown(true) }
 
-// setDown makes Redis go away or come back. Whatever is under way when it goes is lost.
+// setDown stops Redis or makes it available again. Stopping it drops all traffic in flight.
 func (n *network) setDown(down bool) {
 	n.mu.Lock()
 	if n.down || down {
@@ -186,7 +186,7 @@ func (n *network) setCalm() {
 	n.calm = true
 }
 
-// lose drops the events that match, and returns the links that match, in no order.
+// lose drops the matching events, and returns the matching links in no particular order.
 func (n *network) lose(dropped func(*event) bool, cut func(*link) bool) []*link {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -201,7 +201,7 @@ func (n *network) lose(dropped func(*event) bool, cut func(*link) bool) []*link 
 		}
 		return kept
 	}
-	// All links vanish before anybody learns of one, and takes another from a pool.
+	// Mark all links as gone first. Otherwise a client that sees one failure could take another dead link from its pool.
 	var out []*link
 	for l := range n.links {
 		if cut(l) {
@@ -217,22 +217,22 @@ func (n *network) lose(dropped func(*event) bool, cut func(*link) bool) []*link 
 	return out
 }
 
-// process is what the network knows of one simulated operating-system process.
+// process is the network's record of one simulated operating-system process.
 type process struct {
 	name   string
 	net    *network
 	paused bool           // guarded by net.mu
 	dead   bool           // guarded by net.mu
-	shelf  []*event       // guarded by net.mu; what is held back while it is paused
+	shelf  []*event       // guarded by net.mu; traffic held back during a pause
 	times  map[string]int // guarded by net.mu; how often each request was sent
-	full   *fullWorker    // guarded by net.mu; nil unless it runs one
+	full   *fullWorker    // guarded by net.mu; nil unless the process runs a full worker
 }
 
 func (n *network) process(name string) *process {
 	return &process{name: name, net: n, times: make(map[string]int)}
 }
 
-// kill cuts the process off for good: nothing that it sends from now on arrives. Requests that had left before may.
+// kill disconnects the process permanently. Nothing that it sends from now on arrives. Requests already on their way may arrive.
 func (p *process) kill() {
 	p.net.mu.Lock()
 	p.dead = true
@@ -246,22 +246,21 @@ func (p *process) kill() {
 	}
 }
 
-// gone reports whether the process was killed. Code that would go on without end asks it.
+// gone reports whether the process was killed. Unlimited retry loops check it.
 func (p *process) gone() bool {
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()
 	return p.dead
 }
 
-// reset breaks every connection of the process, with all that is under way on it.
+// reset breaks every connection of the process and drops its traffic in flight.
 func (p *process) reset() {
 	for _, l := range p.net.lose(func(e *event) bool { return e.proc == p }, func(l *link) bool { return l.proc == p }) {
 		l.reset()
 	}
 }
 
-// pause holds back all traffic of the process until resume. Its goroutines cannot be stopped, but nothing that they
-// do is felt by anybody.
+// pause holds back all traffic of the process until resume. Its goroutines continue to run, but nothing they send arrives.
 func (p *process) pause() {
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()
@@ -281,14 +280,14 @@ func (p *process) resume() {
 	}
 }
 
-// verdict is what the network does to one request and its reply.
+// verdict is the fate of one request and its reply.
 type verdict struct {
 	there, back            time.Duration
 	rank                   uint64
 	loseRequest, loseReply bool
 }
 
-// verdict draws the fate of a request from its content and from how often the process has sent the same before.
+// verdict draws the fate of a request. It depends on the content and on how often the process has sent the same request before.
 func (p *process) verdict(x *exchange) verdict {
 	var key strings.Builder
 	for _, req := range x.requests {
@@ -322,8 +321,8 @@ func (p *process) verdict(x *exchange) verdict {
 	return v
 }
 
-// jitter is the process's source of randomness for backoff. It depends on the instant alone, so that it does not
-// matter which goroutine asks first.
+// jitter returns the process's random number for backoff. It depends only on the instant, so that the order of the goroutines has
+// no influence.
 func (p *process) jitter() float64 {
 	return p.net.chance.on("jitter", p.name, strconv.FormatInt(int64(time.Since(p.net.start)), 10)).Float64()
 }
@@ -334,7 +333,7 @@ func (p *process) dial(context.Context, string, string) (net.Conn, error) {
 	refused := p.net.down || p.dead
 	p.net.mu.Unlock()
 	if refused {
-		// A refusal that took no time would put the client's own timers on the same instants as those of its callers.
+		// Without this delay, the client's own timers would fire at the same instants as those of its callers.
 		time.Sleep(between(p.net.chance.on("refuse", p.name, time.Since(p.net.start).String()), time.Microsecond, 2*time.Millisecond))
 		return nil, errRefused
 	}
@@ -351,7 +350,7 @@ func (p *process) dial(context.Context, string, string) (net.Conn, error) {
 	return &clientConn{Conn: mine, link: l}, nil
 }
 
-// eventHeap is a heap (container/heap), the next event at its root.
+// eventHeap is a heap (container/heap) with the next event at its root.
 type eventHeap []*event
 
 func (h eventHeap) Len() int { return len(h) }

@@ -14,13 +14,13 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// The causes with which a plain worker stops a job.
+// Reasons for which a plain worker stops a job.
 var (
 	errHandedBack = errors.New("handed back")
 	errCancelled  = errors.New("cancelled")
 )
 
-// plainWorker does what a worker must do, with nothing between it and the store.
+// plainWorker is a minimal worker that calls the store directly.
 type plainWorker struct {
 	world *world
 	proc  *process
@@ -34,7 +34,7 @@ type plainWorker struct {
 
 type plainJob struct {
 	lease  batch.Lease
-	alone  bool // nothing may run beside it
+	alone  bool // no other job may run beside it
 	cancel context.CancelCauseFunc
 	result batch.Result
 }
@@ -56,7 +56,7 @@ func (w *world) startWorker(s *slot) {
 	})
 }
 
-// run claims until it is asked to leave, and returns when no job is live.
+// run claims jobs until the drain begins, and returns once no job is live.
 func (p *plainWorker) run(ctx context.Context, drain <-chan struct{}) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -73,7 +73,7 @@ func (p *plainWorker) run(ctx context.Context, drain <-chan struct{}) error {
 	return nil
 }
 
-// claim asks for as much as there is room for, until drain.
+// claim claims jobs for the free room until the drain begins.
 func (p *plainWorker) claim(ctx context.Context, drain <-chan struct{}, fail context.CancelCauseFunc) {
 	unsure := make(map[batch.ID]bool)
 	for i := 0; ctx.Err() == nil; i++ {
@@ -122,7 +122,7 @@ func (p *plainWorker) claim(ctx context.Context, drain <-chan struct{}, fail con
 	}
 }
 
-// reconcile hands back what a lost answer leased.
+// reconcile releases leases that were granted in a lost answer.
 func (p *plainWorker) reconcile(ctx context.Context, id batch.ID) error {
 	held, err := p.store.Held(ctx, id, p.proc.name, 1000)
 	if err != nil {
@@ -152,7 +152,7 @@ func (p *plainWorker) admit(ctx context.Context, drain <-chan struct{}, phase ba
 	}
 	p.jobs.Go(func() {
 		defer cancel(nil)
-		err := errHandedBack // Redis forgot that it gave out this very lease, which is live here
+		err := errHandedBack // Redis lost the grant of this live lease and repeated it
 		if old == nil || old.lease != c.Lease {
 			err = p.play(ctx, drain, phase, c, j)
 		}
@@ -174,7 +174,7 @@ func (p *plainWorker) admit(ctx context.Context, drain <-chan struct{}, phase ba
 			j.result = ended(j.lease, batch.StatusCancelled, batch.JobCancelled, 0)
 			j.result.Question = question
 			err = p.commit(context.WithoutCancel(ctx), j)
-		case errors.Is(err, errHandedBack), errors.Is(err, statestore.ErrConflict): // or Redis forgot turns of it
+		case errors.Is(err, errHandedBack), errors.Is(err, statestore.ErrConflict): // or Redis lost turns of it
 			p.drop(j)
 			err = p.store.UntilKnown(ctx, func() error { return p.store.Release(ctx, j.lease.Job.Batch, []batch.Lease{j.lease}) })
 		default:
@@ -186,7 +186,7 @@ func (p *plainWorker) admit(ctx context.Context, drain <-chan struct{}, phase ba
 	})
 }
 
-// play runs the turns that the journal lacks. What happens in a turn depends on the seed, the job and the token.
+// play runs the turns that are missing in the journal. The seed, the job and the token determine a turn's course.
 func (p *plainWorker) play(ctx context.Context, drain <-chan struct{}, phase batch.Phase, c statestore.Claimed, j *plainJob) error {
 	cfg := p.world.cfg
 	switch {
@@ -210,13 +210,13 @@ func (p *plainWorker) play(ctx context.Context, drain <-chan struct{}, phase bat
 	}
 	turns := 1 + p.world.chance.on("turns", index).IntN(cfg.turns)
 	r := p.world.chance.on("play", index, strconv.FormatInt(c.Lease.Token, 10))
-	began := p.world.now() // a turn that runs again is not the same
+	began := p.world.now() // makes each run of a turn different
 	for turn := len(c.Journal) + 1; turn <= turns; turn++ {
 		if err := p.reserve(ctx, c.Lease, int64(turn)); err != nil {
 			return err
 		}
 		if cfg.budget > 0 && likely(r, cfg.handBack) {
-			return errHandedBack // in the middle of a call
+			return errHandedBack // during a call
 		}
 		err := sleep(ctx, between(r, time.Millisecond, cfg.turnTime))
 		if err = errors.Join(err, p.settle(c.Lease, int64(turn))); err != nil {
@@ -245,15 +245,15 @@ func (p *plainWorker) play(ctx context.Context, drain <-chan struct{}, phase bat
 	return nil
 }
 
-// commit sends the result together with those that become ready in the next moment. A job stays live until its commit
-// is known: reconcile would hand it back otherwise.
+// commit sends the result together with the results of the next moment. A job stays live until its commit is acknowledged.
+// Otherwise reconcile would release it.
 func (p *plainWorker) commit(ctx context.Context, j *plainJob) error {
 	p.mu.Lock()
 	p.done = append(p.done, j)
 	first := len(p.done) == 1
 	p.mu.Unlock()
 	if !first {
-		return nil // whoever was first commits this one too
+		return nil // the first job's goroutine commits this result too
 	}
 	r := p.world.chance.on("commit", p.proc.name, p.world.now().String())
 	_ = sleep(ctx, between(r, time.Millisecond, 200*time.Millisecond))
@@ -279,7 +279,7 @@ func (p *plainWorker) commit(ctx context.Context, j *plainJob) error {
 	return err
 }
 
-// finish goes on until Redis answers or the process is dead.
+// finish retries until Redis answers or the process is dead.
 func (p *plainWorker) finish(id batch.ID, c []statestore.Completion) error {
 	ctx := p.world.life
 	return p.store.UntilKnown(ctx, func() error {
@@ -299,7 +299,7 @@ func (p *plainWorker) drop(j *plainJob) {
 	}
 }
 
-// heartbeat renews all leases three times per lease, and learns what was lost or cancelled.
+// heartbeat renews all leases three times per lease, and stops jobs that were lost or cancelled.
 func (p *plainWorker) heartbeat(ctx context.Context, fail context.CancelCauseFunc) {
 	for sleep(ctx, p.world.cfg.lease/3) == nil {
 		for _, id := range p.world.cfg.batches() {
@@ -338,12 +338,12 @@ func (p *plainWorker) renew(ctx context.Context, id batch.ID, fail context.Cance
 	}
 }
 
-// inOrder compares leases. A Redis that forgot a claim gives its token out again, to another job of the same worker too.
+// inOrder compares leases. After losing a claim, Redis may grant its token again to another job of the same worker.
 func inOrder(a, b batch.Lease) int {
 	return cmp.Or(cmp.Compare(a.Token, b.Token), cmp.Compare(a.Job.Index, b.Job.Index))
 }
 
-// reduce reads all results, as a reducer does, and sums them up.
+// reduce reads all results, like a real reducer, and returns their summary.
 func (p *plainWorker) reduce(ctx context.Context) (string, error) {
 	said := make(map[int64]batch.Status)
 	for after := int64(0); ; {
@@ -361,7 +361,7 @@ func (p *plainWorker) reduce(ctx context.Context) (string, error) {
 	}
 }
 
-// ended is the result of a job.
+// ended returns the result of a job.
 func ended(l batch.Lease, s batch.Status, reason batch.ErrorType, turns int) batch.Result {
 	r := batch.Result{
 		Batch: l.Job.Batch, JobID: batch.JobID(l.Job.Index), Index: l.Job.Index, Status: s, Attempts: l.Attempt,
@@ -369,7 +369,7 @@ func ended(l batch.Lease, s batch.Status, reason batch.ErrorType, turns int) bat
 		Worker: l.Holder,
 	}
 	if reason != "" {
-		r.Error = batch.NewError(reason, "as the seed says")
+		r.Error = batch.NewError(reason, "decided by the seed")
 	} else {
 		r.Output = []byte(`{"ok":true}`)
 	}

@@ -11,16 +11,16 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// probes are the tools of one worker process, and the books of their executions.
+// probes are the tools of one worker process, with a record of their executions.
 type probes struct {
 	world *world
 	proc  *process
 	share toolpool.Share // of the tool "probe"
 
 	// Guarded by proc.net.mu.
-	runs    map[string]int  // executions begun, by tool and arguments
-	running map[string]int  // under way
-	known   map[string]bool // ended well
+	runs    map[string]int  // started executions, by tool and arguments
+	running map[string]int  // executions in progress
+	known   map[string]bool // executions that succeeded
 	effects int             // executions of "effect"
 }
 
@@ -46,7 +46,7 @@ func (t *probes) pool() (*toolpool.Pool, error) {
 	return pool, errors.Join(pool.Register(probe), pool.Register(effect))
 }
 
-// run executes a tool: it takes its time, fails or hangs as the seed says.
+// run executes a tool. The seed determines whether it succeeds, fails or hangs.
 func (t *probes) run(name string) func(context.Context, json.RawMessage) (string, error) {
 	return func(ctx context.Context, args json.RawMessage) (string, error) {
 		key := name + " " + string(args)
@@ -72,7 +72,7 @@ func (t *probes) run(name string) func(context.Context, json.RawMessage) (string
 	}
 }
 
-// begin books an execution and checks I6: one execution per key and sharing window. The window is the process's.
+// begin records an execution and checks I6: one execution per key and sharing window. The window is one process.
 func (t *probes) begin(name, key string) (nth int) {
 	t.proc.net.mu.Lock()
 	running, known := t.running[key], t.known[key]
@@ -87,9 +87,9 @@ func (t *probes) begin(name, key string) (nth int) {
 	switch {
 	case dead || name == "effect":
 	case running > 0:
-		t.world.accuse("I6", "%s runs %s while the same call is under way", t.proc.name, key)
+		t.world.accuse("I6", "%s runs %s while the same call is running", t.proc.name, key)
 	case known && t.share == toolpool.Pure:
-		t.world.accuse("I6", "%s runs %s, whose result it has", t.proc.name, key)
+		t.world.accuse("I6", "%s runs %s again although it has the result", t.proc.name, key)
 	}
 	return nth
 }

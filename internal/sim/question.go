@@ -7,7 +7,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// question returns the hash of what the job of a payload asks, by the plan alone.
+// question returns the hash of a job's question, computed from the plan and the payload alone.
 func (c Config) question(payload []byte) (string, error) {
 	text, err := c.plan()
 	if err != nil {
@@ -32,7 +32,7 @@ func (c Config) question(payload []byte) (string, error) {
 	return asks.Of(plan, &job), nil
 }
 
-// answers checks I10: a result answers the question of its job. A job that was cancelled before a worker had it has no question.
+// answers checks I10: a result belongs to its job's question. A job that was cancelled before any worker had it has no question.
 func (k *checker) answers(r batch.Result) {
 	if k.id != batchID || r.Status == batch.StatusCancelled && r.Question == "" {
 		return

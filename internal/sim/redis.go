@@ -9,20 +9,20 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// redisAddress is never looked up: a host name would start a resolver outside of the bubble.
+// redisAddress is never resolved. A host name would start a resolver outside of the bubble.
 const redisAddress = "10.0.0.1:6379"
 
-// server is miniredis, with a connection of its own that nothing disturbs and that nobody sees.
+// server is miniredis, with a private connection that has no faults and is not traced.
 type server struct {
 	mini   *miniredis.Miniredis
 	began  time.Time
-	skew   time.Duration // its clock is ahead of the bubble's by so much
+	skew   time.Duration // how far its clock is ahead of the bubble's
 	memory memory
 	conn   net.Conn
 	r      *bufio.Reader
 }
 
-// newServer starts Redis in the current bubble, by the bubble's clock and so much ahead of it.
+// newServer starts Redis in the current bubble. Its clock is skew ahead of the bubble's.
 func newServer(skew time.Duration) (*server, error) {
 	s := &server{mini: miniredis.NewMiniRedis(), began: time.Now(), skew: skew, memory: memory{texts: make(map[string]string)}}
 	return s, s.begin(s.began)
@@ -40,10 +40,10 @@ func (s *server) begin(at time.Time) error {
 	return nil
 }
 
-// dial connects to the server that runs now.
+// dial connects to the current server.
 func (s *server) dial() (net.Conn, error) { return s.mini.Dial() }
 
-// setClock moves Redis' clock on. Its time stands still between two commands.
+// setClock advances Redis' clock to the current time. The clock is frozen between two commands.
 func (s *server) setClock() { s.mini.SetTime(time.Now().Add(s.skew)) }
 
 func (s *server) close() {
@@ -60,7 +60,7 @@ func (s *server) ask(commands ...[]string) ([]any, error) {
 	return s.send(raw, len(commands))
 }
 
-// send is ask for n commands that are encoded already.
+// send sends n encoded commands and returns their replies.
 func (s *server) send(raw []byte, n int) ([]any, error) {
 	sent := make(chan error, 1)
 	// A pipe has no buffer: Redis may answer the first command before it reads the second.
@@ -78,11 +78,11 @@ func (s *server) send(raw []byte, n int) ([]any, error) {
 	return out, <-sent
 }
 
-// forgetScripts is what SCRIPT FLUSH, a restart or a failover do: every script is unknown.
+// forgetScripts drops every script, like SCRIPT FLUSH, a restart or a failover.
 func (s *server) forgetScripts() error {
 	_, err := s.ask([]string{"SCRIPT", "FLUSH"})
 	return err
 }
 
-// ttl is the remaining life of a key; 0 if it has no end.
+// ttl returns the remaining life of a key; 0 if it does not expire.
 func (s *server) ttl(key string) time.Duration { return s.mini.TTL(key) }

@@ -8,8 +8,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// What a reduction says in a run is every index with its status, in order. It is made of the results that the reducer was shown,
-// so a result that it did not see, or saw as it was before a retry, is found.
+// In a simulated run, the output of a reduction lists every index with its status, in order. The reducer makes it from the
+// results in its prompt. The checks therefore detect a result that it missed, or that a retry has replaced since.
 
 func summaryOf(results []resultEntry) string {
 	said := make(map[int64]batch.Status, len(results))
@@ -29,7 +29,7 @@ func sumUpOf(said map[int64]batch.Status) string {
 	return strings.Join(out, " ")
 }
 
-// said is the text of an output.
+// said returns the text of an output.
 func said(output json.RawMessage) string {
 	var o struct {
 		Text string `json:"text"`
@@ -38,12 +38,12 @@ func said(output json.RawMessage) string {
 	return o.Text
 }
 
-// bystander checks what a command about the other batch of the run did to this one: nothing, but that the end of a batch
-// queues its reduction, or ends it if the batch was cancelled, in the same step.
+// bystander checks the effect of a command on the other batch of the run. It must have none, with one exception. The step that
+// ends a batch also queues its reduction, or ends the reduction if the batch was cancelled.
 func (k *checker) bystander(proc string, c call, was, is *state) {
 	ended := k.reduces != nil && k.reduces.ended
 	cancelled := ended && k.reduces.endedAs == batch.Cancelling
-	// Somebody cancelled the reduction itself.
+	// A user cancelled the reduction itself.
 	refused := was.phase == batch.Cancelling || was.phase == batch.Done && was.total == 0 && !was.skipped
 	if !ended || cancelled && was.phase == batch.Done || !cancelled && refused {
 		if !was.equal(is) {
@@ -58,16 +58,16 @@ func (k *checker) bystander(proc string, c call, was, is *state) {
 	left := len(is.results) + len(is.lease) + len(is.pending) + len(is.back) + len(is.alone) + len(is.finished) + len(k.job(0).journal)
 	switch {
 	case left > 0:
-		k.fail("I3", "the batch ended, and of the reduction of what was before something is left: %+v, %d turns", is, len(k.job(0).journal))
+		k.fail("I3", "the batch ended, but the previous reduction left something: %+v, %d turns", is, len(k.job(0).journal))
 	case cancelled && (is.phase != batch.Done || is.total != 0 || is.skipped != (was.phase != batch.Cancelling)):
-		k.fail("I4", "the batch was cancelled, and its reduction did not end: %+v", is)
+		k.fail("I4", "the batch was cancelled, but its reduction did not end: %+v", is)
 	case !cancelled && (is.phase != batch.Sealed || is.fed != 1 || is.total != 1 || len(is.stream) != 1 || is.skipped):
-		k.fail("I4", "the batch ended, and its reduction was not queued: %+v", is)
+		k.fail("I4", "the batch ended, but its reduction was not queued: %+v", is)
 	}
 }
 
-// summary checks a result of a reduction. While the batch is open again, anything may stand in it: it is taken back when the batch
-// ends, unless that is by being cancelled.
+// summary checks a result of a reduction. It checks nothing while the batch is open again or was cancelled: the end of the batch
+// resets the reduction, unless it is a cancellation.
 func (k *checker) summary(r batch.Result) {
 	if k.reduces.before.phase != batch.Done || k.reduces.endedAs == batch.Cancelling {
 		return

@@ -8,17 +8,17 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// refusal is a time in which every model server refuses all calls with an error that a single bad request may get, too. No job may fail
-// because of it.
+// refusal is a period in which every model server refuses all calls, with an error that a single bad request may also get. No job
+// may fail because of it.
 type refusal struct {
 	from, to time.Duration
 	class    backend.Class
 }
 
-// refusals are the classes of errors of which a job fails at its second one.
+// refusals lists the error classes that fail a job when they occur twice.
 var refusals = []backend.Class{backend.InvalidRequest, backend.Auth, backend.QuotaExhausted, backend.UnknownModel}
 
-// drawRefusals draws the outages of a run. They end when faults do.
+// drawRefusals draws the refusals of a run. All end before calmAt.
 func drawRefusals(r *rand.Rand, c Config) []refusal {
 	if !likely(r, 0.4) {
 		return nil
@@ -31,7 +31,7 @@ func drawRefusals(r *rand.Rand, c Config) []refusal {
 	return out
 }
 
-// refused returns the error with which a call fails now, if an outage is under way.
+// refused returns the error of a refusal that is active now, or nil.
 func (w *world) refused() *backend.Error {
 	for _, o := range w.cfg.refusals {
 		if now := w.now(); now >= o.from && now < o.to {
@@ -41,13 +41,13 @@ func (w *world) refused() *backend.Error {
 	return nil
 }
 
-// Judges lists broken judges of failed calls. Each fails jobs during an outage, and the simulation must notice.
+// Judges lists deliberately broken judges of failed calls. Each fails jobs during a refusal, and the simulation must catch it.
 var Judges = map[string]func(agent.Endpoint) agent.Endpoint{
-	"every failure counts":             func(e agent.Endpoint) agent.Endpoint { return hasty{e} },
-	"answers before the failure count": func(e agent.Endpoint) agent.Endpoint { return forgiving{e} },
+	"every failure counts": func(e agent.Endpoint) agent.Endpoint { return hasty{e} },
+	"old answers count":    func(e agent.Endpoint) agent.Endpoint { return forgiving{e} },
 }
 
-// hasty takes every failure for the job's own.
+// hasty blames the job for every failure.
 type hasty struct{ agent.Endpoint }
 
 // Answered implements [agent.Endpoint].
@@ -56,7 +56,7 @@ func (hasty) Answered(_, _ string) (time.Time, bool) { return time.Now().Add(tim
 // Doubtful implements [agent.Endpoint].
 func (hasty) Doubtful(string, *backend.Error) bool { return false }
 
-// forgiving takes an answer of any time for one that came since the failure.
+// forgiving treats an answer of any time as one after the failure.
 type forgiving struct{ agent.Endpoint }
 
 // Answered implements [agent.Endpoint].

@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// Values of the Redis protocol: string, int64, nil, respError and []any. A map becomes the flat list of its pairs.
+// Values of the Redis protocol are string, int64, nil, respError and []any. A map becomes the flat list of its pairs.
 type respError string
 
 // readValue reads one value of the Redis protocol, version 2 or 3, and appends its bytes to raw.
@@ -64,7 +64,7 @@ func readValue(r *bufio.Reader, raw []byte) (any, []byte, error) {
 	return nil, raw, fmt.Errorf("unknown kind %q in the Redis protocol", kind)
 }
 
-// words turns a request, or a reply that is a flat list, into strings.
+// words converts a request, or a reply that is a flat list, to strings.
 func words(v any) []string {
 	list, _ := v.([]any)
 	out := make([]string, len(list))
@@ -79,7 +79,7 @@ func words(v any) []string {
 	return out
 }
 
-// encode writes a request.
+// encode returns a request in the Redis protocol.
 func encode(args ...string) []byte {
 	out := fmt.Appendf(nil, "*%d\r\n", len(args))
 	for _, a := range args {

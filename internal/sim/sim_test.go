@@ -19,10 +19,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestSeeds plays fixed seeds, those that once found something, and one fresh seed, each twice: nothing may be wrong,
-// and the two runs must be equal to the byte.
+// TestSeeds runs a fixed range of seeds, all seeds that once found a defect, and one random seed. Each seed runs twice: without
+// violations, and with identical traces.
 //
-// BATCHAGENT_SIM_SEED chooses the first seed and BATCHAGENT_SIM_COUNT how many; `make sim` sets them.
+// BATCHAGENT_SIM_SEED sets the first seed and BATCHAGENT_SIM_COUNT the number of seeds; `make sim` sets both.
 func TestSeeds(t *testing.T) {
 	for _, mode := range Modes {
 		t.Run(string(mode), func(t *testing.T) {
@@ -37,7 +37,7 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
-// twice plays a configuration two times and compares.
+// twice runs a configuration two times and compares the traces.
 func twice(t *testing.T, cfg Config) {
 	first := play(t, cfg)
 	if first.Violation != nil {
@@ -55,7 +55,7 @@ func twice(t *testing.T, cfg Config) {
 	}
 }
 
-// difference shows where two traces part.
+// difference shows the first difference between two traces.
 func difference(a, b []string) string {
 	for i := range min(len(a), len(b)) {
 		if a[i] != b[i] {
@@ -65,15 +65,15 @@ func difference(a, b []string) string {
 	return fmt.Sprintf("one trace has %d lines, the other %d", len(a), len(b))
 }
 
-// TestForgettingCostsNoAttempt: when nothing else is wrong, what a Redis forgets runs again and is not taken for the end of a
-// worker, so jobs with a single attempt have their results too.
+// TestForgettingCostsNoAttempt checks that a Redis that loses writes costs no attempt. Without other faults, jobs with a single
+// attempt still get their results.
 func TestForgettingCostsNoAttempt(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			t.Parallel()
 			cfg := Draw(seed, Full)
 			cfg.faults, cfg.rates, cfg.serverFaults, cfg.toolFaults, cfg.maxAttempts = nil, rates{}, 0, 0, 1
-			// Workers are full for longer than a lease, so that none looks for more jobs and finds out by that.
+			// Each worker is busy for longer than a lease, so it does not notice the loss by claiming more jobs.
 			cfg.maxAgents, cfg.jobs, cfg.turnTime, cfg.turnPatience = 1, 24, 3*cfg.lease, 4*cfg.lease
 			cfg.calmAt, cfg.retries = 15*cfg.lease, 0
 			for r := chance(seed).on("amnesia alone"); len(cfg.faults) < 6; {
@@ -92,7 +92,7 @@ func TestForgettingCostsNoAttempt(t *testing.T) {
 	}
 }
 
-// TestMutants breaks the scripts one by one. Each mutant must be caught within its number of seeds.
+// TestMutants runs each mutant until a seed catches it, at most its number of seeds.
 func TestMutants(t *testing.T) {
 	for _, m := range Mutants {
 		t.Run(m.Name, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestMutants(t *testing.T) {
 				}
 				if m.Limited {
 					if cfg.reduce || cfg.forgets() {
-						continue // their books are not of one batch's calls
+						continue // the checks of a budget do not cover these runs
 					}
 					cfg.limited(chance(seed).on("budget of a mutant"))
 					cfg.handBack = 0.1
@@ -152,7 +152,7 @@ func TestBinding(t *testing.T) {
 	}
 }
 
-// TestJudges plays outages with broken judges. Each must be caught within few seeds.
+// TestJudges runs refusals with broken judges. Each must be caught within 40 seeds.
 func TestJudges(t *testing.T) {
 	for name, judge := range Judges {
 		t.Run(name, func(t *testing.T) {
@@ -173,7 +173,7 @@ func TestJudges(t *testing.T) {
 	}
 }
 
-// TestMutantMustMatch: a mutant whose text is no longer in its script would survive without being tried.
+// TestMutantMustMatch checks that Run refuses a mutant that matches no script. Such a mutant would survive untested.
 func TestMutantMustMatch(t *testing.T) {
 	cfg := Draw(1, Plain)
 	cfg.Mutant = &Mutant{Name: "outdated", Script: "claim", Old: "no such text", New: ""}
@@ -192,7 +192,7 @@ func play(t *testing.T, cfg Config) Outcome {
 	return out
 }
 
-// fixed is how many seeds a plain `go test` plays in each mode.
+// fixed is the number of seeds per mode in a plain `go test`.
 var fixed = map[Mode]int{Plain: 16, Full: 5}
 
 func seeds(t *testing.T, mode Mode) []uint64 {
@@ -204,7 +204,7 @@ func seeds(t *testing.T, mode Mode) []uint64 {
 		n, err := strconv.Atoi(s)
 		require.NoError(t, err, "BATCHAGENT_SIM_COUNT")
 		count = n
-		if mode == Full { // which takes longer
+		if mode == Full { // slower
 			count = (n + 1) / 2
 		}
 	}
@@ -227,7 +227,7 @@ func seeds(t *testing.T, mode Mode) []uint64 {
 	return out
 }
 
-// kept are the seeds that found something, one to a line: mode, seed, and what it was.
+// kept returns the seeds in testdata/seeds, which has one per line: mode, seed, and the defect that it found.
 func kept(t *testing.T, mode Mode) []uint64 {
 	f, err := os.Open(filepath.Join("testdata", "seeds"))
 	require.NoError(t, err)

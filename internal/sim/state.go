@@ -9,8 +9,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// keysOf is how the keys of a batch begin, as docs and the store have them. They are written out here so that the checks do not
-// lean on the code that they check.
+// keysOf returns the prefix of a batch's keys. It repeats the layout of docs and store, so that the checks do not depend on the
+// code under test.
 func keysOf(id batch.ID) string {
 	if id == reducerID {
 		return "ba:{" + string(batchID) + "}:reduce:"
@@ -18,9 +18,9 @@ func keysOf(id batch.ID) string {
 	return "ba:{" + string(id) + "}:"
 }
 
-// batch is the batch that a script is about; "" for what is about none.
+// batch returns the batch of a script, or "" if it belongs to none.
 func (c call) batch() batch.ID {
-	for _, id := range []batch.ID{reducerID, batchID} { // the keys of the second begin as those of the first do
+	for _, id := range []batch.ID{reducerID, batchID} { // the reducer first: its keys begin with the batch's prefix
 		if len(c.keys) > 0 && strings.HasPrefix(c.keys[0], keysOf(id)) {
 			return id
 		}
@@ -28,12 +28,12 @@ func (c call) batch() batch.ID {
 	return ""
 }
 
-// state is what Redis holds of a batch, read at rest and not through the simulated network.
+// state is the data of a batch in Redis, read at rest and without the simulated network.
 type state struct {
 	exists                bool
 	phase                 batch.Phase
 	fed, total            int
-	skipped               bool // a reduction that had nothing to reduce
+	skipped               bool // a reduction without anything to reduce
 	ok, failed, cancelled int
 	token                 int64
 	takeovers             int
@@ -54,11 +54,11 @@ type resultEntry struct {
 	line       string
 }
 
-// fence is a value of the lease hash.
+// fence is one value of the lease hash.
 type fence struct {
 	token   int64
 	attempt int
-	holder  string // "-" while nobody holds it
+	holder  string // "-" without a holder
 }
 
 func (f fence) String() string { return fmt.Sprintf("%d|%d|%s", f.token, f.attempt, f.holder) }
@@ -73,7 +73,7 @@ func parseFence(s string) fence {
 	return fence{token: int64(number(p[0])), attempt: number(p[1]), holder: p[2]}
 }
 
-// read takes the state of a batch.
+// read returns the state of a batch.
 func (s *server) read(id batch.ID) (*state, error) {
 	keyPrefix := keysOf(id)
 	v, err := s.ask(
@@ -130,7 +130,7 @@ func (s *server) read(id batch.ID) (*state, error) {
 	return st, nil
 }
 
-// equal compares two states. All states without a batch are.
+// equal compares two states. Two states without a batch are equal.
 func (st *state) equal(other *state) bool {
 	return !st.exists && !other.exists || reflect.DeepEqual(st, other)
 }
@@ -143,7 +143,7 @@ func (st *state) readMeta(m map[string]string) {
 	st.token, st.takeovers = int64(number(m["token"])), number(m["takeovers"])
 }
 
-// progress reads the phase, and how many failed jobs could be retried.
+// progress returns the phase and the number of failed jobs that a retry would run.
 func (s *server) progress(id batch.ID) (phase batch.Phase, failed int64, err error) {
 	v, err := s.ask([]string{"HGET", keysOf(id) + "meta", "phase"}, []string{"HLEN", keysOf(id) + "failed"})
 	if err != nil {
@@ -154,7 +154,7 @@ func (s *server) progress(id batch.ID) (phase batch.Phase, failed int64, err err
 	return batch.Phase(p), failed, nil
 }
 
-// journal reads one job's turns.
+// journal returns one job's turns.
 func (s *server) journal(id batch.ID, index int) ([]string, error) {
 	v, err := s.ask([]string{"LRANGE", journalKey(id, index), "0", "-1"})
 	if err != nil {
@@ -196,7 +196,7 @@ func entries(v any) func(yield func(id string, fields map[string]string) bool) {
 	}
 }
 
-// notes are the jobs of a list, without since when they are in it.
+// notes returns the jobs in a list, without the time at which they entered it.
 func notes(v any) []string {
 	out := words(v)
 	for i, note := range out {

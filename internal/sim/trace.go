@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// trace is what Redis saw, in order, as lines for people and as a hash for comparing two runs. A line is
+// trace records the commands of Redis in order, as lines for people and as a hash that compares two runs. A line is
 //
 //	<seconds>  <process>  <verb> <arguments> → <answer>
 //
@@ -26,9 +26,9 @@ func newTrace() *trace {
 	return &trace{start: time.Now(), scripts: make(map[string]string), sum: fnv.New64a()}
 }
 
-// learn makes a script's name known, and returns its SHA1.
+// learn registers a script and returns its SHA1.
 func (t *trace) learn(name, text string) (sum string) {
-	hash := sha1.Sum([]byte(text)) // the name that EVALSHA uses
+	hash := sha1.Sum([]byte(text)) // EVALSHA identifies scripts by it
 	sum = hex.EncodeToString(hash[:])
 	t.scripts[sum] = name
 	return sum
@@ -44,7 +44,7 @@ func (t *trace) add(who, what string) {
 	t.lines = append(t.lines, line)
 }
 
-// exchange notes what Redis executed.
+// exchange records an executed exchange.
 func (t *trace) exchange(x *exchange, calls []call) {
 	answered := x.replies() != nil
 	for i, c := range calls {
@@ -61,7 +61,7 @@ func (t *trace) exchange(x *exchange, calls []call) {
 	}
 }
 
-// call is one command as the checks and the trace see it.
+// call is one command in the form that the checks and the trace use.
 type call struct {
 	verb  string // a script's name, or a command in lower case
 	keys  []string
@@ -70,7 +70,7 @@ type call struct {
 	ran   bool // Redis executed it
 }
 
-// calls takes an exchange apart.
+// calls splits an exchange into its commands.
 func (t *trace) calls(x *exchange) []call {
 	out, replies := make([]call, len(x.requests)), x.replies()
 	for i, req := range x.requests {
@@ -119,7 +119,7 @@ func (c call) summary() string {
 	return cut(uncredited(strings.Join(c.args, " ")), 120)
 }
 
-// completions are the jobs of a finish, each with the columns of finish.lua: index, entry ID, fence, status, …
+// completions returns the jobs of a finish, each with the columns of finish.lua: index, entry ID, fence, status, …
 func (c call) completions() [][]string {
 	const head, columns = 13, 7
 	if len(c.args) < head {

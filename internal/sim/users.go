@@ -13,7 +13,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// startUser runs one command that a person types, as a process of its own.
+// startUser runs one command of a user in a process of its own.
 func (w *world) startUser(name string, do func(context.Context, *statestore.Store) error) {
 	w.users++
 	w.busy++
@@ -30,7 +30,7 @@ func (w *world) startUser(name string, do func(context.Context, *statestore.Stor
 
 func (w *world) cancel(ctx context.Context, s *statestore.Store) error {
 	ids := w.cfg.batches()
-	slices.Reverse(ids) // the reducer first, as `coordinator cancel` does
+	slices.Reverse(ids) // the reducer first, like `coordinator cancel`
 	if likely(w.chance.on("cancel"), 0.5) {
 		ids = []batch.ID{batchID}
 	}
@@ -82,9 +82,9 @@ func unless(fine func(error) bool, err error) error {
 	return err
 }
 
-// close lets everybody leave in peace, checks what is left, and removes the batch.
+// close drains all processes, checks the final state, and removes the batch.
 func (w *world) close() {
-	w.trace.note("everybody leaves")
+	w.trace.note("all processes leave")
 	var leaving []*incarnation
 	w.atRest(func() {
 		w.calm()
@@ -137,7 +137,7 @@ func (w *world) close() {
 	w.atRest(func() {})
 }
 
-// compare holds the status that a user sees against the results.
+// compare checks the status that users see against the results.
 func (w *world) compare(ctx context.Context, s *statestore.Store, k *checker, st *state) error {
 	var info batch.Info
 	err := s.UntilKnown(ctx, func() (err error) {
@@ -154,7 +154,7 @@ func (w *world) compare(ctx context.Context, s *statestore.Store, k *checker, st
 			return fmt.Errorf("result of job %d: %w", r.index, err)
 		}
 		if line.Index != int64(r.index) || line.Status != r.status {
-			return fmt.Errorf("result of job %d tells of job %d", r.index, line.Index)
+			return fmt.Errorf("result of job %d belongs to job %d", r.index, line.Index)
 		}
 		switch line.Status {
 		case batch.OK:
@@ -170,16 +170,16 @@ func (w *world) compare(ctx context.Context, s *statestore.Store, k *checker, st
 	}
 	got := info.Counts
 	if k.retried {
-		// Attempts that a retry made again were paid for; the totals keep them and the results do not.
+		// The totals keep the usage of attempts that a retry repeated; the results do not.
 		got.Turns, got.Usage, got.Tools = want.Turns, want.Usage, want.Tools
 	}
 	if got != want {
-		return fmt.Errorf("status shows %+v; the results say %+v", got, want)
+		return fmt.Errorf("status shows %+v; the results add up to %+v", got, want)
 	}
 	return nil
 }
 
-// remove drops the batch, by command or by its TTL, and looks whether anything is left.
+// remove drops the batch, by command or by its TTL, and checks that no key is left.
 func (w *world) remove(ctx context.Context, s *statestore.Store) error {
 	if w.chance.on("remove").IntN(2) == 0 {
 		for _, id := range slices.Backward(w.cfg.batches()) {
@@ -195,7 +195,7 @@ func (w *world) remove(ctx context.Context, s *statestore.Store) error {
 	}
 	for _, key := range w.redis.mini.Keys() {
 		if strings.Contains(key, string(batchID)) || key == "ba:batches" || key == "ba:active" {
-			return fmt.Errorf("%s is left of a batch that was removed", key)
+			return fmt.Errorf("key %s is left after the batch was removed", key)
 		}
 	}
 	return nil

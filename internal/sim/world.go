@@ -12,10 +12,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// Outcome is what a run came to.
+// Outcome is the result of a run.
 type Outcome struct {
 	Config    Config
-	Violation *Violation // nil if nothing was wrong
+	Violation *Violation // nil after a correct run
 	Hash      uint64     // of the whole trace
 	Commands  int        // trace lines
 	Lost      int        // jobs that ended because all of their attempts lost their worker
@@ -25,8 +25,8 @@ type Outcome struct {
 	histories []*history
 }
 
-// Linearize looks for an order of the operations on each job that explains what all callers were told; an error shows the
-// first job that has none. It takes real time, so call it outside of the bubble.
+// Linearize checks that, for each job, some order of its operations explains all answers. The error shows the first job without
+// such an order. Call it outside of the bubble: it takes real time.
 func (o Outcome) Linearize() error {
 	for _, h := range o.histories {
 		if err := h.linearize(o.Config.of(h.check.id)); err != nil {
@@ -36,13 +36,13 @@ func (o Outcome) Linearize() error {
 	return nil
 }
 
-// Report is the outcome of a failed run for people: what broke, how to see it again, and the end of the trace.
+// Report describes a failed run for people: the violation, the command that repeats the run, and the last lines of the trace.
 func (o Outcome) Report(lines int) string {
-	return fmt.Sprintf("%v\n\nsee it again: make sim SEED=%d COUNT=1\n%v\n\n%s",
+	return fmt.Sprintf("%v\n\nrepeat it: make sim SEED=%d COUNT=1\n%v\n\n%s",
 		o.Violation, o.Config.Seed, o.Config, strings.Join(o.Trace[max(0, len(o.Trace)-lines):], "\n"))
 }
 
-// clientsEnd is how long the Redis client may go on dialling after it was closed.
+// clientsEnd is the longest time for which the Redis client dials after it was closed.
 const clientsEnd = 10 * time.Second
 
 // world is one run.
@@ -53,32 +53,31 @@ type world struct {
 	redis    *server
 	judge    *judge
 	check    *checker   // of the batch
-	checks   []*checker // of it, and of its reducer if it has one
+	checks   []*checker // of the batch, and of its reducer if the run has one
 	conduct  *conduct
-	history  []*history // of each of them
+	history  []*history // one per checker
 	trace    *trace
-	life     context.Context // of the processes
-	carrying context.Context // of the network
+	life     context.Context // ends when the processes must end
+	carrying context.Context // ends when the network must end
 	procs    sync.WaitGroup  // the goroutines of all processes
 
 	slots     []*slot
 	feeder    *slot
 	follower  reader
-	reads     *slot // where the follower runs
-	users     int   // how many were started
-	raised    int   // how often the budget was raised
-	unlimited bool  // it was raised for good
-	busy      int   // users that have not finished
-	retries   int   // still to come once the batch is done
+	reads     *slot // runs the follower
+	users     int   // number of users started
+	raised    int   // number of times the budget was raised
+	unlimited bool  // the limit was removed
+	busy      int   // users that are still running
+	retries   int   // retries still to do after the batch is done
 	over      bool  // no more faults
 	unknown   bool  // the mutant does not match a script
 	doneAt    time.Duration
-	finished  chan struct{} // closed when the batch came to its end, or the run failed
+	finished  chan struct{} // closed when the batch has ended or the run failed
 	once      sync.Once
 }
 
-// Run plays one configuration from its beginning to its end. It must be called inside a synctest bubble, and leaves
-// no goroutine behind.
+// Run executes one configuration. Call it inside a synctest bubble. It leaves no goroutine behind.
 func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	redis, err := newServer(cfg.skew)
 	if err != nil {
@@ -141,7 +140,7 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	network.Wait()
 	time.Sleep(clientsEnd)
 	if cfg.Mutant != nil && w.unknown {
-		return Outcome{}, fmt.Errorf("mutant %s: the text that it replaces is not in the script %s", cfg.Mutant.Name, cfg.Mutant.Script)
+		return Outcome{}, fmt.Errorf("mutant %s: script %s must contain its Old text exactly once; fix the mutant", cfg.Mutant.Name, cfg.Mutant.Script)
 	}
 	return Outcome{
 		Config: cfg, Violation: w.check.violation, Hash: w.trace.sum.Sum64(), Commands: len(w.trace.lines),
@@ -182,7 +181,7 @@ func (w *world) executed(x *exchange) {
 	w.inspect()
 }
 
-// heard is called at rest for what reached processes and what they sent, most of it in answer to that.
+// heard is called at rest with the traffic since the last call. Answers come first, because most requests react to them.
 func (w *world) heard(sent, delivered []*exchange) {
 	for _, x := range delivered {
 		w.conduct.delivered(x)
@@ -198,7 +197,7 @@ func (w *world) heard(sent, delivered []*exchange) {
 	}
 }
 
-// open posts the first events: the processes start, faults strike, and somebody looks whether all is done.
+// open posts the first events: it starts the processes, the faults and the checks for the end of the run.
 func (w *world) open() {
 	r := w.chance.on("open")
 	w.feeder = &slot{name: "feed"}
@@ -216,7 +215,7 @@ func (w *world) open() {
 
 func (w *world) startFollower() { w.start(w.reads, w.follower.run) }
 
-// look ends the run when the batch is done and stays so, or takes too long.
+// look ends the run once the batch is done and stays done, or after the deadline.
 func (w *world) look() {
 	phase, failed, err := w.redis.progress(batchID)
 	if err != nil {
@@ -229,7 +228,7 @@ func (w *world) look() {
 		}
 		if reducing != batch.Done && failed > 0 && w.retries > 0 && w.busy == 0 && likely(w.chance.on("retry", w.now().String()), 0.05) {
 			w.retries--
-			w.startUser("retry", w.retry) // while the results are reduced
+			w.startUser("retry", w.retry) // during the reduction
 		}
 		phase, failed = reducing, failed+lost
 	}
@@ -247,8 +246,8 @@ func (w *world) look() {
 		w.finish()
 		return
 	case w.doneAt == 0 || w.busy > 0:
-	case w.now() < min(w.cfg.calmAt, w.doneAt+w.cfg.ttl/2): // what is late may still do harm
-	case w.retries > 0 && failed > 0 && w.cfg.ttl >= time.Hour: // else the batch may be gone before the retry gets through
+	case w.now() < min(w.cfg.calmAt, w.doneAt+w.cfg.ttl/2): // late traffic may still cause errors
+	case w.retries > 0 && failed > 0 && w.cfg.ttl >= time.Hour: // with a shorter TTL, the batch may be gone before the retry arrives
 		w.retries--
 		w.startUser("retry", w.retry)
 	default:
@@ -258,19 +257,19 @@ func (w *world) look() {
 	w.after(100*time.Millisecond, w.look)
 }
 
-// slot is a place in the cluster where one process after the other runs.
+// slot is a place in the cluster for one process at a time.
 type slot struct {
 	name    string
 	starts  int
-	running *incarnation // nil while nothing runs here
+	running *incarnation // nil without a process
 }
 
 // incarnation is one start of a process.
 type incarnation struct {
 	proc  *process
 	die   context.CancelFunc
-	drain chan struct{} // closed to ask it to leave
-	ended chan struct{} // closed when it has left
+	drain chan struct{} // closed to start the drain
+	ended chan struct{} // closed when the process has left
 	asked func(*process)
 }
 
@@ -297,10 +296,10 @@ func (w *world) start(s *slot, run func(ctx context.Context, p *process, drain <
 	})
 }
 
-// over reports whether what ran here has ended by itself.
+// over reports whether the process in the slot has ended by itself.
 func (s *slot) over() bool {
 	if s.running == nil {
-		return false // another one is on its way
+		return false // the next one will start soon
 	}
 	select {
 	case <-s.running.ended:
@@ -310,7 +309,7 @@ func (s *slot) over() bool {
 	}
 }
 
-// kill is the end of a process at this instant.
+// kill ends the process immediately.
 func (s *slot) kill() {
 	if s.running == nil {
 		return
@@ -320,7 +319,7 @@ func (s *slot) kill() {
 	s.running = nil
 }
 
-// drain asks the process to leave. It is left to itself from here on.
+// drain starts the drain of the process. The slot is free afterwards.
 func (s *slot) drain() {
 	if s.running == nil {
 		return
@@ -330,7 +329,7 @@ func (s *slot) drain() {
 	s.running = nil
 }
 
-// connect opens a store for a process, through any outage.
+// connect opens a store for a process. It retries during outages.
 func (w *world) connect(ctx context.Context, p *process) (*statestore.Store, error) {
 	for {
 		s, err := statestore.Open(ctx, "redis://"+redisAddress, statestore.Options{
@@ -349,7 +348,7 @@ func (w *world) connect(ctx context.Context, p *process) (*statestore.Store, err
 	}
 }
 
-// script is [statestore.Options.Script] of a process: it applies the mutant and learns the scripts' names.
+// script implements [statestore.Options.Script] for a process: it applies the mutant and registers the script's name.
 func (w *world) script(p *process, name, text string) string {
 	if m := w.cfg.Mutant; m != nil && (m.Script == name || m.Script == everyScript) {
 		changed, ok := m.apply(text, w.clock(p))
@@ -358,14 +357,14 @@ func (w *world) script(p *process, name, text string) string {
 		}
 		text = changed
 	}
-	w.net.mu.Lock() // processes may connect at the same instant
+	w.net.mu.Lock() // processes may connect at the same time
 	defer w.net.mu.Unlock()
 	w.redis.memory.texts[w.trace.learn(name, text)] = text
 	return text
 }
 
-// clock is how far a process's clock is ahead of Redis'. No script is told it and no process reads a clock but for durations, so
-// only mutants are; TestWallClock in the root of the module holds the code to that.
+// clock returns how far a process's clock is ahead of Redis'. Only mutants use it: no script gets a process's time, and processes
+// use their clock only for durations. TestWallClock in the module's root enforces this.
 func (w *world) clock(p *process) time.Duration {
 	return between(w.chance.on("clock", p.name), -5*time.Minute, 5*time.Minute) - w.cfg.skew
 }
@@ -381,8 +380,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// tolerable are the errors that a process may get from a verb that was repeated until its outcome was known, because
-// of what users do meanwhile.
+// tolerable reports whether an error is acceptable after a verb was repeated until its outcome was known. Concurrent commands of
+// users cause such errors.
 func tolerable(err error) bool {
 	return err == nil || errors.Is(err, statestore.ErrConflict) || errors.Is(err, statestore.ErrNotFound)
 }

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// slots is how many hash slots a Redis Cluster has.
+// slots is the number of hash slots of a Redis Cluster.
 const slots = 16384
 
-// Cluster starts a Redis Cluster of three masters and waits until all of them serve.
+// Cluster starts a Redis Cluster of three masters. It returns once all of them serve.
 func Cluster(t testing.TB, args ...Arg) []*Process {
 	t.Helper()
 	nodes := make([]*Process, 3)
@@ -39,7 +39,7 @@ func Cluster(t testing.TB, args ...Arg) []*Process {
 			info, err := c.ClusterInfo(ctx).Result()
 			if err == nil && !(strings.Contains(info, "cluster_state:ok") &&
 				strings.Contains(info, "cluster_known_nodes:"+strconv.Itoa(len(nodes)))) {
-				err = errors.New("the cluster is not whole yet")
+				err = errors.New("the cluster is not complete yet")
 			}
 			return err
 		}); err != nil {
@@ -49,7 +49,7 @@ func Cluster(t testing.TB, args ...Arg) []*Process {
 	return nodes
 }
 
-// Replica adds a replica of one node to a cluster, and waits until it is in sync and every node knows it.
+// Replica adds a replica of one node to a cluster. It returns once the replica is in sync and known to every node.
 func Replica(t testing.TB, nodes []*Process, of int, args ...Arg) *Process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*startWithin)

@@ -17,7 +17,7 @@ type Line struct {
 	lost int    // guarded by mu
 }
 
-// NewLine puts a line before dial; nil is the network.
+// NewLine wraps dial. A nil dial uses the network.
 func NewLine(dial Dialer) *Line {
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
@@ -25,7 +25,7 @@ func NewLine(dial Dialer) *Line {
 	return &Line{dial: dial}
 }
 
-// Dial connects over the line.
+// Dial connects through the line.
 func (l *Line) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	c, err := l.dial(ctx, network, addr)
 	if err != nil {
@@ -34,16 +34,16 @@ func (l *Line) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	return &lineConn{Conn: c, line: l}, nil
 }
 
-// LoseReply arms the line: the server will execute the next request whose bytes contain text, and the client will see
-// its connection end instead of the reply. Answers that are errors pass and leave the line armed, so that a script
-// that the server does not know yet is sent again.
+// LoseReply arms the line. The server executes the next request that contains text, but the client's connection ends instead of
+// delivering the reply. Error replies are delivered and leave the line armed, so that a script the server does not know yet is
+// sent again.
 func (l *Line) LoseReply(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lose = bytes.ToLower([]byte(text))
 }
 
-// Lost is how many replies were lost.
+// Lost returns the number of lost replies.
 func (l *Line) Lost() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,12 +68,12 @@ func (l *Line) take() bool {
 	return true
 }
 
-// lineConn is used by one goroutine at a time, as every connection of a pool is.
+// lineConn is used by one goroutine at a time, like every connection of a pool.
 type lineConn struct {
 	net.Conn
 	line   *Line
 	doomed bool // the next reply is lost
-	ended  bool // for the client
+	ended  bool // the client's side has ended
 }
 
 func (c *lineConn) Write(p []byte) (int, error) {

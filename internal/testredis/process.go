@@ -20,15 +20,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// startWithin bounds how long a server may take to answer its first PING.
+// startWithin is how long a server may take to answer its first PING.
 const startWithin = 15 * time.Second
 
-// Process is one redis-server. Its methods are for one goroutine, the test's.
+// Process is one redis-server. Only the test's goroutine may call its methods.
 type Process struct {
 	t         testing.TB
 	dir       string
 	port      int
-	clustered bool // the cluster's bus has the port above it by busOffset
+	clustered bool // the cluster bus uses the port plus busOffset
 	opts      options
 	sentinel  string // configuration file of a sentinel; "" for a server
 
@@ -46,10 +46,10 @@ type options struct {
 	users    bool // it loads deploy/redis/users.acl
 }
 
-// Arg changes how a server is started.
+// Arg is an option for starting a server.
 type Arg func(*options)
 
-// AOF makes the server keep an append-only file, synced every second; without it nothing outlives the process.
+// AOF makes the server keep an append-only file, synced every second. Without it no data survives the process.
 func AOF() Arg { return Config("appendonly", "yes", "appendfsync", "everysec") }
 
 // Config passes directives of redis.conf: name, value, name, value, …
@@ -64,18 +64,18 @@ func Config(namesAndValues ...string) Arg {
 // Unix makes the server listen on a socket file instead of a port.
 func Unix() Arg { return func(o *options) { o.unix = true } }
 
-// TLS makes the server speak TLS only, with a certificate that no system trusts.
+// TLS makes the server accept only TLS. Its certificate is self-signed.
 func TLS() Arg { return func(o *options) { o.tls = true } }
 
-// MutualTLS is TLS, and clients must show a certificate too: [Process.Certificate] will do.
+// MutualTLS is TLS that also requires a client certificate; [Process.Certificate] is accepted.
 func MutualTLS() Arg { return func(o *options) { o.tls, o.mutual = true, true } }
 
-// Password makes clients give a password. An empty user is Redis' own default user.
+// Password makes clients authenticate. An empty user is Redis' default user.
 func Password(user, password string) Arg {
 	return func(o *options) { o.user, o.password = user, password }
 }
 
-// Server starts a redis-server of its own for the test and waits until it answers.
+// Server starts a redis-server for the test and waits until it answers.
 func Server(t testing.TB, args ...Arg) *Process {
 	t.Helper()
 	p := newProcess(t, args...)
@@ -83,13 +83,13 @@ func Server(t testing.TB, args ...Arg) *Process {
 	return p
 }
 
-// program is redis-server, or another server that BATCHAGENT_REDIS_SERVER names, such as /usr/bin/valkey-server.
+// program returns redis-server, or the server in BATCHAGENT_REDIS_SERVER, such as /usr/bin/valkey-server.
 func program() string { return cmp.Or(os.Getenv("BATCHAGENT_REDIS_SERVER"), "redis-server") }
 
 func newProcess(t testing.TB, args ...Arg) *Process {
 	t.Helper()
 	if _, err := exec.LookPath(program()); err != nil {
-		const missing = "this test needs a real redis-server, and there is none in PATH: install it (Debian, Ubuntu: " +
+		const missing = "this test needs redis-server, which is not in PATH: install it (Debian, Ubuntu: " +
 			"apt-get install redis-server; macOS: brew install redis) and run the test again"
 		if os.Getenv("CI") != "" {
 			t.Fatal(missing)
@@ -100,7 +100,7 @@ func newProcess(t testing.TB, args ...Arg) *Process {
 	for _, a := range args {
 		a(&p.opts)
 	}
-	// A socket's path may not be longer than about 100 bytes, which the test's own directory can exceed.
+	// The path of a socket is limited to about 100 bytes, which the test's own directory can exceed.
 	dir, err := os.MkdirTemp("", "redis")
 	if err != nil {
 		t.Fatalf("make a directory for redis-server: %v", err)
@@ -112,14 +112,14 @@ func newProcess(t testing.TB, args ...Arg) *Process {
 	t.Cleanup(func() {
 		p.Kill9()
 		if t.Failed() && p.cmd != nil {
-			t.Logf("redis-server %s said:\n%s", p.Addr(), p.log())
+			t.Logf("log of redis-server %s:\n%s", p.Addr(), p.log())
 		}
 		_ = os.RemoveAll(dir)
 	})
 	return p
 }
 
-// start tries several ports: between choosing one and the server's bind another process may take it.
+// start tries several ports, because another process may take a port before the server binds it.
 func (p *Process) start() {
 	p.t.Helper()
 	for range 5 {
@@ -138,11 +138,10 @@ func (p *Process) choosePorts() {
 	}
 }
 
-// busOffset is from a cluster node's port to that of its bus, unless it is told (from 7.0 on).
+// busOffset is the difference between a cluster node's port and its bus port. From 7.0 on it can be configured.
 const busOffset = 10000
 
-// launch starts the process and waits until it answers. It returns false if the process ended because its port was
-// taken.
+// launch starts the process and waits until it answers. It returns false if the process ended because its port was in use.
 func (p *Process) launch() bool {
 	p.t.Helper()
 	log, err := os.Create(filepath.Join(p.dir, "log"))
@@ -180,7 +179,7 @@ func (p *Process) launch() bool {
 		p.t.Skipf("%s was built without TLS", program())
 	}
 	if err != nil {
-		p.t.Fatalf("wait for redis-server at %s: %v; it said:\n%s", p.Addr(), err, p.log())
+		p.t.Fatalf("wait for redis-server at %s: %v; its log:\n%s", p.Addr(), err, p.log())
 	}
 	return true
 }
@@ -219,7 +218,7 @@ func (p *Process) arguments() []string {
 
 func (p *Process) socket() string { return filepath.Join(p.dir, "s") }
 
-// Addr is host:port, or the path of the socket.
+// Addr returns host:port, or the path of the socket.
 func (p *Process) Addr() string {
 	if p.opts.unix {
 		return p.socket()
@@ -227,7 +226,7 @@ func (p *Process) Addr() string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port))
 }
 
-// URL is the address with the credentials, as programs take it. The certificate of a TLS server is not checked.
+// URL returns the address with credentials, as programs accept it. With TLS, the certificate is not verified.
 func (p *Process) URL() string {
 	u := url.URL{Scheme: "redis", Host: p.Addr()}
 	if p.opts.unix {
@@ -242,12 +241,12 @@ func (p *Process) URL() string {
 	return u.String()
 }
 
-// Certificate names the files of a TLS server's certificate, which is its own authority, and of its key.
+// Certificate returns the files of a TLS server's certificate and key. The certificate is its own authority.
 func (p *Process) Certificate() (certFile, keyFile string) {
 	return filepath.Join(p.dir, "cert.pem"), filepath.Join(p.dir, "key.pem")
 }
 
-// Client is a plain connection to look behind the store's back. It is closed with the test.
+// Client returns a direct connection that bypasses the store. It is closed with the test.
 func (p *Process) Client() *redis.Client {
 	c := redis.NewClient(p.clientOptions())
 	p.t.Cleanup(func() { _ = c.Close() })
@@ -263,7 +262,7 @@ func (p *Process) clientOptions() *redis.Options {
 		o.Network = "unix"
 	}
 	if p.opts.tls {
-		o.TLSConfig = &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12} //nolint:gosec // our own process on loopback
+		o.TLSConfig = &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12} //nolint:gosec // the test's own process on loopback
 		if p.opts.mutual {
 			own, err := tls.LoadX509KeyPair(p.Certificate())
 			if err != nil {
@@ -275,10 +274,10 @@ func (p *Process) clientOptions() *redis.Options {
 	return o
 }
 
-// ping fails if nobody answers, or another process, which took the port before this one could.
+// ping returns an error if no server answers, or if another process took the port first.
 func (p *Process) ping(ctx context.Context) error {
 	o := p.clientOptions()
-	// A bare connection first: the client logs every dial that fails.
+	// Dial a plain connection first: the client logs every failed dial.
 	conn, err := (&net.Dialer{}).DialContext(ctx, o.Network, o.Addr)
 	if err != nil {
 		return err
@@ -294,15 +293,15 @@ func (p *Process) ping(ctx context.Context) error {
 		return err
 	}
 	if pid := info["Server"]["process_id"]; pid != strconv.Itoa(p.PID()) {
-		return fmt.Errorf("process %s answers, and not %d", pid, p.PID())
+		return fmt.Errorf("process %s answers instead of %d", pid, p.PID())
 	}
 	return nil
 }
 
-// PID is the process' ID.
+// PID returns the process's ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Kill9 ends the process at once and waits for its end. It may be called again.
+// Kill9 kills the process and waits for its end. It may be called again.
 func (p *Process) Kill9() {
 	if p.cmd == nil || p.cmd.Process == nil {
 		return
@@ -311,7 +310,7 @@ func (p *Process) Kill9() {
 	<-p.done
 }
 
-// Restart starts the process again at the same address, after Kill9 or instead of it. Without [AOF] it is empty.
+// Restart starts the process again at the same address, and kills it first if necessary. Without [AOF] it is empty.
 func (p *Process) Restart() {
 	p.t.Helper()
 	p.Kill9()
@@ -320,10 +319,10 @@ func (p *Process) Restart() {
 	}
 }
 
-// Stop freezes the process: connections stay open and nothing is answered until Cont.
+// Stop freezes the process: connections stay open, and no request is answered until Cont.
 func (p *Process) Stop() { p.signal(syscall.SIGSTOP) }
 
-// Cont lets a frozen process go on.
+// Cont resumes a frozen process.
 func (p *Process) Cont() { p.signal(syscall.SIGCONT) }
 
 func (p *Process) signal(s syscall.Signal) {
@@ -351,7 +350,7 @@ func freePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// poll tries until it works, fails with a fatal error, or ctx ends, and then returns the last error.
+// poll repeats try until it succeeds, fails with a fatal error, or ctx ends. It returns the last error.
 func poll(ctx context.Context, try func() error, fatal ...error) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A server that comes too late for its port is not taken for the one that has it.
+// TestAnotherServerHasThePort checks that a server does not count as started if another server has its port.
 func TestAnotherServerHasThePort(t *testing.T) {
 	first := Server(t)
 	late := newProcess(t)

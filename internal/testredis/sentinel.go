@@ -11,17 +11,16 @@ import (
 	"testing"
 )
 
-// MasterName is the name under which sentinels watch the primary.
+// MasterName is the name of the primary in the sentinels.
 const MasterName = "batches"
 
-// Watched is a primary with one replica, watched by sentinels.
+// Watched is a primary with one replica, monitored by sentinels.
 type Watched struct {
 	Primary, Replica *Process
 	Sentinels        []*Process
 }
 
-// Sentinel starts a primary, a replica and n sentinels of which a majority must agree, and waits until every sentinel
-// knows them all.
+// Sentinel starts a primary, a replica and n sentinels with a majority quorum. It returns once every sentinel knows all of them.
 func Sentinel(t testing.TB, n int) Watched {
 	t.Helper()
 	var w Watched
@@ -73,7 +72,7 @@ func Sentinel(t testing.TB, n int) Watched {
 	return w
 }
 
-// URL is the address that names the sentinels.
+// URL returns the address that lists the sentinels.
 func (w Watched) URL() string {
 	addrs := make([]string, len(w.Sentinels))
 	for i, s := range w.Sentinels {

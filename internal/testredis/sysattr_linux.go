@@ -2,7 +2,7 @@ package testredis
 
 import "syscall"
 
-// sysProcAttr ends a server with the test binary, also when that is killed before its cleanups.
+// sysProcAttr makes the kernel end the server with the test binary, even if the binary is killed before its cleanups.
 func sysProcAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

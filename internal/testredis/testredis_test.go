@@ -43,7 +43,7 @@ func TestServerVariants(t *testing.T) {
 	}
 }
 
-func TestRestartKeepsWhatAOFKept(t *testing.T) {
+func TestRestartKeepsTheAOF(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		args []Arg
@@ -82,11 +82,11 @@ func TestProcessEndsWithItsTest(t *testing.T) {
 	var pid int
 	t.Run("inner", func(t *testing.T) {
 		p := Server(t)
-		p.Stop() // a frozen process must go, too
+		p.Stop() // even a frozen process must end
 		pid = p.PID()
 	})
 	if pid == 0 {
-		return // skipped for want of redis-server
+		return // skipped without redis-server
 	}
 	assert.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH)
 }

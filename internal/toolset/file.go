@@ -10,7 +10,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
 
-// File is what a tools.yaml says. The zero File offers the built-in tools that need no setting.
+// File is the content of a tools.yaml. The zero File offers the built-in tools that need no setting.
 type File struct {
 	Path     string
 	servers  []server
@@ -22,20 +22,20 @@ type File struct {
 	noGet    bool
 	get      builtin.GetConfig
 	noSearch bool
-	search   *searchKey // nil takes the first key in the environment
+	search   *searchKey // nil uses the first key in the environment
 	eval     bool
 
-	secrets []string // what ${NAME} expanded to
+	secrets []string // values of ${NAME}
 }
 
-// source is a database that is not opened yet.
+// source is a database that is not open yet.
 type source struct {
 	config  sqltool.Config
 	scheme  string
 	noQuery bool
 }
 
-// server is an MCP server that is not started yet.
+// server is an MCP server that is not running yet.
 type server struct {
 	name, command, dir, url string
 	args, env               []string
@@ -48,7 +48,7 @@ type searchKey struct {
 	key      string
 }
 
-// setting changes what a tool declares of itself.
+// setting overrides the defaults of a tool.
 type setting struct {
 	name     string
 	line     int

@@ -27,15 +27,15 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
 
-// Options are what tools need beside the file.
+// Options are the inputs of tools that tools.yaml does not contain.
 type Options struct {
 	Root    string                           // the folder of the file tools
 	Drivers map[string]func() sqltool.Driver // by scheme: postgres, sqlite
 	Getenv  func(string) string
-	Logger  *slog.Logger
+	Logger  *slog.Logger // nil discards the records
 }
 
-// Set is open tools. The caller closes it after the last call.
+// Set is a set of open tools. The caller closes it after the last call.
 type Set struct {
 	Tools []toolpool.Tool
 
@@ -45,7 +45,7 @@ type Set struct {
 	close     []func()
 }
 
-// Close ends servers, connections and files, the last opened first.
+// Close closes servers, connections and files, the last opened first.
 func (s *Set) Close() {
 	for _, c := range slices.Backward(s.close) {
 		c()
@@ -53,8 +53,8 @@ func (s *Set) Close() {
 	s.close = nil
 }
 
-// Open starts what the file names and makes all tools. MCP servers start side by side; one that does not come up fails
-// Open, because its tools would be missing. ctx bounds the start.
+// Open starts the servers and opens the databases of the file, and creates all tools. MCP servers start in parallel. If one
+// fails to start, Open fails, because its tools would be missing. ctx limits the start.
 func Open(ctx context.Context, f *File, o Options) (_ *Set, err error) {
 	s := &Set{}
 	if s.proxy, err = toolProxy(o.Getenv); err != nil {
@@ -157,8 +157,8 @@ func (s *Set) databases(ctx context.Context, f *File, o Options) error {
 	return nil
 }
 
-// checkRole tells the operator at the start what models would be told at each call. A database that does not answer in time
-// keeps no worker from starting.
+// checkRole reports to the operator at the start the error that models would get at each call. A database that does not answer
+// in time does not keep the worker from starting.
 func checkRole(ctx context.Context, s *sqltool.Source) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -213,9 +213,9 @@ func (s *Set) servers(ctx context.Context, f *File, log *slog.Logger) error {
 	for i, c := range clients {
 		v := f.servers[i]
 		for _, t := range c.Tools() {
-			// A schema that nobody could use must not keep the worker from starting.
+			// A tool with an unusable schema must not keep the worker from starting.
 			if err := toolpool.Check(t); err != nil {
-				log.Warn("MCP tool is left out", "tool", toolpool.SpecName(t.Name), "reason", err)
+				log.Warn("MCP tool is skipped", "tool", toolpool.SpecName(t.Name), "reason", err)
 				continue
 			}
 			s.add([]any{v.command, v.args, v.dir, v.url, openValues(v.env)}, t)
@@ -224,12 +224,13 @@ func (s *Set) servers(ctx context.Context, f *File, log *slog.Logger) error {
 	return nil
 }
 
-// add takes tools in. What they ask, a folder or a service, becomes part of their version: on another node tools of the
-// same name may ask something else, and their results must not be shared with it. Only a hash of it leaves the process.
+// add adds tools to the set. asks describes their source, such as a folder or a service, and becomes part of their version: on
+// another node, tools of the same name may have another source, and their results must not be shared. Only a hash of asks
+// leaves the process.
 func (s *Set) add(asks any, tools ...toolpool.Tool) {
 	text, err := json.Marshal(asks)
 	if err != nil {
-		text = []byte(err.Error()) // texts and numbers always encode
+		text = []byte(err.Error()) // strings and numbers always encode
 	}
 	sum := sha256.Sum256(text)
 	for _, t := range tools {
@@ -238,7 +239,7 @@ func (s *Set) add(asks any, tools ...toolpool.Tool) {
 	}
 }
 
-// withoutPassword is a database's address as far as it says which database it is.
+// withoutPassword returns a database's address without its password.
 func withoutPassword(dsn string) string {
 	u, err := url.Parse(dsn)
 	if err != nil || u.User == nil {
@@ -248,7 +249,7 @@ func withoutPassword(dsn string) string {
 	return u.String()
 }
 
-// openValues are the variables that are no secrets.
+// openValues returns the variables that are not secret.
 func openValues(env []string) []string {
 	return slices.DeleteFunc(slices.Clone(env), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
@@ -256,7 +257,7 @@ func openValues(env []string) []string {
 	})
 }
 
-// adjust applies the operator's settings. A setting for a tool that is not there is a mistake.
+// adjust applies the operator's settings. A setting for an unknown tool is an error.
 func (s *Set) adjust(f *File) error {
 	var mistakes spec.Errors
 	for _, set := range f.settings {
@@ -280,7 +281,7 @@ func (s *Set) adjust(f *File) error {
 	return nil
 }
 
-// Names are the tools' names as specs use them, sorted.
+// Names returns the names of the tools as specs use them, sorted.
 func (s *Set) Names() []string {
 	names := make([]string, len(s.Tools))
 	for i, t := range s.Tools {
@@ -290,7 +291,7 @@ func (s *Set) Names() []string {
 	return names
 }
 
-// Register puts all tools into a pool.
+// Register adds all tools to a pool.
 func (s *Set) Register(p *toolpool.Pool) error {
 	for _, t := range s.Tools {
 		if err := p.Register(t); err != nil {
@@ -300,7 +301,7 @@ func (s *Set) Register(p *toolpool.Pool) error {
 	return nil
 }
 
-// findSearch takes the first search service that has a key in the environment, unless the file names one or none.
+// findSearch selects the first search service with a key in the environment, unless the file selects one or none.
 func (f *File) findSearch(getenv func(string) string) {
 	if f.search != nil || f.noSearch || getenv == nil {
 		return
@@ -314,8 +315,8 @@ func (f *File) findSearch(getenv func(string) string) {
 	}
 }
 
-// toolProxy returns the proxy for the operator's services. HTTP_PROXY is for the model servers: headers of tools hold keys, and
-// such a proxy would read them.
+// toolProxy returns the proxy for the operator's services. It ignores HTTP_PROXY, which is meant for model servers: headers of
+// tools hold keys, and that proxy could read them.
 func toolProxy(getenv func(string) string) (func(*http.Request) (*url.URL, error), error) {
 	if getenv == nil || getenv("BATCHAGENT_TOOLS_PROXY") == "" {
 		return nil, nil
@@ -327,7 +328,7 @@ func toolProxy(getenv func(string) string) (func(*http.Request) (*url.URL, error
 	return http.ProxyURL(u), nil
 }
 
-// ownKeys are the secrets of this process, which no tool gets. A service or file may hold one all the same.
+// ownKeys returns the secrets of this process. No tool gets them, but a service or file may contain one.
 func ownKeys(getenv func(string) string) []string {
 	if getenv == nil {
 		return nil
@@ -349,8 +350,8 @@ func discreet(t toolpool.Tool, secrets *redact.Secrets) toolpool.Tool {
 	return t
 }
 
-// Missing says which of the wanted tools, named as in a spec, are not among the offered ones; nil if none. The message
-// lists what there is.
+// Missing returns an error that names the wanted tools, as in a spec, that are not offered, or nil if all are. Its text lists
+// the offered tools.
 func Missing(wanted, offered []string) error {
 	var missing []string
 	hint := ""

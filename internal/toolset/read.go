@@ -26,10 +26,10 @@ const (
 	maxResult = 16 << 20
 	maxRows   = 100_000
 	maxBurst  = 1_000_000
-	minSecret = 6 // bytes; striking out shorter texts would tear results apart
+	minSecret = 6 // bytes; striking out shorter texts would damage ordinary results
 )
 
-// builtins are the names that a declared tool must not take.
+// builtins are the names that a declared tool must not have.
 var builtins = []string{"read_file", "list_files", "grep_files", "http_get", "web_search", "python_eval", "sql_query"}
 
 var (
@@ -38,8 +38,8 @@ var (
 	keyName    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
 )
 
-// Read reads a tools.yaml. lookup is os.LookupEnv or its like. All mistakes come back at once, each with file, line
-// and field; none shows what a variable holds. Nothing is started or connected.
+// Read reads a tools.yaml. lookup is os.LookupEnv or similar. It returns all mistakes at once, each with file, line and field,
+// and without values of variables. It starts no server and opens no connection.
 func Read(path string, lookup func(string) (string, bool)) (*File, error) {
 	l := &loader{file: &File{Path: path}, dir: filepath.Dir(path), lookup: lookup, taken: map[string]int{}}
 	err := spec.ReadFile(path, func(r *spec.Reader, top spec.Node) {
@@ -52,7 +52,7 @@ func Read(path string, lookup func(string) (string, bool)) (*File, error) {
 	return l.file, nil
 }
 
-// loader is one tools.yaml being read.
+// loader reads one tools.yaml.
 type loader struct {
 	*spec.Reader
 	file   *File
@@ -75,7 +75,7 @@ func (l *loader) load(top spec.Node) {
 	)
 }
 
-// text reads text into a field, with variables of the environment put in.
+// text reads text into a field and replaces ${NAME} with variables of the environment.
 func (l *loader) text(to *string) func(string, spec.Node) {
 	return func(field string, n spec.Node) {
 		if v, ok := l.Text(field, n); ok {
@@ -94,7 +94,7 @@ func (l *loader) expand(field string, n spec.Node, text string) (string, bool) {
 	})
 }
 
-// plain reads text in which ${NAME} means nothing.
+// plain reads text without replacing ${NAME}.
 func (l *loader) plain(to *string) func(string, spec.Node) {
 	return func(field string, n spec.Node) { *to, _ = l.Text(field, n) }
 }
@@ -120,7 +120,7 @@ func (l *loader) textMap(to *map[string]string) func(string, spec.Node) {
 	}
 }
 
-// env reads NAME: value, or a list of names that are passed on as they are in the worker's environment.
+// env reads NAME: value, or a list of variables to copy from the worker's environment.
 func (l *loader) env(to *[]string) func(string, spec.Node) {
 	return func(field string, n spec.Node) {
 		if !l.IsList(n) {
@@ -143,8 +143,8 @@ func (l *loader) env(to *[]string) func(string, spec.Node) {
 	}
 }
 
-// secretName tells variables that are passed on by name and hold a secret from those like HOME, whose value may well
-// be in a result.
+// secretName matches the names of copied variables that hold a secret. Others, like HOME, may have values that occur in
+// results.
 var secretName = regexp.MustCompile(`(?i)key|token|secret|pass|credential|dsn|auth`)
 
 func (l *loader) wait(to *time.Duration, high time.Duration) func(string, spec.Node) {
@@ -155,7 +155,7 @@ func (l *loader) count(to *int, high int64) func(string, spec.Node) {
 	return func(field string, n spec.Node) { *to, _ = l.Int(field, n, 1, high) }
 }
 
-// path reads a path that is relative to the file's folder.
+// path reads a path relative to the file's folder.
 func (l *loader) path(to *string) func(string, spec.Node) {
 	return func(field string, n spec.Node) {
 		l.text(to)(field, n)
@@ -192,7 +192,7 @@ func (l *loader) parameters(to *json.RawMessage) func(string, spec.Node) {
 	}
 }
 
-// declare checks the name of a tool and that nobody else has it.
+// declare checks that the name of a tool is valid and unused.
 func (l *loader) declare(name, field string, n spec.Node) {
 	switch {
 	case !toolName.MatchString(name) || strings.Contains(name, "__"):
@@ -206,7 +206,7 @@ func (l *loader) declare(name, field string, n spec.Node) {
 	}
 }
 
-// need notes a field that is missing.
+// need reports a missing field.
 func (l *loader) need(n spec.Node, field, name string, given bool) {
 	if !given {
 		l.Failf(n, field, "%s is missing", name)
@@ -233,7 +233,7 @@ func (l *loader) command(name, field string, n spec.Node) {
 	l.file.settings = append(l.file.settings, s)
 }
 
-// sendsJSON reads the only form in which arguments are sent.
+// sendsJSON reads the format of sent arguments. Only json is valid.
 func (l *loader) sendsJSON(field string, n spec.Node) bool {
 	v, ok := l.Text(field, n)
 	if ok && v != "json" {
@@ -271,7 +271,7 @@ func (l *loader) httpTool(name, field string, n spec.Node) {
 	l.file.settings = append(l.file.settings, s)
 }
 
-// limits are the fields that every tool can have.
+// limits returns the fields that every tool can have.
 func (l *loader) limits(s *setting) []spec.Field {
 	return []spec.Field{
 		{Name: "share", Read: func(field string, n spec.Node) {
@@ -389,7 +389,7 @@ func (l *loader) source(name, field string, n spec.Node) {
 	l.file.sources = append(l.file.sources, s)
 }
 
-// dsn reads a database's address; messages do not show it.
+// dsn reads a database's address. Error messages do not show it.
 func (l *loader) dsn(field string, n spec.Node) (dsn, scheme string) {
 	written, ok := l.Text(field, n)
 	if !ok {
@@ -461,10 +461,10 @@ func (l *loader) httpGet(field string, n spec.Node) {
 	)
 }
 
-// hostPattern is a name or an address of IPv4; addresses of IPv6 are told by their form.
+// hostPattern matches a host name or an IPv4 address. IPv6 addresses are recognised by their form.
 var hostPattern = regexp.MustCompile(`^(\*\.)?[\pL\pN_]([\pL\pN_.-]*[\pL\pN_])?$`)
 
-// hosts reads what can be asked. No host at all would read as no limit.
+// hosts reads the allowed hosts. It refuses an empty list, which would mean no limit.
 func (l *loader) hosts(to *[]string) func(string, spec.Node) {
 	return func(field string, n spec.Node) {
 		entries := 0

@@ -110,7 +110,7 @@ func call(t *testing.T, p *toolpool.Pool, name, args string) string {
 	return r.Content
 }
 
-func TestEveryKindOfToolFromOneFile(t *testing.T) {
+func TestOpenEveryKindOfTool(t *testing.T) {
 	t.Parallel()
 	s, p, _ := open(t, everything)
 	assert.Equal(t, []string{"count_words", "greeter.greet", "http_get", "list_files", "order_by_id", "python_eval", "read_file", "say_token", "sql_query", "weather", "web_search"}, s.Names())
@@ -129,7 +129,7 @@ func TestEveryKindOfToolFromOneFile(t *testing.T) {
 	assert.Equal(t, "5m0s", weather.TTL.String())
 }
 
-func TestAllMistakesAtOnceWithTheirLines(t *testing.T) {
+func TestReadReportsAllMistakesWithLines(t *testing.T) {
 	t.Parallel()
 	file := write(t, `mcpServer: {}
 mcpServers:
@@ -187,7 +187,7 @@ tools:
 	assert.ErrorContains(t, err, "field http_get.allow_hosts: is empty: name the hosts, or set http_get: false")
 }
 
-func TestWhatCannotBeOpened(t *testing.T) {
+func TestOpenErrors(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"tools: {read_fil: {share: pure}}":                                                                    `:1: field tools.read_fil: there is no such tool; the nearest name is "read_file"`,
@@ -206,7 +206,7 @@ func TestWhatCannotBeOpened(t *testing.T) {
 	assert.ErrorContains(t, err, "/no/such/tools.yaml")
 }
 
-func TestADatabaseWhoseRoleMayDoTooMuch(t *testing.T) {
+func TestOpenRefusesPowerfulDatabaseRole(t *testing.T) {
 	t.Parallel()
 	strong := map[string]func() sqltool.Driver{"sqlite": func() sqltool.Driver {
 		d := sqlite.Driver()
@@ -227,12 +227,12 @@ func TestADatabaseWhoseRoleMayDoTooMuch(t *testing.T) {
 			assert.ErrorContains(t, err, want)
 			continue
 		}
-		require.NoError(t, err, "%s: a database that is away keeps no worker from starting", text)
+		require.NoError(t, err, "%s: an unreachable database keeps no worker from starting", text)
 		s.Close()
 	}
 }
 
-func TestWithoutAFileThereAreTheBuiltInTools(t *testing.T) {
+func TestZeroFileOffersBuiltInTools(t *testing.T) {
 	t.Parallel()
 	keys := func(name string) string { v, _ := lookup(name); return v }
 	s, err := toolset.Open(t.Context(), &toolset.File{}, toolset.Options{Root: t.TempDir(), Getenv: keys})

@@ -12,15 +12,15 @@ import (
 
 type jobKey struct{}
 
-// WithJob makes a span that is started under the context, as the root of a trace, the root of this job's.
+// WithJob returns a context for the root span of a job. A span that is started with it as the root of a trace gets the job's IDs.
 func WithJob(ctx context.Context, job batch.Job) context.Context {
 	return context.WithValue(ctx, jobKey{}, job)
 }
 
-// IDs makes the IDs of spans. It is the generator of the OpenTelemetry SDK.
+// IDs generates the IDs of spans for the OpenTelemetry SDK.
 type IDs struct{}
 
-// NewIDs implements the SDK's IDGenerator. They are the first 24 bytes of SHA-256 over a constant and the job's name.
+// NewIDs implements the SDK's IDGenerator. The IDs are the first 24 bytes of a SHA-256 over a constant and the job's name.
 func (IDs) NewIDs(ctx context.Context) (t trace.TraceID, s trace.SpanID) {
 	if job, ok := ctx.Value(jobKey{}).(batch.Job); ok {
 		sum := sha256.Sum256([]byte("batchagent trace " + job.String()))

@@ -19,27 +19,27 @@ import (
 	"github.com/batchagent/batchagent/internal/version"
 )
 
-// Scope names the spans' instrumentation.
+// Scope is the instrumentation scope of all spans.
 const Scope = "github.com/batchagent/batchagent"
 
-// lastWords bounds what the end of a process waits for a collector.
+// lastWords is the longest time for which the end of a process waits for a collector.
 const lastWords = 3 * time.Second
 
-// Config says who is traced.
+// Config describes the traced process.
 type Config struct {
-	Service  string // service.name, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES says otherwise
+	Service  string // service.name; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override it
 	Instance string // service.instance.id: the worker's ID
 	Getenv   func(string) string
-	Logger   *slog.Logger // is told, at most once a minute, that spans could not be sent
+	Logger   *slog.Logger // warns about failed exports, at most once a minute
 }
 
-// Start begins to send spans if the environment asks for it: OTEL_EXPORTER_OTLP_ENDPOINT or
-// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set, or OTEL_TRACES_EXPORTER is otlp. OTEL_TRACES_EXPORTER=none and
-// OTEL_SDK_DISABLED=true win over both. Everything else (headers, certificates, timeouts, sampler, batch sizes) the SDK reads
-// from its variables itself: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
+// Start sends spans if the environment enables traces: OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set,
+// or OTEL_TRACES_EXPORTER is otlp. OTEL_TRACES_EXPORTER=none and OTEL_SDK_DISABLED=true override both. The SDK reads all other
+// settings (headers, certificates, timeouts, sampler, batch sizes) from its own variables:
+// https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
 //
-// The tracer is nil if it does not. stop sends what is left, for at most 3 s, and is never nil. An error is a setting that
-// cannot be followed. Start sets the SDK's handler of errors, which is one per process.
+// The tracer is nil if traces are off. stop sends the remaining spans, for at most 3 s, and is never nil. Start returns an error
+// for a setting that it does not support. Start sets the SDK's error handler, which is global to the process.
 func Start(ctx context.Context, cfg Config) (tracer trace.Tracer, stop func(), err error) {
 	on, err := wanted(cfg.Getenv)
 	if err != nil || !on {
@@ -52,7 +52,7 @@ func Start(ctx context.Context, cfg Config) (tracer trace.Tracer, stop func(), e
 	who, err := resource.New(ctx,
 		resource.WithTelemetrySDK(), resource.WithHost(),
 		resource.WithAttributes(semconv.ServiceName(cfg.Service), semconv.ServiceInstanceID(cfg.Instance), semconv.ServiceVersion(version.String())),
-		resource.WithFromEnv()) // the last one wins
+		resource.WithFromEnv()) // the last source wins
 	if err != nil {
 		return nil, func() {}, errors.Join(fmt.Errorf("describe this process for traces: %w; look at OTEL_RESOURCE_ATTRIBUTES", err), exporter.Shutdown(ctx))
 	}
@@ -67,7 +67,7 @@ func Start(ctx context.Context, cfg Config) (tracer trace.Tracer, stop func(), e
 	}, nil
 }
 
-// wanted reports whether the environment asks for traces.
+// wanted reports whether the environment enables traces.
 func wanted(getenv func(string) string) (bool, error) {
 	exporter := strings.TrimSpace(getenv("OTEL_TRACES_EXPORTER"))
 	named := getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
@@ -75,7 +75,7 @@ func wanted(getenv func(string) string) (bool, error) {
 	case strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") || exporter == "none" || exporter == "" && !named:
 		return false, nil
 	case exporter != "" && exporter != "otlp":
-		return false, fmt.Errorf("OTEL_TRACES_EXPORTER is %q; this program can send otlp, or none", exporter)
+		return false, fmt.Errorf("OTEL_TRACES_EXPORTER is %q; set it to otlp or none", exporter)
 	}
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
 		switch p := getenv(name); p {
@@ -83,18 +83,19 @@ func wanted(getenv func(string) string) (bool, error) {
 		case "http/protobuf":
 			return true, nil
 		default:
-			return false, fmt.Errorf("%s is %q; this program speaks http/protobuf, to which collectors listen on port 4318", name, p)
+			return false, fmt.Errorf("%s is %q; set it to http/protobuf (collectors listen on port 4318)", name, p)
 		}
 	}
 	return true, nil
 }
 
-// complaints says that spans could not be sent, now and then: a collector that is away must not fill the log.
+// complaints returns an error handler that logs failed exports, at most once a minute. An unreachable collector must not fill the
+// log.
 func complaints(log *slog.Logger) otel.ErrorHandlerFunc {
 	seldom := rate.NewLimiter(rate.Every(time.Minute), 1)
 	return func(err error) {
 		if seldom.Allow() {
-			log.Warn("spans could not be sent; jobs go on without", "error", err)
+			log.Warn("spans could not be sent; jobs continue without them", "error", err)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package version tells which build of batchagent this is.
+// Package version reports the version of the running build.
 package version
 
 import (
@@ -6,10 +6,10 @@ import (
 	"sync"
 )
 
-// release is set by the linker where the build cannot see the repository, as in an image.
+// release is set by the linker in builds without the repository, for example in an image.
 var release string
 
-// String is what the linker was told, or the module's version, or the commit it was built from, or "devel".
+// String returns the release set by the linker, else the module's version, else the commit, else "devel".
 var String = sync.OnceValue(func() string {
 	if release != "" {
 		return release

@@ -11,22 +11,22 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// absence watches one agent's waits for tools, and gives its part of the server's KV cache to others when one is, or is expected
-// to be, long. Safe for concurrent use.
+// absence watches one agent's tool calls. When a wait is or is expected to be long, it gives the agent's part of the
+// server's KV cache to other agents. Safe for concurrent use.
 type absence struct {
 	leave func()
 
 	mu     sync.Mutex
-	away   bool              // guarded by mu; the agent waits for tools and does nothing else
-	calls  map[int]time.Time // guarded by mu; when each call under way is expected to end; zero if nothing is known
+	away   bool              // guarded by mu; true while the agent only waits for tools
+	calls  map[int]time.Time // guarded by mu; expected end of each running call; zero if unknown
 	serial int               // guarded by mu
-	timer  *time.Timer       // guarded by mu; leaves; nil unless away
-	at     time.Time         // guarded by mu; when timer ends
+	timer  *time.Timer       // guarded by mu; calls leave; nil unless away
+	at     time.Time         // guarded by mu; when timer fires
 }
 
 func newAbsence(leave func()) *absence { return &absence{leave: leave, calls: map[int]time.Time{}} }
 
-// moved follows the agent from state to state.
+// moved records a change of the agent's state.
 func (a *absence) moved(to batch.State) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -40,7 +40,8 @@ func (a *absence) moved(to batch.State) {
 	}
 }
 
-// began notes a tool call that is expected to take so long, 0 if nothing is known. The agent's answer may still be on its way.
+// began records the start of a tool call. expected is its expected duration, 0 if unknown. The agent's answer may still
+// be streaming.
 func (a *absence) began(expected time.Duration) (ended func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -60,7 +61,7 @@ func (a *absence) began(expected time.Duration) (ended func()) {
 	}
 }
 
-// end stops what is planned.
+// end stops the timer.
 func (a *absence) end() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -68,7 +69,8 @@ func (a *absence) end() {
 	a.stop()
 }
 
-// plan lets the agent leave no later than a call that lasts until then calls for. The caller holds mu.
+// plan sets the timer for a call that is expected to last until the given time, unless an earlier one is set. The caller
+// holds mu.
 func (a *absence) plan(until time.Time) {
 	now := time.Now()
 	var expected time.Duration
@@ -92,7 +94,7 @@ func (a *absence) plan(until time.Time) {
 	a.timer = mine
 }
 
-// stop forgets what is planned. The caller holds mu.
+// stop stops the timer. The caller holds mu.
 func (a *absence) stop() {
 	if a.timer != nil {
 		a.timer.Stop()
@@ -106,7 +108,7 @@ func withAbsence(ctx context.Context, a *absence) context.Context {
 	return context.WithValue(ctx, absenceKey{}, a)
 }
 
-// watched runs tool calls and tells the agent's absence of them.
+// watched runs tool calls and reports them to the agent's absence.
 type watched struct{ *toolpool.Pool }
 
 var _ agent.Tools = watched{}

@@ -20,7 +20,7 @@ func TestAbsence(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		do   func(a *absence)
-		want time.Duration // when it leaves; 0 is never
+		want time.Duration // when it leaves; 0: never
 	}{
 		{"a long tool", func(a *absence) {
 			a.moved(batch.ToolWait)
@@ -71,9 +71,9 @@ func TestAbsence(t *testing.T) {
 	}
 }
 
-// 24 agents whose first tool call takes two minutes share a cache that holds a few of them. If each kept its part while it waits, they
-// would come in waves of two minutes.
-func TestAgentsThatWaitLongMakeRoomForOthers(t *testing.T) {
+// The first tool call of each of 24 agents takes two minutes, and their cache holds only a few of them. If waiting
+// agents kept their part of the cache, they would run in waves of two minutes.
+func TestLongToolWaitsFreeTheCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		worker := w.start("node-1", func(c *Config) {

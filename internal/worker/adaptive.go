@@ -11,15 +11,15 @@ import (
 	"github.com/batchagent/batchagent/pkg/scheduler"
 )
 
-// adaptive makes model calls and lets the worker's slots follow what they tell of the account's limits.
+// adaptive makes model calls and adapts the worker's slots to the account limits that their replies show.
 type adaptive struct {
 	model agent.Model
 	limit *scheduler.Limit
 	slots *scheduler.Slots
-	wake  func() // the number of slots changed
+	wake  func() // called when the number of slots changed
 
 	mu      sync.Mutex
-	again   *time.Timer // guarded by mu; ends a hold; nil if none is set
+	again   *time.Timer // guarded by mu; ends a hold; nil without a hold
 	stopped bool        // guarded by mu
 }
 
@@ -37,7 +37,7 @@ func (a *adaptive) Generate(ctx context.Context, r *backend.Request, o backend.O
 	case backend.RateLimited, backend.Overloaded:
 		a.limit.Throttled(time.Now(), sent, retryAfter(err))
 	case "":
-		if err != nil { // cancelled: it tells nothing
+		if err != nil { // cancelled: shows nothing about the limits
 			return resp, err
 		}
 		left, reset := 1.0, time.Duration(0)
@@ -52,7 +52,7 @@ func (a *adaptive) Generate(ctx context.Context, r *backend.Request, o backend.O
 	return resp, err
 }
 
-// apply makes the slots follow the limit, now and at the end of a hold.
+// apply sets the number of slots to the limit, now and again when a hold ends.
 func (a *adaptive) apply() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -74,7 +74,7 @@ func (a *adaptive) apply() {
 	}
 }
 
-// stop ends what waits for the end of a hold.
+// stop stops the timer of a hold.
 func (a *adaptive) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

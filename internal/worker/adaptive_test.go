@@ -19,7 +19,7 @@ func (s scripted) Generate(context.Context, *backend.Request, backend.Observer) 
 	return s()
 }
 
-func TestSlotsFollowTheLimitOfAnAccount(t *testing.T) {
+func TestSlotsFollowTheAccountLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var resp *backend.Response
 		var err error
@@ -59,7 +59,7 @@ func TestSlotsFollowTheLimitOfAnAccount(t *testing.T) {
 
 		resp, err = &backend.Response{Headroom: &backend.Headroom{Left: 0, Reset: 5 * time.Second}}, nil
 		call()
-		assert.Equal(t, 0, slots.Capacity(), "the limit is used up until it is whole again")
+		assert.Equal(t, 0, slots.Capacity(), "the limit is used up until it is reset")
 		a.stop()
 		err = errors.New("x")
 	})

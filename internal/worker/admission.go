@@ -10,16 +10,16 @@ import (
 	"github.com/batchagent/batchagent/pkg/scheduler"
 )
 
-// admission keeps the live agents within the server's KV cache, where the server says how large that is. Before it does,
-// and on servers that never do, everything is admitted.
+// admission keeps the live agents within the server's KV cache. Until the server reports the size of its cache, every
+// agent is admitted.
 type admission struct {
 	ledger atomic.Pointer[scheduler.Ledger]
-	short  atomic.Bool // some batch could start fewer jobs than slots would take
-	lacked bool        // the same, in this round of claims; belongs to the goroutine that claims
-	wake   func()      // there may be room again
+	short  atomic.Bool // some batch could start fewer jobs than the slots allow
+	lacked bool        // the same for the current round of claims; belongs to the goroutine that claims
+	wake   func()      // called when there may be room again
 }
 
-// learn asks the server for the size of its cache, when it came back.
+// learn reads the size of the server's cache. It is called when the backend came back.
 func (d *admission) learn(ctx context.Context, b backend.Backend) {
 	reporter, ok := b.(backend.LoadReporter)
 	if !ok {
@@ -34,7 +34,7 @@ func (d *admission) learn(ctx context.Context, b backend.Backend) {
 	}
 }
 
-// state is the ledger's, or nothing.
+// state returns the state of the ledger, or the zero state before learn.
 func (d *admission) state() scheduler.State {
 	if l := d.ledger.Load(); l != nil {
 		return l.State()
@@ -42,26 +42,26 @@ func (d *admission) state() scheduler.State {
 	return scheduler.State{}
 }
 
-// room is how many of n jobs of a batch may start now.
+// room returns how many of n jobs of a batch may start now.
 func (d *admission) room(w *work, n int) int {
 	l := d.ledger.Load()
 	if l == nil {
 		return n
 	}
-	d.short.Store(true) // before the question: what is given back from then on counts
+	d.short.Store(true) // set before the check, so that room freed during it wakes the claim loop
 	l.Declare(string(w.id), w.prefixBytes, w.maxTurns)
 	room := l.Room(string(w.id), w.jobBytes(), n)
 	d.lacked = d.lacked || room < n
 	return room
 }
 
-// roundEnded takes note of whether any batch lacked room since the round of claims before.
+// roundEnded records whether any batch lacked room in this round of claims.
 func (d *admission) roundEnded() {
 	d.short.Store(d.lacked)
 	d.lacked = false
 }
 
-// start counts a claimed job. Its size is reckoned from its input, and from what its journal holds.
+// start counts a claimed job. Its size is estimated from its input and its journal.
 func (d *admission) start(w *work, job batch.Job, payload []byte, journal [][]byte) {
 	l := d.ledger.Load()
 	if l == nil {
@@ -76,14 +76,15 @@ func (d *admission) start(w *work, job batch.Job, payload []byte, journal [][]by
 	l.Start(job.String(), string(w.id), size, len(journal))
 }
 
-// end takes a job out. finished says that it has a result, from which its siblings' length is learned.
+// end removes a job. finished reports whether it has a result; if so, the ledger learns the length of its siblings from
+// it.
 func (d *admission) end(job batch.Job, finished bool) {
 	if l := d.ledger.Load(); l != nil {
 		l.End(job.String(), finished)
 	}
 }
 
-// keep forgets all batches but these, and those that still have live agents.
+// keep drops all batches except these and those with live agents.
 func (d *admission) keep(open []*work) {
 	l := d.ledger.Load()
 	if l == nil {
@@ -96,14 +97,14 @@ func (d *admission) keep(open []*work) {
 	l.Keep(names)
 }
 
-// leave gives a job's part to others while it waits for a tool.
+// leave frees a job's part of the cache for others while the job waits for a tool.
 func (d *admission) leave(job batch.Job) {
 	if l := d.ledger.Load(); l != nil && l.Leave(job.String()) {
 		d.wake()
 	}
 }
 
-// await holds a job at its turn boundary while it would only evict others.
+// await blocks a job at its turn boundary while it would only evict others.
 func (d *admission) await(ctx context.Context) error {
 	l := d.ledger.Load()
 	id, _ := ctx.Value(accountKey{}).(string)
@@ -119,7 +120,7 @@ func withAccount(ctx context.Context, job batch.Job) context.Context {
 	return context.WithValue(ctx, accountKey{}, job.String())
 }
 
-// accounted makes model calls and books what they report.
+// accounted makes model calls and books their usage in the ledger.
 type accounted struct {
 	agent.Model
 	admission *admission
@@ -128,7 +129,7 @@ type accounted struct {
 // Generate implements [agent.Model].
 func (a accounted) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	resp, err := a.Model.Generate(ctx, r, o)
-	if l := a.admission.ledger.Load(); l != nil && err == nil && resp.Usage.PromptTokens > 0 { // without usage it tells nothing
+	if l := a.admission.ledger.Load(); l != nil && err == nil && resp.Usage.PromptTokens > 0 { // a call without usage is not booked
 		u := resp.Usage
 		l.Turn(r.Hints.Session, requestBytes(r), int(u.PromptTokens), int(u.CachedTokens), int(u.CompletionTokens))
 		if a.admission.short.Load() {

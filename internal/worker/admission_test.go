@@ -29,8 +29,8 @@ const (
 	resultBytes   = 4_000
 )
 
-// engine is a backend with a KV cache, in virtual time: package batching behind the worker's own interface. An agent calls a
-// tool in seven turns and then answers.
+// engine is a backend with a KV cache in virtual time: it offers package batching through the worker's interface. Each
+// agent calls a tool in seven turns and then answers.
 type engine struct {
 	driver   *batching.Driver
 	capacity int
@@ -90,7 +90,7 @@ func textOf(messages []backend.Message) string {
 	return b.String()
 }
 
-// chain hashes each full block of text with all that stands before it.
+// chain hashes each full block of text together with everything before it.
 func chain(text string) (blocks []uint64) {
 	h := fnv.New64a()
 	for ; len(text) >= blockTokens*bytesPerToken; text = text[blockTokens*bytesPerToken:] {
@@ -108,14 +108,14 @@ func (*engine) Capabilities() backend.Capabilities { return backend.Capabilities
 func (*engine) Endpoint() string                   { return "test://engine" }
 func (*engine) Close() error                       { return nil }
 
-// reporting is an engine that says how large its cache is.
+// reporting is an engine that reports the size of its cache.
 type reporting struct{ *engine }
 
 func (r reporting) Load(context.Context) (backend.Load, error) {
 	return backend.Load{KVCapacityTokens: r.capacity}, nil
 }
 
-// agentic runs 24 agents that grow to 8,000 tokens each, on a cache of 32,000.
+// agentic runs 24 agents that grow to 8,000 tokens each, with a cache of 32,000 tokens.
 func agentic(t *testing.T, reports bool) (info batch.Info, took time.Duration, worker *running, w *world) {
 	w = newWorld(t, 0)
 	id := w.submit(24, func(p *spec.Plan) {
@@ -144,8 +144,8 @@ func agentic(t *testing.T, reports bool) (info batch.Info, took time.Duration, w
 	return info, time.Since(began), worker, w
 }
 
-// Without admission 24 agents evict each other between their turns; with it those that live find what they left. The gain is in
-// time too, but what is held here is the cause: how much of each prompt was still there.
+// Without admission, 24 agents evict each other between their turns. With admission, the live agents find their cached
+// prefix. The test checks the cause of the gain in time: the share of each prompt that was still cached.
 func TestAdmissionKeepsAgentsWithinTheCache(t *testing.T) {
 	hit := map[bool]float64{}
 	took := map[bool]time.Duration{}
@@ -154,7 +154,7 @@ func TestAdmissionKeepsAgentsWithinTheCache(t *testing.T) {
 			info, wall, worker, _ := agentic(t, reports)
 			defer worker.end()
 			require.EqualValues(t, 24, info.Counts.OK)
-			assert.EqualValues(t, 24*(toolTurns+1), info.Counts.Turns, "nobody begins anew")
+			assert.EqualValues(t, 24*(toolTurns+1), info.Counts.Turns, "no agent restarts")
 			hit[reports] = float64(info.Counts.Usage.CachedTokens) / float64(info.Counts.Usage.PromptTokens)
 			took[reports] = wall
 			if reports {
@@ -162,7 +162,7 @@ func TestAdmissionKeepsAgentsWithinTheCache(t *testing.T) {
 				assert.Zero(t, s.Live)
 				assert.Equal(t, 32_000, s.Capacity)
 			} else {
-				assert.Nil(t, worker.kv.ledger.Load(), "a server that does not say is not kept account of")
+				assert.Nil(t, worker.kv.ledger.Load(), "a server that does not report its cache has no ledger")
 			}
 		})
 	}
@@ -172,8 +172,8 @@ func TestAdmissionKeepsAgentsWithinTheCache(t *testing.T) {
 	assert.Less(t, took[true], took[false])
 }
 
-// A server may not tell usage, or tell one that cannot be right: the account stays at what was reckoned.
-func TestACallWithoutUsageIsNotBooked(t *testing.T) {
+// Usage may be missing or implausible. The ledger then keeps its estimate.
+func TestCallWithoutUsageIsNotBooked(t *testing.T) {
 	d := &admission{wake: func() {}}
 	d.learn(t.Context(), reporting{&engine{capacity: 1_000}})
 	l := d.ledger.Load()
@@ -197,8 +197,8 @@ func (a answering) Generate(context.Context, *backend.Request, backend.Observer)
 	return &backend.Response{Finish: backend.FinishStop, Usage: *a.usage}, nil
 }
 
-// An agent that is paused at a turn boundary keeps its lease and its journal, and a drain hands it back.
-func TestAPausedAgentCanBeDrained(t *testing.T) {
+// An agent that waits at a turn boundary keeps its lease and its journal. A drain releases its job.
+func TestDrainReleasesPausedAgents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &admission{wake: func() {}}
 		d.learn(t.Context(), reporting{&engine{capacity: 1_000}})
@@ -210,7 +210,7 @@ func TestAPausedAgentCanBeDrained(t *testing.T) {
 			l.Turn(id, 2_800, 700, 0, 10)
 		}
 		ctx := context.WithValue(t.Context(), accountKey{}, "old")
-		require.NoError(t, d.await(ctx), "the oldest always goes on")
+		require.NoError(t, d.await(ctx), "the oldest agent always continues")
 		errLeave := errors.New("drain")
 		ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), accountKey{}, "young"))
 		time.AfterFunc(time.Minute, func() { cancel(errLeave) })
@@ -220,13 +220,12 @@ func TestAPausedAgentCanBeDrained(t *testing.T) {
 		go func() { done <- d.await(context.WithValue(t.Context(), accountKey{}, "young")) }()
 		synctest.Wait()
 		l.End("old", true)
-		require.NoError(t, <-done, "and the young one when there is room")
+		require.NoError(t, <-done, "the younger agent continues when there is room")
 	})
 }
 
-// TestABatchThatLacksRoomIsWoken: what a turn gives back is of use to a batch that found too little room, also if another
-// one that was asked for later in the same round had enough.
-func TestABatchThatLacksRoomIsWoken(t *testing.T) {
+// A turn frees room for a batch that found too little, even if a later batch of the same round had enough.
+func TestBatchWithoutRoomIsWoken(t *testing.T) {
 	woken := 0
 	d := &admission{wake: func() { woken++ }}
 	d.ledger.Store(scheduler.NewLedger(scheduler.LedgerConfig{Capacity: 1_000}))
@@ -247,5 +246,5 @@ func TestABatchThatLacksRoomIsWoken(t *testing.T) {
 	require.Equal(t, 1, d.room(small, 1))
 	d.roundEnded()
 	turn()
-	assert.Equal(t, 1, woken, "nobody lacks room")
+	assert.Equal(t, 1, woken, "every batch has room")
 }

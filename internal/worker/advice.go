@@ -15,7 +15,7 @@ func withAdvisor(ctx context.Context, a *scheduler.Advisor) context.Context {
 	return context.WithValue(ctx, advisorKey{}, a)
 }
 
-// advised makes model calls with hints of what the agent's siblings let foresee, and learns from their answers.
+// advised adds hints to model calls that follow from the calls of the agent's siblings, and learns from the answers.
 type advised struct {
 	agent.Model
 	p75 func(tool string) time.Duration

@@ -16,7 +16,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// hinted is a server that keeps the hints of all calls.
+// hinted is a server that records the hints of all calls.
 type hinted struct {
 	*server
 	mu    sync.Mutex
@@ -30,7 +30,7 @@ func (h *hinted) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 	return h.server.Generate(ctx, r, o)
 }
 
-func TestCallsCarryWhatSiblingsLetForesee(t *testing.T) {
+func TestCallsCarryHintsFromSiblings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		h := &hinted{server: w.server}

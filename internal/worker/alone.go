@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// A job whose attempts all ended with their workers gone may be what killed them, so its last attempt runs with nothing
-// beside it; see [statestore.Store.Claim]. An idle worker gets such a job when its batch has no others to give. While all
-// workers are busy with other batches, one of them stands by for it: it claims from no other batch, lets its agents end, and
-// takes these jobs one after the other.
+// A job may have killed its workers if all its attempts lost theirs. Its last attempt therefore runs alone; see
+// [statestore.Store.Claim]. An idle worker gets such a job when its batch has no other jobs. While all workers are busy
+// with other batches, one of them becomes the standby for the job: it claims from no other batch, lets its agents end, and runs
+// these jobs one at a time.
 
-// volunteer asks whether this worker shall stand by for a batch that had no job for it, at most once a poll. If it stood by
-// for that one, nothing is left to stand by for.
+// volunteer offers this worker as the standby of a batch that had no job for it, at most once per poll. Redis decides. A
+// standby of this batch stops, because no such jobs are left.
 func (w *Worker) volunteer(ctx context.Context, work *work) error {
 	if w.standby == work.id {
 		w.standby = ""
@@ -31,8 +31,8 @@ func (w *Worker) volunteer(ctx context.Context, work *work) error {
 	return nil
 }
 
-// claimable are the batches among open that this worker may claim from now. While it stands by for one of them, that is no
-// other, and not even that one before the last agent has ended.
+// claimable returns the batches in open that this worker may claim from now. A standby worker claims only from its
+// batch, and only after its last agent has ended.
 func (w *Worker) claimable(ctx context.Context, open []*work) ([]*work, error) {
 	if w.standby == "" {
 		return open, nil
@@ -52,12 +52,12 @@ func (w *Worker) claimable(ctx context.Context, open []*work) ([]*work, error) {
 	return open, nil
 }
 
-// occupied reports whether a job runs here that must run alone.
+// occupied reports whether a job that must run alone runs here.
 func (w *Worker) occupied() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.live) != 1 {
-		return false // nothing is admitted beside such a job
+		return false // nothing else is admitted beside such a job
 	}
 	for _, a := range w.live {
 		return a.alone
@@ -65,5 +65,5 @@ func (w *Worker) occupied() bool {
 	return false
 }
 
-// poll is how often the worker looks for work when nobody rings.
+// poll returns how often the worker looks for work without a ring.
 func (w *Worker) poll() time.Duration { return min(idlePoll, w.cfg.Lease/5) }

@@ -17,7 +17,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// observed is a server that looks around at each model call.
+// observed is a server that calls a function at each model call.
 type observed struct {
 	*server
 	look func(prompt string)
@@ -37,8 +37,8 @@ func (w *world) suspects(n int) batch.ID {
 	return id
 }
 
-// TestLastAttemptsRunAlone: jobs that may be what killed their worker run one at a time, on a worker that runs nothing else,
-// although there is more than enough of another batch's work, and that work goes on.
+// TestLastAttemptsRunAlone: jobs that may have killed their worker run one at a time, each alone on its worker. The
+// other batch has plenty of jobs, and they continue.
 func TestLastAttemptsRunAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
@@ -62,7 +62,7 @@ func TestLastAttemptsRunAlone(t *testing.T) {
 		w.await(suspects, 5*time.Minute)
 		info, err := w.store.Info(t.Context(), others)
 		require.NoError(t, err)
-		assert.Equal(t, batch.Sealed, info.Phase, "they had to wait until the others were through")
+		assert.Equal(t, batch.Sealed, info.Phase, "the suspects waited for the other batch")
 		w.await(others, 10*time.Minute)
 		first.end()
 		second.end()
@@ -72,11 +72,11 @@ func TestLastAttemptsRunAlone(t *testing.T) {
 		}
 		w.results(others, 2000)
 		assert.EqualValues(t, 10, alone.Load(), "turns of suspects")
-		assert.Zero(t, companions.Load(), "agents that ran beside one")
+		assert.Zero(t, companions.Load(), "agents that ran beside a suspect")
 	})
 }
 
-// TestStandbyEnds: a worker that stands by goes on with other work once there is nothing to stand by for.
+// TestStandbyEnds: a standby worker continues with other jobs once no job has to run alone.
 func TestStandbyEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
@@ -86,13 +86,13 @@ func TestStandbyEnds(t *testing.T) {
 		standsBy := func() bool {
 			info, err := w.store.Info(t.Context(), suspects)
 			require.NoError(t, err)
-			// Whoever else volunteers is told no as long as this worker does; a lease of 1 ms does not keep it from that.
+			// Redis refuses other volunteers while this worker is the standby. A lease of 1 ms does not change that.
 			other, err := w.store.Volunteer(t.Context(), suspects, "other", time.Millisecond)
 			require.NoError(t, err)
 			return info.Counts.Takeovers > 0 && info.Counts.Waiting > 0 && !other
 		}
 		for end := time.Now().Add(5 * time.Minute); !standsBy(); time.Sleep(time.Second) {
-			require.True(t, time.Now().Before(end), "the worker does not stand by")
+			require.True(t, time.Now().Before(end), "the worker is not the standby")
 		}
 		_, err := w.store.Cancel(t.Context(), suspects)
 		require.NoError(t, err)

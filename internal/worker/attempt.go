@@ -19,19 +19,19 @@ type attempt struct {
 	lease  batch.Lease
 	work   *work
 	cancel context.CancelCauseFunc
-	// journalled: an attempt at the job wrote a turn, or tried to. Belongs to the agent's goroutine until the result is
-	// handed over.
+	// journalled is set once an attempt at the job wrote a turn, or tried to. It belongs to the agent's goroutine until the
+	// result is handed over.
 	journalled bool
-	// parked: a call has to be resolved before the job can go on.
+	// parked is set while a call must be resolved before the job can continue.
 	parked atomic.Bool
 	spans  *jobSpans
-	// alone: nothing else may run on this worker.
+	// alone forbids other jobs on this worker.
 	alone   bool
 	payload []byte
-	items   [][]byte // jobs that the result asks for, if the batch plans another one
+	items   [][]byte // jobs that the result plans, if the batch plans another one
 }
 
-// attempt runs one agent to its end and says what becomes of its lease.
+// attempt runs one agent to its end, and then commits its result or releases its lease.
 func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) {
 	defer a.cancel(nil)
 	l := a.lease
@@ -74,13 +74,13 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	w.metrics.moved(state, batch.Pending)
 	w.cfg.Pace(l.Job)
 	if a.work.seeding != nil {
-		a.work.seeding.Begun(time.Now()) // the claim loop is woken when the job is through
+		a.work.seeding.Begun(time.Now()) // the claim loop is woken when the job ends
 	}
 	if err == nil && result.Turns > 0 && result.ReusedFrom == "" {
 		err = w.bind(ctx, a)
 	}
 	if err == nil && a.work.plans != "" && result.Status == batch.OK {
-		a.items, err = a.work.items(result.Output) // the agent found it sound
+		a.items, err = a.work.items(result.Output) // the agent has checked the output
 	}
 	switch {
 	case err == nil:
@@ -92,24 +92,24 @@ func (w *Worker) attempt(ctx context.Context, a *attempt, c statestore.Claimed) 
 	case errors.Is(err, errCancelled):
 		w.commits.add(a, w.cancelledResult(a))
 	case errors.Is(err, statestore.ErrConflict):
-		log.Warn("Redis forgot turns of this job that it had acknowledged: it was restarted, or replaced by its replica; the job goes on from what is left")
+		log.Warn("Redis forgot turns of this job that it had acknowledged: it was restarted, or replaced by its replica; the job resumes from the remaining turns")
 		w.release(context.WithoutCancel(ctx), a)
 	case errors.Is(err, agent.ErrStopped), errors.Is(err, errDrained), errors.Is(err, errBackendAway), errors.Is(err, errOtherModel),
 		errors.Is(err, errUsedUp), errors.Is(err, errNoRoom):
 		w.release(context.WithoutCancel(ctx), a)
 	default:
-		// A defect of ours. The lease lapses and another attempt may do better; after the last the job is WorkerLost.
+		// A bug. The lease expires and another attempt may succeed. After the last attempt the job ends as WorkerLost.
 		log.Error("agent ended without a result", "error", err)
 		w.forget(a)
 	}
 }
 
-// logOf is for lines about one attempt.
+// logOf returns the logger for one attempt.
 func (w *Worker) logOf(l batch.Lease) *slog.Logger {
 	return w.log.With("batch", l.Job.Batch, "job", l.Job, "token", l.Token, "attempt", l.Attempt)
 }
 
-// checkpoint appends to the journal, through any outage of Redis.
+// checkpoint appends to the journal, and keeps trying during an outage of Redis.
 func (w *Worker) checkpoint(ctx context.Context, a *attempt, turn int, data []byte) error {
 	if err := w.bind(ctx, a); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (w *Worker) checkpoint(ctx context.Context, a *attempt, turn int, data []by
 	return err
 }
 
-// release hands the job back. If Redis cannot be told, the lease lapses by itself.
+// release releases the job. If Redis cannot be reached, the lease expires.
 func (w *Worker) release(ctx context.Context, a *attempt) {
 	ctx, cancel := context.WithTimeout(ctx, lastWords)
 	defer cancel()
@@ -131,11 +131,11 @@ func (w *Worker) release(ctx context.Context, a *attempt) {
 		return w.cfg.Store.Release(ctx, a.lease.Job.Batch, []batch.Lease{a.lease})
 	})
 	if err != nil {
-		w.logOf(a.lease).Warn("could not release a job; its lease will lapse", "error", err)
+		w.logOf(a.lease).Warn("could not release a job; its lease will expire", "error", err)
 	}
 }
 
-// forget ends the job's life here. The map may hold a later attempt at the same job.
+// forget removes the attempt from the live jobs, unless a later attempt at the same job replaced it.
 func (w *Worker) forget(a *attempt) {
 	w.mu.Lock()
 	if w.live[a.lease.Job] == a {
@@ -146,7 +146,7 @@ func (w *Worker) forget(a *attempt) {
 	w.poke()
 }
 
-// cancelWhere cancels the agents that match, with a cause.
+// cancelWhere cancels the matching agents with a cause.
 func (w *Worker) cancelWhere(cause error, match func(*attempt) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -157,7 +157,7 @@ func (w *Worker) cancelWhere(cause error, match func(*attempt) bool) {
 	}
 }
 
-// settle is told what became of a result.
+// settle handles the outcome of a committed result.
 func (w *Worker) settle(a *attempt, r batch.Result, o statestore.FinishOutcome) {
 	w.metrics.settled(r, o)
 	if o == statestore.Committed {

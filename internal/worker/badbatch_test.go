@@ -12,7 +12,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// besideBadBatch runs a good batch beside one whose calls all fail with kind, or alone if kind is nil. It returns how long the good one took.
+// besideBadBatch runs a good batch, beside one with calls that all fail with kind, unless kind is nil. It returns how long
+// the good batch took.
 func besideBadBatch(t *testing.T, kind *backend.Error) (took time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
@@ -32,7 +33,7 @@ func besideBadBatch(t *testing.T, kind *backend.Error) (took time.Duration) {
 		info := w.await(good, time.Hour)
 		took = time.Since(f.began)
 		assert.EqualValues(t, jobs, info.Counts.OK)
-		assert.Less(t, f.count(), 6*jobs, "calls of both")
+		assert.Less(t, f.count(), 6*jobs, "calls of both batches")
 		if kind != nil && !kind.Class.Retryable() {
 			bad := w.await(batch.ID(bad), 10*time.Minute)
 			assert.EqualValues(t, jobs, bad.Counts.Failed)
@@ -42,7 +43,7 @@ func besideBadBatch(t *testing.T, kind *backend.Error) (took time.Duration) {
 	return took
 }
 
-func TestBadBatchDoesNotSlowAGoodOne(t *testing.T) {
+func TestBadBatchDoesNotSlowGoodBatch(t *testing.T) {
 	alone := besideBadBatch(t, nil)
 	for name, kind := range map[string]*backend.Error{
 		"400": refusal(backend.InvalidRequest, 400, "temperature is not supported"),
@@ -57,8 +58,8 @@ func TestBadBatchDoesNotSlowAGoodOne(t *testing.T) {
 	}
 }
 
-// TestOutageOfOneBatchFailsNobody: for a while the server refuses the calls of one batch and answers those of another.
-func TestOutageOfOneBatchFailsNobody(t *testing.T) {
+// TestOutageOfOneBatchFailsNoJob: for a while the server refuses the calls of one batch and answers those of another.
+func TestOutageOfOneBatchFailsNoJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
 		const jobs = 400

@@ -23,7 +23,7 @@ type clumsy struct {
 	calls []backend.ToolCall
 
 	mu      sync.Mutex
-	results map[string]string // guarded by mu; what the model read, by call
+	results map[string]string // guarded by mu; texts that the model got, by call
 }
 
 func (c *clumsy) Generate(_ context.Context, r *backend.Request, _ backend.Observer) (*backend.Response, error) {
@@ -42,8 +42,8 @@ func (c *clumsy) Generate(_ context.Context, r *backend.Request, _ backend.Obser
 	return out, nil
 }
 
-// Whatever goes wrong in a tool, the model is told, its agent ends well, and the worker takes the next job.
-func TestBadToolsHurtNobody(t *testing.T) {
+// Every fault of a tool is reported to the model. Its agent ends well, and the worker takes the next job.
+func TestBadToolsFailNoJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		object := []byte(`{"type":"object","properties":{"at":{"type":"string"}}}`)
@@ -94,6 +94,6 @@ func TestBadToolsHurtNobody(t *testing.T) {
 		}
 		assert.True(t, worker.Ready())
 		worker.end()
-		time.Sleep(2 * time.Hour) // the deaf tool comes back
+		time.Sleep(2 * time.Hour) // the tool that ignores cancellation returns
 	})
 }

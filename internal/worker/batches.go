@@ -29,35 +29,36 @@ const (
 	batchesMaxAge = 2 * time.Second // of the list of active batches
 )
 
-// work is what the worker keeps of a batch to run its jobs.
+// work is the state of one batch that the worker needs to run its jobs.
 type work struct {
 	id      batch.ID
-	name    string // as the spec calls it
+	name    string // name in the spec
 	from    scheduler.Candidate
 	program *agent.Program
-	// Of a batch without a model in its spec: it is bound to this worker's model, or notes it. Then nothing is left to do.
+	// anyModel lets workers use different models; Redis then only records them. Otherwise Redis binds the batch to the first
+	// model that answers. bound is set once Redis has this worker's model.
 	anyModel bool
 	bound    atomic.Bool
 	binding  chan struct{} // held by the agent that asks Redis
-	reduces  batch.ID      // the batch whose results its one job reduces; "" for any other batch
-	plans    batch.ID      // the batch that gets its jobs from this one; "" for any other batch
-	// items are the jobs in an output, where plans is set.
+	reduces  batch.ID      // the batch that this batch's one job reduces; "" for other batches
+	plans    batch.ID      // the batch that this batch plans; "" for other batches
+	// items returns the jobs in an output. It is set if plans is.
 	items func(output json.RawMessage) ([][]byte, error)
 
-	// What admission reckons with. The last two belong to the claim loop.
+	// Inputs of admission. jobs and payloadBytes belong to the claim loop.
 	prefixBytes, taskBytes, maxTurns int
-	jobs, payloadBytes               int              // claimed so far
-	slots                            *scheduler.Slots // nil unless the plan bounds its own requests in flight
+	jobs, payloadBytes               int              // of the jobs claimed so far
+	slots                            *scheduler.Slots // nil unless the plan limits its requests in flight
 	till                             *till
-	seeding                          *scheduler.Seeding // nil if there is nothing to gain by it
+	seeding                          *scheduler.Seeding // nil if seeding gains nothing
 	advisor                          scheduler.Advisor
-	// maxAgents bounds the live agents of this batch here; 0 does not. More would only wait for the batch's own slots,
-	// and another node could run them.
+	// maxAgents limits the live agents of this batch on this worker; 0 is no limit. More agents would only wait for the
+	// batch's own slots, and another worker could run them.
 	maxAgents int
-	offered   time.Time // when the claim loop last asked whether jobs wait to run alone
+	offered   time.Time // when the claim loop last offered to be the standby
 }
 
-// jobBytes is the size of a job's prompt beyond the shared prefix, on average.
+// jobBytes returns the average size of a job's prompt beyond the shared prefix.
 func (w *work) jobBytes() int {
 	if w.jobs == 0 {
 		return w.taskBytes
@@ -65,7 +66,7 @@ func (w *work) jobBytes() int {
 	return w.taskBytes + w.payloadBytes/w.jobs
 }
 
-// batches knows the active batches and which of them this worker can serve. Safe for concurrent use.
+// batches lists the active batches and decides which of them this worker can serve. Safe for concurrent use.
 type batches struct {
 	store  *statestore.Store
 	tools  *toolpool.Pool
@@ -80,10 +81,10 @@ type batches struct {
 	known   *lru.Cache[batch.ID, *work] // guarded by mu
 	refused *lru.Cache[batch.ID, string]
 	foreign map[batch.ID]batch.Pause // guarded by mu; batches of a model that the backend does not serve
-	// A batch is in doubt while Redis may hold leases for this worker of which it does not know: a claim's reply was lost, or
-	// Redis forgot that jobs had ended here. Both guarded by mu.
+	// A batch is in doubt while Redis may hold leases that this worker does not know: a claim's reply was lost, or Redis
+	// forgot results of this worker. Both are guarded by mu.
 	doubts  int              // how often all batches came into doubt
-	trusted map[batch.ID]int // the number of doubts when the batch was last trusted; one that is not here, before the first
+	trusted map[batch.ID]int // value of doubts when the batch was last trusted; -1 after a lost reply; 0 if missing
 }
 
 func newBatches(
@@ -103,7 +104,7 @@ func newBatches(
 	}, nil
 }
 
-// list names the active batches, oldest first.
+// list returns the active batches, oldest first.
 func (b *batches) list(ctx context.Context) ([]batch.ID, error) {
 	b.mu.Lock()
 	fresh := !b.asked.IsZero() && time.Since(b.asked) < batchesMaxAge
@@ -115,7 +116,7 @@ func (b *batches) list(ctx context.Context) ([]batch.ID, error) {
 		}
 		b.mu.Lock()
 		b.active, b.asked = active, time.Now()
-		// Trust in a batch that ended is not kept, so that there is as much of it as there are batches. A doubt is: this list may be older.
+		// Drop the trust in ended batches, so that the map stays as small as the list. Keep doubts (-1): this list may be older.
 		maps.DeleteFunc(b.trusted, func(id batch.ID, since int) bool { return since >= 0 && !slices.Contains(active, id) })
 		b.mu.Unlock()
 	}
@@ -124,14 +125,14 @@ func (b *batches) list(ctx context.Context) ([]batch.ID, error) {
 	return slices.Clone(b.active), nil
 }
 
-// stale makes the next list ask Redis.
+// stale makes the next call of list ask Redis.
 func (b *batches) stale() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.asked = time.Time{}
 }
 
-// forgetPrograms drops what was compiled for a model that may not be there any more.
+// forgetPrograms drops the compiled programs, because the backend may serve other models now.
 func (b *batches) forgetPrograms() {
 	b.known.Purge()
 	b.refused.Purge()
@@ -140,7 +141,7 @@ func (b *batches) forgetPrograms() {
 	clear(b.foreign)
 }
 
-// get returns what is needed to run jobs of the batch, and nil if this worker cannot serve it. It says why once.
+// get returns the state of a batch, or nil if this worker cannot serve it. The reason is logged once.
 func (b *batches) get(ctx context.Context, id batch.ID) (*work, error) {
 	if w, ok := b.known.Get(id); ok {
 		return w, nil
@@ -169,7 +170,7 @@ func (b *batches) get(ctx context.Context, id batch.ID) (*work, error) {
 	return w, nil
 }
 
-// refuse notes that this worker cannot run jobs of a batch. It logs why, unless the batch is ending.
+// refuse records that this worker cannot run jobs of a batch. It logs the reason, unless the batch is ending.
 func (b *batches) refuse(ctx context.Context, id batch.ID, why error) error {
 	phase, err := b.store.Phase(ctx, id)
 	if err != nil {
@@ -191,10 +192,10 @@ func (b *batches) refuse(ctx context.Context, id batch.ID, why error) error {
 	return nil
 }
 
-// otherModel is the kind of a pause of a batch whose model the backend does not serve.
+// otherModel is the kind of pause of a batch with a model that the backend does not serve.
 const otherModel = "other_model"
 
-// pauses returns why batches wait for another model.
+// pauses returns one pause for each model that batches wait for.
 func (b *batches) pauses() []batch.Pause {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -230,7 +231,7 @@ func (b *batches) compile(id batch.ID, text []byte, bound string) (*work, error)
 			delete(plan.ToolSettings, name)
 			plan.ToolSettings[t.Name] = own
 			if _, _, err := toolpool.Narrow(t, toolpool.Share(own.Share), own.TTL); err != nil {
-				b.log.Warn("the batch asks for more sharing than the tool allows, and does not get it", "batch", id, "reason", err)
+				b.log.Warn("the batch requests more sharing than the tool allows; the tool's setting applies", "batch", id, "reason", err)
 			}
 		}
 		plan.Tools[i] = t.Name
@@ -304,15 +305,15 @@ func modelIDs(models []backend.Model) []string {
 	return out
 }
 
-// doubt notes that a claim from the batch may have leased jobs without our knowing.
+// doubt records that a claim from the batch may have leased jobs that this worker does not know.
 func (b *batches) doubt(id batch.ID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.trusted[id] = -1
 }
 
-// doubtAll notes that the connection to Redis broke: it may have been restarted, or replaced by its replica, and have forgotten
-// that jobs of any batch ended here.
+// doubtAll records that the connection to Redis broke. Redis may have restarted or failed over, and may have forgotten
+// results of any batch.
 func (b *batches) doubtAll() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -320,31 +321,31 @@ func (b *batches) doubtAll() {
 	b.asked = time.Time{}
 }
 
-// anyDoubted reports whether a batch may be in doubt, at no cost where none ever was.
+// anyDoubted reports whether a batch may be in doubt. It is cheap if none ever was.
 func (b *batches) anyDoubted() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.doubts > 0 || len(b.trusted) > 0
 }
 
-// doubted reports whether the batch is in doubt, and since when, for trust.
+// doubted reports whether the batch is in doubt. The caller passes since to trust.
 func (b *batches) doubted(id batch.ID) (since int, yes bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.doubts, b.trusted[id] < b.doubts
 }
 
-// trust takes back what was noted until then.
+// trust clears the doubts about a batch up to since, the value that doubted returned.
 func (b *batches) trust(id batch.ID, since int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.trusted[id] = since
 }
 
-// forget drops what was compiled for a batch, so that it is compiled for the model that it is bound to.
+// forget drops the compiled program of a batch, so that it is compiled again for its bound model.
 func (b *batches) forget(id batch.ID) { b.known.Remove(id) }
 
-// leave forgets a batch.
+// leave drops the doubts and pauses of a batch.
 func (b *batches) leave(id batch.ID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -352,7 +353,7 @@ func (b *batches) leave(id batch.ID) {
 	delete(b.foreign, id)
 }
 
-// retire forgets a batch that is done or gone, here and on the active list.
+// retire drops a batch that ended or is missing, here and from the active list.
 func (b *batches) retire(ctx context.Context, id batch.ID) {
 	b.known.Remove(id)
 	b.refused.Remove(id)

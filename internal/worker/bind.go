@@ -7,8 +7,9 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// bind binds the attempt's batch to the model that answered, before the answer is used. If another model was first, the jobs of the batch are
-// released and others run them. Agents that come meanwhile wait for the first one's answer.
+// bind binds the attempt's batch to the model that answered, before the answer is used. If the batch is already bound to
+// another model, its jobs are released and other workers run them. Other agents of the batch wait until the first bind
+// has returned.
 func (w *Worker) bind(ctx context.Context, a *attempt) error {
 	if a.work.bound.Load() {
 		return nil
@@ -32,7 +33,7 @@ func (w *Worker) bind(ctx context.Context, a *attempt) error {
 	})
 	switch {
 	case errors.Is(err, statestore.ErrNotFound):
-		return nil // the write that follows reports it
+		return nil // the next write reports it
 	case err != nil && ctx.Err() != nil:
 		return context.Cause(ctx)
 	case err != nil:

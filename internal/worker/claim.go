@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	// idlePoll is how often the worker looks for work when nobody rings, at least.
+	// idlePoll is the longest interval at which the worker looks for work without a ring.
 	idlePoll = 2 * time.Second
-	// gather is how long the loop waits for more agents to end before it claims for a few: one call for many jobs.
+	// gather is how long the loop waits for more agents to end before it claims, so that one call claims many jobs.
 	gather = 5 * time.Millisecond
 )
 
-// claim asks for jobs whenever some can be admitted, until ctx is done. life bounds the agents that it starts.
+// claim claims jobs whenever some can be admitted, until ctx is done. life is the context of the agents that it starts.
 func (w *Worker) claim(ctx, life context.Context) {
 	for ctx.Err() == nil {
 		got, err := w.round(ctx, life)
@@ -28,7 +28,7 @@ func (w *Worker) claim(ctx, life context.Context) {
 			continue
 		}
 		if got > 0 && w.room() >= scheduler.DefaultMaxBatch/4 {
-			continue // there may be more where these came from
+			continue // more jobs may be waiting
 		}
 		idle := time.NewTimer(w.poll())
 		select {
@@ -41,7 +41,7 @@ func (w *Worker) claim(ctx, life context.Context) {
 	}
 }
 
-// room is how many jobs can be admitted now.
+// room returns how many jobs can be admitted now.
 func (w *Worker) room() int {
 	if w.occupied() {
 		return 0
@@ -53,8 +53,8 @@ func (w *Worker) room() int {
 	})
 }
 
-// round claims while there is room and a batch has jobs, in fair shares, and returns how many jobs came. A batch that
-// gave fewer than it was asked for is not asked again in this round.
+// round claims in fair shares while there is room and a batch has jobs, and returns how many jobs it claimed. A batch
+// that returned fewer jobs than requested is skipped for the rest of the round.
 func (w *Worker) round(ctx, life context.Context) (int, error) {
 	w.reconcileAll(ctx)
 	if w.room() == 0 {
@@ -105,7 +105,7 @@ func candidatesOf(open []*work) []scheduler.Candidate {
 	return out
 }
 
-// openBatches are the active batches that this worker can serve.
+// openBatches returns the active batches that this worker can serve.
 func (w *Worker) openBatches(ctx context.Context) ([]*work, error) {
 	ids, err := w.batches.list(ctx)
 	if err != nil {
@@ -174,25 +174,25 @@ func (w *Worker) claimFrom(ctx, life context.Context, work *work, n int) (int, e
 	return len(jobs), nil
 }
 
-// reconcileAll reconciles the batches that are in doubt, also while there is no room for more jobs: leases that Redis holds for this
-// worker and that nobody renews would lapse, and each take an attempt from its job.
+// reconcileAll reconciles the batches that are in doubt, even without room for more jobs. Otherwise leases that Redis
+// holds for this worker and that no agent renews would expire, and each would cost its job an attempt.
 func (w *Worker) reconcileAll(ctx context.Context) {
 	if !w.batches.anyDoubted() {
 		return
 	}
 	ids, err := w.batches.list(ctx)
 	if err != nil {
-		return // the round's own look at the list tells of it
+		return // the list that the round reads next reports the error
 	}
 	for _, id := range ids {
 		if err := w.reconcile(ctx, id); err != nil && ctx.Err() == nil {
-			w.log.Warn("could not ask Redis which jobs it holds for this worker; asking again before more are claimed", "batch", id, "error", err)
+			w.log.Warn("could not read from Redis which jobs this worker holds; retrying before the next claim", "batch", id, "error", err)
 		}
 	}
 }
 
-// reconcile releases what Redis counts as ours and is not live, if the batch is in doubt. It belongs to the claim loop: between
-// a claim's reply and the jobs' being live nothing else may look.
+// reconcile releases the leases that Redis holds for this worker without a live job, if the batch is in doubt. Only the
+// claim loop may call it: after a claim's reply, jobs are not live until the loop admits them.
 func (w *Worker) reconcile(ctx context.Context, id batch.ID) error {
 	since, yes := w.batches.doubted(id)
 	if !yes {
@@ -211,7 +211,7 @@ func (w *Worker) reconcile(ctx context.Context, id batch.ID) error {
 	}
 	w.mu.Unlock()
 	if len(lost) > 0 {
-		w.log.Info("releasing jobs that Redis holds for this worker and that do not run here: a claim's reply was lost, or Redis forgot their results",
+		w.log.Info("releasing jobs that are leased to this worker but do not run here: a claim's reply was lost, or Redis forgot their results",
 			"batch", id, "jobs", len(lost))
 		if err := w.cfg.Store.Release(ctx, id, lost); err != nil {
 			return err
@@ -221,7 +221,7 @@ func (w *Worker) reconcile(ctx context.Context, id batch.ID) error {
 	return nil
 }
 
-// admit makes a claimed job live and starts it, or finishes it at once if it must not run.
+// admit adds a claimed job to the live jobs. It starts the job, or finishes it at once if it must not run.
 func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c statestore.Claimed) {
 	ctx, cancel := context.WithCancelCause(life)
 	ctx, spans := w.spans.begin(ctx, work, c.Lease)
@@ -233,14 +233,14 @@ func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c st
 	w.live[c.Lease.Job] = a
 	w.mu.Unlock()
 	if old != nil {
-		// Our own lease lapsed, and we were the first to take it over.
+		// This worker's own lease expired, and this worker was the first to claim the job again.
 		w.metrics.fenced()
 		old.cancel(statestore.ErrFenced)
 	}
 	switch {
 	case old != nil && old.lease == c.Lease:
-		// What the older agent has under way would be taken for this one's.
-		w.log.Warn("Redis forgot that it had leased this job to this worker: it was restarted, or replaced by its replica; the job is handed back",
+		// Redis would count the older agent's requests under the same token as those of a new agent.
+		w.log.Warn("Redis forgot that it had leased this job to this worker: it was restarted, or replaced by its replica; the job is released",
 			"job", c.Lease.Job, "token", c.Lease.Token)
 		w.agents.Go(func() { w.release(context.WithoutCancel(ctx), a) })
 	case phase == batch.Cancelling:

@@ -5,13 +5,13 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// counting is a model around another one that can count.
+// counting combines a model with the token counter of the model that it wraps.
 type counting struct {
 	agent.Model
 	backend.TokenCounter
 }
 
-// keepCounting gives outer, which makes its calls through inner, inner's ability to count.
+// keepCounting returns outer, with the token counter of inner if inner has one. outer makes its calls through inner.
 func keepCounting(outer, inner agent.Model) agent.Model {
 	if c, ok := inner.(backend.TokenCounter); ok {
 		return counting{outer, c}

@@ -10,10 +10,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// maxReason bounds a server's message in the reason of a pause, in bytes.
+// maxReason limits a server's message in the reason of a pause, in bytes.
 const maxReason = 200
 
-// describe returns the kind of a failure, and its reason for people.
+// describe returns the kind of a failure and its reason for people.
 func describe(err error) (kind, reason string) {
 	e, ok := errors.AsType[*backend.Error](err)
 	switch {
@@ -31,8 +31,8 @@ func describe(err error) (kind, reason string) {
 	return string(e.Class), fmt.Sprintf("server answers %d %q", e.Status, shorten(e.Message))
 }
 
-// refuses reports whether an error is about the key, the account or the model, so that every request would be refused. Some providers
-// use 403 for the content of a single request.
+// refuses reports whether an error is about the key, the account or the model, so that every request would fail. Some
+// providers return 403 for the content of a single request.
 func refuses(e *backend.Error) bool {
 	switch e.Class {
 	case backend.QuotaExhausted, backend.UnknownModel:
@@ -43,7 +43,7 @@ func refuses(e *backend.Error) bool {
 	return false
 }
 
-// foreign reports whether an answer is one that no model server gives, such as a web page with status 200.
+// foreign reports whether an answer cannot come from a model server, such as a web page with status 200.
 func foreign(e *backend.Error) bool {
 	switch e.Status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:

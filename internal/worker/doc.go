@@ -1,23 +1,23 @@
-// Package worker is the process that runs agents: it claims jobs, keeps their leases, runs them beside one backend and
-// commits their results.
+// Package worker runs agents: it claims jobs, renews their leases, runs their agents against one backend and commits
+// their results.
 //
 // # Goroutines
 //
-// [Worker.Run] owns them all and returns when they have ended:
+// [Worker.Run] owns all goroutines and returns when they have ended:
 //
-//	watch     asks whether the backend is ready; jobs are claimed only while it is
-//	queue     reads the server's own queue while agents live; fresh ones wait while it is full
+//	watch     checks whether the backend is ready; jobs are claimed only while it is
+//	queue     reads the server's own queue while agents live; no agents start while it is full
 //	listen    waits at the doorbell for new jobs and cancellations
 //	claim     decides how much to claim from which batch, and starts agents
 //	agent     one per live job
 //	commit    sends results to Redis, many per call
-//	heartbeat renews all leases, learns which are fenced or cancelled, and writes the worker's record
+//	heartbeat renews all leases, stops fenced and cancelled agents, and writes the worker's record
 //
 // # Failure model
 //
-// A job is in exactly one place: live here with a lease that is being renewed, or not ours. It stays live until its
-// result is known to be committed, or the lease is known to be lost. Redis being away stops claims and commits, not
-// agents. A worker that dies leaves leases that lapse; whoever claims them goes on from the journal.
+// A job is either live on this worker with a renewed lease, or not this worker's. It stays live until its result is
+// committed or its lease is lost. An outage of Redis stops claims and commits, but not agents. The leases of a dead
+// worker expire. The worker that claims a job next resumes it from the journal.
 //
 // Start reading at [Worker.Run], then claim.go.
 package worker

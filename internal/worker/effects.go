@@ -11,8 +11,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// effects is the ledger of one attempt's calls with side effects. It implements [agent.Effects]: every write keeps
-// trying through an outage of Redis, and carries the attempt's fence.
+// effects is the ledger of the calls with side effects of one attempt. It implements [agent.Effects]. Every write
+// carries the attempt's fence and keeps trying during an outage of Redis.
 type effects struct {
 	w *Worker
 	a *attempt
@@ -75,7 +75,7 @@ func (e effects) Park(ctx context.Context, turn, index int) error {
 	})
 }
 
-// IdempotencyKey implements [toolpool.Ledger]. It tells services nothing about the batch.
+// IdempotencyKey implements [toolpool.Ledger]. The key reveals nothing about the batch to services.
 func (e effects) IdempotencyKey(turn, index int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d.%d", e.a.lease.Job, turn, index))
 	return hex.EncodeToString(sum[:16])

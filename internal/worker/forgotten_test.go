@@ -36,8 +36,8 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// TestRedisForgetsATurn: a Redis that was restarted may lack the last turn of a job that goes on here. The job runs again from
-// what is left, at once and without spending an attempt.
+// TestRedisForgetsATurn: after a restart Redis may miss the last turn of a live job. The job runs again from the
+// remaining journal, at once and without spending an attempt.
 func TestRedisForgetsATurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 4*time.Second)
@@ -61,13 +61,14 @@ func TestRedisForgetsATurn(t *testing.T) {
 	})
 }
 
-// TestRedisForgetsAResult: a Redis that was restarted may hold a lease for a job that ended here. The worker hands it back when
-// its connections break, though it has no room for more, so that it runs again at once and without spending an attempt.
+// TestRedisForgetsAResult: after a restart Redis may hold a lease of a job that ended here. The worker releases the job
+// when its connections break, although it has no room for more. The job runs again at once and without spending an
+// attempt.
 func TestRedisForgetsAResult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		id := w.submit(2, func(p *spec.Plan) { p.MaxAttempts = 1 })
-		// What is left of a job whose result was forgotten.
+		// State of a job with a forgotten result.
 		_, jobs, err := w.store.Claim(t.Context(), statestore.ClaimParams{Batch: id, Consumer: "node-1-x", Count: 1, Lease: 15 * time.Second})
 		require.NoError(t, err)
 		require.Len(t, jobs, 1)
@@ -80,7 +81,7 @@ func TestRedisForgetsAResult(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		info, err := w.store.Info(t.Context(), id)
 		require.NoError(t, err)
-		assert.EqualValues(t, 1, info.Counts.Waiting, "handed back within a few seconds")
+		assert.EqualValues(t, 1, info.Counts.Waiting, "released within a few seconds")
 		w.await(id, 5*time.Minute)
 		worker.end()
 		for _, r := range w.results(id, 2) {
@@ -90,8 +91,9 @@ func TestRedisForgetsAResult(t *testing.T) {
 	})
 }
 
-// TestRedisForgetsAClaim: a Redis that was restarted may give out a lease that it gave out before, to the worker whose agent
-// still runs under it. No other agent begins under that token: what the first one sent would be taken for its own.
+// TestRedisForgetsAClaim: after a restart Redis may grant a lease a second time, to the worker with an agent that still runs
+// under it. No other agent starts under that token: Redis would take the requests of the first agent for those of the
+// second.
 func TestRedisForgetsAClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
@@ -115,12 +117,12 @@ func TestRedisForgetsAClaim(t *testing.T) {
 		assert.Contains(t, log.String(), "Redis forgot that it had leased this job")
 		token, err := redis.HGet(t.Context(), key+"meta", "token").Int()
 		require.NoError(t, err)
-		assert.Greater(t, token, 1, "the job ran under a token that no agent had before")
+		assert.Greater(t, token, 1, "the job ran under a new token")
 	})
 }
 
-// A worker lives through many batches, and keeps of those that ended elsewhere only that it has to ask for its leases.
-func TestTrustInBatchesThatEndedIsNotKept(t *testing.T) {
+// A worker sees many batches. For each batch that ended elsewhere it keeps only the doubt about its leases.
+func TestTrustInEndedBatchesIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		active, gone, lost := w.submit(1, nil), batch.ID("b_gone"), batch.ID("b_lost")

@@ -15,22 +15,23 @@ import (
 	"github.com/batchagent/batchagent/pkg/scheduler"
 )
 
-// health decides when model calls may start: the backend must be ready, and the breaker of the model closed. Safe for concurrent use.
+// health decides when model calls may start: while the backend is ready and the breaker of the model is closed. Safe for
+// concurrent use.
 type health struct {
 	jitter func() float64
 	log    *slog.Logger
-	notify func(pauses bool) // called without mu when jobs may be claimed; pauses: some began or ended; must not block
+	notify func(pauses bool) // called without mu when jobs may be claimed; pauses reports whether pauses began or ended; must not block
 	model  agent.Model       // for control requests
-	trying chan struct{}     // held by who sends one outside of an outage
+	trying chan struct{}     // held by the agent that sends a control request outside of an outage
 
 	mu       sync.Mutex
 	ready    bool                          // guarded by mu
 	away     batch.Pause                   // guarded by mu; why the backend is not ready
 	breakers map[string]*scheduler.Breaker // guarded by mu; by model
-	paused   map[string]bool               // guarded by mu; models whose pause was logged
+	paused   map[string]bool               // guarded by mu; models with a logged pause
 	changed  chan struct{}                 // guarded by mu; closed at the next change
 	due      *time.Timer                   // guarded by mu; calls notify when a probe is due
-	proven   bool                          // guarded by mu; a breaker that was dropped had answered calls
+	proven   bool                          // guarded by mu; a dropped breaker had answered calls
 	waiting  map[string]int                // guarded by mu; agents in await, by batch
 	ended    bool                          // guarded by mu
 }
@@ -45,7 +46,8 @@ func newHealth(m agent.Model, jitter func() float64, log *slog.Logger, notify fu
 // unreachable is the kind of a pause while the backend is not ready.
 const unreachable = "unreachable"
 
-// setReady notes a readiness check and returns the result of the one before. A backend that comes back is probed at once.
+// setReady records a readiness check and returns whether the backend was ready before. A backend that comes back is
+// probed at once.
 func (h *health) setReady(err error) (was bool) {
 	h.mu.Lock()
 	was = h.ready
@@ -76,7 +78,7 @@ func (h *health) isReady() bool {
 	return h.ready
 }
 
-// of returns the breaker of a model.
+// of returns the breaker of a model, and makes it if missing.
 func (h *health) of(model string) *scheduler.Breaker {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -88,7 +90,8 @@ func (h *health) of(model string) *scheduler.Breaker {
 	return b
 }
 
-// mayStart reports whether a call of a job may start now, and when to ask again: after changed is closed, or at again unless zero.
+// mayStart reports whether a call of a job may start now. If not, the caller tries again after changed is closed, or at
+// again unless it is zero.
 func (h *health) mayStart(model, job string) (ok bool, again time.Time, changed <-chan struct{}) {
 	b := h.of(model)
 	h.mu.Lock()
@@ -100,11 +103,11 @@ func (h *health) mayStart(model, job string) (ok bool, again time.Time, changed 
 	return ok, again, h.changed
 }
 
-// heldAgents bounds the live agents of a batch that is held back, so that they leave places to others.
+// heldAgents limits the live agents of a batch that is held back, to leave slots to other batches.
 const heldAgents = 8
 
-// await waits until a call of a job may start. When none was answered for as long as patience, or too many agents of a batch that is
-// held back wait, it fails with errBackendAway.
+// await waits until a call of a job may start. It returns errBackendAway after patience without any answered call, or
+// when too many agents of a held-back batch wait.
 func (h *health) await(ctx context.Context, model, job string, patience time.Duration) error {
 	ok, again, changed := h.mayStart(model, job)
 	if ok {
@@ -142,7 +145,7 @@ func (h *health) await(ctx context.Context, model, job string, patience time.Dur
 	return nil
 }
 
-// waits counts an agent that waits until it calls done.
+// waits counts a waiting agent until done is called.
 func (h *health) waits(job string) (done func()) {
 	name := scheduler.BatchOf(job)
 	h.mu.Lock()
@@ -157,7 +160,7 @@ func (h *health) waits(job string) (done func()) {
 	}
 }
 
-// crowded reports whether too many agents of a job's batch wait because it is held back.
+// crowded reports whether too many agents of the job's batch wait because the batch is held back.
 func (h *health) crowded(model, job string) bool {
 	h.mu.Lock()
 	crowd := h.waiting[scheduler.BatchOf(job)] > heldAgents
@@ -165,7 +168,7 @@ func (h *health) crowded(model, job string) bool {
 	return crowd && h.of(model).Held(time.Now(), job)
 }
 
-// isPaused reports whether a call of a job has to wait for the end of a pause.
+// isPaused reports whether a pause keeps a call of the job from starting.
 func (h *health) isPaused(model, job string) bool {
 	if ok, _, _ := h.mayStart(model, job); ok {
 		return false
@@ -173,7 +176,7 @@ func (h *health) isPaused(model, job string) bool {
 	return !h.isReady() || h.of(model).Outage() != nil
 }
 
-// stopped is when calls of a model were last stopped; now if they are not.
+// stopped returns when calls of a model were last stopped, or the current time if they are not stopped.
 func (h *health) stopped(model string) time.Time {
 	b := h.of(model)
 	h.mu.Lock()
@@ -187,7 +190,8 @@ func (h *health) stopped(model string) time.Time {
 	return time.Now()
 }
 
-// serves notes which models the backend serves. Breakers of others are dropped; a model that comes back is judged anew.
+// serves records which models the backend serves. Breakers of other models are dropped. A model that comes back gets a
+// new breaker.
 func (h *health) serves(models []string) {
 	h.mu.Lock()
 	for model, b := range h.breakers {
@@ -203,8 +207,8 @@ func (h *health) serves(models []string) {
 	h.wake()
 }
 
-// room bounds how many of n jobs of a batch may be claimed: few while it is held back. While its model's calls are paused, one when a probe
-// is due and nobody waits to be it.
+// room returns how many of n jobs of a batch may be claimed: up to heldAgents live ones while the batch is held back.
+// While calls of its model are paused, it returns 1 if a probe is due and the batch has no live agents, and otherwise 0.
 func (h *health) room(model string, id batch.ID, n int, live func() int) int {
 	b := h.of(model)
 	if b.Outage() == nil {
@@ -219,7 +223,7 @@ func (h *health) room(model string, id batch.ID, n int, live func() int) int {
 	return min(n, 1)
 }
 
-// wake makes waiting agents ask again, and reports pauses that began or ended.
+// wake makes waiting agents check again, and reports pauses that began or ended.
 func (h *health) wake() {
 	h.mu.Lock()
 	close(h.changed)
@@ -238,7 +242,7 @@ func (h *health) wake() {
 		case o == nil && h.paused[model]:
 			delete(h.paused, model)
 			pauses = true
-			h.log.Info("the server answers again; model calls go on", "model", model)
+			h.log.Info("the server answers again; model calls continue", "model", model)
 		}
 	}
 	if h.due != nil {
@@ -252,7 +256,7 @@ func (h *health) wake() {
 	h.notify(pauses)
 }
 
-// probeGrace lets waiting agents take a probe before a job is claimed for it.
+// probeGrace is the time for waiting agents to take a probe before a job is claimed for it.
 const probeGrace = 50 * time.Millisecond
 
 func (h *health) stop() {
@@ -264,7 +268,7 @@ func (h *health) stop() {
 	}
 }
 
-// pauses returns why model calls are paused, by model.
+// pauses returns why model calls are paused, ordered by model.
 func (h *health) pauses() []batch.Pause {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -285,7 +289,7 @@ func (h *health) pauses() []batch.Pause {
 	return out
 }
 
-// works reports whether some model's calls may start: the backend is ready, and not every model that was used is paused.
+// works reports whether calls of some model may start: the backend is ready, and some model in use is not paused.
 func (h *health) works() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -318,7 +322,7 @@ func (h *health) AnsweredSince(ctx context.Context, like *backend.Request, t tim
 		return true
 	}
 	if b.Outage() != nil {
-		return false // the probes find out
+		return false // the probes will show it
 	}
 	select {
 	case h.trying <- struct{}{}:
@@ -344,14 +348,14 @@ type guarded struct {
 }
 
 const (
-	// streamsFor is how long an answer must be on its way before it shows that the server works again.
+	// streamsFor is how long an answer must stream before it proves that the server works again.
 	streamsFor = 2 * time.Second
-	// controlTokens bounds the answer to a control request. Servers refuse smaller bounds.
+	// controlTokens limits the answer to a control request. Servers refuse smaller limits.
 	controlTokens  = 16
 	controlTimeout = 30 * time.Second
 )
 
-// Generate implements [agent.Model]. It returns [agent.ErrPaused] if an outage began meanwhile.
+// Generate implements [agent.Model]. It returns [agent.ErrPaused] if an outage began before the request was sent.
 func (g guarded) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	b := g.health.of(r.Model)
 	t := b.Admit(time.Now(), r.Hints.Session)
@@ -406,7 +410,7 @@ func control(ctx context.Context, m agent.Model, like *backend.Request) error {
 	return err
 }
 
-// callEnd judges the end of a call.
+// callEnd classifies the end of a call for the breaker.
 func callEnd(ctx context.Context, resp *backend.Response, err error) scheduler.CallEnd {
 	switch {
 	case err == nil && agent.Finished(resp):

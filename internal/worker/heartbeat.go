@@ -12,7 +12,7 @@ import (
 )
 
 // heartbeat renews every lease three times per lease duration and writes the worker's record, until ctx is done. A
-// renewal that fails is tried again sooner.
+// failed renewal is retried sooner.
 func (w *Worker) heartbeat(ctx context.Context) {
 	every := w.cfg.Lease / 3
 	last, tokens := time.Now(), int64(0)
@@ -29,7 +29,7 @@ func (w *Worker) heartbeat(ctx context.Context) {
 		renewed := w.renew(ctx, every)
 		switch {
 		case !renewed && ok:
-			w.log.Warn("could not renew leases; agents go on, and results wait for Redis", "redis", w.cfg.Store.Address())
+			w.log.Warn("could not renew leases; agents continue, and results wait for Redis", "redis", w.cfg.Store.Address())
 		case renewed && !ok:
 			w.log.Info("leases are renewed again")
 			w.poke()
@@ -39,7 +39,7 @@ func (w *Worker) heartbeat(ctx context.Context) {
 		if !ok {
 			continue
 		}
-		w.cfg.Pace(batch.Job{Index: -1}) // agents that were just cancelled give back what the record counts
+		w.cfg.Pace(batch.Job{Index: -1}) // lets agents that were just cancelled end before they are counted
 		record := w.Status()
 		record.TokensPerSec = float64(record.Usage.CompletionTokens-tokens) / max(time.Since(last).Seconds(), 0.001)
 		last, tokens = time.Now(), record.Usage.CompletionTokens
@@ -47,7 +47,7 @@ func (w *Worker) heartbeat(ctx context.Context) {
 	}
 }
 
-// lostAfter is how many heartbeats a worker may miss before it is lost to users.
+// lostAfter is how many heartbeats a worker may miss before it is shown as lost.
 const lostAfter = 2
 
 func (w *Worker) register(ctx context.Context, record batch.WorkerRecord, every time.Duration) {
@@ -58,12 +58,12 @@ func (w *Worker) register(ctx context.Context, record batch.WorkerRecord, every 
 	}
 }
 
-// renew renews all leases, one call per batch, and cancels what is fenced or cancelled. It reports whether every batch was
-// answered.
+// renew renews all leases, one call per batch, and cancels agents that are fenced or belong to a cancelled batch. It
+// reports whether Redis answered every call.
 func (w *Worker) renew(ctx context.Context, timeout time.Duration) bool {
 	ok := true
 	mine := w.leases()
-	for _, id := range slices.Sorted(maps.Keys(mine)) { // in one order, so that a simulated run can be played again
+	for _, id := range slices.Sorted(maps.Keys(mine)) { // in a fixed order, so that a simulated run can be replayed
 		leases := mine[id]
 		call, cancel := context.WithTimeout(ctx, timeout)
 		phase, fenced, err := w.cfg.Store.Renew(call, id, w.cfg.Consumer, w.cfg.Lease, leases)
@@ -82,9 +82,9 @@ func (w *Worker) renew(ctx context.Context, timeout time.Duration) bool {
 	return ok && w.touch(ctx, timeout, mine)
 }
 
-// touch tells the active batches of which nothing runs here that somebody is in touch all the same. If their own workers died
-// and all others are too busy to claim from them, each look at them would otherwise seem to end an outage, and their leases
-// would never lapse.
+// touch marks batches without local jobs as reachable. Otherwise their expired leases would be mistaken for an outage:
+// their own workers may have died, and all others may be too busy to claim from them. Each rare claim would then seem to
+// end an outage, and the leases would never expire.
 func (w *Worker) touch(ctx context.Context, timeout time.Duration, mine map[batch.ID][]batch.Lease) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -83,7 +83,7 @@ func (m *metrics) claimed(n int) { m.claims.Add(float64(n)) }
 
 func (m *metrics) fenced() { m.fences.Inc() }
 
-// moved follows one agent from state to state.
+// moved counts an agent's change of state.
 func (m *metrics) moved(from, to batch.State) {
 	if from.Leased() {
 		m.agentState.WithLabelValues(string(from)).Dec()

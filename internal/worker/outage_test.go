@@ -21,7 +21,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// faulty is a server whose calls fail as fault decides. It takes 10 ms to refuse a call.
+// faulty is a server that fails calls as fault decides. A failing call takes 10 ms.
 type faulty struct {
 	*server
 	began time.Time
@@ -55,7 +55,7 @@ func (f *faulty) count() int {
 	return f.calls
 }
 
-// firstAfter is when the first call was answered at or after t.
+// firstAfter returns when the first call was answered at or after t.
 func (f *faulty) firstAfter(t time.Duration) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -71,7 +71,7 @@ func refusal(class backend.Class, status int, message string) *backend.Error {
 	return &backend.Error{Class: class, Endpoint: "test://server", Status: status, Message: message}
 }
 
-// outageKinds are the failures that real servers and gateways were seen to give during outages.
+// outageKinds are failures that real servers and gateways returned during outages.
 var outageKinds = map[string]*backend.Error{
 	"401":             refusal(backend.Auth, 401, "Incorrect API key provided"),
 	"402":             refusal(backend.QuotaExhausted, 402, "Insufficient credits"),
@@ -85,12 +85,12 @@ var outageKinds = map[string]*backend.Error{
 	"500":             refusal(backend.Transient, 500, "Connection error."),
 	"503":             refusal(backend.Overloaded, 503, "upstream connect error"),
 	"429":             refusal(backend.RateLimited, 429, "Rate limit exceeded"),
-	"nobody answers":  {Class: backend.Transient, Err: fmt.Errorf("connection refused")},
+	"no answer":       {Class: backend.Transient, Err: fmt.Errorf("connection refused")},
 	"hint":            {Class: backend.Overloaded, Status: 503, Message: "wait", RetryAfter: 2 * time.Second},
 	"cut connections": {Class: backend.Transient, Status: 200, Message: "the stream was cut"},
 }
 
-func TestOutageDelaysABatch(t *testing.T) {
+func TestOutageDelaysBatch(t *testing.T) {
 	for name, kind := range outageKinds {
 		lengths := []time.Duration{40 * time.Second}
 		if name == "402" {
@@ -115,7 +115,7 @@ func TestOutageDelaysABatch(t *testing.T) {
 					assert.EqualValues(t, jobs, info.Counts.OK, "%+v", info.Counts)
 					assert.LessOrEqual(t, f.count(), 2*jobs*105/100+int(length/(10*time.Second)), "calls")
 					if kind.Class == backend.RateLimited {
-						return // the end of a rate limit cannot be seen coming
+						return // the end of a rate limit cannot be predicted
 					}
 					assert.Less(t, f.firstAfter(from+length)-from-length, max(5*time.Second, length/10+time.Second), "recovery")
 				})
@@ -124,7 +124,7 @@ func TestOutageDelaysABatch(t *testing.T) {
 	}
 }
 
-func TestBadRequestsFailAloneAndStopNobody(t *testing.T) {
+func TestBadRequestsFailOnlyTheirJobs(t *testing.T) {
 	for name, kind := range map[string]*backend.Error{
 		"400": refusal(backend.InvalidRequest, 400, "content policy"),
 		"403": refusal(backend.Auth, 403, "your input was flagged"),
@@ -149,7 +149,7 @@ func TestBadRequestsFailAloneAndStopNobody(t *testing.T) {
 	}
 }
 
-// poisoned runs a batch in which one job of twenty is always refused.
+// poisoned runs a batch with one job in twenty that is always refused.
 func poisoned(t *testing.T, kind *backend.Error) (took time.Duration, results map[int64]batch.Result) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
@@ -198,7 +198,7 @@ func TestBatchOfBadRequestsEnds(t *testing.T) {
 	}
 }
 
-func TestPartialOutageFailsNobody(t *testing.T) {
+func TestPartialOutageFailsNoJob(t *testing.T) {
 	for _, name := range []string{"400", "402", "429", "500", "503"} {
 		kind := outageKinds[name]
 		t.Run(name, func(t *testing.T) {
@@ -225,7 +225,7 @@ func TestPartialOutageFailsNobody(t *testing.T) {
 	}
 }
 
-func TestOneModelsOutageLeavesOthersAlone(t *testing.T) {
+func TestOutageOfOneModelSparesOtherModels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
 		f := &twoModels{faulty{server: w.server, began: time.Now(), fault: func(at time.Duration, r *backend.Request) error {
@@ -255,7 +255,7 @@ func (*twoModels) Models(context.Context) ([]backend.Model, error) {
 	return []backend.Model{{ID: "m", MaxModelLen: 4096}, {ID: "other", MaxModelLen: 4096}}, nil
 }
 
-func TestHealthyWorkerFinishesABatchDuringAnOutage(t *testing.T) {
+func TestHealthyWorkerFinishesBatchDuringOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
 		sick := &faulty{server: w.server, began: time.Now(), fault: func(at time.Duration, _ *backend.Request) error {
@@ -328,12 +328,12 @@ func TestMisconfiguredServerMakesTheWorkerUnready(t *testing.T) {
 	})
 }
 
-// renamed is a server whose model gets another name.
+// renamed is a server that changes the name of its model.
 type renamed struct {
 	*server
 	began time.Time
 	at    time.Duration
-	back  time.Duration // when it gets its first name again; 0 is never
+	back  time.Duration // when it gets its first name back; 0: never
 }
 
 func (s *renamed) name() string {
@@ -404,7 +404,7 @@ func TestBatchStaysWithItsModel(t *testing.T) {
 	}
 }
 
-func TestTwoModelsAtOnceGiveOneBatchOneModel(t *testing.T) {
+func TestConcurrentFirstAnswersBindOneModel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
 		const jobs = 200

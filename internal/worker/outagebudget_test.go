@@ -13,7 +13,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// TestPausedWorkerReservesNothing: calls that wait for a server that is away leave the budget to the worker whose server answers.
+// TestPausedWorkerReservesNothing: calls that wait for an unreachable server leave the budget to the worker with a
+// working server.
 func TestPausedWorkerReservesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
@@ -32,7 +33,7 @@ func TestPausedWorkerReservesNothing(t *testing.T) {
 		time.Sleep(4 * time.Second)
 		now, err := w.store.Info(t.Context(), id)
 		require.NoError(t, err)
-		assert.Less(t, now.Reserved.Tokens, int64(500), "for the healthy worker's calls alone; one of all agents takes about 2,300")
+		assert.Less(t, now.Reserved.Tokens, int64(500), "only the healthy worker's calls are reserved; one call of each agent would take about 2,300")
 		info := w.await(id, 5*time.Minute)
 		a.end()
 		b.end()

@@ -23,12 +23,12 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// plannerServer is an adder that plans so many items, too.
+// plannerServer is an adder that also plans the given number of items.
 type plannerServer struct {
 	*adder
 	items int
-	plans atomic.Int64        // planner's calls
-	told  func(prompt string) // before it answers; nil is skipped
+	plans atomic.Int64        // calls of the planner
+	told  func(prompt string) // called before a reply is sent; nil is skipped
 }
 
 func (p *plannerServer) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
@@ -49,7 +49,7 @@ func (p *plannerServer) Generate(ctx context.Context, r *backend.Request, o back
 	return resp, err
 }
 
-// submitPlanned makes a batch that is planned and reduced.
+// submitPlanned makes a batch with a planner and a reducer.
 func (w *world) submitPlanned() batch.ID {
 	id := statestore.NewID(time.Now())
 	job := spec.Plan{Name: "t", System: "sys", Task: "{item}", Schema: []byte(`{"type":"object","required":["sum"]}`), MaxTurns: 2, MaxAttempts: 3, TTL: time.Hour}
@@ -72,7 +72,8 @@ func (w *world) submitPlanned() batch.ID {
 	return id
 }
 
-// mortal is the network of a worker that dies at a command that holds a text: before Redis gets it, or after Redis has run it.
+// mortal is the network of a worker that dies at a command with a given text: before Redis gets it, or after Redis has
+// run it.
 type mortal struct {
 	dial  testredis.Dialer
 	text  string
@@ -101,7 +102,7 @@ func (m *mortal) store(t *testing.T) *statestore.Store {
 type mortalConn struct {
 	net.Conn
 	m    *mortal
-	read []byte // of an answer that was looked at
+	read []byte // the bytes of the reply that were read ahead
 }
 
 func (c *mortalConn) Write(b []byte) (int, error) {
@@ -116,10 +117,10 @@ func (c *mortalConn) Write(b []byte) (int, error) {
 			return 0, err
 		}
 		one := make([]byte, 1)
-		if _, err := c.Conn.Read(one); err != nil { // the answer begins: Redis is through
+		if _, err := c.Conn.Read(one); err != nil { // the reply begins: Redis has run the command
 			return 0, err
 		}
-		if one[0] == '-' { // it does not know the script yet, and has run nothing
+		if one[0] == '-' { // NOSCRIPT: Redis does not have the script and has run nothing
 			c.read = one
 			return len(b), nil
 		}
@@ -141,8 +142,9 @@ func (c *mortalConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Whatever command a worker dies at, another one goes on: a stage whose result is committed is not run again, and every item is one job.
-func TestAPlanGoesOnElsewhere(t *testing.T) {
+// A worker dies at each command in turn, and another one continues. A stage with a committed result is not run again,
+// and every item becomes one job.
+func TestPlanSurvivesWorkerDeath(t *testing.T) {
 	const items = 30
 	for name, c := range map[string]struct {
 		text, prompt string // the command, or the model call, at which the worker dies
@@ -175,11 +177,11 @@ func TestAPlanGoesOnElsewhere(t *testing.T) {
 				id := w.submitPlanned()
 				first := w.start("first", func(cfg *Config) { cfg.Backend, cfg.Store = dying, m.store(t) })
 				for end := time.Now().Add(10 * time.Minute); !m.dead.Load(); time.Sleep(100 * time.Millisecond) {
-					require.True(t, time.Now().Before(end), "the worker did not come to its end")
+					require.True(t, time.Now().Before(end), "the worker did not die")
 				}
 				plans := dying.plans.Load()
 				if c.prompt == "plan" {
-					plans = 0 // what it still hears reaches nobody
+					plans = 0 // replies to the dead worker do not count
 				}
 				second := w.start("second", func(cfg *Config) { cfg.Backend = living })
 				info := w.await(id, 10*time.Minute)
@@ -201,8 +203,8 @@ func TestAPlanGoesOnElsewhere(t *testing.T) {
 	}
 }
 
-// A plan that is too large after its repair ends the batch, and nothing else runs.
-func TestAPlanThatIsTooLarge(t *testing.T) {
+// A plan that is still too large after its repair ends the batch, and nothing else runs.
+func TestOversizedPlanEndsBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		model := &plannerServer{adder: &adder{server: w.server, reduced: map[string]int{}}, items: 101}

@@ -10,19 +10,19 @@ import (
 )
 
 const (
-	// queueEvery is how often the server's queue is read while agents live here; queueEveryFull while it holds fresh
-	// agents back, so that they start before it is empty.
+	// queueEvery is how often the server's queue is read while agents live here. queueEveryFull applies while the queue
+	// holds new agents back, so that they start before it is empty.
 	queueEvery, queueEveryFull = time.Second, 250 * time.Millisecond
 	queueTimeout               = 2 * time.Second
 )
 
 // pressure keeps the last reading of the server's own queue. Safe for concurrent use.
 type pressure struct {
-	reporter backend.LoadReporter // nil if the server does not say
+	reporter backend.LoadReporter // nil if the server does not report its load
 
 	mu   sync.Mutex
 	load backend.Load // guarded by mu
-	read time.Time    // guarded by mu; zero: nothing is known
+	read time.Time    // guarded by mu; zero without a reading
 }
 
 func newPressure(b backend.Backend) *pressure {
@@ -30,7 +30,7 @@ func newPressure(b backend.Backend) *pressure {
 	return &pressure{reporter: reporter}
 }
 
-// queue is the server's queue as far as it is known.
+// queue returns the last reading of the server's queue; -1 for both lengths without one.
 func (p *pressure) queue() scheduler.ServerQueue {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -40,7 +40,7 @@ func (p *pressure) queue() scheduler.ServerQueue {
 	return scheduler.ServerQueue{Running: p.load.Running, Waiting: p.load.Waiting, Age: time.Since(p.read)}
 }
 
-// look reads the queue once. A reading that fails leaves the last one, which is not believed for long.
+// look reads the queue once. If that fails, the last reading stays, and goes stale by its age.
 func (p *pressure) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
@@ -60,7 +60,7 @@ func (p *pressure) forget() {
 	p.read = time.Time{}
 }
 
-// watchQueue reads the server's queue until ctx is done. Without live agents it is left alone.
+// watchQueue reads the server's queue until ctx is done. It sends no requests while no agents live here.
 func (w *Worker) watchQueue(ctx context.Context) {
 	if w.pressure.reporter == nil {
 		return

@@ -13,8 +13,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// crowded is a server whose queue says what the test wants. It remembers how often it was asked, and how many of the
-// worker's requests it ever held at once.
+// crowded is a server with a queue of the length that the test sets. It counts how often its queue was read, and the
+// most requests of the worker that it held at once.
 type crowded struct {
 	*server
 	mu        sync.Mutex
@@ -57,17 +57,17 @@ func (c *crowded) peak() (most int) {
 	return most
 }
 
-func TestNoFreshAgentStartsWhileTheServersQueueIsFull(t *testing.T) {
+func TestNoAgentStartsWhileServerQueueIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2*time.Second)
 		c := &crowded{server: w.server}
 		id := w.submit(200, nil)
 		worker := w.start("node-1", func(cfg *Config) { cfg.Backend = c })
 		time.Sleep(5 * time.Second)
-		assert.Equal(t, 8, c.peak(), "a server without a queue is used to the full")
+		assert.Equal(t, 8, c.peak(), "a server without a queue gets as many calls as there are slots")
 
 		c.set(100, nil)
-		time.Sleep(30 * time.Second) // those that lived have ended
+		time.Sleep(30 * time.Second) // the agents that were live have ended
 		c.peak()
 		before, err := w.store.Info(t.Context(), id)
 		require.NoError(t, err)
@@ -75,18 +75,18 @@ func TestNoFreshAgentStartsWhileTheServersQueueIsFull(t *testing.T) {
 		after, err := w.store.Info(t.Context(), id)
 		require.NoError(t, err)
 		assert.Equal(t, 1, c.peak(), "one agent may always live")
-		assert.Greater(t, after.Counts.OK, before.Counts.OK, "however the gauge stands, the batch goes on")
+		assert.Greater(t, after.Counts.OK, before.Counts.OK, "the batch continues at any reading of the queue")
 		assert.True(t, worker.pressure.queue().Full())
 
 		c.set(0, nil)
 		time.Sleep(time.Second)
-		assert.Greater(t, worker.liveCount(), 8, "fresh agents start within a reading of the queue's end")
+		assert.Greater(t, worker.liveCount(), 8, "new agents start within one reading after the queue is empty")
 		w.await(id, 5*time.Minute)
 		worker.end()
 	})
 }
 
-func TestAQueueThatCannotBeReadHoldsNobodyBack(t *testing.T) {
+func TestUnreadableQueueHoldsNoAgentBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2*time.Second)
 		c := &crowded{server: w.server}
@@ -110,7 +110,7 @@ func TestAQueueThatCannotBeReadHoldsNobodyBack(t *testing.T) {
 		time.Sleep(time.Minute)
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		assert.Equal(t, asked, c.asked, "an idle worker leaves the server alone")
+		assert.Equal(t, asked, c.asked, "an idle worker sends no requests")
 		worker.end()
 	})
 }

@@ -12,11 +12,11 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// resultsAtOnce is how many results one read brings.
+// resultsAtOnce is how many results are read per call.
 const resultsAtOnce = 500
 
-// resultsOf reads all results of another batch in the order of their indexes, through any outage of Redis. It keeps 16
-// bytes per result.
+// resultsOf returns all results of another batch, ordered by index. It keeps trying during an outage of Redis. It uses
+// 16 bytes per result.
 func (w *Worker) resultsOf(id batch.ID) func(context.Context) iter.Seq2[batch.Result, error] {
 	return func(ctx context.Context) iter.Seq2[batch.Result, error] {
 		return func(yield func(batch.Result, error) bool) {
@@ -37,7 +37,7 @@ func (w *Worker) resultsOf(id batch.ID) func(context.Context) iter.Seq2[batch.Re
 				}
 				for _, e := range entries {
 					if e == nil {
-						continue // the reducer counts what it got
+						continue // the reducer checks how many results it got
 					}
 					var r batch.Result
 					if err := json.Unmarshal(e.Line, &r); err != nil {
@@ -54,7 +54,7 @@ func (w *Worker) resultsOf(id batch.ID) func(context.Context) iter.Seq2[batch.Re
 	}
 }
 
-// cursors are where the results of a batch stand, in the order of their indexes.
+// cursors returns the positions of a batch's results, ordered by index.
 func (w *Worker) cursors(ctx context.Context, id batch.ID) ([]int64, error) {
 	type place struct{ index, cursor int64 }
 	var places []place
@@ -83,7 +83,7 @@ func (w *Worker) cursors(ctx context.Context, id batch.ID) ([]int64, error) {
 	return cursors, nil
 }
 
-// untilKnown waits through an outage of Redis; the end of ctx is returned as its cause.
+// untilKnown retries op during an outage of Redis. If ctx ends, it returns the cause.
 func (w *Worker) untilKnown(ctx context.Context, op func() error) error {
 	err := w.cfg.Store.UntilKnown(ctx, op)
 	if err != nil && ctx.Err() != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// adder is a server that counts 1 for a job and adds up what a reducer shows it.
+// adder is a server that answers 1 for a job, and the sum of the values for a reduction.
 type adder struct {
 	*server
 	mu      sync.Mutex
@@ -52,7 +52,7 @@ func (a *adder) Generate(ctx context.Context, r *backend.Request, _ backend.Obse
 	}, nil
 }
 
-// submitReduced makes a batch of n jobs without tools, and the one that reduces it.
+// submitReduced makes a batch of n jobs without tools, and the batch that reduces it.
 func (w *world) submitReduced(n int) batch.ID {
 	id := statestore.NewID(time.Now())
 	plan := spec.Plan{Name: "t", System: "sys", Task: "{x}", Schema: []byte(`{"type":"object","required":["sum"]}`), MaxTurns: 2, MaxAttempts: 3, TTL: time.Hour}
@@ -80,9 +80,9 @@ func (w *world) submitReduced(n int) batch.ID {
 	return id
 }
 
-// A worker that leaves in the middle of a tree hands the reduction on: no part is asked for twice, and every result counts
-// once.
-func TestAReductionGoesOnElsewhere(t *testing.T) {
+// A worker that drains in the middle of a tree hands the reduction over: no part is requested twice, and every result
+// counts once.
+func TestReductionResumesOnAnotherWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 900
 		w := newWorld(t, 10*time.Second)
@@ -91,7 +91,7 @@ func TestAReductionGoesOnElsewhere(t *testing.T) {
 		id := w.submitReduced(n)
 		first := w.start("first", with)
 		w.await(id, 10*time.Minute)
-		time.Sleep(15 * time.Second) // some parts are answered, others are under way
+		time.Sleep(15 * time.Second) // some parts are answered, others are in flight
 		first.end()
 		info, err := w.store.Info(t.Context(), id.Reducer())
 		require.NoError(t, err)

@@ -9,8 +9,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/scheduler"
 )
 
-// seeds is the batch's seeding, or nil where it would gain nothing: the prefix is short, one agent is as good as another,
-// or the server shares a prefix that is still being computed.
+// seeds returns the batch's seeding. It returns nil where seeding gains nothing: the prefix is short, the server has no
+// prefix cache, or the server shares a prefix that it is still computing.
 func seeds(c backend.Capabilities, prefixBytes int) *scheduler.Seeding {
 	if !c.PrefixCache || !c.PrefixLate || !scheduler.WorthSeeding(prefixBytes) {
 		return nil
@@ -27,10 +27,10 @@ func withSeeding(ctx context.Context, s *scheduler.Seeding) context.Context {
 	return context.WithValue(ctx, seedingKey{}, s)
 }
 
-// seeded makes model calls and tells the agent's batch when an answer begins.
+// seeded makes model calls and reports to the batch's seeding when an answer begins.
 type seeded struct {
 	agent.Model
-	wake func() // others may start
+	wake func() // called when other agents may start
 }
 
 // Generate implements [agent.Model].
@@ -48,7 +48,7 @@ func (m seeded) Generate(ctx context.Context, r *backend.Request, o backend.Obse
 	}
 	resp, err := m.Model.Generate(ctx, r, o)
 	if err == nil {
-		m.begun(s) // an answer may have nothing that counts as a token
+		m.begun(s) // an answer may have no tokens
 	}
 	return resp, err
 }

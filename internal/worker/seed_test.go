@@ -14,7 +14,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// lateCache is a server that knows the shared prefix only once a first answer has begun. It counts cold requests.
+// lateCache is a server that caches the shared prefix only once a first answer has begun. It counts cold requests.
 type lateCache struct {
 	*server
 	late  bool
@@ -58,7 +58,8 @@ func (c *lateCache) Generate(ctx context.Context, r *backend.Request, o backend.
 	return c.server.Generate(ctx, r, backend.Observer{ToolCall: o.ToolCall})
 }
 
-// seedingRun runs 40 agents on eight slots and returns how many requests were cold, and how long the second waited.
+// seedingRun runs 40 agents on eight slots. It returns how many requests were cold, and how long the second request
+// waited.
 func seedingRun(t *testing.T, c *lateCache, prefix int) (cold int, second, wall time.Duration, ok int64) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 5*time.Second)
@@ -73,26 +74,26 @@ func seedingRun(t *testing.T, c *lateCache, prefix int) (cold int, second, wall 
 	return c.cold, c.atSecond.Sub(c.atFirst), wall, ok
 }
 
-func TestTheFirstAgentWarmsTheSharedPrefix(t *testing.T) {
+func TestFirstAgentWarmsSharedPrefix(t *testing.T) {
 	const long, short = 8_000, 800
 	flood, second, wall, _ := seedingRun(t, &lateCache{begin: time.Second}, long)
-	assert.Equal(t, 8, flood, "a server that shares what is being computed gets all at once")
+	assert.Equal(t, 8, flood, "a server that shares a prefix in progress gets all requests at once")
 	assert.Zero(t, second)
 
 	cold, second, seededWall, ok := seedingRun(t, &lateCache{begin: time.Second, late: true}, long)
 	assert.Equal(t, 1, cold)
 	assert.EqualValues(t, 40, ok)
-	assert.Equal(t, time.Second+gather, second, "the rest start when the first answer begins, not when it ends")
-	// The last wave may be one call longer, by the order in which calls happen to end.
+	assert.Equal(t, time.Second+gather, second, "the other agents start when the first answer begins, not when it ends")
+	// The last wave may be one call longer, depending on the order of the ends of calls.
 	const call = 6 * time.Second
 	assert.LessOrEqual(t, seededWall, wall+call+2*time.Second)
 
 	cold, second, _, _ = seedingRun(t, &lateCache{begin: time.Second, late: true}, short)
-	assert.Equal(t, 8, cold, "a short prefix is not waited for")
+	assert.Equal(t, 8, cold, "no agent waits for a short prefix")
 	assert.Zero(t, second)
 }
 
-func TestASeedThatFailsOrIsSlowHoldsNobodyForLong(t *testing.T) {
+func TestFailedOrSlowSeedDelaysAgentsBriefly(t *testing.T) {
 	_, second, _, ok := seedingRun(t, &lateCache{begin: time.Second, late: true, fail: true}, 8_000)
 	assert.Zero(t, ok)
 	assert.Less(t, second, 2*time.Second)

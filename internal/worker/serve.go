@@ -8,8 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Handler serves what an operator's tools ask of a worker: /healthz (the process runs), /readyz (jobs are claimed),
-// /statusz (the heartbeat record as JSON) and /metrics.
+// Handler serves the endpoints for operators: /healthz (the process runs), /readyz (jobs are claimed), /statusz (the
+// heartbeat record as JSON) and /metrics.
 func (w *Worker) Handler(g prometheus.Gatherer) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write([]byte("ok\n")) })

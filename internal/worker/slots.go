@@ -16,14 +16,14 @@ func withPace(ctx context.Context, pace func()) context.Context {
 
 type modelKey struct{}
 
-// withModel names the model that an agent's calls are made with.
+// withModel sets the model of an agent's calls.
 func withModel(ctx context.Context, model string) context.Context {
 	return context.WithValue(ctx, modelKey{}, model)
 }
 
-// batchSlots gives agents their slots: it waits for the backend and for room in its KV cache, then takes a slot of the
-// batch if the batch bounds its own requests, and then one of the worker. So an outage costs agents time and
-// no retries. If it takes longer than patience, they end with errBackendAway and their jobs are released.
+// batchSlots gives agents their slots. It waits for the backend and for room in its KV cache. Then it takes a slot of
+// the batch, if the batch limits its own requests, and a slot of the worker. An outage therefore costs agents time and
+// no retries. After patience without an answered call, agents end with errBackendAway and their jobs are released.
 type batchSlots struct {
 	worker   *scheduler.Slots
 	health   *health

@@ -23,29 +23,29 @@ import (
 
 // The spans of a job are
 //
-//	job                     from the start of the attempt that ended it to its commit; there is one, in all workers together
+//	job                     from the start of the attempt that ended it to its commit; one per job, across all workers
 //	  invoke_agent <batch>  an attempt
 //	    turn
-//	      wait for a slot   if it was worth telling
+//	      wait for a slot   if it took at least 1 ms
 //	      chat <model>      a request to the backend
 //	      execute_tool <t>
 //
-// with names and attributes of https://github.com/open-telemetry/semantic-conventions-genai, and batchagent.* beside them. They hold
-// no prompt, argument, answer or error text: only names, numbers and classes of errors.
+// with names and attributes of https://github.com/open-telemetry/semantic-conventions-genai, and batchagent.* in
+// addition. They hold no prompt, argument, answer or error text: only names, numbers and classes of errors.
 
-// worthTelling is the shortest wait for a slot that has a span.
+// worthTelling is the shortest wait for a slot that gets a span.
 const worthTelling = time.Millisecond
 
 // spans makes the spans of attempts. Nil makes none. Safe for concurrent use.
 type spans struct{ tracer trace.Tracer }
 
-// jobSpans are the spans of one attempt that are open. Nil has none.
+// jobSpans holds the open spans of one attempt. Nil has none.
 type jobSpans struct {
 	job, attempt trace.Span
 	tracer       trace.Tracer
 }
 
-// begin starts the span of the job. Its IDs are those that every other attempt at the job has for it.
+// begin starts the span of the job. All attempts at a job use the same IDs for it.
 func (s *spans) begin(ctx context.Context, work *work, l batch.Lease) (context.Context, *jobSpans) {
 	if s == nil {
 		return ctx, nil
@@ -87,7 +87,7 @@ func (j *jobSpans) ran(r batch.Result, err error) {
 	ended(j.attempt, r)
 }
 
-// interrupted names why an attempt ended without a result; "" if it has one.
+// interrupted returns why an attempt ended without a result, or "" if it has one.
 func interrupted(err error) string {
 	switch {
 	case err == nil:
@@ -103,14 +103,14 @@ func interrupted(err error) string {
 	}
 }
 
-// committed ends the span of the job. Only the attempt whose result counts tells of it.
+// committed ends the span of the job. It is called only for the attempt that committed its result.
 func (j *jobSpans) committed(r batch.Result) {
 	if j != nil {
 		ended(j.job, r)
 	}
 }
 
-// ended ends a span with what a result tells.
+// ended sets a span's attributes from a result, and ends the span.
 func ended(span trace.Span, r batch.Result) {
 	attrs := []attribute.KeyValue{
 		attribute.String("batchagent.outcome", string(r.Status)),
@@ -131,13 +131,13 @@ func ended(span trace.Span, r batch.Result) {
 	span.End()
 }
 
-// failed marks a span by the class of its error. The text may hold what a model or a tool said.
+// failed sets a span's error to a class. Error texts are left out: they may hold the words of a model or a tool.
 func failed(span trace.Span, class string) {
 	span.SetAttributes(semconv.ErrorTypeKey.String(class))
 	span.SetStatus(codes.Error, class)
 }
 
-// onTurn is [agent.Job.OnTurn], or nil.
+// onTurn returns the value for [agent.Job.OnTurn], nil if j is nil.
 func (j *jobSpans) onTurn() func(context.Context, int) (func(context.Context) context.Context, func(error)) {
 	if j == nil {
 		return nil
@@ -156,14 +156,14 @@ func (j *jobSpans) onTurn() func(context.Context, int) (func(context.Context) co
 	}
 }
 
-// tracedModel makes model calls with a span each.
+// tracedModel makes model calls with one span each.
 type tracedModel struct {
 	agent.Model
 	tracer trace.Tracer
-	known  []attribute.KeyValue // of every call
+	known  []attribute.KeyValue // attributes of every call
 }
 
-// traceModel puts spans around a model's calls.
+// traceModel adds spans to a model's calls.
 func traceModel(model agent.Model, b backend.Backend, tracer trace.Tracer) agent.Model {
 	provider := b.Capabilities().Name
 	if provider == "bedrock" {
@@ -211,13 +211,13 @@ func (m tracedModel) Generate(ctx context.Context, r *backend.Request, o backend
 		semconv.GenAIUsageInputTokens(int(resp.Usage.PromptTokens)),
 		semconv.GenAIUsageOutputTokens(int(resp.Usage.CompletionTokens)),
 		attribute.Int("batchagent.tool_calls", len(resp.Message.ToolCalls)))
-	if resp.Usage.CachedTokens >= 0 { // the server tells
+	if resp.Usage.CachedTokens >= 0 { // the server reports it
 		span.SetAttributes(semconv.GenAIUsageCacheReadInputTokens(int(resp.Usage.CachedTokens)))
 	}
 	return resp, err
 }
 
-// asked is what a request's span tells of it.
+// asked returns the attributes of a request.
 func asked(r *backend.Request) []attribute.KeyValue {
 	attrs := []attribute.KeyValue{semconv.GenAIRequestModel(r.Model), semconv.GenAIConversationID(r.Hints.Session), attribute.String("batchagent.request.id", r.ID)}
 	if r.Sampling.MaxTokens > 0 {
@@ -229,7 +229,7 @@ func asked(r *backend.Request) []attribute.KeyValue {
 	return attrs
 }
 
-// tracedTools runs tool calls with a span each.
+// tracedTools runs tool calls with one span each.
 type tracedTools struct {
 	agent.Tools
 	tracer trace.Tracer
@@ -272,7 +272,7 @@ func (t tracedTools) Call(ctx context.Context, c toolpool.Call) (toolpool.Result
 	return r, err
 }
 
-// tracedSlots hands out slots, with a span for a wait.
+// tracedSlots hands out slots, with a span for each long wait.
 type tracedSlots struct {
 	agent.Slots
 	tracer trace.Tracer

@@ -18,7 +18,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// spannedAttempt does what an attempt of one turn does for its spans, and nothing else.
+// spannedAttempt makes the spans of an attempt of one turn, and does nothing else.
 func spannedAttempt(ctx context.Context, w *Worker, a *attempt, r batch.Result) {
 	ctx, a.spans = w.spans.begin(ctx, a.work, a.lease)
 	ctx = a.spans.run(ctx, w, a, 0)
@@ -45,9 +45,9 @@ func TestSpansCostNothingWhenOff(t *testing.T) {
 	assert.Zero(t, testing.AllocsPerRun(100, func() { spannedAttempt(ctx, w, a, r) }))
 }
 
-// Two workers that know nothing of each other make the same trace and root for a job, and another one for its neighbour; of
-// those that were begun, only the one whose result was committed is told.
-func TestAJobsTraceFollowsFromItsName(t *testing.T) {
+// Two workers without contact make the same trace and root for a job, and a different one for the next job. Only the
+// root of the attempt that committed its result is exported.
+func TestJobTraceIsDerivedFromItsName(t *testing.T) {
 	told := tracetest.NewSpanRecorder()
 	provider := func() *sdktrace.TracerProvider {
 		return sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(told), sdktrace.WithIDGenerator(tracing.IDs{}))
@@ -73,8 +73,8 @@ func TestAJobsTraceFollowsFromItsName(t *testing.T) {
 	assert.NotEqual(t, roots[0].TraceID(), roots[1].TraceID())
 }
 
-// An attempt that gives its job back did nothing wrong; the trace says so.
-func TestAttemptsWithoutAResultAreNamed(t *testing.T) {
+// An attempt that releases its job is no failure in the trace.
+func TestAttemptsWithoutResultRecordTheirOutcome(t *testing.T) {
 	for want, causes := range map[string][]error{
 		"":          {nil},
 		"fenced":    {statestore.ErrFenced},
@@ -88,7 +88,7 @@ func TestAttemptsWithoutAResultAreNamed(t *testing.T) {
 	}
 }
 
-// BenchmarkSpans is what the spans of an attempt of one turn cost its worker, without the sending.
+// BenchmarkSpans measures the cost of the spans of an attempt of one turn, without the export.
 func BenchmarkSpans(b *testing.B) {
 	on := sdktrace.NewTracerProvider(sdktrace.WithIDGenerator(tracing.IDs{})).Tracer("bench")
 	for name, tracer := range map[string]trace.Tracer{"off": nil, "on": on} {
@@ -102,7 +102,7 @@ func BenchmarkSpans(b *testing.B) {
 	}
 }
 
-func TestLinesAboutAnAttemptNameIt(t *testing.T) {
+func TestLogLinesNameTheirAttempt(t *testing.T) {
 	var said bytes.Buffer
 	w, a, _ := spanned(nil)
 	w.log = slog.New(slog.NewTextHandler(&said, nil)).With("worker", "node-1")

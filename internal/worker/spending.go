@@ -16,30 +16,31 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// roomPoll is how often an agent asks again for room in a budget that other workers use up too.
+// roomPoll is how often an agent checks again for room in a budget that other workers also use.
 const roomPoll = time.Second
 
-// Causes with which agents of a batch with a budget give their jobs back. A release costs no attempt.
+// Causes with which agents of a batch with a budget release their jobs. A release costs no attempt.
 var (
 	errUsedUp = errors.New("the budget of the batch is used up")
 	// errNoRoom: calls in flight held the rest of the budget for a whole lease. Their worker may be dead, and only a claim
-	// looks for lapsed leases.
+	// finds expired leases.
 	errNoRoom = errors.New("the calls in flight may need the rest of the batch's budget")
 )
 
-// till reserves and settles the model calls of one batch in Redis. Requests gather while a script call is under way, so
-// that under load one call settles ended model calls and reserves the next ones. Safe for concurrent use.
+// till reserves and settles the model calls of one batch in Redis. Requests gather while a script call is under way.
+// Under load, one script call settles ended model calls and reserves the next ones. Safe for concurrent use.
 //
-// No more calls are reserved than there are slots. A reservation is made before the slot is waited for, because a slot is
-// held in a model call only (I8); without the bound all live agents would reserve, and could call after the budget is used up.
+// At most as many calls are reserved as there are slots. An agent reserves before it waits for its slot, because a slot
+// is held in a model call only (I8). Without the limit all live agents would reserve, and could call after the budget is
+// used up.
 type till struct {
 	batch    batch.ID
-	budgeted atomic.Bool // set once, when a budget is seen
+	budgeted atomic.Bool // set once, when the batch has a budget
 	inflight *scheduler.Slots
 
 	mu      sync.Mutex
-	ended   []*endedCall  // guarded by mu; as many as calls in flight
-	wanted  []*wantedCall // guarded by mu; as many as slots
+	ended   []*endedCall  // guarded by mu; at most one per call in flight
+	wanted  []*wantedCall // guarded by mu; at most one per slot
 	sending bool          // guarded by mu
 	room    chan struct{} // guarded by mu; closed when calls were settled
 }
@@ -55,7 +56,7 @@ type wantedCall struct {
 	done chan struct{}
 
 	abandoned bool // the agent has left; guarded by the till's mu
-	// Set before done is closed.
+	// The following fields are set before done is closed.
 	phase batch.Phase
 	grant statestore.Grant
 	err   error
@@ -65,7 +66,7 @@ func newTill(id batch.ID, inflight int) *till {
 	return &till{batch: id, inflight: scheduler.NewSlots(inflight), room: make(chan struct{})}
 }
 
-// jobBudget is the budget of the batch as one attempt at a job sees it. It implements [agent.Budget].
+// jobBudget is the budget of the batch for one attempt at a job. It implements [agent.Budget].
 type jobBudget struct {
 	worker  *Worker
 	till    *till
@@ -78,8 +79,8 @@ var _ agent.Budget = (*jobBudget)(nil)
 // Counts implements [agent.Budget].
 func (b *jobBudget) Counts() bool { return b.till.budgeted.Load() }
 
-// Reserve implements [agent.Budget]. It waits for the end of a pause first, so that nothing is reserved meanwhile. A batch without a
-// budget costs no round trip.
+// Reserve implements [agent.Budget]. It first waits for the end of a pause, so that paused calls reserve nothing. A
+// batch without a budget costs no round trip.
 func (b *jobBudget) Reserve(ctx context.Context, e agent.Estimate) (func(context.Context, *batch.Usage), error) {
 	job, model := b.attempt.lease.Job.String(), b.attempt.work.program.Model()
 	if err := b.worker.health.await(ctx, model, job, b.worker.cfg.Lease); err != nil {
@@ -115,7 +116,7 @@ func (b *jobBudget) Reserve(ctx context.Context, e agent.Estimate) (func(context
 	}, nil
 }
 
-// atOnce is how many calls of a batch may be reserved here.
+// atOnce returns how many calls of a batch may be reserved here at once.
 func (w *Worker) atOnce(b *work) int {
 	if b.slots != nil {
 		return min(b.slots.Capacity(), w.slots.Capacity())
@@ -123,7 +124,7 @@ func (w *Worker) atOnce(b *work) int {
 	return w.slots.Capacity()
 }
 
-// await asks until the call may begin, the budget is used up, or a lease passes without room.
+// await retries until the call may begin, the budget is used up, or a lease passes without room.
 func (b *jobBudget) await(ctx context.Context, want statestore.WantedCall) error {
 	patience := time.NewTimer(b.worker.cfg.Lease)
 	defer patience.Stop()
@@ -165,14 +166,14 @@ func (b *jobBudget) await(ctx context.Context, want statestore.WantedCall) error
 	}
 }
 
-// pace gives an agent that others woke with it an instant of its own.
+// pace separates the wake-up times of agents that were woken together.
 func pace(ctx context.Context) {
 	if p, ok := ctx.Value(paceKey{}).(func()); ok {
 		p()
 	}
 }
 
-// want queues a call that is to begin. The channel is closed when calls were settled after this.
+// want queues the reservation of a call. room is closed when calls were settled after this.
 func (w *Worker) want(t *till, c *wantedCall) (room <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -181,7 +182,8 @@ func (w *Worker) want(t *till, c *wantedCall) (room <-chan struct{}) {
 	return t.room
 }
 
-// settleCall queues a call that ended. then is called, and the channel closed, when Redis has counted it or the worker ends.
+// settleCall queues an ended call. Once Redis has counted it or the worker ends, then is called and the channel is
+// closed.
 func (w *Worker) settleCall(t *till, c statestore.EndedCall, then func()) <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -191,7 +193,7 @@ func (w *Worker) settleCall(t *till, c statestore.EndedCall, then func()) <-chan
 	return done
 }
 
-// abandon gives up a call. If Redis granted it, or will grant it, it is settled unused.
+// abandon gives up a call. If Redis granted it or grants it later, it is settled as unused.
 func (w *Worker) abandon(t *till, c *wantedCall) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -236,7 +238,7 @@ func (w *Worker) send(t *till) {
 	})
 }
 
-// take empties the queues, up to what one script call takes.
+// take removes up to one script call's worth from each queue.
 func (t *till) take() ([]*endedCall, []*wantedCall) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -244,14 +246,14 @@ func (t *till) take() ([]*endedCall, []*wantedCall) {
 	ended, wanted := slices.Clone(t.ended[:n]), slices.Clone(t.wanted[:m])
 	t.ended, t.wanted = slices.Delete(t.ended, 0, n), slices.Delete(t.wanted, 0, m)
 	t.sending = n+m > 0
-	// In one order, so that a simulated run can be played again.
+	// In a fixed order, so that a simulated run can be replayed.
 	slices.SortFunc(ended, func(a, b *endedCall) int {
 		return cmp.Or(cmp.Compare(a.call.Lease.Token, b.call.Lease.Token), cmp.Compare(a.call.Number, b.call.Number))
 	})
 	return ended, wanted
 }
 
-// spend makes one script call, through any outage of Redis, and hands the answers out.
+// spend makes one script call and distributes the replies. It keeps trying during an outage of Redis.
 func (w *Worker) spend(t *till, ended []*endedCall, wanted []*wantedCall) {
 	settle, reserve := make([]statestore.EndedCall, len(ended)), make([]statestore.WantedCall, len(wanted))
 	for i, c := range ended {
@@ -289,17 +291,17 @@ func (w *Worker) spend(t *till, ended []*endedCall, wanted []*wantedCall) {
 	}
 }
 
-// seeBudgets asks whether batches of which jobs run here have got a budget.
+// seeBudgets checks whether the batches of live jobs have got a budget.
 func (w *Worker) seeBudgets(ctx context.Context) {
 	tills := w.tills()
-	for _, id := range slices.Sorted(maps.Keys(tills)) { // in one order, so that a simulated run can be played again
+	for _, id := range slices.Sorted(maps.Keys(tills)) { // in a fixed order, so that a simulated run can be replayed
 		if yes, err := w.cfg.Store.Budgeted(ctx, id); err == nil && yes {
 			tills[id].budgeted.Store(true)
 		}
 	}
 }
 
-// tills returns the tills of live jobs whose batch had no budget yet.
+// tills returns the tills of live jobs in batches that had no budget so far.
 func (w *Worker) tills() map[batch.ID]*till {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -11,15 +11,16 @@ import (
 )
 
 const (
-	// tailJobs is how few waiting jobs make a batch's end: with more, no claim can take what others could start.
+	// tailJobs is the number of waiting jobs below which a batch is near its end. With more, a claim leaves enough for
+	// others.
 	tailJobs = 64 * 64
 	// The number of waiting jobs is read again after tailEvery near the end of a batch, and after farEvery before.
 	tailEvery, farEvery = time.Second, 5 * time.Second
 )
 
-// tails is what a worker knows of the ends of its batches. It belongs to the claim loop.
+// tails holds how many jobs wait in each batch, and the other workers. It belongs to the claim loop.
 type tails struct {
-	peers     []batch.WorkerRecord // other workers that take jobs
+	peers     []batch.WorkerRecord // other workers that take jobs of the same models
 	peersRead time.Time
 	waiting   map[batch.ID]*waitingJobs
 }
@@ -29,8 +30,8 @@ type waitingJobs struct {
 	read time.Time
 }
 
-// share bounds a claim of n jobs near the end of a batch, so that no worker queues what another could start at once. What cannot
-// be read bounds nothing.
+// share limits a claim of n jobs near the end of a batch, so that no worker queues jobs that another worker could start
+// at once. If the counts cannot be read, there is no limit.
 func (w *Worker) share(ctx context.Context, id batch.ID, n int) int {
 	left := w.tails.waiting[id]
 	if left == nil || time.Since(left.read) >= tailEvery && (left.n <= tailJobs || time.Since(left.read) >= farEvery) {
@@ -59,14 +60,14 @@ func (w *Worker) share(ctx context.Context, id batch.ID, n int) int {
 	return t.Share(n)
 }
 
-// claimed takes what was claimed off what waits.
+// claimed subtracts n claimed jobs from the waiting ones.
 func (t *tails) claimed(id batch.ID, n int) {
 	if left := t.waiting[id]; left != nil {
 		left.n = max(left.n-n, 0)
 	}
 }
 
-// keep forgets all batches but these.
+// keep drops all batches except these.
 func (t *tails) keep(open []*work) {
 	for id := range t.waiting {
 		if !slices.ContainsFunc(open, func(b *work) bool { return b.id == id }) {
@@ -75,7 +76,7 @@ func (t *tails) keep(open []*work) {
 	}
 }
 
-// takesTheSame reports whether another worker takes jobs that this one could: it serves one of its models.
+// takesTheSame reports whether another worker takes jobs that this one could take: they serve a common model.
 func (w *Worker) takesTheSame(r batch.WorkerRecord) bool {
 	if r.Consumer == w.cfg.Consumer || !r.Ready || r.Draining || r.Lost {
 		return false
@@ -83,6 +84,6 @@ func (w *Worker) takesTheSame(r batch.WorkerRecord) bool {
 	return slices.ContainsFunc(w.served(), func(m backend.Model) bool { return slices.Contains(r.Models, m.ID) })
 }
 
-// free is how many slots a worker has beyond one for each live agent. Those that wait for a tool come back to theirs, and those
-// that have just started are on their way to it.
+// free returns how many more slots than live agents a worker has. Agents that wait for a tool need their slot again, and
+// agents that just started are about to take one.
 func free(r batch.WorkerRecord) int { return max(0, min(r.MaxAgents, r.Slots)-r.LiveAgents) }

@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// Two workers with eight slots each are idle when a small batch comes. Whoever hears of it first could take all of it and
-// let half of it queue.
-func TestTheLastJobsAreSharedByFreeSlots(t *testing.T) {
+// Two workers with eight slots each are idle when a small batch comes. The first one to see it could claim all jobs and
+// let half of them queue.
+func TestLastJobsAreSharedByFreeSlots(t *testing.T) {
 	for _, jobs := range []int{1, 2, 8, 16} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, 10*time.Second)
@@ -33,8 +33,8 @@ func TestTheLastJobsAreSharedByFreeSlots(t *testing.T) {
 	}
 }
 
-// A worker that is full, or that only seems to be free, does not keep the last jobs from being run.
-func TestAPeerThatTakesNothingCostsLittle(t *testing.T) {
+// A worker that is full, or that only seems to be free, does not delay the last jobs for long.
+func TestIdlePeerDelaysLastJobsBriefly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		first := w.start("node-1", nil)

@@ -9,7 +9,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// toolMetrics shows a pool's counters to Prometheus.
+// toolMetrics exports a pool's counters to Prometheus.
 type toolMetrics struct{ pool *toolpool.Pool }
 
 var (
@@ -49,7 +49,7 @@ func (m toolMetrics) Collect(c chan<- prometheus.Metric) {
 	c <- prometheus.MustNewConstMetric(toolsAlone, prometheus.GaugeValue, oneIf(m.pool.Away()))
 }
 
-// toolUse is what a pool's tools did, for the worker's record.
+// toolUse returns the pool's counters by tool, for the worker's record.
 func toolUse(p *toolpool.Pool) map[string]batch.ToolUse {
 	out := map[string]batch.ToolUse{}
 	for tool, s := range p.Stats() {

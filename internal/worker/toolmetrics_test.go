@@ -15,7 +15,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// absent is a cluster that may be out of reach.
+// absent is a cluster that can be made unreachable.
 type absent struct{ away bool }
 
 func (a *absent) Away() bool { return a.away }
@@ -29,7 +29,7 @@ func (a *absent) Take(context.Context, toolpool.Bucket, int) (toolpool.Grant, er
 	return toolpool.Grant{}, toolpool.ErrAway
 }
 
-// What a pool counts is what /metrics shows, and an outage of Redis shows too.
+// /metrics shows the counters of a pool, and also an outage of Redis.
 func TestToolMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		redis := &absent{away: true}
@@ -79,7 +79,7 @@ func TestToolMetrics(t *testing.T) {
 	})
 }
 
-// scrape gives a registry's values, by name and labels.
+// scrape returns a registry's values by name and labels.
 func scrape(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := reg.Gather()

@@ -17,7 +17,7 @@ const (
 	listenFor    = time.Second
 )
 
-// watch asks the backend whether it is ready, until ctx is done. It says so in the log when that changes.
+// watch checks whether the backend is ready, until ctx is done, and logs each change.
 func (w *Worker) watch(ctx context.Context) {
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
@@ -32,7 +32,7 @@ func (w *Worker) watch(ctx context.Context) {
 			w.log.Info("backend is ready; claiming jobs", "endpoint", w.cfg.Backend.Endpoint(), "models", modelIDs(w.served()))
 			told = false
 			w.poke()
-			w.register(ctx, w.Status(), w.cfg.Lease/3) // so that it is listed before its first heartbeat
+			w.register(ctx, w.Status(), w.cfg.Lease/3) // list the worker before its first heartbeat
 		case err != nil && !told:
 			w.log.Warn("backend is not ready; no jobs are claimed until it is", "endpoint", w.cfg.Backend.Endpoint(), "error", err)
 			told = true
@@ -46,7 +46,7 @@ func (w *Worker) watch(ctx context.Context) {
 			report = true
 		case <-tick.C:
 		}
-		// Both may be ready. Take both, so that a simulated run can be played again.
+		// Both channels may be ready. Drain both, so that a simulated run can be replayed.
 		select {
 		case <-w.report:
 			report = true
@@ -62,7 +62,8 @@ func (w *Worker) watch(ctx context.Context) {
 	}
 }
 
-// probe asks whether the backend is ready. It asks for the models when the backend came back, and now and then while a batch needs another one.
+// probe checks whether the backend is ready. It reads the list of models when the backend came back, and every
+// modelsEvery while a model is missing.
 func (w *Worker) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
@@ -77,14 +78,14 @@ func (w *Worker) probe(ctx context.Context) error {
 	w.modelsRead = time.Now()
 	if err != nil {
 		if ready {
-			return nil // the calls decide
+			return nil // calls will show which models work
 		}
 		return err
 	}
 	if same := slices.Equal(modelIDs(models), modelIDs(w.served())); ready && same {
 		return nil
 	} else if !same && ready {
-		w.log.Warn("the backend serves other models than before", "endpoint", w.cfg.Backend.Endpoint(), "models", modelIDs(models))
+		w.log.Warn("the backend's list of models changed", "endpoint", w.cfg.Backend.Endpoint(), "models", modelIDs(models))
 	}
 	w.models.Store(&models)
 	w.kv.learn(ctx, w.cfg.Backend)
@@ -94,14 +95,14 @@ func (w *Worker) probe(ctx context.Context) error {
 	return nil
 }
 
-// wantsModels reports whether calls fail, or batches wait, because the backend does not serve a model.
+// wantsModels reports whether calls fail or batches wait because the backend does not serve a model.
 func (w *Worker) wantsModels() bool {
 	return slices.ContainsFunc(w.Pauses(), func(p batch.Pause) bool {
 		return p.Kind == otherModel || p.Kind == string(backend.UnknownModel)
 	})
 }
 
-// listen waits at the doorbell until ctx is done. A ring is a hint: the claim loop also looks by itself.
+// listen waits at the doorbell until ctx is done. A ring is a hint: the claim loop also polls.
 func (w *Worker) listen(ctx context.Context) {
 	position, broken := "", false
 	for ctx.Err() == nil {
@@ -118,7 +119,7 @@ func (w *Worker) listen(ctx context.Context) {
 			continue
 		}
 		if broken {
-			// A read is always under way here, so no restart of Redis goes unnoticed.
+			// A read is always under way here, so that every restart of Redis breaks it.
 			broken = false
 			w.batches.doubtAll()
 			w.poke()

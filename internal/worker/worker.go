@@ -27,33 +27,35 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Config says what a worker works with. Store, Backend and Tools are needed; the caller closes them after Run.
+// Config configures a worker. ID, Store, Backend and Tools are required. The caller closes Store, Backend and Tools
+// after Run.
 type Config struct {
-	ID      string // shown to users, and in every result
+	ID      string // shown to users and in every result
 	Store   *statestore.Store
 	Backend backend.Backend
 	Tools   *toolpool.Pool
 
-	Slots        int                   // model requests in flight. Defaults to what the backend calls safe.
-	MaxAgents    int                   // live agents, those waiting for tools included. Defaults to 4 x Slots.
+	Slots        int                   // model requests in flight. Defaults to the backend's MaxConcurrent, or 64.
+	MaxAgents    int                   // live agents, including those that wait for tools. Defaults to 4 x Slots.
 	Lease        time.Duration         // the same for all workers of a cluster. Defaults to 15 s.
-	DrainTimeout time.Duration         // how long agents may take to reach a turn boundary. Defaults to 30 s.
+	DrainTimeout time.Duration         // how long a drain waits for agents to reach a turn boundary. Defaults to 30 s.
 	Logger       *slog.Logger          // Defaults to none.
 	Metrics      prometheus.Registerer // Defaults to none.
-	Tracer       trace.Tracer          // made by internal/tracing, so that a job's attempts are in one trace. Defaults to none.
+	Tracer       trace.Tracer          // made by internal/tracing, so that all attempts at a job share one trace. Defaults to none.
 	Consumer     string                // unique for every start of a process. Defaults to ID and a random part.
 
-	// Check returns an error for an output that matches its schema and cannot be used. The model is then asked once more.
+	// Check returns an error for an output that matches its schema but cannot be used. The model then gets a repair turn.
 	// It is called concurrently. Nil accepts all outputs.
 	Check func(id batch.ID, output json.RawMessage) error
 
-	// Pace is called wherever the agents of a worker would take a step at one instant: when they begin, when the backend
-	// came back, when they end. A simulation waits in it, so that each agent has instants of its own and a run can be
+	// Pace is called wherever the agents of a worker would act at the same instant: when they begin, when the backend came
+	// back, when they end. A simulation waits in it, so that no two agents act at the same instant and a run can be
 	// replayed. Nil does not wait.
 	Pace func(job batch.Job)
-	// Judge replaces the judge of failed model calls, so that a simulation can try broken ones. Nil changes nothing.
+	// Judge replaces the judge of failed model calls, so that a simulation can try faulty ones. Nil changes nothing.
 	Judge func(agent.Endpoint) agent.Endpoint
-	// Jitter replaces the random source of the agents' waits, numbers in [0,1), so that a run can be replayed.
+	// Jitter replaces the random source of the agents' waits, numbers in [0,1), so that a run can be replayed. Nil uses
+	// math/rand.
 	Jitter func() float64
 }
 
@@ -99,16 +101,16 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// The causes with which agents are cancelled.
+// Causes with which agents are cancelled.
 var (
 	errDrained   = errors.New("the worker is shutting down")
 	errCancelled = errors.New("the batch was cancelled")
-	// errBackendAway: the backend was gone for a whole lease; another node may do better.
+	// errBackendAway: the backend was unreachable for a whole lease. Another worker may reach it.
 	errBackendAway = errors.New("the backend is not ready")
 	errOtherModel  = errors.New("another model answered first, and the batch is bound to it")
 )
 
-// lastWords bounds each thing that a worker still tells Redis when it leaves.
+// lastWords limits each write to Redis when the worker leaves.
 const lastWords = 3 * time.Second
 
 // Worker runs agents. Make one with [New]; Run it once.
@@ -117,7 +119,7 @@ type Worker struct {
 	log      *slog.Logger
 	slots    *scheduler.Slots
 	fair     *scheduler.FairShare // belongs to the claim loop
-	standby  batch.ID             // the batch whose jobs this worker makes itself free for; belongs to the claim loop
+	standby  batch.ID             // the batch that this worker is the standby of, or ""; belongs to the claim loop
 	runner   *agent.Runner
 	batches  *batches
 	commits  *committer
@@ -126,7 +128,7 @@ type Worker struct {
 	pressure *pressure
 	spans    *spans    // nil unless jobs are traced
 	tails    tails     // belongs to the claim loop
-	adaptive *adaptive // nil unless the backend's limit has to be found
+	adaptive *adaptive // nil if the backend's limit is known
 	started  time.Time
 
 	stopping chan struct{} // closed when a drain begins: agents stop at their next turn boundary
@@ -145,17 +147,17 @@ type Worker struct {
 	totals totals                 // guarded by mu
 	agents sync.WaitGroup
 
-	spending context.Context // of the script calls that reserve and settle; set by Run
-	spenders sync.WaitGroup  // the goroutines that make them
+	spending context.Context // context of the script calls that reserve and settle; set by Run
+	spenders sync.WaitGroup  // the goroutines that make these calls
 }
 
-// totals are what the worker has done since it started.
+// totals counts the worker's jobs, turns and tokens since it started.
 type totals struct {
 	jobs, turns int64
 	usage       batch.Usage
 }
 
-// New checks the configuration. It talks to nobody.
+// New checks the configuration. It makes no connection.
 func New(cfg Config) (*Worker, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -209,22 +211,25 @@ func New(cfg Config) (*Worker, error) {
 	return w, nil
 }
 
-// Run claims and runs jobs until ctx is done, and then drains: it claims no more, lets agents reach a turn boundary
-// within DrainTimeout or until [Worker.Abort], and releases what is left without spending an attempt. Results that
-// are ready are committed. It returns nil after a drain, also if Redis was away during it.
+// Run claims and runs jobs until ctx is done, and then drains. During the drain it claims no more jobs, and lets agents
+// reach a turn boundary within DrainTimeout or until [Worker.Abort]. It commits finished results, and releases the other
+// jobs without spending an attempt. Run returns nil after a drain, even if Redis was unreachable during it.
 func (w *Worker) Run(ctx context.Context) error {
-	// What must go on during the drain lives longer than ctx.
+	// Work that continues during the drain needs a context that outlives ctx.
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
 
 	w.spending = life
 	var background sync.WaitGroup
-	background.Go(func() { w.heartbeat(life) })
+	beating, stopBeating := context.WithCancel(life)
+	defer stopBeating()
+	var beats sync.WaitGroup // write the worker's record
+	beats.Go(func() { w.heartbeat(beating) })
+	beats.Go(func() { w.watch(beating) })
 	committing, giveUp := context.WithCancelCause(life)
 	defer giveUp(nil)
 	background.Go(func() { w.commits.run(committing) })
 
-	background.Go(func() { w.watch(life) })
 	background.Go(func() { w.watchQueue(life) })
 	background.Go(func() { w.listen(life) })
 
@@ -232,7 +237,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	close(w.stopping)
 	w.reportState()
 	w.drain(life)
-	// Results that Redis cannot be told in time are made again by whoever takes the jobs over.
+	// If Redis cannot be reached in time, the workers that take the jobs over compute these results again.
 	late := time.AfterFunc(lastWords, func() { giveUp(errDrained) })
 	w.commits.close()
 	late.Stop()
@@ -240,6 +245,8 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.adaptive.stop()
 	}
 	w.health.stop()
+	stopBeating()
+	beats.Wait()
 	w.unregister(life)
 	end(errDrained)
 	background.Wait()
@@ -250,7 +257,7 @@ func (w *Worker) Run(ctx context.Context) error {
 // Abort ends a drain at once: agents are cancelled and their leases released. It does not wait for Run to return.
 func (w *Worker) Abort() { w.abort.Do(func() { close(w.aborted) }) }
 
-// drain waits for the agents, at most DrainTimeout, and then cancels them. Each releases its own lease.
+// drain waits for the agents, at most DrainTimeout, and then cancels them. Each agent releases its own lease.
 func (w *Worker) drain(life context.Context) {
 	ended := make(chan struct{})
 	go func() {
@@ -277,10 +284,10 @@ func (w *Worker) unregister(life context.Context) {
 	}
 }
 
-// Ready reports whether jobs are claimed: the backend answers and no drain has begun.
+// Ready reports whether the worker claims jobs: the backend answers and no drain has begun.
 func (w *Worker) Ready() bool { return w.health.works() && !w.draining() }
 
-// Pauses returns why the worker starts no model calls; empty while it does.
+// Pauses returns why the worker starts no model calls; empty while it starts them.
 func (w *Worker) Pauses() []batch.Pause {
 	out := w.batches.pauses()
 	for _, p := range w.health.pauses() {
@@ -291,7 +298,7 @@ func (w *Worker) Pauses() []batch.Pause {
 	return out
 }
 
-// healthChanged is called when jobs may be claimed. pauses: some began or ended.
+// healthChanged is called when jobs may be claimed. pauses reports whether pauses began or ended.
 func (w *Worker) healthChanged(pauses bool) {
 	w.poke()
 	if pauses {
@@ -299,7 +306,7 @@ func (w *Worker) healthChanged(pauses bool) {
 	}
 }
 
-// reportState sends a heartbeat before the next one is due, because the worker's state changed.
+// reportState sends a heartbeat at once, because the worker's state changed.
 func (w *Worker) reportState() {
 	select {
 	case w.report <- struct{}{}:
@@ -316,10 +323,10 @@ func (w *Worker) draining() bool {
 	}
 }
 
-// served is what the backend serves, as far as it was asked.
+// served returns the models that the backend last listed.
 func (w *Worker) served() []backend.Model { return *w.models.Load() }
 
-// Status is the worker's heartbeat record now.
+// Status returns the worker's current heartbeat record.
 func (w *Worker) Status() batch.WorkerRecord {
 	host, _ := os.Hostname()
 	r := batch.WorkerRecord{
@@ -366,7 +373,7 @@ func (w *Worker) poke() {
 	}
 }
 
-// Sharing is what the operator of a pool's tools allows, by tool.
+// Sharing returns the sharing that the operator of a pool allows, by tool.
 func Sharing(p *toolpool.Pool) map[string]batch.ToolSharing {
 	out := map[string]batch.ToolSharing{}
 	for _, name := range p.Names() {

@@ -29,7 +29,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// server is a backend that takes think for each model call, asks for looks tool calls first, one in a turn, and then answers.
+// server is a backend with model calls that take think. It first requests looks tool calls, one per turn, and then answers.
 type server struct {
 	think time.Duration
 	looks int
@@ -83,7 +83,7 @@ func (s *server) Capabilities() backend.Capabilities { return backend.Capabiliti
 func (s *server) Endpoint() string                   { return "test://server" }
 func (s *server) Close() error                       { return nil }
 
-// world is one embedded Redis with what a worker needs.
+// world is an embedded Redis and everything else that a worker needs.
 type world struct {
 	t      *testing.T
 	dial   testredis.Dialer
@@ -94,7 +94,7 @@ type world struct {
 
 func newWorld(t *testing.T, think time.Duration) *world {
 	dial, _ := testredis.Pipe(t)
-	// The Redis client's redialling goroutines look once a second whether their pool was closed.
+	// The Redis client's goroutines that reconnect check once per second whether their pool was closed.
 	t.Cleanup(func() { time.Sleep(3 * time.Second) })
 	w := &world{t: t, dial: dial, server: &server{think: think, looks: 1, first: map[string]int{}}}
 	w.store = w.open()
@@ -117,7 +117,7 @@ func (w *world) open() *statestore.Store {
 	return s
 }
 
-// cuttable is a connection of a network that can go down.
+// cuttable is a connection of a network that can be cut.
 type cuttable struct {
 	net.Conn
 	cut *atomic.Bool
@@ -224,7 +224,7 @@ func (w *world) results(id batch.ID, n int) map[int64]batch.Result {
 	return out
 }
 
-func TestRunsABatch(t *testing.T) {
+func TestWorkerRunsBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		id := w.submit(50, nil)
@@ -249,18 +249,18 @@ func TestRunsABatch(t *testing.T) {
 		assert.Empty(t, active)
 		workers, err := w.store.Workers(t.Context())
 		require.NoError(t, err)
-		assert.Empty(t, workers, "a worker that leaves takes its record along")
+		assert.Empty(t, workers, "a worker that leaves removes its record")
 	})
 }
 
-// TestDrain stops a worker in the middle: what can end within the drain ends, the rest is handed over with its
-// journal and without spending an attempt.
+// TestDrain stops a worker in the middle: jobs that can end within the drain do. The others are released with their
+// journal, without spending an attempt.
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		id := w.submit(8, nil)
 		first := w.start("node-1", func(c *Config) { c.DrainTimeout = 3 * time.Second })
-		time.Sleep(15 * time.Second) // turn 1 is journalled, turn 2 is under way
+		time.Sleep(15 * time.Second) // turn 1 is journalled, turn 2 is in flight
 		began := time.Now()
 		first.end()
 		assert.Less(t, time.Since(began), 3*time.Second+2*listenFor)
@@ -279,7 +279,7 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestDrainAtTurnBoundary lets agents end their turn within the drain timeout and stop there.
+// TestDrainAtTurnBoundary lets agents finish their turn within the drain timeout and stop there.
 func TestDrainAtTurnBoundary(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
@@ -311,7 +311,7 @@ func TestAbort(t *testing.T) {
 	})
 }
 
-// TestDeadWorker cuts a worker off for good: its jobs go on elsewhere from their journal, one lease later.
+// TestDeadWorker cuts a worker off for good. Other workers resume its jobs from their journals, one lease later.
 func TestDeadWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
@@ -336,7 +336,7 @@ func TestDeadWorker(t *testing.T) {
 	})
 }
 
-// TestRedisAway takes the network away for three leases: model calls go on, nothing is lost, doubled or taken over.
+// TestRedisAway cuts the network for three leases. Model calls continue, and no job is lost, run twice or taken over.
 func TestRedisAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
@@ -374,8 +374,8 @@ func TestCancel(t *testing.T) {
 	})
 }
 
-// TestBackendAway: nothing is claimed while the backend is down; live agents wait for it without spending retries,
-// and give their jobs back when it stays away.
+// TestBackendAway: nothing is claimed while the backend is down. Live agents wait for it without spending retries, and
+// release their jobs if it stays down.
 func TestBackendAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
@@ -391,7 +391,7 @@ func TestBackendAway(t *testing.T) {
 		assert.Equal(t, 4, worker.Status().LiveAgents)
 		w.server.down.Store(true) // turn 1 ends, turn 2 meets a dead server
 		time.Sleep(time.Minute)
-		assert.Zero(t, worker.Status().LiveAgents, "the jobs were given back")
+		assert.Zero(t, worker.Status().LiveAgents, "the jobs were released")
 
 		w.server.down.Store(false)
 		info := w.await(id, time.Minute)
@@ -403,7 +403,7 @@ func TestBackendAway(t *testing.T) {
 	})
 }
 
-// TestPoison ends a job that always takes its worker down as WorkerLost after its last attempt.
+// TestPoison: a job that always kills its worker ends as WorkerLost after its last attempt.
 func TestPoison(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
@@ -436,7 +436,7 @@ func TestPoison(t *testing.T) {
 	})
 }
 
-// TestCannotServe leaves a batch alone whose model or tool is not here.
+// TestCannotServe: a worker does not claim from a batch with a model or tool that it does not have.
 func TestCannotServe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
@@ -454,7 +454,7 @@ func TestCannotServe(t *testing.T) {
 	})
 }
 
-// TestMetricsDocument compares docs/metrics.md with what a worker registers.
+// TestMetricsDocument compares docs/metrics.md with the metrics that a worker registers.
 func TestMetricsDocument(t *testing.T) {
 	text, err := os.ReadFile("../../docs/metrics.md")
 	require.NoError(t, err)

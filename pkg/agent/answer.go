@@ -13,13 +13,13 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// maxMessage bounds an error's message.
+// maxMessage limits an error's message, in bytes.
 const maxMessage = 1 << 10
 
 // noAnswer replaces an empty answer, because servers drop or refuse an empty assistant message.
 const noAnswer = "(no answer)"
 
-// repairTurn journals an answer that is not valid with the message that asks for a valid one.
+// repairTurn journals an invalid answer together with the message that requests a valid one.
 func (a *attempt) repairTurn(s *scope, t turnPlan, resp *backend.Response, problem error, usage batch.Usage) error {
 	content := resp.Message.Content
 	if strings.TrimSpace(content) == "" {
@@ -45,8 +45,8 @@ func (p *Program) repairMessage(problem error) string {
 	return text + " Answer again with only the corrected JSON, and with nothing else."
 }
 
-// answer returns the job's output from the model's final text. An error that is no *[batch.Error] names the fault for the model. It is
-// the cause of ctx if that ended first.
+// answer returns the job's output from the model's final text. An error that is no *[batch.Error] describes the fault
+// for the model. If ctx ended first, the error is its cause.
 func (p *Program) answer(ctx context.Context, content string) (json.RawMessage, error) {
 	output, err := p.readAnswer(ctx, content)
 	if err != nil {
@@ -60,7 +60,7 @@ func (p *Program) answer(ctx context.Context, content string) (json.RawMessage, 
 	return output, p.passes(output)
 }
 
-// passes returns the error of the first check that refuses an output.
+// passes returns the error of the first check that rejects an output.
 func (p *Program) passes(output json.RawMessage) error {
 	for _, check := range p.checks {
 		if err := check(output); err != nil {
@@ -70,7 +70,7 @@ func (p *Program) passes(output json.RawMessage) error {
 	return nil
 }
 
-// readAnswer turns the model's final text into the job's output. The error tells the model what to change.
+// readAnswer parses the model's final text into the job's output. The error describes for the model what to change.
 func (p *Program) readAnswer(ctx context.Context, content string) (json.RawMessage, error) {
 	if blank(content) {
 		return nil, errors.New("it is empty")
@@ -98,8 +98,8 @@ func invalid(problem error, raw string) error {
 	return withRaw(batch.OutputInvalid, message, raw)
 }
 
-// truncated is the failure of a turn that was cut. A model that was cut while it still reasoned has no content; what
-// it was thinking is then the only trace.
+// truncated returns the error of a turn that was cut. If the model was cut while it still reasoned, it has no content,
+// so the error holds its reasoning.
 func truncated(resp *backend.Response, p *Program) error {
 	raw := resp.Message.Content
 	if raw == "" {
@@ -111,7 +111,7 @@ func truncated(resp *backend.Response, p *Program) error {
 // nearFull is how many tokens of the context a server may leave unused when it cuts an answer.
 const nearFull = 64
 
-// cutBy names the limit of a cut answer if the usage shows one.
+// cutBy returns the limit that cut an answer, if the usage shows one.
 func (p *Program) cutBy(u backend.Usage) string {
 	limit, whole := int64(p.sampling.MaxTokens), u.PromptTokens+u.CompletionTokens
 	switch {
@@ -141,7 +141,7 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// clip shortens text to at most limit bytes, at a character, with an ellipsis that counts.
+// clip shortens text to at most limit bytes, at a character. The limit includes the ellipsis.
 func clip(text string, limit int) string {
 	const ellipsis = "…"
 	text = strings.ToValidUTF8(text, "\uFFFD")

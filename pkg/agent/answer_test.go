@@ -17,7 +17,7 @@ import (
 
 const riskSchema = `{"type":"object","properties":{"risk":{"enum":["low","high"]}},"required":["risk"]}`
 
-// answering compiles a batch with this output schema; "" answers with text.
+// answering compiles a batch with this output schema, or with text answers if it is "".
 func answering(t testing.TB, schema string) *Program {
 	t.Helper()
 	p, err := Compile(&spec.Plan{Name: "t", Task: "do", MaxTurns: 1, Schema: json.RawMessage(schema)}, nil, backend.Model{ID: "m"})
@@ -101,7 +101,7 @@ func TestAnswerWithSeveralValues(t *testing.T) {
 	})
 }
 
-func TestAnswerThatIsCutOrMalformed(t *testing.T) {
+func TestCutOrMalformedAnswer(t *testing.T) {
 	t.Parallel()
 	p := answering(t, `{"type":"object"}`)
 	cases := map[string]answerCase{}
@@ -133,7 +133,7 @@ func TestAnswerThatIsCutOrMalformed(t *testing.T) {
 	checkAnswers(t, p, cases)
 }
 
-func TestAnswerThatIsAScalar(t *testing.T) {
+func TestScalarAnswer(t *testing.T) {
 	t.Parallel()
 	checkAnswers(t, answering(t, `{"type":["string","integer","boolean","null"]}`), map[string]answerCase{
 		"text":              {text: ` "yes" `, want: `"yes"`},
@@ -158,7 +158,7 @@ func TestAnswerThatIsAScalar(t *testing.T) {
 	})
 }
 
-func TestAnswerThatIsAList(t *testing.T) {
+func TestListAnswer(t *testing.T) {
 	t.Parallel()
 	checkAnswers(t, answering(t, `{"type":"array","items":{"type":"integer"}}`), map[string]answerCase{
 		"alone":           {text: `[1, 2]`, want: `[1,2]`},
@@ -240,7 +240,7 @@ func TestTextAnswer(t *testing.T) {
 	})
 }
 
-func TestTruncatedNamesTheLimitThatWasReached(t *testing.T) {
+func TestTruncatedNamesTheReachedLimit(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		maxTokens, window int
@@ -261,7 +261,7 @@ func TestTruncatedNamesTheLimitThatWasReached(t *testing.T) {
 	}
 }
 
-func TestCheckTakesPartInTheRepairTurn(t *testing.T) {
+func TestFailedCheckCausesRepairTurn(t *testing.T) {
 	t.Parallel()
 	refuse := func(output json.RawMessage) error {
 		if string(output) == `{"risk":"low"}` {
@@ -302,7 +302,7 @@ func TestMendArguments(t *testing.T) {
 	}
 }
 
-// hostileBytes is enough for a quadratic step to be seen.
+// hostileBytes is large enough to reveal a step with quadratic cost.
 const hostileBytes = 100_000
 
 func TestHostileAnswersTakeLinearTime(t *testing.T) {
@@ -326,8 +326,8 @@ func TestHostileAnswersTakeLinearTime(t *testing.T) {
 	}
 }
 
-// FuzzAnswer holds what extraction owes for any text: an output is a value that the text holds, without twin keys, and
-// a draft in front of an answer does not change its output.
+// FuzzAnswer checks the rules of extraction for any text. An output is a value of the text without duplicate keys. A
+// draft before an answer does not change its output.
 func FuzzAnswer(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"", ""}, {"hm", `{"a":1}`}, {"so {\"a\":1}", "```json\n{\"a\":1}\n```"}, {"x", `{'a': 3,}`}, {"<think>", `<think>{"a":9}</think>{"a":4}`}, {"[", "[[[[["}, {"{", `{"a":`},

@@ -8,17 +8,17 @@ import (
 	"github.com/batchagent/batchagent/pkg/modeljson"
 )
 
-// maxShown is how much of malformed arguments the model is shown again.
+// maxShown is how many bytes of malformed arguments are shown to the model again.
 const maxShown = 300
 
 // mendedCall is a tool call as the conversation keeps it.
 type mendedCall struct {
 	history backend.ToolCall
-	problem string // for the model, if the arguments as it wrote them cannot be used; the call is not run then
+	problem string // for the model, if its arguments cannot be used as written; the call is then not run
 }
 
-// mendCalls makes calls fit for the history: some servers refuse for ever a conversation in which an earlier call has
-// arguments that are not JSON, no ID, or the ID of another call of the same turn.
+// mendCalls repairs calls for the history. Some servers refuse a conversation for its whole life if an earlier call has
+// arguments that are not JSON, no ID, or the ID of another call of its turn.
 func mendCalls(turn int, calls []backend.ToolCall) []mendedCall {
 	mended := make([]mendedCall, len(calls))
 	used := map[string]bool{}
@@ -37,11 +37,11 @@ func mendCalls(turn int, calls []backend.ToolCall) []mendedCall {
 	return mended
 }
 
-// mendArguments returns arguments that are a JSON object: as they were written, if they are one; else with their
-// notation repaired, or empty. problem is the fault in the original.
+// mendArguments returns arguments that are a JSON object: the original if it is one, else with repaired notation, or
+// empty. problem is the fault in the original.
 func mendArguments(written string) (args, problem string) {
 	if strings.TrimSpace(written) == "" {
-		return "{}", "" // what many models write for a call without arguments
+		return "{}", "" // written by many models for a call without arguments
 	}
 	doc, err := modeljson.Decode([]byte(written))
 	if _, object := doc.(map[string]any); object {

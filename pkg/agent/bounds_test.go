@@ -13,13 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// costly is an array of n numbers. Checking it against costlySchema takes more steps than one check may.
+// costly is an array of n numbers. Checking it against costlySchema takes more steps than the limit of one check.
 func costly(n int) string { return `{"list":[` + strings.Repeat("1,", n) + `1]}` }
 
 // costlySchema accepts a list of any length, and a risk.
 const costlySchema = `{"type":"object","properties":{"list":{"type":"array","items":{"type":"integer"}},"risk":{"type":"string"}}}`
 
-func TestAnswerBeyondTheStepsOfACheckIsNotReplaced(t *testing.T) {
+func TestAnswerThatExceedsCheckStepsIsNotReplaced(t *testing.T) {
 	t.Parallel()
 	p := answering(t, costlySchema)
 	large := costly(1_200_000)
@@ -42,7 +42,7 @@ func TestAnswerBeyondTheStepsOfACheckIsNotReplaced(t *testing.T) {
 	assert.Equal(t, `{"risk":"low"}`, string(out))
 }
 
-func TestAnswerEndsWithItsContext(t *testing.T) {
+func TestExtractionEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	why := errors.New("the job's time is over")
 	ctx, cancel := context.WithCancelCause(t.Context())

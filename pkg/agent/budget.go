@@ -10,18 +10,18 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Budget is what all agents of a batch may use together (I12).
+// Budget limits the usage of all agents of a batch together (I12).
 type Budget interface {
-	// Counts reports whether tokens are limited, so that usage is estimated where the server reports none.
+	// Counts reports whether tokens are limited. If so, usage is estimated for servers that report none.
 	Counts() bool
-	// Reserve waits until the budget has room for a model call. settle must be called once when the call has ended. Nil
-	// usage is a call that broke off after its answer had begun: nobody knows its usage, and it counts as reserved. settle
-	// returns when the usage is counted or ctx ends. An error leaves the job without a result, at a turn boundary. It may wait for the end
-	// of an outage, too.
+	// Reserve waits until the budget has room for a model call. The caller must call settle once, when the call has ended.
+	// Nil usage means that the call broke off after its answer had begun; its usage is unknown, and the reservation counts
+	// as used. settle returns when the usage is counted or ctx ends. An error of Reserve ends the attempt without a result,
+	// at a turn boundary. Reserve may also wait for the end of an outage.
 	Reserve(ctx context.Context, c Estimate) (settle func(ctx context.Context, used *batch.Usage), err error)
 }
 
-// Estimate is what an agent expects of its next model call.
+// Estimate is the usage that an agent expects of its next model call.
 type Estimate struct {
 	PromptTokens   int64
 	MaxCompletion  int64 // 0 if the answer has no limit
@@ -30,8 +30,8 @@ type Estimate struct {
 
 type reservedKey struct{}
 
-// Reserved reports whether the job that calls [Slots.Acquire] with ctx holds a reservation. If the server is paused, Acquire then returns
-// [ErrPaused], so that the job gives it back and reserves anew.
+// Reserved reports whether the job that calls [Slots.Acquire] with ctx holds a reservation. If the server is paused,
+// Acquire then returns [ErrPaused], so that the job releases its reservation and makes a new one later.
 func Reserved(ctx context.Context) bool {
 	held, _ := ctx.Value(reservedKey{}).(bool)
 	return held
@@ -60,7 +60,7 @@ func (a *attempt) reserve(s *scope, t turnPlan, req *backend.Request) (*spending
 	return &spending{settle: settle}, nil
 }
 
-// settleCall counts what a call used. resp is nil if it failed.
+// settleCall settles the usage of a call. resp is nil if it failed.
 func (a *attempt) settleCall(s *scope, p *spending, req *backend.Request, resp *backend.Response) {
 	defer since(time.Now(), &a.spent.held)
 	switch {
@@ -78,14 +78,14 @@ func (a *attempt) settleCall(s *scope, p *spending, req *backend.Request, resp *
 	}
 }
 
-// maxCallTokens bounds what a server may report of one call.
+// maxCallTokens limits the token counts that a server may report for one call.
 const maxCallTokens = 1_000_000_000
 
-// countTimeout bounds one count of tokens at the server.
+// countTimeout limits one token count at the server.
 const countTimeout = 5 * time.Second
 
-// countUsage corrects the usage that a server reported: no count is negative, and no more is cached than was read. If
-// tokens are limited or priced, a count that is missing is estimated.
+// countUsage corrects the usage that a server reported: no count is negative, and the cached tokens are at most the
+// prompt's. If tokens are limited or priced, a missing count is estimated.
 func (a *attempt) countUsage(s *scope, req *backend.Request, resp *backend.Response) {
 	u := &resp.Usage
 	u.PromptTokens = min(max(u.PromptTokens, 0), maxCallTokens)
@@ -107,12 +107,12 @@ func (a *attempt) countUsage(s *scope, req *backend.Request, resp *backend.Respo
 	}
 }
 
-// tokensCount reports whether anybody limits or prices tokens.
+// tokensCount reports whether tokens are limited or priced.
 func (a *attempt) tokensCount() bool {
 	return a.prog.budget != (batch.Budget{}) || a.prog.prices != (batch.Prices{}) || a.job.Budget != nil && a.job.Budget.Counts()
 }
 
-// tokens counts a prompt at the server, or else estimates it from its bytes.
+// tokens counts a prompt at the server, or estimates it from its size.
 func (a *attempt) tokens(s *scope, req *backend.Request, size int) int64 {
 	estimated := int64(size/bytesPerTokenIn) + 1
 	if a.counter == nil {
@@ -130,7 +130,7 @@ func (a *attempt) tokens(s *scope, req *backend.Request, size int) int64 {
 
 var errCountTimeout = errors.New("counting tokens took longer than 5 s")
 
-// promptBytes is the size of a request's texts.
+// promptBytes returns the size of a request's texts.
 func promptBytes(r *backend.Request) int {
 	n := 0
 	for _, m := range r.Messages {

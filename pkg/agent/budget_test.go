@@ -13,7 +13,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// purse is a budget that notes what is asked of it.
+// purse is a budget that records its reservations.
 type purse struct {
 	stage   *stage
 	refuse  error
@@ -52,10 +52,10 @@ func TestEachModelCallIsReservedAndSettled(t *testing.T) {
 	assert.Positive(t, p.asked[0].PromptTokens)
 	assert.Greater(t, p.asked[2].PromptTokens, p.asked[0].PromptTokens)
 	used := &batch.Usage{PromptTokens: 10, CachedTokens: 3, CompletionTokens: 2}
-	assert.Equal(t, []*batch.Usage{used, {}, used}, p.settled, "a call that was refused used nothing")
+	assert.Equal(t, []*batch.Usage{used, {}, used}, p.settled, "a refused call used nothing")
 }
 
-func TestACallThatBreaksOffCountsAsReserved(t *testing.T) {
+func TestBrokenCallCountsAsReserved(t *testing.T) {
 	t.Parallel()
 	s := &stage{}
 	s.generate = func(_ context.Context, o backend.Observer) (*backend.Response, error) {
@@ -73,24 +73,24 @@ func TestACallThatBreaksOffCountsAsReserved(t *testing.T) {
 	assert.Nil(t, p.settled[0])
 }
 
-func TestAnAgentWithoutBudgetEndsAtATurnBoundary(t *testing.T) {
+func TestAgentWithoutBudgetEndsAtTurnBoundary(t *testing.T) {
 	t.Parallel()
 	refused := errors.New("used up")
 	s := &stage{script: []reply{asks(`{}`), says(`{"a":1}`)}}
 	s.budget = &purse{stage: s, refuse: refused}
 	_, err := s.run(t, nil)
 	require.ErrorIs(t, err, refused)
-	assert.Len(t, s.journal, 1, "the turn that was paid for is kept")
+	assert.Len(t, s.journal, 1, "the paid turn is kept")
 	assert.Len(t, s.requests, 1)
 }
 
-func TestUsageThatAServerDoesNotReport(t *testing.T) {
+func TestMissingUsageIsEstimated(t *testing.T) {
 	t.Parallel()
 	prices := func(p *spec.Plan) { p.Prices = batch.Prices{Prompt: 1, Cached: 1, Completion: 1} }
 	for name, c := range map[string]struct {
 		reported  backend.Usage
 		change    func(*spec.Plan)
-		want      batch.Usage // 0 prompt or completion tokens with Estimated: any above 0
+		want      batch.Usage // 0 prompt or completion tokens with Estimated: any number above 0
 		estimated bool
 	}{
 		"all of it":      {reported: backend.Usage{PromptTokens: 5, CachedTokens: 1, CompletionTokens: 2}, change: prices, want: batch.Usage{PromptTokens: 5, CachedTokens: 1, CompletionTokens: 2}},
@@ -99,7 +99,7 @@ func TestUsageThatAServerDoesNotReport(t *testing.T) {
 		"only a prompt":  {reported: backend.Usage{PromptTokens: 5}, change: prices, want: batch.Usage{PromptTokens: 5}, estimated: true},
 		"below nothing":  {reported: backend.Usage{PromptTokens: -5, CompletionTokens: -9}, change: prices, estimated: true},
 		"too much cache": {reported: backend.Usage{PromptTokens: 5, CachedTokens: 50, CompletionTokens: 2}, want: batch.Usage{PromptTokens: 5, CachedTokens: 5, CompletionTokens: 2}},
-		"nobody counts":  {},
+		"no count":       {},
 		"a job's budget": {change: func(p *spec.Plan) { p.JobBudget.Tokens = 10_000 }, estimated: true},
 	} {
 		answer := says(`{"a":1}`)

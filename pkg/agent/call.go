@@ -10,8 +10,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// callModel makes the turn's model call, and repeats it as its failures allow. It returns the tool calls that were
-// started meanwhile; the caller runs or discards them. After an error none is left.
+// callModel makes the turn's model call, and retries it as its failures allow. It returns the tool calls that were
+// started meanwhile. The caller runs or discards them. After an error, no tool call is left.
 func (a *attempt) callModel(s *scope, t turnPlan) (*backend.Response, *toolRun, error) {
 	req := a.prog.request(a.job, t, a.conv.messages)
 	trial := &trial{endpoint: a.endpoint, model: req.Model, job: a.job.ID.String(), maxRetries: a.prog.maxRetries, waits: waits{random: a.random}}
@@ -38,12 +38,12 @@ func (a *attempt) callModel(s *scope, t turnPlan) (*backend.Response, *toolRun, 
 		case e.Class == backend.Degenerate && ranAway:
 			return nil, nil, invalid(errors.New("the model ran away twice: "+e.Message), e.Partial)
 		case e.Class == backend.Degenerate:
-			// The schema is in the prompt as well; a grammar is what lets a model write white space for ever.
+			// The prompt still contains the schema. With the grammar, a model can write white space without end.
 			ranAway, req.Schema = true, nil
-			a.log.InfoContext(s.work, "the model ran away; the turn is repeated without response_format", "turn", t.number, "error", err)
+			a.log.InfoContext(s.work, "the model ran away; the turn is retried without response_format", "turn", t.number, "error", err)
 			continue
 		case e.Class == backend.ContextTooLong && a.relieve(e):
-			a.log.InfoContext(s.work, "the server counts more tokens than were reckoned; tool results are shortened", "turn", t.number, "error", err)
+			a.log.InfoContext(s.work, "the server counts more tokens than estimated; the conversation is shortened", "turn", t.number, "error", err)
 			continue
 		case e.Class == backend.ContextTooLong:
 			return nil, nil, rejected(e)
@@ -54,10 +54,10 @@ func (a *attempt) callModel(s *scope, t turnPlan) (*backend.Response, *toolRun, 
 	}
 }
 
-// judge waits for the next try after a failed call. It returns the job's error instead if there is none.
+// judge waits for the next try after a failed call. If no try is left, it returns the job's error.
 func (a *attempt) judge(s *scope, t turnPlan, trial *trial, req *backend.Request, e *backend.Error) error {
 	trial.fail(e.Class)
-	if !trial.counts { // nothing was answered meanwhile, so the job is not at fault for the time either
+	if !trial.counts { // no call was answered meanwhile, so the outage does not count against the time limit
 		s.clock.giveBack(time.Since(trial.sent))
 		defer s.clock.stop()()
 	}
@@ -74,14 +74,14 @@ func (a *attempt) judge(s *scope, t turnPlan, trial *trial, req *backend.Request
 		}
 	}
 	delay := trial.waits.next(e.Class, min(e.RetryAfter, maxAskedWait))
-	a.log.InfoContext(s.work, "model call failed; the turn is repeated", "turn", t.number, "failures", trial.failures, "delay", delay, "error", e)
+	a.log.InfoContext(s.work, "model call failed; the turn is retried", "turn", t.number, "failures", trial.failures, "delay", delay, "error", e)
 	if err := sleep(s.pause, delay); err != nil {
 		return s.ended(err)
 	}
 	return nil
 }
 
-// failure is the job's error after its last try.
+// failure returns the job's error after its last try.
 func failure(e *backend.Error, t *trial) *batch.Error {
 	if e.Class.Retryable() {
 		return unavailable(e, t.failures-1)
@@ -97,7 +97,7 @@ var errTurnTimeout = errors.New("the model call took longer than timeouts.turn")
 // errWait marks failures of the wait for a slot.
 var errWait = errors.New("no slot")
 
-// generate makes one model call within the batch's budget, and counts what it used.
+// generate makes one model call within the batch's budget, and counts its usage.
 func (a *attempt) generate(s *scope, t turnPlan, req *backend.Request, calls *toolRun, trial *trial) (*backend.Response, error) {
 	budget, err := a.reserve(s, t, req)
 	if err != nil {
@@ -108,8 +108,8 @@ func (a *attempt) generate(s *scope, t turnPlan, req *backend.Request, calls *to
 	return resp, err
 }
 
-// generateInSlot makes one model call inside a slot. The slot covers the call and nothing else (I8): it is given back before
-// anything is done with the answer, and on every way out.
+// generateInSlot makes one model call inside a slot. The slot is held for the call only (I8): it is released before the
+// answer is used, and on every return.
 func (a *attempt) generateInSlot(s *scope, t turnPlan, req *backend.Request, calls *toolRun, trial *trial, budget *spending) (*backend.Response, error) {
 	release, err := a.acquire(s, t, budget.settle != nil)
 	if err != nil {
@@ -145,7 +145,7 @@ func (a *attempt) acquire(s *scope, t turnPlan, reserved bool) (release func(), 
 	return release, err
 }
 
-// boundaryAfter tells whether err ends the attempt rather than the call.
+// boundaryAfter returns the error of the attempt if err ends the attempt and not only the call, and nil otherwise.
 func (s *scope) boundaryAfter(err error) error {
 	if errors.Is(err, errWait) && !errors.Is(err, ErrPaused) {
 		return s.ended(err)
@@ -153,7 +153,7 @@ func (s *scope) boundaryAfter(err error) error {
 	return s.over()
 }
 
-// ended tells why a wait on s.pause failed.
+// ended returns why a wait on s.pause failed.
 func (s *scope) ended(err error) error {
 	if over := s.over(); over != nil {
 		return over
@@ -175,7 +175,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// asBackendError reads the class of a failure. One without a class is taken for a broken connection.
+// asBackendError returns err as a backend error. An error without a class counts as a broken connection.
 func asBackendError(err error) *backend.Error {
 	if e, ok := errors.AsType[*backend.Error](err); ok {
 		return e

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// jobClock measures the time that a job may take. It stands still while the job waits for an outage of the model server to end.
-// A nil jobClock has no limit. Safe for concurrent use: parts of a reduction share it.
+// jobClock measures the time limit of a job. It is stopped while the job waits for an outage of the model server to end.
+// A nil jobClock has no limit. Safe for concurrent use: the parts of a reduction share it.
 type jobClock struct {
 	expire func()
 
 	mu      sync.Mutex
-	left    time.Duration // guarded by mu; when it was last started
+	left    time.Duration // guarded by mu; when the clock was last started
 	started time.Time     // guarded by mu
 	stopped int           // guarded by mu; waits under way
 	timer   *time.Timer   // guarded by mu
@@ -50,7 +50,7 @@ func (c *jobClock) resume() {
 	}
 }
 
-// giveBack takes time off the clock that an outage took.
+// giveBack adds the duration of an outage to the time that is left.
 func (c *jobClock) giveBack(d time.Duration) {
 	if c == nil {
 		return
@@ -68,13 +68,14 @@ func (c *jobClock) end() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stopped++ // nothing starts it again
+	c.stopped++ // prevents any later start
 	c.timer.Stop()
 }
 
 type clockKey struct{}
 
-// StopClock stops the time limit of the job that calls [Slots.Acquire] with ctx, until resume is called: it waits for an outage to end.
+// StopClock stops the time limit of the job that calls [Slots.Acquire] with ctx, until resume is called. The job waits
+// for an outage to end.
 func StopClock(ctx context.Context) (resume func()) {
 	c, _ := ctx.Value(clockKey{}).(*jobClock)
 	return c.stop()

@@ -21,8 +21,8 @@ const (
 	defaultToolTimeout = 60 * time.Second
 )
 
-// Program is a plan made ready to run any job of its batch. Only its learned context size changes. It is safe for concurrent
-// use.
+// Program is a compiled plan, ready to run any job of its batch. It is immutable except for the context size that it
+// learns, and safe for concurrent use.
 type Program struct {
 	system    string
 	render    func(input map[string]any) (string, error)
@@ -30,22 +30,22 @@ type Program struct {
 	lists     bool            // output may accept an array
 	format    *backend.Schema // the same for the server; nil for free text
 	tools     []backend.Tool
-	calls     map[string]toolpool.Call // what each call of a tool has in common, by tool name
+	calls     map[string]toolpool.Call // fields shared by all calls of a tool, by tool name
 	effects   bool                     // a tool has side effects
 	model     string
 	taskBytes int          // of the template
 	window    int          // tokens of context; 0 if unknown
-	learned   atomic.Int64 // tokens of context by the least that a refusal gave; 0 if none did
+	learned   atomic.Int64 // smallest context that a refusal gave, in tokens; 0 without one
 	budget    batch.Budget // of one job
 	prices    batch.Prices
-	// budgetField is what a spec calls the budget.
+	// budgetField is the name of the budget in the spec.
 	budgetField string
-	// items says what is wrong with an answer that is a plan; nil if answers are none.
+	// items returns the error of an answer that is a plan; nil if the batch is no plan.
 	items  func(output json.RawMessage) ([][]byte, error)
-	checks []func(output json.RawMessage) error // of the caller
-	// question gives jobs their fingerprints; nil if a tool has side effects, whose runs stand for nothing but themselves.
+	checks []func(output json.RawMessage) error // given by the caller
+	// question makes the jobs' fingerprints. It is nil if a tool has side effects: the output of such a job is never reused.
 	question *spec.Question
-	asks     spec.Question // gives every job the hash of its question
+	asks     spec.Question // makes the hash of every job's question
 	// simulated marks results of the simulated server.
 	simulated bool
 
@@ -53,15 +53,15 @@ type Program struct {
 	priority    int
 	maxTurns    int
 	maxRetries  int
-	transcripts bool // results carry the conversation
+	transcripts bool // results contain the conversation
 	keep        spec.KeepReasoning
 	turnTimeout time.Duration
 	toolTimeout time.Duration
 	jobTimeout  time.Duration // 0 means none
 }
 
-// Compile prepares a plan for a model, once per batch and worker. tools are those that the worker has; it is an error
-// if one that the plan names is missing. An output that matches its schema must also pass the checks. Their errors go to
+// Compile prepares a plan for a model, once per batch and worker. tools are the worker's tools; Compile fails if one
+// that the plan names is missing. An output that matches its schema must also pass the checks. Their errors are sent to
 // the model. They are called concurrently.
 func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model, checks ...func(output json.RawMessage) error) (*Program, error) {
 	if plan.MaxTurns < 1 || plan.MaxRetries < 0 {
@@ -137,7 +137,8 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model, checks
 	return p, p.ask(plan)
 }
 
-// Question returns the hash of what the job of a payload asks. It is empty if the payload cannot be read or is a reduction.
+// Question returns the hash of the question of a job with this payload. It is empty if the payload cannot be read or is
+// a reduction.
 func (p *Program) Question(payload []byte) string {
 	var in spec.Payload
 	if json.Unmarshal(payload, &in) != nil || in.Reduce != nil || in.Ended != nil {
@@ -176,19 +177,19 @@ func (p *Program) ask(plan *spec.Plan) error {
 // Effects reports whether a tool of the program has side effects.
 func (p *Program) Effects() bool { return p.effects }
 
-// Model is the name of the model that the program's calls are made with.
+// Model returns the name of the model that the program's calls use.
 func (p *Program) Model() string { return p.model }
 
-// turnPlan is what the next model call is to be.
+// turnPlan describes the next model call.
 type turnPlan struct {
 	number    int  // 1-based
-	remaining int  // turns that may still come, this one included
+	remaining int  // turns that may still follow, including this one
 	mayCall   bool // the model may call tools
-	repair    bool // the answer before was not valid
+	repair    bool // the previous answer was invalid
 }
 
-// next plans the turn after done others. On the last turn, and to repair an answer, tools are withheld, so that the
-// model must answer. The repair may be one turn more than max_turns.
+// next plans the turn after done others. On the last turn, and for a repair, tools are withheld, so that the model must
+// answer. The repair may exceed max_turns by one turn.
 func (p *Program) next(done int, repair bool) turnPlan {
 	return turnPlan{
 		number:    done + 1,
@@ -198,9 +199,9 @@ func (p *Program) next(done int, repair bool) turnPlan {
 	}
 }
 
-// request is the model call of a turn. Tools stay in the request when they are withheld: servers render them into the
-// prompt, and without them the whole prefix would be another. The response schema is sent only when no tool can be
-// called, because servers drop tool calls when both are asked for.
+// request builds the model call of a turn. Withheld tools stay in the request: servers render them into the prompt, and
+// without them the whole prefix would change. The response schema is sent only when no tool can be called, because
+// servers drop tool calls when a request has both.
 func (p *Program) request(job Job, t turnPlan, messages []backend.Message) *backend.Request {
 	r := &backend.Request{
 		ID:       fmt.Sprintf("%s#%d", job.ID, t.number),

@@ -11,23 +11,24 @@ import (
 )
 
 const (
-	fullPercent = 85 // of the context, past which old tool results are shortened
+	fullPercent = 85 // of the context; above it, old tool results are shortened
 	shortResult = 400
-	// How text is reckoned in tokens where the server has not counted it. What comes in is taken for dense text and
-	// what is saved for sparse text, so that the reckoning errs to the safe side.
+	// Bytes per token, where the server has not counted the text. Added text counts as dense and removed text as sparse, so
+	// that the estimate is never too low.
 	bytesPerTokenIn    = 3
 	bytesPerTokenSaved = 5
 )
 
-// conversation is what the model is sent. It depends on the prompt and the journal alone, so that another worker
-// rebuilds the same bytes; unless a server refused it as too long, which the other worker is then told too.
+// conversation holds the messages for the model. It depends on the prompt and the journal alone, so that another worker
+// rebuilds the same bytes. The exception is a conversation that a server refused as too long; the server also refuses
+// the other worker.
 type conversation struct {
 	messages  []backend.Message
 	window    int // tokens of context; 0 if unknown
 	keep      spec.KeepReasoning
 	turns     int
-	repairing bool   // the last turn asks for a valid answer
-	record    []Turn // all turns as they were, if the batch keeps transcripts
+	repairing bool   // the last turn requests a valid answer
+	record    []Turn // all turns in their original form, if the batch keeps transcripts
 }
 
 func newConversation(system, prompt string, window int, keep spec.KeepReasoning) *conversation {
@@ -39,7 +40,7 @@ func newConversation(system, prompt string, window int, keep spec.KeepReasoning)
 	return c
 }
 
-// add appends a turn as the journal holds it.
+// add appends a turn in the form of the journal.
 func (c *conversation) add(t Turn) {
 	earlier := len(c.messages)
 	c.messages = append(c.messages, kept(t.Assistant, c.keep))
@@ -52,9 +53,10 @@ func (c *conversation) add(t Turn) {
 	c.compact(earlier, t)
 }
 
-// compact shortens a conversation that nears the end of the context. The reasoning of earlier answers goes first. Then
-// the tool results of earlier turns are shortened, all at once, since each change costs the server its cached prefix; then,
-// if that is not enough, those of the turn that was just added. No message is dropped, so a call and its result stay together.
+// compact shortens a conversation that nears the end of the context. It first drops the reasoning of earlier answers.
+// Then it shortens the tool results of earlier turns, all at once, because each change costs the server its cached
+// prefix. If that is not enough, it shortens those of the turn that was just added. No message is dropped, so a call and
+// its result stay together.
 func (c *conversation) compact(earlier int, t Turn) {
 	limit := c.window * fullPercent / 100
 	if c.window <= 0 {
@@ -64,7 +66,7 @@ func (c *conversation) compact(earlier int, t Turn) {
 	for _, m := range t.Tools {
 		incoming += len(m.Content)
 	}
-	// Reasoning that is not sent back takes no room.
+	// Reasoning that is not sent again takes no room.
 	unsent := (saidBytes(t.Assistant) - saidBytes(c.messages[earlier])) / bytesPerTokenSaved
 	written := int(t.Usage.CompletionTokens) - max(0, min(unsent, int(t.Usage.CompletionTokens)))
 	tokens := int(t.Usage.PromptTokens) + written + incoming/bytesPerTokenIn
@@ -82,9 +84,9 @@ func (c *conversation) compact(earlier int, t Turn) {
 	shortenResults(c.messages[earlier:], max(shortResult, room/len(t.Tools)))
 }
 
-// relieve shortens a conversation that a server has refused as too long, and reports whether there was anything to shorten:
-// the reasoning of answers, then the longest tool results, then the reasoning of all turns but the last. The request under
-// way shares the messages.
+// relieve shortens a conversation that a server has refused as too long, and reports whether it could. It drops the
+// reasoning of answers, then shortens the longest tool results, then drops the reasoning of all turns except the last.
+// The messages are shared with the request under way.
 func (c *conversation) relieve() bool {
 	if dropAnswersReasoning(c.messages) > 0 {
 		return true
@@ -109,17 +111,17 @@ func shortenResults(messages []backend.Message, limit int) (saved int) {
 	return saved
 }
 
-// leftOut is the note of a text that was shortened before.
+// leftOut matches the note in a text that was shortened before.
 var leftOut = regexp.MustCompile(`\n\[… (\d{1,12}) bytes left out to fit the context …\]\n`)
 
-// shorten keeps the beginning and the end of text, at most limit bytes with the note between them.
+// shorten keeps the beginning and the end of text with a note between them, at most limit bytes in all.
 func shorten(text string, limit int) string {
 	if len(text) <= limit {
 		return text
 	}
 	missing := len(text) - limit
 	if before := leftOut.FindStringSubmatch(text); before != nil {
-		n, _ := strconv.Atoi(before[1]) // digits alone
+		n, _ := strconv.Atoi(before[1]) // the pattern allows only digits
 		missing += n
 	}
 	note := fmt.Sprintf("\n[… %d bytes left out to fit the context …]\n", missing)

@@ -12,25 +12,25 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Effects is the ledger of one job's calls with side effects. The turn that makes them is written down before the first
-// of them runs, so that an attempt that takes over in the middle of it goes on with the very same calls: a model asked
-// again might ask for others, and nobody could tell what of the first ones had happened.
+// Effects is the ledger of one job's calls with side effects. A turn is recorded before the first of its calls runs. An
+// attempt that takes over in the middle of the turn continues with the same calls. A repeated model call might return
+// others, and it would be unknown which of the first ones had happened.
 type Effects interface {
 	toolpool.Ledger
-	// OpenTurn writes down a turn before its calls run. It fails only when nothing more may be written.
+	// OpenTurn records a turn before its calls run. It returns an error only if nothing more may be written.
 	OpenTurn(ctx context.Context, turn int, data []byte) error
-	// OpenedTurn returns what OpenTurn wrote for the turn, or nil.
+	// OpenedTurn returns the data that OpenTurn recorded for the turn, or nil.
 	OpenedTurn(ctx context.Context, turn int) ([]byte, error)
 }
 
-// openTurn is a model's answer as OpenTurn writes it down.
+// openTurn is the recorded form of a model's answer.
 type openTurn struct {
 	Message backend.Message `json:"message"`
 	Usage   backend.Usage   `json:"usage"`
 	Model   string          `json:"model"`
 }
 
-// open writes the turn down if one of its calls has side effects.
+// open records the turn if one of its calls has side effects.
 func (a *attempt) open(s *scope, t turnPlan, resp *backend.Response, calls []mendedCall) error {
 	if a.job.Effects == nil {
 		return nil
@@ -52,12 +52,12 @@ func (a *attempt) open(s *scope, t turnPlan, resp *backend.Response, calls []men
 	return nil
 }
 
-// reopen is the model's answer of a turn that an earlier attempt had opened, or nil.
+// reopen returns the model's answer of a turn that an earlier attempt had opened, or nil.
 func (a *attempt) reopen(s *scope, t turnPlan) (*backend.Response, error) {
 	if a.job.Effects == nil || !a.prog.effects || a.reopened {
 		return nil, nil
 	}
-	a.reopened = true // only the attempt's first turn can have been left in the middle
+	a.reopened = true // only the attempt's first turn can be half done
 	data, err := a.job.Effects.OpenedTurn(s.work, t.number)
 	if err != nil {
 		return nil, a.unwritten(s, err)
@@ -69,11 +69,11 @@ func (a *attempt) reopen(s *scope, t turnPlan) (*backend.Response, error) {
 	if err := json.Unmarshal(data, &o); err != nil {
 		return nil, fmt.Errorf("read turn %d, which was left open: %w", t.number, err)
 	}
-	a.log.InfoContext(s.work, "going on with a turn whose calls had begun", "turn", t.number)
+	a.log.InfoContext(s.work, "resuming a turn with tool calls that had begun", "turn", t.number)
 	return &backend.Response{Message: o.Message, Finish: backend.FinishToolCalls, Usage: o.Usage, Model: o.Model}, nil
 }
 
-// unwritten says why the ledger could not be used.
+// unwritten returns why the ledger could not be used.
 func (a *attempt) unwritten(s *scope, err error) error {
 	if over := s.over(); over != nil {
 		return over
@@ -81,8 +81,8 @@ func (a *attempt) unwritten(s *scope, err error) error {
 	return err
 }
 
-// effectFailure turns what a call's ledger says into the job's end: an effect of which nobody knows fails the job, and
-// anything else leaves it without a result.
+// effectFailure maps the error of a call's ledger to the end of the job. An effect with an unknown outcome fails the
+// job. Any other error ends the attempt without a result.
 func (a *attempt) effectFailure(s *scope, err error) error {
 	unknown, ok := errors.AsType[*toolpool.UnknownEffectError](err)
 	if !ok {

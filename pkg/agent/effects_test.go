@@ -58,7 +58,7 @@ func (b *book) Park(_ context.Context, turn, index int) error {
 
 func (b *book) IdempotencyKey(turn, index int) string { return fmt.Sprintf("%d.%d", turn, index) }
 
-// effectStage is an agent whose tool send has side effects, on a real pool.
+// effectStage is an agent with a tool, send, that has side effects, on a real pool.
 type effectStage struct {
 	stage
 	book *book
@@ -85,7 +85,7 @@ func newEffectStage(t *testing.T, policy toolpool.OnUnknown) *effectStage {
 	return s
 }
 
-// run runs an attempt. One that dies does so between the tool's effect and its outcome.
+// run runs an attempt. With die, it dies between the tool's effect and the record of its outcome.
 func (s *effectStage) run(t *testing.T) (batch.Result, error) {
 	t.Helper()
 	plan := &spec.Plan{Name: "t", Task: "do it", Tools: []string{"send"}, MaxTurns: 4, MaxRetries: 1}
@@ -120,7 +120,7 @@ func sends(arguments string) reply {
 	return r
 }
 
-func TestATakeoverGoesOnWithTheSameCalls(t *testing.T) {
+func TestTakeoverRepeatsTheSameCalls(t *testing.T) {
 	t.Parallel()
 	s := newEffectStage(t, toolpool.Repeat)
 	s.script = []reply{sends(`{"to":"Ada"}`)}
@@ -130,7 +130,7 @@ func TestATakeoverGoesOnWithTheSameCalls(t *testing.T) {
 	assert.Empty(t, s.journal)
 
 	s.die = false
-	s.script = []reply{says("done")} // the model is not asked for its calls again
+	s.script = []reply{says("done")} // the script has no tool calls: the recorded ones are used
 	r, err := s.run(t)
 	require.NoError(t, err)
 	assert.Equal(t, batch.OK, r.Status)
@@ -140,7 +140,7 @@ func TestATakeoverGoesOnWithTheSameCalls(t *testing.T) {
 	assert.Len(t, s.requests, 2)
 }
 
-func TestASettledEffectIsNotRepeatedAfterATakeover(t *testing.T) {
+func TestSettledEffectIsNotRepeatedAfterTakeover(t *testing.T) {
 	t.Parallel()
 	s := newEffectStage(t, toolpool.FailJob)
 	s.script = []reply{sends(`{"to":"Ada"}`), says("done")}
@@ -158,7 +158,7 @@ func TestASettledEffectIsNotRepeatedAfterATakeover(t *testing.T) {
 	assert.Contains(t, string(s.journal[0]), `"sent"`)
 }
 
-func TestAnUnknownEffectFailsTheJob(t *testing.T) {
+func TestUnknownEffectFailsJob(t *testing.T) {
 	t.Parallel()
 	for policy, says := range map[toolpool.OnUnknown]string{
 		toolpool.FailJob: "`coordinator retry` starts the job afresh",
@@ -181,7 +181,7 @@ func TestAnUnknownEffectFailsTheJob(t *testing.T) {
 	}
 }
 
-func TestAFencedLedgerEndsTheAttempt(t *testing.T) {
+func TestFencedLedgerEndsAttempt(t *testing.T) {
 	t.Parallel()
 	s := newEffectStage(t, toolpool.FailJob)
 	s.book.fail = errors.New("fenced")

@@ -13,22 +13,22 @@ import (
 )
 
 const (
-	maxValues = 1000 // of one answer that are checked
-	maxWasted = 2    // bytes that are read in vain, for each byte of the answer
-	// The time of an answer is bounded whatever its length: these are bytes and values that are read in vain.
+	maxValues = 1000 // values of one answer that are checked
+	maxWasted = 2    // bytes read in vain, per byte of the answer
+	// Limits of bytes and values that are read in vain. They bound the time for an answer of any length.
 	maxWastedBytes = 2 << 20
 	maxTries       = 250_000
 	maxQuoted      = 160 // bytes of a value in a message
-	lookEvery      = 256 // one look at the context at the offsets that it divides
+	lookEvery      = 256 // offsets between two checks of the context
 )
 
-// extraction finds the JSON value that an answer consists of. It takes a value only if the answer leaves no doubt:
+// extraction finds the JSON value of an answer. It takes a value only if the answer is unambiguous:
 //
 //   - An answer that is one value is that value.
-//   - Otherwise every object and array outside of the others counts, in prose as in fences, and a scalar that fills a
-//     fence. All values that match the schema must be equal.
-//   - What looks like a value and is malformed or cut may be the answer, so nothing else is taken in its place.
-//   - A value whose check ended at a limit may match, so nothing else is taken in its place.
+//   - Otherwise every outermost object and array counts, in prose as in fences, and a scalar that fills a fence. All values that
+//     match the schema must be equal.
+//   - Malformed or cut text that looks like a value may be the answer, so nothing else is taken in its place.
+//   - A value with a check that ended at a limit may match, so nothing else is taken in its place.
 //   - Thinking is no answer: a block of it is skipped, and a closing tag alone drops everything in front of it.
 type extraction struct {
 	ctx    context.Context
@@ -36,15 +36,15 @@ type extraction struct {
 	tries  int                                      // values that were read in vain
 	lists  bool                                     // the schema may accept an array
 	wasted int                                      // bytes that may still be read in vain
-	values int                                      // that may still be checked
-	found  []byte                                   // the value that matches; nil without one
-	same   string                                   // its canonical form
+	values int                                      // values that may still be checked
+	found  []byte                                   // the value that matches; nil if none did yet
+	same   string                                   // canonical form of found
 	begins bool                                     // found begins the text, and only closing brackets follow
 	other  error                                    // why the first value does not match
 }
 
-// extractJSON returns the answer's value, compact and otherwise as the model wrote it. The error names the
-// fault for the model. It is the cause of ctx if that ended first.
+// extractJSON returns the answer's value, compacted but otherwise as the model wrote it. The error describes the fault
+// for the model. If ctx ended first, the error is its cause.
 func extractJSON(ctx context.Context, text string, lists bool, check func(ctx context.Context, doc any) error) (json.RawMessage, error) {
 	x := &extraction{ctx: ctx, check: check, lists: lists, wasted: min(maxWasted*len(text), maxWastedBytes) + maxMessage, values: maxValues}
 	if v, whole := x.whole(text); whole {
@@ -71,7 +71,7 @@ func extractJSON(ctx context.Context, text string, lists bool, check func(ctx co
 	}
 }
 
-// whole returns the value that the text consists of.
+// whole returns the value if the text consists of one.
 func (x *extraction) whole(text string) (modeljson.Value, bool) {
 	v, err := x.read(text, 0)
 	return v, err == nil && blank(text[v.End:])
@@ -86,11 +86,11 @@ func (x *extraction) read(text string, at int) (modeljson.Value, *modeljson.Erro
 	return v, err
 }
 
-// scan looks through a text that is not one value. With closed, a closing tag of thinking ended the scan: the text in
-// front of it was thinking, and rest follows it.
+// scan searches a text that is not one value. closed reports that a closing tag of thinking ended the scan. The text
+// before the tag was thinking, and rest is the text after it.
 func (x *extraction) scan(text string) (rest string, closed bool, err error) {
 	x.found, x.other, x.begins = nil, nil, false
-	depth := 0 // of braces that are prose
+	depth := 0 // of braces in prose
 	start := len(text) - len(trimStart(text))
 	for i := start; i < len(text); {
 		c := text[i]
@@ -119,7 +119,7 @@ func (x *extraction) scan(text string) (rest string, closed bool, err error) {
 			case err.Cut || x.meant(text[i:]):
 				problem = err
 				if i == start {
-					return x.refuse("", problem) // a tag inside of it is part of a value
+					return x.refuse("", problem) // a tag inside it is part of a value
 				}
 				i++
 			default:
@@ -163,7 +163,7 @@ func (x *extraction) scan(text string) (rest string, closed bool, err error) {
 	return "", false, x.other
 }
 
-// refuse ends a scan without a value, unless a closing tag turns it all into thinking.
+// refuse ends a scan without a value, unless a closing tag follows and turns the text into thinking.
 func (x *extraction) refuse(text string, problem error) (rest string, closed bool, err error) {
 	x.found = nil
 	if rest, closed = afterClosing(text); closed {
@@ -172,7 +172,7 @@ func (x *extraction) refuse(text string, problem error) (rest string, closed boo
 	return "", false, problem
 }
 
-// take checks a value. It returns an error if no value of the answer may be taken because of it.
+// take checks a value. It returns an error if the value rules out any other value of the answer.
 func (x *extraction) take(v modeljson.Value, begins bool) error {
 	if x.values--; x.values < 0 {
 		return fmt.Errorf("it holds more than %d JSON values", maxValues)
@@ -198,7 +198,7 @@ func (x *extraction) take(v modeljson.Value, begins bool) error {
 	return nil
 }
 
-// meant reports whether text, which begins with a bracket and is not the JSON of a value, looks like an attempt at one.
+// meant reports whether text looks like an attempt at a value. It begins with a bracket and is not valid JSON.
 func (x *extraction) meant(text string) bool {
 	inner := strings.TrimLeftFunc(text[1:], unicode.IsSpace)
 	if inner == "" {
@@ -217,7 +217,7 @@ func (x *extraction) meant(text string) bool {
 }
 
 // fence takes the scalar that fills the fence at an offset. Objects and arrays in fences are found as in prose. It
-// returns where to go on.
+// returns the offset to continue at.
 func (x *extraction) fence(text string, at int) (next int, problem error) {
 	body := strings.TrimLeft(text[at:], text[at:at+1])
 	ticks := text[at : len(text)-len(body)]
@@ -241,7 +241,7 @@ func (x *extraction) fence(text string, at int) (next int, problem error) {
 	return next, nil
 }
 
-// noValue is the error for a text without a value that counts.
+// noValue returns the error for a text without a usable value.
 func noValue(text string) error {
 	text = strings.TrimSpace(text)
 	if strings.ContainsFunc(text, unicode.IsSpace) && !strings.ContainsRune("\"'-.0123456789", rune(text[0])) {

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A turn of a journal that was read is written and read again in the same form, whatever the bytes were.
+// A journal's turn that was read is written and read again in the same form, for any bytes.
 func FuzzDecodeTurn(f *testing.F) {
 	f.Add([]byte(`{"assistant":{"role":"assistant","content":"a","tool_calls":[{"id":"1","name":"f","arguments":"{}"}]},"tools":[{"role":"tool","content":"x"}]}`))
 	f.Add([]byte(`{"assistant":{"content":"\ud800"},"left_out":-1}`))
@@ -29,7 +29,7 @@ func FuzzDecodeTurn(f *testing.F) {
 	})
 }
 
-// The outcome of a call with side effects and the turn that asked for it come from Redis.
+// The outcome of a call with side effects and the turn that requested it come from Redis.
 func FuzzOpenTurn(f *testing.F) {
 	f.Add([]byte(`{"message":{"role":"assistant","tool_calls":[{"id":"1","name":"f","arguments":"{}"}]},"usage":{"prompt_tokens":1},"model":"m"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// checkpoint writes a turn to the journal and takes it into the conversation, in the form in which it was written.
+// checkpoint writes a turn to the journal, and adds it to the conversation in the written form.
 func (a *attempt) checkpoint(s *scope, t turnPlan, turn Turn) error {
 	turn.LeftOut = a.leftOut
 	data, err := encode(turn)
@@ -14,7 +14,7 @@ func (a *attempt) checkpoint(s *scope, t turnPlan, turn Turn) error {
 		return fmt.Errorf("encode turn %d: %w", t.number, err)
 	}
 	defer since(time.Now(), &a.spent.journal)
-	// The job's own time limit does not end this write: a turn that was paid for is worth keeping.
+	// The job's time limit does not end this write: the turn has already been paid for.
 	if err := a.job.Append(s.caller, t.number, data); err != nil {
 		return fmt.Errorf("journal turn %d: %w", t.number, err)
 	}
@@ -26,7 +26,7 @@ func (a *attempt) checkpoint(s *scope, t turnPlan, turn Turn) error {
 	return nil
 }
 
-// add takes a turn, as the journal has it, into the conversation.
+// add adds a turn in the form of the journal to the conversation.
 func (a *attempt) add(t Turn) {
 	a.conv.add(t)
 	if a.prog.transcripts {
@@ -34,8 +34,8 @@ func (a *attempt) add(t Turn) {
 	}
 }
 
-// transcript is the job's conversation as its result carries it, with the answer as the last turn. It is nil if the batch
-// keeps none, or the job never spoke to a model.
+// transcript returns the job's conversation for its result, with the answer as the last turn. It is nil if the batch
+// keeps no transcripts, or if the job made no model call.
 func (a *attempt) transcript() (json.RawMessage, error) {
 	if a.conv == nil || len(a.conv.record) == 0 {
 		return nil, nil

@@ -40,7 +40,7 @@ func TestJobTimeoutFailsTheJob(t *testing.T) {
 	})
 }
 
-func TestTurnTimeoutRepeatsTheTurnAndThenGivesUp(t *testing.T) {
+func TestTurnTimeoutIsRetriedThenFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{generate: hangs}
 		r, err := s.run(t, nil)
@@ -52,7 +52,7 @@ func TestTurnTimeoutRepeatsTheTurnAndThenGivesUp(t *testing.T) {
 	})
 }
 
-func TestStopEndsAtTheTurnsBoundaryAndKeepsTheTurn(t *testing.T) {
+func TestStopKeepsTheTurnUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{script: []reply{asks(`{}`), says(`{"a":1}`)}, stop: make(chan struct{})}
 		s.tool = func(context.Context, toolpool.Call) (toolpool.Result, error) {
@@ -61,7 +61,7 @@ func TestStopEndsAtTheTurnsBoundaryAndKeepsTheTurn(t *testing.T) {
 		}
 		_, err := s.run(t, nil)
 		require.ErrorIs(t, err, ErrStopped)
-		assert.Len(t, s.journal, 1, "the turn that was paid for is kept")
+		assert.Len(t, s.journal, 1, "the paid turn is kept")
 		assert.Len(t, s.requests, 1)
 
 		later := &stage{script: s.script, journal: s.journal}
@@ -72,7 +72,7 @@ func TestStopEndsAtTheTurnsBoundaryAndKeepsTheTurn(t *testing.T) {
 	})
 }
 
-func TestStopEndsAWaitBetweenRepetitions(t *testing.T) {
+func TestStopEndsRetryWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{stop: make(chan struct{})}
 		s.generate = func(context.Context, backend.Observer) (*backend.Response, error) {
@@ -86,7 +86,7 @@ func TestStopEndsAWaitBetweenRepetitions(t *testing.T) {
 	})
 }
 
-func TestRetryWaitsAtLeastAsLongAsTheServerAsks(t *testing.T) {
+func TestRetryWaitIsAtLeastRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{script: []reply{
 			{err: &backend.Error{Class: backend.RateLimited, Message: "slow down", RetryAfter: time.Minute}}, says(`{"a":1}`)}}
@@ -99,7 +99,7 @@ func TestRetryWaitsAtLeastAsLongAsTheServerAsks(t *testing.T) {
 	})
 }
 
-func TestRunawayIsRepeatedOnceWithoutTheGrammar(t *testing.T) {
+func TestRunawayIsRetriedOnceWithoutGrammar(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{script: []reply{fails(backend.Degenerate), says(`{"a":1}`)}}
 		r, err := s.run(t, func(p *spec.Plan) { p.Tools = nil })
@@ -115,7 +115,7 @@ func TestRunawayIsRepeatedOnceWithoutTheGrammar(t *testing.T) {
 	})
 }
 
-func TestRefusedAnswerIsNotRepeated(t *testing.T) {
+func TestRefusedAnswerIsNotRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refused := says("no")
 		refused.resp.Finish = backend.FinishRefused
@@ -127,7 +127,7 @@ func TestRefusedAnswerIsNotRepeated(t *testing.T) {
 	})
 }
 
-// TestToolCallStartsBeforeTheStreamEnds: the model's stream goes on only when the tool has started.
+// TestToolCallStartsBeforeTheStreamEnds: the model's stream continues only once the tool has started.
 func TestToolCallStartsBeforeTheStreamEnds(t *testing.T) {
 	for name, finish := range map[string]backend.FinishReason{"kept": backend.FinishToolCalls, "thrown away": backend.FinishLength} {
 		t.Run(name, func(t *testing.T) {
@@ -172,8 +172,8 @@ func TestToolCallStartsBeforeTheStreamEnds(t *testing.T) {
 	}
 }
 
-// TestCompactedConversationIsByteIdenticalForAnyCut: with a small context, results of any bytes and any turn as the last
-// one of a dead worker, the next worker sends what the first would have sent, and no call is without its result.
+// TestCompactedConversationIsByteIdenticalForAnyCut: a worker dies after any turn, with a small context and tool results
+// of any bytes. The next worker sends the same requests as the first would have, and every call has its result.
 func TestCompactedConversationIsByteIdenticalForAnyCut(t *testing.T) {
 	shortened := 0
 	rapid.Check(t, func(rt *rapid.T) {
@@ -229,13 +229,13 @@ func TestShortenKeepsWholeRunesWithinTheLimit(t *testing.T) {
 		got := shorten(text, limit)
 		require.LessOrEqual(rt, len(got), limit)
 		require.True(rt, utf8.ValidString(got))
-		require.Equal(rt, got, shorten(got, limit), "shortened twice is the same")
+		require.Equal(rt, got, shorten(got, limit), "shortening twice has no further effect")
 	})
 }
 
-// A server that counts more tokens than were reckoned refuses the turn: tool results are shortened until they fit. An agent
-// whose prompt alone is too long ends.
-func TestResultsThatTheServerRefusesAreShortened(t *testing.T) {
+// A server that counts more tokens than estimated refuses the turn. Tool results are shortened until they fit. An agent
+// fails if its prompt alone is too long.
+func TestRefusedToolResultsAreShortened(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		fits   int // bytes of messages
@@ -274,12 +274,12 @@ func TestResultsThatTheServerRefusesAreShortened(t *testing.T) {
 			}
 			got := s.requests[len(s.requests)-1].Messages[3].Content
 			assert.True(t, strings.HasPrefix(got, "begin") && strings.HasSuffix(got, "end"))
-			assert.Greater(t, len(got), c.fits/3, "not more than needed")
+			assert.Greater(t, len(got), c.fits/3, "no more is cut than needed")
 			left := regexp.MustCompile(`… (\d+) bytes left out`).FindAllStringSubmatch(got, -1)
 			require.Len(t, left, 1)
 			n, err := strconv.Atoi(left[0][1])
 			require.NoError(t, err)
-			assert.InDelta(t, 60_008-len(got), n, 100, "the note counts what was left out before")
+			assert.InDelta(t, 60_008-len(got), n, 100, "the note includes the bytes that were cut before")
 		})
 	}
 }

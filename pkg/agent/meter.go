@@ -8,12 +8,12 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// meter books where an attempt's time goes. It belongs to the attempt's goroutine.
+// meter records how an attempt's time is spent. It belongs to the attempt's goroutine.
 type meter struct {
 	held, slot, cold, cached, decode, tools, toolsShared, retry, journal time.Duration
 }
 
-// call books a model call that ended with a finish reason.
+// call adds a model call that ended with a finish reason.
 func (m *meter) call(took time.Duration, r *backend.Response) {
 	first := min(r.TTFT, took)
 	if 2*r.Usage.CachedTokens >= r.Usage.PromptTokens && r.Usage.PromptTokens > 0 {
@@ -34,13 +34,13 @@ func (m *meter) times(queued time.Duration) batch.Times {
 	}
 }
 
-// since books the time from began to now.
+// since adds the time from began to now.
 func since(began time.Time, to *time.Duration) { *to += time.Since(began) }
 
 type heldKey struct{}
 
-// Held tells the agent that calls [Slots.Acquire] with ctx, on whose goroutine it is called, that it waited d for
-// something else than a slot.
+// Held records that the agent that calls [Slots.Acquire] with ctx waited d for something other than a slot. It must be
+// called on the agent's goroutine.
 func Held(ctx context.Context, d time.Duration) {
 	if held, ok := ctx.Value(heldKey{}).(*time.Duration); ok {
 		*held += d

@@ -15,7 +15,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// planner runs a job that plans, whose model gives answers one after the other.
+// planner runs a job that plans. Its model returns the answers one by one.
 func planner(t *testing.T, maxItems int, answers ...string) (batch.Result, *counter) {
 	t.Helper()
 	c := &counter{}
@@ -34,7 +34,7 @@ func planner(t *testing.T, maxItems int, answers ...string) (batch.Result, *coun
 	return result, c
 }
 
-func TestAPlanMayHaveSoManyItems(t *testing.T) {
+func TestPlanWithTooManyItemsIsRepaired(t *testing.T) {
 	t.Parallel()
 	two, four := `{"items":["a","b"]}`, `{"items":["a","b","c","d"]}`
 	ok, c := planner(t, 2, two)
@@ -58,8 +58,8 @@ func TestAPlanMayHaveSoManyItems(t *testing.T) {
 	assert.Equal(t, batch.OutputInvalid, invalid.Error.Type)
 }
 
-// A result says what it is about, and the reducer reads it, also of a job that failed.
-func TestItemsGoWithTheirResults(t *testing.T) {
+// A result carries its item, even if the job failed, and the reducer reads the item.
+func TestResultsCarryTheirItem(t *testing.T) {
 	t.Parallel()
 	c := &counter{answer: func(prompt string) (*backend.Response, error) { return says("about " + prompt).resp, nil }}
 	p, err := Compile(&spec.Plan{Name: "t", Task: "{q}/{item}", MaxTurns: 1}, nil, backend.Model{ID: "m"})
@@ -80,8 +80,8 @@ func TestItemsGoWithTheirResults(t *testing.T) {
 	assert.Equal(t, `{"index":4,"item":{"q":"a<b"},"status":"failed","error":{"type":"Timeout","message":"late"}}`, string(text))
 }
 
-// A job that has a result from an earlier run ends with it, whatever it says.
-func TestAJobThatHasEnded(t *testing.T) {
+// A job with a result from an earlier run ends with that result, of any status.
+func TestEndedJobKeepsItsResult(t *testing.T) {
 	t.Parallel()
 	c := &counter{}
 	p, err := Compile(&spec.Plan{Name: "t", Task: "{q}", MaxTurns: 1}, nil, backend.Model{ID: "m"})
@@ -104,7 +104,7 @@ func TestAJobThatHasEnded(t *testing.T) {
 	assert.Empty(t, c.prompts)
 }
 
-func TestNothingToReduce(t *testing.T) {
+func TestReduceWithoutResults(t *testing.T) {
 	t.Parallel()
 	c := &counter{}
 	r := &reduction{n: 0, window: 32_000}
@@ -114,8 +114,8 @@ func TestNothingToReduce(t *testing.T) {
 	assert.Equal(t, []string{"Add up 0 lines.\n"}, c.prompts)
 }
 
-// A reduction's budget is that of all its calls together.
-func TestABudgetOfAReduction(t *testing.T) {
+// A reduction has one budget for all its calls.
+func TestReductionBudgetCoversAllCalls(t *testing.T) {
 	t.Parallel()
 	r := &reduction{n: 1_000, pad: 100, window: 2_000, budget: batch.Budget{Tokens: 300}}
 	c := &counter{}

@@ -10,7 +10,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// preflight renders the prompt, sees that it fits, and rebuilds the conversation from the journal.
+// preflight renders the prompt, checks that it fits, and rebuilds the conversation from the journal.
 func (a *attempt) preflight(s *scope) error {
 	if err := s.over(); err != nil {
 		return err
@@ -33,7 +33,7 @@ func (a *attempt) preflight(s *scope) error {
 		a.leave(t.LeftOut)
 	}
 	if a.conv.turns > 0 {
-		return nil // the server has taken this conversation before
+		return nil // the server has accepted this conversation before
 	}
 	return a.checkSize(s)
 }
@@ -66,9 +66,9 @@ func (a *attempt) prompt() (string, error) {
 	return prompt, nil
 }
 
-// checkSize asks the server to count the prompt's tokens, but only if there may be too many: no tokenizer needs more
-// than one token for two bytes of ordinary text, so a prompt below that costs no round trip. What slips through, the
-// server refuses.
+// checkSize has the server count the prompt's tokens, but only if the prompt may be too long. No tokenizer needs more
+// than one token for two bytes of ordinary text, so a shorter prompt costs no round trip. If a prompt is too long all
+// the same, the server refuses it.
 func (a *attempt) checkSize(s *scope) error {
 	window := a.prog.contextWindow()
 	if a.counter == nil || window <= 0 || a.requestBytes()/2 <= window {
@@ -101,7 +101,7 @@ func (a *attempt) requestBytes() int {
 	return n
 }
 
-// Finished reports whether the server said how the call ended. Anything else is a broken call, whatever it carries.
+// Finished reports whether the response has a finish reason. A call without one is broken, whatever its content.
 func Finished(r *backend.Response) bool {
 	switch r.Finish {
 	case backend.FinishStop, backend.FinishToolCalls, backend.FinishLength, backend.FinishRefused:

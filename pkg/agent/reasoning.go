@@ -8,14 +8,14 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// maxReasoning bounds the reasoning that one turn adds to the journal and the transcript, in bytes.
+// maxReasoning limits the reasoning that one turn adds to the journal and the transcript, in bytes.
 const maxReasoning = 256 << 10
 
-// kept returns an assistant message of the journal as the model is sent it again. It depends on the message and the spec
-// alone.
+// kept returns an assistant message of the journal in the form that is sent to the model again. It depends only on the
+// message and the spec.
 //
-// A job is one tool loop: its turns with tool calls keep their reasoning from then on, so that the conversation only grows
-// and the server's prefix cache is of use. An answer ends the loop. If the answer has to be repaired, its reasoning is not
+// A job is one tool loop. Its turns with tool calls keep their reasoning, so that the conversation only grows and the
+// server's prefix cache stays valid. An answer ends the loop. If the answer has to be repaired, its reasoning is not
 // sent, unless all reasoning is kept.
 func kept(m backend.Message, keep spec.KeepReasoning) backend.Message {
 	if keep == spec.KeepAlways || keep != spec.KeepNever && len(m.ToolCalls) > 0 {
@@ -29,7 +29,7 @@ func kept(m backend.Message, keep spec.KeepReasoning) backend.Message {
 	return m
 }
 
-// afterInlineReasoning returns a text without the reasoning that starts it. Reasoning without an end is left as it is.
+// afterInlineReasoning returns a text without the reasoning that starts it. Reasoning without an end is kept.
 func afterInlineReasoning(text string) string {
 	rest, err := withoutThinking(text)
 	switch {
@@ -42,17 +42,17 @@ func afterInlineReasoning(text string) string {
 	}
 }
 
-// saidBytes returns the size of the text and the reasoning of a message, from which tokens are estimated.
+// saidBytes returns the size of the text and the reasoning of a message. Tokens are estimated from it.
 func saidBytes(m backend.Message) int { return len(m.Content) + len(m.ReasoningText()) }
 
-// dropAnswersReasoning takes the reasoning off the answers among messages and returns how many bytes that saved. No
+// dropAnswersReasoning removes the reasoning of the answers among messages and returns how many bytes that saved. No
 // server needs it.
 func dropAnswersReasoning(messages []backend.Message) (saved int) {
 	return dropReasoning(messages, func(_ int, m backend.Message) bool { return len(m.ToolCalls) == 0 })
 }
 
-// dropOlderReasoning takes the reasoning off all assistant messages but the last and returns how many bytes that saved.
-// Signed reasoning stays: a server may refuse a tool loop without it.
+// dropOlderReasoning removes the reasoning of all assistant messages except the last and returns how many bytes that
+// saved. Signed reasoning stays: a server may refuse a tool loop without it.
 func dropOlderReasoning(messages []backend.Message) (saved int) {
 	last := 0
 	for i, m := range messages {
@@ -65,7 +65,7 @@ func dropOlderReasoning(messages []backend.Message) (saved int) {
 	})
 }
 
-// dropReasoning takes the reasoning off the messages that drop chooses.
+// dropReasoning removes the reasoning of the messages that drop selects.
 func dropReasoning(messages []backend.Message, drop func(i int, m backend.Message) bool) (saved int) {
 	for i, m := range messages {
 		if m.Reasoning != nil && drop(i, m) {

@@ -39,7 +39,7 @@ func repairedJob() []reply {
 	return []reply{thinking("first", asks(`{"k":1}`)), thinking("second", asks(`{"k":2}`)), thinking("third", says("not JSON")), thinking("fourth", says(`{"a":1}`))}
 }
 
-func TestReasoningIsSentBackAsTheSpecAsks(t *testing.T) {
+func TestReasoningFollowsSpec(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
 		keep spec.KeepReasoning
@@ -67,12 +67,13 @@ func TestReasoningIsSentBackAsTheSpecAsks(t *testing.T) {
 		for _, turn := range turns {
 			kept = append(kept, turn.Assistant.ReasoningText())
 		}
-		assert.Equal(t, []string{"first", "second", "third", "fourth"}, kept, "a transcript has all reasoning")
-		assert.Contains(t, string(s.journal[2]), "third", "and so has the journal")
+		assert.Equal(t, []string{"first", "second", "third", "fourth"}, kept, "the transcript has all reasoning")
+		assert.Contains(t, string(s.journal[2]), "third", "the journal has all reasoning")
 	}
 }
 
-// The journal holds all that a second worker needs to send the same bytes: signatures, and members of calls.
+// The journal holds everything that a second worker needs to send the same bytes, including signatures and members of
+// calls.
 func TestReasoningIsByteIdenticalAfterATakeover(t *testing.T) {
 	script := func() []reply {
 		all := repairedJob()
@@ -102,8 +103,8 @@ func TestReasoningIsByteIdenticalAfterATakeover(t *testing.T) {
 	}
 }
 
-// A worker of the version before wrote no reasoning.
-func TestJournalWithoutReasoningIsTaken(t *testing.T) {
+// A worker of the previous version wrote no reasoning.
+func TestJournalWithoutReasoningIsAccepted(t *testing.T) {
 	t.Parallel()
 	s := &stage{script: []reply{says(`{"a":1}`)}, journal: [][]byte{[]byte(`{"assistant":{"role":"assistant","content":"","tool_calls":[{"id":"c1","name":"look","arguments":"{}"}]},` +
 		`"tools":[{"role":"tool","content":"seen","tool_call_id":"c1"}],"usage":{"prompt_tokens":1,"cached_tokens":0,"completion_tokens":1},"counts":{"asked":1,"executed":1},"model":"m"}`)}}
@@ -113,7 +114,7 @@ func TestJournalWithoutReasoningIsTaken(t *testing.T) {
 	assert.Nil(t, s.requests[0].Messages[2].ToolCalls[0].Extra)
 }
 
-func TestReasoningInTheTextFollowsTheSpec(t *testing.T) {
+func TestInlineReasoningFollowsSpec(t *testing.T) {
 	t.Parallel()
 	call := func(text string) reply {
 		r := asks(`{}`)
@@ -142,7 +143,7 @@ func TestReasoningInTheTextFollowsTheSpec(t *testing.T) {
 		assert.Equal(t, c.answers, last[4].Content, "%s: %s", c.keep, c.text)
 		var turn Turn
 		require.NoError(t, json.Unmarshal(s.journal[1], &turn))
-		assert.Equal(t, c.text, turn.Assistant.Content, "the journal keeps the text as it was")
+		assert.Equal(t, c.text, turn.Assistant.Content, "the journal keeps the original text")
 	}
 }
 
@@ -164,7 +165,8 @@ func TestReasoningInTheJournalIsBounded(t *testing.T) {
 	}
 }
 
-// Reasoning that is not sent again takes no room, and that of an answer goes before tool results do.
+// Reasoning that is not sent again takes no room. The reasoning of an answer is dropped before tool results are
+// shortened.
 func TestReasoningCountsInTheContext(t *testing.T) {
 	t.Parallel()
 	thought := strings.Repeat("thought ", 500) // 4,000 bytes, 1,000 tokens
@@ -210,8 +212,8 @@ func TestReasoningCountsInTheContext(t *testing.T) {
 	}
 }
 
-// A server counts more tokens than were reckoned. When no tool result is left to shorten, older reasoning goes.
-func TestReasoningGoesWhenTheServerRefusesTheLength(t *testing.T) {
+// A server counts more tokens than estimated. When no tool result can be shortened further, older reasoning is dropped.
+func TestRefusedLengthDropsOlderReasoning(t *testing.T) {
 	t.Parallel()
 	s := &stage{tool: func(context.Context, toolpool.Call) (toolpool.Result, error) {
 		return toolpool.Result{Content: "ok"}, nil
@@ -261,7 +263,7 @@ func TestReasoningIsTheSameAfterAnyCut(t *testing.T) {
 	})
 }
 
-func TestCutReasoningIsTheTraceOfATruncatedTurn(t *testing.T) {
+func TestTruncatedErrorHoldsCutReasoning(t *testing.T) {
 	t.Parallel()
 	cut := thinking("so far I", cutAt(""))
 	res, err := (&stage{script: []reply{cut}}).run(t, func(p *spec.Plan) { p.Tools = nil })
@@ -270,7 +272,7 @@ func TestCutReasoningIsTheTraceOfATruncatedTurn(t *testing.T) {
 	assert.Equal(t, batch.OutputTruncated, res.Error.Type)
 	assert.Equal(t, "so far I", res.Error.Raw)
 
-	// With tools nothing bound the answer. The repair turn does not get the cut reasoning.
+	// A job with tools has no schema on its first answer. The repair turn does not get the cut reasoning.
 	s := &stage{script: []reply{cut, says(`{"a":1}`)}}
 	res, err = s.run(t, nil)
 	require.NoError(t, err)

@@ -15,29 +15,29 @@ import (
 )
 
 const (
-	defaultWindow = 32_768 // tokens of context where the server does not tell
+	defaultWindow = 32_768 // tokens of context if the server does not report them
 	defaultAnswer = 4_096  // tokens kept free for an answer without max_tokens
-	minGroup      = 2_000  // bytes of results that a call has room for, however small the context
-	leastGroup    = 500    // the same after refusals, so that a server ends them
+	minGroup      = 2_000  // bytes of results that fit one call, however small the context
+	leastGroup    = 500    // minimum of room after refusals, so that refusals end
 	sideBySide    = 8      // groups that are answered at once
 )
 
-// Part says which results a turn of a reduction is about.
+// Part is the part of the results that a turn of a reduction covers.
 type Part struct {
-	Level int   `json:"level"` // 0 has the results themselves, every other one the answers of the one before
+	Level int   `json:"level"` // 0 for the results themselves; each further level reduces the answers of the previous one
 	From  int64 `json:"from"`  // indexes of results
 	To    int64 `json:"to"`    // inclusive
-	Turns int   `json:"turns"` // model calls, the repair included
+	Turns int   `json:"turns"` // model calls, including a repair
 }
 
-// piece is one line of a prompt: a result, or an answer for some of them.
+// piece is one line of a prompt: a result, or an answer for several results.
 type piece struct {
 	from, to int64
 	text     string
 }
 
-// reduce answers the task for n results: at once if they fit into the context, and else as a tree, level by level. Each
-// answer for a part is one turn of the journal, in the order of the results.
+// reduce answers the task for n results: in one call if they fit into the context, and otherwise as a tree, level by
+// level. Each answer for a part is one turn of the journal, in the order of the results.
 func (a *attempt) reduce(s *scope, n int64) (json.RawMessage, error) {
 	if a.job.Results == nil {
 		return nil, errors.New("a job that reduces was given no results")
@@ -62,7 +62,7 @@ func (a *attempt) reduce(s *scope, n int64) (json.RawMessage, error) {
 	}
 }
 
-// room is how many bytes of results fit into one prompt, at least the given number.
+// room returns how many bytes of results fit into one prompt, at least least.
 func (p *Program) room(least int) int {
 	window := cmp.Or(p.contextWindow(), defaultWindow)
 	answer := min(cmp.Or(p.sampling.MaxTokens, defaultAnswer), window/2)
@@ -70,15 +70,15 @@ func (p *Program) room(least int) int {
 	return max(tokens*bytesPerTokenIn-len(p.system)-p.taskBytes-shortResult, least)
 }
 
-// reducer is one reduction. It belongs to the agent's goroutine, but for [reducer.answer].
+// reducer is one reduction. It belongs to the agent's goroutine, except for [reducer.answer].
 type reducer struct {
 	*attempt
 	scope *scope
 	n     int64
 	room  int
-	done  []Turn // of earlier attempts, those of levels that are behind taken away
+	done  []Turn // turns of earlier attempts in levels that are not complete yet
 	wrote int    // turns in the journal
-	parts int    // calls that were begun, so that each has a name of its own
+	parts int    // calls that were begun; names each of them
 }
 
 func (r *reducer) replay() error {
@@ -104,7 +104,7 @@ func (r *reducer) add(turns int, u batch.Usage, model string) {
 	r.served = cmp.Or(model, r.served)
 }
 
-// results are the lines of the first level.
+// results returns the lines of the first level.
 func (r *reducer) results() iter.Seq2[piece, error] {
 	return func(yield func(piece, error) bool) {
 		count := int64(0)
@@ -125,7 +125,7 @@ func (r *reducer) results() iter.Seq2[piece, error] {
 	}
 }
 
-// resultLine is a result as the model reads it: what it says, and not how it came about.
+// resultLine returns a result as a line for the model: its content, without usage or times.
 func resultLine(r batch.Result) ([]byte, error) {
 	type failure struct {
 		Type    batch.ErrorType `json:"type"`
@@ -149,7 +149,8 @@ func resultLine(r batch.Result) ([]byte, error) {
 	return encode(line)
 }
 
-// level answers all groups of a level and returns the lines of the next one; or, if there is a single group, the output.
+// level answers all groups of a level and returns the lines of the next one. If there is a single group, it returns the
+// output.
 func (r *reducer) level(level int, pieces iter.Seq2[piece, error]) (answers []piece, output json.RawMessage, err error) {
 	for len(r.done) > 0 && r.done[0].Part.Level == level {
 		p, err := answerPiece(*r.done[0].Part, json.RawMessage(r.done[0].Assistant.Content))
@@ -167,10 +168,10 @@ func (r *reducer) level(level int, pieces iter.Seq2[piece, error]) (answers []pi
 	}
 }
 
-// errTooLong is that the server refused a group as too long, and that the next ones are smaller.
+// errTooLong means that the server refused a group as too long, and that the next groups are smaller.
 var errTooLong = errors.New("a group is too long")
 
-// shrink makes the room for groups smaller after a server refused one as too long, and reports whether it could.
+// shrink reduces the room for groups after a server refused one as too long, and reports whether it could.
 func (r *reducer) shrink(err error) bool {
 	failed, ok := errors.AsType[*batch.Error](err)
 	if !ok || failed.Type != batch.Oversized || r.room <= leastGroup {
@@ -181,7 +182,8 @@ func (r *reducer) shrink(err error) bool {
 	return true
 }
 
-// rest answers the groups of a level behind the answers that it has. added are the new answers, also with an error.
+// rest answers the groups of a level after the given answers. added are the new answers; they are valid even with an
+// error.
 func (r *reducer) rest(level int, pieces iter.Seq2[piece, error], answers []piece) (added []piece, output json.RawMessage, err error) {
 	next, stop := iter.Pull2(r.groups(pieces, behind(answers)))
 	defer stop()
@@ -190,7 +192,7 @@ func (r *reducer) rest(level int, pieces iter.Seq2[piece, error], answers []piec
 		return nil, nil, err
 	}
 	if !more && len(answers) == 0 {
-		return r.whole(level, nil) // there is nothing to reduce, and the answer may be that
+		return r.whole(level, nil) // no results: one call may still answer the task
 	}
 	var waiting [][]piece
 	for more {
@@ -213,7 +215,7 @@ func (r *reducer) rest(level int, pieces iter.Seq2[piece, error], answers []piec
 	return added, nil, nil
 }
 
-// whole answers what fits into one prompt.
+// whole answers a group that fits into one prompt.
 func (r *reducer) whole(level int, group []piece) (answers []piece, output json.RawMessage, err error) {
 	if err := r.withinBudget(); err != nil {
 		return nil, nil, err
@@ -227,7 +229,7 @@ func (r *reducer) whole(level int, group []piece) (answers []piece, output json.
 	return nil, json.RawMessage(turn.Assistant.Content), err
 }
 
-// behind is the index after the last result that has an answer on a level.
+// behind returns the index after the last result that has an answer on a level.
 func behind(answers []piece) int64 {
 	if len(answers) == 0 {
 		return 0
@@ -235,8 +237,8 @@ func behind(answers []piece) int64 {
 	return answers[len(answers)-1].to + 1
 }
 
-// groups packs neighbours into what fits one prompt, from an index on. A group has at least two pieces unless it is
-// the last one, because no piece takes more than half of the room.
+// groups packs neighbours from an index on into groups that fit into one prompt. A group has at least two pieces unless
+// it is the last one, because no piece takes more than half of the room.
 func (r *reducer) groups(pieces iter.Seq2[piece, error], from int64) iter.Seq2[[]piece, error] {
 	return func(yield func([]piece, error) bool) {
 		var group []piece
@@ -264,7 +266,7 @@ func (r *reducer) groups(pieces iter.Seq2[piece, error], from int64) iter.Seq2[[
 	}
 }
 
-// answerAll answers groups side by side and journals them in their order. Answers that came before a failure are kept.
+// answerAll answers groups concurrently and journals the answers in order. Answers before a failure are kept.
 func (r *reducer) answerAll(level int, groups [][]piece) ([]piece, error) {
 	if err := r.withinBudget(); err != nil {
 		return nil, err
@@ -304,7 +306,7 @@ func (r *reducer) answerAll(level int, groups [][]piece) ([]piece, error) {
 	return out, nil
 }
 
-// about says which part of the results a failure is about.
+// about adds the range of results to the message of a failure.
 func (r *reducer) about(p *Part, err error) error {
 	failed, ok := errors.AsType[*batch.Error](err)
 	if !ok {
@@ -315,7 +317,7 @@ func (r *reducer) about(p *Part, err error) error {
 	return &e
 }
 
-// answer makes the calls for one group. The turn has its Part in every case. Safe for concurrent use.
+// answer makes the calls for one group. The returned turn always has its Part. Safe for concurrent use.
 func (r *reducer) answer(level int, group []piece, last bool, part int) (Turn, error) {
 	turn := Turn{Part: &Part{Level: level, To: -1}}
 	if len(group) > 0 {
@@ -325,11 +327,12 @@ func (r *reducer) answer(level int, group []piece, last bool, part int) (Turn, e
 	if err != nil {
 		return turn, err
 	}
-	// A conversation of its own. To the scheduler it is no turn of the job's: its prompt does not continue another one.
+	// A separate conversation. The scheduler does not count it as a turn of the job, because its prompt continues no other
+	// one.
 	sub := &attempt{Runner: r.Runner, prog: r.prog, log: r.log, state: batch.Running, conv: newConversation(r.prog.system, prompt, r.prog.contextWindow(), r.prog.keep)}
 	sub.job = Job{
 		ID: batch.Job{Batch: r.job.ID.Batch, Index: r.job.ID.Index + int64(part)}, Attempt: r.job.Attempt, Stop: r.job.Stop, OnTurn: r.job.OnTurn, Budget: r.job.Budget,
-		Append: func(context.Context, int, []byte) error { return nil }, // a repair is not worth a turn of the journal
+		Append: func(context.Context, int, []byte) error { return nil }, // a repair is not journalled
 	}
 	output, err := sub.converse(r.scope)
 	turn.Assistant = backend.Message{Role: backend.RoleAssistant, Content: string(output)}
@@ -362,7 +365,7 @@ func (r *reducer) prompt(level int, group []piece, last bool, p *Part) (string, 
 	return prompt, nil
 }
 
-// answerPiece is an answer as a line of the next level.
+// answerPiece returns an answer as a line of the next level.
 func answerPiece(p Part, output json.RawMessage) (piece, error) {
 	text, err := encode(struct {
 		Results [2]int64        `json:"results"`

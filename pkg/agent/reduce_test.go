@@ -23,7 +23,7 @@ import (
 type counter struct {
 	mu      sync.Mutex
 	prompts []string
-	answer  func(prompt string) (*backend.Response, error) // in place of the sum
+	answer  func(prompt string) (*backend.Response, error) // replaces the sum
 }
 
 func (c *counter) Generate(_ context.Context, r *backend.Request, _ backend.Observer) (*backend.Response, error) {
@@ -59,10 +59,10 @@ func (c *counter) Call(context.Context, toolpool.Call) (toolpool.Result, error) 
 	return toolpool.Result{}, errors.New("there are no tools")
 }
 
-// reduction is a job over n results of 1 each, of which every tenth failed. Each line has pad bytes more.
+// reduction is a job over n results of 1 each. Every tenth has failed. Each line has pad more bytes.
 type reduction struct {
 	n, pad  int
-	missing int // results that are gone
+	missing int // missing results
 	window  int
 	journal [][]byte
 	budget  batch.Budget
@@ -113,7 +113,7 @@ func sumOf(t *testing.T, r batch.Result) (sum, failed int) {
 	return out.Sum, out.Failed
 }
 
-func TestResultsThatFitAreReducedAtOnce(t *testing.T) {
+func TestFittingResultsAreReducedInOneCall(t *testing.T) {
 	t.Parallel()
 	c := &counter{}
 	r := &reduction{n: 20, window: 32_000}
@@ -124,7 +124,7 @@ func TestResultsThatFitAreReducedAtOnce(t *testing.T) {
 	require.Len(t, c.prompts, 1)
 	assert.Equal(t, 1, result.Turns)
 	assert.EqualValues(t, 10, result.Usage.PromptTokens)
-	assert.Empty(t, r.journal, "one call is not worth a journal")
+	assert.Empty(t, r.journal, "a reduction in one call writes no journal")
 	lines := strings.Split(c.prompts[0], "\n")
 	require.Len(t, lines, 21)
 	assert.Equal(t, "Add up 20 lines.", lines[0])
@@ -132,8 +132,8 @@ func TestResultsThatFitAreReducedAtOnce(t *testing.T) {
 	assert.Equal(t, `{"index":9,"status":"failed","error":{"type":"Timeout","message":"late"}}`, lines[10])
 }
 
-// Every result is counted once, whatever the tree looks like, and every prompt fits.
-func TestResultsThatDoNotFitAreReducedAsATree(t *testing.T) {
+// Every result is counted once in a tree of any shape, and every prompt fits.
+func TestLargeResultsAreReducedAsTree(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{100, 1_000, 3_000} {
 		c := &counter{}
@@ -151,12 +151,12 @@ func TestResultsThatDoNotFitAreReducedAsATree(t *testing.T) {
 		again := &reduction{n: n, pad: 100, window: 2_000}
 		_, err = again.run(t, &counter{})
 		require.NoError(t, err)
-		assert.Equal(t, r.journal, again.journal, "the same every time")
+		assert.Equal(t, r.journal, again.journal, "every run makes the same tree")
 	}
 }
 
-// A result that alone is longer than the context is shortened, and the tree still ends.
-func TestALongResultIsShortened(t *testing.T) {
+// A result that is longer than the context is shortened, and the tree still ends.
+func TestLongResultIsShortened(t *testing.T) {
 	t.Parallel()
 	c := &counter{}
 	r := &reduction{n: 30, pad: 20_000, window: 2_000}
@@ -168,8 +168,8 @@ func TestALongResultIsShortened(t *testing.T) {
 	}
 }
 
-// Whatever turn the worker died after, the next one goes on behind it and comes to the same end.
-func TestAReductionGoesOnFromItsJournal(t *testing.T) {
+// A worker dies after each turn in turn. The next worker continues after it and gets the same output.
+func TestReductionResumesFromJournal(t *testing.T) {
 	t.Parallel()
 	whole := &counter{}
 	r := &reduction{n: 1_000, pad: 100, window: 2_000}
@@ -190,11 +190,11 @@ func TestAReductionGoesOnFromItsJournal(t *testing.T) {
 		assert.Equal(t, want.Usage, got.Usage)
 		assert.Equal(t, want.Turns, got.Turns)
 		assert.Equal(t, r.journal, cut.journal)
-		assert.Len(t, rest.prompts, len(whole.prompts)-stop, "what is journalled is not asked again")
+		assert.Len(t, rest.prompts, len(whole.prompts)-stop, "journalled parts are not requested again")
 	}
 }
 
-func TestAReductionThatFails(t *testing.T) {
+func TestFailedReduction(t *testing.T) {
 	t.Parallel()
 	gone, err := (&reduction{n: 50, missing: 3, window: 32_000}).run(t, &counter{})
 	require.NoError(t, err)
@@ -217,7 +217,7 @@ func TestAReductionThatFails(t *testing.T) {
 	assert.Positive(t, invalid.Turns)
 }
 
-func TestARepairOfAPart(t *testing.T) {
+func TestReductionRepairsPart(t *testing.T) {
 	t.Parallel()
 	var once sync.Once
 	c := &counter{}
@@ -231,10 +231,10 @@ func TestARepairOfAPart(t *testing.T) {
 	assert.Equal(t, 2, result.Turns, "the answer and its repair")
 }
 
-func TestReduceSplitsWhatTheServerRefuses(t *testing.T) {
+func TestReduceSplitsRefusedGroups(t *testing.T) {
 	for name, c := range map[string]struct {
-		window int // as the server's refusal gives it
-		least  int // bytes that the server takes
+		window int // in the server's refusal
+		least  int // bytes that the server accepts
 	}{"with a window": {1000, 3000}, "without a window": {0, 3000}, "far below": {0, 900}} {
 		t.Run(name, func(t *testing.T) {
 			refusals := 0
@@ -263,7 +263,7 @@ func TestReduceSplitsWhatTheServerRefuses(t *testing.T) {
 	}
 }
 
-func TestReduceFailsWhereNothingFits(t *testing.T) {
+func TestReduceFailsIfNothingFits(t *testing.T) {
 	model := &counter{answer: func(string) (*backend.Response, error) {
 		return nil, &backend.Error{Class: backend.ContextTooLong, Message: "too long"}
 	}}

@@ -14,8 +14,9 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// An earlier output is taken only if this worker comes to its fingerprint: the same model, and no tool with side effects.
-func TestAnEarlierOutputStandsForTheSameQuestionOnly(t *testing.T) {
+// An earlier output is reused only if this worker computes the same fingerprint: the same model, and no tool with side
+// effects.
+func TestReuseRequiresSameFingerprint(t *testing.T) {
 	t.Parallel()
 	plan := &spec.Plan{Name: "t", System: "sys", Task: "do {x}", Tools: []string{"look"}, MaxTurns: 4}
 	q, err := plan.Question("m", plan.Tools)

@@ -16,20 +16,20 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// maxRaw bounds the model's text in an error.
+// maxRaw limits the model's text in an error, in bytes.
 const maxRaw = 16 << 10
 
-// Config says how a runner appears in results and logs.
+// Config configures a runner.
 type Config struct {
-	Worker string       // the worker's --id, for results
-	Logger *slog.Logger // Defaults to no log.
-	// Jitter replaces the random source of waits, numbers in [0,1), so that a run can be replayed.
+	Worker string       // the worker's --id, shown in results
+	Logger *slog.Logger // Defaults to none.
+	// Jitter replaces the random source of waits, numbers in [0,1), so that a run can be replayed. Nil uses math/rand.
 	Jitter func() float64
-	// Endpoint tells outages from bad requests. Nil counts every failure against its job.
+	// Endpoint distinguishes outages from bad requests. With nil, every failure counts against its job.
 	Endpoint Endpoint
 }
 
-// Runner runs jobs. Safe for concurrent use; it keeps nothing between jobs.
+// Runner runs jobs. Safe for concurrent use; it has no state between jobs.
 type Runner struct {
 	model   Model
 	counter backend.TokenCounter // nil if the model cannot count
@@ -57,9 +57,9 @@ func NewRunner(model Model, slots Slots, tools Tools, cfg Config) *Runner {
 
 // Run runs one attempt of a job, from its journal's end to its result. Exactly one of result and error is meaningful.
 //
-// A job that fails has a result that says so. An error means that there is no result: [ErrStopped] after Job.Stop, at
-// a turn boundary; an error that wraps context.Cause(ctx); what Job.Append returned; or a defect, such as a journal
-// that cannot be read.
+// A failed job has a result with an error in it. A Go error means that there is no result. It is [ErrStopped] after
+// Job.Stop, at a turn boundary; or it wraps context.Cause(ctx); or it is the error of Job.Append; or it reports a bug,
+// such as an unreadable journal.
 func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, error) {
 	began := time.Now()
 	log := job.Logger
@@ -125,26 +125,26 @@ type attempt struct {
 	state batch.State
 	conv  *conversation
 
-	reopened    bool            // it was looked whether the first turn had been left open
-	item        json.RawMessage // of a plan; nil if the job has none
-	ended       *batch.Result   // the result that the job had in an earlier run; nil if the job runs
+	reopened    bool            // set once the ledger was checked for an open first turn
+	item        json.RawMessage // item of a plan; nil if the job has none
+	ended       *batch.Result   // the job's result of an earlier run; nil if the job runs
 	reduction   *spec.Reduction
-	question    string      // hash of what the job asks; "" if it asks nothing of its own
-	fingerprint string      // "" if the output must not be used again
-	reused      *spec.Reuse // an earlier result that stands for this job's; nil if the job runs
+	question    string      // hash of the job's question; "" without one
+	fingerprint string      // "" if the output must not be reused
+	reused      *spec.Reuse // an earlier result that is reused for this job; nil if the job runs
 
-	// Totals, those of the journal included.
+	// Totals, including the journal.
 	turns  int
 	usage  batch.Usage
 	counts batch.ToolCounts
-	served string // the model as the server named it
-	// leftOut names the sampling fields that the server did not take, sorted.
+	served string // the model's name as reported by the server
+	// leftOut lists the sampling fields that the server did not accept, sorted.
 	leftOut []string
 
 	spent meter // of this attempt alone
 }
 
-// run returns the job's output. A *batch.Error is the job's failure; any other error leaves it without a result.
+// run returns the job's output. A *batch.Error is the job's failure. Any other error ends the attempt without a result.
 func (a *attempt) run(s *scope) (json.RawMessage, error) {
 	if err := a.preflight(s); err != nil {
 		return nil, err
@@ -163,7 +163,7 @@ func (a *attempt) run(s *scope) (json.RawMessage, error) {
 	return a.converse(s)
 }
 
-// converse takes turns until there is an answer.
+// converse runs turns until one returns an answer.
 func (a *attempt) converse(s *scope) (json.RawMessage, error) {
 	for {
 		if err := s.boundary(); err != nil {
@@ -179,7 +179,7 @@ func (a *attempt) converse(s *scope) (json.RawMessage, error) {
 	}
 }
 
-// observedTurn is turn, with whoever watches told.
+// observedTurn calls turn and reports it to Job.OnTurn.
 func (a *attempt) observedTurn(s *scope, t turnPlan) (output json.RawMessage, answered bool, err error) {
 	if a.job.OnTurn == nil {
 		return a.turn(s, t)
@@ -189,8 +189,8 @@ func (a *attempt) observedTurn(s *scope, t turnPlan) (output json.RawMessage, an
 	return a.turn(s.with(with), t)
 }
 
-// turn makes a model call and, if the model asks for tools, their calls. With answered the output is the job's, which may
-// be empty.
+// turn makes a model call, and runs the tool calls that the model requests. answered reports that output is the job's
+// output, which may be empty.
 func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered bool, err error) {
 	resp, err := a.reopen(s, t)
 	if err != nil {
@@ -211,7 +211,7 @@ func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered b
 		calls.discard()
 		return nil, false, refused(resp)
 	case resp.Finish == backend.FinishLength && a.prog.output != nil && t.mayCall && len(resp.Message.ToolCalls) == 0:
-		// Nothing bound this answer to the schema; the repair turn does, and then it need not be long.
+		// This call sent no schema. The repair turn does, and its answer can be shorter.
 		calls.discard()
 		return nil, false, a.repairTurn(s, t, resp, errors.New("it was cut because it is too long"), usage)
 	case resp.Finish == backend.FinishLength:
@@ -245,7 +245,8 @@ func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered b
 	}
 }
 
-// withinBudget ends a job that has used what it may. It is asked before each model call, so the last one may go beyond.
+// withinBudget returns the job's error if its budget is used up. It runs before each model call, so that the last call
+// may exceed the budget.
 func (a *attempt) withinBudget() error {
 	b, used := a.prog.budget, a.usage.PromptTokens+a.usage.CompletionTokens
 	switch {
@@ -284,7 +285,7 @@ func (a *attempt) count(resp *backend.Response) {
 	a.leave(resp.LeftOut)
 }
 
-// leave adds names of fields that the server did not take.
+// leave adds names of fields that the server did not accept.
 func (a *attempt) leave(names []string) {
 	for _, name := range names {
 		if at, found := slices.BinarySearch(a.leftOut, name); !found {
@@ -293,7 +294,7 @@ func (a *attempt) leave(names []string) {
 	}
 }
 
-// refused is the job's error for an answer that the model, or a filter, refused.
+// refused returns the job's error for an answer that the model or a filter refused.
 func refused(resp *backend.Response) error {
 	if resp.Refusal == "" {
 		e := batch.NewError(batch.BackendRejected, "the server's content filter refused the answer")
@@ -311,9 +312,9 @@ func turnUsage(u backend.Usage) batch.Usage {
 
 // scope holds the contexts of one attempt. Each of caller, work and pause ends no later than the one before it.
 type scope struct {
-	caller context.Context // the worker's; the journal is written under it
-	work   context.Context // within the job's time limit; model and tool calls run under it
-	pause  context.Context // ended by Stop too; for waits that lie on a turn boundary
+	caller context.Context // the worker's context; the journal is written under it
+	work   context.Context // ends with the job's time limit; model and tool calls run under it
+	pause  context.Context // also ended by Stop; for waits at a turn boundary
 	stop   <-chan struct{}
 	limit  time.Duration // of the job; 0 means none
 	clock  *jobClock     // ends work
@@ -341,14 +342,14 @@ func newScope(ctx context.Context, stop <-chan struct{}, limit time.Duration) (s
 	}
 }
 
-// with is the same scope for waits and calls that should carry more values.
+// with returns a copy of the scope with more values for waits and calls.
 func (s *scope) with(values func(context.Context) context.Context) *scope {
 	more := *s
 	more.work, more.pause = values(s.work), values(s.pause)
 	return &more
 }
 
-// over tells why nothing more can be done for the job, or nil.
+// over returns why the job cannot continue, or nil.
 func (s *scope) over() error {
 	switch {
 	case s.caller.Err() != nil:
@@ -360,7 +361,7 @@ func (s *scope) over() error {
 	}
 }
 
-// boundary is over, and ErrStopped if the job was asked to stop.
+// boundary returns the error of over, or ErrStopped if the job was stopped.
 func (s *scope) boundary() error {
 	if err := s.over(); err != nil {
 		return err

@@ -19,7 +19,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// reply is what the scripted model does at one call.
+// reply is the reaction of the scripted model to one call.
 type reply struct {
 	resp *backend.Response
 	err  error
@@ -45,7 +45,7 @@ func asks(arguments string) reply {
 
 func fails(c backend.Class) reply { return reply{err: &backend.Error{Class: c, Message: "scripted"}} }
 
-// stage is one agent with everything around it scripted.
+// stage is one agent with a scripted model and scripted tools.
 type stage struct {
 	script   []reply
 	requests []backend.Request
@@ -55,7 +55,7 @@ type stage struct {
 	window   int // tokens of context
 	stop     chan struct{}
 	budget   Budget
-	generate func(ctx context.Context, o backend.Observer) (*backend.Response, error) // in place of the script
+	generate func(ctx context.Context, o backend.Observer) (*backend.Response, error) // replaces the script
 	tool     func(ctx context.Context, c toolpool.Call) (toolpool.Result, error)
 }
 
@@ -118,7 +118,7 @@ func (s *stage) run(t require.TestingT, change func(*spec.Plan)) (batch.Result, 
 	})
 }
 
-func TestAJobEndsBeforeTheCallThatItMayNotPayFor(t *testing.T) {
+func TestJobBudgetEndsJobBeforeNextCall(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*spec.Plan){
 		"tokens": func(p *spec.Plan) { p.JobBudget.Tokens = 24 }, // a call of these tests uses 12
@@ -138,7 +138,7 @@ func TestAJobEndsBeforeTheCallThatItMayNotPayFor(t *testing.T) {
 	s := &stage{script: []reply{asks(`{}`), says(`{"a":1}`)}}
 	r, err := s.run(t, func(p *spec.Plan) { p.JobBudget.Tokens = 13 })
 	require.NoError(t, err)
-	assert.Equal(t, batch.OK, r.Status, "an answer that was paid for counts")
+	assert.Equal(t, batch.OK, r.Status, "an answer counts even if its call exceeds the budget")
 }
 
 func TestOutcomes(t *testing.T) {
@@ -173,7 +173,7 @@ func TestOutcomes(t *testing.T) {
 				r, err := s.run(t, c.change)
 				require.NoError(t, err)
 				assert.Equal(t, c.turns, r.Turns)
-				assert.Empty(t, s.script, "replies that nobody asked for")
+				assert.Empty(t, s.script, "unused replies")
 				if c.fails != "" {
 					require.NotNil(t, r.Error, "output %s", r.Output)
 					assert.Equal(t, c.fails, r.Error.Type)
@@ -187,8 +187,8 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// TestToolCallsOfACutTurnAreNotRun: no call of a turn that ended with "length" runs, however whole it looks.
-func TestToolCallsOfACutTurnAreNotRun(t *testing.T) {
+// TestToolCallsOfCutTurnAreNotRun: no call of a turn that ended with "length" runs, even if it looks complete.
+func TestToolCallsOfCutTurnAreNotRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cutCall := asks(`{"k":1}`)
 		cutCall.resp.Finish = backend.FinishLength
@@ -200,8 +200,8 @@ func TestToolCallsOfACutTurnAreNotRun(t *testing.T) {
 	})
 }
 
-// TestResumeIsByteIdentical ends an agent after each turn and lets another go on: every request is the same as without
-// the interruption.
+// TestResumeIsByteIdentical ends an agent after each turn and resumes the job: every request is the same as without the
+// interruption.
 func TestResumeIsByteIdentical(t *testing.T) {
 	script := func() []reply {
 		return []reply{asks(`{"k":"<1>"}`), asks(`{"k":`), says("not yet"), says(`{"a":1}`)}
@@ -242,7 +242,7 @@ func TestTranscript(t *testing.T) {
 	assert.Equal(t, "seen", turns[0].Tools[0].Content)
 	assert.JSONEq(t, `{"a":1}`, turns[1].Assistant.Content)
 
-	// Another attempt goes on from the journal, and has all of it.
+	// Another attempt resumes from the complete journal.
 	later := &stage{script: []reply{says(`{"a":1}`)}, journal: s.journal}
 	again, err := later.run(t, keep)
 	require.NoError(t, err)
@@ -251,15 +251,15 @@ func TestTranscript(t *testing.T) {
 	res, err = (&stage{script: []reply{asks(`{"q":1}`), cutAt("and so on"), cutAt("and so on")}}).run(t, keep)
 	require.NoError(t, err)
 	assert.Equal(t, batch.StatusFailed, res.Status)
-	assert.NotEmpty(t, read(res), "of a job that failed too")
+	assert.NotEmpty(t, read(res), "a failed job has a transcript, too")
 
 	res, err = (&stage{script: []reply{says(`{"a":1}`)}}).run(t, nil)
 	require.NoError(t, err)
 	assert.Nil(t, res.Transcript)
 }
 
-// TestFormatAndToolsNeverTogether: a server that is given both drops the tool calls.
-func TestFormatAndToolsNeverTogether(t *testing.T) {
+// TestRequestNeverHasFormatAndTools: a server drops the tool calls if a request has both.
+func TestRequestNeverHasFormatAndTools(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{script: []reply{asks(`{}`), says("no"), says(`{"a":1}`)}}
 		_, err := s.run(t, nil)
@@ -272,7 +272,7 @@ func TestFormatAndToolsNeverTogether(t *testing.T) {
 	})
 }
 
-func TestResultNamesFieldsThatWereLeftOut(t *testing.T) {
+func TestResultNamesDroppedFields(t *testing.T) {
 	first, last := asks(`{}`), says(`{"a":1}`)
 	first.resp.LeftOut = []string{"temperature"}
 	last.resp.LeftOut = []string{"seed", "temperature"}
@@ -283,10 +283,10 @@ func TestResultNamesFieldsThatWereLeftOut(t *testing.T) {
 
 	res, err = (&stage{script: []reply{says(`{"a":1}`)}, journal: s.journal}).run(t, nil)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"temperature"}, res.LeftOut, "of the turns of an earlier attempt")
+	assert.Equal(t, []string{"temperature"}, res.LeftOut, "includes the turns of an earlier attempt")
 }
 
-func TestRefusalHasTheModelsWords(t *testing.T) {
+func TestRefusalErrorHoldsModelText(t *testing.T) {
 	refusal := says("I will not.")
 	refusal.resp.Finish, refusal.resp.Refusal = backend.FinishRefused, "I will not."
 	res, err := (&stage{script: []reply{refusal}}).run(t, nil)

@@ -2,17 +2,17 @@ package agent
 
 import "encoding/json"
 
-// strictKeywords are the schema keywords that grammar back ends are known to take. A server answers 400 to a strict
-// tool whose schema it cannot turn into a grammar.
+// strictKeywords are the schema keywords that grammar back ends accept. A server returns 400 for a strict tool if it
+// cannot turn the tool's schema into a grammar.
 var strictKeywords = map[string]bool{
 	"type": true, "properties": true, "required": true, "additionalProperties": true, "items": true, "enum": true,
 	"const": true, "anyOf": true, "minimum": true, "maximum": true, "title": true, "description": true, "default": true,
 }
 
-// canBeStrict reports whether a server may be asked to bind arguments to this schema: every object is closed, and only
-// well-known keywords occur. Without strict, servers offer the schema to the model as a mere hint.
+// canBeStrict reports whether arguments can be constrained to this schema: every object is closed, and only well-known
+// keywords occur. Without strict, servers show the schema to the model only as a hint.
 //
-// Some hosted APIs ask in addition that every property is required; that is for their adapter to know.
+// Some hosted APIs also require every property to be required; their adapters handle that.
 func canBeStrict(parameters []byte) bool {
 	var root any
 	return json.Unmarshal(parameters, &root) == nil && strictSchema(root)

@@ -9,7 +9,7 @@ import (
 
 // A server without a reasoning parser leaves the thinking of a model in its text. The thinking comes before the answer,
 // in a block with the tags of the model. Many chat templates put the opening tag into the prompt (DeepSeek-R1, QwQ,
-// Qwen3): then the answer holds the closing tag alone.
+// Qwen3). Then the answer has only the closing tag.
 
 var (
 	errThinking      = errors.New("it ends inside its thinking and holds no answer")
@@ -71,8 +71,8 @@ func afterClosing(text string) (after string, found bool) {
 	return "", false
 }
 
-// withoutThinking drops the blocks of thinking that text begins with. Without any it returns text as it is. A block
-// that does not end is an error, because a draft follows it; so is a text without anything after its blocks.
+// withoutThinking drops the blocks of thinking that text begins with. A text without any is returned unchanged. A block
+// without an end is an error, because a draft follows it. A text that ends after its blocks is an error, too.
 func withoutThinking(text string) (string, error) {
 	thought := false
 	for {
@@ -102,8 +102,8 @@ func withoutThinking(text string) (string, error) {
 }
 
 // plainText returns the answer of a model in a batch without a schema. It drops leading blocks, and thinking that the
-// prompt opened: the closing tag then is alone on its line, or at the very beginning. A tag inside a sentence, a
-// code block or a quoted block is part of the answer.
+// prompt opened: the closing tag is then alone on its line, or at the very beginning. A tag inside a sentence, a code
+// block or a quoted block is part of the answer.
 func plainText(text string) (string, error) {
 	rest, err := withoutThinking(text)
 	if err != nil || len(rest) != len(text) {
@@ -147,10 +147,10 @@ const (
 	harmonyChannel = "<|channel|>"
 	harmonyMessage = "<|message|>"
 	harmonyStart   = "<|start|>"
-	// A server that drops special tokens runs the names of the channels and the messages together.
+	// A server that drops special tokens joins the names of the channels and the messages.
 	bareFinal = "assistantfinal"
 
-	maxHarmonyHead = 200 // bytes of the name of a channel and what stands with it
+	maxHarmonyHead = 200 // bytes of the name of a channel and its attributes
 )
 
 var (

@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// scene is an agent whose model and tools take time and can be watched.
+// scene is an agent with a model and tools that take time and can be observed.
 type scene struct {
 	model func(ctx context.Context, call int, r *backend.Request, o backend.Observer) (*backend.Response, error)
 	tool  func(ctx context.Context, c toolpool.Call) (toolpool.Result, error)
@@ -80,7 +80,7 @@ func (s *scene) run(t *testing.T, change func(*spec.Plan)) (batch.Result, error)
 	})
 }
 
-// after waits like a server or a tool that takes d, and gives up with its caller.
+// after waits d, like a server or a tool, and ends early with its caller.
 func after(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -92,7 +92,7 @@ func after(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func TestATurnThatTakesTooLongIsRepeatedAndThenFails(t *testing.T) {
+func TestSlowTurnIsRetriedThenFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scene{model: func(ctx context.Context, _ int, _ *backend.Request, _ backend.Observer) (*backend.Response, error) {
 			return nil, after(ctx, time.Hour)
@@ -107,7 +107,7 @@ func TestATurnThatTakesTooLongIsRepeatedAndThenFails(t *testing.T) {
 	})
 }
 
-func TestAJobThatTakesTooLongIsATimeoutWhereverItStands(t *testing.T) {
+func TestJobTimeoutAppliesInEveryState(t *testing.T) {
 	slow := func(ctx context.Context, _ int, _ *backend.Request, _ backend.Observer) (*backend.Response, error) {
 		return nil, after(ctx, time.Hour)
 	}
@@ -141,7 +141,8 @@ func TestAJobThatTakesTooLongIsATimeoutWhereverItStands(t *testing.T) {
 	}
 }
 
-// A call runs while the model still writes, unless its tool has side effects; the turn then takes the longer of the two.
+// A call runs while the model still writes, unless its tool has side effects. The turn then takes the longer of the two
+// times.
 func TestToolCallsStartBeforeTheStreamEnds(t *testing.T) {
 	for share, want := range map[toolpool.Share]time.Duration{
 		toolpool.Inflight: 10 * time.Second, toolpool.Pure: 10 * time.Second, toolpool.Effect: 18 * time.Second,
@@ -155,7 +156,7 @@ func TestToolCallsStartBeforeTheStreamEnds(t *testing.T) {
 						if n == 2 {
 							return says("done").resp, nil
 						}
-						o.ToolCall(0, asks(`{"k":1}`).resp.Message.ToolCalls[0]) // complete at once; the stream goes on
+						o.ToolCall(0, asks(`{"k":1}`).resp.Message.ToolCalls[0]) // complete at once; the stream continues
 						return asks(`{"k":1}`).resp, after(ctx, 10*time.Second)
 					},
 					tool: func(ctx context.Context, _ toolpool.Call) (toolpool.Result, error) {
@@ -174,8 +175,8 @@ func TestToolCallsStartBeforeTheStreamEnds(t *testing.T) {
 	}
 }
 
-// What was started early for a turn that turns out bad is thrown away: cut by the token limit, refused, or broken off.
-func TestEarlyCallsOfABadTurnAreThrownAway(t *testing.T) {
+// Calls that were started early are discarded if their turn fails: cut by the token limit, refused, or broken off.
+func TestEarlyCallsOfFailedTurnAreDiscarded(t *testing.T) {
 	bad := map[string]func() (*backend.Response, error){
 		"cut": func() (*backend.Response, error) {
 			r := asks(`{}`).resp
@@ -217,8 +218,8 @@ func TestEarlyCallsOfABadTurnAreThrownAway(t *testing.T) {
 	}
 }
 
-// Stop ends an agent at its next turn boundary: a turn under way is finished and journalled first.
-func TestStopEndsAtATurnBoundary(t *testing.T) {
+// Stop ends an agent at its next turn boundary. A turn under way is finished and journalled first.
+func TestStopEndsAtTurnBoundary(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scene{stop: make(chan struct{})}
 		s.model = func(ctx context.Context, n int, _ *backend.Request, _ backend.Observer) (*backend.Response, error) {
@@ -254,8 +255,8 @@ func TestStopEndsAtATurnBoundary(t *testing.T) {
 	}
 }
 
-// A model that runs away is asked once more without the grammar that let it, and then fails with its text.
-func TestARunawayModel(t *testing.T) {
+// A model that runs away gets one more request without the grammar. If it runs away again, the job fails with its text.
+func TestRunawayModel(t *testing.T) {
 	runaway := &backend.Error{Class: backend.Degenerate, Message: "400 spaces", Partial: "{   "}
 	for fails, want := range map[int]batch.ErrorType{1: "", 2: batch.OutputInvalid} {
 		synctest.Test(t, func(t *testing.T) {
@@ -296,7 +297,7 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 	})
 }
 
-func TestALostLeaseEndsTheAttemptWithItsCause(t *testing.T) {
+func TestLostLeaseEndsAttemptWithItsCause(t *testing.T) {
 	errLost := errors.New("the lease was lost")
 	synctest.Test(t, func(t *testing.T) {
 		s := &scene{model: func(ctx context.Context, _ int, _ *backend.Request, _ backend.Observer) (*backend.Response, error) {
@@ -323,9 +324,9 @@ var anyTurn = rapid.Custom(func(rt *rapid.T) Turn {
 	return t
 })
 
-// Compaction depends on the journal alone: a conversation that was rebuilt after any turn is the same byte for byte.
-// No message is dropped and no character is cut in two.
-func TestCompactionIsTheSameAfterAResume(t *testing.T) {
+// Compaction depends on the journal alone: a conversation that was rebuilt after any turn is identical byte for byte. No
+// message is dropped and no character is cut in two.
+func TestCompactionIsTheSameAfterResume(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		window := rapid.SampledFrom([]int{0, 500, 2_000, 10_000}).Draw(rt, "window")
@@ -364,7 +365,7 @@ func TestCompactionIsTheSameAfterAResume(t *testing.T) {
 	})
 }
 
-func TestShortenKeepsBothEndsAndSaysSo(t *testing.T) {
+func TestShortenKeepsBothEndsAndAddsNote(t *testing.T) {
 	t.Parallel()
 	text := "begin " + strings.Repeat("middle ", 1_000) + "the end"
 	got := shorten(text, 400)
@@ -387,13 +388,13 @@ func FuzzReadAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		output, problem := p.readAnswer(t.Context(), text)
 		if problem == nil && (!json.Valid(output) || p.output.Check(output) != nil) {
-			t.Fatalf("an answer that does not match the schema was taken: %s", output)
+			t.Fatalf("an answer was accepted that does not match the schema: %s", output)
 		}
 	})
 }
 
-// TestWhereTheTimeOfAnAttemptGoes: every wait is booked once, and together they are the attempt.
-func TestWhereTheTimeOfAnAttemptGoes(t *testing.T) {
+// TestTimesAddUpToAttempt: every wait is counted once, and the sum is the duration of the attempt.
+func TestTimesAddUpToAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const ms = time.Millisecond
 		s := &scene{
@@ -441,6 +442,6 @@ func TestWhereTheTimeOfAnAttemptGoes(t *testing.T) {
 			Held: 4 * 10, Slot: 4 * 20, PrefillCold: 2 * 20, PrefillCached: 20, Decode: 3 * 80,
 			Tools: 360, ToolsShared: 260, Journal: 2 * 7, Retry: retry,
 		}, r.Times)
-		assert.InDelta(t, wall.Milliseconds(), r.Times.Sum().Milliseconds(), 9, "each part is cut to a millisecond")
+		assert.InDelta(t, wall.Milliseconds(), r.Times.Sum().Milliseconds(), 9, "each part is rounded down to a millisecond")
 	})
 }

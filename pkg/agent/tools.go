@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	maxCalls    = 32 // that run, of one turn
-	maxParallel = 16 // of one turn
+	maxCalls    = 32 // calls of one turn that run
+	maxParallel = 16 // calls of one turn that run at once
 )
 
 // toolTurn waits for the turn's tool calls and journals the turn.
@@ -61,8 +61,8 @@ func (a *attempt) toolTurn(s *scope, t turnPlan, resp *backend.Response, run *to
 	return a.move(batch.ToolsDone)
 }
 
-// toolRun is the tool calls of one model call, some of them started while the model still writes. It belongs to the
-// agent's goroutine; each call has a goroutine of its own, and all have ended when finish or discard returns.
+// toolRun runs the tool calls of one model call, some of them while the model still writes. It belongs to the agent's
+// goroutine. Each call has its own goroutine, and all have ended when finish or discard returns.
 type toolRun struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -71,7 +71,7 @@ type toolRun struct {
 	turn    turnPlan
 	ledger  toolpool.Ledger // nil without one
 	failed  error           // the first error of a call's ledger; set by finish
-	lastRan bool            // the call that ended last ran for this job; set by finish
+	lastRan bool            // the call that ended last was executed for this job; set by finish
 	permits chan struct{}
 	running sync.WaitGroup
 	started map[int]*startedCall
@@ -95,8 +95,8 @@ func (a *attempt) newToolRun(s *scope, t turnPlan) *toolRun {
 	return r
 }
 
-// early starts a call that the model has just written, although the turn may still turn out bad. A tool with side
-// effects has to wait until it is known to be good, and so has a call that something is wrong with.
+// early starts a call that the model has just written, although the turn may still fail. It skips calls with a problem,
+// and calls of tools with side effects; these wait until the turn is complete.
 func (r *toolRun) early(index int, c backend.ToolCall) {
 	call, offered := r.prog.calls[c.Name]
 	if !offered || call.Share == toolpool.Effect || index < 0 || index >= maxCalls || r.started[index] != nil {
@@ -108,7 +108,7 @@ func (r *toolRun) early(index int, c backend.ToolCall) {
 	}
 }
 
-// finish runs what is not yet running and returns all results, in order. If the context ends, the results say nothing.
+// finish starts the remaining calls and returns all results, in order. If the context ends, the results are meaningless.
 func (r *toolRun) finish(calls []mendedCall) []toolpool.Result {
 	results := make([]toolpool.Result, len(calls))
 	for i, c := range calls {
@@ -126,7 +126,7 @@ func (r *toolRun) finish(calls []mendedCall) []toolpool.Result {
 		if s := r.started[i]; s != nil && s.call.Name == c.history.Name && s.call.Arguments == c.history.Arguments {
 			continue
 		} else if s != nil {
-			s.cancel() // the stream said one thing and its end another; the end counts
+			s.cancel() // the call at the end of the stream differs, and replaces the early one
 		}
 		r.start(i, c.history)
 	}
@@ -149,7 +149,7 @@ func (r *toolRun) finish(calls []mendedCall) []toolpool.Result {
 	return results
 }
 
-// discard cancels whatever runs and waits for its end. It may be called more than once.
+// discard cancels all running calls and waits for their end. It may be called more than once.
 func (r *toolRun) discard() {
 	r.cancel()
 	r.running.Wait()

@@ -9,29 +9,30 @@ import (
 )
 
 const (
-	// A single lost call should cost little, so the first wait is short; three of them still outlast a brief restart.
+	// A single lost call should cost little, so the first wait is short. Three waits still outlast a brief restart.
 	transientFirst  = 35 * time.Millisecond
 	transientFactor = 5
-	// A server that is full gets time to drain.
+	// A busy server gets time to drain.
 	throttledFirst  = 250 * time.Millisecond
 	throttledFactor = 4
 
 	maxWait = 30 * time.Second
-	// maxRefusedWait is the same after a refusal that may be the request's own fault. An [Endpoint] stops calls during an outage.
+	// maxRefusedWait is the same after a refusal that may be the request's own fault. An [Endpoint] stops calls during an
+	// outage.
 	maxRefusedWait = 4 * time.Second
-	// maxAskedWait bounds a wait that a server asks for. A server that still refuses asks again.
+	// maxAskedWait limits a wait that a server requests. A server that is still busy sends a new hint.
 	maxAskedWait = 15 * time.Minute
-	jitter       = 0.4 // of each wait, either way
+	jitter       = 0.4 // of each wait, in both directions
 )
 
-// waits says how long to wait before each repetition of one turn.
+// waits computes the wait before each retry of one turn.
 type waits struct {
 	random               func() float64 // numbers in [0,1)
 	transient, throttled *backoff.ExponentialBackOff
 }
 
-// next is the wait after a failure of this class. retryAfter is a lower bound; the jittered wait is added to it, so
-// that all whom the server sent away do not come back at once.
+// next returns the wait after a failure of this class. The jittered wait is added to retryAfter, so that clients that
+// got the same hint do not all return at once.
 func (w *waits) next(class backend.Class, retryAfter time.Duration) time.Duration {
 	b := &w.transient
 	first, factor := transientFirst, float64(transientFactor)

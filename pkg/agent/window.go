@@ -2,8 +2,8 @@ package agent
 
 import "github.com/batchagent/batchagent/pkg/backend"
 
-// contextWindow returns the size of the model's context in tokens: the listed one, or a smaller one from a refusal. It returns
-// 0 if neither is known.
+// contextWindow returns the size of the model's context in tokens: the listed one, or a smaller one from a refusal. It
+// returns 0 if neither is known.
 func (p *Program) contextWindow() int {
 	learned := int(p.learned.Load())
 	if learned > 0 && (p.window <= 0 || learned < p.window) {
@@ -12,7 +12,7 @@ func (p *Program) contextWindow() int {
 	return p.window
 }
 
-// learn takes the window that a server gave when it refused a request as too long. 0 gives none.
+// learn records the context size that a server gave when it refused a request as too long. 0 is ignored.
 func (p *Program) learn(window int) {
 	for {
 		old := p.learned.Load()
@@ -22,7 +22,7 @@ func (p *Program) learn(window int) {
 	}
 }
 
-// relieve takes the refusal of a conversation as too long. It reports whether there were tool results to shorten.
+// relieve handles the refusal of a conversation as too long. It reports whether there was anything to shorten.
 func (a *attempt) relieve(e *backend.Error) bool {
 	a.prog.learn(e.Window)
 	a.conv.window = a.prog.contextWindow()

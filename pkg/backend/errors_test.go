@@ -18,7 +18,7 @@ func TestClassIsFoundThroughWrapping(t *testing.T) {
 	assert.Empty(t, ClassOf(errors.New("other")))
 }
 
-func TestOnlyWhatMayPassIsRetryable(t *testing.T) {
+func TestRetryableClasses(t *testing.T) {
 	t.Parallel()
 	want := map[Class]bool{RateLimited: true, Overloaded: true, Transient: true, Degenerate: true}
 	for _, c := range Classes {

@@ -6,7 +6,7 @@ import (
 )
 
 // Protocol names the wire protocol that produced a [Reasoning]. Only an adapter of the same protocol sends it back: a
-// signature is valid at the service that made it, and other services refuse it.
+// signature is valid only at the service that created it, and other services refuse it.
 type Protocol string
 
 // The protocols.
@@ -16,26 +16,26 @@ const (
 	ProtocolBedrock   Protocol = "bedrock"   // Amazon Bedrock's Converse
 )
 
-// Reasoning is the reasoning of a message. The adapter can rebuild the server's own form from it. Its JSON form is part of a job's journal.
+// Reasoning is the reasoning of a message. The adapter can rebuild the server's own form from it. Its JSON form is part
+// of a job's journal.
 type Reasoning struct {
 	Text     string   `json:"text,omitempty"`     // all readable reasoning, in order
 	Protocol Protocol `json:"protocol,omitempty"` // "" is never sent back
 	// Fields are the members of a chat message that carried Text, such as "reasoning_content".
 	Fields []string `json:"fields,omitempty"`
-	// Extra holds the other members of a chat message that carry reasoning, such as "reasoning_details", with the value
-	// that the server gave them.
+	// Extra holds the other members of a chat message that carry reasoning, such as "reasoning_details", with the
+	// server's values.
 	Extra map[string]json.RawMessage `json:"extra,omitempty"`
-	// Blocks divide Text into the blocks of Anthropic's and Bedrock's protocols.
+	// Blocks divide Text into blocks, for Anthropic's and Bedrock's protocols.
 	Blocks []ReasoningBlock `json:"blocks,omitempty"`
 }
 
-// ReasoningBlock is one block of reasoning. The first block's text starts at the start of Reasoning.Text, and every
-// other one's where the block before it ends.
+// ReasoningBlock is one block of reasoning. The blocks' texts follow each other in Reasoning.Text, beginning at its start.
 type ReasoningBlock struct {
 	Bytes     int    `json:"bytes,omitempty"`     // length of the block's text
-	Signature string `json:"signature,omitempty"` // by which the service recognises the text
-	Redacted  string `json:"redacted,omitempty"`  // encrypted reasoning; the block has no text then
-	// After counts the message's other blocks that came before: 1 for its text unless that is blank, 1 for each call.
+	Signature string `json:"signature,omitempty"` // lets the service verify the text
+	Redacted  string `json:"redacted,omitempty"`  // encrypted reasoning; such a block has no text
+	// After is the number of the message's other blocks before this one: 1 for its text unless blank, 1 for each call.
 	After int `json:"after,omitempty"`
 }
 
@@ -47,7 +47,7 @@ func (m Message) ReasoningText() string {
 	return m.Reasoning.Text
 }
 
-// For returns r if it was made by the protocol, else nil. r may be nil.
+// For returns r if its protocol is p, and otherwise nil. r may be nil.
 func (r *Reasoning) For(p Protocol) *Reasoning {
 	if r == nil || r.Protocol != p {
 		return nil
@@ -74,7 +74,7 @@ func (r *Reasoning) Split() []string {
 	return texts
 }
 
-// Bytes returns the size of all that is sent back.
+// Bytes returns the total size of the parts that are sent back.
 func (r *Reasoning) Bytes() int {
 	if r == nil {
 		return 0
@@ -91,9 +91,9 @@ func (r *Reasoning) Bytes() int {
 
 const reasoningCut = "\n[… reasoning shortened …]\n"
 
-// Bounded returns r if it has at most limit bytes. A longer one loses its blocks and extra members first, because half
-// of a signed block is worth nothing. A text that is still too long loses its middle. A server that signs its reasoning gets
-// none of a shortened one; others get the shortened text. The limit must exceed 100 bytes.
+// Bounded returns r if it has at most limit bytes. A longer r loses its blocks and extra members first, because part of
+// a signed block is useless. A text that is still too long loses its middle. A server that signs its reasoning gets
+// none of a shortened one; other servers get the shortened text. The limit must exceed 100 bytes.
 func (r *Reasoning) Bounded(limit int) *Reasoning {
 	if r.Bytes() <= limit {
 		return r

@@ -2,7 +2,7 @@ package batch
 
 import "strings"
 
-// Condition is the state of a batch as every command, page, alert and API answer names it. internal/coordinator computes it.
+// Condition is the state of a batch that every command, page, alert and API answer shows. internal/coordinator computes it.
 type Condition struct {
 	State  BatchState `json:"state,omitempty"`
 	Reason string     `json:"state_reason,omitempty"` // for people; "" if the state needs none
@@ -23,7 +23,7 @@ const (
 	BatchCancelled        BatchState = "cancelled"            // cancelled; also while its last jobs end
 )
 
-// Ended reports whether the batch needs no worker any more.
+// Ended reports whether the batch no longer needs a worker.
 func (s BatchState) Ended() bool {
 	switch s {
 	case BatchDone, BatchDoneWithFailures, BatchFailed, BatchCancelled:
@@ -46,8 +46,8 @@ const (
 	LostWorker     WorkerState = "lost"     // its heartbeats stopped
 )
 
-// State returns the worker's state and, for people, the reason of any other than ready. A ready worker has a reason if calls to one of
-// its models are paused.
+// State returns the worker's state and the reason for it, as text for people. The reason of a ready worker is empty, unless
+// calls to one of its models are paused.
 func (r WorkerRecord) State() (WorkerState, string) {
 	switch {
 	case r.Lost:

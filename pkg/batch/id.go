@@ -12,31 +12,31 @@ type ID string
 
 var idForm = regexp.MustCompile(`^b_[0-9a-hjkmnp-tv-z]{26}(\.reduce|\.plan)?$`)
 
-// What the IDs of batches that are a stage of another one end with.
+// The suffixes of the IDs of batches that are a stage of another batch.
 const (
 	reduceSuffix = ".reduce"
 	planSuffix   = ".plan"
 )
 
-// Reducer is the ID of the batch of one job that reduces this one, if it has any.
+// Reducer returns the ID of the one-job batch that reduces this batch, whether or not it exists.
 func (id ID) Reducer() ID { return id + reduceSuffix }
 
-// Reduces is the batch that this one reduces; ok is false if it is no reducer.
+// Reduces returns the batch that this one reduces. ok is false if this batch is not a reducer.
 func (id ID) Reduces() (of ID, ok bool) {
 	s, ok := strings.CutSuffix(string(id), reduceSuffix)
 	return ID(s), ok
 }
 
-// Planner is the ID of the batch of one job whose answer gives this one its jobs, if it has any.
+// Planner returns the ID of the one-job batch that plans the jobs of this batch, whether or not it exists.
 func (id ID) Planner() ID { return id + planSuffix }
 
-// Plans is the batch that this one plans; ok is false if it is no planner.
+// Plans returns the batch that this one plans. ok is false if this batch is not a planner.
 func (id ID) Plans() (of ID, ok bool) {
 	s, ok := strings.CutSuffix(string(id), planSuffix)
 	return ID(s), ok
 }
 
-// Whole is the batch that this one is a stage of; any other batch is its own.
+// Whole returns the batch that this one is a stage of. It returns any other batch's own ID.
 func (id ID) Whole() ID {
 	if of, ok := id.Plans(); ok {
 		return of
@@ -53,7 +53,7 @@ func ParseID(s string) (ID, error) {
 	return ID(s), nil
 }
 
-// JobID is the name of job index of a batch in results, logs and pages: "job-<index>".
+// JobID returns the name of job index of a batch in results, logs and pages: "job-<index>".
 func JobID(index int64) string { return "job-" + strconv.FormatInt(index, 10) }
 
 // ParseJobID is the inverse of [JobID].
@@ -71,5 +71,5 @@ type Job struct {
 	Index int64 // 0-based position in the input list
 }
 
-// String is "<batch>/job-<index>", as logs and errors print it.
+// String returns "<batch>/job-<index>", the form in logs and errors.
 func (j Job) String() string { return string(j.Batch) + "/" + JobID(j.Index) }

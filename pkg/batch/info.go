@@ -5,67 +5,67 @@ import (
 	"time"
 )
 
-// Phase is where a whole batch stands.
+// Phase is the progress of a whole batch. [Condition] is the state that users see.
 type Phase string
 
 // The phases of a batch.
 const (
 	Open       Phase = "OPEN"       // inputs are still being fed, or planned; jobs already run
 	Sealed     Phase = "SEALED"     // all inputs are in; jobs are running or waiting
-	Cancelling Phase = "CANCELLING" // cancelled; jobs that have no result yet are being given one
+	Cancelling Phase = "CANCELLING" // cancelled; jobs without a result are being given a cancelled one
 	Done       Phase = "DONE"       // every job has a result
 )
 
-// Terminal reports whether no more results will come, unless somebody retries failed jobs.
+// Terminal reports whether every job has a result. Only a retry of failed jobs leaves this phase.
 func (p Phase) Terminal() bool { return p == Done }
 
-// Header is what workers need to know to decide whether to claim from a batch, without reading its plan.
+// Header is the part of a batch from which a worker decides whether to claim, without reading the plan.
 type Header struct {
 	ID          ID            `json:"id"`
 	Name        string        `json:"name"`
-	Owner       string        `json:"owner"`
-	Priority    int           `json:"priority"` // higher first
-	Model       string        `json:"model"`    // "" takes the server's own
-	AnyModel    bool          `json:"any_model,omitempty"`
-	Tools       []string      `json:"tools"`           // names; a worker that lacks one does not claim
-	MaxAttempts int           `json:"max_attempts"`    // at least 1
-	TTL         time.Duration `json:"ttl"`             // how long everything is kept after the batch is done
-	Budget      Budget        `json:"budget,omitzero"` // of the whole batch
-	Prices      Prices        `json:"prices,omitzero"`
-	Reduce      bool          `json:"reduce,omitempty"` // its results are reduced by the batch [ID.Reducer]
-	Plan        bool          `json:"plan,omitempty"`   // its jobs come from the batch [ID.Planner]
+	Owner       string        `json:"owner"`               // owners get equal shares of a worker's jobs
+	Priority    int           `json:"priority"`            // higher first
+	Model       string        `json:"model"`               // "" uses the model that the server serves
+	AnyModel    bool          `json:"any_model,omitempty"` // jobs may use different models; otherwise the first model that answers binds the batch
+	Tools       []string      `json:"tools"`               // names; only workers that have all of them claim
+	MaxAttempts int           `json:"max_attempts"`        // at least 1
+	TTL         time.Duration `json:"ttl"`                 // how long Redis keeps the batch after it is done
+	Budget      Budget        `json:"budget,omitzero"`     // of the whole batch
+	Prices      Prices        `json:"prices,omitzero"`     // for the costs; zero if unknown
+	Reduce      bool          `json:"reduce,omitempty"`    // its results are reduced by the batch [ID.Reducer]
+	Plan        bool          `json:"plan,omitempty"`      // its jobs come from the batch [ID.Planner]
 }
 
-// Counts are a batch's totals so far. Waiting + Running + OK + Failed + Cancelled = Fed.
+// Counts are the totals of a batch so far. Waiting + Running + OK + Failed + Cancelled = Fed.
 type Counts struct {
-	Fed       int64      `json:"fed"`
+	Fed       int64      `json:"fed"`     // jobs added so far
 	Total     int64      `json:"total"`   // -1 until sealed
 	Waiting   int64      `json:"waiting"` // in the stream, no lease
 	Running   int64      `json:"running"` // leased
 	OK        int64      `json:"ok"`
 	Failed    int64      `json:"failed"`
 	Cancelled int64      `json:"cancelled"`
-	Takeovers int64      `json:"takeovers"` // leases that lapsed and were claimed by somebody else
+	Takeovers int64      `json:"takeovers"` // expired leases that another worker claimed
 	Turns     int64      `json:"turns"`
 	Usage     Usage      `json:"usage"`
 	Tools     ToolCounts `json:"tools"`
 }
 
-// Finished is how many jobs have a result.
+// Finished returns how many jobs have a result.
 func (c Counts) Finished() int64 { return c.OK + c.Failed + c.Cancelled }
 
-// Info is a batch as `status` shows it.
+// Info is everything that `status` shows of a batch.
 type Info struct {
 	Header
 	Phase  Phase `json:"phase"`
-	Paused bool  `json:"paused,omitempty"` // its budget is used up: no model call begins until that is raised
-	// Used is what counts against the budget, the stages of the batch included. USD is 0 without prices.
+	Paused bool  `json:"paused,omitempty"` // the budget is used up: no model call starts until it is raised
+	// Used counts against the budget and includes the stages of the batch. USD is 0 without prices.
 	Used Budget `json:"used,omitzero"`
-	// Reserved is what the model calls in flight may use of the budget.
+	// Reserved is the part of the budget that the model calls in flight may still use.
 	Reserved Budget   `json:"reserved,omitzero"`
 	Counts   Counts   `json:"counts"`
-	Models   []string `json:"models,omitempty"` // that answered, the first 16
-	// Bound is the model that answered first. Workers with other models leave the batch alone. "" before the first answer, or with
+	Models   []string `json:"models,omitempty"` // models that answered, at most 16
+	// Bound is the model that answered first. Workers with other models skip the batch. Empty before the first answer, and with
 	// AnyModel.
 	Bound     string    `json:"bound_model,omitempty"`
 	CreatedAt time.Time `json:"created_at"`          // Redis' clock
@@ -73,18 +73,18 @@ type Info struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"` // when the TTL removes it; zero unless done
 }
 
-// ToolUse is what a tool did on a worker since that started.
+// ToolUse counts the calls of one tool on a worker since the worker started.
 type ToolUse struct {
 	Asked    int64   `json:"asked"`
-	Executed int64   `json:"executed"` // executions that began, repeats included
-	Shared   int64   `json:"shared"`   // calls that joined an execution under way, here or on another worker
-	Cached   int64   `json:"cached"`   // calls whose result was there
+	Executed int64   `json:"executed"` // executions that started, repeats included
+	Shared   int64   `json:"shared"`   // calls that joined a running execution, here or on another worker
+	Cached   int64   `json:"cached"`   // calls answered with a stored result
 	Failed   int64   `json:"failed"`
 	Finished int64   `json:"finished"` // executions that ended
-	Seconds  float64 `json:"seconds"`  // inside the tool, over those
+	Seconds  float64 `json:"seconds"`  // total time of the finished executions
 }
 
-// Add adds another worker's.
+// Add adds the counts of another worker.
 func (u *ToolUse) Add(o ToolUse) {
 	u.Asked += o.Asked
 	u.Executed += o.Executed
@@ -95,7 +95,8 @@ func (u *ToolUse) Add(o ToolUse) {
 	u.Seconds += o.Seconds
 }
 
-// Saved is about how long, in seconds, the calls would have taken that ran nothing: as long as an execution did on average.
+// Saved estimates the time saved by calls that did not execute the tool, in seconds. It takes the mean time of an execution for
+// each.
 func (u ToolUse) Saved() float64 {
 	if u.Finished == 0 {
 		return 0
@@ -103,56 +104,56 @@ func (u ToolUse) Saved() float64 {
 	return float64(u.Shared+u.Cached) * u.Seconds / float64(u.Finished)
 }
 
-// ToolSharing says who may share one execution of a tool.
+// ToolSharing sets which calls may share one execution of a tool.
 type ToolSharing struct {
-	Share string        `json:"share"` // pure, ttl, inflight or effect, see docs/tools.md
-	TTL   time.Duration `json:"ttl,omitempty"`
+	Share string        `json:"share"`         // pure, ttl, inflight or effect, see docs/tools.md
+	TTL   time.Duration `json:"ttl,omitempty"` // lifetime of a shared result; only for ttl
 }
 
-// Pause is why a worker starts no model calls.
+// Pause is the reason why a worker starts no model calls.
 type Pause struct {
 	Model  string    `json:"model,omitempty"` // "" means every model
 	Kind   string    `json:"kind"`            // a class of package backend, or "unreachable"
 	Reason string    `json:"reason"`          // such as: server answers 402 "Insufficient credits"
 	Since  time.Time `json:"since"`           // the worker's clock
-	// Misconfigured: no call was ever answered, and the server refuses the key, the account or the model.
+	// Misconfigured: the server never answered a call, and it refuses the key, the account or the model.
 	Misconfigured bool `json:"misconfigured,omitempty"`
 }
 
-// String returns the pause as users see it.
+// String returns the pause in the form that users see.
 func (p Pause) String() string {
 	return fmt.Sprintf("paused: %s since %s", p.Reason, p.Since.Local().Format("15:04"))
 }
 
-// WorkerRecord is what a worker says of itself with every heartbeat.
+// WorkerRecord is the data that a worker sends with every heartbeat.
 type WorkerRecord struct {
 	ID       string   `json:"id"`       // the --id flag
 	Consumer string   `json:"consumer"` // unique for every start of the process
 	Version  string   `json:"version"`
 	Host     string   `json:"host"`
 	Endpoint string   `json:"endpoint"` // the backend's URL, without credentials
-	Models   []string `json:"models"`
+	Models   []string `json:"models"`   // names of the models that the backend serves
 	Tools    []string `json:"tools"`
-	// Sharing is the widest sharing of results that the operator allows, by the tool's name in Tools.
+	// Sharing is the widest sharing of results that the operator allows, by the name of the tool in Tools.
 	Sharing map[string]ToolSharing `json:"sharing,omitempty"`
-	// ToolUse tells of the tools that were called, by name in Tools.
+	// ToolUse counts the calls of each tool that was called, by its name in Tools.
 	ToolUse      map[string]ToolUse `json:"tool_use,omitempty"`
-	Ready        bool               `json:"ready"` // the backend answers; jobs are claimed
+	Ready        bool               `json:"ready"` // the backend answers, and the worker claims jobs
 	Pauses       []Pause            `json:"pauses,omitempty"`
-	Draining     bool               `json:"draining"` // no more jobs are claimed
-	LiveAgents   int                `json:"live_agents"`
-	MaxAgents    int                `json:"max_agents"`
+	Draining     bool               `json:"draining"`    // the worker claims no more jobs
+	LiveAgents   int                `json:"live_agents"` // agents that run or wait
+	MaxAgents    int                `json:"max_agents"`  // limit of live agents
 	SlotsInUse   int                `json:"slots_in_use"`
 	Slots        int                `json:"slots"`
 	SlotQueue    int                `json:"slot_queue"`         // agents waiting for a slot
-	KVHeld       int64              `json:"kv_held_tokens"`     // of the server's KV cache, by the live agents
-	KVCapacity   int64              `json:"kv_capacity_tokens"` // 0 if the server does not tell it
-	JobsDone     int64              `json:"jobs_done"`
+	KVHeld       int64              `json:"kv_held_tokens"`     // part of the server's KV cache that the live agents hold
+	KVCapacity   int64              `json:"kv_capacity_tokens"` // 0 if the server does not report it
+	JobsDone     int64              `json:"jobs_done"`          // results committed by this process
 	Turns        int64              `json:"turns"`
 	Usage        Usage              `json:"usage"`
 	TokensPerSec float64            `json:"tokens_per_sec"` // generated, over the last heartbeat
 	StartedAt    time.Time          `json:"started_at"`     // the worker's clock
 	SeenAt       time.Time          `json:"seen_at"`        // Redis' clock, set by the store
-	DueAt        time.Time          `json:"due_at"`         // Redis' clock, set by the store; without a heartbeat until then the worker is lost
-	Lost         bool               `json:"lost"`           // set by the store when the record is read
+	DueAt        time.Time          `json:"due_at"`         // Redis' clock, set by the store; the worker is lost if no heartbeat arrives by then
+	Lost         bool               `json:"lost"`           // set by the store when it reads the record
 }

@@ -2,10 +2,10 @@ package batch
 
 import "fmt"
 
-// Lease is the right to run a job now. It is what a claim returns and what every later write must carry.
+// Lease is the right to run a job now. A claim returns it, and every later write must carry it.
 //
-// A lease has no local deadline on purpose: Redis' clock alone decides when it has lapsed. The holder renews it well
-// within the lease duration and stops at once when a verb answers that it is fenced.
+// A lease has no local deadline on purpose: only Redis' clock decides when it expires. The holder renews it well before that,
+// and stops at once when a call of the store returns that it is fenced.
 type Lease struct {
 	Job     Job
 	Entry   string // entry ID in the batch's job stream
@@ -14,8 +14,8 @@ type Lease struct {
 	Holder  string // consumer name of the worker process, unique for every start of a process
 }
 
-// Fence is the value that Redis holds for a live lease. Every script compares it byte for byte before it writes (I1).
+// Fence returns the value that Redis holds for a live lease. Every script compares it byte for byte before it writes (I1).
 func (l Lease) Fence() string { return fmt.Sprintf("%d|%d|%s", l.Token, l.Attempt, l.Holder) }
 
-// String names the lease in logs and errors.
+// String returns the name of the lease in logs and errors.
 func (l Lease) String() string { return fmt.Sprintf("%s token %d", l.Job, l.Token) }

@@ -2,7 +2,7 @@ package batch
 
 import "bytes"
 
-// PlainJSON takes back the escapes of <, > and & that a result's line has: a prompt shows them as they are.
+// PlainJSON undoes the escapes of <, > and & in the line of a result, so that a prompt shows the plain characters.
 func PlainJSON(text []byte) []byte {
 	out := make([]byte, 0, len(text))
 	for i := 0; i < len(text); i++ {

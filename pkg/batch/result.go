@@ -2,7 +2,7 @@ package batch
 
 import "encoding/json"
 
-// Status is how a job ended.
+// Status is the outcome of a job.
 type Status string
 
 // The statuses of a result.
@@ -12,7 +12,7 @@ const (
 	StatusCancelled Status = "cancelled"
 )
 
-// State is the terminal job state that a result of this status commits.
+// State returns the terminal job state that a result with this status commits.
 func (s Status) State() State {
 	switch s {
 	case OK:
@@ -31,7 +31,7 @@ type ErrorType string
 const (
 	BadInput           ErrorType = "BadInput"           // the input line could not be read or rendered
 	Oversized          ErrorType = "Oversized"          // the prompt does not fit the model's context
-	OutputInvalid      ErrorType = "OutputInvalid"      // the answer cannot be used, also after the repair turn
+	OutputInvalid      ErrorType = "OutputInvalid"      // the answer cannot be used, nor can the one of the repair turn
 	OutputTruncated    ErrorType = "OutputTruncated"    // the answer was cut by max_tokens
 	TurnsExhausted     ErrorType = "TurnsExhausted"     // max_turns reached without an answer
 	Timeout            ErrorType = "Timeout"            // the job's own time limit passed
@@ -39,8 +39,8 @@ const (
 	BackendUnavailable ErrorType = "BackendUnavailable" // the server kept failing; retries are used up
 	EffectUnknown      ErrorType = "EffectUnknown"      // a tool with side effects may or may not have run
 	BudgetExceeded     ErrorType = "BudgetExceeded"     // a token or money limit was reached
-	PlanTooLarge       ErrorType = "PlanTooLarge"       // the plan has more items than max_items allows, also after repair
-	WorkerLost         ErrorType = "WorkerLost"         // every allowed attempt ended with its worker gone
+	PlanTooLarge       ErrorType = "PlanTooLarge"       // the plan has more items than max_items, after the repair turn too
+	WorkerLost         ErrorType = "WorkerLost"         // the worker died in every allowed attempt
 	JobCancelled       ErrorType = "Cancelled"          // the batch was cancelled before the job ended
 )
 
@@ -50,8 +50,8 @@ var ErrorTypes = []ErrorType{
 	BackendUnavailable, EffectUnknown, BudgetExceeded, PlanTooLarge, WorkerLost, JobCancelled,
 }
 
-// Retryable reports whether running the job again, unchanged, may succeed. It decides the default of
-// [Error.Retryable], and whether `retry` resumes the job's journal (true) or starts it afresh (false).
+// Retryable reports whether running the job again, unchanged, may succeed. It is the default of [Error.Retryable]. It also
+// decides whether `retry` resumes the job's journal (true) or restarts the job without it (false).
 func (t ErrorType) Retryable() bool {
 	switch t {
 	case Timeout, BackendUnavailable, WorkerLost:
@@ -61,11 +61,11 @@ func (t ErrorType) Retryable() bool {
 	}
 }
 
-// Error is a failed job's reason, as data. It implements the error interface so that it can travel as one.
+// Error is the reason why a job failed, as data. It implements the error interface.
 type Error struct {
 	Type      ErrorType `json:"type"`
-	Message   string    `json:"message"` // a sentence for people; never holds a secret (I9)
-	Retryable bool      `json:"retryable"`
+	Message   string    `json:"message"`       // a sentence for people; never holds a secret (I9)
+	Retryable bool      `json:"retryable"`     // running the job again, unchanged, may succeed
 	Raw       string    `json:"raw,omitempty"` // the model's last text, for OutputInvalid and OutputTruncated; bounded
 	// RequestAtFault: the server refused the request repeatedly and answered others in between. Only for BackendRejected.
 	RequestAtFault bool `json:"request_at_fault,omitempty"`
@@ -77,20 +77,20 @@ func (e *Error) Unfinished() bool {
 	return e.Retryable || e.Type == BackendRejected && !e.RequestAtFault
 }
 
-// NewError makes an Error whose Retryable follows its type.
+// NewError returns an Error with the Retryable of its type.
 func NewError(t ErrorType, message string) *Error {
 	return &Error{Type: t, Message: message, Retryable: t.Retryable()}
 }
 
 func (e *Error) Error() string { return string(e.Type) + ": " + e.Message }
 
-// Usage counts tokens over all model calls of a job, those of earlier attempts included as far as they were journalled.
+// Usage counts tokens over all model calls of a job. Calls of earlier attempts count if they were journalled.
 type Usage struct {
 	PromptTokens     int64 `json:"prompt_tokens"`
-	CachedTokens     int64 `json:"cached_tokens"` // part of PromptTokens that the server took from its prefix cache
+	CachedTokens     int64 `json:"cached_tokens"` // part of PromptTokens that came from the server's prefix cache
 	CompletionTokens int64 `json:"completion_tokens"`
-	// ContextTokens is how long the conversation got: of all turns of a job the largest prompt with its answer. Over several
-	// jobs it is the sum.
+	// ContextTokens is the greatest length of the conversation: over all turns of a job, the largest prompt with its answer.
+	// The ContextTokens of several jobs are added up.
 	ContextTokens int64 `json:"context_tokens,omitempty"`
 	// Estimated: a server reported no usage for at least one call, and its tokens were estimated.
 	Estimated bool `json:"estimated,omitempty"`
@@ -113,19 +113,20 @@ func (u *Usage) AddTurn(t Usage) {
 	u.ContextTokens = longest
 }
 
-// Sharing is what sharing of prefixes saved the servers: the tokens that their KV caches would have had to take in if every agent had
-// held one copy of its own, over those that they took in.
+// Sharing returns how much KV cache the servers saved because agents share prefixes. It is the number of tokens that the caches
+// would have computed with one copy per agent, divided by the number that they computed:
 //
 //	ContextTokens / (PromptTokens - CachedTokens + CompletionTokens)
 //
-// The first is each conversation once, at its longest. The second is what was computed, and so written to a cache: a turn's prompt
-// less what was there, and its answer. A prefix that n agents share is n times in the first and once in the second, so the ratio is
-// above 1. What an agent finds again of its own turns is once in both, and is no sharing. What was evicted and computed again, and a block's
-// worth or less of each turn that a cache of whole blocks cannot keep, is in the second alone: where the servers thrash, the ratio
-// is below 1, and it never claims more than was saved. A prefix that an earlier batch left in a cache counts as shared.
+// The numerator counts each conversation once, at its greatest length. The denominator counts all tokens computed and so written
+// to a cache: of each turn, the prompt without its cached part, and the answer. A prefix that n agents share counts n times in
+// the numerator and once in the denominator, so the ratio exceeds 1. The earlier turns of an agent count once in both, so an
+// agent that finds its own turns in the cache is not counted as sharing. Only the denominator counts tokens that were evicted
+// and computed again, and the last incomplete block of each turn. So the ratio never overstates the saving, and is below 1
+// where the servers thrash. A prefix that an earlier batch left in a cache counts as shared.
 //
-// It is the ratio of "tokens if every agent held its own copy, over tokens held" by which TokenDance reports what sharing
-// saves among agents, from nothing but the usage of each answer. 0: not known, because no server told of cached tokens.
+// TokenDance reports the same ratio: tokens with one copy per agent, over tokens held. Sharing derives it from the usage of
+// each answer alone. It returns 0 if no server reported cached tokens.
 func (u Usage) Sharing() float64 {
 	computed := u.PromptTokens - u.CachedTokens + u.CompletionTokens
 	if u.CachedTokens <= 0 || u.ContextTokens <= 0 || computed <= 0 {
@@ -134,8 +135,8 @@ func (u Usage) Sharing() float64 {
 	return float64(u.ContextTokens) / float64(computed)
 }
 
-// ToolCounts says how many tool calls a job asked for and how many of them ran on its behalf. The difference was
-// shared with other jobs or answered from a cache.
+// ToolCounts counts the tool calls that a job requested and those that ran for it. The rest were shared with other jobs or
+// answered from a cache.
 type ToolCounts struct {
 	Asked    int64 `json:"asked"`
 	Executed int64 `json:"executed"`
@@ -150,42 +151,42 @@ func (c *ToolCounts) Add(o ToolCounts) {
 // Result is the one committed outcome of a job. Its JSON form is one line of every results file and stream.
 type Result struct {
 	Batch    ID              `json:"batch"`
-	JobID    string          `json:"job_id"`
-	Index    int64           `json:"index"`
+	JobID    string          `json:"job_id"` // "job-<index>"
+	Index    int64           `json:"index"`  // 0-based position in the input list
 	Status   Status          `json:"status"`
-	Item     json.RawMessage `json:"item,omitempty"` // what the job ran over, if it is item Index of a plan; may lack if it never ran
+	Item     json.RawMessage `json:"item,omitempty"` // the plan's item Index, if the job ran over a plan; may be missing if the job never ran
 	Output   json.RawMessage `json:"output"`         // valid JSON; null unless Status is OK
 	Error    *Error          `json:"error"`          // nil if Status is OK
-	Attempts int             `json:"attempts"`
-	Turns    int             `json:"turns"` // model calls that ended with a finish reason, repair turns included
+	Attempts int             `json:"attempts"`       // attempts counted for the job
+	Turns    int             `json:"turns"`          // model calls that ended with a finish reason, repair turns included
 	Usage    Usage           `json:"usage"`
 	Tools    ToolCounts      `json:"tools"`
 	Model    string          `json:"model"`              // the model that the server named in its answer
-	LeftOut  []string        `json:"left_out,omitempty"` // sampling fields of the spec that the model does not take, so that it answered without them; sorted
+	LeftOut  []string        `json:"left_out,omitempty"` // sampling fields of the spec that the model does not accept; not sent; sorted
 	Worker   string          `json:"worker"`             // the worker's --id
 	WallMS   int64           `json:"wall_ms"`            // from the last claim to the end, milliseconds
 	Times    Times           `json:"times_ms,omitzero"`
 
-	// Transcript is the turns of the job's agent, as package agent writes them; only if the batch keeps transcripts.
+	// Transcript holds the turns of the job's agent in the form of package agent. Empty unless the batch keeps transcripts.
 	Transcript json.RawMessage `json:"transcript,omitempty"`
 
-	// Fingerprint is the same for jobs that ask the same: prompts, output schema, model, sampling but for max_tokens, tools.
-	// Only a result whose output may be used again has one.
+	// Fingerprint is equal for jobs that send equal requests: prompts, output schema, model, tools, and sampling without
+	// max_tokens. Only a result whose output may be reused has one.
 	Fingerprint string `json:"fingerprint,omitempty"`
-	MaxTokens   int    `json:"max_tokens,omitempty"`  // the limit under which the result was made; 0 is none
-	ReusedFrom  string `json:"reused_from,omitempty"` // "<batch>/job-<index>" where the output was made, if not by this job
+	MaxTokens   int    `json:"max_tokens,omitempty"`  // the limit under which the result was made; 0 is no limit
+	ReusedFrom  string `json:"reused_from,omitempty"` // "<batch>/job-<index>" that made the output, if another job did
 
-	// Question is a hash of what the job asked of any model: prompts, output schema, sampling but for max_tokens, tools with their
-	// versions (I10). Failed results and those of tools with side effects have it too. Empty for reductions, for jobs that were
-	// cancelled before a worker had them, and in results of earlier versions.
+	// Question is a hash of the job's request without the model: prompts, output schema, tools with their versions, and
+	// sampling without max_tokens (I10). Failed results and results of tools with side effects have it too. Empty for
+	// reductions, for jobs that were cancelled before a worker claimed them, and in results of earlier versions.
 	Question string `json:"question,omitempty"`
-	// RequestModel is the model that was asked for. Empty if it is Model.
+	// RequestModel is the model that the job requested. Empty if it equals Model.
 	RequestModel string `json:"request_model,omitempty"`
 	// Simulated marks a result that the simulated server made.
 	Simulated bool `json:"simulated,omitempty"`
 }
 
-// AskedModel returns the name of the model that the job asked for. It is empty if that was not recorded.
+// AskedModel returns the name of the model that the job requested. Empty if that was not recorded.
 func (r Result) AskedModel() string {
 	if r.RequestModel != "" {
 		return r.RequestModel

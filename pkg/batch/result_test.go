@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The lines are what users' scripts read: a change here breaks them.
+// Users' scripts read these lines, so a change here breaks them.
 func TestResultJSONIsTheContract(t *testing.T) {
 	usage := Usage{PromptTokens: 812, CachedTokens: 640, CompletionTokens: 57}
 	for name, c := range map[string]struct {
@@ -58,7 +58,7 @@ func TestResultJSONIsTheContract(t *testing.T) {
 	}
 }
 
-// declared are the values of all constants of type ErrorType in result.go.
+// declared returns the values of all constants of type ErrorType in result.go.
 func declared(t *testing.T) (types []ErrorType) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), "result.go", nil, 0)
@@ -96,7 +96,7 @@ func TestErrorTypesAreAClosedAndDocumentedList(t *testing.T) {
 	require.Equal(t, ErrorTypes, documented)
 }
 
-func TestStatusCommitsATerminalState(t *testing.T) {
+func TestEveryStatusCommitsTerminalState(t *testing.T) {
 	require.Equal(t, Complete, OK.State())
 	require.Equal(t, Failed, StatusFailed.State())
 	require.Equal(t, Cancelled, StatusCancelled.State())
@@ -106,14 +106,14 @@ func TestUsageOfTurnsAndJobs(t *testing.T) {
 	var job Usage
 	job.AddTurn(Usage{PromptTokens: 100, CompletionTokens: 10})
 	job.AddTurn(Usage{PromptTokens: 150, CachedTokens: 96, CompletionTokens: 20})
-	job.AddTurn(Usage{PromptTokens: 120, CachedTokens: 64, CompletionTokens: 5}) // the conversation was made shorter
+	job.AddTurn(Usage{PromptTokens: 120, CachedTokens: 64, CompletionTokens: 5}) // the conversation was shortened
 	require.Equal(t, Usage{PromptTokens: 370, CachedTokens: 160, CompletionTokens: 35, ContextTokens: 170}, job)
 	all := job
 	all.Add(job)
 	require.EqualValues(t, 340, all.ContextTokens, "two jobs have two conversations")
 }
 
-func TestSharingIsWhatOwnCopiesWouldTakeOverWhatWasComputed(t *testing.T) {
+func TestSharingComparesOwnCopiesWithComputedTokens(t *testing.T) {
 	turns := func(all ...Usage) (u Usage) {
 		for _, t := range all {
 			u.AddTurn(t)
@@ -131,7 +131,7 @@ func TestSharingIsWhatOwnCopiesWouldTakeOverWhatWasComputed(t *testing.T) {
 		want  float64
 	}{
 		"nothing ran":                     {Usage{}, 0},
-		"the server tells of no cache":    {turns(Usage{PromptTokens: 100, CompletionTokens: 10}, Usage{PromptTokens: 120, CompletionTokens: 10}), 0},
+		"the server reports no cache":     {turns(Usage{PromptTokens: 100, CompletionTokens: 10}, Usage{PromptTokens: 120, CompletionTokens: 10}), 0},
 		"usage of results without length": {Usage{PromptTokens: 100, CachedTokens: 50, CompletionTokens: 10}, 0},
 		"one agent finds its own turns again": {turns(Usage{PromptTokens: 100, CompletionTokens: 20},
 			Usage{PromptTokens: 160, CachedTokens: 120, CompletionTokens: 40}), 1},
@@ -148,7 +148,7 @@ func TestSharingIsWhatOwnCopiesWouldTakeOverWhatWasComputed(t *testing.T) {
 	}
 }
 
-func TestQueueingIsNoPartOfTheWallTime(t *testing.T) {
+func TestWallTimeExcludesQueueing(t *testing.T) {
 	times := Times{Queued: 5000, Decode: 20}
 	require.Equal(t, 20*time.Millisecond, times.Sum())
 	for _, p := range times.Parts() {
@@ -157,5 +157,5 @@ func TestQueueingIsNoPartOfTheWallTime(t *testing.T) {
 	times.Add(Times{Queued: 1})
 	require.EqualValues(t, 5001, times.Queued)
 	require.True(t, times.Timed())
-	require.False(t, Times{Queued: 1}.Timed(), "a reused result ran nothing")
+	require.False(t, Times{Queued: 1}.Timed(), "a reused result has no wall time")
 }

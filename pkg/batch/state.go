@@ -2,15 +2,14 @@ package batch
 
 import "fmt"
 
-// State is where a job stands. The strings are part of the wire format and of the metrics.
+// State is the progress of a job. The strings are part of the wire format and of the metrics.
 type State string
 
 // The states of a job.
 const (
-	// Pending: in the job stream; no live lease. A claim moves it on.
+	// Pending: in the job stream, without a live lease. Claim is the only way on.
 	Pending State = "PENDING"
-	// Preflight: leased; the prompt is rendered and checked against the model's context. No model call was made in
-	// this attempt.
+	// Preflight: leased; the prompt is rendered and checked against the model's context. This attempt has made no model call.
 	Preflight State = "PREFLIGHT"
 	// Running: waiting for a slot, or inside a model call.
 	Running State = "RUNNING"
@@ -33,7 +32,7 @@ func (s State) Terminal() bool { return s == Complete || s == Failed || s == Can
 // Leased reports whether a worker holds a lease in this state.
 func (s State) Leased() bool { return s == Preflight || s == Running || s == ToolWait }
 
-// Event is what moves a job from one state to another.
+// Event moves a job from one state to another.
 type Event string
 
 // The events of a job.
@@ -50,20 +49,20 @@ const (
 	Succeed Event = "succeed"
 	// Fail: a structured error is committed.
 	Fail Event = "fail"
-	// Cancel: the batch was cancelled and the job's result says so.
+	// Cancel: the batch was cancelled, and a result with status "cancelled" is committed.
 	Cancel Event = "cancel"
-	// Release: the holder gave the lease back; no attempt is spent (I5).
+	// Release: the holder gave the lease back. The attempt is not counted (I5).
 	Release Event = "release"
-	// Expire: the lease lapsed; the attempt is spent.
+	// Expire: the lease expired. The attempt is counted.
 	Expire Event = "expire"
-	// Retry: a user asked for the job to run again.
+	// Retry: a user retried the job.
 	Retry Event = "retry"
 )
 
 // Events lists every event.
 var Events = []Event{Claim, Ready, AskTools, ToolsDone, Succeed, Fail, Cancel, Release, Expire, Retry}
 
-// TransitionError says that an event cannot happen in a state. It is a defect in the caller, never a user's mistake.
+// TransitionError reports an event that is not allowed in a state. It is a defect in the caller, never a user's mistake.
 type TransitionError struct {
 	State State
 	Event Event
@@ -73,10 +72,9 @@ func (e *TransitionError) Error() string {
 	return fmt.Sprintf("a job in state %s cannot take the event %s", e.State, e.Event)
 }
 
-// Next says which state follows s when e happens. Every pair that is not named here is a *[TransitionError].
+// Next returns the state that follows s after e. It returns s and a *[TransitionError] for every pair that it does not list.
 //
-// A job is always claimed before it is cancelled: whoever cancels it holds its lease, so that its one result is
-// fenced like any other.
+// A worker claims a job before it cancels it, so that the one result of the job is fenced like any other.
 func Next(s State, e Event) (State, error) {
 	if s.Leased() {
 		switch e {

@@ -23,7 +23,7 @@ FAILED     -         -       -         -          -        -      -         -   
 CANCELLED  -         -       -         -          -        -      -         -       -       -
 `
 
-func TestNextIsTheGoldenTable(t *testing.T) {
+func TestNextMatchesGoldenTable(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(golden), "\n")
 	events := strings.Fields(lines[0])
 	require.Len(t, events, len(Events))
@@ -43,19 +43,19 @@ func TestNextIsTheGoldenTable(t *testing.T) {
 			refused, ok := errors.AsType[*TransitionError](err)
 			require.True(t, ok, "%s takes %s", States[i], Events[j])
 			require.Equal(t, TransitionError{States[i], Events[j]}, *refused)
-			require.Equal(t, States[i], got, "a refused event moves nothing")
+			require.Equal(t, States[i], got, "a refused event keeps the state")
 		}
 	}
 }
 
-func TestNextRefusesWhatItDoesNotKnow(t *testing.T) {
+func TestNextRefusesUnknownStatesAndEvents(t *testing.T) {
 	_, err := Next(Pending, "explode")
 	require.EqualError(t, err, "a job in state PENDING cannot take the event explode")
 	_, err = Next("LIMBO", Claim)
 	require.Error(t, err)
 }
 
-func TestStatesAreEitherWaitingLeasedOrTerminal(t *testing.T) {
+func TestEveryStateIsPendingLeasedOrTerminal(t *testing.T) {
 	for _, s := range States {
 		n := 0
 		for _, is := range []bool{s == Pending, s.Leased(), s.Terminal()} {

@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// maxSweeps bounds how often an analysis goes through the schema. Only far-fetched schemas need more than a few.
+// maxSweeps limits how often an analysis passes over the schema. Only contrived schemas need more than a few passes.
 const maxSweeps = 50
 
-// analysis finds what a schema accepts in general. It is careful: it calls a subschema empty, or without constraint,
-// only if that is certain.
+// analysis finds out which values a schema accepts. It is conservative: it calls a subschema empty or unconstrained only if
+// that is certain.
 type analysis struct {
 	doc   *document
-	order []*node // those below come first
+	order []*node // nodes below come first
 	kinds map[*node]kind
 	enums map[*node]kind // types of the enum's values that match the rest of the subschema
 }
@@ -49,7 +49,7 @@ func (d *document) analyse(root *node) []Problem {
 	return hints
 }
 
-// postOrder lists the nodes so that, circles aside, those below come first.
+// postOrder lists the nodes in an order in which those below come first, except in circles.
 func postOrder(root *node, all []*node) []*node {
 	var out []*node
 	seen := map[*node]bool{}
@@ -70,7 +70,7 @@ func postOrder(root *node, all []*node) []*node {
 	return out
 }
 
-// contradiction names limits of one subschema that exclude each other.
+// contradiction describes two limits of one subschema that exclude each other.
 func (n *node) contradiction() string {
 	for _, p := range []struct {
 		low, high         int
@@ -141,7 +141,7 @@ func (a *analysis) unconstrained(root *node) bool {
 	return false
 }
 
-// constrains reports whether a subschema refuses some value, given those below that do.
+// constrains reports whether a subschema refuses some value. bound holds the constraining nodes below it.
 func (n *node) constrains(bound map[*node]bool) bool {
 	if n.truth != 0 {
 		return n.truth < 0
@@ -200,7 +200,7 @@ func (a *analysis) matchEnums() {
 	}
 }
 
-// plain returns a value as encoding/json decodes it.
+// plain returns a value in the form in which encoding/json decodes it.
 func (v *value) plain() any {
 	switch v.kind {
 	case boolean:
@@ -225,8 +225,8 @@ func (v *value) plain() any {
 	return nil
 }
 
-// fix computes which types of values each subschema can accept. From above (start is anything) it ignores that values
-// must end; from below it does not. stable is false if it took too long.
+// fix computes which types of values each subschema can accept. With start set to all types, it ignores that values must be
+// finite; with none, it does not. stable is false if it took too long.
 func (a *analysis) fix(start kind) (map[*node]kind, bool) {
 	a.kinds = make(map[*node]kind, len(a.order))
 	for _, n := range a.order {
@@ -255,7 +255,7 @@ func (a *analysis) possible(n *node) kind {
 	}
 	kinds := n.named()
 	if found, ok := a.enums[n]; ok {
-		return kinds & found // each of these values matched in full
+		return kinds & found // each of these values matched completely
 	}
 	for _, list := range [][]*node{n.refs, n.allOf} {
 		for _, s := range list {
@@ -284,7 +284,7 @@ func (a *analysis) possible(n *node) kind {
 	return kinds
 }
 
-// named are the types that a subschema names, with integer as number.
+// named returns the types that a subschema names, with integer as number.
 func (n *node) named() kind {
 	switch {
 	case n.types == 0:
@@ -317,7 +317,7 @@ func (a *analysis) arrayPossible(n *node) bool {
 	return n.contains == nil || n.leastContained() == 0 || a.kinds[n.contains] != 0
 }
 
-// cause follows what makes a subschema empty down to where it begins.
+// cause follows the reason why a subschema is empty down to its origin.
 func (a *analysis) cause(n *node, kinds map[*node]kind) *node {
 	for range len(a.order) {
 		var next *node

@@ -29,7 +29,7 @@ func mustCompile(t testing.TB, text string) *Schema {
 	return s
 }
 
-// chain makes a schema whose levels each offer the level before twice.
+// chain returns a schema of levels. Each level refers to the level below twice.
 func chain(levels int, word string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `{"$ref":"#/$defs/l%d","$defs":{"l0":{"type":"string"}`, levels)
@@ -101,7 +101,7 @@ func TestDeepValues(t *testing.T) {
 	assert.True(t, IsLimit(err), err)
 }
 
-// chainOfRefs descends into arg only after many references.
+// chainOfRefs returns a schema that descends into arg only after many references.
 func chainOfRefs(n int) string {
 	var b strings.Builder
 	b.WriteString(`{"$ref":"#/$defs/l0","$defs":{`)
@@ -158,11 +158,12 @@ func TestSchemasBeyondLimitsAreRefused(t *testing.T) {
 	}
 }
 
-func TestPatternsThatBacktrackEnd(t *testing.T) {
+func TestBacktrackingPatternsEnd(t *testing.T) {
 	t.Parallel()
 	s := mustCompile(t, `{"pattern":"^(?=a)(a+)+$"}`)
 	err := s.Validate(t.Context(), strings.Repeat("a", 50)+"!")
 	assert.ErrorContains(t, err, "takes longer than 250ms")
+	assert.NotContains(t, err.Error(), "at most 0")
 	s = mustCompile(t, `{"pattern":"(?=a)(a|b|ab)*c"}`)
 	assert.Error(t, s.Validate(t.Context(), strings.Repeat("ab", 1_000_000)))
 	s = mustCompile(t, `{"pattern":"^(a+)+$"}`)

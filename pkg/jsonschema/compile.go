@@ -13,7 +13,7 @@ type node struct {
 	id     uint32
 	source *value
 	truth  int  // 1 accepts everything, -1 nothing
-	shared bool // it is reached in several ways, so what it makes of a value is remembered
+	shared bool // several paths lead to it, so its results are remembered
 
 	types kind // 0 allows all
 	enums []*enumeration
@@ -33,7 +33,7 @@ type node struct {
 	unevaluatedProps   *node
 
 	prefix                   []*node
-	items                    *node // that follow prefix
+	items                    *node // items after prefix
 	contains                 *node
 	minContains, maxContains int
 	minItems, maxItems       int
@@ -54,7 +54,7 @@ type patternNode struct {
 	node    *node
 }
 
-// dependency is what an object needs if it has a property.
+// dependency is the requirement of an object that has a property.
 type dependency struct {
 	property string
 	names    []string
@@ -69,7 +69,7 @@ type bound struct {
 	exclusive bool
 }
 
-// allows reports whether a number keeps the bound.
+// allows reports whether a number obeys the bound.
 func (b bound) allows(n decimal) bool {
 	c := n.cmp(b.value)
 	if c == 0 {
@@ -78,7 +78,7 @@ func (b bound) allows(n decimal) bool {
 	return c > 0 == b.lower
 }
 
-// enumeration is an enum, or a const as an enum of one.
+// enumeration is an enum, or a const as an enum of one value.
 type enumeration struct {
 	strings map[string]bool
 	others  map[string]bool // keys of other values
@@ -98,7 +98,7 @@ func newEnumeration(list []*value, one bool) *enumeration {
 	return e
 }
 
-// compile makes nodes of the whole document. The error is a [*LimitError]; mistakes are in d.problems.
+// compile makes nodes of the whole document. Its error is a [*LimitError]. Mistakes are in d.problems.
 func (d *document) compile() (*node, error) {
 	d.index(d.root, "", nil)
 	if d.limit != nil || len(d.problems) > 0 {
@@ -111,7 +111,7 @@ func (d *document) compile() (*node, error) {
 		}
 		d.fill(d.order[i])
 	}
-	if d.strict && len(d.problems) == 0 { // definitions that nothing refers to are checked, too
+	if d.strict && len(d.problems) == 0 { // definitions without references are checked too
 		for _, v := range d.indexed {
 			d.node(v)
 		}
@@ -128,7 +128,7 @@ func (d *document) compile() (*node, error) {
 	return root, d.limit
 }
 
-// node returns the node of a subschema, which is filled later.
+// node returns the node of a subschema. It is filled later.
 func (d *document) node(v *value) *node {
 	if n, ok := d.nodes[v]; ok {
 		return n
@@ -213,7 +213,7 @@ func (d *document) set(n *node, name string, v *value) {
 	}
 }
 
-// bound adds a limit. In draft-04 the exclusive ones are booleans, which change the one beside them.
+// bound adds a limit. In draft-04 the exclusive ones are booleans that change the limit beside them.
 func (n *node) bound(name string, v *value) {
 	if v.kind != number {
 		return
@@ -309,8 +309,8 @@ func (d *document) list(v *value) []*node {
 	return out
 }
 
-// refer adds a reference. A dynamic reference equals $ref as long as one resource has the anchor; nobody needs more in
-// a schema without other documents.
+// refer adds a reference. A dynamic reference equals $ref if only one resource has the anchor. A schema without other documents
+// needs no more than that.
 func (d *document) refer(n *node, keyword, ref string) {
 	at := d.at[n.source].down(keyword)
 	target := d.resolve(n.source, ref, at)
@@ -352,7 +352,7 @@ func stringsOf(v *value) []string {
 	return out
 }
 
-// inPlace visits the subschemas that apply to the same value, and below those that apply to a part of it.
+// inPlace visits the subschemas that apply to the same value. below visits those that apply to a part of it.
 func (n *node) inPlace(visit func(*node)) {
 	for _, list := range [][]*node{n.refs, n.allOf, n.anyOf, n.oneOf, {n.not, n.cond, n.then, n.otherwise}} {
 		for _, s := range list {
@@ -385,8 +385,8 @@ func (n *node) below(visit func(*node)) {
 	}
 }
 
-// markShared numbers the nodes and marks those that several others lead to. Only through them can a check meet the
-// same pair of a subschema and a value more than once: all others form trees.
+// markShared numbers the nodes and marks those with several paths to them. Only through them can a check see the same pair of a
+// subschema and a value more than once; all others form trees.
 func (d *document) markShared(root *node) {
 	ways := map[*node]int{root: 1}
 	for i, n := range d.order {

@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// decimal is an exact number: digits × 10^exp. digits has no zero at either end and is empty for 0. Comparing two
-// decimals takes time linear in their digits, whatever their exponents are.
+// decimal is an exact number: digits × 10^exp. digits has no zero at either end and is empty for 0. Comparing two decimals
+// takes time linear in their digits, for any exponents.
 type decimal struct {
 	negative bool
 	digits   string
 	exp      int64
 }
 
-// maxExp replaces exponents that are larger. No text within the limits reaches it by its digits alone.
+// maxExp replaces larger exponents. No text within the limits reaches it by its digits alone.
 const maxExp = 1 << 40
 
 // parseDecimal reads a JSON number.
@@ -82,7 +82,7 @@ func (d decimal) multipleOf(m decimal) bool {
 		return true
 	}
 	if d.exp < m.exp {
-		return false // m has a factor 10 that d has not
+		return false // m has a factor 10 that d lacks
 	}
 	if len(m.digits) <= 18 {
 		by, err := strconv.ParseUint(m.digits, 10, 64)
@@ -124,7 +124,7 @@ func (d decimal) remainder(exp int64, by uint64) uint64 {
 	return rest % by
 }
 
-// appendTo writes the one form that equal numbers share.
+// appendTo writes the canonical form of the number: equal numbers have the same form.
 func (d decimal) appendTo(b []byte) []byte {
 	if d.negative {
 		b = append(b, '-')

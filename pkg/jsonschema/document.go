@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// place is where something stands in a schema, from the root down.
+// place is a position in a schema, from the root down.
 type place struct {
 	up    *place
 	token string
@@ -32,7 +32,7 @@ var (
 	unescapeToken = strings.NewReplacer("~1", "/", "~0", "~")
 )
 
-// pointer is a JSON pointer.
+// pointer returns the place as a JSON pointer.
 func (p *place) pointer() string {
 	var b strings.Builder
 	b.WriteByte('#')
@@ -46,7 +46,7 @@ func (p *place) pointer() string {
 type document struct {
 	root  *value
 	draft draft
-	// strict reports what [Compile] tolerates: keywords that mean nothing, and what nobody can have wished for.
+	// strict reports mistakes that [Compile] tolerates: unknown keywords, and schemas that their authors cannot have meant.
 	strict bool
 
 	base      map[*value]string // URL of the resource that a subschema belongs to
@@ -73,9 +73,9 @@ type unknownKeyword struct {
 	at    *place
 }
 
-// Problem is a mistake in a schema.
+// Problem is a mistake in a schema, or in a value.
 type Problem struct {
-	At      []string // the way to it from the root: names and indexes
+	At      []string // path from the root: names and indexes
 	Message string
 }
 
@@ -93,7 +93,7 @@ func (d *document) fail(at *place, format string, args ...any) {
 	}
 }
 
-// newDocument finds the draft of a parsed schema.
+// newDocument determines the draft of a parsed schema.
 func newDocument(root *value, strict bool) (*document, error) {
 	d := &document{
 		root: root, draft: draft2020, strict: strict,
@@ -110,7 +110,7 @@ func newDocument(root *value, strict bool) (*document, error) {
 	return d, nil
 }
 
-// index registers a subschema and all below it: its place, URL and anchors. It checks the form of each keyword.
+// index registers a subschema and all subschemas below it: place, URL and anchors. It checks the form of each keyword.
 func (d *document) index(v *value, base string, at *place) {
 	if _, done := d.at[v]; done || d.limit != nil {
 		return
@@ -149,7 +149,7 @@ func notASchema(v *value) string {
 	return fmt.Sprintf("got %s, want boolean or object", v.kind)
 }
 
-// identify registers $id and anchors, and returns the URL that references below are relative to.
+// identify registers $id and anchors. It returns the URL that references below are relative to.
 func (d *document) identify(v *value, base string, at *place) string {
 	if d.draft <= draft07 && v.member("$ref") != nil {
 		return base
@@ -254,7 +254,7 @@ func each(s shape, v *value, at *place, visit func(*value, *place)) {
 	}
 }
 
-// resolve finds what a reference points at. It reports a reference that leads nowhere and returns nil.
+// resolve returns the target of a reference. It reports a reference without a target and returns nil.
 func (d *document) resolve(from *value, ref string, at *place) *value {
 	base := d.base[from]
 	full, fragment := resolveURL(base, ref)

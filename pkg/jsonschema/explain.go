@@ -15,10 +15,10 @@ const (
 	maxQuoted  = 80  // bytes of one value
 )
 
-// InvalidError tells what in a value does not match. Its text is short enough for a model.
+// InvalidError describes the parts of a value that do not match. Its text is short enough for a model.
 type InvalidError struct {
 	Problems []Problem
-	More     bool // there are more than were collected
+	More     bool // not all problems were collected
 }
 
 func (e *InvalidError) Error() string {
@@ -48,8 +48,8 @@ func (e *InvalidError) Error() string {
 	return out
 }
 
-// explainer collects why a value does not match. It follows one branch of an anyOf, so its work grows with the value
-// and not with the ways through the schema.
+// explainer collects the reasons why a value does not match. It follows one branch of an anyOf, so its work grows with the
+// value and not with the number of paths through the schema.
 type explainer struct {
 	check
 	at       []string
@@ -103,7 +103,7 @@ func (x *explainer) explain(n *node, v *value) {
 	}
 }
 
-// kindOf is the type of a value. A number is an integer only beside types that make the difference.
+// kindOf returns the type of a value. It calls a number an integer only if types contain integer.
 func kindOf(v *value, types kind) string {
 	if v.kind == number && types&integer != 0 {
 		return "number"
@@ -133,7 +133,7 @@ func shown(v *value) string {
 	return cut(out)
 }
 
-// shownNumber cuts a long number in the middle, so that both its size and its last digits show.
+// shownNumber cuts a long number in the middle, so that its size and its last digits show.
 func shownNumber(s string) string {
 	const most = 60
 	if len(s) <= most {
@@ -259,7 +259,7 @@ func (x *explainer) explainObject(n *node, v *value) {
 	}
 }
 
-// describing are the subschemas that speak of a member by its name.
+// describing returns the subschemas for a member of this name.
 func (x *explainer) describing(n *node, name string) []*node {
 	var out []*node
 	if s := n.props[name]; s != nil {
@@ -353,7 +353,7 @@ func (x *explainer) explainCombined(n *node, v *value) {
 	}
 }
 
-// explainBranches explains the branch that the value comes closest to.
+// explainBranches explains the branch closest to the value.
 func (x *explainer) explainBranches(branches []*node, v *value) {
 	var candidates []*node
 	var best *node
@@ -380,7 +380,7 @@ func (x *explainer) explainBranches(branches []*node, v *value) {
 	}
 }
 
-// discriminated explains a member by whose value the branches differ, if it has a value of none of them.
+// discriminated explains a member that selects the branch, if its value selects none of them.
 func (x *explainer) discriminated(branches []*node, v *value) bool {
 	if len(branches) < 2 || v.kind != object {
 		return false
@@ -403,7 +403,7 @@ func (x *explainer) discriminated(branches []*node, v *value) bool {
 	return false
 }
 
-// enumAt is the subschema of a member if it is an enum or a const.
+// enumAt returns the subschema of a member if it is an enum or a const.
 func (x *explainer) enumAt(n *node, name string, depth int) *node {
 	if !x.spend(1) {
 		return nil
@@ -424,10 +424,10 @@ func (x *explainer) enumAt(n *node, name string, depth int) *node {
 	return nil
 }
 
-// otherKind is the closeness of a branch that wants another type.
+// otherKind is the closeness of a branch with another type.
 const otherKind = -1_000_000
 
-// closeness scores how near a value comes to a branch, by its surface.
+// closeness scores how close a value is to a branch, without going deep.
 func (x *explainer) closeness(n *node, v *value, depth int) int {
 	if n.truth < 0 || !x.spend(1+len(v.text)/textPerStep) || !n.takesKind(v) {
 		return otherKind
@@ -492,7 +492,7 @@ func (x *explainer) surface(n *node, v *value) int {
 	return score
 }
 
-// kindsOf are the types that a branch names.
+// kindsOf returns the types that a branch names.
 func (x *explainer) kindsOf(n *node, depth int) kind {
 	if n.types != 0 || depth > 8 || !x.spend(1) {
 		return n.types

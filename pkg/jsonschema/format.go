@@ -15,17 +15,17 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// maxFormat bounds the strings that a format is checked on, in bytes. No value of a format with a syntax is longer.
+// maxFormat is the limit of strings that a format is checked on, in bytes. No valid value of a format is longer.
 const maxFormat = 64 << 10
 
-// format checks what a format keyword names. check is nil for formats that describe and do not constrain.
+// format is the check of one format. check is nil for formats that describe a value and do not constrain it.
 type format struct {
 	name    string
-	numbers bool // it speaks of numbers; else of strings
+	numbers bool // applies to numbers; else to strings
 	check   func(s string) error
 }
 
-// describing are formats of OpenAPI, Pydantic and zod without a syntax that could be checked.
+// describing are formats of OpenAPI, Pydantic and zod without a syntax to check.
 var describing = []string{
 	"binary", "password", "path", "file-path", "directory-path", "multi-host-uri", "float", "double", "emoji", "nanoid", "cuid",
 	"cuid2", "xid", "ksuid", "text", "textarea", "markdown", "html", "color", "phone", "decimal", "byte-array",
@@ -38,14 +38,14 @@ var shapes = map[string]*regexp.Regexp{
 	"guid": regexp.MustCompile(`^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$`),
 }
 
-// examples show a model the form of a format.
+// examples show a model the syntax of a format.
 var examples = map[string]string{
 	"date": "2024-02-29", "time": "14:30:00Z", "date-time": "2024-02-29T14:30:00Z", "duration": "P3DT4H", "email": "name@example.com",
 	"uri": "https://example.com/path", "uuid": "123e4567-e89b-42d3-a456-426614174000", "ipv4": "192.0.2.1", "ipv6": "2001:db8::1",
 	"hostname": "www.example.com", "e164": "+14155550123",
 }
 
-// library are the formats whose checks come from the library.
+// library are the formats that the library checks.
 var library = []string{
 	"date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uri-reference", "iri", "iri-reference",
 	"uri-template", "uuid", "json-pointer", "relative-json-pointer",
@@ -106,7 +106,7 @@ var formats = sync.OnceValue(func() map[string]*format {
 	return all
 })
 
-// libraryFormats takes the checks out of a compiled schema, which is where the library shows them.
+// libraryFormats takes the checks from a compiled schema, the only place where the library exports them.
 var libraryFormats = sync.OnceValue(func() map[string]func(string) error {
 	c := jsonschema.NewCompiler()
 	c.AssertFormat()

@@ -9,7 +9,7 @@ import (
 	"github.com/agext/levenshtein"
 )
 
-// draft is a version of JSON Schema. Later ones compare as greater.
+// draft is a version of JSON Schema. Later drafts compare as greater.
 type draft int
 
 const (
@@ -53,7 +53,7 @@ func (d draft) String() string {
 	return "draft 2020-12"
 }
 
-// shape is the form that the value of a keyword must have.
+// shape is the required form of a keyword's value.
 type shape int
 
 const (
@@ -61,7 +61,7 @@ const (
 	aSchema
 	listOfSchemas
 	mapOfSchemas
-	schemaOrList   // items of the drafts before 2020-12
+	schemaOrList   // items in drafts before 2020-12
 	schemasOrLists // dependencies
 	typeNames
 	values // enum
@@ -69,7 +69,7 @@ const (
 	aPositive
 	aCount
 	aBoolean
-	numberOrBoolean // exclusiveMinimum and its like
+	numberOrBoolean // exclusiveMinimum and exclusiveMaximum
 	aString
 	strings1 // a list of strings
 	mapOfStrings
@@ -81,9 +81,9 @@ const (
 // keyword describes one keyword of JSON Schema.
 type keyword struct {
 	shape   shape
-	first   draft // that has it
+	first   draft // first draft with it
 	last    draft
-	asserts bool   // it can refuse a value, by itself or through its schemas
+	asserts bool   // can refuse a value, itself or through its schemas
 	advice  string // for drafts without it
 }
 
@@ -149,7 +149,7 @@ var keywords = map[string]keyword{
 	"exclusiveMaximum": {numberOrBoolean, draft04, draft2020, true, ""},
 	"multipleOf":       {aPositive, draft04, draft2020, true, ""},
 
-	"nullable": {aBoolean, draft04, draft2020, false, ""}, // of OpenAPI; translated before anything else
+	"nullable": {aBoolean, draft04, draft2020, false, ""}, // of OpenAPI; translated first
 
 	"title": {free, draft04, draft2020, false, ""}, "description": {free, draft04, draft2020, false, ""},
 	"default": {free, draft04, draft2020, false, ""}, "examples": {free, draft04, draft2020, false, ""},
@@ -158,7 +158,7 @@ var keywords = map[string]keyword{
 	"contentMediaType": {aString, draft04, draft2020, false, ""}, "contentSchema": {free, draft04, draft2020, false, ""},
 }
 
-// annotations are names that other tools give to what describes a value and constrains nothing.
+// annotations are names that other tools use for descriptions without a constraint.
 var annotations = map[string]bool{
 	"example": true, "discriminator": true, "xml": true, "externalDocs": true, // OpenAPI
 	"markdownDescription": true, "enumDescriptions": true, "markdownEnumDescriptions": true, "enumNames": true,
@@ -167,7 +167,7 @@ var annotations = map[string]bool{
 	"units": true, "unit": true, "label": true, "placeholder": true, "version": true, "author": true, "source": true, "note": true, "notes": true, "meta": true, "metadata": true, "comment": true, "$comments": true, "~standard": true,
 }
 
-// mistaken are names that users write for a keyword that is spelt in another way.
+// mistaken are names that users write instead of the keyword's own.
 var mistaken = map[string]string{
 	"optional": "required", "values": "enum", "options": "enum", "choices": "enum", "oneof": "oneOf", "min": "minimum", "max": "maximum",
 	"regex": "pattern", "regexp": "pattern", "fields": "properties", "props": "properties", "attributes": "properties", "keys": "properties",
@@ -178,7 +178,7 @@ func annotation(name string) bool {
 	return annotations[name] || strings.HasPrefix(name, "x-") || strings.HasPrefix(name, "x_") || strings.HasPrefix(name, "X-")
 }
 
-// nearestKeyword is the keyword that a user most likely meant.
+// nearestKeyword returns the keyword that a user most likely meant.
 func nearestKeyword(name string) string {
 	if meant, ok := mistaken[strings.ToLower(name)]; ok {
 		return meant

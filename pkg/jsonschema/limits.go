@@ -19,15 +19,15 @@ const (
 	MaxSteps      = 1_000_000 // of one check: a step applies one subschema to one value, or reads 64 bytes
 	maxFrames     = 20_000    // nested applications of subschemas in one check
 	maxMemo       = 1 << 18   // remembered pairs of a subschema and a value in one check
-	maxProblems   = 100       // collected of one schema or value
+	maxProblems   = 100       // problems collected of one schema or value
 	maxURL        = 4_000     // bytes of an identifier once it is absolute
 	textPerStep   = 256       // bytes of a text that one step may look at again
 )
 
-// LimitError reports that a schema or a check is larger than a limit allows.
+// LimitError reports that a schema or a check exceeds a limit.
 type LimitError struct {
-	What  string // what is too large
-	Limit int    // 0 if What names it
+	What  string // the part that is too large
+	Limit int    // 0 if What contains the limit
 }
 
 func (e *LimitError) Error() string {
@@ -47,7 +47,7 @@ type budget struct {
 	matching time.Duration // of patterns that may take long
 }
 
-// checkEvery is how many steps pass between two looks at the context.
+// checkEvery is the number of steps between two checks of the context.
 const checkEvery = 1 << 10
 
 // spend takes n steps. It returns false once the check must end.

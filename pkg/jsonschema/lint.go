@@ -6,18 +6,18 @@ import (
 	"strings"
 )
 
-// Report is what [Lint] found.
+// Report is the result of [Lint].
 type Report struct {
-	// Schema is the schema to use: without a wrapper, and with null among the types where nullable allowed it. The
-	// order of members stays. It is nil if there are problems.
+	// Schema is the schema to use: without a wrapper, and with null among the types where nullable allowed it. It keeps the
+	// order of members. It is nil if there are problems.
 	Schema   []byte
 	Problems []Problem // in the order of the text
-	Hints    []Problem // what is probably a mistake and does no harm
+	Hints    []Problem // likely mistakes that do no harm
 }
 
-// Lint reports every mistake in a schema that a user wrote: unknown keywords, keywords that the draft ignores, values
-// of the wrong form, references that lead nowhere or round in circles, a schema that accepts everything, and one that
-// accepts nothing. An error is a *[LimitError], or tells why the text is no JSON.
+// Lint reports every mistake in a schema that a user wrote: unknown keywords, keywords that the draft ignores, values of the
+// wrong form, references without a target or in circles, a schema that accepts everything, and one that accepts nothing. Its
+// error is a *[LimitError], or describes why the text is not JSON.
 func Lint(data []byte) (Report, error) {
 	root, err := parse(data)
 	if err != nil {
@@ -44,7 +44,7 @@ func lint(root *value) (Report, error) {
 	if p, ok := err.(Problem); ok {
 		return Report{Problems: []Problem{p}}, nil
 	}
-	// The first pass sees the schema as it is written, the second with nullable translated.
+	// The first pass reads the schema as written, the second with nullable translated.
 	d.index(root, "", nil)
 	if d.limit != nil {
 		return Report{}, d.limit
@@ -77,7 +77,7 @@ func lint(root *value) (Report, error) {
 	return Report{Schema: plain.appendJSON(nil), Hints: hints}, nil
 }
 
-// reportUnknown reports keywords that mean nothing, unless a $ref uses them to hold schemas.
+// reportUnknown reports unknown keywords, unless they hold schemas that a $ref uses.
 func (d *document) reportUnknown() {
 	for _, u := range d.unknown {
 		if !d.held[u.value] && len(d.problems) < maxProblems {
@@ -101,7 +101,7 @@ func unknownMessage(name string, v *value) string {
 	return fmt.Sprintf("%.80q is no keyword of JSON Schema; leave it out, or give it a name that begins with x- if it is an annotation. Fields of an object stand under \"properties\"", name)
 }
 
-// distanceRatio reports whether two names are alike enough to take one for a slip of the other.
+// distanceRatio reports whether one name is likely a misspelling of the other.
 func distanceRatio(name, meant string) bool {
 	if mistaken[strings.ToLower(name)] == meant {
 		return true
@@ -109,14 +109,14 @@ func distanceRatio(name, meant string) bool {
 	return len(name) > 1 && nearestDistance(name, meant)*3 <= max(len(name), 3)
 }
 
-// checkUse reports a keyword that has no effect where it stands.
+// checkUse reports a keyword that has no effect in its place.
 func (d *document) checkUse(schema *value, name string, k keyword, at *place) {
 	has := func(name string) bool { return schema.member(name) != nil }
 	switch {
 	case d.draft < k.first || d.draft > k.last:
 		d.fail(at, "%s does not have this keyword and ignores it; %s", d.draft, k.advice)
 	case d.draft <= draft07 && k.asserts && name != "$ref" && has("$ref"):
-		d.fail(at, "%s ignores what stands beside $ref; put both into allOf", d.draft)
+		d.fail(at, "%s ignores keywords beside $ref; put both into allOf", d.draft)
 	case (name == "then" || name == "else") && !has("if"):
 		d.fail(at, "has no effect without \"if\" beside it")
 	case (name == "minContains" || name == "maxContains") && !has("contains"):
@@ -130,7 +130,7 @@ var otherTypes = map[string]string{
 	"date": "string", "datetime": "string", "timestamp": "string", "uuid": "string", "enum": "string", "url": "string",
 }
 
-// typeNamed returns the type of this name.
+// typeNamed returns the type with this name.
 func typeNamed(name string) (kind, bool) {
 	for _, k := range kindNames {
 		if k.name == name {
@@ -152,7 +152,7 @@ func unknownType(name string) string {
 	return fmt.Sprintf("%.40q is no type; the nearest one is %q, and the known ones are %s", name, meant, strings.Join(known, ", "))
 }
 
-// checkShape reports whether the value of a keyword has the form that it must have.
+// checkShape reports whether the value of a keyword has the required form.
 func (d *document) checkShape(name string, s shape, v *value, at *place) bool {
 	before := len(d.problems)
 	want := func(k kind) bool {
@@ -301,7 +301,7 @@ func (d *document) pattern(text string, at *place) *pattern {
 	return p
 }
 
-// missingProperties finds required names that no property describes.
+// missingProperties returns hints at required names that no property describes.
 func (d *document) missingProperties() []Problem {
 	var hints []Problem
 	for _, n := range d.order {
@@ -318,7 +318,7 @@ func (d *document) missingProperties() []Problem {
 	return hints
 }
 
-// inherits reports whether properties may be described elsewhere.
+// inherits reports whether properties may be described in other subschemas.
 func (n *node) inherits() bool {
 	return len(n.refs)+len(n.allOf)+len(n.anyOf)+len(n.oneOf) > 0 || n.then != nil
 }

@@ -29,7 +29,7 @@ func TestLintReports(t *testing.T) {
 		"boolean limit":           {`{"type":"number","minimum":0,"exclusiveMinimum":true}`, `at /exclusiveMinimum: got boolean, want number: write exclusiveMinimum: N instead of minimum: N, or set $schema to draft-04`},
 		"later keyword":           {`{"$schema":"http://json-schema.org/draft-07/schema#","type":"array","prefixItems":[{}]}`, `at /prefixItems: draft-07 does not have this keyword and ignores it; use items with a list`},
 		"earlier keyword":         {`{"type":"array","additionalItems":false}`, `at /additionalItems: draft 2020-12 does not have this keyword and ignores it; use prefixItems, and items for all that follow`},
-		"beside a reference":      {`{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","properties":{"a":{"$ref":"#/definitions/s","minLength":3}},"definitions":{"s":{"type":"string"}}}`, `at /properties/a/minLength: draft-07 ignores what stands beside $ref; put both into allOf`},
+		"beside a reference":      {`{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","properties":{"a":{"$ref":"#/definitions/s","minLength":3}},"definitions":{"s":{"type":"string"}}}`, `at /properties/a/minLength: draft-07 ignores keywords beside $ref; put both into allOf`},
 		"then without if":         {`{"type":"object","then":{"required":["a"]}}`, `at /then: has no effect without "if" beside it`},
 		"unknown draft":           {`{"$schema":"http://example.com/x","type":"object"}`, `at /$schema: "http://example.com/x" is no known draft; leave $schema out, or set it to https://json-schema.org/draft/2020-12/schema or to draft-04, draft-06, draft-07 or 2019-09`},
 		"remote":                  {`{"$ref":"https://json-schema.org/draft/2020-12/schema"}`, `at /$ref: "https://json-schema.org/draft/2020-12/schema": a $ref may only point inside the schema (#/$defs/…); nothing is loaded from elsewhere`},
@@ -138,7 +138,7 @@ func TestLintHintsAtMissingProperty(t *testing.T) {
 	assert.Equal(t, `at /required/0: no property is called "nme"; the nearest one is "name"`, r.Hints[0].Error())
 }
 
-func TestLintHintsAtKeywordsThatDoNotCount(t *testing.T) {
+func TestLintHintsAtKeywordsWithoutEffect(t *testing.T) {
 	t.Parallel()
 	for schema, want := range map[string]string{
 		`{"type":"object","properties":{"a":{"type":"string","maximum":5}}}`:        `at /properties/a/maximum: counts for numbers alone, and the type is string; it has no effect. Change the type, or leave the keyword out`,
@@ -170,7 +170,7 @@ func TestLintHintsAtKeywordsThatDoNotCount(t *testing.T) {
 	}
 }
 
-func TestNullableThatCannotMove(t *testing.T) {
+func TestLintRefusesNullableThatCannotMove(t *testing.T) {
 	t.Parallel()
 	r, err := Lint([]byte(`{"type":"object","properties":{"a":{"allOf":[{"type":"string"}],"nullable":true},"b":{"$ref":"#/properties/a/allOf/0"}}}`))
 	require.NoError(t, err)

@@ -2,8 +2,8 @@ package jsonschema
 
 import "slices"
 
-// unwrap returns the schema inside the forms in which OpenAI and others send one, and the way to it: the value of
-// response_format or text.format, or {"name", "strict", "schema"}.
+// unwrap returns the schema inside the wrappers that OpenAI and others use, and the path to it: the value of response_format or
+// text.format, or {"name", "strict", "schema"}.
 func unwrap(root *value) (*value, []string) {
 	var way []string
 	for range 4 {
@@ -38,8 +38,8 @@ func wrapper(v *value) (string, bool) {
 	return "", false
 }
 
-// withoutNullable returns the schema with nullable of OpenAPI 3.0 translated: null joins the types, and the values of
-// an enum. Where neither is at hand, the schema becomes one branch of an anyOf. The error is a [Problem].
+// withoutNullable returns the schema with nullable of OpenAPI 3.0 translated: it adds null to the types, and to the values of
+// an enum. Without either, the schema becomes one branch of an anyOf. Its error is a [Problem].
 func (d *document) withoutNullable() (*value, error) {
 	var found bool
 	for v := range d.at {
@@ -58,11 +58,11 @@ func (d *document) withoutNullable() (*value, error) {
 
 type translator struct {
 	d       *document
-	inside  map[string]string // each $ref, by the places that it leads through
+	inside  map[string]string // each $ref, by the places on its path
 	problem *Problem
 }
 
-// translate copies a value. Only subschemas are changed: an example may hold a member called nullable.
+// translate copies a value. It changes only subschemas, because an example may have a member called nullable.
 func (t *translator) translate(v *value) *value {
 	if v.kind&(array|object) == 0 {
 		return v
@@ -83,7 +83,7 @@ func (t *translator) translate(v *value) *value {
 	return out
 }
 
-// orNull allows null beside what a schema allows.
+// orNull returns a schema that allows null and every value of the old schema.
 func (t *translator) orNull(v *value, at *place) *value {
 	nothing := &value{kind: null}
 	constrains, simple := false, true
@@ -118,7 +118,7 @@ func (t *translator) orNull(v *value, at *place) *value {
 	return v
 }
 
-// either makes a schema one branch of an anyOf, beside null. What names it or describes it stays outside.
+// either makes a schema one branch of an anyOf with null. Its names and descriptions stay outside.
 func (t *translator) either(v *value, at *place) *value {
 	inner, outer := &value{kind: object}, &value{kind: object}
 	for i, name := range v.names {
@@ -133,7 +133,7 @@ func (t *translator) either(v *value, at *place) *value {
 	return outer.with("anyOf", &value{kind: array, elems: []*value{inner, onlyNull}})
 }
 
-// checkMove reports a $ref that points below a place from which schemas move.
+// checkMove reports a $ref that points below a place whose schemas move.
 func (t *translator) checkMove(at *place) {
 	if t.inside == nil {
 		t.inside = map[string]string{}
@@ -164,7 +164,7 @@ func (v *value) without(name string) *value {
 	return &out
 }
 
-// with returns an object in which a member has another value. A new member comes last.
+// with returns a copy of an object with another value for one member. It adds a new member at the end.
 func (v *value) with(name string, e *value) *value {
 	out := *v
 	out.names, out.elems = slices.Clone(v.names), slices.Clone(v.elems)

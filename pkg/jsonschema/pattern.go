@@ -21,11 +21,11 @@ const (
 	syntaxChars = `^$\.*+?()[]{}|/`
 )
 
-// pattern is a regular expression of ECMA-262 with the u flag. Most patterns run in linear time on the engine of Go,
-// which gives the same answer for them. The others backtrack, so their matches have a limit in time and memory.
+// pattern is a regular expression of ECMA-262 with the u flag. Most patterns run in linear time on Go's engine, which gives the
+// same results for them. The others backtrack, so their matches are limited in time and memory.
 type pattern struct {
 	text     string
-	linear   *regexp.Regexp // nil if Go has no equal pattern
+	linear   *regexp.Regexp // nil if Go has no equivalent pattern
 	size     int            // instructions of linear
 	backward *regexp2.Regexp
 }
@@ -65,7 +65,7 @@ func (p *pattern) compileLinear(same string) {
 	}
 }
 
-// match reports whether s holds a match. It ends the check if that takes too long.
+// match reports whether s contains a match. It ends the check if that takes too long.
 func (p *pattern) match(s string, b *budget) bool {
 	if !b.spend(1 + len(s)/64) {
 		return false
@@ -92,9 +92,9 @@ func (p *pattern) match(s string, b *budget) bool {
 	return ok && err == nil
 }
 
-// strictPattern returns the pattern as the u flag asks for it. It escapes what the flag forbids and all engines read
-// in one way: \- and other punctuation with a needless backslash, and - beside a class such as \w. It refuses what
-// engines read in different ways.
+// strictPattern returns the pattern in the form that the u flag requires. It escapes characters that the flag forbids and all
+// engines read alike: \- and other punctuation with a needless backslash, and - beside a class such as \w. It refuses syntax
+// that engines read differently.
 func strictPattern(p string) (string, error) {
 	var out strings.Builder
 	class := false
@@ -132,11 +132,11 @@ func strictPattern(p string) (string, error) {
 	return out.String(), nil
 }
 
-// spaces are the characters of \s in ECMA-262, inside a class of Go.
+// spaces are the characters of \s in ECMA-262, for use inside a class in Go.
 const spaces = `\t\n\v\f\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}`
 
-// goPattern translates a pattern for the engine of Go. ok is false where Go has no equal: look-around, references to
-// groups, scripts, and some rare escapes.
+// goPattern translates a pattern for Go's engine. ok is false for syntax without an equivalent in Go: look-around, references
+// to groups, scripts, and some rare escapes.
 func goPattern(p string) (_ string, ok bool) {
 	var out strings.Builder
 	class := false
@@ -175,7 +175,7 @@ func goPattern(p string) (_ string, ok bool) {
 	return out.String(), true
 }
 
-// goEscape translates the escape at the beginning of p and returns its length.
+// goEscape translates the escape at the start of p and returns its length.
 func goEscape(out *strings.Builder, p string, class bool) (n int, ok bool) {
 	if len(p) < 2 {
 		return 0, false

@@ -11,9 +11,8 @@ type Schema struct {
 	root *node
 }
 
-// Compile compiles a schema and tolerates unknown keywords and formats. nullable of OpenAPI counts. A reference to
-// anything outside the text is an error, and so is a schema that a check would not end on. Errors beyond a limit are a
-// [*LimitError].
+// Compile compiles a schema. It tolerates unknown keywords and formats, and obeys nullable of OpenAPI. References to other
+// documents are errors, and so are schemas that a check would not end on. Errors about a limit are a [*LimitError].
 func Compile(data []byte) (*Schema, error) {
 	root, err := parse(data)
 	if err != nil {
@@ -30,7 +29,7 @@ func Compile(data []byte) (*Schema, error) {
 	return &Schema{root: n}, nil
 }
 
-// compilePlain compiles the document after it translated nullable.
+// compilePlain compiles the document after translating nullable.
 func (d *document) compilePlain() (*node, error) {
 	d.index(d.root, "", nil)
 	if d.limit != nil {
@@ -55,8 +54,8 @@ func (d *document) compilePlain() (*node, error) {
 	return n, d.firstProblem()
 }
 
-// Validate checks a value that encoding/json decoded with UseNumber. It returns nil if the value matches. An
-// [*InvalidError] names what to change. A [*LimitError] reports that the check would take too long; ctx ends it, too.
+// Validate checks a value that encoding/json decoded with UseNumber. It returns nil if the value matches. It returns an
+// [*InvalidError] that describes the mismatches, or a [*LimitError] if the check takes too long. The end of ctx ends the check.
 func (s *Schema) Validate(ctx context.Context, v any) error {
 	return s.validate(ctx, v, MaxSteps)
 }
@@ -83,7 +82,7 @@ func (s *Schema) validate(ctx context.Context, v any, steps int) error {
 	return &InvalidError{Problems: x.problems, More: x.more}
 }
 
-// Valid reports whether a value matches. It is false beyond a limit.
+// Valid reports whether a value matches. It returns false if the check exceeds a limit.
 func (s *Schema) Valid(v any) bool {
 	b := &budget{ctx: context.Background(), limit: MaxSteps}
 	root := (&builder{budget: b}).build(v, 0)
@@ -94,7 +93,7 @@ func (s *Schema) Valid(v any) bool {
 	return c.eval(s.root, root, nil) && b.err == nil
 }
 
-// IsLimit reports whether err is about a limit and not about the value.
+// IsLimit reports whether err concerns a limit and not the value.
 func IsLimit(err error) bool {
 	_, ok := errors.AsType[*LimitError](err)
 	return ok

@@ -22,7 +22,7 @@ var suiteDrafts = map[string]string{
 	"draft2019-09": "https://json-schema.org/draft/2019-09/schema", "draft2020-12": "https://json-schema.org/draft/2020-12/schema",
 }
 
-// leftOut are the files of the suite whose subject this package does not have, or has on purpose in another way.
+// leftOut are the files of the suite about features that this package lacks, or handles differently on purpose.
 var leftOut = map[string]string{
 	"refRemote.json":                     "nothing is loaded",
 	"vocabulary.json":                    "nothing is loaded",
@@ -47,7 +47,7 @@ func TestOfficialSuite(t *testing.T) {
 		}
 		draft, file, _ := strings.Cut(name, "/")
 		if _, skip := leftOut[file]; skip || file == "format.json" && draft >= "draft2019" && draft < "draft4" {
-			continue // format.json holds that a format is an annotation
+			continue // format.json requires formats to be annotations
 		}
 		r, err := f.Open()
 		require.NoError(t, err)
@@ -94,7 +94,7 @@ func runSuiteFile(t *testing.T, draft, file string, text []byte) (checked, elsew
 	return checked, elsewhere
 }
 
-// inDraft names the draft in a schema that names none.
+// inDraft adds the draft to a schema without one.
 func inDraft(schema []byte, draft string) []byte {
 	rest, found := bytes.CutPrefix(bytes.TrimSpace(schema), []byte("{"))
 	if !found || bytes.Contains(schema, []byte(`"$schema"`)) {

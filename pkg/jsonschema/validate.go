@@ -2,17 +2,17 @@ package jsonschema
 
 import "unicode/utf8"
 
-// check applies subschemas to the parts of one value. Its time is bounded by the budget, and by the product of the
-// subschemas and the values: a pair that can come up again is remembered.
+// check applies subschemas to the parts of one value. The budget limits its time, and so does the product of subschemas and
+// values: it remembers pairs that can recur.
 type check struct {
 	*budget
 	frames int
 	memo   map[uint64]bool
-	marked map[uint64]marks // the same for pairs with marks; nil marks stand for a value that does not match
+	marked map[uint64]marks // the same for pairs with marks; nil marks mean that the value does not match
 }
 
-// marks are the members or items of a value that some subschema has evaluated, as bits. Only unevaluatedProperties and
-// unevaluatedItems ask for them.
+// marks are a set of members or items of a value, as bits: those that some subschema has evaluated. Only unevaluatedProperties
+// and unevaluatedItems use them.
 type marks []uint64
 
 func newMarks(v *value) marks { return make(marks, len(v.elems)/64+1) }
@@ -37,8 +37,8 @@ func (m marks) add(other marks) {
 	}
 }
 
-// eval reports whether a value matches a subschema, and adds to seen what was evaluated, unless seen is nil. After an
-// error of the budget the answer means nothing.
+// eval reports whether a value matches a subschema. Unless seen is nil, it adds the evaluated members or items to seen. After
+// an error of the budget its result is meaningless.
 func (c *check) eval(n *node, v *value, seen marks) bool {
 	if n.truth != 0 {
 		return c.spend(1) && n.truth > 0
@@ -79,7 +79,7 @@ func (c *check) eval(n *node, v *value, seen marks) bool {
 	return true
 }
 
-// apply is eval without memory.
+// apply is eval without the memo.
 func (c *check) apply(n *node, v *value, seen marks) bool {
 	if c.frames++; c.frames > maxFrames && c.err == nil {
 		c.err = &LimitError{"the value or its schema is nested too deeply", maxFrames}
@@ -234,7 +234,7 @@ func (c *check) object(n *node, v *value, seen marks) bool {
 	return true
 }
 
-// member applies to one member all subschemas that speak of it.
+// member applies to one member all subschemas for it.
 func (c *check) member(n *node, name string, v *value, i int, seen marks) bool {
 	evaluated := false
 	if s := n.props[name]; s != nil {
@@ -263,8 +263,8 @@ func (c *check) member(n *node, name string, v *value, i int, seen marks) bool {
 	return (n.propNames == nil || c.eval(n.propNames, c.nameOf(name, v), nil)) && c.spend(1)
 }
 
-// nameOf makes a value of a member's name. Its ID is that of the member with the highest bit set, which no value has:
-// they are fewer than steps.
+// nameOf returns a member's name as a value. Its ID is the member's ID with the highest bit set. No other value has that bit,
+// because there are fewer values than steps.
 func (c *check) nameOf(name string, v *value) *value {
 	return &value{kind: text, text: name, id: v.id | 1<<31}
 }
@@ -294,7 +294,7 @@ func (c *check) array(n *node, v *value, seen marks) bool {
 	return true
 }
 
-// itemAt is the subschema of an item by its place; nil accepts everything.
+// itemAt returns the subschema of an item by its index; nil accepts everything.
 func (n *node) itemAt(i int) *node {
 	if i < len(n.prefix) {
 		return n.prefix[i]
@@ -343,7 +343,7 @@ func (c *check) duplicate(v *value) (int, int) {
 	return -1, -1
 }
 
-// combined applies the subschemas that speak of the same value.
+// combined applies the subschemas for the same value.
 func (c *check) combined(n *node, v *value, seen marks) bool {
 	for _, s := range n.refs {
 		if !c.eval(s, v, seen) {
@@ -374,7 +374,7 @@ func (c *check) combined(n *node, v *value, seen marks) bool {
 	return branch == nil || c.eval(branch, v, seen)
 }
 
-// matching counts the branches that match. It ends at the first one if that is enough.
+// matching counts the branches that match. With enough set, it stops at the first one.
 func (c *check) matching(branches []*node, v *value, seen marks, enough bool) int {
 	found := 0
 	for _, s := range branches {
@@ -390,7 +390,7 @@ func (c *check) matching(branches []*node, v *value, seen marks, enough bool) in
 	return found
 }
 
-// trial applies a subschema that may fail: what it evaluated counts only if it matches.
+// trial applies a subschema that may fail. Its marks count only if it matches.
 func (c *check) trial(s *node, v *value, seen marks) bool {
 	if seen == nil {
 		return c.eval(s, v, nil)

@@ -118,7 +118,7 @@ func TestDecimals(t *testing.T) {
 
 func sign(n int) int { return min(1, max(-1, n)) }
 
-func TestNullableCountsInSchemasOfTools(t *testing.T) {
+func TestCompileTranslatesNullable(t *testing.T) {
 	t.Parallel()
 	s := mustCompile(t, `{"type":"object","properties":{"a":{"type":"string","nullable":true}},"propertys":1}`)
 	assert.NoError(t, s.Validate(t.Context(), map[string]any{"a": nil}))

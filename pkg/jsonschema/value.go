@@ -22,7 +22,7 @@ const (
 	text
 	array
 	object
-	integer // only in the types that a schema names
+	integer // only in types that a schema names
 
 	anything = null | boolean | number | text | array | object
 )
@@ -42,18 +42,17 @@ func (k kind) String() string {
 	return strings.Join(names, " or ")
 }
 
-// value is a JSON value. The members of an object that is checked are sorted by name; those of a schema are in the
-// order in which they are written.
+// value is a JSON value. The members of a checked object are sorted by name; those of a schema keep the order of the text.
 type value struct {
 	kind  kind
 	yes   bool
-	text  string   // of a string, or of a number as it is written
+	text  string   // of a string, or of a number as written
 	names []string // of an object's members
 	elems []*value // of an array, or an object's members
-	id    uint32   // unique in the value that is checked
+	id    uint32   // unique within the checked value
 }
 
-// member returns the member of an object with this name, or nil.
+// member returns the value of the member with this name, or nil.
 func (v *value) member(name string) *value {
 	for i, n := range v.names {
 		if n == name {
@@ -63,7 +62,7 @@ func (v *value) member(name string) *value {
 	return nil
 }
 
-// find returns the place of a member in an object whose members are sorted.
+// find returns the index of a member in an object with sorted members.
 func (v *value) find(name string) (int, bool) {
 	if len(v.names) > 8 {
 		return slices.BinarySearch(v.names, name)
@@ -72,7 +71,7 @@ func (v *value) find(name string) (int, bool) {
 	return i, i >= 0
 }
 
-// builder makes values of what encoding/json decodes.
+// builder converts the output of encoding/json into values.
 type builder struct {
 	next   uint32
 	budget *budget
@@ -121,7 +120,7 @@ func (b *builder) build(v any, depth int) *value {
 	return out
 }
 
-// parse reads the text of a schema and keeps the order of members. Name reports which limit the text breaks.
+// parse reads the text of a schema and keeps the order of members. A text beyond a limit is a [*LimitError].
 func parse(data []byte) (*value, error) {
 	if len(data) > MaxBytes {
 		return nil, &LimitError{fmt.Sprintf("the schema has %d bytes", len(data)), MaxBytes}
@@ -221,7 +220,7 @@ func checkNumber(n string) error {
 	return nil
 }
 
-// appendJSON writes a value in the order of its members.
+// appendJSON writes a value with its members in order.
 func (v *value) appendJSON(b []byte) []byte {
 	switch v.kind {
 	case null:
@@ -265,7 +264,8 @@ func appendString(b []byte, s string) []byte {
 	return append(b, bytes.TrimSuffix(out.Bytes(), []byte("\n"))...)
 }
 
-// appendKey writes the one text that equal values share: 1.0 equals 1, and the order of members does not count.
+// appendKey writes the canonical text of a value: equal values have the same text. 1.0 equals 1, and the order of members does
+// not count.
 func (v *value) appendKey(b []byte) []byte {
 	switch v.kind {
 	case null:

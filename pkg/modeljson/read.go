@@ -13,16 +13,16 @@ const (
 	bom      = "\ufeff"
 )
 
-// Error reports why a text is not the JSON of one value.
+// Error reports why a text is not one value of JSON.
 type Error struct {
 	Offset int  // of the fault in the text, in bytes from 0
 	Cut    bool // the text ends before the value does
 
-	// Messages are made when they are asked for: hostile texts have a fault at every byte.
-	what string // is the fault, unless one of the others is set
-	want string // is expected in the place of char
+	// The message is built on demand: hostile texts have a fault at every byte.
+	what string // the fault, unless one of the others is set
+	want string // expected in the place of char
 	char rune
-	word string // is no value
+	word string // an invalid value
 }
 
 func (e *Error) Error() string {
@@ -309,7 +309,7 @@ func (r *reader) unexpected(want string) *Error {
 	return &Error{Offset: r.pos, want: want, char: c}
 }
 
-// short is text as a message shows it.
+// short shortens a text for a message.
 func short(text string) string {
 	if len(text) <= maxShown {
 		return text

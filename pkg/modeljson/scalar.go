@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	maxExponent = 400  // of a number; beyond, exact arithmetic costs more than a worker should spend on it
+	maxExponent = 400  // of a number; exact arithmetic beyond it costs a worker too much
 	maxDigits   = 4096 // of a number, for the same reason
 )
 
@@ -102,7 +102,7 @@ func unfinished(word string) bool {
 	return isNumber(word + "0")
 }
 
-// misspelt names the fault of a word that is no value.
+// misspelt describes the fault of a word that is no value.
 func misspelt(word string) string {
 	number := strings.TrimLeft(word, "+-")
 	name := short(word)

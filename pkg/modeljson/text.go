@@ -8,7 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// quotes returns the opening quote at the reader's position and the quote that ends its string; both are "" if none is there.
+// quotes returns the opening quote at the reader's position and the quote that ends its string. Both are "" without an opening
+// quote.
 func (r *reader) quotes() (open, end string) {
 	if r.pos < len(r.text) && r.text[r.pos] == '"' {
 		return `"`, `"`
@@ -24,7 +25,8 @@ func (r *reader) quotes() (open, end string) {
 	return "", ""
 }
 
-// str reads a string whose opening quote has open bytes and that ends with the quote end. It copies escapes unchanged.
+// str reads a string. open is the length of its opening quote in bytes, and end its closing quote. str copies escapes
+// unchanged.
 func (r *reader) str(open int, end string) (string, *Error) {
 	r.pos += open
 	r.out = append(r.out, '"')
@@ -77,12 +79,12 @@ func (r *reader) str(open int, end string) (string, *Error) {
 	return "", r.cut()
 }
 
-// breaks are control characters that models write into strings as they are.
+// breaks are control characters that models write into strings without escaping them.
 var breaks = map[byte]string{'\n': `\n`, '\r': `\r`, '\t': `\t`}
 
 var escapes = map[byte]string{'"': `"`, '\\': `\`, '/': `/`, 'b': "\b", 'f': "\f", 'n': "\n", 'r': "\r", 't': "\t"}
 
-// escape reads an escape and returns the text that it stands for.
+// escape reads an escape and returns the text that it denotes.
 func (r *reader) escape() (string, *Error) {
 	at := r.pos
 	if r.pos += 2; r.pos > len(r.text) {
@@ -123,7 +125,7 @@ func (r *reader) escape() (string, *Error) {
 	return string(char), nil
 }
 
-// unit reads the four hexadecimal digits of the escape that begins at an offset.
+// unit reads the four hexadecimal digits of the escape at an offset.
 func (r *reader) unit(at int) (uint16, *Error) {
 	if r.pos+4 > len(r.text) {
 		return 0, r.cut()

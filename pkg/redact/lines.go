@@ -5,12 +5,12 @@ import (
 	"io"
 )
 
-// maxLine bounds how much of a line a reader of lines holds back.
+// maxLine is how much of a line a reader of lines buffers.
 const maxLine = 1 << 20
 
-// Lines returns a reader of r without secrets that holds no finished line back. It is for streams of events: the last event
-// must arrive although the stream stays open. A secret across lines is not found, and neither is one at a multiple of 1 MiB
-// within a line.
+// Lines returns a reader that strikes secrets out of r and buffers no complete line. It is for streams of events, where the
+// last event must arrive although the stream stays open. It does not find a secret that spans lines, or one at a multiple of 1
+// MiB within a line.
 func (s *Secrets) Lines(r io.Reader) io.Reader {
 	return &lines{secrets: s, from: r}
 }
@@ -19,8 +19,8 @@ type lines struct {
 	secrets *Secrets
 	from    io.Reader
 	chunk   [4 << 10]byte
-	held    []byte // the beginning of a line
-	ready   []byte // without secrets, not read yet
+	held    []byte // the start of a line
+	ready   []byte // redacted, not read yet
 	err     error
 }
 

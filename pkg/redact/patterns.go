@@ -14,27 +14,27 @@ import (
 )
 
 const (
-	// shortest is the length below which a text is no secret: it is in every other sentence.
+	// shortest is the length from which a text can be a secret. Shorter texts occur in every other sentence.
 	shortest = 3
 	// shortWord is the length below which a secret may be part of an ordinary word or number.
 	shortWord = 8
 	// longWord is the length below which a secret of letters alone may be an ordinary word, such as placeholder.
 	longWord = 16
-	// shortestLine is the length from which a line of a secret of several lines is a secret.
+	// shortestLine is the length from which each line of a multi-line secret is a secret too.
 	shortestLine = 16
 )
 
-// Secrets are texts that must not be shown. A nil Secrets holds none.
+// Secrets are texts to hide. A nil Secrets holds none.
 type Secrets struct {
 	patterns []pattern // the longest first
 	longest  int       // of the patterns, in bytes
-	raw      []string  // the strong secrets as they are
-	words    []string  // the others
+	raw      []string  // the secrets that cannot be ordinary words, in their plain form
+	words    []string  // the other secrets
 }
 
 type pattern struct {
 	text string
-	word bool // matches only where no letter or digit is beside it
+	word bool // matches only without a letter or digit beside it
 }
 
 // New returns the secrets among texts. Texts of fewer than 3 bytes are ignored.
@@ -82,7 +82,7 @@ func IsWord(secret string) bool {
 	}) < 0
 }
 
-// forms returns the ways in which a secret can be written.
+// forms returns the forms of a secret to search for.
 func forms(secret string) []string {
 	out := encoded(secret)
 	if strings.ContainsAny(secret, "\r\n") {
@@ -111,7 +111,7 @@ func encoded(secret string) []string {
 	return out
 }
 
-// inJSON returns a secret as it is within a JSON string.
+// inJSON returns the form of a secret within a JSON string.
 func inJSON(secret string, escapeHTML bool) string {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -120,8 +120,8 @@ func inJSON(secret string, escapeHTML bool) string {
 	return strings.Trim(strings.TrimSpace(b.String()), `"`)
 }
 
-// inBase64 returns the characters of an encoded text that depend on the secret alone, if offset bytes, modulo 3, stand before
-// the secret. The characters at the edges hold bits of the neighbours and are not among them.
+// inBase64 returns the characters of an encoded text that depend only on the secret, if offset bytes, modulo 3, precede the
+// secret. It omits the characters at the edges, which hold bits of the neighbours.
 func inBase64(secret string, offset int, e *base64.Encoding) string {
 	text := e.EncodeToString(append(make([]byte, offset), secret...))
 	first := (offset*8 + 5) / 6

@@ -51,7 +51,7 @@ func TestLongestSecretWins(t *testing.T) {
 	assert.Equal(t, "x [secret] y", New("postgres://u", "postgres://u:hunter2hunter2@h/db").Text("x postgres://u:hunter2hunter2@h/db y"))
 }
 
-// The secret is found wherever it is in the base64 text, but for bits that its neighbours share.
+// The secret is found at any offset in the base64 text, except for bits that it shares with its neighbours.
 func TestBase64AtEveryOffset(t *testing.T) {
 	t.Parallel()
 	s := New(key)
@@ -67,7 +67,7 @@ func TestBase64AtEveryOffset(t *testing.T) {
 	}
 }
 
-// No cut of a redacted stream shows more than half of a secret, whatever its offset and the chunks.
+// No cut of a redacted stream shows more than half of a secret, for any offset and any chunks.
 func TestStreamAtEveryOffset(t *testing.T) {
 	t.Parallel()
 	s := New(key, "other-secret-0123456789")
@@ -98,7 +98,7 @@ func TestStreamAtEveryOffset(t *testing.T) {
 }
 
 // A finished line arrives before the stream ends.
-func TestLinesHoldNoFinishedLineBack(t *testing.T) {
+func TestLinesReturnsCompleteLinesAtOnce(t *testing.T) {
 	t.Parallel()
 	from, to := io.Pipe()
 	r := New(key).Lines(from)

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Mark stands in a text where a secret was.
+// Mark replaces a secret in a text.
 const Mark = "[secret]"
 
 // Text returns text with a [Mark] in place of each secret.
@@ -18,7 +18,7 @@ func (s *Secrets) Text(text string) string {
 	return out + string(scan.next(nil, true))
 }
 
-// Error returns err if its text holds no secret, and otherwise an error without the secret that wraps err.
+// Error returns err if its text contains no secret. Otherwise it returns an error with the redacted text that wraps err.
 func (s *Secrets) Error(err error) error {
 	if err == nil {
 		return nil
@@ -37,7 +37,7 @@ type redacted struct {
 func (r *redacted) Error() string { return r.text }
 func (r *redacted) Unwrap() error { return r.err }
 
-// Writer returns a writer that passes on what it gets without secrets. Close passes on the rest; it does not close w.
+// Writer returns a writer that redacts its input and writes it to w. Close writes the rest; it does not close w.
 func (s *Secrets) Writer(w io.Writer) io.WriteCloser {
 	return &writer{stream{secrets: s}, w}
 }
@@ -59,7 +59,7 @@ func (w *writer) Close() error {
 	return err
 }
 
-// Reader returns a reader of r without secrets. It reads ahead by at most 4 KiB and the longest secret.
+// Reader returns a reader that redacts r. It reads ahead by at most 4 KiB and the longest secret.
 func (s *Secrets) Reader(r io.Reader) io.Reader {
 	return &reader{stream: stream{secrets: s}, from: r}
 }
@@ -68,7 +68,7 @@ type reader struct {
 	stream stream
 	from   io.Reader
 	chunk  [4 << 10]byte
-	ready  []byte // without secrets, not read yet
+	ready  []byte // redacted, not read yet
 	err    error
 }
 
@@ -86,10 +86,10 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// stream strikes secrets out of chunks. It decides about a byte once the longest pattern that may begin there is complete.
+// stream strikes secrets out of chunks. It decides about a byte once it has the longest pattern that could start there.
 type stream struct {
 	secrets *Secrets
-	held    []byte // not decided yet
+	held    []byte // undecided
 	before  byte   // the byte before held; 0 at the start
 }
 
@@ -132,7 +132,7 @@ func (s *stream) next(chunk []byte, final bool) []byte {
 	return out
 }
 
-// withoutHalf strikes out the first half or more of a secret at the end of a text: the source was cut within it.
+// withoutHalf strikes out the first half or more of a secret at the end of a text, in case the source was cut within a secret.
 func (s *Secrets) withoutHalf(end []byte) []byte {
 	for _, secret := range s.raw {
 		for n := min(len(secret)-1, len(end)); n >= max(shortWord, (len(secret)+1)/2); n-- {
@@ -144,12 +144,13 @@ func (s *Secrets) withoutHalf(end []byte) []byte {
 	return end
 }
 
-// search finds the first match of several patterns. It keeps the next match of each, so that a text is read once per pattern.
+// search finds the first match of several patterns. It keeps the next match of each pattern, so that each reads the text only
+// once.
 type search struct {
 	patterns []pattern
 	text     string
 	before   byte
-	next     []int // of each pattern; len(text) if there is none
+	next     []int // of each pattern; len(text) without a match
 }
 
 func newSearch(patterns []pattern, text string, before byte) *search {
@@ -160,7 +161,7 @@ func newSearch(patterns []pattern, text string, before byte) *search {
 	return s
 }
 
-// after returns the first match that starts at from or later. Of those with the same start it returns the longest.
+// after returns the first match that starts at from or later, and the longest of several with the same start.
 func (s *search) after(from int) (start, end int, ok bool) {
 	start = len(s.text)
 	for i, p := range s.patterns {
@@ -190,7 +191,7 @@ func (s *search) index(i, from int) int {
 	}
 }
 
-// alone reports whether the text from start to end is a word of its own.
+// alone reports whether the text from start to end is a separate word.
 func (s *search) alone(start, end int) bool {
 	before := s.before
 	if start > 0 {

@@ -11,11 +11,11 @@ import (
 
 const (
 	maxBody  = 64 << 10 // bytes of an error body that are read
-	maxDepth = 12       // of members within members
+	maxDepth = 12       // nesting of members
 )
 
-// Body returns the wait that an error body asks for: by a member such as retryDelay or retry_after, by the rate-limit headers
-// of another server that it quotes, or by a text such as "try again in 1m2.3s". It returns 0 if it asks for none.
+// Body returns the wait in an error body: in a member such as retryDelay or retry_after, in the rate-limit headers of another
+// server that the body quotes, or in a text such as "try again in 1m2.3s". It returns 0 if the body has none.
 func Body(body []byte, now time.Time) time.Duration {
 	if len(body) > maxBody {
 		body = body[:maxBody]
@@ -32,7 +32,7 @@ func Body(body []byte, now time.Time) time.Duration {
 	return f.text
 }
 
-// finder looks through a body. Members win over texts, and the longest wait of each kind counts.
+// finder searches a body. Members win over texts, and the longest wait of each kind counts.
 type finder struct {
 	now          time.Time
 	member, text time.Duration
@@ -78,7 +78,7 @@ func (f *finder) headers(members map[string]any) {
 	f.member = max(f.member, Read(h, f.now), Reset(h, f.now))
 }
 
-// named reads a member by its name, in any case and with any separators.
+// named reads a member with the name of a wait, in any case and with any separators.
 func (f *finder) named(name, value string) time.Duration {
 	name = strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(name))
 	switch name {
@@ -95,14 +95,14 @@ func (f *finder) named(name, value string) time.Duration {
 const unit = `(?:milliseconds?|ms|days?|d|hours?|hrs?|h|minutes?|mins?|m|seconds?|secs?|s)`
 
 var (
-	// asked matches a text that asks for a wait. Its groups are a duration and a date.
+	// asked matches a text with a wait. Its groups are a duration and a date.
 	asked = regexp.MustCompile(`(?i)\b(?:retry|retrying|again|wait|reset|resets)\b[^0-9]{0,40}?` +
 		`(?:((?:\d{1,9}(?:\.\d{1,9})?\s{0,2}` + unit + `\b[\s,]{0,3}(?:and\s)?|\d{1,9}(?:\.\d{1,9})?(?:h|m|s|ms)){1,6})|(\d{4}-\d\d-\d\dT[0-9:.]{5,20}(?:Z|[+-]\d\d:\d\d)))`)
 	part = regexp.MustCompile(`(?i)(\d{1,9}(?:\.\d{1,9})?)\s{0,2}(milliseconds?|ms|d|days?|h|m|s|[a-z]{3,7})`)
 )
 
-// Text returns the wait that a sentence asks for, such as "Please retry in 9.5s" or "try again in 1m2.3s". It returns 0 if
-// it asks for none.
+// Text returns the wait in a sentence, such as "Please retry in 9.5s" or "try again in 1m2.3s". It returns 0 if the sentence
+// has none.
 func Text(s string, now time.Time) time.Duration {
 	m := asked.FindStringSubmatch(s)
 	if m == nil {

@@ -1,8 +1,8 @@
-// Package retryafter reads how long a server asks its clients to wait.
+// Package retryafter reads how long a server wants its clients to wait.
 //
-// [Read] takes the Retry-After headers, which any service may send. [Reset] takes the headers of rate limits, and [Body] the
-// members and the text of an error body: both belong to an answer that refuses a call for its rate. The package keeps no
-// state and is safe for concurrent use.
+// [Read] reads the Retry-After headers, which any service may send. [Reset] reads the headers of rate limits, and [Body] the
+// members and the text of an error body: use both only for responses that refuse a call because of its rate. The package keeps
+// no state and is safe for concurrent use.
 package retryafter
 
 import (
@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// Most bounds every wait.
+// Most is the limit of every wait.
 const Most = 24 * time.Hour
 
-// Read returns the wait that the headers of an answer ask for: milliseconds, seconds, a duration or a date (RFC 9110,
-// 10.2.3). It returns 0 if they ask for none. The server's own Date header measures a date; without one, now does.
+// Read returns the wait in the Retry-After headers of a response: milliseconds, seconds, a duration or a date (RFC 9110,
+// 10.2.3). It returns 0 if there is none. A date is measured against the server's own Date header, or against now without one.
 func Read(h http.Header, now time.Time) time.Duration {
 	for _, name := range []string{"Retry-After-Ms", "X-Ms-Retry-After-Ms"} {
 		if ms, err := strconv.ParseFloat(strings.TrimSpace(h.Get(name)), 64); err == nil && ms > 0 {
@@ -38,11 +38,11 @@ func Read(h http.Header, now time.Time) time.Duration {
 	return 0
 }
 
-// Reset returns the wait until the exhausted rate limits of an answer are whole again, from X-RateLimit-Reset,
-// RateLimit-Reset and their variants per kind of limit. It returns 0 if the headers name none.
+// Reset returns the time until the exhausted rate limits of a response are restored, from X-RateLimit-Reset, RateLimit-Reset
+// and their variants per kind of limit. It returns 0 if the headers contain none.
 //
-// A limit with something left does not count. If no header has a remainder, the shortest reset counts, because any of the
-// limits may be the exhausted one.
+// Limits with something left are ignored. If no header has a remainder, the shortest reset counts, because any of the limits
+// may be the exhausted one.
 func Reset(h http.Header, now time.Time) time.Duration {
 	var exhausted, unknown time.Duration
 	for name := range h {
@@ -90,10 +90,10 @@ func structured(h http.Header) (wait time.Duration) {
 	return wait
 }
 
-// resetNames are the headers that hold a reset, each perhaps followed by the kind of limit.
+// resetNames are the headers that hold a reset. The kind of limit may follow the name.
 var resetNames = []string{"X-Ratelimit-Reset", "Ratelimit-Reset", "X-Rate-Limit-Reset"}
 
-// limitKind returns the kind of limit that a header resets, such as "-Requests"; "" is a plain one.
+// limitKind returns the kind of limit that a header resets, such as "-Requests", or "" for a header without a kind.
 func limitKind(name string) (kind string, ok bool) {
 	for _, prefix := range resetNames {
 		if rest, found := strings.CutPrefix(http.CanonicalHeaderKey(name), prefix); found {
@@ -119,16 +119,17 @@ func remaining(h http.Header, kind string) string {
 }
 
 const (
-	// epoch is the least number that is a time since 1970 and not a wait: it lies in 2001, or 31 years ahead.
+	// epoch is the least number that is a time since 1970 and not a wait. As a time it is in 2001; as a wait it would be 31
+	// years.
 	epoch = 1e9
-	// epochMillis is the least number that is such a time in milliseconds.
+	// epochMillis is the same in milliseconds.
 	epochMillis = 1e11
 	// longestSeconds is the longest wait in seconds. A greater number counts milliseconds.
 	longestSeconds = 86_400
 )
 
-// resetIn reads the value of a reset: seconds, milliseconds, a duration, a date, or a time since 1970 in either unit. It
-// returns 0 for a past or unreadable one.
+// resetIn reads the value of a reset: seconds, milliseconds, a duration, a date, or a time since 1970 in seconds or
+// milliseconds. It returns 0 for a past or unreadable one.
 func resetIn(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
 	n, err := strconv.ParseFloat(value, 64)
@@ -165,8 +166,8 @@ func instant(value string, now time.Time) (time.Duration, bool) {
 
 func between(at, now time.Time) time.Duration { return min(max(at.Sub(now), 0), Most) }
 
-// Sent returns when an answer was sent, by the clock of its server. Dates in the answer are measured by it, because the clock
-// of this machine may be minutes off. It returns now if the answer has no date.
+// Sent returns when a response was sent, by the clock of its server. Compare dates in the response with it, because the clock
+// of this machine may be minutes off. It returns now if the response has no date.
 func Sent(h http.Header, now time.Time) time.Time {
 	if sent, err := http.ParseTime(h.Get("Date")); err == nil {
 		return sent
@@ -174,7 +175,7 @@ func Sent(h http.Header, now time.Time) time.Time {
 	return now
 }
 
-// bounded converts without overflow. NaN gives 0.
+// bounded converts n units to a wait of at most Most, without overflow. NaN gives 0.
 func bounded(n float64, unit time.Duration) time.Duration {
 	if !(n > 0) {
 		return 0

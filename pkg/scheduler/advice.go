@@ -5,17 +5,18 @@ import (
 	"time"
 )
 
-// Advisor foresees, for the agents of one batch, what a server can be told with a call: how long its answer will be, and how soon
-// the agent will be back. Both come from the calls and tools of its siblings. Safe for concurrent use; the zero value knows nothing.
+// Advisor predicts, for the agents of one batch, the two values that a call can pass to a server: the length of the answer, and
+// the time until the agent's next call. It derives both from the calls and tools of the batch's other agents. Safe for
+// concurrent use. The zero value is ready and predicts nothing.
 type Advisor struct {
 	mu      sync.Mutex
 	answers int            // guarded by mu
 	tokens  int64          // guarded by mu; of all answers
-	asked   map[string]int // guarded by mu; turns that ended with calls of a tool, by its name
-	final   int            // guarded by mu; answers after which the agent does not come back
+	asked   map[string]int // guarded by mu; turns that ended with calls of a tool, by the name of the tool
+	final   int            // guarded by mu; last answers of agents
 }
 
-// Answered notes an answer: its tokens, and the tools that it asks for.
+// Answered records an answer: its length in tokens, and the names of the tools that it calls.
 func (a *Advisor) Answered(tokens int64, tools []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -33,8 +34,9 @@ func (a *Advisor) Answered(tokens int64, tools []string) {
 	}
 }
 
-// Advice is how many tokens an answer is expected to have, and when the agent is expected back after it: the mean of its tools' P75,
-// each as often as it is asked for. Zero stands for what is not known, and for agents that mostly do not come back.
+// Advice returns the expected length of an answer in tokens, and the expected time from the answer to the agent's next call.
+// That time is the mean of the tools' P75, weighted by how often each tool was called. Each value is 0 while it is unknown. The
+// time is also 0 if most answers are the last of their agent.
 func (a *Advisor) Advice(p75 func(tool string) time.Duration) (tokens int, back time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -35,7 +35,7 @@ func TestAdvice(t *testing.T) {
 	check(40, 0)
 }
 
-func TestAdviceStaysWithinWhatWasSeen(t *testing.T) {
+func TestAdviceStaysWithinObservations(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		var a Advisor

@@ -3,17 +3,17 @@ package scheduler
 import "time"
 
 const (
-	// worthLeaving is how long an agent's wait for a tool must be for its part of the cache to go to others. Coming back costs it a
-	// prefill of its whole conversation, a second or a few; what others do meanwhile is worth more from here on. On the engine
-	// model 10 s to 60 s differ little, and 5 s loses.
+	// worthLeaving is how long a wait for a tool must be for the agent to give up its part of the cache. Coming back costs the
+	// agent a prefill of its whole conversation, a second or a few. From this length on, the work of other agents in the
+	// meantime is worth more. On the engine model 10 s to 60 s differ little, and 5 s loses.
 	worthLeaving = 20 * time.Second
-	// leaveGrace lets a call that is answered from a cache come back.
+	// leaveGrace gives a call that is answered from a cache time to return.
 	leaveGrace = time.Second
 )
 
-// LeaveAfter is how long an agent that waits for a tool keeps its part of the cache. expected is how much longer the tool is
-// expected to take, 0 if nothing is known. Where that is long the part goes at once. Else it goes when the wait has been
-// long: whoever pays for waiting as long as leaving would have cost pays at most twice what was best (ski rental, Karlin et al., 1988).
+// LeaveAfter returns how long an agent that waits for a tool keeps its part of the cache. expected is the remaining time of the
+// tool, or 0 if it is unknown. A long expected wait frees the part almost at once. Otherwise the agent leaves when it has
+// waited for as long as leaving would have cost. That costs at most twice the optimum (ski rental, Karlin et al., 1988).
 func LeaveAfter(expected time.Duration) time.Duration {
 	if expected >= worthLeaving {
 		return leaveGrace
@@ -21,8 +21,9 @@ func LeaveAfter(expected time.Duration) time.Duration {
 	return worthLeaving
 }
 
-// Leave gives an agent's part of the cache to others while it waits for a tool. It stands in line again at its next turn boundary,
-// [Ledger.Await], and its loss of what the server held says nothing of the server. It reports whether the part was free to give.
+// Leave frees an agent's part of the cache for other agents while the agent waits for a tool. The agent queues again at its
+// next turn boundary, in [Ledger.Await]. Tokens that the server evicts in the meantime do not count as a shortfall. Leave
+// reports whether the agent had a part to free.
 func (l *Ledger) Leave(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -35,7 +36,7 @@ func (l *Ledger) Leave(id string) bool {
 	return true
 }
 
-// present reports whether any agent lives that is not away.
+// present reports whether any live agent is not away.
 func (l *Ledger) present() bool {
 	for _, a := range l.live {
 		if !a.away {

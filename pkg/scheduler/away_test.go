@@ -20,7 +20,7 @@ func TestLeaveAfter(t *testing.T) {
 	}
 }
 
-func TestAnAgentThatLeavesMakesRoomAndStandsInLineAgain(t *testing.T) {
+func TestLeaveFreesRoomAndQueuesAgentAgain(t *testing.T) {
 	t.Parallel()
 	l := NewLedger(LedgerConfig{Capacity: 2_000})
 	l.Declare("b", 0, 4)
@@ -37,22 +37,22 @@ func TestAnAgentThatLeavesMakesRoomAndStandsInLineAgain(t *testing.T) {
 	assert.False(t, l.Leave("old"), "once")
 	assert.False(t, l.Leave("nobody"))
 	assert.Equal(t, State{Capacity: 2_000, Budget: budget, Held: 850, Live: 2, Away: 1}, l.State())
-	assert.Nil(t, l.boundary("young"), "who is away does not keep others from going on")
+	assert.Nil(t, l.boundary("young"), "an agent that is away does not pause others")
 
-	require.NoError(t, l.Await(t.Context(), "old"), "whoever lives longest goes on when it is back")
+	require.NoError(t, l.Await(t.Context(), "old"), "the oldest agent continues when it is back")
 	assert.Zero(t, l.State().Away)
-	assert.Zero(t, l.Turn("old", 3_600, 900, 0, 50), "what was lost meanwhile is no shortfall")
-	assert.Equal(t, budget, l.State().Budget, "and says nothing of the server")
+	assert.Zero(t, l.Turn("old", 3_600, 900, 0, 50), "tokens lost while away are no shortfall")
+	assert.Equal(t, budget, l.State().Budget, "and do not change the learned capacity")
 
 	require.True(t, l.Leave("young"))
 	wait := l.boundary("young")
-	require.NotNil(t, wait, "the old one took the room")
+	require.NotNil(t, wait, "the old agent took the room")
 	l.End("old", true)
 	<-wait
 	assert.Nil(t, l.boundary("young"))
 }
 
-func TestWhatWasGivenAwayIsRoomForNewAgents(t *testing.T) {
+func TestLeaveMakesRoomForNewAgents(t *testing.T) {
 	t.Parallel()
 	l := NewLedger(LedgerConfig{Capacity: 10_000})
 	l.Declare("b", 0, 4)
@@ -66,11 +66,11 @@ func TestWhatWasGivenAwayIsRoomForNewAgents(t *testing.T) {
 	for _, id := range ids[1:] {
 		require.True(t, l.Leave(id))
 	}
-	assert.Equal(t, len(ids)-1, l.Room("b", 400, 100), "as many as went")
+	assert.Equal(t, len(ids)-1, l.Room("b", 400, 100), "as many as left")
 }
 
-// Whatever agents do, the one that lives longest of those that are not away may go on, so that somebody always does.
-func TestSomebodyAlwaysGoesOn(t *testing.T) {
+// After any sequence of events, the oldest agent that is not away may continue.
+func TestOldestPresentAgentAlwaysContinues(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		l := NewLedger(LedgerConfig{Capacity: rapid.IntRange(100, 5_000).Draw(rt, "capacity")})
@@ -109,7 +109,7 @@ func TestSomebodyAlwaysGoesOn(t *testing.T) {
 			if len(present) > 0 {
 				assert.Nil(rt, l.boundary(present[0]), "the oldest of %v waits", present)
 			} else {
-				assert.Positive(rt, l.Room("b", 40_000, 1), "one may live")
+				assert.Positive(rt, l.Room("b", 40_000, 1), "one agent may always live")
 			}
 		}
 	})

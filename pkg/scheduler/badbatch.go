@@ -6,35 +6,37 @@ import (
 )
 
 const (
-	heldCalls   = 2                // calls in flight of a batch that is held back
-	heldEvery   = time.Second      // between two of its calls, if no other batch is answered meanwhile
-	activeFor   = 10 * time.Second // a batch is active so long after an answer
-	expectedFor = 30 * time.Second // and so long after it sent a call that is still in flight
-	maxBatches  = 256              // that are remembered although they have no call in flight
+	heldCalls   = 2                // limit of calls in flight of a held-back batch
+	heldEvery   = time.Second      // interval of its calls if no other batch is answered meanwhile
+	activeFor   = 10 * time.Second // how long a batch is active after an answer
+	expectedFor = 30 * time.Second // the same after it sent a call that is still in flight
+	maxBatches  = 256              // limit of batches without a call in flight
 )
 
-// batchCalls are the calls of one batch.
+// batchCalls is the state of the calls of one batch.
 type batchCalls struct {
 	inFlight int
-	sent     time.Time           // the latest call
+	sent     time.Time           // when the latest call was sent
 	answered time.Time           // when the latest answer came
 	failing  map[string]struct{} // jobs that failed since the batch was last answered
-	first    time.Time           // when the first of these calls was sent
+	first    time.Time           // when the first of their failed calls was sent
 }
 
-// batchCallsBy are the calls of the batches that share a model. If the calls of one batch fail and another's are answered, the server works,
-// and the requests of the batch are at fault. That batch is held back, and its failures open no breaker.
+// batchCallsBy holds the calls of the batches that share a model, by batch. If the calls of one batch fail and another
+// batch's are answered, the server works and the requests of the first batch are at fault. That batch is held back, and
+// its failures do not open the breaker.
 type batchCallsBy map[string]*batchCalls
 
-// Held reports whether the batch of a job is held back, because its calls fail and other batches' calls are answered.
+// Held reports whether the batch of a job is held back: its calls fail, and other batches' calls are answered.
 func (b *Breaker) Held(now time.Time, job string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.batches.held(now, job)
 }
 
-// EvidenceFor returns what Evidence does, for one job. If the job's batch is held back, other batches' answers show less: the server may refuse
-// the requests of this batch for a while, such as those with tools. They count after sameTrust, and prove nothing.
+// EvidenceFor returns Evidence for one job. If the job's batch is held back, other batches' answers are weaker evidence:
+// the server may refuse only the requests of this batch for a while, such as those with tools. They count after
+// sameTrust, and are never proven.
 func (b *Breaker) EvidenceFor(now time.Time, job string) (sent time.Time, proven bool) {
 	sent, proven = b.Evidence()
 	b.mu.Lock()
@@ -48,13 +50,13 @@ func (b *Breaker) EvidenceFor(now time.Time, job string) (sent time.Time, proven
 	return sent, false
 }
 
-// BatchOf is the batch of a job, which is named batch/job-N.
+// BatchOf returns the batch of a job with a name of the form batch/job-N.
 func BatchOf(job string) string {
 	name, _, _ := strings.Cut(job, "/")
 	return name
 }
 
-// of returns the calls of a job's batch.
+// of returns the calls of a job's batch, and adds the batch if missing.
 func (m batchCallsBy) of(job string) *batchCalls {
 	name := BatchOf(job)
 	c := m[name]
@@ -96,8 +98,8 @@ func (m batchCallsBy) anyHeld(now time.Time) bool {
 	return false
 }
 
-// mayStart reports whether a call of a job may start as far as its batch goes. A batch that is held back makes no more calls than the
-// others get answers, or one a second.
+// mayStart reports whether a job's batch permits a call. A held-back batch makes at most one call per answer to other
+// batches, or one a second.
 func (m batchCallsBy) mayStart(now time.Time, job string) (ok bool, again time.Time) {
 	if !m.held(now, job) {
 		return true, time.Time{}

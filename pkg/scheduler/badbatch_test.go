@@ -25,7 +25,7 @@ func TestBadBatchIsHeldBack(t *testing.T) {
 	assert.False(t, c.b.Held(c.now, "good/job-2"))
 
 	ok, again := c.b.MayStart(c.now, "bad/job-9")
-	assert.False(t, ok, "nothing was answered since")
+	assert.False(t, ok, "no call was answered since")
 	assert.Equal(t, heldEvery, again.Sub(c.now.Add(-time.Millisecond)))
 	c.end(slow, Answered)
 	one := c.startOf("bad/job-9")
@@ -63,17 +63,17 @@ func TestOutageOfTwoBatchesOpens(t *testing.T) {
 	assert.True(t, c.isOpen())
 }
 
-func TestBatchIsNotHeldForOneThatEnded(t *testing.T) {
+func TestBatchIsNotHeldForEndedBatch(t *testing.T) {
 	c := newCalls(t)
 	c.end(c.startOf("good/job-1"), Answered)
 	c.fails("bad", tripJobs)
 	require.False(t, c.isOpen())
 	c.wait(activeFor)
 	c.fails("bad", tripJobs)
-	assert.True(t, c.isOpen(), "nobody shows that the server works")
+	assert.True(t, c.isOpen(), "no other batch proves that the server works")
 }
 
-func TestBatchesAreForgotten(t *testing.T) {
+func TestEndedBatchesAreDropped(t *testing.T) {
 	c := newCalls(t)
 	for i := range 3 * maxBatches {
 		c.end(c.startOf(fmt.Sprint("batch-", i, "/job-1")), Answered)

@@ -5,52 +5,54 @@ import (
 	"time"
 )
 
-// Verdict is what the end of a model call shows about its endpoint.
+// Verdict is the evidence of a finished model call about its endpoint.
 type Verdict int
 
 // The verdicts.
 const (
-	NoVerdict Verdict = iota // shows nothing: the call was cancelled, or its prompt is too long
+	NoVerdict Verdict = iota // no evidence: the call was cancelled, or its prompt is too long
 	Answered                 // the endpoint works
 	Failed                   // the endpoint or the request is at fault
 	Throttled                // too many requests
-	Refused                  // wrong key, empty account or unknown model: other requests are refused too
+	Refused                  // wrong key, empty account or unknown model: other requests are refused, too
 )
 
-// CallEnd is how a model call ended.
+// CallEnd describes the end of a model call.
 type CallEnd struct {
 	Verdict    Verdict
 	Kind       string        // a short name; calls of one kind fail in the same way
 	Reason     string        // for people
-	RetryAfter time.Duration // 0 if the server did not ask for a wait
-	Permanent  bool          // the server says that the same call will fail again
-	Foreign    bool          // no model server answers so; it may be another server, or pass
+	RetryAfter time.Duration // 0 if the server gave no hint
+	Permanent  bool          // the server reports that the same call will fail again
+	Foreign    bool          // not the answer of a model server: it may be another server, or pass
 }
 
 const (
 	tripJobs  = 3 // failed jobs in a row that open a breaker
 	tripTries = 4 // failed calls in a row that open it when nothing else is in flight
 
-	// The wait for a probe doubles from firstProbe to shortDelay. Then it is a part of the outage's length, up to maxProbeDelay.
+	// The wait for a probe doubles from firstProbe to shortDelay. After that it is a fraction of the outage's length, up to
+	// maxProbeDelay.
 	firstProbe    = 500 * time.Millisecond
 	shortDelay    = 4 * time.Second
 	maxProbeDelay = time.Minute
 	probePart     = 10
 	minHold       = time.Second      // after a rate limit without a hint
 	probePatience = 15 * time.Second // a second probe starts if the first has not ended by then
-	plainProbes   = 2                // probes that fail before control requests take their place
+	plainProbes   = 2                // failed probes after which control requests replace them
 	newcomersOnly = 100 * time.Millisecond
 
-	// controlTrust is how long no job was answered before an answered control request shows that the jobs are at fault. A server may
-	// answer a small request and fail all others for a while.
+	// controlTrust is the time without an answered job after which an answered control request proves that the jobs are at
+	// fault. A server may answer a small request and fail all others for a while.
 	controlTrust = 30 * time.Second
-	// sameTrust is the same if jobs were answered before and the server refuses all calls in the same words since.
+	// sameTrust replaces controlTrust if jobs were answered before and the server has since refused all calls with the same
+	// words.
 	sameTrust = 10 * time.Second
-	// uselessAfter and uselessJobs bound how long, and for how many jobs, a server that never answered refuses calls before its
-	// configuration or the batch's is held to be wrong.
+	// A server that never answered is misconfigured, or the batch is, if it refuses calls for uselessAfter and fails
+	// uselessJobs jobs or the control request.
 	uselessAfter = 10 * time.Second
 	uselessJobs  = 8
-	// foreignAfter is the same for answers that no model server gives.
+	// foreignAfter replaces uselessAfter for answers that no model server gives.
 	foreignAfter = time.Minute
 
 	fullSpeed = 64 // calls in flight at which a recovery is complete
@@ -58,41 +60,41 @@ const (
 	maxKept   = 1024 // jobs in each set
 )
 
-// Breaker judges one model of an endpoint by the calls of all jobs. While it is open, no call may start except a probe.
-// Safe for concurrent use; it has no clock of its own.
+// Breaker judges one model of an endpoint by the calls of all jobs. While it is open, no call except a probe may start.
+// Safe for concurrent use. It has no clock; callers pass the time.
 type Breaker struct {
 	jitter func() float64 // numbers in [0,1)
 
-	mu       sync.Mutex           // guards all below
+	mu       sync.Mutex           // guards all fields below
 	phase    phase                // of the endpoint
 	calls    map[*Ticket]struct{} // in flight
 	ended    time.Time            // when the last call ended
-	answered time.Time            // when the latest of the answered calls was sent; zero if none was answered
-	control  time.Time            // when the latest of the answered control requests was sent
+	answered time.Time            // when the most recently sent answered call was sent; zero without one
+	control  time.Time            // when the most recently sent answered control request was sent
 	refused  bool                 // a control request was refused, too
-	small    time.Time            // when the latest of the answered control requests was sent that came outside of an outage
-	failing  map[string]string    // job → kind of its last failure, until it is answered
-	flaky    map[string]time.Time // kind → when a call that had failed so was answered at a repetition
-	refusal  CallEnd              // the first failure since a call was answered
-	same     bool                 // all others were like it, permanent, and no control request failed
+	small    time.Time            // like control, for control requests outside of an outage
+	failing  map[string]string    // kind of a job's last failure, by job, until it is answered
+	flaky    map[string]time.Time // when a repeat of a failed call was answered, by kind of failure
+	refusal  CallEnd              // first failure since the last answered call
+	same     bool                 // all later failures equal refusal and are permanent, and no control request failed
 	pace     pace
 	batches  batchCallsBy
 
 	// The failures since the last answer.
-	first      time.Time           // when the first failed call was sent; zero if there is none
-	lastFailed time.Time           // when the latest failed call was sent
-	jobs       map[string]struct{} // that failed
+	first      time.Time           // when the first failed call was sent; zero without one
+	lastFailed time.Time           // when the most recently sent failed call was sent
+	jobs       map[string]struct{} // jobs that failed
 	tries      int
 
 	// While open or recovering.
-	last      CallEnd             // the failure that users see
-	since     time.Time           // of the outage
+	last      CallEnd             // the failure shown to users
+	since     time.Time           // start of the outage
 	opened    time.Time           // when calls were last stopped
-	next      time.Time           // of the next probe
+	next      time.Time           // when the next probe is due
 	tried     map[string]struct{} // jobs that were probes
-	probes    int                 // that failed
+	probes    int                 // number of failed probes
 	recovered time.Time
-	limit     int // calls in flight that started after recovered
+	limit     int // limit of calls in flight that started after recovered
 	good, bad int // ends since recovered
 }
 
@@ -104,7 +106,7 @@ const (
 	recovering
 )
 
-// NewBreaker makes a breaker that is closed.
+// NewBreaker makes a closed breaker. jitter returns numbers in [0,1).
 func NewBreaker(jitter func() float64) *Breaker {
 	return &Breaker{jitter: jitter, calls: map[*Ticket]struct{}{}, failing: map[string]string{}, flaky: map[string]time.Time{}, jobs: map[string]struct{}{}, batches: batchCallsBy{}}
 }
@@ -115,12 +117,13 @@ type Ticket struct {
 	sent  time.Time
 	probe bool
 	shown bool // it was counted as answered before it ended
-	// Control asks for a small request of known good form before the call, because probes failed and may be at fault themselves.
+	// Control requires a small well-formed request before the call: probes failed, and the probing jobs may be at fault.
 	Control    bool
-	controlled bool // it was answered
+	controlled bool // the control request was answered
 }
 
-// MayStart reports whether a call of the job would be admitted now. again is when to ask next; zero: when something changed.
+// MayStart reports whether a call of the job would be admitted now. again is when to try next. If it is zero, the caller
+// waits for a change.
 func (b *Breaker) MayStart(now time.Time, job string) (ok bool, again time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -146,7 +149,8 @@ func (b *Breaker) mayStart(now time.Time, job string) (ok bool, again time.Time)
 	return b.pace.mayStart(now)
 }
 
-// Admit notes a call that starts now. It returns nil if none may start; the caller waits as MayStart advises. Each ticket must end.
+// Admit records a call that starts now. It returns nil if none may start; the caller then waits as MayStart advises.
+// Every ticket must be passed to End.
 func (b *Breaker) Admit(now time.Time, job string) *Ticket {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -171,7 +175,7 @@ func (b *Breaker) Admit(now time.Time, job string) *Ticket {
 	return t
 }
 
-// End notes how a call ended. It reports whether waiting calls should ask again.
+// End records the end of a call. It reports whether waiting calls should try again.
 func (b *Breaker) End(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -195,7 +199,7 @@ func (b *Breaker) End(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 	}
 }
 
-// Streams notes that a call that is still in flight has been answered for a while.
+// Streams records that the answer of a call in flight has been arriving for a while.
 func (b *Breaker) Streams(now time.Time, t *Ticket) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -205,7 +209,8 @@ func (b *Breaker) Streams(now time.Time, t *Ticket) (changed bool) {
 	return b.works(now, t)
 }
 
-// Controlled notes that the control request of a call was answered. Calls start again, but no job has proof that others are answered.
+// Controlled records that the control request of a call was answered. Calls start again, but the answer is no proof that
+// jobs are answered.
 func (b *Breaker) Controlled(now time.Time, t *Ticket) (changed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -261,7 +266,8 @@ func (b *Breaker) goesOn(now time.Time, t *Ticket) (changed bool) {
 	return true
 }
 
-// step is how many more calls each answer lets through. After a rate limit they double with each round of answers, else they triple.
+// step returns how many more calls each answer permits. After a rate limit the calls in flight double with each round of
+// answers; otherwise they triple.
 func (b *Breaker) step() int {
 	if b.last.Verdict == Throttled {
 		return 1
@@ -328,8 +334,8 @@ func (b *Breaker) fails(now time.Time, t *Ticket, e CallEnd) (changed bool) {
 	return false
 }
 
-// trips reports whether the failures since the last answer are an outage. Calls that are in flight may still be answered, so
-// more jobs must have failed than those. The caller holds mu.
+// trips reports whether the failures since the last answer are an outage. Calls in flight may still be answered, so more
+// jobs must have failed than calls are in flight. The caller holds mu.
 func (b *Breaker) trips(e CallEnd) bool {
 	if e.Verdict == Refused && b.answered.IsZero() {
 		return true
@@ -346,7 +352,7 @@ func (b *Breaker) open(now time.Time, e CallEnd) {
 	b.next = now.Add(b.delay(now))
 }
 
-// acquit takes back what the failures of a batch's jobs say about the endpoint. The caller holds mu.
+// acquit drops the failures of a batch's jobs as evidence about the endpoint. The caller holds mu.
 func (b *Breaker) acquit(batch string) {
 	for job := range b.jobs {
 		if BatchOf(job) == batch {
@@ -364,8 +370,9 @@ func (b *Breaker) forget() {
 	clear(b.jobs)
 }
 
-// delay is the wait for the next probe: part of the time since the last answer, so that a short outage is left at once and a long one
-// costs few calls. Without a hint, the end of a rate limit cannot be seen coming, and the wait doubles. The caller holds mu.
+// delay returns the wait for the next probe. It is a fraction of the time since the last answer, so that a short outage
+// ends early and a long one costs few calls. Without a hint the end of a rate limit is unpredictable, and the wait
+// doubles. The caller holds mu.
 func (b *Breaker) delay(now time.Time) time.Duration {
 	since := now.Sub(b.opened)
 	d := max(min(max(since, firstProbe), shortDelay), since/probePart)
@@ -380,7 +387,7 @@ func (b *Breaker) delay(now time.Time) time.Duration {
 	return d
 }
 
-// asked is the wait that the server asked for, within bounds.
+// asked returns the wait that the server requested, within limits.
 func (b *Breaker) asked(e CallEnd) time.Duration {
 	if e.Verdict == Throttled {
 		return min(e.RetryAfter, maxHold)
@@ -388,7 +395,7 @@ func (b *Breaker) asked(e CallEnd) time.Duration {
 	return min(e.RetryAfter, maxProbeDelay)
 }
 
-// ProbeNow makes the next probe due: the endpoint was seen to come back.
+// ProbeNow makes the next probe due, because the endpoint came back.
 func (b *Breaker) ProbeNow(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -397,8 +404,8 @@ func (b *Breaker) ProbeNow(now time.Time) {
 	}
 }
 
-// Evidence returns when the latest call was sent that shows that other jobs' calls are answered: a job's, or after controlTrust a control
-// request. Proven: it was a job's. Zero without one.
+// Evidence returns when the latest call was sent that proves that other jobs' calls are answered. It is a job's call
+// (proven), or after controlTrust a control request. sent is zero without such a call.
 func (b *Breaker) Evidence() (sent time.Time, proven bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -412,28 +419,28 @@ func (b *Breaker) Evidence() (sent time.Time, proven bool) {
 	return b.answered, true
 }
 
-// ControlAnswered notes that a control request was answered that belongs to no call. It shows that the endpoint works, and no more.
+// ControlAnswered records the answer to a control request outside of a call. It only proves that the endpoint works.
 func (b *Breaker) ControlAnswered(sent time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.small = later(b.small, sent)
 }
 
-// AnsweredSince reports whether a call or control request was answered that was sent after t.
+// AnsweredSince reports whether a call or control request sent after t was answered.
 func (b *Breaker) AnsweredSince(t time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return later(later(b.answered, b.control), b.small).After(t)
 }
 
-// LastAnswered is when the latest of the answered calls was sent; zero if none was answered.
+// LastAnswered returns when the most recently sent answered call was sent; zero without one.
 func (b *Breaker) LastAnswered() time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.answered
 }
 
-// Flaky reports whether calls that failed with this kind were lately answered when they were repeated.
+// Flaky reports whether repeats of calls that failed with this kind were answered recently.
 func (b *Breaker) Flaky(now time.Time, kind string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -441,17 +448,17 @@ func (b *Breaker) Flaky(now time.Time, kind string) bool {
 	return ok && now.Sub(at) < flakyFor
 }
 
-// Outage is what an open breaker reports.
+// Outage describes why a breaker is open.
 type Outage struct {
 	CallEnd
 	Since  time.Time // when the outage began
-	Opened time.Time // when the last call was answered, or later
-	Next   time.Time // of the next probe
-	// Unproven: no call was ever answered, and the server refuses all. The configuration is wrong.
+	Opened time.Time // when calls were last stopped
+	Next   time.Time // when the next probe is due
+	// Unproven reports that no call was ever answered and the server refuses all calls: the configuration is wrong.
 	Unproven bool
 }
 
-// Outage returns nil unless the breaker is open.
+// Outage returns the current outage, or nil unless the breaker is open.
 func (b *Breaker) Outage() *Outage {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -481,7 +488,7 @@ func (b *Breaker) inFlightSince(t time.Time) int {
 	return n
 }
 
-// remember adds to a set of bounded size.
+// remember adds to a set of limited size.
 func remember(set map[string]struct{}, job string) map[string]struct{} {
 	if set == nil || len(set) >= maxKept {
 		set = map[string]struct{}{}

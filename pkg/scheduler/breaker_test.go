@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// calls drives a breaker. Its clock moves by hand.
+// calls drives a breaker with a clock that the test advances.
 type calls struct {
 	t   *testing.T
 	b   *Breaker
@@ -115,7 +115,7 @@ func fourTimes(c *calls) {
 	}
 }
 
-func TestBreakerStartsNothingWhileOpenButProbes(t *testing.T) {
+func TestBreakerAllowsOnlyProbesWhileOpen(t *testing.T) {
 	c := newCalls(t)
 	c.outage(Failed)
 	assert.Nil(t, c.b.Admit(c.now, "other"))
@@ -236,7 +236,7 @@ func TestBreakerReportsMisconfiguration(t *testing.T) {
 	assert.False(t, proven.b.Outage().Unproven)
 }
 
-func TestBreakerKnowsFlakyKinds(t *testing.T) {
+func TestBreakerTracksFlakyKinds(t *testing.T) {
 	c := newCalls(t)
 	c.end(c.startOf("a"), Failed)
 	assert.False(t, c.b.Flaky(c.now, "k"))
@@ -249,7 +249,7 @@ func TestBreakerKnowsFlakyKinds(t *testing.T) {
 	assert.False(t, c.b.Flaky(c.now, "k"))
 }
 
-func TestBreakerTakesAStreamForAnAnswer(t *testing.T) {
+func TestBreakerCountsStreamAsAnswer(t *testing.T) {
 	c := newCalls(t)
 	c.outage(Failed)
 	c.wait(time.Second)
@@ -262,8 +262,8 @@ func TestBreakerTakesAStreamForAnAnswer(t *testing.T) {
 	assert.Equal(t, limit, c.b.limit, "it counts once")
 }
 
-// TestBreakerNeverBlocksForEver plays random endings: after any of them a working server gets all calls through.
-func TestBreakerNeverBlocksForEver(t *testing.T) {
+// TestBreakerNeverBlocksForever plays random ends of calls. After any sequence, a working server gets all calls.
+func TestBreakerNeverBlocksForever(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		c := newCalls(t)
@@ -334,11 +334,11 @@ func TestControlRequestIsWeakProof(t *testing.T) {
 	assert.False(t, c.isOpen(), "calls start again")
 }
 
-// TestSameRefusalIsProofSooner plays an outage in which control requests are answered.
+// TestSameRefusalIsProofSooner plays an outage with answered control requests.
 func TestSameRefusalIsProofSooner(t *testing.T) {
 	for name, test := range map[string]struct {
 		permanent bool
-		other     string // a reason in between
+		other     string // a different reason in between
 		control   bool   // all control requests are answered
 		want      time.Duration
 	}{
@@ -375,7 +375,7 @@ func TestSameRefusalIsProofSooner(t *testing.T) {
 func TestServerThatRefusesEveryCallIsUnproven(t *testing.T) {
 	for name, test := range map[string]struct {
 		end     CallEnd
-		control bool // is answered
+		control bool // the control request is answered
 		least   time.Duration
 	}{
 		"control request answered": {CallEnd{Verdict: Failed, Kind: "k", Permanent: true}, true, uselessAfter},

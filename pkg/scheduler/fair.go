@@ -2,38 +2,37 @@ package scheduler
 
 import "cmp"
 
-// Candidate is a batch that jobs could be claimed from.
+// Candidate is a batch with jobs to claim.
 type Candidate struct {
 	Batch    string
 	Owner    string
 	Priority int // higher first, among the batches of one owner
 }
 
-// FairShare decides which batch the next jobs come from. Owners get equal shares of the jobs, whatever the number and
-// size of their batches: whoever was served least is next (start-time fair queueing, Goyal, Vin and Cheng, 1996, with
-// jobs as the unit). Within an owner a higher priority goes first; batches of equal priority share too.
+// FairShare decides which batch the next jobs come from. Owners get equal shares of the jobs, regardless of the number and size of
+// their batches: the owner with the fewest jobs served is next (start-time fair queueing, Goyal, Vin and Cheng, 1996, with jobs
+// as the unit). Within an owner, batches of higher priority go first, and batches of equal priority share equally.
 //
-// Who comes late begins where the least served of the others stands: he neither waits for them nor makes up for the time
-// before he came. Not safe for concurrent use.
+// A new owner or batch starts at the count of the least served one. So it neither waits for the others nor catches up on the
+// time before it came. Not safe for concurrent use.
 type FairShare struct {
-	owners  map[string]float64 // jobs, plus where the owner began
+	owners  map[string]float64 // jobs served, plus the owner's starting count
 	batches map[string]float64
 }
 
-// NewFairShare knows nobody yet.
+// NewFairShare returns a FairShare without owners.
 func NewFairShare() *FairShare {
 	return &FairShare{owners: map[string]float64{}, batches: map[string]float64{}}
 }
 
-// Meet says who is there: all batches that have or may get jobs. Newcomers begin, and whoever is gone is forgotten, so
-// that what is kept is bounded by the candidates.
+// Meet sets the current batches: all that have jobs or may get some. It adds new owners and batches and drops the others, so
+// that the number of candidates limits the memory.
 func (f *FairShare) Meet(all []Candidate) {
 	f.owners = joined(f.owners, all, func(c Candidate) string { return c.Owner })
 	f.batches = joined(f.batches, all, func(c Candidate) string { return c.Batch })
 }
 
-// Next is the index of the candidate that is served next; -1 if there is none. The candidates are among those of the
-// last Meet.
+// Next returns the index of the candidate to serve next, or -1 if all is empty. All candidates must have been in the last Meet.
 func (f *FairShare) Next(all []Candidate) int {
 	best := -1
 	for i, c := range all {
@@ -44,13 +43,13 @@ func (f *FairShare) Next(all []Candidate) int {
 	return best
 }
 
-// Served notes that jobs of a batch were claimed.
+// Served records that jobs of a batch were claimed.
 func (f *FairShare) Served(c Candidate, jobs int) {
 	f.owners[c.Owner] += float64(jobs)
 	f.batches[c.Batch] += float64(jobs)
 }
 
-// Quantum is how many of room jobs to ask for at once, so that no owner among the candidates goes empty.
+// Quantum returns how many of room jobs to claim at once, so that every owner among the candidates gets some.
 func Quantum(all []Candidate, room int) int {
 	owners := map[string]bool{}
 	for _, c := range all {
@@ -67,7 +66,7 @@ func (f *FairShare) compare(a, b Candidate) int {
 	return cmp.Or(
 		cmp.Compare(b.Priority, a.Priority),
 		cmp.Compare(f.batches[a.Batch], f.batches[b.Batch]),
-		cmp.Compare(a.Batch, b.Batch)) // IDs begin with their time
+		cmp.Compare(a.Batch, b.Batch)) // IDs start with their time
 }
 
 func joined(known map[string]float64, all []Candidate, of func(Candidate) string) map[string]float64 {

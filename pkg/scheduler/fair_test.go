@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// serve hands out jobs one claim at a time and returns how many each batch got.
+// serve gives out jobs one claim at a time and returns how many each batch got.
 func serve(f *FairShare, all []Candidate, claims, room int) map[string]int {
 	got := map[string]int{}
 	f.Meet(all)
@@ -21,7 +21,7 @@ func serve(f *FairShare, all []Candidate, claims, room int) map[string]int {
 	return got
 }
 
-func TestOwnersShareEquallyWhateverTheyHave(t *testing.T) {
+func TestOwnersShareEqually(t *testing.T) {
 	t.Parallel()
 	all := []Candidate{{"b1", "ann", 0}, {"b2", "ann", 0}, {"b3", "ann", 0}, {"b4", "bob", 0}}
 	got := serve(NewFairShare(), all, 600, 64)
@@ -37,8 +37,8 @@ func TestWithinAnOwnerPriorityGoesFirst(t *testing.T) {
 	assert.Equal(t, got["b2"], got["b3"], "a priority is worth nothing against another owner")
 }
 
-// A small batch of another owner that comes beside a huge one is served with the very next claim, and gets half from then on.
-func TestALateComerStartsAtOnceAndGetsNoMoreThanItsShare(t *testing.T) {
+// A small batch of another owner joins a huge one: it gets the very next claim, and half of the jobs from then on.
+func TestLateOwnerStartsAtOnceWithEqualShare(t *testing.T) {
 	t.Parallel()
 	f := NewFairShare()
 	big := Candidate{"b1", "ann", 0}
@@ -50,14 +50,14 @@ func TestALateComerStartsAtOnceAndGetsNoMoreThanItsShare(t *testing.T) {
 	assert.Equal(t, got["b1"], got["b2"])
 }
 
-func TestNobodyToServe(t *testing.T) {
+func TestFairShareWithoutCandidates(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, -1, NewFairShare().Next(nil))
 	assert.Equal(t, 5, Quantum(nil, 5))
 	assert.Equal(t, 1, Quantum([]Candidate{{"b", "a", 0}}, 0))
 }
 
-// Between any two owners who both always have work, the jobs served differ by no more than one claim.
+// Between any two owners that both always have work, the jobs served differ by at most one claim.
 func TestSharesNeverDriftApart(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {

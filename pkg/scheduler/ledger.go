@@ -8,38 +8,39 @@ import (
 	"sync"
 )
 
-// Footprint is what one live agent holds of a server's KV cache.
+// Footprint is the part of a server's KV cache that one live agent holds.
 type Footprint struct {
-	Own   int // tokens of its conversation beyond the prefix that all agents of its batch share
+	Own   int // tokens of its conversation after the prefix that all agents of its batch share
 	Turns int // model calls that have ended
 }
 
-// Growth is what is known of how a batch's agents grow, on average.
+// Growth is the average growth of a batch's agents.
 type Growth struct {
 	Start   float64 // own tokens of a new agent: its first prompt
 	Output  float64 // tokens that a model call writes
-	PerTurn float64 // own tokens that a further turn adds: what tools returned, and an answer
+	PerTurn float64 // own tokens that a further turn adds: tool results, and an answer
 	Turns   float64 // model calls of a whole job
 }
 
-// mean is what an agent holds on average over its turns.
+// mean returns the average size of an agent over its turns.
 func (g Growth) mean() float64 { return g.Start + g.Output + max(g.Turns-1, 0)/2*g.PerTurn }
 
-// headroom is the share of the cache that the foreseen peak of such agents may fill. How far each grows, and when it is through, differs
-// from the mean in every turn that is still to come, so the peak of agents with more turns can come out higher above what was foreseen.
-// An agent of a single turn leaves nothing behind that could be evicted before it comes back, and may fill all of it. The form is a
-// choice: on the engine model a fixed share of 0.95 loses a tenth with ten turns, and one of 0.85 two percent with two.
+// headroom returns the share of the cache that the predicted peak of such agents may fill. In every turn to come, the growth
+// and the end of an agent differ from the mean, so agents with more turns can exceed the prediction by more. An agent of a
+// single turn has nothing in the cache that could be evicted before a next turn, and may fill all of it. The form of the
+// function is a choice: on the engine model, a fixed share of 0.95 loses a tenth with ten turns, and one of 0.85 two percent
+// with two.
 func (g Growth) headroom() float64 {
 	toCome := 1 - 1/max(g.Turns, 1)
 	return 1 - spread*toCome*toCome
 }
 
-// curve is what agents hold together at each step from now; a step is everybody's next model call. Agents take their
-// turns at the same pace and leave when they are through. Counting what is held now instead would admit agents that all
-// grow together; counting everybody's last size would leave the cache half empty.
+// curve is the number of tokens that agents hold together at each step from now. At each step, every agent makes its next model
+// call: agents are assumed to take their turns at the same pace and to leave when they are done. Counting only the tokens held
+// now would admit agents that all grow together. Counting every agent's last size would leave the cache half empty.
 type curve []float64
 
-// add puts an agent on the curve. Of an agent with 2.3 turns to go, 0.3 count at the third step.
+// add adds an agent to the curve. An agent with 2.3 turns left counts 0.3 at the third step.
 func (c *curve) add(f Footprint, g Growth) {
 	left := max(g.Turns-float64(f.Turns), 1)
 	size := float64(f.Own) + g.PerTurn
@@ -63,7 +64,7 @@ func (c curve) peak() float64 {
 	return slices.Max(c)
 }
 
-// LedgerConfig describes the server whose KV cache is kept account of.
+// LedgerConfig describes the KV cache of a server.
 type LedgerConfig struct {
 	Capacity  int // tokens of KV cache
 	BlockSize int // tokens of one block. Defaults to 16.
@@ -71,40 +72,40 @@ type LedgerConfig struct {
 
 const (
 	defaultBlockSize = 16
-	// firstGrowth, in tokens, is believed of an agent before any has grown.
+	// firstGrowth is the assumed growth of an agent in tokens, before any agent has grown.
 	firstGrowth = 500
-	// lossSeen is a share of an agent's tokens; less is a matter of rounding.
+	// lossSeen is a share of an agent's tokens. Smaller losses are rounding.
 	lossSeen = 0.02
-	// spread is the share of the cache that is kept free of the foreseen peak of agents that live long; see headroom.
+	// spread is the share of the cache that stays free of the predicted peak of agents with many turns; see headroom.
 	spread = 0.17
 	// occupancy is the share of the cache that agents of average size may fill.
 	occupancy = 0.85
-	// gain is how fast the capacity is learned.
+	// gain is how fast the ledger adapts the capacity.
 	gain = 0.02
-	// minCapacity bounds what is learned, as a share of what the server said.
+	// minCapacity is the lower limit of the learned capacity, as a share of the capacity that the server reported.
 	minCapacity = 0.2
 )
 
-// Ledger keeps account of who holds how much of one server's KV cache, and says how many more agents may start. All it
-// knows follows from the live agents and what their calls reported; after a restart it is filled again by [Ledger.Start].
-// Safe for concurrent use.
+// Ledger tracks how much of one server's KV cache each live agent holds, and decides how many more agents may start. It learns
+// only from the live agents and from the usage that their calls report. After a restart, [Ledger.Start] fills it again. Safe
+// for concurrent use.
 type Ledger struct {
 	capacity float64
 	block    int
 
 	mu      sync.Mutex
-	learned float64             // tokens that the server holds, as far as is known; guarded by mu
+	learned float64             // learned capacity of the server, in tokens; guarded by mu
 	classes map[string]*class   // guarded by mu
 	live    map[string]*account // guarded by mu
 	order   uint64              // guarded by mu
-	change  chan struct{}       // guarded by mu; closed when something may have become possible
+	change  chan struct{}       // guarded by mu; closed when a paused agent may be able to resume
 }
 
-// class is a batch: agents with one prefix and one way to grow.
+// class is the agents of one batch: they share a prefix and a pattern of growth.
 type class struct {
 	prefixBytes       int
 	maxTurns          int
-	guess             float64 // of a new agent's first prompt, in tokens
+	guess             float64 // estimated tokens of a new agent's first prompt
 	live              int
 	bytes, byteTokens float64 // of all requests
 	// Sums over agents; see growth.
@@ -119,12 +120,12 @@ type account struct {
 	class   *class
 	arrival uint64
 	paused  bool // its part of the cache is not reserved
-	away    bool // it waits for a tool; then it is paused too
-	left    bool // it was paused or away since its last call, and what the server held of it is nobody's to keep
-	total   int  // tokens of the conversation after its last call, the prefix included; 0 before the first
+	away    bool // waiting for a tool, and therefore paused too
+	left    bool // was paused or away since its last call, so losses are expected and not counted
+	total   int  // tokens of the conversation after its last call, with the prefix; 0 before the first
 }
 
-// NewLedger makes an empty ledger.
+// NewLedger returns an empty ledger.
 func NewLedger(c LedgerConfig) *Ledger {
 	if c.BlockSize <= 0 {
 		c.BlockSize = defaultBlockSize
@@ -135,8 +136,8 @@ func NewLedger(c LedgerConfig) *Ledger {
 	}
 }
 
-// Declare makes a batch known: the bytes of its shared prefix, and the most model calls that one job may make. How many
-// tokens a byte makes is learned from what calls report.
+// Declare adds a batch: the bytes of its shared prefix, and the limit of model calls per job. The ledger learns the number of
+// tokens per byte from the usage that calls report.
 func (l *Ledger) Declare(batch string, prefixBytes, maxTurns int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -155,8 +156,8 @@ func (l *Ledger) Keep(batches map[string]bool) {
 	maps.DeleteFunc(l.classes, func(batch string, c *class) bool { return c.live == 0 && !batches[batch] })
 }
 
-// Start makes an agent live. ownBytes is the size of its prompt beyond the shared prefix, with what its journal holds; turns
-// is how many model calls are behind it.
+// Start makes an agent live. ownBytes is the size of its prompt after the shared prefix, with the turns of its journal. turns
+// is the number of model calls that it has made.
 func (l *Ledger) Start(id, batch string, ownBytes, turns int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -173,9 +174,9 @@ func (l *Ledger) Start(id, batch string, ownBytes, turns int) {
 	l.live[id] = &account{Footprint: Footprint{Own: c.tokens(ownBytes), Turns: turns}, class: c, arrival: l.order}
 }
 
-// Turn corrects an agent's account by what its model call reported: the bytes of the request, and tokens. cached is negative
-// if the server does not say. It returns the shortfall: tokens that the server should still have held of the agent's
-// previous turn, and had evicted.
+// Turn updates an agent's account with the usage that a model call reported: the bytes of the request, and tokens. cached is
+// negative if the server does not report it. Turn returns the shortfall: tokens of the agent's previous turn that the server
+// should still have held but evicted.
 func (l *Ledger) Turn(id string, requestBytes, prompt, cached, completion int) (shortfall int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -208,18 +209,18 @@ func (l *Ledger) Turn(id string, requestBytes, prompt, cached, completion int) (
 	return shortfall
 }
 
-// tokens is how many tokens so many bytes make, as far as is known.
+// tokens estimates the number of tokens in so many bytes.
 func (c *class) tokens(bytes int) int {
 	const beliefBytes, beliefTokens = 4_000, 1_000
 	return int(float64(bytes) * (beliefTokens + c.byteTokens) / (beliefBytes + c.bytes))
 }
 
-// prefix is the shared prefix in tokens.
+// prefix returns the length of the shared prefix in tokens.
 func (c *class) prefix() int { return c.tokens(c.prefixBytes) }
 
-// learn corrects the capacity by what a call showed. Tokens that were lost although all that is held should fit say that
-// the server holds less than it was believed to. While nothing is lost and the cache is nearly full, the belief rises
-// again, up to what the server says. Losses while too much is held say nothing about the server, only about admission.
+// learn adapts the learned capacity to the loss that a call showed. A loss of tokens that should all fit means that the server
+// holds less than assumed, so the capacity falls. It rises again while the cache is nearly full without losses, up to the
+// reported capacity. Losses while too much is held come from admission alone and change nothing.
 func (l *Ledger) learn(lost float64) {
 	held := l.held()
 	switch {
@@ -230,7 +231,7 @@ func (l *Ledger) learn(lost float64) {
 	}
 }
 
-// held is what the live agents that are not paused hold now, and the shared prefixes.
+// held returns the tokens that live agents hold now unless paused, plus the shared prefixes.
 func (l *Ledger) held() float64 {
 	sum := l.prefixes(nil)
 	for _, a := range l.live {
@@ -241,7 +242,7 @@ func (l *Ledger) held() float64 {
 	return sum
 }
 
-// End takes an agent out. finished says that its job has a result, so that its siblings' length can be learned from it.
+// End removes an agent. finished is true if its job has a result; the ledger then learns the number of turns from it.
 func (l *Ledger) End(id string, finished bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -258,8 +259,8 @@ func (l *Ledger) End(id string, finished bool) {
 	l.changed()
 }
 
-// growth mixes what was seen with what is believed before: that a turn adds more than what a job starts with, and that jobs
-// take half of the turns that they may. They err towards few agents, which costs a moment, and weigh as much as a
+// growth mixes the observed averages with two initial assumptions: a turn adds more tokens than a job starts with, and a job
+// takes half of its allowed turns. The assumptions err towards few agents, which costs a moment. They weigh as much as a
 // quarter of an agent.
 func (c *class) growth() Growth {
 	const weight = 0.25
@@ -273,12 +274,12 @@ func (c *class) growth() Growth {
 	return g
 }
 
-// Room is how many more agents of a batch may start now, at most limit. startBytes is the size of the first prompt of a
-// new one beyond the shared prefix.
+// Room returns how many more agents of a batch may start now, at most limit. startBytes is the size of a new agent's first
+// prompt after the shared prefix.
 //
-// An agent may start while the peak of all live agents and itself, plus each shared prefix once, stays within the budget.
-// One may always live: a job that is larger than the cache must run all the same. Agents that pause count as if they did
-// not, because they come back first; those that are away do not count, because others were to have their part.
+// An agent may start while the peak of all live agents and itself, plus each shared prefix once, stays within the budget. One
+// agent may always live, because a job larger than the cache must run too. Paused agents count like the others, because they
+// resume before new ones start. Agents that are away do not count, because their part was freed for others.
 func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -305,7 +306,7 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	return n
 }
 
-// means is the average size over their lives of the live agents that are not away, summed up.
+// means returns the sum of the average sizes of all live agents that are not away.
 func (l *Ledger) means() (sum float64) {
 	for _, a := range l.live {
 		if !a.away {
@@ -315,8 +316,8 @@ func (l *Ledger) means() (sum float64) {
 	return sum
 }
 
-// Await holds an agent that stands at a turn boundary for as long as it would only evict others: those that live longest
-// and together fit go on. It returns ctx's cause if ctx ends first.
+// Await holds an agent at a turn boundary while its next turn would evict other agents. The longest-living agents that fit
+// together continue. Await returns ctx's cause if ctx ends first.
 func (l *Ledger) Await(ctx context.Context, id string) error {
 	for {
 		wait := l.boundary(id)
@@ -331,7 +332,7 @@ func (l *Ledger) Await(ctx context.Context, id string) error {
 	}
 }
 
-// boundary lets an agent go on, or returns what to wait for.
+// boundary returns nil if the agent may continue. Otherwise it pauses the agent and returns the channel to wait for.
 func (l *Ledger) boundary(id string) <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -352,13 +353,14 @@ func (l *Ledger) boundary(id string) <-chan struct{} {
 	return nil
 }
 
-// changed wakes those that are paused. The caller holds mu.
+// changed wakes the paused agents. The caller holds mu.
 func (l *Ledger) changed() {
 	close(l.change)
 	l.change = make(chan struct{})
 }
 
-// mustPause reports whether an agent and all that have lived longer, each with one more turn, exceed the cache.
+// mustPause reports whether the agent and all older ones that are not paused exceed the cache, each with one more turn. The
+// oldest agent that is not away never pauses.
 func (l *Ledger) mustPause(a *account) bool {
 	room, oldest := l.learned-l.prefixes(nil), true
 	for _, b := range l.live {
@@ -370,8 +372,8 @@ func (l *Ledger) mustPause(a *account) bool {
 	return room < 0 && !oldest
 }
 
-// mayResume reports whether a paused agent fits beside those that go on, and no older one waits too. Whoever lives longest
-// goes on in any case.
+// mayResume reports whether a paused agent fits beside the running ones, and no older agent is waiting to resume. The oldest
+// agent that is not away always resumes.
 func (l *Ledger) mayResume(a *account) bool {
 	oldest := true
 	for _, b := range l.live {
@@ -386,8 +388,8 @@ func (l *Ledger) mayResume(a *account) bool {
 	return oldest || held.peak() <= g.headroom()*l.learned-l.prefixes(nil)
 }
 
-// projection is what the live agents will hold, each batch by its own growth, with those that pause or without. Those that are away
-// are never in it.
+// projection predicts the tokens that the live agents will hold, each batch with its own growth. paused includes the paused
+// agents, except those that are away.
 func (l *Ledger) projection(paused bool) curve {
 	var held curve
 	for _, a := range l.live {
@@ -398,7 +400,7 @@ func (l *Ledger) projection(paused bool) curve {
 	return held
 }
 
-// prefixes is the sum of the shared prefixes that are in use, that of c included.
+// prefixes returns the sum of the shared prefixes in use, including that of c.
 func (l *Ledger) prefixes(c *class) float64 {
 	sum := 0
 	for _, other := range l.classes {
@@ -409,15 +411,15 @@ func (l *Ledger) prefixes(c *class) float64 {
 	return float64(sum)
 }
 
-// State is the ledger for people and metrics.
+// State is the ledger's summary for people and metrics.
 type State struct {
 	Capacity, Budget int // tokens
 	Held             int // tokens held now, shared prefixes included
 	Live             int // agents
-	Away             int // of those, agents whose part went to others while they wait for a tool
+	Away             int // live agents that freed their part while they wait for a tool
 }
 
-// State tells how things stand.
+// State returns the current totals.
 func (l *Ledger) State() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()

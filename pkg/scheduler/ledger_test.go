@@ -31,7 +31,7 @@ func TestPeakIsReachedWhenAllGrowTogether(t *testing.T) {
 		"nobody":                         {nil, 0},
 		"one new agent grows to its end": {[]Footprint{{Own: 100}}, 110 + 3*50},
 		"two start together":             {[]Footprint{{Own: 100}, {Own: 100}}, 2 * (110 + 3*50)},
-		// The old one has one turn to go: it holds 310 + 50 now and leaves; the new one then grows alone.
+		// The old agent has one turn to go: it holds 310 + 50 now and leaves. The new one then grows alone.
 		"staggered agents peak at different times": {[]Footprint{{Own: 310, Turns: 3}, {Own: 100}}, 310 + 50 + 110},
 		"an agent beyond the expected length":      {[]Footprint{{Own: 500, Turns: 9}}, 550},
 	} {
@@ -41,7 +41,8 @@ func TestPeakIsReachedWhenAllGrowTogether(t *testing.T) {
 	assert.Equal(t, 110, peakOf([]Footprint{{Own: 100}}, half), "half an agent at 160 is less than a whole one at 110")
 }
 
-// ledgerWith has one batch without a shared prefix whose agents take four turns of 100 tokens, as four finished ones showed.
+// ledgerWith returns a ledger with one batch without a shared prefix. Its agents take four turns of 100 tokens, learned from
+// four finished agents.
 func ledgerWith(capacity int) *Ledger {
 	l := NewLedger(LedgerConfig{Capacity: capacity, BlockSize: 16})
 	l.Declare("b", 0, 8)
@@ -59,7 +60,7 @@ func ledgerWith(capacity int) *Ledger {
 	return l
 }
 
-func TestRoomBooksTheGrowthThatIsStillToCome(t *testing.T) {
+func TestRoomReservesFutureGrowth(t *testing.T) {
 	t.Parallel()
 	l := ledgerWith(10_000)
 	n := l.Room("b", 360, 1_000)
@@ -68,13 +69,13 @@ func TestRoomBooksTheGrowthThatIsStillToCome(t *testing.T) {
 	for i := range n {
 		l.Start(fmt.Sprint("a", i), "b", 360, 0)
 	}
-	assert.Zero(t, l.Room("b", 360, 1_000), "what was admitted counts at once")
+	assert.Zero(t, l.Room("b", 360, 1_000), "admitted agents count at once")
 	assert.Equal(t, n, l.State().Live)
 }
 
-// Agents that pause come back, so they leave no room for others: otherwise those would pause too, and so on, until this worker had
-// claimed far more jobs than it can run, which no other worker could take then.
-func TestWhoPausesLeavesNoRoom(t *testing.T) {
+// Paused agents will resume, so they leave no room for new ones. Otherwise the new ones would pause too, until this worker had
+// claimed far more jobs than it can run and kept them from other workers.
+func TestPausedAgentsLeaveNoRoom(t *testing.T) {
 	t.Parallel()
 	l := NewLedger(LedgerConfig{Capacity: 10_000})
 	l.Declare("b", 0, 2)
@@ -102,7 +103,7 @@ func TestWhoPausesLeavesNoRoom(t *testing.T) {
 	for i := range 6 {
 		first(fmt.Sprint(i))
 	}
-	require.Positive(t, admit(100), "some of these have to wait for their first turn")
+	require.Positive(t, admit(100), "some of these wait before their first turn")
 	live := l.State().Live
 	for range 5 {
 		admit(100)
@@ -124,28 +125,28 @@ func TestOneAgentMayAlwaysLive(t *testing.T) {
 	t.Parallel()
 	l := NewLedger(LedgerConfig{Capacity: 100})
 	l.Declare("b", 0, 8)
-	assert.Equal(t, 1, l.Room("b", 1_000_000, 50), "a job that is larger than the cache must run all the same")
+	assert.Equal(t, 1, l.Room("b", 1_000_000, 50), "a job larger than the cache must run too")
 	l.Start("a", "b", 1_000_000, 0)
 	assert.Zero(t, l.Room("b", 1_000_000, 50))
 	require.NoError(t, l.Await(t.Context(), "a"))
 	assert.Equal(t, 1, l.Room("unknown", 10, 50))
 }
 
-func TestTheShortfallIsWhatTheServerEvicted(t *testing.T) {
+func TestShortfallCountsEvictedTokens(t *testing.T) {
 	t.Parallel()
 	l := NewLedger(LedgerConfig{Capacity: 10_000, BlockSize: 16})
 	l.Declare("b", 0, 8)
 	l.Start("a", "b", 400, 0)
-	assert.Zero(t, l.Turn("a", 4_000, 1_000, 0, 24), "the first turn finds what others left")
-	assert.Zero(t, l.Turn("a", 5_200, 1_300, 1_024, 24), "all of the turn before, floored to blocks")
-	assert.Equal(t, 1_312-512, l.Turn("a", 6_000, 1_500, 512, 24)+16, "a block is left out: the last token's own")
-	assert.Zero(t, l.Turn("a", 7_000, 1_800, -1, 24), "a server that does not say")
+	assert.Zero(t, l.Turn("a", 4_000, 1_000, 0, 24), "the first turn has no shortfall")
+	assert.Zero(t, l.Turn("a", 5_200, 1_300, 1_024, 24), "the whole previous turn, rounded down to blocks")
+	assert.Equal(t, 1_312-512, l.Turn("a", 6_000, 1_500, 512, 24)+16, "the block of the last token does not count")
+	assert.Zero(t, l.Turn("a", 7_000, 1_800, -1, 24), "the server does not report cached tokens")
 	assert.Zero(t, l.Turn("nobody", 1, 1, 0, 1))
 }
 
-// Losses that what is held explains say nothing about the server; those that nothing explains lower what it is believed to
-// hold, and a cache that is full without losses raises it again, up to what the server said.
-func TestTheCapacityIsLearnedFromLossesThatNothingExplains(t *testing.T) {
+// Losses while too many tokens are held do not change the learned capacity. Losses without that reason lower it. A full cache
+// without losses raises it again, up to the reported capacity.
+func TestCapacityIsLearnedFromUnexplainedLosses(t *testing.T) {
 	t.Parallel()
 	lose := func(l *Ledger, id string, total int) {
 		l.Turn(id, 4*total, total, 0, 0)
@@ -174,8 +175,8 @@ func TestTheCapacityIsLearnedFromLossesThatNothingExplains(t *testing.T) {
 	assert.Equal(t, 10_000, l.State().Budget)
 }
 
-// TestEndedBatchesLeaveNothing: 20,000 ended batches would otherwise slow down each decision.
-func TestEndedBatchesLeaveNothing(t *testing.T) {
+// 20,000 ended batches would otherwise slow down each decision.
+func TestKeepDropsEndedBatches(t *testing.T) {
 	t.Parallel()
 	l := ledgerWith(1_000)
 	for i := range 20_000 {
@@ -203,9 +204,9 @@ func TestKeepSparesLiveAgents(t *testing.T) {
 	l.End("nobody", true)
 }
 
-// Any traffic: what is admitted stays within the cache as foreseen, whoever lives longest is never held, and when nobody calls
-// any more everybody who was held has gone on.
-func TestNobodyIsHeldForEver(t *testing.T) {
+// For any traffic: admitted agents stay within the predicted peak, the oldest agent is never held, and all held agents continue
+// once the calls end.
+func TestEveryHeldAgentContinues(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		l := NewLedger(LedgerConfig{Capacity: rapid.IntRange(200, 5_000).Draw(rt, "capacity")})
@@ -257,7 +258,7 @@ func TestNobodyIsHeldForEver(t *testing.T) {
 	})
 }
 
-func TestAwaitWakesWhenSomebodyLeaves(t *testing.T) {
+func TestAwaitWakesWhenAnAgentEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLedger(LedgerConfig{Capacity: 1_000})
@@ -298,18 +299,17 @@ func BenchmarkRoom(b *testing.B) {
 	}
 }
 
-func TestHeadroomIsForTurnsThatAreToCome(t *testing.T) {
+func TestHeadroomDependsOnTurns(t *testing.T) {
 	t.Parallel()
 	for turns, want := range map[float64]float64{0: 1, 1: 1, 2: 1 - spread/4, 10: 1 - spread*0.81} {
 		assert.InDelta(t, want, Growth{Turns: turns}.headroom(), 1e-9, turns)
 	}
 }
 
-// Who pauses makes way for others, and loses its part of the cache by that. It is a shortfall, and no reason to believe that the server
-// holds less than it says.
-func TestWhatAPauseCostsSaysNothingOfTheServer(t *testing.T) {
+// A paused agent loses its part of the cache to others. The loss is no shortfall and does not change the learned capacity.
+func TestLossAfterPauseKeepsCapacity(t *testing.T) {
 	t.Parallel()
-	for name, paused := range map[string]bool{"paused": true, "went on": false} {
+	for name, paused := range map[string]bool{"paused": true, "continued": false} {
 		l := NewLedger(LedgerConfig{Capacity: 2_000})
 		l.Declare("b", 0, 4)
 		for _, id := range []string{"old", "young"} {
@@ -317,7 +317,7 @@ func TestWhatAPauseCostsSaysNothingOfTheServer(t *testing.T) {
 			l.Turn(id, 3_200, 800, 0, 50)
 		}
 		if paused {
-			require.NotNil(t, l.boundary("young"), "another turn of both is too much")
+			require.NotNil(t, l.boundary("young"), "another turn of both exceeds the cache")
 			l.End("old", true)
 			require.Nil(t, l.boundary("young"))
 		} else {

@@ -6,26 +6,27 @@ import (
 )
 
 const (
-	// QuietWindow is how long nothing may be throttled before one more request is let in flight. Accounts are limited
-	// per minute; ten steps a minute reach a ceiling of 32 in about five minutes and probe gently.
+	// QuietWindow is how long no request may be throttled before the limit rises by one. Accounts are limited per minute. Ten
+	// steps a minute reach a ceiling of 32 in about five minutes and probe gently.
 	QuietWindow = 6 * time.Second
-	// littleLeft is the part of a rate limit below which nothing is added: the next minute would be throttled.
+	// littleLeft is the remaining share of a rate limit below which the limit does not rise: the next minute would be
+	// throttled.
 	littleLeft = 0.1
-	// maxHold bounds a wait that a server asks for. What is still refused then asks again.
+	// maxHold is the longest wait that a server can impose. Requests that are still refused then wait again.
 	maxHold = 15 * time.Minute
 )
 
-// Limit finds how many requests an account may have in flight, where the server tells only by refusing: additive
-// increase after a quiet window in which the limit was really used, and half after a throttled request. A wait that the
-// server asks for stops new requests altogether until it is over. Safe for concurrent use; it has no clock of its own.
+// Limit finds how many requests an account may have in flight, where the server shows its limit only by refusing. It adds one
+// after a quiet window in which the limit was reached, and halves after a throttled request. A wait that the server requests
+// stops all new requests until it is over. Safe for concurrent use. It reads no clock: callers pass the time.
 type Limit struct {
 	mu      sync.Mutex
 	limit   int       // guarded by mu; 1..ceiling
 	ceiling int       // immutable
 	changed time.Time // guarded by mu; the limit's last change, or the last refusal
 	cut     time.Time // guarded by mu; when the limit was last halved
-	full    bool      // guarded by mu; the limit was reached since
-	hold    time.Time // guarded by mu; nothing new starts before
+	full    bool      // guarded by mu; the limit was reached since its last change
+	hold    time.Time // guarded by mu; no new request starts before
 
 	before  int       // guarded by mu; the limit before it was halved for the overload under way
 	proven  bool      // guarded by mu; a request that was sent after the halving was answered
@@ -33,14 +34,14 @@ type Limit struct {
 	since   time.Time // guarded by mu; when the first of these was refused
 }
 
-// NewLimit starts at start requests in flight and never goes above ceiling, nor below 1.
+// NewLimit returns a Limit of start requests in flight. It stays between 1 and ceiling.
 func NewLimit(start, ceiling int, now time.Time) *Limit {
 	ceiling = max(ceiling, 1)
 	return &Limit{limit: min(max(start, 1), ceiling), ceiling: ceiling, changed: now}
 }
 
-// Succeeded is told of an answered request. sent is when it was sent. inFlight counts it too. left is the part of the tightest rate limit that
-// remains, 0..1, and reset when that limit is whole again; pass 1 if the server does not tell.
+// Succeeded records an answered request. sent is when the request was sent, and inFlight includes it. left is the share of the tightest
+// rate limit that remains, 0..1, and reset is the time until that limit is restored. Pass 1 for left if the server does not report it.
 func (l *Limit) Succeeded(now, sent time.Time, inFlight int, left float64, reset time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -60,9 +61,8 @@ func (l *Limit) Succeeded(now, sent time.Time, inFlight int, left float64, reset
 	l.changed, l.full = now, false
 }
 
-// Throttled is told of a request that was refused for the rate. sent is when it was sent: refusals of requests that
-// were on their way when the limit was halved belong to the same overload and do not halve it again, and so do those that come before an
-// answer shows that fewer requests are taken.
+// Throttled records a request that was refused by a rate limit. sent is when the request was sent. Refusals of requests in flight when
+// the limit was halved belong to the same overload and do not halve it again. The same holds until a later request is answered.
 func (l *Limit) Throttled(now, sent time.Time, retryAfter time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -78,7 +78,7 @@ func (l *Limit) Throttled(now, sent time.Time, retryAfter time.Duration) {
 	l.cut, l.proven = now, false
 }
 
-// Slots is how many requests may be in flight now, and when to ask again if that is 0.
+// Slots returns how many requests may be in flight now. If that is 0, again is when to ask next.
 func (l *Limit) Slots(now time.Time) (n int, again time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestLimitGrowsOnlyWhenItIsUsedAndQuiet(t *testing.T) {
+func TestLimitGrowsOnlyWhenUsedAndQuiet(t *testing.T) {
 	now := time.Unix(0, 0)
 	l := NewLimit(1, 3, now)
 	at := func(d time.Duration) time.Time { return now.Add(d) }
@@ -21,7 +21,7 @@ func TestLimitGrowsOnlyWhenItIsUsedAndQuiet(t *testing.T) {
 	l.Succeeded(at(QuietWindow), at(QuietWindow), 1, 1, 0)
 	assert.Equal(t, 2, slots(QuietWindow))
 	l.Succeeded(at(3*QuietWindow), at(3*QuietWindow), 1, 1, 0)
-	assert.Equal(t, 2, slots(3*QuietWindow), "two were never in flight")
+	assert.Equal(t, 2, slots(3*QuietWindow), "two requests were never in flight")
 	l.Succeeded(at(3*QuietWindow), at(3*QuietWindow), 2, 1, 0)
 	assert.Equal(t, 3, slots(3*QuietWindow))
 	l.Succeeded(at(9*QuietWindow), at(9*QuietWindow), 3, 1, 0)
@@ -40,11 +40,11 @@ func TestOneOverloadHalvesOnce(t *testing.T) {
 	assert.Equal(t, 8, n)
 	l.Throttled(cut.Add(time.Second), cut, 0)
 	n, _ = l.Slots(cut)
-	assert.Equal(t, 8, n, "nothing shows that eight are taken")
+	assert.Equal(t, 8, n, "no answer shows that the server takes eight requests")
 	l.Succeeded(cut.Add(2*time.Second), cut, 1, 1, 0)
 	l.Throttled(cut.Add(3*time.Second), cut.Add(2*time.Second), 0)
 	n, _ = l.Slots(cut)
-	assert.Equal(t, 4, n, "a request that was sent after an answer is another overload")
+	assert.Equal(t, 4, n, "a refusal of a later request is another overload")
 }
 
 func TestRetryAfterHolds(t *testing.T) {
@@ -66,10 +66,10 @@ func TestOutageDoesNotLowerTheLimit(t *testing.T) {
 	now := time.Unix(0, 0)
 	l := NewLimit(16, 16, now)
 	now = now.Add(time.Minute)
-	for range 16 { // on their way when the server went away
+	for range 16 { // in flight when the outage began
 		l.Throttled(now, now.Add(-time.Second), 0)
 	}
-	l.Succeeded(now, now.Add(-time.Second), 3, 1, 0) // one was answered all the same
+	l.Succeeded(now, now.Add(-time.Second), 3, 1, 0) // one of them was answered
 	for range 10 {                                   // probes
 		now = now.Add(4 * time.Second)
 		l.Throttled(now, now, 0)
@@ -81,7 +81,7 @@ func TestOutageDoesNotLowerTheLimit(t *testing.T) {
 	assert.Equal(t, 16, n)
 }
 
-// Whatever happens, the limit stays within 1..ceiling, and a hold is kept to. The limit rises by one, or to what it was before an outage.
+// The limit always stays within 1..ceiling and obeys holds. It rises by one, or to its value before an outage.
 func TestLimitProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Unix(0, 0)
@@ -123,7 +123,7 @@ func TestLimitProperties(t *testing.T) {
 	})
 }
 
-// The model is an account that refuses what is over its capacity: the limit finds it from below and stays near.
+// The model is an account that refuses requests over its capacity. The limit finds the capacity from below and stays near.
 func TestLimitSettlesNearTheCapacity(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		capacity := rapid.IntRange(1, 32).Draw(t, "capacity")

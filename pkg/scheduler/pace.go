@@ -4,45 +4,48 @@ import "time"
 
 const (
 	pacedAfter = 2                // cycles from one pause to the next before calls are paced
-	mostEvery  = 25 * time.Second // a quota that needs longer waits between calls is left to probes
-	fewAnswers = 3                // a cycle with fewer shows a rate only
-	fewEvery   = 5 * time.Second  // if they came as fast as this
-	idleAfter  = time.Second      // without a call in flight: calls are rare because there is little to do
+	mostEvery  = 25 * time.Second // a quota with longer waits between calls is left to probes
+	fewAnswers = 3                // a cycle with fewer answers gives a rate only
+	fewEvery   = 5 * time.Second  // if they came at least this fast
+	idleAfter  = time.Second      // without a call in flight: calls are rare because there is little work
 	paceCredit = 100 * time.Millisecond
 
 	firstRaise  = .1 // of the rate
-	firstStreak = 5  // answers to a raise
+	firstStreak = 5  // answers before a raise
 	laterRaise  = .03
 	laterStreak = 100
 	mostRaise   = .5
 	mostSlower  = .15
 )
 
-// pace learns how many calls per time a server with a rate limit takes, and spreads calls evenly so that few are refused. Even calls suit a
-// window that slides, a window that begins at fixed times, and a bucket that fills slowly. The zero value has learned nothing.
+// pace learns how many calls per time a server with a rate limit accepts, and spreads calls evenly so that few are
+// refused. Even calls suit a sliding window, a fixed window, and a bucket that fills slowly. The zero value has learned
+// nothing.
 //
-// A cycle lasts from the answered probe of one pause to that of the next. Its answers divided by its length are the first rate. A rate
-// that is not refused is raised: soon until it is refused for the first time, then seldom and by twice as much each time.
+// A cycle lasts from the answered probe of one pause to that of the next. Its answers divided by its length are the
+// first rate. The rate is raised while it is not refused. The raises are frequent until the first refusal. After that
+// they are rare, and each is twice the previous one.
 type pace struct {
 	every time.Duration // between two calls; 0 while unknown
 	due   time.Time     // when the next call may start
 
-	began    time.Time // of the cycle
-	answered int       // calls of the cycle
-	cycles   int       // that ended
+	began    time.Time // start of the cycle
+	answered int       // answered calls of the cycle
+	cycles   int       // number of ended cycles
 
 	limited bool      // a paced call was refused
-	slowed  time.Time // when; calls that were sent before do not count
-	raise   float64   // the next one
+	slowed  time.Time // when the rate was last lowered; calls sent before do not count
+	raise   float64   // the next raise, as a part of the rate
 	streak  int       // answers since the last change
 }
 
-// mayStart reports whether a call may start. again is when to ask next.
+// mayStart reports whether a call may start. again is when to try next.
 func (p *pace) mayStart(now time.Time) (ok bool, again time.Time) {
 	return p.every == 0 || !now.Before(p.due), p.due
 }
 
-// send notes a call that starts. idle is how long no call was in flight. A call that starts late lets the next ones start a little sooner.
+// send records the start of a call. idle is how long no call was in flight. A call that starts late lets the next ones
+// start a little sooner.
 func (p *pace) send(now time.Time, idle time.Duration) {
 	if p.began.IsZero() || p.every == 0 && idle > idleAfter {
 		p.began, p.answered, p.cycles = now, 0, 0
@@ -52,7 +55,7 @@ func (p *pace) send(now time.Time, idle time.Duration) {
 	}
 }
 
-// answer notes that a call was answered.
+// answer records that a call was answered.
 func (p *pace) answer(sent time.Time) {
 	if !sent.Before(p.began) {
 		p.answered++
@@ -70,7 +73,7 @@ func (p *pace) answer(sent time.Time) {
 	}
 }
 
-// refuse notes that a call was refused. wait is what the server asked for.
+// refuse records that a call was refused. wait is the server's hint.
 func (p *pace) refuse(now, sent time.Time, wait time.Duration) {
 	if p.every == 0 || !sent.After(p.slowed) {
 		return
@@ -84,7 +87,7 @@ func (p *pace) slow(now time.Time, factor float64) {
 	p.limited, p.slowed, p.raise, p.streak = true, now, laterRaise, 0
 }
 
-// restart begins a cycle with an answered probe.
+// restart starts a cycle with an answered probe.
 func (p *pace) restart(probe time.Time) {
 	p.cycles++
 	if p.cycles >= pacedAfter && p.answered > 0 {

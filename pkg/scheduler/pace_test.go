@@ -8,12 +8,12 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// limitedServer answers at most calls requests per window and refuses the others. Windows slide, or begin at fixed times.
+// limitedServer answers at most calls requests per window and refuses the others. Its windows are sliding or fixed.
 type limitedServer struct {
 	calls  int
 	window time.Duration
 	fixed  bool
-	bucket bool // one call is given back every window/calls
+	bucket bool // a bucket that regains one call every window/calls
 	hint   bool
 	taken  []time.Time
 }
@@ -43,7 +43,7 @@ func (s *limitedServer) call(now time.Time) CallEnd {
 	return end
 }
 
-// fromBucket answers if the bucket holds a call. taken[0] is when it will be full again.
+// fromBucket answers if the bucket has a call. taken[0] is when the bucket will be full again.
 func (s *limitedServer) fromBucket(now time.Time) CallEnd {
 	each := s.window / time.Duration(s.calls)
 	if s.taken == nil {
@@ -61,7 +61,7 @@ func (s *limitedServer) fromBucket(now time.Time) CallEnd {
 	return CallEnd{Verdict: Answered}
 }
 
-// drain runs jobs in 16 agents until all are answered. It returns how long that took and how many calls were refused.
+// drain runs jobs in 16 agents until all are answered. It returns the duration and the number of refused calls.
 func drain(b *Breaker, s *limitedServer, jobs int) (took time.Duration, refused int) {
 	const tick = 50 * time.Millisecond
 	type flight struct {
@@ -120,7 +120,7 @@ func TestPaceKeepsRefusedCallsFew(t *testing.T) {
 		"bucket with hints":    {limitedServer{calls: 50, window: time.Minute, bucket: true, hint: true}, 2000, 100, 1.2},
 		// This quota is too small to be paced. Each hour, the calls in flight are refused.
 		"hints for hours": {limitedServer{calls: 100, window: time.Hour, hint: true}, 2000, 300, 1.1},
-		// This limit is over before it is known.
+		// This limit ends before pace has learned it.
 		"hardly any limit": {limitedServer{calls: 2000, window: time.Minute}, 4000, 200, 1.5},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -137,7 +137,7 @@ func TestPaceKeepsRefusedCallsFew(t *testing.T) {
 func TestPaceForgetsIdleTime(t *testing.T) {
 	var p pace
 	at := time.Unix(1_800_000_000, 0)
-	for range 5 { // five calls, then a pause; then nothing to do for a while
+	for range 5 { // five calls, then a pause; then no calls for a while
 		for range 5 {
 			p.send(at, 20*time.Second)
 			p.answer(at)
@@ -146,5 +146,5 @@ func TestPaceForgetsIdleTime(t *testing.T) {
 		p.restart(at)
 		at = at.Add(20 * time.Second)
 	}
-	assert.Zero(t, p.every, "calls were rare because there was little to do")
+	assert.Zero(t, p.every, "calls were rare because there was little work")
 }

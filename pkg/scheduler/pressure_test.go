@@ -16,16 +16,16 @@ func TestServerQueue(t *testing.T) {
 		live int
 		want int // of 10
 	}{
-		{"nothing was ever read", ServerQueue{}, 3, 10},
+		{"no reading", ServerQueue{}, 3, 10},
 		{"an idle server", ServerQueue{Running: 0, Waiting: 0}, 3, 10},
-		{"a busy one", ServerQueue{Running: 100, Waiting: 100}, 200, 10},
+		{"a busy server", ServerQueue{Running: 100, Waiting: 100}, 200, 10},
 		{"more wait than run", ServerQueue{Running: 100, Waiting: 101}, 200, 0},
 		{"a few may always wait", ServerQueue{Running: 2, Waiting: 8}, 10, 10},
-		{"and no more", ServerQueue{Running: 2, Waiting: 9}, 10, 0},
-		{"it does not say who waits", ServerQueue{Running: 2, Waiting: -1}, 10, 10},
-		{"it does not say who runs", ServerQueue{Running: -1, Waiting: 9}, 10, 0},
-		{"long ago", ServerQueue{Running: 2, Waiting: 9, Age: queueKept + 1}, 10, 10},
-		{"others keep it full", ServerQueue{Running: 2, Waiting: 9}, 0, 1},
+		{"more than a few may not wait", ServerQueue{Running: 2, Waiting: 9}, 10, 0},
+		{"waiting is not reported", ServerQueue{Running: 2, Waiting: -1}, 10, 10},
+		{"running is not reported", ServerQueue{Running: -1, Waiting: 9}, 10, 0},
+		{"a stale reading", ServerQueue{Running: 2, Waiting: 9, Age: queueKept + 1}, 10, 10},
+		{"other clients keep it full", ServerQueue{Running: 2, Waiting: 9}, 0, 1},
 	} {
 		assert.Equal(t, c.want, c.q.Fresh(c.live, 10), c.name)
 	}
@@ -33,8 +33,8 @@ func TestServerQueue(t *testing.T) {
 	assert.Zero(t, ClaimSize(Snapshot{Ready: true, MaxAgents: 9, LiveAgents: 1, Slots: 9, Server: ServerQueue{Waiting: 100}}))
 }
 
-// However a gauge stands, a worker without live agents goes on, and one with live agents never gets more than it asked for.
-func TestServerQueueNeverStopsAWorkerForGood(t *testing.T) {
+// For any reading, a worker without live agents continues, and one with live agents never gets more than its limit.
+func TestServerQueueAlwaysAdmitsOneAgent(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.IntRange(-1, 1_000)

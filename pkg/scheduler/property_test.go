@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// dumbSlots computes everyone's urgency afresh at each hand-over, straight from the rule in AgeingStep's comment.
+// dumbSlots computes every waiter's urgency from scratch at each hand-over, straight from the rule in AgeingStep's comment.
 type dumbSlots struct {
 	capacity, inUse int
 	waiting         []dumbWaiter // in the order of arrival
@@ -54,7 +54,7 @@ type grantOf struct {
 	release func()
 }
 
-// end cancels all who wait and releases all slots.
+// end cancels all waiters and releases all slots.
 func (a *agents) end() {
 	for _, cancel := range a.cancel {
 		cancel()
@@ -75,7 +75,7 @@ func (a *agents) acquire(id, turns int) {
 	}()
 }
 
-// settle collects who holds a slot after everything has come to rest.
+// settle returns the new holders of slots once all goroutines block.
 func (a *agents) settle() (got []int) {
 	synctest.Wait()
 	for len(a.granted) > 0 {
@@ -102,7 +102,7 @@ var anyStep = rapid.Custom(func(rt *rapid.T) step {
 	}
 })
 
-func TestSlotsServeInTheOrderOfADumbImplementation(t *testing.T) {
+func TestSlotsMatchSimpleImplementation(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		capacity := rapid.IntRange(0, 3).Draw(rt, "capacity")
 		steps := rapid.SliceOfN(anyStep, 20, 100).Draw(rt, "steps")
@@ -114,7 +114,7 @@ func TestSlotsServeInTheOrderOfADumbImplementation(t *testing.T) {
 	})
 }
 
-// play runs the steps on both implementations and tells the first difference.
+// play runs the steps on both implementations and returns the first difference.
 func play(capacity int, steps []step) string {
 	real := &agents{slots: NewSlots(capacity), cancel: map[int]context.CancelFunc{}, granted: make(chan grantOf, len(steps)), holding: map[int]func(){}}
 	defer real.end()
@@ -141,7 +141,7 @@ func play(capacity int, steps []step) string {
 			real.cancel[dumb.waiting[i].id]()
 			dumb.waiting = slices.Delete(dumb.waiting, i, i+1)
 		case "resize":
-			// Grows by one at a time, so that each grant of the real one can be told from the next.
+			// Grows by one at a time, so that the order of the real grants is known.
 			n := min(st.pick%4, real.slots.Capacity()+1)
 			real.slots.Resize(n)
 			dumb.capacity = n
@@ -159,7 +159,7 @@ func play(capacity int, steps []step) string {
 	}
 	real.end()
 	if real.slots.InUse() != 0 || real.slots.Waiting() != 0 {
-		return "something is left when all are gone"
+		return "slots or waiters are left after all agents ended"
 	}
 	return ""
 }
@@ -179,8 +179,8 @@ func TestClaimSize(t *testing.T) {
 		s    Snapshot
 		want int
 	}{
-		{"a claim is bounded", ok, 64},
-		{"by its own bound", with(func(s *Snapshot) { s.MaxBatch = 10 }), 10},
+		{"DefaultMaxBatch limits a claim", ok, 64},
+		{"MaxBatch limits a claim", with(func(s *Snapshot) { s.MaxBatch = 10 }), 10},
 		{"backend down", with(func(s *Snapshot) { s.Ready = false }), 0},
 		{"draining", with(func(s *Snapshot) { s.Draining = true }), 0},
 		{"room for a few agents", with(func(s *Snapshot) { s.LiveAgents = 195 }), 5},
@@ -195,7 +195,7 @@ func TestClaimSize(t *testing.T) {
 	}
 }
 
-func TestClaimSizeNeverPassesABound(t *testing.T) {
+func TestClaimSizeStaysWithinLimits(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.IntRange(0, 500)
@@ -212,21 +212,21 @@ func TestClaimSizeNeverPassesABound(t *testing.T) {
 		assert.True(rt, s.Ready && !s.Draining)
 		assert.LessOrEqual(rt, s.LiveAgents+got, s.MaxAgents)
 		assert.LessOrEqual(rt, s.SlotQueue+got, s.Slots)
-		// It is also greedy: one more would break a bound.
+		// It is also greedy: one more would exceed a limit.
 		full := s.LiveAgents+got == s.MaxAgents || s.SlotQueue+got == s.Slots || got == s.MaxBatch || got == DefaultMaxBatch
 		assert.True(rt, full)
 	})
 }
 
-// TestNobodyWaitsForASlotForEver: new callers come all the time, always with fewer turns to go than the one that is
-// watched. Each call that comes later than turns x AgeingStep after it is served behind it, so that what may pass it is
-// bounded, and so is its wait: that time, and the calls that stood before it then.
-func TestNobodyWaitsForASlotForEver(t *testing.T) {
+// New callers keep arriving, always with fewer turns to go than the watched caller. A call that arrives later than turns x
+// AgeingStep after the watched one is served behind it. So the number of calls that overtake it is limited, and so is its wait:
+// that time, plus the calls in front of it then.
+func TestSlotWaitIsBounded(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		capacity := rapid.IntRange(1, 4).Draw(rt, "capacity")
 		turns := rapid.IntRange(0, 12).Draw(rt, "turns")
 		call := time.Duration(rapid.IntRange(500, 8_000).Draw(rt, "call")) * time.Millisecond
-		// Calls come at 1 to 3 times the pace at which they can be served.
+		// Calls arrive at 1 to 3 times the rate at which they can be served.
 		every := call / time.Duration(capacity) / time.Duration(rapid.IntRange(1, 3).Draw(rt, "load"))
 		others := rapid.SliceOfN(rapid.IntRange(0, turns), 1, 20).Draw(rt, "others")
 		var problem string
@@ -237,7 +237,8 @@ func TestNobodyWaitsForASlotForEver(t *testing.T) {
 	})
 }
 
-// overtaken lets others come every so often while one caller waits, and tells if it waited longer than it may.
+// overtaken sends steady competing calls while one caller waits. It returns an error text if the caller waited longer than
+// allowed.
 func overtaken(capacity, turns int, call, every time.Duration, others []int) string {
 	s := NewSlots(capacity)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -247,7 +248,7 @@ func overtaken(capacity, turns int, call, every time.Duration, others []int) str
 			release()
 		}
 	}
-	for range capacity { // all slots are taken when it comes
+	for range capacity { // all slots are taken when it arrives
 		go hold(0)
 	}
 	synctest.Wait()
@@ -260,7 +261,7 @@ func overtaken(capacity, turns int, call, every time.Duration, others []int) str
 	}()
 	synctest.Wait()
 	ages := time.Duration(turns) * AgeingStep
-	passing := int(ages/every) + 1 // that come before it has aged
+	passing := int(ages/every) + 1 // arrivals before it has aged
 	bound := (time.Duration(passing/capacity) + 2) * call
 	var waited time.Duration
 	for i := 0; waited == 0; i++ {

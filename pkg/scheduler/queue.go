@@ -4,17 +4,17 @@ import "time"
 
 // rank orders waiters: the lowest goes first. arrived is when the wait began, from any common origin.
 //
-// A waiter's urgency at time t is turnsRemaining - (t - arrived)/AgeingStep. All waiters age at the same pace, so t
-// cancels out of every comparison: turnsRemaining*AgeingStep + arrived orders them equally, for ever. That is why a
-// heap stays right although the waiters grow older in it.
+// A waiter's urgency at time t is turnsRemaining - (t - arrived)/AgeingStep. All waiters age at the same pace, so t cancels out
+// of every comparison: turnsRemaining*AgeingStep + arrived gives the same order at all times. The heap therefore stays valid
+// while its waiters age.
 func rank(turnsRemaining int, arrived time.Duration) time.Duration {
 	return time.Duration(min(max(turnsRemaining, 0), maxTurnsRemaining))*AgeingStep + arrived
 }
 
 type waiter struct {
 	rank    time.Duration
-	arrival uint64 // breaks ties of rank: the order in which waiters came
-	index   int    // place in the heap; -1 once it left
+	arrival uint64 // order of arrival; breaks ties of rank
+	index   int    // position in the heap; -1 after leaving it
 	granted chan struct{}
 }
 

@@ -2,30 +2,31 @@ package scheduler
 
 import "time"
 
-// What ends a ramp, and what makes a level the best.
+// The thresholds of a ramp.
 const (
-	// RampGain is how much more goodput a doubled number of calls must bring for the ramp to go on.
+	// RampGain is the relative rise in goodput that a doubled number of calls must bring. Two smaller rises in a row end the
+	// ramp.
 	RampGain = 0.05
-	// RampSlack is how much of the highest goodput may be given up for fewer calls in flight: they hold less of the KV cache, and
-	// each is answered sooner. Repeated measurements of one level differ by about as much.
+	// RampSlack is the share of the highest goodput that may be given up for fewer calls in flight. Fewer calls hold less of
+	// the KV cache, and each is answered sooner. Repeated measurements of one level differ by about as much.
 	RampSlack = 0.05
-	// RampTTFT is the median time to the first token above which calls do nothing in a server but queue.
+	// RampTTFT is the median time to the first token above which additional calls only queue in the server.
 	RampTTFT = 10 * time.Second
 )
 
-// Level is what a server did with a number of calls in flight.
+// Level is the measured performance of a server with a number of calls in flight.
 type Level struct {
 	Inflight int
 	Goodput  float64       // new prompt tokens and generated tokens per second
 	TTFT     time.Duration // median
 }
 
-// good reports whether calls did more than queue.
+// good reports whether calls did not merely queue.
 func (l Level) good() bool { return l.TTFT <= RampTTFT }
 
-// NextLevel says with how many calls in flight a server is to be measured next, from what was measured so far in that order: twice as many,
-// up to most. 0 ends the ramp: goodput rose by less than [RampGain] twice in a row, or the time to the first token passed [RampTTFT].
-// Once is not enough, because a level may be unlucky.
+// NextLevel returns how many calls in flight to measure next: twice as many as in the last of levels, up to most. It returns 0
+// to end the ramp: goodput rose by less than [RampGain] twice in a row, or the time to the first token exceeded [RampTTFT].
+// Once is not enough, because one measurement may be unlucky.
 func NextLevel(levels []Level, most int) int {
 	n := len(levels)
 	if n == 0 {
@@ -38,7 +39,7 @@ func NextLevel(levels []Level, most int) int {
 	return min(2*last.Inflight, most)
 }
 
-// flat reports whether the last level brought no more than those before it.
+// flat reports whether the goodput of the last level exceeds that of all earlier ones by less than [RampGain].
 func flat(levels []Level) bool {
 	n := len(levels)
 	return n >= 2 && levels[n-1].Goodput < (1+RampGain)*highest(levels[:n-1])
@@ -51,8 +52,8 @@ func highest(levels []Level) (most float64) {
 	return most
 }
 
-// BestLevel is the lowest of the measured levels whose goodput lies within [RampSlack] of the highest. Levels whose calls only queue do not
-// count, unless there is no other. The zero Level if there are none.
+// BestLevel returns the lowest measured level whose goodput lies within [RampSlack] of the highest. It ignores levels at which
+// calls only queue, unless there are no others. It returns the zero Level if levels is empty.
 func BestLevel(levels []Level) (best Level) {
 	var good []Level
 	for _, l := range levels {

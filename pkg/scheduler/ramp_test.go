@@ -17,14 +17,14 @@ func TestNextLevel(t *testing.T) {
 		most   int
 		want   int
 	}{
-		"begins with one":           {nil, 256, 1},
+		"starts with one":           {nil, 256, 1},
 		"doubles while it helps":    {[]Level{level(1, 100), level(2, 190), level(4, 350)}, 256, 8},
 		"one flat level may be bad": {[]Level{level(1, 100), level(2, 190), level(4, 192)}, 256, 8},
 		"two are the end":           {[]Level{level(1, 100), level(2, 190), level(4, 192), level(8, 193)}, 256, 0},
 		"falling is no rise either": {[]Level{level(1, 100), level(2, 190), level(4, 150), level(8, 191)}, 256, 0},
 		"calls only queue":          {[]Level{level(1, 100), {Inflight: 2, Goodput: 200, TTFT: RampTTFT + 1}}, 256, 0},
-		"no further than allowed":   {[]Level{level(1, 100), level(2, 200)}, 3, 3},
-		"as far as allowed":         {[]Level{level(1, 100), level(2, 200), level(3, 300)}, 3, 0},
+		"never exceeds the limit":   {[]Level{level(1, 100), level(2, 200)}, 3, 3},
+		"stops at the limit":        {[]Level{level(1, 100), level(2, 200), level(3, 300)}, 3, 0},
 	} {
 		assert.Equal(t, c.want, NextLevel(c.levels, c.most), name)
 	}
@@ -48,7 +48,7 @@ func TestBestLevel(t *testing.T) {
 	}
 }
 
-// On any server whose goodput rises to a ceiling and stays, the ramp ends, and finds a level that is not far from the ceiling.
+// The goodput of the server rises to any ceiling and stays there. The ramp ends, and finds a level near the ceiling.
 func TestRampFindsTheFlatPart(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

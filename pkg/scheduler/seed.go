@@ -6,29 +6,30 @@ import (
 )
 
 const (
-	// seedTokens is how long a shared prefix must be for its first agent to be waited for; no service caches shorter ones.
+	// seedTokens is the length of a shared prefix from which waiting for its first agent is worthwhile. No service caches
+	// shorter ones.
 	seedTokens = 1_024
-	// seedLimit bounds that wait.
+	// seedLimit is the longest such wait.
 	seedLimit = 10 * time.Second
-	// keptWarm is how long a prefix is taken to be in the cache after its last use: what services promise at least.
+	// keptWarm is how long a prefix is assumed to stay in the cache after its last use. Services promise at least that.
 	keptWarm = 5 * time.Minute
 )
 
-// Seeding lets the first agent of a batch warm the prefix that all share, and the rest start when its answer begins: seed,
-// then flood. It is for servers that can reuse a prefix only from then on; where many cold requests arrive at once, each
-// would compute, and be charged for, the same prefix. Servers that share what is still being computed need no seed.
+// Seeding makes the other agents of a batch wait until the first one has warmed the shared prefix. They start when its answer
+// begins. It is for servers that can reuse a prefix only from then on. When many cold requests arrive there at once, each would
+// compute the same prefix, and be charged for it. Servers that share a prefix while it is being computed need no Seeding.
 //
-// Safe for concurrent use; it has no clock of its own. The zero value is cold.
+// Safe for concurrent use. It reads no clock: callers pass the time. The zero value is cold.
 type Seeding struct {
 	mu     sync.Mutex
-	seeded time.Time // guarded by mu; when the first agent started; zero if none is waited for
-	used   time.Time // guarded by mu; the prefix was last used, or its agent waited for in vain
+	seeded time.Time // guarded by mu; when the first agent started; zero while no wait is on
+	used   time.Time // guarded by mu; when the prefix was last used, or the wait for its agent timed out
 }
 
-// WorthSeeding reports whether a prefix of so many bytes is long enough to wait for.
+// WorthSeeding reports whether a prefix of so many bytes is long enough for [Seeding].
 func WorthSeeding(prefixBytes int) bool { return prefixBytes/4 >= seedTokens }
 
-// Room is how many of limit agents may start now.
+// Room returns how many of limit agents may start now.
 func (s *Seeding) Room(now time.Time, limit int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,7 +46,7 @@ func (s *Seeding) Room(now time.Time, limit int) int {
 	}
 }
 
-// Started notes that an agent started. If the prefix is cold, its answer is waited for.
+// Started records that an agent started. If the prefix is cold, other agents wait for its answer.
 func (s *Seeding) Started(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,7 +55,7 @@ func (s *Seeding) Started(now time.Time) {
 	}
 }
 
-// Begun notes that some agent's answer began, or that an agent ended. It reports whether that lets others start.
+// Begun records that an agent's answer began, or that an agent ended. It reports whether that lets waiting agents start.
 func (s *Seeding) Begun(now time.Time) (released bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

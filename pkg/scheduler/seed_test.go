@@ -16,7 +16,7 @@ func TestSeeding(t *testing.T) {
 		t.Parallel()
 		var s Seeding
 		assert.Equal(t, 1, s.Room(at, 64))
-		assert.Equal(t, 1, s.Room(at, 64), "nobody came of it")
+		assert.Equal(t, 1, s.Room(at, 64), "no agent started")
 		s.Started(at)
 		assert.Zero(t, s.Room(after(time.Second), 64))
 		assert.True(t, s.Begun(after(2*time.Second)))
@@ -25,7 +25,7 @@ func TestSeeding(t *testing.T) {
 		assert.Equal(t, 64, s.Room(after(3*time.Second), 64), "a warm prefix has no seed")
 		assert.False(t, s.Begun(after(4*time.Second)))
 	})
-	t.Run("or when it was waited for long enough", func(t *testing.T) {
+	t.Run("the wait for the first answer times out", func(t *testing.T) {
 		t.Parallel()
 		var s Seeding
 		s.Started(at)
@@ -33,7 +33,7 @@ func TestSeeding(t *testing.T) {
 		assert.Equal(t, 64, s.Room(after(seedLimit), 64))
 		assert.Equal(t, 64, s.Room(after(seedLimit+time.Second), 64))
 	})
-	t.Run("what is not used grows cold", func(t *testing.T) {
+	t.Run("an unused prefix grows cold", func(t *testing.T) {
 		t.Parallel()
 		var s Seeding
 		s.Started(at)
@@ -46,7 +46,7 @@ func TestSeeding(t *testing.T) {
 	assert.True(t, WorthSeeding(5_000))
 }
 
-// Whatever happens, nobody is held for longer than the limit, and while a prefix is cold at most one starts.
+// No agent is held for longer than the limit, and at most one starts while a prefix is cold.
 func TestSeedingNeverHoldsForLong(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {

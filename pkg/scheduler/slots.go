@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// AgeingStep is how long a wait makes up for one turn: an agent with k turns more to go than a newcomer is served
+// AgeingStep is the waiting time that counts as one turn less: an agent with k turns more to go than a newcomer is served
 // before it once it has waited k steps longer.
 //
-// A model call takes seconds to tens of seconds, so within one wave of calls the order is by turns remaining, and an
-// agent with 20 turns ahead of it is served after at most about three minutes of steady arrivals of shorter ones.
+// A model call takes seconds to tens of seconds. So within one wave of calls the order is by turns remaining. An agent with 20
+// turns to go is served after at most about three minutes of steady arrivals of shorter ones.
 const AgeingStep = 10 * time.Second
 
 // maxTurnsRemaining keeps [rank] far from overflow.
 const maxTurnsRemaining = 1_000_000
 
-// Slots is a semaphore with priorities and a capacity that can change. Agents with the fewest turns remaining go
-// first, then those that have waited longest; [AgeingStep] says how the two weigh. Safe for concurrent use.
+// Slots is a semaphore with priorities and a capacity that can change. Agents with the fewest turns remaining go first, then
+// those that have waited longest; [AgeingStep] weighs the two. Safe for concurrent use.
 type Slots struct {
 	epoch time.Time
 
@@ -31,13 +31,13 @@ type Slots struct {
 	waiting waitQueue // guarded by mu
 }
 
-// NewSlots makes capacity slots. With 0, and with less, every Acquire waits until Resize.
+// NewSlots returns capacity slots. If capacity is 0 or negative, every Acquire waits until Resize.
 func NewSlots(capacity int) *Slots {
 	return &Slots{epoch: time.Now(), capacity: max(capacity, 0)}
 }
 
-// Acquire waits for a slot and returns the function that gives it back, which may be called more than once and from
-// any goroutine. It fails only when ctx is done; the error wraps context.Cause(ctx) and no slot is held.
+// Acquire waits for a slot and returns the function that releases it. That function may be called more than once and from any
+// goroutine. Acquire fails only when ctx is done. The error then wraps context.Cause(ctx), and no slot is held.
 func (s *Slots) Acquire(ctx context.Context, turnsRemaining int) (release func(), err error) {
 	if ctx.Err() != nil {
 		return nil, waitError(ctx)
@@ -66,7 +66,7 @@ func (s *Slots) Acquire(ctx context.Context, turnsRemaining int) (release func()
 	}
 }
 
-// Resize changes the capacity. Slots in use beyond it stay valid; they are not handed on when they come back.
+// Resize changes the capacity. Slots in use beyond it stay valid, and are not handed on when they are released.
 func (s *Slots) Resize(capacity int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,28 +74,28 @@ func (s *Slots) Resize(capacity int) {
 	s.handOver()
 }
 
-// Capacity is how many slots there are.
+// Capacity returns the number of slots.
 func (s *Slots) Capacity() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.capacity
 }
 
-// InUse is how many slots are held. It exceeds Capacity for a while after the capacity shrank.
+// InUse returns the number of slots held. It exceeds Capacity for a while after the capacity fell.
 func (s *Slots) InUse() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.inUse
 }
 
-// Waiting is how many callers of Acquire wait.
+// Waiting returns the number of callers that wait in Acquire.
 func (s *Slots) Waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.waiting)
 }
 
-// leave takes w out of the queue, or gives its slot back if it was granted in the same instant.
+// leave removes w from the queue, or releases its slot if it was granted in the same instant.
 func (s *Slots) leave(w *waiter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,7 +119,7 @@ func (s *Slots) handOver() {
 // grant is one held slot.
 type grant struct {
 	slots *Slots
-	given bool // guarded by slots.mu; the slot is back
+	given bool // guarded by slots.mu; the slot was released
 }
 
 func (g *grant) release() {

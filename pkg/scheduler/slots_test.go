@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// wait starts an Acquire that reports its name when it gets the slot, and blocks until it is queued.
+// wait starts an Acquire that reports its name when it gets the slot, and returns once the Acquire is queued.
 func wait(t *testing.T, ctx context.Context, s *Slots, turns int, name string, got chan<- string) {
 	t.Helper()
 	go func() {
@@ -63,7 +63,7 @@ func TestWaitingAnAgeingStepCountsAsOneTurnLess(t *testing.T) {
 		first  string
 	}{
 		{2*AgeingStep - 1, "newcomer"},
-		{2 * AgeingStep, "old"}, // a tie goes to who came first
+		{2 * AgeingStep, "old"}, // the first to arrive wins a tie
 		{2*AgeingStep + 1, "old"},
 	} {
 		t.Run(c.waited.String(), func(t *testing.T) {
@@ -87,7 +87,7 @@ func TestLongAgentIsNotStarvedBySteadyShortOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s := NewSlots(1)
-		// Two streams of last-turn agents keep the one slot busy for ever.
+		// Two streams of last-turn agents keep the one slot busy for the whole test.
 		var streams sync.WaitGroup
 		for range 2 {
 			streams.Go(func() {
@@ -182,8 +182,8 @@ func TestResize(t *testing.T) {
 	})
 }
 
-// A grant and a cancel that meet in the same instant must neither lose the slot nor hold it twice.
-func TestCancelsAndGrantsThatMeetLoseNoSlot(t *testing.T) {
+// A grant and a cancel in the same instant must neither lose the slot nor hold it twice.
+func TestConcurrentCancelAndGrantLoseNoSlot(t *testing.T) {
 	t.Parallel()
 	const capacity = 3
 	s := NewSlots(capacity)
@@ -227,7 +227,7 @@ func BenchmarkSlots(b *testing.B) {
 			release()
 		}
 	})
-	// One op is one hand-over: the slot goes to the best of n waiters, and the one that had it queues again.
+	// One op is one hand-over: the slot goes to the best of n waiters, and its previous holder queues again.
 	for _, n := range []int{16, 1024} {
 		b.Run(fmt.Sprintf("waiting=%d", n), func(b *testing.B) {
 			s := NewSlots(1)

@@ -16,9 +16,9 @@ func TestTailShare(t *testing.T) {
 		want  int
 	}{
 		{"far from the end", Tail{Waiting: 10_000, Free: 8, OthersFree: 24}, 64, 64},
-		{"nobody else is there", Tail{Waiting: 5, Free: 8}, 64, 5},
-		{"it is not known how many wait", Tail{Waiting: -1, Free: 8, OthersFree: 24}, 64, 64},
-		{"none waits, but leases may have lapsed", Tail{Waiting: 0, Free: 8, OthersFree: 24}, 64, 64},
+		{"no other worker", Tail{Waiting: 5, Free: 8}, 64, 5},
+		{"the number of waiting jobs is unknown", Tail{Waiting: -1, Free: 8, OthersFree: 24}, 64, 64},
+		{"no job waits, but leases may have expired", Tail{Waiting: 0, Free: 8, OthersFree: 24}, 64, 64},
 		{"equal workers", Tail{Waiting: 16, Free: 8, OthersFree: 8}, 64, 8},
 		{"fewer jobs than slots", Tail{Waiting: 8, Free: 8, OthersFree: 24}, 64, 2},
 		{"one job", Tail{Waiting: 1, Free: 1, OthersFree: 100}, 64, 1},
@@ -32,8 +32,8 @@ func TestTailShare(t *testing.T) {
 	}
 }
 
-// Workers that claim in any order, as often as they like, leave no slot free while a job waits, and none of them queues a job
-// for which another has a free slot.
+// Workers claim in any order, as often as they like. They leave no slot free while a job waits. None of them queues a job while
+// another worker has a free slot.
 func TestTailSharesEverythingAndHoardsNothing(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -59,7 +59,7 @@ func TestTailSharesEverythingAndHoardsNothing(t *testing.T) {
 			}
 			free[i] -= n
 			waiting -= n
-			if n == 0 { // another one's turn
+			if n == 0 { // another worker's turn
 				for k := range free {
 					if free[k] > 0 {
 						free[k]--

@@ -6,7 +6,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// The largest budgets.
+// The largest accepted budgets.
 const (
 	MaxBudgetTokens = 1_000_000_000_000_000
 	MaxBudgetUSD    = 1_000_000_000
@@ -14,14 +14,15 @@ const (
 	maxPrice = 1_000_000 // US dollars per million tokens
 )
 
-// inMoney is a budget in money, and the prices that it counts by unless they are the batch's.
+// inMoney is a budget in money, with the stage's prices. If they are zero, the batch's prices count.
 type inMoney struct {
 	field  string
 	node   ast.Node
 	prices *batch.Prices
 }
 
-// budget reads what a job, a batch or a stage may use. Money is counted by prices, or, if they are zero in the end, by the batch's.
+// budget reads the budget of a job, a batch or a stage. Money counts by prices, or by the batch's prices if prices are
+// zero after the whole spec was read.
 func (l *loader) budget(to *batch.Budget, prices *batch.Prices) func(string, ast.Node) {
 	return func(field string, n ast.Node) {
 		before := len(l.errs)
@@ -44,7 +45,8 @@ func (l *loader) budget(to *batch.Budget, prices *batch.Prices) func(string, ast
 	}
 }
 
-// prices reads what tokens cost. Prompt and completion need a price, which may be 0. Cached ones cost what the others do unless a price of their own is given.
+// prices reads the prices of tokens. Prompt and completion tokens need a price, which may be 0. Cached tokens cost as
+// much as prompt tokens unless they have a price.
 func (l *loader) prices(to *batch.Prices) func(string, ast.Node) {
 	return func(field string, n ast.Node) {
 		cached, before := -1.0, len(l.errs)
@@ -60,7 +62,7 @@ func (l *loader) prices(to *batch.Prices) func(string, ast.Node) {
 		})
 		for _, name := range []string{"prompt", "completion"} {
 			if !has[name] && len(l.errs) == before {
-				l.failf(n, field+"."+name, "is required: a price that is missing would count as free. Write `%s: 0` if these tokens cost nothing", name)
+				l.failf(n, field+"."+name, "is required: a missing price would count as free. Write `%s: 0` if these tokens cost nothing", name)
 			}
 		}
 		if to.Cached = cached; cached < 0 {
@@ -77,7 +79,7 @@ func (l *loader) dollars(to *float64, high float64) func(string, ast.Node) {
 	}
 }
 
-// needPrices refuses a budget in money that nothing counts against.
+// needPrices refuses a budget in money without prices.
 func (l *loader) needPrices() {
 	if l.spec.settings.Prices != (batch.Prices{}) {
 		return

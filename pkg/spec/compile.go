@@ -14,40 +14,40 @@ import (
 	"strings"
 )
 
-// Compiled is a spec whose inputs were all read once. It is not safe for concurrent use, and of use only until its
-// Spec is closed.
+// Compiled is a spec after the first pass over its inputs. It must not be used after its Spec is closed. It is not safe
+// for concurrent use.
 type Compiled struct {
 	Plan     *Plan
-	Planner  *Plan   // of the batch whose items are the inputs of this one, without Plans; nil if the inputs are known
-	Reduce   *Plan   // of the batch that reduces this one, without Reduces; nil if none does
-	Total    int64   // inputs, bad ones included; 0 if they are not known yet
+	Planner  *Plan   // of the batch that plans this one, without Plans; nil if the inputs are known
+	Reduce   *Plan   // of the batch that reduces this one, without Reduces; nil without one
+	Total    int64   // number of inputs, including bad ones; 0 if not yet known
 	Bad      []Input // the first bad inputs, at most [MaxBadKept]
-	BadCount int64   // all bad inputs
+	BadCount int64   // number of all bad inputs
 	// Notes are messages for the user about the inputs, such as the delimiter of a CSV file.
 	Notes []string
 
 	spec      *Spec
 	fields    []string          // placeholders of the plan, sorted
-	names     map[string]string // of the inputs' fields, or paths into them, by placeholder
-	constants map[string]string // by name: values that the plan holds, and so must not change between the passes
-	identity  [sha256.Size]byte // of the inputs
+	names     map[string]string // names of the inputs' fields, or paths into them, by placeholder
+	constants map[string]string // values in the plan, by name; they must not change between the passes
+	identity  [sha256.Size]byte // hash of the inputs
 	reuse     *reuse            // nil runs every job
 	resumed   func(index int64) bool
 }
 
-// AnyModel reports whether the batch may use different models (`model: any`).
+// AnyModel reports whether the jobs of the batch may use different models (`model: any`).
 func (c *Compiled) AnyModel() bool { return c.Plan.AnyModel }
 
-// ErrInputsChanged says that inputs were not the same when they were read again to submit them.
+// ErrInputsChanged is returned if the inputs differ when they are read again for the submit.
 var ErrInputsChanged = errors.New("the inputs changed while they were being read; run the command again")
 
-// Compile reads all inputs and separates the shared prefix from the per-job part. Memory does not grow with the
-// number of inputs.
+// Compile reads all inputs and separates the shared prefix from the per-job part. Memory does not grow with the number
+// of inputs.
 //
-// It fails with [Errors] when the inputs cannot be read or a prompt does not go with them, with [BadInputsError] when
-// inputs are unusable and on_bad_input does not say skip (or none is usable), and with ctx's cause when ctx is done.
+// It returns [Errors] if the inputs cannot be read or a prompt does not match them. It returns [BadInputsError] if
+// inputs are unusable and on_bad_input is not skip, or if no input is usable. It returns ctx's cause if ctx is done.
 //
-// Without inputs, because a plan makes them, there is nothing to read, and no value is the same in every input.
+// If a plan makes the inputs, Compile reads none, and no value counts as the same in every input.
 func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
 	if s.planner != nil {
 		return s.compilePlanned()
@@ -104,7 +104,7 @@ func (s *Spec) compilePlanned() (*Compiled, error) {
 	return &Compiled{Plan: &plan, Planner: copyOf(s.planner), Reduce: copyOf(s.reduce), spec: s}, nil
 }
 
-// copyOf lets the caller change the plan of a stage.
+// copyOf returns a copy, so that the caller can change the plan of a stage.
 func copyOf(p *Plan) *Plan {
 	if p == nil {
 		return nil
@@ -113,7 +113,7 @@ func copyOf(p *Plan) *Plan {
 	return &copied
 }
 
-// unreadable makes err a mistake of the inputs, unless it only says that ctx is done.
+// unreadable reports err as a mistake of the inputs, unless ctx is done.
 func (s *Spec) unreadable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return err
@@ -121,8 +121,9 @@ func (s *Spec) unreadable(ctx context.Context, err error) error {
 	return Errors{{File: s.Path, Field: inputsField, Message: err.Error(), cause: err}}
 }
 
-// Fingerprint is the same for two submits of the same plan over the same inputs: the same files with the same sizes
-// and times, or the same bytes on standard input. It is 64 hex digits. It covers what the caller changes in Plan.
+// Fingerprint returns a hash of the plan and the inputs, in 64 hex digits. It is the same for two submits of the same
+// plan over the same inputs: files with the same sizes and times, or the same bytes on standard input. It includes the
+// caller's changes to Plan.
 func (c *Compiled) Fingerprint() (string, error) {
 	plan, err := json.Marshal(c.Plan)
 	if err != nil {
@@ -149,8 +150,8 @@ func (c *Compiled) Fingerprint() (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// Payloads yields the JSON of each job's [Payload], in the order of the indexes. An error ends it. A plan that makes the inputs is not
-// waited for: what comes is then the planner's one job.
+// Payloads returns the JSON of each job's [Payload], in the order of the indexes. An error ends it. If a plan makes the
+// inputs, the only payload is that of the planner's one job.
 func (c *Compiled) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 	if c.Planner != nil {
 		return func(yield func([]byte, error) bool) { yield(Payload{}.encode()) }
@@ -180,7 +181,8 @@ func (c *Compiled) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 	}
 }
 
-// Resumed stops [Compiled.Payloads] from looking up earlier results for the jobs that have reports: they keep the result that they have.
+// Resumed stops [Compiled.Payloads] from looking up earlier results for jobs for which have is true. These jobs keep
+// their result.
 func (c *Compiled) Resumed(have func(index int64) bool) { c.resumed = have }
 
 func (c *Compiled) payload(ctx context.Context, in Input, reuse bool) ([]byte, error) {

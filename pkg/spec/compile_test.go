@@ -16,7 +16,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestCompileFillsInWhatNeverChanges(t *testing.T) {
+func TestCompileFillsInConstants(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("be fair ", 30)
 	inputs := fmt.Sprintf("inputs:\n  - {id: 1, lang: en, rules: %q, n: 3}\n  - {id: 2, lang: en, rules: %q, n: 3}\n", long, long)
@@ -56,7 +56,7 @@ func TestCompileFillsInWhatNeverChanges(t *testing.T) {
 	}
 }
 
-func TestCompileExplainsPromptsThatDoNotFit(t *testing.T) {
+func TestCompileExplainsPromptMistakes(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		yaml  string
@@ -65,16 +65,16 @@ func TestCompileExplainsPromptsThatDoNotFit(t *testing.T) {
 	}{
 		"unknown in a block": {
 			"task: |\n  one\n  two {txet}\ninputs: [{text: a, id: 1}]\n", nil,
-			`batch.yaml:3: field task: no input has a field "txet"; the nearest name is "text", and the known ones are id, text. To mean the text {txet}, write {{txet}}`,
+			`batch.yaml:3: field task: no input has a field "txet"; the nearest name is "text", and the known ones are id, text. For the text {txet}, write {{txet}}`,
 		},
 		"unknown in a file": {
 			"task: {file: p/task.txt}\nsystem_prompt: \"{b}\"\ninputs: [{a: a}]\n", map[string]string{"p/task.txt": "x\n\n{c}"},
-			`batch.yaml:2: field system_prompt: no input has a field "b"; the nearest name is "a", and the known ones are a. To mean the text {b}, write {{b}}` + "\n" +
-				`p/task.txt:3: field task: no input has a field "c"; the nearest name is "a", and the known ones are a. To mean the text {c}, write {{c}}`,
+			`batch.yaml:2: field system_prompt: no input has a field "b"; the nearest name is "a", and the known ones are a. For the text {b}, write {{b}}` + "\n" +
+				`p/task.txt:3: field task: no input has a field "c"; the nearest name is "a", and the known ones are a. For the text {c}, write {{c}}`,
 		},
 		"unknown after a preamble": {
 			"system_prompt: |\n  x-amz-id: 1\n\n  {b}\ntask: x\ninputs: [{a: a}]\n", nil,
-			`batch.yaml:4: field system_prompt: no input has a field "b"; the nearest name is "a", and the known ones are a. To mean the text {b}, write {{b}}`,
+			`batch.yaml:4: field system_prompt: no input has a field "b"; the nearest name is "a", and the known ones are a. For the text {b}, write {{b}}`,
 		},
 		"varies in the system prompt": {
 			"task: x\nsystem_prompt: |\n  Hello\n  {a}\ninputs: [{a: 1}, {a: 2}]\n", nil,
@@ -122,7 +122,7 @@ in.jsonl:3: not valid JSON: invalid character 'o' in literal null (expecting 'u'
 	assert.Equal(t, `{"in":{"b":3}}`, got[3])
 }
 
-func TestNoUsableInputIsAnErrorEvenWithSkip(t *testing.T) {
+func TestNoUsableInputFailsEvenWithSkip(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{"in.jsonl": strings.Repeat("nope\n", 25)}
 	_, err := compile(t, "task: \"{a}\"\non_bad_input: skip\ninputs: in.jsonl\n", files, LoadOptions{})
@@ -134,7 +134,7 @@ func TestNoUsableInputIsAnErrorEvenWithSkip(t *testing.T) {
 	assert.NotContains(t, err.Error(), "skip")
 }
 
-func TestPayloadsNoticeThatInputsChanged(t *testing.T) {
+func TestPayloadsDetectChangedInputs(t *testing.T) {
 	t.Parallel()
 	write := func(t *testing.T, path, content string) {
 		t.Helper()
@@ -202,7 +202,7 @@ func TestCompileStopsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestFingerprintFollowsPlanAndInputs(t *testing.T) {
+func TestFingerprintDependsOnPlanAndInputs(t *testing.T) {
 	t.Parallel()
 	dir := folder(t, map[string]string{"in.txt": "a\nb\n", "b.yaml": "task: \"{line}\"\ninputs: in.txt\n", "g.yaml": "task: \"{path}\"\ninputs: '*.txt'\n"})
 	in := filepath.Join(dir, "in.txt")
@@ -233,7 +233,7 @@ func TestFingerprintFollowsPlanAndInputs(t *testing.T) {
 	assert.NotEqual(t, fingerprint("s.yaml", "1\n2\n", keep), fingerprint("s.yaml", "1\n3\n", keep))
 }
 
-func TestPlanAndPayloadSurviveTheWire(t *testing.T) {
+func TestPlanAndPayloadRoundTrip(t *testing.T) {
 	t.Parallel()
 	yaml := "task: \"<{a}> {b} {c} {d}\"\noutput_schema: {type: object, description: \"a < b\"}\ninputs: [{a: 123456789012345678901234567890, b: {z: [1.50, \"<&\"], a: null}, c: \"q\\\"\u2028<\", d: true}, {a: 1, b: 2, c: 3, d: ~}]\n"
 	c, err := compile(t, yaml, nil, LoadOptions{})
@@ -250,15 +250,15 @@ func TestPlanAndPayloadSurviveTheWire(t *testing.T) {
 	want := "<123456789012345678901234567890> {\"z\":[1.50,\"<&\"],\"a\":null} q\"\u2028< true"
 	assert.Equal(t, want, prompt)
 	prompt, err = (&Plan{Task: plan.Task}).Prompt(payload.Input)
-	require.NoError(t, err, "a plan that was put together by hand renders, too")
+	require.NoError(t, err, "a plan made without ParsePlan renders, too")
 	assert.Equal(t, want, prompt)
 	_, err = ParsePlan([]byte("{"))
 	require.ErrorContains(t, err, "read plan: ")
 	require.Error(t, json.Unmarshal([]byte(`{"in": 3}`), &payload))
 }
 
-// Whatever is hoisted, a job's model sees the values of its own input, and the prefix is the same for all.
-func TestHoistingKeepsWhatJobsSee(t *testing.T) {
+// For any hoisted values, a job's model sees the values of its own input, and the prefix is the same for all jobs.
+func TestHoistingKeepsPrompts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {

@@ -12,17 +12,17 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// delimiters are the candidates for a CSV file without a given delimiter. Of equals the first wins.
+// delimiters are the candidates for a CSV file without a given delimiter. On a tie the first one wins.
 const delimiters = ",;\t|"
 
-// delimiterNames are what messages call delimiters that are hard to see.
+// delimiterNames are the names of delimiters in messages.
 var delimiterNames = map[rune]string{',': "commas", ';': "semicolons", '\t': "tabs", '|': "vertical bars"}
 
 // sniffDelimiter returns the character that separates the columns of a CSV file that begins with sample. whole reports
 // that sample is the whole file.
 //
-// Candidates occur in the header row outside of quotes. The winner is the one that gives most rows as many columns as the
-// header has. A comma wins if no candidate fits half of the rows.
+// Candidates are characters of the header row outside quotes. The winner gives the most rows as many columns as the
+// header. A comma wins if no candidate fits half of the rows.
 func sniffDelimiter(sample []byte, whole bool) rune {
 	best, most := ',', 0.0
 	for _, d := range delimiters {
@@ -33,8 +33,8 @@ func sniffDelimiter(sample []byte, whole bool) rune {
 	return best
 }
 
-// fitOf is the share of rows that have as many columns as the header, which must have more than one. It is 1 for a
-// header without rows.
+// fitOf returns the share of rows that have as many columns as the header. It is 1 for a header without rows. The header
+// must have at least two columns.
 func fitOf(sample []byte, whole bool, delimiter rune) float64 {
 	r := csv.NewReader(bytes.NewReader(sample))
 	r.Comma, r.FieldsPerRecord, r.ReuseRecord = delimiter, -1, true
@@ -46,7 +46,7 @@ func fitOf(sample []byte, whole bool, delimiter rune) float64 {
 	rows, fit := 0, 0
 	for {
 		record, err := r.Read()
-		// The sample may cut its last row.
+		// The sample may end in the middle of its last row.
 		if errors.Is(err, io.EOF) || !whole && r.InputOffset() >= int64(len(sample)) {
 			break
 		}
@@ -61,7 +61,8 @@ func fitOf(sample []byte, whole bool, delimiter rune) float64 {
 	return float64(fit) / float64(rows)
 }
 
-// separatorLine returns the delimiter that a first line "sep=;" names, as Excel reads it, and the line's length; 0 without one.
+// separatorLine returns the delimiter in a first line such as "sep=;", which Excel also reads, and the line's length.
+// The length is 0 without such a line.
 func separatorLine(sample []byte) (delimiter rune, length int) {
 	line, _, found := bytes.Cut(sample, []byte("\n"))
 	rest, ok := bytes.CutPrefix(bytes.TrimSuffix(line, []byte("\r")), []byte("sep="))
@@ -94,7 +95,7 @@ func (l *loader) delimiter(to *rune) func(string, ast.Node) {
 	}
 }
 
-// delimiterNote reports a delimiter that was found and not given.
+// delimiterNote returns the message about a delimiter that was detected.
 func delimiterNote(name string, d rune) string {
 	shown, ok := delimiterNames[d]
 	if !ok {

@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestCSVDelimiterIsFound(t *testing.T) {
+func TestCSVDelimiterIsDetected(t *testing.T) {
 	t.Parallel()
 	for content, want := range map[string]rune{
 		"":                                  ',',
@@ -36,7 +36,7 @@ func TestCSVDelimiterIsFound(t *testing.T) {
 	} {
 		assert.Equal(t, string(want), string(sniffDelimiter([]byte(content), true)), content)
 	}
-	long := "a;b\n" + strings.Repeat("1,5;2\n", 20_000) // its last row is cut
+	long := "a;b\n" + strings.Repeat("1,5;2\n", 20_000) // the sample cuts its last row
 	assert.Equal(t, ';', sniffDelimiter([]byte(long[:sampleSize]), false))
 }
 
@@ -85,7 +85,7 @@ func TestCSVDelimiterIsReportedOrGiven(t *testing.T) {
 	}
 }
 
-func TestInputsThatNeedAnotherForm(t *testing.T) {
+func TestUnsupportedInputsNameTheRemedy(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{
 		"docs/a.md": "", "x[0-9].md": "", "cr.csv": "a,b\r1,2\r3,4\r", "index.csv": ",a\n0,x\n", "utf16.csv": "a\x00,\x00b\x00\n\x001\x00",
@@ -100,20 +100,20 @@ func TestInputsThatNeedAnotherForm(t *testing.T) {
 		"x[0-9].md":                 `if it is a pattern, {glob: "x[0-9].md"}`,
 		"y[0-9].md":                 `no such file or directory; if it is a pattern, write {glob: "y[0-9].md"}`,
 		"cr.csv":                    `its lines end in a carriage return alone; convert it, for example with tr '\r' '\n'`,
-		"gap.csv":                   `column 2, behind "a", has no name; the first row must name the fields`,
-		"tail.csv":                  `column 3 has no name, because the row ends with ";;"; the first row must name the fields. Remove what follows "b" from every line, or name the column`,
+		"gap.csv":                   `column 2, after "a", has no name; the first row must name the fields`,
+		"tail.csv":                  `column 3 has no name, because the row ends with ";;"; the first row must name the fields. Remove the characters after "b" from every line, or name the column`,
 		"index.csv":                 `column 1 has no name; the first row must name the fields. If it is the index that pandas writes, use to_csv(index=False)`,
 		"utf16.csv":                 `it is UTF-16 text; convert it to UTF-8`,
 		"latin.csv":                 `latin.csv:2: field "b": not UTF-8 text; convert it to UTF-8, for example with iconv`,
 		"latinhead.csv":             `latinhead.csv:1: not UTF-8 text`,
 		"nul.csv":                   `nul.csv:2: field "b": it holds a NUL byte`,
 		"book.csv":                  `it is a ZIP archive or an Excel workbook`,
-		"pretty.jsonl":              `its first value goes over several lines; write one value per line`,
-		"array.jsonl":               `it holds a JSON array over several lines; name it .json or set format: json`,
+		"pretty.jsonl":              `its first value spans several lines; write one value per line`,
+		"array.jsonl":               `it contains a JSON array that spans several lines; name it .json or set format: json`,
 		"comma.jsonl":               `comma.jsonl:1: not valid JSON: the line ends with a comma`,
 		"twice.jsonl":               "twice.jsonl:2: the field \"b.c\" is given twice\ntwice.jsonl:3: the field \"a\" is given twice",
 		"nan.jsonl":                 `nan.jsonl:1: not valid JSON: NaN and Infinity are no JSON values; write null`,
-		"quote.jsonl":               `quote.jsonl:1: not valid JSON: names and texts stand in double quotes`,
+		"quote.jsonl":               `quote.jsonl:1: not valid JSON: write names and texts in double quotes`,
 		"object.json":               `the file must hold one JSON array, and this is an object`,
 		"nfc.csv":                   `nfc.csv:1: two columns are named "café"`,
 		"[{\"caf\\u00e9\": 1, \"cafe\\u0301\": 2}]": `the field "café" is given twice`,
@@ -132,7 +132,7 @@ func TestInputsThatNeedAnotherForm(t *testing.T) {
 	}
 }
 
-// writeCSV is a table as encoding/csv writes it.
+// writeCSV formats a table like encoding/csv.
 func writeCSV(t require.TestingT, delimiter rune, table [][]string) string {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
@@ -141,7 +141,7 @@ func writeCSV(t require.TestingT, delimiter rune, table [][]string) string {
 	return b.String()
 }
 
-func TestCSVIsReadBackWhateverSeparatesItsColumns(t *testing.T) {
+func TestCSVRoundTripWithAnyDelimiter(t *testing.T) {
 	t.Parallel()
 	cell := rapid.OneOf(
 		rapid.StringMatching(`[a-c ,;\t|"'\n=.0-9é]{0,12}`),
@@ -156,7 +156,7 @@ func TestCSVIsReadBackWhateverSeparatesItsColumns(t *testing.T) {
 		header := rapid.SliceOfNDistinct(rapid.StringMatching(`[A-Za-z_][A-Za-z0-9_ .-]{0,8}[a-z]`), columns, columns, rapid.ID[string]).Draw(t, "header")
 		rows := rapid.SliceOfN(rapid.SliceOfN(cell, columns, columns), 0, 6).Draw(t, "rows")
 		if columns == 1 {
-			rows = slices.DeleteFunc(rows, func(row []string) bool { return row[0] == "" }) // blank lines are no rows
+			rows = slices.DeleteFunc(rows, func(row []string) bool { return row[0] == "" }) // blank lines are not rows
 		}
 		inputs, err := decodeAll(formatCSV, writeCSV(t, delimiter, append([][]string{header}, rows...)))
 		require.NoError(t, err)

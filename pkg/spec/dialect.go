@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// names are the names that the inputs have. known are their fields, in order.
+// names returns the names that the prompts may use. known are the fields of the inputs, in order.
 func (v *survey) names(known []string) dataNames {
 	return dataNames{known: known, first: v.first, used: func(name string) bool { return v.used[name] != nil && v.used[name].seen() }}
 }
@@ -32,7 +32,7 @@ func (s *Spec) checkDialect(v *survey, placed placement) Errors {
 	}
 	if len(errs) == 0 && v.distinct && !slices.ContainsFunc(s.task.wording.names(), data.used) {
 		errs = append(errs, s.task.mistakeAt(0, fmt.Sprintf(
-			"no field of the inputs occurs in the task, so all %d jobs would ask the same; write the name of a field in braces: {%s}%s. If that is meant, set literal: true%s",
+			"no field of the inputs occurs in the task, so all %d jobs would have the same prompt; write the name of a field in braces: {%s}%s. If that is intended, set literal: true%s",
 			v.total, strings.Join(known[:min(len(known), 20)], "}, {"), signs(s.task.text, known), shown)))
 	}
 	return errs
@@ -60,16 +60,16 @@ func (s *Spec) firstPrompt(v *survey, placed placement) string {
 // found is a placeholder of another template language.
 type found struct {
 	text   string
-	field  string // that it names
-	path   string // into the field, or the field
+	field  string // the field that it names
+	path   string // the path into the field, or the field
 	offset int
-	latex  bool // it may be a LaTeX command, too
+	latex  bool // it may also be a LaTeX command
 }
 
-// message says what to write instead. which tells where the field comes from.
+// message returns the text to write instead. which describes the origin of the field.
 func (f found) message(which string) string {
 	if f.latex {
-		return fmt.Sprintf("%s is a LaTeX command, and {%s} in it is a placeholder%s; write {{{%s}}} for its value in braces, {{%s}} for the text, or {%s} behind a space",
+		return fmt.Sprintf("%s is a LaTeX command, and {%s} in it is a placeholder%s; write {{{%s}}} for its value in braces, {{%s}} for the text, or {%s} after a space",
 			f.text, f.path, which, f.path, f.path, f.path)
 	}
 	return fmt.Sprintf("%s looks like a placeholder of another template language%s; write {%s}, or set literal: true if it is text", f.text, which, f.path)
@@ -81,11 +81,11 @@ var (
 	latexCommand = regexp.MustCompile(`\\[A-Za-z]{2,}\*?(\[[^\[\]{}]*\])?(\{[^{}]*\})*$`)
 )
 
-// foreign finds the first placeholder of another template language that names a field. Doubled braces around a name that the
-// prompts also use as a placeholder are an escape.
+// foreign finds the first placeholder of another template language that names a field. Doubled braces are an escape if
+// the prompts also use the name as a placeholder.
 func (p prompt) foreign(data dataNames) found {
 	checked := map[string]bool{}
-	single := map[string]bool{} // names that the prompt has in single braces
+	single := map[string]bool{} // names in single braces
 	for _, q := range p.wording {
 		if q.pairs() == 1 {
 			single[q.name] = true
@@ -112,8 +112,8 @@ func (p prompt) foreign(data dataNames) found {
 	return foreignMark(p.text, data)
 }
 
-// foreign is about one piece with braces. single reports that the prompt has its name in single braces, too. The offset is from the
-// beginning of the piece.
+// foreign checks one piece with braces. single reports that the prompt also has its name in single braces. The offset is
+// relative to the piece.
 func (p piece) foreign(before string, single bool, data dataNames) found {
 	trimmed := strings.TrimSpace(p.name)
 	if p.pairs() == 1 && data.used(p.name) {
@@ -142,8 +142,8 @@ func (p piece) foreign(before string, single bool, data dataNames) found {
 	return found{text: p.text, field: data.rootOf(path), path: path}
 }
 
-// sigil returns the mark before {name} that makes it a placeholder of another language: ${name}, %{name}, and #{name} unless that
-// numbers something, as in "Ticket #{id}".
+// sigil returns the mark before {name} that makes it a placeholder of another language: ${name}, %{name} or #{name}. A #
+// that numbers something is no mark, as in "Ticket #{id}".
 func (d dataNames) sigil(before, name string) string {
 	mark, size := utf8.DecodeLastRuneInString(before)
 	last, _ := utf8.DecodeLastRuneInString(before[:len(before)-size])
@@ -177,8 +177,8 @@ func (d dataNames) rootOf(path string) string {
 	return path
 }
 
-// fieldIn is the field, or the path into one, that an expression of another template language names: text, .text, row.text,
-// text | upper, user["name"]; "" for none.
+// fieldIn returns the field, or the path into one, that an expression of another template language names, such as text,
+// .text, row.text, text | upper or user["name"]. It returns "" for other text.
 func (d dataNames) fieldIn(expression string) string {
 	expression, _, _ = strings.Cut(strings.Trim(expression, "-~= "), "|")
 	for _, e := range []string{strings.TrimSpace(expression), strings.TrimLeft(strings.TrimSpace(expression), ".$&>#/^@ ")} {
@@ -197,12 +197,12 @@ func (d dataNames) fieldIn(expression string) string {
 	return ""
 }
 
-// mark is how another template language marks placeholders without braces.
+// mark is a form of placeholders without braces in another template language.
 type mark struct {
 	form *regexp.Regexp // its first group is the expression
-	// alone are marks that may be text beside a placeholder of the same field.
+	// alone is set if the mark may be text beside a placeholder of the same field.
 	alone bool
-	// text reports that the match at from to to is no placeholder.
+	// text reports whether the match from from to to is text and no placeholder.
 	text func(s string, from, to int) bool
 }
 
@@ -238,7 +238,7 @@ func foreignMark(text string, data dataNames) found {
 	return slices.MinFunc(all, func(a, b found) int { return cmp.Compare(a.offset, b.offset) })
 }
 
-// mathOrCode reports whether a dollar sign begins or ends a formula, is escaped, or stands in code.
+// mathOrCode reports whether a dollar sign begins or ends a formula, is escaped, or is part of code.
 func mathOrCode(s string, from, to int) bool {
 	before, _ := utf8.DecodeLastRuneInString(s[:from])
 	if before == '\\' || before == '$' || from > 0 && (unicode.IsLetter(before) || unicode.IsDigit(before)) {
@@ -259,7 +259,7 @@ func mathOrCode(s string, from, to int) bool {
 	return inCode(s, from)
 }
 
-// inCode reports whether a place is in a code block or between backticks.
+// inCode reports whether an offset is in a code block or between backticks.
 func inCode(s string, at int) bool {
 	if strings.Count(s[:at], "```")%2 == 1 {
 		return true
@@ -268,14 +268,14 @@ func inCode(s string, at int) bool {
 	return strings.Count(line, "`")%2 == 1
 }
 
-// quotedOrPercent reports whether %name% is a pattern of SQL, or its first sign is that of a percentage.
+// quotedOrPercent reports whether %name% is an SQL pattern, or its first sign belongs to a percentage.
 func quotedOrPercent(s string, from, to int) bool {
 	before, _ := utf8.DecodeLastRuneInString(s[:from])
 	return to-from < len("%id%") || to < len(s) && s[to] == '%' ||
 		from > 0 && (strings.ContainsRune(`'"%`, before) || unicode.IsDigit(before) || unicode.IsLetter(before)) || inCode(s, from)
 }
 
-// signs names marks around field names that are no placeholders here, for a task that has none.
+// signs names a mark around a field name, for the error about a task without placeholders.
 func signs(text string, known []string) string {
 	for _, field := range known {
 		if mark := sign(text, field); mark != "" {
@@ -285,7 +285,7 @@ func signs(text string, known []string) string {
 	return ""
 }
 
-// sign returns the first mark around a field's name in a text; "" if there is none.
+// sign returns the first mark around a field's name in a text, or "".
 func sign(text, field string) string {
 	for _, mark := range []string{"<" + field + ">", "[[" + field + "]]", "[" + field + "]", "$" + field, "%" + field + "%", "@" + field, "#" + field} {
 		if strings.Contains(text, mark) {
@@ -295,7 +295,8 @@ func sign(text, field string) string {
 	return ""
 }
 
-// unusedSigns names marks that may be placeholders of fields that no prompt uses, one note each, at most five.
+// unusedSigns returns notes about marks that may be placeholders of fields that no prompt uses: one per field, at most
+// five.
 func (s *Spec) unusedSigns(data dataNames) []string {
 	var notes []string
 	if s.literal {

@@ -48,7 +48,7 @@ func FuzzDialect(f *testing.F) {
 		if found := p.foreign(data); found.text != "" {
 			require.Equal(t, found.text, text[found.offset:found.offset+len(found.text)])
 			_, _, ok := lookup(first, found.path)
-			require.True(t, ok, "the path %q leads nowhere", found.path)
+			require.True(t, ok, "the path %q does not exist", found.path)
 			require.Contains(t, data.known, found.field)
 		}
 		for _, e := range p.checkNear(data, func(string) bool { return false }) {

@@ -13,17 +13,17 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Earlier names the results of another batch that are the inputs of this one. Whoever loads the spec reads them: this
-// package talks to no Redis. An input's fields are the members of the result's output, and job_id, index, status, output,
-// error and, after a plan, item as far as the output has no members of these names.
+// Earlier describes the results of another batch that are the inputs of this one. The caller of Load reads them, because
+// this package does not use Redis. An input's fields are the members of the result's output. It also has the fields
+// job_id, index, status, output, error and, after a plan, item, unless the output has members of these names.
 type Earlier struct {
 	Batch batch.ID     // "" if File is set
 	File  string       // absolute path of a results file
-	Shown string       // what messages call File
-	Where batch.Status // only results of this status; "" takes all
+	Shown string       // name of File in messages
+	Where batch.Status // only results of this status; "" selects all
 }
 
-// anyStatus is the where that takes all results.
+// anyStatus is the value of where that selects all results.
 const anyStatus = "all"
 
 func (l *loader) earlierInputs(field string, n ast.Node, e Earlier, where string) source {

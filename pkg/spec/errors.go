@@ -12,14 +12,14 @@ import (
 // FieldError is one mistake in a spec or in a file that it names.
 type FieldError struct {
 	File    string // as the user named it
-	Line    int    // 1-based; 0 if the mistake has no line
+	Line    int    // 1-based; 0 if unknown
 	Field   string // dotted path such as "timeouts.turn"; "" if the mistake is in no field
 	Message string
 
-	cause error // nil unless Message tells of an error that callers may match
+	cause error // the error that callers may match, or nil
 }
 
-// Unwrap gives the cause, such as a file that is gone, or nil.
+// Unwrap returns the cause, such as a missing file, or nil.
 func (e *FieldError) Unwrap() error { return e.cause }
 
 func (e *FieldError) Error() string {
@@ -33,10 +33,10 @@ func (e *FieldError) Error() string {
 	return b.String()
 }
 
-// Errors is every mistake that was found, in the order of file and line. It is never empty when it is returned.
+// Errors is a list of all mistakes that were found, ordered by file and line. A returned Errors is never empty.
 type Errors []*FieldError
 
-// Error prints one mistake per line.
+// Error returns one mistake per line.
 func (e Errors) Error() string {
 	lines := make([]string, len(e))
 	for i, fe := range e {
@@ -45,7 +45,7 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Unwrap gives errors.As each [FieldError].
+// Unwrap makes each [FieldError] available to errors.As.
 func (e Errors) Unwrap() []error {
 	out := make([]error, len(e))
 	for i, fe := range e {
@@ -65,14 +65,14 @@ func (e Errors) orNil() error {
 	return e
 }
 
-// BadInputsError says that inputs cannot be used and the spec does not allow to skip them.
+// BadInputsError reports that inputs cannot be used and that the spec does not skip them.
 type BadInputsError struct {
-	Count int64   // how many are bad
-	Total int64   // of how many
-	First []Input // the first of them, at most [MaxBadKept]
+	Count int64   // bad inputs
+	Total int64   // all inputs
+	First []Input // the first bad inputs, at most [MaxBadKept]
 }
 
-// Error prints one bad input per line.
+// Error returns one bad input per line.
 func (e *BadInputsError) Error() string {
 	var b strings.Builder
 	for _, in := range e.First {
@@ -88,7 +88,7 @@ func (e *BadInputsError) Error() string {
 	return b.String()
 }
 
-// place is "file:line", or the file alone when there is no line.
+// place returns "file:line", or the file if line is 0.
 func place(file string, line int) string {
 	if line == 0 {
 		return file
@@ -96,7 +96,7 @@ func place(file string, line int) string {
 	return fmt.Sprintf("%s:%d", file, line)
 }
 
-// nearest is the known name that is closest to name. known is not empty; of equals the first wins.
+// nearest returns the known name closest to name. known must not be empty. On a tie the first one wins.
 func nearest(name string, known []string) string {
 	return slices.MinFunc(known, func(a, b string) int {
 		return cmp.Compare(levenshtein.Distance(name, a, nil), levenshtein.Distance(name, b, nil))

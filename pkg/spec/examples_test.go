@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Users run the examples from the repository's root, and read_file then sees that folder.
+// Users run the examples in the repository's root, and read_file then sees that folder.
 const repository = "../.."
 
 func compileExample(t *testing.T, name string, tools ...string) *Compiled {
@@ -81,7 +81,7 @@ func TestExampleTickets(t *testing.T) {
 	c := compileExample(t, "tickets")
 	all := paths(t, c)
 	assert.Len(t, all, 40)
-	// Four bytes make about one token: the prefix is well over the 128 tokens from which caching shows.
+	// A token is about four bytes: the prefix is well over 128 tokens, from which caching shows.
 	assert.Greater(t, len(c.Plan.System), 4*200)
 	for _, path := range all {
 		text, err := os.ReadFile(filepath.Join(repository, path))

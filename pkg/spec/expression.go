@@ -12,29 +12,29 @@ import (
 // dataNames are the names that a prompt may use.
 type dataNames struct {
 	known []string               // fields
-	first map[string]any         // the fields of the first input; nil if there are no inputs yet
-	used  func(name string) bool // whether a prompt has a placeholder of this name
+	first map[string]any         // the fields of the first input; nil without inputs
+	used  func(name string) bool // reports whether a prompt has a placeholder of this name
 }
 
 const (
-	// sigils stand around the names of variables in some languages.
+	// sigils are marks around the names of variables in some languages.
 	sigils = "$@#:%=&~?!*"
-	// step is a member's name in an expression.
+	// step matches a member's name in an expression.
 	step = `[\p{L}\p{N}_][\p{L}\p{M}\p{N}_\-]*`
 )
 
 var (
-	// access is an expression such as user.name, user["name"], user[name], user->name, text.upper() and text[:100].
+	// access matches an expression such as user.name, user["name"], user[name], user->name, text.upper() and text[:100].
 	access = regexp.MustCompile(`^\$?(` + step + `)((?:(?:\??\.|->|::)` + step + `|\??\.?\[[^\[\]\n]{1,100}\]|\([^()\n]{0,100}\))+)$`)
-	// accessPart is one part of it behind the first name.
+	// accessPart matches one part of it after the first name.
 	accessPart = regexp.MustCompile(`(?:\??\.|->|::)(` + step + `)|\[:?["']?([^\[\]\n]{1,100}?)["']?\]|(\([^()\n]*\))`)
-	// slashed is an expression such as user/name, which is more often a text.
+	// slashed matches an expression such as user/name, which is more often text.
 	slashed = regexp.MustCompile(`^` + step + `(?:[/:]` + step + `)+$`)
-	// call is a function of one name: len(text).
+	// call matches a function of one name: len(text).
 	call = regexp.MustCompile(`^[\p{L}_][\p{L}\p{N}_.]*\((` + step + `)\)$`)
 )
 
-// containers are what the input itself is called in other languages.
+// containers are names of the whole input in other languages.
 var containers = strings.Fields("row rows input inputs item record data example doc document entry obj object sample vars var variables ctx context " +
 	"this self state params args kwargs values fields props json value it x e r d 0")
 
@@ -66,7 +66,7 @@ func (d dataNames) meant(expression string) (string, bool) {
 	return "", false
 }
 
-// accessPath returns the steps of an expression; nil if it is none.
+// accessPath returns the steps of an expression, or nil if it is none.
 func accessPath(expression string) []string {
 	m := access.FindStringSubmatch(expression)
 	if m == nil {
@@ -76,7 +76,7 @@ func accessPath(expression string) []string {
 	for _, part := range accessPart.FindAllStringSubmatch(m[2], maxSteps) {
 		switch {
 		case part[3] != "":
-			// A call such as .upper() or .get("name"): its name is no member, and its argument may be one.
+			// A call such as .upper() or .get("name"): its name is no member, but its argument may be one.
 			argument := strings.Trim(part[3], `()"'`)
 			if last := len(path) - 1; last > 0 {
 				path = path[:last]
@@ -93,7 +93,8 @@ func accessPath(expression string) []string {
 	return path
 }
 
-// follow returns the path as far as the first input has it. A step that is nearly the name of a member is taken for it.
+// follow returns the longest part of the path that the first input has. A step with a small typo is replaced by the
+// member's name.
 func (d dataNames) follow(path []string) (string, bool) {
 	name := ""
 	for i := min(len(path), maxSteps); i > 0 && name == ""; i-- {
@@ -144,7 +145,7 @@ func memberNames(raw json.RawMessage) []string {
 	return names
 }
 
-// near returns the known name from which a name differs by a slip of the pen.
+// near returns the known name closest to name, and whether they differ only by a typo.
 func near(name string, known []string) (string, bool) {
 	if len(known) == 0 || len(name) > maxLabel {
 		return "", false

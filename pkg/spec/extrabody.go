@@ -10,11 +10,11 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// maxExtraBody bounds the JSON of sampling.extra_body: it is sent with every request.
+// maxExtraBody limits the JSON of sampling.extra_body, in bytes: it is sent with every request.
 const maxExtraBody = 16 << 10
 
-// ownFields are the fields of a request's body that batchagent sets, under all of their names. One that came a second time
-// would be read by some servers first and by others last.
+// ownFields are the fields of a request's body that batchagent sets, under all of their names. If a field occurred
+// twice, some servers would use the first one and others the last.
 var ownFields = []string{
 	"model", "messages", "system", "stream", "stream_options", "n",
 	"tools", "tool_choice", "toolConfig", "response_format", "output_config",
@@ -22,12 +22,12 @@ var ownFields = []string{
 	"priority", "request_id", "rid", "session_id", "nvext", "prompt_cache_key",
 }
 
-// isOwnField reports whether a name is one of ownFields in any case. Some servers ignore case.
+// isOwnField reports whether a name is one of ownFields, ignoring case. Some servers ignore case.
 func isOwnField(name string) bool {
 	return slices.ContainsFunc(ownFields, func(own string) bool { return strings.EqualFold(own, name) })
 }
 
-// extraBody reads fields that are sent with every request as they are.
+// extraBody reads fields that are sent unchanged with every request.
 func (l *loader) extraBody(field string, n ast.Node) map[string]json.RawMessage {
 	entries, ok := l.entries(field, n)
 	if !ok {
@@ -53,7 +53,7 @@ func (l *loader) extraBody(field string, n ast.Node) map[string]json.RawMessage 
 	return out
 }
 
-// CheckExtraBody refuses an ExtraBody of somebody else's making that no spec can have.
+// CheckExtraBody validates an ExtraBody that was received over the API. It refuses a value that no spec can have.
 func (s Sampling) CheckExtraBody() error {
 	size := 0
 	for _, name := range slices.Sorted(maps.Keys(s.ExtraBody)) {

@@ -12,7 +12,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// Upper bounds. They are far above sensible use and catch a slip of the keyboard.
+// Upper limits. They are far above sensible use and catch typos.
 const (
 	maxTurns    = 1_000
 	maxRetries  = 100
@@ -27,7 +27,7 @@ const (
 	maxTTL      = 366 * 24 * time.Hour
 )
 
-// Names that several readers use.
+// Names used by several readers.
 const (
 	inputsField = "inputs"
 	planField   = "plan"
@@ -40,12 +40,12 @@ const (
 	extTab  = ".tab"
 )
 
-// shares are what a tool's results may be shared with, the widest first. The pool of tools gives them their meaning.
+// shares are the values of a tool's share setting, the widest first. Package toolpool defines their meaning.
 var shares = []string{"pure", "ttl", "inflight", "effect"}
 
 var toolName = regexp.MustCompile(`^[A-Za-z0-9_.:/-]{1,128}$`)
 
-// fields are the readers of a spec's fields, in the order in which the documentation names them.
+// fields returns the readers of a spec's fields, in the order of the documentation.
 func (l *loader) fields() []fieldReader {
 	s, plan := l.spec, &l.spec.settings
 	return []fieldReader{
@@ -108,7 +108,7 @@ func (l *loader) label(to *string) func(string, ast.Node) {
 	}
 }
 
-// anyModel is the model of a batch whose jobs may use different ones.
+// anyModel is the value of model for a batch with jobs that may use different models.
 const anyModel = "any"
 
 func (l *loader) model(p *Plan) func(string, ast.Node) {
@@ -199,7 +199,7 @@ func (l *loader) stops(field string, n ast.Node) []string {
 	return out
 }
 
-// tools reads a list of tool names. An entry may be a mapping, with settings of that tool.
+// tools reads a list of tool names. An entry may be a mapping with settings of the tool.
 func (l *loader) tools(field string, n ast.Node) ([]string, map[string]ToolSetting) {
 	var out []string
 	settings := map[string]ToolSetting{}
@@ -257,7 +257,7 @@ func (l *loader) onBadInput(field string, n ast.Node) OnBadInput {
 
 var secretParameter = regexp.MustCompile(`(?i)key|token|secret|passw|auth|credential|signature`)
 
-// backend reads a backend's URL. The URL is never quoted in a message: it may hold a secret (I9).
+// backend reads a backend's URL. Messages never quote the URL: it may contain a secret (I9).
 func (l *loader) backend(field string, n ast.Node) string {
 	v, ok := l.text(field, n)
 	if !ok {

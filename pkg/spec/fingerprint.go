@@ -8,11 +8,12 @@ import (
 	"fmt"
 )
 
-// Question is what is the same for every job of a plan, hashed: together with its prompt, it says what a job asks.
+// Question is the hash of everything that is the same for every job of a plan. Together with a prompt it identifies the
+// job's question.
 type Question struct{ sum [sha256.Size]byte }
 
-// Question is that of this plan's jobs, asked of a model, with tools of these names. max_tokens is no part of it: an
-// answer that was not cut is the same under a higher limit.
+// Question returns the Question of this plan's jobs for a model and tools of these names. It excludes max_tokens,
+// because an uncut answer is the same under a higher limit.
 func (p *Plan) Question(model string, tools []string) (Question, error) {
 	sampling := p.Sampling
 	sampling.MaxTokens = 0
@@ -34,11 +35,12 @@ func (p *Plan) Question(model string, tools []string) (Question, error) {
 type AskedTool struct {
 	Name      string // on the wire
 	Version   string
-	MaxTokens int `json:",omitempty"` // that a model reads of a result, if the spec limits them
+	MaxTokens int `json:",omitempty"` // limit of a result in the spec; 0 without one
 }
 
-// Asks returns the Question of this plan's jobs whatever the model. Unlike [Plan.Question] it covers the versions of the tools and how
-// much of their results a model reads, because both change answers. It identifies jobs whose tools have side effects, too.
+// Asks returns the Question of this plan's jobs for any model. Unlike [Plan.Question] it includes the versions of the
+// tools and the limits of their results, because both change answers. It also identifies jobs with tools that have side
+// effects.
 func (p *Plan) Asks(tools []AskedTool) (Question, error) {
 	sampling := p.Sampling
 	sampling.MaxTokens = 0
@@ -60,7 +62,7 @@ func (p *Plan) Asks(tools []AskedTool) (Question, error) {
 // FingerprintLength is the length of a fingerprint: 128 bits in base64url.
 const FingerprintLength = 22
 
-// Fingerprint is that of the job with this prompt.
+// Fingerprint returns the fingerprint of the job with this prompt.
 func (q Question) Fingerprint(prompt string) string {
 	h := sha256.New()
 	_, _ = h.Write(q.sum[:])
@@ -68,12 +70,12 @@ func (q Question) Fingerprint(prompt string) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
 }
 
-// Unusable returns the hash for a job whose input cannot be used. No prompt has the same.
+// Unusable returns the hash for a job with an unusable input. It differs from the hash of every prompt.
 func (q Question) Unusable(reason string) string {
-	return q.Fingerprint("\xff" + reason) // prompts are UTF-8
+	return q.Fingerprint("\xff" + reason) // not UTF-8, unlike every prompt
 }
 
-// Of returns the hash of what the job of a payload asks of this plan.
+// Of returns the hash of the question of a payload's job in this plan.
 func (q Question) Of(p *Plan, payload *Payload) string {
 	prompt, bad := payload.Prompt(p.Prompt)
 	if bad != "" {
@@ -82,8 +84,8 @@ func (q Question) Of(p *Plan, payload *Payload) string {
 	return q.Fingerprint(prompt)
 }
 
-// Reuse is an earlier result that a job may have instead of running. The worker takes it only if the job's fingerprint is
-// the same for it too.
+// Reuse is an earlier result that a job may have instead of running. The worker uses it only if it computes the same
+// fingerprint for the job.
 type Reuse struct {
 	From        string          `json:"from"` // "<batch>/job-<index>"
 	Output      json.RawMessage `json:"output"`
@@ -93,8 +95,8 @@ type Reuse struct {
 	Simulated   bool            `json:"simulated,omitempty"`
 }
 
-// Reuse makes Payloads ask find for an earlier result of each job; nil is none. identity is what the earlier results
-// are called, and becomes part of the submission's fingerprint.
+// Reuse makes Payloads call find for an earlier result of each job; find returns nil if none exists. identity names the
+// earlier results, and becomes part of the submission's fingerprint.
 func (c *Compiled) Reuse(identity string, q Question, find func(ctx context.Context, fingerprint string) (*Reuse, error)) {
 	c.reuse = &reuse{identity, q, find}
 }

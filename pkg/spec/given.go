@@ -9,20 +9,20 @@ import (
 	"iter"
 )
 
-// Records are inputs that do not come from a file: each call yields all of them, always the same ones in the same order.
-// An error says that they cannot be read, and ends them.
+// Records are inputs that do not come from a file. Each call returns all of them, always the same ones in the same
+// order. An error means that they cannot be read, and ends them.
 type Records func(ctx context.Context) iter.Seq2[Record, error]
 
 // Record is one input.
 type Record struct {
-	Where string          // what messages call it
-	JSON  json.RawMessage // an object's members are the input's fields; any other value is the field "input"
+	Where string          // name in messages
+	JSON  json.RawMessage // the members of an object are the input's fields; any other value is the field "input"
 }
 
-// recordSource is inputs that are Records. It is not safe for concurrent use.
+// recordSource is a source of Records. It is not safe for concurrent use.
 type recordSource struct {
 	records Records
-	sum     []byte // of all records, from the last time that they were read to the end; nil before
+	sum     []byte // of all records, after they were read to the end; nil before
 }
 
 func (s *recordSource) read(ctx context.Context, _ func(string) bool) iter.Seq2[Input, error] {
@@ -33,7 +33,7 @@ func (s *recordSource) read(ctx context.Context, _ func(string) bool) iter.Seq2[
 				yield(Input{}, err)
 				return
 			}
-			_, _ = fmt.Fprintf(sum, "%d %s", len(rec.JSON), rec.JSON) // a hash takes everything
+			_, _ = fmt.Fprintf(sum, "%d %s", len(rec.JSON), rec.JSON) // a hash returns no error
 			if !yield(rec.input(), nil) {
 				return
 			}

@@ -17,19 +17,19 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-// globSource is the regular files under a folder whose paths match a pattern, folder by folder in the order of their
-// names. Names that begin with a dot are left out. Nothing but the folder being read is held in memory.
+// globSource finds the regular files under a folder with paths that match a pattern. It visits the folders in the order
+// of their names. Names that begin with a dot are skipped. Only the folder that is being read is held in memory.
 //
-// A symbolic link to a file under pathFrom is an input like a file. A link to a file elsewhere is an error of
-// the source, because workers could not read it. A link that leads nowhere is a bad input. Links to folders are not
-// followed; they are noted if something under them could match.
+// A symbolic link to a file under pathFrom is an input like a file. A link to a file elsewhere is an error of the
+// source, because workers could not read it. A broken link is a bad input. Links to folders are not followed; they are
+// noted if something under them could match.
 type globSource struct {
-	root    string   // absolute: where the walk starts
+	root    string   // absolute path of the folder where the walk starts
 	pattern string   // relative to root, with slashes
-	written string   // the pattern as the spec has it
-	base    string   // absolute: what exclude is relative to
+	written string   // the pattern as written in the spec
+	base    string   // absolute path that exclude is relative to
 	exclude []string // patterns with slashes
-	// pathFrom is what the field "path" is relative to. A link may lead to files under it.
+	// pathFrom is the folder that the field "path" is relative to. A link may lead to files under it.
 	pathFrom string
 	notes
 }
@@ -65,7 +65,7 @@ func (s *globSource) read(ctx context.Context, want func(string) bool) iter.Seq2
 	}
 }
 
-// noMatch explains that no file matches.
+// noMatch returns the error for a pattern without a match.
 func (s *globSource) noMatch() string {
 	text := fmt.Sprintf("no file matches %q in %s", s.pattern, s.root)
 	literal := filepath.FromSlash(s.written)
@@ -73,14 +73,14 @@ func (s *globSource) noMatch() string {
 		literal = filepath.Join(s.base, literal)
 	}
 	if info, err := os.Stat(literal); err == nil && info.Mode().IsRegular() && strings.ContainsAny(s.written, "[{?") {
-		text += fmt.Sprintf("; a file has exactly this name, so escape what a pattern reads: %q", escapeGlob.Replace(s.written))
+		text += fmt.Sprintf("; a file has exactly this name, so escape the pattern characters: %q", escapeGlob.Replace(s.written))
 	}
 	return text
 }
 
 var escapeGlob = strings.NewReplacer("[", `\[`, "]", `\]`, "{", `\{`, "}", `\}`, "?", `\?`)
 
-// named is the input of a file, without its content.
+// named returns the input of a file, without its content.
 func (s *globSource) named(file string) Input {
 	shown := filepath.ToSlash(relative(s.pathFrom, file))
 	in := Input{Where: shown, Fields: map[string]any{pathField: shown, nameField: filepath.Base(file)}}
@@ -92,7 +92,7 @@ func (s *globSource) named(file string) Input {
 
 func (s *globSource) readContent(in *Input, file string, wanted bool) {
 	if !wanted {
-		// Present, so that the field counts as known, but not worth reading the file for.
+		// Set the field, so that it counts as known, without reading the file.
 		in.Fields[contentField] = ""
 		return
 	}
@@ -124,8 +124,8 @@ func (s *globSource) identify(ctx context.Context, w io.Writer) error {
 	})
 }
 
-// walk calls f with the absolute path of each matching file, or with why a matching link is no file. It ends early,
-// without error, when f returns fs.SkipAll.
+// walk calls f with the absolute path of each matching file. For a matching link without a usable file, bad is the
+// reason. It ends early without an error if f returns fs.SkipAll.
 func (s *globSource) walk(ctx context.Context, f func(file string, bad error) error) error {
 	s.texts = nil
 	var outside, folders linkCount
@@ -140,7 +140,7 @@ func (s *globSource) walk(ctx context.Context, f func(file string, bad error) er
 	inside := realPath(s.pathFrom)
 	err := fs.WalkDir(os.DirFS(s.root), ".", func(rel string, entry fs.DirEntry, err error) error {
 		if err != nil {
-			return fmt.Errorf("list inputs under %s: %w; to leave a folder out, name it in exclude", s.root, err)
+			return fmt.Errorf("list inputs under %s: %w; to skip a folder, name it in exclude", s.root, err)
 		}
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
@@ -203,7 +203,7 @@ func (s *globSource) excluded(file string) bool {
 	return false
 }
 
-// relative is target as seen from dir, or target itself if there is no such way.
+// relative returns target as seen from dir, or target itself if it has no relative path.
 func relative(dir, target string) string {
 	rel, err := filepath.Rel(dir, target)
 	if err != nil {
@@ -212,13 +212,14 @@ func relative(dir, target string) string {
 	return rel
 }
 
-// within reports whether dir is outer or lies under it.
+// within reports whether dir is outer or a folder below it.
 func within(outer, dir string) bool {
 	rel, err := filepath.Rel(outer, dir)
 	return err == nil && filepath.IsLocal(rel)
 }
 
-// readBounded reads a regular file of at most limit bytes. Anything else is refused unread: a pipe would block.
+// readBounded reads a regular file of at most limit bytes. Other files are refused without reading them: a pipe would
+// block.
 func readBounded(file string, limit int64) ([]byte, error) {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -242,7 +243,7 @@ func readBounded(file string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// bare drops the path from a file error, for messages that name the file in their own way.
+// bare drops the path from a file error, for messages that name the file themselves.
 func bare(err error) error {
 	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err

@@ -6,14 +6,14 @@ import (
 )
 
 // maxInPlace is the longest constant value, in bytes, that is written into the task after the first placeholder that
-// varies. The server cannot share what follows that placeholder, so longer ones move to the shared prefix.
+// varies. The server cannot share text after that placeholder, so longer values move to the shared prefix.
 const maxInPlace = 200
 
 // fill sets the plan's System and Task. constants are the values that are the same in every input, by name.
 //
-// A constant of the system prompt is filled in. One of the task is filled in as well if it stands before the first
-// placeholder that varies, or is short. Otherwise it becomes a labelled block of the shared prefix, and the task
-// refers to it. With hoist: false the task keeps its placeholders.
+// A constant of the system prompt is filled in. A constant of the task is filled in if it is before the first
+// placeholder that varies, or is short. Otherwise it becomes a labelled block of the shared prefix, and the task refers
+// to it. With hoist: false the task keeps its placeholders.
 func (s *Spec) fill(plan *Plan, placed placement, constants map[string]string) error {
 	var errs Errors
 	system, err := placed.system.replace(func(p part) (string, bool) {
@@ -53,7 +53,7 @@ func (s *Spec) fill(plan *Plan, placed placement, constants map[string]string) e
 	return nil
 }
 
-// hoist fills constants into a task. The blocks are for the shared prefix, in the order of their first use.
+// hoist fills constants into a task. It returns the blocks for the shared prefix in the order of their first use.
 func hoist(task *Template, constants map[string]string) (*Template, []string, error) {
 	var blocks []string
 	moved := map[string]bool{}

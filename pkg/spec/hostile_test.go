@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Brackets within strings are text. Brackets that nest are refused before a parser recurses.
+// Brackets within strings are text. Deeply nested brackets are refused before a parser recurses.
 func TestBracketsInStringsAreNoNesting(t *testing.T) {
 	t.Parallel()
 	many := strings.Repeat("[", 20_000)
@@ -46,7 +46,7 @@ func TestExtraBodyNamesIgnoreCase(t *testing.T) {
 	assert.NoError(t, Sampling{ExtraBody: map[string]json.RawMessage{"top_k": json.RawMessage("1")}}.CheckExtraBody())
 }
 
-// A template of many placeholders takes linear time, and a prompt has a length that is not exceeded.
+// A template of many placeholders takes linear time, and the length of a prompt is limited.
 func TestPromptsOfManyPlaceholdersAreBounded(t *testing.T) {
 	t.Parallel()
 	began := time.Now()

@@ -9,32 +9,32 @@ import (
 	"os"
 )
 
-// Input is one entry of a batch's inputs: a set of named values, or why it cannot be used.
+// Input is one input of a batch: a set of named values, or the reason why it cannot be used.
 type Input struct {
-	Index  int64          // 0-based position
+	Index  int64          // 0-based
 	Where  string         // "papers.jsonl:12", the path of a file, or "standard input:3"
 	Fields map[string]any // a value is a string, bool, json.Number, json.RawMessage (array or object) or nil
 	Bad    string         // "" if the input is usable
 }
 
 const (
-	// maxInputBytes bounds one input: a line, a CSV record, an element of a JSON array.
+	// maxInputBytes limits one input: a line, a CSV record, an element of a JSON array.
 	maxInputBytes = 16 << 20
-	// maxContentBytes bounds the content of one file of a glob.
+	// maxContentBytes limits the content of one file of a glob.
 	maxContentBytes = 1 << 20
 )
 
-// source is where inputs come from. It can be read any number of times.
+// source is a source of inputs. It can be read any number of times.
 type source interface {
-	// read yields the inputs in a fixed order, without Index. An unusable input has Bad set and the next one follows;
-	// an error says that the source itself cannot be read, and is the last thing yielded. want says which fields the
-	// caller uses, for sources in which a field is expensive.
+	// read returns the inputs in a fixed order, without Index. An unusable input has Bad set, and the next input follows. An
+	// error means that the source itself cannot be read, and is the last value. want reports which fields the caller uses,
+	// for sources with expensive fields.
 	read(ctx context.Context, want func(field string) bool) iter.Seq2[Input, error]
-	// identify writes to w what changes when the inputs change.
+	// identify writes data to w that changes when the inputs change.
 	identify(ctx context.Context, w io.Writer) error
 }
 
-// format is how inputs are written in a file or stream.
+// format is the format of inputs in a file or stream.
 type format string
 
 const (
@@ -44,10 +44,10 @@ const (
 	formatText  format = "text"
 )
 
-// formats lists every format in the order in which messages name them.
+// formats lists every format in the order used by messages.
 var formats = []string{string(formatJSONL), string(formatJSON), string(formatCSV), string(formatText)}
 
-// formatOf is the format that a file's extension stands for, or "".
+// formatOf returns the format of a file's extension, or "".
 func formatOf(ext string) format {
 	switch ext {
 	case ".jsonl", ".ndjson":
@@ -63,14 +63,14 @@ func formatOf(ext string) format {
 	}
 }
 
-// encoding is how inputs are written in a file or stream.
+// encoding describes how inputs are written in a file or stream.
 type encoding struct {
 	format    format
-	delimiter rune         // of CSV; 0 looks for it
+	delimiter rune         // of CSV; 0 detects it
 	note      func(string) // receives messages for the user
 }
 
-// decode reads inputs of the format from r; name is what Where calls r.
+// decode reads inputs of the format from r. name is the name of r in Where.
 func (e encoding) decode(r io.Reader, name string) iter.Seq2[Input, error] {
 	return func(yield func(Input, error) bool) {
 		br := bufio.NewReaderSize(r, sampleSize)
@@ -99,9 +99,9 @@ func (e encoding) decode(r io.Reader, name string) iter.Seq2[Input, error] {
 // fileSource is a file of inputs.
 type fileSource struct {
 	path      string // absolute
-	shown     string // as messages name it
+	shown     string // name in messages
 	format    format
-	delimiter rune // of CSV; 0 looks for it
+	delimiter rune // of CSV; 0 detects it
 	notes
 }
 
@@ -126,7 +126,7 @@ func (s *fileSource) identify(_ context.Context, w io.Writer) error {
 	return err
 }
 
-// delimiterMark is the part of an identity that a given delimiter makes.
+// delimiterMark returns the part of an identity for a given delimiter.
 func delimiterMark(d rune) string {
 	if d == 0 {
 		return ""
@@ -134,14 +134,14 @@ func delimiterMark(d rune) string {
 	return fmt.Sprintf(" delimiter %q", d)
 }
 
-// notes are a source's messages for the user, such as the delimiter of a CSV file. Each read replaces them.
+// notes holds a source's messages for the user, such as the delimiter of a CSV file. Each read replaces them.
 type notes struct{ texts []string }
 
 func (n *notes) note(text string) { n.texts = append(n.texts, text) }
 
 func (n *notes) noted() []string { return n.texts }
 
-// encoding begins a read.
+// encoding starts a read.
 func (n *notes) encoding(f format, delimiter rune) encoding {
 	n.texts = nil
 	return encoding{format: f, delimiter: delimiter, note: n.note}

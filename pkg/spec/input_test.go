@@ -70,7 +70,7 @@ func TestFormatsDecode(t *testing.T) {
 		"csv header only": {format: formatCSV, content: "a,b\n"},
 		"csv empty":       {format: formatCSV},
 		"csv twice":       {format: formatCSV, content: "a,a\n1,2\n", err: `f:1: two columns are named "a"`},
-		"csv no name":     {format: formatCSV, content: "a,\n1,2\n", err: "f:1: column 2 has no name, because the row ends with \",\"; the first row must name the fields. Remove what follows \"a\" from every line, or name the column"},
+		"csv no name":     {format: formatCSV, content: "a,\n1,2\n", err: "f:1: column 2 has no name, because the row ends with \",\"; the first row must name the fields. Remove the characters after \"a\" from every line, or name the column"},
 		"json": {
 			format: formatJSON, content: "\uFEFF[\n {\"a\": 1},\n\n 7,\n null, {\"a\":\n 2}\n]\n",
 			want: []Input{
@@ -100,7 +100,7 @@ func TestFormatsDecode(t *testing.T) {
 	}
 }
 
-func TestLineReaderPassesOverLongLines(t *testing.T) {
+func TestLineReaderSkipsLongLines(t *testing.T) {
 	t.Parallel()
 	s := strings.Repeat("x", maxInputBytes+1)
 	var got []Input
@@ -140,7 +140,7 @@ func (r *repeat) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func TestDecodeStopsWhenAskedTo(t *testing.T) {
+func TestDecodeStopsEarly(t *testing.T) {
 	t.Parallel()
 	for f, content := range map[format]string{
 		formatJSONL: "1\n2\n", formatText: "a\nb\n", formatCSV: "h\n1\n2\n", formatJSON: "[1,2]",
@@ -192,7 +192,7 @@ func TestGlobIsSortedAndReadsContentOnlyIfUsed(t *testing.T) {
 	assert.Equal(t, errNotUTF8.Error(), got[3].Bad)
 }
 
-func TestGlobPathsFitTheToolsRoot(t *testing.T) {
+func TestGlobPathsAreRelativeToToolsRoot(t *testing.T) {
 	t.Parallel()
 	dir := folder(t, map[string]string{
 		"specs/deep/batch.yaml": "task: \"{path}\"\ninputs: ../../data/*.txt\n",
@@ -200,9 +200,9 @@ func TestGlobPathsFitTheToolsRoot(t *testing.T) {
 		"data/sub/y.txt":        "y",
 	})
 	for toolsRoot, want := range map[string]string{
-		dir:                               "data/x.txt", // the pattern's own folder lies in the tools root
+		dir:                               "data/x.txt", // the pattern's own folder is in the tools root
 		filepath.Join(dir, "data"):        "x.txt",
-		filepath.Join(dir, "specs/deep"):  "x.txt", // and here it does not
+		filepath.Join(dir, "specs/deep"):  "x.txt", // the pattern's own folder is outside the tools root
 		filepath.Join(dir, "unconnected"): "x.txt",
 	} {
 		s, err := Load(filepath.Join(dir, "specs/deep/batch.yaml"), LoadOptions{ToolsRoot: toolsRoot})
@@ -213,7 +213,7 @@ func TestGlobPathsFitTheToolsRoot(t *testing.T) {
 	}
 }
 
-func TestStdinIsReadTwiceAndLeavesNothing(t *testing.T) {
+func TestStdinIsReadTwiceAndRemoved(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
 	for yaml, content := range map[string]string{

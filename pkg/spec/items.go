@@ -8,12 +8,11 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// itemField is the placeholder that stands for a whole item of a plan.
+// itemField is the placeholder for a whole item of a plan.
 const itemField = "item"
 
-// Items are the jobs that a planner's output asks for: the JSON of one [Payload] per item, in their order. The output is valid
-// JSON. An error is a *[batch.Error] that says what is wrong with it: PlanTooLarge, or OutputInvalid for items of which no job can be
-// made.
+// Items returns the jobs in a planner's output: the JSON of one [Payload] per item, in order. The output must be valid
+// JSON. An error is a *[batch.Error]: PlanTooLarge, or OutputInvalid if an item cannot become a job.
 func (p *Plan) Items(output json.RawMessage) ([][]byte, error) {
 	var answer struct {
 		Items *[]json.RawMessage `json:"items"`
@@ -44,8 +43,8 @@ func (p *Plan) Items(output json.RawMessage) ([][]byte, error) {
 	return payloads, nil
 }
 
-// itemInput are the fields that an item gives to the prompts: its members if it is an object, and {item}, the whole of it, unless it
-// has a member of this name.
+// itemInput returns the fields of an item for the prompts: its members if it is an object, and the whole item as {item}
+// unless it has a member of this name.
 func itemInput(item json.RawMessage) (map[string]any, error) {
 	item = bytes.TrimSpace(item)
 	fields := map[string]any{}
@@ -65,7 +64,7 @@ func itemInput(item json.RawMessage) (map[string]any, error) {
 	return fields, nil
 }
 
-// ItemOf is the plan's item in the JSON of a [Payload]; nil if it has none.
+// ItemOf returns the plan's item in the JSON of a [Payload], or nil if it has none.
 func ItemOf(payload []byte) json.RawMessage {
 	var p struct {
 		Item json.RawMessage `json:"item"`

@@ -22,7 +22,7 @@ func decodeTextLine(line []byte) (map[string]any, error) {
 	return map[string]any{textField: string(line)}, nil
 }
 
-// decodeLines yields one input per line that is not blank.
+// decodeLines returns one input per line that is not blank.
 func decodeLines(br *bufio.Reader, name string, yield func(Input, error) bool, decode func([]byte) (map[string]any, error)) {
 	lines := lineReader{br: br, limit: maxInputBytes}
 	for {
@@ -55,16 +55,16 @@ func notPretty(sample []byte) error {
 	line, _, _ := bytes.Cut(bytes.TrimLeft(sample, " \t\r\n"), []byte("\n"))
 	switch string(bytes.TrimSpace(line)) {
 	case "{":
-		return errors.New("its first value goes over several lines; write one value per line (`jq -c .` does that)")
+		return errors.New("its first value spans several lines; write one value per line (`jq -c .` does that)")
 	case "[":
-		return errors.New("it holds a JSON array over several lines; name it .json or set format: json")
+		return errors.New("it contains a JSON array that spans several lines; name it .json or set format: json")
 	}
 	return nil
 }
 
 var errLineTooLong = errors.New("line too long")
 
-// lineReader reads lines of bounded length.
+// lineReader reads lines of limited length.
 type lineReader struct {
 	br     *bufio.Reader
 	limit  int
@@ -72,8 +72,8 @@ type lineReader struct {
 	buf    []byte
 }
 
-// next returns a line without its end, valid until the next call. A line over the limit is passed over and reported
-// as errLineTooLong. At the end the error is io.EOF.
+// next returns a line without its end, valid until the next call. A line over the limit is skipped and reported as
+// errLineTooLong. At the end the error is io.EOF.
 func (r *lineReader) next() ([]byte, error) {
 	r.buf = r.buf[:0]
 	r.number++

@@ -12,19 +12,19 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-// linkKind is where a symbolic link leads.
+// linkKind is the kind of a symbolic link's target.
 type linkKind int
 
 const (
 	linkToFile   linkKind = iota // a regular file inside
-	linkToFolder                 // a folder, wherever it is
+	linkToFolder                 // a folder anywhere
 	linkOutside                  // a regular file elsewhere
 	linkToOther                  // a device, a pipe or a socket
-	linkBroken                   // nothing
+	linkBroken                   // a missing file
 )
 
-// followLink reports where a link leads and its target as messages show it. inside is a real path. A broken link comes with
-// the reason.
+// followLink returns the kind of a link's target, and the target as shown in messages. inside must be a real path.
+// broken is the reason for a broken link.
 func followLink(file, inside string) (kind linkKind, target string, broken error) {
 	target, _ = os.Readlink(file)
 	final, err := filepath.EvalSymlinks(file)
@@ -36,7 +36,7 @@ func followLink(file, inside string) (kind linkKind, target string, broken error
 	case errors.Is(err, fs.ErrNotExist):
 		return linkBroken, target, fmt.Errorf("it is a symbolic link to %s, which does not exist", target)
 	case errors.Is(err, syscall.ELOOP) || err != nil && strings.Contains(err.Error(), "too many links"):
-		return linkBroken, target, fmt.Errorf("it is a symbolic link to %s, which leads in a circle", target)
+		return linkBroken, target, fmt.Errorf("it is a symbolic link to %s, which is part of a loop of links", target)
 	case err != nil:
 		return linkBroken, target, fmt.Errorf("it is a symbolic link to %s, which cannot be read: %w", target, bare(err))
 	case info.IsDir():
@@ -49,7 +49,7 @@ func followLink(file, inside string) (kind linkKind, target string, broken error
 	return linkOutside, target, nil
 }
 
-// realPath is a folder without symbolic links in its path.
+// realPath returns the path of a folder without symbolic links.
 func realPath(dir string) string {
 	if final, err := filepath.EvalSymlinks(dir); err == nil {
 		return final
@@ -57,7 +57,7 @@ func realPath(dir string) string {
 	return dir
 }
 
-// linkCount counts links and remembers the first.
+// linkCount counts links and keeps the first.
 type linkCount struct {
 	n     int
 	first string
@@ -76,10 +76,10 @@ func (c *linkCount) of(one, many string) string {
 	return fmt.Sprintf("%d %s", c.n, many)
 }
 
-// mayMatchBelow reports whether the pattern could match something under the folder dir. Both have slashes.
+// mayMatchBelow reports whether the pattern could match a path under the folder dir. Both use slashes.
 func mayMatchBelow(pattern, dir string) bool {
 	if strings.Contains(pattern, "{") {
-		return true // alternatives may hold slashes
+		return true // alternatives may contain slashes
 	}
 	parts := strings.Split(dir, "/")
 	for i, segment := range strings.Split(pattern, "/") {

@@ -39,7 +39,7 @@ func TestGlobFollowsLinksToFilesInside(t *testing.T) {
 	}
 	assert.Equal(t, []string{
 		"snapshots/v1/a.md: one", "snapshots/v1/b.md: one",
-		"snapshots/v1/circle.md: it is a symbolic link to circle.md, which leads in a circle",
+		"snapshots/v1/circle.md: it is a symbolic link to circle.md, which is part of a loop of links",
 		"snapshots/v1/gone.md: it is a symbolic link to ../nowhere, which does not exist",
 		"snapshots/v1/plain.md: two",
 	}, got)
@@ -54,10 +54,10 @@ func TestGlobFollowsLinksToFilesInside(t *testing.T) {
 	require.NoError(t, err)
 	after, err := second.Fingerprint()
 	require.NoError(t, err)
-	assert.NotEqual(t, before, after, "the linked file counts, not the link")
+	assert.NotEqual(t, before, after, "the fingerprint depends on the linked file, not on the link")
 }
 
-func TestGlobCountsLinksThatLeadOut(t *testing.T) {
+func TestGlobCountsLinksOutside(t *testing.T) {
 	t.Parallel()
 	dir := folder(t, map[string]string{"snap/b.yaml": "task: \"{path}\"\ninputs: \"*.md\"\n", "snap/c.md": "x", "blobs/1": "one"})
 	link(t, dir, "snap/a.md", "../blobs/1")
@@ -74,7 +74,7 @@ func TestGlobCountsLinksThatLeadOut(t *testing.T) {
 	assert.Len(t, collect(t.Context(), t, s), 3)
 }
 
-func TestGlobSkipsUnreadableFoldersThatThePatternDoesNotNeed(t *testing.T) {
+func TestGlobSkipsUnneededUnreadableFolders(t *testing.T) {
 	t.Parallel()
 	dir := folder(t, map[string]string{"a/x.md": "", "locked/x.md": "", "top.md": ""})
 	require.NoError(t, os.Chmod(filepath.Join(dir, "locked"), 0))
@@ -119,7 +119,7 @@ func TestNoMatchNamesThePattern(t *testing.T) {
 	files := map[string]string{"x[0-9].md": ""}
 	for inputs, want := range map[string]string{
 		"'docs*.md'":          `there are no inputs: no file matches "docs*.md" in `,
-		"{glob: 'x[0-9].md'}": `a file has exactly this name, so escape what a pattern reads: "x\\[0-9\\].md"`,
+		"{glob: 'x[0-9].md'}": `a file has exactly this name, so escape the pattern characters: "x\\[0-9\\].md"`,
 		"none.csv":            "there are no inputs: none.csv has a header row and no other",
 		"empty.txt":           "there are no inputs: nothing to do",
 	} {

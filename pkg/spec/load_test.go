@@ -36,7 +36,7 @@ func TestLoadReadsBudgets(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, batch.Budget{Tokens: 20_000, USD: 0.05}, s.settings.JobBudget)
 	assert.Equal(t, batch.Budget{USD: 12}, s.settings.BatchBudget)
-	assert.Equal(t, batch.Prices{Prompt: 0.5, Cached: 0.5, Completion: 1.5}, s.settings.Prices, "cached tokens are not for nothing")
+	assert.Equal(t, batch.Prices{Prompt: 0.5, Cached: 0.5, Completion: 1.5}, s.settings.Prices, "cached tokens cost as much as prompt tokens")
 	s, err = load(t, least+"prices: {prompt: 0.5, cached: 0, completion: 1.5}\n", nil, LoadOptions{})
 	require.NoError(t, err)
 	assert.Zero(t, s.settings.Prices.Cached)
@@ -115,7 +115,7 @@ keep_preamble: true
 	assert.False(t, s.hoist)
 }
 
-func TestLoadTakesAJSONSpec(t *testing.T) {
+func TestLoadAcceptsJSON(t *testing.T) {
 	t.Parallel()
 	dir := folder(t, map[string]string{"s.json": "{\n\t\"task\": \"x \\u00e9 {a}\",\n\t\"inputs\": [\n\t\t{\"a\": 12345678901234567890123}\n\t]\n}"})
 	s, err := Load(filepath.Join(dir, "s.json"), LoadOptions{})
@@ -249,7 +249,7 @@ func TestLoadExpandsAliasesWithinBounds(t *testing.T) {
 	}
 	_, err = load(t, bomb.String(), nil, LoadOptions{})
 	require.Error(t, err)
-	assert.Contains(t, err.Error(), "aliases counted out")
+	assert.Contains(t, err.Error(), "aliases expanded")
 }
 
 func TestLoadNamesTheFile(t *testing.T) {

@@ -48,7 +48,7 @@ func compile(t *testing.T, yaml string, files map[string]string, opts LoadOption
 	return c, plain(err, filepath.Dir(s.Path))
 }
 
-// plain drops the test's folder from the names of files in an error.
+// plain removes the test's folder from the names of files in an error.
 func plain(err error, dir string) error {
 	if err == nil {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"github.com/agext/levenshtein"
 )
 
-// meanings are the fields that other tools have under other names: the OpenAI API and its batches, LangChain, promptfoo, vLLM,
-// data sets. Names are folded; fields are paths from a level at which their first part is known.
+// meanings maps names of fields in other tools to fields of a spec: the OpenAI API and its batches, LangChain,
+// promptfoo, vLLM, data sets. Names are folded. Fields are paths that start at a level which knows their first part.
 var meanings = meaningsOf(map[string]string{
 	"task":          "prompt prompts template prompt_template user_prompt user user_message message messages instruction question query input_template text",
 	"system_prompt": "system system_message sys_prompt developer developer_message preamble instructions persona role",
@@ -51,14 +51,14 @@ var meanings = meaningsOf(map[string]string{
 	"sampling.extra_body.presence_penalty":     "presence_penalty",
 	"sampling.extra_body.frequency_penalty":    "frequency_penalty",
 
-	// Of inputs.
+	// Fields of inputs.
 	"file":      "path filename csv jsonl json",
 	"delimiter": "sep separator delim",
 	"glob":      "pattern include",
 	"root":      "dir folder directory base_dir",
 	"where":     "filter status",
 
-	// Of timeouts and budgets.
+	// Fields of timeouts and budgets.
 	"turn":   "request call model",
 	"job":    "total attempt",
 	"tokens": "max_tokens",
@@ -78,7 +78,7 @@ func meaningsOf(names map[string]string) map[string][]string {
 	return out
 }
 
-// unknown is the message about a field that a level does not have. at is the level's path; known are its fields.
+// unknown returns the message about an unknown field. at is the path of its level; known are the fields of the level.
 func unknown(at, key string, known []string) string {
 	for _, name := range known {
 		if fold(name) == fold(key) {

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestUnknownFieldsNameTheFieldOfTheirMeaning(t *testing.T) {
+func TestUnknownFieldSuggestsField(t *testing.T) {
 	t.Parallel()
 	for yaml, want := range map[string]string{
 		"temperature: 0":                 "field temperature: unknown field; this is called sampling.temperature here",

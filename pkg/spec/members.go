@@ -10,17 +10,17 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// checkMembers refuses JSON with two members of the same name in one object, at any depth, because readers disagree on the
-// one that counts. Names are compared in Unicode's form NFC. raw is valid JSON.
+// checkMembers refuses JSON with two members of the same name in one object, at any depth, because readers disagree on
+// the one that counts. Names are compared in Unicode's form NFC. raw must be valid JSON.
 func checkMembers(raw []byte) error {
 	s := memberScanner{rest: raw}
 	return s.value("")
 }
 
-// memberScanner walks over valid JSON and looks at the names of members only.
+// memberScanner scans valid JSON for the names of members.
 type memberScanner struct{ rest []byte }
 
-// value passes over one value. path is where it is, for messages.
+// value skips one value. path is its place, for messages.
 func (s *memberScanner) value(path string) error {
 	s.space()
 	switch s.rest[0] {
@@ -70,7 +70,7 @@ func (s *memberScanner) array(path string) error {
 	return nil
 }
 
-// next passes over the bracket or comma before an element. It returns false, behind the closing bracket, at the end.
+// next skips the bracket or comma before an element. At the end it skips the closing bracket and returns false.
 func (s *memberScanner) next(closing byte) bool {
 	s.space()
 	if s.rest[0] != closing {
@@ -84,7 +84,7 @@ func (s *memberScanner) next(closing byte) bool {
 	return false
 }
 
-// text passes over a string and returns it with its quotes.
+// text skips a string and returns it with its quotes.
 func (s *memberScanner) text() []byte {
 	for i := 1; ; i++ {
 		switch s.rest[i] {
@@ -110,7 +110,7 @@ func memberName(quoted []byte) (string, error) {
 	return norm.NFC.String(name), err
 }
 
-// explainJSON names the usual mistakes behind a syntax error.
+// explainJSON adds the usual mistake behind a syntax error to its message.
 func explainJSON(raw []byte, err error) error {
 	text := strings.TrimSpace(string(raw[:min(len(raw), 1<<10)]))
 	syntax, ok := errors.AsType[*json.SyntaxError](err)
@@ -124,9 +124,9 @@ func explainJSON(raw []byte, err error) error {
 	case strings.HasPrefix(at, ",") && len(bytes.TrimSpace(raw[syntax.Offset:])) == 0:
 		return fmt.Errorf("not valid JSON: the line ends with a comma: %w", err)
 	case text == "{" || text == "[":
-		return fmt.Errorf("not valid JSON: a value goes over several lines, and each line must hold a whole one: %w", err)
+		return fmt.Errorf("not valid JSON: a value spans several lines; write each value on one line: %w", err)
 	case strings.HasPrefix(text, "{'"):
-		return fmt.Errorf("not valid JSON: names and texts stand in double quotes: %w", err)
+		return fmt.Errorf("not valid JSON: write names and texts in double quotes: %w", err)
 	}
 	return fmt.Errorf("not valid JSON: %w", err)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A spec that is sent takes its inputs from what follows it, and reads no file.
+// A spec received over the API takes its inputs from the rest of the request, and reads no file.
 func TestParse(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -10,12 +10,13 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// maxSteps bounds the steps of a path.
+// maxSteps limits the steps of a path.
 const maxSteps = 32
 
 var indexStep = regexp.MustCompile(`\[([0-9]+)\]`)
 
-// steps are the parts of a path such as user.name, items.0.title or items[0].title; nil if name has only one.
+// steps returns the parts of a path such as user.name, items.0.title or items[0].title, or nil if name has only one
+// part.
 func steps(name string) []string {
 	name = indexStep.ReplaceAllString(name, ".$1")
 	out := strings.SplitN(name, ".", maxSteps+1)
@@ -30,7 +31,7 @@ func steps(name string) []string {
 	return out
 }
 
-// roots are the names of the fields that a path may begin with, the longest first.
+// roots returns the names of the fields that a path may begin with, the longest first.
 func roots(name string) []string {
 	path := steps(name)
 	var out []string
@@ -40,8 +41,8 @@ func roots(name string) []string {
 	return out
 }
 
-// lookup returns the value of a name in an input: the field of this name, or else the end of the path. exact reports that it
-// is a field.
+// lookup returns the value of a name in an input: the field of this name, or else the value at the end of the path.
+// exact reports that it is a field.
 func lookup(fields map[string]any, name string) (value any, exact, ok bool) {
 	if value, ok = fields[name]; ok {
 		return value, true, true
@@ -75,7 +76,7 @@ func descend(member func(key string) (any, bool), path []string) (any, bool) {
 	return nil, false
 }
 
-// membersOf finds the members of an object by name, and those of an array by index.
+// membersOf returns a function that finds the members of an object by name, and those of an array by index.
 func membersOf(raw json.RawMessage) func(key string) (any, bool) {
 	none := func(string) (any, bool) { return nil, false }
 	decode := func(raw json.RawMessage) (any, bool) {

@@ -12,28 +12,28 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Payload is what the job stream holds for one job: the fields of the input that the prompt still needs, or why the
-// input is unusable. Fields that no template uses, and those whose value is already in the plan, are left out, so that
-// a waiting job costs little memory in Redis.
+// Payload is the content of the job stream for one job: the fields of the input that the prompt still needs, or the
+// reason why the input is unusable. It has no fields that no template uses, and no values that are already in the plan.
+// A waiting job therefore needs little memory in Redis.
 type Payload struct {
 	Input map[string]any `json:"in,omitzero"`
-	Bad   string         `json:"bad,omitempty"` // names the input's line; the job fails as BadInput without a model call
+	Bad   string         `json:"bad,omitempty"` // reason, with the input's line; the job fails as BadInput without a model call
 	Reuse *Reuse         `json:"reuse,omitempty"`
-	// Item is set for a job that a plan asked for. Its fields are then those of Input, and nothing else is written.
+	// Item is set for a job of a plan. Input is then derived from Item, and is not written.
 	Item json.RawMessage `json:"item,omitempty"`
-	// Ended is the result that the job had in an earlier run: it ends with it at once.
+	// Ended is the job's result of an earlier run. The job ends with it at once.
 	Ended *batch.Result `json:"ended,omitempty"`
 	// Reduce is set for the one job of a batch that reduces another one.
 	Reduce *Reduction `json:"reduce,omitempty"`
 }
 
-// Reduction says what there is to reduce. The statestore writes it when the other batch ends.
+// Reduction describes the results to reduce. The statestore writes it when the other batch ends.
 type Reduction struct {
-	N int64 `json:"n"` // results of the other batch
+	N int64 `json:"n"` // number of results of the other batch
 }
 
-// UnmarshalJSON keeps values as they were written: a number becomes a [json.Number], an array or object a
-// [json.RawMessage] in compact form with its keys in their order.
+// UnmarshalJSON keeps values as they were written: a number becomes a [json.Number], and an array or object a compact
+// [json.RawMessage] with its keys in order.
 func (p *Payload) UnmarshalJSON(data []byte) error {
 	var wire struct {
 		In    json.RawMessage `json:"in"`
@@ -73,10 +73,10 @@ func (p *Payload) Prompt(render func(input map[string]any) (string, error)) (pro
 	return prompt, ""
 }
 
-// EndedPayload is the JSON of a [Payload] of a job that ends at once with a result that it had before.
+// EndedPayload returns the JSON of a [Payload] for a job that ends at once with an earlier result.
 func EndedPayload(r batch.Result) ([]byte, error) { return Payload{Ended: &r}.encode() }
 
-// encode is the JSON form of p. Nothing is escaped for HTML, so that nested values come back byte for byte.
+// encode returns the JSON form of p. Nothing is escaped for HTML, so that nested values stay the same byte for byte.
 func (p Payload) encode() ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -87,7 +87,7 @@ func (p Payload) encode() ([]byte, error) {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }
 
-// scalarField is the field that an input has which is a bare value rather than an object.
+// scalarField is the field of an input that is a bare value and no object.
 const scalarField = "input"
 
 // decodeFields reads one input from JSON: an object's members are its fields, any other value is the field "input".
@@ -115,7 +115,7 @@ func decodeFields(raw []byte) (map[string]any, error) {
 	return map[string]any{scalarField: v}, nil
 }
 
-// decodeObject reads the members of an object. Their names come in Unicode's form NFC.
+// decodeObject reads the members of an object. It converts their names to Unicode's form NFC.
 func decodeObject(raw []byte) (map[string]any, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &members); err != nil {

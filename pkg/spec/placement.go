@@ -13,18 +13,18 @@ const (
 	outputSchemaField = "output_schema"
 )
 
-// placement is the prompts of a spec once it is known which names are placeholders.
+// placement holds the templates of a spec's prompts, made once the placeholders are known.
 type placement struct {
 	system, task *Template
-	// names maps the placeholders of the templates to the author's names. The templates have identifiers only, because
-	// workers of every version read these.
+	// names maps the placeholders of the templates to the author's names. Templates contain identifiers only, because
+	// workers of every version can read these.
 	names map[string]string
-	// showsSchema reports that a prompt holds the output schema.
+	// showsSchema reports that a prompt contains the output schema.
 	showsSchema bool
 }
 
-// names are those of both prompts: firm ones are placeholders even if no input has such a field, which is then a mistake.
-// The others are placeholders only if some input has such a field or path.
+// names returns the names of both prompts. Firm ones are placeholders even if no input has such a field, which is then a
+// mistake. The others are placeholders only if some input has such a field or path.
 func (s *Spec) names() (firm, maybe []string) {
 	seen := map[string]bool{}
 	for _, p := range []prompt{s.system, s.task} {
@@ -51,7 +51,7 @@ func (s *Spec) isSchema(name string) bool {
 	return s.settings.Schema != nil && (name == schemaField || name == outputSchemaField)
 }
 
-// place makes the templates. placed reports which names are those of fields or paths.
+// place makes the templates. placed reports which names are fields or paths.
 func (s *Spec) place(placed func(name string) bool) (placement, Errors) {
 	aliases := s.aliases(placed)
 	out := placement{names: map[string]string{}}
@@ -86,7 +86,7 @@ func (s *Spec) place(placed func(name string) bool) (placement, Errors) {
 			errs = append(errs, p.prompt.mistakeAt(0, err.Error()))
 		}
 		if here != "" && uses > 1 {
-			errs = append(errs, p.prompt.mistake(here, fmt.Sprintf("{%s} may stand only once in the two prompts", here)))
+			errs = append(errs, p.prompt.mistake(here, fmt.Sprintf("{%s} may occur only once in the two prompts", here)))
 		}
 	}
 	schema := squeeze(string(s.settings.Schema))
@@ -94,7 +94,7 @@ func (s *Spec) place(placed func(name string) bool) (placement, Errors) {
 	return out, errs
 }
 
-// aliases are what names that are placed are called in the templates: as they are if they are identifiers.
+// aliases returns the template names of placed names. Identifiers keep their name.
 func (s *Spec) aliases(placed func(name string) bool) map[string]string {
 	aliases, taken := map[string]string{}, map[string]bool{schemaField: true, outputSchemaField: true}
 	var others []string
@@ -109,7 +109,7 @@ func (s *Spec) aliases(placed func(name string) bool) map[string]string {
 			others = append(others, name)
 		}
 	}
-	next := map[string]int{} // the number to try, by the identifier that many names have
+	next := map[string]int{} // the next number to try, by identifier
 	for _, name := range others {
 		base := identifierOf(name)
 		alias := base
@@ -122,7 +122,7 @@ func (s *Spec) aliases(placed func(name string) bool) map[string]string {
 	return aliases
 }
 
-// identifierOf is the identifier that is most like name.
+// identifierOf returns name with an underscore for each character that identifiers cannot have.
 func identifierOf(name string) string {
 	out := strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) || unicode.Is(unicode.Nd, r) {
@@ -136,7 +136,7 @@ func identifierOf(name string) string {
 	return out
 }
 
-// renamed are the names of a placement that differ from those in the templates; nil if none does.
+// renamed returns the placeholders with an alias that differs from the author's name, or nil without any.
 func (p placement) renamed() map[string]string {
 	out := maps.Clone(p.names)
 	maps.DeleteFunc(out, func(alias, name string) bool { return alias == name })

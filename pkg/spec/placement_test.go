@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// prompts compiles a spec and renders every job's prompt behind the shared prefix, as workers do.
+// prompts compiles a spec and renders every job's prompt after the shared prefix, as workers do.
 func prompts(t *testing.T, yaml string, files map[string]string) ([]string, error) {
 	t.Helper()
 	s, err := load(t, yaml, files, LoadOptions{})
@@ -43,7 +43,7 @@ func prompts(t *testing.T, yaml string, files map[string]string) ([]string, erro
 	return out, nil
 }
 
-// spell writes a spec as JSON, which is YAML too.
+// spell writes a spec as JSON, which is also YAML.
 func spell(t *testing.T, fields map[string]any) string {
 	t.Helper()
 	text, err := encodeJSON(fields)
@@ -59,7 +59,7 @@ func encodeJSON(v any) (string, error) {
 	return b.String(), err
 }
 
-func TestPlaceholdersAreFieldsAsTheDataNamesThem(t *testing.T) {
+func TestPlaceholdersUseFieldNamesOfTheData(t *testing.T) {
 	t.Parallel()
 	input := `{"Review Text":"lovely","user.name":"Bo","e-mail":"b@x.org","1st":"one","user":{"name":"nested","tags":["a",{"b":2}],"first name":"Al","x.y":7},` +
 		`"text":"T","items":[{"title":"t0"},{"title":"t1"}],"café":"c","नाम":"n","größe":"L","n":12345678901234567890,"f":1e21,"d":0.1,"ok":true,"none":null,` +
@@ -98,7 +98,7 @@ func TestPlaceholdersAreFieldsAsTheDataNamesThem(t *testing.T) {
 	}
 }
 
-func TestPlaceholdersThatCannotBeMeant(t *testing.T) {
+func TestMistakenPlaceholdersAreReported(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{"in.jsonl": `{"text":"one","Review Text":"r","user":{"name":"a"},"price":5,"x":1}` + "\n" + `{"text":"two","Review Text":"s","user":{"name":"b"},"price":6,"x":2}` + "\n"}
 	for task, want := range map[string]string{
@@ -166,13 +166,13 @@ func TestPlaceholdersThatCannotBeMeant(t *testing.T) {
 		"Say {{user['name']}} {x}":     "write {user.name}",
 		"Say {{user->name}} {x}":       "write {user.name}",
 		"Say {%text%} {x}":             "nearly {text}",
-		`\textbf{text} {x}`:            `write {{{text}}} for its value in braces, {{text}} for the text, or {text} behind a space`,
+		`\textbf{text} {x}`:            `write {{{text}}} for its value in braces, {{text}} for the text, or {text} after a space`,
 		`\frac{text}{price} {x}`:       `\frac{text} is a LaTeX command`,
 		"{user[0]} {x}":                `nearly {user}`,
 		"{txet}":                       `no input has a field "txet"; the nearest name is "text"`,
 		"{Text}":                       `no input has a field "Text"; the nearest name is "text"`,
 		`\textbf{Text} {x}`:            `nearly {text}`,
-		"Write a poem":                 "no field of the inputs occurs in the task, so all 2 jobs would ask the same; write the name of a field in braces: {Review Text}, {price}, {text}, {user}, {x}. If that is meant, set literal: true. The first prompt would be:\n    Write a poem",
+		"Write a poem":                 "no field of the inputs occurs in the task, so all 2 jobs would have the same prompt; write the name of a field in braces: {Review Text}, {price}, {text}, {user}, {x}. If that is intended, set literal: true. The first prompt would be:\n    Write a poem",
 		"Sum up <text>":                "(<text> is text here)",
 		"Sum up $text":                 "$text looks like",
 		"Return {\"risk\": \"\"}":      "no field of the inputs occurs in the task",
@@ -189,7 +189,7 @@ func TestPlaceholdersThatCannotBeMeant(t *testing.T) {
 	}
 }
 
-func TestLiteralReplacesFieldsAlone(t *testing.T) {
+func TestLiteralReplacesOnlyFields(t *testing.T) {
 	t.Parallel()
 	for task, want := range map[string]string{
 		"{text} {{text}} { text } ${text}":       "T {{text}} { text } $T",
@@ -203,7 +203,7 @@ func TestLiteralReplacesFieldsAlone(t *testing.T) {
 	}
 }
 
-func TestATaskWithoutFieldsNeedsEqualInputs(t *testing.T) {
+func TestTaskWithoutFieldsNeedsEqualInputs(t *testing.T) {
 	t.Parallel()
 	for inputs, want := range map[string]bool{
 		"[{x: 1}]": true, "[{x: 1}, {x: 1}]": true, "[a, a, a]": true, "[{x: 1}, {x: 2}]": false, "[a, b]": false, "'*.md'": false,
@@ -213,7 +213,7 @@ func TestATaskWithoutFieldsNeedsEqualInputs(t *testing.T) {
 	}
 }
 
-func TestSchemaPlaceholderGivesWayToAField(t *testing.T) {
+func TestFieldWinsOverSchemaPlaceholder(t *testing.T) {
 	t.Parallel()
 	const schema = `{"type":"object","properties":{"a":{"type":"string"}}}`
 	one := []map[string]any{{"schema": "CREATE TABLE t(a int)", "q": "1"}, {"schema": "CREATE TABLE u(a int)", "q": "2"}}
@@ -227,12 +227,12 @@ func TestSchemaPlaceholderGivesWayToAField(t *testing.T) {
 		"no field":  {"Answer as {schema}.", "{q}", []any{map[string]any{"q": 1}}, "Answer as " + schema + ". | 1", ""},
 		"long name": {"", "{q} {output_schema}", []any{map[string]any{"q": 1}}, "1 " + schema, ""},
 		"some inputs": {"", "{schema} {q}", []any{one[0], map[string]any{"q": 1}}, "",
-			`only some inputs have a field "schema", so {schema} could be that or the output schema; for the output schema write {output_schema}`},
+			`only some inputs have a field "schema", so {schema} could be the field or the output schema; for the output schema write {output_schema}`},
 		"varies in the system prompt": {"{schema}", "{q}", one, "", `inputs have a field "schema" that varies`},
 		"both prompts":                {"{schema}", "{schema} {q}", one[:1], "", `both prompts have {schema}; for the output schema write {output_schema}`},
 		"a field of the long name":    {"", "{output_schema} {q}", []any{map[string]any{"q": 1, "output_schema": 2}}, "", "rename the field"},
-		"twice":                       {"{schema} {schema}", "{q}", []any{map[string]any{"q": 1}}, "", "{schema} may stand only once in the two prompts"},
-		"under both names":            {"{schema}", "{output_schema}", []any{map[string]any{"q": 1}}, "", "{output_schema} may stand only once in the two prompts"},
+		"twice":                       {"{schema} {schema}", "{q}", []any{map[string]any{"q": 1}}, "", "{schema} may occur only once in the two prompts"},
+		"under both names":            {"{schema}", "{output_schema}", []any{map[string]any{"q": 1}}, "", "{output_schema} may occur only once in the two prompts"},
 	} {
 		fields := map[string]any{"task": tc.task, "inputs": tc.inputs, "output_schema": json.RawMessage(schema)}
 		if tc.system != "" {
@@ -249,7 +249,7 @@ func TestSchemaPlaceholderGivesWayToAField(t *testing.T) {
 	}
 }
 
-func TestAFieldThatALaterInputLacksOrHasAlone(t *testing.T) {
+func TestFieldMissingOrNewInLaterInput(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{"in.jsonl": `{"a":1,"u":{"n":1}}` + "\n" + `{"a":2,"My Field":"m","u":null}` + "\n" + `{"a":3,"My Field":null,"u":{"n":2}}` + "\n"}
 	for task, want := range map[string][]string{
@@ -275,7 +275,7 @@ func TestAFieldThatALaterInputLacksOrHasAlone(t *testing.T) {
 	require.ErrorContains(t, err, `some inputs have a field "u.n", and others a path of this name; rename the field`)
 }
 
-func TestNamesThatAreNoIdentifiersAreHoisted(t *testing.T) {
+func TestNonIdentifierNamesAreHoisted(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("be fair ", 30)
 	inputs := []any{map[string]any{"id": 1, "House Rules": long, "House_Rules": "u", "m": map[string]any{"lang": "en"}}, map[string]any{"id": 2, "House Rules": long, "House_Rules": "v", "m": map[string]any{"lang": "en"}}}
@@ -288,7 +288,7 @@ func TestNamesThatAreNoIdentifiersAreHoisted(t *testing.T) {
 	require.ErrorContains(t, err, "{m.lang} is not the same in every input, and the system prompt is shared by all jobs")
 }
 
-func TestItemsOfAPlanHaveTheSameNames(t *testing.T) {
+func TestPlanItemsUseTheSameNames(t *testing.T) {
 	t.Parallel()
 	const schema = `{type: object, required: [items], properties: {items: {type: array, items: {type: object, properties: {"Sub Topic": {type: string}, who: {type: object}}}}}}`
 	c := planned(t, "task: \"{Sub Topic} {who.name} {item.who.name}\"\nplan: {task: a, output_schema: "+schema+"}\n")
@@ -365,8 +365,8 @@ func mustSpell(fields map[string]any) string {
 	return text
 }
 
-// slowLiteral renders a prompt with literal: true straight from the rule: the name of a field is a placeholder if an odd
-// number of pairs of braces encloses it, and all else is text.
+// slowLiteral renders a prompt with literal: true directly from the rule: the name of a field is a placeholder if an odd
+// number of pairs of braces encloses it, and all other text is kept.
 func slowLiteral(text string, in map[string]any) string {
 	var b strings.Builder
 	for _, p := range parseWording(text) {
@@ -383,7 +383,7 @@ func slowLiteral(text string, in map[string]any) string {
 	return b.String()
 }
 
-func TestWordingComesBack(t *testing.T) {
+func TestWordingPiecesJoinToPrompt(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "{", "}", "{}", "{a}", "{a{b}c}", "{{a}", "x{a b}y{{c}}z", "{\n}", "{a}{b}", strings.Repeat("{", 50) + "a" + strings.Repeat("}", 50)} {
 		var b strings.Builder

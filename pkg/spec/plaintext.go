@@ -8,10 +8,10 @@ import (
 	"io"
 )
 
-// sampleSize is how much of a source is looked at before it is read.
+// sampleSize is how many bytes of a source are inspected before it is read.
 const sampleSize = 64 << 10
 
-// Beginnings of files that are not text.
+// First bytes of files that are not text.
 var binaryKinds = []struct{ magic, kind string }{
 	{"PK\x03\x04", "a ZIP archive or an Excel workbook; save it as CSV"},
 	{"\x1f\x8b", "a gzip file; unpack it"},
@@ -20,8 +20,8 @@ var binaryKinds = []struct{ magic, kind string }{
 	{"%PDF-", "a PDF file"},
 }
 
-// peekText returns the beginning of a source and whether it is all of it. It drops a UTF-8 byte order mark. Sources that
-// are not UTF-8 text with lines are an error that names the remedy.
+// peekText returns the beginning of a source, and whether it is the whole source. It drops a UTF-8 byte order mark. It
+// returns an error with the remedy for a source that is not UTF-8 text with lines.
 func peekText(br *bufio.Reader) (sample []byte, whole bool, err error) {
 	if err := skipBOM(br); err != nil {
 		return nil, false, err
@@ -51,7 +51,7 @@ var (
 	errNUL     = errors.New("it holds a NUL byte, so it is not text")
 )
 
-// skipBOM drops a UTF-8 byte order mark and refuses the ones of UTF-16.
+// skipBOM drops a UTF-8 byte order mark and refuses those of UTF-16.
 func skipBOM(br *bufio.Reader) error {
 	head, err := br.Peek(3)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -9,30 +9,31 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Plan is a compiled spec without its inputs: what a worker needs to run any job of the batch. Its JSON form is kept
-// in Redis for the life of the batch, so fields may be added and none may change its meaning. It holds no secret.
+// Plan is a compiled spec without its inputs. It holds everything that a worker needs to run any job of the batch. Its
+// JSON form is kept in Redis for the life of the batch, so fields may be added but never change their meaning. It
+// contains no secret.
 type Plan struct {
 	Name     string `json:"name"`
 	Owner    string `json:"owner,omitempty"`
 	Priority int    `json:"priority,omitempty"`
 
-	// System is the shared prefix: system prompt, values that are the same in every input, schema instruction.
-	// Byte-identical for every job. May be empty.
+	// System is the shared prefix: system prompt, values that are the same in every input, schema instruction. It is
+	// byte-identical for every job. May be empty.
 	System string `json:"system"`
-	// Task is the per-job part as a template with the constant values filled in. Render with [Plan.Prompt].
+	// Task is the per-job part as a template with the constant values filled in. Render it with [Plan.Prompt].
 	Task string `json:"task"`
-	// Schema is the output schema, compact JSON; empty for free text. Without one, the output is {"text": …}.
+	// Schema is the output schema as compact JSON. It is empty for free text; the output is then {"text": …}.
 	Schema json.RawMessage `json:"schema,omitempty"`
 	// Tools are the names of the tools that the agent may call.
 	Tools []string `json:"tools,omitempty"`
-	// ToolSettings narrow what a tool's operator allows, by the tool's name in Tools.
+	// ToolSettings narrow the operator's settings of tools, by the tool's name in Tools.
 	ToolSettings map[string]ToolSetting `json:"tool_settings,omitempty"`
 
-	Model       string        `json:"model,omitempty"`        // "" takes the server's own
-	AnyModel    bool          `json:"any_model,omitempty"`    // jobs may use different models; else the first that answers is used for all
-	MaxInflight int           `json:"max_inflight,omitempty"` // model requests in flight per worker; 0 leaves it to the worker
+	Model       string        `json:"model,omitempty"`        // "" uses the server's own model
+	AnyModel    bool          `json:"any_model,omitempty"`    // jobs may use different models; otherwise the first model that answers is used for all
+	MaxInflight int           `json:"max_inflight,omitempty"` // model requests in flight per worker; 0 uses the worker's limit
 	MaxTurns    int           `json:"max_turns"`
-	MaxRetries  int           `json:"max_retries"`  // of one turn after a transient fault
+	MaxRetries  int           `json:"max_retries"`  // retries of one turn after a transient fault
 	MaxAttempts int           `json:"max_attempts"` // leases of one job
 	Timeouts    Timeouts      `json:"timeouts"`
 	Sampling    Sampling      `json:"sampling"`
@@ -43,20 +44,20 @@ type Plan struct {
 
 	// KeepReasoning is "" for KeepAuto.
 	KeepReasoning KeepReasoning `json:"keep_reasoning,omitempty"`
-	// Names maps placeholders of Task to the fields and paths of a plan's items, where the names differ. Jobs of known inputs
-	// have their values under the placeholder's name, so Names is nil for them.
+	// Names maps placeholders of Task to the fields and paths of a plan's items, where the names differ. It is nil for jobs
+	// of known inputs: their payloads use the placeholder's name.
 	Names map[string]string `json:"names,omitempty"`
 
-	// Transcripts says that results carry the conversation that led to them.
+	// Transcripts adds the conversation to each result.
 	Transcripts bool `json:"transcripts,omitempty"`
 
-	// Reduces is the batch whose results the one job of this plan reduces; "" for any other plan. Its Task has the
-	// placeholders {results} and {n}.
+	// Reduces is the batch that the one job of this plan reduces, or "" for other plans. Its Task has the placeholders
+	// {results} and {n}.
 	Reduces batch.ID `json:"reduces,omitempty"`
 
-	// Plans is the batch whose jobs are the items that the one job of this plan answers with; "" for any other plan.
+	// Plans is the batch that gets its jobs from the answer of this plan's one job, or "" for other plans.
 	Plans batch.ID `json:"plans,omitempty"`
-	// MaxItems bounds these items; 0 for any other plan.
+	// MaxItems limits the items of that answer; 0 for other plans.
 	MaxItems int `json:"max_items,omitempty"`
 
 	template *Template // Task, parsed; nil in a Plan that was not made by ParsePlan or Compile
@@ -72,8 +73,8 @@ func ParsePlan(data []byte) (*Plan, error) {
 	return &p, nil
 }
 
-// Prompt renders the user message of the job with this input. It is safe for concurrent use. A plan from [ParsePlan]
-// or [Spec.Compile] parses its template once; changing Task afterwards has no effect on it.
+// Prompt renders the user message of the job with this input. It is safe for concurrent use. A plan from [ParsePlan] or
+// [Spec.Compile] parses its template once; later changes of Task have no effect.
 func (p *Plan) Prompt(in map[string]any) (string, error) {
 	t := p.template
 	if t == nil {
@@ -93,27 +94,28 @@ func (p *Plan) Prompt(in map[string]any) (string, error) {
 	return t.Render(values)
 }
 
-// ToolSetting asks for less of a tool than its operator allows. Zero values leave the operator's.
+// ToolSetting narrows the operator's setting of a tool. Zero values keep the operator's setting.
 type ToolSetting struct {
 	Share     string        `json:"share,omitempty"` // pure, ttl, inflight or effect, see docs/tools.md
 	TTL       time.Duration `json:"ttl,omitempty"`   // for ttl
 	MaxTokens int           `json:"max_tokens,omitempty"`
 }
 
-// Timeouts bound one turn's model call, one tool call and one whole attempt of a job. 0 means no limit for Job.
+// Timeouts limit one turn's model call, one tool call and one whole attempt of a job. For Job, 0 means no limit.
 type Timeouts struct {
 	Turn time.Duration `json:"turn"` // Defaults to 10 minutes.
 	Tool time.Duration `json:"tool"` // Defaults to 60 s.
 	Job  time.Duration `json:"job,omitempty"`
 }
 
-// Sampling is passed to the model. Nil and 0 leave the server's default.
+// Sampling is passed to the model. Nil and 0 use the server's default.
 type Sampling struct {
 	Temperature *float64 `json:"temperature,omitempty"`
 	TopP        *float64 `json:"top_p,omitempty"`
 	MaxTokens   int      `json:"max_tokens,omitempty"`
 	Seed        *int64   `json:"seed,omitempty"`
 	Stop        []string `json:"stop,omitempty"`
-	// ExtraBody are further fields of the request's body, as the server has them. None is a field that batchagent sets.
+	// ExtraBody holds more fields of the request's body, in the server's notation. It must not contain fields that
+	// batchagent sets.
 	ExtraBody map[string]json.RawMessage `json:"extra_body,omitempty"`
 }

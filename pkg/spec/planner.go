@@ -10,20 +10,20 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// MaxItemsField is the placeholder in a planner's task that stands for the plan's max_items.
+// MaxItemsField is the placeholder in a planner's task for the plan's max_items.
 const MaxItemsField = "max_items"
 
 const (
 	defaultMaxItems = 100
-	// maxMaxItems keeps the commit of a plan one short script: see docs/adr/0009-plan-is-a-batch.md.
+	// maxMaxItems keeps the commit of a plan within one short script: see docs/adr/0009-plan-is-a-batch.md.
 	maxMaxItems = 10_000
 )
 
-// planSchema is what a planner answers unless the spec says otherwise: texts, each of them {item} in the task.
+// planSchema is the default output schema of a planner: a list of texts, each of them {item} in the task.
 const planSchema = `{"type":"object","properties":{"items":{"type":"array","items":{"type":"string"}}},"required":["items"],"additionalProperties":false}`
 
-// planner reads how an agent makes the inputs: the items of its answer. Limits that it does not give are the defaults of a
-// spec, and not those of the jobs.
+// planner reads the stage that makes the inputs from the items of an agent's answer. Missing limits take the defaults of
+// a spec, not the values of the jobs.
 //
 //	plan:
 //	  task: "Which questions does a survey of agent papers have to answer?"
@@ -55,7 +55,8 @@ func (l *loader) planner(field string, n ast.Node) {
 	l.planText, l.spec.planner = text, &p
 }
 
-// finishPlanner fills in what the plan shares with the jobs, and holds their prompts against what is known of its items.
+// finishPlanner fills in the settings that the plan inherits from the jobs, and checks the jobs' prompts against the
+// schema of its items.
 func (l *loader) finishPlanner() {
 	p := l.spec.planner
 	l.finishStage(p, planField)
@@ -89,7 +90,7 @@ func (s *Spec) checkItemNames(p prompt) Errors {
 		}
 		noted[q.name] = true
 		errs = append(errs, p.mistake(q.name, fmt.Sprintf(
-			"items of the plan have no field %q: its output_schema names %s, and {item} is the whole item. To mean the text {%s}, write {{%s}}",
+			"items of the plan have no field %q: its output_schema names %s, and {item} is the whole item. For the text {%s}, write {{%s}}",
 			q.name, cmp.Or(strings.Join(s.items, ", "), "none"), q.name, q.name)))
 	}
 	known := append([]string{itemField}, s.items...)
@@ -101,14 +102,14 @@ func (s *Spec) checkItemNames(p prompt) Errors {
 	case f.text != "":
 		errs = append(errs, p.mistakeAt(f.offset, f.message(fmt.Sprintf(", and items have a field %q", f.field))))
 	case len(errs) == 0 && p.field == s.task.field && !slices.ContainsFunc(p.wording.names(), s.ofItem):
-		errs = append(errs, p.mistakeAt(0, fmt.Sprintf("no field of the plan's items occurs in the task, so all jobs would ask the same; write {%s}. If that is meant, set literal: true",
+		errs = append(errs, p.mistakeAt(0, fmt.Sprintf("no field of the plan's items occurs in the task, so all jobs would have the same prompt; write {%s}. If that is intended, set literal: true",
 			strings.Join(known, "}, {"))))
 	}
 	return errs
 }
 
-// ofItem reports whether a name is that of a field that the items of the plan have, or of a path into one. If the schema does
-// not name the fields, every identifier and every path of identifiers is.
+// ofItem reports whether a name is a field of the plan's items, or a path into one. If the schema does not name the
+// fields, every identifier and every path of identifiers counts.
 func (s *Spec) ofItem(name string) bool {
 	if name == itemField || slices.Contains(s.items, name) {
 		return true
@@ -121,8 +122,8 @@ func (s *Spec) ofItem(name string) bool {
 	})
 }
 
-// CheckPlanner refuses a plan of somebody else's making that cannot be a planner's: its answer might have no items, or more than a
-// plan may have.
+// CheckPlanner validates a planner received over the API: every answer must have items, and their number must be
+// limited.
 func (p *Plan) CheckPlanner() error {
 	if p.MaxItems < 1 || p.MaxItems > maxMaxItems {
 		return fmt.Errorf("the plan %q has max_items %d; it must be from 1 to %d", p.Name, p.MaxItems, maxMaxItems)
@@ -133,7 +134,7 @@ func (p *Plan) CheckPlanner() error {
 	return nil
 }
 
-// schemaNode is what is looked at of a schema.
+// schemaNode holds the keywords of a schema that noItems and itemFields read.
 type schemaNode struct {
 	Ref        string                     `json:"$ref"`
 	Type       any                        `json:"type"`
@@ -143,7 +144,7 @@ type schemaNode struct {
 	Additional json.RawMessage            `json:"additionalProperties"`
 }
 
-// noItems says why an answer that matches the schema may have no list of items; "" if it always has one.
+// noItems returns why an answer that matches the schema may have no list of items, or "" if it always has one.
 func noItems(schema json.RawMessage) string {
 	const want = "a plan answers with an object that has an array `items`: " +
 		"{type: object, properties: {items: {type: array, items: {…}}}, required: [items]}"
@@ -156,7 +157,7 @@ func noItems(schema json.RawMessage) string {
 	return ""
 }
 
-// itemFields are the fields that a plan's items may have, sorted; nil if the schema does not tell.
+// itemFields returns the fields that a plan's items may have, sorted, or nil if the schema does not name them.
 func itemFields(schema json.RawMessage) []string {
 	var top, items, item schemaNode
 	_ = json.Unmarshal(schema, &top)

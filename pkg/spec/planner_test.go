@@ -25,7 +25,7 @@ func planned(t *testing.T, text string) *Compiled {
 }
 
 // A stage's budget in money counts by the stage's own prices, if it has any.
-func TestAStageHasPricesOfItsOwn(t *testing.T) {
+func TestStageHasOwnPrices(t *testing.T) {
 	t.Parallel()
 	c := planned(t, `
 task: "{item}"
@@ -37,7 +37,7 @@ reduce: {task: b, prices: {prompt: 4, completion: 0}, budget: {usd: 2}}
 	assert.Zero(t, c.Plan.Prices)
 }
 
-func TestAPlanHasLimitsOfItsOwn(t *testing.T) {
+func TestPlanHasOwnLimits(t *testing.T) {
 	t.Parallel()
 	c := planned(t, `
 name: survey
@@ -88,7 +88,7 @@ reduce: {task: "{results}", max_attempts: 1, max_retries: 0, timeouts: {job: 1m}
 	assert.NotEqual(t, same, other)
 }
 
-func TestAPlanDefaults(t *testing.T) {
+func TestPlanDefaults(t *testing.T) {
 	t.Parallel()
 	c := planned(t, "task: \"Read {item}.\"\nmodel: m\nmax_turns: 2\nplan: {task: List them.}\n")
 	assert.Equal(t, "List them.\n\nGive at most 100 items.", c.Planner.Task)
@@ -96,7 +96,7 @@ func TestAPlanDefaults(t *testing.T) {
 	assert.Equal(t, []any{"m", 8, 100, 3}, []any{c.Planner.Model, c.Planner.MaxTurns, c.Planner.MaxItems, c.Planner.MaxRetries})
 }
 
-func TestMistakesInAPlan(t *testing.T) {
+func TestPlanMistakesAreReported(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"plan: {task: a}\ninputs: [a]":                  "inputs: the inputs are the items of the plan",
@@ -123,11 +123,11 @@ func TestMistakesInAPlan(t *testing.T) {
 	_, err = load(t, "task: \"{r} and {item}\"\nplan: {task: a, output_schema: "+questions+"}\n", nil, LoadOptions{})
 	assert.ErrorContains(t, err, `items of the plan have no field "r": its output_schema names n, q`)
 	c := planned(t, "task: \"{anything}\"\nplan: {task: a, output_schema: {type: object, properties: {items: {type: array}}, required: [items]}}\n")
-	assert.Equal(t, "{anything}", c.Plan.Task, "the schema does not tell, so a job may")
+	assert.Equal(t, "{anything}", c.Plan.Task, "the schema does not name the fields, so any name may be one")
 }
 
-// A spec that is sent has no inputs behind it if a plan makes them.
-func TestAPlanThatIsSent(t *testing.T) {
+// A spec received over the API needs no inputs if a plan makes them.
+func TestParsePlanSpecWithoutInputs(t *testing.T) {
 	t.Parallel()
 	s, err := Parse("s.yaml", []byte("task: \"{item}\"\nplan: {task: a}\n"), LoadOptions{})
 	require.NoError(t, err)

@@ -10,15 +10,15 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// prompt is text with placeholders and where it stands in a file.
+// prompt is text with placeholders, and its place in a file.
 type prompt struct {
 	wording wording
-	given   bool // false if there is no such prompt
+	given   bool // false without such a prompt
 	text    string
 	field   string
 	file    string
 	line    int // of the first line of text
-	// folded says that lines of text are not lines of the file, so that line is the best that is known.
+	// folded reports that lines of text are not lines of the file, so that line is only approximate.
 	folded bool
 }
 
@@ -29,7 +29,7 @@ func (p prompt) uses(field string) bool {
 	})
 }
 
-// mistake is a FieldError at the first place at which the name stands in braces.
+// mistake returns a FieldError at the first place where the name is in braces.
 func (p prompt) mistake(name, message string) *FieldError {
 	i := slices.IndexFunc(p.wording, func(q piece) bool { return q.name == name && q.places() })
 	if i < 0 {
@@ -42,7 +42,7 @@ func (p prompt) mistake(name, message string) *FieldError {
 	return p.mistakeAt(offset, message)
 }
 
-// mistakeAt is a FieldError at an offset in the text.
+// mistakeAt returns a FieldError at an offset in the text.
 func (p prompt) mistakeAt(offset int, message string) *FieldError {
 	line := p.line
 	if !p.folded {
@@ -60,7 +60,7 @@ func (l *loader) taskPrompt(field string, n ast.Node) prompt {
 	return p
 }
 
-// finishSystem parses the system prompt, which is read before it is known whether its preamble stays.
+// finishSystem parses the system prompt. It runs after keep_preamble was read.
 func (l *loader) finishSystem() {
 	p := &l.spec.system
 	if !l.keepPreamble {
@@ -73,8 +73,8 @@ func (l *loader) finishSystem() {
 	p.wording = parseWording(p.text)
 }
 
-// prompt reads text that is inline or in a file. Line ends are made \n and those at the end dropped, so that the same
-// words give the same prompt whichever way they are written.
+// prompt reads text that is inline or in a file. Line ends become \n and trailing ones are dropped, so that the same
+// words give the same prompt in every notation.
 func (l *loader) prompt(field string, n ast.Node) (prompt, bool) {
 	p := prompt{field: field, file: l.file, line: lineOf(n)}
 	ok := true
@@ -115,7 +115,7 @@ func (l *loader) fileOnly(field string, n ast.Node) (string, bool) {
 	return file, len(l.errs) == before
 }
 
-// readFile reads a text file that the spec names.
+// readFile reads a text file named by the spec.
 func (l *loader) readFile(field string, n ast.Node, file string) ([]byte, bool) {
 	if !l.mayRead(field, n, file) {
 		return nil, false
@@ -131,7 +131,7 @@ func (l *loader) readFile(field string, n ast.Node, file string) ([]byte, bool) 
 	return []byte(strings.TrimPrefix(string(data), "\uFEFF")), true
 }
 
-// resolvePath is the absolute path of a file as the spec names it: relative to the spec's folder.
+// resolvePath returns the absolute path of a file named by the spec. Names are relative to the spec's folder.
 func (l *loader) resolvePath(file string) string {
 	if filepath.IsAbs(file) {
 		return filepath.Clean(file)
@@ -139,7 +139,7 @@ func (l *loader) resolvePath(file string) string {
 	return filepath.Join(l.dir, file)
 }
 
-// shown is what messages call a file that the spec names: relative to where the user named the spec from.
+// shown returns the name of a spec's file in messages. It is relative to the folder from which the user named the spec.
 func (l *loader) shown(file string) string {
 	if filepath.IsAbs(file) {
 		return filepath.Clean(file)
@@ -147,6 +147,6 @@ func (l *loader) shown(file string) string {
 	return filepath.Join(filepath.Dir(l.spec.Path), file)
 }
 
-// preamble is header lines that some clients put before a prompt. They differ from session to session, which would
-// make every prefix a new one to the server's cache.
+// preamble matches header lines that some clients put before a prompt. They differ between sessions, so every session
+// would get a new prefix in the server's cache.
 var preamble = regexp.MustCompile(`(?i)^\s*((x-anthropic-|x-amz-)[a-z0-9_-]*[ \t]*:[^\n]*(\n+|$))+`)

@@ -12,21 +12,21 @@ import (
 )
 
 const (
-	// maxShownPrompt bounds how much of a prompt an error shows, in characters.
+	// maxShownPrompt limits the part of a prompt that an error shows, in characters.
 	maxShownPrompt = 400
-	// maxNear bounds the names that are looked at for a slip of the pen.
+	// maxNear limits the names that are checked for typos.
 	maxNear = 1_000
-	// maxMistakes bounds the mistakes of a prompt that are reported.
+	// maxMistakes limits the reported mistakes of a prompt.
 	maxMistakes = 100
-	// maxForeign bounds the different names in doubled braces that are looked at.
+	// maxForeign limits the different names in doubled braces that are checked.
 	maxForeign = 10_000
 )
 
-// checkNames finds placeholders without a field in any input, and names in braces that are nearly those of fields.
+// checkNames finds placeholders without a field in any input, and names in braces that are nearly names of fields.
 func (s *Spec) checkNames(v *survey) Errors {
 	var errs Errors
 	if len(v.known) == 0 {
-		return nil // no input could be read, and the caller reports that
+		return nil // the caller reports that no input could be read
 	}
 	known := slices.Sorted(maps.Keys(v.known))
 	hint := ""
@@ -49,7 +49,7 @@ func (s *Spec) checkNames(v *survey) Errors {
 				errs = append(errs, s.checkSchemaName(p, name, f)...)
 			case f != nil:
 				errs = append(errs, p.mistake(name, fmt.Sprintf(
-					"no input has a field %q; the nearest name is %q, and the known ones are %s. To mean the text {%s}, write {{%s}}%s",
+					"no input has a field %q; the nearest name is %q, and the known ones are %s. For the text {%s}, write {{%s}}%s",
 					name, nearest(name, known), strings.Join(known[:min(len(known), 20)], ", "), name, name, hint)))
 			}
 		}
@@ -60,7 +60,7 @@ func (s *Spec) checkNames(v *survey) Errors {
 	return errs
 }
 
-// checkSchemaName refuses a name that may be a field and the output schema.
+// checkSchemaName refuses a name that could mean both a field and the output schema.
 func (s *Spec) checkSchemaName(p prompt, name string, f *fieldSurvey) Errors {
 	switch {
 	case !s.isSchema(name):
@@ -68,7 +68,7 @@ func (s *Spec) checkSchemaName(p prompt, name string, f *fieldSurvey) Errors {
 	case name == outputSchemaField:
 		return Errors{p.mistake(name, "inputs have a field \"output_schema\", and {output_schema} is the output schema of the spec; rename the field")}
 	case f.lacking:
-		return Errors{p.mistake(name, "only some inputs have a field \"schema\", so {schema} could be that or the output schema; for the output schema write {output_schema}")}
+		return Errors{p.mistake(name, "only some inputs have a field \"schema\", so {schema} could be the field or the output schema; for the output schema write {output_schema}")}
 	case p.field == s.system.field && f.varies:
 		return Errors{p.mistake(name, "inputs have a field \"schema\" that varies, and the system prompt is shared by all jobs; for the output schema write {output_schema}, for the field use the task")}
 	case s.system.uses(name) && s.task.uses(name):
@@ -77,7 +77,7 @@ func (s *Spec) checkSchemaName(p prompt, name string, f *fieldSurvey) Errors {
 	return nil
 }
 
-// checkNear finds names in braces that are no fields, but nearly.
+// checkNear finds names in braces that are nearly names of fields.
 func (p prompt) checkNear(data dataNames, placed func(name string) bool) Errors {
 	var errs Errors
 	for i, name := range p.wording.names() {
@@ -96,7 +96,7 @@ func (p prompt) checkNear(data dataNames, placed func(name string) bool) Errors 
 }
 
 var (
-	// formatSuffix is what Python puts behind a name: {price:.2f}, {name!r}.
+	// formatSuffix matches Python's suffixes of a name: {price:.2f}, {name!r}.
 	formatSuffix = regexp.MustCompile(`^(.*?[^\s:!])(![rsa])?(:[<>=^+\-0-9.,_]*[a-zA-Z%]?)?$`)
 	dotted       = regexp.MustCompile(`^[\p{L}_][\p{L}\p{M}\p{N}_\-]*((\.[\p{L}\p{N}_][\p{L}\p{M}\p{N}_\-]*)|(\[[0-9]+\]))+$`)
 	wordy        = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{M}\p{N} _.\-]*$`)
@@ -132,7 +132,7 @@ func (d dataNames) nearMiss(name string) (string, bool) {
 	return "", false
 }
 
-// fold drops what people get wrong in names: case, spaces, and what joins words.
+// fold drops the common differences between names: case, spaces, and characters that join words.
 func fold(name string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) || strings.ContainsRune("_-.", r) {

@@ -11,18 +11,17 @@ import (
 // Node is a value in a YAML file.
 type Node = ast.Node
 
-// Reader reads YAML files of other kinds as strictly as a spec: every mistake is noted with its file, line and field,
-// and reading goes on. Methods that return a second value say by it whether the first is sound. It is not safe for
-// concurrent use.
+// Reader reads other YAML files as strictly as a spec. It records every mistake with its file, line and field, and
+// continues. Methods with a second result return false if the value is invalid. It is not safe for concurrent use.
 type Reader struct{ d *document }
 
-// Field reads one known field of a mapping. Read is not called for null.
+// Field is the reader of one known field of a mapping. Read is not called for null.
 type Field struct {
 	Name string
 	Read func(field string, n Node)
 }
 
-// ReadFile reads a YAML file and gives its top node to read. All mistakes come back at once, as [Errors].
+// ReadFile reads a YAML file and calls read with its top node. It returns all mistakes at once, as [Errors].
 func ReadFile(path string, read func(r *Reader, top Node)) error {
 	data, err := readBounded(path, maxSpecBytes)
 	if err != nil {
@@ -35,7 +34,7 @@ func ReadFile(path string, read func(r *Reader, top Node)) error {
 	return d.errs.orNil()
 }
 
-// Fields gives each field of a mapping to its reader. Other fields are mistakes.
+// Fields calls the reader of each field of a mapping. Other fields are mistakes.
 func (r *Reader) Fields(field string, n Node, fields ...Field) {
 	readers := make([]fieldReader, len(fields))
 	for i, f := range fields {
@@ -44,7 +43,7 @@ func (r *Reader) Fields(field string, n Node, fields ...Field) {
 	r.d.mapping(field, n, readers)
 }
 
-// Entries gives each entry of a mapping whose keys are names of the user's choice.
+// Entries calls read for each entry of a mapping with arbitrary keys.
 func (r *Reader) Entries(field string, n Node, read func(key, field string, n Node)) {
 	if n = r.d.resolve(field, n); n == nil {
 		return
@@ -57,12 +56,12 @@ func (r *Reader) Entries(field string, n Node, read func(key, field string, n No
 	}
 }
 
-// List gives each item of a list.
+// List calls read for each item of a list.
 func (r *Reader) List(field string, n Node, read func(field string, n Node)) {
 	r.d.list(field, n, read)
 }
 
-// Text reads text; a bare number or truth value counts as what was written.
+// Text reads text. A bare number or truth value becomes its text as written.
 func (r *Reader) Text(field string, n Node) (string, bool) { return r.d.text(field, n) }
 
 // Bool reads true or false.
@@ -88,15 +87,15 @@ func (r *Reader) IsList(n Node) bool { _, ok := n.(*ast.SequenceNode); return ok
 // IsBool reports whether n is true or false.
 func (r *Reader) IsBool(n Node) bool { _, ok := n.(*ast.BoolNode); return ok }
 
-// Failf notes a mistake at n.
+// Failf records a mistake at n.
 func (r *Reader) Failf(n Node, field, format string, args ...any) {
 	r.d.failf(n, field, format, args...)
 }
 
-// Line is where n begins, from 1.
+// Line returns the line on which n begins, from 1.
 func (r *Reader) Line(n Node) int { return lineOf(n) }
 
-// Nearest is the known name that is closest to name; "" if none is known.
+// Nearest returns the known name closest to name, or "" if known is empty.
 func Nearest(name string, known []string) string {
 	if len(known) == 0 {
 		return ""
@@ -104,7 +103,7 @@ func Nearest(name string, known []string) string {
 	return nearest(name, slices.Sorted(slices.Values(known)))
 }
 
-// Expand replaces ${NAME} in text by variables of the environment. A variable that is not set is a mistake at n.
+// Expand replaces ${NAME} in text by environment variables. A missing variable is a mistake at n.
 func (r *Reader) Expand(field string, n Node, text string, lookup func(string) (string, bool)) (string, bool) {
 	ok := true
 	out := variable.ReplaceAllStringFunc(text, func(v string) string {

@@ -9,13 +9,13 @@ import (
 // KeepReasoning selects the reasoning that a job sends back to its model.
 type KeepReasoning string
 
-// The choices. A transcript has all reasoning under each of them.
+// The choices. Transcripts contain all reasoning under each of them.
 const (
-	// KeepAuto sends the reasoning of the turns that called tools, as servers expect it within a tool loop.
+	// KeepAuto sends the reasoning of turns that called tools, as servers expect within a tool loop.
 	KeepAuto KeepReasoning = "auto"
-	// KeepAlways also sends that of an answer which has to be repaired.
+	// KeepAlways also sends the reasoning of an answer that has to be repaired.
 	KeepAlways KeepReasoning = "always"
-	// KeepNever sends none.
+	// KeepNever sends no reasoning.
 	KeepNever KeepReasoning = "never"
 )
 
@@ -32,7 +32,7 @@ func (l *loader) keepReasoning(to *KeepReasoning) func(string, ast.Node) {
 	}
 }
 
-// stored returns the choice as plans have it, which leave the default out.
+// stored returns the choice in the form of plans: "" for the default.
 func (k KeepReasoning) stored() KeepReasoning {
 	if k == KeepAuto {
 		return ""
@@ -40,5 +40,5 @@ func (k KeepReasoning) stored() KeepReasoning {
 	return k
 }
 
-// or returns the choice, or that of the batch if there is none.
+// or returns the choice, or the batch's choice if it is empty.
 func (k KeepReasoning) or(batch KeepReasoning) KeepReasoning { return cmp.Or(k, batch).stored() }

@@ -14,13 +14,13 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// decodeCSV yields one input per record; the first record names the fields. sample is the beginning of r.
+// decodeCSV returns one input per record. The first record names the fields. sample is the beginning of r.
 func (e encoding) decodeCSV(r *bufio.Reader, sample []byte, whole bool, name string, yield func(Input, error) bool) {
 	delimiter, skipped := separatorLine(sample)
 	w := &window{r: r, limit: maxInputBytes}
 	if skipped > 0 {
 		w.lines = 1
-		_, _ = r.Discard(skipped) // the sample has them
+		_, _ = r.Discard(skipped) // the sample contains these bytes
 	}
 	if e.delimiter != 0 {
 		delimiter = e.delimiter
@@ -100,14 +100,14 @@ func csvFields(header, record []string) (fields map[string]any, bad string) {
 	return fields, ""
 }
 
-// checkHeader trims the names of the columns and brings them into Unicode's form NFC.
+// checkHeader trims the names of the columns and converts them to Unicode's form NFC.
 func checkHeader(header []string, comma rune) error {
 	last := len(header) - 1
 	for last > 0 && strings.TrimSpace(header[last]) == "" {
 		last--
 	}
 	if named := strings.TrimSpace(header[last]); named != "" && last < len(header)-1 {
-		return fmt.Errorf("column %d has no name, because the row ends with %q; the first row must name the fields. Remove what follows %q from every line, or name the column",
+		return fmt.Errorf("column %d has no name, because the row ends with %q; the first row must name the fields. Remove the characters after %q from every line, or name the column",
 			last+2, strings.Repeat(string(comma), len(header)-1-last), named)
 	}
 	seen := make(map[string]bool, len(header))
@@ -117,7 +117,7 @@ func checkHeader(header []string, comma rune) error {
 		case header[i] == "" && i == 0:
 			return errors.New("column 1 has no name; the first row must name the fields. If it is the index that pandas writes, use to_csv(index=False)")
 		case header[i] == "":
-			return fmt.Errorf("column %d, behind %q, has no name; the first row must name the fields", i+1, header[i-1])
+			return fmt.Errorf("column %d, after %q, has no name; the first row must name the fields", i+1, header[i-1])
 		case !utf8.ValidString(name):
 			return errNotUTF8
 		case seen[header[i]]:
@@ -128,8 +128,8 @@ func checkHeader(header []string, comma rune) error {
 	return nil
 }
 
-// decodeArray yields one input per element of a JSON array. Past a syntax error nothing can be told apart, so that
-// ends the source.
+// decodeArray returns one input per element of a JSON array. A syntax error ends the source, because elements after it
+// cannot be separated.
 func decodeArray(r io.Reader, name string, yield func(Input, error) bool) {
 	w := &window{r: r, limit: maxInputBytes}
 	dec := json.NewDecoder(w)
@@ -183,18 +183,18 @@ func kindOfToken(t json.Token) string {
 	return "a single value"
 }
 
-// window passes a stream to a parser that buffers whole records. It bounds what the parser may hold (I7) and knows
-// the line of each offset that the parser has not freed.
+// window passes a stream to a parser that buffers whole records. It limits the bytes that the parser may hold (I7), and
+// computes the line of each offset that the parser has not freed.
 type window struct {
 	r        io.Reader
 	limit    int64
-	read     int64   // bytes passed on
-	freed    int64   // bytes the parser is done with
+	read     int64   // bytes passed to the parser
+	freed    int64   // bytes that the parser no longer needs
 	lines    int     // newlines before freed
 	newlines []int64 // offsets of the newlines from freed on
 }
 
-// windowSlack is more than a parser's own read-ahead.
+// windowSlack is larger than a parser's own read-ahead.
 const windowSlack = 1 << 20
 
 func (w *window) Read(p []byte) (int, error) {
@@ -211,7 +211,7 @@ func (w *window) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// free says that the parser will not go back before offset.
+// free records that the parser will not go back before offset.
 func (w *window) free(offset int64) {
 	n, _ := slices.BinarySearch(w.newlines, offset)
 	w.freed = offset
@@ -219,7 +219,7 @@ func (w *window) free(offset int64) {
 	w.newlines = slices.Delete(w.newlines, 0, n)
 }
 
-// lineAt is the 1-based line of offset, which is not before the last freed one.
+// lineAt returns the 1-based line of offset, which must not be before the last freed one.
 func (w *window) lineAt(offset int64) int {
 	n, _ := slices.BinarySearch(w.newlines, offset)
 	return w.lines + n + 1

@@ -10,10 +10,11 @@ import (
 // Placeholders of a reduction's task.
 const (
 	ResultsField = "results" // the results, one JSON object per line
-	CountField   = "n"       // how many results the batch has
+	CountField   = "n"       // the number of results of the batch
 )
 
-// reduce reads how the results of all jobs become one. What it does not say is as for the jobs; tools there are none.
+// reduce reads the stage that combines the results of all jobs into one. Missing settings are inherited from the jobs,
+// but it has no tools.
 //
 //	reduce:
 //	  task: "Sum up these {n} reviews: {results}"
@@ -30,10 +31,10 @@ func (l *loader) reduce(field string, n ast.Node) {
 	l.reduceText, l.spec.reduce = text, p
 }
 
-// unset is a number of retries that the spec does not give: 0 means none.
+// unset marks a number of retries that the spec does not give: 0 means none.
 const unset = -1
 
-// finishReduce fills in what the reduction shares with the jobs, once their fields are read.
+// finishReduce fills in the settings that the reduction inherits from the jobs, once their fields are read.
 func (l *loader) finishReduce() {
 	jobs, p := l.spec.settings, l.spec.reduce
 	l.finishStage(p, "reduce")

@@ -9,7 +9,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Forms of an unquoted number. They are those of the YAML 1.2 core schema, without a plus sign and without leading zeros.
+// Forms of an unquoted number: those of the YAML 1.2 core schema, without a plus sign and without leading zeros.
 var (
 	jsonNumber  = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
 	bareDecimal = regexp.MustCompile(`^(-?)(0|[1-9][0-9]*)?\.([0-9]*)([eE][+-]?[0-9]+)?$`)
@@ -17,14 +17,14 @@ var (
 )
 
 // numberOf returns the JSON form of an unquoted number, and false for every other value. The parser reads YAML 1.1, in
-// which 02142 is octal and 1_000 has a separator, so numberOf looks at the characters and not at the parser's value.
+// which 02142 is octal and 1_000 has a separator. numberOf therefore reads the characters and not the parser's value.
 //
-// Text that only looks like a number stays text, as it is written: leading zeros (02142), a plus sign (+49151), separators
-// (1_000), times (12:30:45).
+// Text that only looks like a number stays text: leading zeros (02142), a plus sign (+49151), separators (1_000), times
+// (12:30:45).
 func numberOf(n ast.Node) (string, bool) {
 	switch n.(type) {
 	case *ast.IntegerNode, *ast.FloatNode:
-	case *ast.StringNode: // the parser's choice for numbers that no machine type holds
+	case *ast.StringNode: // the parser's node for numbers that fit no machine type
 		if n.GetToken().Type != token.StringType {
 			return "", false
 		}

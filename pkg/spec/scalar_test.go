@@ -14,7 +14,7 @@ func TestUnquotedValuesFollowTheYAMLCoreSchema(t *testing.T) {
 		"12345678901234567890123": "12345678901234567890123", "0.1": "0.1", "1e21": "1e21",
 		"0o17": "15", "0x1F": "31", "0xffffffffffffffffff": "4722366482869645213695", ".5": "0.5", "-.5e1": "-0.5e1", "5.": "5.0",
 
-		// Text, as it is written.
+		// These values stay text.
 		"02142": `"02142"`, "09999": `"09999"`, "007": `"007"`, "-02": `"-02"`, "00": `"00"`, "00.5": `"00.5"`,
 		"+1": `"+1"`, "+4915112345678": `"+4915112345678"`, "+.5": `"+.5"`, "1_000": `"1_000"`, "1__0": `"1__0"`, "1_0.5": `"1_0.5"`,
 		"0b11": `"0b11"`, "0x1_F": `"0x1_F"`, "-0x1F": `"-0x1F"`, "+0o17": `"+0o17"`, "0o8": `"0o8"`, "12:30:45": `"12:30:45"`,
@@ -31,7 +31,7 @@ func TestUnquotedValuesFollowTheYAMLCoreSchema(t *testing.T) {
 	}
 }
 
-func TestNumbersOfASpecHaveNoLeadingZeros(t *testing.T) {
+func TestNumbersHaveNoLeadingZeros(t *testing.T) {
 	t.Parallel()
 	for yaml, want := range map[string]string{
 		"max_turns: 010":               "batch.yaml:3: field max_turns: must be a whole number, not 010",

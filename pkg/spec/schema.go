@@ -14,18 +14,18 @@ import (
 	"github.com/batchagent/batchagent/pkg/jsonschema"
 )
 
-// schemaInstruction precedes the schema when no prompt names it.
+// schemaInstruction precedes the schema if no prompt contains it.
 const schemaInstruction = "Answer with one JSON value that matches this JSON Schema, and with nothing else:\n"
 
-// schemaText is a schema as it was written.
+// schemaText is a schema with its source text.
 type schemaText struct {
 	doc  *document
 	root ast.Node
-	errs *Errors // of the spec, which mistakes in it are, too
+	errs *Errors // of the spec; mistakes in the schema are added
 }
 
-// outputSchema reads a schema that is inline, in {file: path}, or at a path, and returns it as compact JSON with its
-// keys in their order: servers that bind an answer to a schema write the fields in that order.
+// outputSchema reads a schema that is inline, in {file: path}, or at a path. It returns compact JSON with the keys in
+// their original order, because servers that constrain an answer to a schema write the fields in that order.
 func (l *loader) outputSchema(field string, n ast.Node) json.RawMessage {
 	file := ""
 	switch v := n.(type) {
@@ -78,7 +78,8 @@ func keysOf(m ast.MapNode) []string {
 	return keys
 }
 
-// compileSchema checks the schema and returns its JSON form, or nil and the mistakes in the schema's document.
+// compileSchema checks the schema and returns its JSON form. It returns nil, and records the mistakes in the schema's
+// document, if the schema is invalid.
 func (l *loader) compileSchema(field string) json.RawMessage {
 	compact, ok := l.schema.doc.appendJSON(nil, field, l.schema.root, 0)
 	if !ok {
@@ -98,7 +99,7 @@ func (l *loader) compileSchema(field string) json.RawMessage {
 	return report.Schema
 }
 
-// fail notes a mistake at a place in the schema.
+// fail records a mistake at a place in the schema.
 func (s schemaText) fail(field string, at []string, msg string) {
 	*s.errs = append(*s.errs, s.mistake(field, at, msg))
 }
@@ -110,7 +111,7 @@ func (s schemaText) mistake(field string, at []string, msg string) *FieldError {
 	return s.doc.mistakef(s.line(at), field, "%s", msg)
 }
 
-// line is the line of a place in the schema, or of the last part of the way to it that is written there.
+// line returns the line of a place in the schema, or the line of its innermost parent with a known line.
 func (s schemaText) line(at []string) int {
 	n := s.doc.resolve("", s.root)
 	line := lineOf(n)
@@ -140,7 +141,7 @@ func (s schemaText) line(at []string) int {
 	return line
 }
 
-// pointer is a JSON pointer.
+// pointer returns a path as a JSON pointer.
 func pointer(at []string) string {
 	var b strings.Builder
 	for _, token := range at {
@@ -150,7 +151,7 @@ func pointer(at []string) string {
 	return b.String()
 }
 
-// squeeze drops all white space, so that a schema is found however it is laid out.
+// squeeze drops all white space, so that a schema is found in any layout.
 func squeeze(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {

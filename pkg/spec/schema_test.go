@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestSchemaIsNamedOnce(t *testing.T) {
+func TestSchemaAppearsOnce(t *testing.T) {
 	t.Parallel()
 	const compact = `{"type":"object","properties":{"b":{"type":"integer"},"a":{"type":"string"}}}`
 	schema := "output_schema:\n  type: object\n  properties:\n    b: {type: integer}\n    a: {type: string}\ninputs: [{id: 1}, {id: 2}]\n"
@@ -35,7 +35,7 @@ func TestSchemaIsNamedOnce(t *testing.T) {
 	}
 }
 
-func TestSchemaPlaceholderIsAFieldWithoutASchema(t *testing.T) {
+func TestSchemaPlaceholderWithoutSchemaIsField(t *testing.T) {
 	t.Parallel()
 	c, err := compile(t, "task: \"{schema}\"\ninputs: [{schema: a}, {schema: b}]\n", nil, LoadOptions{})
 	require.NoError(t, err)

@@ -15,16 +15,16 @@ import (
 // readInputs reads the field inputs in any of its forms:
 //
 //	inputs: [{…}, …]                      in the spec; a bare value is the field "input"
-//	inputs: papers.jsonl                  a file, by its extension; or a glob, if there is a * in it
+//	inputs: papers.jsonl                  a file, with the format of its extension; or a glob, if it contains a *
 //	inputs: "-"                           standard input, as JSON lines
 //	inputs: {file: export, format: csv}   format is jsonl, json, csv or text
-//	inputs: {file: x.csv, delimiter: ";"} what separates the columns
+//	inputs: {file: x.csv, delimiter: ";"} the character between columns
 //	inputs: {glob: "**/*.go", exclude: ["**/*_test.go"], root: ../..}
 //	inputs: {stdin: csv}
 //	inputs: {batch: b_…, where: ok}       results of another batch; where is ok, failed, cancelled or all
 //	inputs: {results: map.jsonl}          the same from a results file
 //
-// It returns nil if there is a mistake.
+// It returns nil after a mistake.
 func (l *loader) readInputs(field string, n ast.Node) source {
 	switch n.(type) {
 	case *ast.SequenceNode:
@@ -62,7 +62,7 @@ func (l *loader) inlineInputs(field string, n ast.Node) source {
 	return inputs
 }
 
-// globFields are the parts of a glob as the spec gives them.
+// globFields are the parts of a glob in the spec.
 type globFields struct {
 	field   string
 	node    ast.Node
@@ -157,7 +157,7 @@ func (l *loader) checkDelimiter(field string, n ast.Node, f format, delimiter ru
 	return true
 }
 
-// fileInputs is a file of inputs. Its format follows from its extension unless the spec names one.
+// fileInputs returns a file of inputs. The format is that of its extension unless the spec names one.
 func (l *loader) fileInputs(field string, n ast.Node, file, named string, delimiter rune) source {
 	if !l.mayRead(field, n, file) {
 		return nil
@@ -197,12 +197,11 @@ func (l *loader) fileInputs(field string, n ast.Node, file, named string, delimi
 	return nil
 }
 
-// globInputs is the files that a pattern matches, relative to root, which is relative to the spec's folder.
+// globInputs returns the files that a pattern matches. The pattern is relative to root, and root to the spec's folder.
 //
-// The field "path" is what the model passes to read_file, which sees the tools root (by default the current
-// directory). So it is relative to the tools root if all matches lie in there. Otherwise it is relative to root, or to
-// the part of the pattern without wildcards if that leads out of root, and the workers need that folder as their
-// tools root.
+// The model passes the field "path" to read_file, which sees the tools root (by default the current directory). "path"
+// is therefore relative to the tools root if all matches are in it. Otherwise it is relative to root, or to the part of
+// the pattern without wildcards if that leads out of root. Workers then need that folder as their tools root.
 func (l *loader) globInputs(g globFields) source {
 	if !l.mayRead(g.field, g.node, g.pattern) {
 		return nil

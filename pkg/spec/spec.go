@@ -15,54 +15,53 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// OnBadInput says what an unusable input does to a submit.
+// OnBadInput is the effect of an unusable input on a submit.
 type OnBadInput string
 
-// The choices. Neither lets a bad input go by in silence.
+// The choices. Both report every bad input.
 const (
 	Fail OnBadInput = "fail" // nothing is submitted
 	Skip OnBadInput = "skip" // its job fails as BadInput, without a model call
 )
 
-// Spec is a spec file that was read and found sound, before its inputs were looked at. Close it. It is not safe for
-// concurrent use.
+// Spec is a valid spec file; its inputs have not been read. The caller must close it. It is not safe for concurrent use.
 type Spec struct {
-	Path       string // as given to Load
+	Path       string // as passed to Load
 	Backend    string // URL; "" if the spec names none
 	OnBadInput OnBadInput
-	// MaxInflight is the spec's max_inflight; 0 if it gives none.
+	// MaxInflight is the spec's max_inflight; 0 if missing.
 	MaxInflight int
-	// Hints are what is probably a mistake in the spec, one sentence each, with its place.
+	// Hints are probable mistakes in the spec, one sentence each, with their place.
 	Hints []string
 
-	settings Plan  // everything but System and Task
+	settings Plan  // everything except System and Task
 	planner  *Plan // makes the inputs; nil if they come from elsewhere
 	reduce   *Plan
 	system   prompt
 	task     prompt
 	hoist    bool
-	literal  bool     // braces that are no field's name are text, without a complaint
+	literal  bool     // braces without a field's name are text, and are not reported
 	inputs   source   // nil if a plan makes them
 	items    []string // names that the items of a plan may have, if knowsItems
 	// knowsItems reports that the schema of the plan names the fields of its items.
 	knowsItems bool
 }
 
-// LoadOptions are what a spec file does not say.
+// LoadOptions are the settings for a spec that are not in its file.
 type LoadOptions struct {
-	// ToolsRoot is the folder that the read_file tool will see. The field "path" of globbed inputs is relative to it if
-	// the glob's root lies in it. Defaults to the current directory.
+	// ToolsRoot is the folder that the read_file tool sees. The field "path" of globbed inputs is relative to it if the
+	// glob's root is in it. Defaults to the current directory.
 	ToolsRoot string
 	// Stdin is read for inputs from standard input. Defaults to os.Stdin.
 	Stdin io.Reader
-	// Inputs, if set, are the inputs, and the spec must name none.
+	// Inputs, if set, are the inputs. The spec must then have none.
 	Inputs Records
-	// Earlier reads the results of another batch, for a spec whose inputs they are. Nil cannot.
+	// Earlier reads the results of another batch for a spec that has them as inputs. With nil, such a spec is a mistake.
 	Earlier func(Earlier) Records
 }
 
-// Load reads the spec file at path, and the prompt and schema files that it names. It checks everything that can be
-// known without reading the inputs. Mistakes in the files come back all at once, as [Errors].
+// Load reads the spec file at path, and the prompt and schema files that it names. It checks everything that does not
+// depend on the inputs. It returns all mistakes in the files at once, as [Errors].
 func Load(path string, opts LoadOptions) (*Spec, error) {
 	switch strings.ToLower(filepath.Ext(path)) {
 	case extYAML, extYML, extJSON:
@@ -76,13 +75,13 @@ func Load(path string, opts LoadOptions) (*Spec, error) {
 	return parse(path, data, opts, false)
 }
 
-// Parse reads a spec that somebody sent: it may name no files, because they would be those of this machine. Prompts and
-// schema are in it, and its inputs too, or they come from opts.Stdin; a spec that says nothing of inputs takes them from
-// there, as JSON lines. name is what messages call the spec, and ends in .yaml, .yml or .json. Mistakes come back all at
-// once, as [Errors].
+// Parse reads a spec received over the API. The spec must not name files, because they would be files of the server. It
+// contains its prompts and schema. Its inputs are in it or come from opts.Stdin; a spec without the field inputs reads
+// opts.Stdin as JSON lines. name is the name of the spec in messages, and ends in .yaml, .yml or .json. All mistakes are
+// returned at once, as [Errors].
 func Parse(name string, data []byte, opts LoadOptions) (*Spec, error) {
 	if len(data) > maxSpecBytes {
-		return nil, Errors{{File: name, Message: fmt.Sprintf("a spec is at most %d MiB; inputs may be longer, after it", maxSpecBytes>>20)}}
+		return nil, Errors{{File: name, Message: fmt.Sprintf("a spec is at most %d MiB; send large inputs after the spec", maxSpecBytes>>20)}}
 	}
 	if opts.Stdin == nil {
 		opts.Stdin = strings.NewReader("")
@@ -96,8 +95,8 @@ func (s *Spec) Takes() bool {
 	return ok
 }
 
-// LoadText is Load for a spec that is in memory. path is what messages call it, and files that it names are relative to
-// the folder of path.
+// LoadText is Load for a spec in memory. path is its name in messages. Files that it names are relative to the folder of
+// path.
 func LoadText(path string, data []byte, opts LoadOptions) (*Spec, error) {
 	if len(data) > maxSpecBytes {
 		return nil, Errors{{File: path, Message: fmt.Sprintf("the spec is larger than %d MiB", maxSpecBytes>>20)}}
@@ -105,7 +104,7 @@ func LoadText(path string, data []byte, opts LoadOptions) (*Spec, error) {
 	return parse(path, data, opts, false)
 }
 
-// maxSpecBytes bounds the spec file, and each prompt and schema file.
+// maxSpecBytes limits the spec file, and each prompt and schema file.
 const maxSpecBytes = 4 << 20
 
 func parse(path string, data []byte, opts LoadOptions, sent bool) (*Spec, error) {
@@ -155,8 +154,8 @@ func defaults(path string) Plan {
 	}
 }
 
-// Inputs yields the inputs in order. An unusable one has Bad set; an error says that the source cannot be read, and
-// ends it. The content of globbed files is read only if a prompt uses it.
+// Inputs returns the inputs in order. An unusable input has Bad set. An error means that the source cannot be read, and
+// ends the sequence. The content of globbed files is read only if a prompt uses it.
 func (s *Spec) Inputs(ctx context.Context) iter.Seq2[Input, error] {
 	return func(yield func(Input, error) bool) {
 		index := int64(0)
@@ -179,7 +178,7 @@ func (s *Spec) Inputs(ctx context.Context) iter.Seq2[Input, error] {
 
 func (s *Spec) uses(field string) bool { return s.system.uses(field) || s.task.uses(field) }
 
-// notes are the messages of the last read of the inputs.
+// notes returns the messages of the last read of the inputs.
 func (s *Spec) notes() []string {
 	if n, ok := s.inputs.(interface{ noted() []string }); ok {
 		return n.noted()
@@ -187,7 +186,7 @@ func (s *Spec) notes() []string {
 	return nil
 }
 
-// Close removes the copy of standard input, if there is one.
+// Close removes the copy of standard input, if one was made.
 func (s *Spec) Close() error {
 	if in, ok := s.inputs.(*stdinSource); ok {
 		return in.close()
@@ -201,15 +200,15 @@ type loader struct {
 	dir       string // absolute: the spec's folder
 	toolsRoot string // absolute
 	stdin     io.Reader
-	sent      bool // by somebody who may not read files here
+	sent      bool // received over the API: the spec may not read files here
 	earlier   func(Earlier) Records
-	given     source // takes the place of the field inputs, unless it is nil
+	given     source // replaces the field inputs, unless nil
 	spec      *Spec
 
 	keepPreamble bool
 	schema       schemaText
 	priced       []inMoney
-	// Prompts of the stages, which are checked once all fields are read.
+	// Prompts of the stages. They are checked once all fields are read.
 	planText, reduceText stageText
 }
 
@@ -217,7 +216,7 @@ func (l *loader) load(top ast.Node) {
 	before := len(l.errs)
 	l.mapping("", top, l.fields())
 	if _, isMapping := top.(ast.MapNode); !isMapping && len(l.errs) > before {
-		return // that it is no mapping says it all
+		return // the mistake, that it is no mapping, is already recorded
 	}
 	l.finishSystem()
 	l.needPrices()
@@ -233,7 +232,7 @@ func (l *loader) load(top ast.Node) {
 		l.failf(top, inputsField, "the inputs are the items of the plan; leave out %s or %s", inputsField, planField)
 	case planned:
 	case l.given != nil && l.spec.inputs != nil:
-		l.failf(top, inputsField, "inputs come from the program, and from the spec; give them once")
+		l.failf(top, inputsField, "inputs come from the program and from the spec; remove one of them")
 	case l.given != nil:
 		l.spec.inputs = l.given
 	case l.spec.inputs == nil:
@@ -247,27 +246,27 @@ func (l *loader) load(top ast.Node) {
 	}
 }
 
-// require notes that a field is missing, unless it is there and a mistake was noted.
+// require records that a field is missing, unless a mistake in the field was recorded.
 func (l *loader) require(top ast.Node, field string) {
 	if !l.noted(field) {
 		l.failf(top, field, "is required")
 	}
 }
 
-// noted reports whether a mistake in a field was found.
+// noted reports whether a mistake in a field was recorded.
 func (l *loader) noted(field string) bool {
 	return slices.ContainsFunc(l.errs, func(e *FieldError) bool { return strings.HasPrefix(e.Field, field) })
 }
 
-// mayRead notes a mistake if the spec names a file and may not.
+// mayRead reports whether the spec may name a file, and records a mistake if not.
 func (l *loader) mayRead(field string, n ast.Node, file string) bool {
 	if l.sent {
-		l.failf(n, field, "names %q, which would be a file of the server; a spec that is sent holds its texts and its schema, and inputs come after it", file)
+		l.failf(n, field, "names %q, which would be a file of the server; put texts and schema into a spec that you send, and the inputs after it", file)
 	}
 	return !l.sent
 }
 
-// stream is the inputs that do not come from the spec or a file.
+// stream returns the source for inputs that come from a stream.
 func (l *loader) stream(f format, delimiter rune) *stdinSource {
 	s := &stdinSource{stream: l.stdin, format: f, delimiter: delimiter, name: stdinName}
 	if l.sent {

@@ -10,13 +10,13 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// stageText is what a stage is asked, as it was written.
+// stageText is the prompts of a stage as written.
 type stageText struct {
 	system, task prompt
 	schema       schemaText
 }
 
-// stage reads into p what every stage may have of its own, and more. It reports whether that is sound and has a task.
+// stage reads the fields that every stage may have, and more, into p. ok reports that they are valid and include a task.
 func (l *loader) stage(field string, n ast.Node, p *Plan, more ...fieldReader) (s stageText, ok bool) {
 	ofJobs, before := l.schema, len(l.errs)
 	l.mapping(field, n, append([]fieldReader{
@@ -43,7 +43,7 @@ func (l *loader) stage(field string, n ast.Node, p *Plan, more ...fieldReader) (
 	return s, true
 }
 
-// stageTask makes the template of a stage's task. Its placeholders are names; but begins the message about others.
+// stageTask makes the template of a stage's task. names are its placeholders; but begins the message about other names.
 func (l *loader) stageTask(task prompt, but string, names ...string) *Template {
 	known := func(name string) bool { return slices.Contains(names, name) }
 	if !l.spec.literal {
@@ -58,7 +58,7 @@ func (p prompt) checkStage(but string, names []string, known func(string) bool) 
 	for _, q := range p.wording {
 		if q.firm() && !known(q.name) && !noted[q.name] {
 			noted[q.name] = true
-			errs = append(errs, p.mistake(q.name, fmt.Sprintf("%s {%s}. To mean the text {%s}, write {{%s}}", but, q.name, q.name, q.name)))
+			errs = append(errs, p.mistake(q.name, fmt.Sprintf("%s {%s}. For the text {%s}, write {{%s}}", but, q.name, q.name, q.name)))
 		}
 	}
 	used := p.wording.names()
@@ -70,7 +70,7 @@ func (p prompt) checkStage(but string, names []string, known func(string) bool) 
 	return errs
 }
 
-// withInstruction is a stage's system prompt, with its schema behind it.
+// withInstruction returns a stage's system prompt followed by its schema.
 func withInstruction(system string, schema json.RawMessage) string {
 	var sections []string
 	if system != "" {
@@ -82,7 +82,7 @@ func withInstruction(system string, schema json.RawMessage) string {
 	return strings.Join(sections, "\n\n")
 }
 
-// finishStage fills in what every stage shares with the jobs, once their fields are read.
+// finishStage fills in the settings that every stage inherits from the jobs, once their fields are read.
 func (l *loader) finishStage(p *Plan, name string) {
 	jobs := l.spec.settings
 	p.Name, p.Owner, p.Priority, p.TTL = jobs.Name+"/"+name, jobs.Owner, jobs.Priority, jobs.TTL

@@ -10,16 +10,16 @@ import (
 	"os"
 )
 
-// stdinName is what messages call standard input.
+// stdinName is the name of standard input in messages.
 const stdinName = "standard input"
 
-// stdinSource is a stream that can be read once. The first read copies it to a temporary file, because inputs are
-// read twice. It is not safe for concurrent use.
+// stdinSource is a stream that can be read once. The first read copies it to a temporary file, because inputs are read
+// twice. It is not safe for concurrent use.
 type stdinSource struct {
 	stream    io.Reader
 	format    format
-	delimiter rune   // of CSV; 0 looks for it
-	name      string // what messages call it
+	delimiter rune   // of CSV; 0 detects it
+	name      string // name in messages
 	notes
 
 	spool *os.File // nil until the first read

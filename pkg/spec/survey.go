@@ -9,44 +9,44 @@ import (
 	"strings"
 )
 
-// MaxBadKept is how many bad inputs are kept to be shown; the rest are counted.
+// MaxBadKept is how many bad inputs are kept for display. The others are only counted.
 const MaxBadKept = 20
 
-// maxKnown bounds the field names that a message can choose the nearest from.
+// maxKnown limits the field names from which a message chooses the nearest.
 const maxKnown = 1_000
 
-// survey is what one pass over the inputs finds out. Its memory does not grow with the number of inputs.
+// survey is the result of one pass over the inputs. Its memory does not grow with the number of inputs.
 type survey struct {
 	total    int64
 	badCount int64
 	bad      []Input // the first MaxBadKept
 
 	known map[string]bool         // names of fields that inputs have
-	used  map[string]*fieldSurvey // by the name that a prompt has for it
-	// maybe are names that are placeholders only if some input has a value for them. Those of the first readable input become
-	// used; late reports that a later input has another one, so that the survey has to begin again.
+	used  map[string]*fieldSurvey // by the name in the prompt
+	// maybe holds names that are placeholders only if some input has a value for them. Names found in the first readable
+	// input move to used. late reports that a later input has another one, so that the survey has to start again.
 	maybe   map[string]bool
 	byField map[string][]string // names of maybe, by the fields that they may begin with
 	late    bool
 
-	first    map[string]any // the fields of the first input that can be used
+	first    map[string]any // the fields of the first usable input
 	readable int64
 	line     []byte // the first readable input
-	distinct bool   // not all readable inputs are equal; found only while no name of the task is used
+	distinct bool   // not all readable inputs are equal; checked only while no name of the task is used
 	task     []string
 }
 
-// fieldSurvey is about one field that a prompt uses.
+// fieldSurvey describes one field that a prompt uses.
 type fieldSurvey struct {
 	exact, path bool // some input has a field of this name; a path of this name leads to a value
-	lacking     bool // some readable input has neither
+	lacking     bool // some readable input has no value for the name
 	varies      bool
-	value       string // as a prompt shows it; "" once the field varies
+	value       string // as shown in a prompt; "" once the field varies
 }
 
 func (f *fieldSurvey) seen() bool { return f.exact || f.path }
 
-// survey reads all inputs. It reads them twice if a name turns out late to be that of a field.
+// survey reads all inputs. It reads them twice if a later input shows that a name is a field.
 func (s *Spec) survey(ctx context.Context) (*survey, error) {
 	firm, maybe := s.names()
 	for {
@@ -96,7 +96,7 @@ func (v *survey) add(in Input) error {
 		}
 		in.Bad = v.lacking(in)
 	}
-	// A field counts as seen even if the input lacks another: it is not misspelt.
+	// A field counts as present even if the input misses another one: its name is not misspelt.
 	for name, f := range v.used {
 		value, exact, ok := lookup(in.Fields, name)
 		if !ok {
@@ -161,7 +161,7 @@ func (f *fieldSurvey) note(text string, first bool) {
 	}
 }
 
-// lacking says which used fields the input does not have, or "".
+// lacking returns which used fields the input does not have, or "".
 func (v *survey) lacking(in Input) string {
 	missing := missingFrom(in, slices.Sorted(maps.Keys(v.used)))
 	for _, name := range missing {
@@ -180,7 +180,7 @@ func missingFrom(in Input, names []string) []string {
 	return missing
 }
 
-// noValueFor is why an input that lacks names is bad, or "".
+// noValueFor returns why an input without values for names is bad, or "".
 func noValueFor(names []string) string {
 	if len(names) == 0 {
 		return ""
@@ -188,7 +188,7 @@ func noValueFor(names []string) string {
 	return "the input has no value for {" + strings.Join(names, "}, {") + "}"
 }
 
-// constants are the values of the used fields that are the same in every usable input.
+// constants returns the values of the used fields that are the same in every usable input.
 func (v *survey) constants() map[string]string {
 	out := map[string]string{}
 	for name, f := range v.used {

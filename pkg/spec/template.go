@@ -9,19 +9,19 @@ import (
 	"strings"
 )
 
-// Template is the prompt of a [Plan], in the form in which workers read it. It is immutable and safe for concurrent use.
-// The author of a spec writes a wording, and its placeholders may have other names.
+// Template is the prompt of a [Plan], in the form that workers read. It is immutable and safe for concurrent use. The
+// author of a spec writes a wording, which may use other names for its placeholders.
 //
-// A placeholder is a name in braces, {name}, where the name has the form of a Go identifier. Everything else is text
-// and stays as it is: { x }, {a.b}, {"a": 1}, {}, }}. So every text is a valid template.
+// A placeholder is a name in braces, {name}, where the name is a Go identifier. Everything else is text and stays
+// unchanged: { x }, {a.b}, {"a": 1}, {}, }}. So every text is a valid template.
 //
-// Doubling the braces escapes them, and only braces that directly enclose a name in pairs count:
+// Doubled braces are an escape. Only braces that directly enclose a name in pairs count:
 //
 //	{name}      the value
 //	{{name}}    the text {name}
 //	{{{name}}}  the value in braces
 //
-// In general, of k pairs of braces around a name every two are one literal pair, and an odd one left over makes the
+// In general, of k pairs of braces around a name every two are one literal pair, and a remaining pair makes the
 // placeholder. Braces without a partner on the other side are text: {"a": {name}} is the value followed by a brace.
 type Template struct {
 	parts []part
@@ -34,7 +34,7 @@ type part struct {
 	name  string // the author's name for field; "" if it is the same
 }
 
-// shown is what messages call a placeholder.
+// shown returns the name of a placeholder in messages.
 func (p part) shown() string { return cmp.Or(p.name, p.field) }
 
 var bracedName = regexp.MustCompile(`(\{+)([\p{L}_][\p{L}\p{Nd}_]*)(\}+)`)
@@ -62,7 +62,7 @@ func ParseTemplate(text string) *Template {
 	return t.template()
 }
 
-// Escape returns text changed so that, parsed as a template, it gives text again.
+// Escape returns a template that renders to text.
 func Escape(text string) string {
 	return bracedName.ReplaceAllStringFunc(text, func(s string) string {
 		open := len(s) - len(strings.TrimLeft(s, "{"))
@@ -72,7 +72,7 @@ func Escape(text string) string {
 	})
 }
 
-// Fields are the names of the placeholders, each once, in the order of their first use.
+// Fields returns the names of the placeholders, each once, in the order of their first use.
 func (t *Template) Fields() []string {
 	var names []string
 	seen := map[string]bool{}
@@ -85,8 +85,8 @@ func (t *Template) Fields() []string {
 	return names
 }
 
-// Render replaces each placeholder by the value of its field: text as it is, anything else as compact JSON. A field
-// that in lacks is an error.
+// Render replaces each placeholder by the value of its field: text unchanged, any other value as compact JSON. A missing
+// field is an error.
 func (t *Template) Render(in map[string]any) (string, error) {
 	var b []byte
 	for _, p := range t.parts {
@@ -109,7 +109,7 @@ func (t *Template) Render(in map[string]any) (string, error) {
 	return string(b), nil
 }
 
-// String is the template in its own language: parsed again it gives an equal template.
+// String returns the template as text. Parsed again, it gives an equal template.
 func (t *Template) String() string {
 	var b strings.Builder
 	for i, p := range t.parts {
@@ -117,7 +117,7 @@ func (t *Template) String() string {
 			b.WriteString(Escape(p.text))
 			continue
 		}
-		// Braces that touch the placeholder in pairs would be read as its own, so each such pair is doubled.
+		// Braces that touch the placeholder in pairs would count as its own, so each such pair is doubled.
 		pairs := 0
 		if i > 0 && i+1 < len(t.parts) {
 			before, after := t.parts[i-1].text, t.parts[i+1].text
@@ -128,7 +128,7 @@ func (t *Template) String() string {
 	return b.String()
 }
 
-// replace returns a template in which every placeholder for which f returns true is that text.
+// replace returns a template with the text from f in place of every placeholder for which f returns true.
 func (t *Template) replace(f func(p part) (string, bool)) (*Template, error) {
 	out := &builder{}
 	for _, p := range t.parts {
@@ -146,16 +146,16 @@ func (t *Template) replace(f func(p part) (string, bool)) (*Template, error) {
 	return out.template(), nil
 }
 
-// maxRendered bounds a prompt, in bytes. No model reads as much.
+// maxRendered limits a prompt, in bytes. It is more than any model reads.
 const maxRendered = 64 << 20
 
 var errTooLong = fmt.Errorf("the prompt has more than %d MiB; use long fields less often", maxRendered>>20)
 
-// builder makes a template of pieces. No text part of it is empty, and no two are neighbours.
+// builder makes a template from pieces. It has no empty text part, and no two neighbouring ones.
 type builder struct {
 	parts []part
-	text  strings.Builder // behind the last part
-	size  int             // of the texts that took the place of fields
+	text  strings.Builder // text after the last part
+	size  int             // of the texts that replaced fields
 }
 
 func (b *builder) appendText(s string) { b.text.WriteString(s) }
@@ -177,7 +177,7 @@ func (b *builder) template() *Template {
 	return &Template{parts: b.parts}
 }
 
-// appendValue appends what a placeholder shows of v.
+// appendValue appends the text of a placeholder with value v.
 func appendValue(b []byte, v any) ([]byte, error) {
 	switch v := v.(type) {
 	case string:

@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestTemplateRendersPlaceholdersAndLeavesTheRest(t *testing.T) {
+func TestTemplateRendersOnlyPlaceholders(t *testing.T) {
 	t.Parallel()
 	in := map[string]any{
 		"name": "Ada", "n": json.Number("12345678901234567890"), "price": json.Number("1.50"), "ok": true, "none": nil,
@@ -41,13 +41,13 @@ func TestTemplateRendersPlaceholdersAndLeavesTheRest(t *testing.T) {
 	}
 }
 
-func TestTemplateNamesAMissingField(t *testing.T) {
+func TestTemplateErrorNamesMissingField(t *testing.T) {
 	t.Parallel()
 	_, err := ParseTemplate("a {gone}").Render(map[string]any{"x": 1})
 	assert.EqualError(t, err, `the input has no field "gone", which the prompt uses as {gone}`)
 }
 
-// bracey draws text that is rich in what templates care about.
+// bracey generates text with many braces and names.
 func bracey() *rapid.Generator[string] {
 	pieces := []string{"{", "{", "}", "}", "{{", "}}", "a", "bc", "_", "é", " ", "1", "\n", `"`, "{a}", "{{bc}}", "\xff"}
 	return rapid.Custom(func(t *rapid.T) string {
@@ -55,7 +55,7 @@ func bracey() *rapid.Generator[string] {
 	})
 }
 
-func TestEscapedTextComesBack(t *testing.T) {
+func TestEscapedTextRoundTrips(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		text := bracey().Draw(t, "text")
@@ -65,12 +65,12 @@ func TestEscapedTextComesBack(t *testing.T) {
 	})
 }
 
-func TestTemplateStringParsesToTheSameTemplate(t *testing.T) {
+func TestTemplateStringRoundTrips(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		tmpl := ParseTemplate(bracey().Draw(t, "text"))
 		value := bracey().Draw(t, "value")
-		// Filling one field in brings text into the template that no parser saw.
+		// A filled-in value puts text into the template that the parser has not seen.
 		filled, err := tmpl.replace(func(p part) (string, bool) { return value, p.field == "a" })
 		require.NoError(t, err)
 		in := map[string]any{"a": value}
@@ -87,7 +87,7 @@ func TestTemplateStringParsesToTheSameTemplate(t *testing.T) {
 	})
 }
 
-func TestRenderAgreesWithASlowReading(t *testing.T) {
+func TestRenderAgreesWithSlowRender(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		text := bracey().Draw(t, "text")
@@ -103,7 +103,7 @@ func TestRenderAgreesWithASlowReading(t *testing.T) {
 	})
 }
 
-// slowRender reads the template language rune by rune, straight from its definition. Every placeholder is value.
+// slowRender reads the template language rune by rune, directly from its definition. Every placeholder has this value.
 func slowRender(text, value string) string {
 	r := splitRunes(text)
 	run := func(at int, brace string) int {
@@ -122,7 +122,7 @@ func slowRender(text, value string) string {
 		}
 		shut := run(end, "}")
 		if open == 0 || end == i+open || shut == 0 {
-			// No braced name starts here: copy the braces, or one rune.
+			// No name in braces starts here: copy the braces, or one rune.
 			step := max(open, 1)
 			b.WriteString(strings.Join(r[i:i+step], ""))
 			i += step
@@ -144,7 +144,7 @@ func slowRender(text, value string) string {
 	return b.String()
 }
 
-// splitRunes keeps invalid bytes apart, one each.
+// splitRunes splits a string into runes, with each invalid byte on its own.
 func splitRunes(s string) []string {
 	var out []string
 	for i, r := range s {

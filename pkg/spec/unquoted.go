@@ -9,10 +9,11 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// unquotedText is a line with a key and a value that is neither in quotes nor a number.
+// unquotedText matches a line with a key and a value that is neither quoted nor a number.
 var unquotedText = regexp.MustCompile(`^\s*(?:- +)?([A-Za-z_][\w.-]*):[ \t]+(\S.*?)\s*$`)
 
-// quoteAdvice explains a syntax error on a line whose value is probably meant as text; "" for other lines.
+// quoteAdvice explains a syntax error on a line with a value that is probably meant as text. It returns "" for other
+// lines.
 func quoteAdvice(data []byte, line int) string {
 	lines := bytes.Split(data, []byte("\n"))
 	if line < 1 || line > len(lines) {
@@ -29,7 +30,8 @@ func quoteAdvice(data []byte, line int) string {
 	return fmt.Sprintf(". If the value of %s is text, put it in quotes, or write `%s: |` and the text on the next lines, indented", key, key)
 }
 
-// notText explains a mapping or a list where text must stand: without quotes, text that begins with a brace or a bracket is one.
+// notText explains a mapping or a list in place of text: without quotes, text that begins with a brace or a bracket is
+// parsed as one.
 func notText(n ast.Node) string {
 	open := ""
 	switch n.(type) {
@@ -44,7 +46,7 @@ func notText(n ast.Node) string {
 	return fmt.Sprintf("; put text that begins with %s in quotes", open)
 }
 
-// onlyKeys reports whether a mapping has keys without values, as {name} has.
+// onlyKeys reports whether a mapping has only keys without values, such as {name}.
 func onlyKeys(m ast.MapNode) bool {
 	keys := 0
 	for it := m.MapRange(); it.Next(); keys++ {

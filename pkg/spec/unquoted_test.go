@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Text without quotes that YAML reads as something else gets a message that names the quotes.
-func TestTextThatNeedsQuotes(t *testing.T) {
+// If YAML does not read unquoted text as text, the message suggests quotes.
+func TestUnquotedTextSuggestsQuotes(t *testing.T) {
 	t.Parallel()
 	const quotes = "If the value of task is text, put it in quotes, or write `task: |` and the text on the next lines, indented"
 	for task, want := range map[string]string{

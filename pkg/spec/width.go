@@ -8,11 +8,11 @@ import (
 	"github.com/batchagent/batchagent/pkg/jsonschema"
 )
 
-// maxKeys bounds the keys of one mapping of a spec. The time of the YAML parser grows with its square. No schema that is accepted
-// has more properties.
+// maxKeys limits the keys of one mapping of a spec. The time of the YAML parser grows with its square. No accepted
+// schema has more properties.
 const maxKeys = jsonschema.MaxSubschemas
 
-// tooManyKeys returns the line on which a mapping has more than maxKeys keys; 0 if none has.
+// tooManyKeys returns the line on which a mapping exceeds maxKeys keys, or 0.
 func tooManyKeys(data []byte) int {
 	if start := bytes.TrimLeft(data, " \t\r\n"); len(start) > 0 && start[0] == '{' && json.Valid(data) {
 		return wideObject(data)
@@ -22,7 +22,7 @@ func tooManyKeys(data []byte) int {
 
 // wideObject is tooManyKeys for valid JSON.
 func wideObject(data []byte) int {
-	var keys []int // of the open objects and arrays
+	var keys []int // number of keys of each open object and array
 	line, quoted := 1, false
 	for i := 0; i < len(data); i++ {
 		switch c := data[i]; {
@@ -46,17 +46,18 @@ func wideObject(data []byte) int {
 	return 0
 }
 
-// keyLine is a line of YAML that may be a key of a mapping in block style: "key: value", "'a:b': value" or "? key". A line of a sequence
-// begins a mapping of its own.
+// keyLine matches a line of YAML that may be a key of a mapping in block style: "key: value", "'a:b': value" or "? key".
+// A line of a sequence begins a new mapping.
 var keyLine = regexp.MustCompile(`^ *(\?(\s|$)|[^\s#].*:(\s|$))`)
 
-// itemLine is a line of a sequence in block style.
+// itemLine matches a line of a sequence in block style.
 var itemLine = regexp.MustCompile(`^ *-(\s|$)`)
 
-// maxDocuments bounds the documents of a file, which has one: the time of the YAML parser grows with their square.
+// maxDocuments limits the documents of a file. A valid file has one; the time of the YAML parser grows with their
+// square.
 const maxDocuments = 100
 
-// tooManyDocuments returns the line on which a file has more than maxDocuments documents; 0 if it has fewer.
+// tooManyDocuments returns the line on which a file exceeds maxDocuments documents, or 0.
 func tooManyDocuments(data []byte) int {
 	line, documents := 0, 0
 	for text := range bytes.Lines(data) {

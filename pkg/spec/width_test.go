@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// wideSpecs returns a spec as JSON and as YAML whose schema has n properties.
+// wideSpecs returns a spec with a schema of n properties, as JSON and as YAML.
 func wideSpecs(n int) []string {
 	var object, block strings.Builder
 	for i := range n {
@@ -23,7 +23,7 @@ func wideSpecs(n int) []string {
 	}
 }
 
-func TestSpecWithManyPropertiesIsRefusedAtOnce(t *testing.T) {
+func TestSpecWithManyPropertiesIsRefusedQuickly(t *testing.T) {
 	t.Parallel()
 	for _, text := range wideSpecs(100_000) {
 		began := time.Now()
@@ -38,7 +38,7 @@ func TestSpecWithManyPropertiesIsRefusedAtOnce(t *testing.T) {
 }
 
 // The YAML parser would take minutes for each of them.
-func TestWideFilesAreRefusedAtOnce(t *testing.T) {
+func TestWideFilesAreRefusedQuickly(t *testing.T) {
 	t.Parallel()
 	for name, line := range map[string]string{
 		"question marks":   "  ? p%d\n  : 1\n",

@@ -7,20 +7,20 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// wording is a prompt as its author wrote it. Text in braces is a placeholder if it is the name of a field, or a path into one,
-// so a wording becomes a [Template] only once the fields of the inputs are known.
+// wording is a prompt as its author wrote it. Text in braces is a placeholder if it is the name of a field, or a path
+// into one. A wording therefore becomes a [Template] only once the fields of the inputs are known.
 type wording []piece
 
 // piece is text or, if name is set, a name in braces that may be a placeholder.
 type piece struct {
 	text       string // as written, with the braces
-	name       string // between the braces, in Unicode's form NFC
-	open, shut int    // braces on both sides
+	name       string // text between the braces, in Unicode's form NFC
+	open, shut int    // number of braces on each side
 	offset     int    // in the prompt
-	latex      bool   // behind a LaTeX command, as in \textbf{name}
+	latex      bool   // after a LaTeX command, as in \textbf{name}
 }
 
-// maxName bounds a name, in bytes.
+// maxName limits a name, in bytes.
 const maxName = 1_000
 
 var (
@@ -28,10 +28,10 @@ var (
 	latexHead  = regexp.MustCompile(`(\\[A-Za-z]+\*?(\[[^\[\]{}]*\])?(\{[^{}]*\})*|[\^_])$`)
 )
 
-// parseWording splits a prompt. Its pieces, put together, are the prompt.
+// parseWording splits a prompt into pieces. Joined, the pieces are the prompt.
 func parseWording(text string) wording {
 	var d wording
-	rest := 0 // where the text that is in no piece begins
+	rest := 0 // where the text begins that is not yet in a piece
 	for at := 0; ; {
 		i := strings.IndexByte(text[at:], '{')
 		if i < 0 {
@@ -66,7 +66,7 @@ func parseWording(text string) wording {
 	return d
 }
 
-// countByte is how many times c begins s.
+// countByte returns how many times s repeats c at its beginning.
 func countByte(s string, c byte) int {
 	n := 0
 	for n < len(s) && s[n] == c {
@@ -75,16 +75,16 @@ func countByte(s string, c byte) int {
 	return n
 }
 
-// pairs is how many braces on one side have a partner on the other.
+// pairs returns how many braces on one side have a partner on the other.
 func (p piece) pairs() int { return min(p.open, p.shut) }
 
-// places reports whether the piece is a placeholder, if its name is that of a field, and not an escape.
+// places reports whether the piece is a placeholder and no escape, if its name is a field.
 func (p piece) places() bool { return p.name != "" && p.pairs()%2 == 1 }
 
 // firm reports whether the piece is meant as a placeholder even if no field has its name.
 func (p piece) firm() bool { return p.places() && !p.latex && identifier.MatchString(p.name) }
 
-// names are the possible placeholders of the wording, each once, in the order of their first use.
+// names returns the possible placeholders of the wording, each once, in the order of their first use.
 func (d wording) names() []string {
 	var out []string
 	seen := map[string]bool{}
@@ -97,8 +97,8 @@ func (d wording) names() []string {
 	return out
 }
 
-// template replaces names for which alias returns true by placeholders of these names. All else is text. Doubled braces are
-// an escape, unless literal keeps them.
+// template replaces each name for which alias returns true by a placeholder of the returned name. All other text is
+// kept. Doubled braces are an escape, unless literal is set.
 func (d wording) template(literal bool, alias func(name string) (string, bool)) *Template {
 	t := &builder{}
 	for _, p := range d {

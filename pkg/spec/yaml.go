@@ -17,30 +17,31 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// document is a YAML file while it is being read. Its methods take a field's path and node, return the value and
-// whether it is sound, and note every mistake instead of stopping at the first.
+// document is a YAML file while it is being read. Its methods take a field's path and node. They return the value and
+// whether it is valid. They record every mistake and continue.
 type document struct {
 	file    string
 	anchors map[string]ast.Node
 	visits  int
-	merging int // merge keys being expanded, one in the other
+	merging int // depth of merge keys being expanded
 	errs    Errors
 }
 
 const (
-	// maxNesting bounds brackets and braces that are open at once; the YAML parser's time grows with its square.
+	// maxNesting limits open brackets and braces; the YAML parser's time grows with the square of their number.
 	maxNesting = 10_000
-	// maxDepth bounds nested values in inline inputs and schemas. It also ends aliases that contain themselves.
+	// maxDepth limits nested values in inline inputs and schemas. It also ends aliases that contain themselves.
 	maxDepth = 200
-	// maxFieldPath bounds a field's path in a message, in bytes.
+	// maxFieldPath limits a field's path in a message, in bytes.
 	maxFieldPath = 100
-	// maxMerges bounds merge keys that lead to merge keys.
+	// maxMerges limits the depth of merge keys within merge keys.
 	maxMerges = 20
-	// maxNodes bounds what aliases can blow a file up to.
+	// maxNodes limits the nodes of a file after its aliases are expanded.
 	maxNodes = 2_000_000
 )
 
-// parseYAML returns the top node of a file, or nil and why there is none in d.errs. JSON is YAML, too.
+// parseYAML returns the top node of a file. It returns nil, and the reason in d.errs, if the file is invalid. JSON is
+// also YAML.
 func parseYAML(file string, data []byte) (*document, ast.Node) {
 	d := &document{file: file, anchors: map[string]ast.Node{}}
 	data = bytes.TrimPrefix(data, []byte("\uFEFF"))
@@ -104,8 +105,8 @@ func (f anchorFinder) Visit(n ast.Node) ast.Visitor {
 	return f
 }
 
-// tooNested is the line on which more than maxNesting brackets are open, or 0. Brackets in text count too: no prompt
-// leaves so many open.
+// tooNested returns the line on which more than maxNesting brackets are open, or 0. Brackets in text also count: no
+// prompt leaves so many open.
 func tooNested(data []byte) int {
 	depth := 0
 	for _, c := range data {
@@ -121,8 +122,8 @@ func tooNested(data []byte) int {
 	return 0
 }
 
-// tooNestedTokens is tooNested by tokens: brackets in strings do not count. Reading tokens does not recurse, and takes longer than
-// a look at the bytes.
+// tooNestedTokens is tooNested by tokens: brackets in strings do not count. It does not recurse, and is slower than
+// tooNested.
 func tooNestedTokens(data []byte) int {
 	depth := 0
 	for _, t := range lexer.Tokenize(string(data)) {
@@ -160,12 +161,12 @@ func lineOf(n ast.Node) int {
 	return n.GetToken().Position.Line
 }
 
-// resolve follows anchors and aliases. Its nil means that a mistake was noted.
+// resolve follows anchors and aliases. It returns nil after it recorded a mistake.
 func (d *document) resolve(field string, n ast.Node) ast.Node {
 	for range maxDepth {
 		if d.visits++; d.visits > maxNodes {
 			if d.visits == maxNodes+1 {
-				d.failf(n, field, "the file has more than %d values, aliases counted out", maxNodes)
+				d.failf(n, field, "the file has more than %d values, with aliases expanded", maxNodes)
 			}
 			return nil
 		}
@@ -188,7 +189,7 @@ func (d *document) resolve(field string, n ast.Node) ast.Node {
 			return n
 		}
 	}
-	d.failf(n, field, "the aliases lead in a circle")
+	d.failf(n, field, "the aliases form a cycle")
 	return nil
 }
 
@@ -199,8 +200,8 @@ type entry struct {
 	value ast.Node
 }
 
-// entries are the keys of a mapping in their order. Keys that occur twice are mistakes; merge keys (<<) are expanded
-// and give way to keys that are written out.
+// entries returns the keys of a mapping in order. Duplicate keys are mistakes. Merge keys (<<) are expanded; explicit
+// keys win over merged ones.
 func (d *document) entries(field string, n ast.Node) ([]entry, bool) {
 	m, ok := n.(ast.MapNode)
 	if !ok {
@@ -271,7 +272,7 @@ type fieldReader struct {
 	read func(field string, n ast.Node)
 }
 
-// mapping gives each key of a mapping to its reader. A key that has none is a mistake; a null is as if not given.
+// mapping calls the reader of each key of a mapping. A key without a reader is a mistake. A null counts as missing.
 func (d *document) mapping(field string, n ast.Node, readers []fieldReader) {
 	if n = d.resolve(field, n); n == nil {
 		return
@@ -298,7 +299,7 @@ func (d *document) mapping(field string, n ast.Node, readers []fieldReader) {
 	}
 }
 
-// list gives each item of a list to read.
+// list calls read for each item of a list.
 func (d *document) list(field string, n ast.Node, read func(field string, n ast.Node)) {
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
@@ -313,7 +314,7 @@ func (d *document) list(field string, n ast.Node, read func(field string, n ast.
 	}
 }
 
-// text reads text; a bare number or truth value counts as what was written.
+// text reads text. A bare number or truth value becomes its text as written.
 func (d *document) text(field string, n ast.Node) (string, bool) {
 	switch v := n.(type) {
 	case *ast.StringNode:
@@ -385,7 +386,7 @@ func (d *document) duration(field string, n ast.Node, low, high time.Duration) (
 	return 0, false
 }
 
-// appendJSON writes n as compact JSON, keys in their order and numbers as written. See numberOf for what a number is.
+// appendJSON writes n as compact JSON, with keys in order and numbers as written. See numberOf for the forms of numbers.
 func (d *document) appendJSON(b []byte, field string, n ast.Node, depth int) ([]byte, bool) {
 	if n = d.resolve(field, n); n == nil {
 		return b, false
@@ -467,7 +468,7 @@ func kindOf(n ast.Node) string {
 	}
 }
 
-// shorten cuts what a message quotes.
+// shorten cuts text that a message quotes.
 func shorten(s string) string {
 	const limit = 40
 	s, _, _ = strings.Cut(s, "\n")

@@ -10,7 +10,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// suspects makes a batch of n jobs, two attempts each, that a worker took with it when it died. They wait to run alone.
+// suspects makes a batch of n jobs with two attempts each. A worker took all of them and died, so they wait to run alone.
 func (w *world) suspects(n int) batch.ID {
 	w.Helper()
 	id := w.createAs(2, time.Hour)
@@ -18,9 +18,9 @@ func (w *world) suspects(n int) batch.ID {
 	w.seal(id, n)
 	require.Len(w, w.claim(id, "dead", n), n)
 	w.until(func() bool {
-		require.Empty(w, w.claim(id, "busy", n), "a last attempt in company")
+		require.Empty(w, w.claim(id, "busy", n), "a last attempt beside other jobs")
 		return w.counts(id).Takeovers == int64(n)
-	}, "%d leases to lapse", n)
+	}, "%d leases to expire", n)
 	return id
 }
 
@@ -39,7 +39,7 @@ func (w *world) volunteers(id batch.ID, consumer string) bool {
 }
 
 var aloneScenarios = []scenario{
-	{"a last attempt goes to who runs nothing else, one at a time", func(w *world) {
+	{"a last attempt goes to an idle worker, one at a time", func(w *world) {
 		id := w.suspects(3)
 		assert.EqualValues(w, 3, w.counts(id).Waiting)
 		for range 3 {
@@ -54,11 +54,11 @@ var aloneScenarios = []scenario{
 		assert.Len(w, w.results(id), 3)
 		assert.NotContains(w, w.keys(id), "ba:{"+string(id)+"}:alone")
 	}},
-	{"other jobs come before those that must run alone, and without them", func(w *world) {
+	{"other jobs come first, without those that must run alone", func(w *world) {
 		id := w.createAs(2, time.Hour)
 		w.feed(id, 0, 1)
 		w.one(id, "dead")
-		w.until(func() bool { w.claim(id, "busy", 5); return w.counts(id).Takeovers == 1 }, "the lease to lapse")
+		w.until(func() bool { w.claim(id, "busy", 5); return w.counts(id).Takeovers == 1 }, "the lease to expire")
 		w.feed(id, 1, 3)
 		w.seal(id, 4)
 		jobs := w.claimAlone(id, "idle", 10)
@@ -69,17 +69,17 @@ var aloneScenarios = []scenario{
 		w.finishAll(id, jobs)
 		assert.Equal(w, []int64{0}, indexes(w.claimAlone(id, "idle", 10)))
 	}},
-	{"a worker that dies with a job of its own uses up its last attempt, and nobody else's", func(w *world) {
+	{"a worker that dies with a job that runs alone uses up only the attempts of that job", func(w *world) {
 		id := w.suspects(2)
 		poison := w.claimAlone(id, "second", 1)
 		require.Len(w, poison, 1)
-		lost := w.takeover(id, "third", 1) // it does not run, so company does no harm
+		lost := w.takeover(id, "third", 1) // it does not run, so other jobs may be beside it
 		assert.True(w, lost[0].Exhausted)
 		assert.Equal(w, poison[0].Lease.Job, lost[0].Lease.Job)
 		w.finish(id, []statestore.Completion{failed(lost[0].Lease, batch.WorkerLost)}, statestore.Committed)
 		assert.Equal(w, batch.Done, w.finishAll(id, w.claimAlone(id, "third", 1)))
 	}},
-	{"a last attempt that is handed back waits to run alone again", func(w *world) {
+	{"a released last attempt waits to run alone again", func(w *world) {
 		id := w.suspects(1)
 		last := w.claimAlone(id, "a", 1)
 		require.Len(w, last, 1)
@@ -89,15 +89,15 @@ var aloneScenarios = []scenario{
 		again := w.claimAlone(id, "b", 1)
 		require.Len(w, again, 1)
 		assert.True(w, again[0].Alone)
-		assert.Equal(w, 2, again[0].Lease.Attempt, "I5: a release spends no attempt")
+		assert.Equal(w, 2, again[0].Lease.Attempt, "I5: a release counts no attempt")
 	}},
-	{"the worker that seemed dead is fenced, and its journal goes on", func(w *world) {
+	{"a worker that only seemed dead is fenced, and its job resumes from the journal", func(w *world) {
 		id := w.createAs(2, time.Hour)
 		w.feed(id, 0, 1)
 		w.seal(id, 1)
 		stale := w.one(id, "stalled")
 		w.checkpoint(stale.Lease, 1, "one")
-		w.until(func() bool { w.claim(id, "busy", 1); return w.counts(id).Takeovers == 1 }, "the lease to lapse")
+		w.until(func() bool { w.claim(id, "busy", 1); return w.counts(id).Takeovers == 1 }, "the lease to expire")
 		assert.ErrorIs(w, w.store.Checkpoint(w.Context(), stale.Lease, 2, []byte("late")), statestore.ErrFenced)
 		_, fenced := w.renew(id, "stalled", stale.Lease)
 		assert.Len(w, fenced, 1)
@@ -108,12 +108,12 @@ var aloneScenarios = []scenario{
 		assert.Equal(w, []string{"one"}, turns(jobs[0]))
 		assert.Equal(w, batch.Done, w.finishAll(id, jobs))
 	}},
-	{"cancel ends those that wait to run alone, too", func(w *world) {
+	{"cancel ends jobs that wait to run alone", func(w *world) {
 		id := w.suspects(3)
 		assert.True(w, w.volunteers(id, "a"))
 		_, err := w.store.Cancel(w.Context(), id)
 		require.NoError(w, err)
-		assert.False(w, w.volunteers(id, "a"), "they do not run, so nobody must be free for them")
+		assert.False(w, w.volunteers(id, "a"), "they do not run, so no worker must be free for them")
 		jobs := w.claim(id, "anybody", 10)
 		require.Len(w, jobs, 3)
 		done := make([]statestore.Completion, len(jobs))
@@ -122,7 +122,7 @@ var aloneScenarios = []scenario{
 		}
 		assert.Equal(w, batch.Done, w.finish(id, done, statestore.Committed, statestore.Committed, statestore.Committed))
 	}},
-	{"retry starts a job with company again", func(w *world) {
+	{"a retried job may run beside others", func(w *world) {
 		id := w.suspects(1)
 		last := w.claimAlone(id, "a", 1)
 		w.finish(id, []statestore.Completion{failed(last[0].Lease, batch.Timeout)}, statestore.Committed)
@@ -132,7 +132,7 @@ var aloneScenarios = []scenario{
 		assert.False(w, again.Alone)
 		assert.Equal(w, 1, again.Lease.Attempt)
 	}},
-	{"with one attempt allowed nothing runs alone", func(w *world) {
+	{"with one attempt allowed, no job runs alone", func(w *world) {
 		id := w.createAs(1, time.Hour)
 		w.feed(id, 0, 2)
 		w.seal(id, 2)
@@ -145,12 +145,12 @@ var aloneScenarios = []scenario{
 		id := w.suspects(1)
 		assert.True(w, w.volunteers(id, "a"))
 		assert.False(w, w.volunteers(id, "b"))
-		assert.True(w, w.volunteers(id, "a"), "it asks again")
+		assert.True(w, w.volunteers(id, "a"), "it renews its turn")
 		w.pass(2*w.lease + w.lease/10)
 		assert.True(w, w.volunteers(id, "b"))
 		assert.False(w, w.volunteers(id, "a"))
 		require.Len(w, w.claimAlone(id, "b", 1), 1)
-		assert.False(w, w.volunteers(id, "b"), "none waits any more")
-		assert.False(w, w.volunteers(statestore.NewID(time.Now()), "b"), "and none of a batch that is not there")
+		assert.False(w, w.volunteers(id, "b"), "no job waits")
+		assert.False(w, w.volunteers(statestore.NewID(time.Now()), "b"), "the batch does not exist")
 	}},
 }

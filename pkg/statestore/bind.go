@@ -10,8 +10,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Bind binds a batch to a model that answered for it, unless it is bound. It returns the model that the batch is bound to. With anyModel
-// the binding is only a note. ErrNotFound: the batch is gone. Repeatable.
+// Bind binds an unbound batch to a model that answered for it. It returns the model that the batch is bound to. With anyModel
+// the binding is only a record. ErrNotFound: the batch is gone. Repeatable.
 func (s *Store) Bind(ctx context.Context, id batch.ID, model string, anyModel bool) (bound string, err error) {
 	op := "bind batch " + string(id) + " to its model"
 	v, err := s.run(ctx, op, s.scripts.bind, []string{keyMeta(id)}, model, anyModel)
@@ -24,7 +24,7 @@ func (s *Store) Bind(ctx context.Context, id batch.ID, model string, anyModel bo
 	return bound, nil
 }
 
-// BoundModel returns the model that a batch is bound to; "" if none has answered for it yet. Repeatable.
+// BoundModel returns the model that a batch is bound to. It is empty before the first answer. Repeatable.
 func (s *Store) BoundModel(ctx context.Context, id batch.ID) (string, error) {
 	model, err := s.cmd.HGet(ctx, keyMeta(id), "model").Result()
 	if errors.Is(err, redis.Nil) {

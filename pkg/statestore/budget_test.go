@@ -33,7 +33,7 @@ const granted, noRoom, noLease, usedUp = statestore.Granted, statestore.NoRoom, 
 
 // A result of these tests has used 100 prompt tokens, 60 of them cached, and 7 completion tokens.
 var budgetScenarios = []scenario{
-	{"a batch that has used its tokens gives no new job until it may use more", func(w *world) {
+	{"a batch that has used its tokens gives no new job until its budget is raised", func(w *world) {
 		id := w.createWith(batch.Budget{Tokens: 200}, batch.Prices{})
 		w.feed(id, 0, 5)
 		w.seal(id, 5)
@@ -56,7 +56,7 @@ var budgetScenarios = []scenario{
 		assert.Equal(w, batch.Done, w.finishAll(id, w.claim(id, "a", 5)))
 		assert.False(w, w.info(id).Paused, "it is done")
 	}},
-	{"a paused batch gives no job that has begun", func(w *world) {
+	{"a paused batch gives no started job", func(w *world) {
 		id := w.createWith(batch.Budget{Tokens: 50}, batch.Prices{})
 		w.feed(id, 0, 4)
 		begun := w.claim(id, "a", 3)
@@ -65,18 +65,18 @@ var budgetScenarios = []scenario{
 		w.until(func() bool {
 			assert.Empty(w, w.claim(id, "b", 4))
 			return w.info(id).Counts.Running == 0
-		}, "the lapsed lease to be queued")
+		}, "the expired lease to be queued")
 		assert.EqualValues(w, 1, w.info(id).Counts.Takeovers)
 
 		require.NoError(w, w.store.SetBudget(w.Context(), id, batch.Budget{Tokens: 1_000}))
 		got := w.claim(id, "b", 4)
 		require.Len(w, got, 3)
 		assert.Equal(w, begun[1].Lease.Job, got[0].Lease.Job)
-		assert.Equal(w, 1, got[0].Lease.Attempt, "a release costs no attempt")
+		assert.Equal(w, 1, got[0].Lease.Attempt, "a release counts no attempt")
 		assert.Equal(w, begun[2].Lease.Job, got[1].Lease.Job)
-		assert.Equal(w, 2, got[1].Lease.Attempt, "a lapsed lease costs one")
+		assert.Equal(w, 2, got[1].Lease.Attempt, "an expired lease counts one")
 	}},
-	{"money counts by the prices, cached tokens by their own", func(w *world) {
+	{"costs follow the prices, and cached tokens have their own", func(w *world) {
 		prices := batch.Prices{Prompt: 1_000, Cached: 100, Completion: 2_000} // 0.04 + 0.006 + 0.014 = 0.06 a job
 		id := w.createWith(batch.Budget{USD: 0.11}, prices)
 		w.feed(id, 0, 3)
@@ -98,20 +98,20 @@ var budgetScenarios = []scenario{
 		assert.False(w, w.info(id).Paused)
 		assert.Len(w, w.claim(id, "a", 5), 2)
 	}},
-	{"as many calls begin as fit, and one where none does", func(w *world) {
+	{"as many calls start as fit, and one if none does", func(w *world) {
 		id := w.createWith(batch.Budget{Tokens: 100}, batch.Prices{})
 		w.feed(id, 0, 9)
 		j := w.claim(id, "a", 9)
 		assert.Equal(w, []statestore.Grant{granted, granted, noRoom}, w.spend(id, nil, wanted(j[0], 1, 10, 30), wanted(j[1], 1, 10, 50), wanted(j[2], 1, 1, 0)))
 		assert.Equal(w, batch.Budget{Tokens: 100}, w.info(id).Reserved)
 		assert.Empty(w, w.claim(id, "b", 9), "the calls in flight may need all of it")
-		// Both used 8 tokens, so the next ones are expected to use few, whatever they ask for.
+		// Both used 8 tokens, so the next calls are expected to use few, too, whatever their limits.
 		assert.Equal(w, []statestore.Grant{granted, granted}, w.spend(id,
 			[]statestore.EndedCall{endedCall(j[0], 1, 6, 2), endedCall(j[1], 1, 6, 2)}, wanted(j[2], 1, 6, 4_096), wanted(j[3], 1, 6, 4_096)))
 		info := w.info(id)
-		assert.Equal(w, batch.Budget{Tokens: 16}, info.Used, "no result holds it yet")
+		assert.Equal(w, batch.Budget{Tokens: 16}, info.Used, "no result contains it yet")
 		assert.Less(w, info.Reserved.Tokens, int64(40))
-		// A call that is larger than all that is left begins when nothing is in flight.
+		// A call larger than the rest of the budget starts when no call is in flight.
 		assert.Equal(w, []statestore.Grant{noRoom}, w.spend(id, nil, wanted(j[4], 1, 500, 1)))
 		assert.Equal(w, []statestore.Grant{granted, noRoom}, w.spend(id,
 			[]statestore.EndedCall{endedCall(j[2], 1, 6, 2), endedCall(j[3], 1, 6, 2)}, wanted(j[4], 1, 500, 1), wanted(j[5], 1, 1, 1)))
@@ -121,7 +121,7 @@ var budgetScenarios = []scenario{
 		assert.Equal(w, batch.Budget{Tokens: 533}, info.Used)
 		assert.Zero(w, info.Reserved)
 	}},
-	{"calls in flight count as much as their siblings used", func(w *world) {
+	{"calls in flight count as much as an average call", func(w *world) {
 		id := w.createWith(batch.Budget{USD: 1}, batch.Prices{Prompt: 0.15, Completion: 0.6})
 		w.feed(id, 0, 9)
 		j := w.claim(id, "a", 9)
@@ -130,7 +130,7 @@ var budgetScenarios = []scenario{
 		assert.Equal(w, []statestore.Grant{noRoom}, w.spend(id, []statestore.EndedCall{endedCall(j[0], 1, 1_000_000, 500_000)}, wanted(j[3], 1, 5, 0)))
 		assert.InDelta(w, 0.45, w.info(id).Used.USD, 1e-9)
 	}},
-	{"a call is reserved and settled once, however often that is repeated", func(w *world) {
+	{"repeats reserve and settle a call once", func(w *world) {
 		id := w.createWith(batch.Budget{Tokens: 1_000}, batch.Prices{})
 		w.feed(id, 0, 2)
 		j := w.one(id, "a")
@@ -144,7 +144,7 @@ var budgetScenarios = []scenario{
 			assert.Zero(w, w.info(id).Reserved)
 		}
 	}},
-	{"a call whose usage nobody knows counts as reserved", func(w *world) {
+	{"a call of unknown usage counts as reserved", func(w *world) {
 		id := w.createWith(batch.Budget{Tokens: 1_000}, batch.Prices{})
 		w.feed(id, 0, 1)
 		j := w.one(id, "a")
@@ -152,7 +152,7 @@ var budgetScenarios = []scenario{
 		w.spend(id, []statestore.EndedCall{{Call: statestore.Call{Lease: j.Lease, Number: 1}}})
 		assert.EqualValues(w, 20, w.info(id).Used.Tokens)
 	}},
-	{"a result takes the place of what its calls used", func(w *world) {
+	{"a result replaces the usage of its calls", func(w *world) {
 		id := w.createWith(batch.Budget{Tokens: 10_000}, batch.Prices{})
 		w.feed(id, 0, 2)
 		w.seal(id, 2)
@@ -163,7 +163,7 @@ var budgetScenarios = []scenario{
 		info := w.info(id)
 		assert.EqualValues(w, 107, info.Used.Tokens)
 		assert.EqualValues(w, 20, info.Reserved.Tokens, "of the other job")
-		// A call that failed half-way cost something too, and no result holds it.
+		// A call that failed half-way cost something too, and no result contains it.
 		w.spend(id, []statestore.EndedCall{endedCall(j[1], 1, 100, 50)})
 		assert.Equal(w, batch.Done, w.finishAll(id, j[1:]))
 		assert.EqualValues(w, 107+150, w.info(id).Used.Tokens)
@@ -181,7 +181,7 @@ var budgetScenarios = []scenario{
 		w.release(id, j.Lease)
 		assert.Zero(w, w.info(id).Reserved)
 		assert.Equal(w, []statestore.Grant{noLease}, w.spend(id, nil, wanted(j, 3, 1, 1)))
-		// The call was on its way when the lease ended. It cost something all the same.
+		// The call was in flight when the lease ended. It cost something nevertheless.
 		w.spend(id, []statestore.EndedCall{endedCall(j, 2, 40, 2)})
 		assert.EqualValues(w, 73, w.info(id).Used.Tokens)
 	}},
@@ -195,7 +195,7 @@ var budgetScenarios = []scenario{
 		assert.Zero(w, w.info(id).Reserved)
 		assert.Equal(w, []statestore.Grant{granted}, w.spend(id, nil, wanted(got[0], 1, 10, 40)))
 	}},
-	{"a reservation that an older version left ends when it is in the way", func(w *world) {
+	{"a reservation of an older version is freed when it is in the way", func(w *world) {
 		id := w.createWith(batch.Budget{Tokens: 50}, batch.Prices{})
 		w.feed(id, 0, 2)
 		j := w.claim(id, "a", 2)
@@ -223,7 +223,7 @@ var budgetScenarios = []scenario{
 		assert.Equal(w, []statestore.Grant{usedUp}, w.spend(id, nil, wanted(job, 1, 10, 30)))
 		assert.True(w, w.info(id).Paused)
 	}},
-	{"there is no budget of a batch that is gone", func(w *world) {
+	{"a removed batch has no budget", func(w *world) {
 		assert.ErrorIs(w, w.store.SetBudget(w.Context(), "b_01k0000000000000000000000", batch.Budget{Tokens: 1}), statestore.ErrNotFound)
 	}},
 }

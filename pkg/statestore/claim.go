@@ -10,44 +10,46 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// MaxClaim bounds the jobs of one claim.
+// MaxClaim is the limit of jobs per claim.
 const MaxClaim = 256
 
-// ClaimParams say who claims how much from where.
+// ClaimParams are the parameters of a claim.
 type ClaimParams struct {
 	Batch    batch.ID
 	Consumer string        // unique for every start of a process
 	Count    int           // 1 to MaxClaim
 	Lease    time.Duration // the same for all workers of a cluster
-	// Idle: the caller runs no job of any batch. If it gets one that must run alone, it claims nothing until that has ended.
+	// Idle: the caller runs no job of any batch. If it gets a job that must run alone, it claims nothing until that job has
+	// ended.
 	Idle bool
 }
 
 // Claimed is one leased job.
 type Claimed struct {
 	Lease   batch.Lease
-	Payload []byte
+	Payload []byte   // the job's input, as fed
 	Journal [][]byte // turns of earlier attempts, oldest first
-	// Exhausted: the job's last allowed attempt ended without a result. It must not run; finish it as WorkerLost.
+	// Exhausted: the job's last allowed attempt ended without a result. The job must not run; finish it as WorkerLost.
 	Exhausted bool
-	// Alone: this is the job's last attempt, and all those before ended with their worker gone. Nothing may run beside it.
+	// Alone: this is the job's last attempt, and the worker died in all earlier ones. No other job may run beside it.
 	Alone bool
-	// Queued is for how long nobody held the job, by Redis' clock: since it was fed, released or retried. 0 if its lease had lapsed.
+	// Queued is how long the job waited without a lease after it was fed, released or retried, by Redis' clock. It is 0 after
+	// an expired lease.
 	Queued time.Duration
 }
 
-// Claim leases up to p.Count jobs: released ones, then those whose lease lapsed, then new ones. It returns the
-// batch's phase too: in [batch.Cancelling] the jobs must not run, only be finished as cancelled.
+// Claim leases up to p.Count jobs: first released ones, then those with an expired lease, then new ones. It also returns the
+// batch's phase. In [batch.Cancelling] the jobs must not run, only be finished as cancelled.
 //
-// A job that has one attempt left, because its others ended with their workers gone, may be what killed them. It is kept for
-// a caller that runs nothing else and finds nothing else, so that it cannot use up its neighbours' attempts; see
+// A job that lost its worker in all attempts but the last may have killed those workers. Claim keeps it for a caller
+// that runs no other job and finds no other job, so that it cannot use up the attempts of its neighbours; see
 // [Store.Volunteer].
 //
-// A lapsed lease is taken over only after a whole lease in which workers could have renewed: an outage of Redis does
-// not count against the holders.
+// Claim takes over an expired lease only after workers were able to renew for a whole lease. So an outage of Redis does not
+// expire leases.
 //
-// Not repeatable: after ErrUnknownOutcome jobs may be leased to the caller without its knowing. Ask [Store.Held], and
-// release what it names and the caller does not run, before the next claim from this batch.
+// Not repeatable: after ErrUnknownOutcome the caller may hold leases without knowing. Before the next claim from this batch,
+// call [Store.Held] and release the leases that the caller does not run.
 func (s *Store) Claim(ctx context.Context, p ClaimParams) (batch.Phase, []Claimed, error) {
 	op := "claim from batch " + string(p.Batch)
 	keys := []string{keyMeta(p.Batch), keyJobs(p.Batch), keyLease(p.Batch), keyBack(p.Batch), keyAlone(p.Batch), keyCalls(p.Batch)}
@@ -85,9 +87,10 @@ func (s *Store) Claim(ctx context.Context, p ClaimParams) (batch.Phase, []Claime
 	return phase, jobs, nil
 }
 
-// Volunteer reports whether jobs of the batch wait to run alone and this consumer should make itself free for them: let its
-// jobs end, claim no others, and then claim with Idle. Of the workers that are busy one per batch is told so, for two
-// leases; it asks again before. Workers that run nothing get such jobs unasked. Repeatable.
+// Volunteer reports whether this consumer should free itself for jobs of the batch that wait to run alone. It then lets its
+// jobs end, claims no others, and claims with Idle when it is free. Of the busy workers, one per batch gets true. That holds
+// for two leases, and the consumer calls again before they end. Idle workers get such jobs without calling Volunteer.
+// Repeatable.
 func (s *Store) Volunteer(ctx context.Context, id batch.ID, consumer string, lease time.Duration) (bool, error) {
 	v, err := s.run(ctx, "ask for jobs of batch "+string(id)+" that wait to run alone", s.scripts.volunteer,
 		[]string{keyMeta(id), keyAlone(id)}, consumer, lease.Milliseconds())
@@ -115,14 +118,14 @@ func (s *Store) Held(ctx context.Context, id batch.ID, consumer string, limit in
 	return out, nil
 }
 
-// Active lists the batches that workers should look at, oldest first. A batch that has ended may still be listed;
-// [Store.Retire] takes it off. Repeatable.
+// Active lists the batches that workers claim from, oldest first. It may still list a batch that has ended; [Store.Retire]
+// removes it. Repeatable.
 func (s *Store) Active(ctx context.Context) ([]batch.ID, error) {
 	ids, err := s.cmd.SMembers(ctx, keyActive).Result()
 	if err != nil {
 		return nil, classify("list active batches", err)
 	}
-	slices.Sort(ids) // IDs begin with their time
+	slices.Sort(ids) // IDs start with their time
 	out := make([]batch.ID, len(ids))
 	for i, id := range ids {
 		out[i] = batch.ID(id)
@@ -130,8 +133,8 @@ func (s *Store) Active(ctx context.Context) ([]batch.ID, error) {
 	return out, nil
 }
 
-// Retire takes a batch off the active list if it is done or gone. A batch that is retried meanwhile is listed again
-// by [Store.Retry], which adds it after it changed the phase. Repeatable.
+// Retire removes a batch from the active list if it is done or gone. [Store.Retry] lists a batch again after it changed the
+// phase, so a concurrent retry keeps the batch listed. Repeatable.
 func (s *Store) Retire(ctx context.Context, id batch.ID) error {
 	op := "retire batch " + string(id)
 	over, err := s.over(ctx, id)
@@ -142,8 +145,8 @@ func (s *Store) Retire(ctx context.Context, id batch.ID) error {
 		if err := s.cmd.SRem(ctx, keyActive, string(id)).Err(); err != nil {
 			return classify(op, err)
 		}
-		// Looking again closes the gap: whoever made the batch live before the removal is seen here, whoever does so
-		// later adds it himself.
+		// A second look closes the gap. It sees a batch that became live before the removal. A later change lists the batch
+		// itself.
 		if over, err = s.over(ctx, id); err != nil || over {
 			return err
 		}
@@ -151,8 +154,8 @@ func (s *Store) Retire(ctx context.Context, id batch.ID) error {
 	return classify(op, s.cmd.SAdd(ctx, keyActive, string(id)).Err())
 }
 
-// over reports whether a batch is done or gone. A reducer that is done begins anew when the batch that it reduces was retried
-// and ends; so it is over only if that one is, which is asked first because its end queues the reducer in the same step.
+// over reports whether a batch is done or gone. A finished reducer runs again when its batch is retried and ends. So it is over
+// only if that batch is over. The batch is read first, because its end queues the reducer in the same step.
 func (s *Store) over(ctx context.Context, id batch.ID) (bool, error) {
 	if of, ok := id.Reduces(); ok {
 		if over, err := s.over(ctx, of); err != nil || !over {

@@ -28,7 +28,7 @@ var claimScenarios = []scenario{
 			assert.Empty(w, j.Journal)
 		}
 	}},
-	{"a claim says for how long nobody had the job", func(w *world) {
+	{"a claim reports how long the job waited without a lease", func(w *world) {
 		id := w.create()
 		w.feed(id, 0, 1)
 		wait := w.lease / 4
@@ -62,7 +62,7 @@ var claimScenarios = []scenario{
 		taken := w.takeover(id, "d", 2)
 		require.NotEmpty(w, taken)
 		for _, c := range taken {
-			assert.Zero(w, c.Queued, "a lapsed lease was no queue")
+			assert.Zero(w, c.Queued, "an expired lease is not queueing")
 		}
 	}},
 	{"an open batch gives jobs as they are fed", func(w *world) {
@@ -73,14 +73,14 @@ var claimScenarios = []scenario{
 		w.feed(id, 0, 1)
 		assert.Equal(w, []int64{0}, indexes(w.claim(id, "a", 5)))
 	}},
-	{"released jobs come before lapsed ones, and those before new ones", func(w *world) {
-		if !w.fake { // on a busy machine a pause of 300 ms between two calls is an outage, after which nothing is taken over
+	{"released jobs come before expired ones, and those before new ones", func(w *world) {
+		if !w.fake { // on a busy machine a pause of 300 ms between two calls is an outage, after which no lease is taken over
 			w.lease = 2 * time.Second
 		}
 		id := w.sealed(6)
 		lapsed := w.claim(id, "dead", 2) // 0 and 1
 		var back []statestore.Claimed
-		w.until(func() bool { // wait out the lease, but keep in touch, with leases that end by being released
+		w.until(func() bool { // wait for the lease to expire, and stay in touch through leases that are released at once
 			back = append(back, w.claim(id, "b", 1)...)
 			return len(back) == 2
 		}, "two more jobs")
@@ -90,12 +90,12 @@ var claimScenarios = []scenario{
 			_, fenced := w.renew(id, "b", renewed...)
 			require.Empty(w, fenced)
 			return time.Since(start) > w.lease+w.lease/2
-		}, "the first leases to lapse")
+		}, "the first leases to expire")
 		w.release(id, back[1].Lease, back[0].Lease)
 		got := indexes(w.claim(id, "c", 5))
-		assert.Equal(w, []int64{3, 2, 0, 1, 4}, got, "as released, then lapsed, then new")
+		assert.Equal(w, []int64{3, 2, 0, 1, 4}, got, "released in their order, then expired, then new")
 		assert.Len(w, lapsed, 2)
-		assert.EqualValues(w, 2, w.counts(id).Takeovers, "releases are none")
+		assert.EqualValues(w, 2, w.counts(id).Takeovers, "releases are no takeovers")
 	}},
 	{"tokens grow with every claim", func(w *world) {
 		id := w.sealed(3)
@@ -110,7 +110,7 @@ var claimScenarios = []scenario{
 			w.release(id, leases(jobs)...)
 		}
 	}},
-	{"a takeover brings the journal and spends an attempt", func(w *world) {
+	{"a takeover returns the journal and counts an attempt", func(w *world) {
 		id := w.sealed(1)
 		before := time.Now()
 		a := w.one(id, "a")
@@ -126,7 +126,7 @@ var claimScenarios = []scenario{
 		assert.Equal(w, []string{"turn one", "turn two"}, turns(b))
 		assert.EqualValues(w, 1, w.counts(id).Takeovers)
 
-		// The zombie is fenced from every verb, and what it writes is lost.
+		// Every call of the former holder is fenced, and its writes are dropped.
 		assert.ErrorIs(w, w.store.Checkpoint(w.Context(), a.Lease, 3, []byte("x")), statestore.ErrFenced)
 		_, fenced := w.renew(id, "a", a.Lease)
 		assert.Equal(w, []batch.Lease{a.Lease}, fenced)
@@ -134,12 +134,12 @@ var claimScenarios = []scenario{
 		w.finish(id, []statestore.Completion{succeeded(a.Lease)}, statestore.Fenced)
 		assert.Empty(w, w.results(id))
 		_, fenced = w.renew(id, "b", b.Lease)
-		assert.Empty(w, fenced, "none of which hurt the holder")
+		assert.Empty(w, fenced, "the holder is unaffected")
 		assert.Equal(w, batch.Done, w.finishAll(id, []statestore.Claimed{b}))
 		w.finish(id, []statestore.Completion{succeeded(a.Lease)}, statestore.Already)
 		assert.Len(w, w.results(id), 1)
 	}},
-	{"a worker may take over its own lapsed job, under a new token", func(w *world) {
+	{"a worker may take over its own expired job, under a new token", func(w *world) {
 		id := w.sealed(1)
 		a := w.one(id, "a")
 		again := w.takeover(id, "a", 1)[0]
@@ -147,7 +147,7 @@ var claimScenarios = []scenario{
 		_, fenced := w.renew(id, "a", a.Lease, again.Lease)
 		assert.Equal(w, []batch.Lease{a.Lease}, fenced)
 	}},
-	{"many lapsed leases are taken over in small claims", func(w *world) {
+	{"many expired leases are taken over in small claims", func(w *world) {
 		id := w.sealed(20)
 		require.Len(w, w.claim(id, "dead", 20), 20)
 		var got []statestore.Claimed
@@ -175,11 +175,11 @@ var claimScenarios = []scenario{
 		assert.False(w, second.Exhausted, "the last attempt may run")
 		third := w.takeover(id, "c", 1)[0]
 		assert.True(w, third.Exhausted)
-		assert.Equal(w, 2, third.Lease.Attempt, "I5: attempts never pass the limit")
+		assert.Equal(w, 2, third.Lease.Attempt, "I5: attempts never exceed the limit")
 
 		w.release(id, third.Lease)
 		fourth := w.one(id, "d")
-		assert.True(w, fourth.Exhausted, "a release gives back no attempt that was not begun")
+		assert.True(w, fourth.Exhausted, "a release gives back no attempt that was not started")
 		fifth := w.takeover(id, "e", 1)[0]
 		assert.True(w, fifth.Exhausted)
 		assert.Equal(w, batch.Done, w.finish(id, []statestore.Completion{failed(fifth.Lease, batch.WorkerLost)}, statestore.Committed))
@@ -188,12 +188,12 @@ var claimScenarios = []scenario{
 		require.NoError(w, err)
 		assert.EqualValues(w, 1, n)
 		sixth := w.one(id, "f")
-		assert.False(w, sixth.Exhausted, "retry starts the count anew")
+		assert.False(w, sixth.Exhausted, "retry restarts the count")
 		assert.Equal(w, 1, sixth.Lease.Attempt)
 		w.release(id, sixth.Lease)
-		assert.Equal(w, 1, w.one(id, "f").Lease.Attempt, "and a release gives its attempt back again")
+		assert.Equal(w, 1, w.one(id, "f").Lease.Attempt, "a release gives its attempt back again")
 	}},
-	{"a batch that is being cancelled says so with its jobs", func(w *world) {
+	{"a claim returns the phase of a batch that is being cancelled", func(w *world) {
 		id := w.sealed(2)
 		running := w.one(id, "a")
 		phase, err := w.store.Cancel(w.Context(), id)
@@ -203,10 +203,10 @@ var claimScenarios = []scenario{
 		assert.Equal(w, batch.Cancelling, phase)
 		assert.Equal(w, []int64{1}, indexes(jobs))
 		phase, fenced := w.renew(id, "a", running.Lease)
-		assert.Equal(w, batch.Cancelling, phase, "heartbeats learn of it, too")
+		assert.Equal(w, batch.Cancelling, phase, "heartbeats return it too")
 		assert.Empty(w, fenced)
 	}},
-	{"a batch that is done gives nothing", func(w *world) {
+	{"a batch that is done gives no jobs", func(w *world) {
 		id := w.sealed(1)
 		w.finishAll(id, w.claim(id, "a", 1))
 		phase, jobs := w.claimPhase(id, "b", 5)
@@ -219,7 +219,7 @@ var claimScenarios = []scenario{
 	{"held lists what a lost claim leased, and a release repairs it", func(w *world) {
 		id := w.sealed(4)
 		known := w.claim(id, "a", 1)
-		lost := w.claim(id, "a", 2) // as if this reply had not come
+		lost := w.claim(id, "a", 2) // this reply is lost
 		w.claim(id, "b", 1)
 		held, err := w.store.Held(w.Context(), id, "a", 10)
 		require.NoError(w, err)
@@ -231,7 +231,7 @@ var claimScenarios = []scenario{
 		again := w.claim(id, "c", 5)
 		assert.Equal(w, []int64{1, 2}, indexes(again))
 		for _, j := range again {
-			assert.Equal(w, 1, j.Lease.Attempt, "I5: no attempt was spent")
+			assert.Equal(w, 1, j.Lease.Attempt, "I5: no attempt was counted")
 		}
 		held, err = w.store.Held(w.Context(), id, "a", 10)
 		require.NoError(w, err)
@@ -247,7 +247,7 @@ var claimScenarios = []scenario{
 		assert.ElementsMatch(w, leases(lost), held)
 		held, err = w.store.Held(w.Context(), id, "a", 1)
 		require.NoError(w, err)
-		assert.Len(w, held, 1, "at most so many")
+		assert.Len(w, held, 1, "the limit applies")
 	}},
 	{"retire takes only ended batches off the list", func(w *world) {
 		live, done, gone := w.sealed(1), w.create(), statestore.NewID(time.Now())

@@ -13,7 +13,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// scenario is one thing that must hold on every server.
+// scenario is one behaviour that must hold on every server.
 type scenario struct {
 	name string
 	run  func(*world)
@@ -30,7 +30,7 @@ func scenarios() []scenario {
 	return all
 }
 
-// TestConformanceMiniredis runs the suite on the embedded server, in bubbles whose time costs nothing.
+// TestConformanceMiniredis runs the suite on the embedded server, in synctest bubbles where waiting takes no time.
 func TestConformanceMiniredis(t *testing.T) {
 	t.Parallel()
 	for _, s := range scenarios() {
@@ -41,7 +41,7 @@ func TestConformanceMiniredis(t *testing.T) {
 	}
 }
 
-// bubble is a world of its own inside a synctest bubble.
+// bubble returns a world of its own inside a synctest bubble.
 func bubble(t *testing.T) *world {
 	t.Helper()
 	dial, _ := testredis.Pipe(t)
@@ -72,7 +72,7 @@ func TestConformanceRedis(t *testing.T) {
 	}
 }
 
-// over is a world on a server that has a URL.
+// over returns a world on the server at url.
 func over(t *testing.T, url string) *world {
 	t.Helper()
 	store, err := statestore.Open(t.Context(), url, statestore.Options{})

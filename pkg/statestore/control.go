@@ -16,7 +16,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Phase is where the batch stands. ErrNotFound. Repeatable.
+// Phase returns the batch's phase. ErrNotFound. Repeatable.
 func (s *Store) Phase(ctx context.Context, id batch.ID) (batch.Phase, error) {
 	v, err := s.cmd.HGet(ctx, keyMeta(id), "phase").Result()
 	if errors.Is(err, redis.Nil) {
@@ -25,7 +25,7 @@ func (s *Store) Phase(ctx context.Context, id batch.ID) (batch.Phase, error) {
 	return batch.Phase(v), classify("read the phase of batch "+string(id), err)
 }
 
-// Plan is the compiled spec that the batch was created with. ErrNotFound. Repeatable.
+// Plan returns the compiled spec that the batch was created with. ErrNotFound. Repeatable.
 func (s *Store) Plan(ctx context.Context, id batch.ID) ([]byte, error) {
 	v, err := s.cmd.Get(ctx, keyPlan(id)).Bytes()
 	if errors.Is(err, redis.Nil) {
@@ -34,7 +34,7 @@ func (s *Store) Plan(ctx context.Context, id batch.ID) ([]byte, error) {
 	return v, classify("read the plan of batch "+string(id), err)
 }
 
-// Header is what a worker needs to decide whether to claim from the batch. ErrNotFound. Repeatable.
+// Header returns the part of the batch from which a worker decides whether to claim. ErrNotFound. Repeatable.
 func (s *Store) Header(ctx context.Context, id batch.ID) (batch.Header, error) {
 	var h batch.Header
 	v, err := s.cmd.HGet(ctx, keyMeta(id), "header").Bytes()
@@ -50,8 +50,8 @@ func (s *Store) Header(ctx context.Context, id batch.ID) (batch.Header, error) {
 	return h, nil
 }
 
-// together reads in one transaction, so that the numbers belong together. A server at its memory limit queues no command of a
-// transaction, not even a read; it refuses what would change the numbers too, so there they are read one after the other.
+// together reads in one transaction, so that the numbers are consistent. A server at its memory limit refuses every command of
+// a transaction, even a read. It also refuses writes that would change the numbers, so there they are read one after the other.
 func (s *Store) together(ctx context.Context, reads func(redis.Pipeliner) error) error {
 	_, err := s.cmd.TxPipelined(ctx, reads)
 	if redis.HasErrorPrefix(err, "EXECABORT") {
@@ -60,7 +60,7 @@ func (s *Store) together(ctx context.Context, reads func(redis.Pipeliner) error)
 	return err
 }
 
-// Info is the batch as a whole. ErrNotFound. Repeatable.
+// Info returns the whole state of a batch. ErrNotFound. Repeatable.
 func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 	op := "read batch " + string(id)
 	var info batch.Info
@@ -82,7 +82,7 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 		}
 		return nil
 	})
-	// The job stream of a batch that is done is gone, and XPENDING says so; only the first command must work.
+	// XPENDING fails after a batch is done, because its job stream is gone. Only the first command must succeed.
 	if meta.Err() != nil {
 		return info, classify(op, err)
 	}
@@ -137,13 +137,13 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 	return info, nil
 }
 
-// accountFields are what [accountOf] reads.
+// accountFields are the fields that [accountOf] reads.
 var accountFields = []string{
 	"cap_tokens", "cap_usd", "prompt", "cached", "completion", "price_prompt", "price_cached", "price_completion", "ledger",
 }
 
-// accountOf reads what one batch may use, has used and has reserved, its stages apart, from its accountFields. It follows
-// account in lua/prelude.lua.
+// accountOf reads the limits, the used and the reserved amounts of one batch without its stages, from its accountFields. It
+// mirrors account in lua/prelude.lua.
 func accountOf(values []any) (limits, used, reserved batch.Budget) {
 	var n [8]float64
 	for i := range n {
@@ -165,10 +165,10 @@ func accountOf(values []any) (limits, used, reserved batch.Budget) {
 		price(ledger[1], ledger[2], ledger[3])
 }
 
-// List gives all batches, newest first, and forgets those whose TTL has passed. Repeatable.
+// List returns all batches, newest first, and removes those whose TTL has passed from the lists. Repeatable.
 func (s *Store) List(ctx context.Context) ([]batch.Info, error) { return s.list(ctx, -1) }
 
-// Newest is the first n of List. Repeatable.
+// Newest returns the first n batches of List. Repeatable.
 func (s *Store) Newest(ctx context.Context, n int) ([]batch.Info, error) {
 	if n <= 0 {
 		return nil, nil
@@ -198,8 +198,8 @@ func (s *Store) list(ctx context.Context, last int64) ([]batch.Info, error) {
 	return out, nil
 }
 
-// forget takes a batch that has no meta key off the global lists. Create writes meta before it lists a batch, so one
-// that is listed without meta has expired or was removed.
+// forget removes a batch without a meta key from the global lists. Create writes meta before it lists a batch, so a listed
+// batch without meta has expired or was removed.
 func (s *Store) forget(ctx context.Context, id batch.ID) error {
 	_, err := s.cmd.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.ZRem(ctx, keyBatches, string(id))
@@ -209,8 +209,8 @@ func (s *Store) forget(ctx context.Context, id batch.ID) error {
 	return classify("forget batch "+string(id), err)
 }
 
-// Cancel asks that every job without a result gets a cancelled one. Running agents stop at the next heartbeat of
-// their worker; waiting jobs are finished by whoever claims them next. It returns the phase. ErrNotFound. Repeatable.
+// Cancel gives every job without a result a cancelled one. Running agents stop at the next heartbeat of their worker. The next
+// claim of a waiting job finishes it. Cancel returns the phase. ErrNotFound. Repeatable.
 func (s *Store) Cancel(ctx context.Context, id batch.ID) (batch.Phase, error) {
 	op := "cancel batch " + string(id)
 	v, err := s.run(ctx, op, s.scripts.cancel, allKeys(id))
@@ -224,8 +224,8 @@ func (s *Store) Cancel(ctx context.Context, id batch.ID) (batch.Phase, error) {
 	return phase, nil
 }
 
-// SetBudget replaces what the batch may use. One that was paused goes on if the new budget is larger than what it has
-// used; the caller rings for it. ErrNotFound. Repeatable.
+// SetBudget replaces the budget of a batch. A paused batch resumes if the new budget exceeds the used amount; the caller rings
+// for it. ErrNotFound. Repeatable.
 func (s *Store) SetBudget(ctx context.Context, id batch.ID, b batch.Budget) error {
 	op := "set the budget of batch " + string(id)
 	v, err := s.run(ctx, op, s.scripts.budget, []string{keyMeta(id)}, b.Tokens, b.USD)
@@ -238,10 +238,10 @@ func (s *Store) SetBudget(ctx context.Context, id batch.ID, b batch.Budget) erro
 	return nil
 }
 
-// Retry queues the failed jobs of a batch again and takes their results back. It returns how many. A job whose
-// failure may pass goes on from its journal, any other begins anew. A batch whose plan failed is open again when its planner, which is
-// a batch of its own, is retried. ErrNotFound; ErrConflict: the batch is still
-// open, or being cancelled. Repeatable.
+// Retry queues the failed jobs of a batch again and takes their results back. It returns how many. A job with a retryable
+// failure resumes from its journal; any other job restarts without one. A batch whose plan failed is open again once its
+// planner is retried, which is a batch of its own. ErrNotFound; ErrConflict: the batch is still open, or being cancelled.
+// Repeatable.
 func (s *Store) Retry(ctx context.Context, id batch.ID) (queued int64, err error) {
 	indexes, err := s.cmd.HKeys(ctx, keyFailed(id)).Result()
 	if err != nil {
@@ -253,7 +253,7 @@ func (s *Store) Retry(ctx context.Context, id batch.ID) (queued int64, err error
 	return s.retry(ctx, "retry batch "+string(id), id, indexes)
 }
 
-// RetryJob is Retry for one job.
+// RetryJob does the same for one job.
 func (s *Store) RetryJob(ctx context.Context, job batch.Job) (queued int64, err error) {
 	return s.retry(ctx, "retry "+job.String(), job.Batch, []string{strconv.FormatInt(job.Index, 10)})
 }
@@ -284,7 +284,7 @@ func (s *Store) retry(ctx context.Context, op string, id batch.ID, indexes []str
 	active := []any{string(id)}
 	whole := id.Whole()
 	if _, plans := id.Plans(); plans {
-		active = append(active, string(whole)) // it gets its jobs from this one
+		active = append(active, string(whole)) // it gets its jobs from the retried planner
 	}
 	if h, err := s.Header(ctx, whole); err == nil && h.Reduce {
 		active = append(active, string(whole.Reducer())) // it runs again when the batch ends
@@ -297,7 +297,7 @@ func (s *Store) retry(ctx context.Context, op string, id batch.ID, indexes []str
 	return queued, nil
 }
 
-// Remove drops everything of a batch that is done. ErrConflict: it is not. Repeatable.
+// Remove deletes a batch that is done, with all its keys. ErrConflict: it is not done. Repeatable.
 func (s *Store) Remove(ctx context.Context, id batch.ID) error {
 	op := "remove batch " + string(id)
 	phase, err := s.Phase(ctx, id)

@@ -12,7 +12,7 @@ import (
 )
 
 var controlScenarios = []scenario{
-	{"cancelling an open batch seals it with what was fed", func(w *world) {
+	{"cancelling an open batch seals it with the fed jobs", func(w *world) {
 		id := w.create()
 		w.feed(id, 0, 3)
 		running := w.claim(id, "a", 2)
@@ -25,7 +25,7 @@ var controlScenarios = []scenario{
 		_, err := w.store.Feed(w.Context(), id, 3, payloads(3, 1))
 		assert.ErrorIs(w, err, statestore.ErrConflict)
 		_, err = w.store.Seal(w.Context(), id, 3)
-		assert.ErrorIs(w, err, statestore.ErrConflict, "the submitter must learn of it")
+		assert.ErrorIs(w, err, statestore.ErrConflict, "the submitter must get an error")
 
 		w.finish(id, []statestore.Completion{succeeded(running[0].Lease)}, statestore.Committed)
 		w.finish(id, []statestore.Completion{cancelled(running[1].Lease)}, statestore.Committed)
@@ -35,7 +35,7 @@ var controlScenarios = []scenario{
 		assert.Equal(w, batch.Done, w.finish(id, []statestore.Completion{cancelled(jobs[0].Lease)}, statestore.Committed))
 		assert.Equal(w, map[int64]batch.Status{0: batch.OK, 1: batch.StatusCancelled, 2: batch.StatusCancelled}, w.results(id))
 	}},
-	{"cancelling what has no unfinished jobs ends it", func(w *world) {
+	{"cancelling a batch without unfinished jobs ends it", func(w *world) {
 		empty, finished, done := w.create(), w.create(), w.sealed(1)
 		w.feed(finished, 0, 1)
 		w.finishAll(finished, w.claim(finished, "a", 1))
@@ -47,7 +47,7 @@ var controlScenarios = []scenario{
 			assert.Zero(w, w.counts(id).Cancelled)
 		}
 	}},
-	{"a holder that died while the batch is cancelled is replaced", func(w *world) {
+	{"a holder that dies during a cancel is replaced", func(w *world) {
 		id := w.sealed(1)
 		w.one(id, "dead")
 		_, err := w.store.Cancel(w.Context(), id)
@@ -89,16 +89,16 @@ var controlScenarios = []scenario{
 		require.NoError(w, err)
 		assert.Zero(w, n, "a repeat finds nothing that failed")
 
-		again := w.claim(id, "a", 5) // the same consumer: only the token tells the lives apart
+		again := w.claim(id, "a", 5) // the same consumer: only the token tells the leases apart
 		require.Equal(w, []int64{0, 2}, indexes(again))
-		assert.Equal(w, []string{"one", "two"}, turns(again[0]), "its failure may pass: it goes on")
-		assert.Empty(w, turns(again[1]), "it begins anew")
+		assert.Equal(w, []string{"one", "two"}, turns(again[0]), "its failure is retryable: it resumes")
+		assert.Empty(w, turns(again[1]), "it restarts")
 		for i, j := range again {
 			assert.Equal(w, 1, j.Lease.Attempt)
 			old := jobs[2*i].Lease
 			assert.Greater(w, j.Lease.Token, old.Token)
 			w.finish(id, []statestore.Completion{succeeded(old)}, statestore.Fenced)
-			assert.ErrorIs(w, w.store.Checkpoint(w.Context(), old, 3, nil), statestore.ErrFenced, "a zombie of the first life")
+			assert.ErrorIs(w, w.store.Checkpoint(w.Context(), old, 3, nil), statestore.ErrFenced, "the former holder is fenced")
 			_, fenced := w.renew(id, "a", old)
 			assert.Len(w, fenced, 1)
 		}
@@ -115,7 +115,7 @@ var controlScenarios = []scenario{
 			assert.Positive(w, ttl, key)
 		}
 	}},
-	{"a reader's cursor goes on over a retry", func(w *world) {
+	{"a reader's cursor stays valid over a retry", func(w *world) {
 		id := w.sealed(2)
 		jobs := w.claim(id, "a", 2)
 		w.finish(id, []statestore.Completion{failed(jobs[0].Lease, batch.Timeout), succeeded(jobs[1].Lease)}, committed(2)...)
@@ -162,7 +162,7 @@ var controlScenarios = []scenario{
 			require.Len(w, w.results(id), 2)
 		}
 	}},
-	{"retry refuses what is open or being cancelled", func(w *world) {
+	{"retry refuses a batch that is open or being cancelled", func(w *world) {
 		open := w.create()
 		_, err := w.store.Retry(w.Context(), open)
 		assert.ErrorIs(w, err, statestore.ErrConflict)
@@ -179,7 +179,7 @@ var controlScenarios = []scenario{
 		assert.Zero(w, n)
 		assert.Equal(w, batch.Done, w.check(nothing).Phase)
 	}},
-	{"remove drops everything of a batch that is done", func(w *world) {
+	{"remove deletes all keys of a batch that is done", func(w *world) {
 		id := w.sealed(3)
 		jobs := w.claim(id, "a", 3)
 		for _, j := range jobs {
@@ -200,7 +200,7 @@ var controlScenarios = []scenario{
 		assert.NotEmpty(w, w.left(other))
 		assert.EqualValues(w, 1, w.counts(other).Waiting)
 	}},
-	{"a batch that was retried can be removed whole", func(w *world) {
+	{"a retried batch can be removed completely", func(w *world) {
 		id := w.sealed(1)
 		for range 3 {
 			j := w.one(id, "a")
@@ -230,7 +230,7 @@ var controlScenarios = []scenario{
 		}
 		assert.Equal(w, batch.Done, list[1].Phase)
 	}},
-	{"list and a worker forget what expired", func(w *world) {
+	{"list and workers forget expired batches", func(w *world) {
 		for name, forget := range map[string]func(batch.ID) error{
 			"list":   func(batch.ID) error { return second(w.store.List(w.Context())) },
 			"retire": func(id batch.ID) error { return w.store.Retire(w.Context(), id) },

@@ -1,21 +1,22 @@
 // Package statestore keeps batches, leases, journals and results in Redis. It is the job log and the lease authority.
 //
-// It owns the key schema (keys.go) and the Lua scripts (lua/). Every verb that changes a batch is one script, so it
-// happens whole or not at all; every verb that a lease holder may use compares the lease's fence before it writes
-// (I1). It does not decide retries, priorities or what a job's payload means: payloads, turns and results are bytes.
+// It owns the key schema (keys.go) and the Lua scripts (lua/). Every method that changes a batch is one script, so the change
+// is atomic. Every method that writes under a lease compares the lease's fence before it writes (I1). The package does not
+// decide retries or priorities, and does not interpret payloads, turns and results: they are bytes.
 //
 // # Leases
 //
-// Delivery is a Redis Streams consumer group; the pending entries list judges how long a lease has been idle, by
-// Redis' clock. The right to write is not the PEL entry but a fencing token in a hash beside it, because an entry's
-// consumer and delivery count can be changed by a process that has lost the job. Tokens are numbered per batch, so
-// none is ever used twice, not even by a job that runs again after `retry`. See docs/adr/0002-fencing.md.
+// Delivery uses a Redis Streams consumer group. Its pending entries list (PEL) measures how long a lease has been idle, by
+// Redis' clock. The right to write is not the PEL entry but a fencing token in a hash beside it, because a process that has
+// lost the job can still change an entry's consumer and delivery count. Tokens are numbered per batch, so no token is used
+// twice, not even by a job that runs again after `retry`. See docs/adr/0002-fencing.md.
 //
 // # Failure model
 //
-// A call either succeeds, or fails with an answer of the server, or ends with [ErrUnknownOutcome]: the reply was
-// lost and the write may have happened. Every verb but [Store.Claim] may then be repeated as it is; [UntilKnown] does
-// so. After an unknown claim, [Store.Held] tells what was leased. The Redis client never retries by itself.
+// A call succeeds, or fails with an answer of the server, or ends with [ErrUnknownOutcome]: the reply was lost and the write
+// may have happened. A method marked "Repeatable" can then be called again with the same arguments; [UntilKnown] does so. The
+// only other one is [Store.Claim]: after an unknown claim, [Store.Held] lists the leases. The Redis client never retries by
+// itself.
 //
 // # Goroutines
 //

@@ -14,43 +14,43 @@ import (
 )
 
 var (
-	// ErrNotDurable: the server has no means to say when a write outlives it.
-	ErrNotDurable = errors.New("the server cannot say when it is safe")
-	// ErrNotYet: the server has them, and did not say so in time. The write happened; ask again.
-	ErrNotYet = errors.New("not safe yet")
+	// ErrNotDurable: the server cannot confirm that a write survives the loss of the server.
+	ErrNotDurable = errors.New("the server cannot confirm durability")
+	// ErrNotYet: the server did not confirm durability in time. The write happened; call again.
+	ErrNotYet = errors.New("durability is not confirmed yet")
 )
 
-// safety is what one server does against the loss of its writes, as it says in INFO.
+// safety is one server's protection against the loss of writes, as INFO and its configuration report it.
 type safety struct {
 	address  string
 	version  string
 	replicas int  // connected, and past their first synchronisation
-	aof      bool // it keeps an append-only file
-	always   bool // and syncs it before it answers
+	aof      bool // the server keeps an append-only file
+	always   bool // the server syncs that file before it replies
 }
 
-// waitAOF reports whether the server can be asked to wait for its own file: Redis from 7.2 on, and every Valkey.
+// waitAOF reports whether the server supports WAITAOF: Redis from 7.2 on, and every Valkey.
 func (s safety) waitAOF() bool {
 	var major, minor int
 	_, err := fmt.Sscanf(s.version, "%d.%d", &major, &minor)
 	return err == nil && (major > 7 || major == 7 && minor >= 2)
 }
 
-// why says why the server cannot make a write durable; nil if it can.
+// why returns the reason why the server cannot make a write durable, or nil if it can.
 func (s safety) why() error {
 	switch {
 	case s.replicas > 0 || s.always || s.aof && s.waitAOF():
 		return nil
 	case s.aof:
-		return fmt.Errorf("%w: Redis %s at %s has no replica, and cannot be asked when its append-only file is on disk (7.2 can); "+
-			"attach a replica, set appendfsync always, or do without", ErrNotDurable, s.version, s.address)
+		return fmt.Errorf("%w: Redis %s at %s has no replica, and cannot report when its append-only file is on disk (7.2 can); "+
+			"attach a replica, set appendfsync always, or submit without --durable", ErrNotDurable, s.version, s.address)
 	default:
-		return fmt.Errorf("%w: Redis %s at %s has no replica and no append-only file; attach a replica, set appendonly yes, or do without",
+		return fmt.Errorf("%w: Redis %s at %s has no replica and no append-only file; attach a replica, set appendonly yes, or submit without --durable",
 			ErrNotDurable, s.version, s.address)
 	}
 }
 
-// DurableNow tells whether the servers have the means to make a batch durable. ErrNotDurable, with what to do about it.
+// DurableNow checks that the servers can make a batch durable. ErrNotDurable: they cannot; its text contains the remedy.
 func (s *Store) DurableNow(ctx context.Context) error {
 	if c, ok := s.cmd.(*redis.ClusterClient); ok {
 		return c.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
@@ -75,12 +75,13 @@ func (s *Store) able(ctx context.Context, conn *redis.Conn, address string) erro
 	return have.why()
 }
 
-// Durable waits until a batch of total jobs that are all in outlives its server: in the memory of every replica that is
-// connected, and on the server's own disk where it keeps an append-only file and can say when that is synced. In a cluster the
-// workers' list of active batches may be another server's; it is waited for too. It returns in words where the batch is.
+// Durable waits until a sealed batch of total jobs survives the loss of its server: until it is in the memory of every
+// connected replica, and on the server's own disk if the server keeps an append-only file and can report its sync. In a Redis
+// Cluster another server may hold the workers' list of active batches; Durable waits for that server too. where describes the
+// copies of the batch, for people.
 //
-// ErrNotYet after within; ErrNotDurable; ErrNotFound and ErrConflict: a failover forgot the batch, or some of its jobs, and
-// Feed and Seal bring them back. Repeatable.
+// ErrNotYet: the time within has passed. ErrNotDurable. ErrNotFound and ErrConflict: a failover lost the batch, or some of its
+// jobs; Feed and Seal restore them. Repeatable.
 func (s *Store) Durable(ctx context.Context, id batch.ID, total int64, within time.Duration) (where string, err error) {
 	op := "make batch " + string(id) + " durable"
 	where, err = s.settle(ctx, op, keyMeta(id), within, func(conn *redis.Conn) error {
@@ -100,8 +101,8 @@ func (s *Store) Durable(ctx context.Context, id batch.ID, total int64, within ti
 	if err != nil {
 		return "", err
 	}
-	// A member that is taken out and put back is a write, and nobody sees it missing. Whoever finds a batch there that is done
-	// takes it off.
+	// Removing a member and adding it back in one transaction is a write that no reader notices. Workers remove the batch from
+	// the list again if it is done.
 	_, err = s.settle(ctx, op, keyActive, within, func(conn *redis.Conn) error {
 		_, err := conn.TxPipelined(ctx, func(p redis.Pipeliner) error {
 			p.SRem(ctx, keyActive, string(id))
@@ -113,8 +114,8 @@ func (s *Store) Durable(ctx context.Context, id batch.ID, total int64, within ti
 	return where, err
 }
 
-// settle writes on one connection to the server of a key, and waits on the same connection until that, and with it all that
-// the server was told before, is safe.
+// settle writes on one connection to the server of a key. It then waits on the same connection until this write and all earlier
+// ones are safe.
 func (s *Store) settle(ctx context.Context, op, key string, within time.Duration, write func(*redis.Conn) error) (string, error) {
 	deadline := time.Now().Add(within)
 	conn, address, err := s.connectionOf(ctx, key)
@@ -157,7 +158,7 @@ func (s *Store) settle(ctx context.Context, op, key string, within time.Duration
 		}
 		where = append(where, "on the disk of "+address)
 	case have.aof:
-		where = append(where, fmt.Sprintf("soon on the disk of %s (Redis %s cannot say when)", address, have.version))
+		where = append(where, fmt.Sprintf("soon on the disk of %s (Redis %s cannot report when)", address, have.version))
 	}
 	return strings.Join(where, ", "), nil
 }
@@ -166,16 +167,16 @@ func (s *Store) safetyOf(ctx context.Context, conn *redis.Conn, address string) 
 	have := safety{address: address}
 	info, err := sections(ctx, conn, "server", "replication", "persistence")
 	if err != nil {
-		return have, classify("ask Redis at "+address+" how it keeps what it is told", err)
+		return have, classify("ask Redis at "+address+" how it keeps data", err)
 	}
 	have.version, have.aof = info["redis_version"], info["aof_enabled"] == "1"
 	for name, value := range info {
-		// slave0, slave1, …; other fields begin alike.
+		// slave0, slave1, …; other fields start with the same word.
 		if _, err := strconv.Atoi(strings.TrimPrefix(name, "slave")); err == nil && strings.Contains(value, "state=online") {
 			have.replicas++
 		}
 	}
-	// WAITAOF answers the question where it exists. A server that does not show its configuration is taken for one that syncs later.
+	// WAITAOF makes the setting irrelevant where it exists. A server that hides its configuration is assumed to sync later.
 	if have.aof && !have.waitAOF() {
 		if m, err := conn.ConfigGet(ctx, "appendfsync").Result(); err == nil {
 			have.always = m["appendfsync"] == "always"

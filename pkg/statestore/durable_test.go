@@ -31,7 +31,7 @@ func TestDurableOnDisk(t *testing.T) {
 	open := w.create()
 	w.feed(open, 0, 3)
 	_, err = w.store.Durable(t.Context(), open, 3, time.Minute)
-	assert.ErrorIs(t, err, statestore.ErrConflict, "a failover forgot that all are in")
+	assert.ErrorIs(t, err, statestore.ErrConflict, "a failover forgot the seal")
 	_, err = w.store.Durable(t.Context(), anotherID, 3, time.Minute)
 	assert.ErrorIs(t, err, statestore.ErrNotFound)
 	assert.Empty(t, w.keys(anotherID))
@@ -63,8 +63,8 @@ func TestNotDurable(t *testing.T) {
 	t.Parallel()
 	nodes := testredis.Cluster(t)
 	for name, url := range map[string]string{
-		"a server that keeps nothing": testredis.Server(t).URL(),
-		"a cluster that keeps none":   nodes[0].URL(),
+		"a server without persistence":  testredis.Server(t).URL(),
+		"a cluster without persistence": nodes[0].URL(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -78,8 +78,8 @@ func TestNotDurable(t *testing.T) {
 	}
 }
 
-// TestWaitForDiskForReal: a real server from 7.2 on is asked when its append-only file is synced. As long as it leaves that to the
-// operating system it cannot say, and the batch is not called safe.
+// TestWaitForDiskForReal waits for the append-only file of a real server from 7.2 on. While the server leaves syncing to the
+// operating system, it cannot confirm it, and the batch is not called safe.
 func TestWaitForDiskForReal(t *testing.T) {
 	t.Parallel()
 	server := testredis.Server(t, testredis.Config("appendonly", "yes", "appendfsync", "no"))
@@ -111,8 +111,8 @@ func TestWaitForDiskForReal(t *testing.T) {
 	assert.Contains(t, stats, "cmdstat_waitaof")
 }
 
-// versioned answers as a Redis of some version with an append-only file that is synced every second. synced is what WAITAOF
-// says of it.
+// versioned returns a world on a fake Redis of some version, with an append-only file that is synced every second. WAITAOF
+// returns synced.
 func versioned(t *testing.T, version string, synced *atomic.Int64) *world {
 	t.Helper()
 	s, err := server.NewServer("127.0.0.1:0")
@@ -142,7 +142,7 @@ func versioned(t *testing.T, version string, synced *atomic.Int64) *world {
 	return over(t, fmt.Sprintf("redis://127.0.0.1:%d", s.Addr().Port))
 }
 
-// TestWaitForDisk: from 7.2 on a server can be asked to wait for its own file; one before that has to be refused.
+// TestWaitForDisk: a server from 7.2 on supports WAITAOF. An earlier one must be refused.
 func TestWaitForDisk(t *testing.T) {
 	t.Parallel()
 	var synced atomic.Int64

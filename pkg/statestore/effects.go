@@ -13,13 +13,14 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Place is where a job made a call with side effects: the turn, 1-based, and the call's index within it.
+// Place is the position of a call with side effects in its job: the turn, 1-based, and the call's index within the turn, from
+// 0.
 type Place struct{ Turn, Call int }
 
-// String is the place as keys and users have it.
+// String returns the place as keys and users write it.
 func (p Place) String() string { return fmt.Sprintf("%d.%d", p.Turn, p.Call) }
 
-// ParsePlace reads what String writes.
+// ParsePlace is the inverse of String.
 func ParsePlace(s string) (Place, error) {
 	var p Place
 	if _, err := fmt.Sscanf(s, "%d.%d", &p.Turn, &p.Call); err != nil || p.String() != s {
@@ -28,10 +29,10 @@ func ParsePlace(s string) (Place, error) {
 	return p, nil
 }
 
-// Intend writes down that the call is about to run, and returns what an earlier attempt left at the same place: known
-// is false if none was there; outcome is nil if its outcome is not known. ErrFenced. Repeatable.
+// Intend records that the call is about to run, and returns the record of an earlier attempt at the same place. known is false
+// if there is no such record. outcome is nil if the record has no outcome. ErrFenced. Repeatable.
 func (s *Store) Intend(ctx context.Context, l batch.Lease, p Place, intent []byte) (known bool, outcome []byte, err error) {
-	op := fmt.Sprintf("write down call %s of %s", p, l)
+	op := fmt.Sprintf("record call %s of %s", p, l)
 	v, err := s.run(ctx, op, s.scripts.intend, effectKeys(l), l.Job.Index, l.Fence(), p.String(), intent)
 	if err != nil {
 		return false, nil, err
@@ -49,22 +50,22 @@ func (s *Store) Intend(ctx context.Context, l batch.Lease, p Place, intent []byt
 	return true, outcome, nil
 }
 
-// Settle writes down how the call ended. ErrFenced. Repeatable.
+// Settle records the outcome of the call. ErrFenced. Repeatable.
 func (s *Store) Settle(ctx context.Context, l batch.Lease, p Place, outcome []byte) error {
-	return s.note(ctx, fmt.Sprintf("write down the outcome of call %s of %s", p, l), l, "o"+p.String(), outcome)
+	return s.note(ctx, fmt.Sprintf("record the outcome of call %s of %s", p, l), l, "o"+p.String(), outcome)
 }
 
-// Park writes down that [Store.Resolve] has to say how the call ended. ErrFenced. Repeatable.
+// Park records that the outcome of the call is unknown, so that [Store.Resolve] must set it. ErrFenced. Repeatable.
 func (s *Store) Park(ctx context.Context, l batch.Lease, p Place) error {
 	return s.note(ctx, fmt.Sprintf("park call %s of %s", p, l), l, "a"+p.String(), []byte("1"))
 }
 
-// OpenTurn writes down a turn whose calls with side effects are about to run. ErrFenced. Repeatable.
+// OpenTurn records a turn whose calls with side effects are about to run. ErrFenced. Repeatable.
 func (s *Store) OpenTurn(ctx context.Context, l batch.Lease, turn int, data []byte) error {
 	return s.note(ctx, fmt.Sprintf("open turn %d of %s", turn, l), l, fmt.Sprint("t", turn), data)
 }
 
-// OpenedTurn reads what OpenTurn wrote for the turn; nil if nothing. Repeatable.
+// OpenedTurn returns the turn that OpenTurn recorded, or nil. Repeatable.
 func (s *Store) OpenedTurn(ctx context.Context, l batch.Lease, turn int) ([]byte, error) {
 	v, err := s.cmd.HGet(ctx, keyEffects(l.Job.Batch, l.Job.Index), fmt.Sprint("t", turn)).Bytes()
 	if errors.Is(err, redis.Nil) {
@@ -88,17 +89,17 @@ func effectKeys(l batch.Lease) []string {
 	return []string{keyLease(l.Job.Batch), keyEffects(l.Job.Batch, l.Job.Index)}
 }
 
-// Asked is a call that somebody has to say of how it ended.
+// Asked is a parked call: its outcome is unknown, and the user is asked for it.
 type Asked struct {
 	Place  Place
-	Intent json.RawMessage // as Intend was given it
+	Intent json.RawMessage // the argument of Intend
 }
 
 // Asked lists the parked calls of a job, in order. Repeatable.
 func (s *Store) Asked(ctx context.Context, job batch.Job) ([]Asked, error) {
 	fields, err := s.cmd.HGetAll(ctx, keyEffects(job.Batch, job.Index)).Result()
 	if err != nil {
-		return nil, classify("read what is asked about "+job.String(), err)
+		return nil, classify("read the parked calls of "+job.String(), err)
 	}
 	var out []Asked
 	for field := range fields {
@@ -122,9 +123,9 @@ func (s *Store) Asked(ctx context.Context, job batch.Job) ([]Asked, error) {
 	return out, nil
 }
 
-// Resolve says how a parked call of a failed job ended; no outcome lets it run again. It returns the calls of the job
-// that are still asked about. ErrNotAsked: the job has not failed, or nothing is asked about it at that place.
-// Repeatable: the second time it is not asked any more.
+// Resolve sets the outcome of a parked call of a failed job. Without an outcome the call may run again. It returns the number
+// of the job's calls that are still parked. ErrNotAsked: the job has not failed, or the call is not parked. Repeatable: the
+// second time, the call is no longer parked.
 func (s *Store) Resolve(ctx context.Context, job batch.Job, p Place, outcome []byte) (left int, err error) {
 	op := fmt.Sprintf("resolve call %s of %s", p, job)
 	v, err := s.run(ctx, op, s.scripts.resolve, []string{keyFailed(job.Batch), keyEffects(job.Batch, job.Index)},

@@ -11,7 +11,7 @@ import (
 )
 
 var effectScenarios = []scenario{
-	{"an intent is this attempt's, however often its reply is lost", func(w *world) {
+	{"an intent stays this attempt's after lost replies", func(w *world) {
 		id := w.sealed(1)
 		l := w.one(id, "a").Lease
 		for range 2 {
@@ -26,7 +26,7 @@ var effectScenarios = []scenario{
 		assert.True(w, known)
 		assert.Equal(w, "done", string(outcome))
 	}},
-	{"a takeover learns of intents and outcomes, and fences the one before", func(w *world) {
+	{"a takeover reads intents and outcomes, and fences the former holder", func(w *world) {
 		id := w.sealed(1)
 		a := w.one(id, "a").Lease
 		open, settled := statestore.Place{Turn: 1}, statestore.Place{Turn: 1, Call: 1}
@@ -67,7 +67,7 @@ var effectScenarios = []scenario{
 		w.finish(id, []statestore.Completion{done}, statestore.Committed)
 		assert.NotContains(w, w.keys(id), "ba:{"+string(id)+"}:journal:0:fx", "the ledger goes with the job")
 	}},
-	{"a parked call is resolved, and the job goes on", func(w *world) {
+	{"a job resumes after its parked call is resolved", func(w *world) {
 		id := w.sealed(1)
 		job := batch.Job{Batch: id}
 		a := w.one(id, "a").Lease

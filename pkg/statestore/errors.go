@@ -10,25 +10,25 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The errors that callers decide on.
+// The errors that callers handle.
 var (
-	// ErrFenced: the lease is not this caller's any more. Stop the job and write nothing more for it.
+	// ErrFenced: the caller no longer holds the lease. Stop the job and write nothing more for it.
 	ErrFenced = errors.New("the lease was lost to another worker")
-	// ErrNotFound: there is no such batch, or its TTL has passed.
+	// ErrNotFound: the batch does not exist, or its TTL has passed.
 	ErrNotFound = errors.New("no such batch; it was removed, or its ttl has passed")
-	// ErrConflict: the verb does not fit the batch's phase, or a turn is missing.
+	// ErrConflict: the batch's phase does not allow the call, or a turn is missing.
 	ErrConflict = errors.New("the batch is not in a state for this")
-	// ErrNotAsked: nobody has to say how this call ended.
-	ErrNotAsked = errors.New("nothing is asked about this call")
-	// ErrKeyUsed: a submission's key was used for another one.
+	// ErrNotAsked: the call is not parked.
+	ErrNotAsked = errors.New("this call does not wait for an outcome")
+	// ErrKeyUsed: the key of a submission was used for another one.
 	ErrKeyUsed = errors.New("this key was used to submit something else")
-	// ErrUnknownOutcome: no answer came. The write may have happened.
+	// ErrUnknownOutcome: Redis did not answer. The write may have happened.
 	ErrUnknownOutcome = errors.New("no answer from Redis, so it is not known whether the write happened")
 	// ErrFull: Redis refuses writes because its memory limit is reached. Nothing was written.
 	ErrFull = errors.New("no memory left in Redis (maxmemory); free some or raise the limit")
 )
 
-// classify gives an error of the client its meaning and says which operation it ended.
+// classify wraps an error of the client in the error that callers handle, and adds the operation.
 func classify(op string, err error) error {
 	if err == nil {
 		return nil
@@ -36,7 +36,7 @@ func classify(op string, err error) error {
 	var answer redis.Error
 	switch {
 	case errors.As(err, &answer):
-		// An error that the server wrote: nothing happened.
+		// The server sent this error, so nothing was written.
 		said := withoutScript(answer.Error())
 		if strings.HasPrefix(said, "OOM ") {
 			return fmt.Errorf("%s: %w", op, ErrFull)
@@ -52,10 +52,10 @@ func classify(op string, err error) error {
 	}
 }
 
-// forbidden tells whether the server refused a command because its user has no right to it.
+// forbidden reports whether the server refused a command because its user has no right to it.
 func forbidden(err error) bool { return redis.HasErrorPrefix(err, "NOPERM") }
 
-// withoutScript is what a command within a script was answered. Redis before 7.0 puts the script in front of it:
+// withoutScript returns the error of the command inside a script. Redis before 7.0 puts the script's name in front of it:
 // "ERR Error running script (call to f_…): @user_script:132: @user_script: 132: -OOM command not allowed …".
 func withoutScript(msg string) string {
 	if strings.HasPrefix(msg, "ERR Error running script") {
@@ -66,7 +66,7 @@ func withoutScript(msg string) string {
 	return msg
 }
 
-// notNow recognises a server that is there and cannot serve yet; asking again later is right.
+// notNow reports whether the error comes from a server that cannot serve yet, so that a later call may succeed.
 func notNow(msg string) bool {
 	for _, p := range []string{"LOADING ", "CLUSTERDOWN ", "MASTERDOWN ", "READONLY ", "TRYAGAIN ", "BUSY ", "NOREPLICAS "} {
 		if strings.HasPrefix(msg, p) {
@@ -76,7 +76,7 @@ func notNow(msg string) bool {
 	return false
 }
 
-// Unreachable reports whether err says that Redis could not be reached or did not answer.
+// Unreachable reports whether Redis could not be reached or did not answer.
 func Unreachable(err error) bool {
 	return errors.Is(err, ErrUnknownOutcome) || errors.Is(err, io.EOF)
 }

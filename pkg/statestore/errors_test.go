@@ -12,9 +12,9 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// TestAnswersOfScripts: what a server says to a command within a script means what it means elsewhere, whether it says it plainly or,
-// as Redis 6.2 does, behind the script's name and line.
-func TestAnswersOfScripts(t *testing.T) {
+// TestScriptErrorsAreClassified: an error of a command within a script is classified like any other. Redis 6.2 puts the script's name
+// and line in front of it.
+func TestScriptErrorsAreClassified(t *testing.T) {
 	t.Parallel()
 	const behind = "ERR Error running script (call to f_34ecf547391636132e0e2a34ec01ccc57d396a5f): @user_script:132: @user_script: 132: -"
 	for said, want := range map[string]error{

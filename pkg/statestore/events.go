@@ -10,33 +10,33 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// EventKind says what happened to a batch.
+// EventKind is the kind of change of a batch.
 type EventKind string
 
 // The kinds of events.
 const (
-	JobsWaiting    EventKind = "jobs"   // there is something to claim
+	JobsWaiting    EventKind = "jobs"   // jobs can be claimed
 	BatchCancelled EventKind = "cancel" // running agents should stop
 )
 
-// Event is one ring of the doorbell. It is a hint: workers look by themselves every few seconds, so a lost one costs
-// time and nothing else.
+// Event is one ring of the doorbell. It is a hint: workers check the batches every few seconds anyway, so a lost event costs
+// only time.
 type Event struct {
 	Kind  EventKind
 	Batch batch.ID
 }
 
-// eventsKept bounds the doorbell stream. A reader that is further behind than this looks at everything anyway.
+// eventsKept is the length of the doorbell stream. A reader that is further behind checks all batches anyway.
 const eventsKept = 1000
 
-// Ring tells all workers of an event.
+// Ring sends an event to all workers.
 func (s *Store) Ring(ctx context.Context, e Event) error {
 	return classify("ring for batch "+string(e.Batch), s.cmd.XAdd(ctx, &redis.XAddArgs{
 		Stream: keyEvents, MaxLen: eventsKept, Approx: true, Values: []any{"kind", string(e.Kind), "batch", string(e.Batch)},
 	}).Err())
 }
 
-// EventPosition is where the event stream ends at this moment: the first position for [Store.Listen]. Repeatable.
+// EventPosition returns the current end of the event stream: the first position for [Store.Listen]. Repeatable.
 func (s *Store) EventPosition(ctx context.Context) (string, error) {
 	last, err := s.cmd.XRevRangeN(ctx, keyEvents, "+", "-", 1).Result()
 	if err != nil {
@@ -48,8 +48,8 @@ func (s *Store) EventPosition(ctx context.Context) (string, error) {
 	return last[0].ID, nil
 }
 
-// Listen waits up to wait for events after the position, and returns the next position. Cancelling ctx may take as
-// long as wait to be noticed.
+// Listen waits up to wait for events after the position, and returns the next position. It may notice the end of ctx only after
+// wait.
 func (s *Store) Listen(ctx context.Context, after string, wait time.Duration) ([]Event, string, error) {
 	streams, err := s.blocking.XRead(ctx, &redis.XReadArgs{
 		Streams: []string{keyEvents, after}, Count: eventsKept, Block: atLeastOneMS(wait),

@@ -8,40 +8,41 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// MaxFinish bounds the results of one commit.
+// MaxFinish is the limit of results per commit.
 const MaxFinish = 64
 
-// Completion is a result with the lease under which it was made.
+// Completion is a result and the lease under which it was made.
 type Completion struct {
 	Lease  batch.Lease
 	Result batch.Result
-	// NoJournal says that no attempt at the job wrote a turn, so that no journal need be looked for.
+	// NoJournal: no attempt at the job wrote a turn, so the commit skips the journal.
 	NoJournal bool
-	// Effects says that an attempt at the job made calls with side effects, or may have, so that there is a ledger.
+	// Effects: an attempt at the job made calls with side effects, or may have, so the job has a ledger of effects.
 	Effects bool
-	// Items are the payloads of the jobs that a plan asks for, in their order: of the result of a batch that plans another one. The
-	// commit gives them to that batch and seals it, if it is still open; a result that is not ok ends it without any.
+	// Items are the payloads of the planned jobs, in order. Only the result of a planner has them. The commit adds them to the
+	// planned batch and seals it, if it is still open. A result that is not ok ends that batch without jobs.
 	Items [][]byte
-	// Parked says that the job waits for [Store.Resolve], so that its journal and its ledger are kept.
+	// Parked: the job waits for [Store.Resolve], so its journal and its ledger of effects are kept.
 	Parked bool
 }
 
-// FinishOutcome is what became of one completion.
+// FinishOutcome is the outcome of one completion.
 type FinishOutcome int
 
 // The outcomes of a finish.
 const (
 	Committed FinishOutcome = iota // this call committed the result
-	Already                        // the job has a result: this one from an earlier try, or another worker's
+	Already                        // the job has a result, from an earlier try or another worker
 	Fenced                         // the lease was lost; another worker will commit
 )
 
-// String is the metric label.
+// String returns the metric label.
 func (o FinishOutcome) String() string { return [...]string{"committed", "already", "fenced"}[o] }
 
-// Finish commits up to MaxFinish results of one batch in one step: result, acknowledgement, counters, and the end of
-// the batch if it was the last job. If that batch plans another one, that one gets its jobs in the same step. It returns the phase ("" if the batch is gone) and one outcome per completion.
-// Repeatable; after an unknown outcome a repeat answers Already for what was committed.
+// Finish commits up to MaxFinish results of one batch in one step: results, acknowledgements, counters, and the end of the
+// batch after its last job. If the batch is a planner, the planned batch gets its jobs in the same step. Finish returns the
+// phase ("" if the batch is gone) and one outcome per completion. Repeatable: after an unknown outcome, a repeat returns
+// Already for the committed results.
 func (s *Store) Finish(ctx context.Context, id batch.ID, done []Completion) (batch.Phase, []FinishOutcome, error) {
 	op := fmt.Sprintf("finish %d jobs of batch %s", len(done), id)
 	args, err := finishArguments(id, done)
@@ -60,9 +61,9 @@ func (s *Store) Finish(ctx context.Context, id batch.ID, done []Completion) (bat
 	return batch.Phase(r.at(0).str()), out, nil
 }
 
-// What becomes of a job's journal when its result is committed.
+// The effects of a commit on the job's journal.
 const (
-	keepJournal = "keep" // a failure that may pass: retry goes on where the job stopped
+	keepJournal = "keep" // a retryable failure: retry resumes the job from the journal
 	dropJournal = "drop"
 	noJournal   = "none"
 	andLedger   = "all"
@@ -83,7 +84,7 @@ func (c Completion) journal() string {
 	}
 }
 
-// finishArguments lays the results out as finish.lua wants them: sums first, then one column after the other.
+// finishArguments builds the arguments of finish.lua: first the sums, then one column after the other.
 func finishArguments(id batch.ID, done []Completion) ([]any, error) {
 	n := len(done)
 	const head, columns = 13, 7

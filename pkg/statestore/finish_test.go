@@ -44,7 +44,7 @@ var finishScenarios = []scenario{
 		assert.WithinDuration(w, time.Now(), info.DoneAt, time.Minute)
 		assert.Equal(w, info.DoneAt.Add(time.Hour), info.ExpiresAt)
 	}},
-	{"finish answers per job", func(w *world) {
+	{"finish returns an outcome per job", func(w *world) {
 		id := w.sealed(4)
 		jobs := w.claim(id, "a", 3)
 		w.finish(id, []statestore.Completion{succeeded(jobs[0].Lease)}, statestore.Committed)
@@ -56,7 +56,7 @@ var finishScenarios = []scenario{
 		}
 		w.finish(id, mixed, statestore.Already, statestore.Fenced, statestore.Fenced, statestore.Committed, statestore.Already)
 		assert.Equal(w, map[int64]batch.Status{0: batch.OK, 2: batch.OK}, w.results(id))
-		assert.EqualValues(w, 4, w.counts(id).Turns, "only what was committed counts")
+		assert.EqualValues(w, 4, w.counts(id).Turns, "only committed results count")
 	}},
 	{"a repeated finish changes nothing", func(w *world) {
 		id := w.sealed(2)
@@ -69,7 +69,7 @@ var finishScenarios = []scenario{
 		assert.Equal(w, before, w.check(id))
 		assert.Len(w, w.results(id), 2)
 	}},
-	{"the result stays as the worker wrote it", func(w *world) {
+	{"the result stays byte for byte", func(w *world) {
 		id := w.sealed(1)
 		c := succeeded(w.one(id, "a").Lease)
 		c.Result.Output = json.RawMessage(`{"big":12345678901234567890,"text":"a\u0000b <&> ąę€","list":[],"empty":{}}`)
@@ -91,7 +91,7 @@ var finishScenarios = []scenario{
 		}
 		assert.Equal(w, 2*huge+2, w.counts(id).Usage.PromptTokens)
 	}},
-	{"a finish drops what only a running job needs", func(w *world) {
+	{"a finish deletes the keys that only a running job needs", func(w *world) {
 		id := w.sealed(5)
 		jobs := w.claim(id, "a", 5)
 		for _, j := range jobs {
@@ -105,7 +105,7 @@ var finishScenarios = []scenario{
 		journal := func(i int) string { return fmt.Sprintf("ba:{%s}:journal:%d", id, i) }
 		keys := w.keys(id)
 		assert.NotContains(w, keys, journal(0))
-		assert.Contains(w, keys, journal(1), "a failure that may pass keeps its journal")
+		assert.Contains(w, keys, journal(1), "a retryable failure keeps its journal")
 		assert.NotContains(w, keys, journal(2))
 		assert.Contains(w, keys, journal(3), "this one is running")
 		assert.NotContains(w, keys, journal(4), "only failed jobs can be retried")
@@ -114,7 +114,7 @@ var finishScenarios = []scenario{
 		prefix := "ba:{" + string(id) + "}:"
 		assert.Equal(w, []string{
 			prefix + "failed", prefix + "finished", journal(1), prefix + "meta", prefix + "plan", prefix + "results",
-		}, w.keys(id), "a batch that is done keeps what people ask for, and nothing else")
+		}, w.keys(id), "a batch that is done keeps only the keys that users read")
 		for _, key := range w.keys(id) {
 			ttl, err := w.raw.PTTL(w.Context(), key).Result()
 			require.NoError(w, err)
@@ -133,7 +133,7 @@ var finishScenarios = []scenario{
 			assert.Equal(w, time.Duration(-1), ttl, key)
 		}
 	}},
-	{"a job that another holder finished", func(w *world) {
+	{"a job that another holder finished has a result already", func(w *world) {
 		id := w.sealed(2)
 		jobs := w.claim(id, "a", 2)
 		w.release(id, jobs[0].Lease)
@@ -146,11 +146,11 @@ var finishScenarios = []scenario{
 		assert.ErrorIs(w, w.store.Checkpoint(w.Context(), jobs[0].Lease, 1, nil), statestore.ErrFenced)
 		assert.Empty(w, w.claim(id, "c", 5))
 	}},
-	{"finishing nothing is a look at the phase", func(w *world) {
+	{"finishing no jobs returns the phase", func(w *world) {
 		id := w.sealed(1)
 		assert.Equal(w, batch.Sealed, w.finish(id, nil, []statestore.FinishOutcome{}...))
 	}},
-	{"everything of a batch is gone after its TTL", func(w *world) {
+	{"all keys of a batch are gone after its TTL", func(w *world) {
 		ttl := w.lease
 		id := w.createAs(3, ttl)
 		w.feed(id, 0, 3)
@@ -172,7 +172,7 @@ var finishScenarios = []scenario{
 		list, err := w.store.List(w.Context())
 		require.NoError(w, err)
 		assert.Empty(w, list)
-		assert.Empty(w, w.left(id), "a zombie brings nothing back, and a list forgets it")
+		assert.Empty(w, w.left(id), "a former holder restores nothing, and the lists forget the batch")
 	}},
 }
 

@@ -16,31 +16,31 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// world is what a conformance scenario works on: a store on some server, and how long a lease is there. Inside a
-// bubble time costs nothing; on a real server it passes, so leases are short.
+// world is the environment of a conformance scenario: a store on some server, and the length of a lease there. Inside a bubble
+// waiting takes no time. On a real server it does, so leases are short.
 type world struct {
 	*testing.T
 	store *statestore.Store
-	raw   redis.UniversalClient // to look behind the store's back
+	raw   redis.UniversalClient // bypasses the store
 	lease time.Duration
-	fake  bool // time is the bubble's, so upper bounds on it hold
-	idle  bool // claims say that the caller runs nothing else
+	fake  bool // the bubble's clock is used, so upper limits on durations hold
+	idle  bool // claims set Idle
 }
 
 var batches atomic.Int64
 
-// create makes an open batch whose jobs may be attempted three times.
+// create makes an open batch of jobs with three attempts.
 func (w *world) create() batch.ID { return w.createAs(3, time.Hour) }
 
 func (w *world) createAs(attempts int, ttl time.Duration) batch.ID {
 	w.Helper()
-	// IDs sort by time; two of the same millisecond would be in random order.
+	// IDs sort by time. Two of the same millisecond would be in random order.
 	id := statestore.NewID(time.UnixMilli(1_700_000_000_000 + batches.Add(1)))
 	require.NoError(w, w.store.Create(w.Context(), batch.Header{ID: id, Name: "n", MaxAttempts: attempts, TTL: ttl}, []byte("plan")))
 	return id
 }
 
-// sealed makes a batch of n jobs that will get no more.
+// sealed makes a sealed batch of n jobs.
 func (w *world) sealed(n int) batch.ID {
 	w.Helper()
 	id := w.create()
@@ -75,7 +75,7 @@ func payloads(from, n int) [][]byte {
 
 func payload(index int64) []byte { return fmt.Appendf(nil, "payload %d", index) }
 
-// claim leases up to n jobs and checks what must be true of every claim.
+// claim leases up to n jobs and checks the properties of every claim.
 func (w *world) claim(id batch.ID, consumer string, n int) []statestore.Claimed {
 	w.Helper()
 	_, jobs := w.claimPhase(id, consumer, n)
@@ -98,7 +98,7 @@ func (w *world) claimPhase(id batch.ID, consumer string, n int) (batch.Phase, []
 	return phase, jobs
 }
 
-// one is claim for exactly one job.
+// one claims exactly one job.
 func (w *world) one(id batch.ID, consumer string) statestore.Claimed {
 	w.Helper()
 	jobs := w.claim(id, consumer, 1)
@@ -106,7 +106,7 @@ func (w *world) one(id batch.ID, consumer string) statestore.Claimed {
 	return jobs[0]
 }
 
-// takeover polls as an idle worker does until n jobs came, and returns them.
+// takeover polls as an idle worker does until it has n jobs, and returns them.
 func (w *world) takeover(id batch.ID, consumer string, n int) []statestore.Claimed {
 	w.Helper()
 	var got []statestore.Claimed
@@ -117,7 +117,7 @@ func (w *world) takeover(id batch.ID, consumer string, n int) []statestore.Claim
 	return got
 }
 
-// until polls often enough that the silence never looks like an outage.
+// until polls often enough that a pause never looks like an outage.
 func (w *world) until(ok func() bool, what string, args ...any) {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.Context(), 40*w.lease)
@@ -127,13 +127,13 @@ func (w *world) until(ok func() bool, what string, args ...any) {
 	for !ok() {
 		select {
 		case <-ctx.Done():
-			require.FailNow(w, "waited in vain for "+fmt.Sprintf(what, args...))
+			require.FailNow(w, "timed out waiting for "+fmt.Sprintf(what, args...))
 		case <-tick.C:
 		}
 	}
 }
 
-// pass lets time pass in which nobody is in touch with Redis.
+// pass lets time pass without any contact to Redis.
 func (w *world) pass(d time.Duration) {
 	w.Helper()
 	timer := time.NewTimer(d)
@@ -162,7 +162,7 @@ func (w *world) checkpoint(l batch.Lease, turn int, data string) {
 	require.NoError(w, w.store.Checkpoint(w.Context(), l, turn, []byte(data)))
 }
 
-// finish commits and requires the outcomes.
+// finish commits results and requires the outcomes.
 func (w *world) finish(id batch.ID, done []statestore.Completion, want ...statestore.FinishOutcome) batch.Phase {
 	w.Helper()
 	phase, got, err := w.store.Finish(w.Context(), id, done)
@@ -174,7 +174,7 @@ func (w *world) finish(id batch.ID, done []statestore.Completion, want ...states
 	return phase
 }
 
-// finishAll commits jobs as ok and requires that each is new.
+// finishAll commits jobs as ok and requires that each commit is new.
 func (w *world) finishAll(id batch.ID, jobs []statestore.Claimed) batch.Phase {
 	w.Helper()
 	done := make([]statestore.Completion, len(jobs))
@@ -204,7 +204,7 @@ func cancelled(l batch.Lease) statestore.Completion {
 	return c
 }
 
-// check reads the batch and requires that its numbers add up.
+// check reads the batch and requires consistent numbers.
 func (w *world) check(id batch.ID) batch.Info {
 	w.Helper()
 	info, err := w.store.Info(w.Context(), id)
@@ -220,7 +220,7 @@ func (w *world) check(id batch.ID) batch.Info {
 		require.Equal(w, c.Fed, c.Total)
 	}
 	require.Equal(w, info.Phase == batch.Done, !info.DoneAt.IsZero())
-	if _, plans := id.Plans(); !plans { // what planned a batch is kept as long as that is
+	if _, plans := id.Plans(); !plans { // a planner is kept as long as its batch
 		require.Equal(w, info.Phase == batch.Done, !info.ExpiresAt.IsZero())
 	}
 	return info
@@ -231,7 +231,7 @@ func (w *world) counts(id batch.ID) batch.Counts {
 	return w.check(id).Counts
 }
 
-// keys lists every key that has the batch's ID in its name, sorted.
+// keys lists all keys with the batch's ID in their name, sorted.
 func (w *world) keys(id batch.ID) []string {
 	w.Helper()
 	var out []string
@@ -244,7 +244,7 @@ func (w *world) keys(id batch.ID) []string {
 	return out
 }
 
-// left lists everything that still names the batch: keys and entries of global lists.
+// left lists all remains of the batch: keys and entries of global lists.
 func (w *world) left(id batch.ID) []string {
 	w.Helper()
 	out := w.keys(id)
@@ -261,7 +261,7 @@ func (w *world) left(id batch.ID) []string {
 	return out
 }
 
-// results reads all results as index -> status, and requires that no index has two.
+// results reads all results as index -> status, and requires at most one per index.
 func (w *world) results(id batch.ID) map[int64]batch.Status {
 	w.Helper()
 	entries, err := w.store.Results(w.Context(), id, 0, 10_000)

@@ -12,20 +12,20 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// JobView is what Redis holds of one job, for people to look at. A job that ended well leaves nothing but its result.
+// JobView is the state of one job in Redis, for people. A successful job keeps only its result.
 type JobView struct {
 	Job      batch.Job
 	Finished bool     // it has a result
-	Payload  []byte   // its input as it was fed; nil once it ended well or was cancelled
-	Turns    [][]byte // its journal, oldest first, at most the turns that were asked for
-	Journal  int      // turns of the journal, those left out included
-	Holder   string   // consumer name of the worker that holds its lease; "" if none does
-	Attempt  int      // of the lease, 0 if it has none
-	Failed   int64    // cursor of its result if that is a failed one, else 0
+	Payload  []byte   // its input as fed; nil if it succeeded, was cancelled, or was retried
+	Turns    [][]byte // its journal, oldest first, at most the requested number of turns
+	Journal  int      // number of turns in the journal
+	Holder   string   // consumer name of the worker that holds its lease; "" without a lease
+	Attempt  int      // attempt of the lease; 0 without a lease
+	Failed   int64    // cursor of its failed result; 0 without one
 }
 
-// Inspect looks at one job and at no more than the first turns of its journal. It takes no lease, and what it sees may
-// be a moment old. ErrNotFound: there is no such batch, or no such job in it. Repeatable.
+// Inspect reads one job and at most the first turns of its journal. It takes no lease, and the data may be a moment old.
+// ErrNotFound: the batch does not exist, or has no such job. Repeatable.
 func (s *Store) Inspect(ctx context.Context, job batch.Job, turns int) (JobView, error) {
 	op := "look at " + job.String()
 	index := strconv.FormatInt(job.Index, 10)

@@ -11,7 +11,7 @@ import (
 )
 
 var inspectScenarios = []scenario{
-	{"a job is looked at through its life", func(w *world) {
+	{"inspect shows a job through its life", func(w *world) {
 		id := w.sealed(2)
 		look := func(turns int) statestore.JobView {
 			v, err := w.store.Inspect(w.Context(), batch.Job{Batch: id, Index: 1}, turns)
@@ -29,14 +29,14 @@ var inspectScenarios = []scenario{
 		v = look(2)
 		assert.Equal(w, "a", v.Holder)
 		assert.Equal(w, 1, v.Attempt)
-		assert.Len(w, v.Turns, 2, "no more than was asked for")
+		assert.Len(w, v.Turns, 2, "no more than requested")
 		assert.Equal(w, 3, v.Journal)
 		assert.Empty(w, look(0).Turns)
 		w.finish(id, []statestore.Completion{failed(jobs[1].Lease, batch.Timeout)}, statestore.Committed)
 		v = look(10)
 		assert.True(w, v.Finished)
 		assert.Empty(w, v.Holder)
-		assert.Len(w, v.Turns, 3, "a failure that may pass keeps its journal")
+		assert.Len(w, v.Turns, 3, "a retryable failure keeps its journal")
 		assert.NotEmpty(w, v.Payload)
 		e, err := w.store.Result(w.Context(), id, v.Failed)
 		require.NoError(w, err)

@@ -6,11 +6,11 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Every key begins with "ba:". The keys of a batch carry its ID as hash tag, so they live in one slot of a Redis
-// Cluster and one script can touch them all.
+// Every key begins with "ba:". The keys of a batch carry its ID as hash tag, so they share one slot of a Redis Cluster and one
+// script can use them all.
 const (
 	keyBatches = "ba:batches" // zset: batch ID by time of submission, ms
-	keyActive  = "ba:active"  // set: batch IDs that workers look at
+	keyActive  = "ba:active"  // set: batch IDs that workers claim from
 	keyWorkers = "ba:workers" // zset: consumer name by last heartbeat, ms
 	keyEvents  = "ba:events"  // stream, capped: doorbell
 )
@@ -22,7 +22,7 @@ func keyWorker(consumer string) string { return "ba:worker:" + consumer } // str
 
 func keySubmit(fingerprint string) string { return "ba:submit:" + fingerprint } // string: batch ID
 
-// batchKey puts the batches that plan and reduce another one into the same slot.
+// batchKey puts the planner and the reducer of a batch into the batch's slot.
 func batchKey(id batch.ID, name string) string {
 	if of, ok := id.Plans(); ok {
 		return "ba:{" + string(of) + "}:planner:" + name
@@ -36,16 +36,16 @@ func batchKey(id batch.ID, name string) string {
 func keyMeta(id batch.ID) string     { return batchKey(id, "meta") }     // hash: header, phase, counters
 func keyPlan(id batch.ID) string     { return batchKey(id, "plan") }     // string: compiled spec, JSON
 func keyJobs(id batch.ID) string     { return batchKey(id, "jobs") }     // stream + group: i index, p payload
-func keyLease(id batch.ID) string    { return batchKey(id, "lease") }    // hash: index -> token|attempt|holder; x<index>: its attempts are used up
+func keyLease(id batch.ID) string    { return batchKey(id, "lease") }    // hash: index -> token|attempt|holder; x<index>: no attempts left
 func keyBack(id batch.ID) string     { return batchKey(id, "back") }     // list: "entry index time" of released jobs, in ms of Redis' clock
-func keyAlone(id batch.ID) string    { return batchKey(id, "alone") }    // list: "entry index" of jobs that must run alone
+func keyAlone(id batch.ID) string    { return batchKey(id, "alone") }    // list: "entry index time" of jobs that must run alone
 func keyResults(id batch.ID) string  { return batchKey(id, "results") }  // stream <seq>-0: i index, s status, r JSON
 func keyFinished(id batch.ID) string { return batchKey(id, "finished") } // bitmap: index has a result
 func keyFailed(id batch.ID) string   { return batchKey(id, "failed") }   // hash: index -> "seq payload"
 
 func keyCalls(id batch.ID) string { return batchKey(id, "calls") } // hash: index -> usage and reservations, see lua/prelude.lua
 
-// prefixJournal + index is a list: one entry per turn.
+// prefixJournal + index is a list with one entry per turn.
 func prefixJournal(id batch.ID) string { return batchKey(id, "journal:") }
 
 func keyJournal(id batch.ID, index int64) string {
@@ -53,10 +53,10 @@ func keyJournal(id batch.ID, index int64) string {
 }
 
 // keyEffects is a hash, the ledger of a job's calls with side effects: t<turn> -> the turn, i<place> -> fence and intent,
-// o<place> -> outcome, a<place> -> somebody is asked. Scripts make its name from the journal's.
+// o<place> -> outcome, a<place> -> the call is parked. Scripts derive its name from the journal's.
 func keyEffects(id batch.ID, index int64) string { return keyJournal(id, index) + ":fx" }
 
-// allKeys are a batch's keys in the order in which finish, cancel, seal and remove take them.
+// allKeys lists a batch's keys in the order of the arguments of finish, cancel, seal and remove.
 func allKeys(id batch.ID) []string {
 	return []string{
 		keyMeta(id), keyPlan(id), keyJobs(id), keyLease(id), keyBack(id), keyResults(id), keyFinished(id), keyFailed(id),

@@ -8,12 +8,12 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// maxVariadic bounds the leases of one script call: Lua's unpack fails at about 8,000 values.
+// maxVariadic is the limit of leases per script call: Lua's unpack fails at about 8,000 values.
 const maxVariadic = 1000
 
-// Renew keeps leases of one batch and one holder alive for another lease duration from now on, by Redis' clock. It returns
-// the phase ("" if the batch is gone) and which leases are fenced. With no leases it still tells that a worker is in touch
-// with the batch, so that the silence of others is no outage. Repeatable.
+// Renew extends leases of one batch and one holder by the lease duration from now, by Redis' clock. It returns the phase ("" if
+// the batch is gone) and the leases that are fenced. A call without leases marks the batch as reachable, so that expired leases
+// of dead workers are not mistaken for an outage. Repeatable.
 func (s *Store) Renew(
 	ctx context.Context, id batch.ID, consumer string, lease time.Duration, leases []batch.Lease,
 ) (batch.Phase, []batch.Lease, error) {
@@ -40,8 +40,8 @@ func (s *Store) Renew(
 	return phase, fenced, nil
 }
 
-// Checkpoint appends turn (1-based) to the job's journal. A turn that is there already is left as it is: only the
-// lease's holder writes it, so it is the same. ErrFenced; ErrConflict: a turn is missing before it. Repeatable.
+// Checkpoint appends turn (1-based) to the job's journal. An existing turn stays unchanged: only the lease's holder writes it,
+// so it is the same. ErrFenced; ErrConflict: the turn before it is missing. Repeatable.
 func (s *Store) Checkpoint(ctx context.Context, l batch.Lease, turn int, data []byte) error {
 	op := fmt.Sprintf("checkpoint turn %d of %s", turn, l)
 	id := l.Job.Batch
@@ -59,8 +59,8 @@ func (s *Store) Checkpoint(ctx context.Context, l batch.Lease, turn int, data []
 	return nil
 }
 
-// Release hands jobs of one batch back, to be claimed at once by anybody, without spending an attempt. A lease that
-// is not held any more is skipped. Repeatable.
+// Release gives the leases of jobs of one batch back without counting an attempt. Any worker can claim the jobs at once. Leases
+// that are no longer held are skipped. Repeatable.
 func (s *Store) Release(ctx context.Context, id batch.ID, leases []batch.Lease) error {
 	for len(leases) > 0 {
 		part := leases[:min(len(leases), maxVariadic)]

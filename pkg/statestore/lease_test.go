@@ -26,7 +26,7 @@ var leaseScenarios = []scenario{
 		assert.Equal(w, batch.Done, w.finishAll(id, a))
 	}},
 	{"renewing many leases at once", func(w *world) {
-		const n = 1100 // more than one script call takes
+		const n = 1100 // more than the limit of one script call
 		id := w.create()
 		for from := 0; from < n; from += 100 {
 			w.feed(id, from, 100)
@@ -42,7 +42,7 @@ var leaseScenarios = []scenario{
 		w.release(id, all...)
 		assert.EqualValues(w, n, w.counts(id).Waiting)
 	}},
-	{"a zombie's renewal does not steal the job back", func(w *world) {
+	{"a former holder's renewal does not steal the job back", func(w *world) {
 		id := w.sealed(1)
 		a := w.one(id, "a")
 		b := w.takeover(id, "b", 1)[0]
@@ -55,13 +55,13 @@ var leaseScenarios = []scenario{
 		require.NoError(w, err)
 		assert.Empty(w, held)
 	}},
-	{"an outage does not count against the holders", func(w *world) {
+	{"an outage does not expire leases", func(w *world) {
 		id := w.sealed(2)
 		a := w.claim(id, "a", 2)
-		w.pass(w.lease + w.lease/2) // nobody reaches Redis for longer than a lease
+		w.pass(w.lease + w.lease/2) // no worker reaches Redis for longer than a lease
 
 		back := time.Now()
-		require.Empty(w, w.claim(id, "b", 2), "the first one back must not take over at once")
+		require.Empty(w, w.claim(id, "b", 2), "the first worker back must not take over at once")
 		_, fenced := w.renew(id, "a", a[0].Lease)
 		require.Empty(w, fenced, "the holder comes back and still holds")
 		var got []statestore.Claimed
@@ -72,7 +72,7 @@ var leaseScenarios = []scenario{
 			return len(got) > 0
 		}, "the job of the holder that did not come back")
 		assert.Equal(w, []int64{1}, indexes(got))
-		// Redis' clock has whole milliseconds.
+		// Redis' clock has a resolution of one millisecond.
 		assert.GreaterOrEqual(w, time.Since(back), w.lease-2*time.Millisecond)
 		if w.fake {
 			assert.Less(w, time.Since(back), w.lease+w.lease/2)
@@ -80,7 +80,7 @@ var leaseScenarios = []scenario{
 	}},
 	{"a short silence is no outage", func(w *world) {
 		if !w.fake {
-			// How long a pause really lasts on a busy machine is not known; the bubble decides this rule.
+			// A busy machine may stretch a pause. Only the bubble can test this rule.
 			w.lease = 2 * time.Second
 		}
 		id := w.sealed(1)
@@ -101,7 +101,7 @@ var leaseScenarios = []scenario{
 		jobs := w.claim(id, "a", 2)
 		l := jobs[0].Lease
 		turn := func(n int, data string) error { return w.store.Checkpoint(w.Context(), l, n, []byte(data)) }
-		assert.ErrorIs(w, turn(2, "two"), statestore.ErrConflict, "one is missing")
+		assert.ErrorIs(w, turn(2, "two"), statestore.ErrConflict, "a turn is missing")
 		require.NoError(w, turn(1, "one"))
 		require.NoError(w, turn(1, "one"), "a repeat")
 		require.NoError(w, turn(2, "two"))
@@ -152,7 +152,7 @@ var leaseScenarios = []scenario{
 		assert.Empty(w, w.claim(id, "c", 5), "a stale release takes nothing from the holder")
 		assert.EqualValues(w, 2, w.counts(id).Running)
 	}},
-	{"a note of a job that is not waiting any more is skipped", func(w *world) {
+	{"a note of a job that no longer waits is skipped", func(w *world) {
 		id := w.sealed(2)
 		a := w.one(id, "a")
 		w.release(id, a.Lease)
@@ -163,7 +163,7 @@ var leaseScenarios = []scenario{
 		_, fenced := w.renew(id, "b", first.Lease)
 		assert.Empty(w, fenced)
 	}},
-	{"a waiting released job that nobody wants does not lapse", func(w *world) {
+	{"a released job that waits does not expire", func(w *world) {
 		id := w.sealed(1)
 		w.release(id, w.one(id, "a").Lease)
 		w.pass(3 * w.lease)

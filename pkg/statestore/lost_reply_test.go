@@ -14,17 +14,17 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// anotherID is a batch that no history has made before.
+// anotherID is a batch ID that no other history uses.
 const anotherID batch.ID = "b_01hf7yat2a248q8hj1w0cwt65d"
 
-// TestLostReply runs each repeatable verb once with its reply lost after the server executed it, and then again. The
-// state must be the one that a single call leaves.
+// TestLostReply calls each repeatable method once with its reply lost after the server executed it, and then again. The state
+// must equal the state after a single call.
 func TestLostReply(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		verb    string
-		request string // what its request holds
-		// prepare brings about what the verb needs, and returns the verb.
+		request string // a part of its request
+		// prepare sets up the state that the method needs, and returns the call.
 		prepare func(w *world, id batch.ID) (verb func() error)
 	}{
 		{"create", "eval", func(w *world, id batch.ID) func() error {
@@ -195,7 +195,7 @@ func TestLostReply(t *testing.T) {
 	}
 }
 
-// retryable finishes all jobs, two of them with a failure, and returns the verb.
+// retryable finishes all jobs, two of them with a failure, and returns the call.
 func retryable(w *world, id batch.ID) func() error {
 	w.seal(id, 6)
 	jobs := w.claim(id, "a", 6)
@@ -206,8 +206,8 @@ func retryable(w *world, id batch.ID) func() error {
 	return func() error { return fails(w.store.Retry(w.Context(), id)) }
 }
 
-// stateAfter runs one history against a fresh server with an open batch of six jobs, and returns everything that the
-// server then holds. IDs and clocks are the same in every history.
+// stateAfter runs one history against a fresh server with an open batch of six jobs. It returns the whole data of the server.
+// IDs and clocks are the same in every history.
 func stateAfter(t *testing.T, history func(*world, *testredis.Line, batch.ID)) (state string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -226,7 +226,7 @@ func stateAfter(t *testing.T, history func(*world, *testredis.Line, batch.ID)) (
 	return state
 }
 
-// TestLostReplyOfClaim shows the one verb that must not be repeated, and its repair.
+// TestLostReplyOfClaim tests the one method that must not be repeated, and its repair.
 func TestLostReplyOfClaim(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -238,7 +238,7 @@ func TestLostReplyOfClaim(t *testing.T) {
 		line.LoseReply("eval")
 		_, _, err := w.store.Claim(t.Context(), statestore.ClaimParams{Batch: id, Consumer: "a", Count: 2, Lease: w.lease})
 		require.ErrorIs(t, err, statestore.ErrUnknownOutcome)
-		assert.EqualValues(t, 3, w.counts(id).Running, "the jobs were leased to a worker that does not know it")
+		assert.EqualValues(t, 3, w.counts(id).Running, "the worker holds leases without knowing")
 
 		held, err := w.store.Held(t.Context(), id, "a", 10)
 		require.NoError(t, err)
@@ -253,7 +253,7 @@ func TestLostReplyOfClaim(t *testing.T) {
 		again := w.claim(id, "a", 10)
 		assert.Equal(t, []int64{1, 2, 3}, indexes(again))
 		for _, j := range again {
-			assert.Equal(t, 1, j.Lease.Attempt, "I5: nothing was spent")
+			assert.Equal(t, 1, j.Lease.Attempt, "I5: no attempt was counted")
 		}
 		assert.Equal(t, batch.Done, w.finishAll(id, append(again, known)))
 	})
@@ -261,10 +261,10 @@ func TestLostReplyOfClaim(t *testing.T) {
 
 func errOf(_ batch.Phase, _ []statestore.FinishOutcome, err error) error { return err }
 
-// fails drops a value that comes with an error.
+// fails drops the value that comes with an error.
 func fails[T any](_ T, err error) error { return err }
 
-// gone takes "not found" for what a repeated removal should find.
+// gone accepts "not found" as the result of a repeated removal.
 func gone(err error) error {
 	if errors.Is(err, statestore.ErrNotFound) {
 		return nil

@@ -16,26 +16,25 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Options change how a store connects. The zero value is right for programs.
+// Options configure how a store connects. Programs use the zero value.
 type Options struct {
-	// Dialer replaces the network, for an embedded server. The address it gets is the one of the URL.
+	// Dialer replaces the network, for an embedded server. It is called with the address of the URL.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
-	// TLS is for URLs that ask for TLS: whom to trust and what to show. The server's name is filled in. Nil trusts the system's
-	// authorities.
+	// TLS is the configuration for URLs with TLS: trusted authorities and client certificates. The server name is filled in.
+	// Nil trusts the system's authorities.
 	TLS *tls.Config
-	// PoolSize bounds the connections for commands. Defaults to 16 per CPU.
+	// PoolSize is the limit of connections for commands. Defaults to 16 per CPU.
 	PoolSize int
-	// Jitter replaces the random source of backoff, numbers in [0,1), so that a run can be replayed.
+	// Jitter replaces the random source of backoff, for simulations that replay a run. It returns numbers in [0,1).
 	Jitter func() float64
-	// Script may change a script's text before it is used. Simulations break scripts with it, to see that they are
-	// caught.
+	// Script may change a script's text before its first use. Simulations break scripts with it, to check that they detect it.
 	Script func(name, text string) string
 }
 
 // Store is a connection to Redis. It is safe for concurrent use.
 type Store struct {
 	cmd      redis.UniversalClient // commands
-	blocking redis.UniversalClient // XREAD BLOCK, so that readers never take a command's connection
+	blocking redis.UniversalClient // XREAD BLOCK, so that readers never occupy a command's connection
 	address  string
 	scripts  scripts
 	jitter   func() float64
@@ -94,23 +93,23 @@ func Open(ctx context.Context, rawURL string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// Close ends all connections. Calls in flight end with an error.
+// Close closes all connections. Calls in flight fail.
 func (s *Store) Close() error { return errors.Join(s.cmd.Close(), s.blocking.Close()) }
 
-// Address is where the store is connected to, without credentials.
+// Address returns the address of the server, without credentials.
 func (s *Store) Address() string { return s.address }
 
-// Clients are the store's own connections, for what shares its server: one for commands, and one for reads that block.
-// Neither retries by itself. They end with the store.
+// Clients returns the store's own clients for other users of its server: one for commands, and one for blocking reads. Neither
+// retries by itself. They close with the store.
 func (s *Store) Clients() (commands, blocking redis.UniversalClient) { return s.cmd, s.blocking }
 
-// Ping asks whether Redis answers.
+// Ping checks that Redis answers.
 func (s *Store) Ping(ctx context.Context) error {
 	return classify("ping Redis at "+s.address, s.cmd.Ping(ctx).Err())
 }
 
-// Warnings tells what in the server's configuration weakens the guarantees, as sentences for an operator. It reads INFO alone, so no
-// user needs the right to CONFIG, which shows passwords. A server without these sections gives none.
+// Warnings returns the settings of the server that weaken the guarantees, as sentences for an operator. It reads INFO alone, so no user
+// needs the right to CONFIG, which returns passwords. It returns none for a server without these sections.
 func (s *Store) Warnings(ctx context.Context) []string {
 	var out []string
 	field := func(section, name string) string {
@@ -124,12 +123,12 @@ func (s *Store) Warnings(ctx context.Context) []string {
 		out = append(out, fmt.Sprintf("Redis may evict jobs and results: maxmemory-policy is %s; set it to noeviction", p))
 	}
 	if field("persistence", "aof_enabled") == "0" {
-		out = append(out, "Redis keeps no append-only file: a restart loses what came after its last snapshot; set appendonly yes")
+		out = append(out, "Redis keeps no append-only file: a restart loses all changes since its last snapshot; set appendonly yes")
 	}
 	return out
 }
 
-// quiet keeps the client library from writing to standard error: it also returns what it would print.
+// quiet stops the client library from writing to standard error. The library also returns the same errors.
 var quiet = sync.OnceFunc(func() { redis.SetLogger(silence{}) })
 
 type silence struct{}
@@ -139,7 +138,8 @@ func (silence) Printf(context.Context, string, ...any) {}
 func newClient(u *redis.UniversalOptions, pool int, blocking bool) redis.UniversalClient {
 	o := *u
 	o.PoolSize = pool
-	// A repeated XREADGROUP would orphan the first one's jobs; each verb says itself what may be repeated.
+	// The client must not retry: a repeated XREADGROUP would orphan the jobs of the first one. Each method decides what may be
+	// repeated.
 	o.MaxRetries = -1
 	// Our own backoff decides when to dial again.
 	o.DialerRetries = 1
@@ -153,7 +153,7 @@ func newClient(u *redis.UniversalOptions, pool int, blocking bool) redis.Univers
 	}
 	if o.IsClusterMode {
 		c := o.Cluster()
-		// A node that dies redirects nobody to the replica that takes its place, and no failed call makes the client look for it.
+		// A dead node redirects no client to its replica, and failed calls do not make the client reload the cluster's state.
 		c.ClusterStateReloadInterval = 2 * time.Second
 		return redis.NewClusterClient(c)
 	}
@@ -228,7 +228,7 @@ func parseMany(scheme, raw string) (*redis.UniversalOptions, error) {
 	return u, nil
 }
 
-// redact keeps what a URL parser says and drops the URL that it quotes, which may hold a password.
+// redact keeps the message of a URL parser and drops the URL in it, which may hold a password.
 func redact(err error, raw string) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err

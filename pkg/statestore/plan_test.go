@@ -11,7 +11,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// planned makes a batch that waits for its plan, the planner's one job, and a reducer.
+// planned makes a batch that waits for its plan, with a planner of one job and a reducer.
 func (w *world) planned(budget batch.Budget) (id batch.ID) {
 	w.Helper()
 	id = statestore.NewID(time.UnixMilli(1_700_000_000_000 + batches.Add(1)))
@@ -24,7 +24,7 @@ func (w *world) planned(budget batch.Budget) (id batch.ID) {
 	return id
 }
 
-// plan is the planner's result, with n items.
+// plan returns the planner's result, with n items.
 func plan(l batch.Lease, n int) []statestore.Completion {
 	c := succeeded(l)
 	c.Items = payloads(0, n)
@@ -39,7 +39,7 @@ func (w *world) active() []batch.ID {
 }
 
 var planScenarios = []scenario{
-	{"the commit of a plan is the feed of its batch, once", func(w *world) {
+	{"the commit of a plan feeds its batch once", func(w *world) {
 		id := w.planned(batch.Budget{})
 		assert.Equal(w, batch.Open, w.phase(id))
 		assert.Empty(w, w.claim(id, "a", 4))
@@ -58,12 +58,12 @@ var planScenarios = []scenario{
 		w.finish(id.Planner(), plan(lease, 3), statestore.Already)
 		assert.Equal(w, batch.Done, w.finishAll(id, jobs))
 		assert.Len(w, w.results(id), 3)
-		assert.Len(w, w.results(id.Planner()), 1, "the plan is apart")
+		assert.Len(w, w.results(id.Planner()), 1, "the plan is a separate result")
 		queued := w.claimReducer(id.Reducer(), "a")
 		require.Len(w, queued, 1)
 		assert.JSONEq(w, `{"reduce":{"n":3}}`, string(queued[0].Payload))
 	}},
-	{"of two workers with a plan the one that holds the lease gives the jobs", func(w *world) {
+	{"of two workers with a plan, the lease holder feeds the batch", func(w *world) {
 		id := w.planned(batch.Budget{})
 		first := w.one(id.Planner(), "a").Lease
 		second := w.takeover(id.Planner(), "b", 1)[0].Lease
@@ -81,7 +81,7 @@ var planScenarios = []scenario{
 		assert.EqualValues(w, n, c.Total)
 		assert.EqualValues(w, n, c.Waiting)
 	}},
-	{"a planner has its batch, or is not there", func(w *world) {
+	{"a planner is not created without its batch", func(w *world) {
 		id := statestore.NewID(time.UnixMilli(1_700_000_000_000 + batches.Add(1)))
 		h := batch.Header{ID: id.Planner(), Name: "n", MaxAttempts: 3, TTL: time.Hour}
 		require.ErrorIs(w, w.store.Create(w.Context(), h, []byte("plan")), statestore.ErrNotFound)
@@ -104,7 +104,7 @@ var planScenarios = []scenario{
 			w.finish(id.Planner(), []statestore.Completion{failed(lease, batch.PlanTooLarge)}, statestore.Committed)
 			assert.Equal(w, batch.Done, w.phase(id))
 			assert.EqualValues(w, 0, w.counts(id).Total)
-			assert.Equal(w, batch.Done, w.phase(id.Reducer()), "there is nothing to wait for")
+			assert.Equal(w, batch.Done, w.phase(id.Reducer()), "it has nothing to wait for")
 			assert.Empty(w, w.results(id.Reducer()))
 			for _, b := range []batch.ID{id, id.Planner(), id.Reducer()} {
 				require.NoError(w, w.store.Retire(w.Context(), b))
@@ -122,7 +122,7 @@ var planScenarios = []scenario{
 		require.Len(w, w.claimReducer(id.Reducer(), "b"), 1)
 		queued, err := w.store.Retry(w.Context(), id.Planner())
 		require.NoError(w, err)
-		assert.Zero(w, queued, "a plan that is done is not run again")
+		assert.Zero(w, queued, "a finished plan does not run again")
 	}},
 	{"a plan that is cancelled ends the batch", func(w *world) {
 		id := w.planned(batch.Budget{})
@@ -132,7 +132,7 @@ var planScenarios = []scenario{
 		assert.Equal(w, batch.Done, w.phase(id))
 		assert.Equal(w, batch.Done, w.phase(id.Reducer()))
 	}},
-	{"a plan that comes after its batch was cancelled gives it nothing", func(w *world) {
+	{"a plan that arrives after a cancel adds no jobs", func(w *world) {
 		id := w.planned(batch.Budget{})
 		lease := w.one(id.Planner(), "a").Lease
 		phase, err := w.store.Cancel(w.Context(), id)

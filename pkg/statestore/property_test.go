@@ -17,25 +17,25 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// model is a batch as the documentation of the verbs describes it, in the plainest way.
+// model is a simple implementation of a batch, following the documentation of the methods.
 type model struct {
-	attempts int // allowed
+	attempts int // limit
 	jobs     []modelJob
 	maxToken int64
 }
 
 type modelJob struct {
-	holder   string // "" while nobody holds it
+	holder   string // "" without a lease
 	token    int64
-	spent    int // attempts
+	spent    int // counted attempts
 	lost     bool
 	renewed  time.Time
 	journal  []string
 	result   bool
-	retrying bool // queued again by retry
+	retrying bool // queued by retry
 }
 
-// move is one step of a history. pick and n choose among what there is.
+// move is one step of a history. pick and n select the lease, job or count.
 type move struct {
 	verb    string
 	who     string
@@ -58,8 +58,8 @@ var anyMove = rapid.Custom(func(rt *rapid.T) move {
 	}
 })
 
-// TestAnyHistory plays histories of right and wrong calls against the store and the model. No two of the calls overlap;
-// package sim does that.
+// TestAnyHistory plays histories of valid and invalid calls against the store and the model. The calls do not overlap; package
+// sim tests overlapping ones.
 func TestAnyHistory(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -92,8 +92,8 @@ type history struct {
 	id    batch.ID
 	model model
 	now   map[int64]batch.Lease // held
-	past  map[batch.Lease]bool  // every lease that was ever given
-	quiet time.Time             // since when nobody was in touch
+	past  map[batch.Lease]bool  // every lease ever returned
+	quiet time.Time             // last contact with Redis
 	grace time.Time             // no takeover before
 }
 
@@ -186,7 +186,7 @@ func (h *history) play(m move) error {
 	return nil
 }
 
-// claimed compares a claim with what may be given out: what nobody holds, and what lapsed, and never more.
+// claimed checks that a claim returned only jobs without a lease and jobs with an expired one, and no more than requested.
 func (h *history) claimed(m move) error {
 	h.touch()
 	_, jobs, err := h.store.Claim(h.Context(), statestore.ClaimParams{Batch: h.id, Consumer: m.who, Count: m.n, Lease: h.lease, Idle: m.idle})
@@ -207,13 +207,13 @@ func (h *history) claimed(m move) error {
 		}
 	}
 	if free == 0 && m.idle && len(jobs) == 0 && waiting > 0 {
-		return fmt.Errorf("%d jobs wait to run alone, and nobody got one who runs nothing else", waiting)
+		return fmt.Errorf("%d jobs wait to run alone, and an idle worker got none", waiting)
 	}
 	fresh := 0
 	for _, c := range jobs {
 		j := &h.model.jobs[c.Lease.Job.Index]
 		if j.result {
-			return fmt.Errorf("job %d has a result and was given out", c.Lease.Job.Index)
+			return fmt.Errorf("job %d has a result and was claimed", c.Lease.Job.Index)
 		}
 		if c.Alone != h.last(*j) || c.Alone && (!m.idle || len(jobs) > 1) {
 			return fmt.Errorf("job %d after %d of %d attempts came with %d others: alone %v",
@@ -250,10 +250,10 @@ func (h *history) claimed(m move) error {
 	return expect(fresh == min(free, m.n-(len(jobs)-fresh)) || len(jobs) == m.n, "%d of %d free jobs came, %d were asked for and %d came in all", fresh, free, m.n, len(jobs))
 }
 
-// last reports whether a job that nobody holds must run alone.
+// last reports whether a job without a lease must run alone.
 func (h *history) last(j modelJob) bool { return j.spent > 0 && j.spent == h.model.attempts-1 }
 
-// setAside finds out which lapsed leases the last claim ended without giving the jobs to its caller.
+// setAside finds the expired leases that the last claim ended without returning the jobs to its caller.
 func (h *history) setAside() error {
 	for _, l := range h.held() {
 		j := &h.model.jobs[l.Job.Index]
@@ -266,7 +266,7 @@ func (h *history) setAside() error {
 		}
 		idle := time.Since(j.renewed)
 		if !h.last(*j) {
-			continue // given to the caller, or a defect that is found there
+			continue // returned to the caller, or a defect that claimed reports
 		}
 		if idle < h.lease || time.Now().Before(h.grace) {
 			return fmt.Errorf("job %d was taken from %s after %v, %v before that is allowed", l.Job.Index, j.holder, idle, time.Until(h.grace))
@@ -287,7 +287,7 @@ func (h *history) finished(l batch.Lease, c statestore.Completion) error {
 	return expect(err == nil && len(out) == 1 && out[0] == statestore.Committed, "finishing under %v: %v, %v", l, out, err)
 }
 
-// retried queues all failed jobs again; their attempts start anew and their journals go on.
+// retried queues all failed jobs again. Their attempts restart and their journals continue.
 func (h *history) retried() error {
 	n, err := h.store.Retry(h.Context(), h.id)
 	if err != nil {
@@ -304,7 +304,7 @@ func (h *history) retried() error {
 	return expect(n == want, "retry queued %d jobs; %d had failed", n, want)
 }
 
-// end claims and finishes everything that is left.
+// end claims and finishes all remaining jobs.
 func (h *history) end() error {
 	deadline := time.Now().Add(10 * time.Minute)
 	for time.Now().Before(deadline) {
@@ -325,7 +325,7 @@ func (h *history) end() error {
 	return errors.New("the batch does not end")
 }
 
-// touch notes a sign of life: a silence of more than half a lease is an outage, after which nobody is taken over for a
+// touch records contact with Redis. A silence of more than half a lease is an outage. After it, no lease is taken over for a
 // whole lease.
 func (h *history) touch() {
 	if !h.quiet.IsZero() && time.Since(h.quiet) > h.lease/2 {
@@ -334,7 +334,7 @@ func (h *history) touch() {
 	h.quiet = time.Now()
 }
 
-// held lists the leases that are held, in an order that does not depend on the run.
+// held lists the leases held, in an order that is the same in every run.
 func (h *history) held() (out []batch.Lease) {
 	for _, index := range slices.Sorted(maps.Keys(h.now)) {
 		if l := h.now[index]; h.model.jobs[index].token == l.Token && h.model.jobs[index].holder != "" {
@@ -344,7 +344,7 @@ func (h *history) held() (out []batch.Lease) {
 	return out
 }
 
-// stale finds a lease that was lost, handed back or finished.
+// stale returns a lease that was lost, released or finished.
 func (h *history) stale(pick int) (batch.Lease, bool) {
 	var lost []batch.Lease
 	current := h.held()

@@ -10,7 +10,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// reduced makes an open batch and the one that reduces it.
+// reduced makes an open batch and its reducer.
 func (w *world) reduced(n int) (id, reducer batch.ID) {
 	w.Helper()
 	id = statestore.NewID(time.UnixMilli(1_700_000_000_000 + batches.Add(1)))
@@ -53,7 +53,7 @@ var reduceScenarios = []scenario{
 		w.finish(id, last, statestore.Already)
 		assert.Equal(w, batch.Done, w.finishAll(reducer, queued))
 		assert.Equal(w, map[int64]batch.Status{0: batch.OK}, w.results(reducer))
-		assert.Len(w, w.results(id), 3, "the summary is apart")
+		assert.Len(w, w.results(id), 3, "the summary is a separate result")
 	}},
 	{"a batch whose jobs ended before it was sealed is reduced with the seal", func(w *world) {
 		id, reducer := w.reduced(2)
@@ -84,7 +84,7 @@ var reduceScenarios = []scenario{
 		require.NoError(w, err)
 		require.Contains(w, active, reducer)
 		again := retry()
-		// A worker that finds the reducer done meanwhile must not take it off the list: nobody would put it back.
+		// A worker that finds the reducer done in between must not remove it from the list, because no one would add it again.
 		require.NoError(w, w.store.Retire(w.Context(), reducer))
 		active, err = w.store.Active(w.Context())
 		require.NoError(w, err)
@@ -96,7 +96,7 @@ var reduceScenarios = []scenario{
 		assert.Empty(w, second[0].Journal)
 		assert.Greater(w, second[0].Lease.Token, first[0].Lease.Token)
 
-		// The same while the reducer runs: what it made of the old results is refused.
+		// The same while the reducer runs: its result from the old results is refused.
 		again = retry()
 		w.finishAll(id, again)
 		require.ErrorIs(w, w.store.Checkpoint(w.Context(), second[0].Lease, 1, []byte("late")), statestore.ErrFenced)
@@ -111,7 +111,7 @@ var reduceScenarios = []scenario{
 		require.NoError(w, err)
 		require.NotContains(w, active, reducer)
 	}},
-	{"a batch has its reducer, or is not there", func(w *world) {
+	{"a reduced batch is not created without its reducer", func(w *world) {
 		id := statestore.NewID(time.UnixMilli(1_700_000_000_000 + batches.Add(1)))
 		h := batch.Header{ID: id, Name: "n", Reduce: true, MaxAttempts: 3, TTL: time.Hour}
 		require.ErrorIs(w, w.store.Create(w.Context(), h, []byte("plan")), statestore.ErrNotFound)
@@ -119,7 +119,7 @@ var reduceScenarios = []scenario{
 		require.ErrorIs(w, err, statestore.ErrNotFound)
 		assert.NotContains(w, w.active(), id)
 	}},
-	{"a cancelled batch is not reduced, nor is a reduction that was cancelled", func(w *world) {
+	{"a cancelled batch is not reduced, and a cancelled reduction does not run", func(w *world) {
 		id, reducer := w.reduced(1)
 		w.seal(id, 1)
 		phase, err := w.store.Cancel(w.Context(), id)
@@ -129,7 +129,7 @@ var reduceScenarios = []scenario{
 		assert.Equal(w, batch.Done, w.finish(id, []statestore.Completion{cancelled(jobs[0].Lease)}, statestore.Committed))
 		info, err := w.store.Info(w.Context(), reducer)
 		require.NoError(w, err)
-		assert.Equal(w, batch.Done, info.Phase, "nobody waits for it for ever")
+		assert.Equal(w, batch.Done, info.Phase, "the reducer does not wait without end")
 		assert.Zero(w, info.Counts.Total)
 		assert.False(w, info.ExpiresAt.IsZero())
 		phase, err = w.store.Cancel(w.Context(), reducer)
@@ -147,7 +147,7 @@ var reduceScenarios = []scenario{
 		require.NoError(w, err)
 		require.EqualValues(w, 1, queued)
 		w.finishAll(id, w.claim(id, "a", 1))
-		assert.Len(w, w.claimReducer(reducer, "a"), 1, "whoever retries a cancelled batch wants it after all")
+		assert.Len(w, w.claimReducer(reducer, "a"), 1, "retrying a cancelled batch queues its reduction")
 
 		id, reducer = w.reduced(1)
 		w.seal(id, 1)
@@ -157,7 +157,7 @@ var reduceScenarios = []scenario{
 		assert.Equal(w, batch.Done, w.phase(reducer))
 		assert.Empty(w, w.claimReducer(reducer, "a"))
 	}},
-	{"a batch that is opened again and cancelled ends the reduction of what was before", func(w *world) {
+	{"cancelling a reopened batch ends the reduction of its old results", func(w *world) {
 		id, reducer := w.reduced(1)
 		w.seal(id, 1)
 		w.finish(id, []statestore.Completion{failed(w.one(id, "a").Lease, batch.Timeout)}, statestore.Committed)

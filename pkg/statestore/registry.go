@@ -17,8 +17,8 @@ import (
 // lostKept is how long a lost worker stays listed.
 const lostKept = 10 * time.Minute
 
-// Register writes a worker's heartbeat record. The worker is lost when no other record follows within due, by Redis' clock. That is for
-// people and decides nothing about its leases. Repeatable.
+// Register writes a worker's heartbeat record. Without another record within due, by Redis' clock, the worker is listed as
+// lost. That is information for people and does not affect its leases. Repeatable.
 func (s *Store) Register(ctx context.Context, w batch.WorkerRecord, due time.Duration) error {
 	op := "register worker " + w.ID
 	now, err := s.cmd.Time(ctx).Result()
@@ -38,7 +38,7 @@ func (s *Store) Register(ctx context.Context, w batch.WorkerRecord, due time.Dur
 	return classify(op, err)
 }
 
-// Unregister drops a worker's record when it leaves. Repeatable.
+// Unregister deletes the record of a worker that ends. Repeatable.
 func (s *Store) Unregister(ctx context.Context, consumer string) error {
 	_, err := s.cmd.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.Del(ctx, keyWorker(consumer))
@@ -48,8 +48,8 @@ func (s *Store) Unregister(ctx context.Context, consumer string) error {
 	return classify("unregister worker "+consumer, err)
 }
 
-// Workers lists the workers by ID, those that were lost in the last ten minutes among them. It leaves out a lost process whose worker
-// started again. It drops expired names if its user may write. Repeatable.
+// Workers lists the workers by ID, including those lost in the last ten minutes. It omits a lost process if its worker was
+// started again. It removes expired names if its user may write. Repeatable.
 func (s *Store) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 	op := "list workers"
 	names, err := s.cmd.ZRange(ctx, keyWorkers, 0, -1).Result()

@@ -44,7 +44,7 @@ var registryScenarios = []scenario{
 			got, err = w.store.Workers(w.Context())
 			require.NoError(w, err)
 			return len(got) == 3 && got[2].Lost
-		}, "the dying one to be lost")
+		}, "the dying worker to be lost")
 		assert.Equal(w, []string{"a-1", "a-2", "dying-1"}, []string{got[0].Consumer, got[1].Consumer, got[2].Consumer})
 		assert.False(w, got[0].Lost)
 		assert.True(w, got[0].Draining)
@@ -53,7 +53,7 @@ var registryScenarios = []scenario{
 		got, err = w.store.Workers(w.Context())
 		require.NoError(w, err)
 		require.Len(w, got, 3)
-		assert.Equal(w, "dying-2", got[2].Consumer, "a lost process of a worker that runs again is left out")
+		assert.Equal(w, "dying-2", got[2].Consumer, "a lost process is omitted if its worker runs again")
 
 		require.NoError(w, w.raw.Del(w.Context(), "ba:worker:a-2").Err())
 		got, err = w.store.Workers(w.Context())
@@ -90,7 +90,7 @@ var registryScenarios = []scenario{
 		require.NoError(w, err)
 		assert.Equal(w, position, fresh)
 	}},
-	{"a listener on an empty stream hears the first ring", func(w *world) {
+	{"a listener on an empty stream gets the first event", func(w *world) {
 		position, err := w.store.EventPosition(w.Context())
 		require.NoError(w, err)
 		type heard struct {
@@ -107,7 +107,7 @@ var registryScenarios = []scenario{
 		require.NoError(w, h.err)
 		assert.Equal(w, []statestore.Event{{statestore.JobsWaiting, "b_1"}}, h.events)
 	}},
-	{"the doorbell is bounded", func(w *world) {
+	{"the doorbell stream is bounded", func(w *world) {
 		position, err := w.store.EventPosition(w.Context())
 		require.NoError(w, err)
 		for range 3000 {
@@ -119,6 +119,6 @@ var registryScenarios = []scenario{
 		assert.LessOrEqual(w, n, int64(1200), "I7")
 		got, _, err := w.store.Listen(w.Context(), position, time.Second)
 		require.NoError(w, err)
-		assert.NotEmpty(w, got, "a reader that fell behind still hears something")
+		assert.NotEmpty(w, got, "a reader that fell behind still gets events")
 	}},
 }

@@ -14,15 +14,15 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Entry is one committed result as it stands in the results stream.
+// Entry is one committed result in the results stream.
 type Entry struct {
-	Cursor int64 // position in the stream, from 1; grows, with gaps where a result was taken back by retry
+	Cursor int64 // position in the stream, from 1; grows, with gaps where retry took a result back
 	Index  int64
 	Status batch.Status
 	Line   []byte // JSON of batch.Result, without a newline
 }
 
-// Results reads up to n results after the cursor, in the order in which they were committed. Repeatable.
+// Results returns up to n results after the cursor, in the order of their commits. Repeatable.
 func (s *Store) Results(ctx context.Context, id batch.ID, after int64, n int) ([]Entry, error) {
 	msgs, err := s.cmd.XRangeN(ctx, keyResults(id), cursorID(after+1), "+", int64(n)).Result()
 	if err != nil {
@@ -31,7 +31,7 @@ func (s *Store) Results(ctx context.Context, id batch.ID, after int64, n int) ([
 	return entries(msgs), nil
 }
 
-// Result reads the one result at a cursor, and nil if it was taken back or trimmed. Repeatable.
+// Result returns the result at a cursor, or nil if it was taken back or trimmed. Repeatable.
 func (s *Store) Result(ctx context.Context, id batch.ID, cursor int64) (*Entry, error) {
 	msgs, err := s.cmd.XRangeN(ctx, keyResults(id), cursorID(cursor), cursorID(cursor), 1).Result()
 	if err != nil {
@@ -43,7 +43,7 @@ func (s *Store) Result(ctx context.Context, id batch.ID, cursor int64) (*Entry, 
 	return &entries(msgs)[0], nil
 }
 
-// NewestResults reads the last n results, in the order in which they were committed. Repeatable.
+// NewestResults returns the last n results, in the order of their commits. Repeatable.
 func (s *Store) NewestResults(ctx context.Context, id batch.ID, n int) ([]Entry, error) {
 	msgs, err := s.cmd.XRevRangeN(ctx, keyResults(id), "+", "-", int64(n)).Result()
 	if err != nil {
@@ -53,8 +53,8 @@ func (s *Store) NewestResults(ctx context.Context, id batch.ID, n int) ([]Entry,
 	return entries(msgs), nil
 }
 
-// ResultsAt reads the results at cursors, in their order, and nil for one that was taken back or trimmed. It is one round
-// trip, or one for each cursor if its user may only read: Redis takes every script for a write. Repeatable.
+// ResultsAt returns the results at cursors, in the order of cursors, with nil for results that were taken back or trimmed. It is one
+// round trip, or one for each cursor if its user may only read, because Redis counts every script as a write. Repeatable.
 func (s *Store) ResultsAt(ctx context.Context, id batch.ID, cursors []int64) ([]*Entry, error) {
 	args := make([]any, len(cursors))
 	for i, c := range cursors {
@@ -81,8 +81,7 @@ func (s *Store) ResultsAt(ctx context.Context, id batch.ID, cursors []int64) ([]
 	return out, nil
 }
 
-// AwaitResults is Results that waits up to wait for the first one. Cancelling ctx may take as long as wait to be
-// noticed.
+// AwaitResults is Results, but waits up to wait for the first result. It may notice the end of ctx only after wait.
 func (s *Store) AwaitResults(ctx context.Context, id batch.ID, after int64, n int, wait time.Duration) ([]Entry, error) {
 	streams, err := s.blocking.XRead(ctx, &redis.XReadArgs{
 		Streams: []string{keyResults(id), cursorID(after)}, Count: int64(n), Block: atLeastOneMS(wait),
@@ -96,12 +95,12 @@ func (s *Store) AwaitResults(ctx context.Context, id batch.ID, after int64, n in
 	return entries(streams[0].Messages), nil
 }
 
-// atLeastOneMS keeps a wait from becoming BLOCK 0, which is for ever.
+// atLeastOneMS keeps a wait from becoming BLOCK 0, which has no limit.
 func atLeastOneMS(d time.Duration) time.Duration { return max(d, time.Millisecond) }
 
-// Timeline names the run of the server that holds the results of a batch. A restart and a failover make another one, and what
-// they forget is committed again: a cursor of one timeline says nothing about results of another. "" if the server does not
-// tell. Repeatable.
+// Timeline identifies the run of the server that holds the results of a batch. A restart and a failover start a new timeline,
+// and results lost by them are committed again. So a cursor of one timeline is meaningless in another. Timeline is empty if the
+// server does not report it. Repeatable.
 func (s *Store) Timeline(ctx context.Context, id batch.ID) (string, error) {
 	op := "ask for the timeline of batch " + string(id)
 	conn, _, err := s.connectionOf(ctx, keyResults(id))
@@ -113,7 +112,7 @@ func (s *Store) Timeline(ctx context.Context, id batch.ID) (string, error) {
 	return timeline, classify(op, err)
 }
 
-// timelineOf takes both of what a restart and what a promotion changes.
+// timelineOf combines the two IDs that a restart and a promotion change.
 func timelineOf(ctx context.Context, conn *redis.Conn) (string, error) {
 	info, err := sections(ctx, conn, "server", "replication")
 	if answer, ok := errors.AsType[redis.Error](err); ok && !notNow(answer.Error()) {
@@ -122,11 +121,11 @@ func timelineOf(ctx context.Context, conn *redis.Conn) (string, error) {
 	return info["run_id"] + info["master_replid"], err
 }
 
-// TrimResults drops the results up to and including the cursor, which was read in that timeline. In another timeline it
-// drops nothing: other results may stand there. Repeatable.
+// TrimResults deletes the results up to and including the cursor, which was read in that timeline. In another timeline it
+// deletes nothing, because its cursors may denote other results. Repeatable.
 func (s *Store) TrimResults(ctx context.Context, id batch.ID, upTo int64, timeline string) error {
 	op := "trim results of batch " + string(id)
-	// Asked and told on one connection, so that both are of one server.
+	// One connection for both commands, so that both reach the same server.
 	conn, _, err := s.connectionOf(ctx, keyResults(id))
 	if err != nil {
 		return classify(op, err)

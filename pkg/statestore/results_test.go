@@ -29,7 +29,7 @@ var resultScenarios = []scenario{
 				break
 			}
 			for _, e := range page {
-				assert.Equal(w, cursor+1, e.Cursor, "cursors begin at 1")
+				assert.Equal(w, cursor+1, e.Cursor, "cursors start at 1")
 				cursor = e.Cursor
 				got = append(got, e.Index)
 				one, err := w.store.Result(w.Context(), id, e.Cursor)
@@ -66,7 +66,7 @@ var resultScenarios = []scenario{
 			assert.Equal(w, i, e[0].Index)
 		}
 	}},
-	{"a reader that waits in vain comes back", func(w *world) {
+	{"a reader without results returns after its wait", func(w *world) {
 		id := w.sealed(1)
 		for _, wait := range []time.Duration{20 * time.Millisecond, time.Microsecond} {
 			ctx, cancel := context.WithTimeout(w.Context(), 10*time.Second)
@@ -80,7 +80,7 @@ var resultScenarios = []scenario{
 			cancel()
 		}
 	}},
-	{"trimmed results are gone, and the cursor goes on", func(w *world) {
+	{"trimmed results are gone, and cursors continue", func(w *world) {
 		id := w.sealed(4)
 		jobs := w.claim(id, "a", 4)
 		w.finishAll(id, jobs[:3])
@@ -97,7 +97,7 @@ var resultScenarios = []scenario{
 		require.NoError(w, err)
 		require.Len(w, left, 1)
 		assert.EqualValues(w, 4, left[0].Cursor)
-		assert.EqualValues(w, 4, w.counts(id).OK, "counters know what was trimmed")
+		assert.EqualValues(w, 4, w.counts(id).OK, "counters include trimmed results")
 	}},
 	{"a failed result that was trimmed can be retried", func(w *world) {
 		id := w.sealed(1)
@@ -111,7 +111,7 @@ var resultScenarios = []scenario{
 	}},
 }
 
-// trim drops results that were read now.
+// trim deletes results that were read in the current timeline.
 func (w *world) trim(id batch.ID, upTo int64) {
 	w.Helper()
 	timeline, err := w.store.Timeline(w.Context(), id)
@@ -119,8 +119,8 @@ func (w *world) trim(id batch.ID, upTo int64) {
 	require.NoError(w, w.store.TrimResults(w.Context(), id, upTo, timeline))
 }
 
-// TestTimelines: what was read before a restart trims nothing after it, where other results may stand at its cursors.
-func TestTimelines(t *testing.T) {
+// TestTrimIgnoresCursorsOfOtherTimelines: a cursor from before a restart trims nothing after it, because it may denote another result.
+func TestTrimIgnoresCursorsOfOtherTimelines(t *testing.T) {
 	t.Parallel()
 	redis := testredis.Server(t, testredis.Config("appendonly", "yes", "appendfsync", "always"))
 	w := over(t, redis.URL())

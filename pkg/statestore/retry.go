@@ -9,8 +9,9 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// UntilKnown repeats op while its outcome is unknown or Redis has no room, with jittered backoff from 50 ms to 5 s,
-// until ctx ends. op must be safe to repeat: every verb but [Store.Claim] is. It returns op's last error.
+// UntilKnown repeats op while its outcome is unknown or Redis has no memory left, until ctx ends. It waits between calls with
+// jittered backoff from 50 ms to 5 s. op must be safe to repeat: every method but [Store.Claim] is. UntilKnown returns op's
+// last error.
 func (s *Store) UntilKnown(ctx context.Context, op func() error) error {
 	exp := backoff.NewExponentialBackOff()
 	exp.InitialInterval, exp.MaxInterval, exp.RandomizationFactor = 50*time.Millisecond, 5*time.Second, 0
@@ -28,7 +29,7 @@ func (s *Store) UntilKnown(ctx context.Context, op func() error) error {
 	return err
 }
 
-// jittered spreads each wait over [d/2, d). The random source is the store's, so that a simulation can replay it.
+// jittered spreads each wait over [d/2, d). It uses the store's random source, so that a simulation can replay it.
 type jittered struct {
 	backoff.BackOff
 	random func() float64

@@ -20,8 +20,8 @@ type scripts struct {
 
 type script struct{ hash, text string }
 
-// once is a command that the client must not send again by itself. A cluster client repeats what it got no reply to,
-// whatever MaxRetries says; a claim repeated that way leases jobs that nobody knows of.
+// once is a command that the client must not send twice. A cluster client ignores MaxRetries and repeats a command without a
+// reply. A claim repeated that way leases jobs to a worker that does not know it.
 type once struct{ *redis.Cmd }
 
 // NoRetry replaces the client's default.
@@ -53,8 +53,8 @@ func loadScripts(change func(name, text string) string) (scripts, error) {
 	return s, nil
 }
 
-// run calls a script by its hash, and sends its text when the server does not know it: NOSCRIPT means that nothing
-// was executed. The error is classified.
+// run calls a script by its hash. It sends the script's text if the server does not have it: NOSCRIPT means that nothing was
+// executed. It returns classified errors.
 func (s *Store) run(ctx context.Context, op string, sc script, keys []string, args ...any) (any, error) {
 	return s.runOn(ctx, s.cmd, op, sc, keys, args...)
 }
@@ -87,7 +87,7 @@ func eval(ctx context.Context, p processor, name, script string, keys []string, 
 	return cmd.Result()
 }
 
-// reply reads a script's answer, which is nested arrays of strings and integers.
+// reply reads the result of a script: nested arrays of strings and integers.
 type reply struct{ v any }
 
 func (r reply) list() []any {
@@ -107,7 +107,7 @@ func (r reply) str() string {
 	return s
 }
 
-// num reads an integer that a script returned as a number or took from a hash as a string.
+// num reads an integer that the script returned as a number, or as a string from a hash.
 func (r reply) num() int64 {
 	switch v := r.v.(type) {
 	case int64:

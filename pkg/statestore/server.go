@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Version is what Redis says of its version, as 7.0.15; "" if it does not say.
+// Version returns the version that Redis reports, such as 7.0.15, or "" if it reports none.
 func (s *Store) Version(ctx context.Context) (string, error) {
 	info := s.cmd.InfoMap(ctx, "server")
 	if err := info.Err(); err != nil {
@@ -18,7 +18,7 @@ func (s *Store) Version(ctx context.Context) (string, error) {
 	return info.Item("Server", "redis_version"), nil
 }
 
-// connectionOf is a connection of its own to the server that a key lives on, and the server's address.
+// connectionOf returns a new connection to the server of a key, and the server's address.
 func (s *Store) connectionOf(ctx context.Context, key string) (*redis.Conn, string, error) {
 	var node *redis.Client
 	switch c := s.cmd.(type) {
@@ -33,13 +33,13 @@ func (s *Store) connectionOf(ctx context.Context, key string) (*redis.Conn, stri
 		return nil, "", fmt.Errorf("a client of type %T has no connections of its own", s.cmd)
 	}
 	address := node.Options().Addr
-	if address == "FailoverClient" { // the library's word for whom the sentinels name
+	if address == "FailoverClient" { // the library's placeholder for the primary that the sentinels name
 		address = s.address
 	}
 	return node.Conn(), address, nil
 }
 
-// sections reads sections of INFO, which servers before 7.0 give one at a time.
+// sections reads sections of INFO one at a time, because servers before 7.0 accept only one per call.
 func sections(ctx context.Context, conn *redis.Conn, names ...string) (map[string]string, error) {
 	out := make(map[string]string)
 	for _, name := range names {

@@ -17,8 +17,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// wholeLife plays a batch from its submission to its removal, with a resumed job, a failure that is retried, a follower
-// and a doorbell: at least one command of every kind that the store sends.
+// wholeLife plays a batch from its submission to its removal, with a resumed job, a retried failure, a follower and a doorbell.
+// It sends every kind of command that the store uses.
 func wholeLife(w *world) {
 	id := w.createAs(3, time.Hour)
 	w.feed(id, 0, 3)
@@ -56,7 +56,7 @@ func wholeLife(w *world) {
 	require.NoError(w, w.store.Remove(w.Context(), id))
 }
 
-func TestEveryKindOfAddress(t *testing.T) {
+func TestOpenEveryKindOfAddress(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		args []testredis.Arg
@@ -83,12 +83,12 @@ func TestEveryKindOfAddress(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeReachedIsNamedWithoutItsPassword(t *testing.T) {
+func TestConnectErrorsOmitPasswords(t *testing.T) {
 	t.Parallel()
 	guarded := testredis.Server(t, testredis.Password("app", "hunter2"))
 	encrypted := testredis.Server(t, testredis.TLS())
 	for name, c := range map[string]struct{ url, says string }{
-		"nobody there":        {"redis://:hunter3@127.0.0.1:1", "127.0.0.1:1"},
+		"no server":           {"redis://:hunter3@127.0.0.1:1", "127.0.0.1:1"},
 		"a wrong password":    {strings.Replace(guarded.URL(), "hunter2", "hunter3", 1), "WRONGPASS"},
 		"no password":         {"redis://" + guarded.Addr(), "NOAUTH"},
 		"an unknown issuer":   {strings.Replace(encrypted.URL(), "?skip_verify=true", "", 1), "certificate"},
@@ -108,7 +108,7 @@ func TestWhatCannotBeReachedIsNamedWithoutItsPassword(t *testing.T) {
 	}
 }
 
-// overCluster is a world on a cluster; scans look at every node.
+// overCluster returns a world on a cluster. Its scans read every node.
 func overCluster(t *testing.T, url string, addrs ...string) *world {
 	t.Helper()
 	store, err := statestore.Open(t.Context(), url, statestore.Options{})
@@ -193,8 +193,8 @@ func moveSlot(t *testing.T, nodes []*testredis.Process, slot int64) {
 	}
 }
 
-// A server at its memory limit takes no jobs. What is there can be looked at, collected and removed, which is how room is made.
-func TestAFullServerIsReadAndEmptied(t *testing.T) {
+// A server at its memory limit accepts no jobs. Existing batches can be read, collected and removed to make room.
+func TestFullServerAllowsReadsAndRemovals(t *testing.T) {
 	t.Parallel()
 	w := over(t, testredis.Server(t, testredis.Config("maxmemory-policy", "noeviction")).URL())
 	id, open := w.sealed(4), w.create()
@@ -226,9 +226,8 @@ func TestAFullServerIsReadAndEmptied(t *testing.T) {
 	require.Empty(t, w.left(done))
 }
 
-// A primary that dies is replaced by its replica; the store finds it by the sentinels, and a job whose journal was
-// written before goes on from there.
-func TestSentinelsNameANewPrimary(t *testing.T) {
+// A replica replaces a dead primary. The store finds it through the sentinels, and a journalled job resumes there.
+func TestStoreFollowsSentinelsToNewPrimary(t *testing.T) {
 	t.Parallel()
 	watched := testredis.Sentinel(t, 3)
 	store, err := statestore.Open(t.Context(), watched.URL(), statestore.Options{})

@@ -7,10 +7,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// MaxSpend bounds the calls of one [Store.Spend], those that ended and those that are to begin apart.
+// MaxSpend is the limit of calls per [Store.Spend], separately for ended and wanted calls.
 const MaxSpend = 64
 
-// Call names one model call of a leased job. Its worker numbers the calls of each lease and uses no number twice.
+// Call identifies one model call of a leased job. The worker numbers the calls of each lease and uses no number twice.
 type Call struct {
 	Lease  batch.Lease
 	Number int64
@@ -18,17 +18,17 @@ type Call struct {
 
 func (c Call) name() string { return fmt.Sprintf("%d.%d", c.Lease.Token, c.Number) }
 
-// EndedCall is a call with what it used.
+// EndedCall is an ended call and its usage.
 type EndedCall struct {
 	Call
-	// Usage is nil if the call broke off and nobody knows its usage. It then counts as much as was reserved.
+	// Usage is nil if the call broke off and its usage is unknown. It then counts with its reservation.
 	Usage *batch.Usage
 }
 
-// WantedCall is a call that is to begin, with what its worker expects of it.
+// WantedCall is a call that the worker wants to start, and the worker's estimate of its usage.
 type WantedCall struct {
 	Call
-	PromptTokens  int64
+	PromptTokens  int64 // estimate of the worker
 	MaxCompletion int64 // 0 if the answer has no limit
 }
 
@@ -37,9 +37,9 @@ type Grant int
 
 // The grants.
 const (
-	// Granted: the call may begin, and must be settled.
+	// Granted: the call may start, and must be settled.
 	Granted Grant = iota
-	// NoRoom: the calls in flight may need the rest of the budget. Ask again when some have ended.
+	// NoRoom: the calls in flight may need the rest of the budget. Call Spend again when some have ended.
 	NoRoom
 	// NoLease: the lease is fenced.
 	NoLease
@@ -47,8 +47,8 @@ const (
 	UsedUp
 )
 
-// Spend settles calls that ended and then reserves room in the batch's budget for others, in one step. It returns the phase
-// ("" if the batch is gone) and one grant per wanted call. Each list has at most MaxSpend calls. Repeatable.
+// Spend settles ended calls and then reserves room in the batch's budget for wanted ones, in one step. It returns the phase (""
+// if the batch is gone) and one grant per wanted call. Each list has at most MaxSpend calls. Repeatable.
 func (s *Store) Spend(ctx context.Context, id batch.ID, ended []EndedCall, wanted []WantedCall) (batch.Phase, []Grant, error) {
 	op := fmt.Sprintf("settle %d and reserve %d model calls of batch %s", len(ended), len(wanted), id)
 	args := make([]any, 0, 1+6*len(ended)+5*len(wanted))
@@ -79,7 +79,7 @@ func (s *Store) Spend(ctx context.Context, id batch.ID, ended []EndedCall, wante
 	return phase, grants, nil
 }
 
-// Budgeted reports whether a batch has a budget, as one of its own or as a stage. Repeatable.
+// Budgeted reports whether a batch has a budget, or is a stage of a batch with one. Repeatable.
 func (s *Store) Budgeted(ctx context.Context, id batch.ID) (bool, error) {
 	v, err := s.cmd.HMGet(ctx, keyMeta(id.Whole()), accountFields[:2]...).Result()
 	if err != nil {

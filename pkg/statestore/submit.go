@@ -16,22 +16,22 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// A chunk of jobs is one script call; these bound how long it keeps Redis busy.
+// The limits of a chunk of jobs. One script call adds a chunk, so they limit how long it blocks Redis.
 const (
 	MaxFeedJobs  = 500
 	MaxFeedBytes = 1 << 20
 )
 
-// submissionMemory is how long an interrupted submission can be continued by running it again.
+// submissionMemory is how long running an interrupted submission again continues it.
 const submissionMemory = 30 * 24 * time.Hour
 
-// NewID makes a batch ID.
+// NewID returns a new batch ID.
 func NewID(now time.Time) batch.ID {
 	return batch.ID("b_" + strings.ToLower(ulid.MustNew(ulid.Timestamp(now), rand.Reader).String()))
 }
 
-// Submission finds the batch that an interrupted submission with this fingerprint began, or books id for it. It
-// returns the ID to go on with. The booking lasts until [Store.Announced]. Repeatable.
+// Submission returns the batch of an interrupted submission with this fingerprint, or books id for it. The caller continues
+// with the returned ID. The booking lasts until [Store.Announced], at most 30 days. Repeatable.
 func (s *Store) Submission(ctx context.Context, fingerprint string, id batch.ID) (batch.ID, error) {
 	v, err := s.run(ctx, "look for an interrupted submission", s.scripts.book, []string{keySubmit(fingerprint)},
 		string(id), submissionMemory.Milliseconds())
@@ -41,8 +41,8 @@ func (s *Store) Submission(ctx context.Context, fingerprint string, id batch.ID)
 	return batch.ID(reply{v}.str()), nil
 }
 
-// Once finds the batch that was submitted under a key which its submitter chose, or books id for it, for 30 days.
-// fingerprint says what is submitted; ErrKeyUsed: something else was, under the same key. Repeatable.
+// Once returns the batch that was submitted under a key of the submitter's choice, or books id for it, for 30 days. fingerprint
+// identifies the content of the submission. ErrKeyUsed: the key was used with another fingerprint. Repeatable.
 func (s *Store) Once(ctx context.Context, key, fingerprint string, id batch.ID) (batch.ID, error) {
 	const op = "look for a submission under the same key"
 	sum := sha256.Sum256([]byte(key))
@@ -58,17 +58,16 @@ func (s *Store) Once(ctx context.Context, key, fingerprint string, id batch.ID) 
 	return batch.ID(booked), nil
 }
 
-// Announced forgets a booking once somebody has been told the ID of the batch: the same spec then makes a new one. Until
-// then a submission that died is gone on with, also if it died between its last step and its last word. Repeatable.
+// Announced deletes a booking after the user has seen the ID of the batch: submitting the same spec then makes a new batch.
+// Before that, it continues the old submission, even if the old one died between its last step and its output. Repeatable.
 func (s *Store) Announced(ctx context.Context, fingerprint string, id batch.ID) error {
 	_, err := s.run(ctx, "end the submission of batch "+string(id), s.scripts.announced, []string{keySubmit(fingerprint)}, string(id))
 	return err
 }
 
-// Create makes a batch in phase [batch.Open] and lists it for workers. A batch that is there already is left as it
-// is. One that is reduced needs its reducer to be created before, and one that is planned is created before its planner: it gets
-// its jobs when that is finished. ErrNotFound if the one that has to be there before is not; it was, and a failover forgot it.
-// Repeatable.
+// Create makes a batch in phase [batch.Open] and lists it for workers. An existing batch stays unchanged. The reducer of a
+// batch must be created before the batch. A planned batch must be created before its planner. The result of the planner adds the jobs.
+// ErrNotFound: the batch that must exist is missing, because a failover lost it. Repeatable.
 func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 	op := "create batch " + string(h.ID)
 	header, err := json.Marshal(h)
@@ -76,7 +75,7 @@ func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 		return fmt.Errorf("%s: encode its header: %w", op, err)
 	}
 	keys := []string{keyMeta(h.ID), keyPlan(h.ID), keyJobs(h.ID)}
-	before := "" // what has to be there
+	before := "" // key prefix of the batch that must exist
 	if of, plans := h.ID.Plans(); plans {
 		before = batchKey(of, "")
 	} else if h.Reduce {
@@ -101,7 +100,7 @@ func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 		return err
 	}
 	if (reply{v}).num() < 0 {
-		return fmt.Errorf("%s: what it belongs to has to be created before: %w", op, ErrNotFound)
+		return fmt.Errorf("%s: the batch that it belongs to must be created first: %w", op, ErrNotFound)
 	}
 	created, err := s.cmd.HGet(ctx, keyMeta(h.ID), "created").Float64()
 	if err != nil {
@@ -115,8 +114,8 @@ func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 	return classify(op, err)
 }
 
-// Feed adds payloads as the jobs from, from+1, …; those that are there already are skipped. It returns how many jobs
-// the batch has. At most MaxFeedJobs payloads. ErrConflict: the batch is not open, or from leaves a gap. Repeatable.
+// Feed adds payloads as the jobs from, from+1, … and skips existing jobs. It returns how many jobs the batch has. At most
+// MaxFeedJobs payloads. ErrConflict: the batch is not open, or from leaves a gap. Repeatable.
 func (s *Store) Feed(ctx context.Context, id batch.ID, from int64, payloads [][]byte) (fed int64, err error) {
 	op := fmt.Sprintf("feed jobs %d to %d of batch %s", from, from+int64(len(payloads))-1, id)
 	args := make([]any, 0, len(payloads)+1)
@@ -141,8 +140,8 @@ func (s *Store) Feed(ctx context.Context, id batch.ID, from int64, payloads [][]
 	return fed, nil
 }
 
-// Seal says that all inputs are in; total is how many there are. It returns the phase, which is [batch.Done] if
-// every job has ended already. ErrConflict: another number was fed, or the batch was cancelled. Repeatable.
+// Seal marks the batch as complete; total is the number of its jobs. It returns the phase, which is [batch.Done] if every job
+// has already ended. ErrConflict: another number was fed, or the batch was cancelled. Repeatable.
 func (s *Store) Seal(ctx context.Context, id batch.ID, total int64) (batch.Phase, error) {
 	op := "seal batch " + string(id)
 	v, err := s.run(ctx, op, s.scripts.seal, allKeys(id), total)

@@ -40,7 +40,7 @@ var submitScenarios = []scenario{
 		require.NoError(w, w.store.Create(w.Context(), batch.Header{ID: id, MaxAttempts: 1, TTL: time.Hour}, nil))
 		assert.Equal(w, batch.Done, w.check(id).Phase)
 	}},
-	{"verbs on a batch that does not exist", func(w *world) {
+	{"methods refuse a batch that does not exist", func(w *world) {
 		id := statestore.NewID(time.Now())
 		lease := batch.Lease{Job: batch.Job{Batch: id}, Entry: "1-0", Token: 1, Attempt: 1, Holder: "a"}
 		ctx := w.Context()
@@ -74,9 +74,9 @@ var submitScenarios = []scenario{
 		results, err := w.store.Results(ctx, id, 0, 10)
 		require.NoError(w, err)
 		assert.Empty(w, results)
-		assert.Empty(w, w.left(id), "nothing may come into being")
+		assert.Empty(w, w.left(id), "no key may be created")
 	}},
-	{"feed skips what is there and refuses gaps", func(w *world) {
+	{"feed skips existing jobs and refuses gaps", func(w *world) {
 		id := w.create()
 		w.feed(id, 0, 3)
 		for _, c := range []struct {
@@ -107,7 +107,7 @@ var submitScenarios = []scenario{
 		assert.Len(w, first, statestore.MaxClaim)
 		_, all, err := w.store.Claim(w.Context(), statestore.ClaimParams{Batch: id, Consumer: "a", Count: 10_000, Lease: w.lease})
 		require.NoError(w, err)
-		assert.Len(w, all, statestore.MaxFeedJobs-statestore.MaxClaim, "what is left, and no more than MaxClaim")
+		assert.Len(w, all, statestore.MaxFeedJobs-statestore.MaxClaim, "the rest of the jobs")
 		w.release(id, append(leases(first), leases(all)...)...)
 		_, fenced := w.renew(id, "a", leases(first)...)
 		assert.Len(w, fenced, statestore.MaxClaim)
@@ -130,7 +130,7 @@ var submitScenarios = []scenario{
 		require.NoError(w, err)
 		_, _, err = w.store.Finish(w.Context(), id, done)
 		require.NoError(w, err)
-		// A failed job's payload goes through one more place: the hash that retry takes it from.
+		// A failed job's payload passes through one more place: the hash that retry reads it from.
 		_, err = w.store.Retry(w.Context(), id)
 		require.NoError(w, err)
 		_, jobs, err = w.store.Claim(w.Context(), statestore.ClaimParams{Batch: id, Consumer: "a", Count: 100, Lease: w.lease})
@@ -140,7 +140,7 @@ var submitScenarios = []scenario{
 			assert.Equal(w, want[i], j.Payload)
 		}
 	}},
-	{"seal takes the number that was fed", func(w *world) {
+	{"seal requires the number of fed jobs", func(w *world) {
 		id := w.create()
 		w.feed(id, 0, 2)
 		for _, wrong := range []int64{0, 1, 3} {
@@ -154,7 +154,7 @@ var submitScenarios = []scenario{
 		_, err := w.store.Seal(w.Context(), id, 3)
 		assert.ErrorIs(w, err, statestore.ErrConflict)
 		fed, err := w.store.Feed(w.Context(), id, 2, payloads(2, 1))
-		assert.ErrorIs(w, err, statestore.ErrConflict, "it is not open any more")
+		assert.ErrorIs(w, err, statestore.ErrConflict, "the batch is no longer open")
 		assert.EqualValues(w, 2, fed)
 		assert.EqualValues(w, 2, w.counts(id).Total)
 	}},
@@ -172,12 +172,12 @@ var submitScenarios = []scenario{
 		assert.Equal(w, batch.Done, w.seal(early, 2))
 		assert.Equal(w, batch.Done, w.seal(early, 2), "a repeat")
 	}},
-	{"a submission that was interrupted goes on with its batch", func(w *world) {
+	{"an interrupted submission continues its batch", func(w *world) {
 		first, second, third := w.create(), statestore.NewID(time.Now()), statestore.NewID(time.Now())
 		for _, id := range []batch.ID{first, second, first} {
 			got, err := w.store.Submission(w.Context(), "fingerprint", id)
 			require.NoError(w, err)
-			assert.Equal(w, first, got, "nobody was told its ID yet")
+			assert.Equal(w, first, got, "its ID was not announced yet")
 		}
 		other, err := w.store.Submission(w.Context(), "another fingerprint", second)
 		require.NoError(w, err)
@@ -187,16 +187,16 @@ var submitScenarios = []scenario{
 		w.seal(first, 1)
 		got, err := w.store.Submission(w.Context(), "fingerprint", third)
 		require.NoError(w, err)
-		assert.Equal(w, first, got, "all of it is in, and still nobody was told")
-		require.NoError(w, w.store.Announced(w.Context(), "fingerprint", second), "somebody else's booking")
+		assert.Equal(w, first, got, "all jobs are in, but its ID is not announced")
+		require.NoError(w, w.store.Announced(w.Context(), "fingerprint", second), "another submission's booking")
 		require.NoError(w, w.store.Announced(w.Context(), "fingerprint", first))
 		require.NoError(w, w.store.Announced(w.Context(), "fingerprint", first), "a repeat")
 		got, err = w.store.Submission(w.Context(), "fingerprint", third)
 		require.NoError(w, err)
-		assert.Equal(w, third, got, "the first one was told, so this is a new one")
+		assert.Equal(w, third, got, "the first one was announced, so this is a new one")
 		got, err = w.store.Submission(w.Context(), "fingerprint", second)
 		require.NoError(w, err)
-		assert.Equal(w, third, got, "booked, though nothing was created yet")
+		assert.Equal(w, third, got, "booked before the batch was created")
 	}},
 	{"new IDs have their form and sort by time", func(w *world) {
 		older := statestore.NewID(time.UnixMilli(1_700_000_000_000))
@@ -209,7 +209,7 @@ var submitScenarios = []scenario{
 	}},
 }
 
-// second drops a value that comes with an error.
+// second drops the value that comes with an error.
 func second[T any](_ T, err error) error {
 	if err == nil {
 		return errors.New("no error")

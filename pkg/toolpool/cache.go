@@ -7,14 +7,14 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// cacheOverhead is about what an entry costs beside its content.
+// cacheOverhead is the approximate size of an entry beside its content, in bytes.
 const cacheOverhead = 200
 
-// cache keeps results, bounded in number and in bytes; the least recently used go first. It takes no lock: Pool.mu
-// guards it, so that a look-up and the decision to execute are one step.
+// cache keeps results. It limits their number and their bytes, and evicts the least recently used first. It has no
+// lock of its own: Pool.mu guards it, so that a look-up and the decision to execute are one step.
 //
-// The library's expirable LRU is not used because its goroutine cannot be ended. An expired entry leaves when it is
-// asked for or when it is the least recently used.
+// It does not use the library's expirable LRU, because nothing can stop that LRU's goroutine. An expired entry leaves
+// on its next look-up or when it is the least recently used.
 type cache struct {
 	lru   *simplelru.LRU[key, cached]
 	limit int
@@ -23,7 +23,7 @@ type cache struct {
 
 type cached struct {
 	content string
-	expires time.Time // zero never does
+	expires time.Time // zero: never
 }
 
 func newCache(entries, limit int) (*cache, error) {
@@ -48,10 +48,10 @@ func (c *cache) get(k key, now time.Time) (string, bool) {
 	return v.content, true
 }
 
-// add keeps a result, unless it alone would fill more than a quarter of the cache.
+// add stores a result, unless the result alone would fill more than a quarter of the cache.
 func (c *cache) add(k key, content string, expires time.Time) {
 	v := cached{content: content, expires: expires}
-	c.lru.Remove(k) // replacing in place would not call back, and the byte count would drift
+	c.lru.Remove(k) // replacing in place does not call the eviction callback, so the byte count would drift
 	if size(v) > c.limit/4 {
 		return
 	}

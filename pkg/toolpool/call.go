@@ -14,11 +14,11 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/schema"
 )
 
-// Call runs one tool call, or shares the execution or the cached result of an equal one, as the tool declares.
+// Call runs one tool call, or returns the result of an equal call. The tool's Share decides which results may be reused.
 //
-// It fails when ctx is done, with an error that wraps context.Cause(ctx), and for tools with side effects with what the
-// ledger answered or with an [*UnknownEffectError]. Everything else is a Result that tells the model what happened. A
-// caller that leaves does not disturb others that wait for the same execution.
+// Call returns an error that wraps context.Cause(ctx) when ctx is done. For a tool with side effects it also returns
+// the ledger's errors and [*UnknownEffectError]. Every other failure is a Result whose content describes the failure
+// to the model. When one caller's ctx ends, other callers of the same execution keep waiting.
 func (p *Pool) Call(ctx context.Context, c Call) (Result, error) {
 	if ctx.Err() != nil {
 		return Result{}, callError(ctx, c.Name)
@@ -43,27 +43,27 @@ func (p *Pool) Call(ctx context.Context, c Call) (Result, error) {
 	return Result{Content: content, Failed: out.failed, Executed: executed, Source: out.source, By: out.by}, nil
 }
 
-// request is a call whose arguments were read.
+// request is a call with checked arguments.
 type request struct {
 	call    Call
 	entry   *entry
 	tool    *Tool
 	args    json.RawMessage // canonical
-	extra   string          // what the tool adds to the key
+	extra   string          // added to the key by Tool.Key
 	key     key
 	share   Share
 	ttl     time.Duration
 	timeout time.Duration
-	rank    int // the least goes first
+	rank    int // the lowest runs first
 }
 
-// outcome is what a call or an execution comes to.
+// outcome is the outcome of a call or of an execution.
 type outcome struct {
 	content   string
 	failed    bool
-	transient bool          // the tool says that trying again may help
-	after     time.Duration // and how long to wait before
-	source    Source        // of a call's outcome
+	transient bool          // a retry may succeed
+	after     time.Duration // wait before the retry
+	source    Source        // set for a call only
 	by        string        // see [Result]
 }
 
@@ -95,16 +95,16 @@ func (p *Pool) answer(ctx context.Context, e *entry, c Call) (out outcome, execu
 		}
 		return failure("%s: %v", e.tool.Name, err), false, nil
 	}
-	// The window is part of the key: a batch that asks for less sharing neither gets nor gives what is older.
+	// The window is part of the key: a batch with narrower sharing neither reads nor provides older results.
 	r.key = keyOf(e.tool.Name, e.tool.Version, r.extra, string(r.share), r.ttl.String(), string(args))
 	return p.share(ctx, r)
 }
 
-// readArguments returns the arguments in canonical form, or a sentence for the model. The tool runs on exactly the
-// bytes that were checked and that make the sharing key.
+// readArguments returns the arguments in canonical form, or a message for the model. Run gets exactly the bytes that
+// were checked and that are part of the sharing key.
 func (e *entry) readArguments(ctx context.Context, written string) (args json.RawMessage, problem string) {
 	if strings.TrimSpace(written) == "" {
-		written = "{}" // what many models write for a call without arguments
+		written = "{}" // many models write nothing for a call without arguments
 	}
 	doc, err := schema.Decode([]byte(written))
 	if err != nil {
@@ -138,7 +138,7 @@ func (e *entry) timeout(c Call) time.Duration {
 	}
 }
 
-// extraKey asks the tool what else its result depends on.
+// extraKey returns the key of Tool.Key, or "" if the tool has none. A panic in Key becomes an error.
 func (p *Pool) extraKey(ctx context.Context, e *entry, args json.RawMessage, timeout time.Duration) (extra string, err error) {
 	if e.tool.Key == nil {
 		return "", nil
@@ -168,7 +168,7 @@ func callError(ctx context.Context, name string) error {
 	return fmt.Errorf("call tool %s: %w", name, context.Cause(ctx))
 }
 
-// ended is callError if ctx is done, and else nil.
+// ended returns callError if ctx is done, and otherwise nil.
 func (r *request) ended(ctx context.Context) error {
 	if ctx.Err() == nil {
 		return nil
@@ -176,7 +176,7 @@ func (r *request) ended(ctx context.Context) error {
 	return callError(ctx, r.tool.Name)
 }
 
-// least is the smaller of two bounds of which 0 is none.
+// least returns the smaller of two limits; 0 means no limit.
 func least(a, b int) int {
 	if a <= 0 || b > 0 && b < a {
 		return b

@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// cut shortens valid UTF-8 text to at most limit bytes, the note that says so included. A limit that has no room for
-// the note gives the note alone.
+// cut shortens valid UTF-8 text to at most limit bytes, including the note about the cut. If the note does not fit,
+// cut returns the note alone.
 func cut(text string, limit int) string {
 	if len(text) <= limit {
 		return text
@@ -19,15 +19,15 @@ func cut(text string, limit int) string {
 	return text[:shown] + note(shown)
 }
 
-// Thirds of a token: what a byte of ASCII and any other character is reckoned as. Dense text, such as code and numbers,
-// has about three bytes of ASCII to a token; no tokenizer in use makes much more than one token of other characters.
+// Estimated thirds of a token per ASCII byte and per other character. Dense text, such as code and numbers, has about
+// three ASCII bytes per token. Common tokenizers use about one token for any other character.
 const (
 	thirdsASCII = 1
 	thirdsOther = 3
 )
 
-// cutTokens shortens valid UTF-8 text to about limit tokens and says in a last line how much is missing. 0 does not
-// cut. The line itself is not counted.
+// cutTokens shortens valid UTF-8 text to about limit tokens and appends a line with the number of missing tokens. The
+// limit excludes that line. A limit of 0 keeps the text.
 func cutTokens(text string, limit int) string {
 	if limit <= 0 || len(text) <= limit {
 		return text

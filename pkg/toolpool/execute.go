@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	// grace is how long a tool may take to return after its context has ended.
+	// grace is the time that a tool has to return after its context has ended.
 	grace = time.Second
-	// maxTries bounds the executions of one call whose failures are transient.
+	// maxTries limits the executions of one call whose failures are transient.
 	maxTries = 3
 )
 
-// errBroke stands for a tool that panicked or ended its goroutine.
+// errBroke is the error of a tool that panicked or called runtime.Goexit.
 var errBroke = errors.New("the tool broke down")
 
-// work runs the tool within its limits, again if a failure is transient, and returns its outcome. Waits for the limits
-// do not count against the tool's time. It ends early when ctx does.
+// work runs the tool within its limits, retries transient failures, and returns the outcome. Waits for the limits do
+// not count against the tool's time. work ends early when ctx does.
 func (p *Pool) work(ctx context.Context, f *flight, r *request) outcome {
 	left := r.timeout
 	for try := 1; ; try++ {
@@ -63,7 +63,7 @@ func (p *Pool) execute(ctx context.Context, r *request, limit time.Duration) out
 	}
 	done := make(chan returned, 1)
 	go func() {
-		got := returned{err: errBroke} // stays if Run panics or calls runtime.Goexit
+		got := returned{err: errBroke} // remains if Run panics or calls runtime.Goexit
 		defer func() {
 			if v := recover(); v != nil {
 				p.logPanic(ctx, r.tool.Name, v)
@@ -116,8 +116,9 @@ func (p *Pool) logPanic(ctx context.Context, tool string, v any) {
 	p.log.ErrorContext(ctx, "tool panicked", "tool", tool, "panic", v, "stack", string(debug.Stack()))
 }
 
-// present makes a tool's text fit for a conversation: valid UTF-8, so that it survives a journal byte for byte, with one mark
-// for each stretch of binary data; not empty, because servers drop an empty tool message; and no longer than limit bytes.
+// present makes a tool's text fit for a conversation. The text becomes valid UTF-8, so that a journal stores it byte
+// for byte. Each stretch of binary data becomes one mark. Empty text gets a placeholder, because servers drop an
+// empty tool message. Text over limit bytes is cut.
 func present(text string, limit int) string {
 	text = markBinary(strings.ToValidUTF8(text, "\uFFFD"))
 	if strings.TrimSpace(text) == "" {
@@ -126,11 +127,11 @@ func present(text string, limit int) string {
 	return cut(text, limit)
 }
 
-// markBinary replaces each stretch of characters that no text has: a program that prints binary data prints many, at a token
-// or more each.
+// markBinary replaces each stretch of control characters by one mark. A program that prints binary data prints many
+// of them, and each costs a token or more.
 func markBinary(text string) string {
 	var out strings.Builder
-	kept := 0 // of text, in out or replaced
+	kept := 0 // the bytes of text that are in out or replaced
 	for i := 0; i < len(text); i++ {
 		if !isBinary(text[i]) {
 			continue
@@ -157,7 +158,7 @@ func isBinary(c byte) bool {
 	return c < ' ' || c == '\x7f'
 }
 
-// sleep waits for d and reports whether ctx let it.
+// sleep waits for d. It returns false if ctx ended first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

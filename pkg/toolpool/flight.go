@@ -6,28 +6,28 @@ import (
 	"time"
 )
 
-// flight is one shared result on its way and those who wait for it.
+// flight is one shared execution and its waiting callers.
 type flight struct {
 	cancel context.CancelFunc
 	began  time.Time
-	begun  chan struct{} // closed when the execution's time runs, here or in another process
+	begun  chan struct{} // closed when the execution's timeout starts, here or in another process
 	done   chan struct{} // closed once landed is set
 	landed landing
 
 	// Guarded by Pool.mu.
 	waiters  int
-	counted  bool // one caller has taken where the result is from
+	counted  bool // one caller was already credited with the result's source
 	isBegun  bool
-	rank     int       // the least of its callers'
-	onRaised func(int) // moves it in the queue of a limit; nil if it waits in none
+	rank     int       // the lowest of its callers
+	onRaised func(int) // moves it in the queue of a limit; nil if it is in no queue
 }
 
-// landing is a result and where it is from.
+// landing is a result and its source.
 type landing struct {
 	out  outcome
 	from origin
-	keep time.Duration // negative for ever
-	// ended is when the execution had ended, if that was before the landing.
+	keep time.Duration // how long it may be kept; negative without limit
+	// ended is when the execution ended, if that was before the landing.
 	ended time.Time
 }
 
@@ -40,7 +40,7 @@ const (
 	notExecuted
 )
 
-// share answers from the cache, from a flight under way, or from a fresh one, in this order.
+// share returns the cached result, or joins a running flight, or starts a new one, in this order.
 func (p *Pool) share(ctx context.Context, r *request) (outcome, bool, error) {
 	for {
 		out, executed, late, err := p.shareOnce(ctx, r)
@@ -67,7 +67,7 @@ func (p *Pool) shareOnce(ctx context.Context, r *request) (out outcome, executed
 	p.mu.Unlock()
 	came := time.Now()
 
-	// Whoever joined brings a patience of its own; the first caller's is the execution's.
+	// A caller that joins has its own timeout. The first caller's timeout is the execution's.
 	var patience <-chan time.Time
 	begun := f.begun
 	if !joined {
@@ -98,14 +98,14 @@ func (p *Pool) shareOnce(ctx context.Context, r *request) (out outcome, executed
 	}
 }
 
-// tooOld reports whether the execution had ended before a caller came who may have only what overlaps, or nothing older
-// than the window allows. It lands a moment after its end.
+// tooOld reports whether the execution ended too long before the caller came, by the caller's window. A flight lands
+// a moment after its execution ends.
 func (f *flight) tooOld(came time.Time, r *request) bool {
 	return !f.landed.ended.IsZero() && r.share != Pure && came.After(f.landed.ended.Add(r.ttl))
 }
 
-// start begins a flight that belongs to no caller: it keeps the first caller's values but not its end. The caller of
-// start holds mu and is its first waiter.
+// start begins a flight that belongs to no caller. The flight keeps the values of the first caller's context but not
+// its cancellation. The caller of start holds mu and is the first waiter.
 func (p *Pool) start(ctx context.Context, r *request) *flight {
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	f := &flight{cancel: cancel, began: time.Now(), begun: make(chan struct{}), done: make(chan struct{}), waiters: 1, rank: r.rank}
@@ -128,8 +128,8 @@ func (p *Pool) start(ctx context.Context, r *request) *flight {
 	return f
 }
 
-// fly brings a result: from the cluster, or by running the tool for it. While the cluster cannot be reached this
-// process runs the tool for itself.
+// fly gets the result from the cluster, or runs the tool for the cluster. While the cluster is unreachable, fly runs
+// the tool for this process alone.
 func (p *Pool) fly(ctx context.Context, f *flight, r *request) landing {
 	if p.cluster == nil {
 		return p.runHere(ctx, f, r)
@@ -160,7 +160,7 @@ func (p *Pool) fly(ctx context.Context, f *flight, r *request) landing {
 	}
 	landed := p.runHere(ctx, f, r)
 	landed.ended = time.Now()
-	if ctx.Err() != nil { // everybody here has left
+	if ctx.Err() != nil { // all callers in this process have left
 		turn.Lead.Abandon(context.WithoutCancel(ctx))
 		return landed
 	}
@@ -168,7 +168,7 @@ func (p *Pool) fly(ctx context.Context, f *flight, r *request) landing {
 	return landed
 }
 
-// runHere runs the tool and says how long its result may be kept.
+// runHere runs the tool and sets how long its result may be kept.
 func (p *Pool) runHere(ctx context.Context, f *flight, r *request) landing {
 	landed := landing{out: p.work(ctx, f, r), from: executedHere}
 	if landed.out.failed {
@@ -180,7 +180,7 @@ func (p *Pool) runHere(ctx context.Context, f *flight, r *request) landing {
 	case ForTTL:
 		landed.keep = r.ttl
 	}
-	// What the result depends on changed while the tool ran: nobody who comes now may have it.
+	// The tool's key changed while it ran, so later callers must not get this result.
 	if landed.keep != 0 && r.tool.Key != nil {
 		if extra, err := p.extraKey(ctx, r.entry, r.args, r.timeout); err != nil || extra != r.extra {
 			landed.keep = 0
@@ -189,7 +189,7 @@ func (p *Pool) runHere(ctx context.Context, f *flight, r *request) landing {
 	return landed
 }
 
-// remember keeps a good result as long as it may be. The caller holds mu.
+// remember caches a successful result for its allowed time. The caller holds mu.
 func (p *Pool) remember(k key, l landing) {
 	switch {
 	case l.keep < 0:
@@ -203,7 +203,7 @@ func (p *Pool) remember(k key, l landing) {
 	}
 }
 
-// begin notes that the execution's time runs.
+// begin marks the start of the execution's timeout.
 func (p *Pool) begin(f *flight) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -224,7 +224,7 @@ func (f *flight) raise(rank int) {
 	}
 }
 
-// leave takes one waiter away. The last one to go ends the flight, and whoever asks next starts another.
+// leave removes one waiter. Without waiters the flight ends, and the next caller starts another.
 func (p *Pool) leave(f *flight, k key) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -238,8 +238,8 @@ func (p *Pool) leave(f *flight, k key) {
 	f.cancel()
 }
 
-// credit counts where a caller's result is from, and says it: exactly one of those that get a result which was made here
-// is told that it ran the tool.
+// credit counts and returns the source of a caller's result. Of the callers of an execution in this process, exactly
+// one gets FromTool.
 func (p *Pool) credit(f *flight, r *request) Source {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -8,10 +8,10 @@ import (
 	"fmt"
 )
 
-// key names one execution: equal keys may share it.
+// key identifies one execution. Calls with equal keys may share it.
 type key [sha256.Size]byte
 
-// keyOf hashes the parts, each with its length, so that no two lists of parts run together to the same text.
+// keyOf hashes the parts, each with its length, so that different lists of parts give different keys.
 func keyOf(parts ...string) key {
 	h := sha256.New()
 	var size [8]byte
@@ -23,8 +23,8 @@ func keyOf(parts ...string) key {
 	return key(h.Sum(nil))
 }
 
-// canonical writes a decoded JSON value without white space and with sorted keys. Numbers stay as they were written,
-// so 1 and 1.0 differ: running a call twice is cheaper than taking two numbers for one.
+// canonical writes a decoded JSON value without white space and with sorted keys. It keeps the spelling of numbers,
+// so 1 and 1.0 differ: a second execution costs less than treating two numbers as one.
 func canonical(doc any) (json.RawMessage, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

@@ -12,7 +12,7 @@ const (
 	latencyBins     = 512  // spans 10 µs to 3 h at this accuracy
 )
 
-// latency is a stream of durations whose quantiles can be asked for, in bounded memory. Safe for concurrent use.
+// latency estimates quantiles of durations in bounded memory. Safe for concurrent use.
 type latency struct {
 	mu     sync.Mutex
 	sketch *ddsketch.DDSketch // guarded by mu; seconds
@@ -29,10 +29,10 @@ func newLatency() (*latency, error) {
 func (l *latency) add(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_ = l.sketch.Add(max(d, time.Microsecond).Seconds()) // fails for values that no duration has
+	_ = l.sketch.Add(max(d, time.Microsecond).Seconds()) // fails only for values that are no durations
 }
 
-// quantiles are P50, P75 and P99; zero before the first execution.
+// quantiles returns P50, P75 and P99; zero before the first execution.
 func (l *latency) quantiles() (p50, p75, p99 time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

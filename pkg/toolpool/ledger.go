@@ -6,53 +6,53 @@ import (
 	"fmt"
 )
 
-// OnUnknown says what to do about a call with side effects of which nobody knows whether it had them: an intent was
-// written down, and no outcome, because the worker died in between.
+// OnUnknown is the policy for a call with unknown side effects: the ledger has its intent but no outcome, because the
+// worker died in between.
 type OnUnknown string
 
 // The policies.
 const (
 	FailJob OnUnknown = "fail"  // the job fails as EffectUnknown
 	Repeat  OnUnknown = "retry" // the tool runs again with the same idempotency key
-	Ask     OnUnknown = "ask"   // the job is set aside until somebody says what happened
+	Ask     OnUnknown = "ask"   // the job waits until a person records what happened
 )
 
-// Ledger remembers the calls with side effects of one job, by turn and index within the turn. Its writes are fenced: one
-// by an attempt that has lost its lease fails. It keeps trying while its store is away, until ctx ends.
+// Ledger records the calls with side effects of one job, by turn and index within the turn. Its writes are fenced: a
+// write by an attempt that lost its lease fails. While the store is unreachable, a ledger retries until ctx ends.
 type Ledger interface {
-	// Intend writes down that the call is about to run, and returns what an earlier attempt left at the same place.
+	// Intend records that the call is about to run, and returns the record of an earlier attempt at the same turn and index.
 	Intend(ctx context.Context, turn, index int, intent Intent) (Earlier, error)
-	// Settle writes down how the call ended.
+	// Settle records the outcome of the call.
 	Settle(ctx context.Context, turn, index int, o Settled) error
-	// Park writes down that somebody has to say how the call ended.
+	// Park records that a person has to decide the outcome of the call.
 	Park(ctx context.Context, turn, index int) error
-	// IdempotencyKey names the call: the same for every attempt at it, and for no other call anywhere.
+	// IdempotencyKey returns the call's unique key. Every attempt of the call gets the same key.
 	IdempotencyKey(turn, index int) string
 }
 
-// Intent is what is written down before a call. Its JSON form is kept.
+// Intent is the record that precedes a call. Its JSON form is stored.
 type Intent struct {
 	Tool      string          `json:"tool"`
 	Arguments json.RawMessage `json:"arguments"`
 }
 
-// Settled is how a call ended. Its JSON form is kept.
+// Settled is the outcome of a call. Its JSON form is stored.
 type Settled struct {
 	Content string `json:"content"`
 	Failed  bool   `json:"failed,omitempty"`
 }
 
-// Earlier is what a ledger knew before. Intended without Outcome is the unknown case.
+// Earlier is the previous record of a call. Intended without Outcome is the unknown case.
 type Earlier struct {
 	Intended bool
 	Outcome  *Settled
 }
 
-// UnknownEffectError says that a call with side effects may or may not have had them.
+// UnknownEffectError reports a call whose side effects are unknown.
 type UnknownEffectError struct {
 	Tool        string
 	Turn, Index int
-	Asked       bool // the call is parked: somebody can say what happened
+	Asked       bool // the call is parked: a person can record what happened
 }
 
 func (e *UnknownEffectError) Error() string {
@@ -61,8 +61,8 @@ func (e *UnknownEffectError) Error() string {
 
 type idempotencyKey struct{}
 
-// IdempotencyKey names the call of an effect tool whose Run got ctx: the same for every attempt at it, and for no other
-// call. A service that knows such keys can tell a repeated request from a new one. "" outside of a job.
+// IdempotencyKey returns the unique key of an effect tool's call, from the ctx of Run. Every attempt of the call gets
+// the same key, so that a service can recognize a repeated request. It returns "" outside of a job.
 func IdempotencyKey(ctx context.Context) string {
 	k, _ := ctx.Value(idempotencyKey{}).(string)
 	return k
@@ -93,7 +93,7 @@ func (p *Pool) effect(ctx context.Context, r *request) (outcome, bool, error) {
 	}
 	ctx = context.WithValue(ctx, idempotencyKey{}, c.Ledger.IdempotencyKey(c.Turn, c.Index))
 	out := p.work(ctx, &flight{rank: r.rank}, r)
-	// The caller left while the tool ran, so nobody knows what it did: the intent stays without an outcome.
+	// The caller left while the tool ran. The outcome is unknown, so the intent stays without one.
 	if err := r.ended(ctx); err != nil {
 		return outcome{}, false, err
 	}
@@ -104,7 +104,7 @@ func (p *Pool) effect(ctx context.Context, r *request) (outcome, bool, error) {
 	return out, true, nil
 }
 
-// refused says why a ledger did not take a write.
+// refused wraps the error of a ledger's write. When ctx is done, it returns callError instead.
 func (r *request) refused(ctx context.Context, err error) error {
 	if ended := r.ended(ctx); ended != nil {
 		return ended

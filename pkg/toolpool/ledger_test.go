@@ -59,7 +59,7 @@ func effectCall(t *testing.T, p *Pool, b *book, turn int) (Result, error) {
 	return p.Call(t.Context(), Call{Name: "t", Arguments: `{"to": "Ada"}`, Ledger: b, Turn: turn, Index: 1})
 }
 
-func TestAnEffectIsWrittenDownBeforeAndAfter(t *testing.T) {
+func TestEffectIsRecordedBeforeAndAfterItsRun(t *testing.T) {
 	t.Parallel()
 	b, runs := newBook(), 0
 	p := newPool(t, tool(Effect, func(ctx context.Context, _ json.RawMessage) (string, error) {
@@ -80,7 +80,7 @@ func TestAnEffectIsWrittenDownBeforeAndAfter(t *testing.T) {
 	assert.Empty(t, IdempotencyKey(t.Context()))
 }
 
-func TestAnUnknownEffectFollowsItsPolicy(t *testing.T) {
+func TestUnknownEffectFollowsItsPolicy(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		policy OnUnknown
@@ -105,17 +105,17 @@ func TestAnUnknownEffectFollowsItsPolicy(t *testing.T) {
 	}
 }
 
-func TestAFencedLedgerEndsTheCall(t *testing.T) {
+func TestFencedLedgerFailsTheCall(t *testing.T) {
 	t.Parallel()
 	b, runs := newBook(), 0
 	b.fail = errors.New("fenced")
 	p := newPool(t, tool(Effect, func(context.Context, json.RawMessage) (string, error) { runs++; return "sent", nil }))
 	_, err := effectCall(t, p, b, 1)
 	assert.ErrorIs(t, err, b.fail)
-	assert.Zero(t, runs, "nothing runs without its intent")
+	assert.Zero(t, runs, "no tool runs without its intent")
 }
 
-func TestAnEffectThatWasCutOffStaysUnknown(t *testing.T) {
+func TestInterruptedEffectStaysUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, runs := newBook(), 0
 		p := newPool(t, slow(Effect, &runs, nil))
@@ -126,7 +126,7 @@ func TestAnEffectThatWasCutOffStaysUnknown(t *testing.T) {
 		assert.Contains(t, b.intents, "1.0")
 		assert.Empty(t, b.settled)
 
-		// The tool's own time limit is another matter: the model is told, and can look.
+		// After the tool's own timeout the model gets a failed result and can check the effect.
 		r, err := p.Call(t.Context(), Call{Name: "t", Ledger: b, Turn: 2, Timeout: time.Second})
 		require.NoError(t, err)
 		assert.Contains(t, r.Content, "may or may not")
@@ -134,7 +134,7 @@ func TestAnEffectThatWasCutOffStaysUnknown(t *testing.T) {
 	})
 }
 
-func TestAnEffectIsNotTriedAgain(t *testing.T) {
+func TestEffectIsNotRetried(t *testing.T) {
 	t.Parallel()
 	runs := 0
 	p := newPool(t, tool(Effect, func(context.Context, json.RawMessage) (string, error) {

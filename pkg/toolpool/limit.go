@@ -11,38 +11,38 @@ import (
 )
 
 const (
-	// startsLast is how long starts that a cluster's bucket gave may be used; what is left then is lost.
+	// startsLast is the lifetime of starts from a cluster's bucket. Unused starts are lost after it.
 	startsLast = time.Second
-	// leaseSpan bounds how many starts one process takes at once: what the bucket gains in this time.
+	// leaseSpan limits the starts that one process takes at once to the bucket's gain in this time.
 	leaseSpan = 200 * time.Millisecond
-	// minPoll is the least wait between two questions to an empty bucket.
+	// minPoll is the shortest wait between two requests to an empty bucket.
 	minPoll = 20 * time.Millisecond
 )
 
-// gate orders the executions of one limited tool in this process: the callers with the least rank first, then those
-// that came first. Rates are the cluster's: starts are taken from its bucket several at a time, so that a busy tool does
-// not cost a round trip for each call.
+// gate orders the executions of one limited tool in this process: lowest rank first, then in order of arrival. The
+// rate applies to the whole cluster. A gate takes several starts at a time from the cluster's bucket, so that a busy
+// tool does not need a round trip per call.
 type gate struct {
 	limit   Limit
 	bucket  Bucket
-	cluster Cluster       // nil without one
+	cluster Cluster       // nil for a pool without one
 	alone   *rate.Limiter // used without the cluster
 
 	mu      sync.Mutex
 	queue   tickets   // guarded by mu
 	came    uint64    // guarded by mu: numbers tickets
 	running int       // guarded by mu
-	starts  int       // guarded by mu: taken and not used
-	until   time.Time // guarded by mu: when starts is void
+	starts  int       // guarded by mu: taken but unused
+	until   time.Time // guarded by mu: when starts expires
 	used    int       // guarded by mu: starts used since window
 	window  time.Time // guarded by mu
-	pumping bool      // guarded by mu: a goroutine is asking the bucket
-	idle    func()    // guarded by mu: ends that goroutine's wait, when nobody waits any more
-	nodes   int       // guarded by mu: processes that share the bucket, as last told
+	pumping bool      // guarded by mu: a goroutine requests starts from the bucket
+	idle    func()    // guarded by mu: ends that goroutine's wait when the queue is empty
+	nodes   int       // guarded by mu: processes that share the bucket, from the last grant
 	changed chan struct{}
 }
 
-// newGate is nil if the limit is none.
+// newGate returns nil for a zero limit.
 func newGate(name string, l Limit, c Cluster) *gate {
 	if l == (Limit{}) {
 		return nil
@@ -57,15 +57,15 @@ func newGate(name string, l Limit, c Cluster) *gate {
 	return g
 }
 
-// ticket is one execution that waits.
+// ticket is one waiting execution.
 type ticket struct {
 	rank   int
 	number uint64
-	at     int           // in the heap; -1 once out of it
+	at     int           // in the heap; -1 outside of it
 	ready  chan struct{} // closed when it may start
 }
 
-// enter waits until the execution may start. release ends its share of the limit.
+// enter waits until the execution may start. The caller must call release after the execution.
 func (p *Pool) enter(ctx context.Context, f *flight, r *request) (release func(), err error) {
 	g := r.entry.gate
 	if g == nil {
@@ -99,7 +99,7 @@ func (p *Pool) enter(ctx context.Context, f *flight, r *request) (release func()
 	}
 }
 
-// waiting is how many executions wait.
+// waiting returns the number of waiting executions.
 func (g *gate) waiting() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -136,7 +136,7 @@ func (g *gate) raise(t *ticket, rank int) {
 	}
 }
 
-// dispatch lets in whom the limits allow. The caller holds mu.
+// dispatch starts the first tickets in the queue that the limits allow. The caller holds mu.
 func (g *gate) dispatch() {
 	for len(g.queue) > 0 && (g.limit.Concurrency == 0 || g.running < g.limit.Concurrency) {
 		if g.limit.PerSecond > 0 && !g.useStart() {
@@ -157,7 +157,7 @@ func (g *gate) dispatch() {
 	}
 }
 
-// useStart takes one of the starts that are at hand. The caller holds mu.
+// useStart uses one of the taken starts. It returns false without a valid one. The caller holds mu.
 func (g *gate) useStart() bool {
 	now := time.Now()
 	if g.starts <= 0 || now.After(g.until) {
@@ -171,7 +171,7 @@ func (g *gate) useStart() bool {
 	return true
 }
 
-// pump brings starts as long as somebody waits for one, and then ends.
+// pump takes starts from the bucket until the queue is empty.
 func (g *gate) pump(ctx context.Context) {
 	for {
 		g.mu.Lock()
@@ -181,14 +181,14 @@ func (g *gate) pump(ctx context.Context) {
 			g.mu.Unlock()
 			return
 		}
-		if ctx.Err() != nil { // all had left, and others came
+		if ctx.Err() != nil { // all callers had left, and others came
 			ctx, g.idle = context.WithCancel(context.Background())
 		}
 		blocked := g.limit.Concurrency > 0 && g.running >= g.limit.Concurrency
 		n := g.wanted()
 		g.mu.Unlock()
 		if blocked {
-			<-g.changed // somebody leaves, or gives up
+			<-g.changed // until an execution ends or a caller leaves
 			continue
 		}
 		grant := g.take(ctx, n)
@@ -205,8 +205,8 @@ func (g *gate) pump(ctx context.Context) {
 	}
 }
 
-// wanted is how many starts to ask for: for all who wait, or as many as a busy tool used lately, but never more than
-// the bucket gains in a moment. The caller holds mu.
+// wanted returns how many starts to request: the length of the queue, or a quarter of the recent use if that is more.
+// It never requests more than the bucket gains in leaseSpan. The caller holds mu.
 func (g *gate) wanted() int {
 	n := len(g.queue)
 	if time.Since(g.window) <= 2*leaseSpan {
@@ -215,7 +215,7 @@ func (g *gate) wanted() int {
 	return max(1, min(n, int(g.limit.PerSecond*leaseSpan.Seconds())))
 }
 
-// take asks the cluster's bucket, or without one this process' share of it.
+// take requests starts from the cluster's bucket. Without a reachable cluster it uses this process' share of the rate.
 func (g *gate) take(ctx context.Context, n int) Grant {
 	if g.cluster != nil {
 		asking, cancel := context.WithTimeout(ctx, time.Second)
@@ -229,9 +229,9 @@ func (g *gate) take(ctx context.Context, n int) Grant {
 			return grant
 		}
 		if ctx.Err() != nil {
-			return Grant{} // nobody waits any more
+			return Grant{} // the queue is empty
 		}
-		// The cluster is away: each process gets its part of the rate.
+		// The cluster is unreachable: each process gets its share of the rate.
 		g.mu.Lock()
 		g.alone.SetLimit(rate.Limit(g.limit.PerSecond / float64(g.nodes)))
 		g.alone.SetBurst(max(1, g.limit.Burst/g.nodes))
@@ -245,7 +245,7 @@ func (g *gate) take(ctx context.Context, n int) Grant {
 	return Grant{Starts: got, Wait: min(wait, time.Second)}
 }
 
-// tickets is a heap: least rank first, then first come.
+// tickets is a heap, lowest rank first, then in order of arrival.
 type tickets []*ticket
 
 func (q tickets) Len() int { return len(q) }

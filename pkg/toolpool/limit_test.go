@@ -26,7 +26,7 @@ func limitedTool(l Limit, run func(context.Context, json.RawMessage) (string, er
 	return t
 }
 
-func TestConcurrencyIsBounded(t *testing.T) {
+func TestConcurrencyIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		running, most := 0, 0
@@ -45,7 +45,7 @@ func TestConcurrencyIsBounded(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 12 {
 			wg.Go(func() {
-				// Its time limit is for the execution; three quarters of them wait longer than that before.
+				// The timeout covers the execution only; three quarters of the calls wait longer than that before it.
 				r, err := p.Call(t.Context(), Call{Name: "t", Arguments: fmt.Sprintf(`{"n":%d}`, i), Timeout: 1500 * time.Millisecond})
 				assert.NoError(t, err)
 				assert.False(t, r.Failed, r.Content)
@@ -87,7 +87,7 @@ func TestNearlyFinishedAgentsGoFirst(t *testing.T) {
 	})
 }
 
-func TestTheRateHolds(t *testing.T) {
+func TestRateIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var starts []time.Time
 		var mu sync.Mutex
@@ -108,11 +108,11 @@ func TestTheRateHolds(t *testing.T) {
 		assert.GreaterOrEqual(t, took, 3900*time.Millisecond)
 		assert.LessOrEqual(t, took, 5*time.Second)
 		synctest.Wait()
-		// Nobody waits, so nothing is left running: the bubble would not end.
+		// No caller waits, so no goroutine may remain: the bubble would not end.
 	})
 }
 
-func TestACallerThatLeavesAQueueGivesUpItsPlace(t *testing.T) {
+func TestLeavingCallerFreesItsPlaceInTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		runs := 0
 		p := newPool(t, limitedTool(Limit{PerSecond: 0.1, Burst: 1, Concurrency: 1}, func(context.Context, json.RawMessage) (string, error) {
@@ -139,7 +139,7 @@ func TestACallerThatLeavesAQueueGivesUpItsPlace(t *testing.T) {
 	})
 }
 
-func TestTransientFailuresAreTriedAgain(t *testing.T) {
+func TestTransientFailuresAreRetried(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		err  error
@@ -174,12 +174,12 @@ func TestTransientFailuresAreTriedAgain(t *testing.T) {
 		}))
 		began := time.Now()
 		assert.Equal(t, "fine", call(t, p, "t", "").Content)
-		assert.Equal(t, 3*time.Second, time.Since(began), "the service's own wish")
+		assert.Equal(t, 3*time.Second, time.Since(began), "the wait that the service requested")
 	})
 }
 
-// A date is measured by the service's clock, not by that of a worker which may be minutes off, and is kept to for an hour.
-func TestAServicesWishByDate(t *testing.T) {
+// A date in Retry-After is relative to the service's clock, because a worker's clock may be minutes off. The limit is an hour.
+func TestRetryAfterDate(t *testing.T) {
 	now := time.Now().UTC()
 	for _, c := range []struct {
 		at, sent time.Duration // from now
@@ -197,7 +197,7 @@ func TestAServicesWishByDate(t *testing.T) {
 	}
 }
 
-func TestAResultThatChangedWhileItWasMadeIsNotKept(t *testing.T) {
+func TestResultWithChangedKeyIsNotCached(t *testing.T) {
 	t.Parallel()
 	version, runs := 0, 0
 	tl := tool(Pure, func(context.Context, json.RawMessage) (string, error) {
@@ -248,7 +248,7 @@ func TestNarrow(t *testing.T) {
 	}
 }
 
-// A batch that asks for less sharing neither gets nor gives what others keep.
+// Narrowed calls neither read nor provide the results of wider ones.
 func TestNarrowedCallsShareAmongThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		runs := 0
@@ -289,7 +289,7 @@ func TestCutTokens(t *testing.T) {
 	})
 }
 
-func TestTokensOfAToolAreCutForEachCaller(t *testing.T) {
+func TestResultIsCutPerCaller(t *testing.T) {
 	t.Parallel()
 	runs := 0
 	tl := tool(Pure, func(context.Context, json.RawMessage) (string, error) {
@@ -304,7 +304,7 @@ func TestTokensOfAToolAreCutForEachCaller(t *testing.T) {
 		shown, _, _ := strings.Cut(r.Content, "\n[cut")
 		assert.Len(t, shown, c.shown)
 	}
-	assert.Equal(t, 1, runs, "what is kept is whole")
+	assert.Equal(t, 1, runs, "the cache holds the whole result")
 }
 
 func FuzzCanonical(f *testing.F) {
@@ -327,7 +327,7 @@ func FuzzCanonical(f *testing.F) {
 		if strings.TrimSpace(written) == "" {
 			return
 		}
-		// White space and the order of keys do not matter; what the text means stays.
+		// White space and the order of keys may change; the meaning may not.
 		var before, after any
 		decode := func(text string, to *any) {
 			d := json.NewDecoder(strings.NewReader(text))
@@ -347,7 +347,7 @@ func FuzzCanonical(f *testing.F) {
 	})
 }
 
-// bucketOnly is a cluster that is good for its buckets alone.
+// bucketOnly is a cluster that supports Take only.
 type bucketOnly struct {
 	mu    sync.Mutex
 	asked int // times
@@ -365,8 +365,8 @@ func (b *bucketOnly) Take(_ context.Context, _ Bucket, n int) (Grant, error) {
 	return Grant{Starts: n, Nodes: 1}, nil
 }
 
-// A busy tool does not ask the cluster for each start, neither with many callers at once nor with one after the other.
-func TestStartsAreTakenSeveralAtATime(t *testing.T) {
+// A busy tool takes several starts per request, both with many callers at once and with one after the other.
+func TestStartsAreTakenInBatches(t *testing.T) {
 	for _, atOnce := range []int{1, 50} {
 		synctest.Test(t, func(t *testing.T) {
 			b := &bucketOnly{}
@@ -387,7 +387,7 @@ func TestStartsAreTakenSeveralAtATime(t *testing.T) {
 			}
 			wg.Wait()
 			assert.Less(t, b.asked, calls/10, "%d callers", atOnce)
-			assert.Less(t, b.given, calls*3/2, "starts that nobody used are lost to others")
+			assert.Less(t, b.given, calls*3/2, "unused starts are lost")
 		})
 	}
 }

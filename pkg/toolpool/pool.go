@@ -21,16 +21,16 @@ const (
 	defaultCacheBytes   = 64 << 20
 )
 
-// Config says what a pool may use.
+// Config configures a pool.
 type Config struct {
 	Logger       *slog.Logger // Defaults to no log.
-	CacheEntries int          // results kept. Defaults to 4096.
-	CacheBytes   int          // of kept results together. Defaults to 64 MiB.
-	// Cluster shares calls and rates with other processes. Defaults to none: this process is alone.
+	CacheEntries int          // Number of kept results. Defaults to 4096.
+	CacheBytes   int          // Total size of kept results. Defaults to 64 MiB.
+	// Cluster shares calls and rates with other processes. Nil shares within this process only.
 	Cluster Cluster
 }
 
-// Pool is a set of tools and what their calls share. Safe for concurrent use.
+// Pool is a set of tools and their shared state. Safe for concurrent use.
 type Pool struct {
 	log     *slog.Logger
 	cluster Cluster // nil without one
@@ -50,7 +50,7 @@ type entry struct {
 	stats   Stats // guarded by Pool.mu; without quantiles
 }
 
-// New makes an empty pool.
+// New creates an empty pool.
 func New(cfg Config) (*Pool, error) {
 	if cfg.CacheEntries < 0 || cfg.CacheBytes < 0 {
 		return nil, errors.New("a tool cache cannot have a negative size: set CacheEntries and CacheBytes to 0 for their defaults")
@@ -71,7 +71,7 @@ func New(cfg Config) (*Pool, error) {
 	return &Pool{log: cfg.Logger, cluster: cfg.Cluster, tools: map[string]*entry{}, cache: c, flights: map[key]*flight{}}, nil
 }
 
-// toolName is what OpenAI-compatible servers accept.
+// toolName matches the names that OpenAI-compatible servers accept.
 var toolName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
 
 // Register adds a tool. It fails if the declaration is incomplete, its schema does not compile or its name is taken.
@@ -107,13 +107,13 @@ func (p *Pool) Names() []string {
 	return slices.Sorted(maps.Keys(p.tools))
 }
 
-// Check reports all that keeps a pool from taking the tool, except that its name may be taken.
+// Check reports every fault in the tool's declaration. It does not check whether the name is taken.
 func Check(t Tool) error {
 	_, err := newEntry(t, nil)
 	return err
 }
 
-// newEntry checks a declaration and fills in its defaults. All faults are reported at once.
+// newEntry checks a declaration and fills in its defaults. It reports all faults together.
 func newEntry(t Tool, c Cluster) (*entry, error) {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const anyObject = `{"type":"object"}`
 
-// tool is a valid declaration around run.
+// tool returns a valid declaration around run.
 func tool(share Share, run func(ctx context.Context, args json.RawMessage) (string, error)) Tool {
 	return Tool{Name: "t", Description: "test", Parameters: json.RawMessage(anyObject), Share: share, TTL: time.Minute, Run: run}
 }
@@ -62,7 +62,7 @@ func TestRegisterNamesEveryFault(t *testing.T) {
 	}
 	for name, change := range map[string]func(*Tool){
 		"a ttl tool without TTL": func(t *Tool) { t.Share, t.TTL = ForTTL, 0 },
-		"a schema that is none":  func(t *Tool) { t.Parameters = json.RawMessage(`{"type":"object","properties":3}`) },
+		"an invalid schema":      func(t *Tool) { t.Parameters = json.RawMessage(`{"type":"object","properties":3}`) },
 		"no schema":              func(t *Tool) { t.Parameters = nil },
 		"a schema with a file":   func(t *Tool) { t.Parameters = json.RawMessage(`{"type":"object","$ref":"file:///x"}`) },
 		"a long name":            func(t *Tool) { t.Name = strings.Repeat("x", 65) },
@@ -90,7 +90,7 @@ func TestRegisterTwiceAndLookup(t *testing.T) {
 	assert.False(t, ok)
 }
 
-func TestWhatGoesWrongIsToldToTheModel(t *testing.T) {
+func TestFailuresBecomeResults(t *testing.T) {
 	t.Parallel()
 	ran := 0
 	strict := tool(Pure, func(context.Context, json.RawMessage) (string, error) { ran++; return "fine", nil })
@@ -134,7 +134,7 @@ func TestWhatGoesWrongIsToldToTheModel(t *testing.T) {
 	assert.Contains(t, call(t, newPool(t), "x", "").Content, "No tools are available")
 }
 
-func TestTheToolRunsOnWhatWasChecked(t *testing.T) {
+func TestToolGetsTheCheckedArguments(t *testing.T) {
 	t.Parallel()
 	var got string
 	p := newPool(t, tool(Effect, func(_ context.Context, args json.RawMessage) (string, error) { got = string(args); return "x", nil }))
@@ -143,7 +143,7 @@ func TestTheToolRunsOnWhatWasChecked(t *testing.T) {
 	got = ""
 	r := call(t, p, "t", `{"a":1,"\u0061":2}`)
 	assert.Contains(t, r.Content, `the key "a" occurs twice`)
-	assert.Empty(t, got, "two readers may take different values")
+	assert.Empty(t, got, "readers disagree on duplicate keys")
 	call(t, p, "t", " \n")
 	assert.Equal(t, `{}`, got)
 }

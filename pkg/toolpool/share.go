@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Share is a tool's own declaration of who may share one execution of a call.
+// Share declares which calls of a tool may share one execution.
 type Share string
 
 // The sharing windows, the widest first.
 const (
-	Pure     Share = "pure"     // same arguments, same result, for ever: cache freely
+	Pure     Share = "pure"     // same arguments give the same result at any time: cache freely
 	ForTTL   Share = "ttl"      // a result may be reused for Tool.TTL
 	Inflight Share = "inflight" // only callers that overlap in time share
 	Effect   Share = "effect"   // has side effects: never shared, never repeated blindly
@@ -19,8 +19,8 @@ const (
 
 var widestFirst = []Share{Pure, ForTTL, Inflight, Effect}
 
-// Narrow gives the sharing of a tool for calls that ask for less of it: share or ttl, or both; zero values leave the
-// tool's own. What would widen the sharing is an error, and comes back as the tool's own.
+// Narrow returns the sharing window of a tool for calls that request a narrower one by share, ttl or both. Zero
+// values keep the tool's own window. For a wider window, Narrow returns the tool's own and an error.
 func Narrow(t Tool, share Share, ttl time.Duration) (Share, time.Duration, error) {
 	if share == "" {
 		share = t.Share

@@ -19,7 +19,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// slow is a tool of the given sharing that takes two seconds and counts its runs.
+// slow returns a tool with the given sharing that takes two seconds and counts its runs.
 func slow(share Share, runs *int, ended *error) Tool {
 	var mu sync.Mutex
 	return tool(share, func(ctx context.Context, _ json.RawMessage) (string, error) {
@@ -39,7 +39,7 @@ func slow(share Share, runs *int, ended *error) Tool {
 	})
 }
 
-func TestEqualCallsThatOverlapRunOnce(t *testing.T) {
+func TestOverlappingEqualCallsRunOnce(t *testing.T) {
 	for _, share := range []Share{Pure, ForTTL, Inflight} {
 		synctest.Test(t, func(t *testing.T) {
 			runs := 0
@@ -64,7 +64,7 @@ func TestEqualCallsThatOverlapRunOnce(t *testing.T) {
 				}
 			}
 			assert.Equal(t, 1, runs)
-			assert.Equal(t, 1, executed, "exactly one caller is told that it ran")
+			assert.Equal(t, 1, executed, "exactly one caller is credited with the execution")
 			s := p.Stats()["t"]
 			assert.InEpsilon(t, 2*time.Second, s.P50, 0.02)
 			assert.Equal(t, Stats{Asked: 50, Executed: 1, SharedProcess: 49}, withoutTimes(s))
@@ -85,7 +85,7 @@ func TestEffectIsNeverShared(t *testing.T) {
 	})
 }
 
-func TestHowLongAResultIsReused(t *testing.T) {
+func TestResultIsReusedWithinItsWindow(t *testing.T) {
 	for _, c := range []struct {
 		share Share
 		after time.Duration
@@ -110,7 +110,7 @@ func TestHowLongAResultIsReused(t *testing.T) {
 	}
 }
 
-func TestWhatTheKeyAddsSeparatesCalls(t *testing.T) {
+func TestKeySeparatesCalls(t *testing.T) {
 	t.Parallel()
 	version, runs := "1", 0
 	tl := tool(Pure, func(context.Context, json.RawMessage) (string, error) { runs++; return "x", nil })
@@ -147,7 +147,7 @@ func TestErrorsAreNotCached(t *testing.T) {
 	assert.Equal(t, "fine", call(t, p, "t", `{}`).Content)
 }
 
-func TestAWaiterThatLeavesDoesNotDisturbTheOthers(t *testing.T) {
+func TestLeavingWaiterDoesNotEndTheExecution(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		runs := 0
 		var ended error
@@ -172,7 +172,7 @@ func TestAWaiterThatLeavesDoesNotDisturbTheOthers(t *testing.T) {
 	})
 }
 
-func TestTheLastWaiterToLeaveEndsTheExecution(t *testing.T) {
+func TestLastLeavingWaiterEndsTheExecution(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		runs := 0
 		var ended error
@@ -190,7 +190,7 @@ func TestTheLastWaiterToLeaveEndsTheExecution(t *testing.T) {
 		wg.Wait()
 		synctest.Wait()
 		assert.ErrorIs(t, ended, context.Canceled)
-		assert.Equal(t, "run 2", call(t, p, "t", "").Content, "who asks next starts afresh")
+		assert.Equal(t, "run 2", call(t, p, "t", "").Content, "the next caller starts a new execution")
 	})
 }
 
@@ -210,7 +210,7 @@ func TestTimeouts(t *testing.T) {
 		{name: "the caller's", caller: time.Second, after: time.Second},
 		{name: "the tool's", tool: 5 * time.Second, caller: time.Second, after: 5 * time.Second},
 		{name: "effect", share: Effect, caller: time.Second, after: time.Second},
-		{name: "a tool that does not listen", caller: time.Second, after: 2 * time.Second, ignoresContext: true},
+		{name: "a tool that ignores its context", caller: time.Second, after: 2 * time.Second, ignoresContext: true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var log bytes.Buffer
@@ -234,7 +234,7 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
-func TestAJoinerHasItsOwnPatience(t *testing.T) {
+func TestJoinerHasItsOwnTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		runs := 0
 		p := newPool(t, slow(Inflight, &runs, nil))
@@ -249,7 +249,7 @@ func TestAJoinerHasItsOwnPatience(t *testing.T) {
 	})
 }
 
-func TestAnEffectWhoseCallerLeavesIsStopped(t *testing.T) {
+func TestEffectStopsWhenItsCallerLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		runs := 0
 		var ended error
@@ -262,7 +262,7 @@ func TestAnEffectWhoseCallerLeavesIsStopped(t *testing.T) {
 	})
 }
 
-func TestAPanicIsLoggedWithItsStackAndToldToAllWaiters(t *testing.T) {
+func TestPanicIsLoggedAndFailsAllWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		p, err := New(Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -285,7 +285,7 @@ func TestAPanicIsLoggedWithItsStackAndToldToAllWaiters(t *testing.T) {
 	})
 }
 
-func TestTheCacheIsBoundedInEntriesAndBytes(t *testing.T) {
+func TestCacheLimitsEntriesAndBytes(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		entries := rapid.IntRange(1, 10).Draw(rt, "entries")
@@ -320,9 +320,9 @@ func TestTheCacheIsBoundedInEntriesAndBytes(t *testing.T) {
 	})
 }
 
-// Whatever callers do, no two executions of one key overlap while somebody waits for the first (I6), and each result
-// names exactly one caller as the one that ran it.
-func TestNoTwoExecutionsOfOneKeyOverlap(t *testing.T) {
+// Executions of one key never overlap while a caller waits for the first (I6), and each result credits exactly one
+// caller with its execution.
+func TestExecutionsOfOneKeyDoNotOverlap(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		seed := rapid.Uint64().Draw(rt, "seed")
 		var fault string
@@ -360,8 +360,7 @@ func overlap(t *testing.T, seed uint64) (fault string) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	for range 30 {
 		start := time.Duration(rng.IntN(5000)) * time.Millisecond
-		// Nobody comes in the very instant in which another leaves: an execution that all have left may still be on
-		// its way out then.
+		// No caller comes in the very instant in which another leaves: an abandoned execution may not have ended yet then.
 		patience := time.Duration(rng.IntN(3000))*time.Millisecond + time.Microsecond
 		arg := fmt.Sprintf(`{"n":%d}`, rng.IntN(3))
 		wg.Go(func() {

@@ -2,24 +2,24 @@ package toolpool
 
 import "time"
 
-// Stats are one tool's counters since the pool was made.
+// Stats are one tool's counters since the pool was created.
 //
-// Asked = calls that named the tool. Of those, SharedProcess joined a call of this process that was under way,
-// SharedCluster waited for an execution by another process, and Cached were answered with a result that was there, here
-// or in the cluster. Failed are the results that told the model of a failure, whatever the cause.
+// Asked counts the calls that named the tool. Of those, SharedProcess joined a running call of this process,
+// SharedCluster waited for an execution by another process, and Cached found a stored result, here or in the cluster.
+// Failed counts failed results of any cause.
 type Stats struct {
 	Asked         int64
-	Executed      int64 // executions started, repeats included
-	Retried       int64 // executions that repeat one whose failure was transient
+	Executed      int64 // executions started, retries included
+	Retried       int64 // executions that retried a transient failure
 	SharedProcess int64
 	SharedCluster int64
 	Cached        int64
 	Failed        int64
-	Unshared      int64 // results made for this process alone because the cluster was away
-	Waiting       int   // executions that wait for a limit now
+	Unshared      int64 // results for this process alone because the cluster was unreachable
+	Waiting       int   // executions in the queue of a limit now
 
-	Finished      int64         // executions that ended
-	Seconds       float64       // inside the tool, over those
+	Finished      int64         // executions that have ended
+	Seconds       float64       // their total time inside the tool
 	P50, P75, P99 time.Duration // of one execution; within 1 %
 }
 
@@ -43,7 +43,7 @@ func (p *Pool) Stats() map[string]Stats {
 	return all
 }
 
-// P75 is what three of four executions of a tool did not exceed; 0 if none has ended, or there is no such tool.
+// P75 returns the 75th percentile of a tool's execution times. It is 0 before the first execution ends and for an unknown tool.
 func (p *Pool) P75(name string) time.Duration {
 	p.mu.Lock()
 	e := p.tools[name]
@@ -55,8 +55,8 @@ func (p *Pool) P75(name string) time.Duration {
 	return p75
 }
 
-// Away reports whether other processes cannot be reached, so that calls are shared within this one only. It is false
-// for a pool that has no cluster.
+// Away reports whether the cluster is unreachable, so that calls are shared within this process only. It is false for
+// a pool without a cluster.
 func (p *Pool) Away() bool { return p.cluster != nil && p.cluster.Away() }
 
 func (p *Pool) count(e *entry, change func(*Stats)) {

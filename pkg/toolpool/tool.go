@@ -6,58 +6,58 @@ import (
 	"time"
 )
 
-// Tool is one tool that agents can call. It must not change after it was registered.
+// Tool is one tool that agents can call. It must not change after its registration.
 type Tool struct {
 	Name        string
-	Description string          // what the model reads
+	Description string          // for the model
 	Parameters  json.RawMessage // JSON Schema of an object; arguments are checked against it before Run
-	// Version is part of the sharing key, in every process of the cluster. It changes when results change, and tells
-	// apart tools of one name that ask different services, folders or databases.
+	// Version is part of the sharing key in every process of the cluster. It changes when results change. It also
+	// separates tools with the same name that use different services, folders or databases.
 	Version  string
 	Share    Share         // Defaults to Inflight.
 	TTL      time.Duration // for ForTTL
-	Timeout  time.Duration // of one execution, repeats included. Defaults to the caller's.
-	MaxBytes int           // of one result; longer ones are cut, saying so. Defaults to 64 KiB.
-	// MaxTokens cuts what a model reads of one result, by an estimate. 0 does not cut. A call may ask for less.
+	Timeout  time.Duration // Of one execution, retries included. Defaults to the caller's.
+	MaxBytes int           // Of one result; a longer one is cut and gets a note. Defaults to 64 KiB.
+	// MaxTokens limits one result by an estimate of its tokens. 0 is no limit. A call may set a lower limit.
 	MaxTokens int
 
 	Limit Limit
-	// OnUnknown is for Effect: what to do about a call of which nobody knows whether it had its effect. Defaults to
-	// FailJob.
+	// OnUnknown is the policy for an Effect call whose outcome is unknown. Defaults to FailJob.
 	OnUnknown OnUnknown
 
-	// Key adds to the sharing key what the arguments do not show, such as a file's mtime and size. A result is kept
-	// only if Key says the same before and after the execution. Optional.
+	// Key returns further inputs of the result beside the arguments, such as a file's mtime and size. The sharing key
+	// includes it. A result is cached only if Key returns the same value before and after the execution. Optional. Optional.
 	Key func(ctx context.Context, args json.RawMessage) (string, error)
 
-	// Run executes one call. Its error becomes a result that the model reads, so it must name no secret; one made with
-	// [Transient] is tried again first. It returns soon after ctx is done. For Effect, [IdempotencyKey] names the call.
+	// Run executes one call. Its error becomes a result for the model, so it must contain no secret. The pool first
+	// retries an error made with [Transient]. Run returns soon after ctx is done. In a tool with Share Effect,
+	// [IdempotencyKey] returns the call's key.
 	Run func(ctx context.Context, args json.RawMessage) (string, error)
 }
 
-// Limit bounds the executions of a tool. Calls that share a result cost nothing. The zero value does not limit.
+// Limit limits the executions of a tool. Calls that share a result cost nothing. The zero value is no limit.
 type Limit struct {
-	PerSecond   float64 // executions that start per second, in the whole cluster; 0 does not limit
-	Burst       int     // that may start at once after a quiet time. Defaults to PerSecond, and at least 1.
-	Concurrency int     // executions at a time in this process; 0 does not limit
+	PerSecond   float64 // executions that start per second, in the whole cluster; 0 is no limit
+	Burst       int     // Starts at once after a quiet time. Defaults to PerSecond, and at least 1.
+	Concurrency int     // simultaneous executions in this process; 0 is no limit
 }
 
 // Call is one tool call of one agent.
 type Call struct {
 	Name      string
 	Arguments string        // JSON as the model wrote it
-	Timeout   time.Duration // used when the tool has none; 0 means 60 s
+	Timeout   time.Duration // used for a tool without one; 0 means 60 s
 
-	// Share and TTL narrow the tool's own sharing; "" leaves it. What would widen it is ignored, see [Narrow].
+	// Share and TTL narrow the tool's own sharing; "" and 0 keep it. A wider window is ignored, see [Narrow].
 	Share     Share
 	TTL       time.Duration
-	MaxTokens int // narrows the tool's own; 0 leaves it
+	MaxTokens int // lowers the tool's own limit; 0 keeps it
 
-	// TurnsRemaining orders calls that wait for a limit: agents that are nearly finished go first. 0 is unknown.
+	// TurnsRemaining orders calls that wait for a limit: agents with the fewest remaining turns go first. 0 is unknown.
 	TurnsRemaining int
 
-	// Ledger is the job's, for tools with Share Effect; Turn and Index say which call of the job this is. Without a
-	// ledger nothing is written down.
+	// Ledger is the job's ledger, for tools with Share Effect. Turn and Index identify the call within the job.
+	// Without a ledger nothing is recorded.
 	Ledger Ledger
 	Turn   int // 1-based
 	Index  int // within the turn
@@ -66,20 +66,20 @@ type Call struct {
 // Result is the outcome of a call, as the model will read it.
 type Result struct {
 	Content  string // never empty: servers drop an empty tool message
-	Failed   bool   // Content says what went wrong
+	Failed   bool   // Content describes a failure
 	Executed bool   // this call ran the tool; false if it shared another's execution or never ran
 	Source   Source
-	By       string // the process that ran it, as it is called in the cluster, for [FromCluster]
+	By       string // name in the cluster of the process that ran it, for [FromCluster]
 }
 
-// Source says where a result is from.
+// Source is where a result comes from.
 type Source string
 
-// The sources. "" is a call that was refused before anything ran.
+// The sources. "" is a call that was refused before any execution.
 const (
 	FromTool    Source = "executed" // this call ran the tool
-	FromProcess Source = "process"  // it joined a call of this process that was under way
+	FromProcess Source = "process"  // it joined a running call of this process
 	FromCluster Source = "cluster"  // it waited for an execution by another process
-	FromCache   Source = "cache"    // the result was there, here or in the cluster
+	FromCache   Source = "cache"    // the result was stored, here or in the cluster
 	FromLedger  Source = "ledger"   // an earlier attempt of the job had run the call
 )

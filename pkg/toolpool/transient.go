@@ -12,13 +12,12 @@ import (
 	"github.com/batchagent/batchagent/pkg/retryafter"
 )
 
-// Transient marks a tool's error as one that may pass, so that the pool tries again before a model reads it. after is
-// how long the service asks to be left alone; 0 leaves that to the pool. A tool with side effects is never tried again.
+// Transient marks a tool's error as transient, so that the pool retries before it returns a failure to the model.
+// after is the wait that the service requests; 0 uses the pool's own. The pool never retries a tool with side effects.
 func Transient(err error, after time.Duration) error { return &transientError{err, after} }
 
-// HTTPStatus marks err, which tells of an answer's status, with [Transient] if such an answer may pass: 429 and 5xx but
-// for 501. A Retry-After header is kept to, for an hour at most; a date in it is measured by the clock of the server, if the
-// answer tells that.
+// HTTPStatus marks err with [Transient] if the response status is transient: 429, and 5xx except 501. It honours a
+// Retry-After header up to an hour. A date in that header is relative to the server's clock, if the response has a Date.
 func HTTPStatus(resp *http.Response, err error) error {
 	if resp.StatusCode != http.StatusTooManyRequests && (resp.StatusCode < 500 || resp.StatusCode == http.StatusNotImplemented) {
 		return err
@@ -33,7 +32,7 @@ type transientError struct {
 
 func (e *transientError) Unwrap() error { return e.error }
 
-// isTransient also knows the errors of connections that broke or were refused.
+// isTransient recognizes marked errors, network timeouts, and connections that broke or were refused.
 func isTransient(err error) (after time.Duration, yes bool) {
 	if marked, ok := errors.AsType[*transientError](err); ok {
 		return marked.after, true
@@ -47,8 +46,7 @@ func isTransient(err error) (after time.Duration, yes bool) {
 	return 0, ok && network.Timeout()
 }
 
-// backoff is the wait after the given failure: about 0.2 s, then 0.8 s, each spread so that callers do not come back
-// together.
+// backoff returns the wait after the given failure: about 0.2 s, then 0.8 s. Both are random, so that callers do not retry together.
 func backoff(try int) time.Duration {
 	d := 200 * time.Millisecond << (2 * (try - 1))
 	return d/2 + rand.N(d)

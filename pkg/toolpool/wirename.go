@@ -7,15 +7,14 @@ import (
 	"strings"
 )
 
-// maxName is how long a tool's name may be for servers, in bytes.
+// maxName is the longest tool name that servers accept, in bytes.
 const maxName = 64
 
 var notInNames = regexp.MustCompile(`[^a-zA-Z0-9_-]`)
 
-// WireName is the name under which a pool registers a tool and servers know it. Servers accept letters, digits, _ and
-// - alone, so "files.read", the tool read of the MCP server files, becomes "files__read". A name that would still not
-// be accepted gets its odd characters replaced and ends with a hash, which keeps it apart from others. A name without
-// a dot stays as it is.
+// WireName returns the name under which a pool registers a tool and sends it to servers. Servers accept only letters,
+// digits, _ and -. So "files.read", the tool read of the MCP server files, becomes "files__read". If the result is
+// still invalid, WireName replaces the invalid characters and appends a hash of the name. A name without a dot is unchanged.
 func WireName(name string) string {
 	server, tool, dotted := strings.Cut(name, ".")
 	if !dotted {
@@ -31,7 +30,7 @@ func WireName(name string) string {
 	return fit[:min(len(fit), maxName-len(end))] + end
 }
 
-// SpecName is the name by which users know a registered tool: "files.read" for "files__read".
+// SpecName returns the name that users write for a registered tool: "files.read" for "files__read".
 func SpecName(wire string) string {
 	if server, tool, ok := strings.Cut(wire, "__"); ok && server != "" && tool != "" {
 		return server + "." + tool

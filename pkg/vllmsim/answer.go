@@ -7,12 +7,12 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim/internal/sample"
 )
 
-// kind says where a token of the answer shows.
+// kind is the place of a token in the response.
 type kind uint8
 
 const (
 	kindContent kind = iota // in the content
-	kindHidden              // nowhere: the tool parser takes it away, or it ends the turn
+	kindHidden              // nowhere: the tool parser removes it, or it ends the turn
 	kindCall                // the token that completes a call's name
 	kindArgs                // in a call's arguments
 )
@@ -45,7 +45,7 @@ func (a *answer) content() string {
 	return a.text
 }
 
-// answer decides what is said, deterministically from the seed and the conversation.
+// answer creates the answer. It depends only on the seed, the conversation and the fault plan.
 func (s *Server) answer(p *prompt, f faultPlan) *answer {
 	seed := mix(s.cfg.Seed ^ p.tokens.hash)
 	h := hints{text: lastUser(p.req.Messages), nth: p.turnsDone()}
@@ -80,7 +80,7 @@ func (p *prompt) toolToCall(h *hints) *tool {
 	case p.mode == toolsRequired:
 		return p.tools.choose(h)
 	case p.enforced:
-		// The real server loses tool calls when a response format is enforced.
+		// The real server returns no tool calls when a response format is enforced.
 		return nil
 	case h.nth < p.toolTurns:
 		return p.tools.choose(h)
@@ -89,8 +89,8 @@ func (p *prompt) toolToCall(h *hints) *tool {
 	}
 }
 
-// turnsDone counts the tool turns behind this one: since the last user message, or, when the prompt shows a schema and so
-// asks for one final answer, in the whole conversation. A request to repair that answer is then no new question.
+// turnsDone counts the tool turns since the last user message. If the prompt shows a schema, and so wants one final answer, it
+// counts those of the whole conversation. A request to repair that answer then does not start over.
 func (p *prompt) turnsDone() int {
 	turns := 0
 	for i := range p.req.Messages {
@@ -127,7 +127,7 @@ func finalText(p *prompt, h *hints, seed uint64, f faultPlan) string {
 	return "simulated: an answer to \"" + words + "\"."
 }
 
-// malform breaks arguments in one of the ways that real models do: a brace too many, or cut short.
+// malform breaks arguments like real models do: with an extra brace, or cut short.
 func malform(arguments string, seed uint64) string {
 	if seed%2 == 0 {
 		return arguments + "}"
@@ -136,7 +136,7 @@ func malform(arguments string, seed uint64) string {
 }
 
 func (a *answer) addCall() {
-	// Tokens are counted as template.go writes a call, so that the next turn's prompt starts with the same ones.
+	// Count tokens as template.go writes a call, so that the next turn's prompt begins with the same tokens.
 	hide := func(text string) {
 		for range countTokens(text) {
 			a.pieces = append(a.pieces, piece{kind: kindHidden})
@@ -198,7 +198,7 @@ func (a *answer) end(p *prompt) {
 	a.whole = whole.blocks
 }
 
-// named reports whether the call's name is among the first n tokens.
+// named reports whether the first n tokens contain the call's whole name.
 func (a *answer) named() bool {
 	for _, p := range a.pieces {
 		if p.kind == kindCall {

@@ -16,8 +16,8 @@ const cachedToolsets = 256
 // tool is one declared tool.
 type tool struct {
 	name   string
-	params *sample.Schema // nil takes no arguments
-	needs  []string       // required parameters that take a free text
+	params *sample.Schema // nil for a tool without arguments
+	needs  []string       // required parameters of type free text
 }
 
 type toolset struct{ list []tool }
@@ -62,7 +62,7 @@ func (s *Server) tools(raw []byte) (*toolset, *apiError) {
 		}
 		t := tool{name: d.Function.Name}
 		if present(d.Function.Parameters) {
-			// The real server does not look at the schema of a tool that is not strict.
+			// The real server ignores the schema of a tool that is not strict.
 			if params, err := s.schemas.compile(d.Function.Parameters); err == nil {
 				t.params = params
 				for _, p := range params.Params() {
@@ -78,7 +78,8 @@ func (s *Server) tools(raw []byte) (*toolset, *apiError) {
 	return set, nil
 }
 
-// choose returns the tool to call: one whose required texts the user's words can fill, in turn if there are several.
+// choose returns the tool to call. It must be able to fill its required texts from the user's words. If several can, they take
+// turns.
 func (t *toolset) choose(h *hints) *tool {
 	var fit []int
 	for i, candidate := range t.list {
@@ -97,7 +98,7 @@ func (t *toolset) choose(h *hints) *tool {
 	return &t.list[h.nth%len(t.list)]
 }
 
-// arguments writes a call's arguments: required ones, and optional ones that the user's words name.
+// arguments writes a call's arguments: all required ones, and the optional ones that the user's words mention.
 func (t *tool) arguments(h *hints, seed uint64) string {
 	if t.params == nil {
 		return "{}"

@@ -7,7 +7,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim/batching"
 )
 
-// batchedEngine takes the time that a real engine would: see package batching.
+// batchedEngine has the timing of a real engine, modelled by package batching.
 type batchedEngine struct{ driver *batching.Driver }
 
 func newBatchedEngine(c Config) (*batchedEngine, error) {

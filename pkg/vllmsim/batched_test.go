@@ -24,10 +24,10 @@ func a10g(change func(*Config)) Config {
 	return c
 }
 
-// prose is about n tokens of text that starts differently for each name.
+// prose returns about n tokens of text with a beginning that depends on name.
 func prose(name string, n int) string { return name + strings.Repeat(" word", n) }
 
-func TestAProfileTakesTheTimeOfItsEngine(t *testing.T) {
+func TestProfileUsesTheEnginesTiming(t *testing.T) {
 	t.Parallel()
 	for scale, want := range map[float64]time.Duration{1: time.Second, 10: time.Second / 10} {
 		synctest.Test(t, func(t *testing.T) {
@@ -41,12 +41,12 @@ func TestAProfileTakesTheTimeOfItsEngine(t *testing.T) {
 			warmTime := time.Since(start)
 			assert.Zero(t, cold.usage.Details.Cached)
 			assert.Greater(t, warm.usage.Details.Cached, warm.usage.Prompt-2*blockSize)
-			assert.InEpsilon(t, want, coldTime-warmTime, 0.3, "what 5,000 tokens of prefill cost")
+			assert.InEpsilon(t, want, coldTime-warmTime, 0.3, "the cost of 5,000 tokens of prefill")
 		})
 	}
 }
 
-func TestTheNextTurnFindsTheLastOneInTheCache(t *testing.T) {
+func TestNextTurnReusesTheCache(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, p := newPipe(t, a10g(nil))
@@ -59,10 +59,10 @@ func TestTheNextTurnFindsTheLastOneInTheCache(t *testing.T) {
 	})
 }
 
-func TestTheEngineOfAProfileIsSeenFromOutside(t *testing.T) {
+func TestFullKVCacheQueuesRequests(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		// 640 tokens of KV and prompts of about 260: a third one waits, and growth preempts.
+		// 640 tokens of KV and prompts of about 260 tokens: a third request waits, and growth preempts.
 		s, p := newPipe(t, a10g(func(c *Config) { c.KVBlocks = 40; c.MaxQueued = 6 }))
 		var all sync.WaitGroup
 		for i := range 6 {
@@ -83,7 +83,7 @@ func TestTheEngineOfAProfileIsSeenFromOutside(t *testing.T) {
 	})
 }
 
-func TestThePriorityPolicy(t *testing.T) {
+func TestPriorityPolicy(t *testing.T) {
 	t.Parallel()
 	for byPriority, want := range map[bool][]int{false: {9, 5, 0, -5}, true: {9, -5, 0, 5}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestThePriorityPolicy(t *testing.T) {
 			var all sync.WaitGroup
 			for i, priority := range []int{9, 5, 0, -5} {
 				all.Go(func() {
-					// The first one runs before the others come.
+					// The first request runs before the others arrive.
 					time.Sleep(time.Duration(i) * 10 * time.Millisecond)
 					p.ask(t.Context(), chatBody(user(prose(fmt.Sprint("job ", i), 2_000)), fmt.Sprintf(`%s,"priority":%d`, streamed, priority)), nil)
 					mu.Lock()
@@ -107,7 +107,7 @@ func TestThePriorityPolicy(t *testing.T) {
 	}
 }
 
-func TestAClosedConnectionFreesTheKVCache(t *testing.T) {
+func TestClosedConnectionFreesTheKVCache(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, p := newPipe(t, a10g(nil))
@@ -135,5 +135,5 @@ func TestConfigOfAProfile(t *testing.T) {
 	require.ErrorContains(t, err, "need a profile")
 	small, err := New(Config{Profile: "h100-32b"})
 	require.NoError(t, err)
-	assert.Equal(t, 27_200, small.cfg.MaxModelLen, "no more context than the KV cache holds")
+	assert.Equal(t, 27_200, small.cfg.MaxModelLen, "the context is limited by the KV cache")
 }

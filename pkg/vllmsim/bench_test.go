@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// benchBodies are the two turns of one agent: a tool call, then an answer that obeys a schema of the prompt.
+// benchBodies returns the two turns of one agent: a tool call, then an answer that follows a schema in the prompt.
 func benchBodies(b *testing.B, s *Server) []string {
 	b.Helper()
 	schema := `{"type":"object","properties":{"file":{"type":"string"},"verdict":{"enum":["good","bad"]},"summary":{"type":"string"}},"required":["file","verdict","summary"]}`
@@ -50,9 +50,8 @@ func (d discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d discard) WriteHeader(int)             {}
 func (d discard) Flush()                      {}
 
-// One op is one streamed chat completion over loopback by one of 1,250 clients that share the processors with the
-// server, each with its own connection. ns/op is wall time divided by all requests, so with forward=60 it cannot fall
-// below 48 µs.
+// One op is one streamed chat completion over loopback. 1,250 clients share the processors with the server, each with its own
+// connection. ns/op is wall time divided by all requests. With forward=60 it cannot fall below 48 µs.
 func BenchmarkClients(b *testing.B) {
 	for _, forward := range []float64{0, 60} {
 		b.Run(fmt.Sprintf("forward=%g", forward), func(b *testing.B) {

@@ -6,7 +6,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim/internal/sample"
 )
 
-// appendBody writes an answer as one unstreamed response.
+// appendBody appends an answer as one unstreamed response body.
 func appendBody(dst []byte, id string, created int64, model, fingerprint string, a *answer, u *usage) []byte {
 	dst = append(dst, `{"id":`...)
 	dst = sample.AppendString(dst, id)

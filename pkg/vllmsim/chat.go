@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// maxBody bounds a request's body.
+// maxBody is the limit of a request's body, in bytes.
 const maxBody = 64 << 20
 
-// errPassFailed ends a request whose forward pass fails on purpose.
+// errPassFailed ends a request with an injected failure of the forward pass.
 var errPassFailed = errors.New("the forward pass fails on purpose")
 
 // exchange is one chat completion in flight.
@@ -28,7 +28,7 @@ type exchange struct {
 	usage   usage
 	number  uint64 // of the forward pass
 	fails   bool   // the forward pass fails
-	seen    bool   // the first token is out
+	seen    bool   // the first token was generated
 }
 
 func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
@@ -132,7 +132,7 @@ func (s *Server) requestID(h http.Header, req *chatRequest) string {
 	return fmt.Sprintf("chatcmpl-%016x", mix(mix(s.cfg.Seed)+s.requests.Add(1)))
 }
 
-// stream answers with server-sent events.
+// stream sends the answer as server-sent events.
 func (x *exchange) stream(ctx context.Context, seq sequence) {
 	s := x.server
 	buf := s.buffer()
@@ -144,7 +144,7 @@ func (x *exchange) stream(ctx context.Context, seq sequence) {
 	if x.p.wantsUsage {
 		out.usage = &x.usage
 	}
-	// A pass that fails answers with a status, so its headers wait.
+	// A failing pass answers with a status, so its headers must wait.
 	if !x.fails {
 		out.open()
 	}
@@ -170,7 +170,7 @@ func (x *exchange) stream(ctx context.Context, seq sequence) {
 	x.fail(err)
 }
 
-// hang lets the first event out and then holds the request until the client gives up.
+// hang sends the first event and then holds the request until the client gives up.
 func (x *exchange) hang(ctx context.Context, out *stream) error {
 	if out != nil {
 		if err := errors.Join(out.role(), out.flush()); err != nil {
@@ -181,7 +181,7 @@ func (x *exchange) hang(ctx context.Context, out *stream) error {
 	return context.Cause(ctx)
 }
 
-// whole answers with one body.
+// whole sends the answer as one body.
 func (x *exchange) whole(ctx context.Context, seq sequence) {
 	s := x.server
 	err := seq.run(ctx, func(now step) error {
@@ -205,7 +205,7 @@ func (x *exchange) whole(ctx context.Context, seq sequence) {
 		writeJSON(x.w, http.StatusOK, *buf)
 		return
 	}
-	// The promised length is that of the whole body.
+	// Content-Length is that of the whole body.
 	n := len(*buf) / 2
 	if x.faults.cutBytes > 0 {
 		n = min(n, x.faults.cutBytes)
@@ -216,7 +216,7 @@ func (x *exchange) whole(ctx context.Context, seq sequence) {
 	x.fail(errCut)
 }
 
-// progress notes what the engine tells; the first call is the first token.
+// progress records the engine's progress. The first call marks the first token.
 func (x *exchange) progress(now step) error {
 	if x.seen {
 		return nil
@@ -238,7 +238,7 @@ func (x *exchange) finished() {
 	m.latency.Observe(time.Since(x.arrived).Seconds())
 }
 
-// fail ends an exchange that did not finish. A client that went away needs no answer.
+// fail ends an exchange that did not finish. It answers nothing if the client is gone.
 func (x *exchange) fail(err error) {
 	switch {
 	case errors.Is(err, errPassFailed):
@@ -252,13 +252,13 @@ func (x *exchange) fail(err error) {
 	}
 }
 
-// closeConnection drops the connection without the end of the body.
+// closeConnection closes the connection before the end of the body.
 func (x *exchange) closeConnection() {
 	rc := http.NewResponseController(x.w)
 	if err := rc.Flush(); err != nil {
 		return
 	}
 	if conn, _, err := rc.Hijack(); err == nil {
-		_ = conn.Close() // the cut is the point
+		_ = conn.Close() // a cut connection is the intended fault
 	}
 }

@@ -82,7 +82,7 @@ func TestDisconnectFreesTheRequest(t *testing.T) {
 				}()
 				synctest.Wait()
 			}
-			if more == streamed { // headers are there, so post has returned and closed the stream
+			if more == streamed { // post has returned with headers and closed the stream
 				<-done
 				<-done
 			} else {
@@ -123,13 +123,13 @@ func TestToolTurnThenAnswer(t *testing.T) {
 				obeys(t, schema, second.content)
 				assert.Contains(t, second.content, `"file":"pkg/batch/state.go"`)
 				assert.Contains(t, second.content, "simulated: ")
-				// What the first turn computed and wrote is cached, up to the last full block.
+				// The prompt and output of the first turn are cached up to the last full block.
 				held := first.usage.Total / blockSize * blockSize
 				assert.Equal(t, held, second.usage.Details.Cached)
 				assert.Equal(t, second.usage.Prompt/blockSize*blockSize-held, second.usage.Details.Created)
 
 				repair := p.ask(t.Context(), chatBody(head+toolTurn(first.calls[0], "package batch")+","+say("assistant", second.content)+","+user("That is not valid. Answer again."), more), nil)
-				assert.Empty(t, repair.calls, "a repair turn is no new question")
+				assert.Empty(t, repair.calls, "a repair turn does not start a new question")
 				obeys(t, schema, repair.content)
 			})
 		})
@@ -152,7 +152,7 @@ func TestToolChoiceAndTurns(t *testing.T) {
 		{"named", Config{}, `"tool_choice":{"type":"function","function":{"name":"read_file"}}`, nil, 1, "stop"},
 		{"no tool turns", Config{ToolTurns: -1}, `"tool_choice":"auto"`, nil, 0, "stop"},
 		{"header wins", Config{ToolTurns: 3}, `"tool_choice":"auto"`, header{headerToolTurns: "0"}, 0, "stop"},
-		{"an enforced schema loses the call", Config{}, `"response_format":{"type":"json_object"}`, nil, 0, "stop"},
+		{"an enforced schema drops the call", Config{}, `"response_format":{"type":"json_object"}`, nil, 0, "stop"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

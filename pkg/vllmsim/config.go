@@ -8,10 +8,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim/batching"
 )
 
-// Version is the vLLM version whose HTTP face is simulated.
+// Version is the vLLM version whose HTTP API is simulated.
 const Version = "0.32.0"
 
-// OwnedBy is what /v1/models says in owned_by. It tells a client that answers are simulated.
+// OwnedBy is the value of owned_by in /v1/models. It marks the answers as simulated.
 const OwnedBy = "batchagent-vllmsim"
 
 // blockSize is the number of tokens in one block of the KV cache.
@@ -21,27 +21,27 @@ const blockSize = 16
 type Config struct {
 	Model       string // Defaults to "sim".
 	MaxModelLen int    // tokens of context. Defaults to 32768.
-	APIKey      string // asked for under /v1 if it is set
+	APIKey      string // required under /v1 if it is set
 	Seed        uint64 // of answers and faults
 
 	ForwardMS float64 // milliseconds of one model call up to its first token. Defaults to 0.
-	TokenMS   float64 // milliseconds of each further token. Defaults to 0: all tokens come with the first.
+	TokenMS   float64 // milliseconds of each further token. Defaults to 0: all tokens arrive with the first.
 
-	// Profile names a machine and model of package batching, such as "a10g-7b"; its engine then decides when tokens come,
-	// and ForwardMS and TokenMS must be 0. Defaults to none: fixed latencies.
+	// Profile names a machine and model of package batching, such as "a10g-7b". Its engine then decides the timing of tokens, and
+	// ForwardMS and TokenMS must be 0. Defaults to none: fixed latencies.
 	Profile      string
 	TimeScale    float64 // seconds of the profile's time per second. Defaults to 1.
 	BudgetTokens int     // of the profile: tokens computed in one step. Defaults to the profile's.
-	ByPriority   bool    // of the profile: requests run in the order of their priority, lower is sooner
+	ByPriority   bool    // of the profile: requests run by priority; lower runs sooner
 
-	MaxRunning int // requests running at once; more wait in order of arrival. Defaults to no limit, or to the profile's.
-	MaxQueued  int // requests running and waiting; more get a 503. Defaults to no limit.
+	MaxRunning int // limit of running requests; more wait in order of arrival. Defaults to no limit, or to the profile's.
+	MaxQueued  int // limit of running and waiting requests; more get a 503. Defaults to no limit.
 	KVBlocks   int // blocks of 16 tokens in the KV cache. Defaults to 65536, or to the profile's.
 
-	ToolTurns      int // turns with a tool call before the answer; negative answers at once. Defaults to 1.
-	StreamInterval int // tokens per event when several are due at the same instant. Defaults to 16.
+	ToolTurns      int // turns with a tool call before the answer; a negative number answers immediately. Defaults to 1.
+	StreamInterval int // tokens per event when several are ready at the same instant. Defaults to 16.
 
-	AllowRemote bool // let Start listen on an address that other machines reach
+	AllowRemote bool // lets Start listen on an address that other machines can reach
 	Faults      Faults
 }
 
@@ -73,7 +73,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// validate reports every problem at once.
+// validate returns all problems at once.
 func (c Config) validate() error {
 	var errs []error
 	check := func(ok bool, format string, args ...any) {
@@ -85,7 +85,7 @@ func (c Config) validate() error {
 	if c.Profile != "" {
 		_, err := batching.LookupProfile(c.Profile)
 		errs = append(errs, err)
-		check(c.ForwardMS == 0 && c.TokenMS == 0, "forward-ms and token-ms are fixed latencies; a profile has its own, so give one or the other")
+		check(c.ForwardMS == 0 && c.TokenMS == 0, "forward-ms and token-ms are fixed latencies; a profile has its own, so set either the profile or fixed latencies")
 		check(c.MaxModelLen <= c.KVBlocks*blockSize, "max-model-len of %d tokens does not fit into the KV cache of %d", c.MaxModelLen, c.KVBlocks*blockSize)
 	} else {
 		check(c.TimeScale == 1 && c.BudgetTokens == 0 && !c.ByPriority, "time-scale, max-num-batched-tokens and the priority policy need a profile")

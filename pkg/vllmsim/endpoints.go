@@ -14,7 +14,7 @@ func (s *Server) version(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, []byte(`{"version":"`+Version+`"}`))
 }
 
-// load is what a server answers that was not started to count its requests.
+// load answers like a real server that was started without request counting.
 func (s *Server) load(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, []byte(`{"server_load":0}`))
 }
@@ -38,7 +38,7 @@ type tokenizeRequest struct {
 	ReturnTokenTexts bool    `json:"return_token_strs"`
 }
 
-// tokenize counts as usage does, also beyond the context window.
+// tokenize counts tokens like usage does, even beyond the context window.
 func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) {
 	req := &tokenizeRequest{}
 	err := s.readBody(w, r, req)

@@ -8,45 +8,45 @@ import (
 	"time"
 )
 
-// errQueueFull refuses a request before it is queued.
+// errQueueFull is returned for a request that exceeds the queue limit. The request was not queued.
 var errQueueFull = errors.New("the queue is full")
 
-// engine says when tokens come. It is safe for concurrent use.
+// engine decides when tokens are ready. It is safe for concurrent use.
 type engine interface {
-	// admit takes a request into the queue, or returns errQueueFull. An admitted sequence must be run.
+	// admit queues a request, or returns errQueueFull. The caller must run an admitted sequence.
 	admit(p pass) (sequence, error)
 	load() load
 }
 
 // sequence is one admitted request.
 type sequence interface {
-	// run waits for the tokens and calls emit, on its own goroutine, whenever more of them are out, until all are. It
-	// returns early with ctx's cause or emit's error. Either way the request has left the engine when run returns.
+	// run calls emit on its own goroutine when more tokens are ready, until all are. It returns early with ctx's cause or emit's
+	// error. In all cases the request has left the engine when run returns.
 	run(ctx context.Context, emit func(step) error) error
 }
 
-// pass is one model call as the engine sees it.
+// pass is one model call in the engine's terms.
 type pass struct {
 	promptTokens int
 	prompt       []uint64 // block hashes of the prompt
 	outputTokens int      // at least 1
-	whole        []uint64 // block hashes of prompt and output; nil if the output will not be seen again
+	whole        []uint64 // block hashes of prompt and output; nil if no later request can contain the output
 	delay        time.Duration
-	priority     int // lower is sooner, if the engine looks at it
+	priority     int // lower runs sooner, if the engine uses it
 }
 
 // step is the progress of a sequence.
 type step struct {
-	tokens  int // output tokens that are out
+	tokens  int // output tokens so far
 	cached  int // prompt tokens that were in the prefix cache
 	created int // prompt tokens that this request added to it
 }
 
-// load is the state of the engine.
+// load is the state of an engine.
 type load struct {
 	running, waiting int
 	kvUsage          float64 // 0..1, blocks of running requests
-	preemptions      int     // so far
+	preemptions      int     // total
 }
 
 func newEngine(c Config) (engine, error) {
@@ -56,7 +56,7 @@ func newEngine(c Config) (engine, error) {
 	return newFixedEngine(c)
 }
 
-// fixedEngine takes a fixed time for every model call, however many run beside it.
+// fixedEngine gives every model call the same duration, however many run concurrently.
 type fixedEngine struct {
 	forward, token        time.Duration
 	maxRunning, maxQueued int
@@ -108,7 +108,7 @@ func (e *fixedEngine) start(s *fixedSequence) {
 	e.running++
 	e.used += s.pass.size()
 	usable := s.pass.prompt
-	// The last token is always computed, so a block that ends the prompt does not count.
+	// The last token is always computed, so a block at the end of the prompt is not reused.
 	if n := (s.pass.promptTokens - 1) / blockSize; len(usable) > n {
 		usable = usable[:n]
 	}
@@ -122,7 +122,7 @@ func (p *pass) size() int {
 	return (p.promptTokens + p.outputTokens + blockSize - 1) / blockSize
 }
 
-// leave takes a sequence out, wherever it is, and lets the next one in.
+// leave removes a waiting or running sequence and starts the next one.
 func (e *fixedEngine) leave(s *fixedSequence) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -149,9 +149,9 @@ func (e *fixedEngine) remember(blocks []uint64) {
 type fixedSequence struct {
 	engine   *fixedEngine
 	pass     pass
-	progress step          // cached and created are set when it starts
+	progress step          // cached and created are set at the start
 	turn     chan struct{} // closed when it starts; nil if it started at once
-	place    *list.Element // in the queue, nil once it has left it; guarded by engine.mu
+	place    *list.Element // in the queue; nil outside of it; guarded by engine.mu
 }
 
 func (s *fixedSequence) run(ctx context.Context, emit func(step) error) error {

@@ -8,16 +8,16 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim/internal/sample"
 )
 
-// apiError is an answer with a status of 400 or more, in the shape {"error":{message,type,param,code}}.
+// apiError is a response with a status of 400 or more, in the shape {"error":{message,type,param,code}}.
 type apiError struct {
 	status     int
 	kind       string // the "type" field
 	message    string
-	param      string // "" is null
+	param      string // "" is sent as null
 	retryAfter int    // seconds; 0 sends no header
 }
 
-// badParam is a refusal of one parameter, in the real server's words.
+// badParam refuses one parameter, with the real server's message.
 func badParam(param, format string, args ...any) *apiError {
 	return &apiError{
 		status: http.StatusBadRequest, kind: "BadRequestError", param: param,
@@ -25,19 +25,19 @@ func badParam(param, format string, args ...any) *apiError {
 	}
 }
 
-// badValue is badParam that repeats the value.
+// badValue refuses one parameter and repeats its value.
 func badValue(param string, value any, format string, args ...any) *apiError {
 	e := badParam(param, format, args...)
 	e.message = fmt.Sprintf("%s (parameter=%s, value=%v)", fmt.Sprintf(format, args...), param, value)
 	return e
 }
 
-// badRequest is a refusal that names no parameter.
+// badRequest refuses a request without naming a parameter.
 func badRequest(format string, args ...any) *apiError {
 	return &apiError{status: http.StatusBadRequest, kind: "BadRequestError", message: fmt.Sprintf(format, args...)}
 }
 
-// badBody is what body validation answers: another type, and details in a Python-like text.
+// badBody is the answer of body validation: it has another type, and details in a Python-like text.
 func badBody(param, details string) *apiError {
 	return &apiError{status: http.StatusBadRequest, kind: "Bad Request", param: param, message: details}
 }
@@ -70,7 +70,7 @@ func (e *apiError) body(dst []byte) []byte {
 	return append(dst, "}}"...)
 }
 
-// writeDetail answers in the web framework's own shape.
+// writeDetail sends an error in the web framework's own shape.
 func writeDetail(w http.ResponseWriter, status int, detail string) {
 	writeJSON(w, status, append(sample.AppendString([]byte(`{"detail":`), detail), '}'))
 }

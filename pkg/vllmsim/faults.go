@@ -13,20 +13,19 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// Faults says what goes wrong on purpose. Rates are 0..1, per request and independent of each other. Which requests
-// they hit depends on the seed, the conversation and how often it was sent, not on the order of arrival. The zero value
-// has no faults.
+// Faults are injected faults. Rates are 0..1, per request and independent of each other. The seed, the conversation and its
+// number of repetitions decide which requests they hit; the order of arrival does not. The zero value has no faults.
 type Faults struct {
 	Status503 float64 // answers 503 as if the queue were full
 	Status500 float64 // answers 500
 	Status429 float64 // answers 429 with Retry-After: 1
-	Cut       float64 // closes the connection in the middle of the answer
-	Hang      float64 // falls silent after the first event; unstreamed, never answers
+	Cut       float64 // closes the connection before the end of the answer
+	Hang      float64 // sends nothing after the first event; without streaming, never answers
 	Slow      float64 // adds SlowMS before the first token
 	SlowMS    float64 // milliseconds
-	Malformed float64 // tool arguments that are not JSON
-	Invalid   float64 // a final answer that breaks its schema
-	Every     int     // every Nth forward pass takes its time and then fails with 500; 0 never
+	Malformed float64 // sends tool arguments that are not JSON
+	Invalid   float64 // sends a final answer that violates its schema
+	Every     int     // every Nth forward pass fails with 500 after its usual time; 0 never
 }
 
 func (f Faults) validate() error {
@@ -64,10 +63,10 @@ func (f Faults) rates() []faultRate {
 	}
 }
 
-// faultPlan is what goes wrong with one request.
+// faultPlan lists the faults of one request.
 type faultPlan struct {
 	status    int
-	cutEvents int // events that get out before the connection closes; 0 does not cut
+	cutEvents int // events to send before the connection closes; 0 does not cut
 	cutBytes  int // the same in bytes of the body
 	hang      bool
 	delay     time.Duration
@@ -84,10 +83,10 @@ type injector struct {
 	passes atomic.Uint64
 
 	mu   sync.Mutex
-	seen *lru.Cache[uint64, uint64] // how often a conversation was sent; guarded by mu as a read-and-add
+	seen *lru.Cache[uint64, uint64] // how often a conversation was sent; mu guards each read and increment
 }
 
-// seenLimit bounds the conversations whose repetitions are told apart.
+// seenLimit is the number of conversations whose repetitions are counted.
 const seenLimit = 65_536
 
 func newInjector(seed uint64, f Faults) (*injector, error) {
@@ -100,7 +99,7 @@ func newInjector(seed uint64, f Faults) (*injector, error) {
 	return i, nil
 }
 
-// set replaces the faults and counts passes and repetitions from the start.
+// set replaces the faults and resets the counts of passes and repetitions.
 func (i *injector) set(f Faults) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -109,7 +108,7 @@ func (i *injector) set(f Faults) {
 	i.seen.Purge()
 }
 
-// plan decides what goes wrong with a request, from the rates and from its headers.
+// plan decides the faults of a request, from the rates and its headers.
 func (i *injector) plan(h http.Header, conversation uint64) (faultPlan, *apiError) {
 	var p faultPlan
 	if f := i.faults.Load(); *f != (Faults{Every: f.Every}) {
@@ -128,18 +127,18 @@ func (i *injector) plan(h http.Header, conversation uint64) (faultPlan, *apiErro
 	return p, p.readHeaders(h)
 }
 
-// passFails counts one forward pass and reports whether it is one that fails.
+// passFails counts one forward pass and reports whether it must fail.
 func (i *injector) passFails() (number uint64, fails bool) {
 	number = i.passes.Add(1)
 	every := i.faults.Load().Every
 	return number, every > 0 && number%uint64(every) == 0
 }
 
-// The request headers that ask for a fault.
+// Request headers that inject a fault.
 const (
 	headerStatus    = "X-Sim-Status"    // an HTTP status from 400 to 599
 	headerCutAfter  = "X-Sim-Cut-After" // "3" events, or "500b" bytes of the body
-	headerHang      = "X-Sim-Hang"      // anything but "" and "0"
+	headerHang      = "X-Sim-Hang"      // any value except "" and "0"
 	headerDelay     = "X-Sim-Delay-Ms"  // milliseconds before the first token
 	headerToolTurns = "X-Sim-Tool-Turns"
 )
@@ -177,7 +176,7 @@ func (p *faultPlan) readHeaders(h http.Header) *apiError {
 	return nil
 }
 
-// faultError is the body of an injected status.
+// faultError returns the body of an injected status.
 func faultError(status int) *apiError {
 	switch status {
 	case http.StatusServiceUnavailable:

@@ -80,7 +80,7 @@ func TestEveryNthPassFails(t *testing.T) {
 			statuses = append(statuses, p.ask(t.Context(), chatBody(user("hello"), more), nil).status)
 		}
 		assert.Equal(t, []int{200, 200, 500, 200, 200, 500}, statuses)
-		assert.Equal(t, 6*60*time.Millisecond, time.Since(start), "a failed pass takes its time")
+		assert.Equal(t, 6*60*time.Millisecond, time.Since(start), "a failed pass has its usual duration")
 		require.NoError(t, s.SetFaults(Faults{}))
 		for range 6 {
 			assert.Equal(t, 200, p.ask(t.Context(), chatBody(user("hello"), ""), nil).status)
@@ -89,7 +89,7 @@ func TestEveryNthPassFails(t *testing.T) {
 	})
 }
 
-// outcome sums up what a fault did to one request.
+// outcome summarizes the effect of a fault on one request.
 func outcome(t *testing.T, p *pipe, text, more string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -160,7 +160,7 @@ func TestFaultRates(t *testing.T) {
 	}
 }
 
-func TestAFaultDoesNotHitEveryRepetition(t *testing.T) {
+func TestFaultDoesNotHitEveryRepetition(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, p := newPipe(t, Config{Seed: 1, Faults: Faults{Status500: 0.5}})

@@ -13,17 +13,17 @@ import (
 
 const (
 	cachedSchemas = 512
-	maxStarts     = 256 // places in one text where a schema is looked for
+	maxStarts     = 256 // places in one text that are searched for a schema
 )
 
-// answerSchema is a schema that an answer must obey.
+// answerSchema is a schema that an answer must follow.
 type answerSchema = sample.Schema
 
-// schemaCache compiles schemas once, and remembers which texts hold one. It is safe for concurrent use.
+// schemaCache compiles schemas once and remembers which texts contain one. It is safe for concurrent use.
 type schemaCache struct {
 	seed     maphash.Seed
 	compiled *lru.Cache[uint64, compiled]
-	found    *lru.Cache[uint64, *sample.Schema] // nil: the text holds no schema
+	found    *lru.Cache[uint64, *sample.Schema] // nil: the text contains no schema
 }
 
 type compiled struct {
@@ -53,7 +53,7 @@ func (c *schemaCache) compile(raw []byte) (*sample.Schema, error) {
 	return s, err
 }
 
-// inMessages returns the first schema that the operator's or the user's messages show, or nil.
+// inMessages returns the first schema in the operator's or the user's messages, or nil.
 func (c *schemaCache) inMessages(messages []message) *sample.Schema {
 	for _, operator := range []bool{true, false} {
 		for i := range messages {
@@ -82,7 +82,7 @@ func (c *schemaCache) inText(text string) *sample.Schema {
 	return s
 }
 
-// search compiles the first {…} block of a text that is a schema.
+// search compiles the first {…} block of a text that is a schema. It returns nil without one.
 func (c *schemaCache) search(text string) *sample.Schema {
 	at := 0
 	for range maxStarts {
@@ -102,7 +102,7 @@ func (c *schemaCache) search(text string) *sample.Schema {
 	return nil
 }
 
-// looksLikeSchema tells a schema from an example: it must be the schema of an object or an array.
+// looksLikeSchema distinguishes a schema from an example: it must be the schema of an object or an array.
 func looksLikeSchema(raw []byte) bool {
 	var s struct {
 		Type       any             `json:"type"`

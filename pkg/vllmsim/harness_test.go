@@ -61,7 +61,7 @@ func (p *pipe) Addr() net.Addr { return &net.IPAddr{IP: net.IPv4(127, 0, 0, 1)} 
 
 type header map[string]string
 
-// post sends a chat completion. The caller closes the body.
+// post sends a chat completion. The caller must close the body.
 func (p *pipe) post(ctx context.Context, body string, h header) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://127.0.0.1/v1/chat/completions", strings.NewReader(body))
 	require.NoError(p.t, err)
@@ -110,7 +110,7 @@ type wireMessage struct {
 	} `json:"tool_calls"`
 }
 
-// ask sends a chat completion and reads it whole.
+// ask sends a chat completion and reads the whole answer.
 func (p *pipe) ask(ctx context.Context, body string, h header) reply {
 	p.t.Helper()
 	resp, err := p.post(ctx, body, h)
@@ -196,7 +196,7 @@ const (
 	readFile = `"tools":[{"type":"function","function":{"name":"read_file","description":"Read a text file","parameters":{"type":"object","properties":{"path":{"type":"string"},"encoding":{"type":"string"},"limit":{"type":"integer","minimum":1}},"required":["path"],"additionalProperties":false}}}]`
 )
 
-// toolTurn is what a client appends after a call was run.
+// toolTurn returns the messages that a client appends after a tool call.
 func toolTurn(c replyCall, result string) string {
 	b, _ := json.Marshal([]any{
 		map[string]any{"role": "assistant", "content": "", "tool_calls": []any{map[string]any{"id": c.id, "type": "function", "function": map[string]any{"name": c.name, "arguments": c.args}}}},

@@ -8,22 +8,22 @@ import (
 )
 
 const (
-	maxScan  = 16 << 10 // bytes of a message that are searched
-	maxWords = 60       // bytes of the prompt that free strings repeat
+	maxScan  = 16 << 10 // limit of the searched part of a message, in bytes
+	maxWords = 60       // limit of the prompt text in free strings, in bytes
 	maxQuery = 80
-	maxFound = 8 // candidates kept of each kind
+	maxFound = 8 // limit of candidates of each kind
 )
 
-// hints finds in the user's words what a parameter of a given name could mean.
+// hints finds values for parameters in the user's words, by the parameters' names.
 type hints struct {
 	text string // the user's message
-	nth  int    // which of several candidates to take: the number of the tool turn
+	nth  int    // number of the tool turn; selects one of several candidates
 
 	scanned                             bool
 	files, dirs, urls, ids, names, mail []string
 }
 
-// meaning is what a parameter's name asks for.
+// meaning is the kind of value that a parameter's name suggests.
 type meaning int
 
 const (
@@ -50,7 +50,7 @@ func meaningOf(param string) meaning {
 	if m, ok := meanings[name]; ok {
 		return m
 	}
-	// "file_path", "customerId": the last part tells most, then the others.
+	// In "file_path" and "customerId" the last part is the most specific one.
 	parts := strings.FieldsFunc(splitCamel(param), func(r rune) bool { return r == '_' || r == '-' || r == ' ' })
 	for _, part := range slices.Backward(parts) {
 		part = strings.ToLower(part)
@@ -77,8 +77,8 @@ func splitCamel(s string) string {
 	return b.String()
 }
 
-// argument returns what the user's words have for a tool's parameter. A name that asks for nothing in particular gets a
-// proper name or the words themselves.
+// argument returns a value from the user's words for a tool's parameter. A name without a special meaning gets a proper name or
+// the words themselves.
 func (h *hints) argument(param string) (string, bool) {
 	h.scan()
 	switch meaningOf(param) {
@@ -97,7 +97,7 @@ func (h *hints) argument(param string) (string, bool) {
 	}
 }
 
-// echo returns what an answer may repeat from the prompt as it is: paths, links, identifiers.
+// echo returns text of the prompt that an answer may repeat unchanged: paths, links, identifiers.
 func (h *hints) echo(param string) (string, bool) {
 	switch meaningOf(param) {
 	case meansPath:
@@ -127,7 +127,7 @@ func (h *hints) pick(from []string) (string, bool) {
 	return from[h.nth%len(from)], true
 }
 
-// scan sorts the tokens of the message into kinds, once.
+// scan classifies the tokens of the message. It runs once.
 func (h *hints) scan() {
 	if h.scanned {
 		return
@@ -171,7 +171,7 @@ func (h *hints) sort(t string, startsSentence bool) {
 	}
 }
 
-// hasExtension tells "pkg/main.go" from "e.g" and "v1.2".
+// hasExtension distinguishes "pkg/main.go" from "e.g" and "v1.2".
 func hasExtension(t string) bool {
 	dot := strings.LastIndexByte(t, '.')
 	base, ext := t[:max(0, dot)], t[dot+1:]
@@ -190,7 +190,7 @@ func isSeparator(r rune) bool {
 	return unicode.IsSpace(r) || strings.ContainsRune("\"'`()[]{}<>,;|*", r)
 }
 
-// firstWords returns the start of a text on one line, cut between words.
+// firstWords returns the beginning of a text on one line, cut between words.
 func firstWords(text string, limit int) string {
 	var b strings.Builder
 	for w := range strings.FieldsSeq(clip(text, 4*limit)) {
@@ -205,7 +205,7 @@ func firstWords(text string, limit int) string {
 	return b.String()
 }
 
-// clip cuts a text to at most n bytes without cutting a character.
+// clip cuts a text to at most n bytes without splitting a character.
 func clip(s string, n int) string {
 	if len(s) <= n {
 		return s

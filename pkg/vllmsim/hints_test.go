@@ -34,7 +34,7 @@ func TestArgumentsComeFromTheUsersWords(t *testing.T) {
 	}
 }
 
-func TestTheToolThatFitsIsChosen(t *testing.T) {
+func TestFittingToolIsChosen(t *testing.T) {
 	t.Parallel()
 	s, err := New(Config{})
 	require.NoError(t, err)

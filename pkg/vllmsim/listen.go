@@ -12,16 +12,16 @@ import (
 
 const (
 	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 5 * time.Second // the real server's: clients must drop idle connections sooner
+	idleTimeout       = 5 * time.Second // like the real server; clients must close idle connections sooner
 	stopTimeout       = 2 * time.Second
 )
 
-// ErrRemoteAddress refuses a listen address that other machines could reach.
+// ErrRemoteAddress is returned for a listen address that other machines could reach.
 var ErrRemoteAddress = errors.New("the simulated server has no real access control, so it listens on loopback addresses only; pass --allow-remote to listen elsewhere")
 
-// Start listens on addr ("127.0.0.1:0" takes a free port) and serves until stop is called or ctx is done. It returns
-// the base URL. stop waits up to 2 s for requests in flight, closes what is left, and returns when the listener is gone;
-// it may be called more than once.
+// Start listens on addr ("127.0.0.1:0" takes a free port) and serves until stop is called or ctx is done. It returns the base
+// URL. stop waits up to 2 s for requests in flight, closes the remaining ones, and returns when the listener is closed. It may be
+// called more than once.
 func (s *Server) Start(ctx context.Context, addr string) (url string, stop func() error, err error) {
 	if !s.cfg.AllowRemote && !isLoopback(addr) {
 		return "", nil, fmt.Errorf("listen on %s: %w", addr, ErrRemoteAddress)
@@ -47,7 +47,7 @@ func (s *Server) Start(ctx context.Context, addr string) (url string, stop func(
 		}
 		return err
 	})
-	detach := context.AfterFunc(ctx, func() { _ = shutdown() }) // whoever calls stop gets the error
+	detach := context.AfterFunc(ctx, func() { _ = shutdown() }) // the caller of stop gets the error
 	return "http://" + l.Addr().String(), func() error { detach(); return shutdown() }, nil
 }
 

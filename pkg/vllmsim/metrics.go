@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// metrics are the server's own counters under vLLM's names, in a registry of their own.
+// metrics are the server's counters under vLLM's names, in a separate registry.
 type metrics struct {
 	handler http.Handler
 

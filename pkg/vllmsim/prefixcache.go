@@ -7,8 +7,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// prefixCache is the set of blocks whose KV the engine still holds, least recently used out first. It is not safe for
-// concurrent use.
+// prefixCache is the set of blocks with cached KV; the least recently used is evicted first. It is not safe for concurrent use.
 type prefixCache struct {
 	blocks *simplelru.LRU[uint64, struct{}]
 }
@@ -21,7 +20,7 @@ func newPrefixCache(blocks int) (*prefixCache, error) {
 	return &prefixCache{blocks: lru}, nil
 }
 
-// lookup returns how many of the leading blocks are held.
+// lookup returns the number of leading blocks that are cached.
 func (p *prefixCache) lookup(blocks []uint64) int {
 	for i, b := range blocks {
 		if !p.blocks.Contains(b) {
@@ -31,7 +30,7 @@ func (p *prefixCache) lookup(blocks []uint64) int {
 	return len(blocks)
 }
 
-// insert takes blocks in, or makes them recent. The last block goes in first: a prefix must outlive what follows it.
+// insert adds blocks, or marks them as recent. The last block is added first, because a prefix must outlive the blocks after it.
 func (p *prefixCache) insert(blocks []uint64) {
 	for _, b := range slices.Backward(blocks) {
 		p.blocks.Add(b, struct{}{})

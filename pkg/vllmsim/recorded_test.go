@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// recordedServer is configured like the server of the recordings.
+// recordedServer is configured like the recorded server.
 func recordedServer(t *testing.T) *Server {
 	t.Helper()
 	s, err := New(Config{Model: "smollm2-135m", MaxModelLen: 4096, StreamInterval: 1})
@@ -25,7 +25,7 @@ func recordedServer(t *testing.T) *Server {
 	return s
 }
 
-// Error bodies are compared as they are: clients classify by them.
+// TestErrorsMatchRecordings compares whole error bodies, because clients classify errors by them.
 func TestErrorsMatchRecordings(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
@@ -67,7 +67,7 @@ func TestKeyAndQueueErrorsMatchRecordings(t *testing.T) {
 	}
 }
 
-// Bodies are compared by their fields, in order, and by the values that a client acts on.
+// TestBodiesMatchRecordings compares the order of fields, and the values that clients use.
 func TestBodiesMatchRecordings(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
@@ -109,14 +109,15 @@ func TestStreamsMatchRecordings(t *testing.T) {
 	}
 }
 
-// another are recordings whose server had what the simulator's has not, with the status that the simulator answers.
+// another lists recordings of a server with other features, with the status of the simulator.
 var another = map[string]int{
-	"chat-n2": http.StatusBadRequest, // more than one choice is refused, and the answer says so
+	"chat-n2": http.StatusBadRequest, // the simulator refuses more than one choice with a clear message
 }
 
-// Every recorded request is taken or refused as the real server did it, and nothing is said in a form in which the real server never
-// said anything: what a model decides differs (a call or a text, the end or the limit), how it is framed does not.
-func TestNothingIsSaidThatARealServerDoesNotSay(t *testing.T) {
+// TestOnlyRecordedFormsAreSent replays every recorded request. The simulator must accept or refuse it like the real server. It
+// may send only forms that the real server sent. The model's choices may differ (a call or a text, the end or the limit), but
+// their framing may not.
+func TestOnlyRecordedFormsAreSent(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.request")
 	require.NoError(t, err)
@@ -133,7 +134,7 @@ func TestNothingIsSaidThatARealServerDoesNotSay(t *testing.T) {
 		want, got := replay(t, guardedLike(t, name), name, nil)
 		all = append(all, exchange{name, want, got, forms(t, body(t, got))})
 		said, err := io.ReadAll(want.Body)
-		if err == nil { // else the client had hung up
+		if err == nil { // otherwise the client had disconnected
 			for _, form := range forms(t, string(said)) {
 				real[form] = true
 			}
@@ -147,12 +148,12 @@ func TestNothingIsSaidThatARealServerDoesNotSay(t *testing.T) {
 		assert.Equal(t, x.want.StatusCode, x.got.StatusCode, x.name)
 		assert.Equal(t, x.want.Header.Get("Content-Type"), x.got.Header.Get("Content-Type"), x.name)
 		for _, form := range x.says {
-			assert.True(t, real[form], "%s: no real server said %s", x.name, form)
+			assert.True(t, real[form], "%s: no real server sent %s", x.name, form)
 		}
 	}
 }
 
-// guardedLike is a server with the key and the queue of the one that a recording is of, if it had them.
+// guardedLike returns a server with the API key and queue limit of the recorded one.
 func guardedLike(t *testing.T, name string) *Server {
 	t.Helper()
 	cfg := Config{Model: "smollm2-135m", MaxModelLen: 4096, StreamInterval: 1}
@@ -172,7 +173,7 @@ func guardedLike(t *testing.T, name string) *Server {
 	return s
 }
 
-// forms lists the shapes of a stream's events, or of a body. Comments and metrics have none.
+// forms returns the shapes of a stream's events, or of a body. Comments and metrics have none.
 func forms(t *testing.T, text string) []string {
 	t.Helper()
 	if strings.HasPrefix(text, "{") {
@@ -187,7 +188,7 @@ func forms(t *testing.T, text string) []string {
 	return out
 }
 
-// replay sends a recorded request to s, and returns the recorded response and s's own.
+// replay sends a recorded request to s. It returns the recorded response and the response of s.
 func replay(t *testing.T, s *Server, name string, edit func(*http.Request)) (want, got *http.Response) {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join("testdata", name+".request"))
@@ -214,7 +215,7 @@ func body(t *testing.T, r *http.Response) string {
 	return string(b)
 }
 
-// eventShapes lists the shapes of a stream's events; equal neighbours count once, since texts differ in length.
+// eventShapes returns the shapes of a stream's events. Equal neighbours count once, because texts differ in length.
 func eventShapes(t *testing.T, stream string) []string {
 	t.Helper()
 	var out []string
@@ -232,7 +233,7 @@ func eventShapes(t *testing.T, stream string) []string {
 	return out
 }
 
-// shape keeps the fields of a JSON text in their order, the values that clients act on, and the kinds of all others.
+// shape keeps the order of fields in a JSON text and the values that clients use. All other values are replaced by their types.
 func shape(t *testing.T, text string) string {
 	t.Helper()
 	if text == "" {
@@ -260,7 +261,7 @@ func shape(t *testing.T, text string) string {
 				}
 				at := b.Len()
 				walk(key)
-				if element := b.String()[at:]; elements[element] { // lists of equal elements count one
+				if element := b.String()[at:]; elements[element] { // count equal elements of a list once
 					keep := b.String()[:at]
 					b.Reset()
 					b.WriteString(keep)

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// chatRequest is the body of a chat completion, as far as the simulator looks at it. Unknown fields are accepted, as
-// the real server does.
+// chatRequest is the body of a chat completion, with the fields that the simulator uses. Unknown fields are accepted, like in the
+// real server.
 type chatRequest struct {
 	Model               string             `json:"model"`
 	Messages            []message          `json:"messages"`
@@ -51,7 +51,7 @@ type message struct {
 	ToolCalls []toolCall `json:"tool_calls"`
 }
 
-// instructs reports whether the message is the operator's rather than the user's.
+// instructs reports whether the message comes from the operator, not from the user.
 func (m *message) instructs() bool { return m.Role == "system" || m.Role == "developer" }
 
 type toolCall struct {
@@ -64,7 +64,7 @@ type toolCall struct {
 // content is text that may come as a string, as a list of parts, as an object or as null.
 type content string
 
-// UnmarshalJSON joins the text of all parts. What is no text stays as the JSON it is.
+// UnmarshalJSON joins the text of all parts. Other content stays as JSON.
 func (c *content) UnmarshalJSON(data []byte) error {
 	switch data[0] {
 	case '"':
@@ -89,7 +89,7 @@ func (c *content) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// decode reads a request body, with the error that the real server's body validation gives.
+// decode reads a request body. Errors are those of the real server's body validation.
 func decode(body []byte, into any) *apiError {
 	err := json.Unmarshal(body, into)
 	if err == nil {

@@ -30,7 +30,7 @@ type route struct {
 	serve  http.HandlerFunc
 }
 
-// New returns a server that is ready to serve. The error names every bad field of cfg.
+// New returns a server that is ready to serve. The error lists every bad field of cfg.
 func New(cfg Config) (*Server, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -71,7 +71,7 @@ func newServer(cfg Config, e engine) (*Server, error) {
 	return s, nil
 }
 
-// SetFaults replaces the faults for requests that arrive from here on, and counts forward passes from the start.
+// SetFaults replaces the faults for later requests, and restarts the count of forward passes.
 func (s *Server) SetFaults(f Faults) error {
 	if err := f.validate(); err != nil {
 		return fmt.Errorf("faults: %w", err)
@@ -105,7 +105,7 @@ func (s *Server) authorised(r *http.Request) bool {
 
 func (s *Server) buffer() *[]byte { return s.buffers.Get().(*[]byte) } //nolint:forcetypeassert // the pool holds nothing else
 
-// maxPooled keeps a rare huge buffer from living on in the pool.
+// maxPooled is the largest buffer that is kept in the pool, in bytes.
 const maxPooled = 1 << 20
 
 func (s *Server) recycle(b *[]byte) {

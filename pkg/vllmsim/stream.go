@@ -8,26 +8,26 @@ import (
 	"github.com/batchagent/batchagent/pkg/vllmsim/internal/sample"
 )
 
-// errCut ends a stream whose fault is to be cut.
+// errCut ends a stream with an injected cut.
 var errCut = errors.New("the stream is cut on purpose")
 
 // usage is the token count of one request.
 type usage struct{ prompt, cached, created, completion int }
 
-// stream writes one answer as server-sent events. Events that are due together leave in one write.
+// stream writes one answer as server-sent events. Events that are due at the same time are sent in one write.
 type stream struct {
 	w        http.ResponseWriter
 	a        *answer
-	head     []byte // what every event starts with
-	buf      []byte // events that wait for flush
-	interval int    // tokens per event at most
-	usage    *usage // written in an event of its own; nil if the client did not ask
+	head     []byte // the beginning of every event
+	buf      []byte // events waiting for flush
+	interval int    // limit of tokens per event
+	usage    *usage // sent in a separate event; nil if the client did not request it
 	print    string // system_fingerprint, on the last event
 	sent     int    // tokens written
 	started  bool   // the role event is written
 	cut      faultPlan
 	events   int // written so far
-	flushed  int // bytes of the body that left
+	flushed  int // bytes of the body already sent
 }
 
 func appendStreamHead(dst []byte, id string, created int64, model string) []byte {
@@ -40,7 +40,7 @@ func appendStreamHead(dst []byte, id string, created int64, model string) []byte
 	return append(dst, `,"choices":[`...)
 }
 
-// open sends the headers: the real server does so before the request leaves its queue.
+// open sends the headers. The real server sends them while the request is still queued.
 func (s *stream) open() {
 	s.w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	s.w.WriteHeader(http.StatusOK)
@@ -55,7 +55,7 @@ func (s *stream) role() error {
 	return s.end()
 }
 
-// advance writes the events for the answer's tokens up to n. The caller flushes.
+// advance writes the events for the answer's tokens up to n. The caller must flush.
 func (s *stream) advance(n int) error {
 	if !s.started {
 		if err := s.role(); err != nil {
@@ -70,7 +70,7 @@ func (s *stream) advance(n int) error {
 	return nil
 }
 
-// delta writes one event from the tokens that wait, up to n: a run of one kind.
+// delta writes one event from the waiting tokens up to n. All tokens of an event have the same kind.
 func (s *stream) delta(n int) error {
 	first := s.a.pieces[s.sent]
 	run := s.sent + 1
@@ -111,11 +111,11 @@ func (s *stream) delta(n int) error {
 	return s.end()
 }
 
-// contentEnds reports whether the content event being written carries the finish reason: it does when text is cut by
-// the token limit, since no end token follows.
+// contentEnds reports whether the current content event includes the finish reason. It does when the token limit cuts the text,
+// since no end token follows.
 func (s *stream) contentEnds() bool { return s.a.finish == "length" && s.sent == len(s.a.pieces) }
 
-// finish writes the finish reason, the usage if it is asked for, and the end mark.
+// finish writes the finish reason, the usage if requested, and the end mark.
 func (s *stream) finish() error {
 	if last := s.a.pieces[len(s.a.pieces)-1]; s.a.finish != "length" || last.kind != kindContent {
 		s.begin()
@@ -142,7 +142,7 @@ func (s *stream) finish() error {
 	return s.flush()
 }
 
-// lastChoice closes the event with the finish reason; it is the last one unless usage follows.
+// lastChoice completes the event with the finish reason. It is the last event unless usage follows.
 func (s *stream) lastChoice() {
 	if s.usage == nil {
 		s.fingerprint()
@@ -168,7 +168,7 @@ func (s *stream) end() error {
 	return nil
 }
 
-// flush sends what waits.
+// flush sends the waiting events.
 func (s *stream) flush() error {
 	if limit := s.cut.cutBytes; limit > 0 && s.flushed+len(s.buf) >= limit {
 		return s.sever(limit - s.flushed)
@@ -206,7 +206,7 @@ func appendStop(dst []byte, stop string) []byte {
 	return sample.AppendString(dst, stop)
 }
 
-// appendUsage writes a usage object. The unstreamed one has two more fields.
+// appendUsage appends a usage object. The one in an unstreamed body has two more fields.
 func appendUsage(dst []byte, u *usage, body bool) []byte {
 	dst = append(dst, `{"prompt_tokens":`...)
 	dst = strconv.AppendInt(dst, int64(u.prompt), 10)

@@ -1,7 +1,7 @@
 package vllmsim
 
-// render adds a conversation to the chain as the chat template writes it. A conversation that extends another, with
-// equal tools, starts with the same tokens, and an assistant message has the tokens that the model wrote.
+// render adds a conversation to the chain in the format of the chat template. A conversation that extends another one, with equal
+// tools, starts with the same tokens. An assistant message has exactly the tokens that the model generated.
 func render(c *chain, messages []message, tools []byte, generate bool) {
 	if len(tools) > 0 && (len(messages) == 0 || !messages[0].instructs()) {
 		startMessage(c, "system")
@@ -42,7 +42,7 @@ func renderTools(c *chain, tools []byte) {
 	c.text(string(tools))
 }
 
-// The parts of a tool call that the parser takes away.
+// Parts of a tool call that the tool parser removes.
 const (
 	callOpen  = "\n<tool_call>\n{\"name\": \""
 	callMid   = "\", \"arguments\": "

@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	vocabulary = 49_152 // token IDs of text are below it
+	vocabulary = 49_152 // limit of token IDs of text
 	maxWord    = 6      // bytes of one word token, without its leading space
 	maxSpaces  = 16
 	maxPunct   = 2
@@ -18,8 +18,8 @@ const (
 	tokenEnd   uint64 = 2 // after a message; the model's own end of turn
 )
 
-// chain is a token sequence as the engine sees it: its length, and one hash per full block that covers everything up
-// to the block's end, so equal hashes mean equal prefixes.
+// chain is a token sequence in the engine's terms: its length, and one hash per full block. Each hash covers everything up to the
+// block's end, so equal hashes mean equal prefixes.
 type chain struct {
 	hash   uint64
 	tokens int
@@ -30,7 +30,7 @@ type chain struct {
 	strs   []string
 }
 
-// fork returns a copy to which tokens can be added without changing c.
+// fork returns a copy. Tokens added to it do not change c.
 func (c *chain) fork() chain {
 	out := *c
 	out.blocks = slices.Clip(c.blocks)
@@ -39,7 +39,7 @@ func (c *chain) fork() chain {
 
 func (c *chain) special(id uint64, str string) { c.add(id, id, str) }
 
-// text adds the tokens of s. Text is cut at the ends of s, so a sequence of equal calls gives equal tokens.
+// text adds the tokens of s. No token spans two calls, so equal calls give equal tokens.
 func (c *chain) text(s string) {
 	for i := 0; i < len(s); {
 		start, end := i, tokenEndAt(s, i)
@@ -47,7 +47,7 @@ func (c *chain) text(s string) {
 		for ; i < end; i++ {
 			h = (h ^ uint64(s[i])) * 1099511628211
 		}
-		// Two words may share an ID, as the vocabulary is small, but their prefixes must differ.
+		// Two words may share an ID, because the vocabulary is small. The hashes of their prefixes must still differ.
 		c.add(h, 3+h%(vocabulary-3), s[start:end])
 	}
 }
@@ -64,7 +64,7 @@ func (c *chain) add(hash, id uint64, str string) {
 	}
 }
 
-// countTokens is the number of tokens that text adds.
+// countTokens returns the number of tokens that text would add.
 func countTokens(s string) int {
 	n := 0
 	for i := 0; i < len(s); n++ {
@@ -103,8 +103,8 @@ func (c class) limit() int {
 	}
 }
 
-// tokenEndAt returns where the token that starts at i ends. A token is a piece of a word with the space before it, a run of
-// white space, or up to two punctuation marks: about 4 bytes of English on average. Characters are never cut.
+// tokenEndAt returns the end of the token that starts at i. A token is a piece of a word with the space before it, a run of white
+// space, or up to two punctuation marks: about 4 bytes of English on average. Characters are never split.
 func tokenEndAt(s string, i int) int {
 	if s[i] == ' ' && i+1 < len(s) && classOf(s[i+1]) == word {
 		i++

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestTokensAreTheText(t *testing.T) {
+func TestTokensJoinToTheText(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.OneOf(rapid.String(), rapid.StringMatching(`([a-zA-Z]{1,12}[ ,.\n"{}:]{0,3}){0,20}`)).Draw(t, "text")
@@ -26,13 +26,13 @@ func TestTokensAreTheText(t *testing.T) {
 	})
 }
 
-func TestTokensPerByteAreLikeARealTokeniser(t *testing.T) {
+func TestTokensPerByteMatchARealTokeniser(t *testing.T) {
 	t.Parallel()
 	english := strings.Repeat("The coordinator is never on the data path: a batch finishes with the coordinator dead. ", 20)
 	assert.InDelta(t, 4.2, float64(len(english))/float64(countTokens(english)), 0.7)
 }
 
-func TestALongerConversationSharesItsTokens(t *testing.T) {
+func TestLongerConversationSharesItsTokens(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		roles := rapid.SampledFrom([]string{"system", "user", "assistant", "tool"})
@@ -64,7 +64,7 @@ func TestPrefixCacheEvictsTheEndOfOldPrefixesFirst(t *testing.T) {
 	assert.Equal(t, 4, cache.lookup([]uint64{20, 21, 22, 23, 24, 25}))
 }
 
-func TestTheWholePromptIsNeverCached(t *testing.T) {
+func TestLastPromptTokenIsNeverCached(t *testing.T) {
 	t.Parallel()
 	e, err := newFixedEngine(Config{}.withDefaults())
 	require.NoError(t, err)

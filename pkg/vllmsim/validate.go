@@ -12,7 +12,7 @@ const (
 	maxSalt  = 128
 )
 
-// toolMode says what tool_choice asks for.
+// toolMode is the effect of tool_choice.
 type toolMode int
 
 const (
@@ -27,10 +27,10 @@ type prompt struct {
 	req        *chatRequest
 	tools      *toolset // nil without tools
 	mode       toolMode
-	named      int // index of the tool that toolsNamed asks for
+	named      int // index of the tool in tool_choice, for toolsNamed
 	stops      []string
-	schema     *answerSchema // what the answer must obey; nil for free text
-	enforced   bool          // schema comes from the request's own fields, not from the prompt
+	schema     *answerSchema // the schema of the answer; nil for free text
+	enforced   bool          // the schema is in the request's own fields, not in the prompt
 	tokens     chain
 	maxOutput  int
 	salt       string
@@ -38,7 +38,7 @@ type prompt struct {
 	wantsUsage bool
 }
 
-// prepare checks a request in the order of the real server: body, model, prompt, sampling.
+// prepare validates a request in the order of the real server: body, model, prompt, sampling.
 func (s *Server) prepare(req *chatRequest) (*prompt, *apiError) {
 	p := &prompt{req: req, toolTurns: max(0, s.cfg.ToolTurns), wantsUsage: req.StreamOptions != nil && req.StreamOptions.IncludeUsage}
 	for _, check := range []func(*prompt) *apiError{
@@ -152,7 +152,7 @@ func (s *Server) checkModel(p *prompt) *apiError {
 	return s.knownModel(p.req.Model)
 }
 
-// knownModel accepts an empty name, which takes the served model.
+// knownModel accepts the served model, and an empty name.
 func (s *Server) knownModel(name string) *apiError {
 	if name == "" || name == s.cfg.Model {
 		return nil
@@ -199,7 +199,7 @@ func (s *Server) checkPrompt(p *prompt) *apiError {
 		p.tokens.hash = saltHash(p.salt)
 	}
 	render(&p.tokens, p.req.Messages, p.req.Tools, true)
-	// One token of output has to fit beside the prompt.
+	// At least one token of output must fit after the prompt.
 	if limit := s.cfg.MaxModelLen; p.tokens.tokens >= limit {
 		return badValue("input_tokens", limit+1, "This model's maximum context length is %d tokens. However, your prompt contains at least %d input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt.", limit, limit+1)
 	}
@@ -238,7 +238,7 @@ func saltHash(salt string) uint64 {
 	return c.hash
 }
 
-// pythonFloat writes a number as the real server does: always with a decimal point.
+// pythonFloat formats a number like the real server, always with a decimal point.
 func pythonFloat(f float64) string {
 	s := strconv.FormatFloat(f, 'f', -1, 64)
 	if !strings.Contains(s, ".") {

@@ -1,5 +1,5 @@
-// Package figures prints measurements: one line per run in the format that `go test -bench` and benchstat use, and a
-// summary with median and spread. It keeps numbers in memory and does nothing else.
+// Package figures prints measurements: one line per run in the format of `go test -bench` and benchstat, and a summary with
+// median and spread. It has no state beyond its values.
 package figures
 
 import (
@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// Value is one measured number with its unit, as benchstat wants them: "jobs/s", "s/batch", "B/job".
+// Value is one measured number with its unit in benchstat's notation: "jobs/s", "s/batch", "B/job".
 type Value struct {
 	Number float64
 	Unit   string
 }
 
-// Header prints the keys that benchstat shows once: what ran, on what, at which commit.
+// Header prints the keys that benchstat shows once: the package, the machine and the commit.
 func Header(w io.Writer, pkg string, extra ...string) {
 	_, _ = fmt.Fprintf(w, "goos: %s\ngoarch: %s\npkg: %s\n", runtime.GOOS, runtime.GOARCH, pkg)
 	for _, line := range append(machine(), extra...) {
@@ -25,7 +25,7 @@ func Header(w io.Writer, pkg string, extra ...string) {
 	}
 }
 
-// Line prints one run. name is "Queue/store=batchagent"; ops is what the run did that many times.
+// Line prints one run. name is for example "Queue/store=batchagent"; ops is the number of operations in the run.
 func Line(w io.Writer, name string, ops int, values ...Value) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Benchmark%s-%d\t%d", name, runtime.GOMAXPROCS(0), ops)
@@ -38,7 +38,7 @@ func Line(w io.Writer, name string, ops int, values ...Value) {
 // Series is one number over several runs.
 type Series []float64
 
-// Median is the middle of the runs, or 0 if there are none.
+// Median returns the median of the runs, or 0 without runs.
 func (s Series) Median() float64 {
 	if len(s) == 0 {
 		return 0
@@ -51,7 +51,7 @@ func (s Series) Median() float64 {
 	}
 }
 
-// Quantile is the smallest of the values that at least the share q of them do not exceed, or 0 if there are none.
+// Quantile returns the smallest value that is not below the share q of the values. It returns 0 without values.
 func (s Series) Quantile(q float64) float64 {
 	if len(s) == 0 {
 		return 0
@@ -60,7 +60,7 @@ func (s Series) Quantile(q float64) float64 {
 	return slices.Sorted(slices.Values(s))[min(max(rank, 1), len(s))-1]
 }
 
-// String is "median [min-max]".
+// String returns "median [min-max]".
 func (s Series) String() string {
 	if len(s) == 0 {
 		return "none"
@@ -68,8 +68,8 @@ func (s Series) String() string {
 	return fmt.Sprintf("%s [%s-%s]", number(s.Median()), number(slices.Min(s)), number(slices.Max(s)))
 }
 
-// Over divides run by run. Runs of one round share whatever the machine did meanwhile, so this ratio is steadier than
-// that of two medians.
+// Over divides run by run. Runs of one round have the same conditions on the machine, so this ratio is steadier than that of two
+// medians.
 func (s Series) Over(base Series) Series {
 	out := make(Series, 0, len(s))
 	for i := range min(len(s), len(base)) {
@@ -78,7 +78,7 @@ func (s Series) Over(base Series) Series {
 	return out
 }
 
-// number keeps three or four digits that mean something.
+// number formats f with three or four significant digits.
 func number(f float64) string {
 	switch {
 	case f >= 1000:

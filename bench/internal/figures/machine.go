@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// machine tells what the figures were measured on. What cannot be read is left out.
+// machine describes the machine of the measurement. It omits values that it cannot read.
 func machine() []string {
 	lines := []string{"go: " + runtime.Version()}
 	if f, err := os.Open("/proc/cpuinfo"); err == nil {

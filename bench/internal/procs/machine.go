@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// MachineCPU is the processor time that all programs on this machine have used so far, with what a hypervisor kept back.
+// MachineCPU returns the processor time of all programs on this machine so far, including time that the hypervisor stole.
 func MachineCPU() (time.Duration, error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {

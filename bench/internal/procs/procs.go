@@ -1,8 +1,8 @@
-// Package procs runs the processes of a benchmark: programs that it builds and a redis-server of its own, all on
-// loopback, all ended by their process ID.
+// Package procs runs the processes of a benchmark: programs that it builds and a private redis-server, all on loopback. It ends
+// each by its process ID.
 //
-// It owns the processes that it started and their directories. Each process has one goroutine that waits for it.
-// Linux only: memory and CPU time come from /proc.
+// It owns the processes that it started and their directories. Each process has one goroutine that waits for it. Linux only:
+// memory and CPU time come from /proc.
 package procs
 
 import (
@@ -31,7 +31,7 @@ func Build(ctx context.Context, dir, from string, packages ...string) error {
 	return nil
 }
 
-// FreeAddress is a loopback address that nobody listens on now.
+// FreeAddress returns an unused loopback address.
 func FreeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -51,7 +51,7 @@ type Process struct {
 	log tail
 }
 
-// Start runs a program. Its output is kept for the error of a failure; stdout may go elsewhere.
+// Start runs a program. Its output is kept for error messages; stdout may be redirected.
 func Start(program string, stdout *os.File, args ...string) (*Process, error) {
 	p := &Process{name: filepath.Base(program), ended: make(chan struct{})}
 	p.cmd = exec.Command(program, args...)
@@ -59,7 +59,7 @@ func Start(program string, stdout *os.File, args ...string) (*Process, error) {
 	if stdout != nil {
 		p.cmd.Stdout = stdout
 	}
-	// A benchmark that is killed must not leave its processes behind.
+	// The kernel ends the processes of a benchmark that is killed.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)
@@ -71,10 +71,10 @@ func Start(program string, stdout *os.File, args ...string) (*Process, error) {
 	return p, nil
 }
 
-// PID is the process ID.
+// PID returns the process ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Log is the end of what the process wrote.
+// Log returns the end of the process's output.
 func (p *Process) Log() string { return p.log.String() }
 
 // Wait waits for the process to end by itself.
@@ -90,10 +90,10 @@ func (p *Process) Wait(ctx context.Context) error {
 	}
 }
 
-// stopWithin is how long a process may take after SIGTERM.
+// stopWithin is the time limit after SIGTERM.
 const stopWithin = 5 * time.Second
 
-// Stop asks the process to end, and kills it if it does not.
+// Stop sends SIGTERM, and kills the process after stopWithin.
 func (p *Process) Stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -113,10 +113,10 @@ func (p *Process) Kill() {
 	<-p.ended
 }
 
-// Ended is closed when the process has ended.
+// Ended returns a channel that is closed when the process has ended.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
-// Until asks ready every few milliseconds until it returns true, the process ends or ctx is done.
+// Until polls ready until it returns true, the process ends, or ctx is done.
 func (p *Process) Until(ctx context.Context, what string, ready func() bool) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -132,10 +132,10 @@ func (p *Process) Until(ctx context.Context, what string, ready func() bool) err
 	return nil
 }
 
-// Memory is a process's resident memory in bytes, now and at its highest.
+// Memory is a process's resident memory in bytes: its current and its peak value.
 type Memory struct{ Now, Peak int64 }
 
-// Memory reads the process's resident memory. A process that has ended has none.
+// Memory returns the process's resident memory. It returns an error after the process has ended.
 func (p *Process) Memory() (Memory, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
 	if err != nil {
@@ -161,7 +161,7 @@ func (p *Process) Memory() (Memory, error) {
 	return m, nil
 }
 
-// PeakAtEnd is the highest resident memory in bytes of a process that has ended.
+// PeakAtEnd returns the peak resident memory of an ended process, in bytes.
 func (p *Process) PeakAtEnd() int64 {
 	<-p.ended
 	if u, ok := p.cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
@@ -173,13 +173,13 @@ func (p *Process) PeakAtEnd() int64 {
 // ticksPerSecond is the unit of /proc/PID/stat on every Linux that Go runs on.
 const ticksPerSecond = 100
 
-// CPU is the processor time that the process has used.
+// CPU returns the processor time of the process.
 func (p *Process) CPU() time.Duration {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
 	if err != nil {
 		return 0
 	}
-	// The command's name, in parentheses, may hold spaces. User and system time are fields 14 and 15.
+	// The command's name is in parentheses and may contain spaces. User and system time are fields 14 and 15.
 	f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(f) < 13 {
 		return 0
@@ -189,7 +189,7 @@ func (p *Process) CPU() time.Duration {
 	return time.Duration(user+system) * time.Second / ticksPerSecond
 }
 
-// tail keeps the last few thousand bytes that were written to it.
+// tail keeps the last few thousand bytes written to it.
 type tail struct {
 	mu   sync.Mutex
 	text []byte // guarded by mu

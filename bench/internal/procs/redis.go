@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Redis is a redis-server of the benchmark's own, with an append-only file that is synced every second.
+// Redis is a private redis-server with an append-only file that is synced every second.
 type Redis struct {
 	*Process
 	Address string
@@ -20,8 +20,8 @@ type Redis struct {
 	dir     string
 }
 
-// StartRedis starts a redis-server on a free loopback port and waits until it answers. Rewriting of the append-only
-// file is off, because it would strike a random run.
+// StartRedis starts a redis-server on a free loopback port and waits until it answers. It turns off rewriting of the append-only
+// file, which would disturb random runs.
 func StartRedis(ctx context.Context) (*Redis, error) {
 	dir, err := os.MkdirTemp("", "bench-redis-")
 	if err != nil {
@@ -46,10 +46,10 @@ func StartRedis(ctx context.Context) (*Redis, error) {
 	return r, nil
 }
 
-// URL is the address as programs take it.
+// URL returns the address in the form that programs accept.
 func (r *Redis) URL() string { return "redis://" + r.Address }
 
-// Client is a connection for questions that no program under test asks.
+// Client returns a connection for checks that no tested program makes.
 func (r *Redis) Client() *redis.Client { return r.client }
 
 // Stop ends the server and removes its files.
@@ -59,7 +59,7 @@ func (r *Redis) Stop() {
 	_ = os.RemoveAll(r.dir)
 }
 
-// Clear empties the server and its append-only file, so that every run begins alike.
+// Clear empties the server and its append-only file, so that every run starts equally.
 func (r *Redis) Clear(ctx context.Context) error {
 	if err := r.client.FlushAll(ctx).Err(); err != nil {
 		return fmt.Errorf("empty Redis: %w", err)
@@ -73,7 +73,7 @@ func (r *Redis) Clear(ctx context.Context) error {
 	})
 }
 
-// Info is a section of INFO.
+// Info returns a section of INFO.
 func (r *Redis) Info(ctx context.Context, section string) (map[string]string, error) {
 	text, err := r.client.Info(ctx, section).Result()
 	if err != nil {
@@ -88,7 +88,7 @@ func (r *Redis) Info(ctx context.Context, section string) (map[string]string, er
 	return out, nil
 }
 
-// MemoryUsed is used_memory in bytes.
+// MemoryUsed returns used_memory in bytes.
 func (r *Redis) MemoryUsed(ctx context.Context) (int64, error) {
 	info, err := r.Info(ctx, "memory")
 	if err != nil {
@@ -97,7 +97,7 @@ func (r *Redis) MemoryUsed(ctx context.Context) (int64, error) {
 	return strconv.ParseInt(info["used_memory"], 10, 64)
 }
 
-// BusyCPU is the processor time of the server's main thread, which is what limits its throughput.
+// BusyCPU returns the processor time of the server's main thread, which limits its throughput.
 func (r *Redis) BusyCPU(ctx context.Context) (time.Duration, error) {
 	info, err := r.Info(ctx, "cpu")
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package prose writes texts for benchmarks: words in an order that a seed decides.
+// Package prose generates texts for benchmarks: words in an order that depends on a seed.
 package prose
 
 import (
@@ -11,7 +11,7 @@ var words = strings.Fields(`the river runs under an old stone bridge and people 
 	roofs of houses while birds return to trees children play near water boats carry wood grain salt toward towns beyond hills where
 	markets open before dawn with bread fish apples cloth tools lamps books maps clocks`)
 
-// Text is n words, about 1.3 tokens each.
+// Text returns n words, about 1.3 tokens each.
 func Text(seed string, n int) string {
 	r := rand.New(rand.NewChaCha8(sha256.Sum256([]byte(seed))))
 	out := make([]string, n)

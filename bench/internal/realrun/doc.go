@@ -1,8 +1,8 @@
-// Package realrun runs one batch on a server, through everything a worker is: spec, statestore, scheduler, agents, tools. The
-// store is an embedded Redis in this process; the server is at a URL and need not know that it is measured.
+// Package realrun runs one batch on a server through a whole worker: spec, statestore, scheduler, agents, tools. The store is an
+// embedded Redis in this process. The server is at a URL and needs no support for measurements.
 //
-// What the model writes decides nothing. A script says which turns call a tool and with what, because small models do not
-// keep to any instruction; each call's own text and tokens are real. So all servers and all models do the same work.
+// The model's text has no influence on the run. A script decides the tool calls and their arguments, because small models do not
+// follow instructions reliably; the text and tokens of each call are real. All servers and models therefore do the same work.
 //
-// A [Run] owns its worker and its store from start to end of [Run.Do]. Runs on one server are to follow one another.
+// A [Run] owns its worker and its store during [Run.Do]. Runs on one server must not overlap.
 package realrun

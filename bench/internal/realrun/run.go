@@ -25,23 +25,23 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Run is a batch and the way to run it.
+// Run is a batch and its settings.
 type Run struct {
-	URL  string // of the server, as a worker takes it
-	Live int    // agents that may live at once. Defaults to all.
-	Told bool   // the worker may read the size of the KV cache, by which it admits agents
+	URL  string // of the server, in the form that a worker accepts
+	Live int    // limit of live agents. Defaults to all.
+	Told bool   // lets the worker read the size of the KV cache, by which it admits agents
 
-	System string   // what all agents share. Make it unlike that of any other run, whose tokens the server may still hold.
-	Texts  []string // one agent's task each
-	Turns  int      // model calls of an agent
-	Output int      // tokens that a model call writes at most
+	System string   // system prompt of all agents. It must differ from that of other runs, which the server may still have in its cache.
+	Texts  []string // one task per agent
+	Turns  int      // model calls per agent
+	Output int      // limit of tokens per model call
 
-	// In every turn but the last the agent calls Tool with the arguments that Call gives. turn counts from 0.
+	// In every turn except the last, the agent calls Tool with the arguments that Call returns. turn counts from 0.
 	Tool toolpool.Tool
 	Call func(r *backend.Request, turn int) map[string]string
 }
 
-// Outcome is what a run came to.
+// Outcome is the result of a run.
 type Outcome struct {
 	Wall         time.Duration // from the submission to the last result
 	Usage        batch.Usage
@@ -49,12 +49,12 @@ type Outcome struct {
 	First, Later figures.Series // seconds to the first token, in an agent's first turn and in later ones
 }
 
-// HitRate is the share of prompt tokens that were in the server's cache, or 0 if it does not tell.
+// HitRate returns the share of prompt tokens from the server's cache, or 0 if the server does not report it.
 func (o Outcome) HitRate() float64 {
 	return float64(o.Usage.CachedTokens) / float64(max(o.Usage.PromptTokens, 1))
 }
 
-// Do runs the batch once. It fails if a job does, or if there were other turns than those of the script.
+// Do runs the batch once. It returns an error if a job fails or if the number of turns differs from the script.
 func (r Run) Do(ctx context.Context) (o Outcome, err error) {
 	server, err := dial.Open(ctx, r.URL, dial.Options{})
 	if err != nil {
@@ -69,7 +69,7 @@ func (r Run) Do(ctx context.Context) (o Outcome, err error) {
 	if r.Told {
 		load, ok := server.(backend.LoadReporter)
 		if !ok {
-			return o, errors.New("this backend does not tell the size of its KV cache")
+			return o, errors.New("this backend does not report the size of its KV cache")
 		}
 		model = struct {
 			*script
@@ -97,14 +97,14 @@ func (r Run) Do(ctx context.Context) (o Outcome, err error) {
 		return o, err
 	}
 	if want := int64(len(r.Texts) * r.Turns); info.Counts.Turns != want {
-		return o, fmt.Errorf("there were %d turns and not %d", info.Counts.Turns, want)
+		return o, fmt.Errorf("%d turns, want %d", info.Counts.Turns, want)
 	}
 	o.Usage, o.Tools = info.Counts.Usage, info.Counts.Tools
 	o.First, o.Later = scripted.waits()
 	return o, nil
 }
 
-// embedded is a store in this process.
+// embedded returns a store with an embedded Redis in this process.
 func embedded(ctx context.Context) (*statestore.Store, func(), error) {
 	redis := miniredis.NewMiniRedis()
 	store, err := statestore.Open(ctx, "redis://127.0.0.1:6379", statestore.Options{
@@ -117,7 +117,7 @@ func embedded(ctx context.Context) (*statestore.Store, func(), error) {
 	return store, func() { _ = store.Close(); redis.Close() }, nil
 }
 
-// startWorker starts a worker, until end is called.
+// startWorker starts a worker that runs until end is called.
 func (r Run) startWorker(ctx context.Context, store *statestore.Store, model backend.Backend) (end func(), err error) {
 	pool, err := toolpool.New(toolpool.Config{})
 	if err != nil {
@@ -138,7 +138,7 @@ func (r Run) startWorker(ctx context.Context, store *statestore.Store, model bac
 	}
 	life, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	running.Go(func() { _ = node.Run(life) }) // a batch that does not end says more
+	running.Go(func() { _ = node.Run(life) }) // an error shows as a batch that does not end
 	return func() { stop(); node.Abort(); running.Wait() }, nil
 }
 
@@ -180,10 +180,10 @@ func (r Run) writeSpec(dir string) (path string, err error) {
 	spec := map[string]any{
 		"name": "real", "system_prompt": r.System, "task": "{text}", "inputs": "inputs.jsonl", "sampling": map[string]any{"temperature": 0}, "max_turns": 1,
 	}
-	if r.Turns > 1 { // the last turn that is allowed gets no tools, which would change the prompt
+	if r.Turns > 1 { // the last allowed turn gets no tools, which would change the prompt
 		spec["tools"], spec["max_turns"] = []string{r.Tool.Name}, r.Turns+1
 	}
-	text, err := json.Marshal(spec) // which is YAML too
+	text, err := json.Marshal(spec) // JSON is also YAML
 	if err != nil {
 		return "", err
 	}

@@ -17,8 +17,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// The script decides how many turns there are, whatever the model says, with and without admission by the KV cache.
-func TestAScriptedRun(t *testing.T) {
+// TestScriptedRun checks that the script alone decides the number of turns, with and without admission by the KV cache.
+func TestScriptedRun(t *testing.T) {
 	t.Parallel()
 	sim, err := vllmsim.New(vllmsim.Config{})
 	require.NoError(t, err)
@@ -40,7 +40,7 @@ func TestAScriptedRun(t *testing.T) {
 		run.Told = told
 		out, err := run.Do(t.Context())
 		require.NoError(t, err)
-		assert.EqualValues(t, 6, out.Tools.Executed, "two calls of each of three agents, none like another")
+		assert.EqualValues(t, 6, out.Tools.Executed, "two different calls of each of three agents")
 		assert.Len(t, out.First, 3)
 		assert.Len(t, out.Later, 6)
 		assert.Positive(t, out.Usage.PromptTokens)

@@ -13,7 +13,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// script asks the server, and decides itself what the answer is: a tool call in all turns but the last.
+// script sends each request to the server and replaces the answer: a tool call in all turns except the last.
 type script struct {
 	backend.Backend
 	run Run

@@ -1,5 +1,5 @@
-// Command grafana stands in for Grafana where it cannot be pulled: it reads what Grafana would be provisioned with, ends with 1
-// if something of it is missing or malformed, and answers Grafana's health check otherwise. It draws nothing.
+// Command grafana replaces Grafana if its image cannot be pulled. It reads Grafana's provisioning files and exits with 1 if one
+// is missing or malformed. Otherwise it answers Grafana's health check. It has no user interface.
 package main
 
 import (
@@ -28,7 +28,7 @@ func main() {
 	os.Exit(1)
 }
 
-// check reads the data sources, the providers, and each dashboard, whose panels must ask a source that there is.
+// check reads the data sources, the providers and the dashboards. Each panel must use an existing data source.
 func check() error {
 	var sources struct {
 		Datasources []struct{ UID, Type, URL string }
@@ -112,10 +112,10 @@ func dashboard(file string, uids []string) error {
 			continue
 		}
 		if p.Datasource == nil || !slices.Contains(uids, p.Datasource.UID) {
-			return fmt.Errorf("the panel %q asks none of the data sources %v", p.Title, uids)
+			return fmt.Errorf("the panel %q uses none of the data sources %v", p.Title, uids)
 		}
 		if len(p.Targets) == 0 {
-			return fmt.Errorf("the panel %q asks nothing", p.Title)
+			return fmt.Errorf("the panel %q has no query", p.Title)
 		}
 	}
 	return nil

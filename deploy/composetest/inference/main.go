@@ -1,9 +1,10 @@
-// Command inference stands in for vLLM, SGLang and LMCache where there are no GPUs. Under the name of a program in their images it
-// takes the command line that deploy/ gives, and ends with 2 if there is a flag that it does not know, or one is missing. Whether
-// the real programs take those flags is for TestCommandLines to ask.
+// Command inference replaces vLLM, SGLang and LMCache on machines without GPUs. It runs under the names of the programs in their
+// images and parses the command lines of deploy/. It exits with 2 if a flag is unknown or missing. TestCommandLines checks that
+// the real programs accept those flags.
 //
-// As vllm and python3 it serves the simulator of package vllmsim on the port that was asked for, after it has written below HOME, where
-// a model would be fetched to; as lmcache it accepts connections; as curl, and as python3 with a program, it is their health checks.
+// As vllm and python3 it first writes below HOME, where models would be downloaded. Then it serves the simulator of package
+// vllmsim on the given port. As lmcache it accepts connections. As curl, and as python3 with a program, it runs the health
+// checks.
 package main
 
 import (
@@ -48,7 +49,7 @@ func run(ctx context.Context, program string, args []string) error {
 	case program == "python3" && first == "-m" && len(rest) > 0 && rest[0] == "sglang.launch_server":
 		return sglang(ctx, rest[1:])
 	case program == "python3" && first == "-c":
-		c, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", "127.0.0.1:5555") // what it would do
+		c, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", "127.0.0.1:5555") // like the program of the health check
 		if err != nil {
 			return err
 		}
@@ -59,7 +60,7 @@ func run(ctx context.Context, program string, args []string) error {
 	return fmt.Errorf("nothing in deploy/ calls it with %q", args)
 }
 
-// flags is a command line of which every flag must be given.
+// flags parses a command line. Every flag is required.
 type flags struct {
 	*flag.FlagSet
 	text map[string]*string
@@ -171,10 +172,10 @@ func sglang(ctx context.Context, args []string) error {
 	return serve(ctx, *f.text["port"], locked(mux, *f.text["api-key"], func(path string) bool { return path != "/health" && path != "/metrics" }))
 }
 
-// simulator answers in the place of a model, if the folder for models can be written.
+// simulator returns a simulated model server. It returns an error if the folder for models is not writable.
 func simulator(model string) (http.Handler, error) {
 	if err := os.MkdirAll(filepath.Join(os.Getenv("HF_HOME"), "hub"), 0o755); err != nil {
-		return nil, fmt.Errorf("there is no place for models: %w", err)
+		return nil, fmt.Errorf("the folder for models is not writable: %w", err)
 	}
 	return vllmsim.New(vllmsim.Config{Model: model})
 }
@@ -212,7 +213,7 @@ func lmcache(ctx context.Context, args []string) error {
 	}
 }
 
-// answers is curl -f, with -H @FILE for a file that holds a header.
+// answers behaves like curl -f. The option -H @FILE names a file that holds a header.
 func answers(ctx context.Context, options []string, url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

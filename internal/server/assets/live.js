@@ -1,5 +1,5 @@
-// Keeps an open page true: the server sends the content again when it changed. Without this script the page is the same,
-// as it was when it was loaded.
+// Keeps an open page up to date: the server sends the content again when it has changed. Without this script the page
+// shows its state at the time of loading.
 "use strict";
 (() => {
   const main = document.querySelector("main[data-live]");
@@ -14,7 +14,7 @@
   let source = null;
 
   const show = (html) => {
-    // Nobody's selection or half-pressed button is taken away; the next change brings everything.
+    // Keep a selection: skip this update. The next one has the whole content.
     const selection = document.getSelection();
     if (selection && !selection.isCollapsed && main.contains(selection.anchorNode)) return;
     const fresh = new DOMParser().parseFromString(html, "text/html").body;
@@ -30,7 +30,7 @@
     }
   };
 
-  // A way to an element that survives the exchange of the content.
+  // Returns a description of an element by which follow finds it after an update.
   const pathTo = (element) => {
     if (element.getAttribute("href")) return { href: element.getAttribute("href") };
     const form = element.closest("form");
@@ -52,7 +52,7 @@
     source.addEventListener("error", () => {
       note.hidden = false;
       delete main.dataset.connected;
-      // A server that refuses ends the source for good; it may take us later.
+      // An error status closes the source permanently, so open a new one later.
       if (source && source.readyState === EventSource.CLOSED) {
         close();
         window.setTimeout(() => { if (!document.hidden) open(); }, 5000);
@@ -64,7 +64,7 @@
     source = null;
   };
 
-  // A page that nobody sees holds no connection.
+  // A hidden page holds no connection.
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
   window.addEventListener("pagehide", close);
   if (!document.hidden) open();

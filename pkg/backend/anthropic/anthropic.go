@@ -21,7 +21,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
-// KeyHint names the variables that a key is read from.
+// KeyHint names the variables of the API key.
 const KeyHint = "BATCHAGENT_API_KEY or ANTHROPIC_API_KEY"
 
 const apiHost = "api.anthropic.com"
@@ -32,8 +32,8 @@ var Schemes = map[string]endpoint.Scheme{
 	"anthropic+http": {HTTP: "http"},
 }
 
-// Declared is what the adapter says of itself. The API finds an account's limit by refusing; 4 requests in flight are
-// within the lowest tier.
+// Declared are the adapter's capabilities. The adapter finds an account's limit through refusals of the API. 4
+// simultaneous requests are within the lowest tier.
 var Declared = backend.Capabilities{
 	Name: "anthropic", PrefixCache: true, PrefixPinned: true, PrefixLate: true, CachedUsage: true, StructuredOutput: true,
 	StartConcurrent: 4, MaxConcurrent: 32,
@@ -47,7 +47,7 @@ type Config struct {
 	Transport http.RoundTripper   // Defaults to endpoint.NewTransport.
 }
 
-// Backend is one endpoint. It is a [backend.Backend].
+// Backend is one endpoint. It implements [backend.Backend].
 type Backend struct {
 	client   sdk.Client
 	http     *http.Client
@@ -55,7 +55,7 @@ type Backend struct {
 	key      string
 	log      *slog.Logger
 	refusals endpoint.Refusals
-	model    atomic.Pointer[string] // the server's first model, once asked for
+	model    atomic.Pointer[string] // the server's first model, once known
 }
 
 // New returns a backend for an endpoint. It does not connect.
@@ -84,7 +84,7 @@ func New(cfg Config) (*Backend, error) {
 		log:   cfg.Logger,
 		http: &http.Client{
 			Transport: blocks.Watched{Base: endpoint.Discreet(endpoint.Traced{Base: cfg.Transport}, apiKey)},
-			// A redirected POST would become a GET without a body, and the key would follow it.
+			// A redirect would turn a POST into a GET without a body, and send the key along.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -100,7 +100,7 @@ func New(cfg Config) (*Backend, error) {
 	if b.key != "" {
 		opts = append(opts, option.WithAPIKey(b.key))
 		if !strings.HasPrefix(u.Root, "https://"+apiHost) {
-			opts = append(opts, option.WithHeader("Authorization", "Bearer "+b.key)) // self-hosted servers read only this
+			opts = append(opts, option.WithHeader("Authorization", "Bearer "+b.key)) // self-hosted servers read only this header
 		}
 	}
 	b.client = sdk.NewClient(opts...)
@@ -117,12 +117,12 @@ func key(getenv func(string) string, plain bool) string {
 	return strings.TrimSpace(getenv("ANTHROPIC_API_KEY"))
 }
 
-// Models lists what the account, or the server, offers: the newest first on the API.
+// Models lists the models of the account or the server. The API lists the newest first.
 func (b *Backend) Models(ctx context.Context) ([]backend.Model, error) {
 	return b.list(ctx, "v1/models?limit=1000")
 }
 
-// Ready asks for one entry of the list of models, which costs nothing.
+// Ready requests one entry of the list of models, which costs nothing.
 func (b *Backend) Ready(ctx context.Context) error {
 	_, err := b.list(ctx, "v1/models?limit=1")
 	return err
@@ -133,7 +133,7 @@ func (b *Backend) list(ctx context.Context, path string) ([]backend.Model, error
 		Data []struct {
 			ID             string `json:"id"`
 			MaxInputTokens int    `json:"max_input_tokens"`
-			MaxModelLen    int    `json:"max_model_len"` // self-hosted servers
+			MaxModelLen    int    `json:"max_model_len"` // sent by self-hosted servers
 		} `json:"data"`
 	}
 	var answer *http.Response
@@ -154,7 +154,7 @@ func (b *Backend) list(ctx context.Context, path string) ([]backend.Model, error
 // Capabilities returns Declared.
 func (b *Backend) Capabilities() backend.Capabilities { return Declared }
 
-// Endpoint returns the URL as the user wrote it, with the host that it left out.
+// Endpoint returns the URL as the user wrote it, with the default host if the URL had none.
 func (b *Backend) Endpoint() string { return b.shown }
 
 // Close closes idle connections.
@@ -182,7 +182,7 @@ func (b *Backend) modelOr(ctx context.Context, name string) (string, error) {
 	return models[0].ID, nil
 }
 
-// failure turns what ended a call into the error that its caller gets.
+// failure converts the cause of a call's end into the error for its caller.
 func (b *Backend) failure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("model call at %s: %w", b.shown, context.Cause(ctx))
@@ -203,7 +203,7 @@ func (b *Backend) failure(ctx context.Context, err error) error {
 	return b.located(&backend.Error{Class: backend.Transient, Err: err})
 }
 
-// located completes an error with what only the backend knows, and keeps the key out of it.
+// located adds the backend's information to an error, and removes the key from its message.
 func (b *Backend) located(e *backend.Error) *backend.Error {
 	if e.Endpoint != "" {
 		return e // it is complete

@@ -73,7 +73,7 @@ func TestURLs(t *testing.T) {
 	assert.NotContains(t, err.Error(), "hunter2")
 }
 
-// When a limit is full again is measured by the server's clock: that of the worker may be minutes off.
+// The reset of a limit is relative to the server's clock, because the worker's clock may be minutes off.
 func TestHeadroomByTheServersClock(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
@@ -86,7 +86,7 @@ func TestHeadroomByTheServersClock(t *testing.T) {
 	assert.Equal(t, 9*time.Second, headroom(h, now).Reset)
 }
 
-func TestUsageCountsTheCacheAndHeadroomIsTold(t *testing.T) {
+func TestUsageIncludesTheCacheAndHeadroom(t *testing.T) {
 	b, _ := openFake(t)
 	resp, err := b.Generate(t.Context(), ask(), backend.Observer{})
 	require.NoError(t, err)
@@ -95,8 +95,8 @@ func TestUsageCountsTheCacheAndHeadroomIsTold(t *testing.T) {
 	assert.InDelta(t, 0.2, resp.Headroom.Left, 1e-9)
 }
 
-// The body of a second turn: results of parallel calls in one user message, marks at the shared prefix and at the end,
-// nothing that the API would refuse.
+// The body of a second turn has the results of parallel calls in one user message, marks at the shared prefix and at
+// the end, and nothing that the API refuses.
 func TestRequestBody(t *testing.T) {
 	b, f := openFake(t)
 	r := ask()
@@ -133,7 +133,7 @@ func TestRequestBody(t *testing.T) {
 				{"type":"text","text":"go on","cache_control":{"type":"ephemeral"}}]}]}`, string(raw))
 }
 
-// Equal conversations are equal bytes, and properties keep their order: models write in it.
+// Equal conversations give equal bytes. Properties keep their order, because models write in that order.
 func TestEqualRequestsAreEqualBytes(t *testing.T) {
 	server := backendtest.Replay(t, backendtest.Reply{Bytes: backendtest.Recording(t, "vllm-0.32/anthropic-messages-stream")})
 	b := open(t, server.Addr)
@@ -151,7 +151,7 @@ func TestEqualRequestsAreEqualBytes(t *testing.T) {
 	}
 }
 
-func TestRefusedSchemaIsLeftAwayAndRemembered(t *testing.T) {
+func TestRefusedSchemaIsOmittedAndRemembered(t *testing.T) {
 	b, f := openFake(t)
 	f.noSchemas = true
 	var logged bytes.Buffer
@@ -165,10 +165,10 @@ func TestRefusedSchemaIsLeftAwayAndRemembered(t *testing.T) {
 	require.Len(t, f.requests(), 3, "the first call is made twice, the second once")
 	assert.Contains(t, f.requests()[0], "output_config")
 	assert.NotContains(t, f.requests()[2], "output_config")
-	assert.Equal(t, 1, strings.Count(logged.String(), "does not take the schema"))
+	assert.Equal(t, 1, strings.Count(logged.String(), "refuses the schema"))
 }
 
-// A call is told while the stream is still open: the server does not go on before it was.
+// A call is reported while the stream is open: the server waits for the report before it continues.
 func TestToolCallStartsBeforeTheStreamEnds(t *testing.T) {
 	b, f := openFake(t)
 	f.hold = make(chan struct{})
@@ -177,7 +177,7 @@ func TestToolCallStartsBeforeTheStreamEnds(t *testing.T) {
 	told := 0
 	_, err := b.Generate(t.Context(), r, backend.Observer{ToolCall: func(i int, c backend.ToolCall) {
 		if told == 0 {
-			close(f.hold) // the rest of the stream is sent only now: without early dispatch this test hangs
+			close(f.hold) // the server sends the rest of the stream only now: without early dispatch this test hangs
 		}
 		assert.Equal(t, told, i)
 		assert.True(t, json.Valid([]byte(c.Arguments)))
@@ -206,13 +206,13 @@ func TestPlantedKeyIsNeverShown(t *testing.T) {
 	assert.Contains(t, err.Error(), KeyHint)
 }
 
-func TestKeyStaysHomeWithoutTLS(t *testing.T) {
+func TestKeyIsNotSentWithoutTLS(t *testing.T) {
 	env := func(name string) string { return map[string]string{"ANTHROPIC_API_KEY": "paid"}[name] }
 	assert.Empty(t, key(env, true))
 	assert.Equal(t, "paid", key(env, false))
 }
 
-// The SDK must not pick up what its own environment holds.
+// The SDK must not use its own environment variables.
 func TestEnvironmentOfTheSDKIsIgnored(t *testing.T) {
 	t.Setenv("ANTHROPIC_AUTH_TOKEN", "other")
 	t.Setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:1")

@@ -13,7 +13,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/retryafter"
 )
 
-// classify turns a refused call, or an error event within a stream of status 200, into an error without an endpoint.
+// classify converts a refused call, or an error event in a stream with status 200, into an error without an endpoint.
 func classify(status int, h http.Header, body []byte, now time.Time) *backend.Error {
 	var b struct {
 		Error struct {
@@ -22,7 +22,7 @@ func classify(status int, h http.Header, body []byte, now time.Time) *backend.Er
 		} `json:"error"`
 		Message string `json:"message"`
 	}
-	_ = json.Unmarshal(body, &b) // a page of a proxy tells nothing that the status does not
+	_ = json.Unmarshal(body, &b) // a proxy's page contains no more than the status
 	message := cmp.Or(b.Error.Message, b.Message)
 	out := &backend.Error{
 		Class:      class(status, b.Error.Type, strings.ToLower(message)),
@@ -43,7 +43,7 @@ func classify(status int, h http.Header, body []byte, now time.Time) *backend.Er
 	return out
 }
 
-// class decides by the words that name a case exactly, then by the error's type, then by the status.
+// class decides by exact phrases first, then by the error's type, then by the status.
 func class(status int, kind, words string) backend.Class {
 	if status < 500 {
 		_, overflows := endpoint.ReadOverflow(words, true)
@@ -81,7 +81,7 @@ func class(status int, kind, words string) backend.Class {
 			return backend.UnknownModel
 		}
 		if words == "" {
-			return backend.Transient // a page of a proxy: the route is away for a moment
+			return backend.Transient // a proxy's page: the route is missing temporarily
 		}
 		return backend.InvalidRequest
 	case http.StatusRequestEntityTooLarge:
@@ -97,12 +97,12 @@ func class(status int, kind, words string) backend.Class {
 	case kind == "invalid_request_error":
 		return backend.InvalidRequest
 	case status >= http.StatusInternalServerError, status < http.StatusMultipleChoices:
-		return backend.Transient // within a stream, an error of unknown kind
+		return backend.Transient // an error of unknown kind within a stream
 	}
 	return backend.InvalidRequest
 }
 
-// headroom reads the tightest of the rate limits that a response tells. nil if it tells none.
+// headroom returns the tightest rate limit in a response's headers; nil without any.
 func headroom(h http.Header, now time.Time) *backend.Headroom {
 	var out *backend.Headroom
 	for _, what := range []string{"Requests", "Tokens", "Input-Tokens", "Output-Tokens"} {

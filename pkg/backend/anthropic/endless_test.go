@@ -11,7 +11,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// endless is an answer whose body has no end.
+// endless is an answer with an endless body.
 type endless struct {
 	status       int
 	kind         string
@@ -38,7 +38,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Answers without end are given up after a bounded number of bytes.
+// An endless answer ends with an error after a limited number of bytes.
 func TestAnswersWithoutEndAreGivenUp(t *testing.T) {
 	begin := "event: message_start\ndata: " + begin + "\n\n"
 	for name, e := range map[string]*endless{

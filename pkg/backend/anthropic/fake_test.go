@@ -12,15 +12,15 @@ import (
 	"testing"
 )
 
-// fake is a server that speaks the Messages API, and refuses what the API refuses.
+// fake is a server with the Messages API that refuses the same requests as the API.
 type fake struct {
 	*httptest.Server
 
 	noSchemas  bool          // refuse output_config and strict
-	thinks     bool          // reason before a call, and answer once there is a result
+	thinks     bool          // reason before a call, and answer after a result
 	noThinking bool          // refuse reasoning in a conversation
 	unsigned   bool          // refuse every signature
-	hold       chan struct{} // not nil: the stream ends only when it is closed
+	hold       chan struct{} // not nil: the stream ends when it is closed
 
 	mu     sync.Mutex
 	bodies []map[string]any // guarded by mu
@@ -89,7 +89,7 @@ func refuse(w http.ResponseWriter, status int, kind, message string) {
 
 var callID = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 
-// check holds a request to the API's rules.
+// check checks a request against the API's rules.
 func (f *fake) check(body map[string]any) string {
 	if n, _ := body["max_tokens"].(float64); n < 1 {
 		return "max_tokens: Field required"
@@ -111,7 +111,7 @@ func (f *fake) check(body map[string]any) string {
 	if len(msgs) == 0 {
 		return "messages: at least one message is required"
 	}
-	var open map[string]bool // calls of the message before
+	var open map[string]bool // calls of the previous message
 	last := ""
 	for i, v := range msgs {
 		m := v.(map[string]any)
@@ -160,7 +160,7 @@ func (f *fake) check(body map[string]any) string {
 	return ""
 }
 
-// checkThought holds a block of reasoning to the API's rules: it has to be unchanged.
+// checkThought checks a block of reasoning against the API's rules: it must be unchanged.
 func (f *fake) checkThought(i int, b map[string]any) string {
 	switch {
 	case f.noThinking:
@@ -171,7 +171,7 @@ func (f *fake) checkThought(i int, b map[string]any) string {
 	return ""
 }
 
-// think sends reasoning around a text, as a model with interleaved thinking does.
+// think sends reasoning around a text, like a model with interleaved thinking.
 func think(send func(kind, rest string)) (blocks int) {
 	send("content_block_start", `,"index":0,"content_block":{"type":"thinking","thinking":"","signature":""}`)
 	send("content_block_delta", `,"index":0,"delta":{"type":"thinking_delta","thinking":"I need "}`)

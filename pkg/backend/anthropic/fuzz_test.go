@@ -12,7 +12,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/retryafter"
 )
 
-// An error body of any form gives a class and a short line of text.
+// Any error body gives a class and a short line of text.
 func FuzzErrorBody(f *testing.F) {
 	for _, body := range []string{"", "<html>", "null", `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`, `{"error":{"type":"` + strings.Repeat("x", 3000) + `"}}`} {
 		f.Add(529, body, "7")

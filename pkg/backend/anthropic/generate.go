@@ -16,18 +16,18 @@ import (
 )
 
 const (
-	// trailing bounds the wait for the end of a body whose message has ended, so that its connection can be used again.
+	// trailing limits the wait for the end of a body whose message has ended, so that its connection can be reused.
 	trailing = 200 * time.Millisecond
-	// schemas is the ability that a model may be found not to have.
+	// schemas is the ability to enforce schemas.
 	schemas = "schemas"
-	// reasoning is the ability to take reasoning back in a conversation.
+	// reasoning is the ability to accept reasoning in a conversation.
 	reasoning = "reasoning"
 )
 
 // Generate runs one model call as a stream. See [backend.Backend].
 //
-// A refused schema or refused reasoning is left out and the call is repeated. A refused call generates nothing. Each pass of the
-// loop leaves one part out, so the loop ends.
+// If the server refuses a schema or reasoning, the call is repeated without that part. A refused call generates
+// nothing. Each pass of the loop omits one more part, so the loop ends.
 func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	if ctx.Err() != nil {
 		return nil, b.failure(ctx, ctx.Err())
@@ -36,7 +36,7 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 	if err != nil {
 		return nil, err
 	}
-	thoughtless := false // of this call
+	thoughtless := false // for this call only
 	for {
 		enforce := !b.refusals.Has(model, schemas)
 		call := *r
@@ -52,11 +52,11 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 			if staleSignature(be) {
 				b.log.Info("the server does not accept the signature of a job's reasoning; the call is made without reasoning", "endpoint", b.shown, "model", model, "request", r.ID, "error", be.Message)
 			} else if b.refusals.Add(model, reasoning) {
-				b.log.Warn("the server refuses reasoning in a conversation; it gets none any more", "endpoint", b.shown, "model", model, "error", be.Message)
+				b.log.Warn("the server refuses reasoning in a conversation; later calls omit it", "endpoint", b.shown, "model", model, "error", be.Message)
 			}
 		case ok && enforce && refusesSchema(be, r):
 			if b.refusals.Add(model, schemas) {
-				b.log.Warn("the server does not take the schema; answers are checked after the call only", "endpoint", b.shown, "model", model, "error", be.Message)
+				b.log.Warn("the server refuses the schema; answers are checked after the call only", "endpoint", b.shown, "model", model, "error", be.Message)
 			}
 		default:
 			return resp, err
@@ -64,8 +64,7 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 	}
 }
 
-// refusesSchema reports whether the server refused a request for a schema that it was asked to enforce. Nothing was
-// generated then.
+// refusesSchema reports whether the server refused a request because of a schema to enforce. Such a call generates nothing.
 func refusesSchema(e *backend.Error, r *backend.Request) bool {
 	if e.Class != backend.InvalidRequest || e.Status != http.StatusBadRequest {
 		return false
@@ -78,8 +77,8 @@ func refusesSchema(e *backend.Error, r *backend.Request) bool {
 	return asked && (strings.Contains(words, "schema") || strings.Contains(words, "output_config") || strings.Contains(words, "strict"))
 }
 
-// refusesReasoning reports whether the server refused a conversation because of the reasoning in it. An error about
-// missing reasoning is no such refusal.
+// refusesReasoning reports whether the server refused a conversation because of its reasoning. An error about missing
+// reasoning does not count.
 func refusesReasoning(e *backend.Error) bool {
 	if e.Class != backend.InvalidRequest || e.Status != http.StatusBadRequest && e.Status != http.StatusUnprocessableEntity {
 		return false
@@ -89,7 +88,7 @@ func refusesReasoning(e *backend.Error) bool {
 		!strings.Contains(words, "budget_tokens") && !strings.Contains(words, "tool_choice")
 }
 
-// staleSignature reports whether it is the job's own reasoning that was refused, and not reasoning as such.
+// staleSignature reports whether the server refused this job's reasoning only, and not reasoning in general.
 func staleSignature(e *backend.Error) bool {
 	words := strings.ToLower(e.Message)
 	return strings.Contains(words, "signature") || strings.Contains(words, "cannot be modified")
@@ -102,7 +101,7 @@ func (b *Backend) stream(ctx context.Context, r *backend.Request, model string, 
 		return nil, b.located(&backend.Error{Class: backend.InvalidRequest, Err: err})
 	}
 	callCtx, cancel := blocks.Bounded(ctx, r.SilenceTimeout)
-	defer cancel() // closes the connection, if the stream has not ended
+	defer cancel() // closes the connection, unless the stream has ended
 
 	var answer *http.Response
 	t := newReading(o)
@@ -116,7 +115,7 @@ func (b *Backend) stream(ctx context.Context, r *backend.Request, model string, 
 		if err := t.add(&event); err != nil {
 			return nil, b.failure(ctx, err)
 		}
-		if err := ctx.Err(); err != nil { // what is buffered may be read long after a cancel
+		if err := ctx.Err(); err != nil { // buffered events may be read long after a cancel
 			return nil, b.failure(ctx, err)
 		}
 	}
@@ -140,7 +139,7 @@ func (b *Backend) stream(ctx context.Context, r *backend.Request, model string, 
 	return resp, nil
 }
 
-// checkStream returns an error if a successful answer is of a kind that cannot be a stream of events.
+// checkStream returns an error if the media type of a successful answer cannot be a stream of events.
 func checkStream(answer *http.Response) error {
 	if answer == nil {
 		return nil
@@ -153,14 +152,14 @@ func checkStream(answer *http.Response) error {
 	return nil
 }
 
-// reading puts one stream's events together. It reads nothing itself: it can be fed from a recording.
+// reading assembles one stream's events. It does no I/O, so a recording can feed it.
 type reading struct {
 	turn  *blocks.Turn
 	over  bool // message_stop came
 	model string
 	stop  string
 	in    int64
-	read  int64 // -1 if not told
+	read  int64 // -1 if not reported
 	wrote int64
 	out   int64
 }
@@ -169,7 +168,7 @@ func newReading(o backend.Observer) *reading {
 	return &reading{turn: blocks.NewTurn(backend.ProtocolAnthropic, o), read: -1}
 }
 
-// add takes one event. An error ends the turn. Events and blocks of unknown kinds are passed over, as the API asks.
+// add handles one event. An error ends the turn. Events and blocks of unknown kinds are skipped, as the API requires.
 func (t *reading) add(e *sdk.MessageStreamEventUnion) error {
 	switch e.Type {
 	case "message_start":
@@ -217,7 +216,7 @@ func (t *reading) add(e *sdk.MessageStreamEventUnion) error {
 	return nil
 }
 
-// addUsage takes the totals at the end, which some servers only estimated at the start.
+// addUsage stores the totals from the end of the stream. Some servers only estimate them at the start.
 func (t *reading) addUsage(u *sdk.MessageDeltaUsage) {
 	if u.OutputTokens > 0 {
 		t.out = u.OutputTokens
@@ -233,7 +232,7 @@ func (t *reading) addUsage(u *sdk.MessageDeltaUsage) {
 	}
 }
 
-// end closes the turn. err is what ended the stream, nil for a body that ended as it should.
+// end completes the turn. err is the error that ended the stream; nil for a body that ended properly.
 func (t *reading) end(err error) (*backend.Response, error) {
 	if t.stop == "" || err != nil && !t.over {
 		if err != nil {
@@ -245,7 +244,7 @@ func (t *reading) end(err error) (*backend.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	// input_tokens leaves out what was read from, and written to, the cache.
+	// input_tokens excludes the tokens read from and written to the cache.
 	u := backend.Usage{PromptTokens: t.in + max(t.read, 0) + t.wrote, CachedTokens: t.read, CompletionTokens: t.out}
 	return t.turn.End(finish, t.model, u), nil
 }

@@ -40,7 +40,7 @@ func thinkOnce(t *testing.T, b *Backend) *backend.Request {
 	return r
 }
 
-// The API refuses reasoning that was moved.
+// The API refuses reasoning at another place.
 func TestReasoningKeepsItsPlace(t *testing.T) {
 	b, f := openFake(t)
 	f.thinks = true
@@ -74,8 +74,8 @@ func TestRefusedSignatureCostsOneJobItsReasoning(t *testing.T) {
 	assert.Contains(t, f.sent()[3], "I need the weather.")
 }
 
-// A server that misses reasoning is not asked again without any.
-func TestMissingReasoningIsNoRefusal(t *testing.T) {
+// After an error about missing reasoning, the call is not repeated without reasoning.
+func TestMissingReasoningIsNotARefusal(t *testing.T) {
 	for message, want := range map[string]bool{
 		"messages.1.content.0: Input tag 'thinking' found using 'type' does not match any of the expected tags":                                                                                 true,
 		"messages.1.content.0: Invalid `signature` in `thinking` block":                                                                                                                         true,

@@ -79,7 +79,7 @@ func TestRecordedErrors(t *testing.T) {
 	}
 }
 
-// A stream cut anywhere before its stop reason is transient, never a short answer.
+// A stream cut anywhere before its stop reason is transient, and never a short answer.
 func TestCutStreamIsTransient(t *testing.T) {
 	whole := backendtest.Recording(t, "dynamo-1.6.1/anthropic-tools-stream")
 	end := bytes.Index(whole, []byte(`{"type":"message_delta"`))
@@ -92,7 +92,7 @@ func TestCutStreamIsTransient(t *testing.T) {
 	}
 }
 
-// feed runs the parser over the text of a stream.
+// feed parses the text of a stream.
 func feed(stream string, o backend.Observer) (*backend.Response, error) {
 	body := &http.Response{StatusCode: 200, Request: new(http.Request), Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: io.NopCloser(strings.NewReader(stream))}
 	s := ssestream.NewStream[sdk.MessageStreamEventUnion](ssestream.NewDecoder(body), nil)
@@ -248,7 +248,7 @@ func TestDocumentedErrors(t *testing.T) {
 		assert.Equal(t, c.want, e.Class, "%d %s", c.status, body)
 		assert.Equal(t, 7*time.Second, e.RetryAfter)
 	}
-	for _, body := range []string{"", "<html>too large</html>", "null", "[]"} { // a proxy's
+	for _, body := range []string{"", "<html>too large</html>", "null", "[]"} { // from a proxy
 		assert.Equal(t, backend.ContextTooLong, classify(413, nil, []byte(body), time.Now()).Class)
 	}
 }
@@ -279,7 +279,7 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
-// Whatever a server of any kind ever sent is a turn that it said the end of, or an error with a class.
+// Every recording of any server gives a complete turn or an error with a class.
 func TestEveryRecordingIsATurnOrAnError(t *testing.T) {
 	ended := regexp.MustCompile(`(?m)^data: ?\{.*"stop_reason": ?"(end_turn|max_tokens|tool_use|stop_sequence)"`)
 	turns := 0

@@ -10,14 +10,13 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/blocks"
 )
 
-// defaultMaxTokens is sent when the request has no limit, because the field is required. The smallest models of the
-// API take it.
+// defaultMaxTokens is sent for a request without a limit, because the field is required. The smallest models of the API accept it.
 const defaultMaxTokens = 4096
 
-// params builds the body of a request. enforce is false for a model that was found not to take schemas.
+// params builds the body of a request. enforce is false for a model that refuses schemas.
 //
-// Two cache marks are set. The first ends the prefix that all jobs of a batch share: the tools and the system text. The
-// second ends the conversation so far, once it has tool results, so that the next turn reads this one's prompt.
+// It sets two cache marks. The first ends the prefix that all jobs of a batch share: the tools and the system text. The second ends the
+// conversation so far if it has tool results, so that the next turn reads this turn's prompt from the cache.
 func params(r *backend.Request, model string, enforce bool) (sdk.MessageNewParams, error) {
 	system, entries := blocks.Conversation(backend.ProtocolAnthropic, r.Messages)
 	p := sdk.MessageNewParams{
@@ -30,7 +29,7 @@ func params(r *backend.Request, model string, enforce bool) (sdk.MessageNewParam
 		p.MaxTokens = defaultMaxTokens
 	}
 	if t := r.Sampling.Temperature; t != nil {
-		p.Temperature = sdk.Float(min(*t, 1)) // the API's range ends there
+		p.Temperature = sdk.Float(min(*t, 1)) // the maximum of the API
 	} else if t := r.Sampling.TopP; t != nil {
 		p.TopP = sdk.Float(*t) // newer models refuse both together
 	}

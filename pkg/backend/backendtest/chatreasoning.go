@@ -22,7 +22,7 @@ type chatThought struct {
 	deltas []string // of the first turn, before its call
 	text   string
 	marks  []string
-	only   string // the member that carries the text, where an adapter has one of its own
+	only   string // the member that carries the text, if the adapter uses only one
 }
 
 func chatThoughts() []chatThought {
@@ -55,9 +55,9 @@ func chatThoughts() []chatThought {
 	}
 }
 
-// RunChatReasoning tests that an adapter of OpenAI's chat protocol sends reasoning and unknown members of tool calls back
-// unchanged. field is the name under which the adapter sends reasoning; "" means the name under which it was received.
-// open opens the adapter on a host:port.
+// RunChatReasoning tests that an adapter of OpenAI's chat protocol sends reasoning and unknown members of tool calls
+// back unchanged. field is the member in which the adapter sends reasoning; "" means the member in which it was
+// received. open opens the adapter on a host:port.
 func RunChatReasoning(t *testing.T, field string, open func(t *testing.T, addr string) backend.Backend) {
 	t.Helper()
 	for _, c := range chatThoughts() {
@@ -82,11 +82,11 @@ func RunChatReasoning(t *testing.T, field string, open func(t *testing.T, addr s
 
 const plainCall = `{"tool_calls":[{"index":0,"id":"c1","type":"function","function":{"name":"get_weather","arguments":"{\"city\":\"Rome\"}"}}]}`
 
-// callMember is a tool call with members that the protocol does not have.
+// callMember is a tool call with members outside of the protocol.
 type callMember struct {
 	name   string
 	deltas []string
-	sent   string // the call as it is sent back
+	sent   string // the call as sent back
 }
 
 func callMembers() []callMember {
@@ -133,7 +133,7 @@ func (c callMember) run(t *testing.T, open func(t *testing.T, addr string) backe
 // thinkingServer serves a model that calls a tool in the first turn and answers in the second.
 type thinkingServer struct {
 	addr    string
-	refuses atomic.Bool // members beyond the protocol
+	refuses atomic.Bool // refuses members outside of the protocol
 
 	mu   sync.Mutex
 	sent []string // guarded by mu
@@ -182,7 +182,7 @@ func (s *thinkingServer) bodies() []string {
 	return append([]string(nil), s.sent...)
 }
 
-// strangeMember names a member of a message that the protocol does not have; "" if there is none.
+// strangeMember names a member of a message that is outside of the protocol; "" without one.
 func strangeMember(body string) (name string) {
 	known := map[string]bool{"role": true, "content": true, "tool_calls": true, "tool_call_id": true,
 		"id": true, "type": true, "function": true, "name": true, "arguments": true}

@@ -1,5 +1,5 @@
-// Package backendtest holds what tests of backends share: a server that replays recorded traffic byte for byte
-// ([Replay]), and the suite that every adapter passes on a server with known abilities ([Run]).
+// Package backendtest holds shared test code for backends: a server that replays recorded traffic byte for byte
+// ([Replay]), and the conformance suite of all adapters on a server with known abilities ([Run]).
 //
-// It reaches no binary. Every goroutine that it starts has ended when the test has. Start reading at [Replay].
+// No binary links it. Every goroutine that it starts ends with the test. Start reading at [Replay].
 package backendtest

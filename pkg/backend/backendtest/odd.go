@@ -20,20 +20,20 @@ import (
 // OddModel is the model that the server of [RunOdd] lists.
 const OddModel = "odd-7b"
 
-// oddTurn is what a model or its server may answer, and what must be made of it.
+// oddTurn is an answer of a model or its server, and the expected outcome.
 type oddTurn struct {
 	name   string
-	pieces []string // of the stream's body, each sent by itself
-	schema bool     // the request asks for an answer by a schema, and not for tools
+	pieces []string // of the stream's body, each sent separately
+	schema bool     // the request has a schema for the answer, and no tools
 
 	content, reasoning string
 	finish             backend.FinishReason
 	calls              []backend.ToolCall
-	told               []int         // positions of the calls that are told as they come, in order
-	class              backend.Class // of the error; the rest is then empty
+	told               []int         // indexes of the calls that are reported during the stream, in order
+	class              backend.Class // of the error; the following fields are then empty
 }
 
-// oddTurns are kept in the order of what they are about: words, calls, endings.
+// oddTurns are grouped by topic: words, calls, endings.
 func oddTurns() []oddTurn {
 	call := func(id, name, args string) backend.ToolCall {
 		return backend.ToolCall{ID: id, Name: name, Arguments: args}
@@ -104,14 +104,14 @@ func oddTurns() []oddTurn {
 			finish: backend.FinishToolCalls, calls: []backend.ToolCall{call("a", "look", `{"x":1}`)}, told: []int{0}},
 		{name: "a call that was not offered", pieces: []string{events(begins(0, "a", "delete_all", `{}`), ends("tool_calls"), usage)},
 			finish: backend.FinishToolCalls, calls: []backend.ToolCall{call("a", "delete_all", `{}`)}, told: []int{0}},
-		{name: "calls announced and none there",
+		{name: "calls announced and missing",
 			pieces: []string{events(says("x"), ends("tool_calls"), usage)}, content: "x", finish: backend.FinishStop},
 
 		{name: "words cut by length",
 			pieces: []string{events(says("Once upon"), ends("length"), usage)}, content: "Once upon", finish: backend.FinishLength},
 		{name: "a call cut by length", pieces: []string{events(begins(0, "a", "look", `{"x":"a`), ends("length"), usage)},
 			finish: backend.FinishLength, calls: []backend.ToolCall{call("a", "look", `{"x":"a`)}},
-		{name: "a cut call mended by the server", pieces: []string{events(
+		{name: "a cut call completed by the server", pieces: []string{events(
 			`{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"look","arguments":"{\"x\":\"a\"}"}}]},"finish_reason":"length"}]}`, usage)},
 			finish: backend.FinishLength, calls: []backend.ToolCall{call("a", "look", `{"x":"a"}`)}},
 		{name: "two finish reasons, a cut among them",
@@ -131,8 +131,8 @@ func oddTurns() []oddTurn {
 	}
 }
 
-// RunOdd holds an adapter of OpenAI's chat protocol to what odd models answer, and sees that a tool call is told while
-// the stream goes on. open opens the adapter on a host:port; it is closed by the caller.
+// RunOdd tests an adapter of OpenAI's chat protocol with odd answers, and tests that a tool call is reported during the
+// stream. open opens the adapter on a host:port; the caller closes it.
 func RunOdd(t *testing.T, open func(t *testing.T, addr string) backend.Backend) {
 	t.Helper()
 	for _, c := range oddTurns() {
@@ -147,7 +147,7 @@ func RunOdd(t *testing.T, open func(t *testing.T, addr string) backend.Backend) 
 			c.check(t, b)
 		})
 	}
-	t.Run("a call runs while the stream goes on", func(t *testing.T) { testOverlap(t, open) })
+	t.Run("a call runs before the stream ends", func(t *testing.T) { testOverlap(t, open) })
 }
 
 func (c *oddTurn) check(t *testing.T, b backend.Backend) {
@@ -174,14 +174,14 @@ func (c *oddTurn) check(t *testing.T, b backend.Backend) {
 	assert.Equal(t, c.reasoning, resp.Message.ReasoningText())
 	assert.Equal(t, c.calls, resp.Message.ToolCalls)
 	for i, index := range order {
-		assert.Equal(t, resp.Message.ToolCalls[index], told[i], "what was told is what the message says")
+		assert.Equal(t, resp.Message.ToolCalls[index], told[i], "the reported call equals the call in the message")
 	}
 	assert.EqualValues(t, 10, resp.Usage.PromptTokens)
 	assert.EqualValues(t, 2, resp.Usage.CompletionTokens)
 }
 
-// testOverlap has a server that ends its stream only once the first of its two tool calls has run. An adapter that told
-// of calls at the stream's end would wait for ever.
+// testOverlap uses a server that ends its stream only after the first of its two tool calls has run. An adapter that
+// reports calls at the stream's end would wait forever.
 func testOverlap(t *testing.T, open func(t *testing.T, addr string) backend.Backend) {
 	ran := make(chan struct{})
 	b := open(t, oddServer(t, func(w io.Writer, r *http.Request) {
@@ -205,7 +205,7 @@ func testOverlap(t *testing.T, open func(t *testing.T, addr string) backend.Back
 	assert.Len(t, resp.Message.ToolCalls, 2)
 }
 
-// oddServer lists OddModel, and answers chat completions with a stream. Other routes it does not have.
+// oddServer lists OddModel and answers chat completions with a stream. It has no other routes.
 func oddServer(t *testing.T, stream func(w io.Writer, r *http.Request)) string {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -242,7 +242,7 @@ var oddTools = []backend.Tool{
 
 const usage = `{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":2,"total_tokens":12}}`
 
-// events frames chunks. Usage is the last that a turn says, so the stream ends with it.
+// events frames chunks. Usage is a turn's last chunk, so the stream ends with it.
 func events(chunks ...string) string {
 	var b strings.Builder
 	for _, c := range chunks {

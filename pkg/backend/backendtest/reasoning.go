@@ -12,13 +12,13 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// Thinker is an adapter on a server. Its model reasons, calls a tool, and answers when it has the tool's result.
+// Thinker is an adapter on a server. Its model reasons, calls a tool, and answers after the tool's result.
 type Thinker struct {
 	Backend  backend.Backend
 	Model    string
 	Protocol backend.Protocol
 	Text     string // the reasoning before the call
-	// Marks are texts that the second request contains if the reasoning is sent back, and else does not.
+	// Marks are texts in the second request if and only if the reasoning is sent back.
 	Marks []string
 	// Sent returns the bodies of all model calls so far.
 	Sent func() []string
@@ -26,11 +26,11 @@ type Thinker struct {
 	Refuse func()
 }
 
-// foreignSignature is in reasoning that another service made.
+// foreignSignature is in reasoning from another service.
 const foreignSignature = "SIGNATURE-OF-ANOTHER-SERVICE"
 
-// RunReasoning tests that an adapter keeps reasoning and sends it back unchanged, but never to a server of another protocol.
-// factory is called once per test. The suite closes the backends.
+// RunReasoning tests that an adapter keeps reasoning and sends it back unchanged, but never to a server of another
+// protocol. factory is called once per test. The suite closes the backends.
 func RunReasoning(t *testing.T, factory func(t *testing.T) Thinker) {
 	t.Helper()
 	cases := []struct {
@@ -53,7 +53,7 @@ func RunReasoning(t *testing.T, factory func(t *testing.T) Thinker) {
 	}
 }
 
-// think makes the first turn.
+// think runs the first turn.
 func (k *Thinker) think(t *testing.T) *backend.Response {
 	t.Helper()
 	resp, err := k.Backend.Generate(t.Context(), k.request(), backend.Observer{})
@@ -62,7 +62,7 @@ func (k *Thinker) think(t *testing.T) *backend.Response {
 	return resp
 }
 
-// answer makes the second turn and returns the messages of its last request, as they were sent.
+// answer runs the second turn and returns the messages of its last request, as sent.
 func (k *Thinker) answer(t *testing.T, assistant backend.Message) string {
 	t.Helper()
 	r := k.request()
@@ -97,14 +97,14 @@ func testReasoningSent(t *testing.T, k Thinker) {
 	for _, mark := range k.Marks {
 		assert.Contains(t, sent, mark)
 	}
-	assert.NotContains(t, sent, `"protocol"`, "what is batchagent's own is not sent")
+	assert.NotContains(t, sent, `"protocol"`, "batchagent's own fields are not sent")
 }
 
 func testReasoningJournalled(t *testing.T, k Thinker) {
 	t.Helper()
 	message := k.think(t).Message
 	sent := k.answer(t, message)
-	for range 2 { // a journal is read and written by every worker that takes the job over
+	for range 2 { // every worker that takes over the job reads and writes the journal
 		data, err := json.Marshal(message)
 		require.NoError(t, err)
 		var read backend.Message
@@ -152,14 +152,14 @@ func testReasoningRefused(t *testing.T, k Thinker) {
 		assert.NotContains(t, sent, mark)
 	}
 	after := len(k.Sent())
-	assert.Greater(t, after, before+1, "the server has to refuse the reasoning once")
+	assert.Greater(t, after, before+1, "the server must refuse the reasoning once")
 	k.answer(t, message)
-	assert.Len(t, k.Sent(), after+1, "what was refused is not sent again")
+	assert.Len(t, k.Sent(), after+1, "refused reasoning is not sent again")
 	assert.True(t, strings.Contains(sent, "sunny"), "the rest of the conversation is sent")
 }
 
-// testReasoningTakenBack sends a real server its own reasoning within a tool loop. The call is put into the model's message,
-// because small models call no tool by themselves.
+// testReasoningTakenBack sends a real server its own reasoning within a tool loop. The test adds the call to the
+// model's message, because small models do not call tools by themselves.
 func testReasoningTakenBack(t *testing.T, target Target) {
 	t.Helper()
 	resp, err := target.Backend.Generate(t.Context(), question(target), backend.Observer{})

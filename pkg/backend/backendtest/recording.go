@@ -11,9 +11,8 @@ import (
 //go:embed testdata
 var recordings embed.FS
 
-// Recording returns a recorded HTTP response, byte for byte. Its name is that of a file under testdata, without its
-// extension: "vllm-0.32/chat-stream". The folder names the server; vllm-0.32-guarded had an API key, a queue limit and
-// keep-alive comments.
+// Recording returns a recorded HTTP response, byte for byte. Its name is a file under testdata without its extension:
+// "vllm-0.32/chat-stream". The folder names the server; vllm-0.32-guarded had an API key, a queue limit and keep-alive comments.
 func Recording(tb testing.TB, name string) []byte {
 	tb.Helper()
 	b, err := recordings.ReadFile("testdata/" + name + ".response")

@@ -9,16 +9,16 @@ import (
 	"testing"
 )
 
-// Reply is what the server sends on one connection, before it closes it.
+// Reply is the server's output on one connection, before the server closes it.
 type Reply struct {
-	Bytes []byte // a whole HTTP response, as recorded
+	Bytes []byte // a whole recorded HTTP response
 	// Cut sends only the first Cut bytes; 0 sends all.
 	Cut int
-	// Split sends that many bytes at a time, so that no event arrives in one piece. 0 sends all at once.
+	// Split sends that many bytes at a time, so that no event arrives in one piece. 0 sends all bytes at once.
 	Split int
 }
 
-// Request is a request that the server has read.
+// Request is a request that the server has received.
 type Request struct {
 	*http.Request        // its body is empty
 	Content       []byte // the body
@@ -28,21 +28,21 @@ type Request struct {
 type Server struct {
 	Addr string // host:port
 
-	routes   map[string]Reply // by method and path; nil takes replies in turn
+	routes   map[string]Reply // by method and path; if nil, replies are used in turn
 	mu       sync.Mutex
 	replies  []Reply   // guarded by mu
 	requests []Request // guarded by mu
 }
 
-// Replay starts a server that answers the n-th connection with the n-th reply, and further ones with the last. The
-// server stops when the test ends.
+// Replay starts a server that answers the n-th connection with the n-th reply, and further connections with the last
+// reply. The server stops at the end of the test.
 func Replay(tb testing.TB, replies ...Reply) *Server {
 	tb.Helper()
 	return start(tb, &Server{replies: replies})
 }
 
 // ReplayRoutes starts a server that answers each request by its method and path, such as "GET /v1/models", and all
-// others with 404. It stops when the test ends.
+// others with 404. It stops at the end of the test.
 func ReplayRoutes(tb testing.TB, routes map[string]Reply) *Server {
 	tb.Helper()
 	return start(tb, &Server{routes: routes})
@@ -72,7 +72,7 @@ func start(tb testing.TB, s *Server) *Server {
 	return s
 }
 
-// Asked returns the requests so far of a method and path.
+// Asked returns the requests with a method and path so far.
 func (s *Server) Asked(route string) []Request {
 	var out []Request
 	for _, r := range s.Requests() {
@@ -83,14 +83,14 @@ func (s *Server) Asked(route string) []Request {
 	return out
 }
 
-// Requests returns what was asked so far.
+// Requests returns all requests so far.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Request(nil), s.requests...)
 }
 
-// serve answers one connection. Errors are the client's to see: it may hang up when it likes.
+// serve answers one connection. It ignores errors: the client may hang up at any time.
 func (s *Server) serve(conn net.Conn) {
 	defer conn.Close()
 	req, err := http.ReadRequest(bufio.NewReader(conn))

@@ -14,13 +14,13 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// Features says what the server under test can do. The tests of what it cannot do are left out.
+// Features are the abilities of the server under test. Tests of missing abilities are skipped.
 type Features struct {
-	Tools     bool // its model calls a tool when it is told to
-	Forced    bool // its model calls a tool when it has to (tool_choice "required"), however small it is
-	Schema    bool // it holds answers to a schema
+	Tools     bool // its model calls a tool on request
+	Forced    bool // its model calls a tool with tool_choice "required", however small it is
+	Schema    bool // it enforces a schema on answers
 	Tokenizer bool // the adapter is a backend.TokenCounter
-	Load      bool // the adapter is a backend.LoadReporter, and nobody else uses the server
+	Load      bool // the adapter is a backend.LoadReporter, and the server has no other clients
 	Reasoning bool // its model reasons, and the server separates the reasoning from the answer
 }
 
@@ -28,14 +28,13 @@ type Features struct {
 type Target struct {
 	Backend backend.Backend
 	Model   string                 // a served model
-	Dead    func() backend.Backend // the same adapter on an address where nothing listens
-	// Calling are further fields of a request's body that make a model write a tool call by itself, as its server's tool parser
-	// reads it, where the model is too small to think of it. nil for models that need none.
+	Dead    func() backend.Backend // the same adapter on an address without a server
+	// Calling are further request fields that make a model write a tool call in the form that the server's tool parser
+	// reads. They are for models that are too small to call tools by themselves. Nil for other models.
 	Calling map[string]json.RawMessage
 }
 
-// Run holds an adapter to the contract of [backend.Backend]. factory is called once per test; the suite closes the
-// backends.
+// Run tests an adapter against the contract of [backend.Backend]. factory is called once per test; the suite closes the backends.
 func Run(t *testing.T, f Features, factory func(t *testing.T) Target) {
 	t.Helper()
 	cases := []struct {
@@ -165,7 +164,7 @@ func answerWithResults(t *testing.T, target Target, resp *backend.Response) {
 	assert.NotEmpty(t, answer.Message.Content)
 }
 
-// testForcedCall runs a conversation with a tool from end to end: the call, its result, and the answer after it.
+// testForcedCall runs a conversation with a tool: the call, its result, and the answer.
 func testForcedCall(t *testing.T, target Target) {
 	t.Helper()
 	r := toolRequest(target)
@@ -236,14 +235,14 @@ func testCancel(t *testing.T, target Target) {
 	assert.Empty(t, backend.ClassOf(err), "a cancelled call is no failure of the server")
 }
 
-// testCancelFrees sees the request run at the server before it is given up, and gone after: a count that never rose would
-// prove nothing.
+// testCancelFrees observes the request at the server before cancelling it, and its absence after. Without the first
+// observation the test would prove nothing.
 func testCancelFrees(t *testing.T, target Target) {
 	t.Helper()
 	reporter, ok := target.Backend.(backend.LoadReporter)
 	require.True(t, ok)
 	seen := false
-	for range 50 { // an answer may have ended before it was looked for
+	for range 50 { // an answer may end before the load is read
 		if seen = cancelWhenSeen(t, target, reporter); seen {
 			break
 		}
@@ -255,7 +254,7 @@ func testCancelFrees(t *testing.T, target Target) {
 	}, 10*time.Second, 20*time.Millisecond)
 }
 
-// cancelWhenSeen gives a long call up once the server's load shows it, and reports whether it was seen before its end.
+// cancelWhenSeen cancels a long call once the server's load includes it. It returns false if the call ended unseen.
 func cancelWhenSeen(t *testing.T, target Target, reporter backend.LoadReporter) bool {
 	t.Helper()
 	reason := errors.New("not wanted any more")
@@ -323,7 +322,7 @@ var weather = backend.Tool{
 	Strict:      true,
 }
 
-// question is a request that any server can answer, deterministic where the server can be.
+// question returns a request that any server can answer, deterministically if the server can.
 func question(target Target) *backend.Request {
 	zero := 0.0
 	return &backend.Request{
@@ -337,7 +336,7 @@ func question(target Target) *backend.Request {
 	}
 }
 
-// toolRequest is a question that the one tool answers.
+// toolRequest returns a question for the only tool.
 func toolRequest(target Target) *backend.Request {
 	r := question(target)
 	r.Sampling.MaxTokens = 128
@@ -346,7 +345,7 @@ func toolRequest(target Target) *backend.Request {
 	return r
 }
 
-// callTool makes a turn that ends with tool calls, and returns what the observer was told, by index.
+// callTool runs a turn that ends with tool calls, and returns the observed calls by index.
 func callTool(t *testing.T, target Target, r *backend.Request) (*backend.Response, []backend.ToolCall) {
 	t.Helper()
 	told := map[int]backend.ToolCall{}

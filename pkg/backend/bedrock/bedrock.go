@@ -25,10 +25,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
-// readyTimeout bounds what Ready waits for an answer.
+// readyTimeout limits the wait of Ready for an answer.
 const readyTimeout = 10 * time.Second
 
-// Declared is what the adapter says of itself. Quotas of new accounts are as low as one request at a time.
+// Declared are the adapter's capabilities. Quotas of new accounts are as low as one request at a time.
 var Declared = backend.Capabilities{
 	Name: "bedrock", PrefixCache: true, PrefixPinned: true, PrefixLate: true, CachedUsage: true, StructuredOutput: true,
 	StartConcurrent: 1, MaxConcurrent: 8,
@@ -37,20 +37,20 @@ var Declared = backend.Capabilities{
 // Config describes one region and model.
 type Config struct {
 	URL         string
-	Endpoint    string                  // http(s) URL. Defaults to AWS_ENDPOINT_URL_BEDROCK_RUNTIME, else the region's.
-	Credentials aws.CredentialsProvider // Defaults to the keys that Getenv returns, else the SDK's chain.
-	Getenv      func(string) string     // Returns keys that the environment does not show any more. Defaults to none.
+	Endpoint    string                  // http(s) URL. Defaults to AWS_ENDPOINT_URL_BEDROCK_RUNTIME, or the region's endpoint without it.
+	Credentials aws.CredentialsProvider // Defaults to the keys from Getenv, or the SDK's chain without them.
+	Getenv      func(string) string     // Returns keys that were removed from the environment. Nil has none.
 	Logger      *slog.Logger            // Defaults to discarding.
 	Transport   http.RoundTripper       // Defaults to endpoint.NewTransport.
 }
 
-// Backend is Bedrock in one region. It is a [backend.Backend].
+// Backend is Bedrock in one region. It implements [backend.Backend].
 type Backend struct {
 	client   *bedrockruntime.Client
 	http     *http.Client
 	endpoint string // http(s) URL
 	shown    string
-	model    string // of the URL; "" if it names none
+	model    string // from the URL; "" if it has none
 	log      *slog.Logger
 	refusals endpoint.Refusals
 	sent     *sentSecrets
@@ -66,7 +66,7 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 		return nil, err
 	}
 	load := []func(*config.LoadOptions) error{
-		// The SDK would write its warnings to standard error.
+		// Without a logger the SDK writes its warnings to standard error.
 		config.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) {
 			cfg.Logger.Debug("AWS SDK: " + fmt.Sprintf(format, v...))
 		})),
@@ -114,7 +114,7 @@ func New(ctx context.Context, cfg Config) (*Backend, error) {
 	return b, nil
 }
 
-// taken returns what the SDK would find in the variables of the environment: a pair of keys, or nil, and a bearer token, or "".
+// taken returns the credentials that the SDK would read from the environment: a pair of keys or nil, and a bearer token or "".
 func taken(getenv func(string) string) (aws.CredentialsProvider, string) {
 	id, secret := getenv("AWS_ACCESS_KEY_ID"), getenv("AWS_SECRET_ACCESS_KEY")
 	token := getenv("AWS_BEARER_TOKEN_BEDROCK")
@@ -124,7 +124,7 @@ func taken(getenv func(string) string) (aws.CredentialsProvider, string) {
 	return awscredentials.NewStaticCredentialsProvider(id, secret, getenv("AWS_SESSION_TOKEN")), token
 }
 
-// transport is ours for many long streams, with the certificates of AWS_CA_BUNDLE.
+// transport returns a transport for many long streams, with the certificates of AWS_CA_BUNDLE.
 func transport(ac aws.Config) *http.Transport {
 	t := endpoint.NewTransport()
 	if c, ok := ac.HTTPClient.(*awshttp.BuildableClient); ok {
@@ -133,8 +133,8 @@ func transport(ac aws.Config) *http.Transport {
 	return t
 }
 
-// ownBody sends a copy of the request's body. The SDK closes its own as soon as the headers of the answer are there, and a
-// transport that is still about to read its end then drops the connection, and the answer with it.
+// ownBody sends a copy of the request's body. The SDK closes its own body as soon as the answer's headers have arrived.
+// A transport that is still reading that body would then drop the connection and the answer.
 type ownBody struct{ base http.RoundTripper }
 
 // RoundTrip implements [http.RoundTripper].
@@ -152,7 +152,7 @@ func (o ownBody) RoundTrip(r *http.Request) (*http.Response, error) {
 	return o.base.RoundTrip(sent)
 }
 
-// CloseIdleConnections lets http.Client close them.
+// CloseIdleConnections is called by http.Client.
 func (o ownBody) CloseIdleConnections() {
 	if c, ok := o.base.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
@@ -174,7 +174,7 @@ func (b *Backend) Models(context.Context) ([]backend.Model, error) {
 	return []backend.Model{{ID: b.model}}, nil
 }
 
-// Ready returns nil if the endpoint answers anything at all and credentials are there. It generates nothing.
+// Ready returns nil if the endpoint answers and credentials are available. It generates nothing.
 func (b *Backend) Ready(ctx context.Context) error {
 	o := b.client.Options()
 	if o.Credentials != nil && o.BearerAuthTokenProvider == nil {
@@ -212,7 +212,7 @@ func (b *Backend) Close() error {
 	return nil
 }
 
-// failure turns what ended a call into the error that its caller gets.
+// failure converts the cause of a call's end into the error for its caller.
 func (b *Backend) failure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("model call at %s: %w", b.shown, context.Cause(ctx))

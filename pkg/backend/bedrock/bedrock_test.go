@@ -94,7 +94,7 @@ func TestEndpointFollowsTheRegion(t *testing.T) {
 	assert.Equal(t, "https://bedrock-runtime.eu-west-1.amazonaws.com", b.endpoint)
 }
 
-func TestModelHasToBeNamed(t *testing.T) {
+func TestModelMustBeNamed(t *testing.T) {
 	b, err := New(t.Context(), Config{URL: "bedrock://eu-west-1", Credentials: credentials})
 	require.NoError(t, err)
 	_, err = b.Models(t.Context())
@@ -103,7 +103,7 @@ func TestModelHasToBeNamed(t *testing.T) {
 	assert.Equal(t, backend.UnknownModel, backend.ClassOf(err))
 }
 
-func TestUsageCountsTheCache(t *testing.T) {
+func TestUsageIncludesTheCache(t *testing.T) {
 	b, _ := openFake(t)
 	resp, err := b.Generate(t.Context(), ask(), backend.Observer{})
 	require.NoError(t, err)
@@ -137,8 +137,8 @@ func TestRequestBody(t *testing.T) {
 	assert.Equal(t, f.requests()[0].raw, f.requests()[2].raw, "equal requests are equal bytes")
 }
 
-// Everything that a model does not take is left away, each with one call, and remembered.
-func TestWhatAModelRefusesIsLeftAway(t *testing.T) {
+// Each ability that a model refuses costs one call, and later calls omit it.
+func TestRefusedAbilitiesAreOmitted(t *testing.T) {
 	b, f := openFake(t)
 	f.noStreams, f.noCache, f.noSchemas = true, true, true
 	var logged bytes.Buffer
@@ -159,7 +159,7 @@ func TestWhatAModelRefusesIsLeftAway(t *testing.T) {
 	require.Len(t, f.requests(), 5)
 	assert.Equal(t, "converse", f.requests()[4].path)
 	assert.NotContains(t, f.requests()[4].raw, "cachePoint")
-	assert.Equal(t, 3, strings.Count(logged.String(), "going on without"))
+	assert.Equal(t, 3, strings.Count(logged.String(), "later calls omit it"))
 }
 
 func TestOtherFamiliesGetNoCachePoints(t *testing.T) {
@@ -294,8 +294,8 @@ func TestDocumentedErrors(t *testing.T) {
 	}
 }
 
-// Keys that the program took out of the environment sign as those in it do.
-func TestTakenCredentials(t *testing.T) {
+// Credentials that were removed from the environment sign requests like those in it.
+func TestCredentialsFromGetenv(t *testing.T) {
 	for name, c := range map[string]struct {
 		env  map[string]string
 		want []string
@@ -337,7 +337,7 @@ func TestMissingCredentials(t *testing.T) {
 	assert.ErrorContains(t, err, "AWS_PROFILE")
 }
 
-// A cut stream is transient wherever it is cut.
+// A stream cut at any place is transient.
 func TestCutStreamIsTransient(t *testing.T) {
 	rec := httptest.NewRecorder()
 	for _, e := range [][2]string{{"messageStart", `{"role":"assistant"}`}, {"contentBlockDelta", `{"contentBlockIndex":0,"delta":{"text":"It is"}}`}, {"contentBlockStop", `{"contentBlockIndex":0}`}} {
@@ -376,8 +376,8 @@ func TestPlantedSecretIsNeverShown(t *testing.T) {
 	assert.NotContains(t, string(out)+logged.String(), "planted")
 }
 
-// A service or proxy that repeats a token gives away no part of it, wherever its message is cut.
-func TestTokensAreStruckOutBeforeMessagesAreCut(t *testing.T) {
+// A service or proxy may repeat a token. No part of the token appears in the error, wherever its message is cut.
+func TestTokensAreRedactedBeforeMessagesAreCut(t *testing.T) {
 	before := 0
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token := cmp.Or(r.Header.Get("X-Amz-Security-Token"), strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))

@@ -18,14 +18,14 @@ import (
 
 const credentialsHint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, AWS_BEARER_TOKEN_BEDROCK or a role"
 
-// credentialsError is a failure to find credentials.
+// credentialsError reports that no credentials were found.
 type credentialsError struct{ err error }
 
 func (e *credentialsError) Error() string { return e.err.Error() }
 func (e *credentialsError) Unwrap() error { return e.err }
 
-// classify turns the SDK's error into one without an endpoint. nil if no service said anything: the network failed.
-// Secrets are struck out of messages before they are cut.
+// classify converts the SDK's error into one without an endpoint. It returns nil without an answer from the service:
+// the network failed. Secrets are redacted in messages before they are cut.
 func classify(err error, secrets *redact.Secrets, now time.Time) *backend.Error {
 	if ce, ok := errors.AsType[*credentialsError](err); ok || noIdentity(err) {
 		if ok {
@@ -66,13 +66,13 @@ func classify(err error, secrets *redact.Secrets, now time.Time) *backend.Error 
 	return out
 }
 
-// noIdentity reports whether the SDK had nothing to sign with. It has no type for that.
+// noIdentity reports whether the SDK had no credentials. The SDK has no error type for that.
 func noIdentity(err error) bool {
 	oe, ok := errors.AsType[*smithy.OperationError](err)
 	return ok && oe.Err != nil && strings.Contains(oe.Err.Error(), "get identity")
 }
 
-// class decides by the exception's name, and by the words where one name has several meanings.
+// class decides by the exception's name, and by the message if a name has several meanings.
 func class(code, words string, status int) backend.Class {
 	_, overflows := endpoint.ReadOverflow(words, status < http.StatusInternalServerError)
 	switch {
@@ -118,7 +118,7 @@ func class(code, words string, status int) backend.Class {
 	return backend.InvalidRequest
 }
 
-// What a model may be found not to take.
+// The abilities that a model may refuse.
 const (
 	streaming = "streaming"
 	caching   = "cache points"
@@ -126,7 +126,7 @@ const (
 	reasoning = "reasoning in a conversation"
 )
 
-// refused returns what of a request the model does not take, or "".
+// refused returns the ability that the model refuses, or "".
 func refused(e *backend.Error) string {
 	words := strings.ToLower(e.Message)
 	switch {

@@ -16,7 +16,7 @@ import (
 
 const fakeModel = "us.anthropic.claude-fake-1:0"
 
-// fake speaks Converse and ConverseStream, the stream in AWS' own encoding, and refuses what the service refuses.
+// fake is a server with Converse and ConverseStream, in AWS' stream encoding. It refuses the same requests as the service.
 type fake struct {
 	*httptest.Server
 
@@ -24,7 +24,7 @@ type fake struct {
 	thinks                        bool          // reason before a call
 	noReasoning                   bool          // refuse reasoning in a conversation
 	script                        [][2]string   // not nil: the events of every stream, as type and payload
-	hold                          chan struct{} // not nil: a stream goes on after its first tool call only when it is closed
+	hold                          chan struct{} // not nil: a stream continues after its first tool call when hold is closed
 
 	mu    sync.Mutex
 	asked []asked // guarded by mu
@@ -94,7 +94,7 @@ func (f *fake) converse(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// check holds a request to the service's rules.
+// check checks a request against the service's rules.
 func check(body map[string]any) string {
 	last, usesTools := "", false
 	var open map[string]bool
@@ -214,7 +214,7 @@ func mustJSON(v any) []byte {
 	return b
 }
 
-// think sends reasoning around a text. Redacted content comes in pieces of bytes, encoded one by one.
+// think sends reasoning around a text. Redacted content arrives in pieces of bytes, each encoded separately.
 func think(send func(kind, payload string)) (blocks int) {
 	send("contentBlockDelta", `{"contentBlockIndex":0,"delta":{"reasoningContent":{"text":"I need "}}}`)
 	send("contentBlockDelta", `{"contentBlockIndex":0,"delta":{"reasoningContent":{"text":"it."}}}`)
@@ -228,7 +228,7 @@ func think(send func(kind, payload string)) (blocks int) {
 	return 3
 }
 
-// sendEvent writes one event, or an exception if kind ends with Exception.
+// sendEvent writes one event. If kind ends with Exception, it writes an exception.
 func sendEvent(w http.ResponseWriter, kind, payload string) {
 	var h eventstream.Headers
 	if strings.HasSuffix(kind, "Exception") {

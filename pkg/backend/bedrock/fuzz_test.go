@@ -33,7 +33,7 @@ func generate(t *testing.T, c canned) (*backend.Response, error) {
 	return b.Generate(t.Context(), ask(), backend.Observer{})
 }
 
-// Bytes of any form instead of a stream of events end in an answer or in an error with a class.
+// Arbitrary bytes as a stream of events give an answer or an error with a class.
 func FuzzStream(f *testing.F) {
 	w := httptest.NewRecorder()
 	sendEvent(w, "messageStart", `{"role":"assistant"}`)
@@ -52,7 +52,7 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
-// An error body of any form gives a class and a short line of text.
+// Any error body gives a class and a short line of text.
 func FuzzErrorBody(f *testing.F) {
 	f.Add(400, "ValidationException", []byte(`{"message":"the model identifier is invalid"}`))
 	f.Add(429, "ThrottlingException:http://internal.amazon.com/", []byte(`{"Message":"slow"}`))

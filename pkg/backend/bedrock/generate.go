@@ -17,7 +17,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
-// Generate runs one model call, as a stream where the model can. See [backend.Backend].
+// Generate runs one model call, as a stream if the model supports it. See [backend.Backend].
 func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	if ctx.Err() != nil {
 		return nil, b.failure(ctx, ctx.Err())
@@ -39,18 +39,18 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		if !can.has(what) {
 			return nil, err
 		}
-		// Nothing was generated. Each turn of this loop leaves one ability away, so it ends.
+		// A refused call generates nothing. Each pass of this loop omits one more ability, so the loop ends.
 		if what == reasoning && endpoint.Mentions(strings.ToLower(e.Message), "signature", "cannot be modified") {
-			thoughtless = true // it is this job's reasoning that is refused, and not reasoning as such
+			thoughtless = true // the model refuses this job's reasoning only, not reasoning in general
 			continue
 		}
 		if b.refusals.Add(model, what) {
-			b.log.Warn("the model does not take everything that was asked; going on without", "endpoint", b.shown, "model", model, "without", what, "error", e.Message)
+			b.log.Warn("the model refuses a part of the request; later calls omit it", "endpoint", b.shown, "model", model, "without", what, "error", e.Message)
 		}
 	}
 }
 
-// has reports whether an ability was used and can be left away.
+// has reports whether a call used an ability and can omit it.
 func (c takes) has(what string) bool {
 	switch what {
 	case streaming:
@@ -88,10 +88,10 @@ func (b *Backend) call(ctx context.Context, r *backend.Request, model string, ca
 	return resp, nil
 }
 
-// stream makes a streamed call. The error is why the stream ended early.
+// stream makes a streamed call. The error is the cause of an early end.
 func (b *Backend) stream(ctx context.Context, in *bedrockruntime.ConverseInput, t *reading) error {
-	// A client of smithy-go 1.28.8 decodes all its event streams with one buffer: two streams at once garble each other.
-	// Each stream has a client of its own; connections are shared by the transport.
+	// A client of smithy-go 1.28.8 decodes all its event streams with one buffer, so two simultaneous streams would
+	// corrupt each other. Each stream therefore has its own client; the transport shares connections.
 	client := bedrockruntime.New(b.client.Options())
 	out, err := client.ConverseStream(ctx, &bedrockruntime.ConverseStreamInput{
 		ModelId: in.ModelId, Messages: in.Messages, System: in.System, ToolConfig: in.ToolConfig,
@@ -106,14 +106,14 @@ func (b *Backend) stream(ctx context.Context, in *bedrockruntime.ConverseInput, 
 		if err := t.add(e); err != nil {
 			return err
 		}
-		if err := ctx.Err(); err != nil { // what is buffered may be read long after a cancel
+		if err := ctx.Err(); err != nil { // buffered events may be read long after a cancel
 			return err
 		}
 	}
 	return s.Err()
 }
 
-// whole makes a call that is not streamed.
+// whole makes a call without a stream.
 func (b *Backend) whole(ctx context.Context, in *bedrockruntime.ConverseInput, t *reading) error {
 	out, err := b.client.Converse(ctx, in)
 	if err != nil {
@@ -158,7 +158,7 @@ func (b *Backend) whole(ctx context.Context, in *bedrockruntime.ConverseInput, t
 	return nil
 }
 
-// reading puts one answer together.
+// reading assembles one answer.
 type reading struct {
 	turn    *blocks.Turn
 	model   string
@@ -167,7 +167,7 @@ type reading struct {
 	usage   *types.TokenUsage
 }
 
-// add takes one event. Events and blocks of unknown kinds are passed over.
+// add handles one event. Events and blocks of unknown kinds are skipped.
 func (t *reading) add(e types.ConverseStreamOutput) error {
 	switch e := e.(type) {
 	case *types.ConverseStreamOutputMemberContentBlockStart:
@@ -201,7 +201,7 @@ func (t *reading) add(e types.ConverseStreamOutput) error {
 	return nil
 }
 
-// end closes the turn. err is what ended it early. The usage comes last: with it and a stop reason the turn is whole.
+// end completes the turn. err is the cause of an early end. The usage comes last: with it and a stop reason the turn is complete.
 func (t *reading) end(err error) (*backend.Response, error) {
 	if err != nil && (t.stop == "" || t.usage == nil) {
 		return nil, err
@@ -215,7 +215,7 @@ func (t *reading) end(err error) (*backend.Response, error) {
 	}
 	resp := t.turn.End(finish, t.model, counted(t.usage))
 	if r := resp.Message.Reasoning; r != nil {
-		for i, b := range r.Blocks { // bytes here, and text in a journal
+		for i, b := range r.Blocks { // bytes here, text in a journal
 			r.Blocks[i].Redacted = base64.StdEncoding.EncodeToString([]byte(b.Redacted))
 		}
 	}
@@ -239,7 +239,7 @@ func (t *reading) finish() (backend.FinishReason, error) {
 	}
 }
 
-// counted adds up what Bedrock counts apart: inputTokens leaves out what was read from, and written to, the cache.
+// counted adds up the token counts. Bedrock's inputTokens excludes the tokens read from and written to the cache.
 func counted(u *types.TokenUsage) backend.Usage {
 	if u == nil {
 		return backend.Usage{CachedTokens: -1}

@@ -18,15 +18,15 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/blocks"
 )
 
-// takes is what a model is believed to take.
+// takes are the abilities that a model is assumed to have.
 type takes struct {
 	streaming, schemas bool
-	reasoning          bool // its own reasoning in a conversation
+	reasoning          bool // accepts its own reasoning in a conversation
 	caching            bool // cache points in the system text and the messages
-	toolCaching        bool // and after the tools
+	toolCaching        bool // also after the tools
 }
 
-// believed starts from the model's family and leaves away what the model refused.
+// believed returns the abilities of the model's family, without the refused ones.
 func (b *Backend) believed(model string) takes {
 	claude := strings.Contains(model, "anthropic.claude")
 	cache := (claude || strings.Contains(model, "amazon.nova")) && !b.refusals.Has(model, caching)
@@ -39,8 +39,8 @@ func (b *Backend) believed(model string) takes {
 	}
 }
 
-// input builds a request. Cache points end the prefix that all jobs of a batch share (tools and system text), and, once
-// there are tool results, the conversation so far.
+// input builds a request. Cache points end the prefix that all jobs of a batch share (tools and system text). Another
+// one ends the conversation so far if it has tool results.
 func input(r *backend.Request, model string, can takes) (*bedrockruntime.ConverseInput, error) {
 	msgs := r.Messages
 	if !can.reasoning {
@@ -68,7 +68,7 @@ func input(r *backend.Request, model string, can takes) (*bedrockruntime.Convers
 		in.ToolConfig.Tools = append(in.ToolConfig.Tools, &types.ToolMemberCachePoint{Value: cachePoint})
 	}
 	if len(r.Sampling.ExtraBody) > 0 {
-		// Converse has a place of its own for what only one family of models knows.
+		// Converse has a separate field for parameters of one family of models.
 		raw, err := json.Marshal(r.Sampling.ExtraBody)
 		if err != nil {
 			return nil, fmt.Errorf("extra fields: %w", err)
@@ -104,7 +104,7 @@ var cachePoint = types.CachePointBlock{Type: types.CachePointTypeDefault}
 func inference(s backend.Sampling) *types.InferenceConfiguration {
 	out := &types.InferenceConfiguration{StopSequences: s.Stop}
 	if s.MaxTokens > 0 {
-		out.MaxTokens = aws.Int32(int32(min(s.MaxTokens, math.MaxInt32))) //nolint:gosec // bounded
+		out.MaxTokens = aws.Int32(int32(min(s.MaxTokens, math.MaxInt32))) //nolint:gosec // limited above
 	}
 	if s.Temperature != nil {
 		out.Temperature = aws.Float32(float32(*s.Temperature))
@@ -198,7 +198,7 @@ func reasoningBlock(t blocks.Thought) (types.ContentBlock, error) {
 	return &types.ContentBlockMemberReasoningContent{Value: &types.ReasoningContentBlockMemberReasoningText{Value: text}}, nil
 }
 
-// asDocument turns JSON into the SDK's document. Numbers keep their digits.
+// asDocument converts JSON to the SDK's document. Numbers keep their digits.
 func asDocument(raw []byte) (document.Interface, error) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
@@ -209,7 +209,7 @@ func asDocument(raw []byte) (document.Interface, error) {
 	return document.NewLazyDocument(withNumbers(v)), nil
 }
 
-// withNumbers replaces encoding/json's numbers by the SDK's, in place where it can.
+// withNumbers replaces encoding/json's numbers by the SDK's, in place if possible.
 func withNumbers(v any) any {
 	switch v := v.(type) {
 	case json.Number:

@@ -8,8 +8,8 @@ import (
 
 var regionName = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
 
-// parseURL returns the region and the model of bedrock://[region/][model]; either may be "". Model IDs have colons and
-// ARNs have slashes, so this is no URL to net/url.
+// parseURL returns the region and the model of bedrock://[region/][model]; either may be "". It does not use net/url,
+// because model IDs contain colons and ARNs contain slashes.
 func parseURL(raw string) (region, model string, err error) {
 	rest, ok := strings.CutPrefix(raw, "bedrock://")
 	if !ok {

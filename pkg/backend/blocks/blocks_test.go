@@ -32,8 +32,8 @@ func TestClosedForbidsOtherPropertiesAndKeepsTheOrder(t *testing.T) {
 	}
 }
 
-// Whatever the messages are, entries alternate, none is empty, texts are not blank, IDs are clean, and arguments are objects.
-func TestConversationIsAlwaysTakable(t *testing.T) {
+// For any messages, entries alternate, none is empty, no text is blank, IDs are clean, and arguments are objects.
+func TestConversationIsValidForAnyMessages(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.SampledFrom([]string{"", " ", "hello", "é😀"})
 		var msgs []backend.Message

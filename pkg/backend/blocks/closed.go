@@ -6,9 +6,9 @@ import (
 	"fmt"
 )
 
-// Closed returns a JSON Schema in which every object that lists its properties and says nothing of others forbids
-// them: the servers enforce only such schemas. The order of properties stays, because models write in that order. An
-// answer that matches the closed schema matches the original.
+// Closed returns a JSON Schema that forbids further properties in every object with properties, unless it defines
+// additionalProperties. The servers enforce only such schemas. The order of properties is kept, because models write in
+// that order. An answer that matches the closed schema also matches the original.
 func Closed(schema []byte) (json.RawMessage, error) {
 	out, err := closed(schema)
 	if err != nil {
@@ -17,7 +17,7 @@ func Closed(schema []byte) (json.RawMessage, error) {
 	return out, nil
 }
 
-// mapsOfSchemas are the keywords whose values are objects of schemas, and lists those of lists of schemas.
+// mapsOfSchemas are the keywords with an object of schemas as value; lists are those with a list of schemas.
 var (
 	mapsOfSchemas = map[string]bool{"properties": true, "$defs": true, "definitions": true}
 	lists         = map[string]bool{"anyOf": true, "oneOf": true, "allOf": true, "prefixItems": true}
@@ -86,7 +86,7 @@ type Field struct {
 	Value json.RawMessage
 }
 
-// Fields returns an object's members in their order.
+// Fields returns an object's members in order.
 func Fields(object []byte) ([]Field, error) {
 	d := json.NewDecoder(bytes.NewReader(object))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {

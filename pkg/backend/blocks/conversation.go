@@ -8,9 +8,9 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// Entry is one turn of a conversation: everything that one side says before the other does.
+// Entry is one turn of a conversation: all consecutive messages of one side.
 type Entry struct {
-	Assistant bool // else the user, who also brings tool results
+	Assistant bool // false for the user; a user's entries include tool results
 	Blocks    []Block
 }
 
@@ -19,13 +19,13 @@ type Block struct {
 	Text    string
 	Thought *Thought
 	Call    *backend.ToolCall // its arguments are a JSON object
-	Result  string            // the ID of the call that Text answers
+	Result  string            // the ID of the call that Text is the result of
 }
 
-// Conversation turns messages into the system text and alternating entries. Consecutive messages of one side become
-// one entry, as the protocols want it for the results of parallel calls, and results come before other blocks.
-// Empty texts are left out, since they are refused. Arguments that are no JSON object become an object that holds
-// them as text, so that the model can see what it wrote. Reasoning of other protocols is left out.
+// Conversation converts messages into the system text and alternating entries. Consecutive messages of one side become
+// one entry, as the protocols require for the results of parallel calls. Results come before other blocks. Empty texts
+// are omitted, because servers refuse them. Arguments that are not a JSON object become an object that holds them as
+// text, so that the model can see them. Reasoning of other protocols is omitted.
 func Conversation(p backend.Protocol, msgs []backend.Message) (system string, entries []Entry) {
 	var sys []string
 	for _, m := range msgs {
@@ -61,7 +61,7 @@ func blocksOf(p backend.Protocol, m backend.Message) []Block {
 		return []Block{{Text: text, Result: CleanID(m.ToolCallID)}}
 	}
 	var out []Block
-	if strings.TrimSpace(m.Content) != "" { // a text of whitespace alone is refused too
+	if strings.TrimSpace(m.Content) != "" { // servers also refuse a text of whitespace only
 		out = append(out, Block{Text: m.Content})
 	}
 	for _, c := range m.ToolCalls {
@@ -88,7 +88,7 @@ func resultsFirst(in []Block) []Block {
 	return append(results, others...)
 }
 
-// CleanID makes a call ID of any server one that the protocols take: letters, digits, _ and -, at most 64.
+// CleanID converts a call ID of any server into a valid one: letters, digits, _ and -, at most 64.
 func CleanID(id string) string {
 	id = strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' {
@@ -97,7 +97,7 @@ func CleanID(id string) string {
 		return '_'
 	}, id)
 	if len(id) > 64 {
-		id = id[len(id)-64:] // servers vary the end
+		id = id[len(id)-64:] // the end differs between calls
 	}
 	if id == "" {
 		id = "call"

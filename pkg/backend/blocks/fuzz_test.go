@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A schema that is closed stays JSON and is not changed again.
+// A closed schema is valid JSON, and closing it again does not change it.
 func FuzzClosed(f *testing.F) {
 	f.Add([]byte(`{"type":"object","properties":{"a":{"type":"object"}},"anyOf":[{"items":{"type":"object"}}]}`))
 	f.Add([]byte(`{"$defs":{"a":[1]},"properties":[]}`))

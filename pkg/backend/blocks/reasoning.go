@@ -6,7 +6,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// thoughtCost is how much one block of reasoning counts against maxTurnBytes, beside its text.
+// thoughtCost is the cost of one block of reasoning against maxTurnBytes, beside its text.
 const thoughtCost = 64
 
 // thought is one block of reasoning.
@@ -18,21 +18,21 @@ type thought struct {
 	redacted  strings.Builder
 }
 
-// Reasoning takes a piece of the text of a reasoning block.
+// Reasoning adds a piece of the text of a reasoning block.
 func (t *Turn) Reasoning(block int, s string) error {
 	x, cost := t.thought(block)
 	x.text.WriteString(s)
 	return t.grow(cost+len(s), s != "")
 }
 
-// Sign takes a piece of the signature of a reasoning block.
+// Sign adds a piece of the signature of a reasoning block.
 func (t *Turn) Sign(block int, s string) error {
 	x, cost := t.thought(block)
 	x.signature.WriteString(s)
 	return t.grow(cost+len(s), false)
 }
 
-// Redact takes a piece of the encrypted data of a reasoning block.
+// Redact adds a piece of the encrypted data of a reasoning block.
 func (t *Turn) Redact(block int, s string) error {
 	x, cost := t.thought(block)
 	x.redacted.WriteString(s)
@@ -52,12 +52,12 @@ func (t *Turn) thought(block int) (x *thought, cost int) {
 	return x, thoughtCost
 }
 
-// reasoning returns the turn's reasoning, nil if there is none. Empty blocks are left out.
+// reasoning returns the turn's reasoning; nil if it has none. Empty blocks are omitted.
 func (t *Turn) reasoning() *backend.Reasoning {
 	r := &backend.Reasoning{Protocol: t.protocol}
 	var all strings.Builder
 	for _, x := range t.thoughts {
-		text := strings.ToValidUTF8(x.text.String(), "\uFFFD") // JSON would replace it, and the lengths would be wrong
+		text := strings.ToValidUTF8(x.text.String(), "\uFFFD") // JSON would replace it and change the lengths
 		b := backend.ReasoningBlock{Bytes: len(text), Signature: x.signature.String(), Redacted: x.redacted.String()}
 		if b == (backend.ReasoningBlock{}) {
 			continue
@@ -78,14 +78,14 @@ type Thought struct {
 	Text, Signature, Redacted string
 }
 
-// withReasoning puts a message's reasoning back between its other blocks, where it was.
+// withReasoning inserts a message's reasoning at its original places between the other blocks.
 func withReasoning(others []Block, r *backend.Reasoning) []Block {
 	texts := r.Split()
 	if len(texts) == 0 {
 		return others
 	}
 	out := make([]Block, 0, len(others)+len(texts))
-	behind := 0 // others that are in out
+	behind := 0 // others already in out
 	for i, b := range r.Blocks {
 		for behind < min(b.After, len(others)) {
 			out = append(out, others[behind])
@@ -96,7 +96,7 @@ func withReasoning(others []Block, r *backend.Reasoning) []Block {
 	return append(out, others[behind:]...)
 }
 
-// WithoutReasoning returns messages without reasoning, for a server that refuses it. The input is not changed.
+// WithoutReasoning returns messages without reasoning, for a server that refuses it. It does not change the input.
 func WithoutReasoning(in []backend.Message) []backend.Message {
 	out := make([]backend.Message, len(in))
 	for i, m := range in {

@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// maxTurnBytes bounds what one turn may say, text, reasoning and tool input together.
+	// maxTurnBytes limits the text, reasoning and tool input of one turn together.
 	maxTurnBytes = 8 << 20
-	// maxTurnCalls bounds the tool calls of one turn. An agent runs 32 of them.
+	// maxTurnCalls limits the tool calls of one turn. An agent runs 32 of them.
 	maxTurnCalls = 1_000
-	// callCost is what one tool call counts against maxTurnBytes, beside its input.
+	// callCost is the cost of one tool call against maxTurnBytes, beside its input.
 	callCost = 64
 )
 
-// Turn puts one stream together. Tool calls are reported when their block ends with whole JSON, in the middle of the
-// stream; a call whose input is not JSON is reported only by End, and only if the turn ended with calls.
+// Turn assembles one stream. It reports a tool call when its block ends with valid JSON, in the middle of the stream. A
+// call with invalid input is reported only by End, and only if the turn ended with calls.
 type Turn struct {
 	observer backend.Observer
 	protocol backend.Protocol
@@ -41,18 +41,18 @@ type call struct {
 	reported bool
 }
 
-// NewTurn starts a turn of a protocol. The request is sent now.
+// NewTurn starts a turn of a protocol. Call it when the request is sent: times count from now.
 func NewTurn(p backend.Protocol, o backend.Observer) *Turn {
 	return &Turn{observer: o, protocol: p, start: time.Now(), open: map[int]*call{}}
 }
 
-// Text takes a piece of the answer.
+// Text adds a piece of the answer.
 func (t *Turn) Text(s string) error {
 	t.text.WriteString(s)
 	return t.grow(len(s), s != "")
 }
 
-// StartCall begins a tool call at a block index. input is what came with the start, usually nothing.
+// StartCall begins a tool call at a block index. input arrived with the start and is usually empty.
 func (t *Turn) StartCall(block int, id, name, input string) error {
 	c := &call{id: t.freeID(id), name: name}
 	c.input.WriteString(input)
@@ -61,7 +61,7 @@ func (t *Turn) StartCall(block int, id, name, input string) error {
 	return t.grow(callCost+len(id)+len(name)+len(input), true)
 }
 
-// Input takes a piece of a tool call's input. A piece for a block that is no tool call is dropped.
+// Input adds a piece of a tool call's input. It drops a piece for a block that is no tool call.
 func (t *Turn) Input(block int, s string) error {
 	if c := t.open[block]; c != nil {
 		c.input.WriteString(s)
@@ -69,7 +69,7 @@ func (t *Turn) Input(block int, s string) error {
 	return t.grow(len(s), s != "")
 }
 
-// EndBlock ends a block. A tool call without input was called without arguments.
+// EndBlock ends a block. Empty input of a tool call becomes an empty object.
 func (t *Turn) EndBlock(block int) {
 	c := t.open[block]
 	if c == nil {
@@ -87,13 +87,13 @@ func (t *Turn) EndBlock(block int) {
 // HasCalls reports whether a tool call has begun.
 func (t *Turn) HasCalls() bool { return len(t.calls) > 0 }
 
-// End closes the turn for a reason.
+// End completes the turn with a finish reason.
 func (t *Turn) End(reason backend.FinishReason, model string, u backend.Usage) *backend.Response {
 	switch {
 	case reason == backend.FinishStop && len(t.calls) > 0:
 		reason = backend.FinishToolCalls
 	case reason == backend.FinishToolCalls && len(t.calls) == 0:
-		reason = backend.FinishStop // a parser may announce calls that it then withholds
+		reason = backend.FinishStop // a parser may announce calls and then withhold them
 	}
 	r := &backend.Response{
 		Message: backend.Message{Role: backend.RoleAssistant, Content: t.text.String(), Reasoning: t.reasoning()},
@@ -112,7 +112,7 @@ func (t *Turn) End(reason backend.FinishReason, model string, u backend.Usage) *
 	return r
 }
 
-// grow counts what came, and ends a turn that has no end.
+// grow counts the bytes of a piece, and returns an error for an endless turn.
 func (t *Turn) grow(n int, content bool) error {
 	if content && t.ttft == 0 {
 		t.ttft = max(time.Since(t.start), 1)
@@ -148,7 +148,7 @@ func (t *Turn) report(c *call) {
 	}
 }
 
-// freeID returns an ID that no other call of the turn has: id itself, if it can.
+// freeID returns an ID that is unique in the turn: id itself if possible.
 func (t *Turn) freeID(id string) string {
 	n := strconv.Itoa(len(t.calls))
 	if id == "" {

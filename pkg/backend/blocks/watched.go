@@ -14,7 +14,7 @@ import (
 
 const defaultSilence = 2 * time.Minute
 
-// errSilent is why a call was cancelled whose stream has stopped telling anything.
+// errSilent is the cause of cancelling a call after the silence limit.
 var errSilent = errors.New("the stream fell silent")
 
 type silenceKey struct{}
@@ -24,8 +24,8 @@ type silence struct {
 	cancel context.CancelCauseFunc
 }
 
-// Bounded returns a context for one model call whose answer, once it has begun, may not be silent for longer than
-// limit; 0 means 2 minutes. It works through a [Watched] transport. The caller calls cancel at the end.
+// Bounded returns a context for one model call. Once the answer has begun, its silence is limited to limit; 0 means 2
+// minutes. The limit applies in a [Watched] transport. The caller calls cancel at the end.
 func Bounded(ctx context.Context, limit time.Duration) (_ context.Context, cancel func()) {
 	if limit <= 0 {
 		limit = defaultSilence
@@ -34,7 +34,7 @@ func Bounded(ctx context.Context, limit time.Duration) (_ context.Context, cance
 	return context.WithValue(ctx, silenceKey{}, silence{limit, c}), func() { c(nil) }
 }
 
-// Silent returns the error of a call that ended because its stream fell silent, else nil. ctx is that of [Bounded].
+// Silent returns the error of a call that reached the silence limit, and otherwise nil. ctx is the context from [Bounded].
 func Silent(ctx context.Context) *backend.Error {
 	if !errors.Is(context.Cause(ctx), errSilent) {
 		return nil
@@ -44,13 +44,13 @@ func Silent(ctx context.Context) *backend.Error {
 }
 
 const (
-	maxAnswer  = 32 << 20 // bytes of an answer that is no stream
-	maxRefusal = 1 << 20  // bytes that are read of an answer of another status than 200
+	maxAnswer  = 32 << 20 // bytes of an answer that is not a stream
+	maxRefusal = 1 << 20  // bytes read of an answer with a status other than 200
 	maxEvent   = 8 << 20  // bytes of one event of a stream
 )
 
-// Watched is a transport that watches the answers of calls with a [Bounded] context. Keep-alives count as life. It cuts answers
-// that are no streams at a length that no honest one has, because SDKs read them as a whole.
+// Watched is a transport that watches the answers of calls with a [Bounded] context. Keep-alives count as events. It
+// also cuts answers that are not streams at a generous length, because SDKs read them as a whole.
 type Watched struct{ Base http.RoundTripper }
 
 // RoundTrip implements [http.RoundTripper].
@@ -67,7 +67,7 @@ func (w Watched) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// bounded returns the body of an answer with its limit.
+// bounded returns the body of an answer with its size limit.
 func bounded(resp *http.Response) io.ReadCloser {
 	limit := int64(maxAnswer)
 	switch kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); {
@@ -76,7 +76,7 @@ func bounded(resp *http.Response) io.ReadCloser {
 	case kind == "text/event-stream":
 		return &eventBody{ReadCloser: resp.Body}
 	case kind == "application/vnd.amazon.eventstream":
-		return resp.Body // its format bounds each event
+		return resp.Body // its format limits each event
 	}
 	return struct {
 		io.Reader
@@ -84,12 +84,12 @@ func bounded(resp *http.Response) io.ReadCloser {
 	}{io.LimitReader(resp.Body, limit), resp.Body}
 }
 
-// eventBody is a stream of events in text, which fails at an event that is too long. A blank line ends an event.
+// eventBody is a stream of text events. It fails at an event that is too long. A blank line ends an event.
 type eventBody struct {
 	io.ReadCloser
 
-	size  int  // bytes of the event under way
-	blank bool // the line under way has nothing so far
+	size  int  // bytes of the current event
+	blank bool // the current line is empty so far
 }
 
 func (b *eventBody) Read(p []byte) (int, error) {
@@ -111,7 +111,7 @@ func (b *eventBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// CloseIdleConnections lets http.Client close them.
+// CloseIdleConnections is called by http.Client.
 func (w Watched) CloseIdleConnections() {
 	if c, ok := w.Base.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
@@ -126,7 +126,7 @@ type watchedBody struct {
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
-	b.timer.Reset(b.limit) // only while someone waits: a slow reader is not a silent server
+	b.timer.Reset(b.limit) // only during a read: a slow reader is not a silent server
 	defer b.timer.Stop()
 	return b.ReadCloser.Read(p)
 }

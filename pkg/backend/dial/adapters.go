@@ -12,13 +12,13 @@ var examples = []string{
 	"http://host:8000",
 }
 
-// Adapter is an adapter and how its URLs look.
+// Adapter is an adapter with an example of its URLs.
 type Adapter struct {
 	URL          string
 	Capabilities backend.Capabilities
 }
 
-// Adapters returns what each adapter declares of itself. Nothing is connected to.
+// Adapters returns the declared capabilities of each adapter. It makes no connection.
 func Adapters(ctx context.Context) ([]Adapter, error) {
 	out := make([]Adapter, len(examples))
 	for i, url := range examples {

@@ -16,20 +16,20 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/vllm"
 )
 
-// Schemes lists the URL schemes that Open knows.
+// Schemes lists the URL schemes that Open supports.
 var Schemes = []string{
 	"vllm", "vllm+http", "vllm+https", "sglang", "sglang+http", "sglang+https", "dynamo", "dynamo+http", "dynamo+https",
 	"anthropic", "anthropic+http", "bedrock", "openai", "openai+http", "http", "https",
 }
 
-// Options are for whatever adapter the URL names.
+// Options apply to every adapter.
 type Options struct {
 	Logger *slog.Logger        // Defaults to discarding.
-	Getenv func(string) string // Defaults to os.Getenv. Keys come from here.
+	Getenv func(string) string // Source of the API keys. Defaults to os.Getenv.
 }
 
-// Open returns the backend that a URL names. It does not connect: see [backend.Backend.Ready]. ctx is for adapters
-// that load credentials.
+// Open returns the backend for a URL. It does not connect: see [backend.Backend.Ready]. ctx is used by adapters that
+// load credentials.
 func Open(ctx context.Context, rawURL string, o Options) (backend.Backend, error) {
 	if o.Getenv == nil {
 		o.Getenv = os.Getenv

@@ -9,14 +9,14 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/vllm"
 )
 
-// DefaultAddress is where an inference server on this machine usually listens.
+// DefaultAddress is the usual address of an inference server on this machine.
 const DefaultAddress = "127.0.0.1:8000"
 
-// probeTimeout is short because the server would be on this machine.
+// probeTimeout is short because the server is on this machine.
 const probeTimeout = time.Second
 
-// Probe looks for an OpenAI-compatible server at a host:port and returns the URL that opens it. The server must list a
-// model within a second. A key is sent only if it is meant for self-hosted servers.
+// Probe checks for an OpenAI-compatible server at a host:port and returns its backend URL. The server must list a model
+// within a second. Probe sends only the key for self-hosted servers.
 func Probe(ctx context.Context, address string, o Options) (string, error) {
 	b, err := vllm.New(vllm.Config{URL: "vllm://" + address, Getenv: o.Getenv, Logger: o.Logger})
 	if err != nil {

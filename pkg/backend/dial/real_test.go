@@ -15,14 +15,14 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/backendtest"
 )
 
-// servers are the variables that name real servers, by the adapter that is meant for each.
+// servers are the variables with the URLs of real servers, by adapter.
 var servers = map[string]string{"vllm": "BATCHAGENT_REAL_VLLM", "sglang": "BATCHAGENT_REAL_SGLANG", "dynamo": "BATCHAGENT_REAL_DYNAMO"}
 
-// weatherCall is a call of the suite's tool as the hermes parser of vLLM and the qwen parser of SGLang read it.
+// weatherCall is a call of the suite's tool in the form that vLLM's hermes parser and SGLang's qwen parser read.
 const weatherCall = `<tool_call>\n\{"name": "get_weather", "arguments": \{"city": "(Rome|Oslo)"\}\}\n</tool_call>`
 
-// calling are the fields by which a server makes any model write weatherCall. The parser, the stream of the call and the turn with
-// its result are then the server's own, with tool_choice auto.
+// calling are the request fields with which a server makes any model write weatherCall. The server itself parses and
+// streams the call and handles its result, with tool_choice auto.
 var calling = map[string]map[string]json.RawMessage{
 	"vllm":   {"structured_outputs": quoted(map[string]string{"regex": weatherCall})},
 	"sglang": {"regex": quoted(weatherCall)},
@@ -33,9 +33,9 @@ func quoted(v any) json.RawMessage {
 	return b
 }
 
-// TestRealServers runs the conformance suite on real servers, which nobody else may use meanwhile. BATCHAGENT_REAL_TOOLS
-// says that their models call a tool when they are told to; those of vLLM and SGLang are made to if not.
-// BATCHAGENT_REAL_REASONING marks servers with a reasoning parser.
+// TestRealServers runs the conformance suite on real servers without other clients. BATCHAGENT_REAL_TOOLS declares that
+// their models call a tool on request; otherwise vLLM and SGLang are made to write a call. BATCHAGENT_REAL_REASONING
+// marks servers with a reasoning parser.
 func TestRealServers(t *testing.T) {
 	named := false
 	for name, variable := range servers {

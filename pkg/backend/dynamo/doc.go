@@ -1,24 +1,24 @@
 // Package dynamo is the backend for an NVIDIA Dynamo frontend.
 //
-// It owns what Dynamo has beyond the chat protocol of package openaichat, as a real 1.6.1 showed it: a body of exactly the
-// fields that it takes, since it refuses all others; priorities as hints to its router; sessions as headers; whole tool
-// calls in events of their own; readiness by model; and a load that only the frontend's metrics tell. The chat itself
-// and its failure model are openaichat's.
+// It owns Dynamo's features beyond the chat protocol of package openaichat, as observed on a real 1.6.1. The body has
+// exactly the supported fields, because Dynamo refuses all others. Priorities are hints to its router, and sessions are
+// headers. Whole tool calls arrive in separate events. Readiness is checked per model, and the load comes from the
+// frontend's metrics only. Package openaichat owns the chat itself and its failure model.
 //
-// URLs: dynamo://host:port (port 8000 if none is given), dynamo+http:// the same, dynamo+https://host/prefix. Dynamo
-// checks no key; a gateway before it may, and gets BATCHAGENT_API_KEY.
+// URLs: dynamo://host:port (the default port is 8000), dynamo+http:// the same, dynamo+https://host/prefix. Dynamo
+// checks no key. A gateway in front of it may check one, and gets BATCHAGENT_API_KEY.
 //
-// # What is not believed
+// # Answers that are not trusted
 //
-//   - /health: it says 200 with no worker at all. The model's own readiness route is asked.
-//   - A tool call in a tool_call_dispatch event, unless it is whole, the tool choice was auto, and the next chunk does not
-//     say that the turn was cut. Its deltas follow, and are recognised by its ID.
-//   - A tool call of a turn that was cut: Dynamo mends it into valid JSON.
-//   - Usage that cannot be: a request that moved to another worker is billed for what it had already generated, and
-//     nothing in its stream tells of the move. See type usageCheck.
+//   - /health: it returns 200 without any worker. The model's own readiness route is used instead.
+//   - A tool call in a tool_call_dispatch event. It counts only if it is whole, the tool choice was auto, and the next chunk
+//     does not report a cut. Its deltas follow, and are recognized by its ID.
+//   - A tool call of a turn that was cut: Dynamo completes it to valid JSON.
+//   - Implausible usage: a request that moved to another worker is billed for its earlier output, and its stream does not
+//     report the move. See type usageCheck.
 //
-// A prompt over the window is told as such only if the workers publish their budget; otherwise it looks like an internal
-// error, and the agent repeats it in vain.
+// A prompt over the window is reported as such only if the workers publish their budget. Otherwise it looks like an
+// internal error, and the agent's retries fail too.
 //
 // A Backend is safe for concurrent use and starts no goroutine. Start reading at [Backend.Generate].
 package dynamo

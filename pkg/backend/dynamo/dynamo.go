@@ -14,7 +14,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/openaichat"
 )
 
-// KeyHint names the variable that a key is read from.
+// KeyHint names the variable of the API key.
 const KeyHint = "BATCHAGENT_API_KEY"
 
 // Schemes are the URL schemes of this adapter.
@@ -24,7 +24,7 @@ var Schemes = map[string]endpoint.Scheme{
 	"dynamo+https": {HTTP: "https"},
 }
 
-// Declared is what the adapter says of itself. A frontend stands before one worker or many; the least is assumed.
+// Declared are the adapter's capabilities. A frontend has one or more workers; the capabilities assume one.
 var Declared = backend.Capabilities{
 	Name:             "dynamo",
 	PrefixCache:      true,
@@ -34,8 +34,8 @@ var Declared = backend.Capabilities{
 	MaxConcurrent:    256, // an engine's default of running requests
 }
 
-// sessionHeader ties the turns of an agent together, where the frontend was started with a session affinity. A parent is
-// not named: all agents of a batch would be bound to one worker.
+// sessionHeader identifies the turns of an agent, for a frontend with session affinity. No parent is sent, because it
+// would bind all agents of a batch to one worker.
 const sessionHeader = "x-dynamo-session-id"
 
 // Config describes one frontend.
@@ -46,7 +46,7 @@ type Config struct {
 	Transport http.RoundTripper   // Defaults to endpoint.NewTransport.
 }
 
-// Backend is one Dynamo frontend. It is a [backend.Backend] and [backend.LoadReporter].
+// Backend is one Dynamo frontend. It implements [backend.Backend] and [backend.LoadReporter].
 type Backend struct {
 	*openaichat.Client
 	log   *slog.Logger
@@ -87,11 +87,11 @@ type agentHints struct {
 	OSL      uint32 `json:"osl,omitempty"`      // expected tokens of the answer
 }
 
-// extra gives the one field that Dynamo has beyond the protocol.
+// extra returns Dynamo's only field outside of the protocol.
 func extra(r *backend.Request) []openaichat.Field {
 	hints := agentHints{
-		Priority: int32(max(min(r.Hints.Priority, 1<<31-1), -1<<31)), //nolint:gosec // bounded
-		OSL:      uint32(max(min(r.Hints.OutputTokens, 1<<31-1), 0)), //nolint:gosec // bounded
+		Priority: int32(max(min(r.Hints.Priority, 1<<31-1), -1<<31)), //nolint:gosec // limited
+		OSL:      uint32(max(min(r.Hints.OutputTokens, 1<<31-1), 0)), //nolint:gosec // limited
 	}
 	if hints == (agentHints{}) {
 		return nil
@@ -119,14 +119,14 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		return nil, err
 	}
 	if !b.usage.plausible(&call, resp.Usage) {
-		b.log.Info("the usage of a call cannot be right and is not booked; the request probably moved to another worker",
+		b.log.Info("the usage of a call is implausible and is not counted; the request probably moved to another worker",
 			"endpoint", b.Endpoint(), "request", r.ID, "prompt_tokens", resp.Usage.PromptTokens)
 		resp.Usage = backend.Usage{CachedTokens: -1, CompletionTokens: resp.Usage.CompletionTokens}
 	}
 	return resp, nil
 }
 
-// Ready asks by model, because the frontend's health says nothing of its workers. It is ready if one model is.
+// Ready checks each model, because the frontend's health does not include its workers. One ready model is enough.
 func (b *Backend) Ready(ctx context.Context) error {
 	cards, err := b.Cards(ctx)
 	if err != nil {
@@ -139,7 +139,7 @@ func (b *Backend) Ready(ctx context.Context) error {
 	for _, c := range cards {
 		_, err := b.Fetch(ctx, http.MethodGet, "/v1/models/"+url.PathEscape(c.ID)+"/ready", nil)
 		if e, ok := errors.AsType[*backend.Error](err); err == nil || ok && e.Status == http.StatusNotFound {
-			return nil // a frontend without the route lists only what it serves
+			return nil // a frontend without the route lists only served models
 		}
 		first = cmp.Or(first, err)
 	}

@@ -47,7 +47,7 @@ func recording(t *testing.T, name string) backendtest.Reply {
 	return backendtest.Reply{Bytes: backendtest.Recording(t, "dynamo-1.6.1/"+name)}
 }
 
-// replayed opens a backend on a frontend whose routes are recordings.
+// replayed opens a backend on a frontend with recorded routes.
 func replayed(t *testing.T, names map[string]string) (*Backend, *backendtest.Server) {
 	t.Helper()
 	routes := map[string]backendtest.Reply{"GET /v1/models": recording(t, "models")}
@@ -76,13 +76,13 @@ func generate(t *testing.T, name string, r *backend.Request) (*backend.Response,
 	return resp, told, err
 }
 
-// taken are the fields that a real frontend took. All others it refuses, at every level of nvext.
+// taken are the fields that a real frontend accepted. It refuses all others, at every level of nvext.
 var taken = map[string]bool{
 	"model": true, "messages": true, "tools": true, "tool_choice": true, "stop": true, "stream": true, "stream_options": true, "temperature": true,
 	"top_p": true, "max_tokens": true, "seed": true, "response_format": true, "nvext": true,
 }
 
-// exact refuses what Dynamo refuses and vLLM takes.
+// exact refuses the requests that Dynamo refuses and vLLM accepts.
 func exact(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v1/chat/completions" {
@@ -164,7 +164,7 @@ func TestOddModels(t *testing.T) {
 	backendtest.RunOdd(t, func(t *testing.T, addr string) backend.Backend { return open(t, addr) })
 }
 
-func TestBodyHasOnlyWhatTheFrontendTakes(t *testing.T) {
+func TestBodyHasOnlySupportedFields(t *testing.T) {
 	half, seed := 0.5, int64(7)
 	r := withTools()
 	r.ToolChoice = backend.ToolChoiceNone
@@ -229,11 +229,11 @@ func TestRecordedTurns(t *testing.T) {
 		"dispatch-tools-required-stream":       {finish: backend.FinishToolCalls, calls: []string{""}, told: 1},
 		"dispatch-no-call-stream":              {finish: backend.FinishStop},
 		"tools-named-stream":                   {finish: backend.FinishToolCalls, calls: []string{""}, told: 1},
-		"tools-auto-cut-stream":                {finish: backend.FinishLength, calls: []string{`{"city": "R"}`}}, // mended, and never told
+		"tools-auto-cut-stream":                {finish: backend.FinishLength, calls: []string{`{"city": "R"}`}}, // completed, never reported
 		"dispatch-tools-auto-cut-stream":       {finish: backend.FinishLength, calls: []string{`{"city": "R"}`}},
 		"tools-required-cut-stream":            {finish: backend.FinishLength, calls: []string{`{"city": "Os`}}, // two finish reasons
 		"dispatch-tools-required-cut-stream":   {finish: backend.FinishLength, calls: []string{""}},
-		"tools-auto-malformed-call-stream":     {finish: backend.FinishStop}, // it vanished
+		"tools-auto-malformed-call-stream":     {finish: backend.FinishStop}, // the call disappeared
 		"dispatch-tools-malformed-stream":      {finish: backend.FinishStop},
 	}
 	for name, c := range cases {
@@ -256,7 +256,7 @@ func TestRecordedTurns(t *testing.T) {
 	}
 }
 
-func TestDispatchedCallIsOneWithItsDelta(t *testing.T) {
+func TestDispatchedCallIsMergedWithItsDelta(t *testing.T) {
 	resp, told, err := generate(t, "dispatch-tools-two-stream", withTools())
 	require.NoError(t, err)
 	assert.Equal(t, resp.Message.ToolCalls, told)
@@ -268,7 +268,7 @@ func TestRecordedErrorsHaveTheirClass(t *testing.T) {
 	classes := map[string]backend.Class{
 		"overload":                                 backend.Overloaded, // 529 <none>
 		"overload-stream":                          backend.Overloaded,
-		"overload-prefill-503":                     backend.Overloaded, // the status is a setting
+		"overload-prefill-503":                     backend.Overloaded, // the status is configurable
 		"overload-prefill-503-stream":              backend.Overloaded,
 		"worker-limit":                             backend.Overloaded,
 		"worker-limit-stream":                      backend.Overloaded,
@@ -319,12 +319,12 @@ func TestRecordedErrorsHaveTheirClass(t *testing.T) {
 	}
 }
 
-func TestReadinessIsAskedByModel(t *testing.T) {
+func TestReadinessIsCheckedPerModel(t *testing.T) {
 	const route = "GET /v1/models/smollm2-135m/ready"
 	b, server := replayed(t, map[string]string{route: "model-ready"})
 	require.NoError(t, b.Ready(t.Context()))
 	assert.Len(t, server.Asked(route), 1)
-	assert.Empty(t, server.Asked("GET /health"), "it says 200 with no worker at all")
+	assert.Empty(t, server.Asked("GET /health"), "it returns 200 without any worker")
 
 	b, _ = replayed(t, map[string]string{route: "no-worker-ready"})
 	assert.Equal(t, backend.Overloaded, backend.ClassOf(b.Ready(t.Context())))
@@ -359,7 +359,7 @@ func TestWindowOfTheModel(t *testing.T) {
 	assert.Equal(t, []backend.Model{{ID: "smollm2-135m", MaxModelLen: 4096}}, models)
 }
 
-func TestUsageAfterAMigrationIsNotBooked(t *testing.T) {
+func TestUsageAfterMigrationIsNotCounted(t *testing.T) {
 	b, server := replayed(t, map[string]string{chatRoute: "chat-stream"})
 	r := ask()
 	r.Messages = []backend.Message{
@@ -381,7 +381,7 @@ func TestUsageAfterAMigrationIsNotBooked(t *testing.T) {
 	assert.Len(t, server.Asked(chatRoute), enough)
 }
 
-func TestDensePromptsAreNoMigration(t *testing.T) {
+func TestDensePromptsAreNotMigrations(t *testing.T) {
 	var c usageCheck
 	text := func(n int) *backend.Request {
 		return &backend.Request{Messages: []backend.Message{{Role: backend.RoleUser, Content: strings.Repeat("x", n)}}}
@@ -421,7 +421,7 @@ dynamo_frontend_worker_active_decode_blocks{worker_id="3",worker_type="prefill"}
 	assert.Error(t, err)
 }
 
-func TestKeyComesFromTheEnvironmentForAGateway(t *testing.T) {
+func TestGatewayKeyComesFromTheEnvironment(t *testing.T) {
 	server := backendtest.ReplayRoutes(t, map[string]backendtest.Reply{"GET /v1/models": recording(t, "models")})
 	for want, vars := range map[string]map[string]string{
 		"Bearer mine": {"BATCHAGENT_API_KEY": "mine"},

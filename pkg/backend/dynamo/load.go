@@ -9,8 +9,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/scrape"
 )
 
-// Load reads the frontend's metrics, which tell of all its workers together. How full their caches are it does not know:
-// the blocks that it counts understate that badly.
+// Load reads the frontend's metrics, which cover all its workers. KV usage is unknown: the frontend's count of blocks is far too low.
 func (b *Backend) Load(ctx context.Context) (backend.Load, error) {
 	page, err := b.Fetch(ctx, http.MethodGet, "/metrics", nil)
 	if err != nil {
@@ -38,20 +37,20 @@ func parseLoad(page []byte) (backend.Load, error) {
 		GeneratedTokens:  int64(m.Sum("dynamo_frontend_output_tokens_total")),
 		Preemptions:      -1,
 	}
-	if load.Running >= 0 && load.Waiting > 0 { // those that wait are active too
+	if load.Running >= 0 && load.Waiting > 0 { // waiting requests count as active too
 		load.Waiting = min(load.Waiting, load.Running)
 		load.Running -= load.Waiting
 	}
 	return load, nil
 }
 
-// capacity is the KV cache in tokens of all workers of the model that has most: the metric is of one worker each.
-// -1 if it is not told.
+// capacity returns the KV cache, in tokens, of all workers of the model with the largest cache. The metric is per
+// worker. -1 if it is missing.
 func capacity(m scrape.Page) int {
 	workers := map[string]bool{}
 	for _, s := range m.Samples("dynamo_frontend_worker_active_decode_blocks") {
 		if kind, _ := s.Label("worker_type"); kind == "prefill" {
-			continue // what it computes is held by others
+			continue // other workers hold the blocks that it computes
 		}
 		worker, _ := s.Label("worker_id")
 		workers[worker] = true

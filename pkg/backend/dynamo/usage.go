@@ -9,24 +9,24 @@ import (
 
 const (
 	remembered = 64 // calls
-	// enough calls to judge by.
+	// enough is the number of calls needed for a judgement.
 	enough = 8
-	// slack is how much denser in tokens than the others' median a prompt may be.
+	// slack is the allowed ratio of a prompt's tokens per byte to the median of earlier prompts.
 	slack = 2.5
-	// frameBytes stands for what a template adds to a message.
+	// frameBytes estimates the bytes that a template adds to a message.
 	frameBytes = 24
 )
 
-// usageCheck tells usage that cannot be right: far more prompt tokens than the prompt has bytes for, judged by the calls
-// before it. A request that moved to another worker is billed for its prompt and for what it had generated before.
-// A small excess is not noticed, and does little harm. The zero value is ready; it is safe for concurrent use.
+// usageCheck detects implausible usage: far more prompt tokens than the prompt's bytes allow, judged by earlier calls.
+// A request that moved to another worker is billed for its prompt and its earlier output. A small excess is not
+// detected, and does little harm. The zero value is ready for use. Safe for concurrent use.
 type usageCheck struct {
 	mu     sync.Mutex
 	ratios []float64 // tokens per byte of the last calls; guarded by mu
 	next   int       // guarded by mu
 }
 
-// plausible judges a call's usage, and learns from it if it is.
+// plausible checks a call's usage, and records it if it is plausible.
 func (c *usageCheck) plausible(r *backend.Request, u backend.Usage) bool {
 	if u.PromptTokens <= 0 {
 		return true

@@ -8,8 +8,9 @@ import (
 	"github.com/batchagent/batchagent/pkg/redact"
 )
 
-// Discreet returns a transport that strikes a key out of answers, before anything can cut them. An event of a stream is passed
-// on as soon as it is complete. A key that may be an ordinary word stays: [WithoutKey] decides by the message.
+// Discreet returns a transport that redacts a key in answers before other code can cut them. It passes on an event of a
+// stream as soon as the event is complete. It does not redact a key that may be an ordinary word: for that [WithoutKey]
+// decides per message.
 func Discreet(base http.RoundTripper, key string) http.RoundTripper {
 	if redact.IsWord(key) {
 		return base
@@ -17,7 +18,8 @@ func Discreet(base http.RoundTripper, key string) http.RoundTripper {
 	return discreet{base, redact.New(key)}
 }
 
-// Strike returns a reader of r without a key that cannot be an ordinary word. It is for answers that were packed on their way.
+// Strike returns a reader of r that redacts a key, unless the key may be an ordinary word. It is for compressed
+// answers, which [Discreet] cannot read.
 func Strike(r io.Reader, key string) io.Reader {
 	if redact.IsWord(key) {
 		return r
@@ -48,7 +50,7 @@ func (d discreet) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// CloseIdleConnections lets [http.Client] close them.
+// CloseIdleConnections is called by [http.Client].
 func (d discreet) CloseIdleConnections() {
 	if c, ok := d.base.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()

@@ -48,7 +48,7 @@ func TestParseURL(t *testing.T) {
 	}
 }
 
-func TestWordsAreBoundedAndWhole(t *testing.T) {
+func TestTextsAreCutBetweenCharacters(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, "a b c", OneLine(" a\n\tb  c "))
 	long := strings.Repeat("€", 2*MaxPartialBytes)
@@ -60,8 +60,7 @@ func TestWordsAreBoundedAndWhole(t *testing.T) {
 	assert.Equal(t, "x", Partial("x \r\n"))
 }
 
-// SGLang closes a connection that was idle for 5.0 s, and sends headers only when a request leaves its queue, as Dynamo
-// does.
+// SGLang closes a connection after 5.0 s without requests. SGLang and Dynamo send headers only when a request leaves the queue.
 func TestTransportFitsServersThatQueue(t *testing.T) {
 	t.Parallel()
 	transport := NewTransport()
@@ -70,7 +69,7 @@ func TestTransportFitsServersThatQueue(t *testing.T) {
 	assert.Zero(t, transport.ResponseHeaderTimeout)
 }
 
-func TestKeyIsTheFirstThatIsSet(t *testing.T) {
+func TestKeyIsTheFirstSetVariable(t *testing.T) {
 	t.Parallel()
 	vars := map[string]string{"A": " ", "B": " second\n", "C": "third"}
 	get := func(name string) string { return vars[name] }
@@ -78,7 +77,7 @@ func TestKeyIsTheFirstThatIsSet(t *testing.T) {
 	assert.Empty(t, Key(get, "A", "D"))
 }
 
-func TestRefusalsAreBounded(t *testing.T) {
+func TestRefusalsAreLimited(t *testing.T) {
 	t.Parallel()
 	var r Refusals
 	assert.True(t, r.Add("m", "streaming"))
@@ -89,7 +88,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 	assert.LessOrEqual(t, len(r.seen), maxRefusals)
 }
 
-func TestKeyIsTakenOutOfMessages(t *testing.T) {
+func TestKeyIsRedactedInMessages(t *testing.T) {
 	t.Parallel()
 	cases := []struct{ message, key, want string }{
 		{"bad key sk-secret-1.", "sk-secret-1", "bad key [key]."},

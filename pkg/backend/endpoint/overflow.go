@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// Overflow holds the sizes in a server's message about a prompt over the model's context.
+// Overflow holds the sizes from a server's message about a prompt over the model's context.
 type Overflow struct {
-	Needs  int // tokens that the request needs; 0 if not given
-	Window int // tokens of the context; 0 if not given
-	// Total is set if Needs counts the answer too.
+	Needs  int // tokens that the request needs; 0 if missing
+	Window int // tokens of the context; 0 if missing
+	// Total is set if Needs includes the answer.
 	Total bool
 }
 
@@ -77,7 +77,7 @@ var unmistakable = []string{
 	"exceeds the maximum number of tokens allowed", "model_context_window_exceeded", "context size has been exceeded", "model_max_prompt_tokens_exceeded",
 }
 
-// usual are phrases that mean an overflow in a refusal, and may stand in the report of another failure.
+// usual are phrases that mean an overflow in a refusal, but may also occur in messages about other failures.
 var usual = []string{
 	"maximum context length", "context length exceeded", "context window", "context length", "too many input tokens", "input is too long",
 	"prompt too long", "prompt is too large", "input tokens exceed", "maximum allowed length", "reduce the length of the messages",
@@ -87,14 +87,14 @@ var usual = []string{
 	"inputs` must have less than", "range of input length", "session_len",
 }
 
-// tooMuch matches the many wordings that a refusal may have beside these: what is too long, and that it is.
+// tooMuch matches the many other wordings of refusals: a word for the prompt followed by a word for its excess.
 var tooMuch = regexp.MustCompile(`\b(?:prompt|input|message|conversation|context)s?\b[^.]{0,80}\b(?:exceed(?:s|ed|ing)?|too long|longer than|over the)\b`)
 
-// sizes are words for how long something is.
+// sizes are words about size.
 var sizes = []string{"token", "length", "context", "window", "too long"}
 
-// ReadOverflow reports whether a message is about a prompt over the context, and the sizes that it gives. A refusal is an
-// answer of status 4xx; of any other failure, only an unmistakable wording counts.
+// ReadOverflow reports whether a message is about a prompt over the context, and returns the sizes in it. refusal means
+// an answer with status 4xx. For any other failure, only an unmistakable phrase counts.
 func ReadOverflow(message string, refusal bool) (Overflow, bool) {
 	words := strings.ToLower(message)
 	if !Mentions(words, unmistakable...) && !(refusal && (Mentions(words, usual...) || Mentions(words, sizes...) && tooMuch.MatchString(words))) {
@@ -105,7 +105,7 @@ func ReadOverflow(message string, refusal bool) (Overflow, bool) {
 		o.Needs = first(words, prompts)
 	}
 	if o.Needs > 0 && o.Window > 0 && o.Needs <= o.Window && !o.Total {
-		o.Needs = 0 // the number is another one
+		o.Needs = 0 // the number has another meaning
 	}
 	return o, true
 }
@@ -118,11 +118,11 @@ func compile(patterns ...string) []*regexp.Regexp {
 	return out
 }
 
-// first is the number that the first of the patterns finds; 0 if none does.
+// first returns the number that the first matching pattern finds; 0 without a match.
 func first(words string, patterns []*regexp.Regexp) int {
 	for _, p := range patterns {
 		if m := p.FindStringSubmatch(words); m != nil {
-			n, _ := strconv.Atoi(m[1]) // digits alone
+			n, _ := strconv.Atoi(m[1]) // digits only
 			return n
 		}
 	}

@@ -2,16 +2,16 @@ package endpoint
 
 import "sync"
 
-// maxRefusals bounds what is remembered. An endpoint serves few models.
+// maxRefusals limits the remembered refusals. An endpoint serves few models.
 const maxRefusals = 256
 
-// Refusals remembers what was refused, so that it is tried once and not with every call. The zero value is empty.
+// Refusals remembers refused abilities, so that they are tried once and not with every call. The zero value is empty.
 type Refusals struct {
 	mu   sync.RWMutex
 	seen map[[2]string]bool // guarded by mu
 }
 
-// Add remembers that a model does not take an ability. It reports whether that is news.
+// Add records that a model refuses an ability. It returns false if that was already recorded.
 func (r *Refusals) Add(model, ability string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -26,14 +26,14 @@ func (r *Refusals) Add(model, ability string) bool {
 	return true
 }
 
-// Remove forgets that a model does not take an ability.
+// Remove deletes the record that a model refuses an ability.
 func (r *Refusals) Remove(model, ability string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.seen, [2]string{model, ability})
 }
 
-// Of returns what a model is known not to take. Later refusals do not change it. Nil if there is nothing.
+// Of returns the abilities that a model refuses. Later changes do not affect the returned map. Nil if it is empty.
 func (r *Refusals) Of(model string) map[string]bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -50,7 +50,7 @@ func (r *Refusals) Of(model string) map[string]bool {
 	return out
 }
 
-// Has reports whether a model is known not to take an ability.
+// Has reports whether a model is recorded to refuse an ability.
 func (r *Refusals) Has(model, ability string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -2,11 +2,11 @@ package endpoint
 
 import "strings"
 
-// shortKey is the length below which a key may be a word of ordinary sentences, such as EMPTY or none.
+// shortKey is the length below which a key may be an ordinary word, such as EMPTY or none.
 const shortKey = 8
 
-// WithoutKey returns a message without the key that it repeats. A short key is struck out only where it stands alone, and a
-// short one of letters only where the message is about keys: it may be an ordinary word.
+// WithoutKey returns a message without the key. A short key is redacted only as a separate word. A short key of letters
+// only may be an ordinary word, so it is redacted only in a message about keys.
 func WithoutKey(message, key string) string {
 	if len(key) >= shortKey {
 		return strings.ReplaceAll(message, key, "[key]")

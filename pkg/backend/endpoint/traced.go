@@ -7,8 +7,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Traced is a transport that tells the server which span of a trace its caller is in: the header traceparent of
-// https://www.w3.org/TR/trace-context/. Requests whose context holds no span pass as they are.
+// Traced is a transport that sends the caller's trace span to the server, in the header traceparent of
+// https://www.w3.org/TR/trace-context/. Requests without a span in their context are unchanged.
 type Traced struct{ Base http.RoundTripper }
 
 // RoundTrip implements [http.RoundTripper].
@@ -20,7 +20,7 @@ func (t Traced) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.Base.RoundTrip(r)
 }
 
-// CloseIdleConnections lets [http.Client] close them.
+// CloseIdleConnections is called by [http.Client].
 func (t Traced) CloseIdleConnections() {
 	if c, ok := t.Base.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()

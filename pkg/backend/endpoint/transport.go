@@ -8,9 +8,9 @@ import (
 
 // NewTransport returns a transport for many long streams to few hosts.
 //
-// It has no limit on the wait for headers: a server may send them only when a request leaves its queue, and the
-// call's context bounds the turn. Idle connections are dropped after 4 s, because the servers drop theirs after 5 s
-// and a request sent into a closing connection is lost. Plain HTTP/1.1: closing a stream's connection is the abort.
+// It does not limit the wait for headers: a server may send them only when a request leaves its queue, and the call's
+// context limits the turn. It drops idle connections after 4 s, because the servers drop theirs after 5 s and a request
+// on a closing connection is lost. It uses HTTP/1.1: closing a stream's connection is the abort.
 func NewTransport() *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
@@ -21,7 +21,7 @@ func NewTransport() *http.Transport {
 		MaxIdleConns:        2048,
 		MaxIdleConnsPerHost: 1024,
 		IdleConnTimeout:     4 * time.Second,
-		DisableCompression:  true, // a compressing proxy would hold back events
+		DisableCompression:  true, // a compressing proxy would delay events
 		Protocols:           &protocols,
 	}
 }

@@ -11,19 +11,19 @@ import (
 // URL is a parsed endpoint URL.
 type URL struct {
 	Shown string // as the user wrote it, for logs and errors
-	Root  string // http or https, without a trailing slash and without /v1
-	Plain bool   // not encrypted, and not to this machine
+	Root  string // base URL with http or https, without a trailing slash and without /v1
+	Plain bool   // unencrypted, and to another machine
 }
 
-// Scheme says how a URL scheme is reached.
+// Scheme defines the HTTP scheme and port for a URL scheme.
 type Scheme struct {
 	HTTP string // "http" or "https"
-	Port string // when the URL names none; "" leaves the scheme's own
+	Port string // used when the URL has none; "" uses the scheme's own default
 }
 
-// ParseURL parses an endpoint URL by the schemes that an adapter knows. A path is a prefix of the server's routes; a
-// "/v1" at its end is understood and dropped. A URL that carries a user, a password or a query is refused without
-// repeating it: keyHint says where a key belongs.
+// ParseURL parses an endpoint URL with one of the adapter's schemes. A path is a prefix of the server's routes; a final
+// "/v1" is dropped. ParseURL refuses a URL with a user, password, query or fragment, without repeating the URL. keyHint
+// names the right place for a key.
 func ParseURL(raw string, schemes map[string]Scheme, keyHint string) (URL, error) {
 	u, err := url.Parse(raw)
 	if strings.ContainsAny(raw, "@?#") {

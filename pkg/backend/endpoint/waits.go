@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// longWait is the shortest wait that is worth a warning.
+// longWait is the shortest wait that is logged.
 const longWait = time.Minute
 
-// LongWaits logs long waits that a server asks for, each once: the zero value has logged none. It is safe for concurrent use.
+// LongWaits logs long waits that a server requests, each once. The zero value is ready for use. Safe for concurrent use.
 type LongWaits struct {
 	mu    sync.Mutex
 	until time.Time // the end of the last logged wait; guarded by mu
 }
 
-// Tell logs a wait of a minute or more, unless one that ends about then is logged already.
+// Tell logs a wait of a minute or more, unless it already logged a wait with about the same end.
 func (w *LongWaits) Tell(log *slog.Logger, endpoint string, wait time.Duration, now time.Time) {
 	if wait < longWait {
 		return
@@ -28,6 +28,6 @@ func (w *LongWaits) Tell(log *slog.Logger, endpoint string, wait time.Duration, 
 	}
 	w.mu.Unlock()
 	if news {
-		log.Warn("the server asks to wait; its jobs go on then", "endpoint", endpoint, "wait", wait.Round(time.Second), "until", until.UTC().Format(time.RFC3339))
+		log.Warn("the server requests a wait; its jobs continue after it", "endpoint", endpoint, "wait", wait.Round(time.Second), "until", until.UTC().Format(time.RFC3339))
 	}
 }

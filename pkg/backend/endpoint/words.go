@@ -5,13 +5,13 @@ import (
 )
 
 const (
-	// MaxMessageBytes bounds what [OneLine] keeps of a server's message.
+	// MaxMessageBytes limits a server's message in [OneLine].
 	MaxMessageBytes = 500
-	// MaxPartialBytes bounds what [Partial] keeps of a turn.
+	// MaxPartialBytes limits the text of a turn in [Partial].
 	MaxPartialBytes = 4 << 10
 )
 
-// OneLine makes a server's message one bounded line. No character is split.
+// OneLine converts a server's message to one line of limited length. It splits no character.
 func OneLine(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
 	if len(s) > MaxMessageBytes {
@@ -20,7 +20,7 @@ func OneLine(s string) string {
 	return s
 }
 
-// Partial is the start of the text of a turn that was cut, without the whitespace at its end. No character is split.
+// Partial returns the start of the text of a cut turn, without trailing whitespace. It splits no character.
 func Partial(s string) string {
 	if len(s) > MaxPartialBytes {
 		s = strings.ToValidUTF8(s[:MaxPartialBytes], "")
@@ -28,7 +28,7 @@ func Partial(s string) string {
 	return strings.TrimRight(s, " \t\r\n")
 }
 
-// Mentions reports whether any of the phrases stands in a message. Both are in lower case.
+// Mentions reports whether a message contains any of the phrases. Both must be in lower case.
 func Mentions(message string, phrases ...string) bool {
 	for _, p := range phrases {
 		if strings.Contains(message, p) {
@@ -38,7 +38,7 @@ func Mentions(message string, phrases ...string) bool {
 	return false
 }
 
-// Key reads an API key: the first of the variables that is set, without the space around it. "" if none is.
+// Key returns the first API key that is set in the variables, without surrounding space. "" if none is set.
 func Key(getenv func(string) string, names ...string) string {
 	for _, name := range names {
 		if key := strings.TrimSpace(getenv(name)); key != "" {

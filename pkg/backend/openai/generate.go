@@ -16,8 +16,8 @@ import (
 
 // Generate runs one model call as a stream. See [backend.Backend].
 //
-// A schema whose strict form is refused is remembered, and the call is made again with the schema as it is. A refused call
-// costs nothing. The client below does the same for fields.
+// If a model refuses the strict form of a schema, that is remembered, and the call is repeated with the original
+// schema. A refused call costs nothing. The embedded client does the same for fields.
 func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	model, err := b.ModelOr(ctx, r.Model)
 	if err != nil {
@@ -38,7 +38,7 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		}
 		left[part] = true
 		if b.refusals.Add(model, part) {
-			b.log.Warn("the model does not take the strict form of a schema; it is sent as it is from now on",
+			b.log.Warn("the model refuses the strict form of a schema; the original schema is sent from now on",
 				"endpoint", b.Endpoint(), "model", model, "part", part)
 		}
 	}
@@ -48,7 +48,7 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 	return nil, err
 }
 
-// adapt makes of a request one that the model takes, as far as is known. origin undoes what it did to schemas.
+// adapt returns a request without the forms that the model refused. origin reverses the changes to schemas.
 func (b *Backend) adapt(model string, r *backend.Request) (*backend.Request, origin) {
 	call := *r
 	call.Model = model
@@ -99,21 +99,21 @@ func (b *Backend) strictForm(model string, schema []byte) *strict {
 	return form
 }
 
-// schemaName names a strict schema among what was refused.
+// schemaName returns the name of a strict schema among the refusals.
 func schemaName(schema []byte) string {
 	h := fnv.New64a()
 	_, _ = h.Write(schema) // never fails
 	return "strict output schema " + strconv.FormatUint(h.Sum64(), 36)
 }
 
-// refusing are the words of servers that do not take a schema in this form, as opposed to a bad value of another field.
+// refusing are phrases of servers that refuse a schema in this form, as opposed to a bad value of another field.
 var refusing = []string{
 	"unsupported", "not supported", "not support", "unknown", "unrecognized", "unexpected", "not permitted", "not allowed", "unavailable",
 	"invalid schema", "invalid json schema", "mixed values",
 }
 
-// unwanted names the strict form for which a call was refused; "" if there was another reason. Two calls side by side may be
-// refused for the same one.
+// unwanted returns the strict form for which a call was refused; "" for any other reason. Simultaneous calls may be
+// refused for the same form.
 func (b *Backend) unwanted(call, r *backend.Request, err error) string {
 	e, ok := errors.AsType[*backend.Error](err)
 	if !ok || e.Class != backend.InvalidRequest || e.Status != http.StatusBadRequest && e.Status != http.StatusUnprocessableEntity {
@@ -139,7 +139,7 @@ func (b *Backend) unwanted(call, r *backend.Request, err error) string {
 	return ""
 }
 
-// origin knows the schemas of which a request has a strict form with nulls.
+// origin holds the original schemas of the strict forms with nulls.
 type origin struct {
 	schema []byte
 	tools  map[string][]byte
@@ -159,7 +159,7 @@ func (f origin) call(c backend.ToolCall) backend.ToolCall {
 	return c
 }
 
-// restore takes out of a response the nulls that the strict form made the model write.
+// restore removes the nulls that the strict form made the model write from a response.
 func (f origin) restore(resp *backend.Response) {
 	if f.schema != nil {
 		resp.Message.Content = withoutNulls(f.schema, resp.Message.Content)

@@ -6,9 +6,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// withoutNulls leaves away what stands for a property that was left out: a null where the schema has the property, does
-// not need it, and does not allow null. Text that is not JSON, or has no such null, is returned as it is. schema is the
-// original one.
+// withoutNulls removes the nulls that represent omitted properties. Such a property is optional in the schema and does not allow null.
+// Text without such nulls, and text that is not JSON, is returned unchanged. schema is the original schema.
 func withoutNulls(schema []byte, text string) string {
 	if !strings.Contains(text, "null") || !gjson.Valid(text) {
 		return text
@@ -57,7 +56,7 @@ func (d *nullDropper) value(schemas []gjson.Result, v gjson.Result, depth int) s
 	return "{" + strings.Join(parts, ",") + "}"
 }
 
-// property finds the schemas of a property, and whether a null in its place can only mean that it was left out.
+// property returns the schemas of a property. optional reports whether a null can only mean that the property was omitted.
 func (d *nullDropper) property(schemas []gjson.Result, name string) (declared []gjson.Result, optional bool) {
 	for _, s := range schemas {
 		s.Get("properties").ForEach(func(key, value gjson.Result) bool {
@@ -105,7 +104,7 @@ func (d *nullDropper) branches(schemas []gjson.Result, depth int) []gjson.Result
 	return out
 }
 
-// resolve finds what a reference within the schema points at.
+// resolve returns the target of a reference within the schema.
 func (d *nullDropper) resolve(ref string) []gjson.Result {
 	at := d.root
 	path, ok := strings.CutPrefix(ref, "#")

@@ -21,18 +21,18 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/openaichat"
 )
 
-// KeyHint names the variables that a key is read from.
+// KeyHint names the variables of the API key.
 const KeyHint = "BATCHAGENT_API_KEY or OPENAI_API_KEY"
 
 const (
 	apiHost = "api.openai.com"
-	// readyFor is how long a paid endpoint is taken to be ready after it answered: it is not asked twice a second.
+	// readyFor is how long a paid endpoint counts as ready after an answer, so that it is not requested twice a second.
 	readyFor = 30 * time.Second
-	// maxStrict bounds how many schemas are remembered in their strict form.
+	// maxStrict limits the cached strict forms of schemas.
 	maxStrict = 256
-	// cacheShards is over how many keys the agents of a batch are spread. The API sends about 15 requests a minute of one
-	// prefix and key to one machine and the rest elsewhere, so one key would be too few; one per agent would never share
-	// the prefix that all of them have.
+	// cacheShards is the number of cache keys for the agents of a batch. The API sends about 15 requests a minute with
+	// the same prefix and key to one machine, and the rest to others, so one key is too few. With one key per agent,
+	// agents would never share their common prefix.
 	cacheShards = 16
 	maxCacheKey = 64
 )
@@ -45,8 +45,8 @@ var Schemes = map[string]endpoint.Scheme{
 	"https":       {HTTP: "https"},
 }
 
-// Declared is what the adapter says of OpenAI; Compatible what it takes every server with the protocol to do. Both find
-// an account's limit by being refused.
+// Declared are the capabilities for OpenAI, Compatible those for every other server with the protocol. Both find an
+// account's limit through refusals.
 var (
 	Declared = backend.Capabilities{
 		Name: "openai", PrefixCache: true, CachedUsage: true, StructuredOutput: true, StartConcurrent: 8, MaxConcurrent: 64,
@@ -62,15 +62,15 @@ type Config struct {
 	Transport http.RoundTripper   // Defaults to endpoint.NewTransport.
 }
 
-// Backend is one endpoint. It is a [backend.Backend].
+// Backend is one endpoint. It implements [backend.Backend].
 type Backend struct {
 	*openaichat.Client
 	log      *slog.Logger
-	own      bool // OpenAI's own fields are there
+	own      bool // it has OpenAI's own fields
 	paid     bool // it is OpenAI itself
 	refusals endpoint.Refusals
 	strict   *lru.Cache[string, *strict] // by schema; nil for one without a strict form
-	answered atomic.Pointer[time.Time]   // the last time that it answered well, with its monotonic reading
+	answered atomic.Pointer[time.Time]   // the time of its last good answer, with its monotonic reading
 }
 
 // New returns a backend for an endpoint. It does not connect.
@@ -109,8 +109,8 @@ func New(cfg Config) (*Backend, error) {
 	return b, nil
 }
 
-// base is the path of the routes below the URL's root, which is without a "/v1" at its end. A path is taken as it is,
-// because not every provider has its routes under /v1.
+// base returns the path of the routes below the URL's root, from which a final "/v1" was removed. A path is used
+// unchanged, because not every provider has its routes under /v1.
 func base(u endpoint.URL) string {
 	if r, err := url.Parse(u.Root); err == nil && r.Path != "" && !strings.HasSuffix(u.Shown, "/v1") {
 		return "/"
@@ -118,7 +118,7 @@ func base(u endpoint.URL) string {
 	return "/v1"
 }
 
-// class knows the API's refusals that look like others.
+// class returns the class of API refusals that resemble others.
 func class(e openaichat.Refusal) backend.Class {
 	switch e.Code {
 	case "billing_not_active", "access_terminated", "billing_limit_user_error":
@@ -129,7 +129,7 @@ func class(e openaichat.Refusal) backend.Class {
 	return ""
 }
 
-// Ready asks for the list of models, unless the endpoint answered a moment ago.
+// Ready requests the list of models, unless an openai:// endpoint answered within readyFor.
 func (b *Backend) Ready(ctx context.Context) error {
 	if last := b.answered.Load(); b.own && last != nil && time.Since(*last) < readyFor {
 		return nil
@@ -141,7 +141,7 @@ func (b *Backend) Ready(ctx context.Context) error {
 	return err
 }
 
-// answers notes that the endpoint answered well now.
+// answers records a good answer of the endpoint.
 func (b *Backend) answers() {
 	now := time.Now()
 	b.answered.Store(&now)
@@ -153,8 +153,8 @@ var otherModels = []string{
 	"tts", "whisper",
 }
 
-// Models lists what the endpoint serves. Of OpenAI's own list, which is of everything and in no order, the chat models
-// are left, the newest first.
+// Models lists the models of the endpoint. OpenAI's own list has all kinds of models in no order. Of it, Models returns
+// the chat models, newest first.
 func (b *Backend) Models(ctx context.Context) ([]backend.Model, error) {
 	if !b.paid {
 		return b.Client.Models(ctx)
@@ -175,7 +175,7 @@ func (b *Backend) Models(ctx context.Context) ([]backend.Model, error) {
 	return models, nil
 }
 
-// maxTokensField is the name that OpenAI's own models take; others take the older one.
+// maxTokensField returns the field name of OpenAI's own models, or the older one for others.
 func (b *Backend) maxTokensField(*backend.Request) string {
 	if b.own {
 		return "max_completion_tokens"
@@ -183,7 +183,7 @@ func (b *Backend) maxTokensField(*backend.Request) string {
 	return "max_tokens"
 }
 
-// extra gives the fields of a request that OpenAI has beyond the protocol.
+// extra returns OpenAI's fields outside of the protocol.
 func (b *Backend) extra(r *backend.Request) []openaichat.Field {
 	key := cacheKey(r.Hints.Session)
 	if !b.own || key == "" {
@@ -192,7 +192,7 @@ func (b *Backend) extra(r *backend.Request) []openaichat.Field {
 	return []openaichat.Field{{Name: "prompt_cache_key", Value: key}}
 }
 
-// cacheKey is the same for all turns of an agent, and for a sixteenth of a batch's agents: they share a prefix.
+// cacheKey returns the same key for all turns of an agent, and for a sixteenth of a batch's agents, because they share a prefix.
 func cacheKey(session string) string {
 	if session == "" {
 		return ""

@@ -45,7 +45,7 @@ func ask() *backend.Request {
 		Hints: backend.Hints{Session: "b_1/job-3"}}
 }
 
-// answer makes a whole HTTP response.
+// answer returns a whole HTTP response.
 func answer(status int, body string, headers ...string) backendtest.Reply {
 	var h strings.Builder
 	for i := 0; i < len(headers); i += 2 {
@@ -54,7 +54,7 @@ func answer(status int, body string, headers ...string) backendtest.Reply {
 	return backendtest.Reply{Bytes: fmt.Appendf(nil, "HTTP/1.1 %d X\r\nConnection: close\r\n%s\r\n%s", status, h.String(), body)}
 }
 
-// stream is an answer of these chunks.
+// stream returns an answer with these chunks.
 func stream(chunks ...string) backendtest.Reply {
 	return answer(200, "data: "+strings.Join(append(chunks, "[DONE]"), "\n\ndata: ")+"\n\n", "Content-Type", "text/event-stream")
 }
@@ -69,7 +69,7 @@ const (
 	usage = `{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":4}}}`
 )
 
-// body returns the n-th request's.
+// body returns the body of the n-th request.
 func body(t *testing.T, server *backendtest.Server, n int) map[string]any {
 	t.Helper()
 	requests := server.Requests()
@@ -139,14 +139,14 @@ func TestRequestBody(t *testing.T) {
 	_, err = open(t, "http://"+server.Addr).Generate(t.Context(), r, backend.Observer{})
 	require.NoError(t, err)
 	sent = body(t, server, 0)
-	assert.Equal(t, 7.0, sent["max_tokens"], "the protocol's older name, which everybody knows")
+	assert.Equal(t, 7.0, sent["max_tokens"], "the protocol's older name, which every server accepts")
 	assert.NotContains(t, sent, "prompt_cache_key")
 	after, err := json.Marshal(r)
 	require.NoError(t, err)
 	assert.Equal(t, string(before), string(after), "the request is not changed")
 }
 
-func TestSchemaWithoutAStrictFormIsAHint(t *testing.T) {
+func TestSchemaWithoutStrictFormIsAHint(t *testing.T) {
 	server := backendtest.Replay(t, stream(says(`{"x":null}`), ends, usage))
 	r := ask()
 	r.Schema = &backend.Schema{Name: "output", JSON: []byte(`{"type":"object","additionalProperties":{"type":["string","null"]}}`)}
@@ -157,7 +157,7 @@ func TestSchemaWithoutAStrictFormIsAHint(t *testing.T) {
 	assert.Equal(t, `{"x":null}`, resp.Message.Content)
 }
 
-func TestNullsOfOptionalPropertiesAreTakenOut(t *testing.T) {
+func TestNullsOfOptionalPropertiesAreRemoved(t *testing.T) {
 	server := backendtest.Replay(t, stream(
 		`{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"look","arguments":"{\"x\":null}"}}]}}]}`,
 		`{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}`, usage), stream(says(`{"b":"c","a":null}`), ends, usage))
@@ -168,7 +168,7 @@ func TestNullsOfOptionalPropertiesAreTakenOut(t *testing.T) {
 	resp, err := b.Generate(t.Context(), r, backend.Observer{ToolCall: func(_ int, c backend.ToolCall) { told = c }})
 	require.NoError(t, err)
 	assert.Equal(t, "{}", resp.Message.ToolCalls[0].Arguments)
-	assert.Equal(t, resp.Message.ToolCalls[0], told, "what was told is what the message says")
+	assert.Equal(t, resp.Message.ToolCalls[0], told, "the reported call equals the call in the message")
 
 	r = ask()
 	r.Schema = &backend.Schema{Name: "output", JSON: []byte(`{"type":"object","properties":{"b":{"type":"string"},"a":{"type":"string"}},"required":["b"]}`)}
@@ -267,7 +267,7 @@ func TestRateLimitsBecomeHeadroom(t *testing.T) {
 	assert.Positive(t, b.Capabilities().StartConcurrent, "the limit is searched for")
 }
 
-// modelServer takes chat requests without certain fields, and refuses them one at a time as OpenAI does.
+// modelServer refuses chat requests with certain fields, one field at a time, as OpenAI does.
 func modelServer(t *testing.T, refuse func(sent map[string]any) string) (string, func() []map[string]any) {
 	t.Helper()
 	var mu sync.Mutex
@@ -296,7 +296,7 @@ func modelServer(t *testing.T, refuse func(sent map[string]any) string) (string,
 	}
 }
 
-func TestWhatAModelDoesNotTakeIsTriedOnceAndThenLeftAway(t *testing.T) {
+func TestRefusedFieldIsTriedOnceAndThenOmitted(t *testing.T) {
 	addr, seen := modelServer(t, func(sent map[string]any) string {
 		for _, field := range []string{"temperature", "top_p", "prompt_cache_key"} {
 			if sent[field] != nil {
@@ -338,7 +338,7 @@ func TestWhatAModelDoesNotTakeIsTriedOnceAndThenLeftAway(t *testing.T) {
 	assert.Len(t, seen(), 13, "each model is another")
 }
 
-func TestRefusalsThatCannotBeHelpedStand(t *testing.T) {
+func TestPermanentRefusalsAreReturned(t *testing.T) {
 	for name, refusal := range map[string]string{
 		"a bad value":               `{"error":{"message":"Invalid 'temperature': must be at most 2.","param":"temperature","code":"decimal_above_max_value"}}`,
 		"a field that was not sent": `{"error":{"message":"Unknown parameter: 'top_p'.","param":"top_p","code":"unknown_parameter"}}`,
@@ -356,7 +356,7 @@ func TestRefusalsThatCannotBeHelpedStand(t *testing.T) {
 	}
 }
 
-func TestStrictToolsThatAreRefusedAreSentAsTheyAre(t *testing.T) {
+func TestRefusedStrictToolsAreSentUnchanged(t *testing.T) {
 	addr, seen := modelServer(t, func(sent map[string]any) string {
 		f := sent["tools"].([]any)[0].(map[string]any)["function"].(map[string]any)
 		if f["strict"] == true {
@@ -395,7 +395,7 @@ func TestCallsSideBySideLearnFromOneRefusal(t *testing.T) {
 	calls.Wait()
 }
 
-func TestCacheKeyIsOfABatchAndKeepsAnAgent(t *testing.T) {
+func TestCacheKeyIsPerBatchAndStablePerAgent(t *testing.T) {
 	keys := map[string]int{}
 	for i := range 400 {
 		session := fmt.Sprintf("b_01m863p1z13jmmt0xq5aa4ckm0/job-%d", i)
@@ -430,7 +430,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func TestOpenAIsListIsOfChatModelsAndTheNewestComesFirst(t *testing.T) {
+func TestModelsListsChatModelsNewestFirst(t *testing.T) {
 	list := `{"data":[{"id":"text-embedding-3","created":9},{"id":"gpt-old","created":1},{"id":"gpt-4o-mini-tts","created":8},{"id":"gpt-new","created":5},{"id":"whisper-1","created":7}]}`
 	for url, want := range map[string][]string{"openai://": {"gpt-new", "gpt-old"}, "openai://other": {"text-embedding-3", "gpt-old", "gpt-4o-mini-tts", "gpt-new", "whisper-1"}} {
 		b, err := New(Config{URL: url, Getenv: env(nil), Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -448,7 +448,7 @@ func TestOpenAIsListIsOfChatModelsAndTheNewestComesFirst(t *testing.T) {
 	}
 }
 
-func TestPaidEndpointIsNotAskedAllTheTimeWhetherItIsReady(t *testing.T) {
+func TestReadyOfPaidEndpointIsCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked, status := 0, 200
 		b, err := New(Config{URL: "openai://", Getenv: env(nil), Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -470,11 +470,11 @@ func TestPaidEndpointIsNotAskedAllTheTimeWhetherItIsReady(t *testing.T) {
 		status = 500
 		_, err = b.Generate(t.Context(), ask(), backend.Observer{})
 		require.Error(t, err)
-		assert.Error(t, b.Ready(t.Context()), "a failed call is reason to ask")
+		assert.Error(t, b.Ready(t.Context()), "a failed call causes a new request")
 	})
 }
 
-func TestProviderWithoutAListOfModelsIsReady(t *testing.T) {
+func TestProviderWithoutModelListIsReady(t *testing.T) {
 	server := backendtest.Replay(t, answer(404, `{"error":"not found"}`))
 	require.NoError(t, open(t, "http://"+server.Addr).Ready(t.Context()))
 	models, err := open(t, "openai+http://"+server.Addr).Models(t.Context())

@@ -8,33 +8,33 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// maxNesting is how deep objects may be in a strict schema.
+// maxNesting limits the depth of objects in a strict schema.
 const maxNesting = 10
 
-// kept are the keywords that a strict schema may have and that need no work. All others are dropped if they only narrow
-// what matches, since every answer is checked against the whole schema afterwards.
+// kept are the keywords that a strict schema may contain unchanged. Other keywords are dropped if they only narrow the
+// matching values, because every answer is checked against the whole schema later.
 var kept = map[string]bool{
 	"title": true, "description": true, "enum": true, "const": true, "pattern": true, "format": true, "multipleOf": true,
 	"minimum": true, "maximum": true, "exclusiveMinimum": true, "exclusiveMaximum": true, "minItems": true, "maxItems": true,
 }
 
-// structural are the keywords without which a schema means something else, and for which strict schemas have no word.
+// structural are the keywords that change a schema's meaning and that strict schemas do not support.
 var structural = []string{
 	"allOf", "patternProperties", "prefixItems", "additionalItems", "unevaluatedProperties", "dependentSchemas", "$dynamicRef", "$anchor",
 }
 
 var formats = []string{"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
 
-// strict is a schema in the form that the API can hold a model to.
+// strict is a schema in the form that the API can enforce.
 type strict struct {
 	schema   string
-	nullable bool // null stands for properties that may be left out: see withoutNulls
+	nullable bool // null represents omitted properties: see withoutNulls
 }
 
-// strictly rewrites a JSON Schema so that every object is closed and requires all of its properties, which is what the
-// API's strict mode takes. A property that may be left out may be null instead. The order of properties stays, because
-// the model writes them in that order. ok is false where that cannot be done: an object with free keys, a value of any
-// type, a root that is no object, or a keyword that strict schemas do not have.
+// strictly rewrites a JSON Schema so that every object is closed and requires all of its properties, as the API's
+// strict mode requires. An optional property becomes nullable. The order of properties is kept, because the model
+// writes them in that order. ok is false if the schema has no strict form: an object with free keys, a value of any
+// type, a root that is not an object, or an unsupported keyword.
 func strictly(schema []byte) (out strict, ok bool) {
 	root := gjson.ParseBytes(schema)
 	either := root.Get("anyOf").Exists() || root.Get("oneOf").Exists()
@@ -46,7 +46,7 @@ func strictly(schema []byte) (out strict, ok bool) {
 	return strict{schema: text, nullable: w.nullable}, !w.failed
 }
 
-// kinds is a schema's type, if it has exactly one.
+// kinds returns a schema's type, if it has exactly one.
 func kinds(node gjson.Result) string {
 	if t := node.Get("type"); t.Type == gjson.String {
 		return t.String()
@@ -64,13 +64,13 @@ func (w *strictWriter) fail() string {
 	return "{}"
 }
 
-// node writes one schema.
+// node encodes one schema.
 func (w *strictWriter) node(node gjson.Result, depth int) string {
 	has := func(word string) bool { return node.Get(word).Exists() }
 	if !node.IsObject() || depth > maxNesting || slices.ContainsFunc(structural, has) {
 		return w.fail()
 	}
-	if ref := node.Get("$ref"); ref.Exists() { // nothing may stand beside it
+	if ref := node.Get("$ref"); ref.Exists() { // other keywords are not allowed beside it
 		return `{"$ref":` + ref.Raw + `}`
 	}
 	var parts []string
@@ -85,7 +85,7 @@ func (w *strictWriter) node(node gjson.Result, depth int) string {
 			}
 			put(word, value.Raw)
 		case word == "format" && !slices.Contains(formats, value.String()), word == "pattern" && strings.Contains(value.String(), "(?"),
-			strings.HasPrefix(word, "exclusive") && value.IsBool(): // of draft-04
+			strings.HasPrefix(word, "exclusive") && value.IsBool(): // from draft-04
 		case kept[word]:
 			put(word, value.Raw)
 		case word == "items":
@@ -115,7 +115,7 @@ func (w *strictWriter) node(node gjson.Result, depth int) string {
 	return "{" + strings.Join(parts, ",") + "}"
 }
 
-// object writes what makes an object strict.
+// object encodes the keywords of a strict object.
 func (w *strictWriter) object(node gjson.Result, depth int) []string {
 	properties, open := node.Get("properties"), node.Get("additionalProperties")
 	if open.Exists() && open.Raw != "false" || !properties.Exists() && !open.Exists() {
@@ -131,7 +131,7 @@ func (w *strictWriter) object(node gjson.Result, depth int) []string {
 	return []string{`"properties":` + text, `"required":[` + strings.Join(names, ",") + `]`, `"additionalProperties":false`}
 }
 
-// each writes a map of schemas. Those that are not needed may be null, unless needed is nil.
+// each encodes a map of schemas. Schemas that are not needed become nullable, unless needed is nil.
 func (w *strictWriter) each(schemas gjson.Result, depth int, needed map[string]bool) string {
 	var parts []string
 	schemas.ForEach(func(key, value gjson.Result) bool {
@@ -163,12 +163,12 @@ func required(node gjson.Result) map[string]bool {
 	return out
 }
 
-// orNull allows null beside what a strict schema allows.
+// orNull extends a strict schema to allow null.
 func orNull(schema string) string {
 	return `{"anyOf":[` + schema + `,{"type":"null"}]}`
 }
 
-// takesNull reports whether a schema allows null by itself. A reference is not followed: the worst is a null more.
+// takesNull reports whether a schema itself allows null. It does not follow a reference; at worst the result allows null twice.
 func takesNull(node gjson.Result) bool {
 	hasNull := func(list gjson.Result, null string) bool {
 		return slices.ContainsFunc(list.Array(), func(v gjson.Result) bool { return v.Raw == null })
@@ -184,7 +184,7 @@ func takesNull(node gjson.Result) bool {
 
 var kindNames = map[gjson.Type]string{gjson.String: "string", gjson.Number: "number", gjson.True: "boolean", gjson.False: "boolean"}
 
-// kindOf is the type of a schema that names only values, if they have one type.
+// kindOf returns the type of a schema with only values, if they all have the same type.
 func kindOf(node gjson.Result) string {
 	values := node.Get("enum").Array()
 	if c := node.Get("const"); c.Exists() {

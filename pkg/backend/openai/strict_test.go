@@ -64,7 +64,7 @@ func TestStrictForm(t *testing.T) {
 	assert.False(t, ok, "too deep")
 }
 
-func TestNullsOfTheStrictFormAreTakenOut(t *testing.T) {
+func TestNullsOfTheStrictFormAreRemoved(t *testing.T) {
 	t.Parallel()
 	schema := `{"type":"object","properties":{"a":{"type":"string"},"n":{"type":["string","null"]},"r":{"type":"null"},
 		"o":{"type":"object","properties":{"a.b":{"type":"integer"},"q":{"type":"string"}},"required":["q"]},
@@ -72,12 +72,12 @@ func TestNullsOfTheStrictFormAreTakenOut(t *testing.T) {
 		"required":["r"],"$defs":{"i":{"type":"object","properties":{"v":{"type":"number"}}}}}`
 	cases := map[string]string{
 		`{"a":null, "n":null,"r":null}`:         `{"n":null,"r":null}`,
-		`{"o":{"a.b":null,"q":null}}`:           `{"o":{"q":null}}`, // needed, so wrong: the check will say so
+		`{"o":{"a.b":null,"q":null}}`:           `{"o":{"q":null}}`, // required, so invalid: the later check reports it
 		`{"l":[{"v":null},{"v":1}],"a":"null"}`: `{"l":[{},{"v":1}],"a":"null"}`,
 		`{"x":{"k":null}}`:                      `{"x":{}}`,
 		`{"x":null}`:                            `{}`,
 		`{"unknown":null}`:                      `{"unknown":null}`,
-		` {"a": "null"} `:                       ` {"a": "null"} `, // nothing to do: not a byte is changed
+		` {"a": "null"} `:                       ` {"a": "null"} `, // no change needed: the text is unchanged
 		`{"a":null`:                             `{"a":null`,
 		`null`:                                  `null`,
 		`"null"`:                                `"null"`,
@@ -88,7 +88,7 @@ func TestNullsOfTheStrictFormAreTakenOut(t *testing.T) {
 	}
 }
 
-// Whatever matches the strict form matches the original once its nulls are out, for the keywords that both know.
+// Any value that matches the strict form matches the original after its nulls are removed, for the keywords that both support.
 func TestStrictAnswersMatchTheOriginal(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -105,7 +105,7 @@ func TestStrictAnswersMatchTheOriginal(t *testing.T) {
 	})
 }
 
-// anySchema draws an object whose properties may be left out or not.
+// anySchema generates an object with optional and required properties.
 func anySchema(t *rapid.T, depth int) map[string]any {
 	properties, needed := map[string]any{}, []string{}
 	for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c.d", "é"}), 1, 3, rapid.ID).Draw(t, "names") {
@@ -136,7 +136,7 @@ func anySchema(t *rapid.T, depth int) map[string]any {
 	return map[string]any{"type": "object", "properties": properties, "required": needed}
 }
 
-// anyValue draws a value of a schema in strict form.
+// anyValue generates a value of a schema in strict form.
 func anyValue(t *rapid.T, s map[string]any) any {
 	if branches, ok := s["anyOf"].([]any); ok {
 		return anyValue(t, rapid.SampledFrom(branches).Draw(t, "branch").(map[string]any))

@@ -11,8 +11,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// BenchmarkGenerate makes calls side by side against a server in this process. One op is one stream of 12 events; the
-// server's own work is part of it.
+// BenchmarkGenerate makes simultaneous calls to a server in this process. One op is one stream of 12 events, including
+// the server's own work.
 func BenchmarkGenerate(b *testing.B) {
 	stream := []byte(sse(
 		argChunk("0", "chatcmpl-tool-1", "read_file", ""), argChunk("0", "", "", "{"), argChunk("0", "", "", `"path"`),
@@ -36,7 +36,7 @@ func BenchmarkGenerate(b *testing.B) {
 	})
 }
 
-// BenchmarkTurn is the client's own work for one of these events.
+// BenchmarkTurn measures the client's work for one of these events.
 func BenchmarkTurn(b *testing.B) {
 	event := []byte(argChunk("0", "chatcmpl-tool-1", "read_file", "x"))
 	b.ReportAllocs()

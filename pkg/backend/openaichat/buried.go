@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// maxDepth bounds how deep a message is looked for.
+// maxDepth limits the depth of the search for a message.
 const maxDepth = 4
 
-// messageNames are the names of an error's message in bodies of unknown shape, in lower case, the likeliest first.
+// messageNames are the names of an error's message in bodies of unknown shape, in lower case, most likely first.
 var messageNames = []string{"message", "status_msg", "error_msg", "error_message", "errormessage", "err_msg", "msg", "error", "detail", "reason", "description", "title"}
 
-// buried returns the message of an error in JSON of an unknown shape; "" if there is none.
+// buried returns the message of an error in JSON of unknown shape; "" if it has none.
 func buried(body []byte) string {
 	var v any
 	if json.Unmarshal(body, &v) != nil {

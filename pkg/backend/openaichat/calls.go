@@ -10,7 +10,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// callCost is what one tool call counts against the turn's bound, beside its text.
+// callCost is the cost of one tool call against the turn's limit, beside its text.
 const callCost = 64
 
 // callDelta is a piece of a tool call.
@@ -22,10 +22,10 @@ type callDelta struct {
 		Arguments loose `json:"arguments"` // a string, or the object itself
 	} `json:"function"`
 
-	extra extras // members that the protocol does not have
+	extra extras // members outside of the protocol
 }
 
-// UnmarshalJSON reads a piece and keeps the members that the protocol does not have.
+// UnmarshalJSON decodes a piece and keeps the members outside of the protocol.
 func (d *callDelta) UnmarshalJSON(data []byte) error {
 	type plain callDelta
 	if err := json.Unmarshal(data, (*plain)(d)); err != nil {
@@ -35,32 +35,32 @@ func (d *callDelta) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// callList puts a turn's tool calls together, and reports each once, as early as it is certain.
+// callList assembles a turn's tool calls, and reports each once, as soon as it is certain.
 //
-// A call is certain when its arguments are a JSON object or array that has closed, or, for any other JSON value, when
-// the next call begins. Arguments that are not JSON are certain only when the turn has ended, since nothing may be run
-// early on the strength of them. What was reported does not change: pieces that come after it (a parser may write one
-// brace too many) are dropped, so that the call in the final message is the call that was run.
+// A call is certain when its arguments are a closed JSON object or array. For any other JSON value it is certain when
+// the next call begins. Arguments that are not JSON are certain only at the end of the turn, because nothing may run
+// early on such arguments. A reported call does not change. Later pieces are dropped (a parser may send one brace too
+// many), so that the final message contains the call that was run.
 type callList struct {
 	report  func(index int, c backend.ToolCall) // nil skips
 	offered []string                            // names of the request's tools
 	calls   []*toolCall
-	quiet   bool // nothing is reported any more
+	quiet   bool // no further reports
 }
 
 type toolCall struct {
-	index   int // the server's
+	index   int // the server's index
 	hasID   bool
 	id      string
 	name    string
 	args    []byte
 	scan    valueScan
 	settled bool
-	guessed bool // it began without an ID at the position of another call
+	guessed bool // it began without an ID at the index of another call
 	extra   extras
 }
 
-// add takes a piece and returns how much it adds to the turn's size.
+// add handles a piece and returns its share of the turn's size.
 func (l *callList) add(d *callDelta) int {
 	i := l.find(d)
 	args, name := string(d.Function.Arguments), string(d.Function.Name)
@@ -70,7 +70,7 @@ func (l *callList) add(d *callDelta) int {
 	}
 	guessed := i >= 0 && l.beginsAnother(i, d)
 	if (i < 0 || guessed) && len(l.calls) > maxTurnCalls {
-		return size // the turn is given up behind this event
+		return size // the turn is ended after this event
 	}
 	if i < 0 || guessed {
 		l.settleWhole()
@@ -82,7 +82,7 @@ func (l *callList) add(d *callDelta) int {
 		size += callCost
 	}
 	c := l.calls[i]
-	size += c.extra.add(d.extra) // also of a settled call, because they do not change its arguments
+	size += c.extra.add(d.extra) // also for a settled call, because members do not change its arguments
 	if c.settled {
 		return size
 	}
@@ -103,7 +103,7 @@ func (l *callList) add(d *callDelta) int {
 	return size
 }
 
-// addName takes a piece of the name. Servers write it whole, repeat it, or write it in pieces.
+// addName handles a piece of the name. Servers send it whole, repeat it, or send it in pieces.
 func (c *toolCall) addName(piece string) {
 	if strings.HasPrefix(piece, c.name) {
 		c.name = piece
@@ -112,28 +112,28 @@ func (c *toolCall) addName(piece string) {
 	}
 }
 
-// beginsAnother reports whether a piece without an ID begins a call, although its position is that of call i: call i is
-// whole, and the piece has a name.
+// beginsAnother reports whether a piece without an ID begins a new call at the index of call i: call i is settled, and
+// the piece has a name.
 func (l *callList) beginsAnother(i int, d *callDelta) bool {
 	c := l.calls[i]
 	args := strings.TrimSpace(string(d.Function.Arguments))
 	return c.settled && d.ID == "" && d.Function.Name != "" && (args == "" || args[0] == '{')
 }
 
-// repeats reports whether a piece is the whole of call i once more, as some servers send it with the finish reason.
+// repeats reports whether a piece repeats the whole call i. Some servers do that with the finish reason.
 func (l *callList) repeats(i int, d *callDelta) bool {
 	c := l.calls[i]
 	return c.settled && c.name == l.cleanName(string(d.Function.Name)) && string(d.Function.Arguments) == string(c.args)
 }
 
-// dispatched takes a whole call that came ahead of its deltas, which are then dropped.
+// dispatched adds a whole call that came ahead of its deltas. The deltas are then dropped.
 func (l *callList) dispatched(d *callDelta) {
 	if !l.quiet && d.Function.Name != "" && l.find(d) < 0 {
 		l.add(d)
 	}
 }
 
-// find returns the position of the call that a piece belongs to, or -1 if it begins one.
+// find returns the index of the call that a piece belongs to, or -1 for a new call.
 func (l *callList) find(d *callDelta) int {
 	for i, c := range slices.Backward(l.calls) {
 		if d.Index != nil && int(*d.Index) != c.index {
@@ -147,7 +147,7 @@ func (l *callList) find(d *callDelta) int {
 	return -1
 }
 
-// whole reports whether there are calls and all are complete, so that they need no finish reason.
+// whole reports whether the turn has calls and all are complete, so that they need no finish reason.
 func (l *callList) whole() bool {
 	for _, c := range l.calls {
 		if c.name == "" || !c.settled && !isObject(string(c.args)) {
@@ -157,7 +157,7 @@ func (l *callList) whole() bool {
 	return len(l.calls) > 0
 }
 
-// settleWhole settles the calls whose arguments are JSON, because the next call begins.
+// settleWhole settles the calls with valid JSON arguments, because the next call begins.
 func (l *callList) settleWhole() {
 	for i, c := range l.calls {
 		if !c.settled && c.name != "" && json.Valid(c.args) {
@@ -166,9 +166,9 @@ func (l *callList) settleWhole() {
 	}
 }
 
-// finish settles what is left and returns all calls. The left ones are reported only if the turn ended with calls.
+// finish settles the remaining calls and returns all. It reports the remaining calls only if report is true.
 func (l *callList) finish(report bool) []backend.ToolCall {
-	// A server may repeat the name of a call that is whole. That is no further call.
+	// A server may repeat the name of a complete call. That is not another call.
 	if n := len(l.calls); n > 1 && l.calls[n-1].guessed && len(l.calls[n-1].args) == 0 && l.cleanName(l.calls[n-1].name) == l.calls[n-2].name {
 		l.calls = l.calls[:n-1]
 	}
@@ -195,7 +195,7 @@ func (l *callList) settle(i int, c *toolCall, report bool) {
 	}
 }
 
-// cleanName returns a tool's name without what some models and parsers write around it, unless a tool has that name.
+// cleanName removes text that some models and parsers add to a tool's name, unless a tool has that name.
 func (l *callList) cleanName(name string) string {
 	if slices.Contains(l.offered, name) {
 		return name
@@ -208,7 +208,7 @@ func (l *callList) cleanName(name string) string {
 	return name
 }
 
-// unquoted returns arguments that were encoded twice as they are encoded once.
+// unquoted decodes arguments that were encoded twice.
 func unquoted(args []byte) []byte {
 	if len(args) < 2 || args[0] != '"' || !json.Valid(args) {
 		return args
@@ -219,7 +219,7 @@ func unquoted(args []byte) []byte {
 	return args
 }
 
-// freeID returns an ID that no settled call has: id itself, if it can.
+// freeID returns an ID that no settled call has: id itself if possible.
 func (l *callList) freeID(i int, id string) string {
 	if id == "" {
 		id = "call_" + strconv.Itoa(i)
@@ -236,12 +236,12 @@ func (c *toolCall) toolCall() backend.ToolCall {
 	return backend.ToolCall{ID: c.id, Name: c.name, Arguments: string(c.args), Extra: c.extra.json()}
 }
 
-// valueScan finds the end of a JSON object or array that comes in pieces. It counts brackets only.
+// valueScan finds the end of a JSON object or array that arrives in pieces. It counts brackets only.
 type valueScan struct {
 	depth    int
 	inString bool
 	escaped  bool
-	over     bool // the first value has closed, or the text is no object or array
+	over     bool // the first value has closed, or the text is not an object or array
 }
 
 // feed returns the position in piece just after the closing bracket, or -1.
@@ -279,7 +279,7 @@ func feed[T string | []byte](s *valueScan, piece T) int {
 	return -1
 }
 
-// isObject reports whether arguments are a JSON object, as tools take them.
+// isObject reports whether arguments are a JSON object, as tools require.
 func isObject(args string) bool {
 	return strings.HasPrefix(strings.TrimLeft(args, " \n\t\r"), "{") && json.Valid([]byte(args))
 }

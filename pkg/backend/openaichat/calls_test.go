@@ -26,7 +26,7 @@ func TestToolCalls(t *testing.T) {
 			[]backend.ToolCall{call("a", "f", `{"x":"}\"}"}`)}, nil},
 		{"one brace too many is dropped", []string{argChunk("0", "a", "f", `{"x":1}}`), argChunk("0", "", "", `}`)},
 			[]backend.ToolCall{call("a", "f", `{"x":1}`)}, nil},
-		{"a number may go on", []string{argChunk("0", "a", "f", `1`), argChunk("0", "", "", `2`)},
+		{"a number may continue", []string{argChunk("0", "a", "f", `1`), argChunk("0", "", "", `2`)},
 			[]backend.ToolCall{call("a", "f", `12`)}, nil},
 		{"no arguments", []string{argChunk("0", "a", "f", "")}, []backend.ToolCall{call("a", "f", "")}, nil},
 		{"no IDs", []string{argChunk("0", "", "f", `{}`), argChunk("1", "", "g", `{}`)},
@@ -42,7 +42,7 @@ func TestToolCalls(t *testing.T) {
 			[]backend.ToolCall{call("a", "f", `{"x":1}`), call("b", "g", `{"y":2}`)}, nil},
 		{"indexes with a gap", []string{argChunk("3", "a", "f", `{}`), argChunk("7", "b", "g", `{}`)},
 			[]backend.ToolCall{call("a", "f", `{}`), call("b", "g", `{}`)}, nil},
-		{"broken call is told last", []string{argChunk("0", "a", "f", `{"x": y}`), argChunk("1", "b", "g", `{}`)},
+		{"broken call is reported last", []string{argChunk("0", "a", "f", `{"x": y}`), argChunk("1", "b", "g", `{}`)},
 			[]backend.ToolCall{call("a", "f", `{"x": y}`), call("b", "g", `{}`)}, []int{1, 0}},
 		{"name repeated with every piece", []string{argChunk("0", "a", "f", `{`), argChunk("0", "a", "f", `}`)},
 			[]backend.ToolCall{call("a", "f", `{}`)}, nil},
@@ -56,7 +56,7 @@ func TestToolCalls(t *testing.T) {
 			assert.Equal(t, c.want, resp.Message.ToolCalls)
 			require.Len(t, o.calls, len(c.want))
 			for i, index := range o.indexes {
-				assert.Equal(t, c.want[index], o.calls[i], "what was told is what the message says")
+				assert.Equal(t, c.want[index], o.calls[i], "the reported call equals the call in the message")
 			}
 			if c.told != nil {
 				assert.Equal(t, c.told, o.indexes)
@@ -65,7 +65,7 @@ func TestToolCalls(t *testing.T) {
 	}
 }
 
-func TestScalarArgumentsAreCertainWhenTheNextCallBegins(t *testing.T) {
+func TestScalarArgumentsAreReportedWhenTheNextCallBegins(t *testing.T) {
 	t.Parallel()
 	var told []string
 	l := callList{report: func(_ int, c backend.ToolCall) { told = append(told, c.Name) }}
@@ -78,7 +78,7 @@ func TestScalarArgumentsAreCertainWhenTheNextCallBegins(t *testing.T) {
 	assert.Equal(t, []string{"f"}, told)
 }
 
-func TestWholeCallBeforeALengthCutIsToldAndTheRestIsNot(t *testing.T) {
+func TestOnlyCompleteCallsAreReportedBeforeALengthCut(t *testing.T) {
 	t.Parallel()
 	resp, o, err := generate(t, sse(argChunk("0", "a", "f", `{}`), argChunk("1", "b", "g", `{"x`), finishChunk("length")))
 	require.NoError(t, err)
@@ -87,8 +87,8 @@ func TestWholeCallBeforeALengthCutIsToldAndTheRestIsNot(t *testing.T) {
 	assert.Equal(t, []int{0}, o.indexes)
 }
 
-// However a call's arguments are split, the same call is told, at the same byte.
-func TestSplittingArgumentsChangesNothing(t *testing.T) {
+// Any split of a call's arguments gives the same call.
+func TestSplitArgumentsGiveTheSameCall(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		args := rapid.SampledFrom([]string{

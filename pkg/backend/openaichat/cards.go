@@ -10,16 +10,16 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// Card is a model as the server lists it.
+// Card is a model in the server's list.
 type Card struct {
 	ID      string
 	OwnedBy string
 	Created int64 // unix seconds
-	// MaxModelLen is the context in tokens, as the server gives it; 0 if it gives none.
+	// MaxModelLen is the context in tokens, from the server; 0 if missing.
 	MaxModelLen int
 }
 
-// UnmarshalJSON reads a model under the names that servers use. A member of an odd type is skipped.
+// UnmarshalJSON decodes a model with any of the names that servers use. It skips a member of an unexpected type.
 func (c *Card) UnmarshalJSON(raw []byte) error {
 	var m struct {
 		ID      loose `json:"id"`
@@ -46,7 +46,7 @@ func (c *Card) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// Cards lists the models as the server gives them: a list, or an object that holds one.
+// Cards returns the server's models. The server sends a list or an object with a list.
 func (c *Client) Cards(ctx context.Context) ([]Card, error) {
 	body, err := c.Fetch(ctx, http.MethodGet, c.base+"/models", nil)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// chunk is what matters of one event, or of an answer that is not streamed. Its members take every form that servers
-// write: a member of an odd form never hides another one.
+// chunk is the used part of one event or of an answer without a stream. Its members accept every form that servers
+// send: a member of an unexpected form never hides another member.
 type chunk struct {
 	Model   loose        `json:"model"`
 	Choices many[choice] `json:"choices"`
@@ -30,8 +30,8 @@ type chunk struct {
 type choice struct {
 	Index        callIndex `json:"index"`
 	Delta        *delta    `json:"delta"`
-	Message      *delta    `json:"message"` // in place of delta
-	Text         loose     `json:"text"`    // in place of both
+	Message      *delta    `json:"message"` // used instead of delta
+	Text         loose     `json:"text"`    // used instead of both
 	FinishReason loose     `json:"finish_reason"`
 	Usage        *usage    `json:"usage"`
 }
@@ -48,7 +48,7 @@ type delta struct {
 	} `json:"function_call"` // the form before tool_calls
 }
 
-// many is a list. One object in its place is a list of one.
+// many is a list. A single object becomes a list of one.
 type many[T any] []T
 
 func (m *many[T]) UnmarshalJSON(raw []byte) error {
@@ -63,7 +63,7 @@ func (m *many[T]) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// loose is a string, or the JSON of any other value. null is "".
+// loose is a string, or the JSON of any other value. null becomes "".
 type loose string
 
 func (l *loose) UnmarshalJSON(raw []byte) error {
@@ -71,7 +71,7 @@ func (l *loose) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// plain returns a string's text, "" for null, and any other value as it is written.
+// plain returns a string's text, "" for null, and the JSON of any other value.
 func plain(raw []byte) string {
 	switch {
 	case len(raw) < 2 || raw[0] != '"':
@@ -82,13 +82,13 @@ func plain(raw []byte) string {
 	case bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw):
 		return string(raw[1 : len(raw)-1])
 	}
-	return decodeString(raw) // the decoder has checked it
+	return decodeString(raw) // the JSON decoder has validated it
 }
 
-// content is a message's content: a string, a list of parts, or any other JSON value, whose text it then is.
+// content is a message's content: a string, a list of parts, or any other JSON value, which becomes the text.
 type content struct {
 	text, reasoning, refusal string
-	// lost is the type of a part that may hold text and cannot be read; "" if there is none.
+	// lost is the type of an unreadable part that may contain text; "" without such a part.
 	lost string
 }
 
@@ -104,7 +104,7 @@ func (c *content) UnmarshalJSON(raw []byte) error {
 		}
 	case '{':
 		before := *c
-		if c.part(raw, 0); c.lost != "" { // the answer itself, decoded
+		if c.part(raw, 0); c.lost != "" { // the object itself is the answer
 			*c = before
 			c.text = string(raw)
 		}
@@ -114,7 +114,7 @@ func (c *content) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// part takes one part of a list.
+// part adds one part of a list.
 func (c *content) part(raw json.RawMessage, depth int) {
 	if len(raw) == 0 || raw[0] != '{' {
 		c.text += plain(raw)
@@ -126,7 +126,7 @@ func (c *content) part(raw json.RawMessage, depth int) {
 		Refusal  *loose          `json:"refusal"`
 		Thinking json.RawMessage `json:"thinking"`
 	}
-	_ = json.Unmarshal(raw, &p) // a member of an odd type is not set
+	_ = json.Unmarshal(raw, &p) // a member of an unexpected type stays unset
 	switch {
 	case p.Type == "thinking" || p.Type == "reasoning":
 		c.think(p.Thinking, depth)
@@ -145,7 +145,7 @@ func (c *content) part(raw json.RawMessage, depth int) {
 	}
 }
 
-// think takes the text of a thinking part, which may be a list of parts again.
+// think adds the text of a thinking part, which may itself be a list of parts.
 func (c *content) think(raw json.RawMessage, depth int) {
 	if len(raw) == 0 || depth > 2 {
 		return
@@ -164,7 +164,7 @@ func (c *content) think(raw json.RawMessage, depth int) {
 	c.reasoning += inner.text + inner.reasoning
 }
 
-// usage counts tokens, under the names that servers use.
+// usage counts tokens, with the names that servers use.
 type usage struct {
 	PromptTokens     count `json:"prompt_tokens"`
 	CompletionTokens count `json:"completion_tokens"`
@@ -180,7 +180,7 @@ type usage struct {
 	CacheHit *count `json:"prompt_cache_hit_tokens"` // DeepSeek's
 }
 
-// UnmarshalJSON takes what is readable: usage never refuses an answer.
+// UnmarshalJSON decodes the readable members: usage never causes an error.
 func (u *usage) UnmarshalJSON(raw []byte) error {
 	type plain usage
 	*u = usage{}
@@ -188,7 +188,7 @@ func (u *usage) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// count is a number of tokens, perhaps written as a float or a string. It is never negative.
+// count is a number of tokens, sent as an integer, a float or a string. It is never negative.
 type count int64
 
 func (n *count) UnmarshalJSON(raw []byte) error {
@@ -200,7 +200,7 @@ func (n *count) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// callIndex is a position, perhaps written as a float or a string. An unreadable one is 0.
+// callIndex is an index, sent as an integer, a float or a string. An unreadable one is 0.
 type callIndex int
 
 func (i *callIndex) UnmarshalJSON(raw []byte) error {
@@ -210,7 +210,7 @@ func (i *callIndex) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// reported converts the server's count to the backend's.
+// reported converts the server's counts to the backend's.
 func (u *usage) reported() *backend.Usage {
 	if u == nil {
 		return nil

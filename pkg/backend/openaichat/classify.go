@@ -13,26 +13,26 @@ import (
 	"github.com/batchagent/batchagent/pkg/retryafter"
 )
 
-// rules are a dialect's own, asked before the protocol's. nil has none.
+// rules are a dialect's rules, applied before the protocol's. Nil has none.
 type rules func(Refusal) backend.Class
 
-// Refusal is a server's report of an error. It is in the chain of the [backend.Error].
+// Refusal is an error reported by a server. It is in the chain of the [backend.Error].
 type Refusal struct {
-	Status        int    // HTTP status, or the number that an error within a stream gives in its place
+	Status        int    // HTTP status, or the status number of an error within a stream
 	Code          string // "" if it is only a number
 	Kind          string // "type"
 	Param         string
-	Message       string // may repeat the request: not for logs
-	Needs, Window int    // tokens of the request, and of the context; 0 if not given
-	// Total is set if Needs counts prompt and answer together.
+	Message       string // may repeat the request: do not log it
+	Needs, Window int    // tokens of the request and of the context; 0 if missing
+	// Total is set if Needs includes prompt and answer.
 	Total bool
-	// RetryAfter is the requested wait; 0 if the answer has no hint.
+	// RetryAfter is the requested wait; 0 without one.
 	RetryAfter time.Duration
-	// Fields are parts of the request that a validator names.
+	// Fields are the parts of the request that a validator named.
 	Fields []string
 }
 
-// Error returns the parts that are not in the message; "" if there are none.
+// Error returns the details that the message lacks; "" without details.
 func (r Refusal) Error() string {
 	var parts []string
 	for _, p := range []struct{ name, value string }{{"code", r.Code}, {"parameter", r.Param}} {
@@ -46,7 +46,7 @@ func (r Refusal) Error() string {
 	return strings.Join(parts, ", ")
 }
 
-// classify turns a refused call into an error without an endpoint.
+// classify converts a refused call into an error without an endpoint.
 func (f rules) classify(status int, header http.Header, body []byte) *backend.Error {
 	now := time.Now()
 	e := parseErrorBody(body)
@@ -80,8 +80,8 @@ func (f rules) classify(status int, header http.Header, body []byte) *backend.Er
 	return out
 }
 
-// streamError turns an error that came within a stream into an error without an endpoint. The HTTP status was a
-// success, so the error itself decides.
+// streamError converts an error within a stream into an error without an endpoint. The HTTP status was a success, so
+// only the error's content counts.
 func (f rules) streamError(event []byte) *backend.Error {
 	e := parseErrorBody(event)
 	status := e.status
@@ -99,14 +99,14 @@ func (f rules) streamError(event []byte) *backend.Error {
 	return out
 }
 
-// hints are the waits that an answer gives; 0 for those that it does not give.
+// hints are the waits that an answer requests; 0 for missing ones.
 type hints struct {
 	asked time.Duration // from a Retry-After header, for any error
 	told  time.Duration // from the error's body
 	reset time.Duration // from the headers of a rate limit
 }
 
-// longest is the wait of a rate limit.
+// longest returns the wait for a rate limit.
 func (h hints) longest() time.Duration { return cmp.Or(h.asked, h.told, h.reset) }
 
 // asError classifies an error by its body and its status.
@@ -134,7 +134,7 @@ func (f rules) asError(e errorBody, status int, h hints) *backend.Error {
 	return out
 }
 
-// told is the message for people. A gateway's general words are followed by those of the server behind it.
+// told returns the message for users. After a gateway's general message it adds the message of the server behind it.
 func (e errorBody) told() string {
 	if e.quoted != "" && endpoint.Mentions(strings.ToLower(e.message), "provider returned error", "upstream error") {
 		return e.message + ": " + strings.TrimSpace(e.quoted)
@@ -142,7 +142,7 @@ func (e errorBody) told() string {
 	return e.message
 }
 
-// words are all of the error's texts.
+// words returns all texts of the error in lower case.
 func (e errorBody) words() string {
 	return strings.ToLower(strings.Join([]string{e.message, e.quoted, e.kind, e.code}, ". "))
 }
@@ -157,22 +157,22 @@ func (e errorBody) refusal(status int, wait time.Duration) Refusal {
 }
 
 var (
-	// empty are words of an account without money. Waiting does not help.
+	// empty are phrases about an account without credit. Waiting does not help.
 	empty = []string{
 		"insufficient credits", "insufficient balance", "insufficient funds", "insufficient_quota", "credit balance", "out of credits",
 		"no credits", "not enough credits", "billing hard limit", "billing_hard_limit", "payment required", "requires more credits",
 		"is suspended", "spending limit", "spend limit", "key limit exceeded", "budget has been exceeded", "budget_exceeded", "billing_not_active",
 		"check your billing", "account is in good standing", "arrearage",
 	}
-	// daily are words of a limit that holds until tomorrow.
+	// daily are phrases about a limit that lasts until the next day.
 	daily = []string{"per day (rpd)", "per day (tpd)", "requests per day", "tokens per day", "free-models-per-day", "perday"}
-	// modelFault are codes of an answer that the model got wrong: a second call may be right.
+	// modelFault are codes for a model's faulty output: a second call may succeed.
 	modelFault = []string{"tool_use_failed", "json_validate_failed", "output_parse_failed", "malformed_function_call"}
-	// behind are words of a gateway whose own server failed.
+	// behind are phrases of a gateway about a failed upstream server.
 	behind = []string{"provider returned error", "provider error", "upstream error", "upstream request failed", "upstream connect error", "bad gateway", "connection error"}
 )
 
-// class decides by the codes that name a case exactly, then by the words, then by the status.
+// class decides by exact codes first, then by phrases, then by the status.
 func (e errorBody) class(status int, wait time.Duration) backend.Class {
 	words := e.words()
 	_, overflows := endpoint.ReadOverflow(words, status < http.StatusInternalServerError && status != http.StatusTooManyRequests)
@@ -184,7 +184,7 @@ func (e errorBody) class(status int, wait time.Duration) backend.Class {
 		return backend.Transient
 	case overflows, e.is("context_length_exceeded"), e.param == "input_tokens", e.over.Window > 0 && refused:
 		return backend.ContextTooLong
-	case status == http.StatusRequestEntityTooLarge: // a minute's tokens, or a proxy's bytes: it can never pass
+	case status == http.StatusRequestEntityTooLarge: // over the tokens of a minute or a proxy's limit: it can never succeed
 		return backend.ContextTooLong
 	case e.is("model_not_found"):
 		return backend.UnknownModel
@@ -210,9 +210,9 @@ func (e errorBody) class(status int, wait time.Duration) backend.Class {
 		case e.param == "model", e.found && endpoint.Mentions(words, "model", "deployment"):
 			return backend.UnknownModel
 		case e.found && !strings.Contains(words, "not found"):
-			return backend.InvalidRequest // a sentence about this request, and not about the route
+			return backend.InvalidRequest // a message about this request, not about the route
 		}
-		return backend.Transient // a route that is away for a moment; a wrong one is found before the batch starts
+		return backend.Transient // the route is missing temporarily; a wrong route is detected before the batch starts
 	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly, http.StatusFailedDependency, http.StatusMisdirectedRequest, 499:
 		return backend.Transient
 	case http.StatusTooManyRequests:
@@ -228,11 +228,11 @@ func (e errorBody) class(status int, wait time.Duration) backend.Class {
 	return backend.InvalidRequest
 }
 
-// limited separates a rate limit from an exhausted quota. An answer with a wait is a rate limit, except for Gemini's daily
-// quota, whose answers name a wait too.
+// limited separates a rate limit from an exhausted quota. An answer with a wait is a rate limit. Gemini's daily quota
+// is an exception: its answers also have a wait.
 func (e errorBody) limited(words string, wait time.Duration) backend.Class {
 	switch {
-	case strings.Contains(words, "request too large"): // for a minute's tokens: it can never pass
+	case strings.Contains(words, "request too large"): // over the tokens of a minute: it can never succeed
 		return backend.ContextTooLong
 	case strings.Contains(words, "overloaded"):
 		return backend.Overloaded

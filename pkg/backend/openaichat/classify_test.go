@@ -81,7 +81,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// Every wording is of a server or a gateway, with the window that it gives.
+// Each wording comes from a server or a gateway, with its window.
 func TestClassifyRecognisesOverflow(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
@@ -128,7 +128,7 @@ func TestClassifyRecognisesOverflow(t *testing.T) {
 	}
 }
 
-func TestMessagesAreOneBoundedLine(t *testing.T) {
+func TestMessagesAreOneLimitedLine(t *testing.T) {
 	t.Parallel()
 	e := rules(nil).classify(400, nil, []byte(`{"error":"a\nb `+strings.Repeat("é", 1000)+`"}`))
 	assert.LessOrEqual(t, len(e.Message), endpoint.MaxMessageBytes+len("…"))
@@ -136,7 +136,7 @@ func TestMessagesAreOneBoundedLine(t *testing.T) {
 	assert.True(t, strings.HasSuffix(e.Message, "é…"))
 }
 
-func TestKeyIsNotToldInErrors(t *testing.T) {
+func TestErrorsDoNotContainTheKey(t *testing.T) {
 	t.Parallel()
 	c := New(Config{URL: endpoint.URL{Shown: "test://server"}, Key: "sk-secret", Dialect: Dialect{KeyHint: "THE_KEY"}})
 	e := c.located(rules(nil).classify(401, nil, []byte(`{"error":{"message":"Incorrect API key provided: sk-secret"}}`)))

@@ -21,30 +21,30 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
-// SimulatedOwner is what the simulated server says in owned_by of its models.
+// SimulatedOwner is the value of owned_by in the simulated server's models.
 const SimulatedOwner = "batchagent-vllmsim"
 
-// maxAnswerBytes bounds an answer that is not a stream. The largest is a tokenizer's: about 8 bytes per token.
+// maxAnswerBytes limits an answer that is not a stream. The largest is a tokenizer's: about 8 bytes per token.
 const maxAnswerBytes = 32 << 20
 
-// Dialect is how one kind of server differs from the protocol.
+// Dialect describes how one kind of server differs from the protocol.
 type Dialect struct {
 	Capabilities backend.Capabilities
 	// KeyHint completes the sentence "set … ", for errors about a key.
 	KeyHint string
-	// MaxTokensField names the field that bounds completion tokens. Nil says "max_tokens".
+	// MaxTokensField returns the name of the field that limits completion tokens. Nil means "max_tokens".
 	MaxTokensField func(r *backend.Request) string
-	// Extra gives body fields that the protocol does not have, Header header fields, and Class the meaning of a refusal
-	// ("" leaves it to the protocol's rules). Optional. They must be safe for concurrent use.
+	// Extra returns body fields outside of the protocol. Header returns header fields. Class returns the class of a
+	// refusal; "" leaves it to the protocol's rules. All three are optional and must be safe for concurrent use.
 	Extra  func(r *backend.Request) []Field
 	Header func(r *backend.Request) http.Header
 	Class  func(e Refusal) backend.Class
-	// StrictForms reports that the adapter has a strict form of each schema, and handles the refusal of one itself.
+	// StrictForms declares that the adapter has a strict form of each schema, and handles the refusal of one itself.
 	StrictForms bool
-	// Dispatch says that events named tool_call_dispatch tell of whole calls, ahead of their deltas.
+	// Dispatch declares that events named tool_call_dispatch contain whole calls, ahead of their deltas.
 	Dispatch bool
-	// Clamp says that a prompt and MaxTokens which together are over the window are refused, where others shorten the
-	// answer. The call is then made once more with the room that is left.
+	// Clamp declares that the server refuses a prompt and MaxTokens that exceed the window together, instead of
+	// shortening the answer. The call is then repeated once with the remaining tokens.
 	Clamp bool
 }
 
@@ -57,7 +57,7 @@ type Field struct {
 // Config describes one endpoint.
 type Config struct {
 	URL     endpoint.URL
-	Base    string // path of the routes below URL.Root. Defaults to "/v1"; "/" is none.
+	Base    string // path of the routes below URL.Root; defaults to "/v1"; "/" means no path
 	Key     string // API key; "" sends none
 	Dialect Dialect
 	// Transport defaults to [endpoint.NewTransport]. Close closes its idle connections.
@@ -65,7 +65,7 @@ type Config struct {
 	Logger    *slog.Logger // Defaults to discarding.
 }
 
-// Client is one endpoint that speaks the protocol. It is a [backend.Backend].
+// Client is a client of one endpoint. It implements [backend.Backend].
 type Client struct {
 	url     endpoint.URL
 	base    string
@@ -73,10 +73,10 @@ type Client struct {
 	dialect Dialect
 	openai  openai.ClientConfig
 	http    *http.Client
-	buffers sync.Pool              // of *bufio.Reader, one per stream in flight
-	model   atomic.Pointer[string] // the server's first model, once asked for
+	buffers sync.Pool              // of *bufio.Reader, one per running stream
+	model   atomic.Pointer[string] // the server's first model, once known
 	log     *slog.Logger
-	refused endpoint.Refusals // parts of requests that a model does not take
+	refused endpoint.Refusals // parts of requests that a model refuses
 	waits   endpoint.LongWaits
 }
 
@@ -109,11 +109,11 @@ func New(cfg Config) *Client {
 	}
 }
 
-// maxRedirects bounds the redirects of one call.
+// maxRedirects limits the redirects of one call.
 const maxRedirects = 3
 
-// sameServer follows a redirect on the same server that keeps the method. Any other would turn a POST into a GET without a
-// body, or carry the key to another host.
+// sameServer follows a redirect on the same server that keeps the method. Any other redirect would turn a POST into a
+// GET without a body, or send the key to another host.
 func sameServer(req *http.Request, via []*http.Request) error {
 	from := via[0]
 	if len(via) > maxRedirects || req.Method != from.Method || req.URL.Host != from.URL.Host || req.URL.Scheme != from.URL.Scheme {
@@ -122,8 +122,7 @@ func sameServer(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// Models lists the models of the endpoint. The list is empty if the server has no readable list: calls then need the name of
-// a model.
+// Models lists the models of the endpoint. The list is empty if the server has no readable list: calls then need a model's name.
 func (c *Client) Models(ctx context.Context) ([]backend.Model, error) {
 	cards, err := c.Cards(ctx)
 	if Unlisted(err) {
@@ -139,7 +138,7 @@ func (c *Client) Models(ctx context.Context) ([]backend.Model, error) {
 	return models, nil
 }
 
-// Ready asks for the list of models, the one cheap route that most servers have. A server that has no such route answers too.
+// Ready requests the list of models, the one cheap route of most servers. A server without that route is ready too.
 func (c *Client) Ready(ctx context.Context) error {
 	_, err := c.Fetch(ctx, http.MethodGet, c.base+"/models", nil)
 	if Unlisted(err) {
@@ -148,7 +147,7 @@ func (c *Client) Ready(ctx context.Context) error {
 	return err
 }
 
-// Unlisted reports whether a server answered that it has no list of models, or with none that is readable.
+// Unlisted reports whether a server answered that it has no list of models, or sent an unreadable list.
 func Unlisted(err error) bool {
 	e, ok := errors.AsType[*backend.Error](err)
 	if !ok {
@@ -162,7 +161,7 @@ func Unlisted(err error) bool {
 	}
 }
 
-// Capabilities returns the dialect's.
+// Capabilities returns the dialect's capabilities.
 func (c *Client) Capabilities() backend.Capabilities { return c.dialect.Capabilities }
 
 // Endpoint returns the URL as the user wrote it.
@@ -174,8 +173,8 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Fetch makes a call that is not a stream, to a path under the endpoint's root, and returns the answer's body. A
-// non-nil in is sent as JSON. Errors are as those of Generate.
+// Fetch makes a call that is not a stream, to a path under the endpoint's root, and returns the answer's body. It sends
+// a non-nil in as JSON. Its errors are those of Generate.
 func (c *Client) Fetch(ctx context.Context, method, path string, in []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.url.Root+path, bytes.NewReader(in))
 	if err != nil {
@@ -225,7 +224,7 @@ func (c *Client) ModelOr(ctx context.Context, name string) (string, error) {
 	return models[0].ID, nil
 }
 
-// failure turns what ended a call into the error that its caller gets.
+// failure converts the cause of a call's end into the error for its caller.
 func (c *Client) failure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("model call at %s: %w", c.url.Shown, context.Cause(ctx))
@@ -239,7 +238,7 @@ func (c *Client) failure(ctx context.Context, err error) error {
 	return c.located(&backend.Error{Class: backend.Transient, Err: err})
 }
 
-// located completes an error with what only the client has, and keeps the key out of it.
+// located adds the client's information to an error, and removes the key from its message.
 func (c *Client) located(e *backend.Error) *backend.Error {
 	if e.Endpoint != "" {
 		return e // it is complete
@@ -247,7 +246,7 @@ func (c *Client) located(e *backend.Error) *backend.Error {
 	e.Endpoint = c.url.Shown
 	switch {
 	case e.Class == backend.UnknownModel:
-		c.model.Store(nil) // the server may have been restarted with another
+		c.model.Store(nil) // the server may have restarted with another model
 	case e.Class == backend.Auth && c.dialect.KeyHint != "" && c.key == "":
 		e.Advice = "set " + c.dialect.KeyHint
 	case e.Class == backend.Auth && c.dialect.KeyHint != "":
@@ -260,7 +259,7 @@ func (c *Client) located(e *backend.Error) *backend.Error {
 
 func (c *Client) rules() rules { return c.dialect.Class }
 
-// refusal reads a refused call's body into an error.
+// refusal converts a refused call's body into an error.
 func (c *Client) refusal(resp *http.Response) *backend.Error {
 	body, _ := io.ReadAll(io.LimitReader(endpoint.Strike(unpacked(resp), c.key), maxErrorBytes)) // a cut body still has the status
 	return c.located(c.rules().classify(resp.StatusCode, resp.Header, body))

@@ -33,7 +33,7 @@ func withTools() *backend.Request {
 	return r
 }
 
-func TestDispatchedCallIsToldOnceAndAheadOfItsDelta(t *testing.T) {
+func TestDispatchedCallIsReportedOnceAndBeforeItsDelta(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"dispatch-tools-auto-stream", "dispatch-tools-two-stream", "dispatch-tools-text-then-call-stream"} {
 		var seen [2][]backend.ToolCall
@@ -49,18 +49,18 @@ func TestDispatchedCallIsToldOnceAndAheadOfItsDelta(t *testing.T) {
 		assert.Equal(t, seen[1], seen[0], "%s: the same turn with and without the events", name)
 	}
 
-	// Ahead of the delta: a stream that has the event alone so far.
+	// So far the stream contains only the event, and not the delta.
 	o := &told{}
 	turn := newTurn(o.observer(), false)
 	turn.dispatch = true
 	require.NoError(t, turn.add([]byte(`{"choice_index":0,"tool_call":{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{\"x\":1}"}}}`), chatEvent))
-	assert.Empty(t, o.calls, "the next chunk may say that the turn was cut")
+	assert.Empty(t, o.calls, "the next chunk may report a cut")
 	assert.Equal(t, 1, o.firstTokens)
 	require.NoError(t, turn.add([]byte(contentChunk("more")), chatEvent))
 	assert.Len(t, o.calls, 1)
 }
 
-func TestDispatchIsBelievedOnlyWhereItIsWhole(t *testing.T) {
+func TestIncompleteDispatchIsIgnored(t *testing.T) {
 	t.Parallel()
 	event := func(args string) []byte {
 		return []byte(`{"choice_index":0,"tool_call":{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":` + quote(args) + `}}}`)
@@ -73,7 +73,7 @@ func TestDispatchIsBelievedOnlyWhereItIsWhole(t *testing.T) {
 		require.NoError(t, turn.add([]byte(contentChunk("more")), chatEvent))
 		assert.Empty(t, o.calls, args)
 	}
-	// Under another tool choice the event fires on the first fragment and never again.
+	// With another tool choice the server sends the event only at the first fragment.
 	c, _ := dialectOn(t, Dialect{Dispatch: true}, "dynamo-1.6.1/dispatch-tools-required-stream")
 	resp, err := c.Generate(t.Context(), withTools(), backend.Observer{})
 	require.NoError(t, err)
@@ -88,7 +88,7 @@ func TestDispatchIsBelievedOnlyWhereItIsWhole(t *testing.T) {
 	assert.Len(t, resp.Message.ToolCalls, 1, "by its deltas")
 }
 
-func TestCallMendedAfterACutIsNotTold(t *testing.T) {
+func TestCallCompletedAfterACutIsNotReported(t *testing.T) {
 	t.Parallel()
 	resp, o := mustReplay(t, "dynamo-1.6.1/tools-auto-cut-stream")
 	assert.Equal(t, backend.FinishLength, resp.Finish)
@@ -107,7 +107,7 @@ func TestCallMendedAfterACutIsNotTold(t *testing.T) {
 	assert.Empty(t, o.calls)
 }
 
-func TestClampedCallIsMadeOnceMoreWithTheRoomThatIsLeft(t *testing.T) {
+func TestClampedCallIsRepeatedWithTheRemainingTokens(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
 		refusal   string
@@ -215,16 +215,16 @@ func TestHeadroom(t *testing.T) {
 	assert.Equal(t, &backend.Headroom{Left: 0.25, Reset: 3 * time.Second}, resp.Headroom)
 }
 
-func TestUsedUpLimitTellsHowLongToWait(t *testing.T) {
+func TestExhaustedLimitGivesTheWait(t *testing.T) {
 	t.Parallel()
 	h := http.Header{}
 	h.Set("x-ratelimit-limit-tokens", "1000")
 	h.Set("x-ratelimit-remaining-tokens", "0")
 	h.Set("x-ratelimit-reset-tokens", "20s")
 	assert.Equal(t, 20*time.Second, rules(nil).classify(429, h, nil).RetryAfter)
-	assert.Zero(t, rules(nil).classify(503, h, nil).RetryAfter, "the limit is not why")
+	assert.Zero(t, rules(nil).classify(503, h, nil).RetryAfter, "the limit is not the cause")
 	h.Set("Retry-After-Ms", "250")
-	assert.Equal(t, 250*time.Millisecond, rules(nil).classify(429, h, nil).RetryAfter, "what the server asks for counts")
+	assert.Equal(t, 250*time.Millisecond, rules(nil).classify(429, h, nil).RetryAfter, "the server's requested wait is used")
 	h.Del("Retry-After-Ms")
 	h.Set("x-ratelimit-remaining-tokens", "10")
 	assert.Zero(t, rules(nil).classify(429, h, nil).RetryAfter)
@@ -246,7 +246,7 @@ func TestRepairedHistory(t *testing.T) {
 	assert.Equal(t, out, Repaired(out))
 
 	sound := in[:1]
-	assert.Same(t, &sound[0], &Repaired(sound)[0], "nothing is copied without need")
+	assert.Same(t, &sound[0], &Repaired(sound)[0], "intact messages are not copied")
 	assert.Empty(t, Repaired(nil))
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
-// A key at the cut of a message leaves nothing of itself, in an error's body, in its fields, and in an error within a stream.
+// A key at the cut of a message is removed completely: in an error's body, in its fields, and in an error within a stream.
 func TestKeyIsStruckOutBeforeMessagesAreCut(t *testing.T) {
 	t.Parallel()
 	const key = "sk-live-4f9a8c21e7b0d63a5"

@@ -14,26 +14,26 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
-// maxErrorBytes bounds how much of an error body is read.
+// maxErrorBytes limits the bytes read of an error body.
 const maxErrorBytes = 64 << 10
 
-// errorBody is an error as a server reports it, read from any shape.
+// errorBody is a server's error, parsed from any shape.
 type errorBody struct {
 	found   bool // the body is an error of a known shape
-	page    bool // the body is a page for people
+	page    bool // the body is a web page
 	message string
-	kind    string // "type", or "status" of Google's
+	kind    string // "type", or Google's "status"
 	param   string
 	code    string
 	status  int      // code, if it is a number
-	fields  []string // of the request, that a validator names
-	// quoted is the error of another server that a gateway quotes, and numbers that stand beside the message.
+	fields  []string // parts of the request that a validator named
+	// quoted is the upstream error that a gateway quotes, followed by details beside the message.
 	quoted string
-	// over is set if the error is about the context, whatever the status.
+	// over is set if the error is about the context, whatever its status.
 	over endpoint.Overflow
 }
 
-// fields of an error object, under the names that servers use.
+// errorFields are the fields of an error object, with the names that servers use.
 type errorFields struct {
 	Message  json.RawMessage `json:"message"`
 	Msg      json.RawMessage `json:"msg"`
@@ -44,13 +44,13 @@ type errorFields struct {
 	Code     json.RawMessage `json:"code"`
 	Details  json.RawMessage `json:"details"`
 	Metadata json.RawMessage `json:"metadata"`
-	// Window and Needs are llama.cpp's.
+	// Window and Needs are sent by llama.cpp.
 	Window int `json:"n_ctx"`
 	Needs  int `json:"n_prompt_tokens"`
 }
 
-// parseErrorBody understands {"error":{…}}, {"error":"…"}, {"detail":…}, {"errors":[…]}, the flat {"object":"error",…}, and a
-// list of any of them. Of another body it keeps the text, if it is plain, or the title, if it is a page.
+// parseErrorBody parses {"error":{…}}, {"error":"…"}, {"detail":…}, {"errors":[…]}, the flat {"object":"error",…}, and
+// a list of any of them. Of any other body it keeps the text if it is plain, or the title of a web page.
 func parseErrorBody(body []byte) errorBody {
 	body = bytes.TrimSpace(bytes.TrimPrefix(body, bom))
 	var list []json.RawMessage
@@ -71,7 +71,7 @@ func parseErrorBody(body []byte) errorBody {
 	switch {
 	case len(top.Error) > 0 && top.Error[0] == '{':
 		f = errorFields{}
-		_ = json.Unmarshal(top.Error, &f) // a member of an odd type leaves the others
+		_ = json.Unmarshal(top.Error, &f) // a member of an unexpected type does not affect the others
 	case isSet(top.Error):
 		return newErrorBody(errorFields{Message: top.Error, Code: f.Code, Type: f.Type})
 	case len(top.Errors) > 0:
@@ -154,7 +154,7 @@ func sentence(raw json.RawMessage) (string, []string) {
 	return detail(raw)
 }
 
-// detail returns what a validator reports, without the input that it repeats, and the fields that it names.
+// detail returns a validator's messages, without the repeated input, and the fields that they name.
 func detail(raw json.RawMessage) (string, []string) {
 	var list []struct {
 		Msg string `json:"msg"`
@@ -180,7 +180,7 @@ func detail(raw json.RawMessage) (string, []string) {
 	return strings.Join(out, "; "), fields
 }
 
-// text returns a JSON string's text, a list's texts joined, and any other value as it is written; "" for null.
+// text returns a JSON string's text, a list's texts joined, and the JSON of any other value; "" for null.
 func text(raw json.RawMessage) string {
 	var s string
 	if json.Unmarshal(raw, &s) == nil {
@@ -193,10 +193,10 @@ func text(raw json.RawMessage) string {
 	return string(raw)
 }
 
-// title matches the title of a page.
+// title matches the title of a web page.
 var title = regexp.MustCompile(`(?is)<title[^>]{0,100}>(.{0,200}?)</title>`)
 
-// plainBody returns a body that is not JSON: the title of a page, or the text if it cannot repeat a request.
+// plainBody parses a body that is not JSON. It keeps the title of a web page, or plain text that cannot repeat a request.
 func plainBody(body []byte) errorBody {
 	switch {
 	case isPage(body):
@@ -218,8 +218,8 @@ func isPage(body []byte) bool {
 	return bytes.HasPrefix(bytes.TrimSpace(bytes.TrimPrefix(body, bom)), []byte("<"))
 }
 
-// shorten makes a server's message one bounded line, and drops the part of a validation message that repeats the
-// request's content.
+// shorten converts a server's message to one line of limited length. It drops the part of a validation message that
+// repeats the request's content.
 func shorten(s string) string {
 	for _, quote := range []string{"'input':", `"input":`} {
 		if before, _, ok := strings.Cut(s, quote); ok {

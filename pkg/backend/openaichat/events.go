@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// maxEventBytes bounds one line, and one event of several lines.
+	// maxEventBytes limits one line, and one event of several lines.
 	maxEventBytes = 8 << 20
-	// drainWait bounds the wait for the end of a body whose stream has ended.
+	// drainWait limits the wait for the end of a body after the end of its stream.
 	drainWait  = 100 * time.Millisecond
 	drainBytes = 4096
 	maxStray   = 120
@@ -24,49 +24,49 @@ var (
 	doneMark = []byte("[DONE]")
 )
 
-// eventKind tells how an event is to be taken.
+// eventKind defines how an event is handled.
 type eventKind int
 
 const (
-	chatEvent    eventKind = iota // data without a name, or with one that chat chunks have
-	namedEvent                    // data under another name
-	errorEvent                    // an error by its field or its name
-	unframed                      // a line of JSON, or a whole body, that is not framed as an event
-	doneEvent                     // the mark of the end
-	unreadable                    // a line that is no field of an event and may hold a chunk
+	chatEvent    eventKind = iota // data without a name, or with the name of chat chunks
+	namedEvent                    // data with another name
+	errorEvent                    // an error, by its field or its name
+	unframed                      // a line of JSON, or a whole body, without event framing
+	doneEvent                     // the end mark
+	unreadable                    // a line that is not a field of an event and may contain a chunk
 	unknownField = "a line of the stream is not part of an event"
 )
 
-// streamEvent is one event. Its data are valid until the next call.
+// streamEvent is one event. Its data is valid until the next call.
 type streamEvent struct {
 	kind eventKind
 	data []byte
 }
 
-// events decodes a body as server-sent events. It bounds each event, and reads every framing that servers use:
+// events decodes a body as server-sent events. It limits each event, and accepts every framing that servers use:
 //
 //   - Lines end with LF, CR LF or CR. A byte order mark at the start of a line is skipped.
-//   - Data of several lines are one event. An event whose JSON has closed is returned at once, so that neither a missing
-//     blank line nor a missing last newline delays or loses it.
-//   - Comments, empty data, and data that begin with a colon are keep-alives.
-//   - A body that is not framed at all is returned whole.
+//   - Data of several lines is one event. An event with closed JSON is returned at once, so that neither a missing blank
+//     line nor a missing last newline delays or loses it.
+//   - Comments, empty data, and data that begins with a colon are keep-alives.
+//   - A body without framing is returned whole.
 //
-// A line that cannot be read and may hold a chunk is returned as unreadable: nothing that may be text is skipped.
+// An unreadable line that may contain a chunk is returned as unreadable: no possible text is skipped.
 type events struct {
 	lines *bufio.Reader
-	line  []byte // of which the buffer holds only a part
-	data  []byte // of the event so far
+	line  []byte // the part of a line that was already removed from the buffer
+	data  []byte // of the current event
 	scan  valueScan
-	kind  eventKind // of the event, by its name
-	names []string  // further names of events, which are chatEvents
-	// skipLF is set after a CR: an LF that follows belongs to it.
+	kind  eventKind // of the event, from its name
+	names []string  // further names of events that are chatEvents
+	// skipLF is set after a CR: a following LF belongs to it.
 	skipLF bool
 	begun  bool   // a field was read
-	stray  []byte // the first line that is not part of an event, shortened
+	stray  []byte // the first line outside of events, shortened
 	err    error  // of the body, to be returned next
 }
 
-// next returns the next event. The error is the body's: io.EOF if it ended as it should.
+// next returns the next event. The error is the body's: io.EOF if it ended properly.
 func (e *events) next() (streamEvent, error) {
 	for e.err == nil {
 		line, err := e.readLine()
@@ -89,7 +89,7 @@ func (e *events) next() (streamEvent, error) {
 	return streamEvent{}, e.err
 }
 
-// readLine returns a line without its end. A line that a broken connection cut is not returned.
+// readLine returns a line without its end. It does not return a line that a broken connection cut.
 func (e *events) readLine() ([]byte, error) {
 	e.line = e.line[:0]
 	for {
@@ -130,12 +130,12 @@ func (e *events) readLine() ([]byte, error) {
 			e.line = append(e.line, line...)
 			line = e.line
 		}
-		_, _ = e.lines.Discard(end + 1) // the bytes stay until the next read
+		_, _ = e.lines.Discard(end + 1) // the bytes stay valid until the next read
 		return line, nil
 	}
 }
 
-// field takes one line. It returns an event if the line completes one.
+// field handles one line. It returns an event if the line completes one.
 func (e *events) field(line []byte) (streamEvent, bool) {
 	line = bytes.TrimPrefix(line, bom)
 	if len(line) == 0 {
@@ -197,7 +197,7 @@ func (e *events) dataLine(value []byte) (streamEvent, bool) {
 		if e.scan.feedBytes(value) == len(value) {
 			return streamEvent{e.kind, value}, true
 		}
-		if e.scan.over { // more follows on the line: it is not JSON
+		if e.scan.over { // the line continues: it is not JSON
 			return streamEvent{e.kind, value}, true
 		}
 	} else {
@@ -210,7 +210,7 @@ func (e *events) dataLine(value []byte) (streamEvent, bool) {
 	return streamEvent{}, false
 }
 
-// take returns the event that was put together.
+// take returns the assembled event.
 func (e *events) take() streamEvent {
 	ev := streamEvent{e.kind, e.data}
 	e.data = e.data[:0:cap(e.data)]
@@ -218,7 +218,7 @@ func (e *events) take() streamEvent {
 	return ev
 }
 
-// strayLine takes a line that is no field. The first line of a body that is not framed brings the whole body.
+// strayLine handles a line that is not a field. At the first line of a body without framing it returns the whole body.
 func (e *events) strayLine(line []byte) (streamEvent, bool) {
 	start := bytes.TrimSpace(line)
 	if len(start) == 0 {
@@ -254,14 +254,14 @@ func (e *events) whole(first []byte) (streamEvent, bool) {
 	return streamEvent{unframed, append(body, rest...)}, true
 }
 
-// eventBody is the body of a stream in flight: its events, and the clocks that end a wait for them.
+// eventBody is the body of a running stream: its events, and the timers that end a wait for them.
 //
-// When no byte has come for the silence timeout, expire is called, which makes the next read fail. That clock starts with
-// the body's first byte, because a server may send headers while the request is still queued.
+// After the silence timeout without a byte, expire is called and makes the next read fail. The timer starts with the
+// body's first byte, because a server may send headers while the request is still queued.
 type eventBody struct {
 	events
 	body  io.ReadCloser
-	pool  *sync.Pool // where lines goes on Close
+	pool  *sync.Pool // Close returns lines to it
 	watch *silenceWatch
 }
 
@@ -272,25 +272,25 @@ func newEventBody(body io.ReadCloser, silence time.Duration, expire func(), pool
 	return b
 }
 
-// Read fails: the stream is read by its events. go-openai holds the body but does not read it.
+// Read always fails, because the stream is read as events. go-openai holds the body but does not read it.
 func (b *eventBody) Read([]byte) (int, error) { return 0, errors.New("read a stream past its decoder") }
 
-// grace bounds the wait for the rest of a stream whose answer is complete. Keep-alives do not extend it.
+// grace limits the wait for the rest of a stream whose answer is complete. Keep-alives do not extend it.
 func (b *eventBody) grace(wait time.Duration, expire func()) {
 	b.watch.final(wait, expire)
 }
 
-// drain reads to the body's end, so that the connection can be used again. It is for a stream whose last event has
-// been read. If the server does not end the body soon, the connection is closed instead.
+// drain reads to the body's end, so that the connection can be reused. Call it after the stream's last event. If the
+// server does not end the body soon, expire is called and closes the connection.
 func (b *eventBody) drain(expire func()) {
 	if b.err != nil {
 		return
 	}
 	b.watch.final(drainWait, expire)
-	_, _ = io.CopyN(io.Discard, b.lines, drainBytes) // the answer is complete: nothing more can go wrong
+	_, _ = io.CopyN(io.Discard, b.lines, drainBytes) // the answer is complete, so errors do not matter
 }
 
-// Close closes the connection unless the body was read to its end.
+// Close closes the connection, unless the body was read to its end.
 func (b *eventBody) Close() error {
 	if b.lines == nil {
 		return nil
@@ -308,7 +308,7 @@ type silenceWatch struct {
 	limit  time.Duration
 	expire func()
 	timer  *time.Timer
-	last   bool // reads do not extend the wait any more
+	last   bool // reads no longer extend the wait
 }
 
 func (w *silenceWatch) Read(p []byte) (int, error) {

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// maxExtraBytes bounds the unknown members of one tool call. Signatures have some kilobytes. A call with more keeps none,
-// because a part of a signature is worth nothing.
+// maxExtraBytes limits the unknown members of one tool call. Signatures have several kilobytes. A call with more keeps
+// none, because part of a signature is useless.
 const maxExtraBytes = 64 << 10
 
 // functionMember is the member of a tool call that describes the function.
@@ -17,14 +17,14 @@ const functionMember = "function"
 // members are members of a JSON object by name.
 type members map[string]json.RawMessage
 
-// extras are the members of a tool call that the protocol does not have. They travel back with the call.
+// extras are the members of a tool call outside of the protocol. They are sent back with the call.
 type extras struct {
 	call, function members
 	size           int
-	over           bool // there was more than maxExtraBytes
+	over           bool // the members exceeded maxExtraBytes
 }
 
-// extrasOf returns the members of a piece of a tool call that the protocol does not have.
+// extrasOf returns the members of a piece of a tool call that are outside of the protocol.
 func extrasOf(delta []byte) extras {
 	var e extras
 	var all members
@@ -36,7 +36,7 @@ func extrasOf(delta []byte) extras {
 		case name == "index" || name == "id" || name == "type" || isEmptyJSON(value):
 		case name == functionMember:
 			var function members
-			_ = json.Unmarshal(value, &function) // a function that is no object has no members
+			_ = json.Unmarshal(value, &function) // a function that is not an object has no members
 			for name, value := range function {
 				if name != "name" && name != "arguments" && !isEmptyJSON(value) {
 					e.function = e.function.with(name, value)
@@ -49,7 +49,7 @@ func extrasOf(delta []byte) extras {
 	return e
 }
 
-// with sets a member and returns the map, which it makes if it is nil.
+// with sets a member and returns the map. It creates the map if m is nil.
 func (m members) with(name string, value json.RawMessage) members {
 	if m == nil {
 		m = members{}
@@ -58,7 +58,7 @@ func (m members) with(name string, value json.RawMessage) members {
 	return m
 }
 
-// add takes the members of a further piece. The last value of a member wins. It returns their size.
+// add merges the members of a further piece. The last value of a member wins. It returns their size.
 func (e *extras) add(piece extras) (size int) {
 	e.call, size = e.merge(e.call, piece.call)
 	function, more := e.merge(e.function, piece.function)
@@ -82,7 +82,7 @@ func (e *extras) merge(to, from members) (_ members, size int) {
 	return to, size
 }
 
-// json returns the members as one JSON object, those of the function nested in it; nil if there are none.
+// json returns the members as one JSON object, with those of the function nested in it; nil without members.
 func (e *extras) json() json.RawMessage {
 	if len(e.call) == 0 && len(e.function) == 0 {
 		return nil
@@ -102,7 +102,7 @@ func (e *extras) json() json.RawMessage {
 	return out
 }
 
-// readExtras reads the output of extras.json. It drops members of the protocol.
+// readExtras decodes the output of extras.json. It drops members of the protocol.
 func readExtras(extra json.RawMessage) extras {
 	if len(bytes.TrimSpace(extra)) == 0 {
 		return extras{}

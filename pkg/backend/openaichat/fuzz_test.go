@@ -15,12 +15,12 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/backendtest"
 )
 
-// FuzzStream feeds arbitrary bytes as a stream's body: it ends in an error with a class or in a turn that holds
-// together, and it ends the same however the bytes are split.
+// FuzzStream uses arbitrary bytes as a stream's body. The call gives an error with a class or a consistent turn, and
+// the result does not depend on how the bytes are split.
 func FuzzStream(f *testing.F) {
 	for _, pattern := range []string{"vllm-0.32*/*-stream", "sglang-0.5.23/*/*-stream", "dynamo-1.6.1/*-stream"} {
 		for _, name := range backendtest.Recordings(f, pattern) {
-			if b := body(f, name); len(b) < 16<<10 { // the long ones say the same again
+			if b := body(f, name); len(b) < 16<<10 { // the long ones add no new cases
 				f.Add(b)
 			}
 		}

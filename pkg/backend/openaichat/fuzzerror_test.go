@@ -11,7 +11,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/retryafter"
 )
 
-// An error body of any form gives a class and a short line of text.
+// Any error body gives a class and a short line of text.
 func FuzzErrorBody(f *testing.F) {
 	for _, body := range []string{
 		"", "<html>too large</html>", "null", "[]", `{"error":"a"}`, `{"error":{"message":"m","type":"t","code":429,"param":"p"}}`,
@@ -33,7 +33,7 @@ func FuzzErrorBody(f *testing.F) {
 	})
 }
 
-// A server's list of models gives names and sizes that make sense, or nothing.
+// Any list of models gives plausible names and sizes, or nothing.
 func FuzzCards(f *testing.F) {
 	f.Add([]byte(`{"object":"list","data":[{"id":"m","max_model_len":4096,"created":1}]}`))
 	f.Add([]byte(`[{"id":"m","context_length":"4096"}]`))

@@ -19,7 +19,7 @@ import (
 
 const (
 	defaultSilence = 2 * time.Minute
-	// grace bounds the wait for "[DONE]" after the finish reason and the usage, and graceForUsage the wait for the usage.
+	// grace limits the wait for "[DONE]" after the finish reason and the usage; graceForUsage limits the wait for the usage.
 	grace         = time.Second
 	graceForUsage = 5 * time.Second
 )
@@ -29,9 +29,9 @@ var dispatchEvents = []string{"tool_call_dispatch"}
 
 // Generate runs one model call as a stream. See [backend.Backend].
 //
-// Reasoning, and members of tool calls that the protocol does not have, are sent back as the server sent them. A server that
-// refuses a field of the request, or such a member, does not get it again: the call is made once more without it, which costs
-// nothing. The log names each such field once.
+// Reasoning and unknown members of tool calls are sent back as the server sent them. If a server refuses a field of the
+// request or such a member, the call is repeated without it, and later calls omit it. A refusal costs nothing. Each
+// such field is logged once.
 func (c *Client) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	model, err := c.ModelOr(ctx, r.Model)
 	if err != nil {
@@ -41,7 +41,7 @@ func (c *Client) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 		var once sync.Once
 		o.FirstToken = func() { once.Do(first) }
 	}
-	tried := map[string]string{} // by part: the message of its refusal
+	tried := map[string]string{} // by part: the error of its refusal
 	for {
 		without := parts(c.refused.Of(model))
 		request, leftOut := adapted(r, without)
@@ -63,8 +63,8 @@ func (c *Client) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 	}
 }
 
-// reconsider forgets parts whose omission did not help: the call is refused in the same words without them, or the refusal
-// still names them.
+// reconsider removes the records of parts whose omission did not help: the repeated call failed with the same error, or
+// the refusal still names them.
 func (c *Client) reconsider(model string, tried map[string]string, err error) {
 	refusal, ok := errors.AsType[Refusal](err)
 	still := mention{refusal, strings.ToLower(refusal.Message)}
@@ -76,14 +76,14 @@ func (c *Client) reconsider(model string, tried map[string]string, err error) {
 	}
 }
 
-// call is a request as it is sent.
+// call is a request in the form to be sent.
 type call struct {
 	*backend.Request
 	model   string
 	without parts
 }
 
-// generateWithin makes a call, and once more with a shorter answer if the window has no room for the one asked for.
+// generateWithin makes a call. If the window is too small for the requested answer, it repeats the call once with a shorter answer.
 func (c *Client) generateWithin(ctx context.Context, r call, o backend.Observer) (*backend.Response, error) {
 	resp, err := c.generate(ctx, r, o)
 	if room := c.roomLeft(r.Request, err); room > 0 {
@@ -95,8 +95,8 @@ func (c *Client) generateWithin(ctx context.Context, r call, o backend.Observer)
 	return resp, err
 }
 
-// roomLeft is how many tokens an answer may have that was refused because it might outgrow the window; 0 if that was
-// not the reason.
+// roomLeft returns the tokens that are left for an answer, if a call was refused because the answer might exceed the
+// window; otherwise 0.
 func (c *Client) roomLeft(r *backend.Request, err error) int {
 	e, ok := errors.AsType[Refusal](err)
 	if !c.dialect.Clamp || !ok || e.Window == 0 || !e.Total || backend.ClassOf(err) != backend.ContextTooLong {
@@ -112,7 +112,7 @@ func (c *Client) roomLeft(r *backend.Request, err error) int {
 // generate makes one call.
 func (c *Client) generate(ctx context.Context, r call, o backend.Observer) (*backend.Response, error) {
 	callCtx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil) // closes the connection, if the stream has not ended
+	defer cancel(nil) // closes the connection, unless the stream has ended
 
 	x := &exchange{client: c, call: r, cancel: cancel}
 	cfg := c.openai
@@ -144,7 +144,7 @@ func (c *Client) generate(ctx context.Context, r call, o backend.Observer) (*bac
 	return resp, nil
 }
 
-// read takes the events of a stream. broken is what ended the body; nil if the mark of the end did.
+// read handles the events of a stream. broken is the error that ended the body; nil if the end mark came.
 func (c *Client) read(ctx context.Context, x *exchange, t *turn) (broken, err error) {
 	for {
 		ev, broken := x.body.next()
@@ -153,7 +153,7 @@ func (c *Client) read(ctx context.Context, x *exchange, t *turn) (broken, err er
 		}
 		over, err := t.take(ev)
 		if err == nil {
-			err = ctx.Err() // what is buffered may be read long after a cancel
+			err = ctx.Err() // buffered events may be read long after a cancel
 		}
 		if err != nil || over {
 			return nil, err
@@ -176,10 +176,10 @@ func names(tools []backend.Tool) []string {
 	return out
 }
 
-// errComplete is why a call was cancelled whose answer is complete.
+// errComplete is the cause of cancelling a call after its complete answer.
 var errComplete = errors.New("the answer is complete")
 
-// errSilent is why a call was cancelled whose stream has stopped telling anything.
+// errSilent is the cause of cancelling a call after the silence timeout.
 var errSilent = errors.New("the stream fell silent")
 
 // exchange is the HTTP side of one model call. It is go-openai's HTTPDoer for that call.
@@ -187,13 +187,13 @@ type exchange struct {
 	client *Client
 	call   call
 	cancel context.CancelCauseFunc
-	built  bool       // go-openai could encode the request
-	body   *eventBody // set once the stream has started
+	built  bool       // go-openai was able to encode the request
+	body   *eventBody // set when the stream has started
 	header http.Header
 }
 
-// Do completes the request that go-openai built, sends it, and puts the event filter before the answer's body. A
-// refused call is an error here, because go-openai understands only some shapes of its body.
+// Do completes the request that go-openai built, sends it, and prepares the answer's body for event decoding. It
+// returns a refused call as an error, because go-openai parses only some shapes of its body.
 func (x *exchange) Do(req *http.Request) (*http.Response, error) {
 	x.built = true
 	c := x.client
@@ -229,8 +229,7 @@ func (x *exchange) silence() time.Duration {
 	return defaultSilence
 }
 
-// cause returns why reading ended: err, the silence that made it end, or io.EOF for a stream that was left because its
-// answer is complete.
+// cause returns why reading ended: err, the silence timeout, or io.EOF for a stream that was closed because its answer is complete.
 func (x *exchange) cause(callCtx context.Context, err error) error {
 	switch why := context.Cause(callCtx); {
 	case err == nil:
@@ -244,7 +243,7 @@ func (x *exchange) cause(callCtx context.Context, err error) error {
 	return err
 }
 
-// unpacked returns the body of an answer, unpacked if a proxy compressed it although that was not asked for.
+// unpacked returns the body of an answer. It decompresses the body if a proxy compressed it without being asked.
 func unpacked(resp *http.Response) io.ReadCloser {
 	if !strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip") {
 		return resp.Body
@@ -252,7 +251,7 @@ func unpacked(resp *http.Response) io.ReadCloser {
 	return &unzipped{body: resp.Body}
 }
 
-// unzipped unpacks a body as it is read.
+// unzipped decompresses a body while it is read.
 type unzipped struct {
 	body io.ReadCloser
 	zip  *gzip.Reader // nil before the first read

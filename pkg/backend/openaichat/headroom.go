@@ -9,11 +9,11 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// maxReset bounds what is believed of a limit's reset: the longest windows are a day.
+// maxReset limits the accepted reset of a limit: the longest windows are a day.
 const maxReset = 24 * time.Hour
 
-// headroom reads the tightest of the rate limits that a response tells in x-ratelimit-* headers. nil if it tells none.
-// The reset is a duration ("6m0s", "12ms"); some servers write plain seconds.
+// headroom returns the tightest rate limit in a response's x-ratelimit-* headers; nil without any. The reset is a
+// duration ("6m0s", "12ms"); some servers send plain seconds.
 func headroom(h http.Header) *backend.Headroom {
 	var out *backend.Headroom
 	for _, what := range []string{"Requests", "Tokens"} {
@@ -30,7 +30,7 @@ func headroom(h http.Header) *backend.Headroom {
 	return out
 }
 
-// resetIn reads a duration; 0 if it is none.
+// resetIn parses a duration; 0 if it is invalid.
 func resetIn(s string) time.Duration {
 	d, err := time.ParseDuration(s)
 	if seconds, plain := strconv.ParseFloat(s, 64); plain == nil && seconds > 0 {

@@ -13,7 +13,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
-// Parts of a request that a server may not take, beside the fields of the same name.
+// Parts of a request that a server may refuse, beside the fields of the same name.
 const (
 	partStreamOptions = "stream_options"
 	partTemperature   = "temperature"
@@ -21,22 +21,22 @@ const (
 	partSeed          = "seed"
 	partStop          = "stop"
 	partZero          = "temperature of 0"
-	partLimitName     = "name of the token limit" // the other one is used
+	partLimitName     = "name of the token limit" // the other name is used
 	partStrictTools   = "strict tools"
 	partStrictSchema  = "strict response_format"
 	partSchema        = "response_format of type json_schema" // json_object is used
 	partFormat        = "response_format"
 	partToolChoice    = "tool_choice"
-	partSystem        = "system role" // its text goes into the first message of the user
+	partSystem        = "system role" // its text is added to the first user message
 )
 
-// besideTools marks a part that is refused beside tools, and perhaps not without them.
+// besideTools marks a part that is refused in requests with tools, and perhaps accepted without them.
 const besideTools = " beside tools"
 
-// leastTemperature stands for a temperature of 0 at servers that take positive ones only: the likeliest token stays far ahead.
+// leastTemperature replaces a temperature of 0 at servers that accept only positive ones: the likeliest token stays far ahead.
 const leastTemperature = 0.01
 
-// formatPart is the name of a level of response_format for a request.
+// formatPart returns the name of a level of response_format for a request.
 func formatPart(part string, r *backend.Request) string {
 	if len(r.Tools) > 0 {
 		return part + besideTools
@@ -44,23 +44,23 @@ func formatPart(part string, r *backend.Request) string {
 	return part
 }
 
-// parts are left out of one call. Concurrent calls may add to the remembered ones meanwhile.
+// parts are the parts to omit in one call. Concurrent calls may record further ones meanwhile.
 type parts map[string]bool
 
-// schemaPart is the name of one schema among what was refused. A server may take other schemas.
+// schemaPart returns the name of one schema among the refused parts. A server may accept other schemas.
 func schemaPart(r *backend.Request) string {
 	h := fnv.New64a()
 	_, _ = h.Write(r.Schema.JSON) // never fails
 	return partSchema + " " + strconv.FormatUint(h.Sum64(), 36)
 }
 
-// withoutSchema reports whether any JSON object is asked for in place of one that matches the schema.
+// withoutSchema reports whether the request asks for any JSON object instead of one that matches the schema.
 func withoutSchema(r *backend.Request, without parts) bool {
 	return len(without) > 0 && (without[formatPart(partSchema, r)] || without[schemaPart(r)])
 }
 
-// adapted returns a request without the parts, as far as a request expresses them. leftOut names the sampling fields among
-// them, which the user set.
+// adapted returns a request without the parts, as far as a request expresses them. leftOut names the omitted sampling
+// fields that the user set.
 func adapted(r *backend.Request, without parts) (call *backend.Request, leftOut []string) {
 	if len(without) == 0 {
 		return r, nil
@@ -91,7 +91,7 @@ func adapted(r *backend.Request, without parts) (call *backend.Request, leftOut 
 		out.Schema = nil
 	}
 	if has(partToolChoice) && out.ToolChoice == backend.ToolChoiceNone {
-		out.Tools = nil // the one other way to have no call
+		out.Tools = nil // the only other way to prevent calls
 	}
 	if has(partStrictTools) && strictTools(&out) {
 		out.Tools = slices.Clone(out.Tools)
@@ -109,7 +109,7 @@ func strictTools(r *backend.Request) bool {
 	return slices.ContainsFunc(r.Tools, func(t backend.Tool) bool { return t.Strict })
 }
 
-// withoutSystem puts the text of leading system messages before that of the user's first message.
+// withoutSystem moves the text of leading system messages to the start of the first user message.
 func withoutSystem(in []backend.Message) []backend.Message {
 	text := ""
 	for i, m := range in {
@@ -132,23 +132,23 @@ func withoutSystem(in []backend.Message) []backend.Message {
 }
 
 var (
-	// outOfRange are words about a bad value of a field that the server knows.
+	// outOfRange are phrases about a bad value of a supported field.
 	outOfRange = regexp.MustCompile(`must be|should be|between|less than|greater than|at most|at least|too (?:large|small|many|long|high|low)|out of range|(?:above|below) (?:the )?(?:max|min)|exceed|max(?:imum)? value|min(?:imum)? value|<=|>=|≤|≥`)
-	// notTaken are words about a field that the server does not take.
+	// notTaken are phrases about an unsupported field.
 	notTaken = regexp.MustCompile(`support|unknown|unrecogni[sz]ed|unexpected|extra|not permitted|not allowed|unavailable|only the default|only 1|must be (?:set to )?1(?:\.0)?\b|invalid schema|invalid json schema`)
-	// overLimit are words about a number above the most that the server takes.
+	// overLimit are phrases about a number above the server's maximum.
 	overLimit = regexp.MustCompile(`too (?:large|high|big)|at most \d|less than or equal to \d|(?:<=|≤) ?\d`)
 	positive  = regexp.MustCompile(`positive|greater than (?:0|zero)|> ?0|non-?zero|cannot be (?:0|zero)|can't be (?:0|zero)`)
-	// aboutSystem are words about the role of a message.
+	// aboutSystem are phrases about the role of a message.
 	aboutSystem = regexp.MustCompile(`system['"` + "`" + `]? (?:role|message|prompt|instruction)|role[^.]{0,40}\bsystem\b|support ['"` + "`" + `]?system|developer instruction|roles must alternate`)
-	// aboutFormat are words about an answer's form.
+	// aboutFormat are phrases about the format of an answer.
 	aboutFormat = regexp.MustCompile(`response_?format|json_schema|json_object|json mode|structured output|guided_?(?:json|decoding)|output_format|json schema|grammar`)
-	// aboutOneSchema are words about what a schema holds.
+	// aboutOneSchema are phrases about the content of a schema.
 	aboutOneSchema = regexp.MustCompile(`(?:invalid|unsupported) (?:json )?schema|schema[^.]{0,40}(?:features?|keyword|contains|context=|invalid)|grammar`)
 )
 
-// refusedPart returns the part of a request for which a call was refused, if the call can be made without it; "" if not.
-// The field's name in the error decides, because the wordings are as many as the servers.
+// refusedPart returns the refused part of a request if the call can be made without it, and otherwise "". The field's
+// name in the error decides, because each server has its own wording.
 func (c *Client) refusedPart(r *backend.Request, without parts, err error) string {
 	e, ok := errors.AsType[*backend.Error](err)
 	if !ok {
@@ -207,7 +207,7 @@ func (c *Client) refusedPart(r *backend.Request, without parts, err error) strin
 	return ""
 }
 
-// refusedFormat returns the level of response_format that a server does not take: strict, of type json_schema, or at all.
+// refusedFormat returns the level of response_format that a server refuses: strict, of type json_schema, or any.
 func (c *Client) refusedFormat(r *backend.Request, without parts, m mention) string {
 	switch {
 	case withoutSchema(r, without):
@@ -222,7 +222,7 @@ func (c *Client) refusedFormat(r *backend.Request, without parts, m mention) str
 	return formatPart(partSchema, r)
 }
 
-// mention looks for names of fields in a refusal.
+// mention searches a refusal for names of fields.
 type mention struct {
 	Refusal
 	words string // the message in lower case
@@ -235,7 +235,7 @@ func (m mention) named(field string) bool {
 		slices.Contains(m.Fields, field)
 }
 
-// names reports whether the error names a field anywhere, as a word of its own.
+// names reports whether the error contains a field's name anywhere, as a separate word.
 func (m mention) names(field string) bool {
 	if m.named(field) {
 		return true
@@ -253,8 +253,8 @@ func (m mention) names(field string) bool {
 	}
 }
 
-// quotes reports whether the error names a field whose name is also an ordinary word: in quotes, or followed by a word such as
-// "not".
+// quotes reports whether the error names a field whose name is also an ordinary word. The name must be in quotes or
+// next to a word such as "not".
 func (m mention) quotes(field string) bool {
 	if m.named(field) {
 		return true
@@ -272,24 +272,24 @@ func isWord(b byte) bool {
 	return b == '_' || b >= '0' && b <= '9' || b >= 'a' && b <= 'z'
 }
 
-// leaveOut remembers that a server does not take a part of requests, and logs it the first time.
+// leaveOut records that a server refuses a part of requests, and logs it the first time.
 func (c *Client) leaveOut(model, part string) {
 	if !c.refused.Add(model, part) {
 		return
 	}
 	attrs := []any{"endpoint", c.url.Shown, "model", model, "what", part}
 	if strings.HasPrefix(part, partSchema+" ") && part != partSchema+besideTools {
-		c.log.Warn("the server does not take the schema of an answer; it is left out from now on for any JSON object, and answers are checked here", attrs...)
+		c.log.Warn("the server refuses the schema of an answer; it is left out from now on: any JSON object is requested, and answers are checked here", attrs...)
 		return
 	}
 	switch part {
 	case partTemperature, partTopP, partSeed, partStop:
-		c.log.Warn("the model does not take a sampling field of the spec; it is left out from now on, and results name it in left_out", attrs...)
+		c.log.Warn("the model refuses a sampling field of the spec; it is left out from now on, and results name it in left_out", attrs...)
 	case partSchema, partSchema + besideTools:
-		c.log.Warn("the server does not take a JSON schema; it is left out from now on for any JSON object, and answers are checked here", attrs...)
+		c.log.Warn("the server refuses a JSON schema; it is left out from now on: any JSON object is requested, and answers are checked here", attrs...)
 	case partFormat, partFormat + besideTools:
 		c.log.Warn("the server cannot enforce JSON; response_format is left out from now on, and answers are checked here", attrs...)
 	default:
-		c.log.Warn("the server does not take a part of the request; it is left out from now on", attrs...)
+		c.log.Warn("the server refuses a part of the request; it is left out from now on", attrs...)
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
-// picky is a server that refuses requests, and what it was sent.
+// picky is a server that refuses requests. It records the requests.
 type picky struct {
 	refuse func(sent map[string]any) (status int, body string)
 	mu     sync.Mutex
@@ -50,7 +50,7 @@ func pickyClient(t *testing.T, p *picky, log io.Writer) *Client {
 	return c
 }
 
-// everything is a request with every part that a server may refuse.
+// everything returns a request with every part that a server may refuse.
 func everything() *backend.Request {
 	half, seed := 0.5, int64(7)
 	return &backend.Request{Model: "m",
@@ -122,7 +122,7 @@ func TestRefusedFieldsAreLeftOut(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, c.leftOut, resp.LeftOut)
 			}
-			assert.Len(t, p.sent, c.calls+1, "the second request is taken at once")
+			assert.Len(t, p.sent, c.calls+1, "the second request is accepted at once")
 			assert.Equal(t, c.calls-1, strings.Count(log.String(), "left out"), log.String())
 			last, _ := json.Marshal(p.sent[len(p.sent)-1])
 			assert.Contains(t, string(last), "Be brief.", "nothing of the prompt is lost")
@@ -131,7 +131,7 @@ func TestRefusedFieldsAreLeftOut(t *testing.T) {
 	}
 }
 
-func TestOtherRefusalsStay(t *testing.T) {
+func TestOtherRefusalsAreReturned(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
 		"a value out of range":  `{"error":{"message":"temperature must be between 0 and 2","param":"temperature"}}`,

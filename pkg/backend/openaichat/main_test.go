@@ -33,7 +33,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// streaming returns a client whose every call is answered with a body.
+// streaming returns a client that answers every call with a body.
 func streaming(body func(ctx context.Context) io.ReadCloser) *Client {
 	return New(Config{
 		URL: endpoint.URL{Shown: "test://server", Root: "http://server.test"},
@@ -44,12 +44,12 @@ func streaming(body func(ctx context.Context) io.ReadCloser) *Client {
 	})
 }
 
-// answering returns a client whose every call is answered with a text.
+// answering returns a client that answers every call with a text.
 func answering(text []byte) *Client {
 	return streaming(func(context.Context) io.ReadCloser { return io.NopCloser(bytes.NewReader(text)) })
 }
 
-// told is what an observer was told.
+// told records the calls of an observer.
 type told struct {
 	firstTokens int
 	calls       []backend.ToolCall
@@ -66,7 +66,7 @@ func (o *told) observer() backend.Observer {
 	}
 }
 
-// replay makes one call on a recording.
+// replay makes one call to a recording.
 func replay(t *testing.T, name string, r *backend.Request) (*backend.Response, *told, error) {
 	t.Helper()
 	server := backendtest.Replay(t, backendtest.Reply{Bytes: backendtest.Recording(t, name)})
@@ -75,7 +75,7 @@ func replay(t *testing.T, name string, r *backend.Request) (*backend.Response, *
 	return resp, o, err
 }
 
-// mustReplay makes one call on a recording that is a good turn.
+// mustReplay makes one call to a recording and requires success.
 func mustReplay(t *testing.T, name string) (*backend.Response, *told) {
 	t.Helper()
 	resp, o, err := replay(t, name, ask())
@@ -91,7 +91,7 @@ func ask() *backend.Request {
 	}
 }
 
-// decoded reads a JSON object.
+// decoded decodes a JSON object.
 func decoded(t testing.TB, content []byte) map[string]any {
 	t.Helper()
 	var out map[string]any

@@ -12,7 +12,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// A turn without an end of calls is given up: finding the call of a piece takes time in proportion to the calls before it.
+// A turn with endless calls is ended: finding the call of a piece takes time in proportion to the number of calls.
 func TestTurnsOfManyCallsAreGivenUp(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder

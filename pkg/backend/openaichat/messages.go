@@ -12,11 +12,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// message is one message of the protocol, its members in order. go-openai's own type has no place for members that servers
-// add.
+// message is one message of the protocol, with its members in order. go-openai's type cannot hold members that servers add.
 type message []Field
 
-// MarshalJSON writes the members in their order. Equal messages are equal bytes.
+// MarshalJSON encodes the members in order. Equal messages give equal bytes.
 func (m message) MarshalJSON() ([]byte, error) {
 	out := []byte{'{'}
 	for i, f := range m {
@@ -36,7 +35,7 @@ func (m message) MarshalJSON() ([]byte, error) {
 	return append(out, '}'), nil
 }
 
-// with appends a member unless the server is known to refuse it, or the message has it.
+// with appends a member, unless the server refuses it or the message already has it.
 func (m message) with(name string, value any, refused func(member string) bool) message {
 	if refused != nil && refused(name) || slices.ContainsFunc(m, func(f Field) bool { return f.Name == name }) {
 		return m
@@ -44,8 +43,7 @@ func (m message) with(name string, value any, refused func(member string) bool) 
 	return append(m, Field{name, value})
 }
 
-// messages encodes a conversation. refused names the members beyond the protocol that the server does not take; nil
-// refuses none.
+// messages encodes a conversation. refused reports whether the server refuses a member outside of the protocol; nil refuses none.
 func messages(in []backend.Message, refused func(member string) bool) []message {
 	out := make([]message, len(in))
 	for i, m := range in {
@@ -73,7 +71,7 @@ func messages(in []backend.Message, refused func(member string) bool) []message 
 	return out
 }
 
-// withReasoning adds reasoning under the names that it came with.
+// withReasoning adds reasoning under the names of its original members.
 func withReasoning(w message, r *backend.Reasoning, refused func(string) bool) message {
 	if r == nil {
 		return w
@@ -89,7 +87,8 @@ func withReasoning(w message, r *backend.Reasoning, refused func(string) bool) m
 	return w
 }
 
-// thinkingParts names reasoning that came in the content, as parts of the type "thinking". Mistral's models have it there.
+// thinkingParts is the pseudo-field for reasoning that came in the content, as parts of type "thinking". Mistral's
+// models send it so.
 const thinkingParts = "thinking parts"
 
 type textPart struct {
@@ -111,7 +110,7 @@ func partsOf(reasoning, text string) []any {
 	return parts
 }
 
-// callMessage encodes a tool call with the members that it came with.
+// callMessage encodes a tool call with its original members.
 func callMessage(c backend.ToolCall, refused func(string) bool) message {
 	if c.Arguments == "" {
 		c.Arguments = "{}" // the member is required
@@ -128,7 +127,7 @@ func callMessage(c backend.ToolCall, refused func(string) bool) message {
 	return call
 }
 
-// beyond lists the members of a conversation that the protocol does not have, each once, the longest names first.
+// beyond lists the members of a conversation that are outside of the protocol, each once, longest names first.
 func beyond(in []backend.Message) []string {
 	seen := map[string]bool{}
 	for _, m := range in {

@@ -22,11 +22,10 @@ import (
 
 const jsonAnswer = `{"a": "x", "n": 1}`
 
-// calling is a chunk with one member of a delta.
+// calling returns a chunk with one member of a delta.
 func calling(member string) string { return `{"choices":[{"index":0,"delta":{` + member + `}}]}` }
 
-// TestStreamsAsTheyCome holds the decoder to byte-exact streams of servers and gateways. want is the content, or the calls as
-// name and arguments.
+// TestStreamsAsTheyCome decodes byte-exact streams of servers and gateways. A call in calls is its name and arguments.
 func TestStreamsAsTheyCome(t *testing.T) {
 	t.Parallel()
 	whole := sse(contentChunk("NOT "), contentChunk("approved."), finishChunk("stop"), usageChunk, "[DONE]")
@@ -197,7 +196,7 @@ func TestStreamWithoutAMarkEndsSoon(t *testing.T) {
 	}
 }
 
-// heldOpen sends comments for ever after its text, until ctx ends.
+// heldOpen sends its text and then endless comments, until ctx ends.
 type heldOpen struct {
 	io.Reader
 	ctx context.Context
@@ -234,7 +233,7 @@ func TestCompressedStreamIsUnpacked(t *testing.T) {
 	assert.Equal(t, "a", resp.Message.Content)
 }
 
-// framed draws a framing and writes chunks in it.
+// framed encodes chunks with a random framing.
 func framed(t *rapid.T, chunks []string) string {
 	end := rapid.SampledFrom([]string{"\n", "\r", "\r\n"}).Draw(t, "end")
 	prefix := rapid.SampledFrom([]string{"data: ", "data:", "\xef\xbb\xbfdata: ", "event: chunk" + end + "data: "}).Draw(t, "prefix")
@@ -249,7 +248,7 @@ func framed(t *rapid.T, chunks []string) string {
 	return b.String()
 }
 
-// TestNoFramingLosesText draws texts, framings, damage and splits: the call fails, or its content has every piece.
+// TestNoFramingLosesText generates texts, framings, damage and splits: the call fails, or its content has every piece.
 func TestNoFramingLosesText(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -2,16 +2,16 @@ package openaichat
 
 import "strings"
 
-// The finish reasons that matter, in the protocol's own words.
+// The finish reasons that are handled, in the protocol's terms.
 const (
 	finishStop    = "stop"
 	finishCalls   = "tool_calls"
 	finishLength  = "length" // the turn was cut
 	finishRefused = "content_filter"
-	finishAborted = "abort" // the engine gave the request up
+	finishAborted = "abort" // the engine aborted the request
 )
 
-// reasons are the finish reasons of servers and of the models behind gateways, in lower case.
+// reasons maps the finish reasons of servers and of models behind gateways, in lower case, to the protocol's.
 var reasons = map[string]string{
 	"stop": finishStop, "eos": finishStop, "eos_token": finishStop, "end_turn": finishStop, "stop_sequence": finishStop, "complete": finishStop,
 	"completed": finishStop, "stop_token": finishStop, "end": finishStop, "eod": finishStop, "finish": finishStop, "finished": finishStop,
@@ -32,7 +32,7 @@ var reasons = map[string]string{
 	"null": "", "none": "", "finish_reason_unspecified": "", "unspecified": "",
 }
 
-// reasonOf returns the protocol's word for a finish reason. "" is none yet, and an unknown one stays as it is.
+// reasonOf returns the protocol's term for a finish reason. "" means none yet. An unknown reason is returned in lower case.
 func reasonOf(s string) string {
 	if s == "" || s == finishStop || s == finishCalls {
 		return s
@@ -48,7 +48,7 @@ func reasonOf(s string) string {
 	return lower
 }
 
-// isFailure reports whether a reason is known to mean that the engine did not end the turn.
+// isFailure reports whether a reason is known to mean that the model did not end the turn.
 func isFailure(reason string) bool {
 	known, ok := reasons[reason]
 	return ok && known != finishStop && known != finishCalls && known != finishLength && known != finishRefused

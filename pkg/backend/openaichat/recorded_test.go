@@ -16,7 +16,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/backendtest"
 )
 
-// The tests here replay what a real server sent. Their names are the rules that the recordings taught.
+// These tests replay traffic of real servers. Their names state the rules derived from the recordings.
 
 func readBody(t testing.TB, recording []byte) []byte {
 	t.Helper()
@@ -24,7 +24,7 @@ func readBody(t testing.TB, recording []byte) []byte {
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	if !errors.Is(err, io.ErrUnexpectedEOF) { // a server that was killed
+	if !errors.Is(err, io.ErrUnexpectedEOF) { // a killed server
 		require.NoError(t, err)
 	}
 	return b
@@ -57,7 +57,7 @@ func TestWhitespaceRunawayIsCutAsDegenerate(t *testing.T) {
 	require.NoError(t, err, "free text may hold any whitespace")
 }
 
-func TestShortWhitespaceInJSONIsNoRunaway(t *testing.T) {
+func TestShortWhitespaceInJSONIsAllowed(t *testing.T) {
 	t.Parallel()
 	r := ask()
 	r.Schema = &backend.Schema{Name: "review", JSON: []byte(`{"type":"object"}`)}
@@ -123,11 +123,11 @@ func TestCallCutByLengthIsFinishLength(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
 		recording string
-		calls     int // kept for information
-		reported  int // whole before the cut
+		calls     int // only kept as information
+		reported  int // complete before the cut
 	}{
 		{"vllm-0.32/tools-auto-call-cut-by-length-stream", 1, 0}, // a name without arguments
-		{"vllm-0.32/tools-named-length-stream", 0, 0},            // nothing at all
+		{"vllm-0.32/tools-named-length-stream", 0, 0},            // an empty turn
 		{"vllm-0.32/tools-required-two-stream", 1, 0},
 	}
 	for _, c := range cases {
@@ -157,7 +157,7 @@ func TestNullDeltasOfADroppedCallAreSkipped(t *testing.T) {
 	assert.Len(t, o.calls, 1)
 }
 
-func TestRoleDeltaIsNoFirstToken(t *testing.T) {
+func TestRoleDeltaIsNotTheFirstToken(t *testing.T) {
 	t.Parallel()
 	resp, o := mustReplay(t, "vllm-0.32/tools-named-length-stream")
 	assert.Zero(t, o.firstTokens)
@@ -180,7 +180,7 @@ func TestCachedTokensComeFromUsage(t *testing.T) {
 	assert.Positive(t, resp.Usage.CompletionTokens)
 }
 
-func TestTurnWithoutUsageCountsIfItsStreamEnded(t *testing.T) {
+func TestCompleteTurnWithoutUsageCounts(t *testing.T) {
 	t.Parallel()
 	resp, _ := mustReplay(t, "vllm-0.32/chat-stream-no-usage")
 	assert.Equal(t, backend.Usage{CachedTokens: -1}, resp.Usage)
@@ -202,7 +202,7 @@ func TestPerRequestMetricsAreIgnored(t *testing.T) {
 	assert.Positive(t, resp.Usage.PromptTokens)
 }
 
-func TestKeepAliveBeforeTheFirstEventIsNoEvent(t *testing.T) {
+func TestKeepAliveIsNotAnEvent(t *testing.T) {
 	t.Parallel()
 	resp, o := mustReplay(t, "vllm-0.32-guarded/chat-stream-queued-keepalive")
 	assert.Equal(t, 1, o.firstTokens)
@@ -237,7 +237,7 @@ func TestUnicodeSplitAcrossWritesIsWhole(t *testing.T) {
 	}
 }
 
-// A cut stream is never a short answer: whatever byte the connection ends at, the call fails or the turn is the same.
+// A cut stream is never a short answer: at any byte, the call fails or the turn is the same.
 func TestCutStreamIsAnErrorOrTheSameTurn(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
@@ -272,7 +272,7 @@ func TestCutStreamIsAnErrorOrTheSameTurn(t *testing.T) {
 					continue
 				}
 				same++
-				if resp.Usage.PromptTokens == 0 { // the cut is after the finish reason and before the usage
+				if resp.Usage.PromptTokens == 0 { // the cut is between the finish reason and the usage
 					resp.Usage = whole.Usage
 				}
 				assert.Equal(t, timeless(whole), timeless(resp), "cut at %d", r.Cut)
@@ -282,7 +282,7 @@ func TestCutStreamIsAnErrorOrTheSameTurn(t *testing.T) {
 	}
 }
 
-// timeless returns a response without what the clock wrote into it.
+// timeless returns a response without its times.
 func timeless(r *backend.Response) backend.Response {
 	c := *r
 	c.TTFT, c.Duration = 0, 0
@@ -321,7 +321,7 @@ func TestRecordedErrorsHaveTheirClass(t *testing.T) {
 	}
 }
 
-func TestAnswerThatIsNotStreamedCounts(t *testing.T) {
+func TestUnstreamedAnswerCounts(t *testing.T) {
 	t.Parallel()
 	resp, o, err := replay(t, "vllm-0.32/chat", ask())
 	require.NoError(t, err)
@@ -330,7 +330,7 @@ func TestAnswerThatIsNotStreamedCounts(t *testing.T) {
 	assert.Equal(t, 1, o.firstTokens)
 }
 
-func TestModelsTellTheWindow(t *testing.T) {
+func TestModelsHaveTheirWindow(t *testing.T) {
 	t.Parallel()
 	server := backendtest.Replay(t, backendtest.Reply{Bytes: backendtest.Recording(t, "vllm-0.32/models")})
 	models, err := client(t, server.Addr).Models(t.Context())
@@ -339,7 +339,7 @@ func TestModelsTellTheWindow(t *testing.T) {
 	assert.Equal(t, "/v1/models", server.Requests()[0].URL.Path)
 }
 
-func TestNoModelAsksForTheFirstOnce(t *testing.T) {
+func TestFirstModelIsRequestedOnce(t *testing.T) {
 	t.Parallel()
 	stream := backendtest.Reply{Bytes: backendtest.Recording(t, "vllm-0.32/chat-stream")}
 	server := backendtest.Replay(t, backendtest.Reply{Bytes: backendtest.Recording(t, "vllm-0.32/models")}, stream)
@@ -355,8 +355,8 @@ func TestNoModelAsksForTheFirstOnce(t *testing.T) {
 	assert.Empty(t, r.Model, "the request is not changed")
 }
 
-// Whatever a server of any kind ever sent is a turn that it said the end of, or an error with a class: no page, refusal, cut or foreign
-// stream is taken for an answer.
+// Every recording of any server gives a complete turn or an error with a class. No page, refusal, cut stream or foreign
+// stream counts as an answer.
 func TestEveryRecordingIsATurnOrAnError(t *testing.T) {
 	t.Parallel()
 	names := append(backendtest.Recordings(t, "*/*"), backendtest.Recordings(t, "*/*/*")...)

@@ -7,9 +7,9 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// Repaired returns messages whose tool calls all have a JSON object for arguments. Some servers refuse a conversation
-// with any other, and since a conversation only grows, it could never go on. What the model wrote is kept as text, so
-// that it sees its mistake. The same messages always give the same bytes; the input is not changed.
+// Repaired returns messages in which every tool call has a JSON object as arguments. Some servers refuse a conversation
+// with other arguments. Since a conversation only grows, every later turn would fail too. The model's text is kept
+// inside the object, so that the model sees its mistake. Equal messages give equal bytes. The input is not changed.
 func Repaired(in []backend.Message) []backend.Message {
 	out := in
 	for i, m := range in {
@@ -30,8 +30,8 @@ func Repaired(in []backend.Message) []backend.Message {
 	return out
 }
 
-// ReasoningAs returns messages that carry their reasoning in the member field, for a server with this one name for it.
-// Reasoning of another server of the protocol may have come under another name. The input is not changed.
+// ReasoningAs returns messages with their reasoning in the member field, for a server with only this name. Reasoning
+// from another server of the protocol may have another name. The input is not changed.
 func ReasoningAs(field string, in []backend.Message) []backend.Message {
 	out := in
 	for i, m := range in {

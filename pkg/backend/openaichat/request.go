@@ -15,19 +15,19 @@ import (
 )
 
 const (
-	// placeholderModel stands for the model until go-openai has made its checks of model names.
+	// placeholderModel replaces the model until go-openai has checked the model's name.
 	placeholderModel = "_"
-	// templateArguments is the field for what a chat template takes beside messages and tools, such as enable_thinking.
+	// templateArguments is the field for a chat template's inputs beside messages and tools, such as enable_thinking.
 	templateArguments = "chat_template_kwargs"
 )
 
-// placeholderJSON starts every body that go-openai encodes. The messages are put in after it, because go-openai cannot
-// express all of their members.
+// placeholderJSON starts every body that go-openai encodes. The messages are inserted after it, because go-openai
+// cannot express all of their members.
 var placeholderJSON = []byte(`{"model":"_","messages":[{"role":"_"}]`)
 
 var placeholderMessages = []openai.ChatCompletionMessage{{Role: "_"}}
 
-// chatRequest builds what go-openai can express of a request, without the parts that the server does not take.
+// chatRequest builds the part of a request that go-openai can express, without the parts that the server refuses.
 func chatRequest(r *backend.Request, without parts) openai.ChatCompletionRequest {
 	out := openai.ChatCompletionRequest{
 		Model:    placeholderModel,
@@ -63,8 +63,8 @@ func chatRequest(r *backend.Request, without parts) openai.ChatCompletionRequest
 	return out
 }
 
-// enforcesSchema reports whether the server is asked to hold the answer to the schema. Never where tools may be
-// called: servers then drop the calls.
+// enforcesSchema reports whether the server must enforce the schema. It is false if tools may be called, because
+// servers then drop the calls.
 func enforcesSchema(r *backend.Request) bool {
 	return r.Schema != nil && (len(r.Tools) == 0 || r.ToolChoice == backend.ToolChoiceNone)
 }
@@ -82,7 +82,7 @@ func tools(in []backend.Tool) []openai.Tool {
 	return out
 }
 
-// EncodePrompt returns the JSON of a request's model, messages and tools alone, as a tokenizer route takes them.
+// EncodePrompt returns the JSON of a request's model, messages and tools only, for a tokenizer route.
 func EncodePrompt(model string, r *backend.Request) ([]byte, error) {
 	prompt, err := json.Marshal(struct {
 		Model    string                         `json:"model"`
@@ -92,7 +92,7 @@ func EncodePrompt(model string, r *backend.Request) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the prompt of %s: %w", r.ID, err)
 	}
-	// Templates have arguments of their own, which may change the prompt.
+	// Templates have their own arguments, which may change the prompt.
 	var fields []Field
 	if v, ok := r.Sampling.ExtraBody[templateArguments]; ok {
 		fields = []Field{{templateArguments, v}}
@@ -100,7 +100,7 @@ func EncodePrompt(model string, r *backend.Request) ([]byte, error) {
 	return splice(prompt, model, messages(r.Messages, nil), fields)
 }
 
-// extraFields are those that the dialect has beyond the protocol, without the refused ones.
+// extraFields returns the dialect's fields outside of the protocol, without the refused ones.
 func (c *Client) extraFields(r *backend.Request, without parts) []Field {
 	if c.dialect.Extra == nil {
 		return nil
@@ -108,7 +108,7 @@ func (c *Client) extraFields(r *backend.Request, without parts) []Field {
 	return slices.DeleteFunc(c.dialect.Extra(r), func(f Field) bool { return without[f.Name] })
 }
 
-// limitName is the field that bounds completion tokens: the dialect's, or the other one if that was refused.
+// limitName returns the field that limits completion tokens: the dialect's, or the other one if that was refused.
 func (c *Client) limitName(r *backend.Request, without parts) string {
 	const plain, newer = "max_tokens", "max_completion_tokens"
 	name := plain
@@ -125,7 +125,7 @@ func (c *Client) limitName(r *backend.Request, without parts) string {
 	}
 }
 
-// fields lists what go-openai cannot express of a request, or would drop.
+// fields returns the fields of a request that go-openai cannot express or would drop.
 func (c *Client) fields(r *backend.Request, without parts) []Field {
 	out := c.extraFields(r, without)
 	s := r.Sampling
@@ -144,7 +144,7 @@ func (c *Client) fields(r *backend.Request, without parts) []Field {
 	return out
 }
 
-// splice puts the model, the messages and further fields into an encoded request. None of the fields may be in it already.
+// splice inserts the model, the messages and further fields into an encoded request, which must not contain any of them.
 func splice(body []byte, model string, msgs []message, fields []Field) ([]byte, error) {
 	rest, ok := bytes.CutPrefix(body, placeholderJSON)
 	if !ok {

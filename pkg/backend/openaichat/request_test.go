@@ -14,7 +14,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
-// sent makes one call and returns the request that the server read.
+// sent makes one call and returns the request that the server received.
 func sent(t *testing.T, r *backend.Request, cfg Config) (backendtest.Request, map[string]any) {
 	t.Helper()
 	server := backendtest.Replay(t, backendtest.Reply{Bytes: backendtest.Recording(t, "vllm-0.32/chat-stream")})
@@ -131,7 +131,7 @@ func TestToolsAndSchema(t *testing.T) {
 	}
 }
 
-func TestServedNamesLikePaidModelsAreNotChecked(t *testing.T) {
+func TestServedModelNamesAreNotChecked(t *testing.T) {
 	t.Parallel()
 	half := 0.5
 	for _, model := range []string{"o1", "o3-mini", "gpt-5", "gpt-6", "text-davinci-003", `a "quoted" name`} {
@@ -160,7 +160,7 @@ func TestMalformedToolSchemaIsInvalidRequest(t *testing.T) {
 	assert.Equal(t, backend.InvalidRequest, backend.ClassOf(err), "%v", err)
 }
 
-// The splice relies on the model being first in the JSON that go-openai writes, and the messages second.
+// splice requires that go-openai writes the model first in its JSON, and the messages second.
 func TestGoOpenAIWritesModelAndMessagesFirst(t *testing.T) {
 	t.Parallel()
 	b, err := json.Marshal(openai.ChatCompletionRequest{Model: placeholderModel, Messages: placeholderMessages})
@@ -168,7 +168,7 @@ func TestGoOpenAIWritesModelAndMessagesFirst(t *testing.T) {
 	assert.True(t, bytes.HasPrefix(b, placeholderJSON), string(b))
 }
 
-func TestExtraBodyIsSentAsItIs(t *testing.T) {
+func TestExtraBodyIsSentUnchanged(t *testing.T) {
 	t.Parallel()
 	extra := map[string]json.RawMessage{
 		"top_k": json.RawMessage("20"), "cache_salt": json.RawMessage(`"b_1"`), "seventy %\"": json.RawMessage("12345678901234567890"),

@@ -2,19 +2,19 @@ package openaichat
 
 const (
 	maxSpaceBytes  = 200
-	maxSpaceDeltas = 32 // a delta is a token at least
+	maxSpaceDeltas = 32 // a delta has at least one token
 )
 
-// runaway watches an answer that must be JSON for whitespace without end: to a grammar it is legal between any two
-// tokens, and a small model may write it up to its token limit. Within a string nothing is counted.
+// runaway detects endless whitespace in an answer that must be JSON. A grammar allows whitespace between any two
+// tokens, and a small model may write it up to its token limit. Whitespace within a string does not count.
 type runaway struct {
 	inString bool
 	escaped  bool
-	bytes    int // of the whitespace that the text ends with
-	deltas   int // that were whitespace only, likewise
+	bytes    int // of the whitespace at the end of the text
+	deltas   int // of only whitespace at the end of the text
 }
 
-// feed takes a piece of the answer and reports whether the model has run away.
+// feed handles a piece of the answer and reports whether the whitespace exceeds a limit.
 func (w *runaway) feed(piece string) bool {
 	if piece == "" {
 		return false

@@ -135,7 +135,7 @@ type errorReader struct{ err error }
 
 func (r errorReader) Read([]byte) (int, error) { return 0, r.err }
 
-func TestThousandsOfCommentsAreNoFailure(t *testing.T) {
+func TestThousandsOfCommentsAreAccepted(t *testing.T) {
 	t.Parallel()
 	resp, _, err := generate(t, strings.Repeat(": keep-alive\n\n", 5000)+sse(contentChunk("here"), finishChunk("stop"), "[DONE]"))
 	require.NoError(t, err)
@@ -198,7 +198,7 @@ func TestCancelClosesTheConnection(t *testing.T) {
 	<-gone
 }
 
-func TestCancelCountsThoughTheRestIsBuffered(t *testing.T) {
+func TestCancelAppliesToBufferedEvents(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	reason := errors.New("lease lost")
@@ -225,14 +225,14 @@ func TestRunawayClosesTheConnection(t *testing.T) {
 	<-gone
 }
 
-func TestConnectionIsUsedAgain(t *testing.T) {
+func TestConnectionIsReused(t *testing.T) {
 	t.Parallel()
 	addrs := map[string]bool{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		addrs[r.RemoteAddr] = true
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = io.WriteString(w, sse(contentChunk("x"), finishChunk("stop"), usageChunk, "[DONE]"))
-		w.(http.Flusher).Flush() // the body's end goes in a packet of its own
+		w.(http.Flusher).Flush() // the body's end goes into its own packet
 	}))
 	defer server.Close()
 	c := client(t, server.Listener.Addr().String())
@@ -250,7 +250,7 @@ func TestSilenceBetweenEventsIsTransient(t *testing.T) {
 			r, w := io.Pipe()
 			context.AfterFunc(ctx, func() { r.CloseWithError(ctx.Err()) })
 			go func() {
-				time.Sleep(time.Hour) // queued: headers are there, no byte of the body
+				time.Sleep(time.Hour) // queued: headers were sent, but no byte of the body
 				for range 3 {
 					time.Sleep(59 * time.Second)
 					_, _ = io.WriteString(w, ": keep-alive\n\n")
@@ -269,7 +269,7 @@ func TestSilenceBetweenEventsIsTransient(t *testing.T) {
 	})
 }
 
-func TestStreamThatDoesNotCloseAfterDoneIsLeft(t *testing.T) {
+func TestStreamOpenAfterDoneIsClosed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := streaming(func(ctx context.Context) io.ReadCloser {
@@ -286,7 +286,7 @@ func TestStreamThatDoesNotCloseAfterDoneIsLeft(t *testing.T) {
 	})
 }
 
-func TestDeadlineIsTheCallersOwn(t *testing.T) {
+func TestCallersDeadlineApplies(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := streaming(func(ctx context.Context) io.ReadCloser {
@@ -302,7 +302,7 @@ func TestDeadlineIsTheCallersOwn(t *testing.T) {
 	})
 }
 
-func TestNobodyListeningIsTransient(t *testing.T) {
+func TestRefusedConnectionIsTransient(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -311,5 +311,5 @@ func TestNobodyListeningIsTransient(t *testing.T) {
 	_, err = client(t, addr).Generate(t.Context(), ask(), backend.Observer{})
 	assert.Equal(t, backend.Transient, backend.ClassOf(err))
 	assert.ErrorContains(t, err, "connection refused")
-	assert.Equal(t, 1, strings.Count(err.Error(), "http://"), "the URL is told once")
+	assert.Equal(t, 1, strings.Count(err.Error(), "http://"), "the URL occurs once")
 }

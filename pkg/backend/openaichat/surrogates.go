@@ -6,10 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// A server may cut a text anywhere, also between the two \u escapes of one character or inside its UTF-8. encoding/json replaces such a
-// half by U+FFFD. Pieces of a text are therefore kept as they are: half of a surrogate pair as the three bytes that UTF-8 would have for
-// it, and other invalid bytes unchanged. joined puts halves together once the text is whole. A half that stays alone is invalid UTF-8,
-// which package agent refuses.
+// A server may cut a text anywhere, also between the two \u escapes of one character or inside its UTF-8. encoding/json
+// replaces such a half by U+FFFD. Pieces of a text are therefore kept unchanged: half of a surrogate pair as the three
+// bytes of its UTF-8 form, and other invalid bytes as they are. joined combines the halves when the text is complete. A
+// single half is invalid UTF-8, and package agent refuses it.
 
 // surrogateBytes is the length of half of a surrogate pair.
 const surrogateBytes = 3
@@ -51,7 +51,7 @@ func decodeString(raw []byte) string {
 	return joined(b.String())
 }
 
-// hexRune reads four hexadecimal digits.
+// hexRune parses four hexadecimal digits.
 func hexRune(b []byte) rune {
 	r := rune(0)
 	for _, c := range b[:4] {
@@ -68,7 +68,7 @@ func hexRune(b []byte) rune {
 	return r
 }
 
-// joined puts halves of surrogate pairs together that follow each other.
+// joined combines adjacent halves of surrogate pairs.
 func joined(text string) string {
 	if utf8.ValidString(text) {
 		return text
@@ -94,7 +94,7 @@ func joined(text string) string {
 	return b.String()
 }
 
-// surrogate returns the half of a surrogate pair with which text begins, 0 if there is none.
+// surrogate returns the half of a surrogate pair at the start of text; 0 without one.
 func surrogate(text string) rune {
 	if len(text) < surrogateBytes || text[0] != 0xED || text[1] < 0xA0 || text[1] > 0xBF || text[2]&0xC0 != 0x80 {
 		return 0

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rawChunk is a chunk whose delta has a member with this JSON string, written as it is.
+// rawChunk returns a chunk with this JSON string as a member of its delta, unchanged.
 func rawChunk(member, text string) string {
 	return `{"choices":[{"index":0,"delta":{"` + member + `":"` + text + `"}}]}`
 }
@@ -18,7 +18,7 @@ func rawArgs(text string) string {
 	return `{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"` + text + `"}}]}}]}`
 }
 
-func TestCharactersThatChunksCutAreJoined(t *testing.T) {
+func TestSplitCharactersAreJoined(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		pieces []string
@@ -54,7 +54,7 @@ func TestCharactersThatChunksCutAreJoined(t *testing.T) {
 				assert.Equal(t, c.want, resp.Message.ReasoningText(), member)
 			}
 			if name == "whole" {
-				return // its escapes are no arguments
+				return // its escapes are not valid in arguments
 			}
 			var chunks []string
 			for _, p := range c.pieces {

@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// maxThoughts bounds the blocks of reasoning of one turn. A turn with more keeps its text alone.
+	// maxThoughts limits the blocks of reasoning of one turn. A turn with more keeps its text only.
 	maxThoughts = 4096
-	// thoughtCost is how much one block counts against the turn's bound, beside its text.
+	// thoughtCost is the cost of one block against the turn's limit, beside its text.
 	thoughtCost = 64
 )
 
-// thoughtDelta holds the members of a delta that carry reasoning. Servers have different names for the same thing, and
+// thoughtDelta holds the members of a delta that carry reasoning. Servers use different names for the same content, and
 // some send two of them. A member of an unexpected JSON type is ignored.
 type thoughtDelta struct {
 	ReasoningContent textOnly `json:"reasoning_content"` // DeepSeek, SGLang, Kimi, MiniMax, older vLLM
@@ -30,10 +30,10 @@ type thoughtDelta struct {
 	ExtraContent     json.RawMessage `json:"extra_content"`     // Gemini: the signature of a text
 }
 
-// textOnly is a string member. Its value may be of another type.
+// textOnly is a string member. A value of another type is ignored.
 type textOnly string
 
-// UnmarshalJSON accepts any JSON value. A value that is no string is "".
+// UnmarshalJSON accepts any JSON value. A value that is not a string becomes "".
 func (l *textOnly) UnmarshalJSON(data []byte) error {
 	*l = ""
 	if len(data) > 0 && data[0] == '"' {
@@ -42,11 +42,11 @@ func (l *textOnly) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// thoughts puts a turn's reasoning together.
+// thoughts assembles a turn's reasoning.
 type thoughts struct {
 	texts []*thought                 // by member, in order of arrival
-	lists []*blockList               // likewise
-	whole map[string]json.RawMessage // members that come in one piece
+	lists []*blockList               // by member, in order of arrival
+	whole map[string]json.RawMessage // members that arrive in one piece
 }
 
 type thought struct {
@@ -54,7 +54,7 @@ type thought struct {
 	text  strings.Builder
 }
 
-// add takes a delta. It returns the size of its reasoning, 0 if it has none.
+// add handles a delta. It returns the size of the delta's reasoning.
 func (t *thoughts) add(d *thoughtDelta) (size int) {
 	size += t.text("reasoning_content", string(d.ReasoningContent))
 	size += t.text("reasoning", string(d.Reasoning))
@@ -98,7 +98,7 @@ func (t *thoughts) list(field string, pieces json.RawMessage) int {
 	return len(pieces) + thoughtCost*len(blocks)
 }
 
-// one sets a member. A server may repeat it.
+// one sets a member. A server may send it repeatedly.
 func (t *thoughts) one(field string, value json.RawMessage) int {
 	if isEmptyJSON(value) {
 		return 0
@@ -110,7 +110,7 @@ func (t *thoughts) one(field string, value json.RawMessage) int {
 	return len(value)
 }
 
-// reasoning returns the reasoning of the turn's message, nil if the model did not reason.
+// reasoning returns the reasoning of the turn's message; nil without reasoning.
 func (t *thoughts) reasoning() *backend.Reasoning {
 	r := &backend.Reasoning{Protocol: backend.ProtocolChat, Extra: t.whole}
 	for _, l := range t.lists {
@@ -127,7 +127,7 @@ func (t *thoughts) reasoning() *backend.Reasoning {
 			r.Text, r.Fields = joined(x.text.String()), []string{x.field}
 		case joined(x.text.String()) == r.Text:
 			r.Fields = append(r.Fields, x.field)
-		default: // two members that differ: neither is left out
+		default: // two different members: both are kept
 			value, _ := json.Marshal(joined(x.text.String())) // a string always encodes
 			if r.Extra == nil {
 				r.Extra = map[string]json.RawMessage{}
@@ -146,24 +146,24 @@ func (t *thoughts) reasoning() *backend.Reasoning {
 	return r
 }
 
-// blockList joins the pieces of a list of blocks, which come in deltas.
+// blockList joins the pieces of a list of blocks that arrives in deltas.
 type blockList struct {
 	field  string
 	blocks []*block
 	placed map[string]*block // the last block of a type and index
-	over   bool              // there are too many blocks
+	over   bool              // the list has too many blocks
 }
 
-// block is one block of reasoning. Its texts are collected apart, because they come in many pieces.
+// block is one block of reasoning. Its texts are collected separately, because they arrive in many pieces.
 type block struct {
 	members map[string]json.RawMessage
 	texts   map[string]*strings.Builder
 }
 
-// blockTexts are the members of a block that come in pieces. Any other member keeps its last value.
+// blockTexts are the members of a block that arrive in pieces. Any other member keeps its last value.
 var blockTexts = map[string]bool{"text": true, "summary": true, "thinking": true}
 
-// add takes a piece: of the last block that it continues, else of a new block.
+// add appends a piece to the block that it continues, or starts a block.
 func (l *blockList) add(piece map[string]json.RawMessage) {
 	if l.over {
 		return
@@ -196,7 +196,7 @@ func (l *blockList) add(piece map[string]json.RawMessage) {
 	}
 }
 
-// placeOf returns the type and index of a piece, "" if it has no index.
+// placeOf returns the type and index of a piece; "" without an index.
 func placeOf(piece map[string]json.RawMessage) string {
 	if isEmptyJSON(piece["index"]) {
 		return ""
@@ -204,9 +204,9 @@ func placeOf(piece map[string]json.RawMessage) string {
 	return string(piece["type"]) + " " + string(piece["index"])
 }
 
-// continued returns the block that a piece belongs to, nil if the piece starts a block. A piece with an index belongs to the
-// block of its type and index. Any other piece belongs to the last block, if that has its type and is not signed yet.
-// Encrypted data comes in one piece, so other data starts another block.
+// continued returns the block that a piece belongs to; nil for a new block. A piece with an index belongs to the block
+// with its type and index. Any other piece belongs to the last block, if that has the same type and no signature yet.
+// Encrypted data arrives in one piece, so different data starts another block.
 func (l *blockList) continued(piece map[string]json.RawMessage) *block {
 	b := l.placed[placeOf(piece)]
 	if n := len(l.blocks); b == nil && placeOf(piece) == "" && n > 0 {
@@ -221,7 +221,7 @@ func (l *blockList) continued(piece map[string]json.RawMessage) *block {
 	return b
 }
 
-// json returns the list, nil if it has no block, or too many.
+// json returns the list; nil if it has no blocks or too many.
 func (l *blockList) json() json.RawMessage {
 	if len(l.blocks) == 0 || l.over {
 		return nil
@@ -233,7 +233,7 @@ func (l *blockList) json() json.RawMessage {
 			out[i][name], _ = json.Marshal(joined(text.String())) // a string always encodes
 		}
 	}
-	value, err := json.Marshal(out) // members are sorted, so equal lists are equal bytes
+	value, err := json.Marshal(out) // members are sorted, so equal lists give equal bytes
 	if err != nil {
 		return nil
 	}
@@ -253,7 +253,7 @@ func (l *blockList) plain() string {
 	return all.String()
 }
 
-// isEmptyJSON reports whether a member is missing, null or an empty value. In a delta all of them mean nothing.
+// isEmptyJSON reports whether a member is missing, null or an empty value. In a delta all of them are equivalent.
 func isEmptyJSON(value json.RawMessage) bool {
 	switch string(value) {
 	case "", "null", `""`, "{}", "[]":

@@ -12,7 +12,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// deltas is a stream of these deltas that ends well.
+// deltas returns a stream of these deltas that ends properly.
 func deltas(all ...string) []byte {
 	var chunks []string
 	for _, d := range all {
@@ -21,7 +21,7 @@ func deltas(all ...string) []byte {
 	return []byte(sse(append(chunks, finishChunk("stop"), usageChunk)...))
 }
 
-func TestReasoningIsPutTogether(t *testing.T) {
+func TestReasoningIsAssembled(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
 		name   string
@@ -57,7 +57,7 @@ func TestReasoningIsPutTogether(t *testing.T) {
 	}
 }
 
-func TestTooManyBlocksOfReasoningLeaveTheText(t *testing.T) {
+func TestTooManyReasoningBlocksKeepTheText(t *testing.T) {
 	t.Parallel()
 	var many []string
 	for i := range maxThoughts + 1 {
@@ -69,7 +69,7 @@ func TestTooManyBlocksOfReasoningLeaveTheText(t *testing.T) {
 	assert.Empty(t, resp.Message.Reasoning.Extra)
 }
 
-func TestReasoningCountsAgainstTheBoundOfATurn(t *testing.T) {
+func TestReasoningCountsAgainstTheTurnLimit(t *testing.T) {
 	t.Parallel()
 	piece := strings.Repeat("x", 1<<20)
 	for _, d := range []string{`{"reasoning":"%s"}`, `{"reasoning_details":[{"text":"%s","index":0}]}`, `{"reasoning_opaque":"%s"}`, `{"tool_calls":[{"index":0,"z":"%s"}]}`} {
@@ -82,7 +82,7 @@ func TestReasoningCountsAgainstTheBoundOfATurn(t *testing.T) {
 	}
 }
 
-func TestLongMembersOfACallAreLeftOut(t *testing.T) {
+func TestLongMembersOfACallAreDropped(t *testing.T) {
 	t.Parallel()
 	call := func(n int) string {
 		return fmt.Sprintf(`{"tool_calls":[{"index":0,"id":"a","type":"function","extra_content":"%s","function":{"name":"f","arguments":"{}"}}]}`, strings.Repeat("x", n))
@@ -94,7 +94,7 @@ func TestLongMembersOfACallAreLeftOut(t *testing.T) {
 	}
 }
 
-// Reasoning of real servers goes back in the member that it came in.
+// Reasoning of real servers is sent back in its original member.
 func TestRecordedReasoningIsSentBack(t *testing.T) {
 	t.Parallel()
 	for name, field := range map[string]string{
@@ -121,7 +121,7 @@ func TestRecordedReasoningIsSentBack(t *testing.T) {
 	}
 }
 
-// Mistral's models have their reasoning in the content.
+// Mistral's models send their reasoning in the content.
 func TestThinkingPartsAreSentBackInTheContent(t *testing.T) {
 	t.Parallel()
 	r := ask()
@@ -172,7 +172,7 @@ func TestGeneratedTokens(t *testing.T) {
 	assert.EqualValues(t, 320, resp.Usage.CompletionTokens)
 }
 
-func TestUnwantedMember(t *testing.T) {
+func TestRefusedMemberIsDropped(t *testing.T) {
 	t.Parallel()
 	r := ask()
 	r.Messages = append(r.Messages, backend.Message{Role: backend.RoleAssistant,
@@ -199,7 +199,7 @@ func TestUnwantedMember(t *testing.T) {
 	}
 }
 
-// FuzzCallMembers checks that unknown members of any tool call survive writing and reading.
+// FuzzCallMembers checks that unknown members of any tool call survive encoding and decoding.
 func FuzzCallMembers(f *testing.F) {
 	for _, s := range []string{`{"index":0,"id":"a","extra_content":{"google":{"thought_signature":"S"}},"function":{"name":"f","arguments":"{}","x":1.50}}`, `{"function":7,"x":null}`, `[]`, `{"function":{"function":{}}}`} {
 		f.Add([]byte(s))

@@ -9,8 +9,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// Tokenize counts the tokens of a request's prompt, with its tools and the start of the answer, by the /tokenize route
-// that vLLM and SGLang have beside the protocol.
+// Tokenize counts the tokens of a request's prompt, including its tools and the start of the answer. It uses the
+// /tokenize route of vLLM and SGLang, which is outside of the protocol.
 func (c *Client) Tokenize(ctx context.Context, r *backend.Request) (int, error) {
 	model, err := c.ModelOr(ctx, r.Model)
 	if err != nil {

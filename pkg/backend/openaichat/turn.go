@@ -15,13 +15,13 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
-// maxTurnBytes bounds what one turn may say, content, reasoning and arguments together.
+// maxTurnBytes limits the content, reasoning and arguments of one turn together.
 const maxTurnBytes = 8 << 20
 
-// maxTurnCalls bounds the tool calls of one turn. An agent runs 32 of them.
+// maxTurnCalls limits the tool calls of one turn. An agent runs 32 of them.
 const maxTurnCalls = 1_000
 
-// turn puts one stream's events together. It reads nothing: it can be fed from a recording.
+// turn assembles one stream's events. It does no I/O, so a recording can feed it.
 type turn struct {
 	observer backend.Observer
 	start    time.Time
@@ -37,10 +37,10 @@ type turn struct {
 	size             int
 
 	rules    rules
-	dispatch bool   // events may tell of whole calls
-	done     bool   // the mark of the end came
-	events   int    // that came
-	stray    []byte // the first line of the body that is not part of an event, shortened
+	dispatch bool   // events may contain whole calls
+	done     bool   // the end mark came
+	events   int    // number of events
+	stray    []byte // the first line of the body outside of events, shortened
 
 	announced []*callDelta // by events since the last chunk
 }
@@ -54,9 +54,9 @@ func newTurn(o backend.Observer, watchWhitespace bool) *turn {
 	return t
 }
 
-// take takes one event of the stream. An error ends the turn, and over reports that the stream has ended.
+// take handles one event of the stream. An error ends the turn. over reports that the stream has ended.
 //
-// A failure after a complete answer is the failure of what comes after it: the answer counts.
+// A failure after a complete answer is ignored: the answer counts.
 func (t *turn) take(ev streamEvent) (over bool, err error) {
 	t.events++
 	switch ev.kind {
@@ -76,12 +76,12 @@ func (t *turn) take(ev streamEvent) (over bool, err error) {
 	return false, err
 }
 
-// lost is the error of an event that cannot be read and may have held text.
+// lost returns the error for an unreadable event that may have contained text.
 func lost(message string) error {
 	return &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: message}
 }
 
-// add takes the data of one event.
+// add handles the data of one event.
 func (t *turn) add(event []byte, kind eventKind) error {
 	var c chunk
 	if err := json.Unmarshal(event, &c); err != nil {
@@ -122,7 +122,7 @@ func (t *turn) add(event []byte, kind eventKind) error {
 	return nil
 }
 
-// isError reports whether an event's error says anything. Some servers write an empty one with each event.
+// isError reports whether an event's error has content. Some servers send an empty error with each event.
 func isError(raw json.RawMessage) bool {
 	switch string(raw) {
 	case "", "null", "{}", "[]", `""`, "false", "0":
@@ -140,7 +140,7 @@ func (t *turn) count(u *usage) {
 // keepAlives are data that servers send to keep a connection open.
 var keepAlives = []string{"ping", "pong", "keepalive", "keep-alive", "heartbeat", "null"}
 
-// unread returns the error of data that are no chunk, or nil if they hold no text.
+// unread returns the error for data that is not a chunk, or nil if the data has no text.
 func (t *turn) unread(event []byte, kind eventKind, err error) error {
 	word := strings.ToLower(strings.Trim(string(event[:min(len(event), maxStray)]), `" `))
 	if kind == namedEvent && event[0] != '{' || slices.Contains(keepAlives, word) {
@@ -159,7 +159,7 @@ func (t *turn) unread(event []byte, kind eventKind, err error) error {
 	return lost("an event of the stream is not a chat chunk")
 }
 
-// foreign returns an error if an event without choices may hold text in another protocol's form.
+// foreign returns an error if an event without choices may contain text in another protocol's form.
 func (t *turn) foreign(event []byte, kind eventKind) error {
 	var other map[string]json.RawMessage
 	if json.Unmarshal(event, &other) != nil {
@@ -185,11 +185,11 @@ func (t *turn) foreign(event []byte, kind eventKind) error {
 	return nil
 }
 
-// choice takes what an event holds of the answer.
+// choice handles the part of an event that belongs to the answer.
 func (t *turn) choice(c *choice) error {
 	reason := reasonOf(string(c.FinishReason))
-	// A call that arrives with the news that the turn was cut may have been completed by the server. An event that
-	// announces it is therefore believed one chunk later.
+	// The server may have completed a call that arrives in the chunk with the cut. A call announced by an event is
+	// therefore accepted one chunk later.
 	t.calls.quiet = t.calls.quiet || reason == finishLength
 	for _, d := range t.announced {
 		t.calls.dispatched(d)
@@ -207,7 +207,7 @@ func (t *turn) choice(c *choice) error {
 		return lost("a part of the content is not readable: " + d.Content.lost)
 	}
 	t.delta(d)
-	if reason != "" && t.finish != finishLength && !(isFailure(reason) && t.finish != "") { // a cut stays one, and an answer too
+	if reason != "" && t.finish != finishLength && !(isFailure(reason) && t.finish != "") { // a cut or an answer is not replaced
 		t.finish = reason
 	}
 	if t.runaway != nil && t.runaway.feed(d.Content.text) {
@@ -245,10 +245,10 @@ func (t *turn) begin() {
 	}
 }
 
-// end closes the turn. err is what ended the stream: io.EOF for a body that ended as it should, nil for "[DONE]".
+// end completes the turn. err is the end of the stream: io.EOF for a body that ended properly, nil for "[DONE]".
 //
-// With a finish reason the answer is complete, whatever broke after it. Without one it counts if the stream ended as it
-// should and the message is complete by itself.
+// With a finish reason the answer is complete, even if the stream broke after it. Without one the answer counts if the
+// stream ended properly and the message is complete by itself.
 func (t *turn) end(err error) (*backend.Response, error) {
 	if t.finish == "" {
 		if err != nil && !errors.Is(err, io.EOF) || !t.whole() {
@@ -279,8 +279,8 @@ func (t *turn) end(err error) (*backend.Response, error) {
 	return resp, nil
 }
 
-// whole reports whether the message is complete by itself: its calls are, or it is one JSON object or array that has
-// closed. Calls beside text that is no JSON are complete too: no server writes text after its calls.
+// whole reports whether the message is complete by itself: its calls are complete, or it is one closed JSON object or
+// array. Text beside complete calls is accepted: no server sends text after its calls.
 func (t *turn) whole() bool {
 	if t.refusal.Len() > 0 {
 		return false
@@ -295,7 +295,7 @@ func (t *turn) whole() bool {
 func (t *turn) finishReason() (backend.FinishReason, error) {
 	switch t.finish {
 	case finishStop, finishCalls:
-		// A named tool choice ends with "stop", and a parser may announce calls that it then withholds.
+		// A named tool choice ends with "stop". A parser may announce calls and then withhold them.
 		switch {
 		case len(t.calls.calls) > 0:
 			return backend.FinishToolCalls, nil
@@ -316,7 +316,7 @@ func (t *turn) finishReason() (backend.FinishReason, error) {
 	return "", lost(fmt.Sprintf("the server ended the turn with %.40q", t.finish))
 }
 
-// cut is the error of a stream that ended too early.
+// cut returns the error for a stream that ended too early.
 func (t *turn) cut(err error) error {
 	if be, ok := errors.AsType[*backend.Error](err); ok {
 		return be

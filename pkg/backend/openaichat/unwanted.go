@@ -2,7 +2,7 @@ package openaichat
 
 import "github.com/batchagent/batchagent/pkg/backend"
 
-// refusedMember returns the member beyond the protocol for which a call was refused, "" if it was refused for another reason.
+// refusedMember returns the member outside of the protocol for which a call was refused; "" for any other reason.
 func refusedMember(r *backend.Request, without parts, m mention) string {
 	for _, member := range beyond(r.Messages) {
 		name := member

@@ -8,7 +8,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// Every body is of a server or a gateway.
+// Each body comes from a server or a gateway.
 func TestClassifyReadsRareWordings(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

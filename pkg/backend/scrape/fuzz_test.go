@@ -2,7 +2,7 @@ package scrape
 
 import "testing"
 
-// A page of metrics of any form gives sums, or an error.
+// Any page of metrics gives sums or an error.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("# TYPE a counter\na{x=\"1\"} 2 3\na 1e400\n"))
 	f.Add([]byte("# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_sum NaN\nh_count 1\n"))

@@ -1,7 +1,7 @@
-// Package scrape reads a server's page of Prometheus metrics, for adapters that learn the load from it.
+// Package scrape reads a server's page of Prometheus metrics, for adapters that derive the load from it.
 //
-// It owns the parsing and the few sums that every server needs; which metric means what is the adapter's knowledge. It
-// keeps no state and connects to nothing. Everything is safe for concurrent use.
+// It owns the parsing and the sums that all servers need. The adapter knows the meaning of each metric. The package
+// keeps no state and makes no connection. Everything is safe for concurrent use.
 package scrape
 
 import (
@@ -22,8 +22,7 @@ func Parse(page []byte) (Page, error) {
 	return parser.TextToMetricFamilies(bytes.NewReader(page))
 }
 
-// Samples returns the samples of the first of the names that is there. A name in the list stands only where the ones
-// before it are missing.
+// Samples returns the samples of the first metric in names that has any.
 func (p Page) Samples(names ...string) []Sample {
 	for _, name := range names {
 		if f := p[name]; f != nil && len(f.GetMetric()) > 0 {
@@ -37,13 +36,13 @@ func (p Page) Samples(names ...string) []Sample {
 	return nil
 }
 
-// Sum adds the samples of the first of the names that is there; -1 if none is.
+// Sum adds the samples of the first metric in names that has any; -1 without samples.
 func (p Page) Sum(names ...string) float64 { return Sum(p.Samples(names...)) }
 
-// Highest returns the highest sample of the first of the names that is there; -1 if none is.
+// Highest returns the highest sample of the first metric in names that has any; -1 without samples.
 func (p Page) Highest(names ...string) float64 { return Highest(p.Samples(names...)) }
 
-// Sum adds samples; -1 if there are none.
+// Sum adds samples; -1 without samples.
 func Sum(samples []Sample) float64 {
 	if len(samples) == 0 {
 		return -1
@@ -55,7 +54,7 @@ func Sum(samples []Sample) float64 {
 	return total
 }
 
-// Highest returns the highest of samples; -1 if there are none.
+// Highest returns the highest of samples; -1 without samples.
 func Highest(samples []Sample) float64 {
 	top := -1.0
 	for _, s := range samples {
@@ -67,7 +66,7 @@ func Highest(samples []Sample) float64 {
 // Sample is one line of a page, or one histogram.
 type Sample struct{ metric *dto.Metric }
 
-// Value is a sample's value; of a histogram or summary the sum of what was observed.
+// Value returns a sample's value. For a histogram or summary it is the sum of the observations.
 func (s Sample) Value() float64 {
 	switch m := s.metric; {
 	case m.GetCounter() != nil:
@@ -93,7 +92,7 @@ func (s Sample) Label(name string) (string, bool) {
 	return "", false
 }
 
-// Number reads a label that holds a whole number above 0; 0 if it does not.
+// Number returns the value of a label if it is a whole number above 0, and otherwise 0.
 func (s Sample) Number(label string) int {
 	text, _ := s.Label(label)
 	n, _ := strconv.Atoi(text)

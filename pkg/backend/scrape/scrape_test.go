@@ -24,7 +24,7 @@ seconds_count 2
 	assert.Equal(t, -1.0, p.Sum("gone"))
 	assert.Equal(t, 4.0, p.Highest("new"))
 	assert.Equal(t, -1.0, p.Highest("gone"))
-	assert.Equal(t, 5.0, p.Sum("seconds"), "of a histogram, what was observed")
+	assert.Equal(t, 5.0, p.Sum("seconds"), "the sum of a histogram's observations")
 	samples := p.Samples("new")
 	assert.Equal(t, 16, samples[0].Number("size"))
 	assert.Zero(t, samples[1].Number("size"))

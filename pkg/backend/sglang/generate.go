@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	maxAborts    = 32 // under way at once; beyond that a closed connection must do
+	maxAborts    = 32 // running at once; further calls only have their connection closed
 	abortTimeout = 2 * time.Second
-	// leastTopP stands for a top_p of 0, which the server refuses: with so small a nucleus the likeliest token is left.
+	// leastTopP replaces a top_p of 0, which the server refuses. So small a nucleus contains only the likeliest token.
 	leastTopP = 1e-6
 	// reasoningField is the server's name for the reasoning of a message.
 	reasoningField = "reasoning_content"
@@ -37,7 +37,7 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 	return resp, err
 }
 
-// prepare makes of a request one that the server takes, with an ID that no call in flight has.
+// prepare returns a request that the server accepts, with an ID that no running call has.
 func (b *Backend) prepare(ctx context.Context, r *backend.Request) (*backend.Request, error) {
 	model, err := b.known(ctx, r.Model)
 	if err != nil {
@@ -54,7 +54,7 @@ func (b *Backend) prepare(ctx context.Context, r *backend.Request) (*backend.Req
 	return &call, nil
 }
 
-// failed draws the consequences of a failed call: for the next ones, and for the server, which may still work on it.
+// failed handles a failed call: it aborts the call at the server if necessary, and prepares later calls.
 func (b *Backend) failed(ctx context.Context, rid string, err error) {
 	e, ok := errors.AsType[*backend.Error](err)
 	switch {
@@ -67,26 +67,26 @@ func (b *Backend) failed(ctx context.Context, rid string, err error) {
 		b.aborts.start(func() { b.abort(ctx, rid) })
 	}
 	if e.Class == backend.Transient {
-		b.served.doubt() // perhaps it was restarted with another model
+		b.served.doubt() // the server may have restarted with another model
 	}
 	if strings.Contains(strings.ToLower(e.Message), priorityRefused) && b.plain.CompareAndSwap(false, true) {
-		b.log.Warn("the server refuses priorities; none are sent any more. Start SGLang with --enable-priority-scheduling to use them",
+		b.log.Warn("the server refuses priorities; later calls omit them. Start SGLang with --enable-priority-scheduling to use them",
 			"endpoint", b.Endpoint())
 	}
 }
 
-// abort tells the server to drop a call that nobody waits for. Closing the connection does that too, after a while and
-// if no proxy is between; the server answers 200 even for an ID that it does not know.
+// abort makes the server drop a call without a waiting caller. Closing the connection has the same effect, after a
+// while and without a proxy in between. The server answers 200 even for an unknown ID.
 func (b *Backend) abort(ctx context.Context, rid string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
 	body, _ := json.Marshal(map[string]string{"rid": rid}) // a string always encodes
 	if _, err := b.Fetch(ctx, http.MethodPost, "/abort_request", body); err != nil {
-		b.log.Debug("a call was given up and could not be aborted; its connection is closed", "endpoint", b.Endpoint(), "error", err)
+		b.log.Debug("could not abort a cancelled call at the server; its connection is closed", "endpoint", b.Endpoint(), "error", err)
 	}
 }
 
-// aborts runs aborts beside the calls. The zero value is ready.
+// aborts runs aborts in the background. The zero value is ready for use.
 type aborts struct {
 	mu      sync.Mutex
 	running int  // guarded by mu
@@ -94,7 +94,7 @@ type aborts struct {
 	wait    sync.WaitGroup
 }
 
-// start runs f on a goroutine, unless too many run or close was called.
+// start runs f on a goroutine, unless too many are running or close was called.
 func (a *aborts) start(f func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -110,7 +110,7 @@ func (a *aborts) start(f func()) {
 	})
 }
 
-// close waits for what runs. Nothing is started any more.
+// close waits for running aborts and prevents further ones.
 func (a *aborts) close() {
 	a.mu.Lock()
 	a.closed = true

@@ -10,13 +10,12 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/scrape"
 )
 
-// unknown is the load of which nothing is told.
+// unknown is a load without any known value.
 var unknown = backend.Load{
 	Running: -1, Waiting: -1, KVUsage: -1, KVCapacityTokens: -1, PromptTokens: -1, CachedTokens: -1, GeneratedTokens: -1, Preemptions: -1,
 }
 
-// Load reads the server's metrics, and the size of the KV cache from its settings. A server without metrics tells that
-// size alone.
+// Load reads the server's metrics, and the size of the KV cache from its settings. Without metrics it returns that size only.
 func (b *Backend) Load(ctx context.Context) (backend.Load, error) {
 	load := unknown
 	page, err := b.Fetch(ctx, http.MethodGet, "/metrics", nil)
@@ -44,14 +43,14 @@ func (b *Backend) Load(ctx context.Context) (backend.Load, error) {
 	return load, nil
 }
 
-// generating are the routes whose requests take part in the load.
+// generating are the routes whose requests count as load.
 var generating = map[string]bool{"/v1/chat/completions": true, "/v1/messages": true, "/v1/completions": true}
 
 // parseLoad reads a page of metrics.
 //
-// The gauges of the scheduler go stale: they move at a prefill and every 40 decode steps. What is live is the count of
-// HTTP requests, so it bounds how many wait, and the others run. A counter appears with its first event; on a page of
-// this server a missing one is 0.
+// The scheduler's gauges become stale: they change at a prefill and every 40 decode steps. The count of HTTP requests
+// is current. It limits the number of waiting requests; the others are running. A counter appears with its first event,
+// so a missing counter on a page of this server is 0.
 func parseLoad(page []byte) (backend.Load, error) {
 	m, err := scrape.Parse(page)
 	if err != nil {
@@ -79,8 +78,8 @@ func parseLoad(page []byte) (backend.Load, error) {
 	return load, nil
 }
 
-// total leaves of a gauge's samples those that are not a part of another: with priority scheduling priority="" is the
-// total of the priorities, and each rank of tensor parallelism repeats what rank 0 says.
+// total returns a gauge's samples without those that other samples include. With priority scheduling, priority="" is
+// the total of the priorities. Each rank of tensor parallelism repeats the values of rank 0.
 func total(m scrape.Page, name string) []scrape.Sample {
 	var out []scrape.Sample
 	for _, s := range m.Samples(name) {
@@ -92,7 +91,7 @@ func total(m scrape.Page, name string) []scrape.Sample {
 	return out
 }
 
-// cached sums the tokens by the cache that they came from. Some versions give their total as well.
+// cached sums the cached tokens over their caches. Some versions report the total too.
 func cached(m scrape.Page) float64 {
 	var parts, whole []scrape.Sample
 	for _, s := range m.Samples("sglang:cached_tokens_total") {
@@ -105,7 +104,7 @@ func cached(m scrape.Page) float64 {
 	return max(scrape.Sum(parts), scrape.Sum(whole))
 }
 
-// active counts the requests that the server has not answered yet; -1 if it does not tell.
+// active returns the number of unanswered requests; -1 if the metric is missing.
 func active(m scrape.Page) int {
 	samples := m.Samples("sglang:http_requests_active")
 	if samples == nil {

@@ -11,9 +11,9 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/backendtest"
 )
 
-// The tests here replay what a real SGLang 0.5.23 sent.
+// These tests replay traffic of a real SGLang 0.5.23.
 
-// generate makes one call on a recording, and returns also the calls that were told as they came.
+// generate makes one call to a recording. It also returns the calls that were reported during the stream.
 func generate(t *testing.T, name string, r *backend.Request) (*backend.Response, []backend.ToolCall, error) {
 	t.Helper()
 	b, _ := replayed(t, name)
@@ -44,18 +44,18 @@ func TestRecordedTurns(t *testing.T) {
 		"base/tools-auto-parallel-false-stream":     {finish: backend.FinishToolCalls, told: 2, calls: []string{"", ""}}, // not enforced
 		"base/tools-auto-text-then-call-stream":     {finish: backend.FinishToolCalls, told: 1, calls: []string{""}, says: "I will"},
 		"base/tools-named-strict-stream":            {finish: backend.FinishToolCalls, told: 1, calls: []string{""}},
-		"base/tools-named-stream":                   {finish: backend.FinishLength, calls: []string{""}, told: 1}, // whole, and then white space to the limit
+		"base/tools-named-stream":                   {finish: backend.FinishLength, calls: []string{""}, told: 1}, // white space to the limit
 		"base/tools-required-strict-stream":         {finish: backend.FinishToolCalls, told: 1, calls: []string{""}},
-		"base/tools-auto-malformed-call-stream":     {finish: backend.FinishToolCalls, told: 1, calls: []string{"{}"}}, // altered in silence
-		"base/tools-auto-unknown-tool-stream":       {finish: backend.FinishStop, says: `"arguments": {`},              // its tail leaks
+		"base/tools-auto-malformed-call-stream":     {finish: backend.FinishToolCalls, told: 1, calls: []string{"{}"}}, // altered without notice
+		"base/tools-auto-unknown-tool-stream":       {finish: backend.FinishStop, says: `"arguments": {`},              // its end leaks into the text
 		"base/tools-auto-call-cut-by-length-stream": {finish: backend.FinishLength, calls: []string{""}},
 		"base/tools-auto-no-call-stream":            {finish: backend.FinishStop},
 		"think/reasoning-then-answer-stream":        {finish: backend.FinishStop, reasoning: true, says: "7 is prime"},
 		"think/reasoning-then-tool-call-stream":     {finish: backend.FinishToolCalls, reasoning: true, calls: []string{""}, told: 1},
 		"think/reasoning-cut-by-length-stream":      {finish: backend.FinishLength, reasoning: true},
 		"think/reasoning-swallows-json-schema-stream": {finish: backend.FinishLength,
-			reasoning: true}, // nothing is enforced before the end of the reasoning
-		"retract/retract-0":                  {finish: backend.FinishLength}, // stalled 17.7 s and went on
+			reasoning: true}, // the server enforces nothing before the end of the reasoning
+		"retract/retract-0":                  {finish: backend.FinishLength}, // stalled for 17.7 s and continued
 		"prio/preempted-zero":                {finish: backend.FinishLength},
 		"shutdown/sigterm-stream":            {finish: backend.FinishLength},
 		"guard/queue-waiting-1":              {finish: backend.FinishLength},
@@ -84,7 +84,7 @@ func TestRecordedTurns(t *testing.T) {
 	}
 }
 
-func TestCachedTokensAreToldOnlyWithTheReport(t *testing.T) {
+func TestCachedTokensNeedTheReport(t *testing.T) {
 	resp, _, err := generate(t, "fault/chat-no-cache-report-stream", ask())
 	require.NoError(t, err)
 	assert.EqualValues(t, -1, resp.Usage.CachedTokens)
@@ -103,7 +103,7 @@ func TestWhitespaceRunawayIsCut(t *testing.T) {
 	assert.Equal(t, backend.FinishStop, resp.Finish)
 }
 
-// Every documented status and body has its class, in whatever shape and place it comes.
+// Every documented status and body has its class, in any shape and place.
 func TestRecordedErrorsHaveTheirClass(t *testing.T) {
 	classes := map[string]backend.Class{
 		"base/err-too-long":                      backend.ContextTooLong,
@@ -147,7 +147,7 @@ func TestRecordedErrorsHaveTheirClass(t *testing.T) {
 		"base/max-tokens-huge-stream":            backend.InvalidRequest,
 		"rust/err-bad-json":                      backend.InvalidRequest,
 	}
-	classes["base/err-not-found"] = backend.Transient // the route may be away for a moment
+	classes["base/err-not-found"] = backend.Transient // the route may be missing temporarily
 	for _, name := range backendtest.Recordings(t, "sglang-0.5.23/base/err-*") {
 		if name = strings.TrimPrefix(name, "sglang-0.5.23/"); classes[name] == "" {
 			classes[name] = backend.InvalidRequest
@@ -170,7 +170,7 @@ func TestRecordedErrorsHaveTheirClass(t *testing.T) {
 
 func TestLoadOfARealServer(t *testing.T) {
 	cases := map[string]backend.Load{
-		// 1 running and 2 queued; the gauges said 0 and 0.
+		// 1 running and 2 queued; the gauges were 0 and 0.
 		"guard/metrics-under-load": {Running: 3, Waiting: 0, KVUsage: 0, KVCapacityTokens: 8192, PromptTokens: 0, CachedTokens: 0, GeneratedTokens: 0, Preemptions: 0},
 		"prio/metrics-under-load":  {Running: 1, Waiting: 4, KVUsage: 0.01, KVCapacityTokens: 8192, PromptTokens: 33, CachedTokens: 0, GeneratedTokens: 8, Preemptions: 0},
 		"base/metrics-after":       {Running: 0, Waiting: 0, KVUsage: 0.04, KVCapacityTokens: 8192, PromptTokens: 10747, CachedTokens: 8115, GeneratedTokens: 2185, Preemptions: 0},

@@ -12,20 +12,20 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
-// listLife is how long the server's list of models is believed. A server that is restarted with another model would
-// answer in the old one's name.
+// listLife is how long the server's list of models is valid. A server that restarted with another model would answer
+// under the old model's name.
 const listLife = 30 * time.Second
 
-// served remembers which models the server lists. The zero value knows none.
+// served caches the server's list of models. The zero value is empty.
 type served struct {
 	mu     sync.Mutex
 	names  []string  // guarded by mu
-	at     time.Time // when they were asked for; guarded by mu
-	asking bool      // a call asks for them; guarded by mu
+	at     time.Time // when they were listed; guarded by mu
+	asking bool      // a call is reading the list; guarded by mu
 }
 
-// find returns the name by which a model is asked for, "" being the first. ask says that the caller has to get the list
-// and hand it to asked: the model is not on it, or it is old and nobody else asks.
+// find returns the name to send for a model; "" means the first model. If ask is true, the caller must read the list
+// and pass it to asked: the model is missing, or the list is old and no other caller is reading it.
 func (s *served) find(name string) (model string, ask bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -37,7 +37,7 @@ func (s *served) find(name string) (model string, ask bool) {
 	return "", true
 }
 
-// asked takes the list that was asked for.
+// asked stores the result of reading the list.
 func (s *served) asked(models []backend.Model, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,14 +52,14 @@ func (s *served) asked(models []backend.Model, err error) {
 	}
 }
 
-// doubt makes the next call ask again.
+// doubt makes the next call read the list again.
 func (s *served) doubt() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.at = time.Time{}
 }
 
-// pick finds a model among those that are served. "base:adapter" asks for an adapter on a served base.
+// pick finds a model in the list. "base:adapter" means an adapter on a served base.
 func pick(names []string, name string) (string, bool) {
 	if name == "" {
 		if len(names) == 0 {
@@ -71,7 +71,7 @@ func pick(names []string, name string) (string, bool) {
 	return name, slices.Contains(names, name) || slices.Contains(names, base)
 }
 
-// known checks that the server serves a model, since the server does not, and returns the name to ask for.
+// known checks that the server serves a model, because the server itself does not check it, and returns the name to send.
 func (b *Backend) known(ctx context.Context, name string) (string, error) {
 	model, ask := b.served.find(name)
 	if !ask {
@@ -91,7 +91,7 @@ func (b *Backend) known(ctx context.Context, name string) (string, error) {
 	}
 	model, ok := pick(names, name)
 	if len(names) == 0 && name != "" {
-		return name, nil // the server lists none
+		return name, nil // the server's list is empty
 	}
 	if !ok {
 		return "", &backend.Error{Class: backend.UnknownModel, Endpoint: b.Endpoint(),

@@ -15,7 +15,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/openaichat"
 )
 
-// KeyHint names the variables that a key is read from.
+// KeyHint names the variables of the API key.
 const KeyHint = "BATCHAGENT_API_KEY or SGLANG_API_KEY"
 
 // Schemes are the URL schemes of this adapter.
@@ -25,14 +25,14 @@ var Schemes = map[string]endpoint.Scheme{
 	"sglang+https": {HTTP: "https"},
 }
 
-// Declared is what the adapter says of itself.
+// Declared are the adapter's capabilities.
 var Declared = backend.Capabilities{
 	Name:             "sglang",
 	PrefixCache:      true,
 	CachedUsage:      true,
 	StructuredOutput: true,
 	Priority:         true,
-	MaxConcurrent:    256, // as vLLM; the server's own bound follows from its memory, and its queue has none
+	MaxConcurrent:    256, // as for vLLM; the server's own limit depends on its memory, and its queue has none
 }
 
 // Config describes one SGLang server.
@@ -43,14 +43,14 @@ type Config struct {
 	Transport http.RoundTripper   // Defaults to endpoint.NewTransport.
 }
 
-// Backend is one SGLang server. It is a [backend.Backend], [backend.TokenCounter] and [backend.LoadReporter].
+// Backend is one SGLang server. It implements [backend.Backend], [backend.TokenCounter] and [backend.LoadReporter].
 type Backend struct {
 	*openaichat.Client
 	log      *slog.Logger
 	served   served
-	settings atomic.Pointer[settings] // nil until asked for
+	settings atomic.Pointer[settings] // nil until read
 	plain    atomic.Bool              // the server refuses requests with a priority
-	blind    atomic.Bool              // it was said that there are no metrics
+	blind    atomic.Bool              // the missing metrics were already logged
 	aborts   aborts
 }
 
@@ -81,25 +81,25 @@ func New(cfg Config) (*Backend, error) {
 	return b, nil
 }
 
-// extra gives the fields of a request that SGLang has beyond the protocol. The priority is always sent, because an
-// unset one comes after every other: a plain 0 must stay before -1.
+// extra returns SGLang's fields outside of the protocol. It always sends the priority, because a missing one sorts
+// last: a plain 0 must come before -1.
 func (b *Backend) extra(r *backend.Request) []openaichat.Field {
 	fields := []openaichat.Field{{Name: "rid", Value: r.ID}}
 	if b.plain.Load() {
 		return fields
 	}
-	priority := r.Hints.Priority // higher is sooner here, unless the server was told otherwise
+	priority := r.Hints.Priority // higher is sooner, unless the server is configured otherwise
 	if s := b.settings.Load(); s != nil && s.LowFirst {
 		priority = -priority
 	}
 	return append(fields, openaichat.Field{Name: "priority", Value: priority})
 }
 
-// class knows SGLang's errors by their words, since their type and often their status say little.
+// class recognizes SGLang's errors by their message, because their type and often their status are too general.
 func class(e openaichat.Refusal) backend.Class {
 	words := strings.ToLower(e.Message)
 	switch {
-	case strings.Contains(words, "exceeds the maximum allowed length"): // of the KV pool, which may be below the window
+	case strings.Contains(words, "exceeds the maximum allowed length"): // the limit of the KV pool, which may be below the window
 		return backend.ContextTooLong
 	case strings.Contains(words, priorityRefused), strings.Contains(words, "duplicate request id"):
 		return backend.Transient // the next call has no priority, and another ID
@@ -111,18 +111,18 @@ func class(e openaichat.Refusal) backend.Class {
 	return ""
 }
 
-// priorityRefused is how a server says that it was started with --abort-on-priority-when-disabled.
+// priorityRefused is in the error of a server that was started with --abort-on-priority-when-disabled.
 const priorityRefused = "using priority is disabled"
 
-// settings are what the adapter reads from the server's page of settings.
+// settings are the values that the adapter uses from the server's page of settings.
 type settings struct {
 	PromptLimit int  `json:"max_req_input_len"`    // tokens
 	KVTokens    int  `json:"max_total_num_tokens"` // of the whole cache
 	LowFirst    bool `json:"schedule_low_priority_values_first"`
 }
 
-// learn reads the server's settings. A server that keeps them to itself is no error: then nothing is known. The error
-// of a page that cannot be read does not quote it, for it holds keys.
+// learn reads the server's settings. If the server refuses, learn returns zero settings. The log line about an
+// unreadable page does not quote it, because the page contains keys.
 func (b *Backend) learn(ctx context.Context) settings {
 	var s settings
 	page, err := b.Fetch(ctx, http.MethodGet, "/server_info", nil)
@@ -136,8 +136,8 @@ func (b *Backend) learn(ctx context.Context) settings {
 	return s
 }
 
-// Models lists what the server serves. The window is what a prompt may have: a KV cache smaller than the model's context
-// bounds it.
+// Models lists the served models. A model's window is the prompt limit if that is smaller: a KV cache smaller than the
+// model's context limits prompts.
 func (b *Backend) Models(ctx context.Context) ([]backend.Model, error) {
 	models, err := b.Client.Models(ctx)
 	if err != nil {
@@ -153,8 +153,8 @@ func (b *Backend) Models(ctx context.Context) ([]backend.Model, error) {
 	return models, nil
 }
 
-// Ready asks the cheap route. /health would generate a token and take a second. The optional front end in Rust does not
-// have it; there the list of models must do.
+// Ready requests the cheap route /ready. /health would generate a token and take a second. A server without the route,
+// such as the optional frontend in Rust, must list its models instead.
 func (b *Backend) Ready(ctx context.Context) error {
 	_, err := b.Fetch(ctx, http.MethodGet, "/ready", nil)
 	if e, ok := errors.AsType[*backend.Error](err); ok && e.Status == http.StatusNotFound {
@@ -173,7 +173,7 @@ func (b *Backend) CountTokens(ctx context.Context, r *backend.Request) (int, err
 	return b.Tokenize(ctx, call)
 }
 
-// Close frees idle connections, after the aborts that are under way.
+// Close waits for running aborts and closes idle connections.
 func (b *Backend) Close() error {
 	b.aborts.close()
 	return b.Client.Close()

@@ -51,7 +51,7 @@ func recording(t *testing.T, name string) backendtest.Reply {
 	return backendtest.Reply{Bytes: backendtest.Recording(t, "sglang-0.5.23/"+name)}
 }
 
-// routes are those of a real server, as it was recorded. Others can be added or replaced, by recordings' names.
+// routes are the recorded routes of a real server. Tests can add or replace routes by recordings' names.
 func routes(t *testing.T, more map[string]string) map[string]backendtest.Reply {
 	t.Helper()
 	out := map[string]backendtest.Reply{
@@ -67,7 +67,7 @@ func routes(t *testing.T, more map[string]string) map[string]backendtest.Reply {
 	return out
 }
 
-// replayed opens a backend on a server whose chat is one recording.
+// replayed opens a backend on a server that answers chat requests with one recording.
 func replayed(t *testing.T, name string) (*Backend, *backendtest.Server) {
 	t.Helper()
 	server := backendtest.ReplayRoutes(t, routes(t, map[string]string{chatRoute: name}))
@@ -111,7 +111,7 @@ func TestOddModels(t *testing.T) {
 	backendtest.RunOdd(t, func(t *testing.T, addr string) backend.Backend { return open(t, addr) })
 }
 
-// strict refuses what SGLang refuses and vLLM takes.
+// strict refuses the requests that SGLang refuses and vLLM accepts.
 func strict(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v1/chat/completions" {
@@ -150,11 +150,11 @@ func TestPriorityIsAlwaysSentAndHigherIsSooner(t *testing.T) {
 		r.Hints.Priority = hint
 		_, err := b.Generate(t.Context(), r, backend.Observer{})
 		require.NoError(t, err)
-		assert.Equal(t, want, sent(t, server, 0)["priority"], "an unset one would come last")
+		assert.Equal(t, want, sent(t, server, 0)["priority"], "an unset priority sorts last")
 	}
 }
 
-func TestServerThatSortsTheOtherWayGetsTheOtherSign(t *testing.T) {
+func TestPrioritySignFollowsTheServersOrder(t *testing.T) {
 	all := routes(t, nil)
 	all["GET /server_info"] = backendtest.Reply{Bytes: []byte("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + `{"schedule_low_priority_values_first":true}`)}
 	server := backendtest.ReplayRoutes(t, all)
@@ -165,7 +165,7 @@ func TestServerThatSortsTheOtherWayGetsTheOtherSign(t *testing.T) {
 	assert.Equal(t, -5.0, sent(t, server, 0)["priority"])
 }
 
-func TestServerThatRefusesPrioritiesGetsNone(t *testing.T) {
+func TestRefusedPrioritiesAreOmitted(t *testing.T) {
 	for _, refusal := range []string{"fault/priority-refused-stream", "fault/priority-refused"} {
 		server := backendtest.ReplayRoutes(t, routes(t, map[string]string{chatRoute: refusal}))
 		var log bytes.Buffer
@@ -182,7 +182,7 @@ func TestServerThatRefusesPrioritiesGetsNone(t *testing.T) {
 	}
 }
 
-func TestEveryCallHasAnotherRequestID(t *testing.T) {
+func TestEveryCallHasItsOwnRequestID(t *testing.T) {
 	b, server := replayed(t, "base/chat-stream")
 	ids := map[any]bool{}
 	for i := range 3 {
@@ -198,7 +198,7 @@ func TestEveryCallHasAnotherRequestID(t *testing.T) {
 	assert.Len(t, ids, 3)
 }
 
-func TestModelIsCheckedBecauseTheServerDoesNot(t *testing.T) {
+func TestModelIsCheckedByTheAdapter(t *testing.T) {
 	b, server := replayed(t, "base/chat-stream")
 	r := ask()
 	r.Model = "gpt-4o"
@@ -218,7 +218,7 @@ func TestModelIsCheckedBecauseTheServerDoesNot(t *testing.T) {
 	assert.LessOrEqual(t, len(server.Asked("GET /v1/models")), 2, "the list is remembered")
 }
 
-func TestRestartedServerIsAskedAgainForItsModels(t *testing.T) {
+func TestModelsAreListedAgainAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		model, asked, down := "old", 0, false
 		b, err := New(Config{URL: "sglang://server.test", Getenv: env(nil), Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -247,11 +247,11 @@ func TestRestartedServerIsAskedAgainForItsModels(t *testing.T) {
 		down = true
 		assert.Equal(t, backend.Transient, call())
 		down, model = false, "new"
-		assert.Equal(t, backend.UnknownModel, call(), "the list was doubted after the failure")
+		assert.Equal(t, backend.UnknownModel, call(), "the failure made the list stale")
 		model = "old"
 		assert.Empty(t, call())
 		model = "new"
-		assert.Empty(t, call(), "nothing told of a restart")
+		assert.Empty(t, call(), "the adapter does not know of the restart yet")
 		time.Sleep(listLife)
 		assert.Equal(t, backend.UnknownModel, call(), "the list is old")
 	})
@@ -280,10 +280,10 @@ func TestHistoryIsRepairedBeforeItIsSent(t *testing.T) {
 
 	_, err = b.CountTokens(t.Context(), r)
 	assert.Error(t, err, "this recording has no tokenizer")
-	assert.Contains(t, string(server.Asked("POST /tokenize")[0].Content), "not_json", "what is counted is what is sent")
+	assert.Contains(t, string(server.Asked("POST /tokenize")[0].Content), "not_json", "the counted prompt equals the sent prompt")
 }
 
-func TestFieldsThatTheServerRefusesAreNotSent(t *testing.T) {
+func TestRefusedFieldsAreNotSent(t *testing.T) {
 	b, server := replayed(t, "base/chat-stream")
 	zero := 0.0
 	r := ask()
@@ -322,7 +322,7 @@ func TestAnswerIsClampedToTheWindow(t *testing.T) {
 	assert.Equal(t, 2, turns)
 }
 
-func TestGivenUpCallIsAborted(t *testing.T) {
+func TestCancelledCallIsAborted(t *testing.T) {
 	rids, aborted := make(chan string, 1), make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var body struct{ RID string }
@@ -356,10 +356,10 @@ func TestGivenUpCallIsAborted(t *testing.T) {
 	r.SilenceTimeout = 20 * time.Millisecond
 	_, err = b.Generate(t.Context(), r, backend.Observer{})
 	require.Equal(t, backend.Transient, backend.ClassOf(err), "%v", err)
-	assert.Equal(t, <-rids, <-aborted, "a call that fell silent is aborted too")
+	assert.Equal(t, <-rids, <-aborted, "a silent call is aborted too")
 }
 
-func TestAbortsAreBoundedAndClosed(t *testing.T) {
+func TestAbortsAreLimitedAndClosed(t *testing.T) {
 	var a aborts
 	hold, ran := make(chan struct{}), make(chan struct{}, 2*maxAborts)
 	for range 2 * maxAborts {
@@ -375,7 +375,7 @@ func TestAbortsAreBoundedAndClosed(t *testing.T) {
 	a.close()
 }
 
-func TestReadyAsksTheCheapRoute(t *testing.T) {
+func TestReadyUsesTheCheapRoute(t *testing.T) {
 	b, server := replayed(t, "base/chat-stream")
 	require.NoError(t, b.Ready(t.Context()))
 	require.Len(t, server.Requests(), 1)
@@ -397,15 +397,15 @@ func TestWindowIsTheTruePromptLimit(t *testing.T) {
 	}
 	server := backendtest.ReplayRoutes(t, routes(t, map[string]string{"GET /server_info": "guard/server-info-without-key"}))
 	models, err := open(t, server.Addr).Models(t.Context())
-	require.NoError(t, err, "a server may keep its settings to itself")
+	require.NoError(t, err, "the settings are optional")
 	assert.Equal(t, 4096, models[0].MaxModelLen)
 }
 
-func TestSettingsAreNeverTold(t *testing.T) {
+func TestSettingsAreNeverLogged(t *testing.T) {
 	const secret = "sk-admin-hunter2"
 	for _, page := range []string{
 		`{"api_key":"` + secret + `","admin_api_key":"` + secret + `","max_req_input_len":10,"max_total_num_tokens":20}`,
-		`{"api_key":"` + secret + `","max_req_input_len":"ten"}`, // not readable
+		`{"api_key":"` + secret + `","max_req_input_len":"ten"}`, // unreadable
 		`{"api_key":"` + secret,
 	} {
 		all := routes(t, map[string]string{"GET /metrics": "base/metrics-idle"})

@@ -16,14 +16,15 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 }
 
 const (
-	// longPrompt is more tokens than a block of any prefix cache has.
+	// longPrompt is more tokens than a block of any prefix cache holds.
 	longPrompt = 256
-	// silentAnswers is after how many answers to long prompts without cached tokens the flag for them is taken to be missing.
+	// silentAnswers is the number of answers to long prompts without cached tokens after which the server's flag for
+	// them counts as missing.
 	silentAnswers = 20
 )
 
-// watchCached logs that the server reports no cached tokens. vLLM leaves them out of an answer for which nothing was cached,
-// so a few answers without them are no sign.
+// watchCached logs that the server reports no cached tokens. vLLM omits them from an answer without cached tokens, so a
+// few such answers prove nothing.
 func (b *Backend) watchCached(u backend.Usage) {
 	switch {
 	case u.CachedTokens >= 0:
@@ -33,7 +34,7 @@ func (b *Backend) watchCached(u backend.Usage) {
 	}
 }
 
-// tell remembers that the server lacks something, and logs it the first time.
+// tell records that the server misses an ability, and logs it the first time.
 func (b *Backend) tell(what, message string) {
 	if b.lacks.Add("", what) {
 		b.log.Warn(message, "endpoint", b.Endpoint(), "what", what)

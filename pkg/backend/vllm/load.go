@@ -11,12 +11,12 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/scrape"
 )
 
-// Load reads the server's metrics. Of several engines behind one server the counts are added, and the fullest one's
-// KV usage is taken. Of a server without metrics nothing is known.
+// Load reads the server's metrics. For several engines behind one server it adds the counts, and uses the KV usage of
+// the fullest engine. Without metrics every value is unknown.
 func (b *Backend) Load(ctx context.Context) (backend.Load, error) {
 	page, err := b.Fetch(ctx, http.MethodGet, "/metrics", nil)
 	if e, refused := errors.AsType[*backend.Error](err); refused && e.Status == http.StatusNotFound {
-		// A gateway may pass on the API alone.
+		// A gateway may forward the API only.
 		b.tell("metrics", "the server has no metrics, so its load and the size of its KV cache are not known; let the gateway pass on /metrics")
 		page, err = nil, nil
 	}
@@ -39,7 +39,7 @@ func parseLoad(page []byte) (backend.Load, error) {
 	return backend.Load{
 		Running: int(m.Sum("vllm:num_requests_running")),
 		Waiting: int(m.Sum("vllm:num_requests_waiting")),
-		// gpu_cache_usage_perc is the name before 0.9. The old gpu_prefix_cache_* are left out: they count blocks.
+		// gpu_cache_usage_perc is the name before 0.9. The old gpu_prefix_cache_* are not used: they count blocks.
 		KVUsage:          m.Highest("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
 		KVCapacityTokens: capacity(m),
 		PromptTokens:     int64(m.Sum("vllm:prompt_tokens_total")),
@@ -49,8 +49,8 @@ func parseLoad(page []byte) (backend.Load, error) {
 	}, nil
 }
 
-// capacity adds up the KV cache of all engines in tokens; -1 if a server does not tell. The blocks are the second
-// choice, because engines with several kinds of cache hold fewer tokens than they suggest.
+// capacity returns the KV cache of all engines in tokens; -1 if it is missing. The number of blocks is the second
+// choice, because engines with several kinds of cache hold fewer tokens than their blocks suggest.
 func capacity(m scrape.Page) int {
 	total := 0
 	for _, s := range m.Samples("vllm:cache_config_info") {
@@ -66,7 +66,7 @@ func capacity(m scrape.Page) int {
 	return total
 }
 
-// Version is the server's, as "0.32.0".
+// Version returns the server's version, such as "0.32.0".
 func (b *Backend) Version(ctx context.Context) (string, error) {
 	page, err := b.Fetch(ctx, http.MethodGet, "/version", nil)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/openaichat"
 )
 
-// KeyHint names the variables that a key is read from.
+// KeyHint names the variables of the API key.
 const KeyHint = "BATCHAGENT_API_KEY or VLLM_API_KEY"
 
 // Schemes are the URL schemes of this adapter.
@@ -33,13 +33,13 @@ type Config struct {
 	Transport http.RoundTripper   // Defaults to endpoint.NewTransport.
 }
 
-// Backend is one vLLM server. It is a [backend.Backend], [backend.TokenCounter] and [backend.LoadReporter].
+// Backend is one vLLM server. It implements [backend.Backend], [backend.TokenCounter] and [backend.LoadReporter].
 type Backend struct {
 	*openaichat.Client
 	log *slog.Logger
-	// lacks is what the server was found not to have, each logged once.
+	// lacks records the server's missing abilities, each logged once.
 	lacks  endpoint.Refusals
-	silent atomic.Int64 // answers to long prompts that reported no cached tokens; far below 0 once one did
+	silent atomic.Int64 // answers to long prompts without cached tokens; far below 0 after one with them
 }
 
 // New returns a backend for a server. It does not connect.
@@ -78,25 +78,25 @@ func (b *Backend) dialect() openaichat.Dialect {
 	}
 }
 
-// extra returns the fields of a request that vLLM has beyond the protocol.
+// extra returns vLLM's fields outside of the protocol.
 func (b *Backend) extra(r *backend.Request) []openaichat.Field {
 	fields := make([]openaichat.Field, 0, 6)
 	if r.Hints.Priority != 0 {
-		fields = append(fields, openaichat.Field{Name: "priority", Value: -r.Hints.Priority}) // lower is sooner here
+		fields = append(fields, openaichat.Field{Name: "priority", Value: -r.Hints.Priority}) // lower is sooner in vLLM
 	}
 	if r.Hints.Session != "" {
 		fields = append(fields, openaichat.Field{Name: "session_id", Value: r.Hints.Session})
 	}
 	if r.ID != "" {
-		// A repeated call may meet its cut predecessor still running, and older engines refuse an ID that is in use.
+		// The cut predecessor of a repeated call may still be running, and older engines refuse an ID that is in use.
 		id := r.ID + "-" + strconv.FormatUint(rand.Uint64(), 36) //nolint:gosec // unique, not secret
 		fields = append(fields, openaichat.Field{Name: "request_id", Value: id})
 	}
 	return fields
 }
 
-// Ready asks the health route, which fails when the engine is dead. A gateway may not have it: there the list of models must
-// do.
+// Ready requests the health route, which fails when the engine is dead. If a gateway does not have the route, Ready
+// requests the list of models instead.
 func (b *Backend) Ready(ctx context.Context) error {
 	_, err := b.Fetch(ctx, http.MethodGet, "/health", nil)
 	if e, ok := errors.AsType[*backend.Error](err); ok && e.Status == http.StatusNotFound {

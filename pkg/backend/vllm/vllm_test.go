@@ -72,7 +72,7 @@ func TestConformanceOnTheSimulator(t *testing.T) {
 	})
 }
 
-func TestSimulatedModelIsToldAsSuch(t *testing.T) {
+func TestSimulatedModelIsMarked(t *testing.T) {
 	sim, err := vllmsim.New(vllmsim.Config{})
 	require.NoError(t, err)
 	server := httptest.NewServer(sim)
@@ -107,7 +107,7 @@ func TestHigherPriorityIsSentAsLower(t *testing.T) {
 	}
 }
 
-func TestRepeatedCallHasAnotherRequestID(t *testing.T) {
+func TestRepeatedCallHasItsOwnRequestID(t *testing.T) {
 	b, server := replayed(t, "vllm-0.32/chat-stream")
 	ids := map[any]bool{}
 	for range 2 {
@@ -123,7 +123,7 @@ func TestRepeatedCallHasAnotherRequestID(t *testing.T) {
 	assert.Len(t, ids, 2)
 }
 
-func TestReadyAsksTheHealthRoute(t *testing.T) {
+func TestReadyUsesTheHealthRoute(t *testing.T) {
 	b, server := replayed(t, "vllm-0.32/health")
 	require.NoError(t, b.Ready(t.Context()))
 	assert.Equal(t, "/health", server.Requests()[0].URL.Path)
@@ -230,7 +230,7 @@ func TestKeyInTheURLIsRefused(t *testing.T) {
 	}
 }
 
-func TestUnencryptedKeyIsWarnedOfWithoutTellingIt(t *testing.T) {
+func TestUnencryptedKeyIsWarnedAboutWithoutShowingIt(t *testing.T) {
 	vars := env(map[string]string{"VLLM_API_KEY": "hunter2"})
 	for url, warns := range map[string]bool{"vllm://10.1.2.3": true, "vllm://127.0.0.1": false, "vllm+https://10.1.2.3": false} {
 		var log bytes.Buffer
@@ -246,8 +246,8 @@ func TestOddModels(t *testing.T) {
 	backendtest.RunOdd(t, func(t *testing.T, addr string) backend.Backend { return open(t, addr) })
 }
 
-// What a server does not have is found out by use, left away, and told once.
-func TestWhatAServerLacksIsLeftAwayAndToldOnce(t *testing.T) {
+// A missing ability is detected by use, omitted afterwards, and logged once.
+func TestMissingAbilityIsOmittedAndLoggedOnce(t *testing.T) {
 	bodies := make(chan string, 16)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -287,14 +287,14 @@ func TestWhatAServerLacksIsLeftAwayAndToldOnce(t *testing.T) {
 	}
 	last := <-bodies
 	assert.NotContains(t, last, "priority")
-	assert.Contains(t, last, "request_id", "what was not refused is still sent")
+	assert.Contains(t, last, "request_id", "fields that were not refused are still sent")
 	for _, what := range []string{"what=priority", "what=session_id", "pass on /metrics"} {
 		assert.Equal(t, 1, strings.Count(log.String(), what), log.String())
 	}
 	assert.Equal(t, 3, strings.Count(log.String(), "WARN"))
 }
 
-// vLLM reports cached tokens only where there were some.
+// vLLM reports cached tokens only if there are any.
 func TestMissingCachedTokensAreLoggedAfterManyAnswers(t *testing.T) {
 	var log bytes.Buffer
 	open := func() *Backend {
@@ -323,7 +323,7 @@ func TestMissingCachedTokensAreLoggedAfterManyAnswers(t *testing.T) {
 	assert.Empty(t, log.String(), "the flag is there")
 }
 
-func TestOtherRefusalsStand(t *testing.T) {
+func TestOtherRefusalsAreReturned(t *testing.T) {
 	b, server := replayed(t, "vllm-0.32/err-temperature")
 	r := ask()
 	r.Hints = backend.Hints{Priority: 2, Session: "s"}

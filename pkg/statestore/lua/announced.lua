@@ -1,7 +1,7 @@
--- announced.lua: forget a booking whose ID has been told.
+-- announced.lua: delete a booking after the submission printed its batch ID.
 -- KEYS[1] submission of one fingerprint
 -- ARGV[1] batch ID
--- Returns 1 if it was booked. Another ID's booking stays.
+-- Returns 1 deleted, 0 no booking of this ID. A booking of another ID stays.
 -- Atomic. Repeatable.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0

@@ -1,9 +1,9 @@
--- at.lua: read results by their places in the stream.
+-- at.lua: read results by their positions in the stream.
 -- KEYS[1] results
 -- ARGV cursors
--- Returns {{index, status, result}...} in the order of the cursors; {} for one that was taken back or trimmed.
--- Atomic. Read-only. One reply, where a pipeline has many: an embedded server answers the first command before it reads the
--- last, and would wait for a client that is still writing.
+-- Returns {{index, status, result}...} in the order of the cursors; {} for a result that was taken back or trimmed.
+-- Atomic. Read-only. A script returns one reply where a pipeline returns many. An embedded server answers the first command of a
+-- pipeline before it reads the last, and would block on a client that is still writing.
 local out = {}
 for a = 1, #ARGV do
   local id = ARGV[a] .. '-0'

@@ -1,7 +1,7 @@
 -- bind.lua: bind a batch to the first model that answered for it.
 -- KEYS[1] meta
 -- ARGV[1] model  ARGV[2] 1: the batch may use any model
--- Returns the model to which the batch is bound; '' if the batch is gone. models lists those that were used, one a line, at most 16.
+-- Returns the model that the batch is bound to; '' if the batch is gone. Field models lists the models used, one a line, at most 16.
 -- Atomic. Repeatable.
 local phase, bound, models = unpack(redis.call('HMGET', KEYS[1], 'phase', 'model', 'models'))
 if not phase then

@@ -1,7 +1,7 @@
--- book.lua: find the batch that an interrupted submission began, or book an ID for this one.
+-- book.lua: find the batch of an interrupted submission, or book an ID for this one.
 -- KEYS[1] submission of one fingerprint
--- ARGV[1] batch ID  ARGV[2] ms that the booking lasts
--- Returns the ID to go on with.
+-- ARGV[1] batch ID  ARGV[2] lifetime of the booking, ms
+-- Returns the ID to use: the booked one if there is one, else ARGV[1].
 -- Atomic. Repeatable.
 local booked = redis.call('GET', KEYS[1])
 if booked then

@@ -1,6 +1,6 @@
--- budget.lua: set what a batch may use, which may let a paused one go on.
+-- budget.lua: set the budget of a batch. A higher budget resumes a paused batch.
 -- KEYS[1] meta
--- ARGV[1] tokens  ARGV[2] US dollars; 0 bounds nothing
+-- ARGV[1] tokens  ARGV[2] US dollars; 0 is no limit
 -- Returns 1 set, 0 the batch is gone.
 -- Atomic. Repeatable.
 if redis.call('EXISTS', KEYS[1]) == 0 then

@@ -1,8 +1,8 @@
--- cancel.lua: give every job that has no result yet a cancelled one.
+-- cancel.lua: start to give every job without a result a cancelled one.
 -- KEYS[1] meta  KEYS[2] plan  KEYS[3] jobs  KEYS[4] lease  KEYS[5] back  KEYS[6] results  KEYS[7] finished  KEYS[8] failed  KEYS[9] alone
 -- KEYS[10] calls
--- Returns the phase; '' if the batch is gone. An open batch is sealed with what was fed.
--- Atomic. Repeatable. The results themselves are committed by whoever claims the jobs next.
+-- Returns the phase; '' if the batch is gone. An open batch is sealed with the jobs fed so far.
+-- Atomic. Repeatable. The next claims of the jobs commit the results.
 local phase, fed = unpack(redis.call('HMGET', KEYS[1], 'phase', 'fed'))
 if not phase then
   return ''

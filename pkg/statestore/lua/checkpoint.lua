@@ -1,7 +1,7 @@
 -- checkpoint.lua: append one turn to a job's journal.
 -- KEYS[1] lease  KEYS[2] journal
--- ARGV[1] index  ARGV[2] fence  ARGV[3] turn, 1-based  ARGV[4] the turn
--- Returns 1 appended, 0 was there already (a repeat after a lost reply), -1 fenced, -2 a turn is missing before it.
+-- ARGV[1] index  ARGV[2] fence  ARGV[3] turn, 1-based  ARGV[4] the turn's content
+-- Returns 1 appended, 0 already there (a repeat after a lost reply), -1 fenced, -2 the turn before it is missing.
 -- Atomic. Repeatable. Holds I1, I3.
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
   return -1

@@ -1,13 +1,12 @@
--- claim.lua: lease up to ARGV[2] jobs to a worker: released ones first, then lapsed ones, then new ones. When there is none of
--- these and the caller runs nothing else, one job that must run alone.
+-- claim.lua: lease up to ARGV[2] jobs to a worker: first released ones, then expired ones, then new ones. If there are none and the
+-- caller runs no other job, it leases one job that must run alone.
 -- KEYS[1] meta  KEYS[2] jobs  KEYS[3] lease  KEYS[4] back  KEYS[5] alone  KEYS[6] calls
--- ARGV[1] consumer  ARGV[2] count, at least 1  ARGV[3] lease, ms  ARGV[4] journal key prefix  ARGV[5] 1: the caller runs
--- nothing else
+-- ARGV[1] consumer  ARGV[2] count, at least 1  ARGV[3] lease, ms  ARGV[4] journal key prefix  ARGV[5] 1: the caller runs no other job
 -- Returns {phase, job...}; a job is {index, entry ID, token, attempt, exhausted, payload, {turn...}, alone, queued}.
--- phase '' says that the batch is gone. exhausted = 1 says that the job used up its attempts: it must not run, only be
--- finished as WorkerLost. alone = 1 says that it must run with no other job beside it. queued is for how many ms nobody
--- had the job, since it was fed, released or retried; 0 after a lapsed lease.
--- A batch gives no more jobs than its budget has room for. If that is none, lapsed jobs are queued as released ones.
+-- phase is '' if the batch is gone. exhausted is 1 if the job has no attempts left: the worker must not run it, only finish it as
+-- WorkerLost. alone is 1 if the job must run with no other job beside it. queued is how long the job waited without a lease, in ms,
+-- since it was fed, released or retried; 0 after an expired lease.
+-- A claim returns no more jobs than the batch's budget has room for. Without any room, it queues expired jobs as released ones.
 -- Atomic. NOT repeatable: after an unknown outcome read held.lua before claiming again.
 -- Holds I1 (a new token for every claim), I4, I5.
 local phase, swept, cursor, maxa, capped, of, ledger =
@@ -29,7 +28,7 @@ if (capped or of) and phase ~= 'CANCELLING' then
     local _, cost = account(KEYS[1])
     local e = estimate(l, 0, 0)
     if l[5] == 0 then
-      e = {0, 0, 0} -- nothing is known of a call, so each one decides when it reserves
+      e = {0, 0, 0} -- no call has ended yet, so each call decides when it reserves
     end
     local n = fitting(s, e[1] + e[3], cost(unpack(e)))
     open = n > 0
@@ -37,8 +36,8 @@ if (capped or of) and phase ~= 'CANCELLING' then
   end
 end
 
--- take leases entries; old holds the lease, if any, that each had before, and since when each was queued, as text. One
--- HINCRBY and one HSET serve them all, because a call from Lua costs more than what these commands do.
+-- take leases entries. old holds the previous lease of each, if any; since holds the time each was queued, as text. One HINCRBY
+-- and one HSET serve all entries, because a call from Lua costs more than these commands do.
 local none = {}
 local function take(entries, old, since, alone)
   local token = redis.call('HINCRBY', KEYS[1], 'token', #entries) - #entries
@@ -52,7 +51,7 @@ local function take(entries, old, since, alone)
     end
     if attempt > maxa then
       attempt, exhausted = maxa, 1
-      -- No attempt begins, so a release of this lease has none to give back.
+      -- No attempt starts, so a release of this lease gives none back.
       redis.call('HSET', KEYS[3], 'x' .. index, 1)
       redis.call('HSET', KEYS[1], 'exhausted', 1)
     end
@@ -65,8 +64,8 @@ local function take(entries, old, since, alone)
   count = count - #entries
 end
 
--- last reports whether only one attempt is left to a job whose other ones all ended with their worker gone. It may be the
--- one that kills them, and what runs beside it would lose an attempt with it.
+-- last reports whether a job has only one attempt left because its worker died in each of the others. The job may be what kills
+-- them, and jobs beside it would lose an attempt with it.
 local function last(held)
   if maxa < 2 or not held or phase == 'CANCELLING' then
     return false
@@ -74,7 +73,7 @@ local function last(held)
   return tonumber(string.match(held, '^%d+|(%d+)|')) == maxa - 1
 end
 
--- aside keeps such a job for a worker that runs nothing else. It leaves the PEL, so that no sweep comes by it.
+-- aside keeps such a job for a worker that runs no other job. It leaves the PEL, so that sweeps skip it.
 local function aside(id, index, held, since)
   freed = ledger and lapse(l, KEYS[6], index) or freed
   local token, spent = string.match(held, '^(%d+)|(%d+)|')
@@ -83,14 +82,14 @@ local function aside(id, index, held, since)
   redis.call('RPUSH', KEYS[5], id .. ' ' .. index .. ' ' .. since)
 end
 
--- noted takes jobs that a list names, up to most of them.
+-- noted leases jobs that a list names, at most most of them.
 local function noted(list, most, alone)
   while most > 0 and count > 0 do
     local note = redis.call('LPOP', list)
     if not note then
       break
     end
-    -- A note whose job was taken over in the meantime is stale.
+    -- The note is stale if another claim took the job over.
     local id, index, since = string.match(note, '^(%S+) (%S+) ?(%d*)$')
     local held = redis.call('HGET', KEYS[3], index)
     if held and string.sub(held, -2) == '|-' then
@@ -107,7 +106,7 @@ local function noted(list, most, alone)
   end
 end
 
--- park queues a lapsed job that the budget has no room for. Its attempt is spent.
+-- park queues an expired job that the budget has no room for. Its attempt counts.
 local function park(id, index, held)
   freed = ledger and lapse(l, KEYS[6], index) or freed
   local token, attempt = string.match(held, '^(%d+)|(%d+)|')
@@ -122,7 +121,7 @@ if phase == 'CANCELLING' then
   noted(KEYS[5], count)
 end
 
--- One pass over the PEL per fifth of a lease, shared by all workers; a pass that is not through goes on at its cursor.
+-- All workers share one pass over the PEL per fifth of a lease. An unfinished pass continues at its cursor.
 cursor = cursor or '0-0'
 if count > 0 and now >= grace and (cursor ~= '0-0' or now - (tonumber(swept) or 0) >= lease / 5) then
   local r = redis.call('XAUTOCLAIM', KEYS[2], 'workers', consumer, lease, cursor, 'COUNT', count)
@@ -136,7 +135,7 @@ if count > 0 and now >= grace and (cursor ~= '0-0' or now - (tonumber(swept) or 
         takeovers = takeovers + 1
       end
       if not open and not lapsed then
-        -- It was released, and its note waits in the list.
+        -- The job was released, and its note is in the list.
       elseif last(held) then
         aside(entry[1], entry[2][2], held, now)
       elseif not open then
@@ -163,7 +162,7 @@ if count > 0 and open then
       indexes[n] = entry[2][2]
       since[n] = entry[2][6]
     end
-    -- A job that was queued again by retry has a note of its past.
+    -- A job that retry queued has a previous lease.
     take(entries, redis.call('HMGET', KEYS[3], unpack(indexes)), since)
   end
 end

@@ -1,11 +1,11 @@
--- create.lua: make a batch in phase OPEN, once.
+-- create.lua: create a batch in phase OPEN, once.
 -- KEYS[1] meta  KEYS[2] plan  KEYS[3] jobs
 -- ARGV[1] header (JSON)  ARGV[2] plan (JSON)  ARGV[3] max attempts  ARGV[4] TTL, ms
--- ARGV[5] key prefix of the batch that has to be there before: the reducer of one that is reduced, the batch of a planner; '' if none
+-- ARGV[5] key prefix of a batch that must exist: the reducer of a reduced batch, or the batch of a planner; '' if none
 -- ARGV[6..] more fields of meta with their values: budget and prices, see spent in prelude.lua; the key prefixes of the batches that
--- plan and reduce this one (planner, reduce), and of the one that this is a stage of (of)
--- Returns 1 created, 0 was there already (a repeat after a lost reply), -1 the other one is missing: a failover may have forgotten it
--- since. A failover forgets what came last, so none of those that are there has lost what it needs.
+-- plan (planner) and reduce (reduce) this one, and of the batch that this one is a stage of (of)
+-- Returns 1 created, 0 already there (a repeat after a lost reply), -1 the batch of ARGV[5] is missing, for example after a failover.
+-- A failover loses the latest writes, so a batch that survives it still has the batch that it needs.
 -- Atomic. Repeatable.
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return 0

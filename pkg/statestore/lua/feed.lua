@@ -1,7 +1,7 @@
--- feed.lua: add a chunk of jobs; what was added before is skipped.
+-- feed.lua: add a chunk of jobs; skip those already added.
 -- KEYS[1] meta  KEYS[2] jobs
 -- ARGV[1] index of the first payload  ARGV[2..] payloads
--- Returns {phase, fed}. Nothing is written unless the phase is OPEN. fed < ARGV[1] tells a gap.
+-- Returns {phase, fed}. Writes nothing unless the phase is OPEN. fed < ARGV[1] means that jobs are missing before the chunk.
 -- Atomic. Repeatable: job i has the entry ID <i+1>-0, and the counter moves in the same step.
 local phase, fed = unpack(redis.call('HMGET', KEYS[1], 'phase', 'fed'))
 if not phase then
@@ -13,7 +13,7 @@ if phase ~= 'OPEN' or from > fed then
   return {phase, fed}
 end
 local last = from + #ARGV - 1
--- A number that Redis has to format costs as much as the rest of the call; the ID of one job is the index of the next.
+-- Formatting a number in Redis costs as much as the rest of the call. The ID of one job is the index of the next.
 local index, now = string.format('%d', fed), string.format('%d', now_ms())
 for i = fed, last - 1 do
   local after = string.format('%d', i + 1)

@@ -1,17 +1,17 @@
 -- finish.lua: commit the results of up to 64 jobs.
 -- KEYS[1] meta  KEYS[2] plan  KEYS[3] jobs  KEYS[4] lease  KEYS[5] back  KEYS[6] results  KEYS[7] finished  KEYS[8] failed  KEYS[9] alone
 -- KEYS[10] calls
--- ARGV[1] journal key prefix  ARGV[2..12] sums over all jobs, for the counters: ok, failed, cancelled, turns, prompt tokens,
+-- ARGV[1] journal key prefix  ARGV[2..11] sums over all jobs, for the counters: ok, failed, cancelled, turns, prompt tokens,
 -- cached tokens, completion tokens, context tokens, tools asked, tools executed
--- ARGV[12] of them with estimated usage  ARGV[13] the number n of jobs
+-- ARGV[12] number of jobs with estimated usage  ARGV[13] the number n of jobs
 -- then n of each: index, entry ID, fence, status, journal (keep|drop|none, and with the ledger of effects:
--- keepall|dropall), result (JSON), and the job's own part of the last eight sums, with spaces between
+-- keepall|dropall), result (JSON), and the job's own part of the last eight sums, separated by spaces
 -- then, if the batch is a planner and its one job is ok, the payloads of the jobs of the batch that it plans
--- Returns {phase, code...}: 1 committed, 0 the job has a result already, -1 fenced.
--- Atomic. Repeatable. Holds I1, I2: result, ack, counters and close are one step, and so is what a plan brings about.
+-- Returns {phase, code...}: 1 committed, 0 the job already has a result, -1 fenced.
+-- Atomic. Repeatable. Holds I1, I2: result, ack, counters, close and the jobs of a plan are one step.
 --
--- A call from Lua costs more than what most commands do, and a string costs its bytes on its way in. So what can be asked
--- or written for all jobs at once is, straight from ARGV, and sums are taken apart only when not all jobs commit.
+-- A call from Lua costs more than most commands do, and a string costs its bytes on its way in. So the script reads and writes for all
+-- jobs at once where it can, straight from ARGV, and splits the sums only when some jobs do not commit.
 local journal, n = ARGV[1], tonumber(ARGV[13])
 local index, entry, fence, status, keep, line, part = 13, 13 + n, 13 + 2 * n, 13 + 3 * n, 13 + 4 * n, 13 + 5 * n, 13 + 6 * n
 local counters = {'ok', 'failed', 'cancelled', 'turns', 'prompt', 'cached', 'completion', 'context', 'asked', 'executed', 'estimated'}
@@ -33,7 +33,7 @@ for j = 1, n do
       seq = seq + 1
       redis.call('XADD', KEYS[6], string.format('%d-0', seq), 'i', i, 's', ARGV[status + j], 'r', ARGV[line + j])
       if ARGV[status + j] == 'failed' then
-        -- retry needs the input again, and must know which result to take back.
+        -- retry needs the input again, and the result to take back.
         local id = ARGV[entry + j]
         local e = redis.call('XRANGE', KEYS[3], id, id)[1]
         redis.call('HSET', KEYS[8], i, string.format('%d ', seq) .. (e and e[2][4] or ''))
@@ -86,13 +86,13 @@ if #mine > 0 then
       indexes[#indexes + 1] = 'x' .. ARGV[index + j]
     end
   end
-  -- XACK before XDEL: an entry that is gone cannot be acknowledged everywhere.
+  -- XACK before XDEL: some servers cannot acknowledge a deleted entry.
   redis.call('XACK', KEYS[3], 'workers', unpack(ids))
   redis.call('XDEL', KEYS[3], unpack(ids))
   redis.call('HDEL', KEYS[4], unpack(indexes))
   redis.call('HSET', KEYS[1], 'seq', seq)
 end
--- The results hold from here on what the ledger counted for their jobs.
+-- From here on the results hold the usage that the ledger counted for their jobs.
 if ledger then
   local l = ledger_of(ledger)
   for _, j in ipairs(mine) do
@@ -121,8 +121,8 @@ for c, field in ipairs(counters) do
   end
 end
 
--- expand gives the batch that was planned its jobs, and seals it. Without a plan it ends with none, and is not reduced. Whatever else
--- became of it meanwhile stays.
+-- expand adds the planned jobs to their batch and seals it. Without a plan the batch ends with no jobs and is not reduced. A
+-- batch in another phase stays unchanged.
 local function expand(ok)
   local k = keys(of)
   local phase, planner = unpack(redis.call('HMGET', k.meta, 'phase', 'planner'))

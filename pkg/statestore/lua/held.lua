@@ -1,8 +1,8 @@
--- held.lua: which jobs does this consumer hold? Asked after a claim whose reply was lost.
+-- held.lua: list the jobs that a consumer holds. The store calls it after a claim whose reply was lost.
 -- KEYS[1] jobs  KEYS[2] lease
--- ARGV[1] consumer  ARGV[2] at most so many
+-- ARGV[1] consumer  ARGV[2] limit
 -- Returns {{index, entry ID, token, attempt}...}.
--- Atomic. Read-only; XREADGROUP with ID 0 would count a delivery for jobs that are running.
+-- Atomic. Read-only; XREADGROUP with ID 0 would count a delivery of running jobs.
 local out, limit, from = {}, tonumber(ARGV[2]), '-'
 while #out < limit do
   local pending = redis.pcall('XPENDING', KEYS[1], 'workers', from, '+', 100, ARGV[1])
@@ -13,7 +13,7 @@ while #out < limit do
     local entry = redis.call('XRANGE', KEYS[1], p[1], p[1])[1]
     if entry and #out < limit then
       local index = entry[2][2]
-      -- A released job stays with its last consumer in the PEL until somebody claims it.
+      -- A released job stays in the PEL with its last consumer until its next claim.
       local token, attempt, holder = string.match(redis.call('HGET', KEYS[2], index) or '', '^(%d+)|(%d+)|(.*)$')
       if holder == ARGV[1] then
         out[#out + 1] = {index, p[1], token, attempt}

@@ -1,8 +1,8 @@
--- intend.lua: write down that a call with side effects is about to run.
+-- intend.lua: record that a call with side effects is about to run.
 -- KEYS[1] lease  KEYS[2] effects
 -- ARGV[1] index  ARGV[2] fence  ARGV[3] place of the call: <turn>.<call>  ARGV[4] the intent
--- Returns {1} written down by this attempt, {0} an earlier attempt did and left no outcome, {0, outcome}, {-1} fenced.
--- Atomic. Repeatable: an intent of the same attempt is this attempt's. Holds I1.
+-- Returns {1} recorded by this attempt, {0} recorded by an earlier attempt without an outcome, {0, outcome}, {-1} fenced.
+-- Atomic. Repeatable: an intent of the same attempt counts as recorded by this attempt. Holds I1.
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
   return {-1}
 end

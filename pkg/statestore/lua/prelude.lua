@@ -1,14 +1,14 @@
--- prelude.lua: what every script shares. Go puts it in front of each of them.
--- Time comes from Redis alone; a number concatenated here stays below 2^53 and 14 digits.
+-- prelude.lua: functions that the scripts share. Go puts it in front of each script. Time comes from Redis alone. A number
+-- concatenated here stays below 2^53 and 14 digits.
 
 local function now_ms()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- pulse notes that some worker is in touch with this batch, and returns the time before which no lapsed lease may be
--- taken over. When nobody was in touch for half a lease, Redis or the network was away: idle times in the PEL then
--- count time in which no holder could have renewed, so every holder gets one whole lease to come back.
+-- pulse records that a worker reached this batch, and returns the time before which no expired lease may be taken over. If no
+-- worker reached it for half a lease, Redis or the network was away. Idle times in the PEL then include time in which no holder
+-- could renew, so every holder gets one whole lease to come back.
 local function pulse(meta, now, lease)
   local last, grace = unpack(redis.call('HMGET', meta, 'pulse', 'grace'))
   grace = tonumber(grace) or 0
@@ -21,15 +21,15 @@ local function pulse(meta, now, lease)
   return grace
 end
 
--- A batch's ledger counts the model calls of its jobs that no result holds yet. It is one field of meta, eleven integers:
--- calls in flight; their reserved prompt, cached and completion tokens; calls that ended; the same three sums of their
--- usage; and the same three sums of usage that no result holds. A batch that never reserved has none.
+-- A batch's ledger counts the model calls of its jobs that no result contains yet. It is one field of meta, eleven integers:
+-- calls in flight; their reserved prompt, cached and completion tokens; ended calls; the same three sums of their usage; and
+-- the same three sums of usage that no result contains. A batch that never reserved has no ledger.
 --
--- The hash calls holds a job's part: its usage that no result holds, three integers, and five words per call: the call's name
--- <token>.<number>, its three reserved numbers, and 1 while it is in flight. 0 marks a call whose lease was lost. Its
--- reservation is free, and its usage still counts if its worker reports it.
+-- The hash calls holds each job's part: three integers for its usage that no result contains, then five words per call. These
+-- are the call's name <token>.<number>, its three reserved numbers, and 1 while it is in flight. 0 marks a call that lost its
+-- lease. Its reservation is free, and its usage still counts if its worker reports it.
 
--- ledger_of parses a ledger. An absent one is all zeros.
+-- ledger_of parses a ledger. A missing one is all zeros.
 local function ledger_of(text)
   local l = {}
   for n in string.gmatch(text or '', '%d+') do
@@ -41,12 +41,12 @@ local function ledger_of(text)
   return l
 end
 
--- keep_ledger writes a ledger back.
+-- keep_ledger stores a ledger.
 local function keep_ledger(meta, l)
   redis.call('HSET', meta, 'ledger', string.format('%d %d %d %d %d %d %d %d %d %d %d', unpack(l, 1, 11)))
 end
 
--- calls_of reads a job's part of a ledger: its usage, and its calls by name with their names in order.
+-- calls_of reads a job's part of a ledger: its usage, its calls by name, and their names in order.
 local function calls_of(key, index)
   local r, words = {used = {0, 0, 0}, calls = {}, names = {}}, {}
   for word in string.gmatch(redis.call('HGET', key, index) or '', '%S+') do
@@ -62,7 +62,7 @@ local function calls_of(key, index)
   return r
 end
 
--- keep_calls writes a job's part back. An empty part is dropped.
+-- keep_calls stores a job's part. It deletes an empty part.
 local function keep_calls(key, index, r)
   local out = string.format('%d %d %d', unpack(r.used))
   local empty = r.used[1] + r.used[2] + r.used[3] == 0
@@ -80,7 +80,7 @@ local function keep_calls(key, index, r)
   end
 end
 
--- reserve_call changes the ledger by one call in flight: by 1 when it begins, by -1 when it ends.
+-- reserve_call adds a call in flight to the ledger (by = 1) or removes it (by = -1).
 local function reserve_call(l, c, by)
   l[1] = math.max(0, l[1] + by)
   for i = 1, 3 do
@@ -88,7 +88,7 @@ local function reserve_call(l, c, by)
   end
 end
 
--- lapse frees the reservations of a job whose lease ended. Calls with the token keep stay as they are.
+-- lapse frees the reservations of a job that lost its lease. Calls of the lease with token keep stay unchanged.
 local function lapse(l, key, index, keep)
   local r, changed = calls_of(key, index), false
   for _, name in ipairs(r.names) do
@@ -104,9 +104,10 @@ local function lapse(l, key, index, keep)
   return changed
 end
 
--- account reads what one batch used and reserved, its stages apart: tokens, and US dollars at its prices per million tokens.
--- most and dearest are its limits of both; 0 is none. planner and reducer are the key prefixes of its stages. A call in
--- flight counts at least as much as a call did on average. The second result is the cost of tokens at the batch's prices.
+-- account reads the used and reserved amounts of one batch without its stages: tokens, and US dollars at its prices per million
+-- tokens. most and dearest are its limits of both; 0 is no limit. planner and reducer are the key prefixes of its stages. A
+-- call in flight counts at least as much as an average call. The second result computes the cost of tokens at the batch's
+-- prices.
 local function account(meta)
   local m = redis.call('HMGET', meta, 'prompt', 'cached', 'completion', 'price_prompt', 'price_cached', 'price_completion',
     'cap_tokens', 'cap_usd', 'planner', 'reduce', 'ledger')
@@ -131,8 +132,8 @@ local function account(meta)
   return a, cost
 end
 
--- standing reads how a batch stands against its budget, which its stages share. of is the key prefix of the batch that this
--- one is a stage of, if it is one. It returns nil for a batch without a budget.
+-- standing adds up the account of a batch and its stages, which share its budget. of is the key prefix of the batch that this
+-- one is a stage of, or nil. It returns nil for a batch without a budget.
 local function standing(meta, of)
   local s = account(of and of .. 'meta' or meta)
   if s.most == 0 and s.dearest == 0 then
@@ -149,13 +150,13 @@ local function standing(meta, of)
   return s
 end
 
--- spent reports whether a batch that stands so has used up its budget.
+-- spent reports whether the accounts s have used up their budget.
 local function spent(s)
   return s.most > 0 and s.tokens >= s.most or s.dearest > 0 and s.usd >= s.dearest
 end
 
--- estimate is what a call will use: prompt, cached and completion tokens. prompt is the caller's estimate; most bounds the
--- completion, 0 does not. The mean of the calls that ended corrects both, with a margin that shrinks as they grow in number.
+-- estimate predicts the usage of a call: prompt, cached and completion tokens. prompt is the caller's estimate. most limits the
+-- completion; 0 is no limit. The mean of the ended calls corrects both, with a margin that shrinks as their number grows.
 local function estimate(l, prompt, most)
   if l[5] == 0 then
     return {prompt, 0, most > 0 and most or 4096}
@@ -169,8 +170,8 @@ local function estimate(l, prompt, most)
   return {prompt, l[6] > 0 and math.floor(prompt * l[7] / l[6]) or 0, completion}
 end
 
--- fitting is how many calls of such a size the budget has room for. While no call is in flight that is at least one, unless
--- the budget is used up: a call whose cost nobody knows before must not stop a batch.
+-- fitting returns how many calls of such a size the budget has room for. While no call is in flight it is at least one, unless
+-- the budget is used up: a call of unknown cost must not stop a batch.
 local function fitting(s, tokens, usd)
   if spent(s) then
     return 0
@@ -185,7 +186,7 @@ local function fitting(s, tokens, usd)
   return math.max(n == math.huge and n or math.floor(n), s.open == 0 and 1 or 0)
 end
 
--- unreserve drops all reservations of a batch in which nothing runs any more. What its calls used stays.
+-- unreserve drops all reservations of a batch without running jobs. The used amounts stay.
 local function unreserve(meta, calls)
   local text = redis.call('HGET', meta, 'ledger')
   if text then
@@ -196,7 +197,7 @@ local function unreserve(meta, calls)
   end
 end
 
--- clear drops what there is of the one job of the batch whose keys begin with prefix. Whoever still runs it is fenced.
+-- clear deletes the one job of the batch with this key prefix, and its result. A worker that still runs the job is fenced.
 local function clear(prefix)
   redis.call('UNLINK', prefix .. 'jobs', prefix .. 'lease', prefix .. 'back', prefix .. 'alone', prefix .. 'finished',
     prefix .. 'failed', prefix .. 'journal:0')
@@ -204,8 +205,8 @@ local function clear(prefix)
   unreserve(prefix .. 'meta', prefix .. 'calls')
 end
 
--- reduce queues the one job of the batch whose keys begin with prefix, which reduces n results. If it was queued before, some
--- results are new, and its own result is taken back. One that was cancelled stays so; one that was only skipped does not.
+-- reduce queues the one job of the reducer with this key prefix, which reduces n results. If the job was queued before, some
+-- results are new, and its own result is taken back. A cancelled reducer stays cancelled. A skipped one runs.
 local function reduce(prefix, n)
   local meta, jobs = prefix .. 'meta', prefix .. 'jobs'
   local phase, total, skipped = unpack(redis.call('HMGET', meta, 'phase', 'total', 'skipped'))
@@ -222,14 +223,14 @@ local function reduce(prefix, n)
   end
 end
 
--- expire lets a batch that is done end after its TTL.
+-- expire gives the keys of a finished batch its TTL.
 local function expire(k, ttl)
   for _, key in ipairs({k.meta, k.plan, k.results, k.finished, k.failed}) do
     redis.call('PEXPIRE', key, ttl)
   end
 end
 
--- keys are those of the batch whose keys begin with prefix, by name.
+-- keys returns the keys of the batch with this key prefix, by name.
 local function keys(prefix)
   local k = {}
   for _, name in ipairs({'meta', 'plan', 'jobs', 'lease', 'back', 'results', 'finished', 'failed', 'alone', 'calls'}) do
@@ -238,8 +239,8 @@ local function keys(prefix)
   return k
 end
 
--- skip ends the batch whose keys begin with prefix, because what it was to reduce was cancelled. One that waits would do so for ever,
--- and one that runs reads results of before, which were retried since. A result that it has stays.
+-- skip ends the reducer with this key prefix, because the batch that it reduces was cancelled. A waiting reducer would wait
+-- without end. A running one reads results that were retried since. A reducer that is done keeps its result.
 local function skip(prefix)
   local k = keys(prefix)
   local phase, ttl = unpack(redis.call('HMGET', k.meta, 'phase', 'ttl'))
@@ -254,8 +255,8 @@ local function skip(prefix)
   expire(k, ttl)
 end
 
--- close ends the batch if it is sealed and every job has a result. What only running jobs need is dropped; the rest
--- expires after the batch's TTL, and what planned it with it. k holds the keys by name. Returns the phase.
+-- close ends the batch if it is sealed and every job has a result. It deletes the keys that only running jobs need. The other
+-- keys expire after the batch's TTL, together with those of its planner. k holds the keys by name. Returns the phase.
 local function close(k)
   local phase, total, ok, failed, cancelled, ttl, reducer, planner, of = unpack(redis.call('HMGET', k.meta, 'phase', 'total', 'ok',
     'failed', 'cancelled', 'ttl', 'reduce', 'planner', 'of'))

@@ -1,4 +1,4 @@
--- release.lua: hand jobs back at once; no attempt is spent (I5).
+-- release.lua: give leases back at once; no attempt is counted (I5).
 -- KEYS[1] lease  KEYS[2] back  KEYS[3] meta  KEYS[4] calls
 -- ARGV per lease: index, entry ID, fence
 -- Returns {code...}: 1 released, -1 fenced (a repeat after a lost reply is fenced too, and harmless).

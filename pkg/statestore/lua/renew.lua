@@ -1,8 +1,8 @@
--- renew.lua: keep leases alive.
+-- renew.lua: extend leases.
 -- KEYS[1] meta  KEYS[2] jobs  KEYS[3] lease
 -- ARGV[1] consumer  ARGV[2] lease, ms  then per lease: index, entry ID, fence
 -- Returns {phase, code...}: 1 renewed, -1 fenced.
--- Atomic. Repeatable. Holds I1: a blind XCLAIM by a past holder would steal the job back.
+-- Atomic. Repeatable. Holds I1: a blind XCLAIM by a former holder would steal the job back.
 local phase = redis.call('HGET', KEYS[1], 'phase') or ''
 local out, ids = {phase}, {}
 for a = 3, #ARGV, 3 do

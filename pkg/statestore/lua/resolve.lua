@@ -1,8 +1,8 @@
--- resolve.lua: say how a call ended of which nobody knows whether it had its effect.
+-- resolve.lua: record the user's answer for a call whose effect is unknown.
 -- KEYS[1] failed  KEYS[2] effects
 -- ARGV[1] index  ARGV[2] place of the call  ARGV[3] the outcome, '' to run the call again
--- Returns {1, how many calls of the job are still asked about}, {0} if the job has not failed or this is not asked.
--- Atomic. Repeatable: the second time it is not asked any more.
+-- Returns {1, how many questions of the job are open}, {0} if the job has not failed or has no such question.
+-- Atomic. Repeatable: the second time the question is closed.
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 or redis.call('HDEL', KEYS[2], 'a' .. ARGV[2]) == 0 then
   return {0}
 end

@@ -1,9 +1,9 @@
 -- retry.lua: queue failed jobs again and take their results back.
 -- KEYS[1] meta  KEYS[2] plan  KEYS[3] jobs  KEYS[4] lease  KEYS[5] results  KEYS[6] finished  KEYS[7] failed
 -- ARGV[1] journal key prefix  ARGV[2..] indexes
--- Returns {phase, queued}. Nothing is written unless the phase is SEALED or DONE. A batch that ended because its plan failed is open again
--- when the planner is queued.
--- Atomic. Repeatable: a job that is queued again is no longer failed.
+-- Returns {phase, queued}. Writes nothing unless the phase is SEALED or DONE. If the batch is the planner of a batch that ended because
+-- its plan failed, that batch is open again.
+-- Atomic. Repeatable: a queued job is no longer failed.
 local phase, total, planner, of = unpack(redis.call('HMGET', KEYS[1], 'phase', 'total', 'planner', 'of'))
 if not phase then
   return {'', 0}
@@ -17,7 +17,7 @@ for a = 2, #ARGV do
   local value = redis.call('HGET', KEYS[7], index)
   if value then
     if queued == 0 then
-      -- The stream is dropped when a batch is done.
+      -- The stream was deleted if the batch is done.
       redis.pcall('XGROUP', 'CREATE', KEYS[3], 'workers', '0', 'MKSTREAM')
     end
     local seq, payload = string.match(value, '^(%d+) (.*)$')
@@ -25,7 +25,7 @@ for a = 2, #ARGV do
     redis.call('SETBIT', KEYS[6], index, 0)
     redis.call('HDEL', KEYS[7], index)
     redis.call('HINCRBY', KEYS[1], 'failed', -1)
-    -- The kept journal, if any, is found by whoever claims the job. It must not end while the job waits or runs.
+    -- The next claim of the job reads its journal, if one was kept. The journal must not expire while the job waits or runs.
     redis.call('PERSIST', ARGV[1] .. index)
     redis.call('PERSIST', ARGV[1] .. index .. ':fx')
     redis.call('HSET', KEYS[4], index, '0|0|-')

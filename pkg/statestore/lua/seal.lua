@@ -1,8 +1,8 @@
--- seal.lua: say that all inputs are in.
+-- seal.lua: mark a batch as complete: all inputs are in.
 -- KEYS[1] meta  KEYS[2] plan  KEYS[3] jobs  KEYS[4] lease  KEYS[5] back  KEYS[6] results  KEYS[7] finished  KEYS[8] failed  KEYS[9] alone
 -- KEYS[10] calls
 -- ARGV[1] total
--- Returns {phase, fed}. Nothing is written unless the phase is OPEN and fed = total.
+-- Returns {phase, fed}. Writes nothing unless the phase is OPEN and fed = total.
 -- Atomic. Repeatable.
 local phase, fed = unpack(redis.call('HMGET', KEYS[1], 'phase', 'fed'))
 if not phase then

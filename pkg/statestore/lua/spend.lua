@@ -1,11 +1,11 @@
--- spend.lua: settle model calls that ended, and reserve room in the batch's budget for others.
+-- spend.lua: settle ended model calls, and reserve room in the batch's budget for new ones.
 -- KEYS[1] meta  KEYS[2] lease  KEYS[3] calls
--- ARGV[1] the number n of calls that ended, then for each: index, call, 1 if its usage is known, prompt, cached and completion
--- tokens. The usage of a call that is not known is what was reserved for it.
--- then for each call that is to begin: index, fence, call, prompt tokens, the most completion tokens or 0
--- A call is named <token>.<number>, and never used twice.
--- Returns {phase, code...} with one code per call that is to begin: 1 it may begin, 0 the calls in flight may need what is
--- left, -1 fenced, -2 the budget is used up.
+-- ARGV[1] the number n of ended calls, then for each: index, call, 1 if its usage is known, prompt, cached and completion tokens.
+-- A call of unknown usage counts with its reservation.
+-- then for each new call: index, fence, call, prompt tokens, limit of completion tokens or 0
+-- A call is named <token>.<number>, and no name is used twice.
+-- Returns {phase, code...} with one code per new call: 1 it may start, 0 the calls in flight may need the rest of the budget,
+-- -1 fenced, -2 the budget is used up.
 -- Atomic. Repeatable: a call is settled once, and reserved once. Holds I12.
 local phase, of, text = unpack(redis.call('HMGET', KEYS[1], 'phase', 'of', 'ledger'))
 if not phase then
@@ -42,8 +42,8 @@ if first > #ARGV then
   return {phase}
 end
 
--- A worker of a version that does not reserve may have taken a job over and left its reservations. They are looked for when
--- they are in the way, once in 5 s.
+-- A worker of an older version does not reserve. If it took a job over, the job's old reservations remain. audit frees them
+-- when they are in the way, at most once in 5 s.
 local function audit()
   local now, before = now_ms(), tonumber(redis.call('HGET', KEYS[1], 'audited') or 0)
   if now - before < 5000 then

@@ -1,6 +1,6 @@
--- touch.lua: write to a batch and change nothing of it, so that a WAIT on the same connection has something to wait for.
+-- touch.lua: write to a batch without changing it, so that a WAIT on the same connection covers a write.
 -- KEYS[1] meta
--- Returns {phase, fed}; phase '' says that the batch is gone.
+-- Returns {phase, fed}; phase is '' if the batch is gone.
 -- Atomic. Repeatable.
 local phase, fed = unpack(redis.call('HMGET', KEYS[1], 'phase', 'fed'))
 if not phase then

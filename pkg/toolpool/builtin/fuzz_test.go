@@ -13,10 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience is how long one input may take, on a busy machine too.
+// patience is the time limit for one input, on a busy machine too.
 const patience = 30 * time.Second
 
-// A page of any form gives bounded text or an error, within the time.
+// Any page gives bounded text or an error within the time limit.
 func FuzzMarkdown(f *testing.F) {
 	for _, page := range []string{
 		"<h1>a</h1><ul><li>b<ol><li>c</ol></ul>", strings.Repeat("<blockquote>", 50) + "x", "<table><tr><td><table><tr><td>x", "<svg><foreignObject><p>a", "<pre><code>`a`",
@@ -33,7 +33,7 @@ func FuzzMarkdown(f *testing.F) {
 	})
 }
 
-// A program of any form ends within its limits.
+// Any program ends within its limits.
 func FuzzProgram(f *testing.F) {
 	for _, code := range []string{
 		"1 + 1", "[0] * 10**9", "'x' * 10**10", "def f(): return f()\nf()", "x = [1]\nx.append(x)\nx", "2 ** 100000", "json.decode('[' * 100000)",
@@ -55,7 +55,7 @@ func FuzzProgram(f *testing.F) {
 	})
 }
 
-// A regular expression of any form ends within the time.
+// Any regular expression ends within the time limit.
 func FuzzGrep(f *testing.F) {
 	for _, p := range []string{"(a|aa)+$", "(?:a{0,30}){0,30}", "\\pL+", "(?i)ſ", "[", "a**", "\\C", "x*"} {
 		f.Add(p, "aaaa\nb\n")
@@ -79,7 +79,7 @@ func FuzzGrep(f *testing.F) {
 	})
 }
 
-// An answer of a search service is read or refused.
+// Any answer of a search service is parsed or refused.
 func FuzzSearchAnswer(f *testing.F) {
 	f.Add([]byte(`{"web":{"results":[{"title":"a","url":"b","description":"c"}]},"organic_results":[{"title":"a","link":"b","snippet":"c"}],"results":[{"title":"a","url":"b","content":"c"}]}`))
 	f.Fuzz(func(_ *testing.T, body []byte) {

@@ -19,9 +19,9 @@ import (
 
 const (
 	maxMatches   = 200
-	maxLineShown = 300       // bytes of one matching line
-	maxGrepLine  = 1 << 20   // bytes of a line that are searched
-	maxGrepBytes = 256 << 20 // read by one call
+	maxLineShown = 300       // bytes shown of a matching line
+	maxGrepLine  = 1 << 20   // bytes searched of a line
+	maxGrepBytes = 256 << 20 // bytes read by one call
 	maxPattern   = 1000      // bytes of an expression
 )
 
@@ -42,10 +42,9 @@ type grepFilesArgs struct {
 	Glob    string `json:"glob"`
 }
 
-// GrepFiles is the tool grep_files: the lines below root that match a regular expression. Expressions are RE2, so that
-// none takes more than linear time; files that are not UTF-8 text are passed over. Secrets are struck out of lines
-// before the lines are cut. The caller keeps root open as long
-// as the tool is in use.
+// GrepFiles returns the tool grep_files, which finds the lines below root that match a regular expression. Expressions
+// are RE2, so a match takes linear time. Files that are not UTF-8 text are skipped. Secrets are redacted before lines
+// are matched or cut. The caller keeps root open as long as the tool is in use.
 func GrepFiles(root *os.Root, secrets *redact.Secrets) toolpool.Tool {
 	return toolpool.Tool{
 		Name: "grep_files",
@@ -53,7 +52,7 @@ func GrepFiles(root *os.Root, secrets *redact.Secrets) toolpool.Tool {
 			`"path" limits the search to a file or folder, "glob" to files such as "**/*.md". At most 200 matches are shown.`,
 		Parameters: json.RawMessage(grepFilesParameters),
 		Version:    "1",
-		// Not for its age, which sharing between overlapping calls bounds, but to tell apart nodes whose files differ.
+		// The key separates nodes with different files. It does not limit the age, because only overlapping calls share.
 		Key: func(_ context.Context, args json.RawMessage) (string, error) { return fileKey(root, args), nil },
 		Run: func(ctx context.Context, args json.RawMessage) (string, error) {
 			var a grepFilesArgs
@@ -105,12 +104,12 @@ func grepFiles(ctx context.Context, root *os.Root, secrets *redact.Secrets, a gr
 		g.out.WriteString("[cut: too many files to search all; give a narrower path or glob]\n")
 	}
 	if g.skipped > 0 {
-		fmt.Fprintf(&g.out, "[%d files passed over: not UTF-8 text, or not to be read]\n", g.skipped)
+		fmt.Fprintf(&g.out, "[%d files skipped: not UTF-8 text, or unreadable]\n", g.skipped)
 	}
 	return g.out.String(), nil
 }
 
-// grep is one search under way.
+// grep is one running search.
 type grep struct {
 	root    *os.Root
 	secrets *redact.Secrets
@@ -118,14 +117,14 @@ type grep struct {
 	out     strings.Builder
 	matches int
 	skipped int
-	budget  int64 // bytes that may still be read
+	budget  int64 // bytes left to read
 }
 
-// file searches one file. Its error is that of the context, or errEnough.
+// file searches one file. It returns the context's error or errEnough, and counts an unreadable file as skipped.
 func (g *grep) file(ctx context.Context, name string) error {
 	f, err := g.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		g.skipped++ // also a link that leads outside
+		g.skipped++ // also for a link that leads outside
 		return nil
 	}
 	defer f.Close() // opened for reading; nothing can be lost
@@ -133,7 +132,7 @@ func (g *grep) file(ctx context.Context, name string) error {
 		g.skipped++
 		return nil
 	}
-	// Secrets go before the search: otherwise matches would tell how they go on.
+	// Secrets are redacted before the search: otherwise matches would reveal them piece by piece.
 	r := bufio.NewReaderSize(g.secrets.Reader(f), 64<<10)
 	if head, _ := r.Peek(8 << 10); bytes.IndexByte(head, 0) >= 0 {
 		g.skipped++
@@ -176,7 +175,7 @@ func (g *grep) file(ctx context.Context, name string) error {
 	}
 }
 
-// readLine reads one line without its end; what is longer than maxGrepLine is read and dropped.
+// readLine reads one line without its end. Bytes beyond maxGrepLine are dropped.
 func readLine(r *bufio.Reader, line []byte, budget *int64) ([]byte, error) {
 	for {
 		piece, err := r.ReadSlice('\n')

@@ -11,7 +11,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 )
 
-// A page costs bounded time and memory, however it is nested, and its text comes back.
+// A page costs bounded time and memory at any nesting, and its text is returned.
 func TestHTTPGetConvertsHostilePages(t *testing.T) {
 	t.Parallel()
 	pages := map[string]string{

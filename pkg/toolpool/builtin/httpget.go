@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	maxPage      = 2 << 20   // bytes that are read of one answer
-	maxPageText  = 128 << 10 // of text in one result
+	maxPage      = 2 << 20   // bytes read of one answer
+	maxPageText  = 128 << 10 // bytes of text in one result
 	maxRedirects = 5
 	getTimeout   = 30 * time.Second
 )
@@ -36,19 +36,17 @@ const httpGetParameters = `{
 	"additionalProperties": false
 }`
 
-// GetConfig says what http_get may reach.
+// GetConfig limits the addresses that http_get may reach.
 type GetConfig struct {
-	// AllowHosts are the only hosts that may be asked: names, or "*.example.com" for all below a name. Empty allows all
-	// public ones.
+	// AllowHosts are the only allowed hosts: names, or "*.example.com" for all names below one. Empty allows all public hosts.
 	AllowHosts []string
-	// AllowNetworks are networks that may be reached although they are not public, such as 10.1.0.0/16.
+	// AllowNetworks are allowed networks that are not public, such as 10.1.0.0/16.
 	AllowNetworks []netip.Prefix
 }
 
-// HTTPGet is the tool http_get: a page or file of the public network as text. Where a name leads is checked on every
-// connection, after it was resolved, so that neither a redirect nor a name server can turn it to this machine or a
-// private network. Environment proxies are not used. Secrets are struck
-// out of the text before it is cut.
+// HTTPGet returns the tool http_get, which fetches a public page or file as text. It checks the resolved address of
+// every connection, so that neither a redirect nor a name server can lead it to this machine or a private network. It
+// ignores proxies in the environment. Secrets are redacted before the text is cut.
 func HTTPGet(cfg GetConfig, secrets *redact.Secrets) toolpool.Tool {
 	client := cfg.client()
 	return toolpool.Tool{
@@ -71,7 +69,7 @@ func HTTPGet(cfg GetConfig, secrets *redact.Secrets) toolpool.Tool {
 	}
 }
 
-// errForbidden says that an address is not for agents. It goes to the model.
+// errForbidden is the error for an address that agents may not reach. The model reads it.
 var errForbidden = errors.New("that address is not on the public network, and agents may not reach it")
 
 func (cfg GetConfig) client() *http.Client {
@@ -82,7 +80,7 @@ func (cfg GetConfig) client() *http.Client {
 		Transport: &http.Transport{
 			DialContext:         dialer.DialContext,
 			TLSHandshakeTimeout: 10 * time.Second,
-			DisableKeepAlives:   true, // each page is another host; idle connections would only pile up
+			DisableKeepAlives:   true, // pages are on different hosts, so idle connections would pile up
 		},
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			if len(via) >= maxRedirects {
@@ -93,7 +91,7 @@ func (cfg GetConfig) client() *http.Client {
 	}
 }
 
-// checkURL is what can be known before a name is resolved.
+// checkURL checks a URL before its host name is resolved.
 func (cfg GetConfig) checkURL(u *url.URL) error {
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
@@ -116,7 +114,7 @@ func (cfg GetConfig) checkURL(u *url.URL) error {
 	return fmt.Errorf("agents may not reach the host %.80q; allowed are: %s", host, strings.Join(cfg.AllowHosts, ", "))
 }
 
-// checkAddress is called with the resolved address of each connection, before it is made.
+// checkAddress is called with the resolved address of each connection before the connection is made.
 func (cfg GetConfig) checkAddress(address string) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -134,8 +132,8 @@ func (cfg GetConfig) checkAddress(address string) error {
 	return nil
 }
 
-// ownAddress reports whether ip is an address of this machine. Its services trust callers that come from it. Interfaces that
-// cannot be read forbid nothing.
+// ownAddress reports whether ip is an address of this machine, whose services may trust local callers. If the
+// interfaces are unreadable, it returns false.
 func ownAddress(ip netip.Addr) bool {
 	addresses, _ := net.InterfaceAddrs()
 	for _, a := range addresses {
@@ -148,11 +146,11 @@ func ownAddress(ip netip.Addr) bool {
 	return false
 }
 
-// notPublic are the special-purpose networks of the IANA registries (RFC 6890 and its updates), and those IPv6
-// networks that carry an IPv4 address: NAT64, 6to4 and Teredo lead wherever that address leads.
+// notPublic and notPublic6 are the special-purpose networks of the IANA registries (RFC 6890 and its updates). notPublic6
+// includes 6to4 and Teredo, because they lead to an embedded IPv4 address.
 var notPublic = prefixes(
 	"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-	"168.63.129.16/32", // a cloud's own services behind an address that looks public
+	"168.63.129.16/32", // cloud services behind an address that looks public
 	"192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
 	"198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
 )
@@ -166,12 +164,12 @@ func prefixes(texts ...string) []netip.Prefix {
 }
 
 var (
-	globalUnicast = netip.MustParsePrefix("2000::/3") // all that IANA has given out of IPv6
+	globalUnicast = netip.MustParsePrefix("2000::/3") // everything that IANA has allocated of IPv6
 	notPublic6    = prefixes("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 )
 
-// public reports whether ip is an ordinary address of the public network. The metadata services of clouds are
-// link-local or private, and so is 64:ff9b::/96 not within 2000::/3.
+// public reports whether ip is an ordinary address of the public network. Metadata services of clouds are link-local or
+// private. NAT64 (64:ff9b::/96) is outside of 2000::/3 and therefore blocked.
 func public(ip netip.Addr) bool {
 	blocked := notPublic
 	if !ip.Is4() {
@@ -206,7 +204,7 @@ func get(ctx context.Context, client *http.Client, cfg GetConfig, secrets *redac
 	if err != nil {
 		return "", fetchError(ctx, err)
 	}
-	defer resp.Body.Close() // read as far as it is wanted
+	defer resp.Body.Close() // read up to the limit
 	kind, params, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if resp.StatusCode != http.StatusOK {
 		return "", toolpool.HTTPStatus(resp, fmt.Errorf("the server answered %s", resp.Status))
@@ -234,7 +232,7 @@ func get(ctx context.Context, client *http.Client, cfg GetConfig, secrets *redac
 	return text, nil
 }
 
-// fetchError is a transport's error without the address, which the model knows, and without its internals.
+// fetchError removes the address, which the model knows, and transport internals from an error.
 func fetchError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -259,12 +257,12 @@ func readable(kind string) bool {
 	return strings.HasPrefix(kind, "text/") || strings.HasSuffix(kind, "+json") || strings.HasSuffix(kind, "+xml")
 }
 
-// decode returns UTF-8. A text that was cut may end within a character.
+// decode converts body to UTF-8. If whole is false, body may end within a character.
 func decode(body []byte, charset string, whole bool) (string, error) {
 	if charset != "" && !strings.EqualFold(charset, "utf-8") {
 		enc, err := htmlindex.Get(charset)
 		if err != nil {
-			return "", fmt.Errorf("the answer is in the encoding %.40q, which is not known here", charset)
+			return "", fmt.Errorf("the answer has the encoding %.40q, which is not known", charset)
 		}
 		if body, err = enc.NewDecoder().Bytes(body); err != nil {
 			return "", fmt.Errorf("the answer is not in the encoding %.40q that it names", charset)

@@ -71,7 +71,7 @@ func TestHTTPGet(t *testing.T) {
 		assert.Equal(t, c.failed, r.Failed, "%s: %.300s", c.url, r.Content)
 		assert.Contains(t, r.Content, c.want, c.url)
 	}
-	for _, path := range []string{"/deep", "/quotes"} { // a page must not bring the worker down
+	for _, path := range []string{"/deep", "/quotes"} { // a page must not crash the worker
 		assert.NotEmpty(t, use(t, p, "http_get", args{"url": server.URL + path}).Content)
 	}
 	r := use(t, p, "http_get", args{"url": server.URL + "/long"})
@@ -80,7 +80,7 @@ func TestHTTPGet(t *testing.T) {
 	assert.Contains(t, r.Content, "[cut: ")
 }
 
-// Names are checked after they are resolved, so localhost and addresses in odd spellings get nowhere.
+// Addresses are checked after names are resolved, so localhost and odd spellings of addresses are blocked too.
 func TestHTTPGetReachesNothingPrivate(t *testing.T) {
 	t.Parallel()
 	asked := false
@@ -98,7 +98,7 @@ func TestHTTPGetReachesNothingPrivate(t *testing.T) {
 		assert.True(t, r.Failed, host)
 		assert.Contains(t, r.Content, "not on the public network", host)
 	}
-	// Some resolvers read these as addresses, as inet_aton does.
+	// Some resolvers parse these as addresses, like inet_aton.
 	for _, host := range []string{"2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0", "0x7f.1", "localhost.", "%6c%6f%63%61%6c%68%6f%73%74", "⑫7.0.0.1", "127。0。0。1"} {
 		r := use(t, p, "http_get", args{"url": fmt.Sprintf("http://%s:%s/", host, port)})
 		assert.True(t, r.Failed, "%s: %s", host, r.Content)
@@ -128,7 +128,7 @@ func TestHTTPGetAllowList(t *testing.T) {
 	assert.Contains(t, use(t, p, "http_get", args{"url": "http://evilexample.com/"}).Content, "may not reach the host")
 }
 
-func TestHTTPGetOfAHostThatDoesNotExist(t *testing.T) {
+func TestHTTPGetOfMissingHost(t *testing.T) {
 	t.Parallel()
 	p := getter(t, builtin.GetConfig{})
 	assert.True(t, use(t, p, "http_get", args{"url": "http://no-such-host.invalid/"}).Failed)

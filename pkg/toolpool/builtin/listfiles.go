@@ -16,10 +16,10 @@ import (
 
 const (
 	maxListed  = 500     // names in one result
-	maxVisited = 100_000 // files and folders that one call looks at
+	maxVisited = 100_000 // files and folders that one call visits
 	maxGlob    = 1000    // bytes of a glob
-	// maxAlternatives bounds what the braces of a glob stand for together: to match one name takes time in proportion to it,
-	// and nothing can stop a match.
+	// maxAlternatives limits the alternatives that the braces of a glob expand to. Matching one name takes time in
+	// proportion to it, and nothing can stop a match.
 	maxAlternatives = 256
 )
 
@@ -37,8 +37,8 @@ type listFilesArgs struct {
 	Glob string `json:"glob"`
 }
 
-// ListFiles is the tool list_files: the names in a folder below root, or the files below it that match a glob. Links
-// to folders are not followed. The caller keeps root open as long as the tool is in use.
+// ListFiles returns the tool list_files, which lists a folder below root, or the files below it that match a glob. It
+// does not follow links to folders. The caller keeps root open as long as the tool is in use.
 func ListFiles(root *os.Root) toolpool.Tool {
 	return toolpool.Tool{
 		Name: "list_files",
@@ -46,7 +46,7 @@ func ListFiles(root *os.Root) toolpool.Tool {
 			`with "glob", for example "**/*.md", the files below it that match. At most 500 are shown.`,
 		Parameters: json.RawMessage(listFilesParameters),
 		Version:    "1",
-		// Not for its age, which sharing between overlapping calls bounds, but to tell apart nodes whose files differ.
+		// The key separates nodes with different files. It does not limit the age, because only overlapping calls share.
 		Key: func(_ context.Context, args json.RawMessage) (string, error) { return fileKey(root, args), nil },
 		Run: func(ctx context.Context, args json.RawMessage) (string, error) {
 			var a listFilesArgs
@@ -87,8 +87,8 @@ func ListFiles(root *os.Root) toolpool.Tool {
 	}
 }
 
-// walk gives do what lies below folder and matches glob, in alphabetical order. A glob without "**" names no folder
-// deeper than itself, and folders that it cannot reach are not entered. cut says that maxVisited ended the walk.
+// walk calls do for each entry below folder that matches glob, in alphabetical order. A glob without "**" matches no
+// deeper than its own depth, and walk does not enter deeper folders. cut reports that maxVisited ended the walk.
 func walk(ctx context.Context, root *os.Root, folder, glob string, do func(name string, e fs.DirEntry) error) (cut bool, err error) {
 	if err := checkGlob(glob); err != nil {
 		return false, err
@@ -116,7 +116,7 @@ func walk(ctx context.Context, root *os.Root, folder, glob string, do func(name 
 			if name == folder {
 				return openError(folder, err)
 			}
-			return nil // a folder that must not be read is listed by its name alone
+			return nil // an unreadable folder is listed by its name alone
 		}
 		if name == folder {
 			return nil
@@ -153,11 +153,12 @@ func checkGlob(glob string) error {
 	return nil
 }
 
-// alternatives is how many globs without braces a valid glob stands for; above maxAlternatives it is some number above.
+// alternatives returns the number of brace-free globs that a valid glob expands to. Above maxAlternatives the value is
+// only known to be larger.
 func alternatives(glob string) int {
-	type group struct{ before, sum int } // what stands before it, and its alternatives that have ended
+	type group struct{ before, sum int } // the count before the group, and the sum of its finished alternatives
 	var open []group
-	n := 1 // of the alternative under way
+	n := 1 // of the current alternative
 	class := false
 	for i := 0; i < len(glob); i++ {
 		switch last := len(open) - 1; {
@@ -177,5 +178,5 @@ func alternatives(glob string) int {
 	return n
 }
 
-// errEnough ends a walk in good order.
+// errEnough ends a walk without a failure.
 var errEnough = errors.New("enough")

@@ -16,16 +16,16 @@ import (
 )
 
 const (
-	// maxIndents is how many quotes and lists may be within each other. Each writes its mark before every line of its content,
-	// so that the result grows with the product.
+	// maxIndents limits the nesting of quotes and lists. Each writes its mark before every line of its content, so the
+	// result grows with the product.
 	maxIndents = 10
-	// maxDepth is how deep elements may be within each other for a conversion. Deeper pages come back as plain text.
+	// maxDepth limits the nesting of elements in a conversion. A deeper page is returned as plain text.
 	maxDepth = 200
-	// maxMarkdown bounds what leaves the process that converts; the pool cuts it to maxPageText.
+	// maxMarkdown limits the output of the converting process, in bytes. The pool cuts it to maxPageText.
 	maxMarkdown = 1 << 20
 )
 
-// markdownTask converts in a process of its own, because a conversion cannot be cancelled.
+// markdownTask converts pages in its own process, because a conversion cannot be cancelled.
 var markdownTask = confine.New("markdown", confine.Limits{Memory: 256 << 20, CPU: 10 * time.Second}, func(page []byte) ([]byte, error) {
 	return toMarkdown(page)
 })
@@ -45,7 +45,7 @@ func markdown(ctx context.Context, page string) (string, error) {
 func toMarkdown(page []byte) ([]byte, error) {
 	doc, err := html.Parse(bytes.NewReader(page))
 	if err != nil || !flatten(doc) {
-		return plainText(page), nil // nested too deep
+		return plainText(page), nil // nested too deeply
 	}
 	text, err := htmltomarkdown.ConvertNode(doc)
 	if err != nil {
@@ -54,13 +54,13 @@ func toMarkdown(page []byte) ([]byte, error) {
 	return text[:min(len(text), maxMarkdown)], nil
 }
 
-// flatten turns quotes and lists beyond maxIndents into plain blocks. It reports whether the page is at most maxDepth deep.
+// flatten turns quotes and lists beyond maxIndents into plain blocks. It returns false if the page is deeper than maxDepth.
 func flatten(doc *html.Node) bool {
 	depth, indents := 0, 0
 	indenting := map[*html.Node]bool{}
 	for n := doc; ; {
 		if n.Type == html.ElementNode && (n.DataAtom == atom.Blockquote || n.DataAtom == atom.Ul || n.DataAtom == atom.Ol || n.DataAtom == atom.Li) {
-			if indents >= 2*maxIndents { // a list and its item are two
+			if indents >= 2*maxIndents { // a list and its item count as two
 				n.Data, n.DataAtom = "div", atom.Div
 			} else {
 				indents++

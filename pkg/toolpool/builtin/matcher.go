@@ -13,10 +13,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
 )
 
-// maxHere is how many instructions times bytes are matched in this process: about 0.1 s. Nothing can cancel a match.
+// maxHere limits the work of a match in this process, in instructions times bytes: about 0.1 s. Nothing can cancel a match.
 const maxHere = 5_000_000
 
-// matchTask matches one line in a process of its own.
+// matchTask matches one line in its own process.
 var matchTask = confine.New("match", confine.Limits{Memory: 256 << 20, CPU: 10 * time.Second}, func(in []byte) ([]byte, error) {
 	var w matchWork
 	if err := gob.NewDecoder(bytes.NewReader(in)).Decode(&w); err != nil {
@@ -37,7 +37,7 @@ type matchWork struct {
 	Line    []byte
 }
 
-// matcher is a regular expression of a model.
+// matcher is a model's regular expression.
 type matcher struct {
 	re   *regexp.Regexp
 	size int // instructions
@@ -59,14 +59,14 @@ func newMatcher(pattern string) (*matcher, error) {
 	return &matcher{re, len(program.Inst)}, nil
 }
 
-// match reports whether a line matches. Its error says why the search ends.
+// match reports whether a line matches. An error ends the search.
 func (m *matcher) match(ctx context.Context, line []byte) (bool, error) {
 	if len(line)*m.size <= maxHere {
 		return m.re.Match(line), nil
 	}
 	var in bytes.Buffer
 	if err := gob.NewEncoder(&in).Encode(matchWork{m.re.String(), line}); err != nil {
-		return false, fmt.Errorf("pass on a line: %w", err)
+		return false, fmt.Errorf("encode a line: %w", err)
 	}
 	out, err := matchTask.Do(ctx, in.Bytes())
 	if stopped, ok := errors.AsType[*confine.StoppedError](err); ok {

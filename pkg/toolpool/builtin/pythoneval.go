@@ -21,7 +21,7 @@ import (
 const (
 	evalTimeout   = 10 * time.Second
 	maxSteps      = 50_000_000
-	maxEvalMemory = 256 << 20 // of the evaluating process
+	maxEvalMemory = 256 << 20 // bytes, of the evaluating process
 	maxProgram    = 64 << 10
 	maxEvalOutput = 32 << 10
 )
@@ -33,17 +33,17 @@ const pythonEvalParameters = `{
 	"additionalProperties": false
 }`
 
-// evalTask is the evaluation in a process of its own.
+// evalTask evaluates programs in its own process.
 var evalTask = confine.New("python-eval", confine.Limits{Memory: maxEvalMemory, CPU: evalTimeout}, func(code []byte) ([]byte, error) {
 	text, err := evaluate(string(code))
 	return []byte(text), err
 })
 
-// PythonEval is the tool python_eval: small calculations in Starlark, a dialect of Python without files, network,
-// clock, import or classes.
+// PythonEval returns the tool python_eval, which runs small calculations in Starlark, a dialect of Python without
+// files, network, clock, import or classes.
 //
-// Programs run in other processes, because a single step can ask for any amount of memory (list(range(10**9))) and nothing
-// inside a process can stop it. Such a process has an empty environment, a step limit and, on Linux, a memory limit.
+// Programs run in other processes, because a single step can allocate any amount of memory (list(range(10**9))), and nothing inside a
+// process can stop that. Such a process has an empty environment, a step limit and, on Linux, a memory limit.
 func PythonEval() toolpool.Tool {
 	return toolpool.Tool{
 		Name: "python_eval",
@@ -82,7 +82,7 @@ func evaluate(code string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the program is not valid: %w", err)
 	}
-	// The last expression's value is kept under a name.
+	// Assigns the value of the last expression to a variable.
 	if n := len(file.Stmts); n > 0 {
 		if last, ok := file.Stmts[n-1].(*syntax.ExprStmt); ok {
 			start, _ := last.Span()

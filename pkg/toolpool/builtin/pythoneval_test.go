@@ -17,7 +17,7 @@ func TestPythonEval(t *testing.T) {
 	p, err := toolpool.New(toolpool.Config{})
 	require.NoError(t, err)
 	tool := builtin.PythonEval()
-	tool.Timeout = 5 * time.Minute // the limits of steps and memory come first, on a busy machine too
+	tool.Timeout = 5 * time.Minute // the limits of steps and memory end programs first, on a busy machine too
 	require.NoError(t, p.Register(tool))
 	for _, c := range []struct {
 		code, want string
@@ -52,14 +52,14 @@ func TestPythonEval(t *testing.T) {
 	}
 }
 
-func TestPythonEvalIsEndedWithItsTime(t *testing.T) {
+func TestPythonEvalEndsAtItsTimeout(t *testing.T) {
 	t.Parallel()
 	p, err := toolpool.New(toolpool.Config{})
 	require.NoError(t, err)
 	tool := builtin.PythonEval()
 	tool.Timeout = 300 * time.Millisecond
 	require.NoError(t, p.Register(tool))
-	// One step that takes for ever: the square of a square of a large number, again and again.
+	// Single steps that take very long: each squares an ever larger number.
 	r := use(t, p, "python_eval", args{"code": "x = 3\nfor i in range(40):\n  x = x * x\n"})
 	assert.True(t, r.Failed)
 	assert.Contains(t, r.Content, "gave no answer within 300ms")

@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	maxFileBytes  = 256 << 10 // of text in one result
-	maxNoteBytes  = 1 << 10   // room for the note that says what was cut
+	maxFileBytes  = 256 << 10 // bytes of text in one result
+	maxNoteBytes  = 1 << 10   // room for the note about the cut
 	maxDirEntries = 100       // names shown of a directory
 )
 
@@ -43,14 +43,14 @@ const readFileParameters = `{
 
 type readFileArgs struct {
 	Path      string `json:"path"`
-	StartLine int    `json:"start_line"` // 0 if not given
-	EndLine   int    `json:"end_line"`   // 0 if not given
+	StartLine int    `json:"start_line"` // 0 if missing
+	EndLine   int    `json:"end_line"`   // 0 if missing
 }
 
-// ReadFile is the tool read_file: text files below root, and nothing outside it, neither by "..", by an absolute path
-// nor by a symbolic link. The caller keeps root open as long as the tool is in use, and closes it.
+// ReadFile returns the tool read_file, which reads text files below root. It reads nothing outside of root, neither by "..", by an
+// absolute path nor by a symbolic link. The caller keeps root open as long as the tool is in use, and closes it.
 //
-// Secrets are struck out before a result is cut. Results are shared for as long as the file keeps its modification time and size.
+// Secrets are redacted before a result is cut. Results are shared as long as the file keeps its modification time and size.
 func ReadFile(root *os.Root, secrets *redact.Secrets) toolpool.Tool {
 	return toolpool.Tool{
 		Name:        "read_file",
@@ -68,8 +68,8 @@ func ReadFile(root *os.Root, secrets *redact.Secrets) toolpool.Tool {
 	}
 }
 
-// fileKey tells the states of a file apart. A path that cannot be looked at has the empty key: Run will say why, and
-// failures are not kept.
+// fileKey identifies a version of a file by its modification time and size. An inaccessible path has the empty key: Run
+// then returns the error, and failures are not cached.
 func fileKey(root *os.Root, args json.RawMessage) string {
 	var a readFileArgs
 	if json.Unmarshal(args, &a) != nil {
@@ -90,12 +90,12 @@ func readFile(ctx context.Context, root *os.Root, secrets *redact.Secrets, args 
 	if a.EndLine > 0 && a.EndLine < a.StartLine {
 		return "", fmt.Errorf("end_line %d is before start_line %d", a.EndLine, a.StartLine)
 	}
-	// Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
+	// Without O_NONBLOCK, opening a named pipe would wait for a writer.
 	f, err := root.OpenFile(localName(a.Path), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", openError(a.Path, err)
 	}
-	defer f.Close() // opened for reading; nothing can be lost
+	defer f.Close() // opened read-only, so Close cannot lose data
 	info, err := f.Stat()
 	switch {
 	case err != nil:
@@ -110,7 +110,7 @@ func readFile(ctx context.Context, root *os.Root, secrets *redact.Secrets, args 
 	return readLines(ctx, secrets.Reader(f), info.Size(), a)
 }
 
-// localName turns what models write into a name for os.Root, which refuses whatever leads outside.
+// localName turns a model's path into a name for os.Root, which refuses paths that lead outside.
 func localName(p string) string {
 	if p == "" {
 		return "."
@@ -126,7 +126,7 @@ func openError(name string, err error) error {
 		return fmt.Errorf("%q must not be read", name)
 	}
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		err = e.Err // without the name of the root on this machine
+		err = e.Err // without the root's path on this machine
 	}
 	return fmt.Errorf("%q cannot be read: %w. Give a path relative to the root, without a leading slash and without any parent folder", name, err)
 }
@@ -153,11 +153,11 @@ func listDir(dir *os.File, name string) (string, error) {
 	return b.String(), nil
 }
 
-// readLines returns the lines that were asked for, as they are in the file.
+// readLines returns the requested lines exactly as they are in the file.
 func readLines(ctx context.Context, f io.Reader, size int64, a readFileArgs) (string, error) {
 	var out bytes.Buffer
 	r := bufio.NewReaderSize(f, 64<<10)
-	line, seen := 1, 0 // line is the one being read; seen counts the file's lines, a last one without a newline too
+	line, seen := 1, 0 // line is the current line; seen counts the file's lines, including a last one without a newline
 	first := max(a.StartLine, 1)
 	for a.EndLine == 0 || line <= a.EndLine {
 		if err := ctx.Err(); err != nil {
@@ -190,7 +190,8 @@ func readLines(ctx context.Context, f io.Reader, size int64, a readFileArgs) (st
 	return asText(out.Bytes(), size, a.Path)
 }
 
-// cutResult ends text at its last whole line and says how to read on; within one very long line it ends at a character.
+// cutResult ends text at its last whole line and adds a note with the next start_line. Within one very long line it
+// ends text at a character.
 func cutResult(text []byte, first int, size int64, name string) (string, error) {
 	if end := bytes.LastIndexByte(text, '\n'); end >= 0 {
 		shown, err := asText(text[:end+1], size, name)

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// open makes a root with files in it, a secret beside it, and a pool with read_file.
+// open creates a root with files in it, a secret beside it, and a pool with read_file.
 func open(t *testing.T, files map[string]string) (dir string, p *toolpool.Pool) {
 	t.Helper()
 	outer := t.TempDir()
@@ -126,20 +126,20 @@ func TestNothingOutsideTheRootIsRead(t *testing.T) {
 		assert.True(t, r.Failed, name)
 		assert.NotContains(t, r.Content, "the secret")
 		if name != outside {
-			assert.NotContains(t, r.Content, filepath.Dir(dir), "the path of the root on this machine stays here")
+			assert.NotContains(t, r.Content, filepath.Dir(dir), "the result does not contain the root's path")
 		}
 	}
 	assert.Equal(t, "inside", read(t, p, args{"path": "sub/good-link"}).Content)
 }
 
-func TestANamedPipeDoesNotHang(t *testing.T) {
+func TestNamedPipeIsRefused(t *testing.T) {
 	t.Parallel()
 	dir, p := open(t, nil)
 	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
 	assert.Contains(t, read(t, p, args{"path": "pipe"}).Content, "not a regular file")
 }
 
-func TestLongFilesAreCutSayingSo(t *testing.T) {
+func TestLongFilesAreCutWithANote(t *testing.T) {
 	t.Parallel()
 	var lines strings.Builder
 	for lines.Len() < 600<<10 {
@@ -147,7 +147,7 @@ func TestLongFilesAreCutSayingSo(t *testing.T) {
 	}
 	_, p := open(t, map[string]string{
 		"lines.txt": lines.String(),
-		"one.txt":   "x" + strings.Repeat("é", 200<<10), // the limit falls into a character
+		"one.txt":   "x" + strings.Repeat("é", 200<<10), // the limit is within a character
 		"exact.txt": strings.Repeat("y", 256<<10),
 	})
 	var whole strings.Builder
@@ -172,7 +172,7 @@ func TestLongFilesAreCutSayingSo(t *testing.T) {
 	assert.Equal(t, 256<<10, len(read(t, p, args{"path": "exact.txt"}).Content))
 }
 
-func TestAChangedFileIsReadAgain(t *testing.T) {
+func TestChangedFileIsReadAgain(t *testing.T) {
 	t.Parallel()
 	dir, p := open(t, map[string]string{"a.txt": "old"})
 	name := filepath.Join(dir, "a.txt")

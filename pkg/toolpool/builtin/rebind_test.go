@@ -18,8 +18,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 )
 
-// A name that leads elsewhere when it is asked again, or to several addresses: what counts is the address of each
-// connection. Two loopback addresses stand for the public network (127.0.0.2) and the private one (127.0.0.1).
+// A name may resolve to another address on the next request, or to several addresses. The check applies to the address
+// of each connection. Two loopback addresses represent the public network (127.0.0.2) and the private one (127.0.0.1).
 func TestHTTPGetOfNamesThatTurn(t *testing.T) {
 	var mu sync.Mutex
 	asked := 0
@@ -34,7 +34,7 @@ func TestHTTPGetOfNamesThatTurn(t *testing.T) {
 		t.Skipf("this machine has one loopback address only: %v", err)
 	}
 	outside := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/back" { // to the same name, whose address is another one now
+		if r.URL.Path == "/back" { // to the same name, which now has another address
 			http.Redirect(w, r, "http://"+r.URL.Query().Get("host")+":"+portOf(inside.URL)+"/", http.StatusFound)
 			return
 		}
@@ -44,7 +44,7 @@ func TestHTTPGetOfNamesThatTurn(t *testing.T) {
 	outside.Listener = listener
 	outside.Start()
 	defer outside.Close()
-	// A proxy of the environment would connect in our place.
+	// A proxy from the environment would connect instead of this process.
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "ALL_PROXY"} {
 		t.Setenv(name, inside.URL)
 	}
@@ -60,7 +60,7 @@ func TestHTTPGetOfNamesThatTurn(t *testing.T) {
 		return use(t, p, "http_get", args{"url": "http://" + host + ":" + rest}).Content
 	}
 	assert.Contains(t, get("turns.test", portOf(outside.URL)+"/back?host=turns.test"), "not on the public network")
-	assert.Equal(t, "outside", get("both.test", portOf(outside.URL)+"/"), "the address that may be reached is reached")
+	assert.Equal(t, "outside", get("both.test", portOf(outside.URL)+"/"), "the allowed address is reached")
 	assert.NotEqual(t, "outside", get("both.test", portOf(inside.URL)+"/"))
 	for _, host := range []string{"inside.test", "mapped.test", "any.test", "any.test"} {
 		assert.Contains(t, get(host, portOf(inside.URL)+"/"+fmt.Sprint(len(host))), "not on the public network", host)
@@ -72,8 +72,8 @@ func TestHTTPGetOfNamesThatTurn(t *testing.T) {
 
 func portOf(address string) string { return address[strings.LastIndex(address, ":")+1:] }
 
-// answerNames lets this program ask a name server of its own until the test's end. names has the addresses for each question
-// of a name, the last for all that follow.
+// answerNames makes this program use its own name server until the test's end. names has the addresses for each request
+// for a name; the last entry serves all further requests.
 func answerNames(t *testing.T, names map[string][][]string) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")

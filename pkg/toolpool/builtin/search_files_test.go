@@ -39,7 +39,7 @@ func TestListFiles(t *testing.T) {
 		{args{"path": "none"}, `there is no file "none"`, true},
 		{args{"path": "a.txt"}, `"a.txt" is a file, not a folder`, true},
 		{args{"glob": "[a"}, "is not a glob", true},
-		// Matching these takes time that doubles with each pair of braces, or with each level of them.
+		// Matching these takes time that doubles with each pair or level of braces.
 		{args{"glob": strings.Repeat("{a,aa}", 40) + "b", "path": "long"}, "more than 256 alternatives", true},
 		{args{"glob": strings.Repeat("{a,", 30) + strings.Repeat("{b,bb}", 30) + strings.Repeat("}", 30), "path": "long"}, "more than 256 alternatives", true},
 		{args{"glob": strings.Repeat("{a[}],aa}", 40) + "[{]", "path": "long"}, "more than 256 alternatives", true},
@@ -74,7 +74,7 @@ func TestGrepFiles(t *testing.T) {
 		{args{"pattern": "(?i)needle", "glob": "{a.txt,b/*}"}, "a.txt:2: Two needles\nb/c.go:1: func Needle() {}\n", false},
 		{args{"pattern": "^func (\\w+)", "path": "b"}, "b/c.go:1: func Needle() {}\n", false},
 		{args{"pattern": "nothing such", "path": "b"}, "(no match)\n", false},
-		{args{"pattern": "needle", "path": "bin"}, "(no match)\n[1 files passed over: not UTF-8 text, or not to be read]\n", false},
+		{args{"pattern": "needle", "path": "bin"}, "(no match)\n[1 files skipped: not UTF-8 text, or unreadable]\n", false},
 		{args{"pattern": "secret", "path": "out"}, "cannot be read", true},
 		{args{"pattern": "secret", "path": "../secret.txt"}, "cannot be read", true},
 		{args{"pattern": "(?=x)"}, "not a regular expression in RE2 syntax", true},
@@ -98,7 +98,7 @@ func TestGrepFiles(t *testing.T) {
 	assert.Contains(t, r.Content, fmt.Sprintf("long:1: %s…\n", strings.Repeat("é", 150)))
 }
 
-// Matches do not tell how a secret of a file goes on.
+// Matches do not reveal a secret piece by piece.
 func TestGrepDoesNotMatchSecrets(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "a.env"), []byte("KEY=sk-live-4f9a8c21e7b0d63a5\n"), 0o600))

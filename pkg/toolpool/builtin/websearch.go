@@ -34,16 +34,16 @@ const webSearchParameters = `{
 	"additionalProperties": false
 }`
 
-// SearchProvider is a web search service: where it is asked, how, and how its answer is read.
+// SearchProvider is a web search service: its address, its request format and its answer format.
 type SearchProvider struct {
 	Name   string
-	KeyEnv string // the variable that holds its key
+	KeyEnv string // the environment variable with its key
 	URL    string // of the service
 	ask    func(ctx context.Context, url, key, query string, count int) (*http.Request, error)
 	read   func(body []byte) ([]hit, error)
 }
 
-// SearchProviders are the services that web_search knows, in the order in which a key for them is looked for.
+// SearchProviders are the supported services. The first one with a key is used.
 var SearchProviders = []SearchProvider{
 	{"brave", "BRAVE_API_KEY", "https://api.search.brave.com/res/v1/web/search", askBrave, readBrave},
 	{"serpapi", "SERPAPI_API_KEY", "https://serpapi.com/search.json", askSerpAPI, readSerpAPI},
@@ -52,11 +52,11 @@ var SearchProviders = []SearchProvider{
 
 type hit struct{ title, url, text string }
 
-// WebSearch is the tool web_search: titles, addresses and snippets from a search service. The key goes to the service
-// and nowhere else: errors do not name it. The transport decides whether a proxy sees the key.
+// WebSearch returns the tool web_search, which gets titles, addresses and snippets from a search service. The key is
+// sent to the service only; errors do not contain it. The transport decides whether a proxy sees the key.
 func WebSearch(provider SearchProvider, key string, secrets *redact.Secrets, transport http.RoundTripper) toolpool.Tool {
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse // the key is not carried to another host
+		return http.ErrUseLastResponse // a redirect must not send the key to another host
 	}}
 	return toolpool.Tool{
 		Name:        "web_search",
@@ -92,15 +92,15 @@ func search(ctx context.Context, client *http.Client, p SearchProvider, key stri
 		}
 		return "", toolpool.Transient(fmt.Errorf("the search service %s cannot be reached; try again later", p.Name), 0)
 	}
-	defer resp.Body.Close() // read to its end or given up
+	defer resp.Body.Close() // read up to the limit
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("the search service %s broke off its answer; try again later", p.Name)
+		return "", fmt.Errorf("the search service %s ended its answer early; try again later", p.Name)
 	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
-		return "", fmt.Errorf("the search service %s refuses the key in %s (%d); the operator of the worker must mend it. Go on without web search", p.Name, p.KeyEnv, resp.StatusCode)
+		return "", fmt.Errorf("the search service %s refuses the key in %s (%d); the operator of the worker must fix it. Go on without web search", p.Name, p.KeyEnv, resp.StatusCode)
 	case resp.StatusCode == http.StatusTooManyRequests:
-		return "", toolpool.HTTPStatus(resp, fmt.Errorf("the search service %s takes no more queries for now (429); try again later or go on without", p.Name))
+		return "", toolpool.HTTPStatus(resp, fmt.Errorf("the search service %s accepts no more queries for now (429); try again later or go on without", p.Name))
 	case resp.StatusCode != http.StatusOK:
 		return "", toolpool.HTTPStatus(resp, fmt.Errorf("the search service %s answered %d; try another query", p.Name, resp.StatusCode))
 	}

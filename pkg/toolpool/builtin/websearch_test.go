@@ -14,7 +14,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 )
 
-// The answers have the shape that each service documents, cut to the fields around those that are read.
+// The answers have the documented format of each service, reduced to the parsed fields and their neighbours.
 var searchAnswers = map[string]string{
 	"brave": `{"type":"search","query":{"original":"go"},"web":{"type":"search","results":[
 		{"title":"The Go Language","url":"https://go.dev/","is_source_local":false,"description":"Build simple,\n secure systems","profile":{"name":"Go"}},

@@ -28,30 +28,30 @@ const (
 	steadyAfter  = 10 * time.Second
 )
 
-// Server is one MCP server: a program, or the URL of one that runs already.
+// Server is one MCP server: a program, or the URL of a running server.
 type Server struct {
 	Name string // letters, digits, - and single _
 
 	Command string
 	Args    []string
 	Env     []string // NAME=value, beside PATH, HOME and the locale
-	Dir     string   // Defaults to the worker's.
+	Dir     string   // defaults to the worker's
 
 	URL     string
-	Headers map[string]string // sent to the URL's host alone
+	Headers map[string]string // sent to the URL's host only
 
-	// Proxy is for URL. Nil connects directly.
+	// Proxy applies to URL. Nil connects directly.
 	Proxy func(*http.Request) (*url.URL, error)
 
-	StartTimeout time.Duration // until its tools are known. Defaults to 30 s.
+	StartTimeout time.Duration // for the start and the list of tools; defaults to 30 s
 	Version      string        // part of the sharing key of its tools
 	Logger       *slog.Logger  // Defaults to no log.
 	Stderr       func(line string)
-	// Secrets are struck out of lines of standard error before they are cut. Nil has none.
+	// Secrets are redacted in lines of standard error before they are cut. Nil redacts nothing.
 	Secrets *redact.Secrets
 }
 
-// Client is one server's connection, made anew when it is lost.
+// Client is a connection to one server. It reconnects after a loss.
 type Client struct {
 	cfg    Server
 	client *mcp.Client
@@ -59,7 +59,7 @@ type Client struct {
 
 	turn     chan struct{}   // capacity 1; its holder owns the fields below
 	current  *session        // nil before the first connection
-	waits    backoff.BackOff // between starts that fail
+	waits    backoff.BackOff // between failed starts
 	earliest time.Time       // of the next start
 	closed   bool
 }
@@ -69,10 +69,10 @@ type session struct {
 	mcp   *mcp.ClientSession
 	began time.Time
 	stop  func()        // ends the server's process
-	ended chan struct{} // closed when the connection is gone and the process has ended
+	ended chan struct{} // closed when the connection and the process have ended
 }
 
-// Connect starts the server or reaches it, and asks for its tools. ctx bounds that, not the connection.
+// Connect starts or reaches the server and lists its tools. ctx limits that, not the life of the connection.
 func Connect(ctx context.Context, cfg Server) (*Client, error) {
 	if cfg.StartTimeout <= 0 {
 		cfg.StartTimeout = defaultStart
@@ -107,7 +107,7 @@ func Connect(ctx context.Context, cfg Server) (*Client, error) {
 	return c, nil
 }
 
-// Close ends the connection and the server's process. Calls under way fail.
+// Close ends the connection and the server's process. Running calls fail.
 func (c *Client) Close() {
 	c.turn <- struct{}{}
 	c.closed = true
@@ -119,7 +119,7 @@ func (c *Client) Close() {
 	}
 }
 
-// session returns the live connection, or makes one, not sooner than the waits allow.
+// session returns the live connection, or opens one after the current backoff.
 func (c *Client) session(ctx context.Context) (*session, error) {
 	select {
 	case c.turn <- struct{}{}:
@@ -133,7 +133,7 @@ func (c *Client) session(ctx context.Context) (*session, error) {
 	if c.current != nil {
 		select {
 		case <-c.current.ended:
-			c.cfg.Logger.Warn("MCP server ended; it is started again", "server", c.cfg.Name, "lived", time.Since(c.current.began).Round(time.Millisecond))
+			c.cfg.Logger.Warn("MCP server ended; restarting it", "server", c.cfg.Name, "lived", time.Since(c.current.began).Round(time.Millisecond))
 			if time.Since(c.current.began) > steadyAfter {
 				c.waits.Reset()
 			}
@@ -148,7 +148,7 @@ func (c *Client) session(ctx context.Context) (*session, error) {
 	select {
 	case <-wait.C:
 	case <-ctx.Done():
-		return nil, fmt.Errorf("it is waiting to be started again: %w", ctx.Err())
+		return nil, fmt.Errorf("it is waiting for its restart: %w", ctx.Err())
 	}
 	s, err := c.connect(ctx)
 	if err != nil {
@@ -159,9 +159,8 @@ func (c *Client) session(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// Tools are the server's tools. One whose schema agents could not use is left out, and the log says why. A tool that
-// says it changes things, and not that repeating it is harmless, is an effect; the others are shared while they
-// overlap. What a server says of its tools is taken at its word.
+// Tools returns the server's tools. A tool without a usable schema is skipped and logged. A tool that is declared to change things, and
+// not to be idempotent, gets Share Effect. The others share overlapping calls. The declarations are trusted.
 func (c *Client) Tools() []toolpool.Tool {
 	var tools []toolpool.Tool
 	for _, t := range c.tools {
@@ -192,7 +191,7 @@ func (c *Client) Tools() []toolpool.Tool {
 	return tools
 }
 
-// call runs one tool. A call whose connection breaks is not repeated: the server may have done it.
+// call runs one tool. It does not retry a call after a broken connection, because the server may have executed it.
 func (c *Client) call(ctx context.Context, tool string, args json.RawMessage) (string, error) {
 	s, err := c.session(ctx)
 	if err != nil {
@@ -200,7 +199,7 @@ func (c *Client) call(ctx context.Context, tool string, args json.RawMessage) (s
 			return "", ctx.Err()
 		}
 		c.cfg.Logger.Warn("MCP server cannot be reached", "server", c.cfg.Name, "error", c.cfg.Secrets.Error(err))
-		return "", fmt.Errorf("the server %s is not there; try again later or go on without it", c.cfg.Name)
+		return "", fmt.Errorf("the server %s is unreachable; try again later or go on without it", c.cfg.Name)
 	}
 	params := &mcp.CallToolParams{Name: tool, Arguments: args}
 	if key := toolpool.IdempotencyKey(ctx); key != "" {
@@ -214,13 +213,13 @@ func (c *Client) call(ctx context.Context, tool string, args json.RawMessage) (s
 		return "", fmt.Errorf("the server %s refuses the call: %s", c.cfg.Name, refusal.Message)
 	case err != nil:
 		c.cfg.Logger.Warn("MCP call failed", "server", c.cfg.Name, "tool", tool, "error", c.cfg.Secrets.Error(err))
-		// A connection that broke in any other way is of no more use. The next call must not find it.
+		// Any other failure makes the connection unusable. The next call must not find it.
 		s.stop()
 		select {
 		case <-s.ended:
 		case <-ctx.Done():
 		}
-		return "", fmt.Errorf("the server %s broke off during the call and is started again; the call may or may not have taken effect", c.cfg.Name)
+		return "", fmt.Errorf("the server %s failed during the call and is restarted; the call may or may not have taken effect", c.cfg.Name)
 	}
 	text := contentText(result)
 	if result.IsError {
@@ -229,7 +228,7 @@ func (c *Client) call(ctx context.Context, tool string, args json.RawMessage) (s
 	return text, nil
 }
 
-// contentText is what a model can read of a result.
+// contentText returns the text of a result. Other content becomes a description in brackets.
 func contentText(r *mcp.CallToolResult) string {
 	var parts []string
 	for _, c := range r.Content {

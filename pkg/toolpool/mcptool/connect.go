@@ -23,10 +23,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
 )
 
-// goodbye is how long a process may take to exit after its standard input was closed.
+// goodbye is the time for a process to exit after its standard input is closed.
 const goodbye = 2 * time.Second
 
-// inherited are the only variables that a server's process has of the worker's: others may be secrets.
+// inherited are the only variables that a server's process gets from the worker: others may be secrets.
 var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TMPDIR", "LANG", "LC_ALL", "TZ"}
 
 func (c *Client) connect(ctx context.Context) (*session, error) {
@@ -40,7 +40,7 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 
 // start runs the server's program and connects to its standard input and output.
 func (c *Client) start(ctx context.Context) (*session, error) {
-	cmd := exec.Command(c.cfg.Command, c.cfg.Args...) //nolint:gosec // the operator's own
+	cmd := exec.Command(c.cfg.Command, c.cfg.Args...) //nolint:gosec // configured by the operator
 	cmd.Dir = c.cfg.Dir
 	cmd.Env = c.environment()
 	cmd.SysProcAttr = confine.Attributes()
@@ -59,9 +59,9 @@ func (c *Client) start(ctx context.Context) (*session, error) {
 		return nil, fmt.Errorf("start %s: %w", c.cfg.Command, err)
 	}
 	exited := make(chan struct{})
-	kill := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // fails if nobody is left
+	kill := func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // fails if the group is empty
 
-	// Closing the input asks the server to leave; its output ends when it has.
+	// Closed input asks the server to exit. Its output ends when it has exited.
 	transport := &mcp.IOTransport{Reader: io.NopCloser(stdout), Writer: stdin, MaxLineLength: maxMessage}
 	conn, err := c.client.Connect(ctx, transport, nil)
 	if err != nil {
@@ -74,7 +74,7 @@ func (c *Client) start(ctx context.Context) (*session, error) {
 	}
 	s := &session{mcp: conn, began: time.Now(), ended: make(chan struct{})}
 	s.stop = sync.OnceFunc(func() {
-		_ = stdin.Close() // ends the conversation; the reader sees the rest
+		_ = stdin.Close() // ends the conversation; the reader handles the rest
 		select {
 		case <-exited:
 		case <-time.After(goodbye):
@@ -84,9 +84,9 @@ func (c *Client) start(ctx context.Context) (*session, error) {
 	go func() {
 		defer close(s.ended)
 		_ = conn.Wait()
-		kill()         // with its input or output gone it serves nobody
-		_ = cmd.Wait() // its status tells nothing that matters now
-		kill()         // what it left behind
+		kill()         // without its input or output it is useless
+		_ = cmd.Wait() // its exit status does not matter
+		kill()         // its remaining children
 		close(exited)
 		_ = conn.Close()
 	}()
@@ -100,20 +100,20 @@ func (c *Client) environment() []string {
 			env = append(env, name+"="+v)
 		}
 	}
-	return append(env, c.cfg.Env...) // the last of a name wins
+	return append(env, c.cfg.Env...) // the last value of a name is used
 }
 
-// reach connects to a server that runs elsewhere.
+// reach connects to a running server.
 func (c *Client) reach(ctx context.Context) (*session, error) {
 	u, err := url.Parse(c.cfg.URL)
 	if err != nil {
-		return nil, errors.New("its url cannot be read")
+		return nil, errors.New("its url is invalid")
 	}
 	base := &http.Transport{Proxy: c.cfg.Proxy, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute}
 	conn, err := c.client.Connect(ctx, &mcp.StreamableClientTransport{
 		Endpoint:             c.cfg.URL,
 		HTTPClient:           &http.Client{Transport: &headers{base: base, host: u.Host, add: c.cfg.Headers}},
-		DisableStandaloneSSE: true, // nothing that a server says by itself is of use here
+		DisableStandaloneSSE: true, // messages outside of a call are not used
 		MaxEventSize:         maxMessage,
 	}, nil)
 	if err != nil {
@@ -130,7 +130,7 @@ func (c *Client) reach(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// headers adds the operator's headers to requests to one host, wherever redirects lead.
+// headers adds the operator's headers to requests to one host only, also after redirects.
 type headers struct {
 	base http.RoundTripper
 	host string
@@ -140,7 +140,7 @@ type headers struct {
 func (h *headers) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Host == h.host {
 		r = r.Clone(r.Context())
-		propagation.TraceContext{}.Inject(r.Context(), propagation.HeaderCarrier(r.Header)) // nothing if the call is not traced
+		propagation.TraceContext{}.Inject(r.Context(), propagation.HeaderCarrier(r.Header)) // a no-op if the call is not traced
 		for name, value := range h.add {
 			r.Header.Set(name, value)
 		}
@@ -149,14 +149,14 @@ func (h *headers) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Of a stream each event is bounded, and not their sum.
+	// In an event stream the limit applies to each event, not to the sum.
 	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind != "text/event-stream" {
 		resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxMessage}
 	}
 	return resp, nil
 }
 
-// boundedBody fails when an answer is longer than a message may be.
+// boundedBody fails when an answer exceeds the limit of a message.
 type boundedBody struct {
 	io.ReadCloser
 	left int
@@ -170,15 +170,15 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// lineLog passes a server's standard error on by lines, without secrets.
+// lineLog passes on a server's standard error line by line, without secrets.
 type lineLog struct {
 	secrets *redact.Secrets
 	say     func(string)
 
 	mu    sync.Mutex
-	rest  *capture.Head  // guarded by mu: the beginning of the line under way
+	rest  *capture.Head  // guarded by mu: the beginning of the current line
 	write io.WriteCloser // guarded by mu: into rest
-	line  string         // guarded by mu: the last whole one
+	line  string         // guarded by mu: the last complete line
 }
 
 const maxLogLine = 1000
@@ -189,7 +189,7 @@ func newLineLog(secrets *redact.Secrets, say func(string)) *lineLog {
 	return l
 }
 
-// begin starts a line. The caller holds mu, or is alone.
+// begin starts a line. The caller holds mu, except in newLineLog.
 func (l *lineLog) begin() {
 	l.rest = capture.NewHead(maxLogLine)
 	l.write = l.secrets.Writer(l.rest)
@@ -200,7 +200,7 @@ func (l *lineLog) Write(p []byte) (int, error) {
 	defer l.mu.Unlock()
 	for rest := p; len(rest) > 0; {
 		line, after, ended := bytes.Cut(rest, []byte("\n"))
-		_, _ = l.write.Write(line) // a Head takes everything
+		_, _ = l.write.Write(line) // a Head accepts every write
 		if !ended {
 			break
 		}
@@ -217,11 +217,11 @@ func (l *lineLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// last returns the last line. It is called once the server has ended.
+// last returns the last line. It is called after the server has ended.
 func (l *lineLog) last() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_ = l.write.Close() // a Head takes everything
+	_ = l.write.Close() // a Head accepts every write
 	if text := l.rest.Kept(); text != "" {
 		return text
 	}

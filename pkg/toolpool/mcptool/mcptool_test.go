@@ -45,7 +45,7 @@ type textArgs struct {
 	Text string `json:"text"`
 }
 
-// testServer is an MCP server with a tool for everything that can go wrong.
+// testServer returns an MCP server with a tool for every kind of failure.
 func testServer() *mcp.Server {
 	s := mcp.NewServer(&mcp.Implementation{Name: "test", Version: "1"}, nil)
 	add := func(name string, annotations *mcp.ToolAnnotations, run func(ctx context.Context, text string) (string, error)) {
@@ -68,7 +68,7 @@ func testServer() *mcp.Server {
 		if err := os.WriteFile(file+".began", nil, 0o600); err != nil {
 			return "", err
 		}
-		<-ctx.Done() // the client's cancellation reaches here
+		<-ctx.Done() // the client's cancellation arrives here
 		return "", os.WriteFile(file, []byte("cancelled"), 0o600)
 	})
 	add("big", nil, func(context.Context, string) (string, error) { return strings.Repeat("x", 20<<20), nil })
@@ -129,17 +129,17 @@ func TestToolsOfAServerProcess(t *testing.T) {
 	assert.Contains(t, r.Content, `missing "text"`)
 	env := call(t, p, "test.env", "").Content
 	assert.Contains(t, env, "GIVEN=yes")
-	assert.NotContains(t, env, "secret-31415", "the worker's environment stays here")
+	assert.NotContains(t, env, "secret-31415", "the server does not get the worker's environment")
 }
 
-func TestAServerThatEndsIsStartedAgain(t *testing.T) {
+func TestEndedServerIsRestarted(t *testing.T) {
 	t.Parallel()
 	p := connect(t, stdioServer())
 	first := call(t, p, "test.pid", "").Content
 	for range 2 {
 		r := call(t, p, "test.crash", "")
 		assert.True(t, r.Failed)
-		assert.Contains(t, r.Content, "broke off during the call and is started again")
+		assert.Contains(t, r.Content, "failed during the call and is restarted")
 		second := call(t, p, "test.pid", "")
 		assert.False(t, second.Failed, second.Content)
 		assert.NotEqual(t, first, second.Content)
@@ -147,7 +147,7 @@ func TestAServerThatEndsIsStartedAgain(t *testing.T) {
 	}
 }
 
-func TestACallIsCancelledWithItsCaller(t *testing.T) {
+func TestCallIsCancelledWithItsCaller(t *testing.T) {
 	t.Parallel()
 	p := connect(t, stdioServer())
 	file := t.TempDir() + "/note"
@@ -161,20 +161,20 @@ func TestACallIsCancelledWithItsCaller(t *testing.T) {
 	call(t, p, "test.echo", "the server works beside the hanging call")
 	cancel()
 	wg.Wait()
-	assert.Eventually(t, func() bool { _, err := os.Stat(file); return err == nil }, 5*time.Second, 10*time.Millisecond, "the server hears of it")
+	assert.Eventually(t, func() bool { _, err := os.Stat(file); return err == nil }, 5*time.Second, 10*time.Millisecond, "the server gets the cancellation")
 	assert.Contains(t, call(t, p, "test.echo", "hi").Content, "echo hi")
 }
 
-func TestAMessageThatIsTooLongIsRefused(t *testing.T) {
+func TestTooLongMessageIsRefused(t *testing.T) {
 	t.Parallel()
 	p := connect(t, stdioServer())
 	r := call(t, p, "test.big", "")
 	assert.True(t, r.Failed)
 	assert.Less(t, len(r.Content), 1000)
-	assert.Contains(t, call(t, p, "test.echo", "hi").Content, "echo hi", "and the server is there again")
+	assert.Contains(t, call(t, p, "test.echo", "hi").Content, "echo hi", "the server is restarted")
 }
 
-func TestAnAnswerOverHTTPThatIsTooLongIsRefused(t *testing.T) {
+func TestTooLongAnswerOverHTTPIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"application/json; charset=utf-8", "text/event-stream"} {
 		t.Run(kind, func(t *testing.T) {
@@ -193,12 +193,12 @@ func TestAnAnswerOverHTTPThatIsTooLongIsRefused(t *testing.T) {
 			p := connect(t, mcptool.Server{Name: "test", URL: server.URL})
 			r := call(t, p, "test.big", "")
 			assert.True(t, r.Failed, "%.200s", r.Content)
-			assert.Contains(t, call(t, p, "test.echo", "hi").Content, "echo hi", "and the server is there again")
+			assert.Contains(t, call(t, p, "test.echo", "hi").Content, "echo hi", "the server is reachable again")
 		})
 	}
 }
 
-// kindWriter writes a media type in another spelling.
+// kindWriter sends a media type in another spelling.
 type kindWriter struct {
 	http.ResponseWriter
 	kind string
@@ -222,7 +222,7 @@ func (w *kindWriter) respell() {
 
 func (w *kindWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-func TestNothingIsLeftBehind(t *testing.T) {
+func TestCloseLeavesNoProcess(t *testing.T) {
 	t.Parallel()
 	c, err := mcptool.Connect(t.Context(), stdioServer())
 	require.NoError(t, err)
@@ -239,17 +239,17 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		defer assert.Eventually(t, func() bool { return gone(pid) }, 5*time.Second, 10*time.Millisecond, name)
 	}
 	c.Close()
-	assert.Contains(t, call(t, p, "test.echo", "hi").Content, "the server test is not there")
+	assert.Contains(t, call(t, p, "test.echo", "hi").Content, "the server test is unreachable")
 	c.Close()
 }
 
-// gone is also true of a process that has ended and was not waited for by its new parent.
+// gone reports whether a process has ended. A zombie counts as ended.
 func gone(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err != nil || strings.Contains(string(stat), ") Z ")
 }
 
-func TestAServerThatDoesNotStart(t *testing.T) {
+func TestFailingStart(t *testing.T) {
 	t.Parallel()
 	dies := stdioServer()
 	dies.Env = []string{serverMode + "=die"}
@@ -270,7 +270,7 @@ func TestToolsOfAServerOverHTTP(t *testing.T) {
 	var mu sync.Mutex
 	var handler http.Handler = mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return s }, nil)
 	t.Cleanup(func() {
-		for session := range s.Sessions() { // the one that its client forgot
+		for session := range s.Sessions() { // the session that its client abandoned
 			_ = session.Close()
 		}
 	})
@@ -289,7 +289,7 @@ func TestToolsOfAServerOverHTTP(t *testing.T) {
 	p := connect(t, cfg)
 	assert.Contains(t, call(t, p, "test.echo", "hi").Content, "echo hi")
 
-	// A server that was started again knows nothing of the old session.
+	// A restarted server does not have the old session.
 	mu.Lock()
 	again := testServer()
 	handler = mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return again }, nil)
@@ -303,7 +303,7 @@ func TestToolsOfAServerOverHTTP(t *testing.T) {
 	assert.ErrorContains(t, err, "MCP server test: ")
 }
 
-// TestARealServer talks to the reference server of the protocol, if npx has it.
+// TestARealServer uses the reference server of the protocol, if npx has it.
 func TestARealServer(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("npx"); err != nil {

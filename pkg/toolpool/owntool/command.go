@@ -29,19 +29,19 @@ type Command struct {
 	Name        string
 	Description string
 	Parameters  json.RawMessage // JSON Schema of an object
-	// Argv is the program and its arguments; no shell reads them. {name} is replaced by that argument, within one
-	// element. An element whose placeholders are all missing optional arguments is left out.
+	// Argv is the program and its arguments, without a shell. {name} is replaced by that argument, within one element.
+	// An element is omitted if it has placeholders but none of their optional arguments is given.
 	Argv  []string
-	Stdin bool     // the arguments come as JSON on standard input
-	Env   []string // NAME=value; the program gets this, PATH and for effects BATCHAGENT_IDEMPOTENCY_KEY, nothing else
-	Dir   string   // working folder. Defaults to the worker's.
-	// MaxOutput is how many bytes of standard output are kept; the rest is read, counted and dropped. Defaults to 64 KiB.
+	Stdin bool     // send the arguments as JSON on standard input
+	Env   []string // NAME=value; the program gets only these, PATH and, for effects, BATCHAGENT_IDEMPOTENCY_KEY
+	Dir   string   // working folder; defaults to the worker's
+	// MaxOutput limits the kept bytes of standard output; the rest is counted and dropped. Defaults to 64 KiB.
 	MaxOutput int
-	// Secrets are struck out of the output before it is cut. Nil has none.
+	// Secrets are redacted in the output before it is cut. Nil redacts nothing.
 	Secrets *redact.Secrets
 }
 
-// Tool checks the command and makes the tool. It is shared between calls that overlap; set Share if it has effects.
+// Tool checks the command and returns its tool. Overlapping calls share one execution; set Share if the command has side effects.
 func (c Command) Tool() (toolpool.Tool, error) {
 	if len(c.Argv) == 0 || c.Argv[0] == "" {
 		return toolpool.Tool{}, fmt.Errorf("command %s: argv is empty", c.Name)
@@ -84,11 +84,11 @@ func (c Command) Tool() (toolpool.Tool, error) {
 	}, nil
 }
 
-// fillArgv makes the program's arguments. A value must not turn into an option: where it begins an element before "--",
-// it must not begin with "-" unless it is a number.
+// fillArgv returns the program's arguments. A value must not become an option: at the start of an element before "--"
+// it must not begin with "-", unless it is a number.
 func (c Command) fillArgv(args map[string]any) ([]string, error) {
 	var argv []string
-	ended := false // "--" was seen
+	ended := false // "--" occurred
 	for _, element := range c.Argv[1:] {
 		wanted := names(element)
 		text, given := fill(element, args, func(s string) string { return s })
@@ -108,8 +108,8 @@ func (c Command) fillArgv(args map[string]any) ([]string, error) {
 	return argv, nil
 }
 
-// runCommand runs the process in a group of its own and kills the group when it or the call has ended, so that
-// nothing it started stays behind. On Linux the process dies with the worker.
+// runCommand runs the process in its own group. It kills the group when the process or the call has ended, so that no
+// child remains. On Linux the process dies with the worker.
 func runCommand(ctx context.Context, cmd *exec.Cmd, c Command) (string, error) {
 	out, complaint := capture.NewHead(c.MaxOutput), capture.NewHead(maxComplaint)
 	stdout, stderr := c.Secrets.Writer(out), c.Secrets.Writer(complaint)
@@ -120,11 +120,11 @@ func runCommand(ctx context.Context, cmd *exec.Cmd, c Command) (string, error) {
 	if err := cmd.Start(); errors.Is(err, syscall.E2BIG) {
 		return "", errors.New("the arguments are too long for a command; make them shorter")
 	} else if err != nil {
-		return "", fmt.Errorf("%s cannot be started; the operator of the worker must mend it", c.Name)
+		return "", fmt.Errorf("%s cannot be started; the operator of the worker must fix it", c.Name)
 	}
 	err := cmd.Wait()
-	_, _ = stdout.Close(), stderr.Close()               // a Head takes everything
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // fails if nobody is left, as it should be
+	_, _ = stdout.Close(), stderr.Close()               // a Head accepts every write
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // fails if the group is empty, as it should be
 	switch exit, _ := errors.AsType[*exec.ExitError](err); {
 	case ctx.Err() != nil:
 		return "", ctx.Err()

@@ -1,11 +1,11 @@
-// Package owntool makes tools of what a worker's operator already has: Go functions ([Func]), programs ([Command]) and
-// HTTP services ([HTTP]).
+// Package owntool makes tools of Go functions ([Func]), programs ([Command]) and HTTP services ([HTTP]) that the
+// worker's operator provides.
 //
-// It owns how a model's arguments get there. They are values, never code: a program gets them as whole elements of its
-// argument list or as JSON on standard input, no shell reads them; a URL gets them escaped, and never in its host.
+// It owns the passing of a model's arguments. Arguments are values, never code. A program gets them as whole elements
+// of its argument list or as JSON on standard input, without a shell. A URL gets them escaped, and never in its host.
 //
-// Processes run in a group of their own, which is killed when the call ends. Output and answers are bounded. The
-// package keeps no state; goroutines end with the call.
+// Each process runs in its own group, which is killed when the call ends. Outputs and answers have limits. The package
+// keeps no state; its goroutines end with the call.
 //
 // Start reading at [Command.Tool].
 package owntool

@@ -11,9 +11,9 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Func makes a tool of a Go function. The parameters' schema is derived from the struct A: json tags name the fields,
-// those with omitempty are optional, jsonschema tags describe them. The function gets arguments that fit the schema.
-// Set Share, Timeout and the rest on the returned tool before it is registered.
+// Func makes a tool of a Go function. It derives the parameters' schema from the struct A: json tags name the fields,
+// fields with omitempty are optional, jsonschema tags describe them. The function gets only arguments that match the
+// schema. Set Share, Timeout and other fields on the returned tool before its registration.
 func Func[A any](name, description string, run func(context.Context, A) (string, error)) (toolpool.Tool, error) {
 	schema, err := jsonschema.For[A](nil)
 	if err != nil {

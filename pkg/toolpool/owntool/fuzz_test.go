@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// However often and however leniently a server decodes a path, an argument never leads out of its folder.
+// An argument never leaves its folder, however often and leniently a server decodes the path.
 func FuzzHTTPPath(f *testing.F) {
 	for _, s := range []string{"rome", "..", "../../admin", "%2e%2e%2fadmin", "..%2fadmin%zz", "..;x", ".. /a", "a//..", "%252e%252e", "..\\a", "?a#b", ".%00./a"} {
 		f.Add(s, "x")
@@ -32,13 +32,13 @@ func FuzzHTTPPath(f *testing.F) {
 	})
 }
 
-// within follows a path as careless servers do.
+// within resolves a path as careless servers do.
 func within(at string) bool {
 	at = strings.ReplaceAll(at, "\\", "/")
 	return strings.HasPrefix(path.Clean(at)+"/", "/v1/")
 }
 
-// lenient decodes what can be decoded and leaves the rest.
+// lenient decodes the valid escapes and keeps the rest.
 func lenient(s string) string {
 	var out strings.Builder
 	for i := 0; i < len(s); i++ {

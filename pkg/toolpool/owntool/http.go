@@ -21,26 +21,25 @@ import (
 
 const defaultAnswer = 64 << 10
 
-// HTTP is a tool that calls a web service of the operator's choice. The service may be on a private network: its
-// address comes from the operator alone.
+// HTTP is a tool that calls a web service. The service may be on a private network, because only the operator sets its address.
 type HTTP struct {
 	Name        string
 	Description string
 	Parameters  json.RawMessage // JSON Schema of an object
 	Method      string          // Defaults to GET, or to POST with Body.
-	// URL may hold {name} in its path. Values are escaped, and no part of one between slashes may be "." or "..".
+	// URL may contain {name} in its path. Values are escaped. No segment of a value may be "." or "..".
 	URL     string
-	Query   map[string]string // values may hold {name}; one whose placeholders were not given is left out
-	Headers map[string]string // fixed: keys and the like
-	Body    bool              // the arguments are sent as JSON
-	// MaxAnswer is how many bytes of an answer are kept. Defaults to 64 KiB.
+	Query   map[string]string // values may contain {name}; one without any given placeholder is omitted
+	Headers map[string]string // constant, such as keys
+	Body    bool              // send the arguments as JSON
+	// MaxAnswer limits the kept bytes of an answer. Defaults to 64 KiB.
 	MaxAnswer int
-	// Secrets are struck out of answers before they are cut. Nil has none.
+	// Secrets are redacted in answers before they are cut. Nil redacts nothing.
 	Secrets *redact.Secrets
 }
 
-// Tool checks the declaration and makes the tool. Redirects are followed on the same host only, because they would
-// carry headers elsewhere. The transport is the caller's, who closes its connections after the last call.
+// Tool checks the declaration and returns the tool. It follows redirects on the same host only, because a redirect
+// would send headers to another host. The caller owns the transport and closes its connections after the last call.
 func (h HTTP) Tool(transport http.RoundTripper) (toolpool.Tool, error) {
 	fixed, err := url.Parse(placeholder.ReplaceAllString(h.URL, "x"))
 	if err != nil || fixed.Host == "" || fixed.Scheme != "http" && fixed.Scheme != "https" {
@@ -104,13 +103,13 @@ func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage
 		}
 		return "", toolpool.Transient(fmt.Errorf("%s cannot be reached; go on without it or try again later", h.Name), 0)
 	}
-	defer resp.Body.Close() // read as far as it is wanted
+	defer resp.Body.Close() // read up to the limit
 	body, err := io.ReadAll(io.LimitReader(h.Secrets.Reader(resp.Body), int64(h.MaxAnswer)+1))
 	if err != nil {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		return "", toolpool.Transient(fmt.Errorf("%s broke off its answer", h.Name), 0)
+		return "", toolpool.Transient(fmt.Errorf("%s ended its answer early", h.Name), 0)
 	}
 	text := string(body)
 	if len(body) > h.MaxAnswer {
@@ -122,11 +121,11 @@ func (h HTTP) call(ctx context.Context, client *http.Client, raw json.RawMessage
 	return text, nil
 }
 
-// climbs reports whether a server that decodes a path, even twice, could find a "." or ".." between its slashes.
+// climbs reports whether a server could find a "." or ".." segment in a path, even if it decodes the path twice.
 func climbs(path string) bool {
 	for range 4 {
 		for _, part := range strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' }) {
-			// Some servers cut parameters, spaces or what follows a NUL off: "..;x" is "..".
+			// Some servers cut parameters, spaces or everything after a NUL: "..;x" is "..".
 			part, _, _ = strings.Cut(part, ";")
 			part, _, _ = strings.Cut(part, "\x00")
 			if part = strings.TrimSpace(part); part == "." || part == ".." {
@@ -139,12 +138,12 @@ func climbs(path string) bool {
 		}
 		path = decoded
 	}
-	return true // encoded many times over
+	return true // encoded many times
 }
 
 var encodedByte = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
-// decode decodes what can be decoded and leaves the rest, as some servers do.
+// decode decodes the valid escapes and keeps the rest, as some servers do.
 func decode(path string) string {
 	return encodedByte.ReplaceAllStringFunc(path, func(e string) string {
 		b, err := hex.DecodeString(e[1:])
@@ -195,7 +194,7 @@ func (h HTTP) request(ctx context.Context, args map[string]any, raw json.RawMess
 	if key := toolpool.IdempotencyKey(ctx); key != "" {
 		req.Header.Set("Idempotency-Key", key)
 	}
-	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(req.Header)) // nothing if the call is not traced
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(req.Header)) // a no-op if the call is not traced
 	for name, value := range h.Headers {
 		req.Header.Set(name, value)
 	}

@@ -85,7 +85,7 @@ func run(t *testing.T, c owntool.Command, args string) toolpool.Result {
 	return call(t, pool(t, tool), "c", args)
 }
 
-// show prints each argument on a line of its own.
+// show prints each argument on its own line.
 const show = `for a in "$@"; do printf '<%s>\n' "$a"; done`
 
 func TestArgumentsAreValuesAndNeverCode(t *testing.T) {
@@ -122,7 +122,7 @@ func TestArgumentsAreValuesAndNeverCode(t *testing.T) {
 	assert.Equal(t, `{"text":"x"}`, run(t, in, `{"text": "x"}`).Content)
 }
 
-func TestACommandHasASmallEnvironmentAndItsFolder(t *testing.T) {
+func TestCommandGetsItsEnvironmentAndFolder(t *testing.T) {
 	t.Setenv("BATCHAGENT_API_KEY", "secret-31415")
 	c := command(t, "sh", "-c", "env; pwd")
 	c.Env, c.Dir = []string{"GIVEN=yes"}, t.TempDir()
@@ -132,7 +132,7 @@ func TestACommandHasASmallEnvironmentAndItsFolder(t *testing.T) {
 	assert.NotContains(t, text, "secret-31415")
 }
 
-func TestACommandThatFails(t *testing.T) {
+func TestFailingCommand(t *testing.T) {
 	t.Parallel()
 	long := run(t, command(t, "echo", "{text}"), `{"text":"`+strings.Repeat("x", 1<<20)+`"}`)
 	assert.Equal(t, "Error: the arguments are too long for a command; make them shorter", long.Content)
@@ -148,7 +148,7 @@ func TestACommandThatFails(t *testing.T) {
 	}
 }
 
-func TestACommandThatPrintsAHundredMegabytes(t *testing.T) {
+func TestLongCommandOutputIsCut(t *testing.T) {
 	t.Parallel()
 	c := command(t, "head", "-c", "100000000", "/dev/zero")
 	r := run(t, c, `{"text":""}`)
@@ -160,8 +160,8 @@ func TestACommandThatPrintsAHundredMegabytes(t *testing.T) {
 	assert.Less(t, len(loud.Content), 4<<10)
 }
 
-// The whole process group ends with the call, also what the command started in the background.
-func TestACommandThatHangsIsKilledWithItsChildren(t *testing.T) {
+// The whole process group ends with the call, including children in the background.
+func TestHangingCommandIsKilledWithItsChildren(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "pid")
 	c := command(t, "sh", "-c", `sleep 1000 & echo $! > "$1"; wait`, "sh", "{text}")
@@ -172,7 +172,7 @@ func TestACommandThatHangsIsKilledWithItsChildren(t *testing.T) {
 	assert.Contains(t, r.Content, "c gave no answer within 500ms and was stopped")
 	assertGone(t, file)
 
-	// One that leaves a child behind which holds the output.
+	// A command can leave a child that holds the output open.
 	left := run(t, command(t, "sh", "-c", `sleep 1000 & echo $! > "$1"; echo done`, "sh", "{text}"), fmt.Sprintf(`{"text":%q}`, file))
 	assert.Equal(t, "done\n", left.Content)
 	assertGone(t, file)

@@ -23,7 +23,7 @@ func requireNoPiece(t *testing.T, text string, msg ...any) {
 	require.NotContains(t, text, secret[:len(secret)/4], msg...)
 }
 
-// A secret at the cut of an answer leaves nothing of itself, wherever the cut is.
+// A secret at the cut of an answer is removed completely, wherever the cut is.
 func TestHTTPStrikesSecretsOutBeforeItCuts(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -68,7 +68,7 @@ func TestCommandStrikesSecretsOutBeforeItCuts(t *testing.T) {
 	requireNoPiece(t, err.Error())
 }
 
-// No value of an argument leads out of the folder that a URL names, however a server decodes it.
+// No value of an argument leaves the folder that a URL names, however a server decodes it.
 func TestHTTPPathsDoNotClimb(t *testing.T) {
 	t.Parallel()
 	reached := ""

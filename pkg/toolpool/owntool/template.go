@@ -11,7 +11,7 @@ import (
 
 var placeholder = regexp.MustCompile(`\{[A-Za-z_][A-Za-z0-9_]*\}`)
 
-// names are the placeholders in text, without braces.
+// names returns the placeholders in text, without braces.
 func names(text string) []string {
 	found := placeholder.FindAllString(text, -1)
 	for i, f := range found {
@@ -20,8 +20,8 @@ func names(text string) []string {
 	return found
 }
 
-// fill replaces the placeholders in text by arguments. An optional argument that was not given is empty; given says
-// whether any was there.
+// fill replaces the placeholders in text by arguments. A missing optional argument becomes empty. given reports whether
+// any argument was present.
 func fill(text string, args map[string]any, escape func(string) string) (out string, given bool) {
 	out = placeholder.ReplaceAllStringFunc(text, func(p string) string {
 		v, ok := args[strings.Trim(p, "{}")]
@@ -34,7 +34,7 @@ func fill(text string, args map[string]any, escape func(string) string) (out str
 	return out, given
 }
 
-// textOf is an argument as text: a string as it is, anything else as JSON.
+// textOf returns an argument as text: a string unchanged, any other value as JSON.
 func textOf(v any) string {
 	if s, ok := v.(string); ok {
 		return s
@@ -42,7 +42,7 @@ func textOf(v any) string {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) //nolint:errchkjson // it came from JSON
+	_ = enc.Encode(v) //nolint:errchkjson // v was decoded from JSON
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
@@ -56,7 +56,7 @@ func readArgs(args json.RawMessage) (map[string]any, error) {
 	return a, nil
 }
 
-// checkPlaceholders says which placeholder has no parameter.
+// checkPlaceholders returns an error for a placeholder without a parameter.
 func checkPlaceholders(parameters json.RawMessage, texts ...string) error {
 	var schema struct {
 		Properties map[string]json.RawMessage

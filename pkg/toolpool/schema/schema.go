@@ -14,7 +14,7 @@ type Schema struct {
 	compiled *jsonschema.Schema
 }
 
-// Compile compiles a schema. A reference to anything outside the text is an error, and so is a schema beyond the limits
+// Compile compiles a schema. References to anything outside the text are errors, and so are schemas over the limits
 // of package jsonschema.
 func Compile(text []byte) (*Schema, error) {
 	compiled, err := jsonschema.Compile(text)
@@ -24,8 +24,8 @@ func Compile(text []byte) (*Schema, error) {
 	return &Schema{compiled: compiled}, nil
 }
 
-// Check returns nil if text is one JSON value that matches the schema. Otherwise the error's text tells a model what
-// to change: at most three violations, bounded in length.
+// Check returns nil if text is one JSON value that matches the schema. Otherwise the error describes at most three
+// violations to the model, in bounded length.
 func (s *Schema) Check(text []byte) error {
 	doc, err := Decode(text)
 	if err != nil {
@@ -34,13 +34,13 @@ func (s *Schema) Check(text []byte) error {
 	return s.CheckWithin(context.Background(), doc)
 }
 
-// CheckWithin is [Schema.Check] for a value that came from [Decode]. Its time is bounded by a number of steps. It also ends with ctx,
-// with its cause.
+// CheckWithin is [Schema.Check] for a value from [Decode]. It limits the number of steps. It also ends with ctx, and
+// then returns ctx' cause.
 func (s *Schema) CheckWithin(ctx context.Context, doc any) error {
 	return s.compiled.Validate(ctx, doc)
 }
 
-// IsMismatch reports whether a check found that the value does not match. After any other error nothing is known about the value.
+// IsMismatch reports whether err means that the value does not match. After any other error the result is unknown.
 func IsMismatch(err error) bool {
 	_, ok := errors.AsType[*jsonschema.InvalidError](err)
 	return ok

@@ -22,7 +22,7 @@ const person = `{
 	"additionalProperties": false
 }`
 
-func TestCheckSaysWhatToChange(t *testing.T) {
+func TestCheckDescribesViolations(t *testing.T) {
 	t.Parallel()
 	s, err := schema.Compile([]byte(person))
 	require.NoError(t, err)
@@ -77,7 +77,7 @@ func TestCompileRefuses(t *testing.T) {
 	}
 }
 
-func TestReferencesWithinTheSchemaWork(t *testing.T) {
+func TestReferencesWithinTheSchemaResolve(t *testing.T) {
 	t.Parallel()
 	s, err := schema.Compile([]byte(`{"$defs":{"n":{"type":"integer"}},"properties":{"a":{"$ref":"#/$defs/n"}}}`))
 	require.NoError(t, err)

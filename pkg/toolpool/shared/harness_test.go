@@ -21,8 +21,8 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/shared"
 )
 
-// world is what a scenario works on: one server, and processes that share calls through it. Inside a bubble time costs
-// nothing; on a real server it passes, so leases are short.
+// world is the environment of a scenario: one server, and processes that share calls through it. Inside a bubble time
+// is simulated. On a real server time passes, so leases are short.
 type world struct {
 	*testing.T
 	url    string
@@ -44,7 +44,7 @@ type execution struct {
 	began, ended time.Time // ended is zero while it runs
 }
 
-// unit is a span of time that is long against a round trip and short against a lease.
+// unit is long against a round trip and short against a lease.
 func (w *world) unit() time.Duration { return w.lease / 20 }
 
 // node is one process: a pool and its part in the cluster.
@@ -84,13 +84,13 @@ func (w *world) node(tools ...toolpool.Tool) *node {
 		n.sharer.Close(ctx)
 		_ = n.store.Close()
 		if w.fake {
-			_ = pass(context.Background(), 2*time.Second) // the client's dialer looks once a second whether it is closed
+			_ = pass(context.Background(), 2*time.Second) // the client's dialer checks once a second whether it is closed
 		}
 	})
 	return n
 }
 
-// tool takes d, and says which node ran it for the how-manieth time.
+// tool returns a tool that takes d. Its result names the node and the number of the execution.
 func (w *world) tool(share toolpool.Share, d time.Duration) func(n *string) toolpool.Tool {
 	return func(name *string) toolpool.Tool {
 		return toolpool.Tool{
@@ -122,14 +122,14 @@ func (w *world) over(e *execution) {
 	e.ended = time.Now()
 }
 
-// executions is how many there were.
+// executions returns how many executions have begun.
 func (w *world) executions() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.runs)
 }
 
-// with starts a process that has one tool.
+// with starts a process with one tool.
 func (w *world) with(make func(name *string) toolpool.Tool) *node {
 	w.Helper()
 	name := new(string)
@@ -138,7 +138,7 @@ func (w *world) with(make func(name *string) toolpool.Tool) *node {
 	return n
 }
 
-// call calls the tool t and requires an answer.
+// call calls the tool t and requires a result.
 func (n *node) call(args string) toolpool.Result {
 	n.w.Helper()
 	r, err := n.pool.Call(n.w.Context(), toolpool.Call{Name: "t", Arguments: args})
@@ -146,7 +146,7 @@ func (n *node) call(args string) toolpool.Result {
 	return r
 }
 
-// callers lets k agents call at once and returns their results when all have one.
+// callers starts k simultaneous calls. The returned function waits for all results.
 func (n *node) callers(k int, args string) func() []toolpool.Result {
 	var mu sync.Mutex
 	var results []toolpool.Result
@@ -167,7 +167,7 @@ func (n *node) callers(k int, args string) func() []toolpool.Result {
 
 func (n *node) stats() toolpool.Stats { return n.pool.Stats()["t"] }
 
-// pass lets time pass.
+// pass waits for d.
 func (w *world) pass(d time.Duration) { _ = pass(w.Context(), d) }
 
 func pass(ctx context.Context, d time.Duration) error {
@@ -181,12 +181,12 @@ func pass(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// until waits for something to become true.
+// until waits until ok returns true.
 func (w *world) until(ok func() bool, what string) {
 	w.Helper()
 	for end := time.Now().Add(40 * w.lease); !ok(); w.pass(w.lease / 50) {
 		if time.Now().After(end) {
-			require.FailNow(w, "waited in vain for "+what)
+			require.FailNow(w, "timed out waiting for "+what)
 		}
 	}
 }
@@ -219,7 +219,7 @@ func (c *cable) connect(ctx context.Context, network, addr string) (net.Conn, er
 	return conn, err
 }
 
-// Cut ends all connections, and lets no more be made until Mend.
+// Cut closes all connections and refuses new ones until Mend.
 func (c *cable) Cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -236,17 +236,16 @@ func (c *cable) Mend() {
 	c.cut = false
 }
 
-// slowLease is the lease on real servers, in real time: scenarios wait for parts of it, and a machine that has other things to
-// do may hold any of them up for a while.
+// slowLease is the lease on real servers, in real time. Scenarios wait for fractions of it, and a busy machine may delay any step.
 const slowLease = 2 * time.Second
 
-// scenario is one thing that must hold on every server.
+// scenario is a behaviour that must hold on every server.
 type scenario struct {
 	name string
 	run  func(*world)
 }
 
-// bubble is a world of its own inside a synctest bubble.
+// bubble returns a world inside a synctest bubble.
 func bubble(t *testing.T, script func(name, text string) string) *world {
 	t.Helper()
 	dial, _ := testredis.Pipe(t)
@@ -268,7 +267,7 @@ func TestConformanceMiniredis(t *testing.T) {
 func TestConformanceRedis(t *testing.T) {
 	t.Parallel()
 	server := testredis.Server(t, testredis.Config("databases", "64"))
-	// They mostly wait, so more of them at a time than there are processors.
+	// Scenarios mostly wait, so run more of them at a time than there are processors.
 	var all sync.WaitGroup
 	room := make(chan struct{}, 16)
 	for i, s := range scenarios {
@@ -288,8 +287,8 @@ func TestConformanceRedis(t *testing.T) {
 	all.Wait()
 }
 
-// TestConformanceCluster runs what does not cut cables on a Redis Cluster: keys of one call share a slot, and inboxes
-// lie elsewhere.
+// TestConformanceCluster runs the scenarios without cut cables on a Redis Cluster. Keys of one call share a slot;
+// inboxes are in other slots.
 func TestConformanceCluster(t *testing.T) {
 	t.Parallel()
 	nodes := testredis.Cluster(t)

@@ -10,15 +10,15 @@ import (
 
 const (
 	inboxBlock = time.Second
-	// inboxLives is how long the inbox of a process that died stays; a living one is touched three times as often.
+	// inboxLives is the expiry of an inbox. A living process renews it three times as often.
 	inboxLives = time.Minute
-	// inboxLength bounds an inbox. Notes beyond it are lost, and found out at the lease's end.
+	// inboxLength limits the notes in an inbox. Older notes are lost; their waiters ask again at the lease's end.
 	inboxLength = 10_000
 	inboxRead   = 512 // notes at a time
 	retryRead   = 200 * time.Millisecond
 )
 
-// inbox is the stream through which this process is told that executions have ended.
+// inbox is the stream that notifies this process of ended executions.
 type inbox struct {
 	blocking, commands redis.UniversalClient
 	key                string
@@ -32,7 +32,7 @@ func newInbox(blocking, commands redis.UniversalClient, name string, l *link) *i
 	return &inbox{blocking: blocking, commands: commands, key: inboxKey(name), link: l, waiters: map[[32]byte]map[chan struct{}]bool{}}
 }
 
-// expect gives a channel that gets a note when an execution of the call has ended, or when notes may have been lost.
+// expect returns a channel that is notified when an execution of the call has ended, or when notes may have been lost.
 func (b *inbox) expect(key [32]byte) (note <-chan struct{}, forget func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -76,7 +76,7 @@ func ring(c chan struct{}) {
 	}
 }
 
-// read delivers notes until ctx is done. It is also what notices that Redis is away, and back.
+// read delivers notes until ctx is done. It also detects that Redis is unreachable, and reachable again.
 func (b *inbox) read(ctx context.Context) {
 	position, touched := "", time.Time{}
 	failed := false
@@ -98,7 +98,7 @@ func (b *inbox) read(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), inboxBlock)
 	defer cancel()
-	_ = b.commands.Del(ctx, b.key).Err() // it would expire by itself
+	_ = b.commands.Del(ctx, b.key).Err() // otherwise it expires
 }
 
 func (b *inbox) readOnce(ctx context.Context, position *string, touched *time.Time) error {
@@ -108,7 +108,7 @@ func (b *inbox) readOnce(ctx context.Context, position *string, touched *time.Ti
 			return err
 		}
 		*position, *touched = id, time.Now()
-		b.wakeAll() // whatever was told before is lost
+		b.wakeAll() // earlier notes are lost
 	}
 	if time.Since(*touched) > inboxLives/3 {
 		there, err := b.commands.PExpire(ctx, b.key, inboxLives).Result()
@@ -116,7 +116,7 @@ func (b *inbox) readOnce(ctx context.Context, position *string, touched *time.Ti
 			return err
 		}
 		*touched = time.Now()
-		if !there { // Redis came back empty, or we were stopped for long
+		if !there { // Redis restarted empty, or this process was stopped for long
 			*position = ""
 			return nil
 		}
@@ -126,7 +126,7 @@ func (b *inbox) readOnce(ctx context.Context, position *string, touched *time.Ti
 		return nil
 	}
 	if err != nil {
-		*touched = time.Time{} // it may be another server now, and an empty one
+		*touched = time.Time{} // the address may lead to another, empty server now
 		return err
 	}
 	for _, s := range streams {
@@ -140,7 +140,7 @@ func (b *inbox) readOnce(ctx context.Context, position *string, touched *time.Ti
 	return nil
 }
 
-// open makes the inbox and returns the position from which to read.
+// open creates the inbox and returns the position to read from.
 func (b *inbox) open(ctx context.Context) (string, error) {
 	id, err := b.commands.XAdd(ctx, &redis.XAddArgs{Stream: b.key, MaxLen: inboxLength, Approx: true, Values: []string{"k", ""}}).Result()
 	if err != nil {
@@ -149,14 +149,14 @@ func (b *inbox) open(ctx context.Context) (string, error) {
 	return id, b.commands.PExpire(ctx, b.key, inboxLives).Err()
 }
 
-// nudge ends a read that blocks: the end of its context does not.
+// nudge ends a blocked read, because the end of its context does not.
 func (b *inbox) nudge(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, retryRead)
 	defer cancel()
-	_ = b.commands.XAdd(ctx, &redis.XAddArgs{Stream: b.key, NoMkStream: true, Values: []string{"k", ""}}).Err() // the read ends by itself
+	_ = b.commands.XAdd(ctx, &redis.XAddArgs{Stream: b.key, NoMkStream: true, Values: []string{"k", ""}}).Err() // the read ends anyway
 }
 
-// tell notes in the inboxes that an execution of the call has ended. An inbox that is gone is not made again.
+// tell announces in the inboxes that an execution of the call has ended. It does not recreate a deleted inbox.
 func (s *Sharer) tell(ctx context.Context, key [32]byte, inboxes []string) error {
 	if len(inboxes) == 0 {
 		return nil

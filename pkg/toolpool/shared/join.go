@@ -17,24 +17,24 @@ import (
 
 const askTimeout = 2 * time.Second
 
-// joining is one Join.
+// joining is the state of one Join.
 type joining struct {
 	window toolpool.Window
 	keys   callKeys
 	token  string // of this join
-	leader string // token of the execution waited for; "" before there was one
-	broken string // an encoded outcome whose body is gone
-	came   int64  // Redis' time of the first question, microseconds
+	leader string // token of the awaited execution; "" before the first
+	broken string // an encoded outcome whose body is missing
+	came   int64  // Redis' time at the first request, microseconds
 }
 
-// answer is what join.lua said.
+// answer is a reply of join.lua.
 type answer struct {
-	asked time.Time // this process' clock, before the question
+	asked time.Time // this process' clock before the request
 	now   int64     // Redis' time, microseconds
 	kind  string    // outcome, value, lead or wait
-	raw   string    // the text as it is kept
+	raw   string    // the text as stored
 	text  string    // encoded outcome, or the leader's token
-	ended int64     // when the execution of an outcome had ended, by Redis' time
+	ended int64     // when the execution of an outcome ended, by Redis' time
 	ttl   time.Duration
 }
 
@@ -44,16 +44,16 @@ func (s *Sharer) Join(ctx context.Context, w toolpool.Window) (toolpool.Turn, er
 		return toolpool.Turn{}, toolpool.ErrAway
 	}
 	j := &joining{window: w, keys: keysOf(w.Key), token: s.cfg.Name + "." + rand.Text()}
-	// From before the first question on, so that no note is missed.
+	// Registered before the first request, so that no note is missed.
 	note, forget := s.inbox.expect(w.Key)
 	defer forget()
 	wait := waiting{note: note, lease: s.cfg.Lease, window: w}
-	var failing time.Time // since when no question was answered
+	var failing time.Time // the first failure since the last reply
 	for {
 		a, err := s.ask(ctx, j)
 		switch {
 		case err != nil && ctx.Err() != nil:
-			s.handBack(j) // the question may have been answered with the lead
+			s.handBack(j) // the lost reply may have granted the lead
 			return toolpool.Turn{}, ctx.Err()
 		case err != nil:
 			s.link.failed(err)
@@ -105,13 +105,13 @@ func (s *Sharer) Join(ctx context.Context, w toolpool.Window) (toolpool.Turn, er
 	}
 }
 
-// processOf is the [Config.Name] of the process that made a token.
+// processOf returns the [Config.Name] of the process that created a token.
 func processOf(token string) string {
 	return token[:max(strings.LastIndexByte(token, '.'), 0)]
 }
 
-// tooOld reports whether the execution had ended before this process first asked, and longer ago than the window allows.
-// That happens when the leader could not tell at once.
+// tooOld reports whether the execution ended too long before this process' first request, by the window. That happens
+// when the leader published late.
 func (j *joining) tooOld(a answer) bool {
 	if j.window.Share == toolpool.Pure {
 		return false
@@ -119,7 +119,7 @@ func (j *joining) tooOld(a answer) bool {
 	return j.came > a.ended+j.window.TTL.Microseconds()
 }
 
-// keepHere is how long this process may keep a result without asking again.
+// keepHere returns how long this process may cache a result.
 func keepHere(w toolpool.Window, a answer) time.Duration {
 	switch {
 	case a.kind != "value":
@@ -136,13 +136,13 @@ func (s *Sharer) ask(ctx context.Context, j *joining) (answer, error) {
 	defer cancel()
 	waited := j.leader
 	if waited == "" {
-		waited = j.token // names a key that is not there
+		waited = j.token // a key that does not exist
 	}
 	a := answer{asked: time.Now()}
 	v, err := s.scripts.join.Run(ctx, s.cfg.Commands, j.keys.all(waited), j.token, s.cfg.Lease.Milliseconds(), s.cfg.Name, j.leader,
 		bit(j.window.Share != toolpool.Inflight), bit(s.link.mayLead()), j.broken).Slice()
 	if err != nil {
-		return a, fmt.Errorf("ask who runs a tool call: %w", err)
+		return a, fmt.Errorf("join a tool call: %w", err)
 	}
 	text := func(i int) string {
 		if i >= len(v) {
@@ -153,7 +153,7 @@ func (s *Sharer) ask(ctx context.Context, j *joining) (answer, error) {
 	}
 	a.now, err = strconv.ParseInt(text(0), 10, 64)
 	if err != nil {
-		return a, fmt.Errorf("ask who runs a tool call: read the time: %w", err)
+		return a, fmt.Errorf("join a tool call: parse Redis' time: %w", err)
 	}
 	a.kind, a.raw = text(1), text(2)
 	a.text = a.raw
@@ -161,7 +161,7 @@ func (s *Sharer) ask(ctx context.Context, j *joining) (answer, error) {
 		ended, rest, _ := strings.Cut(a.raw, " ")
 		a.text = rest
 		if a.ended, err = strconv.ParseInt(ended, 10, 64); err != nil {
-			return a, fmt.Errorf("ask who runs a tool call: read when it ended: %w", err)
+			return a, fmt.Errorf("join a tool call: parse the end of the execution: %w", err)
 		}
 	}
 	if len(v) > 3 {
@@ -171,7 +171,7 @@ func (s *Sharer) ask(ctx context.Context, j *joining) (answer, error) {
 	return a, nil
 }
 
-// handBack gives back a lead that a question without an answer may have brought.
+// handBack releases a lead that a request without a reply may have obtained.
 func (s *Sharer) handBack(j *joining) {
 	s.goes(func() {
 		ctx, cancel := context.WithTimeout(s.life, askTimeout)
@@ -190,12 +190,12 @@ type waiting struct {
 	deadline time.Time // for the execution by leader; zero without patience
 }
 
-// next waits until it is worth asking again.
+// next waits until a new request is useful.
 func (w *waiting) next(ctx context.Context, a answer) error {
 	if a.text != w.leader {
 		w.leader, w.deadline = a.text, time.Time{}
 		if w.window.Patience > 0 {
-			// The leader's own time began no later than this; give it a moment to tell.
+			// The leader's own timeout started no later than this. It gets one lease more to publish.
 			w.deadline = time.Now().Add(w.window.Patience + w.lease)
 		}
 	}
@@ -240,8 +240,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// refused reports whether the server answered, and will not answer otherwise soon: it has no memory left, or the user may
-// not do this.
+// refused reports whether err is a reply that a retry will not change soon, such as missing memory or permission.
 func refused(err error) bool {
 	var answer redis.Error
 	if !errors.As(err, &answer) {
@@ -255,5 +254,5 @@ func refused(err error) bool {
 	return true
 }
 
-// isNil tells that a key is not there.
+// isNil reports whether err means that a key does not exist.
 func isNil(err error) bool { return errors.Is(err, redis.Nil) }

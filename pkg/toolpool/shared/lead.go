@@ -17,14 +17,13 @@ type lead struct {
 	s *Sharer
 }
 
-// Publish hands the outcome over. It waits a moment for that to have happened, so that callers of this process who come
-// afterwards find what they should.
+// Publish publishes the outcome. It waits a short time for the write, so that later callers in this process find the outcome.
 func (l *lead) Publish(ctx context.Context, o toolpool.Shared, keep bool) {
 	over := time.Now()
 	l.end(ctx, func(ctx context.Context) { l.s.publish(ctx, l.joining, o, keep, over) })
 }
 
-// Abandon hands the lead over.
+// Abandon releases the lead.
 func (l *lead) Abandon(ctx context.Context) {
 	l.end(ctx, func(ctx context.Context) { l.s.finish(ctx, l.joining, ended{over: time.Now()}) })
 }
@@ -47,7 +46,7 @@ func (l *lead) end(ctx context.Context, do func(context.Context)) {
 	}
 }
 
-// publish encodes an outcome and ends the execution with it. over is when the tool had ended.
+// publish encodes an outcome and ends the execution with it. over is when the tool returned.
 func (s *Sharer) publish(ctx context.Context, j *joining, o toolpool.Shared, keep bool, over time.Time) {
 	e := ended{short: outcomeFor, over: over}
 	if keep && !o.Failed {
@@ -65,22 +64,22 @@ func (s *Sharer) publish(ctx context.Context, j *joining, o toolpool.Shared, kee
 			return s.cfg.Commands.Set(ctx, j.keys.blob(j.token), body, max(e.keep, e.short)+s.cfg.Lease).Err()
 		})
 		if err != nil {
-			return // the lead lapses, and another process runs the call
+			return // the lead expires, and another process runs the call
 		}
 	}
 	e.text = text
 	s.finish(ctx, j, e)
 }
 
-// ended is how an execution ended.
+// ended describes the end of an execution.
 type ended struct {
-	text  string        // encoded outcome; "" hands the lead over
-	keep  time.Duration // as the call's value, from over on
-	short time.Duration // for those who wait
-	over  time.Time     // when the tool had ended
+	text  string        // encoded outcome; "" releases the lead
+	keep  time.Duration // lifetime of the call's value, from over
+	short time.Duration // lifetime for waiting processes
+	over  time.Time     // when the tool returned
 }
 
-// finish ends an execution and tells those who wait for it. It keeps trying until ctx is done.
+// finish ends an execution and notifies the waiting processes. It retries until ctx is done.
 func (s *Sharer) finish(ctx context.Context, j *joining, e ended) {
 	var inboxes []string
 	err := s.until(ctx, func(ctx context.Context) error {
@@ -101,11 +100,11 @@ func (s *Sharer) finish(ctx context.Context, j *joining, e ended) {
 		err = s.until(ctx, func(ctx context.Context) error { return s.tell(ctx, j.window.Key, inboxes) })
 	}
 	if err != nil {
-		s.log.Debug("the end of a tool call could not be told; others will find out when its lease ends", "error", err)
+		s.log.Debug("could not announce the end of a tool call; other processes find it when its lease ends", "error", err)
 	}
 }
 
-// until repeats do until it works or ctx is done.
+// until repeats do until it succeeds or ctx is done. It stops on errors that a retry cannot fix.
 func (s *Sharer) until(ctx context.Context, do func(context.Context) error) error {
 	for {
 		try, cancel := context.WithTimeout(ctx, askTimeout)
@@ -119,7 +118,7 @@ func (s *Sharer) until(ctx context.Context, do func(context.Context) error) erro
 			s.link.failed(err)
 		}
 		if refused(err) {
-			s.log.Warn("Redis refuses to share the result of a tool call; other workers will run it for themselves", "error", err)
+			s.log.Warn("Redis refuses to store the result of a tool call; other workers will run the call themselves", "error", err)
 			return err
 		}
 		if !sleep(ctx, s.cfg.Lease/50) {
@@ -128,7 +127,7 @@ func (s *Sharer) until(ctx context.Context, do func(context.Context) error) erro
 	}
 }
 
-// keeper renews this process' leads, all in one go, three times per lease.
+// keeper renews all leads of this process together, three times per lease.
 type keeper struct {
 	s *Sharer
 
@@ -168,7 +167,7 @@ func (k *keeper) run(ctx context.Context) {
 		if held := k.list(); len(held) > 0 {
 			if err := k.renew(ctx, held); err != nil {
 				k.s.link.failed(err)
-				wait /= 8 // a lead that lapses is given away
+				wait /= 8 // an expired lead goes to another process
 			}
 		}
 	}
@@ -187,7 +186,7 @@ func (k *keeper) renew(ctx context.Context, held []*joining) error {
 	})
 	for i, j := range held {
 		code, e := answers[i].Int64()
-		if redis.HasErrorPrefix(e, "NOSCRIPT") { // a pipeline does not send the text by itself
+		if redis.HasErrorPrefix(e, "NOSCRIPT") { // a pipeline does not send the script's text by itself
 			code, e = script.Run(ctx, k.s.cfg.Commands, j.keys.all(j.token)[:3], j.token, lease).Int64()
 			err = e
 		}

@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// redial is how long a client may take to notice that a server is back: it dials once a second.
+// redial is the time that a client may need to find that a server is back: it dials once a second.
 const redial = time.Second
 
-// link knows how long Redis has not answered. Any success ends an outage.
+// link records outages of Redis. Any success ends an outage.
 type link struct {
 	lease time.Duration
 	log   *slog.Logger
 
 	mu    sync.Mutex
-	since time.Time // guarded by mu: of the first failure after the last success; zero while all is well
+	since time.Time // guarded by mu: of the first failure after the last success; zero without an outage
 	last  time.Time // guarded by mu: of the last success
 	told  bool      // guarded by mu
-	grace time.Time // guarded by mu: until then nobody may take a lead that has lapsed
+	grace time.Time // guarded by mu: until then no process may take an expired lead
 }
 
 func newLink(lease time.Duration, log *slog.Logger) *link {
@@ -50,15 +50,15 @@ func (l *link) worked() {
 	l.since, l.told, l.last = time.Time{}, false, now
 }
 
-// away reports whether the outage has lasted for a whole lease.
+// away reports whether the outage has lasted for at least a lease.
 func (l *link) away() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.since.IsZero() && time.Since(l.since) >= l.lease
 }
 
-// mayLead reports whether a lead that nobody holds may be taken. The question that ends an outage may be one for a lead, so
-// the outage counts before its end is known.
+// mayLead reports whether this process may take a free lead. The first request after an outage may request a lead, so
+// a possible outage counts before its end is known.
 func (l *link) mayLead() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,9 +66,9 @@ func (l *link) mayLead() bool {
 	return !now.Before(l.grace) && !l.mayHaveLapsed(now)
 }
 
-// mayHaveLapsed reports whether Redis has been out of reach for so long that the lead of a living process may have lapsed.
-// A leader renews every third of a lease, so a shorter outage leaves all of them alive. The inbox asks every [inboxBlock]:
-// silence for longer is an outage too, that of a connection whose other end is gone. mu is held.
+// mayHaveLapsed reports whether Redis was unreachable for so long that the lead of a living process may have expired.
+// A leader renews every third of a lease, so no lead expires in a shorter outage. The inbox reads every [inboxBlock].
+// A longer silence is also an outage: the other end of the connection is gone. The caller holds mu.
 func (l *link) mayHaveLapsed(now time.Time) bool {
 	silence := now.Sub(l.last)
 	if l.since.IsZero() {

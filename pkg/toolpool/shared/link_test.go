@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// The first question after an outage may be one for a lead: the grace must hold for it too, before any answer has come.
-func TestNobodyLeadsAfterAnOutageInWhichALeadMayHaveLapsed(t *testing.T) {
+// The first request after an outage may request a lead, so the grace must hold before any reply.
+func TestLongOutageDelaysNewLeads(t *testing.T) {
 	t.Parallel()
 	const lease = 6 * time.Second
 	cases := []struct {
@@ -22,8 +22,8 @@ func TestNobodyLeadsAfterAnOutageInWhichALeadMayHaveLapsed(t *testing.T) {
 	}{
 		{"nothing failed", false, time.Second, true},
 		{"a short outage", true, lease / 2, true},
-		{"an outage in which a lead may have lapsed", true, lease/2 + time.Millisecond, false},
-		{"silence that nobody noticed, as of a connection without its other end", false, lease/2 + time.Millisecond, false},
+		{"an outage long enough for a lead to expire", true, lease/2 + time.Millisecond, false},
+		{"silence without an error, as on a half-open connection", false, lease/2 + time.Millisecond, false},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -34,7 +34,7 @@ func TestNobodyLeadsAfterAnOutageInWhichALeadMayHaveLapsed(t *testing.T) {
 					l.failed(errors.New("refused"))
 				}
 				time.Sleep(c.silent)
-				assert.Equal(t, c.may, l.mayLead(), "before the first answer")
+				assert.Equal(t, c.may, l.mayLead(), "before the first reply")
 				l.worked()
 				assert.Equal(t, c.may, l.mayLead(), "after it")
 				for range (lease/2 + redial) / inboxBlock {

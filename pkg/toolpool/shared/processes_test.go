@@ -23,7 +23,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/shared"
 )
 
-// childEnv makes the test's own program a process of a cluster.
+// childEnv makes the test binary run as a process of a cluster.
 const childEnv = "TOOLPOOL_SHARED_CHILD"
 
 func TestMain(m *testing.M) {
@@ -37,26 +37,26 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, testredis.Dialling())
 }
 
-// order is what a child is told.
+// order is the configuration of a child process.
 type order struct {
 	URL, Name, File string
 	Share           toolpool.Share
 	TTL             time.Duration
 	Takes           time.Duration
 	Agents          int
-	Stagger         time.Duration // over which the agents come
+	Stagger         time.Duration // over which the agents start
 	Lease           time.Duration
 }
 
-// report is what a child says when all its agents have their results.
+// report is the output of a child when all its agents have their results.
 type report struct {
 	Stats    toolpool.Stats
-	Contents []string // different ones
+	Contents []string // distinct ones
 	Failed   int
 	Took     time.Duration
 }
 
-// child runs the agents of one process once a line comes on standard input, and writes a report.
+// child runs the agents of one process after it reads a line from standard input, and writes a report.
 func child(text string) error {
 	var o order
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
@@ -176,9 +176,9 @@ func startCluster(t *testing.T, redis *testredis.Process, o order) *cluster {
 	return c
 }
 
-// executions are the process IDs of those that ran the tool, in order.
+// executions returns the process IDs of the executions, in order.
 func (c *cluster) executions() []int {
-	text, _ := os.ReadFile(c.file) // not there before the first
+	text, _ := os.ReadFile(c.file) // missing before the first
 	var out []int
 	for line := range strings.Lines(string(text)) {
 		pid, err := strconv.Atoi(strings.TrimSpace(line))
@@ -193,7 +193,7 @@ func (c *cluster) until(n int) {
 	require.Eventually(c.t, func() bool { return len(c.executions()) >= n }, 20*time.Second, 5*time.Millisecond)
 }
 
-// reports waits for the children, but not for the one that was killed.
+// reports waits for all children except the killed one.
 func (c *cluster) reports(killed int) (all report) {
 	c.t.Helper()
 	contents := map[string]bool{}
@@ -223,7 +223,7 @@ func (c *cluster) reports(killed int) (all report) {
 	return all
 }
 
-// TestProcesses runs four processes of 250 agents each that all make the same call.
+// TestProcesses runs four processes with 250 agents each that all make the same call.
 func TestProcesses(t *testing.T) {
 	t.Parallel()
 	server := testredis.Server(t, testredis.AOF())
@@ -238,8 +238,8 @@ func TestProcesses(t *testing.T) {
 	})
 	t.Run("inflight", func(t *testing.T) {
 		flush(t, server)
-		// Agents come over 1.5 s and the call takes 0.3 s: at least one execution per 0.3 s is needed, and no more than
-		// one at a time is allowed.
+		// Agents start over 1.5 s and the call takes 0.3 s. At least one execution per 0.3 s is needed, and only one
+		// at a time is allowed.
 		c := startCluster(t, server, order{Share: toolpool.Inflight, Takes: 300 * time.Millisecond, Stagger: 1500 * time.Millisecond})
 		r := c.reports(0)
 		n := len(c.executions())
@@ -259,7 +259,7 @@ func TestProcesses(t *testing.T) {
 			}
 		}
 		r := c.reports(leader)
-		assert.Len(t, c.executions(), 2, "one that died with its process, and one more")
+		assert.Len(t, c.executions(), 2, "one in the killed process, and one more")
 		assert.Len(t, r.Contents, 1)
 		assert.Zero(t, r.Failed)
 	})

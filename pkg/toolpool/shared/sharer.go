@@ -18,29 +18,29 @@ import (
 
 const (
 	defaultLease = 5 * time.Second
-	// pureFor is how long a pure result stays in Redis, which has to hold a bounded number of them.
+	// pureFor is the lifetime of a pure result in Redis. It limits how many results Redis holds.
 	pureFor = time.Hour
-	// outcomeFor is how long an outcome waits for those who waited for it.
+	// outcomeFor is the lifetime of an outcome for the processes that waited for it.
 	outcomeFor = 30 * time.Second
 )
 
-// Config says how a process takes part.
+// Config configures the sharing of one process.
 type Config struct {
-	// Commands and Blocking are connections to one Redis; a reader that blocks never takes one of Commands. Neither
-	// may retry by itself. The caller closes them after Close.
+	// Commands and Blocking are connections to one Redis. Blocking reads use Blocking only. Neither client may retry
+	// by itself. The caller closes both after Close.
 	Commands, Blocking redis.UniversalClient
 	// Name is unique for every start of a process.
 	Name   string
 	Lease  time.Duration // of a lead; the same in all processes. Defaults to 5 s.
 	Logger *slog.Logger  // Defaults to no log.
 
-	// Script may change a script's text before it is used, so that a test can break it.
+	// Script may change a script's text before use, so that a test can break it.
 	Script func(name, text string) string
-	// Bytes bounds what this process keeps in Redis at a time. Defaults to 256 MiB.
+	// Bytes limits the bytes that this process stores in Redis. Defaults to 256 MiB.
 	Bytes int
 }
 
-// Sharer takes part in a cluster's sharing for one process. Make one with [New]. Safe for concurrent use.
+// Sharer shares calls of one process with the others of a cluster. Create one with [New]. Safe for concurrent use.
 type Sharer struct {
 	cfg     Config
 	log     *slog.Logger
@@ -60,7 +60,7 @@ type Sharer struct {
 	closed bool // guarded by mu
 }
 
-// New starts to take part. It does not wait for Redis.
+// New starts the sharing. It does not wait for Redis.
 func New(cfg Config) (*Sharer, error) {
 	if cfg.Commands == nil || cfg.Blocking == nil || cfg.Name == "" {
 		return nil, errors.New("share tool calls: Commands, Blocking and Name must be set")
@@ -86,7 +86,7 @@ func New(cfg Config) (*Sharer, error) {
 	return s, nil
 }
 
-// Close ends taking part, after outcomes that are on their way have arrived or ctx is done. Leads that are left lapse.
+// Close ends the sharing. It first waits for outcomes being published, until ctx is done. Remaining leads expire.
 func (s *Sharer) Close(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
@@ -106,7 +106,7 @@ func (s *Sharer) Close(ctx context.Context) {
 	s.background.Wait()
 }
 
-// goes runs do on a goroutine that Close waits for; not at all after Close.
+// goes runs do on a goroutine that Close waits for. After Close it does nothing.
 func (s *Sharer) goes(do func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,7 +125,7 @@ func keysOf(key [32]byte) callKeys { return callKeys{"ba:tool:{" + hex.EncodeToS
 
 func (k callKeys) lead() string                { return k.prefix + "lead" }          // string: token; expires with the lease
 func (k callKeys) value() string               { return k.prefix + "value" }         // string: encoded outcome
-func (k callKeys) waiters() string             { return k.prefix + "wait" }          // hash: inbox -> token waited for; "" -> token that ended last
+func (k callKeys) waiters() string             { return k.prefix + "wait" }          // hash: inbox -> awaited token; "" -> token that ended last
 func (k callKeys) outcome(token string) string { return k.prefix + "out:" + token }  // string: encoded outcome
 func (k callKeys) blob(token string) string    { return k.prefix + "blob:" + token } // string: a large outcome's body
 

@@ -21,27 +21,27 @@ var clusterScenarios = []scenario{
 	{"four processes run a pure call once", func(w *world) { once(w, toolpool.Pure) }},
 	{"four processes run a call with a time to live once", func(w *world) { once(w, toolpool.ForTTL) }},
 	{"four processes that overlap run an inflight call once", func(w *world) { once(w, toolpool.Inflight) }},
-	{"failures reach those who waited", failures},
-	{"long results are kept beside", long},
-	{"a rate holds for all processes", rate},
+	{"failures reach waiting callers", failures},
+	{"long results have their own key", long},
+	{"a rate applies to all processes together", rate},
 }
 
 var scenarios = append(clusterScenarios, []scenario{
-	{"how long a result is reused by another process", reuse},
+	{"another process reuses a result within its window", reuse},
 	{"a result that expires while callers wait", expires},
-	{"who comes after the end gets a new execution", afterTheEnd},
-	{"the leader's death hands over", death},
-	{"a leader that was away for longer than its lease", paused},
-	{"a leader whose callers leave hands over at once", abandoned},
-	{"a server that refuses costs the sharing and no more", refuses},
-	{"a late renewal does not bring a lead back", lateRenewal},
-	{"a lost note costs no more than a lease", lostNote},
-	{"a renewed lead outlasts many leases", renewed},
-	{"without Redis each process goes on alone", away},
-	{"a short outage does not make a second leader", shortOutage},
-	{"an outcome whose body is gone is made again", bodyGone},
-	{"a result too long to be passed on is made by each", tooLong},
-	{"the rate without Redis", rateAlone},
+	{"a caller after the end gets a new execution", afterTheEnd},
+	{"another process takes over from a dead leader", death},
+	{"a leader is unreachable for longer than its lease", paused},
+	{"a leader without callers releases its lead at once", abandoned},
+	{"a refusing server stops the sharing only", refuses},
+	{"a late renewal does not restore a lead", lateRenewal},
+	{"a lost note delays callers by a lease at most", lostNote},
+	{"renewals keep a lead for many leases", renewed},
+	{"without Redis each process works alone", away},
+	{"a short outage does not create a second leader", shortOutage},
+	{"an outcome without its body is produced again", bodyGone},
+	{"each process produces a result too long to share", tooLong},
+	{"without Redis each process gets its part of a rate", rateAlone},
 }...)
 
 // once: callers in four processes that overlap share one execution.
@@ -65,7 +65,7 @@ func once(w *world, share toolpool.Share) {
 		}
 	}
 	assert.Equal(w, 1, w.executions())
-	assert.Equal(w, 1, told, "exactly one caller is told that it ran")
+	assert.Equal(w, 1, told, "exactly one caller is credited with the execution")
 	assert.Len(w, contents, 1)
 	var all toolpool.Stats
 	for _, n := range nodes {
@@ -81,7 +81,7 @@ func once(w *world, share toolpool.Share) {
 	assert.LessOrEqual(w, all.SharedCluster+all.Cached, int64(3), "one flight per process")
 }
 
-// failures: a failure reaches everybody who waited, and nobody else.
+// failures: a failure reaches the waiting callers and no others.
 func failures(w *world) {
 	var bad atomic.Bool
 	bad.Store(true)
@@ -108,7 +108,7 @@ func failures(w *world) {
 	assert.Equal(w, 1, w.executions())
 	assert.EqualValues(w, 5, b.stats().Failed)
 	bad.Store(false)
-	assert.False(w, b.call(`{}`).Failed, "a failure is not kept")
+	assert.False(w, b.call(`{}`).Failed, "a failure is not cached")
 	assert.Equal(w, 2, w.executions())
 }
 
@@ -175,7 +175,7 @@ func reuse(w *world) {
 	w.pass(2 * w.lease)
 	assert.Equal(w, first.Content, b.call(`{}`).Content)
 	assert.EqualValues(w, 1, b.stats().Cached)
-	w.pass(2*w.lease + w.unit()) // what b keeps is not younger than the execution
+	w.pass(2*w.lease + w.unit()) // b keeps a result until the execution is this old
 	assert.NotEqual(w, first.Content, b.call(`{}`).Content)
 	assert.Equal(w, 2, w.executions())
 }
@@ -201,7 +201,7 @@ func expires(w *world) {
 	assert.Equal(w, 1, w.executions())
 }
 
-// afterTheEnd: a caller who comes when the execution is over, and its end not told, does not get its result.
+// afterTheEnd: a caller that comes after the end does not get the old result, even if the leader could not publish the end yet.
 func afterTheEnd(w *world) {
 	a, b := w.with(w.tool(toolpool.Inflight, 2*w.unit())), w.with(w.tool(toolpool.Inflight, 2*w.unit()))
 	first := a.callers(1, `{}`)
@@ -222,7 +222,7 @@ func death(w *world) {
 	w.until(func() bool { return w.executions() == 1 }, "the leader")
 	waits := []func() []toolpool.Result{b.callers(20, `{}`), c.callers(20, `{}`)}
 	w.pass(w.unit())
-	a.cable.Cut() // for ever
+	a.cable.Cut() // and never reconnect
 	began := time.Now()
 	contents := map[string]bool{}
 	for _, wait := range waits {
@@ -232,14 +232,14 @@ func death(w *world) {
 		}
 	}
 	assert.Len(w, contents, 1)
-	assert.Equal(w, 2, w.executions(), "one by the leader that died, one by its successor")
+	assert.Equal(w, 2, w.executions(), "one by the dead leader, one by its successor")
 	if w.fake {
 		assert.Less(w, time.Since(began), 2*w.lease)
 	}
 }
 
-// paused: a leader that cannot reach Redis for longer than its lease serves its own callers; what it says afterwards is
-// refused, because another has led.
+// paused: a leader that cannot reach Redis for longer than its lease serves its own callers. Its later outcome is
+// refused, because another process has led.
 func paused(w *world) {
 	slow, quick := w.with(w.tool(toolpool.ForTTL, 50*w.unit())), w.with(w.tool(toolpool.ForTTL, 2*w.unit()))
 	first := slow.callers(1, `{}`)
@@ -252,7 +252,7 @@ func paused(w *world) {
 	assert.Contains(w, first()[0].Content, slow.name)
 	w.pass(2 * w.lease)
 	third := w.with(w.tool(toolpool.ForTTL, w.unit()))
-	assert.Equal(w, second.Content, third.call(`{}`).Content, "the value is that of the one who led last")
+	assert.Equal(w, second.Content, third.call(`{}`).Content, "the value is the last leader's")
 	assert.Equal(w, 2, w.executions())
 }
 
@@ -272,11 +272,11 @@ func abandoned(w *world) {
 	began := time.Now()
 	assert.Contains(w, wait()[0].Content, b.name)
 	if w.fake {
-		assert.Equal(w, 10*w.unit(), time.Since(began).Round(time.Millisecond), "it began at once")
+		assert.Equal(w, 10*w.unit(), time.Since(began).Round(time.Millisecond), "the execution began at once")
 	}
 }
 
-// refuses: a server without memory answers all reads, so it does not look as if it were away.
+// refuses: a server without memory still answers reads, so it does not count as unreachable.
 func refuses(w *world) {
 	for _, refused := range []string{"join", "finish"} {
 		w.script = func(name, text string) string {
@@ -298,7 +298,7 @@ func refuses(w *world) {
 	}
 }
 
-// lateRenewal: a renewal that was on its way when its call ended.
+// lateRenewal: a renewal arrives after its call has ended.
 func lateRenewal(w *world) {
 	w.with(w.tool(toolpool.Inflight, w.unit())).call(`{}`)
 	keys, err := w.raw.Keys(w.Context(), "ba:tool:*:wait").Result()
@@ -340,7 +340,7 @@ func away(w *world) {
 	w.until(a.pool.Away, "the outage to be noticed")
 	assert.False(w, b.pool.Away())
 	results := a.callers(30, `{}`)()
-	assert.Equal(w, 1, w.executions(), "the process shares among its own")
+	assert.Equal(w, 1, w.executions(), "the process shares its own calls")
 	assert.EqualValues(w, 1, a.stats().Unshared)
 	assert.False(w, results[0].Failed)
 	a.cable.Mend()
@@ -352,8 +352,8 @@ func away(w *world) {
 }
 
 func shortOutage(w *world) {
-	// Longer than half a lease, as the grace wants it. A client needs up to a second more to find its server again, and the
-	// whole must stay well below one lease, after which each process goes on alone.
+	// Longer than half a lease, as the grace requires. A client needs up to a second more to find its server again.
+	// The sum must stay well below one lease, after which each process works alone.
 	w.lease = max(w.lease, 6*time.Second)
 	outage := w.lease * 11 / 20
 	a, b := w.with(w.tool(toolpool.Pure, w.lease*5/4)), w.with(w.tool(toolpool.Pure, w.lease*5/4))
@@ -364,7 +364,7 @@ func shortOutage(w *world) {
 	for _, n := range []*node{a, b} {
 		n.cable.Cut()
 	}
-	// The lease lapses, as it does when Redis is stopped for most of one and started again.
+	// The lead expires, as it does when Redis is stopped for most of a lease and restarted.
 	keys, err := w.raw.Keys(w.Context(), "ba:tool:*:lead").Result()
 	require.NoError(w, err)
 	require.Len(w, keys, 1)
@@ -408,13 +408,13 @@ func rate(w *world) {
 	}
 }
 
-// rateAlone: without Redis each of two processes gets half.
+// rateAlone: without Redis each of two processes gets half the rate.
 func rateAlone(w *world) {
 	perSecond := 100 / w.lease.Seconds()
 	a, b := w.with(limited(w, toolpool.Limit{PerSecond: perSecond, Burst: 1})), w.with(limited(w, toolpool.Limit{PerSecond: perSecond, Burst: 1}))
 	a.call(`{}`)
 	b.call(`{}`)
-	a.call(`{"n":0}`) // a has been told of b
+	a.call(`{"n":0}`) // a now has a grant that counts b
 	a.cable.Cut()
 	w.until(a.pool.Away, "the outage to be noticed")
 	began := time.Now()

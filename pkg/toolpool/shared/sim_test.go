@@ -20,29 +20,29 @@ import (
 
 const (
 	simSpan = time.Minute
-	// settle is how long a process may be out of touch after its cable was mended: its two clients dial once a second.
+	// settle is how long a process may stay unreachable after its cable was reconnected: its two clients dial once a second.
 	settle = 4 * time.Second
 )
 
-// simCall is one call of an agent, and what came of it.
+// simCall is one call of an agent and its outcome.
 type simCall struct {
 	node, arg string
 	came, got time.Time
 	from      int // index of the execution
 }
 
-// simulation is three processes on one server that call two keys of one tool while replies are lost and cables are cut.
+// simulation runs three processes on one server that call two keys of one tool, while replies are lost and cables are cut.
 type simulation struct {
 	w      *world
 	seed   uint64
-	rng    *rand.Rand // of the goroutine that sets the stage
+	rng    *rand.Rand // of the goroutine that sets up the run
 	keys   int
 	share  toolpool.Share
 	ttl    time.Duration
 	long   bool                      // cables are cut for longer than a lease
 	notes  bool                      // notes are lost too
 	faults map[string][][2]time.Time // spans of each node's long cuts
-	cuts   map[string][][2]time.Time // of its short ones
+	cuts   map[string][][2]time.Time // spans of each node's short cuts
 	cables map[string]*cable
 
 	mu    sync.Mutex
@@ -50,7 +50,7 @@ type simulation struct {
 	bad   []string
 }
 
-// simulate runs one seed and says what should not have happened.
+// simulate runs one seed and returns the violations.
 func simulate(t *testing.T, seed uint64, script func(name, text string) string) []string {
 	var s *simulation
 	synctest.Test(t, func(t *testing.T) {
@@ -96,7 +96,7 @@ func (s *simulation) run() {
 	all.Wait()
 }
 
-// lose lets single replies be lost, and notes.
+// lose drops single replies and notes at random.
 func (s *simulation) lose(all *sync.WaitGroup, n *node) {
 	for range 12 {
 		from, what := s.span(simSpan), []string{"evalsha", "evalsha", "xadd", "xread", "inbox"}[s.rng.IntN(5)]
@@ -116,7 +116,7 @@ func (s *simulation) lose(all *sync.WaitGroup, n *node) {
 
 func (s *simulation) cut(all *sync.WaitGroup, n *node, began time.Time) {
 	at := time.Duration(0)
-	if s.long { // tool does it
+	if s.long { // the tool does it
 		return
 	}
 	for range 3 {
@@ -134,8 +134,8 @@ func (s *simulation) cut(all *sync.WaitGroup, n *node, began time.Time) {
 	}
 }
 
-// cutLeader cuts off a process that has just begun to run the tool, for longer than its lease, while it goes on. Only one
-// at a time, so that there are others who are in touch.
+// cutLeader disconnects a process that has just started the tool, for longer than its lease, while the tool runs.
+// Only one process at a time, so that the others stay connected.
 func (s *simulation) cutLeader(node string, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,7 +155,7 @@ func (s *simulation) span(d time.Duration) time.Duration {
 	return time.Duration(s.rng.Int64N(int64(d)))
 }
 
-// tool takes from 20 ms to four leases and returns the number of its execution.
+// tool returns a tool that takes from 20 ms to four leases and returns the number of its execution.
 func (s *simulation) tool(name *string) toolpool.Tool {
 	return toolpool.Tool{
 		Name: "t", Description: "test", Parameters: json.RawMessage(`{"type":"object"}`), Share: s.share, TTL: s.ttl,
@@ -179,7 +179,7 @@ func (s *simulation) fault(format string, args ...any) {
 	s.bad = append(s.bad, fmt.Sprintf(format, args...))
 }
 
-// excused reports whether the process was out of touch for long during the span.
+// excused reports whether the process had a long cut during the span.
 func (s *simulation) excused(node string, from, to time.Time) bool {
 	return within(s.faults[node], from, to)
 }
@@ -193,7 +193,7 @@ func within(spans [][2]time.Time, from, to time.Time) bool {
 	return false
 }
 
-// check holds the history against what was promised.
+// check compares the history with the contract.
 func (s *simulation) check() {
 	runs := s.w.runs
 	for i, a := range runs {
@@ -226,8 +226,8 @@ func (s *simulation) check() {
 		case s.share == toolpool.ForTTL && age > s.ttl:
 			s.fault("%s got a result that was %s old", c.node, age)
 		}
-		// What runs when an agent comes is what it gets. It may miss it in the last moment before its end, and when its
-		// process cannot ask in time or has not heard that the execution before has ended.
+		// An agent gets the execution that runs when it comes. Two exceptions: the last moment before that
+		// execution's end, and a process that is cut off or has not yet seen the end of the previous execution.
 		for i, running := range runs {
 			if !s.long && !s.notes && running.arg == c.arg && running.began.Before(c.came) && running.ended.After(c.came.Add(500*time.Millisecond)) && i != c.from &&
 				!within(s.cuts[c.node], c.came, running.ended) {
@@ -241,7 +241,7 @@ func (s *simulation) check() {
 	}
 }
 
-// at is a time of the bubble, which begins at midnight.
+// at formats a time of the bubble, which begins at midnight.
 func at(t time.Time) string { return t.Format("04:05.000") }
 
 const simSeeds = 60
@@ -258,18 +258,18 @@ func TestSimulation(t *testing.T) {
 	assert.Equal(t, simSeeds, executions)
 }
 
-// TestMutants breaks the scripts one by one: the simulation must notice each.
+// TestMutants breaks the scripts one by one. The simulation must detect each fault.
 func TestMutants(t *testing.T) {
 	t.Parallel()
 	for name, m := range map[string]struct{ script, old, new string }{
-		"an end is not fenced":                     {"finish", "if lead ~= ARGV[1] then", "if false then"},
-		"a lead that is held is taken":             {"join", "if not lead then", "if true then"},
-		"a lead is not renewed":                    {"renew", "redis.call('PEXPIRE', KEYS[1], ARGV[2])", ""},
-		"a renewal is not fenced":                  {"renew", "if lead == ARGV[1] then", "if true then redis.call('SET', KEYS[1], ARGV[1])"},
-		"outcomes are not kept for those who wait": {"finish", "if keep < short and #inboxes > 1 then", "if false then"},
-		"how long ago it ended is forgotten":       {"finish", "t[1] * 1000000 + t[2] - ARGV[7]", "t[1] * 1000000 + t[2]"},
-		"those who wait do not look again":         {"join", "local left = redis.call('PTTL', KEYS[1])", "local left = 3600000"},
-		"a value has no end":                       {"finish", "'PX', keep)", "'PX', 3600000)"},
+		"an end is not fenced":                   {"finish", "if lead ~= ARGV[1] then", "if false then"},
+		"a lead that is held is taken":           {"join", "if not lead then", "if true then"},
+		"a lead is not renewed":                  {"renew", "redis.call('PEXPIRE', KEYS[1], ARGV[2])", ""},
+		"a renewal is not fenced":                {"renew", "if lead == ARGV[1] then", "if true then redis.call('SET', KEYS[1], ARGV[1])"},
+		"outcomes are lost to waiting processes": {"finish", "if keep < short and #inboxes > 1 then", "if false then"},
+		"the end's age is ignored":               {"finish", "t[1] * 1000000 + t[2] - ARGV[7]", "t[1] * 1000000 + t[2]"},
+		"waiting processes do not ask again":     {"join", "local left = redis.call('PTTL', KEYS[1])", "local left = 3600000"},
+		"a value never expires":                  {"finish", "'PX', keep)", "'PX', 3600000)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -289,7 +289,7 @@ func TestMutants(t *testing.T) {
 					return
 				}
 			}
-			t.Errorf("nothing noticed it")
+			t.Errorf("the simulation did not detect the fault")
 		})
 	}
 }

@@ -16,26 +16,26 @@ import (
 
 const (
 	compressFrom = 1 << 10  // bytes; shorter texts gain nothing
-	inlineUpTo   = 32 << 10 // bytes, compressed; a longer body is kept beside, and read and written outside of scripts
+	inlineUpTo   = 32 << 10 // bytes, compressed; a longer body gets its own key and is read and written outside of scripts
 	maxBody      = 8 << 20  // bytes, compressed; a longer one is not shared
 	maxContent   = 64 << 20 // bytes, once decompressed
 )
 
-// The first character of an encoded outcome says how it went, the second how the rest is written.
+// The first character of an encoded outcome is its kind, the second the encoding of the rest.
 const (
 	wentWell = 'o'
 	wentBad  = 'f'
 
 	writtenPlain = 'p'
 	writtenZstd  = 'z'
-	writtenBlob  = 'b' // the rest is the token in the name of the key that holds the body, compressed
+	writtenBlob  = 'b' // the rest is the token in the name of the key with the compressed body
 	writtenNot   = 'n' // too long to be shared
 )
 
-// errGone says that the body of an outcome is not there any more.
+// errGone is the error for an outcome whose body has expired.
 var errGone = errors.New("the body of a shared result has expired")
 
-// codec compresses. Safe for concurrent use.
+// codec compresses and decompresses. Safe for concurrent use.
 type codec struct {
 	encoder *zstd.Encoder
 	decoder *zstd.Decoder
@@ -44,16 +44,16 @@ type codec struct {
 func newCodec() (codec, error) {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2))
 	if err != nil {
-		return codec{}, fmt.Errorf("make a compressor: %w", err)
+		return codec{}, fmt.Errorf("create a compressor: %w", err)
 	}
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(maxContent))
 	if err != nil {
-		return codec{}, fmt.Errorf("make a decompressor: %w", err)
+		return codec{}, fmt.Errorf("create a decompressor: %w", err)
 	}
 	return codec{e, d}, nil
 }
 
-// encode writes an outcome. A long one has a body that is kept beside it.
+// encode encodes an outcome. A long outcome has a body with its own key; body is nil otherwise.
 func (c codec) encode(o toolpool.Shared, token string) (text string, body []byte) {
 	went := byte(wentWell)
 	if o.Failed {
@@ -73,10 +73,10 @@ func (c codec) encode(o toolpool.Shared, token string) (text string, body []byte
 	}
 }
 
-// decode reads an outcome, and its body if that is kept beside it.
+// decode decodes an outcome, and reads its body if it has one.
 func (s *Sharer) decode(ctx context.Context, keys callKeys, text string) (toolpool.Shared, error) {
 	if len(text) < 2 {
-		return toolpool.Shared{}, errors.New("a shared result is not in a form that this version writes")
+		return toolpool.Shared{}, errors.New("a shared result has an unknown format")
 	}
 	o := toolpool.Shared{Failed: text[0] == wentBad}
 	rest := text[2:]
@@ -98,7 +98,7 @@ func (s *Sharer) decode(ctx context.Context, keys callKeys, text string) (toolpo
 		}
 		return s.codec.unpack(o, body)
 	default:
-		return o, errors.New("a shared result is too long to be passed on")
+		return o, errors.New("a shared result is too long to share")
 	}
 }
 
@@ -111,7 +111,7 @@ func (c codec) unpack(o toolpool.Shared, packed []byte) (toolpool.Shared, error)
 	return o, nil
 }
 
-// budget bounds the bytes that this process keeps in Redis. What goes beyond is kept for those who wait only.
+// budget limits the bytes that this process stores in Redis. Results over the limit are stored for waiting processes only.
 type budget struct {
 	limit int
 
@@ -140,7 +140,7 @@ type expiry struct {
 	size int
 }
 
-// expiries is a heap, the earliest first.
+// expiries is a heap, earliest first.
 type expiries []expiry
 
 func (e expiries) Len() int           { return len(e) }

@@ -13,17 +13,17 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
 )
 
-// apartLimits are those of one statement of a model. Its time ends sooner, at the source's timeout.
+// apartLimits are the limits for one statement of a model. The source's timeout ends it earlier.
 var apartLimits = confine.Limits{Memory: 256 << 20, CPU: time.Minute}
 
-// Apart runs statements of models in other processes. It is for a database that runs within this program: a single function of
-// a statement, such as instr over large values, cannot be cancelled.
+// Apart runs statements of models in other processes. It is for a database inside this program: a single function of a
+// statement, such as instr over large values, cannot be cancelled.
 type Apart struct{ task *confine.Task }
 
 type apartWork struct {
 	Name, DSN string
 	Timeout   time.Duration
-	Dir       string // relative paths begin here
+	Dir       string // base of relative paths
 	Text      string
 	Params    []apartParam
 	Limit     int
@@ -38,14 +38,14 @@ type apartTable struct {
 	Cut  bool
 }
 
-// NewApart makes an Apart for a driver. It is called at package level, and with another name by each driver.
+// NewApart creates an Apart for a driver. Each driver calls it at package level, with its own name.
 func NewApart(name string, driver func() Driver) *Apart {
 	return &Apart{confine.New("sql-"+name, apartLimits, func(in []byte) ([]byte, error) {
 		return runApart(in, driver())
 	})}
 }
 
-// runApart is what the other process does.
+// runApart runs a statement in the other process.
 func runApart(in []byte, driver Driver) ([]byte, error) {
 	var w apartWork
 	if err := gob.NewDecoder(bytes.NewReader(in)).Decode(&w); err != nil {
@@ -86,7 +86,7 @@ func (a *Apart) run(ctx context.Context, cfg Config, w work) (*table, error) {
 	if err := gob.NewEncoder(&in).Encode(apartWork{cfg.Name, cfg.DSN, cfg.Timeout, dir, w.text, params, w.limit, cfg.Secrets.Texts()}); err != nil {
 		return nil, errors.New("the parameters cannot be read")
 	}
-	// The statement's own timeout comes first, and gives a better error.
+	// The statement's own timeout comes first and gives a better error.
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout+time.Second)
 	defer cancel()
 	out, err := a.task.Do(ctx, in.Bytes())

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A statement that is accepted begins with a word that reads, and has no NUL and nothing but comments behind it.
+// An accepted statement begins with a reading word, has no NUL, and ends with nothing but comments.
 func FuzzReadStatement(f *testing.F) {
 	for _, s := range []string{"SELECT 1;", "select ';' -- x", "/* a */ WITH a AS (SELECT 1) SELECT 2", "SELECT 1; DROP TABLE a", "'", "VALUES (1)", "SELECT \"a;b\"", "--\rDROP"} {
 		f.Add(s)

@@ -14,7 +14,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
 
-// A statement that nothing can interrupt ends with its time, and what a model did wrong is not blamed on the connection.
+// An uninterruptible statement ends at its timeout, and a model's mistake is not reported as a lost connection.
 func TestSQLiteStatementsThatCannotBeInterrupted(t *testing.T) {
 	t.Parallel()
 	d := sqliteDatabase(t)
@@ -51,11 +51,11 @@ func TestSQLiteStatementsThatCannotBeInterrupted(t *testing.T) {
 }
 
 func queryArgs(statement string) json.RawMessage {
-	text, _ := json.Marshal(map[string]any{"query": statement}) //nolint:errchkjson // texts alone
+	text, _ := json.Marshal(map[string]any{"query": statement}) //nolint:errchkjson // strings only
 	return text
 }
 
-// A value that is cut shows no part of a key, wherever the cut is, and whether the statement runs in this process or another.
+// A cut value contains no part of a key, wherever the cut is, and in both kinds of process.
 func TestKeysInLongValuesAreStruckOutBeforeTheCut(t *testing.T) {
 	t.Parallel()
 	const key = "sk-live-4f9a8c21e7b0d63a5"

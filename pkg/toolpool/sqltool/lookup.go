@@ -19,32 +19,32 @@ const (
 	maxKeys       = 512 // in one statement
 )
 
-// Lookup is a tool that finds rows by one key. Calls that arrive within Window become one statement.
+// Lookup is a tool that finds rows by one key. Calls that arrive within Window share one statement.
 type Lookup struct {
 	Name        string
 	Description string
-	Key         string        // the tool's argument, and the column of the result that says whose a row is
+	Key         string        // the tool's argument, and the column of the result that assigns a row to its key
 	Query       string        // with one placeholder in an IN list: SELECT id, state FROM orders WHERE id IN ({ids})
-	Window      time.Duration // Defaults to 5 ms.
+	Window      time.Duration // defaults to 5 ms
 }
 
 var keyPlaceholder = regexp.MustCompile(`\{[A-Za-z_][A-Za-z0-9_]*\}`)
 
-// lookup gathers keys into batches.
+// lookup collects keys into batches.
 type lookup struct {
 	Lookup
 	source        *Source
 	before, after string // of the placeholder
 
 	mu   sync.Mutex
-	next *gathering // guarded by mu; nil if nobody waits for a batch to start
+	next *gathering // guarded by mu; nil without a batch that accepts keys
 }
 
-// gathering is one batch of keys: first open to more, then one statement.
+// gathering is one batch of keys: it first accepts keys and then runs one statement.
 type gathering struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
-	full    chan struct{} // closed when it takes no more keys
+	full    chan struct{} // closed when it accepts no more keys
 	done    chan struct{} // closed once answers are set
 	keys    []any
 	index   map[string]int // of a key in keys
@@ -58,7 +58,7 @@ type answer struct {
 	err  error
 }
 
-// Check says what is wrong with the lookup's query.
+// Check returns an error if the lookup's query is invalid.
 func (l Lookup) Check() error {
 	if n := len(keyPlaceholder.FindAllString(l.Query, -1)); n != 1 {
 		return fmt.Errorf("lookup %s: the query must hold exactly one placeholder, as in \"WHERE id IN ({ids})\", not %d", l.Name, n)
@@ -81,7 +81,7 @@ func newLookup(s *Source, l Lookup) (*lookup, error) {
 }
 
 func (l *lookup) tool() toolpool.Tool {
-	parameters, _ := json.Marshal(map[string]any{ //nolint:errchkjson // texts alone
+	parameters, _ := json.Marshal(map[string]any{ //nolint:errchkjson // strings only
 		"type":       "object",
 		"properties": map[string]any{l.Key: map[string]any{"type": []string{"string", "integer"}, "description": "the key to look up"}},
 		"required":   []string{l.Key}, "additionalProperties": false,
@@ -104,7 +104,7 @@ func (l *lookup) tool() toolpool.Tool {
 	}
 }
 
-// ask adds a key to the batch that gathers now and waits for its rows.
+// ask adds a key to the current batch and waits for its rows.
 func (l *lookup) ask(ctx context.Context, key any) (string, error) {
 	text := fmt.Sprint(key)
 	l.mu.Lock()
@@ -170,9 +170,9 @@ func (l *lookup) gather() *gathering {
 	return g
 }
 
-// answer finds the rows of all keys. If the statement for all fails, or a row of it is nobody's, the keys that have no
-// answer are asked one by one: one caller's bad key is its own fault, and the database's idea of equal keys wins over
-// ours.
+// answer finds the rows of all keys. If the statement for all keys fails, or one of its rows matches no key, answer
+// queries the keys without rows one by one. So one caller's bad key fails only that caller, and the database decides
+// which keys are equal.
 func (l *lookup) answer(ctx context.Context, keys []any) []answer {
 	answers := make([]answer, len(keys))
 	if len(keys) > 1 {
@@ -202,7 +202,7 @@ func (l *lookup) answer(ctx context.Context, keys []any) []answer {
 	return answers
 }
 
-// together asks for all keys in one statement. missed says that not every row found its caller.
+// together queries all keys in one statement. missed reports that a row matched no key, or that rows were cut.
 func (l *lookup) together(ctx context.Context, keys []any, answers []answer) (missed bool, err error) {
 	limit := l.source.cfg.MaxRows
 	statement, params := l.statement(keys)
@@ -217,7 +217,7 @@ func (l *lookup) together(ctx context.Context, keys []any, answers []answer) (mi
 		}
 	}
 	if column < 0 {
-		return false, fmt.Errorf("the lookup %s selects no column %q, so rows cannot be handed out; the operator of the worker must mend it", l.Name, l.Key)
+		return false, fmt.Errorf("the lookup %s selects no column %q, so rows cannot be assigned; the operator of the worker must fix it", l.Name, l.Key)
 	}
 	index := map[string]int{}
 	for i, k := range keys {
@@ -234,13 +234,13 @@ func (l *lookup) together(ctx context.Context, keys []any, answers []answer) (mi
 			answers[i].rows = append(answers[i].rows, row)
 		}
 	}
-	if t.cut { // some callers' rows may be among those that were not read
+	if t.cut { // some callers' rows may be missing
 		clear(answers)
 	}
 	return missed || t.cut, nil
 }
 
-// statement fills the IN list. Lists are padded to a power of two with the last key, so that a database sees few
+// statement fills the IN list. It pads lists to a power of two with the last key, so that a database prepares few
 // different statements.
 func (l *lookup) statement(keys []any) (string, []any) {
 	n := 1

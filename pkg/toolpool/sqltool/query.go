@@ -11,7 +11,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// QueryTool is the tool sql_query over all sources. There is at least one.
+// QueryTool returns the tool sql_query over all sources. sources must not be empty.
 func QueryTool(sources []*Source) toolpool.Tool {
 	var about strings.Builder
 	names := make([]string, len(sources))
@@ -34,7 +34,7 @@ func QueryTool(sources []*Source) toolpool.Tool {
 		properties["source"] = map[string]any{"type": "string", "enum": names, "description": "the database"}
 		required = append(required, "source")
 	}
-	parameters, _ := json.Marshal(map[string]any{"type": "object", "properties": properties, "required": required, "additionalProperties": false}) //nolint:errchkjson // texts alone
+	parameters, _ := json.Marshal(map[string]any{"type": "object", "properties": properties, "required": required, "additionalProperties": false}) //nolint:errchkjson // strings only
 	return toolpool.Tool{
 		Name:        "sql_query",
 		Description: "Read from a database with one SELECT statement. Rows come back as JSON objects." + about.String(),

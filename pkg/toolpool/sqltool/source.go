@@ -19,29 +19,30 @@ const (
 	defaultMaxRows = 200
 	defaultTimeout = 10 * time.Second
 	maxConnections = 4
-	maxBytes       = 128 << 10 // of rows in one result
+	maxBytes       = 128 << 10 // bytes of rows in one result
 )
 
-// Driver is what databases differ in.
+// Driver holds the differences between databases.
 type Driver struct {
-	Name string // for people: PostgreSQL
-	// Open makes a pool of connections that cannot write, each statement of which ends at the timeout. It connects to
-	// nothing yet. Its error does not show the dsn.
+	Name string // name for users, such as PostgreSQL
+	// Open creates a pool of read-only connections on which each statement ends at the timeout. It does not connect
+	// yet. Its error does not contain the dsn.
 	Open func(dsn string, timeout time.Duration) (*sql.DB, error)
-	// Begin starts a transaction that cannot write.
+	// Begin are the options of a read-only transaction.
 	Begin *sql.TxOptions
-	// Placeholder is the n-th parameter in a statement, from 1.
+	// Placeholder returns the n-th parameter in a statement, from 1.
 	Placeholder func(n int) string
-	// Value makes a parameter from a JSON string, number (as written), true or false; JSON null is nil.
+	// Value converts a JSON string, number (as written), true or false into a parameter. JSON null is nil.
 	Value func(v any) any
-	// Problem says what the database objects to in a statement; "" if err has another cause.
+	// Problem returns the database's objection to a statement; "" if err has another cause.
 	Problem func(err error) string
-	// Powers asks what the connection's role may do besides reading tables: one row and column of text for each reason why
-	// no model may write its statements. "" if there are no such roles.
+	// Powers is a query for the rights of the connection's role beyond reading tables. It returns one row with one text
+	// column per reason why models must not write its statements. "" if the database has no such roles.
 	Powers string
-	// Release frees what a statement can hold beyond its transaction, such as locks. "" if there is nothing of the kind.
+	// Release is a statement that frees resources beyond the transaction, such as locks. "" if the database has none.
 	Release string
-	// Apart runs the statements of models. Nil runs them in this process, because the database can stop them.
+	// Apart runs the statements of models in other processes. Nil runs them in this process; the database must then be
+	// able to stop them.
 	Apart *Apart
 }
 
@@ -50,11 +51,11 @@ type Config struct {
 	Name        string
 	Driver      Driver
 	DSN         string
-	Description string        // what is in it, for the model
-	MaxRows     int           // of one result. Defaults to 200.
-	Timeout     time.Duration // of one statement. Defaults to 10 s.
+	Description string        // description of its content, for the model
+	MaxRows     int           // of one result; defaults to 200
+	Timeout     time.Duration // of one statement; defaults to 10 s
 	Lookups     []Lookup
-	// Secrets are struck out of values before they are cut. Nil has none.
+	// Secrets are redacted in values before they are cut. Nil redacts nothing.
 	Secrets *redact.Secrets
 }
 
@@ -66,10 +67,10 @@ type Source struct {
 	running sync.WaitGroup
 
 	statements atomic.Int64
-	harmless   atomic.Bool // its role was found to have no powers
+	harmless   atomic.Bool // its role has no powers, by an earlier check
 }
 
-// Open makes a source. It does not connect: a database that is away fails calls, not the worker.
+// Open creates a source. It does not connect: an unreachable database fails calls, not the worker.
 func Open(cfg Config) (*Source, error) {
 	if cfg.MaxRows <= 0 {
 		cfg.MaxRows = defaultMaxRows
@@ -96,18 +97,18 @@ func Open(cfg Config) (*Source, error) {
 	return s, nil
 }
 
-// Close waits for lookups under way and closes the connections.
+// Close waits for running lookups and closes the connections.
 func (s *Source) Close() error {
 	s.running.Wait()
 	return s.db.Close()
 }
 
-// Statements is how many statements were sent since Open.
+// Statements returns the number of statements sent since Open.
 func (s *Source) Statements() int64 {
 	return s.statements.Load()
 }
 
-// Tools are the source's lookups.
+// Tools returns the source's lookups.
 func (s *Source) Tools() []toolpool.Tool {
 	tools := make([]toolpool.Tool, len(s.lookups))
 	for i, l := range s.lookups {
@@ -121,7 +122,7 @@ type work struct {
 	text    string
 	params  []any
 	limit   int  // of rows
-	byModel bool // and not by the operator
+	byModel bool // written by a model, not by the operator
 }
 
 // run sends one statement and reads its rows.
@@ -157,7 +158,7 @@ func (s *Source) read(ctx context.Context, cancel context.CancelFunc, w work) (*
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = conn.Close() }() // gives it back
+	defer func() { _ = conn.Close() }() // returns it to the pool
 	if w.byModel && s.cfg.Driver.Release != "" {
 		defer s.release(ctx, conn)
 	}
@@ -172,23 +173,23 @@ func (s *Source) read(ctx context.Context, cancel context.CancelFunc, w work) (*
 	}
 	t, err := readTable(rows, w.limit, s.cfg.Secrets)
 	if err == nil && t.cut {
-		cancel() // closing alone would first read whatever rows are left
+		cancel() // Close alone would first read the remaining rows
 	}
-	_ = rows.Close() // its error is that of reading
+	_ = rows.Close() // its error equals that of reading
 	return t, err
 }
 
-// release frees what a model's statement holds. A connection on which that fails is not used again.
+// release frees the resources of a model's statement. If that fails, the connection is not reused.
 func (s *Source) release(ctx context.Context, conn *sql.Conn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout)
 	defer cancel()
 	if _, err := conn.ExecContext(ctx, s.cfg.Driver.Release); err != nil {
-		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // its error is this one
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // returns ErrBadConn, which discards the connection
 	}
 }
 
-// Check says why no model may write statements for this source: its role may do more than read tables. It says nothing of
-// a database that is away, which is asked again before the first statement.
+// Check returns an error if models must not write statements for this source, because its role has more rights than
+// reading tables. It returns nil for an unreachable database; the check then runs before the first statement.
 func (s *Source) Check(ctx context.Context) error {
 	err := s.checkPowers(ctx)
 	if _, ok := errors.AsType[*powersError](err); ok {
@@ -212,7 +213,7 @@ func (s *Source) checkPowers(ctx context.Context) error {
 	return nil
 }
 
-// powersError is a role that no model may write statements for.
+// powersError reports a role that models must not use.
 type powersError struct{ source, reason string }
 
 func (e *powersError) Error() string {
@@ -220,7 +221,7 @@ func (e *powersError) Error() string {
 		e.source, e.reason)
 }
 
-// statementError is the database's own objection to a statement.
+// statementError is the database's objection to a statement.
 type statementError struct{ problem string }
 
 func (e *statementError) Error() string { return "the database says: " + strings.TrimSpace(e.problem) }

@@ -40,12 +40,12 @@ CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT NOT NULL, total NUMER
 CREATE TABLE items (order_id INTEGER, name TEXT);
 `
 
-// database is a real database with 300 orders; even ones have two items.
+// database is a real database with 300 orders; even orders have two items.
 type database struct {
 	name   string
 	driver sqltool.Driver
-	dsn    string // of a role that may write to tables, and nothing more
-	owner  string // of a superuser, if there are such
+	dsn    string // of a role that may write to tables only
+	owner  string // of a superuser, if the database has superusers
 	write  func(statement string) error
 }
 
@@ -85,7 +85,7 @@ func sqliteDatabase(t testing.TB) database {
 	return database{name: "sqlite", driver: sqlite.Driver(), dsn: "sqlite:" + file, write: write}
 }
 
-// postgresServer is a PostgreSQL server in a temporary folder, on a Unix socket alone, for all tests.
+// postgresServer is a PostgreSQL server for all tests, in a temporary folder, on a Unix socket only.
 type postgresServer struct {
 	dir       string
 	cmd       *exec.Cmd
@@ -93,7 +93,7 @@ type postgresServer struct {
 }
 
 var (
-	// thePostgres gives nil without the server's programs, or a user to run them as.
+	// thePostgres returns nil without the server's programs or without a user to run them.
 	thePostgres     = sync.OnceValues(startPostgres)
 	runningPostgres *postgresServer // set by startPostgres
 )
@@ -148,7 +148,7 @@ func (s *postgresServer) stop() {
 	_ = os.RemoveAll(s.dir)
 }
 
-// postgresDatabase makes a database of its own. Without a server its dsn is empty.
+// postgresDatabase creates a database for one test. Without a server its dsn is empty.
 func postgresDatabase(t testing.TB) database {
 	t.Helper()
 	s, err := thePostgres()
@@ -176,7 +176,7 @@ func postgresDatabase(t testing.TB) database {
 	return database{"postgres", postgres.Driver(), as + agent, as + "owner", write}
 }
 
-// each runs a test on each database that this machine has.
+// each runs a test on each database of this machine.
 func each(t *testing.T, test func(t *testing.T, d database)) {
 	t.Helper()
 	for _, d := range databases(t) {
@@ -278,7 +278,7 @@ func TestQuery(t *testing.T) {
 	})
 }
 
-func TestAStatementThatNeverEndsIsStopped(t *testing.T) {
+func TestEndlessStatementIsStopped(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d database) {
 		s := openSource(t, d, func(c *sqltool.Config) { c.Timeout = 200 * time.Millisecond })
@@ -289,12 +289,12 @@ func TestAStatementThatNeverEndsIsStopped(t *testing.T) {
 		assert.Regexp(t, "stopped|timeout", r.Content)
 		patient := poolOf(t, sqltool.QueryTool([]*sqltool.Source{openSource(t, d, nil)}))
 		r = call(t, patient, "sql_query", args{"query": endless + "SELECT i FROM n"})
-		assert.Contains(t, r.Content, "only the first 200 rows", "rows that nobody wants are not read")
+		assert.Contains(t, r.Content, "only the first 200 rows", "the remaining rows are not read")
 		assert.Equal(t, `[{"one":1}]`, call(t, p, "sql_query", args{"query": "SELECT 1 AS one"}).Content, "the source still works")
 	})
 }
 
-func TestSQLiteOpensNothingElse(t *testing.T) {
+func TestSQLiteOpensNoOtherFile(t *testing.T) {
 	t.Parallel()
 	d := sqliteDatabase(t)
 	p := poolOf(t, sqltool.QueryTool([]*sqltool.Source{openSource(t, d, nil)}))
@@ -307,9 +307,9 @@ func TestSQLiteOpensNothingElse(t *testing.T) {
 	}
 }
 
-// A database sees more statements in these than a scan of their text does. None may run a second one, not even where the
-// dsn asks for the protocol that lets several through.
-func TestNoSecondStatementIsHidden(t *testing.T) {
+// A database finds more statements in these texts than a simple scan does. None may run a second one, even if the dsn
+// requests the simple protocol, which allows several.
+func TestHiddenSecondStatementIsRefused(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d database) {
 		dsns := []string{d.dsn}
@@ -333,8 +333,8 @@ func TestNoSecondStatementIsHidden(t *testing.T) {
 	})
 }
 
-// What a read-only transaction of PostgreSQL does not stop.
-func TestFunctionsWithEffectsOutsideOfTables(t *testing.T) {
+// A read-only transaction of PostgreSQL does not prevent these effects.
+func TestPostgresFunctionsWithSideEffects(t *testing.T) {
 	t.Parallel()
 	d := postgresDatabase(t)
 	if d.dsn == "" {
@@ -353,13 +353,13 @@ func TestFunctionsWithEffectsOutsideOfTables(t *testing.T) {
 		assert.True(t, r.Failed, "%s: %s", query, r.Content)
 	}
 	assert.False(t, ask("SELECT pg_advisory_lock(7)").Failed)
-	assert.Equal(t, `[{"n":0}]`, ask("SELECT COUNT(*) AS n FROM pg_locks WHERE locktype = 'advisory'").Content, "locks are freed")
+	assert.Equal(t, `[{"n":0}]`, ask("SELECT COUNT(*) AS n FROM pg_locks WHERE locktype = 'advisory'").Content, "locks are released")
 	assert.False(t, ask("SELECT set_config('statement_timeout', '0', false)").Failed)
-	assert.Equal(t, `[{"t":"10s"}]`, ask("SELECT current_setting('statement_timeout') AS t").Content, "settings are those of before")
+	assert.Equal(t, `[{"t":"10s"}]`, ask("SELECT current_setting('statement_timeout') AS t").Content, "settings are restored")
 }
 
-// A role that may act on the server itself is not for models. Lookups, which an operator wrote, may use it.
-func TestARoleThatMayDoMoreThanRead(t *testing.T) {
+// Models must not use a role with rights on the server itself. The operator's lookups may use it.
+func TestRoleWithMoreRightsIsRefused(t *testing.T) {
 	t.Parallel()
 	d := postgresDatabase(t)
 	if d.dsn == "" {
@@ -385,10 +385,10 @@ func TestARoleThatMayDoMoreThanRead(t *testing.T) {
 	}
 	require.NoError(t, as("plain").Check(t.Context()))
 	d.owner = "host=127.0.0.1 port=1 user=owner"
-	assert.NoError(t, as("owner").Check(t.Context()), "one that is away is asked later")
+	assert.NoError(t, as("owner").Check(t.Context()), "an unreachable database is checked later")
 }
 
-func TestADatabaseThatIsAwayShowsNoAddress(t *testing.T) {
+func TestUnreachableDatabaseShowsNoAddress(t *testing.T) {
 	t.Parallel()
 	for _, d := range []database{
 		{driver: postgres.Driver(), dsn: "postgres://anna:hunter2@127.0.0.1:1/secretdb?connect_timeout=1"},
@@ -412,7 +412,7 @@ func lookups(c *sqltool.Config) {
 	}
 }
 
-// together makes n calls at once and returns the results in order.
+// together makes n simultaneous calls and returns the results in order.
 func together(t testing.TB, p *toolpool.Pool, n int, name, key string, value func(i int) any) []toolpool.Result {
 	t.Helper()
 	results := make([]toolpool.Result, n)
@@ -424,10 +424,10 @@ func together(t testing.TB, p *toolpool.Pool, n int, name, key string, value fun
 	return results
 }
 
-func TestManyLookupsAreOneStatement(t *testing.T) {
+func TestSimultaneousLookupsShareOneStatement(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d database) {
-		// The window is long, because a machine under load may start 200 goroutines slowly.
+		// The window is long, because a loaded machine may start 200 goroutines slowly.
 		s := openSource(t, d, func(c *sqltool.Config) {
 			lookups(c)
 			for i := range c.Lookups {
@@ -452,7 +452,7 @@ func TestManyLookupsAreOneStatement(t *testing.T) {
 	})
 }
 
-func TestABadKeyIsItsCallersFaultAlone(t *testing.T) {
+func TestBadKeyFailsItsCallerOnly(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d database) {
 		s := openSource(t, d, lookups)
@@ -471,7 +471,7 @@ func TestABadKeyIsItsCallersFaultAlone(t *testing.T) {
 	})
 }
 
-func TestACallerThatLeavesDisturbsNobody(t *testing.T) {
+func TestLeavingCallerDoesNotDisturbOthers(t *testing.T) {
 	t.Parallel()
 	s := openSource(t, sqliteDatabase(t), lookups)
 	tool := s.Tools()[0]
@@ -490,7 +490,7 @@ func TestACallerThatLeavesDisturbsNobody(t *testing.T) {
 	wg.Wait()
 }
 
-func TestLookupsThatCannotWork(t *testing.T) {
+func TestInvalidLookups(t *testing.T) {
 	t.Parallel()
 	for query, want := range map[string]string{
 		"SELECT id FROM orders":                               "exactly one placeholder",
@@ -510,7 +510,7 @@ func TestLookupsThatCannotWork(t *testing.T) {
 	}
 }
 
-// BenchmarkLookups reports how many statements 200 lookups at once take, with the window that is the default.
+// BenchmarkLookups reports how many statements 200 simultaneous lookups need with the default window.
 func BenchmarkLookups(b *testing.B) {
 	for _, d := range databases(b) {
 		b.Run(d.name, func(b *testing.B) {
@@ -520,7 +520,7 @@ func BenchmarkLookups(b *testing.B) {
 			s := openSource(b, d, func(c *sqltool.Config) { lookups(c); c.Lookups[0].Window = 0 })
 			before := s.Statements()
 			for b.Loop() {
-				// A pool of its own each time would be no different: lookups share only while they overlap.
+				// A new pool each time changes nothing: lookups share only while they overlap.
 				together(b, poolOf(b, s.Tools()...), 200, "order_by_id", "id", func(i int) any { return i })
 			}
 			b.ReportMetric(float64(s.Statements()-before)/float64(b.N), "statements/200lookups")

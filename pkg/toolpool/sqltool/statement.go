@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// readers are the words with which a statement that only reads can begin. ATTACH, PRAGMA, SET, COPY, CALL and the
-// rest are refused here; that a SELECT or WITH writes nothing is the database's business.
+// readers are the words that start a read-only statement. readStatement refuses ATTACH, PRAGMA, SET, COPY, CALL and the
+// rest. The database itself prevents writes by a SELECT or WITH.
 var readers = []string{"SELECT", "WITH", "VALUES", "EXPLAIN"}
 
-// readStatement returns the one statement in text, without a semicolon at its end. It is there so that a model is told
-// what to do. It does not know all the ways in which the dialects hide a semicolon, such as escape strings, dollar quotes
-// and nested comments: that two statements never run is the drivers' business.
+// readStatement returns the only statement in text, without a semicolon at its end. Its errors guide the model. It is
+// not a safeguard: dialects can hide a semicolon in escape strings, dollar quotes and nested comments. The drivers
+// ensure that two statements never run.
 func readStatement(text string) (string, error) {
 	if strings.ContainsRune(text, 0) {
 		return "", errors.New("the statement holds a NUL character")
@@ -52,7 +52,7 @@ func readStatement(text string) (string, error) {
 	return text[:end], nil
 }
 
-// lengthTo is the length of s up to and with end, or all of it.
+// lengthTo returns the length of s up to and including end, or the length of s without end.
 func lengthTo(s, end string) int {
 	if i := strings.Index(s, end); i >= 0 {
 		return i + len(end)

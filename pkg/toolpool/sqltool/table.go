@@ -17,25 +17,26 @@ import (
 const (
 	maxCell = 16 << 10 // bytes of one value
 	maxName = 1 << 10  // bytes of a column's name
-	maxRow  = maxBytes // bytes of one row, after which its values are left out
-	// searched is how many bytes of a long value are searched for secrets: more than is shown, so that none is cut in pieces.
+	maxRow  = maxBytes // bytes of one row, after which its values are omitted
+	// searched limits the bytes of a long value that are searched for secrets. It exceeds maxCell, so that the cut
+	// splits no secret.
 	searched = maxCell + 64<<10
 )
 
-// table is a statement's rows: each as a JSON object with its columns in order.
+// table holds the rows of a statement, each as a JSON object with its columns in order.
 type table struct {
 	columns []string
 	rows    [][]byte
 	values  [][]any
 	bytes   int
-	cut     bool // there were more
+	cut     bool // more rows existed
 }
 
 type valueError struct{ text string }
 
 func (e *valueError) Error() string { return e.text }
 
-// readTable reads at most limit rows, and at most maxBytes for each 200 of them. It strikes secrets out of long values.
+// readTable reads at most limit rows, and at most maxBytes for each 200 of them. It redacts secrets in long values.
 func readTable(rows *sql.Rows, limit int, secrets *redact.Secrets) (*table, error) {
 	names, err := rows.Columns()
 	if err != nil {
@@ -70,7 +71,7 @@ func readTable(rows *sql.Rows, limit int, secrets *redact.Secrets) (*table, erro
 	return t, rows.Err()
 }
 
-// unique gives columns of one name different ones.
+// unique renames columns with duplicate names.
 func unique(names []string) []string {
 	used := map[string]bool{}
 	out := make([]string, len(names))
@@ -84,7 +85,7 @@ func unique(names []string) []string {
 	return out
 }
 
-// rowForm is how a row is written.
+// rowForm encodes rows.
 type rowForm struct {
 	columns []string
 	asJSON  []bool // of each column
@@ -140,7 +141,7 @@ func (f rowForm) appendValue(b []byte, v any, asJSON bool) []byte {
 	}
 }
 
-// shorten cuts a long value after it struck secrets out. Short values are searched later, as a part of the whole result.
+// shorten redacts secrets in a long value and then cuts it. Short values are redacted later, with the whole result.
 func (f rowForm) shorten(s string) string {
 	if len(s) <= maxCell {
 		return s
@@ -158,7 +159,7 @@ func appendText(b []byte, s string) []byte {
 	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
 }
 
-// show writes rows for a model. No row is an empty list.
+// show formats rows for a model. Without rows it returns an empty list.
 func show(rows [][]byte, cut bool) string {
 	var out strings.Builder
 	out.WriteByte('[')

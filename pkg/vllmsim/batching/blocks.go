@@ -5,13 +5,13 @@ const none = -1
 
 // block is one page of the KV cache.
 type block struct {
-	hash       uint64 // of the sequence up to the block's end; 0 if it is unknown or not reusable
+	hash       uint64 // of the sequence up to the block's end; 0 if unknown or not reusable
 	users      int32
 	prev, next int32 // among the free blocks
 }
 
-// pool is the paged KV cache. A block that nobody uses is free; its content stays reusable until it is taken for
-// something else, the block that has been free longest first.
+// pool is the paged KV cache. An unused block is free, but its content can be reused until the block is taken. Blocks that have
+// been free longest are taken first.
 type pool struct {
 	blocks      []block
 	byHash      map[uint64]int32 // blocks whose content can be reused
@@ -28,7 +28,7 @@ func newPool(n int, reuse bool) *pool {
 	return p
 }
 
-// held returns how many of the leading hashes are in the cache, and how many of those blocks are free.
+// held returns how many leading hashes are in the cache, and how many of their blocks are free.
 func (p *pool) held(hashes []uint64) (n, free int) {
 	for _, h := range hashes {
 		b, ok := p.byHash[h]
@@ -43,7 +43,7 @@ func (p *pool) held(hashes []uint64) (n, free int) {
 	return n, free
 }
 
-// use appends the blocks of hashes, all of which are held, to into.
+// use appends the blocks of hashes to into. All of them must be held.
 func (p *pool) use(into []int32, hashes []uint64) []int32 {
 	for _, h := range hashes {
 		b := p.byHash[h]
@@ -56,7 +56,7 @@ func (p *pool) use(into []int32, hashes []uint64) []int32 {
 	return into
 }
 
-// take appends n fresh blocks to into. The caller has seen that so many are free.
+// take appends n fresh blocks to into. The caller must have checked that n blocks are free.
 func (p *pool) take(into []int32, n int) []int32 {
 	for range n {
 		b := p.first
@@ -68,7 +68,7 @@ func (p *pool) take(into []int32, n int) []int32 {
 	return into
 }
 
-// name makes a block's content reusable under its hash, unless another block already holds the same.
+// name makes a block's content reusable under its hash. It does nothing if another block already has the hash.
 func (p *pool) name(b int32, hash uint64) {
 	if !p.reuse || hash == 0 || p.blocks[b].hash != 0 {
 		return
@@ -80,7 +80,7 @@ func (p *pool) name(b int32, hash uint64) {
 	p.byHash[hash] = b
 }
 
-// release gives the blocks back, the last one first, so that the end of a sequence is lost before its start.
+// release frees the blocks, the last one first. The end of a sequence is therefore lost before its start.
 func (p *pool) release(blocks []int32) {
 	for i := len(blocks) - 1; i >= 0; i-- {
 		b := blocks[i]

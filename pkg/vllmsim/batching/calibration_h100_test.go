@@ -12,18 +12,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// twoTurns is one agent: a model call, a tool call, and a second model call with all before it.
+// twoTurns is one agent: a model call, a tool call, and a second model call with the whole conversation.
 type twoTurns struct {
 	agents, slots int
 	tool          time.Duration
-	holdSlots     bool // over the tool call, as a plain loop does
+	holdSlots     bool // during the tool call, like a plain loop
 }
 
 const (
 	prefixTokens, ownTokens, resultTokens, turnTokens = 2_048, 120, 150, 16
 )
 
-// run plays all agents on the H100 profile and returns the wall time and the TTFTs of all calls.
+// run runs all agents on the H100 profile. It returns the wall time and the TTFTs of all calls.
 func (w twoTurns) run(t *testing.T) (wall time.Duration, ttfts []time.Duration) {
 	t.Helper()
 	p, err := LookupProfile("h100-32b")
@@ -67,9 +67,10 @@ func (w twoTurns) run(t *testing.T) (wall time.Duration, ttfts []time.Duration) 
 	return wall, ttfts
 }
 
-// The published runs had an H100 with Qwen2.5-32B, 20 agents of two turns, a prefix of 2,048 tokens, a search of 400 ms and 8
-// slots. How many tokens they wrote is not told: 16 a turn and 70 ms of overhead fit the plain loop, and the loop that gives
-// its slots back follows from them. Source: batch-agent 0.1.0, results of May 2026.
+// TestCalibrationOfTheH100 compares the profile with published runs. They used an H100 with Qwen2.5-32B, 20 agents with two
+// turns, a prefix of 2,048 tokens, a search of 400 ms and 8 slots. The number of output tokens was not published. The plain loop
+// matches with 16 per turn and 70 ms of overhead; the loop that releases its slots then matches as well. Source: batch-agent
+// 0.1.0, results of May 2026.
 func TestCalibrationOfTheH100(t *testing.T) {
 	t.Parallel()
 	var table strings.Builder

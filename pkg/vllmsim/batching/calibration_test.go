@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// call is one model call of a calibration run and what was measured of it.
+// call is one model call of a calibration run, with its measurements.
 type call struct {
 	Request
 	ttft, wall time.Duration
@@ -39,7 +39,7 @@ func (c *call) generate(ctx context.Context, d *Driver) error {
 	return err
 }
 
-// hashes names the blocks of a sequence: those within shared tokens are the same for all, the rest belong to own.
+// hashes returns the block hashes of a sequence. Blocks within the shared tokens are equal for all; the others depend on own.
 func hashes(shared, total int, own uint64, size int) []uint64 {
 	out := make([]uint64, total/size)
 	for i := range out {
@@ -56,9 +56,9 @@ func quantile(of []time.Duration, q float64) time.Duration {
 	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
 }
 
-// published is the table of a shared-prefix run on an A10G with Qwen2.5-7B and vLLM 0.6.6: N requests at once, each
-// 2,047 shared and about 500 own prompt tokens, at most 200 output tokens. Seconds. Source: batch-agent 0.1.0, results of
-// May 2026.
+// published is the table of a shared-prefix run on an A10G with Qwen2.5-7B and vLLM 0.6.6. N concurrent requests have 2,047
+// shared and about 500 own prompt tokens each, and at most 200 output tokens. Times are in seconds. Source: batch-agent 0.1.0,
+// results of May 2026.
 var published = []struct {
 	n                                           int
 	wallCold, ttftCold, wallWarm, ttftWarm, hit float64
@@ -70,7 +70,7 @@ var published = []struct {
 	{100, 63.75, 28.687, 6.55, 0.451, 0.99},
 }
 
-// batchOf runs n calls at once on the A10G profile. Outputs have 40 to 200 tokens.
+// batchOf runs n concurrent calls on the A10G profile. Outputs have 40 to 200 tokens.
 func batchOf(t *testing.T, n int, warm bool) (calls []*call, wall time.Duration) {
 	t.Helper()
 	profile, err := LookupProfile("a10g-7b")
@@ -88,8 +88,8 @@ func batchOf(t *testing.T, n int, warm bool) (calls []*call, wall time.Duration)
 			}})
 		}
 		if warm {
-			// The published server had served these prompts before: a rank costs it 5 ms, and 500 tokens would cost 75. All
-			// but about two blocks of each prompt are held.
+			// The published server had already processed these prompts: each further request costs it 5 ms, but 500 tokens would
+			// cost 75. All except about two blocks of each prompt are cached.
 			for _, c := range calls {
 				seen := *c
 				seen.OutputTokens = 1
@@ -101,7 +101,7 @@ func batchOf(t *testing.T, n int, warm bool) (calls []*call, wall time.Duration)
 		var all sync.WaitGroup
 		for i, c := range calls {
 			all.Go(func() {
-				time.Sleep(time.Duration(i) * time.Microsecond) // an order of arrival, so that every run is the same
+				time.Sleep(time.Duration(i) * time.Microsecond) // a fixed order of arrival makes runs equal
 				assert.NoError(t, c.generate(t.Context(), d))
 			})
 		}
@@ -136,7 +136,7 @@ func TestCalibrationOfTheA10G(t *testing.T) {
 			row.wallCold, coldWall.Seconds(), row.ttftCold, coldP50, row.wallWarm, warmWall.Seconds(), row.ttftWarm, warmP50, row.hit, hit)
 		assert.InEpsilonf(t, row.ttftCold, coldP50, 0.25, "P50 TTFT without a cache, N=%d", row.n)
 		assert.InEpsilonf(t, row.ttftWarm, warmP50, 0.25, "P50 TTFT with a cache, N=%d", row.n)
-		if row.n >= 20 { // the readings at 5 and 10 still hold what the server did before
+		if row.n >= 20 { // the readings at 5 and 10 include earlier work of the server
 			assert.InDeltaf(t, row.hit, hit, 0.05, "hit rate, N=%d", row.n)
 		}
 	}

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// ErrQueueFull refuses a request before it is queued.
+// ErrQueueFull is returned for a request that exceeds the queue limit. The request was not queued.
 var ErrQueueFull = errors.New("the queue is full")
 
-// ErrTooLong refuses a request that could never run.
+// ErrTooLong is returned for a request that exceeds the whole KV cache. It could never run.
 var ErrTooLong = errors.New("the request is longer than the whole KV cache")
 
-// Driver lets an engine's time pass, for real or in a synctest bubble. Safe for concurrent use. It runs one goroutine
-// while requests are in flight and none otherwise.
+// Driver advances an engine in real time or in the time of a synctest bubble. It is safe for concurrent use. It runs one
+// goroutine while requests are in flight and none otherwise.
 type Driver struct {
 	scale     float64 // engine seconds per second
 	overhead  time.Duration
@@ -24,20 +24,20 @@ type Driver struct {
 	mu      sync.Mutex
 	engine  *Engine            // guarded by mu
 	tickets map[*Sequence]*Run // guarded by mu
-	arrived int                // requests whose overhead has not passed; guarded by mu
+	arrived int                // requests still in their overhead; guarded by mu
 	driving bool               // guarded by mu
-	idle    chan struct{}      // capacity 1: the last request has left in the middle of a step
+	idle    chan struct{}      // capacity 1; the last request left during a step
 }
 
-// DriverConfig says how an engine is driven.
+// DriverConfig configures a [Driver].
 type DriverConfig struct {
 	Profile    Profile
 	TimeScale  float64 // engine seconds per second. Defaults to 1.
 	ByPriority bool    // order by priority
-	MaxQueued  int     // requests waiting and running; more are refused. Defaults to no limit.
+	MaxQueued  int     // limit of waiting and running requests. Defaults to no limit.
 }
 
-// NewDriver makes an idle driver.
+// NewDriver returns an idle driver.
 func NewDriver(c DriverConfig) (*Driver, error) {
 	e, err := New(c.Profile)
 	if err != nil {
@@ -56,7 +56,7 @@ func NewDriver(c DriverConfig) (*Driver, error) {
 	}, nil
 }
 
-// Run is one admitted request. [Run.Wait] must be called.
+// Run is one admitted request. The caller must call [Run.Wait].
 type Run struct {
 	driver *Driver
 	req    Request
@@ -64,17 +64,17 @@ type Run struct {
 	now    Progress      // guarded by Driver.mu
 }
 
-// Progress is how far a run is.
+// Progress is the progress of a run.
 type Progress struct {
-	Generated  int // output tokens that are out
+	Generated  int // output tokens so far
 	Cached     int // prompt tokens found in the cache
 	Recomputed int // tokens computed again after preemptions
 }
 
-// Admit takes a request in, or refuses it at once with [ErrQueueFull] or [ErrTooLong].
+// Admit admits a request, or returns [ErrQueueFull] or [ErrTooLong] immediately.
 func (d *Driver) Admit(r Request) (*Run, error) {
 	if r.OutputTokens < 1 {
-		return nil, fmt.Errorf("a request asks for %d output tokens; at least one is needed", r.OutputTokens)
+		return nil, fmt.Errorf("the request has %d output tokens; it needs at least one", r.OutputTokens)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -88,7 +88,7 @@ func (d *Driver) Admit(r Request) (*Run, error) {
 	return &Run{driver: d, req: r, news: make(chan struct{}, 1)}, nil
 }
 
-// Load tells the engine's state now. A request whose overhead has not passed counts as waiting.
+// Load returns the engine's current state. Requests still in their overhead count as waiting.
 func (d *Driver) Load() Load {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -97,15 +97,16 @@ func (d *Driver) Load() Load {
 	return l
 }
 
-// Counters tells what the engine has done.
+// Counters returns the engine's totals.
 func (d *Driver) Counters() Counters {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.engine.Counters()
 }
 
-// Wait lets the request run, after a delay on top of the profile's overhead, and calls emit, on its own goroutine, whenever more tokens are out, until all are. It returns
-// early with ctx's cause or emit's error. Either way the request has left the engine when Wait returns.
+// Wait runs the request after delay and the profile's overhead. It calls emit on the caller's goroutine when more tokens are
+// ready, until all are. It returns early with ctx's cause or emit's error. In all cases the request has left the engine when Wait
+// returns.
 func (r *Run) Wait(ctx context.Context, delay time.Duration, emit func(Progress) error) error {
 	d := r.driver
 	err := d.sleep(ctx, d.overhead+delay)
@@ -154,7 +155,7 @@ func (d *Driver) leave(s *Sequence) {
 	}
 }
 
-// drive takes steps until nothing is left to do.
+// drive executes steps until no work is left.
 func (d *Driver) drive() {
 	due := time.Now()
 	d.mu.Lock()
@@ -162,7 +163,8 @@ func (d *Driver) drive() {
 	for !d.engine.Idle() {
 		step := d.engine.Begin()
 		d.mu.Unlock()
-		// Steps follow one another without the time that this loop takes itself, unless it fell behind by a whole step.
+		// The next step starts when the last one should have ended, not when this loop noticed it. If the loop is a whole step
+		// late, the schedule restarts from now.
 		takes := d.real(step.Duration)
 		if now := time.Now(); now.Sub(due) > takes {
 			due = now
@@ -185,7 +187,7 @@ func (d *Driver) drive() {
 	d.driving = false
 }
 
-// pass waits until due, or until nobody is left to wait for.
+// pass waits until due, or until no request is left.
 func (d *Driver) pass(due time.Time) {
 	timer := time.NewTimer(time.Until(due))
 	defer timer.Stop()

@@ -19,7 +19,7 @@ func newDriver(t *testing.T, c DriverConfig) *Driver {
 	return d
 }
 
-func TestDriverLetsTimePass(t *testing.T) {
+func TestDriverAdvancesTime(t *testing.T) {
 	t.Parallel()
 	for scale, want := range map[float64]time.Duration{0: 60 * time.Millisecond, 10: 6 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
@@ -65,17 +65,17 @@ func TestDriverRefuses(t *testing.T) {
 	require.Error(t, err)
 }
 
-func TestARequestThatLeavesFreesItsPlace(t *testing.T) {
+func TestAbortedRequestFreesItsPlace(t *testing.T) {
 	t.Parallel()
-	errGone, errFull := errors.New("the client went away"), errors.New("nobody reads")
+	errGone, errFull := errors.New("the client went away"), errors.New("emit failed")
 	for name, c := range map[string]struct {
 		after time.Duration
 		emit  error
 		want  error
 	}{
-		"before it arrived": {5 * time.Millisecond, nil, errGone},
-		"while it runs":     {25 * time.Millisecond, nil, errGone},
-		"by its own choice": {time.Hour, errFull, errFull},
+		"before it arrived":   {5 * time.Millisecond, nil, errGone},
+		"while it runs":       {25 * time.Millisecond, nil, errGone},
+		"its own emit failed": {time.Hour, errFull, errFull},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -6,36 +6,36 @@ import (
 	"time"
 )
 
-// Request is one model call as the engine sees it.
+// Request is one model call in the engine's terms.
 type Request struct {
 	PromptTokens int
 	OutputTokens int // at least 1
-	// Blocks are the hashes of the full blocks of prompt and output; each covers everything up to its block's end. What
-	// is missing at the end cannot be reused by others.
+	// Blocks are the hashes of the full blocks of prompt and output. Each hash covers everything up to its block's end. Blocks
+	// without a hash cannot be reused by other requests.
 	Blocks   []uint64
-	Priority int // lower is sooner; only with [Engine.ByPriority]
+	Priority int // lower runs sooner; only with [Engine.ByPriority]
 }
 
 // Sequence is a request in the engine.
 type Sequence struct {
 	Request
 
-	// Generated is how many output tokens are out.
+	// Generated is the number of output tokens so far.
 	Generated int
-	// Cached is how many prompt tokens were found in the cache when it first started to run.
+	// Cached is the number of prompt tokens in the cache when the sequence first started to run.
 	Cached int
-	// Recomputed is how many tokens were computed again after a preemption.
+	// Recomputed is the number of tokens computed again after preemptions.
 	Recomputed int
-	// Done is set when all tokens are out, or it was aborted.
+	// Done is set when all tokens are generated, or after an abort.
 	Done bool
 
 	arrival  uint64
-	computed int // tokens whose KV is there
-	peak     int // most tokens that were ever computed
+	computed int // tokens with computed KV
+	peak     int // maximum of computed so far
 	blocks   []int32
 	running  bool
 	started  bool
-	planned  int // tokens of the step under way
+	planned  int // tokens in the current step
 }
 
 // tokens is the length of the sequence so far.
@@ -50,12 +50,12 @@ type Step struct {
 	planned []*Sequence
 }
 
-// Counters add up since the engine was made.
+// Counters are totals since the engine was created.
 type Counters struct {
 	Steps, Preemptions                          int
 	PromptTokens, CachedTokens, GeneratedTokens int // of sequences that started
 	PrefilledTokens                             int // computed, not taken from the cache
-	RecomputedTokens                            int // part of PrefilledTokens: lost to a preemption before
+	RecomputedTokens                            int // the part of PrefilledTokens that a preemption had dropped
 	Busy                                        time.Duration
 }
 
@@ -66,20 +66,20 @@ type Load struct {
 	Blocks           int
 }
 
-// Engine is the model. The zero value is not usable.
+// Engine is the model of an inference engine. The zero value is not usable.
 type Engine struct {
-	// ByPriority orders by Request.Priority, then arrival. Without it arrival alone counts.
+	// ByPriority orders requests by Request.Priority, then by arrival. Defaults to arrival only.
 	ByPriority bool
 
 	profile  Profile
 	pool     *pool
-	waiting  []*Sequence // in the order in which they start
-	running  []*Sequence // in the order in which they started
+	waiting  []*Sequence // in the order of their start
+	running  []*Sequence // in the order of their start
 	arrivals uint64
 	counters Counters
 }
 
-// New makes an idle engine.
+// New returns an idle engine.
 func New(p Profile) (*Engine, error) {
 	if p.BlockSize < 1 || p.Blocks < 1 || p.BudgetTokens < 1 || p.MaxSequences < 1 {
 		return nil, fmt.Errorf("engine profile %q: block size, blocks, token budget and sequences must be at least 1", p.Name)
@@ -87,12 +87,12 @@ func New(p Profile) (*Engine, error) {
 	return &Engine{profile: p, pool: newPool(p.Blocks, !p.NoPrefixCache)}, nil
 }
 
-// Fits reports whether a request could ever run: its tokens fit into the whole cache.
+// Fits reports whether a request can ever run, that is, whether its tokens fit into the whole cache.
 func (e *Engine) Fits(r Request) bool {
 	return blocksFor(r.PromptTokens+r.OutputTokens, e.profile.BlockSize) <= e.profile.Blocks
 }
 
-// Add puts a request into the queue. It must fit.
+// Add queues a request. The request must fit.
 func (e *Engine) Add(r Request) *Sequence {
 	e.arrivals++
 	s := &Sequence{Request: r, arrival: e.arrivals}
@@ -100,7 +100,7 @@ func (e *Engine) Add(r Request) *Sequence {
 	return s
 }
 
-// Abort takes a sequence out, wherever it is. One that is done is left alone.
+// Abort removes a waiting or running sequence. It ignores a sequence that is done.
 func (e *Engine) Abort(s *Sequence) {
 	if s.Done {
 		return
@@ -113,10 +113,10 @@ func (e *Engine) Abort(s *Sequence) {
 	e.waiting = remove(e.waiting, s)
 }
 
-// Idle reports whether there is nothing to do.
+// Idle reports whether the engine has no sequences.
 func (e *Engine) Idle() bool { return len(e.running) == 0 && len(e.waiting) == 0 }
 
-// Load tells the state now.
+// Load returns the current state.
 func (e *Engine) Load() Load {
 	return Load{
 		Running: len(e.running), Waiting: len(e.waiting),
@@ -124,11 +124,11 @@ func (e *Engine) Load() Load {
 	}
 }
 
-// Counters tells what was done so far.
+// Counters returns the totals so far.
 func (e *Engine) Counters() Counters { return e.counters }
 
-// Begin plans the next step. The caller lets its duration pass and then calls [Engine.End]; requests may be added and
-// aborted meanwhile.
+// Begin plans the next step. The caller waits for its duration and then calls [Engine.End]. Requests may be added and aborted in
+// between.
 func (e *Engine) Begin() Step {
 	var st Step
 	var cost costSum
@@ -140,11 +140,11 @@ func (e *Engine) Begin() Step {
 		ok, lost := e.grow(s, n)
 		preempted = preempted || lost
 		if !ok {
-			break // s itself was put back, and all that ran behind it
+			break // s itself was preempted, and so was everything behind it
 		}
 		budget -= e.plan(&st, &cost, s, n)
 	}
-	// What was preempted has just been told that there is no room.
+	// After a preemption no block is free for waiting sequences.
 	for !preempted && len(e.waiting) > 0 && budget > 0 && len(e.running) < e.profile.MaxSequences {
 		s := e.waiting[0]
 		n, ok := e.join(s, budget)
@@ -162,14 +162,14 @@ func (e *Engine) Begin() Step {
 	return st
 }
 
-// End applies a step and returns the sequences that have a new token, those that ended with it included.
+// End applies a step. It returns the sequences with a new token, including those that ended with it.
 func (e *Engine) End(st Step) []*Sequence {
 	out := st.planned[:0]
 	for _, s := range st.planned {
 		n := s.planned
 		s.planned = 0
 		if s.Done || !s.running || n == 0 {
-			continue // aborted meanwhile
+			continue // aborted during the step
 		}
 		s.computed += n
 		if again := min(s.computed, s.peak) - (s.computed - n); again > 0 {
@@ -178,12 +178,12 @@ func (e *Engine) End(st Step) []*Sequence {
 		}
 		s.peak = max(s.peak, s.computed)
 		if s.computed < s.tokens() {
-			continue // its prompt is not through
+			continue // its prompt is not complete
 		}
 		if e.profile.LateReuse {
 			from := s.computed - n
 			if s.Generated == 0 || n > 1 {
-				from = 0 // its earlier chunks, too
+				from = 0 // include its earlier chunks
 			}
 			e.name(s, from, s.computed)
 		}
@@ -207,8 +207,8 @@ func (e *Engine) plan(st *Step, cost *costSum, s *Sequence, n int) int {
 	} else {
 		cost.chunk(n, s.computed)
 	}
-	// As in vLLM, blocks can be reused from the moment their computation is scheduled: whoever joins in the same step
-	// reads them after they were written.
+	// As in vLLM, blocks can be reused once their computation is scheduled. A sequence that joins in the same step reads them
+	// after they were written.
 	if !e.profile.LateReuse {
 		e.name(s, s.computed, s.computed+n)
 	}
@@ -222,8 +222,8 @@ func (e *Engine) name(s *Sequence, from, to int) {
 	}
 }
 
-// grow finds blocks for n more tokens of a running sequence, preempting others if need be. It is false if s itself had
-// to give way.
+// grow allocates blocks for n more tokens of a running sequence. It preempts others if necessary. ok is false if s itself was
+// preempted.
 func (e *Engine) grow(s *Sequence, n int) (ok, preempted bool) {
 	need := blocksFor(s.computed+n, e.profile.BlockSize) - len(s.blocks)
 	for need > e.pool.free {
@@ -238,7 +238,7 @@ func (e *Engine) grow(s *Sequence, n int) (ok, preempted bool) {
 	return true, preempted
 }
 
-// victim is the running sequence that gives way first.
+// victim returns the running sequence to preempt first.
 func (e *Engine) victim() *Sequence {
 	worst := e.running[len(e.running)-1]
 	if e.ByPriority {
@@ -251,7 +251,7 @@ func (e *Engine) victim() *Sequence {
 	return worst
 }
 
-// preempt takes all blocks from a running sequence and puts it back into the queue.
+// preempt takes all blocks from a running sequence and queues it again.
 func (e *Engine) preempt(s *Sequence) {
 	e.counters.Preemptions++
 	e.leave(s)
@@ -259,10 +259,10 @@ func (e *Engine) preempt(s *Sequence) {
 	e.enqueue(s)
 }
 
-// join lets a waiting sequence run if there is room for its first chunk.
+// join starts a waiting sequence if its first chunk fits.
 func (e *Engine) join(s *Sequence, budget int) (n int, ok bool) {
 	size := e.profile.BlockSize
-	// The last token is always computed: its output is wanted.
+	// The last token is always computed, because its output is needed.
 	hits, free := e.pool.held(s.Blocks[:min(len(s.Blocks), (s.tokens()-1)/size)])
 	n = min(s.tokens()-hits*size, budget)
 	need := blocksFor(hits*size+n, size) - hits
@@ -282,7 +282,7 @@ func (e *Engine) join(s *Sequence, budget int) (n int, ok bool) {
 	return n, true
 }
 
-// leave takes a sequence out of the running batch. What it computed stays reusable for a while.
+// leave removes a sequence from the running batch. Its blocks stay reusable until they are taken.
 func (e *Engine) leave(s *Sequence) {
 	s.running, s.planned = false, 0
 	e.running = remove(e.running, s)
@@ -290,7 +290,7 @@ func (e *Engine) leave(s *Sequence) {
 	s.blocks = s.blocks[:0]
 }
 
-// enqueue puts a sequence where its priority and arrival say. A preempted one arrived before all that never ran.
+// enqueue inserts a sequence by priority and arrival. A preempted sequence goes before all that never ran.
 func (e *Engine) enqueue(s *Sequence) {
 	i, _ := slices.BinarySearchFunc(e.waiting, s, func(a, b *Sequence) int {
 		if e.before(a, b) {
@@ -317,7 +317,7 @@ func remove(from []*Sequence, s *Sequence) []*Sequence {
 
 func blocksFor(tokens, size int) int { return (tokens + size - 1) / size }
 
-// costSum gathers what a step computes.
+// costSum adds up the work of a step.
 type costSum struct {
 	prefill, decoding  int
 	attention, context float64 // in thousands of tokens

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// small is a profile whose steps are easy to reckon: 10 ms, and 1 ms per prompt token.
+// small is a profile with simple step times: 10 ms, and 1 ms per prompt token.
 func small(blocks int) Profile {
 	return Profile{
 		Name: "small", Cost: Cost{Step: 10 * time.Millisecond, Prefill: time.Millisecond},
@@ -25,12 +25,12 @@ func newEngine(t testing.TB, p Profile) *Engine {
 	return e
 }
 
-// request has own blocks of its own behind shared tokens that all have.
+// request returns a request with shared leading blocks, followed by blocks that depend on own.
 func request(shared, prompt, output int, own uint64) Request {
 	return Request{PromptTokens: prompt, OutputTokens: output, Blocks: hashes(shared, prompt+output, own, 4)}
 }
 
-// play takes steps until the engine is idle, and returns how long they took together.
+// play executes steps until the engine is idle, and returns their total duration.
 func play(e *Engine) (took time.Duration) {
 	for !e.Idle() {
 		st := e.Begin()
@@ -55,7 +55,7 @@ func TestOneRequest(t *testing.T) {
 	assert.Equal(t, Counters{Steps: 3, PromptTokens: 20, GeneratedTokens: 3, PrefilledTokens: 20, Busy: 50 * time.Millisecond}, e.Counters())
 }
 
-func TestALongPromptIsComputedInChunksBesideDecoding(t *testing.T) {
+func TestLongPromptIsChunkedBesideDecoding(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, small(100))
 	first := e.Add(request(0, 4, 10, 1))
@@ -70,26 +70,26 @@ func TestALongPromptIsComputedInChunksBesideDecoding(t *testing.T) {
 	assert.Equal(t, []*Sequence{first, long}, e.End(st))
 }
 
-func TestASharedPrefixIsComputedAndHeldOnce(t *testing.T) {
+func TestSharedPrefixIsComputedAndStoredOnce(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, small(100))
 	for own := range uint64(3) {
 		e.Add(request(16, 24, 1, own+1))
 	}
 	st := e.Begin()
-	assert.Equal(t, 24+8+8, st.PrefillTokens, "those that join in the same step share")
+	assert.Equal(t, 24+8+8, st.PrefillTokens, "sequences that join in the same step share blocks")
 	assert.Equal(t, 4+3*2, e.Load().UsedBlocks)
 	e.End(st)
 	assert.Equal(t, 32, e.Counters().CachedTokens)
 
 	again := e.Add(request(16, 24, 1, 1))
 	st = e.Begin()
-	assert.Equal(t, 4, st.PrefillTokens, "the last token is always computed, and with it its block")
+	assert.Equal(t, 4, st.PrefillTokens, "the last token is always computed, and so is its block")
 	e.End(st)
 	assert.Equal(t, 20, again.Cached)
 }
 
-func TestWithoutAPrefixCacheNothingIsShared(t *testing.T) {
+func TestNoPrefixCacheSharesNothing(t *testing.T) {
 	t.Parallel()
 	p := small(100)
 	p.NoPrefixCache = true
@@ -99,7 +99,7 @@ func TestWithoutAPrefixCacheNothingIsShared(t *testing.T) {
 	assert.Equal(t, 48, e.Begin().PrefillTokens)
 }
 
-func TestTheLeastRecentlyUsedBlocksAreLostFirstAndTheEndBeforeTheStart(t *testing.T) {
+func TestEvictionIsLRUAndEndBeforeStart(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, small(10)) // 40 tokens
 	old, recent := request(0, 16, 1, 1), request(0, 16, 1, 2)
@@ -107,7 +107,7 @@ func TestTheLeastRecentlyUsedBlocksAreLostFirstAndTheEndBeforeTheStart(t *testin
 	play(e)
 	e.Add(recent)
 	play(e)
-	e.Add(request(0, 11, 1, 3)) // takes three blocks: two that nobody had, and the end of the oldest
+	e.Add(request(0, 11, 1, 3)) // takes three blocks: two unused ones, and the end of the oldest sequence
 	play(e)
 
 	again := e.Add(recent)
@@ -118,7 +118,7 @@ func TestTheLeastRecentlyUsedBlocksAreLostFirstAndTheEndBeforeTheStart(t *testin
 	assert.Less(t, again.Cached, 12)
 }
 
-func TestWhoFindsNoBlockPreemptsTheYoungest(t *testing.T) {
+func TestMissingBlocksPreemptTheYoungest(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, small(8)) // 32 tokens
 	first, second := e.Add(request(0, 12, 10, 1)), e.Add(request(0, 12, 10, 2))
@@ -131,7 +131,7 @@ func TestWhoFindsNoBlockPreemptsTheYoungest(t *testing.T) {
 	assert.Positive(t, kept)
 	play(e)
 	assert.Equal(t, 10, first.Generated)
-	assert.Equal(t, 10, second.Generated, "it goes on with what it had generated")
+	assert.Equal(t, 10, second.Generated, "it continues after the tokens it had generated")
 	assert.Positive(t, second.Recomputed)
 	assert.Zero(t, first.Recomputed)
 	assert.Equal(t, second.Recomputed, e.Counters().RecomputedTokens)
@@ -161,7 +161,7 @@ func TestPriority(t *testing.T) {
 	assert.Equal(t, []int{-5, 0, 0, 5}, order(true), "lower is sooner")
 }
 
-func TestAbortFreesAtOnce(t *testing.T) {
+func TestAbortFreesBlocksImmediately(t *testing.T) {
 	t.Parallel()
 	p := small(100)
 	p.MaxSequences = 1
@@ -172,10 +172,10 @@ func TestAbortFreesAtOnce(t *testing.T) {
 	e.Abort(running)
 	assert.Equal(t, Load{Blocks: 100}, e.Load())
 	assert.True(t, e.Idle())
-	assert.Empty(t, e.End(st), "what was aborted in the middle of a step gives no token")
+	assert.Empty(t, e.End(st), "a sequence aborted during a step gives no token")
 }
 
-// check compares the pool with what the running sequences say that they hold.
+// check compares the pool with the blocks of the running sequences.
 func (e *Engine) check() error {
 	users := make([]int32, len(e.pool.blocks))
 	for _, s := range e.running {
@@ -204,7 +204,7 @@ func (e *Engine) check() error {
 	}
 	for h, b := range e.pool.byHash {
 		if e.pool.blocks[b].hash != h {
-			return fmt.Errorf("block %d is found under a hash that it has not", b)
+			return fmt.Errorf("block %d is stored under a hash that is not its own", b)
 		}
 	}
 	return nil
@@ -275,7 +275,7 @@ func TestProfiles(t *testing.T) {
 	require.Error(t, err)
 }
 
-// One op is one step with 64 sequences that decode at 4,000 tokens each.
+// One op is one step with 64 sequences that decode with 4,000 tokens of context each.
 func BenchmarkStep(b *testing.B) {
 	p, err := LookupProfile("a10g-7b")
 	require.NoError(b, err)

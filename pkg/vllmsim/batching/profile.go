@@ -8,34 +8,34 @@ import (
 	"time"
 )
 
-// Profile is a machine with a model on it.
+// Profile is a machine with a model.
 type Profile struct {
 	Name string
 	Cost Cost
 
-	// Overhead lies between a request's arrival and its place in the queue: HTTP, chat template, tokenizer.
+	// Overhead is the time between a request's arrival and its place in the queue: HTTP, chat template, tokenizer.
 	Overhead time.Duration
 
 	BlockSize    int // tokens of one KV block
 	Blocks       int // KV blocks
-	BudgetTokens int // tokens computed in one step at most (max_num_batched_tokens)
-	MaxSequences int // sequences running at once (max_num_seqs)
+	BudgetTokens int // limit of tokens per step (max_num_batched_tokens)
+	MaxSequences int // limit of running sequences (max_num_seqs)
 
 	NoPrefixCache bool // blocks are never reused
-	// LateReuse: blocks of a prompt can be reused only once its first token is out, as paid services have it. Without it
-	// they can be from the moment their computation is scheduled, as in vLLM.
+	// LateReuse makes blocks of a prompt reusable only after its first token, as in paid services. Without it they are reusable
+	// once their computation is scheduled, as in vLLM.
 	LateReuse bool
 }
 
-// Cost gives the time of one step: Step + Prefill·p + Attention·Σ n·(c+n/2) + Decode·d + Context·Σ c, where p is the
-// number of prompt tokens computed, n and c a chunk's length and the tokens before it, d the number of sequences that
-// decode, and the last sum runs over the tokens that these have behind them.
+// Cost gives the time of one step: Step + Prefill·p + Attention·Σ n·(c+n/2) + Decode·d + Context·Σ c. p is the number of computed
+// prompt tokens. n is a chunk's length and c the number of tokens before it. d is the number of decoding sequences; the last sum
+// runs over their context tokens.
 type Cost struct {
 	Step      time.Duration // reading the weights, launching kernels
 	Prefill   time.Duration // per prompt token
 	Attention time.Duration // per prompt token and 1,000 tokens before it
 	Decode    time.Duration // per decoding sequence
-	Context   time.Duration // per 1,000 tokens of KV that decoding reads
+	Context   time.Duration // per 1,000 tokens of context in decoding sequences
 }
 
 // profiles are calibrated against published measurements; calibration_test.go prints both.
@@ -60,7 +60,7 @@ var profiles = map[string]Profile{
 	},
 }
 
-// LookupProfile returns a profile by its name.
+// LookupProfile returns the profile with the given name.
 func LookupProfile(name string) (Profile, error) {
 	p, ok := profiles[name]
 	if !ok {
@@ -73,5 +73,5 @@ func LookupProfile(name string) (Profile, error) {
 // Profiles lists the names of all profiles.
 func Profiles() []string { return slices.Sorted(maps.Keys(profiles)) }
 
-// Capacity is the KV cache's size in tokens.
+// Capacity returns the KV cache's size in tokens.
 func (p Profile) Capacity() int { return p.Blocks * p.BlockSize }

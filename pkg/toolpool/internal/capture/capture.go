@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// Head is a writer that keeps the first bytes, at most its limit, and counts the rest. It takes no lock.
+// Head is a writer that keeps the first bytes, up to its limit, and counts the rest. It is not safe for concurrent use.
 type Head struct {
 	buf   bytes.Buffer
 	limit int
 	total int64
 }
 
-// NewHead makes a Head that keeps limit bytes.
+// NewHead returns a Head that keeps limit bytes.
 func NewHead(limit int) *Head { return &Head{limit: limit} }
 
 // Write never fails.
@@ -24,10 +24,10 @@ func (h *Head) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Kept is what was kept, without a note.
+// Kept returns the kept bytes, without a note.
 func (h *Head) Kept() string { return h.buf.String() }
 
-// Text is what was kept, and a note that says how much there was if that is not all. UTF-8 is cut between characters.
+// Text returns the kept bytes. If bytes were dropped, it appends a note with the total. It cuts UTF-8 between characters.
 func (h *Head) Text() string {
 	text := h.buf.Bytes()
 	if h.total <= int64(len(text)) {

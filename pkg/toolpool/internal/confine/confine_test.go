@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 
 var eaten [][]byte
 
-// probe is a task with the computations that the tests need.
+// probe is a task with the computations of the tests.
 var probe = New("confine-probe", Limits{Memory: 128 << 20, CPU: 2 * time.Second}, func(in []byte) ([]byte, error) {
 	switch what, arg, _ := strings.Cut(string(in), " "); what {
 	case "pid":
@@ -99,7 +99,7 @@ func TestTaskEndsWithItsContext(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
-func TestChildrenAreBoundedAndReused(t *testing.T) {
+func TestChildrenAreLimitedAndReused(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	pids := map[string]bool{}
@@ -117,7 +117,7 @@ func TestChildrenAreBoundedAndReused(t *testing.T) {
 	assert.Less(t, len(pids), 30)
 }
 
-// A child at work ends when its parent is killed.
+// A working child ends when its parent is killed.
 func TestChildrenDieWithTheirParent(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {

@@ -1,12 +1,12 @@
 // Package confine runs computations that nothing can cancel in child processes with limits of CPU time and memory.
 //
-// A conversion of HTML, a function of SQLite or a program of a model runs until it ends, whatever its caller wants. In a child
-// process it ends with its caller's context, with its limits, or with this process.
+// A conversion of HTML, a SQLite function or a model's program runs until it ends; its caller cannot stop it. In a
+// child process it ends with its caller's context, at its limits, or with this process.
 //
-// [New] makes a [Task] at package level. The child is this program itself: New runs in it before main, serves the task and
-// exits. So every program that links a task can run it. [Task.Do] takes an idle child or starts one. Children are bounded per
-// task, reused while they are small, and leave after a minute without work.
+// [New] creates a [Task] at package level. The child is this program itself: in the child, New runs before main, serves the task and
+// exits. So every program that links a task can run it. [Task.Do] takes an idle child or starts one. The number of children per task is
+// limited. Children are reused while they are small, and exit after a minute without work.
 //
-// A child has an empty environment, the root as its folder, and no limits beyond time where the system is not Linux. Its
-// standard input is a pipe of its parent: the child exits when that is closed, also in the middle of a computation.
+// A child has an empty environment and the root as its folder. On systems other than Linux it has no limit beside time.
+// Its standard input is a pipe from its parent. The child exits when the pipe is closed, even during a computation.
 package confine

@@ -7,17 +7,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stacks is for the stacks of threads, which a program with C code takes from its data.
+// stacks is the memory for thread stacks, which count as data in a program with C code.
 const stacks = 64 << 20
 
-// Attributes let a child lead its own process group and die with the thread that started it. The end of its input is the other way by which it notices the
-// death of its parent.
+// Attributes makes a child lead its own process group and die with the thread that started it. A child also exits at
+// the end of its input, so it does not outlive its parent.
 func Attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// limit bounds this process. A child gets half as much CPU time again as one computation may take, because it is reused until
-// half is spent. RLIMIT_AS would also count the address space that Go reserves and never touches.
+// limit sets the limits of this process. A child gets 1.5 times the CPU time of one computation, because it is reused until it has used
+// half of that time. RLIMIT_AS is unsuitable: it also counts address space that Go reserves and never uses.
 func limit(l Limits) error {
 	cpu := uint64((l.CPU + l.CPU/lifetime + time.Second - 1) / time.Second) //nolint:gosec // positive
 	limits := map[int]uint64{unix.RLIMIT_CPU: cpu, unix.RLIMIT_CORE: 0}
@@ -32,7 +32,7 @@ func limit(l Limits) error {
 	return nil
 }
 
-// cpuTime is what this process has used.
+// cpuTime returns the CPU time that this process has used.
 func cpuTime() time.Duration {
 	var u unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {

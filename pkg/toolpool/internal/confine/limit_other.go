@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// Attributes let a child lead its own process group.
+// Attributes makes a child lead its own process group.
 func Attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-// limit has no means here. The context of a computation remains.
+// limit does nothing: only the context ends a computation.
 func limit(Limits) error { return nil }
 
 func cpuTime() time.Duration { return 0 }

@@ -2,5 +2,5 @@
 
 package confine
 
-// memoryLimited is false because the memory of the race detector would count.
+// memoryLimited is false because the limit would count the memory of the race detector.
 const memoryLimited = false

@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// idleTime is how long a child waits for its next request.
+// idleTime is how long a child waits for its next request before it exits.
 const idleTime = time.Minute
 
-// serve is the child: it runs requests until its input ends. It returns the exit status.
+// serve is the main function of the child: it serves requests until its input ends. It returns the exit status.
 func serve(in io.Reader, out io.Writer, limits Limits, run func([]byte) ([]byte, error)) int {
 	debug.SetMemoryLimit(int64(limits.Memory) / 4 * 3) //nolint:gosec // far below the largest
-	// The limits come before the first request, so that no computation runs without them.
+	// The limits are set before the first request, so that no computation runs without them.
 	if limit(limits) != nil {
 		run = func([]byte) ([]byte, error) {
-			return nil, errors.New("a process cannot be limited here, so nothing runs in one")
+			return nil, errors.New("this system cannot limit a process, so the computation does not run")
 		}
 	}
 	requests := make(chan request)
 	go func() {
-		// It reads on while a request runs, so that the end of the parent ends the computation.
+		// Reads on while a request runs, so that the end of the parent ends the computation.
 		for dec := gob.NewDecoder(in); ; {
 			var r request
 			if dec.Decode(&r) != nil {
@@ -51,7 +51,7 @@ func serve(in io.Reader, out io.Writer, limits Limits, run func([]byte) ([]byte,
 	}
 }
 
-// recovered turns a panic into an error.
+// recovered calls run and returns a panic as an error.
 func recovered(run func([]byte) ([]byte, error), in []byte) (out []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -61,7 +61,7 @@ func recovered(run func([]byte) ([]byte, error), in []byte) (out []byte, err err
 	return run(in)
 }
 
-// worn reports whether the next computation might find too little left of the limits.
+// worn reports whether too little of the limits may be left for the next computation.
 func worn(limits Limits) bool {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

@@ -15,19 +15,19 @@ import (
 const (
 	// command is the first argument of a child; the second is the name of its task.
 	command = "batchagent-confined"
-	// maxIdle is how many children of a task are kept.
+	// maxIdle limits the idle children of a task.
 	maxIdle = 2
-	// lifetime is the CPU time after which a child is not reused, in parts of its limit.
+	// lifetime divides the CPU limit: a child that has used limit/lifetime is not reused.
 	lifetime = 2
 )
 
-// Limits are those of one child.
+// Limits are the limits of one child.
 type Limits struct {
 	Memory uint64        // bytes of writable private memory
-	CPU    time.Duration // of one computation, at least; whole seconds
+	CPU    time.Duration // at least, for one computation; rounded up to whole seconds
 }
 
-// StoppedError is a computation that reached a limit, or whose child died.
+// StoppedError reports a computation that reached a limit, or whose child died.
 type StoppedError struct{ Reason string }
 
 func (e *StoppedError) Error() string { return e.Reason }
@@ -51,11 +51,11 @@ type reply struct {
 	Out    []byte
 	Error  string
 	Failed bool
-	Worn   bool // the child is not to be used again
+	Worn   bool // the child must not be reused
 }
 
-// New makes a task of a function. It is called at package level. In a child of the task it serves requests and does not return.
-// The function returns a bounded output.
+// New creates a task of a function. Call it at package level. In a child of the task, New serves requests and does not
+// return. The function must limit its output.
 func New(name string, limits Limits, run func([]byte) ([]byte, error)) *Task {
 	if len(os.Args) == 3 && os.Args[1] == command && os.Args[2] == name {
 		os.Exit(serve(os.Stdin, os.Stdout, limits, run))
@@ -63,8 +63,8 @@ func New(name string, limits Limits, run func([]byte) ([]byte, error)) *Task {
 	return &Task{name: name, limits: limits, slots: make(chan struct{}, max(2, runtime.NumCPU())), idle: make(chan *child, maxIdle)}
 }
 
-// Do runs the computation in a child. It waits while too many are at work. When ctx ends, the child is killed and the error is
-// that of ctx.
+// Do runs the computation in a child. It waits while too many children are working. When ctx ends, Do kills the child
+// and returns ctx' error.
 func (t *Task) Do(ctx context.Context, in []byte) ([]byte, error) {
 	select {
 	case t.slots <- struct{}{}:
@@ -87,7 +87,7 @@ func (t *Task) Do(ctx context.Context, in []byte) ([]byte, error) {
 				return nil, ctx.Err()
 			}
 			if err != nil && reused && c.quiet {
-				continue // it had left while it was idle
+				continue // it had exited while it was idle
 			}
 			if err != nil {
 				return nil, t.stopped(state)
@@ -111,7 +111,7 @@ func (t *Task) take() (c *child, reused bool, err error) {
 	}
 }
 
-// keep makes a child idle, or ends it if there are enough.
+// keep adds a child to the idle ones, or ends it if they are complete.
 func (t *Task) keep(c *child) {
 	select {
 	case t.idle <- c:
@@ -134,7 +134,7 @@ type child struct {
 	out   io.ReadCloser
 	enc   *gob.Encoder
 	dec   *gob.Decoder
-	quiet bool // it answered nothing to the last request
+	quiet bool // it returned nothing for the last request
 }
 
 func start(name string) (*child, error) {
@@ -143,7 +143,7 @@ func start(name string) (*child, error) {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
 	cmd := exec.Command(exe, command, name)                                      //nolint:gosec // this program itself
-	cmd.Env = []string{"GOTRACEBACK=none", "GOMAXPROCS=2", "MALLOC_ARENA_MAX=1"} // few threads, whose stacks count as memory
+	cmd.Env = []string{"GOTRACEBACK=none", "GOMAXPROCS=2", "MALLOC_ARENA_MAX=1"} // few threads, because their stacks count as memory
 	cmd.Dir = "/"
 	cmd.SysProcAttr = Attributes()
 	c := &child{cmd: cmd}
@@ -154,13 +154,13 @@ func start(name string) (*child, error) {
 		err = cmd.Start()
 	}
 	if err != nil {
-		return nil, errors.New("the process for it cannot be started; the operator of the worker must look why")
+		return nil, errors.New("its process cannot be started; the operator of the worker must find out why")
 	}
 	c.enc, c.dec = gob.NewEncoder(c.in), gob.NewDecoder(c.out)
 	return c, nil
 }
 
-// ask sends a request and waits for its reply. A child whose request failed is of no more use.
+// ask sends a request and waits for its reply. After an error the child must not be reused.
 func (c *child) ask(ctx context.Context, in []byte) (reply, error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.cmd.Process.Kill() }) // fails if it has ended
 	defer stop()
@@ -174,10 +174,10 @@ func (c *child) ask(ctx context.Context, in []byte) (reply, error) {
 	return r, err
 }
 
-// end kills the child and returns its state once it is gone.
+// end kills the child and returns its state after its exit.
 func (c *child) end() *os.ProcessState {
 	_ = c.in.Close()
 	_ = c.cmd.Process.Kill() // fails if it has ended
-	_ = c.cmd.Wait()         // the state has what it tells
+	_ = c.cmd.Wait()         // ProcessState has the result
 	return c.cmd.ProcessState
 }

@@ -1,11 +1,11 @@
--- finish.lua: end an execution: hand its outcome over, or only the lead.
+-- finish.lua: end an execution with its outcome, or release the lead only.
 -- KEYS[1] lead  KEYS[2] value  KEYS[3] waiters  KEYS[4] outcome of this execution
--- ARGV[1] token  ARGV[2] the outcome, '' to hand over the lead  ARGV[3] ms that it is kept as the value; 0 not at all
--- ARGV[4] ms that it is kept for those who wait  ARGV[5] lease, ms
--- ARGV[6] 1 if it may be kept although the lease has lapsed, as long as nobody took it
+-- ARGV[1] token  ARGV[2] the outcome, '' to release the lead  ARGV[3] ms to keep the outcome as the value; 0 not at all
+-- ARGV[4] ms to keep the outcome for waiting processes  ARGV[5] lease, ms
+-- ARGV[6] 1 if the outcome may be stored after the lease expired, as long as no process took the lead
 -- ARGV[7] microseconds since the execution ended
--- Returns {code, inbox...}: 1 ended, 0 had ended before (a repeat after a lost reply), -1 fenced. The inboxes are those of
--- processes that wait for this execution.
+-- Returns {code, inbox...}: 1 ended, 0 had ended before (a repeat after a lost reply), -1 fenced.
+-- The inboxes belong to the processes that wait for this execution.
 -- Atomic. Repeatable. Holds I1, I6.
 local waiters, inboxes = redis.call('HGETALL', KEYS[3]), {1}
 local ended = ''
@@ -31,8 +31,8 @@ if ARGV[2] ~= '' then
   if keep > 0 then
     redis.call('SET', KEYS[2], ARGV[2], 'PX', keep)
   end
-  -- Those who wait get it even if its value is gone, or must not be kept at all.
-  -- When it ended is kept with it: who came after that may not have it.
+  -- Waiting processes get the outcome even if the value has expired or must not be kept.
+  -- The time of the end is stored with it: later callers must not get the outcome.
   if keep < short and #inboxes > 1 then
     local t = redis.call('TIME')
     redis.call('SET', KEYS[4], string.format('%.0f ', t[1] * 1000000 + t[2] - ARGV[7]) .. ARGV[2], 'PX', short)

@@ -1,10 +1,11 @@
--- join.lua: ask who runs a call, and take the lead if nobody does.
--- KEYS[1] lead  KEYS[2] value  KEYS[3] waiters  KEYS[4] outcome of the execution that was waited for
--- ARGV[1] token of this join  ARGV[2] lease, ms  ARGV[3] inbox of this process  ARGV[4] token that was waited for, or ''
--- ARGV[5] 1 if a kept value may be used  ARGV[6] 1 if this process may lead  ARGV[7] a value that could not be read, or ''
--- Returns {now, 'outcome', v} | {now, 'value', v, ms that it is kept} | {now, 'lead'} | {now, 'wait', token, ms left of the
--- lease}; the last with token '' if nobody leads and this process may not. now is in microseconds.
--- Atomic. Repeatable: who holds the lead with the same token is given it again. Holds I6.
+-- join.lua: read the result of a call, or take the free lead, or wait for the leader.
+-- KEYS[1] lead  KEYS[2] value  KEYS[3] waiters  KEYS[4] outcome of the awaited execution
+-- ARGV[1] token of this join  ARGV[2] lease, ms  ARGV[3] inbox of this process  ARGV[4] awaited token, or ''
+-- ARGV[5] 1 if a stored value may be used  ARGV[6] 1 if this process may lead  ARGV[7] an unreadable value, or ''
+-- Returns {now, 'outcome', v} | {now, 'value', v, ms until it expires} | {now, 'lead'} |
+-- {now, 'wait', token, ms left of the lease}. The last has token '' if the lead is free and this process may not take it.
+-- now is in microseconds.
+-- Atomic. Repeatable: a holder of the lead that sends its token gets the lead again. Holds I6.
 local t = redis.call('TIME')
 local now = string.format('%.0f', t[1] * 1000000 + t[2])
 if ARGV[4] ~= '' then
@@ -31,7 +32,7 @@ if not lead then
   return {now, 'lead'}
 end
 local left = redis.call('PTTL', KEYS[1])
--- Which execution each process waits for: a later one must not wake it, nor be taken for it.
+-- Records which execution each process waits for, so that a later execution neither wakes it nor is mistaken for it.
 redis.call('HSET', KEYS[3], ARGV[3], lead)
 redis.call('PEXPIRE', KEYS[3], ARGV[2] * 10)
 return {now, 'wait', lead, left}

@@ -8,7 +8,7 @@ if lead == ARGV[1] then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   return 1
 end
--- It lapsed in an outage and nobody took it. A call that has ended must not get its lead back by a late message.
+-- The lease expired in an outage and no process took the lead. A late renewal must not restore the lead of an ended call.
 if not lead and redis.call('EXISTS', KEYS[2]) == 0 and redis.call('HGET', KEYS[3], '') ~= ARGV[1] then
   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
   return 1

@@ -1,8 +1,8 @@
 -- take.lua: take up to ARGV[3] starts from a tool's bucket.
--- KEYS[1] bucket, hash: level, at (microseconds)  KEYS[2] zset: process by the time it last took, ms
+-- KEYS[1] bucket, hash: level, at (microseconds)  KEYS[2] zset: process by the time of its last take, ms
 -- ARGV[1] starts per second  ARGV[2] burst  ARGV[3] wanted  ARGV[4] name of the process
--- Returns {starts, ms until there is one more, processes that took within 10 s}.
--- Atomic. A repeat takes again: at worst starts are lost, never given twice.
+-- Returns {starts, ms until the next start, processes that took within 10 s}.
+-- Atomic. A repeat takes again: starts may be lost, but are never granted twice.
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local speed, burst, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])

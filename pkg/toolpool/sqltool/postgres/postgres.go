@@ -19,27 +19,28 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
 
-// maxMessage bounds one row on the wire, in bytes.
+// maxMessage limits one row on the wire, in bytes.
 const maxMessage = 16 << 20
 
-// powers finds what lets a SELECT act on the server itself, which a read-only transaction does not stop: superusers read and
-// write files of its machine, and so do members of some roles (https://www.postgresql.org/docs/current/predefined-roles.html).
-// The session's user counts beside the current one, because set_config('role', …) leads back to it.
+// powers finds rights that let a SELECT act on the server itself, which a read-only transaction does not prevent.
+// Superusers and members of some roles can access files of the server's machine
+// (https://www.postgresql.org/docs/current/predefined-roles.html). The check includes the session's user, because
+// set_config('role', …) can switch back to it.
 const powers = `SELECT CASE WHEN r.rolsuper THEN 'its role is a superuser' WHEN r.rolreplication THEN 'its role may replicate'
 	ELSE 'its role is a member of ' || p.rolname END
 FROM pg_catalog.pg_roles r LEFT JOIN pg_catalog.pg_roles p ON pg_catalog.pg_has_role(r.oid, p.oid, 'MEMBER') AND p.rolname IN
 	('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program', 'pg_signal_backend')
 WHERE r.rolname IN (session_user, current_user) AND (r.rolsuper OR r.rolreplication OR p.oid IS NOT NULL)`
 
-// Driver is PostgreSQL. Connections are read-only by default and every statement runs in a read-only transaction. The server
-// takes one statement at a time, because pgx sends them by the extended protocol alone.
+// Driver returns the driver for PostgreSQL. Connections are read-only by default, and every statement runs in a
+// read-only transaction. The server accepts one statement at a time, because pgx uses the extended protocol only.
 func Driver() sqltool.Driver {
 	return sqltool.Driver{
 		Name:        "PostgreSQL",
 		Open:        open,
 		Begin:       &sql.TxOptions{ReadOnly: true},
 		Placeholder: func(n int) string { return "$" + strconv.Itoa(n) },
-		// The server knows a parameter's type, and pgx sends text as it is.
+		// The server infers a parameter's type, and pgx sends text unchanged.
 		Value: func(v any) any {
 			switch v := v.(type) {
 			case json.Number:
@@ -54,7 +55,7 @@ func Driver() sqltool.Driver {
 				return text
 			}
 			e, ok := errors.AsType[*pgconn.PgError](err)
-			// Class 08, 28, 53, 57 and 3D are the server's or the operator's trouble, and may name them.
+			// Classes 08, 28, 53, 57 and 3D are problems of the server or the operator, and may contain their names.
 			if !ok || len(e.Code) < 2 || e.Code != "57014" && (e.Code[:2] == "08" || e.Code[:2] == "28" || e.Code[:2] == "53" || e.Code[:2] == "57" || e.Code[:2] == "3D") {
 				return ""
 			}
@@ -69,7 +70,7 @@ func Driver() sqltool.Driver {
 	}
 }
 
-// ofParameters returns an objection of the client to parameters or to the size of a row; "" if err has another cause.
+// ofParameters returns the client's objection to parameters or to the size of a row; "" if err has another cause.
 func ofParameters(err error) string {
 	if _, ok := errors.AsType[*pgproto3.ExceededMaxBodyLenErr](err); ok {
 		return fmt.Sprintf("a row is larger than %d bytes; ask for less", maxMessage)
@@ -94,7 +95,7 @@ func open(dsn string, timeout time.Duration) (*sql.DB, error) {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = timeout
 	}
-	if cfg.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol { // for poolers; lets several statements through
+	if cfg.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol { // for poolers; it allows several statements
 		cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
 	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {

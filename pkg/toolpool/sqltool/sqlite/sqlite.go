@@ -28,15 +28,15 @@ const (
 // apart runs statements of models.
 var apart = sqltool.NewApart("sqlite", driverHere)
 
-// Driver is SQLite. Files are opened with mode=ro and query_only, and no other file can be attached. Statements of models run
-// in processes of their own.
+// Driver returns the driver for SQLite. Files are opened with mode=ro and query_only, and no other file can be
+// attached. Statements of models run in other processes.
 func Driver() sqltool.Driver {
 	d := driverHere()
 	d.Apart = apart
 	return d
 }
 
-// driverHere runs everything in this process.
+// driverHere returns a driver that runs every statement in this process.
 func driverHere() sqltool.Driver {
 	return sqltool.Driver{
 		Name:        "SQLite",
@@ -63,7 +63,7 @@ func driverHere() sqltool.Driver {
 			case !ok && (errors.Is(err, driver.ErrBadConn) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
 				return ""
 			case !ok:
-				return err.Error() // of the driver, about parameters
+				return err.Error() // from the driver, about parameters
 			}
 			switch e.Code() & 0xff {
 			case busy, interrupted, ioError, cannotOpen, notADatabase:
@@ -83,7 +83,7 @@ func open(dsn string, timeout time.Duration) (*sql.DB, error) {
 	return sql.OpenDB(connector{dsn: "file:" + (&url.URL{Path: file}).EscapedPath() + "?" + q.Encode()}), nil
 }
 
-// connector makes connections that can read and nothing else, however a statement is written.
+// connector opens connections that can only read, whatever a statement contains.
 type connector struct{ dsn string }
 
 func (c connector) Driver() driver.Driver {
@@ -91,14 +91,14 @@ func (c connector) Driver() driver.Driver {
 	d.RegisterConnectionHook(func(conn sqlite.ExecQuerierContext, _ string) error {
 		guarded, ok := conn.(sqlite.AuthorizerRegisterer)
 		if !ok {
-			return errors.New("the SQLite driver knows no authorizer")
+			return errors.New("the SQLite driver has no authorizer")
 		}
 		return guarded.RegisterAuthorizer(readsOnly)
 	})
 	return d
 }
 
-// readsOnly allows to read tables. Tables that SQLite makes up from its file or its own state are none: pages hold deleted rows.
+// readsOnly allows reading tables. It denies SQLite's virtual tables of its file or state, because pages contain deleted rows.
 func readsOnly(action sqlite.AuthorizerActionCode, table, _, _, _ string) sqlite.AuthorizerReturnCode {
 	switch action {
 	case sqlite.AuthRead:
@@ -112,7 +112,7 @@ func readsOnly(action sqlite.AuthorizerActionCode, table, _, _, _ string) sqlite
 	return sqlite.AuthorizerDeny
 }
 
-// madeUp reports whether a table is a virtual one of SQLite itself, other than those that read JSON.
+// madeUp reports whether a table is a virtual table of SQLite itself. Tables that read JSON do not count.
 func madeUp(table string) bool {
 	switch table {
 	case "sqlite_master", "sqlite_schema", "sqlite_temp_master", "sqlite_temp_schema", "sqlite_sequence":
@@ -135,7 +135,7 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
-// limit bounds the size of values, so that zeroblob(1000000000) fails. The driver does that through database/sql only.
+// limit limits the size of values, so that zeroblob(1000000000) fails. The driver allows that through database/sql only.
 func limit(ctx context.Context, conn driver.Conn) error {
 	db := sql.OpenDB(lender{conn})
 	one, err := db.Conn(ctx)

@@ -6,21 +6,21 @@ import (
 )
 
 const (
-	maxDraws = 24     // attempts at a schema that needs the validator
+	maxDraws = 24     // attempts for a schema that needs the validator
 	maxDepth = 32     // of a value
-	soft     = 4      // depth below which optional parts are left out
-	budget   = 20_000 // values in one draw
+	soft     = 4      // depth at which optional parts are omitted
+	budget   = 20_000 // limit of values in one draw
 )
 
-// Source is where a draw takes its freedom from.
+// Source supplies the free parts of a value.
 type Source struct {
 	Seed uint64
-	// Text returns what a string under the property name should say; ok is false if it has nothing for that name.
-	// It is used if the schema accepts it. Nil has nothing for any name.
+	// Text returns the string for the property name; ok is false without one. It is used if the schema accepts it. A nil Text has
+	// no string for any name.
 	Text func(name string) (text string, ok bool)
-	// Words is what free strings are made of. Defaults to "simulated".
+	// Words is the text of free strings. Defaults to "simulated".
 	Words string
-	// Sparse leaves out optional properties that Text has nothing for.
+	// Sparse omits optional properties for which Text has no string.
 	Sparse bool
 }
 
@@ -37,7 +37,7 @@ func (s *Schema) Append(dst []byte, src Source) []byte {
 	return dst
 }
 
-// drawing is one attempt. Attempt 0 takes first branches and all properties, attempt 1 only required ones; later
+// drawing is one attempt. Attempt 0 takes the first branches and all properties. Attempt 1 takes only required properties. Later
 // attempts choose by a hash.
 type drawing struct {
 	src  Source
@@ -65,8 +65,8 @@ func (g *drawing) choose(n int) int {
 	return int(g.rand() % uint64(n))
 }
 
-// value appends a value for n. name is the property it stands under and item its place in the nearest array, which
-// keeps the items of one array apart.
+// value appends a value for n. name is its property. item is its place in the nearest array, which makes the items of one array
+// different.
 func (g *drawing) value(dst []byte, n *node, name string, item, depth int) []byte {
 	g.left--
 	if n.never || depth > maxDepth || g.left < 0 {
@@ -100,7 +100,7 @@ func (g *drawing) value(dst []byte, n *node, name string, item, depth int) []byt
 	}
 }
 
-// branch chooses an alternative; deep inside a value it prefers one that does not nest further.
+// branch chooses an alternative. Deep inside a value it prefers one without further nesting.
 func (g *drawing) branch(branches []*node, depth int) *node {
 	if depth > soft {
 		for _, b := range branches {
@@ -159,7 +159,7 @@ func (g *drawing) object(dst []byte, n *node, item, depth int) []byte {
 	return append(dst, '}')
 }
 
-// wanted says whether an optional property is written.
+// wanted reports whether an optional property is written.
 func (g *drawing) wanted(p *prop, depth int) bool {
 	if g.src.Sparse {
 		if g.src.Text == nil || g.try > 0 || len(p.node.types) == 0 || p.node.types[0] != "string" {

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	maxBranches = 16 // alternatives kept of one anyOf, oneOf or if
-	maxMerge    = 64 // depth of nested references and merges
+	maxBranches = 16 // limit of alternatives of one anyOf, oneOf or if
+	maxMerge    = 64 // limit of nested references and merges
 	maxNodes    = 10_000
 )
 
@@ -23,7 +23,7 @@ const (
 type Schema struct {
 	root      *node
 	validator *jsonschema.Schema
-	hard      bool // some keyword is not right by construction: check what was drawn
+	hard      bool // some keywords need the validator after each draw
 	invalid   string
 }
 
@@ -31,10 +31,10 @@ type Schema struct {
 type Param struct {
 	Name     string
 	Required bool
-	Text     bool // a string, and not an enum or a constant
+	Text     bool // a string without an enum or a constant
 }
 
-// Compile reads a JSON Schema. References must stay inside the document; nothing is loaded.
+// Compile compiles a JSON Schema. References must point into the document; nothing is loaded.
 func Compile(schema []byte) (*Schema, error) {
 	doc, err := parse(schema)
 	if err != nil {
@@ -51,10 +51,10 @@ func Compile(schema []byte) (*Schema, error) {
 	return s, nil
 }
 
-// Invalid returns a text that the schema does not accept: JSON of the wrong type if there is one, else prose.
+// Invalid returns a text that the schema does not accept: JSON of another type if one exists, otherwise prose.
 func (s *Schema) Invalid() string { return s.invalid }
 
-// Params lists the properties of the root object in the order of the schema.
+// Params returns the properties of the root object in the order of the schema.
 func (s *Schema) Params() []Param {
 	n := s.root
 	if len(n.branches) > 0 {
@@ -77,7 +77,7 @@ func (s *Schema) wrongValue() string {
 	return "simulated: this is not JSON"
 }
 
-// accepts checks a value within the limits of package jsonschema. Beyond them it is false.
+// accepts validates a value within the limits of package jsonschema. It returns false beyond them.
 func (s *Schema) accepts(value []byte) bool {
 	dec := json.NewDecoder(bytes.NewReader(value))
 	dec.UseNumber()
@@ -85,36 +85,36 @@ func (s *Schema) accepts(value []byte) bool {
 	return dec.Decode(&v) == nil && s.validator.Valid(v)
 }
 
-// node is one schema, resolved: references and allOf are merged in.
+// node is one schema after resolution: references and allOf are merged in.
 type node struct {
-	branches []*node  // if any, the value is drawn from one of these, each merged with the rest of the schema
+	branches []*node  // alternatives for the value, each merged with the rest of the schema
 	enum     [][]byte // encoded; a constant is an enum of one
-	types    []string // never empty unless never
+	types    []string // empty only if never is set
 	never    bool     // the schema "false"
 
 	props         []prop
-	closed        bool  // no properties but those listed
-	extra         *node // schema of other properties; nil takes anything
+	closed        bool  // only listed properties are allowed
+	extra         *node // schema of other properties; nil accepts anything
 	minProps      int
 	maxProps      int
 	prefix        []*node
-	items         *node // nil takes anything
+	items         *node // nil accepts anything
 	contains      *node
 	minItems      int
 	maxItems      int
 	minLen        int
 	maxLen        int
-	pattern       *syntax.Regexp // what to write
-	matches       *regexp.Regexp // whether a text will do
+	pattern       *syntax.Regexp // generates a text
+	matches       *regexp.Regexp // checks a text
 	format        string
-	lo, hi        float64 // NaN where there is no bound
+	lo, hi        float64 // NaN without a limit
 	loOpen        bool
 	hiOpen        bool
 	multiple      float64
 	multipleDigit int // decimals of multiple
 }
 
-// newNode is the schema that accepts anything; a string is drawn for it.
+// newNode returns the schema that accepts anything. Values drawn from it are strings.
 func newNode() *node {
 	return &node{types: []string{"string"}, lo: math.NaN(), hi: math.NaN(), maxLen: -1, maxItems: -1, maxProps: -1}
 }
@@ -132,7 +132,7 @@ type builder struct {
 	made int
 }
 
-// build compiles one schema. Schemas refer to themselves, so a node is entered into done before it is complete.
+// build compiles one schema. Schemas may refer to themselves, so a node is entered into done before it is complete.
 func (b *builder) build(v any, depth int) *node {
 	o := asObject(v)
 	if o == nil {
@@ -200,7 +200,7 @@ func (b *builder) flatten(o *object) *object {
 	return o.without("$ref", "allOf")
 }
 
-// alternatives returns what anyOf, oneOf or if leave to choose from, each merged with the rest.
+// alternatives returns the choices of anyOf, oneOf or if, each merged with the rest of the schema.
 func (b *builder) alternatives(o *object) []*object {
 	for _, key := range []string{"anyOf", "oneOf"} {
 		list := o.list(key)
@@ -240,14 +240,14 @@ func (b *builder) alternatives(o *object) []*object {
 	return nil
 }
 
-// mergeAll merges b into a lazily, through allOf, so that a reference in b is resolved before its keywords meet a's.
+// mergeAll merges b into a lazily, through allOf. References in b are resolved before its keywords are combined with a's.
 func mergeAll(a, b *object) *object {
 	out := newObject()
 	out.set("allOf", []any{a, b})
 	return out
 }
 
-// notByConstruction are the keywords that only the validator understands.
+// notByConstruction lists the keywords that only the validator supports.
 var notByConstruction = []string{
 	"not", "pattern", "patternProperties", "propertyNames", "contains", "minContains", "maxContains", "dependentRequired",
 	"dependentSchemas", "dependencies", "unevaluatedProperties", "unevaluatedItems", "uniqueItems", "minProperties",
@@ -338,7 +338,7 @@ func (b *builder) fillScalar(n *node, o *object) {
 		if re, err := syntax.Parse(p, syntax.Perl); err == nil {
 			n.pattern = re
 		}
-		n.matches, _ = regexp.Compile(p) // the validator decides on patterns that Go does not know
+		n.matches, _ = regexp.Compile(p) // the validator decides on patterns that Go does not support
 	}
 	if v, ok := o.number("minimum"); ok {
 		n.lo = v
@@ -371,7 +371,7 @@ func count(o *object, key string, otherwise int) int {
 	return int(min(f, math.MaxInt32))
 }
 
-// typesOf returns the types that a schema allows, the most telling first; null comes last.
+// typesOf returns the types that a schema allows, the most specific first; null is last.
 func typesOf(o *object) []string {
 	if t, ok := o.vals["type"]; ok {
 		var out []string

@@ -1,11 +1,11 @@
-// Package sample writes JSON values that a JSON Schema accepts.
+// Package sample generates JSON values that a JSON Schema accepts.
 //
-// It is how the simulated server answers: the same schema, seed and words give the same bytes. Values are right by
-// construction for the common keywords. A schema that uses others (patterns, not, if, contains, …) is checked with a
-// real validator and drawn again a bounded number of times; if no draw is valid, the last one is returned.
+// The simulated server uses it for its answers: the same schema, seed and words give the same bytes. For the common keywords,
+// values are valid by construction. With other keywords (patterns, not, if, contains, …), a real validator checks each value.
+// Invalid values are drawn again, a limited number of times; if no draw is valid, the last one is returned.
 //
-// [Compile] is expensive and meant to be cached; a [Schema] is immutable and safe for concurrent use. The size of a
-// value is bounded whatever the schema asks for.
+// [Compile] is expensive; callers should cache its result. A [Schema] is immutable and safe for concurrent use. The size of a
+// value is limited for every schema.
 //
 // Start reading at [Schema.Append].
 package sample

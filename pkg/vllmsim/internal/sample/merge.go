@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// merge returns a schema that is at least as strict as both: what "allOf" and a keyword beside "$ref" mean. Keywords
-// that cannot be combined keep a's value and the validator decides.
+// merge returns a schema that is at least as strict as both. "allOf" and keywords beside "$ref" need it. If two keywords cannot
+// be combined, a's value is kept and the validator decides.
 func merge(a, b *object) *object {
 	out := newObject()
 	for _, k := range a.keys {
@@ -65,7 +65,7 @@ func combineProperties(a, b *object) *object {
 	return out
 }
 
-// both is a schema that needs a and b.
+// both returns a schema that requires a and b.
 func both(a, b any) any {
 	if a == true {
 		return b

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// object is a JSON object that keeps the order of its keys: a model writes properties in the order of the schema.
-// Its identity (the pointer) is the key under which the compiler remembers it.
+// object is a JSON object that keeps the order of its keys: a model writes properties in the order of the schema. The compiler
+// identifies an object by its pointer.
 type object struct {
 	keys []string
 	vals map[string]any // *object, []any, string, json.Number, bool or nil
@@ -139,7 +139,7 @@ func encode(dst []byte, v any) []byte {
 	}
 }
 
-// lookup follows a local reference ("#/$defs/x") from the root.
+// lookup resolves a local reference ("#/$defs/x") from the root.
 func lookup(root any, ref string) (any, bool) {
 	if ref == "#" {
 		return root, true

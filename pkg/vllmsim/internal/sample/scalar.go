@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	span    = 100    // numbers without an upper bound stay this close to the lower one
+	span    = 100    // numbers without an upper limit stay this close to the lower limit
 	maxText = 65_536 // bytes of one string
 	mark    = "simulated: "
 )
 
-// bounds returns the closed range that numbers are drawn from.
+// bounds returns the closed range of numbers.
 func (n *node) bounds() (lo, hi float64) {
 	lo, hi = n.lo, n.hi
 	switch {
@@ -92,7 +92,7 @@ func (g *drawing) number(dst []byte, n *node, item int) []byte {
 	return strconv.AppendFloat(dst, v, 'f', -1, 64)
 }
 
-// seedFor is the same for all items of an array, so that item numbers keep them apart.
+// seedFor returns a seed. It is the same for all items of an array, so that only their numbers distinguish them.
 func (g *drawing) seedFor(item int) uint64 {
 	if item > 0 {
 		return mix(g.src.Seed)
@@ -100,7 +100,7 @@ func (g *drawing) seedFor(item int) uint64 {
 	return g.rand()
 }
 
-// text chooses a string: what the source has for the name, else what the format or pattern asks for, else words.
+// text chooses a string: from the source by name, else from the format or pattern, else words.
 func (g *drawing) text(n *node, name string, item int) string {
 	if g.src.Text != nil && item == 0 {
 		if t, ok := g.src.Text(name); ok && n.takes(t) {
@@ -126,7 +126,7 @@ func (g *drawing) text(n *node, name string, item int) string {
 	return fit(t, n.minLen, n.maxLen)
 }
 
-// takes reports whether a text fits the constraints that are checked without the validator.
+// takes reports whether a text satisfies the constraints that need no validator.
 func (n *node) takes(t string) bool {
 	size := utf8.RuneCountInString(t)
 	if size < n.minLen || n.maxLen >= 0 && size > n.maxLen {
@@ -149,7 +149,7 @@ func (n *node) takes(t string) bool {
 	return n.pattern == nil || n.matches != nil && n.matches.MatchString(t)
 }
 
-// fit makes a text at least lo and at most hi characters long; hi < 0 is no limit.
+// fit adjusts a text to at least lo and at most hi characters; hi < 0 is no limit.
 func fit(t string, lo, hi int) string {
 	lo = min(lo, maxText)
 	size := utf8.RuneCountInString(t)
@@ -196,7 +196,7 @@ func formatted(format string, seed uint64) (string, bool) {
 	return "", false
 }
 
-// match appends a text that the expression matches. Open-ended repetitions run until the text has min characters.
+// match appends a text that the expression matches. Open-ended repetitions continue until the text has minLen characters.
 func (g *drawing) match(b *strings.Builder, re *syntax.Regexp, minLen int) {
 	if b.Len() > maxText {
 		return
@@ -236,7 +236,7 @@ func (g *drawing) match(b *strings.Builder, re *syntax.Regexp, minLen int) {
 	}
 }
 
-// classRune picks from a class, printable ASCII first.
+// classRune returns a character of a class, preferably printable ASCII.
 func (g *drawing) classRune(ranges []rune) rune {
 	var choices []rune
 	for i := 0; i+1 < len(ranges); i += 2 {
@@ -255,7 +255,7 @@ func (g *drawing) classRune(ranges []rune) rune {
 
 const hexDigits = "0123456789abcdef"
 
-// AppendString appends s as a JSON string, leaving everything but quotes, backslashes and control characters as it is.
+// AppendString appends s as a JSON string. It escapes only quotes, backslashes and control characters.
 func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	if !utf8.ValidString(s) {
