@@ -322,7 +322,7 @@ func TestHostileAnswersTakeLinearTime(t *testing.T) {
 			_, err3 := p.answer(t.Context(), `So [0, `+text)
 			_, _, _ = err, err2, err3
 		}
-		assert.Less(t, time.Since(began), 8*time.Second, unit)
+		assert.Less(t, time.Since(began), 40*time.Second, unit)
 	}
 }
 

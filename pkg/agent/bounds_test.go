@@ -70,7 +70,7 @@ func TestHostileAnswersEndSoon(t *testing.T) {
 			out, err := answering(t, schema).answer(t.Context(), strings.Repeat(unit, size/len(unit)))
 			took := time.Since(began)
 			t.Log(unit, took.Round(time.Millisecond), fmt.Sprintf("%.80s %.100v", out, err))
-			assert.Less(t, took, 8*time.Second, unit)
+			assert.Less(t, took, 40*time.Second, unit) // quadratic work would take minutes
 		}
 	}
 	deep := json.RawMessage(strings.Repeat(`[`, 999) + strings.Repeat(`]`, 999))

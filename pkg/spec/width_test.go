@@ -29,7 +29,7 @@ func TestSpecWithManyPropertiesIsRefusedQuickly(t *testing.T) {
 		began := time.Now()
 		_, err := Parse("big", []byte(text), LoadOptions{})
 		require.ErrorContains(t, err, "at most 20000 are allowed")
-		assert.Less(t, time.Since(began), 5*time.Second)
+		assert.Less(t, time.Since(began), 20*time.Second)
 	}
 	for _, text := range wideSpecs(300) {
 		_, err := Parse("small", []byte(text), LoadOptions{})
