@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/prefixorder"
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -102,6 +103,7 @@ func create(ctx context.Context, s *statestore.Store, id batch.ID, c consignment
 
 func createOnce(ctx context.Context, s *statestore.Store, id batch.ID, c consignment) error {
 	header := headerOf(id, c.plan)
+	header.Sorted = c.sorted
 	header.Plan, header.Reduce = c.planner != nil, c.reduce != nil
 	if c.reduce != nil {
 		p := *c.reduce
@@ -151,6 +153,8 @@ type Submission struct {
 	console  *Console
 	patience patience
 	reuse    *rowReuse // nil runs every job
+	arranged bool
+	sorted   *prefixorder.Sorter // nil feeds the jobs in the order of the inputs
 }
 
 // consignment is what is handed in: a plan, and its jobs as often as they are read.
@@ -159,7 +163,9 @@ type consignment struct {
 	planner     *spec.Plan // makes the jobs; nil if they are known
 	reduce      *spec.Plan // reduces the results; nil if nothing does
 	total       int64
+	sorted      bool // the jobs are fed in another order than that of the inputs
 	payloads    func(context.Context) iter.Seq2[[]byte, error]
+	openings    func() []string        // of the prompts of some jobs, see [spec.Plan.Opening]
 	fingerprint func() (string, error) // the same for the same plan over the same inputs
 	close       func() error
 	compiled    *spec.Compiled // nil if the plan was sent
@@ -167,7 +173,8 @@ type consignment struct {
 
 func consignmentOf(s *spec.Spec, c *spec.Compiled) consignment {
 	return consignment{
-		plan: c.Plan, planner: c.Planner, reduce: c.Reduce, total: c.Total, payloads: c.Payloads, fingerprint: c.Fingerprint, close: s.Close, compiled: c,
+		plan: c.Plan, planner: c.Planner, reduce: c.Reduce, total: c.Total, payloads: c.Payloads, openings: c.Openings, fingerprint: c.Fingerprint,
+		close: s.Close, compiled: c,
 	}
 }
 
@@ -197,7 +204,11 @@ func (s *Submission) Close() error {
 	if s.reuse != nil {
 		s.reuse.close()
 	}
-	return s.load.close()
+	var err error
+	if s.sorted != nil {
+		err = s.sorted.Close()
+	}
+	return errors.Join(err, s.load.close())
 }
 
 // fed is the batch whose jobs are handed in, and how many there are: those of the planner, if there is one.
@@ -279,7 +290,10 @@ func narrows(plan *spec.Plan, workers []batch.WorkerRecord) error {
 // Submit hands the batch in: all of it, or, when it was interrupted, what was still missing. It survives outages of
 // Redis. The batch begins to run with its first jobs.
 func (s *Submission) Submit(ctx context.Context, store *statestore.Store) error {
-	fingerprint, err := s.load.fingerprint()
+	if err := s.arrange(ctx); err != nil {
+		return err
+	}
+	fingerprint, err := s.fingerprint()
 	if err != nil {
 		return err
 	}
@@ -292,9 +306,12 @@ func (s *Submission) Submit(ctx context.Context, store *statestore.Store) error 
 // batch, and another spec or other inputs are refused with [statestore.ErrKeyUsed]. Without a key it always makes a new
 // batch. It reports whether the batch was there before.
 func (s *Submission) SubmitOnce(ctx context.Context, store *statestore.Store, key string) (before bool, err error) {
+	if err := s.arrange(ctx); err != nil {
+		return false, err
+	}
 	var fingerprint string
 	if key != "" {
-		if fingerprint, err = s.load.fingerprint(); err != nil {
+		if fingerprint, err = s.fingerprint(); err != nil {
 			return false, err
 		}
 	}
@@ -385,6 +402,7 @@ func (s *Submission) begin(ctx context.Context, book func(fresh batch.ID) (batch
 	if err != nil {
 		return err
 	}
+	s.load.sorted = s.sorted != nil
 	err = s.patience.do(ctx, func() error { return create(ctx, s.store, s.ID, s.load) })
 	if err != nil || s.ID == fresh {
 		return err
@@ -429,7 +447,7 @@ func (s *Submission) Send(ctx context.Context, w io.Writer) error {
 
 // Announced says that the batch's ID has been told: the same spec now makes another batch.
 func (s *Submission) Announced(ctx context.Context) error {
-	fingerprint, err := s.load.fingerprint()
+	fingerprint, err := s.fingerprint()
 	if err != nil {
 		return err
 	}
@@ -442,18 +460,18 @@ func (s *Submission) feedAll(ctx context.Context) error {
 		// A ring is a hint, and workers look by themselves too.
 		_ = s.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: id})
 	}
-	index := int64(0)
-	for chunk, err := range chunks(s.load.payloads(ctx)) {
+	place := int64(0)
+	for chunk, err := range chunks(s.jobs(ctx)) {
 		if err != nil {
 			return err
 		}
-		from := index
-		index += int64(len(chunk))
-		if index <= s.Fed {
+		from := place
+		place += int64(len(chunk.payloads))
+		if place <= s.Fed {
 			continue
 		}
 		err = s.patience.do(ctx, func() error {
-			s.Fed, err = s.store.Feed(ctx, id, from, chunk)
+			s.Fed, err = s.store.FeedSorted(ctx, id, from, chunk.indexes, chunk.payloads)
 			return err
 		})
 		if err != nil {
@@ -490,28 +508,4 @@ func (s *Submission) conflict(ctx context.Context, err error) error {
 		return nil
 	}
 	return err
-}
-
-// chunks gathers payloads for one call each. A payload larger than a chunk goes alone.
-func chunks(payloads iter.Seq2[[]byte, error]) iter.Seq2[[][]byte, error] {
-	return func(yield func([][]byte, error) bool) {
-		var chunk [][]byte
-		size := 0
-		for p, err := range payloads {
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			if len(chunk) == statestore.MaxFeedJobs || len(chunk) > 0 && size+len(p) > statestore.MaxFeedBytes {
-				if !yield(chunk, nil) {
-					return
-				}
-				chunk, size = nil, 0
-			}
-			chunk, size = append(chunk, p), size+len(p)
-		}
-		if len(chunk) > 0 {
-			yield(chunk, nil)
-		}
-	}
 }

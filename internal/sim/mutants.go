@@ -180,8 +180,8 @@ var Mutants = []Mutant{
 	},
 	{
 		Name: "feed without the counter", Script: "feed", Seeds: 20,
-		Old: `for i = fed, last - 1 do`,
-		New: `for i = from, last - 1 do`,
+		Old: `for p = fed, last - 1 do`,
+		New: `for p = from, last - 1 do`,
 	},
 	{
 		Name: "feed that leaves a gap", Script: "feed", Seeds: 40, Forgets: true,
