@@ -19,7 +19,7 @@ const (
 // hashes returns the hash of each whole block of a prompt. Equal prefixes have equal hashes, up to the last whole block.
 func hashes(prompt string) []byte {
 	blocks := min(len(prompt)/blockBytes, maxBlocks)
-	key := make([]byte, 0, rankBytes+blocks*hashBytes)[rankBytes:]
+	key := make([]byte, 0, blocks*hashBytes)
 	for b := range blocks {
 		key = binary.BigEndian.AppendUint64(key, xxhash.Sum64String(prompt[b*blockBytes:(b+1)*blockBytes]))
 	}
