@@ -54,6 +54,7 @@ type Config struct {
 	reduce      bool          // the results are reduced
 	budget      int64         // tokens; 0 is none
 	binds       bool          // plain workers bind the batch to one of two models
+	sorted      bool          // jobs are fed in another order than that of their indexes
 
 	// Full mode.
 	share        toolpool.Share // of the tool "probe"
@@ -111,6 +112,7 @@ func Draw(seed uint64, mode Mode) Config {
 		slow:        []float64{0, 0.01, 0.05}[r.IntN(3)],
 		slowest:     between(r, 10*time.Millisecond, 3*c.lease/2),
 	}
+	c.sorted = likely(chance(seed).on("order"), 0.3)
 	c.skew = between(chance(seed).on("skew"), -2*time.Hour, 2*time.Hour)
 	c.faults = drawFaults(r, c)
 	c.forget(drawAmnesia(chance(seed).on("amnesia"), c))

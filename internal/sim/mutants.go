@@ -184,6 +184,16 @@ var Mutants = []Mutant{
 		New: `for p = from, last - 1 do`,
 	},
 	{
+		Name: "feed that takes the place of a job for its index", Script: "feed", Seeds: 40,
+		Old: `'i', indexes[p - from + 1] or place, 'p'`,
+		New: `'i', place, 'p'`,
+	},
+	{
+		Name: "feed that takes indexes from the start of the chunk", Script: "feed", Seeds: 80,
+		Old: `indexes[p - from + 1]`,
+		New: `indexes[p - fed + 1]`,
+	},
+	{
 		Name: "feed that leaves a gap", Script: "feed", Seeds: 40, Forgets: true,
 		Old: `if phase ~= 'OPEN' or from > fed then
   return {phase, fed}
