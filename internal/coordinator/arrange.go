@@ -13,7 +13,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// maxOpening bounds what the sort reads of a prompt, in bytes.
+// maxOpening is how many bytes of a prompt the sort reads.
 const maxOpening = 1 << 20
 
 // numbered yields jobs in the order of their inputs.
@@ -29,8 +29,8 @@ func numbered(payloads iter.Seq2[[]byte, error]) iter.Seq2[prefixorder.Job, erro
 	}
 }
 
-// sortJobs reads all jobs and sorts them by their prompts. It returns nil if they are fed as they come: because the plan says so, because
-// openings, which are some of them, show that nothing is to be gained, because nothing is gained, or because there is no space.
+// sortJobs reads all jobs and sorts them by their prompts. It returns nil if the plan asks for the order of the inputs, if a sorted order
+// gains nothing, or if the temporary file has no space. openings are those of a random choice of the jobs.
 func sortJobs(ctx context.Context, plan *spec.Plan, total int64, openings func() []string, jobs iter.Seq2[prefixorder.Job, error], say func(string)) (*prefixorder.Sorter, error) {
 	if plan.Order == spec.OrderInput || total < 2 || !prefixorder.MayGain(openings(), total) {
 		return nil, nil

@@ -6,7 +6,7 @@ import (
 )
 
 // MayGain reports whether sorting total jobs may save prompt bytes, judged by a random sample of their prompts. Prompts of the sample
-// may be cut. It errs on the side of sorting: the [Sorter] finds out what there is to gain.
+// may be cut. It errs on the side of sorting: [Sorter.Gains] is exact.
 func MayGain(sample []string, total int64) bool {
 	n := float64(len(sample))
 	if len(sample) < 2 {
