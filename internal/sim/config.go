@@ -173,9 +173,21 @@ func (c Config) batches() []batch.ID {
 // of is the configuration as the checks of one of the batches want it.
 func (c Config) of(id batch.ID) Config {
 	if id == reducerID {
-		c.jobs = 1
+		c.jobs, c.sorted = 1, false
 	}
 	return c
+}
+
+// order returns the indexes of the jobs in the order in which they are fed, the same for each feeder.
+func (c Config) order() []int {
+	if c.sorted {
+		return chance(c.Seed).on("order of the jobs").Perm(c.jobs)
+	}
+	order := make([]int, c.jobs)
+	for i := range order {
+		order[i] = i
+	}
+	return order
 }
 
 // forget adds faults by which Redis forgets.
@@ -199,7 +211,7 @@ func (c Config) forgets() bool {
 }
 
 func (c Config) header() batch.Header {
-	return batch.Header{ID: batchID, Name: "sim", Tools: c.tools(), MaxAttempts: c.maxAttempts, TTL: c.ttl, Reduce: c.reduce,
+	return batch.Header{ID: batchID, Name: "sim", Tools: c.tools(), MaxAttempts: c.maxAttempts, TTL: c.ttl, Reduce: c.reduce, Sorted: c.sorted,
 		Budget: batch.Budget{Tokens: c.budget}}
 }
 

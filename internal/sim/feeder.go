@@ -71,7 +71,7 @@ func (w *world) submit(ctx context.Context, s *statestore.Store) error {
 	if err := s.UntilKnown(ctx, func() error { return s.Create(ctx, w.cfg.header(), plan) }); err != nil {
 		return err
 	}
-	order := w.order()
+	order := w.cfg.order()
 	for from := 0; from < w.cfg.jobs; from += w.cfg.chunk {
 		var indexes []int64
 		var payloads [][]byte
@@ -100,18 +100,6 @@ func (w *world) submit(ctx context.Context, s *statestore.Store) error {
 		_, err := s.Seal(ctx, batchID, int64(w.cfg.jobs))
 		return err
 	})
-}
-
-// order returns the indexes of the jobs in the order in which they are fed, the same for each feeder.
-func (w *world) order() []int {
-	if w.cfg.sorted {
-		return w.chance.on("order of the jobs").Perm(w.cfg.jobs)
-	}
-	order := make([]int, w.cfg.jobs)
-	for i := range order {
-		order[i] = i
-	}
-	return order
 }
 
 // payload is a job's input in the form that package agent reads.

@@ -189,11 +189,6 @@ var Mutants = []Mutant{
 		New: `'i', place, 'p'`,
 	},
 	{
-		Name: "feed that takes indexes from the start of the chunk", Script: "feed", Seeds: 80,
-		Old: `indexes[p - from + 1]`,
-		New: `indexes[p - fed + 1]`,
-	},
-	{
 		Name: "feed that leaves a gap", Script: "feed", Seeds: 40, Forgets: true,
 		Old: `if phase ~= 'OPEN' or from > fed then
   return {phase, fed}
