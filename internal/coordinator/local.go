@@ -13,6 +13,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/batchagent/batchagent/internal/prefixorder"
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/internal/worker"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -113,6 +114,7 @@ type local struct {
 	check    func(id batch.ID, output json.RawMessage) error // see [worker.Config]
 	note     func(batch.Result)                              // is called with every result; nil is skipped
 
+	reread  func()                                  // is told that the jobs are read again; nil is skipped
 	have    bitmap                                  // indexes that need not run again
 	still   func(index int64, payload []byte) error // checks that such a job's question is unchanged; nil if have is empty
 	earlier int64
@@ -121,11 +123,10 @@ type local struct {
 
 	store *statestore.Store // of the embedded Redis, while it runs
 
-	mu       sync.Mutex
-	original []int64       // guarded by mu: the input's index of each fed job in a resumed run
-	written  int64         // guarded by mu: number of results in the sink
-	pausing  []pausing     // guarded by mu: the workers
-	room     chan struct{} // capacity 1: signals that written has grown
+	mu      sync.Mutex
+	written int64         // guarded by mu: number of results in the sink
+	pausing []pausing     // guarded by mu: the workers
+	room    chan struct{} // capacity 1: signals that written has grown
 }
 
 // run returns when every result is in the sink, or at the sink's first error, after all its goroutines have ended. It
@@ -176,14 +177,7 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 		background.Go(func() { watch(work) })
 	}
 
-	inputs := &renumbered{sink: l.sink, local: l}
-	c := &collector{store: l.store, id: l.id, sink: inputs, written: l.trim, patience: patience{store: l.store, say: l.say}}
-	if l.note != nil {
-		c.seen = func(r batch.Result) {
-			inputs.restore(&r)
-			l.note(r)
-		}
-	}
+	c := &collector{store: l.store, id: l.id, sink: l.sink, written: l.trim, patience: patience{store: l.store, say: l.say}, seen: l.note}
 	err = c.followStages(work, ifStage(l.plans(), l.planned), ifStage(l.compiled.Reduce != nil, l.summary))
 	if err != nil && ctx.Err() == nil && work.Err() != nil {
 		err = context.Cause(work) // the feed or the watch of the server stopped the run
@@ -216,8 +210,8 @@ func (l *local) payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 	}
 }
 
-// renumbers reports whether jobs have other indexes here than their inputs: only missing jobs are fed.
-func (l *local) renumbers() bool { return l.earlier > 0 && l.ended == nil }
+// feedsRest reports whether only jobs without a result are fed.
+func (l *local) feedsRest() bool { return l.earlier > 0 && l.ended == nil }
 
 // dismiss waits for the background goroutines. It rings the doorbell, so that workers wake at once and not after their
 // read timeout.
@@ -242,8 +236,21 @@ func (l *local) dismiss(ctx context.Context, background *sync.WaitGroup) {
 // feed adds the jobs without results, or the planner's one job. It waits while runAhead jobs are ahead of the written
 // results.
 func (l *local) feed(ctx context.Context) error {
+	jobs := l.missing(ctx)
+	if !l.plans() && l.items == nil {
+		sorted, err := sortJobs(ctx, l.compiled.Plan, l.compiled.Total, l.compiled.Openings, jobs, l.say)
+		if err != nil {
+			return err
+		}
+		if sorted != nil {
+			defer sorted.Close()
+			jobs = sorted.Jobs(ctx)
+		} else if l.reread != nil {
+			l.reread()
+		}
+	}
 	fed := int64(0)
-	for chunk, err := range chunks(l.missing(ctx)) {
+	for chunk, err := range chunks(jobs) {
 		if err != nil {
 			return err
 		}
@@ -255,13 +262,13 @@ func (l *local) feed(ctx context.Context) error {
 			}
 		}
 		err := l.store.UntilKnown(ctx, func() error {
-			_, err := l.store.Feed(ctx, l.fed(), fed, chunk)
+			_, err := l.store.FeedSorted(ctx, l.fed(), fed, chunk.indexes, chunk.payloads)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		fed += int64(len(chunk))
+		fed += int64(len(chunk.payloads))
 		_ = l.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: l.fed()})
 	}
 	return l.store.UntilKnown(ctx, func() error {
@@ -276,28 +283,21 @@ func (l *local) ahead(fed int64) bool {
 	return fed-l.written >= runAhead
 }
 
-// missing yields the payloads of the indexes without results and records these indexes. If a reducer needs the other
-// results too, missing yields them as jobs that end at once.
-func (l *local) missing(ctx context.Context) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		index := int64(-1)
-		for p, err := range l.payloads(ctx) {
-			index++
-			if err == nil && l.have.has(index) {
-				err = l.still(index, p)
+// missing yields the jobs without a result. If a reducer needs the other results too, missing yields them as jobs that end at
+// once.
+func (l *local) missing(ctx context.Context) iter.Seq2[prefixorder.Job, error] {
+	return func(yield func(prefixorder.Job, error) bool) {
+		for job, err := range numbered(l.payloads(ctx)) {
+			if err == nil && l.have.has(job.Index) {
+				err = l.still(job.Index, job.Payload)
 				if err == nil && l.ended == nil {
 					continue
 				}
 				if err == nil {
-					p, err = l.ended.payload(ctx, index)
+					job.Payload, err = l.ended.payload(ctx, job.Index)
 				}
 			}
-			if err == nil && l.renumbers() {
-				l.mu.Lock()
-				l.original = append(l.original, index)
-				l.mu.Unlock()
-			}
-			if !yield(p, err) {
+			if !yield(job, err) {
 				return
 			}
 		}
@@ -317,40 +317,4 @@ func (l *local) trim(ctx context.Context, upTo int64, timeline string) error {
 		return nil // the reducer needs all results
 	}
 	return l.store.TrimResults(ctx, l.id, upTo, timeline)
-}
-
-// renumbered gives results the index of their input, because a resumed run feeds only missing jobs.
-type renumbered struct {
-	sink
-	local *local
-}
-
-func (n *renumbered) Has(r batch.Result) bool {
-	n.restore(&r)
-	return n.sink.Has(r)
-}
-
-func (n *renumbered) Write(results []batch.Result, lines [][]byte) error {
-	if !n.local.renumbers() {
-		return n.sink.Write(results, lines)
-	}
-	for i := range results {
-		n.restore(&results[i])
-		line, err := json.Marshal(results[i])
-		if err != nil {
-			return fmt.Errorf("encode the result of %s: %w", results[i].JobID, err)
-		}
-		lines[i] = line
-	}
-	return n.sink.Write(results, lines)
-}
-
-func (n *renumbered) restore(r *batch.Result) {
-	if !n.local.renumbers() {
-		return
-	}
-	n.local.mu.Lock()
-	defer n.local.mu.Unlock()
-	r.Index = n.local.original[r.Index]
-	r.JobID = batch.JobID(r.Index)
 }

@@ -101,12 +101,17 @@ func receivePlan(ctx context.Context, sent Sent, c *Console) (*Submission, error
 	}
 	o.fingerprint = func() (string, error) { return sent.fingerprint(fmt.Sprintf("%d %x", size, sum.Sum(nil))), nil }
 	o.close = drop
-	for _, err := range o.payloads(ctx) {
+	var sample spec.Sample
+	for payload, err := range o.payloads(ctx) {
+		if err == nil {
+			err = sample.AddPayload(o.total, payload)
+		}
 		if err != nil {
 			return nil, errors.Join(inputError(err), drop())
 		}
 		o.total++
 	}
+	o.openings = func() []string { return sample.Openings(o.plan, nil) }
 	if o.total == 0 {
 		return nil, errors.Join(usagef("no jobs came after the plan: nothing to do"), drop())
 	}
@@ -177,6 +182,9 @@ func runnable(plan *spec.Plan) error {
 	}
 	if err := plan.Sampling.CheckExtraBody(); err != nil {
 		return fmt.Errorf("the plan %q: %w", plan.Name, err)
+	}
+	if plan.Order != "" && plan.Order != spec.OrderInput {
+		return fmt.Errorf("the plan %q has the order %q; it must be %q or missing", plan.Name, plan.Order, spec.OrderInput)
 	}
 	if plan.Plans != "" || plan.Reduces != "" {
 		return fmt.Errorf("the plan %q is a stage of another batch; its stages are sent with a batch, as planner and reduce", plan.Name)

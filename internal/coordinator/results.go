@@ -72,8 +72,8 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 	tally := &Tally{}
 	if o.Out != "" {
 		jobs := info.Counts.Fed
-		if info.Plan {
-			jobs = math.MaxInt64 // Redis may have lost the plan of the file
+		if info.Plan || info.Sorted {
+			jobs = math.MaxInt64 // Redis may have lost the plan of the file; a sorted batch is not fed by index
 		}
 		if file, err = openOut(o.Out, f, id, jobs, con); err != nil {
 			return err

@@ -42,6 +42,9 @@ type place struct {
 	at   int64 // position in that past
 }
 
+// restart forgets what was found, because the jobs are read again.
+func (r *rowReuse) restart() { r.found, r.saved = 0, batch.Usage{} }
+
 func (r *rowReuse) close() {
 	for _, p := range r.pasts {
 		p.close()

@@ -118,6 +118,7 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 			return err
 		}
 		defer reuse.close()
+		r.reread = reuse.restart
 		err = r.local.run(ctx, r.watch)
 		con.Say(reuse.summary(compiled.Total - r.earlier))
 		return r.conclude(ctx, began, err)
@@ -311,7 +312,7 @@ func (r *fileRun) watch(ctx context.Context) {
 		info, err := r.store.Info(ctx, r.id)
 		p := progressOf(info)
 		p.Pause = r.pause()
-		if r.renumbers() {
+		if r.feedsRest() {
 			p.Counts.OK += r.earlier
 		}
 		if !r.plans() {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/prefixorder"
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -103,6 +104,7 @@ func create(ctx context.Context, s *statestore.Store, id batch.ID, c consignment
 
 func createOnce(ctx context.Context, s *statestore.Store, id batch.ID, c consignment) error {
 	header := headerOf(id, c.plan)
+	header.Sorted = c.sorted
 	header.Plan, header.Reduce = c.planner != nil, c.reduce != nil
 	if c.reduce != nil {
 		p := *c.reduce
@@ -152,6 +154,8 @@ type Submission struct {
 	console  *Console
 	patience patience
 	reuse    *rowReuse // nil runs every job
+	arranged bool
+	sorted   *prefixorder.Sorter // nil feeds the jobs in the order of the inputs
 }
 
 // consignment is the content of a submission: the plans, and the jobs, which can be read repeatedly.
@@ -160,7 +164,9 @@ type consignment struct {
 	planner     *spec.Plan // makes the jobs; nil if they are known
 	reduce      *spec.Plan // reduces the results; nil without a reduction
 	total       int64
+	sorted      bool // the jobs are fed in another order than that of the inputs
 	payloads    func(context.Context) iter.Seq2[[]byte, error]
+	openings    func() []string        // of the prompts of some jobs, see [spec.Plan.Opening]
 	fingerprint func() (string, error) // equal for the same plan over the same inputs
 	close       func() error
 	compiled    *spec.Compiled // nil if the plan was sent
@@ -168,7 +174,8 @@ type consignment struct {
 
 func consignmentOf(s *spec.Spec, c *spec.Compiled) consignment {
 	return consignment{
-		plan: c.Plan, planner: c.Planner, reduce: c.Reduce, total: c.Total, payloads: c.Payloads, fingerprint: c.Fingerprint, close: s.Close, compiled: c,
+		plan: c.Plan, planner: c.Planner, reduce: c.Reduce, total: c.Total, payloads: c.Payloads, openings: c.Openings, fingerprint: c.Fingerprint,
+		close: s.Close, compiled: c,
 	}
 }
 
@@ -198,7 +205,11 @@ func (s *Submission) Close() error {
 	if s.reuse != nil {
 		s.reuse.close()
 	}
-	return s.load.close()
+	var err error
+	if s.sorted != nil {
+		err = s.sorted.Close()
+	}
+	return errors.Join(err, s.load.close())
 }
 
 // fed returns the batch to feed and its number of jobs: the planner with 1 job if there is one.
@@ -280,7 +291,10 @@ func narrows(plan *spec.Plan, workers []batch.WorkerRecord) error {
 // Submit submits the batch. If an earlier submission of the same batch was interrupted, it submits only the missing
 // jobs. It waits through outages of Redis. The batch starts to run with its first jobs.
 func (s *Submission) Submit(ctx context.Context, store *statestore.Store) error {
-	fingerprint, err := s.load.fingerprint()
+	if err := s.arrange(ctx); err != nil {
+		return err
+	}
+	fingerprint, err := s.fingerprint()
 	if err != nil {
 		return err
 	}
@@ -293,9 +307,12 @@ func (s *Submission) Submit(ctx context.Context, store *statestore.Store) error 
 // batch. The same key with another spec or other inputs returns [statestore.ErrKeyUsed]. An empty key always creates a
 // new batch. SubmitOnce reports whether the batch existed before.
 func (s *Submission) SubmitOnce(ctx context.Context, store *statestore.Store, key string) (before bool, err error) {
+	if err := s.arrange(ctx); err != nil {
+		return false, err
+	}
 	var fingerprint string
 	if key != "" {
-		if fingerprint, err = s.load.fingerprint(); err != nil {
+		if fingerprint, err = s.fingerprint(); err != nil {
 			return false, err
 		}
 	}
@@ -386,6 +403,7 @@ func (s *Submission) begin(ctx context.Context, book func(fresh batch.ID) (batch
 	if err != nil {
 		return err
 	}
+	s.load.sorted = s.sorted != nil
 	err = s.patience.do(ctx, func() error { return create(ctx, s.store, s.ID, s.load) })
 	if err != nil || s.ID == fresh {
 		return err
@@ -430,7 +448,7 @@ func (s *Submission) Send(ctx context.Context, w io.Writer) error {
 
 // Announced records that the user has the batch's ID: the same spec then creates another batch.
 func (s *Submission) Announced(ctx context.Context) error {
-	fingerprint, err := s.load.fingerprint()
+	fingerprint, err := s.fingerprint()
 	if err != nil {
 		return err
 	}
@@ -443,18 +461,18 @@ func (s *Submission) feedAll(ctx context.Context) error {
 		// A lost ring is harmless: workers also poll.
 		_ = s.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: id})
 	}
-	index := int64(0)
-	for chunk, err := range chunks(s.load.payloads(ctx)) {
+	place := int64(0)
+	for chunk, err := range chunks(s.jobs(ctx)) {
 		if err != nil {
 			return err
 		}
-		from := index
-		index += int64(len(chunk))
-		if index <= s.Fed {
+		from := place
+		place += int64(len(chunk.payloads))
+		if place <= s.Fed {
 			continue
 		}
 		err = s.patience.do(ctx, func() error {
-			s.Fed, err = s.store.Feed(ctx, id, from, chunk)
+			s.Fed, err = s.store.FeedSorted(ctx, id, from, chunk.indexes, chunk.payloads)
 			return err
 		})
 		if err != nil {
@@ -491,28 +509,4 @@ func (s *Submission) conflict(ctx context.Context, err error) error {
 		return nil
 	}
 	return err
-}
-
-// chunks groups payloads for one call each. A payload larger than a chunk is sent alone.
-func chunks(payloads iter.Seq2[[]byte, error]) iter.Seq2[[][]byte, error] {
-	return func(yield func([][]byte, error) bool) {
-		var chunk [][]byte
-		size := 0
-		for p, err := range payloads {
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			if len(chunk) == statestore.MaxFeedJobs || len(chunk) > 0 && size+len(p) > statestore.MaxFeedBytes {
-				if !yield(chunk, nil) {
-					return
-				}
-				chunk, size = nil, 0
-			}
-			chunk, size = append(chunk, p), size+len(p)
-		}
-		if len(chunk) > 0 {
-			yield(chunk, nil)
-		}
-	}
 }

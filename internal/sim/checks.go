@@ -40,6 +40,7 @@ type checker struct {
 	cfg   Config
 	redis *server
 	start time.Time
+	order []int // indexes of the jobs in the order in which they are fed
 
 	taken     func(index int, old fence, renewed time.Duration) // called for every lapsed lease that a claim ended
 	committed func(*state)                                      // called with the batch after each command; may be nil
@@ -59,7 +60,10 @@ type checker struct {
 }
 
 func newChecker(cfg Config, id batch.ID, redis *server, j *judge) *checker {
-	return &checker{judge: j, id: id, cfg: cfg.of(id), redis: redis, start: time.Now(), given: make(map[tenure]bool), books: newBooks()}
+	cfg = cfg.of(id)
+	return &checker{
+		judge: j, id: id, cfg: cfg, redis: redis, start: time.Now(), order: cfg.order(), given: make(map[tenure]bool), books: newBooks(),
+	}
 }
 
 func (k *checker) now() time.Duration { return time.Since(k.start) }
@@ -447,7 +451,11 @@ func (k *checker) standingJobs(st *state) {
 		kept[note] = true
 	}
 	running := 0
-	for index := range st.fed {
+	for place := range st.fed {
+		index := place
+		if place < len(k.order) {
+			index = k.order[place]
+		}
 		id, queued := entry[index]
 		if queued == st.finished[index] {
 			k.fail("I4", "job %d: finished %v, queued %v", index, st.finished[index], queued)

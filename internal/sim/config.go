@@ -54,6 +54,7 @@ type Config struct {
 	reduce      bool          // a second batch reduces the results
 	budget      int64         // in tokens; 0 is no budget
 	binds       bool          // plain workers bind the batch to one of two models
+	sorted      bool          // jobs are fed in another order than that of their indexes
 
 	// Full mode.
 	share        toolpool.Share // of the tool "probe"
@@ -111,6 +112,7 @@ func Draw(seed uint64, mode Mode) Config {
 		slow:        []float64{0, 0.01, 0.05}[r.IntN(3)],
 		slowest:     between(r, 10*time.Millisecond, 3*c.lease/2),
 	}
+	c.sorted = likely(chance(seed).on("order"), 0.3)
 	c.skew = between(chance(seed).on("skew"), -2*time.Hour, 2*time.Hour)
 	c.faults = drawFaults(r, c)
 	c.forget(drawAmnesia(chance(seed).on("amnesia"), c))
@@ -172,9 +174,21 @@ func (c Config) batches() []batch.ID {
 // of returns the configuration for the checks of one batch.
 func (c Config) of(id batch.ID) Config {
 	if id == reducerID {
-		c.jobs = 1
+		c.jobs, c.sorted = 1, false
 	}
 	return c
+}
+
+// order returns the indexes of the jobs in the order in which they are fed, the same for each feeder.
+func (c Config) order() []int {
+	if c.sorted {
+		return chance(c.Seed).on("order of the jobs").Perm(c.jobs)
+	}
+	order := make([]int, c.jobs)
+	for i := range order {
+		order[i] = i
+	}
+	return order
 }
 
 // forget adds faults that make Redis lose writes.
@@ -198,7 +212,7 @@ func (c Config) forgets() bool {
 }
 
 func (c Config) header() batch.Header {
-	return batch.Header{ID: batchID, Name: "sim", Tools: c.tools(), MaxAttempts: c.maxAttempts, TTL: c.ttl, Reduce: c.reduce,
+	return batch.Header{ID: batchID, Name: "sim", Tools: c.tools(), MaxAttempts: c.maxAttempts, TTL: c.ttl, Reduce: c.reduce, Sorted: c.sorted,
 		Budget: batch.Budget{Tokens: c.budget}}
 }
 

@@ -71,13 +71,15 @@ func (w *world) submit(ctx context.Context, s *statestore.Store) error {
 	if err := s.UntilKnown(ctx, func() error { return s.Create(ctx, w.cfg.header(), plan) }); err != nil {
 		return err
 	}
+	order := w.cfg.order()
 	for from := 0; from < w.cfg.jobs; from += w.cfg.chunk {
+		var indexes []int64
 		var payloads [][]byte
-		for i := from; i < min(from+w.cfg.chunk, w.cfg.jobs); i++ {
-			payloads = append(payloads, payload(i))
+		for _, i := range order[from:min(from+w.cfg.chunk, w.cfg.jobs)] {
+			indexes, payloads = append(indexes, int64(i)), append(payloads, payload(i))
 		}
 		err := s.UntilKnown(ctx, func() error {
-			_, err := s.Feed(ctx, batchID, int64(from), payloads)
+			_, err := s.FeedSorted(ctx, batchID, int64(from), indexes, payloads)
 			return err
 		})
 		if errors.Is(err, statestore.ErrConflict) {

@@ -179,8 +179,13 @@ var Mutants = []Mutant{
 	},
 	{
 		Name: "feed without the counter", Script: "feed", Seeds: 20,
-		Old: `for i = fed, last - 1 do`,
-		New: `for i = from, last - 1 do`,
+		Old: `for p = fed, last - 1 do`,
+		New: `for p = from, last - 1 do`,
+	},
+	{
+		Name: "feed that takes the place of a job for its index", Script: "feed", Seeds: 40,
+		Old: `'i', indexes[p - from + 1] or place, 'p'`,
+		New: `'i', place, 'p'`,
 	},
 	{
 		Name: "feed that leaves a gap", Script: "feed", Seeds: 40, First: 12, Forgets: true,

@@ -114,7 +114,7 @@ func (c call) summary() string {
 	case "release":
 		return fences(c.args)
 	case "feed":
-		return fmt.Sprintf("from %s, %d jobs", c.args[0], len(c.args)-1)
+		return fmt.Sprintf("from %s, %d jobs", c.args[0], len(c.args)-2)
 	}
 	return cut(uncredited(strings.Join(c.args, " ")), 120)
 }

@@ -34,6 +34,7 @@ type Header struct {
 	Prices      Prices        `json:"prices,omitzero"`     // for the costs; zero if unknown
 	Reduce      bool          `json:"reduce,omitempty"`    // its results are reduced by the batch [ID.Reducer]
 	Plan        bool          `json:"plan,omitempty"`      // its jobs come from the batch [ID.Planner]
+	Sorted      bool          `json:"sorted,omitempty"`    // its jobs were fed in another order than that of their indexes
 }
 
 // Counts are the totals of a batch so far. Waiting + Running + OK + Failed + Cancelled = Fed.

@@ -31,6 +31,7 @@ type Compiled struct {
 	names     map[string]string // names of the inputs' fields, or paths into them, by placeholder
 	constants map[string]string // values in the plan, by name; they must not change between the passes
 	identity  [sha256.Size]byte // hash of the inputs
+	sample    Sample            // of the inputs
 	reuse     *reuse            // nil runs every job
 	resumed   func(index int64) bool
 }
@@ -80,7 +81,7 @@ func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
 	}
 	c := &Compiled{
 		Plan: &plan, Reduce: copyOf(s.reduce), Total: v.total, Bad: v.bad, BadCount: v.badCount, Notes: append(slices.Clone(s.notes()), s.unusedSigns(v.names(slices.Sorted(maps.Keys(v.known))))...),
-		spec: s, fields: plan.template.Fields(), names: placed.names, constants: constants,
+		spec: s, fields: plan.template.Fields(), names: placed.names, constants: constants, sample: v.sample,
 	}
 	slices.Sort(c.fields)
 	sum := sha256.New()
@@ -180,6 +181,9 @@ func (c *Compiled) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 		}
 	}
 }
+
+// Openings returns the openings of the prompts of a random choice of the jobs, see [Plan.Opening].
+func (c *Compiled) Openings() []string { return c.sample.Openings(c.Plan, c.names) }
 
 // Resumed stops [Compiled.Payloads] from looking up earlier results for jobs for which have is true. These jobs keep
 // their result.

@@ -85,6 +85,7 @@ func (l *loader) fields() []fieldReader {
 		{"transcripts", l.flag(&plan.Transcripts)},
 		{"hoist", l.flag(&s.hoist)},
 		{"literal", l.flag(&s.literal)},
+		{"order", l.order(&plan.Order)},
 		{"on_bad_input", func(f string, n ast.Node) { s.OnBadInput = l.onBadInput(f, n) }},
 		{"keep_preamble", l.flag(&l.keepPreamble)},
 	}
@@ -253,6 +254,19 @@ func (l *loader) onBadInput(field string, n ast.Node) OnBadInput {
 		l.failf(n, field, "must be %s or %s, not %s", Fail, Skip, kindOf(n))
 	}
 	return OnBadInput(v)
+}
+
+func (l *loader) order(to *Order) func(string, ast.Node) {
+	return func(field string, n ast.Node) {
+		switch v, _ := l.text(field, n); Order(v) {
+		case OrderPrefix:
+			*to = ""
+		case OrderInput:
+			*to = OrderInput
+		default:
+			l.failf(n, field, "must be %s or %s, not %s", OrderPrefix, OrderInput, kindOf(n))
+		}
+	}
 }
 
 var secretParameter = regexp.MustCompile(`(?i)key|token|secret|passw|auth|credential|signature`)

@@ -34,6 +34,7 @@ var meanings = meaningsOf(map[string]string{
 	"reduce":       "aggregate summarize summary combine merge",
 	"plan":         "planner",
 	"literal":      "raw verbatim",
+	"order":        "sort sort_by sorting ordering shuffle",
 
 	"timeouts.turn":                            "timeout request_timeout timeout_s timeout_seconds completion_window",
 	"sampling.temperature":                     "temperature temp",

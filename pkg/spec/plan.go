@@ -48,6 +48,9 @@ type Plan struct {
 	// of known inputs: their payloads use the placeholder's name.
 	Names map[string]string `json:"names,omitempty"`
 
+	// Order is [OrderInput], or "" to let the submitter choose the order in which the jobs are fed.
+	Order Order `json:"order,omitempty"`
+
 	// Transcripts adds the conversation to each result.
 	Transcripts bool `json:"transcripts,omitempty"`
 
@@ -93,6 +96,44 @@ func (p *Plan) Prompt(in map[string]any) (string, error) {
 	}
 	return t.Render(values)
 }
+
+// Opening returns the prompt of the job with this input from the first placeholder on, and at most its first bytes. What comes before is
+// the same for all jobs. It ends where the input lacks a value.
+func (p *Plan) Opening(in map[string]any, most int) string {
+	t := p.template
+	if t == nil {
+		t = ParseTemplate(p.Task)
+	}
+	var b []byte
+	for i, part := range t.parts {
+		switch {
+		case len(b) >= most:
+		case part.field != "":
+			value, ok := in[part.field]
+			if !ok {
+				return string(b)
+			}
+			longer, err := appendValue(b, value)
+			if err != nil {
+				return string(b)
+			}
+			b = longer
+		case i > 0:
+			b = append(b, part.text...)
+		}
+	}
+	return string(b[:min(len(b), most)])
+}
+
+// Order is the order in which the jobs of a batch are fed.
+type Order string
+
+const (
+	// OrderPrefix sorts jobs by their prompts where that saves prompt tokens. It is the default, and a Plan has "" for it.
+	OrderPrefix Order = "prefix"
+	// OrderInput is the order of the inputs.
+	OrderInput Order = "input"
+)
 
 // ToolSetting narrows the operator's setting of a tool. Zero values keep the operator's setting.
 type ToolSetting struct {

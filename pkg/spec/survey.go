@@ -32,6 +32,7 @@ type survey struct {
 	first    map[string]any // the fields of the first usable input
 	readable int64
 	line     []byte // the first readable input
+	sample   Sample // of the inputs that can be used
 	distinct bool   // not all readable inputs are equal; checked only while no name of the task is used
 	task     []string
 }
@@ -117,8 +118,16 @@ func (v *survey) add(in Input) error {
 		if len(v.bad) < MaxBadKept {
 			v.bad = append(v.bad, in)
 		}
-	} else if v.first == nil {
+		return nil
+	}
+	if v.first == nil {
 		v.first = in.Fields
+	}
+	if !v.sample.Wants(v.total - 1) {
+		return nil
+	}
+	if err := v.sample.add(v.total-1, in.Fields, slices.Collect(maps.Keys(v.used))); err != nil {
+		return fmt.Errorf("%s: %w", in.Where, err)
 	}
 	return nil
 }

@@ -46,6 +46,31 @@ var inspectScenarios = []scenario{
 			assert.ErrorIs(w, err, statestore.ErrNotFound)
 		}
 	}},
+	{"a job is found in another place than its index", func(w *world) {
+		id := w.create()
+		_, err := w.store.FeedSorted(w.Context(), id, 0, []int64{2, 0, 1}, append(payloads(2, 1), payloads(0, 2)...))
+		require.NoError(w, err)
+		look := func(index int64) string {
+			v, err := w.store.Inspect(w.Context(), batch.Job{Batch: id, Index: index}, 1)
+			require.NoError(w, err)
+			return string(v.Payload)
+		}
+		assert.Empty(w, look(0), "the input of another job is not shown")
+		jobs := w.claim(id, "a", 2)
+		assert.Equal(w, "payload 2", look(2))
+		assert.Equal(w, "payload 0", look(0))
+		assert.Empty(w, look(1))
+		w.finish(id, []statestore.Completion{failed(jobs[0].Lease, batch.Timeout)}, statestore.Committed)
+		assert.Equal(w, "payload 2", look(2), "a failed job keeps its input")
+
+		half := w.create()
+		_, err = w.store.FeedSorted(w.Context(), half, 0, []int64{5}, payloads(5, 1))
+		require.NoError(w, err)
+		w.claim(half, "a", 1)
+		v, err := w.store.Inspect(w.Context(), batch.Job{Batch: half, Index: 5}, 1)
+		require.NoError(w, err, "an index above the number of jobs that are in")
+		assert.Equal(w, "payload 5", string(v.Payload))
+	}},
 	{"a key makes one batch and refuses another", func(w *world) {
 		a, b := statestore.NewID(time.Now()), statestore.NewID(time.Now())
 		for range 2 {

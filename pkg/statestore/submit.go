@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -117,9 +118,29 @@ func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 // Feed adds payloads as the jobs from, from+1, … and skips existing jobs. It returns how many jobs the batch has. At most
 // MaxFeedJobs payloads. ErrConflict: the batch is not open, or from leaves a gap. Repeatable.
 func (s *Store) Feed(ctx context.Context, id batch.ID, from int64, payloads [][]byte) (fed int64, err error) {
+	return s.feed(ctx, id, from, "", payloads)
+}
+
+// FeedSorted is Feed for jobs in another order than that of their indexes: the job at place from+n of the batch has indexes[n]. A
+// batch has each index from 0 to its total once, and every feeder of it feeds the same jobs in the same places.
+func (s *Store) FeedSorted(ctx context.Context, id batch.ID, from int64, indexes []int64, payloads [][]byte) (fed int64, err error) {
+	inOrder := true
+	var list []byte
+	for n, index := range indexes {
+		inOrder = inOrder && index == from+int64(n)
+		list = append(strconv.AppendInt(list, index, 10), ' ')
+	}
+	if inOrder {
+		list = nil
+	}
+	return s.feed(ctx, id, from, string(list), payloads)
+}
+
+// feed adds payloads in the places from, from+1, …. indexes are theirs, with a space after each; "" if they are the places.
+func (s *Store) feed(ctx context.Context, id batch.ID, from int64, indexes string, payloads [][]byte) (fed int64, err error) {
 	op := fmt.Sprintf("feed jobs %d to %d of batch %s", from, from+int64(len(payloads))-1, id)
-	args := make([]any, 0, len(payloads)+1)
-	args = append(args, from)
+	args := make([]any, 0, len(payloads)+2)
+	args = append(args, from, indexes)
 	for _, p := range payloads {
 		args = append(args, p)
 	}

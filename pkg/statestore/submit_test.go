@@ -99,6 +99,43 @@ var submitScenarios = []scenario{
 		}
 		assert.Equal(w, []int64{0, 1, 2, 3, 4, 5}, indexes(w.claim(id, "a", 100)), "each job once, with its own payload")
 	}},
+	{"feed in another order keeps indexes", func(w *world) {
+		id := w.create()
+		indexes, inputs := []int64{7, 2, 0, 5, 1, 3, 6, 4}, [][]byte{}
+		for _, i := range indexes {
+			inputs = append(inputs, payloads(int(i), 1)...)
+		}
+		feed := func(from, to int) {
+			fed, err := w.store.FeedSorted(w.Context(), id, int64(from), indexes[from:to], inputs[from:to])
+			require.NoError(w, err)
+			require.EqualValues(w, max(to, int(w.counts(id).Fed)), fed)
+		}
+		feed(0, 3)
+		feed(1, 5) // overlaps what is in
+		feed(0, 5) // a repeat
+		feed(5, 8)
+		w.seal(id, len(indexes))
+		jobs := w.claim(id, "a", 100)
+		require.Len(w, jobs, len(indexes))
+		for n, job := range jobs {
+			assert.Equal(w, indexes[n], job.Lease.Job.Index, "jobs are claimed in the order in which they were fed")
+			assert.Equal(w, string(inputs[n]), string(job.Payload))
+		}
+		w.finishAll(id, jobs)
+		assert.Len(w, w.results(id), len(indexes))
+	}},
+	{"a batch that is cancelled while it is fed in another order", func(w *world) {
+		id := w.create()
+		_, err := w.store.FeedSorted(w.Context(), id, 0, []int64{9, 4}, append(payloads(9, 1), payloads(4, 1)...))
+		require.NoError(w, err)
+		phase, err := w.store.Cancel(w.Context(), id)
+		require.NoError(w, err)
+		require.Equal(w, batch.Cancelling, phase)
+		w.finishAll(id, w.claim(id, "a", 10))
+		results := w.results(id)
+		assert.Len(w, results, 2)
+		assert.Contains(w, results, int64(9))
+	}},
 	{"a full chunk is fed and claimed whole", func(w *world) {
 		id := w.create()
 		w.feed(id, 0, statestore.MaxFeedJobs)
