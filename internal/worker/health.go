@@ -22,6 +22,7 @@ type health struct {
 	log    *slog.Logger
 	notify func(pauses bool) // called without mu when jobs may be claimed; pauses reports whether pauses began or ended; must not block
 	model  agent.Model       // for control requests
+	slots  *scheduler.Slots  // held during a control request, as during any call
 	trying chan struct{}     // held by the agent that sends a control request outside of an outage
 
 	mu       sync.Mutex
@@ -36,9 +37,9 @@ type health struct {
 	ended    bool                          // guarded by mu
 }
 
-func newHealth(m agent.Model, jitter func() float64, log *slog.Logger, notify func(pauses bool)) *health {
+func newHealth(m agent.Model, slots *scheduler.Slots, jitter func() float64, log *slog.Logger, notify func(pauses bool)) *health {
 	return &health{
-		model: m, jitter: jitter, log: log, notify: notify, trying: make(chan struct{}, 1), changed: make(chan struct{}), breakers: map[string]*scheduler.Breaker{}, paused: map[string]bool{}, waiting: map[string]int{},
+		model: m, slots: slots, jitter: jitter, log: log, notify: notify, trying: make(chan struct{}, 1), changed: make(chan struct{}), breakers: map[string]*scheduler.Breaker{}, paused: map[string]bool{}, waiting: map[string]int{},
 		away: batch.Pause{Kind: unreachable, Reason: "the server has not answered yet", Since: time.Now()},
 	}
 }
@@ -333,6 +334,11 @@ func (h *health) AnsweredSince(ctx context.Context, like *backend.Request, t tim
 	if b.AnsweredSince(t) {
 		return true
 	}
+	release, err := h.slots.Acquire(ctx, 0)
+	if err != nil {
+		return false
+	}
+	defer release()
 	sent := time.Now()
 	if control(ctx, h.model, like) != nil {
 		return false

@@ -176,7 +176,7 @@ func New(cfg Config) (*Worker, error) {
 		started:  time.Now(),
 	}
 	w.models.Store(&[]backend.Model{})
-	w.health = newHealth(cfg.Backend, cfg.Jitter, w.log, w.healthChanged)
+	w.health = newHealth(cfg.Backend, w.slots, cfg.Jitter, w.log, w.healthChanged)
 	if w.batches, err = newBatches(cfg.Store, cfg.Tools, cfg.Backend.Capabilities(), cfg.Check, w.served, w.log); err != nil {
 		return nil, err
 	}
