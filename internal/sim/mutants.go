@@ -188,7 +188,7 @@ var Mutants = []Mutant{
 		New: `'i', place, 'p'`,
 	},
 	{
-		Name: "feed that leaves a gap", Script: "feed", Seeds: 40, First: 12, Forgets: true,
+		Name: "feed that leaves a gap", Script: "feed", Seeds: 120, First: 41, Forgets: true,
 		Old: `if phase ~= 'OPEN' or from > fed then
   return {phase, fed}
 end`,
