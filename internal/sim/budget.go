@@ -107,6 +107,9 @@ func readLedger(meta, calls map[string]string) ledgerState {
 	return l
 }
 
+// maxCallTokens is more than any call of a run uses.
+const maxCallTokens = 1_000
+
 // budgetBooks is the checker's record of model calls.
 type budgetBooks struct {
 	open  map[string]int // name -> index of the job; calls that were granted, not yet settled, and not dropped with their job
@@ -155,11 +158,15 @@ func (k *checker) reservations(st *state) {
 	if k.cfg.budget == 0 || !st.exists {
 		return
 	}
-	for name, index := range k.calls.open { // an unsettled call of a finished job is dropped
+	dropped := 0
+	for name, index := range k.calls.open { // a zombie's call is dropped with its job
 		if st.finished[index] {
 			delete(k.calls.open, name)
+			dropped++
 		}
 	}
+	// A result includes the usage of calls that its worker had no time to settle.
+	k.calls.spent += max(0, min(st.ledger.used()-k.calls.spent, dropped*maxCallTokens))
 	var sums [4]int
 	for index, part := range st.ledger.calls {
 		words := strings.Fields(part)

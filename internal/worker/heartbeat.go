@@ -47,6 +47,12 @@ func (w *Worker) heartbeat(ctx context.Context) {
 	}
 }
 
+// registerNow writes the worker's record between two heartbeats.
+func (w *Worker) registerNow(ctx context.Context) {
+	w.cfg.Pace(batch.Job{Index: -1}) // agents may change at this instant what the record counts
+	w.register(ctx, w.Status(), w.cfg.Lease/3)
+}
+
 // lostAfter is how many heartbeats a worker may miss before it is shown as lost.
 const lostAfter = 2
 

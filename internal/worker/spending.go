@@ -94,6 +94,7 @@ func (b *jobBudget) Reserve(ctx context.Context, e agent.Estimate) (func(context
 	if err != nil {
 		return nil, err
 	}
+	pace(ctx)
 	call := statestore.Call{Lease: b.attempt.lease, Number: b.calls.Add(1)}
 	want := statestore.WantedCall{Call: call, PromptTokens: e.PromptTokens, MaxCompletion: e.MaxCompletion}
 	if err := b.await(ctx, want); err != nil {

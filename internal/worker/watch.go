@@ -32,11 +32,11 @@ func (w *Worker) watch(ctx context.Context) {
 			w.log.Info("backend is ready; claiming jobs", "endpoint", w.cfg.Backend.Endpoint(), "models", modelIDs(w.served()))
 			told = false
 			w.poke()
-			w.register(ctx, w.Status(), w.cfg.Lease/3) // list the worker before its first heartbeat
+			w.registerNow(ctx) // list the worker before its first heartbeat
 		case err != nil && !told:
 			w.log.Warn("backend is not ready; no jobs are claimed until it is", "endpoint", w.cfg.Backend.Endpoint(), "error", err)
 			told = true
-			w.register(ctx, w.Status(), w.cfg.Lease/3)
+			w.registerNow(ctx)
 		}
 		report := false
 		select {
@@ -57,7 +57,7 @@ func (w *Worker) watch(ctx context.Context) {
 		default:
 		}
 		if report {
-			w.register(ctx, w.Status(), w.cfg.Lease/3)
+			w.registerNow(ctx)
 		}
 	}
 }

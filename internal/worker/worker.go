@@ -235,7 +235,9 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	w.claim(ctx, life)
 	close(w.stopping)
-	w.reportState()
+	if w.liveCount() > 0 { // otherwise the record is removed at once
+		beats.Go(func() { w.registerNow(beating) })
+	}
 	w.drain(life)
 	// If Redis cannot be reached in time, the workers that take the jobs over compute these results again.
 	late := time.AfterFunc(lastWords, func() { giveUp(errDrained) })

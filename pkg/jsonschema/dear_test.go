@@ -120,7 +120,9 @@ func TestNoStepCostsMoreThanItsShare(t *testing.T) {
 			}
 			runtime.ReadMemStats(&after)
 			assert.Less(t, time.Since(began), patience)
-			assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(room))
+			if !raceDetector { // it makes sync.Pool drop what the regular expressions would use again
+				assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(room))
+			}
 			t.Log(time.Since(began), err)
 		})
 	}
