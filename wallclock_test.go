@@ -37,8 +37,8 @@ var wallClock = map[string]string{
 	"pkg/batch/info.go String: Time.Local":            "for people",
 	"pkg/batch/info.go WorkerRecord: field SeenAt":    "Redis' time, for people",
 	"pkg/batch/info.go WorkerRecord: field DueAt":     "Redis' time, for people",
-	"pkg/batch/condition.go State: Time.Format":       "for people",
-	"pkg/batch/condition.go State: Time.Local":        "for people",
+	"pkg/batch/condition.go StateOf: Time.Format":     "for people",
+	"pkg/batch/condition.go StateOf: Time.Local":      "for people",
 
 	"pkg/statestore/control.go Info: Time.UTC":                 "Redis' time, for people",
 	"pkg/statestore/control.go Info: time.UnixMilli":           "Redis' time, for people",

@@ -98,7 +98,7 @@ func (s *Submission) arrange(ctx context.Context) error {
 	return nil
 }
 
-// jobs yields all jobs in the order in which they are fed.
+// jobs yields all jobs in feed order.
 func (s *Submission) jobs(ctx context.Context) iter.Seq2[prefixorder.Job, error] {
 	if s.sorted != nil {
 		return s.sorted.Jobs(ctx)

@@ -20,9 +20,9 @@ func conditionOf(info batch.Info, stages []StageUse, workers []batch.WorkerRecor
 	case info.Paused:
 		return batch.Condition{State: batch.BatchPaused, Reason: "its budget is used up, so no model call starts"}
 	}
-	able, why, pause := able(info, workers)
+	served, why, pause := servedBy(info, workers)
 	switch {
-	case able:
+	case served:
 	case pause != nil:
 		return batch.Condition{State: batch.BatchPaused, Reason: why}
 	default:
@@ -62,8 +62,8 @@ func endOf(info batch.Info, stages []StageUse) batch.Condition {
 	return batch.Condition{State: batch.BatchDone}
 }
 
-// able reports whether a live worker can serve a batch. If none can, it returns the reason.
-func able(info batch.Info, workers []batch.WorkerRecord) (ok bool, why string, pause *batch.Pause) {
+// servedBy reports whether a live worker can serve a batch. If none can, it returns the reason, and the pause if all are paused.
+func servedBy(info batch.Info, workers []batch.WorkerRecord) (ok bool, why string, pause *batch.Pause) {
 	needs := needsOf(info)
 	if slices.ContainsFunc(workers, func(w batch.WorkerRecord) bool { return servable(needs, w) == "" }) {
 		return true, "", nil
@@ -78,8 +78,14 @@ type Listed struct {
 	batch.Condition
 }
 
+// infos reads the state of single batches.
+type infos interface {
+	Info(ctx context.Context, id batch.ID) (batch.Info, error)
+}
+
 // lister reads the batches and workers of a cluster. statestore.Store implements it.
 type lister interface {
+	infos
 	List(ctx context.Context) ([]batch.Info, error)
 	Newest(ctx context.Context, n int) ([]batch.Info, error)
 	Workers(ctx context.Context) ([]batch.WorkerRecord, error)
@@ -91,7 +97,7 @@ func List(ctx context.Context, s lister, n int) ([]Listed, error) {
 	if n > 0 {
 		read = func(ctx context.Context) ([]batch.Info, error) { return s.Newest(ctx, n) }
 	}
-	infos, err := read(ctx)
+	list, err := read(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -99,25 +105,33 @@ func List(ctx context.Context, s lister, n int) ([]Listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return judge(infos, workers), nil
-}
-
-// judge computes the state of each batch in a list. A batch's stages count only if they are in the list.
-func judge(infos []batch.Info, workers []batch.WorkerRecord) []Listed {
-	by := make(map[batch.ID]batch.Info, len(infos))
-	for _, i := range infos {
-		by[i.ID] = i
+	known := listed{infos: s, by: make(map[batch.ID]batch.Info, len(list))}
+	for _, i := range list {
+		known.by[i.ID] = i
 	}
-	out := make([]Listed, len(infos))
-	for n, i := range infos {
+	out := make([]Listed, len(list))
+	for n, i := range list {
 		var stages []StageUse
-		for _, stage := range []StageUse{{Stage: planStage, Batch: i.ID.Planner()}, {Stage: reduceStage, Batch: i.ID.Reducer()}} {
-			if of, ok := by[stage.Batch]; ok && i.ID == i.ID.Whole() {
-				stage.Phase, stage.Failed, stage.Cancelled = of.Phase, of.Counts.Failed+of.Counts.Cancelled, of.Counts.Cancelled
-				stages = append(stages, stage)
+		if i.Phase == batch.Done { // before that no stage changes the state
+			if stages, err = stagesOfInfo(ctx, known, i); err != nil {
+				return nil, err
 			}
 		}
 		out[n] = Listed{i, conditionOf(i, stages, workers)}
 	}
-	return out
+	return out, nil
+}
+
+// listed finds batches in a list, and reads the ones that are not in it.
+type listed struct {
+	infos
+	by map[batch.ID]batch.Info
+}
+
+// Info implements [infos].
+func (l listed) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
+	if i, ok := l.by[id]; ok {
+		return i, nil
+	}
+	return l.infos.Info(ctx, id)
 }

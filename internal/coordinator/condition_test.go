@@ -1,12 +1,15 @@
 package coordinator
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
 func TestConditionOf(t *testing.T) {
@@ -68,13 +71,38 @@ func TestConditionOf(t *testing.T) {
 	}
 }
 
-func TestJudgeCountsStagesInList(t *testing.T) {
+// cluster is a list of batches, and stages that are not in it.
+type cluster struct{ list, others []batch.Info }
+
+func (c cluster) List(context.Context) ([]batch.Info, error)            { return c.list, nil }
+func (c cluster) Newest(context.Context, int) ([]batch.Info, error)     { return c.list, nil }
+func (c cluster) Workers(context.Context) ([]batch.WorkerRecord, error) { return nil, nil }
+
+func (c cluster) Info(_ context.Context, id batch.ID) (batch.Info, error) {
+	for _, i := range c.others {
+		if i.ID == id {
+			return i, nil
+		}
+	}
+	return batch.Info{}, statestore.ErrNotFound
+}
+
+func TestListCountsStages(t *testing.T) {
 	id := batch.ID("b_01jd0000000000000000000000")
 	done := batch.Info{Header: batch.Header{ID: id, Reduce: true}, Phase: batch.Done, Counts: batch.Counts{Total: 1, Fed: 1, OK: 1}}
 	reducer := batch.Info{Header: batch.Header{ID: id.Reducer()}, Phase: batch.Done, Counts: batch.Counts{Total: 1, Fed: 1, Failed: 1}}
-	list := judge([]batch.Info{done, reducer}, nil)
-	assert.Equal(t, batch.BatchDoneWithFailures, list[0].State)
-	assert.Equal(t, batch.BatchFailed, list[1].State)
+	for name, c := range map[string]struct {
+		cluster
+		want batch.BatchState
+	}{
+		"in the list":     {cluster{list: []batch.Info{done, reducer}}, batch.BatchDoneWithFailures},
+		"not in the list": {cluster{list: []batch.Info{done}, others: []batch.Info{reducer}}, batch.BatchDoneWithFailures},
+		"removed":         {cluster{list: []batch.Info{done}}, batch.BatchDone},
+	} {
+		list, err := List(t.Context(), c.cluster, 0)
+		require.NoError(t, err, name)
+		assert.Equal(t, c.want, list[0].State, name)
+	}
 }
 
 func TestWorkerStates(t *testing.T) {
@@ -84,7 +112,7 @@ func TestWorkerStates(t *testing.T) {
 		batch.UnreadyWorker:  {},
 		batch.LostWorker:     {Ready: true, Draining: true, Lost: true},
 	} {
-		state, reason := w.State()
+		state, reason := batch.StateOf(w)
 		assert.Equal(t, want, state)
 		assert.Equal(t, want == batch.ReadyWorker, reason == "")
 	}

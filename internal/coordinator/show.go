@@ -263,10 +263,9 @@ func WriteWorkers(w io.Writer, workers []batch.WorkerRecord) error {
 	header := []string{"WORKER", "HOST", "STATE", "ENDPOINT", "MODELS", "TOOLS", "AGENTS", "SLOTS", "QUEUE", "JOBS", "TOKENS/S", "CACHED", "VERSION", "SEEN"}
 	return table(w, header, len(workers), func(i int) []string {
 		r := workers[i]
-		state, reason := r.State()
-		said := string(state)
-		if reason != "" && state != batch.DrainingWorker {
-			said += ": " + reason
+		said := string(r.State)
+		if r.StateReason != "" && r.State != batch.DrainingWorker {
+			said += ": " + r.StateReason
 		}
 		return []string{
 			r.ID, r.Host, said, r.Endpoint, strings.Join(r.Models, ","), strings.Join(specNames(r.Tools), ","),

@@ -31,7 +31,7 @@ const (
 
 // stagesOfInfo returns the stages of a batch in the order of their execution, including its jobs. It returns nil if the
 // batch has only jobs. It omits removed stages.
-func stagesOfInfo(ctx context.Context, s Source, info batch.Info) ([]StageUse, error) {
+func stagesOfInfo(ctx context.Context, s infos, info batch.Info) ([]StageUse, error) {
 	if !info.Plan && !info.Reduce {
 		return nil, nil
 	}

@@ -27,8 +27,8 @@ import (
 // workerMemory is the memory limit of a worker in the compose file.
 const workerMemory = 512 << 20
 
-// TestHostileBatchStopsNoWorker gives three workers of 512 MB a batch whose model asks for everything that cost minutes or
-// gigabytes. One of its jobs kills its worker with the signal of an out-of-memory kill. An ordinary batch behind it finishes, no
+// TestHostileBatchStopsNoWorker gives three workers of 512 MB a batch with a hostile model. Its tool calls and answers once cost
+// minutes or gigabytes. One of its jobs kills its worker with the signal of an out-of-memory kill. An ordinary batch behind it finishes, no
 // other job kills a worker, and the third worker that meets the deadly job runs nothing beside it.
 func TestHostileBatchStopsNoWorker(t *testing.T) {
 	redis := testredis.Server(t)

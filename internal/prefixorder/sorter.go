@@ -39,7 +39,7 @@ type Sorter struct {
 	run    []record // of this run, not sorted yet
 	size   int64    // of run in memory
 	spool  *os.File // nil while one run holds all jobs
-	end    int64    // of what is written to spool
+	end    int64    // size of spool, in bytes
 	runs   []extent
 	place  int64  // of the next job
 	before []byte // hashes of the job that came before

@@ -92,30 +92,23 @@ var functions = template.FuncMap{
 		}
 		return human.Span(d)
 	},
-	"took":        func(from, to time.Time) string { return human.Span(to.Sub(from)) },
-	"clock":       func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" },
-	"stamp":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"lower":       func(v any) string { return strings.ToLower(fmt.Sprint(v)) },
-	"slug":        func(s batch.BatchState) string { return strings.ReplaceAll(string(s), " ", "-") },
-	"workerState": func(w batch.WorkerRecord) workerState { state, reason := w.State(); return workerState{state, reason} },
-	"join":        strings.Join,
-	"wide":        func(n int) int64 { return int64(n) },
-	"pretty":      pretty,
-	"bar":         progressBar,
-	"budget":      coordinator.BudgetLine,
-	"gauge":       gauge,
-	"results":     func(t agent.Turn, id string) string { return toolResult(t, id) },
-	"source":      source,
-	"sub":         func(a, b int64) int64 { return a - b },
-	"stage":       stageName,
-	"add":         func(a, b int) int { return a + b },
-	"tool":        func(c backend.ToolCall) string { return specName(c.Name) },
-}
-
-// workerState is a worker's state and its reason.
-type workerState struct {
-	State  batch.WorkerState
-	Reason string
+	"took":    func(from, to time.Time) string { return human.Span(to.Sub(from)) },
+	"clock":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" },
+	"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"lower":   func(v any) string { return strings.ToLower(fmt.Sprint(v)) },
+	"slug":    func(s batch.BatchState) string { return strings.ReplaceAll(string(s), " ", "-") },
+	"join":    strings.Join,
+	"wide":    func(n int) int64 { return int64(n) },
+	"pretty":  pretty,
+	"bar":     progressBar,
+	"budget":  coordinator.BudgetLine,
+	"gauge":   gauge,
+	"results": func(t agent.Turn, id string) string { return toolResult(t, id) },
+	"source":  source,
+	"sub":     func(a, b int64) int64 { return a - b },
+	"stage":   stageName,
+	"add":     func(a, b int) int { return a + b },
+	"tool":    func(c backend.ToolCall) string { return specName(c.Name) },
 }
 
 // pretty indents JSON. It returns other text unchanged.

@@ -15,7 +15,7 @@ import (
 // boundModels are the models that plain workers ask to bind the batch to, if a run binds it.
 var boundModels = []string{"a", "b"}
 
-// binding is what a batch's meta says of models.
+// binding holds the model fields of a batch's meta hash.
 type binding struct {
 	model  string   // that answered first
 	models []string // that were used

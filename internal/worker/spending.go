@@ -79,8 +79,9 @@ var _ agent.Budget = (*jobBudget)(nil)
 // Counts implements [agent.Budget].
 func (b *jobBudget) Counts() bool { return b.till.budgeted.Load() }
 
-// Reserve implements [agent.Budget]. It first waits for the end of a pause, so that paused calls reserve nothing. A
-// batch without a budget costs no round trip.
+// Reserve implements [agent.Budget]. It first waits for the end of a pause, so that paused calls reserve nothing. The wait
+// is here for batches without a budget too: after it, [batchSlots.Acquire] returns at once if a pause began. A batch
+// without a budget costs no round trip.
 func (b *jobBudget) Reserve(ctx context.Context, e agent.Estimate) (func(context.Context, *batch.Usage), error) {
 	job, model := b.attempt.lease.Job.String(), b.attempt.work.program.Model()
 	if err := b.worker.health.await(ctx, model, job, b.worker.cfg.Lease); err != nil {

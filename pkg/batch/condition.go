@@ -46,9 +46,9 @@ const (
 	LostWorker     WorkerState = "lost"     // its heartbeats stopped
 )
 
-// State returns the worker's state and the reason for it, as text for people. The reason of a ready worker is empty, unless
+// StateOf returns a worker's state and the reason for it, as text for people. The reason of a ready worker is empty, unless
 // calls to one of its models are paused.
-func (r WorkerRecord) State() (WorkerState, string) {
+func StateOf(r WorkerRecord) (WorkerState, string) {
 	switch {
 	case r.Lost:
 		return LostWorker, "no heartbeat since " + r.SeenAt.Local().Format("15:04:05")

@@ -157,4 +157,7 @@ type WorkerRecord struct {
 	SeenAt       time.Time          `json:"seen_at"`        // Redis' clock, set by the store
 	DueAt        time.Time          `json:"due_at"`         // Redis' clock, set by the store; the worker is lost if no heartbeat arrives by then
 	Lost         bool               `json:"lost"`           // set by the store when it reads the record
+	// State and StateReason are set by the store when the record is read, see [StateOf].
+	State       WorkerState `json:"state,omitempty"`
+	StateReason string      `json:"state_reason,omitempty"`
 }

@@ -81,6 +81,7 @@ func (s *Store) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 			return nil, fmt.Errorf("%s: decode the record of %s: %w", op, name, err)
 		}
 		w.Lost = !w.DueAt.IsZero() && now.After(w.DueAt)
+		w.State, w.StateReason = batch.StateOf(w)
 		live[w.ID] = live[w.ID] || !w.Lost
 		out = append(out, w)
 	}

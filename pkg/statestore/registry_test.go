@@ -30,7 +30,8 @@ var registryScenarios = []scenario{
 		seen := got[0].SeenAt
 		assert.WithinDuration(w, time.Now(), seen, time.Minute)
 		assert.Equal(w, seen.Add(time.Hour), got[0].DueAt)
-		got[0].SeenAt, got[0].DueAt = time.Time{}, time.Time{}
+		assert.Equal(w, batch.ReadyWorker, got[0].State)
+		got[0].SeenAt, got[0].DueAt, got[0].State = time.Time{}, time.Time{}, ""
 		assert.Equal(w, record("a", "a-1"), got[0])
 
 		changed := record("a", "a-1")

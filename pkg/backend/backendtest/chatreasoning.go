@@ -56,8 +56,8 @@ func chatThoughts() []chatThought {
 }
 
 // RunChatReasoning tests that an adapter of OpenAI's chat protocol sends reasoning and unknown members of tool calls
-// back unchanged. field is the member in which the adapter sends reasoning; "" means the member in which it was
-// received. open opens the adapter on a host:port.
+// back unchanged. field names the member that carries reasoning in requests; "" means the same member as in the
+// response. open opens the adapter on a host:port.
 func RunChatReasoning(t *testing.T, field string, open func(t *testing.T, addr string) backend.Backend) {
 	t.Helper()
 	for _, c := range chatThoughts() {
