@@ -106,17 +106,17 @@ func submit(ctx context.Context, store *statestore.Store, specPath string) (batc
 		return "", err
 	}
 	defer s.Close()
-	c, err := s.Compile(ctx)
+	p, err := s.Prepare(ctx)
 	if err != nil {
 		return "", err
 	}
-	plan, err := json.Marshal(c.Plan)
+	plan, err := json.Marshal(p.Jobs)
 	if err != nil {
 		return "", err
 	}
 	id := statestore.NewID(time.Now())
 	header := batch.Header{
-		ID: id, Name: c.Plan.Name, Tools: c.Plan.Tools, MaxAttempts: c.Plan.MaxAttempts, TTL: c.Plan.TTL,
+		ID: id, Name: p.Jobs.Name, Tools: p.Jobs.Tools, MaxAttempts: p.Jobs.MaxAttempts, TTL: p.Jobs.TTL,
 	}
 	if err := store.Create(ctx, header, plan); err != nil {
 		return "", err
@@ -134,7 +134,7 @@ func submit(ctx context.Context, store *statestore.Store, specPath string) (batc
 		chunk = chunk[:0]
 		return store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: id})
 	}
-	for payload, err := range c.Payloads(ctx) {
+	for payload, err := range p.Payloads(ctx) {
 		if err != nil {
 			return "", err
 		}

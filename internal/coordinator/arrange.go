@@ -29,14 +29,14 @@ func numbered(payloads iter.Seq2[[]byte, error]) iter.Seq2[prefixorder.Job, erro
 	}
 }
 
-// sortJobs reads all jobs and sorts them by their prompts. It returns nil if the plan asks for the order of the inputs, if a sorted order
+// sortJobs reads all jobs and sorts them by their prompts. It returns nil if the spec asks for the order of the inputs, if a sorted order
 // gains nothing, or if the temporary file has no space. openings are those of a random choice of the jobs.
-func sortJobs(ctx context.Context, plan *spec.Plan, total int64, openings func() []string, jobs iter.Seq2[prefixorder.Job, error], say func(string)) (*prefixorder.Sorter, error) {
-	if plan.Order == spec.OrderInput || total < 2 || !prefixorder.MayGain(openings(), total) {
+func sortJobs(ctx context.Context, compiled *spec.Compiled, total int64, openings func() []string, jobs iter.Seq2[prefixorder.Job, error], say func(string)) (*prefixorder.Sorter, error) {
+	if compiled.Order == spec.OrderInput || total < 2 || !prefixorder.MayGain(openings(), total) {
 		return nil, nil
 	}
 	s := prefixorder.New()
-	err := fill(s, plan, jobs)
+	err := fill(s, compiled, jobs)
 	gains := false
 	if err == nil {
 		gains, err = s.Gains(ctx)
@@ -53,12 +53,12 @@ func sortJobs(ctx context.Context, plan *spec.Plan, total int64, openings func()
 }
 
 // fill adds all jobs to a Sorter.
-func fill(s *prefixorder.Sorter, plan *spec.Plan, jobs iter.Seq2[prefixorder.Job, error]) error {
+func fill(s *prefixorder.Sorter, compiled *spec.Compiled, jobs iter.Seq2[prefixorder.Job, error]) error {
 	for job, err := range jobs {
 		if err != nil {
 			return err
 		}
-		opening, err := openingOf(plan, job)
+		opening, err := openingOf(compiled, job)
 		if err != nil {
 			return err
 		}
@@ -71,12 +71,12 @@ func fill(s *prefixorder.Sorter, plan *spec.Plan, jobs iter.Seq2[prefixorder.Job
 
 // openingOf returns the opening of a job's prompt. It depends on the input alone: whether there is an earlier result to reuse may change
 // before an interrupted submission is continued.
-func openingOf(plan *spec.Plan, job prefixorder.Job) (string, error) {
-	var p spec.Payload
-	if err := json.Unmarshal(job.Payload, &p); err != nil {
+func openingOf(compiled *spec.Compiled, job prefixorder.Job) (string, error) {
+	var payload spec.Payload
+	if err := json.Unmarshal(job.Payload, &payload); err != nil {
 		return "", fmt.Errorf("read %s: %w", batch.JobID(job.Index), err)
 	}
-	return plan.Opening(p.Input, maxOpening), nil
+	return compiled.Opening(payload.Input, maxOpening), nil
 }
 
 // arrange decides the order of the jobs, once.
@@ -85,7 +85,7 @@ func (s *Submission) arrange(ctx context.Context) error {
 		return nil
 	}
 	if s.load.planner == nil {
-		sorted, err := sortJobs(ctx, s.load.plan, s.Total, s.load.openings, numbered(s.load.payloads(ctx)), s.console.Say)
+		sorted, err := sortJobs(ctx, s.load.compiled, s.Total, s.load.openings, numbered(s.load.payloads(ctx)), s.console.Say)
 		if err != nil {
 			return err
 		}

@@ -73,10 +73,10 @@ func fedJobs(t *testing.T, s *statestore.Store, id batch.ID, rows [][2]int) (ord
 			require.False(t, seen[index], "job %d is there twice", index)
 			seen[index] = true
 			order = append(order, index)
-			var p spec.Payload
-			require.NoError(t, json.Unmarshal(job.Payload, &p))
-			require.Equal(t, documentText(rows[index][0]), p.Input["document"], "job %d has the input of another one", index)
-			if question, ok := p.Input["question"]; ok { // else it is the same in all inputs
+			var payload spec.Payload
+			require.NoError(t, json.Unmarshal(job.Payload, &payload))
+			require.Equal(t, documentText(rows[index][0]), payload.Input["document"], "job %d has the input of another one", index)
+			if question, ok := payload.Input["question"]; ok { // else it is the same in all inputs
 				require.Equal(t, fmt.Sprint("question ", rows[index][1]), question)
 			}
 		}

@@ -194,8 +194,8 @@ func (m *modelServer) model(name string) (backend.Model, error) {
 
 // modelFor returns the model for a batch's jobs. It returns an error if the server misses a model of the batch's
 // stages.
-func (m *modelServer) modelFor(c *spec.Compiled) (backend.Model, error) {
-	for _, stage := range []*spec.Plan{c.Planner, c.Reduce} {
+func (m *modelServer) modelFor(p *spec.Prepared) (backend.Model, error) {
+	for _, stage := range []*spec.Compiled{p.Planner, p.Reducer} {
 		if stage == nil {
 			continue
 		}
@@ -203,5 +203,5 @@ func (m *modelServer) modelFor(c *spec.Compiled) (backend.Model, error) {
 			return backend.Model{}, err
 		}
 	}
-	return m.model(c.Plan.Model)
+	return m.model(p.Jobs.Model)
 }

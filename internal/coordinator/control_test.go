@@ -30,8 +30,8 @@ func TestCancelAndRemoveReachStagesAfterOutage(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	id := statestore.NewID(time.Now())
-	plan := &spec.Plan{Name: "b", Task: "{x}", MaxAttempts: 1, TTL: time.Hour}
-	require.NoError(t, create(t.Context(), s, id, consignment{plan: plan, reduce: plan}))
+	compiled := &spec.Compiled{Name: "b", Task: "{x}", MaxAttempts: 1, TTL: time.Hour}
+	require.NoError(t, create(t.Context(), s, id, consignment{compiled: compiled, reduce: compiled}))
 
 	away := 0
 	back := NewConsole(onWrite(func(string) {}), onWrite(func(said string) {

@@ -326,7 +326,7 @@ func whatToDo(err error) string {
 func (c *checkup) tools(ctx context.Context, o DoctorOptions) {
 	const what = "tools"
 	tools, err := localTools(ctx, localToolOptions{root: o.ToolsRoot, file: o.ToolsFile, drivers: o.Drivers, getenv: o.Getenv, logger: o.Logger},
-		&spec.Compiled{Plan: &spec.Plan{}})
+		&spec.Prepared{Jobs: &spec.Compiled{}})
 	if err != nil {
 		c.line(bad, what, err.Error(), "name a directory that exists with --tools-root, and fix the file of --tools")
 		return

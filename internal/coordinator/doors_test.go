@@ -13,11 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// jobsOfSubmission returns a submission's plan and jobs as they are stored in Redis.
+// jobsOfSubmission returns a submission's compiled spec and jobs as they are stored in Redis.
 func jobsOfSubmission(t *testing.T, s *Submission) (plan string, jobs []string) {
 	t.Helper()
-	s.load.plan.Owner = "me"
-	text, err := json.Marshal(s.load.plan)
+	s.load.compiled.Owner = "me"
+	text, err := json.Marshal(s.load.compiled)
 	require.NoError(t, err)
 	for job, err := range s.load.payloads(t.Context()) {
 		require.NoError(t, err)
@@ -26,7 +26,7 @@ func jobsOfSubmission(t *testing.T, s *Submission) (plan string, jobs []string) 
 	return string(text), jobs
 }
 
-// A spec makes the same plan and jobs if it is submitted to Redis, sent compiled, or sent as it is.
+// A spec makes the same compiled spec and jobs if it is submitted to Redis, sent compiled, or sent as it is.
 func TestEveryEntryMakesSamePlanAndJobs(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{

@@ -55,7 +55,7 @@ type openTools struct {
 
 // localTools opens the tools of this machine. It returns an error before any job runs if the batch needs a missing tool
 // or shares a tool more widely than allowed.
-func localTools(ctx context.Context, o localToolOptions, c *spec.Compiled) (*openTools, error) {
+func localTools(ctx context.Context, o localToolOptions, p *spec.Prepared) (*openTools, error) {
 	file := &toolset.File{}
 	if o.file != "" {
 		var err error
@@ -72,12 +72,12 @@ func localTools(ctx context.Context, o localToolOptions, c *spec.Compiled) (*ope
 	if err == nil {
 		err = set.Register(pool)
 	}
-	for _, plan := range []*spec.Plan{c.Plan, c.Planner} {
-		if err == nil && plan != nil {
-			err = toolset.Missing(plan.Tools, set.Names())
+	for _, compiled := range []*spec.Compiled{p.Jobs, p.Planner} {
+		if err == nil && compiled != nil {
+			err = toolset.Missing(compiled.Tools, set.Names())
 		}
-		if err == nil && plan != nil {
-			err = narrows(plan, []batch.WorkerRecord{{Sharing: worker.Sharing(pool)}})
+		if err == nil && compiled != nil {
+			err = narrows(compiled, []batch.WorkerRecord{{Sharing: worker.Sharing(pool)}})
 		}
 	}
 	if err != nil {
@@ -98,7 +98,7 @@ func replaceTools(offered, own []toolpool.Tool) []toolpool.Tool {
 // local is a batch that runs only in this process, with an embedded Redis, workers, a goroutine that feeds and one that
 // collects.
 type local struct {
-	compiled *spec.Compiled
+	prepared *spec.Prepared
 	server   *modelServer
 	tools    *toolpool.Pool
 	workers  int // at least 1
@@ -139,9 +139,9 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 	}
 	defer redis.close()
 	l.store, l.room = redis.store, make(chan struct{}, 1)
-	batches := consignment{plan: l.compiled.Plan, reduce: l.compiled.Reduce}
+	batches := consignment{compiled: l.prepared.Jobs, reduce: l.prepared.Reducer}
 	if l.plans() {
-		batches.planner = l.compiled.Planner
+		batches.planner = l.prepared.Planner
 	}
 	if err := create(ctx, l.store, l.id, batches); err != nil {
 		return err
@@ -178,7 +178,7 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 	}
 
 	c := &collector{store: l.store, id: l.id, sink: l.sink, written: l.trim, patience: patience{store: l.store, say: l.say}, seen: l.note}
-	err = c.followStages(work, ifStage(l.plans(), l.planned), ifStage(l.compiled.Reduce != nil, l.summary))
+	err = c.followStages(work, ifStage(l.plans(), l.planned), ifStage(l.prepared.Reducer != nil, l.summary))
 	if err != nil && ctx.Err() == nil && work.Err() != nil {
 		err = context.Cause(work) // the feed or the watch of the server stopped the run
 	}
@@ -186,7 +186,7 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 }
 
 // plans reports whether the planner must still run.
-func (l *local) plans() bool { return l.compiled.Planner != nil && l.items == nil }
+func (l *local) plans() bool { return l.prepared.Planner != nil && l.items == nil }
 
 // fed returns the batch that this process feeds.
 func (l *local) fed() batch.ID {
@@ -199,7 +199,7 @@ func (l *local) fed() batch.ID {
 // payloads yields all jobs by index.
 func (l *local) payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 	if l.items == nil {
-		return l.compiled.Payloads(ctx)
+		return l.prepared.Payloads(ctx)
 	}
 	return func(yield func([]byte, error) bool) {
 		for _, item := range l.items {
@@ -238,7 +238,7 @@ func (l *local) dismiss(ctx context.Context, background *sync.WaitGroup) {
 func (l *local) feed(ctx context.Context) error {
 	jobs := l.missing(ctx)
 	if !l.plans() && l.items == nil {
-		sorted, err := sortJobs(ctx, l.compiled.Plan, l.compiled.Total, l.compiled.Openings, jobs, l.say)
+		sorted, err := sortJobs(ctx, l.prepared.Jobs, l.prepared.Total, l.prepared.Openings, jobs, l.say)
 		if err != nil {
 			return err
 		}
@@ -313,7 +313,7 @@ func (l *local) trim(ctx context.Context, upTo int64, timeline string) error {
 	case l.room <- struct{}{}:
 	default:
 	}
-	if l.compiled.Reduce != nil {
+	if l.prepared.Reducer != nil {
 		return nil // the reducer needs all results
 	}
 	return l.store.TrimResults(ctx, l.id, upTo, timeline)

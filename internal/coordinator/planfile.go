@@ -40,7 +40,7 @@ func openPlanFile(out string) (*planFile, error) {
 }
 
 // resume returns the batch to resume and its jobs. held is the batch of the results file; "" if that is empty.
-func (p *planFile) resume(held batch.ID, planner *spec.Plan) (id batch.ID, items [][]byte, err error) {
+func (p *planFile) resume(held batch.ID, planner *spec.Compiled) (id batch.ID, items [][]byte, err error) {
 	switch {
 	case p.made == nil && held == "":
 		return "", nil, nil
@@ -58,7 +58,7 @@ func (p *planFile) resume(held batch.ID, planner *spec.Plan) (id batch.ID, items
 }
 
 // check returns an error if the planner's prompt, schema, tools or sampling have changed, unless force is set.
-func (p *planFile) check(planner *spec.Plan, asks, prints spec.Question, force bool) error {
+func (p *planFile) check(planner *spec.Compiled, asks, prints spec.Question, force bool) error {
 	if p.made == nil || force {
 		return nil
 	}

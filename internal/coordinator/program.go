@@ -64,17 +64,17 @@ func (p *Program) Run(ctx context.Context, each func(batch.Result) error) error 
 		return inputError(withoutLines(err))
 	}
 	defer s.Close()
-	compiled, err := compile(ctx, s, "")
+	prepared, err := compile(ctx, s, "")
 	if err != nil {
 		return withoutLines(err)
 	}
-	for _, note := range compiled.Notes {
+	for _, note := range prepared.Notes {
 		p.say(note)
 	}
 	if p.Redis != "" {
-		err = p.onCluster(ctx, s, compiled, connect, &callback{call: each})
+		err = p.onCluster(ctx, s, prepared, connect, &callback{call: each})
 	} else {
-		err = p.here(ctx, s, compiled, &callback{call: each})
+		err = p.here(ctx, s, prepared, &callback{call: each})
 	}
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -107,36 +107,36 @@ func withoutLines(err error) error {
 }
 
 // here runs the batch in this process.
-func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each *callback) error {
+func (p *Program) here(ctx context.Context, s *spec.Spec, prepared *spec.Prepared, each *callback) error {
 	tools, err := localTools(ctx, localToolOptions{
 		root: p.ToolsRoot, file: p.ToolsFile, own: p.Tools, getenv: os.Getenv, logger: p.Logger,
-	}, c)
+	}, prepared)
 	if err != nil {
 		return err
 	}
 	defer tools.close()
 	from := candidates{given: p.Backend, by: "a Backend", spec: s.Backend, env: os.Getenv("BATCHAGENT_BACKEND"), local: p.Local}
 	if p.Simulated {
-		from = candidates{simulate: true, tools: min(len(c.Plan.Tools), c.Plan.MaxTurns-1)}
+		from = candidates{simulate: true, tools: min(len(prepared.Jobs.Tools), prepared.Jobs.MaxTurns-1)}
 	}
 	server, err := chooseBackend(ctx, from, dial.Options{Logger: p.Logger, Getenv: os.Getenv})
 	if err != nil {
 		return err
 	}
 	defer server.close()
-	model, err := server.modelFor(c)
+	model, err := server.modelFor(prepared)
 	if err != nil {
 		return err
 	}
 	if p.Reuse != "" {
-		reuse, err := localReuse(ctx, p.Reuse, c, tools.pool, model, p.say)
+		reuse, err := localReuse(ctx, p.Reuse, prepared, tools.pool, model, p.say)
 		if err != nil {
 			return err
 		}
 		defer reuse.close()
 	}
 	l := &local{
-		compiled: c, server: server, tools: tools.pool, workers: 1, logger: p.Logger, id: statestore.NewID(time.Now()),
+		prepared: prepared, server: server, tools: tools.pool, workers: 1, logger: p.Logger, id: statestore.NewID(time.Now()),
 		sink: each, planned: &callback{call: p.Planned}, summary: &callback{call: p.Reduced}, say: p.say,
 	}
 	l.check = func(id batch.ID, output json.RawMessage) error {
@@ -157,7 +157,7 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, c *spec.Compiled, each
 
 // onCluster submits the batch and follows it. The submission stays booked until every result was delivered, so that a
 // restarted program finds its batch.
-func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled, connect connector, each *callback) error {
+func (p *Program) onCluster(ctx context.Context, s *spec.Spec, prepared *spec.Prepared, connect connector, each *callback) error {
 	if len(p.Tools) > 0 {
 		names := make([]string, len(p.Tools))
 		for i, t := range p.Tools {
@@ -173,7 +173,7 @@ func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled,
 	for _, warning := range store.Warnings(ctx) {
 		p.say(warning)
 	}
-	sub := &Submission{load: consignmentOf(s, c), Total: c.Total, console: NewConsole(io.Discard, lines{p.say})}
+	sub := &Submission{load: consignmentOf(s, prepared), Total: prepared.Total, console: NewConsole(io.Discard, lines{p.say})}
 	if err := sub.CheckTools(ctx, store); err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func (p *Program) onCluster(ctx context.Context, s *spec.Spec, c *spec.Compiled,
 		return err
 	}
 	collect := &collector{store: store, id: sub.ID, sink: each, patience: patience{store: store, say: p.say}}
-	planned, reduced := ifStage(c.Planner != nil, &callback{call: p.Planned}), ifStage(c.Reduce != nil, &callback{call: p.Reduced})
+	planned, reduced := ifStage(prepared.Planner != nil, &callback{call: p.Planned}), ifStage(prepared.Reducer != nil, &callback{call: p.Reduced})
 	if err := collect.followStages(ctx, planned, reduced); err != nil {
 		return err
 	}

@@ -18,18 +18,18 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// maxJobLine limits one job line of a received plan. An input has at most 16 MiB and may be escaped.
+// maxJobLine limits one job line of a received batch. An input has at most 16 MiB and may be escaped.
 const maxJobLine = 18 << 20
 
-// Sent is a batch received over a network: a spec, or a plan that the sender compiled, and its inputs or jobs.
+// Sent is a batch received over a network: a spec, or one that the sender compiled, and its inputs or jobs.
 type Sent struct {
 	Spec []byte // YAML or JSON; must not name files
 	Name string // display name of the spec; ends in .yaml or .json
-	Plan []byte // JSON of a [spec.Plan]; nil with a spec
+	Plan []byte // JSON of a [spec.Compiled]; nil with a spec
 	// Planner and Reduce are the plans of the batch's stages if Plan is set. Nil means that the stage is missing. With
 	// a Planner no jobs follow.
 	Planner, Reduce []byte
-	// Inputs are the spec's inputs, as JSON lines by default, or the plan's jobs, one [spec.Payload] per line. They are
+	// Inputs are the spec's inputs, as JSON lines by default, or the jobs, one [spec.Payload] per line. They are
 	// copied to a temporary file as they arrive, so that memory does not grow with them.
 	Inputs io.Reader
 	Owner  string // default for a spec without an owner
@@ -44,20 +44,20 @@ func Receive(ctx context.Context, sent Sent, c *Console) (*Submission, error) {
 	if err != nil {
 		return nil, inputError(err)
 	}
-	compiled, err := s.Compile(ctx)
+	prepared, err := s.Prepare(ctx)
 	if err == nil && !s.Takes() {
 		err = nothingMore(sent.Inputs)
 	}
 	if err != nil {
 		return nil, errors.Join(inputError(err), s.Close())
 	}
-	compiled.Plan.Owner = cmp.Or(compiled.Plan.Owner, sent.Owner)
-	ownStages(compiled.Plan, compiled.Planner, compiled.Reduce)
-	for _, note := range compiled.Notes {
+	prepared.Jobs.Owner = cmp.Or(prepared.Jobs.Owner, sent.Owner)
+	ownStages(prepared.Jobs, prepared.Planner, prepared.Reducer)
+	for _, note := range prepared.Notes {
 		c.Say(note)
 	}
 	sayHints(s, c.Say)
-	return prepared(s, compiled, c), nil
+	return submissionOf(s, prepared, c), nil
 }
 
 // nothingMore returns an error if r holds inputs, because they would be ignored.
@@ -111,7 +111,7 @@ func receivePlan(ctx context.Context, sent Sent, c *Console) (*Submission, error
 		}
 		o.total++
 	}
-	o.openings = func() []string { return sample.Openings(o.plan, nil) }
+	o.openings = func() []string { return sample.Openings(o.compiled, nil) }
 	if o.total == 0 {
 		return nil, errors.Join(usagef("no jobs came after the plan: nothing to do"), drop())
 	}
@@ -136,26 +136,26 @@ func receiveStages(sent Sent) (consignment, error) {
 	for _, stage := range []struct {
 		name string
 		text []byte
-		to   **spec.Plan
-	}{{"plan", sent.Plan, &o.plan}, {"planner", sent.Planner, &o.planner}, {"reduce", sent.Reduce, &o.reduce}} {
+		to   **spec.Compiled
+	}{{"plan", sent.Plan, &o.compiled}, {"planner", sent.Planner, &o.planner}, {"reduce", sent.Reduce, &o.reduce}} {
 		if stage.text == nil {
 			continue
 		}
-		p, err := spec.ParsePlan(stage.text)
+		c, err := spec.ParseCompiled(stage.text)
 		if err == nil {
-			err = runnable(p)
+			err = runnable(c)
 		}
 		if err != nil {
 			return o, fmt.Errorf("%s: %w", stage.name, err)
 		}
-		*stage.to = p
+		*stage.to = c
 	}
-	for _, stage := range []*spec.Plan{o.planner, o.reduce} {
+	for _, stage := range []*spec.Compiled{o.planner, o.reduce} {
 		if stage != nil {
-			stage.Priority, stage.TTL = o.plan.Priority, o.plan.TTL
+			stage.Priority, stage.TTL = o.compiled.Priority, o.compiled.TTL
 		}
 	}
-	ownStages(o.plan, o.planner, o.reduce)
+	ownStages(o.compiled, o.planner, o.reduce)
 	if o.reduce != nil && len(o.reduce.Tools) > 0 {
 		return o, errors.New("reduce: a reducer has no tools")
 	}
@@ -173,36 +173,36 @@ func receiveStages(sent Sent) (consignment, error) {
 	return o, nil
 }
 
-// runnable returns an error for a plan that no worker can run or no spec can produce.
-func runnable(plan *spec.Plan) error {
-	toolless := *plan
+// runnable returns an error for a compiled spec that no worker can run or no spec can produce.
+func runnable(compiled *spec.Compiled) error {
+	toolless := *compiled
 	toolless.Tools = nil // checked against the workers' tools later
 	if _, err := agent.Compile(&toolless, nil, backend.Model{}); err != nil {
 		return err
 	}
-	if err := plan.Sampling.CheckExtraBody(); err != nil {
-		return fmt.Errorf("the plan %q: %w", plan.Name, err)
+	if err := compiled.Sampling.CheckExtraBody(); err != nil {
+		return fmt.Errorf("the plan %q: %w", compiled.Name, err)
 	}
-	if plan.Order != "" && plan.Order != spec.OrderInput {
-		return fmt.Errorf("the plan %q has the order %q; it must be %q or missing", plan.Name, plan.Order, spec.OrderInput)
+	if compiled.Order != "" && compiled.Order != spec.OrderInput {
+		return fmt.Errorf("the plan %q has the order %q; it must be %q or missing", compiled.Name, compiled.Order, spec.OrderInput)
 	}
-	if plan.Plans != "" || plan.Reduces != "" {
-		return fmt.Errorf("the plan %q is a stage of another batch; its stages are sent with a batch, as planner and reduce", plan.Name)
+	if compiled.Plans != "" || compiled.Reduces != "" {
+		return fmt.Errorf("the spec %q is a stage of another batch; its stages are sent with a batch, as planner and reduce", compiled.Name)
 	}
-	if plan.MaxAttempts < 1 || plan.TTL <= 0 {
-		return fmt.Errorf("the plan %q has max_attempts %d and ttl %s; both must be above 0", plan.Name, plan.MaxAttempts, plan.TTL)
+	if compiled.MaxAttempts < 1 || compiled.TTL <= 0 {
+		return fmt.Errorf("the spec %q has max_attempts %d and ttl %s; both must be above 0", compiled.Name, compiled.MaxAttempts, compiled.TTL)
 	}
 	return nil
 }
 
-// sendable reports whether a line is a valid job from a sender: an input, or the reason why it is missing. If the plan
+// sendable reports whether a line is a valid job from a sender: an input, or the reason why it is missing. If the compiled spec
 // holds all values of a job, its input is empty; earlier coordinators send it as {}.
 func sendable(line []byte) bool {
-	var p spec.Payload
-	if json.Unmarshal(line, &p) != nil || p.Item != nil || p.Ended != nil || p.Reduce != nil {
+	var payload spec.Payload
+	if json.Unmarshal(line, &payload) != nil || payload.Item != nil || payload.Ended != nil || payload.Reduce != nil {
 		return false
 	}
-	return p.Input != nil || p.Bad != "" || string(bytes.Join(bytes.Fields(line), nil)) == "{}"
+	return payload.Input != nil || payload.Bad != "" || string(bytes.Join(bytes.Fields(line), nil)) == "{}"
 }
 
 // jobLines yields the lines of r. Each line must be a job.

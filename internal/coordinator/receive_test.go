@@ -12,7 +12,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// A sent plan must not set request fields that a spec cannot set.
+// A sent compiled spec must not set request fields that a spec cannot set.
 func TestReceiveRefusesReservedRequestFields(t *testing.T) {
 	t.Parallel()
 	for says, extra := range map[string]map[string]json.RawMessage{
@@ -20,7 +20,7 @@ func TestReceiveRefusesReservedRequestFields(t *testing.T) {
 		"sampling.extra_body.priority is set by batchagent": {"top_k": json.RawMessage("20"), "priority": json.RawMessage("-9")},
 		"at most 16384 bytes":                               {"big": json.RawMessage(`"` + strings.Repeat("x", 20_000) + `"`)},
 	} {
-		plan, err := json.Marshal(spec.Plan{Name: "p", Task: "{x}", MaxTurns: 1, MaxAttempts: 1, TTL: time.Hour, Sampling: spec.Sampling{ExtraBody: extra}})
+		plan, err := json.Marshal(spec.Compiled{Name: "p", Task: "{x}", MaxTurns: 1, MaxAttempts: 1, TTL: time.Hour, Sampling: spec.Sampling{ExtraBody: extra}})
 		require.NoError(t, err)
 		s, err := Receive(t.Context(), Sent{Plan: plan, Inputs: strings.NewReader(`{"in":{"x":"1"}}`)}, NewConsole(&bytes.Buffer{}, &bytes.Buffer{}))
 		if says == "" {

@@ -33,20 +33,20 @@ func (m maker) String() string {
 	return m.model
 }
 
-// othersAllowed reports whether a plan accepts results of any model.
-func othersAllowed(p *spec.Plan) bool { return p.AnyModel }
+// othersAllowed reports whether a spec accepts results of any model.
+func othersAllowed(c *spec.Compiled) bool { return c.AnyModel }
 
 // resumer decides which results of a file a run keeps.
 type resumer struct {
-	path    string
-	spec    string
-	plan    *spec.Plan
-	now     maker
-	asks    spec.Question
-	prints  spec.Question // for the same jobs, with the present model
-	effects bool          // a tool has side effects
-	force   bool
-	csv     bool
+	path     string
+	spec     string
+	compiled *spec.Compiled
+	now      maker
+	asks     spec.Question
+	prints   spec.Question // for the same jobs, with the present model
+	effects  bool          // a tool has side effects
+	force    bool
+	csv      bool
 
 	answers []answer // sorted by index
 	makers  []maker
@@ -55,37 +55,37 @@ type resumer struct {
 }
 
 // newResumer prepares a resumer and reads nothing yet. tools are the tools of the run.
-func newResumer(o RunOptions, plan *spec.Plan, tools *toolpool.Pool, model backend.Model) (*resumer, error) {
+func newResumer(o RunOptions, compiled *spec.Compiled, tools *toolpool.Pool, model backend.Model) (*resumer, error) {
 	r := &resumer{
-		path: o.Out, spec: o.Spec, plan: plan, force: o.Force, now: maker{cmp.Or(plan.Model, model.ID), model.Simulated},
-		effects: hasEffects(plan, tools),
+		path: o.Out, spec: o.Spec, compiled: compiled, force: o.Force, now: maker{cmp.Or(compiled.Model, model.ID), model.Simulated},
+		effects: hasEffects(compiled, tools),
 	}
 	var err error
-	if r.asks, err = questionOf(plan, tools); err != nil {
+	if r.asks, err = questionOf(compiled, tools); err != nil {
 		return nil, err
 	}
-	names := make([]string, len(plan.Tools))
-	for i, name := range plan.Tools {
+	names := make([]string, len(compiled.Tools))
+	for i, name := range compiled.Tools {
 		names[i] = toolpool.WireName(name)
 	}
-	r.prints, err = plan.Question(r.now.model, names)
+	r.prints, err = compiled.Question(r.now.model, names)
 	return r, err
 }
 
-// questionOf returns the question that a worker with these tools sends for the jobs of a plan.
-func questionOf(plan *spec.Plan, tools *toolpool.Pool) (spec.Question, error) {
-	asked := make([]spec.AskedTool, len(plan.Tools))
-	for i, name := range plan.Tools {
+// questionOf returns the question that a worker with these tools sends for the jobs of a compiled spec.
+func questionOf(compiled *spec.Compiled, tools *toolpool.Pool) (spec.Question, error) {
+	asked := make([]spec.AskedTool, len(compiled.Tools))
+	for i, name := range compiled.Tools {
 		t, _ := tools.Lookup(toolpool.WireName(name)) // localTools has already refused missing tools
-		asked[i] = spec.AskedTool{Name: t.Name, Version: t.Version, MaxTokens: plan.ToolSettings[name].MaxTokens}
+		asked[i] = spec.AskedTool{Name: t.Name, Version: t.Version, MaxTokens: compiled.ToolSettings[name].MaxTokens}
 	}
-	return plan.Asks(asked)
+	return compiled.Asks(asked)
 }
 
-func hasEffects(plan *spec.Plan, tools *toolpool.Pool) bool {
-	return slices.ContainsFunc(plan.Tools, func(name string) bool {
+func hasEffects(compiled *spec.Compiled, tools *toolpool.Pool) bool {
+	return slices.ContainsFunc(compiled.Tools, func(name string) bool {
 		t, _ := tools.Lookup(toolpool.WireName(name))
-		return t.Share == toolpool.Effect || plan.ToolSettings[name].Share == string(toolpool.Effect)
+		return t.Share == toolpool.Effect || compiled.ToolSettings[name].Share == string(toolpool.Effect)
 	})
 }
 
@@ -123,8 +123,8 @@ func (r *resumer) readAnswers(f *File) error {
 }
 
 func (r *resumer) answerOf(result batch.Result) answer {
-	a := answer{index: result.Index, lost: result.Status != batch.OK, again: mayPassNow(result, r.plan), maker: r.makerOf(result)}
-	if !a.lost && !standsUnder(result, r.plan.Sampling.MaxTokens) {
+	a := answer{index: result.Index, lost: result.Status != batch.OK, again: mayPassNow(result, r.compiled), maker: r.makerOf(result)}
+	if !a.lost && !standsUnder(result, r.compiled.Sampling.MaxTokens) {
 		return a
 	}
 	var ok bool
@@ -138,17 +138,17 @@ func (r *resumer) answerOf(result batch.Result) answer {
 
 // mayPassNow reports whether a job without output runs again, because its error may pass or the limit that it reached
 // was raised.
-func mayPassNow(r batch.Result, p *spec.Plan) bool {
+func mayPassNow(r batch.Result, c *spec.Compiled) bool {
 	switch {
 	case r.Status == batch.OK:
 		return false
 	case r.Error == nil, r.Error.Unfinished(), r.Status == batch.StatusCancelled:
 		return true
 	case r.Error.Type == batch.OutputTruncated:
-		limit := p.Sampling.MaxTokens
+		limit := c.Sampling.MaxTokens
 		return limit != r.MaxTokens && (limit == 0 || limit > r.MaxTokens)
 	case r.Error.Type == batch.TurnsExhausted:
-		return p.MaxTurns > r.Turns
+		return c.MaxTurns > r.Turns
 	}
 	return false
 }
@@ -188,14 +188,14 @@ func (r *resumer) readJobs(ctx context.Context, payloads iter.Seq2[[]byte, error
 	return nil
 }
 
-func (r *resumer) keysOf(payload []byte, older bool) (question, fingerprint key, err error) {
-	var p spec.Payload
-	if err := json.Unmarshal(payload, &p); err != nil {
+func (r *resumer) keysOf(text []byte, older bool) (question, fingerprint key, err error) {
+	var payload spec.Payload
+	if err := json.Unmarshal(text, &payload); err != nil {
 		return question, fingerprint, fmt.Errorf("read a job: %w", err)
 	}
-	question, _ = keyOf(r.asks.Of(r.plan, &p))
+	question, _ = keyOf(r.asks.Of(r.compiled, &payload))
 	if older {
-		fingerprint, _ = keyOf(r.prints.Of(r.plan, &p))
+		fingerprint, _ = keyOf(r.prints.Of(r.compiled, &payload))
 	}
 	return question, fingerprint, nil
 }
@@ -230,7 +230,7 @@ func (r *resumer) wayOut() string {
 
 // checkMakers returns an error for results of another model, unless the spec accepts any model.
 func (r *resumer) checkMakers() error {
-	if othersAllowed(r.plan) {
+	if othersAllowed(r.compiled) {
 		return nil
 	}
 	others := map[maker]int64{}

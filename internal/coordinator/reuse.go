@@ -51,10 +51,10 @@ func (r *rowReuse) close() {
 	}
 }
 
-// openReuse reads the positions of earlier results. from is a batch ID, [ReuseOwner] for all batches of plan's owner,
+// openReuse reads the positions of earlier results. from is a batch ID, [ReuseOwner] for all batches of the spec's owner,
 // or the path of a results file. The caller closes it.
-func openReuse(ctx context.Context, from string, plan *spec.Plan, connect connector, say func(string)) (_ *rowReuse, err error) {
-	r := &rowReuse{name: from, maxTokens: plan.Sampling.MaxTokens, prices: plan.Prices, places: map[key]place{}}
+func openReuse(ctx context.Context, from string, compiled *spec.Compiled, connect connector, say func(string)) (_ *rowReuse, err error) {
+	r := &rowReuse{name: from, maxTokens: compiled.Sampling.MaxTokens, prices: compiled.Prices, places: map[key]place{}}
 	defer func() {
 		if err != nil {
 			r.close()
@@ -65,10 +65,10 @@ func openReuse(ctx context.Context, from string, plan *spec.Plan, connect connec
 	case from == ReuseOwner && connect == nil:
 		return nil, usagef("--reuse %s: the batches of an owner are in a cluster's Redis, which this command does not use; use --reuse FILE", from)
 	case from == ReuseOwner:
-		if r.pasts, err = openOwnersPasts(ctx, connect, plan.Owner, say); err != nil {
+		if r.pasts, err = openOwnersPasts(ctx, connect, compiled.Owner, say); err != nil {
 			return nil, fmt.Errorf("--reuse %s: %w", from, err)
 		}
-		r.name = plural(int64(len(r.pasts)), "batch", "batches") + " of " + plan.Owner
+		r.name = plural(int64(len(r.pasts)), "batch", "batches") + " of " + compiled.Owner
 	case notID != nil:
 		file, err := openFilePast(from, from)
 		if err != nil {
@@ -174,16 +174,16 @@ func (r *rowReuse) find(ctx context.Context, fingerprint string) (*spec.Reuse, e
 }
 
 // attach makes the jobs of c use earlier results. model is the model that runs them.
-func (r *rowReuse) attach(c *spec.Compiled, model string) error {
-	names := make([]string, len(c.Plan.Tools))
-	for i, name := range c.Plan.Tools {
+func (r *rowReuse) attach(p *spec.Prepared, model string) error {
+	names := make([]string, len(p.Jobs.Tools))
+	for i, name := range p.Jobs.Tools {
 		names[i] = toolpool.WireName(name)
 	}
-	q, err := c.Plan.Question(model, names)
+	q, err := p.Jobs.Question(model, names)
 	if err != nil {
 		return err
 	}
-	c.Reuse(r.name, q, r.find)
+	p.Reuse(r.name, q, r.find)
 	return nil
 }
 
@@ -219,19 +219,19 @@ func effectTools(pool *toolpool.Pool, names []string) error {
 var errReusePlan = usagef("--reuse does not go with plan: the jobs' questions are unknown before the plan is made")
 
 // localReuse makes the jobs of a batch in this process use earlier results.
-func localReuse(ctx context.Context, from string, c *spec.Compiled, tools *toolpool.Pool, model backend.Model, say func(string)) (*rowReuse, error) {
-	if c.Planner != nil {
+func localReuse(ctx context.Context, from string, p *spec.Prepared, tools *toolpool.Pool, model backend.Model, say func(string)) (*rowReuse, error) {
+	if p.Planner != nil {
 		return nil, errReusePlan
 	}
-	if err := effectTools(tools, c.Plan.Tools); err != nil {
+	if err := effectTools(tools, p.Jobs.Tools); err != nil {
 		return nil, err
 	}
-	r, err := openReuse(ctx, from, c.Plan, nil, say)
+	r, err := openReuse(ctx, from, p.Jobs, nil, say)
 	if err != nil {
 		return nil, err
 	}
 	r.simulated = &model.Simulated
-	return r, r.attach(c, cmp.Or(c.Plan.Model, model.ID))
+	return r, r.attach(p, cmp.Or(p.Jobs.Model, model.ID))
 }
 
 // Reuse makes the batch's jobs use earlier results for the same questions, from a batch in Redis or a results file.
@@ -249,16 +249,16 @@ func (s *Submission) Reuse(ctx context.Context, from string, store *statestore.S
 		return err
 	}
 	connect := func(context.Context) (*statestore.Store, error) { return store, nil }
-	if s.reuse, err = openReuse(ctx, from, s.load.plan, connect, s.console.Say); err != nil {
+	if s.reuse, err = openReuse(ctx, from, s.load.compiled, connect, s.console.Say); err != nil {
 		return err
 	}
-	return s.reuse.attach(s.load.compiled, model)
+	return s.reuse.attach(s.load.prepared, model)
 }
 
-// runningModel returns the model on which workers will run the plan.
+// runningModel returns the model on which workers will run the batch.
 func (s *Submission) runningModel(workers []batch.WorkerRecord) (string, error) {
-	if s.load.plan.Model != "" {
-		return s.load.plan.Model, nil
+	if s.load.compiled.Model != "" {
+		return s.load.compiled.Model, nil
 	}
 	model := ""
 	for _, w := range workers {

@@ -59,20 +59,20 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	if o.Force && !o.Resume {
 		return usagef("--force goes with --resume: it drops results that no job asks for")
 	}
-	s, compiled, err := loadSpec(ctx, SubmitOptions{Spec: o.Spec, Owner: o.Owner, ToolsRoot: o.ToolsRoot, Stdin: o.Stdin}, con.Say)
+	s, prepared, err := loadSpec(ctx, SubmitOptions{Spec: o.Spec, Owner: o.Owner, ToolsRoot: o.ToolsRoot, Stdin: o.Stdin}, con.Say)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	tools, err := localTools(ctx, localToolOptions{
 		root: o.ToolsRoot, file: o.ToolsFile, drivers: o.Drivers, getenv: o.Getenv, logger: o.Logger,
-	}, compiled)
+	}, prepared)
 	if err != nil {
 		return err
 	}
 	defer tools.close()
 	r := &fileRun{options: o, console: con, tally: &Tally{}, local: local{
-		compiled: compiled, tools: tools.pool, workers: o.Workers, slots: o.MaxInflight, logger: o.Logger, tracer: o.Tracer,
+		prepared: prepared, tools: tools.pool, workers: o.Workers, slots: o.MaxInflight, logger: o.Logger, tracer: o.Tracer,
 		id: statestore.NewID(time.Now()), wait: o.Wait, say: con.Say, note: con.noting(o.Out == ""),
 	}}
 	var out *stream // nil if the results go to a file
@@ -90,13 +90,13 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	}
 	r.server, err = chooseBackend(ctx, candidates{
 		given: o.Backend, by: "--backend", insecure: o.InsecureKeys, spec: s.Backend, env: o.Getenv("BATCHAGENT_BACKEND"), local: o.Local,
-		simulate: true, tools: min(len(compiled.Plan.Tools), compiled.Plan.MaxTurns-1), wait: o.Wait.Longest, say: con.Say,
+		simulate: true, tools: min(len(prepared.Jobs.Tools), prepared.Jobs.MaxTurns-1), wait: o.Wait.Longest, say: con.Say,
 	}, dial.Options{Logger: o.Logger, Getenv: o.Getenv})
 	if err != nil {
 		return err
 	}
 	defer r.server.close()
-	model, err := r.server.modelFor(compiled)
+	model, err := r.server.modelFor(prepared)
 	if err != nil {
 		return err
 	}
@@ -113,14 +113,14 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 	r.announce(model)
 	began := time.Now()
 	if o.Reuse != "" {
-		reuse, err := localReuse(ctx, o.Reuse, compiled, tools.pool, model, con.Say)
+		reuse, err := localReuse(ctx, o.Reuse, prepared, tools.pool, model, con.Say)
 		if err != nil {
 			return err
 		}
 		defer reuse.close()
 		r.reread = reuse.restart
 		err = r.local.run(ctx, r.watch)
-		con.Say(reuse.summary(compiled.Total - r.earlier))
+		con.Say(reuse.summary(prepared.Total - r.earlier))
 		return r.conclude(ctx, began, err)
 	}
 	return r.conclude(ctx, began, r.local.run(ctx, r.watch))
@@ -153,7 +153,7 @@ func (r *fileRun) openFile(f format) (err error) {
 
 // resume loads the plan of an earlier run and the results of the file that still match jobs.
 func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
-	if r.compiled.Planner != nil {
+	if r.prepared.Planner != nil {
 		if err := r.resumePlan(model); err != nil {
 			return err
 		}
@@ -161,10 +161,10 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 	if r.file.present.count() == 0 {
 		return nil
 	}
-	if r.compiled.Reduce != nil && r.file.format.name() == "csv" {
+	if r.prepared.Reducer != nil && r.file.format.name() == "csv" {
 		return usagef("--resume: %s is a CSV file, which does not hold complete results, but the reducer reads them; use --format jsonl and another file", r.options.Out)
 	}
-	from, err := newResumer(r.options, r.compiled.Plan, r.tools, model)
+	from, err := newResumer(r.options, r.prepared.Jobs, r.tools, model)
 	if err != nil {
 		return err
 	}
@@ -178,9 +178,9 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 	r.file = file
 	r.id, r.have, r.still = r.file.Batch(), from.settled(), from.still
 	r.earlier = r.have.count()
-	r.compiled.Resumed(r.have.has)
+	r.prepared.Resumed(r.have.has)
 	r.console.Say(from.summary())
-	if r.compiled.Reduce != nil {
+	if r.prepared.Reducer != nil {
 		r.ended, err = openEnded(ctx, r.options.Out)
 	}
 	return err
@@ -196,7 +196,7 @@ func (r *fileRun) resumePlan(model backend.Model) error {
 	if file.made != nil && !r.options.Resume {
 		return usagef("%s exists already; --resume keeps this plan, another name for --out starts over", file.path)
 	}
-	planner := *r.compiled.Planner
+	planner := *r.prepared.Planner
 	planner.Model = cmp.Or(planner.Model, model.ID)
 	from, err := newResumer(r.options, &planner, r.tools, model)
 	if err != nil {
@@ -205,7 +205,7 @@ func (r *fileRun) resumePlan(model backend.Model) error {
 	if err := file.check(&planner, from.asks, from.prints, r.options.Force); err != nil {
 		return err
 	}
-	id, items, err := file.resume(r.file.Batch(), r.compiled.Planner)
+	id, items, err := file.resume(r.file.Batch(), r.prepared.Planner)
 	if err != nil {
 		return err
 	}
@@ -221,8 +221,8 @@ func (r *fileRun) resumePlan(model backend.Model) error {
 // total returns the number of jobs; 0 while they are planned.
 func (r *fileRun) total() int64 {
 	switch {
-	case r.compiled.Planner == nil:
-		return r.compiled.Total
+	case r.prepared.Planner == nil:
+		return r.prepared.Total
 	case r.items != nil:
 		return int64(len(r.items))
 	}
@@ -232,24 +232,24 @@ func (r *fileRun) total() int64 {
 func (r *fileRun) announce(model backend.Model) {
 	jobs := plural(r.total(), "job", "jobs")
 	if r.plans() {
-		jobs = fmt.Sprintf("jobs from a plan of at most %d", r.compiled.Planner.MaxItems)
+		jobs = fmt.Sprintf("jobs from a plan of at most %d", r.prepared.Planner.MaxItems)
 	}
-	r.console.Say(fmt.Sprintf("%s: %s, model %s at %s (%s)", r.compiled.Plan.Name, jobs, model.ID, r.server.Endpoint(), r.server.by))
+	r.console.Say(fmt.Sprintf("%s: %s, model %s at %s (%s)", r.prepared.Jobs.Name, jobs, model.ID, r.server.Endpoint(), r.server.by))
 	if r.simulated {
 		_, _ = io.WriteString(r.console.Stderr(), simulatedNote(r.options.Spec)+"\n")
 	}
-	if r.compiled.BadCount > 0 {
+	if r.prepared.BadCount > 0 {
 		r.console.Say(fmt.Sprintf("%s cannot be used and will fail as BadInput; the first is %s: %s",
-			plural(r.compiled.BadCount, "input", "inputs"), r.compiled.Bad[0].Where, r.compiled.Bad[0].Bad))
+			plural(r.prepared.BadCount, "input", "inputs"), r.prepared.Bad[0].Where, r.prepared.Bad[0].Bad))
 	}
 }
 
 // conclude prints the summary and returns the error of the run.
 func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) error {
 	sum := Summary{
-		Batch: r.id, Name: r.compiled.Plan.Name, Tally: *r.tally, Total: r.total(), Earlier: r.earlier,
+		Batch: r.id, Name: r.prepared.Jobs.Name, Tally: *r.tally, Total: r.total(), Earlier: r.earlier,
 		Wall: time.Since(began), Simulated: r.simulated, Spec: r.options.Spec, Out: r.options.Out,
-		PerTool: r.tools.Stats(), Prices: r.compiled.Plan.Prices, Stages: r.stages(),
+		PerTool: r.tools.Stats(), Prices: r.prepared.Jobs.Prices, Stages: r.stages(),
 	}
 	if paused, ok := errors.AsType[*PausedError](err); ok {
 		_, _ = io.WriteString(r.console.Stderr(), sum.String())
@@ -266,10 +266,10 @@ func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) erro
 		}
 		return err
 	}
-	if r.compiled.Planner != nil && err == nil {
+	if r.prepared.Planner != nil && err == nil {
 		sum.Plan = r.plan.says(r.id.Planner())
 	}
-	if r.compiled.Reduce != nil && err == nil {
+	if r.prepared.Reducer != nil && err == nil {
 		sum.Reduce = r.reduced.says(r.id.Reducer())
 	}
 	_, _ = io.WriteString(r.console.Stderr(), sum.String())
@@ -280,7 +280,7 @@ func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) erro
 	case err != nil:
 		r.console.Say("interrupted; a run with --out FILE can be continued with --resume")
 		return err
-	case sum.Failed+sum.Cancelled > 0, r.compiled.Planner != nil && !r.plan.ok(), r.compiled.Reduce != nil && !r.reduced.ok():
+	case sum.Failed+sum.Cancelled > 0, r.prepared.Planner != nil && !r.plan.ok(), r.prepared.Reducer != nil && !r.reduced.ok():
 		return ErrJobsFailed
 	}
 	return nil
@@ -288,11 +288,11 @@ func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) erro
 
 // stages returns the use of the batch's stages that have ended; nil if it has only jobs.
 func (r *fileRun) stages() []StageUse {
-	planner, reducer := r.compiled.Planner, r.compiled.Reduce
+	planner, reducer := r.prepared.Planner, r.prepared.Reducer
 	if planner == nil && reducer == nil {
 		return nil
 	}
-	out := []StageUse{{Stage: jobsStage, Batch: r.id, Usage: r.tally.Usage, Tools: r.tally.Tools, Prices: r.compiled.Plan.Prices}}
+	out := []StageUse{{Stage: jobsStage, Batch: r.id, Usage: r.tally.Usage, Tools: r.tally.Tools, Prices: r.prepared.Jobs.Prices}}
 	if planner != nil && r.plan.last != nil {
 		u := StageUse{Stage: planStage, Batch: r.id.Planner(), Usage: r.plan.last.Usage, Tools: r.plan.last.Tools, Prices: planner.Prices}
 		out = []StageUse{u, out[0]}

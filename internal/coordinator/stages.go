@@ -122,7 +122,7 @@ func (s *stageSink) items() int64 {
 	if !s.ok() {
 		return 0
 	}
-	items, err := (&spec.Plan{}).Items(s.last.Output)
+	items, err := (&spec.Compiled{}).Items(s.last.Output)
 	if err != nil {
 		return 0 // unreachable: the planner's worker validated it
 	}

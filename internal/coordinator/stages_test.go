@@ -70,8 +70,8 @@ func TestCreateRestoresForgottenStages(t *testing.T) {
 			})
 			require.NoError(t, err)
 			t.Cleanup(func() { _ = s.Close() })
-			plan := &spec.Plan{Name: "n", MaxAttempts: 3, TTL: time.Hour}
-			require.NoError(t, create(t.Context(), s, id, consignment{plan: plan, planner: plan, reduce: plan}))
+			compiled := &spec.Compiled{Name: "n", MaxAttempts: 3, TTL: time.Hour}
+			require.NoError(t, create(t.Context(), s, id, consignment{compiled: compiled, planner: compiled, reduce: compiled}))
 			for _, stage := range []batch.ID{id, id.Planner(), id.Reducer()} {
 				info, err := s.Info(t.Context(), stage)
 				require.NoError(t, err)

@@ -22,21 +22,21 @@ import (
 )
 
 // loadSpec reads and validates a spec and all its inputs. The caller closes the Spec.
-func loadSpec(ctx context.Context, o SubmitOptions, say func(string)) (*spec.Spec, *spec.Compiled, error) {
+func loadSpec(ctx context.Context, o SubmitOptions, say func(string)) (*spec.Spec, *spec.Prepared, error) {
 	s, err := spec.Load(o.Spec, spec.LoadOptions{ToolsRoot: o.ToolsRoot, Stdin: o.Stdin, Earlier: chained(o.Connect, say)})
 	if err != nil {
 		return nil, nil, inputError(err)
 	}
-	c, err := compile(ctx, s, o.Owner)
+	p, err := compile(ctx, s, o.Owner)
 	if err != nil {
 		_ = s.Close()
 		return nil, nil, err
 	}
-	for _, note := range c.Notes {
+	for _, note := range p.Notes {
 		say(note)
 	}
 	sayHints(s, say)
-	return s, c, nil
+	return s, p, nil
 }
 
 func sayHints(s *spec.Spec, say func(string)) {
@@ -47,25 +47,25 @@ func sayHints(s *spec.Spec, say func(string)) {
 
 // compile reads all inputs. A non-empty owner overrides the spec's. Without either, the owner is the user of the
 // operating system.
-func compile(ctx context.Context, s *spec.Spec, owner string) (*spec.Compiled, error) {
-	c, err := s.Compile(ctx)
+func compile(ctx context.Context, s *spec.Spec, owner string) (*spec.Prepared, error) {
+	p, err := s.Prepare(ctx)
 	if err != nil {
 		return nil, inputError(err)
 	}
 	switch {
 	case owner != "":
-		c.Plan.Owner = owner
-	case c.Plan.Owner == "":
+		p.Jobs.Owner = owner
+	case p.Jobs.Owner == "":
 		if u, err := user.Current(); err == nil {
-			c.Plan.Owner = u.Username
+			p.Jobs.Owner = u.Username
 		}
 	}
-	ownStages(c.Plan, c.Planner, c.Reduce)
-	return c, nil
+	ownStages(p.Jobs, p.Planner, p.Reducer)
+	return p, nil
 }
 
 // ownStages copies the owner of a batch to its stages. Nil stages are skipped.
-func ownStages(of *spec.Plan, stages ...*spec.Plan) {
+func ownStages(of *spec.Compiled, stages ...*spec.Compiled) {
 	for _, stage := range stages {
 		if stage != nil {
 			stage.Owner = of.Owner
@@ -81,10 +81,10 @@ func inputError(err error) error {
 	return &UsageError{err}
 }
 
-func headerOf(id batch.ID, p *spec.Plan) batch.Header {
+func headerOf(id batch.ID, c *spec.Compiled) batch.Header {
 	return batch.Header{
-		ID: id, Name: p.Name, Owner: p.Owner, Priority: p.Priority, Model: p.Model, AnyModel: p.AnyModel, Tools: p.Tools,
-		MaxAttempts: p.MaxAttempts, TTL: p.TTL, Budget: p.BatchBudget, Prices: p.Prices,
+		ID: id, Name: c.Name, Owner: c.Owner, Priority: c.Priority, Model: c.Model, AnyModel: c.AnyModel, Tools: c.Tools,
+		MaxAttempts: c.MaxAttempts, TTL: c.TTL, Budget: c.BatchBudget, Prices: c.Prices,
 	}
 }
 
@@ -103,26 +103,26 @@ func create(ctx context.Context, s *statestore.Store, id batch.ID, c consignment
 }
 
 func createOnce(ctx context.Context, s *statestore.Store, id batch.ID, c consignment) error {
-	header := headerOf(id, c.plan)
+	header := headerOf(id, c.compiled)
 	header.Sorted = c.sorted
 	header.Plan, header.Reduce = c.planner != nil, c.reduce != nil
 	if c.reduce != nil {
-		p := *c.reduce
-		p.Reduces = id
-		if err := createOne(ctx, s, headerOf(id.Reducer(), &p), &p); err != nil {
+		c := *c.reduce
+		c.Reduces = id
+		if err := createOne(ctx, s, headerOf(id.Reducer(), &c), &c); err != nil {
 			return err
 		}
 	}
-	if err := createOne(ctx, s, header, c.plan); err != nil || c.planner == nil {
+	if err := createOne(ctx, s, header, c.compiled); err != nil || c.planner == nil {
 		return err
 	}
-	p := *c.planner
-	p.Plans = id
-	return createOne(ctx, s, headerOf(id.Planner(), &p), &p)
+	planner := *c.planner
+	planner.Plans = id
+	return createOne(ctx, s, headerOf(id.Planner(), &planner), &planner)
 }
 
-func createOne(ctx context.Context, s *statestore.Store, h batch.Header, plan *spec.Plan) error {
-	text, err := json.Marshal(plan)
+func createOne(ctx context.Context, s *statestore.Store, h batch.Header, compiled *spec.Compiled) error {
+	text, err := json.Marshal(compiled)
 	if err != nil {
 		return fmt.Errorf("encode the plan of batch %s: %w", h.ID, err)
 	}
@@ -160,44 +160,44 @@ type Submission struct {
 
 // consignment is the content of a submission: the plans, and the jobs, which can be read repeatedly.
 type consignment struct {
-	plan        *spec.Plan
-	planner     *spec.Plan // makes the jobs; nil if they are known
-	reduce      *spec.Plan // reduces the results; nil without a reduction
+	compiled    *spec.Compiled
+	planner     *spec.Compiled // makes the jobs; nil if they are known
+	reduce      *spec.Compiled // reduces the results; nil without a reduction
 	total       int64
 	sorted      bool // the jobs are fed in another order than that of the inputs
 	payloads    func(context.Context) iter.Seq2[[]byte, error]
-	openings    func() []string        // of the prompts of some jobs, see [spec.Plan.Opening]
-	fingerprint func() (string, error) // equal for the same plan over the same inputs
+	openings    func() []string        // of the prompts of some jobs, see [spec.Compiled.Opening]
+	fingerprint func() (string, error) // equal for the same spec over the same inputs
 	close       func() error
-	compiled    *spec.Compiled // nil if the plan was sent
+	prepared    *spec.Prepared // nil if the spec was sent compiled
 }
 
-func consignmentOf(s *spec.Spec, c *spec.Compiled) consignment {
+func consignmentOf(s *spec.Spec, p *spec.Prepared) consignment {
 	return consignment{
-		plan: c.Plan, planner: c.Planner, reduce: c.Reduce, total: c.Total, payloads: c.Payloads, openings: c.Openings, fingerprint: c.Fingerprint,
-		close: s.Close, compiled: c,
+		compiled: p.Jobs, planner: p.Planner, reduce: p.Reducer, total: p.Total, payloads: p.Payloads, openings: p.Openings, fingerprint: p.Fingerprint,
+		close: s.Close, prepared: p,
 	}
 }
 
 // Prepare validates the spec and all its inputs and submits nothing. It needs Redis only if the inputs are in Redis.
 // The caller closes the Submission.
 func Prepare(ctx context.Context, o SubmitOptions, c *Console) (*Submission, error) {
-	s, compiled, err := loadSpec(ctx, o, c.Say)
+	s, prepared, err := loadSpec(ctx, o, c.Say)
 	if err != nil {
 		return nil, err
 	}
-	sub := prepared(s, compiled, c)
+	sub := submissionOf(s, prepared, c)
 	sub.durable = o.Durable
 	return sub, nil
 }
 
 // prepared returns the submission of a validated spec.
-func prepared(s *spec.Spec, compiled *spec.Compiled, c *Console) *Submission {
-	if compiled.BadCount > 0 {
+func submissionOf(s *spec.Spec, prepared *spec.Prepared, c *Console) *Submission {
+	if prepared.BadCount > 0 {
 		c.Say(fmt.Sprintf("%s cannot be used and will fail as BadInput; the first is %s: %s",
-			plural(compiled.BadCount, "input", "inputs"), compiled.Bad[0].Where, compiled.Bad[0].Bad))
+			plural(prepared.BadCount, "input", "inputs"), prepared.Bad[0].Where, prepared.Bad[0].Bad))
 	}
-	return &Submission{load: consignmentOf(s, compiled), Total: compiled.Total, console: c}
+	return &Submission{load: consignmentOf(s, prepared), Total: prepared.Total, console: c}
 }
 
 // Close releases the inputs.
@@ -220,14 +220,14 @@ func (s *Submission) fed() (id batch.ID, total int64) {
 	return s.ID, s.Total
 }
 
-// Plan returns the plan without inputs. The caller must not change it.
-func (s *Submission) Plan() *spec.Plan { return s.load.plan }
+// Compiled returns the compiled spec without inputs. The caller must not change it.
+func (s *Submission) Compiled() *spec.Compiled { return s.load.compiled }
 
 // CheckTools returns an error if no worker offers a tool of the batch. It also does if the batch shares a tool more
 // widely than every worker's operator allows. If no worker is up, it prints a warning instead. It does the same if
 // Redis does not answer; Submit waits for Redis.
 func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) error {
-	for _, stage := range []*spec.Plan{s.load.plan, s.load.planner} {
+	for _, stage := range []*spec.Compiled{s.load.compiled, s.load.planner} {
 		if stage == nil {
 			continue
 		}
@@ -238,8 +238,8 @@ func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) er
 	return nil
 }
 
-func (s *Submission) checkTools(ctx context.Context, store *statestore.Store, plan *spec.Plan) error {
-	wanted := plan.Tools
+func (s *Submission) checkTools(ctx context.Context, store *statestore.Store, compiled *spec.Compiled) error {
+	wanted := compiled.Tools
 	if len(wanted) == 0 {
 		return nil
 	}
@@ -258,7 +258,7 @@ func (s *Submission) checkTools(ctx context.Context, store *statestore.Store, pl
 	if err := toolset.Missing(wanted, offered); err != nil {
 		return &UsageError{err}
 	}
-	if err := narrows(plan, workers); err != nil {
+	if err := narrows(compiled, workers); err != nil {
 		return &UsageError{err}
 	}
 	if !able {
@@ -267,11 +267,11 @@ func (s *Submission) checkTools(ctx context.Context, store *statestore.Store, pl
 	return nil
 }
 
-// narrows returns an error if a plan shares a tool more widely than every worker that offers it allows.
-func narrows(plan *spec.Plan, workers []batch.WorkerRecord) error {
+// narrows returns an error if a spec shares a tool more widely than every worker that offers it allows.
+func narrows(compiled *spec.Compiled, workers []batch.WorkerRecord) error {
 	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(plan.ToolSettings)) {
-		own := plan.ToolSettings[name]
+	for _, name := range slices.Sorted(maps.Keys(compiled.ToolSettings)) {
+		own := compiled.ToolSettings[name]
 		var refused error
 		for _, w := range workers {
 			s, known := w.Sharing[toolpool.WireName(name)]
@@ -425,10 +425,10 @@ func (s *Submission) begin(ctx context.Context, book func(fresh batch.ID) (batch
 // each other line has a job. It does not send a planner's one job.
 func (s *Submission) Send(ctx context.Context, w io.Writer) error {
 	line, err := json.Marshal(struct {
-		Plan    *spec.Plan `json:"plan"`
-		Planner *spec.Plan `json:"planner,omitempty"`
-		Reduce  *spec.Plan `json:"reduce,omitempty"`
-	}{s.load.plan, s.load.planner, s.load.reduce})
+		Plan    *spec.Compiled `json:"plan"`
+		Planner *spec.Compiled `json:"planner,omitempty"`
+		Reduce  *spec.Compiled `json:"reduce,omitempty"`
+	}{s.load.compiled, s.load.planner, s.load.reduce})
 	if err != nil {
 		return fmt.Errorf("encode the plan: %w", err)
 	}

@@ -77,7 +77,7 @@ func TestSpecMayNarrowToolSharingButNotWidenIt(t *testing.T) {
 	of := func(share string, ttl time.Duration) batch.WorkerRecord {
 		return batch.WorkerRecord{Sharing: map[string]batch.ToolSharing{"files__read": {Share: share, TTL: ttl}}}
 	}
-	minute := &spec.Plan{ToolSettings: map[string]spec.ToolSetting{"files.read": {Share: "ttl", TTL: time.Minute}}}
+	minute := &spec.Compiled{ToolSettings: map[string]spec.ToolSetting{"files.read": {Share: "ttl", TTL: time.Minute}}}
 	for name, c := range map[string]struct {
 		workers []batch.WorkerRecord
 		refused string

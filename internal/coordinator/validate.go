@@ -15,7 +15,7 @@ import (
 // Validate checks a spec and all its inputs, and prints what would be submitted.
 func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 	var b strings.Builder
-	s, c, err := loadSpec(ctx, o, func(note string) {
+	s, p, err := loadSpec(ctx, o, func(note string) {
 		if strings.HasPrefix(note, "warning: ") {
 			b.WriteString(note + "\n")
 		}
@@ -24,42 +24,42 @@ func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 		return err
 	}
 	defer s.Close()
-	prompt, err := c.Plan.Task, error(nil)
-	if c.Planner == nil {
-		prompt, err = firstPrompt(ctx, c)
+	prompt, err := p.Jobs.Task, error(nil)
+	if p.Planner == nil {
+		prompt, err = firstPrompt(ctx, p)
 	}
 	if err != nil {
 		return err
 	}
-	p := c.Plan
+	c := p.Jobs
 	fmt.Fprintf(&b, "%s is valid\n\n", o.Spec)
-	if c.Planner == nil {
-		fmt.Fprintf(&b, "name           %s\njobs           %s\n", human.Visible(p.Name), count(c.Total))
+	if p.Planner == nil {
+		fmt.Fprintf(&b, "name           %s\njobs           %s\n", human.Visible(c.Name), count(p.Total))
 	} else {
-		fmt.Fprintf(&b, "name           %s\njobs           from a plan of at most %s\n", human.Visible(p.Name), plural(int64(c.Planner.MaxItems), "item", "items"))
-		fmt.Fprintf(&b, "planned        by %s; tools %s; %d turns, %d retries a turn, %d attempts\n", cmp.Or(c.Planner.Model, "the server's first model"),
-			cmp.Or(strings.Join(c.Planner.Tools, ", "), "none"), c.Planner.MaxTurns, c.Planner.MaxRetries, c.Planner.MaxAttempts)
+		fmt.Fprintf(&b, "name           %s\njobs           from a plan of at most %s\n", human.Visible(c.Name), plural(int64(p.Planner.MaxItems), "item", "items"))
+		fmt.Fprintf(&b, "planned        by %s; tools %s; %d turns, %d retries a turn, %d attempts\n", cmp.Or(p.Planner.Model, "the server's first model"),
+			cmp.Or(strings.Join(p.Planner.Tools, ", "), "none"), p.Planner.MaxTurns, p.Planner.MaxRetries, p.Planner.MaxAttempts)
 	}
-	for _, note := range c.Notes {
+	for _, note := range p.Notes {
 		fmt.Fprintf(&b, "note           %s\n", note)
 	}
-	if c.BadCount > 0 {
-		fmt.Fprintf(&b, "bad inputs     %s will fail as BadInput; the first is %s: %s\n", count(c.BadCount), c.Bad[0].Where, c.Bad[0].Bad)
+	if p.BadCount > 0 {
+		fmt.Fprintf(&b, "bad inputs     %s will fail as BadInput; the first is %s: %s\n", count(p.BadCount), p.Bad[0].Where, p.Bad[0].Bad)
 	}
-	fmt.Fprintf(&b, "model          %s\n", cmp.Or(p.Model, "the server's first"))
-	fmt.Fprintf(&b, "tools          %s\n", cmp.Or(strings.Join(p.Tools, ", "), "none"))
-	fmt.Fprintf(&b, "output schema  %s\n", cmp.Or(schemaSize(p), "none: the output is {\"text\": …}"))
-	if c.Reduce != nil {
-		fmt.Fprintf(&b, "reduced        by %s, when all jobs have a result\n", cmp.Or(c.Reduce.Model, "the server's first model"))
+	fmt.Fprintf(&b, "model          %s\n", cmp.Or(c.Model, "the server's first"))
+	fmt.Fprintf(&b, "tools          %s\n", cmp.Or(strings.Join(c.Tools, ", "), "none"))
+	fmt.Fprintf(&b, "output schema  %s\n", cmp.Or(schemaSize(c), "none: the output is {\"text\": …}"))
+	if p.Reducer != nil {
+		fmt.Fprintf(&b, "reduced        by %s, when all jobs have a result\n", cmp.Or(p.Reducer.Model, "the server's first model"))
 	}
-	fmt.Fprintf(&b, "limits         %d turns, %d retries a turn, %d attempts\n", p.MaxTurns, p.MaxRetries, p.MaxAttempts)
-	fmt.Fprintf(&b, "shared prefix  %s bytes, the same for every job\n", count(int64(len(p.System))))
-	if p.System != "" {
-		fmt.Fprintf(&b, "\n--- shared prefix\n%s\n", p.System)
+	fmt.Fprintf(&b, "limits         %d turns, %d retries a turn, %d attempts\n", c.MaxTurns, c.MaxRetries, c.MaxAttempts)
+	fmt.Fprintf(&b, "shared prefix  %s bytes, the same for every job\n", count(int64(len(c.System))))
+	if c.System != "" {
+		fmt.Fprintf(&b, "\n--- shared prefix\n%s\n", c.System)
 	}
-	if c.Planner != nil {
-		fmt.Fprintf(&b, "\n--- system prompt of the planner\n%s\n", c.Planner.System)
-		fmt.Fprintf(&b, "\n--- prompt of the planner\n%s\n", c.Planner.Task)
+	if p.Planner != nil {
+		fmt.Fprintf(&b, "\n--- system prompt of the planner\n%s\n", p.Planner.System)
+		fmt.Fprintf(&b, "\n--- prompt of the planner\n%s\n", p.Planner.Task)
 		fmt.Fprintf(&b, "\n--- prompt of each job, from its item\n%s\n", prompt)
 	} else {
 		fmt.Fprintf(&b, "\n--- prompt of the first job\n%s\n", prompt)
@@ -69,17 +69,17 @@ func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 }
 
 // firstPrompt renders the first usable input.
-func firstPrompt(ctx context.Context, c *spec.Compiled) (string, error) {
-	for data, err := range c.Payloads(ctx) {
+func firstPrompt(ctx context.Context, p *spec.Prepared) (string, error) {
+	for data, err := range p.Payloads(ctx) {
 		if err != nil {
 			return "", err
 		}
-		var p spec.Payload
-		if err := json.Unmarshal(data, &p); err != nil {
+		var payload spec.Payload
+		if err := json.Unmarshal(data, &payload); err != nil {
 			return "", fmt.Errorf("decode the first input: %w", err)
 		}
-		if p.Bad == "" {
-			text, err := c.Plan.Prompt(p.Input)
+		if payload.Bad == "" {
+			text, err := p.Jobs.Prompt(payload.Input)
 			if err != nil {
 				return "", &UsageError{fmt.Errorf("the first input: %w", err)}
 			}
@@ -89,9 +89,9 @@ func firstPrompt(ctx context.Context, c *spec.Compiled) (string, error) {
 	return "(no usable input)", nil
 }
 
-func schemaSize(p *spec.Plan) string {
-	if len(p.Schema) == 0 {
+func schemaSize(c *spec.Compiled) string {
+	if len(c.Schema) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s bytes", count(int64(len(p.Schema))))
+	return fmt.Sprintf("%s bytes", count(int64(len(c.Schema))))
 }

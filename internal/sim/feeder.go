@@ -50,7 +50,7 @@ func (w *world) phase(ctx context.Context, s *statestore.Store) (phase batch.Pha
 
 // submit creates the batch, feeds its jobs and seals it.
 func (w *world) submit(ctx context.Context, s *statestore.Store) error {
-	plan, err := w.cfg.plan()
+	plan, err := w.cfg.compiled()
 	if err != nil {
 		return err
 	}

@@ -15,9 +15,9 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// plan returns the compiled spec of the batch.
-func (c Config) plan() ([]byte, error) {
-	return json.Marshal(spec.Plan{
+// compiled returns the compiled spec of the batch.
+func (c Config) compiled() ([]byte, error) {
+	return json.Marshal(spec.Compiled{
 		Name: "sim", System: "You are probed.", Task: "Look at {n}.", Tools: c.tools(),
 		MaxTurns: c.turns + 1, MaxRetries: 3, MaxAttempts: c.maxAttempts, TTL: c.ttl,
 		Timeouts: spec.Timeouts{Turn: c.turnPatience, Tool: c.toolPatience},
@@ -27,7 +27,7 @@ func (c Config) plan() ([]byte, error) {
 // reducer returns the batch that reduces, and its compiled spec. All results fit into one call: with several, the parts of one
 // job would compete for slots in an order that the seed does not decide.
 func (c Config) reducer() (batch.Header, []byte, error) {
-	plan, err := json.Marshal(spec.Plan{
+	plan, err := json.Marshal(spec.Compiled{
 		Name: "sim/reduce", System: "You sum up.", Task: sumUp + "\n{" + spec.ResultsField + "}", Model: "m", Reduces: batchID,
 		MaxTurns: 1, MaxRetries: 3, MaxAttempts: c.maxAttempts, TTL: c.ttl, Timeouts: spec.Timeouts{Turn: c.turnPatience},
 	})

@@ -7,21 +7,21 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// question returns the hash of a job's question, computed from the plan and the payload alone.
+// question returns the hash of a job's question, computed from the compiled spec and the payload alone.
 func (c Config) question(payload []byte) (string, error) {
-	text, err := c.plan()
+	text, err := c.compiled()
 	if err != nil {
 		return "", err
 	}
-	plan, err := spec.ParsePlan(text)
+	compiled, err := spec.ParseCompiled(text)
 	if err != nil {
 		return "", err
 	}
-	tools := make([]spec.AskedTool, len(plan.Tools))
-	for i, name := range plan.Tools {
+	tools := make([]spec.AskedTool, len(compiled.Tools))
+	for i, name := range compiled.Tools {
 		tools[i].Name = name
 	}
-	asks, err := plan.Asks(tools)
+	asks, err := compiled.Asks(tools)
 	if err != nil {
 		return "", err
 	}
@@ -29,7 +29,7 @@ func (c Config) question(payload []byte) (string, error) {
 	if err := json.Unmarshal(payload, &job); err != nil {
 		return "", err
 	}
-	return asks.Of(plan, &job), nil
+	return asks.Of(compiled, &job), nil
 }
 
 // answers checks I10: a result belongs to its job's question. A job that was cancelled before any worker had it has no question.

@@ -95,9 +95,9 @@ func TestLongToolWaitsFreeTheCache(t *testing.T) {
 			c.Tools = pool
 		})
 		began := time.Now()
-		id := w.submit(24, func(p *spec.Plan) {
-			p.System = strings.Repeat("All agents share this. ", 80)
-			p.Tools, p.MaxTurns = []string{"look"}, toolTurns+1
+		id := w.submit(24, func(c *spec.Compiled) {
+			c.System = strings.Repeat("All agents share this. ", 80)
+			c.Tools, c.MaxTurns = []string{"look"}, toolTurns+1
 		})
 		time.Sleep(100 * time.Second)
 		s := worker.kv.state()

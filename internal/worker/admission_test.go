@@ -118,9 +118,9 @@ func (r reporting) Load(context.Context) (backend.Load, error) {
 // agentic runs 24 agents that grow to 8,000 tokens each, with a cache of 32,000 tokens.
 func agentic(t *testing.T, reports bool) (info batch.Info, took time.Duration, worker *running, w *world) {
 	w = newWorld(t, 0)
-	id := w.submit(24, func(p *spec.Plan) {
-		p.System = strings.Repeat("All agents share this. ", 80)
-		p.Tools, p.MaxTurns = []string{"look"}, toolTurns+1
+	id := w.submit(24, func(c *spec.Compiled) {
+		c.System = strings.Repeat("All agents share this. ", 80)
+		c.Tools, c.MaxTurns = []string{"look"}, toolTurns+1
 	})
 	e := newEngine(t, 2_000)
 	worker = w.start("node-1", func(c *Config) {

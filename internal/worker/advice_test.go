@@ -34,7 +34,7 @@ func TestCallsCarryHintsFromSiblings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		h := &hinted{server: w.server}
-		id := w.submit(10, func(p *spec.Plan) { p.MaxInflight = 1 })
+		id := w.submit(10, func(c *spec.Compiled) { c.MaxInflight = 1 })
 		worker := w.start("node-1", func(c *Config) {
 			pool, err := toolpool.New(toolpool.Config{})
 			require.NoError(t, err)

@@ -30,7 +30,7 @@ func (s observed) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 
 // suspects submits n jobs with two attempts each and lets a worker die with all of them.
 func (w *world) suspects(n int) batch.ID {
-	id := w.submit(n, func(p *spec.Plan) { p.Task, p.MaxAttempts = "suspect {x}", 2 })
+	id := w.submit(n, func(c *spec.Compiled) { c.Task, c.MaxAttempts = "suspect {x}", 2 })
 	_, jobs, err := w.store.Claim(w.t.Context(), statestore.ClaimParams{Batch: id, Consumer: "dead", Count: n, Lease: 15 * time.Second})
 	require.NoError(w.t, err)
 	require.Len(w.t, jobs, n)

@@ -72,9 +72,9 @@ func TestBadToolsFailNoJob(t *testing.T) {
 					Run: func(ctx context.Context, _ json.RawMessage) (string, error) { return run(ctx) }}))
 			}
 		})
-		id := w.submit(2, func(p *spec.Plan) {
-			p.Tools = names
-			p.Timeouts.Tool = time.Second
+		id := w.submit(2, func(c *spec.Compiled) {
+			c.Tools = names
+			c.Timeouts.Tool = time.Second
 		})
 		info := w.await(id, 5*time.Minute)
 		assert.EqualValues(t, 2, info.Counts.OK)

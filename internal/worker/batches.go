@@ -48,7 +48,7 @@ type work struct {
 	// Inputs of admission. jobs and payloadBytes belong to the claim loop.
 	prefixBytes, taskBytes, maxTurns int
 	jobs, payloadBytes               int              // of the jobs claimed so far
-	slots                            *scheduler.Slots // nil unless the plan limits its requests in flight
+	slots                            *scheduler.Slots // nil unless the spec limits its requests in flight
 	till                             *till
 	seeding                          *scheduler.Seeding // nil if seeding gains nothing
 	advisor                          scheduler.Advisor
@@ -210,62 +210,62 @@ func (b *batches) pauses() []batch.Pause {
 }
 
 func (b *batches) compile(id batch.ID, text []byte, bound string) (*work, error) {
-	plan, err := spec.ParsePlan(text)
+	compiled, err := spec.ParseCompiled(text)
 	if err != nil {
 		return nil, err
 	}
-	if plan.Model == "" && !plan.AnyModel {
-		plan.Model = bound
+	if compiled.Model == "" && !compiled.AnyModel {
+		compiled.Model = bound
 	}
-	model, err := pickModel(b.served(), plan.Model)
+	model, err := pickModel(b.served(), compiled.Model)
 	if err != nil {
 		return nil, err
 	}
-	tools := make([]toolpool.Tool, 0, len(plan.Tools))
-	for i, name := range plan.Tools {
+	tools := make([]toolpool.Tool, 0, len(compiled.Tools))
+	for i, name := range compiled.Tools {
 		t, ok := b.tools.Lookup(toolpool.WireName(name))
 		if !ok {
 			return nil, fmt.Errorf("it has no tool %q", name)
 		}
-		if own, ok := plan.ToolSettings[name]; ok {
-			delete(plan.ToolSettings, name)
-			plan.ToolSettings[t.Name] = own
+		if own, ok := compiled.ToolSettings[name]; ok {
+			delete(compiled.ToolSettings, name)
+			compiled.ToolSettings[t.Name] = own
 			if _, _, err := toolpool.Narrow(t, toolpool.Share(own.Share), own.TTL); err != nil {
 				b.log.Warn("the batch requests more sharing than the tool allows; the tool's setting applies", "batch", id, "reason", err)
 			}
 		}
-		plan.Tools[i] = t.Name
+		compiled.Tools[i] = t.Name
 		tools = append(tools, t)
 	}
 	var checks []func(json.RawMessage) error
 	if b.check != nil {
 		checks = append(checks, func(output json.RawMessage) error { return b.check(id, output) })
 	}
-	program, err := agent.Compile(plan, tools, model, checks...)
+	program, err := agent.Compile(compiled, tools, model, checks...)
 	if err != nil {
 		return nil, err
 	}
-	prefix := len(plan.System)
+	prefix := len(compiled.System)
 	for _, t := range tools {
 		prefix += len(t.Name) + len(t.Description) + len(t.Parameters)
 	}
-	maxTurns := plan.MaxTurns
+	maxTurns := compiled.MaxTurns
 	if len(tools) == 0 {
 		maxTurns = 1 // a repair turn is rare
 	}
 	w := &work{
 		binding: make(chan struct{}, 1),
-		id:      id, name: plan.Name, program: program, reduces: plan.Reduces, plans: plan.Plans, items: plan.Items,
-		prefixBytes: prefix, taskBytes: len(plan.Task),
+		id:      id, name: compiled.Name, program: program, reduces: compiled.Reduces, plans: compiled.Plans, items: compiled.Items,
+		prefixBytes: prefix, taskBytes: len(compiled.Task),
 		maxTurns: maxTurns,
 		till:     newTill(id, 1),
-		from:     scheduler.Candidate{Batch: string(id), Owner: plan.Owner, Priority: plan.Priority},
+		from:     scheduler.Candidate{Batch: string(id), Owner: compiled.Owner, Priority: compiled.Priority},
 		seeding:  seeds(b.can, prefix),
 	}
-	w.anyModel = plan.AnyModel
-	if plan.MaxInflight > 0 {
-		w.slots = scheduler.NewSlots(plan.MaxInflight)
-		w.maxAgents = 4 * plan.MaxInflight
+	w.anyModel = compiled.AnyModel
+	if compiled.MaxInflight > 0 {
+		w.slots = scheduler.NewSlots(compiled.MaxInflight)
+		w.maxAgents = 4 * compiled.MaxInflight
 	}
 	return w, nil
 }

@@ -44,7 +44,7 @@ func TestRedisForgetsATurn(t *testing.T) {
 		dial, redis := testredis.Pipe(t)
 		w.dial, w.server.looks = dial, 3
 		w.store = w.open()
-		id := w.submit(1, func(p *spec.Plan) { p.MaxAttempts, p.MaxTurns = 1, 8 })
+		id := w.submit(1, func(c *spec.Compiled) { c.MaxAttempts, c.MaxTurns = 1, 8 })
 		var log lines
 		worker := w.start("node-1", func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 		time.Sleep(10 * time.Second) // two turns are journalled, the third is under way
@@ -67,7 +67,7 @@ func TestRedisForgetsATurn(t *testing.T) {
 func TestRedisForgetsAResult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
-		id := w.submit(2, func(p *spec.Plan) { p.MaxAttempts = 1 })
+		id := w.submit(2, func(c *spec.Compiled) { c.MaxAttempts = 1 })
 		// State of a job with a forgotten result.
 		_, jobs, err := w.store.Claim(t.Context(), statestore.ClaimParams{Batch: id, Consumer: "node-1-x", Count: 1, Lease: 15 * time.Second})
 		require.NoError(t, err)
@@ -97,7 +97,7 @@ func TestRedisForgetsAResult(t *testing.T) {
 func TestRedisForgetsAClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
-		id := w.submit(1, func(p *spec.Plan) { p.MaxAttempts = 1 })
+		id := w.submit(1, func(c *spec.Compiled) { c.MaxAttempts = 1 })
 		var log lines
 		worker := w.start("node-1", func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 		time.Sleep(2 * time.Second)

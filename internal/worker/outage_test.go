@@ -108,7 +108,7 @@ func TestOutageDelaysBatch(t *testing.T) {
 						return nil
 					}}
 					const jobs = 400
-					id := w.submit(jobs, func(p *spec.Plan) { p.MaxRetries, p.MaxAttempts, p.Timeouts.Job = 0, 1, 5*time.Second })
+					id := w.submit(jobs, func(c *spec.Compiled) { c.MaxRetries, c.MaxAttempts, c.Timeouts.Job = 0, 1, 5*time.Second })
 					node := w.start("node-1", func(c *Config) { c.Backend = f })
 					info := w.await(id, 10*time.Minute)
 					node.end()
@@ -234,8 +234,8 @@ func TestOutageOfOneModelSparesOtherModels(t *testing.T) {
 			}
 			return nil
 		}}}
-		broken := w.submit(50, func(p *spec.Plan) { p.Model = "other" })
-		fine := w.submit(200, func(p *spec.Plan) { p.Model = "m" })
+		broken := w.submit(50, func(c *spec.Compiled) { c.Model = "other" })
+		fine := w.submit(200, func(c *spec.Compiled) { c.Model = "m" })
 		node := w.start("node-1", func(c *Config) { c.Backend = f })
 		info := w.await(fine, 50*time.Second)
 		assert.EqualValues(t, 200, info.Counts.OK)
@@ -288,7 +288,7 @@ func TestLongOutageSpendsNoAttempt(t *testing.T) {
 			return nil
 		}}
 		const jobs = 100
-		id := w.submit(jobs, func(p *spec.Plan) { p.MaxAttempts, p.Timeouts.Job = 1, time.Minute })
+		id := w.submit(jobs, func(c *spec.Compiled) { c.MaxAttempts, c.Timeouts.Job = 1, time.Minute })
 		node := w.start("node-1", func(c *Config) { c.Backend = f })
 		info := w.await(id, 2*time.Hour)
 		node.end()
@@ -373,7 +373,7 @@ func TestBatchStaysWithItsModel(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, 300*time.Millisecond)
 				const jobs = 300
-				id := w.submit(jobs, func(p *spec.Plan) { p.AnyModel = test.anyModel })
+				id := w.submit(jobs, func(c *spec.Compiled) { c.AnyModel = test.anyModel })
 				a := w.start("renamed", func(c *Config) { c.Backend = &renamed{w.server, time.Now(), 5 * time.Second, test.back} })
 				workers := []*running{a}
 				time.Sleep(30 * time.Second)

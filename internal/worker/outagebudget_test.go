@@ -25,8 +25,8 @@ func TestPausedWorkerReservesNothing(t *testing.T) {
 			return nil
 		}}
 		const jobs = 400
-		id := w.submit(jobs, func(p *spec.Plan) {
-			p.Sampling.MaxTokens, p.BatchBudget = 1000, batch.Budget{Tokens: 60_000}
+		id := w.submit(jobs, func(c *spec.Compiled) {
+			c.Sampling.MaxTokens, c.BatchBudget = 1000, batch.Budget{Tokens: 60_000}
 		})
 		a := w.start("sick", func(c *Config) { c.Backend, c.Slots, c.MaxAgents = sick, 64, 64 })
 		b := w.start("healthy", func(c *Config) { c.Slots = 4 })

@@ -52,15 +52,15 @@ func (p *plannerServer) Generate(ctx context.Context, r *backend.Request, o back
 // submitPlanned makes a batch with a planner and a reducer.
 func (w *world) submitPlanned() batch.ID {
 	id := statestore.NewID(time.Now())
-	job := spec.Plan{Name: "t", System: "sys", Task: "{item}", Schema: []byte(`{"type":"object","required":["sum"]}`), MaxTurns: 2, MaxAttempts: 3, TTL: time.Hour}
-	reduce, plan := job, job
+	job := spec.Compiled{Name: "t", System: "sys", Task: "{item}", Schema: []byte(`{"type":"object","required":["sum"]}`), MaxTurns: 2, MaxAttempts: 3, TTL: time.Hour}
+	reduce, compiled := job, job
 	reduce.Task, reduce.Reduces = "add {n}:\n{results}", id
-	plan.Task, plan.Plans, plan.MaxItems, plan.Schema = "plan", id, 100, []byte(`{"type":"object","required":["items"]}`)
+	compiled.Task, compiled.Plans, compiled.MaxItems, compiled.Schema = "plan", id, 100, []byte(`{"type":"object","required":["items"]}`)
 	for _, b := range []struct {
-		header batch.Header
-		plan   spec.Plan
-	}{{batch.Header{ID: id.Reducer()}, reduce}, {batch.Header{ID: id, Reduce: true, Plan: true}, job}, {batch.Header{ID: id.Planner()}, plan}} {
-		text, err := json.Marshal(b.plan)
+		header   batch.Header
+		compiled spec.Compiled
+	}{{batch.Header{ID: id.Reducer()}, reduce}, {batch.Header{ID: id, Reduce: true, Plan: true}, job}, {batch.Header{ID: id.Planner()}, compiled}} {
+		text, err := json.Marshal(b.compiled)
 		require.NoError(w.t, err)
 		b.header.MaxAttempts, b.header.TTL = 3, time.Hour
 		require.NoError(w.t, w.store.Create(w.t.Context(), b.header, text))

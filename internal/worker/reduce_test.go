@@ -55,14 +55,14 @@ func (a *adder) Generate(ctx context.Context, r *backend.Request, _ backend.Obse
 // submitReduced makes a batch of n jobs without tools, and the batch that reduces it.
 func (w *world) submitReduced(n int) batch.ID {
 	id := statestore.NewID(time.Now())
-	plan := spec.Plan{Name: "t", System: "sys", Task: "{x}", Schema: []byte(`{"type":"object","required":["sum"]}`), MaxTurns: 2, MaxAttempts: 3, TTL: time.Hour}
-	reduce := plan
+	compiled := spec.Compiled{Name: "t", System: "sys", Task: "{x}", Schema: []byte(`{"type":"object","required":["sum"]}`), MaxTurns: 2, MaxAttempts: 3, TTL: time.Hour}
+	reduce := compiled
 	reduce.Task, reduce.Reduces = "add {n}:\n{results}", id
 	for _, b := range []struct {
-		header batch.Header
-		plan   spec.Plan
-	}{{batch.Header{ID: id.Reducer()}, reduce}, {batch.Header{ID: id, Reduce: true}, plan}} {
-		text, err := json.Marshal(b.plan)
+		header   batch.Header
+		compiled spec.Compiled
+	}{{batch.Header{ID: id.Reducer()}, reduce}, {batch.Header{ID: id, Reduce: true}, compiled}} {
+		text, err := json.Marshal(b.compiled)
 		require.NoError(w.t, err)
 		b.header.MaxAttempts, b.header.TTL = 3, time.Hour
 		require.NoError(w.t, w.store.Create(w.t.Context(), b.header, text))

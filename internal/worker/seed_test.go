@@ -65,7 +65,7 @@ func seedingRun(t *testing.T, c *lateCache, prefix int) (cold int, second, wall 
 		w := newWorld(t, 5*time.Second)
 		c.server = w.server
 		began := time.Now()
-		id := w.submit(40, func(p *spec.Plan) { p.System = strings.Repeat("shared. ", prefix/8) })
+		id := w.submit(40, func(c *spec.Compiled) { c.System = strings.Repeat("shared. ", prefix/8) })
 		worker := w.start("node-1", func(cfg *Config) { cfg.Backend = c })
 		info := w.await(id, time.Hour)
 		wall, ok = time.Since(began), info.Counts.OK

@@ -132,19 +132,19 @@ func (c *cuttable) Write(b []byte) (int, error) {
 }
 
 // submit makes a sealed batch of n jobs.
-func (w *world) submit(n int, change func(*spec.Plan)) batch.ID {
-	plan := &spec.Plan{
+func (w *world) submit(n int, change func(*spec.Compiled)) batch.ID {
+	compiled := &spec.Compiled{
 		Name: "t", System: "sys", Task: "{x}", Schema: []byte(`{"type":"object","required":["saw"]}`), Tools: []string{"look"},
 		MaxTurns: 4, MaxRetries: 2, MaxAttempts: 3, TTL: time.Hour,
 	}
 	if change != nil {
-		change(plan)
+		change(compiled)
 	}
-	text, err := json.Marshal(plan)
+	text, err := json.Marshal(compiled)
 	require.NoError(w.t, err)
 	id := statestore.NewID(time.Now())
 	ctx := w.t.Context()
-	require.NoError(w.t, w.store.Create(ctx, batch.Header{ID: id, Name: "t", MaxAttempts: plan.MaxAttempts, TTL: plan.TTL, Budget: plan.BatchBudget}, text))
+	require.NoError(w.t, w.store.Create(ctx, batch.Header{ID: id, Name: "t", MaxAttempts: compiled.MaxAttempts, TTL: compiled.TTL, Budget: compiled.BatchBudget}, text))
 	var payloads [][]byte
 	for i := range n {
 		payloads = append(payloads, fmt.Appendf(nil, `{"in":{"x":"p%d"}}`, i))
@@ -407,7 +407,7 @@ func TestBackendAway(t *testing.T) {
 func TestPoison(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
-		id := w.submit(1, func(p *spec.Plan) { p.MaxAttempts = 2 })
+		id := w.submit(1, func(c *spec.Compiled) { c.MaxAttempts = 2 })
 		for i := range 2 {
 			_, jobs, err := w.store.Claim(t.Context(), statestore.ClaimParams{
 				Batch: id, Consumer: fmt.Sprint("dies-", i), Count: 1, Lease: 15 * time.Second, Idle: true,
@@ -440,8 +440,8 @@ func TestPoison(t *testing.T) {
 func TestCannotServe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
-		other := w.submit(3, func(p *spec.Plan) { p.Model = "other" })
-		lacks := w.submit(3, func(p *spec.Plan) { p.Tools = []string{"web_search"} })
+		other := w.submit(3, func(c *spec.Compiled) { c.Model = "other" })
+		lacks := w.submit(3, func(c *spec.Compiled) { c.Tools = []string{"web_search"} })
 		mine := w.submit(3, nil)
 		worker := w.start("node-1", nil)
 		w.await(mine, time.Minute)

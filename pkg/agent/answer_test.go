@@ -20,7 +20,7 @@ const riskSchema = `{"type":"object","properties":{"risk":{"enum":["low","high"]
 // answering compiles a batch with this output schema, or with text answers if it is "".
 func answering(t testing.TB, schema string) *Program {
 	t.Helper()
-	p, err := Compile(&spec.Plan{Name: "t", Task: "do", MaxTurns: 1, Schema: json.RawMessage(schema)}, nil, backend.Model{ID: "m"})
+	p, err := Compile(&spec.Compiled{Name: "t", Task: "do", MaxTurns: 1, Schema: json.RawMessage(schema)}, nil, backend.Model{ID: "m"})
 	require.NoError(t, err)
 	return p
 }
@@ -255,7 +255,7 @@ func TestTruncatedNamesTheReachedLimit(t *testing.T) {
 		"unknown window": {0, 0, backend.Usage{PromptTokens: 10, CompletionTokens: 5}, "the server cut it"},
 		"no usage":       {100, 4096, backend.Usage{}, "the server cut it"},
 	} {
-		p, err := Compile(&spec.Plan{Name: "t", Task: "do", MaxTurns: 1, Sampling: spec.Sampling{MaxTokens: c.maxTokens}}, nil, backend.Model{ID: "m", MaxModelLen: c.window})
+		p, err := Compile(&spec.Compiled{Name: "t", Task: "do", MaxTurns: 1, Sampling: spec.Sampling{MaxTokens: c.maxTokens}}, nil, backend.Model{ID: "m", MaxModelLen: c.window})
 		require.NoError(t, err)
 		assert.ErrorContains(t, truncated(&backend.Response{Usage: c.usage}, p), c.want, name)
 	}
@@ -269,7 +269,7 @@ func TestFailedCheckCausesRepairTurn(t *testing.T) {
 		}
 		return nil
 	}
-	p, err := Compile(&spec.Plan{Name: "t", Task: "do", MaxTurns: 1, Schema: json.RawMessage(riskSchema)}, nil, backend.Model{ID: "m"}, refuse)
+	p, err := Compile(&spec.Compiled{Name: "t", Task: "do", MaxTurns: 1, Schema: json.RawMessage(riskSchema)}, nil, backend.Model{ID: "m"}, refuse)
 	require.NoError(t, err)
 	_, err = p.answer(t.Context(), `{"risk":"low"}`)
 	require.EqualError(t, err, "low is not low enough")

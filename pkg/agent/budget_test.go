@@ -44,7 +44,7 @@ func TestEachModelCallIsReservedAndSettled(t *testing.T) {
 	s := &stage{script: []reply{asks(`{}`), fails(backend.RateLimited), says(`{"a":1}`)}}
 	p := &purse{stage: s}
 	s.budget = p
-	r, err := s.run(t, func(p *spec.Plan) { p.Sampling.MaxTokens = 77 })
+	r, err := s.run(t, func(c *spec.Compiled) { c.Sampling.MaxTokens = 77 })
 	require.NoError(t, err)
 	assert.Equal(t, batch.OK, r.Status)
 	require.Len(t, p.asked, 3)
@@ -86,10 +86,10 @@ func TestAgentWithoutBudgetEndsAtTurnBoundary(t *testing.T) {
 
 func TestMissingUsageIsEstimated(t *testing.T) {
 	t.Parallel()
-	prices := func(p *spec.Plan) { p.Prices = batch.Prices{Prompt: 1, Cached: 1, Completion: 1} }
+	prices := func(c *spec.Compiled) { c.Prices = batch.Prices{Prompt: 1, Cached: 1, Completion: 1} }
 	for name, c := range map[string]struct {
 		reported  backend.Usage
-		change    func(*spec.Plan)
+		change    func(*spec.Compiled)
 		want      batch.Usage // 0 prompt or completion tokens with Estimated: any number above 0
 		estimated bool
 	}{
@@ -100,7 +100,7 @@ func TestMissingUsageIsEstimated(t *testing.T) {
 		"below nothing":  {reported: backend.Usage{PromptTokens: -5, CompletionTokens: -9}, change: prices, estimated: true},
 		"too much cache": {reported: backend.Usage{PromptTokens: 5, CachedTokens: 50, CompletionTokens: 2}, want: batch.Usage{PromptTokens: 5, CachedTokens: 5, CompletionTokens: 2}},
 		"no count":       {},
-		"a job's budget": {change: func(p *spec.Plan) { p.JobBudget.Tokens = 10_000 }, estimated: true},
+		"a job's budget": {change: func(c *spec.Compiled) { c.JobBudget.Tokens = 10_000 }, estimated: true},
 	} {
 		answer := says(`{"a":1}`)
 		answer.resp.Usage = c.reported

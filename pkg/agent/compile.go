@@ -21,7 +21,7 @@ const (
 	defaultToolTimeout = 60 * time.Second
 )
 
-// Program is a compiled plan, ready to run any job of its batch. It is immutable except for the context size that it
+// Program is a compiled spec, ready to run any job of its batch. It is immutable except for the context size that it
 // learns, and safe for concurrent use.
 type Program struct {
 	system    string
@@ -60,61 +60,61 @@ type Program struct {
 	jobTimeout  time.Duration // 0 means none
 }
 
-// Compile prepares a plan for a model, once per batch and worker. tools are the worker's tools; Compile fails if one
-// that the plan names is missing. An output that matches its schema must also pass the checks. Their errors are sent to
+// Compile prepares a compiled spec for a model, once per batch and worker. tools are the worker's tools; Compile fails if one
+// that the spec names is missing. An output that matches its schema must also pass the checks. Their errors are sent to
 // the model. They are called concurrently.
-func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model, checks ...func(output json.RawMessage) error) (*Program, error) {
-	if plan.MaxTurns < 1 || plan.MaxRetries < 0 {
-		return nil, fmt.Errorf("compile plan %q: max_turns is %d and max_retries %d; at least 1 and 0 are needed", plan.Name, plan.MaxTurns, plan.MaxRetries)
+func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model, checks ...func(output json.RawMessage) error) (*Program, error) {
+	if compiled.MaxTurns < 1 || compiled.MaxRetries < 0 {
+		return nil, fmt.Errorf("compile plan %q: max_turns is %d and max_retries %d; at least 1 and 0 are needed", compiled.Name, compiled.MaxTurns, compiled.MaxRetries)
 	}
 	p := &Program{
-		system:      plan.System,
-		render:      plan.Prompt,
+		system:      compiled.System,
+		render:      compiled.Prompt,
 		calls:       map[string]toolpool.Call{},
-		taskBytes:   len(plan.Task),
-		model:       cmp.Or(plan.Model, model.ID),
+		taskBytes:   len(compiled.Task),
+		model:       cmp.Or(compiled.Model, model.ID),
 		window:      model.MaxModelLen,
-		budget:      plan.JobBudget,
-		prices:      plan.Prices,
+		budget:      compiled.JobBudget,
+		prices:      compiled.Prices,
 		budgetField: "budget.job",
-		sampling:    backend.Sampling(plan.Sampling),
-		priority:    plan.Priority,
-		maxTurns:    plan.MaxTurns,
-		maxRetries:  plan.MaxRetries,
-		transcripts: plan.Transcripts,
-		keep:        plan.KeepReasoning,
-		turnTimeout: cmp.Or(plan.Timeouts.Turn, defaultTurnTimeout),
-		toolTimeout: cmp.Or(plan.Timeouts.Tool, defaultToolTimeout),
-		jobTimeout:  plan.Timeouts.Job,
+		sampling:    backend.Sampling(compiled.Sampling),
+		priority:    compiled.Priority,
+		maxTurns:    compiled.MaxTurns,
+		maxRetries:  compiled.MaxRetries,
+		transcripts: compiled.Transcripts,
+		keep:        compiled.KeepReasoning,
+		turnTimeout: cmp.Or(compiled.Timeouts.Turn, defaultTurnTimeout),
+		toolTimeout: cmp.Or(compiled.Timeouts.Tool, defaultToolTimeout),
+		jobTimeout:  compiled.Timeouts.Job,
 		simulated:   model.Simulated,
 		checks:      checks,
 	}
 	switch {
-	case plan.Plans != "":
-		p.items, p.budgetField = plan.Items, "plan.budget"
-	case plan.Reduces != "":
+	case compiled.Plans != "":
+		p.items, p.budgetField = compiled.Items, "plan.budget"
+	case compiled.Reduces != "":
 		p.budgetField = "reduce.budget"
 	}
-	if len(plan.Schema) > 0 {
-		output, err := schema.Compile(plan.Schema)
+	if len(compiled.Schema) > 0 {
+		output, err := schema.Compile(compiled.Schema)
 		if err != nil {
-			return nil, fmt.Errorf("compile plan %q: output schema: %w", plan.Name, err)
+			return nil, fmt.Errorf("compile plan %q: output schema: %w", compiled.Name, err)
 		}
-		p.output, p.lists = output, mayBeList(plan.Schema)
-		p.format = &backend.Schema{Name: "output", JSON: plan.Schema}
+		p.output, p.lists = output, mayBeList(compiled.Schema)
+		p.format = &backend.Schema{Name: "output", JSON: compiled.Schema}
 	}
 	var missing []string
-	for _, name := range plan.Tools {
+	for _, name := range compiled.Tools {
 		i := slices.IndexFunc(tools, func(t toolpool.Tool) bool { return t.Name == name })
 		if i < 0 {
 			missing = append(missing, name)
 			continue
 		}
 		t := tools[i]
-		own := plan.ToolSettings[name]
+		own := compiled.ToolSettings[name]
 		share, ttl, err := toolpool.Narrow(t, toolpool.Share(own.Share), own.TTL)
 		if err != nil && share == "" {
-			return nil, fmt.Errorf("compile plan %q: %w", plan.Name, err)
+			return nil, fmt.Errorf("compile plan %q: %w", compiled.Name, err)
 		}
 		p.calls[name] = toolpool.Call{Name: name, Timeout: p.toolTimeout, Share: share, TTL: ttl, MaxTokens: own.MaxTokens}
 		p.effects = p.effects || share == toolpool.Effect
@@ -123,18 +123,18 @@ func Compile(plan *spec.Plan, tools []toolpool.Tool, model backend.Model, checks
 		})
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("compile plan %q: this worker has no tool %s", plan.Name, strings.Join(missing, ", "))
+		return nil, fmt.Errorf("compile plan %q: this worker has no tool %s", compiled.Name, strings.Join(missing, ", "))
 	}
 	asked := make([]spec.AskedTool, len(p.tools))
-	for i, name := range plan.Tools {
+	for i, name := range compiled.Tools {
 		t := tools[slices.IndexFunc(tools, func(t toolpool.Tool) bool { return t.Name == name })]
-		asked[i] = spec.AskedTool{Name: t.Name, Version: t.Version, MaxTokens: plan.ToolSettings[name].MaxTokens}
+		asked[i] = spec.AskedTool{Name: t.Name, Version: t.Version, MaxTokens: compiled.ToolSettings[name].MaxTokens}
 	}
 	var err error
-	if p.asks, err = plan.Asks(asked); err != nil {
+	if p.asks, err = compiled.Asks(asked); err != nil {
 		return nil, err
 	}
-	return p, p.ask(plan)
+	return p, p.ask(compiled)
 }
 
 // Question returns the hash of the question of a job with this payload. It is empty if the payload cannot be read or is
@@ -161,7 +161,7 @@ func mayBeList(text []byte) bool {
 	return root.Type == "array" || ok && slices.Contains(several, any("array"))
 }
 
-func (p *Program) ask(plan *spec.Plan) error {
+func (p *Program) ask(compiled *spec.Compiled) error {
 	var names []string
 	for _, t := range p.tools {
 		if p.calls[t.Name].Share == toolpool.Effect {
@@ -169,7 +169,7 @@ func (p *Program) ask(plan *spec.Plan) error {
 		}
 		names = append(names, t.Name)
 	}
-	q, err := plan.Question(p.model, names)
+	q, err := compiled.Question(p.model, names)
 	p.question = &q
 	return err
 }

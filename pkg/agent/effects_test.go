@@ -88,9 +88,9 @@ func newEffectStage(t *testing.T, policy toolpool.OnUnknown) *effectStage {
 // run runs an attempt. With die, it dies between the tool's effect and the record of its outcome.
 func (s *effectStage) run(t *testing.T) (batch.Result, error) {
 	t.Helper()
-	plan := &spec.Plan{Name: "t", Task: "do it", Tools: []string{"send"}, MaxTurns: 4, MaxRetries: 1}
+	compiled := &spec.Compiled{Name: "t", Task: "do it", Tools: []string{"send"}, MaxTurns: 4, MaxRetries: 1}
 	tool, _ := s.pool.Lookup("send")
-	p, err := Compile(plan, []toolpool.Tool{tool}, backend.Model{ID: "m"})
+	p, err := Compile(compiled, []toolpool.Tool{tool}, backend.Model{ID: "m"})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)

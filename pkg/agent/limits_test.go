@@ -30,7 +30,7 @@ func TestJobTimeoutFailsTheJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		s := &stage{generate: hangs}
-		r, err := s.run(t, func(p *spec.Plan) { p.Timeouts.Job = 10 * time.Second })
+		r, err := s.run(t, func(c *spec.Compiled) { c.Timeouts.Job = 10 * time.Second })
 		require.NoError(t, err)
 		require.NotNil(t, r.Error)
 		assert.Equal(t, batch.Timeout, r.Error.Type)
@@ -102,7 +102,7 @@ func TestRetryWaitIsAtLeastRetryAfter(t *testing.T) {
 func TestRunawayIsRetriedOnceWithoutGrammar(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{script: []reply{fails(backend.Degenerate), says(`{"a":1}`)}}
-		r, err := s.run(t, func(p *spec.Plan) { p.Tools = nil })
+		r, err := s.run(t, func(c *spec.Compiled) { c.Tools = nil })
 		require.NoError(t, err)
 		require.Equal(t, batch.OK, r.Status)
 		assert.Nil(t, s.requests[1].Schema)
@@ -199,7 +199,7 @@ func TestCompactedConversationIsByteIdenticalForAnyCut(t *testing.T) {
 				n++
 				return toolpool.Result{Content: contents[n-1], Executed: true}, nil
 			}
-			r, err := s.run(rt, func(p *spec.Plan) { p.MaxTurns = 10 })
+			r, err := s.run(rt, func(c *spec.Compiled) { c.MaxTurns = 10 })
 			require.NoError(rt, err)
 			require.Equal(rt, batch.OK, r.Status)
 			return s

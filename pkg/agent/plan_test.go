@@ -22,9 +22,9 @@ func planner(t *testing.T, maxItems int, answers ...string) (batch.Result, *coun
 	c.answer = func(string) (*backend.Response, error) {
 		return says(answers[min(len(c.prompts), len(answers))-1]).resp, nil
 	}
-	plan := &spec.Plan{Name: "t/plan", System: "sys", Task: "Plan.", MaxTurns: 2, Plans: "b_1", MaxItems: maxItems,
+	compiled := &spec.Compiled{Name: "t/plan", System: "sys", Task: "Plan.", MaxTurns: 2, Plans: "b_1", MaxItems: maxItems,
 		Schema: json.RawMessage(`{"type":"object","properties":{"items":{"type":"array"}},"required":["items"]}`)}
-	p, err := Compile(plan, nil, backend.Model{ID: "m", MaxModelLen: 32_000})
+	p, err := Compile(compiled, nil, backend.Model{ID: "m", MaxModelLen: 32_000})
 	require.NoError(t, err)
 	result, err := NewRunner(c, c, c, Config{Worker: "w"}).Run(t.Context(), p, Job{
 		ID: batch.Job{Batch: "b_1.plan"}, Attempt: 1, Payload: []byte(`{}`),
@@ -62,7 +62,7 @@ func TestPlanWithTooManyItemsIsRepaired(t *testing.T) {
 func TestResultsCarryTheirItem(t *testing.T) {
 	t.Parallel()
 	c := &counter{answer: func(prompt string) (*backend.Response, error) { return says("about " + prompt).resp, nil }}
-	p, err := Compile(&spec.Plan{Name: "t", Task: "{q}/{item}", MaxTurns: 1}, nil, backend.Model{ID: "m"})
+	p, err := Compile(&spec.Compiled{Name: "t", Task: "{q}/{item}", MaxTurns: 1}, nil, backend.Model{ID: "m"})
 	require.NoError(t, err)
 	job := Job{ID: batch.Job{Batch: "b_1", Index: 4}, Attempt: 1, Payload: []byte(`{"item":{"q":"a<b"}}`),
 		Append: func(context.Context, int, []byte) error { return nil }}
@@ -84,7 +84,7 @@ func TestResultsCarryTheirItem(t *testing.T) {
 func TestEndedJobKeepsItsResult(t *testing.T) {
 	t.Parallel()
 	c := &counter{}
-	p, err := Compile(&spec.Plan{Name: "t", Task: "{q}", MaxTurns: 1}, nil, backend.Model{ID: "m"})
+	p, err := Compile(&spec.Compiled{Name: "t", Task: "{q}", MaxTurns: 1}, nil, backend.Model{ID: "m"})
 	require.NoError(t, err)
 	for _, was := range []batch.Result{
 		{Batch: "b_0", JobID: "job-7", Index: 7, Status: batch.OK, Output: json.RawMessage(`{"a":1}`), Turns: 3, Worker: "w", WallMS: 5, Attempts: 2},

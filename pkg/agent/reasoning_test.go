@@ -51,7 +51,7 @@ func TestReasoningFollowsSpec(t *testing.T) {
 	}
 	for _, c := range cases {
 		s := &stage{script: repairedJob()}
-		res, err := s.run(t, func(p *spec.Plan) { p.KeepReasoning, p.Transcripts = c.keep, true })
+		res, err := s.run(t, func(s *spec.Compiled) { s.KeepReasoning, s.Transcripts = c.keep, true })
 		require.NoError(t, err)
 		require.Equal(t, batch.OK, res.Status)
 		for i, r := range s.requests {
@@ -86,7 +86,7 @@ func TestReasoningIsByteIdenticalAfterATakeover(t *testing.T) {
 	}
 	for _, keep := range []spec.KeepReasoning{"", spec.KeepAlways, spec.KeepNever} {
 		synctest.Test(t, func(t *testing.T) {
-			change := func(p *spec.Plan) { p.KeepReasoning = keep }
+			change := func(c *spec.Compiled) { c.KeepReasoning = keep }
 			whole := &stage{script: script()}
 			_, err := whole.run(t, change)
 			require.NoError(t, err)
@@ -136,7 +136,7 @@ func TestInlineReasoningFollowsSpec(t *testing.T) {
 	}
 	for _, c := range cases {
 		s := &stage{script: []reply{call(c.text), says(c.text), says(`{"a":1}`)}}
-		_, err := s.run(t, func(p *spec.Plan) { p.KeepReasoning = c.keep })
+		_, err := s.run(t, func(s *spec.Compiled) { s.KeepReasoning = c.keep })
 		require.NoError(t, err)
 		last := s.requests[2].Messages
 		assert.Equal(t, c.called, last[2].Content, "%s: %s", c.keep, c.text)
@@ -266,7 +266,7 @@ func TestReasoningIsTheSameAfterAnyCut(t *testing.T) {
 func TestTruncatedErrorHoldsCutReasoning(t *testing.T) {
 	t.Parallel()
 	cut := thinking("so far I", cutAt(""))
-	res, err := (&stage{script: []reply{cut}}).run(t, func(p *spec.Plan) { p.Tools = nil })
+	res, err := (&stage{script: []reply{cut}}).run(t, func(c *spec.Compiled) { c.Tools = nil })
 	require.NoError(t, err)
 	require.NotNil(t, res.Error)
 	assert.Equal(t, batch.OutputTruncated, res.Error.Type)

@@ -73,9 +73,9 @@ var errNoMore = errors.New("the lease was lost")
 
 func (r *reduction) run(t *testing.T, c *counter) (batch.Result, error) {
 	t.Helper()
-	plan := &spec.Plan{Name: "t/reduce", System: "sys", Task: "Add up {n} lines.\n{results}", MaxTurns: 1, Reduces: "b_1", JobBudget: r.budget,
+	compiled := &spec.Compiled{Name: "t/reduce", System: "sys", Task: "Add up {n} lines.\n{results}", MaxTurns: 1, Reduces: "b_1", JobBudget: r.budget,
 		Schema: json.RawMessage(`{"type":"object","properties":{"sum":{"type":"integer"},"failed":{"type":"integer"}},"required":["sum","failed"]}`)}
-	p, err := Compile(plan, nil, backend.Model{ID: "m", MaxModelLen: r.window})
+	p, err := Compile(compiled, nil, backend.Model{ID: "m", MaxModelLen: r.window})
 	require.NoError(t, err)
 	return NewRunner(c, c, c, Config{Worker: "w"}).Run(t.Context(), p, Job{
 		ID: batch.Job{Batch: "b_1.reduce"}, Attempt: 1, Payload: fmt.Appendf(nil, `{"reduce":{"n":%d}}`, r.n), Journal: r.journal,

@@ -18,8 +18,8 @@ import (
 // effects.
 func TestReuseRequiresSameFingerprint(t *testing.T) {
 	t.Parallel()
-	plan := &spec.Plan{Name: "t", System: "sys", Task: "do {x}", Tools: []string{"look"}, MaxTurns: 4}
-	q, err := plan.Question("m", plan.Tools)
+	compiled := &spec.Compiled{Name: "t", System: "sys", Task: "do {x}", Tools: []string{"look"}, MaxTurns: 4}
+	q, err := compiled.Question("m", compiled.Tools)
 	require.NoError(t, err)
 	payload, err := json.Marshal(spec.Payload{Input: map[string]any{"x": "it"}, Reuse: &spec.Reuse{
 		From: "b_0/job-3", Output: json.RawMessage(`{"text":"old"}`), Model: "m-old", Fingerprint: q.Fingerprint("do it"), MaxTokens: 9,
@@ -37,7 +37,7 @@ func TestReuseRequiresSameFingerprint(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := &stage{script: []reply{says("new")}}
-			p, err := Compile(plan, []toolpool.Tool{{Name: "look", Parameters: json.RawMessage(`{"type":"object"}`), Share: c.share}}, backend.Model{ID: c.model})
+			p, err := Compile(compiled, []toolpool.Tool{{Name: "look", Parameters: json.RawMessage(`{"type":"object"}`), Share: c.share}}, backend.Model{ID: c.model})
 			require.NoError(t, err)
 			r, err := NewRunner(s, s, s, Config{Worker: "w"}).Run(context.Background(), p, Job{
 				ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: payload,

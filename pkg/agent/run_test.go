@@ -93,18 +93,18 @@ func (s *stage) Call(ctx context.Context, c toolpool.Call) (toolpool.Result, err
 	return toolpool.Result{Content: "seen " + c.Arguments, Executed: true}, nil
 }
 
-func (s *stage) run(t require.TestingT, change func(*spec.Plan)) (batch.Result, error) {
-	plan := &spec.Plan{Name: "t", System: "sys", Task: "do {x}", Tools: []string{"look"}, MaxTurns: 4, MaxRetries: 2,
+func (s *stage) run(t require.TestingT, change func(*spec.Compiled)) (batch.Result, error) {
+	compiled := &spec.Compiled{Name: "t", System: "sys", Task: "do {x}", Tools: []string{"look"}, MaxTurns: 4, MaxRetries: 2,
 		Schema:   json.RawMessage(`{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"additionalProperties":false}`),
 		Timeouts: spec.Timeouts{Turn: time.Minute, Tool: time.Minute}}
 	if change != nil {
-		change(plan)
+		change(compiled)
 	}
 	var tools []toolpool.Tool
-	for _, name := range plan.Tools {
+	for _, name := range compiled.Tools {
 		tools = append(tools, toolpool.Tool{Name: name, Parameters: json.RawMessage(`{"type":"object"}`), Share: toolpool.Inflight})
 	}
-	p, err := Compile(plan, tools, backend.Model{ID: "m", MaxModelLen: s.window})
+	p, err := Compile(compiled, tools, backend.Model{ID: "m", MaxModelLen: s.window})
 	require.NoError(t, err)
 	return NewRunner(s, s, s, Config{Worker: "w"}).Run(context.Background(), p, Job{
 		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"}}`), Journal: s.journal, Stop: s.stop, Budget: s.budget,
@@ -120,10 +120,10 @@ func (s *stage) run(t require.TestingT, change func(*spec.Plan)) (batch.Result, 
 
 func TestJobBudgetEndsJobBeforeNextCall(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*spec.Plan){
-		"tokens": func(p *spec.Plan) { p.JobBudget.Tokens = 24 }, // a call of these tests uses 12
-		"money": func(p *spec.Plan) {
-			p.JobBudget.USD, p.Prices = 0.0005, batch.Prices{Prompt: 10, Cached: 10, Completion: 75} // 0.00025 a call
+	for name, change := range map[string]func(*spec.Compiled){
+		"tokens": func(c *spec.Compiled) { c.JobBudget.Tokens = 24 }, // a call of these tests uses 12
+		"money": func(c *spec.Compiled) {
+			c.JobBudget.USD, c.Prices = 0.0005, batch.Prices{Prompt: 10, Cached: 10, Completion: 75} // 0.00025 a call
 		},
 	} {
 		s := &stage{script: []reply{asks(`{}`), asks(`{}`), says(`{"a":1}`)}}
@@ -136,7 +136,7 @@ func TestJobBudgetEndsJobBeforeNextCall(t *testing.T) {
 		assert.Equal(t, 2, r.Turns, name)
 	}
 	s := &stage{script: []reply{asks(`{}`), says(`{"a":1}`)}}
-	r, err := s.run(t, func(p *spec.Plan) { p.JobBudget.Tokens = 13 })
+	r, err := s.run(t, func(c *spec.Compiled) { c.JobBudget.Tokens = 13 })
 	require.NoError(t, err)
 	assert.Equal(t, batch.OK, r.Status, "an answer counts even if its call exceeds the budget")
 }
@@ -144,7 +144,7 @@ func TestJobBudgetEndsJobBeforeNextCall(t *testing.T) {
 func TestOutcomes(t *testing.T) {
 	for name, c := range map[string]struct {
 		script []reply
-		change func(*spec.Plan)
+		change func(*spec.Compiled)
 		output string
 		fails  batch.ErrorType
 		turns  int
@@ -164,8 +164,8 @@ func TestOutcomes(t *testing.T) {
 		"faults without end":                 {script: []reply{fails(backend.Transient), fails(backend.Transient), fails(backend.Transient)}, fails: batch.BackendUnavailable},
 		"refused for good":                   {script: []reply{fails(backend.Auth)}, fails: batch.BackendRejected},
 		"too long":                           {script: []reply{fails(backend.ContextTooLong)}, fails: batch.Oversized},
-		"free text":                          {script: []reply{says("hello <b>")}, change: func(p *spec.Plan) { p.Schema, p.Tools = nil, nil }, output: `{"text":"hello <b>"}`, turns: 1},
-		"bad input":                          {change: func(p *spec.Plan) { p.Task = "do {y}" }, fails: batch.BadInput},
+		"free text":                          {script: []reply{says("hello <b>")}, change: func(c *spec.Compiled) { c.Schema, c.Tools = nil, nil }, output: `{"text":"hello <b>"}`, turns: 1},
+		"bad input":                          {change: func(c *spec.Compiled) { c.Task = "do {y}" }, fails: batch.BadInput},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -225,7 +225,7 @@ func TestResumeIsByteIdentical(t *testing.T) {
 
 func TestTranscript(t *testing.T) {
 	t.Parallel()
-	keep := func(p *spec.Plan) { p.Transcripts = true }
+	keep := func(c *spec.Compiled) { c.Transcripts = true }
 	read := func(res batch.Result) (turns []Turn) {
 		require.NoError(t, json.Unmarshal(res.Transcript, &turns))
 		return turns

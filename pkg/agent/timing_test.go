@@ -56,17 +56,17 @@ func (s *scene) Call(ctx context.Context, c toolpool.Call) (toolpool.Result, err
 	return s.tool(ctx, c)
 }
 
-func (s *scene) run(t *testing.T, change func(*spec.Plan)) (batch.Result, error) {
+func (s *scene) run(t *testing.T, change func(*spec.Compiled)) (batch.Result, error) {
 	t.Helper()
-	plan := &spec.Plan{Name: "t", System: "sys", Task: "do {x}", Tools: []string{"look"}, MaxTurns: 4, MaxRetries: 1,
+	compiled := &spec.Compiled{Name: "t", System: "sys", Task: "do {x}", Tools: []string{"look"}, MaxTurns: 4, MaxRetries: 1,
 		Timeouts: spec.Timeouts{Turn: time.Minute, Tool: time.Minute}}
 	if change != nil {
-		change(plan)
+		change(compiled)
 	}
 	if s.share == "" {
 		s.share = toolpool.Inflight
 	}
-	p, err := Compile(plan, []toolpool.Tool{{Name: "look", Parameters: json.RawMessage(`{"type":"object"}`), Share: s.share}}, backend.Model{ID: "m"})
+	p, err := Compile(compiled, []toolpool.Tool{{Name: "look", Parameters: json.RawMessage(`{"type":"object"}`), Share: s.share}}, backend.Model{ID: "m"})
 	require.NoError(t, err)
 	return NewRunner(s, s, s, Config{Worker: "w"}).Run(t.Context(), p, Job{
 		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"}}`), Stop: s.stop,
@@ -98,7 +98,7 @@ func TestSlowTurnIsRetriedThenFails(t *testing.T) {
 			return nil, after(ctx, time.Hour)
 		}}
 		began := time.Now()
-		r, err := s.run(t, func(p *spec.Plan) { p.Timeouts.Turn = 10 * time.Second })
+		r, err := s.run(t, func(c *spec.Compiled) { c.Timeouts.Turn = 10 * time.Second })
 		require.NoError(t, err)
 		assert.Equal(t, batch.BackendUnavailable, r.Error.Type)
 		assert.Contains(t, r.Error.Message, "timeouts.turn")
@@ -128,8 +128,8 @@ func TestJobTimeoutAppliesInEveryState(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
-				r, err := s.run(t, func(p *spec.Plan) {
-					p.Timeouts = spec.Timeouts{Turn: time.Hour * 2, Tool: time.Hour * 2, Job: 30 * time.Second}
+				r, err := s.run(t, func(c *spec.Compiled) {
+					c.Timeouts = spec.Timeouts{Turn: time.Hour * 2, Tool: time.Hour * 2, Job: 30 * time.Second}
 				})
 				require.NoError(t, err)
 				require.NotNil(t, r.Error)
@@ -268,7 +268,7 @@ func TestRunawayModel(t *testing.T) {
 				}
 				return says(`{"a":1}`).resp, nil
 			}}
-			r, err := s.run(t, func(p *spec.Plan) { p.Tools, p.Schema = nil, json.RawMessage(`{"type":"object"}`) })
+			r, err := s.run(t, func(c *spec.Compiled) { c.Tools, c.Schema = nil, json.RawMessage(`{"type":"object"}`) })
 			require.NoError(t, err)
 			assert.Equal(t, []bool{true, false}, schemas)
 			if want == "" {
@@ -303,7 +303,7 @@ func TestLostLeaseEndsAttemptWithItsCause(t *testing.T) {
 		s := &scene{model: func(ctx context.Context, _ int, _ *backend.Request, _ backend.Observer) (*backend.Response, error) {
 			return nil, after(ctx, time.Hour)
 		}}
-		p, err := Compile(&spec.Plan{Name: "t", Task: "do", MaxTurns: 1}, nil, backend.Model{ID: "m"})
+		p, err := Compile(&spec.Compiled{Name: "t", Task: "do", MaxTurns: 1}, nil, backend.Model{ID: "m"})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(errLost) })
@@ -380,7 +380,7 @@ func FuzzReadAnswer(f *testing.F) {
 	for _, seed := range []string{`{"a":1}`, "```json\n{\"a\":1}\n```", `Sure: {'a': 1,} ok`, `<think>{}</think>{"a":2}`, "{", "", "{}{}", "\xff{\"a\":1}"} {
 		f.Add(seed)
 	}
-	p, err := Compile(&spec.Plan{Name: "t", Task: "x", MaxTurns: 1,
+	p, err := Compile(&spec.Compiled{Name: "t", Task: "x", MaxTurns: 1,
 		Schema: json.RawMessage(`{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]}`)}, nil, backend.Model{ID: "m"})
 	if err != nil {
 		f.Fatal(err)

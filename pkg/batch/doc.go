@@ -1,9 +1,49 @@
 // Package batch defines batchagent's terms as types, and the state machine of a job.
 //
-// A Batch is one submission: a plan plus its inputs. A Job is one input of a batch, and so one agent to run. A Lease is a
-// worker's right to run a job; Redis ends it unless the worker renews it. An Attempt is one lease of a job by one worker. A
-// Turn is one model call plus the tool calls that it requested. A Result is the one committed outcome of a job. A Stage of a
-// batch is a batch of one job that plans its jobs or reduces its results.
+// # Glossary
+//
+// The code and the documents use these words with these meanings only.
+//
+//	batch        one submission: a compiled spec and its inputs
+//	spec         the user's description of a batch, as YAML or JSON; compiled, it has all that a worker needs
+//	input        one row that the user gives; rendered, it becomes a prompt
+//	job          one input of a batch, and so one agent to run; its index is the position of its input
+//	stage        a part of a batch: its jobs; the plan, which makes them; the reduction of their results
+//	planner      the one job of the plan stage; its answer has the items, which become jobs
+//	reducer      the one job of the reduce stage
+//	attempt      one lease of a job by one worker
+//	lease        a worker's right to run a job; Redis ends it unless the worker renews it
+//	token        the number of a lease; Redis refuses writes with an older one (fencing)
+//	takeover     a claim of a job whose lease expired
+//	claim        taking jobs from Redis under new leases
+//	release      giving a lease back, so that another worker can claim the job
+//	agent        the loop of model calls and tool calls that runs one job
+//	turn         one model call of an agent and the tool calls that it requested
+//	journal      the turns of a job that are stored in Redis; a takeover resumes from it
+//	result       the one committed outcome of a job
+//	sink         where results are copied to: a file, a stream, a function
+//	question     the hash of what a job asks; its result has the same
+//	fingerprint  the hash of all that can change an answer: question, model, sampling, tools
+//	reuse        taking the result of an earlier batch with the same fingerprint
+//	prefix       the leading tokens that prompts share; a server's cache keeps them
+//	worker       the program that claims jobs and runs their agents
+//	backend      a kind of model server, and its adapter
+//	model server the process that answers model calls
+//	slot         the right to have one model call in flight
+//	admission    the decision how many agents may start
+//	ledger       the scheduler's record of the KV cache that agents use
+//	breaker      stops calls to a model that fails, until a probe is answered
+//	probe        one call that finds out whether a model works again
+//	pause        the state of a model whose breaker is open
+//	budget       the limit of tokens or dollars of a job or a batch
+//	account      what a batch has used and reserved of its budget
+//	reservation  the part of a budget that a call in flight may use
+//	tool         a function that an agent may call
+//	tool key     the hash of a tool call; equal calls with one key run once in the cluster
+//	effect       a change outside of batchagent that a tool call makes
+//	effect log   the record of a job's calls with effects: intended, done, or unknown
+//	timeline     one life of a Redis server's data; positions of another timeline are invalid
+//	session      all that one attempt uses: model, slots, tools, journal, budget
 //
 // The package is pure: it imports the standard library only, starts no goroutine and does no I/O. Every other package of the
 // module may import it. The JSON forms of [Result], [Error] and [Usage] are a contract with users and scripts. Fields may be

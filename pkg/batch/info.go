@@ -19,7 +19,7 @@ const (
 // Terminal reports whether every job has a result. Only a retry of failed jobs leaves this phase.
 func (p Phase) Terminal() bool { return p == Done }
 
-// Header is the part of a batch from which a worker decides whether to claim, without reading the plan.
+// Header is the part of a batch from which a worker decides whether to claim, without reading the compiled spec.
 type Header struct {
 	ID          ID            `json:"id"`
 	Name        string        `json:"name"`

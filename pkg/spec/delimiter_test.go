@@ -124,7 +124,7 @@ func TestUnsupportedInputsNameTheRemedy(t *testing.T) {
 	} {
 		s, err := load(t, "task: \"{a}\"\ninputs: "+inputs+"\n", files, LoadOptions{})
 		if err == nil {
-			_, err = s.Compile(t.Context())
+			_, err = s.Prepare(t.Context())
 			err = plain(err, s.dir())
 		}
 		require.Error(t, err, inputs)

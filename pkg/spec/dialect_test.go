@@ -22,14 +22,14 @@ func TestMarksOfUnusedFieldsAreReported(t *testing.T) {
 		"Sum up text of {x}":                      "",
 		"Sum up {text} in <text> tags, about {x}": "",
 	} {
-		c, err := compile(t, "task: \""+task+"\""+inputs, nil, LoadOptions{})
+		p, err := compile(t, "task: \""+task+"\""+inputs, nil, LoadOptions{})
 		require.NoError(t, err, task)
 		if want == "" {
-			assert.Empty(t, c.Notes, task)
+			assert.Empty(t, p.Notes, task)
 			continue
 		}
-		require.Len(t, c.Notes, 1, task)
-		assert.Contains(t, c.Notes[0], want)
+		require.Len(t, p.Notes, 1, task)
+		assert.Contains(t, p.Notes[0], want)
 	}
 }
 

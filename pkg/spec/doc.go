@@ -1,4 +1,4 @@
-// Package spec turns a user's spec file and inputs into a [Plan] and a stream of job payloads.
+// Package spec turns a user's spec file and inputs into a [Compiled] and a stream of job payloads.
 //
 // It owns the file format, its error messages, the template language ([Template]), input sources, the check of the
 // output schema itself, and the separation of the shared prefix from the per-job part. It reads files, and contacts
@@ -28,8 +28,8 @@
 //
 // # Concurrency and failure
 //
-// The package starts no goroutine. [Template] and [Plan.Prompt] are safe for concurrent use; the rest is not. The user
+// The package starts no goroutine. [Template] and [Compiled.Prompt] are safe for concurrent use; the rest is not. The user
 // can fix all errors, except that of a cancelled context.
 //
-// Start reading at [Load], then [Spec.Compile].
+// Start reading at [Load], then [Spec.Prepare].
 package spec

@@ -14,36 +14,36 @@ import (
 // Users run the examples in the repository's root, and read_file then sees that folder.
 const repository = "../.."
 
-func compileExample(t *testing.T, name string, tools ...string) *Compiled {
+func compileExample(t *testing.T, name string, tools ...string) *Prepared {
 	t.Helper()
 	s, err := Load(filepath.Join(repository, "examples", name, "batch.yaml"), LoadOptions{ToolsRoot: repository})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	c, err := s.Compile(t.Context())
+	p, err := s.Prepare(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, name, c.Plan.Name)
-	assert.Equal(t, append([]string{"read_file"}, tools...), c.Plan.Tools)
-	assert.NotEmpty(t, c.Plan.Schema)
-	assert.Equal(t, 1, strings.Count(c.Plan.System, string(c.Plan.Schema)))
-	return c
+	assert.Equal(t, name, p.Jobs.Name)
+	assert.Equal(t, append([]string{"read_file"}, tools...), p.Jobs.Tools)
+	assert.NotEmpty(t, p.Jobs.Schema)
+	assert.Equal(t, 1, strings.Count(p.Jobs.System, string(p.Jobs.Schema)))
+	return p
 }
 
 // paths renders every job's prompt and returns the files that the jobs name.
-func paths(t *testing.T, c *Compiled) []string {
+func paths(t *testing.T, p *Prepared) []string {
 	t.Helper()
 	var out []string
-	for _, wire := range payloads(t, c) {
-		var p Payload
-		require.NoError(t, json.Unmarshal([]byte(wire), &p))
-		prompt, err := c.Plan.Prompt(p.Input)
+	for _, wire := range payloads(t, p) {
+		var payload Payload
+		require.NoError(t, json.Unmarshal([]byte(wire), &payload))
+		prompt, err := p.Jobs.Prompt(payload.Input)
 		require.NoError(t, err)
-		path, ok := p.Input["path"].(string)
+		path, ok := payload.Input["path"].(string)
 		require.True(t, ok, wire)
 		assert.Contains(t, prompt, path)
 		assert.FileExists(t, filepath.Join(repository, path))
 		out = append(out, path)
 	}
-	assert.Len(t, out, int(c.Total))
+	assert.Len(t, out, int(p.Total))
 	return out
 }
 
@@ -70,19 +70,19 @@ func TestExamplesWithOtherTools(t *testing.T) {
 		s, err := Load(filepath.Join(repository, "examples", name, "batch.yaml"), LoadOptions{ToolsRoot: repository})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, s.Close()) })
-		c, err := s.Compile(t.Context())
+		p, err := s.Prepare(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, jobs, c.Total)
+		assert.Equal(t, jobs, p.Total)
 	}
 }
 
 func TestExampleTickets(t *testing.T) {
 	t.Parallel()
-	c := compileExample(t, "tickets")
-	all := paths(t, c)
+	p := compileExample(t, "tickets")
+	all := paths(t, p)
 	assert.Len(t, all, 40)
 	// A token is about four bytes: the prefix is well over 128 tokens, from which caching shows.
-	assert.Greater(t, len(c.Plan.System), 4*200)
+	assert.Greater(t, len(p.Jobs.System), 4*200)
 	for _, path := range all {
 		text, err := os.ReadFile(filepath.Join(repository, path))
 		require.NoError(t, err)

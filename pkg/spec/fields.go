@@ -47,45 +47,45 @@ var toolName = regexp.MustCompile(`^[A-Za-z0-9_.:/-]{1,128}$`)
 
 // fields returns the readers of a spec's fields, in the order of the documentation.
 func (l *loader) fields() []fieldReader {
-	s, plan := l.spec, &l.spec.settings
+	s, compiled := l.spec, &l.spec.settings
 	return []fieldReader{
-		{"name", l.label(&plan.Name)},
+		{"name", l.label(&compiled.Name)},
 		{"system_prompt", func(f string, n ast.Node) { s.system, _ = l.prompt(f, n) }},
 		{"task", func(f string, n ast.Node) { s.task = l.taskPrompt(f, n) }},
 		{inputsField, func(f string, n ast.Node) { s.inputs = l.readInputs(f, n) }},
-		{"tools", func(f string, n ast.Node) { plan.Tools, plan.ToolSettings = l.tools(f, n) }},
-		{"output_schema", func(f string, n ast.Node) { plan.Schema = l.outputSchema(f, n) }},
+		{"tools", func(f string, n ast.Node) { compiled.Tools, compiled.ToolSettings = l.tools(f, n) }},
+		{"output_schema", func(f string, n ast.Node) { compiled.Schema = l.outputSchema(f, n) }},
 		{planField, l.planner},
 		{"reduce", l.reduce},
-		{"model", l.model(plan)},
+		{"model", l.model(compiled)},
 		{"backend", func(f string, n ast.Node) { s.Backend = l.backend(f, n) }},
 		{"max_inflight", func(f string, n ast.Node) {
-			l.count(&plan.MaxInflight, 1, maxInflight)(f, n)
-			s.MaxInflight = plan.MaxInflight
+			l.count(&compiled.MaxInflight, 1, maxInflight)(f, n)
+			s.MaxInflight = compiled.MaxInflight
 		}},
-		{"max_turns", l.count(&plan.MaxTurns, 1, maxTurns)},
-		{"max_retries", l.count(&plan.MaxRetries, 0, maxRetries)},
-		{"max_attempts", l.count(&plan.MaxAttempts, 1, maxAttempts)},
-		{"timeouts", l.timeouts(&plan.Timeouts)},
-		{"sampling", l.sampling(&plan.Sampling)},
+		{"max_turns", l.count(&compiled.MaxTurns, 1, maxTurns)},
+		{"max_retries", l.count(&compiled.MaxRetries, 0, maxRetries)},
+		{"max_attempts", l.count(&compiled.MaxAttempts, 1, maxAttempts)},
+		{"timeouts", l.timeouts(&compiled.Timeouts)},
+		{"sampling", l.sampling(&compiled.Sampling)},
 		{"budget", func(f string, n ast.Node) {
 			if m, ok := n.(ast.MapNode); ok && len(keysOf(m)) == 0 {
 				l.failf(n, f, "limits nothing; give job, batch or both, or leave it out")
 			}
-			l.mapping(f, n, []fieldReader{{"job", l.budget(&plan.JobBudget, &plan.Prices)}, {"batch", l.budget(&plan.BatchBudget, &plan.Prices)}})
+			l.mapping(f, n, []fieldReader{{"job", l.budget(&compiled.JobBudget, &compiled.Prices)}, {"batch", l.budget(&compiled.BatchBudget, &compiled.Prices)}})
 		}},
-		{"prices", l.prices(&plan.Prices)},
-		{"priority", l.count(&plan.Priority, -maxPriority, maxPriority)},
-		{"owner", l.label(&plan.Owner)},
-		{"ttl", l.wait(&plan.TTL, maxTTL)},
+		{"prices", l.prices(&compiled.Prices)},
+		{"priority", l.count(&compiled.Priority, -maxPriority, maxPriority)},
+		{"owner", l.label(&compiled.Owner)},
+		{"ttl", l.wait(&compiled.TTL, maxTTL)},
 		{"keep_reasoning", func(f string, n ast.Node) {
-			l.keepReasoning(&plan.KeepReasoning)(f, n)
-			plan.KeepReasoning = plan.KeepReasoning.stored()
+			l.keepReasoning(&compiled.KeepReasoning)(f, n)
+			compiled.KeepReasoning = compiled.KeepReasoning.stored()
 		}},
-		{"transcripts", l.flag(&plan.Transcripts)},
+		{"transcripts", l.flag(&compiled.Transcripts)},
 		{"hoist", l.flag(&s.hoist)},
 		{"literal", l.flag(&s.literal)},
-		{"order", l.order(&plan.Order)},
+		{"order", l.order(&compiled.Order)},
 		{"on_bad_input", func(f string, n ast.Node) { s.OnBadInput = l.onBadInput(f, n) }},
 		{"keep_preamble", l.flag(&l.keepPreamble)},
 	}
@@ -112,11 +112,11 @@ func (l *loader) label(to *string) func(string, ast.Node) {
 // anyModel is the value of model for a batch with jobs that may use different models.
 const anyModel = "any"
 
-func (l *loader) model(p *Plan) func(string, ast.Node) {
+func (l *loader) model(c *Compiled) func(string, ast.Node) {
 	return func(field string, n ast.Node) {
-		l.label(&p.Model)(field, n)
-		if p.Model == anyModel {
-			p.Model, p.AnyModel = "", true
+		l.label(&c.Model)(field, n)
+		if c.Model == anyModel {
+			c.Model, c.AnyModel = "", true
 		}
 	}
 }

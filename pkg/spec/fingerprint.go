@@ -8,14 +8,14 @@ import (
 	"fmt"
 )
 
-// Question is the hash of everything that is the same for every job of a plan. Together with a prompt it identifies the
+// Question is the hash of everything that is the same for every job of a compiled spec. Together with a prompt it identifies the
 // job's question.
 type Question struct{ sum [sha256.Size]byte }
 
-// Question returns the Question of this plan's jobs for a model and tools of these names. It excludes max_tokens,
+// Question returns the Question of the jobs for a model and tools of these names. It excludes max_tokens,
 // because an uncut answer is the same under a higher limit.
-func (p *Plan) Question(model string, tools []string) (Question, error) {
-	sampling := p.Sampling
+func (c *Compiled) Question(model string, tools []string) (Question, error) {
+	sampling := c.Sampling
 	sampling.MaxTokens = 0
 	text, err := json.Marshal(struct {
 		Version       int
@@ -24,9 +24,9 @@ func (p *Plan) Question(model string, tools []string) (Question, error) {
 		Sampling      Sampling
 		Tools         []string      `json:",omitempty"`
 		KeepReasoning KeepReasoning `json:",omitempty"` // "" for auto, so that older fingerprints stay valid
-	}{1, p.System, model, p.Schema, sampling, tools, p.KeepReasoning.stored()})
+	}{1, c.System, model, c.Schema, sampling, tools, c.KeepReasoning.stored()})
 	if err != nil {
-		return Question{}, fmt.Errorf("take the fingerprint of plan %q: %w", p.Name, err)
+		return Question{}, fmt.Errorf("take the fingerprint of plan %q: %w", c.Name, err)
 	}
 	return Question{sha256.Sum256(text)}, nil
 }
@@ -38,11 +38,11 @@ type AskedTool struct {
 	MaxTokens int `json:",omitempty"` // limit of a result in the spec; 0 without one
 }
 
-// Asks returns the Question of this plan's jobs for any model. Unlike [Plan.Question] it includes the versions of the
+// Asks returns the Question of the jobs for any model. Unlike [Compiled.Question] it includes the versions of the
 // tools and the limits of their results, because both change answers. It also identifies jobs with tools that have side
 // effects.
-func (p *Plan) Asks(tools []AskedTool) (Question, error) {
-	sampling := p.Sampling
+func (c *Compiled) Asks(tools []AskedTool) (Question, error) {
+	sampling := c.Sampling
 	sampling.MaxTokens = 0
 	text, err := json.Marshal(struct {
 		Version  string
@@ -52,9 +52,9 @@ func (p *Plan) Asks(tools []AskedTool) (Question, error) {
 		Tools    []AskedTool `json:",omitempty"`
 		// KeepReasoning is "" for auto, so that older questions stay the same.
 		KeepReasoning KeepReasoning `json:",omitempty"`
-	}{"question 1", p.System, p.Schema, sampling, tools, p.KeepReasoning.stored()})
+	}{"question 1", c.System, c.Schema, sampling, tools, c.KeepReasoning.stored()})
 	if err != nil {
-		return Question{}, fmt.Errorf("hash the question of plan %q: %w", p.Name, err)
+		return Question{}, fmt.Errorf("hash the question of plan %q: %w", c.Name, err)
 	}
 	return Question{sha256.Sum256(text)}, nil
 }
@@ -75,9 +75,9 @@ func (q Question) Unusable(reason string) string {
 	return q.Fingerprint("\xff" + reason) // not UTF-8, unlike every prompt
 }
 
-// Of returns the hash of the question of a payload's job in this plan.
-func (q Question) Of(p *Plan, payload *Payload) string {
-	prompt, bad := payload.Prompt(p.Prompt)
+// Of returns the hash of the question of a payload's job.
+func (q Question) Of(c *Compiled, payload *Payload) string {
+	prompt, bad := payload.Prompt(c.Prompt)
 	if bad != "" {
 		return q.Unusable(bad)
 	}
@@ -97,8 +97,8 @@ type Reuse struct {
 
 // Reuse makes Payloads call find for an earlier result of each job; find returns nil if none exists. identity names the
 // earlier results, and becomes part of the submission's fingerprint.
-func (c *Compiled) Reuse(identity string, q Question, find func(ctx context.Context, fingerprint string) (*Reuse, error)) {
-	c.reuse = &reuse{identity, q, find}
+func (p *Prepared) Reuse(identity string, q Question, find func(ctx context.Context, fingerprint string) (*Reuse, error)) {
+	p.reuse = &reuse{identity, q, find}
 }
 
 type reuse struct {
@@ -108,11 +108,11 @@ type reuse struct {
 }
 
 // offer looks for an earlier result of a job.
-func (r *reuse) offer(ctx context.Context, plan *Plan, in map[string]any) (*Reuse, error) {
+func (r *reuse) offer(ctx context.Context, compiled *Compiled, in map[string]any) (*Reuse, error) {
 	if r == nil {
 		return nil, nil
 	}
-	prompt, err := plan.Prompt(in)
+	prompt, err := compiled.Prompt(in)
 	if err != nil {
 		return nil, err
 	}

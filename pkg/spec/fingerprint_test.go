@@ -9,33 +9,33 @@ import (
 
 func TestFingerprint(t *testing.T) {
 	t.Parallel()
-	of := func(p Plan, model, prompt string, tools ...string) string {
-		q, err := p.Question(model, tools)
+	of := func(c Compiled, model, prompt string, tools ...string) string {
+		q, err := c.Question(model, tools)
 		require.NoError(t, err)
 		f := q.Fingerprint(prompt)
 		assert.Len(t, f, FingerprintLength)
 		return f
 	}
 	zero, half := 0.0, 0.5
-	plan := Plan{System: "s", Schema: []byte(`{}`), Sampling: Sampling{Temperature: &zero, MaxTokens: 10}, MaxTurns: 3}
-	want := of(plan, "m", "p", "a", "b")
+	compiled := Compiled{System: "s", Schema: []byte(`{}`), Sampling: Sampling{Temperature: &zero, MaxTokens: 10}, MaxTurns: 3}
+	want := of(compiled, "m", "p", "a", "b")
 	assert.Equal(t, "Q2LoA0ZULpD3haukUk9WtQ", want, "the fingerprint of earlier versions")
-	same := plan
+	same := compiled
 	same.Sampling.MaxTokens, same.MaxTurns, same.Name, same.Task = 20, 4, "n", "t"
 	assert.Equal(t, want, of(same, "m", "p", "a", "b"))
 	same.KeepReasoning = KeepAuto
 	assert.Equal(t, want, of(same, "m", "p", "a", "b"))
-	for what, change := range map[string]func(*Plan){
-		"system": func(p *Plan) { p.System = "s2" }, "schema": func(p *Plan) { p.Schema = nil },
-		"temperature": func(p *Plan) { p.Sampling.Temperature = &half }, "stop": func(p *Plan) { p.Sampling.Stop = []string{"x"} },
-		"always": func(p *Plan) { p.KeepReasoning = KeepAlways }, "never": func(p *Plan) { p.KeepReasoning = KeepNever },
+	for what, change := range map[string]func(*Compiled){
+		"system": func(c *Compiled) { c.System = "s2" }, "schema": func(c *Compiled) { c.Schema = nil },
+		"temperature": func(c *Compiled) { c.Sampling.Temperature = &half }, "stop": func(c *Compiled) { c.Sampling.Stop = []string{"x"} },
+		"always": func(c *Compiled) { c.KeepReasoning = KeepAlways }, "never": func(c *Compiled) { c.KeepReasoning = KeepNever },
 	} {
-		other := plan
+		other := compiled
 		change(&other)
 		assert.NotEqual(t, want, of(other, "m", "p", "a", "b"), what)
 	}
-	assert.NotEqual(t, want, of(plan, "m2", "p", "a", "b"))
-	assert.NotEqual(t, want, of(plan, "m", "p2", "a", "b"))
-	assert.NotEqual(t, want, of(plan, "m", "p", "a"))
-	assert.Equal(t, of(plan, "m", "p"), of(plan, "m", "p", []string{}...))
+	assert.NotEqual(t, want, of(compiled, "m2", "p", "a", "b"))
+	assert.NotEqual(t, want, of(compiled, "m", "p2", "a", "b"))
+	assert.NotEqual(t, want, of(compiled, "m", "p", "a"))
+	assert.Equal(t, of(compiled, "m", "p"), of(compiled, "m", "p", []string{}...))
 }

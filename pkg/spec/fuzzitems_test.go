@@ -15,8 +15,8 @@ func FuzzItems(f *testing.F) {
 		if !json.Valid(output) {
 			t.Skip("an output is valid JSON")
 		}
-		p := &Plan{MaxItems: 100}
-		payloads, err := p.Items(output)
+		c := &Compiled{MaxItems: 100}
+		payloads, err := c.Items(output)
 		if err != nil {
 			return
 		}

@@ -9,12 +9,12 @@ import (
 // varies. The server cannot share text after that placeholder, so longer values move to the shared prefix.
 const maxInPlace = 200
 
-// fill sets the plan's System and Task. constants are the values that are the same in every input, by name.
+// fill sets System and Task of the compiled spec. constants are the values that are the same in every input, by name.
 //
 // A constant of the system prompt is filled in. A constant of the task is filled in if it is before the first
 // placeholder that varies, or is short. Otherwise it becomes a labelled block of the shared prefix, and the task refers
 // to it. With hoist: false the task keeps its placeholders.
-func (s *Spec) fill(plan *Plan, placed placement, constants map[string]string) error {
+func (s *Spec) fill(compiled *Compiled, placed placement, constants map[string]string) error {
 	var errs Errors
 	system, err := placed.system.replace(func(p part) (string, bool) {
 		value, ok := constants[p.shown()]
@@ -44,12 +44,12 @@ func (s *Spec) fill(plan *Plan, placed placement, constants map[string]string) e
 		}
 		sections = append(sections, blocks...)
 	}
-	if plan.Schema != nil && !placed.showsSchema {
-		sections = append(sections, schemaInstruction+string(plan.Schema))
+	if compiled.Schema != nil && !placed.showsSchema {
+		sections = append(sections, schemaInstruction+string(compiled.Schema))
 	}
-	plan.System = strings.Join(sections, "\n\n")
-	plan.Task = task.String()
-	plan.template = ParseTemplate(plan.Task)
+	compiled.System = strings.Join(sections, "\n\n")
+	compiled.Task = task.String()
+	compiled.template = ParseTemplate(compiled.Task)
 	return nil
 }
 

@@ -13,7 +13,7 @@ const itemField = "item"
 
 // Items returns the jobs in a planner's output: the JSON of one [Payload] per item, in order. The output must be valid
 // JSON. An error is a *[batch.Error]: PlanTooLarge, or OutputInvalid if an item cannot become a job.
-func (p *Plan) Items(output json.RawMessage) ([][]byte, error) {
+func (c *Compiled) Items(output json.RawMessage) ([][]byte, error) {
 	var answer struct {
 		Items *[]json.RawMessage `json:"items"`
 	}
@@ -21,9 +21,9 @@ func (p *Plan) Items(output json.RawMessage) ([][]byte, error) {
 		return nil, batch.NewError(batch.OutputInvalid, "the plan has no array \"items\"")
 	}
 	items := *answer.Items
-	if p.MaxItems > 0 && len(items) > p.MaxItems {
+	if c.MaxItems > 0 && len(items) > c.MaxItems {
 		return nil, batch.NewError(batch.PlanTooLarge, fmt.Sprintf(
-			"the plan has %d items and may have %d; give the most important ones, or raise plan.max_items", len(items), p.MaxItems))
+			"the plan has %d items and may have %d; give the most important ones, or raise plan.max_items", len(items), c.MaxItems))
 	}
 	payloads := make([][]byte, len(items))
 	for i, item := range items {

@@ -45,12 +45,12 @@ func TestGlobFollowsLinksToFilesInside(t *testing.T) {
 	}, got)
 	assert.Equal(t, []string{"1 link to a folder was not followed under " + filepath.Join(dir, "snapshots") +
 		", for example loop -> ..; name the folders that they lead to in patterns of their own"}, s.notes())
-	first, err := s.Compile(t.Context())
+	first, err := s.Prepare(t.Context())
 	require.NoError(t, err)
 	before, err := first.Fingerprint()
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "blobs/1"), []byte("other"), 0o600))
-	second, err := s.Compile(t.Context())
+	second, err := s.Prepare(t.Context())
 	require.NoError(t, err)
 	after, err := second.Fingerprint()
 	require.NoError(t, err)
@@ -64,7 +64,7 @@ func TestGlobCountsLinksOutside(t *testing.T) {
 	link(t, dir, "snap/b.md", "../blobs/1")
 	s, err := Load(filepath.Join(dir, "snap/b.yaml"), LoadOptions{ToolsRoot: filepath.Join(dir, "snap")})
 	require.NoError(t, err)
-	_, err = s.Compile(t.Context())
+	_, err = s.Prepare(t.Context())
 	snap := filepath.Join(dir, "snap")
 	require.ErrorContains(t, err, "2 symbolic links of 3 matching files under "+snap+" lead out of "+snap+", for example a.md -> ../blobs/1; set root: to a folder")
 
@@ -85,13 +85,13 @@ func TestGlobSkipsUnneededUnreadableFolders(t *testing.T) {
 	for inputs, want := range map[string]int{"'*.md'": 1, "'a/*.md'": 1, "{glob: '**/*.md', exclude: [locked]}": 2, "'**/*.md'": -1} {
 		s, err := Load(write(t, dir, "task: \"{path}\"\ninputs: "+inputs+"\n"), LoadOptions{ToolsRoot: dir})
 		require.NoError(t, err)
-		c, err := s.Compile(t.Context())
+		p, err := s.Prepare(t.Context())
 		if want < 0 {
 			require.ErrorContains(t, err, "name it in exclude")
 			continue
 		}
 		require.NoError(t, err)
-		assert.Equal(t, int64(want), c.Total, inputs)
+		assert.Equal(t, int64(want), p.Total, inputs)
 	}
 }
 
@@ -126,7 +126,7 @@ func TestNoMatchNamesThePattern(t *testing.T) {
 		_, err := compile(t, "task: x\ninputs: "+inputs+"\n", map[string]string{"x[0-9].md": files["x[0-9].md"], "none.csv": "a,b\n", "empty.txt": ""}, LoadOptions{})
 		require.ErrorContains(t, err, want, inputs)
 	}
-	c, err := compile(t, "task: \"{path}\"\ninputs: {glob: 'x\\[0-9\\].md'}\n", files, LoadOptions{})
+	p, err := compile(t, "task: \"{path}\"\ninputs: {glob: 'x\\[0-9\\].md'}\n", files, LoadOptions{})
 	require.NoError(t, err)
-	assert.Equal(t, int64(1), c.Total)
+	assert.Equal(t, int64(1), p.Total)
 }

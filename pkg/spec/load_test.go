@@ -21,7 +21,7 @@ func TestLoadDefaults(t *testing.T) {
 	t.Parallel()
 	s, err := load(t, least, nil, LoadOptions{})
 	require.NoError(t, err)
-	assert.Equal(t, Plan{
+	assert.Equal(t, Compiled{
 		Name: "batch", MaxTurns: 8, MaxRetries: 3, MaxAttempts: 3,
 		Timeouts: Timeouts{Turn: 10 * time.Minute, Tool: time.Minute}, TTL: 168 * time.Hour,
 	}, s.settings)
@@ -99,7 +99,7 @@ keep_preamble: true
 	s, err := load(t, yaml, files, LoadOptions{})
 	require.NoError(t, err)
 	zero, topP, seed := 0.0, 0.9, int64(-7)
-	assert.Equal(t, Plan{
+	assert.Equal(t, Compiled{
 		Name: "papers", Owner: "ada", Priority: -5, Tools: []string{"read_file", "web.search"}, Model: "qwen3", MaxInflight: 64,
 		Schema: []byte(`{"type":"object","properties":{"z":{},"a":{}}}`), KeepReasoning: KeepNever,
 		MaxTurns: 4, MaxRetries: 0, MaxAttempts: 2, TTL: 24 * time.Hour,
@@ -120,9 +120,9 @@ func TestLoadAcceptsJSON(t *testing.T) {
 	dir := folder(t, map[string]string{"s.json": "{\n\t\"task\": \"x \\u00e9 {a}\",\n\t\"inputs\": [\n\t\t{\"a\": 12345678901234567890123}\n\t]\n}"})
 	s, err := Load(filepath.Join(dir, "s.json"), LoadOptions{})
 	require.NoError(t, err)
-	c, err := s.Compile(t.Context())
+	p, err := s.Prepare(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, "x é 12345678901234567890123", c.Plan.Task)
+	assert.Equal(t, "x é 12345678901234567890123", p.Jobs.Task)
 }
 
 func TestLoadReportsEveryMistakeAtOnce(t *testing.T) {
@@ -237,9 +237,9 @@ func TestLoadExpandsAliasesWithinBounds(t *testing.T) {
 	t.Parallel()
 	s, err := load(t, "task: \"{a}{b}\"\ninputs:\n  - &x {a: 1, b: 2}\n  - <<: *x\n    b: 3\n", nil, LoadOptions{})
 	require.NoError(t, err)
-	c, err := s.Compile(t.Context())
+	p, err := s.Prepare(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, "1{b}", c.Plan.Task)
+	assert.Equal(t, "1{b}", p.Jobs.Task)
 
 	var bomb strings.Builder
 	bomb.WriteString("task: x\ninputs: [*j]\nmodel: m\na: &a [1,1,1,1,1,1,1,1,1,1]\n")

@@ -40,12 +40,12 @@ func load(t *testing.T, yaml string, files map[string]string, opts LoadOptions) 
 }
 
 // compile loads and compiles.
-func compile(t *testing.T, yaml string, files map[string]string, opts LoadOptions) (*Compiled, error) {
+func compile(t *testing.T, yaml string, files map[string]string, opts LoadOptions) (*Prepared, error) {
 	t.Helper()
 	s, err := load(t, yaml, files, opts)
 	require.NoError(t, err)
-	c, err := s.Compile(t.Context())
-	return c, plain(err, filepath.Dir(s.Path))
+	p, err := s.Prepare(t.Context())
+	return p, plain(err, filepath.Dir(s.Path))
 }
 
 // plain removes the test's folder from the names of files in an error.
@@ -76,10 +76,10 @@ func collect(ctx context.Context, t *testing.T, s *Spec) []Input {
 }
 
 // payloads reads all payloads, as text.
-func payloads(t *testing.T, c *Compiled) []string {
+func payloads(t *testing.T, p *Prepared) []string {
 	t.Helper()
 	var out []string
-	for p, err := range c.Payloads(t.Context()) {
+	for p, err := range p.Payloads(t.Context()) {
 		require.NoError(t, err)
 		out = append(out, string(p))
 	}

@@ -32,10 +32,10 @@ func TestParse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, err := Parse("spec.yaml", []byte(c.text), LoadOptions{Stdin: strings.NewReader(c.after)})
-			var compiled *Compiled
+			var prepared *Prepared
 			if err == nil {
 				defer s.Close()
-				compiled, err = s.Compile(t.Context())
+				prepared, err = s.Prepare(t.Context())
 			}
 			if c.err != "" {
 				require.ErrorContains(t, err, c.err)
@@ -43,7 +43,7 @@ func TestParse(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			assert.Equal(t, c.total, compiled.Total)
+			assert.Equal(t, c.total, prepared.Total)
 			assert.Equal(t, c.after != "", s.Takes())
 		})
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // Payload is the content of the job stream for one job: the fields of the input that the prompt still needs, or the
-// reason why the input is unusable. It has no fields that no template uses, and no values that are already in the plan.
+// reason why the input is unusable. It has no fields that no template uses, and no values that are already in the compiled spec.
 // A waiting job therefore needs little memory in Redis.
 type Payload struct {
 	Input map[string]any `json:"in,omitzero"`

@@ -17,26 +17,26 @@ func prompts(t *testing.T, yaml string, files map[string]string) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.Compile(t.Context())
+	p, err := s.Prepare(t.Context())
 	if err != nil {
 		return nil, plain(err, s.dir())
 	}
-	wire, err := json.Marshal(c.Plan)
+	wire, err := json.Marshal(p.Jobs)
 	require.NoError(t, err)
-	plan, err := ParsePlan(wire)
+	compiled, err := ParseCompiled(wire)
 	require.NoError(t, err)
 	var out []string
-	for _, job := range payloads(t, c) {
-		var p Payload
-		require.NoError(t, json.Unmarshal([]byte(job), &p))
-		if p.Bad != "" {
-			out = append(out, "bad: "+p.Bad)
+	for _, job := range payloads(t, p) {
+		var payload Payload
+		require.NoError(t, json.Unmarshal([]byte(job), &payload))
+		if payload.Bad != "" {
+			out = append(out, "bad: "+payload.Bad)
 			continue
 		}
-		prompt, err := plan.Prompt(p.Input)
+		prompt, err := compiled.Prompt(payload.Input)
 		require.NoError(t, err)
-		if plan.System != "" {
-			prompt = plan.System + " | " + prompt
+		if compiled.System != "" {
+			prompt = compiled.System + " | " + prompt
 		}
 		out = append(out, prompt)
 	}
@@ -279,11 +279,11 @@ func TestNonIdentifierNamesAreHoisted(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("be fair ", 30)
 	inputs := []any{map[string]any{"id": 1, "House Rules": long, "House_Rules": "u", "m": map[string]any{"lang": "en"}}, map[string]any{"id": 2, "House Rules": long, "House_Rules": "v", "m": map[string]any{"lang": "en"}}}
-	c, err := compile(t, spell(t, map[string]any{"system_prompt": "Speak {m.lang}.", "task": "{id} {m.lang} by {House Rules} {House_Rules}", "inputs": inputs}), nil, LoadOptions{})
+	p, err := compile(t, spell(t, map[string]any{"system_prompt": "Speak {m.lang}.", "task": "{id} {m.lang} by {House Rules} {House_Rules}", "inputs": inputs}), nil, LoadOptions{})
 	require.NoError(t, err)
-	assert.Equal(t, "Speak en.\n\n<House_Rules_2>\n"+long+"\n</House_Rules_2>", c.Plan.System)
-	assert.Equal(t, "{id} en by [the text in <House_Rules_2> above] {House_Rules}", c.Plan.Task)
-	assert.Equal(t, []string{`{"in":{"House_Rules":"u","id":1}}`, `{"in":{"House_Rules":"v","id":2}}`}, payloads(t, c))
+	assert.Equal(t, "Speak en.\n\n<House_Rules_2>\n"+long+"\n</House_Rules_2>", p.Jobs.System)
+	assert.Equal(t, "{id} en by [the text in <House_Rules_2> above] {House_Rules}", p.Jobs.Task)
+	assert.Equal(t, []string{`{"in":{"House_Rules":"u","id":1}}`, `{"in":{"House_Rules":"v","id":2}}`}, payloads(t, p))
 	_, err = compile(t, spell(t, map[string]any{"system_prompt": "Speak {m.lang}.", "task": "{id}", "inputs": []any{map[string]any{"id": 1, "m": map[string]any{"lang": "en"}}, map[string]any{"id": 2, "m": map[string]any{"lang": "de"}}}}), nil, LoadOptions{})
 	require.ErrorContains(t, err, "{m.lang} is not the same in every input, and the system prompt is shared by all jobs")
 }
@@ -291,21 +291,21 @@ func TestNonIdentifierNamesAreHoisted(t *testing.T) {
 func TestPlanItemsUseTheSameNames(t *testing.T) {
 	t.Parallel()
 	const schema = `{type: object, required: [items], properties: {items: {type: array, items: {type: object, properties: {"Sub Topic": {type: string}, who: {type: object}}}}}}`
-	c := planned(t, "task: \"{Sub Topic} {who.name} {item.who.name}\"\nplan: {task: a, output_schema: "+schema+"}\n")
-	assert.Equal(t, "{Sub_Topic} {who_name} {item_who_name}", c.Plan.Task)
-	jobs, err := c.Planner.Items(json.RawMessage(`{"items":[{"Sub Topic":"s","who":{"name":"Bo"}},{"who":{}}]}`))
+	p := planned(t, "task: \"{Sub Topic} {who.name} {item.who.name}\"\nplan: {task: a, output_schema: "+schema+"}\n")
+	assert.Equal(t, "{Sub_Topic} {who_name} {item_who_name}", p.Jobs.Task)
+	jobs, err := p.Planner.Items(json.RawMessage(`{"items":[{"Sub Topic":"s","who":{"name":"Bo"}},{"who":{}}]}`))
 	require.NoError(t, err)
-	wire, err := json.Marshal(c.Plan)
+	wire, err := json.Marshal(p.Jobs)
 	require.NoError(t, err)
-	plan, err := ParsePlan(wire)
+	compiled, err := ParseCompiled(wire)
 	require.NoError(t, err)
 	var job Payload
 	require.NoError(t, json.Unmarshal(jobs[0], &job))
-	prompt, err := plan.Prompt(job.Input)
+	prompt, err := compiled.Prompt(job.Input)
 	require.NoError(t, err)
 	assert.Equal(t, "s Bo Bo", prompt)
 	require.NoError(t, json.Unmarshal(jobs[1], &job))
-	_, err = plan.Prompt(job.Input)
+	_, err = compiled.Prompt(job.Input)
 	require.ErrorContains(t, err, `the input has no field "`)
 
 	for text, want := range map[string]string{
@@ -340,17 +340,17 @@ func FuzzPlacement(f *testing.F) {
 		if err != nil {
 			t.Skip("the reader of the spec refuses it")
 		}
-		c, err := s.Compile(t.Context())
+		p, err := s.Prepare(t.Context())
 		if err != nil {
 			t.Skip("the name is not usable")
 		}
 		in, err := decodeFields([]byte(input))
 		require.NoError(t, err)
-		for job, err := range c.Payloads(t.Context()) {
+		for job, err := range p.Payloads(t.Context()) {
 			require.NoError(t, err)
-			var p Payload
-			require.NoError(t, json.Unmarshal(job, &p))
-			got, err := c.Plan.Prompt(p.Input)
+			var payload Payload
+			require.NoError(t, json.Unmarshal(job, &payload))
+			got, err := p.Jobs.Prompt(payload.Input)
 			require.NoError(t, err)
 			require.Equal(t, slowLiteral(s.task.text, in), got)
 		}

@@ -32,45 +32,45 @@ const planSchema = `{"type":"object","properties":{"items":{"type":"array","item
 //	  tools: [grep_files]
 //	  max_items: 20
 func (l *loader) planner(field string, n ast.Node) {
-	p := defaults(l.spec.Path)
-	p.Name, p.TTL, p.MaxItems = "", 0, defaultMaxItems
+	c := defaults(l.spec.Path)
+	c.Name, c.TTL, c.MaxItems = "", 0, defaultMaxItems
 	before := len(l.errs)
-	text, ok := l.stage(field, n, &p,
-		fieldReader{"max_items", l.count(&p.MaxItems, 1, maxMaxItems)},
-		fieldReader{"tools", func(f string, n ast.Node) { p.Tools, p.ToolSettings = l.tools(f, n) }},
-		fieldReader{"max_turns", l.count(&p.MaxTurns, 1, maxTurns)},
+	text, ok := l.stage(field, n, &c,
+		fieldReader{"max_items", l.count(&c.MaxItems, 1, maxMaxItems)},
+		fieldReader{"tools", func(f string, n ast.Node) { c.Tools, c.ToolSettings = l.tools(f, n) }},
+		fieldReader{"max_turns", l.count(&c.MaxTurns, 1, maxTurns)},
 	)
 	if !ok {
 		return
 	}
-	if p.Schema == nil {
-		p.Schema = json.RawMessage(planSchema)
-	} else if why := noItems(p.Schema); why != "" {
+	if c.Schema == nil {
+		c.Schema = json.RawMessage(planSchema)
+	} else if why := noItems(c.Schema); why != "" {
 		text.schema.fail(field+".output_schema", nil, why)
 	}
 	if len(l.errs) > before {
 		return
 	}
-	p.System = withInstruction(text.system.text, p.Schema)
-	l.planText, l.spec.planner = text, &p
+	c.System = withInstruction(text.system.text, c.Schema)
+	l.planText, l.spec.planner = text, &c
 }
 
 // finishPlanner fills in the settings that the plan inherits from the jobs, and checks the jobs' prompts against the
 // schema of its items.
 func (l *loader) finishPlanner() {
-	p := l.spec.planner
-	l.finishStage(p, planField)
+	c := l.spec.planner
+	l.finishStage(c, planField)
 	task := l.stageTask(l.planText.task, "the task of a plan has no inputs, so it has {max_items} and not", MaxItemsField)
 	if !slices.Contains(task.Fields(), MaxItemsField) {
 		task = ParseTemplate(task.String() + "\n\nGive at most {" + MaxItemsField + "} items.")
 	}
-	filled, err := task.replace(func(part) (string, bool) { return fmt.Sprint(p.MaxItems), true })
+	filled, err := task.replace(func(part) (string, bool) { return fmt.Sprint(c.MaxItems), true })
 	if err != nil {
 		l.errs = append(l.errs, l.planText.task.mistakeAt(0, err.Error()))
 		return
 	}
-	p.Task = filled.String()
-	l.spec.items = itemFields(p.Schema)
+	c.Task = filled.String()
+	l.spec.items = itemFields(c.Schema)
 	l.spec.knowsItems = l.spec.items != nil
 	if l.spec.literal {
 		return
@@ -124,12 +124,12 @@ func (s *Spec) ofItem(name string) bool {
 
 // CheckPlanner validates a planner received over the API: every answer must have items, and their number must be
 // limited.
-func (p *Plan) CheckPlanner() error {
-	if p.MaxItems < 1 || p.MaxItems > maxMaxItems {
-		return fmt.Errorf("the plan %q has max_items %d; it must be from 1 to %d", p.Name, p.MaxItems, maxMaxItems)
+func (c *Compiled) CheckPlanner() error {
+	if c.MaxItems < 1 || c.MaxItems > maxMaxItems {
+		return fmt.Errorf("the plan %q has max_items %d; it must be from 1 to %d", c.Name, c.MaxItems, maxMaxItems)
 	}
-	if why := noItems(p.Schema); why != "" {
-		return fmt.Errorf("the plan %q: %s", p.Name, why)
+	if why := noItems(c.Schema); why != "" {
+		return fmt.Errorf("the plan %q: %s", c.Name, why)
 	}
 	return nil
 }

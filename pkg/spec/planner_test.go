@@ -15,31 +15,31 @@ import (
 
 const questions = `{type: object, properties: {items: {type: array, items: {type: object, properties: {q: {type: string}, n: {type: integer}}, required: [q]}}}, required: [items]}`
 
-func planned(t *testing.T, text string) *Compiled {
+func planned(t *testing.T, text string) *Prepared {
 	t.Helper()
 	s, err := load(t, text, nil, LoadOptions{})
 	require.NoError(t, err)
-	c, err := s.Compile(t.Context())
+	p, err := s.Prepare(t.Context())
 	require.NoError(t, err)
-	return c
+	return p
 }
 
 // A stage's budget in money counts by the stage's own prices, if it has any.
 func TestStageHasOwnPrices(t *testing.T) {
 	t.Parallel()
-	c := planned(t, `
+	p := planned(t, `
 task: "{item}"
 plan: {task: a, budget: {usd: 1}, prices: {prompt: 3, completion: 0}}
 reduce: {task: b, prices: {prompt: 4, completion: 0}, budget: {usd: 2}}
 `)
-	assert.Equal(t, batch.Budget{USD: 1}, c.Planner.JobBudget)
-	assert.Equal(t, batch.Budget{USD: 2}, c.Reduce.JobBudget)
-	assert.Zero(t, c.Plan.Prices)
+	assert.Equal(t, batch.Budget{USD: 1}, p.Planner.JobBudget)
+	assert.Equal(t, batch.Budget{USD: 2}, p.Reducer.JobBudget)
+	assert.Zero(t, p.Jobs.Prices)
 }
 
 func TestPlanHasOwnLimits(t *testing.T) {
 	t.Parallel()
-	c := planned(t, `
+	p := planned(t, `
 name: survey
 plan:
   task: "At most {max_items} questions, as {{json}}."
@@ -62,21 +62,21 @@ priority: 4
 owner: me
 reduce: {task: "{results}", max_attempts: 1, max_retries: 0, timeouts: {job: 1m}, budget: {tokens: 5}}
 `)
-	p := c.Planner
-	assert.Equal(t, "At most 7 questions, as {{json}}.", p.Task)
-	assert.True(t, strings.HasPrefix(p.System, "Be brief.\n\nAnswer with one JSON value"), p.System)
+	c := p.Planner
+	assert.Equal(t, "At most 7 questions, as {{json}}.", c.Task)
+	assert.True(t, strings.HasPrefix(c.System, "Be brief.\n\nAnswer with one JSON value"), c.System)
 	assert.Equal(t, []any{"survey/plan", "large", 7, 3, 0, 2, []string{"grep_files"}, 5 * time.Minute, 10 * time.Minute, 900, 4, "me"},
-		[]any{p.Name, p.Model, p.MaxItems, p.MaxTurns, p.MaxRetries, p.MaxAttempts, p.Tools, p.Timeouts.Job, p.Timeouts.Turn, p.Sampling.MaxTokens, p.Priority, p.Owner})
-	assert.Equal(t, batch.Budget{Tokens: 9000, USD: 0.5}, p.JobBudget)
-	assert.Equal(t, batch.Prices{Prompt: 3, Cached: 3, Completion: 9}, p.Prices)
-	assert.Equal(t, batch.Prices{Prompt: 1, Cached: 1, Completion: 2}, c.Reduce.Prices)
-	assert.Equal(t, []any{1, 0, time.Minute, 10 * time.Minute}, []any{c.Reduce.MaxAttempts, c.Reduce.MaxRetries, c.Reduce.Timeouts.Job, c.Reduce.Timeouts.Turn})
-	assert.Equal(t, []any{9, 0}, []any{c.Plan.MaxTurns, c.Plan.MaxItems})
-	assert.Equal(t, "Answer {q} in {n} lines: {item}", c.Plan.Task)
-	assert.Zero(t, c.Total)
+		[]any{c.Name, c.Model, c.MaxItems, c.MaxTurns, c.MaxRetries, c.MaxAttempts, c.Tools, c.Timeouts.Job, c.Timeouts.Turn, c.Sampling.MaxTokens, c.Priority, c.Owner})
+	assert.Equal(t, batch.Budget{Tokens: 9000, USD: 0.5}, c.JobBudget)
+	assert.Equal(t, batch.Prices{Prompt: 3, Cached: 3, Completion: 9}, c.Prices)
+	assert.Equal(t, batch.Prices{Prompt: 1, Cached: 1, Completion: 2}, p.Reducer.Prices)
+	assert.Equal(t, []any{1, 0, time.Minute, 10 * time.Minute}, []any{p.Reducer.MaxAttempts, p.Reducer.MaxRetries, p.Reducer.Timeouts.Job, p.Reducer.Timeouts.Turn})
+	assert.Equal(t, []any{9, 0}, []any{p.Jobs.MaxTurns, p.Jobs.MaxItems})
+	assert.Equal(t, "Answer {q} in {n} lines: {item}", p.Jobs.Task)
+	assert.Zero(t, p.Total)
 
 	var jobs []string
-	for job, err := range c.Payloads(t.Context()) {
+	for job, err := range p.Payloads(t.Context()) {
 		require.NoError(t, err)
 		jobs = append(jobs, string(job))
 	}
@@ -90,10 +90,10 @@ reduce: {task: "{results}", max_attempts: 1, max_retries: 0, timeouts: {job: 1m}
 
 func TestPlanDefaults(t *testing.T) {
 	t.Parallel()
-	c := planned(t, "task: \"Read {item}.\"\nmodel: m\nmax_turns: 2\nplan: {task: List them.}\n")
-	assert.Equal(t, "List them.\n\nGive at most 100 items.", c.Planner.Task)
-	assert.JSONEq(t, planSchema, string(c.Planner.Schema))
-	assert.Equal(t, []any{"m", 8, 100, 3}, []any{c.Planner.Model, c.Planner.MaxTurns, c.Planner.MaxItems, c.Planner.MaxRetries})
+	p := planned(t, "task: \"Read {item}.\"\nmodel: m\nmax_turns: 2\nplan: {task: List them.}\n")
+	assert.Equal(t, "List them.\n\nGive at most 100 items.", p.Planner.Task)
+	assert.JSONEq(t, planSchema, string(p.Planner.Schema))
+	assert.Equal(t, []any{"m", 8, 100, 3}, []any{p.Planner.Model, p.Planner.MaxTurns, p.Planner.MaxItems, p.Planner.MaxRetries})
 }
 
 func TestPlanMistakesAreReported(t *testing.T) {
@@ -112,7 +112,7 @@ func TestPlanMistakesAreReported(t *testing.T) {
 	} {
 		s, err := load(t, "task: \"{item}\"\n"+text+"\n", nil, LoadOptions{})
 		if err == nil {
-			_, err = s.Compile(t.Context())
+			_, err = s.Prepare(t.Context())
 		}
 		require.Error(t, err, text)
 		assert.Contains(t, err.Error(), want, text)
@@ -122,8 +122,8 @@ func TestPlanMistakesAreReported(t *testing.T) {
 	assert.ErrorContains(t, err, "list.json:1: field plan.output_schema: a plan answers with an object")
 	_, err = load(t, "task: \"{r} and {item}\"\nplan: {task: a, output_schema: "+questions+"}\n", nil, LoadOptions{})
 	assert.ErrorContains(t, err, `items of the plan have no field "r": its output_schema names n, q`)
-	c := planned(t, "task: \"{anything}\"\nplan: {task: a, output_schema: {type: object, properties: {items: {type: array}}, required: [items]}}\n")
-	assert.Equal(t, "{anything}", c.Plan.Task, "the schema does not name the fields, so any name may be one")
+	p := planned(t, "task: \"{anything}\"\nplan: {task: a, output_schema: {type: object, properties: {items: {type: array}}, required: [items]}}\n")
+	assert.Equal(t, "{anything}", p.Jobs.Task, "the schema does not name the fields, so any name may be one")
 }
 
 // A spec received over the API needs no inputs if a plan makes them.
@@ -154,7 +154,7 @@ func TestItems(t *testing.T) {
 		{`{"items":null}`, 3, nil, batch.OutputInvalid},
 		{`{"list":[]}`, 3, nil, batch.OutputInvalid},
 	} {
-		payloads, err := (&Plan{MaxItems: c.max}).Items(json.RawMessage(c.output))
+		payloads, err := (&Compiled{MaxItems: c.max}).Items(json.RawMessage(c.output))
 		if c.failed != "" {
 			var e *batch.Error
 			require.ErrorAs(t, err, &e, c.output)
@@ -169,7 +169,7 @@ func TestItems(t *testing.T) {
 			if _, ok := payload.Input["x"]; !ok {
 				payload.Input["x"] = payload.Input["item"]
 			}
-			prompt, err := (&Plan{Task: "{item}|{x}"}).Prompt(payload.Input)
+			prompt, err := (&Compiled{Task: "{item}|{x}"}).Prompt(payload.Input)
 			require.NoError(t, err)
 			prompts = append(prompts, prompt)
 			assert.JSONEq(t, string(payload.Item), string(ItemOf(p)), fmt.Sprint(i))

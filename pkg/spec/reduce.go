@@ -22,13 +22,13 @@ const (
 //	  model: qwen3-32b
 //	  sampling: {max_tokens: 2000}
 func (l *loader) reduce(field string, n ast.Node) {
-	p := &Plan{MaxTurns: 1, MaxRetries: unset}
-	text, ok := l.stage(field, n, p)
+	c := &Compiled{MaxTurns: 1, MaxRetries: unset}
+	text, ok := l.stage(field, n, c)
 	if !ok {
 		return
 	}
-	p.System = withInstruction(text.system.text, p.Schema)
-	l.reduceText, l.spec.reduce = text, p
+	c.System = withInstruction(text.system.text, c.Schema)
+	l.reduceText, l.spec.reduce = text, c
 }
 
 // unset marks a number of retries that the spec does not give: 0 means none.
@@ -36,17 +36,17 @@ const unset = -1
 
 // finishReduce fills in the settings that the reduction inherits from the jobs, once their fields are read.
 func (l *loader) finishReduce() {
-	jobs, p := l.spec.settings, l.spec.reduce
-	l.finishStage(p, "reduce")
+	jobs, c := l.spec.settings, l.spec.reduce
+	l.finishStage(c, "reduce")
 	task := l.stageTask(l.reduceText.task, "the task of a reduction has {results} and {n}, not", ResultsField, CountField)
-	p.Task = task.String()
+	c.Task = task.String()
 	if !slices.Contains(task.Fields(), ResultsField) {
-		p.Task += "\n\n{" + ResultsField + "}"
+		c.Task += "\n\n{" + ResultsField + "}"
 	}
-	p.MaxAttempts = cmp.Or(p.MaxAttempts, jobs.MaxAttempts)
-	p.Timeouts.Turn, p.Timeouts.Tool = cmp.Or(p.Timeouts.Turn, jobs.Timeouts.Turn), cmp.Or(p.Timeouts.Tool, jobs.Timeouts.Tool)
-	p.Timeouts.Job = cmp.Or(p.Timeouts.Job, jobs.Timeouts.Job)
-	if p.MaxRetries == unset {
-		p.MaxRetries = jobs.MaxRetries
+	c.MaxAttempts = cmp.Or(c.MaxAttempts, jobs.MaxAttempts)
+	c.Timeouts.Turn, c.Timeouts.Tool = cmp.Or(c.Timeouts.Turn, jobs.Timeouts.Turn), cmp.Or(c.Timeouts.Tool, jobs.Timeouts.Tool)
+	c.Timeouts.Job = cmp.Or(c.Timeouts.Job, jobs.Timeouts.Job)
+	if c.MaxRetries == unset {
+		c.MaxRetries = jobs.MaxRetries
 	}
 }

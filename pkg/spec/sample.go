@@ -50,14 +50,14 @@ func (s *Sample) AddPayload(index int64, payload []byte) error {
 	if !s.Wants(index) {
 		return nil
 	}
-	var p Payload
-	if err := json.Unmarshal(payload, &p); err != nil {
+	var decoded Payload
+	if err := json.Unmarshal(payload, &decoded); err != nil {
 		return fmt.Errorf("read %s: %w", batch.JobID(index), err)
 	}
-	if p.Bad != "" {
+	if decoded.Bad != "" {
 		return nil
 	}
-	return s.add(index, p.Input, slices.Collect(maps.Keys(p.Input)))
+	return s.add(index, decoded.Input, slices.Collect(maps.Keys(decoded.Input)))
 }
 
 // add adds the values that an input has for these names.
@@ -102,11 +102,11 @@ func cut(text []byte) string {
 	return fmt.Sprintf("%s%x", text[:maxSampledValue], xxhash.Sum64(text))
 }
 
-// Openings renders the openings of the sample's prompts, each cut to 16 KiB. names maps the plan's placeholders to the names of the values;
+// Openings renders the openings of the sample's prompts, each cut to 16 KiB. names maps the placeholders to the names of the values;
 // a placeholder that it lacks is a name itself.
-func (s *Sample) Openings(p *Plan, names map[string]string) []string {
+func (s *Sample) Openings(c *Compiled, names map[string]string) []string {
 	var out []string
-	fields := ParseTemplate(p.Task).Fields()
+	fields := ParseTemplate(c.Task).Fields()
 	for size := 0; len(out) < len(s.kept) && size < maxSampledOpenings; {
 		values := make(map[string]any, len(fields))
 		for _, field := range fields {
@@ -118,7 +118,7 @@ func (s *Sample) Openings(p *Plan, names map[string]string) []string {
 				values[field] = value
 			}
 		}
-		opening := p.Opening(values, maxSampledOpening)
+		opening := c.Opening(values, maxSampledOpening)
 		out = append(out, opening)
 		size += len(opening)
 	}

@@ -52,7 +52,7 @@ func TestNumbersHaveNoLeadingZeros(t *testing.T) {
 
 func TestDigitsWithLeadingZerosReachThePrompt(t *testing.T) {
 	t.Parallel()
-	c, err := compile(t, "task: \"{zip}\"\ninputs: [{zip: 02142}, {zip: 09999}]\n", nil, LoadOptions{})
+	p, err := compile(t, "task: \"{zip}\"\ninputs: [{zip: 02142}, {zip: 09999}]\n", nil, LoadOptions{})
 	require.NoError(t, err)
-	assert.Equal(t, []string{`{"in":{"zip":"02142"}}`, `{"in":{"zip":"09999"}}`}, payloads(t, c))
+	assert.Equal(t, []string{`{"in":{"zip":"02142"}}`, `{"in":{"zip":"09999"}}`}, payloads(t, p))
 }

@@ -26,20 +26,20 @@ func TestSchemaAppearsOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, err := compile(t, tc.prompts+schema, nil, LoadOptions{})
+			p, err := compile(t, tc.prompts+schema, nil, LoadOptions{})
 			require.NoError(t, err)
-			assert.Equal(t, tc.system, c.Plan.System)
-			assert.Equal(t, tc.task, c.Plan.Task)
-			assert.JSONEq(t, compact, string(c.Plan.Schema))
+			assert.Equal(t, tc.system, p.Jobs.System)
+			assert.Equal(t, tc.task, p.Jobs.Task)
+			assert.JSONEq(t, compact, string(p.Jobs.Schema))
 		})
 	}
 }
 
 func TestSchemaPlaceholderWithoutSchemaIsField(t *testing.T) {
 	t.Parallel()
-	c, err := compile(t, "task: \"{schema}\"\ninputs: [{schema: a}, {schema: b}]\n", nil, LoadOptions{})
+	p, err := compile(t, "task: \"{schema}\"\ninputs: [{schema: a}, {schema: b}]\n", nil, LoadOptions{})
 	require.NoError(t, err)
-	assert.Equal(t, "{schema}", c.Plan.Task)
+	assert.Equal(t, "{schema}", p.Jobs.Task)
 }
 
 func TestSchemaMistakesNameTheirPlace(t *testing.T) {
@@ -102,13 +102,13 @@ func TestSchemaIsUnwrapped(t *testing.T) {
 func TestPreambleIsStrippedUnlessKept(t *testing.T) {
 	t.Parallel()
 	prompt := "system_prompt: |\n  X-Anthropic-Billing-Header: cc=1; id=ab\n  x-amz-trace: 5\n\n    Be brief.\n  x-amz-late: stays\n"
-	c, err := compile(t, least+prompt, nil, LoadOptions{})
+	p, err := compile(t, least+prompt, nil, LoadOptions{})
 	require.NoError(t, err)
-	assert.Equal(t, "  Be brief.\nx-amz-late: stays", c.Plan.System)
-	c, err = compile(t, least+prompt+"keep_preamble: true\n", nil, LoadOptions{})
+	assert.Equal(t, "  Be brief.\nx-amz-late: stays", p.Jobs.System)
+	p, err = compile(t, least+prompt+"keep_preamble: true\n", nil, LoadOptions{})
 	require.NoError(t, err)
-	assert.True(t, strings.HasPrefix(c.Plan.System, "X-Anthropic-Billing-Header: cc=1; id=ab\n"))
-	c, err = compile(t, least+"system_prompt: \"x-amz-only: 1\"\n", nil, LoadOptions{})
+	assert.True(t, strings.HasPrefix(p.Jobs.System, "X-Anthropic-Billing-Header: cc=1; id=ab\n"))
+	p, err = compile(t, least+"system_prompt: \"x-amz-only: 1\"\n", nil, LoadOptions{})
 	require.NoError(t, err)
-	assert.Empty(t, c.Plan.System)
+	assert.Empty(t, p.Jobs.System)
 }

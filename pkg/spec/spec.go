@@ -34,9 +34,9 @@ type Spec struct {
 	// Hints are probable mistakes in the spec, one sentence each, with their place.
 	Hints []string
 
-	settings Plan  // everything except System and Task
-	planner  *Plan // makes the inputs; nil if they come from elsewhere
-	reduce   *Plan
+	settings Compiled  // everything except System and Task
+	planner  *Compiled // makes the inputs; nil if they come from elsewhere
+	reduce   *Compiled
 	system   prompt
 	task     prompt
 	hoist    bool
@@ -143,8 +143,8 @@ func parse(path string, data []byte, opts LoadOptions, sent bool) (*Spec, error)
 	return l.spec, nil
 }
 
-func defaults(path string) Plan {
-	return Plan{
+func defaults(path string) Compiled {
+	return Compiled{
 		Name:        strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)),
 		MaxTurns:    8,
 		MaxRetries:  3,

@@ -17,20 +17,20 @@ type stageText struct {
 }
 
 // stage reads the fields that every stage may have, and more, into p. ok reports that they are valid and include a task.
-func (l *loader) stage(field string, n ast.Node, p *Plan, more ...fieldReader) (s stageText, ok bool) {
+func (l *loader) stage(field string, n ast.Node, c *Compiled, more ...fieldReader) (s stageText, ok bool) {
 	ofJobs, before := l.schema, len(l.errs)
 	l.mapping(field, n, append([]fieldReader{
 		{"system_prompt", func(f string, n ast.Node) { s.system, _ = l.prompt(f, n) }},
 		{"task", func(f string, n ast.Node) { s.task = l.taskPrompt(f, n) }},
-		{"output_schema", func(f string, n ast.Node) { p.Schema = l.outputSchema(f, n) }},
-		{"model", l.model(p)},
-		{"sampling", l.sampling(&p.Sampling)},
-		{"max_retries", l.count(&p.MaxRetries, 0, maxRetries)},
-		{"max_attempts", l.count(&p.MaxAttempts, 1, maxAttempts)},
-		{"timeouts", l.timeouts(&p.Timeouts)},
-		{"budget", l.budget(&p.JobBudget, &p.Prices)},
-		{"prices", l.prices(&p.Prices)},
-		{"keep_reasoning", l.keepReasoning(&p.KeepReasoning)},
+		{"output_schema", func(f string, n ast.Node) { c.Schema = l.outputSchema(f, n) }},
+		{"model", l.model(c)},
+		{"sampling", l.sampling(&c.Sampling)},
+		{"max_retries", l.count(&c.MaxRetries, 0, maxRetries)},
+		{"max_attempts", l.count(&c.MaxAttempts, 1, maxAttempts)},
+		{"timeouts", l.timeouts(&c.Timeouts)},
+		{"budget", l.budget(&c.JobBudget, &c.Prices)},
+		{"prices", l.prices(&c.Prices)},
+		{"keep_reasoning", l.keepReasoning(&c.KeepReasoning)},
 	}, more...))
 	s.schema, l.schema = l.schema, ofJobs
 	if len(l.errs) > before {
@@ -83,13 +83,13 @@ func withInstruction(system string, schema json.RawMessage) string {
 }
 
 // finishStage fills in the settings that every stage inherits from the jobs, once their fields are read.
-func (l *loader) finishStage(p *Plan, name string) {
+func (l *loader) finishStage(c *Compiled, name string) {
 	jobs := l.spec.settings
-	p.Name, p.Owner, p.Priority, p.TTL = jobs.Name+"/"+name, jobs.Owner, jobs.Priority, jobs.TTL
-	p.KeepReasoning = p.KeepReasoning.or(jobs.KeepReasoning)
-	p.AnyModel = p.AnyModel || p.Model == "" && jobs.AnyModel
-	if !p.AnyModel {
-		p.Model = cmp.Or(p.Model, jobs.Model)
+	c.Name, c.Owner, c.Priority, c.TTL = jobs.Name+"/"+name, jobs.Owner, jobs.Priority, jobs.TTL
+	c.KeepReasoning = c.KeepReasoning.or(jobs.KeepReasoning)
+	c.AnyModel = c.AnyModel || c.Model == "" && jobs.AnyModel
+	if !c.AnyModel {
+		c.Model = cmp.Or(c.Model, jobs.Model)
 	}
-	p.Prices = cmp.Or(p.Prices, jobs.Prices)
+	c.Prices = cmp.Or(c.Prices, jobs.Prices)
 }

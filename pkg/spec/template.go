@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Template is the prompt of a [Plan], in the form that workers read. It is immutable and safe for concurrent use. The
+// Template is the prompt of a [Compiled], in the form that workers read. It is immutable and safe for concurrent use. The
 // author of a spec writes a wording, which may use other names for its placeholders.
 //
 // A placeholder is a name in braces, {name}, where the name is a Go identifier. Everything else is text and stays

@@ -187,12 +187,12 @@ func FuzzTemplate(f *testing.F) {
 }
 
 func BenchmarkPrompt(b *testing.B) {
-	p, err := ParsePlan([]byte(`{"task":"Review {path} with care, then answer for {owner}."}`))
+	c, err := ParseCompiled([]byte(`{"task":"Review {path} with care, then answer for {owner}."}`))
 	require.NoError(b, err)
 	in := map[string]any{"path": "pkg/spec/template.go", "owner": "Ada"}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := p.Prompt(in); err != nil {
+		if _, err := c.Prompt(in); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -9,10 +9,10 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Plan is a compiled spec without its inputs. It holds everything that a worker needs to run any job of the batch. Its
+// Compiled is a compiled spec without its inputs. It holds everything that a worker needs to run any job of the batch. Its
 // JSON form is kept in Redis for the life of the batch, so fields may be added but never change their meaning. It
 // contains no secret.
-type Plan struct {
+type Compiled struct {
 	Name     string `json:"name"`
 	Owner    string `json:"owner,omitempty"`
 	Priority int    `json:"priority,omitempty"`
@@ -20,7 +20,7 @@ type Plan struct {
 	// System is the shared prefix: system prompt, values that are the same in every input, schema instruction. It is
 	// byte-identical for every job. May be empty.
 	System string `json:"system"`
-	// Task is the per-job part as a template with the constant values filled in. Render it with [Plan.Prompt].
+	// Task is the per-job part as a template with the constant values filled in. Render it with [Compiled.Prompt].
 	Task string `json:"task"`
 	// Schema is the output schema as compact JSON. It is empty for free text; the output is then {"text": …}.
 	Schema json.RawMessage `json:"schema,omitempty"`
@@ -54,40 +54,40 @@ type Plan struct {
 	// Transcripts adds the conversation to each result.
 	Transcripts bool `json:"transcripts,omitempty"`
 
-	// Reduces is the batch that the one job of this plan reduces, or "" for other plans. Its Task has the placeholders
+	// Reduces is the batch that the one job of this spec reduces, or "" for other specs. Its Task has the placeholders
 	// {results} and {n}.
 	Reduces batch.ID `json:"reduces,omitempty"`
 
-	// Plans is the batch that gets its jobs from the answer of this plan's one job, or "" for other plans.
+	// Plans is the batch that gets its jobs from the answer of this spec's one job, or "" for other specs.
 	Plans batch.ID `json:"plans,omitempty"`
-	// MaxItems limits the items of that answer; 0 for other plans.
+	// MaxItems limits the items of that answer; 0 for other specs.
 	MaxItems int `json:"max_items,omitempty"`
 
-	template *Template // Task, parsed; nil in a Plan that was not made by ParsePlan or Compile
+	template *Template // Task, parsed; nil in a Compiled that ParseCompiled or Spec.Prepare did not make
 }
 
-// ParsePlan reads a plan from its JSON form.
-func ParsePlan(data []byte) (*Plan, error) {
-	var p Plan
-	if err := json.Unmarshal(data, &p); err != nil {
-		return nil, fmt.Errorf("read plan: %w", err)
+// ParseCompiled reads a compiled spec from its JSON form.
+func ParseCompiled(data []byte) (*Compiled, error) {
+	var c Compiled
+	if err := json.Unmarshal(data, &c); err != nil {
+		return nil, fmt.Errorf("read compiled spec: %w", err)
 	}
-	p.template = ParseTemplate(p.Task)
-	return &p, nil
+	c.template = ParseTemplate(c.Task)
+	return &c, nil
 }
 
-// Prompt renders the user message of the job with this input. It is safe for concurrent use. A plan from [ParsePlan] or
-// [Spec.Compile] parses its template once; later changes of Task have no effect.
-func (p *Plan) Prompt(in map[string]any) (string, error) {
-	t := p.template
+// Prompt renders the user message of the job with this input. It is safe for concurrent use. A compiled spec from [ParseCompiled] or
+// [Spec.Prepare] parses its template once; later changes of Task have no effect.
+func (c *Compiled) Prompt(in map[string]any) (string, error) {
+	t := c.template
 	if t == nil {
-		t = ParseTemplate(p.Task)
+		t = ParseTemplate(c.Task)
 	}
-	if len(p.Names) == 0 {
+	if len(c.Names) == 0 {
 		return t.Render(in)
 	}
 	values := maps.Clone(in)
-	for alias, name := range p.Names {
+	for alias, name := range c.Names {
 		value, _, ok := lookup(in, name)
 		if !ok {
 			return "", fmt.Errorf("the input has no field %q, which the prompt uses as {%s}", name, name)
@@ -99,10 +99,10 @@ func (p *Plan) Prompt(in map[string]any) (string, error) {
 
 // Opening returns the prompt of the job with this input from the first placeholder on, and at most its first bytes. What comes before is
 // the same for all jobs. It ends where the input lacks a value.
-func (p *Plan) Opening(in map[string]any, most int) string {
-	t := p.template
+func (c *Compiled) Opening(in map[string]any, most int) string {
+	t := c.template
 	if t == nil {
-		t = ParseTemplate(p.Task)
+		t = ParseTemplate(c.Task)
 	}
 	var b []byte
 	for i, part := range t.parts {

@@ -44,13 +44,13 @@ func TestCompileFillsInConstants(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, err := compile(t, tc.prompts+"\n"+inputs, nil, LoadOptions{})
+			p, err := compile(t, tc.prompts+"\n"+inputs, nil, LoadOptions{})
 			require.NoError(t, err)
-			assert.Equal(t, tc.system, c.Plan.System)
-			assert.Equal(t, tc.task, c.Plan.Task)
-			got := payloads(t, c)
+			assert.Equal(t, tc.system, p.Jobs.System)
+			assert.Equal(t, tc.task, p.Jobs.Task)
+			got := payloads(t, p)
 			require.Len(t, got, 2)
-			assert.Equal(t, int64(2), c.Total)
+			assert.Equal(t, int64(2), p.Total)
 			assert.Equal(t, tc.payload, got[0])
 		})
 	}
@@ -108,13 +108,13 @@ in.jsonl:3: not valid JSON: invalid character 'o' in literal null (expecting 'u'
 
 	s, err := load(t, yaml+"on_bad_input: skip\n", files, LoadOptions{})
 	require.NoError(t, err)
-	c, err := s.Compile(t.Context())
+	p, err := s.Prepare(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, "1 {b}", c.Plan.Task)
-	assert.Equal(t, int64(4), c.Total)
-	assert.Equal(t, int64(2), c.BadCount)
-	assert.Len(t, c.Bad, 2)
-	got := payloads(t, c)
+	assert.Equal(t, "1 {b}", p.Jobs.Task)
+	assert.Equal(t, int64(4), p.Total)
+	assert.Equal(t, int64(2), p.BadCount)
+	assert.Len(t, p.Bad, 2)
+	got := payloads(t, p)
 	require.Len(t, got, 4)
 	assert.Equal(t, `{"in":{"b":2}}`, got[0])
 	assert.Regexp(t, `^\{"bad":".*in\.jsonl:2: the input has no value for \{b\}"\}$`, got[1])
@@ -152,12 +152,12 @@ func TestPayloadsDetectChangedInputs(t *testing.T) {
 			t.Parallel()
 			s, err := load(t, "task: \"{a} {b}\"\ninputs: in.jsonl\n", map[string]string{"in.jsonl": "{\"a\":1,\"b\":1}\n{\"a\":1,\"b\":2}\n"}, LoadOptions{})
 			require.NoError(t, err)
-			c, err := s.Compile(t.Context())
+			p, err := s.Prepare(t.Context())
 			require.NoError(t, err)
 			write(t, filepath.Join(filepath.Dir(s.Path), "in.jsonl"), tc.changed)
 			var last string
 			var failed error
-			for p, err := range c.Payloads(t.Context()) {
+			for p, err := range p.Payloads(t.Context()) {
 				require.NoError(t, failed)
 				last, failed = string(p), err
 			}
@@ -177,7 +177,7 @@ func TestUnreadableSourceIsAnError(t *testing.T) {
 	s, err := load(t, "task: x\ninputs: in.jsonl\n", map[string]string{"in.jsonl": "1\n"}, LoadOptions{})
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(filepath.Join(filepath.Dir(s.Path), "in.jsonl")))
-	_, err = s.Compile(t.Context())
+	_, err = s.Prepare(t.Context())
 	require.ErrorIs(t, err, os.ErrNotExist)
 	var all Errors
 	require.ErrorAs(t, err, &all)
@@ -185,7 +185,7 @@ func TestUnreadableSourceIsAnError(t *testing.T) {
 	s, err = load(t, "task: x\ninputs: {glob: '*', root: sub}\n", map[string]string{"sub/a": ""}, LoadOptions{})
 	require.NoError(t, err)
 	require.NoError(t, os.RemoveAll(filepath.Join(filepath.Dir(s.Path), "sub")))
-	_, err = s.Compile(t.Context())
+	_, err = s.Prepare(t.Context())
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
@@ -197,7 +197,7 @@ func TestCompileStopsWithItsContext(t *testing.T) {
 		cancel(stop)
 		s, err := load(t, yaml, nil, LoadOptions{Stdin: strings.NewReader("1\n")})
 		require.NoError(t, err)
-		_, err = s.Compile(ctx)
+		_, err = s.Prepare(ctx)
 		require.ErrorIs(t, err, stop)
 	}
 }
@@ -207,24 +207,24 @@ func TestFingerprintDependsOnPlanAndInputs(t *testing.T) {
 	dir := folder(t, map[string]string{"in.txt": "a\nb\n", "b.yaml": "task: \"{line}\"\ninputs: in.txt\n", "g.yaml": "task: \"{path}\"\ninputs: '*.txt'\n"})
 	in := filepath.Join(dir, "in.txt")
 	stamp := func(at time.Time) { require.NoError(t, os.Chtimes(in, at, at)) }
-	fingerprint := func(spec, stdin string, change func(*Plan)) string {
+	fingerprint := func(spec, stdin string, change func(*Compiled)) string {
 		s, err := Load(filepath.Join(dir, spec), LoadOptions{Stdin: strings.NewReader(stdin)})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, s.Close()) }()
-		c, err := s.Compile(t.Context())
+		p, err := s.Prepare(t.Context())
 		require.NoError(t, err)
-		change(c.Plan)
-		sum, err := c.Fingerprint()
+		change(p.Jobs)
+		sum, err := p.Fingerprint()
 		require.NoError(t, err)
 		require.Len(t, sum, 64)
 		return sum
 	}
-	keep := func(*Plan) {}
+	keep := func(*Compiled) {}
 	for _, spec := range []string{"b.yaml", "g.yaml"} {
 		stamp(time.Unix(1_000, 0))
 		first := fingerprint(spec, "", keep)
 		assert.Equal(t, first, fingerprint(spec, "", keep))
-		assert.NotEqual(t, first, fingerprint(spec, "", func(p *Plan) { p.Owner = "ada" }))
+		assert.NotEqual(t, first, fingerprint(spec, "", func(c *Compiled) { c.Owner = "ada" }))
 		stamp(time.Unix(2_000, 0))
 		assert.NotEqual(t, first, fingerprint(spec, "", keep))
 	}
@@ -236,24 +236,24 @@ func TestFingerprintDependsOnPlanAndInputs(t *testing.T) {
 func TestPlanAndPayloadRoundTrip(t *testing.T) {
 	t.Parallel()
 	yaml := "task: \"<{a}> {b} {c} {d}\"\noutput_schema: {type: object, description: \"a < b\"}\ninputs: [{a: 123456789012345678901234567890, b: {z: [1.50, \"<&\"], a: null}, c: \"q\\\"\u2028<\", d: true}, {a: 1, b: 2, c: 3, d: ~}]\n"
-	c, err := compile(t, yaml, nil, LoadOptions{})
+	p, err := compile(t, yaml, nil, LoadOptions{})
 	require.NoError(t, err)
-	wire, err := json.Marshal(c.Plan)
+	wire, err := json.Marshal(p.Jobs)
 	require.NoError(t, err)
-	plan, err := ParsePlan(wire)
+	compiled, err := ParseCompiled(wire)
 	require.NoError(t, err)
-	assert.Equal(t, c.Plan.System, plan.System)
+	assert.Equal(t, p.Jobs.System, compiled.System)
 	var payload Payload
-	require.NoError(t, json.Unmarshal([]byte(payloads(t, c)[0]), &payload))
-	prompt, err := plan.Prompt(payload.Input)
+	require.NoError(t, json.Unmarshal([]byte(payloads(t, p)[0]), &payload))
+	prompt, err := compiled.Prompt(payload.Input)
 	require.NoError(t, err)
 	want := "<123456789012345678901234567890> {\"z\":[1.50,\"<&\"],\"a\":null} q\"\u2028< true"
 	assert.Equal(t, want, prompt)
-	prompt, err = (&Plan{Task: plan.Task}).Prompt(payload.Input)
-	require.NoError(t, err, "a plan made without ParsePlan renders, too")
+	prompt, err = (&Compiled{Task: compiled.Task}).Prompt(payload.Input)
+	require.NoError(t, err, "a plan made without ParseCompiled renders, too")
 	assert.Equal(t, want, prompt)
-	_, err = ParsePlan([]byte("{"))
-	require.ErrorContains(t, err, "read plan: ")
+	_, err = ParseCompiled([]byte("{"))
+	require.ErrorContains(t, err, "read compiled spec: ")
 	require.Error(t, json.Unmarshal([]byte(`{"in": 3}`), &payload))
 }
 
@@ -275,18 +275,18 @@ func TestHoistingKeepsPrompts(t *testing.T) {
 			require.NoError(t, err)
 			s, err := parse(filepath.Join(dir, "b.json"), data, LoadOptions{}, false)
 			require.NoError(t, err)
-			c, err := s.Compile(context.Background())
+			p, err := s.Prepare(context.Background())
 			require.NoError(t, err)
 			i := 0
-			for wire, err := range c.Payloads(context.Background()) {
+			for wire, err := range p.Payloads(context.Background()) {
 				require.NoError(t, err)
-				var p Payload
-				require.NoError(t, json.Unmarshal(wire, &p))
-				got, err := c.Plan.Prompt(p.Input)
+				var payload Payload
+				require.NoError(t, json.Unmarshal(wire, &payload))
+				got, err := p.Jobs.Prompt(payload.Input)
 				require.NoError(t, err)
 				for _, name := range []string{"a", "b"} {
 					block := fmt.Sprintf("<%s>\n%s\n</%s>", name, inputs[i][name], name)
-					if strings.Contains(c.Plan.System, block) {
+					if strings.Contains(p.Jobs.System, block) {
 						got = strings.ReplaceAll(got, "[the text in <"+name+"> above]", inputs[i][name].(string))
 					}
 				}

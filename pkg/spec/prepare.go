@@ -14,22 +14,22 @@ import (
 	"strings"
 )
 
-// Compiled is a spec after the first pass over its inputs. It must not be used after its Spec is closed. It is not safe
+// Prepared is a spec after the first pass over its inputs. It must not be used after its Spec is closed. It is not safe
 // for concurrent use.
-type Compiled struct {
-	Plan     *Plan
-	Planner  *Plan   // of the batch that plans this one, without Plans; nil if the inputs are known
-	Reduce   *Plan   // of the batch that reduces this one, without Reduces; nil without one
-	Total    int64   // number of inputs, including bad ones; 0 if not yet known
-	Bad      []Input // the first bad inputs, at most [MaxBadKept]
-	BadCount int64   // number of all bad inputs
+type Prepared struct {
+	Jobs     *Compiled
+	Planner  *Compiled // of the batch that plans this one, without Plans; nil if the inputs are known
+	Reducer  *Compiled // of the batch that reduces this one, without Reduces; nil without one
+	Total    int64     // number of inputs, including bad ones; 0 if not yet known
+	Bad      []Input   // the first bad inputs, at most [MaxBadKept]
+	BadCount int64     // number of all bad inputs
 	// Notes are messages for the user about the inputs, such as the delimiter of a CSV file.
 	Notes []string
 
 	spec      *Spec
-	fields    []string          // placeholders of the plan, sorted
+	fields    []string          // placeholders of the task, sorted
 	names     map[string]string // names of the inputs' fields, or paths into them, by placeholder
-	constants map[string]string // values in the plan, by name; they must not change between the passes
+	constants map[string]string // values in the compiled spec, by name; they must not change between the passes
 	identity  [sha256.Size]byte // hash of the inputs
 	sample    Sample            // of the inputs
 	reuse     *reuse            // nil runs every job
@@ -37,7 +37,7 @@ type Compiled struct {
 }
 
 // AnyModel reports whether the jobs of the batch may use different models (`model: any`).
-func (c *Compiled) AnyModel() bool { return c.Plan.AnyModel }
+func (p *Prepared) AnyModel() bool { return p.Jobs.AnyModel }
 
 // ErrInputsChanged is returned if the inputs differ when they are read again for the submit.
 var ErrInputsChanged = errors.New("the inputs changed while they were being read; run the command again")
@@ -48,8 +48,8 @@ var ErrInputsChanged = errors.New("the inputs changed while they were being read
 // It returns [Errors] if the inputs cannot be read or a prompt does not match them. It returns [BadInputsError] if
 // inputs are unusable and on_bad_input is not skip, or if no input is usable. It returns ctx's cause if ctx is done.
 //
-// If a plan makes the inputs, Compile reads none, and no value counts as the same in every input.
-func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
+// If a plan makes the inputs, Prepare reads none, and no value counts as the same in every input.
+func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 	if s.planner != nil {
 		return s.compilePlanned()
 	}
@@ -71,46 +71,46 @@ func (s *Spec) Compile(ctx context.Context) (*Compiled, error) {
 	if v.badCount == v.total || (v.badCount > 0 && s.OnBadInput == Fail) {
 		return nil, &BadInputsError{Count: v.badCount, Total: v.total, First: v.bad}
 	}
-	plan := s.settings
+	compiled := s.settings
 	constants := v.constants()
-	if err := s.fill(&plan, placed, constants); err != nil {
+	if err := s.fill(&compiled, placed, constants); err != nil {
 		return nil, err
 	}
 	if err := s.checkDialect(v, placed).orNil(); err != nil {
 		return nil, err
 	}
-	c := &Compiled{
-		Plan: &plan, Reduce: copyOf(s.reduce), Total: v.total, Bad: v.bad, BadCount: v.badCount, Notes: append(slices.Clone(s.notes()), s.unusedSigns(v.names(slices.Sorted(maps.Keys(v.known))))...),
-		spec: s, fields: plan.template.Fields(), names: placed.names, constants: constants, sample: v.sample,
+	p := &Prepared{
+		Jobs: &compiled, Reducer: copyOf(s.reduce), Total: v.total, Bad: v.bad, BadCount: v.badCount, Notes: append(slices.Clone(s.notes()), s.unusedSigns(v.names(slices.Sorted(maps.Keys(v.known))))...),
+		spec: s, fields: compiled.template.Fields(), names: placed.names, constants: constants, sample: v.sample,
 	}
-	slices.Sort(c.fields)
+	slices.Sort(p.fields)
 	sum := sha256.New()
 	if err := s.inputs.identify(ctx, sum); err != nil {
 		return nil, s.unreadable(ctx, err)
 	}
-	sum.Sum(c.identity[:0])
-	return c, nil
+	sum.Sum(p.identity[:0])
+	return p, nil
 }
 
-func (s *Spec) compilePlanned() (*Compiled, error) {
-	plan := s.settings
+func (s *Spec) compilePlanned() (*Prepared, error) {
+	compiled := s.settings
 	placed, errs := s.place(s.ofItem)
 	if err := errs.orNil(); err != nil {
 		return nil, err
 	}
-	if err := s.fill(&plan, placed, nil); err != nil {
+	if err := s.fill(&compiled, placed, nil); err != nil {
 		return nil, err
 	}
-	plan.Names = placed.renamed()
-	return &Compiled{Plan: &plan, Planner: copyOf(s.planner), Reduce: copyOf(s.reduce), spec: s}, nil
+	compiled.Names = placed.renamed()
+	return &Prepared{Jobs: &compiled, Planner: copyOf(s.planner), Reducer: copyOf(s.reduce), spec: s}, nil
 }
 
-// copyOf returns a copy, so that the caller can change the plan of a stage.
-func copyOf(p *Plan) *Plan {
-	if p == nil {
+// copyOf returns a copy, so that the caller can change the spec of a stage.
+func copyOf(c *Compiled) *Compiled {
+	if c == nil {
 		return nil
 	}
-	copied := *p
+	copied := *c
 	return &copied
 }
 
@@ -122,30 +122,30 @@ func (s *Spec) unreadable(ctx context.Context, err error) error {
 	return Errors{{File: s.Path, Field: inputsField, Message: err.Error(), cause: err}}
 }
 
-// Fingerprint returns a hash of the plan and the inputs, in 64 hex digits. It is the same for two submits of the same
-// plan over the same inputs: files with the same sizes and times, or the same bytes on standard input. It includes the
+// Fingerprint returns a hash of the compiled spec and the inputs, in 64 hex digits. It is the same for two submits of the same
+// spec over the same inputs: files with the same sizes and times, or the same bytes on standard input. It includes the
 // caller's changes to Plan.
-func (c *Compiled) Fingerprint() (string, error) {
-	plan, err := json.Marshal(c.Plan)
+func (p *Prepared) Fingerprint() (string, error) {
+	plan, err := json.Marshal(p.Jobs)
 	if err != nil {
 		return "", fmt.Errorf("write plan: %w", err)
 	}
-	text := fmt.Appendf(nil, "%x %s\n%s", c.identity, c.spec.OnBadInput, plan)
+	text := fmt.Appendf(nil, "%x %s\n%s", p.identity, p.spec.OnBadInput, plan)
 	for _, stage := range []struct {
-		name string
-		plan *Plan
-	}{{"plan", c.Planner}, {"reduce", c.Reduce}} {
-		if stage.plan == nil {
+		name     string
+		compiled *Compiled
+	}{{"plan", p.Planner}, {"reduce", p.Reducer}} {
+		if stage.compiled == nil {
 			continue
 		}
-		settings, err := json.Marshal(stage.plan)
+		settings, err := json.Marshal(stage.compiled)
 		if err != nil {
 			return "", fmt.Errorf("write the settings of the stage %s: %w", stage.name, err)
 		}
 		text = fmt.Appendf(text, "\n%s %s", stage.name, settings)
 	}
-	if c.reuse != nil {
-		text = fmt.Appendf(text, "\nreuse %q", c.reuse.identity)
+	if p.reuse != nil {
+		text = fmt.Appendf(text, "\nreuse %q", p.reuse.identity)
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:]), nil
@@ -153,19 +153,19 @@ func (c *Compiled) Fingerprint() (string, error) {
 
 // Payloads returns the JSON of each job's [Payload], in the order of the indexes. An error ends it. If a plan makes the
 // inputs, the only payload is that of the planner's one job.
-func (c *Compiled) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
-	if c.Planner != nil {
+func (p *Prepared) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
+	if p.Planner != nil {
 		return func(yield func([]byte, error) bool) { yield(Payload{}.encode()) }
 	}
 	return func(yield func([]byte, error) bool) {
 		count := int64(0)
-		for in, err := range c.spec.Inputs(ctx) {
+		for in, err := range p.spec.Inputs(ctx) {
 			var line []byte
 			if err == nil {
 				count++
-				line, err = c.payload(ctx, in, c.resumed == nil || !c.resumed(count-1))
+				line, err = p.payload(ctx, in, p.resumed == nil || !p.resumed(count-1))
 			}
-			if err == nil && count > c.Total {
+			if err == nil && count > p.Total {
 				err = ErrInputsChanged
 			}
 			if err != nil {
@@ -176,31 +176,31 @@ func (c *Compiled) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 				return
 			}
 		}
-		if count < c.Total {
+		if count < p.Total {
 			yield(nil, ErrInputsChanged)
 		}
 	}
 }
 
-// Openings returns the openings of the prompts of a random choice of the jobs, see [Plan.Opening].
-func (c *Compiled) Openings() []string { return c.sample.Openings(c.Plan, c.names) }
+// Openings returns the openings of the prompts of a random choice of the jobs, see [Compiled.Opening].
+func (p *Prepared) Openings() []string { return p.sample.Openings(p.Jobs, p.names) }
 
 // Resumed stops [Compiled.Payloads] from looking up earlier results for jobs for which have is true. These jobs keep
 // their result.
-func (c *Compiled) Resumed(have func(index int64) bool) { c.resumed = have }
+func (p *Prepared) Resumed(have func(index int64) bool) { p.resumed = have }
 
-func (c *Compiled) payload(ctx context.Context, in Input, reuse bool) ([]byte, error) {
+func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, error) {
 	if in.Bad == "" {
-		names := make([]string, len(c.fields))
-		for i, field := range c.fields {
-			names[i] = c.names[field]
+		names := make([]string, len(p.fields))
+		for i, field := range p.fields {
+			names[i] = p.names[field]
 		}
 		in.Bad = noValueFor(missingFrom(in, names))
 	}
 	if in.Bad != "" {
 		return Payload{Bad: in.Where + ": " + in.Bad}.encode()
 	}
-	for name, want := range c.constants {
+	for name, want := range p.constants {
 		value, _, ok := lookup(in.Fields, name)
 		if !ok {
 			return Payload{Bad: in.Where + ": " + noValueFor([]string{name})}.encode()
@@ -213,15 +213,15 @@ func (c *Compiled) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 			return nil, fmt.Errorf("%s: %w", in.Where, ErrInputsChanged)
 		}
 	}
-	p := Payload{Input: make(map[string]any, len(c.fields))}
-	for _, field := range c.fields {
-		p.Input[field], _, _ = lookup(in.Fields, c.names[field])
+	job := Payload{Input: make(map[string]any, len(p.fields))}
+	for _, field := range p.fields {
+		job.Input[field], _, _ = lookup(in.Fields, p.names[field])
 	}
 	if reuse {
 		var err error
-		if p.Reuse, err = c.reuse.offer(ctx, c.Plan, p.Input); err != nil {
+		if job.Reuse, err = p.reuse.offer(ctx, p.Jobs, job.Input); err != nil {
 			return nil, fmt.Errorf("%s: %w", in.Where, err)
 		}
 	}
-	return p.encode()
+	return job.encode()
 }
