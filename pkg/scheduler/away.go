@@ -31,15 +31,16 @@ func (l *Ledger) Leave(id string) bool {
 	if a == nil || a.away {
 		return false
 	}
-	a.away, a.paused, a.left = true, true, true
-	l.changed()
+	a.left = true
+	a.set(func() { a.away, a.paused = true, true })
+	l.wakeOldest()
 	return true
 }
 
 // present reports whether any live agent is not away.
 func (l *Ledger) present() bool {
-	for _, a := range l.live {
-		if !a.away {
+	for _, c := range l.classes {
+		if c.line.total.present > 0 {
 			return true
 		}
 	}
