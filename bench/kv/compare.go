@@ -93,6 +93,7 @@ func (s scenario) arms() []*arm {
 	varied("ours, tools of one name", func(l *ledger) { l.oneName = true })
 	varied("ours, no look at the queue", func(l *ledger) { l.noQueue = true })
 	varied("ours, no look at the cache", func(l *ledger) { l.noReading = true })
+	varied("ours, returns at full price", func(l *ledger) { l.fullPrice = true })
 	varied("ours, oldest first", func(l *ledger) { l.oldestFirst = true })
 	varied("ours, seed first", func(l *ledger) { l.seeding = &scheduler.Seeding{} })
 	varied("ours, no seed", func(l *ledger) { l.seeding = nil })

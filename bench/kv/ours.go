@@ -1,6 +1,7 @@
 package main
 
 import (
+
 	"context"
 	"slices"
 	"strconv"
@@ -22,6 +23,7 @@ type ledger struct {
 	stay        bool // agents keep their part during long tool calls
 	noReading   bool // the use of the cache is ignored
 	oldestFirst bool // the engine serves older agents first
+	fullPrice   bool // returning agents are assumed to compute all again
 	oneName     bool // all tools share one name, and so one expected duration
 
 	seeding *scheduler.Seeding       // nil if no agent waits for a seed
@@ -51,7 +53,7 @@ func newLedger(w workload, p batching.Profile, told float64, change func(*ledger
 	for _, s := range w.agents {
 		longest = max(longest, len(s.turns))
 	}
-	if longest == 1 {
+	if l.maxTurns = max(l.maxTurns, longest); longest == 1 {
 		l.maxTurns = 1 // no tools: known from the spec
 	}
 	l.Declare(theBatch, prefix*bytesPerToken, l.maxTurns)
@@ -90,6 +92,7 @@ func (l *ledger) admit(w *world, waiting int) int {
 }
 
 func (l *ledger) shape(w *world, a *agent, r *batching.Request) {
+	l.Call(name(a), r.PromptTokens*bytesPerToken)
 	if l.oldestFirst {
 		w.engine.ByPriority, r.Priority = true, a.index
 	}
@@ -105,9 +108,20 @@ func (l *ledger) fresh(w *world, waiting int) int {
 		every /= 4
 	}
 	if w.now-l.read >= every {
-		l.queue, l.read = w.engine.Load(), w.now
+		l.look(w)
 	}
 	return queue().Fresh(len(w.live), waiting)
+}
+
+// look reads the server.
+func (l *ledger) look(w *world) {
+	l.queue, l.read = w.engine.Load(), w.now
+	if !l.noReading {
+		l.Observe(scheduler.Reading{
+			Usage: float64(l.queue.UsedBlocks) / float64(l.queue.Blocks), Running: l.queue.Running, Waiting: l.queue.Waiting,
+			Preemptions: int64(w.engine.Counters().Preemptions),
+		})
+	}
 }
 
 // epoch is the start time of a world.
@@ -125,6 +139,9 @@ func (l *ledger) mayCall(_ *world, a *agent) bool {
 }
 
 func (l *ledger) resume(w *world) (out []*agent) {
+	if w.now-l.read >= time.Second {
+		l.look(w)
+	}
 	for _, a := range w.live {
 		if a.paused && l.mayCall(w, a) {
 			out = append(out, a)
@@ -153,7 +170,11 @@ func (l *ledger) acting(w *world, a *agent, tool time.Duration) {
 		return
 	}
 	slow, turn := tool > time.Second && !l.oneName, a.turn
-	after := scheduler.LeaveAfter(p75(l.tools[slow]))
+	price := l.Price()
+	if l.fullPrice {
+		price = 1
+	}
+	after := scheduler.LeaveAfter(p75(l.tools[slow]), price)
 	w.after(tool, func() { l.tools[slow] = append(l.tools[slow], tool) })
 	if tool <= after {
 		return

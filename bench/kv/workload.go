@@ -190,7 +190,7 @@ func rollouts(n int, r *rand.Rand) workload {
 		var s script
 		turns := 10 + r.IntN(9)
 		for i := range turns {
-			t := turn{fresh: 250 + r.IntN(300), output: 60 + r.IntN(120), tool: time.Duration(300+r.IntN(1_700)) * time.Millisecond}
+			t := turn{fresh: 180 + r.IntN(240), output: 50 + r.IntN(90), tool: time.Duration(300+r.IntN(1_700)) * time.Millisecond}
 			if i == turns-1 {
 				t.tool = 0
 			}

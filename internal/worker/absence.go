@@ -77,7 +77,7 @@ func (a *absence) plan(until time.Time) {
 	if !until.IsZero() {
 		expected = until.Sub(now)
 	}
-	at := now.Add(scheduler.LeaveAfter(expected))
+	at := now.Add(scheduler.LeaveAfter(expected, 1))
 	if a.timer != nil && !at.Before(a.at) {
 		return
 	}

@@ -26,7 +26,7 @@ func (l *Ledger) boundary(id string) <-chan struct{} {
 	if a == nil {
 		return nil
 	}
-	a.set(func() { a.away = false })
+	a.set(func() { a.away, a.sent = false, 0 })
 	if a.paused && l.mayResume(a) {
 		a.set(func() { a.paused = false })
 		l.wakeOldest() // the next one may fit, too
@@ -38,7 +38,7 @@ func (l *Ledger) boundary(id string) <-chan struct{} {
 		}
 		a.set(func() { a.paused = true })
 	}
-	a.left = true
+	a.left, l.full = true, true
 	if a.wait == nil {
 		a.wait = make(chan struct{})
 	}
@@ -68,7 +68,7 @@ func (a *account) wake() {
 // mustPause reports whether the agent and all older ones that are not paused exceed the cache, each with one more turn. The
 // oldest agent that is not away never pauses.
 func (l *Ledger) mustPause(a *account) bool {
-	room, present := l.learned-l.prefixes(nil), 0
+	room, present := l.budget()-l.prefixes(nil), 0
 	for _, c := range l.classes {
 		s := c.line.until(a.arrival)
 		present += s.present
@@ -89,7 +89,7 @@ func (l *Ledger) mayResume(a *account) bool {
 	held := l.projection(false)
 	g := a.class.growth()
 	held.add(a.Footprint, g)
-	return older.present == 0 || held.peak() <= g.headroom()*l.learned-l.prefixes(nil)
+	return older.present == 0 || held.peak() <= g.headroom()*l.budget()-l.prefixes(nil)
 }
 
 // olderThan sums over the agents of all classes that arrived before a.

@@ -35,11 +35,15 @@ type Ledger struct {
 	capacity float64
 	block    int
 
-	mu      sync.Mutex
-	learned float64             // learned capacity of the server, in tokens; guarded by mu
-	classes map[string]*class   // guarded by mu
-	live    map[string]*account // guarded by mu
-	order   uint64              // guarded by mu
+	mu       sync.Mutex
+	learned  float64             // learned capacity of the server, in tokens; guarded by mu
+	classes  map[string]*class   // guarded by mu
+	live     map[string]*account // guarded by mu
+	order    uint64              // guarded by mu
+	shocks   int                 // guarded by mu; how often others took a part of the cache
+	kept     float64             // guarded by mu; share of its conversation that a returning agent finds in the cache
+	full     bool                // guarded by mu; an agent did not fit since the last reading
+	feedback                     // guarded by mu
 }
 
 // class is the agents of one batch: they share a prefix and a pattern of growth.
@@ -51,7 +55,8 @@ type class struct {
 	stages            []stage // by the number of model calls that have ended
 	bytes, byteTokens float64 // of all requests
 	// Sums over agents; see growth.
-	starts, startTokens   float64
+	starts, startTokens   float64 // without sharedTokens
+	sharedTokens          float64 // of first prompts, that were in the cache already
 	steps, stepTokens     float64
 	outputs, outputTokens float64
 	finished, finishTurns float64
@@ -66,6 +71,9 @@ type account struct {
 	paused  bool          // its part of the cache is not reserved
 	away    bool          // waiting for a tool, and therefore paused too
 	left    bool          // was paused or away since its last call, so losses are expected and not counted
+	sent    int           // own tokens of the call in flight; 0 without one
+	shared  int           // tokens of the first prompt after the prefix that other agents hold, too
+	shocks  int           // of the ledger, at the last call
 	total   int           // tokens of the conversation after its last call, with the prefix; 0 before the first
 }
 
@@ -114,7 +122,10 @@ func (l *Ledger) Start(id, batch string, ownBytes, turns int) {
 		old.leave()
 	}
 	l.order++
-	a := &account{Footprint: Footprint{Own: c.tokens(ownBytes), Turns: turns}, class: c, arrival: l.order}
+	a := &account{Footprint: Footprint{Own: c.tokens(ownBytes), Turns: turns}, class: c, arrival: l.order, shocks: l.shocks}
+	if turns == 0 {
+		a.Own = int(float64(a.Own) * c.unshared())
+	}
 	l.live[id] = a
 	c.line.join(a)
 	c.stage(a).add(a, 1)
@@ -134,22 +145,30 @@ func (l *Ledger) Turn(id string, requestBytes, prompt, cached, completion int) (
 	a.class.byteTokens += float64(prompt)
 	own := max(prompt-a.class.prefix(), 0)
 	if a.Turns == 0 {
+		a.shared = min(max(cached-a.class.prefix(), 0), own)
 		a.class.starts++
-		a.class.startTokens += float64(own)
+		a.class.startTokens += float64(own - a.shared)
+		a.class.sharedTokens += float64(a.shared)
 	}
+	own -= min(a.shared, own)
 	if a.total > 0 {
 		a.class.steps++
 		a.class.stepTokens += float64(max(prompt+completion-a.total, 0))
-		if cached >= 0 && !a.left {
+		if cached >= 0 && a.left {
+			l.returned(a.total, cached)
+		}
+		if cached >= 0 && !a.left && a.shocks == l.shocks {
 			shortfall = max(0, a.total/l.block*l.block-l.block-cached)
 			l.learn(float64(shortfall) / float64(a.total))
 		}
 	}
 	a.class.outputs++
 	a.class.outputTokens += float64(completion)
-	a.left = false
+	a.left, a.shocks = false, l.shocks
 	a.total = prompt + completion
+	l.drain = max(l.drain-1, 0)
 	a.set(func() {
+		a.sent = 0
 		a.Turns++
 		a.Own = own + completion
 	})
@@ -163,6 +182,13 @@ func (c *class) tokens(bytes int) int {
 	return int(float64(bytes) * (beliefTokens + c.byteTokens) / (beliefBytes + c.bytes))
 }
 
+// unshared returns the share of a first prompt, after the prefix, that no other agent holds. Jobs with a common document share
+// more than the prefix; the cached tokens of first prompts show how much.
+func (c *class) unshared() float64 {
+	const weight = 500 // tokens of a first prompt without sharing, before any was seen
+	return (weight + c.startTokens) / (weight + c.startTokens + c.sharedTokens)
+}
+
 // prefix returns the length of the shared prefix in tokens.
 func (c *class) prefix() int { return c.tokens(c.prefixBytes) }
 
@@ -172,11 +198,21 @@ func (c *class) prefix() int { return c.tokens(c.prefixBytes) }
 func (l *Ledger) learn(lost float64) {
 	held := l.held()
 	switch {
-	case lost > lossSeen && held < l.learned:
+	case lost > lossSeen && l.foreign == 0 && held+l.queued() < l.budget():
 		l.learned = max(l.learned*(1-gain*lost), minCapacity*l.capacity)
-	case lost <= lossSeen && held > 0.8*l.learned:
-		l.learned = min(l.learned*(1+gain/10), l.capacity)
+	case lost <= lossSeen && (l.full || held > 0.8*l.budget()):
+		l.learned = max(l.learned, min(l.learned*(1+gain/10), l.limit()))
 	}
+}
+
+// queued returns the tokens of the paused agents that are not away. The server may still hold them.
+func (l *Ledger) queued() (tokens float64) {
+	for _, c := range l.classes {
+		for _, s := range c.stages {
+			tokens += float64(s.queued.own)
+		}
+	}
+	return tokens
 }
 
 // held returns the tokens that live agents hold now unless paused, plus the shared prefixes.
@@ -233,19 +269,22 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	if c == nil {
 		return min(limit, 1)
 	}
-	c.guess = float64(c.tokens(startBytes))
+	c.guess = float64(c.tokens(startBytes)) * c.unshared()
 	g := c.growth()
 	held, prefixes := l.projection(true), l.prefixes(c)
-	peak := g.headroom()*l.learned - prefixes
-	mean := occupancy*l.learned - prefixes - l.means()
+	peak := g.headroom()*l.budget() - prefixes
+	mean := occupancy*l.budget() - prefixes - l.means()
 	if c.maxTurns == 1 {
 		mean = math.Inf(1)
+	} else if l.drain > 0 && l.present() {
+		return 0
 	}
 	n := 0
 	for ; n < limit; n++ {
 		held.add(Footprint{Own: int(g.Start)}, g)
 		mean -= g.mean()
 		if (held.peak() > peak || mean < 0) && (n > 0 || l.present()) {
+			l.full = true
 			break
 		}
 	}
@@ -305,7 +344,7 @@ type State struct {
 func (l *Ledger) State() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := State{Capacity: int(l.capacity), Budget: int(l.learned), Held: int(l.held()), Live: len(l.live)}
+	s := State{Capacity: int(l.capacity), Budget: int(l.budget()), Held: int(l.held()), Live: len(l.live)}
 	for _, c := range l.classes {
 		s.Away += c.line.live - c.line.total.present
 	}

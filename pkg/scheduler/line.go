@@ -8,14 +8,16 @@ type sums struct {
 	running int // agents that are not paused
 	present int // agents that are not away
 	queued  int // agents that are paused and not away
+	calls   int // agents with a call in flight
+	sent    int // tokens of these calls
 }
 
 func (s sums) plus(o sums) sums {
-	return sums{s.own + o.own, s.running + o.running, s.present + o.present, s.queued + o.queued}
+	return sums{s.own + o.own, s.running + o.running, s.present + o.present, s.queued + o.queued, s.calls + o.calls, s.sent + o.sent}
 }
 
 func (s sums) minus(o sums) sums {
-	return sums{s.own - o.own, s.running - o.running, s.present - o.present, s.queued - o.queued}
+	return sums{s.own - o.own, s.running - o.running, s.present - o.present, s.queued - o.queued, s.calls - o.calls, s.sent - o.sent}
 }
 
 // sums returns the account's own part.
@@ -28,6 +30,9 @@ func (a *account) sums() (s sums) {
 		if a.paused {
 			s.queued = 1
 		}
+	}
+	if a.sent > 0 {
+		s.calls, s.sent = 1, a.sent
 	}
 	return s
 }

@@ -17,7 +17,7 @@ import (
 // walkRoom returns the tokens left after the agent and all older ones have had one more turn, and whether the agent is the
 // oldest that is not away.
 func walkRoom(l *Ledger, a *account) (room float64, oldest bool) {
-	room, oldest = l.learned-l.prefixes(nil), true
+	room, oldest = l.budget()-l.prefixes(nil), true
 	for _, b := range l.live {
 		if b.arrival <= a.arrival && !b.paused {
 			room -= float64(b.Own) + b.class.growth().PerTurn
@@ -45,7 +45,7 @@ func walkResume(l *Ledger, a *account) (room float64, oldest, waits bool) {
 	}
 	held, g := walkProjection(l, false), a.class.growth()
 	held.add(a.Footprint, g)
-	return g.headroom()*l.learned - l.prefixes(nil) - held.peak(), oldest, waits
+	return g.headroom()*l.budget() - l.prefixes(nil) - held.peak(), oldest, waits
 }
 
 // walkBoundary returns whether the agent pauses at its turn boundary. The decision is open if rounding decides.
