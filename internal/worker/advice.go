@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"time"
 
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -16,10 +15,7 @@ func withAdvisor(ctx context.Context, a *scheduler.Advisor) context.Context {
 }
 
 // advised adds hints to model calls that follow from the calls of the agent's siblings, and learns from the answers.
-type advised struct {
-	agent.Model
-	p75 func(tool string) time.Duration
-}
+type advised struct{ agent.Model }
 
 // Generate implements [agent.Model].
 func (m advised) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
@@ -28,17 +24,10 @@ func (m advised) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 		return m.Model.Generate(ctx, r, o)
 	}
 	hinted := *r
-	hinted.Hints.OutputTokens, hinted.Hints.BackIn = a.Advice(m.p75)
-	if len(r.Tools) == 0 || r.ToolChoice == backend.ToolChoiceNone {
-		hinted.Hints.BackIn = 0
-	}
+	hinted.Hints.OutputTokens = a.Advice()
 	resp, err := m.Model.Generate(ctx, &hinted, o)
 	if err == nil {
-		names := make([]string, len(resp.Message.ToolCalls))
-		for i, c := range resp.Message.ToolCalls {
-			names[i] = c.Name
-		}
-		a.Answered(resp.Usage.CompletionTokens, names)
+		a.Answered(resp.Usage.CompletionTokens)
 	}
 	return resp, err
 }

@@ -27,8 +27,8 @@ func (w *Worker) claim(ctx, life context.Context) {
 			sleep(ctx, time.Second)
 			continue
 		}
-		if got > 0 && w.room() >= scheduler.DefaultMaxBatch/4 {
-			continue // more jobs may be waiting
+		if got > 0 && w.room() >= 16 {
+			continue // more jobs may be waiting, and there is room for a useful number
 		}
 		idle := time.NewTimer(w.poll())
 		select {

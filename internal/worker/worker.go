@@ -199,7 +199,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	model = keepCounting(accounted{model, w.kv}, model)
 	model = keepCounting(seeded{model, w.poke}, model)
-	model = keepCounting(advised{model, cfg.Tools.P75}, model)
+	model = keepCounting(advised{model}, model)
 	var judge agent.Endpoint = w.health
 	if cfg.Judge != nil {
 		judge = cfg.Judge(judge)

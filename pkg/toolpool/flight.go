@@ -9,7 +9,6 @@ import (
 // flight is one shared execution and its waiting callers.
 type flight struct {
 	cancel context.CancelFunc
-	began  time.Time
 	begun  chan struct{} // closed when the execution's timeout starts, here or in another process
 	done   chan struct{} // closed once landed is set
 	landed landing
@@ -108,7 +107,7 @@ func (f *flight) tooOld(came time.Time, r *request) bool {
 // its cancellation. The caller of start holds mu and is the first waiter.
 func (p *Pool) start(ctx context.Context, r *request) *flight {
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	f := &flight{cancel: cancel, began: time.Now(), begun: make(chan struct{}), done: make(chan struct{}), waiters: 1, rank: r.rank}
+	f := &flight{cancel: cancel, begun: make(chan struct{}), done: make(chan struct{}), waiters: 1, rank: r.rank}
 	p.flights[r.key] = f
 	go func() {
 		defer cancel()
