@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
@@ -63,7 +64,7 @@ func (s *Sharer) Join(ctx context.Context, w toolpool.Window) (toolpool.Turn, er
 			if refused(err) || s.link.away() || time.Since(failing) >= s.cfg.Lease {
 				return toolpool.Turn{}, fmt.Errorf("%w: %w", toolpool.ErrAway, err)
 			}
-			if !sleep(ctx, s.cfg.Lease/50+mathrand.N(s.cfg.Lease/50)) {
+			if sleep.For(ctx, s.cfg.Lease/50+mathrand.N(s.cfg.Lease/50)) != nil {
 				s.handBack(j)
 				return toolpool.Turn{}, ctx.Err()
 			}
@@ -227,17 +228,6 @@ func bit(b bool) int {
 		return 1
 	}
 	return 0
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // refused reports whether err is a reply that a retry will not change soon, such as missing memory or permission.
