@@ -84,8 +84,8 @@ func permits(allowed []string, name string) bool {
 
 func testOnly(name string) bool {
 	switch name {
-	case "internal/sim", "internal/testredis", "internal/e2e", "pkg/backend/backendtest":
+	case "internal/sim", "internal/testredis", "internal/e2e", "internal/processkit", "pkg/backend/backendtest":
 		return true
 	}
-	return false
+	return strings.HasPrefix(name, "bench/")
 }
