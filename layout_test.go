@@ -84,7 +84,7 @@ func permits(allowed []string, name string) bool {
 
 func testOnly(name string) bool {
 	switch name {
-	case "internal/sim", "internal/testredis", "internal/e2e", "internal/processkit", "pkg/backend/backendtest":
+	case "internal/sim", "internal/testredis", "internal/e2e", "internal/flagtest", "internal/processkit", "pkg/backend/backendtest":
 		return true
 	}
 	return strings.HasPrefix(name, "bench/")
