@@ -143,7 +143,7 @@ var accountFields = []string{
 }
 
 // accountOf reads the limits, the used and the reserved amounts of one batch without its stages, from its accountFields. It
-// mirrors account in lua/prelude.lua.
+// mirrors amounts in lua/part/budget.lua.
 func accountOf(values []any) (limits, used, reserved batch.Budget) {
 	var n [8]float64
 	for i := range n {
@@ -213,7 +213,7 @@ func (s *Store) forget(ctx context.Context, id batch.ID) error {
 // claim of a waiting job finishes it. Cancel returns the phase. ErrNotFound. Repeatable.
 func (s *Store) Cancel(ctx context.Context, id batch.ID) (batch.Phase, error) {
 	op := "cancel batch " + string(id)
-	v, err := s.run(ctx, op, s.scripts.cancel, allKeys(id))
+	v, err := s.call(ctx, op, s.scripts.cancel, id, named{})
 	if err != nil {
 		return "", err
 	}
@@ -228,7 +228,7 @@ func (s *Store) Cancel(ctx context.Context, id batch.ID) (batch.Phase, error) {
 // for it. ErrNotFound. Repeatable.
 func (s *Store) SetBudget(ctx context.Context, id batch.ID, b batch.Budget) error {
 	op := "set the budget of batch " + string(id)
-	v, err := s.run(ctx, op, s.scripts.budget, []string{keyMeta(id)}, b.Tokens, b.USD)
+	v, err := s.call(ctx, op, s.scripts.budget, id, named{"tokens": decimal(b.Tokens), "usd": amount(b.USD)})
 	if err != nil {
 		return err
 	}
@@ -255,7 +255,7 @@ func (s *Store) Retry(ctx context.Context, id batch.ID) (queued int64, err error
 
 // RetryJob does the same for one job.
 func (s *Store) RetryJob(ctx context.Context, job batch.Job) (queued int64, err error) {
-	return s.retry(ctx, "retry "+job.String(), job.Batch, []string{strconv.FormatInt(job.Index, 10)})
+	return s.retry(ctx, "retry "+job.String(), job.Batch, []string{decimal(job.Index)})
 }
 
 func (s *Store) retry(ctx context.Context, op string, id batch.ID, indexes []string) (queued int64, err error) {
@@ -266,16 +266,8 @@ func (s *Store) retry(ctx context.Context, op string, id batch.ID, indexes []str
 	if phase == batch.Open || phase == batch.Cancelling {
 		return 0, fmt.Errorf("%s: %w: it is %s", op, ErrConflict, phase)
 	}
-	keys := []string{
-		keyMeta(id), keyPlan(id), keyJobs(id), keyLease(id), keyResults(id), keyFinished(id), keyFailed(id),
-	}
 	for chunk := range slices.Chunk(indexes, MaxFeedJobs) {
-		args := make([]any, 0, 1+len(chunk))
-		args = append(args, prefixJournal(id))
-		for _, index := range chunk {
-			args = append(args, index)
-		}
-		v, err := s.run(ctx, op, s.scripts.retry, keys, args...)
+		v, err := s.call(ctx, op, s.scripts.retry, id, named{"indexes": chunk})
 		if err != nil {
 			return queued, err
 		}
@@ -321,7 +313,7 @@ func (s *Store) Remove(ctx context.Context, id batch.ID) error {
 			return classify(op, err)
 		}
 	}
-	v, err := s.run(ctx, op, s.scripts.remove, allKeys(id))
+	v, err := s.call(ctx, op, s.scripts.remove, id, named{})
 	if err != nil {
 		return err
 	}
