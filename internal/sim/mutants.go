@@ -186,8 +186,10 @@ end`,
 	},
 	{
 		Name: "feed without the counter", Script: "feed", Seeds: 20,
-		Old: `fed = queue_jobs(k.jobs, fed, total,`,
-		New: `fed = queue_jobs(k.jobs, from, total,`,
+		Old: `if total > fed then
+  fed = queue_jobs(k.jobs, fed, total,`,
+		New: `if true then
+  fed = queue_jobs(k.jobs, from, total,`,
 	},
 	{
 		Name: "feed that takes the position of a job for its index", Script: "feed", Seeds: 40,
