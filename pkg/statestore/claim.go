@@ -154,11 +154,11 @@ func (s *Store) Retire(ctx context.Context, id batch.ID) error {
 	return classify(op, s.cmd.SAdd(ctx, keyActive, string(id)).Err())
 }
 
-// over reports whether a batch is done or gone. A finished reducer runs again when its batch is retried and ends. So it is over
-// only if that batch is over. The batch is read first, because its end queues the reducer in the same step.
+// over reports whether a batch is done or gone. A finished reduce stage runs again when its batch is retried and ends. So it is over
+// only if that batch is over. The batch is read first, because its end queues the reduction in the same step.
 func (s *Store) over(ctx context.Context, id batch.ID) (bool, error) {
-	if of, ok := id.Reduces(); ok {
-		if over, err := s.over(ctx, of); err != nil || !over {
+	if id.Stage() == batch.StageReduce {
+		if over, err := s.over(ctx, id.Whole()); err != nil || !over {
 			return false, err
 		}
 	}

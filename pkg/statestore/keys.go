@@ -22,16 +22,20 @@ func keyWorker(consumer string) string { return "ba:worker:" + consumer } // str
 
 func keySubmit(fingerprint string) string { return "ba:submit:" + fingerprint } // string: batch ID
 
-// batchKey puts the planner and the reducer of a batch into the batch's slot.
-func batchKey(id batch.ID, name string) string {
-	if of, ok := id.Plans(); ok {
-		return "ba:{" + string(of) + "}:planner:" + name
+// stageNames are the names of stages in Redis. The keys of a stage have the name in their prefix, and meta of the whole batch has a
+// field of that name with the prefix.
+var stageNames = map[batch.Stage]string{batch.StagePlan: "planner", batch.StageReduce: "reduce"}
+
+// keyPrefix begins all keys of a batch. A stage is in the slot of its batch.
+func keyPrefix(id batch.ID) string {
+	prefix := "ba:{" + string(id.Whole()) + "}:"
+	if name, ok := stageNames[id.Stage()]; ok {
+		prefix += name + ":"
 	}
-	if of, ok := id.Reduces(); ok {
-		return "ba:{" + string(of) + "}:reduce:" + name
-	}
-	return "ba:{" + string(id) + "}:" + name
+	return prefix
 }
+
+func batchKey(id batch.ID, name string) string { return keyPrefix(id) + name }
 
 func keyMeta(id batch.ID) string     { return batchKey(id, "meta") }     // hash: header, phase, counters
 func keyPlan(id batch.ID) string     { return batchKey(id, "plan") }     // string: compiled spec, JSON

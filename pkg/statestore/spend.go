@@ -78,13 +78,3 @@ func (s *Store) Spend(ctx context.Context, id batch.ID, ended []EndedCall, wante
 	}
 	return phase, grants, nil
 }
-
-// Budgeted reports whether a batch has a budget, or is a stage of a batch with one. Repeatable.
-func (s *Store) Budgeted(ctx context.Context, id batch.ID) (bool, error) {
-	v, err := s.cmd.HMGet(ctx, keyMeta(id.Whole()), accountFields[:2]...).Result()
-	if err != nil {
-		return false, classify("read the budget of batch "+string(id.Whole()), err)
-	}
-	limits, _, _ := accountOf(append(v, make([]any, len(accountFields)-2)...))
-	return limits != batch.Budget{}, nil
-}

@@ -68,8 +68,8 @@ func (s *Store) Announced(ctx context.Context, fingerprint string, id batch.ID) 
 	return err
 }
 
-// Create makes a batch in phase [batch.Open] and lists it for workers. An existing batch stays unchanged. The reducer of a
-// batch must be created before the batch. A planned batch must be created before its planner. The result of the planner adds the jobs.
+// Create makes a batch in phase [batch.Open] and lists it for workers. An existing batch stays unchanged. The reduce
+// stage of a batch must be created before the batch, and its plan stage after it. The result of the planner adds the jobs.
 // ErrNotFound: the batch that must exist is missing, because a failover lost it. Repeatable.
 func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 	op := "create batch " + string(h.ID)
@@ -77,21 +77,21 @@ func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 	if err != nil {
 		return fmt.Errorf("%s: encode its header: %w", op, err)
 	}
-	needs := "" // key prefix of the batch that must exist
-	if of, plans := h.ID.Plans(); plans {
-		needs = batchKey(of, "")
+	// The batch that must exist: the batch of a plan stage, and the reduce stage of a batch.
+	needs := ""
+	if h.ID.Stage() == batch.StagePlan {
+		needs = keyPrefix(h.ID.Whole())
 	} else if h.Reduce {
-		needs = batchKey(h.ID.Reducer(), "")
+		needs = keyPrefix(h.ID.ForStage(batch.StageReduce))
 	}
 	fields := []string{}
-	if h.Reduce {
-		fields = append(fields, "reduce", batchKey(h.ID.Reducer(), ""))
-	}
-	if h.Plan {
-		fields = append(fields, "planner", batchKey(h.ID.Planner(), ""))
+	for _, stage := range h.Stages() {
+		if name, ok := stageNames[stage]; ok {
+			fields = append(fields, name, keyPrefix(h.ID.ForStage(stage)))
+		}
 	}
 	if whole := h.ID.Whole(); whole != h.ID {
-		fields = append(fields, "of", batchKey(whole, ""))
+		fields = append(fields, "of", keyPrefix(whole))
 	}
 	if h.Budget != (batch.Budget{}) || h.Prices != (batch.Prices{}) {
 		fields = append(fields, "cap_tokens", decimal(h.Budget.Tokens), "cap_usd", amount(h.Budget.USD),
