@@ -13,8 +13,8 @@ func (k *checker) claim(proc string, c call, index int, old, now fence) {
 	if now.token <= k.maxToken {
 		k.fail("I1", "job %d was claimed by %s with token %d; token %d was granted before", index, proc, now.token, k.maxToken)
 	}
-	if now.holder != c.args[0] {
-		k.fail("I1", "job %d was claimed by %s for %s", index, c.args[0], now.holder)
+	if now.holder != c.named.Consumer {
+		k.fail("I1", "job %d was claimed by %s for %s", index, c.named.Consumer, now.holder)
 	}
 	if old.held() {
 		k.lapsed(index, old)
@@ -60,9 +60,9 @@ func (k *checker) last(index int) bool {
 func (k *checker) company(c call, index int, phase batch.Phase) {
 	list, _ := c.reply.([]any)
 	last, told := k.last(index) && phase != batch.Cancelling, k.told(c, index)[7] == int64(1)
-	if last != told || last && (c.args[4] != "1" || len(list) != 2) {
-		k.fail("I5", "job %d was claimed after %d of %d attempts with %d others, alone = %v, by a worker that sent idle = %s",
-			index, k.job(index).spent, k.cfg.maxAttempts, len(list)-2, told, c.args[4])
+	if last != told || last && (!c.named.Idle || len(list) != 2) {
+		k.fail("I5", "job %d was claimed after %d of %d attempts with %d others, alone = %v, by a worker that sent idle = %v",
+			index, k.job(index).spent, k.cfg.maxAttempts, len(list)-2, told, c.named.Idle)
 	}
 }
 
