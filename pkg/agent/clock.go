@@ -17,7 +17,7 @@ type Clock struct {
 	timer   *time.Timer   // guarded by mu
 }
 
-func newJobClock(limit time.Duration, expire func()) *Clock {
+func newClock(limit time.Duration, expire func()) *Clock {
 	if limit <= 0 {
 		return nil
 	}

@@ -320,7 +320,7 @@ type scope struct {
 
 func newScope(ctx context.Context, stop <-chan struct{}, limit time.Duration) (s *scope, end func()) {
 	work, cancelWork := context.WithCancel(ctx)
-	clock := newJobClock(limit, cancelWork)
+	clock := newClock(limit, cancelWork)
 	pause, cancelPause := context.WithCancelCause(work)
 	var watcher sync.WaitGroup
 	if stop != nil {
