@@ -1,33 +1,10 @@
 package worker
 
-import (
-	"context"
+import "github.com/batchagent/batchagent/pkg/backend"
 
-	"github.com/batchagent/batchagent/pkg/agent"
-	"github.com/batchagent/batchagent/pkg/backend"
-	"github.com/batchagent/batchagent/pkg/scheduler"
-)
-
-type advisorKey struct{}
-
-func withAdvisor(ctx context.Context, a *scheduler.Advisor) context.Context {
-	return context.WithValue(ctx, advisorKey{}, a)
-}
-
-// advised adds hints to model calls that follow from the calls of the agent's siblings, and learns from the answers.
-type advised struct{ agent.Model }
-
-// Generate implements [agent.Model].
-func (m advised) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
-	a, _ := ctx.Value(advisorKey{}).(*scheduler.Advisor)
-	if a == nil {
-		return m.Model.Generate(ctx, r, o)
-	}
+// advised returns the request with hints that follow from earlier calls of the batch's agents.
+func (b *openBatch) advised(r *backend.Request) *backend.Request {
 	hinted := *r
-	hinted.Hints.OutputTokens = a.Advice()
-	resp, err := m.Model.Generate(ctx, &hinted, o)
-	if err == nil {
-		a.Answered(resp.Usage.CompletionTokens)
-	}
-	return resp, err
+	hinted.Hints.OutputTokens = b.advisor.Advice()
+	return &hinted
 }
