@@ -225,7 +225,7 @@ func (w *world) check(id batch.ID) batch.Info {
 		require.Equal(w, c.Fed, c.Total)
 	}
 	require.Equal(w, info.Phase == batch.Done, !info.DoneAt.IsZero())
-	if _, plans := id.Plans(); !plans { // a planner is kept as long as its batch
+	if id.Stage() != batch.StagePlan { // a planner is kept as long as its batch
 		require.Equal(w, info.Phase == batch.Done, !info.ExpiresAt.IsZero())
 	}
 	return info
