@@ -78,7 +78,9 @@ func (r *reader) Read(p []byte) (int, error) {
 			return 0, r.err
 		}
 		var n int
-		n, r.err = r.from.Read(r.chunk[:])
+		if n, r.err = r.from.Read(r.chunk[:]); r.err != nil {
+			r.err = r.stream.secrets.Error(r.err)
+		}
 		if r.lines {
 			r.ready = r.stream.nextLines(r.chunk[:n], r.err != nil)
 		} else {
