@@ -23,6 +23,7 @@ import (
 
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/internal/hardening"
+	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/internal/tracing"
 	"github.com/batchagent/batchagent/internal/version"
@@ -93,7 +94,7 @@ func runIn(ctx context.Context, args []string, stderr io.Writer, lookup func(str
 		Action:          func(c *cli.Context) error { return serve(c, stderr, lookup) },
 	}
 	if err := app.RunContext(ctx, args); err != nil {
-		fmt.Fprintln(stderr, "worker:", err)
+		fmt.Fprintln(human.VisibleWriter(stderr), "worker:", err)
 		code = exitUnreachable
 		if _, ok := errors.AsType[*usageError](err); ok {
 			code = exitUsage

@@ -17,6 +17,7 @@ import (
 	"github.com/batchagent/batchagent/internal/coordinator"
 	"github.com/batchagent/batchagent/internal/server"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -119,9 +120,9 @@ func (outage) Is(target error) bool { return target == statestore.ErrUnknownOutc
 // problem returns the error for a response with a problem.
 func (c *Client) problem(resp *http.Response) error {
 	var p server.Problem
-	data, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	data, _ := io.ReadAll(io.LimitReader(redact.New(c.token).Reader(resp.Body), 1<<20))
 	if json.Unmarshal(data, &p) != nil || p.Detail == "" {
-		p.Detail = fmt.Sprintf("%s answered %s", c.Address(), resp.Status)
+		p.Detail = fmt.Sprintf("%s answered %s", c.Address(), redact.New(c.token).Text(resp.Status))
 	}
 	err := errors.New(p.Detail)
 	switch {
