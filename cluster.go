@@ -14,7 +14,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-// ClusterConfig says where a cluster is. URL is required.
+// ClusterConfig has the address of a cluster. URL is required.
 type ClusterConfig struct {
 	// URL is the URL of the Redis that the workers use, such as redis://host:6379, or the URL of a `coordinator serve`, such as
 	// http://host:8080. The environment variables of docs/deploy.md give the password and certificates of Redis.

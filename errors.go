@@ -51,7 +51,7 @@ type FieldError struct {
 	// Field is the field's name in spec files, such as max_turns or plan.task. The tag spec of a field has it. It is empty if the
 	// mistake is in no single field.
 	Field string
-	// Message says what is wrong, and what is allowed.
+	// Message is the reason, with the allowed values.
 	Message string
 }
 
@@ -61,7 +61,7 @@ func (e *FieldError) Error() string { return fieldText(e.Field, e.Message) }
 type SchemaError struct {
 	// Field is output_schema, plan.output_schema or reduce.output_schema. It may also have a place in the schema.
 	Field string
-	// Message says what is wrong.
+	// Message is the reason.
 	Message string
 }
 
@@ -92,7 +92,7 @@ type BadInput struct {
 	Index int
 	// Where is the place of the input for people: "input 7", or a file with a line.
 	Where string
-	// Message says what is wrong.
+	// Message is the reason.
 	Message string
 }
 
@@ -121,7 +121,7 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 type PausedError struct {
 	// Batch is the ID of the batch.
 	Batch string
-	// Used is what the batch has used.
+	// Used is the part that the batch has used.
 	Used Budget
 	// Budget is the limit.
 	Budget Budget

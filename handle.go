@@ -96,7 +96,7 @@ func Attach[Out any](ctx context.Context, c *Cluster, id string, receivers ...St
 // ID returns the ID of the batch, such as b_01k8…. Keep it to call [Attach] later.
 func (h *Handle[Out]) ID() string { return string(h.id) }
 
-// Results yields every result of the batch, those that exist first, and each other one when its job ends. The loop ends when the
+// Results yields every result of the batch: first the existing ones, then each one when its job ends. The loop ends when the
 // batch is done. A job that [Handle.Retry] ran again meanwhile is yielded again. Each loop begins with the first result.
 //
 // An error is yielded last, with a zero result: the *Error of a planner that failed, a [*PausedError], [ErrNotFound], or the cause
@@ -106,7 +106,7 @@ func (h *Handle[Out]) Results(ctx context.Context) iter.Seq2[Result[Out], error]
 }
 
 // Wait returns all results in the order of the inputs when the batch is done. If it returns an error, as [Handle.Results] describes,
-// the results are those that exist.
+// it also returns the existing results.
 func (h *Handle[Out]) Wait(ctx context.Context) ([]Result[Out], error) {
 	return collect(func(f func(Result[Out]) error) error { return h.follow(ctx, f) })
 }

@@ -48,7 +48,7 @@ func (c *callback) Write(results []batch.Result, _ [][]byte) error {
 	return nil
 }
 
-// Logged returns a console that logs what it is told to print.
+// Logged returns a console that logs its lines.
 func Logged(log *slog.Logger) *Console {
 	return NewConsole(io.Discard, lines{func(line string) { log.Info(line) }})
 }
