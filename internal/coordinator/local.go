@@ -182,7 +182,7 @@ func (l *local) plans() bool { return l.prepared.Planner != nil && l.items == ni
 // fed returns the batch that this process feeds.
 func (l *local) fed() batch.ID {
 	if l.plans() {
-		return l.id.Planner()
+		return l.id.ForStage(batch.StagePlan)
 	}
 	return l.id
 }

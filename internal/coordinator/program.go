@@ -129,9 +129,9 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, prepared *spec.Prepare
 	l.check = func(id batch.ID, output json.RawMessage) error {
 		check := p.Check
 		switch id {
-		case l.id.Planner():
+		case l.id.ForStage(batch.StagePlan):
 			check = p.CheckPlan
-		case l.id.Reducer():
+		case l.id.ForStage(batch.StageReduce):
 			check = p.CheckSummary
 		}
 		if check == nil {
