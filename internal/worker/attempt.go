@@ -55,14 +55,14 @@ func (s *session) attempt(ctx context.Context, c statestore.Claimed) {
 	s.hand(context.WithoutCancel(ctx), result, err)
 }
 
-// job returns what the agent has to do.
+// job returns the agent's job.
 func (s *session) job(c statestore.Claimed) agent.Job {
 	return agent.Job{
 		ID: s.lease.Job, Attempt: s.lease.Attempt, Payload: s.payload, Turns: c.Journal, Queued: c.Queued, Logger: s.log, Stop: s.stopping,
 	}
 }
 
-// uses returns what the agent does it with.
+// uses returns what the agent uses: this session.
 func (s *session) uses() agent.Session {
 	uses := agent.Session{Model: s, Slots: s, Tools: s, Journal: s, Effects: s, Budget: s, Observer: s}
 	if s.batch.reduces != "" {

@@ -8,7 +8,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// liveJobs holds the sessions whose leases this worker renews. Safe for concurrent use.
+// liveJobs holds the live sessions: this worker renews their leases. Safe for concurrent use.
 type liveJobs struct {
 	kv    *admission
 	claim signal // sent when a session was removed

@@ -32,7 +32,7 @@ type readiness struct {
 func (r *readiness) watchBackend(ctx context.Context) {
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
-	told := false
+	logged := false
 	for {
 		err := r.probe(ctx)
 		if ctx.Err() != nil {
@@ -41,12 +41,12 @@ func (r *readiness) watchBackend(ctx context.Context) {
 		switch was := r.server.health.setReady(err); {
 		case err == nil && !was:
 			r.log.Info("backend is ready; claiming jobs", "endpoint", r.server.backend.Endpoint(), "models", modelIDs(r.server.served()))
-			told = false
+			logged = false
 			r.claim.send()
 			r.record.now(ctx) // list the worker before its first heartbeat
-		case err != nil && !told:
+		case err != nil && !logged:
 			r.log.Warn("backend is not ready; no jobs are claimed until it is", "endpoint", r.server.backend.Endpoint(), "error", err)
-			told = true
+			logged = true
 			r.record.now(ctx)
 		}
 		report := false

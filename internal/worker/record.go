@@ -36,7 +36,7 @@ func (w *recordWriter) withRate(ctx context.Context) {
 
 // now writes the record between two heartbeats.
 func (w *recordWriter) now(ctx context.Context) {
-	w.pace(batch.Job{Index: -1}) // agents may change at this instant what the record counts
+	w.pace(batch.Job{Index: -1}) // the record counts agents, which may change at this instant
 	w.write(ctx, w.status())
 }
 

@@ -295,7 +295,7 @@ func TestMendArguments(t *testing.T) {
 		`{"a":1}{"a":2}`:         {"{}", "more text after the value"},
 		`{"n":9007199254740993}`: {`{"n":9007199254740993}`, ""},
 	} {
-		args, problem := mendArguments(written)
+		args, problem := repairArguments(written)
 		assert.Equal(t, want[0], args, written)
 		assert.Contains(t, problem, want[1], written)
 		assert.Equal(t, want[1] == "", problem == "", written)
@@ -361,7 +361,7 @@ func FuzzAnswer(f *testing.F) {
 			require.NoError(t, json.Unmarshal(out, &answer))
 			require.Contains(t, said, answer.Text)
 		}
-		if args, problem := mendArguments(said); problem == "" {
+		if args, problem := repairArguments(said); problem == "" {
 			doc, err := modeljson.Decode([]byte(args))
 			require.NoError(t, err, "arguments %q give %q", said, args)
 			require.IsType(t, map[string]any{}, doc)

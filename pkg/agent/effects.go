@@ -31,7 +31,7 @@ type openedTurn struct {
 }
 
 // open records the turn if one of its calls has side effects.
-func (a *attempt) open(s *scope, t nextTurn, resp *backend.Response, calls []mendedCall) error {
+func (a *attempt) open(s *scope, t nextTurn, resp *backend.Response, calls []repairedCall) error {
 	if a.session.Effects == nil {
 		return nil
 	}

@@ -27,7 +27,7 @@ type Config struct {
 	Jitter func() float64
 	// Endpoint distinguishes outages from bad requests. With nil, every failure counts against its job.
 	Endpoint Endpoint
-	// Counter counts prompts that may not fit before they are sent. Nil counts none: the server refuses those that do not fit.
+	// Counter counts the tokens of long prompts before they are sent. With nil, the server refuses prompts that are too long.
 	Counter backend.TokenCounter
 }
 

@@ -23,7 +23,7 @@ func (a *attempt) toolTurn(s *scope, t nextTurn, resp *backend.Response, run *to
 	if err := a.move(batch.AskTools); err != nil {
 		return err
 	}
-	calls := mendCalls(t.number, resp.Message.ToolCalls)
+	calls := repairCalls(t.number, resp.Message.ToolCalls)
 	if err := a.open(s, t, resp, calls); err != nil {
 		return err
 	}
@@ -69,8 +69,8 @@ type toolRun struct {
 	tools   Tools
 	def     *Definition
 	turn    nextTurn
-	ledger  toolpool.Ledger // nil without one
-	failed  error           // the first error of a call's ledger; set by finish
+	effects toolpool.Ledger // the effect log; nil without one
+	failed  error           // the first error of the effect log; set by finish
 	lastRan bool            // the call that ended last was executed for this job; set by finish
 	permits chan struct{}
 	running sync.WaitGroup
@@ -90,7 +90,7 @@ func (a *attempt) newToolRun(s *scope, t nextTurn) *toolRun {
 	ctx, cancel := context.WithCancel(s.work)
 	r := &toolRun{ctx: ctx, cancel: cancel, tools: a.session.Tools, def: a.def, turn: t, permits: make(chan struct{}, maxParallel), started: map[int]*startedCall{}}
 	if a.session.Effects != nil {
-		r.ledger = a.session.Effects
+		r.effects = a.session.Effects
 	}
 	return r
 }
@@ -102,14 +102,14 @@ func (r *toolRun) early(index int, c backend.ToolCall) {
 	if !offered || call.Share == toolpool.Effect || index < 0 || index >= maxCalls || r.started[index] != nil {
 		return
 	}
-	if args, problem := mendArguments(c.Arguments); problem == "" {
+	if args, problem := repairArguments(c.Arguments); problem == "" {
 		c.Arguments = args
 		r.start(index, c)
 	}
 }
 
 // finish starts the remaining calls and returns all results, in order. If the context ends, the results are meaningless.
-func (r *toolRun) finish(calls []mendedCall) []toolpool.Result {
+func (r *toolRun) finish(calls []repairedCall) []toolpool.Result {
 	results := make([]toolpool.Result, len(calls))
 	for i, c := range calls {
 		problem := c.problem
@@ -172,7 +172,7 @@ func (r *toolRun) start(index int, c backend.ToolCall) {
 		}
 		call := r.def.calls[c.Name]
 		call.Arguments, call.TurnsRemaining = c.Arguments, r.turn.remaining
-		call.Ledger, call.Turn, call.Index = r.ledger, r.turn.number, index
+		call.Ledger, call.Turn, call.Index = r.effects, r.turn.number, index
 		result, err := r.tools.Call(ctx, call)
 		switch {
 		case err != nil:
