@@ -45,7 +45,7 @@ func (e effects) Intend(ctx context.Context, turn, index int, intent toolpool.In
 	}
 	var outcome []byte
 	err = e.until(ctx, func() (err error) {
-		earlier.Intended, outcome, err = e.w.cfg.Store.Intend(ctx, e.a.lease, statestore.Place{Turn: turn, Call: index}, data)
+		earlier.Intended, outcome, err = e.w.cfg.Store.Intend(ctx, e.a.lease, statestore.CallRef{Turn: turn, Call: index}, data)
 		return err
 	})
 	if err != nil || outcome == nil {
@@ -64,18 +64,18 @@ func (e effects) Settle(ctx context.Context, turn, index int, o toolpool.Settled
 		return fmt.Errorf("encode the outcome of a call: %w", err)
 	}
 	return e.until(ctx, func() error {
-		return e.w.cfg.Store.Settle(ctx, e.a.lease, statestore.Place{Turn: turn, Call: index}, data)
+		return e.w.cfg.Store.Settle(ctx, e.a.lease, statestore.CallRef{Turn: turn, Call: index}, data)
 	})
 }
 
 func (e effects) Park(ctx context.Context, turn, index int) error {
 	e.a.parked.Store(true)
 	return e.until(ctx, func() error {
-		return e.w.cfg.Store.Park(ctx, e.a.lease, statestore.Place{Turn: turn, Call: index})
+		return e.w.cfg.Store.Park(ctx, e.a.lease, statestore.CallRef{Turn: turn, Call: index})
 	})
 }
 
-// IdempotencyKey implements [toolpool.Ledger]. The key reveals nothing about the batch to services.
+// IdempotencyKey implements [toolpool.EffectLog]. The key reveals nothing about the batch to services.
 func (e effects) IdempotencyKey(turn, index int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d.%d", e.a.lease.Job, turn, index))
 	return hex.EncodeToString(sum[:16])

@@ -12,11 +12,11 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Effects is the ledger of one job's calls with side effects. A turn is recorded before the first of its calls runs. An
+// Effects is the effect log of one job: its calls with side effects. A turn is recorded before the first of its calls runs. An
 // attempt that takes over in the middle of the turn continues with the same calls. A repeated model call might return
 // others, and it would be unknown which of the first ones had happened.
 type Effects interface {
-	toolpool.Ledger
+	toolpool.EffectLog
 	// OpenTurn records a turn before its calls run. It returns an error only if nothing more may be written.
 	OpenTurn(ctx context.Context, turn int, data []byte) error
 	// OpenedTurn returns the data that OpenTurn recorded for the turn, or nil.
@@ -73,7 +73,7 @@ func (a *attempt) reopen(s *scope, t turnPlan) (*backend.Response, error) {
 	return &backend.Response{Message: o.Message, Finish: backend.FinishToolCalls, Usage: o.Usage, Model: o.Model}, nil
 }
 
-// unwritten returns why the ledger could not be used.
+// unwritten returns why the effect log could not be used.
 func (a *attempt) unwritten(s *scope, err error) error {
 	if over := s.over(); over != nil {
 		return over
@@ -81,7 +81,7 @@ func (a *attempt) unwritten(s *scope, err error) error {
 	return err
 }
 
-// effectFailure maps the error of a call's ledger to the end of the job. An effect with an unknown outcome fails the
+// effectFailure maps the error of a call's effect log to the end of the job. An effect with an unknown outcome fails the
 // job. Any other error ends the attempt without a result.
 func (a *attempt) effectFailure(s *scope, err error) error {
 	unknown, ok := errors.AsType[*toolpool.UnknownEffectError](err)

@@ -69,9 +69,9 @@ type toolRun struct {
 	tools   Tools
 	prog    *Program
 	turn    turnPlan
-	ledger  toolpool.Ledger // nil without one
-	failed  error           // the first error of a call's ledger; set by finish
-	lastRan bool            // the call that ended last was executed for this job; set by finish
+	effects toolpool.EffectLog // nil without one
+	failed  error              // the first error of a call's effect log; set by finish
+	lastRan bool               // the call that ended last was executed for this job; set by finish
 	permits chan struct{}
 	running sync.WaitGroup
 	started map[int]*startedCall
@@ -90,7 +90,7 @@ func (a *attempt) newToolRun(s *scope, t turnPlan) *toolRun {
 	ctx, cancel := context.WithCancel(s.work)
 	r := &toolRun{ctx: ctx, cancel: cancel, tools: a.tools, prog: a.prog, turn: t, permits: make(chan struct{}, maxParallel), started: map[int]*startedCall{}}
 	if a.job.Effects != nil {
-		r.ledger = a.job.Effects
+		r.effects = a.job.Effects
 	}
 	return r
 }
@@ -172,7 +172,7 @@ func (r *toolRun) start(index int, c backend.ToolCall) {
 		}
 		call := r.prog.calls[c.Name]
 		call.Arguments, call.TurnsRemaining = c.Arguments, r.turn.remaining
-		call.Ledger, call.Turn, call.Index = r.ledger, r.turn.number, index
+		call.EffectLog, call.Turn, call.Index = r.effects, r.turn.number, index
 		result, err := r.tools.Call(ctx, call)
 		switch {
 		case err != nil:
