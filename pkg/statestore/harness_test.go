@@ -36,8 +36,13 @@ func (w *world) createAs(attempts int, ttl time.Duration) batch.ID {
 	w.Helper()
 	// IDs sort by time. Two of the same millisecond would be in random order.
 	id := statestore.NewID(time.UnixMilli(1_700_000_000_000 + batches.Add(1)))
-	require.NoError(w, w.store.Create(w.Context(), batch.Header{ID: id, Name: "n", MaxAttempts: attempts, TTL: ttl}, []byte("plan")))
+	w.createID(id, attempts, ttl)
 	return id
+}
+
+func (w *world) createID(id batch.ID, attempts int, ttl time.Duration) {
+	w.Helper()
+	require.NoError(w, w.store.Create(w.Context(), batch.Header{ID: id, Name: "n", MaxAttempts: attempts, TTL: ttl}, []byte("plan")))
 }
 
 // sealed makes a sealed batch of n jobs.

@@ -141,7 +141,10 @@ func TestACluster(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 12 {
 			all.Go(func() {
-				id := w.sealed(20)
+				id := idOn(t, nodes, i%3)
+				w.createID(id, 3, time.Hour)
+				w.feed(id, 0, 20)
+				w.seal(id, 20)
 				for consumer := 0; len(w.results(id)) < 20; consumer++ {
 					w.finishAll(id, w.claim(id, fmt.Sprintf("w%d-%d", i, consumer), 7))
 				}
@@ -172,14 +175,33 @@ func TestACluster(t *testing.T) {
 	})
 }
 
-// moveSlot gives a slot and its keys to the node after its owner. It calls halfway before it moves the key meta, the last one.
-func moveSlot(t *testing.T, nodes []*testredis.Process, slot int64, halfway func()) {
+// idOn returns a batch ID whose keys are on the given node.
+func idOn(t *testing.T, nodes []*testredis.Process, node int) batch.ID {
 	t.Helper()
-	ctx := t.Context()
+	for {
+		id := statestore.NewID(time.Now())
+		slot, err := nodes[0].Client().ClusterKeySlot(t.Context(), "ba:{"+string(id)+"}:meta").Result()
+		require.NoError(t, err)
+		if ownerOf(slot) == node {
+			return id
+		}
+	}
+}
+
+// ownerOf returns the node that has a slot at the start.
+func ownerOf(slot int64) int {
 	owner := 0
 	for slot >= int64((owner+1)*16384/3) {
 		owner++
 	}
+	return owner
+}
+
+// moveSlot gives a slot and its keys to the node after its owner. It calls halfway before it moves the key meta, the last one.
+func moveSlot(t *testing.T, nodes []*testredis.Process, slot int64, halfway func()) {
+	t.Helper()
+	ctx := t.Context()
+	owner := ownerOf(slot)
 	from, to := nodes[owner].Client(), nodes[(owner+1)%3].Client()
 	idOf := func(c *redis.Client) string {
 		id, err := c.ClusterMyID(ctx).Result()
