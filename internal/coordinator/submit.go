@@ -226,7 +226,7 @@ func (s *Submission) Compiled() *spec.Compiled { return s.load.compiled }
 // CheckTools returns an error if no worker offers a tool of the batch. It also does if the batch shares a tool more
 // widely than every worker's operator allows. If no worker is up, it prints a warning instead. It does the same if
 // Redis does not answer; Submit waits for Redis.
-func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) error {
+func (s *Submission) CheckTools(ctx context.Context, store workerLister) error {
 	for _, stage := range []*spec.Compiled{s.load.compiled, s.load.planner} {
 		if stage == nil {
 			continue
@@ -238,7 +238,7 @@ func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) er
 	return nil
 }
 
-func (s *Submission) checkTools(ctx context.Context, store *statestore.Store, compiled *spec.Compiled) error {
+func (s *Submission) checkTools(ctx context.Context, store workerLister, compiled *spec.Compiled) error {
 	wanted := compiled.Tools
 	if len(wanted) == 0 {
 		return nil
