@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/bench/internal/figures"
-	"github.com/batchagent/batchagent/bench/internal/procs"
+	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -36,12 +36,11 @@ func pendingFence(name, text string) string {
 	if name != "finish" {
 		return text
 	}
-	return mustReplace(text, "local held = n > 0 and redis.call('HMGET', KEYS[4], unpack(ARGV, index + 1, index + n)) or {}", `
-local held = {}
+	return mustReplace(text, "local leases = n > 0 and redis.call('HMGET', k.lease, unpack(index)) or {}", `
+local leases = {}
 for j = 1, n do
-  local id = ARGV[entry + j]
-  local p = redis.call('XPENDING', KEYS[3], 'workers', id, id, 1)[1]
-  held[j] = p and p[4] == 1 and string.match(ARGV[fence + j], '|([^|]*)$') == p[2] and ARGV[fence + j]
+  local p = redis.call('XPENDING', k.jobs, 'workers', entry[j], entry[j], 1)[1]
+  leases[j] = p and p[4] == 1 and string.match(fence[j], '|([^|]*)$') == p[2] and fence[j]
 end`)
 }
 
@@ -49,9 +48,9 @@ end`)
 func noHash(name, text string) string {
 	switch name {
 	case "claim":
-		return mustReplace(text, "redis.call('HSET', KEYS[3], unpack(leases))", "")
+		return mustReplace(text, "redis.call('HSET', k.lease, unpack(leases))", "")
 	case "finish":
-		return mustReplace(text, "redis.call('HDEL', KEYS[4], unpack(indexes))", "")
+		return mustReplace(text, "redis.call('HDEL', k.lease, unpack(fields))", "")
 	}
 	return text
 }
@@ -64,7 +63,7 @@ func mustReplace(text, old, with string) string {
 }
 
 // compareFences measures Redis' processor time for each verb of each variant.
-func compareFences(ctx context.Context, r *procs.Redis, s settings) error {
+func compareFences(ctx context.Context, r *processkit.Redis, s settings) error {
 	all := fences()
 	for range s.rounds {
 		for _, f := range all {
@@ -84,7 +83,7 @@ func compareFences(ctx context.Context, r *procs.Redis, s settings) error {
 	return nil
 }
 
-func (f *fence) run(ctx context.Context, r *procs.Redis, jobs int) error {
+func (f *fence) run(ctx context.Context, r *processkit.Redis, jobs int) error {
 	if err := r.Clear(ctx); err != nil {
 		return err
 	}
@@ -144,7 +143,7 @@ func (f *fence) run(ctx context.Context, r *procs.Redis, jobs int) error {
 }
 
 // perJob returns Redis' processor time and the wall time of f, in microseconds per job.
-func perJob(ctx context.Context, r *procs.Redis, jobs int, f func() error) (cpu, wall float64, err error) {
+func perJob(ctx context.Context, r *processkit.Redis, jobs int, f func() error) (cpu, wall float64, err error) {
 	before, err := r.BusyCPU(ctx)
 	if err != nil {
 		return 0, 0, err

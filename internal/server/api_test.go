@@ -79,7 +79,7 @@ func TestSubmit(t *testing.T) {
 	a.json(t, &s)
 	assert.Zero(t, s.Total, "unknown before the plan")
 	var stage batch.Info
-	w.ask("GET", "/api/v1/batches/"+string(s.ID.Planner()), "").json(t, &stage)
+	w.ask("GET", "/api/v1/batches/"+string(s.ID.ForStage(batch.StagePlan)), "").json(t, &stage)
 	assert.Equal(t, batch.Sealed, stage.Phase)
 	assert.EqualValues(t, 1, stage.Counts.Total)
 
@@ -434,7 +434,7 @@ func TestResolve(t *testing.T) {
 	id := w.batch("r", 1)
 	path := "/api/v1/batches/" + string(id) + "/jobs/0/resolve"
 	l := w.claim(id, 1)[0].Lease
-	place := statestore.Place{Turn: 2}
+	place := statestore.CallRef{Turn: 2}
 	_, _, err := w.store.Intend(t.Context(), l, place, []byte(`{"tool":"send"}`))
 	require.NoError(t, err)
 	require.NoError(t, w.store.Park(t.Context(), l, place))

@@ -120,9 +120,9 @@ func (k *checker) script(proc string, c call, was, is *state) {
 		k.pulse()
 	case "renew":
 		k.pulse()
-		for a := 2; a+2 < len(c.args); a += 3 {
-			if index := number(c.args[a]); was.lease[index] == parseFence(c.args[a+2]) {
-				k.job(index).renewed = k.now()
+		for _, l := range c.leases() {
+			if was.lease[l.index] == l.fence {
+				k.job(l.index).renewed = k.now()
 			}
 		}
 	case "checkpoint":
@@ -191,135 +191,20 @@ func (k *checker) leases(proc string, c call, was, is *state) {
 	for _, f := range is.lease {
 		k.maxToken = max(k.maxToken, f.token)
 	}
-	if c.verb == "claim" && claimed > number(c.args[1]) {
-		k.fail("I7", "%s claimed at most %s jobs and got %d", proc, c.args[1], claimed)
+	if c.verb == "claim" && claimed > c.named.Count {
+		k.fail("I7", "%s claimed at most %d jobs and got %d", proc, c.named.Count, claimed)
 	}
 }
 
 // sent returns the fences in a release or a finish of a job. These may be an old and a new one of the same worker.
 func sent(c call, index int) []fence {
-	var jobs [][]string
-	if c.verb == "finish" {
-		jobs = c.completions()
-	} else {
-		jobs = slices.Collect(slices.Chunk(c.args, 3))
-	}
 	var out []fence
-	for _, j := range jobs {
-		if len(j) >= 3 && number(j[0]) == index {
-			out = append(out, parseFence(j[2]))
+	for _, l := range c.leases() {
+		if l.index == index {
+			out = append(out, l.fence)
 		}
 	}
 	return out
-}
-
-// claim checks one new lease.
-func (k *checker) claim(proc string, c call, index int, old, now fence) {
-	j := k.job(index)
-	if now.token <= k.maxToken {
-		k.fail("I1", "job %d was claimed by %s with token %d; token %d was granted before", index, proc, now.token, k.maxToken)
-	}
-	if now.holder != c.args[0] {
-		k.fail("I1", "job %d was claimed by %s for %s", index, c.args[0], now.holder)
-	}
-	if old.held() {
-		k.lapsed(index, old)
-	}
-	j.exhausted = j.spent >= k.cfg.maxAttempts
-	if !j.exhausted {
-		j.spent++
-	}
-	if told := k.toldExhausted(c, index); told != j.exhausted {
-		k.fail("I5", "job %d was claimed with exhausted = %v after %d of %d attempts", index, told, j.spent, k.cfg.maxAttempts)
-	}
-	if !j.exhausted && now.attempt != j.spent {
-		k.fail("I5", "job %d was claimed as attempt %d; it is attempt %d of at most %d", index, now.attempt, j.spent, k.cfg.maxAttempts)
-	}
-	j.renewed, j.cut = k.now(), k.given[tenure{k.id, index, now}]
-	k.given[tenure{k.id, index, now}] = true
-	k.reload(index)
-	if told := k.toldTurns(c, index); told != len(j.journal) {
-		k.fail("I3", "%s claimed job %d and got %d turns; its journal has %d", proc, index, told, len(j.journal))
-	}
-}
-
-// lapsed checks that a claim was allowed to end a lease.
-func (k *checker) lapsed(index int, old fence) {
-	k.takeovers++
-	k.taken(index, old, k.job(index).renewed)
-	if idle := k.now() - k.job(index).renewed; idle < k.cfg.lease-time.Millisecond {
-		k.fail("I1", "job %d was taken over from %s %v after it was renewed; a lease is %v", index, old.holder, idle, k.cfg.lease)
-	}
-	if since, ok := k.sinceSilence(); ok {
-		k.fail("I1", "job %d was taken over from %s %v after all workers had lost contact; the holder did not get a whole lease to reconnect",
-			index, old.holder, since)
-	}
-}
-
-// last reports whether a job has one attempt left and lost its worker in all the others.
-func (k *checker) last(index int) bool {
-	spent := k.job(index).spent
-	return spent > 0 && spent == k.cfg.maxAttempts-1
-}
-
-// company checks that a last attempt goes alone to a worker that runs no other job.
-func (k *checker) company(c call, index int, phase batch.Phase) {
-	list, _ := c.reply.([]any)
-	last, told := k.last(index) && phase != batch.Cancelling, k.told(c, index)[7] == int64(1)
-	if last != told || last && (c.args[4] != "1" || len(list) != 2) {
-		k.fail("I5", "job %d was claimed after %d of %d attempts with %d others, alone = %v, by a worker that sent idle = %s",
-			index, k.job(index).spent, k.cfg.maxAttempts, len(list)-2, told, c.args[4])
-	}
-}
-
-// setAside checks a job that a claim kept for its last attempt. The claim took it from a worker or from the released jobs.
-func (k *checker) setAside(index int, old, now fence) {
-	k.kept = append(k.kept, index)
-	if old.held() {
-		k.lapsed(index, old)
-	}
-	if !k.last(index) && k.cfg.budget == 0 { // with a budget, the job may wait for room in it
-		k.fail("I4", "job %d is kept to run alone after %d of %d attempts", index, k.job(index).spent, k.cfg.maxAttempts)
-	}
-	if now.token != old.token || now.attempt != old.attempt {
-		k.fail("I5", "keeping job %d to run alone changed its lease to %v; it was %v", index, now, old)
-	}
-}
-
-// told returns the entry of a job in the answer of a claim.
-func (k *checker) told(c call, index int) []any {
-	list, _ := c.reply.([]any)
-	for _, e := range list[min(1, len(list)):] {
-		job, _ := e.([]any)
-		if len(job) == 9 && number(fmt.Sprint(job[0])) == index {
-			return job
-		}
-	}
-	return make([]any, 8)
-}
-
-func (k *checker) toldExhausted(c call, index int) bool { return k.told(c, index)[4] == int64(1) }
-
-func (k *checker) toldTurns(c call, index int) int {
-	turns, _ := k.told(c, index)[6].([]any)
-	return len(turns)
-}
-
-// pulse records that a worker contacted the batch.
-func (k *checker) pulse() { k.pulses = append(k.pulses, k.now()) }
-
-// sinceSilence looks for a silence of more than half a lease that ended less than a lease ago. It returns the time since its end.
-func (k *checker) sinceSilence() (time.Duration, bool) {
-	for i := len(k.pulses) - 1; i > 0; i-- {
-		since := k.now() - k.pulses[i]
-		if since >= k.cfg.lease-2*time.Millisecond {
-			break
-		}
-		if k.pulses[i]-k.pulses[i-1] > k.cfg.lease/2+2*time.Millisecond {
-			return since, true
-		}
-	}
-	return 0, false
 }
 
 func (k *checker) reload(index int) {
@@ -332,24 +217,25 @@ func (k *checker) reload(index int) {
 
 // checkpoint checks the journal of one job.
 func (k *checker) checkpoint(proc string, c call, was *state) {
-	index := number(c.args[0])
+	sent, turn := c.leases()[0], c.named.Turn
+	index := sent.index
 	j := k.job(index)
 	old := j.journal
 	k.reload(index)
 	if slices.Equal(old, j.journal) {
-		if turn := number(c.args[2]); c.reply == int64(0) && uncredited(old[turn-1]) != uncredited(c.args[3]) {
-			k.fail("I3", "%s continues job %d after turn %d as %s; the journal has %s", proc, turn, index, c.args[3], old[turn-1])
+		if c.reply == int64(0) && uncredited(old[turn-1]) != uncredited(c.data[0]) {
+			k.fail("I3", "%s continues job %d after turn %d as %s; the journal has %s", proc, index, turn, c.data[0], old[turn-1])
 		}
 		return
 	}
-	if sent := parseFence(c.args[1]); sent != was.lease[index] {
-		k.fail("I1", "%s wrote a turn of job %d with fence %v; it is held as %v", proc, index, sent, was.lease[index])
+	if sent.fence != was.lease[index] {
+		k.fail("I1", "%s wrote a turn of job %d with fence %v; it is held as %v", proc, index, sent.fence, was.lease[index])
 	}
 	if len(j.journal) != len(old)+1 || !slices.Equal(old, j.journal[:len(old)]) {
 		k.fail("I3", "%s changed the journal of job %d from %d turns to %d others", proc, index, len(old), len(j.journal))
 	}
-	if number(c.args[2]) != len(j.journal) {
-		k.fail("I3", "%s wrote turn %s of job %d as number %d", proc, c.args[2], index, len(j.journal))
+	if turn != len(j.journal) {
+		k.fail("I3", "%s wrote turn %d of job %d as number %d", proc, turn, index, len(j.journal))
 	}
 	if ttl := k.redis.ttl(journalKey(k.id, index)); ttl > 0 {
 		k.fail("I3", "the journal of the running job %d expires in %v", index, ttl)

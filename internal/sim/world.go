@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -72,6 +73,7 @@ type world struct {
 	retries   int   // retries still to do after the batch is done
 	over      bool  // no more faults
 	unknown   bool  // the mutant does not match a script
+	mutated   bool  // a script has the mutant
 	doneAt    time.Duration
 	finished  chan struct{} // closed when the batch has ended or the run failed
 	once      sync.Once
@@ -139,7 +141,7 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	w.procs.Wait()
 	network.Wait()
 	time.Sleep(clientsEnd)
-	if cfg.Mutant != nil && w.unknown {
+	if m := cfg.Mutant; m != nil && (w.unknown || m.Script != "" && !w.mutated) {
 		return Outcome{}, fmt.Errorf("mutant %s: script %s must contain its Old text exactly once; fix the mutant", cfg.Mutant.Name, cfg.Mutant.Script)
 	}
 	return Outcome{
@@ -342,7 +344,7 @@ func (w *world) connect(ctx context.Context, p *process) (*statestore.Store, err
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if err := sleep(ctx, between(w.chance.on("connect", p.name, w.now().String()), 100*time.Millisecond, time.Second)); err != nil {
+		if err := sleep.For(ctx, between(w.chance.on("connect", p.name, w.now().String()), 100*time.Millisecond, time.Second)); err != nil {
 			return nil, err
 		}
 	}
@@ -350,15 +352,13 @@ func (w *world) connect(ctx context.Context, p *process) (*statestore.Store, err
 
 // script implements [statestore.Options.Script] for a process: it applies the mutant and registers the script's name.
 func (w *world) script(p *process, name, text string) string {
-	if m := w.cfg.Mutant; m != nil && (m.Script == name || m.Script == everyScript) {
-		changed, ok := m.apply(text, w.clock(p))
-		if !ok {
-			w.unknown = true
-		}
-		text = changed
-	}
 	w.net.mu.Lock() // processes may connect at the same time
 	defer w.net.mu.Unlock()
+	if m := w.cfg.Mutant; m != nil && m.concerns(name, text) {
+		changed, ok := m.apply(text, w.clock(p))
+		w.unknown, w.mutated = w.unknown || !ok, true
+		text = changed
+	}
 	w.redis.memory.texts[w.trace.learn(name, text)] = text
 	return text
 }
@@ -367,17 +367,6 @@ func (w *world) script(p *process, name, text string) string {
 // use their clock only for durations. TestWallClock in the module's root enforces this.
 func (w *world) clock(p *process) time.Duration {
 	return between(w.chance.on("clock", p.name), -5*time.Minute, 5*time.Minute) - w.cfg.skew
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
 }
 
 // tolerable reports whether an error is acceptable after a verb was repeated until its outcome was known. Concurrent commands of

@@ -16,7 +16,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// book is a ledger in memory.
+// book is an effect log in memory.
 type book struct {
 	turns   map[int][]byte
 	intents map[string]bool
@@ -96,7 +96,7 @@ func (s *effectStage) run(t *testing.T) (batch.Result, error) {
 	defer cancel(nil)
 	s.tool = func(_ context.Context, c toolpool.Call) (toolpool.Result, error) {
 		if s.die {
-			_, err := c.Ledger.Intend(ctx, c.Turn, c.Index, toolpool.Intent{Tool: c.Name})
+			_, err := c.EffectLog.Intend(ctx, c.Turn, c.Index, toolpool.Intent{Tool: c.Name})
 			require.NoError(t, err)
 			s.sent = append(s.sent, c.Arguments)
 			cancel(errDied)
@@ -104,14 +104,13 @@ func (s *effectStage) run(t *testing.T) (batch.Result, error) {
 		}
 		return s.pool.Call(ctx, c)
 	}
-	return NewRunner(s, s, s, Config{Worker: "w"}).Run(ctx, p, Job{
-		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{}}`), Journal: s.journal, Effects: s.book,
-		Append: func(_ context.Context, turn int, data []byte) error {
-			require.Len(t, s.journal, turn-1)
-			s.journal = append(s.journal, data)
-			return nil
-		},
-	})
+	return NewRunner(Config{Worker: "w"}).Run(ctx, p, Job{
+		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{}}`), Turns: s.journal,
+	}, Session{Model: s, Slots: s, Tools: s, Effects: s.book, Journal: appends(func(_ context.Context, turn int, data []byte) error {
+		require.Len(t, s.journal, turn-1)
+		s.journal = append(s.journal, data)
+		return nil
+	})})
 }
 
 func sends(arguments string) reply {
@@ -181,7 +180,7 @@ func TestUnknownEffectFailsJob(t *testing.T) {
 	}
 }
 
-func TestFencedLedgerEndsAttempt(t *testing.T) {
+func TestFencedEffectLogEndsAttempt(t *testing.T) {
 	t.Parallel()
 	s := newEffectStage(t, toolpool.FailJob)
 	s.book.fail = errors.New("fenced")

@@ -26,7 +26,7 @@ type Tool struct {
 	OnUnknown OnUnknown
 
 	// Key returns further inputs of the result beside the arguments, such as a file's mtime and size. The sharing key
-	// includes it. A result is cached only if Key returns the same value before and after the execution. Optional. Optional.
+	// includes it. A result is cached only if Key returns the same value before and after the execution. Optional.
 	Key func(ctx context.Context, args json.RawMessage) (string, error)
 
 	// Run executes one call. Its error becomes a result for the model, so it must contain no secret. The pool first
@@ -56,11 +56,11 @@ type Call struct {
 	// TurnsRemaining orders calls that wait for a limit: agents with the fewest remaining turns go first. 0 is unknown.
 	TurnsRemaining int
 
-	// Ledger is the job's ledger, for tools with Share Effect. Turn and Index identify the call within the job.
-	// Without a ledger nothing is recorded.
-	Ledger Ledger
-	Turn   int // 1-based
-	Index  int // within the turn
+	// EffectLog is the job's effect log, for tools with Share Effect. Turn and Index identify the call within the job.
+	// Without it nothing is recorded.
+	EffectLog EffectLog
+	Turn      int // 1-based
+	Index     int // within the turn
 }
 
 // Result is the outcome of a call, as the model will read it.
@@ -77,9 +77,9 @@ type Source string
 
 // The sources. "" is a call that was refused before any execution.
 const (
-	FromTool    Source = "executed" // this call ran the tool
-	FromProcess Source = "process"  // it joined a running call of this process
-	FromCluster Source = "cluster"  // it waited for an execution by another process
-	FromCache   Source = "cache"    // the result was stored, here or in the cluster
-	FromLedger  Source = "ledger"   // an earlier attempt of the job had run the call
+	FromTool      Source = "executed" // this call ran the tool
+	FromProcess   Source = "process"  // it joined a running call of this process
+	FromCluster   Source = "cluster"  // it waited for an execution by another process
+	FromCache     Source = "cache"    // the result was stored, here or in the cluster
+	FromEffectLog Source = "ledger"   // an earlier attempt of the job had run the call
 )

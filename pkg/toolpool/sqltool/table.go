@@ -1,16 +1,17 @@
 package sqltool
 
 import (
-	"bytes"
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/batchagent/batchagent/pkg/plainjson"
 	"github.com/batchagent/batchagent/pkg/redact"
 )
 
@@ -18,9 +19,6 @@ const (
 	maxCell = 16 << 10 // bytes of one value
 	maxName = 1 << 10  // bytes of a column's name
 	maxRow  = maxBytes // bytes of one row, after which its values are omitted
-	// searched limits the bytes of a long value that are searched for secrets. It exceeds maxCell, so that the cut
-	// splits no secret.
-	searched = maxCell + 64<<10
 )
 
 // table holds the rows of a statement, each as a JSON object with its columns in order.
@@ -98,7 +96,7 @@ func (f rowForm) appendRow(b []byte, values []any) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendText(b, c[:min(len(c), maxName)]), ':')
+		b = append(plainjson.AppendString(b, f.head(c, maxName)), ':')
 		if len(b) > maxRow {
 			b = append(b, `"[cut: the row is too long]"`...)
 			continue
@@ -118,26 +116,26 @@ func (f rowForm) appendValue(b []byte, v any, asJSON bool) []byte {
 		return strconv.AppendInt(b, v, 10)
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return appendText(b, fmt.Sprint(v))
+			return plainjson.AppendString(b, fmt.Sprint(v))
 		}
 		return strconv.AppendFloat(b, v, 'g', -1, 64)
 	case time.Time:
-		return appendText(b, v.Format(time.RFC3339Nano))
+		return plainjson.AppendString(b, v.Format(time.RFC3339Nano))
 	case []byte:
 		if asJSON && len(v) <= maxCell && json.Valid(v) {
 			return append(b, v...)
 		}
 		if !utf8.Valid(v) {
-			return appendText(b, fmt.Sprintf("(%d bytes of binary data)", len(v)))
+			return plainjson.AppendString(b, fmt.Sprintf("(%d bytes of binary data)", len(v)))
 		}
-		return appendText(b, f.shorten(string(v)))
+		return plainjson.AppendString(b, f.shorten(string(v)))
 	case string:
 		if asJSON && len(v) <= maxCell && json.Valid([]byte(v)) {
 			return append(b, v...)
 		}
-		return appendText(b, f.shorten(v))
+		return plainjson.AppendString(b, f.shorten(v))
 	default:
-		return appendText(b, f.shorten(fmt.Sprint(v)))
+		return plainjson.AppendString(b, f.shorten(fmt.Sprint(v)))
 	}
 }
 
@@ -146,17 +144,16 @@ func (f rowForm) shorten(s string) string {
 	if len(s) <= maxCell {
 		return s
 	}
-	shown := f.secrets.Text(s[:min(len(s), searched)])
-	shown = shown[:min(len(shown), maxCell)]
-	return fmt.Sprintf("%s… [cut: the first %d of %d bytes]", strings.ToValidUTF8(shown, ""), maxCell, len(s))
+	return fmt.Sprintf("%s… [cut: the first %d of %d bytes]", f.head(s, maxCell), maxCell, len(s))
 }
 
-func appendText(b []byte, s string) []byte {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(s) //nolint:errchkjson // a string always has a JSON form
-	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
+// head returns at most n bytes of the redacted s.
+func (f rowForm) head(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	b, _ := io.ReadAll(io.LimitReader(f.secrets.Reader(strings.NewReader(s)), int64(n))) // a string has no errors
+	return strings.ToValidUTF8(string(b), "")
 }
 
 // show formats rows for a model. Without rows it returns an empty list.
