@@ -95,7 +95,8 @@ func (l *Ledger) split(r Reading, calls int, sent float64) {
 		l.shocks++ // what agents lose now is not a lesson about the capacity
 	}
 	l.foreign = part
-	if calls > 0 && r.Waiting == 0 && part == 0 {
+	// Some servers update their figures only now and then. A figure that misses our calls is stale.
+	if calls > 0 && r.Usage > 0 && r.Running >= calls && r.Waiting == 0 && part == 0 {
 		l.used, l.counted = fading*l.used+used, fading*l.counted+sent
 		l.readings++
 		if l.full && used < cheap*sent {
@@ -131,4 +132,25 @@ func (l *Ledger) Call(id string, requestBytes int) {
 		sent = max(int(float64(sent)*a.class.unshared()), 1)
 	}
 	a.set(func() { a.sent = sent })
+}
+
+// Failed records that an agent's model call ended without an answer.
+func (l *Ledger) Failed(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a := l.live[id]; a != nil {
+		a.set(func() { a.sent = 0 })
+	}
+}
+
+// Rank returns how many live agents are older than this one. It is the order of the agents inside of the server: the older an
+// agent, the sooner it frees its part of the cache.
+func (l *Ledger) Rank(id string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.live[id]
+	if a == nil {
+		return 0
+	}
+	return l.olderThan(a).present
 }
