@@ -153,9 +153,9 @@ func knownBatches(ctx context.Context, before []string, getenv func(string) stri
 	}
 	var ids []string
 	if url := named("server", ""); url != "" {
-		if s, err := client.New(url, getenv(tokenVariable)); err == nil {
+		if s, err := client.New(url, getenv(tokenVariable), nil); err == nil {
 			defer s.Close()
-			list, _ := s.Batches(ctx)
+			list, _ := s.List(ctx, completeBatches)
 			for _, b := range list {
 				ids = append(ids, string(b.ID))
 			}

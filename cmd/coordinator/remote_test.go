@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -179,7 +178,8 @@ func TestStatusWatches(t *testing.T) {
 	for _, at := range [][]string{{"--redis", redis}, {"--server", serving(t, redis, "")}} {
 		ended := make(chan outcome, 1)
 		go func() { ended <- coordinate(t, nil, "", append([]string{"status", id, "--watch"}, at...)...) }()
-		assert.NoError(t, coordinator.Cancel(t.Context(), store, batch.ID(id), coordinator.NewConsole(io.Discard, io.Discard)))
+		_, err := coordinator.On(store, nil).Cancel(t.Context(), batch.ID(id))
+		assert.NoError(t, err)
 		r := <-ended
 		assert.Equal(t, coordinator.ExitOK, r.status, r.err)
 		assert.Contains(t, r.out, "state      cancelled: 3 of 3 jobs have no output")

@@ -6,17 +6,18 @@ import (
 	"strings"
 )
 
-// resumeFlag precedes all other flags in RunOptions.Command.
+// resumeFlag precedes all other flags of the command that continues a run.
 const resumeFlag = "--resume"
 
-// again returns the command that continues this run, quoted for a shell.
-func (r *fileRun) again() string {
-	args := r.options.Command
+// resumeCommand returns the command that continues a run, quoted for a shell. It names the model server if a variable named
+// it, which the next shell may not have.
+func resumeCommand(o RunOptions, command []string, byVariable bool) string {
+	args := command
 	if args == nil {
-		args = []string{"coordinator", "run", r.options.Spec, resumeFlag, "--out", r.options.Out}
+		args = []string{"coordinator", "run", o.Spec, resumeFlag, "--out", o.Out}
 	}
-	if r.server != nil && r.server.by == byVariable {
-		args = slices.Insert(slices.Clone(args), max(0, slices.Index(args, resumeFlag)), "--backend", r.options.Getenv(backendVariable))
+	if byVariable {
+		args = slices.Insert(slices.Clone(args), max(0, slices.Index(args, resumeFlag)), "--backend", o.Getenv(backendVariable))
 	}
 	args, note := withoutSecret(args, "--backend", backendVariable)
 	return ShellQuote(args) + note

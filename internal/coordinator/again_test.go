@@ -20,26 +20,24 @@ func TestShellQuote(t *testing.T) {
 	assert.Equal(t, "plain-1.csv --out o.jsonl", ShellQuote([]string{"plain-1.csv", "--out", "o.jsonl"}))
 }
 
-func TestAgainHidesPasswords(t *testing.T) {
+func TestResumeCommandHidesPasswords(t *testing.T) {
 	t.Parallel()
-	r := &fileRun{options: RunOptions{Command: []string{"coordinator", "run", "--resume", "--backend", "vllm://u:hunter2@h:1", "s.yaml"}}}
-	assert.NotContains(t, r.again(), "hunter2")
-	assert.Contains(t, r.again(), "coordinator run --resume s.yaml (with BATCHAGENT_BACKEND set")
-	r.options.Command[4] = "vllm://h:1"
-	assert.Equal(t, "coordinator run --resume --backend vllm://h:1 s.yaml", r.again())
-	r.options.Command = nil
-	r.options.Spec, r.options.Out = "a b.yaml", "o.jsonl"
-	r.options.Getenv = func(string) string { return "sglang://h" }
-	r.local.server = &modelServer{by: byVariable}
-	assert.Equal(t, "coordinator run 'a b.yaml' --backend sglang://h --resume --out o.jsonl", r.again())
+	command := []string{"coordinator", "run", "--resume", "--backend", "vllm://u:hunter2@h:1", "s.yaml"}
+	text := resumeCommand(RunOptions{}, command, false)
+	assert.NotContains(t, text, "hunter2")
+	assert.Contains(t, text, "coordinator run --resume s.yaml (with BATCHAGENT_BACKEND set")
+	command[4] = "vllm://h:1"
+	assert.Equal(t, "coordinator run --resume --backend vllm://h:1 s.yaml", resumeCommand(RunOptions{}, command, false))
+	o := RunOptions{Spec: "a b.yaml", Out: "o.jsonl", Getenv: func(string) string { return "sglang://h" }}
+	assert.Equal(t, "coordinator run 'a b.yaml' --backend sglang://h --resume --out o.jsonl", resumeCommand(o, nil, true))
 }
 
 func TestResultsCommandNamesEveryFlag(t *testing.T) {
 	t.Parallel()
 	o := ResultsOptions{Follow: true, Out: "my file.csv"}
-	assert.Equal(t, "coordinator results b_1 --follow --out 'my file.csv'", o.again("b_1"))
+	assert.Equal(t, "coordinator results b_1 --follow --out 'my file.csv'", o.command("b_1"))
 	o.Command = []string{"coordinator", "results", "b_1", "--follow", "--redis", "redis://:hunter2@h:1", "--out", "o"}
-	assert.Equal(t, "coordinator results b_1 --follow --out o (with BATCHAGENT_REDIS set to the server's URL, which holds a password)", o.again("b_1"))
+	assert.Equal(t, "coordinator results b_1 --follow --out o (with BATCHAGENT_REDIS set to the server's URL, which holds a password)", o.command("b_1"))
 }
 
 func TestRaiseNamesTheLimitsOfTheBatch(t *testing.T) {

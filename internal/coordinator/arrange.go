@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/internal/prefixorder"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -31,7 +32,7 @@ func numbered(payloads iter.Seq2[[]byte, error]) iter.Seq2[prefixorder.Job, erro
 
 // sortJobs reads all jobs and sorts them by their prompts. It returns nil if the spec asks for the order of the inputs, if a sorted order
 // gains nothing, or if the temporary file has no space. openings are those of a random choice of the jobs.
-func sortJobs(ctx context.Context, compiled *spec.Compiled, total int64, openings func() []string, jobs iter.Seq2[prefixorder.Job, error], say func(string)) (*prefixorder.Sorter, error) {
+func sortJobs(ctx context.Context, compiled *spec.Compiled, total int64, openings func() []string, jobs iter.Seq2[prefixorder.Job, error], notify notice.Func) (*prefixorder.Sorter, error) {
 	if compiled.Order == spec.OrderInput || total < 2 || !prefixorder.MayGain(openings(), total) {
 		return nil, nil
 	}
@@ -45,8 +46,8 @@ func sortJobs(ctx context.Context, compiled *spec.Compiled, total int64, opening
 		return s, nil
 	}
 	if errors.Is(err, prefixorder.ErrSpace) || errors.Is(err, prefixorder.ErrTooLarge) {
-		say(fmt.Sprintf("warning: the jobs run in the order of the inputs, not by common prefix: %v. Set TMPDIR to a folder with more space, "+
-			"or set order: input in the spec", err))
+		notify.Send(notice.InputOrder, "the jobs run in the order of the inputs, not by common prefix: %v. Set TMPDIR to a folder with more space, "+
+			"or set order: input in the spec", err)
 		err = nil
 	}
 	return nil, errors.Join(err, s.Close())
@@ -85,7 +86,7 @@ func (s *Submission) arrange(ctx context.Context) error {
 		return nil
 	}
 	if s.load.planner == nil {
-		sorted, err := sortJobs(ctx, s.load.compiled, s.Total, s.load.openings, numbered(s.load.payloads(ctx)), s.console.Say)
+		sorted, err := sortJobs(ctx, s.load.compiled, s.Total, s.load.openings, numbered(s.load.payloads(ctx)), s.notify)
 		if err != nil {
 			return err
 		}

@@ -98,8 +98,7 @@ func changes(order []int64, rows [][2]int) int {
 
 func submitted(t *testing.T, ctx context.Context, path string, s *statestore.Store) (*Submission, error) {
 	t.Helper()
-	var out, said bytes.Buffer
-	sub, err := Prepare(t.Context(), SubmitOptions{Spec: path, Stdin: strings.NewReader("")}, NewConsole(&out, &said))
+	sub, err := Prepare(t.Context(), SubmitOptions{Spec: path, Stdin: strings.NewReader("")})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = sub.Close() })
 	return sub, sub.Submit(ctx, s)
@@ -220,9 +219,8 @@ func TestReceivedPlansAreSorted(t *testing.T) {
 	t.Parallel()
 	for more, grouped := range map[string]bool{"": true, "order: input\n": false} {
 		path, rows := shuffledQuestions(t, 30, 8, more)
-		var out, said, wire bytes.Buffer
-		con := NewConsole(&out, &said)
-		local, err := Prepare(t.Context(), SubmitOptions{Spec: path, Stdin: strings.NewReader("")}, con)
+		var wire bytes.Buffer
+		local, err := Prepare(t.Context(), SubmitOptions{Spec: path, Stdin: strings.NewReader("")})
 		require.NoError(t, err)
 		defer local.Close()
 		require.NoError(t, local.Send(t.Context(), &wire))
@@ -233,7 +231,7 @@ func TestReceivedPlansAreSorted(t *testing.T) {
 		s := openMini(t, statestore.Options{})
 		var id batch.ID
 		for n := range 2 {
-			sub, err := Receive(t.Context(), Sent{Plan: first.Plan, Inputs: strings.NewReader(jobs)}, con)
+			sub, err := Receive(t.Context(), Sent{Plan: first.Plan, Inputs: strings.NewReader(jobs)}, nil)
 			require.NoError(t, err)
 			before, err := sub.SubmitOnce(t.Context(), s, "key")
 			require.NoError(t, err)
@@ -259,7 +257,7 @@ func TestRunSortsAndResumes(t *testing.T) {
 	}
 	check := func() (order []int64, lines []string) {
 		var out, said bytes.Buffer
-		require.NoError(t, Run(t.Context(), o, NewConsole(&out, &said)), said.String())
+		require.NoError(t, RunHere(t.Context(), o, nil, NewConsole(&out, &said)), said.String())
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
 		lines = strings.SplitAfter(strings.TrimSpace(string(text)), "\n")

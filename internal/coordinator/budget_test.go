@@ -39,7 +39,7 @@ func TestRunEndsWhenBudgetIsUsedAndCanBeResumed(t *testing.T) {
 		Logger: slog.New(slog.DiscardHandler), Stdin: strings.NewReader(""),
 	}
 	var out, said bytes.Buffer
-	err := Run(t.Context(), o, NewConsole(&out, &said))
+	err := RunHere(t.Context(), o, nil, NewConsole(&out, &said))
 	require.ErrorContains(t, err, "the budget of this run is used up: ")
 	assert.ErrorContains(t, err, " of 1 tokens; raise budget.batch in "+spec)
 	assert.Equal(t, ExitJobsFailed, ExitStatus(t.Context(), err))
@@ -54,7 +54,7 @@ func TestRunEndsWhenBudgetIsUsedAndCanBeResumed(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(spec, bytes.ReplaceAll(text, []byte("tokens: 1}"), []byte("usd: 5}")), 0o600))
 	o.Resume = true
-	require.NoError(t, Run(t.Context(), o, NewConsole(&out, &said)), said.String())
+	require.NoError(t, RunHere(t.Context(), o, nil, NewConsole(&out, &said)), said.String())
 	text, err = os.ReadFile(o.Out)
 	require.NoError(t, err)
 	assert.Equal(t, 12, bytes.Count(text, []byte("\n")))
@@ -68,7 +68,7 @@ func TestFollowReportsPauseAndBudgetCanBeRaised(t *testing.T) {
 	defer store.Close()
 	var out, said bytes.Buffer
 	con := NewConsole(&out, &said)
-	s, err := Prepare(t.Context(), SubmitOptions{Spec: budgetSpec(t, "budget: {batch: {tokens: 100}}"), ToolsRoot: "../..", Stdin: strings.NewReader("")}, con)
+	s, err := Prepare(t.Context(), SubmitOptions{Spec: budgetSpec(t, "budget: {batch: {tokens: 100}}"), ToolsRoot: "../..", Stdin: strings.NewReader("")})
 	require.NoError(t, err)
 	defer s.Close()
 	require.NoError(t, s.Submit(t.Context(), store))
@@ -82,7 +82,7 @@ func TestFollowReportsPauseAndBudgetCanBeRaised(t *testing.T) {
 	err = Results(t.Context(), store, s.ID, ResultsOptions{Follow: true}, con)
 	require.ErrorContains(t, err, "is paused: it has used 350 tokens, $0.0004 and may use 100 tokens; 11 of its 12 jobs have no result yet; `coordinator budget ")
 	assert.Equal(t, 1, strings.Count(out.String(), "\n"), "the existing result was collected")
-	r, err := Status(t.Context(), store, s.ID)
+	r, err := On(store, nil).Status(t.Context(), s.ID)
 	require.NoError(t, err)
 	var shown bytes.Buffer
 	require.NoError(t, WriteStatus(&shown, r, time.Now()))
@@ -98,10 +98,12 @@ func TestFollowReportsPauseAndBudgetCanBeRaised(t *testing.T) {
 		{batch.Budget{Tokens: 5_000}, "may use 5,000 tokens or $1.00: it continues"},
 	} {
 		said.Reset()
-		require.NoError(t, SetBudget(t.Context(), store, s.ID, c.budget, con))
+		info, err := On(store, nil).SetBudget(t.Context(), s.ID, c.budget)
+		require.NoError(t, err)
+		con.Budget(info)
 		assert.Contains(t, said.String(), c.said)
 	}
-	err = SetBudget(t.Context(), store, s.ID, batch.Budget{}, con)
+	_, err = On(store, nil).SetBudget(t.Context(), s.ID, batch.Budget{})
 	assert.Equal(t, ExitUsage, ExitStatus(t.Context(), err))
 	_, jobs, err = store.Claim(t.Context(), statestore.ClaimParams{Batch: s.ID, Consumer: "a", Count: 1, Lease: time.Minute})
 	require.NoError(t, err)

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
@@ -18,15 +19,15 @@ import (
 type chain struct {
 	from    spec.Earlier
 	connect connector
-	say     func(string)
+	notify  notice.Func
 
 	places []int64 // positions of the results, in index order; nil before find
 }
 
 // chained returns a function that reads results as inputs of a spec.
-func chained(connect connector, say func(string)) func(spec.Earlier) spec.Records {
+func chained(connect connector, notify notice.Func) func(spec.Earlier) spec.Records {
 	return func(from spec.Earlier) spec.Records {
-		c := &chain{from: from, connect: connect, say: say}
+		c := &chain{from: from, connect: connect, notify: notify}
 		return c.records
 	}
 }
@@ -69,7 +70,7 @@ func (c *chain) open(ctx context.Context) (past, error) {
 		return nil, usagef("the results of batch %s are in a cluster's Redis, which this command does not use; collect them with `coordinator results %s --out FILE` and write inputs: {results: FILE}",
 			c.from.Batch, c.from.Batch)
 	}
-	return openStorePast(ctx, c.connect, c.from.Batch, c.say)
+	return openStorePast(ctx, c.connect, c.from.Batch, c.notify)
 }
 
 // find records the positions of the wanted results. It returns an error if the batch has not ended or results are

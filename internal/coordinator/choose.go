@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -17,10 +19,7 @@ import (
 )
 
 // backendVariable names the model server for commands without --backend.
-const (
-	backendVariable = "BATCHAGENT_BACKEND"
-	byVariable      = backendVariable
-)
+const backendVariable = "BATCHAGENT_BACKEND"
 
 // backendTimeout limits the wait for the model server's first answer.
 const backendTimeout = 10 * time.Second
@@ -34,8 +33,8 @@ type candidates struct {
 	insecure  bool   // send keys without encryption to listed hosts, too
 	tools     int    // number of tools in the spec; a simulated server calls each once
 
-	wait time.Duration // limits the retries while a named server does not answer or is overloaded
-	say  func(string)  // is called once when the wait begins
+	wait   time.Duration // limits the retries while a named server does not answer or is overloaded
+	notify notice.Func   // is called once when the wait begins
 }
 
 // named returns the configured URL and its source; both are "" if none is configured.
@@ -46,7 +45,7 @@ func (c candidates) named() (url, by string) {
 	case c.spec != "":
 		return c.spec, "the spec"
 	case c.env != "":
-		return c.env, byVariable
+		return c.env, backendVariable
 	}
 	return "", ""
 }
@@ -122,9 +121,9 @@ func (c candidates) await(ctx context.Context, url, by string, o dial.Options) (
 			return m, err
 		}
 		if !told {
-			c.say(fmt.Sprintf("%v; waiting up to %s", err, span(c.wait)))
+			c.notify.Send(notice.Outage, "%v; waiting up to %s", err, span(c.wait))
 		}
-		if sleep(ctx, firstLook) != nil {
+		if outage.Sleep(ctx, firstLook) != nil {
 			return nil, err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -58,7 +59,7 @@ func (s *stream) Write(results []batch.Result, lines [][]byte) error {
 // Source provides results: a store, or a server in front of it. Its methods are idempotent and behave like those of
 // [statestore.Store].
 type Source interface {
-	waiter
+	outage.Store
 	Info(ctx context.Context, id batch.ID) (batch.Info, error)
 	Phase(ctx context.Context, id batch.ID) (batch.Phase, error)
 	Results(ctx context.Context, id batch.ID, after int64, n int) ([]statestore.Entry, error)
@@ -74,7 +75,7 @@ type collector struct {
 	id       batch.ID
 	sink     sink
 	order    *order // nil writes results in the order of their arrival
-	patience patience
+	wait     outage.Wait
 	after    int64  // cursor: all results up to here are in the sink or held by order
 	timeline string // of the cursor; "" before the first step
 	// written is called with the cursor up to which the sink is complete, and with its timeline. Nil is skipped. It
@@ -109,7 +110,7 @@ func (c *collector) follow(ctx context.Context) error {
 // whilePaused returns a PausedError if no more results come until the batch's budget is raised.
 func (c *collector) whilePaused(ctx context.Context) error {
 	var info batch.Info
-	err := c.patience.do(ctx, func() (err error) {
+	err := c.wait.Do(ctx, func() (err error) {
 		info, err = c.store.Info(ctx, c.id)
 		return err
 	})
@@ -141,7 +142,7 @@ func (c *collector) drain(ctx context.Context) error {
 }
 
 func (c *collector) phase(ctx context.Context) (phase batch.Phase, err error) {
-	err = c.patience.do(ctx, func() error {
+	err = c.wait.Do(ctx, func() error {
 		phase, err = c.store.Phase(ctx, c.id)
 		return err
 	})
@@ -157,7 +158,7 @@ func (c *collector) step(ctx context.Context, wait bool) (int, error) {
 		}
 	}
 	var entries []statestore.Entry
-	err := c.patience.do(ctx, func() (err error) {
+	err := c.wait.Do(ctx, func() (err error) {
 		if wait {
 			entries, err = c.store.AwaitResults(ctx, c.id, c.after, collectAtOnce, collectWait)
 		} else {
@@ -193,7 +194,7 @@ func (c *collector) step(ctx context.Context, wait bool) (int, error) {
 // have lost results that were read, and have put others at their cursors.
 func (c *collector) otherTimeline(ctx context.Context) (bool, error) {
 	before := c.timeline
-	err := c.patience.do(ctx, func() (err error) {
+	err := c.wait.Do(ctx, func() (err error) {
 		c.timeline, err = c.store.Timeline(ctx, c.id)
 		return err
 	})
@@ -252,7 +253,7 @@ func (c *collector) release(ctx context.Context, held iter.Seq2[int64, int64]) e
 	}
 	for index, cursor := range held {
 		var e *statestore.Entry
-		err := c.patience.do(ctx, func() (err error) {
+		err := c.wait.Do(ctx, func() (err error) {
 			e, err = c.store.Result(ctx, c.id, cursor)
 			return err
 		})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -53,7 +54,7 @@ func TestConsumeTrimsRedisAfterDiskSync(t *testing.T) {
 	var trimmed []int64
 	good := file.f
 	written := &unsynced{disk: good}
-	c := &collector{store: source, id: testBatch, sink: file, patience: patience{store: source}}
+	c := &collector{store: source, id: testBatch, sink: file, wait: outage.Wait{Store: source}}
 	c.written = func(_ context.Context, upTo int64, _ string) error {
 		require.False(t, written.dirty, "trimmed before the data is on disk")
 		trimmed = append(trimmed, upTo)

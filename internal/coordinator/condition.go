@@ -91,8 +91,8 @@ type lister interface {
 	Workers(ctx context.Context) ([]batch.WorkerRecord, error)
 }
 
-// List returns the n newest batches with their states. If n is 0, it returns all batches.
-func List(ctx context.Context, s lister, n int) ([]Listed, error) {
+// listBatches returns the n newest batches with their states. If n is 0, it returns all batches.
+func listBatches(ctx context.Context, s lister, n int) ([]Listed, error) {
 	read := s.List
 	if n > 0 {
 		read = func(ctx context.Context) ([]batch.Info, error) { return s.Newest(ctx, n) }

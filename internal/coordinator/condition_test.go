@@ -99,7 +99,7 @@ func TestListCountsStages(t *testing.T) {
 		"not in the list": {cluster{list: []batch.Info{done}, others: []batch.Info{reducer}}, batch.BatchDoneWithFailures},
 		"removed":         {cluster{list: []batch.Info{done}}, batch.BatchDone},
 	} {
-		list, err := List(t.Context(), c.cluster, 0)
+		list, err := listBatches(t.Context(), c.cluster, 0)
 		require.NoError(t, err, name)
 		assert.Equal(t, c.want, list[0].State, name)
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/batchagent/batchagent/internal/human"
+	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -55,6 +56,14 @@ func (c *Console) Stderr() io.Writer { return consoleWriter{c, c.err} }
 
 // Say writes one line to standard error.
 func (c *Console) Say(line string) { _, _ = io.WriteString(c.Stderr(), human.Visible(line)+"\n") }
+
+// Notify writes a notice to standard error.
+func (c *Console) Notify(n notice.Notice) {
+	if n.Code.Warns() {
+		n.Text = "warning: " + n.Text
+	}
+	c.Say(n.Text)
+}
 
 type consoleWriter struct {
 	c *Console
@@ -153,7 +162,7 @@ func (c *Console) watch(ctx context.Context, look func(ctx context.Context) (Pro
 			case c.live:
 				c.Status(c.view(p).String())
 			case p.Elapsed >= lineEvery:
-				c.Status(p.Line(0))
+				c.Status(progressLine(p, 0))
 			}
 		}
 		select {

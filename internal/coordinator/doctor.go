@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -42,43 +41,48 @@ type DoctorOptions struct {
 	Logger    *slog.Logger
 }
 
-// mark is the outcome of a check.
-type mark string
+// Mark is the outcome of a check.
+type Mark string
 
+// Outcomes of checks.
 const (
-	good mark = "ok"
-	warn mark = "warn"
-	bad  mark = "FAIL"
+	Good Mark = "ok"
+	Warn Mark = "warn"
+	Bad  Mark = "FAIL"
 )
 
-// checkup writes one line per check. Below a line that is not good it writes the remedy.
-type checkup struct {
-	out         io.Writer
-	failed      int
-	unreachable error
-	err         error // of out
+// Check is one check and its outcome.
+type Check struct {
+	Mark   Mark
+	What   string // what was checked
+	Found  string // what was found
+	Remedy string // what to do; "" if the check is good
 }
 
-func (c *checkup) line(m mark, what, found, do string) {
-	if m == bad {
+// checkup passes on each check as it ends.
+type checkup struct {
+	report      func(Check) error
+	failed      int
+	unreachable error
+	err         error // of report
+}
+
+func (c *checkup) line(m Mark, what, found, do string) {
+	if m == Bad {
 		c.failed++
 	}
-	s := fmt.Sprintf("%-5s %-16s %s\n", m, what, found)
-	if do != "" {
-		s += fmt.Sprintf("%23s-> %s\n", "", do)
-	}
-	if _, err := io.WriteString(c.out, s); err != nil && c.err == nil {
+	if err := c.report(Check{m, what, found, do}); err != nil && c.err == nil {
 		c.err = err
 	}
 }
 
-// Doctor checks Redis, a backend and the tools, and writes a remedy for each failed check. It returns nil if no check
-// failed, an UnreachableError if Redis or the backend does not answer, and ErrJobsFailed otherwise.
-func Doctor(ctx context.Context, w io.Writer, o DoctorOptions) error {
-	c := &checkup{out: w}
+// Doctor checks Redis, a backend and the tools, and calls report with each check. It returns nil if no check failed, an
+// UnreachableError if Redis or the backend does not answer, and ErrJobsFailed otherwise.
+func Doctor(ctx context.Context, o DoctorOptions, report func(Check) error) error {
+	c := &checkup{report: report}
 	c.redis(ctx, o.Redis, o.NoRedis)
 	if o.Backend == "" {
-		c.line(warn, "backend", "none named", "name one with --backend, or set BATCHAGENT_BACKEND; `coordinator backends` lists the kinds")
+		c.line(Warn, "backend", "none named", "name one with --backend, or set BATCHAGENT_BACKEND; `coordinator backends` lists the kinds")
 	} else if err := c.backend(ctx, o); err != nil {
 		return err
 	}
@@ -100,35 +104,35 @@ func Doctor(ctx context.Context, w io.Writer, o DoctorOptions) error {
 func (c *checkup) redis(ctx context.Context, to config.Redis, optional bool) {
 	s, err := Connect(ctx, to)
 	if err != nil && optional {
-		c.line(warn, "redis", "none answers at the default address", "`coordinator run` needs none; for `submit` and workers start redis-server, or name another with --redis")
+		c.line(Warn, "redis", "none answers at the default address", "`coordinator run` needs none; for `submit` and workers start redis-server, or name another with --redis")
 		return
 	}
 	if err != nil {
 		c.unreachable = errors.New("no answer from Redis")
-		c.line(bad, "redis", err.Error(), "start redis-server, or name another with --redis; a password may be in BATCHAGENT_REDIS_PASSWORD")
+		c.line(Bad, "redis", err.Error(), "start redis-server, or name another with --redis; a password may be in BATCHAGENT_REDIS_PASSWORD")
 		return
 	}
 	defer s.Close()
 	version, err := s.Version(ctx)
 	switch {
 	case err != nil:
-		c.line(warn, "redis version", err.Error(), "allow the INFO command for this user")
+		c.line(Warn, "redis version", err.Error(), "allow the INFO command for this user")
 	case tooOld(version):
-		c.line(bad, "redis version", version+" at "+s.Address(), "use Redis 6.2 or later, or Valkey")
+		c.line(Bad, "redis version", version+" at "+s.Address(), "use Redis 6.2 or later, or Valkey")
 	default:
-		c.line(good, "redis version", version+" at "+s.Address(), "")
+		c.line(Good, "redis version", version+" at "+s.Address(), "")
 	}
 	warnings := s.Warnings(ctx)
 	for _, text := range warnings {
 		found, do, _ := strings.Cut(text, "; ")
-		m := warn
+		m := Warn
 		if strings.Contains(found, "evict") {
-			m = bad // jobs would be lost
+			m = Bad // jobs would be lost
 		}
 		c.line(m, "redis settings", found, do)
 	}
 	if len(warnings) == 0 {
-		c.line(good, "redis settings", "keeps all data", "")
+		c.line(Good, "redis settings", "keeps all data", "")
 	}
 	c.latency(ctx, s)
 }
@@ -138,7 +142,7 @@ func (c *checkup) latency(ctx context.Context, s *statestore.Store) {
 	for i := range took {
 		start := time.Now()
 		if err := s.Ping(ctx); err != nil {
-			c.line(bad, "redis latency", err.Error(), "look at Redis' log")
+			c.line(Bad, "redis latency", err.Error(), "look at Redis' log")
 			return
 		}
 		took[i] = time.Since(start)
@@ -146,10 +150,10 @@ func (c *checkup) latency(ctx context.Context, s *statestore.Store) {
 	slices.Sort(took)
 	found := fmt.Sprintf("%s median, %s worst of %d", took[pings/2].Round(time.Microsecond), took[pings-1].Round(time.Microsecond), pings)
 	if took[pings/2] > slowRedis {
-		c.line(warn, "redis latency", found, "move Redis closer to the workers: each turn of each job waits for it")
+		c.line(Warn, "redis latency", found, "move Redis closer to the workers: each turn of each job waits for it")
 		return
 	}
-	c.line(good, "redis latency", found, "")
+	c.line(Good, "redis latency", found, "")
 }
 
 // tooOld reports whether a version is below 6.2. An unreadable version is not too old.
@@ -179,11 +183,11 @@ func (c *checkup) backend(ctx context.Context, o DoctorOptions) error {
 		} else if e.Class.Retryable() {
 			c.unreachable = fmt.Errorf("the backend answers with an error: HTTP %d", e.Status)
 		}
-		c.line(bad, "backend", err.Error(), whatToDo(err))
+		c.line(Bad, "backend", err.Error(), whatToDo(err))
 		return nil
 	}
 	if len(models) == 0 {
-		c.line(warn, "backend", shown+" lists no models (/models)", "name the model in each spec (model:); the checks of calls are skipped")
+		c.line(Warn, "backend", shown+" lists no models (/models)", "name the model in each spec (model:); the checks of calls are skipped")
 		return nil
 	}
 	m := models[0]
@@ -191,9 +195,9 @@ func (c *checkup) backend(ctx context.Context, o DoctorOptions) error {
 	if m.MaxModelLen > 0 {
 		window = count(int64(m.MaxModelLen)) + " tokens of context"
 	}
-	c.line(good, "backend", fmt.Sprintf("%s serves %s, %s", shown, m.ID, window), "")
+	c.line(Good, "backend", fmt.Sprintf("%s serves %s, %s", shown, m.ID, window), "")
 	if m.Simulated {
-		c.line(warn, "model", "simulated: its answers are made up", "name a real model server for real work")
+		c.line(Warn, "model", "simulated: its answers are made up", "name a real model server for real work")
 	}
 	c.call(ctx, b, m.ID)
 	c.schema(ctx, b, m.ID)
@@ -208,15 +212,15 @@ func (c *checkup) call(ctx context.Context, b backend.Backend, model string) {
 	resp, err := generate(ctx, b, r)
 	switch {
 	case err != nil:
-		c.line(bad, "tool call", err.Error(), whatToDo(err))
+		c.line(Bad, "tool call", err.Error(), whatToDo(err))
 	case resp.Finish == backend.FinishLength:
-		c.line(warn, "tool call", fmt.Sprintf("the answer was cut at %d tokens", r.Sampling.MaxTokens), "a model that reasons at length needs a larger sampling.max_tokens")
+		c.line(Warn, "tool call", fmt.Sprintf("the answer was cut at %d tokens", r.Sampling.MaxTokens), "a model that reasons at length needs a larger sampling.max_tokens")
 	case len(resp.Message.ToolCalls) == 0:
 		c.forcedCall(ctx, b, r, resp)
 	case !json.Valid([]byte(resp.Message.ToolCalls[0].Arguments)):
-		c.line(bad, "tool call", "the arguments are not JSON: "+firstLine(resp.Message.ToolCalls[0].Arguments, 60), "check that the server's tool parser fits the model")
+		c.line(Bad, "tool call", "the arguments are not JSON: "+firstLine(resp.Message.ToolCalls[0].Arguments, 60), "check that the server's tool parser fits the model")
 	default:
-		c.line(good, "tool call", fmt.Sprintf("%s(%s) in %s", resp.Message.ToolCalls[0].Name, firstLine(resp.Message.ToolCalls[0].Arguments, 60), span(resp.Duration)), "")
+		c.line(Good, "tool call", fmt.Sprintf("%s(%s) in %s", resp.Message.ToolCalls[0].Name, firstLine(resp.Message.ToolCalls[0].Arguments, 60), span(resp.Duration)), "")
 	}
 }
 
@@ -225,14 +229,14 @@ func (c *checkup) call(ctx context.Context, b backend.Backend, model string) {
 func (c *checkup) forcedCall(ctx context.Context, b backend.Backend, r *backend.Request, answer *backend.Response) {
 	const parser = "start vLLM with --enable-auto-tool-choice --tool-call-parser, SGLang with --tool-call-parser, Dynamo's workers with --dyn-tool-call-parser"
 	if text := answer.Message.Content; strings.Contains(text, "get_weather") && strings.ContainsAny(text, "{<[") {
-		c.line(bad, "tool call", "the model wrote a call and the server took it for text: "+firstLine(text, 60), parser+", of the model's own form")
+		c.line(Bad, "tool call", "the model wrote a call and the server took it for text: "+firstLine(text, 60), parser+", of the model's own form")
 		return
 	}
 	forced := *r
 	forced.ToolChoice = backend.ToolChoiceRequired
 	resp, err := generate(ctx, b, &forced)
 	if err == nil && len(resp.Message.ToolCalls) > 0 {
-		c.line(bad, "tool call", "the model answered without calling the tool, but does when it has to: the server can do tools",
+		c.line(Bad, "tool call", "the model answered without calling the tool, but does when it has to: the server can do tools",
 			"use a model that is trained on tools; the server reads calls")
 		return
 	}
@@ -240,7 +244,7 @@ func (c *checkup) forcedCall(ctx context.Context, b backend.Backend, r *backend.
 	if err != nil {
 		found += ": " + err.Error()
 	}
-	c.line(bad, "tool call", found, "use a model that is trained on tools; if it is, "+parser)
+	c.line(Bad, "tool call", found, "use a model that is trained on tools; if it is, "+parser)
 }
 
 // schema requests one answer that matches a schema.
@@ -249,21 +253,21 @@ func (c *checkup) schema(ctx context.Context, b backend.Backend, model string) {
 	r.Schema = &backend.Schema{Name: "answer", JSON: []byte(`{"type":"object","properties":{"yes":{"type":"boolean"}},"required":["yes"],"additionalProperties":false}`)}
 	resp, err := generate(ctx, b, r)
 	if err != nil {
-		c.line(bad, "schema answer", err.Error(), whatToDo(err))
+		c.line(Bad, "schema answer", err.Error(), whatToDo(err))
 		return
 	}
 	if resp.Finish == backend.FinishLength {
-		c.line(warn, "schema answer", fmt.Sprintf("the answer was cut at %d tokens", r.Sampling.MaxTokens), "a model that reasons at length needs a larger sampling.max_tokens")
+		c.line(Warn, "schema answer", fmt.Sprintf("the answer was cut at %d tokens", r.Sampling.MaxTokens), "a model that reasons at length needs a larger sampling.max_tokens")
 		return
 	}
 	var answer struct {
 		Yes *bool `json:"yes"`
 	}
 	if json.Unmarshal([]byte(resp.Message.Content), &answer) != nil || answer.Yes == nil {
-		c.line(bad, "schema answer", "the answer does not match: "+firstLine(resp.Message.Content, 60), "expect repairs and failed jobs with an output schema; use a server that enforces schemas, or a larger model")
+		c.line(Bad, "schema answer", "the answer does not match: "+firstLine(resp.Message.Content, 60), "expect repairs and failed jobs with an output schema; use a server that enforces schemas, or a larger model")
 		return
 	}
-	c.line(good, "schema answer", fmt.Sprintf("%s in %s", firstLine(resp.Message.Content, 60), span(resp.Duration)), "")
+	c.line(Good, "schema answer", fmt.Sprintf("%s in %s", firstLine(resp.Message.Content, 60), span(resp.Duration)), "")
 	if b.Capabilities().CachedUsage {
 		c.cached(ctx, b, model)
 	}
@@ -282,7 +286,7 @@ func (c *checkup) cached(ctx context.Context, b backend.Backend, model string) {
 			return
 		}
 	}
-	c.line(warn, "cached tokens", "the server reports none for a prompt that it received just before",
+	c.line(Warn, "cached tokens", "the server reports none for a prompt that it received just before",
 		"start vLLM with --enable-prompt-tokens-details, SGLang with --enable-cache-report, if it was not")
 }
 
@@ -328,13 +332,13 @@ func (c *checkup) tools(ctx context.Context, o DoctorOptions) {
 	tools, err := localTools(ctx, localToolOptions{root: o.ToolsRoot, file: o.ToolsFile, drivers: o.Drivers, getenv: o.Getenv, logger: o.Logger},
 		&spec.Prepared{Jobs: &spec.Compiled{}})
 	if err != nil {
-		c.line(bad, what, err.Error(), "name a directory that exists with --tools-root, and fix the file of --tools")
+		c.line(Bad, what, err.Error(), "name a directory that exists with --tools-root, and fix the file of --tools")
 		return
 	}
 	defer tools.close()
 	if _, err := os.ReadDir(o.ToolsRoot); err != nil {
-		c.line(bad, what, err.Error(), "let this user read the directory of --tools-root")
+		c.line(Bad, what, err.Error(), "let this user read the directory of --tools-root")
 		return
 	}
-	c.line(good, what, strings.Join(tools.pool.Names(), ", ")+" below "+o.ToolsRoot, "")
+	c.line(Good, what, strings.Join(tools.pool.Names(), ", ")+" below "+o.ToolsRoot, "")
 }

@@ -27,7 +27,7 @@ func doctor(t *testing.T, o DoctorOptions) (string, int) {
 		o.ToolsRoot = t.TempDir()
 	}
 	o.Getenv = func(string) string { return "" }
-	err := Doctor(t.Context(), &out, o)
+	err := RunDoctor(t.Context(), &out, o)
 	return out.String(), ExitStatus(t.Context(), err)
 }
 

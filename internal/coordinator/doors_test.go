@@ -3,7 +3,6 @@ package coordinator
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,10 +45,9 @@ func TestEveryEntryMakesSamePlanAndJobs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			console := NewConsole(io.Discard, io.Discard)
 			path := filepath.Join(t.TempDir(), "spec.yaml")
 			require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-			redis, err := Prepare(t.Context(), SubmitOptions{Spec: path, Owner: "me"}, console)
+			redis, err := Prepare(t.Context(), SubmitOptions{Spec: path, Owner: "me"})
 			require.NoError(t, err)
 			defer redis.Close()
 			plan, jobs := jobsOfSubmission(t, redis)
@@ -63,7 +61,7 @@ func TestEveryEntryMakesSamePlanAndJobs(t *testing.T) {
 				"compiled": {Plan: head.Plan, Planner: head.Planner, Reduce: head.Reduce, Inputs: strings.NewReader(rest)},
 				"as it is": {Spec: []byte(text), Name: "spec.yaml", Inputs: strings.NewReader("")},
 			} {
-				server, err := Receive(t.Context(), sent, console)
+				server, err := Receive(t.Context(), sent, nil)
 				require.NoError(t, err, door)
 				defer server.Close()
 				gotPlan, gotJobs := jobsOfSubmission(t, server)

@@ -3,12 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"syscall"
-
-	"github.com/batchagent/batchagent/pkg/batch"
-	"github.com/batchagent/batchagent/pkg/spec"
-	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
 // Exit statuses. Scripts rely on them.
@@ -20,40 +15,6 @@ const (
 	ExitInterrupted = 130
 )
 
-// ErrJobsFailed reports that the batch ended with jobs that are not ok. The summary already shows them.
-var ErrJobsFailed = errors.New("not every job is ok")
-
-// PausedError reports that a batch waits for a larger budget.
-type PausedError struct{ Info batch.Info }
-
-func (e *PausedError) Error() string {
-	return fmt.Sprintf("batch %s is paused: it has used %s and may use %s; %s of its %s have no result yet", e.Info.ID, spentOf(e.Info), budgetOf(e.Info.Budget),
-		count(e.Info.Counts.Fed-e.Info.Counts.Finished()), plural(e.Info.Counts.Fed, "job", "jobs"))
-}
-
-// UsageError reports a mistake in the call of a command.
-type UsageError struct{ Err error }
-
-func (e *UsageError) Error() string { return e.Err.Error() }
-func (e *UsageError) Unwrap() error { return e.Err }
-
-func usagef(format string, args ...any) error { return &UsageError{fmt.Errorf(format, args...)} }
-
-// reworded is an error with its own text. It wraps its cause.
-type reworded struct {
-	text  string
-	cause error
-}
-
-func (e reworded) Error() string { return e.text }
-func (e reworded) Unwrap() error { return e.cause }
-
-// UnreachableError reports that Redis or a backend does not answer.
-type UnreachableError struct{ Err error }
-
-func (e *UnreachableError) Error() string { return e.Err.Error() }
-func (e *UnreachableError) Unwrap() error { return e.Err }
-
 // ExitStatus returns the exit status of a command that ended with err. An interrupt cancels ctx.
 func ExitStatus(ctx context.Context, err error) int {
 	switch {
@@ -63,9 +24,9 @@ func ExitStatus(ctx context.Context, err error) int {
 		return ExitJobsFailed
 	case ctx.Err() != nil:
 		return ExitInterrupted
-	case isUnreachable(err): // before isUsage: reading inputs from Redis can fail with both
+	case IsUnreachable(err): // before isUsage: reading inputs from Redis can fail with both
 		return ExitUnreachable
-	case isUsage(err):
+	case IsUsage(err):
 		return ExitUsage
 	default:
 		return ExitJobsFailed
@@ -74,21 +35,3 @@ func ExitStatus(ctx context.Context, err error) int {
 
 // Quiet reports whether err is not worth a message: the reader of the output went away.
 func Quiet(err error) bool { return errors.Is(err, syscall.EPIPE) }
-
-func isUsage(err error) bool {
-	if _, ok := errors.AsType[*UsageError](err); ok {
-		return true
-	}
-	if _, ok := errors.AsType[spec.Errors](err); ok {
-		return true
-	}
-	if _, ok := errors.AsType[*spec.BadInputsError](err); ok {
-		return true
-	}
-	return errors.Is(err, statestore.ErrNotFound) || errors.Is(err, statestore.ErrConflict)
-}
-
-func isUnreachable(err error) bool {
-	_, ok := errors.AsType[*UnreachableError](err)
-	return ok || statestore.Unreachable(err)
-}

@@ -151,6 +151,12 @@ func (f *File) Settled() bitmap {
 	return settled
 }
 
+// FormatName returns the name of the file's format, as in Formats.
+func (f *File) FormatName() string { return f.format.name() }
+
+// Count returns the number of jobs with a result in the file.
+func (f *File) Count() int64 { return f.present.count() }
+
 // Tally returns the sums over the results in the file.
 func (f *File) Tally() *Tally { return &f.tally }
 
@@ -187,7 +193,7 @@ func (f *File) Write(results []batch.Result, lines [][]byte) error {
 func (f *File) unwritten(err error) error {
 	return fmt.Errorf("write results to %s: %w; it holds %s and is complete; fix the problem, and the same command resumes from there "+
 		"(`run` with --resume)",
-		f.path, err, plural(f.present.count(), "result", "results"))
+		f.path, err, plural(f.Count(), "result", "results"))
 }
 
 // EndAt sets the number of jobs to n. The file's results of later indexes belong to a plan that Redis lost;

@@ -274,7 +274,7 @@ func TestOpenFileRefusesForeignFileUnchanged(t *testing.T) {
 			require.NoError(t, os.WriteFile(path, []byte(c.text), 0o600))
 			_, err := OpenFile(path, jsonl{}, testBatch, 2)
 			require.ErrorContains(t, err, c.says)
-			require.True(t, isUsage(err))
+			require.True(t, IsUsage(err))
 			left, err := os.ReadFile(path)
 			require.NoError(t, err)
 			require.Equal(t, c.text, string(left))
@@ -288,7 +288,7 @@ func TestOpenFileErrorNamesPath(t *testing.T) {
 	for _, path := range []string{missing, dir} {
 		_, err := OpenFile(path, jsonl{}, testBatch, 1)
 		require.ErrorContains(t, err, path)
-		require.True(t, isUsage(err))
+		require.True(t, IsUsage(err))
 	}
 }
 

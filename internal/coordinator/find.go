@@ -16,7 +16,7 @@ const nearEnough = 6
 
 // Find checks that a batch exists. If it is missing, the error names the nearest known ID. Find returns nil on other
 // errors: the command meets them itself and knows whether it can wait.
-func Find(ctx context.Context, s *statestore.Store, id batch.ID) error {
+func FindBatch(ctx context.Context, s *statestore.Store, id batch.ID) error {
 	_, err := s.Phase(ctx, id)
 	if !errors.Is(err, statestore.ErrNotFound) {
 		return nil

@@ -36,7 +36,7 @@ func TestFormatFollowsTheName(t *testing.T) {
 		f, err := formatFor(c.out, c.format)
 		if c.says != "" {
 			assert.ErrorContains(t, err, c.says, c.out)
-			assert.True(t, isUsage(err))
+			assert.True(t, IsUsage(err))
 			continue
 		}
 		require.NoError(t, err)
@@ -57,7 +57,7 @@ func TestOpenFileRefusesAnotherFormat(t *testing.T) {
 		require.NoError(t, err)
 		_, err = OpenFile(path, other, testBatch, 2)
 		require.ErrorContains(t, err, "use --format "+held.name())
-		require.True(t, isUsage(err))
+		require.True(t, IsUsage(err))
 		got, err := os.ReadFile(path)
 		require.NoError(t, err)
 		assert.Equal(t, string(want), string(got))

@@ -1,8 +1,6 @@
 package coordinator
 
 import (
-	"time"
-
 	"github.com/batchagent/batchagent/internal/human"
 )
 
@@ -14,7 +12,8 @@ var (
 	percent   = human.Percent
 	plural    = human.Plural
 	firstLine = human.FirstLine
+	budgetOf  = human.Budget
+	spentOf   = human.Spent
+	amount    = human.Amount
+	dollars   = human.Dollars
 )
-
-// ms formats milliseconds for people.
-func ms(n int64) string { return span(time.Duration(n) * time.Millisecond) }

@@ -13,6 +13,8 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/internal/prefixorder"
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/internal/worker"
@@ -110,7 +112,7 @@ type local struct {
 	planned  sink // for the planner's one result; nil without a planner
 	summary  sink // for the reduction's one result; nil without a reduction
 	wait     ServerWait
-	say      func(string)
+	notify   notice.Func
 	check    func(id batch.ID, output json.RawMessage) error // see [worker.Config]
 	note     func(batch.Result)                              // is called with every result; nil is skipped
 
@@ -177,7 +179,7 @@ func (l *local) run(ctx context.Context, watch func(context.Context)) error {
 		background.Go(func() { watch(work) })
 	}
 
-	c := &collector{store: l.store, id: l.id, sink: l.sink, written: l.trim, patience: patience{store: l.store, say: l.say}, seen: l.note}
+	c := &collector{store: l.store, id: l.id, sink: l.sink, written: l.trim, wait: outage.Wait{Store: l.store, Notify: l.notify}, seen: l.note}
 	err = c.followStages(work, ifStage(l.plans(), l.planned), ifStage(l.prepared.Reducer != nil, l.summary))
 	if err != nil && ctx.Err() == nil && work.Err() != nil {
 		err = context.Cause(work) // the feed or the watch of the server stopped the run
@@ -238,7 +240,7 @@ func (l *local) dismiss(ctx context.Context, background *sync.WaitGroup) {
 func (l *local) feed(ctx context.Context) error {
 	jobs := l.missing(ctx)
 	if !l.plans() && l.items == nil {
-		sorted, err := sortJobs(ctx, l.prepared.Jobs, l.prepared.Total, l.prepared.Openings, jobs, l.say)
+		sorted, err := sortJobs(ctx, l.prepared.Jobs, l.prepared.Total, l.prepared.Openings, jobs, l.notify)
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/internal/worker"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -32,7 +33,7 @@ type outages struct {
 	wait    ServerWait
 	server  string // for messages
 	workers []pausing
-	say     func(string)
+	notify  notice.Func
 
 	began time.Time // start of the outage; zero while a worker makes calls
 	shown bool
@@ -67,7 +68,7 @@ func (o *outages) look(now time.Time) error {
 	switch {
 	case p == nil:
 		if o.shown {
-			o.say("the model server answers again; the run continues")
+			o.notify.Send(notice.Outage, "the model server answers again; the run continues")
 		}
 		o.began, o.shown = time.Time{}, false
 		return nil
@@ -76,7 +77,7 @@ func (o *outages) look(now time.Time) error {
 	}
 	if !o.shown && now.Sub(o.began) >= outageShown && p.Kind != string(backend.RateLimited) {
 		o.shown = true
-		o.say(p.String() + "; the server is probed until it answers")
+		o.notify.Send(notice.Outage, "%s; the server is probed until it answers", p)
 	}
 	if o.wait.Longest > 0 && now.Sub(o.began) >= o.wait.Longest {
 		return &UnreachableError{fmt.Errorf("the model server %s gave no answer for %s: %s; jobs without a result are unfinished, not failed",
@@ -125,7 +126,7 @@ func pauseOf(workers []pausing) *batch.Pause {
 
 // watchServer ends the run by stop when the wait for the model server is over.
 func (l *local) watchServer(ctx context.Context, workers []*worker.Worker, stop context.CancelCauseFunc) {
-	o := &outages{wait: l.wait, server: config.Redact(l.server.Endpoint()), say: l.say}
+	o := &outages{wait: l.wait, server: config.Redact(l.server.Endpoint()), notify: l.notify}
 	for _, w := range workers {
 		o.workers = append(o.workers, w)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -38,7 +39,7 @@ func TestRestartDeliversNoResultTwice(t *testing.T) {
 		return nil
 	}}
 	for name, to := range map[string]sink{"a function": call, "standard output": &stream{w: &out, format: jsonl{}}} {
-		c := &collector{store: source, id: testBatch, sink: to, patience: patience{store: source}}
+		c := &collector{store: source, id: testBatch, sink: to, wait: outage.Wait{Store: source}}
 		for range 3 {
 			require.NoError(t, c.drain(t.Context()), name)
 			*source.restarts++

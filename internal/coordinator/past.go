@@ -8,6 +8,8 @@ import (
 	"math"
 	"os"
 
+	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -30,21 +32,21 @@ const pastAtOnce = 500
 
 // storePast reads results from Redis.
 type storePast struct {
-	store    *statestore.Store
-	id       batch.ID
-	patience patience
+	store *statestore.Store
+	id    batch.ID
+	wait  outage.Wait
 }
 
 // openStorePast finds a batch. If it is missing, the error names the nearest known ID.
-func openStorePast(ctx context.Context, connect connector, id batch.ID, say func(string)) (*storePast, error) {
+func openStorePast(ctx context.Context, connect connector, id batch.ID, notify notice.Func) (*storePast, error) {
 	s, err := connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := Find(ctx, s, id); err != nil {
+	if err := FindBatch(ctx, s, id); err != nil {
 		return nil, err
 	}
-	return &storePast{s, id, patience{store: s, say: say}}, nil
+	return &storePast{s, id, outage.Wait{Store: s, Notify: notify}}, nil
 }
 
 func (p *storePast) name() string { return string(p.id) }
@@ -54,7 +56,7 @@ func (p *storePast) each(ctx context.Context, f func(r batch.Result, at int64) e
 	after := int64(0)
 	for {
 		var entries []statestore.Entry
-		err := p.patience.do(ctx, func() (err error) {
+		err := p.wait.Do(ctx, func() (err error) {
 			entries, err = p.store.Results(ctx, p.id, after, pastAtOnce)
 			return err
 		})
@@ -76,7 +78,7 @@ func (p *storePast) each(ctx context.Context, f func(r batch.Result, at int64) e
 
 func (p *storePast) at(ctx context.Context, places []int64) ([]batch.Result, error) {
 	var entries []*statestore.Entry
-	err := p.patience.do(ctx, func() (err error) {
+	err := p.wait.Do(ctx, func() (err error) {
 		entries, err = p.store.ResultsAt(ctx, p.id, places)
 		return err
 	})
@@ -98,7 +100,7 @@ func (p *storePast) at(ctx context.Context, places []int64) ([]batch.Result, err
 // ended returns an error unless the batch is done, so that all results can be read.
 func (p *storePast) ended(ctx context.Context) (batch.Info, error) {
 	var info batch.Info
-	err := p.patience.do(ctx, func() (err error) {
+	err := p.wait.Do(ctx, func() (err error) {
 		info, err = p.store.Info(ctx, p.id)
 		return err
 	})

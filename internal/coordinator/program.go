@@ -5,13 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -59,7 +60,7 @@ func (p *Program) Run(ctx context.Context, each func(batch.Result) error) error 
 	}
 	connect, closeStore := p.connector()
 	defer closeStore()
-	s, err := spec.LoadText(programSpec, p.Spec, spec.LoadOptions{ToolsRoot: p.ToolsRoot, Stdin: os.Stdin, Inputs: p.Inputs, Earlier: chained(connect, p.say)})
+	s, err := spec.LoadText(programSpec, p.Spec, spec.LoadOptions{ToolsRoot: p.ToolsRoot, Stdin: os.Stdin, Inputs: p.Inputs, Earlier: chained(connect, p.notify)})
 	if err != nil {
 		return inputError(withoutLines(err))
 	}
@@ -68,9 +69,7 @@ func (p *Program) Run(ctx context.Context, each func(batch.Result) error) error 
 	if err != nil {
 		return withoutLines(err)
 	}
-	for _, note := range prepared.Notes {
-		p.say(note)
-	}
+	sendNotes(s, prepared, p.notify)
 	if p.Redis != "" {
 		err = p.onCluster(ctx, s, prepared, connect, &callback{call: each})
 	} else {
@@ -129,7 +128,7 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, prepared *spec.Prepare
 		return err
 	}
 	if p.Reuse != "" {
-		reuse, err := localReuse(ctx, p.Reuse, prepared, tools.pool, model, p.say)
+		reuse, err := localReuse(ctx, p.Reuse, prepared, tools.pool, model, p.notify)
 		if err != nil {
 			return err
 		}
@@ -137,7 +136,7 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, prepared *spec.Prepare
 	}
 	l := &local{
 		prepared: prepared, server: server, tools: tools.pool, workers: 1, logger: p.Logger, id: statestore.NewID(time.Now()),
-		sink: each, planned: &callback{call: p.Planned}, summary: &callback{call: p.Reduced}, say: p.say,
+		sink: each, planned: &callback{call: p.Planned}, summary: &callback{call: p.Reduced}, notify: p.notify,
 	}
 	l.check = func(id batch.ID, output json.RawMessage) error {
 		check := p.Check
@@ -170,41 +169,30 @@ func (p *Program) onCluster(ctx context.Context, s *spec.Spec, prepared *spec.Pr
 	if err != nil {
 		return err
 	}
-	for _, warning := range store.Warnings(ctx) {
-		p.say(warning)
-	}
-	sub := &Submission{load: consignmentOf(s, prepared), Total: prepared.Total, console: NewConsole(io.Discard, lines{p.say})}
-	if err := sub.CheckTools(ctx, store); err != nil {
-		return err
-	}
-	if p.Reuse != "" {
-		if err := sub.Reuse(ctx, p.Reuse, store); err != nil {
-			return err
-		}
-		defer sub.reuse.close()
-	}
-	if err := sub.Submit(ctx, store); err != nil {
+	sub := newSubmission(s, prepared, p.notify)
+	sub.reuseFrom = p.Reuse
+	defer sub.Close()
+	if _, err := On(store, p.notify).Submit(ctx, sub); err != nil {
 		if errors.Is(err, ErrJobsFailed) {
 			_ = sub.Announced(ctx) // it was cancelled: the next run submits a new batch
 		}
 		return err
 	}
-	collect := &collector{store: store, id: sub.ID, sink: each, patience: patience{store: store, say: p.say}}
+	c := &collector{store: store, id: sub.ID, sink: each, wait: outage.Wait{Store: store, Notify: p.notify}}
 	planned, reduced := ifStage(prepared.Planner != nil, &callback{call: p.Planned}), ifStage(prepared.Reducer != nil, &callback{call: p.Reduced})
-	if err := collect.followStages(ctx, planned, reduced); err != nil {
+	if err := c.followStages(ctx, planned, reduced); err != nil {
 		return err
 	}
 	return sub.Announced(ctx)
 }
 
-func (p *Program) say(line string) { p.Logger.Info(line) }
-
-// lines calls a function with each write, as one line.
-type lines struct{ say func(string) }
-
-func (l lines) Write(text []byte) (int, error) {
-	l.say(strings.TrimSuffix(string(text), "\n"))
-	return len(text), nil
+// notify logs a notice.
+func (p *Program) notify(n notice.Notice) {
+	level := slog.LevelInfo
+	if n.Code.Warns() {
+		level = slog.LevelWarn
+	}
+	p.Logger.Log(context.Background(), level, n.Text)
 }
 
 // callback is a sink that calls a function with each result once.

@@ -13,6 +13,7 @@ import (
 	"iter"
 	"os"
 
+	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -36,9 +37,9 @@ type Sent struct {
 }
 
 // Receive validates everything that was sent, the same as [Prepare] does with files. The caller closes the Submission.
-func Receive(ctx context.Context, sent Sent, c *Console) (*Submission, error) {
+func Receive(ctx context.Context, sent Sent, notify notice.Func) (*Submission, error) {
 	if sent.Plan != nil {
-		return receivePlan(ctx, sent, c)
+		return receivePlan(ctx, sent, notify)
 	}
 	s, err := spec.Parse(sent.Name, sent.Spec, spec.LoadOptions{Stdin: sent.Inputs})
 	if err != nil {
@@ -53,11 +54,8 @@ func Receive(ctx context.Context, sent Sent, c *Console) (*Submission, error) {
 	}
 	prepared.Jobs.Owner = cmp.Or(prepared.Jobs.Owner, sent.Owner)
 	ownStages(prepared.Jobs, prepared.Planner, prepared.Reducer)
-	for _, note := range prepared.Notes {
-		c.Say(note)
-	}
-	sayHints(s, c.Say)
-	return submissionOf(s, prepared, c), nil
+	sendNotes(s, prepared, notify)
+	return newSubmission(s, prepared, notify), nil
 }
 
 // nothingMore returns an error if r holds inputs, because they would be ignored.
@@ -75,7 +73,7 @@ func nothingMore(r io.Reader) error {
 	}
 }
 
-func receivePlan(ctx context.Context, sent Sent, c *Console) (*Submission, error) {
+func receivePlan(ctx context.Context, sent Sent, notify notice.Func) (*Submission, error) {
 	o, err := receiveStages(sent)
 	if err != nil {
 		return nil, &UsageError{err}
@@ -84,7 +82,7 @@ func receivePlan(ctx context.Context, sent Sent, c *Console) (*Submission, error
 		if err := nothingMore(sent.Inputs); err != nil {
 			return nil, inputError(err)
 		}
-		return &Submission{load: o, console: c}, nil
+		return &Submission{load: o, notify: notify}, nil
 	}
 	spool, err := os.CreateTemp("", "batchagent-jobs-*")
 	if err != nil {
@@ -115,7 +113,7 @@ func receivePlan(ctx context.Context, sent Sent, c *Console) (*Submission, error
 	if o.total == 0 {
 		return nil, errors.Join(usagef("no jobs came after the plan: nothing to do"), drop())
 	}
-	return &Submission{load: o, Total: o.total, console: c}, nil
+	return &Submission{load: o, Total: o.total, notify: notify}, nil
 }
 
 // fingerprint returns a hash that is equal for the same plans with the same jobs.

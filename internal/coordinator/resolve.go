@@ -13,97 +13,100 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// ResolveOptions describe the outcome of a call that was interrupted by its worker's death.
-type ResolveOptions struct {
+// Resolution is the outcome of a call that was interrupted by its worker's death.
+type Resolution struct {
 	Outcome string // done, failed or again
 	Text    string // result for the model; "" for a sentence that states the outcome only
-	Call    string // place of the call, such as 2.0; "" if only one call is parked
+	Call    string // the call, such as 2.0 for the first one of turn 2; "" if only one call is parked
+}
+
+// Resolved is the state of a job after the outcome of one of its calls was recorded.
+type Resolved struct {
+	Batch batch.ID `json:"batch"`
+	JobID string   `json:"job_id"`
+	Call  string   `json:"call" jsonschema:"the call that was resolved, for example 2.0"`
+	Left  int      `json:"calls_left" jsonschema:"calls of the job that must still be resolved; 0 means that the job resumes"`
 }
 
 // Resolve records the outcome of a job's parked call. Once no call of the job is parked, the job resumes. job is
 // job-<index> or the index.
-func Resolve(ctx context.Context, s *statestore.Store, id batch.ID, job string, o ResolveOptions, con *Console) error {
+func (c *Cluster) Resolve(ctx context.Context, id batch.ID, job string, r Resolution) (Resolved, error) {
 	index, err := strconv.ParseInt(strings.TrimPrefix(job, "job-"), 10, 64)
 	if err != nil || index < 0 {
-		return usagef("%q is not a job; one looks like job-3", job)
+		return Resolved{}, usagef("%q is not a job; one looks like job-3", job)
 	}
-	outcome, err := outcomeOf(o)
+	entry, err := entryOf(r)
 	if err != nil {
-		return err
+		return Resolved{}, err
 	}
-	p := patience{store: s, say: con.Say}
+	wait := c.wait()
 	j := batch.Job{Batch: id, Index: index}
 	var asked []statestore.Asked
-	err = p.do(ctx, func() (err error) {
-		asked, err = s.Asked(ctx, j)
+	err = wait.Do(ctx, func() (err error) {
+		asked, err = c.Asked(ctx, j)
 		return err
 	})
 	if err != nil {
-		return err
+		return Resolved{}, err
 	}
-	place, err := chooseCall(j, asked, o.Call)
+	call, err := chooseCall(j, asked, r.Call)
 	if err != nil {
-		return err
+		return Resolved{}, err
 	}
-	left := 0
+	out := Resolved{Batch: id, JobID: batch.JobID(index), Call: call.String()}
 	unsure := false
-	err = p.do(ctx, func() (err error) {
-		left, err = s.Resolve(ctx, j, place, outcome)
+	err = wait.Do(ctx, func() (err error) {
+		out.Left, err = c.Store.Resolve(ctx, j, call, entry)
 		if unsure && errors.Is(err, statestore.ErrNotAsked) {
-			left, err = len(asked)-1, nil // an earlier attempt resolved it, but its reply was lost
+			out.Left, err = len(asked)-1, nil // an earlier attempt resolved it, but its reply was lost
 		}
 		unsure = unsure || statestore.Unreachable(err)
 		return err
 	})
 	if errors.Is(err, statestore.ErrNotAsked) {
-		return usagef("%s of batch %s waits for no answer now: it runs again, or another command has answered", batch.JobID(index), id)
+		return out, usagef("%s of batch %s waits for no answer now: it runs again, or another command has answered", out.JobID, id)
 	}
-	if err != nil {
-		return err
+	if err != nil || out.Left > 0 {
+		return out, err
 	}
-	if left > 0 {
-		con.Say(fmt.Sprintf("call %s of %s is resolved; %s of the job must still be resolved: run the command again", place, batch.JobID(index), plural(int64(left), "call", "calls")))
-		return nil
-	}
-	err = p.do(ctx, func() error {
-		_, err := s.RetryJob(ctx, j)
+	err = wait.Do(ctx, func() error {
+		_, err := c.RetryJob(ctx, j)
 		return err
 	})
 	if errors.Is(err, statestore.ErrConflict) {
-		return usagef("call %s of %s is resolved, but the job can resume only once the whole batch is submitted and not cancelled; run `coordinator retry %s` then: %w",
-			place, batch.JobID(index), id, err)
+		return out, usagef("call %s of %s is resolved, but the job can resume only once the whole batch is submitted and not cancelled; retry the batch then: %w",
+			call, out.JobID, err)
 	}
 	if err != nil {
-		return err
+		return out, err
 	}
-	_ = s.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: id})
-	con.Say(fmt.Sprintf("call %s of %s is resolved, and the job resumes", place, batch.JobID(index)))
-	return nil
+	_ = c.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: id})
+	return out, nil
 }
 
-// outcomeOf returns the entry for the ledger; nil runs the call again.
-func outcomeOf(o ResolveOptions) ([]byte, error) {
+// entryOf returns the entry of the effect log; nil runs the call again.
+func entryOf(r Resolution) ([]byte, error) {
 	var settled toolpool.Settled
-	switch o.Outcome {
+	switch r.Outcome {
 	case "done":
 		settled.Content = "The call was carried out. (A worker stopped while it ran; a person has checked.)"
 	case "failed":
 		settled = toolpool.Settled{Content: "Error: the call was not carried out. (A worker stopped while it ran; a person has checked.)", Failed: true}
 	case "again":
-		if o.Text != "" {
-			return nil, usagef("--result goes with --outcome done or failed: a call that runs again returns its own result")
+		if r.Text != "" {
+			return nil, usagef("a result goes with the outcome done or failed: a call that runs again returns its own result")
 		}
 		return nil, nil
 	default:
-		return nil, usagef("--outcome must be done, failed or again: whether the call had its effect, had none, or may run again")
+		return nil, usagef("the outcome must be done, failed or again: whether the call had its effect, had none, or may run again")
 	}
-	if o.Text != "" {
-		settled.Content = o.Text
+	if r.Text != "" {
+		settled.Content = r.Text
 	}
 	return json.Marshal(settled)
 }
 
-// chooseCall returns the place of the named call, or of the only one.
+// chooseCall returns the named call, or of the only one.
 func chooseCall(j batch.Job, asked []statestore.Asked, named string) (statestore.Place, error) {
 	if len(asked) == 0 {
 		return statestore.Place{}, usagef("nothing is asked about %s of batch %s: no call of it is parked", batch.JobID(j.Index), j.Batch)
@@ -118,5 +121,5 @@ func chooseCall(j batch.Job, asked []statestore.Asked, named string) (statestore
 		}
 		list[i] = fmt.Sprintf("%s %.200s", a.Place, a.Intent)
 	}
-	return statestore.Place{}, usagef("choose a call of %s with --call:\n  %s", batch.JobID(j.Index), strings.Join(list, "\n  "))
+	return statestore.Place{}, usagef("name one of the calls of %s:\n  %s", batch.JobID(j.Index), strings.Join(list, "\n  "))
 }

@@ -54,10 +54,17 @@ type resumer struct {
 	pairing *pairing
 }
 
+// keepOptions say where the results of the earlier run are.
+type keepOptions struct {
+	path  string // the results file
+	spec  string // display name of the spec
+	force bool   // drop results that match no job, however many
+}
+
 // newResumer prepares a resumer and reads nothing yet. tools are the tools of the run.
-func newResumer(o RunOptions, compiled *spec.Compiled, tools *toolpool.Pool, model backend.Model) (*resumer, error) {
+func newResumer(o keepOptions, compiled *spec.Compiled, tools *toolpool.Pool, model backend.Model) (*resumer, error) {
 	r := &resumer{
-		path: o.Out, spec: o.Spec, compiled: compiled, force: o.Force, now: maker{cmp.Or(compiled.Model, model.ID), model.Simulated},
+		path: o.path, spec: o.spec, compiled: compiled, force: o.force, now: maker{cmp.Or(compiled.Model, model.ID), model.Simulated},
 		effects: hasEffects(compiled, tools),
 	}
 	var err error
@@ -91,7 +98,7 @@ func hasEffects(compiled *spec.Compiled, tools *toolpool.Pool) bool {
 
 // pair reads the file and the jobs and pairs them. It returns an error if too many results answer other questions.
 func (r *resumer) pair(ctx context.Context, f *File, payloads iter.Seq2[[]byte, error]) error {
-	_, r.csv = f.format.(csvFormat)
+	r.csv = f.FormatName() == "csv"
 	if err := r.readAnswers(f); err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -53,7 +55,7 @@ func (r *rowReuse) close() {
 
 // openReuse reads the positions of earlier results. from is a batch ID, [ReuseOwner] for all batches of the spec's owner,
 // or the path of a results file. The caller closes it.
-func openReuse(ctx context.Context, from string, compiled *spec.Compiled, connect connector, say func(string)) (_ *rowReuse, err error) {
+func openReuse(ctx context.Context, from string, compiled *spec.Compiled, connect connector, notify notice.Func) (_ *rowReuse, err error) {
 	r := &rowReuse{name: from, maxTokens: compiled.Sampling.MaxTokens, prices: compiled.Prices, places: map[key]place{}}
 	defer func() {
 		if err != nil {
@@ -65,7 +67,7 @@ func openReuse(ctx context.Context, from string, compiled *spec.Compiled, connec
 	case from == ReuseOwner && connect == nil:
 		return nil, usagef("--reuse %s: the batches of an owner are in a cluster's Redis, which this command does not use; use --reuse FILE", from)
 	case from == ReuseOwner:
-		if r.pasts, err = openOwnersPasts(ctx, connect, compiled.Owner, say); err != nil {
+		if r.pasts, err = openOwnersPasts(ctx, connect, compiled.Owner, notify); err != nil {
 			return nil, fmt.Errorf("--reuse %s: %w", from, err)
 		}
 		r.name = plural(int64(len(r.pasts)), "batch", "batches") + " of " + compiled.Owner
@@ -78,7 +80,7 @@ func openReuse(ctx context.Context, from string, compiled *spec.Compiled, connec
 	case connect == nil:
 		return nil, usagef("--reuse: the results of batch %s are in a cluster's Redis, which this command does not use; collect them with `coordinator results %s --out FILE` and use --reuse FILE", id, id)
 	default:
-		p, err := openStorePast(ctx, connect, id, say)
+		p, err := openStorePast(ctx, connect, id, notify)
 		if err != nil {
 			return nil, fmt.Errorf("--reuse: %w", err)
 		}
@@ -109,14 +111,14 @@ func (r *rowReuse) read(ctx context.Context, i int) error {
 }
 
 // openOwnersPasts returns the finished batches of an owner, newest first. An empty list is not an error.
-func openOwnersPasts(ctx context.Context, connect connector, owner string, say func(string)) ([]past, error) {
+func openOwnersPasts(ctx context.Context, connect connector, owner string, notify notice.Func) ([]past, error) {
 	s, err := connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	wait := patience{store: s, say: say}
+	wait := outage.Wait{Store: s, Notify: notify}
 	var infos []batch.Info
-	err = wait.do(ctx, func() (err error) {
+	err = wait.Do(ctx, func() (err error) {
 		infos, err = s.Newest(ctx, ownersLookback)
 		return err
 	})
@@ -219,14 +221,14 @@ func effectTools(pool *toolpool.Pool, names []string) error {
 var errReusePlan = usagef("--reuse does not go with plan: the jobs' questions are unknown before the plan is made")
 
 // localReuse makes the jobs of a batch in this process use earlier results.
-func localReuse(ctx context.Context, from string, p *spec.Prepared, tools *toolpool.Pool, model backend.Model, say func(string)) (*rowReuse, error) {
+func localReuse(ctx context.Context, from string, p *spec.Prepared, tools *toolpool.Pool, model backend.Model, notify notice.Func) (*rowReuse, error) {
 	if p.Planner != nil {
 		return nil, errReusePlan
 	}
 	if err := effectTools(tools, p.Jobs.Tools); err != nil {
 		return nil, err
 	}
-	r, err := openReuse(ctx, from, p.Jobs, nil, say)
+	r, err := openReuse(ctx, from, p.Jobs, nil, notify)
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +251,7 @@ func (s *Submission) Reuse(ctx context.Context, from string, store *statestore.S
 		return err
 	}
 	connect := func(context.Context) (*statestore.Store, error) { return store, nil }
-	if s.reuse, err = openReuse(ctx, from, s.load.compiled, connect, s.console.Say); err != nil {
+	if s.reuse, err = openReuse(ctx, from, s.load.compiled, connect, s.notify); err != nil {
 		return err
 	}
 	return s.reuse.attach(s.load.prepared, model)

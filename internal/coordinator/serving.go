@@ -5,6 +5,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -21,12 +22,12 @@ type workerLister interface {
 // serving checks whether a worker serves a batch. It reports once that none does.
 type serving struct {
 	workers workerLister // nil disables the check
-	say     func(string)
+	notify  notice.Func
 
 	looked time.Time
 	pause  *batch.Pause
 	since  time.Time // since when the batch has no worker
-	said   bool
+	sent   bool
 }
 
 // look returns why the workers that could serve the batch make no model calls; nil if one makes calls, or no worker
@@ -46,12 +47,12 @@ func (s *serving) look(ctx context.Context, now time.Time, info batch.Info) *bat
 	}
 	switch {
 	case reason == "" || s.pause != nil:
-		s.since, s.said = time.Time{}, false
+		s.since, s.sent = time.Time{}, false
 	case s.since.IsZero():
 		s.since = now
-	case !s.said && now.Sub(s.since) >= servingGrace:
-		s.said = true
-		s.say(reason)
+	case !s.sent && now.Sub(s.since) >= servingGrace:
+		s.sent = true
+		s.notify.Send(notice.Waiting, "%s", reason)
 	}
 	return s.pause
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -17,7 +18,7 @@ func (l *workerList) Workers(context.Context) ([]batch.WorkerRecord, error) { re
 func TestServingReportsOnceThatNoWorkerServes(t *testing.T) {
 	var said []string
 	list := &workerList{}
-	s := &serving{workers: list, say: func(line string) { said = append(said, line) }}
+	s := &serving{workers: list, notify: func(n notice.Notice) { said = append(said, n.Text) }}
 	info := batch.Info{Phase: batch.Sealed, Counts: batch.Counts{Total: 3, Waiting: 3}}
 	now := time.Unix(1_800_000_000, 0)
 	look := func(d time.Duration) *batch.Pause {

@@ -3,10 +3,10 @@ package coordinator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -18,7 +18,7 @@ import (
 func (c *collector) followStages(ctx context.Context, planned, summary sink) error {
 	for end := (time.Time{}); ; {
 		if planned != nil {
-			err := followStage(ctx, c.store, c.id.Planner(), planned, c.patience)
+			err := followStage(ctx, c.store, c.id.Planner(), planned, c.wait)
 			if err != nil && !errors.Is(err, statestore.ErrNotFound) { // a removed planner is not an error
 				return err
 			}
@@ -37,7 +37,7 @@ func (c *collector) followStages(ctx context.Context, planned, summary sink) err
 		if summary == nil {
 			return nil
 		}
-		if err := followStage(ctx, c.store, c.id.Reducer(), summary, c.patience); err != nil {
+		if err := followStage(ctx, c.store, c.id.Reducer(), summary, c.wait); err != nil {
 			return err
 		}
 		if info, err = c.info(ctx); err != nil || info.DoneAt.Equal(end) {
@@ -55,7 +55,7 @@ func ifStage(there bool, s sink) sink {
 }
 
 func (c *collector) info(ctx context.Context) (info batch.Info, err error) {
-	err = c.patience.do(ctx, func() (err error) {
+	err = c.wait.Do(ctx, func() (err error) {
 		info, err = c.store.Info(ctx, c.id)
 		return err
 	})
@@ -64,8 +64,8 @@ func (c *collector) info(ctx context.Context) (info batch.Info, err error) {
 
 // followStage copies the one result of a stage to a sink and returns when the stage is done. A planner is done before
 // its batch has jobs, a reducer after its batch.
-func followStage(ctx context.Context, s Source, stage batch.ID, to sink, p patience) error {
-	c := &collector{store: s, id: stage, sink: to, patience: p}
+func followStage(ctx context.Context, s Source, stage batch.ID, to sink, p outage.Wait) error {
+	c := &collector{store: s, id: stage, sink: to, wait: p}
 	return c.follow(ctx)
 }
 
@@ -97,26 +97,6 @@ func (s *stageSink) Write(results []batch.Result, lines [][]byte) error {
 	return err
 }
 
-// says describes the outcome of the stage.
-func (s *stageSink) says(stage batch.ID) string {
-	switch {
-	case s.last == nil:
-		if _, reduces := stage.Reduces(); reduces {
-			return "not run: there was nothing to reduce, or it was cancelled"
-		}
-		return "not made: it was cancelled or removed"
-	case s.last.Error != nil:
-		return fmt.Sprintf("%s  %s: %s", s.last.Status, s.last.Error.Type, firstLine(s.last.Error.Message, 300))
-	}
-	made := ""
-	if _, plans := stage.Plans(); plans {
-		made = plural(s.items(), "item", "items") + "   "
-	}
-	u := s.last.Usage
-	return fmt.Sprintf("ok   %s%s   prompt %s (%s cached)   completion %s", made, plural(int64(s.last.Turns), "model call", "model calls"),
-		count(u.PromptTokens), percent(u.CachedTokens, u.PromptTokens), count(u.CompletionTokens))
-}
-
 // items returns the number of items in a plan.
 func (s *stageSink) items() int64 {
 	if !s.ok() {
@@ -131,80 +111,20 @@ func (s *stageSink) items() int64 {
 
 func (s *stageSink) ok() bool { return s.last != nil && s.last.Status == batch.OK }
 
-// stagesOf returns the planner and the reducer of a batch, "" for a missing one. A stage has no stages itself. A
-// missing batch has none either; the caller's own operation reports it as missing.
-func stagesOf(ctx context.Context, s *statestore.Store, id batch.ID, p *patience) (planner, reducer batch.ID, err error) {
-	var h batch.Header
-	err = p.do(ctx, func() (err error) {
-		h, err = s.Header(ctx, id)
-		return err
-	})
-	if errors.Is(err, statestore.ErrNotFound) {
-		return "", "", nil
-	}
-	if err != nil {
-		return "", "", err
-	}
-	if h.Plan {
-		planner = id.Planner()
-	}
-	if h.Reduce {
-		reducer = id.Reducer()
-	}
-	return planner, reducer, nil
+// StageOutcome is the result of a plan or a reduction.
+type StageOutcome struct {
+	Stage  batch.ID
+	Result *batch.Result // nil if the stage did not run
+	Items  int64         // of a plan
 }
 
-// ifThere calls do for a stage, and ignores a stage that is missing.
-func ifThere(stage batch.ID, do func(batch.ID) error) error {
-	if stage == "" {
+// OK reports whether the stage has an output.
+func (o *StageOutcome) OK() bool { return o.Result != nil && o.Result.Status == batch.OK }
+
+// outcome returns what the sink received; nil if the batch has no such stage.
+func (s *stageSink) outcome(stage batch.ID, there bool) *StageOutcome {
+	if !there {
 		return nil
 	}
-	if err := do(stage); err != nil && !errors.Is(err, statestore.ErrNotFound) {
-		return err
-	}
-	return nil
-}
-
-// Planning is the state of a batch's planner.
-type Planning struct {
-	Batch batch.ID     `json:"batch"`
-	Phase batch.Phase  `json:"phase"`
-	Error *batch.Error `json:"error"` // why the plan failed; nil if it exists or is still being made
-}
-
-// planningOf reads the planner of a batch; nil if the batch has none or it was removed.
-func planningOf(ctx context.Context, s Source, h batch.Header) (*Planning, error) {
-	if !h.Plan {
-		return nil, nil
-	}
-	info, err := s.Info(ctx, h.ID.Planner())
-	if errors.Is(err, statestore.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	p := &Planning{Batch: info.ID, Phase: info.Phase}
-	if info.Counts.Failed+info.Counts.Cancelled == 0 {
-		return p, nil // do not read the plan, which may be long
-	}
-	entries, err := s.Results(ctx, p.Batch, 0, 1)
-	if err != nil || len(entries) == 0 {
-		return p, err
-	}
-	r, err := decode(p.Batch, entries[0])
-	p.Error = r.Error
-	return p, err
-}
-
-// says describes the state of the plan in one line.
-func (p *Planning) says() string {
-	switch {
-	case p.Error != nil:
-		return fmt.Sprintf("by %s, which failed: %s: %s; `coordinator retry %s` runs it again",
-			p.Batch, p.Error.Type, firstLine(p.Error.Message, 300), p.Batch.Whole())
-	case p.Phase != batch.Done:
-		return fmt.Sprintf("by %s, which is at work; the jobs follow when it has ended", p.Batch)
-	}
-	return fmt.Sprintf("by %s", p.Batch)
+	return &StageOutcome{Stage: stage, Result: s.last, Items: s.items()}
 }

@@ -1,10 +1,8 @@
 package coordinator
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -108,35 +106,3 @@ func (r StatusReport) Cost() string {
 
 // WithoutCache returns the price of all stages without the server's prefix cache, for stages with prices.
 func (r StatusReport) WithoutCache() string { return dollars(useOf(r.parts()).uncached) }
-
-// useLines writes the use of all stages of a batch: tokens, money where prices are known, and tool calls. If there is
-// more than one stage, a second line lists the parts.
-func useLines(line func(name, format string, args ...any), stages []StageUse) {
-	all := useOf(stages)
-	u, c := all.usage, all.tools
-	parts := func(of func(StageUse) string) {
-		if len(stages) < 2 {
-			return
-		}
-		said := make([]string, len(stages))
-		for i, s := range stages {
-			said[i] = s.Stage + " " + cmp.Or(of(s), "unpriced")
-		}
-		line("", "%s", strings.Join(said, "   "))
-	}
-	estimated := ""
-	if u.Estimated {
-		estimated = "   partly estimated: a server reported no usage"
-	}
-	line("tokens", "prompt %s (%s cached)   completion %s%s", count(u.PromptTokens), percent(u.CachedTokens, u.PromptTokens), count(u.CompletionTokens), estimated)
-	parts(func(s StageUse) string { return count(s.Usage.PromptTokens + s.Usage.CompletionTokens) })
-	if all.priced {
-		line("cost", "%s   without the prefix cache %s", dollars(all.cost), dollars(all.uncached))
-		parts(StageUse.Cost)
-	}
-	shared := ""
-	if c.Asked > c.Executed {
-		shared = "   shared or cached " + count(c.Asked-c.Executed)
-	}
-	line("tools", "asked %s   executed %s%s", count(c.Asked), count(c.Executed), shared)
-}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/internal/prefixorder"
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -22,8 +24,8 @@ import (
 )
 
 // loadSpec reads and validates a spec and all its inputs. The caller closes the Spec.
-func loadSpec(ctx context.Context, o SubmitOptions, say func(string)) (*spec.Spec, *spec.Prepared, error) {
-	s, err := spec.Load(o.Spec, spec.LoadOptions{ToolsRoot: o.ToolsRoot, Stdin: o.Stdin, Earlier: chained(o.Connect, say)})
+func loadSpec(ctx context.Context, o SubmitOptions) (*spec.Spec, *spec.Prepared, error) {
+	s, err := spec.Load(o.Spec, spec.LoadOptions{ToolsRoot: o.ToolsRoot, Stdin: o.Stdin, Earlier: chained(o.Connect, o.Notify)})
 	if err != nil {
 		return nil, nil, inputError(err)
 	}
@@ -32,16 +34,17 @@ func loadSpec(ctx context.Context, o SubmitOptions, say func(string)) (*spec.Spe
 		_ = s.Close()
 		return nil, nil, err
 	}
-	for _, note := range p.Notes {
-		say(note)
-	}
-	sayHints(s, say)
+	sendNotes(s, p, o.Notify)
 	return s, p, nil
 }
 
-func sayHints(s *spec.Spec, say func(string)) {
+// sendNotes sends what a spec decided by itself, and what may be wrong with it.
+func sendNotes(s *spec.Spec, p *spec.Prepared, notify notice.Func) {
+	for _, note := range p.Notes {
+		notify.Send(notice.Spec, "%s", note)
+	}
 	for _, hint := range s.Hints {
-		say("warning: " + hint)
+		notify.Send(notice.SpecHint, "%s", hint)
 	}
 }
 
@@ -73,9 +76,17 @@ func ownStages(of *spec.Compiled, stages ...*spec.Compiled) {
 	}
 }
 
+// sendBadInputs sends the number of inputs that no job can use.
+func sendBadInputs(p *spec.Prepared, notify notice.Func) {
+	if p.BadCount > 0 {
+		notify.Send(notice.BadInputs, "%s cannot be used and will fail as BadInput; the first is %s: %s",
+			plural(p.BadCount, "input", "inputs"), p.Bad[0].Where, p.Bad[0].Bad)
+	}
+}
+
 // inputError marks an error as the user's: nothing was submitted.
 func inputError(err error) error {
-	if isUsage(err) {
+	if IsUsage(err) {
 		return err
 	}
 	return &UsageError{err}
@@ -134,11 +145,13 @@ type SubmitOptions struct {
 	Spec      string // path
 	Owner     string // defaults to the spec's owner, then the user of the operating system
 	ToolsRoot string // directory of globbed inputs for the workers' read_file
+	Reuse     string // take results of an earlier batch: a batch ID, [ReuseOwner], or a results file; "" runs every job
 	Durable   bool   // make Submit wait until the batch survives a loss of its Redis server
 	Stdin     io.Reader
 	// Connect opens Redis for a spec that takes another batch's results as inputs. It may be called several times and must
 	// return the same store, which the caller closes. If it is nil, such a spec is an error.
 	Connect func(context.Context) (*statestore.Store, error)
+	Notify  notice.Func // receives warnings, now and during [Submission.Submit]
 }
 
 // Submission is a batch in submission.
@@ -147,15 +160,16 @@ type Submission struct {
 	Total int64 // jobs; 0 if a planner makes them
 	Fed   int64 // jobs that Redis has, or 1 if it has the planner's one job
 
-	load     consignment
-	whole    bool // Redis already had all jobs
-	durable  bool
-	store    *statestore.Store
-	console  *Console
-	patience patience
-	reuse    *rowReuse // nil runs every job
-	arranged bool
-	sorted   *prefixorder.Sorter // nil feeds the jobs in the order of the inputs
+	load      consignment
+	whole     bool // Redis already had all jobs
+	durable   bool
+	store     *statestore.Store
+	notify    notice.Func
+	wait      outage.Wait
+	reuseFrom string    // where Submit takes earlier results from; "" runs every job
+	reuse     *rowReuse // nil before
+	arranged  bool
+	sorted    *prefixorder.Sorter // nil feeds the jobs in the order of the inputs
 }
 
 // consignment is the content of a submission: the plans, and the jobs, which can be read repeatedly.
@@ -181,23 +195,20 @@ func consignmentOf(s *spec.Spec, p *spec.Prepared) consignment {
 
 // Prepare validates the spec and all its inputs and submits nothing. It needs Redis only if the inputs are in Redis.
 // The caller closes the Submission.
-func Prepare(ctx context.Context, o SubmitOptions, c *Console) (*Submission, error) {
-	s, prepared, err := loadSpec(ctx, o, c.Say)
+func Prepare(ctx context.Context, o SubmitOptions) (*Submission, error) {
+	s, prepared, err := loadSpec(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	sub := submissionOf(s, prepared, c)
-	sub.durable = o.Durable
+	sub := newSubmission(s, prepared, o.Notify)
+	sub.durable, sub.reuseFrom = o.Durable, o.Reuse
 	return sub, nil
 }
 
-// prepared returns the submission of a validated spec.
-func submissionOf(s *spec.Spec, prepared *spec.Prepared, c *Console) *Submission {
-	if prepared.BadCount > 0 {
-		c.Say(fmt.Sprintf("%s cannot be used and will fail as BadInput; the first is %s: %s",
-			plural(prepared.BadCount, "input", "inputs"), prepared.Bad[0].Where, prepared.Bad[0].Bad))
-	}
-	return &Submission{load: consignmentOf(s, prepared), Total: prepared.Total, console: c}
+// newSubmission returns the submission of a validated spec. It sends the number of bad inputs.
+func newSubmission(s *spec.Spec, prepared *spec.Prepared, notify notice.Func) *Submission {
+	sendBadInputs(prepared, notify)
+	return &Submission{load: consignmentOf(s, prepared), Total: prepared.Total, notify: notify}
 }
 
 // Close releases the inputs.
@@ -224,7 +235,7 @@ func (s *Submission) fed() (id batch.ID, total int64) {
 func (s *Submission) Compiled() *spec.Compiled { return s.load.compiled }
 
 // CheckTools returns an error if no worker offers a tool of the batch. It also does if the batch shares a tool more
-// widely than every worker's operator allows. If no worker is up, it prints a warning instead. It does the same if
+// widely than every worker's operator allows. If no worker is up, it sends a notice instead. It does the same if
 // Redis does not answer; Submit waits for Redis.
 func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) error {
 	for _, stage := range []*spec.Compiled{s.load.compiled, s.load.planner} {
@@ -246,7 +257,7 @@ func (s *Submission) checkTools(ctx context.Context, store *statestore.Store, co
 	workers, err := store.Workers(ctx)
 	workers = batch.Live(workers)
 	if err != nil || len(workers) == 0 {
-		s.console.Say("warning: no worker is up, so the tools of the spec cannot be checked:  " + strings.Join(wanted, ", "))
+		s.notify.Send(notice.ToolsUnknown, "no worker is up, so the tools of the spec cannot be checked:  %s", strings.Join(wanted, ", "))
 		return nil
 	}
 	var offered []string
@@ -262,7 +273,7 @@ func (s *Submission) checkTools(ctx context.Context, store *statestore.Store, co
 		return &UsageError{err}
 	}
 	if !able {
-		s.console.Say("warning: no single worker offers all tools of the spec, so the batch waits for one that does:  " + strings.Join(wanted, ", "))
+		s.notify.Send(notice.ToolsSplit, "no single worker offers all tools of the spec, so the batch waits for one that does:  %s", strings.Join(wanted, ", "))
 	}
 	return nil
 }
@@ -332,9 +343,9 @@ func (s *Submission) SubmitOnce(ctx context.Context, store *statestore.Store, ke
 
 // submit creates the batch with the ID that book returns, and feeds it.
 func (s *Submission) submit(ctx context.Context, store *statestore.Store, book func(fresh batch.ID) (batch.ID, error)) error {
-	s.store, s.patience = store, patience{store: store, say: s.console.Say}
+	s.store, s.wait = store, outage.Wait{Store: store, Notify: s.notify}
 	if s.durable {
-		err := s.patience.do(ctx, func() error { return store.DurableNow(ctx) })
+		err := s.wait.Do(ctx, func() error { return store.DurableNow(ctx) })
 		if errors.Is(err, statestore.ErrNotDurable) {
 			return usagef("--durable: %w", err)
 		}
@@ -345,34 +356,48 @@ func (s *Submission) submit(ctx context.Context, store *statestore.Store, book f
 	if err := s.begin(ctx, book); err != nil {
 		return err
 	}
-	err := s.feedAll(ctx)
-	if err == nil && s.durable {
-		return s.settle(ctx)
+	if err := s.feedAll(ctx); err != nil {
+		return s.partError(err, false)
+	}
+	if s.durable {
+		return s.partError(s.awaitDurable(ctx), true)
+	}
+	if s.reuse != nil {
+		s.notify.Send(notice.Reused, "%s", s.reuse.summary(s.Total))
+	}
+	return nil
+}
+
+// PartError reports that a submission ended before all its jobs were submitted, or before they were safe. The submitted jobs
+// run, and the same submission again submits the rest.
+type PartError struct {
+	Batch      batch.ID
+	Stage      batch.ID // the batch that was fed: Batch, or its planner
+	Fed, Total int64    // jobs of Stage that are submitted, and all of them
+	Unsafe     bool     // all are submitted, but Redis did not confirm that they survive its loss
+	Err        error
+}
+
+func (e *PartError) Error() string { return e.Err.Error() }
+func (e *PartError) Unwrap() error { return e.Err }
+
+func (s *Submission) partError(err error, unsafe bool) error {
+	if err == nil || !unsafe && errors.Is(err, ErrJobsFailed) {
+		return err
 	}
 	id, total := s.fed()
-	switch {
-	case err == nil && s.reuse != nil:
-		s.console.Say(s.reuse.summary(s.Total))
-	case err == nil, errors.Is(err, ErrJobsFailed):
-	case errors.Is(err, spec.ErrInputsChanged):
-		s.console.Say(fmt.Sprintf("%s of %s jobs of batch %s are submitted, made from the earlier inputs; `coordinator cancel %s` stops it",
-			count(s.Fed), count(total), id, s.ID))
-	default:
-		s.console.Say(fmt.Sprintf("stopped: %s of %s jobs of batch %s are submitted, and run. The same command again submits the rest; `coordinator cancel %s` stops it.",
-			count(s.Fed), count(total), id, s.ID))
-	}
-	return err
+	return &PartError{Batch: s.ID, Stage: id, Fed: s.Fed, Total: total, Unsafe: unsafe, Err: err}
 }
 
 // durableWithin limits the wait for replicas and disks.
 const durableWithin = 30 * time.Second
 
-// settle waits until the batch survives a loss of its server. It feeds jobs again that a failover lost meanwhile.
-func (s *Submission) settle(ctx context.Context) error {
+// awaitDurable waits until the batch survives a loss of its server. It feeds jobs again that a failover lost meanwhile.
+func (s *Submission) awaitDurable(ctx context.Context) error {
 	where := ""
 	id, total := s.fed()
 	durable := func() error {
-		return s.patience.do(ctx, func() (err error) {
+		return s.wait.Do(ctx, func() (err error) {
 			where, err = s.store.Durable(ctx, id, total, durableWithin)
 			return err
 		})
@@ -385,18 +410,16 @@ func (s *Submission) settle(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		s.console.Say(fmt.Sprintf("all %s jobs of batch %s are submitted, and run, but Redis has not confirmed that they are safe.  "+
-			"The same command again waits on; `coordinator cancel %s` stops it.", count(total), id, s.ID))
 		return err
 	}
-	s.console.Say(fmt.Sprintf("batch %s is safe: %s", s.ID, where))
+	s.notify.Send(notice.Durable, "batch %s is safe: %s", s.ID, where)
 	return nil
 }
 
 // begin finds the batch to resume, or creates one.
 func (s *Submission) begin(ctx context.Context, book func(fresh batch.ID) (batch.ID, error)) error {
 	fresh := statestore.NewID(time.Now())
-	err := s.patience.do(ctx, func() (err error) {
+	err := s.wait.Do(ctx, func() (err error) {
 		s.ID, err = book(fresh)
 		return err
 	})
@@ -404,19 +427,19 @@ func (s *Submission) begin(ctx context.Context, book func(fresh batch.ID) (batch
 		return err
 	}
 	s.load.sorted = s.sorted != nil
-	err = s.patience.do(ctx, func() error { return create(ctx, s.store, s.ID, s.load) })
+	err = s.wait.Do(ctx, func() error { return create(ctx, s.store, s.ID, s.load) })
 	if err != nil || s.ID == fresh {
 		return err
 	}
 	id, total := s.fed()
 	var info batch.Info
-	err = s.patience.do(ctx, func() error {
+	err = s.wait.Do(ctx, func() error {
 		info, err = s.store.Info(ctx, id)
 		return err
 	})
 	s.Fed, s.whole = info.Counts.Fed, info.Counts.Total == total
 	if err == nil {
-		s.console.Say(fmt.Sprintf("resuming batch %s: %s of %s jobs are already submitted", s.ID, count(s.Fed), count(total)))
+		s.notify.Send(notice.Resumed, "resuming batch %s: %s of %s jobs are already submitted", s.ID, count(s.Fed), count(total))
 	}
 	return err
 }
@@ -452,7 +475,7 @@ func (s *Submission) Announced(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.patience.do(ctx, func() error { return s.store.Announced(ctx, fingerprint, s.ID) })
+	return s.wait.Do(ctx, func() error { return s.store.Announced(ctx, fingerprint, s.ID) })
 }
 
 func (s *Submission) feedAll(ctx context.Context) error {
@@ -471,7 +494,7 @@ func (s *Submission) feedAll(ctx context.Context) error {
 		if place <= s.Fed {
 			continue
 		}
-		err = s.patience.do(ctx, func() error {
+		err = s.wait.Do(ctx, func() error {
 			s.Fed, err = s.store.FeedSorted(ctx, id, from, chunk.indexes, chunk.payloads)
 			return err
 		})
@@ -480,7 +503,7 @@ func (s *Submission) feedAll(ctx context.Context) error {
 		}
 		ring()
 	}
-	err := s.patience.do(ctx, func() error {
+	err := s.wait.Do(ctx, func() error {
 		_, err := s.store.Seal(ctx, id, total)
 		return err
 	})

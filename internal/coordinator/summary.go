@@ -92,13 +92,13 @@ func (s Summary) String() string {
 func largest(t batch.Times, wallMS int64) string {
 	parts := t.Parts()
 	slices.SortStableFunc(parts, func(a, b batch.Part) int { return cmp.Compare(b.MS, a.MS) })
-	said := make([]string, 0, 3)
+	list := make([]string, 0, 3)
 	for _, p := range parts[:3] {
 		if p.MS*100 >= wallMS {
-			said = append(said, percent(p.MS, wallMS)+" "+partNames[p.Name])
+			list = append(list, percent(p.MS, wallMS)+" "+partNames[p.Name])
 		}
 	}
-	return strings.Join(said, "   ")
+	return strings.Join(list, "   ")
 }
 
 // failures lists the types of errors, most frequent first, and the first messages.

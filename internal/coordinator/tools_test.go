@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -26,18 +27,18 @@ func TestRunWithAToolsFile(t *testing.T) {
 		Spec: returns + "batch.yaml", ToolsFile: returns + "tools.yaml", ToolsRoot: "../..", Format: "jsonl",
 		Getenv: func(string) string { return "" }, Logger: slog.New(slog.DiscardHandler), Stdin: strings.NewReader(""),
 	}
-	require.NoError(t, Run(t.Context(), o, NewConsole(&out, &said)), said.String())
+	require.NoError(t, RunHere(t.Context(), o, nil, NewConsole(&out, &said)), said.String())
 	assert.Equal(t, 6, strings.Count(out.String(), `"status":"ok"`), out.String())
 	assert.Contains(t, said.String(), "asked 12   executed 7", "six jobs read one file and look up six orders")
 	assert.Regexp(t, `read_file: asked 6   executed 1   shared \d   cached \d   failed 0   P50 \S+ P75 \S+ P99 \S+\n`, said.String())
 	assert.Regexp(t, `order_record: asked 6   executed 6   shared 0   cached 0   failed 0   P50 \S+ P75 \S+ P99 \S+\n`, said.String())
 
 	o.ToolsFile = ""
-	err := Run(t.Context(), o, NewConsole(&out, &said))
+	err := RunHere(t.Context(), o, nil, NewConsole(&out, &said))
 	require.ErrorContains(t, err, "the spec asks for the tool order_record; there are: grep_files, http_get, list_files, read_file")
 	assert.Equal(t, ExitUsage, ExitStatus(t.Context(), err))
 	o.ToolsFile = returns + "batch.yaml"
-	err = Run(t.Context(), o, NewConsole(&out, &said))
+	err = RunHere(t.Context(), o, nil, NewConsole(&out, &said))
 	require.ErrorContains(t, err, `batch.yaml:3: field name: unknown field`)
 	assert.Equal(t, ExitUsage, ExitStatus(t.Context(), err))
 }
@@ -48,13 +49,14 @@ func TestSubmitRefusesToolsThatNoWorkerOffers(t *testing.T) {
 	store, err := statestore.Open(t.Context(), url, statestore.Options{})
 	require.NoError(t, err)
 	defer store.Close()
-	var out, said bytes.Buffer
-	s, err := Prepare(t.Context(), SubmitOptions{Spec: returns + "batch.yaml", ToolsRoot: "../..", Stdin: strings.NewReader("")}, NewConsole(&out, &said))
+	var codes []notice.Code
+	s, err := Prepare(t.Context(), SubmitOptions{Spec: returns + "batch.yaml", ToolsRoot: "../..", Stdin: strings.NewReader(""),
+		Notify: func(n notice.Notice) { codes = append(codes, n.Code) }})
 	require.NoError(t, err)
 	defer s.Close()
 
 	require.NoError(t, s.CheckTools(t.Context(), store))
-	assert.Contains(t, said.String(), "warning: no worker is up")
+	assert.Equal(t, []notice.Code{notice.ToolsUnknown}, codes)
 
 	register := func(id string, tools ...string) {
 		require.NoError(t, store.Register(t.Context(), batch.WorkerRecord{ID: id, Consumer: id, Tools: tools}, time.Minute))
@@ -65,11 +67,11 @@ func TestSubmitRefusesToolsThatNoWorkerOffers(t *testing.T) {
 	assert.Equal(t, ExitUsage, ExitStatus(t.Context(), err))
 	register("b", "order_record")
 	require.NoError(t, s.CheckTools(t.Context(), store))
-	assert.Contains(t, said.String(), "warning: no single worker offers all tools")
-	said.Reset()
+	assert.Equal(t, []notice.Code{notice.ToolsUnknown, notice.ToolsSplit}, codes)
+	codes = nil
 	register("c", "read_file", "order_record")
 	require.NoError(t, s.CheckTools(t.Context(), store))
-	assert.Empty(t, said.String())
+	assert.Empty(t, codes)
 }
 
 func TestSpecMayNarrowToolSharingButNotWidenIt(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/text/width"
 
+	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -52,7 +53,7 @@ func (v view) head() []piece {
 	out := []piece{{bold, v.Name}}
 	if v.Total > 0 {
 		// The bar takes the rest of the line.
-		full := strings.Count(v.Bar(barWidth(v.width)), "#")
+		full := strings.Count(bar(v.Progress, barWidth(v.width)), "#")
 		empty := barWidth(v.width) - full
 		out = append(out, piece{"", "  "}, piece{green, strings.Repeat("━", full)}, piece{dim, strings.Repeat("─", empty)},
 			piece{"", fmt.Sprintf("  %s/%s  %s", count(c.Finished()), count(v.Total), percent(c.Finished(), v.Total))})
@@ -97,7 +98,7 @@ func (v view) counts() []piece {
 
 // lastOf formats a result as one line.
 func lastOf(r batch.Result) []piece {
-	colour, says := green, string(r.Output)
+	colour, text := green, string(r.Output)
 	switch r.Status {
 	case batch.StatusFailed:
 		colour = red
@@ -105,11 +106,11 @@ func lastOf(r batch.Result) []piece {
 		colour = yellow
 	}
 	if r.Error != nil {
-		says = string(r.Error.Type) + ": " + r.Error.Message
+		text = string(r.Error.Type) + ": " + r.Error.Message
 	}
 	return []piece{
 		{dim, fmt.Sprintf("%-8s ", r.JobID)}, {colour, fmt.Sprintf("%-9s", r.Status)},
-		{dim, fmt.Sprintf("%6s  ", ms(r.WallMS))}, {"", firstLine(says, 300)},
+		{dim, fmt.Sprintf("%6s  ", human.MS(r.WallMS))}, {"", firstLine(text, 300)},
 	}
 }
 

@@ -3,8 +3,10 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -19,14 +21,14 @@ type newestReader interface {
 
 // Watch shows the progress of a batch until the batch or ctx is done. It reads only the results that it shows.
 func Watch(ctx context.Context, s Source, id batch.ID, con *Console) error {
-	patience := patience{store: s, say: con.Say}
+	wait := outage.Wait{Store: s, Notify: con.Notify}
 	stop := watchStore(ctx, s, id, con)
 	defer stop()
 	latest, _ := s.(newestReader)
 	var noted int64
 	for {
 		var info batch.Info
-		err := patience.do(ctx, func() (err error) {
+		err := wait.Do(ctx, func() (err error) {
 			info, err = s.Info(ctx, id)
 			return err
 		})
@@ -41,7 +43,7 @@ func Watch(ctx context.Context, s Source, id batch.ID, con *Console) error {
 				return err
 			}
 		}
-		if err := sleep(ctx, watchEvery); err != nil {
+		if err := outage.Sleep(ctx, watchEvery); err != nil {
 			con.Say(fmt.Sprintf("interrupted: batch %s continues without this command", id))
 			return err
 		}
@@ -63,4 +65,31 @@ func noteNewest(ctx context.Context, s newestReader, id batch.ID, after int64, c
 		after = e.Cursor
 	}
 	return after, err
+}
+
+// lookTimeout limits one read of the counts for the progress line.
+const lookTimeout = 2 * time.Second
+
+// watchStore shows progress until stop is called. stop waits until the display has ended.
+func watchStore(ctx context.Context, s Source, id batch.ID, con *Console) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var shown sync.WaitGroup
+	workers, _ := s.(workerLister)
+	serving := &serving{workers: workers, notify: con.Notify}
+	shown.Go(func() {
+		con.watch(ctx, func(ctx context.Context) (Progress, error) {
+			ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+			defer cancel()
+			info, err := s.Info(ctx, id)
+			p := progressOf(info)
+			if err == nil {
+				p.Pause = serving.look(ctx, time.Now(), info)
+			}
+			return p, err
+		})
+	})
+	return func() {
+		cancel()
+		shown.Wait()
+	}
 }

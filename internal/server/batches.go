@@ -51,7 +51,7 @@ func eta(info batch.Info, state batch.BatchState, rate float64) float64 {
 }
 
 func (s *Server) newest(ctx context.Context, n int) (Batches, error) {
-	infos, err := coordinator.List(ctx, s.store, n)
+	infos, err := coordinator.On(s.store, nil).List(ctx, n)
 	if err != nil {
 		return Batches{}, err
 	}
@@ -64,7 +64,7 @@ func (s *Server) newest(ctx context.Context, n int) (Batches, error) {
 }
 
 func (s *Server) view(ctx context.Context, id batch.ID) (BatchView, error) {
-	report, err := coordinator.Status(ctx, s.store, id)
+	report, err := coordinator.On(s.store, nil).Status(ctx, id)
 	if err != nil {
 		return BatchView{}, err
 	}
@@ -110,7 +110,7 @@ func (s *Server) batchOf(ctx context.Context, r *http.Request) (batch.ID, error)
 	if err != nil {
 		return "", problem(http.StatusNotFound, "not-found", "%s", err)
 	}
-	return id, coordinator.Find(ctx, s.store, id)
+	return id, coordinator.On(s.store, nil).Find(ctx, id)
 }
 
 // number parses a number in the query and checks its range. It returns otherwise if the parameter is missing.

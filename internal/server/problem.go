@@ -18,7 +18,7 @@ type Problem struct {
 	Type   string    `json:"type" jsonschema:"a stable name, urn:batchagent:problem:NAME"`
 	Title  string    `json:"title"`
 	Status int       `json:"status"`
-	Detail string    `json:"detail" jsonschema:"the message that the command line prints"`
+	Detail string    `json:"detail" jsonschema:"what is wrong and how to fix it"`
 	Errors []Mistake `json:"errors,omitempty" jsonschema:"each mistake of a spec or its inputs"`
 
 	retryAfter int // seconds; 0 means no header
@@ -70,14 +70,14 @@ func problemOf(ctx context.Context, err error) *Problem {
 	case errors.Is(err, coordinator.ErrJobsFailed):
 		return problem(http.StatusConflict, "conflict", "%s", text)
 	}
-	switch coordinator.ExitStatus(context.Background(), err) {
-	case coordinator.ExitUsage:
-		p := problem(http.StatusBadRequest, "invalid", "%s", text)
-		p.Errors = mistakes(err)
-		return p
-	case coordinator.ExitUnreachable:
+	switch {
+	case coordinator.IsUnreachable(err):
 		p := problem(http.StatusServiceUnavailable, "unreachable", "%s", text)
 		p.retryAfter = 5
+		return p
+	case coordinator.IsUsage(err):
+		p := problem(http.StatusBadRequest, "invalid", "%s", text)
+		p.Errors = mistakes(err)
 		return p
 	}
 	if errors.Is(err, context.DeadlineExceeded) {

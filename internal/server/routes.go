@@ -1,11 +1,13 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
 
 	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 // route is one address of the server.
@@ -77,7 +79,7 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/batches/{batch}", s.status, &operation{id: "status", summary: "Progress and workers of a batch",
 			answers: []answer{{status: 200, text: "the batch", body: BatchView{}}}}},
 		{"DELETE /api/v1/batches/{batch}", s.remove, &operation{id: "remove", summary: "Remove a batch that is done, with its results",
-			answers: []answer{{status: 200, text: "the batch was removed", body: Said{}}}}},
+			answers: []answer{{status: 200, text: "the batch was removed", body: RemoveAnswer{}}}}},
 		{"GET /api/v1/batches/{batch}/results", s.results, &operation{id: "results", summary: "Read results, one JSON object per line",
 			text: "The lines are those of `coordinator results`, in the order in which jobs ended. A batch is read to its end when an answer is empty and Batchagent-Phase is DONE.",
 			params: append(resultParams,
@@ -102,21 +104,21 @@ func (s *Server) routes() []route {
 			answers: []answer{{status: 200, text: "the job", body: JobView{}}}}},
 		{"POST /api/v1/batches/{batch}/cancel", s.cancel, &operation{id: "cancel", summary: "End a batch: jobs without a result get a cancelled one",
 			answers: []answer{
-				{status: 200, text: "every job has a result", body: Said{}},
-				{status: 202, text: "the batch is cancelled, and its last jobs are still ending", body: Said{}},
+				{status: 200, text: "every job has a result", body: CancelAnswer{}},
+				{status: 202, text: "the batch is cancelled, and its last jobs are still ending", body: CancelAnswer{}},
 			}}},
 		{"POST /api/v1/batches/{batch}/retry", s.retry, &operation{id: "retry", summary: "Run the failed jobs of a batch again",
-			answers: []answer{{status: 200, text: "the failed jobs are queued", body: Said{}}}}},
+			answers: []answer{{status: 200, text: "the failed jobs are queued", body: RetryAnswer{}}}}},
 		{"GET /api/v1/batches/{batch}/explanation", s.explain, &operation{id: "explain", summary: "Where a batch's time went, and its bottleneck",
 			text:    "It sums up the times in the results that Redis still has. For a large batch this takes some seconds.",
 			answers: []answer{{status: 200, text: "the explanation", body: coordinator.Explanation{}}}}},
 		{"PUT /api/v1/batches/{batch}/budget", s.budget, &operation{id: "budget", summary: "Set the budget of a batch; a paused batch resumes",
 			body:    map[string]any{"application/json": Budget{}},
-			answers: []answer{{status: 200, text: "the budget is set", body: Said{}}}}},
+			answers: []answer{{status: 200, text: "the budget is set", body: BudgetAnswer{}}}}},
 		{"POST /api/v1/batches/{batch}/jobs/{index}/resolve", s.resolve, &operation{id: "resolve", summary: "Report how a call with side effects ended, and resume its job",
 			text:    "For a job that failed as EffectUnknown while a tool with `on_unknown: ask` ran.",
 			body:    map[string]any{"application/json": Resolution{}},
-			answers: []answer{{status: 200, text: "the call is resolved", body: Said{}}}}},
+			answers: []answer{{status: 200, text: "the call is resolved", body: ResolveAnswer{}}}}},
 		{"GET /api/v1/workers", s.listWorkers, &operation{id: "workers", summary: "List the workers that are alive",
 			answers: []answer{{status: 200, text: "the workers", body: Workers{}}}}},
 		{"GET /api/v1/tools", s.listTools, &operation{id: "tools", summary: "List the tools that workers offer",
@@ -134,8 +136,14 @@ func (s *Server) routes() []route {
 		{"GET /live/batches/{batch}/jobs/{index}", s.live(jobPage), nil},
 		{"GET /live/workers", s.live(workersPage), nil},
 		{"GET /live/tools", s.live(toolsPage), nil},
-		{"POST /batches/{batch}/cancel", s.button(s.cancelBatch), nil},
-		{"POST /batches/{batch}/retry", s.button(s.retryBatch), nil},
+		{"POST /batches/{batch}/cancel", s.button(func(ctx context.Context, id batch.ID) error {
+			_, err := s.cancelBatch(ctx, id)
+			return err
+		}), nil},
+		{"POST /batches/{batch}/retry", s.button(func(ctx context.Context, id batch.ID) error {
+			_, err := coordinator.On(s.store, nil).Retry(ctx, id)
+			return err
+		}), nil},
 		{"GET /login", s.loginPage, nil},
 		{"POST /login", s.login, nil},
 		{"POST /logout", s.logout, nil},

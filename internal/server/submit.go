@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -34,9 +35,9 @@ const (
 
 // Submitted is the answer to a submission.
 type Submitted struct {
-	ID       batch.ID `json:"id"`
-	Total    int64    `json:"total" jsonschema:"jobs of the batch; 0 if a plan makes them"`
-	Messages []string `json:"messages" jsonschema:"warnings, as the command line would print them"`
+	ID      batch.ID        `json:"id"`
+	Total   int64           `json:"total" jsonschema:"jobs of the batch; 0 if a plan makes them"`
+	Notices []notice.Notice `json:"notices" jsonschema:"warnings about the spec, its inputs and its tools"`
 }
 
 func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
@@ -60,8 +61,8 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	con, said := listened()
-	sub, err := coordinator.Receive(r.Context(), sent, con)
+	n := &notices{}
+	sub, err := coordinator.Receive(r.Context(), sent, n.add)
 	if err != nil {
 		return err
 	}
@@ -86,7 +87,7 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.log.Info("batch submitted", "batch", sub.ID, "jobs", sub.Total, "again", before)
 	w.Header().Set("Location", "/api/v1/batches/"+string(sub.ID))
-	return reply(w, status, Submitted{ID: sub.ID, Total: sub.Total, Messages: said.lines()})
+	return reply(w, status, Submitted{ID: sub.ID, Total: sub.Total, Notices: n.all()})
 }
 
 // receive reads the part of the body before the inputs. The inputs are read later.

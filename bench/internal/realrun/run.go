@@ -154,7 +154,7 @@ func (r Run) submitAndFollow(ctx context.Context, store *statestore.Store) (batc
 	}
 	var out, said bytes.Buffer
 	con := coordinator.NewConsole(&out, &said)
-	sub, err := coordinator.Prepare(ctx, coordinator.SubmitOptions{Spec: spec, ToolsRoot: dir, Stdin: strings.NewReader("")}, con)
+	sub, err := coordinator.Prepare(ctx, coordinator.SubmitOptions{Spec: spec, ToolsRoot: dir, Stdin: strings.NewReader(""), Notify: con.Notify})
 	if err != nil {
 		return "", err
 	}

@@ -8,19 +8,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
-
-// onWrite is called with each write.
-type onWrite func(string)
-
-func (f onWrite) Write(p []byte) (int, error) {
-	f(string(p))
-	return len(p), nil
-}
 
 // A command on a batch also reaches its stages if Redis does not answer at first.
 func TestCancelAndRemoveReachStagesAfterOutage(t *testing.T) {
@@ -34,20 +27,24 @@ func TestCancelAndRemoveReachStagesAfterOutage(t *testing.T) {
 	require.NoError(t, create(t.Context(), s, id, consignment{compiled: compiled, reduce: compiled}))
 
 	away := 0
-	back := NewConsole(onWrite(func(string) {}), onWrite(func(said string) {
-		if strings.Contains(said, "does not answer") {
+	c := On(s, func(n notice.Notice) {
+		if n.Code == notice.Outage && strings.Contains(n.Text, "does not answer") {
 			away++
 			assert.NoError(t, redis.Restart())
 		}
-	}))
+	})
 	redis.Close()
-	require.NoError(t, Cancel(t.Context(), s, id, back))
+	out, err := c.Cancel(t.Context(), id)
+	require.NoError(t, err)
+	assert.Equal(t, id.Reducer(), out.Stages[0].Batch)
 	phase, err := s.Phase(t.Context(), id.Reducer())
 	require.NoError(t, err)
 	assert.Equal(t, batch.Done, phase)
 
 	redis.Close()
-	require.NoError(t, Remove(t.Context(), s, id, back))
+	removed, err := c.Remove(t.Context(), id)
+	require.NoError(t, err)
+	assert.Equal(t, []batch.ID{id.Reducer(), id}, removed)
 	_, err = s.Phase(t.Context(), id.Reducer())
 	require.ErrorIs(t, err, statestore.ErrNotFound)
 	assert.Equal(t, 2, away)

@@ -14,8 +14,8 @@ import (
 // ExplainTimeout limits the time to sum up a batch's results.
 const ExplainTimeout = 2 * time.Minute
 
-// maxSaying limits the body of a command. The longest field is the result of a call for the model.
-const maxSaying = 1 << 20
+// maxCommand limits the body of a command. The longest field is the result of a call for the model.
+const maxCommand = 1 << 20
 
 // Budget is a new budget of a batch.
 type Budget struct {
@@ -27,7 +27,21 @@ type Budget struct {
 type Resolution struct {
 	Outcome string `json:"outcome" jsonschema:"done: the call had its effect; failed: it had none; again: run it once more"`
 	Result  string `json:"result,omitempty" jsonschema:"the call's result for the model; if empty, a sentence with the outcome"`
-	Call    string `json:"call,omitempty" jsonschema:"place of the call, for example 2.0 for the first one of turn 2; if empty, the only call"`
+	Call    string `json:"call,omitempty" jsonschema:"the call, for example 2.0 for the first one of turn 2; if empty, the only call"`
+}
+
+// BudgetAnswer is the answer to a new budget.
+type BudgetAnswer struct {
+	Change
+	Budget batch.Budget `json:"budget"`
+	Used   batch.Budget `json:"used"`
+	Paused bool         `json:"paused" jsonschema:"the new budget is used up too"`
+}
+
+// ResolveAnswer is the answer to a resolution.
+type ResolveAnswer struct {
+	Change
+	Outcome coordinator.Resolved `json:"outcome"`
 }
 
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
@@ -42,8 +56,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	con, _ := listened()
-	e, err := coordinator.Explain(ctx, s.store, id, con)
+	e, err := coordinator.Explain(ctx, coordinator.On(s.store, nil), id, nil)
 	if err != nil {
 		return err
 	}
@@ -52,30 +65,31 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) budget(w http.ResponseWriter, r *http.Request) error {
 	var b Budget
-	if err := said(w, r, &b); err != nil {
+	if err := decode(w, r, &b); err != nil {
 		return err
 	}
-	return s.control(w, r, func(ctx context.Context, id batch.ID) (*sentences, error) {
-		con, said := listened()
-		return said, coordinator.SetBudget(ctx, s.store, id, batch.Budget{Tokens: b.Tokens, USD: b.USD}, con)
+	return s.control(w, r, func(ctx context.Context, id batch.ID) (int, any, error) {
+		c, n := s.cluster()
+		info, err := c.SetBudget(ctx, id, batch.Budget{Tokens: b.Tokens, USD: b.USD})
+		return http.StatusOK, BudgetAnswer{s.changed(ctx, id, n), info.Budget, info.Used, info.Paused}, err
 	})
 }
 
 func (s *Server) resolve(w http.ResponseWriter, r *http.Request) error {
 	var o Resolution
-	if err := said(w, r, &o); err != nil {
+	if err := decode(w, r, &o); err != nil {
 		return err
 	}
-	return s.control(w, r, func(ctx context.Context, id batch.ID) (*sentences, error) {
-		con, said := listened()
-		return said, coordinator.Resolve(ctx, s.store, id, r.PathValue("index"),
-			coordinator.ResolveOptions{Outcome: o.Outcome, Text: o.Result, Call: o.Call}, con)
+	return s.control(w, r, func(ctx context.Context, id batch.ID) (int, any, error) {
+		c, n := s.cluster()
+		out, err := c.Resolve(ctx, id, r.PathValue("index"), coordinator.Resolution{Outcome: o.Outcome, Text: o.Result, Call: o.Call})
+		return http.StatusOK, ResolveAnswer{s.changed(ctx, id, n), out}, err
 	})
 }
 
-// said decodes a JSON body. Unknown fields are an error, because they would have no effect.
-func said(w http.ResponseWriter, r *http.Request, into any) error {
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxSaying))
+// decode decodes a JSON body. Unknown fields are an error, because they would have no effect.
+func decode(w http.ResponseWriter, r *http.Request, into any) error {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxCommand))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
 		return problem(http.StatusBadRequest, "invalid", "the body must be one JSON object, as /openapi.json describes it: %s", err)
