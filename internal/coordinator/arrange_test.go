@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -244,47 +243,5 @@ func TestReceivedPlansAreSorted(t *testing.T) {
 		}
 		order := fedJobs(t, s, id, rows)
 		assert.Equal(t, grouped, changes(order, rows) == 29)
-	}
-}
-
-// TestRunSortsAndResumes runs a batch, loses half of its results, and runs the rest.
-func TestRunSortsAndResumes(t *testing.T) {
-	t.Parallel()
-	path, rows := shuffledQuestions(t, 20, 8, "")
-	file := filepath.Join(t.TempDir(), "r.jsonl")
-	o := RunOptions{
-		Spec: path, Out: file, Getenv: func(string) string { return "" }, Logger: slog.New(slog.DiscardHandler), Stdin: strings.NewReader(""),
-	}
-	check := func() (order []int64, lines []string) {
-		var out, said bytes.Buffer
-		require.NoError(t, RunHere(t.Context(), o, nil, NewConsole(&out, &said)), said.String())
-		text, err := os.ReadFile(file)
-		require.NoError(t, err)
-		lines = strings.SplitAfter(strings.TrimSpace(string(text)), "\n")
-		for _, line := range lines {
-			var r batch.Result
-			require.NoError(t, json.Unmarshal([]byte(line), &r))
-			require.Equal(t, batch.JobID(r.Index), r.JobID)
-			order = append(order, r.Index)
-		}
-		require.Len(t, order, len(rows))
-		return order, lines
-	}
-	order, lines := check()
-	require.ElementsMatch(t, indexesUpTo(int64(len(rows))), order)
-	first := map[int64]string{}
-	for i, line := range lines {
-		first[order[i]] = strings.TrimSpace(line)
-	}
-	require.NoError(t, os.WriteFile(file, []byte(strings.Join(lines[:len(lines)/2], "")), 0o600))
-	o.Resume = true
-	order, lines = check()
-	require.ElementsMatch(t, indexesUpTo(int64(len(rows))), order)
-	for i, line := range lines {
-		var was, is batch.Result
-		require.NoError(t, json.Unmarshal([]byte(first[order[i]]), &was))
-		require.NoError(t, json.Unmarshal([]byte(line), &is))
-		require.Equal(t, was.Question, is.Question, "job %d has the result of another one", order[i])
-		require.JSONEq(t, string(was.Output), string(is.Output))
 	}
 }

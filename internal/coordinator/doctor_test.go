@@ -14,8 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/batchagent/batchagent/internal/config"
-	"github.com/batchagent/batchagent/pkg/backend"
-	"github.com/batchagent/batchagent/pkg/backend/dial"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
@@ -136,58 +134,12 @@ func TestDoctorWarnsOnlyOfMissingCacheFlag(t *testing.T) {
 	}
 }
 
-func TestServerThatListsNoModels(t *testing.T) {
-	for name, c := range map[string]struct {
-		status int
-		list   string
-		model  string // model in the spec
-		want   string
-		err    string
-	}{
-		"no route":          {404, `{"detail":"Not Found"}`, "m", "m", ""},
-		"a page":            {200, `<html>hi</html>`, "m", "m", ""},
-		"nothing":           {200, `{"data":[]}`, "m", "m", ""},
-		"a list":            {200, `[{"id":"m"}]`, "", "m", ""},
-		"Ollama's tag":      {200, `{"data":[{"id":"m:latest"}]}`, "m", "m:latest", ""},
-		"no name":           {404, ``, "", "", "name one in the spec: model: NAME"},
-		"no key":            {401, `{"error":{"message":"No auth"}}`, "m", "", "answers with an error"},
-		"a server in error": {503, `busy`, "m", "", "answers with an error"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				w.WriteHeader(c.status)
-				_, _ = io.WriteString(w, c.list)
-			}))
-			defer server.Close()
-			m, err := openBackend(t.Context(), "http://"+server.Listener.Addr().String()+"/v1", "--backend", dial.Options{Getenv: func(string) string { return "" }})
-			var model backend.Model
-			if err == nil {
-				defer m.close()
-				model, err = m.model(c.model)
-			}
-			if c.err != "" {
-				require.ErrorContains(t, err, c.err)
-				assert.NotContains(t, err.Error(), "does not answer")
-				return
-			}
-			require.NoError(t, err)
-			assert.Equal(t, c.want, model.ID)
-		})
-	}
-}
-
 func TestSummaryNamesFieldsThatWereLeftOut(t *testing.T) {
 	tally := Tally{}
 	for range 3 {
 		tally.Add(batch.Result{Status: batch.OK, LeftOut: []string{"seed", "temperature"}})
 	}
 	assert.Contains(t, Summary{Tally: tally}.String(), "left out temperature: the model does not take it, so 3 results were made without it")
-}
-
-func TestTooOld(t *testing.T) {
-	for version, old := range map[string]bool{"5.0.7": true, "6.0.16": true, "6.2.0": false, "7.0.15": false, "8.2.1": false, "": false, "dev": false} {
-		assert.Equal(t, old, tooOld(version), version)
-	}
 }
 
 func TestBackendsTable(t *testing.T) {

@@ -45,3 +45,6 @@ func (e *endedJobs) payload(ctx context.Context, index int64) ([]byte, error) {
 	}
 	return spec.EndedPayload(results[0])
 }
+
+// close closes the file.
+func (e *endedJobs) close() { e.past.close() }

@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -53,18 +52,12 @@ func TestExplainFileSumsResults(t *testing.T) {
 		Tools: batch.ToolCounts{Asked: 2, Executed: 1}}, e.Nodes[0])
 	assert.Equal(t, "job-1", e.Slowest[0].JobID)
 
-	var out bytes.Buffer
-	require.NoError(t, WriteExplanation(&out, e))
-	for _, want := range []string{"b_1\n", "25% of 200 prompt tokens", "sharing    1.20x", "queued     2.0s a job on average", "decode                  86% ##########################     8.6s", "bound by   decode", "job-1          9.0s   8.0s decode   on node-1", "node-2  1 "} {
-		assert.Contains(t, out.String(), want)
-	}
-
 	require.NoError(t, os.WriteFile(path, []byte("name: spec\n"), 0o600))
 	_, err = ExplainFile(path)
 	assert.ErrorContains(t, err, "--results: ")
-	assert.Equal(t, ExitUsage, ExitStatus(t.Context(), err))
+	assert.True(t, IsUsage(err))
 	_, err = ExplainFile(filepath.Join(t.TempDir(), "none"))
-	assert.Equal(t, ExitUsage, ExitStatus(t.Context(), err))
+	assert.True(t, IsUsage(err))
 }
 
 func TestExplainListsSlowestJobsFirst(t *testing.T) {
@@ -129,7 +122,7 @@ func TestExplainABatchInRedis(t *testing.T) {
 	_, err = Explain(t.Context(), On(store, nil), "b_01k0000000000000000000000", nil)
 	require.ErrorIs(t, err, statestore.ErrNotFound)
 
-	s, err := Prepare(t.Context(), SubmitOptions{Spec: returns + "batch.yaml", ToolsRoot: "../..", Stdin: strings.NewReader("")})
+	s, err := Prepare(t.Context(), SubmitOptions{Spec: "../../examples/returns/batch.yaml", ToolsRoot: "../..", Stdin: strings.NewReader("")})
 	require.NoError(t, err)
 	defer s.Close()
 	require.NoError(t, s.Submit(t.Context(), store))

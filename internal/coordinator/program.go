@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -193,20 +192,4 @@ func (p *Program) notify(n notice.Notice) {
 		level = slog.LevelWarn
 	}
 	p.Logger.Log(context.Background(), level, n.Text)
-}
-
-// callback is a sink that calls a function with each result once.
-type callback struct {
-	call func(batch.Result) error
-	outcomes
-}
-
-func (c *callback) Write(results []batch.Result, _ [][]byte) error {
-	for _, r := range results {
-		if err := c.call(r); err != nil {
-			return fmt.Errorf("take %s: %w", r.JobID, err)
-		}
-		c.note(r)
-	}
-	return nil
 }

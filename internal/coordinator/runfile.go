@@ -148,7 +148,7 @@ func Run(ctx context.Context, o RunOptions, to Observer) (report Report, err err
 		}
 		r.sink, r.tally = r.file, r.file.Tally()
 		if r.ended != nil {
-			defer r.ended.past.close()
+			defer r.ended.close()
 		}
 	}
 	r.started(model)

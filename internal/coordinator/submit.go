@@ -2,157 +2,17 @@ package coordinator
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
-	"maps"
-	"os/user"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/internal/prefixorder"
-	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
-	"github.com/batchagent/batchagent/pkg/toolpool"
 )
-
-// loadSpec reads and validates a spec and all its inputs. The caller closes the Spec.
-func loadSpec(ctx context.Context, o SubmitOptions) (*spec.Spec, *spec.Prepared, error) {
-	s, err := spec.Load(o.Spec, spec.LoadOptions{ToolsRoot: o.ToolsRoot, Stdin: o.Stdin, Earlier: chained(o.Connect, o.Notify)})
-	if err != nil {
-		return nil, nil, inputError(err)
-	}
-	p, err := compile(ctx, s, o.Owner)
-	if err != nil {
-		_ = s.Close()
-		return nil, nil, err
-	}
-	sendNotes(s, p, o.Notify)
-	return s, p, nil
-}
-
-// sendNotes sends what a spec decided by itself, and what may be wrong with it.
-func sendNotes(s *spec.Spec, p *spec.Prepared, notify notice.Func) {
-	for _, note := range p.Notes {
-		notify.Send(notice.Spec, "%s", note)
-	}
-	for _, hint := range s.Hints {
-		notify.Send(notice.SpecHint, "%s", hint)
-	}
-}
-
-// compile reads all inputs. A non-empty owner overrides the spec's. Without either, the owner is the user of the
-// operating system.
-func compile(ctx context.Context, s *spec.Spec, owner string) (*spec.Prepared, error) {
-	p, err := s.Prepare(ctx)
-	if err != nil {
-		return nil, inputError(err)
-	}
-	switch {
-	case owner != "":
-		p.Jobs.Owner = owner
-	case p.Jobs.Owner == "":
-		if u, err := user.Current(); err == nil {
-			p.Jobs.Owner = u.Username
-		}
-	}
-	ownStages(p.Jobs, p.Planner, p.Reducer)
-	return p, nil
-}
-
-// ownStages copies the owner of a batch to its stages. Nil stages are skipped.
-func ownStages(of *spec.Compiled, stages ...*spec.Compiled) {
-	for _, stage := range stages {
-		if stage != nil {
-			stage.Owner = of.Owner
-		}
-	}
-}
-
-// sendBadInputs sends the number of inputs that no job can use.
-func sendBadInputs(p *spec.Prepared, notify notice.Func) {
-	if p.BadCount > 0 {
-		notify.Send(notice.BadInputs, "%s cannot be used and will fail as BadInput; the first is %s: %s",
-			plural(p.BadCount, "input", "inputs"), p.Bad[0].Where, p.Bad[0].Bad)
-	}
-}
-
-// inputError marks an error as the user's: nothing was submitted.
-func inputError(err error) error {
-	if IsUsage(err) {
-		return err
-	}
-	return &UsageError{err}
-}
-
-func headerOf(id batch.ID, c *spec.Compiled) batch.Header {
-	return batch.Header{
-		ID: id, Name: c.Name, Owner: c.Owner, Priority: c.Priority, Model: c.Model, AnyModel: c.AnyModel, Tools: c.Tools,
-		MaxAttempts: c.MaxAttempts, TTL: c.TTL, Budget: c.BatchBudget, Prices: c.Prices,
-	}
-}
-
-// createTries limits the attempts to create a batch. Each failover loses a stage at most once.
-const createTries = 5
-
-// create creates the reducer of a batch, the batch, and its planner, each if it exists. It starts over if a failover
-// lost one of them meanwhile. It is idempotent.
-func create(ctx context.Context, s *statestore.Store, id batch.ID, c consignment) (err error) {
-	for range createTries {
-		if err = createOnce(ctx, s, id, c); !errors.Is(err, statestore.ErrNotFound) {
-			return err
-		}
-	}
-	return err
-}
-
-func createOnce(ctx context.Context, s *statestore.Store, id batch.ID, c consignment) error {
-	header := headerOf(id, c.compiled)
-	header.Sorted = c.sorted
-	header.Plan, header.Reduce = c.planner != nil, c.reduce != nil
-	if c.reduce != nil {
-		c := *c.reduce
-		c.Reduces = id
-		if err := createOne(ctx, s, headerOf(id.Reducer(), &c), &c); err != nil {
-			return err
-		}
-	}
-	if err := createOne(ctx, s, header, c.compiled); err != nil || c.planner == nil {
-		return err
-	}
-	planner := *c.planner
-	planner.Plans = id
-	return createOne(ctx, s, headerOf(id.Planner(), &planner), &planner)
-}
-
-func createOne(ctx context.Context, s *statestore.Store, h batch.Header, compiled *spec.Compiled) error {
-	text, err := json.Marshal(compiled)
-	if err != nil {
-		return fmt.Errorf("encode the plan of batch %s: %w", h.ID, err)
-	}
-	return s.Create(ctx, h, text)
-}
-
-// SubmitOptions configure a submission.
-type SubmitOptions struct {
-	Spec      string // path
-	Owner     string // defaults to the spec's owner, then the user of the operating system
-	ToolsRoot string // directory of globbed inputs for the workers' read_file
-	Reuse     string // take results of an earlier batch: a batch ID, [ReuseOwner], or a results file; "" runs every job
-	Durable   bool   // make Submit wait until the batch survives a loss of its Redis server
-	Stdin     io.Reader
-	// Connect opens Redis for a spec that takes another batch's results as inputs. It may be called several times and must
-	// return the same store, which the caller closes. If it is nil, such a spec is an error.
-	Connect func(context.Context) (*statestore.Store, error)
-	Notify  notice.Func // receives warnings, now and during [Submission.Submit]
-}
 
 // Submission is a batch in submission.
 type Submission struct {
@@ -170,45 +30,6 @@ type Submission struct {
 	reuse     *rowReuse // nil before
 	arranged  bool
 	sorted    *prefixorder.Sorter // nil feeds the jobs in the order of the inputs
-}
-
-// consignment is the content of a submission: the plans, and the jobs, which can be read repeatedly.
-type consignment struct {
-	compiled    *spec.Compiled
-	planner     *spec.Compiled // makes the jobs; nil if they are known
-	reduce      *spec.Compiled // reduces the results; nil without a reduction
-	total       int64
-	sorted      bool // the jobs are fed in another order than that of the inputs
-	payloads    func(context.Context) iter.Seq2[[]byte, error]
-	openings    func() []string        // of the prompts of some jobs, see [spec.Compiled.Opening]
-	fingerprint func() (string, error) // equal for the same spec over the same inputs
-	close       func() error
-	prepared    *spec.Prepared // nil if the spec was sent compiled
-}
-
-func consignmentOf(s *spec.Spec, p *spec.Prepared) consignment {
-	return consignment{
-		compiled: p.Jobs, planner: p.Planner, reduce: p.Reducer, total: p.Total, payloads: p.Payloads, openings: p.Openings, fingerprint: p.Fingerprint,
-		close: s.Close, prepared: p,
-	}
-}
-
-// Prepare validates the spec and all its inputs and submits nothing. It needs Redis only if the inputs are in Redis.
-// The caller closes the Submission.
-func Prepare(ctx context.Context, o SubmitOptions) (*Submission, error) {
-	s, prepared, err := loadSpec(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	sub := newSubmission(s, prepared, o.Notify)
-	sub.durable, sub.reuseFrom = o.Durable, o.Reuse
-	return sub, nil
-}
-
-// newSubmission returns the submission of a validated spec. It sends the number of bad inputs.
-func newSubmission(s *spec.Spec, prepared *spec.Prepared, notify notice.Func) *Submission {
-	sendBadInputs(prepared, notify)
-	return &Submission{load: consignmentOf(s, prepared), Total: prepared.Total, notify: notify}
 }
 
 // Close releases the inputs.
@@ -233,71 +54,6 @@ func (s *Submission) fed() (id batch.ID, total int64) {
 
 // Compiled returns the compiled spec without inputs. The caller must not change it.
 func (s *Submission) Compiled() *spec.Compiled { return s.load.compiled }
-
-// CheckTools returns an error if no worker offers a tool of the batch. It also does if the batch shares a tool more
-// widely than every worker's operator allows. If no worker is up, it sends a notice instead. It does the same if
-// Redis does not answer; Submit waits for Redis.
-func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) error {
-	for _, stage := range []*spec.Compiled{s.load.compiled, s.load.planner} {
-		if stage == nil {
-			continue
-		}
-		if err := s.checkTools(ctx, store, stage); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Submission) checkTools(ctx context.Context, store *statestore.Store, compiled *spec.Compiled) error {
-	wanted := compiled.Tools
-	if len(wanted) == 0 {
-		return nil
-	}
-	workers, err := store.Workers(ctx)
-	workers = batch.Live(workers)
-	if err != nil || len(workers) == 0 {
-		s.notify.Send(notice.ToolsUnknown, "no worker is up, so the tools of the spec cannot be checked:  %s", strings.Join(wanted, ", "))
-		return nil
-	}
-	var offered []string
-	able := false
-	for _, w := range workers {
-		offered = append(offered, w.Tools...)
-		able = able || toolset.Missing(wanted, w.Tools) == nil
-	}
-	if err := toolset.Missing(wanted, offered); err != nil {
-		return &UsageError{err}
-	}
-	if err := narrows(compiled, workers); err != nil {
-		return &UsageError{err}
-	}
-	if !able {
-		s.notify.Send(notice.ToolsSplit, "no single worker offers all tools of the spec, so the batch waits for one that does:  %s", strings.Join(wanted, ", "))
-	}
-	return nil
-}
-
-// narrows returns an error if a spec shares a tool more widely than every worker that offers it allows.
-func narrows(compiled *spec.Compiled, workers []batch.WorkerRecord) error {
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(compiled.ToolSettings)) {
-		own := compiled.ToolSettings[name]
-		var refused error
-		for _, w := range workers {
-			s, known := w.Sharing[toolpool.WireName(name)]
-			if !known {
-				continue
-			}
-			t := toolpool.Tool{Name: name, Share: toolpool.Share(s.Share), TTL: s.TTL}
-			if _, _, refused = toolpool.Narrow(t, toolpool.Share(own.Share), own.TTL); refused == nil {
-				break
-			}
-		}
-		errs = append(errs, refused)
-	}
-	return errors.Join(errs...)
-}
 
 // Submit submits the batch. If an earlier submission of the same batch was interrupted, it submits only the missing
 // jobs. It waits through outages of Redis. The batch starts to run with its first jobs.
@@ -442,31 +198,6 @@ func (s *Submission) begin(ctx context.Context, book func(fresh batch.ID) (batch
 		s.notify.Send(notice.Resumed, "resuming batch %s: %s of %s jobs are already submitted", s.ID, count(s.Fed), count(total))
 	}
 	return err
-}
-
-// Send writes the batch in the form that [Receive] reads. The first line has the plans of the batch and its stages;
-// each other line has a job. It does not send a planner's one job.
-func (s *Submission) Send(ctx context.Context, w io.Writer) error {
-	line, err := json.Marshal(struct {
-		Plan    *spec.Compiled `json:"plan"`
-		Planner *spec.Compiled `json:"planner,omitempty"`
-		Reduce  *spec.Compiled `json:"reduce,omitempty"`
-	}{s.load.compiled, s.load.planner, s.load.reduce})
-	if err != nil {
-		return fmt.Errorf("encode the plan: %w", err)
-	}
-	if _, err := w.Write(append(line, '\n')); err != nil || s.load.planner != nil {
-		return err
-	}
-	for payload, err := range s.load.payloads(ctx) {
-		if err != nil {
-			return err
-		}
-		if _, err := w.Write(append(payload, '\n')); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Announced records that the user has the batch's ID: the same spec then creates another batch.
