@@ -6,7 +6,7 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
@@ -46,11 +46,11 @@ type FieldError = spec.FieldError
 type BadInputsError = spec.BadInputsError
 
 // UnreachableError reports that Redis or the model server does not answer.
-type UnreachableError = coordinator.UnreachableError
+type UnreachableError = fault.UnreachableError
 
 // PausedError reports that the batch has used its BatchBudget; its Info has the figures. In this process the batch is over. On a
 // cluster it waits until `coordinator budget` raises the budget. Then run the unchanged program again to collect the results.
-type PausedError = coordinator.PausedError
+type PausedError = fault.PausedError
 
 // maxRaw is the limit of the output in an error, in bytes.
 const maxRaw = 16 << 10

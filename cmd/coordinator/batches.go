@@ -7,13 +7,14 @@ import (
 
 	"github.com/batchagent/batchagent/internal/client"
 	"github.com/batchagent/batchagent/internal/config"
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/fault"
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
 // batches opens the place that the command names: a server, or Redis. The caller closes it.
-func (e *env) batches(c *cli.Context) (coordinator.Batches, error) {
+func (e *env) batches(c *cli.Context) (operation.Batches, error) {
 	if c.String("server") != "" {
 		return e.server(c)
 	}
@@ -21,22 +22,22 @@ func (e *env) batches(c *cli.Context) (coordinator.Batches, error) {
 	if err != nil {
 		return nil, err
 	}
-	return coordinator.On(store, e.console.Notify), nil
+	return operation.On(store, e.console.Notify), nil
 }
 
 // connect opens the Redis that the command names.
 func (e *env) connect(c *cli.Context) (*statestore.Store, error) {
 	to, err := config.ReadRedis(c.String("redis"), e.getenv)
 	if err != nil {
-		return nil, &coordinator.UsageError{Err: err}
+		return nil, &fault.UsageError{Err: err}
 	}
-	return coordinator.Connect(c.Context, to)
+	return operation.Connect(c.Context, to)
 }
 
 // server returns a client of the server that the command names.
 func (e *env) server(c *cli.Context) (*client.Client, error) {
 	if c.IsSet("redis") && e.getenv(config.Env("redis")[0]) == "" {
-		return nil, &coordinator.UsageError{Err: fmt.Errorf("--server and --redis are two ways to the same batches; name one")}
+		return nil, &fault.UsageError{Err: fmt.Errorf("--server and --redis are two ways to the same batches; name one")}
 	}
 	token, err := e.token(c)
 	if err != nil {
@@ -46,7 +47,7 @@ func (e *env) server(c *cli.Context) (*client.Client, error) {
 }
 
 // onBatch calls do with the batch that the command's only argument names, and with the place that has it.
-func (e *env) onBatch(c *cli.Context, do func(coordinator.Batches, batch.ID) error) error {
+func (e *env) onBatch(c *cli.Context, do func(operation.Batches, batch.ID) error) error {
 	arg, err := one(c, "batch ID")
 	if err != nil {
 		return err
@@ -55,10 +56,10 @@ func (e *env) onBatch(c *cli.Context, do func(coordinator.Batches, batch.ID) err
 }
 
 // onID is onBatch for a batch ID.
-func (e *env) onID(c *cli.Context, arg string, do func(coordinator.Batches, batch.ID) error) error {
+func (e *env) onID(c *cli.Context, arg string, do func(operation.Batches, batch.ID) error) error {
 	id, err := batch.ParseID(arg)
 	if err != nil {
-		return &coordinator.UsageError{Err: err}
+		return &fault.UsageError{Err: err}
 	}
 	b, err := e.batches(c)
 	if err != nil {

@@ -6,10 +6,11 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/batchagent/batchagent/internal/config"
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/fault"
+	"github.com/batchagent/batchagent/internal/terminal"
 )
 
-func commands(s streams, con *coordinator.Console) []*cli.Command {
+func commands(s streams, con *terminal.Console) []*cli.Command {
 	e := &env{streams: s, console: con}
 	all := []*cli.Command{
 		{
@@ -147,20 +148,20 @@ call had its effect, and report it.`,
 // env is the environment of the commands.
 type env struct {
 	streams
-	console *coordinator.Console
+	console *terminal.Console
 }
 
 // one returns the command's only argument.
 func one(c *cli.Context, what string) (string, error) {
 	if c.Args().Len() != 1 {
-		return "", &coordinator.UsageError{Err: fmt.Errorf("`coordinator %s` takes one %s; `coordinator %s --help` explains it", c.Command.Name, what, c.Command.Name)}
+		return "", &fault.UsageError{Err: fmt.Errorf("`coordinator %s` takes one %s; `coordinator %s --help` explains it", c.Command.Name, what, c.Command.Name)}
 	}
 	return c.Args().First(), nil
 }
 
 func none(c *cli.Context) error {
 	if c.Args().Present() {
-		return &coordinator.UsageError{Err: fmt.Errorf("unexpected argument %q; `coordinator %s --help` explains the flags", c.Args().First(), c.Command.Name)}
+		return &fault.UsageError{Err: fmt.Errorf("unexpected argument %q; `coordinator %s --help` explains the flags", c.Args().First(), c.Command.Name)}
 	}
 	return nil
 }

@@ -5,14 +5,16 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/diagnose"
+	"github.com/batchagent/batchagent/internal/operation"
+	"github.com/batchagent/batchagent/internal/terminal"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 func (e *env) status(c *cli.Context) error {
-	return e.onBatch(c, func(b coordinator.Batches, id batch.ID) error {
+	return e.onBatch(c, func(b operation.Batches, id batch.ID) error {
 		if c.Bool("watch") {
-			if err := coordinator.Watch(c.Context, b, id, e.console); err != nil {
+			if err := terminal.Watch(c.Context, b, id, e.console); err != nil {
 				return err
 			}
 		}
@@ -21,61 +23,61 @@ func (e *env) status(c *cli.Context) error {
 			return err
 		}
 		if c.Bool("json") {
-			return coordinator.WriteJSON(e.console.Stdout(), report)
+			return terminal.WriteJSON(e.console.Stdout(), report)
 		}
-		return coordinator.WriteStatus(e.console.Stdout(), report, time.Now())
+		return terminal.WriteStatus(e.console.Stdout(), report, time.Now())
 	})
 }
 
 func (e *env) explain(c *cli.Context) error {
 	if path := c.Path("results"); path != "" {
-		explanation, err := coordinator.ExplainFile(path)
+		explanation, err := diagnose.ExplainFile(path)
 		return e.showExplanation(c, explanation, err)
 	}
-	return e.onBatch(c, func(b coordinator.Batches, id batch.ID) error {
-		explanation, err := coordinator.Explain(c.Context, b, id, e.console.Notify)
+	return e.onBatch(c, func(b operation.Batches, id batch.ID) error {
+		explanation, err := diagnose.Explain(c.Context, b, id, e.console.Notify)
 		return e.showExplanation(c, explanation, err)
 	})
 }
 
-func (e *env) showExplanation(c *cli.Context, explanation coordinator.Explanation, err error) error {
+func (e *env) showExplanation(c *cli.Context, explanation diagnose.Explanation, err error) error {
 	if err != nil {
 		return err
 	}
 	if c.Bool("json") {
-		return coordinator.WriteJSON(e.console.Stdout(), explanation)
+		return terminal.WriteJSON(e.console.Stdout(), explanation)
 	}
-	return coordinator.WriteExplanation(e.console.Stdout(), explanation)
+	return terminal.WriteExplanation(e.console.Stdout(), explanation)
 }
 
 func (e *env) listBatches(c *cli.Context) error {
-	return e.onPlace(c, func(b coordinator.Batches) error {
+	return e.onPlace(c, func(b operation.Batches) error {
 		list, err := b.List(c.Context, 0)
 		if err != nil {
 			return err
 		}
 		if c.Bool("json") {
-			return coordinator.WriteJSON(e.console.Stdout(), orEmpty(list))
+			return terminal.WriteJSON(e.console.Stdout(), orEmpty(list))
 		}
-		return coordinator.WriteBatches(e.console.Stdout(), list, time.Now())
+		return terminal.WriteBatches(e.console.Stdout(), list, time.Now())
 	})
 }
 
 func (e *env) listWorkers(c *cli.Context) error {
-	return e.onPlace(c, func(b coordinator.Batches) error {
+	return e.onPlace(c, func(b operation.Batches) error {
 		list, err := b.Workers(c.Context)
 		if err != nil {
 			return err
 		}
 		if c.Bool("json") {
-			return coordinator.WriteJSON(e.console.Stdout(), orEmpty(list))
+			return terminal.WriteJSON(e.console.Stdout(), orEmpty(list))
 		}
-		return coordinator.WriteWorkers(e.console.Stdout(), list)
+		return terminal.WriteWorkers(e.console.Stdout(), list)
 	})
 }
 
 // onPlace calls do with the place that a command without arguments names.
-func (e *env) onPlace(c *cli.Context, do func(coordinator.Batches) error) error {
+func (e *env) onPlace(c *cli.Context, do func(operation.Batches) error) error {
 	if err := none(c); err != nil {
 		return err
 	}

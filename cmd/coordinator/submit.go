@@ -7,7 +7,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/collect"
+	"github.com/batchagent/batchagent/internal/fault"
+	"github.com/batchagent/batchagent/internal/operation"
+	"github.com/batchagent/batchagent/internal/terminal"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -18,27 +21,27 @@ func (e *env) submit(c *cli.Context) error {
 		return err
 	}
 	if c.String("out") != "" && !c.Bool("follow") {
-		return &coordinator.UsageError{Err: fmt.Errorf("--out goes with --follow; without it, `coordinator results` collects")}
+		return &fault.UsageError{Err: fmt.Errorf("--out goes with --follow; without it, `coordinator results` collects")}
 	}
-	if err := coordinator.CheckOut(c.String("out"), c.String("format")); err != nil {
+	if err := collect.CheckOut(c.String("out"), c.String("format")); err != nil {
 		return err
 	}
 	overServer := c.String("server") != ""
 	for _, name := range []string{"durable", "reuse"} {
 		if overServer && c.IsSet(name) {
-			return &coordinator.UsageError{Err: fmt.Errorf("--%s goes with --redis, not with --server", name)}
+			return &fault.UsageError{Err: fmt.Errorf("--%s goes with --redis, not with --server", name)}
 		}
 	}
-	connect, closeStore := coordinator.Once(func(context.Context) (*statestore.Store, error) { return e.connect(c) })
+	connect, closeStore := operation.Once(func(context.Context) (*statestore.Store, error) { return e.connect(c) })
 	defer closeStore()
-	o := coordinator.SubmitOptions{
+	o := operation.SubmitOptions{
 		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Durable: c.Bool("durable"), Reuse: c.String("reuse"),
 		Stdin: e.in, Connect: connect, Notify: e.console.Notify,
 	}
 	if overServer {
 		o.Connect = nil // the user of a server may not have access to its Redis
 	}
-	s, err := coordinator.Prepare(c.Context, o)
+	s, err := operation.Prepare(c.Context, o)
 	if err != nil {
 		return err
 	}
@@ -55,11 +58,11 @@ func (e *env) submit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return e.submitTo(c, coordinator.On(store, e.console.Notify), s)
+	return e.submitTo(c, operation.On(store, e.console.Notify), s)
 }
 
 // submitTo submits a batch, prints its ID, and follows it if the command asks for it.
-func (e *env) submitTo(c *cli.Context, to coordinator.Batches, s *coordinator.Submission) error {
+func (e *env) submitTo(c *cli.Context, to operation.Batches, s *operation.Submission) error {
 	id, err := to.Submit(c.Context, s)
 	if err != nil {
 		e.console.PartlySubmitted(err)
@@ -74,17 +77,17 @@ func (e *env) submitTo(c *cli.Context, to coordinator.Batches, s *coordinator.Su
 	if !c.Bool("follow") {
 		return nil
 	}
-	return coordinator.Results(c.Context, to, id, coordinator.ResultsOptions{
+	return terminal.Results(c.Context, to, id, terminal.ResultsOptions{
 		Follow: true, Out: c.String("out"), Format: c.String("format"), Command: following(c, os.Args[0], id),
 	}, e.console)
 }
 
 func (e *env) results(c *cli.Context) error {
 	if c.String("server") != "" && c.Bool("consume") {
-		return &coordinator.UsageError{Err: fmt.Errorf("--consume goes with --redis, not with --server")}
+		return &fault.UsageError{Err: fmt.Errorf("--consume goes with --redis, not with --server")}
 	}
-	return e.onBatch(c, func(b coordinator.Batches, id batch.ID) error {
-		return coordinator.Results(c.Context, b, id, coordinator.ResultsOptions{
+	return e.onBatch(c, func(b operation.Batches, id batch.ID) error {
+		return terminal.Results(c.Context, b, id, terminal.ResultsOptions{
 			Follow: c.Bool("follow"), Ordered: c.Bool("ordered"), Consume: c.Bool("consume"), Out: c.String("out"), Format: c.String("format"),
 			Command: following(c, os.Args[0], id),
 		}, e.console)

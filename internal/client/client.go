@@ -16,8 +16,10 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/diagnose"
+	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/internal/server"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -42,17 +44,17 @@ type Client struct {
 	notify notice.Func
 }
 
-var _ coordinator.Batches = (*Client)(nil)
+var _ operation.Batches = (*Client)(nil)
 
 // New returns a client for a server's URL, such as http://host:8080. It does not connect. notify receives the notices of the
 // server, and outages of a submission.
 func New(raw, token string, notify notice.Func) (*Client, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, &coordinator.UsageError{Err: errors.New("--server takes a URL such as http://127.0.0.1:8080")}
+		return nil, &fault.UsageError{Err: errors.New("--server takes a URL such as http://127.0.0.1:8080")}
 	}
 	if u.User != nil {
-		return nil, &coordinator.UsageError{Err: errors.New("--server takes no user and password; the token is in BATCHAGENT_API_TOKEN or in --token-file")}
+		return nil, &fault.UsageError{Err: errors.New("--server takes no user and password; the token is in BATCHAGENT_API_TOKEN or in --token-file")}
 	}
 	return &Client{base: u, token: token, notify: notify, http: &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}}, nil
 }
@@ -83,7 +85,7 @@ func (c *Client) UntilKnown(ctx context.Context, op func() error) error {
 // once converts the outage of a call that is not retried into the error of the command.
 func once(err error) error {
 	if statestore.Unreachable(err) {
-		return &coordinator.UnreachableError{Err: err}
+		return &fault.UnreachableError{Err: err}
 	}
 	return err
 }
@@ -135,13 +137,13 @@ func (c *Client) problem(resp *http.Response) error {
 	err := errors.New(p.Detail)
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
-		return &coordinator.UsageError{Err: fmt.Errorf("%s requires a token: set BATCHAGENT_API_TOKEN or --token-file to the token of the server", c.Address())}
+		return &fault.UsageError{Err: fmt.Errorf("%s requires a token: set BATCHAGENT_API_TOKEN or --token-file to the token of the server", c.Address())}
 	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode >= 500 && resp.StatusCode != http.StatusInternalServerError:
 		return lost{fmt.Errorf("%s: %w", c.Address(), err)}
 	case resp.StatusCode == http.StatusNotFound:
-		return &coordinator.UsageError{Err: notFound{err}}
+		return &fault.UsageError{Err: notFound{err}}
 	case resp.StatusCode < 500:
-		return &coordinator.UsageError{Err: err}
+		return &fault.UsageError{Err: err}
 	}
 	return err
 }
@@ -185,7 +187,7 @@ func batchPath(id batch.ID, more ...string) string {
 }
 
 // Status returns a batch and the workers that run it.
-func (c *Client) Status(ctx context.Context, id batch.ID) (coordinator.StatusReport, error) {
+func (c *Client) Status(ctx context.Context, id batch.ID) (operation.StatusReport, error) {
 	var v server.BatchView
 	err := c.call(ctx, http.MethodGet, batchPath(id), nil, &v)
 	return v.StatusReport, once(err)
@@ -195,13 +197,13 @@ func (c *Client) Status(ctx context.Context, id batch.ID) (coordinator.StatusRep
 func (c *Client) Find(context.Context, batch.ID) error { return nil }
 
 // List returns the n newest batches with their states; 0 means as many as the server returns.
-func (c *Client) List(ctx context.Context, n int) ([]coordinator.Listed, error) {
+func (c *Client) List(ctx context.Context, n int) ([]operation.Listed, error) {
 	if n == 0 {
 		n = maxListed
 	}
 	var list server.Batches
 	err := c.call(ctx, http.MethodGet, "/api/v1/batches", url.Values{"limit": {strconv.Itoa(n)}}, &list)
-	infos := make([]coordinator.Listed, len(list.Batches))
+	infos := make([]operation.Listed, len(list.Batches))
 	for i, b := range list.Batches {
 		infos[i] = b.Listed
 	}
@@ -216,16 +218,16 @@ func (c *Client) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 }
 
 // Cancel cancels a batch, and returns when every job has a result.
-func (c *Client) Cancel(ctx context.Context, id batch.ID) (coordinator.Cancelled, error) {
+func (c *Client) Cancel(ctx context.Context, id batch.ID) (operation.Cancelled, error) {
 	var a server.CancelAnswer
 	if err := c.change(ctx, http.MethodPost, batchPath(id, "cancel"), nil, &a); err != nil {
-		return coordinator.Cancelled{}, err
+		return operation.Cancelled{}, err
 	}
 	c.pass(a.Notices)
 	if a.Outcome != nil {
 		return *a.Outcome, nil
 	}
-	out := coordinator.Cancelled{CancelledJobs: coordinator.CancelledJobs{Batch: id}, Recorded: true}
+	out := operation.Cancelled{CancelledJobs: operation.CancelledJobs{Batch: id}, Recorded: true}
 	for phase := batch.Cancelling; phase != batch.Done; {
 		if err := outage.Sleep(ctx, cancelPoll); err != nil {
 			return out, err
@@ -243,7 +245,7 @@ func (c *Client) Cancel(ctx context.Context, id batch.ID) (coordinator.Cancelled
 }
 
 // Retry runs the failed jobs of a batch again.
-func (c *Client) Retry(ctx context.Context, id batch.ID) (coordinator.Retried, error) {
+func (c *Client) Retry(ctx context.Context, id batch.ID) (operation.Retried, error) {
 	var a server.RetryAnswer
 	err := c.change(ctx, http.MethodPost, batchPath(id, "retry"), nil, &a)
 	c.pass(a.Notices)
@@ -259,7 +261,7 @@ func (c *Client) Remove(ctx context.Context, id batch.ID) ([]batch.ID, error) {
 }
 
 // Explain returns how a batch's time was spent.
-func (c *Client) Explain(ctx context.Context, id batch.ID) (e coordinator.Explanation, err error) {
+func (c *Client) Explain(ctx context.Context, id batch.ID) (e diagnose.Explanation, err error) {
 	ctx, cancel := context.WithTimeout(ctx, server.ExplainTimeout+callTimeout)
 	defer cancel()
 	err = c.exchange(ctx, http.MethodGet, batchPath(id, "explanation"), nil, nil, &e)
@@ -281,7 +283,7 @@ func (c *Client) SetBudget(ctx context.Context, id batch.ID, b batch.Budget) (in
 }
 
 // Resolve sets the outcome of a parked call. job is job-<index>, or the index.
-func (c *Client) Resolve(ctx context.Context, id batch.ID, job string, r coordinator.Resolution) (coordinator.Resolved, error) {
+func (c *Client) Resolve(ctx context.Context, id batch.ID, job string, r operation.Resolution) (operation.Resolved, error) {
 	var a server.ResolveAnswer
 	err := c.change(ctx, http.MethodPost, batchPath(id, "jobs", url.PathEscape(strings.TrimPrefix(job, "job-")), "resolve"),
 		server.Resolution{Outcome: r.Outcome, Result: r.Text, Call: r.Call}, &a)
@@ -307,7 +309,7 @@ func (c *Client) pass(list []notice.Notice) {
 
 // Submit submits a batch. It sends the submission again while the server does not answer; an idempotency key keeps that from
 // making a second batch.
-func (c *Client) Submit(ctx context.Context, s *coordinator.Submission) (batch.ID, error) {
+func (c *Client) Submit(ctx context.Context, s *operation.Submission) (batch.ID, error) {
 	var done server.Submitted
 	key := rand.Text()
 	err := c.UntilKnown(ctx, func() error {
@@ -322,9 +324,9 @@ func (c *Client) Submit(ctx context.Context, s *coordinator.Submission) (batch.I
 }
 
 // Announced does nothing: each Submit has a key of its own.
-func (c *Client) Announced(context.Context, *coordinator.Submission) error { return nil }
+func (c *Client) Announced(context.Context, *operation.Submission) error { return nil }
 
-func (c *Client) send(ctx context.Context, s *coordinator.Submission, key string, done *server.Submitted) error {
+func (c *Client) send(ctx context.Context, s *operation.Submission, key string, done *server.Submitted) error {
 	body, to := io.Pipe()
 	sent := make(chan error, 1)
 	go func() {

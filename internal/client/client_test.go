@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
 	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/internal/server"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -60,7 +60,7 @@ func TestSubmitAfterLostAnswerMakesOneBatch(t *testing.T) {
 
 	spec := filepath.Join(t.TempDir(), "spec.yaml")
 	require.NoError(t, os.WriteFile(spec, []byte("name: x\ntask: Say {a}\ninputs: [{a: 1}, {a: 2}]\n"), 0o600))
-	sub, err := coordinator.Prepare(t.Context(), coordinator.SubmitOptions{Spec: spec, Stdin: strings.NewReader("")})
+	sub, err := operation.Prepare(t.Context(), operation.SubmitOptions{Spec: spec, Stdin: strings.NewReader("")})
 	require.NoError(t, err)
 	defer sub.Close()
 	id, err := c.Submit(t.Context(), sub)

@@ -20,7 +20,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/diagnose"
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -415,7 +416,7 @@ func TestExplainAndBudget(t *testing.T) {
 	id := w.batch("b", 40)
 	path := "/api/v1/batches/" + string(id)
 	w.finish(w.claim(id, 20))
-	var e coordinator.Explanation
+	var e diagnose.Explanation
 	w.ask("GET", path+"/explanation", "").json(t, &e)
 	assert.EqualValues(t, 20, e.Jobs)
 	assert.NotEmpty(t, e.Bound)
@@ -458,7 +459,7 @@ func TestResolve(t *testing.T) {
 	}
 	var resolved ResolveAnswer
 	w.ask("POST", path, `{"outcome":"done","result":"it was sent"}`).json(t, &resolved)
-	assert.Equal(t, coordinator.Resolved{Batch: id, JobID: "job-0", Call: "2.0"}, resolved.Outcome)
+	assert.Equal(t, operation.Resolved{Batch: id, JobID: "job-0", Call: "2.0"}, resolved.Outcome)
 	assert.Equal(t, batch.Sealed, resolved.Phase)
 	n := w.claim(id, 1)[0].Lease
 	_, outcome, err := w.store.Intend(t.Context(), n, place, []byte("i"))

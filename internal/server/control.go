@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
 	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -28,13 +28,13 @@ type Change struct {
 // CancelAnswer is the answer to a cancellation.
 type CancelAnswer struct {
 	Change
-	Outcome *coordinator.Cancelled `json:"outcome" jsonschema:"null while the last jobs are still ending"`
+	Outcome *operation.Cancelled `json:"outcome" jsonschema:"null while the last jobs are still ending"`
 }
 
 // RetryAnswer is the answer to a retry.
 type RetryAnswer struct {
 	Change
-	Outcome coordinator.Retried `json:"outcome"`
+	Outcome operation.Retried `json:"outcome"`
 }
 
 // RemoveAnswer is the answer to a removal.
@@ -63,9 +63,9 @@ func (n *notices) all() []notice.Notice {
 }
 
 // cluster returns the batches of the server's Redis, and the list of the notices of the operations on them.
-func (s *Server) cluster() (*coordinator.Cluster, *notices) {
+func (s *Server) cluster() (*operation.Cluster, *notices) {
 	n := &notices{}
-	return coordinator.On(s.store, n.add), n
+	return operation.On(s.store, n.add), n
 }
 
 // changed returns the common part of an answer.
@@ -123,7 +123,7 @@ func (s *Server) cancelBatch(ctx context.Context, id batch.ID) (CancelAnswer, er
 	}
 	c, n := s.cluster()
 	type outcome struct {
-		coordinator.Cancelled
+		operation.Cancelled
 		err error
 	}
 	done := make(chan outcome, 1)

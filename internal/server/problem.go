@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -67,15 +67,15 @@ func problemOf(ctx context.Context, err error) *Problem {
 		return problem(http.StatusServiceUnavailable, "full", "%s", text)
 	case errors.Is(err, errStopping):
 		return busy("the server is shutting down")
-	case errors.Is(err, coordinator.ErrJobsFailed):
+	case errors.Is(err, fault.ErrJobsFailed):
 		return problem(http.StatusConflict, "conflict", "%s", text)
 	}
 	switch {
-	case coordinator.IsUnreachable(err):
+	case fault.IsUnreachable(err):
 		p := problem(http.StatusServiceUnavailable, "unreachable", "%s", text)
 		p.retryAfter = 5
 		return p
-	case coordinator.IsUsage(err):
+	case fault.IsUsage(err):
 		p := problem(http.StatusBadRequest, "invalid", "%s", text)
 		p.Errors = mistakes(err)
 		return p

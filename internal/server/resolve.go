@@ -7,7 +7,8 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/diagnose"
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -41,7 +42,7 @@ type BudgetAnswer struct {
 // ResolveAnswer is the answer to a resolution.
 type ResolveAnswer struct {
 	Change
-	Outcome coordinator.Resolved `json:"outcome"`
+	Outcome operation.Resolved `json:"outcome"`
 }
 
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
@@ -56,7 +57,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	e, err := coordinator.Explain(ctx, coordinator.On(s.store, nil), id, nil)
+	e, err := diagnose.Explain(ctx, operation.On(s.store, nil), id, nil)
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func (s *Server) resolve(w http.ResponseWriter, r *http.Request) error {
 	}
 	return s.control(w, r, func(ctx context.Context, id batch.ID) (int, any, error) {
 		c, n := s.cluster()
-		out, err := c.Resolve(ctx, id, r.PathValue("index"), coordinator.Resolution{Outcome: o.Outcome, Text: o.Result, Call: o.Call})
+		out, err := c.Resolve(ctx, id, r.PathValue("index"), operation.Resolution{Outcome: o.Outcome, Text: o.Result, Call: o.Call})
 		return http.StatusOK, ResolveAnswer{s.changed(ctx, id, n), out}, err
 	})
 }

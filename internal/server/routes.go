@@ -6,7 +6,8 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/diagnose"
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -111,7 +112,7 @@ func (s *Server) routes() []route {
 			answers: []answer{{status: 200, text: "the failed jobs are queued", body: RetryAnswer{}}}}},
 		{"GET /api/v1/batches/{batch}/explanation", s.explain, &endpoint{id: "explain", summary: "Where a batch's time went, and its bottleneck",
 			text:    "It sums up the times in the results that Redis still has. For a large batch this takes some seconds.",
-			answers: []answer{{status: 200, text: "the explanation", body: coordinator.Explanation{}}}}},
+			answers: []answer{{status: 200, text: "the explanation", body: diagnose.Explanation{}}}}},
 		{"PUT /api/v1/batches/{batch}/budget", s.budget, &endpoint{id: "budget", summary: "Set the budget of a batch; a paused batch resumes",
 			body:    map[string]any{"application/json": Budget{}},
 			answers: []answer{{status: 200, text: "the budget is set", body: BudgetAnswer{}}}}},
@@ -141,7 +142,7 @@ func (s *Server) routes() []route {
 			return err
 		}), nil},
 		{"POST /batches/{batch}/retry", s.button(func(ctx context.Context, id batch.ID) error {
-			_, err := coordinator.On(s.store, nil).Retry(ctx, id)
+			_, err := operation.On(s.store, nil).Retry(ctx, id)
 			return err
 		}), nil},
 		{"GET /login", s.loginPage, nil},
