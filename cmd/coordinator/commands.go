@@ -38,6 +38,7 @@ the same question, even if inputs moved. Other jobs run, and jobs with a retryab
 				&cli.BoolFlag{Name: "fail-fast", EnvVars: config.Env("fail-fast"), Usage: "end the run as soon as the server refuses the key, the account or the model, also after answers"},
 				&cli.DurationFlag{Name: "wait-for-server", EnvVars: config.Env("wait-for-server"), DefaultText: "until it answers", Usage: "end the run when the server has not answered for `DURATION`; jobs without a result stay unfinished"},
 				&cli.BoolFlag{Name: "resume", Usage: "keep the results in --out that still match their jobs, and run the other jobs"},
+				&cli.BoolFlag{Name: "echo", Hidden: true, Usage: "with --out: write results to standard output, too, those in --out first"},
 				&cli.BoolFlag{Name: "force", Usage: "with --resume: drop results that match no job, even if they are most of --out"},
 				&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "error", Usage: "debug, info, warn or error"},
 			},
@@ -266,7 +267,7 @@ func (e *env) run(c *cli.Context) error {
 	defer endTraces()
 	return coordinator.Run(c.Context, coordinator.RunOptions{
 		Spec: path, Backend: c.String("backend"), InsecureKeys: c.Bool("insecure-keys"), Owner: c.String("owner"), Workers: c.Int("workers"),
-		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Force: c.Bool("force"),
+		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Echo: c.Bool("echo"), Force: c.Bool("force"),
 		Reuse: c.String("reuse"), Command: resuming(c, os.Args[0]),
 		Wait:      coordinator.ServerWait{FailFast: c.Bool("fail-fast"), Longest: c.Duration("wait-for-server")},
 		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log, Tracer: tracer,

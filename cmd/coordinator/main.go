@@ -16,6 +16,7 @@ import (
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/internal/coordinator"
 	"github.com/batchagent/batchagent/internal/hardening"
+	"github.com/batchagent/batchagent/internal/lifeline"
 	"github.com/batchagent/batchagent/internal/version"
 )
 
@@ -33,6 +34,7 @@ func main() {
 		os.Exit(coordinator.ExitUsage)
 	}
 	getenv := hardening.Getenv(lookup)
+	lifeline.Hold(getenv)
 	_ = hardening.Undumpable() // not supported by every kernel
 	hardening.LimitMemory(os.Getenv)
 	os.Exit(run(context.Background(), os.Args, streams{os.Stdin, os.Stdout, os.Stderr, getenv}))

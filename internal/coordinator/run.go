@@ -29,6 +29,7 @@ type RunOptions struct {
 	Workers      int    // in this process. Defaults to 1.
 	MaxInflight  int    // model requests in flight per worker; 0 uses the backend's safe number
 	Out          string // file; "" or Stdout for standard output
+	Echo         bool   // with Out: write results to standard output, too, those in Out first
 	Format       string // one of Formats. Defaults to the format of Out's extension, then to jsonl.
 	Resume       bool   // continue Out: skip jobs with a result in it and jobs that failed permanently
 	Force        bool   // with Resume: drop results that match no job, however many
@@ -106,6 +107,11 @@ func Run(ctx context.Context, o RunOptions, con *Console) (err error) {
 			return err
 		}
 		r.sink, r.tally = r.file, r.file.Tally()
+		if o.Echo {
+			if r.sink, err = echoed(r.file, con.Stdout()); err != nil {
+				return err
+			}
+		}
 		if r.ended != nil {
 			defer r.ended.past.close()
 		}
