@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .errors import AgentError, BatchError, EngineError, ReduceError, ServerError, SimulatedWarning, SpecError
     from .result import AgentResult
     from .results import Results
-    from .tool import Tool, ToolDefinition, ToolError, tool
+    from .definition import Tool, ToolDefinition, ToolError, tool
     from .version import __version__
 
 __all__ = [
@@ -41,11 +41,11 @@ _MODULES = {
     "AgentResult": "result",
     "BatchAgent": "agent",
     "Results": "results",
-    "Tool": "tool",
-    "ToolDefinition": "tool",
-    "ToolError": "tool",
+    "Tool": "definition",
+    "ToolDefinition": "definition",
+    "ToolError": "definition",
     "__version__": "version",
-    "tool": "tool",
+    "tool": "definition",
 }
 
 

@@ -62,7 +62,7 @@ class Batch:
                     result = self.reader.read(line)
                     if not warned and b'"simulated":true' in line:
                         warned = True
-                        warnings.warn("no model server was found, so the answers are simulated; pass backend=\"vllm://host:8000\"", SimulatedWarning, stacklevel=2)
+                        warnings.warn("the answers are simulated: no model was asked; pass backend=\"vllm://host:8000\"", SimulatedWarning, stacklevel=2)
                     progress.add(result.ok)
                     if on_result is not None:
                         await _notify(on_result, result)

@@ -23,7 +23,7 @@ from .binary import engine_binary
 from .errors import EngineError, SpecError
 from .options import results_path, spec_of
 from .rows import File, Rows
-from .tool import Builtin, ToolDefinition
+from .definition import Builtin, ToolDefinition
 from .toolfile import SECRET, tools_file
 from .toolserver import ToolServer
 

@@ -51,4 +51,4 @@ class ReduceError(BatchError):
 
 
 class SimulatedWarning(UserWarning):
-    """The results come from the simulated model server, because no real one was found."""
+    """The results come from the simulated model server."""

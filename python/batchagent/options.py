@@ -11,7 +11,7 @@ from typing import Any
 from typing_extensions import Required, TypedDict
 
 from .result import OnResult, schema_of
-from .tool import Builtin, ToolDefinition, as_tool
+from .definition import Builtin, ToolDefinition, as_tool
 from .toolfile import seconds
 
 MCP_NAME = "python"

@@ -47,11 +47,14 @@ class Reader(Generic[T]):
         return result
 
     def output(self, line: bytes, fields: dict[str, Any] | None = None) -> T:
+        output: T
         if self._line is None:
-            output: T = (fields or from_json(line))["output"]
+            output = (fields or from_json(line))["output"]
             return output
         # The type reads the line itself, so that it sees numbers with all their digits.
-        return self._line.model_validate_json(line).output  # type: ignore[attr-defined, no-any-return]
+        checked: Any = self._line.model_validate_json(line)
+        output = checked.output
+        return output
 
 
 def _raw(fields: dict[str, Any]) -> str:
@@ -88,7 +91,8 @@ class AgentResult(Generic[T]):
         """The answer: an instance of ``output_schema``, or plain JSON values. Without a schema it is ``{"text": …}``."""
         if self._output is _UNREAD:
             self._output = self._reader.output(self._line)
-        return self._output  # type: ignore[no-any-return]
+        output: T | None = self._output
+        return output
 
     @property
     def input(self) -> Any:
@@ -101,7 +105,8 @@ class AgentResult(Generic[T]):
     @property
     def fields(self) -> dict[str, Any]:
         """All fields of the engine's line: usage, turns, tools, times_ms, model, transcript and others."""
-        return from_json(self._line)  # type: ignore[no-any-return]
+        fields: dict[str, Any] = from_json(self._line)
+        return fields
 
     @property
     def job_id(self) -> str:

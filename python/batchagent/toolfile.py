@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .tool import ToolDefinition
+from .definition import ToolDefinition
 
 SECRET = "BATCHAGENT_PYTHON_TOOLS_SECRET"
 _MAX_BYTES = 1 << 20

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from .options import MCP_NAME
-from .tool import ToolDefinition, as_tool
+from .definition import ToolDefinition, as_tool
 from .toolfile import settings
 from .toolserver import ToolServer
 

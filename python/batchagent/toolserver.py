@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .tool import ToolDefinition, as_text
+from .definition import ToolDefinition, as_text
 from .version import __version__
 
 _PROTOCOLS = ("2025-11-25", "2025-06-18", "2025-03-26")

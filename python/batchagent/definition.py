@@ -49,8 +49,8 @@ class ToolDefinition:
     @property
     def parameters(self) -> dict[str, Any]:
         """The JSON Schema of the arguments."""
-        schema = (self.arguments or _arguments(self.func, self.name)).model_json_schema()
-        return _without_titles(schema)
+        schema: dict[str, Any] = _without_titles((self.arguments or _arguments(self.func, self.name)).model_json_schema())
+        return schema
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.func(*args, **kwargs)
@@ -92,7 +92,7 @@ def tool(func: Callable[..., Any] | None = None, /, *, name: str | None = None, 
     """
 
     def define(inner: Callable[..., Any]) -> ToolDefinition:
-        called = name or getattr(inner, "__name__", "")
+        called = str(name or getattr(inner, "__name__", ""))
         if not _NAME.fullmatch(called):
             raise ValueError(f"{called!r} cannot be the name of a tool; use letters, digits, _ and -, with name=…")
         text = description if description is not None else inspect.getdoc(inner) or called.replace("_", " ")
@@ -116,7 +116,7 @@ class Tool:
 
     @overload
     @classmethod
-    def define(cls, func: Callable[..., Any], /) -> ToolDefinition: ...
+    def define(cls, func: Callable[..., Any]) -> ToolDefinition: ...
     @overload
     @classmethod
     def define(
@@ -126,7 +126,6 @@ class Tool:
     def define(
         cls,
         func: Callable[..., Any] | None = None,
-        /,
         *,
         name: str | None = None,
         max_tokens: int | None = 2000,
