@@ -107,9 +107,9 @@ TOOLS = '''
 from batchagent import tool
 
 @tool(share="pure")
-def city(name: str) -> dict[str, str]:
+def city(name: str) -> str:
     """Find a city."""
-    return {"name": name}
+    return "found " + name
 
 @tool(share="effect")
 async def book(seat: str) -> str:

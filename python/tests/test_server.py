@@ -57,7 +57,7 @@ def test_python_tools_serve_a_cluster(url: str) -> None:
     results = BatchAgent.run_sync(task='Book "seat 7" in "Rome" for {input}', inputs=[1, 2], tools=[city, book], transcripts=True, server=url)
     text = json.dumps(results[0].fields["transcript"])
     assert all(r.ok for r in results), results
-    assert "booked " in text and '{\\"name\\":' in text.replace("\\\\", "\\")
+    assert "booked " in text and "found " in text
 
 
 def test_stages(url: str) -> None:
