@@ -105,7 +105,7 @@ class AgentResult(Generic[T]):
     @property
     def fields(self) -> dict[str, Any]:
         """All fields of the engine's line: usage, turns, tools, times_ms, model, transcript and others."""
-        fields: dict[str, Any] = from_json(self._line)
+        fields: dict[str, Any] = from_json(self._line, cache_strings="keys")
         return fields
 
     @property
@@ -119,7 +119,10 @@ class AgentResult(Generic[T]):
     @property
     def status(self) -> str:
         """``ok``, ``failed`` or ``cancelled``."""
-        return "failed" if self.error is not None and self.fields["status"] == "ok" else str(self.fields["status"])
+        return self._status(self.fields)
+
+    def _status(self, fields: dict[str, Any]) -> str:
+        return "failed" if self.error is not None and fields["status"] == "ok" else str(fields["status"])
 
     @property
     def usage(self) -> dict[str, int]:

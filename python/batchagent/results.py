@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .result import AgentResult
-from .rows import Rows, fields_of
+from .rows import CHUNK, Rows, fields_of
 
 if TYPE_CHECKING:
     import pandas
@@ -61,8 +61,8 @@ class Results(list[AgentResult[T]]):
     def to_pandas(self, *, inputs: bool = True) -> pandas.DataFrame:
         """Return a DataFrame: the columns of the inputs, the fields of the outputs, status, error and tokens.
 
-        Rows have the index of the DataFrame that was the input. A field with the name of an input column gets the
-        prefix ``output_``.
+        Rows have the index of the DataFrame that was the input. A field of the output that has the name of
+        another column gets the prefix ``output_``.
         """
         import pandas
 
@@ -77,39 +77,22 @@ class Results(list[AgentResult[T]]):
         return polars.DataFrame(self._columns(inputs), strict=False, infer_schema_length=None)
 
     def _columns(self, inputs: bool) -> dict[str, list[Any]]:
-        n = len(self)
-        given: dict[str, list[Any]] = {}
-        out: dict[str, list[Any]] = {}
-        tail: dict[str, list[Any]] = {name: [None] * n for name in ("status", "error_type", "error_message", "attempts", "prompt_tokens", "completion_tokens")}
-
-        def put(table: dict[str, list[Any]], i: int, name: str, value: Any) -> None:
-            column = table.get(name)
-            if column is None:
-                column = table[name] = [None] * n
-            column[i] = value
-
-        for i, r in enumerate(self):
-            fields = r.fields
+        given, out, tail = _Table(), _Table(), _Table()
+        for first in range(0, len(self), CHUNK):
+            part = self[first : first + CHUNK]
+            lines = [r.fields for r in part]
             if inputs:
-                for name, value in fields_of(fields.get("input") or fields.get("item")).items():
-                    put(given, i, str(name), value)
-            if r.error is not None:
-                tail["error_type"][i] = r.error.type
-                tail["error_message"][i] = r.error.message
-            else:
-                output = fields.get("output", r._output)
-                for name, value in output.items() if isinstance(output, dict) else (("output", output),):
-                    put(out, i, name, value)
-            usage = fields.get("usage") or {}
-            tail["status"][i] = "failed" if r.error is not None and fields["status"] == "ok" else fields["status"]
-            tail["attempts"][i] = fields.get("attempts")
-            tail["prompt_tokens"][i] = usage.get("prompt_tokens")
-            tail["completion_tokens"][i] = usage.get("completion_tokens")
-        if inputs and self._rows is not None and not given:
-            given = self._given(self._rows)
-        table = given
-        for name, column in [*out.items(), *tail.items()]:
-            table[f"output_{name}" if name in given else name] = column
+                given.extend([fields_of(line.get("input") or line.get("item")) for line in lines])
+            out.extend([{} if r.error is not None else _named(line.get("output", r._output)) for r, line in zip(part, lines)])
+            tail.extend([_summary(r, line) for r, line in zip(part, lines)])
+        table = given.columns
+        if inputs and self._rows is not None and not table:
+            table = self._given(self._rows)
+        names = frozenset(table)
+        for name, column in out.columns.items():
+            table[f"output_{name}" if name in names or name in tail.columns else name] = column
+        for name, column in tail.columns.items():
+            table[f"result_{name}" if name in names else name] = column
         return table
 
     def _given(self, rows: Rows) -> dict[str, list[Any]]:
@@ -152,6 +135,39 @@ class Results(list[AgentResult[T]]):
         )
         more = f"<p>first {_SHOWN} of {len(self):,} rows</p>" if len(self) > _SHOWN else ""
         return f"<div><p>{self._counts()}</p><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>{more}</div>"
+
+
+def _named(output: Any) -> dict[str, Any]:
+    return output if isinstance(output, dict) else {"output": output}
+
+
+def _summary(r: AgentResult[Any], line: dict[str, Any]) -> dict[str, Any]:
+    usage = line.get("usage") or {}
+    return {
+        "status": r._status(line),
+        "error_type": None if r.error is None else r.error.type,
+        "error_message": None if r.error is None else r.error.message,
+        "attempts": line.get("attempts"),
+        "prompt_tokens": usage.get("prompt_tokens"),
+        "completion_tokens": usage.get("completion_tokens"),
+    }
+
+
+class _Table:
+    """Columns that grow by rows. A row without a field has None."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[Any]] = {}
+        self._rows = 0
+
+    def extend(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if not self.columns.keys() >= row.keys():
+                for name in row:
+                    self.columns.setdefault(name, [None] * self._rows)
+        for name, column in self.columns.items():
+            column.extend([row.get(name) for row in rows])
+        self._rows += len(rows)
 
 
 def _cell(value: Any) -> str:
