@@ -15,7 +15,6 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).parent.parent
-LICENSES = ("LICENSE", "NOTICE", "THIRD_PARTY_LICENSES")
 
 
 class EngineHook(BuildHookInterface[Any]):
@@ -33,7 +32,7 @@ class EngineHook(BuildHookInterface[Any]):
             raise RuntimeError("the engine is written in Go: install Go, or a wheel of batchagent that contains it")
         target = Path(self.directory) / "engine" / "batchagent"
         subprocess.run(
-            ["go", "build", "-tags", "sql", "-trimpath", "-ldflags", "-s -w", "-o", str(target), "./cmd/batchagent"],
+            ["go", "build", "-tags", "sql", "-trimpath", "-ldflags", "-s -w", "-o", str(target), "./cmd/coordinator"],
             cwd=ROOT, check=True, env={**os.environ, "CGO_ENABLED": "0"},
         )
         return str(target)

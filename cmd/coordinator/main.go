@@ -13,6 +13,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	vllmsim "github.com/batchagent/batchagent/cmd/vllmsim/app"
+	worker "github.com/batchagent/batchagent/cmd/worker/app"
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/internal/coordinator"
 	"github.com/batchagent/batchagent/internal/hardening"
@@ -28,6 +30,14 @@ type streams struct {
 }
 
 func main() {
+	if len(os.Args) > 1 {
+		// One file can be all three programs, as in the Python wheel: `batchagent worker --redis …`.
+		if program := programs[os.Args[1]]; program != nil {
+			os.Args = os.Args[1:]
+			program()
+			return
+		}
+	}
 	lookup, err := hardening.TakeKeys(config.Keys)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "coordinator:", err)
@@ -39,6 +49,9 @@ func main() {
 	hardening.LimitMemory(os.Getenv)
 	os.Exit(run(context.Background(), os.Args, streams{os.Stdin, os.Stdout, os.Stderr, getenv}))
 }
+
+// programs are the other programs in this one, by the argument that selects them.
+var programs = map[string]func(){"worker": worker.Main, "vllmsim": vllmsim.Main}
 
 const description = `batchagent runs one LLM-agent task over many inputs: a prompt template, a list of inputs, tools and an
 output schema go in, one JSON result per input comes out.

@@ -103,8 +103,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (coordinator.Se
 			line, err := firstLine(in)
 			return headed(line, in, err)
 		case "application/json":
-			all, err := io.ReadAll(io.LimitReader(body, maxFirst))
-			return headed(all, strings.NewReader(""), err)
+			return fromObject(body)
 		}
 	}
 	return coordinator.Sent{}, problem(http.StatusUnsupportedMediaType, "media-type",

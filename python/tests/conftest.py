@@ -70,14 +70,30 @@ class Processes:
                 p.kill()
 
 
-@pytest.fixture(scope="session")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A slow simulated model server: 200 ms per answer."""
-    processes, port = Processes(tmp_path_factory.mktemp("simulator")), free_port()
-    processes.start(engine_binary(), "vllmsim", "--listen", f"127.0.0.1:{port}", "--forward-ms", "200")
+def simulated(folder: Path, *flags: str) -> Iterator[str]:
+    processes, port = Processes(folder), free_port()
+    processes.start(engine_binary(), "vllmsim", "--listen", f"127.0.0.1:{port}", *flags)
     wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"))
     yield f"vllm://127.0.0.1:{port}"
     processes.end()
+
+
+@pytest.fixture(scope="session")
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A simulated model server."""
+    yield from simulated(tmp_path_factory.mktemp("simulator"))
+
+
+@pytest.fixture(scope="session")
+def slow_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A simulated model server that takes 200 ms per answer."""
+    yield from simulated(tmp_path_factory.mktemp("slow"), "--forward-ms", "200")
+
+
+@pytest.fixture(scope="session")
+def llama_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A simulated model server with the model of the predecessor's quickstart."""
+    yield from simulated(tmp_path_factory.mktemp("llama"), "--model", "meta-llama/Llama-3.1-70B-Instruct")
 
 
 class Cluster:

@@ -70,8 +70,8 @@ def resume(backend: str) -> None:
 
 @pytest.mark.parametrize("how", SCRIPTS)
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_the_engine_ends_with_its_program(how: str, sent: signal.Signals, simulator: str) -> None:
-    p = start(how, simulator)
+def test_the_engine_ends_with_its_program(how: str, sent: signal.Signals, slow_simulator: str) -> None:
+    p = start(how, slow_simulator)
     (engine,) = children(p.pid)
     p.send_signal(sent)
     _, said = p.communicate(timeout=20)
@@ -79,11 +79,11 @@ def test_the_engine_ends_with_its_program(how: str, sent: signal.Signals, simula
     assert p.returncode != 0
     if sent == signal.SIGINT:
         assert b"KeyboardInterrupt" in said
-    resume(simulator)
+    resume(slow_simulator)
 
 
-def test_a_process_that_was_forked_keeps_no_engine_alive(simulator: str) -> None:
-    code = f"import os, time\nfrom batchagent import BatchAgent\nfor r in BatchAgent.stream_sync(backend={simulator!r}, {OPTIONS}):\n"
+def test_a_process_that_was_forked_keeps_no_engine_alive(slow_simulator: str) -> None:
+    code = f"import os, time\nfrom batchagent import BatchAgent\nfor r in BatchAgent.stream_sync(backend={slow_simulator!r}, {OPTIONS}):\n"
     code += "    if r.index >= 0 and not os.path.exists('child'):\n        pid = os.fork()\n        if pid == 0: time.sleep(30); os._exit(0)\n        open('child', 'w').write(str(pid))"
     p = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert p.stdout is not None and p.stdout.readline() and p.stdout.readline()
@@ -96,10 +96,10 @@ def test_a_process_that_was_forked_keeps_no_engine_alive(simulator: str) -> None
         os.kill(forked, signal.SIGKILL)
 
 
-def test_a_crashed_engine_is_an_error_and_the_run_goes_on(simulator: str) -> None:
+def test_a_crashed_engine_is_an_error_and_the_run_goes_on(slow_simulator: str) -> None:
     async def main() -> None:
         seen = 0
-        async for _ in BatchAgent.stream(task="Sort {input}", inputs=list(range(ROWS)), name="nightly", max_inflight=2, backend=simulator):
+        async for _ in BatchAgent.stream(task="Sort {input}", inputs=list(range(ROWS)), name="nightly", max_inflight=2, backend=slow_simulator):
             seen += 1
             if seen == 3:
                 (engine,) = [c for c in children(os.getpid()) if b"run" in Path(f"/proc/{c}/cmdline").read_bytes().split(b"\0")]
@@ -107,13 +107,13 @@ def test_a_crashed_engine_is_an_error_and_the_run_goes_on(simulator: str) -> Non
 
     with pytest.raises(EngineError, match=re.escape("killed by SIGKILL; the same call with name='nightly' runs the rest")):
         asyncio.run(main())
-    resume(simulator)
+    resume(slow_simulator)
 
 
-def test_cancelling_a_task_ends_the_engine(simulator: str) -> None:
+def test_cancelling_a_task_ends_the_engine(slow_simulator: str) -> None:
     async def main() -> int:
         began = asyncio.Event()
-        task = asyncio.create_task(BatchAgent.run(task="Sort {input}", inputs=list(range(ROWS)), max_inflight=1, backend=simulator, on_result=lambda r: began.set()))
+        task = asyncio.create_task(BatchAgent.run(task="Sort {input}", inputs=list(range(ROWS)), max_inflight=1, backend=slow_simulator, on_result=lambda r: began.set()))
         await began.wait()
         (engine,) = [c for c in children(os.getpid()) if b"run" in Path(f"/proc/{c}/cmdline").read_bytes().split(b"\0")]
         task.cancel()
@@ -124,13 +124,13 @@ def test_cancelling_a_task_ends_the_engine(simulator: str) -> None:
     assert not alive(asyncio.run(main()))
 
 
-def test_a_changed_prompt_is_not_mixed_with_old_results(simulator: str) -> None:
-    p = start("sync", simulator)
+def test_a_changed_prompt_is_not_mixed_with_old_results(slow_simulator: str) -> None:
+    p = start("sync", slow_simulator)
     p.kill()
     p.communicate()
     with pytest.raises(ValueError, match="--force|match"):
-        BatchAgent.run_sync(task="Judge {input}", inputs=list(range(ROWS)), name="nightly", backend=simulator)
-    again = BatchAgent.run_sync(task="Judge {input}", inputs=list(range(ROWS)), name="nightly", max_inflight=64, backend=simulator, force=True)
+        BatchAgent.run_sync(task="Judge {input}", inputs=list(range(ROWS)), name="nightly", backend=slow_simulator)
+    again = BatchAgent.run_sync(task="Judge {input}", inputs=list(range(ROWS)), name="nightly", max_inflight=64, backend=slow_simulator, force=True)
     assert all("Judge" in r.output["text"] for r in again)
 
 
