@@ -1,87 +1,148 @@
 package batchagent
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"reflect"
-	"slices"
 	"time"
 
-	"github.com/google/jsonschema-go/jsonschema"
-
+	"github.com/batchagent/batchagent/internal/coordinator"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Batch is one task over many inputs. Task and Inputs are required. The fields have the meaning of a spec file's fields, which
-// docs/spec.md explains.
+// Batch is one task over many inputs. It has optional stages: a planner that makes the inputs, and a reducer that combines the
+// results. [Run] and [Stream] run it in this process, and [Submit] on a cluster. Task is required, and either Inputs or Plan.
 //
-// Out is the type of an answer: a struct or another type with a JSON form. The answer must match the schema of Out. Struct tags
-// are those of encoding/json; omitempty makes a field optional. The tag jsonschema:"…" describes a field to the model. If Out is
-// a string, the answer is free text.
+// Out is the type of an answer: a struct or another type with a JSON form. Every answer matches the schema of Out. Struct tags are
+// those of encoding/json; omitempty makes a field optional. The tag jsonschema:"…" describes a field to the model. If Out is a
+// string, the answer is free text.
+//
+// The tag spec names a field in spec files and in a [FieldError]. docs/spec.md explains the fields.
 type Batch[Out any] struct {
-	Name   string // name in lists. Defaults to "batch".
-	System string // system prompt; the same for every input
-	Task   string // the prompt of one input, with {placeholders} for its fields
-	Inputs Inputs // one job per input; see [Slice], [File] and [ResultsOf]
-	Tools  []Tool // tools that the agents may call. Defaults to none.
+	// Name is shown in lists of batches and in traces. It has at most 200 characters. Defaults to "batch".
+	Name string `spec:"name"`
 
-	// Schema replaces the JSON Schema that is derived from Out, for constraints that a Go type cannot express.
-	Schema json.RawMessage
+	// System is the system prompt. It is the same for every input, so servers keep it in their prefix cache. Defaults to none.
+	System string `spec:"system_prompt"`
 
-	Model       string // name of the model. Defaults to the server's first.
-	MaxInflight int    // model requests in flight per worker. Defaults to the safe number of the backend.
-	MaxTurns    int    // model calls of one job. Defaults to 8.
-	MaxRetries  int    // retries of one turn after a transient fault. 0 means 3; a negative number disables retries.
-	MaxAttempts int    // workers that may die with one job. Defaults to 3.
-	Timeouts    Timeouts
-	Sampling    Sampling
-	// KeepReasoning selects the reasoning that later turns send back to the model. Defaults to KeepAuto: turns with tool calls.
-	KeepReasoning KeepReasoning
+	// Task is the prompt of one input. A placeholder such as {title} stands for a field of the input. Required.
+	Task string `spec:"task"`
 
-	// JobBudget limits one job, which fails as BudgetExceeded when it has used the budget. BatchBudget limits the whole batch with
-	// its planner and reducer. When it is used up, no model call starts, and Run and Stream return a *PausedError. Both default to
-	// no limit. A budget in dollars needs Prices.
-	JobBudget, BatchBudget Budget
-	Prices                 Prices
+	// Inputs has one job per input: see [Slice], [File] and [ResultsOf]. It must be zero if Plan is set.
+	Inputs Inputs `spec:"inputs"`
 
-	// SkipBadInputs fails only the job of an input that has no value for a placeholder, as BadInput. By default such an input fails
-	// the whole batch before any job runs.
-	SkipBadInputs bool
+	// Tools may be called by the agents: see [Func] and [Named]. On a cluster only the names are sent, and jobs run on workers that
+	// have all these tools. Defaults to none.
+	Tools []Tool `spec:"tools"`
 
-	// Literal accepts a Task that looks like another template language, or that uses no field of the inputs. Only the names of
-	// fields in braces are placeholders then; other braces are text.
-	Literal bool
+	// Schema is a JSON Schema that replaces the one derived from Out. Use it for constraints that a Go type cannot express.
+	Schema json.RawMessage `spec:"output_schema"`
 
-	// For clusters.
-	Owner    string        // owners share the workers equally. Defaults to the user of the operating system.
-	Priority int           // order among the batches of one owner; higher first. Defaults to 0.
-	TTL      time.Duration // time to keep results after the batch is done. Defaults to 7 days.
+	// Agent has the model and the limits of each job.
+	Agent Agent `spec:",inline"`
 
-	// OnResult is called with every result when its job ends, before Run returns it or Stream yields it. Calls are sequential, on
-	// the caller's goroutine, and delay later results. The results of a planner and a reducer are not passed. Optional.
-	OnResult func(Result[Out])
+	// Plan makes the inputs: a [Plan]. Defaults to nil: the inputs are Inputs.
+	Plan Planner `spec:"plan"`
+
+	// Reduce combines all results into one: a [Reduce]. Defaults to nil: no reduction.
+	Reduce Reducer `spec:"reduce"`
+
+	// JobBudget limits the tokens or dollars of one job, which fails as BudgetExceeded when it has used them. A limit in dollars
+	// needs Agent.Prices. Defaults to no limit.
+	JobBudget Budget `spec:"budget.job"`
+
+	// BatchBudget limits the whole batch with its planner and reducer. When it is used up, no model call starts, and the caller gets
+	// a [*PausedError]. A limit in dollars needs Agent.Prices. Defaults to no limit.
+	BatchBudget Budget `spec:"budget.batch"`
+
+	// OnBadInput is the effect of an input that has no value for a placeholder. Defaults to [FailBatch].
+	OnBadInput OnBadInput `spec:"on_bad_input"`
+
+	// Literal makes the names of fields in braces the only placeholders; other braces are text. It also accepts a Task that looks
+	// like another template language, or that uses no field of the inputs. Defaults to false: both are errors.
+	Literal bool `spec:"literal"`
+
+	// MaxInflight limits the model requests of this batch in flight per worker. Defaults to the limit of the worker.
+	MaxInflight int `spec:"max_inflight"`
+
+	// Reuse takes the outputs of earlier batches for equal jobs, which then make no model call. For Run and Stream it is the name
+	// of a results file. For Submit to Redis it is a batch ID, or "owner" for all batches of the same Owner. docs/results.md
+	// defines equal jobs. Defaults to "": every job runs.
+	Reuse string `spec:"-"`
+
+	// Key identifies the batch for Submit, for 30 days. A second Submit with the same Key, batch and inputs returns the first batch,
+	// so that a restarted program finds it. The same Key with another batch is [ErrKeyUsed]. Run and Stream ignore it. Defaults
+	// to "": every Submit that ends makes a new batch.
+	Key string `spec:"-"`
+
+	// Owner is who the batch belongs to on a cluster. Owners share the workers equally. Defaults to the user of the operating system.
+	Owner string `spec:"owner"`
+
+	// Priority orders the batches of one owner on a cluster, from -1000 to 1000; higher first. Defaults to 0.
+	Priority int `spec:"priority"`
+
+	// TTL is how long a cluster keeps the results after the batch is done. Defaults to 7 days.
+	TTL time.Duration `spec:"ttl"`
 }
 
-// Timeouts limit one model call, one tool call and one attempt at a job. The defaults are 10 minutes, 1 minute and no limit.
+// Agent has the settings of one job, or of a planner or reducer: its model and its limits. The zero value has all defaults. A planner
+// and a reducer take Model, KeepReasoning and Prices of the batch if their own are zero, and a reducer also the limits.
+type Agent struct {
+	// Model is the name of the model. Defaults to the first model that the server lists.
+	Model string `spec:"model"`
+
+	// Sampling has the sampling parameters of every model call. Defaults to those of the server.
+	Sampling Sampling `spec:"sampling"`
+
+	// KeepReasoning selects the reasoning that later turns send back to the model. Defaults to [KeepAuto].
+	KeepReasoning KeepReasoning `spec:"keep_reasoning"`
+
+	// MaxTurns limits the model calls of one job, which then fails as TurnsExhausted. A reducer has no such limit. Defaults to 8.
+	MaxTurns int `spec:"max_turns"`
+
+	// MaxRetries limits the retries of one turn after transient faults. new(0) disables retries. Defaults to 3.
+	MaxRetries *int `spec:"max_retries"`
+
+	// MaxAttempts limits the workers that may die with one job, which then fails as WorkerLost. Defaults to 3.
+	MaxAttempts int `spec:"max_attempts"`
+
+	// Timeouts limit waits.
+	Timeouts Timeouts `spec:"timeouts"`
+
+	// Prices of the model's tokens give the costs in dollars. Defaults to unknown: costs are not shown.
+	Prices Prices `spec:"prices"`
+}
+
+// Timeouts limit the waits of a job. They have a resolution of one millisecond.
 type Timeouts struct {
-	Turn, Tool, Job time.Duration
+	// Turn limits one model call. A longer one is retried. Defaults to 10 minutes.
+	Turn time.Duration `spec:"turn"`
+	// Tool limits one tool call. The model reads that a longer one failed. Defaults to 1 minute.
+	Tool time.Duration `spec:"tool"`
+	// Job limits one attempt at a job, which then fails as Timeout. Outages of the model server do not count. Defaults to no limit.
+	Job time.Duration `spec:"job"`
 }
 
-// Sampling holds the sampling parameters of model calls. Nil and 0 select the server's default; a temperature of 0 is new(0.0).
+// Sampling holds sampling parameters. Nil and 0 select the server's default; a temperature of 0 is new(0.0).
 type Sampling = spec.Sampling
 
 // KeepReasoning selects the reasoning that a job sends back to its model.
 type KeepReasoning = spec.KeepReasoning
 
-// The values of Batch.KeepReasoning.
+// The values of Agent.KeepReasoning.
 const (
-	KeepAuto   = spec.KeepAuto
-	KeepAlways = spec.KeepAlways
-	KeepNever  = spec.KeepNever
+	KeepAuto   = spec.KeepAuto   // the reasoning of turns with tool calls
+	KeepAlways = spec.KeepAlways // of all turns
+	KeepNever  = spec.KeepNever  // of no turn
+)
+
+// OnBadInput is the effect of an input that has no value for a placeholder.
+type OnBadInput = spec.OnBadInput
+
+// The values of Batch.OnBadInput.
+const (
+	FailBatch = spec.Fail // no job runs, and the caller gets a [*BadInputsError]
+	SkipInput = spec.Skip // only the job of the input fails, as BadInput
 )
 
 // Budget limits tokens and US dollars. Tokens are those of prompts, cached or not, and of answers. A zero field sets no limit.
@@ -90,137 +151,49 @@ type Budget = batch.Budget
 // Prices are in US dollars per million tokens. Cached is the price of prompt tokens in the server's cache and defaults to Prompt.
 type Prices = batch.Prices
 
-// wireSpec is the JSON form of a Batch in a spec file.
-type wireSpec struct {
-	Name         string          `json:"name,omitempty"`
-	SystemPrompt string          `json:"system_prompt,omitempty"`
-	Task         string          `json:"task,omitempty"`
-	Inputs       json.RawMessage `json:"inputs,omitempty"`
-	Tools        []string        `json:"tools,omitempty"`
-	OutputSchema json.RawMessage `json:"output_schema,omitempty"`
-	Plan         json.RawMessage `json:"plan,omitempty"`
-	Reduce       json.RawMessage `json:"reduce,omitempty"`
-	Model        string          `json:"model,omitempty"`
-	MaxInflight  int             `json:"max_inflight,omitempty"`
-	MaxTurns     int             `json:"max_turns,omitempty"`
-	MaxRetries   *int            `json:"max_retries,omitempty"`
-	MaxAttempts  int             `json:"max_attempts,omitempty"`
-	Timeouts     wireTimeouts    `json:"timeouts,omitzero"`
-	Sampling     Sampling        `json:"sampling,omitzero"`
-	Keep         KeepReasoning   `json:"keep_reasoning,omitempty"`
-	Budget       wireBudgets     `json:"budget,omitzero"`
-	Prices       Prices          `json:"prices,omitzero"`
-	Priority     int             `json:"priority,omitempty"`
-	Owner        string          `json:"owner,omitempty"`
-	TTL          string          `json:"ttl,omitempty"`
-	OnBadInput   spec.OnBadInput `json:"on_bad_input,omitempty"`
-	Literal      bool            `json:"literal,omitempty"`
-}
-
-type wireBudgets struct {
-	Job   Budget `json:"job,omitzero"`
-	Batch Budget `json:"batch,omitzero"`
-}
-
-type wireTimeouts struct {
-	Turn string `json:"turn,omitempty"`
-	Tool string `json:"tool,omitempty"`
-	Job  string `json:"job,omitempty"`
-}
-
-// stages are the planner and the reducer of a batch. Zero fields skip a stage.
-type stages struct {
-	plan, reduce     json.RawMessage // the fields plan and reduce of the spec
-	planned, reduced func(batch.Result) error
-	// checkPlan and checkSummary return an error for an output that cannot be decoded.
-	checkPlan, checkSummary func(output json.RawMessage) error
-	tools                   []toolpool.Tool // the planner's tools that are functions of this program
-}
-
-// wire returns the batch as a spec, and the tools that are functions of this program.
-func (b Batch[Out]) wire(s stages) (json.RawMessage, []toolpool.Tool, error) {
-	schema, err := schemaOf[Out](b.Schema)
-	if err != nil {
-		return nil, nil, err
+// program returns the batch in the form that package coordinator runs, and its stages.
+func (b Batch[Out]) program() (*coordinator.Program, stages, error) {
+	p := &coordinator.Program{Inputs: b.Inputs.records, Reuse: b.Reuse, Check: checkOf(decodeOutput[Out])}
+	var s stages
+	var err error
+	if b.Schema, err = schemaOf[Out]("output_schema", b.Schema); err != nil {
+		return nil, s, err
 	}
-	names, own, err := wireTools(b.Tools)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, t := range s.tools {
-		if !slices.ContainsFunc(own, func(o toolpool.Tool) bool { return o.Name == t.Name }) {
-			own = append(own, t)
+	tools := b.Tools
+	if b.Plan != nil {
+		if b.Plan, s.plan, err = b.Plan.planner(); err != nil {
+			return nil, s, err
 		}
+		p.CheckPlan = s.plan.check
+		tools = append(tools[:len(tools):len(tools)], s.plan.tools...)
 	}
-	w := wireSpec{
-		Name: b.Name, SystemPrompt: b.System, Task: b.Task, Inputs: b.Inputs.wire, Tools: names, OutputSchema: schema,
-		Plan: s.plan, Reduce: s.reduce, Model: b.Model, MaxInflight: b.MaxInflight, MaxTurns: b.MaxTurns, MaxRetries: wireRetries(b.MaxRetries),
-		MaxAttempts: b.MaxAttempts, Timeouts: b.Timeouts.wire(), Sampling: b.Sampling, Keep: b.KeepReasoning,
-		Budget: wireBudgets{b.JobBudget, b.BatchBudget}, Prices: b.Prices, Priority: b.Priority, Owner: b.Owner, TTL: wait(b.TTL), Literal: b.Literal,
+	if b.Reduce != nil {
+		if b.Reduce, s.reduce, err = b.Reduce.reducer(); err != nil {
+			return nil, s, err
+		}
+		p.CheckSummary = s.reduce.check
 	}
-	if b.SkipBadInputs {
-		w.OnBadInput = spec.Skip
+	if p.Tools, err = functionsOf(tools); err != nil {
+		return nil, s, err
 	}
-	text, err := encode(w)
-	return text, own, err
+	if b.Inputs.records != nil {
+		b.Inputs = Inputs{}
+	}
+	p.Spec = b
+	return p, s, nil
 }
 
-// wireTools returns the names of tools for a spec, and the tools that are functions of this program.
-func wireTools(tools []Tool) (names []string, own []toolpool.Tool, err error) {
-	var faults []error
+// functionsOf returns the tools that are functions of this program, each name once.
+func functionsOf(tools []Tool) ([]toolpool.Tool, error) {
+	var own []toolpool.Tool
+	seen := map[string]bool{}
 	for _, t := range tools {
-		faults = append(faults, t.err)
-		names = append(names, t.Name)
-		if t.Run != nil {
-			own = append(own, t.Tool)
+		if t.err != nil {
+			return nil, &UsageError{t.err}
+		}
+		if t.Run != nil && !seen[t.Name] {
+			own, seen[t.Name] = append(own, t.Tool), true
 		}
 	}
-	return names, own, errors.Join(faults...)
-}
-
-func (t Timeouts) wire() wireTimeouts { return wireTimeouts{wait(t.Turn), wait(t.Tool), wait(t.Job)} }
-
-// wireRetries returns the number of retries for a spec, or nil for the default.
-func wireRetries(n int) *int {
-	if n == 0 {
-		return nil
-	}
-	return new(max(n, 0))
-}
-
-// encode returns v as JSON without HTML escapes, because prompts keep < and >.
-func encode(v any) (json.RawMessage, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, fmt.Errorf("encode the batch: %w", err)
-	}
-	return buf.Bytes(), nil
-}
-
-// wait returns a duration for a spec, or "" for the default.
-func wait(d time.Duration) string {
-	if d == 0 {
-		return ""
-	}
-	return d.String()
-}
-
-func isText[Out any]() bool { return reflect.TypeFor[Out]().Kind() == reflect.String }
-
-// schemaOf returns the given schema, or the one derived from Out. It returns nil for free text.
-func schemaOf[Out any](given json.RawMessage) (json.RawMessage, error) {
-	if given != nil || isText[Out]() {
-		return given, nil
-	}
-	s, err := jsonschema.For[Out](nil)
-	if err != nil {
-		return nil, fmt.Errorf("derive the output schema of %s: %w", reflect.TypeFor[Out](), err)
-	}
-	text, err := json.Marshal(s)
-	if err != nil {
-		return nil, fmt.Errorf("derive the output schema of %s: %w", reflect.TypeFor[Out](), err)
-	}
-	return text, nil
+	return own, nil
 }

@@ -16,21 +16,26 @@
 //		Tools:  []batchagent.Tool{batchagent.Named("read_file")},
 //	}, batchagent.Backend("vllm://127.0.0.1:8000"))
 //
-// # Where it runs
+// A batch may have two more stages. A [Plan] makes the inputs, and a [Reduce] combines the results.
 //
-// By default a batch runs in this process with an embedded Redis. With the option [Redis] it runs on the workers of a cluster.
+// # On a cluster
+//
+// Run and Stream use this process alone, with an embedded Redis. [Connect] connects to the Redis of a cluster, or to a server in
+// front of it. [Submit] submits a batch there and returns a [Handle], which reads, cancels and retries it. [Attach] returns a handle
+// in another process. A [Worker] runs jobs of a cluster, and offers Go functions as tools.
 //
 // # Errors
 //
-// A failed job is not an error of Run or Stream. Its Result has an Err of type [*Error], and the other results have outputs. An
-// error of Run or Stream means that the batch cannot continue. A [*FieldError] or [*BadInputsError] is a mistake in the Batch or
-// its inputs. An [*UnreachableError] means that a server does not answer. A [*PausedError] means that the budget is used up. The
-// cause of a cancelled context is returned unchanged. Match errors with errors.As.
+// A failed job is not an error of a call. Its Result has an Err of type [*Error], and the other results have outputs. An error of a
+// call means that the batch cannot continue. A [*UsageError] is a mistake in the batch or the call. It wraps a [*FieldError], a
+// [*SchemaError], a [*BadInputsError] or an [*UnknownToolError], if one of them has the details. An [*UnreachableError] means that a
+// server does not answer. A [*PausedError] means that the budget is used up. The cause of a cancelled context is returned
+// unchanged. Match errors with errors.As and errors.Is.
 //
 // # Goroutines
 //
-// Run and Stream call OnResult on the caller's goroutine. All goroutines have ended when Run returns or the loop over a Stream
-// ends. The end of a context may take a second to have effect.
+// All goroutines have ended when a function returns, or when the loop over a Stream or over [Handle.Results] ends. The end of a context
+// may take a second to have effect. A [Cluster] keeps connections until Close.
 //
 // README.md describes the programs, docs/library.md this package, and ARCHITECTURE.md the implementation.
 package batchagent

@@ -76,24 +76,25 @@ func ExampleFunc() {
 	// Output: 6 <nil> 1
 }
 
-func ExampleRunReduce() {
+func ExampleReduce() {
 	type Finding struct {
 		Claim string `json:"claim"`
 	}
 	type Survey struct {
 		Agreed string `json:"agreed" jsonschema:"what all say"`
 	}
-	results, survey, err := batchagent.RunReduce(context.Background(), batchagent.Batch[Finding]{
+	var survey batchagent.Result[Survey]
+	results, err := batchagent.Run(context.Background(), batchagent.Batch[Finding]{
 		Task:   "What does {input} find?",
 		Inputs: batchagent.Slice([]string{"a.txt", "b.txt", "c.txt"}),
-	}, batchagent.Reduce[Survey]{
-		Task: "On what do these {n} papers agree? {results}",
+		Reduce: batchagent.Reduce[Survey]{Task: "On what do these {n} papers agree? {results}", Into: &survey},
 	}, batchagent.Simulated())
 	fmt.Println(len(results), survey.Err, survey.Output.Agreed != "", err)
 	// Output: 3 <nil> true <nil>
 }
 
-func ExampleRunPlan() {
+// A batch with all three stages: a planner, the jobs over its items, and a reducer.
+func ExamplePlan() {
 	type Question struct {
 		Topic string `json:"topic"`
 		Text  string `json:"text" jsonschema:"one question, as a sentence"`
@@ -101,33 +102,47 @@ func ExampleRunPlan() {
 	type Finding struct {
 		Answer string `json:"answer"`
 	}
-	survey, err := batchagent.RunPlan(context.Background(), batchagent.Plan[Question]{
-		Task:     "Which questions does a survey of caches have to answer? At most {max_items}.",
-		MaxItems: 12,
-	}, batchagent.Batch[Finding]{
-		Task: "{topic}: {text}", // the fields of one Question
-	}, batchagent.Reduce[string]{
-		Task: "Sum up these {n} findings: {results}",
+	var plan batchagent.Result[[]Question]
+	var survey batchagent.Result[string]
+	findings, err := batchagent.Run(context.Background(), batchagent.Batch[Finding]{
+		Plan: batchagent.Plan[Question]{
+			Task:     "Which questions does a survey of caches have to answer? At most {max_items}.",
+			MaxItems: 12, Into: &plan,
+		},
+		Task:   "{topic}: {text}", // the fields of one Question
+		Reduce: batchagent.Reduce[string]{Task: "Sum up these {n} findings: {results}", Into: &survey},
 	}, batchagent.Simulated())
-	fmt.Println(err, len(survey.Results) == len(survey.Plan.Output), survey.Summary.Output != "")
+	fmt.Println(err, len(findings) == len(plan.Output), survey.Output != "")
 	// Output: <nil> true true
 }
 
-// On a cluster a program may be killed. After a restart it finds its batch and gets all its results.
-func ExampleRedis() {
+// A program that may be killed gives its batch a Key. After a restart it finds the batch and gets all its results.
+func ExampleSubmit() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	cluster, err := batchagent.Connect(ctx, batchagent.ClusterConfig{URL: "redis://redis-host:6379"})
 	var unreachable *batchagent.UnreachableError
-	for r, err := range batchagent.Stream(ctx, batchagent.Batch[string]{
+	switch {
+	case errors.As(err, &unreachable):
+		log.Fatal("is Redis up? ", err)
+	case err != nil:
+		log.Fatal(err)
+	}
+	defer cluster.Close()
+	batch, err := batchagent.Submit(ctx, cluster, batchagent.Batch[string]{
 		Task:   "Sum up the ticket {id}: {text}",
 		Inputs: batchagent.File("tickets.jsonl"),
-		Model:  "qwen3-32b",
-	}, batchagent.Redis("redis://redis-host:6379")) {
+		Agent:  batchagent.Agent{Model: "qwen3-32b"},
+		Key:    "tickets-2026-11-30",
+	})
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	for r, err := range batch.Results(ctx) {
 		switch {
-		case errors.As(err, &unreachable):
-			log.Fatal("is Redis up? ", err)
 		case err != nil:
-			log.Fatal(err) // also after an interrupt; the batch continues on the cluster
+			log.Print(err) // also after an interrupt; the batch continues on the cluster
 		case r.Err != nil:
 			log.Printf("ticket %d: %v", r.Index, r.Err)
 		default:
@@ -136,21 +151,66 @@ func ExampleRedis() {
 	}
 }
 
-// OnResult is called with each result when its job ends, and Run collects them. A batch that has used its budget ends early.
+// Another program follows the same batch by its ID, runs its failed jobs again, and reads the answer of its reducer.
+func ExampleAttach() {
+	ctx := context.Background()
+	cluster, err := batchagent.Connect(ctx, batchagent.ClusterConfig{URL: "http://127.0.0.1:8080"}) // a `coordinator serve`
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cluster.Close()
+	var summary batchagent.Result[string]
+	batch, err := batchagent.Attach[string](ctx, cluster, os.Args[1], batchagent.Reduce[string]{Into: &summary})
+	if errors.Is(err, batchagent.ErrNotFound) {
+		log.Print("the results are gone after the TTL of the batch")
+		return
+	}
+	status, err := batch.Status(ctx)
+	if err == nil && status.State.Ended() && status.Failed > 0 {
+		err = batch.Retry(ctx)
+	}
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	results, err := batch.Wait(ctx)
+	fmt.Println(len(results), err, summary.Output)
+}
+
+// A worker of a cluster in a Go program. Batches may name find_order as soon as it runs.
+func ExampleWorker() {
+	type Order struct {
+		ID string `json:"id" jsonschema:"number of the order"`
+	}
+	find := batchagent.Func("find_order", "Find an order by its number.", func(_ context.Context, o Order) (string, error) {
+		return "two lamps, sent on Monday", nil // read your database here
+	})
+	find.Share = batchagent.Pure
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt) // an interrupt drains the worker
+	defer stop()
+	err := batchagent.Worker{
+		Redis: "redis://redis-host:6379", Backend: "vllm://127.0.0.1:8000", Tools: []batchagent.Tool{find},
+	}.Run(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+// A batch that has used its budget ends early.
 func ExampleBatch() {
-	done := 0
 	results, err := batchagent.Run(context.Background(), batchagent.Batch[string]{
-		Task:        "Write a slogan for {input}.",
-		Inputs:      batchagent.Slice([]string{"pumps", "lamps", "ropes"}),
-		Sampling:    batchagent.Sampling{Temperature: new(0.7), MaxTokens: 200},
+		Task:   "Write a slogan for {input}.",
+		Inputs: batchagent.Slice([]string{"pumps", "lamps", "ropes"}),
+		Agent: batchagent.Agent{
+			Sampling: batchagent.Sampling{Temperature: new(0.7), MaxTokens: 200},
+			Prices:   batchagent.Prices{Prompt: 0.15, Cached: 0.075, Completion: 0.60},
+		},
 		BatchBudget: batchagent.Budget{USD: 2.50},
-		Prices:      batchagent.Prices{Prompt: 0.15, Cached: 0.075, Completion: 0.60},
-		OnResult:    func(batchagent.Result[string]) { done++ }, // on this goroutine, one at a time
 	}, batchagent.Simulated())
 	var paused *batchagent.PausedError
 	if errors.As(err, &paused) {
-		fmt.Println("stopped after", paused.Info.Used.USD, "dollars")
+		fmt.Println("stopped after", paused.Used.USD, "dollars")
 	}
-	fmt.Println(done == len(results), len(results))
-	// Output: true 3
+	fmt.Println(len(results))
+	// Output: 3
 }

@@ -2,17 +2,21 @@ package batchagent
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/owntool"
 )
 
 // Tool is a function that agents may call. Create one with [Func] or [Named]. Share, Timeout and the other fields of a Func may
-// be set before the batch starts.
+// be set before the batch or the worker starts. The fields of a Named are ignored, except the name.
 type Tool struct {
 	toolpool.Tool
-	err error // the error of Func; Run and Stream return it
+	err error // the error of Func; the batch or the worker returns it
 }
+
+// MarshalJSON returns the tool's name, which is the form of a tool in a spec.
+func (t Tool) MarshalJSON() ([]byte, error) { return json.Marshal(t.Name) }
 
 // The values of Tool.Share select the calls that share one execution. A [Func] defaults to Inflight.
 const (
@@ -25,6 +29,8 @@ const (
 // Func returns a tool that is a Go function of this program. The schema of the arguments is derived from the struct A, as in
 // [Batch]. Arguments of run match the schema. Many goroutines may call run at once. The model reads the returned string, or the
 // text of the error. A name of a built-in tool replaces that tool.
+//
+// In this process the function is a tool of a [Batch]. On a cluster it is a tool of a [Worker], and a Batch names it.
 func Func[A any](name, description string, run func(context.Context, A) (string, error)) Tool {
 	t, err := owntool.Func(name, description, run)
 	return Tool{t, err}

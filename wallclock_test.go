@@ -26,7 +26,7 @@ import (
 // or loses its monotonic reading.
 var wallClock = map[string]string{
 	"internal/worker/worker.go Status: Time.UTC":                      "when the worker started, for people",
-	"internal/worker/spans.go Acquire: trace.WithTimestamp of a time": "when a wait began, in a trace",
+	"internal/worker/spans.go waitedForSlot: trace.WithTimestamp of a time": "when a wait began, in a trace",
 
 	"pkg/batch/info.go Info: field CreatedAt":         "Redis' time, for people",
 	"pkg/batch/info.go Info: field DoneAt":            "Redis' time, for people",

@@ -36,12 +36,11 @@ func pendingFence(name, text string) string {
 	if name != "finish" {
 		return text
 	}
-	return mustReplace(text, "local held = n > 0 and redis.call('HMGET', KEYS[4], unpack(ARGV, index + 1, index + n)) or {}", `
-local held = {}
+	return mustReplace(text, "local leases = n > 0 and redis.call('HMGET', k.lease, unpack(index)) or {}", `
+local leases = {}
 for j = 1, n do
-  local id = ARGV[entry + j]
-  local p = redis.call('XPENDING', KEYS[3], 'workers', id, id, 1)[1]
-  held[j] = p and p[4] == 1 and string.match(ARGV[fence + j], '|([^|]*)$') == p[2] and ARGV[fence + j]
+  local p = redis.call('XPENDING', k.jobs, 'workers', entry[j], entry[j], 1)[1]
+  leases[j] = p and p[4] == 1 and string.match(fence[j], '|([^|]*)$') == p[2] and fence[j]
 end`)
 }
 
@@ -49,9 +48,9 @@ end`)
 func noHash(name, text string) string {
 	switch name {
 	case "claim":
-		return mustReplace(text, "redis.call('HSET', KEYS[3], unpack(leases))", "")
+		return mustReplace(text, "redis.call('HSET', k.lease, unpack(leases))", "")
 	case "finish":
-		return mustReplace(text, "redis.call('HDEL', KEYS[4], unpack(indexes))", "")
+		return mustReplace(text, "redis.call('HDEL', k.lease, unpack(fields))", "")
 	}
 	return text
 }

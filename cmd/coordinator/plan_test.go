@@ -41,9 +41,9 @@ func planOf(t *testing.T, out string) (plan batch.Result, jobs []batch.Result, s
 	all := results(t, out)
 	require.GreaterOrEqual(t, len(all), 2, out)
 	plan, jobs, summary = all[0], all[1:len(all)-1], all[len(all)-1]
-	_, plans := plan.Batch.Plans()
+	plans := plan.Batch.Stage() == batch.StagePlan
 	require.True(t, plans, "the plan is first")
-	_, reduces := summary.Batch.Reduces()
+	reduces := summary.Batch.Stage() == batch.StageReduce
 	require.True(t, reduces, "the summary is last")
 	return plan, jobs, summary
 }
@@ -65,7 +65,7 @@ func TestPlannedRun(t *testing.T) {
 	require.Len(t, jobs, len(items))
 	for _, j := range jobs {
 		assert.JSONEq(t, string(items[j.Index]), string(j.Item), "a result holds its item")
-		assert.Equal(t, plan.Batch, j.Batch.Planner())
+		assert.Equal(t, plan.Batch, j.Batch.ForStage(batch.StagePlan))
 	}
 	assert.Contains(t, string(summary.Output), "Join these 3 notes")
 	assert.Contains(t, r.err, "plan     ok   3 items   1 model call")
@@ -106,7 +106,7 @@ func TestPlannedRunResumes(t *testing.T) {
 		require.Len(t, now, 3)
 		for _, j := range now {
 			assert.JSONEq(t, string(itemsOf(t, plan)[j.Index]), string(j.Item))
-			assert.Equal(t, plan.Batch, j.Batch.Planner())
+			assert.Equal(t, plan.Batch, j.Batch.ForStage(batch.StagePlan))
 		}
 		assert.Equal(t, string(results(t, first.out)[1].Output), string(stages[1].Output), "the reducer reads all results")
 	}
@@ -156,7 +156,7 @@ func TestPlanOnCluster(t *testing.T) {
 	cancelled := at("cancel", gone)
 	require.Equal(t, coordinator.ExitOK, cancelled.status, cancelled.err)
 	for stage, state := range map[batch.ID]batch.BatchState{
-		batch.ID(gone): batch.BatchCancelled, batch.ID(gone).Planner(): batch.BatchCancelled, batch.ID(gone).Reducer(): batch.BatchDone,
+		batch.ID(gone): batch.BatchCancelled, batch.ID(gone).ForStage(batch.StagePlan): batch.BatchCancelled, batch.ID(gone).ForStage(batch.StageReduce): batch.BatchDone,
 	} {
 		assert.Contains(t, at("status", string(stage)).out, "state      "+string(state))
 	}

@@ -32,13 +32,13 @@ func TestReducedRun(t *testing.T) {
 	summary := results(t, r.out)
 	require.Len(t, summary, 1)
 	assert.Contains(t, string(summary[0].Output), "Join these 20 notes")
-	assert.Equal(t, results(t, read(t, out))[0].Batch.Reducer(), summary[0].Batch)
+	assert.Equal(t, results(t, read(t, out))[0].Batch.ForStage(batch.StageReduce), summary[0].Batch)
 	assert.Contains(t, r.err, "reduce   ok   1 model call")
 	assert.Contains(t, r.err, "ok 20")
 
 	all := results(t, coordinate(t, nil, "", "run", spec, "--backend", server).out)
 	require.Len(t, all, 21)
-	_, isSummary := all[20].Batch.Reduces()
+	isSummary := all[20].Batch.Stage() == batch.StageReduce
 	assert.True(t, isSummary)
 
 	// Half of the results and the summary are lost. The missing jobs run, and the reducer reads all results.
@@ -110,7 +110,7 @@ func TestReductionOnACluster(t *testing.T) {
 	require.Equal(t, coordinator.ExitJobsFailed, submitted.status, submitted.err)
 	id, lines, _ := strings.Cut(submitted.out, "\n")
 	require.Len(t, results(t, lines), 3)
-	reducer := string(batch.ID(id).Reducer())
+	reducer := string(batch.ID(id).ForStage(batch.StageReduce))
 	assert.Len(t, results(t, at("results", id).out), 2, "only the results")
 	summary := results(t, at("results", reducer).out)
 	require.Len(t, summary, 1)

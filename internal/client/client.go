@@ -17,6 +17,7 @@ import (
 	"github.com/batchagent/batchagent/internal/coordinator"
 	"github.com/batchagent/batchagent/internal/server"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -40,10 +41,10 @@ var _ coordinator.Source = (*Client)(nil)
 func New(raw, token string) (*Client, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, &coordinator.UsageError{Err: errors.New("--server takes a URL such as http://127.0.0.1:8080")}
+		return nil, &coordinator.UsageError{Err: errors.New("the URL of a server is such as http://127.0.0.1:8080")}
 	}
 	if u.User != nil {
-		return nil, &coordinator.UsageError{Err: errors.New("--server takes no user and password; the token is in BATCHAGENT_API_TOKEN or in --token-file")}
+		return nil, &coordinator.UsageError{Err: errors.New("the URL of a server takes no user and password; the token is in BATCHAGENT_API_TOKEN or in --token-file")}
 	}
 	return &Client{base: u, token: token, http: &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}}, nil
 }
@@ -119,9 +120,9 @@ func (outage) Is(target error) bool { return target == statestore.ErrUnknownOutc
 // problem returns the error for a response with a problem.
 func (c *Client) problem(resp *http.Response) error {
 	var p server.Problem
-	data, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	data, _ := io.ReadAll(io.LimitReader(redact.New(c.token).Reader(resp.Body), 1<<20))
 	if json.Unmarshal(data, &p) != nil || p.Detail == "" {
-		p.Detail = fmt.Sprintf("%s answered %s", c.Address(), resp.Status)
+		p.Detail = fmt.Sprintf("%s answered %s", c.Address(), redact.New(c.token).Text(resp.Status))
 	}
 	err := errors.New(p.Detail)
 	switch {
@@ -130,17 +131,22 @@ func (c *Client) problem(resp *http.Response) error {
 	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode >= 500 && resp.StatusCode != http.StatusInternalServerError:
 		return outage{fmt.Errorf("%s: %w", c.Address(), err)}
 	case resp.StatusCode == http.StatusNotFound:
-		return &coordinator.UsageError{Err: notFound{err}}
+		return &coordinator.UsageError{Err: known{err, statestore.ErrNotFound}}
+	case strings.HasSuffix(p.Type, ":key-used"):
+		return &coordinator.UsageError{Err: known{err, statestore.ErrKeyUsed}}
 	case resp.StatusCode < 500:
 		return &coordinator.UsageError{Err: err}
 	}
 	return err
 }
 
-// notFound is [statestore.ErrNotFound] with a text of its own.
-type notFound struct{ error }
+// known is an error of package statestore with a text of its own.
+type known struct {
+	error
+	is error
+}
 
-func (notFound) Is(target error) bool { return target == statestore.ErrNotFound }
+func (k known) Unwrap() error { return k.is }
 
 // call makes a request and decodes the JSON response.
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, out any) error {

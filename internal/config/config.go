@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/batchagent/batchagent/internal/human"
 )
 
 // DefaultRedis is the Redis URL used when none is set.
@@ -45,7 +47,7 @@ func AdjustableLogger(w io.Writer, level, format string) (*slog.Logger, *slog.Le
 	case "text":
 		return slog.New(slog.NewTextHandler(w, o)), l, nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, o)), l, nil
+		return slog.New(slog.NewJSONHandler(human.VisibleWriter(w), o)), l, nil
 	}
 	return nil, nil, fmt.Errorf("the log format %q is neither text nor json", format)
 }

@@ -37,7 +37,7 @@ func conditionOf(info batch.Info, stages []StageUse, workers []batch.WorkerRecor
 // endOf returns the state of a batch that has all results.
 func endOf(info batch.Info, stages []StageUse) batch.Condition {
 	c := info.Counts
-	of := func(stage string) (s StageUse) {
+	of := func(stage batch.Stage) (s StageUse) {
 		if i := slices.IndexFunc(stages, func(s StageUse) bool { return s.Stage == stage }); i >= 0 && stages[i].Phase == batch.Done {
 			s = stages[i]
 		}
@@ -46,17 +46,17 @@ func endOf(info batch.Info, stages []StageUse) batch.Condition {
 	switch {
 	case c.Cancelled > 0:
 		return batch.Condition{State: batch.BatchCancelled, Reason: fmt.Sprintf("%s of %s jobs have no output", count(c.Cancelled+c.Failed), count(c.Finished()))}
-	case info.Plan && of(planStage).Cancelled > 0:
+	case info.Plan && of(batch.StagePlan).Cancelled > 0:
 		return batch.Condition{State: batch.BatchCancelled, Reason: "it was cancelled before the plan ended"}
-	case info.Plan && of(planStage).Failed > 0:
+	case info.Plan && of(batch.StagePlan).Failed > 0:
 		return batch.Condition{State: batch.BatchFailed, Reason: "the plan failed"}
 	case c.Failed > 0 && c.OK == 0:
 		return batch.Condition{State: batch.BatchFailed, Reason: "no job has an output"}
 	case c.Failed > 0:
 		return batch.Condition{State: batch.BatchDoneWithFailures, Reason: fmt.Sprintf("%s of %s jobs failed", count(c.Failed), count(c.Finished()))}
-	case of(reduceStage).Cancelled > 0:
+	case of(batch.StageReduce).Cancelled > 0:
 		return batch.Condition{State: batch.BatchCancelled, Reason: "the reduction was cancelled"}
-	case of(reduceStage).Failed > 0:
+	case of(batch.StageReduce).Failed > 0:
 		return batch.Condition{State: batch.BatchDoneWithFailures, Reason: "the reduction failed"}
 	}
 	return batch.Condition{State: batch.BatchDone}

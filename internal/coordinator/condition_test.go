@@ -58,10 +58,10 @@ func TestConditionOf(t *testing.T) {
 		"some failed":                    {info: ended(8, 1, 0), want: batch.BatchDoneWithFailures, reason: "1 of 9 jobs failed"},
 		"all failed":                     {info: ended(0, 9, 0), want: batch.BatchFailed},
 		"some cancelled":                 {info: ended(6, 1, 2), want: batch.BatchCancelled, reason: "3 of 9 jobs have no output"},
-		"the reduction failed":           {info: ended(9, 0, 0), stages: []StageUse{{Stage: reduceStage, Phase: batch.Done, Failed: 1}}, want: batch.BatchDoneWithFailures, reason: "reduction"},
-		"the reduction is under way":     {info: ended(9, 0, 0), stages: []StageUse{{Stage: reduceStage, Phase: batch.Sealed}}, want: batch.BatchDone},
-		"cancelled while it was planned": {info: func() batch.Info { i := ended(0, 0, 0); i.Plan = true; return i }(), stages: []StageUse{{Stage: planStage, Phase: batch.Done, Failed: 1, Cancelled: 1}}, want: batch.BatchCancelled},
-		"the plan failed, so no job ran": {info: func() batch.Info { i := ended(0, 0, 0); i.Plan = true; return i }(), stages: []StageUse{{Stage: planStage, Phase: batch.Done, Failed: 1}}, want: batch.BatchFailed, reason: "plan"},
+		"the reduction failed":           {info: ended(9, 0, 0), stages: []StageUse{{Stage: batch.StageReduce, Phase: batch.Done, Failed: 1}}, want: batch.BatchDoneWithFailures, reason: "reduction"},
+		"the reduction is under way":     {info: ended(9, 0, 0), stages: []StageUse{{Stage: batch.StageReduce, Phase: batch.Sealed}}, want: batch.BatchDone},
+		"cancelled while it was planned": {info: func() batch.Info { i := ended(0, 0, 0); i.Plan = true; return i }(), stages: []StageUse{{Stage: batch.StagePlan, Phase: batch.Done, Failed: 1, Cancelled: 1}}, want: batch.BatchCancelled},
+		"the plan failed, so no job ran": {info: func() batch.Info { i := ended(0, 0, 0); i.Plan = true; return i }(), stages: []StageUse{{Stage: batch.StagePlan, Phase: batch.Done, Failed: 1}}, want: batch.BatchFailed, reason: "plan"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := conditionOf(test.info, test.stages, test.workers)
@@ -90,7 +90,7 @@ func (c cluster) Info(_ context.Context, id batch.ID) (batch.Info, error) {
 func TestListCountsStages(t *testing.T) {
 	id := batch.ID("b_01jd0000000000000000000000")
 	done := batch.Info{Header: batch.Header{ID: id, Reduce: true}, Phase: batch.Done, Counts: batch.Counts{Total: 1, Fed: 1, OK: 1}}
-	reducer := batch.Info{Header: batch.Header{ID: id.Reducer()}, Phase: batch.Done, Counts: batch.Counts{Total: 1, Fed: 1, Failed: 1}}
+	reducer := batch.Info{Header: batch.Header{ID: id.ForStage(batch.StageReduce)}, Phase: batch.Done, Counts: batch.Counts{Total: 1, Fed: 1, Failed: 1}}
 	for name, c := range map[string]struct {
 		cluster
 		want batch.BatchState

@@ -32,10 +32,12 @@ type Console struct {
 // its cursor. With NO_COLOR (https://no-color.org) it gets no colours.
 func NewConsole(out, errOut io.Writer) *Console {
 	c := &Console{out: out, err: errOut, width: func() int { return 0 }}
+	if isTerminal(out) {
+		c.out = human.VisibleWriter(out)
+	}
 	if f, ok := errOut.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
 		c.live, c.colour = true, os.Getenv("NO_COLOR") == ""
-		o, ok := out.(*os.File)
-		c.both = ok && term.IsTerminal(int(o.Fd()))
+		c.both = isTerminal(out)
 		c.width = func() int {
 			w, _, err := term.GetSize(int(f.Fd()))
 			if err != nil {
@@ -47,14 +49,20 @@ func NewConsole(out, errOut io.Writer) *Console {
 	return c
 }
 
-// Stdout returns the writer for results. Its output and the status lines never mix.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// Stdout returns the writer for results. Its output and the status lines never mix. On a terminal, control characters are
+// escaped.
 func (c *Console) Stdout() io.Writer { return consoleWriter{c, c.out} }
 
-// Stderr returns the writer for everything except results.
-func (c *Console) Stderr() io.Writer { return consoleWriter{c, c.err} }
+// Stderr returns the writer for everything except results. Control characters are escaped.
+func (c *Console) Stderr() io.Writer { return consoleWriter{c, human.VisibleWriter(c.err)} }
 
 // Say writes one line to standard error.
-func (c *Console) Say(line string) { _, _ = io.WriteString(c.Stderr(), human.Visible(line)+"\n") }
+func (c *Console) Say(line string) { _, _ = io.WriteString(c.Stderr(), line+"\n") }
 
 type consoleWriter struct {
 	c *Console
@@ -78,7 +86,7 @@ func (c *Console) Status(line string) {
 	defer c.mu.Unlock()
 	if !c.live {
 		if line != "" {
-			_, _ = io.WriteString(c.err, line+"\n")
+			_, _ = io.WriteString(c.err, human.Visible(line)+"\n")
 		}
 		return
 	}

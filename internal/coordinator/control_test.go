@@ -42,13 +42,13 @@ func TestCancelAndRemoveReachStagesAfterOutage(t *testing.T) {
 	}))
 	redis.Close()
 	require.NoError(t, Cancel(t.Context(), s, id, back))
-	phase, err := s.Phase(t.Context(), id.Reducer())
+	phase, err := s.Phase(t.Context(), id.ForStage(batch.StageReduce))
 	require.NoError(t, err)
 	assert.Equal(t, batch.Done, phase)
 
 	redis.Close()
 	require.NoError(t, Remove(t.Context(), s, id, back))
-	_, err = s.Phase(t.Context(), id.Reducer())
+	_, err = s.Phase(t.Context(), id.ForStage(batch.StageReduce))
 	require.ErrorIs(t, err, statestore.ErrNotFound)
 	assert.Equal(t, 2, away)
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -67,7 +68,7 @@ func (c *checkup) line(m mark, what, found, do string) {
 	if do != "" {
 		s += fmt.Sprintf("%23s-> %s\n", "", do)
 	}
-	if _, err := io.WriteString(c.out, s); err != nil && c.err == nil {
+	if _, err := io.WriteString(c.out, human.Visible(s)); err != nil && c.err == nil {
 		c.err = err
 	}
 }

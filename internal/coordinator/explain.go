@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -210,7 +211,7 @@ func WriteExplanation(w io.Writer, e Explanation) error {
 		}
 	}
 	b.WriteString("\n")
-	if _, err := io.WriteString(w, b.String()); err != nil {
+	if _, err := io.WriteString(w, human.Visible(b.String())); err != nil {
 		return err
 	}
 	return table(w, []string{"WORKER", "JOBS", "TURNS", "PROMPT TOKENS", "CACHED", "COMPLETION TOKENS", "TOOLS ASKED", "EXECUTED"}, len(e.Nodes), func(i int) []string {

@@ -90,13 +90,13 @@ func forgottenPlan(t *testing.T, format string, again bool) {
 	id := statestore.NewID(time.Now())
 
 	create := func() {
-		for _, h := range []batch.Header{{ID: id, Plan: true}, {ID: id.Planner()}} {
+		for _, h := range []batch.Header{{ID: id, Plan: true}, {ID: id.ForStage(batch.StagePlan)}} {
 			h.Name, h.MaxAttempts, h.TTL = "n", 3, time.Hour
 			require.NoError(t, s.Create(t.Context(), h, []byte("plan")))
 		}
-		_, err := s.Feed(t.Context(), id.Planner(), 0, [][]byte{[]byte("{}")})
+		_, err := s.Feed(t.Context(), id.ForStage(batch.StagePlan), 0, [][]byte{[]byte("{}")})
 		require.NoError(t, err)
-		_, err = s.Seal(t.Context(), id.Planner(), 1)
+		_, err = s.Seal(t.Context(), id.ForStage(batch.StagePlan), 1)
 		require.NoError(t, err)
 	}
 	run := func(of batch.ID, count int, change func(*statestore.Completion)) {
@@ -113,7 +113,7 @@ func forgottenPlan(t *testing.T, format string, again bool) {
 		}
 	}
 	plan := func(items ...string) {
-		run(id.Planner(), 1, func(c *statestore.Completion) {
+		run(id.ForStage(batch.StagePlan), 1, func(c *statestore.Completion) {
 			c.Result.Output = json.RawMessage(`{"items":["` + strings.Join(items, `","`) + `"]}`)
 			for range items {
 				c.Items = append(c.Items, []byte("{}"))

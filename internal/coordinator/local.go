@@ -7,7 +7,6 @@ import (
 	"iter"
 	"log/slog"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -67,7 +66,7 @@ func localTools(ctx context.Context, o localToolOptions, p *spec.Prepared) (*ope
 	if err != nil {
 		return nil, &UsageError{err}
 	}
-	set.Tools = replaceTools(set.Tools, o.own)
+	set.Replace(o.own)
 	pool, err := toolpool.New(toolpool.Config{Logger: o.logger})
 	if err == nil {
 		err = set.Register(pool)
@@ -85,14 +84,6 @@ func localTools(ctx context.Context, o localToolOptions, p *spec.Prepared) (*ope
 		return nil, &UsageError{err}
 	}
 	return &openTools{pool, set.Close}, nil
-}
-
-// replaceTools replaces tools with a program's own tools of the same names.
-func replaceTools(offered, own []toolpool.Tool) []toolpool.Tool {
-	isOwn := func(t toolpool.Tool) bool {
-		return slices.ContainsFunc(own, func(o toolpool.Tool) bool { return o.Name == t.Name })
-	}
-	return append(slices.DeleteFunc(offered, isOwn), own...)
 }
 
 // local is a batch that runs only in this process, with an embedded Redis, workers, a goroutine that feeds and one that
@@ -191,7 +182,7 @@ func (l *local) plans() bool { return l.prepared.Planner != nil && l.items == ni
 // fed returns the batch that this process feeds.
 func (l *local) fed() batch.ID {
 	if l.plans() {
-		return l.id.Planner()
+		return l.id.ForStage(batch.StagePlan)
 	}
 	return l.id
 }

@@ -32,7 +32,7 @@ func openPlanFile(out string) (*planFile, error) {
 	}
 	var r batch.Result
 	err = json.Unmarshal(line, &r)
-	if _, plans := r.Batch.Plans(); err != nil || !plans || r.Status != batch.OK {
+	if plans := r.Batch.Stage() == batch.StagePlan; err != nil || !plans || r.Status != batch.OK {
 		return nil, usagef("%s is not the plan of a run; --out with another name starts over", p.path)
 	}
 	p.made, p.line = &r, line
@@ -46,7 +46,7 @@ func (p *planFile) resume(held batch.ID, planner *spec.Compiled) (id batch.ID, i
 		return "", nil, nil
 	case p.made == nil:
 		return "", nil, usagef("%s is missing, and the results cannot be matched to a plan without it; --out with another name starts over", p.path)
-	case held != "" && held.Planner() != p.made.Batch:
+	case held != "" && held.ForStage(batch.StagePlan) != p.made.Batch:
 		return "", nil, usagef("%s holds the plan of batch %s, and the results are of batch %s; --out with another name starts over",
 			p.path, p.made.Batch.Whole(), held)
 	}

@@ -4,14 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
-	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -19,81 +15,72 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Program is a batch of a Go program. It does the same as [Run] and [Submission.Submit], without a terminal.
+// Program is a batch of a Go program. It does the same as [Run] and [Prepare], without a terminal.
 type Program struct {
-	Spec   json.RawMessage // content of a spec file
-	Inputs spec.Records    // replace the spec's inputs; nil keeps them
+	Spec   any          // struct with the fields of a spec, see [spec.New]
+	Inputs spec.Records // replace the spec's inputs; nil keeps them
 
-	Redis     string // URL; "" runs the batch in this process
-	Backend   string // URL; "" uses the spec's, then BATCHAGENT_BACKEND, then Local
+	Backend   string // URL; "" uses BATCHAGENT_BACKEND, then Local
 	Local     string // host:port to probe for a server; "" skips the probe
 	Simulated bool   // use a simulated server and no other
 
-	Reuse                string // with Redis, a batch ID or [ReuseOwner]; otherwise a results file
+	Reuse                string // a results file with results to reuse
 	ToolsRoot, ToolsFile string
-	Tools                []toolpool.Tool // functions of the program; must be empty with Redis, because its workers do not have them
+	Tools                []toolpool.Tool // functions of the program
 	Logger               *slog.Logger
 
 	// Check, CheckPlan and CheckSummary check an output of a job, of the planner, and of the reduction. They return an
-	// error if the program cannot read it. Without Redis the model then gets one more attempt. They are called
-	// concurrently. Nil accepts all outputs.
+	// error if the program cannot read it. The model then gets one more attempt. They are called concurrently. Nil
+	// accepts all outputs.
 	Check, CheckPlan, CheckSummary func(output json.RawMessage) error
-
-	// Planned is called with the planner's one result before any result of the batch. It is required if the spec has a
-	// planner.
-	Planned func(batch.Result) error
-	// Reduced is called with the reduction's one result after the results of the batch. It is called again if failed
-	// jobs were retried meanwhile. It is required if the spec has a reduction.
-	Reduced func(batch.Result) error
 }
 
 // programSpec is the display name of a program's spec.
 const programSpec = "batch"
 
-// Run calls each with every result as jobs end, on the caller's goroutine. It returns after the last result, with the
-// first error of each, or with the cause of ctx. Its goroutines have ended by then. A batch on a cluster continues
-// without Run, and the same program resumes it when it runs again.
-func (p *Program) Run(ctx context.Context, each func(batch.Result) error) error {
-	if p.Logger == nil {
-		p.Logger = slog.New(slog.DiscardHandler)
-	}
-	connect, closeStore := p.connector()
-	defer closeStore()
-	s, err := spec.LoadText(programSpec, p.Spec, spec.LoadOptions{ToolsRoot: p.ToolsRoot, Stdin: os.Stdin, Inputs: p.Inputs, Earlier: chained(connect, p.say)})
+// Run runs the batch in this process and calls to with its results, on the caller's goroutine. It returns after the last
+// result, with the first error of to, or with the cause of ctx. Its goroutines have ended by then.
+func (p *Program) Run(ctx context.Context, to Callbacks) error {
+	s, prepared, err := p.load(ctx, nil)
 	if err != nil {
-		return inputError(withoutLines(err))
+		return err
 	}
 	defer s.Close()
-	prepared, err := compile(ctx, s, "")
-	if err != nil {
-		return withoutLines(err)
-	}
-	for _, note := range prepared.Notes {
-		p.say(note)
-	}
-	if p.Redis != "" {
-		err = p.onCluster(ctx, s, prepared, connect, &callback{call: each})
-	} else {
-		err = p.here(ctx, s, prepared, &callback{call: each})
-	}
+	err = p.here(ctx, s, prepared, to)
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return err
 }
 
-// connector returns a function that opens the program's Redis once; nil without Redis.
-func (p *Program) connector() (connect connector, closeStore func()) {
-	if p.Redis == "" {
-		return nil, func() {}
+// Prepare checks the batch and all its inputs and submits nothing. connect opens the Redis of the cluster, for inputs that
+// are results of another batch. Nil makes such inputs an error. The caller closes the Submission.
+func (p *Program) Prepare(ctx context.Context, connect func(context.Context) (*statestore.Store, error)) (*Submission, error) {
+	s, prepared, err := p.load(ctx, connect)
+	if err != nil {
+		return nil, err
 	}
-	return Once(func(ctx context.Context) (*statestore.Store, error) {
-		to, err := config.ReadRedis(p.Redis, os.Getenv)
-		if err != nil {
-			return nil, &UsageError{err}
-		}
-		return Connect(ctx, to)
-	})
+	return submissionOf(s, prepared, Logged(p.Logger)), nil
+}
+
+func (p *Program) load(ctx context.Context, connect connector) (*spec.Spec, *spec.Prepared, error) {
+	if p.Logger == nil {
+		p.Logger = slog.New(slog.DiscardHandler)
+	}
+	s, err := spec.New(programSpec, p.Spec, spec.LoadOptions{ToolsRoot: p.ToolsRoot, Stdin: os.Stdin, Inputs: p.Inputs, Earlier: chained(connect, p.say)})
+	if err != nil {
+		return nil, nil, inputError(err)
+	}
+	prepared, err := compile(ctx, s, "")
+	if err != nil {
+		_ = s.Close()
+		return nil, nil, withoutLines(err)
+	}
+	for _, note := range prepared.Notes {
+		p.say(note)
+	}
+	sayHints(s, p.say)
+	return s, prepared, nil
 }
 
 // withoutLines removes the line numbers from spec errors, because a program's spec has no visible lines.
@@ -107,7 +94,7 @@ func withoutLines(err error) error {
 }
 
 // here runs the batch in this process.
-func (p *Program) here(ctx context.Context, s *spec.Spec, prepared *spec.Prepared, each *callback) error {
+func (p *Program) here(ctx context.Context, s *spec.Spec, prepared *spec.Prepared, to Callbacks) error {
 	tools, err := localTools(ctx, localToolOptions{
 		root: p.ToolsRoot, file: p.ToolsFile, own: p.Tools, getenv: os.Getenv, logger: p.Logger,
 	}, prepared)
@@ -137,14 +124,14 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, prepared *spec.Prepare
 	}
 	l := &local{
 		prepared: prepared, server: server, tools: tools.pool, workers: 1, logger: p.Logger, id: statestore.NewID(time.Now()),
-		sink: each, planned: &callback{call: p.Planned}, summary: &callback{call: p.Reduced}, say: p.say,
+		sink: &callback{call: to.Each}, planned: &callback{call: to.Planned}, summary: &callback{call: to.Reduced}, say: p.say,
 	}
 	l.check = func(id batch.ID, output json.RawMessage) error {
 		check := p.Check
 		switch id {
-		case l.id.Planner():
+		case l.id.ForStage(batch.StagePlan):
 			check = p.CheckPlan
-		case l.id.Reducer():
+		case l.id.ForStage(batch.StageReduce):
 			check = p.CheckSummary
 		}
 		if check == nil {
@@ -155,70 +142,4 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, prepared *spec.Prepare
 	return l.run(ctx, nil)
 }
 
-// onCluster submits the batch and follows it. The submission stays booked until every result was delivered, so that a
-// restarted program finds its batch.
-func (p *Program) onCluster(ctx context.Context, s *spec.Spec, prepared *spec.Prepared, connect connector, each *callback) error {
-	if len(p.Tools) > 0 {
-		names := make([]string, len(p.Tools))
-		for i, t := range p.Tools {
-			names[i] = t.Name
-		}
-		return usagef("%s: functions of this program, which the workers of a cluster do not have; declare them in the workers' tools file and name them, or run without Redis",
-			strings.Join(names, ", "))
-	}
-	store, err := connect(ctx)
-	if err != nil {
-		return err
-	}
-	for _, warning := range store.Warnings(ctx) {
-		p.say(warning)
-	}
-	sub := &Submission{load: consignmentOf(s, prepared), Total: prepared.Total, console: NewConsole(io.Discard, lines{p.say})}
-	if err := sub.CheckTools(ctx, store); err != nil {
-		return err
-	}
-	if p.Reuse != "" {
-		if err := sub.Reuse(ctx, p.Reuse, store); err != nil {
-			return err
-		}
-		defer sub.reuse.close()
-	}
-	if err := sub.Submit(ctx, store); err != nil {
-		if errors.Is(err, ErrJobsFailed) {
-			_ = sub.Announced(ctx) // it was cancelled: the next run submits a new batch
-		}
-		return err
-	}
-	collect := &collector{store: store, id: sub.ID, sink: each, patience: patience{store: store, say: p.say}}
-	planned, reduced := ifStage(prepared.Planner != nil, &callback{call: p.Planned}), ifStage(prepared.Reducer != nil, &callback{call: p.Reduced})
-	if err := collect.followStages(ctx, planned, reduced); err != nil {
-		return err
-	}
-	return sub.Announced(ctx)
-}
-
 func (p *Program) say(line string) { p.Logger.Info(line) }
-
-// lines calls a function with each write, as one line.
-type lines struct{ say func(string) }
-
-func (l lines) Write(text []byte) (int, error) {
-	l.say(strings.TrimSuffix(string(text), "\n"))
-	return len(text), nil
-}
-
-// callback is a sink that calls a function with each result once.
-type callback struct {
-	call func(batch.Result) error
-	outcomes
-}
-
-func (c *callback) Write(results []batch.Result, _ [][]byte) error {
-	for _, r := range results {
-		if err := c.call(r); err != nil {
-			return fmt.Errorf("take %s: %w", r.JobID, err)
-		}
-		c.note(r)
-	}
-	return nil
-}

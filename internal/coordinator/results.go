@@ -61,8 +61,8 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 		return err
 	}
 	if o.Consume && info.Reduce {
-		if phase, err := s.Phase(ctx, id.Reducer()); err != nil || phase != batch.Done {
-			return usagef("--consume: batch %s is reduced, and its reducer needs the results; wait until `coordinator status %s` shows DONE", id, id.Reducer())
+		if phase, err := s.Phase(ctx, id.ForStage(batch.StageReduce)); err != nil || phase != batch.Done {
+			return usagef("--consume: batch %s is reduced, and its reducer needs the results; wait until `coordinator status %s` shows DONE", id, id.ForStage(batch.StageReduce))
 		}
 	}
 	c := &collector{store: s, id: id, patience: patience, seen: con.noting(o.Out == "")}
@@ -122,10 +122,10 @@ func Results(ctx context.Context, s Source, id batch.ID, o ResultsOptions, con *
 	}
 	plan, reduce := "", ""
 	if info.Plan {
-		plan = planned.says(id.Planner())
+		plan = planned.says(id.ForStage(batch.StagePlan))
 	}
 	if info.Reduce {
-		reduce = reduced.says(id.Reducer())
+		reduce = reduced.says(id.ForStage(batch.StageReduce))
 	}
 	if err := conclude(ctx, c, info, tally, o.Out, plan, reduce, con); err != nil {
 		return err

@@ -273,10 +273,10 @@ func (r *fileRun) conclude(ctx context.Context, began time.Time, err error) erro
 		return err
 	}
 	if r.prepared.Planner != nil && err == nil {
-		sum.Plan = r.plan.says(r.id.Planner())
+		sum.Plan = r.plan.says(r.id.ForStage(batch.StagePlan))
 	}
 	if r.prepared.Reducer != nil && err == nil {
-		sum.Reduce = r.reduced.says(r.id.Reducer())
+		sum.Reduce = r.reduced.says(r.id.ForStage(batch.StageReduce))
 	}
 	_, _ = io.WriteString(r.console.Stderr(), sum.String())
 	switch {
@@ -298,13 +298,13 @@ func (r *fileRun) stages() []StageUse {
 	if planner == nil && reducer == nil {
 		return nil
 	}
-	out := []StageUse{{Stage: jobsStage, Batch: r.id, Usage: r.tally.Usage, Tools: r.tally.Tools, Prices: r.prepared.Jobs.Prices}}
+	out := []StageUse{{Stage: batch.StageJobs, Batch: r.id, Usage: r.tally.Usage, Tools: r.tally.Tools, Prices: r.prepared.Jobs.Prices}}
 	if planner != nil && r.plan.last != nil {
-		u := StageUse{Stage: planStage, Batch: r.id.Planner(), Usage: r.plan.last.Usage, Tools: r.plan.last.Tools, Prices: planner.Prices}
+		u := StageUse{Stage: batch.StagePlan, Batch: r.id.ForStage(batch.StagePlan), Usage: r.plan.last.Usage, Tools: r.plan.last.Tools, Prices: planner.Prices}
 		out = []StageUse{u, out[0]}
 	}
 	if reducer != nil && r.reduced.last != nil {
-		u := StageUse{Stage: reduceStage, Batch: r.id.Reducer(), Usage: r.reduced.last.Usage, Tools: r.reduced.last.Tools, Prices: reducer.Prices}
+		u := StageUse{Stage: batch.StageReduce, Batch: r.id.ForStage(batch.StageReduce), Usage: r.reduced.last.Usage, Tools: r.reduced.last.Tools, Prices: reducer.Prices}
 		out = append(out, u)
 	}
 	return out

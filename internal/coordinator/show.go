@@ -64,7 +64,7 @@ func Status(ctx context.Context, s *statestore.Store, id batch.ID) (StatusReport
 
 // reducing describes the state of the reduction in one line.
 func (r StatusReport) reducing() string {
-	id := r.ID.Reducer()
+	id := r.ID.ForStage(batch.StageReduce)
 	i := slices.IndexFunc(r.Stages, func(s StageUse) bool { return s.Batch == id })
 	switch {
 	case i < 0:

@@ -18,7 +18,7 @@ import (
 func (c *collector) followStages(ctx context.Context, planned, summary sink) error {
 	for end := (time.Time{}); ; {
 		if planned != nil {
-			err := followStage(ctx, c.store, c.id.Planner(), planned, c.patience)
+			err := followStage(ctx, c.store, c.id.ForStage(batch.StagePlan), planned, c.patience)
 			if err != nil && !errors.Is(err, statestore.ErrNotFound) { // a removed planner is not an error
 				return err
 			}
@@ -37,7 +37,7 @@ func (c *collector) followStages(ctx context.Context, planned, summary sink) err
 		if summary == nil {
 			return nil
 		}
-		if err := followStage(ctx, c.store, c.id.Reducer(), summary, c.patience); err != nil {
+		if err := followStage(ctx, c.store, c.id.ForStage(batch.StageReduce), summary, c.patience); err != nil {
 			return err
 		}
 		if info, err = c.info(ctx); err != nil || info.DoneAt.Equal(end) {
@@ -101,7 +101,7 @@ func (s *stageSink) Write(results []batch.Result, lines [][]byte) error {
 func (s *stageSink) says(stage batch.ID) string {
 	switch {
 	case s.last == nil:
-		if _, reduces := stage.Reduces(); reduces {
+		if stage.Stage() == batch.StageReduce {
 			return "not run: there was nothing to reduce, or it was cancelled"
 		}
 		return "not made: it was cancelled or removed"
@@ -109,7 +109,7 @@ func (s *stageSink) says(stage batch.ID) string {
 		return fmt.Sprintf("%s  %s: %s", s.last.Status, s.last.Error.Type, firstLine(s.last.Error.Message, 300))
 	}
 	made := ""
-	if _, plans := stage.Plans(); plans {
+	if stage.Stage() == batch.StagePlan {
 		made = plural(s.items(), "item", "items") + "   "
 	}
 	u := s.last.Usage
@@ -146,10 +146,10 @@ func stagesOf(ctx context.Context, s *statestore.Store, id batch.ID, p *patience
 		return "", "", err
 	}
 	if h.Plan {
-		planner = id.Planner()
+		planner = id.ForStage(batch.StagePlan)
 	}
 	if h.Reduce {
-		reducer = id.Reducer()
+		reducer = id.ForStage(batch.StageReduce)
 	}
 	return planner, reducer, nil
 }
@@ -177,7 +177,7 @@ func planningOf(ctx context.Context, s Source, h batch.Header) (*Planning, error
 	if !h.Plan {
 		return nil, nil
 	}
-	info, err := s.Info(ctx, h.ID.Planner())
+	info, err := s.Info(ctx, h.ID.ForStage(batch.StagePlan))
 	if errors.Is(err, statestore.ErrNotFound) {
 		return nil, nil
 	}

@@ -72,7 +72,7 @@ func TestCreateRestoresForgottenStages(t *testing.T) {
 			t.Cleanup(func() { _ = s.Close() })
 			compiled := &spec.Compiled{Name: "n", MaxAttempts: 3, TTL: time.Hour}
 			require.NoError(t, create(t.Context(), s, id, consignment{compiled: compiled, planner: compiled, reduce: compiled}))
-			for _, stage := range []batch.ID{id, id.Planner(), id.Reducer()} {
+			for _, stage := range []batch.ID{id, id.ForStage(batch.StagePlan), id.ForStage(batch.StageReduce)} {
 				info, err := s.Info(t.Context(), stage)
 				require.NoError(t, err)
 				assert.Equal(t, batch.Open, info.Phase)
@@ -91,7 +91,7 @@ func TestResultsFollowARetryDuringTheReduction(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = s.Close() })
 		id := statestore.NewID(time.Now())
-		for _, h := range []batch.Header{{ID: id.Reducer()}, {ID: id, Reduce: true}} {
+		for _, h := range []batch.Header{{ID: id.ForStage(batch.StageReduce)}, {ID: id, Reduce: true}} {
 			h.Name, h.MaxAttempts, h.TTL = "n", 3, time.Hour
 			require.NoError(t, s.Create(t.Context(), h, []byte("plan")))
 		}
@@ -125,14 +125,14 @@ func TestResultsFollowARetryDuringTheReduction(t *testing.T) {
 		}()
 		finish(claim(id), batch.StatusFailed, "too late")
 		time.Sleep(3 * time.Second) // the results are in the file, and the command waits for the reduction
-		first := claim(id.Reducer())
+		first := claim(id.ForStage(batch.StageReduce))
 		queued, err := s.Retry(t.Context(), id)
 		require.NoError(t, err)
 		require.EqualValues(t, 1, queued)
 		finish(first, batch.OK, `{"of":"the failure"}`)
 		time.Sleep(3 * time.Second)
 		finish(claim(id), batch.OK, `{"text":"in time"}`)
-		finish(claim(id.Reducer()), batch.OK, `{"of":"the output"}`)
+		finish(claim(id.ForStage(batch.StageReduce)), batch.OK, `{"of":"the output"}`)
 		require.NoError(t, <-done)
 
 		text, err := os.ReadFile(out)

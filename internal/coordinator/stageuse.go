@@ -12,7 +12,7 @@ import (
 
 // StageUse is the use of one stage of a batch.
 type StageUse struct {
-	Stage     string           `json:"stage" jsonschema:"plan, jobs or reduce"`
+	Stage     batch.Stage      `json:"stage" jsonschema:"plan, jobs or reduce"`
 	Batch     batch.ID         `json:"batch"`
 	Phase     batch.Phase      `json:"phase"`
 	Failed    int64            `json:"failed" jsonschema:"jobs that ended without an output"`
@@ -22,13 +22,6 @@ type StageUse struct {
 	Prices    batch.Prices     `json:"prices,omitzero"`
 }
 
-// Names of the stages.
-const (
-	planStage   = "plan"
-	jobsStage   = "jobs"
-	reduceStage = "reduce"
-)
-
 // stagesOfInfo returns the stages of a batch in the order of their execution, including its jobs. It returns nil if the
 // batch has only jobs. It omits removed stages.
 func stagesOfInfo(ctx context.Context, s infos, info batch.Info) ([]StageUse, error) {
@@ -36,25 +29,18 @@ func stagesOfInfo(ctx context.Context, s infos, info batch.Info) ([]StageUse, er
 		return nil, nil
 	}
 	var out []StageUse
-	for _, stage := range []struct {
-		there bool
-		name  string
-		id    batch.ID
-	}{{info.Plan, planStage, info.ID.Planner()}, {true, jobsStage, info.ID}, {info.Reduce, reduceStage, info.ID.Reducer()}} {
-		if !stage.there {
-			continue
-		}
+	for _, stage := range info.Stages() {
 		i := info
-		if stage.id != info.ID {
+		if stage != batch.StageJobs {
 			var err error
-			if i, err = s.Info(ctx, stage.id); errors.Is(err, statestore.ErrNotFound) {
+			if i, err = s.Info(ctx, info.ID.ForStage(stage)); errors.Is(err, statestore.ErrNotFound) {
 				continue
 			} else if err != nil {
 				return nil, err
 			}
 		}
 		out = append(out, StageUse{
-			Stage: stage.name, Batch: stage.id, Phase: i.Phase, Failed: i.Counts.Failed + i.Counts.Cancelled, Cancelled: i.Counts.Cancelled,
+			Stage: stage, Batch: i.ID, Phase: i.Phase, Failed: i.Counts.Failed + i.Counts.Cancelled, Cancelled: i.Counts.Cancelled,
 			Usage: i.Counts.Usage, Tools: i.Counts.Tools, Prices: i.Prices,
 		})
 	}
@@ -120,7 +106,7 @@ func useLines(line func(name, format string, args ...any), stages []StageUse) {
 		}
 		said := make([]string, len(stages))
 		for i, s := range stages {
-			said[i] = s.Stage + " " + cmp.Or(of(s), "unpriced")
+			said[i] = string(s.Stage) + " " + cmp.Or(of(s), "unpriced")
 		}
 		line("", "%s", strings.Join(said, "   "))
 	}

@@ -109,7 +109,7 @@ func createOnce(ctx context.Context, s *statestore.Store, id batch.ID, c consign
 	if c.reduce != nil {
 		c := *c.reduce
 		c.Reduces = id
-		if err := createOne(ctx, s, headerOf(id.Reducer(), &c), &c); err != nil {
+		if err := createOne(ctx, s, headerOf(id.ForStage(batch.StageReduce), &c), &c); err != nil {
 			return err
 		}
 	}
@@ -118,7 +118,7 @@ func createOnce(ctx context.Context, s *statestore.Store, id batch.ID, c consign
 	}
 	planner := *c.planner
 	planner.Plans = id
-	return createOne(ctx, s, headerOf(id.Planner(), &planner), &planner)
+	return createOne(ctx, s, headerOf(id.ForStage(batch.StagePlan), &planner), &planner)
 }
 
 func createOne(ctx context.Context, s *statestore.Store, h batch.Header, compiled *spec.Compiled) error {
@@ -215,7 +215,7 @@ func (s *Submission) Close() error {
 // fed returns the batch to feed and its number of jobs: the planner with 1 job if there is one.
 func (s *Submission) fed() (id batch.ID, total int64) {
 	if s.load.planner != nil {
-		return s.ID.Planner(), 1
+		return s.ID.ForStage(batch.StagePlan), 1
 	}
 	return s.ID, s.Total
 }
@@ -226,7 +226,7 @@ func (s *Submission) Compiled() *spec.Compiled { return s.load.compiled }
 // CheckTools returns an error if no worker offers a tool of the batch. It also does if the batch shares a tool more
 // widely than every worker's operator allows. If no worker is up, it prints a warning instead. It does the same if
 // Redis does not answer; Submit waits for Redis.
-func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) error {
+func (s *Submission) CheckTools(ctx context.Context, store workerLister) error {
 	for _, stage := range []*spec.Compiled{s.load.compiled, s.load.planner} {
 		if stage == nil {
 			continue
@@ -238,7 +238,7 @@ func (s *Submission) CheckTools(ctx context.Context, store *statestore.Store) er
 	return nil
 }
 
-func (s *Submission) checkTools(ctx context.Context, store *statestore.Store, compiled *spec.Compiled) error {
+func (s *Submission) checkTools(ctx context.Context, store workerLister, compiled *spec.Compiled) error {
 	wanted := compiled.Tools
 	if len(wanted) == 0 {
 		return nil

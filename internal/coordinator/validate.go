@@ -34,9 +34,9 @@ func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 	c := p.Jobs
 	fmt.Fprintf(&b, "%s is valid\n\n", o.Spec)
 	if p.Planner == nil {
-		fmt.Fprintf(&b, "name           %s\njobs           %s\n", human.Visible(c.Name), count(p.Total))
+		fmt.Fprintf(&b, "name           %s\njobs           %s\n", c.Name, count(p.Total))
 	} else {
-		fmt.Fprintf(&b, "name           %s\njobs           from a plan of at most %s\n", human.Visible(c.Name), plural(int64(p.Planner.MaxItems), "item", "items"))
+		fmt.Fprintf(&b, "name           %s\njobs           from a plan of at most %s\n", c.Name, plural(int64(p.Planner.MaxItems), "item", "items"))
 		fmt.Fprintf(&b, "planned        by %s; tools %s; %d turns, %d retries a turn, %d attempts\n", cmp.Or(p.Planner.Model, "the server's first model"),
 			cmp.Or(strings.Join(p.Planner.Tools, ", "), "none"), p.Planner.MaxTurns, p.Planner.MaxRetries, p.Planner.MaxAttempts)
 	}
@@ -64,7 +64,7 @@ func Validate(ctx context.Context, w io.Writer, o SubmitOptions) error {
 	} else {
 		fmt.Fprintf(&b, "\n--- prompt of the first job\n%s\n", prompt)
 	}
-	_, err = io.WriteString(w, b.String())
+	_, err = io.WriteString(w, human.Visible(b.String()))
 	return err
 }
 

@@ -84,7 +84,7 @@ func TestPlanSurvivesKilledWorkers(t *testing.T) {
 	third.signal(t, syscall.SIGKILL)
 	<-third.done
 	require.Equal(t, batch.Done, info(t, bin, redis.URL(), id).Phase)
-	require.Equal(t, batch.Sealed, info(t, bin, redis.URL(), string(batch.ID(id).Reducer())).Phase)
+	require.Equal(t, batch.Sealed, info(t, bin, redis.URL(), string(batch.ID(id).ForStage(batch.StageReduce))).Phase)
 
 	node("node-4")
 	out := filepath.Join(dir, "results.jsonl")

@@ -22,6 +22,10 @@ func TestMain(m *testing.M) {
 		serveOdd()
 		return
 	}
+	if len(os.Args) == 2 && os.Args[1] == leakyServer {
+		serveLeaky()
+		return
+	}
 	os.Exit(m.Run())
 }
 

@@ -17,6 +17,16 @@ func FuzzVisible(f *testing.F) {
 		}) {
 			t.Fatalf("%q", out)
 		}
+		var written strings.Builder
+		w := VisibleWriter(&written)
+		for i := range len(s) {
+			if n, err := w.Write([]byte{s[i]}); n != 1 || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		if utf8.ValidString(s) && !strings.Contains(s, "\r") && written.String() != out {
+			t.Fatalf("%q and %q", written.String(), out)
+		}
 		if line := FirstLine(s, 20); utf8.RuneCountInString(line) > 21 || strings.ContainsAny(line, "\r\n") {
 			t.Fatalf("%q", line)
 		}

@@ -84,7 +84,7 @@ func TestSubmit(t *testing.T) {
 	a.json(t, &s)
 	assert.Zero(t, s.Total, "unknown before the plan")
 	var stage batch.Info
-	w.ask("GET", "/api/v1/batches/"+string(s.ID.Planner()), "").json(t, &stage)
+	w.ask("GET", "/api/v1/batches/"+string(s.ID.ForStage(batch.StagePlan)), "").json(t, &stage)
 	assert.Equal(t, batch.Sealed, stage.Phase)
 	assert.EqualValues(t, 1, stage.Counts.Total)
 

@@ -23,10 +23,14 @@ func fromObject(body io.Reader) (coordinator.Sent, error) {
 		return headed(nil, nil, err)
 	}
 	var object struct {
+		Spec   json.RawMessage   `json:"spec"`
 		Inputs []json.RawMessage `json:"inputs"`
 	}
 	if err := json.Unmarshal(all, &object); err != nil {
 		return coordinator.Sent{}, problem(http.StatusBadRequest, "invalid", `the body is not an object {"spec":{…},"inputs":[…]}: %v`, err)
+	}
+	if len(object.Spec) > maxFirst {
+		return coordinator.Sent{}, problem(http.StatusRequestEntityTooLarge, "too-large", "the spec is longer than %d bytes; send its inputs as the field inputs beside spec", maxFirst)
 	}
 	var lines bytes.Buffer
 	for _, input := range object.Inputs {

@@ -56,12 +56,12 @@ func TestPagesOfStages(t *testing.T) {
 	front := w.ask("GET", "/", "").body
 	wellFormed(t, "/", front)
 	assert.Equal(t, 2, strings.Count(front, `<th scope="row">`), "two batches")
-	for _, id := range []batch.ID{s.ID, s.ID.Planner(), s.ID.Reducer(), other} {
+	for _, id := range []batch.ID{s.ID, s.ID.ForStage(batch.StagePlan), s.ID.ForStage(batch.StageReduce), other} {
 		assert.Contains(t, front, `href="/batches/`+string(id)+`"`)
 	}
 	whole := w.ask("GET", "/batches/"+string(s.ID), "").body
 	wellFormed(t, "/batches/"+string(s.ID), whole)
-	for _, stage := range []batch.ID{s.ID.Planner(), s.ID.Reducer()} {
+	for _, stage := range []batch.ID{s.ID.ForStage(batch.StagePlan), s.ID.ForStage(batch.StageReduce)} {
 		assert.Contains(t, whole, `href="/batches/`+string(stage)+`"`)
 		page := w.ask("GET", "/batches/"+string(stage), "").body
 		wellFormed(t, string(stage), page)

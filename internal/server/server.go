@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/net/netutil"
 	"golang.org/x/time/rate"
 
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -43,6 +44,8 @@ const (
 	shutdownGrace = 10 * time.Second
 	// uploadsPer is the number of bodies received at the same time, per concurrent submission.
 	uploadsPer = 16
+	// maxConnections limits the open connections. More wait in the operating system.
+	maxConnections = 1024
 	// maxCancels limits the cancellations that continue in the background.
 	maxCancels = 16
 	// clientsKept limits the number of clients with a recorded rate.
@@ -167,7 +170,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- h.Serve(l) }()
+	go func() { ended <- h.Serve(netutil.LimitListener(l, maxConnections)) }()
 	select {
 	case err := <-ended:
 		s.Close()

@@ -84,7 +84,12 @@ func grouped(list []Listed) []row {
 }
 
 // stageName returns the stage that an ID names; "" for a batch.
-func stageName(id batch.ID) string { return strings.TrimPrefix(string(id[len(id.Whole()):]), ".") }
+func stageName(id batch.ID) string {
+	if id.Stage() == batch.StageJobs {
+		return ""
+	}
+	return string(id.Stage())
+}
 
 // failureType is the number of jobs with one type of error.
 type failureType struct {

@@ -12,7 +12,6 @@ import (
 	"mime/multipart"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/batchagent/batchagent/internal/coordinator"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -23,11 +22,6 @@ const (
 	maxFirst = 5 << 20
 	// maxKey limits the length of an Idempotency-Key.
 	maxKey = 255
-	// readTimeout limits the silence of a sender.
-	readTimeout = time.Minute
-	// minRate is the minimum rate of a sender in bytes per second, after rateGrace of waiting.
-	minRate   = 256
-	rateGrace = 30 * time.Second
 	// unnamedOwner is the owner of a batch if its spec names none.
 	unnamedOwner = "api"
 )
@@ -92,18 +86,17 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 // receive reads the part of the body before the inputs. The inputs are read later.
 func (s *Server) receive(w http.ResponseWriter, r *http.Request) (coordinator.Sent, error) {
 	r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
-	body := &patientReader{r: r.Body, deadline: http.NewResponseController(w).SetReadDeadline}
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err == nil {
 		switch media {
 		case "multipart/form-data":
-			return fromParts(multipart.NewReader(body, params["boundary"]))
+			return fromParts(multipart.NewReader(r.Body, params["boundary"]))
 		case ndjson, "application/jsonl":
-			in := bufio.NewReaderSize(body, 64<<10)
+			in := bufio.NewReaderSize(r.Body, 64<<10)
 			line, err := firstLine(in)
 			return headed(line, in, err)
 		case "application/json":
-			return fromObject(body)
+			return fromObject(r.Body)
 		}
 	}
 	return coordinator.Sent{}, problem(http.StatusUnsupportedMediaType, "media-type",
@@ -149,6 +142,15 @@ func firstLine(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
+// readFirst reads at most maxFirst bytes. It returns an error for more, because the beginning of a spec can be another valid spec.
+func readFirst(r io.Reader, what string) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxFirst+1))
+	if err == nil && len(text) > maxFirst {
+		err = problem(http.StatusRequestEntityTooLarge, "too-large", "%s is longer than %d bytes; send inputs after the spec", what, maxFirst)
+	}
+	return text, err
+}
+
 // fromParts reads the spec from a form. The inputs are the next part and are streamed.
 func fromParts(form *multipart.Reader) (coordinator.Sent, error) {
 	part, err := form.NextPart()
@@ -158,7 +160,7 @@ func fromParts(form *multipart.Reader) (coordinator.Sent, error) {
 	if part.FormName() != "spec" {
 		return coordinator.Sent{}, problem(http.StatusBadRequest, "invalid", "the first part of the form is %q; it must be spec, and inputs come after it", part.FormName())
 	}
-	text, err := io.ReadAll(io.LimitReader(part, maxFirst))
+	text, err := readFirst(part, "the part spec")
 	if err != nil {
 		return coordinator.Sent{}, broken(err)
 	}
@@ -184,28 +186,4 @@ func broken(err error) error {
 		return err
 	}
 	return problem(http.StatusBadRequest, "invalid", "read the request: %v", err)
-}
-
-// patientReader sets a deadline for every read of a body. A long upload may take long, but a silent or trickling one
-// fails.
-type patientReader struct {
-	r        io.Reader
-	deadline func(time.Time) error
-	read     int64
-	waited   time.Duration // time spent in reads
-}
-
-func (p *patientReader) Read(b []byte) (int, error) {
-	began := time.Now()
-	_ = p.deadline(began.Add(readTimeout))
-	n, err := p.r.Read(b)
-	p.read += int64(n)
-	p.waited += time.Since(began)
-	if err == nil && p.waited > rateGrace && float64(p.read) < minRate*p.waited.Seconds() {
-		err = problem(http.StatusRequestTimeout, "too-slow", "the body arrives at less than %d bytes per second", minRate)
-	}
-	if err != nil {
-		_ = p.deadline(time.Time{})
-	}
-	return n, err
 }

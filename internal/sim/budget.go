@@ -89,18 +89,18 @@ func (p *plainWorker) settle(l batch.Lease, call int64) error {
 	})
 }
 
-// ledgerState is the state of the reservations in Redis.
-type ledgerState struct {
+// accountState is a batch's account in Redis.
+type accountState struct {
 	limit, counted int               // the budget, and the usage in committed results, in tokens
 	sums           [11]int           // see lua/prelude.lua
-	calls          map[string]string // index -> part of the ledger
+	calls          map[string]string // index -> part of the account
 }
 
-func (l ledgerState) used() int     { return l.counted + l.sums[8] + l.sums[10] }
-func (l ledgerState) reserved() int { return l.sums[1] + l.sums[3] }
+func (l accountState) used() int     { return l.counted + l.sums[8] + l.sums[10] }
+func (l accountState) reserved() int { return l.sums[1] + l.sums[3] }
 
-func readLedger(meta, calls map[string]string) ledgerState {
-	l := ledgerState{limit: number(meta["cap_tokens"]), counted: number(meta["prompt"]) + number(meta["completion"]), calls: calls}
+func readAccount(meta, calls map[string]string) accountState {
+	l := accountState{limit: number(meta["cap_tokens"]), counted: number(meta["prompt"]) + number(meta["completion"]), calls: calls}
 	for i, word := range strings.Fields(meta["ledger"]) {
 		l.sums[i] = number(word)
 	}
@@ -124,36 +124,35 @@ func (k *checker) spend(proc string, c call, was, is *state) {
 	if k.calls.open == nil {
 		k.calls.open = map[string]int{}
 	}
-	n := number(c.args[0])
-	for a := 1; a < 1+6*n; a += 6 {
-		name := c.args[a] + "/" + c.args[a+1]
+	for _, ended := range c.named.Ended {
+		name := ended.Index + "/" + ended.Call
 		if _, ok := k.calls.open[name]; ok {
 			delete(k.calls.open, name)
-			if c.args[a+2] == "1" {
-				k.calls.spent += number(c.args[a+3]) + number(c.args[a+5])
+			if u := ended.Usage; u != nil {
+				k.calls.spent += u[0] + u[2]
 			} else {
 				k.calls.unknown = true
 			}
 		}
 	}
 	codes, _ := c.reply.([]any)
-	for i, a := 1, 1+6*n; a < len(c.args) && i < len(codes); i, a = i+1, a+5 {
-		name := c.args[a] + "/" + c.args[a+2]
-		if _, known := k.calls.open[name]; codes[i] != int64(1) || known {
+	for i, wanted := range c.named.Wanted {
+		name := wanted.Index + "/" + wanted.Call
+		if _, known := k.calls.open[name]; 1+i >= len(codes) || codes[1+i] != int64(1) || known {
 			continue
 		}
-		k.calls.open[name] = number(c.args[a])
-		if k.calls.spent >= was.ledger.limit {
-			k.fail("I12", "%s began a call of job %s; %d of %d tokens were used", proc, c.args[a], k.calls.spent, was.ledger.limit)
+		k.calls.open[name] = number(wanted.Index)
+		if k.calls.spent >= was.account.limit {
+			k.fail("I12", "%s began a call of job %s; %d of %d tokens were used", proc, wanted.Index, k.calls.spent, was.account.limit)
 		}
-		if is.ledger.used()+is.ledger.reserved() > is.ledger.limit && is.ledger.sums[0] > 1 {
-			k.fail("I12", "%s began a call of job %s; %d tokens are used and %d reserved of %d", proc, c.args[a],
-				is.ledger.used(), is.ledger.reserved(), is.ledger.limit)
+		if is.account.used()+is.account.reserved() > is.account.limit && is.account.sums[0] > 1 {
+			k.fail("I12", "%s began a call of job %s; %d tokens are used and %d reserved of %d", proc, wanted.Index,
+				is.account.used(), is.account.reserved(), is.account.limit)
 		}
 	}
 }
 
-// reservations checks that each reservation belongs to a held lease, and that the ledger counts all usage.
+// reservations checks that each reservation belongs to a held lease, and that the account counts all usage.
 func (k *checker) reservations(st *state) {
 	if k.cfg.budget == 0 || !st.exists {
 		return
@@ -166,12 +165,12 @@ func (k *checker) reservations(st *state) {
 		}
 	}
 	// A result includes the usage of calls that its worker had no time to settle.
-	k.calls.spent += max(0, min(st.ledger.used()-k.calls.spent, dropped*maxCallTokens))
+	k.calls.spent += max(0, min(st.account.used()-k.calls.spent, dropped*maxCallTokens))
 	var sums [4]int
-	for index, part := range st.ledger.calls {
+	for index, part := range st.account.calls {
 		words := strings.Fields(part)
 		if st.finished[number(index)] {
-			k.fail("I12", "job %s has a result, and the ledger still has %q of it", index, part)
+			k.fail("I12", "job %s has a result, and the account still has %q of it", index, part)
 		}
 		for i := 3; i+4 < len(words); i += 5 {
 			if words[i+4] != "1" {
@@ -187,10 +186,10 @@ func (k *checker) reservations(st *state) {
 			}
 		}
 	}
-	if got := [4]int(st.ledger.sums[:4]); got != sums {
-		k.fail("I12", "the ledger counts %v as reserved; its calls are %v", got, sums)
+	if got := [4]int(st.account.sums[:4]); got != sums {
+		k.fail("I12", "the account counts %v as reserved; its calls are %v", got, sums)
 	}
-	if !k.retried && !k.calls.unknown && st.ledger.used() != k.calls.spent {
-		k.fail("I12", "%d tokens count as used; settled calls used %d", st.ledger.used(), k.calls.spent)
+	if !k.retried && !k.calls.unknown && st.account.used() != k.calls.spent {
+		k.fail("I12", "%d tokens count as used; settled calls used %d", st.account.used(), k.calls.spent)
 	}
 }

@@ -120,9 +120,9 @@ func (k *checker) script(proc string, c call, was, is *state) {
 		k.pulse()
 	case "renew":
 		k.pulse()
-		for a := 2; a+2 < len(c.args); a += 3 {
-			if index := number(c.args[a]); was.lease[index] == parseFence(c.args[a+2]) {
-				k.job(index).renewed = k.now()
+		for _, l := range c.leases() {
+			if was.lease[l.index] == l.fence {
+				k.job(l.index).renewed = k.now()
 			}
 		}
 	case "checkpoint":
@@ -191,23 +191,17 @@ func (k *checker) leases(proc string, c call, was, is *state) {
 	for _, f := range is.lease {
 		k.maxToken = max(k.maxToken, f.token)
 	}
-	if c.verb == "claim" && claimed > number(c.args[1]) {
-		k.fail("I7", "%s claimed at most %s jobs and got %d", proc, c.args[1], claimed)
+	if c.verb == "claim" && claimed > c.named.Count {
+		k.fail("I7", "%s claimed at most %d jobs and got %d", proc, c.named.Count, claimed)
 	}
 }
 
 // sent returns the fences in a release or a finish of a job. These may be an old and a new one of the same worker.
 func sent(c call, index int) []fence {
-	var jobs [][]string
-	if c.verb == "finish" {
-		jobs = c.completions()
-	} else {
-		jobs = slices.Collect(slices.Chunk(c.args, 3))
-	}
 	var out []fence
-	for _, j := range jobs {
-		if len(j) >= 3 && number(j[0]) == index {
-			out = append(out, parseFence(j[2]))
+	for _, l := range c.leases() {
+		if l.index == index {
+			out = append(out, l.fence)
 		}
 	}
 	return out
@@ -219,8 +213,8 @@ func (k *checker) claim(proc string, c call, index int, old, now fence) {
 	if now.token <= k.maxToken {
 		k.fail("I1", "job %d was claimed by %s with token %d; token %d was granted before", index, proc, now.token, k.maxToken)
 	}
-	if now.holder != c.args[0] {
-		k.fail("I1", "job %d was claimed by %s for %s", index, c.args[0], now.holder)
+	if now.holder != c.named.Consumer {
+		k.fail("I1", "job %d was claimed by %s for %s", index, c.named.Consumer, now.holder)
 	}
 	if old.held() {
 		k.lapsed(index, old)
@@ -266,9 +260,9 @@ func (k *checker) last(index int) bool {
 func (k *checker) company(c call, index int, phase batch.Phase) {
 	list, _ := c.reply.([]any)
 	last, told := k.last(index) && phase != batch.Cancelling, k.told(c, index)[7] == int64(1)
-	if last != told || last && (c.args[4] != "1" || len(list) != 2) {
-		k.fail("I5", "job %d was claimed after %d of %d attempts with %d others, alone = %v, by a worker that sent idle = %s",
-			index, k.job(index).spent, k.cfg.maxAttempts, len(list)-2, told, c.args[4])
+	if last != told || last && (!c.named.Idle || len(list) != 2) {
+		k.fail("I5", "job %d was claimed after %d of %d attempts with %d others, alone = %v, by a worker that sent idle = %v",
+			index, k.job(index).spent, k.cfg.maxAttempts, len(list)-2, told, c.named.Idle)
 	}
 }
 
@@ -332,24 +326,25 @@ func (k *checker) reload(index int) {
 
 // checkpoint checks the journal of one job.
 func (k *checker) checkpoint(proc string, c call, was *state) {
-	index := number(c.args[0])
+	sent, turn := c.leases()[0], c.named.Turn
+	index := sent.index
 	j := k.job(index)
 	old := j.journal
 	k.reload(index)
 	if slices.Equal(old, j.journal) {
-		if turn := number(c.args[2]); c.reply == int64(0) && uncredited(old[turn-1]) != uncredited(c.args[3]) {
-			k.fail("I3", "%s continues job %d after turn %d as %s; the journal has %s", proc, turn, index, c.args[3], old[turn-1])
+		if c.reply == int64(0) && uncredited(old[turn-1]) != uncredited(c.data[0]) {
+			k.fail("I3", "%s continues job %d after turn %d as %s; the journal has %s", proc, index, turn, c.data[0], old[turn-1])
 		}
 		return
 	}
-	if sent := parseFence(c.args[1]); sent != was.lease[index] {
-		k.fail("I1", "%s wrote a turn of job %d with fence %v; it is held as %v", proc, index, sent, was.lease[index])
+	if sent.fence != was.lease[index] {
+		k.fail("I1", "%s wrote a turn of job %d with fence %v; it is held as %v", proc, index, sent.fence, was.lease[index])
 	}
 	if len(j.journal) != len(old)+1 || !slices.Equal(old, j.journal[:len(old)]) {
 		k.fail("I3", "%s changed the journal of job %d from %d turns to %d others", proc, index, len(old), len(j.journal))
 	}
-	if number(c.args[2]) != len(j.journal) {
-		k.fail("I3", "%s wrote turn %s of job %d as number %d", proc, c.args[2], index, len(j.journal))
+	if turn != len(j.journal) {
+		k.fail("I3", "%s wrote turn %d of job %d as number %d", proc, turn, index, len(j.journal))
 	}
 	if ttl := k.redis.ttl(journalKey(k.id, index)); ttl > 0 {
 		k.fail("I3", "the journal of the running job %d expires in %v", index, ttl)

@@ -86,7 +86,7 @@ func (k *conduct) sent(x *exchange) {
 		case "renew":
 			for f, l := range r.leases {
 				// A renewal without any lease only keeps contact with the batch.
-				if f.batch == c.batch() && l.told && len(c.args) > 2 && !slices.Contains(c.args, f.fence.String()) {
+				if f.batch == c.batch() && l.told && len(c.named.Fence) > 0 && !slices.Contains(c.named.Fence, f.fence.String()) {
 					l.missed = true
 				}
 			}
@@ -97,18 +97,19 @@ func (k *conduct) sent(x *exchange) {
 }
 
 func (k *conduct) checkpoint(p *process, r *record, c call) {
-	l := r.leases[tenure{c.batch(), number(c.args[0]), parseFence(c.args[1])}]
+	sent, turn := c.leases()[0], c.named.Turn
+	l := r.leases[tenure{c.batch(), sent.index, sent.fence}]
 	if l == nil {
 		return
 	}
 	if l.fenced {
 		k.fail("I1", "%s continues job %d after an answer reported the lease as lost", p.name, l.index)
 	}
-	if number(c.args[2]) <= l.turns {
-		k.fail("I3", "%s repeated turn %s of job %d; the journal in its claim has %d turns", p.name, c.args[2], l.index, l.turns)
+	if turn <= l.turns {
+		k.fail("I3", "%s repeated turn %d of job %d; the journal in its claim has %d turns", p.name, turn, l.index, l.turns)
 	}
-	if strings.Contains(c.args[3], "Error: call tool") {
-		k.fail("I3", "%s journals a turn of job %d whose tool calls were cancelled: %s", p.name, l.index, c.args[3])
+	if strings.Contains(c.data[0], "Error: call tool") {
+		k.fail("I3", "%s journals a turn of job %d whose tool calls were cancelled: %s", p.name, l.index, c.data[0])
 	}
 }
 
@@ -145,13 +146,14 @@ func (k *conduct) delivered(x *exchange) {
 				}
 			}
 		case c.verb == "renew":
-			for i, f := range slices.Collect(slices.Chunk(c.args[2:], 3)) {
-				if l := r.leases[tenure{c.batch(), number(f[0]), parseFence(f[2])}]; l != nil && 1+i < len(codes) && codes[1+i] == int64(-1) {
+			for i, sent := range c.leases() {
+				if l := r.leases[tenure{c.batch(), sent.index, sent.fence}]; l != nil && 1+i < len(codes) && codes[1+i] == int64(-1) {
 					l.fenced = true
 				}
 			}
 		case c.verb == "checkpoint" && c.reply == int64(-1):
-			if l := r.leases[tenure{c.batch(), number(c.args[0]), parseFence(c.args[1])}]; l != nil {
+			sent := c.leases()[0]
+			if l := r.leases[tenure{c.batch(), sent.index, sent.fence}]; l != nil {
 				l.fenced = true
 			}
 		}
@@ -200,7 +202,7 @@ func (c call) leased() []toldJob {
 			journal, _ := turns[6].([]any)
 			out = append(out, toldJob{
 				index: number(w[0]), turns: len(journal), exhausted: w[4] == "1",
-				fence: fence{token: int64(number(w[2])), attempt: number(w[3]), holder: c.args[0]},
+				fence: fence{token: int64(number(w[2])), attempt: number(w[3]), holder: c.named.Consumer},
 			})
 		}
 	}

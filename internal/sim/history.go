@@ -78,19 +78,20 @@ func (h *history) executed(x *exchange, calls []call) {
 				add(j.index, operation{verb: c.verb, fence: j.fence, turn: j.turns, exhausted: j.exhausted})
 			}
 		case "renew":
-			for i, f := range slices.Collect(slices.Chunk(c.args[2:], 3)) {
-				add(number(f[0]), operation{verb: c.verb, fence: parseFence(f[2]), code: codes(1 + i)})
+			for i, l := range c.leases() {
+				add(l.index, operation{verb: c.verb, fence: l.fence, code: codes(1 + i)})
 			}
 		case "release":
-			for i, f := range slices.Collect(slices.Chunk(c.args, 3)) {
-				add(number(f[0]), operation{verb: c.verb, fence: parseFence(f[2]), code: codes(i)})
+			for i, l := range c.leases() {
+				add(l.index, operation{verb: c.verb, fence: l.fence, code: codes(i)})
 			}
 		case "checkpoint":
 			code, _ := c.reply.(int64)
-			add(number(c.args[0]), operation{verb: c.verb, fence: parseFence(c.args[1]), turn: number(c.args[2]), code: code})
+			l := c.leases()[0]
+			add(l.index, operation{verb: c.verb, fence: l.fence, turn: c.named.Turn, code: code})
 		case "finish":
-			for i, f := range c.completions() {
-				add(number(f[0]), operation{verb: c.verb, fence: parseFence(f[2]), keep: f[4], code: codes(1 + i)})
+			for i, l := range c.leases() {
+				add(l.index, operation{verb: c.verb, fence: l.fence, keep: c.named.Journal[i], code: codes(1 + i)})
 			}
 		}
 	}
@@ -182,7 +183,7 @@ func (j serialJob) step(o *operation, cfg Config) (after serialJob, code int64, 
 		j.turns++
 	case "finish":
 		j.finished, j.fence = true, fence{}
-		if strings.HasPrefix(o.keep, "drop") { // with or without the ledger of effects
+		if strings.HasPrefix(o.keep, "drop") { // with or without the effect log
 			j.turns = 0
 		}
 	}

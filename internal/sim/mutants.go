@@ -10,7 +10,7 @@ import (
 type Mutant struct {
 	Name   string
 	Script string // the file in pkg/statestore/lua without its extension, or [everyScript]
-	Old    string // must occur exactly once in the script
+	Old    string // must occur exactly once in the script, which includes its parts
 	New    string // AHEAD is replaced by the milliseconds that the process's clock is ahead of Redis
 	Seeds  int    // the mutant is caught within this many seeds
 	First  int    // the seed to start with, if no seed near 0 catches it
@@ -30,8 +30,13 @@ type Mutant struct {
 	Clocks bool
 }
 
-// everyScript is the prelude that all scripts begin with.
-const everyScript = "prelude"
+// everyScript means each script that contains Old. It breaks a part that several scripts have.
+const everyScript = "*"
+
+// concerns reports whether the mutant breaks this script.
+func (m *Mutant) concerns(script, text string) bool {
+	return m.Script == script || m.Script == everyScript && strings.Contains(text, m.Old)
+}
 
 // apply inserts the defect into a script. It returns false unless Old occurs exactly once; the mutant is then out of date.
 func (m *Mutant) apply(text string, ahead time.Duration) (string, bool) {
@@ -46,18 +51,18 @@ func (m *Mutant) apply(text string, ahead time.Duration) (string, bool) {
 var Mutants = []Mutant{
 	{
 		Name: "finish without the fence", Script: "finish", Seeds: 150, First: 72, Stalls: true,
-		Old: `if held[j] ~= ARGV[fence + j] then`,
-		New: `if redis.call('GETBIT', KEYS[7], i) == 1 then`,
+		Old: `if leases[j] ~= fence[j] then`,
+		New: `if redis.call('GETBIT', k.finished, i) == 1 then`,
 	},
 	{
 		Name: "checkpoint without the fence", Script: "checkpoint", Seeds: 80, First: 14,
-		Old: `if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then`,
+		Old: `if fenced(args.index, args.fence) then`,
 		New: `if false then`,
 	},
 	{
 		Name: "renew without the token", Script: "renew", Seeds: 80,
-		Old: `if redis.call('HGET', KEYS[3], ARGV[a]) == ARGV[a + 2] then`,
-		New: `if true then`,
+		Old: `if fenced(index, args.fence[n]) then`,
+		New: `if index == '' then`, // the embedded server's Lua cannot compile a constant before else
 	},
 	{
 		Name: "renewal by the worker's clock", Script: "renew", Seeds: 20, Clocks: true,
@@ -74,31 +79,31 @@ var Mutants = []Mutant{
 	},
 	{
 		Name: "release without the fence", Script: "release", Seeds: 80, First: 15,
-		Old: `if redis.call('HGET', KEYS[1], index) == fence then`,
-		New: `if redis.call('HGET', KEYS[1], index) then`,
+		Old: `if not fenced(index, fence) then`,
+		New: `if redis.call('HGET', k.lease, index) then`,
 	},
 	{
 		Name: "acknowledge before commit", Script: "claim", Seeds: 10,
 		Old: `leases[2 * n - 1] = index`,
 		New: `leases[2 * n - 1] = index
-    redis.call('XACK', KEYS[2], 'workers', entry[1])`,
+    redis.call('XACK', k.jobs, 'workers', entry[1])`,
 	},
 	{
 		Name: "acknowledge and delete before commit", Script: "claim", Seeds: 10,
 		Old: `leases[2 * n - 1] = index`,
 		New: `leases[2 * n - 1] = index
-    redis.call('XACK', KEYS[2], 'workers', entry[1])
-    redis.call('XDEL', KEYS[2], entry[1])`,
+    redis.call('XACK', k.jobs, 'workers', entry[1])
+    redis.call('XDEL', k.jobs, entry[1])`,
 	},
 	{
 		Name: "claim that reuses the last token", Script: "claim", Seeds: 10,
-		Old: `redis.call('HINCRBY', KEYS[1], 'token', #entries) - #entries`,
-		New: `tonumber(redis.call('HGET', KEYS[1], 'token') or 0)`,
+		Old: `redis.call('HINCRBY', k.meta, 'token', #entries) - #entries`,
+		New: `tonumber(redis.call('HGET', k.meta, 'token') or 0)`,
 	},
 	{
 		Name: "claim that does not count attempts", Script: "claim", Seeds: 10,
-		Old: `attempt = tonumber(string.match(old[n], '^%d+|(%d+)|')) + 1`,
-		New: `attempt = math.max(1, tonumber(string.match(old[n], '^%d+|(%d+)|')))`,
+		Old: `attempt = last + 1`,
+		New: `attempt = math.max(1, tonumber(last))`,
 	},
 	{
 		Name: "takeover without grace", Script: "claim", Seeds: 60,
@@ -112,39 +117,38 @@ var Mutants = []Mutant{
 	},
 	{
 		Name: "takeover without the journal", Script: "claim", Seeds: 10,
-		Old: `turns = redis.call('LRANGE', ARGV[4] .. index, 0, -1)`,
+		Old: `turns = redis.call('LRANGE', journal_key(k, index), 0, -1)`,
 		New: `turns = {}`,
 	},
 	{
 		Name: "last attempt beside other jobs", Script: "claim", Seeds: 30, First: 15,
-		Old: `return tonumber(string.match(held, '^%d+|(%d+)|')) == maxa - 1`,
+		Old: `return attempts > 1 and phase ~= 'CANCELLING' and tonumber(attempt) == attempts - 1`,
 		New: `return false`,
 	},
 	{
 		Name: "two last attempts on one worker", Script: "claim", Seeds: 150, First: 15,
-		Old: `noted(KEYS[5], 1, 1)`,
-		New: `noted(KEYS[5], count, 1)`,
+		Old: `take_waiting(k.alone, 1, 1)`,
+		New: `take_waiting(k.alone, count, 1)`,
 	},
 	{
 		Name: "job kept to run alone is lost", Script: "claim", Seeds: 30,
-		Old: `redis.call('RPUSH', KEYS[5], id .. ' ' .. index .. ' ' .. since)`,
-		New: `redis.call('LLEN', KEYS[5])`,
+		Old: `let_go(k.alone, id, index, token, attempt, since)`,
+		New: `redis.call('HSET', k.lease, index, lease_text(token, attempt, '-'))`,
 	},
 	{
 		Name: "release without effect", Script: "release", Seeds: 30,
-		Old: `redis.call('HSET', KEYS[1], index, token .. '|' .. attempt .. '|-')
-    redis.call('RPUSH', KEYS[2], id .. ' ' .. index .. ' ' .. now)`,
+		Old: `let_go(k.back, id, index, token, attempt, now)`,
 		New: ``,
 	},
 	{
 		Name: "checkpoint without effect", Script: "checkpoint", Seeds: 30,
-		Old: `redis.call('RPUSH', KEYS[2], ARGV[4])`,
+		Old: `redis.call('RPUSH', journal, ARGV[2])`,
 		New: ``,
 	},
 	{
 		Name: "release without offering the job again", Script: "release", Seeds: 20,
-		Old: `redis.call('RPUSH', KEYS[2], id .. ' ' .. index .. ' ' .. now)`,
-		New: `redis.call('LLEN', KEYS[2])`,
+		Old: `let_go(k.back, id, index, token, attempt, now)`,
+		New: `redis.call('HSET', k.lease, index, lease_text(token, attempt, '-'))`,
 	},
 	{
 		Name: "release that spends an attempt", Script: "release", Seeds: 20,
@@ -153,24 +157,27 @@ var Mutants = []Mutant{
 	},
 	{
 		Name: "finish that marks no job as finished", Script: "finish", Seeds: 10,
-		Old: `redis.call('SETBIT', KEYS[7], i, 1)`,
-		New: `redis.call('GETBIT', KEYS[7], i)`,
+		Old: `redis.call('SETBIT', k.finished, i, 1)`,
+		New: `redis.call('GETBIT', k.finished, i)`,
 	},
 	{
 		Name: "finish that keeps the lease", Script: "finish", Seeds: 10,
-		Old: `redis.call('HDEL', KEYS[4], unpack(indexes))`,
-		New: `redis.call('HMGET', KEYS[4], unpack(indexes))`,
+		Old: `redis.call('HDEL', k.lease, unpack(fields))`,
+		New: `redis.call('HMGET', k.lease, unpack(fields))`,
 	},
 	{
 		Name: "finish that does not acknowledge", Script: "finish", Seeds: 10,
-		Old: `redis.call('XACK', KEYS[3], 'workers', unpack(ids))
-  redis.call('XDEL', KEYS[3], unpack(ids))`,
-		New: `redis.call('XLEN', KEYS[3])`,
+		Old: `redis.call('XACK', k.jobs, 'workers', unpack(ids))
+  redis.call('XDEL', k.jobs, unpack(ids))`,
+		New: `redis.call('XLEN', k.jobs)`,
 	},
 	{
 		Name: "finish that counts twice", Script: "finish", Seeds: 10,
-		Old: `sums[c] = tonumber(ARGV[1 + c])`,
-		New: `sums[c] = 2 * tonumber(ARGV[1 + c])`,
+		Old: `local totals = args.totals`,
+		New: `local totals = args.totals
+for c = 1, 11 do
+  totals[c] = 2 * totals[c]
+end`,
 	},
 	{
 		Name: "finish that counts refused results", Script: "finish", Seeds: 80, First: 6,
@@ -179,13 +186,15 @@ var Mutants = []Mutant{
 	},
 	{
 		Name: "feed without the counter", Script: "feed", Seeds: 20,
-		Old: `for p = fed, last - 1 do`,
-		New: `for p = from, last - 1 do`,
+		Old: `if total > fed then
+  fed = queue_jobs(k.jobs, fed, total,`,
+		New: `if true then
+  fed = queue_jobs(k.jobs, from, total,`,
 	},
 	{
-		Name: "feed that takes the place of a job for its index", Script: "feed", Seeds: 40,
-		Old: `'i', indexes[p - from + 1] or place, 'p'`,
-		New: `'i', place, 'p'`,
+		Name: "feed that takes the position of a job for its index", Script: "feed", Seeds: 40,
+		Old: `indexes and indexes[p - base + 1] or position, ARGV`,
+		New: `position, ARGV`,
 	},
 	{
 		Name: "feed that leaves a gap", Script: "feed", Seeds: 120, First: 41, Forgets: true,
@@ -212,58 +221,58 @@ fed = math.max(fed, from)`,
 	},
 	{
 		Name: "retry that keeps the failed result", Script: "retry", Seeds: 30,
-		Old: `redis.call('XDEL', KEYS[5], seq .. '-0')`,
-		New: `redis.call('XLEN', KEYS[5])`,
+		Old: `redis.call('XDEL', k.results, seq .. '-0')`,
+		New: `redis.call('XLEN', k.results)`,
 	},
 	{
 		Name: "cancel that ends the batch immediately", Script: "cancel", Seeds: 60, First: 13,
-		Old: `redis.call('HSET', KEYS[1], 'phase', 'CANCELLING')`,
-		New: `redis.call('HSET', KEYS[1], 'phase', 'DONE')`,
+		Old: `redis.call('HSET', k.meta, 'phase', 'CANCELLING')`,
+		New: `redis.call('HSET', k.meta, 'phase', 'DONE')`,
 	},
 	{
 		Name: "end that queues no reduction", Script: everyScript, Seeds: 10, Reduces: true,
-		Old: `if reducer and phase == 'SEALED' then`,
+		Old: `if reduce_stage and phase == 'SEALED' then`,
 		New: `if false then`,
 	},
 	{
 		Name: "reduction of a cancelled batch", Script: everyScript, Seeds: 60, First: 26, Reduces: true,
-		Old: `if reducer and phase == 'SEALED' then`,
-		New: `if reducer then`,
+		Old: `if reduce_stage and phase == 'SEALED' then`,
+		New: `if reduce_stage then`,
 	},
 	{
 		Name: "reduction that never ends after a cancellation", Script: everyScript, Seeds: 60, First: 26, Reduces: true,
-		Old: `elseif reducer then`,
+		Old: `elseif reduce_stage then`,
 		New: `elseif false then`,
 	},
 	{
 		Name: "second reduction beside the running one", Script: everyScript, Seeds: 60, Reduces: true,
-		Old: `redis.call('UNLINK', prefix .. 'jobs', prefix .. 'lease', prefix .. 'back',`,
-		New: `redis.call('UNLINK', prefix .. 'jobs', prefix .. 'back',`,
+		Old: `redis.call('UNLINK', r.jobs, r.lease, r.back,`,
+		New: `redis.call('UNLINK', r.jobs, r.back,`,
 	},
 	{
 		Name: "repeated reduction that keeps the old summary", Script: everyScript, Seeds: 60, Reduces: true,
-		Old: `redis.call('XTRIM', prefix .. 'results', 'MAXLEN', 0)`,
-		New: `redis.call('XLEN', prefix .. 'results')`,
+		Old: `redis.call('XTRIM', r.results, 'MAXLEN', 0)`,
+		New: `redis.call('XLEN', r.results)`,
 	},
 	{
 		Name: "repeated reduction that continues the old journal", Script: everyScript, Seeds: 150, Reduces: true,
-		Old: `prefix .. 'failed', prefix .. 'journal:0')`,
-		New: `prefix .. 'failed')`,
+		Old: `r.failed, journal_key(r, 0))`,
+		New: `r.failed)`,
 	},
 	{
 		Name: "batch created before its reducer", Script: "create", Seeds: 40, First: 11, Reduces: true, Forgets: true,
-		Old: `if ARGV[5] ~= '' and redis.call('EXISTS', ARGV[5] .. 'meta') == 0 then`,
+		Old: `if args.needs ~= '' and redis.call('EXISTS', args.needs .. 'meta') == 0 then`,
 		New: `if false then`,
 	},
 	{
 		Name: "claim that gives a job the input of its neighbour", Script: "claim", Seeds: 20,
-		Old: `attempt, exhausted, entry[2][4], turns,`,
+		Old: `attempt, exhausted, payload, turns,`,
 		New: `attempt, exhausted, entries[1][2][4], turns,`,
 	},
 	{
 		Name: "retry that queues a job with another input", Script: "retry", Seeds: 60,
-		Old: `'i', index, 'p', payload, 't'`,
-		New: `'i', index, 'p', (string.gsub(payload, '"%d+"', '"0"')), 't'`,
+		Old: `n, index, payload, now_ms())`,
+		New: `n, index, (string.gsub(payload, '"%d+"', '"0"')), now_ms())`,
 	},
 	{
 		Name: "calls that begin without room in the budget", Script: "spend", Seeds: 30, Limited: true,
@@ -282,50 +291,50 @@ fed = math.max(fed, from)`,
 	},
 	{
 		Name: "takeover that keeps the reservation", Script: "claim", Seeds: 60, Limited: true,
-		Old: `freed = ledger and lapse(l, KEYS[6], index) or freed
-      attempt =`,
-		New: `attempt =`,
+		Old: `free(index)
+      local _, last`,
+		New: `local _, last`,
 	},
 	{
 		Name: "release that keeps the reservation", Script: "release", Seeds: 60, Limited: true,
-		Old: `freed = ledger and lapse(l, KEYS[4], index) or freed`,
+		Old: `freed = ledger and lapse(account, index) or freed`,
 		New: ``,
 	},
 	{
 		Name: "result that keeps the reservation", Script: "finish", Seeds: 20, Limited: true,
-		Old: `redis.call('HDEL', KEYS[10], ARGV[index + j])`,
+		Old: `redis.call('HDEL', k.calls, index[j])`,
 		New: ``,
 	},
 	{
 		Name: "result that counts settled usage again", Script: "finish", Seeds: 20, Limited: true,
-		Old: `l[8 + i] = math.max(0, l[8 + i] - math.min(r.used[i], used[1 + i] or 0))`,
-		New: `l[8 + i] = l[8 + i]`,
+		Old: `account.pending[i] = math.max(0, account.pending[i] - math.min(part.used[i], used[1 + i] or 0))`,
+		New: ``,
 	},
 	{
 		Name: "call that can be settled twice", Script: "spend", Seeds: 60, Limited: true,
-		Old: `r.calls[name] = nil`,
+		Old: `part.calls[ended.call] = nil`,
 		New: `c.live = false`,
 	},
 	{
 		Name: "remove that leaves the results", Script: "remove", Seeds: 20,
-		Old: `redis.call('UNLINK', unpack(KEYS))`,
-		New: `redis.call('UNLINK', KEYS[1], KEYS[2])`,
+		Old: `redis.call('UNLINK', k[name])`,
+		New: `redis.call(name == 'results' and 'XLEN' or 'UNLINK', k[name])`,
 	},
 	{
 		Name: "bind by which the last model wins", Script: "bind", Seeds: 10, Binds: true,
 		Old: `if not bound then`,
-		New: `if bound ~= ARGV[1] then`,
+		New: `if bound ~= args.model then`,
 	},
 	{
 		Name: "bind that answers what it was asked", Script: "bind", Seeds: 10, Binds: true,
-		Old: `if bound ~= ARGV[1] and ARGV[2] ~= '1' then
+		Old: `if bound ~= args.model and not args.any_model then
   return bound`,
-		New: `if bound ~= ARGV[1] and ARGV[2] ~= '1' then
-  return ARGV[1]`,
+		New: `if bound ~= args.model and not args.any_model then
+  return args.model`,
 	},
 	{
 		Name: "bind that lists a model that must not be used", Script: "bind", Seeds: 10, Binds: true,
-		Old: `if bound ~= ARGV[1] and ARGV[2] ~= '1' then`,
+		Old: `if bound ~= args.model and not args.any_model then`,
 		New: `if false then`,
 	},
 }

@@ -44,7 +44,7 @@ type state struct {
 	results               []resultEntry
 	finished              map[int]bool
 	retryable             map[int]bool // indexes in the failed hash
-	ledger                ledgerState
+	account               accountState
 	binding               binding
 }
 
@@ -126,7 +126,7 @@ func (s *server) read(id batch.ID) (*state, error) {
 		st.retryable[number(index)] = true
 	}
 	st.alone = notes(v[8])
-	st.ledger = readLedger(pairs(v[0]), pairs(v[9]))
+	st.account = readAccount(pairs(v[0]), pairs(v[9]))
 	return st, nil
 }
 

@@ -3,6 +3,7 @@ package sim
 import (
 	"crypto/sha1"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"hash"
 	"hash/fnv"
@@ -65,9 +66,51 @@ func (t *trace) exchange(x *exchange, calls []call) {
 type call struct {
 	verb  string // a script's name, or a command in lower case
 	keys  []string
-	args  []string
+	args  []string // of a command that is no script
+	named named
+	data  []string // bytes that a script gets beside its named arguments
 	reply any
 	ran   bool // Redis executed it
+}
+
+// named are the named arguments of the store's scripts.
+type named struct {
+	Consumer            string
+	Count, From, Turn   int
+	Idle                bool
+	Index, Entry, Fence column
+	Status, Journal     column
+	Ended               []struct {
+		Index, Call string
+		Usage       []int
+	}
+	Wanted []struct{ Index, Fence, Call string }
+}
+
+// column has one element per job. A script for one job gets a string.
+type column []string
+
+func (c *column) UnmarshalJSON(text []byte) error {
+	if text[0] != '"' {
+		return json.Unmarshal(text, (*[]string)(c))
+	}
+	*c = column{""}
+	return json.Unmarshal(text, &(*c)[0])
+}
+
+// leaseArgument is a lease in the arguments of a script.
+type leaseArgument struct {
+	index int
+	fence fence
+}
+
+// leases returns the leases in the arguments of a script.
+func (c call) leases() []leaseArgument {
+	out := make([]leaseArgument, len(c.named.Fence))
+	for i, f := range c.named.Fence {
+		out[i] = leaseArgument{number(c.named.Index[i]), parseFence(f)}
+	}
+	return out
 }
 
 // calls splits an exchange into its commands.
@@ -86,11 +129,14 @@ func (t *trace) calls(x *exchange) []call {
 				sum := sha1.Sum([]byte(req[1]))
 				sha = hex.EncodeToString(sum[:])
 			}
-			if name, ok := t.scripts[sha]; ok {
-				c.verb = name
-			}
 			n := number(req[2])
 			c.keys, c.args = req[3:3+n], req[3+n:]
+			if name, ok := t.scripts[sha]; ok {
+				c.verb, c.data = name, c.args[1:]
+				if err := json.Unmarshal([]byte(c.args[0]), &c.named); err != nil {
+					panic("the arguments of script " + name + " are not named: " + c.args[0])
+				}
+			}
 		}
 		out[i] = c
 	}
@@ -100,47 +146,24 @@ func (t *trace) calls(x *exchange) []call {
 func (c call) summary() string {
 	switch c.verb {
 	case "claim":
-		return "count " + c.args[1]
-	case "finish":
+		return fmt.Sprint("count ", c.named.Count)
+	case "feed":
+		return fmt.Sprintf("from %d, %d jobs", c.named.From, len(c.data))
+	case "finish", "checkpoint", "renew", "release":
 		var jobs []string
-		for _, j := range c.completions() {
-			jobs = append(jobs, fmt.Sprintf("job %s fence %s %s", j[0], j[2], j[3]))
+		for i, l := range c.leases() {
+			job := fmt.Sprintf("job %d fence %v", l.index, l.fence)
+			if c.verb == "finish" {
+				job += " " + c.named.Status[i]
+			}
+			if c.verb == "checkpoint" {
+				job += fmt.Sprint(" turn ", c.named.Turn)
+			}
+			jobs = append(jobs, job)
 		}
 		return strings.Join(jobs, ", ")
-	case "checkpoint":
-		return fmt.Sprintf("job %s fence %s turn %s", c.args[0], c.args[1], c.args[2])
-	case "renew":
-		return fences(c.args[2:])
-	case "release":
-		return fences(c.args)
-	case "feed":
-		return fmt.Sprintf("from %s, %d jobs", c.args[0], len(c.args)-2)
 	}
 	return cut(uncredited(strings.Join(c.args, " ")), 120)
-}
-
-// completions returns the jobs of a finish, each with the columns of finish.lua: index, entry ID, fence, status, …
-func (c call) completions() [][]string {
-	const head, columns = 13, 7
-	if len(c.args) < head {
-		return nil
-	}
-	n := number(c.args[head-1])
-	out := make([][]string, n)
-	for i := range out {
-		for column := range columns {
-			out[i] = append(out[i], c.args[head+column*n+i])
-		}
-	}
-	return out
-}
-
-func fences(args []string) string {
-	var out []string
-	for a := 0; a+2 < len(args); a += 3 {
-		out = append(out, "job "+args[a]+" fence "+args[a+2])
-	}
-	return strings.Join(out, ", ")
 }
 
 func short(v any) string { return cut(uncredited(strings.ReplaceAll(fmt.Sprint(v), "\n", " ")), 160) }

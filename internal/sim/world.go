@@ -72,6 +72,7 @@ type world struct {
 	retries   int   // retries still to do after the batch is done
 	over      bool  // no more faults
 	unknown   bool  // the mutant does not match a script
+	mutated   bool  // a script has the mutant
 	doneAt    time.Duration
 	finished  chan struct{} // closed when the batch has ended or the run failed
 	once      sync.Once
@@ -139,7 +140,7 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	w.procs.Wait()
 	network.Wait()
 	time.Sleep(clientsEnd)
-	if cfg.Mutant != nil && w.unknown {
+	if m := cfg.Mutant; m != nil && (w.unknown || m.Script != "" && !w.mutated) {
 		return Outcome{}, fmt.Errorf("mutant %s: script %s must contain its Old text exactly once; fix the mutant", cfg.Mutant.Name, cfg.Mutant.Script)
 	}
 	return Outcome{
@@ -350,15 +351,13 @@ func (w *world) connect(ctx context.Context, p *process) (*statestore.Store, err
 
 // script implements [statestore.Options.Script] for a process: it applies the mutant and registers the script's name.
 func (w *world) script(p *process, name, text string) string {
-	if m := w.cfg.Mutant; m != nil && (m.Script == name || m.Script == everyScript) {
-		changed, ok := m.apply(text, w.clock(p))
-		if !ok {
-			w.unknown = true
-		}
-		text = changed
-	}
 	w.net.mu.Lock() // processes may connect at the same time
 	defer w.net.mu.Unlock()
+	if m := w.cfg.Mutant; m != nil && m.concerns(name, text) {
+		changed, ok := m.apply(text, w.clock(p))
+		w.unknown, w.mutated = w.unknown || !ok, true
+		text = changed
+	}
 	w.redis.memory.texts[w.trace.learn(name, text)] = text
 	return text
 }

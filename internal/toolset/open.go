@@ -349,39 +349,3 @@ func discreet(t toolpool.Tool, secrets *redact.Secrets) toolpool.Tool {
 	}
 	return t
 }
-
-// Missing returns an error that names the wanted tools, as in a spec, that are not offered, or nil if all are. Its text lists
-// the offered tools.
-func Missing(wanted, offered []string) error {
-	var missing []string
-	hint := ""
-	for _, name := range wanted {
-		if slices.ContainsFunc(offered, func(o string) bool { return toolpool.WireName(o) == toolpool.WireName(name) }) {
-			continue
-		}
-		missing = append(missing, name)
-		switch name {
-		case "web_search":
-			var keys []string
-			for _, p := range builtin.SearchProviders {
-				keys = append(keys, p.KeyEnv)
-			}
-			hint += "; web_search needs a key in " + strings.Join(keys, ", ") + " where the worker runs"
-		case "python_eval":
-			hint += "; python_eval is off unless the worker's tools.yaml says python_eval: true"
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	shown := make([]string, len(offered))
-	for i, o := range offered {
-		shown[i] = toolpool.SpecName(o)
-	}
-	slices.Sort(shown)
-	there := strings.Join(slices.Compact(shown), ", ")
-	if there == "" {
-		there = "none"
-	}
-	return fmt.Errorf("the spec asks for the tool %s; there are: %s%s", strings.Join(missing, ", "), there, hint)
-}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/batchagent/batchagent/internal/version"
+	"github.com/batchagent/batchagent/pkg/redact"
 )
 
 // Scope is the instrumentation scope of all spans.
@@ -56,13 +58,14 @@ func Start(ctx context.Context, cfg Config) (tracer trace.Tracer, stop func(), e
 	if err != nil {
 		return nil, func() {}, errors.Join(fmt.Errorf("describe this process for traces: %w; look at OTEL_RESOURCE_ATTRIBUTES", err), exporter.Shutdown(ctx))
 	}
-	otel.SetErrorHandler(complaints(cfg.Logger))
+	secrets := headerValues(cfg.Getenv)
+	otel.SetErrorHandler(complaints(cfg.Logger, secrets))
 	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(who), sdktrace.WithIDGenerator(IDs{}))
 	return provider.Tracer(Scope), func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 		defer cancel()
 		if err := provider.Shutdown(ctx); err != nil {
-			cfg.Logger.Warn("the last spans could not be sent", "error", err)
+			cfg.Logger.Warn("the last spans could not be sent", "error", secrets.Error(err))
 		}
 	}, nil
 }
@@ -89,13 +92,31 @@ func wanted(getenv func(string) string) (bool, error) {
 	return true, nil
 }
 
+// headerValues returns the values of the headers that are sent to the collector. Its answers may repeat them.
+func headerValues(getenv func(string) string) *redact.Secrets {
+	var values []string
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"} {
+		for pair := range strings.SplitSeq(getenv(name), ",") {
+			_, value, _ := strings.Cut(pair, "=")
+			if decoded, err := url.PathUnescape(value); err == nil {
+				value = decoded
+			}
+			for _, scheme := range []string{"Bearer ", "Basic "} {
+				value = strings.TrimPrefix(value, scheme)
+			}
+			values = append(values, value)
+		}
+	}
+	return redact.New(values...)
+}
+
 // complaints returns an error handler that logs failed exports, at most once a minute. An unreachable collector must not fill the
 // log.
-func complaints(log *slog.Logger) otel.ErrorHandlerFunc {
+func complaints(log *slog.Logger, secrets *redact.Secrets) otel.ErrorHandlerFunc {
 	seldom := rate.NewLimiter(rate.Every(time.Minute), 1)
 	return func(err error) {
 		if seldom.Allow() {
-			log.Warn("spans could not be sent; jobs continue without them", "error", err)
+			log.Warn("spans could not be sent; jobs continue without them", "error", secrets.Error(err))
 		}
 	}
 }

@@ -1,14 +1,11 @@
 package worker
 
 import (
-	"context"
 	"sync"
 	"time"
 
-	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/scheduler"
-	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
 // absence watches one agent's tool calls. When a wait is or is expected to be long, it gives the agent's part of the
@@ -100,23 +97,4 @@ func (a *absence) stop() {
 		a.timer.Stop()
 		a.timer = nil
 	}
-}
-
-type absenceKey struct{}
-
-func withAbsence(ctx context.Context, a *absence) context.Context {
-	return context.WithValue(ctx, absenceKey{}, a)
-}
-
-// watched runs tool calls and reports them to the agent's absence.
-type watched struct{ *toolpool.Pool }
-
-var _ agent.Tools = watched{}
-
-// Call implements [agent.Tools].
-func (t watched) Call(ctx context.Context, c toolpool.Call) (toolpool.Result, error) {
-	if a, ok := ctx.Value(absenceKey{}).(*absence); ok {
-		defer a.began(t.P75(c.Name))()
-	}
-	return t.Pool.Call(ctx, c)
 }

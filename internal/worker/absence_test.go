@@ -100,14 +100,14 @@ func TestLongToolWaitsFreeTheCache(t *testing.T) {
 			c.Tools, c.MaxTurns = []string{"look"}, toolTurns+1
 		})
 		time.Sleep(100 * time.Second)
-		s := worker.kv.state()
+		s := worker.shared.server.kv.state()
 		assert.Greater(t, s.Away, 6, "%+v", s)
 		assert.LessOrEqual(t, s.Held, s.Budget)
 		info := w.await(id, time.Hour)
 		assert.EqualValues(t, 24, info.Counts.OK)
 		t.Logf("wall %s, %d away after 100 s", time.Since(began), s.Away)
 		assert.Less(t, time.Since(began), 4*time.Minute)
-		assert.Zero(t, worker.kv.state().Live)
+		assert.Zero(t, worker.shared.server.kv.state().Live)
 		worker.end()
 	})
 }

@@ -1,19 +1,16 @@
 package worker
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"time"
 
-	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/scheduler"
 )
 
-// adaptive makes model calls and adapts the worker's slots to the account limits that their replies show.
+// adaptive adapts the worker's slots to the account limits that the replies of the server show.
 type adaptive struct {
-	model agent.Model
 	limit *scheduler.Limit
 	slots *scheduler.Slots
 	wake  func() // called when the number of slots changed
@@ -23,22 +20,20 @@ type adaptive struct {
 	stopped bool        // guarded by mu
 }
 
-func newAdaptive(m agent.Model, slots *scheduler.Slots, start, ceiling int, wake func()) *adaptive {
-	a := &adaptive{model: m, limit: scheduler.NewLimit(start, ceiling, time.Now()), slots: slots, wake: wake}
+func newAdaptive(slots *scheduler.Slots, start, ceiling int, wake func()) *adaptive {
+	a := &adaptive{limit: scheduler.NewLimit(start, ceiling, time.Now()), slots: slots, wake: wake}
 	a.apply()
 	return a
 }
 
-// Generate implements [agent.Model].
-func (a *adaptive) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
-	sent := time.Now()
-	resp, err := a.model.Generate(ctx, r, o)
+// replied learns from the end of a call that was sent at the given time.
+func (a *adaptive) replied(sent time.Time, resp *backend.Response, err error) {
 	switch backend.ClassOf(err) {
 	case backend.RateLimited, backend.Overloaded:
 		a.limit.Throttled(time.Now(), sent, retryAfter(err))
 	case "":
 		if err != nil { // cancelled: shows nothing about the limits
-			return resp, err
+			return
 		}
 		left, reset := 1.0, time.Duration(0)
 		if resp.Headroom != nil {
@@ -46,10 +41,9 @@ func (a *adaptive) Generate(ctx context.Context, r *backend.Request, o backend.O
 		}
 		a.limit.Succeeded(time.Now(), sent, a.slots.InUse(), left, reset)
 	default:
-		return resp, err
+		return
 	}
 	a.apply()
-	return resp, err
 }
 
 // apply sets the number of slots to the limit, now and again when a hold ends.

@@ -13,20 +13,14 @@ import (
 	"github.com/batchagent/batchagent/pkg/scheduler"
 )
 
-type scripted func() (*backend.Response, error)
-
-func (s scripted) Generate(context.Context, *backend.Request, backend.Observer) (*backend.Response, error) {
-	return s()
-}
-
 func TestSlotsFollowTheAccountLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var resp *backend.Response
 		var err error
 		slots, woken := scheduler.NewSlots(32), 0
-		a := newAdaptive(scripted(func() (*backend.Response, error) { return resp, err }), slots, 4, 32, func() { woken++ })
+		a := newAdaptive(slots, 4, 32, func() { woken++ })
 		assert.Equal(t, 4, slots.Capacity())
-		call := func() { _, _ = a.Generate(t.Context(), nil, backend.Observer{}) }
+		call := func() { a.replied(time.Now(), resp, err) }
 
 		err = &backend.Error{Class: backend.RateLimited, RetryAfter: 20 * time.Second}
 		time.Sleep(time.Second) // the bubble's clock

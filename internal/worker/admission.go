@@ -4,7 +4,6 @@ import (
 	"context"
 	"sync/atomic"
 
-	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/scheduler"
@@ -16,12 +15,12 @@ type admission struct {
 	ledger atomic.Pointer[scheduler.Ledger]
 	short  atomic.Bool // some batch could start fewer jobs than the slots allow
 	lacked bool        // the same for the current round of claims; belongs to the goroutine that claims
-	wake   func()      // called when there may be room again
+	claim  signal      // sent when there may be room again
 }
 
 // learn reads the size of the server's cache. It is called when the backend came back.
-func (d *admission) learn(ctx context.Context, b backend.Backend) {
-	reporter, ok := b.(backend.LoadReporter)
+func (d *admission) learn(ctx context.Context, server backend.Backend) {
+	reporter, ok := server.(backend.LoadReporter)
 	if !ok {
 		return
 	}
@@ -43,14 +42,14 @@ func (d *admission) state() scheduler.State {
 }
 
 // room returns how many of n jobs of a batch may start now.
-func (d *admission) room(w *work, n int) int {
+func (d *admission) room(b *openBatch, n int) int {
 	l := d.ledger.Load()
 	if l == nil {
 		return n
 	}
 	d.short.Store(true) // set before the check, so that room freed during it wakes the claim loop
-	l.Declare(string(w.id), w.prefixBytes, w.maxTurns)
-	room := l.Room(string(w.id), w.jobBytes(), n)
+	l.Declare(string(b.id), b.prefixBytes, b.maxTurns)
+	room := l.Room(string(b.id), b.jobBytes(), n)
 	d.lacked = d.lacked || room < n
 	return room
 }
@@ -62,18 +61,18 @@ func (d *admission) roundEnded() {
 }
 
 // start counts a claimed job. Its size is estimated from its input and its journal.
-func (d *admission) start(w *work, job batch.Job, payload []byte, journal [][]byte) {
+func (d *admission) start(b *openBatch, job batch.Job, payload []byte, journal [][]byte) {
 	l := d.ledger.Load()
 	if l == nil {
 		return
 	}
-	w.jobs++
-	w.payloadBytes += len(payload)
-	size := w.taskBytes + len(payload)
+	b.jobs++
+	b.payloadBytes += len(payload)
+	size := b.taskBytes + len(payload)
 	for _, t := range journal {
 		size += len(t)
 	}
-	l.Start(job.String(), string(w.id), size, len(journal))
+	l.Start(job.String(), string(b.id), size, len(journal))
 }
 
 // end removes a job. finished reports whether it has a result; if so, the ledger learns the length of its siblings from
@@ -85,7 +84,7 @@ func (d *admission) end(job batch.Job, finished bool) {
 }
 
 // keep drops all batches except these and those with live agents.
-func (d *admission) keep(open []*work) {
+func (d *admission) keep(open []*openBatch) {
 	l := d.ledger.Load()
 	if l == nil {
 		return
@@ -100,43 +99,28 @@ func (d *admission) keep(open []*work) {
 // leave frees a job's part of the cache for others while the job waits for a tool.
 func (d *admission) leave(job batch.Job) {
 	if l := d.ledger.Load(); l != nil && l.Leave(job.String()) {
-		d.wake()
+		d.claim.send()
 	}
 }
 
 // await blocks a job at its turn boundary while it would only evict others.
-func (d *admission) await(ctx context.Context) error {
-	l := d.ledger.Load()
-	id, _ := ctx.Value(accountKey{}).(string)
-	if l == nil || id == "" {
-		return nil
+func (d *admission) await(ctx context.Context, job batch.Job) error {
+	if l := d.ledger.Load(); l != nil {
+		return l.Await(ctx, job.String())
 	}
-	return l.Await(ctx, id)
+	return nil
 }
 
-type accountKey struct{}
-
-func withAccount(ctx context.Context, job batch.Job) context.Context {
-	return context.WithValue(ctx, accountKey{}, job.String())
-}
-
-// accounted makes model calls and books their usage in the ledger.
-type accounted struct {
-	agent.Model
-	admission *admission
-}
-
-// Generate implements [agent.Model].
-func (a accounted) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
-	resp, err := a.Model.Generate(ctx, r, o)
-	if l := a.admission.ledger.Load(); l != nil && err == nil && resp.Usage.PromptTokens > 0 { // a call without usage is not booked
-		u := resp.Usage
-		l.Turn(r.Hints.Session, requestBytes(r), int(u.PromptTokens), int(u.CachedTokens), int(u.CompletionTokens))
-		if a.admission.short.Load() {
-			a.admission.wake()
-		}
+// booked enters an answered call into the ledger. A call without usage is skipped.
+func (d *admission) booked(r *backend.Request, resp *backend.Response) {
+	l, u := d.ledger.Load(), resp.Usage
+	if l == nil || u.PromptTokens <= 0 {
+		return
 	}
-	return resp, err
+	l.Turn(r.Hints.Session, requestBytes(r), int(u.PromptTokens), int(u.CachedTokens), int(u.CompletionTokens))
+	if d.short.Load() {
+		d.claim.send()
+	}
 }
 
 func requestBytes(r *backend.Request) int {

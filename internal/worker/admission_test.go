@@ -158,11 +158,11 @@ func TestAdmissionKeepsAgentsWithinTheCache(t *testing.T) {
 			hit[reports] = float64(info.Counts.Usage.CachedTokens) / float64(info.Counts.Usage.PromptTokens)
 			took[reports] = wall
 			if reports {
-				s := worker.kv.ledger.Load().State()
+				s := worker.shared.server.kv.ledger.Load().State()
 				assert.Zero(t, s.Live)
 				assert.Equal(t, 32_000, s.Capacity)
 			} else {
-				assert.Nil(t, worker.kv.ledger.Load(), "a server that does not report its cache has no ledger")
+				assert.Nil(t, worker.shared.server.kv.ledger.Load(), "a server that does not report its cache has no ledger")
 			}
 		})
 	}
@@ -174,77 +174,69 @@ func TestAdmissionKeepsAgentsWithinTheCache(t *testing.T) {
 
 // Usage may be missing or implausible. The ledger then keeps its estimate.
 func TestCallWithoutUsageIsNotBooked(t *testing.T) {
-	d := &admission{wake: func() {}}
+	d := &admission{claim: newSignal()}
 	d.learn(t.Context(), reporting{&engine{capacity: 1_000}})
 	l := d.ledger.Load()
 	l.Start("b_1/job-0", "b_1", 4_000, 0)
 	before := l.State()
 	usage := backend.Usage{CachedTokens: -1}
-	model := accounted{answering{&usage}, d}
 	r := &backend.Request{Hints: backend.Hints{Session: "b_1/job-0"}, Messages: []backend.Message{{Content: "x"}}}
-	_, err := model.Generate(t.Context(), r, backend.Observer{})
-	require.NoError(t, err)
+	d.booked(r, &backend.Response{Usage: usage})
 	assert.Equal(t, before, l.State())
 	usage.PromptTokens = 10
-	_, err = model.Generate(t.Context(), r, backend.Observer{})
-	require.NoError(t, err)
+	d.booked(r, &backend.Response{Usage: usage})
 	assert.NotEqual(t, before, l.State())
-}
-
-type answering struct{ usage *backend.Usage }
-
-func (a answering) Generate(context.Context, *backend.Request, backend.Observer) (*backend.Response, error) {
-	return &backend.Response{Finish: backend.FinishStop, Usage: *a.usage}, nil
 }
 
 // An agent that waits at a turn boundary keeps its lease and its journal. A drain releases its job.
 func TestDrainReleasesPausedAgents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &admission{wake: func() {}}
+		d := &admission{claim: newSignal()}
 		d.learn(t.Context(), reporting{&engine{capacity: 1_000}})
 		l := d.ledger.Load()
 		require.NotNil(t, l)
 		l.Declare("b_1", 0, 8)
-		for i, id := range []string{"old", "young"} {
-			l.Start(id, "b_1", 1_600, i)
-			l.Turn(id, 2_800, 700, 0, 10)
+		old, young := batch.Job{Batch: "b_1"}, batch.Job{Batch: "b_1", Index: 1}
+		for i, job := range []batch.Job{old, young} {
+			l.Start(job.String(), "b_1", 1_600, i)
+			l.Turn(job.String(), 2_800, 700, 0, 10)
 		}
-		ctx := context.WithValue(t.Context(), accountKey{}, "old")
-		require.NoError(t, d.await(ctx), "the oldest agent always continues")
+		require.NoError(t, d.await(t.Context(), old), "the oldest agent always continues")
 		errLeave := errors.New("drain")
-		ctx, cancel := context.WithCancelCause(context.WithValue(t.Context(), accountKey{}, "young"))
+		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Minute, func() { cancel(errLeave) })
-		require.ErrorIs(t, d.await(ctx), errLeave)
+		require.ErrorIs(t, d.await(ctx, young), errLeave)
 
 		done := make(chan error)
-		go func() { done <- d.await(context.WithValue(t.Context(), accountKey{}, "young")) }()
+		go func() { done <- d.await(t.Context(), young) }()
 		synctest.Wait()
-		l.End("old", true)
+		l.End(old.String(), true)
 		require.NoError(t, <-done, "the younger agent continues when there is room")
 	})
 }
 
 // A turn frees room for a batch that found too little, even if a later batch of the same round had enough.
 func TestBatchWithoutRoomIsWoken(t *testing.T) {
-	woken := 0
-	d := &admission{wake: func() { woken++ }}
+	d := &admission{claim: newSignal()}
 	d.ledger.Store(scheduler.NewLedger(scheduler.LedgerConfig{Capacity: 1_000}))
-	model := accounted{answering{&backend.Usage{PromptTokens: 10}}, d}
-	turn := func() {
-		_, err := model.Generate(t.Context(), &backend.Request{}, backend.Observer{})
-		require.NoError(t, err)
+	wakes := func() bool {
+		d.booked(&backend.Request{}, &backend.Response{Usage: backend.Usage{PromptTokens: 10}})
+		select {
+		case <-d.claim:
+			return true
+		default:
+			return false
+		}
 	}
-	large := &work{id: "large", maxTurns: 8, taskBytes: 100_000}
-	small := &work{id: "small", maxTurns: 1, taskBytes: 4}
+	large := &openBatch{id: "large", maxTurns: 8, taskBytes: 100_000}
+	small := &openBatch{id: "small", maxTurns: 1, taskBytes: 4}
 
 	require.Less(t, d.room(large, 4), 4)
 	require.Equal(t, 1, d.room(small, 1))
 	d.roundEnded()
-	turn()
-	assert.Equal(t, 1, woken)
+	assert.True(t, wakes())
 
 	require.Equal(t, 1, d.room(small, 1))
 	d.roundEnded()
-	turn()
-	assert.Equal(t, 1, woken, "every batch has room")
+	assert.False(t, wakes(), "every batch has room")
 }

@@ -1,44 +1,18 @@
 package worker
 
 import (
-	"context"
 	"time"
 
-	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/backend"
-	"github.com/batchagent/batchagent/pkg/scheduler"
 )
 
-type advisorKey struct{}
-
-func withAdvisor(ctx context.Context, a *scheduler.Advisor) context.Context {
-	return context.WithValue(ctx, advisorKey{}, a)
-}
-
-// advised adds hints to model calls that follow from the calls of the agent's siblings, and learns from the answers.
-type advised struct {
-	agent.Model
-	p75 func(tool string) time.Duration
-}
-
-// Generate implements [agent.Model].
-func (m advised) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
-	a, _ := ctx.Value(advisorKey{}).(*scheduler.Advisor)
-	if a == nil {
-		return m.Model.Generate(ctx, r, o)
-	}
+// advised returns the request with hints that follow from earlier calls of the batch's agents. p75 returns the duration that
+// three quarters of a tool's calls stay below.
+func (b *openBatch) advised(r *backend.Request, p75 func(tool string) time.Duration) *backend.Request {
 	hinted := *r
-	hinted.Hints.OutputTokens, hinted.Hints.BackIn = a.Advice(m.p75)
+	hinted.Hints.OutputTokens, hinted.Hints.BackIn = b.advisor.Advice(p75)
 	if len(r.Tools) == 0 || r.ToolChoice == backend.ToolChoiceNone {
 		hinted.Hints.BackIn = 0
 	}
-	resp, err := m.Model.Generate(ctx, &hinted, o)
-	if err == nil {
-		names := make([]string, len(resp.Message.ToolCalls))
-		for i, c := range resp.Message.ToolCalls {
-			names[i] = c.Name
-		}
-		a.Answered(resp.Usage.CompletionTokens, names)
-	}
-	return resp, err
+	return &hinted
 }

@@ -53,7 +53,7 @@ func TestLastAttemptsRunAlone(t *testing.T) {
 						return
 					}
 					alone.Add(1)
-					companions.Add(int64((*self).liveCount() - 1))
+					companions.Add(int64((*self).shared.live.count() - 1))
 				}}
 			})
 		}

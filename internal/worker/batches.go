@@ -25,16 +25,16 @@ import (
 )
 
 const (
-	batchesKept   = 1024            // headers and programs in memory
+	batchesKept   = 1024            // compiled batches in memory
 	batchesMaxAge = 2 * time.Second // of the list of active batches
 )
 
-// work is the state of one batch that the worker needs to run its jobs.
-type work struct {
-	id      batch.ID
-	name    string // name in the spec
-	from    scheduler.Candidate
-	program *agent.Program
+// openBatch is an active batch whose jobs this worker can run.
+type openBatch struct {
+	id   batch.ID
+	name string // name in the spec
+	from scheduler.Candidate
+	def  *agent.Definition
 	// anyModel lets workers use different models; Redis then only records them. Otherwise Redis binds the batch to the first
 	// model that answers. bound is set once Redis has this worker's model.
 	anyModel bool
@@ -45,11 +45,11 @@ type work struct {
 	// items returns the jobs in an output. It is set if plans is.
 	items func(output json.RawMessage) ([][]byte, error)
 
-	// Inputs of admission. jobs and payloadBytes belong to the claim loop.
+	// Inputs of admission. jobs and payloadBytes belong to the claimer.
 	prefixBytes, taskBytes, maxTurns int
 	jobs, payloadBytes               int              // of the jobs claimed so far
 	slots                            *scheduler.Slots // nil unless the spec limits its requests in flight
-	till                             *till
+	account                          *account
 	seeding                          *scheduler.Seeding // nil if seeding gains nothing
 	advisor                          scheduler.Advisor
 	// maxAgents limits the live agents of this batch on this worker; 0 is no limit. More agents would only wait for the
@@ -59,12 +59,15 @@ type work struct {
 }
 
 // jobBytes returns the average size of a job's prompt beyond the shared prefix.
-func (w *work) jobBytes() int {
-	if w.jobs == 0 {
-		return w.taskBytes
+func (b *openBatch) jobBytes() int {
+	if b.jobs == 0 {
+		return b.taskBytes
 	}
-	return w.taskBytes + w.payloadBytes/w.jobs
+	return b.taskBytes + b.payloadBytes/b.jobs
 }
+
+// model returns the model of the batch's calls.
+func (b *openBatch) model() string { return b.def.Model() }
 
 // batches lists the active batches and decides which of them this worker can serve. Safe for concurrent use.
 type batches struct {
@@ -73,12 +76,14 @@ type batches struct {
 	can    backend.Capabilities
 	check  func(id batch.ID, output json.RawMessage) error // nil accepts all outputs
 	served func() []backend.Model
-	log    *slog.Logger
+	// accounts settles the budgets of the batches.
+	accounts *spender
+	log      *slog.Logger
 
 	mu      sync.Mutex
 	active  []batch.ID
 	asked   time.Time
-	known   *lru.Cache[batch.ID, *work] // guarded by mu
+	known   *lru.Cache[batch.ID, *openBatch] // guarded by mu
 	refused *lru.Cache[batch.ID, string]
 	foreign map[batch.ID]batch.Pause // guarded by mu; batches of a model that the backend does not serve
 	// A batch is in doubt while Redis may hold leases that this worker does not know: a claim's reply was lost, or Redis
@@ -88,9 +93,9 @@ type batches struct {
 }
 
 func newBatches(
-	s *statestore.Store, t *toolpool.Pool, can backend.Capabilities, check func(batch.ID, json.RawMessage) error, served func() []backend.Model, log *slog.Logger,
+	s *statestore.Store, t *toolpool.Pool, can backend.Capabilities, check func(batch.ID, json.RawMessage) error, served func() []backend.Model, accounts *spender, log *slog.Logger,
 ) (*batches, error) {
-	known, err := lru.New[batch.ID, *work](batchesKept)
+	known, err := lru.New[batch.ID, *openBatch](batchesKept)
 	if err != nil {
 		return nil, fmt.Errorf("make the cache of batches: %w", err)
 	}
@@ -99,7 +104,7 @@ func newBatches(
 		return nil, fmt.Errorf("make the cache of refused batches: %w", err)
 	}
 	return &batches{
-		store: s, tools: t, can: can, check: check, served: served, log: log, known: known, refused: refused,
+		store: s, tools: t, can: can, check: check, served: served, accounts: accounts, log: log, known: known, refused: refused,
 		trusted: make(map[batch.ID]int), foreign: make(map[batch.ID]batch.Pause),
 	}, nil
 }
@@ -132,8 +137,8 @@ func (b *batches) stale() {
 	b.asked = time.Time{}
 }
 
-// forgetPrograms drops the compiled programs, because the backend may serve other models now.
-func (b *batches) forgetPrograms() {
+// forgetAll drops the compiled batches, because the backend may serve other models now.
+func (b *batches) forgetAll() {
 	b.known.Purge()
 	b.refused.Purge()
 	b.mu.Lock()
@@ -142,7 +147,7 @@ func (b *batches) forgetPrograms() {
 }
 
 // get returns the state of a batch, or nil if this worker cannot serve it. The reason is logged once.
-func (b *batches) get(ctx context.Context, id batch.ID) (*work, error) {
+func (b *batches) get(ctx context.Context, id batch.ID) (*openBatch, error) {
 	if w, ok := b.known.Get(id); ok {
 		return w, nil
 	}
@@ -165,7 +170,7 @@ func (b *batches) get(ctx context.Context, id batch.ID) (*work, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.till.budgeted.Store(budgeted)
+	w.account.budgeted.Store(budgeted)
 	b.known.Add(id, w)
 	return w, nil
 }
@@ -209,7 +214,7 @@ func (b *batches) pauses() []batch.Pause {
 	return out
 }
 
-func (b *batches) compile(id batch.ID, text []byte, bound string) (*work, error) {
+func (b *batches) compile(id batch.ID, text []byte, bound string) (*openBatch, error) {
 	compiled, err := spec.ParseCompiled(text)
 	if err != nil {
 		return nil, err
@@ -241,7 +246,7 @@ func (b *batches) compile(id batch.ID, text []byte, bound string) (*work, error)
 	if b.check != nil {
 		checks = append(checks, func(output json.RawMessage) error { return b.check(id, output) })
 	}
-	program, err := agent.Compile(compiled, tools, model, checks...)
+	def, err := agent.Compile(compiled, tools, model, checks...)
 	if err != nil {
 		return nil, err
 	}
@@ -253,12 +258,12 @@ func (b *batches) compile(id batch.ID, text []byte, bound string) (*work, error)
 	if len(tools) == 0 {
 		maxTurns = 1 // a repair turn is rare
 	}
-	w := &work{
+	w := &openBatch{
 		binding: make(chan struct{}, 1),
-		id:      id, name: compiled.Name, program: program, reduces: compiled.Reduces, plans: compiled.Plans, items: compiled.Items,
+		id:      id, name: compiled.Name, def: def, reduces: compiled.Reduces, plans: compiled.Plans, items: compiled.Items,
 		prefixBytes: prefix, taskBytes: len(compiled.Task),
 		maxTurns: maxTurns,
-		till:     newTill(id, 1),
+		account:  newAccount(id, b.accounts),
 		from:     scheduler.Candidate{Batch: string(id), Owner: compiled.Owner, Priority: compiled.Priority},
 		seeding:  seeds(b.can, prefix),
 	}
@@ -342,7 +347,7 @@ func (b *batches) trust(id batch.ID, since int) {
 	b.trusted[id] = since
 }
 
-// forget drops the compiled program of a batch, so that it is compiled again for its bound model.
+// forget drops a compiled batch, so that it is compiled again for its bound model.
 func (b *batches) forget(id batch.ID) { b.known.Remove(id) }
 
 // leave drops the doubts and pauses of a batch.

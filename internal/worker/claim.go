@@ -18,23 +18,43 @@ const (
 	gather = 5 * time.Millisecond
 )
 
-// claim claims jobs whenever some can be admitted, until ctx is done. life is the context of the agents that it starts.
-func (w *Worker) claim(ctx, life context.Context) {
+// claimer decides how many jobs of which batch the worker claims, and starts their sessions. It belongs to one goroutine.
+type claimer struct {
+	*shared
+	store     *statestore.Store // answers at once; a claim must not be repeated
+	consumer  string
+	maxAgents int
+	status    func() batch.WorkerRecord
+
+	fair    *scheduler.FairShare
+	standby batch.ID // the batch that this worker is the standby of, or ""
+	tails   tails
+}
+
+func newClaimer(s *shared, cfg Config, status func() batch.WorkerRecord) *claimer {
+	return &claimer{
+		shared: s, store: cfg.Store, consumer: cfg.Consumer, maxAgents: cfg.MaxAgents, status: status,
+		fair: scheduler.NewFairShare(), tails: tails{waiting: map[batch.ID]*waitingJobs{}},
+	}
+}
+
+// claimJobs claims jobs whenever some can be admitted, until ctx is done. life is the context of the agents that it starts.
+func (c *claimer) claimJobs(ctx, life context.Context) {
 	for ctx.Err() == nil {
-		got, err := w.round(ctx, life)
+		got, err := c.round(ctx, life)
 		if err != nil && ctx.Err() == nil {
-			w.log.Warn("could not claim jobs; trying again", "error", err)
+			c.log.Warn("could not claim jobs; trying again", "error", err)
 			sleep(ctx, time.Second)
 			continue
 		}
-		if got > 0 && w.room() >= scheduler.DefaultMaxBatch/4 {
+		if got > 0 && c.room() >= scheduler.DefaultMaxBatch/4 {
 			continue // more jobs may be waiting
 		}
-		idle := time.NewTimer(w.poll())
+		idle := time.NewTimer(c.poll())
 		select {
 		case <-ctx.Done():
 		case <-idle.C:
-		case <-w.wake:
+		case <-c.claim:
 			sleep(ctx, gather)
 		}
 		idle.Stop()
@@ -42,53 +62,53 @@ func (w *Worker) claim(ctx, life context.Context) {
 }
 
 // room returns how many jobs can be admitted now.
-func (w *Worker) room() int {
-	if w.occupied() {
+func (c *claimer) room() int {
+	if c.live.runsAlone() {
 		return 0
 	}
 	return scheduler.ClaimSize(scheduler.Snapshot{
-		Ready: w.health.isReady(), MaxAgents: w.cfg.MaxAgents, LiveAgents: w.liveCount(),
-		Slots: w.slots.Capacity(), SlotQueue: w.slots.Waiting(), MaxBatch: statestore.MaxClaim,
-		Server: w.pressure.queue(),
+		Ready: c.server.health.isReady(), MaxAgents: c.maxAgents, LiveAgents: c.live.count(),
+		Slots: c.server.slots.Capacity(), SlotQueue: c.server.slots.Waiting(), MaxBatch: statestore.MaxClaim,
+		Server: c.server.pressure.queue(),
 	})
 }
 
 // round claims in fair shares while there is room and a batch has jobs, and returns how many jobs it claimed. A batch
 // that returned fewer jobs than requested is skipped for the rest of the round.
-func (w *Worker) round(ctx, life context.Context) (int, error) {
-	w.reconcileAll(ctx)
-	if w.room() == 0 {
+func (c *claimer) round(ctx, life context.Context) (int, error) {
+	c.reconcileAll(ctx)
+	if c.room() == 0 {
 		return 0, nil
 	}
-	open, err := w.openBatches(ctx)
+	open, err := c.openBatches(ctx)
 	if err != nil {
 		return 0, err
 	}
-	defer w.kv.roundEnded()
-	w.fair.Meet(candidatesOf(open))
-	w.tails.keep(open)
-	w.kv.keep(open)
-	if open, err = w.claimable(ctx, open); err != nil {
+	defer c.server.kv.roundEnded()
+	c.fair.Meet(candidatesOf(open))
+	c.tails.keep(open)
+	c.server.kv.keep(open)
+	if open, err = c.claimable(ctx, open); err != nil {
 		return 0, err
 	}
 	total := 0
 	for len(open) > 0 {
-		room := w.room()
+		room := c.room()
 		if room == 0 {
 			break
 		}
 		candidates := candidatesOf(open)
-		i := w.fair.Next(candidates)
+		i := c.fair.Next(candidates)
 		n := scheduler.Quantum(candidates, room)
-		got, err := w.claimFrom(ctx, life, open[i], n)
+		got, err := c.claimFrom(ctx, life, open[i], n)
 		if errors.Is(err, statestore.ErrNotFound) {
-			w.batches.retire(ctx, open[i].id)
+			c.batches.retire(ctx, open[i].id)
 			err = nil
 		}
 		if err != nil {
 			return total, err
 		}
-		w.fair.Served(candidates[i], got)
+		c.fair.Served(candidates[i], got)
 		total += got
 		if got < n {
 			open = slices.Delete(open, i, i+1)
@@ -97,7 +117,7 @@ func (w *Worker) round(ctx, life context.Context) (int, error) {
 	return total, nil
 }
 
-func candidatesOf(open []*work) []scheduler.Candidate {
+func candidatesOf(open []*openBatch) []scheduler.Candidate {
 	out := make([]scheduler.Candidate, len(open))
 	for i, b := range open {
 		out[i] = b.from
@@ -106,17 +126,17 @@ func candidatesOf(open []*work) []scheduler.Candidate {
 }
 
 // openBatches returns the active batches that this worker can serve.
-func (w *Worker) openBatches(ctx context.Context) ([]*work, error) {
-	ids, err := w.batches.list(ctx)
+func (c *claimer) openBatches(ctx context.Context) ([]*openBatch, error) {
+	ids, err := c.batches.list(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var out []*work
+	var out []*openBatch
 	for _, id := range ids {
-		b, err := w.batches.get(ctx, id)
+		b, err := c.batches.get(ctx, id)
 		switch {
 		case errors.Is(err, statestore.ErrNotFound):
-			w.batches.retire(ctx, id)
+			c.batches.retire(ctx, id)
 		case err != nil:
 			return nil, err
 		case b != nil:
@@ -127,153 +147,122 @@ func (w *Worker) openBatches(ctx context.Context) ([]*work, error) {
 }
 
 // claimFrom claims up to n jobs of one batch and starts them.
-func (w *Worker) claimFrom(ctx, life context.Context, work *work, n int) (int, error) {
-	id := work.id
-	if work.maxAgents > 0 {
-		if n = min(n, work.maxAgents-w.liveOf(id)); n <= 0 {
+func (c *claimer) claimFrom(ctx, life context.Context, b *openBatch, n int) (int, error) {
+	id := b.id
+	if b.maxAgents > 0 {
+		if n = min(n, b.maxAgents-c.live.countOf(id)); n <= 0 {
 			return 0, nil
 		}
 	}
-	if work.seeding != nil {
-		if n = work.seeding.Room(time.Now(), n); n == 0 {
+	if b.seeding != nil {
+		if n = b.seeding.Room(time.Now(), n); n == 0 {
 			return 0, nil
 		}
 	}
-	if n = w.health.room(work.program.Model(), id, n, func() int { return w.liveOf(id) }); n == 0 {
+	if n = c.server.health.room(b.model(), id, n, func() int { return c.live.countOf(id) }); n == 0 {
 		return 0, nil
 	}
-	if n = w.kv.room(work, n); n == 0 {
+	if n = c.server.kv.room(b, n); n == 0 {
 		return 0, nil
 	}
-	if n = w.share(ctx, id, n); n == 0 {
+	if n = c.limitAtEnd(ctx, id, n); n == 0 {
 		return 0, nil
 	}
-	if err := w.reconcile(ctx, id); err != nil {
+	if err := c.reconcile(ctx, id); err != nil {
 		return 0, err
 	}
-	phase, jobs, err := w.cfg.Store.Claim(ctx, statestore.ClaimParams{
-		Batch: id, Consumer: w.cfg.Consumer, Count: n, Lease: w.cfg.Lease, Idle: w.liveCount() == 0,
+	phase, jobs, err := c.store.Claim(ctx, statestore.ClaimParams{
+		Batch: id, Consumer: c.consumer, Count: n, Lease: c.leaseFor, Idle: c.live.count() == 0,
 	})
 	if err != nil {
 		if !errors.Is(err, statestore.ErrNotFound) {
-			w.batches.doubt(id)
+			c.batches.doubt(id)
 		}
 		return 0, err
 	}
-	w.metrics.claimed(len(jobs))
-	w.tails.claimed(id, len(jobs))
+	c.metrics.claimed(len(jobs))
+	c.tails.claimed(id, len(jobs))
 	if phase == batch.Done {
-		w.batches.retire(ctx, id)
+		c.batches.retire(ctx, id)
 	}
-	for _, c := range jobs {
-		w.admit(life, work, phase, c)
+	for _, j := range jobs {
+		c.admit(life, b, phase, j)
 	}
 	if len(jobs) == 0 {
-		return 0, w.volunteer(ctx, work)
+		return 0, c.volunteer(ctx, b)
 	}
 	return len(jobs), nil
 }
 
 // reconcileAll reconciles the batches that are in doubt, even without room for more jobs. Otherwise leases that Redis
 // holds for this worker and that no agent renews would expire, and each would cost its job an attempt.
-func (w *Worker) reconcileAll(ctx context.Context) {
-	if !w.batches.anyDoubted() {
+func (c *claimer) reconcileAll(ctx context.Context) {
+	if !c.batches.anyDoubted() {
 		return
 	}
-	ids, err := w.batches.list(ctx)
+	ids, err := c.batches.list(ctx)
 	if err != nil {
 		return // the list that the round reads next reports the error
 	}
 	for _, id := range ids {
-		if err := w.reconcile(ctx, id); err != nil && ctx.Err() == nil {
-			w.log.Warn("could not read from Redis which jobs this worker holds; retrying before the next claim", "batch", id, "error", err)
+		if err := c.reconcile(ctx, id); err != nil && ctx.Err() == nil {
+			c.log.Warn("could not read from Redis which jobs this worker holds; retrying before the next claim", "batch", id, "error", err)
 		}
 	}
 }
 
 // reconcile releases the leases that Redis holds for this worker without a live job, if the batch is in doubt. Only the
 // claim loop may call it: after a claim's reply, jobs are not live until the loop admits them.
-func (w *Worker) reconcile(ctx context.Context, id batch.ID) error {
-	since, yes := w.batches.doubted(id)
+func (c *claimer) reconcile(ctx context.Context, id batch.ID) error {
+	since, yes := c.batches.doubted(id)
 	if !yes {
 		return nil
 	}
-	held, err := w.cfg.Store.Held(ctx, id, w.cfg.Consumer, w.cfg.MaxAgents+statestore.MaxClaim)
+	held, err := c.store.Held(ctx, id, c.consumer, c.maxAgents+statestore.MaxClaim)
 	if err != nil {
 		return err
 	}
-	var lost []batch.Lease
-	w.mu.Lock()
-	for _, l := range held {
-		if a := w.live[l.Job]; a == nil || a.lease.Token != l.Token {
-			lost = append(lost, l)
-		}
-	}
-	w.mu.Unlock()
-	if len(lost) > 0 {
-		w.log.Info("releasing jobs that are leased to this worker but do not run here: a claim's reply was lost, or Redis forgot their results",
+	if lost := c.live.missing(held); len(lost) > 0 {
+		c.log.Info("releasing jobs that are leased to this worker but do not run here: a claim's reply was lost, or Redis forgot their results",
 			"batch", id, "jobs", len(lost))
-		if err := w.cfg.Store.Release(ctx, id, lost); err != nil {
+		if err := c.store.Release(ctx, id, lost); err != nil {
 			return err
 		}
 	}
-	w.batches.trust(id, since)
+	c.batches.trust(id, since)
 	return nil
 }
 
-// admit adds a claimed job to the live jobs. It starts the job, or finishes it at once if it must not run.
-func (w *Worker) admit(life context.Context, work *work, phase batch.Phase, c statestore.Claimed) {
+// admit makes a claimed job live. It starts the job's agent, or finishes the job at once if it must not run.
+func (c *claimer) admit(life context.Context, b *openBatch, phase batch.Phase, j statestore.Claimed) {
 	ctx, cancel := context.WithCancelCause(life)
-	ctx, spans := w.spans.begin(ctx, work, c.Lease)
-	a := &attempt{
-		lease: c.Lease, work: work, cancel: cancel, spans: spans, journalled: len(c.Journal) > 0, alone: c.Alone, payload: c.Payload,
-	}
-	w.mu.Lock()
-	old := w.live[c.Lease.Job]
-	w.live[c.Lease.Job] = a
-	w.mu.Unlock()
-	if old != nil {
+	s := c.newSession(b, j, cancel)
+	ctx, s.span = c.spans.beginJob(ctx, b, j.Lease)
+	earlier := c.live.add(s)
+	if earlier != nil {
 		// This worker's own lease expired, and this worker was the first to claim the job again.
-		w.metrics.fenced()
-		old.cancel(statestore.ErrFenced)
+		c.metrics.fenced()
+		earlier.cancel(statestore.ErrFenced)
 	}
 	switch {
-	case old != nil && old.lease == c.Lease:
+	case earlier != nil && earlier.lease == j.Lease:
 		// Redis would count the older agent's requests under the same token as those of a new agent.
-		w.log.Warn("Redis forgot that it had leased this job to this worker: it was restarted, or replaced by its replica; the job is released",
-			"job", c.Lease.Job, "token", c.Lease.Token)
-		w.agents.Go(func() { w.release(context.WithoutCancel(ctx), a) })
+		c.log.Warn("Redis forgot that it had leased this job to this worker: it was restarted, or replaced by its replica; the job is released",
+			"job", j.Lease.Job, "token", j.Lease.Token)
+		c.live.agents.Go(func() { s.release(context.WithoutCancel(ctx)) })
 	case phase == batch.Cancelling:
-		w.agents.Go(func() { w.end(a, w.cancelledResult(a)) })
-	case c.Exhausted:
-		w.logOf(c.Lease).Warn("job used up its attempts")
-		w.agents.Go(func() { w.end(a, w.lostResult(a)) })
+		c.live.agents.Go(func() { s.endWith(s.cancelledResult()) })
+	case j.Exhausted:
+		s.log.Warn("job used up its attempts")
+		c.live.agents.Go(func() { s.endWith(s.lostResult()) })
 	default:
-		if c.Alone {
-			w.logOf(c.Lease).Warn("job runs alone: the workers of all its attempts were lost, and this is its last")
+		if j.Alone {
+			s.log.Warn("job runs alone: the workers of all its attempts were lost, and this is its last")
 		}
-		w.kv.start(work, c.Lease.Job, c.Payload, c.Journal)
-		if work.seeding != nil {
-			work.seeding.Started(time.Now())
+		c.server.kv.start(b, j.Lease.Job, j.Payload, j.Journal)
+		if b.seeding != nil {
+			b.seeding.Started(time.Now())
 		}
-		w.agents.Go(func() { w.attempt(ctx, a, c) })
+		c.live.agents.Go(func() { s.attempt(ctx, j) })
 	}
-}
-
-// end commits the result of a job that must not run.
-func (w *Worker) end(a *attempt, r batch.Result) {
-	w.cfg.Pace(a.lease.Job)
-	w.commits.add(a, r)
-}
-
-func (w *Worker) liveOf(id batch.ID) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n := 0
-	for job := range w.live {
-		if job.Batch == id {
-			n++
-		}
-	}
-	return n
 }

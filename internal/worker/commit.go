@@ -11,41 +11,40 @@ import (
 
 // completion is a result to be committed.
 type completion struct {
-	attempt *attempt
+	session *session
 	result  batch.Result
 }
 
 // committer sends results to Redis, up to statestore.MaxFinish of one batch per call. Results gather while a call is
 // under way. Calls therefore grow with the load, and a lone result does not wait.
 type committer struct {
-	store  *statestore.Store
-	settle func(*attempt, batch.Result, statestore.FinishOutcome)
-	log    *slog.Logger
-	queue  chan completion // bounded: at most one result per live job
-	ended  chan struct{}
+	store *statestore.Store
+	log   *slog.Logger
+	queue chan completion // bounded: at most one result per live job
+	ended chan struct{}
 }
 
-func newCommitter(s *statestore.Store, bound int, settle func(*attempt, batch.Result, statestore.FinishOutcome), log *slog.Logger) *committer {
-	return &committer{store: s, settle: settle, log: log, queue: make(chan completion, bound), ended: make(chan struct{})}
+func newCommitter(s *statestore.Store, bound int, log *slog.Logger) *committer {
+	return &committer{store: s, log: log, queue: make(chan completion, bound), ended: make(chan struct{})}
 }
 
-// add queues a result. The job stays live until settle is called for it.
-func (c *committer) add(a *attempt, r batch.Result) { c.queue <- completion{a, r} }
+// add queues a result. The job stays live until the result is committed or refused.
+func (c *committer) add(s *session, r batch.Result) { c.queue <- completion{s, r} }
 
-// close waits until all added results are settled, or the context of run is done. Nothing may be added afterwards.
+// close waits until all added results are committed or refused, or the context of commitAll is done. Nothing may be added afterwards.
 func (c *committer) close() {
 	close(c.queue)
 	<-c.ended
 }
 
-// run commits results until the queue is closed and empty.
-func (c *committer) run(ctx context.Context) {
+// commitAll commits results until the queue is closed and empty.
+func (c *committer) commitAll(ctx context.Context) {
 	defer close(c.ended)
 	for first := range c.queue {
 		byBatch := make(map[batch.ID][]completion)
 		var order []batch.ID
 		for _, next := range c.gather(first) {
-			id := next.attempt.lease.Job.Batch
+			id := next.session.lease.Job.Batch
 			if byBatch[id] == nil {
 				order = append(order, id)
 			}
@@ -81,22 +80,20 @@ func (c *committer) commit(ctx context.Context, id batch.ID, part []completion) 
 	args := make([]statestore.Completion, len(part))
 	for i, p := range part {
 		args[i] = statestore.Completion{
-			Lease: p.attempt.lease, Result: p.result, Items: p.attempt.items, NoJournal: !p.attempt.journalled,
-			Effects: p.attempt.work.program.Effects(),
+			Lease: p.session.lease, Result: p.result, Items: p.session.items, NoJournal: !p.session.journalled,
+			Effects: p.session.batch.def.Effects(),
 			// The result may have another error: the batch was cancelled, or its time ran out.
-			Parked: p.attempt.parked.Load() && p.result.Error != nil && p.result.Error.Type == batch.EffectUnknown,
+			Parked: p.session.parked.Load() && p.result.Error != nil && p.result.Error.Type == batch.EffectUnknown,
 		}
 	}
-	var outcomes []statestore.FinishOutcome
-	told := false
-	err := c.store.UntilKnown(ctx, func() (err error) {
-		_, outcomes, err = c.store.Finish(ctx, id, args)
-		if err != nil && !told {
-			told = true
+	logged := false
+	store := c.store.Patient(func(err error) {
+		if err != nil && !logged {
+			logged = true
 			c.log.Warn("could not commit results; retrying until Redis answers", "batch", id, "results", len(args), "error", err)
 		}
-		return err
 	})
+	outcomes, err := store.Finish(ctx, id, args)
 	if err != nil {
 		c.log.Error("results were not committed; their leases expire and the jobs run again", "batch", id, "results", len(args), "error", err)
 	}
@@ -106,12 +103,12 @@ func (c *committer) commit(ctx context.Context, id batch.ID, part []completion) 
 			outcome = outcomes[i]
 		}
 		if err == nil && outcome == statestore.Fenced {
-			c.log.Warn("result was not committed: the lease was lost to another worker", "job", p.attempt.lease.Job, "token", p.attempt.lease.Token)
+			c.log.Warn("result was not committed: the lease was lost to another worker", "job", p.session.lease.Job, "token", p.session.lease.Token)
 		}
-		if outcome == statestore.Committed && p.attempt.work.plans != "" {
+		if outcome == statestore.Committed && p.session.batch.plans != "" {
 			// A ring is a hint; workers also poll.
-			_ = c.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: p.attempt.work.plans})
+			_ = c.store.Ring(ctx, statestore.Event{Kind: statestore.JobsWaiting, Batch: p.session.batch.plans})
 		}
-		c.settle(p.attempt, p.result, outcome)
+		p.session.ended(p.result, outcome)
 	}
 }

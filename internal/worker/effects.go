@@ -11,43 +11,26 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// effects is the ledger of the calls with side effects of one attempt. It implements [agent.Effects]. Every write
-// carries the attempt's fence and keeps trying during an outage of Redis.
-type effects struct {
-	w *Worker
-	a *attempt
+// The methods of this file implement [agent.Effects]: the effect log of the job. Every write carries the fence of the lease.
+
+// OpenTurn implements [agent.Effects].
+func (s *session) OpenTurn(ctx context.Context, turn int, data []byte) error {
+	return s.patient.OpenTurn(ctx, s.lease, turn, data)
 }
 
-func (e effects) until(ctx context.Context, op func() error) error {
-	err := e.w.cfg.Store.UntilKnown(ctx, op)
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
+// OpenedTurn implements [agent.Effects].
+func (s *session) OpenedTurn(ctx context.Context, turn int) (data []byte, err error) {
+	return s.patient.OpenedTurn(ctx, s.lease, turn)
 }
 
-func (e effects) OpenTurn(ctx context.Context, turn int, data []byte) error {
-	return e.until(ctx, func() error { return e.w.cfg.Store.OpenTurn(ctx, e.a.lease, turn, data) })
-}
-
-func (e effects) OpenedTurn(ctx context.Context, turn int) (data []byte, err error) {
-	err = e.until(ctx, func() (err error) {
-		data, err = e.w.cfg.Store.OpenedTurn(ctx, e.a.lease, turn)
-		return err
-	})
-	return data, err
-}
-
-func (e effects) Intend(ctx context.Context, turn, index int, intent toolpool.Intent) (earlier toolpool.Earlier, err error) {
+// Intend implements [toolpool.Ledger].
+func (s *session) Intend(ctx context.Context, turn, index int, intent toolpool.Intent) (earlier toolpool.Earlier, err error) {
 	data, err := json.Marshal(intent)
 	if err != nil {
 		return earlier, fmt.Errorf("encode the intent of a call: %w", err)
 	}
 	var outcome []byte
-	err = e.until(ctx, func() (err error) {
-		earlier.Intended, outcome, err = e.w.cfg.Store.Intend(ctx, e.a.lease, statestore.Place{Turn: turn, Call: index}, data)
-		return err
-	})
+	earlier.Intended, outcome, err = s.patient.Intend(ctx, s.lease, statestore.Place{Turn: turn, Call: index}, data)
 	if err != nil || outcome == nil {
 		return earlier, err
 	}
@@ -58,25 +41,23 @@ func (e effects) Intend(ctx context.Context, turn, index int, intent toolpool.In
 	return earlier, nil
 }
 
-func (e effects) Settle(ctx context.Context, turn, index int, o toolpool.Settled) error {
+// Settle implements [toolpool.Ledger].
+func (s *session) Settle(ctx context.Context, turn, index int, o toolpool.Settled) error {
 	data, err := json.Marshal(o)
 	if err != nil {
 		return fmt.Errorf("encode the outcome of a call: %w", err)
 	}
-	return e.until(ctx, func() error {
-		return e.w.cfg.Store.Settle(ctx, e.a.lease, statestore.Place{Turn: turn, Call: index}, data)
-	})
+	return s.patient.Settle(ctx, s.lease, statestore.Place{Turn: turn, Call: index}, data)
 }
 
-func (e effects) Park(ctx context.Context, turn, index int) error {
-	e.a.parked.Store(true)
-	return e.until(ctx, func() error {
-		return e.w.cfg.Store.Park(ctx, e.a.lease, statestore.Place{Turn: turn, Call: index})
-	})
+// Park implements [toolpool.Ledger].
+func (s *session) Park(ctx context.Context, turn, index int) error {
+	s.parked.Store(true)
+	return s.patient.Park(ctx, s.lease, statestore.Place{Turn: turn, Call: index})
 }
 
 // IdempotencyKey implements [toolpool.Ledger]. The key reveals nothing about the batch to services.
-func (e effects) IdempotencyKey(turn, index int) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d.%d", e.a.lease.Job, turn, index))
+func (s *session) IdempotencyKey(turn, index int) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d.%d", s.lease.Job, turn, index))
 	return hex.EncodeToString(sum[:16])
 }

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -21,9 +20,11 @@ type health struct {
 	jitter func() float64
 	log    *slog.Logger
 	notify func(pauses bool) // called without mu when jobs may be claimed; pauses reports whether pauses began or ended; must not block
-	model  agent.Model       // for control requests
+	server agent.Model       // for control requests
 	slots  *scheduler.Slots  // held during a control request, as during any call
-	trying chan struct{}     // held by the agent that sends a control request outside of an outage
+	// patience is how long an agent waits without any answered call.
+	patience time.Duration
+	trying   chan struct{} // held by the agent that sends a control request outside of an outage
 
 	mu       sync.Mutex
 	ready    bool                          // guarded by mu
@@ -37,9 +38,13 @@ type health struct {
 	ended    bool                          // guarded by mu
 }
 
-func newHealth(m agent.Model, slots *scheduler.Slots, jitter func() float64, log *slog.Logger, notify func(pauses bool)) *health {
+func newHealth(
+	server agent.Model, slots *scheduler.Slots, patience time.Duration, jitter func() float64, log *slog.Logger, notify func(pauses bool),
+) *health {
 	return &health{
-		model: m, slots: slots, jitter: jitter, log: log, notify: notify, trying: make(chan struct{}, 1), changed: make(chan struct{}), breakers: map[string]*scheduler.Breaker{}, paused: map[string]bool{}, waiting: map[string]int{},
+		server: server, slots: slots, patience: patience, jitter: jitter, log: log, notify: notify,
+		trying: make(chan struct{}, 1), changed: make(chan struct{}),
+		breakers: map[string]*scheduler.Breaker{}, paused: map[string]bool{}, waiting: map[string]int{},
 		away: batch.Pause{Kind: unreachable, Reason: "the server has not answered yet", Since: time.Now()},
 	}
 }
@@ -107,21 +112,27 @@ func (h *health) mayStart(model, job string) (ok bool, again time.Time, changed 
 // heldAgents limits the live agents of a batch that is held back, to leave slots to other batches.
 const heldAgents = 8
 
-// await waits until a call of a job may start. It returns errBackendAway after patience without any answered call, or
-// when too many agents of a held-back batch wait.
-func (h *health) await(ctx context.Context, model, job string, patience time.Duration) error {
-	ok, again, changed := h.mayStart(model, job)
+// waitingCall is a model call that waits until it may start.
+type waitingCall struct {
+	model, job string
+	clock      *agent.Clock // of the job; stopped meanwhile
+	pace       func()       // called after each wait; see Config.Pace
+}
+
+// await waits until a call may start. It returns errBackendAway after patience without any answered call, or when too many
+// agents of a held-back batch wait.
+func (h *health) await(ctx context.Context, c waitingCall) error {
+	ok, again, changed := h.mayStart(c.model, c.job)
 	if ok {
 		return nil
 	}
-	defer agent.StopClock(ctx)()
-	defer h.waits(job)()
-	pace, _ := ctx.Value(paceKey{}).(func())
+	defer c.clock.Stop()()
+	defer h.waits(c.job)()
 	for !ok {
-		if h.crowded(model, job) {
+		if h.crowded(c.model, c.job) {
 			return errBackendAway
 		}
-		wake := h.stopped(model).Add(patience)
+		wake := h.stopped(c.model).Add(h.patience)
 		if !time.Now().Before(wake) {
 			return errBackendAway
 		}
@@ -138,10 +149,8 @@ func (h *health) await(ctx context.Context, model, job string, patience time.Dur
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if pace != nil {
-			pace()
-		}
-		ok, again, changed = h.mayStart(model, job)
+		c.pace()
+		ok, again, changed = h.mayStart(c.model, c.job)
 	}
 	return nil
 }
@@ -340,110 +349,9 @@ func (h *health) AnsweredSince(ctx context.Context, like *backend.Request, t tim
 	}
 	defer release()
 	sent := time.Now()
-	if control(ctx, h.model, like) != nil {
+	if control(ctx, h.server.Generate, like) != nil {
 		return false
 	}
 	b.ControlAnswered(sent)
 	return true
-}
-
-// guarded makes model calls and reports their ends to the model's breaker.
-type guarded struct {
-	agent.Model
-	health *health
-}
-
-const (
-	// streamsFor is how long an answer must stream before it proves that the server works again.
-	streamsFor = 2 * time.Second
-	// controlTokens limits the answer to a control request. Servers refuse smaller limits.
-	controlTokens  = 16
-	controlTimeout = 30 * time.Second
-)
-
-// Generate implements [agent.Model]. It returns [agent.ErrPaused] if an outage began before the request was sent.
-func (g guarded) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
-	b := g.health.of(r.Model)
-	t := b.Admit(time.Now(), r.Hints.Session)
-	if t == nil {
-		return nil, agent.ErrPaused
-	}
-	end := func(e scheduler.CallEnd) {
-		if b.End(time.Now(), t, e) {
-			g.health.wake()
-		}
-	}
-	if t.Control {
-		if err := control(ctx, g.Model, r); err != nil {
-			end(callEnd(ctx, nil, err))
-			return nil, agent.ErrPaused
-		}
-		if b.Controlled(time.Now(), t) {
-			g.health.wake()
-		}
-	}
-	var streams *time.Timer
-	if b.Outage() != nil {
-		next := o.FirstToken
-		o.FirstToken = func() {
-			if next != nil {
-				next()
-			}
-			streams = time.AfterFunc(streamsFor, func() {
-				if b.Streams(time.Now(), t) {
-					g.health.wake()
-				}
-			})
-		}
-	}
-	resp, err := g.Model.Generate(ctx, r, o)
-	if streams != nil {
-		streams.Stop()
-	}
-	end(callEnd(ctx, resp, err))
-	return resp, err
-}
-
-// control sends a request that a working server answers.
-func control(ctx context.Context, m agent.Model, like *backend.Request) error {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
-	defer cancel()
-	_, err := m.Generate(ctx, &backend.Request{
-		ID: like.ID + "-control", Model: like.Model, Hints: backend.Hints{Session: "control"},
-		Messages: []backend.Message{{Role: backend.RoleUser, Content: "Answer with OK."}},
-		Sampling: backend.Sampling{MaxTokens: controlTokens}, SilenceTimeout: controlTimeout,
-	}, backend.Observer{})
-	return err
-}
-
-// callEnd classifies the end of a call for the breaker.
-func callEnd(ctx context.Context, resp *backend.Response, err error) scheduler.CallEnd {
-	switch {
-	case err == nil && agent.Finished(resp):
-		return scheduler.CallEnd{Verdict: scheduler.Answered}
-	case err == nil:
-		return scheduler.CallEnd{Verdict: scheduler.Failed, Kind: string(backend.Transient), Reason: "server ends answers without a reason"}
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return scheduler.CallEnd{Verdict: scheduler.Failed, Kind: string(backend.Transient), Reason: "server takes longer than timeouts.turn"}
-	case ctx.Err() != nil:
-		return scheduler.CallEnd{}
-	}
-	kind, reason := describe(err)
-	out := scheduler.CallEnd{Verdict: scheduler.Failed, Kind: kind, Reason: reason}
-	e, ok := errors.AsType[*backend.Error](err)
-	if !ok {
-		return out
-	}
-	out.RetryAfter, out.Permanent, out.Foreign = e.RetryAfter, !e.Class.Retryable(), foreign(e)
-	switch {
-	case e.Class == backend.RateLimited:
-		out.Verdict = scheduler.Throttled
-	case e.Class == backend.Degenerate:
-		out.Verdict = scheduler.Answered
-	case e.Class == backend.ContextTooLong:
-		out.Verdict = scheduler.NoVerdict
-	case refuses(e):
-		out.Verdict = scheduler.Refused
-	}
-	return out
 }

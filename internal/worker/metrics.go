@@ -18,9 +18,8 @@ type metrics struct {
 	agentState *prometheus.GaugeVec // state
 }
 
-// newMetrics makes the metrics and registers them unless reg is nil.
-func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
-	m := &metrics{
+func newMetrics() *metrics {
+	return &metrics{
 		jobs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "batchagent_jobs_finished_total", Help: "Results that this worker committed, by status."}, []string{"status"}),
 		turns: prometheus.NewCounter(prometheus.CounterOpts{
@@ -36,25 +35,26 @@ func newMetrics(reg prometheus.Registerer, w *Worker) *metrics {
 		agentState: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "batchagent_agents", Help: "Live agents, by state."}, []string{"state"}),
 	}
-	if reg == nil {
-		return m
-	}
+}
+
+// register registers the worker's metrics.
+func (w *Worker) register(reg prometheus.Registerer) {
+	m, server := w.shared.metrics, w.shared.server
 	gauge := func(name, help string, f func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 	}
 	reg.MustRegister(toolMetrics{w.cfg.Tools}, pauseMetrics{w}, m.jobs, m.turns, m.tokens, m.tools, m.claims, m.fences, m.agentState,
-		gauge("batchagent_slots", "Model requests that may be in flight.", func() float64 { return float64(w.slots.Capacity()) }),
-		gauge("batchagent_slots_in_use", "Model requests in flight.", func() float64 { return float64(w.slots.InUse()) }),
-		gauge("batchagent_slot_queue", "Agents waiting for a slot.", func() float64 { return float64(w.slots.Waiting()) }),
-		gauge("batchagent_live_agents", "Jobs whose lease this worker holds.", func() float64 { return float64(w.liveCount()) }),
-		gauge("batchagent_kv_capacity_tokens", "Tokens that the server's KV cache holds, as far as is known; 0 if it does not say.", func() float64 { return float64(w.kv.state().Budget) }),
-		gauge("batchagent_kv_held_tokens", "Tokens that the live agents hold of it, shared prefixes once.", func() float64 { return float64(w.kv.state().Held) }),
-		gauge("batchagent_kv_away_agents", "Live agents whose part of the KV cache went to others while they wait for a tool.", func() float64 { return float64(w.kv.state().Away) }),
-		gauge("batchagent_server_queue", "Requests in the server's own queue when it was last read; 0 if it does not say.", func() float64 { return float64(max(w.pressure.queue().Waiting, 0)) }),
-		gauge("batchagent_server_full", "1 while no fresh agent starts because the server's own queue is too long.", func() float64 { return oneIf(w.pressure.queue().Full()) }),
+		gauge("batchagent_slots", "Model requests that may be in flight.", func() float64 { return float64(server.slots.Capacity()) }),
+		gauge("batchagent_slots_in_use", "Model requests in flight.", func() float64 { return float64(server.slots.InUse()) }),
+		gauge("batchagent_slot_queue", "Agents waiting for a slot.", func() float64 { return float64(server.slots.Waiting()) }),
+		gauge("batchagent_live_agents", "Jobs whose lease this worker holds.", func() float64 { return float64(w.shared.live.count()) }),
+		gauge("batchagent_kv_capacity_tokens", "Tokens that the server's KV cache holds, as far as is known; 0 if it does not say.", func() float64 { return float64(server.kv.state().Budget) }),
+		gauge("batchagent_kv_held_tokens", "Tokens that the live agents hold of it, shared prefixes once.", func() float64 { return float64(server.kv.state().Held) }),
+		gauge("batchagent_kv_away_agents", "Live agents whose part of the KV cache went to others while they wait for a tool.", func() float64 { return float64(server.kv.state().Away) }),
+		gauge("batchagent_server_queue", "Requests in the server's own queue when it was last read; 0 if it does not say.", func() float64 { return float64(max(server.pressure.queue().Waiting, 0)) }),
+		gauge("batchagent_server_full", "1 while no fresh agent starts because the server's own queue is too long.", func() float64 { return oneIf(server.pressure.queue().Full()) }),
 		gauge("batchagent_ready", "1 if the backend answers and jobs are claimed.", func() float64 { return oneIf(w.Ready()) }),
 	)
-	return m
 }
 
 // pauseMetrics reports why model calls are paused.
@@ -93,7 +93,7 @@ func (m *metrics) moved(from, to batch.State) {
 	}
 }
 
-func (m *metrics) settled(r batch.Result, o statestore.FinishOutcome) {
+func (m *metrics) ended(r batch.Result, o statestore.FinishOutcome) {
 	if o == statestore.Fenced {
 		m.fences.Inc()
 	}

@@ -59,15 +59,15 @@ func (w *world) submitPlanned() batch.ID {
 	for _, b := range []struct {
 		header   batch.Header
 		compiled spec.Compiled
-	}{{batch.Header{ID: id.Reducer()}, reduce}, {batch.Header{ID: id, Reduce: true, Plan: true}, job}, {batch.Header{ID: id.Planner()}, compiled}} {
+	}{{batch.Header{ID: id.ForStage(batch.StageReduce)}, reduce}, {batch.Header{ID: id, Reduce: true, Plan: true}, job}, {batch.Header{ID: id.ForStage(batch.StagePlan)}, compiled}} {
 		text, err := json.Marshal(b.compiled)
 		require.NoError(w.t, err)
 		b.header.MaxAttempts, b.header.TTL = 3, time.Hour
 		require.NoError(w.t, w.store.Create(w.t.Context(), b.header, text))
 	}
-	_, err := w.store.Feed(w.t.Context(), id.Planner(), 0, [][]byte{[]byte("{}")})
+	_, err := w.store.Feed(w.t.Context(), id.ForStage(batch.StagePlan), 0, [][]byte{[]byte("{}")})
 	require.NoError(w.t, err)
-	_, err = w.store.Seal(w.t.Context(), id.Planner(), 1)
+	_, err = w.store.Seal(w.t.Context(), id.ForStage(batch.StagePlan), 1)
 	require.NoError(w.t, err)
 	return id
 }
@@ -186,17 +186,17 @@ func TestPlanSurvivesWorkerDeath(t *testing.T) {
 				second := w.start("second", func(cfg *Config) { cfg.Backend = living })
 				info := w.await(id, 10*time.Minute)
 				assert.EqualValues(t, items, info.Counts.OK)
-				w.await(id.Reducer(), 10*time.Minute)
+				w.await(id.ForStage(batch.StageReduce), 10*time.Minute)
 				first.Abort()
 				first.end()
 				second.end()
 
 				assert.Equal(t, c.plans, plans+living.plans.Load())
-				require.Equal(t, batch.OK, w.results(id.Planner(), 1)[0].Status)
+				require.Equal(t, batch.OK, w.results(id.ForStage(batch.StagePlan), 1)[0].Status)
 				for i, r := range w.results(id, items) {
 					assert.Equal(t, fmt.Sprintf(`"q%d"`, i), string(r.Item))
 				}
-				summary := w.results(id.Reducer(), 1)[0]
+				summary := w.results(id.ForStage(batch.StageReduce), 1)[0]
 				assert.JSONEq(t, fmt.Sprintf(`{"sum":%d}`, items), string(summary.Output), "%+v", summary.Error)
 			})
 		})
@@ -211,10 +211,10 @@ func TestOversizedPlanEndsBatch(t *testing.T) {
 		id := w.submitPlanned()
 		worker := w.start("node-1", func(c *Config) { c.Backend = model })
 		info := w.await(id, 10*time.Minute)
-		w.await(id.Reducer(), time.Minute)
+		w.await(id.ForStage(batch.StageReduce), time.Minute)
 		worker.end()
 		assert.Zero(t, info.Counts.Total)
-		r := w.results(id.Planner(), 1)[0]
+		r := w.results(id.ForStage(batch.StagePlan), 1)[0]
 		require.NotNil(t, r.Error)
 		assert.Equal(t, batch.PlanTooLarge, r.Error.Type)
 		assert.EqualValues(t, 2, model.plans.Load())

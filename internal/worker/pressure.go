@@ -60,9 +60,9 @@ func (p *pressure) forget() {
 	p.read = time.Time{}
 }
 
-// watchQueue reads the server's queue until ctx is done. It sends no requests while no agents live here.
-func (w *Worker) watchQueue(ctx context.Context) {
-	if w.pressure.reporter == nil {
+// watchQueue reads the server's queue until ctx is done. It sends no requests while there are no live agents.
+func (m *modelServer) watchQueue(ctx context.Context, liveAgents func() int) {
+	if m.pressure.reporter == nil {
 		return
 	}
 	full := false
@@ -75,14 +75,14 @@ func (w *Worker) watchQueue(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if w.liveCount() == 0 {
-			w.pressure.forget()
+		if liveAgents() == 0 {
+			m.pressure.forget()
 		} else {
-			w.pressure.look(ctx)
+			m.pressure.look(ctx)
 		}
 		was := full
-		if full = w.pressure.queue().Full(); was && !full {
-			w.poke()
+		if full = m.pressure.queue().Full(); was && !full {
+			m.claim.send()
 		}
 	}
 }

@@ -9,45 +9,38 @@ import (
 	"slices"
 
 	"github.com/batchagent/batchagent/pkg/batch"
-	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
 // resultsAtOnce is how many results are read per call.
 const resultsAtOnce = 500
 
-// resultsOf returns all results of another batch, ordered by index. It keeps trying during an outage of Redis. It uses
-// 16 bytes per result.
-func (w *Worker) resultsOf(id batch.ID) func(context.Context) iter.Seq2[batch.Result, error] {
-	return func(ctx context.Context) iter.Seq2[batch.Result, error] {
-		return func(yield func(batch.Result, error) bool) {
-			cursors, err := w.cursors(ctx, id)
+// Results implements [agent.Results]. It returns the results of the batch that the job reduces, and uses 16 bytes per result.
+func (s *session) Results(ctx context.Context) iter.Seq2[batch.Result, error] {
+	id := s.batch.reduces
+	return func(yield func(batch.Result, error) bool) {
+		cursors, err := s.cursors(ctx, id)
+		if err != nil {
+			yield(batch.Result{}, err)
+			return
+		}
+		for chunk := range slices.Chunk(cursors, resultsAtOnce) {
+			entries, err := s.patient.ResultsAt(ctx, id, chunk)
 			if err != nil {
 				yield(batch.Result{}, err)
 				return
 			}
-			for chunk := range slices.Chunk(cursors, resultsAtOnce) {
-				var entries []*statestore.Entry
-				err := w.untilKnown(ctx, func() (err error) {
-					entries, err = w.cfg.Store.ResultsAt(ctx, id, chunk)
-					return err
-				})
-				if err != nil {
+			for _, e := range entries {
+				if e == nil {
+					continue // the reducer checks how many results it got
+				}
+				var r batch.Result
+				if err := json.Unmarshal(e.Line, &r); err != nil {
+					err = fmt.Errorf("decode result %d of batch %s: %w", e.Cursor, id, err)
 					yield(batch.Result{}, err)
 					return
 				}
-				for _, e := range entries {
-					if e == nil {
-						continue // the reducer checks how many results it got
-					}
-					var r batch.Result
-					if err := json.Unmarshal(e.Line, &r); err != nil {
-						err = fmt.Errorf("decode result %d of batch %s: %w", e.Cursor, id, err)
-						yield(batch.Result{}, err)
-						return
-					}
-					if !yield(r, nil) {
-						return
-					}
+				if !yield(r, nil) {
+					return
 				}
 			}
 		}
@@ -55,15 +48,11 @@ func (w *Worker) resultsOf(id batch.ID) func(context.Context) iter.Seq2[batch.Re
 }
 
 // cursors returns the positions of a batch's results, ordered by index.
-func (w *Worker) cursors(ctx context.Context, id batch.ID) ([]int64, error) {
-	type place struct{ index, cursor int64 }
-	var places []place
+func (s *session) cursors(ctx context.Context, id batch.ID) ([]int64, error) {
+	type position struct{ index, cursor int64 }
+	var positions []position
 	for after := int64(0); ; {
-		var entries []statestore.Entry
-		err := w.untilKnown(ctx, func() (err error) {
-			entries, err = w.cfg.Store.Results(ctx, id, after, resultsAtOnce)
-			return err
-		})
+		entries, err := s.patient.Results(ctx, id, after, resultsAtOnce)
 		if err != nil {
 			return nil, err
 		}
@@ -71,23 +60,14 @@ func (w *Worker) cursors(ctx context.Context, id batch.ID) ([]int64, error) {
 			break
 		}
 		for _, e := range entries {
-			places = append(places, place{e.Index, e.Cursor})
+			positions = append(positions, position{e.Index, e.Cursor})
 		}
 		after = entries[len(entries)-1].Cursor
 	}
-	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.index, b.index) })
-	cursors := make([]int64, len(places))
-	for i, p := range places {
+	slices.SortFunc(positions, func(a, b position) int { return cmp.Compare(a.index, b.index) })
+	cursors := make([]int64, len(positions))
+	for i, p := range positions {
 		cursors[i] = p.cursor
 	}
 	return cursors, nil
-}
-
-// untilKnown retries op during an outage of Redis. If ctx ends, it returns the cause.
-func (w *Worker) untilKnown(ctx context.Context, op func() error) error {
-	err := w.cfg.Store.UntilKnown(ctx, op)
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
 }

@@ -61,7 +61,7 @@ func (w *world) submitReduced(n int) batch.ID {
 	for _, b := range []struct {
 		header   batch.Header
 		compiled spec.Compiled
-	}{{batch.Header{ID: id.Reducer()}, reduce}, {batch.Header{ID: id, Reduce: true}, compiled}} {
+	}{{batch.Header{ID: id.ForStage(batch.StageReduce)}, reduce}, {batch.Header{ID: id, Reduce: true}, compiled}} {
 		text, err := json.Marshal(b.compiled)
 		require.NoError(w.t, err)
 		b.header.MaxAttempts, b.header.TTL = 3, time.Hour
@@ -93,16 +93,16 @@ func TestReductionResumesOnAnotherWorker(t *testing.T) {
 		w.await(id, 10*time.Minute)
 		time.Sleep(15 * time.Second) // some parts are answered, others are in flight
 		first.end()
-		info, err := w.store.Info(t.Context(), id.Reducer())
+		info, err := w.store.Info(t.Context(), id.ForStage(batch.StageReduce))
 		require.NoError(t, err)
 		require.Equal(t, batch.Sealed, info.Phase)
 		before := len(a.reduced)
 		require.Positive(t, before)
 
 		second := w.start("second", with)
-		w.await(id.Reducer(), 10*time.Minute)
+		w.await(id.ForStage(batch.StageReduce), 10*time.Minute)
 		second.end()
-		r := w.results(id.Reducer(), 1)[0]
+		r := w.results(id.ForStage(batch.StageReduce), 1)[0]
 		require.Equal(t, batch.OK, r.Status, "%+v", r.Error)
 		assert.JSONEq(t, fmt.Sprintf(`{"sum":%d}`, n), string(r.Output))
 		assert.Equal(t, "second", r.Worker)

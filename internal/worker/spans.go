@@ -33,11 +33,36 @@ import (
 // with names and attributes of https://github.com/open-telemetry/semantic-conventions-genai, and batchagent.* in
 // addition. They hold no prompt, argument, answer or error text: only names, numbers and classes of errors.
 
-// worthTelling is the shortest wait for a slot that gets a span.
-const worthTelling = time.Millisecond
+// longWait is the shortest wait for a slot that gets a span.
+const longWait = time.Millisecond
 
-// spans makes the spans of attempts. Nil makes none. Safe for concurrent use.
-type spans struct{ tracer trace.Tracer }
+// spans makes the spans of a worker. Nil makes none. Safe for concurrent use.
+type spans struct {
+	tracer trace.Tracer
+	worker string
+	known  []attribute.KeyValue // attributes of every model call
+}
+
+// newSpans returns nil if jobs are not traced.
+func newSpans(cfg Config) *spans {
+	if cfg.Tracer == nil {
+		return nil
+	}
+	provider := cfg.Backend.Capabilities().Name
+	if provider == "bedrock" {
+		provider = semconv.GenAIProviderNameAWSBedrock.Value.AsString()
+	}
+	s := &spans{cfg.Tracer, cfg.ID, []attribute.KeyValue{
+		semconv.GenAIOperationNameChat, semconv.GenAIProviderNameKey.String(provider), semconv.GenAIRequestStream(true),
+	}}
+	if u, err := url.Parse(cfg.Backend.Endpoint()); err == nil && u.Hostname() != "" {
+		s.known = append(s.known, semconv.ServerAddress(u.Hostname()))
+		if port, err := strconv.Atoi(u.Port()); err == nil {
+			s.known = append(s.known, semconv.ServerPort(port))
+		}
+	}
+	return s
+}
 
 // jobSpans holds the open spans of one attempt. Nil has none.
 type jobSpans struct {
@@ -45,37 +70,37 @@ type jobSpans struct {
 	tracer       trace.Tracer
 }
 
-// begin starts the span of the job. All attempts at a job use the same IDs for it.
-func (s *spans) begin(ctx context.Context, work *work, l batch.Lease) (context.Context, *jobSpans) {
+// beginJob starts the span of the job. All attempts at a job use the same IDs for it.
+func (s *spans) beginJob(ctx context.Context, b *openBatch, l batch.Lease) (context.Context, *jobSpans) {
 	if s == nil {
 		return ctx, nil
 	}
 	ctx, root := s.tracer.Start(tracing.WithJob(ctx, l.Job), "job", trace.WithNewRoot(), trace.WithAttributes(
 		attribute.String("batchagent.batch.id", string(l.Job.Batch)),
-		attribute.String("batchagent.batch.name", work.name),
-		attribute.String("batchagent.batch.owner", work.from.Owner),
+		attribute.String("batchagent.batch.name", b.name),
+		attribute.String("batchagent.batch.owner", b.from.Owner),
 		attribute.Int64("batchagent.job.index", l.Job.Index)))
 	return ctx, &jobSpans{job: root, tracer: s.tracer}
 }
 
-// run starts the span of the attempt.
-func (j *jobSpans) run(ctx context.Context, w *Worker, a *attempt, resumed int) context.Context {
+// beginAttempt starts the span of the attempt.
+func (j *jobSpans) beginAttempt(ctx context.Context, s *session, resumed int) context.Context {
 	if j == nil {
 		return ctx
 	}
-	ctx, j.attempt = j.tracer.Start(ctx, "invoke_agent "+a.work.name, trace.WithAttributes(
+	ctx, j.attempt = j.tracer.Start(ctx, "invoke_agent "+s.batch.name, trace.WithAttributes(
 		semconv.GenAIOperationNameInvokeAgent,
-		semconv.GenAIAgentName(a.work.name),
-		semconv.GenAIConversationID(a.lease.Job.String()),
-		attribute.String("batchagent.worker", w.cfg.ID),
-		attribute.Int("batchagent.attempt", a.lease.Attempt),
-		attribute.Int64("batchagent.token", int64(a.lease.Token)),
+		semconv.GenAIAgentName(s.batch.name),
+		semconv.GenAIConversationID(s.lease.Job.String()),
+		attribute.String("batchagent.worker", s.worker),
+		attribute.Int("batchagent.attempt", s.lease.Attempt),
+		attribute.Int64("batchagent.token", int64(s.lease.Token)),
 		attribute.Int("batchagent.turns.resumed", resumed)))
 	return ctx
 }
 
-// ran ends the span of the attempt.
-func (j *jobSpans) ran(r batch.Result, err error) {
+// endAttempt ends the span of the attempt.
+func (j *jobSpans) endAttempt(r batch.Result, err error) {
 	if j == nil {
 		return
 	}
@@ -137,84 +162,72 @@ func failed(span trace.Span, class string) {
 	span.SetStatus(codes.Error, class)
 }
 
-// onTurn returns the value for [agent.Job.OnTurn], nil if j is nil.
-func (j *jobSpans) onTurn() func(context.Context, int) (func(context.Context) context.Context, func(error)) {
+// beginTurn starts the span of a turn; see [agent.Observer].
+func (j *jobSpans) beginTurn(ctx context.Context, number int) (with func(context.Context) context.Context, ended func(error)) {
 	if j == nil {
-		return nil
+		return unchanged, ignored
 	}
-	return func(ctx context.Context, number int) (func(context.Context) context.Context, func(error)) {
-		_, span := j.tracer.Start(ctx, "turn", trace.WithAttributes(attribute.Int("batchagent.turn", number)))
-		return func(ctx context.Context) context.Context { return trace.ContextWithSpan(ctx, span) },
-			func(err error) {
-				if e, ok := errors.AsType[*batch.Error](err); ok {
-					failed(span, string(e.Type))
-				} else if outcome := interrupted(err); outcome != "" {
-					span.SetAttributes(attribute.String("batchagent.outcome", outcome))
-				}
-				span.End()
-			}
-	}
-}
-
-// tracedModel makes model calls with one span each.
-type tracedModel struct {
-	agent.Model
-	tracer trace.Tracer
-	known  []attribute.KeyValue // attributes of every call
-}
-
-// traceModel adds spans to a model's calls.
-func traceModel(model agent.Model, b backend.Backend, tracer trace.Tracer) agent.Model {
-	provider := b.Capabilities().Name
-	if provider == "bedrock" {
-		provider = semconv.GenAIProviderNameAWSBedrock.Value.AsString()
-	}
-	m := tracedModel{model, tracer, []attribute.KeyValue{
-		semconv.GenAIOperationNameChat, semconv.GenAIProviderNameKey.String(provider), semconv.GenAIRequestStream(true),
-	}}
-	if u, err := url.Parse(b.Endpoint()); err == nil && u.Hostname() != "" {
-		m.known = append(m.known, semconv.ServerAddress(u.Hostname()))
-		if port, err := strconv.Atoi(u.Port()); err == nil {
-			m.known = append(m.known, semconv.ServerPort(port))
+	_, span := j.tracer.Start(ctx, "turn", trace.WithAttributes(attribute.Int("batchagent.turn", number)))
+	with = func(ctx context.Context) context.Context { return trace.ContextWithSpan(ctx, span) }
+	return with, func(err error) {
+		if e, ok := errors.AsType[*batch.Error](err); ok {
+			failed(span, string(e.Type))
+		} else if outcome := interrupted(err); outcome != "" {
+			span.SetAttributes(attribute.String("batchagent.outcome", outcome))
 		}
+		span.End()
 	}
-	return keepCounting(m, model)
 }
 
-// Generate implements [agent.Model].
-func (m tracedModel) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
-	ctx, span := m.tracer.Start(ctx, "chat "+r.Model, trace.WithSpanKind(trace.SpanKindClient),
-		trace.WithAttributes(m.known...), trace.WithAttributes(asked(r)...))
-	defer span.End()
-	began, told := time.Now(), o.FirstToken
+func unchanged(ctx context.Context) context.Context { return ctx }
+
+func ignored(error) {}
+
+// callSpan is the span of a model call. Nil has none.
+type callSpan struct{ span trace.Span }
+
+// beginCall starts the span of a model call. The observer records the time to its first token.
+func (s *spans) beginCall(ctx context.Context, r *backend.Request, o *backend.Observer) (context.Context, *callSpan) {
+	if s == nil {
+		return ctx, nil
+	}
+	ctx, span := s.tracer.Start(ctx, "chat "+r.Model, trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(s.known...), trace.WithAttributes(asked(r)...))
+	began, next := time.Now(), o.FirstToken
 	o.FirstToken = func() {
 		span.SetAttributes(semconv.GenAIResponseTimeToFirstChunk(time.Since(began).Seconds()))
-		if told != nil {
-			told()
+		if next != nil {
+			next()
 		}
 	}
-	resp, err := m.Model.Generate(ctx, r, o)
+	return ctx, &callSpan{span}
+}
+
+func (c *callSpan) end(resp *backend.Response, err error) {
+	if c == nil {
+		return
+	}
+	defer c.span.End()
 	if err != nil {
 		class := string(backend.ClassOf(err))
 		if class == "" {
 			class = "cancelled"
 		}
-		failed(span, class)
+		failed(c.span, class)
 		if e, ok := errors.AsType[*backend.Error](err); ok && e.Status != 0 {
-			span.SetAttributes(semconv.HTTPResponseStatusCode(e.Status))
+			c.span.SetAttributes(semconv.HTTPResponseStatusCode(e.Status))
 		}
-		return resp, err
+		return
 	}
-	span.SetAttributes(
+	c.span.SetAttributes(
 		semconv.GenAIResponseModel(resp.Model),
 		semconv.GenAIResponseFinishReasons(string(resp.Finish)),
 		semconv.GenAIUsageInputTokens(int(resp.Usage.PromptTokens)),
 		semconv.GenAIUsageOutputTokens(int(resp.Usage.CompletionTokens)),
 		attribute.Int("batchagent.tool_calls", len(resp.Message.ToolCalls)))
 	if resp.Usage.CachedTokens >= 0 { // the server reports it
-		span.SetAttributes(semconv.GenAIUsageCacheReadInputTokens(int(resp.Usage.CachedTokens)))
+		c.span.SetAttributes(semconv.GenAIUsageCacheReadInputTokens(int(resp.Usage.CachedTokens)))
 	}
-	return resp, err
 }
 
 // asked returns the attributes of a request.
@@ -229,62 +242,60 @@ func asked(r *backend.Request) []attribute.KeyValue {
 	return attrs
 }
 
-// tracedTools runs tool calls with one span each.
-type tracedTools struct {
-	agent.Tools
-	tracer trace.Tracer
+// toolSpan is the span of a tool call. Nil has none.
+type toolSpan struct {
+	span   trace.Span
 	worker string
 }
 
-// Call implements [agent.Tools].
-func (t tracedTools) Call(ctx context.Context, c toolpool.Call) (toolpool.Result, error) {
+// beginTool starts the span of a tool call.
+func (s *spans) beginTool(ctx context.Context, c toolpool.Call) (context.Context, *toolSpan) {
+	if s == nil {
+		return ctx, nil
+	}
 	name := toolpool.SpecName(c.Name)
-	ctx, span := t.tracer.Start(ctx, "execute_tool "+name, trace.WithAttributes(
+	ctx, span := s.tracer.Start(ctx, "execute_tool "+name, trace.WithAttributes(
 		semconv.GenAIOperationNameExecuteTool,
 		semconv.GenAIToolName(name),
 		semconv.GenAIToolType("function"),
 		attribute.String("batchagent.tool.call", fmt.Sprintf("%d.%d", c.Turn, c.Index))))
-	defer span.End()
-	r, err := t.Tools.Call(ctx, c)
+	return ctx, &toolSpan{span, s.worker}
+}
+
+func (t *toolSpan) end(r toolpool.Result, err error) {
+	if t == nil {
+		return
+	}
+	defer t.span.End()
 	unknown, isUnknown := errors.AsType[*toolpool.UnknownEffectError](err)
 	switch {
 	case isUnknown:
-		failed(span, string(batch.EffectUnknown))
-		span.SetAttributes(attribute.Bool("batchagent.tool.parked", unknown.Asked))
+		failed(t.span, string(batch.EffectUnknown))
+		t.span.SetAttributes(attribute.Bool("batchagent.tool.parked", unknown.Asked))
 	case err != nil:
-		failed(span, "cancelled")
+		failed(t.span, "cancelled")
 	default:
 		by := r.By
 		if r.Executed || r.Source == toolpool.FromProcess {
 			by = t.worker
 		}
-		span.SetAttributes(
+		t.span.SetAttributes(
 			attribute.String("batchagent.tool.source", string(r.Source)),
 			attribute.Bool("batchagent.tool.shared", r.Source == toolpool.FromProcess || r.Source == toolpool.FromCluster || r.Source == toolpool.FromCache),
 			attribute.Int("batchagent.tool.result.bytes", len(r.Content)))
 		if by != "" {
-			span.SetAttributes(attribute.String("batchagent.tool.executed_by", by))
+			t.span.SetAttributes(attribute.String("batchagent.tool.executed_by", by))
 		}
 		if r.Failed {
-			failed(span, "tool_error")
+			failed(t.span, "tool_error")
 		}
 	}
-	return r, err
 }
 
-// tracedSlots hands out slots, with a span for each long wait.
-type tracedSlots struct {
-	agent.Slots
-	tracer trace.Tracer
-}
-
-// Acquire implements [agent.Slots].
-func (t tracedSlots) Acquire(ctx context.Context, turnsRemaining int) (func(), error) {
-	began := time.Now()
-	release, err := t.Slots.Acquire(ctx, turnsRemaining)
-	if time.Since(began) >= worthTelling {
-		_, span := t.tracer.Start(ctx, "wait for a slot", trace.WithTimestamp(began))
+// waitedForSlot makes a span for a wait that was long.
+func (s *spans) waitedForSlot(ctx context.Context, began time.Time) {
+	if s != nil && time.Since(began) >= longWait {
+		_, span := s.tracer.Start(ctx, "wait for a slot", trace.WithTimestamp(began))
 		span.End()
 	}
-	return release, err
 }

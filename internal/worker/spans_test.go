@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"testing"
 
@@ -19,30 +20,29 @@ import (
 )
 
 // spannedAttempt makes the spans of an attempt of one turn, and does nothing else.
-func spannedAttempt(ctx context.Context, w *Worker, a *attempt, r batch.Result) {
-	ctx, a.spans = w.spans.begin(ctx, a.work, a.lease)
-	ctx = a.spans.run(ctx, w, a, 0)
-	if turn := a.spans.onTurn(); turn != nil {
-		_, ended := turn(ctx, 1)
-		ended(nil)
-	}
-	a.spans.ran(r, nil)
-	a.spans.committed(r)
+func spannedAttempt(ctx context.Context, s *session, r batch.Result) {
+	ctx, s.span = s.spans.beginJob(ctx, s.batch, s.lease)
+	ctx = s.span.beginAttempt(ctx, s, 0)
+	_, ended := s.TurnBegan(ctx, 1)
+	ended(nil)
+	s.span.endAttempt(r, nil)
+	s.span.committed(r)
 }
 
-func spanned(tracer trace.Tracer) (*Worker, *attempt, batch.Result) {
-	w := &Worker{cfg: Config{ID: "node-1"}}
+func spanned(tracer trace.Tracer, log io.Writer) (*session, batch.Result) {
+	w := &shared{worker: "node-1", log: slog.New(slog.NewTextHandler(log, nil)).With("worker", "node-1")}
 	if tracer != nil {
-		w.spans = &spans{tracer}
+		w.spans = &spans{tracer: tracer}
 	}
 	job := batch.Job{Batch: "b_01k5x8zq3v6t9w2y4a7c1d0efg", Index: 7}
-	return w, &attempt{work: &work{name: "notes"}, lease: batch.Lease{Job: job, Token: 3, Attempt: 1}}, batch.Result{Status: batch.OK, Turns: 1}
+	claimed := statestore.Claimed{Lease: batch.Lease{Job: job, Token: 3, Attempt: 1}}
+	return w.newSession(&openBatch{name: "notes"}, claimed, func(error) {}), batch.Result{Status: batch.OK, Turns: 1}
 }
 
 func TestSpansCostNothingWhenOff(t *testing.T) {
-	w, a, r := spanned(nil)
+	s, r := spanned(nil, io.Discard)
 	ctx := t.Context()
-	assert.Zero(t, testing.AllocsPerRun(100, func() { spannedAttempt(ctx, w, a, r) }))
+	assert.Zero(t, testing.AllocsPerRun(100, func() { spannedAttempt(ctx, s, r) }))
 }
 
 // Two workers without contact make the same trace and root for a job, and a different one for the next job. Only the
@@ -52,12 +52,12 @@ func TestJobTraceIsDerivedFromItsName(t *testing.T) {
 	provider := func() *sdktrace.TracerProvider {
 		return sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(told), sdktrace.WithIDGenerator(tracing.IDs{}))
 	}
-	w, a, r := spanned(provider().Tracer("test"))
-	_, fenced := w.spans.begin(t.Context(), a.work, a.lease)
-	w2, a2, _ := spanned(provider().Tracer("test"))
-	spannedAttempt(t.Context(), w2, a2, r)
-	a2.lease.Job.Index++
-	spannedAttempt(t.Context(), w2, a2, r)
+	first, r := spanned(provider().Tracer("test"), io.Discard)
+	_, fenced := first.spans.beginJob(t.Context(), first.batch, first.lease)
+	second, _ := spanned(provider().Tracer("test"), io.Discard)
+	spannedAttempt(t.Context(), second, r)
+	second.lease.Job.Index++
+	spannedAttempt(t.Context(), second, r)
 
 	names := map[string]int{}
 	var roots []trace.SpanContext
@@ -93,19 +93,18 @@ func BenchmarkSpans(b *testing.B) {
 	on := sdktrace.NewTracerProvider(sdktrace.WithIDGenerator(tracing.IDs{})).Tracer("bench")
 	for name, tracer := range map[string]trace.Tracer{"off": nil, "on": on} {
 		b.Run(name, func(b *testing.B) {
-			w, a, r := spanned(tracer)
+			s, r := spanned(tracer, io.Discard)
 			b.ReportAllocs()
 			for b.Loop() {
-				spannedAttempt(b.Context(), w, a, r)
+				spannedAttempt(b.Context(), s, r)
 			}
 		})
 	}
 }
 
 func TestLogLinesNameTheirAttempt(t *testing.T) {
-	var said bytes.Buffer
-	w, a, _ := spanned(nil)
-	w.log = slog.New(slog.NewTextHandler(&said, nil)).With("worker", "node-1")
-	w.logOf(a.lease).Info("x")
-	assert.Contains(t, said.String(), "worker=node-1 batch=b_01k5x8zq3v6t9w2y4a7c1d0efg job=b_01k5x8zq3v6t9w2y4a7c1d0efg/job-7 token=3 attempt=1")
+	var log bytes.Buffer
+	s, _ := spanned(nil, &log)
+	s.log.Info("x")
+	assert.Contains(t, log.String(), "worker=node-1 batch=b_01k5x8zq3v6t9w2y4a7c1d0efg job=b_01k5x8zq3v6t9w2y4a7c1d0efg/job-7 token=3 attempt=1")
 }

@@ -18,7 +18,7 @@ const (
 	tailEvery, farEvery = time.Second, 5 * time.Second
 )
 
-// tails holds how many jobs wait in each batch, and the other workers. It belongs to the claim loop.
+// tails holds how many jobs wait in each batch, and the other workers. It belongs to the claimer.
 type tails struct {
 	peers     []batch.WorkerRecord // other workers that take jobs of the same models
 	peersRead time.Time
@@ -30,31 +30,31 @@ type waitingJobs struct {
 	read time.Time
 }
 
-// share limits a claim of n jobs near the end of a batch, so that no worker queues jobs that another worker could start
+// limitAtEnd limits a claim of n jobs near the end of a batch, so that no worker queues jobs that another worker could start
 // at once. If the counts cannot be read, there is no limit.
-func (w *Worker) share(ctx context.Context, id batch.ID, n int) int {
-	left := w.tails.waiting[id]
+func (c *claimer) limitAtEnd(ctx context.Context, id batch.ID, n int) int {
+	left := c.tails.waiting[id]
 	if left == nil || time.Since(left.read) >= tailEvery && (left.n <= tailJobs || time.Since(left.read) >= farEvery) {
-		info, err := w.cfg.Store.Info(ctx, id)
+		info, err := c.store.Info(ctx, id)
 		if err != nil {
 			return n
 		}
 		left = &waitingJobs{int(info.Counts.Waiting), time.Now()}
-		w.tails.waiting[id] = left
+		c.tails.waiting[id] = left
 	}
 	if left.n > tailJobs {
 		return n
 	}
-	if every := w.cfg.Lease / 3; w.tails.peersRead.IsZero() || time.Since(w.tails.peersRead) >= every {
-		all, err := w.cfg.Store.Workers(ctx)
+	if every := c.leaseFor / 3; c.tails.peersRead.IsZero() || time.Since(c.tails.peersRead) >= every {
+		all, err := c.store.Workers(ctx)
 		if err != nil {
 			return n
 		}
-		w.tails.peersRead = time.Now()
-		w.tails.peers = slices.DeleteFunc(all, func(r batch.WorkerRecord) bool { return !w.takesTheSame(r) })
+		c.tails.peersRead = time.Now()
+		c.tails.peers = slices.DeleteFunc(all, func(r batch.WorkerRecord) bool { return !c.takesTheSame(r) })
 	}
-	t := scheduler.Tail{Waiting: left.n, Free: free(w.Status())}
-	for _, r := range w.tails.peers {
+	t := scheduler.Tail{Waiting: left.n, Free: free(c.status())}
+	for _, r := range c.tails.peers {
 		t.OthersFree += free(r)
 	}
 	return t.Share(n)
@@ -68,20 +68,20 @@ func (t *tails) claimed(id batch.ID, n int) {
 }
 
 // keep drops all batches except these.
-func (t *tails) keep(open []*work) {
+func (t *tails) keep(open []*openBatch) {
 	for id := range t.waiting {
-		if !slices.ContainsFunc(open, func(b *work) bool { return b.id == id }) {
+		if !slices.ContainsFunc(open, func(b *openBatch) bool { return b.id == id }) {
 			delete(t.waiting, id)
 		}
 	}
 }
 
 // takesTheSame reports whether another worker takes jobs that this one could take: they serve a common model.
-func (w *Worker) takesTheSame(r batch.WorkerRecord) bool {
-	if r.Consumer == w.cfg.Consumer || !r.Ready || r.Draining || r.Lost {
+func (c *claimer) takesTheSame(r batch.WorkerRecord) bool {
+	if r.Consumer == c.consumer || !r.Ready || r.Draining || r.Lost {
 		return false
 	}
-	return slices.ContainsFunc(w.served(), func(m backend.Model) bool { return slices.Contains(r.Models, m.ID) })
+	return slices.ContainsFunc(c.server.served(), func(m backend.Model) bool { return slices.Contains(r.Models, m.ID) })
 }
 
 // free returns how many more slots than live agents a worker has. Agents that wait for a tool need their slot again, and

@@ -463,8 +463,10 @@ func TestMetricsDocument(t *testing.T) {
 		documented = append(documented, m[1])
 	}
 	reg := prometheus.NewRegistry()
-	m := newMetrics(reg, &Worker{})
-	m.settled(batch.Result{Status: batch.OK}, statestore.Committed)
+	m := newMetrics()
+	w := &Worker{shared: &shared{metrics: m, server: &modelServer{}}}
+	w.register(reg)
+	m.ended(batch.Result{Status: batch.OK}, statestore.Committed)
 	m.moved(batch.Pending, batch.Preflight)
 	described := make(chan *prometheus.Desc, 100)
 	reg.Describe(described)

@@ -20,26 +20,26 @@ const maxMessage = 1 << 10
 const noAnswer = "(no answer)"
 
 // repairTurn journals an invalid answer together with the message that requests a valid one.
-func (a *attempt) repairTurn(s *scope, t turnPlan, resp *backend.Response, problem error, usage batch.Usage) error {
+func (a *attempt) repairTurn(s *scope, t nextTurn, resp *backend.Response, problem error, usage batch.Usage) error {
 	content := resp.Message.Content
 	if strings.TrimSpace(content) == "" {
 		content = noAnswer
 	}
 	return a.checkpoint(s, t, Turn{
 		Assistant: backend.Message{Role: backend.RoleAssistant, Content: content, Reasoning: resp.Message.Reasoning},
-		Repair:    a.prog.repairMessage(problem),
+		Repair:    a.def.repairMessage(problem),
 		Usage:     usage,
 		Model:     resp.Model,
 	})
 }
 
-func (p *Program) repairMessage(problem error) string {
+func (d *Definition) repairMessage(problem error) string {
 	says := problem.Error()
 	if e, ok := errors.AsType[*batch.Error](problem); ok {
 		says = e.Message
 	}
 	text := fmt.Sprintf("Your last answer cannot be used: %s.", clip(says, maxMessage))
-	if p.output == nil {
+	if d.output == nil {
 		return text + " Answer the task now."
 	}
 	return text + " Answer again with only the corrected JSON, and with nothing else."
@@ -47,22 +47,22 @@ func (p *Program) repairMessage(problem error) string {
 
 // answer returns the job's output from the model's final text. An error that is no *[batch.Error] describes the fault
 // for the model. If ctx ended first, the error is its cause.
-func (p *Program) answer(ctx context.Context, content string) (json.RawMessage, error) {
-	output, err := p.readAnswer(ctx, content)
+func (d *Definition) answer(ctx context.Context, content string) (json.RawMessage, error) {
+	output, err := d.readAnswer(ctx, content)
 	if err != nil {
 		return nil, err
 	}
-	if p.items != nil {
-		if _, err := p.items(output); err != nil {
+	if d.items != nil {
+		if _, err := d.items(output); err != nil {
 			return nil, err
 		}
 	}
-	return output, p.passes(output)
+	return output, d.passes(output)
 }
 
 // passes returns the error of the first check that rejects an output.
-func (p *Program) passes(output json.RawMessage) error {
-	for _, check := range p.checks {
+func (d *Definition) passes(output json.RawMessage) error {
+	for _, check := range d.checks {
 		if err := check(output); err != nil {
 			return err
 		}
@@ -71,12 +71,12 @@ func (p *Program) passes(output json.RawMessage) error {
 }
 
 // readAnswer parses the model's final text into the job's output. The error describes for the model what to change.
-func (p *Program) readAnswer(ctx context.Context, content string) (json.RawMessage, error) {
+func (d *Definition) readAnswer(ctx context.Context, content string) (json.RawMessage, error) {
 	if blank(content) {
 		return nil, errors.New("it is empty")
 	}
-	if p.output != nil {
-		return extractJSON(ctx, content, p.lists, p.output.CheckWithin)
+	if d.output != nil {
+		return extractJSON(ctx, content, d.lists, d.output.CheckWithin)
 	}
 	if !utf8.ValidString(content) {
 		return nil, errors.New("it is not valid UTF-8")
@@ -100,25 +100,25 @@ func invalid(problem error, raw string) error {
 
 // truncated returns the error of a turn that was cut. If the model was cut while it still reasoned, it has no content,
 // so the error holds its reasoning.
-func truncated(resp *backend.Response, p *Program) error {
+func truncated(resp *backend.Response, d *Definition) error {
 	raw := resp.Message.Content
 	if raw == "" {
 		raw = resp.Message.ReasoningText()
 	}
-	return withRaw(batch.OutputTruncated, fmt.Sprintf("the answer was cut after %d tokens: %s", resp.Usage.CompletionTokens, p.cutBy(resp.Usage)), raw)
+	return withRaw(batch.OutputTruncated, fmt.Sprintf("the answer was cut after %d tokens: %s", resp.Usage.CompletionTokens, d.cutBy(resp.Usage)), raw)
 }
 
 // nearFull is how many tokens of the context a server may leave unused when it cuts an answer.
 const nearFull = 64
 
 // cutBy returns the limit that cut an answer, if the usage shows one.
-func (p *Program) cutBy(u backend.Usage) string {
-	limit, whole := int64(p.sampling.MaxTokens), u.PromptTokens+u.CompletionTokens
+func (d *Definition) cutBy(u backend.Usage) string {
+	limit, whole := int64(d.sampling.MaxTokens), u.PromptTokens+u.CompletionTokens
 	switch {
 	case limit > 0 && u.CompletionTokens >= limit:
 		return fmt.Sprintf("sampling.max_tokens = %d was reached; raise it", limit)
-	case p.window > 0 && whole >= int64(p.window)-nearFull:
-		return fmt.Sprintf("%d of the %d tokens of the model's context are used; shorten the input, or use a model with a longer context", whole, p.window)
+	case d.window > 0 && whole >= int64(d.window)-nearFull:
+		return fmt.Sprintf("%d of the %d tokens of the model's context are used; shorten the input, or use a model with a longer context", whole, d.window)
 	default:
 		return "the server cut it with the finish reason length; look for a limit of the server, or set sampling.max_tokens"
 	}

@@ -18,7 +18,7 @@ import (
 const riskSchema = `{"type":"object","properties":{"risk":{"enum":["low","high"]}},"required":["risk"]}`
 
 // answering compiles a batch with this output schema, or with text answers if it is "".
-func answering(t testing.TB, schema string) *Program {
+func answering(t testing.TB, schema string) *Definition {
 	t.Helper()
 	p, err := Compile(&spec.Compiled{Name: "t", Task: "do", MaxTurns: 1, Schema: json.RawMessage(schema)}, nil, backend.Model{ID: "m"})
 	require.NoError(t, err)
@@ -28,7 +28,7 @@ func answering(t testing.TB, schema string) *Program {
 // answerCase is an answer of a model with its output. If want is "", the repair turn gives problem as the reason.
 type answerCase struct{ text, want, problem string }
 
-func checkAnswers(t *testing.T, p *Program, cases map[string]answerCase) {
+func checkAnswers(t *testing.T, p *Definition, cases map[string]answerCase) {
 	t.Helper()
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -295,7 +295,7 @@ func TestMendArguments(t *testing.T) {
 		`{"a":1}{"a":2}`:         {"{}", "more text after the value"},
 		`{"n":9007199254740993}`: {`{"n":9007199254740993}`, ""},
 	} {
-		args, problem := mendArguments(written)
+		args, problem := repairArguments(written)
 		assert.Equal(t, want[0], args, written)
 		assert.Contains(t, problem, want[1], written)
 		assert.Equal(t, want[1] == "", problem == "", written)
@@ -316,7 +316,7 @@ func TestHostileAnswersTakeLinearTime(t *testing.T) {
 	} {
 		text := strings.Repeat(unit, hostileBytes/len(unit))
 		began := time.Now()
-		for _, p := range []*Program{p, lists} {
+		for _, p := range []*Definition{p, lists} {
 			_, err := p.answer(t.Context(), text+`{"risk":"low"}`)
 			_, err2 := p.answer(t.Context(), `{"risk":"low"} `+text)
 			_, err3 := p.answer(t.Context(), `So [0, `+text)
@@ -337,7 +337,7 @@ func FuzzAnswer(f *testing.F) {
 	}
 	objects, anything, text := answering(f, `{"type":"object"}`), answering(f, `{"type":["object","array","string","number","boolean","null"]}`), answering(f, "")
 	f.Fuzz(func(t *testing.T, draft, said string) {
-		for _, p := range []*Program{objects, anything} {
+		for _, p := range []*Definition{objects, anything} {
 			out, err := p.answer(t.Context(), said)
 			if err == nil {
 				_, err := modeljson.Decode(out)
@@ -361,7 +361,7 @@ func FuzzAnswer(f *testing.F) {
 			require.NoError(t, json.Unmarshal(out, &answer))
 			require.Contains(t, said, answer.Text)
 		}
-		if args, problem := mendArguments(said); problem == "" {
+		if args, problem := repairArguments(said); problem == "" {
 			doc, err := modeljson.Decode([]byte(args))
 			require.NoError(t, err, "arguments %q give %q", said, args)
 			require.IsType(t, map[string]any{}, doc)

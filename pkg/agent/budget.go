@@ -17,51 +17,40 @@ type Budget interface {
 	// Reserve waits until the budget has room for a model call. The caller must call settle once, when the call has ended.
 	// Nil usage means that the call broke off after its answer had begun; its usage is unknown, and the reservation counts
 	// as used. settle returns when the usage is counted or ctx ends. An error of Reserve ends the attempt without a result,
-	// at a turn boundary. Reserve may also wait for the end of an outage.
-	Reserve(ctx context.Context, c Estimate) (settle func(ctx context.Context, used *batch.Usage), err error)
+	// at a turn boundary. Reserve also waits for the end of a pause; [Slots.Acquire] returns at once if w.Reserved is set.
+	Reserve(ctx context.Context, w Wait, e Estimate) (settle func(ctx context.Context, used *batch.Usage), err error)
 }
 
 // Estimate is the usage that an agent expects of its next model call.
 type Estimate struct {
-	PromptTokens   int64
-	MaxCompletion  int64 // 0 if the answer has no limit
-	TurnsRemaining int
+	PromptTokens  int64
+	MaxCompletion int64 // 0 if the answer has no limit
 }
 
-type reservedKey struct{}
-
-// Reserved reports whether the job that calls [Slots.Acquire] with ctx holds a reservation. If the server is paused,
-// Acquire then returns [ErrPaused], so that the job releases its reservation and makes a new one later.
-func Reserved(ctx context.Context) bool {
-	held, _ := ctx.Value(reservedKey{}).(bool)
-	return held
-}
-
-// spending is one model call's share of the batch's budget.
-type spending struct {
+// reservation is the part of the batch's budget that one model call may use.
+type reservation struct {
 	settle func(context.Context, *batch.Usage)
 	began  bool // the answer began to arrive
 }
 
 // reserve waits for room in the batch's budget.
-func (a *attempt) reserve(s *scope, t turnPlan, req *backend.Request) (*spending, error) {
-	if a.job.Budget == nil {
-		return &spending{}, nil
+func (a *attempt) reserve(s *scope, t nextTurn, req *backend.Request) (*reservation, error) {
+	if a.session.Budget == nil {
+		return &reservation{}, nil
 	}
 	defer since(time.Now(), &a.spent.held)
-	settle, err := a.job.Budget.Reserve(context.WithValue(s.pause, clockKey{}, s.clock), Estimate{
-		PromptTokens:   int64(promptBytes(req)/bytesPerTokenIn) + 1,
-		MaxCompletion:  int64(req.Sampling.MaxTokens),
-		TurnsRemaining: t.remaining,
+	settle, err := a.session.Budget.Reserve(s.pause, Wait{TurnsRemaining: t.remaining, Clock: s.clock}, Estimate{
+		PromptTokens:  int64(promptBytes(req)/bytesPerTokenIn) + 1,
+		MaxCompletion: int64(req.Sampling.MaxTokens),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reserve budget: %w", err)
 	}
-	return &spending{settle: settle}, nil
+	return &reservation{settle: settle}, nil
 }
 
 // settleCall settles the usage of a call. resp is nil if it failed.
-func (a *attempt) settleCall(s *scope, p *spending, req *backend.Request, resp *backend.Response) {
+func (a *attempt) settleCall(s *scope, p *reservation, req *backend.Request, resp *backend.Response) {
 	defer since(time.Now(), &a.spent.held)
 	switch {
 	case resp != nil:
@@ -109,7 +98,7 @@ func (a *attempt) countUsage(s *scope, req *backend.Request, resp *backend.Respo
 
 // tokensCount reports whether tokens are limited or priced.
 func (a *attempt) tokensCount() bool {
-	return a.prog.budget != (batch.Budget{}) || a.prog.prices != (batch.Prices{}) || a.job.Budget != nil && a.job.Budget.Counts()
+	return a.def.budget != (batch.Budget{}) || a.def.prices != (batch.Prices{}) || a.session.Budget != nil && a.session.Budget.Counts()
 }
 
 // tokens counts a prompt at the server, or estimates it from its size.

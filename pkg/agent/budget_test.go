@@ -23,7 +23,7 @@ type purse struct {
 
 func (p *purse) Counts() bool { return true }
 
-func (p *purse) Reserve(_ context.Context, e Estimate) (func(context.Context, *batch.Usage), error) {
+func (p *purse) Reserve(_ context.Context, _ Wait, e Estimate) (func(context.Context, *batch.Usage), error) {
 	if p.stage.held.Load() != 0 {
 		return nil, errors.New("a budget is waited for in a slot (I8)")
 	}

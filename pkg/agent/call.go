@@ -12,9 +12,9 @@ import (
 
 // callModel makes the turn's model call, and retries it as its failures allow. It returns the tool calls that were
 // started meanwhile. The caller runs or discards them. After an error, no tool call is left.
-func (a *attempt) callModel(s *scope, t turnPlan) (*backend.Response, *toolRun, error) {
-	req := a.prog.request(a.job, t, a.conv.messages)
-	trial := &trial{endpoint: a.endpoint, model: req.Model, job: a.job.ID.String(), maxRetries: a.prog.maxRetries, waits: waits{random: a.random}}
+func (a *attempt) callModel(s *scope, t nextTurn) (*backend.Response, *toolRun, error) {
+	req := a.def.request(a.job, t, a.conv.messages)
+	trial := &trial{endpoint: a.endpoint, model: req.Model, job: a.job.ID.String(), maxRetries: a.def.maxRetries, waits: waits{random: a.random}}
 	ranAway := false
 	for {
 		calls := a.newToolRun(s, t)
@@ -55,11 +55,11 @@ func (a *attempt) callModel(s *scope, t turnPlan) (*backend.Response, *toolRun, 
 }
 
 // judge waits for the next try after a failed call. If no try is left, it returns the job's error.
-func (a *attempt) judge(s *scope, t turnPlan, trial *trial, req *backend.Request, e *backend.Error) error {
+func (a *attempt) judge(s *scope, t nextTurn, trial *trial, req *backend.Request, e *backend.Error) error {
 	trial.fail(e.Class)
 	if !trial.counts { // no call was answered meanwhile, so the outage does not count against the time limit
 		s.clock.giveBack(time.Since(trial.sent))
-		defer s.clock.stop()()
+		defer s.clock.Stop()()
 	}
 	began := time.Now()
 	defer since(began, &a.spent.retry)
@@ -98,7 +98,7 @@ var errTurnTimeout = errors.New("the model call took longer than timeouts.turn")
 var errWait = errors.New("no slot")
 
 // generate makes one model call within the batch's budget, and counts its usage.
-func (a *attempt) generate(s *scope, t turnPlan, req *backend.Request, calls *toolRun, trial *trial) (*backend.Response, error) {
+func (a *attempt) generate(s *scope, t nextTurn, req *backend.Request, calls *toolRun, trial *trial) (*backend.Response, error) {
 	budget, err := a.reserve(s, t, req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errWait, err)
@@ -110,20 +110,20 @@ func (a *attempt) generate(s *scope, t turnPlan, req *backend.Request, calls *to
 
 // generateInSlot makes one model call inside a slot. The slot is held for the call only (I8): it is released before the
 // answer is used, and on every return.
-func (a *attempt) generateInSlot(s *scope, t turnPlan, req *backend.Request, calls *toolRun, trial *trial, budget *spending) (*backend.Response, error) {
+func (a *attempt) generateInSlot(s *scope, t nextTurn, req *backend.Request, calls *toolRun, trial *trial, budget *reservation) (*backend.Response, error) {
 	release, err := a.acquire(s, t, budget.settle != nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errWait, err)
 	}
 	defer release()
-	ctx, cancel := context.WithTimeoutCause(s.work, a.prog.turnTimeout, errTurnTimeout)
+	ctx, cancel := context.WithTimeoutCause(s.work, a.def.turnTimeout, errTurnTimeout)
 	defer cancel()
 	observer := backend.Observer{FirstToken: func() { budget.began = true }}
 	if t.mayCall {
 		observer.ToolCall = calls.early
 	}
 	trial.start()
-	resp, err := a.model.Generate(ctx, req, observer)
+	resp, err := a.session.Model.Generate(ctx, req, observer)
 	switch {
 	case err != nil && errors.Is(context.Cause(ctx), errTurnTimeout):
 		return nil, &backend.Error{Class: backend.Transient, Err: errTurnTimeout}
@@ -136,10 +136,9 @@ func (a *attempt) generateInSlot(s *scope, t turnPlan, req *backend.Request, cal
 }
 
 // acquire waits for a slot.
-func (a *attempt) acquire(s *scope, t turnPlan, reserved bool) (release func(), err error) {
-	began, held := time.Now(), time.Duration(0)
-	ctx := context.WithValue(context.WithValue(s.pause, clockKey{}, s.clock), heldKey{}, &held)
-	release, err = a.slots.Acquire(context.WithValue(ctx, reservedKey{}, reserved), t.remaining)
+func (a *attempt) acquire(s *scope, t nextTurn, reserved bool) (release func(), err error) {
+	began := time.Now()
+	release, held, err := a.session.Slots.Acquire(s.pause, Wait{TurnsRemaining: t.remaining, Clock: s.clock, Reserved: reserved})
 	a.spent.held += held
 	a.spent.slot += time.Since(began) - held
 	return release, err

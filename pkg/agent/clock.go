@@ -1,14 +1,13 @@
 package agent
 
 import (
-	"context"
 	"sync"
 	"time"
 )
 
-// jobClock measures the time limit of a job. It is stopped while the job waits for an outage of the model server to end.
-// A nil jobClock has no limit. Safe for concurrent use: the parts of a reduction share it.
-type jobClock struct {
+// Clock measures the time limit of a job. It is stopped while the job waits for an outage of the model server to end.
+// A nil Clock has no limit. Safe for concurrent use: the parts of a reduction share it.
+type Clock struct {
 	expire func()
 
 	mu      sync.Mutex
@@ -18,15 +17,15 @@ type jobClock struct {
 	timer   *time.Timer   // guarded by mu
 }
 
-func newJobClock(limit time.Duration, expire func()) *jobClock {
+func newClock(limit time.Duration, expire func()) *Clock {
 	if limit <= 0 {
 		return nil
 	}
-	return &jobClock{expire: expire, left: limit, started: time.Now(), timer: time.AfterFunc(limit, expire)}
+	return &Clock{expire: expire, left: limit, started: time.Now(), timer: time.AfterFunc(limit, expire)}
 }
 
-// stop stops the clock until resume is called.
-func (c *jobClock) stop() (resume func()) {
+// Stop stops the clock until resume is called.
+func (c *Clock) Stop() (resume func()) {
 	if c == nil {
 		return func() {}
 	}
@@ -40,7 +39,7 @@ func (c *jobClock) stop() (resume func()) {
 	return sync.OnceFunc(c.resume)
 }
 
-func (c *jobClock) resume() {
+func (c *Clock) resume() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stopped--
@@ -51,18 +50,18 @@ func (c *jobClock) resume() {
 }
 
 // giveBack adds the duration of an outage to the time that is left.
-func (c *jobClock) giveBack(d time.Duration) {
+func (c *Clock) giveBack(d time.Duration) {
 	if c == nil {
 		return
 	}
-	resume := c.stop()
+	resume := c.Stop()
 	c.mu.Lock()
 	c.left += d
 	c.mu.Unlock()
 	resume()
 }
 
-func (c *jobClock) end() {
+func (c *Clock) end() {
 	if c == nil {
 		return
 	}
@@ -70,13 +69,4 @@ func (c *jobClock) end() {
 	defer c.mu.Unlock()
 	c.stopped++ // prevents any later start
 	c.timer.Stop()
-}
-
-type clockKey struct{}
-
-// StopClock stops the time limit of the job that calls [Slots.Acquire] with ctx, until resume is called. The job waits
-// for an outage to end.
-func StopClock(ctx context.Context) (resume func()) {
-	c, _ := ctx.Value(clockKey{}).(*jobClock)
-	return c.stop()
 }

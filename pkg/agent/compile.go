@@ -21,9 +21,9 @@ const (
 	defaultToolTimeout = 60 * time.Second
 )
 
-// Program is a compiled spec, ready to run any job of its batch. It is immutable except for the context size that it
+// Definition is a compiled spec, ready to run any job of its batch. It is immutable except for the context size that it
 // learns, and safe for concurrent use.
-type Program struct {
+type Definition struct {
 	system    string
 	render    func(input map[string]any) (string, error)
 	output    *schema.Schema  // nil for free text
@@ -63,11 +63,11 @@ type Program struct {
 // Compile prepares a compiled spec for a model, once per batch and worker. tools are the worker's tools; Compile fails if one
 // that the spec names is missing. An output that matches its schema must also pass the checks. Their errors are sent to
 // the model. They are called concurrently.
-func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model, checks ...func(output json.RawMessage) error) (*Program, error) {
+func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model, checks ...func(output json.RawMessage) error) (*Definition, error) {
 	if compiled.MaxTurns < 1 || compiled.MaxRetries < 0 {
 		return nil, fmt.Errorf("compile plan %q: max_turns is %d and max_retries %d; at least 1 and 0 are needed", compiled.Name, compiled.MaxTurns, compiled.MaxRetries)
 	}
-	p := &Program{
+	d := &Definition{
 		system:      compiled.System,
 		render:      compiled.Prompt,
 		calls:       map[string]toolpool.Call{},
@@ -91,17 +91,17 @@ func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model
 	}
 	switch {
 	case compiled.Plans != "":
-		p.items, p.budgetField = compiled.Items, "plan.budget"
+		d.items, d.budgetField = compiled.Items, "plan.budget"
 	case compiled.Reduces != "":
-		p.budgetField = "reduce.budget"
+		d.budgetField = "reduce.budget"
 	}
 	if len(compiled.Schema) > 0 {
 		output, err := schema.Compile(compiled.Schema)
 		if err != nil {
 			return nil, fmt.Errorf("compile plan %q: output schema: %w", compiled.Name, err)
 		}
-		p.output, p.lists = output, mayBeList(compiled.Schema)
-		p.format = &backend.Schema{Name: "output", JSON: compiled.Schema}
+		d.output, d.lists = output, mayBeList(compiled.Schema)
+		d.format = &backend.Schema{Name: "output", JSON: compiled.Schema}
 	}
 	var missing []string
 	for _, name := range compiled.Tools {
@@ -116,39 +116,39 @@ func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model
 		if err != nil && share == "" {
 			return nil, fmt.Errorf("compile plan %q: %w", compiled.Name, err)
 		}
-		p.calls[name] = toolpool.Call{Name: name, Timeout: p.toolTimeout, Share: share, TTL: ttl, MaxTokens: own.MaxTokens}
-		p.effects = p.effects || share == toolpool.Effect
-		p.tools = append(p.tools, backend.Tool{
+		d.calls[name] = toolpool.Call{Name: name, Timeout: d.toolTimeout, Share: share, TTL: ttl, MaxTokens: own.MaxTokens}
+		d.effects = d.effects || share == toolpool.Effect
+		d.tools = append(d.tools, backend.Tool{
 			Name: t.Name, Description: t.Description, Parameters: t.Parameters, Strict: canBeStrict(t.Parameters),
 		})
 	}
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("compile plan %q: this worker has no tool %s", compiled.Name, strings.Join(missing, ", "))
 	}
-	asked := make([]spec.AskedTool, len(p.tools))
+	asked := make([]spec.AskedTool, len(d.tools))
 	for i, name := range compiled.Tools {
 		t := tools[slices.IndexFunc(tools, func(t toolpool.Tool) bool { return t.Name == name })]
 		asked[i] = spec.AskedTool{Name: t.Name, Version: t.Version, MaxTokens: compiled.ToolSettings[name].MaxTokens}
 	}
 	var err error
-	if p.asks, err = compiled.Asks(asked); err != nil {
+	if d.asks, err = compiled.Asks(asked); err != nil {
 		return nil, err
 	}
-	return p, p.ask(compiled)
+	return d, d.ask(compiled)
 }
 
 // Question returns the hash of the question of a job with this payload. It is empty if the payload cannot be read or is
 // a reduction.
-func (p *Program) Question(payload []byte) string {
+func (d *Definition) Question(payload []byte) string {
 	var in spec.Payload
 	if json.Unmarshal(payload, &in) != nil || in.Reduce != nil || in.Ended != nil {
 		return ""
 	}
-	prompt, bad := in.Prompt(p.render)
+	prompt, bad := in.Prompt(d.render)
 	if bad != "" {
-		return p.asks.Unusable(bad)
+		return d.asks.Unusable(bad)
 	}
-	return p.asks.Fingerprint(prompt)
+	return d.asks.Fingerprint(prompt)
 }
 
 // mayBeList reports whether a schema may accept an array.
@@ -161,27 +161,27 @@ func mayBeList(text []byte) bool {
 	return root.Type == "array" || ok && slices.Contains(several, any("array"))
 }
 
-func (p *Program) ask(compiled *spec.Compiled) error {
+func (d *Definition) ask(compiled *spec.Compiled) error {
 	var names []string
-	for _, t := range p.tools {
-		if p.calls[t.Name].Share == toolpool.Effect {
+	for _, t := range d.tools {
+		if d.calls[t.Name].Share == toolpool.Effect {
 			return nil
 		}
 		names = append(names, t.Name)
 	}
-	q, err := compiled.Question(p.model, names)
-	p.question = &q
+	q, err := compiled.Question(d.model, names)
+	d.question = &q
 	return err
 }
 
 // Effects reports whether a tool of the program has side effects.
-func (p *Program) Effects() bool { return p.effects }
+func (d *Definition) Effects() bool { return d.effects }
 
 // Model returns the name of the model that the program's calls use.
-func (p *Program) Model() string { return p.model }
+func (d *Definition) Model() string { return d.model }
 
-// turnPlan describes the next model call.
-type turnPlan struct {
+// nextTurn describes the next model call.
+type nextTurn struct {
 	number    int  // 1-based
 	remaining int  // turns that may still follow, including this one
 	mayCall   bool // the model may call tools
@@ -190,11 +190,11 @@ type turnPlan struct {
 
 // next plans the turn after done others. On the last turn, and for a repair, tools are withheld, so that the model must
 // answer. The repair may exceed max_turns by one turn.
-func (p *Program) next(done int, repair bool) turnPlan {
-	return turnPlan{
+func (d *Definition) next(done int, repair bool) nextTurn {
+	return nextTurn{
 		number:    done + 1,
-		remaining: max(1, p.maxTurns-done),
-		mayCall:   len(p.tools) > 0 && !repair && done+1 < p.maxTurns,
+		remaining: max(1, d.maxTurns-done),
+		mayCall:   len(d.tools) > 0 && !repair && done+1 < d.maxTurns,
 		repair:    repair,
 	}
 }
@@ -202,23 +202,23 @@ func (p *Program) next(done int, repair bool) turnPlan {
 // request builds the model call of a turn. Withheld tools stay in the request: servers render them into the prompt, and
 // without them the whole prefix would change. The response schema is sent only when no tool can be called, because
 // servers drop tool calls when a request has both.
-func (p *Program) request(job Job, t turnPlan, messages []backend.Message) *backend.Request {
+func (d *Definition) request(job Job, t nextTurn, messages []backend.Message) *backend.Request {
 	r := &backend.Request{
 		ID:       fmt.Sprintf("%s#%d", job.ID, t.number),
-		Model:    p.model,
+		Model:    d.model,
 		Messages: messages,
-		Tools:    p.tools,
-		Sampling: p.sampling,
-		Hints:    backend.Hints{Priority: p.priority, Session: job.ID.String()},
+		Tools:    d.tools,
+		Sampling: d.sampling,
+		Hints:    backend.Hints{Priority: d.priority, Session: job.ID.String()},
 	}
 	switch {
 	case t.mayCall:
 		r.ToolChoice = backend.ToolChoiceAuto
-	case len(p.tools) > 0:
+	case len(d.tools) > 0:
 		r.ToolChoice = backend.ToolChoiceNone
 	}
 	if !t.mayCall {
-		r.Schema = p.format
+		r.Schema = d.format
 	}
 	return r
 }

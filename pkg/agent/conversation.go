@@ -67,7 +67,7 @@ func (c *conversation) compact(earlier int, t Turn) {
 		incoming += len(m.Content)
 	}
 	// Reasoning that is not sent again takes no room.
-	unsent := (saidBytes(t.Assistant) - saidBytes(c.messages[earlier])) / bytesPerTokenSaved
+	unsent := (textBytes(t.Assistant) - textBytes(c.messages[earlier])) / bytesPerTokenSaved
 	written := int(t.Usage.CompletionTokens) - max(0, min(unsent, int(t.Usage.CompletionTokens)))
 	tokens := int(t.Usage.PromptTokens) + written + incoming/bytesPerTokenIn
 	if tokens <= limit {

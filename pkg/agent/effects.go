@@ -12,7 +12,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Effects is the ledger of one job's calls with side effects. A turn is recorded before the first of its calls runs. An
+// Effects is the effect log of one job. A turn is recorded before the first of its calls runs. An
 // attempt that takes over in the middle of the turn continues with the same calls. A repeated model call might return
 // others, and it would be unknown which of the first ones had happened.
 type Effects interface {
@@ -23,28 +23,28 @@ type Effects interface {
 	OpenedTurn(ctx context.Context, turn int) ([]byte, error)
 }
 
-// openTurn is the recorded form of a model's answer.
-type openTurn struct {
+// openedTurn is the recorded form of a model's answer.
+type openedTurn struct {
 	Message backend.Message `json:"message"`
 	Usage   backend.Usage   `json:"usage"`
 	Model   string          `json:"model"`
 }
 
 // open records the turn if one of its calls has side effects.
-func (a *attempt) open(s *scope, t turnPlan, resp *backend.Response, calls []mendedCall) error {
-	if a.job.Effects == nil {
+func (a *attempt) open(s *scope, t nextTurn, resp *backend.Response, calls []repairedCall) error {
+	if a.session.Effects == nil {
 		return nil
 	}
 	for _, c := range calls {
-		if c.problem != "" || a.prog.calls[c.history.Name].Share != toolpool.Effect {
+		if c.problem != "" || a.def.calls[c.history.Name].Share != toolpool.Effect {
 			continue
 		}
-		data, err := json.Marshal(openTurn{Message: resp.Message, Usage: resp.Usage, Model: resp.Model})
+		data, err := json.Marshal(openedTurn{Message: resp.Message, Usage: resp.Usage, Model: resp.Model})
 		if err != nil {
 			return fmt.Errorf("encode turn %d: %w", t.number, err)
 		}
 		defer since(time.Now(), &a.spent.journal)
-		if err := a.job.Effects.OpenTurn(s.work, t.number, data); err != nil {
+		if err := a.session.Effects.OpenTurn(s.work, t.number, data); err != nil {
 			return a.unwritten(s, err)
 		}
 		return nil
@@ -53,19 +53,19 @@ func (a *attempt) open(s *scope, t turnPlan, resp *backend.Response, calls []men
 }
 
 // reopen returns the model's answer of a turn that an earlier attempt had opened, or nil.
-func (a *attempt) reopen(s *scope, t turnPlan) (*backend.Response, error) {
-	if a.job.Effects == nil || !a.prog.effects || a.reopened {
+func (a *attempt) reopen(s *scope, t nextTurn) (*backend.Response, error) {
+	if a.session.Effects == nil || !a.def.effects || a.reopened {
 		return nil, nil
 	}
 	a.reopened = true // only the attempt's first turn can be half done
-	data, err := a.job.Effects.OpenedTurn(s.work, t.number)
+	data, err := a.session.Effects.OpenedTurn(s.work, t.number)
 	if err != nil {
 		return nil, a.unwritten(s, err)
 	}
 	if data == nil {
 		return nil, nil
 	}
-	var o openTurn
+	var o openedTurn
 	if err := json.Unmarshal(data, &o); err != nil {
 		return nil, fmt.Errorf("read turn %d, which was left open: %w", t.number, err)
 	}
@@ -73,7 +73,7 @@ func (a *attempt) reopen(s *scope, t turnPlan) (*backend.Response, error) {
 	return &backend.Response{Message: o.Message, Finish: backend.FinishToolCalls, Usage: o.Usage, Model: o.Model}, nil
 }
 
-// unwritten returns why the ledger could not be used.
+// unwritten returns why the effect log could not be used.
 func (a *attempt) unwritten(s *scope, err error) error {
 	if over := s.over(); over != nil {
 		return over
@@ -81,7 +81,7 @@ func (a *attempt) unwritten(s *scope, err error) error {
 	return err
 }
 
-// effectFailure maps the error of a call's ledger to the end of the job. An effect with an unknown outcome fails the
+// effectFailure maps the error of a call's effect log to the end of the job. An effect with an unknown outcome fails the
 // job. Any other error ends the attempt without a result.
 func (a *attempt) effectFailure(s *scope, err error) error {
 	unknown, ok := errors.AsType[*toolpool.UnknownEffectError](err)

@@ -104,14 +104,13 @@ func (s *effectStage) run(t *testing.T) (batch.Result, error) {
 		}
 		return s.pool.Call(ctx, c)
 	}
-	return NewRunner(s, s, s, Config{Worker: "w"}).Run(ctx, p, Job{
-		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{}}`), Journal: s.journal, Effects: s.book,
-		Append: func(_ context.Context, turn int, data []byte) error {
-			require.Len(t, s.journal, turn-1)
-			s.journal = append(s.journal, data)
-			return nil
-		},
-	})
+	return NewRunner(Config{Worker: "w"}).Run(ctx, p, Job{
+		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{}}`), Turns: s.journal,
+	}, Session{Model: s, Slots: s, Tools: s, Effects: s.book, Journal: appends(func(_ context.Context, turn int, data []byte) error {
+		require.Len(t, s.journal, turn-1)
+		s.journal = append(s.journal, data)
+		return nil
+	})})
 }
 
 func sends(arguments string) reply {

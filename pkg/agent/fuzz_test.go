@@ -33,13 +33,13 @@ func FuzzDecodeTurn(f *testing.F) {
 func FuzzOpenTurn(f *testing.F) {
 	f.Add([]byte(`{"message":{"role":"assistant","tool_calls":[{"id":"1","name":"f","arguments":"{}"}]},"usage":{"prompt_tokens":1},"model":"m"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var o openTurn
+		var o openedTurn
 		if json.Unmarshal(data, &o) != nil {
 			return
 		}
 		once, err := json.Marshal(o)
 		require.NoError(t, err)
-		var again openTurn
+		var again openedTurn
 		require.NoError(t, json.Unmarshal(once, &again))
 	})
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // checkpoint writes a turn to the journal, and adds it to the conversation in the written form.
-func (a *attempt) checkpoint(s *scope, t turnPlan, turn Turn) error {
+func (a *attempt) checkpoint(s *scope, t nextTurn, turn Turn) error {
 	turn.LeftOut = a.leftOut
 	data, err := encode(turn)
 	if err != nil {
@@ -15,8 +15,10 @@ func (a *attempt) checkpoint(s *scope, t turnPlan, turn Turn) error {
 	}
 	defer since(time.Now(), &a.spent.journal)
 	// The job's time limit does not end this write: the turn has already been paid for.
-	if err := a.job.Append(s.caller, t.number, data); err != nil {
-		return fmt.Errorf("journal turn %d: %w", t.number, err)
+	if !a.part {
+		if err := a.session.Journal.Append(s.caller, t.number, data); err != nil {
+			return fmt.Errorf("journal turn %d: %w", t.number, err)
+		}
 	}
 	written, err := decodeTurn(data)
 	if err != nil {
@@ -29,7 +31,7 @@ func (a *attempt) checkpoint(s *scope, t turnPlan, turn Turn) error {
 // add adds a turn in the form of the journal to the conversation.
 func (a *attempt) add(t Turn) {
 	a.conv.add(t)
-	if a.prog.transcripts {
+	if a.def.transcripts {
 		a.conv.record = append(a.conv.record, t)
 	}
 }

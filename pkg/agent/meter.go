@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -36,13 +35,3 @@ func (m *meter) times(queued time.Duration) batch.Times {
 
 // since adds the time from began to now.
 func since(began time.Time, to *time.Duration) { *to += time.Since(began) }
-
-type heldKey struct{}
-
-// Held records that the agent that calls [Slots.Acquire] with ctx waited d for something other than a slot. It must be
-// called on the agent's goroutine.
-func Held(ctx context.Context, d time.Duration) {
-	if held, ok := ctx.Value(heldKey{}).(*time.Duration); ok {
-		*held += d
-	}
-}

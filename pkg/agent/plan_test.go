@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -26,10 +25,9 @@ func planner(t *testing.T, maxItems int, answers ...string) (batch.Result, *coun
 		Schema: json.RawMessage(`{"type":"object","properties":{"items":{"type":"array"}},"required":["items"]}`)}
 	p, err := Compile(compiled, nil, backend.Model{ID: "m", MaxModelLen: 32_000})
 	require.NoError(t, err)
-	result, err := NewRunner(c, c, c, Config{Worker: "w"}).Run(t.Context(), p, Job{
+	result, err := NewRunner(Config{Worker: "w"}).Run(t.Context(), p, Job{
 		ID: batch.Job{Batch: "b_1.plan"}, Attempt: 1, Payload: []byte(`{}`),
-		Append: func(context.Context, int, []byte) error { return nil },
-	})
+	}, c.session())
 	require.NoError(t, err)
 	return result, c
 }
@@ -64,9 +62,8 @@ func TestResultsCarryTheirItem(t *testing.T) {
 	c := &counter{answer: func(prompt string) (*backend.Response, error) { return says("about " + prompt).resp, nil }}
 	p, err := Compile(&spec.Compiled{Name: "t", Task: "{q}/{item}", MaxTurns: 1}, nil, backend.Model{ID: "m"})
 	require.NoError(t, err)
-	job := Job{ID: batch.Job{Batch: "b_1", Index: 4}, Attempt: 1, Payload: []byte(`{"item":{"q":"a<b"}}`),
-		Append: func(context.Context, int, []byte) error { return nil }}
-	r, err := NewRunner(c, c, c, Config{}).Run(t.Context(), p, job)
+	job := Job{ID: batch.Job{Batch: "b_1", Index: 4}, Attempt: 1, Payload: []byte(`{"item":{"q":"a<b"}}`)}
+	r, err := NewRunner(Config{}).Run(t.Context(), p, job, c.session())
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"text":"about a<b/{\"q\":\"a<b\"}"}`, string(r.Output))
 	assert.JSONEq(t, `{"q":"a<b"}`, string(r.Item))
@@ -92,7 +89,7 @@ func TestEndedJobKeepsItsResult(t *testing.T) {
 	} {
 		payload, err := spec.EndedPayload(was)
 		require.NoError(t, err)
-		got, err := NewRunner(c, c, c, Config{}).Run(t.Context(), p, Job{ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: payload})
+		got, err := NewRunner(Config{}).Run(t.Context(), p, Job{ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: payload}, c.session())
 		require.NoError(t, err)
 		was.Batch = "b_1"
 		want, err := json.Marshal(was)

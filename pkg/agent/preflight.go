@@ -19,8 +19,8 @@ func (a *attempt) preflight(s *scope) error {
 	if err != nil || a.reused != nil || a.ended != nil || a.reduction != nil {
 		return err
 	}
-	a.conv = newConversation(a.prog.system, prompt, a.prog.contextWindow(), a.prog.keep)
-	for i, data := range a.job.Journal {
+	a.conv = newConversation(a.def.system, prompt, a.def.contextWindow(), a.def.keep)
+	for i, data := range a.job.Turns {
 		t, err := decodeTurn(data)
 		if err != nil {
 			return fmt.Errorf("read turn %d of the journal: %w", i+1, err)
@@ -51,16 +51,16 @@ func (a *attempt) prompt() (string, error) {
 		a.reduction = payload.Reduce
 		return "", nil
 	}
-	prompt, bad := payload.Prompt(a.prog.render)
+	prompt, bad := payload.Prompt(a.def.render)
 	if bad != "" {
-		a.question = a.prog.asks.Unusable(bad)
+		a.question = a.def.asks.Unusable(bad)
 		return "", batch.NewError(batch.BadInput, bad)
 	}
-	a.question = a.prog.asks.Fingerprint(prompt)
-	if a.prog.question != nil {
-		a.fingerprint = a.prog.question.Fingerprint(prompt)
+	a.question = a.def.asks.Fingerprint(prompt)
+	if a.def.question != nil {
+		a.fingerprint = a.def.question.Fingerprint(prompt)
 	}
-	if r := payload.Reuse; r != nil && r.Fingerprint == a.fingerprint && r.Simulated == a.prog.simulated && a.prog.passes(r.Output) == nil {
+	if r := payload.Reuse; r != nil && r.Fingerprint == a.fingerprint && r.Simulated == a.def.simulated && a.def.passes(r.Output) == nil {
 		a.reused = r
 	}
 	return prompt, nil
@@ -70,13 +70,13 @@ func (a *attempt) prompt() (string, error) {
 // than one token for two bytes of ordinary text, so a shorter prompt costs no round trip. If a prompt is too long all
 // the same, the server refuses it.
 func (a *attempt) checkSize(s *scope) error {
-	window := a.prog.contextWindow()
+	window := a.def.contextWindow()
 	if a.counter == nil || window <= 0 || a.requestBytes()/2 <= window {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(s.work, a.prog.turnTimeout)
+	ctx, cancel := context.WithTimeout(s.work, a.def.turnTimeout)
 	defer cancel()
-	tokens, err := a.counter.CountTokens(ctx, a.prog.request(a.job, a.prog.next(0, false), a.conv.messages))
+	tokens, err := a.counter.CountTokens(ctx, a.def.request(a.job, a.def.next(0, false), a.conv.messages))
 	if over := s.over(); over != nil {
 		return over
 	}
@@ -95,7 +95,7 @@ func (a *attempt) requestBytes() int {
 	for _, m := range a.conv.messages {
 		n += len(m.Content)
 	}
-	for _, t := range a.prog.tools {
+	for _, t := range a.def.tools {
 		n += len(t.Description) + len(t.Parameters)
 	}
 	return n

@@ -42,8 +42,8 @@ func afterInlineReasoning(text string) string {
 	}
 }
 
-// saidBytes returns the size of the text and the reasoning of a message. Tokens are estimated from it.
-func saidBytes(m backend.Message) int { return len(m.Content) + len(m.ReasoningText()) }
+// textBytes returns the size of the text and the reasoning of a message. Tokens are estimated from it.
+func textBytes(m backend.Message) int { return len(m.Content) + len(m.ReasoningText()) }
 
 // dropAnswersReasoning removes the reasoning of the answers among messages and returns how many bytes that saved. No
 // server needs it.

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,10 +38,10 @@ type piece struct {
 // reduce answers the task for n results: in one call if they fit into the context, and otherwise as a tree, level by
 // level. Each answer for a part is one turn of the journal, in the order of the results.
 func (a *attempt) reduce(s *scope, n int64) (json.RawMessage, error) {
-	if a.job.Results == nil {
+	if a.session.Results == nil {
 		return nil, errors.New("a job that reduces was given no results")
 	}
-	r := &reducer{attempt: a, scope: s, n: n, room: a.prog.room(minGroup)}
+	r := &reducer{attempt: a, scope: s, n: n, room: a.def.room(minGroup)}
 	if err := r.replay(); err != nil {
 		return nil, err
 	}
@@ -63,11 +62,11 @@ func (a *attempt) reduce(s *scope, n int64) (json.RawMessage, error) {
 }
 
 // room returns how many bytes of results fit into one prompt, at least least.
-func (p *Program) room(least int) int {
-	window := cmp.Or(p.contextWindow(), defaultWindow)
-	answer := min(cmp.Or(p.sampling.MaxTokens, defaultAnswer), window/2)
+func (d *Definition) room(least int) int {
+	window := cmp.Or(d.contextWindow(), defaultWindow)
+	answer := min(cmp.Or(d.sampling.MaxTokens, defaultAnswer), window/2)
 	tokens := window*fullPercent/100 - answer
-	return max(tokens*bytesPerTokenIn-len(p.system)-p.taskBytes-shortResult, least)
+	return max(tokens*bytesPerTokenIn-len(d.system)-d.taskBytes-shortResult, least)
 }
 
 // reducer is one reduction. It belongs to the agent's goroutine, except for [reducer.answer].
@@ -82,7 +81,7 @@ type reducer struct {
 }
 
 func (r *reducer) replay() error {
-	for i, data := range r.job.Journal {
+	for i, data := range r.job.Turns {
 		t, err := decodeTurn(data)
 		if err == nil && t.Part == nil {
 			err = errors.New("it is not one of a reduction")
@@ -108,7 +107,7 @@ func (r *reducer) add(turns int, u batch.Usage, model string) {
 func (r *reducer) results() iter.Seq2[piece, error] {
 	return func(yield func(piece, error) bool) {
 		count := int64(0)
-		for result, err := range r.job.Results(r.scope.work) {
+		for result, err := range r.session.Results.Results(r.scope.work) {
 			var text []byte
 			if err == nil {
 				count++
@@ -177,7 +176,7 @@ func (r *reducer) shrink(err error) bool {
 	if !ok || failed.Type != batch.Oversized || r.room <= leastGroup {
 		return false
 	}
-	r.room = max(leastGroup, min(r.room/2, r.prog.room(leastGroup)))
+	r.room = max(leastGroup, min(r.room/2, r.def.room(leastGroup)))
 	r.log.InfoContext(r.scope.work, "the server refuses a group of results as too long; it is split", "bytes", r.room, "error", err)
 	return true
 }
@@ -293,7 +292,7 @@ func (r *reducer) answerAll(level int, groups [][]piece) ([]piece, error) {
 		if err != nil {
 			return out, fmt.Errorf("encode the answer for results %d to %d: %w", t.Part.From, t.Part.To, err)
 		}
-		if err := r.job.Append(r.scope.caller, r.wrote+1, data); err != nil {
+		if err := r.session.Journal.Append(r.scope.caller, r.wrote+1, data); err != nil {
 			return out, fmt.Errorf("journal turn %d: %w", r.wrote+1, err)
 		}
 		r.wrote++
@@ -329,11 +328,12 @@ func (r *reducer) answer(level int, group []piece, last bool, part int) (Turn, e
 	}
 	// A separate conversation. The scheduler does not count it as a turn of the job, because its prompt continues no other
 	// one.
-	sub := &attempt{Runner: r.Runner, prog: r.prog, log: r.log, state: batch.Running, conv: newConversation(r.prog.system, prompt, r.prog.contextWindow(), r.prog.keep)}
+	sub := &attempt{Runner: r.Runner, def: r.def, log: r.log, state: batch.Running, conv: newConversation(r.def.system, prompt, r.def.contextWindow(), r.def.keep)}
 	sub.job = Job{
-		ID: batch.Job{Batch: r.job.ID.Batch, Index: r.job.ID.Index + int64(part)}, Attempt: r.job.Attempt, Stop: r.job.Stop, OnTurn: r.job.OnTurn, Budget: r.job.Budget,
-		Append: func(context.Context, int, []byte) error { return nil }, // a repair is not journalled
+		ID: batch.Job{Batch: r.job.ID.Batch, Index: r.job.ID.Index + int64(part)}, Attempt: r.job.Attempt, Stop: r.job.Stop,
 	}
+	sub.session, sub.part = r.session, true
+	sub.session.Effects = nil
 	output, err := sub.converse(r.scope)
 	turn.Assistant = backend.Message{Role: backend.RoleAssistant, Content: string(output)}
 	turn.Usage, turn.Model, turn.Part.Turns, turn.LeftOut = sub.usage, sub.served, sub.turns, sub.leftOut
@@ -352,7 +352,7 @@ func (r *reducer) prompt(level int, group []piece, last bool, p *Part) (string, 
 		}
 		lines = append(lines, g.text...)
 	}
-	prompt, err := r.prog.render(map[string]any{spec.ResultsField: string(lines), spec.CountField: json.Number(fmt.Sprint(r.n))})
+	prompt, err := r.def.render(map[string]any{spec.ResultsField: string(lines), spec.CountField: json.Number(fmt.Sprint(r.n))})
 	if err != nil {
 		return "", batch.NewError(batch.BadInput, err.Error())
 	}

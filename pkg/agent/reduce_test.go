@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -53,7 +54,18 @@ func (c *counter) Generate(_ context.Context, r *backend.Request, _ backend.Obse
 	return says(fmt.Sprintf(`{"sum":%d,"failed":%d}`, sum, failed)).resp, nil
 }
 
-func (c *counter) Acquire(context.Context, int) (func(), error) { return func() {}, nil }
+func (c *counter) session() Session {
+	return Session{Model: c, Slots: c, Tools: c, Journal: appends(func(context.Context, int, []byte) error { return nil })}
+}
+
+// results are those of another batch.
+type results func(ctx context.Context) iter.Seq2[batch.Result, error]
+
+func (f results) Results(ctx context.Context) iter.Seq2[batch.Result, error] { return f(ctx) }
+
+func (c *counter) Acquire(context.Context, Wait) (func(), time.Duration, error) {
+	return func() {}, 0, nil
+}
 
 func (c *counter) Call(context.Context, toolpool.Call) (toolpool.Result, error) {
 	return toolpool.Result{}, errors.New("there are no tools")
@@ -77,32 +89,33 @@ func (r *reduction) run(t *testing.T, c *counter) (batch.Result, error) {
 		Schema: json.RawMessage(`{"type":"object","properties":{"sum":{"type":"integer"},"failed":{"type":"integer"}},"required":["sum","failed"]}`)}
 	p, err := Compile(compiled, nil, backend.Model{ID: "m", MaxModelLen: r.window})
 	require.NoError(t, err)
-	return NewRunner(c, c, c, Config{Worker: "w"}).Run(t.Context(), p, Job{
-		ID: batch.Job{Batch: "b_1.reduce"}, Attempt: 1, Payload: fmt.Appendf(nil, `{"reduce":{"n":%d}}`, r.n), Journal: r.journal,
-		Append: func(_ context.Context, turn int, data []byte) error {
-			if turn != len(r.journal)+1 {
-				return fmt.Errorf("turn %d after %d (I3)", turn, len(r.journal))
-			}
-			if r.stopAt > 0 && turn > r.stopAt {
-				return errNoMore
-			}
-			r.journal = append(r.journal, data)
-			return nil
-		},
-		Results: func(context.Context) iter.Seq2[batch.Result, error] {
-			return func(yield func(batch.Result, error) bool) {
-				for i := range int64(r.n - r.missing) {
-					res := batch.Result{Index: i, JobID: batch.JobID(i), Status: batch.OK, Output: fmt.Appendf(nil, `{"sum":1,"pad":"%s\u003c"}`, strings.Repeat("x", r.pad))}
-					if i%10 == 9 {
-						res.Status, res.Output, res.Error = batch.StatusFailed, nil, &batch.Error{Type: batch.Timeout, Message: "late", Raw: "secret text"}
-					}
-					if !yield(res, nil) {
-						return
-					}
+	uses := c.session()
+	uses.Journal = appends(func(_ context.Context, turn int, data []byte) error {
+		if turn != len(r.journal)+1 {
+			return fmt.Errorf("turn %d after %d (I3)", turn, len(r.journal))
+		}
+		if r.stopAt > 0 && turn > r.stopAt {
+			return errNoMore
+		}
+		r.journal = append(r.journal, data)
+		return nil
+	})
+	uses.Results = results(func(context.Context) iter.Seq2[batch.Result, error] {
+		return func(yield func(batch.Result, error) bool) {
+			for i := range int64(r.n - r.missing) {
+				res := batch.Result{Index: i, JobID: batch.JobID(i), Status: batch.OK, Output: fmt.Appendf(nil, `{"sum":1,"pad":"%s\u003c"}`, strings.Repeat("x", r.pad))}
+				if i%10 == 9 {
+					res.Status, res.Output, res.Error = batch.StatusFailed, nil, &batch.Error{Type: batch.Timeout, Message: "late", Raw: "secret text"}
+				}
+				if !yield(res, nil) {
+					return
 				}
 			}
-		},
+		}
 	})
+	return NewRunner(Config{Worker: "w"}).Run(t.Context(), p, Job{
+		ID: batch.Job{Batch: "b_1.reduce"}, Attempt: 1, Payload: fmt.Appendf(nil, `{"reduce":{"n":%d}}`, r.n), Turns: r.journal,
+	}, uses)
 }
 
 func sumOf(t *testing.T, r batch.Result) (sum, failed int) {

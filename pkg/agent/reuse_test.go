@@ -39,9 +39,9 @@ func TestReuseRequiresSameFingerprint(t *testing.T) {
 			s := &stage{script: []reply{says("new")}}
 			p, err := Compile(compiled, []toolpool.Tool{{Name: "look", Parameters: json.RawMessage(`{"type":"object"}`), Share: c.share}}, backend.Model{ID: c.model})
 			require.NoError(t, err)
-			r, err := NewRunner(s, s, s, Config{Worker: "w"}).Run(context.Background(), p, Job{
+			r, err := NewRunner(Config{Worker: "w"}).Run(context.Background(), p, Job{
 				ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: payload,
-			})
+			}, Session{Model: s, Slots: s, Tools: s})
 			require.NoError(t, err)
 			require.Equal(t, batch.OK, r.Status)
 			assert.Equal(t, c.share == toolpool.Effect, r.Fingerprint == "")

@@ -27,50 +27,46 @@ type Config struct {
 	Jitter func() float64
 	// Endpoint distinguishes outages from bad requests. With nil, every failure counts against its job.
 	Endpoint Endpoint
+	// Counter counts the tokens of long prompts before they are sent. With nil, the server refuses prompts that are too long.
+	Counter backend.TokenCounter
 }
 
 // Runner runs jobs. Safe for concurrent use; it has no state between jobs.
 type Runner struct {
-	model   Model
-	counter backend.TokenCounter // nil if the model cannot count
-	slots   Slots
-	tools   Tools
-	worker  string
-	log     *slog.Logger
-	random  func() float64
-
+	worker   string
+	log      *slog.Logger
+	random   func() float64
 	endpoint Endpoint
+	counter  backend.TokenCounter // nil if the server cannot count
 }
 
-// NewRunner makes a runner. If model is a [backend.TokenCounter], prompts that may not fit are counted before they are
-// sent.
-func NewRunner(model Model, slots Slots, tools Tools, cfg Config) *Runner {
+// NewRunner makes a runner.
+func NewRunner(cfg Config) *Runner {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Jitter == nil {
 		cfg.Jitter = rand.Float64
 	}
-	counter, _ := model.(backend.TokenCounter)
-	return &Runner{model: model, counter: counter, slots: slots, tools: tools, worker: cfg.Worker, log: cfg.Logger, random: cfg.Jitter, endpoint: cfg.Endpoint}
+	return &Runner{worker: cfg.Worker, log: cfg.Logger, random: cfg.Jitter, endpoint: cfg.Endpoint, counter: cfg.Counter}
 }
 
 // Run runs one attempt of a job, from its journal's end to its result. Exactly one of result and error is meaningful.
 //
 // A failed job has a result with an error in it. A Go error means that there is no result. It is [ErrStopped] after
-// Job.Stop, at a turn boundary; or it wraps context.Cause(ctx); or it is the error of Job.Append; or it reports a bug,
+// Job.Stop, at a turn boundary; or it wraps context.Cause(ctx); or it is the error of [Journal.Append]; or it reports a bug,
 // such as an unreadable journal.
-func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, error) {
+func (r *Runner) Run(ctx context.Context, d *Definition, job Job, uses Session) (batch.Result, error) {
 	began := time.Now()
 	log := job.Logger
 	if log == nil {
 		log = r.log.With("job", job.ID.String(), "attempt", job.Attempt)
 	}
-	a := &attempt{Runner: r, prog: p, job: job, state: batch.Preflight, log: log}
-	s, end := newScope(ctx, job.Stop, p.jobTimeout)
+	a := &attempt{Runner: r, def: d, job: job, session: uses, state: batch.Preflight, log: log}
+	s, end := newScope(ctx, job.Stop, d.jobTimeout)
 	defer end()
 
-	output, err := a.run(s)
+	output, err := a.output(s)
 	failed, isData := errors.AsType[*batch.Error](err)
 	switch {
 	case err == nil:
@@ -97,14 +93,14 @@ func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, er
 	case a.reused != nil && !isData:
 		res.Fingerprint, res.MaxTokens, res.ReusedFrom, res.Model = a.fingerprint, a.reused.MaxTokens, a.reused.From, a.reused.Model
 	case !isData:
-		res.Fingerprint, res.MaxTokens = a.fingerprint, p.sampling.MaxTokens
+		res.Fingerprint, res.MaxTokens = a.fingerprint, d.sampling.MaxTokens
 	default:
-		res.MaxTokens = p.sampling.MaxTokens
+		res.MaxTokens = d.sampling.MaxTokens
 	}
 	if a.question != "" {
-		res.Question, res.Simulated = a.question, p.simulated
-		if p.model != res.Model {
-			res.RequestModel = p.model
+		res.Question, res.Simulated = a.question, d.simulated
+		if d.model != res.Model {
+			res.RequestModel = d.model
 		}
 	}
 	if res.Transcript, err = a.transcript(); err != nil {
@@ -116,16 +112,18 @@ func (r *Runner) Run(ctx context.Context, p *Program, job Job) (batch.Result, er
 	return res, nil
 }
 
-// attempt is one Run. It belongs to Run's goroutine.
+// attempt is one call of Run. It belongs to Run's goroutine.
 type attempt struct {
 	*Runner
-	prog  *Program
-	job   Job
-	log   *slog.Logger
-	state batch.State
-	conv  *conversation
+	def     *Definition
+	job     Job
+	session Session
+	part    bool // the attempt answers a part of a reduction: its turns and states are not the job's
+	log     *slog.Logger
+	state   batch.State
+	conv    *conversation
 
-	reopened    bool            // set once the ledger was checked for an open first turn
+	reopened    bool            // set once the effect log was checked for an open first turn
 	item        json.RawMessage // item of a plan; nil if the job has none
 	ended       *batch.Result   // the job's result of an earlier run; nil if the job runs
 	reduction   *spec.Reduction
@@ -144,8 +142,8 @@ type attempt struct {
 	spent meter // of this attempt alone
 }
 
-// run returns the job's output. A *batch.Error is the job's failure. Any other error ends the attempt without a result.
-func (a *attempt) run(s *scope) (json.RawMessage, error) {
+// output returns the job's output. A *batch.Error is the job's failure. Any other error ends the attempt without a result.
+func (a *attempt) output(s *scope) (json.RawMessage, error) {
 	if err := a.preflight(s); err != nil {
 		return nil, err
 	}
@@ -172,26 +170,26 @@ func (a *attempt) converse(s *scope) (json.RawMessage, error) {
 		if err := a.withinBudget(); err != nil {
 			return nil, err
 		}
-		output, answered, err := a.observedTurn(s, a.prog.next(a.conv.turns, a.conv.repairing))
+		output, answered, err := a.observedTurn(s, a.def.next(a.conv.turns, a.conv.repairing))
 		if err != nil || answered {
 			return output, err
 		}
 	}
 }
 
-// observedTurn calls turn and reports it to Job.OnTurn.
-func (a *attempt) observedTurn(s *scope, t turnPlan) (output json.RawMessage, answered bool, err error) {
-	if a.job.OnTurn == nil {
+// observedTurn calls turn and reports it to the observer.
+func (a *attempt) observedTurn(s *scope, t nextTurn) (output json.RawMessage, answered bool, err error) {
+	if a.session.Observer == nil {
 		return a.turn(s, t)
 	}
-	with, ended := a.job.OnTurn(s.work, t.number)
+	with, ended := a.session.Observer.TurnBegan(s.work, t.number)
 	defer func() { ended(err) }()
 	return a.turn(s.with(with), t)
 }
 
 // turn makes a model call, and runs the tool calls that the model requests. answered reports that output is the job's
 // output, which may be empty.
-func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered bool, err error) {
+func (a *attempt) turn(s *scope, t nextTurn) (output json.RawMessage, answered bool, err error) {
 	resp, err := a.reopen(s, t)
 	if err != nil {
 		return nil, false, err
@@ -210,28 +208,28 @@ func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered b
 	case resp.Finish == backend.FinishRefused:
 		calls.discard()
 		return nil, false, refused(resp)
-	case resp.Finish == backend.FinishLength && a.prog.output != nil && t.mayCall && len(resp.Message.ToolCalls) == 0:
+	case resp.Finish == backend.FinishLength && a.def.output != nil && t.mayCall && len(resp.Message.ToolCalls) == 0:
 		// This call sent no schema. The repair turn does, and its answer can be shorter.
 		calls.discard()
 		return nil, false, a.repairTurn(s, t, resp, errors.New("it was cut because it is too long"), usage)
 	case resp.Finish == backend.FinishLength:
 		calls.discard()
-		return nil, false, truncated(resp, a.prog)
+		return nil, false, truncated(resp, a.def)
 	case len(resp.Message.ToolCalls) > 0 && t.mayCall:
 		return nil, false, a.toolTurn(s, t, resp, calls, usage)
-	case len(resp.Message.ToolCalls) > 0 && len(a.prog.tools) > 0 && !t.repair:
+	case len(resp.Message.ToolCalls) > 0 && len(a.def.tools) > 0 && !t.repair:
 		calls.discard()
 		return nil, false, batch.NewError(batch.TurnsExhausted,
-			fmt.Sprintf("the model still asks for tools after max_turns = %d; raise max_turns", a.prog.maxTurns))
+			fmt.Sprintf("the model still asks for tools after max_turns = %d; raise max_turns", a.def.maxTurns))
 	}
 	calls.discard()
-	output, problem := a.prog.answer(s.work, resp.Message.Content)
+	output, problem := a.def.answer(s.work, resp.Message.Content)
 	if over := s.over(); problem != nil && over != nil {
 		return nil, false, over // the check may have ended early
 	}
 	switch {
 	case problem == nil:
-		if a.prog.transcripts {
+		if a.def.transcripts {
 			a.conv.record = append(a.conv.record, Turn{
 				Assistant: backend.Message{Role: backend.RoleAssistant, Content: resp.Message.Content, Reasoning: resp.Message.Reasoning},
 				Usage:     usage, Model: resp.Model,
@@ -248,16 +246,16 @@ func (a *attempt) turn(s *scope, t turnPlan) (output json.RawMessage, answered b
 // withinBudget returns the job's error if its budget is used up. It runs before each model call, so that the last call
 // may exceed the budget.
 func (a *attempt) withinBudget() error {
-	b, used := a.prog.budget, a.usage.PromptTokens+a.usage.CompletionTokens
+	b, used := a.def.budget, a.usage.PromptTokens+a.usage.CompletionTokens
 	switch {
-	case !b.Spent(a.usage, a.prog.prices):
+	case !b.Spent(a.usage, a.def.prices):
 		return nil
 	case b.Tokens > 0 && used >= b.Tokens:
 		return batch.NewError(batch.BudgetExceeded,
-			fmt.Sprintf("the job has used %d tokens in %d turns and may use %d; raise %s.tokens", used, a.turns, b.Tokens, a.prog.budgetField))
+			fmt.Sprintf("the job has used %d tokens in %d turns and may use %d; raise %s.tokens", used, a.turns, b.Tokens, a.def.budgetField))
 	default:
 		return batch.NewError(batch.BudgetExceeded,
-			fmt.Sprintf("the job has cost $%.4f in %d turns and may cost $%.4f; raise %s.usd", a.prog.prices.Cost(a.usage), a.turns, b.USD, a.prog.budgetField))
+			fmt.Sprintf("the job has cost $%.4f in %d turns and may cost $%.4f; raise %s.usd", a.def.prices.Cost(a.usage), a.turns, b.USD, a.def.budgetField))
 	}
 }
 
@@ -269,8 +267,8 @@ func (a *attempt) move(e batch.Event) error {
 	}
 	from := a.state
 	a.state = to
-	if a.job.OnState != nil {
-		a.job.OnState(from, to)
+	if a.session.Observer != nil && !a.part {
+		a.session.Observer.StateChanged(from, to)
 	}
 	return nil
 }
@@ -317,12 +315,12 @@ type scope struct {
 	pause  context.Context // also ended by Stop; for waits at a turn boundary
 	stop   <-chan struct{}
 	limit  time.Duration // of the job; 0 means none
-	clock  *jobClock     // ends work
+	clock  *Clock        // ends work
 }
 
 func newScope(ctx context.Context, stop <-chan struct{}, limit time.Duration) (s *scope, end func()) {
 	work, cancelWork := context.WithCancel(ctx)
-	clock := newJobClock(limit, cancelWork)
+	clock := newClock(limit, cancelWork)
 	pause, cancelPause := context.WithCancelCause(work)
 	var watcher sync.WaitGroup
 	if stop != nil {

@@ -45,6 +45,11 @@ func asks(arguments string) reply {
 
 func fails(c backend.Class) reply { return reply{err: &backend.Error{Class: c, Message: "scripted"}} }
 
+// appends is a journal.
+type appends func(ctx context.Context, turn int, data []byte) error
+
+func (f appends) Append(ctx context.Context, turn int, data []byte) error { return f(ctx, turn, data) }
+
 // stage is one agent with a scripted model and scripted tools.
 type stage struct {
 	script   []reply
@@ -59,9 +64,9 @@ type stage struct {
 	tool     func(ctx context.Context, c toolpool.Call) (toolpool.Result, error)
 }
 
-func (s *stage) Acquire(context.Context, int) (func(), error) {
+func (s *stage) Acquire(context.Context, Wait) (func(), time.Duration, error) {
 	s.held.Add(1)
-	return func() { s.held.Add(-1) }, nil
+	return func() { s.held.Add(-1) }, 0, nil
 }
 
 func (s *stage) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
@@ -106,16 +111,15 @@ func (s *stage) run(t require.TestingT, change func(*spec.Compiled)) (batch.Resu
 	}
 	p, err := Compile(compiled, tools, backend.Model{ID: "m", MaxModelLen: s.window})
 	require.NoError(t, err)
-	return NewRunner(s, s, s, Config{Worker: "w"}).Run(context.Background(), p, Job{
-		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"}}`), Journal: s.journal, Stop: s.stop, Budget: s.budget,
-		Append: func(_ context.Context, turn int, data []byte) error {
-			if turn != len(s.journal)+1 {
-				return fmt.Errorf("turn %d after %d (I3)", turn, len(s.journal))
-			}
-			s.journal = append(s.journal, data)
-			return nil
-		},
-	})
+	return NewRunner(Config{Worker: "w"}).Run(context.Background(), p, Job{
+		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"}}`), Turns: s.journal, Stop: s.stop,
+	}, Session{Model: s, Slots: s, Tools: s, Budget: s.budget, Journal: appends(func(_ context.Context, turn int, data []byte) error {
+		if turn != len(s.journal)+1 {
+			return fmt.Errorf("turn %d after %d (I3)", turn, len(s.journal))
+		}
+		s.journal = append(s.journal, data)
+		return nil
+	})})
 }
 
 func TestJobBudgetEndsJobBeforeNextCall(t *testing.T) {
@@ -298,12 +302,12 @@ func TestRefusalErrorHoldsModelText(t *testing.T) {
 }
 
 func TestWindowIsLearnedFromRefusals(t *testing.T) {
-	p := &Program{window: 9000}
+	p := &Definition{window: 9000}
 	for _, step := range [][2]int{{0, 9000}, {4000, 4000}, {5000, 4000}, {-1, 4000}, {3000, 3000}} {
 		p.learn(step[0])
 		assert.Equal(t, step[1], p.contextWindow())
 	}
-	unlisted := &Program{}
+	unlisted := &Definition{}
 	unlisted.learn(2000)
 	assert.Equal(t, 2000, unlisted.contextWindow())
 }

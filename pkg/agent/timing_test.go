@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type scene struct {
 	model func(ctx context.Context, call int, r *backend.Request, o backend.Observer) (*backend.Response, error)
 	tool  func(ctx context.Context, c toolpool.Call) (toolpool.Result, error)
-	slots func(ctx context.Context) (func(), error)
+	slots func(ctx context.Context) (release func(), held time.Duration, err error)
 	write func(ctx context.Context) error // nil takes no time
 	stop  chan struct{}
 	share toolpool.Share
@@ -37,11 +37,11 @@ type scene struct {
 	journal [][]byte
 }
 
-func (s *scene) Acquire(ctx context.Context, _ int) (func(), error) {
+func (s *scene) Acquire(ctx context.Context, _ Wait) (release func(), held time.Duration, err error) {
 	if s.slots != nil {
 		return s.slots(ctx)
 	}
-	return func() {}, nil
+	return func() {}, 0, nil
 }
 
 func (s *scene) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
@@ -68,16 +68,15 @@ func (s *scene) run(t *testing.T, change func(*spec.Compiled)) (batch.Result, er
 	}
 	p, err := Compile(compiled, []toolpool.Tool{{Name: "look", Parameters: json.RawMessage(`{"type":"object"}`), Share: s.share}}, backend.Model{ID: "m"})
 	require.NoError(t, err)
-	return NewRunner(s, s, s, Config{Worker: "w"}).Run(t.Context(), p, Job{
+	return NewRunner(Config{Worker: "w"}).Run(t.Context(), p, Job{
 		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"}}`), Stop: s.stop,
-		Append: func(ctx context.Context, _ int, data []byte) error {
-			s.journal = append(s.journal, data)
-			if s.write != nil {
-				return s.write(ctx)
-			}
-			return nil
-		},
-	})
+	}, Session{Model: s, Slots: s, Tools: s, Journal: appends(func(ctx context.Context, _ int, data []byte) error {
+		s.journal = append(s.journal, data)
+		if s.write != nil {
+			return s.write(ctx)
+		}
+		return nil
+	})})
 }
 
 // after waits d, like a server or a tool, and ends early with its caller.
@@ -123,7 +122,7 @@ func TestJobTimeoutAppliesInEveryState(t *testing.T) {
 			return toolpool.Result{}, after(ctx, time.Hour)
 		}},
 		"between retries":    {model: broken},
-		"waiting for a slot": {model: slow, slots: func(ctx context.Context) (func(), error) { return nil, after(ctx, time.Hour) }},
+		"waiting for a slot": {model: slow, slots: func(ctx context.Context) (func(), time.Duration, error) { return nil, 0, after(ctx, time.Hour) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -237,7 +236,7 @@ func TestStopEndsAtTurnBoundary(t *testing.T) {
 		assert.Equal(t, 2, s.calls)
 	})
 	for name, s := range map[string]*scene{
-		"while it waits for a slot": {slots: func(ctx context.Context) (func(), error) { return nil, after(ctx, time.Hour) }},
+		"while it waits for a slot": {slots: func(ctx context.Context) (func(), time.Duration, error) { return nil, 0, after(ctx, time.Hour) }},
 		"while it waits to retry": {model: func(context.Context, int, *backend.Request, backend.Observer) (*backend.Response, error) {
 			return nil, &backend.Error{Class: backend.RateLimited, RetryAfter: time.Hour}
 		}},
@@ -307,7 +306,7 @@ func TestLostLeaseEndsAttemptWithItsCause(t *testing.T) {
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(errLost) })
-		_, err = NewRunner(s, s, s, Config{}).Run(ctx, p, Job{Payload: []byte(`{"in":{}}`)})
+		_, err = NewRunner(Config{}).Run(ctx, p, Job{Payload: []byte(`{"in":{}}`)}, Session{Model: s, Slots: s, Tools: s})
 		require.ErrorIs(t, err, errLost)
 	})
 }
@@ -398,9 +397,8 @@ func TestTimesAddUpToAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const ms = time.Millisecond
 		s := &scene{
-			slots: func(ctx context.Context) (func(), error) {
-				Held(ctx, 10*ms)
-				return func() {}, after(ctx, 30*ms)
+			slots: func(ctx context.Context) (func(), time.Duration, error) {
+				return func() {}, 10 * ms, after(ctx, 30*ms)
 			},
 			write: func(ctx context.Context) error { return after(ctx, 7*ms) },
 			tool: func(ctx context.Context, c toolpool.Call) (toolpool.Result, error) {

@@ -18,12 +18,12 @@ const (
 )
 
 // toolTurn waits for the turn's tool calls and journals the turn.
-func (a *attempt) toolTurn(s *scope, t turnPlan, resp *backend.Response, run *toolRun, usage batch.Usage) error {
+func (a *attempt) toolTurn(s *scope, t nextTurn, resp *backend.Response, run *toolRun, usage batch.Usage) error {
 	defer run.discard()
 	if err := a.move(batch.AskTools); err != nil {
 		return err
 	}
-	calls := mendCalls(t.number, resp.Message.ToolCalls)
+	calls := repairCalls(t.number, resp.Message.ToolCalls)
 	if err := a.open(s, t, resp, calls); err != nil {
 		return err
 	}
@@ -67,10 +67,10 @@ type toolRun struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	tools   Tools
-	prog    *Program
-	turn    turnPlan
-	ledger  toolpool.Ledger // nil without one
-	failed  error           // the first error of a call's ledger; set by finish
+	def     *Definition
+	turn    nextTurn
+	effects toolpool.Ledger // the effect log; nil without one
+	failed  error           // the first error of the effect log; set by finish
 	lastRan bool            // the call that ended last was executed for this job; set by finish
 	permits chan struct{}
 	running sync.WaitGroup
@@ -86,11 +86,11 @@ type startedCall struct {
 	ended  time.Time       // set before done is closed
 }
 
-func (a *attempt) newToolRun(s *scope, t turnPlan) *toolRun {
+func (a *attempt) newToolRun(s *scope, t nextTurn) *toolRun {
 	ctx, cancel := context.WithCancel(s.work)
-	r := &toolRun{ctx: ctx, cancel: cancel, tools: a.tools, prog: a.prog, turn: t, permits: make(chan struct{}, maxParallel), started: map[int]*startedCall{}}
-	if a.job.Effects != nil {
-		r.ledger = a.job.Effects
+	r := &toolRun{ctx: ctx, cancel: cancel, tools: a.session.Tools, def: a.def, turn: t, permits: make(chan struct{}, maxParallel), started: map[int]*startedCall{}}
+	if a.session.Effects != nil {
+		r.effects = a.session.Effects
 	}
 	return r
 }
@@ -98,22 +98,22 @@ func (a *attempt) newToolRun(s *scope, t turnPlan) *toolRun {
 // early starts a call that the model has just written, although the turn may still fail. It skips calls with a problem,
 // and calls of tools with side effects; these wait until the turn is complete.
 func (r *toolRun) early(index int, c backend.ToolCall) {
-	call, offered := r.prog.calls[c.Name]
+	call, offered := r.def.calls[c.Name]
 	if !offered || call.Share == toolpool.Effect || index < 0 || index >= maxCalls || r.started[index] != nil {
 		return
 	}
-	if args, problem := mendArguments(c.Arguments); problem == "" {
+	if args, problem := repairArguments(c.Arguments); problem == "" {
 		c.Arguments = args
 		r.start(index, c)
 	}
 }
 
 // finish starts the remaining calls and returns all results, in order. If the context ends, the results are meaningless.
-func (r *toolRun) finish(calls []mendedCall) []toolpool.Result {
+func (r *toolRun) finish(calls []repairedCall) []toolpool.Result {
 	results := make([]toolpool.Result, len(calls))
 	for i, c := range calls {
 		problem := c.problem
-		switch _, offered := r.prog.calls[c.history.Name]; {
+		switch _, offered := r.def.calls[c.history.Name]; {
 		case !offered:
 			problem = r.notOffered(c.history.Name)
 		case i >= maxCalls:
@@ -170,9 +170,9 @@ func (r *toolRun) start(index int, c backend.ToolCall) {
 			s.result = failedResult(context.Cause(ctx).Error())
 			return
 		}
-		call := r.prog.calls[c.Name]
+		call := r.def.calls[c.Name]
 		call.Arguments, call.TurnsRemaining = c.Arguments, r.turn.remaining
-		call.Ledger, call.Turn, call.Index = r.ledger, r.turn.number, index
+		call.Ledger, call.Turn, call.Index = r.effects, r.turn.number, index
 		result, err := r.tools.Call(ctx, call)
 		switch {
 		case err != nil:
@@ -190,8 +190,8 @@ func failedResult(text string) toolpool.Result {
 }
 
 func (r *toolRun) notOffered(name string) string {
-	names := make([]string, len(r.prog.tools))
-	for i, t := range r.prog.tools {
+	names := make([]string, len(r.def.tools))
+	for i, t := range r.def.tools {
 		names[i] = t.Name
 	}
 	return fmt.Sprintf("there is no tool %.80q. Available tools: %s.", name, strings.Join(names, ", "))

@@ -4,19 +4,19 @@ import "github.com/batchagent/batchagent/pkg/backend"
 
 // contextWindow returns the size of the model's context in tokens: the listed one, or a smaller one from a refusal. It
 // returns 0 if neither is known.
-func (p *Program) contextWindow() int {
-	learned := int(p.learned.Load())
-	if learned > 0 && (p.window <= 0 || learned < p.window) {
+func (d *Definition) contextWindow() int {
+	learned := int(d.learned.Load())
+	if learned > 0 && (d.window <= 0 || learned < d.window) {
 		return learned
 	}
-	return p.window
+	return d.window
 }
 
 // learn records the context size that a server gave when it refused a request as too long. 0 is ignored.
-func (p *Program) learn(window int) {
+func (d *Definition) learn(window int) {
 	for {
-		old := p.learned.Load()
-		if window <= 0 || old > 0 && int64(window) >= old || p.learned.CompareAndSwap(old, int64(window)) {
+		old := d.learned.Load()
+		if window <= 0 || old > 0 && int64(window) >= old || d.learned.CompareAndSwap(old, int64(window)) {
 			return
 		}
 	}
@@ -24,7 +24,7 @@ func (p *Program) learn(window int) {
 
 // relieve handles the refusal of a conversation as too long. It reports whether there was anything to shorten.
 func (a *attempt) relieve(e *backend.Error) bool {
-	a.prog.learn(e.Window)
-	a.conv.window = a.prog.contextWindow()
+	a.def.learn(e.Window)
+	a.conv.window = a.def.contextWindow()
 	return a.conv.relieve()
 }

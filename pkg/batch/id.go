@@ -12,39 +12,6 @@ type ID string
 
 var idForm = regexp.MustCompile(`^b_[0-9a-hjkmnp-tv-z]{26}(\.reduce|\.plan)?$`)
 
-// The suffixes of the IDs of batches that are a stage of another batch.
-const (
-	reduceSuffix = ".reduce"
-	planSuffix   = ".plan"
-)
-
-// Reducer returns the ID of the one-job batch that reduces this batch, whether or not it exists.
-func (id ID) Reducer() ID { return id + reduceSuffix }
-
-// Reduces returns the batch that this one reduces. ok is false if this batch is not a reducer.
-func (id ID) Reduces() (of ID, ok bool) {
-	s, ok := strings.CutSuffix(string(id), reduceSuffix)
-	return ID(s), ok
-}
-
-// Planner returns the ID of the one-job batch that plans the jobs of this batch, whether or not it exists.
-func (id ID) Planner() ID { return id + planSuffix }
-
-// Plans returns the batch that this one plans. ok is false if this batch is not a planner.
-func (id ID) Plans() (of ID, ok bool) {
-	s, ok := strings.CutSuffix(string(id), planSuffix)
-	return ID(s), ok
-}
-
-// Whole returns the batch that this one is a stage of. It returns any other batch's own ID.
-func (id ID) Whole() ID {
-	if of, ok := id.Plans(); ok {
-		return of
-	}
-	of, _ := id.Reduces()
-	return of
-}
-
 // ParseID checks the form of a batch ID that a person typed.
 func ParseID(s string) (ID, error) {
 	if !idForm.MatchString(s) {

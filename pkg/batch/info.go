@@ -32,8 +32,8 @@ type Header struct {
 	TTL         time.Duration `json:"ttl"`                 // how long Redis keeps the batch after it is done
 	Budget      Budget        `json:"budget,omitzero"`     // of the whole batch
 	Prices      Prices        `json:"prices,omitzero"`     // for the costs; zero if unknown
-	Reduce      bool          `json:"reduce,omitempty"`    // its results are reduced by the batch [ID.Reducer]
-	Plan        bool          `json:"plan,omitempty"`      // its jobs come from the batch [ID.Planner]
+	Reduce      bool          `json:"reduce,omitempty"`    // it has [StageReduce]
+	Plan        bool          `json:"plan,omitempty"`      // it has [StagePlan]
 	Sorted      bool          `json:"sorted,omitempty"`    // its jobs were fed in another order than that of their indexes
 }
 

@@ -1,6 +1,10 @@
 package batch
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
 
 // Lease is the right to run a job now. A claim returns it, and every later write must carry it.
 //
@@ -16,6 +20,16 @@ type Lease struct {
 
 // Fence returns the value that Redis holds for a live lease. Every script compares it byte for byte before it writes (I1).
 func (l Lease) Fence() string { return fmt.Sprintf("%d|%d|%s", l.Token, l.Attempt, l.Holder) }
+
+// ParseFence returns attempt and holder of a fence. ok is false if the text is no fence, or no worker holds the job.
+func ParseFence(text string) (attempt int, holder string, ok bool) {
+	parts := strings.SplitN(text, "|", 3)
+	if len(parts) != 3 || parts[2] == "-" {
+		return 0, "", false
+	}
+	attempt, err := strconv.Atoi(parts[1])
+	return attempt, parts[2], err == nil
+}
 
 // String returns the name of the lease in logs and errors.
 func (l Lease) String() string { return fmt.Sprintf("%s token %d", l.Job, l.Token) }

@@ -4,9 +4,10 @@
 // untrusted output wraps its source. [Secrets.Reader] and [Secrets.Writer] work on a stream and find secrets across the borders
 // of chunks. [Secrets.Lines] does so for events. [Secrets.Text] works on a whole text.
 //
-// A secret is also found URL-encoded, within JSON and HTML, in hexadecimal, and in base64 at any offset. A secret that may be
-// an ordinary word is struck out only as a separate word in its plain form.
+// A secret is also found with any of its characters escaped, as in URLs, JSON, programs and HTML, and escaped again up to three
+// times. It is found in hexadecimal, and in base64 at any offset, in both alphabets and across lines. A secret that may be an
+// ordinary word is struck out only as a separate word in its plain form.
 //
 // [Secrets] never change and are safe for concurrent use. A Reader or Writer belongs to one goroutine. The package keeps no
-// state. Of a stream it buffers at most the length of one pattern.
+// state. Of a stream it buffers only text that may be the start of a secret, so at most the longest form of one.
 package redact

@@ -5,41 +5,18 @@ import (
 	"io"
 )
 
-// maxLine is how much of a line a reader of lines buffers.
-const maxLine = 1 << 20
-
-// Lines returns a reader that strikes secrets out of r and buffers no complete line. It is for streams of events, where the
-// last event must arrive although the stream stays open. It does not find a secret that spans lines, or one at a multiple of 1
-// MiB within a line.
+// Lines returns a reader that strikes secrets out of r and holds nothing back at the end of a line. It is for streams of
+// events, where the last event must arrive although the stream stays open. It may miss a secret that spans lines.
 func (s *Secrets) Lines(r io.Reader) io.Reader {
-	return &lines{secrets: s, from: r}
+	return &reader{stream: stream{secrets: s}, from: r, lines: true}
 }
 
-type lines struct {
-	secrets *Secrets
-	from    io.Reader
-	chunk   [4 << 10]byte
-	held    []byte // the start of a line
-	ready   []byte // redacted, not read yet
-	err     error
-}
-
-func (l *lines) Read(p []byte) (int, error) {
-	for len(l.ready) == 0 {
-		if l.err != nil {
-			return 0, l.err
-		}
-		var n int
-		n, l.err = l.from.Read(l.chunk[:])
-		l.held = append(l.held, l.chunk[:n]...)
-		whole := bytes.LastIndexByte(l.held, '\n') + 1
-		if l.err != nil || len(l.held)-whole > maxLine {
-			whole = len(l.held)
-		}
-		l.ready = append(l.ready[:0], l.secrets.Text(string(l.held[:whole]))...)
-		l.held = append(l.held[:0], l.held[whole:]...)
+// nextLines is stream.next, but it decides about all complete lines.
+func (s *stream) nextLines(chunk []byte, final bool) []byte {
+	ended := bytes.LastIndexByte(chunk, '\n') + 1
+	if ended == 0 {
+		return s.next(chunk, final)
 	}
-	n := copy(p, l.ready)
-	l.ready = l.ready[n:]
-	return n, nil
+	lines := s.next(chunk[:ended], true)
+	return append(lines[:len(lines):len(lines)], s.next(chunk[ended:], final)...)
 }

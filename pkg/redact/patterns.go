@@ -1,16 +1,11 @@
 package redact
 
 import (
-	"bytes"
-	"cmp"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
-	"html"
-	"net/url"
-	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 const (
@@ -26,40 +21,44 @@ const (
 
 // Secrets are texts to hide. A nil Secrets holds none.
 type Secrets struct {
-	patterns []pattern // the longest first
-	longest  int       // of the patterns, in bytes
-	raw      []string  // the secrets that cannot be ordinary words, in their plain form
-	words    []string  // the other secrets
+	texts   []string
+	byFirst [256][]*pattern // the patterns that may match at a byte
+	second  [256]byteSet    // the bytes that may follow it
+	escaped byteSet         // the first bytes of patterns, of which an escape may stand in their place
 }
 
+// byteSet is a set of bytes, one bit for each.
+type byteSet [4]uint64
+
+func (s *byteSet) add(b byte)      { s[b/64] |= 1 << (b % 64) }
+func (s *byteSet) has(b byte) bool { return s[b/64]&(1<<(b%64)) != 0 }
+
+// pattern is a form of a secret.
 type pattern struct {
-	text string
-	word bool // matches only without a letter or digit beside it
+	units []unit
+	word  bool // matches only without a letter or digit beside it
 }
 
 // New returns the secrets among texts. Texts of fewer than 3 bytes are ignored.
 func New(texts ...string) *Secrets {
 	s := &Secrets{}
 	for _, t := range texts {
-		if t = strings.TrimSpace(t); len(t) < shortest {
+		if t = strings.TrimSpace(t); len(t) < shortest || slices.Contains(s.texts, t) {
 			continue
 		}
+		s.texts = append(s.texts, t)
 		if IsWord(t) {
-			s.patterns = append(s.patterns, pattern{t, true})
-			s.words = append(s.words, t)
+			s.add(&pattern{plain(t, false), true})
 			continue
 		}
-		s.raw = append(s.raw, t)
-		for _, form := range forms(t) {
-			s.patterns = append(s.patterns, pattern{form, false})
+		s.addForms(t)
+		if strings.ContainsAny(t, "\r\n") {
+			for line := range strings.Lines(t) {
+				if line = strings.TrimSpace(line); len(line) >= shortestLine && !strings.HasPrefix(line, "-----") {
+					s.addForms(line)
+				}
+			}
 		}
-	}
-	slices.SortFunc(s.patterns, func(a, b pattern) int {
-		return cmp.Or(len(b.text)-len(a.text), strings.Compare(a.text, b.text))
-	})
-	s.patterns = slices.CompactFunc(s.patterns, func(a, b pattern) bool { return a.text == b.text })
-	if len(s.patterns) > 0 {
-		s.longest = len(s.patterns[0].text)
 	}
 	return s
 }
@@ -69,7 +68,7 @@ func (s *Secrets) Texts() []string {
 	if s == nil {
 		return nil
 	}
-	return slices.Concat(s.raw, s.words)
+	return slices.Clone(s.texts)
 }
 
 // IsWord reports whether a secret may be a word of ordinary text, such as EMPTY. Such a secret protects nothing.
@@ -82,49 +81,93 @@ func IsWord(secret string) bool {
 	}) < 0
 }
 
-// forms returns the forms of a secret to search for.
-func forms(secret string) []string {
-	out := encoded(secret)
-	if strings.ContainsAny(secret, "\r\n") {
-		for line := range strings.Lines(secret) {
-			if line = strings.TrimSpace(line); len(line) >= shortestLine && !strings.HasPrefix(line, "-----") {
-				out = append(out, encoded(line)...)
-			}
-		}
-	}
-	return out
-}
-
-var percent = regexp.MustCompile(`%[0-9A-F]{2}`)
-
-func encoded(secret string) []string {
-	hexed := hex.EncodeToString([]byte(secret))
-	out := []string{secret, html.EscapeString(secret), inJSON(secret, true), inJSON(secret, false), hexed, strings.ToUpper(hexed)}
-	for _, e := range []string{url.QueryEscape(secret), url.PathEscape(secret)} {
-		out = append(out, e, percent.ReplaceAllStringFunc(e, strings.ToLower))
-	}
+func (s *Secrets) addForms(secret string) {
+	s.add(&pattern{plain(secret, true), false})
+	s.add(&pattern{hexadecimal(secret), false})
 	for offset := range 3 {
-		for _, e := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
-			out = append(out, inBase64(secret, offset, e))
+		s.add(&pattern{inBase64(secret, offset), false})
+	}
+}
+
+func (s *Secrets) add(p *pattern) {
+	for _, c := range p.units[0].chars {
+		if c.escaped {
+			s.escaped.add(c.text[0])
 		}
 	}
-	return out
+	for _, pair := range p.starts() {
+		s.second[pair[0]].add(pair[1])
+		if of := s.byFirst[pair[0]]; len(of) == 0 || of[len(of)-1] != p {
+			s.byFirst[pair[0]] = append(of, p)
+		}
+	}
 }
 
-// inJSON returns the form of a secret within a JSON string.
-func inJSON(secret string, escapeHTML bool) string {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(escapeHTML)
-	_ = enc.Encode(secret) //nolint:errchkjson // a string always encodes
-	return strings.Trim(strings.TrimSpace(b.String()), `"`)
+// starts returns pairs of bytes. Each match of p starts with one of them.
+func (p *pattern) starts() [][2]byte {
+	var pairs [][2]byte
+	for _, c := range p.units[0].chars {
+		followers := []byte{c.text[min(1, len(c.text)-1)]}
+		if len(c.text) == 1 {
+			followers = p.units[1].starts()
+		}
+		for _, b := range followers {
+			pairs = append(pairs, [2]byte{c.text[0], b})
+		}
+		pairs = append(pairs, c.escapeStarts()...)
+	}
+	return pairs
 }
 
-// inBase64 returns the characters of an encoded text that depend only on the secret, if offset bytes, modulo 3, precede the
-// secret. It omits the characters at the edges, which hold bits of the neighbours.
-func inBase64(secret string, offset int, e *base64.Encoding) string {
-	text := e.EncodeToString(append(make([]byte, offset), secret...))
+// plain returns the units of a secret as it is, one for each character. With escaped set, each may be escaped.
+func plain(secret string, escaped bool) []unit {
+	var units []unit
+	for len(secret) > 0 {
+		_, n := utf8.DecodeRuneInString(secret)
+		u := unit{chars: []char{newChar(secret[:n], escaped)}}
+		if escaped && secret[0] == ' ' {
+			u.chars = append(u.chars, newChar("+", true)) // in a query
+		}
+		units = append(units, u)
+		secret = secret[n:]
+	}
+	return units
+}
+
+// hexadecimal returns the units of a secret's digits, in either case.
+func hexadecimal(secret string) []unit {
+	lower := hex.EncodeToString([]byte(secret))
+	upper := strings.ToUpper(lower)
+	var units []unit
+	for i := range len(lower) {
+		u := unit{chars: []char{{text: lower[i : i+1]}}}
+		if upper[i] != lower[i] {
+			u.chars = append(u.chars, char{text: upper[i : i+1]})
+		}
+		units = append(units, u)
+	}
+	return units
+}
+
+// inBase64 returns the units of the characters that depend only on the secret, if offset bytes, modulo 3, precede the
+// secret. It omits the characters at the edges, which hold bits of the neighbours. Both alphabets match, and lines may end
+// between characters.
+func inBase64(secret string, offset int) []unit {
+	text := base64.RawStdEncoding.EncodeToString(append(make([]byte, offset), secret...))
 	first := (offset*8 + 5) / 6
 	last := (offset + len(secret)) * 8 / 6
-	return text[first:last]
+	var units []unit
+	for i, c := range text[first:last] {
+		u := unit{wraps: i > 0}
+		switch c {
+		case '+':
+			u.chars = []char{newChar("+", true), {text: "-"}}
+		case '/':
+			u.chars = []char{newChar("/", true), {text: "_"}}
+		default:
+			u.chars = []char{{text: string(c)}}
+		}
+		units = append(units, u)
+	}
+	return units
 }

@@ -2,7 +2,7 @@ package redact
 
 import (
 	"io"
-	"strings"
+	"slices"
 )
 
 // Mark replaces a secret in a text.
@@ -10,12 +10,11 @@ const Mark = "[secret]"
 
 // Text returns text with a [Mark] in place of each secret.
 func (s *Secrets) Text(text string) string {
-	if s == nil || len(s.patterns) == 0 || text == "" {
+	if s == nil || len(s.texts) == 0 || text == "" {
 		return text
 	}
 	scan := stream{secrets: s}
-	out := string(scan.next([]byte(text), false))
-	return out + string(scan.next(nil, true))
+	return string(scan.next([]byte(text), true))
 }
 
 // Error returns err if its text contains no secret. Otherwise it returns an error with the redacted text that wraps err.
@@ -59,7 +58,7 @@ func (w *writer) Close() error {
 	return err
 }
 
-// Reader returns a reader that redacts r. It reads ahead by at most 4 KiB and the longest secret.
+// Reader returns a reader that redacts r. It reads ahead by at most 4 KiB and the longest form of a secret.
 func (s *Secrets) Reader(r io.Reader) io.Reader {
 	return &reader{stream: stream{secrets: s}, from: r}
 }
@@ -67,6 +66,7 @@ func (s *Secrets) Reader(r io.Reader) io.Reader {
 type reader struct {
 	stream stream
 	from   io.Reader
+	lines  bool // decide at the end of each line
 	chunk  [4 << 10]byte
 	ready  []byte // redacted, not read yet
 	err    error
@@ -78,53 +78,54 @@ func (r *reader) Read(p []byte) (int, error) {
 			return 0, r.err
 		}
 		var n int
-		n, r.err = r.from.Read(r.chunk[:])
-		r.ready = r.stream.next(r.chunk[:n], r.err != nil)
+		if n, r.err = r.from.Read(r.chunk[:]); r.err != nil {
+			r.err = r.stream.secrets.Error(r.err)
+		}
+		if r.lines {
+			r.ready = r.stream.nextLines(r.chunk[:n], r.err != nil)
+		} else {
+			r.ready = r.stream.next(r.chunk[:n], r.err != nil)
+		}
 	}
 	n := copy(p, r.ready)
 	r.ready = r.ready[n:]
 	return n, nil
 }
 
-// stream strikes secrets out of chunks. It decides about a byte once it has the longest pattern that could start there.
+// stream strikes secrets out of chunks. It decides about a byte once no longer match can start there.
 type stream struct {
 	secrets *Secrets
 	held    []byte // undecided
 	before  byte   // the byte before held; 0 at the start
+	scratch [2][]int
 }
 
 // next returns the text that is decided after chunk. The last call is final.
 func (s *stream) next(chunk []byte, final bool) []byte {
-	if s.secrets == nil || len(s.secrets.patterns) == 0 {
+	if s.secrets == nil || len(s.secrets.texts) == 0 {
 		return chunk
 	}
 	s.held = append(s.held, chunk...)
-	text := string(s.held)
-	decided := len(text) - s.secrets.longest // bytes before it
-	if final {
-		decided = len(text)
-	}
-	if decided <= 0 {
-		return nil
-	}
+	text := s.held
 	var out []byte
-	at := 0
-	found := newSearch(s.secrets.patterns, text, s.before)
-	for at < decided {
-		start, end, ok := found.after(at)
-		if !ok || start >= decided {
+	at, shown := 0, 0 // text[:shown] is in out
+	for at < len(text) {
+		if !s.secrets.mayStart(text, at) {
+			at++
+			continue
+		}
+		end, open := s.find(text, at, final)
+		if open {
 			break
 		}
-		out = append(append(out, text[at:start]...), Mark...)
-		at = end
+		if end < 0 {
+			at++
+			continue
+		}
+		out = append(append(out, text[shown:at]...), Mark...)
+		at, shown = end, end
 	}
-	if at < decided {
-		out = append(out, text[at:decided]...)
-		at = decided
-	}
-	if final {
-		return s.secrets.withoutHalf(out)
-	}
+	out = append(out, text[shown:at]...)
 	if at > 0 {
 		s.before = text[at-1]
 	}
@@ -132,74 +133,82 @@ func (s *stream) next(chunk []byte, final bool) []byte {
 	return out
 }
 
-// withoutHalf strikes out the first half or more of a secret at the end of a text, in case the source was cut within a secret.
-func (s *Secrets) withoutHalf(end []byte) []byte {
-	for _, secret := range s.raw {
-		for n := min(len(secret)-1, len(end)); n >= max(shortWord, (len(secret)+1)/2); n-- {
-			if strings.HasPrefix(secret, string(end[len(end)-n:])) {
-				return append(end[:len(end)-n], Mark...)
+// mayStart reports whether a match may start at a position of text.
+func (s *Secrets) mayStart(text []byte, at int) bool {
+	first := text[at]
+	if s.byFirst[first] == nil || at+1 < len(text) && !s.second[first].has(text[at+1]) {
+		return false
+	}
+	switch {
+	case first == '\\' && !s.escaped.has('\\'):
+		end := afterSlashes(text, at)
+		return end == len(text) || end == at+1 || text[end] != '\\' && s.second['\\'].has(text[end])
+	case first == '&' && !s.escaped.has('&'):
+		char, _, open := entity(text, at)
+		return open || char != "" && s.escaped.has(char[0])
+	}
+	return true
+}
+
+// find returns the end of the longest match at a position of text, or -1. It returns open if the rest of the text may continue
+// a match. Without a rest, the first half of a secret at the end of the text is a match, in case the source was cut within it.
+func (s *stream) find(text []byte, at int, final bool) (end int, open bool) {
+	end = -1
+	for _, p := range s.secrets.byFirst[text[at]] {
+		to, units := s.match(p, text, at)
+		if p.word {
+			if to >= 0 && to == len(text) && !final {
+				return -1, true
+			}
+			if to >= 0 && !s.alone(text, at, to) {
+				to = -1
 			}
 		}
+		switch {
+		case units >= 0 && !final:
+			return -1, true
+		case to < 0 && !p.word && units >= max(shortWord, (len(p.units)+1)/2):
+			to = len(text)
+		}
+		end = max(end, to)
 	}
-	return end
+	return end, false
 }
 
-// search finds the first match of several patterns. It keeps the next match of each pattern, so that each reads the text only
-// once.
-type search struct {
-	patterns []pattern
-	text     string
-	before   byte
-	next     []int // of each pattern; len(text) without a match
-}
-
-func newSearch(patterns []pattern, text string, before byte) *search {
-	s := &search{patterns: patterns, text: text, before: before, next: make([]int, len(patterns))}
-	for i := range patterns {
-		s.next[i] = s.index(i, 0)
-	}
-	return s
-}
-
-// after returns the first match that starts at from or later, and the longest of several with the same start.
-func (s *search) after(from int) (start, end int, ok bool) {
-	start = len(s.text)
-	for i, p := range s.patterns {
-		if s.next[i] < from {
-			s.next[i] = s.index(i, from)
+// match returns the end of the longest match of p at a position of text, or -1. If text ends within a longer one, it returns
+// the number of complete units before the end of text, and otherwise -1.
+func (s *stream) match(p *pattern, text []byte, at int) (end, units int) {
+	units = -1
+	from, to := append(s.scratch[0][:0], at), s.scratch[1][:0]
+	for i, u := range p.units {
+		to = to[:0]
+		for _, at := range from {
+			var open bool
+			if to, open = u.ends(to, text, at); open {
+				units = i
+			}
 		}
-		if s.next[i] < start {
-			start, end, ok = s.next[i], s.next[i]+len(p.text), true
+		if len(to) > 1 {
+			slices.Sort(to)
+			to = slices.Compact(to)
+		}
+		if from, to = to, from; len(from) == 0 {
+			return -1, units
 		}
 	}
-	return start, end, ok
-}
-
-// index returns the first match of a pattern at from or later.
-func (s *search) index(i, from int) int {
-	p := s.patterns[i]
-	for {
-		at := strings.Index(s.text[from:], p.text)
-		if at < 0 {
-			return len(s.text)
-		}
-		at += from
-		if !p.word || s.alone(at, at+len(p.text)) {
-			return at
-		}
-		from = at + 1
-	}
+	s.scratch = [2][]int{from, to}
+	return from[len(from)-1], units
 }
 
 // alone reports whether the text from start to end is a separate word.
-func (s *search) alone(start, end int) bool {
+func (s *stream) alone(text []byte, start, end int) bool {
 	before := s.before
 	if start > 0 {
-		before = s.text[start-1]
+		before = text[start-1]
 	}
-	return !isWordByte(before) && (end == len(s.text) || !isWordByte(s.text[end]))
+	return !isWordByte(before) && (end == len(text) || !isWordByte(text[end]))
 }
 
 func isWordByte(b byte) bool {
-	return b == '_' || b == '-' || b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= 0x80
+	return b == '_' || b == '-' || isAlphanumeric(b) || b >= 0x80
 }

@@ -149,13 +149,18 @@ type Timeouts struct {
 	Job  time.Duration `json:"job,omitempty"`
 }
 
-// Sampling is passed to the model. Nil and 0 use the server's default.
+// Sampling holds the sampling parameters of model calls. Nil and 0 are not sent: the server uses its own default.
 type Sampling struct {
+	// Temperature is from 0 to 2. Lower values make answers more alike; 0 selects the most probable token.
 	Temperature *float64 `json:"temperature,omitempty"`
-	TopP        *float64 `json:"top_p,omitempty"`
-	MaxTokens   int      `json:"max_tokens,omitempty"`
-	Seed        *int64   `json:"seed,omitempty"`
-	Stop        []string `json:"stop,omitempty"`
+	// TopP is above 0 and at most 1. The model samples from the most probable tokens that have this probability together.
+	TopP *float64 `json:"top_p,omitempty"`
+	// MaxTokens limits the tokens of one answer. A longer one is cut, and the job fails as OutputTruncated.
+	MaxTokens int `json:"max_tokens,omitempty"`
+	// Seed makes answers repeatable, on servers that support it.
+	Seed *int64 `json:"seed,omitempty"`
+	// Stop has at most 4 texts. An answer ends before the first one that occurs.
+	Stop []string `json:"stop,omitempty"`
 	// ExtraBody holds more fields of the request's body, in the server's notation. It must not contain fields that
 	// batchagent sets.
 	ExtraBody map[string]json.RawMessage `json:"extra_body,omitempty"`

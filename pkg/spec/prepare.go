@@ -23,7 +23,7 @@ type Prepared struct {
 	Total    int64     // number of inputs, including bad ones; 0 if not yet known
 	Bad      []Input   // the first bad inputs, at most [MaxBadKept]
 	BadCount int64     // number of all bad inputs
-	// Notes are messages for the user about the inputs, such as the delimiter of a CSV file.
+	// Notes are messages for the user about the inputs, such as the delimiter of a CSV file, or a better order of placeholders.
 	Notes []string
 
 	spec      *Spec
@@ -80,10 +80,14 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 		return nil, err
 	}
 	p := &Prepared{
-		Jobs: &compiled, Reducer: copyOf(s.reduce), Total: v.total, Bad: v.bad, BadCount: v.badCount, Notes: append(slices.Clone(s.notes()), s.unusedSigns(v.names(slices.Sorted(maps.Keys(v.known))))...),
-		spec: s, fields: compiled.template.Fields(), names: placed.names, constants: constants, sample: v.sample,
+		Jobs: &compiled, Reducer: copyOf(s.reduce), Total: v.total, Bad: v.bad, BadCount: v.badCount,
+		Notes: append(slices.Clone(s.notes()), s.unusedSigns(v.names(slices.Sorted(maps.Keys(v.known))))...),
+		spec:  s, fields: compiled.template.Fields(), names: placed.names, constants: constants, sample: v.sample,
 	}
 	slices.Sort(p.fields)
+	if advice := v.sharing.advice(p.Jobs, p.names); advice != "" {
+		p.Notes = append(p.Notes, advice)
+	}
 	sum := sha256.New()
 	if err := s.inputs.identify(ctx, sum); err != nil {
 		return nil, s.unreadable(ctx, err)

@@ -37,9 +37,11 @@ func (s *Sample) Wants(index int64) bool { return s.keeps(draw(index)) }
 
 func (s *Sample) keeps(d uint64) bool { return d <= math.MaxUint64>>s.shift }
 
-// draw returns a number that looks random, by the finalizer of SplitMix64.
-func draw(index int64) uint64 {
-	x := uint64(index) + 0x9e3779b97f4a7c15
+// draw returns a number that looks random.
+func draw(index int64) uint64 { return mix(uint64(index) + 0x9e3779b97f4a7c15) }
+
+// mix is the finalizer of SplitMix64: each bit of x changes about half of the bits of the result.
+func mix(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31

@@ -95,30 +95,10 @@ func (s *Spec) Takes() bool {
 	return ok
 }
 
-// LoadText is Load for a spec in memory. path is its name in messages. Files that it names are relative to the folder of
-// path.
-func LoadText(path string, data []byte, opts LoadOptions) (*Spec, error) {
-	if len(data) > maxSpecBytes {
-		return nil, Errors{{File: path, Message: fmt.Sprintf("the spec is larger than %d MiB", maxSpecBytes>>20)}}
-	}
-	return parse(path, data, opts, false)
-}
-
 // maxSpecBytes limits the spec file, and each prompt and schema file.
 const maxSpecBytes = 4 << 20
 
 func parse(path string, data []byte, opts LoadOptions, sent bool) (*Spec, error) {
-	if opts.Stdin == nil {
-		opts.Stdin = os.Stdin
-	}
-	toolsRoot, err := filepath.Abs(opts.ToolsRoot)
-	if err != nil {
-		return nil, fmt.Errorf("find the current directory: %w", err)
-	}
-	dir, err := filepath.Abs(filepath.Dir(path))
-	if err != nil {
-		return nil, fmt.Errorf("find the folder of %s: %w", path, err)
-	}
 	if !utf8.Valid(data) {
 		return nil, Errors{{File: path, Message: errNotUTF8.Error()}}
 	}
@@ -126,9 +106,25 @@ func parse(path string, data []byte, opts LoadOptions, sent bool) (*Spec, error)
 	if top == nil {
 		return nil, doc.errs.orNil()
 	}
+	return read(doc, top, opts, sent)
+}
+
+// read reads the fields of a spec from the nodes of a document.
+func read(doc *document, top ast.Node, opts LoadOptions, sent bool) (*Spec, error) {
+	if opts.Stdin == nil {
+		opts.Stdin = os.Stdin
+	}
+	toolsRoot, err := filepath.Abs(opts.ToolsRoot)
+	if err != nil {
+		return nil, fmt.Errorf("find the current directory: %w", err)
+	}
+	dir, err := filepath.Abs(filepath.Dir(doc.file))
+	if err != nil {
+		return nil, fmt.Errorf("find the folder of %s: %w", doc.file, err)
+	}
 	l := &loader{
 		document: doc, dir: dir, toolsRoot: toolsRoot, stdin: opts.Stdin, sent: sent, earlier: noEarlier,
-		spec: &Spec{Path: path, OnBadInput: Fail, hoist: true, settings: defaults(path)},
+		spec: &Spec{Path: doc.file, OnBadInput: Fail, hoist: true, settings: defaults(doc.file)},
 	}
 	if opts.Earlier != nil {
 		l.earlier = opts.Earlier

@@ -35,6 +35,7 @@ type survey struct {
 	sample   Sample // of the inputs that can be used
 	distinct bool   // not all readable inputs are equal; checked only while no name of the task is used
 	task     []string
+	sharing  *sharing // nil if the order of the task's placeholders is not judged
 }
 
 // fieldSurvey describes one field that a prompt uses.
@@ -68,7 +69,8 @@ func (s *Spec) survey(ctx context.Context) (*survey, error) {
 }
 
 func newSurvey(firm, maybe, task []string) *survey {
-	v := &survey{known: map[string]bool{}, used: map[string]*fieldSurvey{}, maybe: map[string]bool{}, byField: map[string][]string{}, task: task}
+	v := &survey{known: map[string]bool{}, used: map[string]*fieldSurvey{}, maybe: map[string]bool{}, byField: map[string][]string{}, task: task,
+		sharing: newSharing(task)}
 	for _, name := range firm {
 		v.used[name] = &fieldSurvey{}
 	}
@@ -122,6 +124,11 @@ func (v *survey) add(in Input) error {
 	}
 	if v.first == nil {
 		v.first = in.Fields
+	}
+	if v.sharing != nil {
+		if err := v.sharing.add(in.Fields); err != nil {
+			return fmt.Errorf("%s: %w", in.Where, err)
+		}
 	}
 	if !v.sample.Wants(v.total - 1) {
 		return nil

@@ -14,7 +14,7 @@ import (
 // the binding is only a record. ErrNotFound: the batch is gone. Repeatable.
 func (s *Store) Bind(ctx context.Context, id batch.ID, model string, anyModel bool) (bound string, err error) {
 	op := "bind batch " + string(id) + " to its model"
-	v, err := s.run(ctx, op, s.scripts.bind, []string{keyMeta(id)}, model, anyModel)
+	v, err := s.call(ctx, op, s.scripts.bind, id, named{"model": model, "any_model": anyModel})
 	if err != nil {
 		return "", err
 	}

@@ -208,18 +208,18 @@ var budgetScenarios = []scenario{
 		id := statestore.NewID(time.UnixMilli(1_700_000_000_000 + batches.Add(1)))
 		h := batch.Header{ID: id, Name: "n", MaxAttempts: 3, TTL: time.Hour, Budget: batch.Budget{Tokens: 100}, Plan: true}
 		require.NoError(w, w.store.Create(w.Context(), h, []byte("plan")))
-		require.NoError(w, w.store.Create(w.Context(), batch.Header{ID: id.Planner(), MaxAttempts: 3, TTL: time.Hour}, []byte("plan")))
+		require.NoError(w, w.store.Create(w.Context(), batch.Header{ID: id.ForStage(batch.StagePlan), MaxAttempts: 3, TTL: time.Hour}, []byte("plan")))
 		w.feed(id, 0, 1)
-		w.feed(id.Planner(), 0, 1)
-		for _, stage := range []batch.ID{id, id.Planner()} {
+		w.feed(id.ForStage(batch.StagePlan), 0, 1)
+		for _, stage := range []batch.ID{id, id.ForStage(batch.StagePlan)} {
 			yes, err := w.store.Budgeted(w.Context(), stage)
 			require.NoError(w, err)
 			assert.True(w, yes)
 		}
-		planner, job := w.one(id.Planner(), "a"), w.one(id, "a")
-		assert.Equal(w, []statestore.Grant{granted}, w.spend(id.Planner(), nil, wanted(planner, 1, 10, 60)))
+		planner, job := w.one(id.ForStage(batch.StagePlan), "a"), w.one(id, "a")
+		assert.Equal(w, []statestore.Grant{granted}, w.spend(id.ForStage(batch.StagePlan), nil, wanted(planner, 1, 10, 60)))
 		assert.Equal(w, []statestore.Grant{noRoom}, w.spend(id, nil, wanted(job, 1, 10, 30)))
-		w.spend(id.Planner(), []statestore.EndedCall{endedCall(planner, 1, 10, 90)})
+		w.spend(id.ForStage(batch.StagePlan), []statestore.EndedCall{endedCall(planner, 1, 10, 90)})
 		assert.Equal(w, []statestore.Grant{usedUp}, w.spend(id, nil, wanted(job, 1, 10, 30)))
 		assert.True(w, w.info(id).Paused)
 	}},

@@ -52,9 +52,9 @@ type Claimed struct {
 // call [Store.Held] and release the leases that the caller does not run.
 func (s *Store) Claim(ctx context.Context, p ClaimParams) (batch.Phase, []Claimed, error) {
 	op := "claim from batch " + string(p.Batch)
-	keys := []string{keyMeta(p.Batch), keyJobs(p.Batch), keyLease(p.Batch), keyBack(p.Batch), keyAlone(p.Batch), keyCalls(p.Batch)}
-	v, err := s.run(ctx, op, s.scripts.claim, keys,
-		p.Consumer, min(p.Count, MaxClaim), p.Lease.Milliseconds(), prefixJournal(p.Batch), p.Idle)
+	v, err := s.call(ctx, op, s.scripts.claim, p.Batch, named{
+		"consumer": p.Consumer, "count": min(p.Count, MaxClaim), "lease": p.Lease.Milliseconds(), "idle": p.Idle,
+	})
 	if err != nil {
 		return "", nil, err
 	}
@@ -92,15 +92,15 @@ func (s *Store) Claim(ctx context.Context, p ClaimParams) (batch.Phase, []Claime
 // for two leases, and the consumer calls again before they end. Idle workers get such jobs without calling Volunteer.
 // Repeatable.
 func (s *Store) Volunteer(ctx context.Context, id batch.ID, consumer string, lease time.Duration) (bool, error) {
-	v, err := s.run(ctx, "ask for jobs of batch "+string(id)+" that wait to run alone", s.scripts.volunteer,
-		[]string{keyMeta(id), keyAlone(id)}, consumer, lease.Milliseconds())
+	v, err := s.call(ctx, "ask for jobs of batch "+string(id)+" that wait to run alone", s.scripts.volunteer, id,
+		named{"consumer": consumer, "lease": lease.Milliseconds()})
 	return reply{v}.num() == 1, err
 }
 
 // Held lists the leases that consumer holds in a batch, at most limit. Repeatable.
 func (s *Store) Held(ctx context.Context, id batch.ID, consumer string, limit int) ([]batch.Lease, error) {
-	v, err := s.run(ctx, "list the leases of "+consumer+" in batch "+string(id), s.scripts.held,
-		[]string{keyJobs(id), keyLease(id)}, consumer, limit)
+	v, err := s.call(ctx, "list the leases of "+consumer+" in batch "+string(id), s.scripts.held, id,
+		named{"consumer": consumer, "limit": limit})
 	if err != nil {
 		return nil, err
 	}
@@ -154,11 +154,11 @@ func (s *Store) Retire(ctx context.Context, id batch.ID) error {
 	return classify(op, s.cmd.SAdd(ctx, keyActive, string(id)).Err())
 }
 
-// over reports whether a batch is done or gone. A finished reducer runs again when its batch is retried and ends. So it is over
-// only if that batch is over. The batch is read first, because its end queues the reducer in the same step.
+// over reports whether a batch is done or gone. A finished reduce stage runs again when its batch is retried and ends. So it is over
+// only if that batch is over. The batch is read first, because its end queues the reduction in the same step.
 func (s *Store) over(ctx context.Context, id batch.ID) (bool, error) {
-	if of, ok := id.Reduces(); ok {
-		if over, err := s.over(ctx, of); err != nil || !over {
+	if id.Stage() == batch.StageReduce {
+		if over, err := s.over(ctx, id.Whole()); err != nil || !over {
 			return false, err
 		}
 	}

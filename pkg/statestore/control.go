@@ -68,8 +68,7 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 	var waiting, back *redis.IntCmd
 	var pending *redis.XPendingCmd
 	var ttl *redis.DurationCmd
-	whole := id.Whole()
-	stages := []batch.ID{whole, whole.Planner(), whole.Reducer()}
+	stages := []batch.Stage{batch.StageJobs, batch.StagePlan, batch.StageReduce}
 	accounts := make([]*redis.SliceCmd, len(stages))
 	err := s.together(ctx, func(p redis.Pipeliner) error {
 		meta = p.HGetAll(ctx, keyMeta(id))
@@ -78,7 +77,7 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 		back = p.LLen(ctx, keyBack(id))
 		ttl = p.PTTL(ctx, keyMeta(id))
 		for i, stage := range stages {
-			accounts[i] = p.HMGet(ctx, keyMeta(stage), accountFields...)
+			accounts[i] = p.HMGet(ctx, keyMeta(id.ForStage(stage)), accountFields...)
 		}
 		return nil
 	})
@@ -104,14 +103,14 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 	if !info.AnyModel {
 		info.Bound = m["model"]
 	}
-	for i, a := range accounts {
-		caps, used, reserved := accountOf(a.Val())
-		info.Used = info.Used.Plus(used)
+	for i, values := range accounts {
+		a := parseAccount(values.Val())
+		info.Used = info.Used.Plus(a.used)
 		if info.Phase != batch.Done {
-			info.Reserved = info.Reserved.Plus(reserved)
+			info.Reserved = info.Reserved.Plus(a.reserved)
 		}
-		if i == 0 {
-			info.Budget = caps
+		if stages[i] == batch.StageJobs {
+			info.Budget = a.limits
 		}
 	}
 	info.CreatedAt = time.UnixMilli(n("created")).UTC()
@@ -135,34 +134,6 @@ func (s *Store) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 	}
 	info.Counts.Waiting = waiting.Val() - info.Counts.Running
 	return info, nil
-}
-
-// accountFields are the fields that [accountOf] reads.
-var accountFields = []string{
-	"cap_tokens", "cap_usd", "prompt", "cached", "completion", "price_prompt", "price_cached", "price_completion", "ledger",
-}
-
-// accountOf reads the limits, the used and the reserved amounts of one batch without its stages, from its accountFields. It
-// mirrors account in lua/prelude.lua.
-func accountOf(values []any) (limits, used, reserved batch.Budget) {
-	var n [8]float64
-	for i := range n {
-		n[i], _ = strconv.ParseFloat(text(values[i]), 64)
-	}
-	var ledger [11]int64
-	for i, word := range strings.Fields(text(values[8])) {
-		if i < len(ledger) {
-			ledger[i], _ = strconv.ParseInt(word, 10, 64)
-		}
-	}
-	p := batch.Prices{Prompt: n[5], Cached: n[6], Completion: n[7]}
-	price := func(prompt, cached, completion int64) batch.Budget {
-		u := batch.Usage{PromptTokens: prompt, CachedTokens: cached, CompletionTokens: completion}
-		return batch.Budget{Tokens: prompt + completion, USD: p.Cost(u)}
-	}
-	return batch.Budget{Tokens: int64(n[0]), USD: n[1]},
-		price(int64(n[2])+ledger[8], int64(n[3])+ledger[9], int64(n[4])+ledger[10]),
-		price(ledger[1], ledger[2], ledger[3])
 }
 
 // List returns all batches, newest first, and removes those whose TTL has passed from the lists. Repeatable.
@@ -213,7 +184,7 @@ func (s *Store) forget(ctx context.Context, id batch.ID) error {
 // claim of a waiting job finishes it. Cancel returns the phase. ErrNotFound. Repeatable.
 func (s *Store) Cancel(ctx context.Context, id batch.ID) (batch.Phase, error) {
 	op := "cancel batch " + string(id)
-	v, err := s.run(ctx, op, s.scripts.cancel, allKeys(id))
+	v, err := s.call(ctx, op, s.scripts.cancel, id, named{})
 	if err != nil {
 		return "", err
 	}
@@ -228,7 +199,7 @@ func (s *Store) Cancel(ctx context.Context, id batch.ID) (batch.Phase, error) {
 // for it. ErrNotFound. Repeatable.
 func (s *Store) SetBudget(ctx context.Context, id batch.ID, b batch.Budget) error {
 	op := "set the budget of batch " + string(id)
-	v, err := s.run(ctx, op, s.scripts.budget, []string{keyMeta(id)}, b.Tokens, b.USD)
+	v, err := s.call(ctx, op, s.scripts.budget, id, named{"tokens": decimal(b.Tokens), "usd": amount(b.USD)})
 	if err != nil {
 		return err
 	}
@@ -255,7 +226,7 @@ func (s *Store) Retry(ctx context.Context, id batch.ID) (queued int64, err error
 
 // RetryJob does the same for one job.
 func (s *Store) RetryJob(ctx context.Context, job batch.Job) (queued int64, err error) {
-	return s.retry(ctx, "retry "+job.String(), job.Batch, []string{strconv.FormatInt(job.Index, 10)})
+	return s.retry(ctx, "retry "+job.String(), job.Batch, []string{decimal(job.Index)})
 }
 
 func (s *Store) retry(ctx context.Context, op string, id batch.ID, indexes []string) (queued int64, err error) {
@@ -266,16 +237,8 @@ func (s *Store) retry(ctx context.Context, op string, id batch.ID, indexes []str
 	if phase == batch.Open || phase == batch.Cancelling {
 		return 0, fmt.Errorf("%s: %w: it is %s", op, ErrConflict, phase)
 	}
-	keys := []string{
-		keyMeta(id), keyPlan(id), keyJobs(id), keyLease(id), keyResults(id), keyFinished(id), keyFailed(id),
-	}
 	for chunk := range slices.Chunk(indexes, MaxFeedJobs) {
-		args := make([]any, 0, 1+len(chunk))
-		args = append(args, prefixJournal(id))
-		for _, index := range chunk {
-			args = append(args, index)
-		}
-		v, err := s.run(ctx, op, s.scripts.retry, keys, args...)
+		v, err := s.call(ctx, op, s.scripts.retry, id, named{"indexes": chunk})
 		if err != nil {
 			return queued, err
 		}
@@ -283,11 +246,11 @@ func (s *Store) retry(ctx context.Context, op string, id batch.ID, indexes []str
 	}
 	active := []any{string(id)}
 	whole := id.Whole()
-	if _, plans := id.Plans(); plans {
+	if id.Stage() == batch.StagePlan {
 		active = append(active, string(whole)) // it gets its jobs from the retried planner
 	}
 	if h, err := s.Header(ctx, whole); err == nil && h.Reduce {
-		active = append(active, string(whole.Reducer())) // it runs again when the batch ends
+		active = append(active, string(whole.ForStage(batch.StageReduce))) // it runs again when the batch ends
 	} else if err != nil && !(whole != id && errors.Is(err, ErrNotFound)) {
 		return queued, err
 	}
@@ -321,7 +284,7 @@ func (s *Store) Remove(ctx context.Context, id batch.ID) error {
 			return classify(op, err)
 		}
 	}
-	v, err := s.run(ctx, op, s.scripts.remove, allKeys(id))
+	v, err := s.call(ctx, op, s.scripts.remove, id, named{})
 	if err != nil {
 		return err
 	}

@@ -85,7 +85,7 @@ func (s *Store) able(ctx context.Context, conn *redis.Conn, address string) erro
 func (s *Store) Durable(ctx context.Context, id batch.ID, total int64, within time.Duration) (where string, err error) {
 	op := "make batch " + string(id) + " durable"
 	where, err = s.settle(ctx, op, keyMeta(id), within, func(conn *redis.Conn) error {
-		v, err := s.runOn(ctx, conn, op, s.scripts.touch, []string{keyMeta(id)})
+		v, err := s.callOn(ctx, conn, op, s.scripts.touch, allKeys(id), named{})
 		if err != nil {
 			return err
 		}

@@ -33,7 +33,8 @@ func ParsePlace(s string) (Place, error) {
 // if there is no such record. outcome is nil if the record has no outcome. ErrFenced. Repeatable.
 func (s *Store) Intend(ctx context.Context, l batch.Lease, p Place, intent []byte) (known bool, outcome []byte, err error) {
 	op := fmt.Sprintf("record call %s of %s", p, l)
-	v, err := s.run(ctx, op, s.scripts.intend, effectKeys(l), l.Job.Index, l.Fence(), p.String(), intent)
+	v, err := s.call(ctx, op, s.scripts.intend, l.Job.Batch,
+		named{"index": decimal(l.Job.Index), "fence": l.Fence(), "call": p.String()}, intent)
 	if err != nil {
 		return false, nil, err
 	}
@@ -75,7 +76,8 @@ func (s *Store) OpenedTurn(ctx context.Context, l batch.Lease, turn int) ([]byte
 }
 
 func (s *Store) note(ctx context.Context, op string, l batch.Lease, field string, value []byte) error {
-	v, err := s.run(ctx, op, s.scripts.note, effectKeys(l), l.Job.Index, l.Fence(), field, value)
+	v, err := s.call(ctx, op, s.scripts.note, l.Job.Batch,
+		named{"index": decimal(l.Job.Index), "fence": l.Fence(), "field": field}, value)
 	if err != nil {
 		return err
 	}
@@ -83,10 +85,6 @@ func (s *Store) note(ctx context.Context, op string, l batch.Lease, field string
 		return fmt.Errorf("%s: %w", op, ErrFenced)
 	}
 	return nil
-}
-
-func effectKeys(l batch.Lease) []string {
-	return []string{keyLease(l.Job.Batch), keyEffects(l.Job.Batch, l.Job.Index)}
 }
 
 // Asked is a parked call: its outcome is unknown, and the user is asked for it.
@@ -128,8 +126,7 @@ func (s *Store) Asked(ctx context.Context, job batch.Job) ([]Asked, error) {
 // second time, the call is no longer parked.
 func (s *Store) Resolve(ctx context.Context, job batch.Job, p Place, outcome []byte) (left int, err error) {
 	op := fmt.Sprintf("resolve call %s of %s", p, job)
-	v, err := s.run(ctx, op, s.scripts.resolve, []string{keyFailed(job.Batch), keyEffects(job.Batch, job.Index)},
-		job.Index, p.String(), outcome)
+	v, err := s.call(ctx, op, s.scripts.resolve, job.Batch, named{"index": decimal(job.Index), "call": p.String()}, outcome)
 	if err != nil {
 		return 0, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 )
@@ -17,12 +18,12 @@ type Completion struct {
 	Result batch.Result
 	// NoJournal: no attempt at the job wrote a turn, so the commit skips the journal.
 	NoJournal bool
-	// Effects: an attempt at the job made calls with side effects, or may have, so the job has a ledger of effects.
+	// Effects: an attempt at the job made calls with side effects, or may have, so the job has an effect log.
 	Effects bool
 	// Items are the payloads of the planned jobs, in order. Only the result of a planner has them. The commit adds them to the
 	// planned batch and seals it, if it is still open. A result that is not ok ends that batch without jobs.
 	Items [][]byte
-	// Parked: the job waits for [Store.Resolve], so its journal and its ledger of effects are kept.
+	// Parked: the job waits for [Store.Resolve], so its journal and its effect log are kept.
 	Parked bool
 }
 
@@ -45,11 +46,11 @@ func (o FinishOutcome) String() string { return [...]string{"committed", "alread
 // Already for the committed results.
 func (s *Store) Finish(ctx context.Context, id batch.ID, done []Completion) (batch.Phase, []FinishOutcome, error) {
 	op := fmt.Sprintf("finish %d jobs of batch %s", len(done), id)
-	args, err := finishArguments(id, done)
+	args, data, err := argumentsOf(done)
 	if err != nil {
 		return "", nil, fmt.Errorf("%s: %w", op, err)
 	}
-	v, err := s.run(ctx, op, s.scripts.finish, allKeys(id), args...)
+	v, err := s.call(ctx, op, s.scripts.finish, id, args, data...)
 	if err != nil {
 		return "", nil, err
 	}
@@ -61,75 +62,77 @@ func (s *Store) Finish(ctx context.Context, id batch.ID, done []Completion) (bat
 	return batch.Phase(r.at(0).str()), out, nil
 }
 
-// The effects of a commit on the job's journal.
+// What a commit does with the job's journal.
 const (
 	keepJournal = "keep" // a retryable failure: retry resumes the job from the journal
 	dropJournal = "drop"
 	noJournal   = "none"
-	andLedger   = "all"
+	andEffects  = "all"
 )
 
 func (c Completion) journal() string {
-	ledger := ""
+	effects := ""
 	if c.Effects {
-		ledger = andLedger
+		effects = andEffects
 	}
 	switch r := c.Result; {
 	case c.NoJournal && !c.Effects:
 		return noJournal
 	case c.Parked, r.Status == batch.StatusFailed && r.Error != nil && r.Error.Retryable:
-		return keepJournal + ledger
+		return keepJournal + effects
 	default:
-		return dropJournal + ledger
+		return dropJournal + effects
 	}
 }
 
-// finishArguments builds the arguments of finish.lua: first the sums, then one column after the other.
-func finishArguments(id batch.ID, done []Completion) ([]any, error) {
-	n := len(done)
-	const head, columns = 13, 7
-	args := make([]any, head+columns*n)
-	var counts batch.Counts
-	estimated := 0
+// finishArguments are the named arguments of finish.lua: columns with an element for each job, and sums over all jobs.
+type finishArguments struct {
+	leaseColumns
+	Status  []string  `json:"status"`
+	Journal []string  `json:"journal"`
+	Sums    []string  `json:"sums"`
+	Totals  [11]int64 `json:"totals"`
+}
+
+// argumentsOf returns the named arguments of finish.lua, and its data: the results and then the planned jobs.
+func argumentsOf(done []Completion) (finishArguments, [][]byte, error) {
+	leases := make([]batch.Lease, len(done))
 	for i, c := range done {
-		r := c.Result
-		line, err := json.Marshal(r)
+		leases[i] = c.Lease
+	}
+	args := finishArguments{
+		leaseColumns: columnsOf(leases),
+		Status:       make([]string, len(done)), Journal: make([]string, len(done)), Sums: make([]string, len(done)),
+	}
+	data := make([][]byte, len(done))
+	for i, c := range done {
+		line, err := json.Marshal(c.Result)
 		if err != nil {
-			return nil, fmt.Errorf("encode the result of %s: %w", c.Lease.Job, err)
+			return args, nil, fmt.Errorf("encode the result of %s: %w", c.Lease.Job, err)
 		}
-		switch r.Status {
-		case batch.OK:
-			counts.OK++
-		case batch.StatusFailed:
-			counts.Failed++
-		case batch.StatusCancelled:
-			counts.Cancelled++
+		sums := sumsOf(c.Result)
+		for n, sum := range sums {
+			args.Totals[n] += sum
 		}
-		counts.Turns += int64(r.Turns)
-		counts.Usage.Add(r.Usage)
-		counts.Tools.Add(r.Tools)
-		sums := fmt.Sprint(r.Turns, " ", r.Usage.PromptTokens, " ", r.Usage.CachedTokens, " ", r.Usage.CompletionTokens, " ",
-			r.Usage.ContextTokens, " ", r.Tools.Asked, " ", r.Tools.Executed, " ", oneIf(r.Usage.Estimated))
-		estimated += oneIf(r.Usage.Estimated)
-		for column, value := range [columns]any{
-			c.Lease.Job.Index, c.Lease.Entry, c.Lease.Fence(), string(r.Status), c.journal(), line, sums,
-		} {
-			args[head+column*n+i] = value
-		}
+		args.Status[i], args.Journal[i], data[i] = string(c.Result.Status), c.journal(), line
+		args.Sums[i] = strings.Join(decimals(sums[3:]), " ") // the script knows the first three from the status
 	}
-	copy(args, []any{
-		prefixJournal(id), counts.OK, counts.Failed, counts.Cancelled, counts.Turns, counts.Usage.PromptTokens,
-		counts.Usage.CachedTokens, counts.Usage.CompletionTokens, counts.Usage.ContextTokens, counts.Tools.Asked, counts.Tools.Executed, estimated, n,
-	})
 	for _, c := range done {
-		for _, item := range c.Items {
-			args = append(args, item)
-		}
+		data = append(data, c.Items...)
 	}
-	return args, nil
+	return args, data, nil
 }
 
-func oneIf(yes bool) int {
+// sumsOf returns what a result adds to the counters of its batch, in the order of counters in finish.lua.
+func sumsOf(r batch.Result) [11]int64 {
+	return [11]int64{
+		oneIf(r.Status == batch.OK), oneIf(r.Status == batch.StatusFailed), oneIf(r.Status == batch.StatusCancelled), int64(r.Turns),
+		r.Usage.PromptTokens, r.Usage.CachedTokens, r.Usage.CompletionTokens, r.Usage.ContextTokens,
+		r.Tools.Asked, r.Tools.Executed, oneIf(r.Usage.Estimated),
+	}
+}
+
+func oneIf(yes bool) int64 {
 	if yes {
 		return 1
 	}

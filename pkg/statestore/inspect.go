@@ -55,10 +55,7 @@ func (s *Store) Inspect(ctx context.Context, job batch.Job, turns int) (JobView,
 		return v, fmt.Errorf("%s: %w", op, ErrNotFound)
 	}
 	v.Finished = finished.Val() == 1
-	if parts := strings.SplitN(lease.Val(), "|", 3); len(parts) == 3 && parts[2] != "-" {
-		v.Attempt, _ = strconv.Atoi(parts[1])
-		v.Holder = parts[2]
-	}
+	v.Attempt, v.Holder, _ = batch.ParseFence(lease.Val())
 	if seq, payload, ok := strings.Cut(failed.Val(), " "); ok {
 		v.Failed, _ = strconv.ParseInt(seq, 10, 64)
 		v.Payload = []byte(payload)

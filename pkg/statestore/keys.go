@@ -22,16 +22,20 @@ func keyWorker(consumer string) string { return "ba:worker:" + consumer } // str
 
 func keySubmit(fingerprint string) string { return "ba:submit:" + fingerprint } // string: batch ID
 
-// batchKey puts the planner and the reducer of a batch into the batch's slot.
-func batchKey(id batch.ID, name string) string {
-	if of, ok := id.Plans(); ok {
-		return "ba:{" + string(of) + "}:planner:" + name
+// stageNames are the names of stages in Redis. The keys of a stage have the name in their prefix, and meta of the whole batch has a
+// field of that name with the prefix.
+var stageNames = map[batch.Stage]string{batch.StagePlan: "planner", batch.StageReduce: "reduce"}
+
+// keyPrefix begins all keys of a batch. A stage is in the slot of its batch.
+func keyPrefix(id batch.ID) string {
+	prefix := "ba:{" + string(id.Whole()) + "}:"
+	if name, ok := stageNames[id.Stage()]; ok {
+		prefix += name + ":"
 	}
-	if of, ok := id.Reduces(); ok {
-		return "ba:{" + string(of) + "}:reduce:" + name
-	}
-	return "ba:{" + string(id) + "}:" + name
+	return prefix
 }
+
+func batchKey(id batch.ID, name string) string { return keyPrefix(id) + name }
 
 func keyMeta(id batch.ID) string     { return batchKey(id, "meta") }     // hash: header, phase, counters
 func keyPlan(id batch.ID) string     { return batchKey(id, "plan") }     // string: compiled spec, JSON
@@ -43,7 +47,7 @@ func keyResults(id batch.ID) string  { return batchKey(id, "results") }  // stre
 func keyFinished(id batch.ID) string { return batchKey(id, "finished") } // bitmap: index has a result
 func keyFailed(id batch.ID) string   { return batchKey(id, "failed") }   // hash: index -> "seq payload"
 
-func keyCalls(id batch.ID) string { return batchKey(id, "calls") } // hash: index -> usage and reservations, see lua/prelude.lua
+func keyCalls(id batch.ID) string { return batchKey(id, "calls") } // hash: index -> usage and reservations, see lua/part/account.lua
 
 // prefixJournal + index is a list with one entry per turn.
 func prefixJournal(id batch.ID) string { return batchKey(id, "journal:") }
@@ -52,11 +56,12 @@ func keyJournal(id batch.ID, index int64) string {
 	return prefixJournal(id) + strconv.FormatInt(index, 10)
 }
 
-// keyEffects is a hash, the ledger of a job's calls with side effects: t<turn> -> the turn, i<place> -> fence and intent,
-// o<place> -> outcome, a<place> -> the call is parked. Scripts derive its name from the journal's.
+// keyEffects is a hash, the effect log of a job: t<turn> -> the turn, i<call> -> fence and intent, o<call> -> outcome,
+// a<call> -> the call is parked. A call is <turn>.<number>. Scripts derive the key's name from the journal's.
 func keyEffects(id batch.ID, index int64) string { return keyJournal(id, index) + ":fx" }
 
-// allKeys lists a batch's keys in the order of the arguments of finish, cancel, seal and remove.
+// allKeys lists a batch's keys. Every script of a batch declares all of them and derives their names from the first one, see
+// lua/part/keys.lua.
 func allKeys(id batch.ID) []string {
 	return []string{
 		keyMeta(id), keyPlan(id), keyJobs(id), keyLease(id), keyBack(id), keyResults(id), keyFinished(id), keyFailed(id),

@@ -3,6 +3,7 @@ package statestore
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -22,10 +23,11 @@ func (s *Store) Renew(
 	for first := true; first || len(leases) > 0; first = false {
 		part := leases[:min(len(leases), maxVariadic)]
 		leases = leases[len(part):]
-		args := make([]any, 0, 2+3*len(part))
-		args = append(args, consumer, lease.Milliseconds())
-		v, err := s.run(ctx, "renew leases in batch "+string(id), s.scripts.renew,
-			[]string{keyMeta(id), keyJobs(id), keyLease(id)}, appendFences(args, part)...)
+		v, err := s.call(ctx, "renew leases in batch "+string(id), s.scripts.renew, id, struct {
+			Consumer string `json:"consumer"`
+			Lease    int64  `json:"lease"`
+			leaseColumns
+		}{consumer, lease.Milliseconds(), columnsOf(part)})
 		if err != nil {
 			return "", nil, err
 		}
@@ -44,9 +46,8 @@ func (s *Store) Renew(
 // so it is the same. ErrFenced; ErrConflict: the turn before it is missing. Repeatable.
 func (s *Store) Checkpoint(ctx context.Context, l batch.Lease, turn int, data []byte) error {
 	op := fmt.Sprintf("checkpoint turn %d of %s", turn, l)
-	id := l.Job.Batch
-	v, err := s.run(ctx, op, s.scripts.checkpoint, []string{keyLease(id), keyJournal(id, l.Job.Index)},
-		l.Job.Index, l.Fence(), turn, data)
+	v, err := s.call(ctx, op, s.scripts.checkpoint, l.Job.Batch,
+		named{"index": decimal(l.Job.Index), "fence": l.Fence(), "turn": turn}, data)
 	if err != nil {
 		return err
 	}
@@ -65,17 +66,38 @@ func (s *Store) Release(ctx context.Context, id batch.ID, leases []batch.Lease) 
 	for len(leases) > 0 {
 		part := leases[:min(len(leases), maxVariadic)]
 		leases = leases[len(part):]
-		if _, err := s.run(ctx, "release leases in batch "+string(id), s.scripts.release,
-			[]string{keyLease(id), keyBack(id), keyMeta(id), keyCalls(id)}, appendFences(nil, part)...); err != nil {
+		if _, err := s.call(ctx, "release leases in batch "+string(id), s.scripts.release, id, columnsOf(part)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func appendFences(args []any, leases []batch.Lease) []any {
-	for _, l := range leases {
-		args = append(args, l.Job.Index, l.Entry, l.Fence())
-	}
-	return args
+// leaseColumns are leases in the arguments of a script, one element per lease.
+type leaseColumns struct {
+	Index []string `json:"index"`
+	Entry []string `json:"entry"`
+	Fence []string `json:"fence"`
 }
+
+func columnsOf(leases []batch.Lease) leaseColumns {
+	c := leaseColumns{make([]string, len(leases)), make([]string, len(leases)), make([]string, len(leases))}
+	for i, l := range leases {
+		c.Index[i], c.Entry[i], c.Fence[i] = decimal(l.Job.Index), l.Entry, l.Fence()
+	}
+	return c
+}
+
+// decimal returns a number as scripts get it, if they store it. Redis would spend more time on formatting it.
+func decimal(n int64) string { return strconv.FormatInt(n, 10) }
+
+func decimals(numbers []int64) []string {
+	out := make([]string, len(numbers))
+	for i, n := range numbers {
+		out[i] = decimal(n)
+	}
+	return out
+}
+
+// amount returns an amount of money as scripts get it.
+func amount(usd float64) string { return strconv.FormatFloat(usd, 'f', -1, 64) }

@@ -110,14 +110,14 @@ func TestLostReply(t *testing.T) {
 		}},
 		{"finish, a plan", "eval", func(w *world, _ batch.ID) func() error {
 			const id = anotherID
-			for _, h := range []batch.Header{{ID: id, Plan: true}, {ID: id.Planner()}} {
+			for _, h := range []batch.Header{{ID: id, Plan: true}, {ID: id.ForStage(batch.StagePlan)}} {
 				h.MaxAttempts, h.TTL = 3, time.Hour
 				require.NoError(w, w.store.Create(w.Context(), h, []byte("plan")))
 			}
-			w.feed(id.Planner(), 0, 1)
-			w.seal(id.Planner(), 1)
-			l := w.one(id.Planner(), "a").Lease
-			return func() error { return errOf(w.store.Finish(w.Context(), id.Planner(), plan(l, 5))) }
+			w.feed(id.ForStage(batch.StagePlan), 0, 1)
+			w.seal(id.ForStage(batch.StagePlan), 1)
+			l := w.one(id.ForStage(batch.StagePlan), "a").Lease
+			return func() error { return errOf(w.store.Finish(w.Context(), id.ForStage(batch.StagePlan), plan(l, 5))) }
 		}},
 		{"release", "eval", func(w *world, id batch.ID) func() error {
 			l := leases(w.claim(id, "a", 3))

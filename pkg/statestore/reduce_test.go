@@ -14,12 +14,12 @@ import (
 func (w *world) reduced(n int) (id, reducer batch.ID) {
 	w.Helper()
 	id = statestore.NewID(time.UnixMilli(1_700_000_000_000 + batches.Add(1)))
-	for _, h := range []batch.Header{{ID: id.Reducer()}, {ID: id, Reduce: true}} {
+	for _, h := range []batch.Header{{ID: id.ForStage(batch.StageReduce)}, {ID: id, Reduce: true}} {
 		h.Name, h.MaxAttempts, h.TTL = "n", 3, time.Hour
 		require.NoError(w, w.store.Create(w.Context(), h, []byte("plan")))
 	}
 	w.feed(id, 0, n)
-	return id, id.Reducer()
+	return id, id.ForStage(batch.StageReduce)
 }
 
 // claimReducer claims the reducer's one job, if it is queued.

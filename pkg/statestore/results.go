@@ -56,11 +56,7 @@ func (s *Store) NewestResults(ctx context.Context, id batch.ID, n int) ([]Entry,
 // ResultsAt returns the results at cursors, in the order of cursors, with nil for results that were taken back or trimmed. It is one
 // round trip, or one for each cursor if its user may only read, because Redis counts every script as a write. Repeatable.
 func (s *Store) ResultsAt(ctx context.Context, id batch.ID, cursors []int64) ([]*Entry, error) {
-	args := make([]any, len(cursors))
-	for i, c := range cursors {
-		args[i] = c
-	}
-	v, err := s.run(ctx, fmt.Sprintf("read %d results of batch %s", len(cursors), id), s.scripts.at, []string{keyResults(id)}, args...)
+	v, err := s.call(ctx, fmt.Sprintf("read %d results of batch %s", len(cursors), id), s.scripts.at, id, named{"cursors": decimals(cursors)})
 	out := make([]*Entry, len(cursors))
 	if forbidden(err) {
 		for i, c := range cursors {

@@ -3,16 +3,20 @@ package statestore
 import (
 	"context"
 	"embed"
+	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-//go:embed lua/*.lua
+//go:embed lua/*.lua lua/part/*.lua
 var luaFiles embed.FS
 
-// scripts are the Lua scripts, each with the prelude in front.
+// scripts are the Lua scripts, each with its parts in front.
 type scripts struct {
 	book, announced, create, feed, seal, claim, held, renew, checkpoint, release, finish, cancel, retry, remove,
 	intend, note, resolve, budget, spend, volunteer, touch, at, bind script
@@ -20,19 +24,8 @@ type scripts struct {
 
 type script struct{ hash, text string }
 
-// once is a command that the client must not send twice. A cluster client ignores MaxRetries and repeats a command without a
-// reply. A claim repeated that way leases jobs to a worker that does not know it.
-type once struct{ *redis.Cmd }
-
-// NoRetry replaces the client's default.
-func (once) NoRetry() bool { return true }
-
 func loadScripts(change func(name, text string) string) (scripts, error) {
 	var s scripts
-	prelude, err := luaFiles.ReadFile("lua/prelude.lua")
-	if err != nil {
-		return s, fmt.Errorf("read the embedded prelude: %w", err)
-	}
 	for name, dst := range map[string]*script{
 		"book": &s.book, "announced": &s.announced, "create": &s.create, "feed": &s.feed, "seal": &s.seal,
 		"claim": &s.claim, "held": &s.held, "renew": &s.renew, "checkpoint": &s.checkpoint, "release": &s.release,
@@ -40,11 +33,10 @@ func loadScripts(change func(name, text string) string) (scripts, error) {
 		"intend": &s.intend, "note": &s.note, "resolve": &s.resolve, "budget": &s.budget, "spend": &s.spend, "volunteer": &s.volunteer,
 		"touch": &s.touch, "at": &s.at, "bind": &s.bind,
 	} {
-		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
+		text, err := assemble("lua/"+name+".lua", map[string]bool{})
 		if err != nil {
-			return s, fmt.Errorf("read the embedded script %s: %w", name, err)
+			return s, err
 		}
-		text := string(prelude) + string(body)
 		if change != nil {
 			text = change(name, text)
 		}
@@ -53,10 +45,42 @@ func loadScripts(change func(name, text string) string) (scripts, error) {
 	return s, nil
 }
 
-// run calls a script by its hash. It sends the script's text if the server does not have it: NOSCRIPT means that nothing was
-// executed. It returns classified errors.
-func (s *Store) run(ctx context.Context, op string, sc script, keys []string, args ...any) (any, error) {
-	return s.runOn(ctx, s.cmd, op, sc, keys, args...)
+// assemble returns the text of a file with its parts in front. Its line "-- Parts: a, b" names files of lua/part, in the order of their
+// execution. A part may have parts itself. present holds the parts that the text has already.
+func assemble(file string, present map[string]bool) (string, error) {
+	own, err := luaFiles.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read the embedded script %s: %w", file, err)
+	}
+	var out strings.Builder
+	for line := range strings.Lines(string(own)) {
+		names, ok := strings.CutPrefix(line, "-- Parts: ")
+		if !ok {
+			continue
+		}
+		for name := range strings.SplitSeq(strings.TrimSpace(names), ", ") {
+			if present[name] {
+				continue
+			}
+			present[name] = true
+			part, err := assemble("lua/part/"+name+".lua", present)
+			if err != nil {
+				return "", err
+			}
+			out.WriteString(part)
+		}
+	}
+	out.Write(own)
+	return out.String(), nil
+}
+
+// named are the arguments of a script by name. A script that gets many has a struct instead.
+type named map[string]any
+
+// call runs a script on a batch. args become the script's named arguments. data are bytes that the script does not interpret. It returns
+// classified errors.
+func (s *Store) call(ctx context.Context, op string, sc script, id batch.ID, args any, data ...[]byte) (any, error) {
+	return s.callOn(ctx, s.cmd, op, sc, allKeys(id), args, data...)
 }
 
 // processor is a client, or one connection.
@@ -64,10 +88,15 @@ type processor interface {
 	Process(ctx context.Context, cmd redis.Cmder) error
 }
 
-func (s *Store) runOn(ctx context.Context, p processor, op string, sc script, keys []string, args ...any) (any, error) {
-	v, err := eval(ctx, p, "evalsha", sc.hash, keys, args)
+// callOn calls a script by its hash. It sends the script's text if the server does not have it: NOSCRIPT means that nothing was executed.
+func (s *Store) callOn(ctx context.Context, p processor, op string, sc script, keys []string, args any, data ...[]byte) (any, error) {
+	encoded, err := json.Marshal(args)
+	if err != nil {
+		return nil, fmt.Errorf("%s: encode the arguments: %w", op, err)
+	}
+	v, err := eval(ctx, p, "evalsha", sc.hash, keys, encoded, data)
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		v, err = eval(ctx, p, "eval", sc.text, keys, args)
+		v, err = eval(ctx, p, "eval", sc.text, keys, encoded, data)
 	}
 	if err != nil {
 		return nil, classify(op, err)
@@ -75,17 +104,28 @@ func (s *Store) runOn(ctx context.Context, p processor, op string, sc script, ke
 	return v, nil
 }
 
-func eval(ctx context.Context, p processor, name, script string, keys []string, args []any) (any, error) {
-	all := make([]any, 0, 3+len(keys)+len(args))
+func eval(ctx context.Context, p processor, name, script string, keys []string, args []byte, data [][]byte) (any, error) {
+	all := make([]any, 0, 4+len(keys)+len(data))
 	all = append(all, name, script, len(keys))
-	for _, k := range keys {
-		all = append(all, k)
+	for _, key := range keys {
+		all = append(all, key)
 	}
-	cmd := once{redis.NewCmd(ctx, append(all, args...)...)}
+	all = append(all, args)
+	for _, d := range data {
+		all = append(all, d)
+	}
+	cmd := once{redis.NewCmd(ctx, all...)}
 	cmd.SetFirstKeyPos(3) // a cluster client finds the node by this key
 	_ = p.Process(ctx, cmd)
 	return cmd.Result()
 }
+
+// once is a command that the client must not send twice. A cluster client ignores MaxRetries and repeats a command without a
+// reply. A claim repeated that way leases jobs to a worker that does not know it.
+type once struct{ *redis.Cmd }
+
+// NoRetry replaces the client's default.
+func (once) NoRetry() bool { return true }
 
 // reply reads the result of a script: nested arrays of strings and integers.
 type reply struct{ v any }

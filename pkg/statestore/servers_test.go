@@ -1,8 +1,10 @@
 package statestore_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -139,7 +141,10 @@ func TestACluster(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 12 {
 			all.Go(func() {
-				id := w.sealed(20)
+				id := idOn(t, nodes, i%3)
+				w.createID(id, 3, time.Hour)
+				w.feed(id, 0, 20)
+				w.seal(id, 20)
 				for consumer := 0; len(w.results(id)) < 20; consumer++ {
 					w.finishAll(id, w.claim(id, fmt.Sprintf("w%d-%d", i, consumer), 7))
 				}
@@ -153,27 +158,50 @@ func TestACluster(t *testing.T) {
 			assert.Contains(t, info, "cmdstat_xreadgroup", "node %s served no batch; keys do not spread", n.Addr())
 		}
 	})
+	// It ends before the others begin, because List reads all batches.
 	t.Run("a slot that moves", func(t *testing.T) {
-		t.Parallel()
 		w := overCluster(t, nodes[0].URL(), addrs...)
 		id := w.sealed(4)
 		jobs := w.claim(id, "a", 2)
 		slot, err := nodes[0].Client().ClusterKeySlot(t.Context(), "ba:{"+string(id)+"}:meta").Result()
 		require.NoError(t, err)
-		moveSlot(t, nodes, slot)
+		moveSlot(t, nodes, slot, func() {
+			// Some keys have moved, and meta has not. A script that runs now would end in the middle.
+			_, _, err := w.store.Finish(w.Context(), id, []statestore.Completion{succeeded(jobs[0].Lease)})
+			require.ErrorIs(t, err, statestore.ErrUnknownOutcome)
+		})
 		w.finishAll(id, jobs)
 		assert.Equal(t, batch.Done, w.finishAll(id, w.claim(id, "a", 10)))
 	})
 }
 
-// moveSlot gives a slot and its keys to the node after its owner.
-func moveSlot(t *testing.T, nodes []*testredis.Process, slot int64) {
+// idOn returns a batch ID whose keys are on the given node.
+func idOn(t *testing.T, nodes []*testredis.Process, node int) batch.ID {
 	t.Helper()
-	ctx := t.Context()
+	for {
+		id := statestore.NewID(time.Now())
+		slot, err := nodes[0].Client().ClusterKeySlot(t.Context(), "ba:{"+string(id)+"}:meta").Result()
+		require.NoError(t, err)
+		if ownerOf(slot) == node {
+			return id
+		}
+	}
+}
+
+// ownerOf returns the node that has a slot at the start.
+func ownerOf(slot int64) int {
 	owner := 0
 	for slot >= int64((owner+1)*16384/3) {
 		owner++
 	}
+	return owner
+}
+
+// moveSlot gives a slot and its keys to the node after its owner. It calls halfway before it moves the key meta, the last one.
+func moveSlot(t *testing.T, nodes []*testredis.Process, slot int64, halfway func()) {
+	t.Helper()
+	ctx := t.Context()
+	owner := ownerOf(slot)
 	from, to := nodes[owner].Client(), nodes[(owner+1)%3].Client()
 	idOf := func(c *redis.Client) string {
 		id, err := c.ClusterMyID(ctx).Result()
@@ -185,7 +213,11 @@ func moveSlot(t *testing.T, nodes []*testredis.Process, slot int64) {
 	keys, err := from.ClusterGetKeysInSlot(ctx, int(slot), 100).Result()
 	require.NoError(t, err)
 	host, port, _ := strings.Cut(nodes[(owner+1)%3].Addr(), ":")
+	slices.SortFunc(keys, func(a, b string) int { return cmp.Compare(strings.Count(a, ":meta"), strings.Count(b, ":meta")) })
 	for _, k := range keys {
+		if strings.HasSuffix(k, ":meta") {
+			halfway()
+		}
 		require.NoError(t, from.Do(ctx, "MIGRATE", host, port, k, 0, 5000).Err())
 	}
 	for _, n := range nodes {

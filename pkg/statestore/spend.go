@@ -51,19 +51,19 @@ const (
 // if the batch is gone) and one grant per wanted call. Each list has at most MaxSpend calls. Repeatable.
 func (s *Store) Spend(ctx context.Context, id batch.ID, ended []EndedCall, wanted []WantedCall) (batch.Phase, []Grant, error) {
 	op := fmt.Sprintf("settle %d and reserve %d model calls of batch %s", len(ended), len(wanted), id)
-	args := make([]any, 0, 1+6*len(ended)+5*len(wanted))
-	args = append(args, len(ended))
-	for _, c := range ended {
-		known, u := 1, c.Usage
-		if u == nil {
-			known, u = 0, &batch.Usage{}
+	ends, wants := make([]named, len(ended)), make([]named, len(wanted))
+	for i, c := range ended {
+		ends[i] = named{"index": decimal(c.Lease.Job.Index), "call": c.name()}
+		if u := c.Usage; u != nil {
+			ends[i]["usage"] = []int64{u.PromptTokens, u.CachedTokens, u.CompletionTokens}
 		}
-		args = append(args, c.Lease.Job.Index, c.name(), known, u.PromptTokens, u.CachedTokens, u.CompletionTokens)
 	}
-	for _, c := range wanted {
-		args = append(args, c.Lease.Job.Index, c.Lease.Fence(), c.name(), c.PromptTokens, c.MaxCompletion)
+	for i, c := range wanted {
+		wants[i] = named{
+			"index": decimal(c.Lease.Job.Index), "fence": c.Lease.Fence(), "call": c.name(), "prompt": c.PromptTokens, "limit": c.MaxCompletion,
+		}
 	}
-	v, err := s.run(ctx, op, s.scripts.spend, []string{keyMeta(id), keyLease(id), keyCalls(id)}, args...)
+	v, err := s.call(ctx, op, s.scripts.spend, id, named{"ended": ends, "wanted": wants})
 	if err != nil {
 		return "", nil, err
 	}
@@ -77,14 +77,4 @@ func (s *Store) Spend(ctx context.Context, id batch.ID, ended []EndedCall, wante
 		}
 	}
 	return phase, grants, nil
-}
-
-// Budgeted reports whether a batch has a budget, or is a stage of a batch with one. Repeatable.
-func (s *Store) Budgeted(ctx context.Context, id batch.ID) (bool, error) {
-	v, err := s.cmd.HMGet(ctx, keyMeta(id.Whole()), accountFields[:2]...).Result()
-	if err != nil {
-		return false, classify("read the budget of batch "+string(id.Whole()), err)
-	}
-	limits, _, _ := accountOf(append(v, make([]any, len(accountFields)-2)...))
-	return limits != batch.Budget{}, nil
 }

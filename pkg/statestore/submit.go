@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -34,12 +33,15 @@ func NewID(now time.Time) batch.ID {
 // Submission returns the batch of an interrupted submission with this fingerprint, or books id for it. The caller continues
 // with the returned ID. The booking lasts until [Store.Announced], at most 30 days. Repeatable.
 func (s *Store) Submission(ctx context.Context, fingerprint string, id batch.ID) (batch.ID, error) {
-	v, err := s.run(ctx, "look for an interrupted submission", s.scripts.book, []string{keySubmit(fingerprint)},
-		string(id), submissionMemory.Milliseconds())
-	if err != nil {
-		return "", err
-	}
-	return batch.ID(reply{v}.str()), nil
+	booked, err := s.book(ctx, "look for an interrupted submission", fingerprint, string(id))
+	return batch.ID(booked), err
+}
+
+// book stores what a key was used for, and returns what it was used for first.
+func (s *Store) book(ctx context.Context, op, key, value string) (string, error) {
+	v, err := s.callOn(ctx, s.cmd, op, s.scripts.book, []string{keySubmit(key)},
+		named{"id": value, "lifetime": submissionMemory.Milliseconds()})
+	return reply{v}.str(), err
 }
 
 // Once returns the batch that was submitted under a key of the submitter's choice, or books id for it, for 30 days. fingerprint
@@ -47,12 +49,11 @@ func (s *Store) Submission(ctx context.Context, fingerprint string, id batch.ID)
 func (s *Store) Once(ctx context.Context, key, fingerprint string, id batch.ID) (batch.ID, error) {
 	const op = "look for a submission under the same key"
 	sum := sha256.Sum256([]byte(key))
-	v, err := s.run(ctx, op, s.scripts.book, []string{keySubmit("key:" + hex.EncodeToString(sum[:]))},
-		string(id)+" "+fingerprint, submissionMemory.Milliseconds())
+	found, err := s.book(ctx, op, "key:"+hex.EncodeToString(sum[:]), string(id)+" "+fingerprint)
 	if err != nil {
 		return "", err
 	}
-	booked, what, _ := strings.Cut(reply{v}.str(), " ")
+	booked, what, _ := strings.Cut(found, " ")
 	if what != fingerprint {
 		return "", fmt.Errorf("%s: %w: it made batch %s", op, ErrKeyUsed, booked)
 	}
@@ -62,12 +63,13 @@ func (s *Store) Once(ctx context.Context, key, fingerprint string, id batch.ID) 
 // Announced deletes a booking after the user has seen the ID of the batch: submitting the same spec then makes a new batch.
 // Before that, it continues the old submission, even if the old one died between its last step and its output. Repeatable.
 func (s *Store) Announced(ctx context.Context, fingerprint string, id batch.ID) error {
-	_, err := s.run(ctx, "end the submission of batch "+string(id), s.scripts.announced, []string{keySubmit(fingerprint)}, string(id))
+	_, err := s.callOn(ctx, s.cmd, "end the submission of batch "+string(id), s.scripts.announced, []string{keySubmit(fingerprint)},
+		named{"id": string(id)})
 	return err
 }
 
-// Create makes a batch in phase [batch.Open] and lists it for workers. An existing batch stays unchanged. The reducer of a
-// batch must be created before the batch. A planned batch must be created before its planner. The result of the planner adds the jobs.
+// Create makes a batch in phase [batch.Open] and lists it for workers. An existing batch stays unchanged. The reduce
+// stage of a batch must be created before the batch, and its plan stage after it. The result of the planner adds the jobs.
 // ErrNotFound: the batch that must exist is missing, because a failover lost it. Repeatable.
 func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 	op := "create batch " + string(h.ID)
@@ -75,28 +77,29 @@ func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 	if err != nil {
 		return fmt.Errorf("%s: encode its header: %w", op, err)
 	}
-	keys := []string{keyMeta(h.ID), keyPlan(h.ID), keyJobs(h.ID)}
-	before := "" // key prefix of the batch that must exist
-	if of, plans := h.ID.Plans(); plans {
-		before = batchKey(of, "")
+	// The batch that must exist: the batch of a plan stage, and the reduce stage of a batch.
+	needs := ""
+	if h.ID.Stage() == batch.StagePlan {
+		needs = keyPrefix(h.ID.Whole())
 	} else if h.Reduce {
-		before = batchKey(h.ID.Reducer(), "")
+		needs = keyPrefix(h.ID.ForStage(batch.StageReduce))
 	}
-	args := []any{header, plan, max(h.MaxAttempts, 1), h.TTL.Milliseconds(), before}
-	if h.Reduce {
-		args = append(args, "reduce", batchKey(h.ID.Reducer(), ""))
-	}
-	if h.Plan {
-		args = append(args, "planner", batchKey(h.ID.Planner(), ""))
+	fields := []string{}
+	for _, stage := range h.Stages() {
+		if name, ok := stageNames[stage]; ok {
+			fields = append(fields, name, keyPrefix(h.ID.ForStage(stage)))
+		}
 	}
 	if whole := h.ID.Whole(); whole != h.ID {
-		args = append(args, "of", batchKey(whole, ""))
+		fields = append(fields, "of", keyPrefix(whole))
 	}
 	if h.Budget != (batch.Budget{}) || h.Prices != (batch.Prices{}) {
-		args = append(args, "cap_tokens", h.Budget.Tokens, "cap_usd", h.Budget.USD,
-			"price_prompt", h.Prices.Prompt, "price_cached", h.Prices.Cached, "price_completion", h.Prices.Completion)
+		fields = append(fields, "cap_tokens", decimal(h.Budget.Tokens), "cap_usd", amount(h.Budget.USD),
+			"price_prompt", amount(h.Prices.Prompt), "price_cached", amount(h.Prices.Cached), "price_completion", amount(h.Prices.Completion))
 	}
-	v, err := s.run(ctx, op, s.scripts.create, keys, args...)
+	v, err := s.call(ctx, op, s.scripts.create, h.ID, named{
+		"attempts": max(h.MaxAttempts, 1), "ttl": h.TTL.Milliseconds(), "needs": needs, "fields": fields,
+	}, header, plan)
 	if err != nil {
 		return err
 	}
@@ -118,33 +121,28 @@ func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 // Feed adds payloads as the jobs from, from+1, … and skips existing jobs. It returns how many jobs the batch has. At most
 // MaxFeedJobs payloads. ErrConflict: the batch is not open, or from leaves a gap. Repeatable.
 func (s *Store) Feed(ctx context.Context, id batch.ID, from int64, payloads [][]byte) (fed int64, err error) {
-	return s.feed(ctx, id, from, "", payloads)
+	return s.feed(ctx, id, from, nil, payloads)
 }
 
-// FeedSorted is Feed for jobs in another order than that of their indexes: the job at place from+n of the batch has indexes[n]. A
-// batch has each index from 0 to its total once, and every feeder of it feeds the same jobs in the same places.
+// FeedSorted is Feed for jobs in another order than that of their indexes: the job at position from+n of the batch has indexes[n]. A
+// batch has each index from 0 to its total once, and every feeder of it feeds the same jobs in the same positions.
 func (s *Store) FeedSorted(ctx context.Context, id batch.ID, from int64, indexes []int64, payloads [][]byte) (fed int64, err error) {
-	inOrder := true
-	var list []byte
 	for n, index := range indexes {
-		inOrder = inOrder && index == from+int64(n)
-		list = append(strconv.AppendInt(list, index, 10), ' ')
+		if index != from+int64(n) {
+			return s.feed(ctx, id, from, decimals(indexes), payloads)
+		}
 	}
-	if inOrder {
-		list = nil
-	}
-	return s.feed(ctx, id, from, string(list), payloads)
+	return s.feed(ctx, id, from, nil, payloads)
 }
 
-// feed adds payloads in the places from, from+1, …. indexes are theirs, with a space after each; "" if they are the places.
-func (s *Store) feed(ctx context.Context, id batch.ID, from int64, indexes string, payloads [][]byte) (fed int64, err error) {
+// feed adds payloads in the positions from, from+1, …. indexes are theirs; nil if they are the positions.
+func (s *Store) feed(ctx context.Context, id batch.ID, from int64, indexes []string, payloads [][]byte) (fed int64, err error) {
 	op := fmt.Sprintf("feed jobs %d to %d of batch %s", from, from+int64(len(payloads))-1, id)
-	args := make([]any, 0, len(payloads)+2)
-	args = append(args, from, indexes)
-	for _, p := range payloads {
-		args = append(args, p)
+	args := named{"from": from}
+	if indexes != nil {
+		args["indexes"] = indexes
 	}
-	v, err := s.run(ctx, op, s.scripts.feed, []string{keyMeta(id), keyJobs(id)}, args...)
+	v, err := s.call(ctx, op, s.scripts.feed, id, args, payloads...)
 	if err != nil {
 		return 0, err
 	}
@@ -165,7 +163,7 @@ func (s *Store) feed(ctx context.Context, id batch.ID, from int64, indexes strin
 // has already ended. ErrConflict: another number was fed, or the batch was cancelled. Repeatable.
 func (s *Store) Seal(ctx context.Context, id batch.ID, total int64) (batch.Phase, error) {
 	op := "seal batch " + string(id)
-	v, err := s.run(ctx, op, s.scripts.seal, allKeys(id), total)
+	v, err := s.call(ctx, op, s.scripts.seal, id, named{"total": total})
 	if err != nil {
 		return "", err
 	}

@@ -89,9 +89,9 @@ func TestConformanceUnderUsersACL(t *testing.T) {
 // scriptsOf lists the scripts that each program runs.
 var scriptsOf = map[string][]string{
 	"worker": {"lua/claim", "lua/held", "lua/renew", "lua/checkpoint", "lua/release", "lua/finish", "lua/bind", "lua/intend", "lua/note", "lua/spend",
-		"lua/volunteer", "lua/create", "lua/feed", "lua/seal", "lua/cancel", "lua/at", "lua/prelude", "../toolpool/shared/lua/*"},
+		"lua/volunteer", "lua/create", "lua/feed", "lua/seal", "lua/cancel", "lua/at", "lua/part/*", "../toolpool/shared/lua/*"},
 	"coordinator": {"lua/claim", "lua/held", "lua/finish", "lua/book", "lua/announced", "lua/create", "lua/feed", "lua/seal", "lua/budget", "lua/cancel", "lua/retry", "lua/remove",
-		"lua/resolve", "lua/touch", "lua/at", "lua/prelude"},
+		"lua/resolve", "lua/touch", "lua/at", "lua/part/*"},
 }
 
 // TestUsersMayRunTheirScripts finds the commands of branches that no suite reaches.

@@ -26,7 +26,7 @@ type Tool struct {
 	OnUnknown OnUnknown
 
 	// Key returns further inputs of the result beside the arguments, such as a file's mtime and size. The sharing key
-	// includes it. A result is cached only if Key returns the same value before and after the execution. Optional. Optional.
+	// includes it. A result is cached only if Key returns the same value before and after the execution. Optional.
 	Key func(ctx context.Context, args json.RawMessage) (string, error)
 
 	// Run executes one call. Its error becomes a result for the model, so it must contain no secret. The pool first

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import secrets
-import socket
-import subprocess
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from batchagent.binary import engine_binary
+from harness import Cluster, Processes, answers, free_port, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -23,51 +19,6 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("BATCHAGENT_") and name != "BATCHAGENT_BINARY":
             monkeypatch.delenv(name)
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=1) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
-class Processes:
-    """Starts programs, and ends those and no others."""
-
-    def __init__(self, folder: Path) -> None:
-        self.started: list[subprocess.Popen[bytes]] = []
-        self.folder = folder
-
-    def start(self, *command: str, **env: str) -> subprocess.Popen[bytes]:
-        log = open(self.folder / f"{len(self.started)}.log", "wb")
-        p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **env}, cwd=self.folder)
-        self.started.append(p)
-        return p
-
-    def end(self) -> None:
-        for p in reversed(self.started):
-            p.terminate()
-        for p in reversed(self.started):
-            try:
-                p.wait(10)
-            except subprocess.TimeoutExpired:
-                p.kill()
 
 
 def simulated(folder: Path, *flags: str) -> Iterator[str]:
@@ -94,46 +45,6 @@ def slow_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def llama_simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A simulated model server with the model of the predecessor's quickstart."""
     yield from simulated(tmp_path_factory.mktemp("llama"), "--model", "meta-llama/Llama-3.1-70B-Instruct")
-
-
-class Cluster:
-    """A Redis, a simulated model server, a worker and a server."""
-
-    def __init__(self, folder: Path) -> None:
-        self.processes = Processes(folder)
-        self.token = secrets.token_hex(16)
-        redis, sim, api, tools = free_port(), free_port(), free_port(), free_port()
-        self.url = f"http://127.0.0.1:{api}"
-        start, engine = self.processes.start, engine_binary()
-        start("redis-server", "--port", str(redis), "--save", "", "--appendonly", "no")
-        start(engine, "vllmsim", "--listen", f"127.0.0.1:{sim}", "--forward-ms", "5")
-        (folder / "pytools.py").write_text(TOOLS)
-        start("batchagent", "tools", "pytools:tools", "--listen", f"127.0.0.1:{tools}", BATCHAGENT_TOOLS_TOKEN=self.token)
-        printed = folder / "2.log"
-        wait_until(lambda: "serving" in printed.read_text())
-        (folder / "tools.yaml").write_text(printed.read_text().replace("serving city, book", ""))
-        to = ["--redis", f"redis://127.0.0.1:{redis}"]
-        wait_until(lambda: answers(f"http://127.0.0.1:{sim}/health"))
-        start(engine, "serve", *to, "--listen", f"127.0.0.1:{api}", BATCHAGENT_API_TOKEN=self.token)
-        start(engine, "worker", *to, "--backend", f"vllm://127.0.0.1:{sim}", "--tools", "tools.yaml", BATCHAGENT_TOOLS_TOKEN=self.token)
-        wait_until(lambda: answers(f"{self.url}/readyz") and "worker started" in (folder / "4.log").read_text())
-
-
-TOOLS = '''
-from batchagent import tool
-
-@tool(share="pure")
-def city(name: str) -> str:
-    """Find a city."""
-    return "found " + name
-
-@tool(share="effect")
-async def book(seat: str) -> str:
-    """Book a seat."""
-    return "booked " + seat
-
-tools = [city, book]
-'''
 
 
 @pytest.fixture(scope="session")

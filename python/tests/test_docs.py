@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Cluster
+from harness import Cluster
 
 pytestmark = pytest.mark.filterwarnings("ignore::batchagent.SimulatedWarning")
 

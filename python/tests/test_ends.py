@@ -17,7 +17,7 @@ import pytest
 from batchagent import BatchAgent, EngineError
 from batchagent.engine import Engine
 
-from .conftest import wait_until
+from harness import wait_until
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),

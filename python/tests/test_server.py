@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from batchagent import BatchAgent, ServerError, SpecError, tool
 
-from .conftest import Cluster
+from harness import Cluster
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server"),

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/internal/calibrate"
+	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
@@ -25,6 +26,7 @@ func findCeiling(ctx context.Context, back backend.Backend, w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("--calibrate: %w", err)
 	}
+	w = human.VisibleWriter(w) // the server chose the name of the model
 	fmt.Fprintf(w, "calibrating %s, model %s: takes up to a few minutes\n\n%9s %9s %13s %9s %7s\n",
 		server.Endpoint, server.Model, "IN FLIGHT", "TOKENS/S", "TTFT, MEDIAN", "CALLS", "SECONDS")
 	levels, err := calibrate.Measure(ctx, back, calibrate.Limits{}, func(l calibrate.Level) {

@@ -3,7 +3,6 @@ package app
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"net/http/pprof"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -23,6 +21,7 @@ import (
 
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/internal/hardening"
+	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/internal/tracing"
 	"github.com/batchagent/batchagent/internal/version"
@@ -30,8 +29,6 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/dial"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
-	"github.com/batchagent/batchagent/pkg/toolpool"
-	"github.com/batchagent/batchagent/pkg/toolpool/shared"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/postgres"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/sqlite"
@@ -94,7 +91,7 @@ func runIn(ctx context.Context, args []string, stderr io.Writer, lookup func(str
 		Action:          func(c *cli.Context) error { return serve(c, stderr, lookup) },
 	}
 	if err := app.RunContext(ctx, args); err != nil {
-		fmt.Fprintln(stderr, "worker:", err)
+		fmt.Fprintln(human.VisibleWriter(stderr), "worker:", err)
 		code = exitUnreachable
 		if _, ok := errors.AsType[*usageError](err); ok {
 			code = exitUsage
@@ -196,7 +193,8 @@ func serve(c *cli.Context, stderr io.Writer, lookup func(string) (string, bool))
 		log.Warn(w)
 	}
 
-	pool, leave, err := share(set, store, c.String("id"), log)
+	commands, blocking := store.Clients()
+	pool, leave, err := set.Join(commands, blocking, c.String("id"), log)
 	if err != nil {
 		return &usageError{err}
 	}
@@ -255,30 +253,6 @@ func tools(c *cli.Context, log *slog.Logger, lookup func(string) (string, bool))
 		Root: c.String("tools-root"), Getenv: hardening.Getenv(lookup), Logger: log,
 		Drivers: map[string]func() sqltool.Driver{"postgres": postgres.Driver, "sqlite": sqlite.Driver},
 	})
-}
-
-// share puts the tools into a pool that shares calls with other workers of the cluster until leave is called.
-func share(set *toolset.Set, store *statestore.Store, id string, log *slog.Logger) (pool *toolpool.Pool, leave func(), err error) {
-	commands, blocking := store.Clients()
-	sharer, err := shared.New(shared.Config{
-		Commands: commands, Blocking: blocking, Name: id + "-" + strings.ToLower(rand.Text()[:10]), Logger: log,
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	leave = func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-		defer cancel()
-		sharer.Close(ctx)
-	}
-	if pool, err = toolpool.New(toolpool.Config{Logger: log, Cluster: sharer}); err == nil {
-		err = set.Register(pool)
-	}
-	if err != nil {
-		leave()
-		return nil, nil, err
-	}
-	return pool, leave, nil
 }
 
 // listen serves the operator's pages and the profiles, each if its flag is set.

@@ -230,6 +230,6 @@ func (b *Backend) failure(ctx context.Context, err error) error {
 }
 
 func (b *Backend) located(e *backend.Error) *backend.Error {
-	e.Endpoint = b.shown
+	e.Endpoint, e.Message = b.shown, b.sent.secrets().Text(e.Message)
 	return e
 }

@@ -35,7 +35,7 @@ type discreet struct {
 func (d discreet) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := d.base.RoundTrip(r)
 	if err != nil {
-		return nil, err
+		return nil, d.secrets.Error(err) // it may quote a header that cannot be read
 	}
 	body := struct {
 		io.Reader

@@ -1,9 +1,10 @@
 -- announced.lua: delete a booking after the submission printed its batch ID.
+-- Parts: arguments
 -- KEYS[1] submission of one fingerprint
--- ARGV[1] batch ID
+-- args: id of the batch
 -- Returns 1 deleted, 0 no booking of this ID. A booking of another ID stays.
 -- Atomic. Repeatable.
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+if redis.call('GET', KEYS[1]) ~= args.id then
   return 0
 end
 return redis.call('UNLINK', KEYS[1])

@@ -1,11 +1,11 @@
--- note.lua: write a field of a job's ledger of effects.
--- KEYS[1] lease  KEYS[2] effects
--- ARGV[1] index  ARGV[2] fence  ARGV[3] field: t<turn> a turn, o<place> an outcome, a<place> a question to the user
--- ARGV[4] its value
+-- note.lua: write a field of a job's effect log.
+-- Parts: arguments, keys, lease
+-- args: index; fence; field: t<turn> a turn, o<call> an outcome, a<call> a question to the user
+-- ARGV[2] the field's value
 -- Returns 1 written, -1 fenced.
 -- Atomic. Repeatable: the first value of a turn and of an outcome stays. Holds I1.
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
+if fenced(args.index, args.fence) then
   return -1
 end
-redis.call('HSETNX', KEYS[2], ARGV[3], ARGV[4])
+redis.call('HSETNX', effects_key(k, args.index), args.field, ARGV[2])
 return 1

@@ -23,7 +23,8 @@ import (
 )
 
 const (
-	maxPage      = 2 << 20   // bytes read of one answer
+	maxPage      = 2 << 20   // bytes read of one answer, as UTF-8
+	maxEncoded   = 8 << 20   // bytes read of one answer in its encoding
 	maxPageText  = 128 << 10 // bytes of text in one result
 	maxRedirects = 5
 	getTimeout   = 30 * time.Second
@@ -210,14 +211,18 @@ func get(ctx context.Context, client *http.Client, cfg GetConfig, secrets *redac
 		return "", toolpool.HTTPStatus(resp, fmt.Errorf("the server answered %s", resp.Status))
 	}
 	if !readable(kind) {
-		return "", fmt.Errorf("the answer is %.80q, which cannot be read as text", kind)
+		return "", fmt.Errorf("the answer is %.80q, which cannot be read as text", secrets.Text(kind))
 	}
-	body, err := io.ReadAll(io.LimitReader(secrets.Reader(resp.Body), maxPage+1))
+	decoded, err := decode(io.LimitReader(resp.Body, maxEncoded), secrets.Text(params["charset"]))
+	if err != nil {
+		return "", err
+	}
+	body, err := io.ReadAll(io.LimitReader(secrets.Reader(decoded), maxPage+1))
 	if err != nil {
 		return "", fetchError(ctx, err)
 	}
 	whole := len(body) <= maxPage
-	text, err := decode(body[:min(len(body), maxPage)], params["charset"], whole)
+	text, err := asUTF8(body[:min(len(body), maxPage)], whole)
 	if err != nil {
 		return "", err
 	}
@@ -257,17 +262,20 @@ func readable(kind string) bool {
 	return strings.HasPrefix(kind, "text/") || strings.HasSuffix(kind, "+json") || strings.HasSuffix(kind, "+xml")
 }
 
-// decode converts body to UTF-8. If whole is false, body may end within a character.
-func decode(body []byte, charset string, whole bool) (string, error) {
-	if charset != "" && !strings.EqualFold(charset, "utf-8") {
-		enc, err := htmlindex.Get(charset)
-		if err != nil {
-			return "", fmt.Errorf("the answer has the encoding %.40q, which is not known", charset)
-		}
-		if body, err = enc.NewDecoder().Bytes(body); err != nil {
-			return "", fmt.Errorf("the answer is not in the encoding %.40q that it names", charset)
-		}
+// decode returns a reader of UTF-8 for a body in an encoding.
+func decode(body io.Reader, charset string) (io.Reader, error) {
+	if charset == "" || strings.EqualFold(charset, "utf-8") {
+		return body, nil
 	}
+	enc, err := htmlindex.Get(charset)
+	if err != nil {
+		return nil, fmt.Errorf("the answer has the encoding %.40q, which is not known", charset)
+	}
+	return enc.NewDecoder().Reader(body), nil
+}
+
+// asUTF8 checks a text. If whole is false, it may end within a character.
+func asUTF8(body []byte, whole bool) (string, error) {
 	for n := 1; !whole && n < utf8.UTFMax && !utf8.Valid(body); n++ {
 		body = body[:len(body)-1]
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -18,9 +19,6 @@ const (
 	maxCell = 16 << 10 // bytes of one value
 	maxName = 1 << 10  // bytes of a column's name
 	maxRow  = maxBytes // bytes of one row, after which its values are omitted
-	// searched limits the bytes of a long value that are searched for secrets. It exceeds maxCell, so that the cut
-	// splits no secret.
-	searched = maxCell + 64<<10
 )
 
 // table holds the rows of a statement, each as a JSON object with its columns in order.
@@ -98,7 +96,7 @@ func (f rowForm) appendRow(b []byte, values []any) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendText(b, c[:min(len(c), maxName)]), ':')
+		b = append(appendText(b, f.head(c, maxName)), ':')
 		if len(b) > maxRow {
 			b = append(b, `"[cut: the row is too long]"`...)
 			continue
@@ -146,9 +144,16 @@ func (f rowForm) shorten(s string) string {
 	if len(s) <= maxCell {
 		return s
 	}
-	shown := f.secrets.Text(s[:min(len(s), searched)])
-	shown = shown[:min(len(shown), maxCell)]
-	return fmt.Sprintf("%s… [cut: the first %d of %d bytes]", strings.ToValidUTF8(shown, ""), maxCell, len(s))
+	return fmt.Sprintf("%s… [cut: the first %d of %d bytes]", f.head(s, maxCell), maxCell, len(s))
+}
+
+// head returns at most n bytes of the redacted s.
+func (f rowForm) head(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	b, _ := io.ReadAll(io.LimitReader(f.secrets.Reader(strings.NewReader(s)), int64(n))) // a string has no errors
+	return strings.ToValidUTF8(string(b), "")
 }
 
 func appendText(b []byte, s string) []byte {
