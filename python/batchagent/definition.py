@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, overload
@@ -192,7 +193,10 @@ def _arguments(func: Callable[..., Any], name: str) -> type[BaseModel]:
         if p.kind is p.VAR_POSITIONAL or p.kind is p.VAR_KEYWORD or p.kind is p.POSITIONAL_ONLY:
             raise TypeError(f"tool {name}: the parameter {p} cannot be filled in by a model; give it a name and a type")
         fields[p.name] = (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
-    return create_model(name, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=True), **fields)
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a parameter may be called json or schema
+        return create_model(name, __config__=config, **fields)
 
 
 def _without_titles(schema: Any) -> Any:

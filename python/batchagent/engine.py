@@ -52,6 +52,7 @@ async def run_local(o: Mapping[str, Any], output_schema: Any, tools: Sequence[An
             with open(folder / "inputs.jsonl", "wb") as f:
                 for lines in inputs.lines():
                     f.write(lines)
+                    await asyncio.sleep(0)  # let other tasks of the loop run
         command = [engine_binary(), "run", str(folder / "spec.json"), "--format", "jsonl", "--tools-root", str(o.get("tools_root") or ".")]
         _write(folder / "spec.json", spec)
         for flag in ("backend", "max_inflight", "reuse"):
@@ -110,7 +111,7 @@ class Engine:
     async def stop(self) -> None:
         """End the process: in order, then by force. Return when it is gone."""
         self._stopped = True
-        self._room.release(1 << 20)  # the reader waits for nobody from now on
+        self._room.release()  # from now on the reader does not wait
         if not self._ended.is_set():
             self._process.send_signal(signal.SIGINT)
         try:
@@ -149,8 +150,8 @@ class Engine:
             rest.append(head)
             chunk = b"".join(rest).split(b"\n")
             rest = [tail] if tail else []
-            self._room.acquire()
             if not self._stopped:
+                self._room.acquire()
                 self._call(self._chunks.put_nowait, chunk)
         self._errors.join()
         self._process.wait()

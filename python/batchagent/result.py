@@ -96,8 +96,9 @@ class AgentResult(Generic[T]):
 
     @property
     def input(self) -> Any:
-        """The row of this result. None if the inputs were a file."""
-        carried = self.fields.get("input")
+        """The row of this result, or the item of a plan. None if the inputs were a file."""
+        fields = self.fields
+        carried = fields.get("input", fields.get("item"))
         if carried is not None or self._reader.rows is None:
             return carried
         return self._reader.rows[self.index]

@@ -41,6 +41,8 @@ class Results(list[AgentResult[T]]):
     @property
     def inputs(self) -> list[Any]:
         """The rows of these results, to run them again: ``inputs=results.failed.inputs``."""
+        if self and self._rows is None and self[0].input is None:
+            raise ValueError("the inputs were a file, so the rows are not in memory; read the file and pass its rows")
         return [r.input for r in self]
 
     @property

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -33,7 +34,8 @@ async def run_on_server(
     token = os.environ.get("BATCHAGENT_API_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     timeout = httpx.Timeout(60, read=300)
-    async with httpx.AsyncClient(base_url=url.rstrip("/") + "/api/v1/", headers=headers, timeout=timeout, trust_env=False) as client:
+    local = httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
+    async with httpx.AsyncClient(base_url=url.rstrip("/") + "/api/v1/", headers=headers, timeout=timeout, trust_env=not local) as client:
         batch = await _submit(client, spec, inputs, o.get("name"))
         done = False
         try:
@@ -49,7 +51,7 @@ async def run_on_server(
 
 async def _submit(client: httpx.AsyncClient, spec: dict[str, Any], inputs: Rows | File | None, name: str | None) -> str:
     body = _body(spec, inputs)
-    headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": f"python-{name or uuid.uuid4().hex}"}
+    headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": f"python-{quote(name) if name else uuid.uuid4().hex}"}
     response = await _request(client, lambda: client.build_request("POST", "batches", content=_async(body()), headers=headers))
     answer = response.json()
     for message in answer["messages"]:

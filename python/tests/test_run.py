@@ -120,6 +120,8 @@ def test_csv_file() -> None:
     Path("rows.csv").write_text("id,text\n007,first\n008,second\n")
     results = BatchAgent.run_sync(task="{id}: {text}", inputs="rows.csv")
     assert "007: first" in results[0].output["text"] and results[0].input is None
+    with pytest.raises(ValueError, match="the inputs were a file"):
+        results.inputs
 
 
 def test_tables_have_inputs_outputs_and_errors() -> None:

@@ -46,6 +46,14 @@ def test_schema_comes_from_the_signature() -> None:
     assert settings(weather) == {"share": "ttl", "ttl": "60000ms", "timeout": "2000ms", "rate": "5/s"}
 
 
+def test_parameters_may_have_any_name() -> None:
+    @tool
+    def ask(json: str, schema: int, model_name: str = "m") -> str:
+        return f"{json} {schema} {model_name}"
+
+    assert ask.call(b'{"json":"j","schema":1}') == "j 1 m"
+
+
 def test_functions_that_cannot_be_tools_are_refused() -> None:
     with pytest.raises(TypeError, match=r"\*args"):
         tool(name="all")(lambda *args: "")
