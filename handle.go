@@ -68,7 +68,7 @@ func (c *Cluster) submit(ctx context.Context, p *coordinator.Program, reuse, key
 }
 
 // Attach returns a handle for a batch that this or another program has submitted. Out is the type of its answers. A stage with an Into
-// receives the result of the batch's planner or reducer; of its other fields only Schema is used. It returns [ErrNotFound] if
+// receives the result of the batch's planner or reducer; its other fields have no effect. It returns [ErrNotFound] if
 // there is no such batch.
 func Attach[Out any](ctx context.Context, c *Cluster, id string, receivers ...Stage) (*Handle[Out], error) {
 	parsed, err := batch.ParseID(id)

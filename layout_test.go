@@ -16,19 +16,22 @@ const module = "github.com/batchagent/batchagent/"
 // import. A trailing "/" allows a whole folder.
 var mayImport = map[string][]string{
 	"pkg/batch":            {},
-	"pkg/jsonschema":       {},
-	"pkg/spec":             {"pkg/batch", "pkg/jsonschema"},
+	"pkg/jsonschema":       {"pkg/plainjson"},
+	"pkg/spec":             {"pkg/batch", "pkg/jsonschema", "pkg/plainjson"},
 	"pkg/statestore":       {"pkg/batch"},
 	"pkg/scheduler":        {"pkg/batch"},
-	"pkg/toolpool":         {"pkg/batch", "pkg/jsonschema", "pkg/redact", "pkg/retryafter", "pkg/toolpool/"},
+	"pkg/toolpool":         {"pkg/batch", "pkg/jsonschema", "pkg/plainjson", "pkg/redact", "pkg/retryafter", "pkg/sleep", "pkg/toolpool/"},
 	"pkg/retryafter":       {},
-	"pkg/toolpool/shared":  {"pkg/toolpool"},
+	"pkg/toolpool/shared":  {"pkg/sleep", "pkg/toolpool"},
 	"pkg/backend":          {"pkg/batch"},
-	"pkg/backend/endpoint": {"pkg/redact"},
+	"pkg/backend/endpoint": {"pkg/loopback", "pkg/redact"},
 	"pkg/redact":           {},
-	"pkg/vllmsim":          {"pkg/vllmsim/"},
+	"pkg/vllmsim":          {"pkg/loopback", "pkg/sleep", "pkg/vllmsim/"},
+	"pkg/loopback":         {},
+	"pkg/plainjson":        {},
+	"pkg/sleep":            {},
 	"pkg/modeljson":        {},
-	"pkg/agent":            {"pkg/batch", "pkg/jsonschema", "pkg/modeljson", "pkg/spec", "pkg/backend", "pkg/toolpool", "pkg/toolpool/schema"},
+	"pkg/agent":            {"pkg/batch", "pkg/jsonschema", "pkg/modeljson", "pkg/spec", "pkg/backend", "pkg/sleep", "pkg/toolpool", "pkg/toolpool/schema"},
 }
 
 // TestLayout checks the import rules of ARCHITECTURE.md.
@@ -81,8 +84,8 @@ func permits(allowed []string, name string) bool {
 
 func testOnly(name string) bool {
 	switch name {
-	case "internal/sim", "internal/testredis", "internal/e2e", "pkg/backend/backendtest":
+	case "internal/sim", "internal/testredis", "internal/e2e", "internal/flagtest", "internal/processkit", "pkg/backend/backendtest":
 		return true
 	}
-	return false
+	return strings.HasPrefix(name, "bench/")
 }

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
@@ -18,7 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
-	"github.com/batchagent/batchagent/bench/internal/procs"
+	"github.com/batchagent/batchagent/internal/processkit"
 )
 
 // cluster holds all processes of the run.
@@ -41,9 +40,9 @@ type cluster struct {
 // server is a program that can be killed and restarted at the same address.
 type server struct {
 	name    string
-	start   func(extra ...string) (*procs.Process, error)
+	start   func(extra ...string) (*processkit.Process, error)
 	mu      sync.Mutex
-	process *procs.Process // guarded by mu; nil while it is down
+	process *processkit.Process // guarded by mu; nil while it is down
 }
 
 // up starts the program if it is down.
@@ -69,7 +68,6 @@ func (s *server) kill() bool {
 		return false
 	}
 	alive := s.alive()
-	s.process.Signal(syscall.SIGCONT)
 	s.process.Kill()
 	s.process = nil
 	return alive
@@ -92,8 +90,7 @@ func (s *server) signal(sig os.Signal) bool {
 	if s.process == nil || !s.alive() {
 		return false
 	}
-	s.process.Signal(sig)
-	return true
+	return s.process.Signal(sig) == nil
 }
 
 // node is a worker with its proxies.
@@ -131,7 +128,7 @@ func newCluster(ctx context.Context, s settings) (c *cluster, err error) {
 	if c.dir, err = os.MkdirTemp("", "bench-chaos-"); err != nil {
 		return c, fmt.Errorf("make a directory: %w", err)
 	}
-	if err := procs.Build(ctx, c.dir, "../..", "./cmd/coordinator", "./cmd/worker", "./cmd/vllmsim"); err != nil {
+	if err := processkit.Build(ctx, c.dir, "../..", "./cmd/coordinator", "./cmd/worker", "./cmd/vllmsim"); err != nil {
 		return c, err
 	}
 	c.proxy = toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prom.NewRegistry()), zerolog.Nop())
@@ -147,14 +144,14 @@ func newCluster(ctx context.Context, s settings) (c *cluster, err error) {
 func (c *cluster) program(name string) string { return filepath.Join(c.dir, name) }
 
 func (c *cluster) startRedis(ctx context.Context) error {
-	address, err := procs.FreeAddress()
+	address, err := processkit.FreeAddress()
 	if err != nil {
 		return err
 	}
 	host, port, _ := strings.Cut(address, ":")
 	c.admin = redis.NewClient(&redis.Options{Addr: address, MaxRetries: 20})
-	c.redis = &server{name: address, start: func(...string) (*procs.Process, error) {
-		return procs.Start("redis-server", nil, "--bind", host, "--port", port, "--dir", c.dir, "--save", "",
+	c.redis = &server{name: address, start: func(...string) (*processkit.Process, error) {
+		return processkit.Start("redis-server", nil, "--bind", host, "--port", port, "--dir", c.dir, "--save", "",
 			"--appendonly", "yes", "--appendfsync", "everysec")
 	}}
 	if err := c.redis.up(); err != nil {
@@ -179,12 +176,12 @@ func (c *cluster) startNodes() error {
 	}
 	var behind []string
 	for i := range simulators {
-		address, err := procs.FreeAddress()
+		address, err := processkit.FreeAddress()
 		if err != nil {
 			return err
 		}
-		s := &server{name: address, start: func(extra ...string) (*procs.Process, error) {
-			return procs.Start(c.program("vllmsim"), nil, append([]string{"--listen", address, "--forward-ms", fmt.Sprint(c.forwardMS()), "--tool-turns", "4", "--seed", fmt.Sprint(i)}, extra...)...)
+		s := &server{name: address, start: func(extra ...string) (*processkit.Process, error) {
+			return processkit.Start(c.program("vllmsim"), nil, append([]string{"--listen", address, "--forward-ms", fmt.Sprint(c.forwardMS()), "--tool-turns", "4", "--seed", fmt.Sprint(i)}, extra...)...)
 		}}
 		if err := s.up(); err != nil {
 			return err
@@ -207,8 +204,8 @@ func (c *cluster) startNodes() error {
 			return err
 		}
 		redisAddress, simAddress := n.toRedis.Listen, n.toSim.Listen
-		n.server = &server{name: fmt.Sprintf("node-%d", i+1), start: func(...string) (*procs.Process, error) {
-			return procs.Start(c.program("worker"), nil, "--redis", "redis://"+redisAddress, "--backend", "vllm://"+simAddress,
+		n.server = &server{name: fmt.Sprintf("node-%d", i+1), start: func(...string) (*processkit.Process, error) {
+			return processkit.Start(c.program("worker"), nil, "--redis", "redis://"+redisAddress, "--backend", "vllm://"+simAddress,
 				"--id", fmt.Sprintf("node-%d", i+1), "--lease", c.lease.String(), "--max-inflight", fmt.Sprint(slots), "--tools", tools, "--log-level", "error")
 		}}
 		if err := n.up(); err != nil {
@@ -281,9 +278,9 @@ func (c *cluster) startBatches() (err error) {
 		if err := c.write(b, k); err != nil {
 			return err
 		}
-		b.feeder = &server{name: "feeder", start: func(...string) (*procs.Process, error) { return c.feed(b) }}
-		b.follower = &server{name: "follower", start: func(...string) (*procs.Process, error) {
-			return procs.Start(c.program("coordinator"), nil, "results", b.known(), "--redis", "redis://"+c.redis.name, "--follow", "--out", b.results)
+		b.feeder = &server{name: "feeder", start: func(...string) (*processkit.Process, error) { return c.feed(b) }}
+		b.follower = &server{name: "follower", start: func(...string) (*processkit.Process, error) {
+			return processkit.Start(c.program("coordinator"), nil, "results", b.known(), "--redis", "redis://"+c.redis.name, "--follow", "--out", b.results)
 		}}
 		c.batches = append(c.batches, b)
 	}
@@ -313,12 +310,12 @@ func (c *cluster) write(b *batchFiles, k int) error {
 
 // feed starts the feeder of a batch and reads the batch ID that it prints. A feeder that has finished is not restarted, because
 // it would submit a second batch.
-func (c *cluster) feed(b *batchFiles) (*procs.Process, error) {
+func (c *cluster) feed(b *batchFiles) (*processkit.Process, error) {
 	out, err := os.CreateTemp(c.dir, "id-")
 	if err != nil {
 		return nil, fmt.Errorf("keep the batch ID: %w", err)
 	}
-	p, err := procs.Start(c.program("coordinator"), out, "submit", b.spec, "--redis", "redis://"+c.toFeed.Listen)
+	p, err := processkit.Start(c.program("coordinator"), out, "submit", b.spec, "--redis", "redis://"+c.toFeed.Listen)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
+
+	"github.com/batchagent/batchagent/pkg/sleep"
 )
 
 // kind is a kind of fault.
@@ -49,7 +51,7 @@ func (c *cluster) strike(ctx context.Context, r *rand.Rand) map[kind]int {
 	defer cancel()
 	count := map[kind]int{}
 	for {
-		if !wait(ctx, between(r, 500*time.Millisecond, 3*time.Second)) {
+		if sleep.For(ctx, between(r, 500*time.Millisecond, 3*time.Second)) != nil {
 			return count
 		}
 		c.tend()
@@ -125,7 +127,7 @@ func (c *cluster) killFeeder(ctx context.Context, after time.Duration) bool {
 		if b.known() != "" {
 			continue
 		}
-		if b.feeder.up() != nil || !wait(ctx, after) {
+		if b.feeder.up() != nil || sleep.For(ctx, after) != nil {
 			return false
 		}
 		return b.feeder.kill() // tend restarts it
@@ -153,7 +155,7 @@ func (c *cluster) toxic(p *toxiproxy.Proxy, last time.Duration, json string) boo
 
 // heal ends all remaining faults.
 func (c *cluster) heal(ctx context.Context) {
-	wait(ctx, 2*c.lease+4*time.Second) // the last faults end by themselves
+	_ = sleep.For(ctx, 2*c.lease+4*time.Second) // the last faults end by themselves
 	_ = c.redis.up()
 	for _, s := range c.sims {
 		s.kill()
@@ -171,17 +173,6 @@ func (c *cluster) heal(ctx context.Context) {
 }
 
 func later(d time.Duration, do func()) { time.AfterFunc(d, do) }
-
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
 
 func between(r *rand.Rand, lo, hi time.Duration) time.Duration {
 	return lo + time.Duration(r.Int64N(int64(hi-lo)))

@@ -15,13 +15,14 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
 // watch checks the pending entries several times per second. It returns the longest time for which a leased job had no sign of
 // its holder.
 func (c *cluster) watch(ctx context.Context) (longest time.Duration) {
-	for wait(ctx, 250*time.Millisecond) {
+	for sleep.For(ctx, 250*time.Millisecond) == nil {
 		for _, b := range c.batches {
 			longest = max(longest, c.idle(ctx, b.known()))
 		}

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"github.com/batchagent/batchagent/pkg/sleep"
 )
 
 // restart is the restart of one worker.
@@ -47,11 +49,11 @@ func (c *cluster) roll(ctx context.Context, within time.Duration) (r rolling, er
 		return true
 	}
 	for !fed() {
-		if !wait(ctx, 100*time.Millisecond) {
+		if sleep.For(ctx, 100*time.Millisecond) != nil {
 			return r, context.Cause(ctx)
 		}
 	}
-	wait(ctx, c.lease)
+	_ = sleep.For(ctx, c.lease)
 	r.before = c.rate(ctx, undisturbed, nil)
 	for _, n := range c.nodes {
 		ended := n.process.Ended()

@@ -13,9 +13,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/batchagent/batchagent/bench/internal/procs"
 	"github.com/batchagent/batchagent/bench/internal/prose"
 	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -24,7 +24,7 @@ import (
 type cluster struct {
 	settings
 	dir   string // programs and files
-	redis *procs.Redis
+	redis *processkit.Redis
 	store *statestore.Store
 }
 
@@ -38,13 +38,13 @@ func newCluster(ctx context.Context, s settings) (c *cluster, err error) {
 	if c.dir, err = os.MkdirTemp("", "bench-cluster-"); err != nil {
 		return c, fmt.Errorf("make a directory: %w", err)
 	}
-	if err := procs.Build(ctx, c.dir, ".", "./cmd/coordinator", "./cmd/worker", "./cmd/vllmsim"); err != nil {
+	if err := processkit.Build(ctx, c.dir, ".", "./cmd/coordinator", "./cmd/worker", "./cmd/vllmsim"); err != nil {
 		return c, err
 	}
 	if err := c.write(); err != nil {
 		return c, fmt.Errorf("write the batch: %w", err)
 	}
-	if c.redis, err = procs.StartRedis(ctx); err != nil {
+	if c.redis, err = processkit.StartRedis(ctx); err != nil {
 		return c, err
 	}
 	if c.store, err = statestore.Open(ctx, c.redis.URL(), statestore.Options{}); err != nil {
@@ -131,12 +131,12 @@ func (c *cluster) write() error {
 		os.WriteFile(filepath.Join(c.dir, "inputs.jsonl"), inputs.Bytes(), 0o600))
 }
 
-func (c *cluster) start(program string, stdout *os.File, args ...string) (*procs.Process, error) {
-	return procs.Start(filepath.Join(c.dir, program), stdout, args...)
+func (c *cluster) start(program string, stdout *os.File, args ...string) (*processkit.Process, error) {
+	return processkit.Start(filepath.Join(c.dir, program), stdout, args...)
 }
 
 // node is a worker and its server.
-type node struct{ worker, server *procs.Process }
+type node struct{ worker, server *processkit.Process }
 
 // nodes starts n nodes and waits until all are ready for jobs.
 func (c *cluster) startNodes(ctx context.Context, n int) (all []node, stop func(), err error) {
@@ -154,7 +154,7 @@ func (c *cluster) startNodes(ctx context.Context, n int) (all []node, stop func(
 		}
 	}()
 	for i := range n {
-		address, err := procs.FreeAddress()
+		address, err := processkit.FreeAddress()
 		if err != nil {
 			return nil, stop, err
 		}
@@ -283,7 +283,7 @@ func (c *cluster) ask(ctx context.Context, args ...string) ([]byte, error) {
 }
 
 // half waits for half of the results.
-func (c *cluster) half(ctx context.Context, follower *procs.Process, id batch.ID) error {
+func (c *cluster) half(ctx context.Context, follower *processkit.Process, id batch.ID) error {
 	return follower.Until(ctx, "half of the results are in", func() bool {
 		info, err := c.store.Info(ctx, id)
 		return err == nil && info.Counts.Finished() >= int64(c.agents/2)

@@ -5,7 +5,7 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/batchagent/batchagent/bench/internal/procs"
+	"github.com/batchagent/batchagent/internal/processkit"
 )
 
 // full is the share of the machine's processors above which a run measures them rather than the programs. It applies to the
@@ -24,29 +24,29 @@ func (l load) full() bool { return l.machine > full*float64(runtime.NumCPU()) }
 type meter struct {
 	began   time.Time
 	machine time.Duration
-	redis   *procs.Process
+	redis   *processkit.Process
 	nodes   []node
-	used    map[*procs.Process]time.Duration // at the start of the measurement
-	last    map[*procs.Process]time.Duration // when it was killed
+	used    map[*processkit.Process]time.Duration // at the start of the measurement
+	last    map[*processkit.Process]time.Duration // when it was killed
 }
 
-func startLoad(redis *procs.Process, nodes []node) (*meter, error) {
-	m := &meter{redis: redis, nodes: nodes, used: map[*procs.Process]time.Duration{}, last: map[*procs.Process]time.Duration{}, began: time.Now()}
+func startLoad(redis *processkit.Process, nodes []node) (*meter, error) {
+	m := &meter{redis: redis, nodes: nodes, used: map[*processkit.Process]time.Duration{}, last: map[*processkit.Process]time.Duration{}, began: time.Now()}
 	for _, n := range nodes {
 		m.used[n.worker], m.used[n.server] = n.worker.CPU(), n.server.CPU()
 	}
 	m.used[redis] = redis.CPU()
 	var err error
-	m.machine, err = procs.MachineCPU()
+	m.machine, err = processkit.MachineCPU()
 	return m, err
 }
 
 // note records the processor time of a process that is about to be killed.
-func (m *meter) note(p *procs.Process) { m.last[p] = p.CPU() }
+func (m *meter) note(p *processkit.Process) { m.last[p] = p.CPU() }
 
 func (m *meter) end() (l load, err error) {
 	wall := time.Since(m.began).Seconds()
-	machine, err := procs.MachineCPU()
+	machine, err := processkit.MachineCPU()
 	if err != nil {
 		return l, err
 	}
@@ -56,7 +56,7 @@ func (m *meter) end() (l load, err error) {
 			now[p] = p.CPU()
 		}
 	}
-	per := func(p *procs.Process) float64 { return (now[p] - m.used[p]).Seconds() / wall }
+	per := func(p *processkit.Process) float64 { return (now[p] - m.used[p]).Seconds() / wall }
 	l.machine, l.redis = (machine-m.machine).Seconds()/wall, per(m.redis)
 	for _, n := range m.nodes {
 		l.workers += per(n.worker)

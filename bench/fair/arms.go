@@ -12,7 +12,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 
-	"github.com/batchagent/batchagent/bench/internal/procs"
+	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -45,18 +45,18 @@ func start(ctx context.Context, name string, s settings, sims *simulators) (arm,
 // simulators are the servers that all arms use.
 type simulators struct {
 	addresses []string
-	processes []*procs.Process
+	processes []*processkit.Process
 }
 
 func startSimulators(ctx context.Context, program string, n int) (*simulators, error) {
 	s := &simulators{}
 	for range n {
-		address, err := procs.FreeAddress()
+		address, err := processkit.FreeAddress()
 		if err != nil {
 			s.stop()
 			return nil, err
 		}
-		p, err := procs.Start(program, nil, "--listen", address, "--forward-ms", "60", "--fault-every", "50")
+		p, err := processkit.Start(program, nil, "--listen", address, "--forward-ms", "60", "--fault-every", "50")
 		if err != nil {
 			s.stop()
 			return nil, err
@@ -88,7 +88,7 @@ func (s *simulators) urls(scheme string) []string {
 
 func (s *simulators) stop() { stopAll(s.processes) }
 
-func stopAll(processes []*procs.Process) {
+func stopAll(processes []*processkit.Process) {
 	for _, p := range processes {
 		p.Stop()
 	}
@@ -100,11 +100,11 @@ func startCluster(ctx context.Context, s settings, sims *simulators) (arm, error
 	if err != nil {
 		return arm{}, err
 	}
-	r, err := procs.StartRedis(ctx)
+	r, err := processkit.StartRedis(ctx)
 	if err != nil {
 		return arm{}, err
 	}
-	var workers []*procs.Process
+	var workers []*processkit.Process
 	stop := func() {
 		stopAll(workers)
 		r.Stop()
@@ -115,7 +115,7 @@ func startCluster(ctx context.Context, s settings, sims *simulators) (arm, error
 		return arm{}, err
 	}
 	for i, backend := range sims.urls("vllm") {
-		p, err := procs.Start(self, nil, "-node", "-id", "node-"+strconv.Itoa(i+1), "-redis", r.URL(), "-backend", backend,
+		p, err := processkit.Start(self, nil, "-node", "-id", "node-"+strconv.Itoa(i+1), "-redis", r.URL(), "-backend", backend,
 			"-slots", strconv.Itoa(s.slots))
 		if err != nil {
 			stop()

@@ -52,7 +52,6 @@ type outcome struct {
 	wall     time.Duration
 	ok       int
 	executed int64 // executed tool calls
-	retried  int   // agents that restarted from their first turn
 }
 
 // runBatch submits a spec and reads its results as they arrive. Then it removes the batch.

@@ -28,16 +28,13 @@ func newGather(backends []string) *gather {
 
 func (g *gather) run(ctx context.Context, n int) (outcome, error) {
 	begin := time.Now()
-	var ok, executed, retried atomic.Int64
+	var ok, executed atomic.Int64
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
 			url := g.backends[i%len(g.backends)] + "/v1/chat/completions"
 			prompt := fmt.Sprintf("Rate this order: order %d: %d apples and %d pears for customer %d", i, i%7, i%11, i*37%1000)
-			for try := range 2 {
-				if try > 0 {
-					retried.Add(1)
-				}
+			for range 2 {
 				if err := g.agent(ctx, url, prompt, &executed); err == nil {
 					ok.Add(1)
 					return
@@ -50,7 +47,7 @@ func (g *gather) run(ctx context.Context, n int) (outcome, error) {
 	if ctx.Err() != nil {
 		return outcome{}, context.Cause(ctx)
 	}
-	return outcome{wall: wall, ok: int(ok.Load()), executed: executed.Load(), retried: int(retried.Load())}, nil
+	return outcome{wall: wall, ok: int(ok.Load()), executed: executed.Load()}, nil
 }
 
 type message struct {

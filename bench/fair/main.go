@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/bench/internal/figures"
-	"github.com/batchagent/batchagent/bench/internal/procs"
+	"github.com/batchagent/batchagent/internal/processkit"
 )
 
 // settings are the values of the flags.
@@ -77,7 +77,7 @@ func measure(ctx context.Context, s settings) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := procs.Build(ctx, dir, ".", "github.com/batchagent/batchagent/cmd/vllmsim"); err != nil {
+	if err := processkit.Build(ctx, dir, ".", "github.com/batchagent/batchagent/cmd/vllmsim"); err != nil {
 		return err
 	}
 	figures.Header(os.Stdout, "bench/fair")

@@ -32,7 +32,6 @@ func (fixed) left(*world, *agent)                  {}
 // agents that wait for a tool are paused, the smallest first. Then paused and new agents are admitted, the largest that fits
 // first.
 type thunder struct {
-	tokens map[*agent]int
 	last   time.Duration
 	paused map[*agent]bool
 }
@@ -42,7 +41,7 @@ const (
 	thunderBuffer = 100
 )
 
-func newThunder() *thunder { return &thunder{tokens: map[*agent]int{}, paused: map[*agent]bool{}} }
+func newThunder() *thunder { return &thunder{paused: map[*agent]bool{}} }
 
 func (t *thunder) size(w *world, a *agent) int { return w.load.prefix + a.context + thunderBuffer }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/hibiken/asynq"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/batchagent/batchagent/bench/internal/procs"
+	"github.com/batchagent/batchagent/internal/processkit"
 )
 
 const (
@@ -20,7 +20,7 @@ const (
 
 // runAsynq enqueues all jobs, and then starts a server that handles them. The queue is full when the server starts, so polling an
 // empty queue costs it nothing.
-func runAsynq(ctx context.Context, r *procs.Redis, jobs, concurrency int) (took, error) {
+func runAsynq(ctx context.Context, r *processkit.Redis, jobs, concurrency int) (took, error) {
 	opt := asynq.RedisClientOpt{Addr: r.Address, PoolSize: max(concurrency, asynqEnqueuers) + 16}
 	begin := time.Now()
 	if err := enqueue(ctx, opt, jobs); err != nil {

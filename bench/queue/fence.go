@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/bench/internal/figures"
-	"github.com/batchagent/batchagent/bench/internal/procs"
+	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -63,7 +63,7 @@ func mustReplace(text, old, with string) string {
 }
 
 // compareFences measures Redis' processor time for each verb of each variant.
-func compareFences(ctx context.Context, r *procs.Redis, s settings) error {
+func compareFences(ctx context.Context, r *processkit.Redis, s settings) error {
 	all := fences()
 	for range s.rounds {
 		for _, f := range all {
@@ -83,7 +83,7 @@ func compareFences(ctx context.Context, r *procs.Redis, s settings) error {
 	return nil
 }
 
-func (f *fence) run(ctx context.Context, r *procs.Redis, jobs int) error {
+func (f *fence) run(ctx context.Context, r *processkit.Redis, jobs int) error {
 	if err := r.Clear(ctx); err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (f *fence) run(ctx context.Context, r *procs.Redis, jobs int) error {
 }
 
 // perJob returns Redis' processor time and the wall time of f, in microseconds per job.
-func perJob(ctx context.Context, r *procs.Redis, jobs int, f func() error) (cpu, wall float64, err error) {
+func perJob(ctx context.Context, r *processkit.Redis, jobs int, f func() error) (cpu, wall float64, err error) {
 	before, err := r.BusyCPU(ctx)
 	if err != nil {
 		return 0, 0, err

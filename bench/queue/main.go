@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/bench/internal/figures"
-	"github.com/batchagent/batchagent/bench/internal/procs"
+	"github.com/batchagent/batchagent/internal/processkit"
 )
 
 // settings are the values of the flags.
@@ -57,7 +57,7 @@ func main() {
 }
 
 func measure(ctx context.Context, s settings) error {
-	r, err := procs.StartRedis(ctx)
+	r, err := processkit.StartRedis(ctx)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ type arm struct {
 type took struct{ enqueue, drain time.Duration }
 
 // compare runs all arms once per round. It prints each run, then the medians and ratios.
-func compare(ctx context.Context, r *procs.Redis, s settings, arms []arm) error {
+func compare(ctx context.Context, r *processkit.Redis, s settings, arms []arm) error {
 	n := float64(s.jobs)
 	for range s.rounds {
 		for i := range arms {

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/batchagent/batchagent/bench/internal/procs"
+	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -30,7 +30,7 @@ const lease = 15 * time.Second
 const maxLive = 4 * 256
 
 // runOurs feeds all jobs, and then starts workers that finish them.
-func runOurs(ctx context.Context, r *procs.Redis, s settings) (took, error) {
+func runOurs(ctx context.Context, r *processkit.Redis, s settings) (took, error) {
 	if s.profile != "" {
 		f, err := os.Create(s.profile)
 		if err != nil {
@@ -182,7 +182,7 @@ func complete(ctx context.Context, store *statestore.Store, id batch.ID, n int, 
 }
 
 // printCommands prints Redis' time by command.
-func printCommands(ctx context.Context, r *procs.Redis, jobs int) error {
+func printCommands(ctx context.Context, r *processkit.Redis, jobs int) error {
 	info, err := r.Info(ctx, "commandstats")
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/bench/internal/figures"
-	"github.com/batchagent/batchagent/bench/internal/procs"
+	"github.com/batchagent/batchagent/internal/processkit"
 )
 
 func main() {
@@ -40,7 +40,7 @@ func main() {
 // bench holds the parts that all rounds share.
 type bench struct {
 	dir     string // programs and files
-	redis   *procs.Redis
+	redis   *processkit.Redis
 	backend string
 	workers int
 }
@@ -51,19 +51,19 @@ func measure(ctx context.Context, sizes string, workers int) error {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	if err := procs.Build(ctx, dir, ".", "./cmd/coordinator", "./cmd/worker", "./cmd/vllmsim"); err != nil {
+	if err := processkit.Build(ctx, dir, ".", "./cmd/coordinator", "./cmd/worker", "./cmd/vllmsim"); err != nil {
 		return err
 	}
-	redis, err := procs.StartRedis(ctx)
+	redis, err := processkit.StartRedis(ctx)
 	if err != nil {
 		return err
 	}
 	defer redis.Stop()
-	address, err := procs.FreeAddress()
+	address, err := processkit.FreeAddress()
 	if err != nil {
 		return err
 	}
-	sim, err := procs.Start(filepath.Join(dir, "vllmsim"), nil, "--listen", address)
+	sim, err := processkit.Start(filepath.Join(dir, "vllmsim"), nil, "--listen", address)
 	if err != nil {
 		return err
 	}
@@ -184,8 +184,8 @@ func (b *bench) write(n int) error {
 	return errors.Join(w.Flush(), f.Close())
 }
 
-func (b *bench) start(program string, stdout *os.File, args ...string) (*procs.Process, error) {
-	return procs.Start(filepath.Join(b.dir, program), stdout, args...)
+func (b *bench) start(program string, stdout *os.File, args ...string) (*processkit.Process, error) {
+	return processkit.Start(filepath.Join(b.dir, program), stdout, args...)
 }
 
 func (b *bench) submit(ctx context.Context, r *row) (id string, err error) {
@@ -210,7 +210,7 @@ func (b *bench) submit(ctx context.Context, r *row) (id string, err error) {
 // run starts workers that finish the batch, and a follower that collects it.
 func (b *bench) run(ctx context.Context, id string, r *row) error {
 	began := time.Now()
-	var nodes []*procs.Process
+	var nodes []*processkit.Process
 	for i := range b.workers {
 		w, err := b.start("worker", nil, "--redis", b.redis.URL(), "--backend", b.backend, "--id", fmt.Sprint("node-", i+1), "--max-inflight", "256", "--log-level", "warn")
 		if err != nil {

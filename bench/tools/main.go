@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/bench/internal/figures"
-	"github.com/batchagent/batchagent/bench/internal/procs"
+	"github.com/batchagent/batchagent/internal/processkit"
 )
 
 type options struct {
@@ -52,7 +52,7 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
-	redis, err := procs.StartRedis(ctx)
+	redis, err := processkit.StartRedis(ctx)
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func text(n int) []byte {
 
 type bench struct {
 	options
-	redis   *procs.Redis
+	redis   *processkit.Redis
 	dir     string
 	summary string
 }
@@ -113,7 +113,7 @@ func (b *bench) together(ctx context.Context, orders []order) ([]found, error) {
 		return nil, err
 	}
 	began := time.Now().Add(300 * time.Millisecond) // all have started by then
-	var started []*procs.Process
+	var started []*processkit.Process
 	var outputs []string
 	for i, o := range orders {
 		o.Redis, o.Name, o.Dir, o.Begin = b.redis.URL(), fmt.Sprintf("node-%d", i+1), b.dir, began
@@ -122,7 +122,7 @@ func (b *bench) together(ctx context.Context, orders []order) ([]found, error) {
 		if err != nil {
 			return nil, err
 		}
-		p, err := procs.Start(self, nil, "-node", string(data))
+		p, err := processkit.Start(self, nil, "-node", string(data))
 		if err != nil {
 			return nil, err
 		}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 )
 
 const (
@@ -128,7 +129,7 @@ func (s *story) breakThings(ctx context.Context) error {
 	lost := time.Now()
 	// Wait until the first worker's jobs are taken over, so that they are not counted for the second worker. Its leases last for
 	// at least ten more seconds.
-	if err := pause(ctx, lease/2); err != nil {
+	if err := sleep.For(ctx, lease/2); err != nil {
 		return err
 	}
 	if s.last, err = s.status(ctx); err != nil {
@@ -138,7 +139,7 @@ func (s *story) breakThings(ctx context.Context) error {
 		return err
 	}
 	// Stay disconnected for longer than a lease.
-	if err := pause(ctx, time.Until(lost.Add(takeover))); err != nil {
+	if err := sleep.For(ctx, time.Until(lost.Add(takeover))); err != nil {
 		return err
 	}
 	if s.last, err = s.status(ctx); err != nil {
@@ -160,7 +161,7 @@ func (s *story) breakThings(ctx context.Context) error {
 		return err
 	}
 	s.note("docker kill redis")
-	if err := pause(ctx, 2*time.Second); err != nil {
+	if err := sleep.For(ctx, 2*time.Second); err != nil {
 		return err
 	}
 	if err := s.run(ctx, "start", "docker", "start", redis); err != nil {
@@ -204,7 +205,7 @@ func (s *story) until(ctx context.Context, wanted func(batch.Info) bool) error {
 			}
 		}
 		trouble = err
-		if err := pause(ctx, asking); err != nil {
+		if err := sleep.For(ctx, asking); err != nil {
 			return errors.Join(err, trouble)
 		}
 	}
@@ -246,7 +247,7 @@ func (s *story) healthy(ctx context.Context) error {
 		if len(ill) == 0 {
 			return nil
 		}
-		if err := pause(ctx, asking); err != nil {
+		if err := sleep.For(ctx, asking); err != nil {
 			return fmt.Errorf("%w: %s", err, strings.Join(ill, ", "))
 		}
 	}
@@ -365,16 +366,4 @@ func (s *story) print(w io.Writer, standins []string, prepared time.Duration) {
 	}
 	fmt.Fprintf(t, "wall time\t%.0f s\n", s.wall.Seconds())
 	_ = t.Flush()
-}
-
-// pause waits for d. It returns the cause if ctx ends first.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

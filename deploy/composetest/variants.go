@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/batchagent/batchagent/pkg/sleep"
 )
 
 // variant is another set of files and servers. It starts a cluster and ends when a small batch has all its results.
@@ -116,7 +118,7 @@ func (s *story) onlyTLS(ctx context.Context) error {
 		if err == nil && len(up) == 1 && up[0].Value[1] == "1" {
 			return nil
 		}
-		if e := pause(ctx, asking); e != nil {
+		if e := sleep.For(ctx, asking); e != nil {
 			return fmt.Errorf("redis_up is %v: %w", up, errors.Join(e, err))
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/pkg/loopback"
 )
 
 // keyPolicy decides which model servers receive the keys of this process. A spec may be untrusted, and its backend must
@@ -113,6 +114,5 @@ func (s server) shown() string {
 }
 
 func (s server) loopback() bool {
-	ip := net.ParseIP(s.name)
-	return s.name == "localhost" || ip != nil && ip.IsLoopback()
+	return loopback.Host(s.name)
 }

@@ -104,19 +104,19 @@ func outcomeOf(o ResolveOptions) ([]byte, error) {
 }
 
 // chooseCall returns the place of the named call, or of the only one.
-func chooseCall(j batch.Job, asked []statestore.Asked, named string) (statestore.Place, error) {
+func chooseCall(j batch.Job, asked []statestore.Asked, named string) (statestore.CallRef, error) {
 	if len(asked) == 0 {
-		return statestore.Place{}, usagef("nothing is asked about %s of batch %s: no call of it is parked", batch.JobID(j.Index), j.Batch)
+		return statestore.CallRef{}, usagef("nothing is asked about %s of batch %s: no call of it is parked", batch.JobID(j.Index), j.Batch)
 	}
 	if named == "" && len(asked) == 1 {
-		return asked[0].Place, nil
+		return asked[0].Call, nil
 	}
 	list := make([]string, len(asked))
 	for i, a := range asked {
-		if a.Place.String() == named {
-			return a.Place, nil
+		if a.Call.String() == named {
+			return a.Call, nil
 		}
-		list[i] = fmt.Sprintf("%s %.200s", a.Place, a.Intent)
+		list[i] = fmt.Sprintf("%s %.200s", a.Call, a.Intent)
 	}
-	return statestore.Place{}, usagef("choose a call of %s with --call:\n  %s", batch.JobID(j.Index), strings.Join(list, "\n  "))
+	return statestore.CallRef{}, usagef("choose a call of %s with --call:\n  %s", batch.JobID(j.Index), strings.Join(list, "\n  "))
 }

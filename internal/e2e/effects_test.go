@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
@@ -40,7 +41,7 @@ func TestEffects(t *testing.T) {
 			first := e.worker("first")
 			id := e.submit()
 			require.Eventually(t, func() bool { return len(e.lines()) == 1 }, 30*time.Second, 10*time.Millisecond, "the tool never ran")
-			first.signal(t, syscall.SIGKILL)
+			require.NoError(t, first.Signal(syscall.SIGKILL))
 			e.worker("second")
 
 			r := e.result(id)
@@ -111,7 +112,7 @@ max_turns: 3
 	return e
 }
 
-func (e *effectRun) worker(name string) *process {
+func (e *effectRun) worker(name string) *processkit.Process {
 	return e.bin.start(e.t, "worker", "--redis", e.url, "--backend", "vllm://"+e.sim, "--id", name,
 		"--tools", filepath.Join(e.dir, "tools.yaml"), "--tools-root", e.dir, "--lease", "1s")
 }

@@ -92,11 +92,11 @@ func forgets(t *testing.T, url string, where func(id string) (primary, replica *
 	eventually(promoted, "the replica takes over")
 
 	select {
-	case <-follower.done:
+	case <-follower.Ended():
 	case <-time.After(2 * time.Minute):
 		require.FailNow(t, "the batch does not end", "%+v", info(t, bin, url, id))
 	}
-	assert.Zero(t, follower.cmd.ProcessState.ExitCode())
+	assert.Zero(t, follower.ExitCode())
 	for i, r := range once(t, out, n) {
 		assert.Equal(t, batch.OK, r.Status, "job %d: %v", i, r.Error)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
@@ -100,7 +101,7 @@ type threeWorkers struct {
 	redis               *testredis.Process
 	dir, model, service string
 	hostile             string // the batch
-	nodes               [3]*process
+	nodes               [3]*processkit.Process
 	deaths, kills       atomic.Int64
 
 	mu     sync.Mutex
@@ -143,8 +144,8 @@ func (c *threeWorkers) restart() {
 	c.Helper()
 	for i, n := range c.nodes {
 		select {
-		case <-n.done:
-			require.LessOrEqual(c, c.deaths.Add(1), int64(10), "workers die again and again: %s", n.output())
+		case <-n.Ended():
+			require.LessOrEqual(c, c.deaths.Add(1), int64(10), "workers die again and again: %s", n.Log())
 			c.start(i)
 		default:
 		}
@@ -171,7 +172,7 @@ func (c *threeWorkers) serve(w http.ResponseWriter, r *http.Request) {
 		c.beside = append(c.beside, held)
 		c.mu.Unlock()
 		c.kills.Add(1)
-		_ = c.nodes[i].cmd.Process.Signal(syscall.SIGKILL)
+		_ = c.nodes[i].Signal(syscall.SIGKILL)
 		<-r.Context().Done()
 	case r.URL.Path == "/bomb":
 		w.Header().Set("Content-Encoding", "gzip")

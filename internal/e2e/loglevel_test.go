@@ -24,20 +24,20 @@ func TestLogLevelFollowsSignals(t *testing.T) {
 		addr := freeAddress(t)
 		p := bin.start(t, name, append(args, "--redis", redis.URL(), "--log-level", "error", "--listen", addr)...)
 		untilOK(t, "http://"+addr+"/readyz")
-		assert.NotContains(t, p.output(), "level=INFO", name)
+		assert.NotContains(t, p.Log(), "level=INFO", name)
 		for _, step := range []struct {
 			signal os.Signal
 			says   string
 			times  int
 		}{{syscall.SIGUSR1, "now=DEBUG by=", 1}, {syscall.SIGUSR2, "now=ERROR by=", 1}, {syscall.SIGUSR1, "now=DEBUG by=", 2}} {
-			p.signal(t, step.signal)
-			require.Eventually(t, func() bool { return strings.Count(p.output(), step.says) == step.times }, 20*time.Second, 10*time.Millisecond,
-				"%s: %s", name, p.output())
+			require.NoError(t, p.Signal(step.signal))
+			require.Eventually(t, func() bool { return strings.Count(p.Log(), step.says) == step.times }, 20*time.Second, 10*time.Millisecond,
+				"%s: %s", name, p.Log())
 		}
 		if name == "worker" {
-			p.signal(t, syscall.SIGTERM)
-			<-p.done
-			assert.Contains(t, p.output(), "level=INFO msg=draining", "a signal shows the hidden messages")
+			require.NoError(t, p.Signal(syscall.SIGTERM))
+			<-p.Ended()
+			assert.Contains(t, p.Log(), "level=INFO msg=draining", "a signal shows the hidden messages")
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
@@ -88,13 +89,13 @@ func TestFullRedisPausesTheBatch(t *testing.T) {
 	require.NoError(t, os.WriteFile(spec, []byte("name: full\ntask: Sum up {text}\ninputs: inputs.jsonl\n"), 0o600))
 
 	submit := bin.start(t, "coordinator", "submit", spec, "--redis", redis.URL())
-	says := func(p *process, what string) {
-		require.Eventually(t, func() bool { return strings.Contains(p.output(), what) }, 30*time.Second, 20*time.Millisecond, "%s", what)
+	says := func(p *processkit.Process, what string) {
+		require.Eventually(t, func() bool { return strings.Contains(p.Log(), what) }, 30*time.Second, 20*time.Millisecond, "%s", what)
 	}
 	says(submit, "out of memory (maxmemory); waiting until there is room")
 	limit("0")
-	<-submit.done
-	require.Zero(t, submit.cmd.ProcessState.ExitCode(), submit.output())
+	<-submit.Ended()
+	require.Zero(t, submit.ExitCode(), submit.Log())
 	ids := client.ZRange(t.Context(), "ba:batches", 0, -1).Val()
 	require.Len(t, ids, 1)
 

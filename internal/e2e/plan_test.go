@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
@@ -55,7 +56,7 @@ func TestPlanSurvivesKilledWorkers(t *testing.T) {
 		}
 		return worker == "node-1" || strings.HasPrefix(prompt, "Sum up")
 	}}
-	node := func(name string) *process {
+	node := func(name string) *processkit.Process {
 		return bin.start(t, "worker", "--redis", redis.URL(), "--backend", recorded(t, sim, name, rec), "--id", name, "--lease", "1s",
 			"--max-inflight", "4", "--max-agents", "8")
 	}
@@ -67,22 +68,22 @@ func TestPlanSurvivesKilledWorkers(t *testing.T) {
 
 	first := node("node-1")
 	until("the planner begins", begun("node-1", "List the pumps."))
-	first.signal(t, syscall.SIGKILL)
-	<-first.done
+	require.NoError(t, first.Signal(syscall.SIGKILL))
+	<-first.Ended()
 	require.Equal(t, batch.Open, info(t, bin, redis.URL(), id).Phase)
 
 	second := node("node-2")
 	until("the map is running", func() bool { return rec.asked("node-2", "Look at") > plannedItems/4 })
-	second.signal(t, syscall.SIGKILL)
-	<-second.done
+	require.NoError(t, second.Signal(syscall.SIGKILL))
+	<-second.Ended()
 	half := info(t, bin, redis.URL(), id)
 	require.EqualValues(t, plannedItems, half.Counts.Total)
 	require.Less(t, half.Counts.Finished(), int64(plannedItems), "the kill came too late")
 
 	third := node("node-3")
 	until("the reducer begins", begun("node-3", "Sum up"))
-	third.signal(t, syscall.SIGKILL)
-	<-third.done
+	require.NoError(t, third.Signal(syscall.SIGKILL))
+	<-third.Ended()
 	require.Equal(t, batch.Done, info(t, bin, redis.URL(), id).Phase)
 	require.Equal(t, batch.Sealed, info(t, bin, redis.URL(), string(batch.ID(id).ForStage(batch.StageReduce))).Phase)
 
@@ -133,8 +134,8 @@ func TestResumeKeepsThePlan(t *testing.T) {
 		text, err := os.ReadFile(out)
 		return err == nil && strings.Count(string(text), "\n") > plannedItems/4
 	}, time.Minute, 10*time.Millisecond, "some results are written")
-	first.signal(t, syscall.SIGKILL)
-	<-first.done
+	require.NoError(t, first.Signal(syscall.SIGKILL))
+	<-first.Ended()
 	before, err := os.ReadFile(out)
 	require.NoError(t, err)
 	before = before[:strings.LastIndexByte(string(before), '\n')+1]

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -45,7 +46,7 @@ func TestPoison(t *testing.T) {
 
 	rec := &recorder{}
 	sim := bin.simulator(t, "--forward-ms", "20", "--tool-turns", "2")
-	nodes := make([]*process, 4)
+	nodes := make([]*processkit.Process, 4)
 	start := func(i int) {
 		name := fmt.Sprintf("node-%d", i+1)
 		nodes[i] = bin.start(t, "worker", "--redis", redis.URL(), "--backend", recorded(t, sim, name, rec), "--id", name,
@@ -61,7 +62,7 @@ func TestPoison(t *testing.T) {
 	ended := func() bool {
 		for i, n := range nodes {
 			select {
-			case <-n.done:
+			case <-n.Ended():
 				deaths++
 				start(i)
 			default:

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -15,11 +14,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/internal/processkit"
 )
 
 // programs are the built commands.
@@ -31,22 +31,11 @@ var build = sync.OnceValues(func() (programs, error) {
 		return programs{}, err
 	}
 	builtIn = dir
-	out, err := exec.Command("go", "build", "-o", dir, "../../cmd/...").CombinedOutput()
-	if err != nil {
-		err = &buildError{err, string(out)}
-	}
-	return programs{dir}, err
+	return programs{dir}, processkit.Build(context.Background(), dir, "../..", "./cmd/...")
 })
 
 // builtIn is the folder with the programs, or "" before build.
 var builtIn string
-
-type buildError struct {
-	err error
-	out string
-}
-
-func (e *buildError) Error() string { return e.err.Error() + "\n" + e.out }
 
 func built(t *testing.T) programs {
 	t.Helper()
@@ -61,53 +50,19 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// process is one running program. Its output is shown when the test fails.
-type process struct {
-	name string
-	cmd  *exec.Cmd
-	done chan struct{}
-
-	mu  sync.Mutex
-	log bytes.Buffer // guarded by mu
-}
-
-func (p *process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.log.Write(b)
-}
-
-func (p *process) output() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.log.String()
-}
-
-func (pr programs) start(t *testing.T, name string, args ...string) *process {
+// start starts a program, which ends with the test. If the test fails, it shows the end of the program's output.
+func (pr programs) start(t *testing.T, name string, args ...string) *processkit.Process {
 	t.Helper()
-	p := &process{name: name, done: make(chan struct{})}
-	p.cmd = exec.Command(filepath.Join(pr.dir, name), args...)
-	p.cmd.Stdout, p.cmd.Stderr = p, p
-	require.NoError(t, p.cmd.Start())
-	go func() {
-		_ = p.cmd.Wait()
-		close(p.done)
-	}()
+	p, err := processkit.Start(filepath.Join(pr.dir, name), nil, args...)
+	require.NoError(t, err)
 	t.Cleanup(func() {
-		_ = p.cmd.Process.Signal(syscall.SIGCONT)
-		_ = p.cmd.Process.Kill()
-		<-p.done
+		p.Kill()
 		if t.Failed() {
-			out := p.output()
+			out := p.Log()
 			t.Logf("%s %v:\n%s", name, args, out[max(0, len(out)-4000):])
 		}
 	})
 	return p
-}
-
-func (p *process) signal(t *testing.T, s os.Signal) {
-	t.Helper()
-	require.NoError(t, p.cmd.Process.Signal(s))
 }
 
 // run runs a program to its end and returns its output.
@@ -248,8 +203,7 @@ func (r *recorder) asked(worker, prompt string) int { return r.askers(prompt)[wo
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := processkit.FreeAddress()
 	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }

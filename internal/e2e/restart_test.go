@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
@@ -23,7 +24,7 @@ func TestRollingRestart(t *testing.T) {
 	specFile := writeBatch(t, dir, jobs)
 	rec := &recorder{}
 	sim := bin.simulator(t, "--forward-ms", "150")
-	nodes := make([]*process, 4)
+	nodes := make([]*processkit.Process, 4)
 	start := func(i, generation int) {
 		name := fmt.Sprintf("node-%d.%d", i+1, generation)
 		nodes[i] = bin.start(t, "worker", "--redis", redis.URL(), "--backend", recorded(t, sim, name, rec), "--id", name,
@@ -38,13 +39,13 @@ func TestRollingRestart(t *testing.T) {
 	}
 	for i := range nodes {
 		until(int64(100 * (i + 1)))
-		nodes[i].signal(t, syscall.SIGTERM)
+		require.NoError(t, nodes[i].Signal(syscall.SIGTERM))
 		select {
-		case <-nodes[i].done:
+		case <-nodes[i].Ended():
 		case <-time.After(time.Minute):
-			require.FailNow(t, "the worker does not drain", nodes[i].name)
+			require.FailNow(t, "the worker does not drain", nodes[i].Log())
 		}
-		require.Zero(t, nodes[i].cmd.ProcessState.ExitCode(), "a drain exits with 0")
+		require.Zero(t, nodes[i].ExitCode(), "a drain exits with 0")
 		start(i, 2)
 	}
 	require.Less(t, info(t, bin, redis.URL(), id).Counts.Finished(), int64(jobs), "the restarts came too late")

@@ -127,7 +127,7 @@ http:
 	for _, name := range names {
 		assert.Contains(t, seen["metrics"], `batchagent_tool_answers_total{kind="executed",tool="`+name+`"}`)
 	}
-	seen["log of the worker"], seen["log of the server"] = worker.output(), server.output()
+	seen["log of the worker"], seen["log of the server"] = worker.Log(), server.Log()
 	assert.Contains(t, seen["log of the worker"], "claiming jobs")
 	seen["what Redis wrote"] = appended(t, redis)
 	assert.Contains(t, seen["what Redis wrote"], "[secret]", "otherwise the search would be empty")

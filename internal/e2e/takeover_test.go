@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
@@ -34,7 +35,7 @@ func TestTakeover(t *testing.T) {
 		bin.simulator(t, "--forward-ms", "100"),
 	}
 	const lease = 2 * time.Second
-	workers := make([]*process, 4)
+	workers := make([]*processkit.Process, 4)
 	for i := range workers {
 		name := fmt.Sprintf("node-%d", i+1)
 		workers[i] = bin.start(t, "worker", "--redis", redis.URL(), "--backend", recorded(t, sims[i%2], name, rec), "--id", name,
@@ -46,12 +47,12 @@ func TestTakeover(t *testing.T) {
 		require.Eventually(t, func() bool { return info(t, bin, redis.URL(), id).Counts.Finished() >= n }, 60*time.Second, 50*time.Millisecond)
 	}
 	until(jobs / 5)
-	workers[0].signal(t, syscall.SIGKILL)
+	require.NoError(t, workers[0].Signal(syscall.SIGKILL))
 	until(jobs / 4)
-	workers[1].signal(t, syscall.SIGSTOP)
+	require.NoError(t, workers[1].Signal(syscall.SIGSTOP))
 	stopped := time.Now()
 	require.Eventually(t, func() bool { return time.Since(stopped) > 2*lease }, 60*time.Second, 100*time.Millisecond)
-	workers[1].signal(t, syscall.SIGCONT)
+	require.NoError(t, workers[1].Signal(syscall.SIGCONT))
 
 	out := filepath.Join(dir, "results.jsonl")
 	_, errs, code := bin.run(t, "coordinator", "results", id, "--follow", "--out", out, "--redis", redis.URL())

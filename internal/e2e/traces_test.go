@@ -24,6 +24,7 @@ import (
 	common "go.opentelemetry.io/proto/otlp/common/v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/internal/testredis"
 )
 
@@ -182,7 +183,7 @@ func TestTraces(t *testing.T) {
 	specFile := filepath.Join(dir, "batch.yaml")
 	require.NoError(t, os.WriteFile(specFile, []byte("name: traced\nsystem_prompt: planted-system\ntask: \"Say something of {about}: use facts.\"\n"+
 		"inputs: inputs.jsonl\ntools: [facts]\n"), 0o600))
-	start := func(id string) *process {
+	start := func(id string) *processkit.Process {
 		return bin.start(t, "worker", "--redis", redis.URL(), "--backend", "vllm://"+strings.TrimPrefix(model.URL, "http://"), "--id", id,
 			"--tools", tools, "--lease", "2s", "--max-inflight", "4", "--max-agents", "8")
 	}
@@ -194,15 +195,15 @@ func TestTraces(t *testing.T) {
 		begun, ended := traces(sink.got())
 		return int64(ended) == info(t, bin, redis.URL(), id).Counts.Finished() && begun > ended
 	}, 60*time.Second, 10*time.Millisecond, "a running job whose spans reached the collector")
-	first.signal(t, syscall.SIGKILL)
-	<-first.done
+	require.NoError(t, first.Signal(syscall.SIGKILL))
+	<-first.Ended()
 	close(released)
 	second := start("node-2")
 	out := filepath.Join(dir, "results.jsonl")
 	_, errs, code := bin.run(t, "coordinator", "results", id, "--follow", "--out", out, "--redis", redis.URL())
 	require.Equal(t, 0, code, errs)
-	second.signal(t, syscall.SIGTERM) // draining sends the remaining spans
-	<-second.done
+	require.NoError(t, second.Signal(syscall.SIGTERM)) // draining sends the remaining spans
+	<-second.Ended()
 	results := once(t, out, n)
 
 	byID, roots := map[string]span{}, map[string]span{}

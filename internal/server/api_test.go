@@ -439,7 +439,7 @@ func TestResolve(t *testing.T) {
 	id := w.batch("r", 1)
 	path := "/api/v1/batches/" + string(id) + "/jobs/0/resolve"
 	l := w.claim(id, 1)[0].Lease
-	place := statestore.Place{Turn: 2}
+	place := statestore.CallRef{Turn: 2}
 	_, _, err := w.store.Intend(t.Context(), l, place, []byte(`{"tool":"send"}`))
 	require.NoError(t, err)
 	require.NoError(t, w.store.Park(t.Context(), l, place))

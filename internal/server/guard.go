@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/batchagent/batchagent/pkg/loopback"
 )
 
 const (
@@ -46,7 +48,7 @@ func (s *Server) guarded(next http.Handler) http.Handler {
 
 // refuse returns the reason to reject a request; nil to accept it.
 func (s *Server) refuse(r *http.Request, sameSite *http.CrossOriginProtection) *Problem {
-	if s.cfg.Token == "" && !loopback(hostOf(r)) {
+	if s.cfg.Token == "" && !loopback.Host(hostOf(r)) {
 		return problem(http.StatusMisdirectedRequest, "host", "this server has no token and answers to 127.0.0.1 and localhost only, not to %q", r.Host)
 	}
 	open := openPath(r.URL.Path)

@@ -149,7 +149,7 @@ func source(t agent.Turn, id string) string {
 		return "shared, ran on " + s.By
 	case toolpool.FromCache:
 		return "shared, from the cache"
-	case toolpool.FromLedger:
+	case toolpool.FromEffectLog:
 		return "ran in an earlier attempt"
 	default:
 		return "was not run"

@@ -10,11 +10,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/net/netutil"
 	"golang.org/x/time/rate"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/loopback"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -145,7 +146,7 @@ func Listen(ctx context.Context, addr string, guarded bool) (net.Listener, error
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w; an address looks like 127.0.0.1:8080", err)
 	}
-	if !guarded && !loopback(host) {
+	if !guarded && !loopback.Host(host) {
 		return nil, fmt.Errorf("--listen: %s can be reached from other machines, and no token is set: set BATCHAGENT_API_TOKEN or --token-file, or listen on 127.0.0.1 "+
 			"(in a container with a port published on 127.0.0.1 only: --without-token)", addr)
 	}
@@ -154,12 +155,6 @@ func Listen(ctx context.Context, addr string, guarded bool) (net.Listener, error
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
 	return l, nil
-}
-
-// loopback reports whether a host, without a port, is reachable from this machine only.
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // Serve answers requests on l until ctx ends. It then waits up to shutdownGrace for running requests, and closes the

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -63,7 +64,7 @@ func (p *plainWorker) reserve(ctx context.Context, l batch.Lease, call int64) er
 		case got[0] == statestore.UsedUp:
 			return errHandedBack
 		}
-		if err := sleep(ctx, p.world.cfg.lease/20); err != nil {
+		if err := sleep.For(ctx, p.world.cfg.lease/20); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/batchagent/batchagent/internal/coordinator"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -72,7 +73,7 @@ func (c *collector) run(ctx context.Context, p *process, drain <-chan struct{}) 
 		if err != nil && !early && ctx.Err() == nil {
 			return err
 		}
-		if err := sleep(ctx, time.Second); err != nil {
+		if err := sleep.For(ctx, time.Second); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -63,7 +64,7 @@ func (w *world) submit(ctx context.Context, s *statestore.Store) error {
 			return err
 		}
 		if w.cfg.forgets() { // so that a loss can also fall between the two batches
-			if err := sleep(ctx, between(w.chance.on("create"), 0, furthest)); err != nil {
+			if err := sleep.For(ctx, between(w.chance.on("create"), 0, furthest)); err != nil {
 				return err
 			}
 		}
@@ -90,7 +91,7 @@ func (w *world) submit(ctx context.Context, s *statestore.Store) error {
 		}
 		if w.cfg.forgets() { // so that a loss can also fall between two chunks
 			chunks := time.Duration(w.cfg.jobs/w.cfg.chunk + 1)
-			if err := sleep(ctx, between(w.chance.on("feed", strconv.Itoa(from)), 0, w.cfg.calmAt/chunks)); err != nil {
+			if err := sleep.For(ctx, between(w.chance.on("feed", strconv.Itoa(from)), 0, w.cfg.calmAt/chunks)); err != nil {
 				return err
 			}
 		}

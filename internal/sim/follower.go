@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -37,7 +38,7 @@ func (f *follower) run(ctx context.Context, p *process, drain <-chan struct{}) e
 			return err
 		}
 		if err != nil {
-			_ = sleep(ctx, time.Second)
+			_ = sleep.For(ctx, time.Second)
 			continue
 		}
 		for _, e := range got {

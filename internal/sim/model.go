@@ -13,6 +13,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 )
 
 // model is the inference server of one worker. The seed, the job and the turn determine its answers, delays and faults. Faults
@@ -74,13 +75,13 @@ func (m *model) Generate(ctx context.Context, r *backend.Request, o backend.Obse
 	}
 	resp := m.answer(r)
 	if len(resp.Message.ToolCalls) > 0 && likely(draw, 0.3) {
-		if err := sleep(ctx, took/2); err != nil {
+		if err := sleep.For(ctx, took/2); err != nil {
 			return nil, fmt.Errorf("generate: %w", err)
 		}
 		m.early(o, r)
 		took -= took / 2
 	}
-	if err := sleep(ctx, took); err != nil {
+	if err := sleep.For(ctx, took); err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
 	return resp, nil
@@ -149,7 +150,7 @@ func sumUpShown(prompt string) string {
 
 // late returns err after a delay.
 func (m *model) late(ctx context.Context, d time.Duration, err error) error {
-	if e := sleep(ctx, d); e != nil {
+	if e := sleep.For(ctx, d); e != nil {
 		return fmt.Errorf("generate: %w", e)
 	}
 	return err
@@ -191,7 +192,7 @@ func (m *model) Models(ctx context.Context) ([]backend.Model, error) {
 // Ready implements [backend.Backend].
 func (m *model) Ready(ctx context.Context) error {
 	draw, away := m.draw("ready")
-	if err := sleep(ctx, between(draw, 100*time.Microsecond, 5*time.Millisecond)); err != nil {
+	if err := sleep.For(ctx, between(draw, 100*time.Microsecond, 5*time.Millisecond)); err != nil {
 		return err
 	}
 	if away {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -218,7 +219,7 @@ func (p *plainWorker) play(ctx context.Context, drain <-chan struct{}, phase bat
 		if cfg.budget > 0 && likely(r, cfg.handBack) {
 			return errHandedBack // during a call
 		}
-		err := sleep(ctx, between(r, time.Millisecond, cfg.turnTime))
+		err := sleep.For(ctx, between(r, time.Millisecond, cfg.turnTime))
 		if err = errors.Join(err, p.settle(c.Lease, int64(turn))); err != nil {
 			return err
 		}
@@ -256,7 +257,7 @@ func (p *plainWorker) commit(ctx context.Context, j *plainJob) error {
 		return nil // the first job's goroutine commits this result too
 	}
 	r := p.world.chance.on("commit", p.proc.name, p.world.now().String())
-	_ = sleep(ctx, between(r, time.Millisecond, 200*time.Millisecond))
+	_ = sleep.For(ctx, between(r, time.Millisecond, 200*time.Millisecond))
 	p.mu.Lock()
 	done := p.done
 	p.done = nil
@@ -301,7 +302,7 @@ func (p *plainWorker) drop(j *plainJob) {
 
 // heartbeat renews all leases three times per lease, and stops jobs that were lost or cancelled.
 func (p *plainWorker) heartbeat(ctx context.Context, fail context.CancelCauseFunc) {
-	for sleep(ctx, p.world.cfg.lease/3) == nil {
+	for sleep.For(ctx, p.world.cfg.lease/3) == nil {
 		for _, id := range p.world.cfg.batches() {
 			p.renew(ctx, id, fail)
 		}

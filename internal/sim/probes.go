@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
@@ -60,7 +61,7 @@ func (t *probes) run(name string) func(context.Context, json.RawMessage) (string
 		if fate < t.world.cfg.toolFaults/2 {
 			took = 24 * time.Hour // it hangs until its context ends
 		}
-		err := sleep(ctx, took)
+		err := sleep.For(ctx, took)
 		if err == nil && fate < t.world.cfg.toolFaults {
 			err = errors.New("nothing there")
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -187,7 +188,7 @@ func (w *world) remove(ctx context.Context, s *statestore.Store) error {
 				return err
 			}
 		}
-	} else if err := sleep(ctx, w.cfg.ttl+time.Second); err != nil {
+	} else if err := sleep.For(ctx, w.cfg.ttl+time.Second); err != nil {
 		return err
 	}
 	if _, err := s.List(ctx); err != nil {

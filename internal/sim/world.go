@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -343,7 +344,7 @@ func (w *world) connect(ctx context.Context, p *process) (*statestore.Store, err
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if err := sleep(ctx, between(w.chance.on("connect", p.name, w.now().String()), 100*time.Millisecond, time.Second)); err != nil {
+		if err := sleep.For(ctx, between(w.chance.on("connect", p.name, w.now().String()), 100*time.Millisecond, time.Second)); err != nil {
 			return nil, err
 		}
 	}
@@ -366,17 +367,6 @@ func (w *world) script(p *process, name, text string) string {
 // use their clock only for durations. TestWallClock in the module's root enforces this.
 func (w *world) clock(p *process) time.Duration {
 	return between(w.chance.on("clock", p.name), -5*time.Minute, 5*time.Minute) - w.cfg.skew
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
 }
 
 // tolerable reports whether an error is acceptable after a verb was repeated until its outcome was known. Concurrent commands of

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
@@ -18,6 +19,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/batchagent/batchagent/internal/processkit"
 )
 
 // startWithin is how long a server may take to answer its first PING.
@@ -32,8 +35,7 @@ type Process struct {
 	opts      options
 	sentinel  string // configuration file of a sentinel; "" for a server
 
-	cmd  *exec.Cmd
-	done chan struct{} // closed when cmd has ended
+	process *processkit.Process // nil before its start
 }
 
 type options struct {
@@ -111,7 +113,7 @@ func newProcess(t testing.TB, args ...Arg) *Process {
 	}
 	t.Cleanup(func() {
 		p.Kill9()
-		if t.Failed() && p.cmd != nil {
+		if t.Failed() && p.process != nil {
 			t.Logf("log of redis-server %s:\n%s", p.Addr(), p.log())
 		}
 		_ = os.RemoveAll(dir)
@@ -144,28 +146,17 @@ const busOffset = 10000
 // launch starts the process and waits until it answers. It returns false if the process ended because its port was in use.
 func (p *Process) launch() bool {
 	p.t.Helper()
-	log, err := os.Create(filepath.Join(p.dir, "log"))
+	process, err := processkit.Start(program(), nil, p.arguments()...)
 	if err != nil {
-		p.t.Fatalf("make the log of redis-server: %v", err)
+		p.t.Fatal(err)
 	}
-	defer log.Close()
-	p.cmd = exec.Command(program(), p.arguments()...)
-	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = p.dir, log, log, sysProcAttr()
-	if err := p.cmd.Start(); err != nil {
-		p.t.Fatalf("start redis-server: %v", err)
-	}
-	cmd, done := p.cmd, make(chan struct{})
-	p.done = done
-	go func() {
-		_ = cmd.Wait()
-		close(done)
-	}()
+	p.process = process
 
 	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
 	defer cancel()
 	err = poll(ctx, func() error {
 		select {
-		case <-done:
+		case <-process.Ended():
 			return errEnded
 		default:
 		}
@@ -299,15 +290,13 @@ func (p *Process) ping(ctx context.Context) error {
 }
 
 // PID returns the process's ID.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
+func (p *Process) PID() int { return p.process.PID() }
 
 // Kill9 kills the process and waits for its end. It may be called again.
 func (p *Process) Kill9() {
-	if p.cmd == nil || p.cmd.Process == nil {
-		return
+	if p.process != nil {
+		p.process.Kill()
 	}
-	_ = p.cmd.Process.Kill()
-	<-p.done
 }
 
 // Restart starts the process again at the same address, and kills it first if necessary. Without [AOF] it is empty.
@@ -327,27 +316,20 @@ func (p *Process) Cont() { p.signal(syscall.SIGCONT) }
 
 func (p *Process) signal(s syscall.Signal) {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		p.t.Fatalf("send %s to redis-server: %v", s, err)
+	if err := p.process.Signal(s); err != nil {
+		p.t.Fatal(err)
 	}
 }
 
-func (p *Process) log() string {
-	b, err := os.ReadFile(filepath.Join(p.dir, "log"))
-	if err != nil {
-		return err.Error()
-	}
-	return string(b)
-}
+func (p *Process) log() string { return p.process.Log() }
 
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := processkit.FreeAddress()
 	if err != nil {
-		t.Fatalf("find a free port: %v", err)
+		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return int(netip.MustParseAddrPort(addr).Port())
 }
 
 // poll repeats try until it succeeds, fails with a fatal error, or ctx ends. It returns the last error.

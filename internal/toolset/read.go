@@ -3,7 +3,6 @@ package toolset
 import (
 	"encoding/json"
 	"maps"
-	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -15,9 +14,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/jsonschema"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
-	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 	"github.com/batchagent/batchagent/pkg/toolpool/owntool"
-	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
 
 const (
@@ -362,153 +359,5 @@ func (l *loader) server(name, field string, n spec.Node) {
 	}
 	if !off {
 		l.file.servers = append(l.file.servers, s)
-	}
-}
-
-func (l *loader) source(name, field string, n spec.Node) {
-	if !keyName.MatchString(name) {
-		l.Failf(n, field, "a source's name has letters, digits and _")
-	}
-	s := source{config: sqltool.Config{Name: name}}
-	query := true
-	l.Fields(field, n,
-		spec.Field{Name: "dsn", Read: func(field string, n spec.Node) { s.config.DSN, s.scheme = l.dsn(field, n) }},
-		spec.Field{Name: "description", Read: l.plain(&s.config.Description)},
-		spec.Field{Name: "max_rows", Read: l.count(&s.config.MaxRows, maxRows)},
-		spec.Field{Name: "timeout", Read: l.wait(&s.config.Timeout, maxWait)},
-		spec.Field{Name: "query", Read: func(field string, n spec.Node) { query, _ = l.Bool(field, n) }},
-		spec.Field{Name: "lookups", Read: func(field string, n spec.Node) {
-			l.Entries(field, n, func(name, field string, n spec.Node) {
-				l.declare(name, field, n)
-				s.config.Lookups = append(s.config.Lookups, l.sqlLookup(name, field, n))
-			})
-		}},
-	)
-	l.need(n, field, "dsn", s.config.DSN != "")
-	s.noQuery = !query
-	l.file.sources = append(l.file.sources, s)
-}
-
-// dsn reads a database's address. Error messages do not show it.
-func (l *loader) dsn(field string, n spec.Node) (dsn, scheme string) {
-	written, ok := l.Text(field, n)
-	if !ok {
-		return "", ""
-	}
-	if dsn, ok = l.expand(field, n, written); !ok {
-		return "", ""
-	}
-	l.file.secrets = append(l.file.secrets, dsn)
-	if u, err := url.Parse(dsn); err == nil && u.User != nil {
-		if password, set := u.User.Password(); set && len(password) >= minSecret {
-			l.file.secrets = append(l.file.secrets, password)
-		}
-	}
-	scheme, rest, _ := strings.Cut(dsn, ":")
-	switch scheme {
-	case "postgres", "postgresql":
-		return dsn, "postgres"
-	case "sqlite":
-		if file := strings.TrimPrefix(rest, "//"); !filepath.IsAbs(file) {
-			return "sqlite:" + filepath.Join(l.dir, file), scheme
-		}
-		return dsn, scheme
-	}
-	l.Failf(n, field, "must begin with postgres:// or sqlite:")
-	return dsn, ""
-}
-
-func (l *loader) sqlLookup(name, field string, n spec.Node) sqltool.Lookup {
-	k := sqltool.Lookup{Name: name}
-	l.Fields(field, n,
-		spec.Field{Name: "description", Read: l.plain(&k.Description)},
-		spec.Field{Name: "batch", Read: func(field string, n spec.Node) {
-			l.Fields(field, n,
-				spec.Field{Name: "key", Read: l.plain(&k.Key)},
-				spec.Field{Name: "query", Read: l.plain(&k.Query)},
-				spec.Field{Name: "window", Read: l.wait(&k.Window, time.Second)},
-			)
-		}},
-	)
-	l.need(n, field, "description", k.Description != "")
-	if !keyName.MatchString(k.Key) {
-		l.Failf(n, field, "batch.key must be the name of a column")
-	}
-	if err := k.Check(); err != nil {
-		l.Failf(n, field, "%v", err)
-	}
-	return k
-}
-
-func (l *loader) httpGet(field string, n spec.Node) {
-	if l.IsBool(n) {
-		on, _ := l.Bool(field, n)
-		l.file.noGet = !on
-		return
-	}
-	l.Fields(field, n,
-		spec.Field{Name: "allow_hosts", Read: l.hosts(&l.file.get.AllowHosts)},
-		spec.Field{Name: "allow_networks", Read: func(field string, n spec.Node) {
-			l.List(field, n, func(field string, n spec.Node) {
-				text, ok := l.Text(field, n)
-				p, valid := prefix(text)
-				if ok && !valid {
-					l.Failf(n, field, "must be a network such as 10.1.0.0/16 or an address, not %q", text)
-				}
-				l.file.get.AllowNetworks = append(l.file.get.AllowNetworks, p)
-			})
-		}},
-	)
-}
-
-// hostPattern matches a host name or an IPv4 address. IPv6 addresses are recognised by their form.
-var hostPattern = regexp.MustCompile(`^(\*\.)?[\pL\pN_]([\pL\pN_.-]*[\pL\pN_])?$`)
-
-// hosts reads the allowed hosts. It refuses an empty list, which would mean no limit.
-func (l *loader) hosts(to *[]string) func(string, spec.Node) {
-	return func(field string, n spec.Node) {
-		entries := 0
-		l.List(field, n, func(field string, n spec.Node) {
-			entries++
-			var host string
-			l.text(&host)(field, n)
-			if _, err := netip.ParseAddr(host); err != nil && !hostPattern.MatchString(host) {
-				l.Failf(n, field, "must be a host such as example.com, or *.example.com for all below it, without scheme, port or path")
-			}
-			*to = append(*to, host)
-		})
-		if entries == 0 && l.IsList(n) {
-			l.Failf(n, field, "is empty: name the hosts, or set http_get: false")
-		}
-	}
-}
-
-func (l *loader) webSearch(field string, n spec.Node) {
-	if l.IsBool(n) {
-		on, _ := l.Bool(field, n)
-		l.file.noSearch = !on
-		return
-	}
-	var name, key string
-	l.Fields(field, n, spec.Field{Name: "provider", Read: l.plain(&name)}, spec.Field{Name: "key", Read: l.text(&key)})
-	var known []string
-	for _, p := range builtin.SearchProviders {
-		known = append(known, p.Name)
-		if p.Name != name {
-			continue
-		}
-		if key == "" {
-			key, _ = l.lookup(p.KeyEnv)
-		}
-		if key == "" {
-			l.Failf(n, field, "there is no key for %s: set the environment variable %s", name, p.KeyEnv)
-		}
-		if len(key) >= minSecret {
-			l.file.secrets = append(l.file.secrets, key)
-		}
-		l.file.search = &searchKey{p, key}
-	}
-	if !slices.Contains(known, name) {
-		l.Failf(n, field+".provider", "must be one of %s", strings.Join(known, ", "))
 	}
 }

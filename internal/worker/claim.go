@@ -47,8 +47,8 @@ func (c *claimer) claimJobs(ctx, life context.Context) {
 			sleep(ctx, time.Second)
 			continue
 		}
-		if got > 0 && c.room() >= scheduler.DefaultMaxBatch/4 {
-			continue // more jobs may be waiting
+		if got > 0 && c.room() >= 16 {
+			continue // more jobs may be waiting, and there is room for a useful number
 		}
 		idle := time.NewTimer(c.poll())
 		select {

@@ -121,7 +121,7 @@ func (s *session) acquireSlots(ctx context.Context, turnsRemaining int) (release
 // Generate implements [agent.Model]. It makes one call to the model server. All that decides about the call or learns from
 // it is called here, in this order.
 func (s *session) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
-	r = s.batch.advised(r, s.tools.P75)
+	r = s.batch.advised(r)
 	o.FirstToken = s.seedsAt(o.FirstToken)
 	ctx, span := s.spans.beginCall(ctx, r, &o)
 
@@ -139,16 +139,8 @@ func (s *session) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 
 	s.server.kv.booked(r, resp)
 	s.seeded()
-	s.batch.advisor.Answered(resp.Usage.CompletionTokens, toolNames(resp))
+	s.batch.advisor.Answered(resp.Usage.CompletionTokens)
 	return resp, nil
-}
-
-func toolNames(r *backend.Response) []string {
-	names := make([]string, len(r.Message.ToolCalls))
-	for i, c := range r.Message.ToolCalls {
-		names[i] = c.Name
-	}
-	return names
 }
 
 // seedsAt returns an observer of the first token that also ends the seeding of the batch's prefix.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 )
 
 // callModel makes the turn's model call, and retries it as its failures allow. It returns the tool calls that were
@@ -65,7 +66,7 @@ func (a *attempt) judge(s *scope, t nextTurn, trial *trial, req *backend.Request
 	defer since(began, &a.spent.retry)
 	if trial.exhausted(e.Class) {
 		if trial.endpoint != nil {
-			if err := sleep(s.pause, settleTime); err != nil {
+			if err := sleep.For(s.pause, settleTime); err != nil {
 				return s.ended(err)
 			}
 		}
@@ -75,7 +76,7 @@ func (a *attempt) judge(s *scope, t nextTurn, trial *trial, req *backend.Request
 	}
 	delay := trial.waits.next(e.Class, min(e.RetryAfter, maxAskedWait))
 	a.log.InfoContext(s.work, "model call failed; the turn is retried", "turn", t.number, "failures", trial.failures, "delay", delay, "error", e)
-	if err := sleep(s.pause, delay); err != nil {
+	if err := sleep.For(s.pause, delay); err != nil {
 		return s.ended(err)
 	}
 	return nil
@@ -161,17 +162,6 @@ func (s *scope) ended(err error) error {
 		return ErrStopped
 	}
 	return err
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // asBackendError returns err as a backend error. An error without a class counts as a broken connection.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
@@ -79,22 +80,10 @@ func (s *scene) run(t *testing.T, change func(*spec.Compiled)) (batch.Result, er
 	})})
 }
 
-// after waits d, like a server or a tool, and ends early with its caller.
-func after(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 func TestSlowTurnIsRetriedThenFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scene{model: func(ctx context.Context, _ int, _ *backend.Request, _ backend.Observer) (*backend.Response, error) {
-			return nil, after(ctx, time.Hour)
+			return nil, sleep.For(ctx, time.Hour)
 		}}
 		began := time.Now()
 		r, err := s.run(t, func(c *spec.Compiled) { c.Timeouts.Turn = 10 * time.Second })
@@ -108,7 +97,7 @@ func TestSlowTurnIsRetriedThenFails(t *testing.T) {
 
 func TestJobTimeoutAppliesInEveryState(t *testing.T) {
 	slow := func(ctx context.Context, _ int, _ *backend.Request, _ backend.Observer) (*backend.Response, error) {
-		return nil, after(ctx, time.Hour)
+		return nil, sleep.For(ctx, time.Hour)
 	}
 	quick := func(context.Context, int, *backend.Request, backend.Observer) (*backend.Response, error) {
 		return asks(`{}`).resp, nil
@@ -119,10 +108,10 @@ func TestJobTimeoutAppliesInEveryState(t *testing.T) {
 	for name, s := range map[string]*scene{
 		"in a model call": {model: slow},
 		"in a tool": {model: quick, tool: func(ctx context.Context, _ toolpool.Call) (toolpool.Result, error) {
-			return toolpool.Result{}, after(ctx, time.Hour)
+			return toolpool.Result{}, sleep.For(ctx, time.Hour)
 		}},
 		"between retries":    {model: broken},
-		"waiting for a slot": {model: slow, slots: func(ctx context.Context) (func(), time.Duration, error) { return nil, 0, after(ctx, time.Hour) }},
+		"waiting for a slot": {model: slow, slots: func(ctx context.Context) (func(), time.Duration, error) { return nil, 0, sleep.For(ctx, time.Hour) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -156,11 +145,11 @@ func TestToolCallsStartBeforeTheStreamEnds(t *testing.T) {
 							return says("done").resp, nil
 						}
 						o.ToolCall(0, asks(`{"k":1}`).resp.Message.ToolCalls[0]) // complete at once; the stream continues
-						return asks(`{"k":1}`).resp, after(ctx, 10*time.Second)
+						return asks(`{"k":1}`).resp, sleep.For(ctx, 10*time.Second)
 					},
 					tool: func(ctx context.Context, _ toolpool.Call) (toolpool.Result, error) {
 						runs++
-						return toolpool.Result{Content: "seen", Executed: true}, after(ctx, 8*time.Second)
+						return toolpool.Result{Content: "seen", Executed: true}, sleep.For(ctx, 8*time.Second)
 					},
 				}
 				began := time.Now()
@@ -196,13 +185,13 @@ func TestEarlyCallsOfFailedTurnAreDiscarded(t *testing.T) {
 				s := &scene{
 					model: func(ctx context.Context, _ int, _ *backend.Request, o backend.Observer) (*backend.Response, error) {
 						o.ToolCall(0, asks(`{}`).resp.Message.ToolCalls[0])
-						if err := after(ctx, time.Second); err != nil {
+						if err := sleep.For(ctx, time.Second); err != nil {
 							return nil, err
 						}
 						return end()
 					},
 					tool: func(ctx context.Context, _ toolpool.Call) (toolpool.Result, error) {
-						err := after(ctx, time.Hour)
+						err := sleep.For(ctx, time.Hour)
 						cancelled = err != nil
 						return toolpool.Result{}, err
 					},
@@ -225,7 +214,7 @@ func TestStopEndsAtTurnBoundary(t *testing.T) {
 			if n == 2 {
 				close(s.stop)
 			}
-			return asks(`{}`).resp, after(ctx, time.Second)
+			return asks(`{}`).resp, sleep.For(ctx, time.Second)
 		}
 		s.tool = func(context.Context, toolpool.Call) (toolpool.Result, error) {
 			return toolpool.Result{Content: "seen"}, nil
@@ -236,7 +225,7 @@ func TestStopEndsAtTurnBoundary(t *testing.T) {
 		assert.Equal(t, 2, s.calls)
 	})
 	for name, s := range map[string]*scene{
-		"while it waits for a slot": {slots: func(ctx context.Context) (func(), time.Duration, error) { return nil, 0, after(ctx, time.Hour) }},
+		"while it waits for a slot": {slots: func(ctx context.Context) (func(), time.Duration, error) { return nil, 0, sleep.For(ctx, time.Hour) }},
 		"while it waits to retry": {model: func(context.Context, int, *backend.Request, backend.Observer) (*backend.Response, error) {
 			return nil, &backend.Error{Class: backend.RateLimited, RetryAfter: time.Hour}
 		}},
@@ -300,7 +289,7 @@ func TestLostLeaseEndsAttemptWithItsCause(t *testing.T) {
 	errLost := errors.New("the lease was lost")
 	synctest.Test(t, func(t *testing.T) {
 		s := &scene{model: func(ctx context.Context, _ int, _ *backend.Request, _ backend.Observer) (*backend.Response, error) {
-			return nil, after(ctx, time.Hour)
+			return nil, sleep.For(ctx, time.Hour)
 		}}
 		p, err := Compile(&spec.Compiled{Name: "t", Task: "do", MaxTurns: 1}, nil, backend.Model{ID: "m"})
 		require.NoError(t, err)
@@ -398,21 +387,21 @@ func TestTimesAddUpToAttempt(t *testing.T) {
 		const ms = time.Millisecond
 		s := &scene{
 			slots: func(ctx context.Context) (func(), time.Duration, error) {
-				return func() {}, 10 * ms, after(ctx, 30*ms)
+				return func() {}, 10 * ms, sleep.For(ctx, 30*ms)
 			},
-			write: func(ctx context.Context) error { return after(ctx, 7*ms) },
+			write: func(ctx context.Context) error { return sleep.For(ctx, 7*ms) },
 			tool: func(ctx context.Context, c toolpool.Call) (toolpool.Result, error) {
 				executed := strings.Contains(c.Arguments, "slow")
 				d := 400 * ms
 				if !executed {
 					d = 300 * ms
 				}
-				return toolpool.Result{Content: "seen", Executed: executed}, after(ctx, d)
+				return toolpool.Result{Content: "seen", Executed: executed}, sleep.For(ctx, d)
 			},
 		}
 		s.model = func(ctx context.Context, call int, _ *backend.Request, o backend.Observer) (*backend.Response, error) {
 			if call == 1 {
-				_ = after(ctx, 50*ms)
+				_ = sleep.For(ctx, 50*ms)
 				return nil, &backend.Error{Class: backend.Overloaded, RetryAfter: time.Second}
 			}
 			args := map[int]string{2: `{"a":"slow"}`, 3: `{"a":"quick"}`}[call]
@@ -422,12 +411,12 @@ func TestTimesAddUpToAttempt(t *testing.T) {
 			if args != "" {
 				r = asks(args).resp
 				r.TTFT, r.Usage = 20*ms, backend.Usage{PromptTokens: 100, CachedTokens: int64(40 * (call - 2))}
-				_ = after(ctx, 60*ms)
+				_ = sleep.For(ctx, 60*ms)
 				o.ToolCall(0, r.Message.ToolCalls[0]) // runs while the model still writes
 			} else {
-				_ = after(ctx, 60*ms)
+				_ = sleep.For(ctx, 60*ms)
 			}
-			return r, after(ctx, 40*ms)
+			return r, sleep.For(ctx, 40*ms)
 		}
 		began := time.Now()
 		r, err := s.run(t, nil)

@@ -48,9 +48,6 @@ type Load struct {
 	Waiting          int     // requests in the server's queue
 	KVUsage          float64 // 0..1
 	KVCapacityTokens int     // the whole KV cache
-	PromptTokens     int64   // counter
-	CachedTokens     int64   // counter; part of PromptTokens
-	GeneratedTokens  int64   // counter
 	Preemptions      int64   // counter
 }
 
@@ -124,9 +121,6 @@ type Hints struct {
 	// OutputTokens is the expected length of the answer; 0 if unknown. It is not a limit; the limit is
 	// Sampling.MaxTokens.
 	OutputTokens int
-	// BackIn is the expected time from this answer to the agent's next call, estimated from the duration of its tools.
-	// 0 if unknown, or if no further call is likely. A server may keep the agent's cache for a short time and free it for a long one.
-	BackIn time.Duration
 }
 
 // Schema is a JSON Schema that the answer must match.

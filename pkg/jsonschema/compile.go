@@ -83,11 +83,10 @@ type enumeration struct {
 	strings map[string]bool
 	others  map[string]bool // keys of other values
 	values  []*value
-	one     bool // it is a const
 }
 
-func newEnumeration(list []*value, one bool) *enumeration {
-	e := &enumeration{strings: map[string]bool{}, others: map[string]bool{}, values: list, one: one}
+func newEnumeration(list []*value) *enumeration {
+	e := &enumeration{strings: map[string]bool{}, others: map[string]bool{}, values: list}
 	for _, v := range list {
 		if v.kind == text {
 			e.strings[v.text] = true
@@ -174,9 +173,9 @@ func (d *document) set(n *node, name string, v *value) {
 			n.types |= k
 		}
 	case "enum":
-		n.enums = append(n.enums, newEnumeration(v.elems, false))
+		n.enums = append(n.enums, newEnumeration(v.elems))
 	case "const":
-		n.enums = append(n.enums, newEnumeration([]*value{v}, true))
+		n.enums = append(n.enums, newEnumeration([]*value{v}))
 	case "allOf":
 		n.allOf = d.list(v)
 	case "anyOf":

@@ -10,6 +10,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"github.com/batchagent/batchagent/pkg/plainjson"
 )
 
 // kind is the type of a JSON value, as a bit.
@@ -230,7 +232,7 @@ func (v *value) appendJSON(b []byte) []byte {
 	case number:
 		return append(b, v.text...)
 	case text:
-		return appendString(b, v.text)
+		return plainjson.AppendString(b, v.text)
 	case array:
 		b = append(b, '[')
 		for i, e := range v.elems {
@@ -246,22 +248,11 @@ func (v *value) appendJSON(b []byte) []byte {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = append(appendString(b, v.names[i]), ':')
+			b = append(plainjson.AppendString(b, v.names[i]), ':')
 			b = e.appendJSON(b)
 		}
 		return append(b, '}')
 	}
-}
-
-// appendString writes a JSON string without escaping <, > and &.
-func appendString(b []byte, s string) []byte {
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(s); err != nil {
-		return append(b, `""`...)
-	}
-	return append(b, bytes.TrimSuffix(out.Bytes(), []byte("\n"))...)
 }
 
 // appendKey writes the canonical text of a value: equal values have the same text. 1.0 equals 1, and the order of members does

@@ -1,17 +1,13 @@
 package scheduler
 
-// DefaultMaxBatch is the default limit of jobs per claim.
-const DefaultMaxBatch = 64
-
 // Snapshot is the state of a worker when it decides how many jobs to claim.
 type Snapshot struct {
 	Ready      bool        // the backend answers
-	Draining   bool        // the worker takes no more jobs
 	MaxAgents  int         // limit of live agents, including those that wait for tools
 	LiveAgents int         // agents alive now
 	Slots      int         // capacity of [Slots]
 	SlotQueue  int         // agents waiting for a slot
-	MaxBatch   int         // limit of jobs per claim. Defaults to DefaultMaxBatch.
+	MaxBatch   int         // limit of jobs per claim.
 	Server     ServerQueue // last reading of the server's own queue
 }
 
@@ -24,12 +20,8 @@ type Snapshot struct {
 //
 // [Ledger.Room] is a further limit, where the server reports the size of its KV cache.
 func ClaimSize(s Snapshot) int {
-	if !s.Ready || s.Draining {
+	if !s.Ready {
 		return 0
 	}
-	batch := s.MaxBatch
-	if batch <= 0 {
-		batch = DefaultMaxBatch
-	}
-	return s.Server.Fresh(s.LiveAgents, max(0, min(s.MaxAgents-s.LiveAgents, s.Slots-s.SlotQueue, batch)))
+	return s.Server.Fresh(s.LiveAgents, max(0, min(s.MaxAgents-s.LiveAgents, s.Slots-s.SlotQueue, s.MaxBatch)))
 }

@@ -172,17 +172,15 @@ func TestRankStaysInRange(t *testing.T) {
 
 func TestClaimSize(t *testing.T) {
 	t.Parallel()
-	ok := Snapshot{Ready: true, MaxAgents: 200, LiveAgents: 0, Slots: 100}
+	ok := Snapshot{Ready: true, MaxAgents: 200, LiveAgents: 0, Slots: 100, MaxBatch: 64}
 	with := func(f func(*Snapshot)) Snapshot { s := ok; f(&s); return s }
 	for _, c := range []struct {
 		name string
 		s    Snapshot
 		want int
 	}{
-		{"DefaultMaxBatch limits a claim", ok, 64},
-		{"MaxBatch limits a claim", with(func(s *Snapshot) { s.MaxBatch = 10 }), 10},
+		{"MaxBatch limits a claim", ok, 64},
 		{"backend down", with(func(s *Snapshot) { s.Ready = false }), 0},
-		{"draining", with(func(s *Snapshot) { s.Draining = true }), 0},
 		{"room for a few agents", with(func(s *Snapshot) { s.LiveAgents = 195 }), 5},
 		{"full", with(func(s *Snapshot) { s.LiveAgents = 200 }), 0},
 		{"over full, after the ceiling was lowered", with(func(s *Snapshot) { s.LiveAgents = 300 }), 0},
@@ -200,8 +198,7 @@ func TestClaimSizeStaysWithinLimits(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.IntRange(0, 500)
 		s := Snapshot{
-			Ready: rapid.Bool().Draw(rt, "ready"), Draining: rapid.Bool().Draw(rt, "draining"),
-			MaxAgents: n.Draw(rt, "max"), LiveAgents: n.Draw(rt, "live"),
+			Ready: rapid.Bool().Draw(rt, "ready"), MaxAgents: n.Draw(rt, "max"), LiveAgents: n.Draw(rt, "live"),
 			Slots: n.Draw(rt, "slots"), SlotQueue: n.Draw(rt, "queue"), MaxBatch: n.Draw(rt, "batch"),
 		}
 		got := ClaimSize(s)
@@ -209,11 +206,11 @@ func TestClaimSizeStaysWithinLimits(t *testing.T) {
 		if got == 0 {
 			return
 		}
-		assert.True(rt, s.Ready && !s.Draining)
+		assert.True(rt, s.Ready)
 		assert.LessOrEqual(rt, s.LiveAgents+got, s.MaxAgents)
 		assert.LessOrEqual(rt, s.SlotQueue+got, s.Slots)
 		// It is also greedy: one more would exceed a limit.
-		full := s.LiveAgents+got == s.MaxAgents || s.SlotQueue+got == s.Slots || got == s.MaxBatch || got == DefaultMaxBatch
+		full := s.LiveAgents+got == s.MaxAgents || s.SlotQueue+got == s.Slots || got == s.MaxBatch
 		assert.True(rt, full)
 	})
 }

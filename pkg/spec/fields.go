@@ -59,10 +59,7 @@ func (l *loader) fields() []fieldReader {
 		{"reduce", l.reduce},
 		{"model", l.model(compiled)},
 		{"backend", func(f string, n ast.Node) { s.Backend = l.backend(f, n) }},
-		{"max_inflight", func(f string, n ast.Node) {
-			l.count(&compiled.MaxInflight, 1, maxInflight)(f, n)
-			s.MaxInflight = compiled.MaxInflight
-		}},
+		{"max_inflight", l.count(&compiled.MaxInflight, 1, maxInflight)},
 		{"max_turns", l.count(&compiled.MaxTurns, 1, maxTurns)},
 		{"max_retries", l.count(&compiled.MaxRetries, 0, maxRetries)},
 		{"max_attempts", l.count(&compiled.MaxAttempts, 1, maxAttempts)},

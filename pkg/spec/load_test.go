@@ -111,7 +111,6 @@ keep_preamble: true
 	assert.Equal(t, "Read {path}.", s.task.text)
 	assert.Equal(t, Skip, s.OnBadInput)
 	assert.Equal(t, "vllm://127.0.0.1:8000", s.Backend)
-	assert.Equal(t, 64, s.MaxInflight)
 	assert.False(t, s.hoist)
 }
 

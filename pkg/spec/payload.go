@@ -10,6 +10,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/plainjson"
 )
 
 // Payload is the content of the job stream for one job: the fields of the input that the prompt still needs, or the
@@ -78,13 +79,7 @@ func EndedPayload(r batch.Result) ([]byte, error) { return Payload{Ended: &r}.en
 
 // encode returns the JSON form of p. Nothing is escaped for HTML, so that nested values stay the same byte for byte.
 func (p Payload) encode() ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(p); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+	return plainjson.Marshal(p)
 }
 
 // scalarField is the field of an input that is a bare value and no object.

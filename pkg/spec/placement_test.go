@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/plainjson"
 )
 
 // prompts compiles a spec and renders every job's prompt after the shared prefix, as workers do.
@@ -46,17 +48,9 @@ func prompts(t *testing.T, yaml string, files map[string]string) ([]string, erro
 // spell writes a spec as JSON, which is also YAML.
 func spell(t *testing.T, fields map[string]any) string {
 	t.Helper()
-	text, err := encodeJSON(fields)
+	text, err := plainjson.Marshal(fields)
 	require.NoError(t, err)
-	return text
-}
-
-func encodeJSON(v any) (string, error) {
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(v)
-	return b.String(), err
+	return string(text)
 }
 
 func TestPlaceholdersUseFieldNamesOfTheData(t *testing.T) {
@@ -334,9 +328,9 @@ func FuzzPlacement(f *testing.F) {
 		if strings.TrimSpace(task) == "" || len(task)+len(field)+len(value) > 1<<12 {
 			t.Skip("no task, or size that adds nothing")
 		}
-		input, err := encodeJSON(map[string]any{field: value, "a": map[string]any{"b": value + "2"}})
+		input, err := plainjson.Marshal(map[string]any{field: value, "a": map[string]any{"b": value + "2"}})
 		require.NoError(t, err)
-		s, err := parse("f.json", []byte(mustSpell(map[string]any{"task": "x" + task, "literal": true, "inputs": []json.RawMessage{json.RawMessage(input)}})), LoadOptions{}, true)
+		s, err := parse("f.json", []byte(mustSpell(map[string]any{"task": "x" + task, "literal": true, "inputs": []json.RawMessage{input}})), LoadOptions{}, true)
 		if err != nil {
 			t.Skip("the reader of the spec refuses it")
 		}
@@ -358,11 +352,11 @@ func FuzzPlacement(f *testing.F) {
 }
 
 func mustSpell(fields map[string]any) string {
-	text, err := encodeJSON(fields)
+	text, err := plainjson.Marshal(fields)
 	if err != nil {
 		panic(fmt.Sprintf("encode a spec: %v", err))
 	}
-	return text
+	return string(text)
 }
 
 // slowLiteral renders a prompt with literal: true directly from the rule: the name of a field is a placeholder if an odd

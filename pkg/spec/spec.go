@@ -29,8 +29,6 @@ type Spec struct {
 	Path       string // as passed to Load
 	Backend    string // URL; "" if the spec names none
 	OnBadInput OnBadInput
-	// MaxInflight is the spec's max_inflight; 0 if missing.
-	MaxInflight int
 	// Hints are probable mistakes in the spec, one sentence each, with their place.
 	Hints []string
 

@@ -1,12 +1,13 @@
 package spec
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/batchagent/batchagent/pkg/plainjson"
 )
 
 // Template is the prompt of a [Compiled], in the form that workers read. It is immutable and safe for concurrent use. The
@@ -187,11 +188,6 @@ func appendValue(b []byte, v any) ([]byte, error) {
 	case nil:
 		return append(b, "null"...), nil
 	}
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false) // the model reads the text; "<" must stay "<"
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...), nil
+	text, err := plainjson.Marshal(v) // the model reads the text
+	return append(b, text...), err
 }

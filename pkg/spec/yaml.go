@@ -2,7 +2,6 @@ package spec
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,6 +14,8 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/batchagent/batchagent/pkg/plainjson"
 )
 
 // document is a YAML file while it is being read. Its methods take a field's path and node. They return the value and
@@ -415,7 +416,7 @@ func (d *document) appendJSON(b []byte, field string, n ast.Node, depth int) ([]
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = append(appendQuoted(b, e.key), ':')
+			b = append(plainjson.AppendString(b, e.key), ':')
 			var sound bool
 			b, sound = d.appendJSON(b, join(field, e.key), e.value, depth+1)
 			ok = ok && sound
@@ -426,27 +427,19 @@ func (d *document) appendJSON(b []byte, field string, n ast.Node, depth int) ([]
 	case *ast.BoolNode:
 		return strconv.AppendBool(b, v.Value), true
 	case *ast.LiteralNode:
-		return appendQuoted(b, v.Value.Value), true
+		return plainjson.AppendString(b, v.Value.Value), true
 	}
 	if number, ok := numberOf(n); ok {
 		return append(b, number...), true
 	}
 	switch v := n.(type) {
 	case *ast.StringNode:
-		return appendQuoted(b, v.Value), true
+		return plainjson.AppendString(b, v.Value), true
 	case *ast.IntegerNode, *ast.FloatNode:
-		return appendQuoted(b, n.GetToken().Value), true
+		return plainjson.AppendString(b, n.GetToken().Value), true
 	}
 	d.failf(n, field, "%s cannot be written as JSON", kindOf(n))
 	return b, false
-}
-
-func appendQuoted(b []byte, s string) []byte {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(s) //nolint:errchkjson // a string always has a JSON form
-	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
 }
 
 func kindOf(n ast.Node) string {

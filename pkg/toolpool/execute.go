@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/batchagent/batchagent/pkg/sleep"
 )
 
 const (
@@ -38,7 +40,7 @@ func (p *Pool) work(ctx context.Context, f *flight, r *request) outcome {
 			return out
 		}
 		p.count(r.entry, func(s *Stats) { s.Retried++ })
-		if !sleep(ctx, wait) {
+		if sleep.For(ctx, wait) != nil {
 			return out
 		}
 		left -= wait
@@ -156,16 +158,4 @@ func isBinary(c byte) bool {
 		return false
 	}
 	return c < ' ' || c == '\x7f'
-}
-
-// sleep waits for d. It returns false if ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

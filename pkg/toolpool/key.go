@@ -1,11 +1,12 @@
 package toolpool
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+
+	"github.com/batchagent/batchagent/pkg/plainjson"
 )
 
 // key identifies one execution. Calls with equal keys may share it.
@@ -26,11 +27,9 @@ func keyOf(parts ...string) key {
 // canonical writes a decoded JSON value without white space and with sorted keys. It keeps the spelling of numbers,
 // so 1 and 1.0 differ: a second execution costs less than treating two numbers as one.
 func canonical(doc any) (json.RawMessage, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(doc); err != nil {
+	text, err := plainjson.Marshal(doc)
+	if err != nil {
 		return nil, fmt.Errorf("encode canonical JSON: %w", err)
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return text, nil
 }

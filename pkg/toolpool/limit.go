@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/batchagent/batchagent/pkg/sleep"
 )
 
 const (
@@ -200,7 +202,7 @@ func (g *gate) pump(ctx context.Context) {
 		still := len(g.queue) > 0
 		g.mu.Unlock()
 		if grant.Starts < n && still {
-			sleep(ctx, grant.Wait)
+			_ = sleep.For(ctx, grant.Wait)
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/batchagent/batchagent/pkg/sleep"
 )
 
 // errQueueFull is returned for a request that exceeds the queue limit. The request was not queued.
@@ -163,7 +165,7 @@ func (s *fixedSequence) run(ctx context.Context, emit func(step) error) error {
 			return context.Cause(ctx)
 		}
 	}
-	if err := sleep(ctx, s.engine.forward+s.pass.delay); err != nil {
+	if err := sleep.For(ctx, s.engine.forward+s.pass.delay); err != nil {
 		return err
 	}
 	s.engine.remember(s.pass.prompt)
@@ -180,23 +182,8 @@ func (s *fixedSequence) run(ctx context.Context, emit func(step) error) error {
 			s.engine.remember(s.pass.whole)
 			return nil
 		}
-		if err := sleep(ctx, time.Until(first.Add(time.Duration(s.progress.tokens)*perToken))); err != nil {
+		if err := sleep.For(ctx, time.Until(first.Add(time.Duration(s.progress.tokens)*perToken))); err != nil {
 			return err
 		}
-	}
-}
-
-// sleep waits for d, or returns ctx's cause.
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return context.Cause(ctx)
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

@@ -1,11 +1,9 @@
 package app
 
 import (
-	"slices"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
-	"github.com/urfave/cli/v2"
+	"github.com/batchagent/batchagent/internal/flagtest"
 )
 
 // No flag of the simulator destroys or redirects data. A new flag needs a decision.
@@ -17,15 +15,5 @@ func TestDestructiveSimulatorFlagsHaveNoVariable(t *testing.T) {
 		"max-num-seqs", "max-num-queued-reqs", "kv-blocks", "stream-interval", "seed", "tool-turns", "fault-503-rate", "fault-500-rate",
 		"fault-429-rate", "fault-cut-rate", "fault-hang-rate", "fault-slow-rate", "fault-slow-ms", "fault-malformed-rate", "fault-invalid-rate", "fault-every",
 	}
-	for _, f := range flags() {
-		name, vars := f.Names()[0], f.(cli.DocGenerationFlag).GetEnvVars()
-		switch {
-		case slices.Contains(without, name):
-			assert.Empty(t, vars, name)
-		case slices.Contains(with, name):
-			assert.NotEmpty(t, vars, name)
-		default:
-			t.Errorf("--%s: decide whether a variable may set it, and add it to a list here", name)
-		}
-	}
+	flagtest.Variables(t, flags(), with, without)
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/batchagent/batchagent/internal/version"
 	"github.com/batchagent/batchagent/internal/worker"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/loopback"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
@@ -283,7 +284,7 @@ func listen(c *cli.Context, w *worker.Worker, g prometheus.Gatherer, log *slog.L
 		}
 	}
 	if addr := c.String("pprof"); addr != "" {
-		if err := loopback(addr); err != nil {
+		if err := onlyLocal(addr); err != nil {
 			closeAll()
 			return nil, err
 		}
@@ -300,13 +301,13 @@ func listen(c *cli.Context, w *worker.Worker, g prometheus.Gatherer, log *slog.L
 	return closeAll, nil
 }
 
-// loopback returns an error for an address that other machines can reach, because profiles show memory.
-func loopback(addr string) error {
+// onlyLocal returns an error for an address that other machines can reach, because profiles show memory.
+func onlyLocal(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("--pprof: %w", err)
 	}
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+	if loopback.Host(host) {
 		return nil
 	}
 	return fmt.Errorf("--pprof: %s can be reached from other machines; use 127.0.0.1", addr)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -16,11 +17,46 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend/vllm"
 )
 
-// Schemes lists the URL schemes that Open supports.
-var Schemes = []string{
-	"vllm", "vllm+http", "vllm+https", "sglang", "sglang+http", "sglang+https", "dynamo", "dynamo+http", "dynamo+https",
-	"anthropic", "anthropic+http", "bedrock", "openai", "openai+http", "http", "https",
+// adapters are the known adapters with their URL schemes.
+var adapters = []struct {
+	schemes []string
+	open    func(ctx context.Context, url string, o Options) (backend.Backend, error)
+}{
+	{[]string{"vllm", "vllm+http", "vllm+https"}, func(_ context.Context, url string, o Options) (backend.Backend, error) {
+		return opened(vllm.New(vllm.Config{URL: url, Getenv: o.Getenv, Logger: o.Logger}))
+	}},
+	{[]string{"sglang", "sglang+http", "sglang+https"}, func(_ context.Context, url string, o Options) (backend.Backend, error) {
+		return opened(sglang.New(sglang.Config{URL: url, Getenv: o.Getenv, Logger: o.Logger}))
+	}},
+	{[]string{"dynamo", "dynamo+http", "dynamo+https"}, func(_ context.Context, url string, o Options) (backend.Backend, error) {
+		return opened(dynamo.New(dynamo.Config{URL: url, Getenv: o.Getenv, Logger: o.Logger}))
+	}},
+	{[]string{"anthropic", "anthropic+http"}, func(_ context.Context, url string, o Options) (backend.Backend, error) {
+		return opened(anthropic.New(anthropic.Config{URL: url, Getenv: o.Getenv, Logger: o.Logger}))
+	}},
+	{[]string{"bedrock"}, func(ctx context.Context, url string, o Options) (backend.Backend, error) {
+		return opened(bedrock.New(ctx, bedrock.Config{URL: url, Getenv: o.Getenv, Logger: o.Logger}))
+	}},
+	{[]string{"openai", "openai+http", "http", "https"}, func(_ context.Context, url string, o Options) (backend.Backend, error) {
+		return opened(openai.New(openai.Config{URL: url, Getenv: o.Getenv, Logger: o.Logger}))
+	}},
 }
+
+// opened turns the result of an adapter into one that is nil on an error.
+func opened[B backend.Backend](b B, err error) (backend.Backend, error) {
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Schemes lists the URL schemes that Open supports.
+var Schemes = func() (all []string) {
+	for _, a := range adapters {
+		all = append(all, a.schemes...)
+	}
+	return all
+}()
 
 // Options apply to every adapter.
 type Options struct {
@@ -41,46 +77,13 @@ func Open(ctx context.Context, rawURL string, o Options) (backend.Backend, error
 	if !ok {
 		return nil, fmt.Errorf("a backend URL starts with one of %s, such as vllm://127.0.0.1:8000", known())
 	}
-	switch scheme = strings.ToLower(scheme); scheme {
-	case "vllm", "vllm+http", "vllm+https":
-		b, err := vllm.New(vllm.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
-		if err != nil {
-			return nil, err
+	scheme = strings.ToLower(scheme)
+	for _, a := range adapters {
+		if slices.Contains(a.schemes, scheme) {
+			return a.open(ctx, rawURL, o)
 		}
-		return b, nil
-	case "sglang", "sglang+http", "sglang+https":
-		b, err := sglang.New(sglang.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
-		if err != nil {
-			return nil, err
-		}
-		return b, nil
-	case "dynamo", "dynamo+http", "dynamo+https":
-		b, err := dynamo.New(dynamo.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
-		if err != nil {
-			return nil, err
-		}
-		return b, nil
-	case "anthropic", "anthropic+http":
-		b, err := anthropic.New(anthropic.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
-		if err != nil {
-			return nil, err
-		}
-		return b, nil
-	case "bedrock":
-		b, err := bedrock.New(ctx, bedrock.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
-		if err != nil {
-			return nil, err
-		}
-		return b, nil
-	case "openai", "openai+http", "http", "https":
-		b, err := openai.New(openai.Config{URL: rawURL, Getenv: o.Getenv, Logger: o.Logger})
-		if err != nil {
-			return nil, err
-		}
-		return b, nil
-	default:
-		return nil, fmt.Errorf("unknown backend scheme %q; known are %s", scheme, known())
 	}
+	return nil, fmt.Errorf("unknown backend scheme %q; known are %s", scheme, known())
 }
 
 func known() string { return strings.Join(Schemes, "://, ") + "://" }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
@@ -39,12 +38,7 @@ var Declared = backend.Capabilities{
 const sessionHeader = "x-dynamo-session-id"
 
 // Config describes one frontend.
-type Config struct {
-	URL       string
-	Getenv    func(string) string // Defaults to os.Getenv.
-	Logger    *slog.Logger        // Defaults to discarding.
-	Transport http.RoundTripper   // Defaults to endpoint.NewTransport.
-}
+type Config = openaichat.Server
 
 // Backend is one Dynamo frontend. It implements [backend.Backend] and [backend.LoadReporter].
 type Backend struct {
@@ -55,29 +49,19 @@ type Backend struct {
 
 // New returns a backend for a frontend. It does not connect.
 func New(cfg Config) (*Backend, error) {
-	if cfg.Getenv == nil {
-		cfg.Getenv = os.Getenv
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	u, err := endpoint.ParseURL(cfg.URL, Schemes, KeyHint)
-	if err != nil {
-		return nil, err
-	}
-	key := endpoint.Key(cfg.Getenv, "BATCHAGENT_API_KEY")
-	if key != "" && u.Plain {
-		cfg.Logger.Warn("the API key is sent unencrypted; dynamo+https:// encrypts it", "endpoint", u.Shown)
-	}
-	b := &Backend{log: cfg.Logger}
-	b.Client = openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Logger: cfg.Logger, Dialect: openaichat.Dialect{
+	b := &Backend{}
+	var err error
+	b.Client, b.log, err = openaichat.Dial(cfg, Schemes, openaichat.Dialect{
 		Capabilities: Declared,
 		KeyHint:      KeyHint,
 		Extra:        extra,
 		Header:       header,
 		Dispatch:     true,
 		Clamp:        true,
-	}})
+	}, "BATCHAGENT_API_KEY")
+	if err != nil {
+		return nil, err
+	}
 	return b, nil
 }
 

@@ -398,9 +398,9 @@ func TestDensePromptsAreNotMigrations(t *testing.T) {
 
 func TestLoadOfARealFrontend(t *testing.T) {
 	for name, want := range map[string]backend.Load{
-		"metrics-idle":       {Running: 0, Waiting: 0, KVUsage: -1, KVCapacityTokens: 16384 * 16, PromptTokens: 22, CachedTokens: 0, GeneratedTokens: 8, Preemptions: -1},
-		"metrics-under-load": {Running: 4, Waiting: 0, KVUsage: -1, KVCapacityTokens: 16384 * 16, PromptTokens: 8116, CachedTokens: 6336, GeneratedTokens: 6123, Preemptions: -1},
-		"queue-metrics":      {Running: 1, Waiting: 5, KVUsage: -1, KVCapacityTokens: 128 * 16, PromptTokens: 13322, CachedTokens: 176, GeneratedTokens: 104, Preemptions: -1},
+		"metrics-idle":       {Running: 0, Waiting: 0, KVUsage: -1, KVCapacityTokens: 16384 * 16, Preemptions: -1},
+		"metrics-under-load": {Running: 4, Waiting: 0, KVUsage: -1, KVCapacityTokens: 16384 * 16, Preemptions: -1},
+		"queue-metrics":      {Running: 1, Waiting: 5, KVUsage: -1, KVCapacityTokens: 128 * 16, Preemptions: -1},
 	} {
 		b, _ := replayed(t, map[string]string{"GET /metrics": name})
 		load, err := b.Load(t.Context())
@@ -416,7 +416,7 @@ dynamo_frontend_worker_active_decode_blocks{worker_id="2",worker_type="decode"} 
 dynamo_frontend_worker_active_decode_blocks{worker_id="3",worker_type="prefill"} 0
 `))
 	require.NoError(t, err)
-	assert.Equal(t, backend.Load{Running: 2, Waiting: 1, KVUsage: -1, KVCapacityTokens: 320, PromptTokens: -1, CachedTokens: -1, GeneratedTokens: -1, Preemptions: -1}, load)
+	assert.Equal(t, backend.Load{Running: 2, Waiting: 1, KVUsage: -1, KVCapacityTokens: 320, Preemptions: -1}, load)
 	_, err = parseLoad([]byte("x{"))
 	assert.Error(t, err)
 }

@@ -32,9 +32,6 @@ func parseLoad(page []byte) (backend.Load, error) {
 		Waiting:          int(m.Sum("dynamo_frontend_router_queue_pending_requests", "dynamo_frontend_queued_requests")),
 		KVUsage:          -1,
 		KVCapacityTokens: capacity(m),
-		PromptTokens:     int64(m.Sum("dynamo_frontend_input_sequence_tokens")),
-		CachedTokens:     int64(m.Sum("dynamo_frontend_cached_tokens")),
-		GeneratedTokens:  int64(m.Sum("dynamo_frontend_output_tokens_total")),
 		Preemptions:      -1,
 	}
 	if load.Running >= 0 && load.Waiting > 0 { // waiting requests count as active too

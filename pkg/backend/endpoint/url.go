@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/url"
 	"strings"
+
+	"github.com/batchagent/batchagent/pkg/loopback"
 )
 
 // URL is a parsed endpoint URL.
@@ -51,11 +53,6 @@ func ParseURL(raw string, schemes map[string]Scheme, keyHint string) (URL, error
 	return URL{
 		Shown: strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"),
 		Root:  scheme.HTTP + "://" + host + path,
-		Plain: scheme.HTTP == "http" && !isLoopback(u.Hostname()),
+		Plain: scheme.HTTP == "http" && !loopback.Host(u.Hostname()),
 	}, nil
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

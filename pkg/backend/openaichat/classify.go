@@ -20,14 +20,11 @@ type rules func(Refusal) backend.Class
 type Refusal struct {
 	Status        int    // HTTP status, or the status number of an error within a stream
 	Code          string // "" if it is only a number
-	Kind          string // "type"
 	Param         string
 	Message       string // may repeat the request: do not log it
 	Needs, Window int    // tokens of the request and of the context; 0 if missing
 	// Total is set if Needs includes prompt and answer.
 	Total bool
-	// RetryAfter is the requested wait; 0 without one.
-	RetryAfter time.Duration
 	// Fields are the parts of the request that a validator named.
 	Fields []string
 }
@@ -114,7 +111,7 @@ func (f rules) asError(e errorBody, status int, h hints) *backend.Error {
 	if o, ok := endpoint.ReadOverflow(e.words(), status < http.StatusInternalServerError); ok && e.over.Window == 0 {
 		e.over = o
 	}
-	r := e.refusal(status, h.longest())
+	r := e.refusal(status)
 	out := &backend.Error{Status: status, RetryAfter: h.asked, Message: shorten(e.told()), Err: r}
 	if f != nil {
 		out.Class = f(r)
@@ -147,8 +144,8 @@ func (e errorBody) words() string {
 	return strings.ToLower(strings.Join([]string{e.message, e.quoted, e.kind, e.code}, ". "))
 }
 
-func (e errorBody) refusal(status int, wait time.Duration) Refusal {
-	r := Refusal{Status: status, Kind: e.kind, Param: e.param, Message: e.message, RetryAfter: wait, Fields: e.fields,
+func (e errorBody) refusal(status int) Refusal {
+	r := Refusal{Status: status, Param: e.param, Message: e.message, Fields: e.fields,
 		Needs: e.over.Needs, Window: e.over.Window, Total: e.over.Total}
 	if e.status == 0 {
 		r.Code = e.code

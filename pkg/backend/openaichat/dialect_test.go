@@ -255,7 +255,7 @@ func TestRefusalIsInTheChain(t *testing.T) {
 	e := rules(nil).classify(400, nil, []byte(`{"error":{"message":"Unsupported value","type":"invalid_request_error","param":"temperature","code":"unsupported_value"}}`))
 	var r Refusal
 	require.ErrorAs(t, e, &r)
-	assert.Equal(t, Refusal{Status: 400, Code: "unsupported_value", Kind: "invalid_request_error", Param: "temperature", Message: "Unsupported value"}, r)
+	assert.Equal(t, Refusal{Status: 400, Code: "unsupported_value", Param: "temperature", Message: "Unsupported value"}, r)
 	assert.ErrorContains(t, e, "Unsupported value: code unsupported_value, parameter temperature")
 	assert.Equal(t, ": overloaded (HTTP 503): busy", rules(nil).classify(503, nil, []byte(`{"error":{"message":"busy","code":503}}`)).Error())
 }

@@ -20,7 +20,6 @@ const maxErrorBytes = 64 << 10
 // errorBody is a server's error, parsed from any shape.
 type errorBody struct {
 	found   bool // the body is an error of a known shape
-	page    bool // the body is a web page
 	message string
 	kind    string // "type", or Google's "status"
 	param   string
@@ -200,7 +199,7 @@ var title = regexp.MustCompile(`(?is)<title[^>]{0,100}>(.{0,200}?)</title>`)
 func plainBody(body []byte) errorBody {
 	switch {
 	case isPage(body):
-		e := errorBody{page: true, message: "the answer is a web page"}
+		e := errorBody{message: "the answer is a web page"}
 		if m := title.FindSubmatch(body); m != nil {
 			if t := endpoint.OneLine(html.UnescapeString(string(bytes.ToValidUTF8(m[1], nil)))); t != "" {
 				e.message += fmt.Sprintf(" titled %q", t)

@@ -12,7 +12,7 @@ import (
 
 // unknown is a load without any known value.
 var unknown = backend.Load{
-	Running: -1, Waiting: -1, KVUsage: -1, KVCapacityTokens: -1, PromptTokens: -1, CachedTokens: -1, GeneratedTokens: -1, Preemptions: -1,
+	Running: -1, Waiting: -1, KVUsage: -1, KVCapacityTokens: -1, Preemptions: -1,
 }
 
 // Load reads the server's metrics, and the size of the KV cache from its settings. Without metrics it returns that size only.
@@ -60,16 +60,12 @@ func parseLoad(page []byte) (backend.Load, error) {
 	if m["sglang:num_running_reqs"] == nil && m["sglang:http_requests_active"] == nil && m["sglang:max_total_num_tokens"] == nil {
 		missing = -1
 	}
-	counter := func(name string) int64 { return int64(max(m.Sum(name), missing)) }
 	load := backend.Load{
 		Running:          int(scrape.Sum(total(m, "sglang:num_running_reqs"))),
 		Waiting:          int(scrape.Sum(total(m, "sglang:num_queue_reqs"))),
 		KVUsage:          scrape.Highest(total(m, "sglang:token_usage")),
 		KVCapacityTokens: int(scrape.Highest(total(m, "sglang:max_total_num_tokens"))),
-		PromptTokens:     counter("sglang:prompt_tokens_total"),
-		CachedTokens:     int64(max(cached(m), missing)),
-		GeneratedTokens:  counter("sglang:generation_tokens_total"),
-		Preemptions:      counter("sglang:num_retracted_requests_total"),
+		Preemptions:      int64(max(m.Sum("sglang:num_retracted_requests_total"), missing)),
 	}
 	if active := active(m); active >= 0 {
 		load.Waiting = min(max(load.Waiting, 0), active)
@@ -89,19 +85,6 @@ func total(m scrape.Page, name string) []scrape.Sample {
 		}
 	}
 	return out
-}
-
-// cached sums the cached tokens over their caches. Some versions report the total too.
-func cached(m scrape.Page) float64 {
-	var parts, whole []scrape.Sample
-	for _, s := range m.Samples("sglang:cached_tokens_total") {
-		if source, _ := s.Label("cache_source"); source == "total" {
-			whole = append(whole, s)
-		} else {
-			parts = append(parts, s)
-		}
-	}
-	return max(scrape.Sum(parts), scrape.Sum(whole))
 }
 
 // active returns the number of unanswered requests; -1 if the metric is missing.

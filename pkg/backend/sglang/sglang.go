@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"os"
 	"strings"
 	"sync/atomic"
 
@@ -36,12 +35,7 @@ var Declared = backend.Capabilities{
 }
 
 // Config describes one SGLang server.
-type Config struct {
-	URL       string
-	Getenv    func(string) string // Defaults to os.Getenv.
-	Logger    *slog.Logger        // Defaults to discarding.
-	Transport http.RoundTripper   // Defaults to endpoint.NewTransport.
-}
+type Config = openaichat.Server
 
 // Backend is one SGLang server. It implements [backend.Backend], [backend.TokenCounter] and [backend.LoadReporter].
 type Backend struct {
@@ -56,28 +50,18 @@ type Backend struct {
 
 // New returns a backend for a server. It does not connect.
 func New(cfg Config) (*Backend, error) {
-	if cfg.Getenv == nil {
-		cfg.Getenv = os.Getenv
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	u, err := endpoint.ParseURL(cfg.URL, Schemes, KeyHint)
-	if err != nil {
-		return nil, err
-	}
-	key := endpoint.Key(cfg.Getenv, "BATCHAGENT_API_KEY", "SGLANG_API_KEY")
-	if key != "" && u.Plain {
-		cfg.Logger.Warn("the API key is sent unencrypted; sglang+https:// encrypts it", "endpoint", u.Shown)
-	}
-	b := &Backend{log: cfg.Logger}
-	b.Client = openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Logger: cfg.Logger, Dialect: openaichat.Dialect{
+	b := &Backend{}
+	var err error
+	b.Client, b.log, err = openaichat.Dial(cfg, Schemes, openaichat.Dialect{
 		Capabilities: Declared,
 		KeyHint:      KeyHint,
 		Extra:        b.extra,
 		Class:        class,
 		Clamp:        true,
-	}})
+	}, "BATCHAGENT_API_KEY", "SGLANG_API_KEY")
+	if err != nil {
+		return nil, err
+	}
 	return b, nil
 }
 

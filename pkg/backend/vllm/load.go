@@ -39,12 +39,9 @@ func parseLoad(page []byte) (backend.Load, error) {
 	return backend.Load{
 		Running: int(m.Sum("vllm:num_requests_running")),
 		Waiting: int(m.Sum("vllm:num_requests_waiting")),
-		// gpu_cache_usage_perc is the name before 0.9. The old gpu_prefix_cache_* are not used: they count blocks.
+		// gpu_cache_usage_perc is the name before 0.9.
 		KVUsage:          m.Highest("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
 		KVCapacityTokens: capacity(m),
-		PromptTokens:     int64(m.Sum("vllm:prompt_tokens_total")),
-		CachedTokens:     int64(m.Sum("vllm:prompt_tokens_cached_total", "vllm:prefix_cache_hits_total")),
-		GeneratedTokens:  int64(m.Sum("vllm:generation_tokens_total")),
 		Preemptions:      int64(m.Sum("vllm:num_preemptions_total")),
 	}, nil
 }

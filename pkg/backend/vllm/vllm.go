@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"strconv"
 	"sync/atomic"
 
@@ -26,12 +25,7 @@ var Schemes = map[string]endpoint.Scheme{
 }
 
 // Config describes one vLLM server.
-type Config struct {
-	URL       string
-	Getenv    func(string) string // Defaults to os.Getenv.
-	Logger    *slog.Logger        // Defaults to discarding.
-	Transport http.RoundTripper   // Defaults to endpoint.NewTransport.
-}
+type Config = openaichat.Server
 
 // Backend is one vLLM server. It implements [backend.Backend], [backend.TokenCounter] and [backend.LoadReporter].
 type Backend struct {
@@ -44,22 +38,11 @@ type Backend struct {
 
 // New returns a backend for a server. It does not connect.
 func New(cfg Config) (*Backend, error) {
-	if cfg.Getenv == nil {
-		cfg.Getenv = os.Getenv
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	u, err := endpoint.ParseURL(cfg.URL, Schemes, KeyHint)
-	if err != nil {
+	b := &Backend{}
+	var err error
+	if b.Client, b.log, err = openaichat.Dial(cfg, Schemes, b.dialect(), "BATCHAGENT_API_KEY", "VLLM_API_KEY"); err != nil {
 		return nil, err
 	}
-	key := endpoint.Key(cfg.Getenv, "BATCHAGENT_API_KEY", "VLLM_API_KEY")
-	if key != "" && u.Plain {
-		cfg.Logger.Warn("the API key is sent unencrypted; vllm+https:// encrypts it", "endpoint", u.Shown)
-	}
-	b := &Backend{log: cfg.Logger}
-	b.Client = openaichat.New(openaichat.Config{URL: u, Key: key, Transport: cfg.Transport, Logger: cfg.Logger, Dialect: b.dialect()})
 	return b, nil
 }
 

@@ -163,13 +163,12 @@ func TestLoadOfARealServer(t *testing.T) {
 	load, err := b.Load(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, backend.Load{
-		Running: 4, Waiting: 0, KVUsage: 0.17391304347826086, KVCapacityTokens: 3072,
-		PromptTokens: 211, CachedTokens: 0, GeneratedTokens: 217, Preemptions: 0,
+		Running: 4, Waiting: 0, KVUsage: 0.17391304347826086, KVCapacityTokens: 3072, Preemptions: 0,
 	}, load)
 }
 
 func TestLoadOfOtherPages(t *testing.T) {
-	none := backend.Load{Running: -1, Waiting: -1, KVUsage: -1, KVCapacityTokens: -1, PromptTokens: -1, CachedTokens: -1, GeneratedTokens: -1, Preemptions: -1}
+	none := backend.Load{Running: -1, Waiting: -1, KVUsage: -1, KVCapacityTokens: -1, Preemptions: -1}
 	with := func(edit func(*backend.Load)) backend.Load {
 		l := none
 		edit(&l)
@@ -180,8 +179,8 @@ func TestLoadOfOtherPages(t *testing.T) {
 		want       backend.Load
 	}{
 		{"nothing", "", none},
-		{"old names", "vllm:gpu_cache_usage_perc 0.5\nvllm:prefix_cache_hits_total 7\n",
-			with(func(l *backend.Load) { l.KVUsage, l.CachedTokens = 0.5, 7 })},
+		{"old names", "vllm:gpu_cache_usage_perc 0.5\n",
+			with(func(l *backend.Load) { l.KVUsage = 0.5 })},
 		{"new names win", "vllm:gpu_cache_usage_perc 0.5\nvllm:kv_cache_usage_perc 0.25\n",
 			with(func(l *backend.Load) { l.KVUsage = 0.25 })},
 		{"two engines", `vllm:num_requests_running{engine="0"} 3

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/batchagent/batchagent/pkg/plainjson"
 )
 
 var placeholder = regexp.MustCompile(`\{[A-Za-z_][A-Za-z0-9_]*\}`)
@@ -39,11 +41,8 @@ func textOf(v any) string {
 	if s, ok := v.(string); ok {
 		return s
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) //nolint:errchkjson // v was decoded from JSON
-	return strings.TrimSuffix(b.String(), "\n")
+	text, _ := plainjson.Marshal(v) //nolint:errchkjson // v was decoded from JSON
+	return string(text)
 }
 
 func readArgs(args json.RawMessage) (map[string]any, error) {

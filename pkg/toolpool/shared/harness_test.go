@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/batchagent/batchagent/internal/testredis"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/shared"
@@ -84,7 +85,7 @@ func (w *world) node(tools ...toolpool.Tool) *node {
 		n.sharer.Close(ctx)
 		_ = n.store.Close()
 		if w.fake {
-			_ = pass(context.Background(), 2*time.Second) // the client's dialer checks once a second whether it is closed
+			_ = sleep.For(context.Background(), 2*time.Second) // the client's dialer checks once a second whether it is closed
 		}
 	})
 	return n
@@ -97,7 +98,7 @@ func (w *world) tool(share toolpool.Share, d time.Duration) func(n *string) tool
 			Name: "t", Description: "test", Parameters: json.RawMessage(`{"type":"object"}`), Share: share, TTL: 4 * w.lease,
 			Run: func(ctx context.Context, args json.RawMessage) (string, error) {
 				e := w.begin(*name, string(args))
-				err := pass(ctx, d)
+				err := sleep.For(ctx, d)
 				w.over(e)
 				if err != nil {
 					return "", err
@@ -168,18 +169,7 @@ func (n *node) callers(k int, args string) func() []toolpool.Result {
 func (n *node) stats() toolpool.Stats { return n.pool.Stats()["t"] }
 
 // pass waits for d.
-func (w *world) pass(d time.Duration) { _ = pass(w.Context(), d) }
-
-func pass(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+func (w *world) pass(d time.Duration) { _ = sleep.For(w.Context(), d) }
 
 // until waits until ok returns true.
 func (w *world) until(ok func() bool, what string) {

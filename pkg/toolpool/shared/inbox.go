@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/batchagent/batchagent/pkg/sleep"
 )
 
 const (
@@ -87,7 +89,7 @@ func (b *inbox) read(ctx context.Context) {
 		case err != nil:
 			b.link.failed(err)
 			failed = true
-			sleep(ctx, retryRead)
+			_ = sleep.For(ctx, retryRead)
 		default:
 			b.link.worked()
 			if failed {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
@@ -121,7 +122,7 @@ func (s *Sharer) until(ctx context.Context, do func(context.Context) error) erro
 			s.log.Warn("Redis refuses to store the result of a tool call; other workers will run the call themselves", "error", err)
 			return err
 		}
-		if !sleep(ctx, s.cfg.Lease/50) {
+		if sleep.For(ctx, s.cfg.Lease/50) != nil {
 			return err
 		}
 	}
@@ -160,9 +161,9 @@ func (k *keeper) list() []*joining {
 	return out
 }
 
-func (k *keeper) run(ctx context.Context) {
+func (k *keeper) renewLeads(ctx context.Context) {
 	wait := k.s.cfg.Lease / 3
-	for sleep(ctx, wait) {
+	for sleep.For(ctx, wait) == nil {
 		wait = k.s.cfg.Lease / 3
 		if held := k.list(); len(held) > 0 {
 			if err := k.renew(ctx, held); err != nil {

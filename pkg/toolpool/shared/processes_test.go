@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/batchagent/batchagent/internal/testredis"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/shared"
@@ -89,7 +90,7 @@ func child(text string) error {
 			if _, err := fmt.Fprintf(f, "%d\n", os.Getpid()); err != nil {
 				return "", err
 			}
-			if err := pass(ctx, o.Takes); err != nil {
+			if err := sleep.For(ctx, o.Takes); err != nil {
 				return "", err
 			}
 			return fmt.Sprintf("%s %d", o.Name, time.Now().UnixNano()), nil
@@ -109,7 +110,7 @@ func child(text string) error {
 	began := time.Now()
 	for i := range o.Agents {
 		agents.Go(func() {
-			_ = pass(ctx, o.Stagger*time.Duration(i)/time.Duration(o.Agents))
+			_ = sleep.For(ctx, o.Stagger*time.Duration(i)/time.Duration(o.Agents))
 			got, err := pool.Call(ctx, toolpool.Call{Name: "t", Arguments: `{"same":true}`})
 			mu.Lock()
 			defer mu.Unlock()

@@ -1,7 +1,6 @@
 package sqltool
 
 import (
-	"bytes"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/batchagent/batchagent/pkg/plainjson"
 	"github.com/batchagent/batchagent/pkg/redact"
 )
 
@@ -96,7 +96,7 @@ func (f rowForm) appendRow(b []byte, values []any) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendText(b, f.head(c, maxName)), ':')
+		b = append(plainjson.AppendString(b, f.head(c, maxName)), ':')
 		if len(b) > maxRow {
 			b = append(b, `"[cut: the row is too long]"`...)
 			continue
@@ -116,26 +116,26 @@ func (f rowForm) appendValue(b []byte, v any, asJSON bool) []byte {
 		return strconv.AppendInt(b, v, 10)
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return appendText(b, fmt.Sprint(v))
+			return plainjson.AppendString(b, fmt.Sprint(v))
 		}
 		return strconv.AppendFloat(b, v, 'g', -1, 64)
 	case time.Time:
-		return appendText(b, v.Format(time.RFC3339Nano))
+		return plainjson.AppendString(b, v.Format(time.RFC3339Nano))
 	case []byte:
 		if asJSON && len(v) <= maxCell && json.Valid(v) {
 			return append(b, v...)
 		}
 		if !utf8.Valid(v) {
-			return appendText(b, fmt.Sprintf("(%d bytes of binary data)", len(v)))
+			return plainjson.AppendString(b, fmt.Sprintf("(%d bytes of binary data)", len(v)))
 		}
-		return appendText(b, f.shorten(string(v)))
+		return plainjson.AppendString(b, f.shorten(string(v)))
 	case string:
 		if asJSON && len(v) <= maxCell && json.Valid([]byte(v)) {
 			return append(b, v...)
 		}
-		return appendText(b, f.shorten(v))
+		return plainjson.AppendString(b, f.shorten(v))
 	default:
-		return appendText(b, f.shorten(fmt.Sprint(v)))
+		return plainjson.AppendString(b, f.shorten(fmt.Sprint(v)))
 	}
 }
 
@@ -154,14 +154,6 @@ func (f rowForm) head(s string, n int) string {
 	}
 	b, _ := io.ReadAll(io.LimitReader(f.secrets.Reader(strings.NewReader(s)), int64(n))) // a string has no errors
 	return strings.ToValidUTF8(string(b), "")
-}
-
-func appendText(b []byte, s string) []byte {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(s) //nolint:errchkjson // a string always has a JSON form
-	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
 }
 
 // show formats rows for a model. Without rows it returns an empty list.

@@ -66,9 +66,8 @@ type Run struct {
 
 // Progress is the progress of a run.
 type Progress struct {
-	Generated  int // output tokens so far
-	Cached     int // prompt tokens found in the cache
-	Recomputed int // tokens computed again after preemptions
+	Generated int // output tokens so far
+	Cached    int // prompt tokens found in the cache
 }
 
 // Admit admits a request, or returns [ErrQueueFull] or [ErrTooLong] immediately.
@@ -177,7 +176,7 @@ func (d *Driver) drive() {
 			if r == nil {
 				continue
 			}
-			r.now = Progress{Generated: s.Generated, Cached: s.Cached, Recomputed: s.Recomputed}
+			r.now = Progress{Generated: s.Generated, Cached: s.Cached}
 			select {
 			case r.news <- struct{}{}:
 			default:

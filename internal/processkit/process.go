@@ -1,9 +1,9 @@
-// Package procs runs the processes of a benchmark: programs that it builds and a private redis-server, all on loopback. It ends
-// each by its process ID.
+// Package processkit starts programs for tests and benchmarks: it builds them, runs them on loopback, waits until they are ready, keeps
+// the end of their output, and ends each by its process ID.
 //
-// It owns the processes that it started and their directories. Each process has one goroutine that waits for it. Linux only:
-// memory and CPU time come from /proc.
-package procs
+// It owns the processes that it started and their directories. Each process has one goroutine that waits for it. Memory and CPU
+// time come from /proc, so they are known on Linux only.
+package processkit
 
 import (
 	"bytes"
@@ -59,8 +59,7 @@ func Start(program string, stdout *os.File, args ...string) (*Process, error) {
 	if stdout != nil {
 		p.cmd.Stdout = stdout
 	}
-	// The kernel ends the processes of a benchmark that is killed.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = sysProcAttr()
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
@@ -105,9 +104,14 @@ func (p *Process) Stop() {
 }
 
 // Signal sends the process a signal, such as SIGSTOP.
-func (p *Process) Signal(s os.Signal) { _ = p.cmd.Process.Signal(s) }
+func (p *Process) Signal(s os.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("send %s to %s: %w", s, p.name, err)
+	}
+	return nil
+}
 
-// Kill ends the process with SIGKILL and waits for its end.
+// Kill ends the process with SIGKILL and waits for its end. It may be called again.
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.ended
@@ -115,6 +119,12 @@ func (p *Process) Kill() {
 
 // Ended returns a channel that is closed when the process has ended.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
+
+// ExitCode returns the exit code of an ended process.
+func (p *Process) ExitCode() int {
+	<-p.ended
+	return p.cmd.ProcessState.ExitCode()
+}
 
 // Until polls ready until it returns true, the process ends, or ctx is done.
 func (p *Process) Until(ctx context.Context, what string, ready func() bool) error {
@@ -189,20 +199,20 @@ func (p *Process) CPU() time.Duration {
 	return time.Duration(user+system) * time.Second / ticksPerSecond
 }
 
-// tail keeps the last few thousand bytes written to it.
+// tail keeps the last tailBytes to 2 tailBytes written to it.
 type tail struct {
 	mu   sync.Mutex
 	text []byte // guarded by mu
 }
 
-const tailBytes = 8 << 10
+const tailBytes = 1 << 20
 
 func (t *tail) Write(b []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.text = append(t.text, b...)
-	if over := len(t.text) - tailBytes; over > 0 {
-		t.text = append(t.text[:0], t.text[over:]...)
+	if len(t.text) > 2*tailBytes {
+		t.text = append(t.text[:0], t.text[len(t.text)-tailBytes:]...)
 	}
 	return len(b), nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// book is a ledger in memory.
+// book is an effect log in memory.
 type book struct {
 	intents map[string]Intent
 	settled map[string]Settled
@@ -56,7 +56,7 @@ func (b *book) IdempotencyKey(turn, index int) string { return fmt.Sprintf("%d.%
 
 func effectCall(t *testing.T, p *Pool, b *book, turn int) (Result, error) {
 	t.Helper()
-	return p.Call(t.Context(), Call{Name: "t", Arguments: `{"to": "Ada"}`, Ledger: b, Turn: turn, Index: 1})
+	return p.Call(t.Context(), Call{Name: "t", Arguments: `{"to": "Ada"}`, EffectLog: b, Turn: turn, Index: 1})
 }
 
 func TestEffectIsRecordedBeforeAndAfterItsRun(t *testing.T) {
@@ -75,7 +75,7 @@ func TestEffectIsRecordedBeforeAndAfterItsRun(t *testing.T) {
 	assert.Equal(t, Settled{Content: "sent"}, b.settled["2.1"])
 	r, err = effectCall(t, p, b, 2)
 	require.NoError(t, err)
-	assert.Equal(t, Result{Content: "sent", Source: FromLedger}, r, "an attempt that takes over gets the outcome")
+	assert.Equal(t, Result{Content: "sent", Source: FromEffectLog}, r, "an attempt that takes over gets the outcome")
 	assert.Equal(t, 1, runs)
 	assert.Empty(t, IdempotencyKey(t.Context()))
 }
@@ -105,7 +105,7 @@ func TestUnknownEffectFollowsItsPolicy(t *testing.T) {
 	}
 }
 
-func TestFencedLedgerFailsTheCall(t *testing.T) {
+func TestFencedEffectLogFailsTheCall(t *testing.T) {
 	t.Parallel()
 	b, runs := newBook(), 0
 	b.fail = errors.New("fenced")
@@ -121,13 +121,13 @@ func TestInterruptedEffectStaysUnknown(t *testing.T) {
 		p := newPool(t, slow(Effect, &runs, nil))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err := p.Call(ctx, Call{Name: "t", Ledger: b, Turn: 1})
+		_, err := p.Call(ctx, Call{Name: "t", EffectLog: b, Turn: 1})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.Contains(t, b.intents, "1.0")
 		assert.Empty(t, b.settled)
 
 		// After the tool's own timeout the model gets a failed result and can check the effect.
-		r, err := p.Call(t.Context(), Call{Name: "t", Ledger: b, Turn: 2, Timeout: time.Second})
+		r, err := p.Call(t.Context(), Call{Name: "t", EffectLog: b, Turn: 2, Timeout: time.Second})
 		require.NoError(t, err)
 		assert.Contains(t, r.Content, "may or may not")
 		assert.True(t, b.settled["2.0"].Failed)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// OnUnknown is the policy for a call with unknown side effects: the ledger has its intent but no outcome, because the
+// OnUnknown is the policy for a call with unknown side effects: the effect log has its intent but no outcome, because the
 // worker died in between.
 type OnUnknown string
 
@@ -17,9 +17,9 @@ const (
 	Ask     OnUnknown = "ask"   // the job waits until a person records what happened
 )
 
-// Ledger records the calls with side effects of one job, by turn and index within the turn. Its writes are fenced: a
-// write by an attempt that lost its lease fails. While the store is unreachable, a ledger retries until ctx ends.
-type Ledger interface {
+// EffectLog records the calls with side effects of one job, by turn and index within the turn. Its writes are fenced: a
+// write by an attempt that lost its lease fails. While the store is unreachable, an effect log retries until ctx ends.
+type EffectLog interface {
 	// Intend records that the call is about to run, and returns the record of an earlier attempt at the same turn and index.
 	Intend(ctx context.Context, turn, index int, intent Intent) (Earlier, error)
 	// Settle records the outcome of the call.
@@ -71,40 +71,40 @@ func IdempotencyKey(ctx context.Context) string {
 // effect runs a call with side effects for its one caller, between an intent and an outcome.
 func (p *Pool) effect(ctx context.Context, r *request) (outcome, bool, error) {
 	c := r.call
-	if c.Ledger == nil {
+	if c.EffectLog == nil {
 		out := p.work(ctx, &flight{rank: r.rank}, r)
 		out.source = FromTool
 		return out, true, r.ended(ctx)
 	}
-	earlier, err := c.Ledger.Intend(ctx, c.Turn, c.Index, Intent{Tool: r.tool.Name, Arguments: r.args})
+	earlier, err := c.EffectLog.Intend(ctx, c.Turn, c.Index, Intent{Tool: r.tool.Name, Arguments: r.args})
 	switch {
 	case err != nil:
 		return outcome{}, false, r.refused(ctx, err)
 	case earlier.Outcome != nil:
-		return outcome{content: earlier.Outcome.Content, failed: earlier.Outcome.Failed, source: FromLedger}, false, nil
+		return outcome{content: earlier.Outcome.Content, failed: earlier.Outcome.Failed, source: FromEffectLog}, false, nil
 	case earlier.Intended && r.tool.OnUnknown != Repeat:
 		unknown := &UnknownEffectError{Tool: r.tool.Name, Turn: c.Turn, Index: c.Index, Asked: r.tool.OnUnknown == Ask}
 		if unknown.Asked {
-			if err := c.Ledger.Park(ctx, c.Turn, c.Index); err != nil {
+			if err := c.EffectLog.Park(ctx, c.Turn, c.Index); err != nil {
 				return outcome{}, false, r.refused(ctx, err)
 			}
 		}
 		return outcome{}, false, unknown
 	}
-	ctx = context.WithValue(ctx, idempotencyKey{}, c.Ledger.IdempotencyKey(c.Turn, c.Index))
+	ctx = context.WithValue(ctx, idempotencyKey{}, c.EffectLog.IdempotencyKey(c.Turn, c.Index))
 	out := p.work(ctx, &flight{rank: r.rank}, r)
 	// The caller left while the tool ran. The outcome is unknown, so the intent stays without one.
 	if err := r.ended(ctx); err != nil {
 		return outcome{}, false, err
 	}
-	if err := c.Ledger.Settle(ctx, c.Turn, c.Index, Settled{Content: out.content, Failed: out.failed}); err != nil {
+	if err := c.EffectLog.Settle(ctx, c.Turn, c.Index, Settled{Content: out.content, Failed: out.failed}); err != nil {
 		return outcome{}, false, r.refused(ctx, err)
 	}
 	out.source = FromTool
 	return out, true, nil
 }
 
-// refused wraps the error of a ledger's write. When ctx is done, it returns callError instead.
+// refused wraps the error of a write to the effect log. When ctx is done, it returns callError instead.
 func (r *request) refused(ctx context.Context, err error) error {
 	if ended := r.ended(ctx); ended != nil {
 		return ended
