@@ -14,14 +14,14 @@ from typing import Any, TypeVar, overload
 
 from typing_extensions import Unpack
 
-from .engine import run_local
+from .engine import LocalRun
 from .errors import ReduceError, SimulatedWarning
 from .options import Options, tools_of, translated
 from .progress import Progress
 from .result import AgentResult, Reader, schema_of, type_of
 from .results import Results
 from .rows import File, Rows, read_inputs
-from .server import run_on_server
+from .server import ServerRun
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,48 +34,61 @@ class Batch:
 
     def __init__(self, options: Mapping[str, Any], output_schema: Any, stages: Mapping[str, Any] | None = None) -> None:
         self.o = translated({**options, **(stages or {})})
-        self.output_schema = output_schema
         self.tools = tools_of(self.o)
         self.inputs: Rows | File | None = None if "plan" in self.o else read_inputs(self.o["inputs"])
         self.rows = self.inputs if isinstance(self.inputs, Rows) else None
         self.reader: Reader[Any] = Reader(type_of(output_schema), self.rows)
+        self.progress = Progress(self.o.get("name") or "batch", None if self.rows is None else len(self.rows), self.o.get("progress"))
+        server = self.o.get("server")
+        args = (self.o, output_schema, self.tools, self.inputs)
+        self.source = ServerRun(server, *args) if server else LocalRun(*args)
+        self.warned = False
         self.id = ""
         self.stages: dict[str, bytes] = {}
         """The last result line of the planner and of the reducer."""
 
-    async def stream(self, *, keep: bool = True) -> AsyncIterator[AgentResult[Any]]:
-        if self.rows is not None and len(self.rows) == 0:
-            return
-        progress = Progress(self.o.get("name") or "batch", None if self.rows is None else len(self.rows), self.o.get("progress"))
-        on_result = self.o.get("on_result")
-        server = self.o.get("server")
-        args = (self.o, self.output_schema, self.tools, self.inputs)
-        chunks = run_on_server(server, *args) if server else run_local(*args)
-        warned = False
+    async def stream(self) -> AsyncIterator[AgentResult[Any]]:
         try:
-            async for chunk in chunks:
-                for line in chunk:
-                    stage = self._stage(line)
-                    if stage:
-                        self.stages[stage] = line
-                        continue
-                    result = self.reader.read(line)
-                    if not warned and b'"simulated":true' in line:
-                        warned = True
-                        warnings.warn("the answers are simulated: no model was asked; pass backend=\"vllm://host:8000\"", SimulatedWarning, stacklevel=2)
-                    progress.add(result.ok)
-                    if on_result is not None:
-                        await _notify(on_result, result)
+            while (part := await self.next()) is not None:
+                for result in part:
                     yield result
         finally:
-            await chunks.aclose()  # type: ignore[attr-defined]
-            progress.close()
+            await self.close()
 
     async def results(self) -> Results[Any]:
         by_index: dict[int, AgentResult[Any]] = {}
-        async for result in self.stream():
-            by_index[result.index] = result  # of two results, the later one counts
+        try:
+            while (part := await self.next()) is not None:
+                for result in part:
+                    by_index[result.index] = result  # of two results, the later one counts
+        finally:
+            await self.close()
         return Results((by_index[i] for i in sorted(by_index)), batch=self.id, rows=self.rows)
+
+    async def next(self) -> list[AgentResult[Any]] | None:
+        """Return the results that arrived together, or None at the end of the batch."""
+        if self.rows is not None and len(self.rows) == 0:
+            return None
+        lines = await self.source.next()
+        if lines is None:
+            return None
+        part = [self.reader.read(line) for line in lines if not self._of_stage(line)]
+        if part and not self.warned and part[0].fields.get("simulated"):
+            self.warned = True
+            warnings.warn("the answers are simulated: no model was asked; pass backend=\"vllm://host:8000\"", SimulatedWarning, stacklevel=2)
+        failed = sum(1 for result in part if result.error is not None)
+        self.progress.add(len(part) - failed, failed)
+        on_result = self.o.get("on_result")
+        if on_result is not None:
+            for result in part:
+                await _notify(on_result, result)
+        return part
+
+    async def close(self) -> None:
+        try:
+            await self.source.close()
+        finally:
+            self.progress.close()
 
     def reduced(self, schema: Any, results: Results[Any]) -> Any:
         """Return the reducer's output, or raise an exception with the results of the rows."""
@@ -91,15 +104,16 @@ class Batch:
                 raise ReduceError(f"the {what} failed: {result.error.type}: {result.error.message}", error=result.error, results=results)
         return result.output
 
-    def _stage(self, line: bytes) -> str:
-        """Return the stage of a result that is not a row's."""
+    def _of_stage(self, line: bytes) -> bool:
+        """Keep the result of the planner or the reducer. It is no row's."""
         if line.startswith(b'{"batch":"'):
             batch = line[10 : line.index(b'"', 10)].decode()
         else:
             batch = str(json.loads(line)["batch"])
-        head, _, stage = batch.partition(".")
-        self.id = head
-        return stage
+        self.id, _, stage = batch.partition(".")
+        if stage:
+            self.stages[stage] = line
+        return bool(stage)
 
 
 class BatchAgent:

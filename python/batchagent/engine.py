@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -37,48 +37,71 @@ _GRACE = 10.0
 _USAGE, _UNREACHABLE = 2, 3
 
 
-async def run_local(o: Mapping[str, Any], output_schema: Any, tools: Sequence[Any], inputs: Rows | File | None) -> AsyncIterator[list[bytes]]:
-    """Run a batch on this machine and yield the lines of its results, many at a time."""
-    functions = [t for t in tools if isinstance(t, ToolDefinition)]
-    served = [t for t in functions if t.dsn is None]
-    secret = secrets.token_urlsafe(32)
-    folder = Path(tempfile.mkdtemp(prefix="batchagent-"))
-    try:
-        spec = spec_of(o, output_schema, tools, local=True)
-        if isinstance(inputs, File):
-            spec["inputs"] = inputs.path
-        elif inputs is not None:
+class LocalRun:
+    """A batch on this machine. The caller closes it."""
+
+    def __init__(self, o: Mapping[str, Any], output_schema: Any, tools: Sequence[Any], inputs: Rows | File | None) -> None:
+        self._o, self._output_schema, self._tools, self._inputs = o, output_schema, tools, inputs
+        self._out = results_path(o)
+        self._open = ExitStack()
+        self._folder = ""
+        self._engine: Engine | None = None
+
+    async def next(self) -> list[bytes] | None:
+        """Return lines of results, or None at the end of the batch."""
+        if self._engine is None:
+            self._engine = await self._start()
+        lines = await self._engine.next()
+        if lines is None:
+            self._engine.check(self._folder + os.sep, None if self._out is None else self._out.stem)
+        return lines
+
+    async def close(self) -> None:
+        try:
+            if self._engine is not None:
+                await self._engine.stop()
+        finally:
+            self._open.close()
+
+    async def _start(self) -> Engine:
+        o, tools = self._o, self._tools
+        folder = Path(tempfile.mkdtemp(prefix="batchagent-"))
+        self._folder = str(folder)
+        self._open.callback(shutil.rmtree, folder, ignore_errors=True)
+        spec = spec_of(o, self._output_schema, tools, local=True)
+        if isinstance(self._inputs, File):
+            spec["inputs"] = self._inputs.path
+        elif self._inputs is not None:
             spec["inputs"] = str(folder / "inputs.jsonl")
             with open(folder / "inputs.jsonl", "wb") as f:
-                for lines in inputs.lines():
+                for lines in self._inputs.lines():
                     f.write(lines)
                     await asyncio.sleep(0)  # let other tasks of the loop run
-        command = [engine_binary(), "run", str(folder / "spec.json"), "--format", "jsonl", "--tools-root", str(o.get("tools_root") or ".")]
         _write(folder / "spec.json", spec)
+        command = [engine_binary(), "run", str(folder / "spec.json"), "--format", "jsonl", "--tools-root", str(o.get("tools_root") or ".")]
         for flag in ("backend", "max_inflight", "reuse"):
             if o.get(flag):
                 command += [f"--{flag.replace('_', '-')}", str(o[flag])]
-        if (out := results_path(o)) is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            command += ["--out", str(out), "--resume", "--echo", *(["--force"] if o.get("force") else [])]
-        with ExitStack() as stack:
-            port = stack.enter_context(ToolServer(served, asyncio.get_running_loop(), secret)).port if served else 0
-            content, env = tools_file(functions, port, Builtin("python_eval") in tools)
-            if content and o.get("tools_file"):
-                raise ValueError("tools_file cannot be combined with Python functions; declare them there with `batchagent tools`")
-            if content:
-                _write(folder / "tools.yaml", content)
-            if content or o.get("tools_file"):
-                command += ["--tools", str(o.get("tools_file") or folder / "tools.yaml")]
-            engine = Engine(command, {**env, SECRET: secret})
-            try:
-                async for chunk in engine.lines():
-                    yield chunk
-            finally:
-                await engine.stop()
-        engine.check(str(folder) + os.sep, None if out is None else out.stem)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if self._out is not None:
+            self._out.parent.mkdir(parents=True, exist_ok=True)
+            command += ["--out", str(self._out), "--resume", "--echo", *(["--force"] if o.get("force") else [])]
+        flags, env = self._serve_tools(folder)
+        return Engine(command + flags, env)
+
+    def _serve_tools(self, folder: Path) -> tuple[list[str], dict[str, str]]:
+        """Serve the Python functions, and return the flags and variables with which the engine finds them."""
+        functions = [t for t in self._tools if isinstance(t, ToolDefinition)]
+        served = [t for t in functions if t.dsn is None]
+        secret = secrets.token_urlsafe(32)
+        port = self._open.enter_context(ToolServer(served, asyncio.get_running_loop(), secret)).port if served else 0
+        content, env = tools_file(functions, port, Builtin("python_eval") in self._tools)
+        given = self._o.get("tools_file")
+        if content and given:
+            raise ValueError("tools_file cannot be combined with Python functions; declare them there with `batchagent tools`")
+        if content:
+            given = folder / "tools.yaml"
+            _write(given, content)
+        return ["--tools", str(given)] if given else [], {**env, SECRET: secret}
 
 
 def _write(path: Path, content: Any) -> None:
@@ -103,10 +126,11 @@ class Engine:
         self._errors.start()
         threading.Thread(target=self._read, name="batchagent-stdout", daemon=True).start()
 
-    async def lines(self) -> AsyncIterator[list[bytes]]:
-        while (chunk := await self._chunks.get()) is not None:
-            yield chunk
-            self._room.release()
+    async def next(self) -> list[bytes] | None:
+        """Return lines of standard output, or None at its end."""
+        chunk = await self._chunks.get()
+        self._room.release()
+        return chunk
 
     async def stop(self) -> None:
         """End the process: in order, then by force. Return when it is gone."""

@@ -26,11 +26,9 @@ class Progress:
             shown = notebook or sys.stderr.isatty()
         self._show = (self._show_html if notebook else self._show_line) if shown else None
 
-    def add(self, ok: bool) -> None:
-        if ok:
-            self._ok += 1
-        else:
-            self._failed += 1
+    def add(self, ok: int, failed: int) -> None:
+        self._ok += ok
+        self._failed += failed
         if self._show is not None and time.monotonic() - self._last >= _EVERY:
             self._last = time.monotonic()
             self._show()

@@ -23,33 +23,40 @@ class Reader(Generic[T]):
         self.rows = rows
         self._line: type[BaseModel] | None = None
         if output_type is not None:
-            self._line = create_model("Line", __config__=ConfigDict(arbitrary_types_allowed=True), output=(output_type, ...))
+            config = ConfigDict(arbitrary_types_allowed=True)
+            self._line = create_model("Line", __config__=config, index=(int, ...), status=(str, ...), output=(output_type, ...))
 
     def read(self, line: bytes) -> AgentResult[T]:
-        fields = from_json(line, cache_strings="keys")
         result: AgentResult[T] = AgentResult.__new__(AgentResult)
-        result.index = fields["index"]
         result._reader = self
         result._line = line
-        result.error = None
         result._output = _UNREAD
+        result.error = None
+        refused: ValidationError | None = None
+        if self._line is not None:
+            try:
+                checked: Any = self._line.model_validate_json(line)
+                if checked.status == "ok":
+                    result.index = checked.index
+                    return result
+            except ValidationError as e:  # of the output, or no output at all
+                refused = e
+        fields = from_json(line, cache_strings="keys")
+        result.index = fields["index"]
         if fields["status"] != "ok":
-            e = fields.get("error") or {"type": "Cancelled", "message": "the job was cancelled"}
-            result.error = AgentError(e["type"], e["message"], e.get("retryable", False), e.get("raw"))
+            told = fields.get("error") or {"type": "Cancelled", "message": "the job was cancelled"}
+            result.error = AgentError(told["type"], told["message"], told.get("retryable", False), told.get("raw"))
             result._output = None
-            return result
-        try:
-            self.output(line, fields)
-        except ValidationError as e:
-            text = "; ".join(f"{'.'.join(map(str, p['loc'][1:])) or 'output'}: {p['msg']}" for p in e.errors(include_url=False))
+        elif refused is not None:
+            text = "; ".join(f"{'.'.join(map(str, p['loc'][1:])) or 'output'}: {p['msg']}" for p in refused.errors(include_url=False))
             result.error = AgentError("OutputInvalid", f"the output matches the schema and not the type: {text}", False, _raw(fields))
             result._output = None
         return result
 
-    def output(self, line: bytes, fields: dict[str, Any] | None = None) -> T:
+    def output(self, line: bytes) -> T:
         output: T
         if self._line is None:
-            output = (fields or from_json(line))["output"]
+            output = from_json(line)["output"]
             return output
         # The type reads the line itself, so that it sees numbers with all their digits.
         checked: Any = self._line.model_validate_json(line)

@@ -112,10 +112,14 @@ def _no_twins(names: list[str]) -> None:
 
 def fields_of(row: Any) -> dict[str, Any]:
     """Return the fields of a row, for a table. A bare value is the field ``input``, as in a spec."""
+    if row is None:
+        return {}
+    if type(row) is dict:  # fast, for long tables
+        return row
     if isinstance(row, Mapping):
         return dict(row)
     if hasattr(row, "model_dump"):
         return dict(row.model_dump())
     if dataclasses.is_dataclass(row) and not isinstance(row, type):
         return {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
-    return {} if row is None else {"input": row}
+    return {"input": row}

@@ -26,27 +26,59 @@ _TRIES = 8
 _BLOCK = 1 << 18
 
 
-async def run_on_server(
-    url: str, o: Mapping[str, Any], output_schema: Any, tools: Sequence[Any], inputs: Rows | File | None
-) -> AsyncIterator[list[bytes]]:
-    """Submit a batch and yield the lines of its results. If the caller stops, a batch without a name is cancelled."""
-    spec = spec_of(o, output_schema, tools, local=False)
-    token = os.environ.get("BATCHAGENT_API_TOKEN")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    timeout = httpx.Timeout(60, read=300)
-    local = httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
-    async with httpx.AsyncClient(base_url=url.rstrip("/") + "/api/v1/", headers=headers, timeout=timeout, trust_env=not local) as client:
-        batch = await _submit(client, spec, inputs, o.get("name"))
-        done = False
+class ServerRun:
+    """A batch on the workers of a server. If it is closed early, a batch without a name is cancelled."""
+
+    def __init__(self, url: str, o: Mapping[str, Any], output_schema: Any, tools: Sequence[Any], inputs: Rows | File | None) -> None:
+        self._spec = spec_of(o, output_schema, tools, local=False)
+        self._inputs = inputs
+        self._name: str | None = o.get("name")
+        token = os.environ.get("BATCHAGENT_API_TOKEN")
+        self._base = url.rstrip("/") + "/api/v1/"
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._proxies = httpx.URL(url).host not in ("127.0.0.1", "localhost", "::1")
+        self._client: httpx.AsyncClient | None = None
+        self._batch = ""
+        self._stages: list[str] = []
+        self._after = "0"
+
+    async def next(self) -> list[bytes] | None:
+        """Return lines of results, or None at the end of the batch."""
+        if self._client is None:
+            timeout = httpx.Timeout(60, read=300)
+            self._client = httpx.AsyncClient(base_url=self._base, headers=self._headers, timeout=timeout, trust_env=self._proxies)
+            self._batch = await _submit(self._client, self._spec, self._inputs, self._name)
+            parts = [".plan"] * ("plan" in self._spec) + [""] + [".reduce"] * ("reduce" in self._spec)
+            self._stages = [self._batch + part for part in parts]
+        while self._stages:
+            client, stage = self._client, self._stages[0]
+            query = {"after": self._after, "limit": str(_PAGE), "wait": str(_WAIT)}
+            response = await _request(client, lambda: client.build_request("GET", f"batches/{stage}/results", params=query))
+            lines = response.content.splitlines()
+            self._after = response.headers["Batchagent-Next-Cursor"]
+            if lines:
+                return lines
+            if response.headers.get("Batchagent-Phase") == "DONE":
+                self._after = "0"
+                del self._stages[0]
+        return None
+
+    async def close(self) -> None:
+        if self._batch and self._stages:
+            self._leave()
+        if self._client is not None:
+            await self._client.aclose()
+
+    def _leave(self) -> None:
+        """Cancel the batch. It blocks for a moment, because the event loop may be ending."""
+        batch = self._batch
+        if self._name is not None:
+            log.warning("batch %s continues on the server; the same call with name=%r collects it", batch, self._name)
+            return
         try:
-            stages = [f"{batch}.plan"] * ("plan" in spec) + [batch] + [f"{batch}.reduce"] * ("reduce" in spec)
-            for stage in stages:
-                async for chunk in _results(client, stage):
-                    yield chunk
-            done = True
-        finally:
-            if not done:
-                await _leave(client, batch, o.get("name"))
+            httpx.post(f"{self._base}batches/{batch}/cancel", headers=self._headers, timeout=5, trust_env=self._proxies)
+        except httpx.HTTPError:
+            log.warning("batch %s could not be cancelled; use: batchagent cancel %s", batch, batch)
 
 
 async def _submit(client: httpx.AsyncClient, spec: dict[str, Any], inputs: Rows | File | None, name: str | None) -> str:
@@ -84,29 +116,6 @@ def _body(spec: dict[str, Any], inputs: Rows | File | None) -> Callable[[], Iter
 async def _async(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
     for chunk in chunks:
         yield chunk
-
-
-async def _results(client: httpx.AsyncClient, batch: str) -> AsyncIterator[list[bytes]]:
-    after = "0"
-    while True:
-        query = {"after": after, "limit": str(_PAGE), "wait": str(_WAIT)}
-        response = await _request(client, lambda q=query: client.build_request("GET", f"batches/{batch}/results", params=q))  # type: ignore[misc]
-        lines = response.content.splitlines()
-        if lines:
-            yield lines
-        elif response.headers.get("Batchagent-Phase") == "DONE":
-            return
-        after = response.headers["Batchagent-Next-Cursor"]
-
-
-async def _leave(client: httpx.AsyncClient, batch: str, name: str | None) -> None:
-    if name is not None:
-        log.warning("batch %s continues on the server; the same call with name=%r collects it", batch, name)
-        return
-    try:
-        await client.post(f"batches/{batch}/cancel", timeout=5)
-    except httpx.HTTPError:
-        log.warning("batch %s could not be cancelled; use: batchagent cancel %s", batch, batch)
 
 
 async def _request(client: httpx.AsyncClient, build: Callable[[], httpx.Request]) -> httpx.Response:

@@ -87,6 +87,7 @@ def test_a_process_that_was_forked_keeps_no_engine_alive(slow_simulator: str) ->
     code += "    if r.index >= 0 and not os.path.exists('child'):\n        pid = os.fork()\n        if pid == 0: time.sleep(30); os._exit(0)\n        open('child', 'w').write(str(pid))"
     p = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert p.stdout is not None and p.stdout.readline() and p.stdout.readline()
+    wait_until(lambda: Path("child").exists() and Path("child").read_text() != "")
     forked = int(Path("child").read_text())
     (engine,) = [c for c in children(p.pid) if c != forked]
     p.kill()
@@ -139,9 +140,7 @@ def test_an_engine_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch)
 
     async def main() -> int:
         engine = Engine([sys.executable, "-c", "import signal,time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"], {})
-        async for chunk in engine.lines():
-            assert chunk == [b"up"]
-            break
+        assert await engine.next() == [b"up"]
         await engine.stop()
         return engine._process.returncode
 
