@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -53,6 +54,25 @@ func main() {
 // programs are the other programs in this one, by the argument that selects them.
 var programs = map[string]func(){"worker": worker.Main, "vllmsim": vllmsim.Main}
 
+// allInOne is the name of the file that is all three programs.
+const allInOne = "batchagent"
+
+// nameIn returns the name that the program was started by.
+func nameIn(args []string) string {
+	if len(args) > 0 && filepath.Base(args[0]) == allInOne {
+		return allInOne
+	}
+	return "coordinator"
+}
+
+// programIn returns the command that starts another program from the program name.
+func programIn(name, other string) string {
+	if name == allInOne {
+		return name + " " + other
+	}
+	return other
+}
+
 const description = `batchagent runs one LLM-agent task over many inputs: a prompt template, a list of inputs, tools and an
 output schema go in, one JSON result per input comes out.
 
@@ -76,10 +96,11 @@ func run(ctx context.Context, args []string, s streams) int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	con := coordinator.NewConsole(s.out, s.err)
+	name := nameIn(args)
 	app := &cli.App{
-		Name:            "coordinator",
+		Name:            name,
 		Usage:           "submit, watch and collect batches of LLM agents",
-		Description:     description,
+		Description:     strings.NewReplacer("coordinator ", name+" ", `"worker `, `"`+programIn(name, "worker")+" ").Replace(description),
 		Version:         version.String(),
 		Writer:          s.err,
 		ErrWriter:       s.err,
@@ -89,7 +110,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		Commands:        commands(s, con),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return &coordinator.UsageError{Err: fmt.Errorf("unknown command %q; `coordinator --help` lists them", c.Args().First())}
+				return &coordinator.UsageError{Err: fmt.Errorf("unknown command %q; `%s --help` lists them", c.Args().First(), name)}
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -102,15 +123,15 @@ func run(ctx context.Context, args []string, s streams) int {
 	}
 	err := app.RunContext(ctx, flagsFirst(app, args))
 	if err != nil && !errors.Is(err, coordinator.ErrJobsFailed) && !errors.Is(err, context.Canceled) && !coordinator.Quiet(err) {
-		fmt.Fprintln(con.Stderr(), "coordinator:", err)
+		fmt.Fprintln(con.Stderr(), name+":", err)
 	}
 	return coordinator.ExitStatus(ctx, err)
 }
 
 func usage(c *cli.Context, err error, _ bool) error {
-	name := strings.TrimSpace("coordinator " + c.Command.Name)
-	if c.Command.Name == "coordinator" {
-		name = "coordinator"
+	name := c.App.Name
+	if c.Command.Name != name {
+		name = strings.TrimSpace(name + " " + c.Command.Name)
 	}
 	return &coordinator.UsageError{Err: fmt.Errorf("%w; `%s --help` explains the flags", err, name)}
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+import types
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -165,3 +167,24 @@ def test_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
     assert "100% |████████████████████████| 7/7" in capsys.readouterr().err
     BatchAgent.run_sync(task="{text}", inputs=ROWS)
     assert capsys.readouterr().err == ""
+
+
+def test_progress_bar_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    class Handle:
+        def update(self, html: str) -> None:
+            shown.append(html)
+
+    def display(html: str, display_id: bool) -> Handle:
+        shown.append(html)
+        return Handle()
+
+    notebook = types.ModuleType("IPython")
+    notebook.get_ipython = type("ZMQInteractiveShell", (), {})  # type: ignore[attr-defined]
+    parts = types.ModuleType("IPython.display")
+    parts.HTML, parts.display = str, display  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    monkeypatch.setitem(sys.modules, "IPython.display", parts)
+    BatchAgent.run_sync(task="{text}", inputs=ROWS)
+    assert '<progress value="7" max="7">' in shown[-1]
