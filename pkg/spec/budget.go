@@ -27,16 +27,16 @@ type inMoney struct {
 func (l *loader) budget(to *batch.Budget, prices *batch.Prices) func(string, ast.Node) {
 	return func(field string, n ast.Node) {
 		before := len(l.Errs)
-		l.Fields(field, n, []strictyaml.Field{
-			{Name: "tokens", Read: func(f string, n ast.Node) { to.Tokens, _ = l.Int(f, n, 1, MaxBudgetTokens) }},
-			{Name: "usd", Read: func(f string, n ast.Node) {
+		l.Fields(field, n,
+			strictyaml.Field{Name: "tokens", Read: func(f string, n ast.Node) { to.Tokens, _ = l.Int(f, n, 1, MaxBudgetTokens) }},
+			strictyaml.Field{Name: "usd", Read: func(f string, n ast.Node) {
 				v, ok := l.Number(f, n, 0, MaxBudgetUSD)
 				if ok && v == 0 {
 					l.Failf(n, f, "must be more than 0; leave it out for no limit")
 				}
 				to.USD = v
 			}},
-		}...)
+		)
 		if to.Tokens == 0 && to.USD == 0 && len(l.Errs) == before {
 			l.Failf(n, field, "limits nothing; give tokens, usd or both, or leave it out")
 		}
@@ -58,9 +58,9 @@ func (l *loader) prices(to *batch.Prices) func(string, ast.Node) {
 				l.dollars(to, maxPrice)(f, n)
 			}}
 		}
-		l.Fields(field, n, []strictyaml.Field{
+		l.Fields(field, n,
 			price("prompt", &to.Prompt), price("cached", &cached), price("completion", &to.Completion),
-		}...)
+		)
 		for _, name := range []string{"prompt", "completion"} {
 			if !has[name] && len(l.Errs) == before {
 				l.Failf(n, field+"."+name, "is required: a missing price would count as free. Write `%s: 0` if these tokens cost nothing", name)

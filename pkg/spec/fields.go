@@ -71,7 +71,10 @@ func (l *loader) fields() []strictyaml.Field {
 			if m, ok := n.(ast.MapNode); ok && len(keysOf(m)) == 0 {
 				l.Failf(n, f, "limits nothing; give job, batch or both, or leave it out")
 			}
-			l.Fields(f, n, []strictyaml.Field{{Name: "job", Read: l.budget(&compiled.JobBudget, &compiled.Prices)}, {Name: "batch", Read: l.budget(&compiled.BatchBudget, &compiled.Prices)}}...)
+			l.Fields(f, n,
+				strictyaml.Field{Name: "job", Read: l.budget(&compiled.JobBudget, &compiled.Prices)},
+				strictyaml.Field{Name: "batch", Read: l.budget(&compiled.BatchBudget, &compiled.Prices)},
+			)
 		}},
 		{Name: "prices", Read: l.prices(&compiled.Prices)},
 		{Name: "priority", Read: l.count(&compiled.Priority, -maxPriority, maxPriority)},
@@ -146,11 +149,11 @@ func (l *loader) flag(to *bool) func(string, ast.Node) {
 
 func (l *loader) timeouts(to *Timeouts) func(string, ast.Node) {
 	return func(field string, n ast.Node) {
-		l.Fields(field, n, []strictyaml.Field{
-			{Name: "turn", Read: l.wait(&to.Turn, maxWait)},
-			{Name: "tool", Read: l.wait(&to.Tool, maxWait)},
-			{Name: "job", Read: l.wait(&to.Job, maxWait)},
-		}...)
+		l.Fields(field, n,
+			strictyaml.Field{Name: "turn", Read: l.wait(&to.Turn, maxWait)},
+			strictyaml.Field{Name: "tool", Read: l.wait(&to.Tool, maxWait)},
+			strictyaml.Field{Name: "job", Read: l.wait(&to.Job, maxWait)},
+		)
 	}
 }
 
@@ -164,23 +167,23 @@ func (l *loader) ratio(to **float64, low, high float64) func(string, ast.Node) {
 
 func (l *loader) sampling(to *Sampling) func(string, ast.Node) {
 	return func(field string, n ast.Node) {
-		l.Fields(field, n, []strictyaml.Field{
-			{Name: "temperature", Read: l.ratio(&to.Temperature, 0, 2)},
-			{Name: "top_p", Read: func(f string, n ast.Node) {
+		l.Fields(field, n,
+			strictyaml.Field{Name: "temperature", Read: l.ratio(&to.Temperature, 0, 2)},
+			strictyaml.Field{Name: "top_p", Read: func(f string, n ast.Node) {
 				l.ratio(&to.TopP, 0, 1)(f, n)
 				if to.TopP != nil && *to.TopP == 0 {
 					l.Failf(n, f, "must be greater than 0 and at most 1")
 				}
 			}},
-			{Name: "max_tokens", Read: l.count(&to.MaxTokens, 1, maxTokens)},
-			{Name: "seed", Read: func(f string, n ast.Node) {
+			strictyaml.Field{Name: "max_tokens", Read: l.count(&to.MaxTokens, 1, maxTokens)},
+			strictyaml.Field{Name: "seed", Read: func(f string, n ast.Node) {
 				if v, ok := l.Int(f, n, math.MinInt64, math.MaxInt64); ok {
 					to.Seed = &v
 				}
 			}},
-			{Name: "stop", Read: func(f string, n ast.Node) { to.Stop = l.stops(f, n) }},
-			{Name: "extra_body", Read: func(f string, n ast.Node) { to.ExtraBody = l.extraBody(f, n) }},
-		}...)
+			strictyaml.Field{Name: "stop", Read: func(f string, n ast.Node) { to.Stop = l.stops(f, n) }},
+			strictyaml.Field{Name: "extra_body", Read: func(f string, n ast.Node) { to.ExtraBody = l.extraBody(f, n) }},
+		)
 	}
 }
 
@@ -208,16 +211,16 @@ func (l *loader) tools(field string, n ast.Node) ([]string, map[string]ToolSetti
 		var setting ToolSetting
 		if _, isMap := n.(ast.MapNode); isMap {
 			before := len(l.Errs)
-			l.Fields(field, n, []strictyaml.Field{
-				{Name: "name", Read: func(f string, n ast.Node) { name, ok = l.Text(f, n) }},
-				{Name: "share", Read: func(f string, n ast.Node) {
+			l.Fields(field, n,
+				strictyaml.Field{Name: "name", Read: func(f string, n ast.Node) { name, ok = l.Text(f, n) }},
+				strictyaml.Field{Name: "share", Read: func(f string, n ast.Node) {
 					if setting.Share, _ = l.Text(f, n); !slices.Contains(shares, setting.Share) {
 						l.Failf(n, f, "must be %s", strings.Join(shares, ", "))
 					}
 				}},
-				{Name: "ttl", Read: l.wait(&setting.TTL, maxTTL)},
-				{Name: "max_tokens", Read: l.count(&setting.MaxTokens, 1, maxTokens)},
-			}...)
+				strictyaml.Field{Name: "ttl", Read: l.wait(&setting.TTL, maxTTL)},
+				strictyaml.Field{Name: "max_tokens", Read: l.count(&setting.MaxTokens, 1, maxTokens)},
+			)
 			if setting.TTL > 0 && setting.Share != "" && setting.Share != "ttl" {
 				l.Failf(n, field, "ttl goes with share: ttl, not with share: %s", setting.Share)
 			}

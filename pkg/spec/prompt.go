@@ -110,7 +110,7 @@ func (l *loader) prompt(field string, n ast.Node) (prompt, bool) {
 func (l *loader) fileOnly(field string, n ast.Node) (string, bool) {
 	var file string
 	before := len(l.Errs)
-	l.Fields(field, n, []strictyaml.Field{{Name: fileField, Read: func(f string, n ast.Node) { file, _ = l.Text(f, n) }}}...)
+	l.Fields(field, n, strictyaml.Field{Name: fileField, Read: func(f string, n ast.Node) { file, _ = l.Text(f, n) }})
 	if file == "" && len(l.Errs) == before {
 		l.Failf(n, field, "must be text, or {file: path}")
 	}

@@ -85,12 +85,12 @@ func (l *loader) inputsMapping(field string, n ast.Node) source {
 			given[strings.TrimPrefix(f, field+".")] = true
 		}
 	}
-	l.Fields(field, n, []strictyaml.Field{
-		{Name: fileField, Read: text(&file)},
-		{Name: "format", Read: text(&fileFormat)},
-		{Name: "delimiter", Read: l.delimiter(&delimiter)},
-		{Name: "glob", Read: text(&glob.pattern)},
-		{Name: "exclude", Read: func(f string, n ast.Node) {
+	l.Fields(field, n,
+		strictyaml.Field{Name: fileField, Read: text(&file)},
+		strictyaml.Field{Name: "format", Read: text(&fileFormat)},
+		strictyaml.Field{Name: "delimiter", Read: l.delimiter(&delimiter)},
+		strictyaml.Field{Name: "glob", Read: text(&glob.pattern)},
+		strictyaml.Field{Name: "exclude", Read: func(f string, n ast.Node) {
 			given["exclude"] = true
 			l.List(f, n, func(f string, n ast.Node) {
 				pattern, ok := l.Text(f, n)
@@ -100,12 +100,12 @@ func (l *loader) inputsMapping(field string, n ast.Node) source {
 				glob.exclude = append(glob.exclude, filepath.ToSlash(pattern))
 			})
 		}},
-		{Name: "root", Read: text(&glob.root)},
-		{Name: "stdin", Read: text(&stdin)},
-		{Name: "batch", Read: text(&from)},
-		{Name: "results", Read: text(&results)},
-		{Name: "where", Read: text(&where)},
-	}...)
+		strictyaml.Field{Name: "root", Read: text(&glob.root)},
+		strictyaml.Field{Name: "stdin", Read: text(&stdin)},
+		strictyaml.Field{Name: "batch", Read: text(&from)},
+		strictyaml.Field{Name: "results", Read: text(&results)},
+		strictyaml.Field{Name: "where", Read: text(&where)},
+	)
 	if len(l.Errs) > before {
 		return nil
 	}

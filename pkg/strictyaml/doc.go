@@ -17,7 +17,7 @@
 //
 // Unknown and duplicate keys are mistakes. So are tags, unused anchors before text, and a second document. A number has
 // the form of the YAML 1.2 core schema; 02142 and 1_000 stay text. If a syntax error looks like text without quotes, the
-// message says how to quote it. [Names] gives the message for a field that other tools call differently.
+// message says how to quote it. With [Names], the message for a name of another tool gives the name of the field here.
 //
 // # Bounds
 //

@@ -72,8 +72,11 @@ func Place(file string, line int) string {
 	return fmt.Sprintf("%s:%d", file, line)
 }
 
-// Nearest returns the known name closest to name. known must not be empty. On a tie the first one wins.
+// Nearest returns the known name closest to name, or "" if known is empty. On a tie the first one wins.
 func Nearest(name string, known []string) string {
+	if len(known) == 0 {
+		return ""
+	}
 	return slices.MinFunc(known, func(a, b string) int {
 		return cmp.Compare(levenshtein.Distance(name, a, nil), levenshtein.Distance(name, b, nil))
 	})
