@@ -17,7 +17,8 @@ const module = "github.com/batchagent/batchagent/"
 var mayImport = map[string][]string{
 	"pkg/batch":            {},
 	"pkg/jsonschema":       {"pkg/plainjson"},
-	"pkg/spec":             {"pkg/batch", "pkg/jsonschema", "pkg/plainjson"},
+	"pkg/spec":             {"pkg/batch", "pkg/jsonschema", "pkg/plainjson", "pkg/strictyaml"},
+	"pkg/strictyaml":       {"pkg/jsonschema", "pkg/plainjson"},
 	"pkg/statestore":       {"pkg/batch"},
 	"pkg/scheduler":        {"pkg/batch"},
 	"pkg/toolpool":         {"pkg/batch", "pkg/jsonschema", "pkg/plainjson", "pkg/redact", "pkg/retryafter", "pkg/sleep", "pkg/toolpool/"},

@@ -20,7 +20,7 @@ import (
 
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/pkg/redact"
-	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 	"github.com/batchagent/batchagent/pkg/toolpool/mcptool"
@@ -259,13 +259,13 @@ func openValues(env []string) []string {
 
 // adjust applies the operator's settings. A setting for an unknown tool is an error.
 func (s *Set) adjust(f *File) error {
-	var mistakes spec.Errors
+	var mistakes strictyaml.Errors
 	for _, set := range f.settings {
 		i := slices.IndexFunc(s.Tools, func(t toolpool.Tool) bool { return t.Name == toolpool.WireName(set.name) })
 		if i < 0 {
-			mistakes = append(mistakes, &spec.FieldError{
+			mistakes = append(mistakes, &strictyaml.FieldError{
 				File: f.Path, Line: set.line, Field: "tools." + set.name,
-				Message: fmt.Sprintf("there is no such tool; the nearest name is %q", spec.Nearest(set.name, s.Names())),
+				Message: fmt.Sprintf("there is no such tool; the nearest name is %q", strictyaml.Nearest(set.name, slices.Sorted(slices.Values(s.Names())))),
 			})
 			continue
 		}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/jsonschema"
-	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/owntool"
 )
@@ -35,11 +35,17 @@ var (
 	keyName    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
 )
 
+// names has the other names of fields. Those of specs are in package spec.
+var names = strictyaml.NamesOf(map[string]string{
+	"tools": "tool functions function mcp mcp_servers",
+	"ttl":   "expires expire expires_after retention ttl_seconds",
+})
+
 // Read reads a tools.yaml. lookup is os.LookupEnv or similar. It returns all mistakes at once, each with file, line and field,
 // and without values of variables. It starts no server and opens no connection.
 func Read(path string, lookup func(string) (string, bool)) (*File, error) {
 	l := &loader{file: &File{Path: path}, dir: filepath.Dir(path), lookup: lookup, taken: map[string]int{}}
-	err := spec.ReadFile(path, func(r *spec.Reader, top spec.Node) {
+	err := strictyaml.ReadFile(path, names, func(r *strictyaml.Reader, top strictyaml.Node) {
 		l.Reader = r
 		l.load(top)
 	})
@@ -51,37 +57,37 @@ func Read(path string, lookup func(string) (string, bool)) (*File, error) {
 
 // loader reads one tools.yaml.
 type loader struct {
-	*spec.Reader
+	*strictyaml.Reader
 	file   *File
 	dir    string
 	lookup func(string) (string, bool)
 	taken  map[string]int // the line of each declared tool
 }
 
-func (l *loader) load(top spec.Node) {
+func (l *loader) load(top strictyaml.Node) {
 	f := l.file
 	l.Fields("", top,
-		spec.Field{Name: "mcpServers", Read: func(field string, n spec.Node) { l.Entries(field, n, l.server) }},
-		spec.Field{Name: "commands", Read: func(field string, n spec.Node) { l.Entries(field, n, l.command) }},
-		spec.Field{Name: "http", Read: func(field string, n spec.Node) { l.Entries(field, n, l.httpTool) }},
-		spec.Field{Name: "sql", Read: func(field string, n spec.Node) { l.Entries(field, n, l.source) }},
-		spec.Field{Name: "http_get", Read: l.httpGet},
-		spec.Field{Name: "web_search", Read: l.webSearch},
-		spec.Field{Name: "python_eval", Read: func(field string, n spec.Node) { f.eval, _ = l.Bool(field, n) }},
-		spec.Field{Name: "tools", Read: func(field string, n spec.Node) { l.Entries(field, n, l.setting) }},
+		strictyaml.Field{Name: "mcpServers", Read: func(field string, n strictyaml.Node) { l.Entries(field, n, l.server) }},
+		strictyaml.Field{Name: "commands", Read: func(field string, n strictyaml.Node) { l.Entries(field, n, l.command) }},
+		strictyaml.Field{Name: "http", Read: func(field string, n strictyaml.Node) { l.Entries(field, n, l.httpTool) }},
+		strictyaml.Field{Name: "sql", Read: func(field string, n strictyaml.Node) { l.Entries(field, n, l.source) }},
+		strictyaml.Field{Name: "http_get", Read: l.httpGet},
+		strictyaml.Field{Name: "web_search", Read: l.webSearch},
+		strictyaml.Field{Name: "python_eval", Read: func(field string, n strictyaml.Node) { f.eval, _ = l.Bool(field, n) }},
+		strictyaml.Field{Name: "tools", Read: func(field string, n strictyaml.Node) { l.Entries(field, n, l.setting) }},
 	)
 }
 
 // text reads text into a field and replaces ${NAME} with variables of the environment.
-func (l *loader) text(to *string) func(string, spec.Node) {
-	return func(field string, n spec.Node) {
+func (l *loader) text(to *string) func(string, strictyaml.Node) {
+	return func(field string, n strictyaml.Node) {
 		if v, ok := l.Text(field, n); ok {
 			*to, _ = l.expand(field, n, v)
 		}
 	}
 }
 
-func (l *loader) expand(field string, n spec.Node, text string) (string, bool) {
+func (l *loader) expand(field string, n strictyaml.Node, text string) (string, bool) {
 	return l.Expand(field, n, text, func(name string) (string, bool) {
 		v, ok := l.lookup(name)
 		if len(v) >= minSecret {
@@ -92,13 +98,13 @@ func (l *loader) expand(field string, n spec.Node, text string) (string, bool) {
 }
 
 // plain reads text without replacing ${NAME}.
-func (l *loader) plain(to *string) func(string, spec.Node) {
-	return func(field string, n spec.Node) { *to, _ = l.Text(field, n) }
+func (l *loader) plain(to *string) func(string, strictyaml.Node) {
+	return func(field string, n strictyaml.Node) { *to, _ = l.Text(field, n) }
 }
 
-func (l *loader) texts(to *[]string) func(string, spec.Node) {
-	return func(field string, n spec.Node) {
-		l.List(field, n, func(field string, n spec.Node) {
+func (l *loader) texts(to *[]string) func(string, strictyaml.Node) {
+	return func(field string, n strictyaml.Node) {
+		l.List(field, n, func(field string, n strictyaml.Node) {
 			var v string
 			l.text(&v)(field, n)
 			*to = append(*to, v)
@@ -106,10 +112,10 @@ func (l *loader) texts(to *[]string) func(string, spec.Node) {
 	}
 }
 
-func (l *loader) textMap(to *map[string]string) func(string, spec.Node) {
-	return func(field string, n spec.Node) {
+func (l *loader) textMap(to *map[string]string) func(string, strictyaml.Node) {
+	return func(field string, n strictyaml.Node) {
 		*to = map[string]string{}
-		l.Entries(field, n, func(key, field string, n spec.Node) {
+		l.Entries(field, n, func(key, field string, n strictyaml.Node) {
 			var v string
 			l.text(&v)(field, n)
 			(*to)[key] = v
@@ -118,8 +124,8 @@ func (l *loader) textMap(to *map[string]string) func(string, spec.Node) {
 }
 
 // env reads NAME: value, or a list of variables to copy from the worker's environment.
-func (l *loader) env(to *[]string) func(string, spec.Node) {
-	return func(field string, n spec.Node) {
+func (l *loader) env(to *[]string) func(string, strictyaml.Node) {
+	return func(field string, n strictyaml.Node) {
 		if !l.IsList(n) {
 			var m map[string]string
 			l.textMap(&m)(field, n)
@@ -128,7 +134,7 @@ func (l *loader) env(to *[]string) func(string, spec.Node) {
 			}
 			return
 		}
-		l.List(field, n, func(field string, n spec.Node) {
+		l.List(field, n, func(field string, n strictyaml.Node) {
 			name, ok := l.Text(field, n)
 			if v, set := l.lookup(name); ok && set {
 				*to = append(*to, name+"="+v)
@@ -144,17 +150,20 @@ func (l *loader) env(to *[]string) func(string, spec.Node) {
 // results.
 var secretName = regexp.MustCompile(`(?i)key|token|secret|pass|credential|dsn|auth`)
 
-func (l *loader) wait(to *time.Duration, high time.Duration) func(string, spec.Node) {
-	return func(field string, n spec.Node) { *to, _ = l.Duration(field, n, time.Millisecond, high) }
+func (l *loader) wait(to *time.Duration, high time.Duration) func(string, strictyaml.Node) {
+	return func(field string, n strictyaml.Node) { *to, _ = l.Duration(field, n, time.Millisecond, high) }
 }
 
-func (l *loader) count(to *int, high int64) func(string, spec.Node) {
-	return func(field string, n spec.Node) { *to, _ = l.Int(field, n, 1, high) }
+func (l *loader) count(to *int, high int64) func(string, strictyaml.Node) {
+	return func(field string, n strictyaml.Node) {
+		v, _ := l.Int(field, n, 1, high)
+		*to = int(v)
+	}
 }
 
 // path reads a path relative to the file's folder.
-func (l *loader) path(to *string) func(string, spec.Node) {
-	return func(field string, n spec.Node) {
+func (l *loader) path(to *string) func(string, strictyaml.Node) {
+	return func(field string, n strictyaml.Node) {
 		l.text(to)(field, n)
 		if *to != "" && !filepath.IsAbs(*to) {
 			*to = filepath.Join(l.dir, *to)
@@ -163,8 +172,8 @@ func (l *loader) path(to *string) func(string, spec.Node) {
 }
 
 // parameters reads a tool's JSON Schema.
-func (l *loader) parameters(to *json.RawMessage) func(string, spec.Node) {
-	return func(field string, n spec.Node) {
+func (l *loader) parameters(to *json.RawMessage) func(string, strictyaml.Node) {
+	return func(field string, n strictyaml.Node) {
 		text, ok := l.JSON(field, n)
 		if !ok {
 			return
@@ -190,7 +199,7 @@ func (l *loader) parameters(to *json.RawMessage) func(string, spec.Node) {
 }
 
 // declare checks that the name of a tool is valid and unused.
-func (l *loader) declare(name, field string, n spec.Node) {
+func (l *loader) declare(name, field string, n strictyaml.Node) {
 	switch {
 	case !toolName.MatchString(name) || strings.Contains(name, "__"):
 		l.Failf(n, field, "a tool's name has 1 to 64 letters, digits, - and single _")
@@ -199,28 +208,28 @@ func (l *loader) declare(name, field string, n spec.Node) {
 	case l.taken[name] > 0:
 		l.Failf(n, field, "is declared twice, first on line %d", l.taken[name])
 	default:
-		l.taken[name] = l.Line(n)
+		l.taken[name] = strictyaml.LineOf(n)
 	}
 }
 
 // need reports a missing field.
-func (l *loader) need(n spec.Node, field, name string, given bool) {
+func (l *loader) need(n strictyaml.Node, field, name string, given bool) {
 	if !given {
 		l.Failf(n, field, "%s is missing", name)
 	}
 }
 
-func (l *loader) command(name, field string, n spec.Node) {
+func (l *loader) command(name, field string, n strictyaml.Node) {
 	l.declare(name, field, n)
 	c := owntool.Command{Name: name, Dir: l.dir, Parameters: json.RawMessage(`{"type":"object","properties":{},"additionalProperties":false}`)}
 	s := setting{name: name}
 	l.Fields(field, n, append(l.limits(&s),
-		spec.Field{Name: "description", Read: l.plain(&c.Description)},
-		spec.Field{Name: "parameters", Read: l.parameters(&c.Parameters)},
-		spec.Field{Name: "argv", Read: l.texts(&c.Argv)},
-		spec.Field{Name: "stdin", Read: func(field string, n spec.Node) { c.Stdin = l.sendsJSON(field, n) }},
-		spec.Field{Name: "env", Read: l.env(&c.Env)},
-		spec.Field{Name: "dir", Read: l.path(&c.Dir)},
+		strictyaml.Field{Name: "description", Read: l.plain(&c.Description)},
+		strictyaml.Field{Name: "parameters", Read: l.parameters(&c.Parameters)},
+		strictyaml.Field{Name: "argv", Read: l.texts(&c.Argv)},
+		strictyaml.Field{Name: "stdin", Read: func(field string, n strictyaml.Node) { c.Stdin = l.sendsJSON(field, n) }},
+		strictyaml.Field{Name: "env", Read: l.env(&c.Env)},
+		strictyaml.Field{Name: "dir", Read: l.path(&c.Dir)},
 	)...)
 	l.need(n, field, "description", c.Description != "")
 	l.need(n, field, "argv", len(c.Argv) > 0)
@@ -231,7 +240,7 @@ func (l *loader) command(name, field string, n spec.Node) {
 }
 
 // sendsJSON reads the format of sent arguments. Only json is valid.
-func (l *loader) sendsJSON(field string, n spec.Node) bool {
+func (l *loader) sendsJSON(field string, n strictyaml.Node) bool {
 	v, ok := l.Text(field, n)
 	if ok && v != "json" {
 		l.Failf(n, field, "must be json, not %q", v)
@@ -239,23 +248,23 @@ func (l *loader) sendsJSON(field string, n spec.Node) bool {
 	return ok
 }
 
-func (l *loader) httpTool(name, field string, n spec.Node) {
+func (l *loader) httpTool(name, field string, n strictyaml.Node) {
 	l.declare(name, field, n)
 	h := owntool.HTTP{Name: name, Parameters: json.RawMessage(`{"type":"object","properties":{},"additionalProperties":false}`)}
 	s := setting{name: name}
 	l.Fields(field, n, append(l.limits(&s),
-		spec.Field{Name: "description", Read: l.plain(&h.Description)},
-		spec.Field{Name: "parameters", Read: l.parameters(&h.Parameters)},
-		spec.Field{Name: "method", Read: func(field string, n spec.Node) {
+		strictyaml.Field{Name: "description", Read: l.plain(&h.Description)},
+		strictyaml.Field{Name: "parameters", Read: l.parameters(&h.Parameters)},
+		strictyaml.Field{Name: "method", Read: func(field string, n strictyaml.Node) {
 			h.Method, _ = l.Text(field, n)
 			if !slices.Contains([]string{"GET", "POST", "PUT", "PATCH", "DELETE"}, h.Method) {
 				l.Failf(n, field, "must be GET, POST, PUT, PATCH or DELETE")
 			}
 		}},
-		spec.Field{Name: "url", Read: l.text(&h.URL)},
-		spec.Field{Name: "query", Read: l.textMap(&h.Query)},
-		spec.Field{Name: "headers", Read: l.textMap(&h.Headers)},
-		spec.Field{Name: "body", Read: func(field string, n spec.Node) { h.Body = l.sendsJSON(field, n) }},
+		strictyaml.Field{Name: "url", Read: l.text(&h.URL)},
+		strictyaml.Field{Name: "query", Read: l.textMap(&h.Query)},
+		strictyaml.Field{Name: "headers", Read: l.textMap(&h.Headers)},
+		strictyaml.Field{Name: "body", Read: func(field string, n strictyaml.Node) { h.Body = l.sendsJSON(field, n) }},
 	)...)
 	l.need(n, field, "description", h.Description != "")
 	l.need(n, field, "url", h.URL != "")
@@ -269,9 +278,9 @@ func (l *loader) httpTool(name, field string, n spec.Node) {
 }
 
 // limits returns the fields that every tool can have.
-func (l *loader) limits(s *setting) []spec.Field {
-	return []spec.Field{
-		{Name: "share", Read: func(field string, n spec.Node) {
+func (l *loader) limits(s *setting) []strictyaml.Field {
+	return []strictyaml.Field{
+		{Name: "share", Read: func(field string, n strictyaml.Node) {
 			v, _ := l.Text(field, n)
 			all := []toolpool.Share{toolpool.Pure, toolpool.ForTTL, toolpool.Inflight, toolpool.Effect}
 			if s.share = toolpool.Share(v); !slices.Contains(all, s.share) {
@@ -285,7 +294,7 @@ func (l *loader) limits(s *setting) []spec.Field {
 		{Name: "rate", Read: l.rate(s)},
 		{Name: "burst", Read: l.count(&s.limit.Burst, maxBurst)},
 		{Name: "concurrency", Read: l.count(&s.limit.Concurrency, maxBurst)},
-		{Name: "on_unknown", Read: func(field string, n spec.Node) {
+		{Name: "on_unknown", Read: func(field string, n strictyaml.Node) {
 			v, _ := l.Text(field, n)
 			all := []toolpool.OnUnknown{toolpool.FailJob, toolpool.Repeat, toolpool.Ask}
 			if s.onUnknown = toolpool.OnUnknown(v); !slices.Contains(all, s.onUnknown) {
@@ -296,8 +305,8 @@ func (l *loader) limits(s *setting) []spec.Field {
 }
 
 // rate reads how often a tool may run in the whole cluster, as 5/s, 100/m or 1000/h.
-func (l *loader) rate(s *setting) func(string, spec.Node) {
-	return func(field string, n spec.Node) {
+func (l *loader) rate(s *setting) func(string, strictyaml.Node) {
+	return func(field string, n strictyaml.Node) {
 		v, ok := l.Text(field, n)
 		if !ok {
 			return
@@ -313,8 +322,8 @@ func (l *loader) rate(s *setting) func(string, spec.Node) {
 	}
 }
 
-func (l *loader) setting(name, field string, n spec.Node) {
-	s := setting{name: name, line: l.Line(n)}
+func (l *loader) setting(name, field string, n strictyaml.Node) {
+	s := setting{name: name, line: strictyaml.LineOf(n)}
 	if l.IsBool(n) {
 		on, _ := l.Bool(field, n)
 		s.off = !on
@@ -327,26 +336,26 @@ func (l *loader) setting(name, field string, n spec.Node) {
 	l.file.settings = append(l.file.settings, s)
 }
 
-func (l *loader) server(name, field string, n spec.Node) {
+func (l *loader) server(name, field string, n strictyaml.Node) {
 	if !serverName.MatchString(name) || strings.Contains(name, "__") {
 		l.Failf(n, field, "a server's name has 1 to 32 letters, digits, - and single _, and ends with a letter or digit")
 	}
 	s := server{name: name}
 	off, kind := false, ""
 	l.Fields(field, n,
-		spec.Field{Name: "command", Read: l.text(&s.command)},
-		spec.Field{Name: "args", Read: l.texts(&s.args)},
-		spec.Field{Name: "env", Read: l.env(&s.env)},
-		spec.Field{Name: "cwd", Read: l.path(&s.dir)},
-		spec.Field{Name: "url", Read: l.text(&s.url)},
-		spec.Field{Name: "headers", Read: l.textMap(&s.headers)},
-		spec.Field{Name: "type", Read: func(field string, n spec.Node) {
+		strictyaml.Field{Name: "command", Read: l.text(&s.command)},
+		strictyaml.Field{Name: "args", Read: l.texts(&s.args)},
+		strictyaml.Field{Name: "env", Read: l.env(&s.env)},
+		strictyaml.Field{Name: "cwd", Read: l.path(&s.dir)},
+		strictyaml.Field{Name: "url", Read: l.text(&s.url)},
+		strictyaml.Field{Name: "headers", Read: l.textMap(&s.headers)},
+		strictyaml.Field{Name: "type", Read: func(field string, n strictyaml.Node) {
 			if kind, _ = l.Text(field, n); !slices.Contains([]string{"stdio", "http", "streamable-http"}, kind) {
 				l.Failf(n, field, "must be stdio or http; the older sse transport is not supported")
 			}
 		}},
-		spec.Field{Name: "disabled", Read: func(field string, n spec.Node) { off, _ = l.Bool(field, n) }},
-		spec.Field{Name: "start_timeout", Read: l.wait(&s.start, maxWait)},
+		strictyaml.Field{Name: "disabled", Read: func(field string, n strictyaml.Node) { off, _ = l.Bool(field, n) }},
+		strictyaml.Field{Name: "start_timeout", Read: l.wait(&s.start, maxWait)},
 	)
 	u, err := url.Parse(s.url)
 	switch {

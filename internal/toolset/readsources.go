@@ -6,24 +6,24 @@ import (
 	"strings"
 	"time"
 
-	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 )
 
-func (l *loader) source(name, field string, n spec.Node) {
+func (l *loader) source(name, field string, n strictyaml.Node) {
 	if !keyName.MatchString(name) {
 		l.Failf(n, field, "a source's name has letters, digits and _")
 	}
 	s := source{config: sqltool.Config{Name: name}}
 	query := true
 	l.Fields(field, n,
-		spec.Field{Name: "dsn", Read: func(field string, n spec.Node) { s.config.DSN, s.scheme = l.dsn(field, n) }},
-		spec.Field{Name: "description", Read: l.plain(&s.config.Description)},
-		spec.Field{Name: "max_rows", Read: l.count(&s.config.MaxRows, maxRows)},
-		spec.Field{Name: "timeout", Read: l.wait(&s.config.Timeout, maxWait)},
-		spec.Field{Name: "query", Read: func(field string, n spec.Node) { query, _ = l.Bool(field, n) }},
-		spec.Field{Name: "lookups", Read: func(field string, n spec.Node) {
-			l.Entries(field, n, func(name, field string, n spec.Node) {
+		strictyaml.Field{Name: "dsn", Read: func(field string, n strictyaml.Node) { s.config.DSN, s.scheme = l.dsn(field, n) }},
+		strictyaml.Field{Name: "description", Read: l.plain(&s.config.Description)},
+		strictyaml.Field{Name: "max_rows", Read: l.count(&s.config.MaxRows, maxRows)},
+		strictyaml.Field{Name: "timeout", Read: l.wait(&s.config.Timeout, maxWait)},
+		strictyaml.Field{Name: "query", Read: func(field string, n strictyaml.Node) { query, _ = l.Bool(field, n) }},
+		strictyaml.Field{Name: "lookups", Read: func(field string, n strictyaml.Node) {
+			l.Entries(field, n, func(name, field string, n strictyaml.Node) {
 				l.declare(name, field, n)
 				s.config.Lookups = append(s.config.Lookups, l.sqlLookup(name, field, n))
 			})
@@ -35,7 +35,7 @@ func (l *loader) source(name, field string, n spec.Node) {
 }
 
 // dsn reads a database's address. Error messages do not show it.
-func (l *loader) dsn(field string, n spec.Node) (dsn, scheme string) {
+func (l *loader) dsn(field string, n strictyaml.Node) (dsn, scheme string) {
 	written, ok := l.Text(field, n)
 	if !ok {
 		return "", ""
@@ -63,15 +63,15 @@ func (l *loader) dsn(field string, n spec.Node) (dsn, scheme string) {
 	return dsn, ""
 }
 
-func (l *loader) sqlLookup(name, field string, n spec.Node) sqltool.Lookup {
+func (l *loader) sqlLookup(name, field string, n strictyaml.Node) sqltool.Lookup {
 	k := sqltool.Lookup{Name: name}
 	l.Fields(field, n,
-		spec.Field{Name: "description", Read: l.plain(&k.Description)},
-		spec.Field{Name: "batch", Read: func(field string, n spec.Node) {
+		strictyaml.Field{Name: "description", Read: l.plain(&k.Description)},
+		strictyaml.Field{Name: "batch", Read: func(field string, n strictyaml.Node) {
 			l.Fields(field, n,
-				spec.Field{Name: "key", Read: l.plain(&k.Key)},
-				spec.Field{Name: "query", Read: l.plain(&k.Query)},
-				spec.Field{Name: "window", Read: l.wait(&k.Window, time.Second)},
+				strictyaml.Field{Name: "key", Read: l.plain(&k.Key)},
+				strictyaml.Field{Name: "query", Read: l.plain(&k.Query)},
+				strictyaml.Field{Name: "window", Read: l.wait(&k.Window, time.Second)},
 			)
 		}},
 	)

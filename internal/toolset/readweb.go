@@ -6,20 +6,20 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 )
 
-func (l *loader) httpGet(field string, n spec.Node) {
+func (l *loader) httpGet(field string, n strictyaml.Node) {
 	if l.IsBool(n) {
 		on, _ := l.Bool(field, n)
 		l.file.noGet = !on
 		return
 	}
 	l.Fields(field, n,
-		spec.Field{Name: "allow_hosts", Read: l.hosts(&l.file.get.AllowHosts)},
-		spec.Field{Name: "allow_networks", Read: func(field string, n spec.Node) {
-			l.List(field, n, func(field string, n spec.Node) {
+		strictyaml.Field{Name: "allow_hosts", Read: l.hosts(&l.file.get.AllowHosts)},
+		strictyaml.Field{Name: "allow_networks", Read: func(field string, n strictyaml.Node) {
+			l.List(field, n, func(field string, n strictyaml.Node) {
 				text, ok := l.Text(field, n)
 				p, valid := prefix(text)
 				if ok && !valid {
@@ -35,10 +35,10 @@ func (l *loader) httpGet(field string, n spec.Node) {
 var hostPattern = regexp.MustCompile(`^(\*\.)?[\pL\pN_]([\pL\pN_.-]*[\pL\pN_])?$`)
 
 // hosts reads the allowed hosts. It refuses an empty list, which would mean no limit.
-func (l *loader) hosts(to *[]string) func(string, spec.Node) {
-	return func(field string, n spec.Node) {
+func (l *loader) hosts(to *[]string) func(string, strictyaml.Node) {
+	return func(field string, n strictyaml.Node) {
 		entries := 0
-		l.List(field, n, func(field string, n spec.Node) {
+		l.List(field, n, func(field string, n strictyaml.Node) {
 			entries++
 			var host string
 			l.text(&host)(field, n)
@@ -53,14 +53,14 @@ func (l *loader) hosts(to *[]string) func(string, spec.Node) {
 	}
 }
 
-func (l *loader) webSearch(field string, n spec.Node) {
+func (l *loader) webSearch(field string, n strictyaml.Node) {
 	if l.IsBool(n) {
 		on, _ := l.Bool(field, n)
 		l.file.noSearch = !on
 		return
 	}
 	var name, key string
-	l.Fields(field, n, spec.Field{Name: "provider", Read: l.plain(&name)}, spec.Field{Name: "key", Read: l.text(&key)})
+	l.Fields(field, n, strictyaml.Field{Name: "provider", Read: l.plain(&name)}, strictyaml.Field{Name: "key", Read: l.text(&key)})
 	var known []string
 	for _, p := range builtin.SearchProviders {
 		known = append(known, p.Name)

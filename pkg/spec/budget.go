@@ -4,6 +4,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // The largest accepted budgets.
@@ -25,19 +26,19 @@ type inMoney struct {
 // zero after the whole spec was read.
 func (l *loader) budget(to *batch.Budget, prices *batch.Prices) func(string, ast.Node) {
 	return func(field string, n ast.Node) {
-		before := len(l.errs)
-		l.mapping(field, n, []fieldReader{
-			{"tokens", func(f string, n ast.Node) { to.Tokens, _ = l.integer(f, n, 1, MaxBudgetTokens) }},
-			{"usd", func(f string, n ast.Node) {
-				v, ok := l.number(f, n, 0, MaxBudgetUSD)
+		before := len(l.Errs)
+		l.Fields(field, n,
+			strictyaml.Field{Name: "tokens", Read: func(f string, n ast.Node) { to.Tokens, _ = l.Int(f, n, 1, MaxBudgetTokens) }},
+			strictyaml.Field{Name: "usd", Read: func(f string, n ast.Node) {
+				v, ok := l.Number(f, n, 0, MaxBudgetUSD)
 				if ok && v == 0 {
-					l.failf(n, f, "must be more than 0; leave it out for no limit")
+					l.Failf(n, f, "must be more than 0; leave it out for no limit")
 				}
 				to.USD = v
 			}},
-		})
-		if to.Tokens == 0 && to.USD == 0 && len(l.errs) == before {
-			l.failf(n, field, "limits nothing; give tokens, usd or both, or leave it out")
+		)
+		if to.Tokens == 0 && to.USD == 0 && len(l.Errs) == before {
+			l.Failf(n, field, "limits nothing; give tokens, usd or both, or leave it out")
 		}
 		if to.USD > 0 {
 			l.priced = append(l.priced, inMoney{field + ".usd", n, prices})
@@ -49,20 +50,20 @@ func (l *loader) budget(to *batch.Budget, prices *batch.Prices) func(string, ast
 // much as prompt tokens unless they have a price.
 func (l *loader) prices(to *batch.Prices) func(string, ast.Node) {
 	return func(field string, n ast.Node) {
-		cached, before := -1.0, len(l.errs)
+		cached, before := -1.0, len(l.Errs)
 		has := map[string]bool{}
-		price := func(name string, to *float64) fieldReader {
-			return fieldReader{name, func(f string, n ast.Node) {
+		price := func(name string, to *float64) strictyaml.Field {
+			return strictyaml.Field{Name: name, Read: func(f string, n ast.Node) {
 				has[name] = true
 				l.dollars(to, maxPrice)(f, n)
 			}}
 		}
-		l.mapping(field, n, []fieldReader{
+		l.Fields(field, n,
 			price("prompt", &to.Prompt), price("cached", &cached), price("completion", &to.Completion),
-		})
+		)
 		for _, name := range []string{"prompt", "completion"} {
-			if !has[name] && len(l.errs) == before {
-				l.failf(n, field+"."+name, "is required: a missing price would count as free. Write `%s: 0` if these tokens cost nothing", name)
+			if !has[name] && len(l.Errs) == before {
+				l.Failf(n, field+"."+name, "is required: a missing price would count as free. Write `%s: 0` if these tokens cost nothing", name)
 			}
 		}
 		if to.Cached = cached; cached < 0 {
@@ -73,7 +74,7 @@ func (l *loader) prices(to *batch.Prices) func(string, ast.Node) {
 
 func (l *loader) dollars(to *float64, high float64) func(string, ast.Node) {
 	return func(field string, n ast.Node) {
-		if v, ok := l.number(field, n, 0, high); ok {
+		if v, ok := l.Number(field, n, 0, high); ok {
 			*to = v
 		}
 	}
@@ -88,6 +89,6 @@ func (l *loader) needPrices() {
 		if *b.prices != (batch.Prices{}) {
 			continue
 		}
-		l.failf(b.node, b.field, "needs prices, in US dollars per million tokens: `prices: {prompt: 0.15, cached: 0.075, completion: 0.6}`")
+		l.Failf(b.node, b.field, "needs prices, in US dollars per million tokens: `prices: {prompt: 0.15, cached: 0.075, completion: 0.6}`")
 	}
 }

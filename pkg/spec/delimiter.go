@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // delimiters are the candidates for a CSV file without a given delimiter. On a tie the first one wins.
@@ -79,7 +81,7 @@ func canDelimit(d rune) bool {
 // delimiter reads the field delimiter: one character, or tab.
 func (l *loader) delimiter(to *rune) func(string, ast.Node) {
 	return func(field string, n ast.Node) {
-		text, ok := l.text(field, n)
+		text, ok := l.Text(field, n)
 		if !ok {
 			return
 		}
@@ -88,7 +90,7 @@ func (l *loader) delimiter(to *rune) func(string, ast.Node) {
 		}
 		d, size := utf8.DecodeRuneInString(text)
 		if text == "" || size != len(text) || !canDelimit(d) {
-			l.failf(n, field, `must be one character, such as ";", or tab, not %q`, shorten(text))
+			l.Failf(n, field, `must be one character, such as ";", or tab, not %q`, strictyaml.Shorten(text))
 			return
 		}
 		*to = d

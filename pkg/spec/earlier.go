@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // Earlier describes the results of another batch that are the inputs of this one. The caller of Load reads them, because
@@ -29,7 +30,7 @@ const anyStatus = "all"
 func (l *loader) earlierInputs(field string, n ast.Node, e Earlier, where string) source {
 	statuses := []string{string(batch.OK), string(batch.StatusFailed), string(batch.StatusCancelled), anyStatus}
 	if !slices.Contains(statuses, where) {
-		l.failf(n, field+".where", "must be one of %s, not %q", strings.Join(statuses, ", "), where)
+		l.Failf(n, field+".where", "must be one of %s, not %q", strings.Join(statuses, ", "), where)
 		return nil
 	}
 	if where != anyStatus {
@@ -40,11 +41,11 @@ func (l *loader) earlierInputs(field string, n ast.Node, e Earlier, where string
 	}
 	if e.File == "" {
 		if _, err := batch.ParseID(string(e.Batch)); err != nil {
-			l.failf(n, field+".batch", "%v", err)
+			l.Failf(n, field+".batch", "%v", err)
 			return nil
 		}
 	} else if _, err := os.Stat(e.File); err != nil {
-		l.failf(n, field+".results", "read %s: %v", e.Shown, bare(err))
+		l.Failf(n, field+".results", "read %s: %v", e.Shown, strictyaml.WithoutPath(err))
 		return nil
 	}
 	return &recordSource{records: l.earlier(e)}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/agext/levenshtein"
+
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // dataNames are the names that a prompt may use.
@@ -150,8 +152,8 @@ func near(name string, known []string) (string, bool) {
 	if len(known) == 0 || len(name) > maxLabel {
 		return "", false
 	}
-	field := nearest(name, known)
-	folded := fold(name)
-	distance := levenshtein.Distance(folded, fold(field), nil)
+	field := strictyaml.Nearest(name, known)
+	folded := strictyaml.Fold(name)
+	distance := levenshtein.Distance(folded, strictyaml.Fold(field), nil)
 	return field, distance <= min(2, max(1, len([]rune(folded))/2)) && distance < len([]rune(folded))
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // maxExtraBody limits the JSON of sampling.extra_body, in bytes: it is sent with every request.
@@ -29,26 +31,26 @@ func isOwnField(name string) bool {
 
 // extraBody reads fields that are sent unchanged with every request.
 func (l *loader) extraBody(field string, n ast.Node) map[string]json.RawMessage {
-	entries, ok := l.entries(field, n)
+	entries, ok := l.Members(field, n)
 	if !ok {
 		return nil
 	}
 	out, size := map[string]json.RawMessage{}, 0
 	for _, e := range entries {
-		at := join(field, e.key)
-		if isOwnField(e.key) {
-			l.failf(e.node, at, "is set by batchagent: take it out of extra_body")
+		at := strictyaml.Join(field, e.Key)
+		if isOwnField(e.Key) {
+			l.Failf(e.Node, at, "is set by batchagent: take it out of extra_body")
 			continue
 		}
-		value, ok := l.appendJSON(nil, at, e.value, 0)
+		value, ok := l.JSON(at, e.Value)
 		if !ok {
 			continue
 		}
-		out[e.key] = value
-		size += len(e.key) + len(value)
+		out[e.Key] = value
+		size += len(e.Key) + len(value)
 	}
 	if size > maxExtraBody {
-		l.failf(n, field, "must be at most %d bytes of JSON", maxExtraBody)
+		l.Failf(n, field, "must be at most %d bytes of JSON", maxExtraBody)
 	}
 	return out
 }

@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // globSource finds the regular files under a folder with paths that match a pattern. It visits the folders in the order
@@ -96,7 +98,7 @@ func (s *globSource) readContent(in *Input, file string, wanted bool) {
 		in.Fields[contentField] = ""
 		return
 	}
-	content, err := readBounded(file, maxContentBytes)
+	content, err := strictyaml.ReadBounded(file, maxContentBytes)
 	switch {
 	case err != nil:
 		in.Bad = err.Error()
@@ -216,37 +218,4 @@ func relative(dir, target string) string {
 func within(outer, dir string) bool {
 	rel, err := filepath.Rel(outer, dir)
 	return err == nil && filepath.IsLocal(rel)
-}
-
-// readBounded reads a regular file of at most limit bytes. Other files are refused without reading them: a pipe would
-// block.
-func readBounded(file string, limit int64) ([]byte, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return nil, bare(err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
-	f, err := os.Open(file) //nolint:gosec // the user names the files of a spec
-	if err != nil {
-		return nil, bare(err)
-	}
-	defer f.Close() //nolint:errcheck // nothing was written
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, bare(err)
-	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("the file is larger than %d MiB", limit>>20)
-	}
-	return data, nil
-}
-
-// bare drops the path from a file error, for messages that name the file themselves.
-func bare(err error) error {
-	if p, ok := errors.AsType[*fs.PathError](err); ok {
-		return p.Err
-	}
-	return err
 }

@@ -24,7 +24,7 @@ func (s *Spec) fill(compiled *Compiled, placed placement, constants map[string]s
 		}
 		return value, ok
 	})
-	if err := errs.orNil(); err != nil {
+	if err := errs.OrNil(); err != nil {
 		return err
 	}
 	if err != nil {

@@ -10,34 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Brackets within strings are text. Deeply nested brackets are refused before a parser recurses.
-func TestBracketsInStringsAreNoNesting(t *testing.T) {
-	t.Parallel()
-	many := strings.Repeat("[", 20_000)
-	for name, text := range map[string]string{
-		"JSON":           `{"task": "` + many + ` {x}", "inputs": [{"x": 1}]}`,
-		"double quotes":  "task: \"" + many + " {x}\"\ninputs: [{x: 1}]\n",
-		"single quotes":  "task: '" + many + " {x}'\ninputs: [{x: 1}]\n",
-		"block of lines": "task: |\n  it's \"" + many + " {x}\ninputs: [{x: 1}]\n",
-	} {
-		_, top := parseYAML("s.yaml", []byte(text))
-		assert.NotNil(t, top, name)
-	}
-	for name, text := range map[string]string{
-		"plain":                   "inputs: " + many,
-		"behind a quote":          "task: it's\ninputs: " + many,
-		"behind a block's quotes": "task: |\n  \"it\ninputs: " + many,
-		"mappings":                "inputs: " + strings.Repeat("{a: ", 20_000),
-	} {
-		began := time.Now()
-		d, top := parseYAML("s.yaml", []byte(text))
-		assert.Nil(t, top, name)
-		require.NotEmpty(t, d.errs, name)
-		assert.Contains(t, d.errs[0].Error(), "nested more than", name)
-		assert.Less(t, time.Since(began), 20*time.Second, name)
-	}
-}
-
 func TestExtraBodyNamesIgnoreCase(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"Model", "MESSAGES", "Stream", "toolconfig", "Max_Tokens"} {

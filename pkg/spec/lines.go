@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"unicode/utf8"
+
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // textField is the field of an input that is a line of text.
@@ -30,7 +32,7 @@ func decodeLines(br *bufio.Reader, name string, yield func(Input, error) bool, d
 		if errors.Is(err, io.EOF) {
 			return
 		}
-		in := Input{Where: place(name, lines.number)}
+		in := Input{Where: strictyaml.Place(name, lines.number)}
 		switch {
 		case errors.Is(err, errLineTooLong):
 			in.Bad = fmt.Sprintf("the line is longer than %d MiB", maxInputBytes>>20)

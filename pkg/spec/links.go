@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // linkKind is the kind of a symbolic link's target.
@@ -38,7 +40,7 @@ func followLink(file, inside string) (kind linkKind, target string, broken error
 	case errors.Is(err, syscall.ELOOP) || err != nil && strings.Contains(err.Error(), "too many links"):
 		return linkBroken, target, fmt.Errorf("it is a symbolic link to %s, which is part of a loop of links", target)
 	case err != nil:
-		return linkBroken, target, fmt.Errorf("it is a symbolic link to %s, which cannot be read: %w", target, bare(err))
+		return linkBroken, target, fmt.Errorf("it is a symbolic link to %s, which cannot be read: %w", target, strictyaml.WithoutPath(err))
 	case info.IsDir():
 		return linkToFolder, target, nil
 	case !info.Mode().IsRegular():

@@ -1,16 +1,10 @@
 package spec
 
-import (
-	"fmt"
-	"slices"
-	"strings"
-
-	"github.com/agext/levenshtein"
-)
+import "github.com/batchagent/batchagent/pkg/strictyaml"
 
 // meanings maps names of fields in other tools to fields of a spec: the OpenAI API and its batches, LangChain,
 // promptfoo, vLLM, data sets. Names are folded. Fields are paths that start at a level which knows their first part.
-var meanings = meaningsOf(map[string]string{
+var meanings = strictyaml.NamesOf(map[string]string{
 	"task":          "prompt prompts template prompt_template user_prompt user user_message message messages instruction question query input_template text",
 	"system_prompt": "system system_message sys_prompt developer developer_message preamble instructions persona role",
 	"output_schema": "schema json_schema response_format response_schema response_model output_format output_type output output_model " +
@@ -65,43 +59,3 @@ var meanings = meaningsOf(map[string]string{
 	"tokens": "max_tokens",
 	"usd":    "dollars max_usd cost",
 })
-
-func meaningsOf(names map[string]string) map[string][]string {
-	out := map[string][]string{}
-	for field, others := range names {
-		for other := range strings.FieldsSeq(others) {
-			out[fold(other)] = append(out[fold(other)], field)
-		}
-	}
-	for _, fields := range out {
-		slices.Sort(fields)
-	}
-	return out
-}
-
-// unknown returns the message about an unknown field. at is the path of its level; known are the fields of the level.
-func unknown(at, key string, known []string) string {
-	for _, name := range known {
-		if fold(name) == fold(key) {
-			return fmt.Sprintf("unknown field; the nearest known name is %q", name)
-		}
-	}
-	level := at[strings.LastIndex(at, ".")+1:]
-	for _, field := range meanings[fold(key)] {
-		field = strings.TrimPrefix(field, level+".")
-		if first, _, _ := strings.Cut(field, "."); slices.Contains(known, first) {
-			return fmt.Sprintf("unknown field; this is called %s here", join(at, field))
-		}
-	}
-	slips := max(2, len(key)/3)
-	if len(key) < 4 {
-		slips = 1
-	}
-	if near := nearest(key, known); levenshtein.Distance(key, near, nil) <= slips {
-		return fmt.Sprintf("unknown field; the nearest known name is %q", near)
-	}
-	if strings.Contains(fold(key), "apikey") || strings.Contains(fold(key), "authorization") {
-		return "unknown field; a key is never in a spec: give it in the environment, as BATCHAGENT_API_KEY"
-	}
-	return "unknown field; the known ones are " + strings.Join(known, ", ")
-}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // checkMembers refuses JSON with two members of the same name in one object, at any depth, because readers disagree on
@@ -47,9 +49,9 @@ func (s *memberScanner) object(path string) error {
 		if err != nil {
 			return err
 		}
-		at := join(path, name)
+		at := strictyaml.Join(path, name)
 		if _, twice := names[name]; twice {
-			return fmt.Errorf("the field %q is given twice", shorten(at))
+			return fmt.Errorf("the field %q is given twice", strictyaml.Shorten(at))
 		}
 		names[name] = struct{}{}
 		s.space()

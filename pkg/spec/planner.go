@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // MaxItemsField is the placeholder in a planner's task for the plan's max_items.
@@ -34,11 +36,11 @@ const planSchema = `{"type":"object","properties":{"items":{"type":"array","item
 func (l *loader) planner(field string, n ast.Node) {
 	c := defaults(l.spec.Path)
 	c.Name, c.TTL, c.MaxItems = "", 0, defaultMaxItems
-	before := len(l.errs)
+	before := len(l.Errs)
 	text, ok := l.stage(field, n, &c,
-		fieldReader{"max_items", l.count(&c.MaxItems, 1, maxMaxItems)},
-		fieldReader{"tools", func(f string, n ast.Node) { c.Tools, c.ToolSettings = l.tools(f, n) }},
-		fieldReader{"max_turns", l.count(&c.MaxTurns, 1, maxTurns)},
+		strictyaml.Field{Name: "max_items", Read: l.count(&c.MaxItems, 1, maxMaxItems)},
+		strictyaml.Field{Name: "tools", Read: func(f string, n ast.Node) { c.Tools, c.ToolSettings = l.tools(f, n) }},
+		strictyaml.Field{Name: "max_turns", Read: l.count(&c.MaxTurns, 1, maxTurns)},
 	)
 	if !ok {
 		return
@@ -48,7 +50,7 @@ func (l *loader) planner(field string, n ast.Node) {
 	} else if why := noItems(c.Schema); why != "" {
 		text.schema.fail(field+".output_schema", nil, why)
 	}
-	if len(l.errs) > before {
+	if len(l.Errs) > before {
 		return
 	}
 	c.System = withInstruction(text.system.text, c.Schema)
@@ -66,7 +68,7 @@ func (l *loader) finishPlanner() {
 	}
 	filled, err := task.replace(func(part) (string, bool) { return fmt.Sprint(c.MaxItems), true })
 	if err != nil {
-		l.errs = append(l.errs, l.planText.task.mistakeAt(0, err.Error()))
+		l.Errs = append(l.Errs, l.planText.task.mistakeAt(0, err.Error()))
 		return
 	}
 	c.Task = filled.String()
@@ -76,7 +78,7 @@ func (l *loader) finishPlanner() {
 		return
 	}
 	for _, t := range []prompt{l.spec.system, l.spec.task} {
-		l.errs = append(l.errs, l.spec.checkItemNames(t)...)
+		l.Errs = append(l.Errs, l.spec.checkItemNames(t)...)
 	}
 }
 

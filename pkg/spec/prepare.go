@@ -61,11 +61,11 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 		why := cmp.Or(strings.Join(s.notes(), "; "), "nothing to do")
 		return nil, Errors{{File: s.Path, Field: inputsField, Message: "there are no inputs: " + why}}
 	}
-	if err := s.checkNames(v).orNil(); err != nil {
+	if err := s.checkNames(v).OrNil(); err != nil {
 		return nil, err
 	}
 	placed, errs := s.place(func(name string) bool { return v.used[name] != nil && v.used[name].seen() })
-	if err := errs.orNil(); err != nil {
+	if err := errs.OrNil(); err != nil {
 		return nil, err
 	}
 	if v.badCount == v.total || (v.badCount > 0 && s.OnBadInput == Fail) {
@@ -76,7 +76,7 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 	if err := s.fill(&compiled, placed, constants); err != nil {
 		return nil, err
 	}
-	if err := s.checkDialect(v, placed).orNil(); err != nil {
+	if err := s.checkDialect(v, placed).OrNil(); err != nil {
 		return nil, err
 	}
 	p := &Prepared{
@@ -99,7 +99,7 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 func (s *Spec) compilePlanned() (*Prepared, error) {
 	compiled := s.settings
 	placed, errs := s.place(s.ofItem)
-	if err := errs.orNil(); err != nil {
+	if err := errs.OrNil(); err != nil {
 		return nil, err
 	}
 	if err := s.fill(&compiled, placed, nil); err != nil {
@@ -123,7 +123,7 @@ func (s *Spec) unreadable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
-	return Errors{{File: s.Path, Field: inputsField, Message: err.Error(), cause: err}}
+	return Errors{{File: s.Path, Field: inputsField, Message: err.Error(), Cause: err}}
 }
 
 // Fingerprint returns a hash of the compiled spec and the inputs, in 64 hex digits. It is the same for two submits of the same

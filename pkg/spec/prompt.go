@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // prompt is text with placeholders, and its place in a file.
@@ -54,7 +56,7 @@ func (p prompt) mistakeAt(offset int, message string) *FieldError {
 func (l *loader) taskPrompt(field string, n ast.Node) prompt {
 	p, ok := l.prompt(field, n)
 	if ok && strings.TrimSpace(p.text) == "" {
-		l.failf(n, field, "must not be empty")
+		l.Failf(n, field, "must not be empty")
 	}
 	p.wording, p.given = parseWording(p.text), true
 	return p
@@ -76,12 +78,12 @@ func (l *loader) finishSystem() {
 // prompt reads text that is inline or in a file. Line ends become \n and trailing ones are dropped, so that the same
 // words give the same prompt in every notation.
 func (l *loader) prompt(field string, n ast.Node) (prompt, bool) {
-	p := prompt{field: field, file: l.file, line: lineOf(n)}
+	p := prompt{field: field, file: l.File, line: strictyaml.LineOf(n)}
 	ok := true
 	switch v := n.(type) {
 	case ast.MapNode:
 		if onlyKeys(v) {
-			l.failf(n, field, "must be text, or {file: path}, not a mapping%s", notText(n))
+			l.Failf(n, field, "must be text, or {file: path}, not a mapping%s", strictyaml.NotText(n))
 			return p, false
 		}
 		var file string
@@ -97,7 +99,7 @@ func (l *loader) prompt(field string, n ast.Node) (prompt, bool) {
 		p.text, p.line = v.Value.Value, p.line+1
 		p.folded = strings.HasPrefix(v.Start.Value, ">")
 	default:
-		p.text, ok = l.text(field, n)
+		p.text, ok = l.Text(field, n)
 		p.folded = true
 	}
 	p.text = strings.TrimRight(strings.ReplaceAll(p.text, "\r\n", "\n"), "\n")
@@ -107,12 +109,12 @@ func (l *loader) prompt(field string, n ast.Node) (prompt, bool) {
 // fileOnly reads a mapping with the one field "file".
 func (l *loader) fileOnly(field string, n ast.Node) (string, bool) {
 	var file string
-	before := len(l.errs)
-	l.mapping(field, n, []fieldReader{{fileField, func(f string, n ast.Node) { file, _ = l.text(f, n) }}})
-	if file == "" && len(l.errs) == before {
-		l.failf(n, field, "must be text, or {file: path}")
+	before := len(l.Errs)
+	l.Fields(field, n, strictyaml.Field{Name: fileField, Read: func(f string, n ast.Node) { file, _ = l.Text(f, n) }})
+	if file == "" && len(l.Errs) == before {
+		l.Failf(n, field, "must be text, or {file: path}")
 	}
-	return file, len(l.errs) == before
+	return file, len(l.Errs) == before
 }
 
 // readFile reads a text file named by the spec.
@@ -120,12 +122,12 @@ func (l *loader) readFile(field string, n ast.Node, file string) ([]byte, bool) 
 	if !l.mayRead(field, n, file) {
 		return nil, false
 	}
-	data, err := readBounded(l.resolvePath(file), maxSpecBytes)
+	data, err := strictyaml.ReadBounded(l.resolvePath(file), maxSpecBytes)
 	if err == nil && !utf8.Valid(data) {
 		err = errNotUTF8
 	}
 	if err != nil {
-		l.failf(n, field, "read %s: %v", l.shown(file), err)
+		l.Failf(n, field, "read %s: %v", l.shown(file), err)
 		return nil, false
 	}
 	return []byte(strings.TrimPrefix(string(data), "\uFEFF")), true
@@ -150,3 +152,14 @@ func (l *loader) shown(file string) string {
 // preamble matches header lines that some clients put before a prompt. They differ between sessions, so every session
 // would get a new prefix in the server's cache.
 var preamble = regexp.MustCompile(`(?i)^\s*((x-anthropic-|x-amz-)[a-z0-9_-]*[ \t]*:[^\n]*(\n+|$))+`)
+
+// onlyKeys reports whether a mapping has only keys without values, such as {name}.
+func onlyKeys(m ast.MapNode) bool {
+	keys := 0
+	for it := m.MapRange(); it.Next(); keys++ {
+		if _, null := it.Value().(*ast.NullNode); !null {
+			return false
+		}
+	}
+	return keys > 0
+}

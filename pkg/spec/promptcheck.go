@@ -6,9 +6,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/agext/levenshtein"
+
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 const (
@@ -50,7 +51,7 @@ func (s *Spec) checkNames(v *survey) Errors {
 			case f != nil:
 				errs = append(errs, p.mistake(name, fmt.Sprintf(
 					"no input has a field %q; the nearest name is %q, and the known ones are %s. For the text {%s}, write {{%s}}%s",
-					name, nearest(name, known), strings.Join(known[:min(len(known), 20)], ", "), name, name, hint)))
+					name, strictyaml.Nearest(name, known), strings.Join(known[:min(len(known), 20)], ", "), name, name, hint)))
 			}
 		}
 		if !s.literal {
@@ -89,7 +90,7 @@ func (p prompt) checkNear(data dataNames, placed func(name string) bool) Errors 
 		}
 		if field, ok := data.nearMiss(name); ok {
 			errs = append(errs, p.mistake(name, fmt.Sprintf(
-				"{%s} is the name of no field, and nearly {%s}; write {%s}, or set literal: true to keep it as text", shorten(name), field, field)))
+				"{%s} is the name of no field, and nearly {%s}; write {%s}, or set literal: true to keep it as text", strictyaml.Shorten(name), field, field)))
 		}
 	}
 	return errs
@@ -111,9 +112,9 @@ func (d dataNames) nearMiss(name string) (string, bool) {
 	if m := formatSuffix.FindStringSubmatch(plain); m != nil {
 		plain = m[1]
 	}
-	folded := fold(plain)
+	folded := strictyaml.Fold(plain)
 	for _, field := range d.known {
-		if folded != "" && folded == fold(field) {
+		if folded != "" && folded == strictyaml.Fold(field) {
 			return field, true
 		}
 	}
@@ -126,18 +127,8 @@ func (d dataNames) nearMiss(name string) (string, bool) {
 	}
 	if n := len([]rune(folded)); n < 4 || !wordy.MatchString(plain) || len(d.known) == 0 {
 		return "", false
-	} else if field := nearest(plain, d.known); levenshtein.Distance(folded, fold(field), nil) <= min(2, n/4) {
+	} else if field := strictyaml.Nearest(plain, d.known); levenshtein.Distance(folded, strictyaml.Fold(field), nil) <= min(2, n/4) {
 		return field, true
 	}
 	return "", false
-}
-
-// fold drops the common differences between names: case, spaces, and characters that join words.
-func fold(name string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) || strings.ContainsRune("_-.", r) {
-			return -1
-		}
-		return unicode.ToLower(r)
-	}, name)
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // KeepReasoning selects the reasoning that a job sends back to its model.
@@ -22,12 +24,12 @@ const (
 // keepReasoning reads a choice.
 func (l *loader) keepReasoning(to *KeepReasoning) func(string, ast.Node) {
 	return func(field string, n ast.Node) {
-		v, _ := l.text(field, n)
+		v, _ := l.Text(field, n)
 		switch k := KeepReasoning(v); k {
 		case KeepAuto, KeepAlways, KeepNever:
 			*to = k
 		default:
-			l.failf(n, field, "must be %s, %s or %s, not %s", KeepAuto, KeepAlways, KeepNever, kindOf(n))
+			l.Failf(n, field, "must be %s, %s or %s, not %s", KeepAuto, KeepAlways, KeepNever, strictyaml.KindOf(n))
 		}
 	}
 }

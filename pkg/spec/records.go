@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // decodeCSV returns one input per record. The first record names the fields. sample is the beginning of r.
@@ -29,7 +31,7 @@ func (e encoding) decodeCSV(r *bufio.Reader, sample []byte, whole bool, name str
 			e.report(delimiterNote(name, delimiter))
 		}
 	}
-	lineOf := func(line int) string { return place(name, line+min(skipped, 1)) }
+	lineOf := func(line int) string { return strictyaml.Place(name, line+min(skipped, 1)) }
 	cr := csv.NewReader(w)
 	cr.Comma = delimiter
 	cr.ReuseRecord = true
@@ -67,7 +69,7 @@ func (e encoding) decodeCSV(r *bufio.Reader, sample []byte, whole bool, name str
 				in.Bad = fmt.Sprintf("the record has %d fields and the header %d", len(record), len(header))
 			}
 		} else if err != nil {
-			yield(Input{}, fmt.Errorf("read %s: %w", place(name, w.lineAt(start)), err))
+			yield(Input{}, fmt.Errorf("read %s: %w", strictyaml.Place(name, w.lineAt(start)), err))
 			return
 		} else {
 			line, _ := cr.FieldPos(0)
@@ -137,7 +139,7 @@ func decodeArray(r io.Reader, name string, yield func(Input, error) bool) {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		yield(Input{}, fmt.Errorf("read %s: %w", place(name, w.lineAt(dec.InputOffset())), err))
+		yield(Input{}, fmt.Errorf("read %s: %w", strictyaml.Place(name, w.lineAt(dec.InputOffset())), err))
 	}
 	open, err := dec.Token()
 	if errors.Is(err, io.EOF) {
@@ -158,7 +160,7 @@ func decodeArray(r io.Reader, name string, yield func(Input, error) bool) {
 			fail(err)
 			return
 		}
-		in := Input{Where: place(name, w.lineAt(dec.InputOffset()-int64(len(raw))))}
+		in := Input{Where: strictyaml.Place(name, w.lineAt(dec.InputOffset()-int64(len(raw))))}
 		w.free(dec.InputOffset())
 		if in.Fields, err = decodeFields(raw); err != nil {
 			in.Bad = err.Error()

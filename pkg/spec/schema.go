@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/batchagent/batchagent/pkg/jsonschema"
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // schemaInstruction precedes the schema if no prompt contains it.
@@ -19,7 +20,7 @@ const schemaInstruction = "Answer with one JSON value that matches this JSON Sch
 
 // schemaText is a schema with its source text.
 type schemaText struct {
-	doc  *document
+	doc  *strictyaml.Reader
 	root ast.Node
 	errs *Errors // of the spec; mistakes in the schema are added
 }
@@ -33,7 +34,7 @@ func (l *loader) outputSchema(field string, n ast.Node) json.RawMessage {
 		file = v.Value
 	case ast.MapNode:
 		if !slices.ContainsFunc(keysOf(v), func(key string) bool { return key == fileField }) {
-			l.schema = schemaText{l.document, n, &l.errs}
+			l.schema = schemaText{l.Reader, n, &l.Errs}
 			return l.compileSchema(field)
 		}
 		var ok bool
@@ -44,7 +45,7 @@ func (l *loader) outputSchema(field string, n ast.Node) json.RawMessage {
 	switch filepath.Ext(file) {
 	case extJSON, extYAML, extYML:
 	default:
-		l.failf(n, field, "must be a JSON Schema, or the path of a .json file that holds one, not %s", kindOf(n))
+		l.Failf(n, field, "must be a JSON Schema, or the path of a .json file that holds one, not %s", strictyaml.KindOf(n))
 		return nil
 	}
 	data, ok := l.readFile(field, n, file)
@@ -53,19 +54,19 @@ func (l *loader) outputSchema(field string, n ast.Node) json.RawMessage {
 	}
 	if filepath.Ext(file) == extJSON {
 		if err := checkJSON(data); err != nil {
-			l.failf(n, field, "%s is %v", l.shown(file), err)
+			l.Failf(n, field, "%s is %v", l.shown(file), err)
 			return nil
 		}
 	}
-	doc, root := parseYAML(l.shown(file), data)
+	doc, root := strictyaml.Parse(l.shown(file), data, meanings)
 	if root == nil {
-		l.errs = append(l.errs, doc.errs...)
+		l.Errs = append(l.Errs, doc.Errs...)
 		return nil
 	}
-	l.schema = schemaText{doc, root, &l.errs}
+	l.schema = schemaText{doc, root, &l.Errs}
 	schema := l.compileSchema(field)
-	if doc != l.document {
-		l.errs = append(l.errs, doc.errs...)
+	if doc != l.Reader {
+		l.Errs = append(l.Errs, doc.Errs...)
 	}
 	return schema
 }
@@ -73,7 +74,7 @@ func (l *loader) outputSchema(field string, n ast.Node) json.RawMessage {
 func keysOf(m ast.MapNode) []string {
 	var keys []string
 	for it := m.MapRange(); it.Next(); {
-		keys = append(keys, keyOf(it.Key()))
+		keys = append(keys, strictyaml.KeyOf(it.Key()))
 	}
 	return keys
 }
@@ -81,7 +82,7 @@ func keysOf(m ast.MapNode) []string {
 // compileSchema checks the schema and returns its JSON form. It returns nil, and records the mistakes in the schema's
 // document, if the schema is invalid.
 func (l *loader) compileSchema(field string) json.RawMessage {
-	compact, ok := l.schema.doc.appendJSON(nil, field, l.schema.root, 0)
+	compact, ok := l.schema.doc.JSON(field, l.schema.root)
 	if !ok {
 		return nil
 	}
@@ -108,33 +109,33 @@ func (s schemaText) mistake(field string, at []string, msg string) *FieldError {
 	if len(at) > 0 {
 		msg = fmt.Sprintf("at %s: %s", pointer(at), msg)
 	}
-	return s.doc.mistakef(s.line(at), field, "%s", msg)
+	return s.doc.Mistakef(s.line(at), field, "%s", msg)
 }
 
 // line returns the line of a place in the schema, or the line of its innermost parent with a known line.
 func (s schemaText) line(at []string) int {
-	n := s.doc.resolve("", s.root)
-	line := lineOf(n)
+	n := s.doc.Resolve("", s.root)
+	line := strictyaml.LineOf(n)
 	for _, token := range at {
 		var next ast.Node
 		switch v := n.(type) {
 		case *ast.SequenceNode:
 			if i, err := strconv.Atoi(token); err == nil && i >= 0 && i < len(v.Values) {
 				next = v.Values[i]
-				line = lineOf(next)
+				line = strictyaml.LineOf(next)
 			}
 		case ast.MapNode:
 			for it := v.MapRange(); it.Next(); {
-				if keyOf(it.Key()) == token {
+				if strictyaml.KeyOf(it.Key()) == token {
 					next = it.Value()
-					line = lineOf(it.Key())
+					line = strictyaml.LineOf(it.Key())
 				}
 			}
 		}
 		if next == nil {
 			return line
 		}
-		if n = s.doc.resolve("", next); n == nil {
+		if n = s.doc.Resolve("", next); n == nil {
 			return line
 		}
 	}

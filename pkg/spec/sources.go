@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // readInputs reads the field inputs in any of its forms:
@@ -32,7 +33,7 @@ func (l *loader) readInputs(field string, n ast.Node) source {
 	case ast.MapNode:
 		return l.inputsMapping(field, n)
 	}
-	path, ok := l.text(field, n)
+	path, ok := l.Text(field, n)
 	switch {
 	case !ok:
 		return nil
@@ -47,17 +48,17 @@ func (l *loader) readInputs(field string, n ast.Node) source {
 
 func (l *loader) inlineInputs(field string, n ast.Node) source {
 	inputs := inlineSource{}
-	l.list(field, n, func(field string, n ast.Node) {
-		raw, ok := l.appendJSON(nil, field, n, 0)
+	l.List(field, n, func(field string, n ast.Node) {
+		raw, ok := l.JSON(field, n)
 		if !ok {
 			return
 		}
 		fields, err := decodeFields(raw)
 		if err != nil {
-			l.failf(n, field, "%v", err)
+			l.Failf(n, field, "%v", err)
 			return
 		}
-		inputs = append(inputs, Input{Where: place(l.file, lineOf(n)), Fields: fields})
+		inputs = append(inputs, Input{Where: strictyaml.Place(l.File, strictyaml.LineOf(n)), Fields: fields})
 	})
 	return inputs
 }
@@ -76,36 +77,36 @@ func (l *loader) inputsMapping(field string, n ast.Node) source {
 	var delimiter rune
 	where := string(batch.OK)
 	glob := globFields{field: field + ".glob", node: n}
-	before := len(l.errs)
+	before := len(l.Errs)
 	given := map[string]bool{}
 	text := func(to *string) func(string, ast.Node) {
 		return func(f string, n ast.Node) {
-			*to, _ = l.text(f, n)
+			*to, _ = l.Text(f, n)
 			given[strings.TrimPrefix(f, field+".")] = true
 		}
 	}
-	l.mapping(field, n, []fieldReader{
-		{fileField, text(&file)},
-		{"format", text(&fileFormat)},
-		{"delimiter", l.delimiter(&delimiter)},
-		{"glob", text(&glob.pattern)},
-		{"exclude", func(f string, n ast.Node) {
+	l.Fields(field, n,
+		strictyaml.Field{Name: fileField, Read: text(&file)},
+		strictyaml.Field{Name: "format", Read: text(&fileFormat)},
+		strictyaml.Field{Name: "delimiter", Read: l.delimiter(&delimiter)},
+		strictyaml.Field{Name: "glob", Read: text(&glob.pattern)},
+		strictyaml.Field{Name: "exclude", Read: func(f string, n ast.Node) {
 			given["exclude"] = true
-			l.list(f, n, func(f string, n ast.Node) {
-				pattern, ok := l.text(f, n)
+			l.List(f, n, func(f string, n ast.Node) {
+				pattern, ok := l.Text(f, n)
 				if ok && !doublestar.ValidatePattern(filepath.ToSlash(pattern)) {
-					l.failf(n, f, "is not a valid pattern: %q", pattern)
+					l.Failf(n, f, "is not a valid pattern: %q", pattern)
 				}
 				glob.exclude = append(glob.exclude, filepath.ToSlash(pattern))
 			})
 		}},
-		{"root", text(&glob.root)},
-		{"stdin", text(&stdin)},
-		{"batch", text(&from)},
-		{"results", text(&results)},
-		{"where", text(&where)},
-	})
-	if len(l.errs) > before {
+		strictyaml.Field{Name: "root", Read: text(&glob.root)},
+		strictyaml.Field{Name: "stdin", Read: text(&stdin)},
+		strictyaml.Field{Name: "batch", Read: text(&from)},
+		strictyaml.Field{Name: "results", Read: text(&results)},
+		strictyaml.Field{Name: "where", Read: text(&where)},
+	)
+	if len(l.Errs) > before {
 		return nil
 	}
 	kinds := 0
@@ -116,15 +117,15 @@ func (l *loader) inputsMapping(field string, n ast.Node) source {
 	}
 	switch {
 	case kinds != 1:
-		l.failf(n, field, "must have exactly one of file, glob, stdin, batch and results")
+		l.Failf(n, field, "must have exactly one of file, glob, stdin, batch and results")
 	case given["format"] && !given[fileField]:
-		l.failf(n, field, "format goes with file only; standard input takes it as {stdin: csv}")
+		l.Failf(n, field, "format goes with file only; standard input takes it as {stdin: csv}")
 	case delimiter != 0 && !given[fileField] && !given["stdin"]:
-		l.failf(n, field, "delimiter goes with file and stdin only")
+		l.Failf(n, field, "delimiter goes with file and stdin only")
 	case (given["exclude"] || given["root"]) && !given["glob"]:
-		l.failf(n, field, "exclude and root go with glob only")
+		l.Failf(n, field, "exclude and root go with glob only")
 	case given["where"] && !given["batch"] && !given["results"]:
-		l.failf(n, field, "where goes with batch and results only")
+		l.Failf(n, field, "where goes with batch and results only")
 	case given["batch"]:
 		return l.earlierInputs(field, n, Earlier{Batch: batch.ID(from)}, where)
 	case given["results"]:
@@ -145,13 +146,13 @@ func (l *loader) checkFormat(field string, n ast.Node, name string) bool {
 	if slices.Contains(formats, name) {
 		return true
 	}
-	l.failf(n, field, "must be one of %s, not %q", strings.Join(formats, ", "), name)
+	l.Failf(n, field, "must be one of %s, not %q", strings.Join(formats, ", "), name)
 	return false
 }
 
 func (l *loader) checkDelimiter(field string, n ast.Node, f format, delimiter rune) bool {
 	if delimiter != 0 && f != formatCSV {
-		l.failf(n, field, "delimiter goes with CSV only, and this is %s", f)
+		l.Failf(n, field, "delimiter goes with CSV only, and this is %s", f)
 		return false
 	}
 	return true
@@ -165,7 +166,7 @@ func (l *loader) fileInputs(field string, n ast.Node, file, named string, delimi
 	src := &fileSource{path: l.resolvePath(file), shown: l.shown(file), format: format(named), delimiter: delimiter}
 	info, err := os.Stat(src.path)
 	if err == nil && info.IsDir() {
-		l.failf(n, field, "%s is a folder; for one input per file write a pattern, such as %q", src.shown, filepath.ToSlash(filepath.Join(file, "**/*.md")))
+		l.Failf(n, field, "%s is a folder; for one input per file write a pattern, such as %q", src.shown, filepath.ToSlash(filepath.Join(file, "**/*.md")))
 		return nil
 	}
 	ext := strings.ToLower(filepath.Ext(file))
@@ -178,16 +179,16 @@ func (l *loader) fileInputs(field string, n ast.Node, file, named string, delimi
 	}
 	switch {
 	case err != nil && strings.ContainsAny(file, "?[{"):
-		l.failf(n, field, "read %s: %v; if it is a pattern, write {glob: %q}", src.shown, bare(err), file)
+		l.Failf(n, field, "read %s: %v; if it is a pattern, write {glob: %q}", src.shown, strictyaml.WithoutPath(err), file)
 	case src.format == "" && strings.ContainsAny(file, "?[{"):
-		l.failf(n, field, "the extension of %q names no format; write {file: %q, format: %s}, or, if it is a pattern, {glob: %q}",
+		l.Failf(n, field, "the extension of %q names no format; write {file: %q, format: %s}, or, if it is a pattern, {glob: %q}",
 			file, file, strings.Join(formats, "|"), file)
 	case src.format == "":
-		l.failf(n, field, "the extension of %q names no format; write {file: %s, format: %s}", file, file, strings.Join(formats, "|"))
+		l.Failf(n, field, "the extension of %q names no format; write {file: %s, format: %s}", file, file, strings.Join(formats, "|"))
 	case err != nil:
-		l.failf(n, field, "read %s: %v", src.shown, bare(err))
+		l.Failf(n, field, "read %s: %v", src.shown, strictyaml.WithoutPath(err))
 	case !info.Mode().IsRegular():
-		l.failf(n, field, "%s is not a regular file; inputs are read twice, so a pipe must come through standard input", src.shown)
+		l.Failf(n, field, "%s is not a regular file; inputs are read twice, so a pipe must come through standard input", src.shown)
 	case l.checkDelimiter(field, n, src.format, delimiter):
 		if (ext == extTSV || ext == extTab) && src.format == formatCSV && delimiter == 0 {
 			src.delimiter = '\t'
@@ -208,7 +209,7 @@ func (l *loader) globInputs(g globFields) source {
 	}
 	pattern := filepath.ToSlash(g.pattern)
 	if !doublestar.ValidatePattern(pattern) {
-		l.failf(g.node, g.field, "is not a valid pattern: %q", g.pattern)
+		l.Failf(g.node, g.field, "is not a valid pattern: %q", g.pattern)
 		return nil
 	}
 	src := &globSource{base: l.resolvePath(g.root), exclude: g.exclude, written: pattern}
@@ -220,11 +221,11 @@ func (l *loader) globInputs(g globFields) source {
 	}
 	info, err := os.Stat(src.root)
 	if err == nil && !info.IsDir() {
-		l.failf(g.node, g.field, "%s is not a folder", src.root)
+		l.Failf(g.node, g.field, "%s is not a folder", src.root)
 		return nil
 	}
 	if err != nil {
-		l.failf(g.node, g.field, "read %s: %v", src.root, bare(err))
+		l.Failf(g.node, g.field, "read %s: %v", src.root, strictyaml.WithoutPath(err))
 		return nil
 	}
 	switch {

@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // OnBadInput is the effect of an unusable input on a submit.
@@ -66,7 +68,7 @@ func Load(path string, opts LoadOptions) (*Spec, error) {
 	default:
 		return nil, Errors{{File: path, Message: "a spec is a .yaml, .yml or .json file"}}
 	}
-	data, err := readBounded(path, maxSpecBytes)
+	data, err := strictyaml.ReadBounded(path, maxSpecBytes)
 	if err != nil {
 		return nil, Errors{{File: path, Message: err.Error()}}
 	}
@@ -94,21 +96,21 @@ func (s *Spec) Takes() bool {
 }
 
 // maxSpecBytes limits the spec file, and each prompt and schema file.
-const maxSpecBytes = 4 << 20
+const maxSpecBytes = strictyaml.MaxBytes
 
 func parse(path string, data []byte, opts LoadOptions, sent bool) (*Spec, error) {
 	if !utf8.Valid(data) {
 		return nil, Errors{{File: path, Message: errNotUTF8.Error()}}
 	}
-	doc, top := parseYAML(path, data)
+	doc, top := strictyaml.Parse(path, data, meanings)
 	if top == nil {
-		return nil, doc.errs.orNil()
+		return nil, doc.Errs.OrNil()
 	}
 	return read(doc, top, opts, sent)
 }
 
 // read reads the fields of a spec from the nodes of a document.
-func read(doc *document, top ast.Node, opts LoadOptions, sent bool) (*Spec, error) {
+func read(doc *strictyaml.Reader, top ast.Node, opts LoadOptions, sent bool) (*Spec, error) {
 	if opts.Stdin == nil {
 		opts.Stdin = os.Stdin
 	}
@@ -116,13 +118,13 @@ func read(doc *document, top ast.Node, opts LoadOptions, sent bool) (*Spec, erro
 	if err != nil {
 		return nil, fmt.Errorf("find the current directory: %w", err)
 	}
-	dir, err := filepath.Abs(filepath.Dir(doc.file))
+	dir, err := filepath.Abs(filepath.Dir(doc.File))
 	if err != nil {
-		return nil, fmt.Errorf("find the folder of %s: %w", doc.file, err)
+		return nil, fmt.Errorf("find the folder of %s: %w", doc.File, err)
 	}
 	l := &loader{
-		document: doc, dir: dir, toolsRoot: toolsRoot, stdin: opts.Stdin, sent: sent, earlier: noEarlier,
-		spec: &Spec{Path: doc.file, OnBadInput: Fail, hoist: true, settings: defaults(doc.file)},
+		Reader: doc, dir: dir, toolsRoot: toolsRoot, stdin: opts.Stdin, sent: sent, earlier: noEarlier,
+		spec: &Spec{Path: doc.File, OnBadInput: Fail, hoist: true, settings: defaults(doc.File)},
 	}
 	if opts.Earlier != nil {
 		l.earlier = opts.Earlier
@@ -131,7 +133,7 @@ func read(doc *document, top ast.Node, opts LoadOptions, sent bool) (*Spec, erro
 		l.given = &recordSource{records: opts.Inputs}
 	}
 	l.load(top)
-	if err := l.errs.orNil(); err != nil {
+	if err := l.Errs.OrNil(); err != nil {
 		return nil, err
 	}
 	return l.spec, nil
@@ -190,7 +192,7 @@ func (s *Spec) Close() error {
 
 // loader reads the fields of a spec into spec.
 type loader struct {
-	*document
+	*strictyaml.Reader
 	dir       string // absolute: the spec's folder
 	toolsRoot string // absolute
 	stdin     io.Reader
@@ -207,9 +209,9 @@ type loader struct {
 }
 
 func (l *loader) load(top ast.Node) {
-	before := len(l.errs)
-	l.mapping("", top, l.fields())
-	if _, isMapping := top.(ast.MapNode); !isMapping && len(l.errs) > before {
+	before := len(l.Errs)
+	l.Fields("", top, l.fields()...)
+	if _, isMapping := top.(ast.MapNode); !isMapping && len(l.Errs) > before {
 		return // the mistake, that it is no mapping, is already recorded
 	}
 	l.finishSystem()
@@ -223,10 +225,10 @@ func (l *loader) load(top ast.Node) {
 	}
 	switch {
 	case planned && (l.given != nil || l.spec.inputs != nil):
-		l.failf(top, inputsField, "the inputs are the items of the plan; leave out %s or %s", inputsField, planField)
+		l.Failf(top, inputsField, "the inputs are the items of the plan; leave out %s or %s", inputsField, planField)
 	case planned:
 	case l.given != nil && l.spec.inputs != nil:
-		l.failf(top, inputsField, "inputs come from the program and from the spec; remove one of them")
+		l.Failf(top, inputsField, "inputs come from the program and from the spec; remove one of them")
 	case l.given != nil:
 		l.spec.inputs = l.given
 	case l.spec.inputs == nil:
@@ -243,19 +245,19 @@ func (l *loader) load(top ast.Node) {
 // require records that a field is missing, unless a mistake in the field was recorded.
 func (l *loader) require(top ast.Node, field string) {
 	if !l.noted(field) {
-		l.failf(top, field, "is required")
+		l.Failf(top, field, "is required")
 	}
 }
 
 // noted reports whether a mistake in a field was recorded.
 func (l *loader) noted(field string) bool {
-	return slices.ContainsFunc(l.errs, func(e *FieldError) bool { return strings.HasPrefix(e.Field, field) })
+	return slices.ContainsFunc(l.Errs, func(e *FieldError) bool { return strings.HasPrefix(e.Field, field) })
 }
 
 // mayRead reports whether the spec may name a file, and records a mistake if not.
 func (l *loader) mayRead(field string, n ast.Node, file string) bool {
 	if l.sent {
-		l.failf(n, field, "names %q, which would be a file of the server; put texts and schema into a spec that you send, and the inputs after it", file)
+		l.Failf(n, field, "names %q, which would be a file of the server; put texts and schema into a spec that you send, and the inputs after it", file)
 	}
 	return !l.sent
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // stageText is the prompts of a stage as written.
@@ -17,27 +19,27 @@ type stageText struct {
 }
 
 // stage reads the fields that every stage may have, and more, into p. ok reports that they are valid and include a task.
-func (l *loader) stage(field string, n ast.Node, c *Compiled, more ...fieldReader) (s stageText, ok bool) {
-	ofJobs, before := l.schema, len(l.errs)
-	l.mapping(field, n, append([]fieldReader{
-		{"system_prompt", func(f string, n ast.Node) { s.system, _ = l.prompt(f, n) }},
-		{"task", func(f string, n ast.Node) { s.task = l.taskPrompt(f, n) }},
-		{"output_schema", func(f string, n ast.Node) { c.Schema = l.outputSchema(f, n) }},
-		{"model", l.model(c)},
-		{"sampling", l.sampling(&c.Sampling)},
-		{"max_retries", l.count(&c.MaxRetries, 0, maxRetries)},
-		{"max_attempts", l.count(&c.MaxAttempts, 1, maxAttempts)},
-		{"timeouts", l.timeouts(&c.Timeouts)},
-		{"budget", l.budget(&c.JobBudget, &c.Prices)},
-		{"prices", l.prices(&c.Prices)},
-		{"keep_reasoning", l.keepReasoning(&c.KeepReasoning)},
-	}, more...))
+func (l *loader) stage(field string, n ast.Node, c *Compiled, more ...strictyaml.Field) (s stageText, ok bool) {
+	ofJobs, before := l.schema, len(l.Errs)
+	l.Fields(field, n, append([]strictyaml.Field{
+		{Name: "system_prompt", Read: func(f string, n ast.Node) { s.system, _ = l.prompt(f, n) }},
+		{Name: "task", Read: func(f string, n ast.Node) { s.task = l.taskPrompt(f, n) }},
+		{Name: "output_schema", Read: func(f string, n ast.Node) { c.Schema = l.outputSchema(f, n) }},
+		{Name: "model", Read: l.model(c)},
+		{Name: "sampling", Read: l.sampling(&c.Sampling)},
+		{Name: "max_retries", Read: l.count(&c.MaxRetries, 0, maxRetries)},
+		{Name: "max_attempts", Read: l.count(&c.MaxAttempts, 1, maxAttempts)},
+		{Name: "timeouts", Read: l.timeouts(&c.Timeouts)},
+		{Name: "budget", Read: l.budget(&c.JobBudget, &c.Prices)},
+		{Name: "prices", Read: l.prices(&c.Prices)},
+		{Name: "keep_reasoning", Read: l.keepReasoning(&c.KeepReasoning)},
+	}, more...)...)
 	s.schema, l.schema = l.schema, ofJobs
-	if len(l.errs) > before {
+	if len(l.Errs) > before {
 		return s, false
 	}
 	if !s.task.given {
-		l.failf(n, field+".task", "is required")
+		l.Failf(n, field+".task", "is required")
 		return s, false
 	}
 	return s, true
@@ -47,7 +49,7 @@ func (l *loader) stage(field string, n ast.Node, c *Compiled, more ...fieldReade
 func (l *loader) stageTask(task prompt, but string, names ...string) *Template {
 	known := func(name string) bool { return slices.Contains(names, name) }
 	if !l.spec.literal {
-		l.errs = append(l.errs, task.checkStage(but, names, known)...)
+		l.Errs = append(l.Errs, task.checkStage(but, names, known)...)
 	}
 	return task.wording.template(l.spec.literal, func(name string) (string, bool) { return name, known(name) })
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
 // New reads a spec from a Go struct instead of a file, with the same rules as [Load]. The tag `spec:"max_turns"` gives the name of a
@@ -21,11 +23,11 @@ import (
 // Zero values, empty lists and nil are missing fields. A time.Duration becomes a time such as "10m0s". A json.Marshaler, such as a
 // json.RawMessage, becomes the value of its JSON. name is the name of the spec in messages, which name no lines.
 func New(name string, fields any, opts LoadOptions) (*Spec, error) {
-	b := &nodes{&document{file: name, anchors: map[string]ast.Node{}}}
+	b := &nodes{strictyaml.New(name, meanings)}
 	top := b.of("", reflect.ValueOf(fields))
-	s, err := (*Spec)(nil), b.errs.orNil()
+	s, err := (*Spec)(nil), b.Errs.OrNil()
 	if err == nil {
-		s, err = read(b.document, top, opts, false)
+		s, err = read(b.Reader, top, opts, false)
 	}
 	if mistakes, ok := err.(Errors); ok { //nolint:errorlint // read returns it unwrapped
 		for _, m := range mistakes {
@@ -36,7 +38,7 @@ func New(name string, fields any, opts LoadOptions) (*Spec, error) {
 }
 
 // nodes makes the nodes that the parser makes of a spec file.
-type nodes struct{ *document }
+type nodes struct{ *strictyaml.Reader }
 
 var duration = reflect.TypeFor[time.Duration]()
 
@@ -69,7 +71,7 @@ func (b *nodes) of(field string, v reflect.Value) ast.Node {
 		keys := v.MapKeys()
 		slices.SortFunc(keys, func(x, y reflect.Value) int { return strings.Compare(x.String(), y.String()) })
 		for _, key := range keys {
-			b.set(m, key.String(), b.of(join(field, key.String()), v.MapIndex(key)))
+			b.set(m, key.String(), b.of(strictyaml.Join(field, key.String()), v.MapIndex(key)))
 		}
 		return m
 	case k == reflect.Struct:
@@ -94,7 +96,7 @@ func (b *nodes) members(m *ast.MappingNode, field string, v reflect.Value) {
 		case tag == "" || tag == "-" || value.IsZero():
 		case value.Kind() == reflect.Slice && value.Len() == 0:
 		default:
-			b.setPath(m, tag, b.of(join(field, tag), value))
+			b.setPath(m, tag, b.of(strictyaml.Join(field, tag), value))
 		}
 	}
 }
@@ -107,7 +109,7 @@ func (b *nodes) setPath(m *ast.MappingNode, path string, value ast.Node) {
 		return
 	}
 	for _, e := range m.Values {
-		if keyOf(e.Key) == outer {
+		if strictyaml.KeyOf(e.Key) == outer {
 			b.setPath(e.Value.(*ast.MappingNode), rest, value)
 			return
 		}
@@ -123,7 +125,7 @@ func (b *nodes) set(m *ast.MappingNode, name string, value ast.Node) {
 
 func (b *nodes) text(field, text string) ast.Node {
 	if !utf8.ValidString(text) {
-		b.failf(nil, field, "%v", errNotUTF8)
+		b.Failf(nil, field, "%v", errNotUTF8)
 	}
 	return ast.String(textToken(text))
 }
@@ -135,14 +137,14 @@ func (b *nodes) ofJSON(field string, m json.Marshaler) ast.Node {
 		err = checkJSON(text)
 	}
 	if err != nil {
-		b.failf(nil, field, "is %v", err)
+		b.Failf(nil, field, "is %v", err)
 		return ast.Null(plainToken("null"))
 	}
-	doc, top := parseYAML(b.file, text)
-	for _, e := range doc.errs {
+	doc, top := strictyaml.Parse(b.File, text, meanings)
+	for _, e := range doc.Errs {
 		e.Field = field
 	}
-	b.errs = append(b.errs, doc.errs...)
+	b.Errs = append(b.Errs, doc.Errs...)
 	if top == nil {
 		return ast.Null(plainToken("null"))
 	}

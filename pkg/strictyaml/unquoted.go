@@ -1,4 +1,4 @@
-package spec
+package strictyaml
 
 import (
 	"bytes"
@@ -30,9 +30,9 @@ func quoteAdvice(data []byte, line int) string {
 	return fmt.Sprintf(". If the value of %s is text, put it in quotes, or write `%s: |` and the text on the next lines, indented", key, key)
 }
 
-// notText explains a mapping or a list in place of text: without quotes, text that begins with a brace or a bracket is
+// NotText explains a mapping or a list in place of text: without quotes, text that begins with a brace or a bracket is
 // parsed as one.
-func notText(n ast.Node) string {
+func NotText(n ast.Node) string {
 	open := ""
 	switch n.(type) {
 	case ast.MapNode:
@@ -44,15 +44,4 @@ func notText(n ast.Node) string {
 		return ""
 	}
 	return fmt.Sprintf("; put text that begins with %s in quotes", open)
-}
-
-// onlyKeys reports whether a mapping has only keys without values, such as {name}.
-func onlyKeys(m ast.MapNode) bool {
-	keys := 0
-	for it := m.MapRange(); it.Next(); keys++ {
-		if _, null := it.Value().(*ast.NullNode); !null {
-			return false
-		}
-	}
-	return keys > 0
 }
