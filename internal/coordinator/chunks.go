@@ -9,8 +9,8 @@ import (
 
 // chunk is what one call feeds.
 type chunk struct {
-	indexes  []int64
-	payloads [][]byte
+	indexes, rests []int64
+	payloads       [][]byte
 }
 
 // chunks gathers jobs for one call each. A payload larger than a chunk goes alone.
@@ -30,7 +30,7 @@ func chunks(jobs iter.Seq2[prefixorder.Job, error]) iter.Seq2[chunk, error] {
 				}
 				c, size = chunk{}, 0
 			}
-			c.indexes, c.payloads = append(c.indexes, job.Index), append(c.payloads, job.Payload)
+			c.indexes, c.rests, c.payloads = append(c.indexes, job.Index), append(c.rests, job.Rest), append(c.payloads, job.Payload)
 			size += len(job.Payload)
 		}
 		if len(c.payloads) > 0 {

@@ -253,7 +253,7 @@ func (l *local) feed(ctx context.Context) error {
 			}
 		}
 		err := l.store.UntilKnown(ctx, func() error {
-			_, err := l.store.FeedSorted(ctx, l.fed(), fed, chunk.indexes, chunk.payloads)
+			_, err := l.store.FeedSorted(ctx, l.fed(), fed, chunk.indexes, chunk.rests, chunk.payloads)
 			return err
 		})
 		if err != nil {

@@ -472,7 +472,7 @@ func (s *Submission) feedAll(ctx context.Context) error {
 			continue
 		}
 		err = s.patience.do(ctx, func() error {
-			s.Fed, err = s.store.FeedSorted(ctx, id, from, chunk.indexes, chunk.payloads)
+			s.Fed, err = s.store.FeedSorted(ctx, id, from, chunk.indexes, chunk.rests, chunk.payloads)
 			return err
 		})
 		if err != nil {
