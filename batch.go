@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/localrun"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
@@ -151,9 +151,9 @@ type Budget = batch.Budget
 // Prices are in US dollars per million tokens. Cached is the price of prompt tokens in the server's cache and defaults to Prompt.
 type Prices = batch.Prices
 
-// program returns the batch in the form that package coordinator runs, and its stages.
-func (b Batch[Out]) program() (*coordinator.Program, stages, error) {
-	p := &coordinator.Program{Inputs: b.Inputs.records, Reuse: b.Reuse, Check: checkOf(decodeOutput[Out])}
+// program returns the batch in the form that package localrun runs, and its stages.
+func (b Batch[Out]) program() (*localrun.Program, stages, error) {
+	p := &localrun.Program{Inputs: b.Inputs.records, Reuse: b.Reuse, Check: checkOf(decodeOutput[Out])}
 	var s stages
 	var err error
 	if b.Schema, err = schemaOf[Out]("output_schema", b.Schema); err != nil {

@@ -2,14 +2,16 @@ package batchagent
 
 import (
 	"context"
-	"crypto/rand"
+	"errors"
 	"log/slog"
 	"os"
 	"strings"
 
 	"github.com/batchagent/batchagent/internal/client"
 	"github.com/batchagent/batchagent/internal/config"
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/localrun"
+	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -29,23 +31,8 @@ type ClusterConfig struct {
 
 // Cluster is a connection to a cluster of workers. It is safe for concurrent use.
 type Cluster struct {
-	batches batches
+	batches operation.Batches
 	log     *slog.Logger
-}
-
-// batches is a place that has batches: a Redis, or a server in front of it.
-type batches interface {
-	coordinator.Source
-	Workers(ctx context.Context) ([]batch.WorkerRecord, error)
-	Status(ctx context.Context, id batch.ID) (coordinator.StatusReport, error)
-	Close() error
-
-	// redis returns the Redis, or nil for a server.
-	redis() *statestore.Store
-	// submit submits a batch under a key, or as a new batch if the key is empty.
-	submit(ctx context.Context, s *coordinator.Submission, key string) (batch.ID, error)
-	cancel(ctx context.Context, id batch.ID) error
-	retry(ctx context.Context, id batch.ID) error
 }
 
 // Connect connects to a cluster. It returns an [*UnreachableError] if Redis does not answer. It makes no connection to a server. Later
@@ -55,38 +42,34 @@ func Connect(ctx context.Context, c ClusterConfig) (*Cluster, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	cluster := &Cluster{log: c.Logger}
-	console := coordinator.Logged(c.Logger)
 	if strings.HasPrefix(c.URL, "http://") || strings.HasPrefix(c.URL, "https://") {
 		if c.Token == "" {
 			c.Token = os.Getenv("BATCHAGENT_API_TOKEN")
 		}
-		server, err := client.New(c.URL, c.Token)
+		server, err := client.New(c.URL, c.Token, notice.Logged(c.Logger))
 		if err != nil {
 			return nil, public(ctx, err)
 		}
-		cluster.batches = serverBatches{server, console}
+		cluster.batches = server
 		return cluster, nil
 	}
-	store, err := openRedis(ctx, c.URL, c.Logger)
+	store, err := openRedis(ctx, c.URL)
 	if err != nil {
 		return nil, err
 	}
-	cluster.batches = redisBatches{store, console}
+	cluster.batches = operation.On(store, notice.Logged(c.Logger))
 	return cluster, nil
 }
 
-// openRedis connects to Redis and logs the warnings about its configuration.
-func openRedis(ctx context.Context, url string, log *slog.Logger) (*statestore.Store, error) {
+// openRedis connects to Redis.
+func openRedis(ctx context.Context, url string) (*statestore.Store, error) {
 	to, err := config.ReadRedis(url, os.Getenv)
 	if err != nil {
 		return nil, &UsageError{err}
 	}
-	store, err := coordinator.Connect(ctx, to)
+	store, err := operation.Connect(ctx, to)
 	if err != nil {
 		return nil, public(ctx, err)
-	}
-	for _, warning := range store.Warnings(ctx) {
-		log.Warn(warning)
 	}
 	return store, nil
 }
@@ -94,65 +77,52 @@ func openRedis(ctx context.Context, url string, log *slog.Logger) (*statestore.S
 // Close closes the connection. Handles of the cluster cannot be used any more. Batches continue to run.
 func (c *Cluster) Close() error { return c.batches.Close() }
 
-// redisBatches are the batches in a Redis.
-type redisBatches struct {
-	*statestore.Store
-	console *coordinator.Console
-}
-
-func (b redisBatches) redis() *statestore.Store { return b.Store }
-
-func (b redisBatches) Status(ctx context.Context, id batch.ID) (coordinator.StatusReport, error) {
-	return coordinator.Status(ctx, b.Store, id)
-}
-
-func (b redisBatches) submit(ctx context.Context, s *coordinator.Submission, key string) (batch.ID, error) {
-	if key != "" {
-		_, err := s.SubmitOnce(ctx, b.Store, key)
-		return s.ID, err
+// redis returns the Redis of the cluster, or nil behind a server.
+func (c *Cluster) redis() *statestore.Store {
+	if c, ok := c.batches.(*operation.Cluster); ok {
+		return c.Store
 	}
-	if err := s.Submit(ctx, b.Store); err != nil {
+	return nil
+}
+
+// submit submits a batch under a key, or as a new batch if the key is empty.
+func (c *Cluster) submit(ctx context.Context, p *localrun.Program, reuse, key string) (batch.ID, error) {
+	store := c.redis()
+	if reuse != "" && store == nil {
+		return "", &UsageError{errors.New("Reuse needs the Redis of the cluster: connect to its redis:// URL instead of a server")}
+	}
+	var connect func(context.Context) (*statestore.Store, error)
+	if store != nil {
+		connect = func(context.Context) (*statestore.Store, error) { return store, nil }
+	}
+	sub, err := p.Prepare(ctx, connect)
+	if err != nil {
 		return "", err
 	}
-	return s.ID, s.Announced(ctx)
+	defer sub.Close()
+	sub.ReuseFrom, sub.Key = reuse, key
+	if store == nil { // a server's answer names no tools
+		if err := sub.CheckTools(ctx, patientWorkers{c.batches}); err != nil {
+			return "", err
+		}
+	}
+	id, err := c.batches.Submit(ctx, sub)
+	if err != nil {
+		return "", err
+	}
+	if key == "" {
+		err = c.batches.Announced(ctx, sub)
+	}
+	return id, err
 }
 
-func (b redisBatches) cancel(ctx context.Context, id batch.ID) error {
-	return coordinator.Cancel(ctx, b.Store, id, b.console)
-}
+// patientWorkers waits until a server answers, because the check of a batch's tools needs the workers.
+type patientWorkers struct{ operation.Batches }
 
-func (b redisBatches) retry(ctx context.Context, id batch.ID) error {
-	return coordinator.Retry(ctx, b.Store, id, b.console)
-}
-
-// serverBatches are the batches behind a server.
-type serverBatches struct {
-	*client.Client
-	console *coordinator.Console
-}
-
-func (b serverBatches) redis() *statestore.Store { return nil }
-
-// Workers waits until the server answers, because the check of a batch's tools needs the workers.
-func (b serverBatches) Workers(ctx context.Context) (workers []batch.WorkerRecord, err error) {
-	err = b.UntilKnown(ctx, func() error {
-		workers, err = b.Client.Workers(ctx)
+func (p patientWorkers) Workers(ctx context.Context) (workers []batch.WorkerRecord, err error) {
+	err = p.UntilKnown(ctx, func() error {
+		workers, err = p.Batches.Workers(ctx)
 		return err
 	})
 	return workers, err
-}
-
-func (b serverBatches) submit(ctx context.Context, s *coordinator.Submission, key string) (batch.ID, error) {
-	if key == "" {
-		key = rand.Text()
-	}
-	return b.Submit(ctx, s, key, b.console)
-}
-
-func (b serverBatches) cancel(ctx context.Context, id batch.ID) error {
-	return b.Cancel(ctx, id, b.console)
-}
-
-func (b serverBatches) retry(ctx context.Context, id batch.ID) error {
-	return b.Retry(ctx, id, b.console)
 }

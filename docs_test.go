@@ -61,7 +61,7 @@ func functions(f *ast.File) []string {
 	return out
 }
 
-var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+var link = regexp.MustCompile(`\]\(([^)#:\s]+)(#[^)]*)?\)`)
 
 // TestLinks checks that every relative link in the documents leads to a file.
 func TestLinks(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -148,11 +148,11 @@ func public(ctx context.Context, err error) error {
 	}
 	f := failure{error: err}
 	add := func(typed error) { f.typed = append(f.typed, typed) }
-	switch coordinator.ExitStatus(context.Background(), err) {
-	case coordinator.ExitUsage:
-		add(&UsageError{err})
-	case coordinator.ExitUnreachable:
+	switch {
+	case fault.IsUnreachable(err): // reading inputs from Redis can fail with both
 		add(&UnreachableError{err})
+	case fault.IsUsage(err):
+		add(&UsageError{err})
 	}
 	if mistakes, ok := errors.AsType[spec.Errors](err); ok {
 		for _, m := range mistakes {
@@ -165,7 +165,7 @@ func public(ctx context.Context, err error) error {
 	if missing, ok := errors.AsType[*toolset.MissingError](err); ok {
 		add(&UnknownToolError{Tools: missing.Tools, Offered: missing.Offered, text: missing.Error()})
 	}
-	if paused, ok := errors.AsType[*coordinator.PausedError](err); ok {
+	if paused, ok := errors.AsType[*fault.PausedError](err); ok {
 		i := paused.Info
 		add(&PausedError{
 			Batch: string(i.ID), Used: i.Used, Budget: i.Budget, Unfinished: i.Counts.Fed - i.Counts.Finished(), text: paused.Error(),

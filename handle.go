@@ -2,14 +2,13 @@ package batchagent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"time"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/collect"
+	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/pkg/batch"
-	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
 // Handle refers to a batch on a cluster. The batch runs without the handle, and without the program. Several handles may refer to
@@ -41,34 +40,8 @@ func Submit[Out any](ctx context.Context, c *Cluster, b Batch[Out]) (*Handle[Out
 	return &Handle[Out]{c, id, s}, nil
 }
 
-func (c *Cluster) submit(ctx context.Context, p *coordinator.Program, reuse, key string) (batch.ID, error) {
-	store := c.batches.redis()
-	var connect func(context.Context) (*statestore.Store, error)
-	if store != nil {
-		connect = func(context.Context) (*statestore.Store, error) { return store, nil }
-	}
-	sub, err := p.Prepare(ctx, connect)
-	if err != nil {
-		return "", err
-	}
-	defer sub.Close()
-	if err := sub.CheckTools(ctx, c.batches); err != nil {
-		return "", err
-	}
-	switch {
-	case reuse == "":
-	case store == nil:
-		return "", &UsageError{errors.New("Reuse needs the Redis of the cluster: connect to its redis:// URL instead of a server")}
-	default:
-		if err := sub.Reuse(ctx, reuse, store); err != nil {
-			return "", err
-		}
-	}
-	return c.batches.submit(ctx, sub, key)
-}
-
 // Attach returns a handle for a batch that this or another program has submitted. Out is the type of its answers. A stage with an Into
-// receives the result of the batch's planner or reducer; of its other fields only Schema is used. It returns [ErrNotFound] if
+// receives the result of the batch's planner or reducer; its other fields have no effect. It returns [ErrNotFound] if
 // there is no such batch.
 func Attach[Out any](ctx context.Context, c *Cluster, id string, receivers ...Stage) (*Handle[Out], error) {
 	parsed, err := batch.ParseID(id)
@@ -108,12 +81,12 @@ func (h *Handle[Out]) Results(ctx context.Context) iter.Seq2[Result[Out], error]
 // Wait returns all results in the order of the inputs when the batch is done. If it returns an error, as [Handle.Results] describes,
 // it also returns the existing results.
 func (h *Handle[Out]) Wait(ctx context.Context) ([]Result[Out], error) {
-	return collect(func(f func(Result[Out]) error) error { return h.follow(ctx, f) })
+	return ordered(func(f func(Result[Out]) error) error { return h.follow(ctx, f) })
 }
 
 func (h *Handle[Out]) follow(ctx context.Context, f func(Result[Out]) error) error {
-	return receive(ctx, h.stages, f, func(to coordinator.Callbacks) error {
-		err := coordinator.Follow(ctx, h.cluster.batches, h.id, h.cluster.log, to)
+	return receive(ctx, h.stages, f, func(to collect.Callbacks) error {
+		err := collect.Follow(ctx, h.cluster.batches, h.id, notice.Logged(h.cluster.log), to)
 		if err != nil && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -124,14 +97,16 @@ func (h *Handle[Out]) follow(ctx context.Context, f func(Result[Out]) error) err
 // Cancel cancels the batch with its stages, and returns when every job has a result. Jobs that had not ended get an Err of the type
 // Cancelled. Canceling a batch that is done has no effect.
 func (h *Handle[Out]) Cancel(ctx context.Context) error {
-	return h.failed(ctx, "cancel", h.cluster.batches.cancel(ctx, h.id))
+	_, err := h.cluster.batches.Cancel(ctx, h.id)
+	return h.failed(ctx, "cancel", err)
 }
 
 // Retry runs the failed jobs of the batch again, or its planner if that failed. It returns when they are queued; their results
 // replace the earlier ones. Without failed jobs it has no effect. It returns a [*UsageError] while the batch is submitted or
 // cancelled.
 func (h *Handle[Out]) Retry(ctx context.Context) error {
-	return h.failed(ctx, "retry", h.cluster.batches.retry(ctx, h.id))
+	_, err := h.cluster.batches.Retry(ctx, h.id)
+	return h.failed(ctx, "retry", err)
 }
 
 // failed returns the error of an operation on the batch, or nil.

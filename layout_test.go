@@ -51,6 +51,10 @@ func TestLayout(t *testing.T) {
 		for _, forbidden := range []string{"util", "common", "types", "helpers"} {
 			assert.NotContains(t, strings.Split(name, "/"), forbidden, "%s: name a package after what it does", name)
 		}
+		switch name {
+		case "internal/operation", "internal/collect", "internal/earlier", "internal/localrun", "internal/diagnose":
+			assert.NotContains(t, p.Imports, module+"internal/terminal", "%s prints nothing", name)
+		}
 		allowed, ruled := mayImport[name]
 		for _, imported := range p.Imports {
 			if rest, ours := strings.CutPrefix(imported, module); ours {
@@ -68,6 +72,7 @@ func TestLayout(t *testing.T) {
 			}
 		}
 	}
+	assert.False(t, seen["internal/coordinator"], "the package was divided")
 	for name := range mayImport {
 		assert.True(t, seen[name], "%s has a rule but does not exist", name)
 	}

@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"iter"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/collect"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 // Run runs a batch in this process and returns one result per input, in the order of the inputs. A failed job has an Err and is not
 // an error of Run. If Run returns an error, the results are those of the jobs that had ended, in the same order.
 func Run[Out any](ctx context.Context, b Batch[Out], options ...Option) ([]Result[Out], error) {
-	return collect(func(f func(Result[Out]) error) error { return b.here(ctx, options, f) })
+	return ordered(func(f func(Result[Out]) error) error { return b.here(ctx, options, f) })
 }
 
 // Stream runs a batch in this process and yields each result when its job ends. An error is yielded last, with a zero result. The
@@ -29,18 +29,18 @@ func (b Batch[Out]) here(ctx context.Context, options []Option, f func(Result[Ou
 		return fmt.Errorf("run a batch: %w", err)
 	}
 	configure(p, options)
-	return receive(ctx, s, f, func(to coordinator.Callbacks) error { return p.Run(ctx, to) })
+	return receive(ctx, s, f, func(to collect.Callbacks) error { return p.Run(ctx, to) })
 }
 
 // receive calls run with callbacks that decode results. It returns the errors of this package.
-func receive[Out any](ctx context.Context, s stages, f func(Result[Out]) error, run func(coordinator.Callbacks) error) error {
+func receive[Out any](ctx context.Context, s stages, f func(Result[Out]) error, run func(collect.Callbacks) error) error {
 	for _, stage := range []*stage{s.plan, s.reduce} {
 		if stage != nil {
 			stage.begin()
 		}
 	}
 	var unplanned error // the planner failed
-	err := run(coordinator.Callbacks{
+	err := run(collect.Callbacks{
 		Each: func(r batch.Result) error {
 			result, err := decoded(r, decodeOutput[Out])
 			if err != nil {
@@ -74,9 +74,9 @@ func (s *stage) result(r batch.Result) (failed, err error) {
 	return failed, nil
 }
 
-// collect returns the results that run passes to its function, in the order of their indexes. The result of a retried job replaces
+// ordered returns the results that run passes to its function, in the order of their indexes. The result of a retried job replaces
 // the earlier one.
-func collect[Out any](run func(func(Result[Out]) error) error) ([]Result[Out], error) {
+func ordered[Out any](run func(func(Result[Out]) error) error) ([]Result[Out], error) {
 	var results []Result[Out]
 	var there []bool
 	err := run(func(r Result[Out]) error {

@@ -25,7 +25,7 @@ import (
 // the wall clock (see the documentation of package time). So the list has the places where a time leaves the process, enters it,
 // or loses its monotonic reading.
 var wallClock = map[string]string{
-	"internal/worker/worker.go Status: Time.UTC":                      "when the worker started, for people",
+	"internal/worker/worker.go Status: Time.UTC":                            "when the worker started, for people",
 	"internal/worker/spans.go waitedForSlot: trace.WithTimestamp of a time": "when a wait began, in a trace",
 
 	"pkg/batch/info.go Info: field CreatedAt":         "Redis' time, for people",

@@ -82,11 +82,14 @@ func (w Worker) run(ctx context.Context) (err error) {
 		return &UsageError{err}
 	}
 	defer tools.Close()
-	store, err := openRedis(ctx, w.Redis, w.Logger)
+	store, err := openRedis(ctx, w.Redis)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
+	for _, warning := range store.Warnings(ctx) {
+		w.Logger.Warn(warning)
+	}
 	commands, blocking := store.Clients()
 	pool, leave, err := tools.Join(commands, blocking, w.ID, w.Logger)
 	if err != nil {

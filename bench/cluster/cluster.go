@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/bench/internal/prose"
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/diagnose"
 	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -346,5 +346,5 @@ type ran struct {
 	ends                         ends
 	lines, lost, doubled, failed int // in the file
 	counts                       batch.Counts
-	explained                    coordinator.Explanation
+	explained                    diagnose.Explanation
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/bench/internal/figures"
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/diagnose"
 )
 
 // arm is a number of nodes with the outcomes of its runs.
@@ -37,7 +37,7 @@ func (a *arm) series(of func(ran) float64) figures.Series {
 
 func (r ran) seconds() float64 { return r.wall.Seconds() }
 
-func hitRate(n coordinator.Node) float64 { return share(n.Usage.CachedTokens, n.Usage.PromptTokens) }
+func hitRate(n diagnose.Node) float64 { return share(n.Usage.CachedTokens, n.Usage.PromptTokens) }
 
 func share(part, whole int64) float64 { return float64(part) / float64(max(whole, 1)) }
 
@@ -124,7 +124,7 @@ func summary(w io.Writer, s settings, arms []*arm) error {
 
 // times returns the parts that took more than a hundredth of the time, over all runs.
 func (a *arm) times() string {
-	var sum coordinator.Explanation
+	var sum diagnose.Explanation
 	for _, r := range a.runs {
 		sum.WallMS += r.explained.WallMS
 		sum.Times.Add(r.explained.Times)

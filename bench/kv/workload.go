@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -10,17 +11,43 @@ type workload struct {
 	name   string
 	prefix int // tokens that all agents share
 	agents []script
+	// documents are the lengths of texts that follow the prefix, by number from 1.
+	documents []int
+	guest     *guest // nil if no other client uses the server
 }
 
 // script is the course of one agent: its turns, with the answer as the last one.
 type script struct {
-	turns []turn
+	document int // number of the document in front of its own text; 0 is none
+	turns    []turn
+}
+
+// document returns the tokens of an agent's document.
+func (w workload) document(s script) int {
+	if s.document == 0 {
+		return 0
+	}
+	return w.documents[s.document-1]
 }
 
 // turn is one model call. Its prompt is the whole conversation and fresh tokens: the input, or the tool's result.
 type turn struct {
 	fresh, output int
 	tool          time.Duration // after the call; 0 on the last turn
+}
+
+// tokens returns the tokens of all conversations and of the guest's requests.
+func (w workload) tokens() (sum int) {
+	for _, s := range w.agents {
+		sum += w.prefix + w.document(s)
+		for _, t := range s.turns {
+			sum += t.fresh + t.output
+		}
+	}
+	if w.guest != nil {
+		sum += 2 * w.guest.tokens
+	}
+	return sum
 }
 
 // single returns agents of one turn with a shared prefix.
@@ -94,6 +121,77 @@ func smallCPU(n int, r *rand.Rand) workload {
 		for i := range 8 {
 			t := turn{fresh: 140 + r.IntN(40), output: 8, tool: time.Second}
 			if i == 7 {
+				t.tool = 0
+			}
+			s.turns = append(s.turns, t)
+		}
+		w.agents = append(w.agents, s)
+	}
+	return w
+}
+
+// longCPU is smallCPU with longer contexts and shorter tool calls: ten turns with 220 new tokens and 8 output tokens each, and tools
+// of 0.2 s.
+func longCPU(n int, r *rand.Rand) workload {
+	w := workload{name: "ten long turns on a small cache", prefix: 330}
+	for range n {
+		var s script
+		for i := range 10 {
+			t := turn{fresh: 190 + r.IntN(60), output: 8, tool: 200 * time.Millisecond}
+			if i == 9 {
+				t.tool = 0
+			}
+			s.turns = append(s.turns, t)
+		}
+		w.agents = append(w.agents, s)
+	}
+	return w
+}
+
+// questions returns agents of one turn: eight questions about each document of about 1,750 tokens, in random order.
+func questions(n int, r *rand.Rand) workload {
+	w := workload{name: "documents x 8 questions, shuffled", prefix: 250}
+	for i := range n {
+		if i%8 == 0 {
+			w.documents = append(w.documents, 1_500+r.IntN(500))
+		}
+		s := script{document: len(w.documents), turns: []turn{{fresh: 30 + r.IntN(60), output: 30 + r.IntN(90)}}}
+		w.agents = append(w.agents, s)
+	}
+	r.Shuffle(n, func(i, j int) { w.agents[i], w.agents[j] = w.agents[j], w.agents[i] })
+	return w
+}
+
+// grouped returns the workload with the agents of a document next to each other, as the submitter orders jobs.
+func (w workload) grouped() workload {
+	w.agents = slices.Clone(w.agents)
+	first := map[int]int{}
+	for i, s := range w.agents {
+		if _, known := first[s.document]; !known {
+			first[s.document] = i
+		}
+	}
+	slices.SortStableFunc(w.agents, func(a, b script) int { return first[a.document] - first[b.document] })
+	return w
+}
+
+// visited is agentic on a server that another client uses for two minutes of every four. It then takes about half of the cache.
+func visited(n int, r *rand.Rand) workload {
+	w := agentic(n, r)
+	w.name = "agentic, another client comes and goes"
+	w.guest = &guest{first: time.Minute, stay: 2 * time.Minute, away: 2 * time.Minute, prompt: 3_000, output: 1_000, tokens: 40_000}
+	return w
+}
+
+// rollouts has the shape of the sweep that was published for ThunderAgent on verl: up to 512 agents at a time, of which about 256 fit.
+func rollouts(n int, r *rand.Rand) workload {
+	w := workload{name: "rollouts, 512 at a time", prefix: 1_000}
+	for range n {
+		var s script
+		turns := 10 + r.IntN(9)
+		for i := range turns {
+			t := turn{fresh: 180 + r.IntN(240), output: 50 + r.IntN(90), tool: time.Duration(300+r.IntN(1_700)) * time.Millisecond}
+			if i == turns-1 {
 				t.tool = 0
 			}
 			s.turns = append(s.turns, t)

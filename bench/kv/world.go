@@ -26,6 +26,16 @@ type policy interface {
 	left(w *world, a *agent)
 }
 
+// shaper changes the engine's requests of a policy's agents. A policy needs not be one.
+type shaper interface {
+	shape(w *world, a *agent, r *batching.Request)
+}
+
+// canceller ends agents that live, and lets them start again from their beginning. A policy needs not be one.
+type canceller interface {
+	cancel(w *world) []*agent
+}
+
 // agent is one agent in the world.
 type agent struct {
 	index   int
@@ -33,8 +43,10 @@ type agent struct {
 	turn    int // of the next call
 	context int // own tokens so far
 	seq     *batching.Sequence
-	asked   time.Duration // time of its current call
-	first   bool          // its first token was generated
+	asked   time.Duration      // time of its current call
+	first   bool               // its first token was generated
+	last    *batching.Sequence // of its previous call
+	life    int                // how often it was cancelled
 	paused  bool
 	acting  bool // it waits for a tool
 	live    bool
@@ -57,7 +69,11 @@ type world struct {
 
 	ttftFirst, ttftLater []time.Duration
 	prompt, cached       int
+	guests               int // tokens that the other client's prompts had
 }
+
+// shared returns the tokens in front of an agent's own.
+func (w *world) shared(a *agent) int { return w.load.prefix + w.load.document(a.script) }
 
 type event struct {
 	at     time.Duration
@@ -98,8 +114,11 @@ func play(load workload, p batching.Profile, pol policy) (*world, error) {
 	for i, s := range load.agents {
 		w.waiting = append(w.waiting, &agent{index: i, script: s})
 	}
+	if load.guest != nil {
+		w.after(load.guest.first, func() { w.visit(true) })
+	}
 	w.decide()
-	for len(w.events) > 0 {
+	for len(w.waiting)+len(w.live) > 0 {
 		ev := heap.Pop(&w.events).(event) //nolint:forcetypeassert // the heap holds nothing else
 		w.now = ev.at
 		ev.do()
@@ -111,6 +130,11 @@ func play(load workload, p batching.Profile, pol policy) (*world, error) {
 
 // decide starts and resumes the agents that the policy admits.
 func (w *world) decide() {
+	if c, ok := w.policy.(canceller); ok {
+		for _, a := range c.cancel(w) {
+			w.restart(a)
+		}
+	}
 	for _, a := range w.policy.resume(w) {
 		a.paused = false
 		w.call(a)
@@ -129,14 +153,34 @@ func (w *world) call(a *agent) {
 	t := a.script.turns[a.turn]
 	a.context += t.fresh
 	a.asked, a.first, a.acting = w.now, false, false
+	life := a.life
 	w.after(w.profile.Overhead, func() {
-		prompt := w.load.prefix + a.context
-		a.seq = w.engine.Add(batching.Request{
+		if a.life != life {
+			return
+		}
+		prompt := w.shared(a) + a.context
+		r := batching.Request{
 			PromptTokens: prompt, OutputTokens: t.output,
-			Blocks: blockHashes(w.load.prefix, prompt+t.output, a.index, w.profile.BlockSize),
-		})
+			Blocks: blockHashes(w.load.prefix, w.shared(a), prompt+t.output, a, w.profile.BlockSize),
+		}
+		if s, ok := w.policy.(shaper); ok {
+			s.shape(w, a, &r)
+		}
+		a.seq = w.engine.Add(r)
 		w.calls[a.seq] = a
 	})
+}
+
+// restart cancels a live agent. It starts again later, before the agents that never started.
+func (w *world) restart(a *agent) {
+	if a.seq != nil {
+		w.engine.Abort(a.seq)
+		delete(w.calls, a.seq)
+	}
+	w.engine.Drop(a.last)
+	w.live = slices.DeleteFunc(w.live, func(b *agent) bool { return a == b })
+	*a = agent{index: a.index, script: a.script, life: a.life + 1}
+	w.waiting = slices.Insert(w.waiting, 0, a)
 }
 
 // step begins a step of the engine if it has work and no step is in progress.
@@ -149,7 +193,11 @@ func (w *world) step() {
 	w.after(st.Duration, func() {
 		w.stepping = false
 		for _, s := range w.engine.End(st) {
-			w.token(w.calls[s], s)
+			if a := w.calls[s]; a != nil {
+				w.token(a, s)
+			} else if s.Done {
+				w.visit(false)
+			}
 		}
 	})
 }
@@ -174,6 +222,7 @@ func (w *world) token(a *agent, s *batching.Sequence) {
 	w.cached += s.Cached
 	a.context += t.output
 	a.turn++
+	a.seq, a.last = nil, s
 	w.policy.ended(w, a, s.PromptTokens, s.Cached, t.output)
 	if a.turn == len(a.script.turns) {
 		a.live = false
@@ -183,8 +232,9 @@ func (w *world) token(a *agent, s *batching.Sequence) {
 	}
 	a.acting = true
 	w.policy.acting(w, a, t.tool)
+	life := a.life
 	w.after(t.tool, func() {
-		if a.live && a.acting && !a.paused {
+		if a.life == life && a.live && a.acting && !a.paused {
 			if w.policy.mayCall(w, a) {
 				w.call(a)
 			} else {
@@ -194,13 +244,17 @@ func (w *world) token(a *agent, s *batching.Sequence) {
 	})
 }
 
-// blockHashes returns the hashes of a conversation's full blocks. Blocks of the prefix are equal for all agents.
-func blockHashes(prefix, total, index, size int) []uint64 {
+// blockHashes returns the hashes of a conversation's full blocks. Blocks of the prefix are equal for all agents, and blocks before
+// shared for all agents of the same document.
+func blockHashes(prefix, shared, total int, a *agent, size int) []uint64 {
 	out := make([]uint64, total/size)
 	for i := range out {
 		out[i] = uint64(i) + 1
-		if (i+1)*size > prefix {
-			out[i] += uint64(index+1) << 32
+		switch end := (i + 1) * size; {
+		case end > shared:
+			out[i] += uint64(a.index+1) << 24
+		case end > prefix:
+			out[i] += uint64(a.script.document) << 48
 		}
 	}
 	return out

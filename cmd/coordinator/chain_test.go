@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/terminal"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/vllmsim"
@@ -50,21 +50,21 @@ func TestBatchOverResultsOfAnother(t *testing.T) {
 	at := func(args ...string) outcome { return coordinate(t, nil, "", append(args, "--redis", redis)...) }
 
 	first := at("submit", specOf(t, 30, ""), "--follow", "--out", filepath.Join(t.TempDir(), "r.jsonl"))
-	require.Equal(t, coordinator.ExitOK, first.status, first.err)
+	require.Equal(t, terminal.ExitOK, first.status, first.err)
 	id := strings.TrimSpace(first.out)
 	ordered := results(t, at("results", id, "--ordered").out)
 	require.Len(t, ordered, 30)
 
 	second := written(t, "second.yaml", fmt.Sprintf("task: \"{job_id} says {s} in {output}, {error}\"\ninputs: {batch: %s, where: ok}\n", id))
 	shown := at("validate", second)
-	require.Equal(t, coordinator.ExitOK, shown.status, shown.err)
+	require.Equal(t, terminal.ExitOK, shown.status, shown.err)
 	assert.Regexp(t, `jobs +30\n`, shown.out)
 	var answer struct{ S string }
 	require.NoError(t, json.Unmarshal(ordered[0].Output, &answer))
 	assert.Contains(t, shown.out, fmt.Sprintf("job-0 says %s in %s, null", answer.S, ordered[0].Output))
 
 	chained := at("submit", second, "--follow")
-	require.Equal(t, coordinator.ExitOK, chained.status, chained.err)
+	require.Equal(t, terminal.ExitOK, chained.status, chained.err)
 	_, lines, _ := strings.Cut(chained.out, "\n")
 	for _, r := range results(t, lines) {
 		// The simulated server repeats the first words of its prompt.
@@ -76,7 +76,7 @@ func TestInvalidInputsAreRefused(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	at := func(args ...string) outcome { return coordinate(t, nil, "", append(args, "--redis", redis)...) }
 	submitted := at("submit", specOf(t, 5, ""))
-	require.Equal(t, coordinator.ExitOK, submitted.status, submitted.err)
+	require.Equal(t, terminal.ExitOK, submitted.status, submitted.err)
 	id := strings.TrimSpace(submitted.out)
 	over := func(inputs string) string {
 		return written(t, "s.yaml", "task: \"{s}\"\ninputs: "+inputs+"\n")
@@ -100,7 +100,7 @@ func TestInvalidInputsAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := at("submit", over(c.inputs))
-			assert.Equal(t, coordinator.ExitUsage, r.status, r.err)
+			assert.Equal(t, terminal.ExitUsage, r.status, r.err)
 			for _, says := range c.says {
 				assert.Contains(t, r.err, says)
 			}
@@ -108,19 +108,19 @@ func TestInvalidInputsAreRefused(t *testing.T) {
 		})
 	}
 	alone := coordinate(t, nil, "", "run", over("{batch: "+id+"}"))
-	assert.Equal(t, coordinator.ExitUsage, alone.status)
+	assert.Equal(t, terminal.ExitUsage, alone.status)
 	assert.Contains(t, alone.err, "inputs: {results: FILE}")
 	away := coordinate(t, nil, "", "submit", over("{batch: "+id+"}"), "--redis", "redis://127.0.0.1:1")
-	assert.Equal(t, coordinator.ExitUnreachable, away.status, away.err)
+	assert.Equal(t, terminal.ExitUnreachable, away.status, away.err)
 
-	require.Equal(t, coordinator.ExitOK, at("cancel", id).status)
+	require.Equal(t, terminal.ExitOK, at("cancel", id).status)
 	none := at("submit", over("{batch: "+id+"}"))
-	assert.Equal(t, coordinator.ExitUsage, none.status)
+	assert.Equal(t, terminal.ExitUsage, none.status)
 	assert.Contains(t, none.err, "none of the 5 results of "+id+" is ok")
 	out := filepath.Join(t.TempDir(), "r.jsonl")
 	at("results", id, "--out", out, "--consume")
 	consumed := at("submit", over("{batch: "+id+", where: all}"))
-	assert.Equal(t, coordinator.ExitUsage, consumed.status)
+	assert.Equal(t, terminal.ExitUsage, consumed.status)
 	assert.Contains(t, consumed.err, "5 results of batch "+id+" were taken from Redis")
 }
 
@@ -147,6 +147,6 @@ func TestRunOverResultsFile(t *testing.T) {
 
 	s := written(t, "s.yaml", "task: \"Sum up {s}\"\ninputs: {results: "+file+"}\n")
 	run := coordinate(t, nil, "", "run", s, "--backend", simulator(t, vllmsim.Config{}))
-	require.Equal(t, coordinator.ExitOK, run.status, run.err)
+	require.Equal(t, terminal.ExitOK, run.status, run.err)
 	assert.Len(t, results(t, run.out), 2)
 }

@@ -10,8 +10,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/batchagent/batchagent/internal/client"
+	"github.com/batchagent/batchagent/internal/collect"
 	"github.com/batchagent/batchagent/internal/config"
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -61,7 +62,7 @@ fish:  coordinator completion fish | source`,
 			}
 			script, ok := scripts[shell]
 			if !ok {
-				return &coordinator.UsageError{Err: fmt.Errorf("no completion script for %q; use bash, zsh or fish", shell)}
+				return &fault.UsageError{Err: fmt.Errorf("no completion script for %q; use bash, zsh or fish", shell)}
 			}
 			_, err = fmt.Fprint(e.console.Stdout(), script)
 			return err
@@ -71,7 +72,7 @@ fish:  coordinator completion fish | source`,
 
 // values lists the words that a flag accepts.
 var values = map[string][]string{
-	"format": coordinator.Formats, "log-level": {"debug", "info", "warn", "error"}, "log-format": {"text", "json"},
+	"format": collect.Formats, "log-level": {"debug", "info", "warn", "error"}, "log-format": {"text", "json"},
 }
 
 // completions returns the completions of the last word. If it is empty, the shell completes file names.
@@ -153,9 +154,9 @@ func knownBatches(ctx context.Context, before []string, getenv func(string) stri
 	}
 	var ids []string
 	if url := named("server", ""); url != "" {
-		if s, err := client.New(url, getenv(tokenVariable)); err == nil {
+		if s, err := client.New(url, getenv(tokenVariable), nil); err == nil {
 			defer s.Close()
-			list, _ := s.Batches(ctx)
+			list, _ := s.List(ctx, completeBatches)
 			for _, b := range list {
 				ids = append(ids, string(b.ID))
 			}

@@ -14,8 +14,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/batchagent/batchagent/internal/config"
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/internal/hardening"
+	"github.com/batchagent/batchagent/internal/terminal"
 	"github.com/batchagent/batchagent/internal/version"
 )
 
@@ -30,7 +31,7 @@ func main() {
 	lookup, err := hardening.TakeKeys(config.Keys)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "coordinator:", err)
-		os.Exit(coordinator.ExitUsage)
+		os.Exit(terminal.ExitUsage)
 	}
 	getenv := hardening.Getenv(lookup)
 	_ = hardening.Undumpable() // not supported by every kernel
@@ -60,7 +61,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	con := coordinator.NewConsole(s.out, s.err)
+	con := terminal.NewConsole(s.out, s.err)
 	app := &cli.App{
 		Name:            "coordinator",
 		Usage:           "submit, watch and collect batches of LLM agents",
@@ -74,7 +75,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		Commands:        commands(s, con),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return &coordinator.UsageError{Err: fmt.Errorf("unknown command %q; `coordinator --help` lists them", c.Args().First())}
+				return &fault.UsageError{Err: fmt.Errorf("unknown command %q; `coordinator --help` lists them", c.Args().First())}
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -83,13 +84,13 @@ func run(ctx context.Context, args []string, s streams) int {
 		for _, word := range completions(ctx, app.Commands, args[2:], s.getenv) {
 			fmt.Fprintln(s.out, word)
 		}
-		return coordinator.ExitOK
+		return terminal.ExitOK
 	}
 	err := app.RunContext(ctx, flagsFirst(app, args))
-	if err != nil && !errors.Is(err, coordinator.ErrJobsFailed) && !errors.Is(err, context.Canceled) && !coordinator.Quiet(err) {
+	if err != nil && !errors.Is(err, fault.ErrJobsFailed) && !errors.Is(err, context.Canceled) && !terminal.Quiet(err) {
 		fmt.Fprintln(con.Stderr(), "coordinator:", err)
 	}
-	return coordinator.ExitStatus(ctx, err)
+	return terminal.ExitStatus(ctx, err)
 }
 
 func usage(c *cli.Context, err error, _ bool) error {
@@ -97,7 +98,7 @@ func usage(c *cli.Context, err error, _ bool) error {
 	if c.Command.Name == "coordinator" {
 		name = "coordinator"
 	}
-	return &coordinator.UsageError{Err: fmt.Errorf("%w; `%s --help` explains the flags", err, name)}
+	return &fault.UsageError{Err: fmt.Errorf("%w; `%s --help` explains the flags", err, name)}
 }
 
 // flagsFirst moves a command's flags before its arguments, because the flag parser stops at the first argument.

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/terminal"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/internal/worker"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
@@ -107,7 +107,7 @@ func TestBatchOnCluster(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "results.jsonl")
 
 	submitted := coordinate(t, env, "", at("submit", specOf(t, 30, ""), "--follow", "--out", out)...)
-	require.Equal(t, coordinator.ExitOK, submitted.status, submitted.err)
+	require.Equal(t, terminal.ExitOK, submitted.status, submitted.err)
 	id := strings.TrimSpace(submitted.out)
 	_, err := batch.ParseID(id)
 	require.NoError(t, err, "standard output holds the ID and nothing else")
@@ -117,7 +117,7 @@ func TestBatchOnCluster(t *testing.T) {
 	assert.Equal(t, 30, linesIn(string(text)))
 
 	ordered := coordinate(t, env, "", at("results", id, "--ordered")...)
-	require.Equal(t, coordinator.ExitOK, ordered.status, ordered.err)
+	require.Equal(t, terminal.ExitOK, ordered.status, ordered.err)
 	for i, line := range strings.Split(strings.TrimSpace(ordered.out), "\n") {
 		var r batch.Result
 		require.NoError(t, json.Unmarshal([]byte(line), &r))
@@ -126,7 +126,7 @@ func TestBatchOnCluster(t *testing.T) {
 	table := coordinate(t, env, "", at("results", id, "--format", "csv")...)
 	assert.Equal(t, 31, linesIn(table.out), "a header and a row each")
 	again := coordinate(t, env, "", at("results", id, "--follow", "--out", out)...)
-	assert.Equal(t, coordinator.ExitOK, again.status)
+	assert.Equal(t, terminal.ExitOK, again.status)
 	same, err := os.ReadFile(out)
 	require.NoError(t, err)
 	assert.Equal(t, string(text), string(same), "results in the file are not written again")
@@ -147,7 +147,7 @@ func TestBatchOnCluster(t *testing.T) {
 	assert.Equal(t, "node-1", workers[0].ID)
 
 	none := coordinate(t, env, "", at("retry", id)...)
-	assert.Equal(t, coordinator.ExitOK, none.status, none.err)
+	assert.Equal(t, terminal.ExitOK, none.status, none.err)
 	for _, c := range []struct {
 		args []string
 		says string
@@ -160,13 +160,13 @@ func TestBatchOnCluster(t *testing.T) {
 		{at("resolve", id, "job-1", "--outcome", "done"), "no call of it is parked"},
 	} {
 		r := coordinate(t, env, "", c.args...)
-		assert.Equal(t, coordinator.ExitUsage, r.status, c.args)
+		assert.Equal(t, terminal.ExitUsage, r.status, c.args)
 		assert.Contains(t, r.err, c.says)
 	}
 	removed := coordinate(t, env, "", at("rm", id)...)
-	assert.Equal(t, coordinator.ExitOK, removed.status, removed.err)
+	assert.Equal(t, terminal.ExitOK, removed.status, removed.err)
 	gone := coordinate(t, env, "", at("status", id)...)
-	assert.Equal(t, coordinator.ExitUsage, gone.status)
+	assert.Equal(t, terminal.ExitUsage, gone.status)
 	assert.Contains(t, gone.err, id)
 }
 
@@ -174,23 +174,23 @@ func TestCancelAndRetry(t *testing.T) {
 	redis, _ := testredis.Mini(t)
 	env := map[string]string{"BATCHAGENT_REDIS": ""}
 	submitted := coordinate(t, env, "", "submit", specOf(t, 5, ""), "--redis", redis)
-	require.Equal(t, coordinator.ExitOK, submitted.status, submitted.err)
+	require.Equal(t, terminal.ExitOK, submitted.status, submitted.err)
 	id := strings.TrimSpace(submitted.out)
 	open := coordinate(t, env, "", "rm", id, "--redis", redis)
-	assert.NotEqual(t, coordinator.ExitOK, open.status, "a running batch is not removed")
+	assert.NotEqual(t, terminal.ExitOK, open.status, "a running batch is not removed")
 	assert.Contains(t, open.err, "cancel")
 
 	cancelled := coordinate(t, env, "", "cancel", id, "--redis", redis)
-	require.Equal(t, coordinator.ExitOK, cancelled.status, cancelled.err)
+	require.Equal(t, terminal.ExitOK, cancelled.status, cancelled.err)
 	collected := coordinate(t, env, "", "results", id, "--follow", "--redis", redis)
-	assert.Equal(t, coordinator.ExitJobsFailed, collected.status)
+	assert.Equal(t, terminal.ExitJobsFailed, collected.status)
 	assert.Equal(t, 5, strings.Count(collected.out, `"status":"cancelled"`))
 }
 
 func TestRunOnThisMachine(t *testing.T) {
 	spec := specOf(t, 20, "")
 	r := coordinate(t, nil, "", "run", spec, "--backend", simulator(t, vllmsim.Config{}))
-	require.Equal(t, coordinator.ExitOK, r.status, r.err)
+	require.Equal(t, terminal.ExitOK, r.status, r.err)
 	assert.Equal(t, 20, linesIn(r.out))
 	assert.Contains(t, r.err, "SIMULATED")
 	assert.Contains(t, r.err, "ok 20")
@@ -202,7 +202,7 @@ func TestRunResumes(t *testing.T) {
 	spec, out := specOf(t, 40, "max_retries: 0\n"), filepath.Join(t.TempDir(), "r.jsonl")
 	good := simulator(t, vllmsim.Config{})
 	first := coordinate(t, nil, "", "run", spec, "--backend", good, "--out", out)
-	require.Equal(t, coordinator.ExitOK, first.status, first.err)
+	require.Equal(t, terminal.ExitOK, first.status, first.err)
 	text, err := os.ReadFile(out)
 	require.NoError(t, err)
 	const failed = 7 // in the form of earlier versions
@@ -211,10 +211,10 @@ func TestRunResumes(t *testing.T) {
 		strings.Replace(string(text), `"status":"ok"`, unavailable, failed))), 0o600))
 
 	refused := coordinate(t, nil, "", "run", spec, "--backend", good, "--out", out)
-	assert.Equal(t, coordinator.ExitUsage, refused.status)
+	assert.Equal(t, terminal.ExitUsage, refused.status)
 	assert.Contains(t, refused.err, "--resume")
 	resumed := coordinate(t, nil, "", "run", spec, "--backend", good, "--out", out, "--resume")
-	require.Equal(t, coordinator.ExitOK, resumed.status, resumed.err)
+	require.Equal(t, terminal.ExitOK, resumed.status, resumed.err)
 	assert.Contains(t, resumed.err, fmt.Sprintf("%d failed before and run again", failed))
 	text, err = os.ReadFile(out)
 	require.NoError(t, err)
@@ -238,7 +238,7 @@ func TestInterruptedRunPrintsHowToResume(t *testing.T) {
 		}
 	}()
 	r := coordinateIn(t, ctx, nil, "", "run", spec, "--backend", slow, "--out", out)
-	assert.Equal(t, coordinator.ExitInterrupted, r.status)
+	assert.Equal(t, terminal.ExitInterrupted, r.status)
 	assert.Contains(t, r.err, "--resume")
 	assert.Contains(t, r.err, "without a result yet")
 	text, err := os.ReadFile(out)
@@ -257,22 +257,22 @@ func TestUsageErrorsNameTheMistake(t *testing.T) {
 		status int
 		says   []string
 	}{
-		"no such command":       {[]string{"sumbit"}, coordinator.ExitUsage, []string{"sumbit", "--help"}},
-		"no such flag":          {[]string{"run", spec, "--bakend", "x"}, coordinator.ExitUsage, []string{"bakend", "coordinator run --help"}},
-		"no spec":               {[]string{"run"}, coordinator.ExitUsage, []string{"one spec file"}},
-		"spec not there":        {[]string{"validate", "nowhere.yaml"}, coordinator.ExitUsage, []string{"nowhere.yaml"}},
-		"every mistake at once": {[]string{"validate", bad}, coordinator.ExitUsage, []string{"tsk", "task", "max_turns", "bad.yaml:2", "bad.yaml:3"}},
-		"not a batch ID":        {[]string{"status", "job-3", "--redis", redis}, coordinator.ExitUsage, []string{"job-3"}},
-		"unknown batch":         {[]string{"results", "b_01k0000000000000000000000a", "--redis", redis}, coordinator.ExitUsage, []string{"b_01k0000000000000000000000a"}},
-		"Redis away":            {[]string{"batches", "--redis", dead}, coordinator.ExitUnreachable, []string{"127.0.0.1:1", "is it running"}},
-		"a malformed URL":       {[]string{"batches", "--redis", "localhost:6379"}, coordinator.ExitUsage, []string{"redis://"}},
-		"backend away":          {[]string{"run", spec, "--backend", "vllm://127.0.0.1:1"}, coordinator.ExitUnreachable, []string{"127.0.0.1:1"}},
-		"unknown backend":       {[]string{"run", spec, "--backend", "gopher://x"}, coordinator.ExitUsage, []string{"gopher", "vllm://"}},
-		"folder not there":      {[]string{"run", spec, "--out", "no/such/folder/r.jsonl", "--backend", "vllm://127.0.0.1:1"}, coordinator.ExitUsage, []string{"no/such/folder"}},
-		"unknown format":        {[]string{"run", spec, "--format", "xml"}, coordinator.ExitUsage, []string{"xml", "csv"}},
-		"resume from nothing":   {[]string{"run", spec, "--resume"}, coordinator.ExitUsage, []string{"--out"}},
-		"out without follow":    {[]string{"submit", spec, "--out", "r.jsonl", "--redis", redis}, coordinator.ExitUsage, []string{"--follow"}},
-		"an argument too many":  {[]string{"workers", "now", "--redis", redis}, coordinator.ExitUsage, []string{"now"}},
+		"no such command":       {[]string{"sumbit"}, terminal.ExitUsage, []string{"sumbit", "--help"}},
+		"no such flag":          {[]string{"run", spec, "--bakend", "x"}, terminal.ExitUsage, []string{"bakend", "coordinator run --help"}},
+		"no spec":               {[]string{"run"}, terminal.ExitUsage, []string{"one spec file"}},
+		"spec not there":        {[]string{"validate", "nowhere.yaml"}, terminal.ExitUsage, []string{"nowhere.yaml"}},
+		"every mistake at once": {[]string{"validate", bad}, terminal.ExitUsage, []string{"tsk", "task", "max_turns", "bad.yaml:2", "bad.yaml:3"}},
+		"not a batch ID":        {[]string{"status", "job-3", "--redis", redis}, terminal.ExitUsage, []string{"job-3"}},
+		"unknown batch":         {[]string{"results", "b_01k0000000000000000000000a", "--redis", redis}, terminal.ExitUsage, []string{"b_01k0000000000000000000000a"}},
+		"Redis away":            {[]string{"batches", "--redis", dead}, terminal.ExitUnreachable, []string{"127.0.0.1:1", "is it running"}},
+		"a malformed URL":       {[]string{"batches", "--redis", "localhost:6379"}, terminal.ExitUsage, []string{"redis://"}},
+		"backend away":          {[]string{"run", spec, "--backend", "vllm://127.0.0.1:1"}, terminal.ExitUnreachable, []string{"127.0.0.1:1"}},
+		"unknown backend":       {[]string{"run", spec, "--backend", "gopher://x"}, terminal.ExitUsage, []string{"gopher", "vllm://"}},
+		"folder not there":      {[]string{"run", spec, "--out", "no/such/folder/r.jsonl", "--backend", "vllm://127.0.0.1:1"}, terminal.ExitUsage, []string{"no/such/folder"}},
+		"unknown format":        {[]string{"run", spec, "--format", "xml"}, terminal.ExitUsage, []string{"xml", "csv"}},
+		"resume from nothing":   {[]string{"run", spec, "--resume"}, terminal.ExitUsage, []string{"--out"}},
+		"out without follow":    {[]string{"submit", spec, "--out", "r.jsonl", "--redis", redis}, terminal.ExitUsage, []string{"--follow"}},
+		"an argument too many":  {[]string{"workers", "now", "--redis", redis}, terminal.ExitUsage, []string{"now"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := coordinate(t, nil, "", c.args...)
@@ -289,25 +289,25 @@ func TestUsageErrorsNameTheMistake(t *testing.T) {
 
 func TestHelpOfEveryCommand(t *testing.T) {
 	all := coordinate(t, nil, "", "--help")
-	assert.Equal(t, coordinator.ExitOK, all.status)
+	assert.Equal(t, terminal.ExitOK, all.status)
 	for _, name := range []string{"run", "submit", "status", "results", "batches", "workers", "cancel", "retry", "resolve", "rm", "validate"} {
 		assert.Contains(t, all.err+all.out, name)
 		help := coordinate(t, nil, "", name, "--help")
-		assert.Equal(t, coordinator.ExitOK, help.status, name)
+		assert.Equal(t, terminal.ExitOK, help.status, name)
 		assert.Contains(t, help.err+help.out, "USAGE", name)
 	}
 }
 
 func TestValidateShowsWhatWouldBeSubmitted(t *testing.T) {
 	r := coordinate(t, nil, "", "validate", specOf(t, 7, ""))
-	assert.Equal(t, coordinator.ExitOK, r.status, r.err)
+	assert.Equal(t, terminal.ExitOK, r.status, r.err)
 	assert.Regexp(t, `jobs +7\n`, r.out)
 }
 
 func TestSubmitDurable(t *testing.T) {
 	forgets := testredis.Server(t)
 	refused := coordinate(t, nil, "", "submit", specOf(t, 3, ""), "--durable", "--redis", forgets.URL())
-	assert.Equal(t, coordinator.ExitUsage, refused.status)
+	assert.Equal(t, terminal.ExitUsage, refused.status)
 	assert.Contains(t, refused.err, "--durable")
 	assert.Contains(t, refused.err, "appendonly yes")
 	assert.Empty(t, refused.out)
@@ -316,12 +316,12 @@ func TestSubmitDurable(t *testing.T) {
 	keeps := testredis.Server(t, testredis.Config("appendonly", "yes", "appendfsync", "always"))
 	spec := specOf(t, 3, "")
 	submitted := coordinate(t, nil, "", "submit", spec, "--durable", "--redis", keeps.URL())
-	require.Equal(t, coordinator.ExitOK, submitted.status, submitted.err)
+	require.Equal(t, terminal.ExitOK, submitted.status, submitted.err)
 	id := strings.TrimSpace(submitted.out)
 	assert.Contains(t, submitted.err, "batch "+id+" is safe: on the disk of 127.0.0.1:")
 	keeps.Kill9()
 	keeps.Restart()
 	status := coordinate(t, nil, "", "status", id, "--json", "--redis", keeps.URL())
-	require.Equal(t, coordinator.ExitOK, status.status, status.err)
+	require.Equal(t, terminal.ExitOK, status.status, status.err)
 	assert.Contains(t, status.out, `"SEALED"`)
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/terminal"
 )
 
 // refusingServer is an OpenAI-compatible server that refuses every model call after the first good ones.
@@ -52,7 +52,7 @@ func TestRunEndsAtOnceIfServerIsMisconfigured(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "r.jsonl")
 			got := coordinate(t, nil, "", "run", specOf(t, 50, ""), "--backend", refusingServer(t, 0, test.status, test.body), "--out", out)
-			assert.Equal(t, coordinator.ExitUnreachable, got.status, got.err)
+			assert.Equal(t, terminal.ExitUnreachable, got.status, got.err)
 			assert.Contains(t, got.err, test.says)
 			assert.Contains(t, got.err, test.fix)
 			text, err := os.ReadFile(out)
@@ -66,7 +66,7 @@ func TestRunFailFastEndsAtARefusal(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "r.jsonl")
 	server := refusingServer(t, 10, 402, `{"error":{"message":"Insufficient credits.","code":402}}`)
 	got := coordinate(t, nil, "", "run", specOf(t, 50, ""), "--backend", server, "--out", out, "--fail-fast")
-	assert.Equal(t, coordinator.ExitUnreachable, got.status, got.err)
+	assert.Equal(t, terminal.ExitUnreachable, got.status, got.err)
 	text, err := os.ReadFile(out)
 	require.NoError(t, err)
 	assert.Equal(t, 10, strings.Count(string(text), `"status":"ok"`))
@@ -78,7 +78,7 @@ func TestRunStopsAfterWaitForServer(t *testing.T) {
 	spec := specOf(t, 30, "")
 	server := refusingServer(t, 10, 503, `{"error":{"message":"upstream connect error"}}`)
 	got := coordinate(t, nil, "", "run", spec, "--backend", server, "--out", out, "--wait-for-server", "3s")
-	assert.Equal(t, coordinator.ExitUnreachable, got.status, got.err)
+	assert.Equal(t, terminal.ExitUnreachable, got.status, got.err)
 	assert.Contains(t, got.err, `server answers 503 "upstream connect error"`)
 	assert.Contains(t, got.err, "unfinished, not failed")
 	text, err := os.ReadFile(out)
@@ -86,7 +86,7 @@ func TestRunStopsAfterWaitForServer(t *testing.T) {
 	assert.NotContains(t, string(text), `"failed"`)
 
 	again := coordinate(t, nil, "", "run", spec, "--backend", refusingServer(t, 1000, 0, ""), "--out", out, "--resume")
-	assert.Equal(t, coordinator.ExitOK, again.status, again.err)
+	assert.Equal(t, terminal.ExitOK, again.status, again.err)
 	text, err = os.ReadFile(out)
 	require.NoError(t, err)
 	assert.Equal(t, 30, strings.Count(string(text), `"status":"ok"`))
@@ -107,12 +107,12 @@ func TestRunWaitsForLateServer(t *testing.T) {
 	defer late.Close()
 	target.Host = late.Listener.Addr().String()
 	got := coordinate(t, nil, "", "run", specOf(t, 1, ""), "--backend", target.String(), "--out", filepath.Join(t.TempDir(), "r.jsonl"), "--wait-for-server", "1m")
-	assert.Equal(t, coordinator.ExitOK, got.status, got.err)
+	assert.Equal(t, terminal.ExitOK, got.status, got.err)
 	assert.Equal(t, 1, strings.Count(got.err, "waiting up to 1m"), got.err)
 
 	asked.Store(0)
 	got = coordinate(t, nil, "", "run", specOf(t, 1, ""), "--backend", target.String(), "--out", filepath.Join(t.TempDir(), "r.jsonl"))
-	assert.Equal(t, coordinator.ExitUnreachable, got.status, "no wait was requested")
+	assert.Equal(t, terminal.ExitUnreachable, got.status, "no wait was requested")
 }
 
 func TestResumeRerunsFailuresOfOutage(t *testing.T) {
@@ -127,7 +127,7 @@ func TestResumeRerunsFailuresOfOutage(t *testing.T) {
 			line(2, `{"type":"BackendRejected","message":"invalid_request (HTTP 400): content policy","retryable":false,"request_at_fault":true}`)+
 			line(3, `{"type":"OutputInvalid","message":"no","retryable":false}`)), 0o600))
 	got := coordinate(t, nil, "", "run", spec, "--backend", refusingServer(t, 1000, 0, ""), "--out", out, "--resume")
-	assert.Contains(t, []int{coordinator.ExitOK, coordinator.ExitJobsFailed}, got.status, got.err)
+	assert.Contains(t, []int{terminal.ExitOK, terminal.ExitJobsFailed}, got.status, got.err)
 	text, err := os.ReadFile(out)
 	require.NoError(t, err)
 	for _, i := range []int{0, 1} {

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/terminal"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/vllmsim"
@@ -59,7 +59,7 @@ func TestPlannedRun(t *testing.T) {
 	server := simulator(t, vllmsim.Config{})
 	spec, out := written(t, "s.yaml", plannedSpec), filepath.Join(t.TempDir(), "r.jsonl")
 	r := coordinate(t, nil, "", "run", spec, "--backend", server)
-	require.Equal(t, coordinator.ExitOK, r.status, r.err)
+	require.Equal(t, terminal.ExitOK, r.status, r.err)
 	plan, jobs, summary := planOf(t, r.out)
 	items := itemsOf(t, plan)
 	require.Len(t, jobs, len(items))
@@ -71,13 +71,13 @@ func TestPlannedRun(t *testing.T) {
 	assert.Contains(t, r.err, "plan     ok   3 items   1 model call")
 
 	r = coordinate(t, nil, "", "run", spec, "--backend", server, "--out", out)
-	require.Equal(t, coordinator.ExitOK, r.status, r.err)
+	require.Equal(t, terminal.ExitOK, r.status, r.err)
 	require.Len(t, results(t, r.out), 2, "plan and summary")
 	require.Len(t, results(t, read(t, out)), 3)
 	again := coordinate(t, nil, "", "run", spec, "--backend", server, "--out", out)
-	assert.Equal(t, coordinator.ExitUsage, again.status)
+	assert.Equal(t, terminal.ExitUsage, again.status)
 	csv := coordinate(t, nil, "", "run", spec, "--backend", server, "--format", "csv")
-	require.Equal(t, coordinator.ExitOK, csv.status, csv.err)
+	require.Equal(t, terminal.ExitOK, csv.status, csv.err)
 	assert.Equal(t, 1, strings.Count(csv.out, "batch,job_id"))
 	assert.Equal(t, 5, strings.Count(csv.out, "b_01"), csv.out)
 }
@@ -90,14 +90,14 @@ func TestPlannedRunResumes(t *testing.T) {
 		return coordinate(t, nil, "", append([]string{"run", spec, "--backend", server, "--out", out}, args...)...)
 	}
 	first := run("--resume")
-	require.Equal(t, coordinator.ExitOK, first.status, first.err)
+	require.Equal(t, terminal.ExitOK, first.status, first.err)
 	whole := read(t, out)
 	plan := results(t, first.out)[0]
 	for kept := range 4 {
 		lines := strings.SplitAfter(whole, "\n")
 		require.NoError(t, os.WriteFile(out, []byte(strings.Join(lines[:kept], "")), 0o600))
 		r := run("--resume")
-		require.Equal(t, coordinator.ExitOK, r.status, r.err)
+		require.Equal(t, terminal.ExitOK, r.status, r.err)
 		assert.Contains(t, r.err, "holds a plan of 3 items; it is not made again")
 		stages := results(t, r.out)
 		require.Len(t, stages, 2)
@@ -112,22 +112,22 @@ func TestPlannedRunResumes(t *testing.T) {
 	}
 	require.NoError(t, os.Truncate(out, 0))
 	r := run()
-	assert.Equal(t, coordinator.ExitUsage, r.status)
+	assert.Equal(t, terminal.ExitUsage, r.status)
 	assert.Contains(t, r.err, out+".plan exists already")
 	require.NoError(t, os.WriteFile(out, []byte(whole), 0o600))
 	require.NoError(t, os.Remove(out+".plan"))
 	r = run("--resume")
-	assert.Equal(t, coordinator.ExitUsage, r.status)
+	assert.Equal(t, terminal.ExitUsage, r.status)
 	assert.Contains(t, r.err, "cannot be matched to a plan")
 	r = run("--reuse", out)
-	assert.Equal(t, coordinator.ExitUsage, r.status)
+	assert.Equal(t, terminal.ExitUsage, r.status)
 }
 
 func TestPlanFails(t *testing.T) {
 	large := strings.Replace(plannedSpec, "max_items: 5", "max_items: 2", 1)
 	out := filepath.Join(t.TempDir(), "r.jsonl")
 	r := coordinate(t, nil, "", "run", written(t, "s.yaml", large), "--backend", simulator(t, vllmsim.Config{}), "--out", out)
-	assert.Equal(t, coordinator.ExitJobsFailed, r.status, r.err)
+	assert.Equal(t, terminal.ExitJobsFailed, r.status, r.err)
 	plan := results(t, r.out)
 	require.Len(t, plan, 1)
 	require.NotNil(t, plan[0].Error)
@@ -138,7 +138,7 @@ func TestPlanFails(t *testing.T) {
 
 	empty := strings.NewReplacer("minItems: 3", "minItems: 0", "maxItems: 3", "maxItems: 0").Replace(plannedSpec)
 	r = coordinate(t, nil, "", "run", written(t, "s.yaml", empty), "--backend", simulator(t, vllmsim.Config{}))
-	require.Equal(t, coordinator.ExitOK, r.status, r.err)
+	require.Equal(t, terminal.ExitOK, r.status, r.err)
 	_, jobs, summary := planOf(t, r.out)
 	assert.Empty(t, jobs)
 	assert.Contains(t, string(summary.Output), "Join these 0 notes")
@@ -150,23 +150,23 @@ func TestPlanOnCluster(t *testing.T) {
 	spec := written(t, "s.yaml", plannedSpec+"budget: {batch: {tokens: 1000000}}\n")
 
 	waiting := at("submit", spec)
-	require.Equal(t, coordinator.ExitOK, waiting.status, waiting.err)
+	require.Equal(t, terminal.ExitOK, waiting.status, waiting.err)
 	gone := strings.TrimSpace(waiting.out)
 	assert.Contains(t, at("status", gone).out, "the jobs follow when it has ended")
 	cancelled := at("cancel", gone)
-	require.Equal(t, coordinator.ExitOK, cancelled.status, cancelled.err)
+	require.Equal(t, terminal.ExitOK, cancelled.status, cancelled.err)
 	for stage, state := range map[batch.ID]batch.BatchState{
 		batch.ID(gone): batch.BatchCancelled, batch.ID(gone).ForStage(batch.StagePlan): batch.BatchCancelled, batch.ID(gone).ForStage(batch.StageReduce): batch.BatchDone,
 	} {
 		assert.Contains(t, at("status", string(stage)).out, "state      "+string(state))
 	}
 	followed := at("results", gone, "--follow")
-	assert.Equal(t, coordinator.ExitJobsFailed, followed.status)
+	assert.Equal(t, terminal.ExitJobsFailed, followed.status)
 	assert.Contains(t, followed.err, "plan     cancelled")
 
 	node(t, redis, simulator(t, vllmsim.Config{}))
 	submitted := at("submit", spec, "--follow")
-	require.Equal(t, coordinator.ExitOK, submitted.status, submitted.err)
+	require.Equal(t, terminal.ExitOK, submitted.status, submitted.err)
 	id, lines, _ := strings.Cut(submitted.out, "\n")
 	plan, jobs, _ := planOf(t, lines)
 	require.Len(t, jobs, 3)
@@ -179,27 +179,27 @@ func TestPlanOnCluster(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(at("status", id, "--json").out), &used))
 	assert.Greater(t, used.Used.Tokens, used.Counts.Usage.PromptTokens+used.Counts.Usage.CompletionTokens, "the stages count")
 	raised := at("budget", string(plan.Batch), "--tokens", "2000000")
-	require.Equal(t, coordinator.ExitOK, raised.status, raised.err)
+	require.Equal(t, terminal.ExitOK, raised.status, raised.err)
 	assert.Contains(t, at("status", id).out, "2,000,000 tokens used")
 
 	removed := at("rm", id)
-	require.Equal(t, coordinator.ExitOK, removed.status, removed.err)
+	require.Equal(t, terminal.ExitOK, removed.status, removed.err)
 	assert.NotContains(t, at("batches").out, id)
 
 	failing := at("submit", written(t, "s.yaml", strings.Replace(plannedSpec, "max_items: 5", "max_items: 2", 1)), "--follow")
-	require.Equal(t, coordinator.ExitJobsFailed, failing.status, failing.err)
+	require.Equal(t, terminal.ExitJobsFailed, failing.status, failing.err)
 	id, _, _ = strings.Cut(failing.out, "\n")
 	assert.Contains(t, at("status", id).out, "failed: PlanTooLarge")
 	assert.Contains(t, at("results", id).err, "failed: PlanTooLarge")
 	retried := at("retry", id)
-	require.Equal(t, coordinator.ExitOK, retried.status, retried.err)
+	require.Equal(t, terminal.ExitOK, retried.status, retried.err)
 	assert.Contains(t, retried.err, "the planner runs again")
-	assert.Equal(t, coordinator.ExitJobsFailed, at("results", id, "--follow").status)
+	assert.Equal(t, terminal.ExitJobsFailed, at("results", id, "--follow").status)
 }
 
 func TestPlanIsValidated(t *testing.T) {
 	r := coordinate(t, nil, "", "validate", written(t, "s.yaml", plannedSpec))
-	require.Equal(t, coordinator.ExitOK, r.status, r.err)
+	require.Equal(t, terminal.ExitOK, r.status, r.err)
 	assert.Contains(t, r.out, "from a plan of at most 5 items")
 	assert.Contains(t, r.out, "Give at most 5 items.")
 	assert.Contains(t, r.out, "Answer {question} about {part}.")
@@ -211,7 +211,7 @@ func TestPlanIsValidated(t *testing.T) {
 		"plan: {task: a}\ninputs: [a]":                  "leave out inputs or plan",
 	} {
 		r := coordinate(t, nil, "", "validate", written(t, "s.yaml", "task: \"{item}\"\n"+text+"\n"))
-		assert.Equal(t, coordinator.ExitUsage, r.status, text)
+		assert.Equal(t, terminal.ExitUsage, r.status, text)
 		assert.Contains(t, r.err, says, fmt.Sprint(text, r.err))
 	}
 }
@@ -222,7 +222,7 @@ func TestSurveyExample(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "findings.jsonl")
 	r := coordinate(t, nil, "", "run", root+"/examples/survey/batch.yaml", "--tools-root", root, "--backend", simulator(t, vllmsim.Config{ToolTurns: 2}),
 		"--out", out)
-	require.Equal(t, coordinator.ExitOK, r.status, r.err)
+	require.Equal(t, terminal.ExitOK, r.status, r.err)
 	stages := results(t, r.out)
 	require.Len(t, stages, 2)
 	assert.Positive(t, stages[0].Tools.Executed, "the planner looks into the library")

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,8 +16,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/internal/server"
+	"github.com/batchagent/batchagent/internal/terminal"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -52,7 +52,7 @@ func TestBatchOverServer(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "results.jsonl")
 
 	submitted := coordinate(t, env, "", at("submit", spec, "--follow", "--out", out)...)
-	require.Equal(t, coordinator.ExitOK, submitted.status, submitted.err)
+	require.Equal(t, terminal.ExitOK, submitted.status, submitted.err)
 	id := strings.TrimSpace(submitted.out)
 	_, err := batch.ParseID(id)
 	require.NoError(t, err)
@@ -75,13 +75,13 @@ func TestBatchOverServer(t *testing.T) {
 	assert.Equal(t, coordinate(t, env, "", "explain", id, "--redis", redis).out, explained.out)
 	assert.Contains(t, coordinate(t, env, "", at("budget", id, "--tokens", "9000000")...).err, "it is done, so this changes nothing")
 	unasked := coordinate(t, env, "", at("resolve", id, "job-3", "--outcome", "done")...)
-	assert.Equal(t, coordinator.ExitUsage, unasked.status)
+	assert.Equal(t, terminal.ExitUsage, unasked.status)
 	assert.Contains(t, unasked.err, "nothing is asked about job-3")
 	assert.Contains(t, coordinate(t, env, "", at("retry", id)...).err, "no failed jobs")
 	assert.Contains(t, coordinate(t, env, "", at("cancel", id)...).err, "nothing to cancel")
 	assert.Contains(t, coordinate(t, env, "", at("rm", id)...).err, "is removed")
 	gone := coordinate(t, env, "", at("status", id)...)
-	assert.Equal(t, coordinator.ExitUsage, gone.status)
+	assert.Equal(t, terminal.ExitUsage, gone.status)
 	assert.Contains(t, gone.err, "no such batch")
 }
 
@@ -93,7 +93,7 @@ func TestStagesOverServer(t *testing.T) {
 	at := func(args ...string) outcome { return coordinate(t, nil, "", append(args, "--server", url)...) }
 
 	planned := at("submit", written(t, "s.yaml", plannedSpec+"prices: {prompt: 1, completion: 2}\n"), "--follow")
-	require.Equal(t, coordinator.ExitOK, planned.status, planned.err)
+	require.Equal(t, terminal.ExitOK, planned.status, planned.err)
 	id, lines, _ := strings.Cut(planned.out, "\n")
 	plan, jobs, summary := planOf(t, lines)
 	require.Len(t, jobs, len(itemsOf(t, plan)))
@@ -101,7 +101,7 @@ func TestStagesOverServer(t *testing.T) {
 	assert.Regexp(t, `\n +plan [\d,]+   jobs [\d,]+   reduce [\d,]+\n`, planned.err, "the summary shows the use of each stage")
 
 	status := at("status", id)
-	require.Equal(t, coordinator.ExitOK, status.status, status.err)
+	require.Equal(t, terminal.ExitOK, status.status, status.err)
 	assert.Equal(t, coordinate(t, nil, "", "status", id, "--json", "--redis", redis).out, at("status", id, "--json").out)
 	for _, name := range []string{"tokens", "cost", "tools"} {
 		said := regexp.MustCompile(`(?m)^` + name + ` +(.*(?:\n .*)?)`)
@@ -109,28 +109,28 @@ func TestStagesOverServer(t *testing.T) {
 	}
 
 	poor := at("submit", specOf(t, 40, "budget: {batch: {tokens: 10}}\nmax_inflight: 1\n"), "--follow")
-	assert.Equal(t, coordinator.ExitJobsFailed, poor.status, poor.err)
+	assert.Equal(t, terminal.ExitJobsFailed, poor.status, poor.err)
 	assert.Contains(t, poor.err, "is paused")
 	paused, _, _ := strings.Cut(poor.out, "\n")
-	assert.Equal(t, coordinator.ExitUsage, at("budget", paused).status)
+	assert.Equal(t, terminal.ExitUsage, at("budget", paused).status)
 	assert.Contains(t, at("budget", paused, "--usd", "1").err, "has no prices")
 	raised := at("budget", paused, "--tokens", "1000000")
-	require.Equal(t, coordinator.ExitOK, raised.status, raised.err)
+	require.Equal(t, terminal.ExitOK, raised.status, raised.err)
 	assert.Contains(t, raised.err, "it continues")
-	assert.Equal(t, coordinator.ExitOK, at("results", paused, "--follow").status)
+	assert.Equal(t, terminal.ExitOK, at("results", paused, "--follow").status)
 
 	chained := at("submit", written(t, "s.yaml", "task: \"{answer}\"\ninputs: {batch: "+id+"}\n"))
-	assert.Equal(t, coordinator.ExitUsage, chained.status)
+	assert.Equal(t, terminal.ExitUsage, chained.status)
 	assert.Contains(t, chained.err, "inputs: {results: FILE}")
 
 	reduced := at("submit", specOf(t, 12, reduceField), "--follow")
-	require.Equal(t, coordinator.ExitOK, reduced.status, reduced.err)
+	require.Equal(t, terminal.ExitOK, reduced.status, reduced.err)
 	_, lines, _ = strings.Cut(reduced.out, "\n")
 	all := results(t, lines)
 	require.Len(t, all, 13)
 	assert.Contains(t, string(all[12].Output), "Join these 12 notes")
 	removed := at("rm", id)
-	require.Equal(t, coordinator.ExitOK, removed.status, removed.err)
+	require.Equal(t, terminal.ExitOK, removed.status, removed.err)
 	assert.NotContains(t, at("batches").out, id)
 }
 
@@ -146,16 +146,16 @@ func TestErrorsOverServer(t *testing.T) {
 		status int
 		says   []string
 	}{
-		"no token":             {[]string{"submit", spec, "--server", url}, coordinator.ExitUsage, []string{"BATCHAGENT_API_TOKEN"}},
-		"unknown batch":        {[]string{"results", none, "--server", url, "--token-file", file}, coordinator.ExitUsage, []string{none}},
-		"no server":            {[]string{"status", none, "--server", "http://127.0.0.1:1"}, coordinator.ExitUnreachable, []string{"127.0.0.1:1", "coordinator serve"}},
-		"not a URL":            {[]string{"batches", "--server", "localhost:8080"}, coordinator.ExitUsage, []string{"http://127.0.0.1:8080"}},
-		"password in the URL":  {[]string{"batches", "--server", "http://me:hunter2@h:1"}, coordinator.ExitUsage, []string{"--token-file"}},
-		"both":                 {[]string{"batches", "--server", url, "--redis", redis}, coordinator.ExitUsage, []string{"name one"}},
-		"consume":              {[]string{"results", none, "--server", url, "--consume", "--out", "x"}, coordinator.ExitUsage, []string{"--consume"}},
-		"no token file":        {[]string{"batches", "--server", url, "--token-file", "nowhere"}, coordinator.ExitUsage, []string{"nowhere"}},
-		"open to all":          {[]string{"serve", "--redis", redis, "--listen", "0.0.0.0:0"}, coordinator.ExitUsage, []string{"BATCHAGENT_API_TOKEN", "127.0.0.1", "--without-token"}},
-		"a server without one": {[]string{"serve", "--redis", "redis://127.0.0.1:1", "--listen", "127.0.0.1:0"}, coordinator.ExitUnreachable, []string{"127.0.0.1:1"}},
+		"no token":             {[]string{"submit", spec, "--server", url}, terminal.ExitUsage, []string{"BATCHAGENT_API_TOKEN"}},
+		"unknown batch":        {[]string{"results", none, "--server", url, "--token-file", file}, terminal.ExitUsage, []string{none}},
+		"no server":            {[]string{"status", none, "--server", "http://127.0.0.1:1"}, terminal.ExitUnreachable, []string{"127.0.0.1:1", "coordinator serve"}},
+		"not a URL":            {[]string{"batches", "--server", "localhost:8080"}, terminal.ExitUsage, []string{"http://127.0.0.1:8080"}},
+		"password in the URL":  {[]string{"batches", "--server", "http://me:hunter2@h:1"}, terminal.ExitUsage, []string{"--token-file"}},
+		"both":                 {[]string{"batches", "--server", url, "--redis", redis}, terminal.ExitUsage, []string{"name one"}},
+		"consume":              {[]string{"results", none, "--server", url, "--consume", "--out", "x"}, terminal.ExitUsage, []string{"--consume"}},
+		"no token file":        {[]string{"batches", "--server", url, "--token-file", "nowhere"}, terminal.ExitUsage, []string{"nowhere"}},
+		"open to all":          {[]string{"serve", "--redis", redis, "--listen", "0.0.0.0:0"}, terminal.ExitUsage, []string{"BATCHAGENT_API_TOKEN", "127.0.0.1", "--without-token"}},
+		"a server without one": {[]string{"serve", "--redis", "redis://127.0.0.1:1", "--listen", "127.0.0.1:0"}, terminal.ExitUnreachable, []string{"127.0.0.1:1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := coordinate(t, nil, "", c.args...)
@@ -179,9 +179,10 @@ func TestStatusWatches(t *testing.T) {
 	for _, at := range [][]string{{"--redis", redis}, {"--server", serving(t, redis, "")}} {
 		ended := make(chan outcome, 1)
 		go func() { ended <- coordinate(t, nil, "", append([]string{"status", id, "--watch"}, at...)...) }()
-		assert.NoError(t, coordinator.Cancel(t.Context(), store, batch.ID(id), coordinator.NewConsole(io.Discard, io.Discard)))
+		_, err := operation.On(store, nil).Cancel(t.Context(), batch.ID(id))
+		assert.NoError(t, err)
 		r := <-ended
-		assert.Equal(t, coordinator.ExitOK, r.status, r.err)
+		assert.Equal(t, terminal.ExitOK, r.status, r.err)
 		assert.Contains(t, r.out, "state      cancelled: 3 of 3 jobs have no output")
 		assert.Contains(t, r.out, "cancelled 3")
 	}
@@ -212,7 +213,7 @@ func TestServeUntilInterrupted(t *testing.T) {
 		<-time.After(5 * time.Millisecond)
 	}
 	submitted := coordinate(t, nil, "", "submit", specOf(t, 3, ""), "--server", url)
-	assert.Equal(t, coordinator.ExitOK, submitted.status, submitted.err)
+	assert.Equal(t, terminal.ExitOK, submitted.status, submitted.err)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/api/v1/batches", nil)
 	require.NoError(t, err)
 	req.Host = "evil.example:" + port
@@ -223,7 +224,7 @@ func TestServeUntilInterrupted(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 	interrupt()
 	r := <-ended
-	assert.Equal(t, coordinator.ExitOK, r.status, r.err)
+	assert.Equal(t, terminal.ExitOK, r.status, r.err)
 	assert.Contains(t, r.err, "serving http://")
 	assert.Contains(t, r.err, "without a token")
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/urfave/cli/v2"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/terminal"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/vllmsim"
@@ -97,20 +97,20 @@ func TestResume(t *testing.T) {
 				d := newDesk(t)
 				d.out = filepath.Join(d.dir, out)
 				first := d.run("alpha beta gamma delta")
-				require.Equal(t, coordinator.ExitOK, first.status, first.err)
+				require.Equal(t, terminal.ExitOK, first.status, first.err)
 				before := read(t, d.out)
 				if c.change != nil {
 					c.change(d)
 				}
 				r := d.run(c.words, "--resume")
 				if says, refused := strings.CutPrefix(c.says, "!"); refused {
-					require.Equal(t, coordinator.ExitUsage, r.status, r.err)
+					require.Equal(t, terminal.ExitUsage, r.status, r.err)
 					assert.Contains(t, r.err, says)
 					assert.Contains(t, r.err, "new --out")
 					assert.Equal(t, before, read(t, d.out))
 					return
 				}
-				require.Equal(t, coordinator.ExitOK, r.status, r.err)
+				require.Equal(t, terminal.ExitOK, r.status, r.err)
 				assert.Contains(t, r.err, c.says)
 				if out == "o.jsonl" {
 					d.paired(c.words)
@@ -124,15 +124,15 @@ func TestResume(t *testing.T) {
 
 func TestResumeWithForce(t *testing.T) {
 	d := newDesk(t)
-	require.Equal(t, coordinator.ExitOK, d.run("alpha beta gamma").status)
+	require.Equal(t, terminal.ExitOK, d.run("alpha beta gamma").status)
 	refused := d.run("one two gamma", "--force")
-	assert.Equal(t, coordinator.ExitUsage, refused.status)
+	assert.Equal(t, terminal.ExitUsage, refused.status)
 	assert.Contains(t, refused.err, "--force goes with --resume")
 	refused = d.run("one two gamma", "--resume")
-	assert.Equal(t, coordinator.ExitUsage, refused.status)
+	assert.Equal(t, terminal.ExitUsage, refused.status)
 	assert.Contains(t, refused.err, "--reuse "+d.out)
 	r := d.run("one two gamma", "--resume", "--force")
-	require.Equal(t, coordinator.ExitOK, r.status, r.err)
+	require.Equal(t, terminal.ExitOK, r.status, r.err)
 	assert.Contains(t, r.err, "resuming: 1 kept (0 moved), 2 changed, 0 new")
 	d.paired("one two gamma")
 }
@@ -143,16 +143,16 @@ func TestResumeMovesFailures(t *testing.T) {
 	d.more = "on_bad_input: skip\nsampling: {max_tokens: 14}\n"
 	long := strings.Repeat("many_words_follow_here_and_there_", 8)
 	first := d.run("a " + long + " c")
-	require.Equal(t, coordinator.ExitJobsFailed, first.status, first.err)
+	require.Equal(t, terminal.ExitJobsFailed, first.status, first.err)
 	r := d.run("new a "+long+" c", "--resume")
-	assert.Equal(t, coordinator.ExitJobsFailed, r.status, r.err)
+	assert.Equal(t, terminal.ExitJobsFailed, r.status, r.err)
 	assert.Contains(t, r.err, "resuming: 3 kept (3 moved), 0 changed, 1 new")
 	for _, line := range results(t, read(t, d.out)) {
 		assert.Equal(t, line.Index != 2, line.Status == batch.OK, line.JobID)
 	}
 	d.more = "on_bad_input: skip\nsampling: {max_tokens: 200}\n"
 	r = d.run("new a "+long+" c", "--resume")
-	require.Equal(t, coordinator.ExitOK, r.status, r.err)
+	require.Equal(t, terminal.ExitOK, r.status, r.err)
 	assert.Contains(t, r.err, "resuming: 3 kept (0 moved), 0 changed, 0 new, 1 failed before and run again")
 }
 
@@ -164,11 +164,11 @@ func TestResumeWithEffects(t *testing.T) {
 		"    argv: [sh, -c, \"echo x >> "+log+"\"]\n    share: effect\n")
 	d.more = "tools: [mail]\n"
 	first := d.run("alpha beta", "--tools", tools)
-	require.Equal(t, coordinator.ExitOK, first.status, first.err)
+	require.Equal(t, terminal.ExitOK, first.status, first.err)
 	assert.NotContains(t, read(t, d.out), "fingerprint")
 	sent := linesIn(read(t, log))
 	r := d.run("beta alpha", "--tools", tools, "--resume")
-	require.Equal(t, coordinator.ExitOK, r.status, r.err)
+	require.Equal(t, terminal.ExitOK, r.status, r.err)
 	assert.Contains(t, r.err, "resuming: 2 kept (2 moved), 0 changed, 0 new")
 	d.paired("beta alpha")
 	assert.Equal(t, sent, linesIn(read(t, log)))
@@ -176,7 +176,7 @@ func TestResumeWithEffects(t *testing.T) {
 	older := questionField.ReplaceAllString(read(t, d.out), "")
 	require.NoError(t, os.WriteFile(d.out, []byte(older), 0o600))
 	r = d.run("beta alpha gamma", "--tools", tools, "--resume")
-	assert.Equal(t, coordinator.ExitUsage, r.status, r.err)
+	assert.Equal(t, terminal.ExitUsage, r.status, r.err)
 	assert.Contains(t, r.err, "would happen again")
 }
 
@@ -185,12 +185,12 @@ func TestResumeFileOfPreviousVersion(t *testing.T) {
 	d := newDesk(t)
 	d.more = "sampling: {max_tokens: 14}\n"
 	long := strings.Repeat("many_words_follow_here_and_there_", 8)
-	require.Equal(t, coordinator.ExitJobsFailed, d.run("a b "+long).status)
+	require.Equal(t, terminal.ExitJobsFailed, d.run("a b "+long).status)
 	older := questionField.ReplaceAllString(read(t, d.out), "")
 	require.NotContains(t, older, "question")
 	require.NoError(t, os.WriteFile(d.out, []byte(older), 0o600))
 	r := d.run(long+" b a", "--resume")
-	assert.Equal(t, coordinator.ExitJobsFailed, r.status, r.err)
+	assert.Equal(t, terminal.ExitJobsFailed, r.status, r.err)
 	assert.Contains(t, r.err, "resuming: 2 kept (1 moved), 0 changed, ")
 	all := results(t, read(t, d.out))
 	require.Len(t, all, 3)
@@ -204,13 +204,13 @@ func TestResumeRefusesAnotherPlanner(t *testing.T) {
 	run := func(text string, flags ...string) outcome {
 		return coordinate(t, nil, "", append([]string{"run", written(t, "s.yaml", text), "--backend", server, "--out", out}, flags...)...)
 	}
-	require.Equal(t, coordinator.ExitOK, run(plannedSpec).status)
+	require.Equal(t, terminal.ExitOK, run(plannedSpec).status)
 	other := strings.Replace(plannedSpec, "max_items: 5", "max_items: 4", 1)
 	r := run(other, "--resume")
-	assert.Equal(t, coordinator.ExitUsage, r.status, r.err)
+	assert.Equal(t, terminal.ExitUsage, r.status, r.err)
 	assert.Contains(t, r.err, "was made by another planner")
 	r = run(other, "--resume", "--force")
-	assert.Equal(t, coordinator.ExitOK, r.status, r.err)
+	assert.Equal(t, terminal.ExitOK, r.status, r.err)
 	assert.Contains(t, r.err, "resuming: 3 kept (0 moved), 0 changed, 0 new")
 }
 
@@ -238,7 +238,7 @@ func TestInterruptedRunPrintsWholeCommand(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(d.dir, "in.jsonl"), []byte(inputs.String()), 0o600))
 	t.Setenv("BATCHAGENT_OWNER", "ana b")
 	r := coordinateIn(t, ctx, nil, "", "run", d.spec, "--backend", d.backend, "--out", d.out, "--tools-root", d.dir, "--max-inflight", "3", "--workers=1")
-	assert.Equal(t, coordinator.ExitInterrupted, r.status)
+	assert.Equal(t, terminal.ExitInterrupted, r.status)
 	want := fmt.Sprintf(" run --resume --backend %s --workers 1 --max-inflight 3 --out '%s' --owner 'ana b' --tools-root %s %s\n",
 		d.backend, strings.ReplaceAll(d.out, "'", `'\''`), d.dir, d.spec)
 	assert.Contains(t, r.err, want)
@@ -262,7 +262,7 @@ func TestInterruptedFollowPrintsWholeCommand(t *testing.T) {
 			}
 		}()
 		r := coordinateIn(t, ctx, nil, "", append(args, "--out", out, "--redis", redis)...)
-		assert.Equal(t, coordinator.ExitInterrupted, r.status, r.err)
+		assert.Equal(t, terminal.ExitInterrupted, r.status, r.err)
 		assert.Regexp(t, "results b_[0-9a-z]+ --follow --redis "+regexp.QuoteMeta(redis)+" --out '"+regexp.QuoteMeta(out)+"'", r.err)
 		assert.Equal(t, name == "results", strings.Contains(r.err, "--ordered"), r.err)
 	}
@@ -273,11 +273,11 @@ func TestOutDashIsStandardOutput(t *testing.T) {
 	d := newDesk(t)
 	d.out = "-"
 	r := d.run("alpha beta")
-	require.Equal(t, coordinator.ExitOK, r.status, r.err)
+	require.Equal(t, terminal.ExitOK, r.status, r.err)
 	assert.Len(t, results(t, r.out), 2)
 	assert.NoFileExists(t, "-")
 	r = d.run("alpha", "--resume")
-	assert.Equal(t, coordinator.ExitUsage, r.status)
+	assert.Equal(t, terminal.ExitUsage, r.status)
 }
 
 // A variable left over from another command must not delete, replace or redirect data.
@@ -287,7 +287,7 @@ func TestDestructiveFlagsHaveNoVariable(t *testing.T) {
 		"redis", "server", "token-file", "owner", "tools-root", "tools", "format", "json", "workers", "max-inflight", "log-level", "log-format",
 		"durable", "follow", "watch", "ordered", "listen", "max-body-mb", "fail-fast", "wait-for-server",
 	}
-	for _, c := range commands(streams{}, coordinator.NewConsole(nil, nil)) {
+	for _, c := range commands(streams{}, terminal.NewConsole(nil, nil)) {
 		for _, f := range c.Flags {
 			name := f.Names()[0]
 			vars := f.(cli.DocGenerationFlag).GetEnvVars()

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/terminal"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/vllmsim"
@@ -36,7 +36,7 @@ func TestReuseAfterMaxTokensChanged(t *testing.T) {
 			args = append(args, "--reuse", reuse)
 		}
 		r := coordinate(t, nil, "", args...)
-		require.LessOrEqual(t, r.status, coordinator.ExitJobsFailed, r.err)
+		require.LessOrEqual(t, r.status, terminal.ExitJobsFailed, r.err)
 		byIndex := make([]batch.Result, 4)
 		for _, line := range results(t, read(t, out)) {
 			byIndex[line.Index] = line
@@ -87,7 +87,7 @@ func TestReuseOnlyForSameQuestion(t *testing.T) {
 	}
 	out := filepath.Join(t.TempDir(), "r.jsonl")
 	first := coordinate(t, nil, "", "run", text("sampling: {temperature: 0}\n", "\"Sum up {text}\""), "--backend", server, "--out", out)
-	require.Equal(t, coordinator.ExitOK, first.status, first.err)
+	require.Equal(t, terminal.ExitOK, first.status, first.err)
 	for more, reused := range map[string]int{
 		"sampling: {temperature: 0}\n":                                         2,
 		"sampling: {temperature: 0, max_tokens: 500}\nmax_turns: 3\nttl: 1h\n": 2,
@@ -97,7 +97,7 @@ func TestReuseOnlyForSameQuestion(t *testing.T) {
 		"sampling: {temperature: 0}\noutput_schema: {type: object}\n":          0,
 	} {
 		r := coordinate(t, nil, "", "run", text(more, "\"Sum up {text}\""), "--backend", server, "--reuse", out)
-		require.Equal(t, coordinator.ExitOK, r.status, r.err)
+		require.Equal(t, terminal.ExitOK, r.status, r.err)
 		assert.Equal(t, reused, strings.Count(r.out, `"reused_from":`), more)
 		if reused == 0 {
 			assert.Contains(t, r.err, "reusing 0 results of 2 from "+out+"; 2 jobs run")
@@ -112,7 +112,7 @@ func TestReuseOnlyForSameQuestion(t *testing.T) {
 		"no such file": "gone.jsonl", "does not hold results": text("", "x"), "coordinator results b_01k0000000000000000000000a --out FILE": "b_01k0000000000000000000000a",
 	} {
 		r := coordinate(t, nil, "", "run", text("", "\"{text}\""), "--backend", server, "--reuse", reuse)
-		assert.Equal(t, coordinator.ExitUsage, r.status, r.err)
+		assert.Equal(t, terminal.ExitUsage, r.status, r.err)
 		assert.Contains(t, r.err, says)
 	}
 }
@@ -122,16 +122,16 @@ func TestReuseOnCluster(t *testing.T) {
 	spec := specOf(t, 20, "")
 	at := func(args ...string) outcome { return coordinate(t, nil, "", append(args, "--redis", redis)...) }
 	unknown := at("submit", spec, "--reuse", "b_01k0000000000000000000000a")
-	assert.Equal(t, coordinator.ExitUsage, unknown.status)
+	assert.Equal(t, terminal.ExitUsage, unknown.status)
 	assert.Contains(t, unknown.err, "name the model in the spec")
 
 	node(t, redis, simulator(t, vllmsim.Config{}))
 	first := at("submit", spec, "--follow")
-	require.Equal(t, coordinator.ExitOK, first.status, first.err)
+	require.Equal(t, terminal.ExitOK, first.status, first.err)
 	id, _, _ := strings.Cut(first.out, "\n")
 	assert.Contains(t, at("submit", spec, "--reuse", "b_01k0000000000000000000000a").err, "b_01k0000000000000000000000a: no such batch")
 	again := at("submit", spec, "--reuse", id, "--follow")
-	require.Equal(t, coordinator.ExitOK, again.status, again.err)
+	require.Equal(t, terminal.ExitOK, again.status, again.err)
 	assert.Contains(t, again.err, "reusing 20 results of 20 from "+id)
 	assert.Contains(t, again.err, "20 results were taken from an earlier batch")
 	_, lines, _ := strings.Cut(again.out, "\n")
@@ -150,7 +150,7 @@ func TestReuseWithinOwner(t *testing.T) {
 	submit := func(owner, text string, more ...string) outcome {
 		t.Helper()
 		r := coordinate(t, nil, "", append([]string{"submit", written(t, "s.yaml", text), "--follow", "--owner", owner, "--redis", redis}, more...)...)
-		require.LessOrEqual(t, r.status, coordinator.ExitJobsFailed, r.err)
+		require.LessOrEqual(t, r.status, terminal.ExitJobsFailed, r.err)
 		return r
 	}
 	const priced = "prices: {prompt: 1000, completion: 1000}\n"
@@ -170,7 +170,7 @@ func TestReuseWithinOwner(t *testing.T) {
 	assert.Contains(t, again.err, "reusing 2 results of 7 from 3 batches of ana")
 
 	alone := coordinate(t, nil, "", "run", written(t, "s.yaml", of("{text: a}")), "--backend", simulator(t, vllmsim.Config{}), "--reuse", "owner")
-	assert.Equal(t, coordinator.ExitUsage, alone.status)
+	assert.Equal(t, terminal.ExitUsage, alone.status)
 	assert.Contains(t, alone.err, "which this command does not use")
 }
 
@@ -182,9 +182,9 @@ func TestReuseRefusesToolsWithEffects(t *testing.T) {
 	spec := written(t, "s.yaml", "task: \"Mail {who}\"\ninputs: [{who: ann}]\ntools: [mail]\n")
 	out := filepath.Join(t.TempDir(), "r.jsonl")
 	first := coordinate(t, nil, "", "run", spec, "--tools", tools, "--backend", server, "--out", out)
-	require.Equal(t, coordinator.ExitOK, first.status, first.err)
+	require.Equal(t, terminal.ExitOK, first.status, first.err)
 	assert.NotContains(t, read(t, out), "fingerprint")
 	r := coordinate(t, nil, "", "run", spec, "--tools", tools, "--backend", server, "--reuse", out)
-	assert.Equal(t, coordinator.ExitUsage, r.status, r.err)
+	assert.Equal(t, terminal.ExitUsage, r.status, r.err)
 	assert.Contains(t, r.err, "mail has side effects")
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/batchagent/batchagent/internal/config"
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/internal/server"
 )
 
@@ -67,11 +67,11 @@ func (e *env) token(c *cli.Context) (string, error) {
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return "", &coordinator.UsageError{Err: fmt.Errorf("--token-file: %w", err)}
+		return "", &fault.UsageError{Err: fmt.Errorf("--token-file: %w", err)}
 	}
 	token := strings.TrimSpace(string(data))
 	if token == "" {
-		return "", &coordinator.UsageError{Err: fmt.Errorf("--token-file: %s is empty", file)}
+		return "", &fault.UsageError{Err: fmt.Errorf("--token-file: %s is empty", file)}
 	}
 	return token, nil
 }
@@ -85,19 +85,19 @@ func (e *env) serve(c *cli.Context) error {
 		return err
 	}
 	if token != "" && len(token) < minToken {
-		return &coordinator.UsageError{Err: fmt.Errorf("the API token has %d characters and needs %d at least; `coordinator token` makes one", len(token), minToken)}
+		return &fault.UsageError{Err: fmt.Errorf("the API token has %d characters and needs %d at least; `coordinator token` makes one", len(token), minToken)}
 	}
 	if c.Int64("max-body-mb") < 1 {
-		return &coordinator.UsageError{Err: fmt.Errorf("--max-body-mb is %d; it must be at least 1", c.Int64("max-body-mb"))}
+		return &fault.UsageError{Err: fmt.Errorf("--max-body-mb is %d; it must be at least 1", c.Int64("max-body-mb"))}
 	}
 	log, level, err := config.AdjustableLogger(e.console.Stderr(), c.String("log-level"), c.String("log-format"))
 	if err != nil {
-		return &coordinator.UsageError{Err: err}
+		return &fault.UsageError{Err: err}
 	}
 	defer config.LevelBySignal(log, level)()
 	listener, err := server.Listen(c.Context, c.String("listen"), token != "" || c.Bool("without-token"))
 	if err != nil {
-		return &coordinator.UsageError{Err: err}
+		return &fault.UsageError{Err: err}
 	}
 	defer listener.Close()
 	store, err := e.connect(c)

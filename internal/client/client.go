@@ -2,19 +2,26 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/diagnose"
+	"github.com/batchagent/batchagent/internal/fault"
+	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/operation"
+	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/internal/server"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/redact"
@@ -22,31 +29,36 @@ import (
 )
 
 const (
+	cancelPoll = 500 * time.Millisecond
 	// callTimeout is the limit of a call that returns at once.
 	callTimeout = 30 * time.Second
 	// maxAnswer is the limit of a response other than results, in bytes.
 	maxAnswer = 64 << 20
+	// maxListed is the limit of a list of batches.
+	maxListed = 1000
 )
 
 // Client is a client of one server.
 type Client struct {
-	base  *url.URL
-	token string
-	http  *http.Client
+	base   *url.URL
+	token  string
+	http   *http.Client
+	notify notice.Func
 }
 
-var _ coordinator.Source = (*Client)(nil)
+var _ operation.Batches = (*Client)(nil)
 
-// New returns a client for a server's URL, such as http://host:8080. It does not connect.
-func New(raw, token string) (*Client, error) {
+// New returns a client for a server's URL, such as http://host:8080. It does not connect. notify receives the notices of the
+// server, and outages of a submission.
+func New(raw, token string, notify notice.Func) (*Client, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, &coordinator.UsageError{Err: errors.New("the URL of a server is such as http://127.0.0.1:8080")}
+		return nil, &fault.UsageError{Err: errors.New("the URL of a server is such as http://127.0.0.1:8080")}
 	}
 	if u.User != nil {
-		return nil, &coordinator.UsageError{Err: errors.New("the URL of a server takes no user and password; the token is in BATCHAGENT_API_TOKEN or in --token-file")}
+		return nil, &fault.UsageError{Err: errors.New("the URL of a server takes no user and password; the token is in BATCHAGENT_API_TOKEN or in --token-file")}
 	}
-	return &Client{base: u, token: token, http: &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}}, nil
+	return &Client{base: u, token: token, notify: notify, http: &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}}, nil
 }
 
 // Close closes the idle connections.
@@ -75,7 +87,7 @@ func (c *Client) UntilKnown(ctx context.Context, op func() error) error {
 // once converts the outage of a call that is not retried into the error of the command.
 func once(err error) error {
 	if statestore.Unreachable(err) {
-		return &coordinator.UnreachableError{Err: err}
+		return &fault.UnreachableError{Err: err}
 	}
 	return err
 }
@@ -102,7 +114,7 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 		if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
 			return nil, context.Cause(ctx)
 		}
-		return nil, outage{fmt.Errorf("no answer from %s: %w; is `coordinator serve` running there?", c.Address(), err)}
+		return nil, lost{fmt.Errorf("no answer from %s: %w; is `coordinator serve` running there?", c.Address(), err)}
 	}
 	if resp.StatusCode < 300 {
 		return resp, nil
@@ -111,11 +123,11 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	return nil, c.problem(resp)
 }
 
-// outage is an error of unknown outcome: it is [statestore.ErrUnknownOutcome] with a text of its own.
-type outage struct{ error }
+// lost is an error of unknown outcome: it is [statestore.ErrUnknownOutcome] with a text of its own.
+type lost struct{ error }
 
-func (o outage) Unwrap() error      { return o.error }
-func (outage) Is(target error) bool { return target == statestore.ErrUnknownOutcome }
+func (l lost) Unwrap() error      { return l.error }
+func (lost) Is(target error) bool { return target == statestore.ErrUnknownOutcome }
 
 // problem returns the error for a response with a problem.
 func (c *Client) problem(resp *http.Response) error {
@@ -127,15 +139,15 @@ func (c *Client) problem(resp *http.Response) error {
 	err := errors.New(p.Detail)
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
-		return &coordinator.UsageError{Err: fmt.Errorf("%s requires a token: set BATCHAGENT_API_TOKEN or --token-file to the token of the server", c.Address())}
+		return &fault.UsageError{Err: fmt.Errorf("%s requires a token: set BATCHAGENT_API_TOKEN or --token-file to the token of the server", c.Address())}
 	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode >= 500 && resp.StatusCode != http.StatusInternalServerError:
-		return outage{fmt.Errorf("%s: %w", c.Address(), err)}
+		return lost{fmt.Errorf("%s: %w", c.Address(), err)}
 	case resp.StatusCode == http.StatusNotFound:
-		return &coordinator.UsageError{Err: known{err, statestore.ErrNotFound}}
+		return &fault.UsageError{Err: known{err, statestore.ErrNotFound}}
 	case strings.HasSuffix(p.Type, ":key-used"):
-		return &coordinator.UsageError{Err: known{err, statestore.ErrKeyUsed}}
+		return &fault.UsageError{Err: known{err, statestore.ErrKeyUsed}}
 	case resp.StatusCode < 500:
-		return &coordinator.UsageError{Err: err}
+		return &fault.UsageError{Err: err}
 	}
 	return err
 }
@@ -172,7 +184,7 @@ func (c *Client) exchange(ctx context.Context, method, path string, query url.Va
 	}
 	defer resp.Body.Close()
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(out); err != nil {
-		return outage{fmt.Errorf("read the answer of %s: %w", c.Address(), err)}
+		return lost{fmt.Errorf("read the answer of %s: %w", c.Address(), err)}
 	}
 	return nil
 }
@@ -182,17 +194,23 @@ func batchPath(id batch.ID, more ...string) string {
 }
 
 // Status returns a batch and the workers that run it.
-func (c *Client) Status(ctx context.Context, id batch.ID) (coordinator.StatusReport, error) {
+func (c *Client) Status(ctx context.Context, id batch.ID) (operation.StatusReport, error) {
 	var v server.BatchView
 	err := c.call(ctx, http.MethodGet, batchPath(id), nil, &v)
 	return v.StatusReport, once(err)
 }
 
-// Batches lists the newest batches with their states.
-func (c *Client) Batches(ctx context.Context) ([]coordinator.Listed, error) {
+// Find always succeeds: the server names the nearest known batch in its answer to the request that follows.
+func (c *Client) Find(context.Context, batch.ID) error { return nil }
+
+// List returns the n newest batches with their states; 0 means as many as the server returns.
+func (c *Client) List(ctx context.Context, n int) ([]operation.Listed, error) {
+	if n == 0 {
+		n = maxListed
+	}
 	var list server.Batches
-	err := c.call(ctx, http.MethodGet, "/api/v1/batches", url.Values{"limit": {"1000"}}, &list)
-	infos := make([]coordinator.Listed, len(list.Batches))
+	err := c.call(ctx, http.MethodGet, "/api/v1/batches", url.Values{"limit": {strconv.Itoa(n)}}, &list)
+	infos := make([]operation.Listed, len(list.Batches))
 	for i, b := range list.Batches {
 		infos[i] = b.Listed
 	}
@@ -207,91 +225,115 @@ func (c *Client) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 }
 
 // Cancel cancels a batch, and returns when every job has a result.
-func (c *Client) Cancel(ctx context.Context, id batch.ID, con *coordinator.Console) error {
-	said, err := c.change(ctx, http.MethodPost, batchPath(id, "cancel"), nil, con)
-	for err == nil && said.Phase == batch.Cancelling {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(500 * time.Millisecond):
+func (c *Client) Cancel(ctx context.Context, id batch.ID) (operation.Cancelled, error) {
+	var a server.CancelAnswer
+	if err := c.change(ctx, http.MethodPost, batchPath(id, "cancel"), nil, &a); err != nil {
+		return operation.Cancelled{}, err
+	}
+	c.pass(a.Notices)
+	if a.Outcome != nil {
+		return *a.Outcome, nil
+	}
+	out := operation.Cancelled{CancelledJobs: operation.CancelledJobs{Batch: id}, Recorded: true}
+	for phase := batch.Cancelling; phase != batch.Done; {
+		if err := outage.Sleep(ctx, cancelPoll); err != nil {
+			return out, err
 		}
-		err = c.UntilKnown(ctx, func() (err error) {
-			said.Phase, err = c.Phase(ctx, id)
+		err := c.UntilKnown(ctx, func() error {
+			info, err := c.Info(ctx, id)
+			phase, out.Jobs, out.Ended = info.Phase, info.Counts.Cancelled, info.Counts.OK+info.Counts.Failed
 			return err
 		})
+		if err != nil {
+			return out, err
+		}
 	}
-	return err
+	return out, nil
 }
 
 // Retry runs the failed jobs of a batch again.
-func (c *Client) Retry(ctx context.Context, id batch.ID, con *coordinator.Console) error {
-	_, err := c.change(ctx, http.MethodPost, batchPath(id, "retry"), nil, con)
-	return err
+func (c *Client) Retry(ctx context.Context, id batch.ID) (operation.Retried, error) {
+	var a server.RetryAnswer
+	err := c.change(ctx, http.MethodPost, batchPath(id, "retry"), nil, &a)
+	c.pass(a.Notices)
+	return a.Outcome, err
 }
 
 // Remove deletes a batch that is done.
-func (c *Client) Remove(ctx context.Context, id batch.ID, con *coordinator.Console) error {
-	_, err := c.change(ctx, http.MethodDelete, batchPath(id), nil, con)
-	return err
+func (c *Client) Remove(ctx context.Context, id batch.ID) ([]batch.ID, error) {
+	var a server.RemoveAnswer
+	err := c.change(ctx, http.MethodDelete, batchPath(id), nil, &a)
+	c.pass(a.Notices)
+	return a.Removed, err
 }
 
 // Explain returns how a batch's time was spent.
-func (c *Client) Explain(ctx context.Context, id batch.ID) (e coordinator.Explanation, err error) {
+func (c *Client) Explain(ctx context.Context, id batch.ID) (e diagnose.Explanation, err error) {
 	ctx, cancel := context.WithTimeout(ctx, server.ExplainTimeout+callTimeout)
 	defer cancel()
 	err = c.exchange(ctx, http.MethodGet, batchPath(id, "explanation"), nil, nil, &e)
 	return e, once(err)
 }
 
-// SetBudget replaces the budget of a batch.
-func (c *Client) SetBudget(ctx context.Context, id batch.ID, b batch.Budget, con *coordinator.Console) error {
-	_, err := c.change(ctx, http.MethodPut, batchPath(id, "budget"), server.Budget{Tokens: b.Tokens, USD: b.USD}, con)
-	return err
+// SetBudget replaces the budget of a batch and returns its new state.
+func (c *Client) SetBudget(ctx context.Context, id batch.ID, b batch.Budget) (info batch.Info, err error) {
+	var a server.BudgetAnswer
+	if err := c.change(ctx, http.MethodPut, batchPath(id, "budget"), server.Budget{Tokens: b.Tokens, USD: b.USD}, &a); err != nil {
+		return info, err
+	}
+	c.pass(a.Notices)
+	err = c.UntilKnown(ctx, func() error {
+		info, err = c.Info(ctx, id.Whole())
+		return err
+	})
+	return info, err
 }
 
 // Resolve sets the outcome of a parked call. job is job-<index>, or the index.
-func (c *Client) Resolve(ctx context.Context, id batch.ID, job string, o coordinator.ResolveOptions, con *coordinator.Console) error {
-	_, err := c.change(ctx, http.MethodPost, batchPath(id, "jobs", url.PathEscape(strings.TrimPrefix(job, "job-")), "resolve"),
-		server.Resolution{Outcome: o.Outcome, Result: o.Text, Call: o.Call}, con)
-	return err
+func (c *Client) Resolve(ctx context.Context, id batch.ID, job string, r operation.Resolution) (operation.Resolved, error) {
+	var a server.ResolveAnswer
+	err := c.change(ctx, http.MethodPost, batchPath(id, "jobs", url.PathEscape(strings.TrimPrefix(job, "job-")), "resolve"),
+		server.Resolution{Outcome: r.Outcome, Result: r.Text, Call: r.Call}, &a)
+	c.pass(a.Notices)
+	return a.Outcome, err
 }
 
-// change makes a request that changes a batch, with in as its body unless in is nil, and prints the messages of the server.
-func (c *Client) change(ctx context.Context, method, path string, in any, con *coordinator.Console) (server.Said, error) {
+// change makes a request that changes a batch, with in as its body unless in is nil. It does not wait for the server.
+func (c *Client) change(ctx context.Context, method, path string, in, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	var said server.Said
-	if err := c.exchange(ctx, method, path, nil, in, &said); err != nil {
-		return said, once(err)
-	}
-	for _, line := range said.Messages {
-		con.Say(line)
-	}
-	return said, nil
+	return once(c.exchange(ctx, method, path, nil, in, out))
 }
 
-// Submit submits a batch under an idempotency key. It sends the submission again while the server does not answer; the key
-// keeps that from making a second batch.
-func (c *Client) Submit(ctx context.Context, s *coordinator.Submission, key string, con *coordinator.Console) (batch.ID, error) {
-	var done server.Submitted
-	var last error
-	err := c.UntilKnown(ctx, func() error {
-		last = c.send(ctx, s, key, &done)
-		if statestore.Unreachable(last) {
-			con.Say(last.Error() + "; trying again")
+// pass passes on the notices of the server.
+func (c *Client) pass(list []notice.Notice) {
+	for _, n := range list {
+		if c.notify != nil {
+			c.notify(n)
 		}
-		return last
-	})
-	if err != nil {
-		return "", err
 	}
-	for _, line := range done.Messages {
-		con.Say(line)
-	}
-	return done.ID, nil
 }
 
-func (c *Client) send(ctx context.Context, s *coordinator.Submission, key string, done *server.Submitted) error {
+// Submit submits a batch. It sends the submission again while the server does not answer; an idempotency key keeps that from
+// making a second batch.
+func (c *Client) Submit(ctx context.Context, s *operation.Submission) (batch.ID, error) {
+	var done server.Submitted
+	key := cmp.Or(s.Key, rand.Text())
+	err := c.UntilKnown(ctx, func() error {
+		err := c.send(ctx, s, key, &done)
+		if statestore.Unreachable(err) {
+			c.notify.Send(notice.Outage, "%v; trying again", err)
+		}
+		return err
+	})
+	c.pass(done.Notices)
+	return done.ID, err
+}
+
+// Announced does nothing: each Submit has a key of its own.
+func (c *Client) Announced(context.Context, *operation.Submission) error { return nil }
+
+func (c *Client) send(ctx context.Context, s *operation.Submission, key string, done *server.Submitted) error {
 	body, to := io.Pipe()
 	sent := make(chan error, 1)
 	go func() {
@@ -314,7 +356,7 @@ func (c *Client) send(ctx context.Context, s *coordinator.Submission, key string
 	}
 	defer resp.Body.Close()
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(done); err != nil {
-		return outage{fmt.Errorf("read the answer of %s: %w", c.Address(), err)}
+		return lost{fmt.Errorf("read the answer of %s: %w", c.Address(), err)}
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/internal/server"
 	"github.com/batchagent/batchagent/internal/testredis"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -53,20 +53,21 @@ func TestSubmitAfterLostAnswerMakesOneBatch(t *testing.T) {
 		h.Close()
 		assert.NoError(t, store.Close())
 	}()
-	c, err := New(h.URL, "")
+	var told []notice.Notice
+	c, err := New(h.URL, "", func(n notice.Notice) { told = append(told, n) })
 	require.NoError(t, err)
 	defer c.Close()
 
 	spec := filepath.Join(t.TempDir(), "spec.yaml")
 	require.NoError(t, os.WriteFile(spec, []byte("name: x\ntask: Say {a}\ninputs: [{a: 1}, {a: 2}]\n"), 0o600))
-	var said strings.Builder
-	con := coordinator.NewConsole(io.Discard, &said)
-	sub, err := coordinator.Prepare(t.Context(), coordinator.SubmitOptions{Spec: spec, Stdin: strings.NewReader("")}, con)
+	sub, err := operation.Prepare(t.Context(), operation.SubmitOptions{Spec: spec, Stdin: strings.NewReader("")})
 	require.NoError(t, err)
 	defer sub.Close()
-	id, err := c.Submit(t.Context(), sub, "key", con)
+	id, err := c.Submit(t.Context(), sub)
 	require.NoError(t, err)
-	assert.Contains(t, said.String(), "trying again")
+	require.NotEmpty(t, told)
+	assert.Equal(t, notice.Outage, told[0].Code)
+	assert.Contains(t, told[0].Text, "trying again")
 	infos, err := store.List(t.Context())
 	require.NoError(t, err)
 	require.Len(t, infos, 1)
@@ -76,10 +77,10 @@ func TestSubmitAfterLostAnswerMakesOneBatch(t *testing.T) {
 
 func TestURLs(t *testing.T) {
 	for _, raw := range []string{"", "localhost:8080", "ftp://h", "http://", "http://u:p@h"} {
-		_, err := New(raw, "")
+		_, err := New(raw, "", nil)
 		assert.Error(t, err, raw)
 	}
-	c, err := New("https://h:1/", "")
+	c, err := New("https://h:1/", "", nil)
 	require.NoError(t, err)
 	assert.Equal(t, "https://h:1", c.Address())
 }

@@ -95,7 +95,7 @@ func (c *Client) results(ctx context.Context, id batch.ID, after int64, n, wait 
 		out = append(out, statestore.Entry{Cursor: line.Cursor, Index: r.Index, Status: r.Status, Line: line.Result})
 	}
 	if err := lines.Err(); err != nil {
-		return nil, outage{fmt.Errorf("read results from %s: %w", c.Address(), err)}
+		return nil, lost{fmt.Errorf("read results from %s: %w", c.Address(), err)}
 	}
 	return out, nil
 }

@@ -276,7 +276,7 @@ func modelPlaces(t *testing.T) []place {
 	require.NoError(t, err)
 	backends["Bedrock"], err = bedrock.New(t.Context(), bedrock.Config{URL: "bedrock://eu-west-1/m", Endpoint: server.URL, Getenv: getenv})
 	require.NoError(t, err)
-	api, err := client.New(server.URL, longKey)
+	api, err := client.New(server.URL, longKey, nil)
 	require.NoError(t, err)
 
 	var all []place

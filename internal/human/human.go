@@ -40,6 +40,9 @@ func Span(d time.Duration) string {
 	}
 }
 
+// MS formats milliseconds.
+func MS(n int64) string { return Span(time.Duration(n) * time.Millisecond) }
+
 // PerSecond formats a rate with about three digits: 0.042, 3.21, 48.3, 1,204.
 func PerSecond(r float64) string {
 	switch {

@@ -20,7 +20,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/diagnose"
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -389,15 +390,22 @@ func TestCancelRetryRemove(t *testing.T) {
 	path := "/api/v1/batches/" + string(id)
 	w.finish(w.claim(id, 20))
 	assert.Equal(t, http.StatusConflict, w.ask("DELETE", path, "").problem(t).Status, "the batch still runs")
-	var said Said
-	w.ask("POST", path+"/retry", "").json(t, &said)
-	assert.Contains(t, strings.Join(said.Messages, "\n"), "2 failed jobs")
-	w.ask("POST", path+"/retry", "").json(t, &said)
-	assert.Contains(t, strings.Join(said.Messages, "\n"), "no failed jobs")
-	w.ask("POST", path+"/cancel", "").json(t, &said)
-	assert.Equal(t, batch.Done, said.Phase)
-	assert.Contains(t, strings.Join(said.Messages, "\n"), "22 jobs cancelled, 18 ended before")
-	w.ask("DELETE", path, "").json(t, &said)
+	var retried RetryAnswer
+	w.ask("POST", path+"/retry", "").json(t, &retried)
+	assert.EqualValues(t, 2, retried.Outcome.Jobs)
+	w.ask("POST", path+"/retry", "").json(t, &retried)
+	assert.Zero(t, retried.Outcome.Jobs)
+	var cancelled CancelAnswer
+	w.ask("POST", path+"/cancel", "").json(t, &cancelled)
+	assert.Equal(t, batch.Done, cancelled.Phase)
+	assert.EqualValues(t, 22, cancelled.Outcome.Jobs)
+	assert.EqualValues(t, 18, cancelled.Outcome.Ended)
+	w.ask("POST", path+"/cancel", "").json(t, &cancelled)
+	assert.True(t, cancelled.Outcome.AlreadyDone)
+	var removed RemoveAnswer
+	w.ask("DELETE", path, "").json(t, &removed)
+	assert.Equal(t, []batch.ID{id}, removed.Removed)
+	assert.Empty(t, removed.Phase)
 	p := w.ask("GET", path, "").problem(t)
 	assert.Equal(t, http.StatusNotFound, p.Status)
 	assert.Contains(t, p.Detail, "holds no batches")
@@ -408,23 +416,25 @@ func TestExplainAndBudget(t *testing.T) {
 	id := w.batch("b", 40)
 	path := "/api/v1/batches/" + string(id)
 	w.finish(w.claim(id, 20))
-	var e coordinator.Explanation
+	var e diagnose.Explanation
 	w.ask("GET", path+"/explanation", "").json(t, &e)
 	assert.EqualValues(t, 20, e.Jobs)
 	assert.NotEmpty(t, e.Bound)
 
 	used := int64(20 * (1812 + 157))
-	var said Said
-	w.ask("PUT", path+"/budget", fmt.Sprintf(`{"tokens":%d}`, used/2)).json(t, &said)
-	assert.Contains(t, strings.Join(said.Messages, "\n"), "no model call starts")
-	w.ask("PUT", path+"/budget", fmt.Sprintf(`{"tokens":%d}`, 2*used)).json(t, &said)
-	assert.Contains(t, strings.Join(said.Messages, "\n"), "it continues")
-	for body, says := range map[string]string{
+	var set BudgetAnswer
+	w.ask("PUT", path+"/budget", fmt.Sprintf(`{"tokens":%d}`, used/2)).json(t, &set)
+	assert.True(t, set.Paused)
+	assert.Equal(t, used, set.Used.Tokens)
+	w.ask("PUT", path+"/budget", fmt.Sprintf(`{"tokens":%d}`, 2*used)).json(t, &set)
+	assert.False(t, set.Paused)
+	assert.Equal(t, batch.Budget{Tokens: 2 * used}, set.Budget)
+	for body, detail := range map[string]string{
 		`{}`: "how much", `{"tokens":-1}`: "negative", `{"usd":1}`: "no prices", `{"token":1}`: "token", `[]`: "one JSON object", ``: "one JSON object",
 	} {
 		p := w.ask("PUT", path+"/budget", body).problem(t)
 		assert.Equal(t, http.StatusBadRequest, p.Status, body)
-		assert.Contains(t, p.Detail, says, body)
+		assert.Contains(t, p.Detail, detail, body)
 	}
 }
 
@@ -434,7 +444,7 @@ func TestResolve(t *testing.T) {
 	id := w.batch("r", 1)
 	path := "/api/v1/batches/" + string(id) + "/jobs/0/resolve"
 	l := w.claim(id, 1)[0].Lease
-	place := statestore.Place{Turn: 2}
+	place := statestore.CallRef{Turn: 2}
 	_, _, err := w.store.Intend(t.Context(), l, place, []byte(`{"tool":"send"}`))
 	require.NoError(t, err)
 	require.NoError(t, w.store.Park(t.Context(), l, place))
@@ -447,10 +457,10 @@ func TestResolve(t *testing.T) {
 		assert.Equal(t, http.StatusBadRequest, p.Status, body)
 		assert.Contains(t, p.Detail, says, body)
 	}
-	var said Said
-	w.ask("POST", path, `{"outcome":"done","result":"it was sent"}`).json(t, &said)
-	assert.Contains(t, strings.Join(said.Messages, "\n"), "the job resumes")
-	assert.Equal(t, batch.Sealed, said.Phase)
+	var resolved ResolveAnswer
+	w.ask("POST", path, `{"outcome":"done","result":"it was sent"}`).json(t, &resolved)
+	assert.Equal(t, operation.Resolved{Batch: id, JobID: "job-0", Call: "2.0"}, resolved.Outcome)
+	assert.Equal(t, batch.Sealed, resolved.Phase)
 	n := w.claim(id, 1)[0].Lease
 	_, outcome, err := w.store.Intend(t.Context(), n, place, []byte("i"))
 	require.NoError(t, err)

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -19,7 +19,7 @@ const (
 
 // Listed is a batch in a list, with its speed.
 type Listed struct {
-	coordinator.Listed
+	operation.Listed
 	Rate float64 `json:"jobs_per_second"`
 	ETA  float64 `json:"eta_seconds" jsonschema:"0 if unknown, or if the batch is done"`
 }
@@ -31,7 +31,7 @@ type Batches struct {
 
 // BatchView is a batch with its speed and the workers that can serve it.
 type BatchView struct {
-	coordinator.StatusReport
+	operation.StatusReport
 	Rate float64 `json:"jobs_per_second"`
 	ETA  float64 `json:"eta_seconds" jsonschema:"0 if unknown, or if the batch is done"`
 	// Timeline is the timeline of the results, see [statestore.Store.Timeline].
@@ -43,7 +43,7 @@ func eta(info batch.Info, state batch.BatchState, rate float64) float64 {
 	if !state.Moves() {
 		return 0
 	}
-	left, ok := coordinator.Progress{Total: info.Counts.Total, Counts: info.Counts, Rate: rate}.ETA()
+	left, ok := operation.Progress{Total: info.Counts.Total, Counts: info.Counts, Rate: rate}.ETA()
 	if !ok {
 		return 0
 	}
@@ -51,7 +51,7 @@ func eta(info batch.Info, state batch.BatchState, rate float64) float64 {
 }
 
 func (s *Server) newest(ctx context.Context, n int) (Batches, error) {
-	infos, err := coordinator.List(ctx, s.store, n)
+	infos, err := operation.On(s.store, nil).List(ctx, n)
 	if err != nil {
 		return Batches{}, err
 	}
@@ -64,7 +64,7 @@ func (s *Server) newest(ctx context.Context, n int) (Batches, error) {
 }
 
 func (s *Server) view(ctx context.Context, id batch.ID) (BatchView, error) {
-	report, err := coordinator.Status(ctx, s.store, id)
+	report, err := operation.On(s.store, nil).Status(ctx, id)
 	if err != nil {
 		return BatchView{}, err
 	}
@@ -110,7 +110,7 @@ func (s *Server) batchOf(ctx context.Context, r *http.Request) (batch.ID, error)
 	if err != nil {
 		return "", problem(http.StatusNotFound, "not-found", "%s", err)
 	}
-	return id, coordinator.Find(ctx, s.store, id)
+	return id, operation.On(s.store, nil).Find(ctx, id)
 }
 
 // number parses a number in the query and checks its range. It returns otherwise if the parameter is missing.

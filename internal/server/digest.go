@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/collect"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -50,7 +50,7 @@ var spreadBounds = []time.Duration{
 type Sums struct {
 	Read     int64 // number of results
 	Whole    bool  // all results in Redis were read
-	Tally    coordinator.Tally
+	Tally    collect.Tally
 	Slowest  []brief // slowest first
 	Failures []brief // newest first
 	Latest   []brief // newest first

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -41,7 +41,7 @@ func TestDoneBatchListsNoWorkers(t *testing.T) {
 	w.workers()
 	running, done := w.batch("r", 2), w.batch("d", 1)
 	w.finish(w.claim(done, 1))
-	var r, d coordinator.StatusReport
+	var r, d operation.StatusReport
 	w.ask("GET", "/api/v1/batches/"+string(running), "").json(t, &r)
 	w.ask("GET", "/api/v1/batches/"+string(done), "").json(t, &d)
 	assert.NotEmpty(t, r.Workers)
@@ -59,7 +59,7 @@ func TestPagesShowUsedAndReservedBudget(t *testing.T) {
 	_, _, err := w.store.Spend(t.Context(), id, nil, []statestore.WantedCall{want})
 	require.NoError(t, err)
 	assert.Contains(t, w.ask("GET", "/batches/"+string(id), "").body, "0 tokens of 10,000 tokens used; 120 tokens reserved by calls in flight")
-	var r coordinator.StatusReport
+	var r operation.StatusReport
 	w.ask("GET", "/api/v1/batches/"+string(id), "").json(t, &r)
 	assert.Equal(t, batch.Budget{Tokens: 120}, r.Reserved)
 }

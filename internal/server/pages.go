@@ -17,7 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
 	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/internal/version"
 	"github.com/batchagent/batchagent/pkg/agent"
@@ -101,7 +100,7 @@ var functions = template.FuncMap{
 	"wide":    func(n int) int64 { return int64(n) },
 	"pretty":  pretty,
 	"bar":     progressBar,
-	"budget":  coordinator.BudgetLine,
+	"budget":  human.BudgetUse,
 	"gauge":   gauge,
 	"results": func(t agent.Turn, id string) string { return toolResult(t, id) },
 	"source":  source,
@@ -149,7 +148,7 @@ func source(t agent.Turn, id string) string {
 		return "shared, ran on " + s.By
 	case toolpool.FromCache:
 		return "shared, from the cache"
-	case toolpool.FromLedger:
+	case toolpool.FromEffectLog:
 		return "ran in an earlier attempt"
 	default:
 		return "was not run"
@@ -223,13 +222,13 @@ func (s *Server) live(p page) func(http.ResponseWriter, *http.Request) error {
 }
 
 // button returns a handler that calls do for a batch and redirects to its page.
-func (s *Server) button(do func(ctx context.Context, id batch.ID) (*sentences, error)) func(http.ResponseWriter, *http.Request) error {
+func (s *Server) button(do func(ctx context.Context, id batch.ID) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		id, err := s.batchOf(r.Context(), r)
 		if err != nil {
 			return err
 		}
-		if _, err := do(r.Context(), id); err != nil {
+		if err := do(r.Context(), id); err != nil {
 			return err
 		}
 		http.Redirect(w, r, "/batches/"+string(id), http.StatusSeeOther)

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -18,7 +18,7 @@ type Problem struct {
 	Type   string    `json:"type" jsonschema:"a stable name, urn:batchagent:problem:NAME"`
 	Title  string    `json:"title"`
 	Status int       `json:"status"`
-	Detail string    `json:"detail" jsonschema:"the message that the command line prints"`
+	Detail string    `json:"detail" jsonschema:"what is wrong and how to fix it"`
 	Errors []Mistake `json:"errors,omitempty" jsonschema:"each mistake of a spec or its inputs"`
 
 	retryAfter int // seconds; 0 means no header
@@ -67,17 +67,17 @@ func problemOf(ctx context.Context, err error) *Problem {
 		return problem(http.StatusServiceUnavailable, "full", "%s", text)
 	case errors.Is(err, errStopping):
 		return busy("the server is shutting down")
-	case errors.Is(err, coordinator.ErrJobsFailed):
+	case errors.Is(err, fault.ErrJobsFailed):
 		return problem(http.StatusConflict, "conflict", "%s", text)
 	}
-	switch coordinator.ExitStatus(context.Background(), err) {
-	case coordinator.ExitUsage:
-		p := problem(http.StatusBadRequest, "invalid", "%s", text)
-		p.Errors = mistakes(err)
-		return p
-	case coordinator.ExitUnreachable:
+	switch {
+	case fault.IsUnreachable(err):
 		p := problem(http.StatusServiceUnavailable, "unreachable", "%s", text)
 		p.retryAfter = 5
+		return p
+	case fault.IsUsage(err):
+		p := problem(http.StatusBadRequest, "invalid", "%s", text)
+		p.Errors = mistakes(err)
 		return p
 	}
 	if errors.Is(err, context.DeadlineExceeded) {

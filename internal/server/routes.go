@@ -1,22 +1,25 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/diagnose"
+	"github.com/batchagent/batchagent/internal/operation"
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 // route is one address of the server.
 type route struct {
 	pattern string // of [http.ServeMux]
 	handle  func(http.ResponseWriter, *http.Request) error
-	api     *operation // nil for routes outside the API
+	api     *endpoint // nil for routes outside the API
 }
 
-// operation is the OpenAPI description of a route.
-type operation struct {
+// endpoint is the OpenAPI description of a route.
+type endpoint struct {
 	id, summary, text string
 	params            []param
 	body              map[string]any // media type → description, or a value of the body's type
@@ -50,14 +53,14 @@ func (s *Server) routes() []route {
 		{"query", "limit", "maximum number of results; default 500, at most 1000", 0},
 	}
 	return []route{
-		{"GET /healthz", s.healthz, &operation{id: "healthz", summary: "Whether the process is up; needs no token",
+		{"GET /healthz", s.healthz, &endpoint{id: "healthz", summary: "Whether the process is up; needs no token",
 			answers: []answer{{status: 200, text: "the process is up", media: "text/plain"}}}},
-		{"GET /readyz", s.readyz, &operation{id: "readyz", summary: "Whether Redis answers; needs no token",
+		{"GET /readyz", s.readyz, &endpoint{id: "readyz", summary: "Whether Redis answers; needs no token",
 			answers: []answer{{status: 200, text: "Redis answers", media: "text/plain"}}}},
-		{"GET /openapi.json", s.openAPI, &operation{id: "openapi", summary: "This document; needs no token",
+		{"GET /openapi.json", s.openAPI, &endpoint{id: "openapi", summary: "This document; needs no token",
 			answers: []answer{{status: 200, text: "OpenAPI 3.1"}}}},
 
-		{"POST /api/v1/batches", s.submit, &operation{id: "submit", summary: "Submit a batch",
+		{"POST /api/v1/batches", s.submit, &endpoint{id: "submit", summary: "Submit a batch",
 			text: "The spec must not name files: it contains its prompts and schema. Its inputs are in the spec or follow it. The whole submission is validated before any job runs.",
 			params: []param{
 				{"header", "Idempotency-Key", "within 30 days, the same key and body create no second batch, and the same key with another body is refused", ""},
@@ -71,14 +74,14 @@ func (s *Server) routes() []route {
 				{status: 201, text: "all jobs are submitted", body: Submitted{}, headers: []param{{"header", "Location", "of the batch", ""}}},
 				{status: 200, text: "the key was already used for the same submission", body: Submitted{}},
 			}}},
-		{"GET /api/v1/batches", s.listBatches, &operation{id: "list", summary: "List batches, newest first",
+		{"GET /api/v1/batches", s.listBatches, &endpoint{id: "list", summary: "List batches, newest first",
 			params:  []param{{"query", "limit", "maximum number of batches; default 100, at most 1000", 0}},
 			answers: []answer{{status: 200, text: "the batches", body: Batches{}}}}},
-		{"GET /api/v1/batches/{batch}", s.status, &operation{id: "status", summary: "Progress and workers of a batch",
+		{"GET /api/v1/batches/{batch}", s.status, &endpoint{id: "status", summary: "Progress and workers of a batch",
 			answers: []answer{{status: 200, text: "the batch", body: BatchView{}}}}},
-		{"DELETE /api/v1/batches/{batch}", s.remove, &operation{id: "remove", summary: "Remove a batch that is done, with its results",
-			answers: []answer{{status: 200, text: "the batch was removed", body: Said{}}}}},
-		{"GET /api/v1/batches/{batch}/results", s.results, &operation{id: "results", summary: "Read results, one JSON object per line",
+		{"DELETE /api/v1/batches/{batch}", s.remove, &endpoint{id: "remove", summary: "Remove a batch that is done, with its results",
+			answers: []answer{{status: 200, text: "the batch was removed", body: RemoveAnswer{}}}}},
+		{"GET /api/v1/batches/{batch}/results", s.results, &endpoint{id: "results", summary: "Read results, one JSON object per line",
 			text: "The lines are those of `coordinator results`, in the order in which jobs ended. A batch is read to its end when an answer is empty and Batchagent-Phase is DONE.",
 			params: append(resultParams,
 				param{"query", "wait", "seconds to wait for a first result, at most 30", 0},
@@ -88,7 +91,7 @@ func (s *Server) routes() []route {
 				{"header", "Batchagent-Phase", "phase of the batch before the results were read", ""},
 				{"header", "Link", "the next request, rel=next", ""},
 			}}}}},
-		{"GET /api/v1/batches/{batch}/events", s.events, &operation{id: "events", summary: "Progress and results as server-sent events",
+		{"GET /api/v1/batches/{batch}/events", s.events, &endpoint{id: "events", summary: "Progress and results as server-sent events",
 			text: "Events: `progress` is a BatchView, `result` a result with its cursor as the event's ID, `done` the last BatchView, after which the stream ends.",
 			params: []param{
 				resultParams[0],
@@ -96,32 +99,32 @@ func (s *Server) routes() []route {
 				{"header", "Last-Event-ID", "continue after this cursor; takes precedence over after", ""},
 			},
 			answers: []answer{{status: 200, text: "events", media: events}}}},
-		{"GET /api/v1/batches/{batch}/jobs/{index}", s.job, &operation{id: "job", summary: "A job: its input and the turns in its journal",
+		{"GET /api/v1/batches/{batch}/jobs/{index}", s.job, &endpoint{id: "job", summary: "A job: its input and the turns in its journal",
 			text:    "Redis keeps the journal while the job waits or runs, and after a retryable failure.",
 			params:  []param{{"query", "cursor", "cursor of the job's result, to include it in the answer", int64(0)}},
 			answers: []answer{{status: 200, text: "the job", body: JobView{}}}}},
-		{"POST /api/v1/batches/{batch}/cancel", s.cancel, &operation{id: "cancel", summary: "End a batch: jobs without a result get a cancelled one",
+		{"POST /api/v1/batches/{batch}/cancel", s.cancel, &endpoint{id: "cancel", summary: "End a batch: jobs without a result get a cancelled one",
 			answers: []answer{
-				{status: 200, text: "every job has a result", body: Said{}},
-				{status: 202, text: "the batch is cancelled, and its last jobs are still ending", body: Said{}},
+				{status: 200, text: "every job has a result", body: CancelAnswer{}},
+				{status: 202, text: "the batch is cancelled, and its last jobs are still ending", body: CancelAnswer{}},
 			}}},
-		{"POST /api/v1/batches/{batch}/retry", s.retry, &operation{id: "retry", summary: "Run the failed jobs of a batch again",
-			answers: []answer{{status: 200, text: "the failed jobs are queued", body: Said{}}}}},
-		{"GET /api/v1/batches/{batch}/explanation", s.explain, &operation{id: "explain", summary: "Where a batch's time went, and its bottleneck",
+		{"POST /api/v1/batches/{batch}/retry", s.retry, &endpoint{id: "retry", summary: "Run the failed jobs of a batch again",
+			answers: []answer{{status: 200, text: "the failed jobs are queued", body: RetryAnswer{}}}}},
+		{"GET /api/v1/batches/{batch}/explanation", s.explain, &endpoint{id: "explain", summary: "Where a batch's time went, and its bottleneck",
 			text:    "It sums up the times in the results that Redis still has. For a large batch this takes some seconds.",
-			answers: []answer{{status: 200, text: "the explanation", body: coordinator.Explanation{}}}}},
-		{"PUT /api/v1/batches/{batch}/budget", s.budget, &operation{id: "budget", summary: "Set the budget of a batch; a paused batch resumes",
+			answers: []answer{{status: 200, text: "the explanation", body: diagnose.Explanation{}}}}},
+		{"PUT /api/v1/batches/{batch}/budget", s.budget, &endpoint{id: "budget", summary: "Set the budget of a batch; a paused batch resumes",
 			body:    map[string]any{"application/json": Budget{}},
-			answers: []answer{{status: 200, text: "the budget is set", body: Said{}}}}},
-		{"POST /api/v1/batches/{batch}/jobs/{index}/resolve", s.resolve, &operation{id: "resolve", summary: "Report how a call with side effects ended, and resume its job",
+			answers: []answer{{status: 200, text: "the budget is set", body: BudgetAnswer{}}}}},
+		{"POST /api/v1/batches/{batch}/jobs/{index}/resolve", s.resolve, &endpoint{id: "resolve", summary: "Report how a call with side effects ended, and resume its job",
 			text:    "For a job that failed as EffectUnknown while a tool with `on_unknown: ask` ran.",
 			body:    map[string]any{"application/json": Resolution{}},
-			answers: []answer{{status: 200, text: "the call is resolved", body: Said{}}}}},
-		{"GET /api/v1/workers", s.listWorkers, &operation{id: "workers", summary: "List the workers that are alive",
+			answers: []answer{{status: 200, text: "the call is resolved", body: ResolveAnswer{}}}}},
+		{"GET /api/v1/workers", s.listWorkers, &endpoint{id: "workers", summary: "List the workers that are alive",
 			answers: []answer{{status: 200, text: "the workers", body: Workers{}}}}},
-		{"GET /api/v1/tools", s.listTools, &operation{id: "tools", summary: "List the tools that workers offer",
+		{"GET /api/v1/tools", s.listTools, &endpoint{id: "tools", summary: "List the tools that workers offer",
 			answers: []answer{{status: 200, text: "the tools", body: Tools{}}}}},
-		{"GET /api/v1/backends", s.listBackends, &operation{id: "backends", summary: "List the kinds of model servers and their capabilities",
+		{"GET /api/v1/backends", s.listBackends, &endpoint{id: "backends", summary: "List the kinds of model servers and their capabilities",
 			answers: []answer{{status: 200, text: "the backends", body: Backends{}}}}},
 
 		{"GET /{$}", s.page(batchesPage), nil},
@@ -134,8 +137,14 @@ func (s *Server) routes() []route {
 		{"GET /live/batches/{batch}/jobs/{index}", s.live(jobPage), nil},
 		{"GET /live/workers", s.live(workersPage), nil},
 		{"GET /live/tools", s.live(toolsPage), nil},
-		{"POST /batches/{batch}/cancel", s.button(s.cancelBatch), nil},
-		{"POST /batches/{batch}/retry", s.button(s.retryBatch), nil},
+		{"POST /batches/{batch}/cancel", s.button(func(ctx context.Context, id batch.ID) error {
+			_, err := s.cancelBatch(ctx, id)
+			return err
+		}), nil},
+		{"POST /batches/{batch}/retry", s.button(func(ctx context.Context, id batch.ID) error {
+			_, err := operation.On(s.store, nil).Retry(ctx, id)
+			return err
+		}), nil},
 		{"GET /login", s.loginPage, nil},
 		{"POST /login", s.login, nil},
 		{"POST /logout", s.logout, nil},

@@ -13,7 +13,8 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
@@ -28,9 +29,9 @@ const (
 
 // Submitted is the answer to a submission.
 type Submitted struct {
-	ID       batch.ID `json:"id"`
-	Total    int64    `json:"total" jsonschema:"jobs of the batch; 0 if a plan makes them"`
-	Messages []string `json:"messages" jsonschema:"warnings, as the command line would print them"`
+	ID      batch.ID        `json:"id"`
+	Total   int64           `json:"total" jsonschema:"jobs of the batch; 0 if a plan makes them"`
+	Notices []notice.Notice `json:"notices" jsonschema:"warnings about the spec, its inputs and its tools"`
 }
 
 func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
@@ -54,8 +55,8 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	con, said := listened()
-	sub, err := coordinator.Receive(r.Context(), sent, con)
+	n := &notices{}
+	sub, err := operation.Receive(r.Context(), sent, n.add)
 	if err != nil {
 		return err
 	}
@@ -80,11 +81,11 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.log.Info("batch submitted", "batch", sub.ID, "jobs", sub.Total, "again", before)
 	w.Header().Set("Location", "/api/v1/batches/"+string(sub.ID))
-	return reply(w, status, Submitted{ID: sub.ID, Total: sub.Total, Messages: said.lines()})
+	return reply(w, status, Submitted{ID: sub.ID, Total: sub.Total, Notices: n.all()})
 }
 
 // receive reads the part of the body before the inputs. The inputs are read later.
-func (s *Server) receive(w http.ResponseWriter, r *http.Request) (coordinator.Sent, error) {
+func (s *Server) receive(w http.ResponseWriter, r *http.Request) (operation.Sent, error) {
 	r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
 	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err == nil {
@@ -100,14 +101,14 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (coordinator.Se
 			return headed(all, strings.NewReader(""), err)
 		}
 	}
-	return coordinator.Sent{}, problem(http.StatusUnsupportedMediaType, "media-type",
+	return operation.Sent{}, problem(http.StatusUnsupportedMediaType, "media-type",
 		"a submission is multipart/form-data with the parts spec and inputs, or %s with the spec in its first line, not %q", ndjson, r.Header.Get("Content-Type"))
 }
 
 // headed returns the submission with the spec in line and with these inputs. err is the error from reading line.
-func headed(line []byte, inputs io.Reader, err error) (coordinator.Sent, error) {
+func headed(line []byte, inputs io.Reader, err error) (operation.Sent, error) {
 	if err != nil {
-		return coordinator.Sent{}, broken(err)
+		return operation.Sent{}, broken(err)
 	}
 	var head struct {
 		Spec    json.RawMessage `json:"spec"`
@@ -116,12 +117,12 @@ func headed(line []byte, inputs io.Reader, err error) (coordinator.Sent, error) 
 		Reduce  json.RawMessage `json:"reduce"`
 	}
 	if err := json.Unmarshal(line, &head); err != nil || (head.Spec == nil) == (head.Plan == nil) {
-		return coordinator.Sent{}, problem(http.StatusBadRequest, "invalid", `the body does not begin with {"spec":{…}}; inputs that are not in the spec follow it, one per line`)
+		return operation.Sent{}, problem(http.StatusBadRequest, "invalid", `the body does not begin with {"spec":{…}}; inputs that are not in the spec follow it, one per line`)
 	}
 	if head.Spec != nil && (head.Planner != nil || head.Reduce != nil) {
-		return coordinator.Sent{}, problem(http.StatusBadRequest, "invalid", `planner and reduce belong to a plan; a spec has its fields plan and reduce`)
+		return operation.Sent{}, problem(http.StatusBadRequest, "invalid", `planner and reduce belong to a plan; a spec has its fields plan and reduce`)
 	}
-	return coordinator.Sent{
+	return operation.Sent{
 		Spec: head.Spec, Name: "spec.json", Plan: head.Plan, Planner: head.Planner, Reduce: head.Reduce, Inputs: inputs, Owner: unnamedOwner,
 	}, nil
 }
@@ -153,25 +154,25 @@ func readFirst(r io.Reader, what string) ([]byte, error) {
 }
 
 // fromParts reads the spec from a form. The inputs are the next part and are streamed.
-func fromParts(form *multipart.Reader) (coordinator.Sent, error) {
+func fromParts(form *multipart.Reader) (operation.Sent, error) {
 	part, err := form.NextPart()
 	if err != nil {
-		return coordinator.Sent{}, broken(err)
+		return operation.Sent{}, broken(err)
 	}
 	if part.FormName() != "spec" {
-		return coordinator.Sent{}, problem(http.StatusBadRequest, "invalid", "the first part of the form is %q; it must be spec, and inputs come after it", part.FormName())
+		return operation.Sent{}, problem(http.StatusBadRequest, "invalid", "the first part of the form is %q; it must be spec, and inputs come after it", part.FormName())
 	}
 	text, err := readFirst(part, "the part spec")
 	if err != nil {
-		return coordinator.Sent{}, broken(err)
+		return operation.Sent{}, broken(err)
 	}
-	sent := coordinator.Sent{Spec: text, Name: "spec.yaml", Inputs: strings.NewReader(""), Owner: unnamedOwner}
+	sent := operation.Sent{Spec: text, Name: "spec.yaml", Inputs: strings.NewReader(""), Owner: unnamedOwner}
 	switch part, err = form.NextPart(); {
 	case errors.Is(err, io.EOF):
 	case err != nil:
-		return coordinator.Sent{}, broken(err)
+		return operation.Sent{}, broken(err)
 	case part.FormName() != "inputs":
-		return coordinator.Sent{}, problem(http.StatusBadRequest, "invalid", "the second part of the form is %q; it must be inputs", part.FormName())
+		return operation.Sent{}, problem(http.StatusBadRequest, "invalid", "the second part of the form is %q; it must be inputs", part.FormName())
 	default:
 		sent.Inputs = part
 	}

@@ -13,7 +13,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/collect"
+	commandfault "github.com/batchagent/batchagent/internal/fault"
+	"github.com/batchagent/batchagent/internal/terminal"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -45,11 +47,11 @@ func (c *collector) run(ctx context.Context, p *process, drain <-chan struct{}) 
 		return err
 	}
 	defer s.Close()
-	var source coordinator.Source = s
+	var source collect.Source = s
 	if m := c.world.cfg.Mutant; m != nil && m.Blind {
 		source = blind{s}
 	}
-	con := coordinator.NewConsole(&c.said, io.Discard)
+	con := terminal.NewConsole(&c.said, io.Discard)
 	for collected := []time.Time(nil); ; { // ends of the batches that are collected completely
 		ends, open, err := c.ends(ctx, s)
 		switch {
@@ -60,8 +62,8 @@ func (c *collector) run(ctx context.Context, p *process, drain <-chan struct{}) 
 			default:
 			}
 		case err == nil:
-			err = coordinator.Results(ctx, source, batchID, coordinator.ResultsOptions{Follow: true, Out: c.path}, con)
-			if err == nil || errors.Is(err, coordinator.ErrJobsFailed) {
+			err = terminal.Results(ctx, source, batchID, terminal.ResultsOptions{Follow: true, Out: c.path}, con)
+			if err == nil || errors.Is(err, commandfault.ErrJobsFailed) {
 				collected, open, err = c.ends(ctx, s)
 			} else if _, now, lookErr := c.ends(ctx, s); lookErr == nil {
 				open = now

@@ -210,7 +210,7 @@ fed = math.max(fed, from)`,
 	},
 	{
 		Name: "checkpoint that leaves a gap", Script: "checkpoint", Seeds: 40, First: 5, Forgets: true,
-		Old: `if turn > have + 1 then`,
+		Old: `if args.turn > have + 1 then`,
 		New: `if false then`,
 	},
 	{
@@ -218,7 +218,7 @@ fed = math.max(fed, from)`,
 	},
 	{
 		Name: "checkpoint that accepts repeated turns", Script: "checkpoint", Seeds: 30,
-		Old: `if turn <= have then`,
+		Old: `if args.turn <= have then`,
 		New: `if false then`,
 	},
 	{

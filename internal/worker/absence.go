@@ -12,6 +12,7 @@ import (
 // server's KV cache to other agents. Safe for concurrent use.
 type absence struct {
 	leave func()
+	price func() float64 // of a return; see scheduler.LeaveAfter
 
 	mu     sync.Mutex
 	away   bool              // guarded by mu; true while the agent only waits for tools
@@ -21,7 +22,9 @@ type absence struct {
 	at     time.Time         // guarded by mu; when timer fires
 }
 
-func newAbsence(leave func()) *absence { return &absence{leave: leave, calls: map[int]time.Time{}} }
+func newAbsence(leave func(), price func() float64) *absence {
+	return &absence{leave: leave, price: price, calls: map[int]time.Time{}}
+}
 
 // moved records a change of the agent's state.
 func (a *absence) moved(to batch.State) {
@@ -74,7 +77,7 @@ func (a *absence) plan(until time.Time) {
 	if !until.IsZero() {
 		expected = until.Sub(now)
 	}
-	at := now.Add(scheduler.LeaveAfter(expected))
+	at := now.Add(scheduler.LeaveAfter(expected, a.price()))
 	if a.timer != nil && !at.Before(a.at) {
 		return
 	}

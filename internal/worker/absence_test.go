@@ -62,7 +62,7 @@ func TestAbsence(t *testing.T) {
 			a := newAbsence(func() {
 				assert.Zero(t, left, "%s: it left twice", c.name)
 				left = time.Since(began)
-			})
+			}, func() float64 { return 1 })
 			c.do(a)
 			time.Sleep(time.Hour)
 			synctest.Wait()

@@ -111,10 +111,57 @@ func (d *admission) await(ctx context.Context, job batch.Job) error {
 	return nil
 }
 
+// price returns what a return costs an agent that gave up its part of the cache; see [scheduler.Ledger.Price].
+func (d *admission) price() float64 {
+	if l := d.ledger.Load(); l != nil {
+		return l.Price()
+	}
+	return 1
+}
+
+// ranked returns the request with its place among the calls of this worker: older agents first.
+func (d *admission) ranked(r *backend.Request) *backend.Request {
+	l := d.ledger.Load()
+	if l == nil {
+		return r
+	}
+	hinted := *r
+	hinted.Hints.Rank = l.Rank(r.Hints.Session)
+	return &hinted
+}
+
+// observed corrects the ledger by a reading of the server.
+func (d *admission) observed(load backend.Load) {
+	if l := d.ledger.Load(); l != nil {
+		l.Observe(scheduler.Reading{Usage: load.KVUsage, Running: load.Running, Waiting: load.Waiting, Preemptions: load.Preemptions})
+		if d.short.Load() {
+			d.claim.send()
+		}
+	}
+}
+
+// sent records a call in the ledger before it is answered.
+func (d *admission) sent(r *backend.Request) {
+	if l := d.ledger.Load(); l != nil {
+		l.Call(r.Hints.Session, requestBytes(r))
+	}
+}
+
+// failed records that a call ended without an answer.
+func (d *admission) failed(r *backend.Request) {
+	if l := d.ledger.Load(); l != nil {
+		l.Failed(r.Hints.Session)
+	}
+}
+
 // booked enters an answered call into the ledger. A call without usage is skipped.
 func (d *admission) booked(r *backend.Request, resp *backend.Response) {
 	l, u := d.ledger.Load(), resp.Usage
-	if l == nil || u.PromptTokens <= 0 {
+	if l == nil {
+		return
+	}
+	if u.PromptTokens <= 0 {
+		l.Failed(r.Hints.Session)
 		return
 	}
 	l.Turn(r.Hints.Session, requestBytes(r), int(u.PromptTokens), int(u.CachedTokens), int(u.CompletionTokens))

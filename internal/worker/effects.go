@@ -23,14 +23,14 @@ func (s *session) OpenedTurn(ctx context.Context, turn int) (data []byte, err er
 	return s.patient.OpenedTurn(ctx, s.lease, turn)
 }
 
-// Intend implements [toolpool.Ledger].
+// Intend implements [toolpool.EffectLog].
 func (s *session) Intend(ctx context.Context, turn, index int, intent toolpool.Intent) (earlier toolpool.Earlier, err error) {
 	data, err := json.Marshal(intent)
 	if err != nil {
 		return earlier, fmt.Errorf("encode the intent of a call: %w", err)
 	}
 	var outcome []byte
-	earlier.Intended, outcome, err = s.patient.Intend(ctx, s.lease, statestore.Place{Turn: turn, Call: index}, data)
+	earlier.Intended, outcome, err = s.patient.Intend(ctx, s.lease, statestore.CallRef{Turn: turn, Call: index}, data)
 	if err != nil || outcome == nil {
 		return earlier, err
 	}
@@ -41,22 +41,22 @@ func (s *session) Intend(ctx context.Context, turn, index int, intent toolpool.I
 	return earlier, nil
 }
 
-// Settle implements [toolpool.Ledger].
+// Settle implements [toolpool.EffectLog].
 func (s *session) Settle(ctx context.Context, turn, index int, o toolpool.Settled) error {
 	data, err := json.Marshal(o)
 	if err != nil {
 		return fmt.Errorf("encode the outcome of a call: %w", err)
 	}
-	return s.patient.Settle(ctx, s.lease, statestore.Place{Turn: turn, Call: index}, data)
+	return s.patient.Settle(ctx, s.lease, statestore.CallRef{Turn: turn, Call: index}, data)
 }
 
-// Park implements [toolpool.Ledger].
+// Park implements [toolpool.EffectLog].
 func (s *session) Park(ctx context.Context, turn, index int) error {
 	s.parked.Store(true)
-	return s.patient.Park(ctx, s.lease, statestore.Place{Turn: turn, Call: index})
+	return s.patient.Park(ctx, s.lease, statestore.CallRef{Turn: turn, Call: index})
 }
 
-// IdempotencyKey implements [toolpool.Ledger]. The key reveals nothing about the batch to services.
+// IdempotencyKey implements [toolpool.EffectLog]. The key reveals nothing about the batch to services.
 func (s *session) IdempotencyKey(turn, index int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d.%d", s.lease.Job, turn, index))
 	return hex.EncodeToString(sum[:16])

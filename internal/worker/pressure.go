@@ -40,17 +40,18 @@ func (p *pressure) queue() scheduler.ServerQueue {
 	return scheduler.ServerQueue{Running: p.load.Running, Waiting: p.load.Waiting, Age: time.Since(p.read)}
 }
 
-// look reads the queue once. If that fails, the last reading stays, and goes stale by its age.
-func (p *pressure) look(ctx context.Context) {
+// look reads the server once. If that fails, ok is false, and the last reading stays and goes stale by its age.
+func (p *pressure) look(ctx context.Context) (load backend.Load, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
 	load, err := p.reporter.Load(ctx)
 	if err != nil {
-		return
+		return load, false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.load, p.read = load, time.Now()
+	return load, true
 }
 
 // forget drops the reading.
@@ -60,7 +61,7 @@ func (p *pressure) forget() {
 	p.read = time.Time{}
 }
 
-// watchQueue reads the server's queue until ctx is done. It sends no requests while there are no live agents.
+// watchQueue reads the server's queue and its cache until ctx is done. It sends no requests while there are no live agents.
 func (m *modelServer) watchQueue(ctx context.Context, liveAgents func() int) {
 	if m.pressure.reporter == nil {
 		return
@@ -77,8 +78,8 @@ func (m *modelServer) watchQueue(ctx context.Context, liveAgents func() int) {
 		}
 		if liveAgents() == 0 {
 			m.pressure.forget()
-		} else {
-			m.pressure.look(ctx)
+		} else if load, ok := m.pressure.look(ctx); ok {
+			m.kv.observed(load)
 		}
 		was := full
 		if full = m.pressure.queue().Full(); was && !full {

@@ -69,7 +69,7 @@ func (s *shared) newSession(b *openBatch, c statestore.Claimed, cancel context.C
 	return &session{
 		shared: s, lease: l, batch: b, payload: c.Payload, alone: c.Alone, cancel: cancel, journalled: len(c.Journal) > 0,
 		log:     s.log.With("batch", l.Job.Batch, "job", l.Job, "token", l.Token, "attempt", l.Attempt),
-		absence: newAbsence(func() { s.server.kv.leave(l.Job) }),
+		absence: newAbsence(func() { s.server.kv.leave(l.Job) }, s.server.kv.price),
 		state:   batch.Pending,
 	}
 }
@@ -121,7 +121,7 @@ func (s *session) acquireSlots(ctx context.Context, turnsRemaining int) (release
 // Generate implements [agent.Model]. It makes one call to the model server. All that decides about the call or learns from
 // it is called here, in this order.
 func (s *session) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
-	r = s.batch.advised(r)
+	r = s.server.kv.ranked(s.batch.advised(r))
 	o.FirstToken = s.seedsAt(o.FirstToken)
 	ctx, span := s.spans.beginCall(ctx, r, &o)
 
@@ -130,10 +130,12 @@ func (s *session) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		span.end(nil, err)
 		return nil, err
 	}
+	s.server.kv.sent(r)
 	resp, err := s.server.send(ctx, r, permit.observed(o))
 	permit.end(ctx, resp, err)
 	span.end(resp, err)
 	if err != nil {
+		s.server.kv.failed(r)
 		return resp, err
 	}
 

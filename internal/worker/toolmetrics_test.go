@@ -19,11 +19,11 @@ import (
 type absent struct{ away bool }
 
 func (a *absent) Away() bool { return a.away }
-func (a *absent) Join(context.Context, toolpool.Window) (toolpool.Turn, error) {
+func (a *absent) Join(context.Context, toolpool.Window) (toolpool.Joined, error) {
 	if a.away {
-		return toolpool.Turn{}, toolpool.ErrAway
+		return toolpool.Joined{}, toolpool.ErrAway
 	}
-	return toolpool.Turn{Outcome: toolpool.Shared{Content: "theirs"}, Waited: true, By: "node-2"}, nil
+	return toolpool.Joined{Outcome: toolpool.Shared{Content: "theirs"}, Waited: true, By: "node-2"}, nil
 }
 func (a *absent) Take(context.Context, toolpool.Bucket, int) (toolpool.Grant, error) {
 	return toolpool.Grant{}, toolpool.ErrAway

@@ -16,7 +16,7 @@ import (
 // attempt that takes over in the middle of the turn continues with the same calls. A repeated model call might return
 // others, and it would be unknown which of the first ones had happened.
 type Effects interface {
-	toolpool.Ledger
+	toolpool.EffectLog
 	// OpenTurn records a turn before its calls run. It returns an error only if nothing more may be written.
 	OpenTurn(ctx context.Context, turn int, data []byte) error
 	// OpenedTurn returns the data that OpenTurn recorded for the turn, or nil.

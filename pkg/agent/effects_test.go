@@ -16,7 +16,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// book is a ledger in memory.
+// book is an effect log in memory.
 type book struct {
 	turns   map[int][]byte
 	intents map[string]bool
@@ -96,7 +96,7 @@ func (s *effectStage) run(t *testing.T) (batch.Result, error) {
 	defer cancel(nil)
 	s.tool = func(_ context.Context, c toolpool.Call) (toolpool.Result, error) {
 		if s.die {
-			_, err := c.Ledger.Intend(ctx, c.Turn, c.Index, toolpool.Intent{Tool: c.Name})
+			_, err := c.EffectLog.Intend(ctx, c.Turn, c.Index, toolpool.Intent{Tool: c.Name})
 			require.NoError(t, err)
 			s.sent = append(s.sent, c.Arguments)
 			cancel(errDied)
@@ -180,7 +180,7 @@ func TestUnknownEffectFailsJob(t *testing.T) {
 	}
 }
 
-func TestFencedLedgerEndsAttempt(t *testing.T) {
+func TestFencedEffectLogEndsAttempt(t *testing.T) {
 	t.Parallel()
 	s := newEffectStage(t, toolpool.FailJob)
 	s.book.fail = errors.New("fenced")

@@ -69,9 +69,9 @@ type toolRun struct {
 	tools   Tools
 	def     *Definition
 	turn    nextTurn
-	effects toolpool.Ledger // the effect log; nil without one
-	failed  error           // the first error of the effect log; set by finish
-	lastRan bool            // the call that ended last was executed for this job; set by finish
+	effects toolpool.EffectLog // the effect log; nil without one
+	failed  error              // the first error of the effect log; set by finish
+	lastRan bool               // the call that ended last was executed for this job; set by finish
 	permits chan struct{}
 	running sync.WaitGroup
 	started map[int]*startedCall
@@ -172,7 +172,7 @@ func (r *toolRun) start(index int, c backend.ToolCall) {
 		}
 		call := r.def.calls[c.Name]
 		call.Arguments, call.TurnsRemaining = c.Arguments, r.turn.remaining
-		call.Ledger, call.Turn, call.Index = r.effects, r.turn.number, index
+		call.EffectLog, call.Turn, call.Index = r.effects, r.turn.number, index
 		result, err := r.tools.Call(ctx, call)
 		switch {
 		case err != nil:

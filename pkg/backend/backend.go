@@ -117,6 +117,7 @@ type Sampling struct {
 // Hints are optional; a server ignores hints that it does not support.
 type Hints struct {
 	Priority int    // higher is sooner; the adapter converts the sign for the server
+	Rank     int    // among the calls of this worker with the same priority; lower is sooner
 	Session  string // the same for all turns of one agent
 	// OutputTokens is the expected length of the answer; 0 if unknown. It is not a limit; the limit is
 	// Sampling.MaxTokens.

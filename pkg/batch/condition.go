@@ -2,7 +2,7 @@ package batch
 
 import "strings"
 
-// Condition is the state of a batch that every command, page, alert and API answer shows. internal/coordinator computes it.
+// Condition is the state of a batch that every command, page, alert and API answer shows. internal/operation computes it.
 type Condition struct {
 	State  BatchState `json:"state,omitempty"`
 	Reason string     `json:"state_reason,omitempty"` // for people; "" if the state needs none

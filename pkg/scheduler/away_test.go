@@ -16,7 +16,7 @@ func TestLeaveAfter(t *testing.T) {
 		0: worthLeaving, time.Second: worthLeaving, worthLeaving - 1: worthLeaving,
 		worthLeaving: leaveGrace, time.Hour: leaveGrace, -time.Second: worthLeaving,
 	} {
-		assert.Equal(t, want, LeaveAfter(expected), expected)
+		assert.Equal(t, want, LeaveAfter(expected, 1), expected)
 	}
 }
 

@@ -1,68 +1,10 @@
 package scheduler
 
 import (
-	"context"
 	"maps"
 	"math"
-	"slices"
 	"sync"
 )
-
-// Footprint is the part of a server's KV cache that one live agent holds.
-type Footprint struct {
-	Own   int // tokens of its conversation after the prefix that all agents of its batch share
-	Turns int // model calls that have ended
-}
-
-// Growth is the average growth of a batch's agents.
-type Growth struct {
-	Start   float64 // own tokens of a new agent: its first prompt
-	Output  float64 // tokens that a model call writes
-	PerTurn float64 // own tokens that a further turn adds: tool results, and an answer
-	Turns   float64 // model calls of a whole job
-}
-
-// mean returns the average size of an agent over its turns.
-func (g Growth) mean() float64 { return g.Start + g.Output + max(g.Turns-1, 0)/2*g.PerTurn }
-
-// headroom returns the share of the cache that the predicted peak of such agents may fill. In every turn to come, the growth
-// and the end of an agent differ from the mean, so agents with more turns can exceed the prediction by more. An agent of a
-// single turn has nothing in the cache that could be evicted before a next turn, and may fill all of it. The form of the
-// function is a choice: on the engine model, a fixed share of 0.95 loses a tenth with ten turns, and one of 0.85 two percent
-// with two.
-func (g Growth) headroom() float64 {
-	toCome := 1 - 1/max(g.Turns, 1)
-	return 1 - spread*toCome*toCome
-}
-
-// curve is the number of tokens that agents hold together at each step from now. At each step, every agent makes its next model
-// call: agents are assumed to take their turns at the same pace and to leave when they are done. Counting only the tokens held
-// now would admit agents that all grow together. Counting every agent's last size would leave the cache half empty.
-type curve []float64
-
-// add adds an agent to the curve. An agent with 2.3 turns left counts 0.3 at the third step.
-func (c *curve) add(f Footprint, g Growth) {
-	left := max(g.Turns-float64(f.Turns), 1)
-	size := float64(f.Own) + g.PerTurn
-	if f.Turns == 0 {
-		size = float64(f.Own) + g.Output
-	}
-	for k := 0; left > 0; k++ {
-		if k == len(*c) {
-			*c = append(*c, 0)
-		}
-		(*c)[k] += size * min(left, 1)
-		size += g.PerTurn
-		left--
-	}
-}
-
-func (c curve) peak() float64 {
-	if len(c) == 0 {
-		return 0
-	}
-	return slices.Max(c)
-}
 
 // LedgerConfig describes the KV cache of a server.
 type LedgerConfig struct {
@@ -93,12 +35,15 @@ type Ledger struct {
 	capacity float64
 	block    int
 
-	mu      sync.Mutex
-	learned float64             // learned capacity of the server, in tokens; guarded by mu
-	classes map[string]*class   // guarded by mu
-	live    map[string]*account // guarded by mu
-	order   uint64              // guarded by mu
-	change  chan struct{}       // guarded by mu; closed when a paused agent may be able to resume
+	mu       sync.Mutex
+	learned  float64             // learned capacity of the server, in tokens; guarded by mu
+	classes  map[string]*class   // guarded by mu
+	live     map[string]*account // guarded by mu
+	order    uint64              // guarded by mu
+	shocks   int                 // guarded by mu; how often others took a part of the cache
+	kept     float64             // guarded by mu; share of its conversation that a returning agent finds in the cache
+	full     bool                // guarded by mu; an agent did not fit since the last reading
+	feedback                     // guarded by mu
 }
 
 // class is the agents of one batch: they share a prefix and a pattern of growth.
@@ -106,10 +51,12 @@ type class struct {
 	prefixBytes       int
 	maxTurns          int
 	guess             float64 // estimated tokens of a new agent's first prompt
-	live              int
+	line              line
+	stages            []stage // by the number of model calls that have ended
 	bytes, byteTokens float64 // of all requests
 	// Sums over agents; see growth.
-	starts, startTokens   float64
+	starts, startTokens   float64 // without sharedTokens
+	sharedTokens          float64 // of first prompts, that were in the cache already
 	steps, stepTokens     float64
 	outputs, outputTokens float64
 	finished, finishTurns float64
@@ -119,10 +66,15 @@ type account struct {
 	Footprint
 	class   *class
 	arrival uint64
-	paused  bool // its part of the cache is not reserved
-	away    bool // waiting for a tool, and therefore paused too
-	left    bool // was paused or away since its last call, so losses are expected and not counted
-	total   int  // tokens of the conversation after its last call, with the prefix; 0 before the first
+	seat    int           // in the class's line
+	wait    chan struct{} // closed when the agent may be able to resume; nil unless it waits
+	paused  bool          // its part of the cache is not reserved
+	away    bool          // waiting for a tool, and therefore paused too
+	left    bool          // was paused or away since its last call, so losses are expected and not counted
+	sent    int           // own tokens of the call in flight; 0 without one
+	shared  int           // tokens of the first prompt after the prefix that other agents hold, too
+	shocks  int           // of the ledger, at the last call
+	total   int           // tokens of the conversation after its last call, with the prefix; 0 before the first
 }
 
 // NewLedger returns an empty ledger.
@@ -132,7 +84,7 @@ func NewLedger(c LedgerConfig) *Ledger {
 	}
 	return &Ledger{
 		capacity: float64(c.Capacity), learned: float64(c.Capacity), block: c.BlockSize,
-		classes: map[string]*class{}, live: map[string]*account{}, change: make(chan struct{}),
+		classes: map[string]*class{}, live: map[string]*account{},
 	}
 }
 
@@ -153,7 +105,7 @@ func (l *Ledger) Declare(batch string, prefixBytes, maxTurns int) {
 func (l *Ledger) Keep(batches map[string]bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	maps.DeleteFunc(l.classes, func(batch string, c *class) bool { return c.live == 0 && !batches[batch] })
+	maps.DeleteFunc(l.classes, func(batch string, c *class) bool { return c.line.live == 0 && !batches[batch] })
 }
 
 // Start makes an agent live. ownBytes is the size of its prompt after the shared prefix, with the turns of its journal. turns
@@ -167,11 +119,16 @@ func (l *Ledger) Start(id, batch string, ownBytes, turns int) {
 		l.classes[batch] = c
 	}
 	if old := l.live[id]; old != nil {
-		old.class.live--
+		old.leave()
 	}
 	l.order++
-	c.live++
-	l.live[id] = &account{Footprint: Footprint{Own: c.tokens(ownBytes), Turns: turns}, class: c, arrival: l.order}
+	a := &account{Footprint: Footprint{Own: c.tokens(ownBytes), Turns: turns}, class: c, arrival: l.order, shocks: l.shocks}
+	if turns == 0 {
+		a.Own = int(float64(a.Own) * c.unshared())
+	}
+	l.live[id] = a
+	c.line.join(a)
+	c.stage(a).add(a, 1)
 }
 
 // Turn updates an agent's account with the usage that a model call reported: the bytes of the request, and tokens. cached is
@@ -188,24 +145,34 @@ func (l *Ledger) Turn(id string, requestBytes, prompt, cached, completion int) (
 	a.class.byteTokens += float64(prompt)
 	own := max(prompt-a.class.prefix(), 0)
 	if a.Turns == 0 {
+		a.shared = min(max(cached-a.class.prefix(), 0), own)
 		a.class.starts++
-		a.class.startTokens += float64(own)
+		a.class.startTokens += float64(own - a.shared)
+		a.class.sharedTokens += float64(a.shared)
 	}
+	own -= min(a.shared, own)
 	if a.total > 0 {
 		a.class.steps++
 		a.class.stepTokens += float64(max(prompt+completion-a.total, 0))
-		if cached >= 0 && !a.left {
+		if cached >= 0 && a.left {
+			l.returned(a.total, cached)
+		}
+		if cached >= 0 && !a.left && a.shocks == l.shocks {
 			shortfall = max(0, a.total/l.block*l.block-l.block-cached)
 			l.learn(float64(shortfall) / float64(a.total))
 		}
 	}
 	a.class.outputs++
 	a.class.outputTokens += float64(completion)
-	a.Turns++
-	a.left = false
+	a.left, a.shocks = false, l.shocks
 	a.total = prompt + completion
-	a.Own = own + completion
-	l.changed()
+	l.drain = max(l.drain-1, 0)
+	a.set(func() {
+		a.sent = 0
+		a.Turns++
+		a.Own = own + completion
+	})
+	l.wakeOldest()
 	return shortfall
 }
 
@@ -213,6 +180,13 @@ func (l *Ledger) Turn(id string, requestBytes, prompt, cached, completion int) (
 func (c *class) tokens(bytes int) int {
 	const beliefBytes, beliefTokens = 4_000, 1_000
 	return int(float64(bytes) * (beliefTokens + c.byteTokens) / (beliefBytes + c.bytes))
+}
+
+// unshared returns the share of a first prompt, after the prefix, that no other agent holds. Jobs with a common document share
+// more than the prefix; the cached tokens of first prompts show how much.
+func (c *class) unshared() float64 {
+	const weight = 500 // tokens of a first prompt without sharing, before any was seen
+	return (weight + c.startTokens) / (weight + c.startTokens + c.sharedTokens)
 }
 
 // prefix returns the length of the shared prefix in tokens.
@@ -224,20 +198,28 @@ func (c *class) prefix() int { return c.tokens(c.prefixBytes) }
 func (l *Ledger) learn(lost float64) {
 	held := l.held()
 	switch {
-	case lost > lossSeen && held < l.learned:
+	case lost > lossSeen && l.foreign == 0 && held+l.queued() < l.budget():
 		l.learned = max(l.learned*(1-gain*lost), minCapacity*l.capacity)
-	case lost <= lossSeen && held > 0.8*l.learned:
-		l.learned = min(l.learned*(1+gain/10), l.capacity)
+	case lost <= lossSeen && (l.full || held > 0.8*l.budget()):
+		l.learned = max(l.learned, min(l.learned*(1+gain/10), l.limit()))
 	}
+}
+
+// queued returns the tokens of the paused agents that are not away. The server may still hold them.
+func (l *Ledger) queued() (tokens float64) {
+	for _, c := range l.classes {
+		for _, s := range c.stages {
+			tokens += float64(s.queued.own)
+		}
+	}
+	return tokens
 }
 
 // held returns the tokens that live agents hold now unless paused, plus the shared prefixes.
 func (l *Ledger) held() float64 {
 	sum := l.prefixes(nil)
-	for _, a := range l.live {
-		if !a.paused {
-			sum += float64(a.Own)
-		}
+	for _, c := range l.classes {
+		sum += float64(c.line.total.own)
 	}
 	return sum
 }
@@ -251,12 +233,12 @@ func (l *Ledger) End(id string, finished bool) {
 		return
 	}
 	delete(l.live, id)
-	a.class.live--
+	a.leave()
 	if finished {
 		a.class.finished++
 		a.class.finishTurns += float64(a.Turns)
 	}
-	l.changed()
+	l.wakeOldest()
 }
 
 // growth mixes the observed averages with two initial assumptions: a turn adds more tokens than a job starts with, and a job
@@ -287,19 +269,22 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	if c == nil {
 		return min(limit, 1)
 	}
-	c.guess = float64(c.tokens(startBytes))
+	c.guess = float64(c.tokens(startBytes)) * c.unshared()
 	g := c.growth()
 	held, prefixes := l.projection(true), l.prefixes(c)
-	peak := g.headroom()*l.learned - prefixes
-	mean := occupancy*l.learned - prefixes - l.means()
+	peak := g.headroom()*l.budget() - prefixes
+	mean := occupancy*l.budget() - prefixes - l.means()
 	if c.maxTurns == 1 {
 		mean = math.Inf(1)
+	} else if l.drain > 0 && l.present() {
+		return 0
 	}
 	n := 0
 	for ; n < limit; n++ {
 		held.add(Footprint{Own: int(g.Start)}, g)
 		mean -= g.mean()
 		if (held.peak() > peak || mean < 0) && (n > 0 || l.present()) {
+			l.full = true
 			break
 		}
 	}
@@ -308,93 +293,29 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 
 // means returns the sum of the average sizes of all live agents that are not away.
 func (l *Ledger) means() (sum float64) {
-	for _, a := range l.live {
-		if !a.away {
-			sum += a.class.growth().mean()
+	for _, c := range l.classes {
+		if n := c.line.total.present; n > 0 {
+			sum += float64(n) * c.growth().mean()
 		}
 	}
 	return sum
-}
-
-// Await holds an agent at a turn boundary while its next turn would evict other agents. The longest-living agents that fit
-// together continue. Await returns ctx's cause if ctx ends first.
-func (l *Ledger) Await(ctx context.Context, id string) error {
-	for {
-		wait := l.boundary(id)
-		if wait == nil {
-			return nil
-		}
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// boundary returns nil if the agent may continue. Otherwise it pauses the agent and returns the channel to wait for.
-func (l *Ledger) boundary(id string) <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	a := l.live[id]
-	if a == nil {
-		return nil
-	}
-	a.away = false
-	if a.paused {
-		a.paused = !l.mayResume(a)
-	} else {
-		a.paused = l.mustPause(a)
-	}
-	if a.paused {
-		a.left = true
-		return l.change
-	}
-	return nil
-}
-
-// changed wakes the paused agents. The caller holds mu.
-func (l *Ledger) changed() {
-	close(l.change)
-	l.change = make(chan struct{})
-}
-
-// mustPause reports whether the agent and all older ones that are not paused exceed the cache, each with one more turn. The
-// oldest agent that is not away never pauses.
-func (l *Ledger) mustPause(a *account) bool {
-	room, oldest := l.learned-l.prefixes(nil), true
-	for _, b := range l.live {
-		if b.arrival <= a.arrival && !b.paused {
-			room -= float64(b.Own) + b.class.growth().PerTurn
-		}
-		oldest = oldest && (b.arrival >= a.arrival || b.away)
-	}
-	return room < 0 && !oldest
-}
-
-// mayResume reports whether a paused agent fits beside the running ones, and no older agent is waiting to resume. The oldest
-// agent that is not away always resumes.
-func (l *Ledger) mayResume(a *account) bool {
-	oldest := true
-	for _, b := range l.live {
-		if b.paused && !b.away && b.arrival < a.arrival {
-			return false
-		}
-		oldest = oldest && (b.arrival >= a.arrival || b.away)
-	}
-	held := l.projection(false)
-	g := a.class.growth()
-	held.add(a.Footprint, g)
-	return oldest || held.peak() <= g.headroom()*l.learned-l.prefixes(nil)
 }
 
 // projection predicts the tokens that the live agents will hold, each batch with its own growth. paused includes the paused
 // agents, except those that are away.
 func (l *Ledger) projection(paused bool) curve {
 	var held curve
-	for _, a := range l.live {
-		if !a.paused || paused && !a.away {
-			held.add(a.Footprint, a.class.growth())
+	for _, c := range l.classes {
+		if c.line.live == 0 {
+			continue
+		}
+		g := c.growth()
+		for turns, s := range c.stages {
+			if paused {
+				s.running.own += s.queued.own
+				s.running.agents += s.queued.agents
+			}
+			held.addAll(s.running.agents, s.running.own, turns, g)
 		}
 	}
 	return held
@@ -404,7 +325,7 @@ func (l *Ledger) projection(paused bool) curve {
 func (l *Ledger) prefixes(c *class) float64 {
 	sum := 0
 	for _, other := range l.classes {
-		if other == c || other.live > 0 {
+		if other == c || other.line.live > 0 {
 			sum += other.prefix()
 		}
 	}
@@ -423,11 +344,9 @@ type State struct {
 func (l *Ledger) State() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := State{Capacity: int(l.capacity), Budget: int(l.learned), Held: int(l.held()), Live: len(l.live)}
-	for _, a := range l.live {
-		if a.away {
-			s.Away++
-		}
+	s := State{Capacity: int(l.capacity), Budget: int(l.budget()), Held: int(l.held()), Live: len(l.live)}
+	for _, c := range l.classes {
+		s.Away += c.line.live - c.line.total.present
 	}
 	return s
 }

@@ -13,25 +13,25 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 )
 
-// Place is the position of a call with side effects in its job: the turn, 1-based, and the call's index within the turn, from
+// CallRef is the position of a call with side effects in its job: the turn, 1-based, and the call's index within the turn, from
 // 0.
-type Place struct{ Turn, Call int }
+type CallRef struct{ Turn, Call int }
 
-// String returns the place as keys and users write it.
-func (p Place) String() string { return fmt.Sprintf("%d.%d", p.Turn, p.Call) }
+// String returns the position as keys and users write it.
+func (p CallRef) String() string { return fmt.Sprintf("%d.%d", p.Turn, p.Call) }
 
-// ParsePlace is the inverse of String.
-func ParsePlace(s string) (Place, error) {
-	var p Place
+// ParseCallRef is the inverse of String.
+func ParseCallRef(s string) (CallRef, error) {
+	var p CallRef
 	if _, err := fmt.Sscanf(s, "%d.%d", &p.Turn, &p.Call); err != nil || p.String() != s {
-		return Place{}, fmt.Errorf("%q is not the place of a call; one looks like 2.0, the turn and the call's number in it", s)
+		return CallRef{}, fmt.Errorf("%q is not the place of a call; one looks like 2.0, the turn and the call's number in it", s)
 	}
 	return p, nil
 }
 
-// Intend records that the call is about to run, and returns the record of an earlier attempt at the same place. known is false
+// Intend records that the call is about to run, and returns the record of an earlier attempt at the same position. known is false
 // if there is no such record. outcome is nil if the record has no outcome. ErrFenced. Repeatable.
-func (s *Store) Intend(ctx context.Context, l batch.Lease, p Place, intent []byte) (known bool, outcome []byte, err error) {
+func (s *Store) Intend(ctx context.Context, l batch.Lease, p CallRef, intent []byte) (known bool, outcome []byte, err error) {
 	op := fmt.Sprintf("record call %s of %s", p, l)
 	v, err := s.call(ctx, op, s.scripts.intend, l.Job.Batch,
 		named{"index": decimal(l.Job.Index), "fence": l.Fence(), "call": p.String()}, intent)
@@ -52,12 +52,12 @@ func (s *Store) Intend(ctx context.Context, l batch.Lease, p Place, intent []byt
 }
 
 // Settle records the outcome of the call. ErrFenced. Repeatable.
-func (s *Store) Settle(ctx context.Context, l batch.Lease, p Place, outcome []byte) error {
+func (s *Store) Settle(ctx context.Context, l batch.Lease, p CallRef, outcome []byte) error {
 	return s.note(ctx, fmt.Sprintf("record the outcome of call %s of %s", p, l), l, "o"+p.String(), outcome)
 }
 
 // Park records that the outcome of the call is unknown, so that [Store.Resolve] must set it. ErrFenced. Repeatable.
-func (s *Store) Park(ctx context.Context, l batch.Lease, p Place) error {
+func (s *Store) Park(ctx context.Context, l batch.Lease, p CallRef) error {
 	return s.note(ctx, fmt.Sprintf("park call %s of %s", p, l), l, "a"+p.String(), []byte("1"))
 }
 
@@ -89,7 +89,7 @@ func (s *Store) note(ctx context.Context, op string, l batch.Lease, field string
 
 // Asked is a parked call: its outcome is unknown, and the user is asked for it.
 type Asked struct {
-	Place  Place
+	Call   CallRef
 	Intent json.RawMessage // the argument of Intend
 }
 
@@ -105,18 +105,18 @@ func (s *Store) Asked(ctx context.Context, job batch.Job) ([]Asked, error) {
 		if !ok {
 			continue
 		}
-		p, err := ParsePlace(place)
+		p, err := ParseCallRef(place)
 		if err != nil {
 			return nil, err
 		}
 		_, intent, _ := strings.Cut(fields["i"+place], " ")
-		out = append(out, Asked{Place: p, Intent: json.RawMessage(intent)})
+		out = append(out, Asked{Call: p, Intent: json.RawMessage(intent)})
 	}
 	slices.SortFunc(out, func(a, b Asked) int {
-		if a.Place.Turn != b.Place.Turn {
-			return a.Place.Turn - b.Place.Turn
+		if a.Call.Turn != b.Call.Turn {
+			return a.Call.Turn - b.Call.Turn
 		}
-		return a.Place.Call - b.Place.Call
+		return a.Call.Call - b.Call.Call
 	})
 	return out, nil
 }
@@ -124,7 +124,7 @@ func (s *Store) Asked(ctx context.Context, job batch.Job) ([]Asked, error) {
 // Resolve sets the outcome of a parked call of a failed job. Without an outcome the call may run again. It returns the number
 // of the job's calls that are still parked. ErrNotAsked: the job has not failed, or the call is not parked. Repeatable: the
 // second time, the call is no longer parked.
-func (s *Store) Resolve(ctx context.Context, job batch.Job, p Place, outcome []byte) (left int, err error) {
+func (s *Store) Resolve(ctx context.Context, job batch.Job, p CallRef, outcome []byte) (left int, err error) {
 	op := fmt.Sprintf("resolve call %s of %s", p, job)
 	v, err := s.call(ctx, op, s.scripts.resolve, job.Batch, named{"index": decimal(job.Index), "call": p.String()}, outcome)
 	if err != nil {

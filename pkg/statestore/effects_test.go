@@ -15,13 +15,13 @@ var effectScenarios = []scenario{
 		id := w.sealed(1)
 		l := w.one(id, "a").Lease
 		for range 2 {
-			known, outcome, err := w.store.Intend(w.Context(), l, statestore.Place{Turn: 2}, []byte(`{"tool":"t"}`))
+			known, outcome, err := w.store.Intend(w.Context(), l, statestore.CallRef{Turn: 2}, []byte(`{"tool":"t"}`))
 			require.NoError(w, err)
 			assert.False(w, known)
 			assert.Nil(w, outcome)
 		}
-		require.NoError(w, w.store.Settle(w.Context(), l, statestore.Place{Turn: 2}, []byte("done")))
-		known, outcome, err := w.store.Intend(w.Context(), l, statestore.Place{Turn: 2}, nil)
+		require.NoError(w, w.store.Settle(w.Context(), l, statestore.CallRef{Turn: 2}, []byte("done")))
+		known, outcome, err := w.store.Intend(w.Context(), l, statestore.CallRef{Turn: 2}, nil)
 		require.NoError(w, err)
 		assert.True(w, known)
 		assert.Equal(w, "done", string(outcome))
@@ -29,9 +29,9 @@ var effectScenarios = []scenario{
 	{"a takeover reads intents and outcomes, and fences the former holder", func(w *world) {
 		id := w.sealed(1)
 		a := w.one(id, "a").Lease
-		open, settled := statestore.Place{Turn: 1}, statestore.Place{Turn: 1, Call: 1}
+		open, settled := statestore.CallRef{Turn: 1}, statestore.CallRef{Turn: 1, Call: 1}
 		require.NoError(w, w.store.OpenTurn(w.Context(), a, 1, []byte("the turn")))
-		for _, p := range []statestore.Place{open, settled} {
+		for _, p := range []statestore.CallRef{open, settled} {
 			_, _, err := w.store.Intend(w.Context(), a, p, []byte("i"))
 			require.NoError(w, err)
 		}
@@ -45,7 +45,7 @@ var effectScenarios = []scenario{
 		} {
 			assert.ErrorIs(w, err, statestore.ErrFenced, name)
 		}
-		_, _, err := w.store.Intend(w.Context(), a, statestore.Place{Turn: 9}, []byte("i"))
+		_, _, err := w.store.Intend(w.Context(), a, statestore.CallRef{Turn: 9}, []byte("i"))
 		assert.ErrorIs(w, err, statestore.ErrFenced)
 
 		data, err := w.store.OpenedTurn(w.Context(), b, 1)
@@ -71,7 +71,7 @@ var effectScenarios = []scenario{
 		id := w.sealed(1)
 		job := batch.Job{Batch: id}
 		a := w.one(id, "a").Lease
-		places := []statestore.Place{{Turn: 2}, {Turn: 2, Call: 1}}
+		places := []statestore.CallRef{{Turn: 2}, {Turn: 2, Call: 1}}
 		for _, p := range places {
 			_, _, err := w.store.Intend(w.Context(), a, p, []byte(`{"tool":"send"}`))
 			require.NoError(w, err)
@@ -89,7 +89,7 @@ var effectScenarios = []scenario{
 		asked, err := w.store.Asked(w.Context(), job)
 		require.NoError(w, err)
 		require.Len(w, asked, 2)
-		assert.Equal(w, places[1], asked[1].Place)
+		assert.Equal(w, places[1], asked[1].Call)
 		assert.JSONEq(w, `{"tool":"send"}`, string(asked[1].Intent))
 		left, err := w.store.Resolve(w.Context(), job, places[0], []byte("done"))
 		require.NoError(w, err)
@@ -119,7 +119,7 @@ var effectScenarios = []scenario{
 	{"removing a batch removes the ledgers of its parked jobs", func(w *world) {
 		id := w.sealed(1)
 		l := w.one(id, "a").Lease
-		_, _, err := w.store.Intend(w.Context(), l, statestore.Place{Turn: 1}, []byte("i"))
+		_, _, err := w.store.Intend(w.Context(), l, statestore.CallRef{Turn: 1}, []byte("i"))
 		require.NoError(w, err)
 		c := failed(l, batch.EffectUnknown)
 		c.Effects, c.Parked = true, true
@@ -130,13 +130,13 @@ var effectScenarios = []scenario{
 	}},
 }
 
-func TestParsePlace(t *testing.T) {
+func TestParseCallRef(t *testing.T) {
 	t.Parallel()
-	p, err := statestore.ParsePlace("12.3")
+	p, err := statestore.ParseCallRef("12.3")
 	require.NoError(t, err)
-	assert.Equal(t, statestore.Place{Turn: 12, Call: 3}, p)
+	assert.Equal(t, statestore.CallRef{Turn: 12, Call: 3}, p)
 	for _, bad := range []string{"", "1", "1.", "1.2.3", "a.b", "1.2 ", "01.2"} {
-		_, err := statestore.ParsePlace(bad)
+		_, err := statestore.ParseCallRef(bad)
 		assert.Error(t, err, bad)
 	}
 }

@@ -98,7 +98,7 @@ func (p *Patient) OpenedTurn(ctx context.Context, l batch.Lease, turn int) ([]by
 }
 
 // Intend is [Store.Intend].
-func (p *Patient) Intend(ctx context.Context, l batch.Lease, at Place, intent []byte) (known bool, outcome []byte, err error) {
+func (p *Patient) Intend(ctx context.Context, l batch.Lease, at CallRef, intent []byte) (known bool, outcome []byte, err error) {
 	err = p.untilKnown(ctx, func() (err error) {
 		known, outcome, err = p.store.Intend(ctx, l, at, intent)
 		return err
@@ -107,11 +107,11 @@ func (p *Patient) Intend(ctx context.Context, l batch.Lease, at Place, intent []
 }
 
 // Settle is [Store.Settle].
-func (p *Patient) Settle(ctx context.Context, l batch.Lease, at Place, outcome []byte) error {
+func (p *Patient) Settle(ctx context.Context, l batch.Lease, at CallRef, outcome []byte) error {
 	return p.untilKnown(ctx, func() error { return p.store.Settle(ctx, l, at, outcome) })
 }
 
 // Park is [Store.Park].
-func (p *Patient) Park(ctx context.Context, l batch.Lease, at Place) error {
+func (p *Patient) Park(ctx context.Context, l batch.Lease, at CallRef) error {
 	return p.untilKnown(ctx, func() error { return p.store.Park(ctx, l, at) })
 }

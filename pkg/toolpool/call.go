@@ -17,7 +17,7 @@ import (
 // Call runs one tool call, or returns the result of an equal call. The tool's Share decides which results may be reused.
 //
 // Call returns an error that wraps context.Cause(ctx) when ctx is done. For a tool with side effects it also returns
-// the ledger's errors and [*UnknownEffectError]. Every other failure is a Result whose content describes the failure
+// the errors of the effect log and [*UnknownEffectError]. Every other failure is a Result whose content describes the failure
 // to the model. When one caller's ctx ends, other callers of the same execution keep waiting.
 func (p *Pool) Call(ctx context.Context, c Call) (Result, error) {
 	if ctx.Err() != nil {

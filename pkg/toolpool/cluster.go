@@ -16,7 +16,7 @@ var ErrPatience = errors.New("the execution by another process takes too long")
 // concurrent use.
 type Cluster interface {
 	// Join waits until the call has a result or this process may run it. It fails with ctx' error, ErrPatience or ErrAway.
-	Join(ctx context.Context, w Window) (Turn, error)
+	Join(ctx context.Context, w Window) (Joined, error)
 	// Take requests up to n starts of a limited tool. It fails with ErrAway or ctx' error.
 	Take(ctx context.Context, b Bucket, n int) (Grant, error)
 	// Away reports whether the store was unreachable at the last attempts.
@@ -32,8 +32,8 @@ type Window struct {
 	Patience time.Duration
 }
 
-// Turn is the result of a Join: either a Lead or an outcome.
-type Turn struct {
+// Joined is the result of a Join: either a Lead or an outcome.
+type Joined struct {
 	Lead Lead // not nil: this process runs the call
 
 	Outcome Shared

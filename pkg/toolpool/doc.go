@@ -6,7 +6,7 @@
 // [Pool], with its method [Pool.Call].
 //
 // A pool shares calls within its process. With a [Cluster] (package shared), several processes share calls. Calls
-// with side effects are recorded in a [Ledger] instead.
+// with side effects are recorded in an [EffectLog] instead.
 //
 // # Goroutines
 //
@@ -19,7 +19,7 @@
 //
 // Failed results are never cached. The pool retries transient failures first. A panic in a tool becomes a failed
 // result for the model and a stack in the log. [Pool.Call] returns an error when the caller's context is done, when a
-// ledger rejects a write, or when an effect is unknown. Without a reachable cluster, calls are shared within the
+// effect log rejects a write, or when an effect is unknown. Without a reachable cluster, calls are shared within the
 // process only; nothing else changes.
 //
 // Built-in tools live in package builtin, the schema rules in package schema.

@@ -138,11 +138,11 @@ func (p *Pool) fly(ctx context.Context, f *flight, r *request) landing {
 		w.Patience = r.timeout
 		p.begin(f)
 	}
-	turn, err := p.cluster.Join(ctx, w)
+	joined, err := p.cluster.Join(ctx, w)
 	switch {
 	case ctx.Err() != nil:
-		if turn.Lead != nil {
-			turn.Lead.Abandon(context.WithoutCancel(ctx))
+		if joined.Lead != nil {
+			joined.Lead.Abandon(context.WithoutCancel(ctx))
 		}
 		return landing{out: failure("%s was stopped.", r.tool.Name), from: notExecuted}
 	case errors.Is(err, ErrPatience):
@@ -150,20 +150,20 @@ func (p *Pool) fly(ctx context.Context, f *flight, r *request) landing {
 	case err != nil:
 		p.count(r.entry, func(s *Stats) { s.Unshared++ })
 		return p.runHere(ctx, f, r)
-	case turn.Lead == nil:
+	case joined.Lead == nil:
 		from := cachedCluster
-		if turn.Waited {
+		if joined.Waited {
 			from = sharedCluster
 		}
-		return landing{out: outcome{content: turn.Outcome.Content, failed: turn.Outcome.Failed, by: turn.By}, from: from, keep: turn.Keep, ended: turn.Ended}
+		return landing{out: outcome{content: joined.Outcome.Content, failed: joined.Outcome.Failed, by: joined.By}, from: from, keep: joined.Keep, ended: joined.Ended}
 	}
 	landed := p.runHere(ctx, f, r)
 	landed.ended = time.Now()
 	if ctx.Err() != nil { // all callers in this process have left
-		turn.Lead.Abandon(context.WithoutCancel(ctx))
+		joined.Lead.Abandon(context.WithoutCancel(ctx))
 		return landed
 	}
-	turn.Lead.Publish(ctx, Shared{Content: landed.out.content, Failed: landed.out.failed}, landed.keep != 0)
+	joined.Lead.Publish(ctx, Shared{Content: landed.out.content, Failed: landed.out.failed}, landed.keep != 0)
 	return landed
 }
 

@@ -354,8 +354,8 @@ type bucketOnly struct {
 	given int
 }
 
-func (*bucketOnly) Join(context.Context, Window) (Turn, error) { return Turn{}, ErrAway }
-func (*bucketOnly) Away() bool                                 { return false }
+func (*bucketOnly) Join(context.Context, Window) (Joined, error) { return Joined{}, ErrAway }
+func (*bucketOnly) Away() bool                                   { return false }
 
 func (b *bucketOnly) Take(_ context.Context, _ Bucket, n int) (Grant, error) {
 	b.mu.Lock()

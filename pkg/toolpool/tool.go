@@ -56,11 +56,11 @@ type Call struct {
 	// TurnsRemaining orders calls that wait for a limit: agents with the fewest remaining turns go first. 0 is unknown.
 	TurnsRemaining int
 
-	// Ledger is the job's ledger, for tools with Share Effect. Turn and Index identify the call within the job.
-	// Without a ledger nothing is recorded.
-	Ledger Ledger
-	Turn   int // 1-based
-	Index  int // within the turn
+	// EffectLog is the job's effect log, for tools with Share Effect. Turn and Index identify the call within the job.
+	// Without it nothing is recorded.
+	EffectLog EffectLog
+	Turn      int // 1-based
+	Index     int // within the turn
 }
 
 // Result is the outcome of a call, as the model will read it.
@@ -77,9 +77,9 @@ type Source string
 
 // The sources. "" is a call that was refused before any execution.
 const (
-	FromTool    Source = "executed" // this call ran the tool
-	FromProcess Source = "process"  // it joined a running call of this process
-	FromCluster Source = "cluster"  // it waited for an execution by another process
-	FromCache   Source = "cache"    // the result was stored, here or in the cluster
-	FromLedger  Source = "ledger"   // an earlier attempt of the job had run the call
+	FromTool      Source = "executed" // this call ran the tool
+	FromProcess   Source = "process"  // it joined a running call of this process
+	FromCluster   Source = "cluster"  // it waited for an execution by another process
+	FromCache     Source = "cache"    // the result was stored, here or in the cluster
+	FromEffectLog Source = "ledger"   // an earlier attempt of the job had run the call
 )

@@ -16,7 +16,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 
 	"github.com/batchagent/batchagent/bench/internal/figures"
-	"github.com/batchagent/batchagent/internal/coordinator"
+	"github.com/batchagent/batchagent/internal/operation"
+	"github.com/batchagent/batchagent/internal/terminal"
 	"github.com/batchagent/batchagent/internal/worker"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
@@ -153,8 +154,8 @@ func (r Run) submitAndFollow(ctx context.Context, store *statestore.Store) (batc
 		return "", fmt.Errorf("write the spec: %w", err)
 	}
 	var out, said bytes.Buffer
-	con := coordinator.NewConsole(&out, &said)
-	sub, err := coordinator.Prepare(ctx, coordinator.SubmitOptions{Spec: spec, ToolsRoot: dir, Stdin: strings.NewReader("")}, con)
+	con := terminal.NewConsole(&out, &said)
+	sub, err := operation.Prepare(ctx, operation.SubmitOptions{Spec: spec, ToolsRoot: dir, Stdin: strings.NewReader(""), Notify: con.Notify})
 	if err != nil {
 		return "", err
 	}
@@ -162,7 +163,7 @@ func (r Run) submitAndFollow(ctx context.Context, store *statestore.Store) (batc
 	if err := sub.Submit(ctx, store); err != nil {
 		return "", err
 	}
-	if err := coordinator.Results(ctx, store, sub.ID, coordinator.ResultsOptions{Follow: true, Out: filepath.Join(dir, "results.jsonl")}, con); err != nil {
+	if err := terminal.Results(ctx, store, sub.ID, terminal.ResultsOptions{Follow: true, Out: filepath.Join(dir, "results.jsonl")}, con); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, said.String())
 	}
 	return sub.ID, nil

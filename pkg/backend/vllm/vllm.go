@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -64,8 +65,8 @@ func (b *Backend) dialect() openaichat.Dialect {
 // extra returns vLLM's fields outside of the protocol.
 func (b *Backend) extra(r *backend.Request) []openaichat.Field {
 	fields := make([]openaichat.Field, 0, 6)
-	if r.Hints.Priority != 0 {
-		fields = append(fields, openaichat.Field{Name: "priority", Value: -r.Hints.Priority}) // lower is sooner in vLLM
+	if at := place(r.Hints); at != 0 {
+		fields = append(fields, openaichat.Field{Name: "priority", Value: at})
 	}
 	if r.Hints.Session != "" {
 		fields = append(fields, openaichat.Field{Name: "session_id", Value: r.Hints.Session})
@@ -76,6 +77,16 @@ func (b *Backend) extra(r *backend.Request) []openaichat.Field {
 		fields = append(fields, openaichat.Field{Name: "request_id", Value: id})
 	}
 	return fields
+}
+
+// ranks is the number of places between two priorities.
+const ranks = 1_000
+
+// place returns vLLM's priority, where lower is sooner. Calls of the same priority follow their rank. Calls of priority 0 never
+// pass those of other clients, which have 0 too.
+func place(h backend.Hints) int {
+	limit := math.MaxInt / (2 * ranks)
+	return -max(min(h.Priority, limit), -limit)*ranks + max(min(h.Rank, ranks-1), 0)
 }
 
 // Ready requests the health route, which fails when the engine is dead. If a gateway does not have the route, Ready

@@ -89,8 +89,10 @@ func TestHigherPriorityIsSentAsLower(t *testing.T) {
 		hints backend.Hints
 		want  map[string]any
 	}{
-		{backend.Hints{Priority: 5, Session: "b_1/job-3"}, map[string]any{"priority": -5.0, "session_id": "b_1/job-3"}},
-		{backend.Hints{Priority: -2}, map[string]any{"priority": 2.0, "session_id": nil}},
+		{backend.Hints{Priority: 5, Session: "b_1/job-3"}, map[string]any{"priority": -5_000.0, "session_id": "b_1/job-3"}},
+		{backend.Hints{Priority: -2}, map[string]any{"priority": 2_000.0, "session_id": nil}},
+		{backend.Hints{Priority: -2, Rank: 7}, map[string]any{"priority": 2_007.0}},
+		{backend.Hints{Rank: 5_000}, map[string]any{"priority": 999.0}},
 		{backend.Hints{}, map[string]any{"priority": nil, "session_id": nil}},
 	}
 	for _, c := range cases {

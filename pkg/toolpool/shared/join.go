@@ -40,9 +40,9 @@ type answer struct {
 }
 
 // Join implements [toolpool.Cluster].
-func (s *Sharer) Join(ctx context.Context, w toolpool.Window) (toolpool.Turn, error) {
+func (s *Sharer) Join(ctx context.Context, w toolpool.Window) (toolpool.Joined, error) {
 	if s.link.away() {
-		return toolpool.Turn{}, toolpool.ErrAway
+		return toolpool.Joined{}, toolpool.ErrAway
 	}
 	j := &joining{window: w, keys: keysOf(w.Key), token: s.cfg.Name + "." + rand.Text()}
 	// Registered before the first request, so that no note is missed.
@@ -55,18 +55,18 @@ func (s *Sharer) Join(ctx context.Context, w toolpool.Window) (toolpool.Turn, er
 		switch {
 		case err != nil && ctx.Err() != nil:
 			s.handBack(j) // the lost reply may have granted the lead
-			return toolpool.Turn{}, ctx.Err()
+			return toolpool.Joined{}, ctx.Err()
 		case err != nil:
 			s.link.failed(err)
 			if failing.IsZero() {
 				failing = time.Now()
 			}
 			if refused(err) || s.link.away() || time.Since(failing) >= s.cfg.Lease {
-				return toolpool.Turn{}, fmt.Errorf("%w: %w", toolpool.ErrAway, err)
+				return toolpool.Joined{}, fmt.Errorf("%w: %w", toolpool.ErrAway, err)
 			}
 			if sleep.For(ctx, s.cfg.Lease/50+mathrand.N(s.cfg.Lease/50)) != nil {
 				s.handBack(j)
-				return toolpool.Turn{}, ctx.Err()
+				return toolpool.Joined{}, ctx.Err()
 			}
 			continue
 		}
@@ -77,11 +77,11 @@ func (s *Sharer) Join(ctx context.Context, w toolpool.Window) (toolpool.Turn, er
 		}
 		switch {
 		case a.kind == "lead":
-			return toolpool.Turn{Lead: s.keeper.lead(j)}, nil
+			return toolpool.Joined{Lead: s.keeper.lead(j)}, nil
 		case a.kind == "wait":
 			j.leader = a.text
 			if err := wait.next(ctx, a); err != nil {
-				return toolpool.Turn{}, err
+				return toolpool.Joined{}, err
 			}
 			continue
 		case a.kind == "outcome" && j.tooOld(a):
@@ -94,15 +94,15 @@ func (s *Sharer) Join(ctx context.Context, w toolpool.Window) (toolpool.Turn, er
 			j.broken = a.raw
 			continue
 		case err != nil && ctx.Err() != nil:
-			return toolpool.Turn{}, ctx.Err()
+			return toolpool.Joined{}, ctx.Err()
 		case err != nil:
-			return toolpool.Turn{}, fmt.Errorf("%w: %w", toolpool.ErrAway, err)
+			return toolpool.Joined{}, fmt.Errorf("%w: %w", toolpool.ErrAway, err)
 		}
-		turn := toolpool.Turn{Outcome: o, Waited: j.leader != "", By: processOf(j.leader), Keep: keepHere(w, a)}
+		joined := toolpool.Joined{Outcome: o, Waited: j.leader != "", By: processOf(j.leader), Keep: keepHere(w, a)}
 		if a.kind == "outcome" {
-			turn.Ended = a.asked.Add(-time.Duration(a.now-a.ended) * time.Microsecond)
+			joined.Ended = a.asked.Add(-time.Duration(a.now-a.ended) * time.Microsecond)
 		}
-		return turn, nil
+		return joined, nil
 	}
 }
 

@@ -161,7 +161,7 @@ func (k *keeper) list() []*joining {
 	return out
 }
 
-func (k *keeper) run(ctx context.Context) {
+func (k *keeper) renewLeads(ctx context.Context) {
 	wait := k.s.cfg.Lease / 3
 	for sleep.For(ctx, wait) == nil {
 		wait = k.s.cfg.Lease / 3

@@ -82,7 +82,7 @@ func New(cfg Config) (*Sharer, error) {
 	s.keeper = newKeeper(s)
 	s.life, s.end = context.WithCancel(context.Background())
 	s.background.Go(func() { s.inbox.read(s.life) })
-	s.background.Go(func() { s.keeper.run(s.life) })
+	s.background.Go(func() { s.keeper.renewLeads(s.life) })
 	return s, nil
 }
 

@@ -1,5 +1,7 @@
 package batching
 
+import "container/list"
+
 // none ends a list of blocks.
 const none = -1
 
@@ -18,40 +20,64 @@ type pool struct {
 	first, last int32            // of the free blocks: first is taken next
 	free        int
 	reuse       bool
+	host        *host // nil without a second tier
 }
 
-func newPool(n int, reuse bool) *pool {
+func newPool(n int, reuse bool, hostBlocks int) *pool {
 	p := &pool{blocks: make([]block, n), byHash: make(map[uint64]int32, n), first: none, last: none, reuse: reuse}
+	if hostBlocks > 0 {
+		p.host = &host{limit: hostBlocks, at: map[uint64]*list.Element{}}
+	}
 	for i := range p.blocks {
 		p.pushFree(int32(i)) //nolint:gosec // a pool has far fewer blocks
 	}
 	return p
 }
 
-// held returns how many leading hashes are in the cache, and how many of their blocks are free.
-func (p *pool) held(hashes []uint64) (n, free int) {
-	for _, h := range hashes {
-		b, ok := p.byHash[h]
-		if !ok {
-			break
-		}
-		n++
-		if p.blocks[b].users == 0 {
-			free++
-		}
-	}
-	return n, free
+// hits describes the leading blocks of a request that need not be computed.
+type hits struct {
+	blocks int // in the cache or in the host's memory
+	free   int // in the cache, and not used by others
+	loads  int // in the host's memory only
 }
 
-// use appends the blocks of hashes to into. All of them must be held.
+func (p *pool) held(hashes []uint64) (h hits) {
+	for _, hash := range hashes {
+		b, ok := p.byHash[hash]
+		switch {
+		case ok && p.blocks[b].users == 0:
+			h.free++
+		case ok:
+		case p.host.has(hash):
+			h.loads++
+		default:
+			return h
+		}
+		h.blocks++
+	}
+	return h
+}
+
+// use appends the blocks of hashes to into. All of them must be held. Those in the host's memory are loaded into fresh blocks.
 func (p *pool) use(into []int32, hashes []uint64) []int32 {
-	for _, h := range hashes {
-		b := p.byHash[h]
+	start := len(into)
+	for _, h := range hashes { // first, so that fresh blocks do not take their place
+		b, ok := p.byHash[h]
+		if !ok {
+			into = append(into, none)
+			continue
+		}
 		if p.blocks[b].users == 0 {
 			p.unlink(b)
 		}
 		p.blocks[b].users++
 		into = append(into, b)
+	}
+	for i, h := range hashes {
+		if into[start+i] == none {
+			into[start+i] = p.take(nil, 1)[0]
+			p.name(into[start+i], h)
+		}
 	}
 	return into
 }
@@ -95,6 +121,7 @@ func (p *pool) forget(b int32) {
 	if h := p.blocks[b].hash; h != 0 {
 		delete(p.byHash, h)
 		p.blocks[b].hash = 0
+		p.host.put(h)
 	}
 }
 
@@ -122,4 +149,29 @@ func (p *pool) unlink(b int32) {
 		p.blocks[next].prev = prev
 	}
 	p.free--
+}
+
+// host is the second tier of the cache: content that lost its block, the least recently put is dropped first. A nil host is
+// empty and stays so.
+type host struct {
+	limit int
+	order list.List // of hashes
+	at    map[uint64]*list.Element
+}
+
+func (h *host) has(hash uint64) bool { return h != nil && h.at[hash] != nil }
+
+func (h *host) put(hash uint64) {
+	if h == nil {
+		return
+	}
+	if e := h.at[hash]; e != nil {
+		h.order.MoveToBack(e)
+		return
+	}
+	h.at[hash] = h.order.PushBack(hash)
+	if h.order.Len() > h.limit {
+		oldest := h.order.Front()
+		delete(h.at, h.order.Remove(oldest).(uint64)) //nolint:forcetypeassert // the list holds nothing else
+	}
 }

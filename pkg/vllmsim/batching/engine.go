@@ -14,6 +14,9 @@ type Request struct {
 	// without a hash cannot be reused by other requests.
 	Blocks   []uint64
 	Priority int // lower runs sooner; only with [Engine.ByPriority]
+	// Keep makes the sequence hold its blocks after its end, until a sequence that resumes it starts, or until [Engine.Drop].
+	Keep    bool
+	Resumes *Sequence // its blocks are released when this sequence starts
 }
 
 // Sequence is a request in the engine.
@@ -35,7 +38,9 @@ type Sequence struct {
 	blocks   []int32
 	running  bool
 	started  bool
-	planned  int // tokens in the current step
+	kept     bool // ended, and still holds its blocks
+	loads    int  // tokens loaded when it joined, not yet in a step
+	planned  int  // tokens in the current step
 }
 
 // tokens is the length of the sequence so far.
@@ -56,6 +61,7 @@ type Counters struct {
 	PromptTokens, CachedTokens, GeneratedTokens int // of sequences that started
 	PrefilledTokens                             int // computed, not taken from the cache
 	RecomputedTokens                            int // the part of PrefilledTokens that a preemption had dropped
+	LoadedTokens                                int // from the host's memory
 	Busy                                        time.Duration
 }
 
@@ -75,6 +81,7 @@ type Engine struct {
 	pool     *pool
 	waiting  []*Sequence // in the order of their start
 	running  []*Sequence // in the order of their start
+	kept     []*Sequence // ended sequences that hold their blocks
 	arrivals uint64
 	counters Counters
 }
@@ -84,7 +91,7 @@ func New(p Profile) (*Engine, error) {
 	if p.BlockSize < 1 || p.Blocks < 1 || p.BudgetTokens < 1 || p.MaxSequences < 1 {
 		return nil, fmt.Errorf("engine profile %q: block size, blocks, token budget and sequences must be at least 1", p.Name)
 	}
-	return &Engine{profile: p, pool: newPool(p.Blocks, !p.NoPrefixCache)}, nil
+	return &Engine{profile: p, pool: newPool(p.Blocks, !p.NoPrefixCache, p.HostBlocks)}, nil
 }
 
 // Fits reports whether a request can ever run, that is, whether its tokens fit into the whole cache.
@@ -111,6 +118,17 @@ func (e *Engine) Abort(s *Sequence) {
 		return
 	}
 	e.waiting = remove(e.waiting, s)
+}
+
+// Drop releases the blocks that an ended sequence kept.
+func (e *Engine) Drop(s *Sequence) {
+	if s == nil || !s.kept {
+		return
+	}
+	s.kept = false
+	e.kept = remove(e.kept, s)
+	e.pool.release(s.blocks)
+	s.blocks = s.blocks[:0]
 }
 
 // Idle reports whether the engine has no sequences.
@@ -148,6 +166,9 @@ func (e *Engine) Begin() Step {
 	for !preempted && len(e.waiting) > 0 && budget > 0 && len(e.running) < e.profile.MaxSequences {
 		s := e.waiting[0]
 		n, ok := e.join(s, budget)
+		for !ok && e.dropFor(s) {
+			n, ok = e.join(s, budget)
+		}
 		if !ok {
 			break
 		}
@@ -191,7 +212,7 @@ func (e *Engine) End(st Step) []*Sequence {
 		e.counters.GeneratedTokens++
 		if s.Generated == s.OutputTokens {
 			s.Done = true
-			e.leave(s)
+			e.end(s)
 		}
 		out = append(out, s)
 	}
@@ -201,6 +222,8 @@ func (e *Engine) End(st Step) []*Sequence {
 // plan adds n tokens of a sequence to the step.
 func (e *Engine) plan(st *Step, cost *costSum, s *Sequence, n int) int {
 	s.planned = n
+	cost.loads += s.loads
+	s.loads = 0
 	st.planned = append(st.planned, s)
 	if n == 1 && s.Generated > 0 {
 		cost.decode(s.computed)
@@ -227,6 +250,10 @@ func (e *Engine) name(s *Sequence, from, to int) {
 func (e *Engine) grow(s *Sequence, n int) (ok, preempted bool) {
 	need := blocksFor(s.computed+n, e.profile.BlockSize) - len(s.blocks)
 	for need > e.pool.free {
+		if len(e.kept) > 0 {
+			e.Drop(e.lastKept())
+			continue
+		}
 		victim := e.victim()
 		e.preempt(victim)
 		preempted = true
@@ -236,6 +263,33 @@ func (e *Engine) grow(s *Sequence, n int) (ok, preempted bool) {
 	}
 	s.blocks = e.pool.take(s.blocks, max(need, 0))
 	return true, preempted
+}
+
+// dropFor makes the last sequence that kept its blocks release them for s. If something runs, only one that would start after s
+// does. It reports whether there was one.
+func (e *Engine) dropFor(s *Sequence) bool {
+	var last *Sequence
+	for _, k := range e.kept {
+		if k != s.Resumes && (last == nil || e.before(last, k)) {
+			last = k
+		}
+	}
+	if last == nil || e.before(last, s) && len(e.running) > 0 {
+		return false
+	}
+	e.Drop(last)
+	return true
+}
+
+// lastKept returns the sequence of least priority that kept its blocks.
+func (e *Engine) lastKept() *Sequence {
+	last := e.kept[0]
+	for _, s := range e.kept[1:] {
+		if e.before(last, s) {
+			last = s
+		}
+	}
+	return last
 }
 
 // victim returns the running sequence to preempt first.
@@ -263,14 +317,18 @@ func (e *Engine) preempt(s *Sequence) {
 func (e *Engine) join(s *Sequence, budget int) (n int, ok bool) {
 	size := e.profile.BlockSize
 	// The last token is always computed, because its output is needed.
-	hits, free := e.pool.held(s.Blocks[:min(len(s.Blocks), (s.tokens()-1)/size)])
+	held := e.pool.held(s.Blocks[:min(len(s.Blocks), (s.tokens()-1)/size)])
+	hits := held.blocks
 	n = min(s.tokens()-hits*size, budget)
 	need := blocksFor(hits*size+n, size) - hits
-	if need+free > e.pool.free {
+	if need+held.free+held.loads > e.pool.free {
 		return 0, false
 	}
 	s.blocks = e.pool.take(e.pool.use(s.blocks[:0], s.Blocks[:hits]), need)
+	e.Drop(s.Resumes)
 	s.computed = hits * size
+	s.loads = held.loads * size
+	e.counters.LoadedTokens += s.loads
 	s.running = true
 	e.running = append(e.running, s)
 	if !s.started {
@@ -280,6 +338,17 @@ func (e *Engine) join(s *Sequence, budget int) (n int, ok bool) {
 		e.counters.CachedTokens += s.Cached
 	}
 	return n, true
+}
+
+// end removes a sequence with all its tokens from the running batch.
+func (e *Engine) end(s *Sequence) {
+	if !s.Keep {
+		e.leave(s)
+		return
+	}
+	s.running, s.kept, s.planned = false, true, 0
+	e.running = remove(e.running, s)
+	e.kept = append(e.kept, s)
 }
 
 // leave removes a sequence from the running batch. Its blocks stay reusable until they are taken.
@@ -320,6 +389,7 @@ func blocksFor(tokens, size int) int { return (tokens + size - 1) / size }
 // costSum adds up the work of a step.
 type costSum struct {
 	prefill, decoding  int
+	loads              int
 	attention, context float64 // in thousands of tokens
 }
 
@@ -336,5 +406,5 @@ func (c *costSum) decode(before int) {
 func (c Cost) of(s costSum) time.Duration {
 	return c.Step +
 		time.Duration(s.prefill)*c.Prefill + time.Duration(s.attention*float64(c.Attention)) +
-		time.Duration(s.decoding)*c.Decode + time.Duration(s.context*float64(c.Context))
+		time.Duration(s.decoding)*c.Decode + time.Duration(s.context*float64(c.Context)) + time.Duration(s.loads)*c.Load
 }

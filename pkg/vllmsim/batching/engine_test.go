@@ -290,3 +290,53 @@ func BenchmarkStep(b *testing.B) {
 		e.End(e.Begin())
 	}
 }
+
+// A tier in the host's memory keeps what the cache lost. Loading it is cheaper than computing it.
+func TestHostTierKeepsEvictedBlocks(t *testing.T) {
+	t.Parallel()
+	p := small(8)
+	p.HostBlocks, p.Cost.Load = 100, 10*time.Microsecond
+	e := newEngine(t, p)
+	first := e.Add(request(0, 24, 1, 1))
+	play(e)
+	e.Add(request(0, 24, 1, 2)) // takes the blocks of the first
+	play(e)
+	again := e.Add(request(0, 24, 1, 1))
+	st := e.Begin()
+	assert.Equal(t, 4, st.PrefillTokens)
+	e.End(st)
+	play(e)
+	assert.Equal(t, 20, again.Cached)
+	assert.Positive(t, e.Counters().LoadedTokens)
+	assert.Equal(t, first.Blocks, again.Blocks)
+	require.NoError(t, e.check())
+}
+
+func TestKeptBlocksStayUntilResumedOrDropped(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, small(12)) // 48 tokens
+	r := request(0, 20, 1, 1)
+	r.Keep = true
+	kept := e.Add(r)
+	play(e)
+	require.Equal(t, 5, e.Load().UsedBlocks)
+	e.Add(request(0, 26, 1, 2)) // fits beside it
+	play(e)
+	next := request(0, 28, 1, 1)
+	next.Resumes = kept
+	resumed := e.Add(next)
+	play(e)
+	assert.Equal(t, 20, resumed.Cached)
+	assert.Zero(t, e.Load().UsedBlocks)
+
+	e.ByPriority = true
+	r = request(0, 20, 1, 3)
+	r.Keep, r.Priority = true, 2
+	e.Add(r)
+	play(e)
+	large := request(0, 44, 1, 4)
+	large.Priority = 1
+	e.Add(large) // older, so the younger one loses its blocks
+	play(e)
+	assert.Zero(t, e.Load().UsedBlocks)
+}

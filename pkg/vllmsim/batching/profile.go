@@ -21,14 +21,18 @@ type Profile struct {
 	BudgetTokens int // limit of tokens per step (max_num_batched_tokens)
 	MaxSequences int // limit of running sequences (max_num_seqs)
 
+	// HostBlocks is the size of a second tier in the host's memory. It gets the content of blocks that are taken for other
+	// tokens. A request that needs the content loads it into fresh blocks. 0 is no such tier.
+	HostBlocks int
+
 	NoPrefixCache bool // blocks are never reused
 	// LateReuse makes blocks of a prompt reusable only after its first token, as in paid services. Without it they are reusable
 	// once their computation is scheduled, as in vLLM.
 	LateReuse bool
 }
 
-// Cost gives the time of one step: Step + Prefill·p + Attention·Σ n·(c+n/2) + Decode·d + Context·Σ c. p is the number of computed
-// prompt tokens. n is a chunk's length and c the number of tokens before it. d is the number of decoding sequences; the last sum
+// Cost gives the time of one step: Step + Prefill·p + Attention·Σ n·(c+n/2) + Decode·d + Context·Σ c + Load·h. p is the number of
+// computed prompt tokens, and h the number of loaded ones. n is a chunk's length and c the number of tokens before it. d is the number of decoding sequences; the last sum
 // runs over their context tokens.
 type Cost struct {
 	Step      time.Duration // reading the weights, launching kernels
@@ -36,6 +40,7 @@ type Cost struct {
 	Attention time.Duration // per prompt token and 1,000 tokens before it
 	Decode    time.Duration // per decoding sequence
 	Context   time.Duration // per 1,000 tokens of context in decoding sequences
+	Load      time.Duration // per token loaded from the host's memory
 }
 
 // profiles are calibrated against published measurements; calibration_test.go prints both.

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/batchagent/batchagent/internal/config"
+)
+
+func redisFlag() cli.Flag {
+	return &cli.StringFlag{Name: "redis", EnvVars: config.Env("redis"), Value: config.DefaultRedis, Usage: "Redis `URL`; the password may also be in BATCHAGENT_REDIS_PASSWORD"}
+}
+
+func serverFlag() cli.Flag {
+	return &cli.StringFlag{Name: "server", EnvVars: config.Env("server"), Usage: "`URL` of a `coordinator serve`, instead of Redis"}
+}
+
+func outFlag() cli.Flag {
+	return &cli.StringFlag{Name: "out", DefaultText: "standard output", Usage: "write results to `FILE`; - means standard output"}
+}
+
+func formatFlag() cli.Flag {
+	return &cli.StringFlag{Name: "format", EnvVars: config.Env("format"), DefaultText: "csv for a file that ends in .csv, else jsonl", Usage: "`FORMAT` of the results: jsonl or csv"}
+}
+
+func ownerFlag() cli.Flag {
+	return &cli.StringFlag{Name: "owner", EnvVars: config.Env("owner"), DefaultText: "the spec's, else your user name", Usage: "`NAME` shown in lists"}
+}
+
+func rootFlag() cli.Flag {
+	return &cli.StringFlag{Name: "tools-root", EnvVars: config.Env("tools-root"), Value: ".", Usage: "root `DIR` of read_file; globbed paths are relative to it"}
+}
+
+func toolsFlag() cli.Flag {
+	return &cli.StringFlag{Name: "tools", EnvVars: config.Env("tools"), Usage: "`FILE` that declares more tools: MCP servers, databases, commands, web services", DefaultText: "built-in tools only"}
+}
+
+func jsonFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "json", EnvVars: config.Env("json"), Usage: "print JSON"}
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/internal/diagnose"
+	"github.com/batchagent/batchagent/internal/fault"
+	"github.com/batchagent/batchagent/internal/localrun"
+	"github.com/batchagent/batchagent/internal/operation"
+	"github.com/batchagent/batchagent/internal/terminal"
+	"github.com/batchagent/batchagent/internal/tracing"
+	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+func (e *env) run(c *cli.Context) error {
+	path, err := one(c, "spec file")
+	if err != nil {
+		return err
+	}
+	log, err := config.Logger(e.console.Stderr(), c.String("log-level"), "text")
+	if err != nil {
+		return &fault.UsageError{Err: err}
+	}
+	tracer, endTraces, err := tracing.Start(c.Context, tracing.Config{Service: "batchagent-run", Instance: "local", Getenv: e.getenv, Logger: log})
+	if err != nil {
+		return &fault.UsageError{Err: err}
+	}
+	defer endTraces()
+	return terminal.Run(c.Context, localrun.Options{
+		Spec: path, Backend: c.String("backend"), InsecureKeys: c.Bool("insecure-keys"), Owner: c.String("owner"), Workers: c.Int("workers"),
+		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Force: c.Bool("force"),
+		Reuse:     c.String("reuse"),
+		Wait:      localrun.ServerWait{FailFast: c.Bool("fail-fast"), Longest: c.Duration("wait-for-server")},
+		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log, Tracer: tracer,
+	}, resuming(c, os.Args[0]), e.console)
+}
+
+func (e *env) validate(c *cli.Context) error {
+	path, err := one(c, "spec file")
+	if err != nil {
+		return err
+	}
+	connect, closeStore := operation.Once(func(context.Context) (*statestore.Store, error) { return e.connect(c) })
+	defer closeStore()
+	return terminal.WritePreview(c.Context, e.console.Stdout(), operation.SubmitOptions{
+		Spec: path, ToolsRoot: c.String("tools-root"), Stdin: e.in, Connect: connect,
+	})
+}
+
+func (e *env) backends(c *cli.Context) error {
+	if err := none(c); err != nil {
+		return err
+	}
+	return terminal.Backends(c.Context, e.console.Stdout())
+}
+
+func (e *env) doctor(c *cli.Context) error {
+	if err := none(c); err != nil {
+		return err
+	}
+	to, err := config.ReadRedis(c.String("redis"), e.getenv)
+	if err != nil {
+		return &fault.UsageError{Err: err}
+	}
+	log, err := config.Logger(e.console.Stderr(), "error", "text")
+	if err != nil {
+		return err
+	}
+	return terminal.Doctor(c.Context, e.console.Stdout(), diagnose.DoctorOptions{
+		Redis: to, NoRedis: c.String("backend") != "" && !c.IsSet("redis"), Backend: c.String("backend"), ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers,
+		Getenv: e.getenv, Logger: log,
+	})
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/batchagent/batchagent/internal/collect"
+	"github.com/batchagent/batchagent/internal/fault"
+	"github.com/batchagent/batchagent/internal/operation"
+	"github.com/batchagent/batchagent/internal/terminal"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/statestore"
+)
+
+func (e *env) submit(c *cli.Context) error {
+	path, err := one(c, "spec file")
+	if err != nil {
+		return err
+	}
+	if c.String("out") != "" && !c.Bool("follow") {
+		return &fault.UsageError{Err: fmt.Errorf("--out goes with --follow; without it, `coordinator results` collects")}
+	}
+	if err := collect.CheckOut(c.String("out"), c.String("format")); err != nil {
+		return err
+	}
+	overServer := c.String("server") != ""
+	for _, name := range []string{"durable", "reuse"} {
+		if overServer && c.IsSet(name) {
+			return &fault.UsageError{Err: fmt.Errorf("--%s goes with --redis, not with --server", name)}
+		}
+	}
+	connect, closeStore := operation.Once(func(context.Context) (*statestore.Store, error) { return e.connect(c) })
+	defer closeStore()
+	o := operation.SubmitOptions{
+		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Durable: c.Bool("durable"), Reuse: c.String("reuse"),
+		Stdin: e.in, Connect: connect, Notify: e.console.Notify,
+	}
+	if overServer {
+		o.Connect = nil // the user of a server may not have access to its Redis
+	}
+	s, err := operation.Prepare(c.Context, o)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if overServer {
+		to, err := e.server(c)
+		if err != nil {
+			return err
+		}
+		defer to.Close()
+		return e.submitTo(c, to, s)
+	}
+	store, err := connect(c.Context) // the inputs may have opened it
+	if err != nil {
+		return err
+	}
+	return e.submitTo(c, operation.On(store, e.console.Notify), s)
+}
+
+// submitTo submits a batch, prints its ID, and follows it if the command asks for it.
+func (e *env) submitTo(c *cli.Context, to operation.Batches, s *operation.Submission) error {
+	id, err := to.Submit(c.Context, s)
+	if err != nil {
+		e.console.PartlySubmitted(err)
+		return err
+	}
+	if _, err := fmt.Fprintln(e.console.Stdout(), id); err != nil {
+		return err
+	}
+	if err := to.Announced(c.Context, s); err != nil {
+		return err
+	}
+	if !c.Bool("follow") {
+		return nil
+	}
+	return terminal.Results(c.Context, to, id, terminal.ResultsOptions{
+		Follow: true, Out: c.String("out"), Format: c.String("format"), Command: following(c, os.Args[0], id),
+	}, e.console)
+}
+
+func (e *env) results(c *cli.Context) error {
+	if c.String("server") != "" && c.Bool("consume") {
+		return &fault.UsageError{Err: fmt.Errorf("--consume goes with --redis, not with --server")}
+	}
+	return e.onBatch(c, func(b operation.Batches, id batch.ID) error {
+		return terminal.Results(c.Context, b, id, terminal.ResultsOptions{
+			Follow: c.Bool("follow"), Ordered: c.Bool("ordered"), Consume: c.Bool("consume"), Out: c.String("out"), Format: c.String("format"),
+			Command: following(c, os.Args[0], id),
+		}, e.console)
+	})
+}

@@ -1,0 +1,51 @@
+package operation
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/batchagent/batchagent/internal/fault"
+	"github.com/batchagent/batchagent/pkg/spec"
+)
+
+// Preview is what a spec would submit.
+type Preview struct {
+	Prepared *spec.Prepared
+	Prompt   string // of the first job with a usable input; the template if a planner makes the jobs
+}
+
+// Validate checks a spec and all its inputs. It submits nothing.
+func Validate(ctx context.Context, o SubmitOptions) (Preview, error) {
+	s, p, err := LoadSpec(ctx, o)
+	if err != nil {
+		return Preview{}, err
+	}
+	defer s.Close()
+	out := Preview{Prepared: p, Prompt: p.Jobs.Task}
+	if p.Planner == nil {
+		out.Prompt, err = firstPrompt(ctx, p)
+	}
+	return out, err
+}
+
+// firstPrompt renders the first usable input.
+func firstPrompt(ctx context.Context, p *spec.Prepared) (string, error) {
+	for data, err := range p.Payloads(ctx) {
+		if err != nil {
+			return "", err
+		}
+		var payload spec.Payload
+		if err := json.Unmarshal(data, &payload); err != nil {
+			return "", fmt.Errorf("decode the first input: %w", err)
+		}
+		if payload.Bad == "" {
+			text, err := p.Jobs.Prompt(payload.Input)
+			if err != nil {
+				return "", &fault.UsageError{Err: fmt.Errorf("the first input: %w", err)}
+			}
+			return text, nil
+		}
+	}
+	return "(no usable input)", nil
+}

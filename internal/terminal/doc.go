@@ -1,0 +1,4 @@
+// Package terminal has everything that is printed: progress, tables, wording and exit statuses.
+//
+// Start reading at [Console].
+package terminal

@@ -1,0 +1,39 @@
+package terminal
+
+import (
+	"context"
+	"errors"
+	"syscall"
+
+	"github.com/batchagent/batchagent/internal/fault"
+)
+
+// Exit statuses. Scripts rely on them.
+const (
+	ExitOK          = 0
+	ExitJobsFailed  = 1 // at least one job failed or was cancelled, or the command itself failed after its start
+	ExitUsage       = 2 // usage, spec or input error; nothing was submitted
+	ExitUnreachable = 3 // Redis or a backend cannot be reached
+	ExitInterrupted = 130
+)
+
+// ExitStatus returns the exit status of a command that ended with err. An interrupt cancels ctx.
+func ExitStatus(ctx context.Context, err error) int {
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.Is(err, fault.ErrJobsFailed), Quiet(err):
+		return ExitJobsFailed
+	case ctx.Err() != nil:
+		return ExitInterrupted
+	case fault.IsUnreachable(err): // before isUsage: reading inputs from Redis can fail with both
+		return ExitUnreachable
+	case fault.IsUsage(err):
+		return ExitUsage
+	default:
+		return ExitJobsFailed
+	}
+}
+
+// Quiet reports whether err is not worth a message: the reader of the output went away.
+func Quiet(err error) bool { return errors.Is(err, syscall.EPIPE) }

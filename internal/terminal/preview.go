@@ -1,0 +1,71 @@
+package terminal
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/batchagent/batchagent/internal/human"
+	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/operation"
+	"github.com/batchagent/batchagent/pkg/spec"
+)
+
+// WritePreview checks a spec and all its inputs, and writes what would be submitted.
+func WritePreview(ctx context.Context, w io.Writer, o operation.SubmitOptions) error {
+	var b strings.Builder
+	o.Notify = func(n notice.Notice) {
+		if n.Code.Warns() {
+			b.WriteString("warning: " + n.Text + "\n")
+		}
+	}
+	preview, err := operation.Validate(ctx, o)
+	if err != nil {
+		return err
+	}
+	p, prompt := preview.Prepared, preview.Prompt
+	c := p.Jobs
+	fmt.Fprintf(&b, "%s is valid\n\n", o.Spec)
+	if p.Planner == nil {
+		fmt.Fprintf(&b, "name           %s\njobs           %s\n", c.Name, human.Count(p.Total))
+	} else {
+		fmt.Fprintf(&b, "name           %s\njobs           from a plan of at most %s\n", c.Name, human.Plural(int64(p.Planner.MaxItems), "item", "items"))
+		fmt.Fprintf(&b, "planned        by %s; tools %s; %d turns, %d retries a turn, %d attempts\n", cmp.Or(p.Planner.Model, "the server's first model"),
+			cmp.Or(strings.Join(p.Planner.Tools, ", "), "none"), p.Planner.MaxTurns, p.Planner.MaxRetries, p.Planner.MaxAttempts)
+	}
+	for _, note := range p.Notes {
+		fmt.Fprintf(&b, "note           %s\n", note)
+	}
+	if p.BadCount > 0 {
+		fmt.Fprintf(&b, "bad inputs     %s will fail as BadInput; the first is %s: %s\n", human.Count(p.BadCount), p.Bad[0].Where, p.Bad[0].Bad)
+	}
+	fmt.Fprintf(&b, "model          %s\n", cmp.Or(c.Model, "the server's first"))
+	fmt.Fprintf(&b, "tools          %s\n", cmp.Or(strings.Join(c.Tools, ", "), "none"))
+	fmt.Fprintf(&b, "output schema  %s\n", cmp.Or(schemaSize(c), "none: the output is {\"text\": …}"))
+	if p.Reducer != nil {
+		fmt.Fprintf(&b, "reduced        by %s, when all jobs have a result\n", cmp.Or(p.Reducer.Model, "the server's first model"))
+	}
+	fmt.Fprintf(&b, "limits         %d turns, %d retries a turn, %d attempts\n", c.MaxTurns, c.MaxRetries, c.MaxAttempts)
+	fmt.Fprintf(&b, "shared prefix  %s bytes, the same for every job\n", human.Count(int64(len(c.System))))
+	if c.System != "" {
+		fmt.Fprintf(&b, "\n--- shared prefix\n%s\n", c.System)
+	}
+	if p.Planner != nil {
+		fmt.Fprintf(&b, "\n--- system prompt of the planner\n%s\n", p.Planner.System)
+		fmt.Fprintf(&b, "\n--- prompt of the planner\n%s\n", p.Planner.Task)
+		fmt.Fprintf(&b, "\n--- prompt of each job, from its item\n%s\n", prompt)
+	} else {
+		fmt.Fprintf(&b, "\n--- prompt of the first job\n%s\n", prompt)
+	}
+	_, err = io.WriteString(w, human.Visible(b.String()))
+	return err
+}
+
+func schemaSize(c *spec.Compiled) string {
+	if len(c.Schema) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s bytes", human.Count(int64(len(c.Schema))))
+}
