@@ -1,6 +1,6 @@
--- claim.lua: lease up to count jobs to a worker: first released ones, then expired ones, then those that are parked for it, then new
--- ones. If there are no new ones, it takes parked jobs of other workers. If there are none either and the caller runs no other job, it
--- leases one job that must run alone.
+-- claim.lua: lease up to count jobs to a worker, in this order: released jobs, expired leases, parked jobs of dead workers, jobs parked
+-- for this worker, new jobs, parked jobs of living workers. If it finds none and the caller runs no other job, it leases one job that
+-- must run alone. It parks the rest of the group of the last new job.
 -- Parts: arguments, keys, clock, pulse, lease, parked, job, account, budget
 -- args: consumer; count, at least 1; lease, ms; idle if the caller runs no other job
 -- Returns {phase, job...}; a job is {index, entry ID, token, attempt, exhausted, payload, {turn...}, alone, queued}.
