@@ -182,6 +182,20 @@ var parkedScenarios = []scenario{
 		}, "the last attempt")
 		assert.Equal(w, []int64{1, 2, 3, 0}, got)
 	}},
+	{"parked jobs wait for the budget without a cost", func(w *world) {
+		id := w.createWith(batch.Budget{Tokens: 100}, batch.Prices{})
+		w.feedGroups(id, 3, 3)
+		w.seal(id, 6)
+		w.finishAll(id, w.takes(id, "a", 1, 0)) // 107 of 100
+		info := w.info(id)
+		assert.True(w, info.Paused)
+		assert.EqualValues(w, 5, info.Counts.Waiting)
+		assert.Empty(w, w.claim(id, "a", 9))
+		assert.Empty(w, w.claim(id, "b", 9))
+		require.NoError(w, w.store.SetBudget(w.Context(), id, batch.Budget{Tokens: 10_000}))
+		w.takes(id, "b", 1, 3)
+		w.takes(id, "a", 1, 1)
+	}},
 	{"a group that is only partly fed", func(w *world) {
 		id := w.create()
 		_, err := w.store.FeedSorted(w.Context(), id, 0, []int64{0, 1}, []int64{3, 2}, payloads(0, 2))
