@@ -8,6 +8,7 @@ if [ "${1:-}" = smoke ]; then
   go run ./bench/tools -smoke
   go run ./bench/kv -smoke
   go run ./bench/cluster -smoke
+  go run ./bench/prefix -smoke
   go run ./bench/live -smoke
   (cd bench/queue && go run . -smoke)
   (cd bench/chaos && go test ./... && go run . -smoke && go run . -smoke -rolling)
@@ -18,6 +19,7 @@ else
   go run ./bench/tools
   go run ./bench/kv
   go run ./bench/cluster
+  go run ./bench/prefix
   go run ./bench/live
   (cd bench/queue && go run .)
   (cd bench/chaos && go run . && go run . -rolling -jobs 6000 -duration 90s)

@@ -259,7 +259,7 @@ func (l *batchRun) feed(ctx context.Context) error {
 			}
 		}
 		err := l.store.UntilKnown(ctx, func() error {
-			_, err := l.store.FeedSorted(ctx, l.fed(), fed, chunk.Indexes, chunk.Payloads)
+			_, err := l.store.FeedSorted(ctx, l.fed(), fed, chunk.Indexes, chunk.Rests, chunk.Payloads)
 			return err
 		})
 		if err != nil {

@@ -30,8 +30,8 @@ func Numbered(payloads iter.Seq2[[]byte, error]) iter.Seq2[prefixorder.Job, erro
 	}
 }
 
-// SortJobs reads all jobs and sorts them by their prompts. It returns nil if the spec asks for the order of the inputs, if a sorted order
-// gains nothing, or if the temporary file has no space. openings are those of a random choice of the jobs.
+// SortJobs reads all jobs and sorts them by their prompts. It returns nil if the spec asks for the order of the inputs, if the
+// prompts share too little, or if the temporary file has no space. openings are those of a random choice of the jobs.
 func SortJobs(ctx context.Context, compiled *spec.Compiled, total int64, openings func() []string, jobs iter.Seq2[prefixorder.Job, error], notify notice.Func) (*prefixorder.Sorter, error) {
 	if compiled.Order == spec.OrderInput || total < 2 || !prefixorder.MayGain(openings(), total) {
 		return nil, nil

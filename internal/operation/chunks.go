@@ -9,8 +9,8 @@ import (
 
 // chunk is what one call feeds.
 type chunk struct {
-	Indexes  []int64
-	Payloads [][]byte
+	Indexes, Rests []int64
+	Payloads       [][]byte
 }
 
 // Chunks gathers jobs for one call each. A payload larger than a chunk goes alone.
@@ -30,7 +30,7 @@ func Chunks(jobs iter.Seq2[prefixorder.Job, error]) iter.Seq2[chunk, error] {
 				}
 				c, size = chunk{}, 0
 			}
-			c.Indexes, c.Payloads = append(c.Indexes, job.Index), append(c.Payloads, job.Payload)
+			c.Indexes, c.Rests, c.Payloads = append(c.Indexes, job.Index), append(c.Rests, job.Rest), append(c.Payloads, job.Payload)
 			size += len(job.Payload)
 		}
 		if len(c.Payloads) > 0 {

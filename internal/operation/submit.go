@@ -233,7 +233,7 @@ func (s *Submission) feedAll(ctx context.Context) error {
 			continue
 		}
 		err = s.wait.Do(ctx, func() error {
-			s.Fed, err = s.store.FeedSorted(ctx, id, from, chunk.Indexes, chunk.Payloads)
+			s.Fed, err = s.store.FeedSorted(ctx, id, from, chunk.Indexes, chunk.Rests, chunk.Payloads)
 			return err
 		})
 		if err != nil {

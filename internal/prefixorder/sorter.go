@@ -16,6 +16,7 @@ import (
 type Job struct {
 	Index   int64
 	Payload []byte
+	Rest    int64 // how many of the next jobs are in its group, at most maxRest
 }
 
 // ErrTooLarge means that the jobs need more temporary disk space than the sort may use.
@@ -36,16 +37,14 @@ type Sorter struct {
 	limits limits
 	ranks  *ranking
 
-	run    []record // of this run, not sorted yet
-	size   int64    // of run in memory
-	spool  *os.File // nil while one run holds all jobs
-	end    int64    // size of spool, in bytes
-	runs   []extent
-	place  int64  // of the next job
-	before []byte // hashes of the job that came before
+	run   []record // of this run, not sorted yet
+	size  int64    // of run in memory
+	spool *os.File // nil while one run holds all jobs
+	end   int64    // size of spool, in bytes
+	runs  []extent
+	place int64 // of the next job
 
 	total int64 // bytes of all prompts
-	input int64 // bytes that neighbours share in the order of the input
 }
 
 // limits bound a sort. Tests make them small.
@@ -76,8 +75,6 @@ func newSorter(l limits) *Sorter { return &Sorter{limits: l, ranks: newRanking()
 func (s *Sorter) Add(index int64, prompt string, payload []byte) error {
 	h := hashes(prompt)
 	s.total += int64(len(prompt))
-	s.input += int64(saved(s.before, h))
-	s.before = h
 	key := make([]byte, rankBytes, rankBytes+len(h))
 	binary.BigEndian.PutUint64(key, s.ranks.of(s.place, h))
 	r := record{append(key, h...), s.place, index, payload}
@@ -143,7 +140,8 @@ func (s *Sorter) Close() error {
 	return err
 }
 
-// Gains reports whether the sorted order saves enough over the order of the input.
+// Gains reports whether jobs in the sorted order share enough. Inputs that share as much in their own order are sorted too: the sort
+// keeps the order of their groups, and a worker gets groups.
 func (s *Sorter) Gains(ctx context.Context) (bool, error) {
 	sorted := int64(0)
 	var before []byte
@@ -155,18 +153,30 @@ func (s *Sorter) Gains(ctx context.Context) (bool, error) {
 		sorted += int64(saved(before, h))
 		before = append(before[:0], h...)
 	}
-	return s.total > 0 && float64(sorted-s.input) >= minGain*float64(s.total), nil
+	return s.total > 0 && float64(sorted) >= minGain*float64(s.total), nil
 }
 
-// Jobs yields all jobs in order. An error ends it.
+// Jobs yields all jobs in order, with their groups. An error ends it.
 func (s *Sorter) Jobs(ctx context.Context) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
+		var w window
+		var before []byte
 		for r, err := range s.records(ctx, true) {
 			if err != nil {
 				yield(Job{}, err)
 				return
 			}
-			if !yield(Job{r.index, r.payload}, nil) {
+			h := r.key[rankBytes:]
+			joins := saved(before, h) > 0
+			before = append(before[:0], h...)
+			for job := range w.add(Job{Index: r.index, Payload: r.payload}, joins) {
+				if !yield(job, nil) {
+					return
+				}
+			}
+		}
+		for job := range w.flush() {
+			if !yield(job, nil) {
 				return
 			}
 		}

@@ -165,17 +165,61 @@ func TestUniqueAndShortPromptsKeepTheirOrder(t *testing.T) {
 	}
 }
 
-func TestGroupedInputsGainNothing(t *testing.T) {
+// TestGroupedInputsGain checks that inputs that are grouped already are sorted too, because only sorted jobs have groups.
+func TestGroupedInputsGain(t *testing.T) {
 	t.Parallel()
 	var prompts []string
 	for i := range 80 {
 		prompts = append(prompts, text(fmt.Sprint(i/8), 3000)+fmt.Sprint(i))
 	}
-	_, gains := sorted(t, inMemory, prompts)
-	assert.False(t, gains, "they are grouped already")
+	order, gains := sorted(t, inMemory, prompts)
+	assert.True(t, gains)
+	for at, index := range order {
+		assert.EqualValues(t, at/8, index/8, "the groups keep their order")
+	}
 	shuffle(prompts)
 	_, gains = sorted(t, inMemory, prompts)
 	assert.True(t, gains)
+}
+
+// rests returns the rest of each job in the order of the sort.
+func rests(t require.TestingT, prompts []string, payload int) (out []int64) {
+	s := New()
+	defer func() { require.NoError(t, s.Close()) }()
+	for i, p := range prompts {
+		require.NoError(t, s.Add(int64(i), p, make([]byte, payload)))
+	}
+	require.NoError(t, s.Finish())
+	for job, err := range s.Jobs(ctx) {
+		require.NoError(t, err)
+		out = append(out, job.Rest)
+	}
+	return out
+}
+
+func TestRestCountsTheJobsOfAGroup(t *testing.T) {
+	t.Parallel()
+	a, b := text("a", 2000), text("b", 2000)
+	assert.Equal(t, []int64{2, 1, 0, 0, 0, 1, 0}, rests(t, []string{a + "1", a + "2", a + "3", "short", text("c", 900), b + "1", b + "2"}, 10))
+	assert.Empty(t, rests(t, nil, 0))
+}
+
+func TestRestIsBounded(t *testing.T) {
+	t.Parallel()
+	var prompts []string
+	for i := range 600 {
+		prompts = append(prompts, text("a", 2000)+fmt.Sprint(i))
+	}
+	for at, rest := range rests(t, prompts, 1) {
+		require.EqualValues(t, min(maxRest, 599-at), rest)
+	}
+	const payload = maxRestBytes / 10
+	for at, rest := range rests(t, prompts[:50], payload) {
+		require.EqualValues(t, min(10, 49-at), rest, "the payloads of the rest are limited, too")
+	}
+	for at, rest := range rests(t, prompts[:3], 2*maxRestBytes) {
+		require.Zero(t, rest, "job %d", at)
+	}
 }
 
 func shuffle(prompts []string) {

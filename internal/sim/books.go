@@ -17,7 +17,9 @@ type books struct {
 	maxToken  int64
 	takeovers int
 	retried   bool
-	endedAs   batch.Phase // the phase before the batch ended; [batch.Cancelling] if a cancellation ended it
+	seen      map[string]time.Duration // worker -> its last claim or renewal
+	gaveUp    map[string]bool          // workers that released a job after their last claim
+	endedAs   batch.Phase              // the phase before the batch ended; [batch.Cancelling] if a cancellation ended it
 }
 
 // job is the checker's record of one job.
@@ -31,7 +33,11 @@ type job struct {
 	cut bool
 }
 
-func newBooks() books { return books{before: &state{}, jobs: make(map[int]*job)} }
+func newBooks() books {
+	return books{
+		before: &state{}, jobs: make(map[int]*job), seen: make(map[string]time.Duration), gaveUp: make(map[string]bool),
+	}
+}
 
 // copy returns a snapshot. It shares states, journals and pulses, which are never changed in place.
 func (b books) copy() books {
@@ -41,6 +47,7 @@ func (b books) copy() books {
 		b.jobs[index] = &kept
 	}
 	b.pulses = slices.Clip(b.pulses)
+	b.seen, b.gaveUp = maps.Clone(b.seen), maps.Clone(b.gaveUp)
 	return b
 }
 

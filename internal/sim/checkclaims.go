@@ -104,9 +104,14 @@ func (k *checker) pulse() { k.pulses = append(k.pulses, k.now()) }
 
 // sinceSilence looks for a silence of more than half a lease that ended less than a lease ago. It returns the time since its end.
 func (k *checker) sinceSilence() (time.Duration, bool) {
+	return k.silence(k.cfg.lease - 2*time.Millisecond)
+}
+
+// silence looks for one that ended less than most ago.
+func (k *checker) silence(most time.Duration) (time.Duration, bool) {
 	for i := len(k.pulses) - 1; i > 0; i-- {
 		since := k.now() - k.pulses[i]
-		if since >= k.cfg.lease-2*time.Millisecond {
+		if since >= most {
 			break
 		}
 		if k.pulses[i]-k.pulses[i-1] > k.cfg.lease/2+2*time.Millisecond {

@@ -109,6 +109,10 @@ func (k *checker) executed(proc string, c call) {
 // script checks the effect of one script on its batch.
 func (k *checker) script(proc string, c call, was, is *state) {
 	k.leases(proc, c, was, is)
+	if c.verb == "claim" {
+		k.place(c, was, is)
+	}
+	k.life(c, was)
 	k.results(proc, c, was, is)
 	if k.ended = was.phase != batch.Done && is.phase == batch.Done; k.ended {
 		if k.endedAs = was.phase; c.verb == "cancel" {
@@ -373,6 +377,7 @@ func (k *checker) standingJobs(st *state) {
 			k.fail("I4", "job %d is pending without a lease", index)
 		}
 	}
+	k.parkedJobs(st)
 	if shown := len(st.pending) - len(st.back); shown != running {
 		k.fail("I4", "status shows %d running jobs; %d are held", shown, running)
 	}

@@ -55,6 +55,7 @@ type Config struct {
 	budget      int64         // in tokens; 0 is no budget
 	binds       bool          // plain workers bind the batch to one of two models
 	sorted      bool          // jobs are fed in another order than that of their indexes
+	grouped     bool          // jobs are fed in groups
 
 	// Full mode.
 	share        toolpool.Share // of the tool "probe"
@@ -113,6 +114,7 @@ func Draw(seed uint64, mode Mode) Config {
 		slowest:     between(r, 10*time.Millisecond, 3*c.lease/2),
 	}
 	c.sorted = likely(chance(seed).on("order"), 0.3)
+	c.grouped = likely(chance(seed).on("groups"), 0.4)
 	c.skew = between(chance(seed).on("skew"), -2*time.Hour, 2*time.Hour)
 	c.faults = drawFaults(r, c)
 	c.forget(drawAmnesia(chance(seed).on("amnesia"), c))
@@ -174,7 +176,7 @@ func (c Config) batches() []batch.ID {
 // of returns the configuration for the checks of one batch.
 func (c Config) of(id batch.ID) Config {
 	if id == reducerID {
-		c.jobs, c.sorted = 1, false
+		c.jobs, c.sorted, c.grouped = 1, false, false
 	}
 	return c
 }
@@ -201,6 +203,21 @@ func (c *Config) forget(faults []fault) {
 	c.ttl = time.Hour // with a short TTL, a batch that Redis lost would look like one that expired
 }
 
+// rests returns for each position how many of the next jobs are in the group of its job. It is nil without groups.
+func (c Config) rests() []int64 {
+	if !c.grouped {
+		return nil
+	}
+	r := chance(c.Seed).on("sizes of the groups")
+	out := make([]int64, 0, c.jobs)
+	for len(out) < c.jobs {
+		for rest := min(r.IntN(16), c.jobs-len(out)-1); rest >= 0; rest-- {
+			out = append(out, int64(rest))
+		}
+	}
+	return out
+}
+
 func (c *Config) strikes(faults []fault) {
 	c.faults = append(c.faults, faults...)
 	slices.SortStableFunc(c.faults, func(a, b fault) int { return cmp.Compare(a.at, b.at) })
@@ -223,7 +240,7 @@ func (c Config) String() string {
 		name = c.Mutant.Name
 	}
 	return fmt.Sprintf("seed=%d mode=%s mutant=%s workers=%d jobs=%d turns=%d turn_time=%v lease=%v attempts=%d agents=%d slots=%d "+
-		"failing=%.2f retries=%d reduce=%v budget=%d skew=%v calm_at=%v rates=%+v faults=%v",
+		"failing=%.2f retries=%d reduce=%v budget=%d grouped=%v skew=%v calm_at=%v rates=%+v faults=%v",
 		c.Seed, c.Mode, name, c.workers, c.jobs, c.turns, c.turnTime.Round(time.Millisecond), c.lease, c.maxAttempts, c.maxAgents,
-		c.slots, c.failing, c.retries, c.reduce, c.budget, c.skew.Round(time.Second), c.calmAt.Round(time.Millisecond), c.rates, c.faults)
+		c.slots, c.failing, c.retries, c.reduce, c.budget, c.grouped, c.skew.Round(time.Second), c.calmAt.Round(time.Millisecond), c.rates, c.faults)
 }

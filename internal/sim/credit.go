@@ -28,9 +28,9 @@ func uncredited(text string) string {
 
 // uncreditedRequest returns a request without its credits.
 func uncreditedRequest(req []string) []string {
-	const keys, head, sum = 10, 13, 10 // of finish.lua
+	const keys, head, sum = 11, 13, 10 // of finish.lua
 	out := make([]string, len(req))
-	finish := len(req) > 3+keys+head && req[2] == "10"
+	finish := len(req) > 3+keys+head && req[2] == "11"
 	for i, word := range req {
 		switch {
 		case finish && i == 3+keys+sum:

@@ -72,15 +72,18 @@ func (w *world) submit(ctx context.Context, s *statestore.Store) error {
 	if err := s.UntilKnown(ctx, func() error { return s.Create(ctx, w.cfg.header(), plan) }); err != nil {
 		return err
 	}
-	order := w.cfg.order()
+	order, rests := w.cfg.order(), w.cfg.rests()
 	for from := 0; from < w.cfg.jobs; from += w.cfg.chunk {
-		var indexes []int64
+		var indexes, group []int64
 		var payloads [][]byte
 		for _, i := range order[from:min(from+w.cfg.chunk, w.cfg.jobs)] {
 			indexes, payloads = append(indexes, int64(i)), append(payloads, payload(i))
 		}
+		if rests != nil {
+			group = rests[from : from+len(indexes)]
+		}
 		err := s.UntilKnown(ctx, func() error {
-			_, err := s.FeedSorted(ctx, batchID, int64(from), indexes, payloads)
+			_, err := s.FeedSorted(ctx, batchID, int64(from), indexes, group, payloads)
 			return err
 		})
 		if errors.Is(err, statestore.ErrConflict) {

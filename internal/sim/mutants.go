@@ -26,6 +26,8 @@ type Mutant struct {
 	Forgets bool
 	// Binds plays the seeds with workers that bind the batch to different models.
 	Binds bool
+	// Grouped feeds the jobs in groups.
+	Grouped bool
 	// Clocks removes the skew of Redis: only the clocks of the processes are off.
 	Clocks bool
 }
@@ -319,6 +321,46 @@ fed = math.max(fed, from)`,
 		Name: "remove that leaves the results", Script: "remove", Seeds: 20,
 		Old: `redis.call('UNLINK', k[name])`,
 		New: `redis.call(name == 'results' and 'XLEN' or 'UNLINK', k[name])`,
+	},
+	{
+		Name: "parked jobs lost when their worker releases a job", Script: "release", Seeds: 30, First: 8, Grouped: true,
+		Old: `keep_parked(worker, first, last, 0)`,
+		New: `redis.call('HDEL', k.parked, worker)`,
+	},
+	{
+		Name: "rest of a group that is read and not parked", Script: "claim", Seeds: 10, Grouped: true,
+		Old: `keep_parked(consumer, from, from + #entries - 1, now)`,
+		New: ``,
+	},
+	{
+		Name: "parked jobs of a dead worker that wait for the last new job", Script: "claim", Seeds: 60, First: 16, Grouped: true,
+		Old: `take_abandoned(now - lease)`,
+		New: `take_abandoned(-1)`,
+	},
+	{
+		Name: "parked jobs that only their owner takes", Script: "claim", Seeds: 30, Grouped: true,
+		Old: `if count > 0 and open and grouped then`,
+		New: `if count == -1 then`,
+	},
+	{
+		Name: "parked jobs of a living worker taken before new ones", Script: "claim", Seeds: 30, Grouped: true,
+		Old: `take_abandoned(now - lease)`,
+		New: `take_abandoned(now)`,
+	},
+	{
+		Name: "renewal that is no sign of life", Script: "renew", Seeds: 60, First: 20, Grouped: true,
+		Old: `renew_parked(args.consumer, now)`,
+		New: ``,
+	},
+	{
+		Name: "parked job that is leased twice", Script: "claim", Seeds: 10, Grouped: true,
+		Old: `keep_parked(worker, from + n, to, seen)`,
+		New: `keep_parked(worker, from, to, seen)`,
+	},
+	{
+		Name: "parked jobs with two owners", Script: "claim", Seeds: 30, Grouped: true,
+		Old: `keep_parked(worker, from, middle, seen)`,
+		New: ``,
 	},
 	{
 		Name: "bind by which the last model wins", Script: "bind", Seeds: 10, Binds: true,

@@ -118,7 +118,7 @@ func TestMutants(t *testing.T) {
 					cfg.limited(chance(seed).on("budget of a mutant"))
 					cfg.handBack = 0.1
 				}
-				cfg.binds = m.Binds
+				cfg.binds, cfg.grouped = m.Binds, m.Grouped
 				if m.Clocks {
 					cfg.skew = 0
 				}

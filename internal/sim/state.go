@@ -40,7 +40,9 @@ type state struct {
 	lease                 map[int]fence
 	stream                map[string]int // entry ID -> index
 	pending               map[string]string
-	back, alone           []string // "entry index"
+	back, alone           []string        // "entry index"
+	parked                map[string]span // worker -> its parked jobs
+	delivered             position        // the last entry that a claim has read
 	results               []resultEntry
 	finished              map[int]bool
 	retryable             map[int]bool // indexes in the failed hash
@@ -87,6 +89,8 @@ func (s *server) read(id batch.ID) (*state, error) {
 		[]string{"HKEYS", keyPrefix + "failed"},
 		[]string{"LRANGE", keyPrefix + "alone", "0", "-1"},
 		[]string{"HGETALL", keyPrefix + "calls"},
+		[]string{"HGETALL", keyPrefix + "parked"},
+		[]string{"XINFO", "GROUPS", keyPrefix + "jobs"},
 	)
 	if err != nil {
 		return nil, err
@@ -126,6 +130,7 @@ func (s *server) read(id batch.ID) (*state, error) {
 		st.retryable[number(index)] = true
 	}
 	st.alone = notes(v[8])
+	st.readParked(v[10], v[11])
 	st.account = readAccount(pairs(v[0]), pairs(v[9]))
 	return st, nil
 }

@@ -26,18 +26,18 @@
 //	fingerprint  the hash of all that can change an answer: question, model, sampling, tools
 //	reuse        taking the result of an earlier batch with the same fingerprint
 //	prefix       the leading tokens that prompts share; a server's cache keeps them
+//	group        neighbours in the job stream that share a long prefix
+//	parked       waiting for the worker that began the job's group
 //	worker       the program that claims jobs and runs their agents
 //	backend      a kind of model server, and its adapter
 //	model server the process that answers model calls
 //	slot         the right to have one model call in flight
 //	admission    the decision how many agents may start
 //	ledger       the scheduler's record of the KV cache that agents use
-//	breaker      stops calls to a model that fails, until a probe is answered
-//	probe        one call that finds out whether a model works again
+//	breaker      stops calls to a model that fails, until one call to it, a probe, is answered
 //	pause        the state of a model whose breaker is open
 //	budget       the limit of tokens or dollars of a job or a batch
-//	account      what a batch has used and reserved of its budget
-//	reservation  the part of a budget that a call in flight may use
+//	account      what a batch has used of its budget, and its reservations: what calls in flight may use
 //	tool         a function that an agent may call
 //	tool key     the hash of a tool call; equal calls with one key run once in the cluster
 //	effect       a change outside of batchagent that a tool call makes

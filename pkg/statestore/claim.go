@@ -38,8 +38,9 @@ type Claimed struct {
 	Queued time.Duration
 }
 
-// Claim leases up to p.Count jobs: first released ones, then those with an expired lease, then new ones. It also returns the
-// batch's phase. In [batch.Cancelling] the jobs must not run, only be finished as cancelled.
+// Claim leases up to p.Count jobs: first released ones, then those with an expired lease, then those that are parked for the caller,
+// then new ones. It parks the rest of the last new job's group for the caller. If no new jobs wait, it takes jobs that are parked for
+// others. Jobs parked for a worker that neither claimed nor renewed for a lease come before new ones. It also returns the batch's phase. In [batch.Cancelling] the jobs must not run, only be finished as cancelled.
 //
 // A job that lost its worker in all attempts but the last may have killed those workers. Claim keeps it for a caller
 // that runs no other job and finds no other job, so that it cannot use up the attempts of its neighbours; see

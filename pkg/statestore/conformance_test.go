@@ -23,7 +23,7 @@ func scenarios() []scenario {
 	var all []scenario
 	for _, group := range [][]scenario{
 		submitScenarios, claimScenarios, aloneScenarios, leaseScenarios, finishScenarios, controlScenarios, resultScenarios, registryScenarios,
-		effectScenarios, budgetScenarios, inspectScenarios, reduceScenarios, planScenarios, bindScenarios,
+		effectScenarios, budgetScenarios, inspectScenarios, reduceScenarios, planScenarios, bindScenarios, parkedScenarios,
 	} {
 		all = append(all, group...)
 	}

@@ -48,7 +48,7 @@ var inspectScenarios = []scenario{
 	}},
 	{"a job is found in another place than its index", func(w *world) {
 		id := w.create()
-		_, err := w.store.FeedSorted(w.Context(), id, 0, []int64{2, 0, 1}, append(payloads(2, 1), payloads(0, 2)...))
+		_, err := w.store.FeedSorted(w.Context(), id, 0, []int64{2, 0, 1}, nil, append(payloads(2, 1), payloads(0, 2)...))
 		require.NoError(w, err)
 		look := func(index int64) string {
 			v, err := w.store.Inspect(w.Context(), batch.Job{Batch: id, Index: index}, 1)
@@ -64,7 +64,7 @@ var inspectScenarios = []scenario{
 		assert.Equal(w, "payload 2", look(2), "a failed job keeps its input")
 
 		half := w.create()
-		_, err = w.store.FeedSorted(w.Context(), half, 0, []int64{5}, payloads(5, 1))
+		_, err = w.store.FeedSorted(w.Context(), half, 0, []int64{5}, nil, payloads(5, 1))
 		require.NoError(w, err)
 		w.claim(half, "a", 1)
 		v, err := w.store.Inspect(w.Context(), batch.Job{Batch: half, Index: 5}, 1)

@@ -49,6 +49,8 @@ func keyFailed(id batch.ID) string   { return batchKey(id, "failed") }   // hash
 
 func keyCalls(id batch.ID) string { return batchKey(id, "calls") } // hash: index -> usage and reservations, see lua/part/account.lua
 
+func keyParked(id batch.ID) string { return batchKey(id, "parked") } // hash: worker -> range of entries, see lua/part/parked.lua
+
 // prefixJournal + index is a list with one entry per turn.
 func prefixJournal(id batch.ID) string { return batchKey(id, "journal:") }
 
@@ -65,6 +67,6 @@ func keyEffects(id batch.ID, index int64) string { return keyJournal(id, index) 
 func allKeys(id batch.ID) []string {
 	return []string{
 		keyMeta(id), keyPlan(id), keyJobs(id), keyLease(id), keyBack(id), keyResults(id), keyFinished(id), keyFailed(id),
-		keyAlone(id), keyCalls(id),
+		keyAlone(id), keyCalls(id), keyParked(id),
 	}
 }

@@ -64,13 +64,14 @@ func TestAnyHistory(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		jobs, attempts := rapid.IntRange(1, 6).Draw(rt, "jobs"), rapid.IntRange(1, 3).Draw(rt, "attempts")
+		group := rapid.IntRange(0, jobs).Draw(rt, "jobs of the first group")
 		moves := rapid.SliceOfN(anyMove, 5, 60).Draw(rt, "moves")
 		var problem error
 		synctest.Test(t, func(t *testing.T) {
 			dial, _ := testredis.Pipe(t)
 			w := bubbleOver(t, dial)
 			id := w.createAs(attempts, time.Hour)
-			w.feed(id, 0, jobs)
+			w.feedGroups(id, group, jobs-group)
 			w.seal(id, jobs)
 			h := &history{world: w, id: id, past: map[batch.Lease]bool{}, model: model{attempts: attempts, jobs: make([]modelJob, jobs)}}
 			for i, m := range moves {

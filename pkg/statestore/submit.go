@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,9 @@ const (
 	MaxFeedJobs  = 500
 	MaxFeedBytes = 1 << 20
 )
+
+// MaxRest is the most jobs of a group that a claim parks. A longer group is cut.
+const MaxRest = 255
 
 // submissionMemory is how long running an interrupted submission again continues it.
 const submissionMemory = 30 * 24 * time.Hour
@@ -121,26 +125,45 @@ func (s *Store) Create(ctx context.Context, h batch.Header, plan []byte) error {
 // Feed adds payloads as the jobs from, from+1, … and skips existing jobs. It returns how many jobs the batch has. At most
 // MaxFeedJobs payloads. ErrConflict: the batch is not open, or from leaves a gap. Repeatable.
 func (s *Store) Feed(ctx context.Context, id batch.ID, from int64, payloads [][]byte) (fed int64, err error) {
-	return s.feed(ctx, id, from, nil, payloads)
+	return s.feed(ctx, id, from, nil, nil, payloads)
 }
 
 // FeedSorted is Feed for jobs in another order than that of their indexes: the job at position from+n of the batch has indexes[n]. A
-// batch has each index from 0 to its total once, and every feeder of it feeds the same jobs in the same positions.
-func (s *Store) FeedSorted(ctx context.Context, id batch.ID, from int64, indexes []int64, payloads [][]byte) (fed int64, err error) {
-	for n, index := range indexes {
-		if index != from+int64(n) {
-			return s.feed(ctx, id, from, decimals(indexes), payloads)
-		}
+// batch has each index from 0 to its total once, and every feeder of it feeds the same jobs in the same positions. rests[n] is how
+// many of the jobs after it share its prefix, at most MaxRest; nil means that no job does. A worker that claims the job of a group keeps
+// the rest of the group parked for itself, see [Store.Claim].
+func (s *Store) FeedSorted(
+	ctx context.Context, id batch.ID, from int64, indexes, rests []int64, payloads [][]byte,
+) (fed int64, err error) {
+	if isRange(indexes, from) {
+		indexes = nil
 	}
-	return s.feed(ctx, id, from, nil, payloads)
+	if !slices.ContainsFunc(rests, func(n int64) bool { return n > 0 }) {
+		rests = nil
+	}
+	return s.feed(ctx, id, from, indexes, rests, payloads)
 }
 
-// feed adds payloads in the positions from, from+1, …. indexes are theirs; nil if they are the positions.
-func (s *Store) feed(ctx context.Context, id batch.ID, from int64, indexes []string, payloads [][]byte) (fed int64, err error) {
+// isRange reports whether indexes are from, from+1, ….
+func isRange(indexes []int64, from int64) bool {
+	for n, index := range indexes {
+		if index != from+int64(n) {
+			return false
+		}
+	}
+	return true
+}
+
+// feed adds payloads in the positions from, from+1, …. indexes are theirs; nil if they are the positions. rests are theirs, too; nil
+// if there are no groups.
+func (s *Store) feed(ctx context.Context, id batch.ID, from int64, indexes, rests []int64, payloads [][]byte) (fed int64, err error) {
 	op := fmt.Sprintf("feed jobs %d to %d of batch %s", from, from+int64(len(payloads))-1, id)
 	args := named{"from": from}
 	if indexes != nil {
-		args["indexes"] = indexes
+		args["indexes"] = decimals(indexes)
+	}
+	if rests != nil {
+		args["rests"] = decimals(rests)
 	}
 	v, err := s.call(ctx, op, s.scripts.feed, id, args, payloads...)
 	if err != nil {

@@ -106,7 +106,7 @@ var submitScenarios = []scenario{
 			inputs = append(inputs, payloads(int(i), 1)...)
 		}
 		feed := func(from, to int) {
-			fed, err := w.store.FeedSorted(w.Context(), id, int64(from), indexes[from:to], inputs[from:to])
+			fed, err := w.store.FeedSorted(w.Context(), id, int64(from), indexes[from:to], nil, inputs[from:to])
 			require.NoError(w, err)
 			require.EqualValues(w, max(to, int(w.counts(id).Fed)), fed)
 		}
@@ -126,7 +126,7 @@ var submitScenarios = []scenario{
 	}},
 	{"a batch that is cancelled while it is fed in another order", func(w *world) {
 		id := w.create()
-		_, err := w.store.FeedSorted(w.Context(), id, 0, []int64{9, 4}, append(payloads(9, 1), payloads(4, 1)...))
+		_, err := w.store.FeedSorted(w.Context(), id, 0, []int64{9, 4}, nil, append(payloads(9, 1), payloads(4, 1)...))
 		require.NoError(w, err)
 		phase, err := w.store.Cancel(w.Context(), id)
 		require.NoError(w, err)

@@ -1,6 +1,7 @@
--- claim.lua: lease up to count jobs to a worker: first released ones, then expired ones, then new ones. If there are none and the
--- caller runs no other job, it leases one job that must run alone.
--- Parts: arguments, keys, clock, pulse, lease, job, account, budget
+-- claim.lua: lease up to count jobs to a worker, in this order: released jobs, expired leases, parked jobs of dead workers, jobs parked
+-- for this worker, new jobs, parked jobs of living workers. If it finds none and the caller runs no other job, it leases one job that
+-- must run alone. It parks the rest of the group of the last new job.
+-- Parts: arguments, keys, clock, pulse, lease, parked, job, account, budget
 -- args: consumer; count, at least 1; lease, ms; idle if the caller runs no other job
 -- Returns {phase, job...}; a job is {index, entry ID, token, attempt, exhausted, payload, {turn...}, alone, queued}.
 -- phase is '' if the batch is gone. exhausted is 1 if the job has no attempts left: the worker must not run it, only finish it as
@@ -9,8 +10,8 @@
 -- A claim returns no more jobs than the batch's budget has room for. Without any room, it queues expired jobs as released ones.
 -- Atomic. NOT repeatable: after an unknown outcome read held.lua before claiming again.
 -- Holds I1 (a new token for every claim), I4, I5.
-local phase, swept, cursor, attempts, capped, whole, ledger =
-  unpack(redis.call('HMGET', k.meta, 'phase', 'swept', 'cursor', 'maxa', 'cap_tokens', 'of', 'ledger'))
+local phase, swept, cursor, attempts, capped, whole, ledger, grouped =
+  unpack(redis.call('HMGET', k.meta, 'phase', 'swept', 'cursor', 'maxa', 'cap_tokens', 'of', 'ledger', 'grouped'))
 if not phase then
   return {''}
 end
@@ -22,6 +23,14 @@ local now, consumer, count, lease = now_ms(), args.consumer, args.count, args.le
 local grace = pulse(k.meta, now, lease)
 attempts = tonumber(attempts)
 local account, freed, open = parse_account(ledger), false, true
+-- The range of the caller's own parked jobs. A claim is a sign of life.
+local first, last
+if grouped then
+  first, last = parked_by(consumer)
+  if first then
+    keep_parked(consumer, first, last, now)
+  end
+end
 if (capped or whole) and phase ~= 'CANCELLING' then
   local s = budget_of(k.meta, whole)
   if s then
@@ -108,11 +117,71 @@ local function take_waiting(list, most, alone)
   end
 end
 
--- park queues an expired job that the budget has no room for. Its attempt counts.
-local function park(id, index, old)
+-- put_back queues an expired job that the budget has no room for. Its attempt counts.
+local function put_back(id, index, old)
   free(index)
   local token, attempt = parse_lease(old)
   let_go(k.back, id, index, token, attempt, now)
+end
+
+-- take_unleased leases entries that are new or parked. A job that retry queued has a previous lease.
+local function take_unleased(entries)
+  local indexes, since = {}, {}
+  for n, entry in ipairs(entries) do
+    local index, _, queued = job_of(entry)
+    indexes[n], since[n] = index, queued
+  end
+  take(entries, redis.call('HMGET', k.lease, unpack(indexes)), since)
+end
+
+-- park_rest parks the rest of the group that the last claimed entry belongs to.
+local function park_rest(last)
+  local _, _, _, rest = job_of(last)
+  if not rest or phase == 'CANCELLING' then
+    return
+  end
+  local r = redis.call('XREADGROUP', 'GROUP', 'workers', consumer, 'COUNT', math.min(tonumber(rest), 255), 'NOACK', 'STREAMS', k.jobs, '>')
+  if r then
+    -- Fed entries have consecutive IDs, and none of these has ended.
+    local entries = r[1][2]
+    local from = tonumber(string.match(entries[1][1], '^%d+'))
+    keep_parked(consumer, from, from + #entries - 1, now)
+  end
+end
+
+-- take_parked leases jobs that are parked for a worker, from the first on. The rest stays parked for it.
+local function take_parked(worker, from, to, seen)
+  local ids, n = {}, math.min(count, to - from + 1)
+  for p = from, from + n - 1 do
+    ids[#ids + 1] = string.format('%d-0', p)
+  end
+  keep_parked(worker, from + n, to, seen)
+  ids[#ids + 1] = 'FORCE'
+  take_unleased(redis.call('XCLAIM', k.jobs, 'workers', consumer, 0, unpack(ids)))
+end
+
+-- take_abandoned leases parked jobs of workers whose last sign of life was at most at a time. It reports whether none is left.
+local function take_abandoned(seen_by)
+  while true do
+    local worker, from, to, seen = most_parked(seen_by)
+    if not worker or count == 0 then
+      return not worker
+    end
+    take_parked(worker, from, to, seen)
+  end
+end
+
+-- steal takes the second half of the longest range, until the claim is full. What is left of the last half is parked for the caller.
+local function steal()
+  while count > 0 do
+    local worker, from, to, seen = most_parked(now)
+    if not worker then
+      return
+    end
+    local middle = to - math.max(1, math.floor((to - from + 1) / 2))
+    keep_parked(worker, from, middle, seen)
+    take_parked(consumer, middle + 1, to, now)
+  end
 end
 
 if open then
@@ -126,7 +195,6 @@ end
 cursor = cursor or '0-0'
 if count > 0 and now >= grace and (cursor ~= '0-0' or now - (tonumber(swept) or 0) >= lease / 5) then
   local r = redis.call('XAUTOCLAIM', k.jobs, 'workers', consumer, lease, cursor, 'COUNT', count)
-  redis.call('HSET', k.meta, 'cursor', r[1], 'swept', now)
   local entries, leases, takeovers = {}, {}, 0
   for _, entry in ipairs(r[2]) do
     if entry and entry[2] then
@@ -141,7 +209,7 @@ if count > 0 and now >= grace and (cursor ~= '0-0' or now - (tonumber(swept) or 
       elseif last_attempt(old) then
         aside(entry[1], index, old, now)
       elseif not open then
-        park(entry[1], index, old)
+        put_back(entry[1], index, old)
       else
         entries[#entries + 1] = entry
         leases[#entries] = old
@@ -154,19 +222,25 @@ if count > 0 and now >= grace and (cursor ~= '0-0' or now - (tonumber(swept) or 
   if takeovers > 0 then
     redis.call('HINCRBY', k.meta, 'takeovers', takeovers)
   end
+  -- The next claim goes on if this one leaves parked jobs of a dead worker.
+  local done = not (grouped and open) or take_abandoned(now - lease)
+  redis.call('HSET', k.meta, 'cursor', r[1], 'swept', done and now or swept or 0)
+end
+
+if first and count > 0 and open then
+  take_parked(consumer, first, last, now)
 end
 
 if count > 0 and open then
   local r = redis.call('XREADGROUP', 'GROUP', 'workers', consumer, 'COUNT', count, 'STREAMS', k.jobs, '>')
   if r then
-    local entries, indexes, since = r[1][2], {}, {}
-    for n, entry in ipairs(entries) do
-      local index, _, queued = job_of(entry)
-      indexes[n], since[n] = index, queued
-    end
-    -- A job that retry queued has a previous lease.
-    take(entries, redis.call('HMGET', k.lease, unpack(indexes)), since)
+    take_unleased(r[1][2])
+    park_rest(r[1][2][#r[1][2]])
   end
+end
+
+if count > 0 and open and grouped then
+  steal()
 end
 
 if args.idle and #out == 1 and open then

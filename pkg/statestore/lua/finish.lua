@@ -124,7 +124,7 @@ local function add_planned_jobs(planned)
   end
   if planned then
     local now = now_ms()
-    local total = queue_jobs(w.jobs, 0, #ARGV - 1 - n, 2 + n, nil, 0, now)
+    local total = queue_jobs(w.jobs, 0, #ARGV - 1 - n, 2 + n, nil, nil, 0, now)
     redis.call('HSET', w.meta, 'phase', 'SEALED', 'fed', total, 'total', total, 'pulse', now)
   else
     redis.call('HSET', w.meta, 'phase', 'CANCELLING', 'fed', 0, 'total', 0, 'unplanned', 1)

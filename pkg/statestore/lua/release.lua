@@ -1,16 +1,18 @@
--- release.lua: give leases back at once; no attempt is counted (I5).
--- Parts: arguments, keys, clock, lease, account
+-- release.lua: give leases back at once; no attempt is counted (I5). A worker that releases a job may run no more jobs for a while, so
+-- it gives its parked jobs up, too.
+-- Parts: arguments, keys, clock, lease, parked, account
 -- args: columns with a value for each lease: index, entry (its ID), fence
 -- Returns {code...}: 1 released, -1 fenced (a repeat after a lost reply is fenced too, and harmless).
 -- Atomic. Repeatable. Holds I1.
 local out, now = {}, now_ms()
-local ledger = redis.call('HGET', k.meta, 'ledger')
-local account, freed = parse_account(ledger), false
+local ledger, grouped = unpack(redis.call('HMGET', k.meta, 'ledger', 'grouped'))
+local account, freed, worker = parse_account(ledger), false, nil
 for n, index in ipairs(args.index) do
   local id, fence = args.entry[n], args.fence[n]
   out[n] = -1
   if not fenced(index, fence) then
-    local token, attempt = parse_lease(fence)
+    local token, attempt, holder = parse_lease(fence)
+    worker = holder
     if redis.call('HEXISTS', k.lease, 'x' .. index) == 0 then
       attempt = attempt - 1
     end
@@ -21,5 +23,8 @@ for n, index in ipairs(args.index) do
 end
 if freed then
   keep_account(account)
+end
+if grouped and worker then
+  give_up_parked(worker)
 end
 return out

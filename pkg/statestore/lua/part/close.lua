@@ -13,7 +13,7 @@ local function close(b)
     return phase
   end
   redis.call('HSET', b.meta, 'phase', 'DONE', 'done', now_ms())
-  redis.call('UNLINK', b.jobs, b.lease, b.back, b.alone)
+  redis.call('UNLINK', b.jobs, b.lease, b.back, b.alone, b.parked)
   unreserve(b)
   local w = whole and redis.call('HMGET', whole .. 'meta', 'phase', 'planner') or {}
   local plans_open_batch = w[1] and w[1] ~= 'DONE' and w[2] == b.prefix

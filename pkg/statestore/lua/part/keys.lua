@@ -2,7 +2,7 @@
 -- KEYS declares every key of the batch, and the first one ends with "meta". So Redis refuses the whole script while it moves the
 -- batch to another server. A script would otherwise end in the middle, at a key that has moved.
 
-local key_names = {'meta', 'plan', 'jobs', 'lease', 'back', 'results', 'finished', 'failed', 'alone', 'calls'}
+local key_names = {'meta', 'plan', 'jobs', 'lease', 'back', 'results', 'finished', 'failed', 'alone', 'calls', 'parked'}
 
 -- keys returns the keys of the batch with this key prefix, by name.
 local function keys(prefix)
