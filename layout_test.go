@@ -2,7 +2,14 @@ package batchagent_test
 
 import (
 	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -93,4 +100,130 @@ func testOnly(name string) bool {
 		return true
 	}
 	return strings.HasPrefix(name, "bench/")
+}
+
+// consoleWriters are the folders whose code may write to a console: the terminal package and programs.
+var consoleWriters = []string{"internal/terminal/", "cmd/", "bench/", "examples/", "deploy/"}
+
+// consoleNames are the names of the standard library that write to a console. "*" stands for every name of a package.
+var consoleNames = map[string][]string{
+	"os":  {"Stdout", "Stderr"},
+	"fmt": {"Print", "Printf", "Println"},
+	"log": {"*"},
+	"log/slog": {
+		"Default", "Log", "LogAttrs", "With", "Debug", "DebugContext", "Info", "InfoContext", "Warn", "WarnContext", "Error", "ErrorContext",
+	},
+}
+
+// consoleExceptions are uses of a standard stream that is a pipe between two processes.
+var consoleExceptions = map[string]string{
+	"pkg/toolpool/internal/confine/task.go": "os.Stdout", // a child sends its results to its parent
+}
+
+// TestOnlyTerminalWritesToConsole checks that no other code than the terminal package, programs and tests uses a console.
+func TestOnlyTerminalWritesToConsole(t *testing.T) {
+	files := 0
+	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := filepath.ToSlash(path)
+		if d.IsDir() {
+			if base := d.Name(); base == "testdata" || base != "." && strings.HasPrefix(base, ".") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || mayWrite(name) {
+			return nil
+		}
+		files++
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		for use, pos := range consoleUses(file) {
+			if consoleExceptions[name] != use {
+				t.Errorf("%s: %s writes to a console; return a value, or print it in internal/terminal", set.Position(pos), use)
+			}
+		}
+		return nil
+	}))
+	assert.Greater(t, files, 100, "the walk found the code")
+}
+
+// TestConsoleUses checks the search itself.
+func TestConsoleUses(t *testing.T) {
+	const source = `package p
+
+import (
+	"fmt"
+	stdlog "log"
+	"log/slog"
+	"os"
+)
+
+func f(log *slog.Logger) {
+	fmt.Fprintln(os.Stderr)
+	fmt.Println()
+	stdlog.Fatal()
+	slog.Info("")
+	println()
+	log.Info("")
+	fmt.Sprint()
+	slog.New(nil)
+	_ = os.Args
+}
+`
+	file, err := parser.ParseFile(token.NewFileSet(), "p.go", source, parser.SkipObjectResolution)
+	require.NoError(t, err)
+	var found []string
+	for use := range consoleUses(file) {
+		found = append(found, use)
+	}
+	assert.ElementsMatch(t, []string{"os.Stderr", "fmt.Println", "log.Fatal", "log/slog.Info", "println"}, found)
+}
+
+func mayWrite(name string) bool {
+	return slices.ContainsFunc(consoleWriters, func(folder string) bool { return strings.HasPrefix(name, folder) })
+}
+
+// consoleUses returns what a file uses to write to a console, each with its first position.
+func consoleUses(file *ast.File) map[string]token.Pos {
+	packages := map[string]string{} // by their name in this file
+	for _, spec := range file.Imports {
+		path, err := strconv.Unquote(spec.Path.Value)
+		if _, ok := consoleNames[path]; err != nil || !ok {
+			continue
+		}
+		name := path[strings.LastIndex(path, "/")+1:]
+		if spec.Name != nil {
+			name = spec.Name.Name
+		}
+		packages[name] = path
+	}
+	uses := map[string]token.Pos{}
+	add := func(use string, pos token.Pos) {
+		if _, ok := uses[use]; !ok {
+			uses[use] = pos
+		}
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.SelectorExpr:
+			if x, ok := n.X.(*ast.Ident); ok && packages[x.Name] != "" {
+				path := packages[x.Name]
+				if names := consoleNames[path]; slices.Contains(names, "*") || slices.Contains(names, n.Sel.Name) {
+					add(path+"."+n.Sel.Name, n.Pos())
+				}
+			}
+		case *ast.CallExpr:
+			if f, ok := n.Fun.(*ast.Ident); ok && (f.Name == "print" || f.Name == "println") {
+				add(f.Name, n.Pos())
+			}
+		}
+		return true
+	})
+	return uses
 }
