@@ -19,9 +19,14 @@ import (
 
 const module = "github.com/batchagent/batchagent/"
 
-// mayImport names, for every package under pkg/ that has a rule, which packages of this module its non-test code may
+// mayImport names, for every package that has a rule, which packages of this module its non-test code may
 // import. A trailing "/" allows a whole folder.
 var mayImport = map[string][]string{
+	"internal/fault":       {"internal/human", "pkg/"},
+	"internal/notice":      {},
+	"internal/outage":      {"internal/notice", "pkg/"},
+	"internal/nearest":     {"pkg/"},
+	"internal/processkit":  {},
 	"pkg/batch":            {},
 	"pkg/jsonschema":       {"pkg/plainjson"},
 	"pkg/spec":             {"pkg/batch", "pkg/jsonschema", "pkg/plainjson"},
@@ -41,6 +46,16 @@ var mayImport = map[string][]string{
 	"pkg/agent":            {"pkg/batch", "pkg/jsonschema", "pkg/modeljson", "pkg/spec", "pkg/backend", "pkg/sleep", "pkg/toolpool", "pkg/toolpool/schema"},
 }
 
+// mayNotImport names the packages that a package below the terminal may not import, for each such package.
+var mayNotImport = map[string][]string{
+	"internal/operation": {"internal/terminal"},
+	"internal/collect":   {"internal/terminal", "internal/localrun"},
+	"internal/earlier":   {"internal/terminal", "internal/localrun"},
+	"internal/localrun":  {"internal/terminal"},
+	"internal/diagnose":  {"internal/terminal"},
+	"internal/server":    {"internal/terminal", "internal/localrun"},
+}
+
 // TestLayout checks the import rules of ARCHITECTURE.md.
 func TestLayout(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./...").Output()
@@ -58,9 +73,8 @@ func TestLayout(t *testing.T) {
 		for _, forbidden := range []string{"util", "common", "types", "helpers"} {
 			assert.NotContains(t, strings.Split(name, "/"), forbidden, "%s: name a package after what it does", name)
 		}
-		switch name {
-		case "internal/operation", "internal/collect", "internal/earlier", "internal/localrun", "internal/diagnose":
-			assert.NotContains(t, p.Imports, module+"internal/terminal", "%s prints nothing", name)
+		for _, forbidden := range mayNotImport[name] {
+			assert.NotContains(t, p.Imports, module+forbidden, "%s imports %s", name, forbidden)
 		}
 		allowed, ruled := mayImport[name]
 		for _, imported := range p.Imports {
@@ -83,6 +97,9 @@ func TestLayout(t *testing.T) {
 	for name := range mayImport {
 		assert.True(t, seen[name], "%s has a rule but does not exist", name)
 	}
+	for name := range mayNotImport {
+		assert.True(t, seen[name], "%s has a rule but does not exist", name)
+	}
 }
 
 func permits(allowed []string, name string) bool {
@@ -102,10 +119,10 @@ func testOnly(name string) bool {
 	return strings.HasPrefix(name, "bench/")
 }
 
-// consoleWriters are the folders whose code may write to a console: the terminal package and programs.
+// consoleWriters are the folders with the terminal package and programs. Their code may write to a console.
 var consoleWriters = []string{"internal/terminal/", "cmd/", "bench/", "examples/", "deploy/"}
 
-// consoleNames are the names of the standard library that write to a console. "*" stands for every name of a package.
+// consoleNames are names of the standard library, each of which writes to a console. "*" stands for every name of a package.
 var consoleNames = map[string][]string{
 	"os":  {"Stdout", "Stderr"},
 	"fmt": {"Print", "Printf", "Println"},
@@ -189,7 +206,7 @@ func mayWrite(name string) bool {
 	return slices.ContainsFunc(consoleWriters, func(folder string) bool { return strings.HasPrefix(name, folder) })
 }
 
-// consoleUses returns what a file uses to write to a console, each with its first position.
+// consoleUses returns the names with which a file writes to a console, each with its first position.
 func consoleUses(file *ast.File) map[string]token.Pos {
 	packages := map[string]string{} // by their name in this file
 	for _, spec := range file.Imports {

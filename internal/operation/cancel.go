@@ -10,6 +10,7 @@ import (
 	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -131,7 +132,7 @@ func (c *canceller) drain(ctx context.Context, phase batch.Phase) error {
 			break
 		}
 		c.tell(ctx)
-		if err := outage.Sleep(ctx, cancelPoll); err != nil {
+		if err := sleep.For(ctx, cancelPoll); err != nil {
 			return err
 		}
 	}
