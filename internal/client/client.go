@@ -21,10 +21,10 @@ import (
 	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/internal/operation"
-	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/internal/server"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/redact"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -236,7 +236,7 @@ func (c *Client) Cancel(ctx context.Context, id batch.ID) (operation.Cancelled, 
 	}
 	out := operation.Cancelled{CancelledJobs: operation.CancelledJobs{Batch: id}, Recorded: true}
 	for phase := batch.Cancelling; phase != batch.Done; {
-		if err := outage.Sleep(ctx, cancelPoll); err != nil {
+		if err := sleep.For(ctx, cancelPoll); err != nil {
 			return out, err
 		}
 		err := c.UntilKnown(ctx, func() error {

@@ -219,7 +219,7 @@ func (f *File) Order() { f.ordered = true }
 func (f *File) Close() error {
 	var err error
 	if len(f.doubled) > 0 || f.end < math.MaxInt64 || f.ordered && f.unsorted {
-		err = f.settle()
+		err = f.keepLastRecords()
 	}
 	return errors.Join(err, f.f.Close())
 }
@@ -273,8 +273,8 @@ func (f *File) replace(index int64) {
 	delete(f.failed, index)
 }
 
-// settle keeps each job's last record, at the position of its first one.
-func (f *File) settle() error {
+// keepLastRecords keeps each job's last record, at the position of its first one.
+func (f *File) keepLastRecords() error {
 	return f.rewrite(func(index int64) int64 {
 		if index >= f.end {
 			return -1

@@ -189,7 +189,7 @@ func TestOpenFileRefusesSecondWriter(t *testing.T) {
 	// The first writer replaces the file while the second one waits for the lock.
 	again, line := resultOf(t, 2, "")
 	require.NoError(t, first.Write([]batch.Result{again}, [][]byte{line}))
-	require.NoError(t, first.settle())
+	require.NoError(t, first.keepLastRecords())
 	second, err := OpenFile(path, JSONL{}, testBatch, 3)
 	require.NoError(t, err)
 	require.NoError(t, first.f.Close())
@@ -226,7 +226,7 @@ func TestFileHoldsTheLaterResultOfARetriedJobOnce(t *testing.T) {
 		again, line := resultOf(t, 2, "")
 		require.False(t, file.Has(again))
 		require.NoError(t, file.Write([]batch.Result{again}, [][]byte{line}))
-		require.NoError(t, file.f.Close(), "killed before the file is settled")
+		require.NoError(t, file.f.Close(), "killed before Close rewrites the file")
 
 		file, err = OpenFile(path, f, testBatch, 4)
 		require.NoError(t, err)

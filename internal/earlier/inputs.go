@@ -1,7 +1,6 @@
 package earlier
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -14,6 +13,7 @@ import (
 	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/plainjson"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
@@ -129,7 +129,7 @@ func (c *chain) record(p past, r batch.Result) (spec.Record, error) {
 		if _, taken := fields[name]; taken {
 			return
 		}
-		text, err := encodePlain(value)
+		text, err := plainjson.Marshal(value)
 		faults = append(faults, err)
 		fields[name] = text
 	}
@@ -144,18 +144,9 @@ func (c *chain) record(p past, r batch.Result) (spec.Record, error) {
 		output = []byte("null")
 	}
 	set("output", json.RawMessage(output))
-	text, err := encodePlain(fields)
+	text, err := plainjson.Marshal(fields)
 	if err := errors.Join(append(faults, err)...); err != nil {
 		return spec.Record{}, fmt.Errorf("make an input of %s of %s: %w", r.JobID, p.name(), err)
 	}
 	return spec.Record{Where: p.name() + "/" + r.JobID, JSON: text}, nil
-}
-
-// encodePlain encodes v as JSON without HTML escapes.
-func encodePlain(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(v)
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }

@@ -109,8 +109,8 @@ func (p *storePast) ended(ctx context.Context) (batch.Info, error) {
 		return err
 	})
 	if err == nil && info.Phase != batch.Done {
-		err = fault.Usagef("batch %s is not done: %s of %s so far; `coordinator results %s --follow` waits for the rest",
-			p.id, human.Count(info.Counts.Finished()), human.Plural(max(info.Counts.Total, info.Counts.Fed), "job", "jobs"), p.id)
+		err = fault.Usagef("batch %s is not done: %s of %s so far; wait until it is done",
+			p.id, human.Count(info.Counts.Finished()), human.Plural(max(info.Counts.Total, info.Counts.Fed), "job", "jobs"))
 	}
 	return info, err
 }

@@ -49,6 +49,7 @@ type place struct {
 // Restart forgets what was found, because the jobs are read again.
 func (r *Reuse) Restart() { r.found, r.saved = 0, batch.Usage{} }
 
+// Close closes the earlier results.
 func (r *Reuse) Close() {
 	for _, p := range r.pasts {
 		p.Close()
@@ -219,7 +220,7 @@ func effectTools(pool *toolpool.Pool, names []string) error {
 	return nil
 }
 
-// errReusePlan refuses row reuse for a planned batch, because its questions are unknown before the plan is made.
+// ErrReusePlan refuses reuse for a planned batch, because its questions are unknown before the plan is made.
 var ErrReusePlan = fault.Usagef("--reuse does not go with plan: the jobs' questions are unknown before the plan is made")
 
 // LocalReuse makes the jobs of a batch in this process use earlier results.

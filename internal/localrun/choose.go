@@ -13,9 +13,9 @@ import (
 	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/internal/notice"
-	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/vllmsim"
 )
@@ -125,7 +125,7 @@ func (c candidates) await(ctx context.Context, url, by string, o dial.Options) (
 		if !told {
 			c.notify.Send(notice.Outage, "%v; waiting up to %s", err, human.Span(c.wait))
 		}
-		if outage.Sleep(ctx, firstLook) != nil {
+		if sleep.For(ctx, firstLook) != nil {
 			return nil, err
 		}
 	}

@@ -37,5 +37,5 @@ func Find(ctx context.Context, s *statestore.Store, id batch.ID) error {
 	case len(known) == 0:
 		return fmt.Errorf("%w; Redis at %s holds no batches: is the address right?", err, s.Address())
 	}
-	return fmt.Errorf("%w; `coordinator batches` lists the known ones", err)
+	return fmt.Errorf("%w; its ID resembles no known batch: check it in the list of batches", err)
 }

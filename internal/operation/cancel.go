@@ -10,6 +10,7 @@ import (
 	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -110,7 +111,7 @@ type canceller struct {
 	consumer string
 	notify   notice.Func
 	wait     *outage.Wait
-	told     bool
+	reported bool
 }
 
 // drain claims and cancels jobs until the batch is done.
@@ -130,8 +131,8 @@ func (c *canceller) drain(ctx context.Context, phase batch.Phase) error {
 		if phase == batch.Done {
 			break
 		}
-		c.tell(ctx)
-		if err := outage.Sleep(ctx, cancelPoll); err != nil {
+		c.reportRunning(ctx)
+		if err := sleep.For(ctx, cancelPoll); err != nil {
 			return err
 		}
 	}
@@ -186,13 +187,13 @@ func (c *canceller) finish(ctx context.Context, leases []batch.Lease) (phase bat
 	return phase, nil
 }
 
-// tell reports once that workers still hold jobs.
-func (c *canceller) tell(ctx context.Context) {
+// reportRunning reports once that workers still hold jobs.
+func (c *canceller) reportRunning(ctx context.Context) {
 	info, err := c.store.Info(ctx, c.id)
-	if c.told || err != nil || info.Counts.Running == 0 {
+	if c.reported || err != nil || info.Counts.Running == 0 {
 		return
 	}
-	c.told = true
+	c.reported = true
 	c.notify.Send(notice.Waiting, "waiting for %s that workers hold; they stop within seconds, or if a worker is dead, when its lease expires",
 		human.Plural(info.Counts.Running, "job", "jobs"))
 }

@@ -26,7 +26,7 @@ type Content struct {
 	prepared    *spec.Prepared // nil if the spec was sent compiled
 }
 
-func consignmentOf(s *spec.Spec, p *spec.Prepared) Content {
+func contentOf(s *spec.Spec, p *spec.Prepared) Content {
 	return Content{
 		Compiled: p.Jobs, Planner: p.Planner, Reduce: p.Reducer, total: p.Total, payloads: p.Payloads, openings: p.Openings, fingerprint: p.Fingerprint,
 		close: s.Close, prepared: p,

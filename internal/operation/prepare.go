@@ -42,7 +42,7 @@ func Prepare(ctx context.Context, o SubmitOptions) (*Submission, error) {
 // NewSubmission returns the submission of a validated spec. It sends the number of bad inputs.
 func NewSubmission(s *spec.Spec, prepared *spec.Prepared, notify notice.Func) *Submission {
 	SendBadInputs(prepared, notify)
-	return &Submission{load: consignmentOf(s, prepared), Total: prepared.Total, notify: notify}
+	return &Submission{load: contentOf(s, prepared), Total: prepared.Total, notify: notify}
 }
 
 // LoadSpec reads and validates a spec and all its inputs. The caller closes the Spec.

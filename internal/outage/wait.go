@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -58,16 +57,4 @@ func (w *Wait) name() string {
 		return w.Store.Address()
 	}
 	return "Redis at " + w.Store.Address()
-}
-
-// Sleep waits for d. It returns the cause of ctx if ctx ends first.
-func Sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
 }

@@ -57,7 +57,7 @@ func (s *Server) newest(ctx context.Context, n int) (Batches, error) {
 	}
 	out := Batches{Batches: make([]Listed, len(infos))}
 	for i, info := range infos {
-		rate := s.watcher.rate(info.Info)
+		rate := s.courses.rate(info.Info)
 		out.Batches[i] = Listed{Listed: info, Rate: rate, ETA: eta(info.Info, info.State, rate)}
 	}
 	return out, nil
@@ -72,7 +72,7 @@ func (s *Server) view(ctx context.Context, id batch.ID) (BatchView, error) {
 	if err != nil {
 		return BatchView{}, err
 	}
-	rate := s.watcher.rate(report.Info)
+	rate := s.courses.rate(report.Info)
 	return BatchView{StatusReport: report, Rate: rate, ETA: eta(report.Info, report.State, rate), Timeline: timeline}, nil
 }
 

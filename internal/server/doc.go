@@ -1,6 +1,6 @@
 // Package server implements `coordinator serve`: the HTTP API and the dashboard.
 //
-// It offers the functions of package coordinator to programs and browsers. It keeps no essential state: batches are in
+// It offers the operations of package operation to programs and browsers. It keeps no essential state: batches are in
 // Redis, any number of servers may run, and a batch completes without any server. A server keeps rates and sums over
 // results only for the dashboard, and rebuilds them after a restart.
 //

@@ -112,7 +112,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	defer give()
 	f := &following{server: s, stream: st, id: id, after: after, silent: r.URL.Query().Get("results") == "false"}
 	for {
-		done, err := f.step(ctx)
+		done, err := f.sendChanges(ctx)
 		switch {
 		case errors.Is(err, statestore.ErrNotFound):
 			return nil // removed meanwhile
@@ -135,12 +135,12 @@ type following struct {
 	after  int64
 	silent bool // omit results
 
-	told []byte // the last progress event
+	sent []byte // the last progress event
 	at   time.Time
 }
 
-// step writes the changes and reports whether the batch is done.
-func (f *following) step(ctx context.Context) (done bool, err error) {
+// sendChanges writes the changes and reports whether the batch is done.
+func (f *following) sendChanges(ctx context.Context) (done bool, err error) {
 	look, cancel := context.WithTimeout(ctx, lookTimeout)
 	// Read the batch before its results, so that no result of a finished batch is missed.
 	v, err := f.server.view(look, f.id)
@@ -164,10 +164,10 @@ func (f *following) step(ctx context.Context) (done bool, err error) {
 	if v.Phase == batch.Done {
 		return true, f.stream.event("done", "", data)
 	}
-	if time.Since(f.at) < progressEvery || bytes.Equal(data, f.told) {
+	if time.Since(f.at) < progressEvery || bytes.Equal(data, f.sent) {
 		return false, nil
 	}
-	f.told, f.at = data, time.Now()
+	f.sent, f.at = data, time.Now()
 	return false, f.stream.event("progress", "", data)
 }
 

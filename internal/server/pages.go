@@ -192,7 +192,7 @@ func (s *Server) live(p page) func(http.ResponseWriter, *http.Request) error {
 			return err
 		}
 		defer give()
-		var told [sha256.Size]byte
+		var sent [sha256.Size]byte
 		for {
 			_, content, err := p.load(s, r)
 			switch {
@@ -203,8 +203,8 @@ func (s *Server) live(p page) func(http.ResponseWriter, *http.Request) error {
 				if err := templates()[p.name].ExecuteTemplate(&b, "content", content); err != nil {
 					return fmt.Errorf("make the page %s: %w", p.name, err)
 				}
-				if sum := sha256.Sum256(b.Bytes()); sum != told {
-					told = sum
+				if sum := sha256.Sum256(b.Bytes()); sum != sent {
+					sent = sum
 					data, err := json.Marshal(human.Visible(b.String()))
 					if err != nil {
 						return fmt.Errorf("encode the page %s: %w", p.name, err)

@@ -76,13 +76,13 @@ type Server struct {
 	cancels     chan struct{}
 	clients     *lru.Cache[string, *rate.Limiter]
 	logins      *rate.Limiter // of all clients together, against guessing
-	watcher     *watcher
+	courses     *courses
 	digests     *lru.Cache[batch.ID, *digest]
 	handler     http.Handler
 	openapi     []byte
 }
 
-// New returns a server and starts to watch the active batches.
+// New returns a server and starts to record the progress of the active batches.
 func New(cfg Config) (*Server, error) {
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = 1 << 30
@@ -110,7 +110,7 @@ func New(cfg Config) (*Server, error) {
 		streams: make(chan struct{}, cfg.Streams), submissions: make(chan struct{}, cfg.Submissions),
 		uploads: make(chan struct{}, uploadsPer*cfg.Submissions),
 		cancels: make(chan struct{}, maxCancels), logins: rate.NewLimiter(1, 10),
-		watcher: newWatcher(cfg.Store),
+		courses: newCourses(cfg.Store),
 	}
 	var err error
 	if s.clients, err = lru.New[string, *rate.Limiter](clientsKept); err != nil {
@@ -125,7 +125,7 @@ func New(cfg Config) (*Server, error) {
 	s.handler = s.guarded(s.mux())
 	s.ctx, s.stop = context.WithCancelCause(context.Background())
 	s.work, s.abandon = context.WithCancelCause(context.Background())
-	s.background.Go(func() { s.watcher.run(s.ctx, cfg.Watch) })
+	s.background.Go(func() { s.courses.record(s.ctx, cfg.Watch) })
 	return s, nil
 }
 

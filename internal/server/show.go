@@ -123,7 +123,7 @@ func (s *Server) showBatch(r *http.Request) (string, any, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	p := whole{BatchView: v, Sums: sums, Course: chartOf(s.watcher.course(id), v.Counts.Total), Spread: columnsOf(sums.Spread),
+	p := whole{BatchView: v, Sums: sums, Course: chartOf(s.courses.course(id), v.Counts.Total), Spread: columnsOf(sums.Spread),
 		Times: timesOf(sums.Tally, v.StatusReport)}
 	p.CanRetry = v.Counts.Failed > 0 && (v.Phase == batch.Done || v.Phase == batch.Sealed)
 	for t, n := range sums.Tally.ByType {

@@ -10,6 +10,7 @@ import (
 	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -45,7 +46,7 @@ func Watch(ctx context.Context, s collect.Source, id batch.ID, con *Console) err
 				return err
 			}
 		}
-		if err := outage.Sleep(ctx, watchEvery); err != nil {
+		if err := sleep.For(ctx, watchEvery); err != nil {
 			con.Say(fmt.Sprintf("interrupted: batch %s continues without this command", id))
 			return err
 		}

@@ -14,7 +14,7 @@
 //	attempt      one lease of a job by one worker
 //	lease        a worker's right to run a job; Redis ends it unless the worker renews it
 //	token        the number of a lease; Redis refuses writes with an older one (fencing)
-//	takeover     a claim of a job whose lease expired
+//	takeover     a claim of a job after its lease expired
 //	claim        taking jobs from Redis under new leases
 //	release      giving a lease back, so that another worker can claim the job
 //	agent        the loop of model calls and tool calls that runs one job
@@ -22,7 +22,7 @@
 //	journal      the turns of a job that are stored in Redis; a takeover resumes from it
 //	result       the one committed outcome of a job
 //	sink         where results are copied to: a file, a stream, a function
-//	question     the hash of what a job asks; its result has the same
+//	question     the hash of a job's request to the model; its result has the same hash
 //	fingerprint  the hash of all that can change an answer: question, model, sampling, tools
 //	reuse        taking the result of an earlier batch with the same fingerprint
 //	prefix       the leading tokens that prompts share; a server's cache keeps them
@@ -35,7 +35,7 @@
 //	admission    the decision how many agents may start
 //	ledger       the scheduler's record of the KV cache that agents use
 //	breaker      stops calls to a model that fails, until one call to it, a probe, is answered
-//	pause        the state of a model whose breaker is open
+//	pause        no model call starts: a breaker is open, or the batch has used up its budget
 //	budget       the limit of tokens or dollars of a job or a batch
 //	account      what a batch has used of its budget, and its reservations: what calls in flight may use
 //	tool         a function that an agent may call

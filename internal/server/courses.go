@@ -73,29 +73,29 @@ func (h *history) rate() float64 {
 	return float64(n) / d
 }
 
-// watcher records the course of active batches for the dashboard. It is safe for concurrent use.
-type watcher struct {
+// courses records the progress over time of active batches for the dashboard. It is safe for concurrent use.
+type courses struct {
 	store *statestore.Store
 
 	mu        sync.Mutex
 	histories *lru.Cache[batch.ID, *history] // guarded by mu
 }
 
-func newWatcher(store *statestore.Store) *watcher {
+func newCourses(store *statestore.Store) *courses {
 	cache, err := lru.New[batch.ID, *history](historiesKept)
 	if err != nil {
 		panic(err) // the size is a constant above 0
 	}
-	return &watcher{store: store, histories: cache}
+	return &courses{store: store, histories: cache}
 }
 
-// run reads the active batches at an interval until ctx is done. It records nothing while Redis is away.
-func (w *watcher) run(ctx context.Context, every time.Duration) {
+// record reads the active batches at an interval until ctx is done. It records nothing while Redis is away.
+func (c *courses) record(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	known := map[batch.ID]bool{}
 	for {
-		known = w.look(ctx, known)
+		known = c.recordActive(ctx, known)
 		select {
 		case <-ctx.Done():
 			return
@@ -104,12 +104,12 @@ func (w *watcher) run(ctx context.Context, every time.Duration) {
 	}
 }
 
-// look adds a point to every active batch, and a last point to batches that were active before. It returns the active
+// recordActive adds a point to every active batch, and a last point to batches that were active before. It returns the active
 // batches.
-func (w *watcher) look(ctx context.Context, before map[batch.ID]bool) map[batch.ID]bool {
+func (c *courses) recordActive(ctx context.Context, before map[batch.ID]bool) map[batch.ID]bool {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	active, err := w.store.Active(ctx)
+	active, err := c.store.Active(ctx)
 	if err != nil {
 		return before
 	}
@@ -118,48 +118,48 @@ func (w *watcher) look(ctx context.Context, before map[batch.ID]bool) map[batch.
 		now[id] = true
 	}
 	for id := range now {
-		w.note(ctx, id)
+		c.recordPoint(ctx, id)
 		delete(before, id)
 	}
 	for id := range before {
-		w.note(ctx, id)
+		c.recordPoint(ctx, id)
 	}
 	return now
 }
 
-func (w *watcher) note(ctx context.Context, id batch.ID) {
-	info, err := w.store.Info(ctx, id)
+func (c *courses) recordPoint(ctx context.Context, id batch.ID) {
+	info, err := c.store.Info(ctx, id)
 	if err != nil {
 		if errors.Is(err, statestore.ErrNotFound) {
-			w.mu.Lock()
-			w.histories.Remove(id)
-			w.mu.Unlock()
+			c.mu.Lock()
+			c.histories.Remove(id)
+			c.mu.Unlock()
 		}
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	h, ok := w.histories.Get(id)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h, ok := c.histories.Get(id)
 	if !ok {
 		h = &history{}
-		w.histories.Add(id, h)
+		c.histories.Add(id, h)
 		h.add(point{At: info.CreatedAt})
 	}
 	at := time.Now()
 	if info.Phase == batch.Done {
 		at = info.DoneAt
 	}
-	c := info.Counts
+	n := info.Counts
 	if last := h.points[len(h.points)-1]; at.After(last.At) {
-		h.add(point{At: at, OK: c.OK, Failed: c.Failed, Cancelled: c.Cancelled, Running: c.Running})
+		h.add(point{At: at, OK: n.OK, Failed: n.Failed, Cancelled: n.Cancelled, Running: n.Running})
 	}
 }
 
 // course returns a copy of a batch's history.
-func (w *watcher) course(id batch.ID) []point {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	h, ok := w.histories.Get(id)
+func (c *courses) course(id batch.ID) []point {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h, ok := c.histories.Get(id)
 	if !ok {
 		return nil
 	}
@@ -167,17 +167,17 @@ func (w *watcher) course(id batch.ID) []point {
 }
 
 // rate returns a batch's jobs per second. For a batch that is done it is the average over its life. Otherwise it is the
-// recent rate, or the average since its start if it was not watched yet.
-func (w *watcher) rate(info batch.Info) float64 {
+// recent rate, or the average since its start if it is not recorded yet.
+func (c *courses) rate(info batch.Info) float64 {
 	if info.Phase != batch.Done {
-		w.mu.Lock()
-		h, ok := w.histories.Peek(info.ID)
+		c.mu.Lock()
+		h, ok := c.histories.Peek(info.ID)
 		var lately float64
 		if ok {
 			lately = h.rate()
 		}
 		seen := ok && len(h.recent) > 1
-		w.mu.Unlock()
+		c.mu.Unlock()
 		if seen {
 			return lately
 		}
