@@ -19,6 +19,10 @@ help: ## list the targets
 build: ## build the programs into bin/
 	$(GO) build -tags sql -o bin/ ./cmd/...
 
+.PHONY: wheels
+wheels: ## Python wheels with the programs in dist/: SYSTEMS="linux-amd64 …"; needs the packages build and hatchling
+	python3 python/wheels.py $(SYSTEMS)
+
 .PHONY: check
 check: fmt vet staticcheck race ## format, vet, staticcheck and all tests with the race detector
 

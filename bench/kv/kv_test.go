@@ -16,11 +16,16 @@ func TestAdmissionKeepsItsThroughput(t *testing.T) {
 		over  string
 		times float64
 	}{
-		"b":     {"fixed 128", 0.96},
-		"c":     {"fixed 8", 0.93},
-		"c-big": {"fixed 72", 0.92},
-		"d":     {"unlimited", 1.6},
-		"e":     {"ours, never leave", 2},
+		"b":      {"fixed 128", 0.96},
+		"c":      {"fixed 8", 0.93},
+		"c-big":  {"fixed 72", 0.95},
+		"d":      {"fixed 4", 1},
+		"d-long": {"fixed 2", 1},
+		"f":      {"fixed 192", 0.97},
+		"g":      {"fixed 5", 1},
+		"h":      {"fixed 12", 0.9},
+		"i":      {"fixed 192", 0.97},
+		"e":      {"ours, never leave", 2},
 	} {
 		t.Run(workload, func(t *testing.T) {
 			t.Parallel()

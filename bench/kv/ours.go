@@ -1,7 +1,6 @@
 package main
 
 import (
-
 	"context"
 	"slices"
 	"strconv"
@@ -119,7 +118,7 @@ func (l *ledger) look(w *world) {
 	if !l.noReading {
 		l.Observe(scheduler.Reading{
 			Usage: float64(l.queue.UsedBlocks) / float64(l.queue.Blocks), Running: l.queue.Running, Waiting: l.queue.Waiting,
-			Preemptions: int64(w.engine.Counters().Preemptions),
+			Preemptions: int64(w.engine.Counters().Preemptions), Tier: w.profile.HostBlocks > 0,
 		})
 	}
 }

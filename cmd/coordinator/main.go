@@ -8,14 +8,18 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
 
+	vllmsim "github.com/batchagent/batchagent/cmd/vllmsim/app"
+	worker "github.com/batchagent/batchagent/cmd/worker/app"
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/internal/hardening"
+	"github.com/batchagent/batchagent/internal/lifeline"
 	"github.com/batchagent/batchagent/internal/terminal"
 	"github.com/batchagent/batchagent/internal/version"
 )
@@ -28,15 +32,46 @@ type streams struct {
 }
 
 func main() {
+	if len(os.Args) > 1 {
+		// One file can be all three programs, as in the Python wheel: `batchagent worker --redis …`.
+		if program := programs[os.Args[1]]; program != nil {
+			os.Args = os.Args[1:]
+			program()
+			return
+		}
+	}
 	lookup, err := hardening.TakeKeys(config.Keys)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "coordinator:", err)
 		os.Exit(terminal.ExitUsage)
 	}
 	getenv := hardening.Getenv(lookup)
+	lifeline.Hold(getenv)
 	_ = hardening.Undumpable() // not supported by every kernel
 	hardening.LimitMemory(os.Getenv)
 	os.Exit(run(context.Background(), os.Args, streams{os.Stdin, os.Stdout, os.Stderr, getenv}))
+}
+
+// programs are the other programs in this one, by the argument that selects them.
+var programs = map[string]func(){"worker": worker.Main, "vllmsim": vllmsim.Main}
+
+// allInOne is the name of the file that is all three programs.
+const allInOne = "batchagent"
+
+// nameIn returns the name that the program was started by.
+func nameIn(args []string) string {
+	if len(args) > 0 && filepath.Base(args[0]) == allInOne {
+		return allInOne
+	}
+	return "coordinator"
+}
+
+// programIn returns the command that starts another program from the program name.
+func programIn(name, other string) string {
+	if name == allInOne {
+		return name + " " + other
+	}
+	return other
 }
 
 const description = `batchagent runs one LLM-agent task over many inputs: a prompt template, a list of inputs, tools and an
@@ -62,10 +97,11 @@ func run(ctx context.Context, args []string, s streams) int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	con := terminal.NewConsole(s.out, s.err)
+	name := nameIn(args)
 	app := &cli.App{
-		Name:            "coordinator",
+		Name:            name,
 		Usage:           "submit, watch and collect batches of LLM agents",
-		Description:     description,
+		Description:     strings.NewReplacer("coordinator ", name+" ", `"worker `, `"`+programIn(name, "worker")+" ").Replace(description),
 		Version:         version.String(),
 		Writer:          s.err,
 		ErrWriter:       s.err,
@@ -75,7 +111,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		Commands:        commands(s, con),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return &fault.UsageError{Err: fmt.Errorf("unknown command %q; `coordinator --help` lists them", c.Args().First())}
+				return &fault.UsageError{Err: fmt.Errorf("unknown command %q; `%s --help` lists them", c.Args().First(), name)}
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -88,15 +124,15 @@ func run(ctx context.Context, args []string, s streams) int {
 	}
 	err := app.RunContext(ctx, flagsFirst(app, args))
 	if err != nil && !errors.Is(err, fault.ErrJobsFailed) && !errors.Is(err, context.Canceled) && !terminal.Quiet(err) {
-		fmt.Fprintln(con.Stderr(), "coordinator:", err)
+		fmt.Fprintln(con.Stderr(), name+":", err)
 	}
 	return terminal.ExitStatus(ctx, err)
 }
 
 func usage(c *cli.Context, err error, _ bool) error {
-	name := strings.TrimSpace("coordinator " + c.Command.Name)
-	if c.Command.Name == "coordinator" {
-		name = "coordinator"
+	name := c.App.Name
+	if c.Command.Name != name {
+		name = strings.TrimSpace(name + " " + c.Command.Name)
 	}
 	return &fault.UsageError{Err: fmt.Errorf("%w; `%s --help` explains the flags", err, name)}
 }

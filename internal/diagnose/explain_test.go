@@ -99,7 +99,7 @@ func TestBoundOf(t *testing.T) {
 		assert.Contains(t, b.By, c.by, name)
 		assert.NotEmpty(t, b.Knob, name)
 	}
-	worker, err := os.ReadFile("../../cmd/worker/main.go")
+	worker, err := os.ReadFile("../../cmd/worker/app/worker.go")
 	require.NoError(t, err)
 	for part, a := range advice {
 		for _, flag := range regexp.MustCompile(`--([a-z-]+)`).FindAllStringSubmatch(a.knob, -1) {

@@ -35,6 +35,7 @@ type Options struct {
 	MaxInflight  int    // model requests in flight per worker; 0 uses the backend's safe number
 	Out          string // file; "" or Stdout for Results
 	Format       string // one of Formats. Defaults to the format of Out's extension, then to jsonl.
+	Echo         bool   // with Out: write results to Results, too, those in Out first
 	Resume       bool   // continue Out: skip jobs with a result in it and jobs that failed permanently
 	Force        bool   // with Resume: drop results that match no job, however many
 	Reuse        string // a results file; its outputs are reused for jobs with the same question
@@ -152,6 +153,11 @@ func Run(ctx context.Context, o Options, to Observer) (report Report, err error)
 			return report, err
 		}
 		r.sink, r.tally = r.file, r.file.Tally()
+		if o.Echo {
+			if r.sink, err = collect.NewEcho(r.file, o.Results); err != nil {
+				return report, err
+			}
+		}
 		if r.ended != nil {
 			defer r.ended.Close()
 		}

@@ -74,6 +74,11 @@ func TestSubmit(t *testing.T) {
 	a = w.ask("POST", "/api/v1/batches", "{\"spec\":\n{\"name\":\"one\",\"task\":\"Sum {x}\",\"inputs\":[{\"x\":1}]}}", "Content-Type", "application/json")
 	require.Equal(t, http.StatusCreated, a.status, a.body)
 
+	a = w.ask("POST", "/api/v1/batches", "{\n \"spec\": {\"name\":\"object\",\"task\":\"Sum {x}\"},\n \"inputs\": [\n  {\"x\":\n 1},\n  {\"x\": 2}\n ]\n}", "Content-Type", "application/json")
+	require.Equal(t, http.StatusCreated, a.status, a.body)
+	a.json(t, &s)
+	assert.EqualValues(t, 2, s.Total)
+
 	body, kind = form(t, "spec", "name: planned\nplan: {task: List them.}\ntask: Sum {item}\nreduce: {task: Join them.}\n")
 	a = w.ask("POST", "/api/v1/batches", body, "Content-Type", kind)
 	require.Equal(t, http.StatusCreated, a.status, a.body)

@@ -67,7 +67,7 @@ func (s *Server) routes() []route {
 			},
 			body: map[string]any{
 				"multipart/form-data": "A part `spec` (YAML or JSON), then a part `inputs`: JSON lines, unless the spec has `inputs: {stdin: csv}`, json or text. The second part is optional.",
-				"application/json":    "{\"spec\":{…}}, with the inputs in the spec.",
+				"application/json":    "{\"spec\":{…},\"inputs\":[…]}, at most 64 MiB. The spec may also contain its inputs.",
 				ndjson:                "The first line is {\"spec\":{…}}, and each other line one input. `coordinator submit --server` sends a first line {\"plan\":{…}} instead: a compiled plan, optionally with the plans of its planner and its reduce stage, and matching jobs.",
 			},
 			answers: []answer{

@@ -97,8 +97,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (operation.Sent
 			line, err := firstLine(in)
 			return headed(line, in, err)
 		case "application/json":
-			all, err := readFirst(r.Body, "the body, which contains the spec and its inputs,")
-			return headed(all, strings.NewReader(""), err)
+			return fromObject(r.Body)
 		}
 	}
 	return operation.Sent{}, problem(http.StatusUnsupportedMediaType, "media-type",

@@ -133,7 +133,9 @@ func (d *admission) ranked(r *backend.Request) *backend.Request {
 // observed corrects the ledger by a reading of the server.
 func (d *admission) observed(load backend.Load) {
 	if l := d.ledger.Load(); l != nil {
-		l.Observe(scheduler.Reading{Usage: load.KVUsage, Running: load.Running, Waiting: load.Waiting, Preemptions: load.Preemptions})
+		l.Observe(scheduler.Reading{
+			Usage: load.KVUsage, Running: load.Running, Waiting: load.Waiting, Preemptions: load.Preemptions, Tier: load.Tier,
+		})
 		if d.short.Load() {
 			d.claim.send()
 		}

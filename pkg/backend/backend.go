@@ -49,6 +49,7 @@ type Load struct {
 	KVUsage          float64 // 0..1
 	KVCapacityTokens int     // the whole KV cache
 	Preemptions      int64   // counter
+	Tier             bool    // a second tier, such as LMCache, keeps what the KV cache evicts
 }
 
 // Model is one served model.

@@ -14,6 +14,7 @@ type Growth struct {
 	Output  float64 // tokens that a model call writes
 	PerTurn float64 // own tokens that a further turn adds: tool results, and an answer
 	Turns   float64 // model calls of a whole job
+	Doubt   float64 // of Turns: 1 before any job has ended, and less with each one
 }
 
 // mean returns the average size of an agent over its turns.
@@ -21,12 +22,11 @@ func (g Growth) mean() float64 { return g.Start + g.Output + max(g.Turns-1, 0)/2
 
 // headroom returns the share of the cache that the predicted peak of such agents may fill. In every turn to come, the growth
 // and the end of an agent differ from the mean, so agents with more turns can exceed the prediction by more. An agent of a
-// single turn has nothing in the cache that could be evicted before a next turn, and may fill all of it. The form of the
-// function is a choice: on the engine model, a fixed share of 0.95 loses a tenth with ten turns, and one of 0.85 two percent
-// with two.
+// single turn has nothing in the cache that could be evicted before a next turn, and may fill all of it. Agents that start before
+// any has ended grow together, to a length that nobody knows yet, so they get less. The form of the function is a choice.
 func (g Growth) headroom() float64 {
 	toCome := 1 - 1/max(g.Turns, 1)
-	return 1 - spread*toCome*toCome
+	return 1 - (spread+doubt*g.Doubt)*toCome*toCome
 }
 
 // curve is the number of tokens that agents hold together at each step from now. At each step, every agent makes its next model

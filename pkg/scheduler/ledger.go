@@ -19,7 +19,9 @@ const (
 	// lossSeen is a share of an agent's tokens. Smaller losses are rounding.
 	lossSeen = 0.02
 	// spread is the share of the cache that stays free of the predicted peak of agents with many turns; see headroom.
-	spread = 0.17
+	spread = 0.12
+	// doubt is a further share, while the length of a job is unknown.
+	doubt = 0.2
 	// occupancy is the share of the cache that agents of average size may fill.
 	occupancy = 0.85
 	// gain is how fast the ledger adapts the capacity.
@@ -252,6 +254,7 @@ func (c *class) growth() Growth {
 		Output: mean(firstGrowth, c.outputTokens, c.outputs),
 		Turns:  mean(float64(1+c.maxTurns)/2, c.finishTurns, c.finished),
 	}
+	g.Doubt = 1 / (1 + c.finished)
 	g.PerTurn = mean(2*g.Start+firstGrowth, c.stepTokens, c.steps)
 	return g
 }

@@ -8,6 +8,7 @@ type Reading struct {
 	Running     int     // requests; negative if not reported
 	Waiting     int     // requests; negative if not reported
 	Preemptions int64   // counter; negative if not reported
+	Tier        bool    // a second tier keeps what the cache evicts
 }
 
 const (
@@ -39,6 +40,7 @@ type feedback struct {
 	readings    int       // in used and counted
 	preemptions int64
 	known       bool // preemptions was read before
+	tier        bool // the server has a second tier
 	drain       int  // calls that must end before another agent starts
 }
 
@@ -46,11 +48,15 @@ type feedback struct {
 //
 //   - Use that the ledger cannot explain is that of other clients. Their part is not there for the agents, until they leave.
 //   - If the engine preempts, or its cache is full while requests wait, no agent starts until as many calls have ended as run now.
+//   - If the server has a second tier, returns are assumed to cost nothing until they show otherwise.
 //   - If the calls use clearly less than the ledger counts for them, a token costs less than reported (as with sliding windows), and
 //     the learned capacity rises.
 func (l *Ledger) Observe(r Reading) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if r.Tier && !l.tier {
+		l.tier, l.kept = true, 1
+	}
 	calls, sent := l.inFlight()
 	if r.Usage >= 0 {
 		l.split(r, calls, sent)

@@ -43,6 +43,7 @@ func parseLoad(page []byte) (backend.Load, error) {
 		KVUsage:          m.Highest("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
 		KVCapacityTokens: capacity(m),
 		Preemptions:      int64(m.Sum("vllm:num_preemptions_total")),
+		Tier:             m.Sum("vllm:external_prefix_cache_queries_total") > 0, // counts only with a KV connector
 	}, nil
 }
 

@@ -192,6 +192,7 @@ vllm:kv_cache_usage_perc{engine="1"} 0.9
 vllm:cache_config_info{engine="0",block_size="16",num_gpu_blocks="100"} 1
 vllm:cache_config_info{engine="1",block_size="16",num_gpu_blocks="100",kv_cache_size_tokens="1500"} 1
 `, with(func(l *backend.Load) { l.Running, l.KVUsage, l.KVCapacityTokens = 7, 0.9, 3100 })},
+		{"a connector to a second tier", "vllm:external_prefix_cache_queries_total{engine=\"0\"} 12\n", with(func(l *backend.Load) { l.Tier = true })},
 		{"blocks not known yet", "vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"None\"} 1\n", none},
 	}
 	for _, c := range cases {

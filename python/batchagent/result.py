@@ -1,0 +1,166 @@
+"""One result: the engine's line, read when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic_core import from_json
+
+from .errors import AgentError
+from .rows import Rows
+
+T = TypeVar("T")
+
+_UNREAD: Any = object()
+
+
+class Reader(Generic[T]):
+    """Reads the lines of one batch. The engine has checked outputs against the schema; a type checks them once more."""
+
+    def __init__(self, output_type: Any = None, rows: Rows | None = None) -> None:
+        self.rows = rows
+        self._line: type[BaseModel] | None = None
+        if output_type is not None:
+            config = ConfigDict(arbitrary_types_allowed=True)
+            self._line = create_model("Line", __config__=config, index=(int, ...), status=(str, ...), output=(output_type, ...))
+
+    def read(self, line: bytes) -> AgentResult[T]:
+        result: AgentResult[T] = AgentResult.__new__(AgentResult)
+        result._reader = self
+        result._line = line
+        result._output = _UNREAD
+        result.error = None
+        refused: ValidationError | None = None
+        if self._line is not None:
+            try:
+                checked: Any = self._line.model_validate_json(line)
+                if checked.status == "ok":
+                    result.index = checked.index
+                    return result
+            except ValidationError as e:  # of the output, or no output at all
+                refused = e
+        fields = from_json(line, cache_strings="keys")
+        result.index = fields["index"]
+        if fields["status"] != "ok":
+            told = fields.get("error") or {"type": "Cancelled", "message": "the job was cancelled"}
+            result.error = AgentError(told["type"], told["message"], told.get("retryable", False), told.get("raw"))
+            result._output = None
+        elif refused is not None:
+            text = "; ".join(f"{'.'.join(map(str, p['loc'][1:])) or 'output'}: {p['msg']}" for p in refused.errors(include_url=False))
+            result.error = AgentError("OutputInvalid", f"the output matches the schema and not the type: {text}", False, _raw(fields))
+            result._output = None
+        return result
+
+    def output(self, line: bytes) -> T:
+        output: T
+        if self._line is None:
+            output = from_json(line)["output"]
+            return output
+        # The type reads the line itself, so that it sees numbers with all their digits.
+        checked: Any = self._line.model_validate_json(line)
+        output = checked.output
+        return output
+
+
+def _raw(fields: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(fields["output"], ensure_ascii=False)
+
+
+class AgentResult(Generic[T]):
+    """The result of one row. ``output`` is None if ``error`` is set."""
+
+    __slots__ = ("_line", "_output", "_reader", "error", "index")
+
+    index: int
+    """The position of the row in the inputs."""
+    error: AgentError | None
+
+    def __init__(self, job_id: str, index: int, output: T | None = None, error: AgentError | None = None, attempts: int = 1) -> None:
+        from pydantic_core import to_json
+
+        self.index = index
+        self.error = error
+        self._output = output
+        self._reader: Reader[T] = Reader()
+        status = "ok" if error is None else "failed"
+        self._line: bytes = to_json({"job_id": job_id, "index": index, "status": status, "attempts": attempts})
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+    @property
+    def output(self) -> T | None:
+        """The answer: an instance of ``output_schema``, or plain JSON values. Without a schema it is ``{"text": …}``."""
+        if self._output is _UNREAD:
+            self._output = self._reader.output(self._line)
+        output: T | None = self._output
+        return output
+
+    @property
+    def input(self) -> Any:
+        """The row of this result, or the item of a plan. None if the inputs were a file."""
+        fields = self.fields
+        carried = fields.get("input", fields.get("item"))
+        if carried is not None or self._reader.rows is None:
+            return carried
+        return self._reader.rows[self.index]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """All fields of the engine's line: usage, turns, tools, times_ms, model, transcript and others."""
+        fields: dict[str, Any] = from_json(self._line, cache_strings="keys")
+        return fields
+
+    @property
+    def job_id(self) -> str:
+        return str(self.fields["job_id"])
+
+    @property
+    def attempts(self) -> int:
+        return int(self.fields["attempts"])
+
+    @property
+    def status(self) -> str:
+        """``ok``, ``failed`` or ``cancelled``."""
+        return self._status(self.fields)
+
+    def _status(self, fields: dict[str, Any]) -> str:
+        return "failed" if self.error is not None and fields["status"] == "ok" else str(fields["status"])
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """Tokens of all turns: prompt_tokens, cached_tokens, completion_tokens."""
+        return dict(self.fields.get("usage") or {})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AgentResult):
+            return NotImplemented
+        return (self.job_id, self.index, self.output, self.error) == (other.job_id, other.index, other.output, other.error)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        what = f"output={self.output!r}" if self.ok else f"error={self.error!r}"
+        return f"AgentResult(index={self.index}, {what})"
+
+
+def schema_of(output_schema: Any) -> dict[str, Any] | None:
+    """Return the JSON Schema of a pydantic model, of another type, or of a dict that is one already."""
+    if output_schema is None:
+        return None
+    if isinstance(output_schema, dict):
+        return output_schema
+    return TypeAdapter(output_schema).json_schema()
+
+
+def type_of(output_schema: Any) -> Any:
+    """Return the type of outputs, or None if they stay plain JSON values."""
+    return None if isinstance(output_schema, dict) else output_schema
+
+
+OnResult = Callable[[AgentResult[Any]], Any]

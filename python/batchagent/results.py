@@ -1,0 +1,177 @@
+"""The results of a batch: a list in the order of the inputs, with tables."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .result import AgentResult
+from .rows import CHUNK, Rows, fields_of
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+T = TypeVar("T")
+
+_SHOWN = 20
+_WIDTH = 200
+
+
+class Results(list[AgentResult[T]]):
+    """A list of results in the order of the inputs."""
+
+    def __init__(self, results: Iterable[AgentResult[T]] = (), *, batch: str = "", rows: Rows | None = None) -> None:
+        super().__init__(results)
+        self.batch = batch
+        """The ID of the batch."""
+        self._rows = rows
+
+    @property
+    def ok(self) -> Results[T]:
+        """The results with an output."""
+        return Results((r for r in self if r.ok), batch=self.batch, rows=self._rows)
+
+    @property
+    def failed(self) -> Results[T]:
+        """The results with an error."""
+        return Results((r for r in self if not r.ok), batch=self.batch, rows=self._rows)
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The rows of these results, to run them again: ``inputs=results.failed.inputs``."""
+        if self and self._rows is None and self[0].input is None:
+            raise ValueError("the inputs were a file, so the rows are not in memory; read the file and pass its rows")
+        return [r.input for r in self]
+
+    @property
+    def outputs(self) -> list[T | None]:
+        """The outputs in order, None for a row that failed."""
+        return [r.output for r in self]
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """The tokens of all results."""
+        total: dict[str, int] = {}
+        for r in self:
+            for name, tokens in r.usage.items():
+                if not isinstance(tokens, bool):
+                    total[name] = total.get(name, 0) + tokens
+        return total
+
+    def to_pandas(self, *, inputs: bool = True) -> pandas.DataFrame:
+        """Return a DataFrame: the columns of the inputs, the fields of the outputs, status, error and tokens.
+
+        Rows have the index of the DataFrame that was the input. A field of the output that has the name of
+        another column gets the prefix ``output_``.
+        """
+        import pandas
+
+        labels = None if self._rows is None else self._rows.labels
+        index = pandas.Index([r.index for r in self]) if labels is None else labels[[r.index for r in self]]
+        return pandas.DataFrame(self._columns(inputs), index=index)
+
+    def to_polars(self, *, inputs: bool = True) -> polars.DataFrame:
+        """Return the same table as :meth:`to_pandas`, without an index."""
+        import polars
+
+        return polars.DataFrame(self._columns(inputs), strict=False, infer_schema_length=None)
+
+    def _columns(self, inputs: bool) -> dict[str, list[Any]]:
+        given, out, tail = _Table(), _Table(), _Table()
+        for first in range(0, len(self), CHUNK):
+            part = self[first : first + CHUNK]
+            lines = [r.fields for r in part]
+            if inputs:
+                given.extend([fields_of(line.get("input") or line.get("item")) for line in lines])
+            out.extend([{} if r.error is not None else _named(line.get("output", r._output)) for r, line in zip(part, lines)])
+            tail.extend([_summary(r, line) for r, line in zip(part, lines)])
+        table = given.columns
+        if inputs and self._rows is not None and not table:
+            table = self._given(self._rows)
+        names = frozenset(table)
+        for name, column in out.columns.items():
+            table[f"output_{name}" if name in names or name in tail.columns else name] = column
+        for name, column in tail.columns.items():
+            table[f"result_{name}" if name in names else name] = column
+        return table
+
+    def _given(self, rows: Rows) -> dict[str, list[Any]]:
+        places: dict[int, int] = {r.index: i for i, r in enumerate(self)}
+        table: dict[str, list[Any]] = {}
+        index = 0
+        for chunk in rows.chunks():
+            for row in chunk:
+                i = places.get(index)
+                index += 1
+                if i is None:
+                    continue
+                for name, value in fields_of(row).items():
+                    if name not in table:
+                        table[name] = [None] * len(self)
+                    table[name][i] = value
+        return table
+
+    def __repr__(self) -> str:
+        return f"Results({self._counts()})"
+
+    def _counts(self) -> str:
+        failed = sum(1 for r in self if not r.ok)
+        return f"{len(self):,} rows, {len(self) - failed:,} ok, {failed:,} failed"
+
+    def _repr_html_(self) -> str:
+        """Show the first rows as a table in a notebook."""
+        shown = Results(self[:_SHOWN], rows=None)
+        columns = shown._columns(inputs=False)
+        if self._rows is not None and shown:
+            given: dict[str, list[Any]] = {}
+            for i, r in enumerate(shown):
+                for name, value in fields_of(r.input).items():
+                    given.setdefault(name, [None] * len(shown))[i] = value
+            columns = {**given, **{(f"output_{name}" if name in given else name): c for name, c in columns.items()}}
+        columns = {name: c for name, c in columns.items() if any(v is not None for v in c)}
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+        body = "".join(
+            f"<tr><th>{r.index}</th>" + "".join(f"<td>{_cell(c[i])}</td>" for c in columns.values()) + "</tr>" for i, r in enumerate(shown)
+        )
+        more = f"<p>first {_SHOWN} of {len(self):,} rows</p>" if len(self) > _SHOWN else ""
+        return f"<div><p>{self._counts()}</p><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>{more}</div>"
+
+
+def _named(output: Any) -> dict[str, Any]:
+    return output if isinstance(output, dict) else {"output": output}
+
+
+def _summary(r: AgentResult[Any], line: dict[str, Any]) -> dict[str, Any]:
+    usage = line.get("usage") or {}
+    return {
+        "status": r._status(line),
+        "error_type": None if r.error is None else r.error.type,
+        "error_message": None if r.error is None else r.error.message,
+        "attempts": line.get("attempts"),
+        "prompt_tokens": usage.get("prompt_tokens"),
+        "completion_tokens": usage.get("completion_tokens"),
+    }
+
+
+class _Table:
+    """Columns that grow by rows. A row without a field has None."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[Any]] = {}
+        self._rows = 0
+
+    def extend(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if not self.columns.keys() >= row.keys():
+                for name in row:
+                    self.columns.setdefault(name, [None] * self._rows)
+        for name, column in self.columns.items():
+            column.extend([row.get(name) for row in rows])
+        self._rows += len(rows)
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else str(value)
+    return html.escape(text if len(text) <= _WIDTH else text[:_WIDTH] + "…")

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from batchagent.options import results_path, spec_of, tools_of, translated
+from batchagent.definition import Tool, tool
+
+
+def spec(**o: Any) -> dict[str, Any]:
+    o = translated({"task": "t {a}", "inputs": [], **o})
+    return spec_of(o, o.pop("schema", None), tools_of(o), local=True)
+
+
+def test_fields_of_a_spec_pass_through() -> None:
+    made = spec(model="m", max_turns=4, sampling={"temperature": 0}, timeouts={"turn": 1.5, "job": "5m"}, name="papers", system_prompt="")
+    assert made == {
+        "name": "papers", "task": "t {a}", "model": "m", "max_turns": 4, "sampling": {"temperature": 0}, "timeouts": {"turn": "1500ms", "job": "5m"},
+    }
+
+
+def test_names_of_batch_agent_are_translated() -> None:
+    made = spec(max_concurrent=7, timeout_per_turn=60, timeout_per_agent=None, no_hoist=True, strip_preamble=True)
+    assert (made["max_inflight"], made["timeouts"], made["hoist"], made["keep_preamble"]) == (7, {"turn": "60000ms"}, False, False)
+    assert "max_inflight" not in spec(max_inflight=-1)
+    with pytest.warns(UserWarning, match="the engine decides it: kvflow"):
+        spec(kvflow=True)
+
+
+def test_unknown_arguments_are_refused() -> None:
+    with pytest.raises(TypeError, match="'max_turn'; did you mean 'max_turns'"):
+        spec(max_turn=3)
+    with pytest.raises(TypeError, match="missing argument 'task'"):
+        translated({"inputs": []})
+    with pytest.raises(TypeError, match="runtime= is not supported"):
+        spec(runtime=object())
+
+
+def test_tools_have_the_name_of_their_server_on_a_cluster() -> None:
+    @tool
+    def find(key: str) -> str:
+        return key
+
+    o = translated({"task": "t", "inputs": [], "tools": [find, Tool.read_file, "files.read", {"name": "web_search", "share": "inflight"}]})
+    local, cluster = (spec_of(o, None, tools_of(o), local=where)["tools"] for where in (True, False))
+    assert local == ["find", "read_file", "files.read", {"name": "web_search", "share": "inflight"}]
+    assert cluster[0] == "python.find" and cluster[1:] == local[1:]
+
+
+def test_a_name_is_a_file() -> None:
+    assert results_path({}) is None
+    path = results_path({"name": "papers"})
+    assert path is not None and path.parts[-2:] == (".batchagent", "papers.jsonl")
+    with pytest.raises(ValueError, match="no slash"):
+        results_path({"name": "../x"})

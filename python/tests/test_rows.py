@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import json
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+from pydantic import BaseModel
+
+from batchagent.rows import CHUNK, File, Rows, read_inputs
+
+
+def lines(inputs: Any) -> list[Any]:
+    rows = read_inputs(inputs)
+    assert isinstance(rows, Rows)
+    return [json.loads(line) for chunk in rows.lines() for line in chunk.splitlines()]
+
+
+class Paper(BaseModel):
+    title: str
+    day: datetime.date
+
+
+@dataclasses.dataclass
+class Note:
+    text: str
+
+
+def test_accepts_rows_of_every_kind() -> None:
+    day = datetime.date(2026, 11, 30)
+    assert lines([{"a": 1}, {"a": "ä"}]) == [{"a": 1}, {"a": "ä"}]
+    assert lines([Paper(title="t", day=day), Note("n"), "bare", 7]) == [{"title": "t", "day": "2026-11-30"}, {"text": "n"}, "bare", 7]
+    assert lines({"a": i} for i in range(3)) == [{"a": 0}, {"a": 1}, {"a": 2}]
+    assert lines([{"n": 2**60 + 1, "d": decimal.Decimal("1.10")}]) == [{"n": 2**60 + 1, "d": "1.10"}]
+
+
+def test_keeps_a_line_break_inside_of_its_row() -> None:
+    assert lines([{"a": "x\ny\u2028z\x85"}]) == [{"a": "x\ny\u2028z\x85"}]
+    rows = read_inputs([{"a": "x\ny"}, {"a": "z"}])
+    assert isinstance(rows, Rows)
+    assert b"".join(rows.lines()).count(b"\n") == 2
+
+
+def test_pandas_values_become_plain_ones() -> None:
+    frame = pd.DataFrame({
+        "text": ["a", None], "n": [1, 2], "x": [0.1, float("nan")], "at": pd.to_datetime(["2026-01-02", None]),
+        "big": pd.array([2**60 + 1, None], dtype="Int64"), "list": [[1, 2], None], "yes": [True, False],
+    }, index=[10, 20])
+    first, second = lines(frame)
+    assert first == {"text": "a", "n": 1, "x": 0.1, "at": "2026-01-02T00:00:00", "big": 2**60 + 1, "list": [1, 2], "yes": True}
+    assert second == {"text": None, "n": 2, "x": None, "at": None, "big": None, "list": None, "yes": False}
+    rows = read_inputs(frame)
+    assert isinstance(rows, Rows)
+    assert rows[1]["text"] is None and rows[0]["n"] == 1
+    assert lines(frame["n"]) == [{"n": 1}, {"n": 2}]
+
+
+def test_polars_values_become_plain_ones() -> None:
+    frame = pl.DataFrame({"text": ["a", None], "x": [0.1, float("nan")], "at": [datetime.date(2026, 1, 2), None], "list": [[1], [2]]})
+    assert lines(frame) == [{"text": "a", "x": 0.1, "at": "2026-01-02", "list": [1]}, {"text": None, "x": None, "at": None, "list": [2]}]
+    assert lines(frame.lazy())[0]["text"] == "a"
+
+
+def test_chunks_lose_no_row() -> None:
+    n = 2 * CHUNK + 1
+    assert [r["i"] for r in lines(pd.DataFrame({"i": range(n)}))] == list(range(n))
+    assert [r["i"] for r in lines(pl.DataFrame({"i": range(n)}))] == list(range(n))
+
+
+def test_refuses_what_is_no_row() -> None:
+    with pytest.raises(TypeError, match="list of dicts"):
+        read_inputs({"a": 1})
+    with pytest.raises(TypeError, match=r"inputs\[1\] cannot be written as JSON"):
+        lines([{"a": 1}, {"a": object()}])
+    with pytest.raises(ValueError, match="two columns 'a'"):
+        read_inputs(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+    assert isinstance(read_inputs("papers.csv"), File)
