@@ -124,7 +124,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	}
 	err := app.RunContext(ctx, flagsFirst(app, args))
 	if err != nil && !errors.Is(err, fault.ErrJobsFailed) && !errors.Is(err, context.Canceled) && !terminal.Quiet(err) {
-		fmt.Fprintln(con.Stderr(), name+":", err)
+		fmt.Fprintln(con.Stderr(), name+":", terminal.Message(err, name))
 	}
 	return terminal.ExitStatus(ctx, err)
 }

@@ -14,6 +14,9 @@ import (
 // nearEnough is the largest edit distance between a mistyped batch ID and a known one that the error proposes.
 const nearEnough = 6
 
+// ErrUnlike reports that no known batch has a similar ID.
+var ErrUnlike = errors.New("its ID resembles no known batch: check it in the list of batches")
+
 // Find checks that a batch exists. If it is missing, the error names the nearest known ID. Find returns nil on other
 // errors: the command meets them itself and knows whether it can wait.
 func Find(ctx context.Context, s *statestore.Store, id batch.ID) error {
@@ -37,5 +40,5 @@ func Find(ctx context.Context, s *statestore.Store, id batch.ID) error {
 	case len(known) == 0:
 		return fmt.Errorf("%w; Redis at %s holds no batches: is the address right?", err, s.Address())
 	}
-	return fmt.Errorf("%w; its ID resembles no known batch: check it in the list of batches", err)
+	return fmt.Errorf("%w; %w", err, ErrUnlike)
 }

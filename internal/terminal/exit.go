@@ -3,9 +3,11 @@ package terminal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"syscall"
 
 	"github.com/batchagent/batchagent/internal/fault"
+	"github.com/batchagent/batchagent/internal/nearest"
 )
 
 // Exit statuses. Scripts rely on them.
@@ -33,6 +35,14 @@ func ExitStatus(ctx context.Context, err error) int {
 	default:
 		return ExitJobsFailed
 	}
+}
+
+// Message returns the text of an error for the user of a program with this name, with the command that helps.
+func Message(err error, program string) string {
+	if errors.Is(err, nearest.ErrUnlike) {
+		return fmt.Sprintf("%v, `%s batches`", err, program)
+	}
+	return err.Error()
 }
 
 // Quiet reports whether err is not worth a message: the reader of the output went away.
