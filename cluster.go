@@ -89,7 +89,7 @@ func (c *Cluster) redis() *statestore.Store {
 func (c *Cluster) submit(ctx context.Context, p *localrun.Program, reuse, key string) (batch.ID, error) {
 	store := c.redis()
 	if reuse != "" && store == nil {
-		return "", &UsageError{errors.New("Reuse needs the Redis of the cluster: connect to its redis:// URL instead of a server")}
+		return "", &UsageError{errors.New("the field Reuse needs the Redis of the cluster: connect to its redis:// URL instead of a server")}
 	}
 	var connect func(context.Context) (*statestore.Store, error)
 	if store != nil {

@@ -108,7 +108,7 @@ func (w Worker) run(ctx context.Context) (err error) {
 
 func (w Worker) withDefaults() (_ Worker, err error) {
 	if w.Redis == "" || w.Backend == "" {
-		return w, errors.New("Redis and Backend must be set")
+		return w, errors.New("set the fields Redis and Backend")
 	}
 	if w.Logger == nil {
 		w.Logger = slog.New(slog.DiscardHandler)

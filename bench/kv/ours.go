@@ -12,7 +12,6 @@ import (
 
 // ledger is batchagent's own admission.
 type ledger struct {
-	noPolicy
 	*scheduler.Ledger
 	maxTurns    int
 	noLearn     bool // the budget stays at the capacity

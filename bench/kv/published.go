@@ -89,7 +89,6 @@ type primeRL struct {
 	soft, hard, cut float64
 	ended_          int // since the limit last changed
 	drain           int // agents that must end before another starts
-	victims         []*agent
 }
 
 func newPrimeRL(w workload, p batching.Profile, soft, hard, cut float64) *primeRL {

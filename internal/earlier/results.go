@@ -10,7 +10,6 @@ import (
 
 	"github.com/batchagent/batchagent/internal/collect"
 	"github.com/batchagent/batchagent/internal/fault"
-	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/internal/nearest"
 	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/internal/outage"
@@ -109,8 +108,7 @@ func (p *storePast) ended(ctx context.Context) (batch.Info, error) {
 		return err
 	})
 	if err == nil && info.Phase != batch.Done {
-		err = fault.Usagef("batch %s is not done: %s of %s so far; wait until it is done",
-			p.id, human.Count(info.Counts.Finished()), human.Plural(max(info.Counts.Total, info.Counts.Fed), "job", "jobs"))
+		err = &fault.UsageError{Err: &fault.UnfinishedError{Batch: p.id, Done: info.Counts.Finished(), Jobs: max(info.Counts.Total, info.Counts.Fed)}}
 	}
 	return info, err
 }

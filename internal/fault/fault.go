@@ -21,6 +21,16 @@ func (e *PausedError) Error() string {
 		human.Count(e.Info.Counts.Fed-e.Info.Counts.Finished()), human.Plural(e.Info.Counts.Fed, "job", "jobs"))
 }
 
+// UnfinishedError reports that a batch is not done, so that not all of its results can be read.
+type UnfinishedError struct {
+	Batch      batch.ID
+	Done, Jobs int64 // jobs with a result, and all jobs so far
+}
+
+func (e *UnfinishedError) Error() string {
+	return fmt.Sprintf("batch %s is not done: %s of %s so far; wait until it is done", e.Batch, human.Count(e.Done), human.Plural(e.Jobs, "job", "jobs"))
+}
+
 // UsageError reports a mistake in the call of a command.
 type UsageError struct{ Err error }
 

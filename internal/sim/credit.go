@@ -16,7 +16,8 @@ import (
 // times_ms is included because the kind of a tool wait depends on which caller is credited. Each kind is in whole milliseconds.
 var (
 	credits    = regexp.MustCompile(`"executed":\d+|\bexecuted \d+ ?|,?"times_ms":\{[^}]*\}|,?"sources":\[[^\]]*\]`)
-	creditPart = regexp.MustCompile(`^((?:\d+ ){6})\d+( \d+)$`) // a job's part of the sums of finish.lua
+	creditSum  = regexp.MustCompile(`"((?:\d+ ){6})\d+( \d+)"`)            // a job's part of the sums of finish.lua
+	creditSums = regexp.MustCompile(`("totals":\[(?:\d+,){9})\d+(,\d+\])`) // the sums over all jobs
 )
 
 func uncredited(text string) string {
@@ -28,19 +29,12 @@ func uncredited(text string) string {
 
 // uncreditedRequest returns a request without its credits.
 func uncreditedRequest(req []string) []string {
-	const keys, head, sum = 11, 13, 10 // of finish.lua
 	out := make([]string, len(req))
-	finish := len(req) > 3+keys+head && req[2] == "11"
 	for i, word := range req {
-		switch {
-		case finish && i == 3+keys+sum:
-			word = "_"
-		case finish && creditPart.MatchString(word):
-			word = creditPart.ReplaceAllString(word, "${1}_$2")
-		default:
-			word = uncredited(word)
+		if strings.Contains(word, `"totals":[`) { // the arguments of finish.lua
+			word = creditSums.ReplaceAllString(creditSum.ReplaceAllString(word, `"${1}_$2"`), "${1}_$2")
 		}
-		out[i] = word
+		out[i] = uncredited(word)
 	}
 	return out
 }

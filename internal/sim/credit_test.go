@@ -38,10 +38,9 @@ func TestUncredited(t *testing.T) {
 // TestUncreditedRequest checks that a finish request loses its credits and nothing else.
 func TestUncreditedRequest(t *testing.T) {
 	finish := func(executed, part, line string) []string {
-		keys := slices.Repeat([]string{"k"}, 10)
-		args := []string{"journal:", "1", "0", "0", "3", "300", "120", "111", "140", "4", executed, "0", "1"}
-		job := []string{"0", "1-0", "1|1|w", "ok", "drop", line, part}
-		return slices.Concat([]string{"evalsha", "sum", "10"}, keys, args, job)
+		args := `{"index":[0],"entry":["1-0"],"fence":["1|1|w"],"status":["ok"],"journal":["drop"],"sums":["` + part +
+			`"],"totals":[1,0,0,3,300,120,111,140,4,` + executed + `,0]}`
+		return slices.Concat([]string{"evalsha", "sum", "11"}, slices.Repeat([]string{"k"}, 11), []string{args, line})
 	}
 	one := finish("4", "3 300 120 111 140 4 4 0", `{"tools":{"asked":4,"executed":4}}`)
 	assert.Equal(t, uncreditedRequest(one), uncreditedRequest(finish("0", "3 300 120 111 140 4 0 0", `{"tools":{"asked":4,"executed":0}}`)))

@@ -42,6 +42,9 @@ func Message(err error, program string) string {
 	if errors.Is(err, nearest.ErrUnlike) {
 		return fmt.Sprintf("%v, `%s batches`", err, program)
 	}
+	if e, ok := errors.AsType[*fault.UnfinishedError](err); ok {
+		return fmt.Sprintf("%v: `%s results %s --follow`", err, program, e.Batch)
+	}
 	return err.Error()
 }
 

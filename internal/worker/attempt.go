@@ -105,7 +105,7 @@ func (s *session) Append(ctx context.Context, turn int, data []byte) error {
 }
 
 // errSilent ends the wait for Redis when a job is released.
-var errSilent = fmt.Errorf("Redis did not answer within %s", lastWords)
+var errSilent = fmt.Errorf("no answer of Redis within %s", lastWords)
 
 // release releases the job. If Redis cannot be reached, the lease expires.
 func (s *session) release(ctx context.Context) {

@@ -215,7 +215,7 @@ func afterSlashes(text []byte, at int) int {
 func (c char) entity(to []int, text []byte, at int) (_ []int, open bool) {
 	if c.text == "&" {
 		for end, i := at+1, 0; i < maxNested; i++ {
-			if end, open = after(text, end, "amp;"); end < 0 {
+			if end, _ = after(text, end, "amp;"); end < 0 {
 				break
 			}
 			to = append(to, end)
