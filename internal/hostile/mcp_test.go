@@ -82,7 +82,7 @@ func answerOdd(out *bufio.Writer, name string, id json.RawMessage, say func(json
 	case "deep":
 		say(id, `{"structuredContent":`+strings.Repeat("[", 3_000_000)+strings.Repeat("]", 3_000_000)+`,"content":[]}`)
 	case "noise":
-		for range 200_000 {
+		for range 50_000 {
 			fmt.Fprintln(out, `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"noise"}}`)
 		}
 		say(id, text(`"quiet"`))
