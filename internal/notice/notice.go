@@ -1,4 +1,4 @@
-// Package notice defines what an operation tells its caller while it works, such as a warning about a spec or the start of
+// Package notice defines the messages that an operation sends to its caller while it works, such as a warning about a spec or the start of
 // an outage. The caller decides what to do with it: the command line prints it, a Go program logs it, the HTTP API returns
 // it as a field.
 package notice

@@ -60,7 +60,7 @@ func LoadSpec(ctx context.Context, o SubmitOptions) (*spec.Spec, *spec.Prepared,
 	return s, p, nil
 }
 
-// SendNotes sends what a spec decided by itself, and what may be wrong with it.
+// SendNotes sends the decisions about a spec that its author did not make, and hints at likely mistakes.
 func SendNotes(s *spec.Spec, p *spec.Prepared, notify notice.Func) {
 	for _, note := range p.Notes {
 		notify.Send(notice.Spec, "%s", note)

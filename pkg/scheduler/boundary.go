@@ -26,6 +26,7 @@ func (l *Ledger) boundary(id string) <-chan struct{} {
 	if a == nil {
 		return nil
 	}
+	l.callEnded(a)
 	a.set(func() { a.away, a.sent = false, 0 })
 	if a.paused && l.mayResume(a) {
 		a.set(func() { a.paused = false })

@@ -121,6 +121,7 @@ func (l *Ledger) Start(id, batch string, ownBytes, turns int) {
 		l.classes[batch] = c
 	}
 	if old := l.live[id]; old != nil {
+		l.callEnded(old)
 		old.leave()
 	}
 	l.order++
@@ -168,7 +169,7 @@ func (l *Ledger) Turn(id string, requestBytes, prompt, cached, completion int) (
 	a.class.outputTokens += float64(completion)
 	a.left, a.shocks = false, l.shocks
 	a.total = prompt + completion
-	l.drain = max(l.drain-1, 0)
+	l.callEnded(a)
 	a.set(func() {
 		a.sent = 0
 		a.Turns++
@@ -235,6 +236,7 @@ func (l *Ledger) End(id string, finished bool) {
 		return
 	}
 	delete(l.live, id)
+	l.callEnded(a)
 	a.leave()
 	if finished {
 		a.class.finished++

@@ -145,7 +145,15 @@ func (l *Ledger) Failed(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if a := l.live[id]; a != nil {
+		l.callEnded(a)
 		a.set(func() { a.sent = 0 })
+	}
+}
+
+// callEnded counts the end of an agent's call, if one is in flight, against the calls that must end before another agent starts.
+func (l *Ledger) callEnded(a *account) {
+	if a.sent > 0 {
+		l.drain = max(l.drain-1, 0)
 	}
 }
 

@@ -18,7 +18,7 @@ type sharedCache struct {
 	calls       map[string]int // tokens of each call in flight
 }
 
-// sharedServer returns a server of 10,000 tokens whose ledger was told told tokens. Its agents have four turns of 100 tokens.
+// sharedServer returns a server of 10,000 tokens whose ledger was created with a capacity of told tokens. Its agents have four turns of 100 tokens.
 func sharedServer(told int) *sharedCache {
 	return &sharedCache{Ledger: ledgerWith(told), capacity: 10_000, cost: 1, calls: map[string]int{}}
 }
@@ -178,4 +178,21 @@ func TestPriceFollowsReturns(t *testing.T) {
 		}
 		assert.InDelta(t, c.want, l.Price(), 0.03, name)
 	}
+}
+
+// Calls that fail, and calls of agents that end, have ended too. Otherwise one preemption could stop admission while agents live.
+func TestFailedCallsEndTheDrainAfterAPreemption(t *testing.T) {
+	t.Parallel()
+	s := sharedServer(10_000)
+	s.call("a", 1_000)
+	s.call("c", 1_000)
+	s.read(1)
+	s.preemptions++
+	s.read(1)
+	require.Zero(t, s.Room("b", 360, 10))
+	s.Failed("a")
+	s.Failed("a") // only one call ended
+	require.Zero(t, s.Room("b", 360, 10))
+	s.End("c", false)
+	assert.Positive(t, s.Room("b", 360, 10))
 }

@@ -79,7 +79,8 @@ func (b *nodes) of(field string, v reflect.Value) ast.Node {
 		b.members(m, field, v)
 		return m
 	}
-	panic(fmt.Sprintf("spec: %s has the type %s, which no field of a spec has", field, v.Type()))
+	b.Failf(nil, field, "has the type %s, which a spec cannot hold", v.Type())
+	return ast.Null(plainToken("null"))
 }
 
 // members adds the fields of a struct to a mapping.

@@ -130,3 +130,10 @@ func TestNewReportsMistakesWithoutLines(t *testing.T) {
 		})
 	}
 }
+
+func TestNewRefusesTypesWithoutAForm(t *testing.T) {
+	_, err := New("batch", struct {
+		Task any `spec:"task"`
+	}{make(chan int)}, LoadOptions{})
+	require.ErrorContains(t, err, "field task: has the type chan int, which a spec cannot hold")
+}

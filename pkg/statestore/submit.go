@@ -41,7 +41,7 @@ func (s *Store) Submission(ctx context.Context, fingerprint string, id batch.ID)
 	return batch.ID(booked), err
 }
 
-// book stores what a key was used for, and returns what it was used for first.
+// book stores a value under a key, unless the key has one. It returns the value of the key.
 func (s *Store) book(ctx context.Context, op, key, value string) (string, error) {
 	v, err := s.callOn(ctx, s.cmd, op, s.scripts.book, []string{keySubmit(key)},
 		named{"id": value, "lifetime": submissionMemory.Milliseconds()})
