@@ -2,6 +2,7 @@ package batchagent
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/batchagent/batchagent/internal/localrun"
@@ -183,17 +184,24 @@ func (b Batch[Out]) program() (*localrun.Program, stages, error) {
 	return p, s, nil
 }
 
-// functionsOf returns the tools that are functions of this program, each name once.
+// functionsOf returns the tools that are functions of this program, each once. Batch and Plan may have the same one. Two functions of one
+// name are an error, because agents would call only the first.
 func functionsOf(tools []Tool) ([]toolpool.Tool, error) {
 	var own []toolpool.Tool
-	seen := map[string]bool{}
+	seen := map[string]*byte{}
 	for _, t := range tools {
 		if t.err != nil {
 			return nil, &UsageError{t.err}
 		}
-		if t.Run != nil && !seen[t.Name] {
-			own, seen[t.Name] = append(own, t.Tool), true
+		if t.Run == nil {
+			continue
 		}
+		if other, ok := seen[t.Name]; ok && (other != t.id || t.id == nil) {
+			return nil, &UsageError{fmt.Errorf("two functions are tools of the name %q; rename one", t.Name)}
+		} else if !ok {
+			own = append(own, t.Tool)
+		}
+		seen[t.Name] = t.id
 	}
 	return own, nil
 }

@@ -99,6 +99,13 @@ func TestToolErrors(t *testing.T) {
 		batchagent.Func("f", "F.", func(context.Context, string) (string, error) { return "", nil }),
 	}})
 	assert.ErrorContains(t, err, "must be a struct")
+
+	type none struct{}
+	look := func() batchagent.Tool {
+		return batchagent.Func("look", "Looks.", func(context.Context, none) (string, error) { return "", nil })
+	}
+	err = refused(t, batchagent.Batch[note]{Task: "{input}", Inputs: one, Tools: []batchagent.Tool{look(), look()}})
+	assert.ErrorContains(t, err, `two functions are tools of the name "look"`)
 }
 
 func TestUnreachableError(t *testing.T) {

@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 	"pkg/plainjson":        {},
 	"pkg/sleep":            {},
 	"pkg/modeljson":        {},
-	"pkg/agent":            {"pkg/batch", "pkg/jsonschema", "pkg/modeljson", "pkg/spec", "pkg/backend", "pkg/sleep", "pkg/toolpool", "pkg/toolpool/schema"},
+	"pkg/agent":            {"pkg/batch", "pkg/jsonschema", "pkg/modeljson", "pkg/plainjson", "pkg/spec", "pkg/backend", "pkg/sleep", "pkg/toolpool", "pkg/toolpool/schema"},
 }
 
 // mayNotImport names the packages that a package below the terminal may not import, for each such package.

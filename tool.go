@@ -13,6 +13,7 @@ import (
 type Tool struct {
 	toolpool.Tool
 	err error // the error of Func; the batch or the worker returns it
+	id  *byte // equal for copies of one Func
 }
 
 // MarshalJSON returns the tool's name, which is the form of a tool in a spec.
@@ -33,7 +34,7 @@ const (
 // In this process the function is a tool of a [Batch]. On a cluster it is a tool of a [Worker], and a Batch names it.
 func Func[A any](name, description string, run func(context.Context, A) (string, error)) Tool {
 	t, err := owntool.Func(name, description, run)
-	return Tool{t, err}
+	return Tool{t, err, new(byte)}
 }
 
 // Named returns a built-in tool, such as read_file, or a tool of the [ToolsFile] or of the cluster's workers.

@@ -36,6 +36,9 @@ func (s *Submission) checkTools(ctx context.Context, store WorkerLister, compile
 		return nil
 	}
 	workers, err := store.Workers(ctx)
+	if err != nil && !fault.IsUnreachable(err) {
+		return err
+	}
 	workers = batch.Live(workers)
 	if err != nil || len(workers) == 0 {
 		s.notify.Send(notice.ToolsUnknown, "no worker is up, so the tools of the spec cannot be checked:  %s", strings.Join(wanted, ", "))

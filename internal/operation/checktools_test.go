@@ -1,6 +1,8 @@
 package operation
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -79,4 +81,23 @@ func TestStatusAcceptsEitherToolName(t *testing.T) {
 	assert.Empty(t, servable(batch.Header{Tools: []string{"files.read"}}, w))
 	assert.Empty(t, servable(batch.Header{Tools: []string{"files__read"}}, w))
 	assert.Equal(t, "has no tool files.write", servable(batch.Header{Tools: []string{"files.write"}}, w))
+}
+
+type brokenLister struct{ err error }
+
+func (b brokenLister) Workers(context.Context) ([]batch.WorkerRecord, error) { return nil, b.err }
+
+// Only an outage may leave the tools unchecked: Submit waits for its end.
+func TestToolsAreNotLeftUncheckedAfterAnError(t *testing.T) {
+	t.Parallel()
+	var codes []notice.Code
+	s, err := Prepare(t.Context(), SubmitOptions{Spec: "../../examples/returns/batch.yaml", ToolsRoot: "../..", Stdin: strings.NewReader(""),
+		Notify: func(n notice.Notice) { codes = append(codes, n.Code) }})
+	require.NoError(t, err)
+	defer s.Close()
+	refused := errors.New("no permission")
+	require.ErrorIs(t, s.CheckTools(t.Context(), brokenLister{refused}), refused)
+	assert.Empty(t, codes)
+	require.NoError(t, s.CheckTools(t.Context(), brokenLister{&fault.UnreachableError{Err: refused}}))
+	assert.Equal(t, []notice.Code{notice.ToolsUnknown}, codes)
 }

@@ -126,7 +126,19 @@ func TestInvalidSubmissions(t *testing.T) {
 		"unknown field": {func() answered { return w.submit(`{"spec":{"name":"x","task":"y {z}"}}` + "\n{\"x\":1}\n") },
 			400, "invalid", []string{`no input has a field "z"`}},
 		"no inputs": {func() answered { return w.submit(`{"spec":{"name":"x","task":"y {x}"}}`) }, 400, "invalid", []string{"no inputs"}},
-		"no spec":   {func() answered { return w.submit(`{"x":1}` + "\n") }, 400, "invalid", []string{`{"spec":{…}}`}},
+		"a field twice": {func() answered {
+			return w.submit(`{"spec":{"name":"x","task":"y {x}"},"spec":{"name":"z","task":"z {x}"}}` + "\n{\"x\":1}\n")
+		}, 400, "invalid", []string{`the field "spec" occurs twice`}},
+		"inputs in the first line": {func() answered {
+			return w.submit(`{"spec":{"name":"x","task":"y {x}"},"inputs":[{"x":2}]}` + "\n{\"x\":1}\n")
+		}, 400, "invalid", []string{`unknown field "inputs"`}},
+		"an object with a field twice": {func() answered {
+			return w.ask("POST", "/api/v1/batches", `{"spec":{"name":"x","task":"y {x}"},"inputs":[{"x":1}],"inputs":[]}`, "Content-Type", "application/json")
+		}, 400, "invalid", []string{`the field "inputs" occurs twice`}},
+		"an object with a misspelt field": {func() answered {
+			return w.ask("POST", "/api/v1/batches", `{"spec":{"name":"x","task":"y {x}"},"Inputs":[{"x":1}]}`, "Content-Type", "application/json")
+		}, 400, "invalid", []string{`unknown field "Inputs"`}},
+		"no spec": {func() answered { return w.submit(`{"x":1}` + "\n") }, 400, "invalid", []string{`{"spec":{…}}`}},
 		"a job of inputs": {func() answered {
 			return w.submit(`{"plan":{"name":"x","max_turns":1,"max_attempts":1,"ttl":1}}` + "\n{\"x\":1}\n")
 		}, 400, "invalid", []string{`job 1 is not`}},

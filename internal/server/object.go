@@ -2,7 +2,10 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -22,22 +25,61 @@ func fromObject(body io.Reader) (operation.Sent, error) {
 	if err != nil {
 		return headed(nil, nil, err)
 	}
-	var object struct {
-		Spec   json.RawMessage   `json:"spec"`
-		Inputs []json.RawMessage `json:"inputs"`
+	var spec, list json.RawMessage
+	var inputs []json.RawMessage
+	err = readMembers(all, map[string]*json.RawMessage{"spec": &spec, "inputs": &list})
+	if err == nil && list != nil {
+		err = json.Unmarshal(list, &inputs)
 	}
-	if err := json.Unmarshal(all, &object); err != nil {
-		return operation.Sent{}, problem(http.StatusBadRequest, "invalid", `the body is not an object {"spec":{…},"inputs":[…]}: %v`, err)
+	if err != nil || spec == nil {
+		return operation.Sent{}, problem(http.StatusBadRequest, "invalid", `the body is not an object {"spec":{…},"inputs":[…]}: %v`, cmp.Or(err, errNoSpec))
 	}
-	if len(object.Spec) > maxFirst {
+	if len(spec) > maxFirst {
 		return operation.Sent{}, problem(http.StatusRequestEntityTooLarge, "too-large", "the spec is longer than %d bytes; send its inputs as the field inputs beside spec", maxFirst)
 	}
 	var lines bytes.Buffer
-	for _, input := range object.Inputs {
+	for _, input := range inputs {
 		if err := json.Compact(&lines, input); err != nil {
 			return headed(nil, nil, err)
 		}
 		lines.WriteByte('\n')
 	}
-	return headed(all, &lines, nil)
+	return sentSpec(spec, &lines), nil
 }
+
+var errNoSpec = errors.New("the field spec is missing")
+
+// readMembers reads the members of a JSON object. It returns an error for an unknown name and for a name that occurs twice, because
+// either would drop a value silently. Absent members stay nil.
+func readMembers(text []byte, into map[string]*json.RawMessage) error {
+	in := json.NewDecoder(bytes.NewReader(text))
+	if t, err := in.Token(); err != nil || t != json.Delim('{') {
+		return cmp.Or(err, errNoObject)
+	}
+	for in.More() {
+		t, err := in.Token()
+		if err != nil {
+			return err
+		}
+		name, _ := t.(string)
+		value, ok := into[name]
+		switch {
+		case !ok:
+			return fmt.Errorf("unknown field %q", name)
+		case *value != nil:
+			return fmt.Errorf("the field %q occurs twice", name)
+		}
+		if err := in.Decode(value); err != nil {
+			return err
+		}
+	}
+	if _, err := in.Token(); err != nil {
+		return err
+	}
+	if _, err := in.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("text follows the object")
+	}
+	return nil
+}
+
+var errNoObject = errors.New("not an object")

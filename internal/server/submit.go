@@ -109,21 +109,24 @@ func headed(line []byte, inputs io.Reader, err error) (operation.Sent, error) {
 	if err != nil {
 		return operation.Sent{}, broken(err)
 	}
-	var head struct {
-		Spec    json.RawMessage `json:"spec"`
-		Plan    json.RawMessage `json:"plan"`
-		Planner json.RawMessage `json:"planner"`
-		Reduce  json.RawMessage `json:"reduce"`
-	}
-	if err := json.Unmarshal(line, &head); err != nil || (head.Spec == nil) == (head.Plan == nil) {
-		return operation.Sent{}, problem(http.StatusBadRequest, "invalid", `the body does not begin with {"spec":{…}}; inputs that are not in the spec follow it, one per line`)
-	}
-	if head.Spec != nil && (head.Planner != nil || head.Reduce != nil) {
+	var spec, plan, planner, reduce json.RawMessage
+	err = readMembers(line, map[string]*json.RawMessage{"spec": &spec, "plan": &plan, "planner": &planner, "reduce": &reduce})
+	switch {
+	case err == nil && (spec == nil) == (plan == nil):
+		err = errNoSpec
+	case err == nil && spec != nil && (planner != nil || reduce != nil):
 		return operation.Sent{}, problem(http.StatusBadRequest, "invalid", `planner and reduce belong to a plan; a spec has its fields plan and reduce`)
 	}
-	return operation.Sent{
-		Spec: head.Spec, Name: "spec.json", Plan: head.Plan, Planner: head.Planner, Reduce: head.Reduce, Inputs: inputs, Owner: unnamedOwner,
-	}, nil
+	if err != nil {
+		return operation.Sent{}, problem(http.StatusBadRequest, "invalid", `the body does not begin with {"spec":{…}}: %v; inputs that are not in the spec follow it, one per line`, err)
+	}
+	sent := sentSpec(spec, inputs)
+	sent.Plan, sent.Planner, sent.Reduce = plan, planner, reduce
+	return sent, nil
+}
+
+func sentSpec(spec json.RawMessage, inputs io.Reader) operation.Sent {
+	return operation.Sent{Spec: spec, Name: "spec.json", Inputs: inputs, Owner: unnamedOwner}
 }
 
 func firstLine(in *bufio.Reader) ([]byte, error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/scheduler"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -44,7 +45,7 @@ func (c *claimer) claimJobs(ctx, life context.Context) {
 		got, err := c.round(ctx, life)
 		if err != nil && ctx.Err() == nil {
 			c.log.Warn("could not claim jobs; trying again", "error", err)
-			sleep(ctx, time.Second)
+			_ = sleep.For(ctx, time.Second)
 			continue
 		}
 		if got > 0 && c.room() >= 16 {
@@ -55,7 +56,7 @@ func (c *claimer) claimJobs(ctx, life context.Context) {
 		case <-ctx.Done():
 		case <-idle.C:
 		case <-c.claim:
-			sleep(ctx, gather)
+			_ = sleep.For(ctx, gather)
 		}
 		idle.Stop()
 	}

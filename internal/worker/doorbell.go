@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -31,7 +32,7 @@ func (d *doorbell) listen(ctx context.Context) {
 		}
 		if err != nil {
 			broken = true
-			sleep(ctx, listenFor)
+			_ = sleep.For(ctx, listenFor)
 			continue
 		}
 		if broken {
@@ -50,15 +51,5 @@ func (d *doorbell) listen(ctx context.Context) {
 				d.claim.send()
 			}
 		}
-	}
-}
-
-// sleep waits for d or until ctx is done.
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -34,7 +35,7 @@ func (h *heartbeat) renewLeases(ctx context.Context) {
 		if !ok {
 			wait = every / 4
 		}
-		sleep(ctx, wait)
+		_ = sleep.For(ctx, wait)
 		if ctx.Err() != nil {
 			return
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/scheduler"
+	"github.com/batchagent/batchagent/pkg/sleep"
 )
 
 const (
@@ -72,7 +73,7 @@ func (m *modelServer) watchQueue(ctx context.Context, liveAgents func() int) {
 		if full {
 			every = queueEveryFull
 		}
-		sleep(ctx, every)
+		_ = sleep.For(ctx, every)
 		if ctx.Err() != nil {
 			return
 		}

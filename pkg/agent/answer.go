@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/plainjson"
 )
 
 // maxMessage limits an error's message, in bytes.
@@ -85,7 +85,7 @@ func (d *Definition) readAnswer(ctx context.Context, content string) (json.RawMe
 	if err != nil {
 		return nil, err
 	}
-	return encode(struct {
+	return plainjson.Marshal(struct {
 		Text string `json:"text"`
 	}{text})
 }
@@ -128,17 +128,6 @@ func withRaw(t batch.ErrorType, message, raw string) error {
 	e := batch.NewError(t, clip(message, maxMessage))
 	e.Raw = clip(raw, maxRaw)
 	return e
-}
-
-// encode writes JSON without escaping <, > and &.
-func encode(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // clip shortens text to at most limit bytes, at a character. The limit includes the ellipsis.

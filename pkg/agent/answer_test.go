@@ -12,6 +12,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/modeljson"
+	"github.com/batchagent/batchagent/pkg/plainjson"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
@@ -211,7 +212,7 @@ func TestAnswerWithThinking(t *testing.T) {
 func TestTextAnswer(t *testing.T) {
 	t.Parallel()
 	text := func(s string) string {
-		b, err := encode(map[string]string{"text": s})
+		b, err := plainjson.Marshal(map[string]string{"text": s})
 		require.NoError(t, err)
 		return string(b)
 	}

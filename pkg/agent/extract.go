@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/batchagent/batchagent/pkg/modeljson"
+	"github.com/batchagent/batchagent/pkg/plainjson"
 	"github.com/batchagent/batchagent/pkg/toolpool/schema"
 )
 
@@ -186,7 +187,7 @@ func (x *extraction) take(v modeljson.Value, begins bool) error {
 		}
 		return nil
 	}
-	canonical, err := encode(v.Doc)
+	canonical, err := plainjson.Marshal(v.Doc)
 	switch {
 	case err != nil:
 		return fmt.Errorf("compare values: %w", err)

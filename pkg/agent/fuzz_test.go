@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/plainjson"
 )
 
 // A journal's turn that was read is written and read again in the same form, for any bytes.
@@ -17,11 +19,11 @@ func FuzzDecodeTurn(f *testing.F) {
 		if err != nil {
 			return
 		}
-		once, err := encode(turn)
+		once, err := plainjson.Marshal(turn)
 		require.NoError(t, err)
 		again, err := decodeTurn(once)
 		require.NoError(t, err)
-		twice, err := encode(again)
+		twice, err := plainjson.Marshal(again)
 		require.NoError(t, err)
 		require.JSONEq(t, string(once), string(twice))
 		newConversation := conversation{}

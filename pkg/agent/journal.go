@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/batchagent/batchagent/pkg/plainjson"
 )
 
 // checkpoint writes a turn to the journal, and adds it to the conversation in the written form.
 func (a *attempt) checkpoint(s *scope, t nextTurn, turn Turn) error {
 	turn.LeftOut = a.leftOut
-	data, err := encode(turn)
+	data, err := plainjson.Marshal(turn)
 	if err != nil {
 		return fmt.Errorf("encode turn %d: %w", t.number, err)
 	}
@@ -42,7 +44,7 @@ func (a *attempt) transcript() (json.RawMessage, error) {
 	if a.conv == nil || len(a.conv.record) == 0 {
 		return nil, nil
 	}
-	data, err := encode(a.conv.record)
+	data, err := plainjson.Marshal(a.conv.record)
 	if err != nil {
 		return nil, fmt.Errorf("encode the transcript of %s: %w", a.job.ID, err)
 	}

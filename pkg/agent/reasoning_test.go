@@ -13,6 +13,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/plainjson"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
@@ -244,7 +245,7 @@ func TestReasoningIsTheSameAfterAnyCut(t *testing.T) {
 		build := func(n int) []backend.Message {
 			c := newConversation("sys", "prompt", window, keep)
 			for _, turn := range turns[:n] {
-				data, err := encode(turn)
+				data, err := plainjson.Marshal(turn)
 				require.NoError(rt, err)
 				written, err := decodeTurn(data)
 				require.NoError(rt, err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/plainjson"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
@@ -145,7 +146,7 @@ func resultLine(r batch.Result) ([]byte, error) {
 	} else if r.Error != nil {
 		line.Error = &failure{r.Error.Type, r.Error.Message}
 	}
-	return encode(line)
+	return plainjson.Marshal(line)
 }
 
 // level answers all groups of a level and returns the lines of the next one. If there is a single group, it returns the
@@ -288,7 +289,7 @@ func (r *reducer) answerAll(level int, groups [][]piece) ([]piece, error) {
 		if errs[i] != nil {
 			return out, r.about(t.Part, errs[i])
 		}
-		data, err := encode(t)
+		data, err := plainjson.Marshal(t)
 		if err != nil {
 			return out, fmt.Errorf("encode the answer for results %d to %d: %w", t.Part.From, t.Part.To, err)
 		}
@@ -367,7 +368,7 @@ func (r *reducer) prompt(level int, group []piece, last bool, p *Part) (string, 
 
 // answerPiece returns an answer as a line of the next level.
 func answerPiece(p Part, output json.RawMessage) (piece, error) {
-	text, err := encode(struct {
+	text, err := plainjson.Marshal(struct {
 		Results [2]int64        `json:"results"`
 		Output  json.RawMessage `json:"output"`
 	}{[2]int64{p.From, p.To}, output})

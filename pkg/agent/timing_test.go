@@ -17,6 +17,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/plainjson"
 	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
@@ -321,7 +322,7 @@ func TestCompactionIsTheSameAfterResume(t *testing.T) {
 		turns := rapid.SliceOfN(anyTurn, 1, 6).Draw(rt, "turns")
 		whole := newConversation("sys", "prompt", window, "")
 		for i, turn := range turns {
-			data, err := encode(turn)
+			data, err := plainjson.Marshal(turn)
 			require.NoError(rt, err)
 			written, err := decodeTurn(data)
 			require.NoError(rt, err)
@@ -329,7 +330,7 @@ func TestCompactionIsTheSameAfterResume(t *testing.T) {
 
 			again := newConversation("sys", "prompt", window, "")
 			for _, earlier := range turns[:i+1] {
-				data, err := encode(earlier)
+				data, err := plainjson.Marshal(earlier)
 				require.NoError(rt, err)
 				t, err := decodeTurn(data)
 				require.NoError(rt, err)
