@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
@@ -45,10 +46,10 @@ func (c *lateCache) Generate(ctx context.Context, r *backend.Request, o backend.
 	}
 	c.mu.Unlock()
 	if c.fail && r.Hints.Session != "control" {
-		sleep(ctx, c.begin)
+		_ = sleep.For(ctx, c.begin)
 		return nil, &backend.Error{Class: backend.InvalidRequest, Endpoint: c.Endpoint(), Message: "no"}
 	}
-	sleep(ctx, c.begin)
+	_ = sleep.For(ctx, c.begin)
 	c.mu.Lock()
 	c.known = true
 	c.mu.Unlock()
