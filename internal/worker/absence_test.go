@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
@@ -85,9 +86,9 @@ func TestLongToolWaitsFreeTheCache(t *testing.T) {
 				Name: "look", Description: "looks", Parameters: []byte(`{"type":"object"}`), Timeout: 10 * time.Minute,
 				Run: func(ctx context.Context, args json.RawMessage) (string, error) {
 					if wait := 800 * time.Millisecond; strings.Contains(string(args), "turn 0") {
-						sleep(ctx, 2*time.Minute)
+						_ = sleep.For(ctx, 2*time.Minute)
 					} else {
-						sleep(ctx, wait)
+						_ = sleep.For(ctx, wait)
 					}
 					return string(args) + strings.Repeat("what was seen ", resultBytes/14), nil
 				},

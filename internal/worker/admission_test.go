@@ -17,6 +17,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/scheduler"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/vllmsim/batching"
@@ -133,7 +134,7 @@ func agentic(t *testing.T, reports bool) (info batch.Info, took time.Duration, w
 		require.NoError(t, pool.Register(toolpool.Tool{
 			Name: "look", Description: "looks", Parameters: []byte(`{"type":"object"}`),
 			Run: func(ctx context.Context, args json.RawMessage) (string, error) {
-				sleep(ctx, 800*time.Millisecond)
+				_ = sleep.For(ctx, 800*time.Millisecond)
 				return string(args) + strings.Repeat("what was seen ", resultBytes/14), nil
 			},
 		}))

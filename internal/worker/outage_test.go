@@ -18,6 +18,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
@@ -37,7 +38,7 @@ func (f *faulty) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 	f.calls++
 	f.mu.Unlock()
 	if err := f.fault(time.Since(f.began), r); err != nil {
-		sleep(ctx, 10*time.Millisecond)
+		_ = sleep.For(ctx, 10*time.Millisecond)
 		return nil, err
 	}
 	resp, err := f.server.Generate(ctx, r, o)
