@@ -123,7 +123,7 @@ func testOnly(name string) bool {
 // consoleWriters are the folders with the terminal package and programs. Their code may write to a console.
 var consoleWriters = []string{"internal/terminal/", "cmd/", "bench/", "examples/", "deploy/"}
 
-// consoleNames are names of the standard library, each of which writes to a console. "*" stands for every name of a package.
+// consoleNames are names of the standard library, each of which writes to a console. "*" is every name of a package.
 var consoleNames = map[string][]string{
 	"os":  {"Stdout", "Stderr"},
 	"fmt": {"Print", "Printf", "Println"},

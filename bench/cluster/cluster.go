@@ -7,12 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/batchagent/batchagent/bench/internal/nodes"
 	"github.com/batchagent/batchagent/bench/internal/prose"
 	"github.com/batchagent/batchagent/internal/diagnose"
 	"github.com/batchagent/batchagent/internal/processkit"
@@ -135,79 +135,20 @@ func (c *cluster) start(program string, stdout *os.File, args ...string) (*proce
 	return processkit.Start(filepath.Join(c.dir, program), stdout, args...)
 }
 
-// node is a worker and its server.
-type node struct{ worker, server *processkit.Process }
-
-// nodes starts n nodes and waits until all are ready for jobs.
-func (c *cluster) startNodes(ctx context.Context, n int) (all []node, stop func(), err error) {
-	stop = func() {
-		for _, n := range all {
-			if n.worker != nil {
-				n.worker.Stop()
-			}
-			n.server.Stop()
-		}
-	}
-	defer func() {
-		if err != nil {
-			stop()
-		}
-	}()
-	for i := range n {
-		address, err := processkit.FreeAddress()
-		if err != nil {
-			return nil, stop, err
-		}
-		server, err := c.start("vllmsim", nil, "--listen", address, "--profile", c.profile, "--time-scale", fmt.Sprint(c.scale))
-		if err != nil {
-			return nil, stop, err
-		}
-		all = append(all, node{server: server})
-		if err := server.Until(ctx, "it answers", func() bool { return healthy(ctx, address) }); err != nil {
-			return nil, stop, err
-		}
-		all[i].worker, err = c.start("worker", nil, "--redis", c.redis.URL(), "--backend", "vllm://"+address, "--id", fmt.Sprint("node-", i+1),
-			"--tools-root", filepath.Join(c.dir, tools), "--lease", c.lease.String(), "--log-level", "warn")
-		if err != nil {
-			return nil, stop, err
-		}
-	}
-	err = c.redis.Until(ctx, "all workers are ready", func() bool {
-		ready := 0
-		records, err := c.store.Workers(ctx)
-		for _, r := range records {
-			if r.Ready {
-				ready++
-			}
-		}
-		return err == nil && ready == n
-	})
-	return all, stop, err
-}
-
-func healthy(ctx context.Context, address string) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/health", nil)
-	if err != nil {
-		return false
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return false
-	}
-	return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
-}
-
 // run runs the batch once.
 func (c *cluster) run(ctx context.Context, n int, kill bool) (r ran, err error) {
 	if err := c.redis.Clear(ctx); err != nil {
 		return r, err
 	}
-	nodes, stop, err := c.startNodes(ctx, n)
+	all, stop, err := nodes.Start(ctx, nodes.Config{
+		Programs: c.dir, Redis: c.redis, Store: c.store, Profile: c.profile, Scale: c.scale,
+		WorkerArgs: []string{"--tools-root", filepath.Join(c.dir, tools), "--lease", c.lease.String()},
+	}, n)
 	if err != nil {
 		return r, err
 	}
 	defer stop()
-	load, err := startLoad(c.redis.Process, nodes)
+	load, err := startLoad(c.redis.Process, all)
 	if err != nil {
 		return r, err
 	}
@@ -229,20 +170,20 @@ func (c *cluster) run(ctx context.Context, n int, kill bool) (r ran, err error) 
 		if err := c.half(ctx, follower, batch.ID(id)); err != nil {
 			return r, err
 		}
-		load.note(nodes[0].worker)
-		nodes[0].worker.Kill()
+		load.note(all[0].Worker)
+		all[0].Worker.Kill()
 		r.killedAt = time.Since(began)
 	}
 	alive, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	for i, n := range nodes {
+	for i, n := range all {
 		if kill && i == 0 {
 			continue
 		}
 		go func() {
 			select {
-			case <-n.worker.Ended():
-				cancel(fmt.Errorf("a worker ended:\n%s", n.worker.Log()))
+			case <-n.Worker.Ended():
+				cancel(fmt.Errorf("a worker ended:\n%s", n.Worker.Log()))
 			case <-alive.Done():
 			}
 		}()

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/batchagent/batchagent/bench/internal/nodes"
 	"github.com/batchagent/batchagent/internal/processkit"
 )
 
@@ -25,15 +26,15 @@ type meter struct {
 	began   time.Time
 	machine time.Duration
 	redis   *processkit.Process
-	nodes   []node
+	nodes   []nodes.Node
 	used    map[*processkit.Process]time.Duration // at the start of the measurement
 	last    map[*processkit.Process]time.Duration // when it was killed
 }
 
-func startLoad(redis *processkit.Process, nodes []node) (*meter, error) {
-	m := &meter{redis: redis, nodes: nodes, used: map[*processkit.Process]time.Duration{}, last: map[*processkit.Process]time.Duration{}, began: time.Now()}
-	for _, n := range nodes {
-		m.used[n.worker], m.used[n.server] = n.worker.CPU(), n.server.CPU()
+func startLoad(redis *processkit.Process, all []nodes.Node) (*meter, error) {
+	m := &meter{redis: redis, nodes: all, used: map[*processkit.Process]time.Duration{}, last: map[*processkit.Process]time.Duration{}, began: time.Now()}
+	for _, n := range all {
+		m.used[n.Worker], m.used[n.Server] = n.Worker.CPU(), n.Server.CPU()
 	}
 	m.used[redis] = redis.CPU()
 	var err error
@@ -59,8 +60,8 @@ func (m *meter) end() (l load, err error) {
 	per := func(p *processkit.Process) float64 { return (now[p] - m.used[p]).Seconds() / wall }
 	l.machine, l.redis = (machine-m.machine).Seconds()/wall, per(m.redis)
 	for _, n := range m.nodes {
-		l.workers += per(n.worker)
-		l.servers += per(n.server)
+		l.workers += per(n.Worker)
+		l.servers += per(n.Server)
 	}
 	return l, nil
 }

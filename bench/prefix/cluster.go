@@ -8,13 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/batchagent/batchagent/bench/internal/nodes"
 	"github.com/batchagent/batchagent/bench/internal/prose"
 	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -117,62 +117,6 @@ func (c *cluster) start(program string, stdout *os.File, args ...string) (*proce
 	return processkit.Start(filepath.Join(c.programs, program), stdout, args...)
 }
 
-// startNodes starts n workers with a server each, and waits until all are ready for jobs.
-func (c *cluster) startNodes(ctx context.Context, n int) (stop func(), err error) {
-	var all []*processkit.Process
-	stop = func() {
-		for i := len(all) - 1; i >= 0; i-- { // a worker before its server
-			all[i].Stop()
-		}
-	}
-	defer func() {
-		if err != nil {
-			stop()
-		}
-	}()
-	for i := range n {
-		address, err := processkit.FreeAddress()
-		if err != nil {
-			return nil, err
-		}
-		server, err := c.start("vllmsim", nil, "--listen", address, "--profile", c.profile, "--time-scale", fmt.Sprint(c.scale))
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, server)
-		if err := server.Until(ctx, "it answers", func() bool { return healthy(ctx, address) }); err != nil {
-			return nil, err
-		}
-		worker, err := c.start("worker", nil, "--redis", c.redis.URL(), "--backend", "vllm://"+address, "--id", fmt.Sprint("node-", i+1), "--log-level", "warn")
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, worker)
-	}
-	return stop, c.redis.Until(ctx, "all workers are ready", func() bool {
-		ready := 0
-		records, err := c.store.Workers(ctx)
-		for _, r := range records {
-			if r.Ready {
-				ready++
-			}
-		}
-		return err == nil && ready == n
-	})
-}
-
-func healthy(ctx context.Context, address string) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/health", nil)
-	if err != nil {
-		return false
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return false
-	}
-	return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
-}
-
 // ran is the outcome of one run.
 type ran struct {
 	wall            time.Duration
@@ -186,7 +130,7 @@ func (c *cluster) run(ctx context.Context, n int, order string) (r ran, err erro
 	if err := c.redis.Clear(ctx); err != nil {
 		return r, err
 	}
-	stop, err := c.startNodes(ctx, n)
+	_, stop, err := nodes.Start(ctx, nodes.Config{Programs: c.programs, Redis: c.redis, Store: c.store, Profile: c.profile, Scale: c.scale}, n)
 	if err != nil {
 		return r, err
 	}

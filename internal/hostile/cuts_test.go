@@ -41,6 +41,8 @@ import (
 const (
 	// longKey has characters that encodings change.
 	longKey = "sk-live/4f9a8+c21e=7b0d6&3a5"
+	// tooLong is the place that shows no text around its cut, not even a mark of a key.
+	tooLong = "line that is too long to search"
 	// leakyServer is the first argument that starts this test binary as an MCP server that repeats the key.
 	leakyServer = "leaky-mcp-server"
 )
@@ -82,7 +84,7 @@ func TestKeysAtEveryCut(t *testing.T) {
 					}
 				}
 			}
-			assert.True(t, shown, "otherwise no offset was before the cut")
+			assert.Equal(t, p.name != tooLong, shown, "otherwise no offset was before the cut")
 		})
 	}
 }
@@ -186,11 +188,11 @@ mcpServers:
 		{"line of a search in files", 300, 1, func(t *testing.T, before, form int) string {
 			return call(t, "grep_files", object{"pattern": "x", "path": fmt.Sprintf("%d-%d.txt", before, form)})
 		}},
-		{"line that is too long to search", 1 << 20, 1, func(t *testing.T, before, form int) string {
+		{tooLong, 1 << 20, 1, func(t *testing.T, before, form int) string {
 			if before%7 > 0 {
 				return ""
 			}
-			return call(t, "grep_files", object{"pattern": "sk-live|" + forms[form][:6], "path": fmt.Sprintf("%d-%d.txt", before, form)}) + "[secret]"
+			return call(t, "grep_files", object{"pattern": "sk-live|" + forms[form][:6], "path": fmt.Sprintf("%d-%d.txt", before, form)})
 		}},
 		{"part of a file", 256 << 10, 1, func(t *testing.T, before, form int) string {
 			if before%7 > 0 {

@@ -24,7 +24,7 @@ type Secrets struct {
 	texts   []string
 	byFirst [256][]*pattern // the patterns that may match at a byte
 	second  [256]byteSet    // the bytes that may follow it
-	escaped byteSet         // the first bytes of patterns, of which an escape may stand in their place
+	escaped byteSet         // the first bytes of patterns that an escape may replace
 }
 
 // byteSet is a set of bytes, one bit for each.
