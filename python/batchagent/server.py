@@ -86,8 +86,8 @@ async def _submit(client: httpx.AsyncClient, spec: dict[str, Any], inputs: Rows 
     headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": f"python-{quote(name) if name else uuid.uuid4().hex}"}
     response = await _request(client, lambda: client.build_request("POST", "batches", content=_async(body()), headers=headers))
     answer = response.json()
-    for message in answer["messages"]:
-        log.warning("%s", message)
+    for notice in answer["notices"]:
+        log.warning("%s", notice["text"])
     log.info("batch %s: %s jobs", answer["id"], answer["total"])
     return str(answer["id"])
 
