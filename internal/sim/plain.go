@@ -53,12 +53,12 @@ func (w *world) startWorker(s *slot) {
 		}
 		defer store.Close()
 		pw := &plainWorker{world: w, proc: p, store: store, live: make(map[batch.Job]*plainJob)}
-		return pw.run(ctx, drain)
+		return pw.serve(ctx, drain)
 	})
 }
 
-// run claims jobs until the drain begins, and returns once no job is live.
-func (p *plainWorker) run(ctx context.Context, drain <-chan struct{}) error {
+// serve claims jobs until the drain begins, and returns once no job is live.
+func (p *plainWorker) serve(ctx context.Context, drain <-chan struct{}) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	beating, stop := context.WithCancel(ctx)
