@@ -98,7 +98,9 @@ func streamChat(w http.ResponseWriter, size int) {
 
 // streamMessages streams an answer of Anthropic's Messages API.
 func streamMessages(w http.ResponseWriter, size int) {
-	event := func(kind, members string) { _, _ = fmt.Fprintf(w, "event: %[1]s\ndata: {\"type\":%[1]q%[2]s}\n\n", kind, members) }
+	event := func(kind, members string) {
+		_, _ = fmt.Fprintf(w, "event: %[1]s\ndata: {\"type\":%[1]q%[2]s}\n\n", kind, members)
+	}
 	event("message_start", `,"message":{"id":"m","type":"message","role":"assistant","content":[],"model":"m","usage":{"input_tokens":1,"output_tokens":1}}`)
 	block := func(index int, start, text, kind, member string) {
 		event("content_block_start", fmt.Sprintf(`,"index":%d,"content_block":%s`, index, start))
