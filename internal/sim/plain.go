@@ -346,7 +346,7 @@ func inOrder(a, b batch.Lease) int {
 
 // reduce reads all results, like a real reducer, and returns their summary.
 func (p *plainWorker) reduce(ctx context.Context) (string, error) {
-	said := make(map[int64]batch.Status)
+	statuses := make(map[int64]batch.Status)
 	for after := int64(0); ; {
 		var got []statestore.Entry
 		err := p.store.UntilKnown(ctx, func() (err error) {
@@ -354,10 +354,10 @@ func (p *plainWorker) reduce(ctx context.Context) (string, error) {
 			return err
 		})
 		if err != nil || len(got) == 0 {
-			return sumUpOf(said), err
+			return sumUpOf(statuses), err
 		}
 		for _, e := range got {
-			said[e.Index], after = e.Status, e.Cursor
+			statuses[e.Index], after = e.Status, e.Cursor
 		}
 	}
 }
