@@ -9,7 +9,7 @@ type groups struct {
 	run            int // agents since the last one that opened a group, and that one
 }
 
-// tally is the agents of one kind, with what they share with nobody.
+// tally counts the agents of one kind, and the tokens that they add.
 type tally struct {
 	started, bytes float64 // agents that have started, and the bytes of their prompts
 	counted        float64 // agents whose first call has ended

@@ -79,7 +79,7 @@ func (a *account) leave() {
 	a.wake()
 }
 
-// counted returns the tokens that the account stands for: its own, less those that another account counts.
+// counted returns the agent's own tokens without those that count for another agent.
 func (a *account) counted() int { return max(a.Own-a.common, 0) }
 
 // hold counts the agent's part of the cache. Texts that others hold count there.
