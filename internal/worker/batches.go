@@ -45,9 +45,9 @@ type openBatch struct {
 	// items returns the jobs in an output. It is set if plans is.
 	items func(output json.RawMessage) ([][]byte, error)
 
-	// Inputs of admission. jobs and payloadBytes belong to the claimer.
+	// Inputs of admission. jobs and promptBytes belong to the claimer.
 	prefixBytes, taskBytes, maxTurns int
-	jobs, payloadBytes               int              // of the jobs claimed so far
+	jobs, promptBytes                int              // of the jobs claimed so far
 	slots                            *scheduler.Slots // nil unless the spec limits its requests in flight
 	account                          *account
 	seeding                          *scheduler.Seeding // nil if seeding gains nothing
@@ -63,7 +63,7 @@ func (b *openBatch) jobBytes() int {
 	if b.jobs == 0 {
 		return b.taskBytes
 	}
-	return b.taskBytes + b.payloadBytes/b.jobs
+	return b.promptBytes / b.jobs
 }
 
 // model returns the model of the batch's calls.

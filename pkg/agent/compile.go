@@ -151,6 +151,19 @@ func (d *Definition) Question(payload []byte) string {
 	return d.asks.Fingerprint(prompt)
 }
 
+// Prompt returns the prompt that a payload renders to, or "" if its job makes no model call of its own.
+func (d *Definition) Prompt(payload []byte) string {
+	var in spec.Payload
+	if json.Unmarshal(payload, &in) != nil || in.Reduce != nil || in.Ended != nil {
+		return ""
+	}
+	prompt, bad := in.Prompt(d.render)
+	if bad != "" {
+		return ""
+	}
+	return prompt
+}
+
 // mayBeList reports whether a schema may accept an array.
 func mayBeList(text []byte) bool {
 	var root struct{ Type any }
