@@ -48,7 +48,7 @@ func (d *admission) room(b *openBatch, n int) int {
 		return n
 	}
 	d.short.Store(true) // set before the check, so that room freed during it wakes the claim loop
-	l.Declare(string(b.id), b.prefixBytes, b.maxTurns)
+	l.Declare(string(b.id), b.prefixBytes+b.lead.prefix(), b.maxTurns)
 	room := l.Room(string(b.id), b.jobBytes(), n)
 	d.lacked = d.lacked || room < n
 	return room
@@ -69,6 +69,9 @@ func (d *admission) start(b *openBatch, job batch.Job, payload []byte, journal [
 	b.jobs++
 	b.payloadBytes += len(payload)
 	size := b.taskBytes + len(payload)
+	if len(journal) == 0 {
+		size += b.lead.own()
+	}
 	for _, t := range journal {
 		size += len(t)
 	}
