@@ -65,7 +65,11 @@ func (s *server) Generate(ctx context.Context, r *backend.Request, _ backend.Obs
 		out.Message.ToolCalls = []backend.ToolCall{{ID: "call_0", Name: "look", Arguments: `{"at":"` + r.Messages[1].Content + `"}`}}
 		return out, nil
 	}
-	out.Message.Content = `{"saw":"` + r.Messages[3].Content + `"}`
+	saw := "nothing"
+	if s.looks > 0 {
+		saw = r.Messages[3].Content
+	}
+	out.Message.Content = `{"saw":"` + saw + `"}`
 	return out, nil
 }
 

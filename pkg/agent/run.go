@@ -127,6 +127,7 @@ type attempt struct {
 	item        json.RawMessage // item of a plan; nil if the job has none
 	ended       *batch.Result   // the job's result of an earlier run; nil if the job runs
 	reduction   *spec.Reduction
+	preloaded   []Preloaded // calls before the first turn
 	question    string      // hash of the job's question; "" without one
 	fingerprint string      // "" if the output must not be reused
 	reused      *spec.Reuse // an earlier result that is reused for this job; nil if the job runs
@@ -232,7 +233,7 @@ func (a *attempt) turn(s *scope, t nextTurn) (output json.RawMessage, answered b
 		if a.def.transcripts {
 			a.conv.record = append(a.conv.record, Turn{
 				Assistant: backend.Message{Role: backend.RoleAssistant, Content: resp.Message.Content, Reasoning: resp.Message.Reasoning},
-				Usage:     usage, Model: resp.Model,
+				Usage:     usage, Model: resp.Model, Preloaded: a.firstOnly(),
 			})
 		}
 		return output, true, nil

@@ -40,6 +40,7 @@ const (
 	EffectUnknown      ErrorType = "EffectUnknown"      // a tool with side effects may or may not have run
 	BudgetExceeded     ErrorType = "BudgetExceeded"     // a token or money limit was reached
 	PlanTooLarge       ErrorType = "PlanTooLarge"       // the plan has more items than max_items, after the repair turn too
+	PreloadFailed      ErrorType = "PreloadFailed"      // a call of preload failed
 	WorkerLost         ErrorType = "WorkerLost"         // the worker died in every allowed attempt
 	JobCancelled       ErrorType = "Cancelled"          // the batch was cancelled before the job ended
 )
@@ -47,7 +48,7 @@ const (
 // ErrorTypes lists every error type.
 var ErrorTypes = []ErrorType{
 	BadInput, Oversized, OutputInvalid, OutputTruncated, TurnsExhausted, Timeout, BackendRejected,
-	BackendUnavailable, EffectUnknown, BudgetExceeded, PlanTooLarge, WorkerLost, JobCancelled,
+	BackendUnavailable, EffectUnknown, BudgetExceeded, PlanTooLarge, PreloadFailed, WorkerLost, JobCancelled,
 }
 
 // Retryable reports whether running the job again, unchanged, may succeed. It is the default of [Error.Retryable]. It also

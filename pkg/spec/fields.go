@@ -56,6 +56,7 @@ func (l *loader) fields() []strictyaml.Field {
 		{Name: "task", Read: func(f string, n ast.Node) { s.task = l.taskPrompt(f, n) }},
 		{Name: inputsField, Read: func(f string, n ast.Node) { s.inputs = l.readInputs(f, n) }},
 		{Name: "tools", Read: func(f string, n ast.Node) { compiled.Tools, compiled.ToolSettings = l.tools(f, n) }},
+		{Name: preloadField, Read: l.preloads},
 		{Name: "output_schema", Read: func(f string, n ast.Node) { compiled.Schema = l.outputSchema(f, n) }},
 		{Name: planField, Read: l.planner},
 		{Name: "reduce", Read: l.reduce},

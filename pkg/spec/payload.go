@@ -62,16 +62,16 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// Prompt renders the user message of the job. bad is the reason if the input cannot be used.
-func (p *Payload) Prompt(render func(input map[string]any) (string, error)) (prompt, bad string) {
+// Asked returns what the job asks, by [Compiled.Ask]. bad is the reason if the input cannot be used.
+func (p *Payload) Asked(ask func(input map[string]any) (Asked, error)) (asked Asked, bad string) {
 	if p.Bad != "" {
-		return "", p.Bad
+		return Asked{}, p.Bad
 	}
-	prompt, err := render(p.Input)
+	asked, err := ask(p.Input)
 	if err != nil {
-		return "", err.Error()
+		return Asked{}, err.Error()
 	}
-	return prompt, ""
+	return asked, ""
 }
 
 // EndedPayload returns the JSON of a [Payload] for a job that ends at once with an earlier result.

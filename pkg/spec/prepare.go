@@ -76,15 +76,17 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 	if err := s.fill(&compiled, placed, constants); err != nil {
 		return nil, err
 	}
+	if err := s.fillPreloads(&compiled, placed, v.constant); err != nil {
+		return nil, err
+	}
 	if err := s.checkDialect(v, placed).OrNil(); err != nil {
 		return nil, err
 	}
 	p := &Prepared{
 		Jobs: &compiled, Reducer: copyOf(s.reduce), Total: v.total, Bad: v.bad, BadCount: v.badCount,
 		Notes: append(slices.Clone(s.notes()), s.unusedSigns(v.names(slices.Sorted(maps.Keys(v.known))))...),
-		spec:  s, fields: compiled.template.Fields(), names: placed.names, constants: constants, sample: v.sample,
+		spec:  s, fields: compiled.placeholders(), names: placed.names, constants: constants, sample: v.sample,
 	}
-	slices.Sort(p.fields)
 	if advice := v.sharing.advice(p.Jobs, p.names); advice != "" {
 		p.Notes = append(p.Notes, advice)
 	}
@@ -103,6 +105,10 @@ func (s *Spec) compilePlanned() (*Prepared, error) {
 		return nil, err
 	}
 	if err := s.fill(&compiled, placed, nil); err != nil {
+		return nil, err
+	}
+	none := func(string) (any, bool) { return nil, false }
+	if err := s.fillPreloads(&compiled, placed, none); err != nil {
 		return nil, err
 	}
 	compiled.Names = placed.renamed()
