@@ -53,6 +53,10 @@ func (a *attempt) prompt() (spec.Asked, error) {
 	if a.ended != nil {
 		return spec.Asked{}, nil
 	}
+	var err error
+	if a.id, a.input, err = a.def.row(&payload); err != nil {
+		return spec.Asked{}, batch.NewError(batch.BadInput, err.Error())
+	}
 	if payload.Reduce != nil {
 		a.reduction = payload.Reduce
 		return spec.Asked{}, nil
