@@ -139,6 +139,7 @@ call had its effect, and report it.`,
 			Action: e.doctor,
 		},
 	}
+	all = append(all, savedCommands(e)...)
 	for _, c := range all {
 		c.OnUsageError = usage
 		c.HideHelpCommand = true

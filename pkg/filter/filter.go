@@ -95,7 +95,7 @@ func (f *Filter) Matches(r batch.Result, changed bool) (bool, error) {
 func (f *Filter) unread(err error) error {
 	bad, ok := errors.AsType[*file.Error](err)
 	if !ok {
-		return fmt.Errorf("%q: %w", f.text, err)
+		return fmt.Errorf("the condition %q: %w", f.text, err)
 	}
 	message := bad.Message
 	switch {
@@ -111,5 +111,5 @@ func (f *Filter) unread(err error) error {
 
 // errorf returns an error with the position of its cause.
 func (f *Filter) errorf(at file.Location, format string, args ...any) error {
-	return fmt.Errorf("%q, character %d: %s", f.text, at.From+1, fmt.Sprintf(format, args...))
+	return fmt.Errorf("the condition %q, character %d: %s", f.text, at.From+1, fmt.Sprintf(format, args...))
 }

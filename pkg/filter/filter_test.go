@@ -134,7 +134,7 @@ func TestParseRefuses(t *testing.T) {
 func TestMatchesRefuses(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"output.label < 3":               `job-3: "output.label < 3", character 14: the text "A" cannot be compared with the number 3; float(…) converts`,
+		"output.label < 3":               `job-3: the condition "output.label < 3", character 14: the text "A" cannot be compared with the number 3; float(…) converts`,
 		"output.number == 31":            `the text "31" cannot be compared with the number 31; float(…)`,
 		"output.label":                   `this is the text "A" and no condition; compare it with something`,
 		"output.label and ok":            "and needs a condition",
