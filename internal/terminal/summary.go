@@ -122,7 +122,7 @@ func (s Summary) failures(line func(name, format string, args ...any)) {
 		line(name, "%s", strings.Join(parts, "   "))
 	}
 	for _, r := range s.First {
-		line("", "%s  %s: %s", r.JobID, r.Error.Type, r.Error.Message)
+		line("", "%s  %s: %s", nameOf(r), r.Error.Type, r.Error.Message)
 	}
 }
 

@@ -60,15 +60,16 @@ func (d *admission) roundEnded() {
 	d.lacked = false
 }
 
-// start counts a claimed job. Its size is estimated from its input and its journal.
+// start counts a claimed job. Its size is estimated from the input of its prompt and from its journal.
 func (d *admission) start(b *openBatch, job batch.Job, payload []byte, journal [][]byte) {
 	l := d.ledger.Load()
 	if l == nil {
 		return
 	}
 	b.jobs++
-	b.payloadBytes += len(payload)
-	size := b.taskBytes + len(payload)
+	input := b.promptBytes(payload)
+	b.payloadBytes += input
+	size := b.taskBytes + input
 	for _, t := range journal {
 		size += len(t)
 	}

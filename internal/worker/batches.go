@@ -47,6 +47,7 @@ type openBatch struct {
 
 	// Inputs of admission. jobs and payloadBytes belong to the claimer.
 	prefixBytes, taskBytes, maxTurns int
+	carries                          bool             // results repeat fields of their inputs
 	jobs, payloadBytes               int              // of the jobs claimed so far
 	slots                            *scheduler.Slots // nil unless the spec limits its requests in flight
 	account                          *account
@@ -64,6 +65,18 @@ func (b *openBatch) jobBytes() int {
 		return b.taskBytes
 	}
 	return b.taskBytes + b.payloadBytes/b.jobs
+}
+
+// promptBytes returns the bytes of a job's payload that its prompt may use.
+func (b *openBatch) promptBytes(payload []byte) int {
+	if !b.carries {
+		return len(payload)
+	}
+	var p struct {
+		Carry json.RawMessage `json:"carry"`
+	}
+	_ = json.Unmarshal(payload, &p) // the agent reports a payload that it cannot read
+	return len(payload) - len(p.Carry)
 }
 
 // model returns the model of the batch's calls.
@@ -267,7 +280,7 @@ func (b *batches) compile(id batch.ID, text []byte, bound string) (*openBatch, e
 		from:     scheduler.Candidate{Batch: string(id), Owner: compiled.Owner, Priority: compiled.Priority},
 		seeding:  seeds(b.can, prefix),
 	}
-	w.anyModel = compiled.AnyModel
+	w.anyModel, w.carries = compiled.AnyModel, len(compiled.Carry) > 0
 	if compiled.MaxInflight > 0 {
 		w.slots = scheduler.NewSlots(compiled.MaxInflight)
 		w.maxAgents = 4 * compiled.MaxInflight

@@ -26,6 +26,7 @@ const (
 type Definition struct {
 	system    string
 	render    func(input map[string]any) (string, error)
+	row       func(*spec.Payload) (id string, input json.RawMessage, err error)
 	output    *schema.Schema  // nil for free text
 	lists     bool            // output may accept an array
 	format    *backend.Schema // the same for the server; nil for free text
@@ -70,6 +71,7 @@ func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model
 	d := &Definition{
 		system:      compiled.System,
 		render:      compiled.Prompt,
+		row:         compiled.Row,
 		calls:       map[string]toolpool.Call{},
 		taskBytes:   len(compiled.Task),
 		model:       cmp.Or(compiled.Model, model.ID),
@@ -149,6 +151,22 @@ func (d *Definition) Question(payload []byte) string {
 		return d.asks.Unusable(bad)
 	}
 	return d.asks.Fingerprint(prompt)
+}
+
+// Row returns the ID and the carried fields of a job with this payload. Both are empty if the payload cannot be read.
+func (d *Definition) Row(payload []byte) (id string, input json.RawMessage) {
+	var in spec.Payload
+	if json.Unmarshal(payload, &in) != nil {
+		return "", nil
+	}
+	if in.Ended != nil {
+		return in.Ended.ID, in.Ended.Input
+	}
+	id, input, err := d.row(&in)
+	if err != nil {
+		return id, nil
+	}
+	return id, input
 }
 
 // mayBeList reports whether a schema may accept an array.

@@ -47,6 +47,10 @@ func (a *attempt) prompt() (string, error) {
 	if a.ended != nil {
 		return "", nil
 	}
+	var err error
+	if a.id, a.input, err = a.def.row(&payload); err != nil {
+		return "", batch.NewError(batch.BadInput, err.Error())
+	}
 	if payload.Reduce != nil {
 		a.reduction = payload.Reduce
 		return "", nil

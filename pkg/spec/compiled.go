@@ -48,6 +48,11 @@ type Compiled struct {
 	// of known inputs: their payloads use the placeholder's name.
 	Names map[string]string `json:"names,omitempty"`
 
+	// ID is the template of the jobs' IDs, as the author wrote it. Payloads contain the IDs. It is "" without IDs.
+	ID string `json:"id,omitempty"`
+	// Carry are the fields of the inputs that results repeat, in order. See [Compiled.Row].
+	Carry []string `json:"carry,omitempty"`
+
 	// Order is [OrderInput], or "" to let the submitter choose the order in which the jobs are fed.
 	Order Order `json:"order,omitempty"`
 

@@ -67,6 +67,10 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 	if err := s.checkNames(v).OrNil(); err != nil {
 		return nil, err
 	}
+	if err := s.checkIDs(ctx, v.rows); err != nil {
+		return nil, err
+	}
+	s.rows.reserved = v.rows.carried(s.content())
 	placed, errs := s.place(func(name string) bool { return v.used[name] != nil && v.used[name].seen() })
 	if err := errs.OrNil(); err != nil {
 		return nil, err
@@ -75,6 +79,7 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 		return nil, &BadInputsError{Count: v.badCount, Total: v.total, First: v.bad}
 	}
 	compiled := s.settings
+	compiled.ID, compiled.Carry = s.rows.id.text, s.rows.reserved
 	constants := v.constants()
 	if err := s.fill(&compiled, placed, constants); err != nil {
 		return nil, err
@@ -232,13 +237,16 @@ func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 		}
 		in.Bad = noValueFor(missingFrom(in, names))
 	}
+	if in.Bad == "" {
+		_, in.Bad = p.spec.rows.idOf(in.Fields)
+	}
 	if in.Bad != "" {
-		return Payload{Bad: in.Where + ": " + in.Bad}.encode()
+		return p.bad(in, in.Bad)
 	}
 	for name, want := range p.constants {
 		value, _, ok := lookup(in.Fields, name)
 		if !ok {
-			return Payload{Bad: in.Where + ": " + noValueFor([]string{name})}.encode()
+			return p.bad(in, noValueFor([]string{name}))
 		}
 		text, err := appendValue(nil, value)
 		if err != nil {
@@ -252,11 +260,19 @@ func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 	for _, field := range p.fields {
 		job.Input[field], _, _ = lookup(in.Fields, p.names[field])
 	}
+	p.spec.rows.describe(&job, in.Fields, p.Jobs.Carry, p.names)
 	if reuse {
 		var err error
 		if job.Reuse, err = p.reuse.offer(ctx, p.Jobs, job.Input); err != nil {
 			return nil, fmt.Errorf("%s: %w", in.Where, err)
 		}
 	}
+	return job.encode()
+}
+
+// bad returns the payload of a job whose input cannot be used.
+func (p *Prepared) bad(in Input, reason string) ([]byte, error) {
+	job := Payload{Bad: in.Where + ": " + reason}
+	p.spec.rows.describe(&job, in.Fields, p.Jobs.Carry, p.names)
 	return job.encode()
 }

@@ -40,6 +40,7 @@ type Spec struct {
 	system   prompt
 	task     prompt
 	hoist    bool
+	rows     rowRules // connects results with the user's rows
 	literal  bool     // braces without a field's name are text, and are not reported
 	inputs   source   // nil if a plan makes them
 	items    []string // names that the items of a plan may have, if knowsItems
@@ -172,7 +173,9 @@ func (s *Spec) Inputs(ctx context.Context) iter.Seq2[Input, error] {
 	}
 }
 
-func (s *Spec) uses(field string) bool { return s.system.uses(field) || s.task.uses(field) }
+func (s *Spec) uses(field string) bool {
+	return s.system.uses(field) || s.task.uses(field) || s.rows.uses(field)
+}
 
 // notes returns the messages of the last read of the inputs.
 func (s *Spec) notes() []string {
@@ -235,6 +238,7 @@ func (l *loader) load(top ast.Node) {
 		l.require(top, inputsField)
 	}
 	if l.spec.planner != nil {
+		l.finishRows(top)
 		l.finishPlanner()
 	}
 	if l.spec.reduce != nil {

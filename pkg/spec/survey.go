@@ -2,6 +2,7 @@ package spec
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -35,6 +36,7 @@ type survey struct {
 	sample   Sample // of the inputs that can be used
 	distinct bool   // not all readable inputs are equal; checked only while no name of the task is used
 	task     []string
+	rows     *rowSurvey
 	sharing  *sharing // nil if the order of the task's placeholders is not judged
 }
 
@@ -53,6 +55,7 @@ func (s *Spec) survey(ctx context.Context) (*survey, error) {
 	firm, maybe := s.names()
 	for {
 		v := newSurvey(firm, maybe, s.task.wording.names())
+		v.rows = s.rows.survey()
 		for in, err := range s.Inputs(ctx) {
 			if err != nil {
 				return nil, err
@@ -97,7 +100,8 @@ func (v *survey) add(in Input) error {
 		if err := v.find(in); err != nil {
 			return err
 		}
-		in.Bad = v.lacking(in)
+		noID := v.rows.add(in.Index, in)
+		in.Bad = cmp.Or(v.lacking(in), noID)
 	}
 	// A field counts as present even if the input misses another one: its name is not misspelt.
 	for name, f := range v.used {
