@@ -29,7 +29,7 @@ func WritePreview(ctx context.Context, w io.Writer, o operation.SubmitOptions) e
 	c := p.Jobs
 	fmt.Fprintf(&b, "%s is valid\n\n", o.Spec)
 	if p.Planner == nil {
-		fmt.Fprintf(&b, "name           %s\njobs           %s\n", c.Name, human.Count(p.Total))
+		fmt.Fprintf(&b, "name           %s\njobs           %s\n", c.Name, jobsOf(p.Total, p.Rows))
 	} else {
 		fmt.Fprintf(&b, "name           %s\njobs           from a plan of at most %s\n", c.Name, human.Plural(int64(p.Planner.MaxItems), "item", "items"))
 		fmt.Fprintf(&b, "planned        by %s; tools %s; %d turns, %d retries a turn, %d attempts\n", cmp.Or(p.Planner.Model, "the server's first model"),

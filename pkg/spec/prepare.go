@@ -20,7 +20,8 @@ type Prepared struct {
 	Jobs     *Compiled
 	Planner  *Compiled // of the batch that plans this one, without Plans; nil if the inputs are known
 	Reducer  *Compiled // of the batch that reduces this one, without Reduces; nil without one
-	Total    int64     // number of inputs, including bad ones; 0 if not yet known
+	Rows     int64     // number of inputs, including bad ones; 0 if not yet known
+	Total    int64     // number of jobs: Rows, unless Choose chose some of them
 	Bad      []Input   // the first bad inputs, at most [MaxBadKept]
 	BadCount int64     // number of all bad inputs
 	// Notes are messages for the user about the inputs, such as the delimiter of a CSV file, or a better order of placeholders.
@@ -34,6 +35,8 @@ type Prepared struct {
 	sample    Sample            // of the inputs
 	reuse     *reuse            // nil runs every job
 	resumed   func(index int64) bool
+	chosen    func(index int64) bool // nil chooses all rows
+	choice    string                 // identity of chosen
 }
 
 // AnyModel reports whether the jobs of the batch may use different models (`model: any`).
@@ -88,7 +91,7 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 		return nil, err
 	}
 	p := &Prepared{
-		Jobs: &compiled, Reducer: copyOf(s.reduce), Total: v.total, Bad: v.bad, BadCount: v.badCount,
+		Jobs: &compiled, Reducer: copyOf(s.reduce), Rows: v.total, Total: v.total, Bad: v.bad, BadCount: v.badCount,
 		Notes: append(slices.Clone(s.notes()), s.unusedSigns(v.names(slices.Sorted(maps.Keys(v.known))))...),
 		spec:  s, fields: compiled.placeholders(), names: placed.names, constants: constants, sample: v.sample,
 	}
@@ -159,6 +162,9 @@ func (p *Prepared) Fingerprint() (string, error) {
 		}
 		text = fmt.Appendf(text, "\n%s %s", stage.name, settings)
 	}
+	if p.chosen != nil {
+		text = fmt.Appendf(text, "\nchosen %s", p.choice)
+	}
 	if p.reuse != nil {
 		text = fmt.Appendf(text, "\nreuse %q", p.reuse.identity)
 	}
@@ -166,9 +172,34 @@ func (p *Prepared) Fingerprint() (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// Payloads returns the JSON of each job's [Payload], in the order of the indexes. An error ends it. If a plan makes the
+// Choose selects n of the inputs to run. chosen reports whether the row with this index is one of them, and identity names the
+// choice. The compiled spec is that of all inputs, so that a row has the same prompt in a trial and in the whole batch.
+func (p *Prepared) Choose(chosen func(index int64) bool, n int64, identity string) {
+	p.chosen, p.Total, p.choice = chosen, n, identity
+}
+
+// Chosen reports whether the row with this index runs.
+func (p *Prepared) Chosen(index int64) bool { return p.chosen == nil || p.chosen(index) }
+
+// Payloads returns the JSON of each job's [Payload], in the order of the rows. An error ends it. If a plan makes the
 // inputs, the only payload is that of the planner's one job.
 func (p *Prepared) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
+	if p.chosen == nil {
+		return p.AllPayloads(ctx)
+	}
+	return func(yield func([]byte, error) bool) {
+		row := int64(0)
+		for line, err := range p.AllPayloads(ctx) {
+			if (err != nil || p.chosen(row)) && !yield(line, err) {
+				return
+			}
+			row++
+		}
+	}
+}
+
+// AllPayloads is [Prepared.Payloads] for all rows, also those that are not chosen.
+func (p *Prepared) AllPayloads(ctx context.Context) iter.Seq2[[]byte, error] {
 	if p.Planner != nil {
 		return func(yield func([]byte, error) bool) { yield(Payload{}.encode()) }
 	}
@@ -178,9 +209,9 @@ func (p *Prepared) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 			var line []byte
 			if err == nil {
 				count++
-				line, err = p.payload(ctx, in, p.resumed == nil || !p.resumed(count-1))
+				line, err = p.payload(ctx, in, p.Chosen(count-1) && (p.resumed == nil || !p.resumed(count-1)))
 			}
-			if err == nil && count > p.Total {
+			if err == nil && count > p.Rows {
 				err = ErrInputsChanged
 			}
 			if err != nil {
@@ -191,7 +222,7 @@ func (p *Prepared) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 				return
 			}
 		}
-		if count < p.Total {
+		if count < p.Rows {
 			yield(nil, ErrInputsChanged)
 		}
 	}
