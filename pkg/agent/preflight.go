@@ -57,6 +57,7 @@ func (a *attempt) prompt() (spec.Asked, error) {
 		a.reduction = payload.Reduce
 		return spec.Asked{}, nil
 	}
+	a.input = payload.Input
 	asked, bad := payload.Asked(a.def.ask)
 	if bad != "" {
 		a.question = a.def.asks.Unusable(bad)
