@@ -147,8 +147,8 @@ func (c *cluster) start(program string, stdout *os.File, args ...string) (*proce
 	return processkit.Start(filepath.Join(c.dir, program), stdout, args...)
 }
 
-// run runs the batch of an arm once.
-func (c *cluster) run(ctx context.Context, a *arm) (r ran, err error) {
+// runBatch runs the batch of an arm once.
+func (c *cluster) runBatch(ctx context.Context, a *arm) (r ran, err error) {
 	n, kill := a.nodes, a.kill
 	if err := c.redis.Clear(ctx); err != nil {
 		return r, err

@@ -60,22 +60,20 @@ func (d *admission) roundEnded() {
 	d.lacked = false
 }
 
-// start counts a claimed job. Its size is estimated from its input and its journal.
+// start counts a claimed job. Its size is that of its prompt and its journal.
 func (d *admission) start(b *openBatch, job batch.Job, payload []byte, journal [][]byte) {
 	l := d.ledger.Load()
 	if l == nil {
 		return
 	}
+	prompt := b.def.Outline(payload, b.lead.each())
 	b.jobs++
-	b.payloadBytes += len(payload)
-	size := b.taskBytes + len(payload)
-	if len(journal) == 0 {
-		size += b.lead.own()
-	}
+	b.promptBytes += len(prompt)
+	size := len(prompt)
 	for _, t := range journal {
 		size += len(t)
 	}
-	l.Start(job.String(), string(b.id), size, len(journal))
+	l.Start(job.String(), string(b.id), size, len(journal), scheduler.MarksOf(prompt))
 }
 
 // end removes a job. finished reports whether it has a result; if so, the ledger learns the length of its siblings from

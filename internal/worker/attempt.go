@@ -39,6 +39,9 @@ func (s *session) attempt(ctx context.Context, c statestore.Claimed) {
 	s.metrics.moved(batch.Pending, s.state)
 
 	result, err := s.runner.Run(ctx, s.batch.def, s.job(c), s.uses())
+	if s.called.Load() {
+		s.server.closeSession(s.lease.Job.String())
+	}
 
 	s.span.endAttempt(result, err)
 	s.metrics.moved(s.state, batch.Pending)

@@ -45,9 +45,9 @@ type openBatch struct {
 	// items returns the jobs in an output. It is set if plans is.
 	items func(output json.RawMessage) ([][]byte, error)
 
-	// Inputs of admission. jobs and payloadBytes belong to the claimer.
+	// Inputs of admission. jobs and promptBytes belong to the claimer.
 	prefixBytes, taskBytes, maxTurns int
-	jobs, payloadBytes               int // of the jobs claimed so far
+	jobs, promptBytes                int // of the jobs claimed so far
 	lead                             *lead
 	slots                            *scheduler.Slots // nil unless the spec limits its requests in flight
 	account                          *account
@@ -61,11 +61,10 @@ type openBatch struct {
 
 // jobBytes returns the average size of a job's prompt beyond the shared prefix.
 func (b *openBatch) jobBytes() int {
-	bytes := b.taskBytes + b.lead.own()
-	if b.jobs > 0 {
-		bytes += b.payloadBytes / b.jobs
+	if b.jobs == 0 {
+		return b.taskBytes + b.lead.own()
 	}
-	return bytes
+	return b.promptBytes / b.jobs
 }
 
 // model returns the model of the batch's calls.

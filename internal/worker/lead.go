@@ -45,6 +45,14 @@ func (l *lead) average() int {
 	return int(l.sum.Load() / n)
 }
 
+// each returns the average length of one call's result.
+func (l *lead) each() int {
+	if l == nil || l.calls == 0 {
+		return 0
+	}
+	return l.average() / l.calls
+}
+
 // prefix returns the part that belongs to the prefix of all jobs.
 func (l *lead) prefix() int {
 	if l == nil || !l.shared {
@@ -53,8 +61,7 @@ func (l *lead) prefix() int {
 	return l.average()
 }
 
-// own returns the part that may differ between jobs. Jobs with equal calls share it; the ledger learns that from the cached tokens of
-// first prompts.
+// own returns the part that may differ between jobs. Jobs with equal calls share it.
 func (l *lead) own() int {
 	if l == nil || l.shared {
 		return 0

@@ -32,6 +32,7 @@ type session struct {
 	span    *jobSpans
 	absence *absence
 	calls   atomic.Int64 // model calls that reserved a part of the batch's budget
+	called  atomic.Bool  // the model server got a call
 
 	// The following fields belong to the agent's goroutine until the result is handed to the committer.
 	state      batch.State
@@ -132,6 +133,7 @@ func (s *session) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 	}
 	s.server.kv.sent(r)
 	s.batch.lead.sent(r)
+	s.called.Store(true)
 	resp, err := s.server.send(ctx, r, permit.observed(o))
 	permit.end(ctx, resp, err)
 	span.end(resp, err)

@@ -26,6 +26,7 @@ const (
 type Definition struct {
 	system    string
 	ask       func(input map[string]any) (spec.Asked, error)
+	outline   func(input map[string]any, result int) (string, error)
 	output    *schema.Schema  // nil for free text
 	lists     bool            // output may accept an array
 	format    *backend.Schema // the same for the server; nil for free text
@@ -71,6 +72,7 @@ func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model
 	d := &Definition{
 		system:      compiled.System,
 		ask:         compiled.Ask,
+		outline:     compiled.Outline,
 		calls:       map[string]toolpool.Call{},
 		preloads:    map[string]toolpool.Call{},
 		taskBytes:   len(compiled.Task),
@@ -189,6 +191,20 @@ func PreloadOnly(compiled *spec.Compiled) []string {
 		}
 	}
 	return out
+}
+
+// Outline returns the prompt that a payload renders to, or "" if its job makes no model call of its own. Preloaded results are not known
+// yet. A text of a given length is in place of each one that may differ between jobs, the same for equal calls.
+func (d *Definition) Outline(payload []byte, result int) string {
+	var in spec.Payload
+	if json.Unmarshal(payload, &in) != nil || in.Reduce != nil || in.Ended != nil || in.Bad != "" {
+		return ""
+	}
+	text, err := d.outline(in.Input, result)
+	if err != nil {
+		return ""
+	}
+	return text
 }
 
 // mayBeList reports whether a schema may accept an array.
