@@ -34,6 +34,7 @@ type Definition struct {
 	calls     map[string]toolpool.Call // fields shared by all calls of a tool, by tool name
 	preloads  map[string]toolpool.Call // the same for preloaded calls, by the name in the spec
 	effects   bool                     // a tool has side effects
+	once      bool                     // one of several identical jobs runs for all
 	model     string
 	taskBytes int          // of the template
 	window    int          // tokens of context; 0 if unknown
@@ -135,6 +136,7 @@ func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model
 			missing = append(missing, p.Tool)
 		}
 	}
+	d.once = d.runsOnce(compiled)
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("compile plan %q: this worker has no tool %s", compiled.Name, strings.Join(missing, ", "))
 	}

@@ -54,6 +54,9 @@ type Compiled struct {
 	// Order is [OrderInput], or "" to let the submitter choose the order in which the jobs are fed.
 	Order Order `json:"order,omitempty"`
 
+	// Identical is [IdenticalOnce], or "" to run every job.
+	Identical Identical `json:"identical,omitempty"`
+
 	// Transcripts adds the conversation to each result.
 	Transcripts bool `json:"transcripts,omitempty"`
 
