@@ -61,7 +61,7 @@ func (a *attempt) prompt(s *scope) (spec.Asked, error) {
 		a.reduction = payload.Reduce
 		return spec.Asked{}, nil
 	}
-	a.input = payload.Input
+	a.fields = payload.Input
 	asked, bad := payload.Asked(a.def.ask)
 	if bad != "" {
 		a.question = a.def.asks.Unusable(bad)
