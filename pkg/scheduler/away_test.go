@@ -83,6 +83,26 @@ func TestLeaveAfterCostsLeast(t *testing.T) {
 	})
 }
 
+// A second tier keeps what the cache evicts, so more agents may live as long as returning agents find their conversations.
+func TestSecondTierAdmitsMore(t *testing.T) {
+	t.Parallel()
+	tiered, plain := ledgerWith(10_000), ledgerWith(10_000)
+	tiered.Observe(Reading{Usage: -1, Running: -1, Waiting: -1, Preemptions: -1, Tier: true})
+	before, room := plain.Room("b", 360, 1_000), tiered.Room("b", 360, 1_000)
+	assert.InEpsilon(t, 1.35, float64(room)/float64(before), 0.1)
+	for _, l := range []*Ledger{tiered, plain} {
+		l.Start("a", "b", 4_000, 0, nil)
+		l.Turn("a", 4_000, 1_000, 0, 0)
+		for range 60 {
+			l.Leave("a")
+			require.Nil(t, l.boundary("a"))
+			l.Turn("a", 4_000, 1_000, 0, 0)
+		}
+		l.End("a", false)
+	}
+	assert.InDelta(t, plain.Room("b", 360, 1_000), tiered.Room("b", 360, 1_000), 1, "the tier is too small")
+}
+
 func TestWorthFollowsPaceAndReturns(t *testing.T) {
 	t.Parallel()
 	l := ledgerWith(100_000)

@@ -276,8 +276,8 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	c.guess = float64(c.tokens(startBytes))
 	g := c.growth()
 	held, prefixes := l.projection(true), l.prefixes(c)
-	peak := g.headroom()*l.budget() - prefixes
-	mean := occupancy*l.budget() - prefixes - l.means()
+	peak := l.spared(g.headroom())*l.budget() - prefixes
+	mean := l.spared(occupancy)*l.budget() - prefixes - l.means()
 	if c.maxTurns == 1 {
 		mean = math.Inf(1)
 	} else if l.drain > 0 && l.present() {
