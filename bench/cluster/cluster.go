@@ -135,8 +135,8 @@ func (c *cluster) start(program string, stdout *os.File, args ...string) (*proce
 	return processkit.Start(filepath.Join(c.dir, program), stdout, args...)
 }
 
-// run runs the batch once.
-func (c *cluster) run(ctx context.Context, n int, kill bool) (r ran, err error) {
+// runBatch runs the batch once.
+func (c *cluster) runBatch(ctx context.Context, n int, kill bool) (r ran, err error) {
 	if err := c.redis.Clear(ctx); err != nil {
 		return r, err
 	}

@@ -175,7 +175,7 @@ func receiveStages(sent Sent) (Content, error) {
 // runnable returns an error for a compiled spec that no worker can run or no spec can produce.
 func runnable(compiled *spec.Compiled) error {
 	toolless := *compiled
-	toolless.Tools = nil // checked against the workers' tools later
+	toolless.Tools, toolless.Preload = nil, nil // checked against the workers' tools later
 	if _, err := agent.Compile(&toolless, nil, backend.Model{}); err != nil {
 		return err
 	}

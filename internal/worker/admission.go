@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -49,7 +50,7 @@ func (d *admission) room(b *openBatch, n int) int {
 		return n
 	}
 	d.short.Store(true) // set before the check, so that room freed during it wakes the claim loop
-	l.Declare(string(b.id), b.prefixBytes, b.maxTurns)
+	l.Declare(string(b.id), b.prefixBytes+b.lead.prefix(), b.maxTurns)
 	room := l.Room(string(b.id), b.jobBytes(), n)
 	d.lacked = d.lacked || room < n
 	return room
@@ -67,14 +68,17 @@ func (d *admission) start(b *openBatch, job batch.Job, payload []byte, journal [
 	if l == nil {
 		return
 	}
-	prompt := b.def.Prompt(payload)
+	asked := b.def.Asked(payload)
 	b.jobs++
-	b.promptBytes += len(prompt)
-	size := len(prompt)
+	size := len(asked.Prompt)
+	if len(journal) == 0 {
+		size += b.lead.own()
+	}
+	b.promptBytes += size
 	for _, t := range journal {
 		size += len(t)
 	}
-	l.Start(job.String(), string(b.id), size, len(journal), scheduler.MarksOf(prompt))
+	l.Start(job.String(), string(b.id), size, len(journal), slices.Concat(b.lead.marks(asked.Calls), scheduler.MarksOf(asked.Prompt)))
 }
 
 // end removes a job. finished reports whether it has a result; if so, the ledger learns the length of its siblings from

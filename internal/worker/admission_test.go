@@ -191,6 +191,7 @@ func TestCallWithoutUsageIsNotBooked(t *testing.T) {
 
 // An agent that waits at a turn boundary keeps its lease and its journal. A drain releases its job.
 func TestDrainReleasesPausedAgents(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := &admission{claim: newSignal()}
 		d.learn(t.Context(), reporting{&engine{capacity: 1_000}})

@@ -41,6 +41,7 @@ func (h *hinted) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 }
 
 func TestCallsCarryHintsFromSiblings(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		h := &hinted{server: w.server, open: map[string]bool{}}

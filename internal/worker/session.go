@@ -134,6 +134,7 @@ func (s *session) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 	}
 	s.server.kv.sent(r)
 	s.called.Store(true)
+	s.batch.lead.sent(r)
 	resp, err := s.server.send(ctx, r, permit.observed(o))
 	permit.end(ctx, resp, err)
 	span.end(resp, err)

@@ -10,7 +10,7 @@ import (
 
 // checkpoint writes a turn to the journal, and adds it to the conversation in the written form.
 func (a *attempt) checkpoint(s *scope, t nextTurn, turn Turn) error {
-	turn.LeftOut = a.leftOut
+	turn.LeftOut, turn.Preloaded = a.leftOut, a.firstOnly()
 	data, err := plainjson.Marshal(turn)
 	if err != nil {
 		return fmt.Errorf("encode turn %d: %w", t.number, err)
@@ -28,6 +28,14 @@ func (a *attempt) checkpoint(s *scope, t nextTurn, turn Turn) error {
 	}
 	a.add(written)
 	return nil
+}
+
+// firstOnly returns the preloaded calls if the next turn is the first one.
+func (a *attempt) firstOnly() []Preloaded {
+	if a.part || a.conv.turns > 0 {
+		return nil
+	}
+	return a.preloaded
 }
 
 // add adds a turn in the form of the journal to the conversation.

@@ -40,6 +40,7 @@ const (
 	EffectUnknown      ErrorType = "EffectUnknown"      // a tool with side effects may or may not have run
 	BudgetExceeded     ErrorType = "BudgetExceeded"     // a token or money limit was reached
 	PlanTooLarge       ErrorType = "PlanTooLarge"       // the plan has more items than max_items, after the repair turn too
+	PreloadFailed      ErrorType = "PreloadFailed"      // a call of preload failed
 	WorkerLost         ErrorType = "WorkerLost"         // the worker died in every allowed attempt
 	JobCancelled       ErrorType = "Cancelled"          // the batch was cancelled before the job ended
 )
@@ -47,7 +48,7 @@ const (
 // ErrorTypes lists every error type.
 var ErrorTypes = []ErrorType{
 	BadInput, Oversized, OutputInvalid, OutputTruncated, TurnsExhausted, Timeout, BackendRejected,
-	BackendUnavailable, EffectUnknown, BudgetExceeded, PlanTooLarge, WorkerLost, JobCancelled,
+	BackendUnavailable, EffectUnknown, BudgetExceeded, PlanTooLarge, PreloadFailed, WorkerLost, JobCancelled,
 }
 
 // Retryable reports whether running the job again, unchanged, may succeed. It is the default of [Error.Retryable]. It also
@@ -151,14 +152,16 @@ func (c *ToolCounts) Add(o ToolCounts) {
 // Result is the one committed outcome of a job. Its JSON form is one line of every results file and stream.
 type Result struct {
 	Batch    ID              `json:"batch"`
-	JobID    string          `json:"job_id"` // "job-<index>"
-	Index    int64           `json:"index"`  // 0-based position in the input list
+	JobID    string          `json:"job_id"`       // "job-<index>"
+	Index    int64           `json:"index"`        // 0-based position in the input list
+	ID       string          `json:"id,omitempty"` // the user's own key of the input; "" if the spec has no id
 	Status   Status          `json:"status"`
-	Item     json.RawMessage `json:"item,omitempty"` // the plan's item Index, if the job ran over a plan; may be missing if the job never ran
-	Output   json.RawMessage `json:"output"`         // valid JSON; null unless Status is OK
-	Error    *Error          `json:"error"`          // nil if Status is OK
-	Attempts int             `json:"attempts"`       // attempts counted for the job
-	Turns    int             `json:"turns"`          // model calls that ended with a finish reason, repair turns included
+	Input    json.RawMessage `json:"input,omitempty"` // carried fields of the input, in the order of the spec; nil without any
+	Item     json.RawMessage `json:"item,omitempty"`  // the plan's item Index, if the job ran over a plan; may be missing if the job never ran
+	Output   json.RawMessage `json:"output"`          // valid JSON; null unless Status is OK
+	Error    *Error          `json:"error"`           // nil if Status is OK
+	Attempts int             `json:"attempts"`        // attempts counted for the job
+	Turns    int             `json:"turns"`           // model calls that ended with a finish reason, repair turns included
 	Usage    Usage           `json:"usage"`
 	Tools    ToolCounts      `json:"tools"`
 	Model    string          `json:"model"`              // the model that the server named in its answer

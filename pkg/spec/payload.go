@@ -18,6 +18,10 @@ import (
 // A waiting job therefore needs little memory in Redis.
 type Payload struct {
 	Input map[string]any `json:"in,omitzero"`
+	// ID is the user's own key of the job; "" without one.
+	ID string `json:"id,omitempty"`
+	// Carry has the fields that the result repeats, except those that Input has under the same name. See [Compiled.Row].
+	Carry map[string]any `json:"carry,omitempty"`
 	Bad   string         `json:"bad,omitempty"` // reason, with the input's line; the job fails as BadInput without a model call
 	Reuse *Reuse         `json:"reuse,omitempty"`
 	// Item is set for a job of a plan. Input is then derived from Item, and is not written.
@@ -38,6 +42,8 @@ type Reduction struct {
 func (p *Payload) UnmarshalJSON(data []byte) error {
 	var wire struct {
 		In    json.RawMessage `json:"in"`
+		ID    string          `json:"id"`
+		Carry json.RawMessage `json:"carry"`
 		Bad   string          `json:"bad"`
 		Reuse *Reuse          `json:"reuse"`
 		Item  json.RawMessage `json:"item"`
@@ -48,7 +54,13 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &wire); err != nil {
 		return err
 	}
-	*p = Payload{Bad: wire.Bad, Reuse: wire.Reuse, Item: wire.Item, Ended: wire.Ended, Reduce: wire.Reduce}
+	*p = Payload{ID: wire.ID, Bad: wire.Bad, Reuse: wire.Reuse, Item: wire.Item, Ended: wire.Ended, Reduce: wire.Reduce}
+	if wire.Carry != nil {
+		var err error
+		if p.Carry, err = decodeObject(wire.Carry); err != nil {
+			return err
+		}
+	}
 	if wire.Item != nil {
 		in, err := itemInput(wire.Item)
 		p.Input = in
@@ -62,16 +74,16 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// Prompt renders the user message of the job. bad is the reason if the input cannot be used.
-func (p *Payload) Prompt(render func(input map[string]any) (string, error)) (prompt, bad string) {
+// Asked returns what the job asks, by [Compiled.Ask]. bad is the reason if the input cannot be used.
+func (p *Payload) Asked(ask func(input map[string]any) (Asked, error)) (asked Asked, bad string) {
 	if p.Bad != "" {
-		return "", p.Bad
+		return Asked{}, p.Bad
 	}
-	prompt, err := render(p.Input)
+	asked, err := ask(p.Input)
 	if err != nil {
-		return "", err.Error()
+		return Asked{}, err.Error()
 	}
-	return prompt, ""
+	return asked, ""
 }
 
 // EndedPayload returns the JSON of a [Payload] for a job that ends at once with an earlier result.
@@ -85,29 +97,31 @@ func (p Payload) encode() ([]byte, error) {
 // scalarField is the field of an input that is a bare value and no object.
 const scalarField = "input"
 
-// decodeFields reads one input from JSON: an object's members are its fields, any other value is the field "input".
-func decodeFields(raw []byte) (map[string]any, error) {
+// decodeFields reads one input from JSON: an object's members are its fields, any other value is the field "input". names are
+// the names of the fields in their order.
+func decodeFields(raw []byte) (fields map[string]any, names []string, err error) {
 	if !utf8.Valid(raw) {
-		return nil, errNotUTF8
+		return nil, nil, errNotUTF8
 	}
 	raw = bytes.TrimSpace(raw)
 	if err := checkJSON(raw); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := checkMembers(raw); err != nil {
-		return nil, err
+	if names, err = checkMembers(raw); err != nil {
+		return nil, nil, err
 	}
 	if raw[0] == '{' {
-		return decodeObject(raw)
+		fields, err = decodeObject(raw)
+		return fields, names, err
 	}
 	v, err := decodeValue(raw)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if v == nil {
-		return nil, errors.New("null is not an input")
+		return nil, nil, errors.New("null is not an input")
 	}
-	return map[string]any{scalarField: v}, nil
+	return map[string]any{scalarField: v}, nil, nil
 }
 
 // decodeObject reads the members of an object. It converts their names to Unicode's form NFC.

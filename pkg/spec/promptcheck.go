@@ -30,6 +30,7 @@ func (s *Spec) checkNames(v *survey) Errors {
 		return nil // the caller reports that no input could be read
 	}
 	known := slices.Sorted(maps.Keys(v.known))
+	errs = append(errs, v.rows.check(known)...)
 	hint := ""
 	if notes := s.notes(); len(notes) > 0 {
 		hint = ". " + strings.Join(notes, "; ")
@@ -37,7 +38,7 @@ func (s *Spec) checkNames(v *survey) Errors {
 	if len(known) == 1 && known[0] == scalarField {
 		hint += ". A bare value or an array is the field \"input\"; for one input per element of an array name the file .json, or set format: json"
 	}
-	for _, p := range []prompt{s.system, s.task} {
+	for _, p := range s.prompts() {
 		for _, name := range p.wording.names() {
 			if len(errs) >= maxMistakes {
 				break

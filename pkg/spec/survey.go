@@ -2,6 +2,7 @@ package spec
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -31,10 +32,11 @@ type survey struct {
 
 	first    map[string]any // the fields of the first usable input
 	readable int64
-	line     []byte // the first readable input
-	sample   Sample // of the inputs that can be used
-	distinct bool   // not all readable inputs are equal; checked only while no name of the task is used
-	task     []string
+	line     []byte   // the first readable input
+	sample   Sample   // of the inputs that can be used
+	distinct bool     // not all readable inputs are equal; checked only while no varying name is used
+	varying  []string // names in the task and in preloaded calls
+	rows     *rowSurvey
 	sharing  *sharing // nil if the order of the task's placeholders is not judged
 }
 
@@ -52,7 +54,8 @@ func (f *fieldSurvey) seen() bool { return f.exact || f.path }
 func (s *Spec) survey(ctx context.Context) (*survey, error) {
 	firm, maybe := s.names()
 	for {
-		v := newSurvey(firm, maybe, s.task.wording.names())
+		v := newSurvey(firm, maybe, s.task.wording.names(), s.varying())
+		v.rows = s.rows.survey()
 		for in, err := range s.Inputs(ctx) {
 			if err != nil {
 				return nil, err
@@ -68,8 +71,8 @@ func (s *Spec) survey(ctx context.Context) (*survey, error) {
 	}
 }
 
-func newSurvey(firm, maybe, task []string) *survey {
-	v := &survey{known: map[string]bool{}, used: map[string]*fieldSurvey{}, maybe: map[string]bool{}, byField: map[string][]string{}, task: task,
+func newSurvey(firm, maybe, task, varying []string) *survey {
+	v := &survey{known: map[string]bool{}, used: map[string]*fieldSurvey{}, maybe: map[string]bool{}, byField: map[string][]string{}, varying: varying,
 		sharing: newSharing(task)}
 	for _, name := range firm {
 		v.used[name] = &fieldSurvey{}
@@ -97,7 +100,8 @@ func (v *survey) add(in Input) error {
 		if err := v.find(in); err != nil {
 			return err
 		}
-		in.Bad = v.lacking(in)
+		noID := v.rows.add(in.Index, in)
+		in.Bad = cmp.Or(v.lacking(in), noID)
 	}
 	// A field counts as present even if the input misses another one: its name is not misspelt.
 	for name, f := range v.used {
@@ -154,7 +158,7 @@ func (v *survey) find(in Input) error {
 			}
 		}
 	}
-	if v.distinct || slices.ContainsFunc(v.task, func(name string) bool { return v.used[name] != nil }) {
+	if v.distinct || slices.ContainsFunc(v.varying, func(name string) bool { return v.used[name] != nil }) {
 		return nil
 	}
 	line, err := Payload{Input: in.Fields}.encode()
@@ -202,6 +206,16 @@ func noValueFor(names []string) string {
 		return ""
 	}
 	return "the input has no value for {" + strings.Join(names, "}, {") + "}"
+}
+
+// constant returns the value of a name that is the same in every usable input.
+func (v *survey) constant(name string) (any, bool) {
+	f := v.used[name]
+	if f == nil || !f.seen() || f.varies {
+		return nil, false
+	}
+	value, _, ok := lookup(v.first, name)
+	return value, ok
 }
 
 // constants returns the values of the used fields that are the same in every usable input.
