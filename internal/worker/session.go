@@ -73,7 +73,7 @@ func (s *shared) newSession(b *openBatch, c statestore.Claimed, cancel context.C
 	return &session{
 		shared: s, lease: l, batch: b, payload: c.Payload, alone: c.Alone, cancel: cancel, journalled: len(c.Journal) > 0,
 		log:     s.log.With("batch", l.Job.Batch, "job", l.Job, "token", l.Token, "attempt", l.Attempt),
-		absence: newAbsence(func() { s.server.kv.leave(l.Job) }, s.server.kv.worth),
+		absence: newAbsence(func() { s.server.kv.leave(l.Job) }, func() time.Duration { return s.server.kv.worth() }),
 		state:   batch.Pending,
 	}
 }
