@@ -14,6 +14,7 @@ import (
 	"github.com/batchagent/batchagent/internal/collect"
 	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/internal/human"
+	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -87,6 +88,10 @@ func questionOf(compiled *spec.Compiled, tools *toolpool.Pool) (spec.Question, e
 	for i, name := range compiled.Tools {
 		t, _ := tools.Lookup(toolpool.WireName(name)) // localTools has already refused missing tools
 		asked[i] = spec.AskedTool{Name: t.Name, Version: t.Version, MaxTokens: compiled.ToolSettings[name].MaxTokens}
+	}
+	for _, name := range agent.PreloadOnly(compiled) {
+		t, _ := tools.Lookup(name)
+		asked = append(asked, spec.AskedTool{Name: t.Name, Version: t.Version, Preloaded: true})
 	}
 	return compiled.Asks(asked)
 }

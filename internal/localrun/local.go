@@ -3,6 +3,7 @@ package localrun
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -79,10 +80,11 @@ func OpenTools(ctx context.Context, o ToolOptions, p *spec.Prepared) (*Tools, er
 	}
 	for _, compiled := range []*spec.Compiled{p.Jobs, p.Planner} {
 		if err == nil && compiled != nil {
-			err = toolset.Missing(compiled.Tools, set.Names())
+			err = toolset.Missing(compiled.Needs(), set.Names())
 		}
 		if err == nil && compiled != nil {
-			err = operation.Narrows(compiled, []batch.WorkerRecord{{Sharing: worker.Sharing(pool)}})
+			here := []batch.WorkerRecord{{Sharing: worker.Sharing(pool)}}
+			err = errors.Join(operation.Narrows(compiled, here), operation.Preloads(compiled, here))
 		}
 	}
 	if err != nil {
@@ -196,7 +198,7 @@ func (l *batchRun) fed() batch.ID {
 // payloads yields all jobs by index.
 func (l *batchRun) payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 	if l.items == nil {
-		return l.prepared.Payloads(ctx)
+		return l.prepared.AllPayloads(ctx)
 	}
 	return func(yield func([]byte, error) bool) {
 		for _, item := range l.items {
@@ -294,11 +296,19 @@ func (l *batchRun) missing(ctx context.Context) iter.Seq2[prefixorder.Job, error
 					job.Payload, err = l.ended.Payload(ctx, job.Index)
 				}
 			}
+			if err == nil && !l.runs(job.Index) {
+				continue
+			}
 			if !yield(job, err) {
 				return
 			}
 		}
 	}
+}
+
+// runs reports whether the batch has a job for a row: the row was chosen, or a reducer needs its result.
+func (l *batchRun) runs(row int64) bool {
+	return l.plans() || l.items != nil || l.prepared.Chosen(row) || l.ended != nil && l.have.Has(row)
 }
 
 // trim makes room: results in the sink are dropped from the embedded Redis.

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -48,7 +49,7 @@ func (d *admission) room(b *openBatch, n int) int {
 		return n
 	}
 	d.short.Store(true) // set before the check, so that room freed during it wakes the claim loop
-	l.Declare(string(b.id), b.prefixBytes, b.maxTurns)
+	l.Declare(string(b.id), b.prefixBytes+b.lead.prefix(), b.maxTurns)
 	room := l.Room(string(b.id), b.jobBytes(), n)
 	d.lacked = d.lacked || room < n
 	return room
@@ -60,20 +61,20 @@ func (d *admission) roundEnded() {
 	d.lacked = false
 }
 
-// start counts a claimed job. Its size is estimated from the input of its prompt and from its journal.
+// start counts a claimed job. Its size is that of its prompt and its journal.
 func (d *admission) start(b *openBatch, job batch.Job, payload []byte, journal [][]byte) {
 	l := d.ledger.Load()
 	if l == nil {
 		return
 	}
+	prompt := b.def.Outline(payload, b.lead.each())
 	b.jobs++
-	input := b.promptBytes(payload)
-	b.payloadBytes += input
-	size := b.taskBytes + input
+	b.promptBytes += len(prompt)
+	size := len(prompt)
 	for _, t := range journal {
 		size += len(t)
 	}
-	l.Start(job.String(), string(b.id), size, len(journal))
+	l.Start(job.String(), string(b.id), size, len(journal), scheduler.MarksOf(prompt))
 }
 
 // end removes a job. finished reports whether it has a result; if so, the ledger learns the length of its siblings from
@@ -112,12 +113,13 @@ func (d *admission) await(ctx context.Context, job batch.Job) error {
 	return nil
 }
 
-// price returns what a return costs an agent that gave up its part of the cache; see [scheduler.Ledger.Price].
-func (d *admission) price() float64 {
+// worth returns the wait that costs as much as the return of an agent that gave up its part; see [scheduler.Ledger.Worth].
+// Without a ledger no agent has a part.
+func (d *admission) worth() time.Duration {
 	if l := d.ledger.Load(); l != nil {
-		return l.Price()
+		return l.Worth()
 	}
-	return 1
+	return time.Minute
 }
 
 // ranked returns the request with its place among the calls of this worker: older agents first.
@@ -167,6 +169,7 @@ func (d *admission) booked(r *backend.Request, resp *backend.Response) {
 		l.Failed(r.Hints.Session)
 		return
 	}
+	l.Began(r.Hints.Session, resp.TTFT)
 	l.Turn(r.Hints.Session, requestBytes(r), int(u.PromptTokens), int(u.CachedTokens), int(u.CompletionTokens))
 	if d.short.Load() {
 		d.claim.send()

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 
@@ -18,13 +19,13 @@ func TestReadingsAndCallsReachTheLedger(t *testing.T) {
 	d.sent(r)
 	d.failed(r)
 	d.observed(load)
-	assert.InDelta(t, 1, d.price(), 0)
+	assert.Equal(t, time.Minute, d.worth())
 
 	l := scheduler.NewLedger(scheduler.LedgerConfig{Capacity: 10_000})
 	d.ledger.Store(l)
 	l.Declare("b", 0, 8)
-	l.Start("old", "b", 4_000, 0)
-	l.Start("young", "b", 4_000, 0)
+	l.Start("old", "b", 4_000, 0, nil)
+	l.Start("young", "b", 4_000, 0, nil)
 	assert.Equal(t, 1, d.ranked(r).Hints.Rank)
 	assert.Zero(t, r.Hints.Rank, "the request of the agent stays as it is")
 

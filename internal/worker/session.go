@@ -9,6 +9,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/scheduler"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
@@ -21,6 +22,7 @@ import (
 //	Effects                         effects.go
 //	Budget                          budget.go
 //	Results                         reduce.go
+//	Twins                           twins.go
 type session struct {
 	*shared
 	lease   batch.Lease
@@ -32,13 +34,15 @@ type session struct {
 	span    *jobSpans
 	absence *absence
 	calls   atomic.Int64 // model calls that reserved a part of the batch's budget
+	called  atomic.Bool  // the model server got a call
 
 	// The following fields belong to the agent's goroutine until the result is handed to the committer.
 	state      batch.State
 	journalled bool     // an attempt at the job wrote a turn, or tried to
 	items      [][]byte // jobs that the result plans, if the batch plans another one
 
-	parked atomic.Bool // a call must be resolved before the job can continue
+	lead   atomic.Pointer[toolpool.Lead] // the right to run for the twins; nil without it
+	parked atomic.Bool                   // a call must be resolved before the job can continue
 }
 
 // shared holds what all sessions of a worker use.
@@ -69,7 +73,7 @@ func (s *shared) newSession(b *openBatch, c statestore.Claimed, cancel context.C
 	return &session{
 		shared: s, lease: l, batch: b, payload: c.Payload, alone: c.Alone, cancel: cancel, journalled: len(c.Journal) > 0,
 		log:     s.log.With("batch", l.Job.Batch, "job", l.Job, "token", l.Token, "attempt", l.Attempt),
-		absence: newAbsence(func() { s.server.kv.leave(l.Job) }, func() float64 { return s.server.kv.price() }),
+		absence: newAbsence(func() { s.server.kv.leave(l.Job) }, s.server.kv.worth),
 		state:   batch.Pending,
 	}
 }
@@ -131,6 +135,8 @@ func (s *session) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		return nil, err
 	}
 	s.server.kv.sent(r)
+	s.called.Store(true)
+	s.batch.lead.sent(r)
 	resp, err := s.server.send(ctx, r, permit.observed(o))
 	permit.end(ctx, resp, err)
 	span.end(resp, err)
@@ -169,11 +175,17 @@ func (s *session) seeded() {
 // Call implements [agent.Tools]. In a long wait, the agent's part of the server's KV cache goes to others.
 func (s *session) Call(ctx context.Context, c toolpool.Call) (toolpool.Result, error) {
 	ctx, span := s.spans.beginTool(ctx, c)
-	ended := s.absence.began(s.tools.P75(c.Name))
+	ended := s.absence.began(s.took(c.Name))
 	r, err := s.tools.Call(ctx, c)
 	ended()
 	span.end(r, err)
 	return r, err
+}
+
+// took returns the executions of a tool so far, the shortest first.
+func (s *session) took(tool string) (out []scheduler.Took) {
+	s.tools.Durations(tool, func(d time.Duration, count float64) { out = append(out, scheduler.Took{Duration: d, Count: count}) })
+	return out
 }
 
 // StateChanged implements [agent.Observer].
@@ -197,5 +209,6 @@ var _ interface {
 	agent.Effects
 	agent.Budget
 	agent.Results
+	agent.Twins
 	agent.Observer
 } = (*session)(nil)
