@@ -32,6 +32,13 @@ type Batch[Out any] struct {
 	// Inputs has one job per input: see [Slice], [File] and [ResultsOf]. It must be zero if Plan is set.
 	Inputs Inputs `spec:"inputs"`
 
+	// ID is a template of each job's ID, such as "{ticket_id}": the program's own key of an input. It is unique and occurs in the
+	// job's result. Defaults to none.
+	ID string `spec:"id"`
+
+	// Carry names fields of the inputs that results repeat as Input. Defaults to none.
+	Carry []string `spec:"carry"`
+
 	// Tools may be called by the agents: see [Func] and [Named]. On a cluster only the names are sent, and jobs run on workers that
 	// have all these tools. Defaults to none.
 	Tools []Tool `spec:"tools"`

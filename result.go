@@ -12,6 +12,10 @@ import (
 type Result[Out any] struct {
 	// Index is the position of the input, from 0.
 	Index int
+	// ID is the program's own key of the input. It is empty without Batch.ID.
+	ID string
+	// Input has the fields of the input that Batch.Carry names, as a JSON object. It is nil without any.
+	Input json.RawMessage
 	// Output is the agent's answer. It is meaningful if Err is nil.
 	Output Out
 	// Err is nil, or the [*Error] with which the job failed.
@@ -48,7 +52,7 @@ const maxRaw = 16 << 10
 // decoded converts a result and decodes its output. A result whose output does not decode gets an OutputInvalid error.
 func decoded[Out any](r batch.Result, decode func(output json.RawMessage) (Out, error)) (Result[Out], error) {
 	out := Result[Out]{
-		Index: int(r.Index), Batch: string(r.Batch), Attempts: r.Attempts, Turns: r.Turns, Usage: r.Usage, Tools: r.Tools,
+		Index: int(r.Index), ID: r.ID, Input: r.Input, Batch: string(r.Batch), Attempts: r.Attempts, Turns: r.Turns, Usage: r.Usage, Tools: r.Tools,
 		Model: r.Model, Worker: r.Worker, ReusedFrom: r.ReusedFrom, Wall: time.Duration(r.WallMS) * time.Millisecond,
 	}
 	if r.Status != batch.OK {

@@ -19,7 +19,7 @@ func commands(s streams, con *terminal.Console) []*cli.Command {
 server on 127.0.0.1:8000, and otherwise a simulated one, which the run reports. Results go to standard output as they end,
 or to --out. After Ctrl-C it prints the command that runs the rest. With --resume, jobs keep the results in --out that answer
 the same question, even if inputs moved. Other jobs run, and jobs with a retryable error run again.`,
-			Flags: []cli.Flag{
+			Flags: append(selectionFlags(),
 				&cli.StringFlag{Name: "backend", Usage: "model server `URL`, as vllm://host:8000"},
 				&cli.BoolFlag{Name: "insecure-keys", Usage: "send keys to hosts in BATCHAGENT_KEY_HOSTS over plain HTTP, too"},
 				&cli.IntFlag{Name: "workers", EnvVars: config.Env("workers"), Value: 1, Usage: "`N` workers in this process"},
@@ -33,7 +33,7 @@ the same question, even if inputs moved. Other jobs run, and jobs with a retryab
 				&cli.BoolFlag{Name: "echo", Hidden: true, Usage: "with --out: write results to standard output, too, those in --out first"},
 				&cli.BoolFlag{Name: "force", Usage: "with --resume: drop results that match no job, even if they are most of --out"},
 				&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "error", Usage: "debug, info, warn or error"},
-			},
+			),
 			Action: e.runHere,
 		},
 		{
@@ -43,7 +43,7 @@ the same question, even if inputs moved. Other jobs run, and jobs with a retryab
 
 With --durable the ID is printed once the batch survives a loss of its Redis server: all replicas have it (WAIT), and it is on
 the server's disk (appendfsync always, or WAITAOF from Redis 7.2 on). If the server supports neither, nothing is submitted.`,
-			Flags: []cli.Flag{
+			Flags: append(selectionFlags(),
 				redisFlag(), serverFlag(), tokenFileFlag(), ownerFlag(), rootFlag(), outFlag(), formatFlag(),
 				&cli.BoolFlag{Name: "durable", EnvVars: config.Env("durable"), Usage: "wait until replicas and disk have the batch"},
 				&cli.StringFlag{
@@ -51,7 +51,7 @@ the server's disk (appendfsync always, or WAITAOF from Redis 7.2 on). If the ser
 					Usage: "take results for jobs with the same question from `BATCH`, from a results file, or, with the word owner, from all your batches",
 				},
 				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "wait until the batch is done, and collect its results"},
-			},
+			),
 			Action: e.submit,
 		},
 		{
@@ -122,7 +122,7 @@ call had its effect, and report it.`,
 		{
 			Name: "validate", ArgsUsage: "SPEC", Usage: "check a spec and its inputs, and show what would be submitted",
 			Description: "Redis is used only if the inputs are another batch's results.",
-			Flags:       []cli.Flag{rootFlag(), redisFlag()}, Action: e.validate,
+			Flags:       append(selectionFlags(), rootFlag(), redisFlag()), Action: e.validate,
 		},
 		{Name: "backends", Usage: "list the kinds of model servers and their capabilities", Action: e.backends},
 		serveCommand(e),
@@ -139,6 +139,7 @@ call had its effect, and report it.`,
 			Action: e.doctor,
 		},
 	}
+	all = append(all, savedCommands(e)...)
 	for _, c := range all {
 		c.OnUsageError = usage
 		c.HideHelpCommand = true

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/internal/fault"
+	"github.com/batchagent/batchagent/internal/operation"
 )
 
 func redisFlag() cli.Flag {
@@ -32,6 +36,29 @@ func rootFlag() cli.Flag {
 
 func toolsFlag() cli.Flag {
 	return &cli.StringFlag{Name: "tools", EnvVars: config.Env("tools"), Usage: "`FILE` that declares more tools: MCP servers, databases, commands, web services", DefaultText: "built-in tools only"}
+}
+
+// selectionFlags select the rows that run.
+func selectionFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.Int64Flag{Name: "limit", Usage: "run the first `N` rows only", DefaultText: "all rows"},
+		&cli.Int64Flag{Name: "sample", Usage: "run `N` rows only, chosen at random", DefaultText: "all rows"},
+		&cli.Int64Flag{Name: "seed", Usage: "`NUMBER` that decides the rows of --sample: the same number, the same rows"},
+	}
+}
+
+// selection reads the flags of [selectionFlags].
+func selection(c *cli.Context) (operation.Selection, error) {
+	s := operation.Selection{Limit: c.Int64("limit"), Sample: c.Int64("sample"), Seed: c.Int64("seed")}
+	for _, name := range []string{"limit", "sample"} {
+		if c.IsSet(name) && c.Int64(name) < 1 {
+			return s, &fault.UsageError{Err: fmt.Errorf("--%s is a number of rows above 0", name)}
+		}
+	}
+	if c.IsSet("seed") && s.Sample == 0 {
+		return s, &fault.UsageError{Err: fmt.Errorf("--seed goes with --sample")}
+	}
+	return s, nil
 }
 
 func jsonFlag() cli.Flag {

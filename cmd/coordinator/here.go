@@ -22,6 +22,10 @@ func (e *env) runHere(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	selected, err := selection(c)
+	if err != nil {
+		return err
+	}
 	log, err := config.Logger(e.console.Stderr(), c.String("log-level"), "text")
 	if err != nil {
 		return &fault.UsageError{Err: err}
@@ -34,7 +38,7 @@ func (e *env) runHere(c *cli.Context) error {
 	return terminal.Run(c.Context, localrun.Options{
 		Spec: path, Backend: c.String("backend"), InsecureKeys: c.Bool("insecure-keys"), Owner: c.String("owner"), Workers: c.Int("workers"),
 		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Echo: c.Bool("echo"), Force: c.Bool("force"),
-		Reuse:     c.String("reuse"),
+		Reuse: c.String("reuse"), Select: selected,
 		Wait:      localrun.ServerWait{FailFast: c.Bool("fail-fast"), Longest: c.Duration("wait-for-server")},
 		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log, Tracer: tracer,
 	}, resuming(c, os.Args[0]), e.console)
@@ -45,10 +49,14 @@ func (e *env) validate(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	selected, err := selection(c)
+	if err != nil {
+		return err
+	}
 	connect, closeStore := operation.Once(func(context.Context) (*statestore.Store, error) { return e.connect(c) })
 	defer closeStore()
 	return terminal.WritePreview(c.Context, e.console.Stdout(), operation.SubmitOptions{
-		Spec: path, ToolsRoot: c.String("tools-root"), Stdin: e.in, Connect: connect,
+		Spec: path, ToolsRoot: c.String("tools-root"), Select: selected, Stdin: e.in, Connect: connect,
 	})
 }
 

@@ -26,6 +26,10 @@ func (e *env) submit(c *cli.Context) error {
 	if err := collect.CheckOut(c.String("out"), c.String("format")); err != nil {
 		return err
 	}
+	selected, err := selection(c)
+	if err != nil {
+		return err
+	}
 	overServer := c.String("server") != ""
 	for _, name := range []string{"durable", "reuse"} {
 		if overServer && c.IsSet(name) {
@@ -35,7 +39,7 @@ func (e *env) submit(c *cli.Context) error {
 	connect, closeStore := operation.Once(func(context.Context) (*statestore.Store, error) { return e.connect(c) })
 	defer closeStore()
 	o := operation.SubmitOptions{
-		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Durable: c.Bool("durable"), Reuse: c.String("reuse"),
+		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Durable: c.Bool("durable"), Reuse: c.String("reuse"), Select: selected,
 		Stdin: e.in, Connect: connect, Notify: e.console.Notify,
 	}
 	if overServer {
@@ -78,7 +82,7 @@ func (e *env) submitTo(c *cli.Context, to operation.Batches, s *operation.Submis
 		return nil
 	}
 	return terminal.Results(c.Context, to, id, terminal.ResultsOptions{
-		Follow: true, Out: c.String("out"), Format: c.String("format"), Command: following(c, os.Args[0], id),
+		Follow: true, Out: c.String("out"), Format: c.String("format"), Command: following(c, os.Args[0], id), Rows: s.Rows,
 	}, e.console)
 }
 

@@ -60,7 +60,7 @@ func (t *Tally) Add(r batch.Result) {
 	t.ByType[r.Error.Type]++
 	if r.Status == batch.StatusFailed && len(t.First) < failuresKept {
 		t.First = append(t.First, batch.Result{
-			JobID: r.JobID, Index: r.Index, Status: r.Status,
+			JobID: r.JobID, Index: r.Index, ID: r.ID, Status: r.Status,
 			Error: &batch.Error{Type: r.Error.Type, Message: human.FirstLine(r.Error.Message, 300)},
 		})
 	}

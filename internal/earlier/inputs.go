@@ -144,6 +144,18 @@ func (c *chain) record(p past, r batch.Result) (spec.Record, error) {
 		output = []byte("null")
 	}
 	set("output", json.RawMessage(output))
+	if r.ID != "" {
+		set("id", r.ID)
+	}
+	if r.Input != nil {
+		carried := batch.PlainJSON(r.Input)
+		set("input", json.RawMessage(carried))
+		var members map[string]json.RawMessage
+		faults = append(faults, json.Unmarshal(carried, &members))
+		for name, value := range members {
+			set(name, value)
+		}
+	}
 	text, err := plainjson.Marshal(fields)
 	if err := errors.Join(append(faults, err)...); err != nil {
 		return spec.Record{}, fmt.Errorf("make an input of %s of %s: %w", r.JobID, p.name(), err)

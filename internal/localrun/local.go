@@ -198,7 +198,7 @@ func (l *batchRun) fed() batch.ID {
 // payloads yields all jobs by index.
 func (l *batchRun) payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 	if l.items == nil {
-		return l.prepared.Payloads(ctx)
+		return l.prepared.AllPayloads(ctx)
 	}
 	return func(yield func([]byte, error) bool) {
 		for _, item := range l.items {
@@ -296,11 +296,19 @@ func (l *batchRun) missing(ctx context.Context) iter.Seq2[prefixorder.Job, error
 					job.Payload, err = l.ended.Payload(ctx, job.Index)
 				}
 			}
+			if err == nil && !l.runs(job.Index) {
+				continue
+			}
 			if !yield(job, err) {
 				return
 			}
 		}
 	}
+}
+
+// runs reports whether the batch has a job for a row: the row was chosen, or a reducer needs its result.
+func (l *batchRun) runs(row int64) bool {
+	return l.plans() || l.items != nil || l.prepared.Chosen(row) || l.ended != nil && l.have.Has(row)
 }
 
 // trim makes room: results in the sink are dropped from the embedded Redis.

@@ -36,6 +36,7 @@ type Options struct {
 	Out          string // file; "" or Stdout for Results
 	Format       string // one of Formats. Defaults to the format of Out's extension, then to jsonl.
 	Echo         bool   // with Out: write results to Results, too, those in Out first
+	Select       operation.Selection
 	Resume       bool   // continue Out: skip jobs with a result in it and jobs that failed permanently
 	Force        bool   // with Resume: drop results that match no job, however many
 	Reuse        string // a results file; its outputs are reused for jobs with the same question
@@ -80,6 +81,7 @@ type Report struct {
 	Name      string
 	Tally     *collect.Tally
 	Total     int64 // jobs of the batch
+	Rows      int64 // inputs, of which Total have jobs; 0 if a plan makes the jobs
 	Earlier   int64 // results of an earlier run
 	Plan      *collect.StageOutcome
 	Reduce    *collect.StageOutcome
@@ -107,7 +109,7 @@ func Run(ctx context.Context, o Options, to Observer) (report Report, err error)
 	if o.Force && !o.Resume {
 		return report, fault.Usagef("--force goes with --resume: it drops results that no job asks for")
 	}
-	s, prepared, err := operation.LoadSpec(ctx, operation.SubmitOptions{Spec: o.Spec, Owner: o.Owner, ToolsRoot: o.ToolsRoot, Stdin: o.Stdin, Notify: to.Notify})
+	s, prepared, err := operation.LoadSpec(ctx, operation.SubmitOptions{Spec: o.Spec, Owner: o.Owner, ToolsRoot: o.ToolsRoot, Select: o.Select, Stdin: o.Stdin, Notify: to.Notify})
 	if err != nil {
 		return report, err
 	}
@@ -188,6 +190,7 @@ type fileRun struct {
 	file    *collect.File // nil if results go to a writer
 	plan    *collect.StageSink
 	reduced *collect.StageSink
+	more    int64 // rows that were not chosen, but have a result of an earlier run
 }
 
 // openFile opens the results file. A file with results requires Resume.
@@ -230,6 +233,11 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 	r.file = file
 	r.id, r.have, r.still = r.file.Batch(), from.Settled(), from.Still
 	r.earlier = r.have.Count()
+	for row := range r.prepared.Rows {
+		if r.have.Has(row) && !r.prepared.Chosen(row) {
+			r.more++
+		}
+	}
 	r.prepared.Resumed(r.have.Has)
 	r.notify.Send(notice.Resumed, "%s", from.Summary())
 	if r.prepared.Reducer != nil {
@@ -278,7 +286,7 @@ func (r *fileRun) resumePlan(model backend.Model) error {
 func (r *fileRun) total() int64 {
 	switch {
 	case r.prepared.Planner == nil:
-		return r.prepared.Total
+		return r.prepared.Total + r.more
 	case r.items != nil:
 		return int64(len(r.items))
 	}
@@ -299,7 +307,7 @@ func (r *fileRun) started(model backend.Model) {
 
 func (r *fileRun) report(model backend.Model, wall time.Duration) Report {
 	return Report{
-		Ran: true, Batch: r.id, Name: r.prepared.Jobs.Name, Tally: r.tally, Total: r.total(), Earlier: r.earlier, Wall: wall,
+		Ran: true, Batch: r.id, Name: r.prepared.Jobs.Name, Tally: r.tally, Total: r.total(), Rows: r.prepared.Rows, Earlier: r.earlier, Wall: wall,
 		Simulated: model.Simulated, PerTool: r.tools.Stats(), Prices: r.prepared.Jobs.Prices, Stages: r.stages(),
 		Plan:   r.plan.Outcome(r.id.ForStage(batch.StagePlan), r.prepared.Planner != nil),
 		Reduce: r.reduced.Outcome(r.id.ForStage(batch.StageReduce), r.prepared.Reducer != nil), ByVariable: r.server.by == BackendVariable,

@@ -3,6 +3,7 @@ package operation
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/sleep"
+	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -112,18 +114,19 @@ type canceller struct {
 	notify   notice.Func
 	wait     *outage.Wait
 	reported bool
+	compiled *spec.Compiled // nil until the first job
 }
 
 // drain claims and cancels jobs until the batch is done.
 func (c *canceller) drain(ctx context.Context, phase batch.Phase) error {
 	for phase != batch.Done {
-		next, leases, err := c.claim(ctx)
+		next, jobs, err := c.claim(ctx)
 		if err != nil {
 			return err
 		}
 		phase = next
-		if len(leases) > 0 {
-			if phase, err = c.finish(ctx, leases); err != nil {
+		if len(jobs) > 0 {
+			if phase, err = c.finish(ctx, jobs); err != nil {
 				return err
 			}
 			continue
@@ -141,37 +144,75 @@ func (c *canceller) drain(ctx context.Context, phase batch.Phase) error {
 
 // claim claims waiting jobs and jobs with expired leases. If the reply to a claim is lost, it reads the leases that
 // this consumer holds.
-func (c *canceller) claim(ctx context.Context) (phase batch.Phase, leases []batch.Lease, err error) {
-	phase, jobs, err := c.store.Claim(ctx, statestore.ClaimParams{
+func (c *canceller) claim(ctx context.Context) (phase batch.Phase, jobs []statestore.Claimed, err error) {
+	phase, jobs, err = c.store.Claim(ctx, statestore.ClaimParams{
 		Batch: c.id, Consumer: c.consumer, Count: statestore.MaxClaim, Lease: cancelLease,
 	})
 	if err == nil {
-		for _, j := range jobs {
-			leases = append(leases, j.Lease)
-		}
-		return phase, leases, nil
+		return phase, jobs, nil
 	}
 	if !statestore.Unreachable(err) {
 		return "", nil, err
 	}
 	err = c.wait.Do(ctx, func() (err error) {
-		if leases, err = c.store.Held(ctx, c.id, c.consumer, statestore.MaxClaim); err != nil {
-			return err
-		}
-		phase, err = c.store.Phase(ctx, c.id)
+		jobs, phase, err = c.held(ctx)
 		return err
 	})
-	return phase, leases, err
+	return phase, jobs, err
 }
 
-func (c *canceller) finish(ctx context.Context, leases []batch.Lease) (phase batch.Phase, err error) {
-	for len(leases) > 0 {
-		part := leases[:min(len(leases), statestore.MaxFinish)]
-		leases = leases[len(part):]
+// held returns the jobs that this consumer holds, with their inputs.
+func (c *canceller) held(ctx context.Context) (jobs []statestore.Claimed, phase batch.Phase, err error) {
+	leases, err := c.store.Held(ctx, c.id, c.consumer, statestore.MaxClaim)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, l := range leases {
+		seen, err := c.store.Inspect(ctx, l.Job, 0)
+		if err != nil {
+			return nil, "", err
+		}
+		jobs = append(jobs, statestore.Claimed{Lease: l, Payload: seen.Payload})
+	}
+	phase, err = c.store.Phase(ctx, c.id)
+	return jobs, phase, err
+}
+
+// row returns the ID and the carried fields of a job. Both are empty if the payload is unknown or cannot be read.
+func (c *canceller) row(ctx context.Context, payload []byte) (id string, input json.RawMessage, err error) {
+	if c.compiled == nil {
+		var text []byte
+		err := c.wait.Do(ctx, func() (err error) {
+			text, err = c.store.Plan(ctx, c.id)
+			return err
+		})
+		if err != nil {
+			return "", nil, err
+		}
+		if c.compiled, err = spec.ParseCompiled(text); err != nil {
+			return "", nil, err
+		}
+	}
+	var p spec.Payload
+	if json.Unmarshal(payload, &p) != nil {
+		return "", nil, nil
+	}
+	return c.compiled.Row(&p)
+}
+
+func (c *canceller) finish(ctx context.Context, jobs []statestore.Claimed) (phase batch.Phase, err error) {
+	for len(jobs) > 0 {
+		part := jobs[:min(len(jobs), statestore.MaxFinish)]
+		jobs = jobs[len(part):]
 		done := make([]statestore.Completion, len(part))
-		for i, l := range part {
+		for i, j := range part {
+			l := j.Lease
+			id, input, err := c.row(ctx, j.Payload)
+			if err != nil {
+				return "", err
+			}
 			done[i] = statestore.Completion{Lease: l, Effects: true, Result: batch.Result{
-				Batch: c.id, JobID: batch.JobID(l.Job.Index), Index: l.Job.Index, Status: batch.StatusCancelled,
+				Batch: c.id, JobID: batch.JobID(l.Job.Index), Index: l.Job.Index, ID: id, Input: input, Status: batch.StatusCancelled,
 				Error:    batch.NewError(batch.JobCancelled, "the batch was cancelled before the job ended"),
 				Attempts: l.Attempt, Worker: "coordinator",
 			}}

@@ -19,7 +19,8 @@ type SubmitOptions struct {
 	Owner     string // defaults to the spec's owner, then the user of the operating system
 	ToolsRoot string // directory of globbed inputs for the workers' read_file
 	Reuse     string // take results of an earlier batch: a batch ID, [ReuseOwner], or a results file; "" runs every job
-	Durable   bool   // make Submit wait until the batch survives a loss of its Redis server
+	Select    Selection
+	Durable   bool // make Submit wait until the batch survives a loss of its Redis server
 	Stdin     io.Reader
 	// Connect opens Redis for a spec that takes another batch's results as inputs. It may be called several times and must
 	// return the same store, which the caller closes. If it is nil, such a spec is an error.
@@ -34,6 +35,10 @@ func Prepare(ctx context.Context, o SubmitOptions) (*Submission, error) {
 	if err != nil {
 		return nil, err
 	}
+	if prepared.Total < prepared.Rows && o.Select.Sample > 0 {
+		o.Notify.Send(notice.Spec, "%s of %s rows are submitted; index counts them, so that index 0 is the first chosen row",
+			human.Count(prepared.Total), human.Count(prepared.Rows))
+	}
 	sub := NewSubmission(s, prepared, o.Notify)
 	sub.durable, sub.ReuseFrom = o.Durable, o.Reuse
 	return sub, nil
@@ -42,7 +47,7 @@ func Prepare(ctx context.Context, o SubmitOptions) (*Submission, error) {
 // NewSubmission returns the submission of a validated spec. It sends the number of bad inputs.
 func NewSubmission(s *spec.Spec, prepared *spec.Prepared, notify notice.Func) *Submission {
 	SendBadInputs(prepared, notify)
-	return &Submission{load: contentOf(s, prepared), Total: prepared.Total, notify: notify}
+	return &Submission{load: contentOf(s, prepared), Total: prepared.Total, Rows: prepared.Rows, notify: notify}
 }
 
 // LoadSpec reads and validates a spec and all its inputs. The caller closes the Spec.
@@ -53,6 +58,10 @@ func LoadSpec(ctx context.Context, o SubmitOptions) (*spec.Spec, *spec.Prepared,
 	}
 	p, err := Compile(ctx, s, o.Owner)
 	if err != nil {
+		_ = s.Close()
+		return nil, nil, err
+	}
+	if err := o.Select.Apply(p); err != nil {
 		_ = s.Close()
 		return nil, nil, err
 	}
@@ -101,8 +110,12 @@ func ownStages(of *spec.Compiled, stages ...*spec.Compiled) {
 // SendBadInputs sends the number of inputs that no job can use.
 func SendBadInputs(p *spec.Prepared, notify notice.Func) {
 	if p.BadCount > 0 {
-		notify.Send(notice.BadInputs, "%s cannot be used and will fail as BadInput; the first is %s: %s",
-			human.Plural(p.BadCount, "input", "inputs"), p.Bad[0].Where, p.Bad[0].Bad)
+		of := ""
+		if p.Total < p.Rows {
+			of = " of all rows"
+		}
+		notify.Send(notice.BadInputs, "%s%s cannot be used and will fail as BadInput; the first is %s: %s",
+			human.Plural(p.BadCount, "input", "inputs"), of, p.Bad[0].Where, p.Bad[0].Bad)
 	}
 }
 

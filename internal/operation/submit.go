@@ -21,6 +21,7 @@ import (
 type Submission struct {
 	ID    batch.ID
 	Total int64 // jobs; 0 if a planner makes them
+	Rows  int64 // inputs, of which Total were chosen to run
 	Fed   int64 // jobs that Redis has, or 1 if it has the planner's one job
 
 	// Key names the submission. The same key with the same spec and inputs finds the batch of an earlier Submit; with others it is

@@ -27,6 +27,7 @@ const (
 // brief is a result without its long fields.
 type brief struct {
 	Cursor, Index int64
+	ID            string
 	Status        batch.Status
 	Type          batch.ErrorType
 	Message       string
@@ -102,7 +103,7 @@ func (d *digest) add(id batch.ID, e statestore.Entry) error {
 	d.after = e.Cursor
 	s.Read++
 	s.Tally.Add(r)
-	b := brief{Cursor: e.Cursor, Index: r.Index, Status: r.Status, WallMS: r.WallMS, Turns: r.Turns, Worker: r.Worker, Output: excerpt(string(r.Output), 160)}
+	b := brief{Cursor: e.Cursor, Index: r.Index, ID: r.ID, Status: r.Status, WallMS: r.WallMS, Turns: r.Turns, Worker: r.Worker, Output: excerpt(string(r.Output), 160)}
 	if r.Error != nil {
 		b.Type, b.Message = r.Error.Type, excerpt(r.Error.Message, 300)
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/plainjson"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
@@ -21,10 +23,11 @@ type JobView struct {
 	Batch    batch.ID        `json:"batch"`
 	JobID    string          `json:"job_id"`
 	Index    int64           `json:"index"`
+	ID       string          `json:"id,omitempty" jsonschema:"the user's own key of the input; missing if the spec has no id"`
 	Finished bool            `json:"finished"`
 	Holder   string          `json:"holder" jsonschema:"ID of the worker process that runs the job; empty if none runs it"`
 	Attempt  int             `json:"attempt" jsonschema:"number of the running attempt; 0 if none runs"`
-	Input    json.RawMessage `json:"input" jsonschema:"the fields that the prompt uses; null once the job has succeeded"`
+	Input    json.RawMessage `json:"input" jsonschema:"the fields that the prompt uses or that the result repeats; once the job has succeeded the carried fields, or null without any"`
 	Bad      string          `json:"bad,omitempty" jsonschema:"why the input cannot be used"`
 	Turns    []agent.Turn    `json:"turns" jsonschema:"from the journal or the result's transcript, oldest first"`
 	More     int             `json:"more_turns" jsonschema:"number of further turns that the answer omits"`
@@ -69,14 +72,9 @@ func (s *Server) jobView(r *http.Request) (JobView, error) {
 		Turns: []agent.Turn{}, More: seen.Journal - len(seen.Turns),
 	}
 	if seen.Payload != nil {
-		var p struct {
-			In  json.RawMessage `json:"in"`
-			Bad string          `json:"bad"`
-		}
-		if err := json.Unmarshal(seen.Payload, &p); err != nil {
+		if err := v.fromPayload(seen.Payload); err != nil {
 			return v, fmt.Errorf("decode the input of %s: %w", seen.Job, err)
 		}
-		v.Input, v.Bad = p.In, p.Bad
 	}
 	for n, line := range seen.Turns {
 		var t agent.Turn
@@ -129,16 +127,50 @@ func (s *Server) findResult(ctx context.Context, id batch.ID, index int64) (json
 	return nil, nil
 }
 
-// fromResult copies the turns from the transcript in the job's result if the journal was dropped.
+// fromPayload copies the ID and the fields of the input from the payload of a job.
+func (v *JobView) fromPayload(payload []byte) error {
+	var p struct {
+		In    json.RawMessage            `json:"in"`
+		ID    string                     `json:"id"`
+		Carry map[string]json.RawMessage `json:"carry"`
+		Bad   string                     `json:"bad"`
+	}
+	if err := json.Unmarshal(payload, &p); err != nil {
+		return err
+	}
+	v.Input, v.ID, v.Bad = p.In, p.ID, p.Bad
+	if len(p.Carry) == 0 {
+		return nil
+	}
+	if p.In != nil {
+		if err := json.Unmarshal(p.In, &p.Carry); err != nil {
+			return err
+		}
+	}
+	var err error
+	v.Input, err = plainjson.Marshal(p.Carry)
+	return err
+}
+
+// fromResult copies the ID, the carried fields and the turns from the transcript in the job's result if the journal was dropped.
 func (v *JobView) fromResult() error {
-	if v.Result == nil || len(v.Turns) > 0 {
+	if v.Result == nil {
 		return nil
 	}
 	var kept struct {
-		Transcript []agent.Turn `json:"transcript"`
+		ID         string          `json:"id"`
+		Input      json.RawMessage `json:"input"`
+		Transcript []agent.Turn    `json:"transcript"`
 	}
 	if err := json.Unmarshal(v.Result, &kept); err != nil {
 		return fmt.Errorf("decode the transcript of %s: %w", v.JobID, err)
+	}
+	v.ID = cmp.Or(v.ID, kept.ID)
+	if v.Input == nil {
+		v.Input = kept.Input
+	}
+	if len(v.Turns) > 0 {
+		return nil
 	}
 	shown := kept.Transcript[:min(len(kept.Transcript), turnsShown)]
 	v.Turns, v.More = append(v.Turns, shown...), len(kept.Transcript)-len(shown)

@@ -20,6 +20,7 @@ import (
 // keeps a few status lines at the bottom, below all other output. It is safe for concurrent use.
 type Console struct {
 	out, err io.Writer
+	to       io.Writer  // standard output itself
 	live     bool       // err is a terminal: redraw the status
 	colour   bool       // the status may have colours
 	both     bool       // out is a terminal too
@@ -33,7 +34,7 @@ type Console struct {
 // NewConsole detects whether errOut is a terminal. With TERM=dumb the terminal gets plain lines, because it cannot move
 // its cursor. With NO_COLOR (https://no-color.org) it gets no colours.
 func NewConsole(out, errOut io.Writer) *Console {
-	c := &Console{out: out, err: errOut, width: func() int { return 0 }}
+	c := &Console{out: out, to: out, err: errOut, width: func() int { return 0 }}
 	if isTerminal(out) {
 		c.out = human.VisibleWriter(out)
 	}

@@ -29,7 +29,7 @@ func WritePreview(ctx context.Context, w io.Writer, o operation.SubmitOptions) e
 	c := p.Jobs
 	fmt.Fprintf(&b, "%s is valid\n\n", o.Spec)
 	if p.Planner == nil {
-		fmt.Fprintf(&b, "name           %s\njobs           %s\n", c.Name, human.Count(p.Total))
+		fmt.Fprintf(&b, "name           %s\njobs           %s\n", c.Name, jobsOf(p.Total, p.Rows))
 	} else {
 		fmt.Fprintf(&b, "name           %s\njobs           from a plan of at most %s\n", c.Name, human.Plural(int64(p.Planner.MaxItems), "item", "items"))
 		fmt.Fprintf(&b, "planned        by %s; tools %s; %d turns, %d retries a turn, %d attempts\n", cmp.Or(p.Planner.Model, "the server's first model"),
@@ -80,11 +80,11 @@ func identicalOf(p *spec.Prepared) string {
 	case p.Copies == 0:
 		return ""
 	}
-	text := fmt.Sprintf("%s of %s have the prompt of an earlier one", human.Count(p.Copies), human.Plural(p.Total, "job", "jobs"))
+	text := fmt.Sprintf("%s of %s have the prompt of an earlier one", human.Count(p.Copies), human.Plural(p.Rows, "job", "jobs"))
 	if once {
 		return text + " and take its result"
 	}
-	return text + fmt.Sprintf("; with identical: once, %s would run", human.Plural(p.Total-p.BadCount-p.Copies, "job", "jobs"))
+	return text + fmt.Sprintf("; with identical: once, %s would run", human.Plural(p.Rows-p.BadCount-p.Copies, "job", "jobs"))
 }
 
 // preloadsOf lists the calls that workers make before the first turn of a job.

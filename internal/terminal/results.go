@@ -18,6 +18,7 @@ type ResultsOptions struct {
 	Ordered bool   // write in index order
 	Consume bool   // drop results from Redis once they are on disk; needs Out and excludes Ordered
 	Out     string // file; "" or Stdout for standard output
+	Rows    int64  // inputs of which the batch runs a part; 0 if it runs all
 	Format  string // one of Formats. Defaults to the format of Out's extension, then to jsonl.
 	// Command is the command line that follows the batch again. By default it is built from the options.
 	Command []string
@@ -82,7 +83,7 @@ func conclude(ctx context.Context, s collect.Source, c collect.Copied, o Results
 		return err
 	}
 	sum := summaryOf(c.Info, c.Tally, collect.ToFile(o.Out))
-	sum.Stages = stages
+	sum.Stages, sum.Rows = stages, o.Rows
 	if c.Plan != nil {
 		sum.Plan = stageText(c.Plan)
 	}

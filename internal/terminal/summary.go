@@ -22,6 +22,7 @@ type Summary struct {
 	Name  string
 	collect.Tally
 	Total     int64                // jobs of the batch
+	Rows      int64                // inputs, of which Total have jobs; 0 if it is not known
 	Earlier   int64                // results of an earlier run
 	Plan      string               // outcome of the planning; "" without a planner
 	Reduce    string               // outcome of the reduction; "" without a reduction
@@ -73,6 +74,9 @@ func (s Summary) String() string {
 	} else {
 		useLines(line, []operation.StageUse{{Usage: s.Usage, Tools: s.Tools, Prices: s.Prices}})
 	}
+	if text := s.whole(); text != "" {
+		line("whole", "%s", text)
+	}
 	if ratio := s.Usage.Sharing(); ratio > 0 {
 		line("sharing", "%s", sharingOf(ratio))
 	}
@@ -118,7 +122,7 @@ func (s Summary) failures(line func(name, format string, args ...any)) {
 		line(name, "%s", strings.Join(parts, "   "))
 	}
 	for _, r := range s.First {
-		line("", "%s  %s: %s", r.JobID, r.Error.Type, r.Error.Message)
+		line("", "%s  %s: %s", nameOf(r), r.Error.Type, r.Error.Message)
 	}
 }
 

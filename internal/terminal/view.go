@@ -110,9 +110,17 @@ func lastOf(r batch.Result) []piece {
 		text = string(r.Error.Type) + ": " + r.Error.Message
 	}
 	return []piece{
-		{dim, fmt.Sprintf("%-8s ", r.JobID)}, {colour, fmt.Sprintf("%-9s", r.Status)},
+		{dim, fmt.Sprintf("%-8s ", nameOf(r))}, {colour, fmt.Sprintf("%-9s", r.Status)},
 		{dim, fmt.Sprintf("%6s  ", human.MS(r.WallMS))}, {"", human.FirstLine(text, 300)},
 	}
+}
+
+// nameOf returns the name of a result's job, with the user's own key if there is one.
+func nameOf(r batch.Result) string {
+	if r.ID == "" {
+		return r.JobID
+	}
+	return r.JobID + " " + r.ID
 }
 
 // line joins pieces and cuts the line at the width of the terminal, because a wrapped line cannot be erased.

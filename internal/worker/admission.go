@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -66,14 +67,17 @@ func (d *admission) start(b *openBatch, job batch.Job, payload []byte, journal [
 	if l == nil {
 		return
 	}
-	prompt := b.def.Outline(payload, b.lead.each())
+	asked := b.def.Asked(payload)
 	b.jobs++
-	b.promptBytes += len(prompt)
-	size := len(prompt)
+	size := len(asked.Prompt)
+	if len(journal) == 0 {
+		size += b.lead.own()
+	}
+	b.promptBytes += size
 	for _, t := range journal {
 		size += len(t)
 	}
-	l.Start(job.String(), string(b.id), size, len(journal), scheduler.MarksOf(prompt))
+	l.Start(job.String(), string(b.id), size, len(journal), slices.Concat(b.lead.marks(asked.Calls), scheduler.MarksOf(asked.Prompt)))
 }
 
 // end removes a job. finished reports whether it has a result; if so, the ledger learns the length of its siblings from

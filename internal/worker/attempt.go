@@ -150,9 +150,10 @@ func (s *session) lostResult() batch.Result {
 // resultOf returns the result of a job without an output.
 func (s *session) resultOf(status batch.Status, e *batch.Error) batch.Result {
 	job := s.lease.Job
+	id, input := s.batch.def.Row(s.payload)
 	return batch.Result{
 		Batch: job.Batch, JobID: batch.JobID(job.Index), Index: job.Index,
-		Status: status, Item: spec.ItemOf(s.payload), Error: e, Attempts: s.lease.Attempt, Worker: s.worker,
+		ID: id, Input: input, Status: status, Item: spec.ItemOf(s.payload), Error: e, Attempts: s.lease.Attempt, Worker: s.worker,
 		Question: s.batch.def.Question(s.payload),
 	}
 }

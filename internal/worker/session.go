@@ -134,8 +134,8 @@ func (s *session) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		return nil, err
 	}
 	s.server.kv.sent(r)
-	s.batch.lead.sent(r)
 	s.called.Store(true)
+	s.batch.lead.sent(r)
 	resp, err := s.server.send(ctx, r, permit.observed(o))
 	permit.end(ctx, resp, err)
 	span.end(resp, err)

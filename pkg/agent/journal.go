@@ -42,7 +42,7 @@ func (a *attempt) firstOnly() []Preloaded {
 // add adds a turn in the form of the journal to the conversation.
 func (a *attempt) add(t Turn) {
 	if a.conv.turns == 0 && !a.part && a.job.ID.Index < batch.FirstCalls {
-		a.firstCall = predictable(t.Assistant.ToolCalls, a.input)
+		a.firstCall = predictable(t.Assistant.ToolCalls, a.fields)
 	}
 	a.conv.add(t)
 	if a.def.transcripts {

@@ -53,11 +53,15 @@ func (a *attempt) prompt(s *scope) (spec.Asked, error) {
 	if a.ended != nil {
 		return spec.Asked{}, nil
 	}
+	var err error
+	if a.id, a.input, err = a.def.row(&payload); err != nil {
+		return spec.Asked{}, batch.NewError(batch.BadInput, err.Error())
+	}
 	if payload.Reduce != nil {
 		a.reduction = payload.Reduce
 		return spec.Asked{}, nil
 	}
-	a.input = payload.Input
+	a.fields = payload.Input
 	asked, bad := payload.Asked(a.def.ask)
 	if bad != "" {
 		a.question = a.def.asks.Unusable(bad)

@@ -133,11 +133,16 @@ func resultLine(r batch.Result) ([]byte, error) {
 	}
 	line := struct {
 		Index  int64           `json:"index"`
+		ID     string          `json:"id,omitempty"`
+		Input  json.RawMessage `json:"input,omitempty"`
 		Item   json.RawMessage `json:"item,omitempty"`
 		Status batch.Status    `json:"status"`
 		Output json.RawMessage `json:"output,omitempty"`
 		Error  *failure        `json:"error,omitempty"`
-	}{Index: r.Index, Status: r.Status}
+	}{Index: r.Index, ID: r.ID, Status: r.Status}
+	if r.Input != nil {
+		line.Input = batch.PlainJSON(r.Input)
+	}
 	if r.Item != nil {
 		line.Item = batch.PlainJSON(r.Item)
 	}

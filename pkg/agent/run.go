@@ -84,7 +84,7 @@ func (r *Runner) Run(ctx context.Context, d *Definition, job Job, uses Session) 
 	}
 	res := batch.Result{
 		Batch: job.ID.Batch, JobID: batch.JobID(job.ID.Index), Index: job.ID.Index,
-		Status: batch.OK, Item: a.item, Output: output,
+		ID: a.id, Input: a.input, Status: batch.OK, Item: a.item, Output: output,
 		Attempts: job.Attempt, Turns: a.turns, Usage: a.usage, Tools: a.counts,
 		Model: a.served, LeftOut: a.leftOut, Worker: r.worker, WallMS: time.Since(began).Milliseconds(), Times: a.spent.times(job.Queued),
 	}
@@ -126,10 +126,12 @@ type attempt struct {
 
 	reopened    bool            // set once the effect log was checked for an open first turn
 	item        json.RawMessage // item of a plan; nil if the job has none
+	id          string          // the user's own key of the job; "" without one
+	input       json.RawMessage // carried fields; nil without any
 	ended       *batch.Result   // the job's result of an earlier run; nil if the job runs
 	reduction   *spec.Reduction
 	preloaded   []Preloaded // calls before the first turn
-	input       map[string]any
+	fields      map[string]any
 	firstCall   *batch.FirstCall
 	question    string      // hash of the job's question; "" without one
 	fingerprint string      // "" if the output must not be reused

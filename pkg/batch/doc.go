@@ -7,6 +7,8 @@
 //	batch        one submission: a compiled spec and its inputs
 //	spec         the user's description of a batch, as YAML or JSON; compiled, it has all that a worker needs
 //	input        one row that the user gives; rendered, it becomes a prompt
+//	ID           the user's own key of an input, and so of its job and its result; unique in a batch
+//	carried      copied from an input into the result of its job
 //	job          one input of a batch, and so one agent to run; its index is the position of its input
 //	stage        a part of a batch: its jobs; the plan, which makes them; the reduction of their results
 //	planner      the one job of the plan stage; its answer has the items, which become jobs

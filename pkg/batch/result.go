@@ -161,14 +161,16 @@ type FirstCall struct {
 // Result is the one committed outcome of a job. Its JSON form is one line of every results file and stream.
 type Result struct {
 	Batch    ID              `json:"batch"`
-	JobID    string          `json:"job_id"` // "job-<index>"
-	Index    int64           `json:"index"`  // 0-based position in the input list
+	JobID    string          `json:"job_id"`       // "job-<index>"
+	Index    int64           `json:"index"`        // 0-based position in the input list
+	ID       string          `json:"id,omitempty"` // the user's own key of the input; "" if the spec has no id
 	Status   Status          `json:"status"`
-	Item     json.RawMessage `json:"item,omitempty"` // the plan's item Index, if the job ran over a plan; may be missing if the job never ran
-	Output   json.RawMessage `json:"output"`         // valid JSON; null unless Status is OK
-	Error    *Error          `json:"error"`          // nil if Status is OK
-	Attempts int             `json:"attempts"`       // attempts counted for the job
-	Turns    int             `json:"turns"`          // model calls that ended with a finish reason, repair turns included
+	Input    json.RawMessage `json:"input,omitempty"` // carried fields of the input, in the order of the spec; nil without any
+	Item     json.RawMessage `json:"item,omitempty"`  // the plan's item Index, if the job ran over a plan; may be missing if the job never ran
+	Output   json.RawMessage `json:"output"`          // valid JSON; null unless Status is OK
+	Error    *Error          `json:"error"`           // nil if Status is OK
+	Attempts int             `json:"attempts"`        // attempts counted for the job
+	Turns    int             `json:"turns"`           // model calls that ended with a finish reason, repair turns included
 	Usage    Usage           `json:"usage"`
 	Tools    ToolCounts      `json:"tools"`
 	Model    string          `json:"model"`              // the model that the server named in its answer

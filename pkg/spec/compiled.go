@@ -50,6 +50,10 @@ type Compiled struct {
 
 	// Preload are calls whose results stand in front of each job's prompt, in this order.
 	Preload []Preload `json:"preload,omitempty"`
+	// ID is the template of the jobs' IDs, as the author wrote it. Payloads contain the IDs. It is "" without IDs.
+	ID string `json:"id,omitempty"`
+	// Carry are the fields of the inputs that results repeat, in order. See [Compiled.Row].
+	Carry []string `json:"carry,omitempty"`
 
 	// Order is [OrderInput], or "" to let the submitter choose the order in which the jobs are fed.
 	Order Order `json:"order,omitempty"`
@@ -120,7 +124,7 @@ func (c *Compiled) Opening(in map[string]any, most int) string {
 	if t == nil {
 		t = ParseTemplate(c.Task)
 	}
-	b := []byte(c.foretaste(in, AssumedResult))
+	b := []byte(c.foretaste(in))
 	for i, part := range t.parts {
 		switch {
 		case len(b) >= most:

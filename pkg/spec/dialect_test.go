@@ -37,7 +37,7 @@ func FuzzDialect(f *testing.F) {
 	for _, s := range []string{"{user[name]} $text", "<%= text %>", "[[text]] %text%", "#{text} %{text}", "{{{text}}}", `\textbf{text}`, "{{ user['name'] | x }}", "$x$ `$text`", "{% if text %}", "{user->nme.x}", "%(text)s", "{len(text)}"} {
 		f.Add(s)
 	}
-	first, err := decodeFields([]byte(`{"text":"T","user":{"name":"n","a":[{"b":1}]},"a.b":1}`))
+	first, _, err := decodeFields([]byte(`{"text":"T","user":{"name":"n","a":[{"b":1}]},"a.b":1}`))
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, text string) {
 		if len(text) > 1<<12 {

@@ -54,6 +54,8 @@ func (l *loader) fields() []strictyaml.Field {
 		{Name: "name", Read: l.label(&compiled.Name)},
 		{Name: "system_prompt", Read: func(f string, n ast.Node) { s.system, _ = l.prompt(f, n) }},
 		{Name: "task", Read: func(f string, n ast.Node) { s.task = l.taskPrompt(f, n) }},
+		{Name: idField, Read: l.readID},
+		{Name: carryField, Read: l.readCarry},
 		{Name: inputsField, Read: func(f string, n ast.Node) { s.inputs = l.readInputs(f, n) }},
 		{Name: "tools", Read: func(f string, n ast.Node) { compiled.Tools, compiled.ToolSettings = l.tools(f, n) }},
 		{Name: preloadField, Read: l.preloads},

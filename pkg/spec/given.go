@@ -49,7 +49,7 @@ func (r Record) input() Input {
 		return in
 	}
 	var err error
-	if in.Fields, err = decodeFields(r.JSON); err != nil {
+	if in.Fields, in.Names, err = decodeFields(r.JSON); err != nil {
 		in.Bad = err.Error()
 	}
 	return in

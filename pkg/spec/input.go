@@ -15,6 +15,7 @@ type Input struct {
 	Where  string         // "papers.jsonl:12", the path of a file, or "standard input:3"
 	Fields map[string]any // a value is a string, bool, json.Number, json.RawMessage (array or object) or nil
 	Bad    string         // "" if the input is usable
+	Names  []string       // of the fields as the source orders them; nil sorts them
 }
 
 const (

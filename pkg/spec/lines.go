@@ -14,18 +14,18 @@ import (
 // textField is the field of an input that is a line of text.
 const textField = "line"
 
-func decodeTextLine(line []byte) (map[string]any, error) {
+func decodeTextLine(line []byte) (fields map[string]any, names []string, err error) {
 	if !utf8.Valid(line) {
-		return nil, errNotUTF8
+		return nil, nil, errNotUTF8
 	}
 	if bytes.IndexByte(line, 0) >= 0 {
-		return nil, errNUL
+		return nil, nil, errNUL
 	}
-	return map[string]any{textField: string(line)}, nil
+	return map[string]any{textField: string(line)}, nil, nil
 }
 
 // decodeLines returns one input per line that is not blank.
-func decodeLines(br *bufio.Reader, name string, yield func(Input, error) bool, decode func([]byte) (map[string]any, error)) {
+func decodeLines(br *bufio.Reader, name string, yield func(Input, error) bool, decode func([]byte) (map[string]any, []string, error)) {
 	lines := lineReader{br: br, limit: maxInputBytes}
 	for {
 		line, err := lines.next()
@@ -42,7 +42,7 @@ func decodeLines(br *bufio.Reader, name string, yield func(Input, error) bool, d
 		case len(bytes.TrimSpace(line)) == 0:
 			continue
 		default:
-			if in.Fields, err = decode(line); err != nil {
+			if in.Fields, in.Names, err = decode(line); err != nil {
 				in.Bad = err.Error()
 			}
 		}

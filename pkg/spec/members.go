@@ -14,13 +14,20 @@ import (
 
 // checkMembers refuses JSON with two members of the same name in one object, at any depth, because readers disagree on
 // the one that counts. Names are compared in Unicode's form NFC. raw must be valid JSON.
-func checkMembers(raw []byte) error {
+//
+// It returns the names of the outermost object's members in their order.
+func checkMembers(raw []byte) ([]string, error) {
 	s := memberScanner{rest: raw}
-	return s.value("")
+	err := s.value("")
+	return s.outer, err
 }
 
 // memberScanner scans valid JSON for the names of members.
-type memberScanner struct{ rest []byte }
+type memberScanner struct {
+	rest  []byte
+	depth int
+	outer []string // names of the members of the outermost object
+}
 
 // value skips one value. path is its place, for messages.
 func (s *memberScanner) value(path string) error {
@@ -44,6 +51,8 @@ func (s *memberScanner) value(path string) error {
 
 func (s *memberScanner) object(path string) error {
 	names := map[string]struct{}{}
+	s.depth++
+	defer func() { s.depth-- }()
 	for s.next('}') {
 		name, err := memberName(s.text())
 		if err != nil {
@@ -54,6 +63,9 @@ func (s *memberScanner) object(path string) error {
 			return fmt.Errorf("the field %q is given twice", strictyaml.Shorten(at))
 		}
 		names[name] = struct{}{}
+		if s.depth == 1 {
+			s.outer = append(s.outer, name)
+		}
 		s.space()
 		s.rest = s.rest[1:] // the colon
 		if err := s.value(at); err != nil {
@@ -64,6 +76,8 @@ func (s *memberScanner) object(path string) error {
 }
 
 func (s *memberScanner) array(path string) error {
+	s.depth++
+	defer func() { s.depth-- }()
 	for s.next(']') {
 		if err := s.value(path + "[]"); err != nil {
 			return err

@@ -18,6 +18,10 @@ import (
 // A waiting job therefore needs little memory in Redis.
 type Payload struct {
 	Input map[string]any `json:"in,omitzero"`
+	// ID is the user's own key of the job; "" without one.
+	ID string `json:"id,omitempty"`
+	// Carry has the fields that the result repeats, except those that Input has under the same name. See [Compiled.Row].
+	Carry map[string]any `json:"carry,omitempty"`
 	Bad   string         `json:"bad,omitempty"` // reason, with the input's line; the job fails as BadInput without a model call
 	Reuse *Reuse         `json:"reuse,omitempty"`
 	// Twin marks a job that may ask the same as another job of its batch, if such jobs run once. Jobs of a plan are not marked.
@@ -40,6 +44,8 @@ type Reduction struct {
 func (p *Payload) UnmarshalJSON(data []byte) error {
 	var wire struct {
 		In    json.RawMessage `json:"in"`
+		ID    string          `json:"id"`
+		Carry json.RawMessage `json:"carry"`
 		Bad   string          `json:"bad"`
 		Reuse *Reuse          `json:"reuse"`
 		Twin  bool            `json:"twin"`
@@ -51,7 +57,13 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &wire); err != nil {
 		return err
 	}
-	*p = Payload{Bad: wire.Bad, Reuse: wire.Reuse, Twin: wire.Twin, Item: wire.Item, Ended: wire.Ended, Reduce: wire.Reduce}
+	*p = Payload{ID: wire.ID, Bad: wire.Bad, Reuse: wire.Reuse, Twin: wire.Twin, Item: wire.Item, Ended: wire.Ended, Reduce: wire.Reduce}
+	if wire.Carry != nil {
+		var err error
+		if p.Carry, err = decodeObject(wire.Carry); err != nil {
+			return err
+		}
+	}
 	if wire.Item != nil {
 		in, err := itemInput(wire.Item)
 		p.Input = in
@@ -88,29 +100,31 @@ func (p Payload) encode() ([]byte, error) {
 // scalarField is the field of an input that is a bare value and no object.
 const scalarField = "input"
 
-// decodeFields reads one input from JSON: an object's members are its fields, any other value is the field "input".
-func decodeFields(raw []byte) (map[string]any, error) {
+// decodeFields reads one input from JSON: an object's members are its fields, any other value is the field "input". names are
+// the names of the fields in their order.
+func decodeFields(raw []byte) (fields map[string]any, names []string, err error) {
 	if !utf8.Valid(raw) {
-		return nil, errNotUTF8
+		return nil, nil, errNotUTF8
 	}
 	raw = bytes.TrimSpace(raw)
 	if err := checkJSON(raw); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := checkMembers(raw); err != nil {
-		return nil, err
+	if names, err = checkMembers(raw); err != nil {
+		return nil, nil, err
 	}
 	if raw[0] == '{' {
-		return decodeObject(raw)
+		fields, err = decodeObject(raw)
+		return fields, names, err
 	}
 	v, err := decodeValue(raw)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if v == nil {
-		return nil, errors.New("null is not an input")
+		return nil, nil, errors.New("null is not an input")
 	}
-	return map[string]any{scalarField: v}, nil
+	return map[string]any{scalarField: v}, nil, nil
 }
 
 // decodeObject reads the members of an object. It converts their names to Unicode's form NFC.

@@ -97,6 +97,9 @@ func (s *Spec) place(placed func(name string) bool) (placement, Errors) {
 // aliases returns the template names of placed names. Identifiers keep their name.
 func (s *Spec) aliases(placed func(name string) bool) map[string]string {
 	aliases, taken := map[string]string{}, map[string]bool{schemaField: true, outputSchemaField: true}
+	for _, name := range s.rows.reserved {
+		taken[name] = true
+	}
 	var others []string
 	listed := map[string]bool{}
 	var names []string

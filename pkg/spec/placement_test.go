@@ -338,7 +338,7 @@ func FuzzPlacement(f *testing.F) {
 		if err != nil {
 			t.Skip("the name is not usable")
 		}
-		in, err := decodeFields([]byte(input))
+		in, _, err := decodeFields([]byte(input))
 		require.NoError(t, err)
 		for job, err := range p.Payloads(t.Context()) {
 			require.NoError(t, err)

@@ -20,7 +20,8 @@ type Prepared struct {
 	Jobs     *Compiled
 	Planner  *Compiled // of the batch that plans this one, without Plans; nil if the inputs are known
 	Reducer  *Compiled // of the batch that reduces this one, without Reduces; nil without one
-	Total    int64     // number of inputs, including bad ones; 0 if not yet known
+	Rows     int64     // number of inputs, including bad ones; 0 if not yet known
+	Total    int64     // number of jobs: Rows, unless Choose chose some of them
 	Bad      []Input   // the first bad inputs, at most [MaxBadKept]
 	BadCount int64     // number of all bad inputs
 	// Copies is the number of inputs with the prompt of an earlier one, or -1 if there are too many inputs to find out. It is 0 if the
@@ -39,6 +40,8 @@ type Prepared struct {
 	used      []string          // names of the fields that prompts and preloaded calls use
 	reuse     *reuse            // nil runs every job
 	resumed   func(index int64) bool
+	chosen    func(index int64) bool // nil chooses all rows
+	choice    string                 // identity of chosen
 }
 
 // AnyModel reports whether the jobs of the batch may use different models (`model: any`).
@@ -69,6 +72,10 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 	if err := s.checkNames(v).OrNil(); err != nil {
 		return nil, err
 	}
+	if err := s.checkIDs(ctx, v.rows); err != nil {
+		return nil, err
+	}
+	s.rows.reserved = v.rows.carried(s.content())
 	placed, errs := s.place(func(name string) bool { return v.used[name] != nil && v.used[name].seen() })
 	if err := errs.OrNil(); err != nil {
 		return nil, err
@@ -77,6 +84,7 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 		return nil, &BadInputsError{Count: v.badCount, Total: v.total, First: v.bad}
 	}
 	compiled := s.settings
+	compiled.ID, compiled.Carry = s.rows.id.text, s.rows.reserved
 	constants := v.constants()
 	if err := s.fill(&compiled, placed, constants); err != nil {
 		return nil, err
@@ -88,7 +96,7 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 		return nil, err
 	}
 	p := &Prepared{
-		Jobs: &compiled, Reducer: copyOf(s.reduce), Total: v.total, Bad: v.bad, BadCount: v.badCount,
+		Jobs: &compiled, Reducer: copyOf(s.reduce), Rows: v.total, Total: v.total, Bad: v.bad, BadCount: v.badCount,
 		Notes: append(slices.Clone(s.notes()), s.unusedSigns(v.names(slices.Sorted(maps.Keys(v.known))))...),
 		spec:  s, fields: compiled.placeholders(), names: placed.names, constants: constants, sample: v.sample,
 	}
@@ -166,6 +174,9 @@ func (p *Prepared) Fingerprint() (string, error) {
 		}
 		text = fmt.Appendf(text, "\n%s %s", stage.name, settings)
 	}
+	if p.chosen != nil {
+		text = fmt.Appendf(text, "\nchosen %s", p.choice)
+	}
 	if p.reuse != nil {
 		text = fmt.Appendf(text, "\nreuse %q", p.reuse.identity)
 	}
@@ -173,9 +184,34 @@ func (p *Prepared) Fingerprint() (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// Payloads returns the JSON of each job's [Payload], in the order of the indexes. An error ends it. If a plan makes the
+// Choose selects n of the inputs to run. chosen reports whether the row with this index is one of them, and identity names the
+// choice. The compiled spec is that of all inputs, so that a row has the same prompt in a trial and in the whole batch.
+func (p *Prepared) Choose(chosen func(index int64) bool, n int64, identity string) {
+	p.chosen, p.Total, p.choice = chosen, n, identity
+}
+
+// Chosen reports whether the row with this index runs.
+func (p *Prepared) Chosen(index int64) bool { return p.chosen == nil || p.chosen(index) }
+
+// Payloads returns the JSON of each job's [Payload], in the order of the rows. An error ends it. If a plan makes the
 // inputs, the only payload is that of the planner's one job.
 func (p *Prepared) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
+	if p.chosen == nil {
+		return p.AllPayloads(ctx)
+	}
+	return func(yield func([]byte, error) bool) {
+		row := int64(0)
+		for line, err := range p.AllPayloads(ctx) {
+			if (err != nil || p.chosen(row)) && !yield(line, err) {
+				return
+			}
+			row++
+		}
+	}
+}
+
+// AllPayloads is [Prepared.Payloads] for all rows, also those that are not chosen.
+func (p *Prepared) AllPayloads(ctx context.Context) iter.Seq2[[]byte, error] {
 	if p.Planner != nil {
 		return func(yield func([]byte, error) bool) { yield(Payload{}.encode()) }
 	}
@@ -185,9 +221,9 @@ func (p *Prepared) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 			var line []byte
 			if err == nil {
 				count++
-				line, err = p.payload(ctx, in, p.resumed == nil || !p.resumed(count-1))
+				line, err = p.payload(ctx, in, p.Chosen(count-1) && (p.resumed == nil || !p.resumed(count-1)))
 			}
-			if err == nil && count > p.Total {
+			if err == nil && count > p.Rows {
 				err = ErrInputsChanged
 			}
 			if err != nil {
@@ -198,7 +234,7 @@ func (p *Prepared) Payloads(ctx context.Context) iter.Seq2[[]byte, error] {
 				return
 			}
 		}
-		if count < p.Total {
+		if count < p.Rows {
 			yield(nil, ErrInputsChanged)
 		}
 	}
@@ -219,13 +255,16 @@ func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 		}
 		in.Bad = noValueFor(missingFrom(in, names))
 	}
+	if in.Bad == "" {
+		_, in.Bad = p.spec.rows.idOf(in.Fields)
+	}
 	if in.Bad != "" {
-		return Payload{Bad: in.Where + ": " + in.Bad}.encode()
+		return p.bad(in, in.Bad)
 	}
 	for name, want := range p.constants {
 		value, _, ok := lookup(in.Fields, name)
 		if !ok {
-			return Payload{Bad: in.Where + ": " + noValueFor([]string{name})}.encode()
+			return p.bad(in, noValueFor([]string{name}))
 		}
 		text, err := appendValue(nil, value)
 		if err != nil {
@@ -246,11 +285,19 @@ func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 		}
 		job.Twin = p.twins.has(hash)
 	}
+	p.spec.rows.describe(&job, in.Fields, p.Jobs.Carry, p.names)
 	if reuse {
 		var err error
 		if job.Reuse, err = p.reuse.offer(ctx, p.Jobs, job.Input); err != nil {
 			return nil, fmt.Errorf("%s: %w", in.Where, err)
 		}
 	}
+	return job.encode()
+}
+
+// bad returns the payload of a job whose input cannot be used.
+func (p *Prepared) bad(in Input, reason string) ([]byte, error) {
+	job := Payload{Bad: in.Where + ": " + reason}
+	p.spec.rows.describe(&job, in.Fields, p.Jobs.Carry, p.names)
 	return job.encode()
 }

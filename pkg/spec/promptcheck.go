@@ -30,6 +30,7 @@ func (s *Spec) checkNames(v *survey) Errors {
 		return nil // the caller reports that no input could be read
 	}
 	known := slices.Sorted(maps.Keys(v.known))
+	errs = append(errs, v.rows.check(known)...)
 	hint := ""
 	if notes := s.notes(); len(notes) > 0 {
 		hint = ". " + strings.Join(notes, "; ")

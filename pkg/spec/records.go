@@ -75,6 +75,7 @@ func (e encoding) decodeCSV(r *bufio.Reader, sample []byte, whole bool, name str
 			line, _ := cr.FieldPos(0)
 			in.Where = lineOf(line)
 			in.Fields, in.Bad = csvFields(header, record)
+			in.Names = header
 		}
 		if !yield(in, nil) {
 			return
@@ -162,7 +163,7 @@ func decodeArray(r io.Reader, name string, yield func(Input, error) bool) {
 		}
 		in := Input{Where: strictyaml.Place(name, w.lineAt(dec.InputOffset()-int64(len(raw))))}
 		w.free(dec.InputOffset())
-		if in.Fields, err = decodeFields(raw); err != nil {
+		if in.Fields, in.Names, err = decodeFields(raw); err != nil {
 			in.Bad = err.Error()
 		}
 		if !yield(in, nil) {

@@ -53,12 +53,12 @@ func (l *loader) inlineInputs(field string, n ast.Node) source {
 		if !ok {
 			return
 		}
-		fields, err := decodeFields(raw)
+		fields, names, err := decodeFields(raw)
 		if err != nil {
 			l.Failf(n, field, "%v", err)
 			return
 		}
-		inputs = append(inputs, Input{Where: strictyaml.Place(l.File, strictyaml.LineOf(n)), Fields: fields})
+		inputs = append(inputs, Input{Where: strictyaml.Place(l.File, strictyaml.LineOf(n)), Fields: fields, Names: names})
 	})
 	return inputs
 }

@@ -40,7 +40,8 @@ type Spec struct {
 	system   prompt
 	task     prompt
 	hoist    bool
-	literal  bool // braces without a field's name are text, and are not reported
+	rows     rowRules // connects results with the user's rows
+	literal  bool     // braces without a field's name are text, and are not reported
 	preloads []preloaded
 	// arguments are the texts in the arguments of preloads.
 	arguments []*prompt
@@ -176,7 +177,7 @@ func (s *Spec) Inputs(ctx context.Context) iter.Seq2[Input, error] {
 }
 
 func (s *Spec) uses(field string) bool {
-	return slices.ContainsFunc(s.prompts(), func(p prompt) bool { return p.uses(field) })
+	return s.rows.uses(field) || slices.ContainsFunc(s.prompts(), func(p prompt) bool { return p.uses(field) })
 }
 
 // notes returns the messages of the last read of the inputs.
@@ -242,6 +243,7 @@ func (l *loader) load(top ast.Node) {
 		l.require(top, inputsField)
 	}
 	if l.spec.planner != nil {
+		l.finishRows(top)
 		l.finishPlanner()
 	}
 	if l.spec.reduce != nil {

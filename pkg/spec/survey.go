@@ -2,6 +2,7 @@ package spec
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -36,6 +37,7 @@ type survey struct {
 	distinct bool     // not all readable inputs are equal; checked only while no varying name is used
 	varying  []string // names in the task and in preloaded calls
 	twins    *twins
+	rows     *rowSurvey
 	sharing  *sharing // nil if the order of the task's placeholders is not judged
 }
 
@@ -54,6 +56,7 @@ func (s *Spec) survey(ctx context.Context) (*survey, error) {
 	firm, maybe := s.names()
 	for {
 		v := newSurvey(firm, maybe, s.task.wording.names(), s.varying())
+		v.rows = s.rows.survey()
 		for in, err := range s.Inputs(ctx) {
 			if err != nil {
 				return nil, err
@@ -98,7 +101,8 @@ func (v *survey) add(in Input) error {
 		if err := v.find(in); err != nil {
 			return err
 		}
-		in.Bad = v.lacking(in)
+		noID := v.rows.add(in.Index, in)
+		in.Bad = cmp.Or(v.lacking(in), noID)
 	}
 	// A field counts as present even if the input misses another one: its name is not misspelt.
 	for name, f := range v.used {

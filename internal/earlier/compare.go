@@ -1,0 +1,141 @@
+package earlier
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+)
+
+// Difference is a row whose results in two runs differ.
+type Difference struct {
+	Before, After batch.Result
+	// Fields are the fields of the output that differ, sorted. It is nil if one run has no output, or if an output is no object.
+	Fields []string
+}
+
+// Comparison counts what differs between two runs.
+type Comparison struct {
+	Both, OnlyBefore, OnlyAfter int64 // rows
+	Same                        int64 // rows with the same status and the same output
+	Outputs                     int64 // rows with two outputs that differ
+	Fields                      map[string]int64
+	Statuses                    map[StatusChange]int64
+	UsageBefore, UsageAfter     batch.Usage // of the rows in both
+}
+
+// StatusChange is a change of a row's status.
+type StatusChange struct{ From, To batch.Status }
+
+// fieldsCounted limits the fields in a Comparison.
+const fieldsCounted = 100
+
+// Compare compares two runs row by row, in the order of after. It calls each with every row that differs. It uses about 50 bytes
+// of memory per row.
+func Compare(ctx context.Context, before, after *Saved, each func(Difference) error) (Comparison, error) {
+	c := Comparison{Fields: map[string]int64{}, Statuses: map[StatusChange]int64{}}
+	rows := map[int64]int64{} // index -> position in before
+	err := before.past.Scan(ctx, func(r batch.Result, from int64) error {
+		rows[r.Index] = from
+		return nil
+	})
+	if err != nil {
+		return c, err
+	}
+	err = after.past.Each(ctx, func(now batch.Result, _ int64) error {
+		at, ok := rows[now.Index]
+		if !ok {
+			c.OnlyAfter++
+			return nil
+		}
+		delete(rows, now.Index)
+		old, err := before.past.at(ctx, []int64{at})
+		if err != nil {
+			return err
+		}
+		d, differs := c.add(old[0], now)
+		if !differs {
+			return nil
+		}
+		return each(d)
+	})
+	c.OnlyBefore = int64(len(rows))
+	return c, err
+}
+
+// add counts one row.
+func (c *Comparison) add(before, after batch.Result) (Difference, bool) {
+	c.Both++
+	c.UsageBefore.Add(before.Usage)
+	c.UsageAfter.Add(after.Usage)
+	d := Difference{Before: before, After: after}
+	switch {
+	case before.Status != after.Status:
+		c.Statuses[StatusChange{before.Status, after.Status}]++
+		return d, true
+	case after.Status != batch.OK || sameJSON(before.Output, after.Output):
+		c.Same++
+		return d, false
+	}
+	c.Outputs++
+	d.Fields = changedFields(before.Output, after.Output)
+	for _, name := range d.Fields {
+		if _, known := c.Fields[name]; known || len(c.Fields) < fieldsCounted {
+			c.Fields[name]++
+		}
+	}
+	return d, true
+}
+
+// changedFields returns the fields of two objects that differ, sorted; nil for other values.
+func changedFields(a, b json.RawMessage) []string {
+	var before, after map[string]json.RawMessage
+	if json.Unmarshal(a, &before) != nil || json.Unmarshal(b, &after) != nil {
+		return nil
+	}
+	all := maps.Clone(before)
+	maps.Copy(all, after)
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(name string) bool {
+		x, inA := before[name]
+		y, inB := after[name]
+		return inA == inB && sameJSON(x, y)
+	})
+}
+
+// sameJSON reports whether two texts are the same JSON value, except for the order of members and the notation of numbers.
+func sameJSON(a, b json.RawMessage) bool {
+	return bytes.Equal(a, b) || sameValue(decoded(a), decoded(b))
+}
+
+func decoded(raw json.RawMessage) any {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var v any
+	_ = d.Decode(&v) // results hold valid JSON
+	return v
+}
+
+func sameValue(a, b any) bool {
+	switch a := a.(type) {
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		return ok && maps.EqualFunc(a, b, sameValue)
+	case []any:
+		b, ok := b.([]any)
+		return ok && slices.EqualFunc(a, b, sameValue)
+	case json.Number:
+		b, ok := b.(json.Number)
+		if !ok || a == b {
+			return ok
+		}
+		x, errX := a.Float64()
+		y, errY := b.Float64()
+		_, wholeX := a.Int64()
+		_, wholeY := b.Int64()
+		return errX == nil && errY == nil && x == y && (wholeX != nil || wholeY != nil)
+	}
+	return a == b
+}

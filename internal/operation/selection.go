@@ -1,0 +1,79 @@
+package operation
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/batchagent/batchagent/internal/collect"
+	"github.com/batchagent/batchagent/internal/fault"
+	"github.com/batchagent/batchagent/pkg/spec"
+)
+
+// Selection selects the rows that run, of all inputs. The zero value selects all.
+type Selection struct {
+	Limit  int64 // the first Limit rows; 0 is no limit
+	Sample int64 // Sample rows, chosen at random; 0 chooses none
+	Seed   int64 // of the choice. The same seed chooses the same rows, and a larger sample includes a smaller one.
+}
+
+// ErrSelectionPlan refuses a selection for a planned batch.
+var ErrSelectionPlan = fault.Usagef("limit and sample select rows of the inputs, and a plan makes the inputs of this batch; its max_items limits them")
+
+// Apply makes p run the selected rows only.
+func (s Selection) Apply(p *spec.Prepared) error {
+	switch {
+	case s == Selection{}:
+		return nil
+	case s.Limit < 0 || s.Sample < 0 || s == Selection{Seed: s.Seed}:
+		return fault.Usagef("limit and sample are numbers of rows above 0; limit is %d and sample is %d", s.Limit, s.Sample)
+	case s.Limit > 0 && s.Sample > 0:
+		return fault.Usagef("limit takes the first rows and sample takes random ones; give one of them")
+	case p.Planner != nil:
+		return ErrSelectionPlan
+	case max(s.Limit, s.Sample) >= p.Rows:
+		return nil
+	case s.Limit > 0:
+		p.Choose(func(index int64) bool { return index < s.Limit }, s.Limit, s.identity())
+		return nil
+	}
+	p.Choose(s.draw(p.Rows).Has, s.Sample, s.identity())
+	return nil
+}
+
+// identity is part of the fingerprint of a submission.
+func (s Selection) identity() string { return fmt.Sprintf("%d %d %d", s.Limit, s.Sample, s.Seed) }
+
+// draw chooses Sample of the rows: those with the lowest random numbers. It uses 16 bytes of memory per chosen row, and one bit
+// per row.
+func (s Selection) draw(rows int64) collect.Bitmap {
+	type drawn struct {
+		number uint64
+		index  int64
+	}
+	lowest := func(kept []drawn) []drawn {
+		slices.SortFunc(kept, func(a, b drawn) int { return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.index, b.index)) })
+		return kept[:min(int64(len(kept)), s.Sample)]
+	}
+	var kept []drawn
+	for index := range rows {
+		kept = append(kept, drawn{mix(mix(uint64(s.Seed)+golden) + uint64(index)*golden), index})
+		if int64(len(kept)) >= 2*s.Sample+1024 {
+			kept = lowest(kept)
+		}
+	}
+	var chosen collect.Bitmap
+	for _, d := range lowest(kept) {
+		chosen.Set(d.index)
+	}
+	return chosen
+}
+
+const golden = 0x9e3779b97f4a7c15
+
+// mix is the finalizer of SplitMix64. Unlike math/rand/v2 it returns the same numbers in every version of this program.
+func mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
