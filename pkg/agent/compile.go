@@ -45,8 +45,9 @@ type Definition struct {
 	items  func(output json.RawMessage) ([][]byte, error)
 	checks []func(output json.RawMessage) error // given by the caller
 	// question makes the jobs' fingerprints. It is nil if a tool has side effects: the output of such a job is never reused.
-	question *spec.Question
-	asks     spec.Question // makes the hash of every job's question
+	question      *spec.Question
+	promptVersion string
+	asks          spec.Question // makes the hash of every job's question
 	// simulated marks results of the simulated server.
 	simulated bool
 
@@ -69,9 +70,9 @@ func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model
 		return nil, fmt.Errorf("compile plan %q: max_turns is %d and max_retries %d; at least 1 and 0 are needed", compiled.Name, compiled.MaxTurns, compiled.MaxRetries)
 	}
 	d := &Definition{
-		system:      compiled.System,
-		render:      compiled.Prompt,
-		row:         compiled.Row,
+		system: compiled.System,
+		render: compiled.Prompt,
+		row:    compiled.Row, promptVersion: compiled.PromptVersion,
 		calls:       map[string]toolpool.Call{},
 		taskBytes:   len(compiled.Task),
 		model:       cmp.Or(compiled.Model, model.ID),

@@ -47,6 +47,7 @@ func (a *attempt) prompt() (string, error) {
 	if a.ended != nil {
 		return "", nil
 	}
+	a.row = payload.Row
 	var err error
 	if a.id, a.input, err = a.def.row(&payload); err != nil {
 		return "", batch.NewError(batch.BadInput, err.Error())

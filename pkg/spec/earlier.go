@@ -17,10 +17,10 @@ import (
 // this package does not use Redis. An input's fields are the members of the result's output. It also has the fields
 // job_id, index, status, output, error and, after a plan, item, unless the output has members of these names.
 type Earlier struct {
-	Batch batch.ID     // "" if File is set
-	File  string       // absolute path of a results file
-	Shown string       // name of File in messages
-	Where string       // only results that meet this condition of package filter
+	Batch batch.ID // "" if File is set
+	File  string   // absolute path of a results file
+	Shown string   // name of File in messages
+	Where string   // only results that meet this condition of package filter
 }
 
 func (l *loader) earlierInputs(field string, n ast.Node, e Earlier, where string) source {

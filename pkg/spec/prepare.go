@@ -80,6 +80,7 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 	}
 	compiled := s.settings
 	compiled.ID, compiled.Carry = s.rows.id.text, s.rows.reserved
+	compiled.PromptVersion = s.promptVersion()
 	constants := v.constants()
 	if err := s.fill(&compiled, placed, constants); err != nil {
 		return nil, err
@@ -106,6 +107,7 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 
 func (s *Spec) compilePlanned() (*Prepared, error) {
 	compiled := s.settings
+	compiled.PromptVersion = s.promptVersion()
 	placed, errs := s.place(s.ofItem)
 	if err := errs.OrNil(); err != nil {
 		return nil, err
@@ -261,6 +263,7 @@ func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 		job.Input[field], _, _ = lookup(in.Fields, p.names[field])
 	}
 	p.spec.rows.describe(&job, in.Fields, p.Jobs.Carry, p.names)
+	job.Row = p.spec.rowHash(in.Fields)
 	if reuse {
 		var err error
 		if job.Reuse, err = p.reuse.offer(ctx, p.Jobs, job.Input); err != nil {
@@ -272,7 +275,7 @@ func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 
 // bad returns the payload of a job whose input cannot be used.
 func (p *Prepared) bad(in Input, reason string) ([]byte, error) {
-	job := Payload{Bad: in.Where + ": " + reason}
+	job := Payload{Bad: in.Where + ": " + reason, Row: p.spec.rowHash(in.Fields)}
 	p.spec.rows.describe(&job, in.Fields, p.Jobs.Carry, p.names)
 	return job.encode()
 }
