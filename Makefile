@@ -92,7 +92,7 @@ sim: ## simulate: SEED=n for one seed, COUNT=n for how many
 
 .PHONY: mutants
 mutants: ## break the store on purpose and see that the simulation notices
-	$(GO) test ./internal/sim -run 'TestMutants' -count=1 -timeout 30m -v
+	BATCHAGENT_SIM_MUTANTS=1 $(GO) test ./internal/sim -run 'TestMutants' -count=1 -timeout 30m -v
 
 .PHONY: torture
 torture: ## real processes: redis-server, workers and simulators, kill -9 and SIGSTOP

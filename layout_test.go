@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"pkg/retryafter":       {},
 	"pkg/toolpool/shared":  {"pkg/sleep", "pkg/toolpool"},
 	"pkg/backend":          {"pkg/batch"},
-	"pkg/backend/endpoint": {"pkg/loopback", "pkg/redact"},
+	"pkg/backend/endpoint": {"pkg/backend", "pkg/loopback", "pkg/redact"},
 	"pkg/redact":           {},
 	"pkg/vllmsim":          {"pkg/loopback", "pkg/sleep", "pkg/vllmsim/"},
 	"pkg/loopback":         {},
@@ -101,6 +101,17 @@ func TestLayout(t *testing.T) {
 	}
 	for name := range mayNotImport {
 		assert.True(t, seen[name], "%s has a rule but does not exist", name)
+	}
+}
+
+// TestFirstCommandCompilesNoDatabase checks that the README's first command compiles no driver of a database. SQLite takes about as
+// long to compile as everything else.
+func TestFirstCommandCompilesNoDatabase(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "./cmd/coordinator").Output()
+	require.NoError(t, err)
+	for dependency := range strings.Lines(string(out)) {
+		assert.False(t, strings.HasPrefix(dependency, "modernc.org/") || strings.HasPrefix(dependency, "github.com/jackc/"), dependency)
 	}
 }
 

@@ -62,13 +62,13 @@ type Worker struct {
 // It returns a [*UsageError] for a mistake in the fields, and an [*UnreachableError] if Redis does not answer at the start. Later
 // outages of Redis or of the model server are waited out. All goroutines have ended when Run returns.
 func (w Worker) Run(ctx context.Context) error {
-	if err := w.run(ctx); err != nil {
+	if err := w.serve(ctx); err != nil {
 		return fmt.Errorf("run a worker: %w", err)
 	}
 	return nil
 }
 
-func (w Worker) run(ctx context.Context) (err error) {
+func (w Worker) serve(ctx context.Context) (err error) {
 	if w, err = w.withDefaults(); err != nil {
 		return &UsageError{err}
 	}

@@ -32,7 +32,7 @@ class EngineHook(BuildHookInterface[Any]):
             raise RuntimeError("the engine is written in Go: install Go, or a wheel of batchagent that contains it")
         target = Path(self.directory) / "engine" / "batchagent"
         subprocess.run(
-            ["go", "build", "-tags", "sql", "-ldflags", "-s -w", "-o", str(target), "./cmd/coordinator"],
+            ["go", "build", "-tags", "sql,wheel", "-ldflags", "-s -w", "-o", str(target), "./cmd/coordinator"],
             cwd=ROOT, check=True, env={**os.environ, "CGO_ENABLED": "0"},
         )
         return str(target)

@@ -44,7 +44,7 @@ def pack(system: str) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         binary = Path(folder) / "batchagent"
         subprocess.run(
-            [os.environ.get("GO", "go"), "build", "-tags", "sql", "-trimpath", "-ldflags", "-s -w", "-o", str(binary), "./cmd/coordinator"],
+            [os.environ.get("GO", "go"), "build", "-tags", "sql,wheel", "-trimpath", "-ldflags", "-s -w", "-o", str(binary), "./cmd/coordinator"],
             cwd=ROOT, check=True, env={**os.environ, "CGO_ENABLED": "0", "GOOS": goos, "GOARCH": goarch},
         )
         binary.chmod(0o755)

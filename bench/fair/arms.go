@@ -35,7 +35,7 @@ func start(ctx context.Context, name string, s settings, sims *simulators) (arm,
 		g := newGather(sims.urls("http"))
 		return arm{
 			name: name, cpu: ownCPU, stop: func() {},
-			run: func(ctx context.Context, _ string, n int) (outcome, error) { return g.run(ctx, n) },
+			run: func(ctx context.Context, _ string, n int) (outcome, error) { return g.callAll(ctx, n) },
 		}, nil
 	default:
 		return arm{}, fmt.Errorf("unknown arm %q", name)

@@ -26,7 +26,7 @@ func newGather(backends []string) *gather {
 	}}}
 }
 
-func (g *gather) run(ctx context.Context, n int) (outcome, error) {
+func (g *gather) callAll(ctx context.Context, n int) (outcome, error) {
 	begin := time.Now()
 	var ok, executed atomic.Int64
 	var all sync.WaitGroup

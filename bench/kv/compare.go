@@ -147,7 +147,7 @@ func (s scenario) compare(w io.Writer, name string, seeds int, only *regexp.Rege
 // add records a run. recomputed is the share of tokens computed beyond the necessary ones.
 func (a *arm) add(w *world, load workload) {
 	ideal := load.prefix
-	for _, size := range load.documents {
+	for _, size := range load.texts {
 		ideal += size
 	}
 	for _, s := range load.agents {

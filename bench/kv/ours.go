@@ -60,6 +60,13 @@ func newLedger(w workload, p batching.Profile, told float64, change func(*ledger
 
 const bytesPerToken = 4
 
+// marks returns the marks of an agent's first prompt. A piece of a prompt has the length of a block of 16 tokens.
+func (w workload) marks(a *agent) scheduler.Marks {
+	const piece = 16
+	w.prefix = 0
+	return w.blockHashes(a, w.document(a.script)+a.script.turns[0].fresh, piece)
+}
+
 func name(a *agent) string { return strconv.Itoa(a.index) }
 
 func (l *ledger) admit(w *world, waiting int) int {
@@ -81,7 +88,7 @@ func (l *ledger) admit(w *world, waiting int) int {
 	}
 	n := l.Room(theBatch, first(0), waiting)
 	for i := range n {
-		l.Start(name(w.waiting[i]), theBatch, first(i), 0)
+		l.Start(name(w.waiting[i]), theBatch, first(i), 0, w.load.marks(w.waiting[i]))
 		if l.seeding != nil {
 			l.seeding.Started(epoch.Add(w.now))
 		}

@@ -47,7 +47,7 @@ func compareReal(ctx context.Context, w io.Writer, url string, agents, rounds in
 	for round := range rounds {
 		for i := range arms {
 			a := arms[(i+round)%len(arms)]
-			if err := a.run(ctx, url, agents, round); err != nil {
+			if err := a.runAgents(ctx, url, agents, round); err != nil {
 				return fmt.Errorf("%s, round %d: %w", a.name, round+1, err)
 			}
 			figures.Line(w, fmt.Sprintf("KV/workload=d/backend=real/arm=%s/round=%d", strings.ReplaceAll(a.name, " ", "_"), round+1), agents,
@@ -76,8 +76,8 @@ func compareReal(ctx context.Context, w io.Writer, url string, agents, rounds in
 	return nil
 }
 
-// run runs the workload once.
-func (a *realArm) run(ctx context.Context, url string, agents, round int) error {
+// runAgents runs the workload once.
+func (a *realArm) runAgents(ctx context.Context, url string, agents, round int) error {
 	name := fmt.Sprintf("%s, round %d, %d", a.name, round, time.Now().UnixNano())
 	run := realrun.Run{
 		URL: url, Live: a.agents, Told: a.told, System: name + " " + prose.Text(name, realPrefixWords), Turns: realTurns, Output: realOutput,

@@ -69,5 +69,6 @@ var scenarios = map[string]scenario{
 	"f-input": {questions, 800, a10g, []int{16, 32, 48, 64, 96, 128, 192, 256}},
 	"g":       {visited, 96, a10g, []int{2, 3, 4, 5, 6, 8, 10, 12, 16}},
 	"h":       {agentic, 96, offload, []int{4, 6, 8, 12, 16, 24, 32, 48}},
+	"j":       {sections, 240, a10g, []int{2, 4, 6, 8, 12, 16, 24, 32, 48, 64}},
 	"i":       {rollouts, 512, bigMachine, []int{64, 128, 192, 256, 320, 384}},
 }

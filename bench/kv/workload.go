@@ -11,23 +11,22 @@ type workload struct {
 	name   string
 	prefix int // tokens that all agents share
 	agents []script
-	// documents are the lengths of texts that follow the prefix, by number from 1.
-	documents []int
-	guest     *guest // nil if no other client uses the server
+	texts  []int  // lengths of texts that several agents share after the prefix
+	guest  *guest // nil if no other client uses the server
 }
 
 // script is the course of one agent: its turns, with the answer as the last one.
 type script struct {
-	document int // number of the document in front of its own text; 0 is none
-	turns    []turn
+	texts []int // indexes of the shared texts in front of its own text
+	turns []turn
 }
 
-// document returns the tokens of an agent's document.
-func (w workload) document(s script) int {
-	if s.document == 0 {
-		return 0
+// document returns the tokens of an agent's shared texts.
+func (w workload) document(s script) (sum int) {
+	for _, t := range s.texts {
+		sum += w.texts[t]
 	}
-	return w.documents[s.document-1]
+	return sum
 }
 
 // turn is one model call. Its prompt is the whole conversation and fresh tokens: the input, or the tool's result.
@@ -153,9 +152,9 @@ func questions(n int, r *rand.Rand) workload {
 	w := workload{name: "documents x 8 questions, shuffled", prefix: 250}
 	for i := range n {
 		if i%8 == 0 {
-			w.documents = append(w.documents, 1_500+r.IntN(500))
+			w.texts = append(w.texts, 1_500+r.IntN(500))
 		}
-		s := script{document: len(w.documents), turns: []turn{{fresh: 30 + r.IntN(60), output: 30 + r.IntN(90)}}}
+		s := script{texts: []int{len(w.texts) - 1}, turns: []turn{{fresh: 30 + r.IntN(60), output: 30 + r.IntN(90)}}}
 		w.agents = append(w.agents, s)
 	}
 	r.Shuffle(n, func(i, j int) { w.agents[i], w.agents[j] = w.agents[j], w.agents[i] })
@@ -167,11 +166,45 @@ func (w workload) grouped() workload {
 	w.agents = slices.Clone(w.agents)
 	first := map[int]int{}
 	for i, s := range w.agents {
-		if _, known := first[s.document]; !known {
-			first[s.document] = i
+		last := s.texts[len(s.texts)-1]
+		if _, known := first[last]; !known {
+			first[last] = i
 		}
 	}
-	slices.SortStableFunc(w.agents, func(a, b script) int { return first[a.document] - first[b.document] })
+	slices.SortStableFunc(w.agents, func(a, b script) int { return first[a.texts[len(a.texts)-1]] - first[b.texts[len(b.texts)-1]] })
+	return w
+}
+
+// sections returns agents of two to four turns about sections of long documents: collections of three documents with two to four sections
+// each, and four questions about each section. The agents are in the order of their texts.
+func sections(n int, r *rand.Rand) workload {
+	w := workload{name: "collections, documents and sections", prefix: 250}
+	text := func(tokens int) int {
+		w.texts = append(w.texts, tokens)
+		return len(w.texts) - 1
+	}
+	for len(w.agents) < n {
+		collection := text(3_000 + r.IntN(2_000))
+		for range 3 {
+			document := text(8_000 + r.IntN(16_000))
+			for range 2 + r.IntN(3) {
+				section := text(1_000 + r.IntN(2_000))
+				for range 4 {
+					s := script{texts: []int{collection, document, section}}
+					turns := 2 + r.IntN(3)
+					for i := range turns {
+						t := turn{fresh: 300 + r.IntN(500), output: 40 + r.IntN(80), tool: time.Duration(300+r.IntN(1_200)) * time.Millisecond}
+						if i == turns-1 {
+							t.tool = 0
+						}
+						s.turns = append(s.turns, t)
+					}
+					w.agents = append(w.agents, s)
+				}
+			}
+		}
+	}
+	w.agents = w.agents[:n]
 	return w
 }
 

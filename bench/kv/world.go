@@ -161,7 +161,7 @@ func (w *world) call(a *agent) {
 		prompt := w.shared(a) + a.context
 		r := batching.Request{
 			PromptTokens: prompt, OutputTokens: t.output,
-			Blocks: blockHashes(w.load.prefix, w.shared(a), prompt+t.output, a, w.profile.BlockSize),
+			Blocks: w.load.blockHashes(a, prompt+t.output, w.profile.BlockSize),
 		}
 		if s, ok := w.policy.(shaper); ok {
 			s.shape(w, a, &r)
@@ -244,17 +244,24 @@ func (w *world) token(a *agent, s *batching.Sequence) {
 	})
 }
 
-// blockHashes returns the hashes of a conversation's full blocks. Blocks of the prefix are equal for all agents, and blocks before
-// shared for all agents of the same document.
-func blockHashes(prefix, shared, total int, a *agent, size int) []uint64 {
+// blockHashes returns the hashes of a conversation's full blocks. Blocks of the prefix are equal for all agents, and blocks of a shared
+// text for all agents that have the same texts so far.
+func (w workload) blockHashes(a *agent, total, size int) []uint64 {
 	out := make([]uint64, total/size)
+	text, ends := 0, w.prefix
 	for i := range out {
+		end := (i + 1) * size
+		for text <= len(a.script.texts) && end > ends {
+			if text++; text <= len(a.script.texts) {
+				ends += w.texts[a.script.texts[text-1]]
+			}
+		}
 		out[i] = uint64(i) + 1
-		switch end := (i + 1) * size; {
-		case end > shared:
+		switch {
+		case text > len(a.script.texts):
 			out[i] += uint64(a.index+1) << 24
-		case end > prefix:
-			out[i] += uint64(a.script.document) << 48
+		case text > 0:
+			out[i] += uint64(a.script.texts[text-1]+1) << 48
 		}
 	}
 	return out

@@ -97,7 +97,7 @@ func measure(ctx context.Context, s settings) error {
 	for round := range s.rounds {
 		for i := range arms {
 			a := arms[(i+round)%len(arms)]
-			out, err := s.run(a, root, round).Do(ctx)
+			out, err := s.prepared(a, root, round).Do(ctx)
 			if err != nil {
 				return fmt.Errorf("%s, round %d: %w", a.name(), round+1, err)
 			}
@@ -145,8 +145,8 @@ func (s settings) writeDocuments() (*os.Root, error) {
 
 func (s settings) text(i int) string { return prose.Text(documentName(i), s.document) }
 
-// run returns an arm's batch. Its words are different in every run.
-func (s settings) run(a *arm, root *os.Root, round int) realrun.Run {
+// prepared returns an arm's batch. Its words are different in every run.
+func (s settings) prepared(a *arm, root *os.Root, round int) realrun.Run {
 	name := fmt.Sprintf("Run %s of round %d, %d.", a.name(), round, time.Now().UnixNano())
 	r := realrun.Run{URL: s.url, Told: a.admitted, System: name + " " + prose.Text(name, s.prefix), Turns: 1, Output: s.output}
 	if a.tool {

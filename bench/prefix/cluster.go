@@ -125,8 +125,8 @@ type ran struct {
 	load            float64 // processors of the machine that were busy, with all its programs
 }
 
-// run runs the batch once, from its submission to its last result.
-func (c *cluster) run(ctx context.Context, n int, order string) (r ran, err error) {
+// runBatch runs the batch once, from its submission to its last result.
+func (c *cluster) runBatch(ctx context.Context, n int, order string) (r ran, err error) {
 	if err := c.redis.Clear(ctx); err != nil {
 		return r, err
 	}

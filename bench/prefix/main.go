@@ -90,7 +90,7 @@ func measure(ctx context.Context, s settings) error {
 	for round := range s.rounds {
 		for i := range arms {
 			a := arms[(i+round)%len(arms)]
-			r, err := c.run(ctx, a.nodes, a.order)
+			r, err := c.runBatch(ctx, a.nodes, a.order)
 			if err != nil {
 				return fmt.Errorf("%s, round %d: %w", a.name(), round+1, err)
 			}

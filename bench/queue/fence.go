@@ -67,7 +67,7 @@ func compareFences(ctx context.Context, r *processkit.Redis, s settings) error {
 	all := fences()
 	for range s.rounds {
 		for _, f := range all {
-			if err := f.run(ctx, r, s.jobs); err != nil {
+			if err := f.finishJobs(ctx, r, s.jobs); err != nil {
 				return fmt.Errorf("fence %s: %w", f.name, err)
 			}
 		}
@@ -83,7 +83,7 @@ func compareFences(ctx context.Context, r *processkit.Redis, s settings) error {
 	return nil
 }
 
-func (f *fence) run(ctx context.Context, r *processkit.Redis, jobs int) error {
+func (f *fence) finishJobs(ctx context.Context, r *processkit.Redis, jobs int) error {
 	if err := r.Clear(ctx); err != nil {
 		return err
 	}

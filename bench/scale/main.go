@@ -141,7 +141,7 @@ func (b *bench) round(ctx context.Context, n int) (r row, err error) {
 	if r.waiting, err = b.redis.MemoryUsed(ctx); err != nil {
 		return r, err
 	}
-	if err := b.run(ctx, id, &r); err != nil {
+	if err := b.runBatch(ctx, id, &r); err != nil {
 		return r, err
 	}
 	if r.done, err = b.redis.MemoryUsed(ctx); err != nil {
@@ -207,8 +207,8 @@ func (b *bench) submit(ctx context.Context, r *row) (id string, err error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-// run starts workers that finish the batch, and a follower that collects it.
-func (b *bench) run(ctx context.Context, id string, r *row) error {
+// runBatch starts workers that finish the batch, and a follower that collects it.
+func (b *bench) runBatch(ctx context.Context, id string, r *row) error {
 	began := time.Now()
 	var nodes []*processkit.Process
 	for i := range b.workers {

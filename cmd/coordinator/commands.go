@@ -38,7 +38,7 @@ the same question, even if inputs moved. Other jobs run, and jobs with a retryab
 				&cli.BoolFlag{Name: "force", Usage: "with --resume and --rerun: drop results that match no job, even if they are most of --out"},
 				&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "error", Usage: "debug, info, warn or error"},
 			),
-			Action: e.run,
+			Action: e.runHere,
 		},
 		{
 			Name: "submit", ArgsUsage: "SPEC", Usage: "submit a batch, and print its ID on standard output",

@@ -17,7 +17,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
-func (e *env) run(c *cli.Context) error {
+func (e *env) runHere(c *cli.Context) error {
 	path, err := one(c, "spec file")
 	if err != nil {
 		return err

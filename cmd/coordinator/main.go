@@ -14,8 +14,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	vllmsim "github.com/batchagent/batchagent/cmd/vllmsim/app"
-	worker "github.com/batchagent/batchagent/cmd/worker/app"
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/internal/hardening"
@@ -33,7 +31,6 @@ type streams struct {
 
 func main() {
 	if len(os.Args) > 1 {
-		// One file can be all three programs, as in the Python wheel: `batchagent worker --redis …`.
 		if program := programs[os.Args[1]]; program != nil {
 			os.Args = os.Args[1:]
 			program()
@@ -52,8 +49,9 @@ func main() {
 	os.Exit(run(context.Background(), os.Args, streams{os.Stdin, os.Stdout, os.Stderr, getenv}))
 }
 
-// programs are the other programs in this one, by the argument that selects them.
-var programs = map[string]func(){"worker": worker.Main, "vllmsim": vllmsim.Main}
+// programs are the other programs in this one, by the argument that selects them: `batchagent worker --redis …`. They are in builds with the
+// tag wheel alone. The worker needs the drivers of all databases, which `go run ./cmd/coordinator` would have to compile first.
+var programs = map[string]func(){}
 
 // allInOne is the name of the file that is all three programs.
 const allInOne = "batchagent"

@@ -102,17 +102,17 @@ func (c *cluster) once(args ...string) []string {
 
 // output runs a program in the folder of the compose file and returns its standard output.
 func (c *cluster) output(ctx context.Context, what string, argv ...string) ([]byte, error) {
-	var out, said bytes.Buffer
+	var out, stderr bytes.Buffer
 	cmd := c.command(ctx, argv...)
-	cmd.Stdout, cmd.Stderr = &out, &said
+	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if c.verbose {
-		cmd.Stderr = io.MultiWriter(&said, os.Stderr)
+		cmd.Stderr = io.MultiWriter(&stderr, os.Stderr)
 	}
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("%s (%s): %w\n%s%s", what, strings.Join(argv, " "), err, tail(out.Bytes()), tail(said.Bytes()))
+		return nil, fmt.Errorf("%s (%s): %w\n%s%s", what, strings.Join(argv, " "), err, tail(out.Bytes()), tail(stderr.Bytes()))
 	}
 	return out.Bytes(), nil
 }

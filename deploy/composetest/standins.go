@@ -127,8 +127,8 @@ func (c *cluster) importImage(ctx context.Context, image string, r *recipe) erro
 	if err != nil {
 		return err
 	}
-	var said strings.Builder
-	cmd.Stderr = &said
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("import %s: %w", image, err)
 	}
@@ -136,7 +136,7 @@ func (c *cluster) importImage(ctx context.Context, image string, r *recipe) erro
 	l := &layer{w: tar.NewWriter(buffered), libs: map[string]bool{}}
 	filled := errors.Join(r.fill(l), l.w.Close(), buffered.Flush(), in.Close())
 	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("import %s: %w: %s", image, errors.Join(err, filled), said.String())
+		return fmt.Errorf("import %s: %w: %s", image, errors.Join(err, filled), stderr.String())
 	}
 	return filled
 }
@@ -339,11 +339,11 @@ func debian(ctx context.Context, name string) (dir, version string, err error) {
 	cmd.Dir = dir
 	out, err := cmd.Output()
 	if err != nil {
-		var said []byte
+		var stderr []byte
 		if e, ok := errors.AsType[*exec.ExitError](err); ok {
-			said = e.Stderr
+			stderr = e.Stderr
 		}
-		return "", "", fmt.Errorf("fetch Debian's package %s: %w: %s (run apt-get update first)", name, err, said)
+		return "", "", fmt.Errorf("fetch Debian's package %s: %w: %s (run apt-get update first)", name, err, stderr)
 	}
 	parts := strings.SplitN(filepath.Base(strings.TrimSpace(string(out))), "_", 3)
 	return dir, strings.Join(parts[:min(2, len(parts))], " "), nil

@@ -44,8 +44,8 @@ func probe(ctx context.Context, url string) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
-		said, _ := io.ReadAll(io.LimitReader(resp.Body, shown))
-		return fmt.Errorf("%s: %s: %s", url, resp.Status, said)
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, shown))
+		return fmt.Errorf("%s: %s: %s", url, resp.Status, body)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/batchagent/batchagent/internal/collect"
 	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/internal/human"
+	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/filter"
@@ -50,7 +51,6 @@ type Resumption struct {
 	Prints   spec.Question // for the same jobs, with the present model
 	effects  bool          // a tool has side effects
 	force    bool
-	csv      bool
 	rows     *rowChoice // rerun pairs results with rows; nil pairs them with questions
 
 	answers []answer // sorted by index
@@ -98,6 +98,10 @@ func questionOf(compiled *spec.Compiled, tools *toolpool.Pool) (spec.Question, e
 		t, _ := tools.Lookup(toolpool.WireName(name)) // localTools has already refused missing tools
 		asked[i] = spec.AskedTool{Name: t.Name, Version: t.Version, MaxTokens: compiled.ToolSettings[name].MaxTokens}
 	}
+	for _, name := range agent.PreloadOnly(compiled) {
+		t, _ := tools.Lookup(name)
+		asked = append(asked, spec.AskedTool{Name: t.Name, Version: t.Version, Preloaded: true})
+	}
 	return compiled.Asks(asked)
 }
 
@@ -110,7 +114,6 @@ func hasEffects(compiled *spec.Compiled, tools *toolpool.Pool) bool {
 
 // Pair reads the file and the jobs and pairs them. It returns an error if too many results answer other questions.
 func (r *Resumption) Pair(ctx context.Context, f *collect.File, payloads iter.Seq2[[]byte, error]) error {
-	r.csv = f.FormatName() == "csv"
 	if err := r.readAnswers(f); err != nil {
 		return err
 	}
@@ -273,7 +276,7 @@ func (r *Resumption) check() error {
 }
 
 func (r *Resumption) wayOut() string {
-	if r.csv || r.effects {
+	if r.effects {
 		return "a new --out starts over"
 	}
 	return fmt.Sprintf("--reuse %s with a new --out copies the matching results to another file; a new --out alone starts over", r.path)

@@ -3,6 +3,7 @@ package localrun
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -79,10 +80,11 @@ func OpenTools(ctx context.Context, o ToolOptions, p *spec.Prepared) (*Tools, er
 	}
 	for _, compiled := range []*spec.Compiled{p.Jobs, p.Planner} {
 		if err == nil && compiled != nil {
-			err = toolset.Missing(compiled.Tools, set.Names())
+			err = toolset.Missing(compiled.Needs(), set.Names())
 		}
 		if err == nil && compiled != nil {
-			err = operation.Narrows(compiled, []batch.WorkerRecord{{Sharing: worker.Sharing(pool)}})
+			here := []batch.WorkerRecord{{Sharing: worker.Sharing(pool)}}
+			err = errors.Join(operation.Narrows(compiled, here), operation.Preloads(compiled, here))
 		}
 	}
 	if err != nil {

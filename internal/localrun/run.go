@@ -128,7 +128,21 @@ func Run(ctx context.Context, o Options, to Observer) (report Report, err error)
 		id: statestore.NewID(time.Now()), wait: o.Wait, notify: to.Notify, note: to.Arrived,
 	}}
 	var plain *collect.Stream // nil if the results go to a file
-	if o.Out == "" {
+	whole, isWhole := f.(collect.Whole)
+	layout := collect.Layout{Carry: prepared.Jobs.Carry, Schema: prepared.Jobs.Schema}
+	if o.Out == "" && isWhole {
+		if prepared.Planner != nil || prepared.Reducer != nil {
+			return report, fault.Usagef("a plan or a reduction has another form than the rows of a %s table; write the table to a file with --out, or use --format jsonl", o.Format)
+		}
+		piped, err := collect.OpenPiped(o.Results, whole, "")
+		if err != nil {
+			return report, err
+		}
+		piped.SetLayout(layout)
+		r.sink, r.tally = piped, piped.Tally()
+		defer func() { report.CloseErr = piped.Close() }()
+	}
+	if o.Out == "" && !isWhole {
 		plain = &collect.Stream{W: o.Results, Format: f}
 		r.sink = &collect.Tallied{Sink: plain, Tally: r.tally}
 	}
@@ -165,6 +179,9 @@ func Run(ctx context.Context, o Options, to Observer) (report Report, err error)
 		if r.ended != nil {
 			defer r.ended.Close()
 		}
+	}
+	if r.file != nil {
+		r.file.SetLayout(layout)
 	}
 	r.started(model)
 	began := time.Now()
@@ -229,9 +246,6 @@ func (r *fileRun) openFile(f collect.Format) (err error) {
 	case held == 0 && r.rerun != nil:
 		_ = r.file.Close()
 		return fault.Usagef("%s holds no results, so there is nothing to run again; leave out --rerun for the first run", r.options.Out)
-	case held > 0 && r.rerun != nil && r.file.FormatName() == "csv":
-		_ = r.file.Close()
-		return fault.Usagef("--rerun: %s is a CSV file, which does not hold complete results; use a file in the format jsonl", r.options.Out)
 	case held > 0 && r.rerun == nil && !r.options.Resume:
 		_ = r.file.Close()
 		return fault.Usagef("%s holds %s already; --resume keeps the matching results and runs the other jobs; --rerun failed runs failed rows again; another name starts over",
@@ -249,9 +263,6 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 	}
 	if r.file.Count() == 0 {
 		return nil
-	}
-	if r.prepared.Reducer != nil && r.file.FormatName() == "csv" {
-		return fault.Usagef("--resume: %s is a CSV file, which does not hold complete results, but the reducer reads them; use --format jsonl and another file", r.options.Out)
 	}
 	from, err := earlier.NewResumption(r.keep(), r.prepared.Jobs, r.tools, model)
 	if err != nil {
@@ -280,7 +291,7 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 	r.prepared.Resumed(r.have.Has)
 	r.notify.Send(notice.Resumed, "%s", from.Summary())
 	if r.prepared.Reducer != nil {
-		r.ended, err = earlier.OpenEnded(ctx, r.options.Out)
+		r.ended, err = earlier.OpenEnded(ctx, r.file.Record())
 	}
 	return err
 }

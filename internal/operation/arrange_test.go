@@ -135,6 +135,37 @@ func TestSubmitFeedsSharedPrefixesTogether(t *testing.T) {
 	}
 }
 
+func TestSubmitFeedsEqualPreloadsTogether(t *testing.T) {
+	t.Parallel()
+	const documents, questions = 30, 8
+	var lines strings.Builder
+	for row := range documents * questions {
+		fmt.Fprintf(&lines, `{"path":"document-%d.md","question":"question %d"}`+"\n", row%documents, row/documents)
+	}
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "rows.jsonl"), []byte(lines.String()), 0o600))
+	path := filepath.Join(dir, "s.yaml")
+	text := "task: \"{question}\"\ninputs: rows.jsonl\npreload: [{tool: read_file, args: {path: \"{path}\"}}]\n"
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	s := openMini(t, statestore.Options{})
+	sub, err := submitted(t, t.Context(), path, s)
+	require.NoError(t, err)
+	h, err := s.Header(t.Context(), sub.ID)
+	require.NoError(t, err)
+	assert.True(t, h.Sorted)
+	assert.Equal(t, []string{"read_file"}, h.Tools, "the header names the tools that a worker needs")
+
+	// A claim of one job parks the rest of its group for the worker.
+	_, first, err := s.Claim(t.Context(), statestore.ClaimParams{Batch: sub.ID, Consumer: "a", Count: 1, Lease: time.Hour})
+	require.NoError(t, err)
+	require.Len(t, first, 1)
+	_, others, err := s.Claim(t.Context(), statestore.ClaimParams{Batch: sub.ID, Consumer: "b", Count: 1, Lease: time.Hour})
+	require.NoError(t, err)
+	require.Len(t, others, 1)
+	assert.EqualValues(t, 0, first[0].Lease.Job.Index)
+	assert.EqualValues(t, 1, others[0].Lease.Job.Index, "another worker gets another document")
+}
+
 // TestSubmitLeavesOtherInputsAlone: what shares no prefix has the order, the fingerprint and the header that it had before.
 func TestSubmitLeavesOtherInputsAlone(t *testing.T) {
 	t.Parallel()

@@ -31,7 +31,7 @@ func (s *Submission) CheckTools(ctx context.Context, store WorkerLister) error {
 }
 
 func (s *Submission) checkTools(ctx context.Context, store WorkerLister, compiled *spec.Compiled) error {
-	wanted := compiled.Tools
+	wanted := compiled.Needs()
 	if len(wanted) == 0 {
 		return nil
 	}
@@ -53,7 +53,7 @@ func (s *Submission) checkTools(ctx context.Context, store WorkerLister, compile
 	if err := toolset.Missing(wanted, offered); err != nil {
 		return &fault.UsageError{Err: err}
 	}
-	if err := Narrows(compiled, workers); err != nil {
+	if err := errors.Join(Narrows(compiled, workers), Preloads(compiled, workers)); err != nil {
 		return &fault.UsageError{Err: err}
 	}
 	if !able {
@@ -76,6 +76,26 @@ func Narrows(compiled *spec.Compiled, workers []batch.WorkerRecord) error {
 			t := toolpool.Tool{Name: name, Share: toolpool.Share(s.Share), TTL: s.TTL}
 			if _, _, refused = toolpool.Narrow(t, toolpool.Share(own.Share), own.TTL); refused == nil {
 				break
+			}
+		}
+		errs = append(errs, refused)
+	}
+	return errors.Join(errs...)
+}
+
+// Preloads returns an error if a preloaded tool has side effects on every worker that offers it.
+func Preloads(compiled *spec.Compiled, workers []batch.WorkerRecord) error {
+	var errs []error
+	for _, p := range compiled.Preload {
+		var refused error
+		for _, w := range workers {
+			s, known := w.Sharing[toolpool.WireName(p.Tool)]
+			if known && s.Share != string(toolpool.Effect) {
+				refused = nil
+				break
+			}
+			if known {
+				refused = errors.New(spec.NoEffects(p.Tool))
 			}
 		}
 		errs = append(errs, refused)

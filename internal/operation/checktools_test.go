@@ -16,6 +16,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
+	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
 func TestSubmitRefusesToolsThatNoWorkerOffers(t *testing.T) {
@@ -73,6 +74,17 @@ func TestSpecMayNarrowToolSharingButNotWidenIt(t *testing.T) {
 			assert.ErrorContains(t, err, c.refused, name)
 		}
 	}
+}
+
+func TestPreloadedToolMustHaveNoEffects(t *testing.T) {
+	t.Parallel()
+	compiled := &spec.Compiled{Preload: []spec.Preload{{Tool: "files.read"}}}
+	of := func(share toolpool.Share) batch.WorkerRecord {
+		return batch.WorkerRecord{Sharing: map[string]batch.ToolSharing{"files__read": {Share: string(share)}}}
+	}
+	require.NoError(t, Preloads(compiled, []batch.WorkerRecord{of(toolpool.Pure)}))
+	require.NoError(t, Preloads(compiled, []batch.WorkerRecord{of(toolpool.Effect), of(toolpool.Inflight)}), "one worker can run it")
+	require.ErrorContains(t, Preloads(compiled, []batch.WorkerRecord{of(toolpool.Effect)}), "the tool files.read has side effects")
 }
 
 func TestStatusAcceptsEitherToolName(t *testing.T) {

@@ -35,7 +35,7 @@ func contentOf(s *spec.Spec, p *spec.Prepared) Content {
 
 func headerOf(id batch.ID, c *spec.Compiled) batch.Header {
 	return batch.Header{
-		ID: id, Name: c.Name, Owner: c.Owner, Priority: c.Priority, Model: c.Model, AnyModel: c.AnyModel, Tools: c.Tools,
+		ID: id, Name: c.Name, Owner: c.Owner, Priority: c.Priority, Model: c.Model, AnyModel: c.AnyModel, Tools: c.Needs(),
 		MaxAttempts: c.MaxAttempts, TTL: c.TTL, Budget: c.BatchBudget, Prices: c.Prices,
 	}
 }

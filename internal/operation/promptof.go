@@ -46,12 +46,12 @@ func promptOf(p *spec.Prepared, line []byte, r batch.Result) (Prompt, error) {
 	if err := json.Unmarshal(line, &payload); err != nil {
 		return Prompt{}, fmt.Errorf("read %s: %w", r.JobID, err)
 	}
-	task, bad := payload.Prompt(p.Jobs.Prompt)
+	asked, bad := payload.Asked(p.Jobs.Ask)
 	if bad != "" {
 		return Prompt{}, fault.Usagef("the input of %s cannot be used: %s", r.JobID, bad)
 	}
-	out := Prompt{System: p.Jobs.System, Task: task}
-	if len(p.Jobs.Tools) > 0 || r.Question == "" {
+	out := Prompt{System: p.Jobs.System, Task: withCalls(asked)}
+	if len(p.Jobs.Needs()) > 0 || r.Question == "" {
 		return out, nil
 	}
 	question, err := p.Jobs.Asks([]spec.AskedTool{})

@@ -175,7 +175,7 @@ func receiveStages(sent Sent) (Content, error) {
 // runnable returns an error for a compiled spec that no worker can run or no spec can produce.
 func runnable(compiled *spec.Compiled) error {
 	toolless := *compiled
-	toolless.Tools = nil // checked against the workers' tools later
+	toolless.Tools, toolless.Preload = nil, nil // checked against the workers' tools later
 	if _, err := agent.Compile(&toolless, nil, backend.Model{}); err != nil {
 		return err
 	}
@@ -184,6 +184,9 @@ func runnable(compiled *spec.Compiled) error {
 	}
 	if compiled.Order != "" && compiled.Order != spec.OrderInput {
 		return fmt.Errorf("the plan %q has the order %q; it must be %q or missing", compiled.Name, compiled.Order, spec.OrderInput)
+	}
+	if compiled.Identical != "" && compiled.Identical != spec.IdenticalOnce {
+		return fmt.Errorf("the plan %q has identical: %q; it must be %q or missing", compiled.Name, compiled.Identical, spec.IdenticalOnce)
 	}
 	if compiled.Plans != "" || compiled.Reduces != "" {
 		return fmt.Errorf("the spec %q is a stage of another batch; its stages are sent with a batch, as planner and reduce", compiled.Name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/pkg/spec"
@@ -40,12 +41,21 @@ func firstPrompt(ctx context.Context, p *spec.Prepared) (string, error) {
 			return "", fmt.Errorf("decode the first input: %w", err)
 		}
 		if payload.Bad == "" {
-			text, err := p.Jobs.Prompt(payload.Input)
+			asked, err := p.Jobs.Ask(payload.Input)
 			if err != nil {
 				return "", &fault.UsageError{Err: fmt.Errorf("the first input: %w", err)}
 			}
-			return text, nil
+			return withCalls(asked), nil
 		}
 	}
 	return "(no usable input)", nil
+}
+
+// withCalls returns a prompt behind its preloaded calls, whose results are not known yet.
+func withCalls(a spec.Asked) string {
+	var b strings.Builder
+	for _, c := range a.Calls {
+		fmt.Fprintf(&b, "[the result of %s %s]\n\n", c.Tool, c.Args)
+	}
+	return b.String() + a.Prompt
 }

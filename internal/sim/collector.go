@@ -27,7 +27,7 @@ import (
 type collector struct {
 	world     *world
 	path      string
-	said      bytes.Buffer            // standard output of all runs of the command: one summary per line
+	printed   bytes.Buffer            // standard output of all runs of the command: one summary per line
 	committed map[int]map[string]bool // the lines of all results that were ever in Redis, by job
 }
 
@@ -51,7 +51,7 @@ func (c *collector) run(ctx context.Context, p *process, drain <-chan struct{}) 
 	if m := c.world.cfg.Mutant; m != nil && m.Blind {
 		source = blind{s}
 	}
-	con := terminal.NewConsole(&c.said, io.Discard)
+	con := terminal.NewConsole(&c.printed, io.Discard)
 	for collected := []time.Time(nil); ; { // ends of the batches that are collected completely
 		ends, open, err := c.ends(ctx, s)
 		switch {
@@ -151,7 +151,7 @@ func (c *collector) check(k *checker, states []*state) {
 		}
 	}
 	for _, reduction := range states[1:] {
-		lines := strings.Split(strings.TrimSpace(c.said.String()), "\n")
+		lines := strings.Split(strings.TrimSpace(c.printed.String()), "\n")
 		if last := lines[len(lines)-1]; len(reduction.results) > 0 && last != reduction.results[0].line {
 			k.fail("I2", "the last summary that was printed is %s; it is %s", last, reduction.results[0].line)
 		}

@@ -56,8 +56,8 @@ type event struct {
 	x    *exchange // set for a request that arrives at Redis
 }
 
-// run delivers the events until ctx is done, and then drops all traffic. It is the only caller of synctest.Wait.
-func (n *network) run(ctx context.Context) {
+// deliver delivers the events until ctx is done, and then drops all traffic. It is the only caller of synctest.Wait.
+func (n *network) deliver(ctx context.Context) {
 	for {
 		synctest.Wait()
 		n.tell()

@@ -53,12 +53,12 @@ func (w *world) startWorker(s *slot) {
 		}
 		defer store.Close()
 		pw := &plainWorker{world: w, proc: p, store: store, live: make(map[batch.Job]*plainJob)}
-		return pw.run(ctx, drain)
+		return pw.serve(ctx, drain)
 	})
 }
 
-// run claims jobs until the drain begins, and returns once no job is live.
-func (p *plainWorker) run(ctx context.Context, drain <-chan struct{}) error {
+// serve claims jobs until the drain begins, and returns once no job is live.
+func (p *plainWorker) serve(ctx context.Context, drain <-chan struct{}) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	beating, stop := context.WithCancel(ctx)
@@ -346,7 +346,7 @@ func inOrder(a, b batch.Lease) int {
 
 // reduce reads all results, like a real reducer, and returns their summary.
 func (p *plainWorker) reduce(ctx context.Context) (string, error) {
-	said := make(map[int64]batch.Status)
+	statuses := make(map[int64]batch.Status)
 	for after := int64(0); ; {
 		var got []statestore.Entry
 		err := p.store.UntilKnown(ctx, func() (err error) {
@@ -354,10 +354,10 @@ func (p *plainWorker) reduce(ctx context.Context) (string, error) {
 			return err
 		})
 		if err != nil || len(got) == 0 {
-			return sumUpOf(said), err
+			return sumUpOf(statuses), err
 		}
 		for _, e := range got {
-			said[e.Index], after = e.Status, e.Cursor
+			statuses[e.Index], after = e.Status, e.Cursor
 		}
 	}
 }

@@ -39,16 +39,16 @@ func (t *probes) pool() (*toolpool.Pool, error) {
 		return nil, err
 	}
 	parameters := json.RawMessage(`{"type":"object","properties":{"at":{"type":"integer"}},"required":["at"],"additionalProperties":false}`)
-	probe := toolpool.Tool{Name: "probe", Description: "looks", Parameters: parameters, Share: t.share, Run: t.run("probe")}
+	probe := toolpool.Tool{Name: "probe", Description: "looks", Parameters: parameters, Share: t.share, Run: t.tool("probe")}
 	if t.share == toolpool.ForTTL {
 		probe.TTL = t.world.cfg.lease
 	}
-	effect := toolpool.Tool{Name: "effect", Description: "does", Parameters: parameters, Share: toolpool.Effect, Run: t.run("effect")}
+	effect := toolpool.Tool{Name: "effect", Description: "does", Parameters: parameters, Share: toolpool.Effect, Run: t.tool("effect")}
 	return pool, errors.Join(pool.Register(probe), pool.Register(effect))
 }
 
-// run executes a tool. The seed determines whether it succeeds, fails or hangs.
-func (t *probes) run(name string) func(context.Context, json.RawMessage) (string, error) {
+// tool returns the function of a tool. The seed determines whether it succeeds, fails or hangs.
+func (t *probes) tool(name string) func(context.Context, json.RawMessage) (string, error) {
 	return func(ctx context.Context, args json.RawMessage) (string, error) {
 		key := name + " " + string(args)
 		nth := t.begin(name, key)

@@ -12,25 +12,25 @@ import (
 // results in its prompt. The checks therefore detect a result that it missed, or that a retry has replaced since.
 
 func summaryOf(results []resultEntry) string {
-	said := make(map[int64]batch.Status, len(results))
+	statuses := make(map[int64]batch.Status, len(results))
 	for _, r := range results {
-		said[int64(r.index)] = r.status
+		statuses[int64(r.index)] = r.status
 	}
-	return sumUpOf(said)
+	return sumUpOf(statuses)
 }
 
-func sumUpOf(said map[int64]batch.Status) string {
+func sumUpOf(statuses map[int64]batch.Status) string {
 	var out []string
-	for index := int64(0); len(out) < len(said); index++ {
-		if s, ok := said[index]; ok {
+	for index := int64(0); len(out) < len(statuses); index++ {
+		if s, ok := statuses[index]; ok {
 			out = append(out, fmt.Sprintf("%d%.1s", index, s))
 		}
 	}
 	return strings.Join(out, " ")
 }
 
-// said returns the text of an output.
-func said(output json.RawMessage) string {
+// summaryIn returns the text of an output.
+func summaryIn(output json.RawMessage) string {
 	var o struct {
 		Text string `json:"text"`
 	}
@@ -72,7 +72,7 @@ func (k *checker) summary(r batch.Result) {
 	if k.reduces.before.phase != batch.Done || k.reduces.endedAs == batch.Cancelling {
 		return
 	}
-	switch want, got := summaryOf(k.reduces.before.results), said(r.Output); {
+	switch want, got := summaryOf(k.reduces.before.results), summaryIn(r.Output); {
 	case r.Status == batch.OK && got != want:
 		k.fail("I2", "the reduction saw %q; the results are %q", got, want)
 	case r.Error != nil && r.Error.Type == batch.BadInput:

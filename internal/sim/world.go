@@ -124,7 +124,7 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 		w.follower, w.check.committed = c, c.executed
 	}
 	var network sync.WaitGroup
-	network.Go(func() { w.net.run(carrying) })
+	network.Go(func() { w.net.deliver(carrying) })
 
 	w.open()
 	<-w.finished

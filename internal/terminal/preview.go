@@ -43,6 +43,9 @@ func WritePreview(ctx context.Context, w io.Writer, o operation.SubmitOptions) e
 	}
 	fmt.Fprintf(&b, "model          %s\n", cmp.Or(c.Model, "the server's first"))
 	fmt.Fprintf(&b, "tools          %s\n", cmp.Or(strings.Join(c.Tools, ", "), "none"))
+	if len(c.Preload) > 0 {
+		fmt.Fprintf(&b, "preloaded      %s\n", preloadsOf(c))
+	}
 	fmt.Fprintf(&b, "output schema  %s\n", cmp.Or(schemaSize(c), "none: the output is {\"text\": …}"))
 	if p.Reducer != nil {
 		fmt.Fprintf(&b, "reduced        by %s, when all jobs have a result\n", cmp.Or(p.Reducer.Model, "the server's first model"))
@@ -61,6 +64,18 @@ func WritePreview(ctx context.Context, w io.Writer, o operation.SubmitOptions) e
 	}
 	_, err = io.WriteString(w, human.Visible(b.String()))
 	return err
+}
+
+// preloadsOf lists the calls that workers make before the first turn of a job.
+func preloadsOf(c *spec.Compiled) string {
+	out := make([]string, len(c.Preload))
+	for i, p := range c.Preload {
+		out[i] = p.Tool + " " + string(p.Args)
+		if !p.Varies() {
+			out[i] += " (the same for every job)"
+		}
+	}
+	return strings.Join(out, ", then ")
 }
 
 func schemaSize(c *spec.Compiled) string {

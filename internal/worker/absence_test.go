@@ -75,6 +75,7 @@ func TestAbsence(t *testing.T) {
 // The first tool call of each of 24 agents takes two minutes, and their cache holds only a few of them. If waiting
 // agents kept their part of the cache, they would run in waves of two minutes.
 func TestLongToolWaitsFreeTheCache(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		worker := w.start("node-1", func(c *Config) {

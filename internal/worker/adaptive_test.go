@@ -14,6 +14,7 @@ import (
 )
 
 func TestSlotsFollowTheAccountLimit(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var resp *backend.Response
 		var err error

@@ -48,7 +48,7 @@ func (d *admission) room(b *openBatch, n int) int {
 		return n
 	}
 	d.short.Store(true) // set before the check, so that room freed during it wakes the claim loop
-	l.Declare(string(b.id), b.prefixBytes, b.maxTurns)
+	l.Declare(string(b.id), b.prefixBytes+b.lead.prefix(), b.maxTurns)
 	room := l.Room(string(b.id), b.jobBytes(), n)
 	d.lacked = d.lacked || room < n
 	return room
@@ -60,20 +60,20 @@ func (d *admission) roundEnded() {
 	d.lacked = false
 }
 
-// start counts a claimed job. Its size is estimated from the input of its prompt and from its journal.
+// start counts a claimed job. Its size is that of its prompt and its journal.
 func (d *admission) start(b *openBatch, job batch.Job, payload []byte, journal [][]byte) {
 	l := d.ledger.Load()
 	if l == nil {
 		return
 	}
+	prompt := b.def.Outline(payload, b.lead.each())
 	b.jobs++
-	input := b.promptBytes(payload)
-	b.payloadBytes += input
-	size := b.taskBytes + input
+	b.promptBytes += len(prompt)
+	size := len(prompt)
 	for _, t := range journal {
 		size += len(t)
 	}
-	l.Start(job.String(), string(b.id), size, len(journal))
+	l.Start(job.String(), string(b.id), size, len(journal), scheduler.MarksOf(prompt))
 }
 
 // end removes a job. finished reports whether it has a result; if so, the ledger learns the length of its siblings from

@@ -178,7 +178,7 @@ func TestCallWithoutUsageIsNotBooked(t *testing.T) {
 	d := &admission{claim: newSignal()}
 	d.learn(t.Context(), reporting{&engine{capacity: 1_000}})
 	l := d.ledger.Load()
-	l.Start("b_1/job-0", "b_1", 4_000, 0)
+	l.Start("b_1/job-0", "b_1", 4_000, 0, nil)
 	before := l.State()
 	usage := backend.Usage{CachedTokens: -1}
 	r := &backend.Request{Hints: backend.Hints{Session: "b_1/job-0"}, Messages: []backend.Message{{Content: "x"}}}
@@ -191,6 +191,7 @@ func TestCallWithoutUsageIsNotBooked(t *testing.T) {
 
 // An agent that waits at a turn boundary keeps its lease and its journal. A drain releases its job.
 func TestDrainReleasesPausedAgents(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := &admission{claim: newSignal()}
 		d.learn(t.Context(), reporting{&engine{capacity: 1_000}})
@@ -199,7 +200,7 @@ func TestDrainReleasesPausedAgents(t *testing.T) {
 		l.Declare("b_1", 0, 8)
 		old, young := batch.Job{Batch: "b_1"}, batch.Job{Batch: "b_1", Index: 1}
 		for i, job := range []batch.Job{old, young} {
-			l.Start(job.String(), "b_1", 1_600, i)
+			l.Start(job.String(), "b_1", 1_600, i, nil)
 			l.Turn(job.String(), 2_800, 700, 0, 10)
 		}
 		require.NoError(t, d.await(t.Context(), old), "the oldest agent always continues")

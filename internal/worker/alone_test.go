@@ -40,6 +40,7 @@ func (w *world) suspects(n int) batch.ID {
 // TestLastAttemptsRunAlone: jobs that may have killed their worker run one at a time, each alone on its worker. The
 // other batch has plenty of jobs, and they continue.
 func TestLastAttemptsRunAlone(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		suspects := w.suspects(5)
@@ -78,6 +79,7 @@ func TestLastAttemptsRunAlone(t *testing.T) {
 
 // TestStandbyEnds: a standby worker continues with other jobs once no job has to run alone.
 func TestStandbyEnds(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		suspects := w.suspects(1)

@@ -39,6 +39,9 @@ func (s *session) attempt(ctx context.Context, c statestore.Claimed) {
 	s.metrics.moved(batch.Pending, s.state)
 
 	result, err := s.runner.Run(ctx, s.batch.def, s.job(c), s.uses())
+	if s.called.Load() {
+		s.server.closeSession(s.lease.Job.String())
+	}
 
 	s.span.endAttempt(result, err)
 	s.metrics.moved(s.state, batch.Pending)
@@ -64,7 +67,7 @@ func (s *session) job(c statestore.Claimed) agent.Job {
 
 // uses returns what the agent uses: this session.
 func (s *session) uses() agent.Session {
-	uses := agent.Session{Model: s, Slots: s, Tools: s, Journal: s, Effects: s, Budget: s, Observer: s}
+	uses := agent.Session{Model: s, Slots: s, Tools: s, Journal: s, Effects: s, Budget: s, Twins: s, Observer: s}
 	if s.batch.reduces != "" {
 		uses.Results = s
 	}
@@ -126,6 +129,7 @@ func (s *session) endWith(r batch.Result) {
 // ended is called by the committer with the outcome of the result's commit.
 func (s *session) ended(r batch.Result, o statestore.FinishOutcome) {
 	s.metrics.ended(r, o)
+	s.passOn(r, o)
 	if o == statestore.Committed {
 		s.span.committed(r)
 		s.server.kv.end(s.lease.Job, r.Status == batch.OK && r.ReusedFrom == "")

@@ -60,6 +60,7 @@ func TestBadBatchDoesNotSlowGoodBatch(t *testing.T) {
 
 // TestOutageOfOneBatchFailsNoJob: for a while the server refuses the calls of one batch and answers those of another.
 func TestOutageOfOneBatchFailsNoJob(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
 		const jobs = 400
@@ -80,7 +81,11 @@ func TestOutageOfOneBatchFailsNoJob(t *testing.T) {
 
 func TestOutageDelaysTwoBatches(t *testing.T) {
 	for name, kind := range outageKinds {
+		if testing.Short() && name != "402" && name != "429" {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, 300*time.Millisecond)
 				f := &faulty{server: w.server, began: time.Now(), fault: func(at time.Duration, _ *backend.Request) error {

@@ -44,6 +44,7 @@ func (c *clumsy) Generate(_ context.Context, r *backend.Request, _ backend.Obser
 
 // Every fault of a tool is reported to the model. Its agent ends well, and the worker takes the next job.
 func TestBadToolsFailNoJob(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 0)
 		object := []byte(`{"type":"object","properties":{"at":{"type":"string"}}}`)

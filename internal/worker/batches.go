@@ -45,10 +45,10 @@ type openBatch struct {
 	// items returns the jobs in an output. It is set if plans is.
 	items func(output json.RawMessage) ([][]byte, error)
 
-	// Inputs of admission. jobs and payloadBytes belong to the claimer.
+	// Inputs of admission. jobs and promptBytes belong to the claimer.
 	prefixBytes, taskBytes, maxTurns int
-	carries                          bool             // results repeat fields of their inputs
-	jobs, payloadBytes               int              // of the jobs claimed so far
+	jobs, promptBytes                int // of the jobs claimed so far
+	lead                             *lead
 	slots                            *scheduler.Slots // nil unless the spec limits its requests in flight
 	account                          *account
 	seeding                          *scheduler.Seeding // nil if seeding gains nothing
@@ -62,21 +62,9 @@ type openBatch struct {
 // jobBytes returns the average size of a job's prompt beyond the shared prefix.
 func (b *openBatch) jobBytes() int {
 	if b.jobs == 0 {
-		return b.taskBytes
+		return b.taskBytes + b.lead.own()
 	}
-	return b.taskBytes + b.payloadBytes/b.jobs
-}
-
-// promptBytes returns the bytes of a job's payload that its prompt may use.
-func (b *openBatch) promptBytes(payload []byte) int {
-	if !b.carries {
-		return len(payload)
-	}
-	var p struct {
-		Carry json.RawMessage `json:"carry"`
-	}
-	_ = json.Unmarshal(payload, &p) // the agent reports a payload that it cannot read
-	return len(payload) - len(p.Carry)
+	return b.promptBytes / b.jobs
 }
 
 // model returns the model of the batch's calls.
@@ -240,6 +228,14 @@ func (b *batches) compile(id batch.ID, text []byte, bound string) (*openBatch, e
 		return nil, err
 	}
 	tools := make([]toolpool.Tool, 0, len(compiled.Tools))
+	var preloaded []toolpool.Tool // that the agent cannot call
+	for _, name := range agent.PreloadOnly(compiled) {
+		t, ok := b.tools.Lookup(name)
+		if !ok {
+			return nil, fmt.Errorf("it has no tool %q", name)
+		}
+		preloaded = append(preloaded, t)
+	}
 	for i, name := range compiled.Tools {
 		t, ok := b.tools.Lookup(toolpool.WireName(name))
 		if !ok {
@@ -259,7 +255,7 @@ func (b *batches) compile(id batch.ID, text []byte, bound string) (*openBatch, e
 	if b.check != nil {
 		checks = append(checks, func(output json.RawMessage) error { return b.check(id, output) })
 	}
-	def, err := agent.Compile(compiled, tools, model, checks...)
+	def, err := agent.Compile(compiled, slices.Concat(tools, preloaded), model, checks...)
 	if err != nil {
 		return nil, err
 	}
@@ -274,13 +270,13 @@ func (b *batches) compile(id batch.ID, text []byte, bound string) (*openBatch, e
 	w := &openBatch{
 		binding: make(chan struct{}, 1),
 		id:      id, name: compiled.Name, def: def, reduces: compiled.Reduces, plans: compiled.Plans, items: compiled.Items,
-		prefixBytes: prefix, taskBytes: len(compiled.Task),
+		prefixBytes: prefix, taskBytes: len(compiled.Task), lead: newLead(compiled),
 		maxTurns: maxTurns,
 		account:  newAccount(id, b.accounts),
 		from:     scheduler.Candidate{Batch: string(id), Owner: compiled.Owner, Priority: compiled.Priority},
 		seeding:  seeds(b.can, prefix),
 	}
-	w.anyModel, w.carries = compiled.AnyModel, len(compiled.Carry) > 0
+	w.anyModel = compiled.AnyModel
 	if compiled.MaxInflight > 0 {
 		w.slots = scheduler.NewSlots(compiled.MaxInflight)
 		w.maxAgents = 4 * compiled.MaxInflight

@@ -39,6 +39,7 @@ func (l *lines) String() string {
 // TestRedisForgetsATurn: after a restart Redis may miss the last turn of a live job. The job runs again from the
 // remaining journal, at once and without spending an attempt.
 func TestRedisForgetsATurn(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 4*time.Second)
 		dial, redis := testredis.Pipe(t)
@@ -65,6 +66,7 @@ func TestRedisForgetsATurn(t *testing.T) {
 // when its connections break, although it has no room for more. The job runs again at once and without spending an
 // attempt.
 func TestRedisForgetsAResult(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		id := w.submit(2, func(c *spec.Compiled) { c.MaxAttempts = 1 })
@@ -95,6 +97,7 @@ func TestRedisForgetsAResult(t *testing.T) {
 // under it. No other agent starts under that token: Redis would take the requests of the first agent for those of the
 // second.
 func TestRedisForgetsAClaim(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		id := w.submit(1, func(c *spec.Compiled) { c.MaxAttempts = 1 })
@@ -123,6 +126,7 @@ func TestRedisForgetsAClaim(t *testing.T) {
 
 // A worker sees many batches. For each batch that ended elsewhere it keeps only the doubt about its leases.
 func TestTrustInEndedBatchesIsDropped(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		active, gone, lost := w.submit(1, nil), batch.ID("b_gone"), batch.ID("b_lost")

@@ -52,6 +52,13 @@ func (m *modelServer) send(ctx context.Context, r *backend.Request, o backend.Ob
 	return resp, err
 }
 
+// closeSession frees what the server keeps for an agent that has ended.
+func (m *modelServer) closeSession(session string) {
+	if c, ok := m.backend.(backend.SessionCloser); ok {
+		c.CloseSession(session)
+	}
+}
+
 // served returns the models that the backend last listed.
 func (m *modelServer) served() []backend.Model { return *m.models.Load() }
 

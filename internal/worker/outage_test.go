@@ -93,12 +93,16 @@ var outageKinds = map[string]*backend.Error{
 
 func TestOutageDelaysBatch(t *testing.T) {
 	for name, kind := range outageKinds {
+		if testing.Short() && name != "402" && name != "429" {
+			continue
+		}
 		lengths := []time.Duration{40 * time.Second}
 		if name == "402" {
 			lengths = []time.Duration{time.Second, 6 * time.Second, 40 * time.Second, 3 * time.Minute}
 		}
 		for _, length := range lengths {
 			t.Run(fmt.Sprint(name, " for ", length), func(t *testing.T) {
+				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t, 300*time.Millisecond)
 					const from = 3 * time.Second
@@ -203,6 +207,7 @@ func TestPartialOutageFailsNoJob(t *testing.T) {
 	for _, name := range []string{"400", "402", "429", "500", "503"} {
 		kind := outageKinds[name]
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, 300*time.Millisecond)
 				random := rand.New(rand.NewPCG(1, 2))
@@ -227,6 +232,7 @@ func TestPartialOutageFailsNoJob(t *testing.T) {
 }
 
 func TestOutageOfOneModelSparesOtherModels(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
 		f := &twoModels{faulty{server: w.server, began: time.Now(), fault: func(at time.Duration, r *backend.Request) error {
@@ -257,6 +263,7 @@ func (*twoModels) Models(context.Context) ([]backend.Model, error) {
 }
 
 func TestHealthyWorkerFinishesBatchDuringOutage(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
 		sick := &faulty{server: w.server, began: time.Now(), fault: func(at time.Duration, _ *backend.Request) error {
@@ -280,6 +287,7 @@ func TestHealthyWorkerFinishesBatchDuringOutage(t *testing.T) {
 }
 
 func TestLongOutageSpendsNoAttempt(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
 		f := &faulty{server: w.server, began: time.Now(), fault: func(at time.Duration, _ *backend.Request) error {
@@ -300,6 +308,7 @@ func TestLongOutageSpendsNoAttempt(t *testing.T) {
 }
 
 func TestMisconfiguredServerMakesTheWorkerUnready(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
 		f := &faulty{server: w.server, began: time.Now(), fault: func(at time.Duration, _ *backend.Request) error {
@@ -371,6 +380,7 @@ func TestBatchStaysWithItsModel(t *testing.T) {
 		"any model may do":      {anyModel: true, want: map[string]bool{"one": true, "two": true}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, 300*time.Millisecond)
 				const jobs = 300
@@ -406,6 +416,7 @@ func TestBatchStaysWithItsModel(t *testing.T) {
 }
 
 func TestConcurrentFirstAnswersBindOneModel(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
 		const jobs = 200

@@ -16,6 +16,7 @@ import (
 // TestPausedWorkerReservesNothing: calls that wait for an unreachable server leave the budget to the worker with a
 // working server.
 func TestPausedWorkerReservesNothing(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 300*time.Millisecond)
 		sick := &faulty{server: w.server, began: time.Now(), fault: func(at time.Duration, _ *backend.Request) error {

@@ -162,6 +162,7 @@ func TestPlanSurvivesWorkerDeath(t *testing.T) {
 		"after the reducer's commit":  {text: fmt.Sprintf(`"output":{"sum":%d}`, items), after: true, plans: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, 5*time.Second)
 				model := func() *plannerServer {
@@ -205,6 +206,7 @@ func TestPlanSurvivesWorkerDeath(t *testing.T) {
 
 // A plan that is still too large after its repair ends the batch, and nothing else runs.
 func TestOversizedPlanEndsBatch(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		model := &plannerServer{adder: &adder{server: w.server, reduced: map[string]int{}}, items: 101}

@@ -58,6 +58,7 @@ func (c *crowded) peak() (most int) {
 }
 
 func TestNoAgentStartsWhileServerQueueIsFull(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2*time.Second)
 		c := &crowded{server: w.server}
@@ -87,6 +88,7 @@ func TestNoAgentStartsWhileServerQueueIsFull(t *testing.T) {
 }
 
 func TestUnreadableQueueHoldsNoAgentBack(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 2*time.Second)
 		c := &crowded{server: w.server}

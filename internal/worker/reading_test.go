@@ -23,8 +23,8 @@ func TestReadingsAndCallsReachTheLedger(t *testing.T) {
 	l := scheduler.NewLedger(scheduler.LedgerConfig{Capacity: 10_000})
 	d.ledger.Store(l)
 	l.Declare("b", 0, 8)
-	l.Start("old", "b", 4_000, 0)
-	l.Start("young", "b", 4_000, 0)
+	l.Start("old", "b", 4_000, 0, nil)
+	l.Start("young", "b", 4_000, 0, nil)
 	assert.Equal(t, 1, d.ranked(r).Hints.Rank)
 	assert.Zero(t, r.Hints.Rank, "the request of the agent stays as it is")
 

@@ -83,6 +83,7 @@ func (w *world) submitReduced(n int) batch.ID {
 // A worker that drains in the middle of a tree hands the reduction over: no part is requested twice, and every result
 // counts once.
 func TestReductionResumesOnAnotherWorker(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const n = 900
 		w := newWorld(t, 10*time.Second)

@@ -21,6 +21,7 @@ import (
 //	Effects                         effects.go
 //	Budget                          budget.go
 //	Results                         reduce.go
+//	Twins                           twins.go
 type session struct {
 	*shared
 	lease   batch.Lease
@@ -32,13 +33,15 @@ type session struct {
 	span    *jobSpans
 	absence *absence
 	calls   atomic.Int64 // model calls that reserved a part of the batch's budget
+	called  atomic.Bool  // the model server got a call
 
 	// The following fields belong to the agent's goroutine until the result is handed to the committer.
 	state      batch.State
 	journalled bool     // an attempt at the job wrote a turn, or tried to
 	items      [][]byte // jobs that the result plans, if the batch plans another one
 
-	parked atomic.Bool // a call must be resolved before the job can continue
+	lead   atomic.Pointer[toolpool.Lead] // the right to run for the twins; nil without it
+	parked atomic.Bool                   // a call must be resolved before the job can continue
 }
 
 // shared holds what all sessions of a worker use.
@@ -131,6 +134,8 @@ func (s *session) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		return nil, err
 	}
 	s.server.kv.sent(r)
+	s.called.Store(true)
+	s.batch.lead.sent(r)
 	resp, err := s.server.send(ctx, r, permit.observed(o))
 	permit.end(ctx, resp, err)
 	span.end(resp, err)
@@ -197,5 +202,6 @@ var _ interface {
 	agent.Effects
 	agent.Budget
 	agent.Results
+	agent.Twins
 	agent.Observer
 } = (*session)(nil)

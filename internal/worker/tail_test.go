@@ -35,6 +35,7 @@ func TestLastJobsAreSharedByFreeSlots(t *testing.T) {
 
 // A worker that is full, or that only seems to be free, does not delay the last jobs for long.
 func TestIdlePeerDelaysLastJobsBriefly(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		first := w.start("node-1", nil)

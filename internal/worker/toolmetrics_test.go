@@ -31,6 +31,7 @@ func (a *absent) Take(context.Context, toolpool.Bucket, int) (toolpool.Grant, er
 
 // /metrics shows the counters of a pool, and also an outage of Redis.
 func TestToolMetrics(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		redis := &absent{away: true}
 		pool, err := toolpool.New(toolpool.Config{Cluster: redis})

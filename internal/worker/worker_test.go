@@ -65,7 +65,11 @@ func (s *server) Generate(ctx context.Context, r *backend.Request, _ backend.Obs
 		out.Message.ToolCalls = []backend.ToolCall{{ID: "call_0", Name: "look", Arguments: `{"at":"` + r.Messages[1].Content + `"}`}}
 		return out, nil
 	}
-	out.Message.Content = `{"saw":"` + r.Messages[3].Content + `"}`
+	saw := "nothing"
+	if s.looks > 0 {
+		saw = r.Messages[3].Content
+	}
+	out.Message.Content = `{"saw":"` + saw + `"}`
 	return out, nil
 }
 
@@ -225,6 +229,7 @@ func (w *world) results(id batch.ID, n int) map[int64]batch.Result {
 }
 
 func TestWorkerRunsBatch(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		id := w.submit(50, nil)
@@ -256,6 +261,7 @@ func TestWorkerRunsBatch(t *testing.T) {
 // TestDrain stops a worker in the middle: jobs that can end within the drain do. The others are released with their
 // journal, without spending an attempt.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		id := w.submit(8, nil)
@@ -281,6 +287,7 @@ func TestDrain(t *testing.T) {
 
 // TestDrainAtTurnBoundary lets agents finish their turn within the drain timeout and stop there.
 func TestDrainAtTurnBoundary(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		id := w.submit(4, nil)
@@ -298,6 +305,7 @@ func TestDrainAtTurnBoundary(t *testing.T) {
 }
 
 func TestAbort(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Hour)
 		w.submit(4, nil)
@@ -313,6 +321,7 @@ func TestAbort(t *testing.T) {
 
 // TestDeadWorker cuts a worker off for good. Other workers resume its jobs from their journals, one lease later.
 func TestDeadWorker(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		dead := newWorld(t, 10*time.Second)
@@ -338,6 +347,7 @@ func TestDeadWorker(t *testing.T) {
 
 // TestRedisAway cuts the network for three leases. Model calls continue, and no job is lost, run twice or taken over.
 func TestRedisAway(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		id := w.submit(16, nil)
@@ -357,6 +367,7 @@ func TestRedisAway(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Minute)
 		id := w.submit(100, nil)
@@ -377,6 +388,7 @@ func TestCancel(t *testing.T) {
 // TestBackendAway: nothing is claimed while the backend is down. Live agents wait for it without spending retries, and
 // release their jobs if it stays down.
 func TestBackendAway(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10*time.Second)
 		w.server.down.Store(true)
@@ -405,6 +417,7 @@ func TestBackendAway(t *testing.T) {
 
 // TestPoison: a job that always kills its worker ends as WorkerLost after its last attempt.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		id := w.submit(1, func(c *spec.Compiled) { c.MaxAttempts = 2 })
@@ -438,6 +451,7 @@ func TestPoison(t *testing.T) {
 
 // TestCannotServe: a worker does not claim from a batch with a model or tool that it does not have.
 func TestCannotServe(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		other := w.submit(3, func(c *spec.Compiled) { c.Model = "other" })

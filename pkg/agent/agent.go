@@ -39,8 +39,9 @@ type Turn struct {
 	Usage     batch.Usage       `json:"usage"`
 	Counts    batch.ToolCounts  `json:"counts"`
 	Model     string            `json:"model"`
-	LeftOut   []string          `json:"left_out,omitempty"` // as in [batch.Result], up to this turn
-	Part      *Part             `json:"part,omitempty"`     // set if the job reduces: the turn answers a part of the results
+	LeftOut   []string          `json:"left_out,omitempty"`  // as in [batch.Result], up to this turn
+	Preloaded []Preloaded       `json:"preloaded,omitempty"` // calls before the first turn; only in the first turn
+	Part      *Part             `json:"part,omitempty"`      // set if the job reduces: the turn answers a part of the results
 }
 
 // CallSource is the origin of a tool call's result.

@@ -34,11 +34,11 @@ func (a *attempt) repairTurn(s *scope, t nextTurn, resp *backend.Response, probl
 }
 
 func (d *Definition) repairMessage(problem error) string {
-	says := problem.Error()
+	message := problem.Error()
 	if e, ok := errors.AsType[*batch.Error](problem); ok {
-		says = e.Message
+		message = e.Message
 	}
-	text := fmt.Sprintf("Your last answer cannot be used: %s.", clip(says, maxMessage))
+	text := fmt.Sprintf("Your last answer cannot be used: %s.", clip(message, maxMessage))
 	if d.output == nil {
 		return text + " Answer the task now."
 	}

@@ -337,34 +337,34 @@ func FuzzAnswer(f *testing.F) {
 		f.Add(seed[0], seed[1])
 	}
 	objects, anything, text := answering(f, `{"type":"object"}`), answering(f, `{"type":["object","array","string","number","boolean","null"]}`), answering(f, "")
-	f.Fuzz(func(t *testing.T, draft, said string) {
+	f.Fuzz(func(t *testing.T, draft, content string) {
 		for _, p := range []*Definition{objects, anything} {
-			out, err := p.answer(t.Context(), said)
+			out, err := p.answer(t.Context(), content)
 			if err == nil {
 				_, err := modeljson.Decode(out)
-				require.NoError(t, err, "%q gives %q", said, out)
-				require.True(t, holds(said, string(out)), "%q gives %q", said, out)
+				require.NoError(t, err, "%q gives %q", content, out)
+				require.True(t, holds(content, string(out)), "%q gives %q", content, out)
 			}
 			if strings.ContainsAny(draft, "<[") || strings.Contains(draft, "◁") || err != nil && strings.Contains(err.Error(), "too many") {
 				continue
 			}
-			got, _ := p.answer(t.Context(), "<think>"+draft+"</think>"+said)
+			got, _ := p.answer(t.Context(), "<think>"+draft+"</think>"+content)
 			require.Equal(t, string(out), string(got), "behind a block with %q", draft)
 			// No model mixes the tags of one format with the channels of another.
-			if !isHarmony(trimStart(said)) && !strings.ContainsAny(draft, "\"'“‘/#{`~") {
-				got, _ = p.answer(t.Context(), "So "+draft+"\n</think>\n"+said)
+			if !isHarmony(trimStart(content)) && !strings.ContainsAny(draft, "\"'“‘/#{`~") {
+				got, _ = p.answer(t.Context(), "So "+draft+"\n</think>\n"+content)
 				require.Equal(t, string(out), string(got), "behind thinking that the prompt opened: %q", draft)
 			}
 		}
-		out, err := text.answer(t.Context(), said)
+		out, err := text.answer(t.Context(), content)
 		var answer struct{ Text string }
 		if err == nil {
 			require.NoError(t, json.Unmarshal(out, &answer))
-			require.Contains(t, said, answer.Text)
+			require.Contains(t, content, answer.Text)
 		}
-		if args, problem := repairArguments(said); problem == "" {
+		if args, problem := repairArguments(content); problem == "" {
 			doc, err := modeljson.Decode([]byte(args))
-			require.NoError(t, err, "arguments %q give %q", said, args)
+			require.NoError(t, err, "arguments %q give %q", content, args)
 			require.IsType(t, map[string]any{}, doc)
 		} else {
 			require.True(t, json.Valid([]byte(args)))

@@ -25,14 +25,17 @@ const (
 // learns, and safe for concurrent use.
 type Definition struct {
 	system    string
-	render    func(input map[string]any) (string, error)
+	ask       func(input map[string]any) (spec.Asked, error)
 	row       func(*spec.Payload) (id string, input json.RawMessage, err error)
+	outline   func(input map[string]any, result int) (string, error)
 	output    *schema.Schema  // nil for free text
 	lists     bool            // output may accept an array
 	format    *backend.Schema // the same for the server; nil for free text
 	tools     []backend.Tool
 	calls     map[string]toolpool.Call // fields shared by all calls of a tool, by tool name
+	preloads  map[string]toolpool.Call // the same for preloaded calls, by the name in the spec
 	effects   bool                     // a tool has side effects
+	once      bool                     // one of several identical jobs runs for all
 	model     string
 	taskBytes int          // of the template
 	window    int          // tokens of context; 0 if unknown
@@ -71,9 +74,11 @@ func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model
 	}
 	d := &Definition{
 		system: compiled.System,
-		render: compiled.Prompt,
+		ask:    compiled.Ask,
 		row:    compiled.Row, promptVersion: compiled.PromptVersion,
+		outline:     compiled.Outline,
 		calls:       map[string]toolpool.Call{},
+		preloads:    map[string]toolpool.Call{},
 		taskBytes:   len(compiled.Task),
 		model:       cmp.Or(compiled.Model, model.ID),
 		window:      model.MaxModelLen,
@@ -125,6 +130,16 @@ func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model
 			Name: t.Name, Description: t.Description, Parameters: t.Parameters, Strict: canBeStrict(t.Parameters),
 		})
 	}
+	for _, p := range compiled.Preload {
+		if i := slices.IndexFunc(tools, func(t toolpool.Tool) bool { return t.Name == toolpool.WireName(p.Tool) }); i >= 0 {
+			if err := d.addPreload(compiled, p.Tool, tools[i]); err != nil {
+				return nil, err
+			}
+		} else if !slices.Contains(missing, p.Tool) {
+			missing = append(missing, p.Tool)
+		}
+	}
+	d.once = d.runsOnce(compiled)
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("compile plan %q: this worker has no tool %s", compiled.Name, strings.Join(missing, ", "))
 	}
@@ -133,11 +148,15 @@ func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model
 		t := tools[slices.IndexFunc(tools, func(t toolpool.Tool) bool { return t.Name == name })]
 		asked[i] = spec.AskedTool{Name: t.Name, Version: t.Version, MaxTokens: compiled.ToolSettings[name].MaxTokens}
 	}
+	for _, name := range PreloadOnly(compiled) {
+		t := tools[slices.IndexFunc(tools, func(t toolpool.Tool) bool { return t.Name == name })]
+		asked = append(asked, spec.AskedTool{Name: t.Name, Version: t.Version, Preloaded: true})
+	}
 	var err error
 	if d.asks, err = compiled.Asks(asked); err != nil {
 		return nil, err
 	}
-	return d, d.ask(compiled)
+	return d, d.findQuestion(compiled)
 }
 
 // Question returns the hash of the question of a job with this payload. It is empty if the payload cannot be read or is
@@ -147,11 +166,36 @@ func (d *Definition) Question(payload []byte) string {
 	if json.Unmarshal(payload, &in) != nil || in.Reduce != nil || in.Ended != nil {
 		return ""
 	}
-	prompt, bad := in.Prompt(d.render)
+	asked, bad := in.Asked(d.ask)
 	if bad != "" {
 		return d.asks.Unusable(bad)
 	}
-	return d.asks.Fingerprint(prompt)
+	return d.asks.For(asked)
+}
+
+// addPreload adds a tool whose calls are preloaded. It returns an error for a tool with side effects.
+func (d *Definition) addPreload(compiled *spec.Compiled, name string, t toolpool.Tool) error {
+	call, ok := d.calls[t.Name]
+	if !ok {
+		call = toolpool.Call{Name: t.Name, Timeout: d.toolTimeout, Share: t.Share, TTL: t.TTL}
+	}
+	if call.Share == toolpool.Effect {
+		return fmt.Errorf("compile plan %q: preload: %s", compiled.Name, spec.NoEffects(name))
+	}
+	d.preloads[name] = call
+	return nil
+}
+
+// PreloadOnly returns the wire names of the tools that are preloaded and that the agent cannot call, each once.
+func PreloadOnly(compiled *spec.Compiled) []string {
+	var out []string
+	for _, p := range compiled.Preload {
+		wire := toolpool.WireName(p.Tool)
+		if !slices.ContainsFunc(compiled.Tools, func(name string) bool { return toolpool.WireName(name) == wire }) && !slices.Contains(out, wire) {
+			out = append(out, wire)
+		}
+	}
+	return out
 }
 
 // Row returns the ID and the carried fields of a job with this payload. Both are empty if the payload cannot be read.
@@ -170,6 +214,20 @@ func (d *Definition) Row(payload []byte) (id string, input json.RawMessage) {
 	return id, input
 }
 
+// Outline returns the prompt that a payload renders to, or "" if its job makes no model call of its own. Preloaded results are not known
+// yet. A text of a given length is in place of each one that may differ between jobs, the same for equal calls.
+func (d *Definition) Outline(payload []byte, result int) string {
+	var in spec.Payload
+	if json.Unmarshal(payload, &in) != nil || in.Reduce != nil || in.Ended != nil || in.Bad != "" {
+		return ""
+	}
+	text, err := d.outline(in.Input, result)
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
 // mayBeList reports whether a schema may accept an array.
 func mayBeList(text []byte) bool {
 	var root struct{ Type any }
@@ -180,7 +238,8 @@ func mayBeList(text []byte) bool {
 	return root.Type == "array" || ok && slices.Contains(several, any("array"))
 }
 
-func (d *Definition) ask(compiled *spec.Compiled) error {
+// findQuestion sets question, unless a tool has side effects.
+func (d *Definition) findQuestion(compiled *spec.Compiled) error {
 	var names []string
 	for _, t := range d.tools {
 		if d.calls[t.Name].Share == toolpool.Effect {

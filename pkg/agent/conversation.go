@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -19,7 +20,7 @@ const (
 	bytesPerTokenSaved = 5
 )
 
-// conversation holds the messages for the model. It depends on the prompt and the journal alone, so that another worker
+// conversation holds the messages for the model. It depends on the prompt, the preloaded results and the journal alone, so that another worker
 // rebuilds the same bytes. The exception is a conversation that a server refused as too long; the server also refuses
 // the other worker.
 type conversation struct {
@@ -31,12 +32,18 @@ type conversation struct {
 	record    []Turn // all turns in their original form, if the batch keeps transcripts
 }
 
-func newConversation(system, prompt string, window int, keep spec.KeepReasoning) *conversation {
+// newConversation starts a conversation. Preloaded results stand in front of the prompt, in the same message: many chat templates
+// accept neither two user messages in sequence nor a tool call in front of the first one.
+func newConversation(system string, preloaded []Preloaded, prompt string, window int, keep spec.KeepReasoning) *conversation {
 	c := &conversation{window: window, keep: keep}
 	if system != "" {
 		c.messages = append(c.messages, backend.Message{Role: backend.RoleSystem, Content: system})
 	}
-	c.messages = append(c.messages, backend.Message{Role: backend.RoleUser, Content: prompt})
+	var lead strings.Builder
+	for _, p := range preloaded {
+		lead.WriteString(p.text())
+	}
+	c.messages = append(c.messages, backend.Message{Role: backend.RoleUser, Content: lead.String() + prompt, Lead: lead.Len()})
 	return c
 }
 

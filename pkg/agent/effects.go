@@ -28,6 +28,8 @@ type openedTurn struct {
 	Message backend.Message `json:"message"`
 	Usage   backend.Usage   `json:"usage"`
 	Model   string          `json:"model"`
+	// Preloaded are the calls before the first turn.
+	Preloaded []Preloaded `json:"preloaded,omitempty"`
 }
 
 // open records the turn if one of its calls has side effects.
@@ -39,7 +41,7 @@ func (a *attempt) open(s *scope, t nextTurn, resp *backend.Response, calls []rep
 		if c.problem != "" || a.def.calls[c.history.Name].Share != toolpool.Effect {
 			continue
 		}
-		data, err := json.Marshal(openedTurn{Message: resp.Message, Usage: resp.Usage, Model: resp.Model})
+		data, err := json.Marshal(openedTurn{Message: resp.Message, Usage: resp.Usage, Model: resp.Model, Preloaded: a.firstOnly()})
 		if err != nil {
 			return fmt.Errorf("encode turn %d: %w", t.number, err)
 		}
@@ -58,7 +60,17 @@ func (a *attempt) reopen(s *scope, t nextTurn) (*backend.Response, error) {
 		return nil, nil
 	}
 	a.reopened = true // only the attempt's first turn can be half done
-	data, err := a.session.Effects.OpenedTurn(s.work, t.number)
+	o, err := a.openedTurn(s, t.number)
+	if err != nil || o == nil {
+		return nil, err
+	}
+	a.log.InfoContext(s.work, "resuming a turn with tool calls that had begun", "turn", t.number)
+	return &backend.Response{Message: o.Message, Finish: backend.FinishToolCalls, Usage: o.Usage, Model: o.Model}, nil
+}
+
+// openedTurn reads a turn that an earlier attempt had opened, or returns nil.
+func (a *attempt) openedTurn(s *scope, number int) (*openedTurn, error) {
+	data, err := a.session.Effects.OpenedTurn(s.work, number)
 	if err != nil {
 		return nil, a.unwritten(s, err)
 	}
@@ -67,10 +79,9 @@ func (a *attempt) reopen(s *scope, t nextTurn) (*backend.Response, error) {
 	}
 	var o openedTurn
 	if err := json.Unmarshal(data, &o); err != nil {
-		return nil, fmt.Errorf("read turn %d, which was left open: %w", t.number, err)
+		return nil, fmt.Errorf("read turn %d, which was left open: %w", number, err)
 	}
-	a.log.InfoContext(s.work, "resuming a turn with tool calls that had begun", "turn", t.number)
-	return &backend.Response{Message: o.Message, Finish: backend.FinishToolCalls, Usage: o.Usage, Model: o.Model}, nil
+	return &o, nil
 }
 
 // unwritten returns why the effect log could not be used.

@@ -65,6 +65,8 @@ type effectStage struct {
 	pool *toolpool.Pool
 	sent []string
 	die  bool // the worker dies inside the tool
+
+	preload []spec.Preload
 }
 
 var errDied = errors.New("the worker died")
@@ -88,14 +90,18 @@ func newEffectStage(t *testing.T, policy toolpool.OnUnknown) *effectStage {
 // run runs an attempt. With die, it dies between the tool's effect and the record of its outcome.
 func (s *effectStage) run(t *testing.T) (batch.Result, error) {
 	t.Helper()
-	compiled := &spec.Compiled{Name: "t", Task: "do it", Tools: []string{"send"}, MaxTurns: 4, MaxRetries: 1}
-	tool, _ := s.pool.Lookup("send")
-	p, err := Compile(compiled, []toolpool.Tool{tool}, backend.Model{ID: "m"})
+	compiled := &spec.Compiled{Name: "t", Task: "do it", Tools: []string{"send"}, MaxTurns: 4, MaxRetries: 1, Preload: s.preload}
+	var tools []toolpool.Tool
+	for _, name := range compiled.Needs() {
+		tool, _ := s.pool.Lookup(name)
+		tools = append(tools, tool)
+	}
+	p, err := Compile(compiled, tools, backend.Model{ID: "m"})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	s.tool = func(_ context.Context, c toolpool.Call) (toolpool.Result, error) {
-		if s.die {
+		if s.die && c.Name == "send" {
 			_, err := c.EffectLog.Intend(ctx, c.Turn, c.Index, toolpool.Intent{Tool: c.Name})
 			require.NoError(t, err)
 			s.sent = append(s.sent, c.Arguments)

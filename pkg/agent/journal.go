@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/plainjson"
 )
 
 // checkpoint writes a turn to the journal, and adds it to the conversation in the written form.
 func (a *attempt) checkpoint(s *scope, t nextTurn, turn Turn) error {
-	turn.LeftOut = a.leftOut
+	turn.LeftOut, turn.Preloaded = a.leftOut, a.firstOnly()
 	data, err := plainjson.Marshal(turn)
 	if err != nil {
 		return fmt.Errorf("encode turn %d: %w", t.number, err)
@@ -30,8 +31,19 @@ func (a *attempt) checkpoint(s *scope, t nextTurn, turn Turn) error {
 	return nil
 }
 
+// firstOnly returns the preloaded calls if the next turn is the first one.
+func (a *attempt) firstOnly() []Preloaded {
+	if a.part || a.conv.turns > 0 {
+		return nil
+	}
+	return a.preloaded
+}
+
 // add adds a turn in the form of the journal to the conversation.
 func (a *attempt) add(t Turn) {
+	if a.conv.turns == 0 && !a.part && a.job.ID.Index < batch.FirstCalls {
+		a.firstCall = predictable(t.Assistant.ToolCalls, a.fields)
+	}
 	a.conv.add(t)
 	if a.def.transcripts {
 		a.conv.record = append(a.conv.record, t)

@@ -10,21 +10,26 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// preflight renders the prompt, checks that it fits, and rebuilds the conversation from the journal.
+// preflight renders the prompt, makes its preloaded calls, checks that it fits, and rebuilds the conversation from the journal.
 func (a *attempt) preflight(s *scope) error {
 	if err := s.over(); err != nil {
 		return err
 	}
-	prompt, err := a.prompt()
+	asked, err := a.prompt(s)
 	if err != nil || a.reused != nil || a.ended != nil || a.reduction != nil {
 		return err
 	}
-	a.conv = newConversation(a.def.system, prompt, a.def.contextWindow(), a.def.keep)
+	turns := make([]Turn, len(a.job.Turns))
 	for i, data := range a.job.Turns {
-		t, err := decodeTurn(data)
-		if err != nil {
+		if turns[i], err = decodeTurn(data); err != nil {
 			return fmt.Errorf("read turn %d of the journal: %w", i+1, err)
 		}
+	}
+	if err := a.preload(s, asked.Calls, turns); err != nil {
+		return err
+	}
+	a.conv = newConversation(a.def.system, a.preloaded, asked.Prompt, a.def.contextWindow(), a.def.keep)
+	for _, t := range turns {
 		a.add(t)
 		a.turns++
 		a.usage.AddTurn(t.Usage)
@@ -38,37 +43,39 @@ func (a *attempt) preflight(s *scope) error {
 	return a.checkSize(s)
 }
 
-func (a *attempt) prompt() (string, error) {
+// prompt reads the payload, and returns what the job asks. It looks for a result that answers the job already.
+func (a *attempt) prompt(s *scope) (spec.Asked, error) {
 	var payload spec.Payload
 	if err := json.Unmarshal(a.job.Payload, &payload); err != nil {
-		return "", batch.NewError(batch.BadInput, fmt.Sprintf("the input cannot be read: %v", err))
+		return spec.Asked{}, batch.NewError(batch.BadInput, fmt.Sprintf("the input cannot be read: %v", err))
 	}
 	a.item, a.ended = payload.Item, payload.Ended
 	if a.ended != nil {
-		return "", nil
+		return spec.Asked{}, nil
 	}
 	a.row = payload.Row
 	var err error
 	if a.id, a.input, err = a.def.row(&payload); err != nil {
-		return "", batch.NewError(batch.BadInput, err.Error())
+		return spec.Asked{}, batch.NewError(batch.BadInput, err.Error())
 	}
 	if payload.Reduce != nil {
 		a.reduction = payload.Reduce
-		return "", nil
+		return spec.Asked{}, nil
 	}
-	prompt, bad := payload.Prompt(a.def.render)
+	a.fields = payload.Input
+	asked, bad := payload.Asked(a.def.ask)
 	if bad != "" {
 		a.question = a.def.asks.Unusable(bad)
-		return "", batch.NewError(batch.BadInput, bad)
+		return spec.Asked{}, batch.NewError(batch.BadInput, bad)
 	}
-	a.question = a.def.asks.Fingerprint(prompt)
+	a.question = a.def.asks.For(asked)
 	if a.def.question != nil {
-		a.fingerprint = a.def.question.Fingerprint(prompt)
+		a.fingerprint = a.def.question.For(asked)
 	}
-	if r := payload.Reuse; r != nil && r.Fingerprint == a.fingerprint && r.Simulated == a.def.simulated && a.def.passes(r.Output) == nil {
-		a.reused = r
+	if a.usable(payload.Reuse) {
+		a.reused = payload.Reuse
 	}
-	return prompt, nil
+	return asked, a.awaitTwin(s, payload)
 }
 
 // checkSize has the server count the prompt's tokens, but only if the prompt may be too long. No tokenizer needs more

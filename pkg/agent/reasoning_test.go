@@ -196,7 +196,7 @@ func TestReasoningCountsInTheContext(t *testing.T) {
 		{"an answer's goes first", spec.KeepAlways, 1900, []Turn{turn(backend.Message{Content: "x"}, "again"), turn(call, "")}, []bool{false, true}, true},
 	}
 	for _, c := range cases {
-		conv := newConversation("", "prompt", c.window, c.keep)
+		conv := newConversation("", nil, "prompt", c.window, c.keep)
 		for _, t := range c.turns {
 			conv.add(t)
 		}
@@ -243,7 +243,7 @@ func TestReasoningIsTheSameAfterAnyCut(t *testing.T) {
 			turns[i].Usage.CompletionTokens = int64(rapid.IntRange(0, 2_000).Draw(rt, "completion"))
 		}
 		build := func(n int) []backend.Message {
-			c := newConversation("sys", "prompt", window, keep)
+			c := newConversation("sys", nil, "prompt", window, keep)
 			for _, turn := range turns[:n] {
 				data, err := plainjson.Marshal(turn)
 				require.NoError(rt, err)

@@ -334,7 +334,7 @@ func (r *reducer) answer(level int, group []piece, last bool, part int) (Turn, e
 	}
 	// A separate conversation. The scheduler does not count it as a turn of the job, because its prompt continues no other
 	// one.
-	sub := &attempt{Runner: r.Runner, def: r.def, log: r.log, state: batch.Running, conv: newConversation(r.def.system, prompt, r.def.contextWindow(), r.def.keep)}
+	sub := &attempt{Runner: r.Runner, def: r.def, log: r.log, state: batch.Running, conv: newConversation(r.def.system, nil, prompt, r.def.contextWindow(), r.def.keep)}
 	sub.job = Job{
 		ID: batch.Job{Batch: r.job.ID.Batch, Index: r.job.ID.Index + int64(part)}, Attempt: r.job.Attempt, Stop: r.job.Stop,
 	}
@@ -358,10 +358,11 @@ func (r *reducer) prompt(level int, group []piece, last bool, p *Part) (string, 
 		}
 		lines = append(lines, g.text...)
 	}
-	prompt, err := r.def.render(map[string]any{spec.ResultsField: string(lines), spec.CountField: json.Number(fmt.Sprint(r.n))})
+	asked, err := r.def.ask(map[string]any{spec.ResultsField: string(lines), spec.CountField: json.Number(fmt.Sprint(r.n))})
 	if err != nil {
 		return "", batch.NewError(batch.BadInput, err.Error())
 	}
+	prompt := asked.Prompt
 	if level > 0 {
 		prompt += "\n\nEach line is an answer that you gave before, for the results from the first to the second of its numbers. Put them together into one answer."
 	}

@@ -98,6 +98,7 @@ func (r *Runner) Run(ctx context.Context, d *Definition, job Job, uses Session) 
 		res.MaxTokens = d.sampling.MaxTokens
 	}
 	res.Row = a.row
+	res.FirstCall = a.firstCall
 	if a.question != "" {
 		res.PromptVersion = d.promptVersion
 		res.Question, res.Simulated = a.question, d.simulated
@@ -132,6 +133,9 @@ type attempt struct {
 	input       json.RawMessage // carried fields; nil without any
 	ended       *batch.Result   // the job's result of an earlier run; nil if the job runs
 	reduction   *spec.Reduction
+	preloaded   []Preloaded    // calls before the first turn
+	fields      map[string]any // of the input
+	firstCall   *batch.FirstCall
 	question    string      // hash of the job's question; "" without one
 	fingerprint string      // "" if the output must not be reused
 	reused      *spec.Reuse // an earlier result that is reused for this job; nil if the job runs
@@ -237,7 +241,7 @@ func (a *attempt) turn(s *scope, t nextTurn) (output json.RawMessage, answered b
 		if a.def.transcripts {
 			a.conv.record = append(a.conv.record, Turn{
 				Assistant: backend.Message{Role: backend.RoleAssistant, Content: resp.Message.Content, Reasoning: resp.Message.Reasoning},
-				Usage:     usage, Model: resp.Model,
+				Usage:     usage, Model: resp.Model, Preloaded: a.firstOnly(),
 			})
 		}
 		return output, true, nil

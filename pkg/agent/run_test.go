@@ -106,7 +106,7 @@ func (s *stage) run(t require.TestingT, change func(*spec.Compiled)) (batch.Resu
 		change(compiled)
 	}
 	var tools []toolpool.Tool
-	for _, name := range compiled.Tools {
+	for _, name := range compiled.Needs() {
 		tools = append(tools, toolpool.Tool{Name: name, Parameters: json.RawMessage(`{"type":"object"}`), Share: toolpool.Inflight})
 	}
 	p, err := Compile(compiled, tools, backend.Model{ID: "m", MaxModelLen: s.window})

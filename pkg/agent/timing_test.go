@@ -320,7 +320,7 @@ func TestCompactionIsTheSameAfterResume(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		window := rapid.SampledFrom([]int{0, 500, 2_000, 10_000}).Draw(rt, "window")
 		turns := rapid.SliceOfN(anyTurn, 1, 6).Draw(rt, "turns")
-		whole := newConversation("sys", "prompt", window, "")
+		whole := newConversation("sys", nil, "prompt", window, "")
 		for i, turn := range turns {
 			data, err := plainjson.Marshal(turn)
 			require.NoError(rt, err)
@@ -328,7 +328,7 @@ func TestCompactionIsTheSameAfterResume(t *testing.T) {
 			require.NoError(rt, err)
 			whole.add(written)
 
-			again := newConversation("sys", "prompt", window, "")
+			again := newConversation("sys", nil, "prompt", window, "")
 			for _, earlier := range turns[:i+1] {
 				data, err := plainjson.Marshal(earlier)
 				require.NoError(rt, err)

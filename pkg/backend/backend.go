@@ -8,7 +8,8 @@ import (
 
 // Backend is one endpoint of an inference server. It is safe for concurrent use.
 //
-// Optional abilities are separate interfaces, found by type assertion: [TokenCounter], [LoadReporter].
+// Optional abilities are separate interfaces, found by type assertion: [TokenCounter], [LoadReporter],
+// [SessionCloser].
 type Backend interface {
 	// Generate runs one model call, always as a stream, and returns when the stream has ended. Cancelling ctx closes
 	// the connection, so that the server drops the request. Generate never retries. Errors are *[Error]; after a
@@ -40,6 +41,12 @@ type TokenCounter interface {
 // LoadReporter reads the server's load as the server reports it.
 type LoadReporter interface {
 	Load(ctx context.Context) (Load, error)
+}
+
+// SessionCloser frees what the server keeps for an agent.
+type SessionCloser interface {
+	// CloseSession ends the session of an agent that makes no further call here. It does not block. The server may miss it.
+	CloseSession(session string)
 }
 
 // Load is a server's state from its metrics. A negative field is one that the server does not report.

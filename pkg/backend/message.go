@@ -16,8 +16,11 @@ const (
 // Message is one message of a conversation. A job's journal stores its JSON form, so later versions must be able to
 // read it. It must be reproduced byte for byte, so that the server's prefix cache matches the conversation again.
 type Message struct {
-	Role       Role       `json:"role"`
-	Content    string     `json:"content"`
+	Role    Role   `json:"role"`
+	Content string `json:"content"`
+	// Lead is how many bytes at the beginning of Content other conversations may share. Adapters of servers with cache marks set
+	// one there.
+	Lead       int        `json:"lead,omitempty"`
 	Reasoning  *Reasoning `json:"reasoning,omitempty"`    // role assistant; nil if missing or not to be sent back
 	ToolCalls  []ToolCall `json:"tool_calls,omitempty"`   // role assistant
 	ToolCallID string     `json:"tool_call_id,omitempty"` // role tool: the call that it answers

@@ -40,6 +40,7 @@ const (
 	EffectUnknown      ErrorType = "EffectUnknown"      // a tool with side effects may or may not have run
 	BudgetExceeded     ErrorType = "BudgetExceeded"     // a token or money limit was reached
 	PlanTooLarge       ErrorType = "PlanTooLarge"       // the plan has more items than max_items, after the repair turn too
+	PreloadFailed      ErrorType = "PreloadFailed"      // a call of preload failed
 	WorkerLost         ErrorType = "WorkerLost"         // the worker died in every allowed attempt
 	JobCancelled       ErrorType = "Cancelled"          // the batch was cancelled before the job ended
 )
@@ -47,7 +48,7 @@ const (
 // ErrorTypes lists every error type.
 var ErrorTypes = []ErrorType{
 	BadInput, Oversized, OutputInvalid, OutputTruncated, TurnsExhausted, Timeout, BackendRejected,
-	BackendUnavailable, EffectUnknown, BudgetExceeded, PlanTooLarge, WorkerLost, JobCancelled,
+	BackendUnavailable, EffectUnknown, BudgetExceeded, PlanTooLarge, PreloadFailed, WorkerLost, JobCancelled,
 }
 
 // Retryable reports whether running the job again, unchanged, may succeed. It is the default of [Error.Retryable]. It also
@@ -148,6 +149,15 @@ func (c *ToolCounts) Add(o ToolCounts) {
 	c.Executed += o.Executed
 }
 
+// FirstCalls is how many jobs of a batch, the first ones of its inputs, may have a FirstCall.
+const FirstCalls = 1_000
+
+// FirstCall is a tool call in the form of an entry of a spec's preload: values of the input are placeholders.
+type FirstCall struct {
+	Tool string          `json:"tool"`
+	Args json.RawMessage `json:"args"`
+}
+
 // Result is the one committed outcome of a job. Its JSON form is one line of every results file and stream.
 type Result struct {
 	Batch    ID              `json:"batch"`
@@ -168,6 +178,10 @@ type Result struct {
 	Worker   string          `json:"worker"`             // the worker's --id
 	WallMS   int64           `json:"wall_ms"`            // from the last claim to the end, milliseconds
 	Times    Times           `json:"times_ms,omitzero"`
+
+	// FirstCall is the call of the job's first turn if it follows from the input. Only the first jobs of a batch have it, so
+	// that `explain` can recommend to preload the call.
+	FirstCall *FirstCall `json:"first_call,omitempty"`
 
 	// Transcript holds the turns of the job's agent in the form of package agent. Empty unless the batch keeps transcripts.
 	Transcript json.RawMessage `json:"transcript,omitempty"`

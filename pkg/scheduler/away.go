@@ -52,6 +52,7 @@ func (l *Ledger) Leave(id string) bool {
 	}
 	a.left = true
 	a.set(func() { a.away, a.paused = true, true })
+	a.drop()
 	l.wakeOldest()
 	return true
 }

@@ -25,7 +25,7 @@ func TestLeaveFreesRoomAndQueuesAgentAgain(t *testing.T) {
 	l := NewLedger(LedgerConfig{Capacity: 2_000})
 	l.Declare("b", 0, 4)
 	grown := func(id string) {
-		l.Start(id, "b", 400, 0)
+		l.Start(id, "b", 400, 0, nil)
 		l.Turn(id, 3_200, 800, 0, 50)
 	}
 	grown("old")
@@ -59,7 +59,7 @@ func TestLeaveMakesRoomForNewAgents(t *testing.T) {
 	ids := []string{}
 	for l.Room("b", 400, 1) > 0 {
 		ids = append(ids, fmt.Sprint(len(ids)))
-		l.Start(ids[len(ids)-1], "b", 400, 0)
+		l.Start(ids[len(ids)-1], "b", 400, 0, nil)
 		l.Turn(ids[len(ids)-1], 3_200, 800, 0, 50)
 	}
 	require.Greater(t, len(ids), 2)
@@ -82,7 +82,7 @@ func TestOldestPresentAgentAlwaysContinues(t *testing.T) {
 			switch op := rapid.IntRange(0, 4).Draw(rt, "op"); {
 			case op == 0 || len(present) == 0 && len(away) == 0:
 				id := fmt.Sprintf("%03d", step)
-				l.Start(id, "b", 4*pick, 0)
+				l.Start(id, "b", 4*pick, 0, nil)
 				present = append(present, id)
 			case op == 1 && len(present) > 0:
 				l.Turn(present[pick%len(present)], 4*pick, pick, 0, 20)

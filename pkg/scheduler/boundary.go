@@ -30,6 +30,7 @@ func (l *Ledger) boundary(id string) <-chan struct{} {
 	a.set(func() { a.away, a.sent = false, 0 })
 	if a.paused && l.mayResume(a) {
 		a.set(func() { a.paused = false })
+		a.hold()
 		l.wakeOldest() // the next one may fit, too
 		return nil
 	}
@@ -38,6 +39,7 @@ func (l *Ledger) boundary(id string) <-chan struct{} {
 			return nil
 		}
 		a.set(func() { a.paused = true })
+		a.drop()
 	}
 	a.left, l.full = true, true
 	if a.wait == nil {
@@ -87,9 +89,10 @@ func (l *Ledger) mayResume(a *account) bool {
 	if older.queued > 0 {
 		return false
 	}
+	a.shares(a.class.holding.overlap(a))
 	held := l.projection(false)
 	g := a.class.growth()
-	held.add(a.Footprint, g)
+	held.add(Footprint{Own: a.counted(), Turns: a.Turns}, g)
 	return older.present == 0 || held.peak() <= g.headroom()*l.budget()-l.prefixes(nil)
 }
 

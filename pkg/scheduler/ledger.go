@@ -24,6 +24,8 @@ const (
 	doubt = 0.2
 	// occupancy is the share of the cache that agents of average size may fill.
 	occupancy = 0.85
+	// belief is the weight of an assumption, in agents.
+	belief = 0.25
 	// gain is how fast the ledger adapts the capacity.
 	gain = 0.02
 	// minCapacity is the lower limit of the learned capacity, as a share of the capacity that the server reported.
@@ -52,13 +54,14 @@ type Ledger struct {
 type class struct {
 	prefixBytes       int
 	maxTurns          int
-	guess             float64 // estimated tokens of a new agent's first prompt
+	guess             float64 // estimated own tokens of a new agent's first prompt
 	line              line
 	stages            []stage // by the number of model calls that have ended
 	bytes, byteTokens float64 // of all requests
+	holding           shelf   // agents that are not paused
+	calling           shelf   // agents with a call in flight
+	groups            groups
 	// Sums over agents; see growth.
-	starts, startTokens   float64 // without sharedTokens
-	sharedTokens          float64 // of first prompts, that were in the cache already
 	steps, stepTokens     float64
 	outputs, outputTokens float64
 	finished, finishTurns float64
@@ -74,9 +77,11 @@ type account struct {
 	away    bool          // waiting for a tool, and therefore paused too
 	left    bool          // was paused or away since its last call, so losses are expected and not counted
 	sent    int           // own tokens of the call in flight; 0 without one
-	shared  int           // tokens of the first prompt after the prefix that other agents hold, too
-	shocks  int           // of the ledger, at the last call
-	total   int           // tokens of the conversation after its last call, with the prefix; 0 before the first
+	marks   Marks
+	common  int // tokens of the first prompt after the prefix that another agent holds too, and that count there
+	began   int // bytes of the first prompt that others held at its start
+	shocks  int // of the ledger, at the last call
+	total   int // tokens of the conversation after its last call, with the prefix; 0 before the first
 }
 
 // NewLedger returns an empty ledger.
@@ -111,8 +116,8 @@ func (l *Ledger) Keep(batches map[string]bool) {
 }
 
 // Start makes an agent live. ownBytes is the size of its prompt after the shared prefix, with the turns of its journal. turns
-// is the number of model calls that it has made.
-func (l *Ledger) Start(id, batch string, ownBytes, turns int) {
+// is the number of model calls that it has made. marks are those of its first prompt; without them it shares the prefix only.
+func (l *Ledger) Start(id, batch string, ownBytes, turns int, marks Marks) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.classes[batch]
@@ -125,13 +130,15 @@ func (l *Ledger) Start(id, batch string, ownBytes, turns int) {
 		old.leave()
 	}
 	l.order++
-	a := &account{Footprint: Footprint{Own: c.tokens(ownBytes), Turns: turns}, class: c, arrival: l.order, shocks: l.shocks}
-	if turns == 0 {
-		a.Own = int(float64(a.Own) * c.unshared())
-	}
+	a := &account{Footprint: Footprint{Own: c.tokens(ownBytes), Turns: turns}, class: c, arrival: l.order, shocks: l.shocks, marks: marks}
 	l.live[id] = a
 	c.line.join(a)
 	c.stage(a).add(a, 1)
+	a.began = c.holding.overlap(a)
+	a.hold()
+	if turns == 0 {
+		c.groups.started(ownBytes, a.began)
+	}
 }
 
 // Turn updates an agent's account with the usage that a model call reported: the bytes of the request, and tokens. cached is
@@ -148,12 +155,8 @@ func (l *Ledger) Turn(id string, requestBytes, prompt, cached, completion int) (
 	a.class.byteTokens += float64(prompt)
 	own := max(prompt-a.class.prefix(), 0)
 	if a.Turns == 0 {
-		a.shared = min(max(cached-a.class.prefix(), 0), own)
-		a.class.starts++
-		a.class.startTokens += float64(own - a.shared)
-		a.class.sharedTokens += float64(a.shared)
+		a.class.groups.counted(own, a.class.tokens(a.began))
 	}
-	own -= min(a.shared, own)
 	if a.total > 0 {
 		a.class.steps++
 		a.class.stepTokens += float64(max(prompt+completion-a.total, 0))
@@ -183,13 +186,6 @@ func (l *Ledger) Turn(id string, requestBytes, prompt, cached, completion int) (
 func (c *class) tokens(bytes int) int {
 	const beliefBytes, beliefTokens = 4_000, 1_000
 	return int(float64(bytes) * (beliefTokens + c.byteTokens) / (beliefBytes + c.bytes))
-}
-
-// unshared returns the share of a first prompt, after the prefix, that no other agent holds. Jobs with a common document share
-// more than the prefix; the cached tokens of first prompts show how much.
-func (c *class) unshared() float64 {
-	const weight = 500 // tokens of a first prompt without sharing, before any was seen
-	return (weight + c.startTokens) / (weight + c.startTokens + c.sharedTokens)
 }
 
 // prefix returns the length of the shared prefix in tokens.
@@ -246,13 +242,11 @@ func (l *Ledger) End(id string, finished bool) {
 }
 
 // growth mixes the observed averages with two initial assumptions: a turn adds more tokens than a job starts with, and a job
-// takes half of its allowed turns. The assumptions err towards few agents, which costs a moment. They weigh as much as a
-// quarter of an agent.
+// takes half of its allowed turns. The assumptions err towards few agents, which costs a moment.
 func (c *class) growth() Growth {
-	const weight = 0.25
-	mean := func(belief, sum, n float64) float64 { return (weight*belief + sum) / (weight + n) }
+	mean := func(guess, sum, n float64) float64 { return (belief*guess + sum) / (belief + n) }
 	g := Growth{
-		Start:  mean(c.guess, c.startTokens, c.starts),
+		Start:  c.mean(c.guess, c.groups.opened, c.groups.joined),
 		Output: mean(firstGrowth, c.outputTokens, c.outputs),
 		Turns:  mean(float64(1+c.maxTurns)/2, c.finishTurns, c.finished),
 	}
@@ -274,7 +268,7 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	if c == nil {
 		return min(limit, 1)
 	}
-	c.guess = float64(c.tokens(startBytes)) * c.unshared()
+	c.guess = float64(c.tokens(startBytes))
 	g := c.growth()
 	held, prefixes := l.projection(true), l.prefixes(c)
 	peak := g.headroom()*l.budget() - prefixes
@@ -286,7 +280,7 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	}
 	n := 0
 	for ; n < limit; n++ {
-		held.add(Footprint{Own: int(g.Start)}, g)
+		held.add(Footprint{Own: int(c.next(n))}, g)
 		mean -= g.mean()
 		if (held.peak() > peak || mean < 0) && (n > 0 || l.present()) {
 			l.full = true

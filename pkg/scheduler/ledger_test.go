@@ -48,7 +48,7 @@ func ledgerWith(capacity int) *Ledger {
 	l.Declare("b", 0, 8)
 	for i := range 40 {
 		id := fmt.Sprint("gone ", i)
-		l.Start(id, "b", 400, 0)
+		l.Start(id, "b", 400, 0, nil)
 		total := 0
 		for range 4 {
 			total += 90
@@ -67,7 +67,7 @@ func TestRoomReservesFutureGrowth(t *testing.T) {
 	// An agent ends at 400 tokens and holds 250 on average.
 	assert.InDelta(t, 9_500/400, n, 3)
 	for i := range n {
-		l.Start(fmt.Sprint("a", i), "b", 360, 0)
+		l.Start(fmt.Sprint("a", i), "b", 360, 0, nil)
 	}
 	assert.Zero(t, l.Room("b", 360, 1_000), "admitted agents count at once")
 	assert.Equal(t, n, l.State().Live)
@@ -82,7 +82,7 @@ func TestPausedAgentsLeaveNoRoom(t *testing.T) {
 	first := func(id string) { l.Turn(id, 400, 100, 0, 10) }
 	for i := range 40 { // two turns; the second adds 1,000 tokens
 		id := fmt.Sprint("gone ", i)
-		l.Start(id, "b", 400, 0)
+		l.Start(id, "b", 400, 0, nil)
 		first(id)
 		l.Turn(id, 4_400, 1_100, 100, 10)
 		l.End(id, true)
@@ -92,7 +92,7 @@ func TestPausedAgentsLeaveNoRoom(t *testing.T) {
 	admit := func(limit int) (held int) {
 		for range l.Room("b", 400, limit) {
 			id := fmt.Sprint(l.State().Live)
-			l.Start(id, "b", 400, 0)
+			l.Start(id, "b", 400, 0, nil)
 			if l.Await(over, id) != nil {
 				held++
 			}
@@ -126,7 +126,7 @@ func TestOneAgentMayAlwaysLive(t *testing.T) {
 	l := NewLedger(LedgerConfig{Capacity: 100})
 	l.Declare("b", 0, 8)
 	assert.Equal(t, 1, l.Room("b", 1_000_000, 50), "a job larger than the cache must run too")
-	l.Start("a", "b", 1_000_000, 0)
+	l.Start("a", "b", 1_000_000, 0, nil)
 	assert.Zero(t, l.Room("b", 1_000_000, 50))
 	require.NoError(t, l.Await(t.Context(), "a"))
 	assert.Equal(t, 1, l.Room("unknown", 10, 50))
@@ -136,7 +136,7 @@ func TestShortfallCountsEvictedTokens(t *testing.T) {
 	t.Parallel()
 	l := NewLedger(LedgerConfig{Capacity: 10_000, BlockSize: 16})
 	l.Declare("b", 0, 8)
-	l.Start("a", "b", 400, 0)
+	l.Start("a", "b", 400, 0, nil)
 	assert.Zero(t, l.Turn("a", 4_000, 1_000, 0, 24), "the first turn has no shortfall")
 	assert.Zero(t, l.Turn("a", 5_200, 1_300, 1_024, 24), "the whole previous turn, rounded down to blocks")
 	assert.Equal(t, 1_312-512, l.Turn("a", 6_000, 1_500, 512, 24)+16, "the block of the last token does not count")
@@ -154,7 +154,7 @@ func TestCapacityIsLearnedFromUnexplainedLosses(t *testing.T) {
 	}
 	l := NewLedger(LedgerConfig{Capacity: 10_000})
 	l.Declare("b", 0, 8)
-	l.Start("a", "b", 0, 0)
+	l.Start("a", "b", 0, 0, nil)
 	for range 10 {
 		lose(l, "a", 1_000)
 	}
@@ -163,7 +163,7 @@ func TestCapacityIsLearnedFromUnexplainedLosses(t *testing.T) {
 
 	over := NewLedger(LedgerConfig{Capacity: 10_000})
 	over.Declare("b", 0, 8)
-	over.Start("a", "b", 0, 0)
+	over.Start("a", "b", 0, 0, nil)
 	for range 10 {
 		lose(over, "a", 12_000)
 	}
@@ -182,7 +182,7 @@ func TestKeepDropsEndedBatches(t *testing.T) {
 	for i := range 20_000 {
 		name := fmt.Sprint(i)
 		l.Declare(name, 10, 1)
-		l.Start(name+"/0", name, 10, 0)
+		l.Start(name+"/0", name, 10, 0, nil)
 		l.End(name+"/0", true)
 		l.Keep(map[string]bool{name: true})
 		assert.LessOrEqual(t, len(l.classes), 1)
@@ -194,9 +194,9 @@ func TestKeepDropsEndedBatches(t *testing.T) {
 func TestKeepSparesLiveAgents(t *testing.T) {
 	t.Parallel()
 	l := ledgerWith(1_000)
-	l.Start("a", "b", 10, 0)
+	l.Start("a", "b", 10, 0, nil)
 	l.Keep(nil)
-	l.Start("again", "b", 10, 0)
+	l.Start("again", "b", 10, 0, nil)
 	l.End("a", true)
 	l.End("again", false)
 	l.Keep(nil)
@@ -225,7 +225,7 @@ func TestEveryHeldAgentContinues(t *testing.T) {
 				for range l.Room("b", 200, rapid.IntRange(1, 5).Draw(rt, "limit")) {
 					a := &agent{id: fmt.Sprint(started)}
 					started++
-					l.Start(a.id, "b", 200, 0)
+					l.Start(a.id, "b", 200, 0, nil)
 					live = append(live, a)
 				}
 			default:
@@ -265,7 +265,7 @@ func TestAwaitWakesWhenAnAgentEnds(t *testing.T) {
 		l.Declare("b", 0, 8)
 		var order []string
 		for _, id := range []string{"old", "middle", "young"} {
-			l.Start(id, "b", 0, 0)
+			l.Start(id, "b", 0, 0, nil)
 			l.Turn(id, 2_400, 600, 0, 10)
 		}
 		done := make(chan string, 3)
@@ -291,7 +291,7 @@ func TestAwaitWakesWhenAnAgentEnds(t *testing.T) {
 func BenchmarkRoom(b *testing.B) {
 	l := ledgerWith(1_000_000)
 	for i := range 200 {
-		l.Start(fmt.Sprint(i), "b", 400, i%4)
+		l.Start(fmt.Sprint(i), "b", 400, i%4, nil)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -313,7 +313,7 @@ func TestLossAfterPauseKeepsCapacity(t *testing.T) {
 		l := NewLedger(LedgerConfig{Capacity: 2_000})
 		l.Declare("b", 0, 4)
 		for _, id := range []string{"old", "young"} {
-			l.Start(id, "b", 400, 0)
+			l.Start(id, "b", 400, 0, nil)
 			l.Turn(id, 3_200, 800, 0, 50)
 		}
 		if paused {

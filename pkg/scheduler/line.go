@@ -23,7 +23,7 @@ func (s sums) minus(o sums) sums {
 // sums returns the account's own part.
 func (a *account) sums() (s sums) {
 	if !a.paused {
-		s.own, s.running = a.Own, 1
+		s.own, s.running = a.counted(), 1
 	}
 	if !a.away {
 		s.present = 1
@@ -52,7 +52,7 @@ func (s *stage) add(a *account, sign int) {
 		into = &s.queued
 	}
 	into.agents += sign
-	into.own += sign * a.Own
+	into.own += sign * a.counted()
 }
 
 func (c *class) stage(a *account) *stage {
@@ -73,9 +73,38 @@ func (a *account) set(change func()) {
 
 // leave removes the account from the sums and ends its wait.
 func (a *account) leave() {
+	a.drop()
 	a.class.stage(a).add(a, -1)
 	a.class.line.leave(a)
 	a.wake()
+}
+
+// counted returns the agent's own tokens without those that count for another agent.
+func (a *account) counted() int { return max(a.Own-a.common, 0) }
+
+// hold counts the agent's part of the cache. Texts that others hold count there.
+func (a *account) hold() {
+	below, next, above := a.class.holding.put(a)
+	a.shares(below)
+	if next != nil {
+		next.shares(above)
+	}
+}
+
+// drop gives the agent's part up, except for the texts that others hold.
+func (a *account) drop() {
+	next, common := a.class.holding.take(a)
+	if next != nil {
+		next.shares(common)
+	}
+	a.shares(a.class.holding.overlap(a))
+}
+
+// shares sets how many bytes of the first prompt another account counts.
+func (a *account) shares(bytes int) {
+	if common := a.class.tokens(bytes); common != a.common {
+		a.set(func() { a.common = common })
+	}
 }
 
 // line is the live agents of a class in the order of their arrival. It returns sums over the oldest agents in O(log n): a

@@ -77,7 +77,7 @@ func (l *Ledger) inFlight() (calls int, tokens float64) {
 	for _, c := range l.classes {
 		if s := c.line.total; s.calls > 0 {
 			calls += s.calls
-			tokens += float64(s.sent) + float64(s.calls)*c.growth().Output/2
+			tokens += float64(max(s.sent-c.tokens(c.calling.shared), 0)) + float64(s.calls)*c.growth().Output/2
 		}
 	}
 	return calls, tokens
@@ -133,11 +133,9 @@ func (l *Ledger) Call(id string, requestBytes int) {
 	if a == nil {
 		return
 	}
-	sent := max(a.class.tokens(requestBytes)-a.class.prefix()-a.shared, 1)
-	if a.Turns == 0 {
-		sent = max(int(float64(sent)*a.class.unshared()), 1)
-	}
+	sent := max(a.class.tokens(requestBytes)-a.class.prefix(), 1)
 	a.set(func() { a.sent = sent })
+	a.class.calling.put(a)
 }
 
 // Failed records that an agent's model call ended without an answer.
@@ -154,6 +152,7 @@ func (l *Ledger) Failed(id string) {
 func (l *Ledger) callEnded(a *account) {
 	if a.sent > 0 {
 		l.drain = max(l.drain-1, 0)
+		a.class.calling.take(a)
 	}
 }
 

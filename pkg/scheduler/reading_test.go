@@ -25,7 +25,7 @@ func sharedServer(told int) *sharedCache {
 
 // call starts an agent with a call of so many tokens.
 func (s *sharedCache) call(id string, tokens int) {
-	s.Start(id, "b", 4*tokens, 1)
+	s.Start(id, "b", 4*tokens, 1, nil)
 	s.Call(id, 4*tokens)
 	s.calls[id] = tokens
 }
@@ -142,34 +142,12 @@ func TestMissingReadingsChangeNothing(t *testing.T) {
 	assert.Positive(t, s.Room("b", 360, 5))
 }
 
-// Eight jobs on each document: seven of them find it in the cache. It counts once.
-func TestSharedDocumentsCountOnce(t *testing.T) {
-	t.Parallel()
-	room := func(cached int) int {
-		l := NewLedger(LedgerConfig{Capacity: 100_000})
-		l.Declare("b", 0, 1)
-		for i := range 80 {
-			id := fmt.Sprint(i)
-			l.Start(id, "b", 8_000, 0)
-			found := cached
-			if i%8 == 0 {
-				found = 0
-			}
-			l.Turn(id, 8_000, 2_000, found, 50)
-			l.End(id, true)
-		}
-		return l.Room("b", 8_000, 1_000)
-	}
-	assert.InDelta(t, 100_000/2_050, room(0), 2)
-	assert.InDelta(t, 100_000/(2_050-1_800*7/8), room(1_800), 4)
-}
-
 func TestPriceFollowsReturns(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ kept, want float64 }{"computed again": {0, 1}, "loaded": {1, 0}} {
 		l := ledgerWith(100_000)
 		require.InDelta(t, 1, l.Price(), 1e-9, name)
-		l.Start("a", "b", 4_000, 0)
+		l.Start("a", "b", 4_000, 0, nil)
 		l.Turn("a", 4_000, 1_000, 0, 0)
 		for range 60 {
 			l.Leave("a")

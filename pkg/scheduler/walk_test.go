@@ -20,7 +20,7 @@ func walkRoom(l *Ledger, a *account) (room float64, oldest bool) {
 	room, oldest = l.budget()-l.prefixes(nil), true
 	for _, b := range l.live {
 		if b.arrival <= a.arrival && !b.paused {
-			room -= float64(b.Own) + b.class.growth().PerTurn
+			room -= float64(b.counted()) + b.class.growth().PerTurn
 		}
 		oldest = oldest && (b.arrival >= a.arrival || b.away)
 	}
@@ -30,7 +30,7 @@ func walkRoom(l *Ledger, a *account) (room float64, oldest bool) {
 func walkProjection(l *Ledger, paused bool) (held curve) {
 	for _, a := range l.live {
 		if !a.paused || paused && !a.away {
-			held.add(a.Footprint, a.class.growth())
+			held.add(Footprint{Own: a.counted(), Turns: a.Turns}, a.class.growth())
 		}
 	}
 	return held
@@ -44,7 +44,8 @@ func walkResume(l *Ledger, a *account) (room float64, oldest, waits bool) {
 		oldest = oldest && (b.arrival >= a.arrival || b.away)
 	}
 	held, g := walkProjection(l, false), a.class.growth()
-	held.add(a.Footprint, g)
+	own := a.Own - a.class.tokens(a.class.holding.overlap(a))
+	held.add(Footprint{Own: max(own, 0), Turns: a.Turns}, g)
 	return g.headroom()*l.budget() - l.prefixes(nil) - held.peak(), oldest, waits
 }
 
@@ -70,7 +71,7 @@ func checkSums(rt require.TestingT, l *Ledger) {
 	var oldest *account
 	for _, a := range l.live {
 		if !a.paused {
-			held += float64(a.Own)
+			held += float64(a.counted())
 		}
 		if a.away {
 			away++
@@ -81,6 +82,17 @@ func checkSums(rt require.TestingT, l *Ledger) {
 		if a.paused && !a.away && (oldest == nil || a.arrival < oldest.arrival) {
 			oldest = a
 		}
+	}
+	for _, c := range l.classes {
+		pieces, all := 0, map[string]bool{}
+		for _, a := range c.holding.agents {
+			require.False(rt, a.paused)
+			pieces += len(a.marks)
+			for i := range a.marks {
+				all[fmt.Sprint(a.marks[:i+1])] = true
+			}
+		}
+		require.Equal(rt, (pieces-len(all))*markBytes, c.holding.shared, "each shared text counts once")
 	}
 	require.InDelta(rt, held, l.held(), 1e-6)
 	require.InDelta(rt, means, l.means(), 1e-6)
@@ -96,6 +108,11 @@ func checkSums(rt require.TestingT, l *Ledger) {
 	for _, paused := range []bool{false, true} {
 		require.InDeltaSlice(rt, []float64(walkProjection(l, paused)), []float64(l.projection(paused)), 1e-6)
 	}
+}
+
+// drawMarks draws marks of texts that nest.
+func drawMarks(rt *rapid.T) Marks {
+	return rapid.SliceOfN(rapid.Uint64Range(0, 2), 0, 6).Draw(rt, "marks")
 }
 
 func TestSumsDecideLikeAWalkOverAllAgents(t *testing.T) {
@@ -119,7 +136,8 @@ func TestSumsDecideLikeAWalkOverAllAgents(t *testing.T) {
 					id = ids[0]
 				}
 				delete(totals, id)
-				l.Start(id, rapid.SampledFrom(batches).Draw(rt, "batch"), rapid.IntRange(0, 4_000).Draw(rt, "bytes"), rapid.IntRange(0, 2).Draw(rt, "turns"))
+				l.Start(id, rapid.SampledFrom(batches).Draw(rt, "batch"), rapid.IntRange(0, 4_000).Draw(rt, "bytes"), rapid.IntRange(0, 2).Draw(rt, "turns"),
+					drawMarks(rt))
 				checkSums(rt, l)
 				continue
 			}
@@ -148,7 +166,7 @@ func TestLineStaysAsShortAsItsAgents(t *testing.T) {
 	t.Parallel()
 	l := ledgerWith(1_000_000)
 	for i := range 100_000 {
-		l.Start(fmt.Sprint(i), "b", 400, 0)
+		l.Start(fmt.Sprint(i), "b", 400, 0, nil)
 		if i >= 100 {
 			l.End(fmt.Sprint(i-100), true)
 		}
@@ -165,7 +183,7 @@ func BenchmarkBoundary(b *testing.B) {
 			ids := make([]string, n)
 			for i := range ids {
 				ids[i] = fmt.Sprint(i)
-				l.Start(ids[i], "b", 400, i%4)
+				l.Start(ids[i], "b", 400, i%4, nil)
 			}
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
@@ -184,7 +202,7 @@ func BenchmarkBoundaryWithPausedAgents(b *testing.B) {
 			ids := make([]string, n)
 			for i := range ids {
 				ids[i] = fmt.Sprint(i)
-				l.Start(ids[i], "b", 1_600, i%4)
+				l.Start(ids[i], "b", 1_600, i%4, nil)
 			}
 			for _, id := range ids {
 				l.boundary(id)

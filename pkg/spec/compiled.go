@@ -51,6 +51,8 @@ type Compiled struct {
 	// of known inputs: their payloads use the placeholder's name.
 	Names map[string]string `json:"names,omitempty"`
 
+	// Preload are calls whose results stand in front of each job's prompt, in this order.
+	Preload []Preload `json:"preload,omitempty"`
 	// ID is the template of the jobs' IDs, as the author wrote it. Payloads contain the IDs. It is "" without IDs.
 	ID string `json:"id,omitempty"`
 	// Carry are the fields of the inputs that results repeat, in order. See [Compiled.Row].
@@ -58,6 +60,9 @@ type Compiled struct {
 
 	// Order is [OrderInput], or "" to let the submitter choose the order in which the jobs are fed.
 	Order Order `json:"order,omitempty"`
+
+	// Identical is [IdenticalOnce], or "" to run every job.
+	Identical Identical `json:"identical,omitempty"`
 
 	// Transcripts adds the conversation to each result.
 	Transcripts bool `json:"transcripts,omitempty"`
@@ -91,28 +96,38 @@ func (c *Compiled) Prompt(in map[string]any) (string, error) {
 	if t == nil {
 		t = ParseTemplate(c.Task)
 	}
+	values, err := c.values(in)
+	if err != nil {
+		return "", err
+	}
+	return t.Render(values)
+}
+
+// values returns the values of the templates' placeholders.
+func (c *Compiled) values(in map[string]any) (map[string]any, error) {
 	if len(c.Names) == 0 {
-		return t.Render(in)
+		return in, nil
 	}
 	values := maps.Clone(in)
 	for alias, name := range c.Names {
 		value, _, ok := lookup(in, name)
 		if !ok {
-			return "", fmt.Errorf("the input has no field %q, which the prompt uses as {%s}", name, name)
+			return nil, fmt.Errorf("the input has no field %q, which the prompt uses as {%s}", name, name)
 		}
 		values[alias] = value
 	}
-	return t.Render(values)
+	return values, nil
 }
 
 // Opening returns the prompt of the job with this input from the first placeholder on, and at most its first bytes. What comes before is
-// the same for all jobs. It ends where the input lacks a value.
+// the same for all jobs. It ends where the input lacks a value. Preloaded calls are in front, with texts of an assumed length for their
+// results.
 func (c *Compiled) Opening(in map[string]any, most int) string {
 	t := c.template
 	if t == nil {
 		t = ParseTemplate(c.Task)
 	}
-	var b []byte
+	b := []byte(c.foretaste(in, AssumedResult))
 	for i, part := range t.parts {
 		switch {
 		case len(b) >= most:

@@ -25,12 +25,12 @@ func (s *Spec) checkDialect(v *survey, placed placement) Errors {
 	data := v.names(known)
 	shown := s.firstPrompt(v, placed)
 	var errs Errors
-	for _, p := range []prompt{s.system, s.task} {
+	for _, p := range s.prompts() {
 		if f := p.foreign(data); f.text != "" {
 			errs = append(errs, p.mistakeAt(f.offset, f.message(fmt.Sprintf(", and inputs have a field %q", f.field))+shown))
 		}
 	}
-	if len(errs) == 0 && v.distinct && !slices.ContainsFunc(s.task.wording.names(), data.used) {
+	if len(errs) == 0 && v.distinct && !slices.ContainsFunc(s.varying(), data.used) {
 		errs = append(errs, s.task.mistakeAt(0, fmt.Sprintf(
 			"no field of the inputs occurs in the task, so all %d jobs would have the same prompt; write the name of a field in braces: {%s}%s. If that is intended, set literal: true%s",
 			v.total, strings.Join(known[:min(len(known), 20)], "}, {"), signs(s.task.text, known), shown)))
@@ -303,7 +303,7 @@ func (s *Spec) unusedSigns(data dataNames) []string {
 		return nil
 	}
 	for _, field := range data.known {
-		if data.used(field) || len(notes) == 5 || slices.ContainsFunc([]prompt{s.system, s.task}, func(p prompt) bool { return p.uses(field) }) {
+		if data.used(field) || len(notes) == 5 || slices.ContainsFunc(s.prompts(), func(p prompt) bool { return p.uses(field) }) {
 			continue
 		}
 		for _, mark := range []string{"<" + field + ">", "[" + field + "]"} {

@@ -58,6 +58,7 @@ func (l *loader) fields() []strictyaml.Field {
 		{Name: carryField, Read: l.readCarry},
 		{Name: inputsField, Read: func(f string, n ast.Node) { s.inputs = l.readInputs(f, n) }},
 		{Name: "tools", Read: func(f string, n ast.Node) { compiled.Tools, compiled.ToolSettings = l.tools(f, n) }},
+		{Name: preloadField, Read: l.preloads},
 		{Name: "output_schema", Read: func(f string, n ast.Node) { compiled.Schema = l.outputSchema(f, n) }},
 		{Name: planField, Read: l.planner},
 		{Name: "reduce", Read: l.reduce},
@@ -90,6 +91,7 @@ func (l *loader) fields() []strictyaml.Field {
 		{Name: "hoist", Read: l.flag(&s.hoist)},
 		{Name: "literal", Read: l.flag(&s.literal)},
 		{Name: "order", Read: l.order(&compiled.Order)},
+		{Name: "identical", Read: l.identical(&compiled.Identical)},
 		{Name: "on_bad_input", Read: func(f string, n ast.Node) { s.OnBadInput = l.onBadInput(f, n) }},
 		{Name: "keep_preamble", Read: l.flag(&l.keepPreamble)},
 	}

@@ -36,6 +36,8 @@ type AskedTool struct {
 	Name      string // on the wire
 	Version   string
 	MaxTokens int `json:",omitempty"` // limit of a result in the spec; 0 without one
+	// Preloaded marks a tool that the agent cannot call: only preloaded calls use it.
+	Preloaded bool `json:",omitempty"`
 }
 
 // Asks returns the Question of the jobs for any model. Unlike [Compiled.Question] it includes the versions of the
@@ -62,7 +64,10 @@ func (c *Compiled) Asks(tools []AskedTool) (Question, error) {
 // FingerprintLength is the length of a fingerprint: 128 bits in base64url.
 const FingerprintLength = 22
 
-// Fingerprint returns the fingerprint of the job with this prompt.
+// For returns the fingerprint of the job that asks this.
+func (q Question) For(asked Asked) string { return q.Fingerprint(asked.text()) }
+
+// Fingerprint returns the fingerprint of the job with this prompt and without preloaded calls.
 func (q Question) Fingerprint(prompt string) string {
 	h := sha256.New()
 	_, _ = h.Write(q.sum[:])
@@ -77,11 +82,11 @@ func (q Question) Unusable(reason string) string {
 
 // Of returns the hash of the question of a payload's job.
 func (q Question) Of(c *Compiled, payload *Payload) string {
-	prompt, bad := payload.Prompt(c.Prompt)
+	asked, bad := payload.Asked(c.Ask)
 	if bad != "" {
 		return q.Unusable(bad)
 	}
-	return q.Fingerprint(prompt)
+	return q.For(asked)
 }
 
 // Reuse is an earlier result that a job may have instead of running. The worker uses it only if it computes the same
@@ -112,9 +117,9 @@ func (r *reuse) offer(ctx context.Context, compiled *Compiled, in map[string]any
 	if r == nil {
 		return nil, nil
 	}
-	prompt, err := compiled.Prompt(in)
+	asked, err := compiled.Ask(in)
 	if err != nil {
 		return nil, err
 	}
-	return r.find(ctx, r.question.Fingerprint(prompt))
+	return r.find(ctx, r.question.For(asked))
 }

@@ -26,6 +26,8 @@ type Payload struct {
 	Carry map[string]any `json:"carry,omitempty"`
 	Bad   string         `json:"bad,omitempty"` // reason, with the input's line; the job fails as BadInput without a model call
 	Reuse *Reuse         `json:"reuse,omitempty"`
+	// Twin marks a job that may ask the same as another job of its batch, if such jobs run once. Jobs of a plan are not marked.
+	Twin bool `json:"twin,omitempty"`
 	// Item is set for a job of a plan. Input is then derived from Item, and is not written.
 	Item json.RawMessage `json:"item,omitempty"`
 	// Ended is the job's result of an earlier run. The job ends with it at once.
@@ -49,6 +51,7 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 		Carry json.RawMessage `json:"carry"`
 		Bad   string          `json:"bad"`
 		Reuse *Reuse          `json:"reuse"`
+		Twin  bool            `json:"twin"`
 		Item  json.RawMessage `json:"item"`
 		Ended *batch.Result   `json:"ended"`
 
@@ -57,7 +60,7 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &wire); err != nil {
 		return err
 	}
-	*p = Payload{ID: wire.ID, Row: wire.Row, Bad: wire.Bad, Reuse: wire.Reuse, Item: wire.Item, Ended: wire.Ended, Reduce: wire.Reduce}
+	*p = Payload{ID: wire.ID, Row: wire.Row, Bad: wire.Bad, Reuse: wire.Reuse, Twin: wire.Twin, Item: wire.Item, Ended: wire.Ended, Reduce: wire.Reduce}
 	if wire.Carry != nil {
 		var err error
 		if p.Carry, err = decodeObject(wire.Carry); err != nil {
@@ -77,16 +80,16 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// Prompt renders the user message of the job. bad is the reason if the input cannot be used.
-func (p *Payload) Prompt(render func(input map[string]any) (string, error)) (prompt, bad string) {
+// Asked returns what the job asks, by [Compiled.Ask]. bad is the reason if the input cannot be used.
+func (p *Payload) Asked(ask func(input map[string]any) (Asked, error)) (asked Asked, bad string) {
 	if p.Bad != "" {
-		return "", p.Bad
+		return Asked{}, p.Bad
 	}
-	prompt, err := render(p.Input)
+	asked, err := ask(p.Input)
 	if err != nil {
-		return "", err.Error()
+		return Asked{}, err.Error()
 	}
-	return prompt, ""
+	return asked, ""
 }
 
 // EndedPayload returns the JSON of a [Payload] for a job that ends at once with an earlier result.

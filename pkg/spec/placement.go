@@ -23,11 +23,11 @@ type placement struct {
 	showsSchema bool
 }
 
-// names returns the names of both prompts. Firm ones are placeholders even if no input has such a field, which is then a
+// names returns the names of all prompts. Firm ones are placeholders even if no input has such a field, which is then a
 // mistake. The others are placeholders only if some input has such a field or path.
 func (s *Spec) names() (firm, maybe []string) {
 	seen := map[string]bool{}
-	for _, p := range []prompt{s.system, s.task} {
+	for _, p := range s.prompts() {
 		for _, q := range p.wording {
 			if q.firm() && !s.literal && !s.isSchema(q.name) && !seen[q.name] {
 				seen[q.name] = true
@@ -35,7 +35,7 @@ func (s *Spec) names() (firm, maybe []string) {
 			}
 		}
 	}
-	for _, p := range []prompt{s.system, s.task} {
+	for _, p := range s.prompts() {
 		for _, name := range p.wording.names() {
 			if !seen[name] {
 				seen[name] = true
@@ -102,7 +102,11 @@ func (s *Spec) aliases(placed func(name string) bool) map[string]string {
 	}
 	var others []string
 	listed := map[string]bool{}
-	for _, name := range append(s.system.wording.names(), s.task.wording.names()...) {
+	var names []string
+	for _, p := range s.prompts() {
+		names = append(names, p.wording.names()...)
+	}
+	for _, name := range names {
 		switch {
 		case !placed(name):
 		case identifier.MatchString(name):

@@ -77,7 +77,7 @@ func (l *loader) finishPlanner() {
 	if l.spec.literal {
 		return
 	}
-	for _, t := range []prompt{l.spec.system, l.spec.task} {
+	for _, t := range l.spec.prompts() {
 		l.Errs = append(l.Errs, l.spec.checkItemNames(t)...)
 	}
 }
@@ -96,14 +96,14 @@ func (s *Spec) checkItemNames(p prompt) Errors {
 			q.name, cmp.Or(strings.Join(s.items, ", "), "none"), q.name, q.name)))
 	}
 	known := append([]string{itemField}, s.items...)
-	used := append(s.system.wording.names(), s.task.wording.names()...)
+	used := append(s.system.wording.names(), s.varying()...)
 	data := dataNames{known: known, used: func(name string) bool { return s.ofItem(name) && slices.Contains(used, name) }}
 	errs = append(errs, p.checkNear(data, func(name string) bool { return s.ofItem(name) || s.isSchema(name) || noted[name] })...)
 	f := p.foreign(data)
 	switch {
 	case f.text != "":
 		errs = append(errs, p.mistakeAt(f.offset, f.message(fmt.Sprintf(", and items have a field %q", f.field))))
-	case len(errs) == 0 && p.field == s.task.field && !slices.ContainsFunc(p.wording.names(), s.ofItem):
+	case len(errs) == 0 && p.field == s.task.field && !slices.ContainsFunc(s.varying(), s.ofItem):
 		errs = append(errs, p.mistakeAt(0, fmt.Sprintf("no field of the plan's items occurs in the task, so all jobs would have the same prompt; write {%s}. If that is intended, set literal: true",
 			strings.Join(known, "}, {"))))
 	}

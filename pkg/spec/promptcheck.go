@@ -38,7 +38,7 @@ func (s *Spec) checkNames(v *survey) Errors {
 	if len(known) == 1 && known[0] == scalarField {
 		hint += ". A bare value or an array is the field \"input\"; for one input per element of an array name the file .json, or set format: json"
 	}
-	for _, p := range []prompt{s.system, s.task} {
+	for _, p := range s.prompts() {
 		for _, name := range p.wording.names() {
 			if len(errs) >= maxMistakes {
 				break

@@ -108,7 +108,7 @@ func cut(text []byte) string {
 // a placeholder that it lacks is a name itself.
 func (s *Sample) Openings(c *Compiled, names map[string]string) []string {
 	var out []string
-	fields := ParseTemplate(c.Task).Fields()
+	fields := c.placeholders()
 	for size := 0; len(out) < len(s.kept) && size < maxSampledOpenings; {
 		values := make(map[string]any, len(fields))
 		for _, field := range fields {

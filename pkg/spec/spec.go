@@ -42,8 +42,11 @@ type Spec struct {
 	hoist    bool
 	rows     rowRules // connects results with the user's rows
 	literal  bool     // braces without a field's name are text, and are not reported
-	inputs   source   // nil if a plan makes them
-	items    []string // names that the items of a plan may have, if knowsItems
+	preloads []preloaded
+	// arguments are the texts in the arguments of preloads.
+	arguments []*prompt
+	inputs    source   // nil if a plan makes them
+	items     []string // names that the items of a plan may have, if knowsItems
 	// knowsItems reports that the schema of the plan names the fields of its items.
 	knowsItems bool
 }
@@ -174,7 +177,7 @@ func (s *Spec) Inputs(ctx context.Context) iter.Seq2[Input, error] {
 }
 
 func (s *Spec) uses(field string) bool {
-	return s.system.uses(field) || s.task.uses(field) || s.rows.uses(field)
+	return s.rows.uses(field) || slices.ContainsFunc(s.prompts(), func(p prompt) bool { return p.uses(field) })
 }
 
 // notes returns the messages of the last read of the inputs.
@@ -219,6 +222,8 @@ func (l *loader) load(top ast.Node) {
 	}
 	l.finishSystem()
 	l.needPrices()
+	l.finishPreloads()
+	l.finishIdentical(top)
 	if !l.spec.task.given {
 		l.require(top, "task")
 	}

@@ -32,11 +32,12 @@ type survey struct {
 
 	first    map[string]any // the fields of the first usable input
 	readable int64
-	line     []byte // the first readable input
-	sample   Sample // of the inputs that can be used
-	distinct bool   // not all readable inputs are equal; checked only while no name of the task is used
-	task     []string
+	line     []byte   // the first readable input
+	sample   Sample   // of the inputs that can be used
+	distinct bool     // not all readable inputs are equal; checked only while no varying name is used
+	varying  []string // names in the task and in preloaded calls
 	rows     *rowSurvey
+	twins    *twins
 	sharing  *sharing // nil if the order of the task's placeholders is not judged
 }
 
@@ -54,7 +55,7 @@ func (f *fieldSurvey) seen() bool { return f.exact || f.path }
 func (s *Spec) survey(ctx context.Context) (*survey, error) {
 	firm, maybe := s.names()
 	for {
-		v := newSurvey(firm, maybe, s.task.wording.names())
+		v := newSurvey(firm, maybe, s.task.wording.names(), s.varying())
 		v.rows = s.rows.survey()
 		for in, err := range s.Inputs(ctx) {
 			if err != nil {
@@ -71,9 +72,9 @@ func (s *Spec) survey(ctx context.Context) (*survey, error) {
 	}
 }
 
-func newSurvey(firm, maybe, task []string) *survey {
-	v := &survey{known: map[string]bool{}, used: map[string]*fieldSurvey{}, maybe: map[string]bool{}, byField: map[string][]string{}, task: task,
-		sharing: newSharing(task)}
+func newSurvey(firm, maybe, task, varying []string) *survey {
+	v := &survey{known: map[string]bool{}, used: map[string]*fieldSurvey{}, maybe: map[string]bool{}, byField: map[string][]string{}, varying: varying,
+		sharing: newSharing(task), twins: newTwins()}
 	for _, name := range firm {
 		v.used[name] = &fieldSurvey{}
 	}
@@ -129,6 +130,11 @@ func (v *survey) add(in Input) error {
 	if v.first == nil {
 		v.first = in.Fields
 	}
+	hash, err := hashOf(in.Fields, slices.Collect(maps.Keys(v.used)))
+	if err != nil {
+		return fmt.Errorf("%s: %w", in.Where, err)
+	}
+	v.twins.add(hash)
 	if v.sharing != nil {
 		if err := v.sharing.add(in.Fields); err != nil {
 			return fmt.Errorf("%s: %w", in.Where, err)
@@ -158,7 +164,7 @@ func (v *survey) find(in Input) error {
 			}
 		}
 	}
-	if v.distinct || slices.ContainsFunc(v.task, func(name string) bool { return v.used[name] != nil }) {
+	if v.distinct || slices.ContainsFunc(v.varying, func(name string) bool { return v.used[name] != nil }) {
 		return nil
 	}
 	line, err := Payload{Input: in.Fields}.encode()
@@ -206,6 +212,16 @@ func noValueFor(names []string) string {
 		return ""
 	}
 	return "the input has no value for {" + strings.Join(names, "}, {") + "}"
+}
+
+// constant returns the value of a name that is the same in every usable input.
+func (v *survey) constant(name string) (any, bool) {
+	f := v.used[name]
+	if f == nil || !f.seen() || f.varies {
+		return nil, false
+	}
+	value, _, ok := lookup(v.first, name)
+	return value, ok
 }
 
 // constants returns the values of the used fields that are the same in every usable input.

@@ -60,7 +60,7 @@ type batchedSequence struct {
 	pass     pass
 }
 
-func (s *batchedSequence) run(ctx context.Context, emit func(step) error) error {
+func (s *batchedSequence) generate(ctx context.Context, emit func(step) error) error {
 	return s.admitted.Wait(ctx, s.pass.delay, func(p batching.Progress) error {
 		return emit(step{
 			tokens: p.Generated, cached: p.Cached, created: (s.pass.promptTokens/blockSize)*blockSize - p.Cached,

@@ -148,7 +148,7 @@ func (x *exchange) stream(ctx context.Context, seq sequence) {
 	if !x.fails {
 		out.open()
 	}
-	err := seq.run(ctx, func(now step) error {
+	err := seq.generate(ctx, func(now step) error {
 		if err := x.progress(now); err != nil {
 			return err
 		}
@@ -184,7 +184,7 @@ func (x *exchange) hang(ctx context.Context, out *stream) error {
 // whole sends the answer as one body.
 func (x *exchange) whole(ctx context.Context, seq sequence) {
 	s := x.server
-	err := seq.run(ctx, func(now step) error {
+	err := seq.generate(ctx, func(now step) error {
 		if err := x.progress(now); err != nil {
 			return err
 		}

@@ -22,9 +22,9 @@ type engine interface {
 
 // sequence is one admitted request.
 type sequence interface {
-	// run calls emit on its own goroutine when more tokens are ready, until all are. It returns early with ctx's cause or emit's
+	// generate calls emit on its own goroutine when more tokens are ready, until all are. It returns early with ctx's cause or emit's
 	// error. In all cases the request has left the engine when run returns.
-	run(ctx context.Context, emit func(step) error) error
+	generate(ctx context.Context, emit func(step) error) error
 }
 
 // pass is one model call in the engine's terms.
@@ -156,7 +156,7 @@ type fixedSequence struct {
 	place    *list.Element // in the queue; nil outside of it; guarded by engine.mu
 }
 
-func (s *fixedSequence) run(ctx context.Context, emit func(step) error) error {
+func (s *fixedSequence) generate(ctx context.Context, emit func(step) error) error {
 	defer s.engine.leave(s)
 	if s.turn != nil {
 		select {

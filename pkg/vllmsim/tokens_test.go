@@ -71,7 +71,7 @@ func TestLastPromptTokenIsNeverCached(t *testing.T) {
 	for _, want := range []int{0, blockSize} {
 		seq, err := e.admit(pass{promptTokens: 2 * blockSize, prompt: []uint64{1, 2}, outputTokens: 1})
 		require.NoError(t, err)
-		require.NoError(t, seq.run(t.Context(), func(s step) error {
+		require.NoError(t, seq.generate(t.Context(), func(s step) error {
 			assert.Equal(t, step{tokens: 1, cached: want, created: 2*blockSize - want}, s)
 			return nil
 		}))

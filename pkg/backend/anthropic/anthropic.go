@@ -53,6 +53,7 @@ type Backend struct {
 	http     *http.Client
 	shown    string
 	key      string
+	pieces   endpoint.Pieces
 	log      *slog.Logger
 	refusals endpoint.Refusals
 	model    atomic.Pointer[string] // the server's first model, once known
@@ -79,9 +80,10 @@ func New(cfg Config) (*Backend, error) {
 	}
 	apiKey := key(cfg.Getenv, u.Plain)
 	b := &Backend{
-		shown: u.Shown,
-		key:   apiKey,
-		log:   cfg.Logger,
+		shown:  u.Shown,
+		key:    apiKey,
+		pieces: endpoint.KeyInPieces(apiKey),
+		log:    cfg.Logger,
 		http: &http.Client{
 			Transport: blocks.Watched{Base: endpoint.Discreet(endpoint.Traced{Base: cfg.Transport}, apiKey)},
 			// A redirect would turn a POST into a GET without a body, and send the key along.

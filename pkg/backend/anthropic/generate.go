@@ -44,7 +44,7 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		if !sends {
 			call.Messages = blocks.WithoutReasoning(r.Messages)
 		}
-		resp, err := b.stream(ctx, &call, model, enforce, o)
+		resp, err := b.pieces.Answer(b.stream(ctx, &call, model, enforce, b.pieces.Observer(o)))
 		be, ok := err.(*backend.Error)
 		switch {
 		case ok && sends && refusesReasoning(be):

@@ -15,8 +15,9 @@ const defaultMaxTokens = 4096
 
 // params builds the body of a request. enforce is false for a model that refuses schemas.
 //
-// It sets two cache marks. The first ends the prefix that all jobs of a batch share: the tools and the system text. The second ends the
-// conversation so far if it has tool results, so that the next turn reads this turn's prompt from the cache.
+// It sets up to three cache marks. The first ends the prefix that all jobs of a batch share: the tools and the system text. The second
+// ends the preloaded results, which jobs with the same calls share. The third ends the conversation so far if it has tool results, so
+// that the next turn reads this turn's prompt from the cache.
 func params(r *backend.Request, model string, enforce bool) (sdk.MessageNewParams, error) {
 	system, entries := blocks.Conversation(backend.ProtocolAnthropic, r.Messages)
 	p := sdk.MessageNewParams{
@@ -134,6 +135,9 @@ func messages(entries []blocks.Entry) []sdk.MessageParam {
 				content[j] = sdk.NewToolResultBlock(b.Result, b.Text, false)
 			default:
 				content[j] = sdk.NewTextBlock(b.Text)
+				if mark := content[j].GetCacheControl(); b.Mark && mark != nil {
+					*mark = sdk.NewCacheControlEphemeralParam()
+				}
 			}
 		}
 		out[i] = sdk.NewUserMessage(content...)

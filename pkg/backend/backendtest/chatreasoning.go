@@ -76,7 +76,7 @@ func RunChatReasoning(t *testing.T, field string, open func(t *testing.T, addr s
 		})
 	}
 	for _, c := range callMembers() {
-		t.Run("call with "+c.name, func(t *testing.T) { c.run(t, open) })
+		t.Run("call with "+c.name, func(t *testing.T) { c.check(t, open) })
 	}
 }
 
@@ -107,7 +107,7 @@ func callMembers() []callMember {
 	}
 }
 
-func (c callMember) run(t *testing.T, open func(t *testing.T, addr string) backend.Backend) {
+func (c callMember) check(t *testing.T, open func(t *testing.T, addr string) backend.Backend) {
 	t.Helper()
 	s := newThinkingServer(t, c.deltas...)
 	k := Thinker{Backend: open(t, s.addr), Model: OddModel, Sent: s.bodies}

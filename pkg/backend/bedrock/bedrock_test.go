@@ -137,6 +137,15 @@ func TestRequestBody(t *testing.T) {
 	assert.Equal(t, f.requests()[0].raw, f.requests()[2].raw, "equal requests are equal bytes")
 }
 
+func TestCachePointEndsPreloadedResults(t *testing.T) {
+	b, f := openFake(t)
+	r := ask()
+	r.Messages[len(r.Messages)-1] = backend.Message{Role: backend.RoleUser, Content: "document question", Lead: len("document ")}
+	_, err := b.Generate(t.Context(), r, backend.Observer{})
+	require.NoError(t, err)
+	assert.Contains(t, f.requests()[0].raw, `[{"text":"document "},{"cachePoint":{"type":"default"}},{"text":"question"}]`)
+}
+
 // Each ability that a model refuses costs one call, and later calls omit it.
 func TestRefusedAbilitiesAreOmitted(t *testing.T) {
 	b, f := openFake(t)

@@ -27,10 +27,12 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		_, err := b.Models(ctx)
 		return nil, err
 	}
+	pieces := endpoint.Pieces{Secrets: b.sent.secrets}
+	o = pieces.Observer(o)
 	for thoughtless := false; ; {
 		can := b.believed(model)
 		can.reasoning = can.reasoning && !thoughtless && blocks.HasReasoning(backend.ProtocolBedrock, r.Messages)
-		resp, err := b.call(ctx, r, model, can, o)
+		resp, err := pieces.Answer(b.call(ctx, r, model, can, o))
 		e, ok := errors.AsType[*backend.Error](err)
 		if !ok {
 			return resp, err

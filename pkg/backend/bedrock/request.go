@@ -171,6 +171,9 @@ func messages(entries []blocks.Entry, cache bool) ([]types.Message, error) {
 					ToolUseId: &b.Result, Content: []types.ToolResultContentBlock{&types.ToolResultContentBlockMemberText{Value: b.Text}}}})
 			default:
 				m.Content = append(m.Content, &types.ContentBlockMemberText{Value: b.Text})
+				if b.Mark && cache {
+					m.Content = append(m.Content, &types.ContentBlockMemberCachePoint{Value: cachePoint})
+				}
 			}
 		}
 	}

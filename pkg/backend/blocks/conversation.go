@@ -20,6 +20,8 @@ type Block struct {
 	Thought *Thought
 	Call    *backend.ToolCall // its arguments are a JSON object
 	Result  string            // the ID of the call that Text is the result of
+	// Mark reports that other conversations may begin with the same blocks up to this one, so that a cache mark is worthwhile here.
+	Mark bool
 }
 
 // Conversation converts messages into the system text and alternating entries. Consecutive messages of one side become
@@ -61,7 +63,9 @@ func blocksOf(p backend.Protocol, m backend.Message) []Block {
 		return []Block{{Text: text, Result: CleanID(m.ToolCallID)}}
 	}
 	var out []Block
-	if strings.TrimSpace(m.Content) != "" { // servers also refuse a text of whitespace only
+	if lead := m.Content[:min(m.Lead, len(m.Content))]; strings.TrimSpace(lead) != "" && strings.TrimSpace(m.Content[len(lead):]) != "" {
+		out = append(out, Block{Text: lead, Mark: true}, Block{Text: m.Content[len(lead):]})
+	} else if strings.TrimSpace(m.Content) != "" { // servers also refuse a text of whitespace only
 		out = append(out, Block{Text: m.Content})
 	}
 	for _, c := range m.ToolCalls {

@@ -70,6 +70,7 @@ type Client struct {
 	url     endpoint.URL
 	base    string
 	key     string
+	pieces  endpoint.Pieces
 	dialect Dialect
 	openai  openai.ClientConfig
 	http    *http.Client
@@ -98,6 +99,7 @@ func New(cfg Config) *Client {
 		url:     cfg.URL,
 		base:    base,
 		key:     cfg.Key,
+		pieces:  endpoint.KeyInPieces(cfg.Key),
 		dialect: cfg.Dialect,
 		log:     cfg.Logger,
 		openai:  oc,

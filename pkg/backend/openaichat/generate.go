@@ -41,11 +41,12 @@ func (c *Client) Generate(ctx context.Context, r *backend.Request, o backend.Obs
 		var once sync.Once
 		o.FirstToken = func() { once.Do(first) }
 	}
+	o = c.pieces.Observer(o)
 	tried := map[string]string{} // by part: the error of its refusal
 	for {
 		without := parts(c.refused.Of(model))
 		request, leftOut := adapted(r, without)
-		resp, err := c.generateWithin(ctx, call{request, model, without}, o)
+		resp, err := c.pieces.Answer(c.generateWithin(ctx, call{request, model, without}, o))
 		if err == nil {
 			resp.LeftOut = leftOut
 			return resp, nil

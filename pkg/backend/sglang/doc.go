@@ -15,9 +15,9 @@
 //     repaired before sending.
 //   - A prompt and max_tokens that exceed the window together are refused; the call is repeated with the remaining tokens.
 //
-// The page of settings shows API keys in clear text. The adapter reads four numbers and flags from it. It never keeps,
+// The page of settings shows API keys in clear text. The adapter reads a few numbers and flags from it. It never keeps,
 // logs or returns the page itself.
 //
-// A Backend is safe for concurrent use. Aborts of cancelled calls run on their own goroutines, few at a time and each
-// for at most 2 s. Close waits for them. Start reading at [Backend.Generate].
+// A Backend is safe for concurrent use. Aborts of cancelled calls and ends of sessions run on their own goroutines, few at a
+// time and each for at most 2 s. Close waits for them. Start reading at [Backend.Generate].
 package sglang

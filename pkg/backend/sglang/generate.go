@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -17,6 +16,7 @@ import (
 
 const (
 	maxAborts    = 32 // running at once; further calls only have their connection closed
+	maxClosings  = 64 // running at once; the server keeps further sessions until it needs their room
 	abortTimeout = 2 * time.Second
 	// leastTopP replaces a top_p of 0, which the server refuses. So small a nucleus contains only the likeliest token.
 	leastTopP = 1e-6
@@ -84,36 +84,4 @@ func (b *Backend) abort(ctx context.Context, rid string) {
 	if _, err := b.Fetch(ctx, http.MethodPost, "/abort_request", body); err != nil {
 		b.log.Debug("could not abort a cancelled call at the server; its connection is closed", "endpoint", b.Endpoint(), "error", err)
 	}
-}
-
-// aborts runs aborts in the background. The zero value is ready for use.
-type aborts struct {
-	mu      sync.Mutex
-	running int  // guarded by mu
-	closed  bool // guarded by mu
-	wait    sync.WaitGroup
-}
-
-// start runs f on a goroutine, unless too many are running or close was called.
-func (a *aborts) start(f func()) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed || a.running >= maxAborts {
-		return
-	}
-	a.running++
-	a.wait.Go(func() {
-		f()
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.running--
-	})
-}
-
-// close waits for running aborts and prevents further ones.
-func (a *aborts) close() {
-	a.mu.Lock()
-	a.closed = true
-	a.mu.Unlock()
-	a.wait.Wait()
 }

@@ -1,10 +1,13 @@
 package sglang
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
+	"math/bits"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -37,7 +40,8 @@ var Declared = backend.Capabilities{
 // Config describes one SGLang server.
 type Config = openaichat.Server
 
-// Backend is one SGLang server. It implements [backend.Backend], [backend.TokenCounter] and [backend.LoadReporter].
+// Backend is one SGLang server. It implements [backend.Backend], [backend.TokenCounter], [backend.LoadReporter] and
+// [backend.SessionCloser].
 type Backend struct {
 	*openaichat.Client
 	log      *slog.Logger
@@ -45,12 +49,13 @@ type Backend struct {
 	settings atomic.Pointer[settings] // nil until read
 	plain    atomic.Bool              // the server refuses requests with a priority
 	blind    atomic.Bool              // the missing metrics were already logged
-	aborts   aborts
+	aborts   background
+	closings background
 }
 
 // New returns a backend for a server. It does not connect.
 func New(cfg Config) (*Backend, error) {
-	b := &Backend{}
+	b := &Backend{aborts: background{limit: maxAborts}, closings: background{limit: maxClosings}}
 	var err error
 	b.Client, b.log, err = openaichat.Dial(cfg, Schemes, openaichat.Dialect{
 		Capabilities: Declared,
@@ -68,15 +73,37 @@ func New(cfg Config) (*Backend, error) {
 // extra returns SGLang's fields outside of the protocol. It always sends the priority, because a missing one sorts
 // last: a plain 0 must come before -1.
 func (b *Backend) extra(r *backend.Request) []openaichat.Field {
-	fields := []openaichat.Field{{Name: "rid", Value: r.ID}}
+	fields, set := []openaichat.Field{{Name: "rid", Value: r.ID}}, b.set()
+	if set.Sessions && r.Hints.Session != "" {
+		fields = append(fields, openaichat.Field{Name: "session_id", Value: r.Hints.Session})
+	}
 	if b.plain.Load() {
 		return fields
 	}
-	priority := r.Hints.Priority // higher is sooner, unless the server is configured otherwise
-	if s := b.settings.Load(); s != nil && s.LowFirst {
+	priority := set.place(r.Hints)
+	if set.LowFirst {
 		priority = -priority
 	}
 	return append(fields, openaichat.Field{Name: "priority", Value: priority})
+}
+
+const (
+	// ranks is the number of places between two priorities, if no call interrupts another.
+	ranks = 1_000
+	// defaultStep is the server's default of settings.Step.
+	defaultStep = 10
+)
+
+// place returns SGLang's priority, where higher is sooner. Calls of the same priority follow their rank. The server interrupts a
+// running call for one that is a step sooner, so calls of one priority stay within a step: their places are powers of two.
+func (s settings) place(h backend.Hints) int {
+	step, rank := cmp.Or(s.Step, defaultStep), bits.Len(uint(max(h.Rank, 0)))
+	if s.NoInterrupts {
+		step, rank = ranks, max(h.Rank, 0)
+	}
+	step = max(min(step, ranks), 1)
+	limit := math.MaxInt32 / ranks
+	return max(min(h.Priority, limit), -limit)*step - min(rank, step-1)
 }
 
 // class recognizes SGLang's errors by their message, because their type and often their status are too general.
@@ -103,6 +130,18 @@ type settings struct {
 	PromptLimit int  `json:"max_req_input_len"`    // tokens
 	KVTokens    int  `json:"max_total_num_tokens"` // of the whole cache
 	LowFirst    bool `json:"schedule_low_priority_values_first"`
+	// Step is the difference of priorities from which a call interrupts a running one, unless NoInterrupts is set.
+	Step         int  `json:"priority_scheduling_preemption_threshold"`
+	NoInterrupts bool `json:"disable_priority_preemption"`
+	Sessions     bool `json:"enable_session_radix_cache"` // the cache keeps the conversations of open sessions
+}
+
+// set returns the settings that were last read.
+func (b *Backend) set() settings {
+	if s := b.settings.Load(); s != nil {
+		return *s
+	}
+	return settings{}
 }
 
 // learn reads the server's settings. If the server refuses, learn returns zero settings. The log line about an
@@ -157,8 +196,9 @@ func (b *Backend) CountTokens(ctx context.Context, r *backend.Request) (int, err
 	return b.Tokenize(ctx, call)
 }
 
-// Close waits for running aborts and closes idle connections.
+// Close waits for running aborts and ends of sessions, and closes idle connections.
 func (b *Backend) Close() error {
 	b.aborts.close()
+	b.closings.close()
 	return b.Client.Close()
 }

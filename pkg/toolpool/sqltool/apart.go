@@ -63,7 +63,7 @@ func runApart(in []byte, driver Driver) ([]byte, error) {
 	for i, p := range w.Params {
 		params[i] = p.Value
 	}
-	t, err := s.run(context.Background(), work{text: w.Text, params: params, limit: w.Limit, byModel: true})
+	t, err := s.execute(context.Background(), work{text: w.Text, params: params, limit: w.Limit, byModel: true})
 	if err != nil {
 		return nil, err
 	}
@@ -72,8 +72,8 @@ func runApart(in []byte, driver Driver) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// run is Source.run in another process. The table has no values.
-func (a *Apart) run(ctx context.Context, cfg Config, w work) (*table, error) {
+// execute is Source.execute in another process. The table has no values.
+func (a *Apart) execute(ctx context.Context, cfg Config, w work) (*table, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return nil, fmt.Errorf("find the working folder: %w", err)

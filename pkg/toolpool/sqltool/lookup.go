@@ -192,7 +192,7 @@ func (l *lookup) answer(ctx context.Context, keys []any) []answer {
 			continue
 		}
 		d := l.source.cfg.Driver
-		t, err := l.source.run(ctx, work{text: l.before + d.Placeholder(1) + l.after, params: []any{d.Value(key)}, limit: l.source.cfg.MaxRows})
+		t, err := l.source.execute(ctx, work{text: l.before + d.Placeholder(1) + l.after, params: []any{d.Value(key)}, limit: l.source.cfg.MaxRows})
 		if err != nil {
 			answers[i] = answer{err: err}
 			continue
@@ -206,7 +206,7 @@ func (l *lookup) answer(ctx context.Context, keys []any) []answer {
 func (l *lookup) together(ctx context.Context, keys []any, answers []answer) (missed bool, err error) {
 	limit := l.source.cfg.MaxRows
 	statement, params := l.statement(keys)
-	t, err := l.source.run(ctx, work{text: statement, params: params, limit: limit * len(keys)})
+	t, err := l.source.execute(ctx, work{text: statement, params: params, limit: limit * len(keys)})
 	if err != nil {
 		return false, err
 	}

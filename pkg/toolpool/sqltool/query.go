@@ -76,7 +76,7 @@ func (s *Source) query(ctx context.Context, statement string, params []any) (str
 	for i, p := range params {
 		values[i] = s.cfg.Driver.Value(p)
 	}
-	t, err := s.run(ctx, work{text: statement, params: values, limit: s.cfg.MaxRows, byModel: true})
+	t, err := s.execute(ctx, work{text: statement, params: values, limit: s.cfg.MaxRows, byModel: true})
 	if err != nil {
 		return "", err
 	}

@@ -125,11 +125,11 @@ type work struct {
 	byModel bool // written by a model, not by the operator
 }
 
-// run sends one statement and reads its rows.
-func (s *Source) run(ctx context.Context, w work) (*table, error) {
+// execute sends one statement and reads its rows.
+func (s *Source) execute(ctx context.Context, w work) (*table, error) {
 	if w.byModel && s.cfg.Driver.Apart != nil {
 		s.statements.Add(1)
-		return s.cfg.Driver.Apart.run(ctx, s.cfg, w)
+		return s.cfg.Driver.Apart.execute(ctx, s.cfg, w)
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
@@ -202,7 +202,7 @@ func (s *Source) checkPowers(ctx context.Context) error {
 	if s.cfg.Driver.Powers == "" || s.harmless.Load() {
 		return nil
 	}
-	t, err := s.run(ctx, work{text: s.cfg.Driver.Powers, limit: 1})
+	t, err := s.execute(ctx, work{text: s.cfg.Driver.Powers, limit: 1})
 	if err != nil {
 		return err
 	}
