@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -112,12 +113,13 @@ func (d *admission) await(ctx context.Context, job batch.Job) error {
 	return nil
 }
 
-// price returns what a return costs an agent that gave up its part of the cache; see [scheduler.Ledger.Price].
-func (d *admission) price() float64 {
+// worth returns the wait that costs as much as the return of an agent that gave up its part; see [scheduler.Ledger.Worth].
+// Without a ledger no agent has a part.
+func (d *admission) worth() time.Duration {
 	if l := d.ledger.Load(); l != nil {
-		return l.Price()
+		return l.Worth()
 	}
-	return 1
+	return time.Minute
 }
 
 // ranked returns the request with its place among the calls of this worker: older agents first.
@@ -167,6 +169,7 @@ func (d *admission) booked(r *backend.Request, resp *backend.Response) {
 		l.Failed(r.Hints.Session)
 		return
 	}
+	l.Began(r.Hints.Session, resp.TTFT)
 	l.Turn(r.Hints.Session, requestBytes(r), int(u.PromptTokens), int(u.CachedTokens), int(u.CompletionTokens))
 	if d.short.Load() {
 		d.claim.send()
