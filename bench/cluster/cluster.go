@@ -99,10 +99,21 @@ max_turns: 4
 sampling: {temperature: 0, max_tokens: 1024}
 `
 
+// preloadText returns the same batch with the document in front of each prompt. The agents need no tool.
+func preloadText() string {
+	return strings.NewReplacer(
+		"tools: [read_file]\n", "preload: [{tool: read_file, args: {path: \"{path}\"}}]\n",
+		"You get the path of one document and a question. Read it with the tool read_file, then\n  judge that document alone.",
+		"You get one document and a question. Judge that\n  document alone.",
+	).Replace(specText)
+}
+
 const (
 	documentWords = 800 // about 1,050 tokens
 	questionWords = 20
 	tools         = "tools" // the workers' tools root
+	plainSpec     = "spec.yaml"
+	preloadSpec   = "preload.yaml"
 )
 
 func (c *cluster) write() error {
@@ -127,7 +138,8 @@ func (c *cluster) write() error {
 		}
 		inputs.Write(append(line, '\n'))
 	}
-	return errors.Join(os.WriteFile(filepath.Join(c.dir, "spec.yaml"), []byte(specText), 0o600),
+	return errors.Join(os.WriteFile(filepath.Join(c.dir, plainSpec), []byte(specText), 0o600),
+		os.WriteFile(filepath.Join(c.dir, preloadSpec), []byte(preloadText()), 0o600),
 		os.WriteFile(filepath.Join(c.dir, "inputs.jsonl"), inputs.Bytes(), 0o600))
 }
 
@@ -135,8 +147,9 @@ func (c *cluster) start(program string, stdout *os.File, args ...string) (*proce
 	return processkit.Start(filepath.Join(c.dir, program), stdout, args...)
 }
 
-// runBatch runs the batch once.
-func (c *cluster) runBatch(ctx context.Context, n int, kill bool) (r ran, err error) {
+// runBatch runs the batch of an arm once.
+func (c *cluster) runBatch(ctx context.Context, a *arm) (r ran, err error) {
+	n, kill := a.nodes, a.kill
 	if err := c.redis.Clear(ctx); err != nil {
 		return r, err
 	}
@@ -153,7 +166,7 @@ func (c *cluster) runBatch(ctx context.Context, n int, kill bool) (r ran, err er
 		return r, err
 	}
 	began := time.Now()
-	id, err := c.submit(ctx)
+	id, err := c.submit(ctx, a.spec())
 	if err != nil {
 		return r, err
 	}
@@ -201,8 +214,8 @@ func (c *cluster) runBatch(ctx context.Context, n int, kill bool) (r ran, err er
 	return r, c.inspect(ctx, batch.ID(id), path, &r)
 }
 
-func (c *cluster) submit(ctx context.Context) (id string, err error) {
-	out, err := c.ask(ctx, "submit", filepath.Join(c.dir, "spec.yaml"), "--tools-root", filepath.Join(c.dir, tools))
+func (c *cluster) submit(ctx context.Context, spec string) (id string, err error) {
+	out, err := c.ask(ctx, "submit", filepath.Join(c.dir, spec), "--tools-root", filepath.Join(c.dir, tools))
 	return strings.TrimSpace(string(out)), err
 }
 

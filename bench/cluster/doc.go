@@ -14,6 +14,7 @@
 // wait for the batch. Arms take turns in every round:
 //
 //	nodes=k       efficiency is T1/(k·Tk), round by round
+//	nodes=k-preload  the documents are preloaded, so that an agent needs one turn
 //	nodes=k-kill  the same, but one worker gets SIGKILL after half of the results. The lost time is printed beside its limit:
 //	              the lease, and the dead node's share of the remaining work, which the others take over
 //

@@ -64,18 +64,12 @@ func measure(ctx context.Context, s settings) error {
 	defer c.close()
 	figures.Header(os.Stdout, "bench/cluster", fmt.Sprintf("profile: %s, %g times as fast as its machine; %d agents, %d documents, lease %s",
 		s.profile, s.scale, s.agents, s.documents, s.lease))
-	var arms []*arm
-	for _, n := range s.nodes {
-		arms = append(arms, &arm{nodes: n})
-	}
-	if most := s.nodes[len(s.nodes)-1]; most > 1 {
-		arms = append(arms, &arm{nodes: most, kill: true})
-	}
+	arms := armsOf(s.nodes)
 	bad := 0
 	for round := range s.rounds {
 		for i := range arms {
 			a := arms[(i+round)%len(arms)]
-			ran, err := c.runBatch(ctx, a.nodes, a.kill)
+			ran, err := c.runBatch(ctx, a)
 			if err != nil {
 				return fmt.Errorf("%s, round %d: %w", a.name(), round+1, err)
 			}

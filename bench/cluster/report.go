@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -15,16 +16,42 @@ import (
 
 // arm is a number of nodes with the outcomes of its runs.
 type arm struct {
-	nodes int
-	kill  bool
-	runs  []ran
+	nodes   int
+	kill    bool
+	preload bool // the documents are preloaded
+	runs    []ran
+}
+
+// armsOf returns the arms of the numbers of nodes. The first is plain. An arm with a kill is the last, after the same one without.
+func armsOf(nodes []int) []*arm {
+	var arms []*arm
+	for _, n := range nodes {
+		arms = append(arms, &arm{nodes: n}, &arm{nodes: n, preload: true})
+	}
+	if most := nodes[len(nodes)-1]; most > 1 {
+		last := len(arms) - 1
+		arms[last-1], arms[last] = arms[last], arms[last-1]
+		arms = append(arms, &arm{nodes: most, kill: true})
+	}
+	return arms
 }
 
 func (a *arm) name() string {
-	if a.kill {
+	switch {
+	case a.kill:
 		return fmt.Sprintf("nodes=%d-kill", a.nodes)
+	case a.preload:
+		return fmt.Sprintf("nodes=%d-preload", a.nodes)
 	}
 	return fmt.Sprintf("nodes=%d", a.nodes)
+}
+
+// spec returns the file of the arm's spec.
+func (a *arm) spec() string {
+	if a.preload {
+		return preloadSpec
+	}
+	return plainSpec
 }
 
 func (a *arm) series(of func(ran) float64) figures.Series {
@@ -74,7 +101,7 @@ func summary(w io.Writer, s settings, arms []*arm) error {
 	one := arms[0].series(ran.seconds)
 	for _, a := range arms {
 		wall, efficiency := a.series(ran.seconds), "-"
-		if !a.kill {
+		if !a.kill && !a.preload {
 			e := one.Over(wall)
 			for i := range e {
 				e[i] *= float64(arms[0].nodes) / float64(a.nodes)
@@ -116,6 +143,7 @@ func summary(w io.Writer, s settings, arms []*arm) error {
 	for _, a := range arms {
 		a.warn(w)
 	}
+	preloads(w, arms)
 	if last := arms[len(arms)-1]; last.kill {
 		deaths(w, s, arms[len(arms)-2], last)
 	}
@@ -152,6 +180,17 @@ func (a *arm) warn(w io.Writer) {
 	if n > 0 {
 		fmt.Fprintf(w, "%s: THE MACHINE WAS FULL in %d of %d runs, with what else ran on it (over %.0f%% of its processors): their times are partly the machine's\n",
 			a.name(), n, len(a.runs), 100*full)
+	}
+}
+
+// preloads compares runs with preloaded documents with runs of the same rounds in which the agents read them.
+func preloads(w io.Writer, arms []*arm) {
+	fmt.Fprintln(w)
+	for _, a := range arms {
+		i := slices.IndexFunc(arms, func(o *arm) bool { return o.nodes == a.nodes && !o.kill && !o.preload })
+		if a.preload && i >= 0 {
+			fmt.Fprintf(w, "%s: %s times the jobs/s of %s\n", a.name(), arms[i].series(ran.seconds).Over(a.series(ran.seconds)), arms[i].name())
+		}
 	}
 }
 

@@ -35,6 +35,14 @@ type Explanation struct {
 	Nodes           []Node      `json:"workers"`            // sorted by ID
 	Slowest         []SlowJob   `json:"slowest"`            // slowest first
 	Bound           Bound       `json:"bound"`
+	Preload         *Preload    `json:"preload,omitempty"` // nil unless it is recommended
+}
+
+// Preload is a call that most agents make in their first turn, and that a spec may preload.
+type Preload struct {
+	batch.FirstCall
+	Jobs int64 `json:"jobs"` // jobs that made it, of Of jobs
+	Of   int64 `json:"of"`
 }
 
 // Node is the share of one worker in a batch.
@@ -117,6 +125,7 @@ type anatomy struct {
 	timed   int64
 	slowest []SlowJob
 	nodes   map[string]*Node
+	first   firstCalls
 }
 
 func newAnatomy() *anatomy { return &anatomy{nodes: map[string]*Node{}} }
@@ -135,6 +144,7 @@ func (a *anatomy) Write(results []batch.Result, _ [][]byte) error {
 func (a *anatomy) add(r batch.Result) {
 	a.jobs++
 	a.tally.Add(r)
+	a.first.add(r)
 	if r.Worker != "" {
 		n := a.nodes[r.Worker]
 		if n == nil {
@@ -163,6 +173,7 @@ func (a *anatomy) explanation(id batch.ID, takes time.Duration) Explanation {
 	if takes > 0 {
 		e.Agents = float64(e.WallMS) / float64(takes.Milliseconds()+1)
 	}
+	e.Preload = a.first.recommended()
 	e.Nodes = []Node{}
 	for _, n := range a.nodes {
 		e.Nodes = append(e.Nodes, *n)

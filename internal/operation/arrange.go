@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/internal/prefixorder"
@@ -31,18 +34,19 @@ func Numbered(payloads iter.Seq2[[]byte, error]) iter.Seq2[prefixorder.Job, erro
 }
 
 // SortJobs reads all jobs and sorts them by their prompts. It returns nil if the spec asks for the order of the inputs, if the
-// prompts share too little, or if the temporary file has no space. openings are those of a random choice of the jobs.
+// prompts share too little and identical jobs do not run once, or if the temporary file has no space. openings are those of a random choice of the jobs.
 func SortJobs(ctx context.Context, compiled *spec.Compiled, total int64, openings func() []string, jobs iter.Seq2[prefixorder.Job, error], notify notice.Func) (*prefixorder.Sorter, error) {
-	if compiled.Order == spec.OrderInput || total < 2 || !prefixorder.MayGain(openings(), total) {
+	once := compiled.Identical == spec.IdenticalOnce // twins must be neighbours
+	if compiled.Order == spec.OrderInput || total < 2 || !once && !prefixorder.MayGain(openings(), total) {
 		return nil, nil
 	}
 	s := prefixorder.New()
 	err := fill(s, compiled, jobs)
 	gains := false
-	if err == nil {
+	if err == nil && !once {
 		gains, err = s.Gains(ctx)
 	}
-	if err == nil && gains {
+	if err == nil && (gains || once) {
 		return s, nil
 	}
 	if errors.Is(err, prefixorder.ErrSpace) || errors.Is(err, prefixorder.ErrTooLarge) {
@@ -77,7 +81,13 @@ func openingOf(compiled *spec.Compiled, job prefixorder.Job) (string, error) {
 	if err := json.Unmarshal(job.Payload, &payload); err != nil {
 		return "", fmt.Errorf("read %s: %w", batch.JobID(job.Index), err)
 	}
-	return compiled.Opening(payload.Input, maxOpening), nil
+	opening := compiled.Opening(payload.Input, maxOpening)
+	if payload.Twin && len(opening) < prefixorder.MinShared {
+		// The sort keeps the place of a short prompt. Equal texts in front bring short twins together.
+		mark := fmt.Sprintf("%016x", xxhash.Sum64String(opening))
+		opening = strings.Repeat(mark, prefixorder.MinShared/len(mark)) + opening
+	}
+	return opening, nil
 }
 
 // arrange decides the order of the jobs, once.

@@ -185,6 +185,9 @@ func runnable(compiled *spec.Compiled) error {
 	if compiled.Order != "" && compiled.Order != spec.OrderInput {
 		return fmt.Errorf("the plan %q has the order %q; it must be %q or missing", compiled.Name, compiled.Order, spec.OrderInput)
 	}
+	if compiled.Identical != "" && compiled.Identical != spec.IdenticalOnce {
+		return fmt.Errorf("the plan %q has identical: %q; it must be %q or missing", compiled.Name, compiled.Identical, spec.IdenticalOnce)
+	}
 	if compiled.Plans != "" || compiled.Reduces != "" {
 		return fmt.Errorf("the spec %q is a stage of another batch; its stages are sent with a batch, as planner and reduce", compiled.Name)
 	}

@@ -15,13 +15,13 @@ const (
 )
 
 const (
-	// minShared is the shortest common prefix, in bytes, that is worth a place beside another job: about 128 tokens.
-	minShared = 4 * blockBytes
+	// MinShared is the shortest common prefix, in bytes, that is worth a place beside another job: about 128 tokens.
+	MinShared = 4 * blockBytes
 	// minGain is the share of all prompt bytes that an order has to save.
 	minGain = 0.05
 )
 
 // counts reports whether a common prefix is long enough to matter for two prompts of these lengths.
 func counts(shared, a, b int) bool {
-	return shared >= minShared && 4*shared >= min(a, b)
+	return shared >= MinShared && 4*shared >= min(a, b)
 }

@@ -55,7 +55,7 @@ func newRanking() *ranking { return &ranking{places: map[uint64]int64{}, most: m
 // of returns the rank of the job at a place. A prompt that is too short to share anything has a rank of its own. Once the ranking
 // is full, new beginnings share the last rank.
 func (r *ranking) of(place int64, hashes []byte) uint64 {
-	const beginning = minShared / blockBytes * hashBytes
+	const beginning = MinShared / blockBytes * hashBytes
 	if len(hashes) < beginning {
 		return uint64(place)
 	}

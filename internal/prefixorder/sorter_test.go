@@ -112,7 +112,7 @@ func TestSortProperties(t *testing.T) {
 			g := rapid.IntRange(0, groups-1).Draw(t, "group")
 			of = append(of, g)
 			tail := strings.Repeat(fmt.Sprint(rapid.IntRange(0, 3).Draw(t, "tail")), rapid.IntRange(0, 200).Draw(t, "length"))
-			prompts = append(prompts, text(fmt.Sprint(g), minShared+g*50)+tail)
+			prompts = append(prompts, text(fmt.Sprint(g), MinShared+g*50)+tail)
 		}
 		order, gains := sorted(t, inMemory, prompts)
 		small, gainsToo := sorted(t, limits{run: int64(rapid.IntRange(1, 20_000).Draw(t, "run")), disk: maxBytes}, prompts)
@@ -257,7 +257,7 @@ func TestRankingIsBounded(t *testing.T) {
 	t.Parallel()
 	r := newRanking()
 	r.most = 2
-	key := func(name string) []byte { return hashes(text(name, minShared)) }
+	key := func(name string) []byte { return hashes(text(name, MinShared)) }
 	assert.EqualValues(t, 0, r.of(0, key("a")))
 	assert.EqualValues(t, 1, r.of(1, key("b")))
 	last := r.of(2, key("c"))

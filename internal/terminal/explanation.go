@@ -42,6 +42,10 @@ func WriteExplanation(w io.Writer, e diagnose.Explanation) error {
 		}
 	}
 	fmt.Fprintf(&b, "\n%-10s %s\n%-10s %s\n", "bound by", e.Bound.By, "to change", e.Bound.Knob)
+	if p := e.Preload; p != nil {
+		fmt.Fprintf(&b, "%-10s %s of %s agents began with the same call. One turn less, and documents in the shared prefix, with\n%-10s preload: [{tool: %s, args: %s}]\n",
+			"preload", human.Count(p.Jobs), human.Count(p.Of), "", p.Tool, p.Args)
+	}
 	if len(e.Slowest) > 0 {
 		b.WriteString("\nslowest jobs\n")
 		for _, j := range e.Slowest {

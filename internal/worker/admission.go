@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -68,17 +67,14 @@ func (d *admission) start(b *openBatch, job batch.Job, payload []byte, journal [
 	if l == nil {
 		return
 	}
-	asked := b.def.Asked(payload)
+	prompt := b.def.Outline(payload, b.lead.each())
 	b.jobs++
-	size := len(asked.Prompt)
-	if len(journal) == 0 {
-		size += b.lead.own()
-	}
-	b.promptBytes += size
+	b.promptBytes += len(prompt)
+	size := len(prompt)
 	for _, t := range journal {
 		size += len(t)
 	}
-	l.Start(job.String(), string(b.id), size, len(journal), slices.Concat(b.lead.marks(asked.Calls), scheduler.MarksOf(asked.Prompt)))
+	l.Start(job.String(), string(b.id), size, len(journal), scheduler.MarksOf(prompt))
 }
 
 // end removes a job. finished reports whether it has a result; if so, the ledger learns the length of its siblings from

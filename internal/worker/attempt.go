@@ -67,7 +67,7 @@ func (s *session) job(c statestore.Claimed) agent.Job {
 
 // uses returns what the agent uses: this session.
 func (s *session) uses() agent.Session {
-	uses := agent.Session{Model: s, Slots: s, Tools: s, Journal: s, Effects: s, Budget: s, Observer: s}
+	uses := agent.Session{Model: s, Slots: s, Tools: s, Journal: s, Effects: s, Budget: s, Twins: s, Observer: s}
 	if s.batch.reduces != "" {
 		uses.Results = s
 	}
@@ -129,6 +129,7 @@ func (s *session) endWith(r batch.Result) {
 // ended is called by the committer with the outcome of the result's commit.
 func (s *session) ended(r batch.Result, o statestore.FinishOutcome) {
 	s.metrics.ended(r, o)
+	s.passOn(r, o)
 	if o == statestore.Committed {
 		s.span.committed(r)
 		s.server.kv.end(s.lease.Job, r.Status == batch.OK && r.ReusedFrom == "")

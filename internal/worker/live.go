@@ -40,6 +40,7 @@ func (l *liveJobs) remove(s *session) {
 		l.kv.end(s.lease.Job, false)
 	}
 	l.mu.Unlock()
+	s.giveUp()
 	l.claim.send()
 }
 

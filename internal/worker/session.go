@@ -22,6 +22,7 @@ import (
 //	Effects                         effects.go
 //	Budget                          budget.go
 //	Results                         reduce.go
+//	Twins                           twins.go
 type session struct {
 	*shared
 	lease   batch.Lease
@@ -40,7 +41,8 @@ type session struct {
 	journalled bool     // an attempt at the job wrote a turn, or tried to
 	items      [][]byte // jobs that the result plans, if the batch plans another one
 
-	parked atomic.Bool // a call must be resolved before the job can continue
+	lead   atomic.Pointer[toolpool.Lead] // the right to run for the twins; nil without it
+	parked atomic.Bool                   // a call must be resolved before the job can continue
 }
 
 // shared holds what all sessions of a worker use.
@@ -207,5 +209,6 @@ var _ interface {
 	agent.Effects
 	agent.Budget
 	agent.Results
+	agent.Twins
 	agent.Observer
 } = (*session)(nil)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/plainjson"
 )
 
@@ -40,6 +41,9 @@ func (a *attempt) firstOnly() []Preloaded {
 
 // add adds a turn in the form of the journal to the conversation.
 func (a *attempt) add(t Turn) {
+	if a.conv.turns == 0 && !a.part && a.job.ID.Index < batch.FirstCalls {
+		a.firstCall = predictable(t.Assistant.ToolCalls, a.fields)
+	}
 	a.conv.add(t)
 	if a.def.transcripts {
 		a.conv.record = append(a.conv.record, t)

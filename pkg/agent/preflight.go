@@ -15,7 +15,7 @@ func (a *attempt) preflight(s *scope) error {
 	if err := s.over(); err != nil {
 		return err
 	}
-	asked, err := a.prompt()
+	asked, err := a.prompt(s)
 	if err != nil || a.reused != nil || a.ended != nil || a.reduction != nil {
 		return err
 	}
@@ -43,8 +43,8 @@ func (a *attempt) preflight(s *scope) error {
 	return a.checkSize(s)
 }
 
-// prompt reads the payload, and returns what the job asks.
-func (a *attempt) prompt() (spec.Asked, error) {
+// prompt reads the payload, and returns what the job asks. It looks for a result that answers the job already.
+func (a *attempt) prompt(s *scope) (spec.Asked, error) {
 	var payload spec.Payload
 	if err := json.Unmarshal(a.job.Payload, &payload); err != nil {
 		return spec.Asked{}, batch.NewError(batch.BadInput, fmt.Sprintf("the input cannot be read: %v", err))
@@ -61,6 +61,7 @@ func (a *attempt) prompt() (spec.Asked, error) {
 		a.reduction = payload.Reduce
 		return spec.Asked{}, nil
 	}
+	a.fields = payload.Input
 	asked, bad := payload.Asked(a.def.ask)
 	if bad != "" {
 		a.question = a.def.asks.Unusable(bad)
@@ -70,10 +71,10 @@ func (a *attempt) prompt() (spec.Asked, error) {
 	if a.def.question != nil {
 		a.fingerprint = a.def.question.For(asked)
 	}
-	if r := payload.Reuse; r != nil && r.Fingerprint == a.fingerprint && r.Simulated == a.def.simulated && a.def.passes(r.Output) == nil {
-		a.reused = r
+	if a.usable(payload.Reuse) {
+		a.reused = payload.Reuse
 	}
-	return asked, nil
+	return asked, a.awaitTwin(s, payload)
 }
 
 // checkSize has the server count the prompt's tokens, but only if the prompt may be too long. No tokenizer needs more

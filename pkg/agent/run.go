@@ -97,6 +97,7 @@ func (r *Runner) Run(ctx context.Context, d *Definition, job Job, uses Session) 
 	default:
 		res.MaxTokens = d.sampling.MaxTokens
 	}
+	res.FirstCall = a.firstCall
 	if a.question != "" {
 		res.Question, res.Simulated = a.question, d.simulated
 		if d.model != res.Model {
@@ -129,7 +130,9 @@ type attempt struct {
 	input       json.RawMessage // carried fields; nil without any
 	ended       *batch.Result   // the job's result of an earlier run; nil if the job runs
 	reduction   *spec.Reduction
-	preloaded   []Preloaded // calls before the first turn
+	preloaded   []Preloaded    // calls before the first turn
+	fields      map[string]any // of the input
+	firstCall   *batch.FirstCall
 	question    string      // hash of the job's question; "" without one
 	fingerprint string      // "" if the output must not be reused
 	reused      *spec.Reuse // an earlier result that is reused for this job; nil if the job runs

@@ -7,6 +7,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
@@ -21,6 +22,7 @@ type Session struct {
 	Effects Effects
 	Budget  Budget  // Nil limits nothing.
 	Results Results // Required if the job reduces.
+	Twins   Twins   // Nil runs every job.
 	// Observer is called when the attempt begins a turn or changes its state. Nil is skipped.
 	Observer Observer
 }
@@ -66,6 +68,13 @@ type Results interface {
 	// Results returns them ordered by index. Every call returns the same results. A *batch.Error fails the job; any other
 	// error ends the attempt without a result.
 	Results(ctx context.Context) iter.Seq2[batch.Result, error]
+}
+
+// Twins lets one of the jobs that ask the same run for all of them.
+type Twins interface {
+	// AwaitTwin waits while a twin of this job runs. It returns the twin's result, or nil if this job has to run: as the
+	// first one, or because the twin that ran has no output. An error means that the wait ended early.
+	AwaitTwin(ctx context.Context, fingerprint string) (*spec.Reuse, error)
 }
 
 // Observer follows an attempt.

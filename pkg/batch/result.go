@@ -149,6 +149,15 @@ func (c *ToolCounts) Add(o ToolCounts) {
 	c.Executed += o.Executed
 }
 
+// FirstCalls is how many jobs of a batch, the first ones of its inputs, may have a FirstCall.
+const FirstCalls = 1_000
+
+// FirstCall is a tool call in the form of an entry of a spec's preload: values of the input are placeholders.
+type FirstCall struct {
+	Tool string          `json:"tool"`
+	Args json.RawMessage `json:"args"`
+}
+
 // Result is the one committed outcome of a job. Its JSON form is one line of every results file and stream.
 type Result struct {
 	Batch    ID              `json:"batch"`
@@ -169,6 +178,10 @@ type Result struct {
 	Worker   string          `json:"worker"`             // the worker's --id
 	WallMS   int64           `json:"wall_ms"`            // from the last claim to the end, milliseconds
 	Times    Times           `json:"times_ms,omitzero"`
+
+	// FirstCall is the call of the job's first turn if it follows from the input. Only the first jobs of a batch have it, so
+	// that `explain` can recommend to preload the call.
+	FirstCall *FirstCall `json:"first_call,omitempty"`
 
 	// Transcript holds the turns of the job's agent in the form of package agent. Empty unless the batch keeps transcripts.
 	Transcript json.RawMessage `json:"transcript,omitempty"`

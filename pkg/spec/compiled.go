@@ -58,6 +58,9 @@ type Compiled struct {
 	// Order is [OrderInput], or "" to let the submitter choose the order in which the jobs are fed.
 	Order Order `json:"order,omitempty"`
 
+	// Identical is [IdenticalOnce], or "" to run every job.
+	Identical Identical `json:"identical,omitempty"`
+
 	// Transcripts adds the conversation to each result.
 	Transcripts bool `json:"transcripts,omitempty"`
 
@@ -121,7 +124,7 @@ func (c *Compiled) Opening(in map[string]any, most int) string {
 	if t == nil {
 		t = ParseTemplate(c.Task)
 	}
-	b := []byte(c.foretaste(in))
+	b := []byte(c.foretaste(in, AssumedResult))
 	for i, part := range t.parts {
 		switch {
 		case len(b) >= most:

@@ -91,6 +91,7 @@ func (l *loader) fields() []strictyaml.Field {
 		{Name: "hoist", Read: l.flag(&s.hoist)},
 		{Name: "literal", Read: l.flag(&s.literal)},
 		{Name: "order", Read: l.order(&compiled.Order)},
+		{Name: "identical", Read: l.identical(&compiled.Identical)},
 		{Name: "on_bad_input", Read: func(f string, n ast.Node) { s.OnBadInput = l.onBadInput(f, n) }},
 		{Name: "keep_preamble", Read: l.flag(&l.keepPreamble)},
 	}

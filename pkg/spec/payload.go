@@ -24,6 +24,8 @@ type Payload struct {
 	Carry map[string]any `json:"carry,omitempty"`
 	Bad   string         `json:"bad,omitempty"` // reason, with the input's line; the job fails as BadInput without a model call
 	Reuse *Reuse         `json:"reuse,omitempty"`
+	// Twin marks a job that may ask the same as another job of its batch, if such jobs run once. Jobs of a plan are not marked.
+	Twin bool `json:"twin,omitempty"`
 	// Item is set for a job of a plan. Input is then derived from Item, and is not written.
 	Item json.RawMessage `json:"item,omitempty"`
 	// Ended is the job's result of an earlier run. The job ends with it at once.
@@ -46,6 +48,7 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 		Carry json.RawMessage `json:"carry"`
 		Bad   string          `json:"bad"`
 		Reuse *Reuse          `json:"reuse"`
+		Twin  bool            `json:"twin"`
 		Item  json.RawMessage `json:"item"`
 		Ended *batch.Result   `json:"ended"`
 
@@ -54,7 +57,7 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &wire); err != nil {
 		return err
 	}
-	*p = Payload{ID: wire.ID, Bad: wire.Bad, Reuse: wire.Reuse, Item: wire.Item, Ended: wire.Ended, Reduce: wire.Reduce}
+	*p = Payload{ID: wire.ID, Bad: wire.Bad, Reuse: wire.Reuse, Twin: wire.Twin, Item: wire.Item, Ended: wire.Ended, Reduce: wire.Reduce}
 	if wire.Carry != nil {
 		var err error
 		if p.Carry, err = decodeObject(wire.Carry); err != nil {

@@ -94,6 +94,7 @@ func (l *loader) argument(field string, n ast.Node) any {
 // finishPreloads checks the calls once all fields are read.
 func (l *loader) finishPreloads() {
 	for i, p := range l.spec.preloads {
+		l.spec.settings.Preload = append(l.spec.settings.Preload, Preload{Tool: p.tool})
 		if l.spec.settings.ToolSettings[p.tool].Share == "effect" {
 			l.Failf(p.node, fmt.Sprintf("%s[%d]", preloadField, i), "%s", NoEffects(p.tool))
 		}

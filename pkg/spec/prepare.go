@@ -24,6 +24,9 @@ type Prepared struct {
 	Total    int64     // number of jobs: Rows, unless Choose chose some of them
 	Bad      []Input   // the first bad inputs, at most [MaxBadKept]
 	BadCount int64     // number of all bad inputs
+	// Copies is the number of inputs with the prompt of an earlier one, or -1 if there are too many inputs to find out. It is 0 if the
+	// inputs are not known yet.
+	Copies int64
 	// Notes are messages for the user about the inputs, such as the delimiter of a CSV file, or a better order of placeholders.
 	Notes []string
 
@@ -33,6 +36,8 @@ type Prepared struct {
 	constants map[string]string // values in the compiled spec, by name; they must not change between the passes
 	identity  [sha256.Size]byte // hash of the inputs
 	sample    Sample            // of the inputs
+	twins     *twins            // nil if every job runs
+	used      []string          // names of the fields that prompts and preloaded calls use
 	reuse     *reuse            // nil runs every job
 	resumed   func(index int64) bool
 	chosen    func(index int64) bool // nil chooses all rows
@@ -94,6 +99,13 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 		Jobs: &compiled, Reducer: copyOf(s.reduce), Rows: v.total, Total: v.total, Bad: v.bad, BadCount: v.badCount,
 		Notes: append(slices.Clone(s.notes()), s.unusedSigns(v.names(slices.Sorted(maps.Keys(v.known))))...),
 		spec:  s, fields: compiled.placeholders(), names: placed.names, constants: constants, sample: v.sample,
+	}
+	v.twins.finish()
+	if p.Copies = v.twins.copies; v.twins.full {
+		p.Copies = -1
+	}
+	if compiled.Identical == IdenticalOnce {
+		p.twins, p.used = v.twins, slices.Collect(maps.Keys(v.used))
 	}
 	if advice := v.sharing.advice(p.Jobs, p.names); advice != "" {
 		p.Notes = append(p.Notes, advice)
@@ -267,6 +279,13 @@ func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 		job.Input[field], _, _ = lookup(in.Fields, p.names[field])
 	}
 	p.spec.rows.describe(&job, in.Fields, p.Jobs.Carry, p.names)
+	if p.twins != nil {
+		hash, err := hashOf(in.Fields, p.used)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", in.Where, err)
+		}
+		job.Twin = p.twins.has(hash)
+	}
 	if reuse {
 		var err error
 		if job.Reuse, err = p.reuse.offer(ctx, p.Jobs, job.Input); err != nil {

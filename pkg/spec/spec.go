@@ -223,6 +223,7 @@ func (l *loader) load(top ast.Node) {
 	l.finishSystem()
 	l.needPrices()
 	l.finishPreloads()
+	l.finishIdentical(top)
 	if !l.spec.task.given {
 		l.require(top, "task")
 	}

@@ -37,6 +37,7 @@ type survey struct {
 	distinct bool     // not all readable inputs are equal; checked only while no varying name is used
 	varying  []string // names in the task and in preloaded calls
 	rows     *rowSurvey
+	twins    *twins
 	sharing  *sharing // nil if the order of the task's placeholders is not judged
 }
 
@@ -73,7 +74,7 @@ func (s *Spec) survey(ctx context.Context) (*survey, error) {
 
 func newSurvey(firm, maybe, task, varying []string) *survey {
 	v := &survey{known: map[string]bool{}, used: map[string]*fieldSurvey{}, maybe: map[string]bool{}, byField: map[string][]string{}, varying: varying,
-		sharing: newSharing(task)}
+		sharing: newSharing(task), twins: newTwins()}
 	for _, name := range firm {
 		v.used[name] = &fieldSurvey{}
 	}
@@ -129,6 +130,11 @@ func (v *survey) add(in Input) error {
 	if v.first == nil {
 		v.first = in.Fields
 	}
+	hash, err := hashOf(in.Fields, slices.Collect(maps.Keys(v.used)))
+	if err != nil {
+		return fmt.Errorf("%s: %w", in.Where, err)
+	}
+	v.twins.add(hash)
 	if v.sharing != nil {
 		if err := v.sharing.add(in.Fields); err != nil {
 			return fmt.Errorf("%s: %w", in.Where, err)

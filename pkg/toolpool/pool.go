@@ -39,6 +39,7 @@ type Pool struct {
 	tools   map[string]*entry // guarded by mu
 	cache   *cache            // guarded by mu
 	flights map[key]*flight   // guarded by mu
+	owns    map[key]*own      // guarded by mu; executions that callers of Join run
 }
 
 // entry is one registered tool.
@@ -68,7 +69,7 @@ func New(cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Pool{log: cfg.Logger, cluster: cfg.Cluster, tools: map[string]*entry{}, cache: c, flights: map[key]*flight{}}, nil
+	return &Pool{log: cfg.Logger, cluster: cfg.Cluster, tools: map[string]*entry{}, cache: c, flights: map[key]*flight{}, owns: map[key]*own{}}, nil
 }
 
 // toolName matches the names that OpenAI-compatible servers accept.
