@@ -245,6 +245,11 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 		return err
 	}
 	r.file = file
+	if r.items == nil {
+		if err := from.Relabel(ctx, r.file, r.payloads(ctx)); err != nil {
+			return err
+		}
+	}
 	r.id, r.have, r.still = r.file.Batch(), from.Settled(), from.Still
 	r.earlier = r.have.Count()
 	for row := range r.prepared.Rows {
