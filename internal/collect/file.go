@@ -3,6 +3,7 @@ package collect
 import (
 	"bufio"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -353,6 +354,14 @@ func (f *File) lastRecords() ([]extent, error) {
 func (f *File) Each(fn func(r batch.Result, from, to int64) error) error {
 	_, err := f.format.Scan(io.NewSectionReader(f.f, 0, f.size), fn)
 	return err
+}
+
+// At reads the result whose record begins at a position.
+func (f *File) At(from int64) (r batch.Result, err error) {
+	if err := json.NewDecoder(io.NewSectionReader(f.f, from, f.size-from)).Decode(&r); err != nil {
+		return r, fmt.Errorf("read %s again: %w", f.path, err)
+	}
+	return r, nil
 }
 
 // ReplaceFile replaces a file atomically: readers see the old content or all of the new content. Once it returns, the

@@ -276,6 +276,11 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 		return err
 	}
 	r.file = file
+	if r.items == nil {
+		if err := from.Relabel(ctx, r.file, r.payloads(ctx)); err != nil {
+			return err
+		}
+	}
 	r.kept = from
 	r.note = func(result batch.Result) {
 		from.Arrived(result)
