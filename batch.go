@@ -43,6 +43,12 @@ type Batch[Out any] struct {
 	// have all these tools. Defaults to none.
 	Tools []Tool `spec:"tools"`
 
+	// Preload are calls whose results stand in front of each prompt. Defaults to none.
+	Preload []Preload `spec:"preload"`
+
+	// Identical is what happens to jobs with the same prompt. Defaults to [RunEach].
+	Identical Identical `spec:"identical"`
+
 	// Schema is a JSON Schema that replaces the one derived from Out. Use it for constraints that a Go type cannot express.
 	Schema json.RawMessage `spec:"output_schema"`
 
@@ -142,6 +148,23 @@ const (
 	KeepAuto   = spec.KeepAuto   // the reasoning of turns with tool calls
 	KeepAlways = spec.KeepAlways // of all turns
 	KeepNever  = spec.KeepNever  // of no turn
+)
+
+// Preload is a tool call that is made before the first model call of each job.
+type Preload struct {
+	// Tool is the name of a tool without side effects: a built-in tool, or one of the tools file or of Batch.Tools.
+	Tool string `spec:"tool"`
+	// Args are its arguments. A text may have placeholders. A text that is one placeholder becomes the value of the field.
+	Args map[string]any `spec:"args"`
+}
+
+// Identical is what happens to jobs with the same prompt.
+type Identical = spec.Identical
+
+// The values of Batch.Identical.
+const (
+	RunEach Identical = spec.IdenticalEach // each of them runs
+	RunOnce Identical = spec.IdenticalOnce // one of them runs, and the others take its result
 )
 
 // OnBadInput is the effect of an input that has no value for a placeholder.

@@ -225,6 +225,8 @@ func TestRunAcceptsEveryField(t *testing.T) {
 	schema := json.RawMessage(`{"type": "object", "properties": {"summary": {"type": "string"}}, "required": ["summary"]}`)
 	results, err := batchagent.Run(t.Context(), batchagent.Batch[note]{
 		Name: "all", System: "Be brief.", Task: "Sum up {item}", Schema: schema, Tools: []batchagent.Tool{batchagent.Named("read_file")},
+		Preload:   []batchagent.Preload{{Tool: "list_files", Args: map[string]any{"glob": "*.none"}}},
+		Identical: batchagent.RunEach,
 		Plan: batchagent.Plan[string]{
 			System: "Be quick.", Task: "Ask.", MaxItems: 50, Schema: json.RawMessage(`{"type": "string"}`), Agent: agent, Budget: budget,
 			Tools: []batchagent.Tool{batchagent.Named("list_files")},

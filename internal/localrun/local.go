@@ -84,7 +84,7 @@ func OpenTools(ctx context.Context, o ToolOptions, p *spec.Prepared) (*Tools, er
 		}
 		if err == nil && compiled != nil {
 			here := []batch.WorkerRecord{{Sharing: worker.Sharing(pool)}}
-			err = errors.Join(operation.Narrows(compiled, here), operation.Preloads(compiled, here))
+			err = errors.Join(operation.Narrows(compiled, here), operation.Preloads(compiled, here), operation.Repeatable(compiled, here))
 		}
 	}
 	if err != nil {

@@ -135,6 +135,36 @@ func TestSubmitFeedsSharedPrefixesTogether(t *testing.T) {
 	}
 }
 
+func TestSubmitFeedsTwinsTogether(t *testing.T) {
+	t.Parallel()
+	var lines strings.Builder
+	for row := range 120 {
+		fmt.Fprintf(&lines, `{"q":"question %d"}`+"\n", row%40%37)
+	}
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "rows.jsonl"), []byte(lines.String()), 0o600))
+	path := filepath.Join(dir, "s.yaml")
+	require.NoError(t, os.WriteFile(path, []byte("task: \"{q}\"\ninputs: rows.jsonl\nidentical: once\n"), 0o600))
+	s := openMini(t, statestore.Options{})
+	sub, err := submitted(t, t.Context(), path, s)
+	require.NoError(t, err)
+	changes, before := 0, ""
+	for {
+		_, claimed, err := s.Claim(t.Context(), statestore.ClaimParams{Batch: sub.ID, Consumer: "a", Count: statestore.MaxClaim, Lease: time.Hour})
+		require.NoError(t, err)
+		if len(claimed) == 0 {
+			break
+		}
+		for _, c := range claimed {
+			if string(c.Payload) != before {
+				changes++
+			}
+			before = string(c.Payload)
+		}
+	}
+	assert.Equal(t, 37, changes, "each prompt is in one piece, although it is short")
+}
+
 func TestSubmitFeedsEqualPreloadsTogether(t *testing.T) {
 	t.Parallel()
 	const documents, questions = 30, 8

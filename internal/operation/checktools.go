@@ -53,7 +53,7 @@ func (s *Submission) checkTools(ctx context.Context, store WorkerLister, compile
 	if err := toolset.Missing(wanted, offered); err != nil {
 		return &fault.UsageError{Err: err}
 	}
-	if err := errors.Join(Narrows(compiled, workers), Preloads(compiled, workers)); err != nil {
+	if err := errors.Join(Narrows(compiled, workers), Preloads(compiled, workers), Repeatable(compiled, workers)); err != nil {
 		return &fault.UsageError{Err: err}
 	}
 	if !able {
@@ -96,6 +96,27 @@ func Preloads(compiled *spec.Compiled, workers []batch.WorkerRecord) error {
 			}
 			if known {
 				refused = errors.New(spec.NoEffects(p.Tool))
+			}
+		}
+		errs = append(errs, refused)
+	}
+	return errors.Join(errs...)
+}
+
+// Repeatable returns an error if identical jobs cannot run once on any worker, because of a tool.
+func Repeatable(compiled *spec.Compiled, workers []batch.WorkerRecord) error {
+	var errs []error
+	for _, name := range compiled.Needs() {
+		own := compiled.ToolSettings[name]
+		var refused error
+		for _, w := range workers {
+			s, known := w.Sharing[toolpool.WireName(name)]
+			if !known {
+				continue
+			}
+			share, _, _ := toolpool.Narrow(toolpool.Tool{Name: name, Share: toolpool.Share(s.Share), TTL: s.TTL}, toolpool.Share(own.Share), own.TTL)
+			if refused = compiled.CheckOnce(name, string(share)); refused == nil {
+				break
 			}
 		}
 		errs = append(errs, refused)

@@ -87,6 +87,20 @@ func TestPreloadedToolMustHaveNoEffects(t *testing.T) {
 	require.ErrorContains(t, Preloads(compiled, []batch.WorkerRecord{of(toolpool.Effect)}), "the tool files.read has side effects")
 }
 
+func TestIdenticalJobsNeedRepeatableTools(t *testing.T) {
+	t.Parallel()
+	of := func(share toolpool.Share) batch.WorkerRecord {
+		return batch.WorkerRecord{Sharing: map[string]batch.ToolSharing{"look": {Share: string(share), TTL: time.Minute}}}
+	}
+	once := &spec.Compiled{Tools: []string{"look"}, Identical: spec.IdenticalOnce}
+	require.NoError(t, Repeatable(once, []batch.WorkerRecord{of(toolpool.Pure)}))
+	require.NoError(t, Repeatable(once, []batch.WorkerRecord{of(toolpool.ForTTL)}))
+	require.NoError(t, Repeatable(once, nil), "no worker is up")
+	require.ErrorContains(t, Repeatable(once, []batch.WorkerRecord{of(toolpool.Inflight)}), "the tool look has share: inflight")
+	require.ErrorContains(t, Repeatable(once, []batch.WorkerRecord{of(toolpool.Effect)}), "the tool look has share: effect")
+	require.NoError(t, Repeatable(&spec.Compiled{Tools: []string{"look"}}, []batch.WorkerRecord{of(toolpool.Effect)}))
+}
+
 func TestStatusAcceptsEitherToolName(t *testing.T) {
 	t.Parallel()
 	w := batch.WorkerRecord{ID: "a", Ready: true, Tools: []string{"files__read"}}

@@ -35,6 +35,9 @@ func WritePreview(ctx context.Context, w io.Writer, o operation.SubmitOptions) e
 		fmt.Fprintf(&b, "planned        by %s; tools %s; %d turns, %d retries a turn, %d attempts\n", cmp.Or(p.Planner.Model, "the server's first model"),
 			cmp.Or(strings.Join(p.Planner.Tools, ", "), "none"), p.Planner.MaxTurns, p.Planner.MaxRetries, p.Planner.MaxAttempts)
 	}
+	if text := identicalOf(p); text != "" {
+		fmt.Fprintf(&b, "identical      %s\n", text)
+	}
 	for _, note := range p.Notes {
 		fmt.Fprintf(&b, "note           %s\n", note)
 	}
@@ -64,6 +67,24 @@ func WritePreview(ctx context.Context, w io.Writer, o operation.SubmitOptions) e
 	}
 	_, err = io.WriteString(w, human.Visible(b.String()))
 	return err
+}
+
+// identicalOf reports how many jobs have the prompt of an earlier one. It is empty without any.
+func identicalOf(p *spec.Prepared) string {
+	once := p.Jobs.Identical == spec.IdenticalOnce
+	switch {
+	case p.Copies < 0:
+		return "unknown: there are too many inputs to compare all of them"
+	case p.Copies == 0 && once && p.Planner != nil:
+		return "jobs run once; a plan makes the jobs, so their number is not known yet"
+	case p.Copies == 0:
+		return ""
+	}
+	text := fmt.Sprintf("%s of %s have the prompt of an earlier one", human.Count(p.Copies), human.Plural(p.Rows, "job", "jobs"))
+	if once {
+		return text + " and take its result"
+	}
+	return text + fmt.Sprintf("; with identical: once, %s would run", human.Plural(p.Rows-p.BadCount-p.Copies, "job", "jobs"))
 }
 
 // preloadsOf lists the calls that workers make before the first turn of a job.

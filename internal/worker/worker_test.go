@@ -33,6 +33,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type server struct {
 	think time.Duration
 	looks int
+	bad   int // first answers that do not match the schema
 	down  atomic.Bool
 
 	mu    sync.Mutex
@@ -63,6 +64,11 @@ func (s *server) Generate(ctx context.Context, r *backend.Request, _ backend.Obs
 		}
 		out.Finish = backend.FinishToolCalls
 		out.Message.ToolCalls = []backend.ToolCall{{ID: "call_0", Name: "look", Arguments: `{"at":"` + r.Messages[1].Content + `"}`}}
+		return out, nil
+	}
+	if s.bad > 0 {
+		s.bad--
+		out.Message.Content = "{}"
 		return out, nil
 	}
 	saw := "nothing"

@@ -56,8 +56,8 @@ func (l *loader) finishIdentical(top ast.Node) {
 	}
 }
 
-// maxTwins limits the inputs among which twins are found, and so the memory to 64 MiB. In a larger batch every job counts as a twin.
-const maxTwins = 8 << 20
+// maxCompared limits the inputs among which twins are found, and so the memory to 64 MiB. In a larger batch every job counts as a twin.
+const maxCompared = 8 << 20
 
 // twins finds inputs whose values for the prompts are equal. It holds 8 bytes per input during the first pass, and afterwards
 // 8 bytes per value that occurs more than once.
@@ -68,7 +68,7 @@ type twins struct {
 	full   bool // too many inputs
 }
 
-func newTwins() *twins { return &twins{most: maxTwins} }
+func newTwins() *twins { return &twins{most: maxCompared} }
 
 // hashOf returns the hash of an input's values for names. The order of names does not matter.
 func hashOf(fields map[string]any, names []string) (uint64, error) {
