@@ -20,7 +20,7 @@ func savedCommands(e *env) []*cli.Command {
 		{
 			Name: "show", ArgsUsage: "FILE [INDEX]", Usage: "show the results in a file as a table, or one job with its conversation",
 			Description: `FILE is a results file (jsonl). With an INDEX it shows that job: its turns and tool calls, if the spec has
-transcripts: true, and its prompt with --spec. --where takes a condition, such as 'output.confidence < 0.5'; docs/filters.md
+transcripts: true, and its prompt with --spec. --where takes a condition, such as 'output.confidence < 0.5'; docs/iterate.md
 describes it.`,
 			Flags: []cli.Flag{
 				&cli.BoolFlag{Name: "failed", Usage: "show failed jobs only"},

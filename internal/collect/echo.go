@@ -14,9 +14,17 @@ type Echo struct {
 	w io.Writer
 }
 
-// NewEcho writes the results that f already has to w.
-func NewEcho(f *File, w io.Writer) (Echo, error) {
-	if _, err := io.Copy(w, io.NewSectionReader(f.f, 0, f.size)); err != nil {
+// NewEcho writes the results that f already has to w. keep reports whether the result of a job is final; the others are omitted,
+// because a new result follows.
+func NewEcho(f *File, w io.Writer, keep func(index int64) bool) (Echo, error) {
+	err := f.Each(func(r batch.Result, from, to int64) error {
+		if !keep(r.Index) {
+			return nil
+		}
+		_, err := io.Copy(w, io.NewSectionReader(f.f, from, to-from))
+		return err
+	})
+	if err != nil {
 		return Echo{}, fmt.Errorf("write results: %w", err)
 	}
 	return Echo{f, w}, nil

@@ -87,7 +87,7 @@ func (c *chain) find(ctx context.Context, p past) error {
 		}
 	}
 	type place struct{ index, at int64 }
-	found, all := []place{}, int64(0)
+	found, all, bare := []place{}, int64(0), int64(0)
 	where, err := filter.Parse(c.from.Where, filter.Options{})
 	if err != nil {
 		return asUsage(err)
@@ -97,6 +97,9 @@ func (c *chain) find(ctx context.Context, p past) error {
 		met, err := where.Matches(r, false)
 		if met {
 			found = append(found, place{r.Index, at})
+			if r.Status != batch.OK && r.Input == nil && r.Item == nil {
+				bare++
+			}
 		}
 		return asUsage(err)
 	})
@@ -112,6 +115,10 @@ func (c *chain) find(ctx context.Context, p past) error {
 	}
 	if len(found) == 0 {
 		return fault.Usagef("none of the %s of %s meets the condition %q", human.Plural(all, "result", "results"), p.name(), c.from.Where)
+	}
+	if bare > 0 {
+		c.notify.Send(notice.SpecHint, "%s of %s without output do not repeat the fields of their inputs, so these inputs have job_id, index, status and error only; "+
+			"write carry: all into the spec that makes the results", human.Plural(bare, "result", "results"), p.name())
 	}
 	slices.SortFunc(found, func(a, b place) int { return cmp.Compare(a.index, b.index) })
 	c.positions = make([]int64, len(found))

@@ -172,7 +172,7 @@ func Run(ctx context.Context, o Options, to Observer) (report Report, err error)
 		}
 		r.sink, r.tally = r.file, r.file.Tally()
 		if o.Echo {
-			if r.sink, err = collect.NewEcho(r.file, o.Results); err != nil {
+			if r.sink, err = collect.NewEcho(r.file, o.Results, r.have.Has); err != nil {
 				return report, err
 			}
 		}

@@ -79,12 +79,14 @@ class LocalRun:
                     await asyncio.sleep(0)  # let other tasks of the loop run
         _write(folder / "spec.json", spec)
         command = [engine_binary(), "run", str(folder / "spec.json"), "--format", "jsonl", "--tools-root", str(o.get("tools_root") or ".")]
-        for flag in ("backend", "max_inflight", "reuse"):
+        for flag in ("backend", "max_inflight", "reuse", "limit", "sample", "seed"):
             if o.get(flag):
                 command += [f"--{flag.replace('_', '-')}", str(o[flag])]
         if self._out is not None:
             self._out.parent.mkdir(parents=True, exist_ok=True)
-            command += ["--out", str(self._out), "--resume", "--echo", *(["--force"] if o.get("force") else [])]
+            held = self._out.exists() and self._out.stat().st_size > 0
+            again = ["--rerun", o["rerun"]] if o.get("rerun") and held else ["--resume"]
+            command += ["--out", str(self._out), *again, "--echo", *(["--force"] if o.get("force") else [])]
         flags, env = self._serve_tools(folder)
         return Engine(command + flags, env)
 

@@ -65,6 +65,13 @@ class Options(TypedDict, total=False):
     """The folder of results that are kept by name. By default ``.batchagent`` in the current one."""
     reuse: str | os.PathLike[str] | None
     """A results file. Rows that ask the same question take their results from it."""
+    limit: int
+    """Run the first rows only."""
+    sample: int
+    """Run that many random rows only. The same ``seed`` chooses the same rows."""
+    seed: int
+    rerun: str
+    """A condition, such as "failed". Rows whose kept results meet it run again with the present prompt. It needs a ``name``."""
     force: bool
     """Continue a run although most of its results no longer match the inputs. Those results are dropped."""
     # Names of the package batch-agent.
@@ -116,6 +123,11 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
         o.setdefault("keep_preamble", not o.pop("strip_preamble"))
     if "runtime" in o:
         raise TypeError("runtime= is not supported: the engine runs the agents; give backend= and model=")
+    for name in ("limit", "sample", "rerun"):
+        if o.get(name) is not None and o.get("server"):
+            raise ValueError(f"{name}= needs a local run; with server=, select the rows in inputs=")
+    if o.get("rerun") is not None and not o.get("name"):
+        raise ValueError("rerun= needs name=, the name of the run whose results are kept")
     known = Options.__annotations__.keys() | {"plan", "reduce"}
     unknown = sorted(o.keys() - known)
     if unknown:

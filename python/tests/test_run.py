@@ -58,6 +58,20 @@ def test_stream_yields_results_and_stops_early() -> None:
     assert len(list(BatchAgent.stream_sync(task="{text}", inputs=ROWS))) == 7
 
 
+def test_a_sample_is_continued_and_chosen_rows_run_again(tmp_path: Path) -> None:
+    kept: dict[str, Any] = {"name": "again", "inputs": ROWS, "output_schema": Ticket, "checkpoint_dir": tmp_path}
+    sample = BatchAgent.run_sync(task="Sort {text}", sample=3, seed=1, **kept)
+    assert len(sample) == 3 and all(f"ticket {r.index}" in r.output.topic and r.input == ROWS[r.index] for r in sample)
+    whole = BatchAgent.run_sync(task="Sort {text}", **kept)
+    assert [r.index for r in whole] == list(range(7))
+    again = BatchAgent.run_sync(task="Order {text}", rerun='output.topic contains "ticket 3"', **kept)
+    assert ["Order" in r.output.topic for r in again] == [i == 3 for i in range(7)]
+    arrived = [r.index for r in BatchAgent.stream_sync(task="Order {text}", rerun="index == 5", **kept)]
+    assert sorted(arrived) == list(range(7))
+    with pytest.raises(SpecError, match="there is no field faild"):
+        BatchAgent.run_sync(task="Order {text}", rerun="faild", **kept)
+
+
 def test_sync_works_inside_of_a_running_loop() -> None:
     async def cell() -> int:
         return len(BatchAgent.run_sync(task="{text}", inputs=ROWS))
