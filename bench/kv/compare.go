@@ -102,15 +102,15 @@ func (s scenario) arms() []*arm {
 	return all
 }
 
-// compare runs every arm on every seed.
-func (s scenario) compare(w io.Writer, name string, seeds int, only *regexp.Regexp) error {
+// compare runs every arm on every seed, from first on.
+func (s scenario) compare(w io.Writer, name string, first, seeds int, only *regexp.Regexp) error {
 	p, err := s.profile()
 	if err != nil {
 		return err
 	}
 	arms, title := slices.DeleteFunc(s.arms(), func(a *arm) bool { return !only.MatchString(a.name) }), ""
 	for seed := range seeds {
-		load := s.load(s.agents, rand.New(rand.NewPCG(uint64(seed+1), 1)))
+		load := s.load(s.agents, rand.New(rand.NewPCG(uint64(first+seed), 1)))
 		title = fmt.Sprintf("%s: %s, %d agents, %s, %d tokens of KV", name, load.name, s.agents, p.Name, p.Capacity())
 		for _, a := range arms {
 			on := p
@@ -122,7 +122,7 @@ func (s scenario) compare(w io.Writer, name string, seeds int, only *regexp.Rege
 				return err
 			}
 			a.add(ran, load)
-			figures.Line(w, fmt.Sprintf("KV/workload=%s/arm=%s/seed=%d", name, strings.ReplaceAll(a.name, " ", "_"), seed+1), s.agents,
+			figures.Line(w, fmt.Sprintf("KV/workload=%s/arm=%s/seed=%d", name, strings.ReplaceAll(a.name, " ", "_"), first+seed), s.agents,
 				figures.Value{Number: float64(s.agents) / ran.now.Hours(), Unit: "jobs/h"}, figures.Value{Number: a.hit[seed], Unit: "hit-rate"},
 				figures.Value{Number: a.recomputed[seed], Unit: "recomputed"}, figures.Value{Number: a.preempted[seed], Unit: "preemptions"},
 				figures.Value{Number: a.first.p95[seed], Unit: "p95-ttft-first-s"}, figures.Value{Number: a.later.p95[seed], Unit: "p95-ttft-tool-s"})

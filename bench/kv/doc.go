@@ -10,7 +10,7 @@
 //	ours           scheduler.Ledger as the worker uses it; it gets only the size of the cache
 //	ours, seed first   the rest wait for the first answer, even on an engine that needs no seed
 //	ours, never leave  agents keep their part of the cache during long tool calls
-//	ours, tools of one name   all tools have one name, so slow calls cannot be predicted
+//	ours, tools of one name   all tools have one name, so quick and slow calls look alike at their start
 //	ours, no …     the same with one part switched off; "told 1.3" gets a wrong size
 //
 //	no eviction    all agents live at once, and the cache never evicts: the upper limit of which each arm gets a share
@@ -26,7 +26,7 @@
 // in eight that takes one to three minutes. f is eight questions about each of 100 documents, ordered by document; f-input is the same
 // in random order. g is c on a server that another client uses for two of every four minutes, with half of the cache. h is c on a
 // server with a second tier of cache. i has the shape of the sweep published for ThunderAgent on verl: 512 agents at a time, of which
-// 256 fit. c-big and e-big are c and e on a machine with a large cache (assumed figures for a 7B model on an H100, not calibrated).
+// 256 fit. j is questions about sections of long documents: three levels of shared texts. c-big and e-big are c and e on a machine with a large cache (assumed figures for a 7B model on an H100, not calibrated).
 //
 // With -backend the workload d runs on a real server, through a whole worker with an embedded Redis: unlimited, a few fixed
 // numbers, and ours, which uses only the server's metrics. The server's answers have no influence: a script decides which turn

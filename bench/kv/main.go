@@ -17,8 +17,9 @@ import (
 )
 
 func main() {
-	names := flag.String("workload", "a,a-late,b,c,c-big,d,d-long,e,e-big,f,f-input,g,h,i", "workloads to run")
-	seeds := flag.Int("seeds", 5, "seeds, from 1; the summary gives medians over them")
+	names := flag.String("workload", "a,a-late,b,c,c-big,d,d-long,e,e-big,f,f-input,g,h,i,j", "workloads to run")
+	seeds := flag.Int("seeds", 5, "number of seeds; the summary gives medians over them")
+	first := flag.Int("first", 1, "first seed; fresh seeds show whether a policy fits those that it was tuned on")
 	agents := flag.Int("n", 0, "agents; 0 uses the workload's default")
 	url := flag.String("backend", "", "run workload d on a real server at this `URL` instead, such as vllm://127.0.0.1:8000")
 	rounds := flag.Int("rounds", 3, "rounds on a real server")
@@ -51,7 +52,7 @@ func main() {
 		if *agents > 0 {
 			s.agents = *agents
 		}
-		if err := s.compare(os.Stdout, name, *seeds, only); err != nil {
+		if err := s.compare(os.Stdout, name, *first, *seeds, only); err != nil {
 			fmt.Fprintln(os.Stderr, "kv:", err)
 			os.Exit(1)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -24,8 +25,8 @@ type ledger struct {
 	fullPrice   bool // returning agents are assumed to compute all again
 	oneName     bool // all tools share one name, and so one expected duration
 
-	seeding *scheduler.Seeding       // nil if no agent waits for a seed
-	tools   map[bool][]time.Duration // durations of quick and of slow tools
+	seeding *scheduler.Seeding        // nil if no agent waits for a seed
+	tools   map[bool][]scheduler.Took // durations of quick and of slow tools
 	queue   batching.Load
 	read    time.Duration // when the queue was read; 0 is never
 }
@@ -35,7 +36,7 @@ const theBatch = "b"
 func newLedger(w workload, p batching.Profile, told float64, change func(*ledger)) *ledger {
 	l := &ledger{
 		Ledger:   scheduler.NewLedger(scheduler.LedgerConfig{Capacity: int(told * float64(p.Capacity())), BlockSize: p.BlockSize}),
-		maxTurns: 16, tools: map[bool][]time.Duration{},
+		maxTurns: 16, tools: map[bool][]scheduler.Took{},
 	}
 	if p.LateReuse && scheduler.WorthSeeding(w.prefix*bytesPerToken) {
 		l.seeding = &scheduler.Seeding{}
@@ -156,6 +157,7 @@ func (l *ledger) resume(w *world) (out []*agent) {
 }
 
 func (l *ledger) ended(_ *world, a *agent, prompt, cached, output int) {
+	l.Began(name(a), a.ttft)
 	if l.noLearn {
 		cached = -1
 	}
@@ -175,12 +177,16 @@ func (l *ledger) acting(w *world, a *agent, tool time.Duration) {
 		return
 	}
 	slow, turn := tool > time.Second && !l.oneName, a.turn
-	price := l.Price()
+	worth := l.Worth()
 	if l.fullPrice {
-		price = 1
+		worth = 20 * time.Second
 	}
-	after := scheduler.LeaveAfter(p75(l.tools[slow]), price)
-	w.after(tool, func() { l.tools[slow] = append(l.tools[slow], tool) })
+	after := scheduler.LeaveAfter(l.tools[slow], 0, worth)
+	w.after(tool, func() {
+		took := l.tools[slow]
+		at, _ := slices.BinarySearchFunc(took, tool, func(t scheduler.Took, d time.Duration) int { return cmp.Compare(t.Duration, d) })
+		l.tools[slow] = slices.Insert(took, at, scheduler.Took{Duration: tool, Count: 1})
+	})
 	if tool <= after {
 		return
 	}
@@ -189,12 +195,4 @@ func (l *ledger) acting(w *world, a *agent, tool time.Duration) {
 			l.Leave(name(a))
 		}
 	})
-}
-
-func p75(of []time.Duration) time.Duration {
-	if len(of) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(of))
-	return sorted[len(sorted)*3/4]
 }

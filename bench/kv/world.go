@@ -45,6 +45,7 @@ type agent struct {
 	seq     *batching.Sequence
 	asked   time.Duration      // time of its current call
 	first   bool               // its first token was generated
+	ttft    time.Duration      // of its last call
 	last    *batching.Sequence // of its previous call
 	life    int                // how often it was cancelled
 	paused  bool
@@ -206,11 +207,11 @@ func (w *world) token(a *agent, s *batching.Sequence) {
 	if !a.first {
 		a.first = true
 		w.policy.began(w)
-		ttft := w.now - a.asked
+		a.ttft = w.now - a.asked
 		if a.turn == 0 {
-			w.ttftFirst = append(w.ttftFirst, ttft)
+			w.ttftFirst = append(w.ttftFirst, a.ttft)
 		} else {
-			w.ttftLater = append(w.ttftLater, ttft)
+			w.ttftLater = append(w.ttftLater, a.ttft)
 		}
 	}
 	if !s.Done {

@@ -22,7 +22,7 @@ func TestCompletion(t *testing.T) {
 		"nonsense ":                           "",
 		"submit --fo":                         "--format --follow",
 		"submit --follow --fo":                "--format",
-		"submit --format ":                    "jsonl csv",
+		"submit --format ":                    "jsonl csv parquet jsonl.gz jsonl.zst",
 		"submit --format c":                   "csv",
 		"submit ":                             "",
 		"run --out ":                          "",

@@ -23,7 +23,7 @@ func outFlag() cli.Flag {
 }
 
 func formatFlag() cli.Flag {
-	return &cli.StringFlag{Name: "format", EnvVars: config.Env("format"), DefaultText: "csv for a file that ends in .csv, else jsonl", Usage: "`FORMAT` of the results: jsonl or csv"}
+	return &cli.StringFlag{Name: "format", EnvVars: config.Env("format"), DefaultText: "the one that the name of the file ends with, else jsonl", Usage: "`FORMAT` of the results: jsonl, csv, parquet, jsonl.gz or jsonl.zst"}
 }
 
 func ownerFlag() cli.Flag {

@@ -77,9 +77,13 @@ func TestPlannedRun(t *testing.T) {
 	again := coordinate(t, nil, "", "run", spec, "--backend", server, "--out", out)
 	assert.Equal(t, terminal.ExitUsage, again.status)
 	csv := coordinate(t, nil, "", "run", spec, "--backend", server, "--format", "csv")
+	assert.Equal(t, terminal.ExitUsage, csv.status, csv.err)
+	assert.Contains(t, csv.err, "write the table to a file with --out")
+	table := filepath.Join(t.TempDir(), "r.csv")
+	csv = coordinate(t, nil, "", "run", spec, "--backend", server, "--out", table)
 	require.Equal(t, terminal.ExitOK, csv.status, csv.err)
-	assert.Equal(t, 1, strings.Count(csv.out, "batch,job_id"))
-	assert.Equal(t, 5, strings.Count(csv.out, "b_01"), csv.out)
+	require.Len(t, results(t, csv.out), 2, "plan and summary")
+	assert.Equal(t, 3, strings.Count(read(t, table), "b_01"))
 }
 
 // A run that was killed at any point resumes with its plan.

@@ -255,7 +255,7 @@ func TestInterruptedFollowPrintsWholeCommand(t *testing.T) {
 		ctx, interrupt := context.WithCancel(t.Context())
 		go func() {
 			for ctx.Err() == nil {
-				if _, err := os.Stat(out); err == nil {
+				if _, err := os.Stat(out + ".jsonl"); err == nil {
 					interrupt()
 				}
 				<-time.After(5 * time.Millisecond)

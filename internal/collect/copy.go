@@ -5,12 +5,14 @@ import (
 	"errors"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
 )
 
 // Options select the results and their destination.
@@ -64,7 +66,9 @@ func Copy(ctx context.Context, s Source, id batch.ID, o Options) (out Copied, er
 	var file *File    // nil if the results go to o.Results
 	var have Bitmap
 	out.Tally = &Tally{}
-	if o.Out != "" {
+	whole, isWhole := f.(Whole)
+	switch {
+	case o.Out != "":
 		jobs := info.Counts.Fed
 		if info.Plan || info.Sorted {
 			jobs = math.MaxInt64 // Redis may have lost the plan of the file; a sorted batch is not fed by index
@@ -74,7 +78,16 @@ func Copy(ctx context.Context, s Source, id batch.ID, o Options) (out Copied, er
 		}
 		defer func() { err = errors.Join(err, file.Close()) }()
 		c.Sink, have, out.Tally = file, file.present, file.Tally()
-	} else {
+	case isWhole:
+		if err := piped(f, o.Follow && info.Plan, o.Follow && info.Reduce); err != nil {
+			return out, err
+		}
+		if file, err = OpenPiped(o.Results, whole, id); err != nil {
+			return out, err
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		c.Sink, out.Tally = file, file.Tally()
+	default:
 		plain = &Stream{W: o.Results, Format: f}
 		c.Sink = &Tallied{Sink: plain, Tally: out.Tally}
 	}
@@ -84,7 +97,10 @@ func Copy(ctx context.Context, s Source, id batch.ID, o Options) (out Copied, er
 			return c.Wait.Do(ctx, func() error { return s.TrimResults(ctx, id, upTo, timeline) })
 		}
 	}
-	if o.Ordered {
+	if isWhole {
+		file.SetLayout(layoutOf(ctx, c))
+	}
+	if o.Ordered && !isWhole {
 		c.order = newOrder(have)
 		if file != nil {
 			file.Order() // its earlier records may have any order
@@ -111,6 +127,36 @@ func Copy(ctx context.Context, s Source, id batch.ID, o Options) (out Copied, er
 	out.Info, out.Ended = info, true
 	out.Plan, out.Reduce = planned.Outcome(id.ForStage(batch.StagePlan), info.Plan), reduced.Outcome(id.ForStage(batch.StageReduce), info.Reduce)
 	return out, nil
+}
+
+// piped returns an error if standard output would get a table and the results of stages.
+func piped(f Format, stages ...bool) error {
+	if !slices.Contains(stages, true) {
+		return nil
+	}
+	return fault.Usagef("a plan or a reduction has another form than the rows of a %s table; write the table to a file with --out, or use --format jsonl", f.name())
+}
+
+// layoutOf returns the columns that a batch's spec decides. They are unknown if the source does not have the spec.
+func layoutOf(ctx context.Context, c *Collector) (l Layout) {
+	store, ok := c.Store.(interface {
+		Plan(ctx context.Context, id batch.ID) ([]byte, error)
+	})
+	if !ok {
+		return l
+	}
+	_ = c.Wait.Do(ctx, func() error {
+		text, err := store.Plan(ctx, c.ID)
+		if err != nil {
+			return err
+		}
+		compiled, err := spec.ParseCompiled(text)
+		if err == nil {
+			l = Layout{Carry: compiled.Carry, Schema: compiled.Schema}
+		}
+		return err
+	})
+	return l
 }
 
 // openOut opens a results file and reports the results that it already holds.

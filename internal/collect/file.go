@@ -2,7 +2,6 @@ package collect
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -29,6 +28,7 @@ type File struct {
 	f      disk
 	size   int64 // consists of whole records
 	batch  batch.ID
+	view   *view // is written by Close; nil without one
 
 	outcomes
 	doubled map[int64]bool // indexes with several records; the last one counts
@@ -50,10 +50,17 @@ type disk interface {
 	Close() error
 }
 
-// OpenFile opens or creates the results file of a batch. It cuts off a torn last record. If id is "", the file decides
+// OpenFile opens or creates the results file of a batch, or the record of a file in a Whole format. It cuts off a torn last record. If id is "", the file decides
 // the batch. OpenFile returns an error and leaves the file unchanged if it holds results of another batch, another
 // format or other data.
 func OpenFile(path string, f Format, id batch.ID, jobs int64) (*File, error) {
+	if whole, ok := f.(Whole); ok {
+		return openView(path, whole, id, jobs)
+	}
+	return openFile(path, f, id, jobs)
+}
+
+func openFile(path string, f Format, id batch.ID, jobs int64) (*File, error) {
 	h, err := openLocked(path)
 	if err != nil {
 		return nil, err
@@ -63,21 +70,9 @@ func OpenFile(path string, f Format, id batch.ID, jobs int64) (*File, error) {
 		return nil, err
 	}
 	file := &File{path: path, format: f, f: h, batch: id, doubled: map[int64]bool{}, end: math.MaxInt64, latest: -1}
-	if err := file.checkFormat(); err != nil {
-		_ = h.Close()
-		return nil, err
-	}
 	if err := file.load(jobs); err != nil {
 		_ = h.Close()
 		return nil, err
-	}
-	if file.lacksColumns() {
-		whole, err := file.Rewritten(jobs, func(index int64) int64 { return index })
-		if err != nil {
-			_ = h.Close()
-			return nil, err
-		}
-		file = whole
 	}
 	// The directory entry must be on disk, too, before anything relies on the file.
 	if err := syncDir(filepath.Dir(path)); err != nil {
@@ -85,23 +80,6 @@ func OpenFile(path string, f Format, id batch.ID, jobs int64) (*File, error) {
 		return nil, fmt.Errorf("write the folder of %s to disk: %w", path, err)
 	}
 	return file, nil
-}
-
-// checkFormat returns an error if the file holds results in a format other than f.format.
-func (f *File) checkFormat() error {
-	held := HeldFormat(f.f)
-	if held == "" || held == f.format.name() {
-		return nil
-	}
-	return fault.Usagef("--out: %s holds results as %s, and this command would add %s; use --format %s or another file", f.path, held, f.format.name(), held)
-}
-
-// lacksColumns reports whether an earlier version wrote the file, with fewer columns.
-func (f *File) lacksColumns() bool {
-	head := make([]byte, len(csvLine(csvColumns)))
-	n, _ := f.f.ReadAt(head, 0) // a short file is no error: an earlier header is shorter
-	line, _, whole := bytes.Cut(head[:n], []byte("\n"))
-	return whole && isEarlierHeader(append(line, '\n'))
 }
 
 // openLocked opens or creates a regular file and locks it against other processes. The lock ends with the process, even
@@ -153,8 +131,8 @@ func (f *File) Settled() Bitmap {
 	return settled
 }
 
-// FormatName returns the name of the file's format, as in Formats.
-func (f *File) FormatName() string { return f.format.name() }
+// Record returns the name of the file that holds the complete results.
+func (f *File) Record() string { return f.path }
 
 // Count returns the number of jobs with a result in the file.
 func (f *File) Count() int64 { return f.present.Count() }
@@ -221,7 +199,7 @@ func (f *File) Close() error {
 	if len(f.doubled) > 0 || f.end < math.MaxInt64 || f.ordered && f.unsorted {
 		err = f.keepLastRecords()
 	}
-	return errors.Join(err, f.f.Close())
+	return errors.Join(err, f.writeView(), f.f.Close())
 }
 
 // load reads the file and cuts off a torn record.
@@ -288,10 +266,11 @@ func (f *File) Rewritten(jobs int64, to func(index int64) int64) (*File, error) 
 	if err := f.rewrite(to); err != nil {
 		return nil, err
 	}
-	file, err := OpenFile(f.path, f.format, f.batch, jobs)
+	file, err := openFile(f.path, f.format, f.batch, jobs)
 	if err != nil {
 		return nil, err
 	}
+	file.view = f.view
 	_ = f.f.Close()
 	return file, nil
 }
@@ -314,7 +293,6 @@ func (f *File) rewrite(to func(index int64) int64) error {
 	if err != nil {
 		return fmt.Errorf("rewrite %s: %w", f.path, err)
 	}
-	pad := f.lacksColumns()
 	err = ReplaceFile(f.path, info.Mode(), func(file io.Writer) error {
 		w := bufio.NewWriterSize(file, 256<<10)
 		if len(records) > 0 {
@@ -325,7 +303,7 @@ func (f *File) rewrite(to func(index int64) int64) error {
 			if _, err := f.f.ReadAt(raw, r.from); err != nil {
 				return err
 			}
-			if r.index != r.result || pad {
+			if r.index != r.result {
 				if raw, err = f.format.renumber(batch.Result{Batch: f.batch, Index: r.result, JobID: batch.JobID(r.result)}, raw, r.index); err != nil {
 					return err
 				}

@@ -26,11 +26,14 @@ func TestFormatFollowsTheName(t *testing.T) {
 		{out: "R.CSV", want: "csv"},
 		{out: "r.csv", format: "jsonl", want: "jsonl"},
 		{out: "r.jsonl", format: "csv", want: "csv"},
+		{out: "r.parquet", want: "parquet"},
+		{out: "r.jsonl.gz", want: "jsonl.gz"},
+		{out: "r.JSONL.zst", want: "jsonl.zst"},
 		{out: "d/r.json", says: "write --out d/r.jsonl or --out d/r.csv, or give --format"},
 		{out: "R.JSON", says: "not as .json"},
 		{out: "r.json", format: "jsonl", want: "jsonl"},
-		{out: "r.parquet", says: "not as .parquet"},
-		{out: "r.jsonl.gz", says: "not as .gz"},
+		{out: "r.csv.gz", says: "not as .gz"},
+		{out: "r.arrow", says: "not as .arrow"},
 		{out: "r.parquet", format: "csv", want: "csv"},
 		{out: "r.csv", format: "xml", says: "xml"},
 	} {
@@ -43,75 +46,6 @@ func TestFormatFollowsTheName(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, c.want, f.name(), c.out)
 	}
-}
-
-func TestOpenFileRefusesAnotherFormat(t *testing.T) {
-	t.Parallel()
-	results, lines := someResults(t, 2)
-	for held, other := range map[Format]Format{JSONL{}: CSV{}, CSV{}: JSONL{}} {
-		path := filepath.Join(t.TempDir(), "r")
-		file, err := OpenFile(path, held, testBatch, 2)
-		require.NoError(t, err)
-		require.NoError(t, collect(file, results, lines))
-		require.NoError(t, file.Close())
-		want, err := os.ReadFile(path)
-		require.NoError(t, err)
-		_, err = OpenFile(path, other, testBatch, 2)
-		require.ErrorContains(t, err, "use --format "+held.name())
-		require.True(t, fault.IsUsage(err))
-		got, err := os.ReadFile(path)
-		require.NoError(t, err)
-		assert.Equal(t, string(want), string(got))
-	}
-}
-
-// Files of earlier versions have fewer columns. OpenFile adds the missing ones.
-func TestOpenFileFillsUpColumns(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "r.csv")
-	old := strings.Join(csvColumns[:20], ",") + "\n" +
-		string(testBatch) + `,job-0,0,ok,,,"{""n"":""a` + "\n" + `b""}",1,1,10,0,5,0,0,m,w,7,,,15` + "\n"
-	require.NoError(t, os.WriteFile(path, []byte(old), 0o600))
-	file, err := OpenFile(path, CSV{}, testBatch, 2)
-	require.NoError(t, err)
-	require.EqualValues(t, 1, file.present.Count())
-	r, line := resultOf(t, 1, "")
-	require.NoError(t, file.Write([]batch.Result{r}, [][]byte{line}))
-	require.NoError(t, file.Close())
-	assert.Equal(t, []int64{0, 1}, records(t, path, CSV{}))
-	text, err := os.ReadFile(path)
-	require.NoError(t, err)
-	assert.Contains(t, string(text), `,15,,,,,,,`+"\n")
-}
-
-// A file of the previous version has 25 columns. Its rejected jobs run again once, and not at each resume.
-func TestCSVKeepsRequestAtFaultAndLeftOut(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "r.csv")
-	old, _ := resultOf(t, 0, batch.BackendRejected)
-	record, err := CSV{}.record(old, nil)
-	require.NoError(t, err)
-	text := strings.Join(csvColumns[:25], ",") + "\n" + strings.TrimSuffix(string(record), ",,\n") + "\n"
-	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-	file, err := OpenFile(path, CSV{}, testBatch, 2)
-	require.NoError(t, err)
-	assert.False(t, file.Settled().Has(0))
-	rejected, _ := resultOf(t, 1, batch.BackendRejected)
-	rejected.Error.RequestAtFault, rejected.LeftOut = true, []string{"seed", "top_p"}
-	require.NoError(t, file.Write([]batch.Result{rejected}, [][]byte{marshalled(t, rejected)}))
-	require.NoError(t, file.Close())
-
-	file, err = OpenFile(path, CSV{}, testBatch, 2)
-	require.NoError(t, err)
-	assert.False(t, file.Settled().Has(0))
-	assert.True(t, file.Settled().Has(1))
-	var got []batch.Result
-	require.NoError(t, file.Each(func(r batch.Result, _, _ int64) error {
-		got = append(got, r)
-		return nil
-	}))
-	assert.Equal(t, []string{"seed", "top_p"}, got[1].LeftOut)
-	require.NoError(t, file.Close())
 }
 
 func TestCloseSortsOrderedFile(t *testing.T) {
@@ -191,22 +125,14 @@ func (b brokenFormat) renumber(r batch.Result, record []byte, index int64) ([]by
 // FuzzScan checks that scan never panics, uses bounded memory and returns only whole records. A renumbered record must
 // hold the same result.
 func FuzzScan(f *testing.F) {
-	r, line := resultOf(f, 3, "")
-	failed, failedLine := resultOf(f, 1, batch.OutputInvalid)
-	var csv []byte
-	csv = append(csv, CSV{}.header()...)
-	for _, r := range []batch.Result{r, failed} {
-		record, err := CSV{}.record(r, nil)
-		require.NoError(f, err)
-		csv = append(csv, record...)
-	}
+	_, line := resultOf(f, 3, "")
+	_, failedLine := resultOf(f, 1, batch.OutputInvalid)
 	f.Add(append(append(bytes.Clone(line), '\n'), failedLine...))
 	f.Add(append(bytes.Clone(failedLine), '\n'))
-	f.Add(csv)
 	f.Add([]byte(`{"job_id":"job-9","index":9}` + "\n"))
 	f.Add([]byte(`{"batch":"b","job_id":"job-9223372036854775807","index":9223372036854775807}` + "\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		for _, f := range []Format{JSONL{}, CSV{}} {
+		for _, f := range []Format{JSONL{}} {
 			end := int64(0)
 			var seen outcomes
 			whole, _ := f.Scan(bytes.NewReader(text), func(r batch.Result, from, to int64) error {

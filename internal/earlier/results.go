@@ -120,13 +120,9 @@ type filePast struct {
 }
 
 func openFilePast(path, shown string) (*filePast, error) {
-	f, err := os.Open(path)
+	f, err := collect.OpenRecord(path)
 	if err != nil {
 		return nil, &fault.UsageError{Err: err}
-	}
-	if collect.HeldFormat(f) == "csv" {
-		_ = f.Close()
-		return nil, fault.Usagef("%s: a CSV file does not hold complete results; use a file in the format jsonl", shown)
 	}
 	return &filePast{shown, f}, nil
 }

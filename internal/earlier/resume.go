@@ -50,7 +50,6 @@ type Resumption struct {
 	Prints   spec.Question // for the same jobs, with the present model
 	effects  bool          // a tool has side effects
 	force    bool
-	csv      bool
 
 	answers []answer // sorted by index
 	makers  []maker
@@ -106,7 +105,6 @@ func hasEffects(compiled *spec.Compiled, tools *toolpool.Pool) bool {
 
 // Pair reads the file and the jobs and pairs them. It returns an error if too many results answer other questions.
 func (r *Resumption) Pair(ctx context.Context, f *collect.File, payloads iter.Seq2[[]byte, error]) error {
-	r.csv = f.FormatName() == "csv"
 	if err := r.readAnswers(f); err != nil {
 		return err
 	}
@@ -237,7 +235,7 @@ func (r *Resumption) check() error {
 }
 
 func (r *Resumption) wayOut() string {
-	if r.csv || r.effects {
+	if r.effects {
 		return "a new --out starts over"
 	}
 	return fmt.Sprintf("--reuse %s with a new --out copies the matching results to another file; a new --out alone starts over", r.path)

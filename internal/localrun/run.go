@@ -126,7 +126,21 @@ func Run(ctx context.Context, o Options, to Observer) (report Report, err error)
 		id: statestore.NewID(time.Now()), wait: o.Wait, notify: to.Notify, note: to.Arrived,
 	}}
 	var plain *collect.Stream // nil if the results go to a file
-	if o.Out == "" {
+	whole, isWhole := f.(collect.Whole)
+	layout := collect.Layout{Carry: prepared.Jobs.Carry, Schema: prepared.Jobs.Schema}
+	if o.Out == "" && isWhole {
+		if prepared.Planner != nil || prepared.Reducer != nil {
+			return report, fault.Usagef("a plan or a reduction has another form than the rows of a %s table; write the table to a file with --out, or use --format jsonl", o.Format)
+		}
+		piped, err := collect.OpenPiped(o.Results, whole, "")
+		if err != nil {
+			return report, err
+		}
+		piped.SetLayout(layout)
+		r.sink, r.tally = piped, piped.Tally()
+		defer func() { report.CloseErr = piped.Close() }()
+	}
+	if o.Out == "" && !isWhole {
 		plain = &collect.Stream{W: o.Results, Format: f}
 		r.sink = &collect.Tallied{Sink: plain, Tally: r.tally}
 	}
@@ -163,6 +177,9 @@ func Run(ctx context.Context, o Options, to Observer) (report Report, err error)
 		if r.ended != nil {
 			defer r.ended.Close()
 		}
+	}
+	if r.file != nil {
+		r.file.SetLayout(layout)
 	}
 	r.started(model)
 	began := time.Now()
@@ -216,9 +233,6 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 	if r.file.Count() == 0 {
 		return nil
 	}
-	if r.prepared.Reducer != nil && r.file.FormatName() == "csv" {
-		return fault.Usagef("--resume: %s is a CSV file, which does not hold complete results, but the reducer reads them; use --format jsonl and another file", r.options.Out)
-	}
 	from, err := earlier.NewResumption(r.keep(), r.prepared.Jobs, r.tools, model)
 	if err != nil {
 		return err
@@ -241,7 +255,7 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 	r.prepared.Resumed(r.have.Has)
 	r.notify.Send(notice.Resumed, "%s", from.Summary())
 	if r.prepared.Reducer != nil {
-		r.ended, err = earlier.OpenEnded(ctx, r.options.Out)
+		r.ended, err = earlier.OpenEnded(ctx, r.file.Record())
 	}
 	return err
 }

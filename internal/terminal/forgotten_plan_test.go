@@ -179,16 +179,12 @@ func forgottenPlan(t *testing.T, format string, again bool) {
 
 // read returns the results in a file.
 func read(path string) (results []batch.Result, err error) {
-	f, err := os.Open(path)
+	f, err := collect.OpenRecord(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	format := collect.Format(collect.JSONL{})
-	if strings.HasSuffix(path, ".csv") {
-		format = collect.CSV{}
-	}
-	_, err = format.Scan(io.Reader(f), func(r batch.Result, _, _ int64) error {
+	_, err = collect.JSONL{}.Scan(io.Reader(f), func(r batch.Result, _, _ int64) error {
 		results = append(results, r)
 		return nil
 	})

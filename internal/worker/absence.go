@@ -12,18 +12,24 @@ import (
 // server's KV cache to other agents. Safe for concurrent use.
 type absence struct {
 	leave func()
-	price func() float64 // of a return; see scheduler.LeaveAfter
+	worth func() time.Duration // of a return; see scheduler.LeaveAfter
 
 	mu     sync.Mutex
-	away   bool              // guarded by mu; true while the agent only waits for tools
-	calls  map[int]time.Time // guarded by mu; expected end of each running call; zero if unknown
-	serial int               // guarded by mu
-	timer  *time.Timer       // guarded by mu; calls leave; nil unless away
-	at     time.Time         // guarded by mu; when timer fires
+	away   bool             // guarded by mu; true while the agent only waits for tools
+	calls  map[int]toolCall // guarded by mu; running calls
+	serial int              // guarded by mu
+	timer  *time.Timer      // guarded by mu; calls leave; nil unless away
+	at     time.Time        // guarded by mu; when timer fires
 }
 
-func newAbsence(leave func(), price func() float64) *absence {
-	return &absence{leave: leave, price: price, calls: map[int]time.Time{}}
+// toolCall is a running call.
+type toolCall struct {
+	began time.Time
+	tool  []scheduler.Took // earlier executions of its tool
+}
+
+func newAbsence(leave func(), worth func() time.Duration) *absence {
+	return &absence{leave: leave, worth: worth, calls: map[int]toolCall{}}
 }
 
 // moved records a change of the agent's state.
@@ -31,28 +37,27 @@ func (a *absence) moved(to batch.State) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.away = to == batch.ToolWait; a.away {
-		for _, until := range a.calls {
-			a.plan(until)
+		for _, c := range a.calls {
+			a.plan(c)
 		}
-		a.plan(time.Time{})
+		if len(a.calls) == 0 {
+			a.plan(toolCall{began: time.Now()})
+		}
 	} else {
 		a.stop()
 	}
 }
 
-// began records the start of a tool call. expected is its expected duration, 0 if unknown. The agent's answer may still
-// be streaming.
-func (a *absence) began(expected time.Duration) (ended func()) {
+// began records the start of a tool call. tool has the earlier executions of the tool, the shortest first. The agent's answer may
+// still be streaming.
+func (a *absence) began(tool []scheduler.Took) (ended func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.serial++
-	call, until := a.serial, time.Time{}
-	if expected > 0 {
-		until = time.Now().Add(expected)
-	}
-	a.calls[call] = until
+	call, c := a.serial, toolCall{time.Now(), tool}
+	a.calls[call] = c
 	if a.away {
-		a.plan(until)
+		a.plan(c)
 	}
 	return func() {
 		a.mu.Lock()
@@ -69,15 +74,10 @@ func (a *absence) end() {
 	a.stop()
 }
 
-// plan sets the timer for a call that is expected to last until the given time, unless an earlier one is set. The caller
-// holds mu.
-func (a *absence) plan(until time.Time) {
+// plan sets the timer for a call, unless an earlier one is set. The caller holds mu.
+func (a *absence) plan(c toolCall) {
 	now := time.Now()
-	var expected time.Duration
-	if !until.IsZero() {
-		expected = until.Sub(now)
-	}
-	at := now.Add(scheduler.LeaveAfter(expected, a.price()))
+	at := now.Add(scheduler.LeaveAfter(c.tool, now.Sub(c.began), a.worth()))
 	if a.timer != nil && !at.Before(a.at) {
 		return
 	}

@@ -12,12 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/scheduler"
 	"github.com/batchagent/batchagent/pkg/sleep"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
 func TestAbsence(t *testing.T) {
+	minute := []scheduler.Took{{Duration: time.Minute, Count: 10}}
 	for _, c := range []struct {
 		name string
 		do   func(a *absence)
@@ -25,34 +27,34 @@ func TestAbsence(t *testing.T) {
 	}{
 		{"a long tool", func(a *absence) {
 			a.moved(batch.ToolWait)
-			a.began(time.Minute)
+			a.began(minute)
 		}, time.Second},
 		{"one that began while the answer was written", func(a *absence) {
-			a.began(time.Minute)
+			a.began(minute)
 			time.Sleep(5 * time.Second)
 			a.moved(batch.ToolWait)
 		}, 6 * time.Second},
 		{"one that is nearly through by then", func(a *absence) {
-			a.began(30 * time.Second)
-			time.Sleep(25 * time.Second)
+			a.began([]scheduler.Took{{Duration: 40 * time.Second, Count: 10}})
+			time.Sleep(35 * time.Second)
 			a.moved(batch.ToolWait)
-		}, 45 * time.Second},
+		}, 50 * time.Second},
 		{"nothing is known", func(a *absence) {
 			a.moved(batch.ToolWait)
-			a.began(0)
+			a.began(nil)
 		}, 20 * time.Second},
 		{"a short one before a long one", func(a *absence) {
 			a.moved(batch.ToolWait)
-			a.began(time.Second)
+			a.began([]scheduler.Took{{Duration: 15 * time.Second, Count: 10}})
 			time.Sleep(10 * time.Second)
-			a.began(time.Minute)
+			a.began(minute)
 		}, 11 * time.Second},
 		{"a long one that a cache answers", func(a *absence) {
 			a.moved(batch.ToolWait)
-			a.began(time.Minute)()
+			a.began(minute)()
 			a.moved(batch.Running)
 		}, 0},
-		{"no wait at all", func(a *absence) { a.began(time.Minute) }, 0},
+		{"no wait at all", func(a *absence) { a.began(minute) }, 0},
 		{"the attempt ended", func(a *absence) {
 			a.moved(batch.ToolWait)
 			a.end()
@@ -63,7 +65,7 @@ func TestAbsence(t *testing.T) {
 			a := newAbsence(func() {
 				assert.Zero(t, left, "%s: it left twice", c.name)
 				left = time.Since(began)
-			}, func() float64 { return 1 })
+			}, func() time.Duration { return 20 * time.Second })
 			c.do(a)
 			time.Sleep(time.Hour)
 			synctest.Wait()

@@ -2,8 +2,8 @@ package worker
 
 import (
 	"context"
-	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -67,17 +67,14 @@ func (d *admission) start(b *openBatch, job batch.Job, payload []byte, journal [
 	if l == nil {
 		return
 	}
-	asked := b.def.Asked(payload)
+	prompt := b.def.Outline(payload, b.lead.each())
 	b.jobs++
-	size := len(asked.Prompt)
-	if len(journal) == 0 {
-		size += b.lead.own()
-	}
-	b.promptBytes += size
+	b.promptBytes += len(prompt)
+	size := len(prompt)
 	for _, t := range journal {
 		size += len(t)
 	}
-	l.Start(job.String(), string(b.id), size, len(journal), slices.Concat(b.lead.marks(asked.Calls), scheduler.MarksOf(asked.Prompt)))
+	l.Start(job.String(), string(b.id), size, len(journal), scheduler.MarksOf(prompt))
 }
 
 // end removes a job. finished reports whether it has a result; if so, the ledger learns the length of its siblings from
@@ -116,12 +113,13 @@ func (d *admission) await(ctx context.Context, job batch.Job) error {
 	return nil
 }
 
-// price returns what a return costs an agent that gave up its part of the cache; see [scheduler.Ledger.Price].
-func (d *admission) price() float64 {
+// worth returns the wait that costs as much as the return of an agent that gave up its part; see [scheduler.Ledger.Worth].
+// Without a ledger no agent has a part.
+func (d *admission) worth() time.Duration {
 	if l := d.ledger.Load(); l != nil {
-		return l.Price()
+		return l.Worth()
 	}
-	return 1
+	return time.Minute
 }
 
 // ranked returns the request with its place among the calls of this worker: older agents first.
@@ -171,6 +169,7 @@ func (d *admission) booked(r *backend.Request, resp *backend.Response) {
 		l.Failed(r.Hints.Session)
 		return
 	}
+	l.Began(r.Hints.Session, resp.TTFT)
 	l.Turn(r.Hints.Session, requestBytes(r), int(u.PromptTokens), int(u.CachedTokens), int(u.CompletionTokens))
 	if d.short.Load() {
 		d.claim.send()

@@ -4,7 +4,6 @@ import (
 	"sync/atomic"
 
 	"github.com/batchagent/batchagent/pkg/backend"
-	"github.com/batchagent/batchagent/pkg/scheduler"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
@@ -46,13 +45,12 @@ func (l *lead) average() int {
 	return int(l.sum.Load() / n)
 }
 
-// marks returns the marks of the part that [lead.own] counts. Jobs with equal calls have equal marks.
-func (l *lead) marks(calls []spec.PreloadCall) scheduler.Marks {
-	var all scheduler.Marks
-	for _, c := range calls {
-		all = append(all, scheduler.MarksOfNamed(c.Tool+" "+string(c.Args), l.own()/len(calls))...)
+// each returns the average length of one call's result.
+func (l *lead) each() int {
+	if l == nil || l.calls == 0 {
+		return 0
 	}
-	return all
+	return l.average() / l.calls
 }
 
 // prefix returns the part that belongs to the prefix of all jobs.
@@ -63,7 +61,7 @@ func (l *lead) prefix() int {
 	return l.average()
 }
 
-// own returns the part that may differ between jobs.
+// own returns the part that may differ between jobs. Jobs with equal calls share it.
 func (l *lead) own() int {
 	if l == nil || l.shared {
 		return 0

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 
@@ -18,7 +19,7 @@ func TestReadingsAndCallsReachTheLedger(t *testing.T) {
 	d.sent(r)
 	d.failed(r)
 	d.observed(load)
-	assert.InDelta(t, 1, d.price(), 0)
+	assert.Equal(t, time.Minute, d.worth())
 
 	l := scheduler.NewLedger(scheduler.LedgerConfig{Capacity: 10_000})
 	d.ledger.Store(l)

@@ -9,6 +9,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/scheduler"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
@@ -72,7 +73,7 @@ func (s *shared) newSession(b *openBatch, c statestore.Claimed, cancel context.C
 	return &session{
 		shared: s, lease: l, batch: b, payload: c.Payload, alone: c.Alone, cancel: cancel, journalled: len(c.Journal) > 0,
 		log:     s.log.With("batch", l.Job.Batch, "job", l.Job, "token", l.Token, "attempt", l.Attempt),
-		absence: newAbsence(func() { s.server.kv.leave(l.Job) }, func() float64 { return s.server.kv.price() }),
+		absence: newAbsence(func() { s.server.kv.leave(l.Job) }, func() time.Duration { return s.server.kv.worth() }),
 		state:   batch.Pending,
 	}
 }
@@ -174,11 +175,17 @@ func (s *session) seeded() {
 // Call implements [agent.Tools]. In a long wait, the agent's part of the server's KV cache goes to others.
 func (s *session) Call(ctx context.Context, c toolpool.Call) (toolpool.Result, error) {
 	ctx, span := s.spans.beginTool(ctx, c)
-	ended := s.absence.began(s.tools.P75(c.Name))
+	ended := s.absence.began(s.took(c.Name))
 	r, err := s.tools.Call(ctx, c)
 	ended()
 	span.end(r, err)
 	return r, err
+}
+
+// took returns the executions of a tool so far, the shortest first.
+func (s *session) took(tool string) (out []scheduler.Took) {
+	s.tools.Durations(tool, func(d time.Duration, count float64) { out = append(out, scheduler.Took{Duration: d, Count: count}) })
+	return out
 }
 
 // StateChanged implements [agent.Observer].

@@ -27,6 +27,7 @@ type Definition struct {
 	system    string
 	ask       func(input map[string]any) (spec.Asked, error)
 	row       func(*spec.Payload) (id string, input json.RawMessage, err error)
+	outline   func(input map[string]any, result int) (string, error)
 	output    *schema.Schema  // nil for free text
 	lists     bool            // output may accept an array
 	format    *backend.Schema // the same for the server; nil for free text
@@ -74,6 +75,7 @@ func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model
 		system:      compiled.System,
 		ask:         compiled.Ask,
 		row:         compiled.Row,
+		outline:     compiled.Outline,
 		calls:       map[string]toolpool.Call{},
 		preloads:    map[string]toolpool.Call{},
 		taskBytes:   len(compiled.Task),
@@ -195,16 +197,6 @@ func PreloadOnly(compiled *spec.Compiled) []string {
 	return out
 }
 
-// Asked returns what a payload asks. It is empty if the job makes no model call of its own.
-func (d *Definition) Asked(payload []byte) spec.Asked {
-	var in spec.Payload
-	if json.Unmarshal(payload, &in) != nil || in.Reduce != nil || in.Ended != nil {
-		return spec.Asked{}
-	}
-	asked, _ := in.Asked(d.ask)
-	return asked
-}
-
 // Row returns the ID and the carried fields of a job with this payload. Both are empty if the payload cannot be read.
 func (d *Definition) Row(payload []byte) (id string, input json.RawMessage) {
 	var in spec.Payload
@@ -219,6 +211,20 @@ func (d *Definition) Row(payload []byte) (id string, input json.RawMessage) {
 		return id, nil
 	}
 	return id, input
+}
+
+// Outline returns the prompt that a payload renders to, or "" if its job makes no model call of its own. Preloaded results are not known
+// yet. A text of a given length is in place of each one that may differ between jobs, the same for equal calls.
+func (d *Definition) Outline(payload []byte, result int) string {
+	var in spec.Payload
+	if json.Unmarshal(payload, &in) != nil || in.Reduce != nil || in.Ended != nil || in.Bad != "" {
+		return ""
+	}
+	text, err := d.outline(in.Input, result)
+	if err != nil {
+		return ""
+	}
+	return text
 }
 
 // mayBeList reports whether a schema may accept an array.

@@ -130,8 +130,8 @@ type attempt struct {
 	input       json.RawMessage // carried fields; nil without any
 	ended       *batch.Result   // the job's result of an earlier run; nil if the job runs
 	reduction   *spec.Reduction
-	preloaded   []Preloaded // calls before the first turn
-	fields      map[string]any
+	preloaded   []Preloaded    // calls before the first turn
+	fields      map[string]any // of the input
 	firstCall   *batch.FirstCall
 	question    string      // hash of the job's question; "" without one
 	fingerprint string      // "" if the output must not be reused

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,12 +13,117 @@ import (
 
 func TestLeaveAfter(t *testing.T) {
 	t.Parallel()
-	for expected, want := range map[time.Duration]time.Duration{
-		0: worthLeaving, time.Second: worthLeaving, worthLeaving - 1: worthLeaving,
-		worthLeaving: leaveGrace, time.Hour: leaveGrace, -time.Second: worthLeaving,
+	const worth = 20 * time.Second
+	quick := []Took{{500 * time.Millisecond, 80}, {800 * time.Millisecond, 20}}
+	slow := []Took{{time.Minute, 5}, {3 * time.Minute, 5}}
+	mixed := append(slices.Clone(quick), slow...)
+	for name, c := range map[string]struct {
+		tool   []Took
+		waited time.Duration
+		worth  time.Duration
+		want   time.Duration
+	}{
+		"an unknown tool":                         {nil, 0, worth, worth},
+		"an unknown tool, half of the time":       {nil, worth / 2, worth, worth / 2},
+		"an unknown tool, later":                  {nil, time.Hour, worth, leaveGrace},
+		"a tool that is always slow":              {slow, 0, worth, leaveGrace},
+		"a slow tool, nearly done":                {[]Took{{time.Minute, 10}}, 55 * time.Second, worth, 20 * time.Second},
+		"mostly quick: until it is a slow call":   {mixed, 0, worth, leaveGrace},
+		"it is a slow call":                       {mixed, 2 * time.Second, worth, leaveGrace},
+		"returns cost nothing":                    {quick, 0, 0, 0},
+		"returns cost little":                     {nil, 0, time.Second / 2, time.Second / 2},
+		"slow calls, but returns cost still more": {slow, 0, time.Hour, time.Hour},
 	} {
-		assert.Equal(t, want, LeaveAfter(expected, 1), expected)
+		assert.Equal(t, c.want, LeaveAfter(c.tool, c.waited, c.worth), name)
 	}
+}
+
+// No other time to leave has a lower expected cost than the one returned, unless a short call may still return.
+func TestLeaveAfterCostsLeast(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		worth := time.Duration(rapid.IntRange(0, 60_000).Draw(rt, "worth")) * time.Millisecond
+		waited := time.Duration(rapid.IntRange(0, 30_000).Draw(rt, "waited")) * time.Millisecond
+		var tool []Took
+		at := time.Duration(0)
+		for range rapid.IntRange(0, 12).Draw(rt, "durations") {
+			at += time.Duration(rapid.IntRange(1, 20_000).Draw(rt, "step")) * time.Millisecond
+			tool = append(tool, Took{at, float64(rapid.IntRange(1, 9).Draw(rt, "count"))})
+		}
+		calls := append([]Took{{worth, 1}}, tool...) // one unknown call
+		cost := func(leave time.Duration) (sum float64) {
+			for _, c := range calls {
+				switch {
+				case c.Duration <= waited:
+				case c.Duration <= leave:
+					sum += c.Count * (c.Duration - waited).Seconds()
+				default:
+					sum += c.Count * ((leave - waited) + worth).Seconds()
+				}
+			}
+			return sum
+		}
+		got := LeaveAfter(tool, waited, worth)
+		require.GreaterOrEqual(rt, got, min(leaveGrace, worth))
+		if got <= leaveGrace {
+			return
+		}
+		// The agent waits a little longer than the call that it waits for.
+		until := waited
+		for _, c := range calls {
+			if d := time.Duration(spare * float64(c.Duration)); c.Duration == worth && waited+got == worth || d == waited+got {
+				until = c.Duration
+			}
+		}
+		require.Greater(rt, until, waited)
+		for _, c := range calls {
+			require.LessOrEqual(rt, cost(until), cost(max(c.Duration, waited))+1e-6)
+		}
+		require.LessOrEqual(rt, cost(until), cost(waited)+1e-6)
+	})
+}
+
+// A second tier keeps what the cache evicts, so more agents may live as long as returning agents find their conversations.
+func TestSecondTierAdmitsMore(t *testing.T) {
+	t.Parallel()
+	tiered, plain := ledgerWith(10_000), ledgerWith(10_000)
+	tiered.Observe(Reading{Usage: -1, Running: -1, Waiting: -1, Preemptions: -1, Tier: true})
+	before, room := plain.Room("b", 360, 1_000), tiered.Room("b", 360, 1_000)
+	assert.InEpsilon(t, 1.35, float64(room)/float64(before), 0.1)
+	for _, l := range []*Ledger{tiered, plain} {
+		l.Start("a", "b", 4_000, 0, nil)
+		l.Turn("a", 4_000, 1_000, 0, 0)
+		for range 60 {
+			l.Leave("a")
+			require.Nil(t, l.boundary("a"))
+			l.Turn("a", 4_000, 1_000, 0, 0)
+		}
+		l.End("a", false)
+	}
+	assert.InDelta(t, plain.Room("b", 360, 1_000), tiered.Room("b", 360, 1_000), 1, "the tier is too small")
+}
+
+func TestWorthFollowsPaceAndReturns(t *testing.T) {
+	t.Parallel()
+	l := ledgerWith(100_000)
+	require.Equal(t, maxWorth, l.Worth())
+	first := func(id string, ttft time.Duration) {
+		l.Start(id, "b", 8_000, 0, nil)
+		l.Began(id, ttft)
+		l.Turn(id, 8_000, 2_000, 0, 0)
+	}
+	first("slow", time.Minute)
+	require.Equal(t, maxWorth, l.Worth(), "the prompt waited")
+	for i := range 20 {
+		first(fmt.Sprint(i), 200*time.Millisecond)
+	}
+	require.InDelta(t, 10, l.Worth().Seconds(), 0.1, "100,000 tokens at 10,000 a second")
+	l.Start("short", "b", 400, 0, nil)
+	l.Began("short", time.Minute)
+	l.Turn("short", 400, 100, 0, 0)
+	require.InDelta(t, 10, l.Worth().Seconds(), 0.1)
+	l.Observe(Reading{Usage: -1, Running: -1, Waiting: -1, Preemptions: -1, Tier: true})
+	assert.Zero(t, l.Worth(), "a second tier keeps conversations")
 }
 
 func TestLeaveFreesRoomAndQueuesAgentAgain(t *testing.T) {

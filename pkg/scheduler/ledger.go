@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math"
 	"sync"
+	"time"
 )
 
 // LedgerConfig describes the KV cache of a server.
@@ -45,9 +46,9 @@ type Ledger struct {
 	live     map[string]*account // guarded by mu
 	order    uint64              // guarded by mu
 	shocks   int                 // guarded by mu; how often others took a part of the cache
-	kept     float64             // guarded by mu; share of its conversation that a returning agent finds in the cache
 	full     bool                // guarded by mu; an agent did not fit since the last reading
 	feedback                     // guarded by mu
+	reload                       // guarded by mu
 }
 
 // class is the agents of one batch: they share a prefix and a pattern of growth.
@@ -78,10 +79,11 @@ type account struct {
 	left    bool          // was paused or away since its last call, so losses are expected and not counted
 	sent    int           // own tokens of the call in flight; 0 without one
 	marks   Marks
-	common  int // tokens of the first prompt after the prefix that another agent holds too, and that count there
-	began   int // bytes of the first prompt that others held at its start
-	shocks  int // of the ledger, at the last call
-	total   int // tokens of the conversation after its last call, with the prefix; 0 before the first
+	common  int           // tokens of the first prompt after the prefix that another agent holds too, and that count there
+	began   int           // bytes of the first prompt that others held at its start
+	shocks  int           // of the ledger, at the last call
+	ttft    time.Duration // of the call that ends next; 0 if unknown
+	total   int           // tokens of the conversation after its last call, with the prefix; 0 before the first
 }
 
 // NewLedger returns an empty ledger.
@@ -168,9 +170,12 @@ func (l *Ledger) Turn(id string, requestBytes, prompt, cached, completion int) (
 			l.learn(float64(shortfall) / float64(a.total))
 		}
 	}
+	if cached >= 0 && !a.left {
+		l.computed(prompt-cached, a.ttft)
+	}
 	a.class.outputs++
 	a.class.outputTokens += float64(completion)
-	a.left, a.shocks = false, l.shocks
+	a.left, a.shocks, a.ttft = false, l.shocks, 0
 	a.total = prompt + completion
 	l.callEnded(a)
 	a.set(func() {
@@ -271,8 +276,8 @@ func (l *Ledger) Room(batch string, startBytes, limit int) int {
 	c.guess = float64(c.tokens(startBytes))
 	g := c.growth()
 	held, prefixes := l.projection(true), l.prefixes(c)
-	peak := g.headroom()*l.budget() - prefixes
-	mean := occupancy*l.budget() - prefixes - l.means()
+	peak := l.spared(g.headroom())*l.budget() - prefixes
+	mean := l.spared(occupancy)*l.budget() - prefixes - l.means()
 	if c.maxTurns == 1 {
 		mean = math.Inf(1)
 	} else if l.drain > 0 && l.present() {

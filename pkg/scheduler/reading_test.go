@@ -142,11 +142,11 @@ func TestMissingReadingsChangeNothing(t *testing.T) {
 	assert.Positive(t, s.Room("b", 360, 5))
 }
 
-func TestPriceFollowsReturns(t *testing.T) {
+func TestWorthFollowsReturns(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ kept, want float64 }{"computed again": {0, 1}, "loaded": {1, 0}} {
+	for name, c := range map[string]struct{ kept, want float64 }{"computed again": {0, 20}, "loaded": {1, 0}} {
 		l := ledgerWith(100_000)
-		require.InDelta(t, 1, l.Price(), 1e-9, name)
+		require.InDelta(t, 20, l.Worth().Seconds(), 1e-9, name)
 		l.Start("a", "b", 4_000, 0, nil)
 		l.Turn("a", 4_000, 1_000, 0, 0)
 		for range 60 {
@@ -154,7 +154,7 @@ func TestPriceFollowsReturns(t *testing.T) {
 			require.Nil(t, l.boundary("a"))
 			l.Turn("a", 4_000, 1_000, int(c.kept*1_000), 0)
 		}
-		assert.InDelta(t, c.want, l.Price(), 0.03, name)
+		assert.InDelta(t, c.want, l.Worth().Seconds(), 0.5, name)
 	}
 }
 

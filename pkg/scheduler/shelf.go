@@ -23,11 +23,6 @@ func MarksOf(text string) Marks {
 	return marks
 }
 
-// MarksOfNamed returns the marks of a text that is known by its name and its length in bytes alone.
-func MarksOfNamed(name string, bytes int) Marks {
-	return slices.Repeat(Marks{xxhash.Sum64String(name)}, bytes/markBytes)
-}
-
 // common returns the number of bytes at the beginning of both.
 func (m Marks) common(o Marks) int {
 	n := 0

@@ -124,7 +124,7 @@ func (c *Compiled) Opening(in map[string]any, most int) string {
 	if t == nil {
 		t = ParseTemplate(c.Task)
 	}
-	b := []byte(c.foretaste(in))
+	b := []byte(c.foretaste(in, AssumedResult))
 	for i, part := range t.parts {
 		switch {
 		case len(b) >= most:

@@ -43,10 +43,12 @@ const (
 	formatJSON  format = "json"
 	formatCSV   format = "csv"
 	formatText  format = "text"
+
+	formatParquet format = "parquet"
 )
 
 // formats lists every format in the order used by messages.
-var formats = []string{string(formatJSONL), string(formatJSON), string(formatCSV), string(formatText)}
+var formats = []string{string(formatJSONL), string(formatJSON), string(formatCSV), string(formatText), string(formatParquet)}
 
 // formatOf returns the format of a file's extension, or "".
 func formatOf(ext string) format {
@@ -59,6 +61,8 @@ func formatOf(ext string) format {
 		return formatCSV
 	case ".txt":
 		return formatText
+	case ".parquet":
+		return formatParquet
 	default:
 		return ""
 	}
@@ -74,6 +78,10 @@ type encoding struct {
 // decode reads inputs of the format from r. name is the name of r in Where.
 func (e encoding) decode(r io.Reader, name string) iter.Seq2[Input, error] {
 	return func(yield func(Input, error) bool) {
+		if e.format == formatParquet {
+			decodeParquet(r, name, yield)
+			return
+		}
 		br := bufio.NewReaderSize(r, sampleSize)
 		sample, whole, err := peekText(br)
 		if err != nil {
@@ -103,6 +111,7 @@ type fileSource struct {
 	shown     string // name in messages
 	format    format
 	delimiter rune // of CSV; 0 detects it
+	packed    compression
 	notes
 }
 
@@ -114,7 +123,22 @@ func (s *fileSource) read(_ context.Context, _ func(string) bool) iter.Seq2[Inpu
 			return
 		}
 		defer f.Close() //nolint:errcheck // nothing was written
-		s.encoding(s.format, s.delimiter).decode(f, s.shown)(yield)
+		info, err := f.Stat()
+		if err != nil {
+			yield(Input{}, fmt.Errorf("open inputs: %w", err))
+			return
+		}
+		var r io.Reader = io.NewSectionReader(f, 0, info.Size())
+		if s.packed != "" {
+			content, err := s.packed.expand(f, info.Size())
+			if err != nil {
+				yield(Input{}, fmt.Errorf("unpack %s: %w", s.shown, err))
+				return
+			}
+			defer content.Close() //nolint:errcheck // nothing was written
+			r = content
+		}
+		s.encoding(s.format, s.delimiter).decode(r, s.shown)(yield)
 	}
 }
 

@@ -14,9 +14,9 @@ const sampleSize = 64 << 10
 // First bytes of files that are not text.
 var binaryKinds = []struct{ magic, kind string }{
 	{"PK\x03\x04", "a ZIP archive or an Excel workbook; save it as CSV"},
-	{"\x1f\x8b", "a gzip file; unpack it"},
-	{"\x28\xb5\x2f\xfd", "a zstd file; unpack it"},
-	{"PAR1", "a Parquet file; write it as JSON lines or CSV"},
+	{"\x1f\x8b", "a gzip file; its name must end with .gz, after the extension of its format, such as .csv.gz"},
+	{"\x28\xb5\x2f\xfd", "a zstd file; its name must end with .zst, after the extension of its format, such as .jsonl.zst"},
+	{"PAR1", "a Parquet file; name it .parquet, or set format: parquet"},
 	{"%PDF-", "a PDF file"},
 }
 

@@ -226,9 +226,16 @@ func (c *Compiled) Needs() []string {
 // multiple of the sort's blocks.
 const AssumedResult = 4 << 10
 
-// foretaste returns text in place of the results in front of a job's prompt. Calls that are the same
-// for every job are left out.
-func (c *Compiled) foretaste(in map[string]any) string {
+// Outline returns the prompt of the job with this input, with a text of a given length in place of each preloaded result that
+// may differ between jobs. Equal calls have equal texts.
+func (c *Compiled) Outline(in map[string]any, result int) (string, error) {
+	prompt, err := c.Prompt(in)
+	return c.foretaste(in, result) + prompt, err
+}
+
+// foretaste returns text in place of the results in front of a job's prompt. Each has the given length. Calls that are the same for
+// every job are left out.
+func (c *Compiled) foretaste(in map[string]any, result int) string {
 	if !slices.ContainsFunc(c.Preload, func(p Preload) bool { return p.Varies() }) {
 		return ""
 	}
@@ -242,7 +249,7 @@ func (c *Compiled) foretaste(in map[string]any) string {
 			continue
 		}
 		sum := fmt.Sprintf("%016x", xxhash.Sum64String(call.Tool+"\xff"+string(call.Args)))
-		b.WriteString(strings.Repeat(sum, AssumedResult/len(sum)))
+		b.WriteString(strings.Repeat(sum, result/len(sum)))
 	}
 	return b.String()
 }

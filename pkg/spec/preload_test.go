@@ -143,3 +143,16 @@ func TestPreloadChangesOnlySpecsThatHaveIt(t *testing.T) {
 	assert.NotContains(t, string(text), "preload")
 	assert.Contains(t, string(text), `"tools":["read_file"]`)
 }
+
+func TestOutlineCountsEqualResultsAlike(t *testing.T) {
+	c := &Compiled{Task: "{q}", Preload: []Preload{{Tool: "t", Args: json.RawMessage(`{"p":"{p}"}`)}, {Tool: "t", Args: json.RawMessage(`{}`)}}}
+	outline := func(p, q string) string {
+		text, err := c.Outline(map[string]any{"p": p, "q": q}, 1600)
+		require.NoError(t, err)
+		return text
+	}
+	one, same, other := outline("a", "1"), outline("a", "2"), outline("b", "1")
+	assert.Len(t, one, 1600+1, "the call that is the same for every job belongs to the prefix")
+	assert.Equal(t, one[:1600], same[:1600])
+	assert.NotEqual(t, one[:64], other[:64])
+}

@@ -278,6 +278,7 @@ func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 	for _, field := range p.fields {
 		job.Input[field], _, _ = lookup(in.Fields, p.names[field])
 	}
+	p.spec.rows.describe(&job, in.Fields, p.Jobs.Carry, p.names)
 	if p.twins != nil {
 		hash, err := hashOf(in.Fields, p.used)
 		if err != nil {
@@ -285,7 +286,6 @@ func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 		}
 		job.Twin = p.twins.has(hash)
 	}
-	p.spec.rows.describe(&job, in.Fields, p.Jobs.Carry, p.names)
 	if reuse {
 		var err error
 		if job.Reuse, err = p.reuse.offer(ctx, p.Jobs, job.Input); err != nil {

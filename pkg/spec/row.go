@@ -209,14 +209,14 @@ func keyOfID(id string, index int64) idKey {
 	return idKey{binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:16]), index}
 }
 
-// maxTwins limits the pairs of inputs with the same ID that a message shows.
-const maxTwins = 3
+// maxPairs limits the pairs of inputs with the same ID that a message shows.
+const maxPairs = 3
 
-// twin is an input with the ID of an earlier one.
-type twin struct{ first, second int64 }
+// idPair is an input with the ID of an earlier one.
+type idPair struct{ first, second int64 }
 
-// twins returns the first inputs with the ID of an earlier input, and the number of all such inputs.
-func (v *rowSurvey) twins() (shown []twin, count int) {
+// equalIDs returns the first inputs with the ID of an earlier input, and the number of all such inputs.
+func (v *rowSurvey) equalIDs() (shown []idPair, count int) {
 	slices.SortFunc(v.ids, func(a, b idKey) int {
 		return cmp.Or(cmp.Compare(a.high, b.high), cmp.Compare(a.low, b.low), cmp.Compare(a.index, b.index))
 	})
@@ -227,17 +227,17 @@ func (v *rowSurvey) twins() (shown []twin, count int) {
 			continue
 		}
 		count++
-		shown = append(shown, twin{v.ids[first].index, v.ids[i].index})
-		if len(shown) > 2*maxTwins {
-			shown = firstTwins(shown)
+		shown = append(shown, idPair{v.ids[first].index, v.ids[i].index})
+		if len(shown) > 2*maxPairs {
+			shown = firstPairs(shown)
 		}
 	}
-	return firstTwins(shown), count
+	return firstPairs(shown), count
 }
 
-func firstTwins(t []twin) []twin {
-	slices.SortFunc(t, func(a, b twin) int { return cmp.Compare(a.second, b.second) })
-	return t[:min(len(t), maxTwins)]
+func firstPairs(t []idPair) []idPair {
+	slices.SortFunc(t, func(a, b idPair) int { return cmp.Compare(a.second, b.second) })
+	return t[:min(len(t), maxPairs)]
 }
 
 // check returns the mistakes in id and carry that the inputs show, except equal IDs.
@@ -265,7 +265,7 @@ func (v *rowSurvey) check(known []string) Errors {
 
 // checkIDs returns an error if two inputs have the same ID. It reads the inputs again to find their places.
 func (s *Spec) checkIDs(ctx context.Context, v *rowSurvey) error {
-	shown, count := v.twins()
+	shown, count := v.equalIDs()
 	if count == 0 {
 		return nil
 	}

@@ -16,9 +16,9 @@ import (
 // readInputs reads the field inputs in any of its forms:
 //
 //	inputs: [{…}, …]                      in the spec; a bare value is the field "input"
-//	inputs: papers.jsonl                  a file, with the format of its extension; or a glob, if it contains a *
+//	inputs: papers.jsonl                  a file, with the format of its extension, also with .gz or .zst; or a glob, if it contains a *
 //	inputs: "-"                           standard input, as JSON lines
-//	inputs: {file: export, format: csv}   format is jsonl, json, csv or text
+//	inputs: {file: export, format: csv}   format is jsonl, json, csv, text or parquet
 //	inputs: {file: x.csv, delimiter: ";"} the character between columns
 //	inputs: {glob: "**/*.go", exclude: ["**/*_test.go"], root: ../..}
 //	inputs: {stdin: csv}
@@ -169,7 +169,8 @@ func (l *loader) fileInputs(field string, n ast.Node, file, named string, delimi
 		l.Failf(n, field, "%s is a folder; for one input per file write a pattern, such as %q", src.shown, filepath.ToSlash(filepath.Join(file, "**/*.md")))
 		return nil
 	}
-	ext := strings.ToLower(filepath.Ext(file))
+	var ext string
+	ext, src.packed = extensionsOf(file)
 	if named == "" {
 		if src.format = formatOf(ext); delimiter != 0 && src.format == "" {
 			src.format = formatCSV

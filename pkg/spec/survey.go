@@ -36,8 +36,8 @@ type survey struct {
 	sample   Sample   // of the inputs that can be used
 	distinct bool     // not all readable inputs are equal; checked only while no varying name is used
 	varying  []string // names in the task and in preloaded calls
-	twins    *twins
 	rows     *rowSurvey
+	twins    *twins
 	sharing  *sharing // nil if the order of the task's placeholders is not judged
 }
 

@@ -32,6 +32,16 @@ func (l *latency) add(d time.Duration) {
 	_ = l.sketch.Add(max(d, time.Microsecond).Seconds()) // fails only for values that are no durations
 }
 
+// each calls yield for each duration, the shortest first.
+func (l *latency) each(yield func(d time.Duration, count float64)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sketch.ForEach(func(v, count float64) (stop bool) {
+		yield(seconds(v), count)
+		return false
+	})
+}
+
 // quantiles returns P50, P75 and P99; zero before the first execution.
 func (l *latency) quantiles() (p50, p75, p99 time.Duration) {
 	l.mu.Lock()
@@ -40,6 +50,7 @@ func (l *latency) quantiles() (p50, p75, p99 time.Duration) {
 	if err != nil {
 		return 0, 0, 0
 	}
-	seconds := func(v float64) time.Duration { return time.Duration(v * float64(time.Second)) }
 	return seconds(q[0]), seconds(q[1]), seconds(q[2])
 }
+
+func seconds(v float64) time.Duration { return time.Duration(v * float64(time.Second)) }

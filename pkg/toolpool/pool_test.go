@@ -176,3 +176,25 @@ func withoutTimes(s Stats) Stats {
 	s.Finished, s.Seconds, s.P50, s.P75, s.P99 = 0, 0, 0, 0, 0
 	return s
 }
+
+func TestDurationsAreInOrder(t *testing.T) {
+	t.Parallel()
+	l, err := newLatency()
+	require.NoError(t, err)
+	for _, d := range []time.Duration{time.Minute, 10 * time.Millisecond, time.Second, time.Second} {
+		l.add(d)
+	}
+	var got []time.Duration
+	l.each(func(d time.Duration, count float64) {
+		for range int(count) {
+			got = append(got, d)
+		}
+	})
+	require.Len(t, got, 4)
+	for i, want := range []time.Duration{10 * time.Millisecond, time.Second, time.Second, time.Minute} {
+		require.InEpsilon(t, want, got[i], 0.02)
+	}
+	p, err := New(Config{})
+	require.NoError(t, err)
+	p.Durations("unknown", func(time.Duration, float64) { t.Error("called") })
+}
