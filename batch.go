@@ -43,10 +43,10 @@ type Batch[Out any] struct {
 	// have all these tools. Defaults to none.
 	Tools []Tool `spec:"tools"`
 
-	// Preload are calls whose results stand in front of each prompt. Defaults to none.
+	// Preload are calls. Their results are in front of each prompt. Defaults to none.
 	Preload []Preload `spec:"preload"`
 
-	// Identical is what happens to jobs with the same prompt. Defaults to [RunEach].
+	// Identical selects how many of several jobs with the same prompt run. Defaults to [RunEach].
 	Identical Identical `spec:"identical"`
 
 	// Schema is a JSON Schema that replaces the one derived from Out. Use it for constraints that a Go type cannot express.
@@ -158,7 +158,7 @@ type Preload struct {
 	Args map[string]any `spec:"args"`
 }
 
-// Identical is what happens to jobs with the same prompt.
+// Identical selects how many of several jobs with the same prompt run.
 type Identical = spec.Identical
 
 // The values of Batch.Identical.

@@ -32,7 +32,7 @@ type conversation struct {
 	record    []Turn // all turns in their original form, if the batch keeps transcripts
 }
 
-// newConversation starts a conversation. Preloaded results stand in front of the prompt, in the same message: many chat templates
+// newConversation starts a conversation. Preloaded results are in front of the prompt, in the same message: many chat templates
 // accept neither two user messages in sequence nor a tool call in front of the first one.
 func newConversation(system string, preloaded []Preloaded, prompt string, window int, keep spec.KeepReasoning) *conversation {
 	c := &conversation{window: window, keep: keep}

@@ -43,7 +43,7 @@ func (a *attempt) preflight(s *scope) error {
 	return a.checkSize(s)
 }
 
-// prompt reads the payload, and returns what the job asks. It looks for a result that answers the job already.
+// prompt reads the payload, and returns the content of the job's question. It looks for a result that answers the job already.
 func (a *attempt) prompt(s *scope) (spec.Asked, error) {
 	var payload spec.Payload
 	if err := json.Unmarshal(a.job.Payload, &payload); err != nil {

@@ -70,7 +70,7 @@ type Results interface {
 	Results(ctx context.Context) iter.Seq2[batch.Result, error]
 }
 
-// Twins lets one of the jobs that ask the same run for all of them.
+// Twins lets one of several twins run for all of them.
 type Twins interface {
 	// AwaitTwin waits while a twin of this job runs. It returns the twin's result, or nil if this job has to run: as the
 	// first one, or because the twin that ran has no output. An error means that the wait ended early.

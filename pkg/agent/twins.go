@@ -5,7 +5,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// awaitTwin takes the result of a job that asks the same, if the batch runs such jobs once. A job with a journal continues: its turns
+// awaitTwin takes the result of a twin, if the batch runs only one of several twins. A job with a journal continues: its turns
 // are paid for. The time limit does not include the wait.
 func (a *attempt) awaitTwin(s *scope, payload spec.Payload) error {
 	mayHave := payload.Twin || payload.Item != nil
@@ -29,7 +29,7 @@ func (a *attempt) usable(r *spec.Reuse) bool {
 	return r != nil && r.Fingerprint == a.fingerprint && r.Simulated == a.def.simulated && a.def.passes(r.Output) == nil
 }
 
-// runsOnce reports whether identical jobs run once: the spec asks for it, and equal calls of every tool have equal results.
+// runsOnce reports whether one of several twins runs: the spec sets identical, and equal calls of every tool have equal results.
 func (d *Definition) runsOnce(compiled *spec.Compiled) bool {
 	once := compiled.Identical == spec.IdenticalOnce
 	for _, calls := range []map[string]toolpool.Call{d.calls, d.preloads} {

@@ -27,7 +27,7 @@
 //	question     the hash of a job's request to the model; its result has the same hash
 //	fingerprint  the hash of all that can change an answer: question, model, sampling, tools
 //	reuse        taking the result of an earlier batch with the same fingerprint
-//	twin         a job that asks the same as another job of its batch
+//	twin         a job with the same question as another job of its batch
 //	prefix       the leading tokens that prompts share; a server's cache keeps them
 //	group        neighbours in the job stream that share a long prefix
 //	parked       waiting for the worker that began the job's group

@@ -51,7 +51,7 @@ type Compiled struct {
 	// of known inputs: their payloads use the placeholder's name.
 	Names map[string]string `json:"names,omitempty"`
 
-	// Preload are calls whose results stand in front of each job's prompt, in this order.
+	// Preload are calls. Their results are in front of each job's prompt, in this order.
 	Preload []Preload `json:"preload,omitempty"`
 	// ID is the template of the jobs' IDs, as the author wrote it. Payloads contain the IDs. It is "" without IDs.
 	ID string `json:"id,omitempty"`

@@ -26,7 +26,7 @@ type Payload struct {
 	Carry map[string]any `json:"carry,omitempty"`
 	Bad   string         `json:"bad,omitempty"` // reason, with the input's line; the job fails as BadInput without a model call
 	Reuse *Reuse         `json:"reuse,omitempty"`
-	// Twin marks a job that may ask the same as another job of its batch, if such jobs run once. Jobs of a plan are not marked.
+	// Twin marks a job that may have a twin, if only one of several twins runs. Jobs of a plan are not marked.
 	Twin bool `json:"twin,omitempty"`
 	// Item is set for a job of a plan. Input is then derived from Item, and is not written.
 	Item json.RawMessage `json:"item,omitempty"`
@@ -80,7 +80,7 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// Asked returns what the job asks, by [Compiled.Ask]. bad is the reason if the input cannot be used.
+// Asked returns the content of the job's question, by [Compiled.Ask]. bad is the reason if the input cannot be used.
 func (p *Payload) Asked(ask func(input map[string]any) (Asked, error)) (asked Asked, bad string) {
 	if p.Bad != "" {
 		return Asked{}, p.Bad

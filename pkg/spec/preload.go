@@ -13,7 +13,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/plainjson"
 )
 
-// Preload is a tool call that a worker makes before the first model call of each job. Its result stands in front of the job's prompt.
+// Preload is a tool call that a worker makes before the first model call of each job. Its result is in front of the job's prompt.
 type Preload struct {
 	Tool string `json:"tool"`
 	// Args is a JSON object. Each string in it is a [Template]. A string that is only a placeholder becomes the value of its field, with
@@ -131,7 +131,7 @@ func (c *Compiled) parsePreloads() error {
 	return errors.Join(errs...)
 }
 
-// Asked is what a job asks the model: the calls that are preloaded for it, and its prompt.
+// Asked is the content of a job's question: its preloaded calls and its prompt.
 type Asked struct {
 	Calls  []PreloadCall
 	Prompt string
@@ -146,7 +146,7 @@ func (a Asked) text() string {
 	return string(calls) + "\xff" + a.Prompt
 }
 
-// Ask returns what the job with this input asks. It is safe for concurrent use.
+// Ask returns the content of the question of the job with this input. It is safe for concurrent use.
 func (c *Compiled) Ask(in map[string]any) (Asked, error) {
 	prompt, err := c.Prompt(in)
 	if err != nil {
@@ -211,7 +211,7 @@ func (c *Compiled) placeholders() []string {
 	return slices.Compact(out)
 }
 
-// Needs returns the tools that a worker must have: those that the agent may call, and those that are preloaded.
+// Needs returns the tools that a worker must have: the tools of the agent and of preloaded calls.
 func (c *Compiled) Needs() []string {
 	out := slices.Clone(c.Tools)
 	for _, p := range c.Preload {
@@ -254,8 +254,8 @@ func (c *Compiled) foretaste(in map[string]any, result int) string {
 	return b.String()
 }
 
-// newerWorkers stands among the tools in the JSON of a compiled spec with preloaded calls. No worker has a tool of this name, so that a
-// worker of an earlier version, which would leave the calls out, does not run the jobs.
+// newerWorkers is one of the tools in the JSON of a compiled spec with preloaded calls. No worker has a tool of this name. So workers of
+// earlier versions, which would leave the calls out, do not run the jobs.
 const newerWorkers = "preload (of a newer batchagent)"
 
 // MarshalJSON writes the form that is kept in Redis.

@@ -10,7 +10,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
-// Identical is what happens to jobs that ask the same.
+// Identical selects how many of several twins run.
 type Identical string
 
 const (
@@ -59,10 +59,10 @@ func (l *loader) finishIdentical(top ast.Node) {
 // maxCompared limits the inputs among which twins are found, and so the memory to 64 MiB. In a larger batch every job counts as a twin.
 const maxCompared = 8 << 20
 
-// twins finds inputs whose values for the prompts are equal. It holds 8 bytes per input during the first pass, and afterwards
+// twins finds inputs with equal values for the prompts. It holds 8 bytes per input during the first pass, and afterwards
 // 8 bytes per value that occurs more than once.
 type twins struct {
-	hashes []uint64 // of all inputs; after finish, sorted, those that occur more than once
+	hashes []uint64 // of all inputs; after finish, only the repeated ones, sorted
 	copies int64    // inputs with the values of an earlier one; valid after finish
 	most   int
 	full   bool // too many inputs

@@ -55,6 +55,10 @@ class Options(TypedDict, total=False):
     literal: bool
     hoist: bool
     order: str
+    preload: Sequence[Mapping[str, Any]]
+    """Tool calls before the first turn of each row, such as ``{"tool": "read_file", "args": {"path": "{path}"}}``."""
+    identical: str
+    """``once`` runs one of several rows with the same prompt."""
     on_bad_input: str
     keep_preamble: bool
     tools_root: str | os.PathLike[str]
@@ -86,7 +90,8 @@ class Options(TypedDict, total=False):
 
 _SPEC = (
     "system_prompt", "task", "model", "max_inflight", "max_turns", "max_retries", "max_attempts", "sampling", "budget", "prices",
-    "priority", "owner", "ttl", "keep_reasoning", "transcripts", "literal", "hoist", "order", "on_bad_input", "keep_preamble",
+    "priority", "owner", "ttl", "keep_reasoning", "transcripts", "literal", "hoist", "order", "preload", "identical",
+    "on_bad_input", "keep_preamble",
 )
 
 # Settings of the package batch-agent that the engine needs nobody to set.
