@@ -60,6 +60,10 @@ class Options(TypedDict, total=False):
     identical: str
     """``once`` runs one of several rows with the same prompt."""
     on_bad_input: str
+    id: str
+    """A template of each row's own key, such as "{ticket_id}". It is unique and becomes ``AgentResult.id``."""
+    carry: Sequence[str] | str
+    """Columns that results repeat as ``AgentResult.input``: a list, or "all"."""
     keep_preamble: bool
     tools_root: str | os.PathLike[str]
     """The folder of read_file, list_files and grep_files. By default the current one."""
@@ -91,7 +95,7 @@ class Options(TypedDict, total=False):
 _SPEC = (
     "system_prompt", "task", "model", "max_inflight", "max_turns", "max_retries", "max_attempts", "sampling", "budget", "prices",
     "priority", "owner", "ttl", "keep_reasoning", "transcripts", "literal", "hoist", "order", "preload", "identical",
-    "on_bad_input", "keep_preamble",
+    "on_bad_input", "keep_preamble", "id", "carry",
 )
 
 # Settings of the package batch-agent that the engine needs nobody to set.

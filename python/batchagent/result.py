@@ -94,6 +94,12 @@ class AgentResult(Generic[T]):
         return self.error is None
 
     @property
+    def id(self) -> str | None:
+        """The row's own key. None without ``id`` in the batch."""
+        key: str | None = self.fields.get("id")
+        return key
+
+    @property
     def output(self) -> T | None:
         """The answer: an instance of ``output_schema``, or plain JSON values. Without a schema it is ``{"text": …}``."""
         if self._output is _UNREAD:
@@ -103,7 +109,7 @@ class AgentResult(Generic[T]):
 
     @property
     def input(self) -> Any:
-        """The row of this result, or the item of a plan. None if the inputs were a file."""
+        """The row of this result, or the item of a plan. For inputs from a file, the columns that ``carry`` names, or None."""
         fields = self.fields
         carried = fields.get("input", fields.get("item"))
         if carried is not None or self._reader.rows is None:
