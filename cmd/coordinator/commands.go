@@ -30,8 +30,12 @@ the same question, even if inputs moved. Other jobs run, and jobs with a retryab
 				&cli.BoolFlag{Name: "fail-fast", EnvVars: config.Env("fail-fast"), Usage: "end the run as soon as the server refuses the key, the account or the model, also after answers"},
 				&cli.DurationFlag{Name: "wait-for-server", EnvVars: config.Env("wait-for-server"), DefaultText: "until it answers", Usage: "end the run when the server has not answered for `DURATION`; jobs without a result stay unfinished"},
 				&cli.BoolFlag{Name: "resume", Usage: "keep the results in --out that still match their jobs, and run the other jobs"},
+				&cli.StringFlag{
+					Name:  "rerun",
+					Usage: "run the rows again whose results in --out meet `CONDITION`, with the present prompt, and keep the others: failed, changed, 'output.score < 0.5'",
+				},
 				&cli.BoolFlag{Name: "echo", Hidden: true, Usage: "with --out: write results to standard output, too, those in --out first"},
-				&cli.BoolFlag{Name: "force", Usage: "with --resume: drop results that match no job, even if they are most of --out"},
+				&cli.BoolFlag{Name: "force", Usage: "with --resume and --rerun: drop results that match no job, even if they are most of --out"},
 				&cli.StringFlag{Name: "log-level", EnvVars: config.Env("log-level"), Value: "error", Usage: "debug, info, warn or error"},
 			),
 			Action: e.runHere,

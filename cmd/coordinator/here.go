@@ -37,7 +37,7 @@ func (e *env) runHere(c *cli.Context) error {
 	defer endTraces()
 	return terminal.Run(c.Context, localrun.Options{
 		Spec: path, Backend: c.String("backend"), InsecureKeys: c.Bool("insecure-keys"), Owner: c.String("owner"), Workers: c.Int("workers"),
-		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Echo: c.Bool("echo"), Force: c.Bool("force"),
+		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Rerun: c.String("rerun"), Echo: c.Bool("echo"), Force: c.Bool("force"),
 		Reuse: c.String("reuse"), Select: selected,
 		Wait:      localrun.ServerWait{FailFast: c.Bool("fail-fast"), Longest: c.Duration("wait-for-server")},
 		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log, Tracer: tracer,

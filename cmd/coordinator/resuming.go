@@ -12,9 +12,12 @@ import (
 )
 
 // resuming returns the arguments of the command that continues this run, with all flags from the command line and the
-// environment. --resume comes first. --force is omitted, because it has already taken effect.
+// environment. --resume comes first, unless --rerun is given. --force is omitted, because it has already taken effect.
 func resuming(c *cli.Context, program string) []string {
-	args := append(programArgs(program), c.Command.Name, "--resume")
+	args := append(programArgs(program), c.Command.Name)
+	if !c.IsSet("rerun") { // a condition selects the rows that are left
+		args = append(args, "--resume")
+	}
 	args = append(args, given(c, func(flag string) bool { return flag != "resume" && flag != "force" })...)
 	spec := c.Args().First()
 	if strings.HasPrefix(spec, "-") {

@@ -13,6 +13,7 @@ import (
 	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/filter"
 	"github.com/batchagent/batchagent/pkg/plainjson"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
@@ -87,13 +88,21 @@ func (c *chain) find(ctx context.Context, p past) error {
 	}
 	type place struct{ index, at int64 }
 	found, all := []place{}, int64(0)
-	err := p.Each(ctx, func(r batch.Result, at int64) error {
+	where, err := filter.Parse(c.from.Where, filter.Options{})
+	if err != nil {
+		return asUsage(err)
+	}
+	err = p.Each(ctx, func(r batch.Result, at int64) error {
 		all++
-		if c.from.Where == "" || r.Status == c.from.Where {
+		met, err := where.Matches(r, false)
+		if met {
 			found = append(found, place{r.Index, at})
 		}
-		return nil
+		return asUsage(err)
 	})
+	if err == nil {
+		err = asUsage(where.Unseen())
+	}
 	if err != nil {
 		return err
 	}
@@ -102,7 +111,7 @@ func (c *chain) find(ctx context.Context, p past) error {
 			human.Plural(info.Counts.Finished()-all, "result", "results"), c.from.Batch)
 	}
 	if len(found) == 0 {
-		return fault.Usagef("none of the %s of %s is %s", human.Plural(all, "result", "results"), p.name(), cmp.Or(c.from.Where, "there"))
+		return fault.Usagef("none of the %s of %s meets the condition %q", human.Plural(all, "result", "results"), p.name(), c.from.Where)
 	}
 	slices.SortFunc(found, func(a, b place) int { return cmp.Compare(a.index, b.index) })
 	c.positions = make([]int64, len(found))

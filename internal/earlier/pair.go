@@ -14,8 +14,12 @@ type answer struct {
 	index int64 // in the file
 	kind  keyKind
 	maker uint8 // position in makers
-	rerun bool  // the job runs again, because its error may pass
+	rerun bool  // the job runs again, because its error may pass, or because the user asked for it
 	lost  bool  // without output
+
+	changedToo bool  // the job also runs again if its question is not asked
+	asked      key   // the question that the result answers; set if the user asked to rerun changed jobs
+	version    uint8 // position in versions
 }
 
 // key is the hash of a question, or a fingerprint.
@@ -26,7 +30,7 @@ type keyKind uint8
 
 const (
 	noKey          keyKind = iota // the result does not identify its question
-	questionKey                   // the question of the job, independent of the model
+	questionKey                   // the question of the job, independent of the model; or its row
 	fingerprintKey                // the fingerprint, which includes the model: in files of earlier versions
 )
 
@@ -34,7 +38,9 @@ const (
 // version.
 type jobKeys struct {
 	questions    []key
-	fingerprints []key // nil if no result needs them
+	fingerprints []key                  // nil if no result needs them
+	runs         func(index int64) bool // reports whether a job may run; nil is all jobs
+	asked        []key                  // questions, if questions holds the rows instead; nil if they do not matter
 }
 
 func (j *jobKeys) of(k keyKind) []key {
@@ -77,6 +83,16 @@ func pair(answers []answer, jobs *jobKeys) *pairing {
 	}
 	for _, kind := range []keyKind{questionKey, fingerprintKey} {
 		p.move(answers, kind, jobs.of(kind), &taken)
+	}
+	for i, to := range p.to {
+		a := &answers[i]
+		switch {
+		case to < 0:
+		case jobs.runs != nil && !jobs.runs(to):
+			a.rerun = false
+		case a.changedToo && jobs.asked != nil && jobs.asked[to] != a.asked:
+			a.rerun = true
+		}
 	}
 	p.count(answers, taken, int64(len(jobs.questions)))
 	return p

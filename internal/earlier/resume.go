@@ -17,6 +17,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/filter"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
@@ -50,6 +51,7 @@ type Resumption struct {
 	Prints   spec.Question // for the same jobs, with the present model
 	effects  bool          // a tool has side effects
 	force    bool
+	rows     *rowChoice // rerun pairs results with rows; nil pairs them with questions
 
 	answers []answer // sorted by index
 	makers  []maker
@@ -62,13 +64,20 @@ type KeepOptions struct {
 	Path  string // the results file
 	Spec  string // display name of the spec
 	Force bool   // drop results that match no job, however many
+	// Rerun selects results of rows that run again, whose other results are kept under any prompt. Nil keeps results that answer
+	// the questions of their jobs.
+	Rerun *filter.Filter
+	Runs  func(index int64) bool // reports whether the row has a job; nil is all rows
 }
 
 // NewResumption prepares a Resumption and reads nothing yet. tools are the tools of the run.
 func NewResumption(o KeepOptions, compiled *spec.Compiled, tools *toolpool.Pool, model backend.Model) (*Resumption, error) {
 	r := &Resumption{
 		path: o.Path, spec: o.Spec, compiled: compiled, force: o.Force, now: maker{cmp.Or(compiled.Model, model.ID), model.Simulated},
-		effects: hasEffects(compiled, tools),
+		effects: hasEffects(compiled, tools), jobs: jobKeys{runs: o.Runs},
+	}
+	if o.Rerun != nil {
+		r.rows = newRowChoice(o.Rerun, compiled)
 	}
 	var err error
 	if r.Asks, err = questionOf(compiled, tools); err != nil {
@@ -112,15 +121,35 @@ func (r *Resumption) Pair(ctx context.Context, f *collect.File, payloads iter.Se
 		return err
 	}
 	r.pairing = pair(r.answers, &r.jobs)
+	if r.rows != nil {
+		for i, to := range r.pairing.to {
+			if to >= 0 && r.answers[i].rerun {
+				r.rows.replaced[to] = r.answers[i].version
+			}
+		}
+	}
 	return r.check()
 }
 
 // readAnswers records the question that each result of the file answers. A job's last record counts.
 func (r *Resumption) readAnswers(f *collect.File) error {
 	err := f.Each(func(result batch.Result, _, _ int64) error {
-		r.answers = append(r.answers, r.answerOf(result))
+		a := r.answerOf(result)
+		if r.rows != nil {
+			var err error
+			if a, err = r.rows.answerOf(result, a.maker); err != nil {
+				return err
+			}
+		}
+		r.answers = append(r.answers, a)
 		return nil
 	})
+	if err == nil && r.rows != nil {
+		err = asUsage(r.rows.where.Unseen())
+	}
+	if fault.IsUsage(err) {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", r.path, err)
 	}
@@ -193,6 +222,9 @@ func (r *Resumption) readJobs(ctx context.Context, payloads iter.Seq2[[]byte, er
 		if err != nil {
 			return err
 		}
+		if r.rows != nil && r.rows.where.AsksChanged() {
+			r.jobs.asked = append(r.jobs.asked, fingerprint)
+		}
 		r.jobs.questions = append(r.jobs.questions, question)
 		if older {
 			r.jobs.fingerprints = append(r.jobs.fingerprints, fingerprint)
@@ -207,6 +239,10 @@ func (r *Resumption) keysOf(text []byte, older bool) (question, fingerprint key,
 		return question, fingerprint, fmt.Errorf("read a job: %w", err)
 	}
 	question, _ = keyOf(r.Asks.Of(r.compiled, &payload))
+	if r.rows != nil {
+		row, _ := r.rows.keyOf(payload.ID, payload.Row, payload.Item)
+		return row, question, nil
+	}
 	if older {
 		fingerprint, _ = keyOf(r.Prints.Of(r.compiled, &payload))
 	}
@@ -222,6 +258,11 @@ func (r *Resumption) check() error {
 	all := int64(len(r.answers)) - p.unknown
 	switch {
 	case r.force:
+		return nil
+	case r.rows != nil:
+		if 2*p.stale > all {
+			return r.rows.strangers(r.path, r.spec, p.stale, int64(len(r.answers)))
+		}
 		return nil
 	case r.effects && slices.ContainsFunc(r.answers, func(a answer) bool { return a.kind == noKey }):
 		return fault.Usagef("%s has results of an earlier version, which do not identify their questions, and a tool of %s has side effects, which "+
@@ -245,6 +286,9 @@ func (r *Resumption) wayOut() string {
 func (r *Resumption) checkMakers() error {
 	if othersAllowed(r.compiled) {
 		return nil
+	}
+	if r.rows != nil {
+		return r.checkSimulated()
 	}
 	others := map[maker]int64{}
 	own := map[uint8]bool{} // makers whose fingerprints match the present model, even under another name
@@ -291,9 +335,32 @@ func (r *Resumption) Settled() collect.Bitmap {
 	return out
 }
 
+// withResult returns the indexes of the jobs with a result in the file.
+func (r *Resumption) withResult() collect.Bitmap {
+	var out collect.Bitmap
+	for _, to := range r.pairing.to {
+		if to >= 0 {
+			out.Set(to)
+		}
+	}
+	return out
+}
+
 // Summary describes the results that are kept and the jobs that run.
 func (r *Resumption) Summary() string {
 	p := r.pairing
+	if r.jobs.runs != nil {
+		p.fresh = 0
+		taken := r.withResult()
+		for index := range int64(len(r.jobs.questions)) {
+			if !taken.Has(index) && r.jobs.runs(index) {
+				p.fresh++
+			}
+		}
+	}
+	if r.rows != nil {
+		return r.rows.summary(p)
+	}
 	line := fmt.Sprintf("resuming: %s kept (%s moved), %s changed, %s new", human.Count(p.kept), human.Count(p.moved), human.Count(p.changed), human.Count(p.fresh))
 	if p.rerun > 0 {
 		line += fmt.Sprintf(", %s failed before and run again", human.Count(p.rerun))

@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -19,6 +20,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/filter"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
@@ -38,7 +40,8 @@ type Options struct {
 	Echo         bool   // with Out: write results to Results, too, those in Out first
 	Select       operation.Selection
 	Resume       bool   // continue Out: skip jobs with a result in it and jobs that failed permanently
-	Force        bool   // with Resume: drop results that match no job, however many
+	Rerun        string // a condition: keep the results in Out, but run the rows again whose results meet it; "" runs none again
+	Force        bool   // with Resume or Rerun: drop results that match no job, however many
 	Reuse        string // a results file; its outputs are reused for jobs with the same question
 	ToolsRoot    string // root directory of read_file
 	ToolsFile    string // tools.yaml; "" for the built-in tools only
@@ -80,9 +83,10 @@ type Report struct {
 	Batch     batch.ID
 	Name      string
 	Tally     *collect.Tally
-	Total     int64 // jobs of the batch
-	Rows      int64 // inputs, of which Total have jobs; 0 if a plan makes the jobs
-	Earlier   int64 // results of an earlier run
+	Total     int64                 // jobs of the batch
+	Rows      int64                 // inputs, of which Total have jobs; 0 if a plan makes the jobs
+	Earlier   int64                 // results of an earlier run
+	Prompts   []earlier.PromptCount // results by the version of their prompts; nil unless rows ran again
 	Plan      *collect.StageOutcome
 	Reduce    *collect.StageOutcome
 	Stages    []operation.StageUse // nil if the batch has only jobs
@@ -103,11 +107,9 @@ func Run(ctx context.Context, o Options, to Observer) (report Report, err error)
 	if err != nil {
 		return report, err
 	}
-	if o.Resume && o.Out == "" {
-		return report, fault.Usagef("--resume goes with --out FILE: the file has the results to keep")
-	}
-	if o.Force && !o.Resume {
-		return report, fault.Usagef("--force goes with --resume: it drops results that no job asks for")
+	rerun, err := o.checkKept()
+	if err != nil {
+		return report, err
 	}
 	s, prepared, err := operation.LoadSpec(ctx, operation.SubmitOptions{Spec: o.Spec, Owner: o.Owner, ToolsRoot: o.ToolsRoot, Select: o.Select, Stdin: o.Stdin, Notify: to.Notify})
 	if err != nil {
@@ -121,7 +123,7 @@ func Run(ctx context.Context, o Options, to Observer) (report Report, err error)
 		return report, err
 	}
 	defer tools.Close()
-	r := &fileRun{options: o, to: to, tally: &collect.Tally{}, batchRun: batchRun{
+	r := &fileRun{options: o, rerun: rerun, to: to, tally: &collect.Tally{}, batchRun: batchRun{
 		prepared: prepared, tools: tools.Pool, workers: o.Workers, slots: o.MaxInflight, logger: o.Logger, tracer: o.Tracer,
 		id: statestore.NewID(time.Now()), wait: o.Wait, notify: to.Notify, note: to.Arrived,
 	}}
@@ -198,9 +200,33 @@ func Run(ctx context.Context, o Options, to Observer) (report Report, err error)
 	return r.report(model, time.Since(began)), err
 }
 
+// checkKept checks the options that keep results of an earlier run. It returns the condition of Rerun; nil without one.
+func (o *Options) checkKept() (*filter.Filter, error) {
+	switch {
+	case o.Resume && o.Out == "":
+		return nil, fault.Usagef("--resume goes with --out FILE: the file has the results to keep")
+	case o.Rerun != "" && o.Out == "":
+		return nil, fault.Usagef("--rerun goes with --out FILE: the file has the results of the earlier run")
+	case o.Force && !o.Resume && o.Rerun == "":
+		return nil, fault.Usagef("--force goes with --resume and --rerun: it drops results that belong to no job")
+	case o.Rerun == "":
+		return nil, nil //nolint:nilnil // nothing runs again
+	}
+	if _, err := os.Stat(o.Out); err != nil {
+		return nil, fault.Usagef("--rerun: %w; leave out --rerun for the first run", err)
+	}
+	rerun, err := filter.Parse(o.Rerun, filter.Options{Changed: true})
+	if err != nil {
+		return nil, fault.Usagef("--rerun: %w", err)
+	}
+	return rerun, nil
+}
+
 // fileRun is one call of Run.
 type fileRun struct {
 	batchRun
+	rerun   *filter.Filter      // nil keeps the results that answer the questions of their jobs
+	kept    *earlier.Resumption // nil if the file was empty
 	options Options
 	to      Observer
 	tally   *collect.Tally
@@ -215,9 +241,14 @@ func (r *fileRun) openFile(f collect.Format) (err error) {
 	if r.file, err = collect.OpenFile(r.options.Out, f, "", collect.MaxIndex); err != nil {
 		return err
 	}
-	if held := r.file.Count(); held > 0 && !r.options.Resume {
+	held := r.file.Count()
+	switch {
+	case held == 0 && r.rerun != nil:
 		_ = r.file.Close()
-		return fault.Usagef("%s holds %s already; --resume keeps the matching results and runs the other jobs; another name starts over",
+		return fault.Usagef("%s holds no results, so there is nothing to run again; leave out --rerun for the first run", r.options.Out)
+	case held > 0 && r.rerun == nil && !r.options.Resume:
+		_ = r.file.Close()
+		return fault.Usagef("%s holds %s already; --resume keeps the matching results and runs the other jobs; --rerun failed runs failed rows again; another name starts over",
 			r.options.Out, human.Plural(held, "result", "results"))
 	}
 	return nil
@@ -245,6 +276,11 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 		return err
 	}
 	r.file = file
+	r.kept = from
+	r.note = func(result batch.Result) {
+		from.Arrived(result)
+		r.to.Arrived(result)
+	}
 	r.id, r.have, r.still = r.file.Batch(), from.Settled(), from.Still
 	r.earlier = r.have.Count()
 	for row := range r.prepared.Rows {
@@ -261,7 +297,11 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 }
 
 func (r *fileRun) keep() earlier.KeepOptions {
-	return earlier.KeepOptions{Path: r.options.Out, Spec: r.options.Spec, Force: r.options.Force}
+	o := earlier.KeepOptions{Path: r.options.Out, Spec: r.options.Spec, Force: r.options.Force, Rerun: r.rerun}
+	if r.prepared.Planner == nil {
+		o.Runs = r.prepared.Chosen
+	}
+	return o
 }
 
 // resumePlan loads the plan of an earlier run, so that it is not made twice. Without one it prepares to store the new
@@ -271,7 +311,7 @@ func (r *fileRun) resumePlan(model backend.Model) error {
 	if err != nil {
 		return err
 	}
-	if file.made != nil && !r.options.Resume {
+	if file.made != nil && !r.options.Resume && r.rerun == nil {
 		return fault.Usagef("%s exists already; --resume keeps this plan, another name for --out starts over", file.path)
 	}
 	planner := *r.prepared.Planner
@@ -321,7 +361,7 @@ func (r *fileRun) started(model backend.Model) {
 
 func (r *fileRun) report(model backend.Model, wall time.Duration) Report {
 	return Report{
-		Ran: true, Batch: r.id, Name: r.prepared.Jobs.Name, Tally: r.tally, Total: r.total(), Rows: r.prepared.Rows, Earlier: r.earlier, Wall: wall,
+		Ran: true, Batch: r.id, Name: r.prepared.Jobs.Name, Tally: r.tally, Total: r.total(), Rows: r.prepared.Rows, Earlier: r.earlier, Prompts: r.kept.Versions(), Wall: wall,
 		Simulated: model.Simulated, PerTool: r.tools.Stats(), Prices: r.prepared.Jobs.Prices, Stages: r.stages(),
 		Plan:   r.plan.Outcome(r.id.ForStage(batch.StagePlan), r.prepared.Planner != nil),
 		Reduce: r.reduced.Outcome(r.id.ForStage(batch.StageReduce), r.prepared.Reducer != nil), ByVariable: r.server.by == BackendVariable,

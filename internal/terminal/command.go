@@ -19,7 +19,8 @@ func resumeCommand(o localrun.Options, command []string, byVariable bool) string
 		args = []string{"coordinator", "run", o.Spec, resumeFlag, "--out", o.Out}
 	}
 	if byVariable {
-		args = slices.Insert(slices.Clone(args), max(0, slices.Index(args, resumeFlag)), "--backend", o.Getenv(localrun.BackendVariable))
+		first := slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--") })
+		args = slices.Insert(slices.Clone(args), max(0, first), "--backend", o.Getenv(localrun.BackendVariable))
 	}
 	args, note := withoutSecret(args, "--backend", localrun.BackendVariable)
 	return ShellQuote(args) + note

@@ -32,7 +32,7 @@ func Diff(ctx context.Context, before, after *earlier.Saved, prices batch.Prices
 
 // differenceText formats one row: its index, and one line for each change.
 func differenceText(d earlier.Difference, line int) string {
-	name := strconv.FormatInt(d.After.Index, 10)
+	name := cmp.Or(oneLine(d.After.ID), strconv.FormatInt(d.After.Index, 10))
 	if d.Before.Status != d.After.Status {
 		return change(name, fmt.Sprintf("%s → %s", d.Before.Status, d.After.Status), outcomeText(d.Before), outcomeText(d.After), line)
 	}

@@ -61,7 +61,7 @@ func concludeRun(ctx context.Context, o localrun.Options, command []string, r lo
 	out := collect.ToFile(o.Out)
 	rest := func() string { return resumeCommand(o, command, r.ByVariable) }
 	sum := Summary{
-		Batch: r.Batch, Name: r.Name, Tally: *r.Tally, Total: r.Total, Rows: r.Rows, Earlier: r.Earlier, Wall: r.Wall, Simulated: r.Simulated,
+		Batch: r.Batch, Name: r.Name, Tally: *r.Tally, Total: r.Total, Rows: r.Rows, Earlier: r.Earlier, Prompts: r.Prompts, Wall: r.Wall, Simulated: r.Simulated,
 		Spec: o.Spec, Out: out, PerTool: r.PerTool, Prices: r.Prices, Stages: r.Stages,
 	}
 	if paused, ok := errors.AsType[*fault.PausedError](err); ok {

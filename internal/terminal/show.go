@@ -38,6 +38,7 @@ type resultTable struct {
 	con    *Console
 	first  []batch.Result
 	fields []string
+	ids    bool  // results have IDs
 	layout *grid // nil before the first line is written
 	left   []string
 	shown  int64
@@ -59,6 +60,7 @@ func (t *resultTable) add(r batch.Result) error {
 // begin decides the columns and writes the rows that were held.
 func (t *resultTable) begin() error {
 	for _, r := range t.first {
+		t.ids = t.ids || r.ID != ""
 		for _, name := range objectFields(r.Output) {
 			if !slices.Contains(t.fields, name) && len(t.fields) < fieldsShown {
 				t.fields = append(t.fields, name)
@@ -72,7 +74,11 @@ func (t *resultTable) begin() error {
 	for i, r := range t.first {
 		rows[i] = t.row(r)
 	}
-	layout, left := newGrid(append([]string{"index", "status", "error"}, t.fields...), rows, t.con.lineWidth(), 3)
+	names := []string{"index", "status", "error"}
+	if t.ids {
+		names = slices.Insert(names, 1, "id")
+	}
+	layout, left := newGrid(append(names, t.fields...), rows, t.con.lineWidth(), len(names))
 	t.layout, t.left = &layout, left
 	if _, err := t.con.Stdout().Write([]byte(layout.line(layout.names))); err != nil {
 		return err
@@ -90,10 +96,15 @@ func (t *resultTable) begin() error {
 const outputColumn = "output"
 
 func (t *resultTable) row(r batch.Result) []string {
-	row := []string{strconv.FormatInt(r.Index, 10), string(r.Status), ""}
-	if r.Error != nil {
-		row[2] = oneLine(string(r.Error.Type) + ": " + r.Error.Message)
+	row := []string{strconv.FormatInt(r.Index, 10)}
+	if t.ids {
+		row = append(row, oneLine(r.ID))
 	}
+	failure := ""
+	if r.Error != nil {
+		failure = oneLine(string(r.Error.Type) + ": " + r.Error.Message)
+	}
+	row = append(row, string(r.Status), failure)
 	if len(t.fields) == 1 && t.fields[0] == outputColumn {
 		return append(row, cellOf(r.Output))
 	}

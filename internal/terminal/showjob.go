@@ -19,7 +19,7 @@ func ShowJob(w io.Writer, r batch.Result, prompt *operation.Prompt) error {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&b, "%-9s %s\n", name, fmt.Sprintf(format, args...))
 	}
-	line("job", "%s of batch %s", r.JobID, r.Batch)
+	line("job", "%s of batch %s", nameOf(r), r.Batch)
 	line("status", "%s", r.Status)
 	if r.Error != nil {
 		line("error", "%s: %s", r.Error.Type, r.Error.Message)
@@ -34,6 +34,9 @@ func ShowJob(w io.Writer, r batch.Result, prompt *operation.Prompt) error {
 	}
 	line("time", "%s on %s", human.MS(r.WallMS), r.Worker)
 	section := func(title, text string) { fmt.Fprintf(&b, "\n--- %s\n%s\n", title, strings.TrimRight(text, "\n")) }
+	if len(r.Input) > 0 {
+		section("input", pretty(r.Input))
+	}
 	if len(r.Item) > 0 {
 		section("item", pretty(r.Item))
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/batchagent/batchagent/internal/collect"
 	"github.com/batchagent/batchagent/internal/diagnose"
+	"github.com/batchagent/batchagent/internal/earlier"
 	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -21,12 +22,13 @@ type Summary struct {
 	Batch batch.ID
 	Name  string
 	collect.Tally
-	Total     int64                // jobs of the batch
-	Rows      int64                // inputs, of which Total have jobs; 0 if it is not known
-	Earlier   int64                // results of an earlier run
-	Plan      string               // outcome of the planning; "" without a planner
-	Reduce    string               // outcome of the reduction; "" without a reduction
-	Stages    []operation.StageUse // nil if the batch has only jobs
+	Total     int64                 // jobs of the batch
+	Rows      int64                 // inputs, of which Total have jobs; 0 if it is not known
+	Earlier   int64                 // results of an earlier run
+	Prompts   []earlier.PromptCount // results by the version of their prompts; nil unless rows ran again
+	Plan      string                // outcome of the planning; "" without a planner
+	Reduce    string                // outcome of the reduction; "" without a reduction
+	Stages    []operation.StageUse  // nil if the batch has only jobs
 	Wall      time.Duration
 	Simulated bool
 	Prices    batch.Prices // zero if no prices are set
@@ -53,6 +55,9 @@ func (s Summary) String() string {
 	}
 	if s.Earlier > 0 {
 		line("", "%s written by an earlier run", human.Plural(s.Earlier, "result was", "results were"))
+	}
+	if len(s.Prompts) > 0 {
+		line("prompts", "%s", promptsText(s.Prompts))
 	}
 	if s.Reused > 0 {
 		line("", "%s taken from an earlier batch", human.Plural(s.Reused, "result was", "results were"))

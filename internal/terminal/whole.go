@@ -1,10 +1,12 @@
 package terminal
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/earlier"
 	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/pkg/batch"
 )
@@ -44,4 +46,20 @@ func rounded(n int64) int64 {
 		unit *= 10
 	}
 	return (n + unit/2) / unit * unit
+}
+
+// promptsText formats the number of results by the version of their prompts.
+func promptsText(counts []earlier.PromptCount) string {
+	parts := make([]string, len(counts))
+	for i, c := range counts {
+		of := "of an earlier one"
+		switch {
+		case c.Now:
+			of = "of the present prompt"
+		case c.Version == "":
+			of = "of an unknown one"
+		}
+		parts[i] = fmt.Sprintf("%s %s (%s)", human.Plural(c.Results, "result", "results"), of, cmp.Or(c.Version, "not recorded"))
+	}
+	return strings.Join(parts, ", ")
 }

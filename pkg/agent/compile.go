@@ -48,8 +48,9 @@ type Definition struct {
 	items  func(output json.RawMessage) ([][]byte, error)
 	checks []func(output json.RawMessage) error // given by the caller
 	// question makes the jobs' fingerprints. It is nil if a tool has side effects: the output of such a job is never reused.
-	question *spec.Question
-	asks     spec.Question // makes the hash of every job's question
+	question      *spec.Question
+	promptVersion string
+	asks          spec.Question // makes the hash of every job's question
 	// simulated marks results of the simulated server.
 	simulated bool
 
@@ -72,9 +73,9 @@ func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model
 		return nil, fmt.Errorf("compile plan %q: max_turns is %d and max_retries %d; at least 1 and 0 are needed", compiled.Name, compiled.MaxTurns, compiled.MaxRetries)
 	}
 	d := &Definition{
-		system:      compiled.System,
-		ask:         compiled.Ask,
-		row:         compiled.Row,
+		system: compiled.System,
+		ask:    compiled.Ask,
+		row:    compiled.Row, promptVersion: compiled.PromptVersion,
 		outline:     compiled.Outline,
 		calls:       map[string]toolpool.Call{},
 		preloads:    map[string]toolpool.Call{},

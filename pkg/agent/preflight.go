@@ -53,6 +53,7 @@ func (a *attempt) prompt(s *scope) (spec.Asked, error) {
 	if a.ended != nil {
 		return spec.Asked{}, nil
 	}
+	a.row = payload.Row
 	var err error
 	if a.id, a.input, err = a.def.row(&payload); err != nil {
 		return spec.Asked{}, batch.NewError(batch.BadInput, err.Error())

@@ -97,8 +97,10 @@ func (r *Runner) Run(ctx context.Context, d *Definition, job Job, uses Session) 
 	default:
 		res.MaxTokens = d.sampling.MaxTokens
 	}
+	res.Row = a.row
 	res.FirstCall = a.firstCall
 	if a.question != "" {
+		res.PromptVersion = d.promptVersion
 		res.Question, res.Simulated = a.question, d.simulated
 		if d.model != res.Model {
 			res.RequestModel = d.model
@@ -127,6 +129,7 @@ type attempt struct {
 	reopened    bool            // set once the effect log was checked for an open first turn
 	item        json.RawMessage // item of a plan; nil if the job has none
 	id          string          // the user's own key of the job; "" without one
+	row         string          // hash of the input; "" without one
 	input       json.RawMessage // carried fields; nil without any
 	ended       *batch.Result   // the job's result of an earlier run; nil if the job runs
 	reduction   *spec.Reduction

@@ -15,6 +15,7 @@ import (
 func result(status batch.Status, output string) batch.Result {
 	r := batch.Result{
 		JobID: "job-3", Index: 3, Status: status, Output: json.RawMessage(output), Turns: 2, Attempts: 1, Model: "m",
+		ID: "T-3", Input: json.RawMessage(`{"region":"EU","amount":"31"}`),
 		Usage: batch.Usage{PromptTokens: 100, CompletionTokens: 7},
 	}
 	if status != batch.OK {
@@ -29,9 +30,11 @@ func TestMatches(t *testing.T) {
 	t.Parallel()
 	ok, failed := result(batch.OK, answer), result(batch.StatusFailed, "")
 	for text, want := range map[string][2]bool{ // for an ok and a failed result
-		"all":                                 {true, true},
-		"ok":                                  {true, false},
-		"failed":                              {false, true},
+		"all":                  {true, true},
+		"ok":                   {true, false},
+		"failed":               {false, true},
+		`input.region == "EU"`: {true, true},
+		`id == "T-3" and float(input.amount) > 30`: {true, true},
 		"cancelled":                           {false, false},
 		"not ok":                              {false, true},
 		`status == "failed"`:                  {false, true},

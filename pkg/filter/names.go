@@ -23,6 +23,8 @@ var names = map[string]func(r *batch.Result) (any, error){
 	"index":       func(r *batch.Result) (any, error) { return number(r.Index), nil },
 	"job_id":      func(r *batch.Result) (any, error) { return r.JobID, nil },
 	"output":      func(r *batch.Result) (any, error) { return decode(r.Output) },
+	"id":          func(r *batch.Result) (any, error) { return orNull(r.ID), nil },
+	"input":       func(r *batch.Result) (any, error) { return decode(r.Input) },
 	"item":        func(r *batch.Result) (any, error) { return decode(r.Item) },
 	"error":       func(r *batch.Result) (any, error) { return errorOf(r), nil },
 	"attempts":    func(r *batch.Result) (any, error) { return number(int64(r.Attempts)), nil },

@@ -17,6 +17,9 @@ type Compiled struct {
 	Owner    string `json:"owner,omitempty"`
 	Priority int    `json:"priority,omitempty"`
 
+	// PromptVersion is a hash of the prompts as the author wrote them, and of all else that is the same in every question.
+	PromptVersion string `json:"prompt_version,omitempty"`
+
 	// System is the shared prefix: system prompt, values that are the same in every input, schema instruction. It is
 	// byte-identical for every job. May be empty.
 	System string `json:"system"`

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"iter"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/filter"
 	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
 
@@ -18,24 +17,18 @@ import (
 // this package does not use Redis. An input's fields are the members of the result's output. It also has the fields
 // job_id, index, status, output, error and, after a plan, item, unless the output has members of these names.
 type Earlier struct {
-	Batch batch.ID     // "" if File is set
-	File  string       // absolute path of a results file
-	Shown string       // name of File in messages
-	Where batch.Status // only results of this status; "" selects all
+	Batch batch.ID // "" if File is set
+	File  string   // absolute path of a results file
+	Shown string   // name of File in messages
+	Where string   // only results that meet this condition of package filter
 }
 
-// anyStatus is the value of where that selects all results.
-const anyStatus = "all"
-
 func (l *loader) earlierInputs(field string, n ast.Node, e Earlier, where string) source {
-	statuses := []string{string(batch.OK), string(batch.StatusFailed), string(batch.StatusCancelled), anyStatus}
-	if !slices.Contains(statuses, where) {
-		l.Failf(n, field+".where", "must be one of %s, not %q", strings.Join(statuses, ", "), where)
+	if _, err := filter.Parse(where, filter.Options{}); err != nil {
+		l.Failf(n, field+".where", "%v", err)
 		return nil
 	}
-	if where != anyStatus {
-		e.Where = batch.Status(where)
-	}
+	e.Where = where
 	if e.File != "" && !l.mayRead(field+".results", n, e.Shown) {
 		return nil
 	}

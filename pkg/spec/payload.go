@@ -20,6 +20,8 @@ type Payload struct {
 	Input map[string]any `json:"in,omitzero"`
 	// ID is the user's own key of the job; "" without one.
 	ID string `json:"id,omitempty"`
+	// Row is the hash of all fields of the input, see [batch.Result].
+	Row string `json:"row,omitempty"`
 	// Carry has the fields that the result repeats, except those that Input has under the same name. See [Compiled.Row].
 	Carry map[string]any `json:"carry,omitempty"`
 	Bad   string         `json:"bad,omitempty"` // reason, with the input's line; the job fails as BadInput without a model call
@@ -45,6 +47,7 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 	var wire struct {
 		In    json.RawMessage `json:"in"`
 		ID    string          `json:"id"`
+		Row   string          `json:"row"`
 		Carry json.RawMessage `json:"carry"`
 		Bad   string          `json:"bad"`
 		Reuse *Reuse          `json:"reuse"`
@@ -57,7 +60,7 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &wire); err != nil {
 		return err
 	}
-	*p = Payload{ID: wire.ID, Bad: wire.Bad, Reuse: wire.Reuse, Twin: wire.Twin, Item: wire.Item, Ended: wire.Ended, Reduce: wire.Reduce}
+	*p = Payload{ID: wire.ID, Row: wire.Row, Bad: wire.Bad, Reuse: wire.Reuse, Twin: wire.Twin, Item: wire.Item, Ended: wire.Ended, Reduce: wire.Reduce}
 	if wire.Carry != nil {
 		var err error
 		if p.Carry, err = decodeObject(wire.Carry); err != nil {

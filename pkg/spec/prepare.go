@@ -85,6 +85,7 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 	}
 	compiled := s.settings
 	compiled.ID, compiled.Carry = s.rows.id.text, s.rows.reserved
+	compiled.PromptVersion = s.promptVersion()
 	constants := v.constants()
 	if err := s.fill(&compiled, placed, constants); err != nil {
 		return nil, err
@@ -120,6 +121,7 @@ func (s *Spec) Prepare(ctx context.Context) (*Prepared, error) {
 
 func (s *Spec) compilePlanned() (*Prepared, error) {
 	compiled := s.settings
+	compiled.PromptVersion = s.promptVersion()
 	placed, errs := s.place(s.ofItem)
 	if err := errs.OrNil(); err != nil {
 		return nil, err
@@ -279,6 +281,7 @@ func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 		job.Input[field], _, _ = lookup(in.Fields, p.names[field])
 	}
 	p.spec.rows.describe(&job, in.Fields, p.Jobs.Carry, p.names)
+	job.Row = p.spec.rowHash(in.Fields)
 	if p.twins != nil {
 		hash, err := hashOf(in.Fields, p.used)
 		if err != nil {
@@ -297,7 +300,7 @@ func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 
 // bad returns the payload of a job whose input cannot be used.
 func (p *Prepared) bad(in Input, reason string) ([]byte, error) {
-	job := Payload{Bad: in.Where + ": " + reason}
+	job := Payload{Bad: in.Where + ": " + reason, Row: p.spec.rowHash(in.Fields)}
 	p.spec.rows.describe(&job, in.Fields, p.Jobs.Carry, p.names)
 	return job.encode()
 }

@@ -22,7 +22,7 @@ import (
 //	inputs: {file: x.csv, delimiter: ";"} the character between columns
 //	inputs: {glob: "**/*.go", exclude: ["**/*_test.go"], root: ../..}
 //	inputs: {stdin: csv}
-//	inputs: {batch: b_…, where: ok}       results of another batch; where is ok, failed, cancelled or all
+//	inputs: {batch: b_…, where: ok}       results of another batch; where is a condition of package filter
 //	inputs: {results: map.jsonl}          the same from a results file
 //
 // It returns nil after a mistake.
