@@ -153,6 +153,20 @@ func (s *Spec) fillPreloads(compiled *Compiled, placed placement, constant func(
 	return compiled.parsePreloads()
 }
 
+// writtenPreloads returns the calls as their author wrote them, as JSON.
+func (s *Spec) writtenPreloads() []json.RawMessage {
+	var out []json.RawMessage
+	for _, p := range s.preloads {
+		none := func(string) (any, bool) { return nil, false }
+		text, err := plainjson.Marshal([]any{p.tool, s.filled(p.args, nil, none)})
+		if err != nil {
+			continue // the loader has written these values before
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
 // filled returns an argument with the text of a template for each string, and with constants filled in.
 func (s *Spec) filled(a any, alias map[string]string, constant func(name string) (any, bool)) any {
 	switch v := a.(type) {

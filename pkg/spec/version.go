@@ -25,7 +25,8 @@ func (s *Spec) promptVersion() string {
 		Tools         []string
 		ToolSettings  map[string]ToolSetting
 		KeepReasoning KeepReasoning
-	}{s.system.text, s.task.text, c.Schema, c.Sampling, c.Tools, c.ToolSettings, c.KeepReasoning.stored()})
+		Preloads      []json.RawMessage `json:",omitempty"`
+	}{s.system.text, s.task.text, c.Schema, c.Sampling, c.Tools, c.ToolSettings, c.KeepReasoning.stored(), s.writtenPreloads()})
 	if err != nil {
 		return "" // the loader has written these values before
 	}
