@@ -57,6 +57,8 @@ func (j *jobKeys) of(k keyKind) []key {
 type pairing struct {
 	to []int64 // by position of the answer: the index of its job, or -1
 
+	taken collect.Bitmap // jobs with a result, or with a result that they had before they changed
+
 	kept    int64 // results that jobs keep
 	moved   int64 // of those, results that moved to another index
 	rerun   int64 // jobs that run again although their question is the same
@@ -176,6 +178,7 @@ func (p *pairing) count(answers []answer, taken collect.Bitmap, jobs int64) {
 			p.changed++
 		}
 	}
+	p.taken = taken
 	p.fresh = jobs - p.kept - p.rerun - p.changed
 }
 

@@ -335,25 +335,13 @@ func (r *Resumption) Settled() collect.Bitmap {
 	return out
 }
 
-// withResult returns the indexes of the jobs with a result in the file.
-func (r *Resumption) withResult() collect.Bitmap {
-	var out collect.Bitmap
-	for _, to := range r.pairing.to {
-		if to >= 0 {
-			out.Set(to)
-		}
-	}
-	return out
-}
-
 // Summary describes the results that are kept and the jobs that run.
 func (r *Resumption) Summary() string {
 	p := r.pairing
 	if r.jobs.runs != nil {
 		p.fresh = 0
-		taken := r.withResult()
 		for index := range int64(len(r.jobs.questions)) {
-			if !taken.Has(index) && r.jobs.runs(index) {
+			if !p.taken.Has(index) && r.jobs.runs(index) {
 				p.fresh++
 			}
 		}
