@@ -153,6 +153,7 @@ func TestDocumentedSpecs(t *testing.T) {
 			dir := t.TempDir()
 			file := dir + "/batch.yaml"
 			require.NoError(t, os.WriteFile(dir+"/papers.jsonl", []byte(`{"path":"a.txt"}`), 0o600))
+			require.NoError(t, os.WriteFile(dir+"/titles.csv", []byte("title\nA paper\n"), 0o600))
 			require.NoError(t, os.WriteFile(dir+"/tickets.csv", []byte("ticket_id,region,text\nT-1,EU,broken\n"), 0o600))
 			require.NoError(t, os.WriteFile(file, []byte(b[1]), 0o600))
 			s, err := spec.Load(file, spec.LoadOptions{})

@@ -92,7 +92,7 @@ func TestInvalidInputsAreRefused(t *testing.T) {
 		"still running":      {"{batch: " + id + "}", []string{"field inputs", "is not done: 0 of 5 jobs so far", "coordinator results " + id + " --follow"}},
 		"missing batch":      {"{batch: " + near + "}", []string{"field inputs", "the nearest known one is " + id}},
 		"not an ID":          {"{batch: job-3}", []string{"field inputs.batch", "is not a batch ID"}},
-		"no such status":     {"{batch: " + id + ", where: good}", []string{"field inputs.where", "ok, failed, cancelled, all"}},
+		"no such status":     {"{batch: " + id + ", where: good}", []string{"field inputs.where", "there is no field good"}},
 		"two sources":        {"{batch: " + id + ", glob: \"*\"}", []string{"exactly one of"}},
 		"where without":      {"{glob: \"*\", where: ok}", []string{"where goes with batch and results only"}},
 		"no such file":       {"{results: gone.jsonl}", []string{"field inputs.results", "gone.jsonl"}},
@@ -116,7 +116,7 @@ func TestInvalidInputsAreRefused(t *testing.T) {
 	require.Equal(t, terminal.ExitOK, at("cancel", id).status)
 	none := at("submit", over("{batch: "+id+"}"))
 	assert.Equal(t, terminal.ExitUsage, none.status)
-	assert.Contains(t, none.err, "none of the 5 results of "+id+" is ok")
+	assert.Contains(t, none.err, "none of the 5 results of "+id+" meets the condition")
 	out := filepath.Join(t.TempDir(), "r.jsonl")
 	at("results", id, "--out", out, "--consume")
 	consumed := at("submit", over("{batch: "+id+", where: all}"))

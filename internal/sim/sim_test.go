@@ -160,7 +160,7 @@ func TestJudges(t *testing.T) {
 	for name, judge := range Judges {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range uint64(40) {
+			for seed := range uint64(160) {
 				cfg := Draw(seed, Full)
 				if cfg.refusals == nil {
 					continue
