@@ -95,7 +95,12 @@ func (k *checker) forget(until time.Duration) {
 		k.fail("sim", "Redis started with %+v; at %v it had %+v", found, until, k.before)
 	}
 	for index, j := range k.jobs {
-		if now := lost.jobs[index]; k.before.lease[index].held() && k.before.lease[index] == lost.before.lease[index] {
+		now, held := lost.jobs[index], k.before.lease[index]
+		switch {
+		case !held.held():
+		case lost.before.finished[index]: // the holder ends the job again, with the turns of the lost time
+			j.cut = true
+		case held == lost.before.lease[index]:
 			j.cut = j.cut || now.cut || len(now.journal) > len(j.journal)
 		}
 	}
