@@ -118,9 +118,11 @@ func (s *Spec) prompts() []prompt {
 // varying returns the names of the texts that may differ between jobs, each once.
 func (s *Spec) varying() []string {
 	var out []string
+	seen := map[string]bool{} // an author may use 100,000 names
 	for _, p := range s.prompts()[1:] {
 		for _, name := range p.wording.names() {
-			if !slices.Contains(out, name) {
+			if !seen[name] {
+				seen[name] = true
 				out = append(out, name)
 			}
 		}
