@@ -308,7 +308,7 @@ func TestSubmitDurable(t *testing.T) {
 	forgets := testredis.Server(t)
 	refused := coordinate(t, nil, "", "submit", specOf(t, 3, ""), "--durable", "--redis", forgets.URL())
 	assert.Equal(t, terminal.ExitUsage, refused.status)
-	assert.Contains(t, refused.err, "--durable")
+	assert.Contains(t, refused.err, "durable: ")
 	assert.Contains(t, refused.err, "appendonly yes")
 	assert.Empty(t, refused.out)
 	assert.Zero(t, forgets.Client().DBSize(t.Context()).Val(), "nothing was submitted")

@@ -111,7 +111,7 @@ func (s *Submission) submit(ctx context.Context, store *statestore.Store, book f
 	if s.durable {
 		err := s.wait.Do(ctx, func() error { return store.DurableNow(ctx) })
 		if errors.Is(err, statestore.ErrNotDurable) {
-			return fault.Usagef("--durable: %w", err)
+			return fault.Usagef("durable: %w", err)
 		}
 		if err != nil {
 			return err
