@@ -102,7 +102,9 @@ func TestReleasedJobLetsATwinRun(t *testing.T) {
 		id := w.submitTwins(1, 4, nil)
 		first := w.start("a", nil)
 		time.Sleep(time.Minute)
+		w.server.mu.Lock()
 		w.server.think = time.Second
+		w.server.mu.Unlock()
 		first.end()
 		second := w.start("b", nil)
 		info := w.await(id, 3*time.Hour)

@@ -45,8 +45,11 @@ func (s *server) Generate(ctx context.Context, r *backend.Request, _ backend.Obs
 	if s.down.Load() {
 		return nil, &backend.Error{Class: backend.Transient, Endpoint: s.Endpoint(), Message: "connection refused"}
 	}
+	s.mu.Lock()
+	think := s.think
+	s.mu.Unlock()
 	select {
-	case <-time.After(s.think):
+	case <-time.After(think):
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
