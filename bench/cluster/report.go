@@ -183,7 +183,7 @@ func (a *arm) warn(w io.Writer) {
 	}
 }
 
-// preloads compares runs with preloaded documents with runs of the same rounds in which the agents read them.
+// preloads compares two runs of each round: one with preloaded documents, and one with agents that read the documents.
 func preloads(w io.Writer, arms []*arm) {
 	fmt.Fprintln(w)
 	for _, a := range arms {

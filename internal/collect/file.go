@@ -51,9 +51,9 @@ type disk interface {
 	Close() error
 }
 
-// OpenFile opens or creates the results file of a batch, or the record of a file in a Whole format. It cuts off a torn last record. If id is "", the file decides
-// the batch. OpenFile returns an error and leaves the file unchanged if it holds results of another batch, another
-// format or other data.
+// OpenFile opens or creates the results file of a batch, or the record of a file in a Whole format. It cuts off a torn last
+// record. If id is "", the file decides the batch. OpenFile returns an error and leaves the file unchanged if it holds
+// results of another batch, another format or other data.
 func OpenFile(path string, f Format, id batch.ID, jobs int64) (*File, error) {
 	if whole, ok := f.(Whole); ok {
 		return openView(path, whole, id, jobs)

@@ -31,7 +31,7 @@ type Format interface {
 	renumber(r batch.Result, record []byte, index int64) ([]byte, error)
 }
 
-// maxIndex limits the indexes in a results file, and so the memory for a damaged file: 1 bit per index.
+// MaxIndex limits the indexes in a results file, and so the memory for a damaged file: 1 bit per index.
 const MaxIndex = 1 << 27
 
 // formats lists the formats in the order used by messages.
@@ -97,7 +97,7 @@ func formatOf(name string) (Format, error) {
 	return nil, fault.Usagef("the format %q is none of %s", name, strings.Join(Formats, ", "))
 }
 
-// errNotResults reports that a file holds other data and must not be overwritten.
+// ErrNotResults reports that a file holds other data and must not be overwritten.
 var ErrNotResults = errors.New("it does not hold results of batchagent; name another file")
 
 // JSONL writes one JSON object per line, the same as in Redis.

@@ -18,6 +18,7 @@ const (
 	unknownKind kind = iota // no value is known yet
 	boolKind
 	intKind   // 64 bits
+	longKind  // the same, with a value that a float64 does not hold
 	floatKind // 64 bits
 	textKind  // a text as it is, any other value as JSON
 	jsonKind  // a list or an object as JSON
@@ -66,7 +67,10 @@ func kindOf(v any) kind {
 	case string:
 		return textKind
 	case json.Number:
-		if _, err := strconv.ParseInt(v.String(), 10, 64); err == nil {
+		if i, err := strconv.ParseInt(v.String(), 10, 64); err == nil {
+			if i > exact || i < -exact {
+				return longKind
+			}
 			return intKind
 		}
 		if (&shape{kind: floatKind}).fits(v) {
@@ -82,7 +86,9 @@ func widened(a, b kind) kind {
 	switch {
 	case a == unknownKind || a == b:
 		return b
-	case a == intKind && b == floatKind, a == floatKind && b == intKind:
+	case min(a, b) == intKind && max(a, b) == longKind:
+		return longKind
+	case min(a, b) == intKind && max(a, b) == floatKind:
 		return floatKind
 	}
 	return textKind
@@ -105,7 +111,7 @@ func (s *shape) fits(v any) bool {
 	case boolKind:
 		_, ok := v.(bool)
 		return ok
-	case intKind:
+	case intKind, longKind:
 		n, ok := v.(json.Number)
 		if ok {
 			_, ok = integer(n)

@@ -123,7 +123,7 @@ func valueOf(k kind, v any) (parquet.Value, error) {
 	case boolKind:
 		b, _ := v.(bool)
 		return parquet.BooleanValue(b), nil
-	case intKind:
+	case intKind, longKind:
 		if i, ok := v.(int64); ok {
 			return parquet.Int64Value(i), nil
 		}
@@ -157,7 +157,7 @@ func nodeOf(s *shape) parquet.Node {
 	switch s.kind {
 	case boolKind:
 		return parquet.Optional(parquet.Leaf(parquet.BooleanType))
-	case intKind:
+	case intKind, longKind:
 		return parquet.Optional(parquet.Int(64))
 	case floatKind:
 		return parquet.Optional(parquet.Leaf(parquet.DoubleType))

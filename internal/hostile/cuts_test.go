@@ -26,11 +26,7 @@ import (
 	"github.com/batchagent/batchagent/internal/client"
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/pkg/backend"
-	"github.com/batchagent/batchagent/pkg/backend/anthropic"
 	"github.com/batchagent/batchagent/pkg/backend/bedrock"
-	"github.com/batchagent/batchagent/pkg/backend/openai"
-	"github.com/batchagent/batchagent/pkg/backend/sglang"
-	"github.com/batchagent/batchagent/pkg/backend/vllm"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
@@ -266,16 +262,8 @@ func modelPlaces(t *testing.T) []place {
 	}
 	address := strings.TrimPrefix(server.URL, "http://")
 	t.Setenv("AWS_REGION", "eu-west-1")
-	backends := map[string]backend.Backend{}
+	backends := openBackends(t, address)
 	var err error
-	backends["vLLM"], err = vllm.New(vllm.Config{URL: "vllm://" + address, Getenv: getenv})
-	require.NoError(t, err)
-	backends["SGLang"], err = sglang.New(sglang.Config{URL: "sglang://" + address, Getenv: getenv})
-	require.NoError(t, err)
-	backends["OpenAI"], err = openai.New(openai.Config{URL: "openai+http://" + address, Getenv: getenv})
-	require.NoError(t, err)
-	backends["Anthropic"], err = anthropic.New(anthropic.Config{URL: "anthropic+http://" + address, Getenv: getenv})
-	require.NoError(t, err)
 	backends["Bedrock"], err = bedrock.New(t.Context(), bedrock.Config{URL: "bedrock://eu-west-1/m", Endpoint: server.URL, Getenv: getenv})
 	require.NoError(t, err)
 	api, err := client.New(server.URL, longKey, nil)
@@ -296,8 +284,8 @@ func modelPlaces(t *testing.T) []place {
 			return ask(t).Error()
 		}})
 	}
+	t.Cleanup(func() { assert.NoError(t, backends["Bedrock"].Close()) })
 	for name, b := range backends {
-		t.Cleanup(func() { assert.NoError(t, b.Close()) })
 		ask := func(t *testing.T) error {
 			_, err := b.Generate(t.Context(), &backend.Request{Model: "m", Messages: []backend.Message{{Role: "user", Content: "hi"}}}, backend.Observer{})
 			require.Error(t, err)

@@ -33,17 +33,7 @@ func TestKeysInPieces(t *testing.T) {
 		}))
 		defer server.Close()
 		address := strings.TrimPrefix(server.URL, "http://")
-		getenv := func(string) string { return longKey }
-		backends := map[string]backend.Backend{}
-		var err error
-		backends["vLLM"], err = vllm.New(vllm.Config{URL: "vllm://" + address, Getenv: getenv})
-		require.NoError(t, err)
-		backends["SGLang"], err = sglang.New(sglang.Config{URL: "sglang://" + address, Getenv: getenv})
-		require.NoError(t, err)
-		backends["OpenAI"], err = openai.New(openai.Config{URL: "openai+http://" + address, Getenv: getenv})
-		require.NoError(t, err)
-		backends["Anthropic"], err = anthropic.New(anthropic.Config{URL: "anthropic+http://" + address, Getenv: getenv})
-		require.NoError(t, err)
+		backends := openBackends(t, address)
 		for name, b := range backends {
 			var early []backend.ToolCall
 			answer, err := b.Generate(t.Context(), &backend.Request{Model: "m", Messages: []backend.Message{{Role: "user", Content: "hi"}},
@@ -59,9 +49,28 @@ func TestKeysInPieces(t *testing.T) {
 			assert.JSONEq(t, `{"q":"[secret]"}`, answer.Message.ToolCalls[0].Arguments, name)
 			require.NotNil(t, answer.Message.Reasoning, name)
 			assert.Equal(t, "think [secret].", answer.Message.Reasoning.Text, name)
-			assert.NoError(t, b.Close())
 		}
 	}
+}
+
+// openBackends returns the backends whose server has this address and the key longKey.
+func openBackends(t *testing.T, address string) map[string]backend.Backend {
+	t.Helper()
+	getenv := func(string) string { return longKey }
+	var err error
+	all := map[string]backend.Backend{}
+	all["vLLM"], err = vllm.New(vllm.Config{URL: "vllm://" + address, Getenv: getenv})
+	require.NoError(t, err)
+	all["SGLang"], err = sglang.New(sglang.Config{URL: "sglang://" + address, Getenv: getenv})
+	require.NoError(t, err)
+	all["OpenAI"], err = openai.New(openai.Config{URL: "openai+http://" + address, Getenv: getenv})
+	require.NoError(t, err)
+	all["Anthropic"], err = anthropic.New(anthropic.Config{URL: "anthropic+http://" + address, Getenv: getenv})
+	require.NoError(t, err)
+	for _, b := range all {
+		t.Cleanup(func() { assert.NoError(t, b.Close()) })
+	}
+	return all
 }
 
 // pieces divides a text.

@@ -98,7 +98,7 @@ func (n *network) note(do func(*network)) {
 	do(n)
 }
 
-// tell passes the new traffic to heard.
+// tell calls heard with the new traffic.
 func (n *network) tell() {
 	var sent, delivered []*exchange
 	n.note(func(n *network) { sent, delivered, n.sent, n.delivered = n.sent, n.delivered, nil, nil })

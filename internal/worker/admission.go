@@ -71,6 +71,9 @@ func (d *admission) start(b *openBatch, job batch.Job, payload []byte, journal [
 	b.jobs++
 	b.promptBytes += len(prompt)
 	size := len(prompt)
+	if len(journal) > 0 {
+		size -= min(size, b.lead.own()) // the first turn has the results
+	}
 	for _, t := range journal {
 		size += len(t)
 	}

@@ -18,7 +18,8 @@ type sharedCache struct {
 	calls       map[string]int // tokens of each call in flight
 }
 
-// sharedServer returns a server of 10,000 tokens whose ledger was created with a capacity of told tokens. Its agents have four turns of 100 tokens.
+// sharedServer returns a server with a cache of 10,000 tokens. Its ledger was created with a capacity of told tokens. Its agents
+// have four turns of 100 tokens.
 func sharedServer(told int) *sharedCache {
 	return &sharedCache{Ledger: ledgerWith(told), capacity: 10_000, cost: 1, calls: map[string]int{}}
 }

@@ -32,79 +32,97 @@ const rowsAtOnce = 64
 
 // decodeParquet returns one input per row of a Parquet file. The columns are its fields. A row's number stands for its line.
 func decodeParquet(r io.Reader, name string, yield func(Input, error) bool) {
-	ended := false
-	defer func() {
-		// The library panics on some damaged files. A panic of the caller passes.
-		if cause := recover(); cause != nil {
-			if ended {
-				panic(cause)
-			}
-			yield(Input{}, fmt.Errorf("read %s: it is a damaged Parquet file: %v", name, cause))
-		}
-	}()
-	pass := func(in Input, err error) bool {
-		ended = true
-		more := yield(in, err)
-		ended = !more
-		return more
-	}
 	file, ok := r.(sized)
 	if !ok {
-		pass(Input{}, fmt.Errorf("read %s: a Parquet file cannot be compressed as a whole; its columns are compressed", name))
+		yield(Input{}, fmt.Errorf("read %s: a Parquet file cannot be compressed as a whole; its columns are compressed", name))
 		return
 	}
-	p, err := parquet.OpenFile(file, file.Size(), parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
+	p, err := openParquet(file)
 	if err != nil {
-		pass(Input{}, fmt.Errorf("read %s: it is not a complete Parquet file: %w", name, err))
-		return
-	}
-	columns := columnsOf(p.Root())
-	names := make([]string, len(columns))
-	for i, c := range columns {
-		names[i] = c.name
-	}
-	if err := checkHeader(names, ','); err != nil {
-		pass(Input{}, fmt.Errorf("read %s: %w", name, err))
+		yield(Input{}, fmt.Errorf("read %s: %w", name, err))
 		return
 	}
 	number := 0
-	for _, group := range p.RowGroups() {
-		err := eachRow(group, func(row parquet.Row) bool {
-			number++
-			in := Input{Where: strictyaml.Place(name, number), Names: names}
-			in.Fields, in.Bad = parquetFields(columns, names, row)
-			return pass(in, nil)
-		})
-		switch {
-		case errors.Is(err, errStopped):
-			return
-		case err != nil:
-			pass(Input{}, fmt.Errorf("read %s: %w", strictyaml.Place(name, number+1), err))
-			return
+	for _, group := range p.file.RowGroups() {
+		rows := parquetRows{columns: p, group: group}
+		for {
+			inputs, err := rows.next()
+			for _, in := range inputs {
+				number++
+				in.Where, in.Names = strictyaml.Place(name, number), p.names
+				if !yield(in, nil) {
+					rows.close()
+					return
+				}
+			}
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				rows.close()
+				yield(Input{}, fmt.Errorf("read %s: %w", strictyaml.Place(name, number+1), err))
+				return
+			}
 		}
+		rows.close()
 	}
 }
 
-var errStopped = errors.New("stopped")
+// parquetFile is an open file with its columns.
+type parquetFile struct {
+	file    *parquet.File
+	columns []parquetColumn
+	names   []string // of columns
+}
 
-// eachRow calls f with each row of a row group. It returns errStopped if f returns false.
-func eachRow(group parquet.RowGroup, f func(parquet.Row) bool) error {
-	rows := group.Rows()
-	defer rows.Close() //nolint:errcheck // nothing was written
-	buf := make([]parquet.Row, rowsAtOnce)
-	for {
-		n, err := rows.ReadRows(buf)
-		for _, row := range buf[:n] {
-			if !f(row) {
-				return errStopped
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+func openParquet(file sized) (out parquetFile, err error) {
+	defer damaged(&err)
+	out.file, err = parquet.OpenFile(file, file.Size(), parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
+	if err != nil {
+		return out, fmt.Errorf("it is not a complete Parquet file: %w", err)
+	}
+	out.columns = columnsOf(out.file.Root())
+	for _, c := range out.columns {
+		out.names = append(out.names, c.name)
+	}
+	return out, checkHeader(out.names, ',')
+}
+
+// damaged converts a panic of the library, which some damaged files cause, into an error.
+func damaged(err *error) {
+	if cause := recover(); cause != nil {
+		*err = fmt.Errorf("it is a damaged Parquet file: %v", cause)
+	}
+}
+
+// parquetRows reads the rows of a row group.
+type parquetRows struct {
+	columns parquetFile
+	group   parquet.RowGroup
+	rows    parquet.Rows // nil until the first read
+	buf     []parquet.Row
+}
+
+// next returns some rows, without their places. It returns io.EOF with or after the last one.
+func (p *parquetRows) next() (inputs []Input, err error) {
+	defer damaged(&err)
+	if p.rows == nil {
+		p.rows, p.buf = p.group.Rows(), make([]parquet.Row, rowsAtOnce)
+	}
+	n, err := p.rows.ReadRows(p.buf)
+	for _, row := range p.buf[:n] {
+		var in Input
+		in.Fields, in.Bad = parquetFields(p.columns.columns, p.columns.names, row)
+		inputs = append(inputs, in)
+	}
+	return inputs, err
+}
+
+func (p *parquetRows) close() {
+	var err error // nothing was written
+	defer damaged(&err)
+	if p.rows != nil {
+		_ = p.rows.Close()
 	}
 }
 
@@ -339,6 +357,8 @@ func (c parquetColumn) leaf(v parquet.Value) (any, error) {
 			n = int64(v.Int32())
 		}
 		return instant(n, t.Unit.String()).Format("15:04:05.999999999"), nil
+	case *parquettype.Float16Type:
+		return nil, errors.New("its numbers have 16 bits; write them with 32 or 64")
 	case *parquettype.UUIDType:
 		id, err := uuid.FromBytes(v.ByteArray())
 		return id.String(), err

@@ -35,9 +35,9 @@ func (s *Spec) promptVersion() string {
 }
 
 // rowHash returns the hash of an input's fields, except the contents of files, which are read only if a prompt uses them. It is ""
-// for an input without fields.
+// for an input without fields, and if the spec has IDs, which identify rows better.
 func (s *Spec) rowHash(fields map[string]any) string {
-	if len(fields) == 0 {
+	if len(fields) == 0 || s.rows.id.given {
 		return ""
 	}
 	content := s.content()
