@@ -79,7 +79,7 @@ func Copy(ctx context.Context, s Source, id batch.ID, o Options) (out Copied, er
 		defer func() { err = errors.Join(err, file.Close()) }()
 		c.Sink, have, out.Tally = file, file.present, file.Tally()
 	case isWhole:
-		if err := piped(f, o.Follow && info.Plan, o.Follow && info.Reduce); err != nil {
+		if err := CheckPiped(f, o.Follow && info.Plan, o.Follow && info.Reduce); err != nil {
 			return out, err
 		}
 		if file, err = OpenPiped(o.Results, whole, id); err != nil {
@@ -129,8 +129,8 @@ func Copy(ctx context.Context, s Source, id batch.ID, o Options) (out Copied, er
 	return out, nil
 }
 
-// piped returns an error if standard output would get a table and the results of stages.
-func piped(f Format, stages ...bool) error {
+// CheckPiped returns an error if standard output would get a table and the results of stages.
+func CheckPiped(f Format, stages ...bool) error {
 	if !slices.Contains(stages, true) {
 		return nil
 	}

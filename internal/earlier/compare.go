@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -34,25 +35,26 @@ type StatusChange struct{ From, To batch.Status }
 // fieldsCounted limits the fields in a Comparison.
 const fieldsCounted = 100
 
-// Compare compares two runs row by row, in the order of after. It calls each with every row that differs. Rows are the same
-// if they have the same ID, or, without one, the same index. It uses about 100 bytes of memory per row.
+// Compare compares two runs row by row, in the order of after. It calls each with every row that differs. A row is recognised by its
+// ID, or without one by its fields, so it may have moved. A result of an earlier version has neither, and is compared with
+// the result of its index. Compare uses about 150 bytes of memory per row.
 func Compare(ctx context.Context, before, after *Saved, each func(Difference) error) (Comparison, error) {
 	c := Comparison{Fields: map[string]int64{}, Statuses: map[StatusChange]int64{}}
-	rows := map[rowKey]int64{} // positions in before
+	rows := savedRows{jobs: map[int64]savedRow{}}
 	err := before.past.Scan(ctx, func(r batch.Result, from int64) error {
-		rows[keyOfRow(r)] = from
+		rows.add(r, from)
 		return nil
 	})
 	if err != nil {
 		return c, err
 	}
+	rows.group()
 	err = after.Each(ctx, nil, func(now batch.Result) error {
-		at, ok := rows[keyOfRow(now)]
+		at, ok := rows.take(now)
 		if !ok {
 			c.OnlyAfter++
 			return nil
 		}
-		delete(rows, keyOfRow(now))
 		old, err := before.past.at(ctx, []int64{at})
 		if err != nil {
 			return err
@@ -63,22 +65,64 @@ func Compare(ctx context.Context, before, after *Saved, each func(Difference) er
 		}
 		return each(d)
 	})
-	c.OnlyBefore = int64(len(rows))
+	c.OnlyBefore = int64(len(rows.jobs))
 	return c, err
 }
 
-// rowKey identifies a row in two runs: the hash of the user's own key, or the index of a row without one.
-type rowKey struct {
-	id    key
-	index int64
+// savedRows are the results of a run. Rows with equal fields have one key.
+type savedRows struct {
+	jobs  map[int64]savedRow // by index; without those that were taken
+	byKey map[key][]int64    // indexes, the lowest last; set by group
 }
 
-func keyOfRow(r batch.Result) rowKey {
-	if r.ID == "" {
-		return rowKey{index: r.Index}
-	}
-	return rowKey{id: hashKey(r.ID)}
+type savedRow struct {
+	key key
+	at  int64 // position of the record
 }
+
+// add adds a result. A later result of a job replaces the earlier one.
+func (s *savedRows) add(r batch.Result, at int64) { s.jobs[r.Index] = savedRow{keyOfRow(r), at} }
+
+// group prepares for take, after all results were added.
+func (s *savedRows) group() {
+	s.byKey = make(map[key][]int64, len(s.jobs))
+	for _, index := range slices.Backward(slices.Sorted(maps.Keys(s.jobs))) {
+		k := s.jobs[index].key
+		s.byKey[k] = append(s.byKey[k], index)
+	}
+}
+
+// take removes the result of the same row and returns the position of its record. Of rows with equal fields it prefers the one with the
+// same index.
+func (s *savedRows) take(r batch.Result) (at int64, ok bool) {
+	for _, k := range []key{keyOfRow(r), keyOfIndex(r)} {
+		if same, there := s.jobs[r.Index]; there && same.key == k {
+			delete(s.jobs, r.Index)
+			return same.at, true
+		}
+		for same := s.byKey[k]; len(same) > 0; same = s.byKey[k] {
+			index := same[len(same)-1]
+			s.byKey[k] = same[:len(same)-1]
+			if row, there := s.jobs[index]; there {
+				delete(s.jobs, index)
+				return row.at, true
+			}
+		}
+	}
+	return 0, false
+}
+
+func keyOfRow(r batch.Result) key {
+	switch {
+	case r.ID != "":
+		return hashKey("id " + r.ID)
+	case r.Row != "":
+		return hashKey("row " + r.Row)
+	}
+	return keyOfIndex(r)
+}
+
+func keyOfIndex(r batch.Result) key { return hashKey(fmt.Sprint("index ", r.Index)) }
 
 // hashKey returns the key of a text.
 func hashKey(text string) (k key) {

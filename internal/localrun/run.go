@@ -131,8 +131,8 @@ func Run(ctx context.Context, o Options, to Observer) (report Report, err error)
 	whole, isWhole := f.(collect.Whole)
 	layout := collect.Layout{Carry: prepared.Jobs.Carry, Schema: prepared.Jobs.Schema}
 	if o.Out == "" && isWhole {
-		if prepared.Planner != nil || prepared.Reducer != nil {
-			return report, fault.Usagef("a plan or a reduction has another form than the rows of a %s table; write the table to a file with --out, or use --format jsonl", o.Format)
+		if err := collect.CheckPiped(whole, prepared.Planner != nil, prepared.Reducer != nil); err != nil {
+			return report, err
 		}
 		piped, err := collect.OpenPiped(o.Results, whole, "")
 		if err != nil {

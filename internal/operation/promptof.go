@@ -18,7 +18,8 @@ type Prompt struct {
 	Changed bool
 }
 
-// PromptOf returns the prompt of the row with a result's index.
+// PromptOf returns the prompt of a result's row: the row with its ID, or without one the row with its fields. Results of earlier
+// versions have neither, and belong to the row with their index.
 func PromptOf(ctx context.Context, o SubmitOptions, r batch.Result) (Prompt, error) {
 	s, p, err := LoadSpec(ctx, o)
 	if err != nil {
@@ -33,19 +34,29 @@ func PromptOf(ctx context.Context, o SubmitOptions, r batch.Result) (Prompt, err
 		if err != nil {
 			return Prompt{}, err
 		}
-		if index++; index < r.Index {
-			continue
+		index++
+		var payload spec.Payload
+		if err := json.Unmarshal(line, &payload); err != nil {
+			return Prompt{}, fmt.Errorf("read %s: %w", batch.JobID(index), err)
 		}
-		return promptOf(p, line, r)
+		if isRowOf(r, &payload, index) {
+			return promptOf(p, payload, r)
+		}
 	}
-	return Prompt{}, fault.Usagef("%s has %d inputs, and no row of index %d", o.Spec, p.Rows, r.Index)
+	return Prompt{}, fault.Usagef("none of the %d inputs of %s is the row of %s: it was edited or removed; without the spec, the result is shown alone", p.Rows, o.Spec, r.JobID)
 }
 
-func promptOf(p *spec.Prepared, line []byte, r batch.Result) (Prompt, error) {
-	var payload spec.Payload
-	if err := json.Unmarshal(line, &payload); err != nil {
-		return Prompt{}, fmt.Errorf("read %s: %w", r.JobID, err)
+func isRowOf(r batch.Result, payload *spec.Payload, index int64) bool {
+	switch {
+	case r.ID != "":
+		return payload.ID == r.ID
+	case r.Row != "":
+		return payload.Row == r.Row
 	}
+	return index == r.Index
+}
+
+func promptOf(p *spec.Prepared, payload spec.Payload, r batch.Result) (Prompt, error) {
 	asked, bad := payload.Asked(p.Jobs.Ask)
 	if bad != "" {
 		return Prompt{}, fault.Usagef("the input of %s cannot be used: %s", r.JobID, bad)

@@ -3,6 +3,7 @@ package operation
 import (
 	"cmp"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 
 	"github.com/batchagent/batchagent/internal/collect"
@@ -56,8 +57,9 @@ func (s Selection) draw(rows int64) collect.Bitmap {
 		return kept[:min(int64(len(kept)), s.Sample)]
 	}
 	var kept []drawn
+	random := rand.NewPCG(uint64(s.Seed), 0)
 	for index := range rows {
-		kept = append(kept, drawn{mix(mix(uint64(s.Seed)+golden) + uint64(index)*golden), index})
+		kept = append(kept, drawn{random.Uint64(), index})
 		if int64(len(kept)) >= 2*s.Sample+1024 {
 			kept = lowest(kept)
 		}
@@ -67,13 +69,4 @@ func (s Selection) draw(rows int64) collect.Bitmap {
 		chosen.Set(d.index)
 	}
 	return chosen
-}
-
-const golden = 0x9e3779b97f4a7c15
-
-// mix is the finalizer of SplitMix64. Unlike math/rand/v2 it returns the same numbers in every version of this program.
-func mix(x uint64) uint64 {
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }
