@@ -190,7 +190,7 @@ func (c *canceller) row(ctx context.Context, payload []byte) (id string, input j
 			return "", nil, err
 		}
 		if c.compiled, err = spec.ParseCompiled(text); err != nil {
-			return "", nil, err
+			c.compiled = &spec.Compiled{} // a batch of another version can be cancelled, too
 		}
 	}
 	var p spec.Payload

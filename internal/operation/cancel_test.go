@@ -49,3 +49,25 @@ func TestCancelAndRemoveReachStagesAfterOutage(t *testing.T) {
 	require.ErrorIs(t, err, statestore.ErrNotFound)
 	assert.Equal(t, 2, away)
 }
+
+// A batch can be cancelled even if its spec is of another version and cannot be read.
+func TestCancelOfAnUnreadableSpec(t *testing.T) {
+	t.Parallel()
+	url, _ := testredis.Mini(t)
+	s, err := statestore.Open(t.Context(), url, statestore.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	id := statestore.NewID(time.Now())
+	require.NoError(t, s.Create(t.Context(), batch.Header{ID: id, Name: "b", MaxAttempts: 1, TTL: time.Hour}, []byte("of another version")))
+	_, err = s.Feed(t.Context(), id, 0, [][]byte{[]byte(`{"in":{"x":"a"},"id":"A-1"}`)})
+	require.NoError(t, err)
+	_, err = s.Seal(t.Context(), id, 1)
+	require.NoError(t, err)
+
+	out, err := On(s, nil).Cancel(t.Context(), id)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, out.Jobs)
+	phase, err := s.Phase(t.Context(), id)
+	require.NoError(t, err)
+	assert.Equal(t, batch.Done, phase)
+}
