@@ -50,7 +50,7 @@ func serve(t *testing.T, redis string) string {
 	t.Helper()
 	store, err := statestore.Open(t.Context(), redis, statestore.Options{})
 	require.NoError(t, err)
-	s, err := server.New(server.Config{Store: store})
+	s, err := server.New(server.Config{Store: store, Rate: 1e6}) // all tests are one client
 	require.NoError(t, err)
 	h := httptest.NewServer(s)
 	t.Cleanup(func() {
