@@ -41,7 +41,9 @@ type host struct {
 	moves []batch.State
 }
 
-func (h *host) Acquire(context.Context, Wait) (func(), time.Duration, error) { return func() {}, 0, nil }
+func (h *host) Acquire(context.Context, Wait) (func(), time.Duration, error) {
+	return func() {}, 0, nil
+}
 
 func (h *host) Generate(_ context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	h.mu.Lock()
@@ -219,7 +221,9 @@ func TestKeysOfRequestsDiffer(t *testing.T) {
 		func(r *backend.Request) { r.Sampling.Seed = &seed },
 		func(r *backend.Request) { r.Sampling.MaxTokens = 5 },
 		func(r *backend.Request) { r.Sampling.Stop = []string{"x"} },
-		func(r *backend.Request) { r.Sampling.ExtraBody = map[string]json.RawMessage{"top_k": json.RawMessage("1")} },
+		func(r *backend.Request) {
+			r.Sampling.ExtraBody = map[string]json.RawMessage{"top_k": json.RawMessage("1")}
+		},
 	} {
 		r := question("q")
 		change(r)

@@ -56,7 +56,7 @@ var ErrorTypes = []ErrorType{
 // decides whether `retry` resumes the job's journal (true) or restarts the job without it (false).
 func (t ErrorType) Retryable() bool {
 	switch t {
-	case Timeout, BackendUnavailable, WorkerLost:
+	case Timeout, BackendUnavailable, WorkerLost, ProgramFailed:
 		return true
 	default:
 		return false
