@@ -1,0 +1,65 @@
+package modelapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+// Caller makes the model calls of one session. It is safe for concurrent use. If it is also a [backend.TokenCounter], programs can
+// count tokens.
+type Caller interface {
+	// Call makes one call. It retries and journals. Errors are *backend.Error, or the cause of ctx, and final: clients are told not to
+	// retry. After the first piece was reported to o, Call does not repeat the call, because a program has seen the piece.
+	//
+	// The request has no ID, hints or silence timeout. It contains nothing random: equal requests of a program are equal.
+	Call(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error)
+	// Models lists the models that the session may use. The first is the default.
+	Models(ctx context.Context) ([]backend.Model, error)
+}
+
+// Limits are the limits and choices of a session. The zero value is valid.
+type Limits struct {
+	MaxBody int64 // bytes of a request's body; 0 means 32 MiB
+	// AnyModel uses the session's default model for every model name. Responses then have the name of the request. Otherwise an
+	// unknown name is an error.
+	AnyModel bool
+}
+
+// New returns the handler of one session. It serves these routes, each with and without /v1:
+//
+//	POST /v1/chat/completions
+//	POST /v1/responses
+//	POST /v1/messages
+//	POST /v1/messages/count_tokens
+//	GET  /v1/models
+//	GET  /v1/models/{id}
+func New(c Caller, limits Limits) http.Handler {
+	if limits.MaxBody <= 0 {
+		limits.MaxBody = defaultMaxBody
+	}
+	a := &api{caller: c, limits: limits}
+	mux := http.NewServeMux()
+	for _, root := range []string{"", "/v1"} {
+		mux.HandleFunc("POST "+root+"/chat/completions", a.missing)
+		mux.HandleFunc("POST "+root+"/responses", a.missing)
+		mux.HandleFunc("POST "+root+"/messages", a.missing)
+		mux.HandleFunc("POST "+root+"/messages/count_tokens", a.missing)
+		mux.HandleFunc("GET "+root+"/models", a.missing)
+		mux.HandleFunc("GET "+root+"/models/{id}", a.missing)
+	}
+	return mux
+}
+
+const defaultMaxBody = 32 << 20
+
+// api is the handler of one session.
+type api struct {
+	caller Caller
+	limits Limits
+}
+
+func (a *api) missing(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, "not implemented", http.StatusNotImplemented)
+}
