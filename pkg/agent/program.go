@@ -37,10 +37,13 @@ type ProgramAnswer struct {
 	Diff  string
 }
 
+// ErrRestart is returned by [Program.RunProgram] if the program has to start again, through no fault of its own.
+var ErrRestart = errors.New("the program must start again")
+
 var (
-	// errRestart ends a program that has seen a part of an answer that the server did not finish. The program starts again, and its
+	// errBrokeOff ends a program that has seen a part of an answer that the server did not finish. The program starts again, and its
 	// calls are answered from the journal.
-	errRestart = errors.New("the server broke off an answer that the program had begun to read")
+	errBrokeOff = fmt.Errorf("%w: the server broke off an answer that it had begun to read", ErrRestart)
 	// errProgramEnded ends calls that a program left behind.
 	errProgramEnded = errors.New("the program has ended")
 )
@@ -64,7 +67,7 @@ func (a *attempt) program(s *scope) (json.RawMessage, error) {
 	defer func() { a.replayed, a.diverged = journal.replayed, journal.diverged() }()
 	for restarts := 0; ; restarts++ {
 		answer, err := calls.run(s, task)
-		if errors.Is(err, errRestart) && restarts <= a.def.maxRetries {
+		if errors.Is(err, ErrRestart) && restarts <= a.def.maxRetries {
 			a.log.InfoContext(s.work, "the program starts again", "error", err)
 			calls.journal.rewind()
 			continue
@@ -255,8 +258,8 @@ func (c *ProgramCalls) tally(t Turn) {
 }
 
 // Models lists the model of the job.
-func (c *ProgramCalls) Models() []backend.Model {
-	return []backend.Model{{ID: c.attempt.def.model, MaxModelLen: c.attempt.def.window, Simulated: c.attempt.def.simulated}}
+func (c *ProgramCalls) Models(context.Context) ([]backend.Model, error) {
+	return []backend.Model{{ID: c.attempt.def.model, MaxModelLen: c.attempt.def.window, Simulated: c.attempt.def.simulated}}, nil
 }
 
 // Tools lists the tools that the spec offers.

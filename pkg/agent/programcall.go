@@ -48,8 +48,8 @@ func (c *ProgramCalls) Call(ctx context.Context, r *backend.Request, o backend.O
 		return nil, err
 	}
 	if !stream.fits(resp) {
-		c.abort(errRestart)
-		return nil, errRestart
+		c.abort(errBrokeOff)
+		return nil, errBrokeOff
 	}
 	return resp, nil
 }

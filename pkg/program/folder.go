@@ -106,3 +106,6 @@ func (d *folder) remove() {
 	})
 	_ = os.RemoveAll(d.path)
 }
+
+// Socket returns the path of a Unix socket below the root, for the URLs of jobs.
+func (f *Folders) Socket() string { return filepath.Join(f.root, "gateway") }

@@ -32,8 +32,9 @@ type Program struct {
 	Memory  int64 // bytes of writable private memory for each process; 0 does not limit it
 	// Isolation is how much of the machine the program sees.
 	Isolation Isolation
-	Network   bool // with Bubblewrap: the program reaches more than the job's URL
-	Serve     bool // one process serves many jobs
+	Network   bool     // with Bubblewrap: the program reaches more than the job's URL
+	Read      []string // with Bubblewrap: folders in home directories that the program may read
+	Serve     bool     // one process serves many jobs
 	// SetUp are commands that run in the working folder before the program.
 	SetUp [][]string
 }
@@ -232,4 +233,31 @@ func (j Description) value(name string, d *folder) (string, bool) {
 		text = string(raw)
 	}
 	return text, true
+}
+
+// Server returns the server of a program with Serve. Its process listens on the Unix socket in BATCHAGENT_SOCKET.
+func (r *Runner) Server(p Program) *Server {
+	return NewServer(p.Name, filepath.Join(r.Folders.root, "serve-"+p.Name), func(ctx context.Context, socket string) error {
+		d, err := r.Folders.open()
+		if err != nil {
+			return err
+		}
+		defer d.remove()
+		defer func() { _ = os.Remove(socket) }()
+		argv, err := fill(p.Argv, Description{}, d)
+		if err != nil {
+			return err
+		}
+		process := Process{Argv: argv, Dir: d.work, Memory: p.Memory, Secrets: r.Secrets, Env: append([]string{
+			"PATH=" + os.Getenv("PATH"), "HOME=" + d.work, "LANG=C.UTF-8", "TMPDIR=" + d.temp, socketVariable + "=" + socket,
+		}, p.Env...)}
+		if p.Dir != "" {
+			process.Dir = p.Dir
+		}
+		if r.Log != nil {
+			process.Log = func(line string) { r.Log(p.Name, line) }
+		}
+		_, err = process.Run(ctx)
+		return err
+	})
 }

@@ -135,12 +135,18 @@ func (d *folder) diff(ctx context.Context) (string, error) {
 	if _, err := d.gitIn(ctx, d.work, append(slices.Clone(at), "add", "--all")...); err != nil {
 		return "", fmt.Errorf("find the changes of the working folder: %w", err)
 	}
-	text, err := d.gitIn(ctx, d.work, append(slices.Clone(at), "diff", "--cached", "--no-color", "--binary")...)
+	show := append(slices.Clone(at), "diff", "--cached", "--no-color", "--binary")
+	text, err := d.gitIn(ctx, d.work, show...)
+	if err == nil && !utf8.ValidString(text) { // git takes a file without NUL bytes for text
+		if err = os.WriteFile(filepath.Join(d.git, "info", "attributes"), []byte("* binary\n"), 0o600); err == nil {
+			text, err = d.gitIn(ctx, d.work, show...)
+		}
+	}
 	if err != nil {
 		return "", fmt.Errorf("find the changes of the working folder: %w", err)
 	}
-	if len(text) > maxDiff || !utf8.ValidString(text) {
-		return "", batch.NewError(batch.ProgramFailed, fmt.Sprintf("the changes of the working folder have %d bytes; at most %d of UTF-8 text fit into a result", len(text), maxDiff))
+	if len(text) > maxDiff {
+		return "", batch.NewError(batch.ProgramFailed, fmt.Sprintf("the changes of the working folder have %d bytes; at most %d fit into a result", len(text), maxDiff))
 	}
 	return text, nil
 }
