@@ -24,8 +24,13 @@ func KeyInPieces(key string) Pieces {
 	return Pieces{func() *redact.Secrets { return secrets }}
 }
 
-// Observer returns o with redacted tool calls.
+// Observer returns o with redacted pieces and tool calls. It holds back text that may be the start of a secret.
 func (p Pieces) Observer(o backend.Observer) backend.Observer {
+	if report := o.Text; report != nil {
+		text := &redactor{pieces: p, report: report}
+		o.Text = text.add
+	}
+	p.observeReasoning(&o)
 	if call := o.ToolCall; call != nil {
 		o.ToolCall = func(index int, c backend.ToolCall) { call(index, p.call(c)) }
 	}
