@@ -195,6 +195,9 @@ func receiveStages(sent Sent) (Content, error) {
 
 // runnable returns an error for a compiled spec that no worker can run or no spec can produce.
 func runnable(compiled *spec.Compiled) error {
+	if err := mayRun(compiled); err != nil {
+		return err
+	}
 	toolless := *compiled
 	toolless.Tools, toolless.Preload = nil, nil // checked against the workers' tools later
 	if _, err := agent.Compile(&toolless, nil, backend.Model{}); err != nil {

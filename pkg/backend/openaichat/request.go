@@ -43,30 +43,32 @@ func chatRequest(r *backend.Request, without parts) openai.ChatCompletionRequest
 		out.Seed = &seed
 	}
 	if len(r.Tools) > 0 && !without[partToolChoice] {
-		out.ToolChoice = string(backend.ToolChoiceAuto)
-		if r.ToolChoice != "" {
-			out.ToolChoice = string(r.ToolChoice)
-		}
+		out.ToolChoice = toolChoice(r)
 	}
 	switch {
-	case !enforcesSchema(r):
+	case !r.SendsSchema():
 	case withoutSchema(r, without):
 		out.ResponseFormat = &openai.ChatCompletionResponseFormat{Type: openai.ChatCompletionResponseFormatTypeJSONObject}
 	default:
 		out.ResponseFormat = &openai.ChatCompletionResponseFormat{
 			Type: openai.ChatCompletionResponseFormatTypeJSONSchema,
 			JSONSchema: &openai.ChatCompletionResponseFormatJSONSchema{
-				Name: r.Schema.Name, Schema: json.RawMessage(r.Schema.JSON), Strict: !r.Schema.Loose,
+				Name: r.Schema.Name, Description: r.Schema.Description, Schema: json.RawMessage(r.Schema.JSON), Strict: !r.Schema.Loose,
 			},
 		}
 	}
 	return out
 }
 
-// enforcesSchema reports whether the server must enforce the schema. It is false if tools may be called, because
-// servers then drop the calls.
-func enforcesSchema(r *backend.Request) bool {
-	return r.Schema != nil && (len(r.Tools) == 0 || r.ToolChoice == backend.ToolChoiceNone)
+// toolChoice encodes the tool choice of a request: a word, or the name of a tool.
+func toolChoice(r *backend.Request) any {
+	switch {
+	case r.ToolChoice == "":
+		return string(backend.ToolChoiceAuto)
+	case r.ToolChoice == backend.ToolChoiceRequired && r.MustCall != "":
+		return openai.ToolChoice{Type: openai.ToolTypeFunction, Function: openai.ToolFunction{Name: r.MustCall}}
+	}
+	return string(r.ToolChoice)
 }
 
 func tools(in []backend.Tool) []openai.Tool {
@@ -137,6 +139,9 @@ func (c *Client) fields(r *backend.Request, without parts) []Field {
 	}
 	if s.MaxTokens > 0 {
 		out = append(out, Field{c.limitName(r, without), s.MaxTokens})
+	}
+	if r.OneCall && len(r.Tools) > 0 { // without tools, servers refuse the field
+		out = append(out, Field{"parallel_tool_calls", false})
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.ExtraBody)) {
 		out = append(out, Field{name, s.ExtraBody[name]})
