@@ -9,10 +9,8 @@ import logging
 import os
 import re
 import secrets
-import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -21,6 +19,7 @@ from typing import IO, Any
 
 from .binary import engine_binary
 from .errors import EngineError, SpecError
+from .folder import Folder
 from .options import results_path, spec_of
 from .rows import File, Rows
 from .definition import Builtin, ToolDefinition
@@ -65,9 +64,10 @@ class LocalRun:
 
     async def _start(self) -> Engine:
         o, tools = self._o, self._tools
-        folder = Path(tempfile.mkdtemp(prefix="batchagent-"))
+        made = Folder()
+        self._open.callback(made.remove)
+        folder = made.path
         self._folder = str(folder)
-        self._open.callback(shutil.rmtree, folder, ignore_errors=True)
         spec = spec_of(o, self._output_schema, tools, local=True)
         if isinstance(self._inputs, File):
             spec["inputs"] = self._inputs.path
