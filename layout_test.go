@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"internal/outage":      {"internal/notice", "pkg/"},
 	"internal/nearest":     {"pkg/"},
 	"internal/processkit":  {},
+	"internal/s3":          {"internal/fault", "pkg/"},
 	"pkg/batch":            {},
 	"pkg/filter":           {"pkg/batch"},
 	"pkg/jsonschema":       {"pkg/plainjson"},
