@@ -27,6 +27,14 @@ type Limits struct {
 	AnyModel bool
 }
 
+const (
+	defaultMaxBody = 32 << 20
+	maxDepth       = 64     // nested objects and arrays of a body
+	maxMessages    = 10_000 // messages or items of a request
+	maxTools       = 1_000
+	maxChoices     = 32 // of one chat completion
+)
+
 // New returns the handler of one session. It serves these routes, each with and without /v1:
 //
 //	POST /v1/chat/completions
@@ -35,6 +43,8 @@ type Limits struct {
 //	POST /v1/messages/count_tokens
 //	GET  /v1/models
 //	GET  /v1/models/{id}
+//
+// The lists of models have the form of Anthropic's API if the request has the header Anthropic-Version.
 func New(c Caller, limits Limits) http.Handler {
 	if limits.MaxBody <= 0 {
 		limits.MaxBody = defaultMaxBody
@@ -42,24 +52,29 @@ func New(c Caller, limits Limits) http.Handler {
 	a := &api{caller: c, limits: limits}
 	mux := http.NewServeMux()
 	for _, root := range []string{"", "/v1"} {
-		mux.HandleFunc("POST "+root+"/chat/completions", a.missing)
-		mux.HandleFunc("POST "+root+"/responses", a.missing)
-		mux.HandleFunc("POST "+root+"/messages", a.missing)
-		mux.HandleFunc("POST "+root+"/messages/count_tokens", a.missing)
-		mux.HandleFunc("GET "+root+"/models", a.missing)
-		mux.HandleFunc("GET "+root+"/models/{id}", a.missing)
+		mux.HandleFunc("POST "+root+"/chat/completions", a.chat)
+		mux.HandleFunc("POST "+root+"/responses", a.responses)
+		mux.HandleFunc("POST "+root+"/messages", a.messages)
+		mux.HandleFunc("POST "+root+"/messages/count_tokens", a.countTokens)
+		mux.HandleFunc("GET "+root+"/models", a.listModels)
+		mux.HandleFunc("GET "+root+"/models/{id...}", a.showModel)
 	}
+	mux.HandleFunc("/", a.noRoute)
 	return mux
 }
-
-const defaultMaxBody = 32 << 20
 
 // api is the handler of one session.
 type api struct {
 	caller Caller
 	limits Limits
+	models modelList
 }
 
-func (a *api) missing(w http.ResponseWriter, _ *http.Request) {
-	http.Error(w, "not implemented", http.StatusNotImplemented)
+func (a *api) noRoute(w http.ResponseWriter, r *http.Request) {
+	f := notFound("%s %s is not served; a session has chat/completions, responses, messages, messages/count_tokens and models", r.Method, r.URL.Path)
+	if r.Header.Get("Anthropic-Version") != "" {
+		writeAnthropic(w, f)
+		return
+	}
+	writeOpenAI(w, f)
 }

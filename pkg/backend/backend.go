@@ -99,7 +99,7 @@ type Observer struct {
 	Reasoning func(piece string)
 	// ReasoningBlock is called at the end of each block of reasoning, if the protocol has blocks. The pieces before it are the
 	// block's text.
-	ReasoningBlock func(b ReasoningBlock)
+	ReasoningBlock func(p Protocol, b ReasoningBlock)
 }
 
 // Request is one model call. The adapter neither changes nor keeps it.
@@ -110,6 +110,7 @@ type Request struct {
 	Tools      []Tool
 	ToolChoice ToolChoice // ignored without Tools
 	MustCall   string     // with ToolChoiceRequired: the name of the only tool that the model may call; "" for any
+	OneCall    bool       // the model makes at most one call per turn, if the server can enforce it
 	Schema     *Schema    // nil for free text; sent only if [Request.SendsSchema]
 	Sampling   Sampling
 	Hints      Hints

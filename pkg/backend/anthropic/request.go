@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	sdk "github.com/anthropics/anthropic-sdk-go"
+	"github.com/anthropics/anthropic-sdk-go/packages/param"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/blocks"
@@ -101,16 +102,29 @@ func addTools(p *sdk.MessageNewParams, r *backend.Request, enforce bool) error {
 		}
 		p.Tools = append(p.Tools, sdk.ToolUnionParam{OfTool: tool})
 	}
-	switch {
-	case len(r.Tools) == 0:
-	case r.ToolChoice == backend.ToolChoiceNone:
-		p.ToolChoice = sdk.ToolChoiceUnionParam{OfNone: &sdk.ToolChoiceNoneParam{}}
-	case r.ToolChoice == backend.ToolChoiceRequired && r.MustCall != "":
-		p.ToolChoice = sdk.ToolChoiceParamOfTool(r.MustCall)
-	case r.ToolChoice == backend.ToolChoiceRequired:
-		p.ToolChoice = sdk.ToolChoiceUnionParam{OfAny: &sdk.ToolChoiceAnyParam{}}
+	if len(r.Tools) > 0 {
+		p.ToolChoice = toolChoice(r)
 	}
 	return nil
+}
+
+// toolChoice encodes the tool choice of a request; empty for the API's default.
+func toolChoice(r *backend.Request) sdk.ToolChoiceUnionParam {
+	var one param.Opt[bool]
+	if r.OneCall {
+		one = sdk.Bool(true)
+	}
+	switch {
+	case r.ToolChoice == backend.ToolChoiceNone:
+		return sdk.ToolChoiceUnionParam{OfNone: &sdk.ToolChoiceNoneParam{}}
+	case r.ToolChoice == backend.ToolChoiceRequired && r.MustCall != "":
+		return sdk.ToolChoiceUnionParam{OfTool: &sdk.ToolChoiceToolParam{Name: r.MustCall, DisableParallelToolUse: one}}
+	case r.ToolChoice == backend.ToolChoiceRequired:
+		return sdk.ToolChoiceUnionParam{OfAny: &sdk.ToolChoiceAnyParam{DisableParallelToolUse: one}}
+	case r.OneCall:
+		return sdk.ToolChoiceUnionParam{OfAuto: &sdk.ToolChoiceAutoParam{DisableParallelToolUse: one}}
+	}
+	return sdk.ToolChoiceUnionParam{}
 }
 
 func schemaFields(schema []byte, closeObjects bool) ([]blocks.Field, error) {

@@ -55,9 +55,9 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 // encoded returns an observer of blocks with encrypted reasoning as text. The service sends it as bytes.
 func encoded(o backend.Observer) backend.Observer {
 	if report := o.ReasoningBlock; report != nil {
-		o.ReasoningBlock = func(b backend.ReasoningBlock) {
+		o.ReasoningBlock = func(p backend.Protocol, b backend.ReasoningBlock) {
 			b.Redacted = base64.StdEncoding.EncodeToString([]byte(b.Redacted))
-			report(b)
+			report(p, b)
 		}
 	}
 	return o

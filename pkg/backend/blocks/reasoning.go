@@ -44,7 +44,7 @@ func (t *Turn) endThought() {
 	b, _ := x.done()
 	if report := t.observer.ReasoningBlock; report != nil && !x.ended && !t.silent && b != (backend.ReasoningBlock{}) {
 		b.After = x.after
-		report(b)
+		report(t.protocol, b)
 	}
 	x.ended = true
 }

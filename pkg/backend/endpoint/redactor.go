@@ -39,11 +39,12 @@ func (f reported) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// observeReasoning redacts the reasoning that o observes. A redacted block loses its signature, because that no longer matches.
-func (p Pieces) observeReasoning(o *backend.Observer) {
+// observeReasoning redacts the reasoning that o observes. A redacted block loses its signature, because that no longer matches. end
+// reports the text that was held back.
+func (p Pieces) observeReasoning(o *backend.Observer) (end func()) {
 	report, block := o.Reasoning, o.ReasoningBlock
 	if report == nil && block == nil {
-		return
+		return func() {}
 	}
 	var raw, shown strings.Builder // of the current block
 	text := &redactor{pieces: p, report: func(piece string) {
@@ -61,15 +62,16 @@ func (p Pieces) observeReasoning(o *backend.Observer) {
 		text.add(piece)
 	}
 	if block == nil {
-		return
+		return text.end
 	}
-	o.ReasoningBlock = func(b backend.ReasoningBlock) {
+	o.ReasoningBlock = func(protocol backend.Protocol, b backend.ReasoningBlock) {
 		text.end()
 		if raw.String() != shown.String() {
-			b = backend.ReasoningBlock{Bytes: shown.Len(), After: b.After}
+			protocol, b = "", backend.ReasoningBlock{Bytes: shown.Len(), After: b.After}
 		}
 		raw.Reset()
 		shown.Reset()
-		block(b)
+		block(protocol, b)
 	}
+	return text.end
 }

@@ -140,6 +140,9 @@ func (c *Client) fields(r *backend.Request, without parts) []Field {
 	if s.MaxTokens > 0 {
 		out = append(out, Field{c.limitName(r, without), s.MaxTokens})
 	}
+	if r.OneCall && len(r.Tools) > 0 { // without tools, servers refuse the field
+		out = append(out, Field{"parallel_tool_calls", false})
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.ExtraBody)) {
 		out = append(out, Field{name, s.ExtraBody[name]})
 	}
