@@ -35,6 +35,7 @@ type host struct {
 
 	mu    sync.Mutex
 	model func(n int, r *backend.Request, o backend.Observer) (*backend.Response, error)
+	wait  func(ctx context.Context, r *backend.Request) error
 	calls int // model calls
 	tools []toolpool.Call
 	fail  error // of the journal
@@ -45,18 +46,26 @@ func (h *host) Acquire(context.Context, Wait) (func(), time.Duration, error) {
 	return func() {}, 0, nil
 }
 
-func (h *host) Generate(_ context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
+func (h *host) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	h.mu.Lock()
 	h.calls++
 	n := h.calls
 	h.mu.Unlock()
+	if h.wait != nil {
+		if err := h.wait(ctx, r); err != nil {
+			return nil, err
+		}
+	}
 	if h.model != nil {
 		return h.model(n, r, o)
 	}
 	return says(fmt.Sprintf("answer %d to %s", n, r.Messages[len(r.Messages)-1].Content)).resp, nil
 }
 
-func (h *host) Call(_ context.Context, c toolpool.Call) (toolpool.Result, error) {
+func (h *host) Call(ctx context.Context, c toolpool.Call) (toolpool.Result, error) {
+	if ctx.Err() != nil {
+		return toolpool.Result{}, context.Cause(ctx)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.tools = append(h.tools, c)
@@ -279,6 +288,34 @@ func TestProgramThatMustStartAgain(t *testing.T) {
 	assert.Equal(t, batch.ProgramFailed, r.Error.Type)
 	assert.Contains(t, r.Error.Message, "started 3 times")
 	assert.Contains(t, r.Error.Message, "it was killed")
+}
+
+// A program may give up a call, for example because it was killed in it. That is no fault of the job.
+func TestProgramGivesUpACall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := &host{}
+		h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+			brief, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			_, err := ask(brief, calls, "slow")
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			_, err = calls.CallTool(brief, "look", json.RawMessage("{}"))
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			text, err := ask(ctx, calls, "quick")
+			return ProgramAnswer{Text: text}, err
+		}
+		h.wait = func(ctx context.Context, r *backend.Request) error {
+			if r.Messages[0].Content == "slow" {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		}
+		r, err := h.run(t)
+		require.NoError(t, err)
+		require.Nil(t, r.Error)
+		assert.Equal(t, 1, r.Turns)
+	})
 }
 
 // A failed model call is the program's to handle. If the program fails because of it, the job failed for the same reason.
