@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"strings"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
@@ -30,7 +28,7 @@ var refusedFields = map[string]string{
 }
 
 // common reads a field that all APIs have under one name. It returns false for an unknown one.
-func (f *fields) common(q *request, name string, v gjson.Result) bool {
+func (f *fields) common(q *request, name string, v value) bool {
 	s := &q.call.Sampling
 	switch name {
 	case "model":
@@ -48,7 +46,7 @@ func (f *fields) common(q *request, name string, v gjson.Result) bool {
 }
 
 // other reads a field that no case above has: it is dropped, refused, or sent to the model server unchanged.
-func (f *fields) other(q *request, name string, v gjson.Result) {
+func (f *fields) other(q *request, name string, v value) {
 	why, refused := refusedFields[name]
 	switch {
 	case refused && !isNothing(v):
@@ -77,8 +75,8 @@ func (f *fields) extra(q *request, name string, value json.RawMessage) {
 }
 
 // isNothing reports whether a value asks for nothing: false, 0 or an empty value.
-func isNothing(v gjson.Result) bool {
-	switch strings.TrimSpace(v.Raw) {
+func isNothing(v value) bool {
+	switch strings.TrimSpace(v.raw) {
 	case "false", "0", `""`, "[]", "{}":
 		return true
 	}
@@ -86,17 +84,17 @@ func isNothing(v gjson.Result) bool {
 }
 
 // decodeChat reads the request of a chat completion.
-func decodeChat(body gjson.Result) (*request, *failure) {
+func decodeChat(body value) (*request, *failure) {
 	f := &fields{}
 	q := &request{call: &backend.Request{}, choices: 1}
 	c := q.call
 	var limit, newer int
-	f.object("", body, func(name string, v gjson.Result) {
+	f.object("", body, func(name string, v value) {
 		switch name {
 		case "messages":
-			f.list(name, v, maxMessages, func(at string, v gjson.Result) { c.Messages = append(c.Messages, f.chatMessage(at, v)) })
+			f.list(name, v, maxMessages, func(at string, v value) { c.Messages = append(c.Messages, f.chatMessage(at, v)) })
 		case "tools":
-			f.list(name, v, maxTools, func(at string, v gjson.Result) { c.Tools = append(c.Tools, f.chatTool(at, v)) })
+			f.list(name, v, maxTools, func(at string, v value) { c.Tools = append(c.Tools, f.chatTool(at, v)) })
 		case "tool_choice":
 			f.chatToolChoice(q, name, v)
 		case "response_format":
@@ -109,15 +107,15 @@ func decodeChat(body gjson.Result) (*request, *failure) {
 			seed := f.integer(name, v)
 			c.Sampling.Seed = &seed
 		case "stop":
-			if v.Type == gjson.String {
-				c.Sampling.Stop = []string{v.String()}
+			if v.isString() {
+				c.Sampling.Stop = []string{v.text()}
 			} else {
 				c.Sampling.Stop = f.strings(name, v, maxStops)
 			}
 		case "n":
 			q.choices = f.positive(name, v, maxChoices)
 		case "stream_options":
-			f.object(name, v, func(option string, v gjson.Result) {
+			f.object(name, v, func(option string, v value) {
 				if option == "include_usage" {
 					q.usage = f.flag(join(name, option), v)
 				}
@@ -181,9 +179,9 @@ func (f *fields) check(q *request, messages string) {
 }
 
 // chatTool reads a tool of a chat completion.
-func (f *fields) chatTool(at string, v gjson.Result) (t backend.Tool) {
+func (f *fields) chatTool(at string, v value) (t backend.Tool) {
 	kind, has := "function", false
-	f.object(at, v, func(name string, v gjson.Result) {
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "type":
 			kind = f.text(join(at, name), v)
@@ -202,8 +200,8 @@ func (f *fields) chatTool(at string, v gjson.Result) (t backend.Tool) {
 }
 
 // function reads the description of a tool.
-func (f *fields) function(at string, v gjson.Result) (t backend.Tool) {
-	f.object(at, v, func(name string, v gjson.Result) {
+func (f *fields) function(at string, v value) (t backend.Tool) {
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "name":
 			t.Name = f.text(join(at, name), v)
@@ -224,8 +222,8 @@ func (f *fields) function(at string, v gjson.Result) (t backend.Tool) {
 	return t
 }
 
-func (f *fields) schema(at string, v gjson.Result) []byte {
-	if !v.IsObject() {
+func (f *fields) schema(at string, v value) []byte {
+	if !v.isObject() {
 		f.fail(at, "must be an object")
 		return nil
 	}
@@ -233,20 +231,20 @@ func (f *fields) schema(at string, v gjson.Result) []byte {
 }
 
 // chatToolChoice reads a word, or the name of a tool.
-func (f *fields) chatToolChoice(q *request, at string, v gjson.Result) {
-	if v.Type == gjson.String {
-		f.toolChoiceWord(q, at, v.String())
+func (f *fields) chatToolChoice(q *request, at string, v value) {
+	if v.isString() {
+		f.toolChoiceWord(q, at, v.text())
 		return
 	}
 	kind, name := "", ""
-	f.object(at, v, func(member string, v gjson.Result) {
+	f.object(at, v, func(member string, v value) {
 		switch member {
 		case "type":
 			kind = f.text(join(at, member), v)
 		case "name": // of the Responses API
 			name = f.text(join(at, member), v)
 		case "function":
-			f.object(join(at, member), v, func(inner string, v gjson.Result) {
+			f.object(join(at, member), v, func(inner string, v value) {
 				if inner == "name" {
 					name = f.text(join(at, "function.name"), v)
 				}
@@ -269,17 +267,17 @@ func (f *fields) toolChoiceWord(q *request, at, word string) {
 }
 
 // responseFormat reads the format of an answer; nil for free text.
-func (f *fields) responseFormat(at string, v gjson.Result) *backend.Schema {
+func (f *fields) responseFormat(at string, v value) *backend.Schema {
 	kind := ""
 	var schema *backend.Schema
 	flat := &backend.Schema{Loose: true}
-	f.object(at, v, func(name string, v gjson.Result) {
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "type":
 			kind = f.text(join(at, name), v)
 		case "json_schema":
 			schema = &backend.Schema{Loose: true}
-			f.object(join(at, name), v, func(member string, v gjson.Result) { f.schemaField(schema, at+".json_schema", member, v) })
+			f.object(join(at, name), v, func(member string, v value) { f.schemaField(schema, at+".json_schema", member, v) })
 		default: // the Responses API has no json_schema object around them
 			f.schemaField(flat, at, name, v)
 		}
@@ -303,7 +301,7 @@ func (f *fields) responseFormat(at string, v gjson.Result) *backend.Schema {
 	return schema
 }
 
-func (f *fields) schemaField(s *backend.Schema, at, name string, v gjson.Result) {
+func (f *fields) schemaField(s *backend.Schema, at, name string, v value) {
 	switch name {
 	case "name":
 		s.Name = f.text(join(at, name), v)

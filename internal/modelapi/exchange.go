@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
@@ -229,7 +227,7 @@ func (p *progress) end(choice int, r *backend.Response, e encoder) error {
 }
 
 // decoded reads and decodes a request, and decides its model.
-func (a *api) decoded(w http.ResponseWriter, r *http.Request, decode func(gjson.Result) (*request, *failure)) (*request, *failure) {
+func (a *api) decoded(w http.ResponseWriter, r *http.Request, decode func(value) (*request, *failure)) (*request, *failure) {
 	body, f := a.read(w, r)
 	if f != nil {
 		return nil, f
