@@ -254,10 +254,10 @@ func (p *passed) observer() backend.Observer {
 				p.to.Reasoning(piece)
 			}
 		},
-		ReasoningBlock: func(b backend.ReasoningBlock) {
+		ReasoningBlock: func(protocol backend.Protocol, b backend.ReasoningBlock) {
 			if !p.again && p.to.ReasoningBlock != nil {
 				p.whole = true
-				p.to.ReasoningBlock(b)
+				p.to.ReasoningBlock(protocol, b)
 			}
 		},
 		ToolCall: func(index int, call backend.ToolCall) {

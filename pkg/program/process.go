@@ -12,6 +12,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/internal/capture"
+	"github.com/batchagent/batchagent/pkg/internal/keeper"
 	"github.com/batchagent/batchagent/pkg/redact"
 )
 
@@ -53,7 +54,7 @@ func (p Process) Run(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("write the input of %s: %w", p.Argv[0], err)
 	}
 	defer func() { _ = stdin.Close() }()
-	cmd, lifeline, err := kept(append([]string{path}, p.Argv[1:]...), p.Memory, stdin)
+	cmd, lifeline, err := keeper.Command(append([]string{path}, p.Argv[1:]...), p.Memory, stdin)
 	if err != nil {
 		return "", err
 	}

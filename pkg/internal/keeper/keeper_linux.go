@@ -1,4 +1,4 @@
-package program
+package keeper
 
 import (
 	"errors"
@@ -107,8 +107,8 @@ func children() (out []int) {
 	return out
 }
 
-// kept returns the command that runs a program below a keeper. Closing lifeline ends it.
-func kept(argv []string, memory int64, stdin *os.File) (cmd *exec.Cmd, lifeline io.Closer, err error) {
+// Command returns the command that runs a program below a keeper. Closing lifeline ends it.
+func Command(argv []string, memory int64, stdin *os.File) (cmd *exec.Cmd, lifeline io.Closer, err error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, nil, fmt.Errorf("find this program: %w", err)
