@@ -10,12 +10,21 @@ import (
 // dropped are fields of requests that have no effect here. They belong to an account at a provider (user, metadata, store), or the
 // session decides them (priority, cache keys).
 var dropped = []string{
-	"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "client_metadata",
-	"priority", "request_id", "rid", "session_id", "nvext",
+	"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
+	"client_metadata", "access_programs", "moderation", "priority", "request_id", "rid", "session_id", "nvext",
+}
+
+// extensions are fields that model servers add to the APIs that have no unknown fields.
+var extensions = []string{
+	"top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "length_penalty", "logit_bias", "min_tokens",
+	"stop_token_ids", "bad_words", "ignore_eos", "skip_special_tokens", "chat_template", "chat_template_kwargs", "mm_processor_kwargs", "cache_salt",
+	"reasoning_effort", "verbosity",
 }
 
 // refusedFields are fields of requests whose effect would be lost, with the reason.
 var refusedFields = map[string]string{
+	"audio":                "a session has only text answers",
+	"web_search_options":   "a model server searches nothing; give the program a tool",
 	"functions":            "is obsolete; use tools",
 	"function_call":        "is obsolete; use tool_choice",
 	"top_logprobs":         "log probabilities are not available in a session",
@@ -45,7 +54,7 @@ func (f *fields) common(q *request, name string, v value) bool {
 	return true
 }
 
-// other reads a field that no case above has: it is dropped, refused, or sent to the model server unchanged.
+// other reads a field of a chat completion that no case above has: it is dropped, refused, or sent to the model server unchanged.
 func (f *fields) other(q *request, name string, v value) {
 	why, refused := refusedFields[name]
 	switch {
@@ -57,6 +66,17 @@ func (f *fields) other(q *request, name string, v value) {
 	default:
 		f.extra(q, name, raw(v))
 	}
+}
+
+// strictly is other for an API whose providers refuse unknown fields. A new field may change what the other fields mean, and model
+// servers ignore it.
+func (f *fields) strictly(q *request, name string, v value) {
+	_, refused := refusedFields[name]
+	if !refused && !isOneOf(name, dropped) && !isOneOf(name, ownFields) && !isOneOf(name, extensions) {
+		f.fail(name, "the field is not available in a session")
+		return
+	}
+	f.other(q, name, v)
 }
 
 // ownFields are fields of a model server's request that the adapters write.

@@ -24,6 +24,7 @@ type failure struct {
 	message    string
 	retryAfter time.Duration
 	final      bool // the session has retried
+	details    any  // Anthropic's, for clients; nil for none
 }
 
 // anthropicOverloaded is Anthropic's status for an overloaded service.
@@ -113,12 +114,13 @@ type anthropicError struct {
 	Error struct {
 		Type    string `json:"type"`
 		Message string `json:"message"`
+		Details any    `json:"details,omitempty"`
 	} `json:"error"`
 }
 
 func (f *failure) forAnthropic() anthropicError {
 	e := anthropicError{Type: "error"}
-	e.Error.Type, e.Error.Message = f.anthropic, f.message
+	e.Error.Type, e.Error.Message, e.Error.Details = f.anthropic, f.message, f.details
 	if f.code == "context_length_exceeded" { // clients look for this phrase
 		e.Error.Message = "prompt is too long: " + f.message
 	}

@@ -8,9 +8,12 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// droppedByMessages are fields of Anthropic's API that have no effect here: headers of clients in the body, and edits of the context
-// that a service would make.
-var droppedByMessages = []string{"betas", "anthropic_beta", "anthropic_version", "context_management", "cache_control", "inference_geo", "speed"}
+// droppedByMessages are fields of Anthropic's API that have no effect here: headers of clients in the body, wishes to an account, and
+// edits of the context that a service would make.
+var droppedByMessages = []string{
+	"betas", "anthropic_beta", "anthropic_version", "context_management", "cache_control", "inference_geo", "speed", "billing_policy", "diagnostics",
+	"fallbacks", "fallback_credit_token", "user_profile_id", "workspace_id",
+}
 
 // decodeMessages reads a request of Anthropic's Messages.
 func decodeMessages(body value) (*request, *failure) {
@@ -58,15 +61,25 @@ func messagesRequest(body value) (*request, *fields) {
 			if v.get("type").text() != "disabled" {
 				f.extra(q, name, raw(v))
 			}
+		case "thread":
+			f.refuseThread()
 		default:
 			if !f.common(q, name, v) && !isOneOf(name, droppedByMessages) {
-				f.other(q, name, v)
+				f.strictly(q, name, v)
 			}
 		}
 	})
 	c.Messages = append(system, c.Messages...)
 	f.check(q, "messages")
 	return q, f
+}
+
+// refuseThread refuses a conversation that the server would store. Clients read the details, and then send the whole conversation.
+func (f *fields) refuseThread() {
+	if f.failed == nil {
+		f.failed = invalid("thread", "thread: a session stores no conversations; send the whole conversation with each request")
+		f.failed.details = map[string]any{"error_code": "thread_unsupported_request", "unsupported": []string{"thread"}}
+	}
 }
 
 // billingHeader starts a block that Claude Code puts before its system text. It differs between requests, so that no prefix of a

@@ -9,7 +9,7 @@ import (
 
 // droppedByResponses are fields of the Responses API that have no effect here: a session cuts no conversation by itself, runs no tool
 // of the provider, and pads no stream.
-var droppedByResponses = []string{"truncation", "max_tool_calls", "stream_options", "moderation"}
+var droppedByResponses = []string{"truncation", "max_tool_calls", "stream_options", "context_management"}
 
 // decodeResponses reads a request of OpenAI's Responses API.
 func decodeResponses(body value) (*request, *failure) {
@@ -59,7 +59,7 @@ func decodeResponses(body value) (*request, *failure) {
 			f.include(q, name, v)
 		default:
 			if !f.common(q, name, v) && !isOneOf(name, droppedByResponses) {
-				f.other(q, name, v)
+				f.strictly(q, name, v)
 			}
 		}
 	})
