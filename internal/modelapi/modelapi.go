@@ -3,6 +3,7 @@ package modelapi
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 )
@@ -67,7 +68,7 @@ func New(c Caller, limits Limits) http.Handler {
 type api struct {
 	caller Caller
 	limits Limits
-	models modelList
+	models atomic.Pointer[[]backend.Model] // nil until the caller has listed some
 }
 
 func (a *api) noRoute(w http.ResponseWriter, r *http.Request) {
