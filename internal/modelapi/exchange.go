@@ -203,9 +203,9 @@ var errChanged = &backend.Error{Class: backend.Transient, Message: "the answer c
 
 func (p *progress) end(choice int, r *backend.Response, e encoder) error {
 	m := &r.Message
-	thoughts, same := p.reasoning.rest(m.ReasoningText())
-	text, sameText := p.text.rest(m.Content)
-	if !same || !sameText {
+	thoughts, _ := p.reasoning.rest(m.ReasoningText()) // a session may shorten long reasoning: nothing is added then
+	text, same := p.text.rest(m.Content)
+	if !same {
 		return errChanged
 	}
 	if thoughts != "" {
