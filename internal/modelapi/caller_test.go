@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// script is a Caller whose calls are all answered in the same way.
+// script is a Caller with the same answer to every call.
 type script struct {
 	response backend.Response
 	err      error

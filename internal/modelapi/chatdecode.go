@@ -21,7 +21,7 @@ var extensions = []string{
 	"reasoning_effort", "verbosity",
 }
 
-// refusedFields are fields of requests whose effect would be lost, with the reason.
+// refusedFields are fields of requests that a session cannot obey, with the reason.
 var refusedFields = map[string]string{
 	"audio":                "a session has only text answers",
 	"web_search_options":   "a model server searches nothing; give the program a tool",
@@ -68,8 +68,8 @@ func (f *fields) other(q *request, name string, v value) {
 	}
 }
 
-// strictly is other for an API whose providers refuse unknown fields. A new field may change what the other fields mean, and model
-// servers ignore it.
+// strictly reads a field of Responses or Messages as other does, but refuses an unknown one, as the providers do. A new field may change
+// the meaning of the others, and model servers ignore it.
 func (f *fields) strictly(q *request, name string, v value) {
 	_, refused := refusedFields[name]
 	if !refused && !isOneOf(name, dropped) && !isOneOf(name, ownFields) && !isOneOf(name, extensions) {
@@ -94,7 +94,7 @@ func (f *fields) extra(q *request, name string, value json.RawMessage) {
 	s.ExtraBody[name] = value
 }
 
-// isNothing reports whether a value asks for nothing: false, 0 or an empty value.
+// isNothing reports whether a value is false, 0 or empty.
 func isNothing(v value) bool {
 	switch strings.TrimSpace(v.raw) {
 	case "false", "0", `""`, "[]", "{}":

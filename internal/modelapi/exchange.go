@@ -75,7 +75,7 @@ type encoder interface {
 	// thought ends a block of reasoning. The pieces of its text came before.
 	thought(choice int, p backend.Protocol, b backend.ReasoningBlock)
 	tool(choice int, c backend.ToolCall)
-	// end ends a choice, whose content was completely written before.
+	// end ends a choice. Its content was written before.
 	end(choice int, r *backend.Response)
 	// finish ends the stream after all choices.
 	finish(all []*backend.Response)
@@ -138,14 +138,14 @@ func (a *api) stream(r *http.Request, q *request, out *eventWriter, e encoder) e
 	return nil
 }
 
-// progress is what was written of one choice.
+// progress records the written part of one choice.
 type progress struct {
 	text, reasoning written
 	blocks          int
 	calls           map[int]bool
 }
 
-// written is a text of which a beginning was written.
+// written records the written beginning of a text.
 type written struct {
 	bytes int
 	hash  maphash.Hash
@@ -164,7 +164,7 @@ func (t *written) rest(whole string) (string, bool) {
 	return whole[t.bytes:], true
 }
 
-// take writes one item. At the end of a call it writes what was not written before.
+// take writes one item. At the end of a call it writes the rest of the answer.
 func (p *progress) take(it *item, e encoder) error {
 	switch it.kind {
 	case textPiece:
@@ -198,7 +198,7 @@ func (p *progress) tool(choice, index int, c backend.ToolCall, e encoder) {
 	e.tool(choice, c)
 }
 
-// errChanged is the error of an answer whose written pieces are not its beginning.
+// errChanged is the error of an answer that does not begin with its written pieces.
 var errChanged = &backend.Error{Class: backend.Transient, Message: "the answer changed after a part of it was sent"}
 
 func (p *progress) end(choice int, r *backend.Response, e encoder) error {

@@ -83,7 +83,7 @@ func failureOf(err error) *failure {
 	return f
 }
 
-// messageOf returns what a backend reported: its message and advice, or its cause.
+// messageOf returns the message and advice of a backend, or the cause.
 func messageOf(e *backend.Error) string {
 	message := e.Message
 	if message == "" && e.Err != nil {

@@ -57,7 +57,7 @@ func TestSDKs(t *testing.T) {
 	}
 }
 
-// talker is a Caller whose answers depend on the last message.
+// talker is a Caller that answers the last message.
 type talker struct {
 	mu       sync.Mutex
 	calls    map[string]int    // by the text of the last message; guarded by mu

@@ -265,7 +265,7 @@ func TestFailedWrite(t *testing.T) {
 	require.ErrorIs(t, <-ended, errSlowClient)
 }
 
-// failing is a client whose connection is broken.
+// failing is a client with a broken connection.
 type failing struct{ *httptest.ResponseRecorder }
 
 func (failing) Write([]byte) (int, error) { return 0, errors.New("write timeout") }
