@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"internal/notice":      {},
 	"internal/outage":      {"internal/notice", "pkg/"},
 	"internal/nearest":     {"pkg/"},
+	"internal/modelapi":    {"pkg/backend", "pkg/plainjson"},
 	"internal/processkit":  {},
 	"pkg/batch":            {},
 	"pkg/filter":           {"pkg/batch"},

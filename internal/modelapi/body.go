@@ -22,7 +22,7 @@ const (
 var chunks = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
 // read reads the body of a request: one JSON object. The texts of the result share the body's memory.
-func (a *api) read(w http.ResponseWriter, r *http.Request) (gjson.Result, *failure) {
+func (a *api) read(w http.ResponseWriter, r *http.Request) (value, *failure) {
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Now().Add(readTimeout)) // a test's recorder has no deadlines
 	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
@@ -35,27 +35,27 @@ func (a *api) read(w http.ResponseWriter, r *http.Request) (gjson.Result, *failu
 	defer chunks.Put(chunk)
 	_, err := io.CopyBuffer(struct{ io.Writer }{&body}, http.MaxBytesReader(w, r.Body, a.limits.MaxBody), chunk[:])
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
-		return gjson.Result{}, tooLarge(a.limits.MaxBody)
+		return value{}, tooLarge(a.limits.MaxBody)
 	}
 	if err != nil {
-		return gjson.Result{}, invalid("", "read the request's body: %s", err)
+		return value{}, invalid("", "read the request's body: %s", err)
 	}
 	return parse(body.String())
 }
 
 // parse checks that a text is one JSON object of limited depth.
-func parse(body string) (gjson.Result, *failure) {
+func parse(body string) (value, *failure) {
 	switch {
 	case !utf8.ValidString(body):
-		return gjson.Result{}, invalid("", "the body is not valid UTF-8")
+		return value{}, invalid("", "the body is not valid UTF-8")
 	case depth(body) > maxDepth: // checked first, because the parser is recursive
-		return gjson.Result{}, invalid("", "the body has more than %d nested objects and arrays", maxDepth)
+		return value{}, invalid("", "the body has more than %d nested objects and arrays", maxDepth)
 	case !gjson.Valid(body):
-		return gjson.Result{}, invalid("", "the body is not valid JSON")
+		return value{}, invalid("", "the body is not valid JSON")
 	}
-	v := gjson.Parse(body)
-	if !v.IsObject() {
-		return gjson.Result{}, invalid("", "the body must be a JSON object")
+	v := value{strings.Trim(body, " \t\r\n")}
+	if !v.isObject() {
+		return value{}, invalid("", "the body must be a JSON object")
 	}
 	return v, nil
 }

@@ -68,7 +68,7 @@ func expressible(api string, m backend.Message) backend.Message {
 			if !json.Valid([]byte(c.Arguments)) {
 				c.Arguments = `{"malformed_arguments":"` + c.Arguments + `"}`
 			}
-			c.Arguments = compact(gjson.Parse(c.Arguments))
+			c.Arguments = compact(value{c.Arguments})
 		}
 		m.ToolCalls = append(m.ToolCalls, c)
 	}

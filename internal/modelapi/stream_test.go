@@ -89,6 +89,20 @@ func TestChangedAnswer(t *testing.T) {
 	}
 }
 
+// TestShortenedReasoning checks that reasoning that a session shortens does not end its stream.
+func TestShortenedReasoning(t *testing.T) {
+	t.Parallel()
+	c := callFunc(func(_ context.Context, o backend.Observer) (*backend.Response, error) {
+		o.Reasoning("a long thought")
+		m := backend.Message{Content: "Yes.", Reasoning: &backend.Reasoning{Text: "a [… shortened …] t"}}
+		return &backend.Response{Message: m, Finish: backend.FinishStop}, nil
+	})
+	_, _, body := post(t, c, routes["chat"], with("chat", `"stream":true`))
+	assert.Contains(t, body, "a long thought")
+	assert.NotContains(t, body, "shortened")
+	assert.True(t, strings.HasSuffix(body, "data: [DONE]\n\n"))
+}
+
 // TestClientGone checks that the calls of a client that closes its connection are cancelled.
 func TestClientGone(t *testing.T) {
 	t.Parallel()
@@ -251,7 +265,7 @@ func TestFailedWrite(t *testing.T) {
 	require.ErrorIs(t, <-ended, errSlowClient)
 }
 
-// failing is a client whose connection is broken.
+// failing is a client with a broken connection.
 type failing struct{ *httptest.ResponseRecorder }
 
 func (failing) Write([]byte) (int, error) { return 0, errors.New("write timeout") }
