@@ -115,7 +115,7 @@ func (g *Gateway) Close() error {
 func (g *Gateway) Job(calls Calls) (url string, end func()) {
 	secret := strings.ToLower(rand.Text())
 	ctx, cancel := context.WithCancel(context.Background())
-	j := &job{handler: handler(calls, g.log), ctx: ctx, cancel: cancel, room: make(chan struct{}, maxRequests)}
+	j := &job{handler: handler(calls), ctx: ctx, cancel: cancel, room: make(chan struct{}, maxRequests)}
 	g.mu.Lock()
 	g.jobs[secret] = j
 	g.mu.Unlock()
@@ -128,9 +128,9 @@ func (g *Gateway) Job(calls Calls) (url string, end func()) {
 	}
 }
 
-func handler(calls Calls, log *slog.Logger) http.Handler {
+func handler(calls Calls) http.Handler {
 	mux := http.NewServeMux()
-	tools := newTools(calls, log)
+	tools := newTools(calls)
 	mux.Handle("/mcp", tools)
 	mux.Handle("/mcp/", tools)
 	mux.Handle("/", modelapi.New(calls, modelapi.Limits{AnyModel: true}))

@@ -196,4 +196,3 @@ func TestToolsOverMCP(t *testing.T) {
 	assert.Equal(t, http.StatusOK, status)
 	assert.Contains(t, text, `look {\"k\":1}`)
 }
-

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"net/http"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -12,8 +11,8 @@ import (
 )
 
 // newTools returns the MCP server of one job, over streamable HTTP. It keeps no session: each request stands alone.
-func newTools(calls Calls, log *slog.Logger) http.Handler {
-	server := mcp.NewServer(&mcp.Implementation{Name: "batchagent", Version: version.String()}, &mcp.ServerOptions{Logger: log})
+func newTools(calls Calls) http.Handler {
+	server := mcp.NewServer(&mcp.Implementation{Name: "batchagent", Version: version.String()}, nil)
 	for _, t := range calls.Tools() {
 		server.AddTool(&mcp.Tool{Name: t.Name, Description: t.Description, InputSchema: json.RawMessage(t.Parameters)},
 			func(ctx context.Context, r *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
@@ -29,6 +28,6 @@ func newTools(calls Calls, log *slog.Logger) http.Handler {
 			})
 	}
 	return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{
-		Stateless: true, JSONResponse: true, Logger: log,
+		Stateless: true, JSONResponse: true,
 	})
 }

@@ -303,7 +303,8 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 }
 
 func (r *fileRun) keep() earlier.KeepOptions {
-	o := earlier.KeepOptions{Path: r.options.Out, Spec: r.options.Spec, Force: r.options.Force, Rerun: r.rerun}
+	o := earlier.KeepOptions{Path: r.options.Out, Spec: r.options.Spec, Force: r.options.Force, Rerun: r.rerun,
+		Advice: "--resume keeps the results that answer the same question, --force drops these results"}
 	if r.prepared.Planner == nil {
 		o.Runs = r.prepared.Chosen
 	}

@@ -1,6 +1,7 @@
 package modelapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 func (f *fields) chatMessage(at string, v gjson.Result) (m backend.Message) {
 	var content gjson.Result
 	var thoughts chatThoughts
+	refusal := ""
 	f.object(at, v, func(name string, v gjson.Result) {
 		switch name {
 		case "role":
@@ -25,6 +27,8 @@ func (f *fields) chatMessage(at string, v gjson.Result) (m backend.Message) {
 			f.list(join(at, name), v, maxMessages, func(at string, v gjson.Result) { m.ToolCalls = append(m.ToolCalls, f.chatCall(at, v)) })
 		case "tool_call_id":
 			m.ToolCallID = f.text(join(at, name), v)
+		case "refusal":
+			refusal = f.text(join(at, name), v)
 		case "function_call":
 			f.fail(join(at, name), "is obsolete; use tool_calls")
 		case "audio":
@@ -40,7 +44,7 @@ func (f *fields) chatMessage(at string, v gjson.Result) (m backend.Message) {
 	case "":
 		f.fail(join(at, "role"), "the field is required")
 	case backend.RoleAssistant:
-		m.Content = f.assistantText(join(at, "content"), content, &thoughts)
+		m.Content = cmp.Or(f.assistantText(join(at, "content"), content, &thoughts), refusal)
 		m.Reasoning = thoughts.reasoning()
 	case backend.RoleTool:
 		if m.ToolCallID == "" {

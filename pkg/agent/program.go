@@ -67,7 +67,10 @@ func (a *attempt) program(s *scope) (json.RawMessage, error) {
 	defer func() { a.replayed, a.diverged = journal.replayed, journal.diverged() }()
 	for restarts := 0; ; restarts++ {
 		answer, err := calls.run(s, task)
-		if errors.Is(err, ErrRestart) && restarts <= a.def.maxRetries {
+		if errors.Is(err, ErrRestart) && restarts == a.def.maxRetries {
+			return nil, batch.NewError(batch.ProgramFailed, clip(fmt.Sprintf("the program was started %d times: %v", restarts+1, err), maxMessage))
+		}
+		if errors.Is(err, ErrRestart) {
 			a.log.InfoContext(s.work, "the program starts again", "error", err)
 			calls.journal.rewind()
 			continue

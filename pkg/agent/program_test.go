@@ -255,6 +255,32 @@ func TestProgramThatFails(t *testing.T) {
 	assert.Equal(t, "no JSON", r.Error.Raw)
 }
 
+func TestProgramThatMustStartAgain(t *testing.T) {
+	t.Parallel()
+	starts := 0
+	h := &host{program: func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+		starts++
+		if _, err := ask(ctx, calls, "once"); err != nil {
+			return ProgramAnswer{}, err
+		}
+		if starts < 3 {
+			return ProgramAnswer{}, fmt.Errorf("%w: it was killed", ErrRestart)
+		}
+		return ProgramAnswer{Text: "done"}, nil
+	}}
+	r, err := h.run(t)
+	require.NoError(t, err)
+	assert.Equal(t, batch.OK, r.Status)
+	assert.Equal(t, 1, h.calls)
+
+	starts = -10
+	r, err = h.run(t)
+	require.NoError(t, err)
+	assert.Equal(t, batch.ProgramFailed, r.Error.Type)
+	assert.Contains(t, r.Error.Message, "started 3 times")
+	assert.Contains(t, r.Error.Message, "it was killed")
+}
+
 // A failed model call is the program's to handle. If the program fails because of it, the job failed for the same reason.
 func TestProgramSeesFailedCalls(t *testing.T) {
 	t.Parallel()

@@ -114,7 +114,7 @@ func (r *Runner) Run(ctx context.Context, p Program, j Job) (Answer, error) {
 		process.Log = func(line string) { r.Log(j.Job, line) }
 	}
 	if p.Isolation == Bubblewrap {
-		if process.Argv, err = d.bubblewrap(p, j, argv, dir); err != nil {
+		if process.Argv, err = d.bubblewrap(p, j, r.Folders.Socket(), dir, argv); err != nil {
 			return Answer{}, err
 		}
 	}

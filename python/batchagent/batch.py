@@ -73,6 +73,8 @@ class Batch:
         lines = await self.source.next()
         if lines is None:
             return None
+        if isinstance(self.source, ServerRun):
+            self.reader.chosen = self.source.rows
         part = [self.reader.read(line) for line in lines if not self._of_stage(line)]
         if part and not self.warned and part[0].fields.get("simulated"):
             self.warned = True

@@ -84,8 +84,10 @@ class Options(TypedDict, total=False):
     sample: int
     """Run that many random rows only. The same ``seed`` chooses the same rows."""
     seed: int
-    rerun: str
-    """A condition, such as "failed". Rows whose kept results meet it run again with the present prompt. It needs a ``name``."""
+    rerun: str | Mapping[str, str]
+    """A condition, such as "failed". Rows whose kept results meet it run again with the present prompt. It needs a ``name``.
+
+    With ``server``, it names the earlier batch, too: ``{"batch": results.batch, "where": "failed"}``."""
     force: bool
     """Continue a run although most of its results no longer match the inputs. Those results are dropped."""
     # Names of the package batch-agent.
@@ -138,11 +140,7 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
         o.setdefault("keep_preamble", not o.pop("strip_preamble"))
     if "runtime" in o:
         raise TypeError("runtime= is not supported: the engine runs the agents; give backend= and model=")
-    for name in ("limit", "sample", "rerun"):
-        if o.get(name) is not None and o.get("server"):
-            raise ValueError(f"{name}= needs a local run; with server=, select the rows in inputs=")
-    if o.get("rerun") is not None and not o.get("name"):
-        raise ValueError("rerun= needs name=, the name of the run whose results are kept")
+    _check_rerun(o)
     known = Options.__annotations__.keys() | {"plan", "reduce"}
     unknown = sorted(o.keys() - known)
     if unknown:
@@ -154,6 +152,19 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
         if needed not in o and o.get(instead) is None:
             raise TypeError(f"missing argument {needed!r}")
     return o
+
+
+def _check_rerun(o: Mapping[str, Any]) -> None:
+    rerun = o.get("rerun")
+    if rerun is None:
+        return
+    if o.get("server"):
+        if isinstance(rerun, str) or sorted(rerun) != ["batch", "where"]:
+            raise ValueError('with server=, rerun= names the earlier batch, too: rerun={"batch": results.batch, "where": "failed"}')
+    elif not isinstance(rerun, str):
+        raise ValueError("in a local run, rerun= is a condition such as 'failed'; name= says which run it continues")
+    elif not o.get("name"):
+        raise ValueError("rerun= needs name=, the name of the run whose results are kept")
 
 
 def _nearest(name: str, known: Any) -> str:
