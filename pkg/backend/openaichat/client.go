@@ -15,8 +15,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	openai "github.com/sashabaranov/go-openai"
-
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
@@ -48,12 +46,6 @@ type Dialect struct {
 	Clamp bool
 }
 
-// Field is one field of a request's body.
-type Field struct {
-	Name  string
-	Value any
-}
-
 // Config describes one endpoint.
 type Config struct {
 	URL     endpoint.URL
@@ -72,7 +64,6 @@ type Client struct {
 	key     string
 	pieces  endpoint.Pieces
 	dialect Dialect
-	openai  openai.ClientConfig
 	http    *http.Client
 	buffers sync.Pool              // of *bufio.Reader, one per running stream
 	model   atomic.Pointer[string] // the server's first model, once known
@@ -92,17 +83,13 @@ func New(cfg Config) *Client {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	base := strings.TrimRight(cfg.Base, "/")
-	oc := openai.DefaultConfig(cfg.Key)
-	oc.BaseURL = cfg.URL.Root + base
 	return &Client{
 		url:     cfg.URL,
-		base:    base,
+		base:    strings.TrimRight(cfg.Base, "/"),
 		key:     cfg.Key,
 		pieces:  endpoint.KeyInPieces(cfg.Key),
 		dialect: cfg.Dialect,
 		log:     cfg.Logger,
-		openai:  oc,
 		http: &http.Client{
 			Transport:     endpoint.Discreet(endpoint.Traced{Base: cfg.Transport}, cfg.Key),
 			CheckRedirect: sameServer,
@@ -178,15 +165,9 @@ func (c *Client) Close() error {
 // Fetch makes a call that is not a stream, to a path under the endpoint's root, and returns the answer's body. It sends
 // a non-nil in as JSON. Its errors are those of Generate.
 func (c *Client) Fetch(ctx context.Context, method, path string, in []byte) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, c.url.Root+path, bytes.NewReader(in))
+	req, err := c.request(ctx, method, path, in)
 	if err != nil {
-		return nil, fmt.Errorf("build the request for %s of %s: %w", path, c.url.Shown, err)
-	}
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if c.key != "" {
-		req.Header.Set("Authorization", "Bearer "+c.key)
+		return nil, err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -205,6 +186,21 @@ func (c *Client) Fetch(ctx context.Context, method, path string, in []byte) ([]b
 			Message: fmt.Sprintf("the answer of %s is longer than %d bytes", path, maxAnswerBytes)})
 	}
 	return body, nil
+}
+
+// request builds an HTTP request to a path under the endpoint's root. It sends a non-nil in as JSON.
+func (c *Client) request(ctx context.Context, method, path string, in []byte) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.url.Root+path, bytes.NewReader(in))
+	if err != nil {
+		return nil, fmt.Errorf("build the request for %s of %s: %w", path, c.url.Shown, err)
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	return req, nil
 }
 
 // ModelOr returns name, or the server's first model if name is "".

@@ -2,52 +2,18 @@ package openaichat
 
 import (
 	"cmp"
-	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
 
-	openai "github.com/sashabaranov/go-openai"
-
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// message is one message of the protocol, with its members in order. go-openai's type cannot hold members that servers add.
-type message []Field
-
-// MarshalJSON encodes the members in order. Equal messages give equal bytes.
-func (m message) MarshalJSON() ([]byte, error) {
-	out := []byte{'{'}
-	for i, f := range m {
-		value, err := json.Marshal(f.Value)
-		if err != nil {
-			return nil, err
-		}
-		name, err := json.Marshal(f.Name)
-		if err != nil {
-			return nil, err
-		}
-		if i > 0 {
-			out = append(out, ',')
-		}
-		out = append(append(append(out, name...), ':'), value...)
-	}
-	return append(out, '}'), nil
-}
-
-// with appends a member, unless the server refuses it or the message already has it.
-func (m message) with(name string, value any, refused func(member string) bool) message {
-	if refused != nil && refused(name) || slices.ContainsFunc(m, func(f Field) bool { return f.Name == name }) {
-		return m
-	}
-	return append(m, Field{name, value})
-}
-
 // messages encodes a conversation. refused reports whether the server refuses a member outside of the protocol; nil refuses none.
-func messages(in []backend.Message, refused func(member string) bool) []message {
-	out := make([]message, len(in))
+func messages(in []backend.Message, refused func(member string) bool) []object {
+	out := make([]object, len(in))
 	for i, m := range in {
-		w := message{{"role", string(m.Role)}}
+		w := object{{"role", string(m.Role)}}
 		r := m.Reasoning.For(backend.ProtocolChat)
 		switch {
 		case r != nil && slices.Contains(r.Fields, thinkingParts) && (refused == nil || !refused(thinkingParts)):
@@ -57,7 +23,7 @@ func messages(in []backend.Message, refused func(member string) bool) []message 
 		}
 		w = withReasoning(w, r, refused)
 		if len(m.ToolCalls) > 0 {
-			calls := make([]message, len(m.ToolCalls))
+			calls := make([]object, len(m.ToolCalls))
 			for j, c := range m.ToolCalls {
 				calls[j] = callMessage(c, refused)
 			}
@@ -72,7 +38,7 @@ func messages(in []backend.Message, refused func(member string) bool) []message 
 }
 
 // withReasoning adds reasoning under the names of its original members.
-func withReasoning(w message, r *backend.Reasoning, refused func(string) bool) message {
+func withReasoning(w object, r *backend.Reasoning, refused func(string) bool) object {
 	if r == nil {
 		return w
 	}
@@ -111,16 +77,16 @@ func partsOf(reasoning, text string) []any {
 }
 
 // callMessage encodes a tool call with its original members.
-func callMessage(c backend.ToolCall, refused func(string) bool) message {
+func callMessage(c backend.ToolCall, refused func(string) bool) object {
 	if c.Arguments == "" {
 		c.Arguments = "{}" // the member is required
 	}
 	more := readExtras(c.Extra)
-	function := message{{"name", c.Name}, {"arguments", c.Arguments}}
+	function := object{{"name", c.Name}, {"arguments", c.Arguments}}
 	for _, name := range slices.Sorted(maps.Keys(more.function)) {
 		function = function.with(name, more.function[name], refused)
 	}
-	call := message{{"id", c.ID}, {"type", openai.ToolTypeFunction}, {functionMember, function}}
+	call := object{{"id", c.ID}, {"type", functionMember}, {functionMember, function}}
 	for _, name := range slices.Sorted(maps.Keys(more.call)) {
 		call = call.with(name, more.call[name], refused)
 	}
