@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/assert"
@@ -15,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/batchagent/batchagent/internal/toolset"
+	"github.com/batchagent/batchagent/pkg/program"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/postgres"
@@ -252,4 +254,40 @@ func TestMissing(t *testing.T) {
 		"; web_search needs a key in BRAVE_API_KEY, SERPAPI_API_KEY, TAVILY_API_KEY where the worker runs"+
 		"; python_eval is off unless the worker's tools.yaml says python_eval: true")
 	assert.True(t, strings.HasSuffix(toolset.Missing([]string{"x"}, nil).Error(), "there are: none"))
+}
+
+func TestPrograms(t *testing.T) {
+	t.Parallel()
+	s, _, _ := open(t, `programs:
+  counter:
+    argv: [python3, agent.py, "{task}"]
+    env: {KEY: "${TOKEN}"}
+    timeout: 10m
+    memory_mb: 2048
+    isolation: bubblewrap
+    network: true
+    read: [/opt/models]
+    run: [[git, init]]
+  many: {argv: [serve], serve: true}
+`)
+	require.Len(t, s.Programs, 2)
+	assert.Equal(t, program.Program{
+		Name: "counter", Argv: []string{"python3", "agent.py", "{task}"}, Env: []string{"KEY=token-31415926"}, Timeout: 10 * time.Minute,
+		Memory: 2 << 30, Isolation: program.Bubblewrap, Network: true, Read: []string{"/opt/models"}, SetUp: [][]string{{"git", "init"}},
+	}, s.Programs[0])
+	assert.True(t, s.Programs[1].Serve)
+
+	for text, want := range map[string]string{
+		"a: {}":                                    "argv is missing",
+		"\"a b\": {argv: [x]}":                     "a program's name has",
+		"a: {argv: [x], argv2: [y]}":               "argv2",
+		"a: {argv: [x], isolation: docker}":        "must be none or bubblewrap",
+		"a: {argv: [x], network: true}":            "belongs to isolation: bubblewrap",
+		"a: {argv: [x], memory_mb: 1}":             "must be at least 16",
+		"a: {argv: [x], serve: true, timeout: 1s}": "one process for each job",
+		"a: {argv: [x], serve: true, run: [[y]]}":  "one process for each job",
+	} {
+		_, err := toolset.Read(write(t, "programs:\n  "+text+"\n"), lookup)
+		require.ErrorContains(t, err, want, text)
+	}
 }
