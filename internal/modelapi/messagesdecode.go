@@ -274,10 +274,8 @@ func (f *fields) assistantBlocks(at string, v value) backend.Message {
 			after++
 		}
 		switch v.get("type").text() {
-		case "thinking":
-			thoughts.add(v.get("thinking").text(), v.get("signature").text(), "", after)
-		case "redacted_thinking":
-			thoughts.add("", "", v.get("data").text(), after)
+		case "thinking", "redacted_thinking":
+			f.thinking(&thoughts, at, v, after)
 		case "tool_use":
 			m.ToolCalls = append(m.ToolCalls, f.toolUse(at, v))
 		default:
@@ -290,6 +288,21 @@ func (f *fields) assistantBlocks(at string, v value) backend.Message {
 	})
 	m.Content, m.Reasoning = text.String(), thoughts.reasoning()
 	return m
+}
+
+func (f *fields) thinking(to *thoughtList, at string, v value, after int) {
+	text, signature, data := "", "", ""
+	f.object(at, v, func(name string, v value) {
+		switch name {
+		case "thinking":
+			text = f.text(join(at, name), v)
+		case "signature":
+			signature = f.text(join(at, name), v)
+		case "data":
+			data = f.text(join(at, name), v)
+		}
+	})
+	to.add(text, signature, data, after)
 }
 
 func (f *fields) toolUse(at string, v value) (c backend.ToolCall) {

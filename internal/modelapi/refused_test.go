@@ -58,6 +58,7 @@ func TestInvalidRequests(t *testing.T) {
 		{"responses", `{"input":[{"type":"function_call","name":"a"}]}`, "a call needs call_id and name"},
 		{"messages", `{"messages":[{"role":"user","content":"a"}]}`, "max_tokens: the field is required"},
 		{"messages", with("messages", `"tools":[{"type":"web_search_20250305","name":"web_search"}]`), "only tools of the program"},
+		{"messages", `{"max_tokens":9,"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"a","thinking":"b"}]}]}`, "thinking: the field occurs twice"},
 		{"messages", with("messages", `"thread":{"type":"create"}`), "send the whole conversation"},
 		{"messages", with("messages", `"compaction":{}`), "compaction: the field is not available in a session"},
 		{"responses", with("responses", `"new_field":1`), "new_field: the field is not available in a session"},

@@ -90,6 +90,10 @@ func TestSealedReasoning(t *testing.T) {
 		_, ok := unseal(s)
 		assert.False(t, ok, s)
 	}
+	forged, ok := unseal(seal(backend.Reasoning{Text: "a", Fields: []string{"role", "reasoning"}, Extra: map[string]json.RawMessage{"tool_calls": []byte("[]")}}))
+	assert.True(t, ok)
+	assert.Equal(t, []string{"reasoning"}, forged.Fields)
+	assert.Empty(t, forged.Extra)
 	var mixed thoughtList
 	mixed.add("a", "sig", "", 0)
 	mixed.add("b", seal(backend.Reasoning{Protocol: backend.ProtocolChat}), "", 0)
