@@ -36,7 +36,9 @@ func unseal(s string) (r backend.Reasoning, ok bool) {
 	if err != nil || json.Unmarshal(data, &r) != nil {
 		return r, false
 	}
-	known := func(name string) bool { return slices.Contains(thoughtTexts, name) || slices.Contains(thoughtExtras, name) }
+	known := func(name string) bool {
+		return slices.Contains(thoughtTexts, name) || slices.Contains(thoughtExtras, name)
+	}
 	r.Fields = slices.DeleteFunc(r.Fields, func(name string) bool { return !known(name) })
 	maps.DeleteFunc(r.Extra, func(name string, _ json.RawMessage) bool { return !known(name) })
 	return r, true
