@@ -60,27 +60,39 @@ func parse(body string) (value, *failure) {
 	return v, nil
 }
 
-// depth returns how deep the objects and arrays of a JSON text are nested.
+// depth returns how deep the objects and arrays of a text are nested. The text may be invalid JSON.
 func depth(text string) (deepest int) {
-	now, quoted := 0, false
+	now := 0
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
 		case '"':
-			quoted = !quoted
-		case '\\':
-			if quoted {
-				i++
+			if i = closing(text, i); i < 0 {
+				return deepest
 			}
 		case '{', '[':
-			if !quoted {
-				now++
-				deepest = max(deepest, now)
-			}
+			now++
+			deepest = max(deepest, now)
 		case '}', ']':
-			if !quoted {
-				now--
-			}
+			now--
 		}
 	}
 	return deepest
+}
+
+// closing returns the position of the quote that ends the string at a position; -1 without one.
+func closing(text string, start int) int {
+	for i := start + 1; ; i++ {
+		n := strings.IndexByte(text[i:], '"')
+		if n < 0 {
+			return -1
+		}
+		i += n
+		slashes := 0
+		for text[i-1-slashes] == '\\' { // ends at the opening quote at the latest
+			slashes++
+		}
+		if slashes%2 == 0 {
+			return i
+		}
+	}
 }

@@ -91,13 +91,12 @@ func skipSpace(text string, i int) int {
 func endOf(text string, i int) int {
 	switch text[i] {
 	case '"':
-		return endOfString(text, i)
+		return closing(text, i) + 1
 	case '{', '[':
 		for depth := 0; ; {
 			switch text[i] {
 			case '"':
-				i = endOfString(text, i)
-				continue
+				i = closing(text, i)
 			case '{', '[':
 				depth++
 			case '}', ']':
@@ -112,20 +111,6 @@ func endOf(text string, i int) int {
 		return i + n
 	}
 	return len(text)
-}
-
-// endOfString returns the position after the string at a position.
-func endOfString(text string, start int) int {
-	for i := start + 1; ; i++ {
-		i += strings.IndexByte(text[i:], '"')
-		slashes := 0
-		for text[i-1-slashes] == '\\' { // ends at the opening quote at the latest
-			slashes++
-		}
-		if slashes%2 == 0 {
-			return i + 1
-		}
-	}
 }
 
 // unquoted returns the text of a string's content. Half of a surrogate pair becomes U+FFFD.
