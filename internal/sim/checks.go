@@ -275,6 +275,9 @@ func (k *checker) results(proc string, c call, was, is *state) {
 		}
 		k.answers(line)
 		j := k.job(r.index)
+		if line.DivergedAt != 0 {
+			k.fail("I3", "the program of job %d made call %d again or differently; each attempt makes the same calls", r.index, line.DivergedAt)
+		}
 		calls, journalled := line.Turns, len(j.journal)+1 // the final answer is not in the journal
 		if k.cfg.programs {
 			calls, journalled = line.Turns+int(line.Tools.Asked), len(j.journal)
