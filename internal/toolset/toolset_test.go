@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -252,4 +253,16 @@ func TestMissing(t *testing.T) {
 		"; web_search needs a key in BRAVE_API_KEY, SERPAPI_API_KEY, TAVILY_API_KEY where the worker runs"+
 		"; python_eval is off unless the worker's tools.yaml says python_eval: true")
 	assert.True(t, strings.HasSuffix(toolset.Missing([]string{"x"}, nil).Error(), "there are: none"))
+}
+
+func TestLocalServicesKeepTheirVersionOnAnotherPort(t *testing.T) {
+	version := func(service string) string {
+		s, _, _ := open(t, "http:\n  look: {description: Looks., url: \""+service+"\", parameters: {type: object, properties: {a: {type: string}}}}\n")
+		i := slices.IndexFunc(s.Tools, func(t toolpool.Tool) bool { return t.Name == "look" })
+		return s.Tools[i].Version
+	}
+	local := version("http://127.0.0.1:4711/call/{a}")
+	assert.Equal(t, local, version("http://127.0.0.1:4712/call/{a}"), "a program listens on another port in each run")
+	assert.NotEqual(t, local, version("http://127.0.0.1:4712/other/{a}"))
+	assert.NotEqual(t, version("http://10.0.0.7:4711/call/{a}"), version("http://10.0.0.7:4712/call/{a}"))
 }
