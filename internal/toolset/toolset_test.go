@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -290,4 +291,16 @@ func TestPrograms(t *testing.T) {
 		_, err := toolset.Read(write(t, "programs:\n  "+text+"\n"), lookup)
 		require.ErrorContains(t, err, want, text)
 	}
+}
+
+func TestLocalServicesKeepTheirVersionOnAnotherPort(t *testing.T) {
+	version := func(service string) string {
+		s, _, _ := open(t, "http:\n  look: {description: Looks., url: \""+service+"\", parameters: {type: object, properties: {a: {type: string}}}}\n")
+		i := slices.IndexFunc(s.Tools, func(t toolpool.Tool) bool { return t.Name == "look" })
+		return s.Tools[i].Version
+	}
+	local := version("http://127.0.0.1:4711/call/{a}")
+	assert.Equal(t, local, version("http://127.0.0.1:4712/call/{a}"), "a program listens on another port in each run")
+	assert.NotEqual(t, local, version("http://127.0.0.1:4712/other/{a}"))
+	assert.NotEqual(t, version("http://10.0.0.7:4711/call/{a}"), version("http://10.0.0.7:4712/call/{a}"))
 }
