@@ -58,7 +58,9 @@ func isTerminal(w io.Writer) bool {
 }
 
 // Rename makes the console show a file under another name on standard error: an object, for its local copy. Call it before any output.
-func (c *Console) Rename(file, shown string) { c.err = renaming{c.err, strings.NewReplacer(file, shown)} }
+func (c *Console) Rename(file, shown string) {
+	c.err = renaming{c.err, strings.NewReplacer(file, shown)}
+}
 
 // renaming replaces names in what is written.
 type renaming struct {
