@@ -29,8 +29,9 @@ import (
 )
 
 const (
-	// headerTime limits how long a client may take for the header of a request.
-	headerTime = 10 * time.Second
+	// headerTime limits how long a client may take for the header of a request. A program with many agents, or on a busy machine,
+	// may connect long before it writes.
+	headerTime = time.Minute
 	// bodyTime limits how long a client may take for a request's body. Clients are on this machine.
 	bodyTime = time.Minute
 	// maxRequests limits the requests of one job that are served at once.
@@ -115,7 +116,7 @@ func (g *Gateway) Close() error {
 func (g *Gateway) Job(calls Calls) (url string, end func()) {
 	secret := strings.ToLower(rand.Text())
 	ctx, cancel := context.WithCancel(context.Background())
-	j := &job{handler: handler(calls, g.log), ctx: ctx, cancel: cancel, room: make(chan struct{}, maxRequests)}
+	j := &job{handler: handler(calls), ctx: ctx, cancel: cancel, room: make(chan struct{}, maxRequests)}
 	g.mu.Lock()
 	g.jobs[secret] = j
 	g.mu.Unlock()
@@ -128,9 +129,9 @@ func (g *Gateway) Job(calls Calls) (url string, end func()) {
 	}
 }
 
-func handler(calls Calls, log *slog.Logger) http.Handler {
+func handler(calls Calls) http.Handler {
 	mux := http.NewServeMux()
-	tools := newTools(calls, log)
+	tools := newTools(calls)
 	mux.Handle("/mcp", tools)
 	mux.Handle("/mcp/", tools)
 	mux.Handle("/", modelapi.New(calls, modelapi.Limits{AnyModel: true}))

@@ -42,6 +42,15 @@ func Prepare(ctx context.Context, o SubmitOptions) (*Submission, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, compiled := range []*spec.Compiled{prepared.Jobs, prepared.Planner} {
+		if compiled == nil {
+			continue
+		}
+		if err := mayRun(compiled); err != nil {
+			_ = s.Close()
+			return nil, &fault.UsageError{Err: err}
+		}
+	}
 	sendChosen(prepared, o.Select, o.Notify)
 	sub := NewSubmission(s, prepared, o.Notify)
 	sub.durable, sub.ReuseFrom, sub.Rerun = o.Durable, o.Reuse, o.Rerun

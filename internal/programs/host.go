@@ -143,6 +143,9 @@ func (h *Host) Run(ctx context.Context, job batch.Job, model string, t agent.Pro
 		return agent.ProgramAnswer{Text: text}, err
 	}
 	answer, err := h.runner.Run(ctx, p, j)
+	if errors.Is(err, program.ErrKilled) {
+		err = fmt.Errorf("%w: %w", agent.ErrRestart, err)
+	}
 	return agent.ProgramAnswer(answer), err
 }
 

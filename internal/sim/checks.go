@@ -130,7 +130,10 @@ func (k *checker) script(proc string, c call, was, is *state) {
 			}
 		}
 	case "checkpoint":
-		k.checkpoint(proc, c, was)
+		codes, _ := c.reply.([]any)
+		for i, l := range c.leases() {
+			k.checkpoint(proc, l, c.named.Turn[i], c.data[i], codes[i], was)
+		}
 	case "spend":
 		k.spend(proc, c, was, is)
 	case "bind":
@@ -219,16 +222,15 @@ func (k *checker) reload(index int) {
 	k.job(index).journal = journal
 }
 
-// checkpoint checks the journal of one job.
-func (k *checker) checkpoint(proc string, c call, was *state) {
-	sent, turn := c.leases()[0], c.named.Turn
+// checkpoint checks the journal of one job of a checkpoint.
+func (k *checker) checkpoint(proc string, sent leaseArgument, turn int, data string, code any, was *state) {
 	index := sent.index
 	j := k.job(index)
 	old := j.journal
 	k.reload(index)
 	if slices.Equal(old, j.journal) {
-		if c.reply == int64(0) && uncredited(old[turn-1]) != uncredited(c.data[0]) {
-			k.fail("I3", "%s continues job %d after turn %d as %s; the journal has %s", proc, index, turn, c.data[0], old[turn-1])
+		if code == int64(0) && uncredited(old[turn-1]) != uncredited(data) {
+			k.fail("I3", "%s continues job %d after turn %d as %s; the journal has %s", proc, index, turn, data, old[turn-1])
 		}
 		return
 	}
@@ -273,8 +275,15 @@ func (k *checker) results(proc string, c call, was, is *state) {
 		}
 		k.answers(line)
 		j := k.job(r.index)
-		if k.cfg.Mode == Full && k.id == batchID && line.Status == batch.OK && line.Turns != len(j.journal)+1 && !j.cut {
-			k.fail("I3", "job %d ended after %d turns; its journal has %d, and the final answer adds one", r.index, line.Turns, len(j.journal))
+		if line.DivergedAt != 0 {
+			k.fail("I3", "the program of job %d made call %d again or differently; each attempt makes the same calls", r.index, line.DivergedAt)
+		}
+		calls, journalled := line.Turns, len(j.journal)+1 // the final answer is not in the journal
+		if k.cfg.programs {
+			calls, journalled = line.Turns+int(line.Tools.Asked), len(j.journal)
+		}
+		if k.cfg.Mode == Full && k.id == batchID && line.Status == batch.OK && calls != journalled && !j.cut {
+			k.fail("I3", "job %d ended after %d calls; its journal and its answer make %d", r.index, calls, journalled)
 		}
 		k.reload(r.index)
 		lost := line.Error != nil && line.Error.Type == batch.WorkerLost

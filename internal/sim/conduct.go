@@ -91,13 +91,16 @@ func (k *conduct) sent(x *exchange) {
 				}
 			}
 		case "checkpoint":
-			k.checkpoint(x.proc, r, c)
+			for i := range c.leases() {
+				k.checkpoint(x.proc, r, c, i)
+			}
 		}
 	}
 }
 
-func (k *conduct) checkpoint(p *process, r *record, c call) {
-	sent, turn := c.leases()[0], c.named.Turn
+// checkpoint checks one turn of a checkpoint.
+func (k *conduct) checkpoint(p *process, r *record, c call, i int) {
+	sent, turn := c.leases()[i], c.named.Turn[i]
 	l := r.leases[tenure{c.batch(), sent.index, sent.fence}]
 	if l == nil {
 		return
@@ -108,8 +111,8 @@ func (k *conduct) checkpoint(p *process, r *record, c call) {
 	if turn <= l.turns {
 		k.fail("I3", "%s repeated turn %d of job %d; the journal in its claim has %d turns", p.name, turn, l.index, l.turns)
 	}
-	if strings.Contains(c.data[0], "Error: call tool") {
-		k.fail("I3", "%s journals a turn of job %d whose tool calls were cancelled: %s", p.name, l.index, c.data[0])
+	if strings.Contains(c.data[i], "Error: call tool") {
+		k.fail("I3", "%s journals a turn of job %d whose tool calls were cancelled: %s", p.name, l.index, c.data[i])
 	}
 }
 
@@ -151,10 +154,11 @@ func (k *conduct) delivered(x *exchange) {
 					l.fenced = true
 				}
 			}
-		case c.verb == "checkpoint" && c.reply == int64(-1):
-			sent := c.leases()[0]
-			if l := r.leases[tenure{c.batch(), sent.index, sent.fence}]; l != nil {
-				l.fenced = true
+		case c.verb == "checkpoint":
+			for i, sent := range c.leases() {
+				if l := r.leases[tenure{c.batch(), sent.index, sent.fence}]; l != nil && codes[i] == int64(-1) {
+					l.fenced = true
+				}
 			}
 		}
 	}

@@ -86,9 +86,9 @@ func (h *history) executed(x *exchange, calls []call) {
 				add(l.index, operation{verb: c.verb, fence: l.fence, code: codes(i)})
 			}
 		case "checkpoint":
-			code, _ := c.reply.(int64)
-			l := c.leases()[0]
-			add(l.index, operation{verb: c.verb, fence: l.fence, turn: c.named.Turn, code: code})
+			for i, l := range c.leases() {
+				add(l.index, operation{verb: c.verb, fence: l.fence, turn: c.named.Turn[i], code: codes(i)})
+			}
 		case "finish":
 			for i, l := range c.leases() {
 				add(l.index, operation{verb: c.verb, fence: l.fence, keep: c.named.Journal[i], code: codes(1 + i)})

@@ -28,6 +28,8 @@ type Mutant struct {
 	Binds bool
 	// Grouped feeds the jobs in groups.
 	Grouped bool
+	// Programs plays full runs only, in which a program is the agent.
+	Programs bool
 	// Clocks removes the skew of Redis: only the clocks of the processes are off.
 	Clocks bool
 }
@@ -58,8 +60,8 @@ var Mutants = []Mutant{
 	},
 	{
 		Name: "checkpoint without the fence", Script: "checkpoint", Seeds: 80, First: 14,
-		Old: `if fenced(args.index, args.fence) then`,
-		New: `if false then`,
+		Old: `if leases[j] == args.fence[j] then`,
+		New: `if leases[j] then`,
 	},
 	{
 		Name: "renew without the token", Script: "renew", Seeds: 80,
@@ -143,8 +145,13 @@ var Mutants = []Mutant{
 		New: ``,
 	},
 	{
+		Name: "call of a program journalled without its key", Script: "checkpoint", Seeds: 30, Programs: true,
+		Old: `redis.call('RPUSH', journal, ARGV[1 + j])`,
+		New: `redis.call('RPUSH', journal, (string.gsub(ARGV[1 + j], '"key":"[^"]*"', '"key":"lost"')))`,
+	},
+	{
 		Name: "checkpoint without effect", Script: "checkpoint", Seeds: 30,
-		Old: `redis.call('RPUSH', journal, ARGV[2])`,
+		Old: `redis.call('RPUSH', journal, ARGV[1 + j])`,
 		New: ``,
 	},
 	{
@@ -210,16 +217,16 @@ fed = math.max(fed, from)`,
 	},
 	{
 		Name: "checkpoint that leaves a gap", Script: "checkpoint", Seeds: 40, First: 5, Forgets: true,
-		Old: `if args.turn > have + 1 then`,
-		New: `if false then`,
+		Old: `if turn == have + 1 then`,
+		New: `if turn > have then`,
 	},
 	{
 		Name: "results collected without checking the timeline", Seeds: 40, First: 8, Blind: true,
 	},
 	{
 		Name: "checkpoint that accepts repeated turns", Script: "checkpoint", Seeds: 30,
-		Old: `if args.turn <= have then`,
-		New: `if false then`,
+		Old: `if turn == have + 1 then`,
+		New: `if turn <= have + 1 then`,
 	},
 	{
 		Name: "retry that keeps the failed result", Script: "retry", Seeds: 30,

@@ -76,7 +76,8 @@ type call struct {
 // named are the named arguments of the store's scripts.
 type named struct {
 	Consumer            string
-	Count, From, Turn   int
+	Count, From         int
+	Turn                []int
 	Idle                bool
 	Index, Entry, Fence column
 	Status, Journal     column
@@ -157,7 +158,7 @@ func (c call) summary() string {
 				job += " " + c.named.Status[i]
 			}
 			if c.verb == "checkpoint" {
-				job += fmt.Sprint(" turn ", c.named.Turn)
+				job += fmt.Sprint(" turn ", c.named.Turn[i])
 			}
 			jobs = append(jobs, job)
 		}

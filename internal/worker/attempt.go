@@ -99,15 +99,6 @@ func (s *session) hand(ctx context.Context, result batch.Result, err error) {
 	}
 }
 
-// Append implements [agent.Journal].
-func (s *session) Append(ctx context.Context, turn int, data []byte) error {
-	if err := s.bind(ctx); err != nil {
-		return err
-	}
-	s.journalled = true
-	return s.patient.Checkpoint(ctx, s.lease, turn, data)
-}
-
 // errSilent ends the wait for Redis when a job is released.
 var errSilent = fmt.Errorf("no answer of Redis within %s", lastWords)
 

@@ -12,7 +12,7 @@
 //	    health.admit      asks the breaker                                           permit.go, health.go
 //	    modelServer.send  calls the backend                                          modelserver.go
 //	  session.Call        runs a tool call                                           session.go
-//	  session.Append      writes a turn to the journal                               attempt.go
+//	  session.Append      writes a turn to the journal                               journal.go
 //	session.hand          hands the result to the committer, or releases the lease
 //	committer.commitAll   commits results                                            commit.go
 //	session.ended         ends the session
@@ -29,6 +29,7 @@
 //	claimer      decides how much to claim from which batch, and starts agents
 //	session      one per live job
 //	account      one per batch with a budget while requests wait: reserves and settles model calls
+//	journals     one per batch while turns wait: appends turns to journals, many per call
 //	committer    sends results to Redis, many per call
 //	heartbeat    renews all leases, stops fenced and cancelled agents, and writes the worker's record
 //

@@ -18,7 +18,7 @@ import (
 // the agent uses; each of these interfaces of package agent has its file:
 //
 //	Model, Slots, Tools, Observer   session.go
-//	Journal                         attempt.go
+//	Journal                         journal.go
 //	Effects                         effects.go
 //	Budget                          budget.go
 //	Results                         reduce.go
@@ -65,6 +65,7 @@ type shared struct {
 	batches  *batches
 	accounts *spender
 	commits  *committer
+	journals *journals
 	metrics  *metrics
 	spans    *spans // nil unless jobs are traced
 	totals   totals

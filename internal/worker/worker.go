@@ -74,10 +74,11 @@ func New(cfg Config) (*Worker, error) {
 	w.shared = &shared{
 		worker: cfg.ID, leaseFor: cfg.Lease, pace: cfg.Pace, stopping: w.stopping, claim: claim, log: log,
 		patient: cfg.Store.Patient(nil), server: server, tools: cfg.Tools, programs: cfg.Programs, live: live, batches: batches, accounts: accounts,
-		runner:  agent.NewRunner(agent.Config{Worker: cfg.ID, Logger: log, Jitter: cfg.Jitter, Endpoint: judge, Counter: counter}),
-		commits: newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, log),
-		metrics: newMetrics(),
-		spans:   newSpans(cfg),
+		runner:   agent.NewRunner(agent.Config{Worker: cfg.ID, Logger: log, Jitter: cfg.Jitter, Endpoint: judge, Counter: counter}),
+		commits:  newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, log),
+		journals: newJournals(cfg.Store.Patient(nil), cfg.Pace),
+		metrics:  newMetrics(),
+		spans:    newSpans(cfg),
 	}
 	w.record = &recordWriter{store: cfg.Store, consumer: cfg.Consumer, status: w.Status, pace: cfg.Pace, every: cfg.Lease / 3, log: log}
 	w.claims = newClaimer(w.shared, cfg, w.Status)
@@ -98,7 +99,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
 
-	w.shared.accounts.life = life
+	w.shared.accounts.life, w.shared.journals.life = life, life
 	var background sync.WaitGroup
 	beating, stopBeating := context.WithCancel(life)
 	defer stopBeating()
@@ -129,6 +130,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	end(errDrained)
 	background.Wait()
 	w.shared.accounts.calls.Wait()
+	w.shared.journals.calls.Wait()
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -38,9 +39,12 @@ type Process struct {
 	Log func(line string)
 }
 
+// ErrKilled means that somebody else killed the program: the system, for want of memory, or a person. The job may start again.
+var ErrKilled = errors.New("the program was killed")
+
 // Run runs the program to its end and returns what it wrote to standard output. When ctx ends, all its processes are killed and Run
 // returns ctx's cause. A *batch.Error of the type ProgramFailed says that the program could not start, or ended with another status
-// than 0. No process is left when Run returns.
+// than 0. [ErrKilled] says that a signal from outside ended it. No process is left when Run returns.
 func (p Process) Run(ctx context.Context) (string, error) {
 	path, err := exec.LookPath(p.Argv[0])
 	if errors.Is(err, exec.ErrDot) {
@@ -73,6 +77,9 @@ func (p Process) Run(ctx context.Context) (string, error) {
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
+	if killed(err) {
+		return "", fmt.Errorf("%w: %s%s", ErrKilled, p.Argv[0], complaint.said())
+	}
 	if err != nil {
 		return "", batch.NewError(batch.ProgramFailed, fmt.Sprintf("%s ended with %s%s", p.Argv[0], status(err), complaint.said()))
 	}
@@ -101,6 +108,12 @@ func (p Process) input() (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// killed reports whether a signal that comes from outside ended the program.
+func killed(err error) bool {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	return ok && (exit.ExitCode() == 128+int(syscall.SIGKILL) || exit.ExitCode() == 128+int(syscall.SIGTERM) || exit.ExitCode() < 0)
 }
 
 // status describes how a program ended.

@@ -72,6 +72,13 @@ func TestProcessThatFails(t *testing.T) {
 	require.EqualError(t, err, `ProgramFailed: there is no program "no-such-program" on this machine`)
 }
 
+func TestKilledProgramIsNotItsOwnFault(t *testing.T) {
+	t.Parallel()
+	_, err := shell("echo so far >&2; kill -KILL $$").Run(t.Context())
+	require.ErrorIs(t, err, ErrKilled)
+	require.ErrorContains(t, err, "so far")
+}
+
 func TestSecretsAreStruckOut(t *testing.T) {
 	t.Parallel()
 	p := shell("echo my-secret-key; echo my-secret-key >&2; exit $A")

@@ -63,6 +63,16 @@ type Workspace struct {
 // Own reports whether the spec brings the program, so that it runs only on the user's own machine.
 func (a *Agent) Own() bool { return a.Command != nil || a.Socket != "" }
 
+// asked returns the part of a that decides answers. The path of a socket may differ in each run.
+func (a *Agent) asked() *Agent {
+	if a == nil || a.Socket == "" {
+		return a
+	}
+	out := *a
+	out.Socket = "any"
+	return &out
+}
+
 // programNeed is the prefix of a program's name among the needs of a spec, and among the tools in a worker's record.
 const programNeed = "program:"
 

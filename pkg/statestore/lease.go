@@ -2,7 +2,6 @@ package statestore
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -40,24 +39,6 @@ func (s *Store) Renew(
 		}
 	}
 	return phase, fenced, nil
-}
-
-// Checkpoint appends turn (1-based) to the job's journal. An existing turn stays unchanged: only the lease's holder writes it,
-// so it is the same. ErrFenced; ErrConflict: the turn before it is missing. Repeatable.
-func (s *Store) Checkpoint(ctx context.Context, l batch.Lease, turn int, data []byte) error {
-	op := fmt.Sprintf("checkpoint turn %d of %s", turn, l)
-	v, err := s.call(ctx, op, s.scripts.checkpoint, l.Job.Batch,
-		named{"index": decimal(l.Job.Index), "fence": l.Fence(), "turn": turn}, data)
-	if err != nil {
-		return err
-	}
-	switch (reply{v}).num() {
-	case -1:
-		return fmt.Errorf("%s: %w", op, ErrFenced)
-	case -2:
-		return fmt.Errorf("%s: %w: an earlier turn is missing", op, ErrConflict)
-	}
-	return nil
 }
 
 // Release gives the leases of jobs of one batch back without counting an attempt. Any worker can claim the jobs at once. Leases

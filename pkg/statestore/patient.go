@@ -50,9 +50,15 @@ func (p *Patient) Bind(ctx context.Context, id batch.ID, model string, anyModel 
 	return valueOf(ctx, p, func() (string, error) { return p.store.Bind(ctx, id, model, anyModel) })
 }
 
-// Checkpoint is [Store.Checkpoint].
-func (p *Patient) Checkpoint(ctx context.Context, l batch.Lease, turn int, data []byte) error {
-	return p.untilKnown(ctx, func() error { return p.store.Checkpoint(ctx, l, turn, data) })
+// CheckpointAll is [Store.CheckpointAll]. Before each try it calls turns for the turns to append; without turns it returns.
+func (p *Patient) CheckpointAll(ctx context.Context, id batch.ID, turns func() []JournalTurn) ([]error, error) {
+	return valueOf(ctx, p, func() ([]error, error) {
+		now := turns()
+		if len(now) == 0 {
+			return nil, nil
+		}
+		return p.store.CheckpointAll(ctx, id, now)
+	})
 }
 
 // Release is [Store.Release].

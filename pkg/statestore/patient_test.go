@@ -28,7 +28,7 @@ func TestPatientRepeatsLostReply(t *testing.T) {
 		patient := w.store.Patient(func(err error) { tries = append(tries, err) })
 
 		line.LoseReply("eval")
-		require.NoError(t, patient.Checkpoint(t.Context(), jobs[0].Lease, 1, []byte("one")))
+		require.NoError(t, appendTurn(t, patient, jobs[0].Lease))
 		require.Len(t, tries, 2)
 		require.ErrorIs(t, tries[0], statestore.ErrUnknownOutcome)
 		require.NoError(t, tries[1])
@@ -52,7 +52,7 @@ func TestPatientReturnsKnownErrorsAndCauses(t *testing.T) {
 		stale := lease
 		stale.Token--
 		patient := w.store.Patient(nil)
-		require.ErrorIs(t, patient.Checkpoint(t.Context(), stale, 1, []byte("one")), statestore.ErrFenced)
+		require.ErrorIs(t, appendTurn(t, patient, stale), statestore.ErrFenced)
 
 		errLeave := errors.New("the worker leaves")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errLeave)
@@ -63,4 +63,12 @@ func TestPatientReturnsKnownErrorsAndCauses(t *testing.T) {
 		require.ErrorIs(t, patient.Release(ctx, id, []batch.Lease{lease}), errLeave)
 		assert.Equal(t, time.Minute, time.Since(began))
 	})
+}
+
+// appendTurn appends the first turn of a job.
+func appendTurn(t *testing.T, p *statestore.Patient, l batch.Lease) error {
+	errs, err := p.CheckpointAll(t.Context(), l.Job.Batch, func() []statestore.JournalTurn {
+		return []statestore.JournalTurn{{Lease: l, Number: 1, Data: []byte("one")}}
+	})
+	return errors.Join(append(errs, err)...)
 }

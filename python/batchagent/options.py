@@ -10,6 +10,7 @@ from typing import Any
 
 from typing_extensions import Required, TypedDict
 
+from .agents import ANY, AgentDefinition, as_agent
 from .result import OnResult, schema_of
 from .definition import Builtin, ToolDefinition, as_tool
 from .toolfile import seconds
@@ -21,7 +22,10 @@ MCP_NAME = "python"
 class Options(TypedDict, total=False):
     """All arguments of a batch but ``output_schema``. Those without a comment are fields of the spec."""
 
-    task: Required[str]
+    agent: Any
+    """A function that :func:`agent` decorates, or a dict as in a spec. It runs in place of the engine's own agent."""
+    task: str
+    """The prompt. It is needed without ``agent``."""
     inputs: Required[Any]
     """A list of dicts, models or values; a DataFrame of pandas or polars; or the path of a file or a glob."""
     name: str
@@ -65,6 +69,8 @@ class Options(TypedDict, total=False):
     carry: Sequence[str] | str
     """Columns that results repeat as ``AgentResult.input``: a list, or "all"."""
     keep_preamble: bool
+    workspace: Mapping[str, Any]
+    """The working folder of a program: ``from``, ``at``, ``run``, ``collect``, ``diff``."""
     tools_root: str | os.PathLike[str]
     """The folder of read_file, list_files and grep_files. By default the current one."""
     tools_file: str | os.PathLike[str] | None
@@ -97,7 +103,7 @@ class Options(TypedDict, total=False):
 _SPEC = (
     "system_prompt", "task", "model", "max_inflight", "max_turns", "max_retries", "max_attempts", "sampling", "budget", "prices",
     "priority", "owner", "ttl", "keep_reasoning", "transcripts", "literal", "hoist", "order", "preload", "identical",
-    "on_bad_input", "keep_preamble", "id", "carry",
+    "on_bad_input", "keep_preamble", "id", "carry", "workspace",
 )
 
 # Settings of the package batch-agent that the engine needs nobody to set.
@@ -139,8 +145,11 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
     unknown = sorted(o.keys() - known)
     if unknown:
         raise TypeError(f"unexpected argument {unknown[0]!r}{_nearest(unknown[0], known)}")
-    for needed in ("task", "inputs"):
-        if needed not in o and not (needed == "inputs" and "plan" in o):
+    if o.get("agent") is not None:
+        o["agent"] = as_agent(o["agent"])
+    optional = {"inputs": "plan", "task": "agent"}
+    for needed, instead in optional.items():
+        if needed not in o and o.get(instead) is None:
             raise TypeError(f"missing argument {needed!r}")
     return o
 
@@ -183,7 +192,20 @@ def spec_of(o: Mapping[str, Any], output_schema: Any, tools: Sequence[Any], *, l
     for stage in ("plan", "reduce"):
         if o.get(stage):
             spec[stage] = dict(o[stage])
+    a = o.get("agent")
+    if isinstance(a, AgentDefinition):
+        spec["agent"] = {"program": a.name}  # a local run puts its socket here
+    elif a:
+        spec["agent"] = a
     return spec
+
+
+def answer_type(o: Mapping[str, Any], output_schema: Any) -> Any:
+    """Return the output schema. That of an agent defaults to the type that its function returns."""
+    a = o.get("agent")
+    if output_schema is not None or not isinstance(a, AgentDefinition):
+        return output_schema
+    return ANY if a.output_type is None else a.output_type
 
 
 def tool_name(t: Any, *, local: bool) -> Any:
@@ -193,7 +215,9 @@ def tool_name(t: Any, *, local: bool) -> Any:
 
 
 def tools_of(o: Mapping[str, Any]) -> list[ToolDefinition | Builtin | dict[str, Any]]:
-    return [as_tool(t) for t in o.get("tools") or ()]
+    own = o["agent"].tools if isinstance(o.get("agent"), AgentDefinition) else ()
+    given = [as_tool(t) for t in o.get("tools") or ()]
+    return [*own, *(t for t in given if t not in own)]
 
 
 def results_path(o: Mapping[str, Any]) -> Path | None:

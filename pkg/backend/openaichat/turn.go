@@ -24,6 +24,7 @@ const maxTurnCalls = 1_000
 // turn assembles one stream's events. It does no I/O, so a recording can feed it.
 type turn struct {
 	observer backend.Observer
+	chunks   chunkReader
 	start    time.Time
 	ttft     time.Duration
 	model    string
@@ -85,8 +86,8 @@ func lost(message string) error {
 
 // add handles the data of one event.
 func (t *turn) add(event []byte, kind eventKind) error {
-	var c chunk
-	if err := json.Unmarshal(event, &c); err != nil {
+	c, err := t.chunks.read(event)
+	if err != nil {
 		return t.unread(event, kind, err)
 	}
 	if c.Object == "error" || isError(c.Error) {

@@ -1,19 +1,21 @@
--- checkpoint.lua: append one turn to a job's journal.
--- Parts: arguments, keys, lease
--- args: index; fence; turn, 1-based
--- ARGV[2] the turn's content
--- Returns 1 appended, 0 already there (a repeat after a lost reply), -1 fenced, -2 the turn before it is missing.
+-- checkpoint.lua: append up to 64 turns to the journals of their jobs.
+-- Parts: arguments, keys
+-- args: columns with a value for each turn: index, fence, turn (1-based)
+-- ARGV[2..] the contents of the turns
+-- Returns a code for each turn: 1 appended, 0 already there (a repeat after a lost reply), -1 fenced, -2 the turn before it is missing.
 -- Atomic. Repeatable. Holds I1, I3.
-if fenced(args.index, args.fence) then
-  return -1
+local out = {}
+local leases = redis.call('HMGET', k.lease, unpack(args.index))
+for j, turn in ipairs(args.turn) do
+  local journal = journal_key(k, args.index[j])
+  out[j] = -1
+  if leases[j] == args.fence[j] then
+    local have = redis.call('LLEN', journal)
+    out[j] = turn <= have and 0 or -2
+    if turn == have + 1 then
+      out[j] = 1
+      redis.call('RPUSH', journal, ARGV[1 + j])
+    end
+  end
 end
-local journal = journal_key(k, args.index)
-local have = redis.call('LLEN', journal)
-if args.turn <= have then
-  return 0
-end
-if args.turn > have + 1 then
-  return -2
-end
-redis.call('RPUSH', journal, ARGV[2])
-return 1
+return out
