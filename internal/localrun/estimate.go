@@ -148,7 +148,7 @@ func (e *Estimate) read(ctx context.Context, p *spec.Prepared, each func(message
 		if err := json.Unmarshal(line, &payload); err != nil {
 			return fmt.Errorf("read %s: %w", batch.JobID(index), err)
 		}
-		asked, bad := payload.Asked(p.Jobs.Ask)
+		asked, bad := p.Jobs.Asked(&payload)
 		if bad != "" {
 			continue
 		}
