@@ -47,6 +47,9 @@ func EstimatePrompts(ctx context.Context, o EstimateOptions, s *spec.Spec, p *sp
 	if p.Planner != nil {
 		return out, fault.Usagef("a plan makes the inputs of this batch, so that its prompts are not known before it runs; max_items limits them")
 	}
+	if p.Jobs.Agent != nil {
+		return out, fault.Usagef("the program of agent writes the prompts, so that they are not known before it runs; a run of a few rows shows what they cost")
+	}
 	server, err := chooseBackend(ctx, candidates{given: o.Backend, by: "--backend", spec: s.Backend, env: o.Getenv(BackendVariable), local: o.Local}, dial.Options{Getenv: o.Getenv})
 	if err != nil {
 		named := o.Backend != "" || s.Backend != "" || o.Getenv(BackendVariable) != ""
@@ -148,7 +151,7 @@ func (e *Estimate) read(ctx context.Context, p *spec.Prepared, each func(message
 		if err := json.Unmarshal(line, &payload); err != nil {
 			return fmt.Errorf("read %s: %w", batch.JobID(index), err)
 		}
-		asked, bad := payload.Asked(p.Jobs.Ask)
+		asked, bad := p.Jobs.Asked(&payload)
 		if bad != "" {
 			continue
 		}
