@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"internal/nearest":     {"pkg/"},
 	"internal/modelapi":    {"pkg/backend", "pkg/plainjson"},
 	"internal/processkit":  {},
+	"internal/s3":          {"internal/fault", "pkg/"},
 	"pkg/batch":            {},
 	"pkg/filter":           {"pkg/batch"},
 	"pkg/jsonschema":       {"pkg/plainjson"},

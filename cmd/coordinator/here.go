@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -59,9 +60,16 @@ func (e *env) validate(c *cli.Context) error {
 	}
 	connect, closeStore := operation.Once(func(context.Context) (*statestore.Store, error) { return e.connect(c) })
 	defer closeStore()
+	var tokens *localrun.EstimateOptions
+	switch {
+	case c.Bool("estimate"):
+		tokens = &localrun.EstimateOptions{Backend: c.String("backend"), Local: dial.DefaultAddress, Getenv: e.getenv}
+	case c.String("backend") != "":
+		return &fault.UsageError{Err: errors.New("--backend goes with --estimate: its server counts the tokens")}
+	}
 	return terminal.WritePreview(c.Context, e.console.Stdout(), operation.SubmitOptions{
 		Spec: path, ToolsRoot: c.String("tools-root"), Select: selected, Stdin: e.in, Getenv: e.getenv, Connect: connect,
-	})
+	}, tokens)
 }
 
 func (e *env) backends(c *cli.Context) error {

@@ -99,6 +99,14 @@ func (a *api) stream(r *http.Request, q *request, out *eventWriter, e encoder) e
 			f.push(item{choice: choice, kind: ended, response: resp, err: err})
 		})
 	}
+	fail := func(err error) error {
+		if !out.started {
+			return err
+		}
+		e.fail(failureOf(err))
+		_ = out.flush() // the client may be gone
+		return nil
+	}
 	tracks := make([]progress, q.choices)
 	all := make([]*backend.Response, q.choices)
 	for open := q.choices; open > 0; {
@@ -108,8 +116,8 @@ func (a *api) stream(r *http.Request, q *request, out *eventWriter, e encoder) e
 			cancel(err)
 			calls.Wait()
 			panic(http.ErrAbortHandler) // the client must not take the end of the connection for the end of the answer
-		case err != nil:
-			return nil // the client is gone
+		case err != nil: // the client is gone, or the session has ended
+			return fail(err)
 		case len(items) == 0:
 			out.comment()
 		}
@@ -120,11 +128,7 @@ func (a *api) stream(r *http.Request, q *request, out *eventWriter, e encoder) e
 				all[it.choice] = it.response
 			}
 			if err := tracks[it.choice].take(it, e); err != nil {
-				if !out.started {
-					return err
-				}
-				e.fail(failureOf(err))
-				return out.flush()
+				return fail(err)
 			}
 		}
 		if open == 0 {

@@ -265,6 +265,34 @@ func TestFailedWrite(t *testing.T) {
 	require.ErrorIs(t, <-ended, errSlowClient)
 }
 
+// TestEndOfASessionInAStream checks that a program does not take the end of its session for the end of the answer.
+func TestEndOfASessionInAStream(t *testing.T) {
+	t.Parallel()
+	for api, route := range routes {
+		ctx, end := context.WithCancelCause(t.Context())
+		c := callFunc(func(ctx context.Context, o backend.Observer) (*backend.Response, error) {
+			o.Text("a")
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		})
+		w := ending{httptest.NewRecorder(), func() { end(errLease) }}
+		New(c, Limits{}).ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodPost, route, strings.NewReader(with(api, `"stream":true`))))
+		assert.Contains(t, w.Body.String(), "the session has ended: the lease is gone")
+	}
+}
+
+// ending is a client whose session ends after the first write.
+type ending struct {
+	*httptest.ResponseRecorder
+
+	end func()
+}
+
+func (e ending) Write(p []byte) (int, error) {
+	defer e.end()
+	return e.ResponseRecorder.Write(p)
+}
+
 // failing is a client with a broken connection.
 type failing struct{ *httptest.ResponseRecorder }
 

@@ -112,7 +112,7 @@ func (l *loader) agent(field string, n ast.Node) {
 		}
 	}
 	if named != 1 && len(l.Errs) == before {
-		l.Failf(n, field, "must have program (of the workers' tools.yaml), command (for `coordinator run`) or socket, and only one of them")
+		l.Failf(n, field, "must have program (of the workers' tools.yaml), or command or socket (for a run on your own machine), and only one of them")
 	}
 	if a.Socket != "" && a.Output != "" {
 		l.Failf(n, field, "output is a file of a process; a program on a socket sends its answer")
