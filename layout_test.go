@@ -147,7 +147,7 @@ var consoleNames = map[string][]string{
 
 // consoleExceptions are uses of a standard stream that is a pipe between two processes.
 var consoleExceptions = map[string]string{
-	"pkg/toolpool/internal/confine/task.go": "os.Stdout", // a child sends its results to its parent
+	"pkg/internal/confine/task.go": "os.Stdout", // a child sends its results to its parent
 }
 
 // TestOnlyTerminalWritesToConsole checks that no other code than the terminal package, programs and tests uses a console.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/batchagent/batchagent/internal/programs"
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/internal/worker"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
@@ -96,8 +97,10 @@ func (w Worker) serve(ctx context.Context) (err error) {
 		return &UsageError{err}
 	}
 	defer leave()
+	host := programs.New(programs.Config{Declared: tools.Programs, Root: w.ToolsRoot, Secrets: tools.Secrets, Logger: w.Logger})
+	defer host.Close()
 	runner, err := worker.New(worker.Config{
-		ID: w.ID, Store: store, Backend: back, Tools: pool, Slots: w.MaxInflight, MaxAgents: w.MaxAgents, Lease: w.Lease,
+		ID: w.ID, Store: store, Backend: back, Tools: pool, Programs: host, Slots: w.MaxInflight, MaxAgents: w.MaxAgents, Lease: w.Lease,
 		DrainTimeout: w.DrainTimeout, Logger: w.Logger,
 	})
 	if err != nil {

@@ -54,6 +54,11 @@ the server's disk (appendfsync always, or WAITAOF from Redis 7.2 on). If the ser
 					Name:  "reuse",
 					Usage: "take results for jobs with the same question from `BATCH`, from a results file, or, with the word owner, from all your batches",
 				},
+				&cli.StringFlag{
+					Name:  "rerun",
+					Usage: "run the rows of --from again whose results meet `CONDITION`, and keep its other results: failed, changed, 'output.score < 0.5'",
+				},
+				&cli.StringFlag{Name: "from", Usage: "the earlier `BATCH` of --rerun, or a results file"},
 				&cli.BoolFlag{Name: "follow", EnvVars: config.Env("follow"), Usage: "wait until the batch is done, and collect its results"},
 			),
 			Action: e.submit,

@@ -109,7 +109,7 @@ func TestReuseOnlyForSameQuestion(t *testing.T) {
 	assert.NotContains(t, model.out, "reused_from", "the model of the server counts")
 
 	for says, reuse := range map[string]string{
-		"no such file": "gone.jsonl", "does not hold results": text("", "x"), "coordinator results b_01k0000000000000000000000a --out FILE": "b_01k0000000000000000000000a",
+		"no such file": "gone.jsonl", "does not hold results": text("", "x"), "write its results to a file, and name the file": "b_01k0000000000000000000000a",
 	} {
 		r := coordinate(t, nil, "", "run", text("", "\"{text}\""), "--backend", server, "--reuse", reuse)
 		assert.Equal(t, terminal.ExitUsage, r.status, r.err)
@@ -171,7 +171,7 @@ func TestReuseWithinOwner(t *testing.T) {
 
 	alone := coordinate(t, nil, "", "run", written(t, "s.yaml", of("{text: a}")), "--backend", simulator(t, vllmsim.Config{}), "--reuse", "owner")
 	assert.Equal(t, terminal.ExitUsage, alone.status)
-	assert.Contains(t, alone.err, "which this command does not use")
+	assert.Contains(t, alone.err, "which cannot be reached from here")
 }
 
 // A reused result would skip the side effects of its tools.

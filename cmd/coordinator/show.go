@@ -70,7 +70,7 @@ func (e *env) listWorkers(c *cli.Context) error {
 			return err
 		}
 		if c.Bool("json") {
-			return terminal.WriteJSON(e.console.Stdout(), orEmpty(list))
+			return terminal.WriteJSON(e.console.Stdout(), operation.WorkersOf(list))
 		}
 		return terminal.WriteWorkers(e.console.Stdout(), list)
 	})

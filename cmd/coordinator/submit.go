@@ -36,10 +36,14 @@ func (e *env) submit(c *cli.Context) error {
 			return &fault.UsageError{Err: fmt.Errorf("--%s goes with --redis, not with --server", name)}
 		}
 	}
+	rerun := operation.Rerun{From: c.String("from"), Where: c.String("rerun")}
+	if err := checkRerun(c, rerun, overServer); err != nil {
+		return err
+	}
 	connect, closeStore := operation.Once(func(context.Context) (*statestore.Store, error) { return e.connect(c) })
 	defer closeStore()
 	o := operation.SubmitOptions{
-		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Durable: c.Bool("durable"), Reuse: c.String("reuse"), Select: selected,
+		Spec: path, Owner: c.String("owner"), ToolsRoot: c.String("tools-root"), Durable: c.Bool("durable"), Reuse: c.String("reuse"), Select: selected, Rerun: rerun,
 		Stdin: e.in, Connect: connect, Notify: e.console.Notify,
 	}
 	if overServer {
@@ -63,6 +67,24 @@ func (e *env) submit(c *cli.Context) error {
 		return err
 	}
 	return e.submitTo(c, operation.On(store, e.console.Notify), s)
+}
+
+// checkRerun checks the flags that run rows of an earlier batch again.
+func checkRerun(c *cli.Context, rerun operation.Rerun, overServer bool) error {
+	_, notID := batch.ParseID(rerun.From)
+	switch {
+	case rerun.From == "" && c.IsSet("rerun"):
+		return &fault.UsageError{Err: fmt.Errorf("--rerun needs --from: the ID of the batch, or its results file, whose rows run again")}
+	case rerun.Where == "" && c.IsSet("from"):
+		return &fault.UsageError{Err: fmt.Errorf("--from goes with --rerun, a condition such as failed")}
+	case rerun.From == "" || !overServer:
+		return nil
+	case notID != nil:
+		return &fault.UsageError{Err: fmt.Errorf("--from takes the ID of a batch of the server; for a results file use --redis instead of --server, or `coordinator run`")}
+	case c.IsSet("limit") || c.IsSet("sample"):
+		return &fault.UsageError{Err: fmt.Errorf("with --server, --rerun covers all rows; leave out --limit and --sample, or use --redis")}
+	}
+	return nil
 }
 
 // submitTo submits a batch, prints its ID, and follows it if the command asks for it.

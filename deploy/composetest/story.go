@@ -214,16 +214,20 @@ func (s *story) until(ctx context.Context, wanted func(batch.Info) bool) error {
 // status runs the status command in one more container on the cluster's network. This is faster than Compose's run, which
 // inspects every service.
 func (s *story) status(ctx context.Context) (batch.Info, error) {
-	var info batch.Info
+	var shown struct {
+		batch.Info
+		TTL string `json:"ttl"` // text in this form of the record
+	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	out, err := s.output(ctx, "ask for the batch", "docker", "run", "--rm", "--network", network,
 		"-v", project+"_coordinator-secrets:/run/batchagent:ro", "-e", "BATCHAGENT_REDIS_PASSWORD_FILE=/run/batchagent/redis-password",
 		"batchagent/coordinator:"+version, "status", s.id, "--json", "--redis", "redis://coordinator@redis:6379")
 	if err != nil {
-		return info, err
+		return batch.Info{}, err
 	}
-	return info, json.Unmarshal(out, &info)
+	err = json.Unmarshal(out, &shown)
+	return shown.Info, err
 }
 
 // healthy waits until every container runs and passes its health check, if it has one. Containers that run only once must have

@@ -197,6 +197,7 @@ func batchPath(id batch.ID, more ...string) string {
 func (c *Client) Status(ctx context.Context, id batch.ID) (operation.StatusReport, error) {
 	var v server.BatchView
 	err := c.call(ctx, http.MethodGet, batchPath(id), nil, &v)
+	v.Info.TTL = time.Duration(v.TTL)
 	return v.StatusReport, once(err)
 }
 
@@ -213,6 +214,7 @@ func (c *Client) List(ctx context.Context, n int) ([]operation.Listed, error) {
 	infos := make([]operation.Listed, len(list.Batches))
 	for i, b := range list.Batches {
 		infos[i] = b.Listed
+		infos[i].Info.TTL = time.Duration(b.TTL)
 	}
 	return infos, once(err)
 }
@@ -221,7 +223,11 @@ func (c *Client) List(ctx context.Context, n int) ([]operation.Listed, error) {
 func (c *Client) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 	var list server.Workers
 	err := c.call(ctx, http.MethodGet, "/api/v1/workers", nil, &list)
-	return list.Workers, once(err)
+	records := make([]batch.WorkerRecord, len(list.Workers))
+	for i, w := range list.Workers {
+		records[i] = w.Record()
+	}
+	return records, once(err)
 }
 
 // Cancel cancels a batch, and returns when every job has a result.

@@ -23,6 +23,7 @@ const maxLine = 64 << 20
 func (c *Client) Info(ctx context.Context, id batch.ID) (batch.Info, error) {
 	var v server.BatchView
 	err := c.call(ctx, http.MethodGet, batchPath(id), nil, &v)
+	v.Info.TTL = time.Duration(v.TTL)
 	return v.Info, err
 }
 

@@ -19,7 +19,7 @@ import (
 )
 
 // TestToolsDoNotGetKeys plants every key of the programs and lets a command and an MCP server write down their environment, and that of the
-// worker as far as /proc shows it. Children of the worker that limit themselves have a fixed environment: see pkg/toolpool/internal/confine.
+// worker as far as /proc shows it. Children of the worker that limit themselves have a fixed environment: see pkg/internal/confine.
 func TestToolsDoNotGetKeys(t *testing.T) {
 	server := testredis.Server(t, testredis.Password("", "planted-password"))
 	dir := t.TempDir()

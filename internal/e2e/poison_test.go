@@ -139,9 +139,12 @@ func info(t *testing.T, bin programs, redis, id string) batch.Info {
 	t.Helper()
 	out, errs, code := bin.run(t, "coordinator", "status", id, "--json", "--redis", redis)
 	require.Equal(t, 0, code, errs)
-	var info batch.Info
-	require.NoError(t, json.Unmarshal([]byte(out), &info))
-	return info
+	var shown struct {
+		batch.Info
+		TTL string `json:"ttl"` // text in this form of the record
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &shown))
+	return shown.Info
 }
 
 // once reads the results of n jobs and requires exactly one per job.

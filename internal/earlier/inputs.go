@@ -70,8 +70,8 @@ func (c *chain) open(ctx context.Context) (past, error) {
 		return openFilePast(c.from.File, c.from.Shown)
 	}
 	if c.connect == nil {
-		return nil, fault.Usagef("the results of batch %s are in a cluster's Redis, which this command does not use; collect them with `coordinator results %s --out FILE` and write inputs: {results: FILE}",
-			c.from.Batch, c.from.Batch)
+		return nil, fault.Usagef("the results of batch %s are in a cluster's Redis, which cannot be reached from here; write its results to a file, and name it as inputs: {results: FILE}",
+			c.from.Batch)
 	}
 	return openStorePast(ctx, c.connect, c.from.Batch, c.notify)
 }
@@ -110,7 +110,7 @@ func (c *chain) find(ctx context.Context, p past) error {
 		return err
 	}
 	if info.Counts.Finished() > all {
-		return fault.Usagef("%s of batch %s were taken from Redis (results --consume); write inputs: {results: FILE}, with the file that they were written to",
+		return fault.Usagef("%s of batch %s were removed from Redis when they were written to a file; write inputs: {results: FILE}, with that file",
 			human.Plural(info.Counts.Finished()-all, "result", "results"), c.from.Batch)
 	}
 	if len(found) == 0 {

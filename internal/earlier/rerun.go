@@ -73,13 +73,17 @@ func (c *rowChoice) versionOf(version string) uint8 {
 }
 
 // strangers returns the error for a file whose results belong to no row.
-func (c *rowChoice) strangers(path, spec string, stale, all int64) error {
+func (c *rowChoice) strangers(r *Resumption, stale int64) error {
 	by := "all their fields, because the spec has no id"
 	if c.byID {
 		by = "their id"
 	}
-	return fault.Usagef("%s of %s in %s belong to no row of %s; rows are recognised by %s. Results of earlier versions do not name their rows. "+
-		"--resume keeps the results that answer the same question, --force drops these results", human.Count(stale), human.Plural(all, "result", "results"), path, spec, by)
+	text := fmt.Sprintf("%s of %s in %s belong to no row of %s; rows are recognised by %s. Results of earlier versions do not name their rows",
+		human.Count(stale), human.Plural(int64(len(r.answers)), "result", "results"), r.path, r.spec, by)
+	if r.advice != "" {
+		text += ". " + r.advice
+	}
+	return fault.Usagef("%s", text)
 }
 
 func (c *rowChoice) summary(p *pairing) string {

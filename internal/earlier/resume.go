@@ -52,6 +52,9 @@ type Resumption struct {
 	effects  bool          // a tool has side effects
 	force    bool
 	rows     *rowChoice // rerun pairs results with rows; nil pairs them with questions
+	advice   string     // follows the error for results that belong to no row
+	// simulatedUnknown: only the workers know whether the simulated server runs the batch.
+	simulatedUnknown bool
 
 	answers []answer // sorted by index
 	makers  []maker
@@ -68,13 +71,15 @@ type KeepOptions struct {
 	// the questions of their jobs.
 	Rerun *filter.Filter
 	Runs  func(index int64) bool // reports whether the row has a job; nil is all rows
+	// Advice follows the error for results that belong to no row: what the user can do.
+	Advice string
 }
 
 // NewResumption prepares a Resumption and reads nothing yet. tools are the tools of the run.
 func NewResumption(o KeepOptions, compiled *spec.Compiled, tools *toolpool.Pool, model backend.Model) (*Resumption, error) {
 	r := &Resumption{
 		path: o.Path, spec: o.Spec, compiled: compiled, force: o.Force, now: maker{cmp.Or(compiled.Model, model.ID), model.Simulated},
-		effects: hasEffects(compiled, tools), jobs: jobKeys{runs: o.Runs},
+		effects: hasEffects(compiled, tools), jobs: jobKeys{runs: o.Runs}, advice: o.Advice,
 	}
 	if o.Rerun != nil {
 		r.rows = newRowChoice(o.Rerun, compiled)
@@ -114,7 +119,14 @@ func hasEffects(compiled *spec.Compiled, tools *toolpool.Pool) bool {
 
 // Pair reads the file and the jobs and pairs them. It returns an error if too many results answer other questions.
 func (r *Resumption) Pair(ctx context.Context, f *collect.File, payloads iter.Seq2[[]byte, error]) error {
-	if err := r.readAnswers(f); err != nil {
+	return r.pairWith(ctx, func(fn func(batch.Result) error) error {
+		return f.Each(func(result batch.Result, _, _ int64) error { return fn(result) })
+	}, payloads)
+}
+
+// pairWith is Pair for the results that each reads.
+func (r *Resumption) pairWith(ctx context.Context, each func(func(batch.Result) error) error, payloads iter.Seq2[[]byte, error]) error {
+	if err := r.readAnswers(each); err != nil {
 		return err
 	}
 	if err := r.readJobs(ctx, payloads); err != nil {
@@ -132,8 +144,8 @@ func (r *Resumption) Pair(ctx context.Context, f *collect.File, payloads iter.Se
 }
 
 // readAnswers records the question that each result of the file answers. A job's last record counts.
-func (r *Resumption) readAnswers(f *collect.File) error {
-	err := f.Each(func(result batch.Result, _, _ int64) error {
+func (r *Resumption) readAnswers(each func(func(batch.Result) error) error) error {
+	err := each(func(result batch.Result) error {
 		a := r.answerOf(result)
 		if r.rows != nil {
 			var err error
@@ -261,7 +273,7 @@ func (r *Resumption) check() error {
 		return nil
 	case r.rows != nil:
 		if 2*p.stale > all {
-			return r.rows.strangers(r.path, r.spec, p.stale, int64(len(r.answers)))
+			return r.rows.strangers(r, p.stale)
 		}
 		return nil
 	case r.effects && slices.ContainsFunc(r.answers, func(a answer) bool { return a.kind == noKey }):
@@ -288,6 +300,9 @@ func (r *Resumption) checkMakers() error {
 		return nil
 	}
 	if r.rows != nil {
+		if r.simulatedUnknown {
+			return nil
+		}
 		return r.checkSimulated()
 	}
 	others := map[maker]int64{}

@@ -68,24 +68,24 @@ func OpenReuse(ctx context.Context, from string, compiled *spec.Compiled, connec
 	id, notID := batch.ParseID(from)
 	switch {
 	case from == ReuseOwner && connect == nil:
-		return nil, fault.Usagef("--reuse %s: the batches of an owner are in a cluster's Redis, which this command does not use; use --reuse FILE", from)
+		return nil, fault.Usagef("reuse %s: the batches of an owner are in a cluster's Redis, which cannot be reached from here; name a results file", from)
 	case from == ReuseOwner:
 		if r.pasts, err = openOwnersPasts(ctx, connect, compiled.Owner, notify); err != nil {
-			return nil, fmt.Errorf("--reuse %s: %w", from, err)
+			return nil, fmt.Errorf("reuse %s: %w", from, err)
 		}
 		r.name = human.Plural(int64(len(r.pasts)), "batch", "batches") + " of " + compiled.Owner
 	case notID != nil:
 		file, err := openFilePast(from, from)
 		if err != nil {
-			return nil, fault.Usagef("--reuse: %w; it takes a batch ID, a results file, or the word %s", err, ReuseOwner)
+			return nil, fault.Usagef("reuse: %w; it takes a batch ID, a results file, or the word %s", err, ReuseOwner)
 		}
 		r.pasts = []past{file}
 	case connect == nil:
-		return nil, fault.Usagef("--reuse: the results of batch %s are in a cluster's Redis, which this command does not use; collect them with `coordinator results %s --out FILE` and use --reuse FILE", id, id)
+		return nil, fault.Usagef("reuse: the results of batch %s are in a cluster's Redis, which cannot be reached from here; write its results to a file, and name the file", id)
 	default:
 		p, err := openStorePast(ctx, connect, id, notify)
 		if err != nil {
-			return nil, fmt.Errorf("--reuse: %w", err)
+			return nil, fmt.Errorf("reuse: %w", err)
 		}
 		r.pasts = []past{p}
 	}
@@ -108,7 +108,7 @@ func (r *Reuse) read(ctx context.Context, i int) error {
 		return nil
 	})
 	if errors.Is(err, collect.ErrNotResults) {
-		return fault.Usagef("--reuse: %w", err)
+		return fault.Usagef("reuse: %w", err)
 	}
 	return err
 }
@@ -214,14 +214,14 @@ func (r *Reuse) Summary(total int64) string {
 func effectTools(pool *toolpool.Pool, names []string) error {
 	for _, name := range names {
 		if t, ok := pool.Lookup(toolpool.WireName(name)); ok && t.Share == toolpool.Effect {
-			return fault.Usagef("--reuse: the tool %s has side effects, which would not happen for jobs that are not run", name)
+			return fault.Usagef("reuse: the tool %s has side effects, which would not happen for jobs that are not run", name)
 		}
 	}
 	return nil
 }
 
 // ErrReusePlan refuses reuse for a planned batch, because its questions are unknown before the plan is made.
-var ErrReusePlan = fault.Usagef("--reuse does not go with plan: the jobs' questions are unknown before the plan is made")
+var ErrReusePlan = fault.Usagef("reuse does not go with plan: the jobs' questions are unknown before the plan is made")
 
 // LocalReuse makes the jobs of a batch in this process use earlier results.
 func LocalReuse(ctx context.Context, from string, p *spec.Prepared, tools *toolpool.Pool, model backend.Model, notify notice.Func) (*Reuse, error) {

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/internal/outage"
 	"github.com/batchagent/batchagent/internal/prefixorder"
+	"github.com/batchagent/batchagent/internal/programs"
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/internal/worker"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -39,6 +41,7 @@ const ringEvery = 10 * time.Millisecond
 // ToolOptions select the tools of this machine.
 type ToolOptions struct {
 	Root, File string // tools root; tools.yaml, "" for the built-in tools only
+	SpecDir    string // folder of the spec; its files are passed to the spec's own command as absolute paths
 	own        []toolpool.Tool
 	Drivers    map[string]func() sqltool.Driver
 	Getenv     func(string) string
@@ -55,8 +58,9 @@ func (o ToolOptions) lookup(name string) (string, bool) {
 
 // Tools holds tools that are ready for calls.
 type Tools struct {
-	Pool  *toolpool.Pool
-	Close func()
+	Pool     *toolpool.Pool
+	Programs *programs.Host
+	Close    func()
 }
 
 // OpenTools opens the tools of this machine. It returns an error before any job runs if the batch needs a missing tool
@@ -78,9 +82,12 @@ func OpenTools(ctx context.Context, o ToolOptions, p *spec.Prepared) (*Tools, er
 	if err == nil {
 		err = set.Register(pool)
 	}
+	host := programs.New(programs.Config{
+		Declared: set.Programs, Own: true, Root: o.Root, SpecDir: o.SpecDir, Secrets: set.Secrets, Logger: o.Logger,
+	})
 	for _, compiled := range []*spec.Compiled{p.Jobs, p.Planner} {
 		if err == nil && compiled != nil {
-			err = toolset.Missing(compiled.Needs(), set.Names())
+			err = toolset.Missing(compiled.Needs(), slices.Concat(set.Names(), host.Needs()))
 		}
 		if err == nil && compiled != nil {
 			here := []batch.WorkerRecord{{Sharing: worker.Sharing(pool)}}
@@ -91,7 +98,10 @@ func OpenTools(ctx context.Context, o ToolOptions, p *spec.Prepared) (*Tools, er
 		set.Close()
 		return nil, &fault.UsageError{Err: err}
 	}
-	return &Tools{pool, set.Close}, nil
+	return &Tools{pool, host, func() {
+		host.Close()
+		set.Close()
+	}}, nil
 }
 
 // batchRun is a batch that runs only in this process, with an embedded Redis, workers, a goroutine that feeds and one that
@@ -99,7 +109,7 @@ func OpenTools(ctx context.Context, o ToolOptions, p *spec.Prepared) (*Tools, er
 type batchRun struct {
 	prepared *spec.Prepared
 	server   *modelServer
-	tools    *toolpool.Pool
+	tools    *Tools
 	workers  int // at least 1
 	slots    int // model requests in flight per worker; 0 uses the backend's safe number
 	logger   *slog.Logger
@@ -157,7 +167,7 @@ func (l *batchRun) execute(ctx context.Context, watch func(context.Context)) err
 	}()
 	for k := range max(l.workers, 1) {
 		w, err := worker.New(worker.Config{
-			ID: fmt.Sprintf("local-%d", k+1), Store: l.store, Backend: l.server, Tools: l.tools,
+			ID: fmt.Sprintf("local-%d", k+1), Store: l.store, Backend: l.server, Tools: l.tools.Pool, Programs: l.tools.Programs,
 			Slots: l.slots, Check: l.check, Logger: l.logger, Tracer: l.tracer,
 		})
 		if err != nil {

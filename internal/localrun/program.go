@@ -124,7 +124,7 @@ func (p *Program) here(ctx context.Context, s *spec.Spec, prepared *spec.Prepare
 		defer reuse.Close()
 	}
 	l := &batchRun{
-		prepared: prepared, server: server, tools: tools.Pool, workers: 1, logger: p.Logger, id: statestore.NewID(time.Now()),
+		prepared: prepared, server: server, tools: tools, workers: 1, logger: p.Logger, id: statestore.NewID(time.Now()),
 		sink: &collect.Callback{Call: to.Each}, planned: &collect.Callback{Call: to.Planned}, summary: &collect.Callback{Call: to.Reduced},
 		notify: notice.Logged(p.Logger),
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -117,14 +118,14 @@ func Run(ctx context.Context, o Options, to Observer) (report Report, err error)
 	}
 	defer s.Close()
 	tools, err := OpenTools(ctx, ToolOptions{
-		Root: o.ToolsRoot, File: o.ToolsFile, Drivers: o.Drivers, Getenv: o.Getenv, Logger: o.Logger,
+		Root: o.ToolsRoot, File: o.ToolsFile, SpecDir: filepath.Dir(o.Spec), Drivers: o.Drivers, Getenv: o.Getenv, Logger: o.Logger,
 	}, prepared)
 	if err != nil {
 		return report, err
 	}
 	defer tools.Close()
 	r := &fileRun{options: o, rerun: rerun, to: to, tally: &collect.Tally{}, batchRun: batchRun{
-		prepared: prepared, tools: tools.Pool, workers: o.Workers, slots: o.MaxInflight, logger: o.Logger, tracer: o.Tracer,
+		prepared: prepared, tools: tools, workers: o.Workers, slots: o.MaxInflight, logger: o.Logger, tracer: o.Tracer,
 		id: statestore.NewID(time.Now()), wait: o.Wait, notify: to.Notify, note: to.Arrived,
 	}}
 	var plain *collect.Stream // nil if the results go to a file
@@ -264,7 +265,7 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 	if r.file.Count() == 0 {
 		return nil
 	}
-	from, err := earlier.NewResumption(r.keep(), r.prepared.Jobs, r.tools, model)
+	from, err := earlier.NewResumption(r.keep(), r.prepared.Jobs, r.tools.Pool, model)
 	if err != nil {
 		return err
 	}
@@ -302,7 +303,8 @@ func (r *fileRun) resume(ctx context.Context, model backend.Model) error {
 }
 
 func (r *fileRun) keep() earlier.KeepOptions {
-	o := earlier.KeepOptions{Path: r.options.Out, Spec: r.options.Spec, Force: r.options.Force, Rerun: r.rerun}
+	o := earlier.KeepOptions{Path: r.options.Out, Spec: r.options.Spec, Force: r.options.Force, Rerun: r.rerun,
+		Advice: "--resume keeps the results that answer the same question, --force drops these results"}
 	if r.prepared.Planner == nil {
 		o.Runs = r.prepared.Chosen
 	}
@@ -321,7 +323,7 @@ func (r *fileRun) resumePlan(model backend.Model) error {
 	}
 	planner := *r.prepared.Planner
 	planner.Model = cmp.Or(planner.Model, model.ID)
-	from, err := earlier.NewResumption(r.keep(), &planner, r.tools, model)
+	from, err := earlier.NewResumption(r.keep(), &planner, r.tools.Pool, model)
 	if err != nil {
 		return err
 	}
@@ -367,7 +369,7 @@ func (r *fileRun) started(model backend.Model) {
 func (r *fileRun) report(model backend.Model, wall time.Duration) Report {
 	return Report{
 		Ran: true, Batch: r.id, Name: r.prepared.Jobs.Name, Tally: r.tally, Total: r.total(), Rows: r.prepared.Rows, Earlier: r.earlier, Prompts: r.kept.Versions(), Wall: wall,
-		Simulated: model.Simulated, PerTool: r.tools.Stats(), Prices: r.prepared.Jobs.Prices, Stages: r.stages(),
+		Simulated: model.Simulated, PerTool: r.tools.Pool.Stats(), Prices: r.prepared.Jobs.Prices, Stages: r.stages(),
 		Plan:   r.plan.Outcome(r.id.ForStage(batch.StagePlan), r.prepared.Planner != nil),
 		Reduce: r.reduced.Outcome(r.id.ForStage(batch.StageReduce), r.prepared.Reducer != nil), ByVariable: r.server.by == BackendVariable,
 	}

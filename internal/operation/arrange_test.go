@@ -291,7 +291,7 @@ func TestReceivedPlansAreSorted(t *testing.T) {
 		s := openMini(t, statestore.Options{})
 		var id batch.ID
 		for n := range 2 {
-			sub, err := Receive(t.Context(), Sent{Plan: first.Plan, Inputs: strings.NewReader(jobs)}, nil)
+			sub, err := Receive(t.Context(), Sent{Plan: first.Plan, Inputs: strings.NewReader(jobs)}, nil, nil)
 			require.NoError(t, err)
 			before, err := sub.SubmitOnce(t.Context(), s, "key")
 			require.NoError(t, err)

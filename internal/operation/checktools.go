@@ -23,11 +23,23 @@ func (s *Submission) CheckTools(ctx context.Context, store WorkerLister) error {
 		if stage == nil {
 			continue
 		}
+		if err := mayRun(stage); err != nil {
+			return &fault.UsageError{Err: err}
+		}
 		if err := s.checkTools(ctx, store, stage); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// mayRun returns an error for a spec that brings its own program: nobody may run commands on the machines of others.
+func mayRun(compiled *spec.Compiled) error {
+	if compiled.Agent == nil || !compiled.Agent.Own() {
+		return nil
+	}
+	return errors.New("agent: a spec cannot bring its own command to a cluster; the operator declares it under programs: in the workers' tools.yaml, and the spec names it with agent.program. " +
+		"A run on one machine can have agent.command")
 }
 
 func (s *Submission) checkTools(ctx context.Context, store WorkerLister, compiled *spec.Compiled) error {

@@ -70,6 +70,11 @@ func (c *Cluster) Submit(ctx context.Context, s *Submission) (batch.ID, error) {
 			return "", err
 		}
 	}
+	if s.Rerun != (Rerun{}) {
+		if err := s.KeepRows(ctx, s.Rerun, c.Store); err != nil {
+			return "", err
+		}
+	}
 	if s.Key != "" {
 		_, err := s.SubmitOnce(ctx, c.Store, s.Key)
 		return s.ID, err

@@ -76,6 +76,7 @@ func servedBy(info batch.Info, workers []batch.WorkerRecord) (ok bool, why strin
 // Listed is an entry in a list of batches.
 type Listed struct {
 	batch.Info
+	TTL Duration `json:"ttl"` // that of Info
 	batch.Condition
 }
 
@@ -118,7 +119,7 @@ func listBatches(ctx context.Context, s lister, n int) ([]Listed, error) {
 				return nil, err
 			}
 		}
-		out[n] = Listed{i, conditionOf(i, stages, workers)}
+		out[n] = Listed{i, Duration(i.TTL), conditionOf(i, stages, workers)}
 	}
 	return out, nil
 }

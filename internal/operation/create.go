@@ -2,11 +2,13 @@ package operation
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 
+	"github.com/batchagent/batchagent/internal/earlier"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -30,6 +32,16 @@ func contentOf(s *spec.Spec, p *spec.Prepared) Content {
 	return Content{
 		Compiled: p.Jobs, Planner: p.Planner, Reduce: p.Reducer, total: p.Total, payloads: p.Payloads, openings: p.Openings, fingerprint: p.Fingerprint,
 		close: s.Close, prepared: p,
+	}
+}
+
+// keep makes the jobs of rows that do not run again end with their earlier results. all are the jobs of all rows.
+func (c *Content) keep(kept *earlier.Rerun, all func(context.Context) iter.Seq2[[]byte, error]) {
+	c.payloads = func(ctx context.Context) iter.Seq2[[]byte, error] { return kept.Payloads(ctx, all(ctx)) }
+	before := c.fingerprint
+	c.fingerprint = func() (string, error) {
+		sum, err := before()
+		return fmt.Sprintf("%x", sha256.Sum256([]byte(sum+"\n"+kept.Identity()))), err
 	}
 }
 

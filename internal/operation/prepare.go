@@ -20,7 +20,8 @@ type SubmitOptions struct {
 	ToolsRoot string // directory of globbed inputs for the workers' read_file
 	Reuse     string // take results of an earlier batch: a batch ID, [ReuseOwner], or a results file; "" runs every job
 	Select    Selection
-	Durable   bool // make Submit wait until the batch survives a loss of its Redis server
+	Rerun     Rerun // rows of an earlier batch that run again; the zero value runs all rows
+	Durable   bool  // make Submit wait until the batch survives a loss of its Redis server
 	Stdin     io.Reader
 	// Connect opens Redis for a spec that takes another batch's results as inputs. It may be called several times and must
 	// return the same store, which the caller closes. If it is nil, such a spec is an error.
@@ -31,17 +32,25 @@ type SubmitOptions struct {
 // Prepare validates the spec and all its inputs and submits nothing. It needs Redis only if the inputs are in Redis.
 // The caller closes the Submission.
 func Prepare(ctx context.Context, o SubmitOptions) (*Submission, error) {
+	if err := o.Rerun.check(); err != nil {
+		return nil, err
+	}
 	s, prepared, err := LoadSpec(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	if prepared.Total < prepared.Rows && o.Select.Sample > 0 {
-		o.Notify.Send(notice.Spec, "%s of %s rows are submitted; index counts them, so that index 0 is the first chosen row",
-			human.Count(prepared.Total), human.Count(prepared.Rows))
-	}
+	sendChosen(prepared, o.Select, o.Notify)
 	sub := NewSubmission(s, prepared, o.Notify)
-	sub.durable, sub.ReuseFrom = o.Durable, o.Reuse
+	sub.durable, sub.ReuseFrom, sub.Rerun = o.Durable, o.Reuse, o.Rerun
 	return sub, nil
+}
+
+// sendChosen explains the indexes of a random choice of rows.
+func sendChosen(p *spec.Prepared, selected Selection, notify notice.Func) {
+	if p.Total < p.Rows && selected.Sample > 0 {
+		notify.Send(notice.Spec, "%s of %s rows are submitted; index counts them, so that index 0 is the first chosen row",
+			human.Count(p.Total), human.Count(p.Rows))
+	}
 }
 
 // NewSubmission returns the submission of a validated spec. It sends the number of bad inputs.

@@ -13,11 +13,13 @@ import (
 	"iter"
 	"os"
 
+	"github.com/batchagent/batchagent/internal/earlier"
 	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/statestore"
 )
 
 // maxJobLine limits one job line of a received batch. An input has at most 16 MiB and may be escaped.
@@ -35,14 +37,29 @@ type Sent struct {
 	// copied to a temporary file as they arrive, so that memory does not grow with them.
 	Inputs io.Reader
 	Owner  string // default for a spec without an owner
+	Select Selection
+	Rerun  Rerun
 }
 
-// Receive validates everything that was sent, the same as [Prepare] does with files. The caller closes the Submission.
-func Receive(ctx context.Context, sent Sent, notify notice.Func) (*Submission, error) {
+// Receive validates everything that was sent, the same as [Prepare] does with files. store has the results of earlier batches that the
+// spec may name. The caller closes the Submission.
+func Receive(ctx context.Context, sent Sent, store *statestore.Store, notify notice.Func) (*Submission, error) {
+	s, err := receive(ctx, sent, store, notify)
+	if err != nil || sent.Rerun == (Rerun{}) {
+		return s, err
+	}
+	if err := s.KeepRows(ctx, sent.Rerun, store); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func receive(ctx context.Context, sent Sent, store *statestore.Store, notify notice.Func) (*Submission, error) {
 	if sent.Plan != nil {
 		return receivePlan(ctx, sent, notify)
 	}
-	s, err := spec.Parse(sent.Name, sent.Spec, spec.LoadOptions{Stdin: sent.Inputs})
+	connect := func(context.Context) (*statestore.Store, error) { return store, nil }
+	s, err := spec.Parse(sent.Name, sent.Spec, spec.LoadOptions{Stdin: sent.Inputs, Earlier: earlier.Inputs(connect, notify)})
 	if err != nil {
 		return nil, InputError(err)
 	}
@@ -50,9 +67,13 @@ func Receive(ctx context.Context, sent Sent, notify notice.Func) (*Submission, e
 	if err == nil && !s.Takes() {
 		err = nothingMore(sent.Inputs)
 	}
+	if err == nil {
+		err = sent.Select.Apply(prepared)
+	}
 	if err != nil {
 		return nil, errors.Join(InputError(err), s.Close())
 	}
+	sendChosen(prepared, sent.Select, notify)
 	prepared.Jobs.Owner = cmp.Or(prepared.Jobs.Owner, sent.Owner)
 	ownStages(prepared.Jobs, prepared.Planner, prepared.Reducer)
 	SendNotes(s, prepared, notify)
@@ -174,6 +195,9 @@ func receiveStages(sent Sent) (Content, error) {
 
 // runnable returns an error for a compiled spec that no worker can run or no spec can produce.
 func runnable(compiled *spec.Compiled) error {
+	if err := mayRun(compiled); err != nil {
+		return err
+	}
 	toolless := *compiled
 	toolless.Tools, toolless.Preload = nil, nil // checked against the workers' tools later
 	if _, err := agent.Compile(&toolless, nil, backend.Model{}); err != nil {

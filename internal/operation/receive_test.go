@@ -22,7 +22,7 @@ func TestReceiveRefusesReservedRequestFields(t *testing.T) {
 	} {
 		plan, err := json.Marshal(spec.Compiled{Name: "p", Task: "{x}", MaxTurns: 1, MaxAttempts: 1, TTL: time.Hour, Sampling: spec.Sampling{ExtraBody: extra}})
 		require.NoError(t, err)
-		s, err := Receive(t.Context(), Sent{Plan: plan, Inputs: strings.NewReader(`{"in":{"x":"1"}}`)}, nil)
+		s, err := Receive(t.Context(), Sent{Plan: plan, Inputs: strings.NewReader(`{"in":{"x":"1"}}`)}, nil, nil)
 		if mistake == "" {
 			require.NoError(t, err)
 			require.NoError(t, s.Close())

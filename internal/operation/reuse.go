@@ -13,8 +13,11 @@ import (
 // Reuse makes the batch's jobs use earlier results for the same questions, from a batch in Redis or a results file.
 // Call it before Submit.
 func (s *Submission) Reuse(ctx context.Context, from string, store *statestore.Store) error {
-	if s.load.Planner != nil {
+	switch {
+	case s.load.Planner != nil:
 		return earlier.ErrReusePlan
+	case s.Rerun != (Rerun{}):
+		return errRerunReuse
 	}
 	workers, err := store.Workers(ctx)
 	if err != nil {
@@ -42,12 +45,12 @@ func (s *Submission) runningModel(workers []batch.WorkerRecord) (string, error) 
 			continue
 		}
 		if model != "" && model != w.Models[0] {
-			return "", fault.Usagef("--reuse: the workers serve %s and %s; name the model in the spec, so that its results can be matched", model, w.Models[0])
+			return "", fault.Usagef("reuse: the workers serve %s and %s; name the model in the spec, so that its results can be matched", model, w.Models[0])
 		}
 		model = w.Models[0]
 	}
 	if model == "" {
-		return "", &fault.UsageError{Err: errors.New("--reuse: name the model in the spec: no live worker serves one")}
+		return "", &fault.UsageError{Err: errors.New("reuse: name the model in the spec: no live worker serves one")}
 	}
 	return model, nil
 }

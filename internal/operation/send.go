@@ -9,6 +9,19 @@ import (
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
+// sentRerun is a [Rerun] of a batch of the receiver.
+type sentRerun struct {
+	Batch string `json:"batch"`
+	Where string `json:"where"`
+}
+
+func (s *Submission) sentRerun() *sentRerun {
+	if s.Rerun == (Rerun{}) {
+		return nil
+	}
+	return &sentRerun{s.Rerun.From, s.Rerun.Where}
+}
+
 // Send writes the batch in the form that [Receive] reads. The first line has the plans of the batch and its stages;
 // each other line has a job. It does not send a planner's one job.
 func (s *Submission) Send(ctx context.Context, w io.Writer) error {
@@ -16,7 +29,8 @@ func (s *Submission) Send(ctx context.Context, w io.Writer) error {
 		Plan    *spec.Compiled `json:"plan"`
 		Planner *spec.Compiled `json:"planner,omitempty"`
 		Reduce  *spec.Compiled `json:"reduce,omitempty"`
-	}{s.load.Compiled, s.load.Planner, s.load.Reduce})
+		Rerun   *sentRerun     `json:"rerun,omitempty"`
+	}{s.load.Compiled, s.load.Planner, s.load.Reduce, s.sentRerun()})
 	if err != nil {
 		return fmt.Errorf("encode the plan: %w", err)
 	}

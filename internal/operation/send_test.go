@@ -61,7 +61,7 @@ func TestEveryEntryMakesSamePlanAndJobs(t *testing.T) {
 				"compiled": {Plan: head.Plan, Planner: head.Planner, Reduce: head.Reduce, Inputs: strings.NewReader(rest)},
 				"as it is": {Spec: []byte(text), Name: "spec.yaml", Inputs: strings.NewReader("")},
 			} {
-				server, err := Receive(t.Context(), sent, nil)
+				server, err := Receive(t.Context(), sent, nil, nil)
 				require.NoError(t, err, door)
 				defer server.Close()
 				gotPlan, gotJobs := jobsOfSubmission(t, server)

@@ -14,6 +14,7 @@ import (
 // StatusReport describes a batch and the workers that can serve it. `status --json` prints its JSON form.
 type StatusReport struct {
 	batch.Info
+	TTL Duration `json:"ttl"` // that of Info
 	batch.Condition
 	Planning *Planning `json:"planning,omitempty"` // nil if the batch has no planner
 	// Stages are the batch's stages in the order of their execution, including its jobs; nil if it has only jobs.
@@ -39,7 +40,7 @@ func (c *Cluster) Status(ctx context.Context, id batch.ID) (StatusReport, error)
 	if err != nil {
 		return StatusReport{}, err
 	}
-	r := StatusReport{Info: info, Sharing: info.Counts.Usage.Sharing(), Workers: serversOf(info, workers)}
+	r := StatusReport{Info: info, TTL: Duration(info.TTL), Sharing: info.Counts.Usage.Sharing(), Workers: serversOf(info, workers)}
 	if r.Planning, err = PlanningOf(ctx, s, info.Header); err != nil {
 		return StatusReport{}, err
 	}

@@ -28,6 +28,7 @@ type Submission struct {
 	// [statestore.ErrKeyUsed]. "" submits a new batch, unless an earlier Submit of the same batch was interrupted.
 	Key       string
 	ReuseFrom string // where Submit takes earlier results from; "" runs every job
+	Rerun     Rerun  // rows of an earlier batch that run again; the zero value runs every job
 
 	load     Content
 	whole    bool // Redis already had all jobs
@@ -36,6 +37,7 @@ type Submission struct {
 	notify   notice.Func
 	wait     outage.Wait
 	reuse    *earlier.Reuse // nil before Reuse
+	kept     *earlier.Rerun // nil before KeepRows
 	arranged bool
 	sorted   *prefixorder.Sorter // nil feeds the jobs in the order of the inputs
 }
@@ -44,6 +46,9 @@ type Submission struct {
 func (s *Submission) Close() error {
 	if s.reuse != nil {
 		s.reuse.Close()
+	}
+	if s.kept != nil {
+		s.kept.Close()
 	}
 	var err error
 	if s.sorted != nil {
@@ -128,6 +133,9 @@ func (s *Submission) submit(ctx context.Context, store *statestore.Store, book f
 	}
 	if s.reuse != nil {
 		s.notify.Send(notice.Reused, "%s", s.reuse.Summary(s.Total))
+	}
+	if s.kept != nil {
+		s.notify.Send(notice.Reused, "%s", s.kept.Summary())
 	}
 	return nil
 }

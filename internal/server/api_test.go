@@ -80,7 +80,7 @@ func TestSubmit(t *testing.T) {
 	require.Equal(t, http.StatusCreated, a.status, a.body)
 	a.json(t, &s)
 	assert.Zero(t, s.Total, "unknown before the plan")
-	var stage batch.Info
+	var stage BatchView
 	w.ask("GET", "/api/v1/batches/"+string(s.ID.ForStage(batch.StagePlan)), "").json(t, &stage)
 	assert.Equal(t, batch.Sealed, stage.Phase)
 	assert.EqualValues(t, 1, stage.Counts.Total)

@@ -126,6 +126,22 @@ func number(r *http.Request, name string, otherwise, low, high int64) (int64, er
 	return n, nil
 }
 
+// seconds parses a duration in the query and checks its limit. A number means seconds.
+func seconds(r *http.Request, name string, high time.Duration) (time.Duration, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if n, notNumber := strconv.ParseInt(text, 10, 32); notNumber == nil {
+		d, err = time.Duration(n)*time.Second, nil
+	}
+	if err != nil || d < 0 || d > high {
+		return 0, problem(http.StatusBadRequest, "invalid", "%s=%q is not a duration from 0s to %s, such as 20s", name, text, high)
+	}
+	return d, nil
+}
+
 // reply writes v as JSON.
 func reply(w http.ResponseWriter, status int, v any) error {
 	data, err := json.Marshal(v)

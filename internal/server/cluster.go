@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/pkg/backend/dial"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/toolpool"
@@ -13,7 +14,7 @@ import (
 
 // Workers is a list of workers, sorted by ID.
 type Workers struct {
-	Workers []batch.WorkerRecord `json:"workers"`
+	Workers []operation.Worker `json:"workers"`
 }
 
 // Tool is a tool and the workers that offer it.
@@ -81,7 +82,7 @@ func (s *Server) listWorkers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return reply(w, http.StatusOK, Workers{all})
+	return reply(w, http.StatusOK, Workers{operation.WorkersOf(all)})
 }
 
 func (s *Server) listTools(w http.ResponseWriter, r *http.Request) error {

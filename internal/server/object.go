@@ -27,7 +27,8 @@ func fromObject(body io.Reader) (operation.Sent, error) {
 	}
 	var spec, list json.RawMessage
 	var inputs []json.RawMessage
-	err = readMembers(all, map[string]*json.RawMessage{"spec": &spec, "inputs": &list})
+	var rows chosen
+	err = readMembers(all, rows.with(map[string]*json.RawMessage{"spec": &spec, "inputs": &list}))
 	if err == nil && list != nil {
 		err = json.Unmarshal(list, &inputs)
 	}
@@ -44,7 +45,8 @@ func fromObject(body io.Reader) (operation.Sent, error) {
 		}
 		lines.WriteByte('\n')
 	}
-	return sentSpec(spec, &lines), nil
+	sent := sentSpec(spec, &lines)
+	return sent, rows.apply(&sent)
 }
 
 var errNoSpec = errors.New("the field spec is missing")

@@ -10,10 +10,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
+	"github.com/batchagent/batchagent/internal/operation"
 	"github.com/batchagent/batchagent/internal/version"
 )
 
@@ -164,8 +164,8 @@ func (d *describer) answer(a answer) (object, error) {
 // schemaOf returns the schema of a type. It allows unknown fields, because later versions may add fields.
 func schemaOf(t reflect.Type) (object, error) {
 	s, err := jsonschema.ForType(t, &jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
-		reflect.TypeFor[json.RawMessage](): {},
-		reflect.TypeFor[time.Duration]():   {Type: "integer", Description: "nanoseconds"},
+		reflect.TypeFor[json.RawMessage]():    {},
+		reflect.TypeFor[operation.Duration](): {Type: "string", Description: "a duration such as 168h"},
 	}})
 	if err != nil {
 		return nil, err

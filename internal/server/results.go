@@ -14,7 +14,7 @@ import (
 const (
 	defaultResults = 500
 	maxResults     = 1000
-	maxWait        = 30 // seconds
+	maxWait        = 30 * time.Second
 	maxCursor      = 1 << 53
 	// pollEvery is the interval at which waiting streams read Redis. A blocking read would hold a connection per
 	// stream.
@@ -32,7 +32,7 @@ func (s *Server) results(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	wait, err := number(r, "wait", 0, 0, maxWait)
+	wait, err := seconds(r, "wait", maxWait)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (s *Server) results(w http.ResponseWriter, r *http.Request) error {
 		return busy(fmt.Sprintf("%d streams are open already", cap(s.streams)))
 	}
 	defer give()
-	phase, entries, err := s.await(r.Context(), id, after, int(limit), time.Duration(wait)*time.Second)
+	phase, entries, err := s.await(r.Context(), id, after, int(limit), wait)
 	if err != nil {
 		return err
 	}

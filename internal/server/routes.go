@@ -61,12 +61,14 @@ func (s *Server) routes() []route {
 			answers: []answer{{status: 200, text: "OpenAPI 3.1"}}}},
 
 		{"POST /api/v1/batches", s.submit, &endpoint{id: "submit", summary: "Submit a batch",
-			text: "The spec must not name files: it contains its prompts and schema. Its inputs are in the spec or follow it. The whole submission is validated before any job runs.",
+			text: "The spec must not name files: it contains its prompts and schema. Its inputs are in the spec or follow it. The whole submission is validated before any job runs. " +
+				"Fields beside spec choose rows: limit (the first rows), sample (random rows) with seed, and rerun, such as {\"batch\":\"b_…\",\"where\":\"failed\"}: " +
+				"rows of that batch whose results meet the condition run again, and its other results become results of this batch.",
 			params: []param{
 				{"header", "Idempotency-Key", "within 30 days, the same key and body create no second batch, and the same key with another body is refused", ""},
 			},
 			body: map[string]any{
-				"multipart/form-data": "A part `spec` (YAML or JSON), then a part `inputs`: JSON lines, unless the spec has `inputs: {stdin: csv}`, json or text. The second part is optional.",
+				"multipart/form-data": "A part `spec` (YAML or JSON), then a part `inputs`: JSON lines, unless the spec has `inputs: {stdin: csv}`, json or text. The last part is optional. Parts limit, sample, seed and rerun may come between them.",
 				"application/json":    "{\"spec\":{…},\"inputs\":[…]}, at most 64 MiB. The spec may also contain its inputs.",
 				ndjson:                "The first line is {\"spec\":{…}}, and each other line one input. `coordinator submit --server` sends a first line {\"plan\":{…}} instead: a compiled plan, optionally with the plans of its planner and its reduce stage, and matching jobs.",
 			},
@@ -84,7 +86,7 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/batches/{batch}/results", s.results, &endpoint{id: "results", summary: "Read results, one JSON object per line",
 			text: "The lines are those of `coordinator results`, in the order in which jobs ended. A batch is read to its end when an answer is empty and Batchagent-Phase is DONE.",
 			params: append(resultParams,
-				param{"query", "wait", "seconds to wait for a first result, at most 30", 0},
+				param{"query", "wait", "time to wait for a first result, such as 20s, at most 30s; a number means seconds", operation.Duration(0)},
 				param{"query", "cursors", "true makes each line {\"cursor\":…,\"result\":…}", false}),
 			answers: []answer{{status: 200, text: "results", media: ndjson, headers: []param{
 				{"header", "Batchagent-Next-Cursor", "`after` of the next request", int64(0)},

@@ -31,6 +31,7 @@ const (
 type Submitted struct {
 	ID      batch.ID        `json:"id"`
 	Total   int64           `json:"total" jsonschema:"jobs of the batch; 0 if a plan makes them"`
+	Rows    []int64         `json:"rows,omitempty" jsonschema:"the row of each job by index; missing if the jobs are all rows or the first ones"`
 	Notices []notice.Notice `json:"notices" jsonschema:"warnings about the spec, its inputs and its tools"`
 }
 
@@ -56,7 +57,7 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	n := &notices{}
-	sub, err := operation.Receive(r.Context(), sent, n.add)
+	sub, err := operation.Receive(r.Context(), sent, s.store, n.add)
 	if err != nil {
 		return err
 	}
@@ -81,7 +82,7 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.log.Info("batch submitted", "batch", sub.ID, "jobs", sub.Total, "again", before)
 	w.Header().Set("Location", "/api/v1/batches/"+string(sub.ID))
-	return reply(w, status, Submitted{ID: sub.ID, Total: sub.Total, Notices: n.all()})
+	return reply(w, status, Submitted{ID: sub.ID, Total: sub.Total, Rows: sub.ChosenRows(), Notices: n.all()})
 }
 
 // receive reads the part of the body before the inputs. The inputs are read later.
@@ -110,7 +111,8 @@ func headed(line []byte, inputs io.Reader, err error) (operation.Sent, error) {
 		return operation.Sent{}, broken(err)
 	}
 	var spec, plan, planner, reduce json.RawMessage
-	err = readMembers(line, map[string]*json.RawMessage{"spec": &spec, "plan": &plan, "planner": &planner, "reduce": &reduce})
+	var rows chosen
+	err = readMembers(line, rows.with(map[string]*json.RawMessage{"spec": &spec, "plan": &plan, "planner": &planner, "reduce": &reduce}))
 	switch {
 	case err == nil && (spec == nil) == (plan == nil):
 		err = errNoSpec
@@ -122,7 +124,7 @@ func headed(line []byte, inputs io.Reader, err error) (operation.Sent, error) {
 	}
 	sent := sentSpec(spec, inputs)
 	sent.Plan, sent.Planner, sent.Reduce = plan, planner, reduce
-	return sent, nil
+	return sent, rows.apply(&sent)
 }
 
 func sentSpec(spec json.RawMessage, inputs io.Reader) operation.Sent {
@@ -155,7 +157,10 @@ func readFirst(r io.Reader, what string) ([]byte, error) {
 	return text, err
 }
 
-// fromParts reads the spec from a form. The inputs are the next part and are streamed.
+// maxChoice limits a part of a form that chooses rows.
+const maxChoice = 16 << 10
+
+// fromParts reads the spec from a form, and the parts that choose rows. The inputs are the last part and are streamed.
 func fromParts(form *multipart.Reader) (operation.Sent, error) {
 	part, err := form.NextPart()
 	if err != nil {
@@ -169,16 +174,28 @@ func fromParts(form *multipart.Reader) (operation.Sent, error) {
 		return operation.Sent{}, broken(err)
 	}
 	sent := operation.Sent{Spec: text, Name: "spec.yaml", Inputs: strings.NewReader(""), Owner: unnamedOwner}
-	switch part, err = form.NextPart(); {
-	case errors.Is(err, io.EOF):
-	case err != nil:
-		return operation.Sent{}, broken(err)
-	case part.FormName() != "inputs":
-		return operation.Sent{}, problem(http.StatusBadRequest, "invalid", "the second part of the form is %q; it must be inputs", part.FormName())
-	default:
-		sent.Inputs = part
+	var rows chosen
+	for {
+		part, err := form.NextPart()
+		if errors.Is(err, io.EOF) {
+			return sent, rows.apply(&sent)
+		}
+		if err != nil {
+			return operation.Sent{}, broken(err)
+		}
+		if part.FormName() == "inputs" {
+			sent.Inputs = part
+			return sent, rows.apply(&sent)
+		}
+		to, ok := rows.members()[part.FormName()]
+		if !ok || *to != nil {
+			return operation.Sent{}, problem(http.StatusBadRequest, "invalid",
+				"after the spec comes a part %q; the parts are limit, sample, seed and rerun, each at most once, and then inputs", part.FormName())
+		}
+		if *to, err = io.ReadAll(io.LimitReader(part, maxChoice)); err != nil {
+			return operation.Sent{}, broken(err)
+		}
 	}
-	return sent, nil
 }
 
 // broken returns the error for a body that ended early or is malformed.

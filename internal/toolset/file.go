@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/program"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 	"github.com/batchagent/batchagent/pkg/toolpool/owntool"
@@ -17,6 +18,7 @@ type File struct {
 	commands []owntool.Command
 	http     []owntool.HTTP
 	sources  []source
+	programs []program.Program
 	settings []setting
 
 	noGet    bool

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/builtin"
 )
@@ -23,6 +24,9 @@ func (e *MissingError) Error() string {
 	hint := ""
 	for _, name := range e.Tools {
 		hint += hintFor(name)
+	}
+	if name, ok := spec.ProgramOf(e.Tools[0]); ok {
+		return fmt.Sprintf("the spec names the program %s, and no worker declares it: the operator writes it under programs: into tools.yaml; there are: %s", name, there)
 	}
 	return fmt.Sprintf("the spec asks for the tool %s; there are: %s%s", strings.Join(e.Tools, ", "), there, hint)
 }

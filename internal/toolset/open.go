@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/pkg/program"
 	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/strictyaml"
 	"github.com/batchagent/batchagent/pkg/toolpool"
@@ -38,8 +39,11 @@ type Options struct {
 // Set is a set of open tools. The caller closes it after the last call.
 type Set struct {
 	Tools []toolpool.Tool
+	// Programs are those that specs can name as their agent.
+	Programs []program.Program
+	// Secrets are the values that must not occur in results.
+	Secrets *redact.Secrets
 
-	secrets   *redact.Secrets
 	proxy     func(*http.Request) (*url.URL, error) // nil reaches services directly
 	transport *http.Transport                       // to services, through the proxy
 	close     []func()
@@ -56,18 +60,18 @@ func (s *Set) Close() {
 // Open starts the servers and opens the databases of the file, and creates all tools. MCP servers start in parallel. If one
 // fails to start, Open fails, because its tools would be missing. ctx limits the start.
 func Open(ctx context.Context, f *File, o Options) (_ *Set, err error) {
-	s := &Set{}
+	s := &Set{Programs: f.programs}
 	if s.proxy, err = toolProxy(o.Getenv); err != nil {
 		return nil, err
 	}
 	s.transport = &http.Transport{Proxy: s.proxy, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second}
 	s.close = append(s.close, s.transport.CloseIdleConnections)
 	f.findSearch(o.Getenv)
-	s.secrets = redact.New(append(ownKeys(o.Getenv), f.secrets...)...)
+	s.Secrets = redact.New(append(ownKeys(o.Getenv), f.secrets...)...)
 	defer func() {
 		if err != nil {
 			s.Close()
-			err = s.secrets.Error(err)
+			err = s.Secrets.Error(err)
 		}
 	}()
 	if err := s.files(o.Root); err != nil {
@@ -89,7 +93,7 @@ func Open(ctx context.Context, f *File, o Options) (_ *Set, err error) {
 		return nil, err
 	}
 	for i, t := range s.Tools {
-		s.Tools[i] = discreet(t, s.secrets)
+		s.Tools[i] = discreet(t, s.Secrets)
 	}
 	return s, nil
 }
@@ -110,16 +114,16 @@ func (s *Set) files(root string) error {
 	if err != nil {
 		return fmt.Errorf("--tools-root: %w", err)
 	}
-	s.add(place, builtin.ReadFile(dir, s.secrets), builtin.ListFiles(dir), builtin.GrepFiles(dir, s.secrets))
+	s.add(place, builtin.ReadFile(dir, s.Secrets), builtin.ListFiles(dir), builtin.GrepFiles(dir, s.Secrets))
 	return nil
 }
 
 func (s *Set) builtins(f *File, o Options) error {
 	if !f.noGet {
-		s.add(f.get, builtin.HTTPGet(f.get, s.secrets))
+		s.add(f.get, builtin.HTTPGet(f.get, s.Secrets))
 	}
 	if f.search != nil {
-		s.Tools = append(s.Tools, builtin.WebSearch(f.search.provider, f.search.key, s.secrets, s.transport))
+		s.Tools = append(s.Tools, builtin.WebSearch(f.search.provider, f.search.key, s.Secrets, s.transport))
 	}
 	if f.eval {
 		s.Tools = append(s.Tools, builtin.PythonEval())
@@ -135,7 +139,7 @@ func (s *Set) databases(ctx context.Context, f *File, o Options) error {
 		if !ok {
 			return fmt.Errorf("%s: sql.%s: this program was built without databases; build it with `-tags sql`, or use a worker", f.Path, d.config.Name)
 		}
-		d.config.Driver, d.config.Secrets = driver(), s.secrets
+		d.config.Driver, d.config.Secrets = driver(), s.Secrets
 		source, err := sqltool.Open(d.config)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
@@ -167,7 +171,7 @@ func checkRole(ctx context.Context, s *sqltool.Source) error {
 
 func (s *Set) own(f *File) error {
 	for _, c := range f.commands {
-		c.Secrets = s.secrets
+		c.Secrets = s.Secrets
 		t, err := c.Tool()
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
@@ -175,7 +179,7 @@ func (s *Set) own(f *File) error {
 		s.add([]any{c.Argv, c.Stdin, c.Dir, openValues(c.Env)}, t)
 	}
 	for _, h := range f.http {
-		h.Secrets = s.secrets
+		h.Secrets = s.Secrets
 		t, err := h.Tool(s.transport)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
@@ -196,7 +200,7 @@ func (s *Set) servers(ctx context.Context, f *File, log *slog.Logger) error {
 		starting.Go(func() {
 			clients[i], errs[i] = mcptool.Connect(ctx, mcptool.Server{
 				Name: v.name, Command: v.command, Args: v.args, Env: v.env, Dir: v.dir, URL: v.url, Headers: v.headers,
-				StartTimeout: v.start, Logger: log, Secrets: s.secrets, Proxy: s.proxy,
+				StartTimeout: v.start, Logger: log, Secrets: s.Secrets, Proxy: s.proxy,
 				Stderr: func(line string) { log.Debug(line, "mcp_server", v.name) },
 			})
 		})

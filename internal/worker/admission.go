@@ -80,6 +80,20 @@ func (d *admission) start(b *openBatch, job batch.Job, payload []byte, journal [
 	l.Start(job.String(), string(b.id), size, len(journal), scheduler.MarksOf(prompt))
 }
 
+// startTalk counts a further conversation of a job's program. Its size is unknown until its first answer.
+func (d *admission) startTalk(b *openBatch, session string) {
+	if l := d.ledger.Load(); l != nil {
+		l.Start(session, string(b.id), 0, 0, scheduler.Marks{})
+	}
+}
+
+// endTalk removes such a conversation.
+func (d *admission) endTalk(session string) {
+	if l := d.ledger.Load(); l != nil {
+		l.End(session, false)
+	}
+}
+
 // end removes a job. finished reports whether it has a result; if so, the ledger learns the length of its siblings from
 // it.
 func (d *admission) end(job batch.Job, finished bool) {
@@ -101,17 +115,17 @@ func (d *admission) keep(open []*openBatch) {
 	l.Keep(names)
 }
 
-// leave frees a job's part of the cache for others while the job waits for a tool.
-func (d *admission) leave(job batch.Job) {
-	if l := d.ledger.Load(); l != nil && l.Leave(job.String()) {
+// leave frees a conversation's part of the cache for others while its agent waits for a tool.
+func (d *admission) leave(session string) {
+	if l := d.ledger.Load(); l != nil && l.Leave(session) {
 		d.claim.send()
 	}
 }
 
-// await blocks a job at its turn boundary while it would only evict others.
-func (d *admission) await(ctx context.Context, job batch.Job) error {
+// await blocks a conversation at its turn boundary while it would only evict others.
+func (d *admission) await(ctx context.Context, session string) error {
 	if l := d.ledger.Load(); l != nil {
-		return l.Await(ctx, job.String())
+		return l.Await(ctx, session)
 	}
 	return nil
 }

@@ -203,14 +203,14 @@ func TestDrainReleasesPausedAgents(t *testing.T) {
 			l.Start(job.String(), "b_1", 1_600, i, nil)
 			l.Turn(job.String(), 2_800, 700, 0, 10)
 		}
-		require.NoError(t, d.await(t.Context(), old), "the oldest agent always continues")
+		require.NoError(t, d.await(t.Context(), old.String()), "the oldest agent always continues")
 		errLeave := errors.New("drain")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Minute, func() { cancel(errLeave) })
-		require.ErrorIs(t, d.await(ctx, young), errLeave)
+		require.ErrorIs(t, d.await(ctx, young.String()), errLeave)
 
 		done := make(chan error)
-		go func() { done <- d.await(t.Context(), young) }()
+		go func() { done <- d.await(t.Context(), young.String()) }()
 		synctest.Wait()
 		l.End(old.String(), true)
 		require.NoError(t, <-done, "the younger agent continues when there is room")

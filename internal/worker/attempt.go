@@ -39,9 +39,7 @@ func (s *session) attempt(ctx context.Context, c statestore.Claimed) {
 	s.metrics.moved(batch.Pending, s.state)
 
 	result, err := s.runner.Run(ctx, s.batch.def, s.job(c), s.uses())
-	if s.called.Load() {
-		s.server.closeSession(s.lease.Job.String())
-	}
+	s.closeSessions()
 
 	s.span.endAttempt(result, err)
 	s.metrics.moved(s.state, batch.Pending)
@@ -70,6 +68,9 @@ func (s *session) uses() agent.Session {
 	uses := agent.Session{Model: s, Slots: s, Tools: s, Journal: s, Effects: s, Budget: s, Twins: s, Observer: s}
 	if s.batch.reduces != "" {
 		uses.Results = s
+	}
+	if s.programs != nil {
+		uses.Program = s
 	}
 	return uses
 }

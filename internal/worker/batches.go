@@ -72,11 +72,13 @@ func (b *openBatch) model() string { return b.def.Model() }
 
 // batches lists the active batches and decides which of them this worker can serve. Safe for concurrent use.
 type batches struct {
-	store  *statestore.Store
-	tools  *toolpool.Pool
-	can    backend.Capabilities
-	check  func(id batch.ID, output json.RawMessage) error // nil accepts all outputs
-	served func() []backend.Model
+	store *statestore.Store
+	tools *toolpool.Pool
+	// programs is nil if this worker runs none.
+	programs Programs
+	can      backend.Capabilities
+	check    func(id batch.ID, output json.RawMessage) error // nil accepts all outputs
+	served   func() []backend.Model
 	// accounts settles the budgets of the batches.
 	accounts *spender
 	log      *slog.Logger
@@ -94,7 +96,7 @@ type batches struct {
 }
 
 func newBatches(
-	s *statestore.Store, t *toolpool.Pool, can backend.Capabilities, check func(batch.ID, json.RawMessage) error, served func() []backend.Model, accounts *spender, log *slog.Logger,
+	s *statestore.Store, t *toolpool.Pool, p Programs, can backend.Capabilities, check func(batch.ID, json.RawMessage) error, served func() []backend.Model, accounts *spender, log *slog.Logger,
 ) (*batches, error) {
 	known, err := lru.New[batch.ID, *openBatch](batchesKept)
 	if err != nil {
@@ -105,7 +107,7 @@ func newBatches(
 		return nil, fmt.Errorf("make the cache of refused batches: %w", err)
 	}
 	return &batches{
-		store: s, tools: t, can: can, check: check, served: served, accounts: accounts, log: log, known: known, refused: refused,
+		store: s, tools: t, programs: p, can: can, check: check, served: served, accounts: accounts, log: log, known: known, refused: refused,
 		trusted: make(map[batch.ID]int), foreign: make(map[batch.ID]batch.Pause),
 	}, nil
 }
@@ -227,6 +229,14 @@ func (b *batches) compile(id batch.ID, text []byte, bound string) (*openBatch, e
 	if err != nil {
 		return nil, err
 	}
+	if a := compiled.Agent; a != nil {
+		if b.programs == nil {
+			return nil, errors.New("it runs no programs, and the batch's agent is one")
+		}
+		if err := b.programs.Runs(a); err != nil {
+			return nil, err
+		}
+	}
 	tools := make([]toolpool.Tool, 0, len(compiled.Tools))
 	var preloaded []toolpool.Tool // that the agent cannot call
 	for _, name := range agent.PreloadOnly(compiled) {
@@ -264,7 +274,7 @@ func (b *batches) compile(id batch.ID, text []byte, bound string) (*openBatch, e
 		prefix += len(t.Name) + len(t.Description) + len(t.Parameters)
 	}
 	maxTurns := compiled.MaxTurns
-	if len(tools) == 0 {
+	if len(tools) == 0 && compiled.Agent == nil {
 		maxTurns = 1 // a repair turn is rare
 	}
 	w := &openBatch{

@@ -26,6 +26,8 @@ type Config struct {
 	Store   *statestore.Store
 	Backend backend.Backend
 	Tools   *toolpool.Pool
+	// Programs runs the programs of jobs. The caller closes it after Run. Nil runs none.
+	Programs Programs
 
 	Slots        int                   // model requests in flight. Defaults to the backend's MaxConcurrent, or 64.
 	MaxAgents    int                   // live agents, including those that wait for tools. Defaults to 4 x Slots.

@@ -130,7 +130,7 @@ func TestTrustInEndedBatchesIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, time.Second)
 		active, gone, lost := w.submit(1, nil), batch.ID("b_gone"), batch.ID("b_lost")
-		b, err := newBatches(w.store, nil, backend.Capabilities{}, nil, nil, nil, slog.New(slog.DiscardHandler))
+		b, err := newBatches(w.store, nil, nil, backend.Capabilities{}, nil, nil, nil, slog.New(slog.DiscardHandler))
 		require.NoError(t, err)
 		b.doubtAll()
 		for _, id := range []batch.ID{gone, active} {

@@ -23,6 +23,7 @@ import (
 //	Budget                          budget.go
 //	Results                         reduce.go
 //	Twins                           twins.go
+//	Program                         program.go
 type session struct {
 	*shared
 	lease   batch.Lease
@@ -43,6 +44,7 @@ type session struct {
 
 	lead   atomic.Pointer[toolpool.Lead] // the right to run for the twins; nil without it
 	parked atomic.Bool                   // a call must be resolved before the job can continue
+	talks  talks                         // of a program
 }
 
 // shared holds what all sessions of a worker use.
@@ -57,6 +59,7 @@ type shared struct {
 	patient  *statestore.Patient // waits through outages of Redis
 	server   *modelServer
 	tools    *toolpool.Pool
+	programs Programs // nil runs none
 	runner   *agent.Runner
 	live     *liveJobs
 	batches  *batches
@@ -71,12 +74,13 @@ type shared struct {
 // newSession returns the session of a claimed job. cancel ends its context.
 func (s *shared) newSession(b *openBatch, c statestore.Claimed, cancel context.CancelCauseFunc) *session {
 	l := c.Lease
-	return &session{
+	out := &session{
 		shared: s, lease: l, batch: b, payload: c.Payload, alone: c.Alone, cancel: cancel, journalled: len(c.Journal) > 0,
-		log:     s.log.With("batch", l.Job.Batch, "job", l.Job, "token", l.Token, "attempt", l.Attempt),
-		absence: newAbsence(func() { s.server.kv.leave(l.Job) }, func() time.Duration { return s.server.kv.worth() }),
-		state:   batch.Pending,
+		log:   s.log.With("batch", l.Job.Batch, "job", l.Job, "token", l.Token, "attempt", l.Attempt),
+		state: batch.Pending,
 	}
+	out.absence = newAbsence(out.leave, func() time.Duration { return s.server.kv.worth() })
+	return out
 }
 
 // Acquire implements [agent.Slots]. It waits for the model and for room in the server's KV cache. Then it takes a slot of the
@@ -90,7 +94,7 @@ func (s *session) Acquire(ctx context.Context, w agent.Wait) (release func(), he
 	}
 	err = s.awaitModel(ctx, w.Clock)
 	if err == nil {
-		err = s.server.kv.await(ctx, s.lease.Job)
+		err = s.server.kv.await(ctx, s.entry(w))
 	}
 	held = time.Since(began)
 	if err != nil {
@@ -211,5 +215,6 @@ var _ interface {
 	agent.Budget
 	agent.Results
 	agent.Twins
+	agent.Program
 	agent.Observer
 } = (*session)(nil)

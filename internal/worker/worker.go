@@ -11,6 +11,7 @@ import (
 	"github.com/batchagent/batchagent/pkg/agent"
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 )
@@ -61,7 +62,7 @@ func New(cfg Config) (*Worker, error) {
 	server := newModelServer(cfg, log, claim, report)
 	live := newLiveJobs(server.kv, claim)
 	accounts := &spender{store: cfg.Store.Patient(nil), pace: cfg.Pace, log: log}
-	batches, err := newBatches(cfg.Store, cfg.Tools, cfg.Backend.Capabilities(), cfg.Check, server.served, accounts, log)
+	batches, err := newBatches(cfg.Store, cfg.Tools, cfg.Programs, cfg.Backend.Capabilities(), cfg.Check, server.served, accounts, log)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +73,7 @@ func New(cfg Config) (*Worker, error) {
 	counter, _ := cfg.Backend.(backend.TokenCounter)
 	w.shared = &shared{
 		worker: cfg.ID, leaseFor: cfg.Lease, pace: cfg.Pace, stopping: w.stopping, claim: claim, log: log,
-		patient: cfg.Store.Patient(nil), server: server, tools: cfg.Tools, live: live, batches: batches, accounts: accounts,
+		patient: cfg.Store.Patient(nil), server: server, tools: cfg.Tools, programs: cfg.Programs, live: live, batches: batches, accounts: accounts,
 		runner:   agent.NewRunner(agent.Config{Worker: cfg.ID, Logger: log, Jitter: cfg.Jitter, Endpoint: judge, Counter: counter}),
 		commits:  newCommitter(cfg.Store, cfg.MaxAgents+2*statestore.MaxClaim, log),
 		journals: newJournals(cfg.Store.Patient(nil), cfg.Pace),
@@ -189,7 +190,7 @@ func (w *Worker) Status() batch.WorkerRecord {
 		Version:    version.String(),
 		Host:       host,
 		Endpoint:   w.cfg.Backend.Endpoint(),
-		Tools:      w.cfg.Tools.Names(),
+		Tools:      append(w.cfg.Tools.Names(), needs(w.cfg.Programs)...),
 		Sharing:    Sharing(w.cfg.Tools),
 		Ready:      w.Ready(),
 		Pauses:     w.Pauses(),
@@ -209,6 +210,17 @@ func (w *Worker) Status() batch.WorkerRecord {
 	}
 	r.JobsDone, r.Turns, r.Usage = w.shared.totals.read()
 	return r
+}
+
+// needs returns the names of programs in the form of a spec's needs.
+func needs(p Programs) (out []string) {
+	if p == nil {
+		return nil
+	}
+	for _, name := range p.Names() {
+		out = append(out, spec.NeedOf(name))
+	}
+	return out
 }
 
 // totals counts the jobs, turns and tokens that the worker committed since it started. Safe for concurrent use.

@@ -42,6 +42,7 @@ type Turn struct {
 	LeftOut   []string          `json:"left_out,omitempty"`  // as in [batch.Result], up to this turn
 	Preloaded []Preloaded       `json:"preloaded,omitempty"` // calls before the first turn; only in the first turn
 	Part      *Part             `json:"part,omitempty"`      // set if the job reduces: the turn answers a part of the results
+	Call      *ProgramCall      `json:"call,omitempty"`      // set if a program is the agent: the turn is one of its calls
 }
 
 // CallSource is the origin of a tool call's result.

@@ -14,7 +14,11 @@ import (
 // callModel makes the turn's model call, and retries it as its failures allow. It returns the tool calls that were
 // started meanwhile. The caller runs or discards them. After an error, no tool call is left.
 func (a *attempt) callModel(s *scope, t nextTurn) (*backend.Response, *toolRun, error) {
-	req := a.def.request(a.job, t, a.conv.messages)
+	return a.call(s, t, a.def.request(a.job, t, a.conv.messages))
+}
+
+// call makes a model call as callModel does.
+func (a *attempt) call(s *scope, t nextTurn, req *backend.Request) (*backend.Response, *toolRun, error) {
 	trial := &trial{endpoint: a.endpoint, model: req.Model, job: a.job.ID.String(), maxRetries: a.def.maxRetries, waits: waits{random: a.random}}
 	ranAway := false
 	for {
@@ -37,16 +41,18 @@ func (a *attempt) callModel(s *scope, t nextTurn) (*backend.Response, *toolRun, 
 		e := asBackendError(err)
 		switch {
 		case e.Class == backend.Degenerate && ranAway:
+			a.refusal = e
 			return nil, nil, invalid(errors.New("the model ran away twice: "+e.Message), e.Partial)
 		case e.Class == backend.Degenerate:
 			// The prompt still contains the schema. With the grammar, a model can write white space without end.
 			ranAway, req.Schema = true, nil
 			a.log.InfoContext(s.work, "the model ran away; the turn is retried without response_format", "turn", t.number, "error", err)
 			continue
-		case e.Class == backend.ContextTooLong && a.relieve(e):
+		case e.Class == backend.ContextTooLong && a.conv != nil && a.relieve(e):
 			a.log.InfoContext(s.work, "the server counts more tokens than estimated; the conversation is shortened", "turn", t.number, "error", err)
 			continue
 		case e.Class == backend.ContextTooLong:
+			a.refusal = e
 			return nil, nil, rejected(e)
 		}
 		if err := a.judge(s, t, trial, req, e); err != nil {
@@ -71,6 +77,7 @@ func (a *attempt) judge(s *scope, t nextTurn, trial *trial, req *backend.Request
 			}
 		}
 		if trial.hopeless(s.pause, req, e) {
+			a.refusal = e
 			return failure(e, trial)
 		}
 	}
@@ -112,14 +119,20 @@ func (a *attempt) generate(s *scope, t nextTurn, req *backend.Request, calls *to
 // generateInSlot makes one model call inside a slot. The slot is held for the call only (I8): it is released before the
 // answer is used, and on every return.
 func (a *attempt) generateInSlot(s *scope, t nextTurn, req *backend.Request, calls *toolRun, trial *trial, budget *reservation) (*backend.Response, error) {
-	release, err := a.acquire(s, t, budget.settle != nil)
+	release, err := a.acquire(s, t, req.Hints.Session, budget.settle != nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errWait, err)
 	}
 	defer release()
 	ctx, cancel := context.WithTimeoutCause(s.work, a.def.turnTimeout, errTurnTimeout)
 	defer cancel()
-	observer := backend.Observer{FirstToken: func() { budget.began = true }}
+	observer := a.watch
+	observer.FirstToken = func() {
+		budget.began = true
+		if a.watch.FirstToken != nil {
+			a.watch.FirstToken()
+		}
+	}
 	if t.mayCall {
 		observer.ToolCall = calls.early
 	}
@@ -137,9 +150,9 @@ func (a *attempt) generateInSlot(s *scope, t nextTurn, req *backend.Request, cal
 }
 
 // acquire waits for a slot.
-func (a *attempt) acquire(s *scope, t nextTurn, reserved bool) (release func(), err error) {
+func (a *attempt) acquire(s *scope, t nextTurn, session string, reserved bool) (release func(), err error) {
 	began := time.Now()
-	release, held, err := a.session.Slots.Acquire(s.pause, Wait{TurnsRemaining: t.remaining, Clock: s.clock, Reserved: reserved})
+	release, held, err := a.session.Slots.Acquire(s.pause, Wait{TurnsRemaining: t.remaining, Session: session, Clock: s.clock, Reserved: reserved})
 	a.spent.held += held
 	a.spent.slot += time.Since(began) - held
 	return release, err

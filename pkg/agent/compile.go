@@ -27,6 +27,7 @@ type Definition struct {
 	system    string
 	ask       func(input map[string]any) (spec.Asked, error)
 	row       func(*spec.Payload) (id string, input json.RawMessage, err error)
+	agent     *spec.Agent // nil for our own agent loop
 	outline   func(input map[string]any, result int) (string, error)
 	output    *schema.Schema  // nil for free text
 	lists     bool            // output may accept an array
@@ -76,6 +77,7 @@ func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model
 		system: compiled.System,
 		ask:    compiled.Ask,
 		row:    compiled.Row, promptVersion: compiled.PromptVersion,
+		agent:       compiled.Agent,
 		outline:     compiled.Outline,
 		calls:       map[string]toolpool.Call{},
 		preloads:    map[string]toolpool.Call{},

@@ -23,6 +23,19 @@ func (m *meter) call(took time.Duration, r *backend.Response) {
 	m.decode += took - first
 }
 
+// add adds the time that another one recorded.
+func (m *meter) add(o meter) {
+	m.held += o.held
+	m.slot += o.slot
+	m.cold += o.cold
+	m.cached += o.cached
+	m.decode += o.decode
+	m.tools += o.tools
+	m.toolsShared += o.toolsShared
+	m.retry += o.retry
+	m.journal += o.journal
+}
+
 func (m *meter) times(queued time.Duration) batch.Times {
 	return batch.Times{
 		Queued: queued.Milliseconds(),

@@ -16,7 +16,8 @@ func (a *attempt) preflight(s *scope) error {
 		return err
 	}
 	asked, err := a.prompt(s)
-	if err != nil || a.reused != nil || a.ended != nil || a.reduction != nil {
+	a.task = asked.Prompt
+	if err != nil || a.def.agent != nil || a.reused != nil || a.ended != nil || a.reduction != nil {
 		return err
 	}
 	turns := make([]Turn, len(a.job.Turns))
@@ -53,7 +54,7 @@ func (a *attempt) prompt(s *scope) (spec.Asked, error) {
 	if a.ended != nil {
 		return spec.Asked{}, nil
 	}
-	a.row = payload.Row
+	a.row, a.payload = payload.Row, payload
 	var err error
 	if a.id, a.input, err = a.def.row(&payload); err != nil {
 		return spec.Asked{}, batch.NewError(batch.BadInput, err.Error())

@@ -97,6 +97,7 @@ func (r *Runner) Run(ctx context.Context, d *Definition, job Job, uses Session) 
 	default:
 		res.MaxTokens = d.sampling.MaxTokens
 	}
+	res.Replayed, res.DivergedAt, res.Files, res.Diff = a.replayed, a.diverged, a.files, a.diff
 	res.Row = a.row
 	res.FirstCall = a.firstCall
 	if a.question != "" {
@@ -133,8 +134,17 @@ type attempt struct {
 	input       json.RawMessage // carried fields; nil without any
 	ended       *batch.Result   // the job's result of an earlier run; nil if the job runs
 	reduction   *spec.Reduction
-	preloaded   []Preloaded    // calls before the first turn
-	fields      map[string]any // of the input
+	payload     spec.Payload
+	task        string                // the prompt of a program's job
+	watch       backend.Observer      // of all calls; the zero value of jobs without a program
+	refusal     *backend.Error        // of the last call that failed for good
+	failed      *batch.Error          // the same as the job's error
+	replayed    int                   // calls of a program that were answered from the journal
+	diverged    int                   // as in [batch.Result]
+	files       map[string]batch.File // that a program left
+	diff        string                // the same
+	preloaded   []Preloaded           // calls before the first turn
+	fields      map[string]any        // of the input
 	firstCall   *batch.FirstCall
 	question    string      // hash of the job's question; "" without one
 	fingerprint string      // "" if the output must not be reused
@@ -166,6 +176,8 @@ func (a *attempt) output(s *scope) (json.RawMessage, error) {
 		return a.reused.Output, nil
 	case a.reduction != nil:
 		return a.reduce(s, a.reduction.N)
+	case a.def.agent != nil:
+		return a.program(s)
 	}
 	return a.converse(s)
 }

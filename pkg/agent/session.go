@@ -23,6 +23,7 @@ type Session struct {
 	Budget  Budget  // Nil limits nothing.
 	Results Results // Required if the job reduces.
 	Twins   Twins   // Nil runs every job.
+	Program Program // Required if a program is the agent.
 	// Observer is called when the attempt begins a turn or changes its state. Nil is skipped.
 	Observer Observer
 }
@@ -44,6 +45,7 @@ type Slots interface {
 // Wait describes an agent that waits before a model call.
 type Wait struct {
 	TurnsRemaining int    // including the turn of the call
+	Session        string // of the call, see [backend.Hints]
 	Clock          *Clock // of the job; stopped while the agent waits for the end of an outage
 	// Reserved reports that the agent holds a reservation of the batch's budget. A pause then ends the wait, so that the agent
 	// releases its reservation and makes a new one later.
@@ -79,7 +81,7 @@ type Twins interface {
 
 // Observer follows an attempt.
 type Observer interface {
-	// StateChanged is called on the agent's goroutine for every change of the job's state.
+	// StateChanged is called for every change of the job's state, by one goroutine at a time.
 	StateChanged(from, to batch.State)
 	// TurnBegan is called when a turn of the conversation begins; number is 1-based. The turn's waits and calls run under
 	// contexts returned by with. ended is called with the error that ended the job's attempt, or nil if the job has a next turn

@@ -92,6 +92,14 @@ type Observer struct {
 	// ToolCall is called for each tool call when its arguments are complete, perhaps long before the stream ends. The
 	// turn may still end with [FinishLength]; then the call must be discarded.
 	ToolCall func(index int, c ToolCall)
+	// Text is called with pieces of the answer's text. Joined, they are the beginning of the response's Content. The rest of it
+	// arrives with the response only, for example a text that may be the start of a secret.
+	Text func(piece string)
+	// Reasoning is called with pieces of the readable reasoning. Joined, they are the beginning of the response's Reasoning.Text.
+	Reasoning func(piece string)
+	// ReasoningBlock is called at the end of each block of reasoning, if the protocol has blocks. The pieces before it are the
+	// block's text.
+	ReasoningBlock func(p Protocol, b ReasoningBlock)
 }
 
 // Request is one model call. The adapter neither changes nor keeps it.
@@ -101,7 +109,9 @@ type Request struct {
 	Messages   []Message
 	Tools      []Tool
 	ToolChoice ToolChoice // ignored without Tools
-	Schema     *Schema    // nil for free text; never set together with Tools, unless ToolChoice is ToolChoiceNone
+	MustCall   string     // with ToolChoiceRequired: the name of the only tool that the model may call; "" for any
+	OneCall    bool       // the model makes at most one call per turn, if the server can enforce it
+	Schema     *Schema    // nil for free text; sent only if [Request.SendsSchema]
 	Sampling   Sampling
 	Hints      Hints
 	// SilenceTimeout limits the wait between two events of the stream. It does not limit the wait for the headers,
@@ -132,11 +142,19 @@ type Hints struct {
 	OutputTokens int
 }
 
+// SendsSchema reports whether an adapter sends the request's schema. It does not if the model may call tools, because many servers
+// then drop the calls.
+func (r *Request) SendsSchema() bool {
+	return r.Schema != nil && (len(r.Tools) == 0 || r.ToolChoice == ToolChoiceNone || r.Schema.BesideTools)
+}
+
 // Schema is a JSON Schema that the answer must match.
 type Schema struct {
-	Name  string
-	JSON  []byte
-	Loose bool // the server may treat it as a hint
+	Name        string
+	Description string // for the model; "" if there is none
+	JSON        []byte // nil for any JSON object
+	Loose       bool   // the server may treat it as a hint
+	BesideTools bool   // send it even if the model may call tools: a program asked for both
 }
 
 // ToolChoice defines whether the model may, must, or must not call tools.

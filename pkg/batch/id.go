@@ -15,7 +15,7 @@ var idForm = regexp.MustCompile(`^b_[0-9a-hjkmnp-tv-z]{26}(\.reduce|\.plan)?$`)
 // ParseID checks the form of a batch ID that a person typed.
 func ParseID(s string) (ID, error) {
 	if !idForm.MatchString(s) {
-		return "", fmt.Errorf("%q is not a batch ID: one looks like b_01k5x8zq3v6t9w2y4a7c1d0efg; `coordinator batches` lists them", s)
+		return "", fmt.Errorf("%q is not a batch ID: one looks like b_01k5x8zq3v6t9w2y4a7c1d0efg; the list of batches has them", s)
 	}
 	return ID(s), nil
 }

@@ -41,6 +41,7 @@ const (
 	BudgetExceeded     ErrorType = "BudgetExceeded"     // a token or money limit was reached
 	PlanTooLarge       ErrorType = "PlanTooLarge"       // the plan has more items than max_items, after the repair turn too
 	PreloadFailed      ErrorType = "PreloadFailed"      // a call of preload failed
+	ProgramFailed      ErrorType = "ProgramFailed"      // the agent's program could not start, or ended with a status other than 0
 	WorkerLost         ErrorType = "WorkerLost"         // the worker died in every allowed attempt
 	JobCancelled       ErrorType = "Cancelled"          // the batch was cancelled before the job ended
 )
@@ -48,14 +49,14 @@ const (
 // ErrorTypes lists every error type.
 var ErrorTypes = []ErrorType{
 	BadInput, Oversized, OutputInvalid, OutputTruncated, TurnsExhausted, Timeout, BackendRejected,
-	BackendUnavailable, EffectUnknown, BudgetExceeded, PlanTooLarge, PreloadFailed, WorkerLost, JobCancelled,
+	BackendUnavailable, EffectUnknown, BudgetExceeded, PlanTooLarge, PreloadFailed, ProgramFailed, WorkerLost, JobCancelled,
 }
 
 // Retryable reports whether running the job again, unchanged, may succeed. It is the default of [Error.Retryable]. It also
 // decides whether `retry` resumes the job's journal (true) or restarts the job without it (false).
 func (t ErrorType) Retryable() bool {
 	switch t {
-	case Timeout, BackendUnavailable, WorkerLost:
+	case Timeout, BackendUnavailable, WorkerLost, ProgramFailed:
 		return true
 	default:
 		return false
@@ -183,6 +184,15 @@ type Result struct {
 	// that `explain` can recommend to preload the call.
 	FirstCall *FirstCall `json:"first_call,omitempty"`
 
+	// Replayed is how many calls of the agent's program were answered from the journal of earlier attempts.
+	Replayed int `json:"replayed,omitempty"`
+	// DivergedAt is the number of the first call, from 1, that the program made differently from an earlier attempt; 0 if none.
+	DivergedAt int `json:"diverged_at,omitempty"`
+	// Files are the files of the program's working folder that the spec collects, by path.
+	Files map[string]File `json:"files,omitempty"`
+	// Diff are the changes of the working folder in the format of git, if the spec asks for them.
+	Diff string `json:"diff,omitempty"`
+
 	// Transcript holds the turns of the job's agent in the form of package agent. Empty unless the batch keeps transcripts.
 	Transcript json.RawMessage `json:"transcript,omitempty"`
 
@@ -206,6 +216,14 @@ type Result struct {
 	RequestModel string `json:"request_model,omitempty"`
 	// Simulated marks a result that the simulated server made.
 	Simulated bool `json:"simulated,omitempty"`
+}
+
+// File is a collected file. Exactly one of Text and Base64 is set, unless the file is empty.
+type File struct {
+	Text   string `json:"text,omitempty"`
+	Base64 []byte `json:"base64,omitempty"` // of a file that is not UTF-8
+	Size   int64  `json:"size"`             // bytes of the whole file
+	Cut    bool   `json:"cut,omitempty"`    // the file is too large, and only its beginning is here
 }
 
 // AskedModel returns the name of the model that the job requested. Empty if that was not recorded.

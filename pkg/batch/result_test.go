@@ -79,7 +79,7 @@ func declared(t *testing.T) (types []ErrorType) {
 func TestErrorTypesAreAClosedAndDocumentedList(t *testing.T) {
 	require.Equal(t, []ErrorType{
 		"BadInput", "Oversized", "OutputInvalid", "OutputTruncated", "TurnsExhausted", "Timeout", "BackendRejected",
-		"BackendUnavailable", "EffectUnknown", "BudgetExceeded", "PlanTooLarge", "PreloadFailed", "WorkerLost", "Cancelled",
+		"BackendUnavailable", "EffectUnknown", "BudgetExceeded", "PlanTooLarge", "PreloadFailed", "ProgramFailed", "WorkerLost", "Cancelled",
 	}, ErrorTypes)
 	require.Equal(t, ErrorTypes, declared(t), "a constant is missing in ErrorTypes")
 

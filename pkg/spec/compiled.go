@@ -53,6 +53,8 @@ type Compiled struct {
 
 	// Preload are calls. Their results are in front of each job's prompt, in this order.
 	Preload []Preload `json:"preload,omitempty"`
+	// Agent is the program that runs in place of our agent loop; nil without one.
+	Agent *Agent `json:"agent,omitempty"`
 	// ID is the template of the jobs' IDs, as the author wrote it. Payloads contain the IDs. It is "" without IDs.
 	ID string `json:"id,omitempty"`
 	// Carry are the fields of the inputs that results repeat, in order. See [Compiled.Row].

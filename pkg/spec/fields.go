@@ -59,13 +59,18 @@ func (l *loader) fields() []strictyaml.Field {
 		{Name: inputsField, Read: func(f string, n ast.Node) { s.inputs = l.readInputs(f, n) }},
 		{Name: "tools", Read: func(f string, n ast.Node) { compiled.Tools, compiled.ToolSettings = l.tools(f, n) }},
 		{Name: preloadField, Read: l.preloads},
+		{Name: agentField, Read: l.agent},
+		{Name: workspaceField, Read: l.workspace},
 		{Name: "output_schema", Read: func(f string, n ast.Node) { compiled.Schema = l.outputSchema(f, n) }},
 		{Name: planField, Read: l.planner},
 		{Name: "reduce", Read: l.reduce},
 		{Name: "model", Read: l.model(compiled)},
 		{Name: "backend", Read: func(f string, n ast.Node) { s.Backend = l.backend(f, n) }},
 		{Name: "max_inflight", Read: l.count(&compiled.MaxInflight, 1, maxInflight)},
-		{Name: "max_turns", Read: l.count(&compiled.MaxTurns, 1, maxTurns)},
+		{Name: "max_turns", Read: func(f string, n ast.Node) {
+			l.count(&compiled.MaxTurns, 1, maxTurns)(f, n)
+			l.turnsGiven = true
+		}},
 		{Name: "max_retries", Read: l.count(&compiled.MaxRetries, 0, maxRetries)},
 		{Name: "max_attempts", Read: l.count(&compiled.MaxAttempts, 1, maxAttempts)},
 		{Name: "timeouts", Read: l.timeouts(&compiled.Timeouts)},

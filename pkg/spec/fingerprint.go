@@ -24,7 +24,8 @@ func (c *Compiled) Question(model string, tools []string) (Question, error) {
 		Sampling      Sampling
 		Tools         []string      `json:",omitempty"`
 		KeepReasoning KeepReasoning `json:",omitempty"` // "" for auto, so that older fingerprints stay valid
-	}{1, c.System, model, c.Schema, sampling, tools, c.KeepReasoning.stored()})
+		Agent         *Agent        `json:",omitempty"`
+	}{1, c.System, model, c.Schema, sampling, tools, c.KeepReasoning.stored(), c.Agent})
 	if err != nil {
 		return Question{}, fmt.Errorf("take the fingerprint of plan %q: %w", c.Name, err)
 	}
@@ -54,7 +55,8 @@ func (c *Compiled) Asks(tools []AskedTool) (Question, error) {
 		Tools    []AskedTool `json:",omitempty"`
 		// KeepReasoning is "" for auto, so that older questions stay the same.
 		KeepReasoning KeepReasoning `json:",omitempty"`
-	}{"question 1", c.System, c.Schema, sampling, tools, c.KeepReasoning.stored()})
+		Agent         *Agent        `json:",omitempty"`
+	}{"question 1", c.System, c.Schema, sampling, tools, c.KeepReasoning.stored(), c.Agent})
 	if err != nil {
 		return Question{}, fmt.Errorf("hash the question of plan %q: %w", c.Name, err)
 	}

@@ -211,13 +211,16 @@ func (c *Compiled) placeholders() []string {
 	return slices.Compact(out)
 }
 
-// Needs returns the tools that a worker must have: the tools of the agent and of preloaded calls.
+// Needs returns what a worker must have: the tools of the agent and of preloaded calls, and the agent's program (see [NeedOf]).
 func (c *Compiled) Needs() []string {
 	out := slices.Clone(c.Tools)
 	for _, p := range c.Preload {
 		if !slices.Contains(out, p.Tool) {
 			out = append(out, p.Tool)
 		}
+	}
+	if c.Agent != nil && c.Agent.Program != "" {
+		out = append(out, NeedOf(c.Agent.Program))
 	}
 	return out
 }
@@ -254,16 +257,19 @@ func (c *Compiled) foretaste(in map[string]any, result int) string {
 	return b.String()
 }
 
-// newerWorkers is one of the tools in the JSON of a compiled spec with preloaded calls. No worker has a tool of this name. So workers of
-// earlier versions, which would leave the calls out, do not run the jobs.
-const newerWorkers = "preload (of a newer batchagent)"
+// newerWorkers are among the tools in the JSON of a compiled spec with a program or with preloaded calls. No worker has tools of these
+// names. So workers of earlier versions, which would leave the program or the calls out, do not run the jobs.
+var newerWorkers = []string{"preload (of a newer batchagent)", "agent program (of a newer batchagent)"}
 
 // MarshalJSON writes the form that is kept in Redis.
 func (c Compiled) MarshalJSON() ([]byte, error) {
 	type fields Compiled
 	out := fields(c)
 	if len(c.Preload) > 0 {
-		out.Tools = append(slices.Clone(c.Tools), newerWorkers)
+		out.Tools = append(slices.Clone(out.Tools), newerWorkers[0])
+	}
+	if c.Agent != nil {
+		out.Tools = append(slices.Clone(out.Tools), newerWorkers[1])
 	}
 	return json.Marshal(out)
 }
@@ -275,7 +281,7 @@ func (c *Compiled) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &in); err != nil {
 		return err
 	}
-	in.Tools = slices.DeleteFunc(in.Tools, func(name string) bool { return name == newerWorkers })
+	in.Tools = slices.DeleteFunc(in.Tools, func(name string) bool { return slices.Contains(newerWorkers, name) })
 	*c = Compiled(in)
 	return c.parsePreloads()
 }

@@ -112,7 +112,7 @@ func TestEarlierWorkersRefusePreloads(t *testing.T) {
 	require.NoError(t, err)
 	var earlier struct{ Tools []string }
 	require.NoError(t, json.Unmarshal(text, &earlier))
-	assert.Equal(t, []string{newerWorkers}, earlier.Tools)
+	assert.Equal(t, []string{newerWorkers[0]}, earlier.Tools)
 	compiled, err := ParseCompiled(text)
 	require.NoError(t, err)
 	assert.Empty(t, compiled.Tools)

@@ -280,6 +280,9 @@ func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 	for _, field := range p.fields {
 		job.Input[field], _, _ = lookup(in.Fields, p.names[field])
 	}
+	if p.Jobs.Agent != nil {
+		job.Carry = maps.Clone(in.Fields) // the program gets the whole input
+	}
 	p.spec.rows.describe(&job, in.Fields, p.Jobs.Carry, p.names)
 	job.Row = p.spec.rowHash(in.Fields)
 	if p.twins != nil {

@@ -177,7 +177,7 @@ func (s *Spec) Inputs(ctx context.Context) iter.Seq2[Input, error] {
 }
 
 func (s *Spec) uses(field string) bool {
-	return s.rows.uses(field) || slices.ContainsFunc(s.prompts(), func(p prompt) bool { return p.uses(field) })
+	return s.settings.Agent != nil || s.rows.uses(field) || slices.ContainsFunc(s.prompts(), func(p prompt) bool { return p.uses(field) })
 }
 
 // notes returns the messages of the last read of the inputs.
@@ -208,6 +208,8 @@ type loader struct {
 	spec      *Spec
 
 	keepPreamble bool
+	workFolder   *Workspace // nil if the spec has none
+	turnsGiven   bool       // the spec has max_turns
 	schema       schemaText
 	priced       []inMoney
 	// Prompts of the stages. They are checked once all fields are read.
@@ -223,6 +225,7 @@ func (l *loader) load(top ast.Node) {
 	l.finishSystem()
 	l.needPrices()
 	l.finishPreloads()
+	l.finishAgent(top)
 	l.finishIdentical(top)
 	if !l.spec.task.given {
 		l.require(top, "task")

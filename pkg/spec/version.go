@@ -26,7 +26,8 @@ func (s *Spec) promptVersion() string {
 		ToolSettings  map[string]ToolSetting
 		KeepReasoning KeepReasoning
 		Preloads      []json.RawMessage `json:",omitempty"`
-	}{s.system.text, s.task.text, c.Schema, c.Sampling, c.Tools, c.ToolSettings, c.KeepReasoning.stored(), s.writtenPreloads()})
+		Agent         *Agent            `json:",omitempty"`
+	}{s.system.text, s.task.text, c.Schema, c.Sampling, c.Tools, c.ToolSettings, c.KeepReasoning.stored(), s.writtenPreloads(), c.Agent})
 	if err != nil {
 		return "" // the loader has written these values before
 	}

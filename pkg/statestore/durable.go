@@ -43,9 +43,9 @@ func (s safety) why() error {
 		return nil
 	case s.aof:
 		return fmt.Errorf("%w: Redis %s at %s has no replica, and cannot report when its append-only file is on disk (7.2 can); "+
-			"attach a replica, set appendfsync always, or submit without --durable", ErrNotDurable, s.version, s.address)
+			"attach a replica, set appendfsync always, or submit without durable", ErrNotDurable, s.version, s.address)
 	default:
-		return fmt.Errorf("%w: Redis %s at %s has no replica and no append-only file; attach a replica, set appendonly yes, or submit without --durable",
+		return fmt.Errorf("%w: Redis %s at %s has no replica and no append-only file; attach a replica, set appendonly yes, or submit without durable",
 			ErrNotDurable, s.version, s.address)
 	}
 }

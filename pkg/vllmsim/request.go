@@ -64,14 +64,17 @@ type toolCall struct {
 // content is text that may come as a string, as a list of parts, as an object or as null.
 type content string
 
-// UnmarshalJSON joins the text of all parts. Other content stays as JSON.
+// UnmarshalJSON joins the text of all parts. An image becomes a short text that differs between images. Other content stays as JSON.
 func (c *content) UnmarshalJSON(data []byte) error {
 	switch data[0] {
 	case '"':
 		return json.Unmarshal(data, (*string)(c))
 	case '[':
 		var parts []struct {
-			Text string `json:"text"`
+			Text  string `json:"text"`
+			Image struct {
+				URL string `json:"url"`
+			} `json:"image_url"`
 		}
 		if err := json.Unmarshal(data, &parts); err != nil {
 			return err
@@ -79,6 +82,9 @@ func (c *content) UnmarshalJSON(data []byte) error {
 		var b strings.Builder
 		for _, p := range parts {
 			b.WriteString(p.Text)
+			if p.Image.URL != "" {
+				fmt.Fprintf(&b, "<image %016x>", hashOf(p.Image.URL))
+			}
 		}
 		*c = content(b.String())
 	case 'n':

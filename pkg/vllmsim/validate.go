@@ -196,7 +196,7 @@ func (s *Server) checkPrompt(p *prompt) *apiError {
 		return badRequest("Cannot apply chat template to an empty conversation. Provide at least one message.")
 	}
 	if p.salt != "" {
-		p.tokens.hash = saltHash(p.salt)
+		p.tokens.hash = hashOf(p.salt)
 	}
 	render(&p.tokens, p.req.Messages, p.req.Tools, true)
 	// At least one token of output must fit after the prompt.
@@ -232,7 +232,7 @@ func (s *Server) checkSampling(p *prompt) *apiError {
 	return nil
 }
 
-func saltHash(salt string) uint64 {
+func hashOf(salt string) uint64 {
 	var c chain
 	c.text(salt)
 	return c.hash

@@ -12,39 +12,49 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .agent import BatchAgent
+    from .agents import AgentDefinition, agent
+    from .batch import BatchAgent
     from .errors import AgentError, BatchError, EngineError, ReduceError, ServerError, SimulatedWarning, SpecError
+    from .job import Job, SyncJob
     from .result import AgentResult
     from .results import Results
     from .definition import Tool, ToolDefinition, ToolError, tool
     from .version import __version__
 
 __all__ = [
+    "AgentDefinition",
     "AgentError",
     "AgentResult",
     "BatchAgent",
     "BatchError",
     "EngineError",
+    "Job",
     "ReduceError",
     "Results",
     "ServerError",
     "SimulatedWarning",
     "SpecError",
+    "SyncJob",
     "Tool",
     "ToolDefinition",
     "ToolError",
     "__version__",
+    "agent",
     "tool",
 ]
 
 _MODULES = {
+    "AgentDefinition": "agents",
     "AgentResult": "result",
-    "BatchAgent": "agent",
+    "BatchAgent": "batch",
+    "Job": "job",
     "Results": "results",
+    "SyncJob": "job",
     "Tool": "definition",
     "ToolDefinition": "definition",
     "ToolError": "definition",
     "__version__": "version",
+    "agent": "agents",
     "tool": "definition",
 }
 

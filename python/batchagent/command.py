@@ -1,4 +1,4 @@
-"""The command ``batchagent``: the engine's commands, and ``tools``, which serves Python functions to workers."""
+"""The command ``batchagent``: the engine's commands, and two of Python: ``tools`` and ``agents``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ def main() -> None:
         from .toolscommand import main as tools
 
         sys.exit(tools(sys.argv[2:]))
+    if sys.argv[1:2] == ["agents"]:
+        from .agentscommand import main as agents
+
+        sys.exit(agents(sys.argv[2:]))
     from .binary import engine_binary
 
     try:

@@ -93,9 +93,7 @@ def tool(func: Callable[..., Any] | None = None, /, *, name: str | None = None, 
     """
 
     def define(inner: Callable[..., Any]) -> ToolDefinition:
-        called = str(name or getattr(inner, "__name__", ""))
-        if not _NAME.fullmatch(called):
-            raise ValueError(f"{called!r} cannot be the name of a tool; use letters, digits, _ and -, with name=…")
+        called = valid_name(str(name or getattr(inner, "__name__", "")), "a tool")
         text = description if description is not None else inspect.getdoc(inner) or called.replace("_", " ")
         batched = getattr(inner, "_batchagent_batch", {})
         return ToolDefinition(called, inner, text, arguments=_arguments(inner, called), **batched, **settings)
@@ -158,6 +156,12 @@ class Tool:
             return func
 
         return mark
+
+
+def valid_name(name: str, of: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot be the name of {of}; use letters, digits, _ and -, with name=…")
+    return name
 
 
 def as_tool(given: Any) -> ToolDefinition | Builtin | dict[str, Any]:

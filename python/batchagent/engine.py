@@ -19,6 +19,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
+from .agents import AgentDefinition
+from .agentserver import AgentServer
 from .binary import engine_binary
 from .errors import EngineError, SpecError
 from .options import results_path, spec_of
@@ -46,6 +48,7 @@ class LocalRun:
         self._open = ExitStack()
         self._folder = ""
         self._engine: Engine | None = None
+        self._agents: AgentServer | None = None
 
     async def next(self) -> list[bytes] | None:
         """Return lines of results, or None at the end of the batch."""
@@ -61,6 +64,8 @@ class LocalRun:
             if self._engine is not None:
                 await self._engine.stop()
         finally:
+            if self._agents is not None:
+                await self._agents.close()
             self._open.close()
 
     async def _start(self) -> Engine:
@@ -69,6 +74,10 @@ class LocalRun:
         self._folder = str(folder)
         self._open.callback(shutil.rmtree, folder, ignore_errors=True)
         spec = spec_of(o, self._output_schema, tools, local=True)
+        if isinstance(o.get("agent"), AgentDefinition):
+            spec["agent"] = {"socket": str(folder / "agents")}
+            self._agents = AgentServer(o["agent"])
+            await self._agents.start(spec["agent"]["socket"])
         if isinstance(self._inputs, File):
             spec["inputs"] = self._inputs.path
         elif self._inputs is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from typing_extensions import Required, TypedDict
 
+from .agents import ANY, AgentDefinition, as_agent
 from .result import OnResult, schema_of
 from .definition import Builtin, ToolDefinition, as_tool
 from .toolfile import seconds
@@ -21,7 +22,10 @@ MCP_NAME = "python"
 class Options(TypedDict, total=False):
     """All arguments of a batch but ``output_schema``. Those without a comment are fields of the spec."""
 
-    task: Required[str]
+    agent: Any
+    """A function that :func:`agent` decorates, or a dict as in a spec. It runs in place of the engine's own agent."""
+    task: str
+    """The prompt. It is needed without ``agent``."""
     inputs: Required[Any]
     """A list of dicts, models or values; a DataFrame of pandas or polars; or the path of a file or a glob."""
     name: str
@@ -65,6 +69,8 @@ class Options(TypedDict, total=False):
     carry: Sequence[str] | str
     """Columns that results repeat as ``AgentResult.input``: a list, or "all"."""
     keep_preamble: bool
+    workspace: Mapping[str, Any]
+    """The working folder of a program: ``from``, ``at``, ``run``, ``collect``, ``diff``."""
     tools_root: str | os.PathLike[str]
     """The folder of read_file, list_files and grep_files. By default the current one."""
     tools_file: str | os.PathLike[str] | None
@@ -78,8 +84,10 @@ class Options(TypedDict, total=False):
     sample: int
     """Run that many random rows only. The same ``seed`` chooses the same rows."""
     seed: int
-    rerun: str
-    """A condition, such as "failed". Rows whose kept results meet it run again with the present prompt. It needs a ``name``."""
+    rerun: str | Mapping[str, str]
+    """A condition, such as "failed". Rows whose kept results meet it run again with the present prompt. It needs a ``name``.
+
+    With ``server``, it names the earlier batch, too: ``{"batch": results.batch, "where": "failed"}``."""
     force: bool
     """Continue a run although most of its results no longer match the inputs. Those results are dropped."""
     # Names of the package batch-agent.
@@ -95,7 +103,7 @@ class Options(TypedDict, total=False):
 _SPEC = (
     "system_prompt", "task", "model", "max_inflight", "max_turns", "max_retries", "max_attempts", "sampling", "budget", "prices",
     "priority", "owner", "ttl", "keep_reasoning", "transcripts", "literal", "hoist", "order", "preload", "identical",
-    "on_bad_input", "keep_preamble", "id", "carry",
+    "on_bad_input", "keep_preamble", "id", "carry", "workspace",
 )
 
 # Settings of the package batch-agent that the engine needs nobody to set.
@@ -132,19 +140,31 @@ def translated(options: Mapping[str, Any]) -> dict[str, Any]:
         o.setdefault("keep_preamble", not o.pop("strip_preamble"))
     if "runtime" in o:
         raise TypeError("runtime= is not supported: the engine runs the agents; give backend= and model=")
-    for name in ("limit", "sample", "rerun"):
-        if o.get(name) is not None and o.get("server"):
-            raise ValueError(f"{name}= needs a local run; with server=, select the rows in inputs=")
-    if o.get("rerun") is not None and not o.get("name"):
-        raise ValueError("rerun= needs name=, the name of the run whose results are kept")
+    _check_rerun(o)
     known = Options.__annotations__.keys() | {"plan", "reduce"}
     unknown = sorted(o.keys() - known)
     if unknown:
         raise TypeError(f"unexpected argument {unknown[0]!r}{_nearest(unknown[0], known)}")
-    for needed in ("task", "inputs"):
-        if needed not in o and not (needed == "inputs" and "plan" in o):
+    if o.get("agent") is not None:
+        o["agent"] = as_agent(o["agent"])
+    optional = {"inputs": "plan", "task": "agent"}
+    for needed, instead in optional.items():
+        if needed not in o and o.get(instead) is None:
             raise TypeError(f"missing argument {needed!r}")
     return o
+
+
+def _check_rerun(o: Mapping[str, Any]) -> None:
+    rerun = o.get("rerun")
+    if rerun is None:
+        return
+    if o.get("server"):
+        if isinstance(rerun, str) or sorted(rerun) != ["batch", "where"]:
+            raise ValueError('with server=, rerun= names the earlier batch, too: rerun={"batch": results.batch, "where": "failed"}')
+    elif not isinstance(rerun, str):
+        raise ValueError("in a local run, rerun= is a condition such as 'failed'; name= says which run it continues")
+    elif not o.get("name"):
+        raise ValueError("rerun= needs name=, the name of the run whose results are kept")
 
 
 def _nearest(name: str, known: Any) -> str:
@@ -172,7 +192,20 @@ def spec_of(o: Mapping[str, Any], output_schema: Any, tools: Sequence[Any], *, l
     for stage in ("plan", "reduce"):
         if o.get(stage):
             spec[stage] = dict(o[stage])
+    a = o.get("agent")
+    if isinstance(a, AgentDefinition):
+        spec["agent"] = {"program": a.name}  # a local run puts its socket here
+    elif a:
+        spec["agent"] = a
     return spec
+
+
+def answer_type(o: Mapping[str, Any], output_schema: Any) -> Any:
+    """Return the output schema. That of an agent defaults to the type that its function returns."""
+    a = o.get("agent")
+    if output_schema is not None or not isinstance(a, AgentDefinition):
+        return output_schema
+    return ANY if a.output_type is None else a.output_type
 
 
 def tool_name(t: Any, *, local: bool) -> Any:
@@ -182,7 +215,9 @@ def tool_name(t: Any, *, local: bool) -> Any:
 
 
 def tools_of(o: Mapping[str, Any]) -> list[ToolDefinition | Builtin | dict[str, Any]]:
-    return [as_tool(t) for t in o.get("tools") or ()]
+    own = o["agent"].tools if isinstance(o.get("agent"), AgentDefinition) else ()
+    given = [as_tool(t) for t in o.get("tools") or ()]
+    return [*own, *(t for t in given if t not in own)]
 
 
 def results_path(o: Mapping[str, Any]) -> Path | None:

@@ -21,6 +21,8 @@ class Reader(Generic[T]):
 
     def __init__(self, output_type: Any = None, rows: Rows | None = None) -> None:
         self.rows = rows
+        self.chosen: list[int] | None = None
+        """The row of each job by its index. None if they are the same."""
         self._line: type[BaseModel] | None = None
         if output_type is not None:
             config = ConfigDict(arbitrary_types_allowed=True)
@@ -37,12 +39,12 @@ class Reader(Generic[T]):
             try:
                 checked: Any = self._line.model_validate_json(line)
                 if checked.status == "ok":
-                    result.index = checked.index
+                    result.index = self._row(checked.index)
                     return result
             except ValidationError as e:  # of the output, or no output at all
                 refused = e
         fields = from_json(line, cache_strings="keys")
-        result.index = fields["index"]
+        result.index = self._row(fields["index"])
         if fields["status"] != "ok":
             told = fields.get("error") or {"type": "Cancelled", "message": "the job was cancelled"}
             result.error = AgentError(told["type"], told["message"], told.get("retryable", False), told.get("raw"))
@@ -52,6 +54,9 @@ class Reader(Generic[T]):
             result.error = AgentError("OutputInvalid", f"the output matches the schema and not the type: {text}", False, _raw(fields))
             result._output = None
         return result
+
+    def _row(self, index: int) -> int:
+        return index if self.chosen is None else self.chosen[index]
 
     def output(self, line: bytes) -> T:
         output: T

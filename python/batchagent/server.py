@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import os
@@ -41,13 +42,16 @@ class ServerRun:
         self._batch = ""
         self._stages: list[str] = []
         self._after = "0"
+        self._chosen = {name: o[name] for name in ("limit", "sample", "seed", "rerun") if o.get(name) is not None}
+        self.rows: list[int] | None = None
+        """The row of each job by index. None if they are the same."""
 
     async def next(self) -> list[bytes] | None:
         """Return lines of results, or None at the end of the batch."""
         if self._client is None:
             timeout = httpx.Timeout(60, read=300)
             self._client = httpx.AsyncClient(base_url=self._base, headers=self._headers, timeout=timeout, trust_env=self._proxies)
-            self._batch = await _submit(self._client, self._spec, self._inputs, self._name)
+            self._batch, self.rows = await _submit(self._client, self._spec, self._chosen, self._inputs, self._name)
             parts = [".plan"] * ("plan" in self._spec) + [""] + [".reduce"] * ("reduce" in self._spec)
             self._stages = [self._batch + part for part in parts]
         while self._stages:
@@ -81,18 +85,30 @@ class ServerRun:
             log.warning("batch %s could not be cancelled; use: batchagent cancel %s", batch, batch)
 
 
-async def _submit(client: httpx.AsyncClient, spec: dict[str, Any], inputs: Rows | File | None, name: str | None) -> str:
-    body = _body(spec, inputs)
-    headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": f"python-{quote(name) if name else uuid.uuid4().hex}"}
+async def _submit(
+    client: httpx.AsyncClient, spec: dict[str, Any], chosen: dict[str, Any], inputs: Rows | File | None, name: str | None
+) -> tuple[str, list[int] | None]:
+    body = _body(spec, chosen, inputs)
+    headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": _key(name, chosen)}
     response = await _request(client, lambda: client.build_request("POST", "batches", content=_async(body()), headers=headers))
     answer = response.json()
     for notice in answer["notices"]:
         log.warning("%s", notice["text"])
     log.info("batch %s: %s jobs", answer["id"], answer["total"])
-    return str(answer["id"])
+    return str(answer["id"]), answer.get("rows")
 
 
-def _body(spec: dict[str, Any], inputs: Rows | File | None) -> Callable[[], Iterator[bytes]]:
+def _key(name: str | None, chosen: dict[str, Any]) -> str:
+    """The key of a submission. Rows of a named batch that were chosen, or run again, are another batch of this name."""
+    if name is None:
+        return f"python-{uuid.uuid4().hex}"
+    key = f"python-{quote(name)}"
+    if chosen:
+        key += "-" + hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
+    return key
+
+
+def _body(spec: dict[str, Any], chosen: dict[str, Any], inputs: Rows | File | None) -> Callable[[], Iterator[bytes]]:
     if isinstance(inputs, File):
         kind = Path(inputs.path).suffix.lower().lstrip(".")
         if kind not in ("jsonl", "ndjson", "csv", "tsv"):
@@ -102,7 +118,7 @@ def _body(spec: dict[str, Any], inputs: Rows | File | None) -> Callable[[], Iter
         spec["inputs"] = {"stdin": "jsonl" if kind == "ndjson" else kind}
 
     def chunks() -> Iterator[bytes]:
-        yield json.dumps({"spec": spec}, ensure_ascii=False).encode() + b"\n"
+        yield json.dumps({"spec": spec, **chosen}, ensure_ascii=False).encode() + b"\n"
         if isinstance(inputs, Rows):
             yield from inputs.lines()
         elif inputs is not None:

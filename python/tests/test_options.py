@@ -40,8 +40,10 @@ def test_unknown_arguments_are_refused() -> None:
 def test_options_of_a_kept_run_are_checked() -> None:
     with pytest.raises(ValueError, match="rerun= needs name="):
         spec(rerun="failed")
-    with pytest.raises(ValueError, match="limit= needs a local run"):
-        spec(limit=3, server="http://h")
+    with pytest.raises(ValueError, match='rerun={"batch": results.batch'):
+        spec(rerun="failed", server="http://h")
+    with pytest.raises(ValueError, match="a condition such as 'failed'"):
+        spec(rerun={"batch": "b", "where": "failed"}, name="n")
 
 
 def test_tools_have_the_name_of_their_server_on_a_cluster() -> None:

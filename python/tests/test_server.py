@@ -85,6 +85,21 @@ def test_files_are_sent(url: str) -> None:
         BatchAgent.run_sync(task="{text}", inputs="rows.parquet", server=url)
 
 
+def test_rows_are_chosen_and_run_again(url: str) -> None:
+    frame = pd.DataFrame({"key": [f"k{i}" for i in range(40)], "text": [f"ticket {i}" for i in range(40)]}, index=range(100, 140))
+    some = BatchAgent.run_sync(task="{text}", inputs=frame, id="{key}", sample=5, seed=3, server=url)
+    assert len(some) == 5 and [r.index for r in some] != list(range(5))
+    assert all(r.id == f"k{r.index}" and frame["text"].iloc[r.index] in r.output["text"] for r in some)
+    assert list(some.to_pandas().index) == [100 + r.index for r in some]
+    assert [r.index for r in BatchAgent.run_sync(task="{text}", inputs=frame, limit=3, server=url)] == [0, 1, 2]
+    first = BatchAgent.run_sync(task="First {text}", inputs=frame, id="{key}", name="again", server=url)
+    rerun = {"batch": first.batch, "where": 'id == "k7"'}
+    second = BatchAgent.run_sync(task="Second {text}", inputs=frame, id="{key}", name="again", rerun=rerun, server=url)
+    assert [r.index for r in second if "Second" in r.output["text"]] == [7] and len(second) == 40
+    with pytest.raises(SpecError, match="condition"):
+        BatchAgent.run_sync(task="{text}", inputs=frame, rerun={"batch": first.batch, "where": "faild"}, server=url)
+
+
 def test_leaving_cancels_a_batch_without_a_name(url: str, cluster: Cluster) -> None:
     async def leave() -> None:
         async for _ in BatchAgent.stream(task="Sort {input}", inputs=list(range(3000)), server=url):

@@ -22,6 +22,7 @@ import (
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/internal/hardening"
 	"github.com/batchagent/batchagent/internal/human"
+	"github.com/batchagent/batchagent/internal/programs"
 	"github.com/batchagent/batchagent/internal/toolset"
 	"github.com/batchagent/batchagent/internal/tracing"
 	"github.com/batchagent/batchagent/internal/version"
@@ -207,6 +208,8 @@ func serve(c *cli.Context, stderr io.Writer, lookup func(string) (string, bool))
 	}
 	defer endTraces()
 
+	host := programs.New(programs.Config{Declared: set.Programs, Root: c.String("tools-root"), Secrets: set.Secrets, Logger: log})
+	defer host.Close()
 	slots := c.Int("max-inflight")
 	if slots <= 0 {
 		slots = ceiling(ctx, back, log)
@@ -214,7 +217,7 @@ func serve(c *cli.Context, stderr io.Writer, lookup func(string) (string, bool))
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	w, err := worker.New(worker.Config{
-		ID: c.String("id"), Store: store, Backend: back, Tools: pool,
+		ID: c.String("id"), Store: store, Backend: back, Tools: pool, Programs: host,
 		Slots: slots, MaxAgents: c.Int("max-agents"),
 		Lease: c.Duration("lease"), DrainTimeout: c.Duration("drain-timeout"),
 		Logger: log, Metrics: metrics, Tracer: tracer,

@@ -47,7 +47,7 @@ var weather = backend.Tool{Name: "get_weather", Description: "Weather", Strict: 
 	Parameters: []byte(`{"type":"object","properties":{"zone":{"type":"string"},"city":{"type":"string"}},"required":["city"]}`)}
 
 func TestConformance(t *testing.T) {
-	backendtest.Run(t, backendtest.Features{Tools: true, Forced: true, Schema: true}, func(t *testing.T) backendtest.Target {
+	backendtest.Run(t, backendtest.Features{Tools: true, Forced: true, Images: true, Schema: true}, func(t *testing.T) backendtest.Target {
 		b, _ := openFake(t)
 		return backendtest.Target{Backend: b, Model: fakeModel, Dead: func() backend.Backend {
 			l, err := net.Listen("tcp", "127.0.0.1:0")

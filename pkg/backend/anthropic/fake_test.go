@@ -134,6 +134,11 @@ func (f *fake) check(body map[string]any) string {
 				if b["text"] == "" {
 					return "messages: text content blocks must be non-empty"
 				}
+			case "image":
+				sawOther = true
+				if source, _ := b["source"].(map[string]any); source["data"] == "" && source["url"] == "" {
+					return "messages: image.source: Field required"
+				}
 			case "tool_use":
 				if _, ok := b["input"].(map[string]any); !ok {
 					return "messages: tool_use.input: Input should be a valid dictionary"
@@ -207,6 +212,9 @@ func (f *fake) answer(w http.ResponseWriter, r *http.Request, body map[string]an
 	case len(tools) > 0 && choice["type"] != "none" && !(f.thinks && len(messages) > 1):
 		stop = "tool_use"
 		name := tools[0].(map[string]any)["name"]
+		if choice["type"] == "tool" {
+			name = choice["name"]
+		}
 		first := 0
 		if f.thinks {
 			first = think(send)

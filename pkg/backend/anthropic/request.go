@@ -2,9 +2,11 @@ package anthropic
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	sdk "github.com/anthropics/anthropic-sdk-go"
+	"github.com/anthropics/anthropic-sdk-go/packages/param"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/blocks"
@@ -20,10 +22,14 @@ const defaultMaxTokens = 4096
 // that the next turn reads this turn's prompt from the cache.
 func params(r *backend.Request, model string, enforce bool) (sdk.MessageNewParams, error) {
 	system, entries := blocks.Conversation(backend.ProtocolAnthropic, r.Messages)
+	msgs, err := messages(entries)
+	if err != nil {
+		return sdk.MessageNewParams{}, err
+	}
 	p := sdk.MessageNewParams{
 		Model:         model,
 		MaxTokens:     int64(r.Sampling.MaxTokens),
-		Messages:      messages(entries),
+		Messages:      msgs,
 		StopSequences: r.Sampling.Stop,
 	}
 	if p.MaxTokens <= 0 {
@@ -43,7 +49,10 @@ func params(r *backend.Request, model string, enforce bool) (sdk.MessageNewParam
 	case len(p.Tools) > 0:
 		p.Tools[len(p.Tools)-1].OfTool.CacheControl = sdk.NewCacheControlEphemeralParam()
 	}
-	if enforce && r.Schema != nil && (len(r.Tools) == 0 || r.ToolChoice == backend.ToolChoiceNone) {
+	if r.SendsSchema() && r.Schema.JSON == nil {
+		return p, errors.New("this API has no JSON mode without a schema; send a JSON schema, or ask for JSON in the prompt")
+	}
+	if enforce && r.SendsSchema() {
 		fields, err := schemaFields(r.Schema.JSON, true)
 		if err != nil {
 			return p, fmt.Errorf("schema %s: %w", r.Schema.Name, err)
@@ -93,14 +102,29 @@ func addTools(p *sdk.MessageNewParams, r *backend.Request, enforce bool) error {
 		}
 		p.Tools = append(p.Tools, sdk.ToolUnionParam{OfTool: tool})
 	}
-	switch {
-	case len(r.Tools) == 0:
-	case r.ToolChoice == backend.ToolChoiceNone:
-		p.ToolChoice = sdk.ToolChoiceUnionParam{OfNone: &sdk.ToolChoiceNoneParam{}}
-	case r.ToolChoice == backend.ToolChoiceRequired:
-		p.ToolChoice = sdk.ToolChoiceUnionParam{OfAny: &sdk.ToolChoiceAnyParam{}}
+	if len(r.Tools) > 0 {
+		p.ToolChoice = toolChoice(r)
 	}
 	return nil
+}
+
+// toolChoice encodes the tool choice of a request; empty for the API's default.
+func toolChoice(r *backend.Request) sdk.ToolChoiceUnionParam {
+	var one param.Opt[bool]
+	if r.OneCall {
+		one = sdk.Bool(true)
+	}
+	switch {
+	case r.ToolChoice == backend.ToolChoiceNone:
+		return sdk.ToolChoiceUnionParam{OfNone: &sdk.ToolChoiceNoneParam{}}
+	case r.ToolChoice == backend.ToolChoiceRequired && r.MustCall != "":
+		return sdk.ToolChoiceUnionParam{OfTool: &sdk.ToolChoiceToolParam{Name: r.MustCall, DisableParallelToolUse: one}}
+	case r.ToolChoice == backend.ToolChoiceRequired:
+		return sdk.ToolChoiceUnionParam{OfAny: &sdk.ToolChoiceAnyParam{DisableParallelToolUse: one}}
+	case r.OneCall:
+		return sdk.ToolChoiceUnionParam{OfAuto: &sdk.ToolChoiceAutoParam{DisableParallelToolUse: one}}
+	}
+	return sdk.ToolChoiceUnionParam{}
 }
 
 func schemaFields(schema []byte, closeObjects bool) ([]blocks.Field, error) {
@@ -117,7 +141,7 @@ func schemaFields(schema []byte, closeObjects bool) ([]blocks.Field, error) {
 	return blocks.Fields(schema)
 }
 
-func messages(entries []blocks.Entry) []sdk.MessageParam {
+func messages(entries []blocks.Entry) ([]sdk.MessageParam, error) {
 	out := make([]sdk.MessageParam, len(entries))
 	hasResults := false
 	for i, e := range entries {
@@ -133,6 +157,19 @@ func messages(entries []blocks.Entry) []sdk.MessageParam {
 			case b.Result != "":
 				hasResults = true
 				content[j] = sdk.NewToolResultBlock(b.Result, b.Text, false)
+				if len(b.Parts) > 0 {
+					parts, err := resultParts(b.Parts)
+					if err != nil {
+						return nil, fmt.Errorf("message %d: %w", i, err)
+					}
+					content[j].OfToolResult.Content = parts
+				}
+			case b.Part != nil:
+				image, err := imageBlock(b.Part)
+				if err != nil {
+					return nil, fmt.Errorf("message %d: %w", i, err)
+				}
+				content[j].OfImage = image
 			default:
 				content[j] = sdk.NewTextBlock(b.Text)
 				if mark := content[j].GetCacheControl(); b.Mark && mark != nil {
@@ -151,5 +188,33 @@ func messages(entries []blocks.Entry) []sdk.MessageParam {
 			*mark = sdk.NewCacheControlEphemeralParam()
 		}
 	}
-	return out
+	return out, nil
+}
+
+func imageBlock(p *backend.Part) (*sdk.ImageBlockParam, error) {
+	image, err := blocks.ImageOf(p)
+	switch {
+	case err != nil:
+		return nil, err
+	case image.URL != "":
+		return sdk.NewImageBlock(sdk.URLImageSourceParam{URL: image.URL}).OfImage, nil
+	}
+	return sdk.NewImageBlockBase64("image/"+image.Format, image.Base64).OfImage, nil
+}
+
+// resultParts encodes the result of a tool that is more than one text.
+func resultParts(parts []backend.Part) ([]sdk.ToolResultBlockParamContentUnion, error) {
+	out := make([]sdk.ToolResultBlockParamContentUnion, len(parts))
+	for i := range parts {
+		if p := &parts[i]; p.Text != "" {
+			out[i].OfText = &sdk.TextBlockParam{Text: p.Text}
+			continue
+		}
+		image, err := imageBlock(&parts[i])
+		if err != nil {
+			return nil, err
+		}
+		out[i].OfImage = image
+	}
+	return out, nil
 }

@@ -21,6 +21,7 @@ type Features struct {
 	Schema    bool // it enforces a schema on answers
 	Tokenizer bool // the adapter is a backend.TokenCounter
 	Load      bool // the adapter is a backend.LoadReporter, and the server has no other clients
+	Images    bool // its model reads images
 	Reasoning bool // its model reasons, and the server separates the reasoning from the answer
 }
 
@@ -50,6 +51,11 @@ func Run(t *testing.T, f Features, factory func(t *testing.T) Target) {
 		{"ToolCallIsReportedOnceAsInTheMessage", f.Tools, testToolCall},
 		{"ToolResultTurnIsAccepted", f.Tools, testToolResult},
 		{"ForcedToolCallAndItsResult", f.Forced, testForcedCall},
+		{"PiecesBeginTheAnswer", true, testPieces},
+		{"TextPartsAreAccepted", true, testTextParts},
+		{"ImageIsAccepted", f.Images, testImage},
+		{"NamedToolIsCalled", f.Forced, testNamedTool},
+		{"SchemaBesideToolsIsAccepted", f.Tools && f.Schema, testSchemaBesideTools},
 		{"ReasoningIsTakenBack", f.Reasoning, testReasoningTakenBack},
 		{"SchemaHoldsTheAnswer", f.Schema, testSchema},
 		{"PromptTokensAreCountedAsBilled", f.Tokenizer, testCount},

@@ -167,9 +167,13 @@ func (f *fake) answer(w http.ResponseWriter, r *http.Request, body map[string]an
 		if f.thinks {
 			first = think(send)
 		}
+		name := "get_weather"
+		if choice, ok := body["toolConfig"].(map[string]any)["toolChoice"].(map[string]any); ok && choice["tool"] != nil {
+			name = choice["tool"].(map[string]any)["name"].(string)
+		}
 		for i, city := range []string{"Rome", "Oslo"} {
 			i += first
-			send("contentBlockStart", fmt.Sprintf(`{"contentBlockIndex":%d,"start":{"toolUse":{"toolUseId":"t%d","name":"get_weather"}}}`, i, i))
+			send("contentBlockStart", fmt.Sprintf(`{"contentBlockIndex":%d,"start":{"toolUse":{"toolUseId":"t%d","name":%q}}}`, i, i, name))
 			for _, piece := range []string{``, `{\"city\": \"`, city, `\"}`} {
 				send("contentBlockDelta", fmt.Sprintf(`{"contentBlockIndex":%d,"delta":{"toolUse":{"input":"%s"}}}`, i, piece))
 			}

@@ -28,7 +28,7 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 		return nil, err
 	}
 	pieces := endpoint.Pieces{Secrets: b.sent.secrets}
-	o = pieces.Observer(o)
+	o = encoded(pieces.Observer(o))
 	for thoughtless := false; ; {
 		can := b.believed(model)
 		can.reasoning = can.reasoning && !thoughtless && blocks.HasReasoning(backend.ProtocolBedrock, r.Messages)
@@ -50,6 +50,17 @@ func (b *Backend) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 			b.log.Warn("the model refuses a part of the request; later calls omit it", "endpoint", b.shown, "model", model, "without", what, "error", e.Message)
 		}
 	}
+}
+
+// encoded returns an observer of blocks with encrypted reasoning as text. The service sends it as bytes.
+func encoded(o backend.Observer) backend.Observer {
+	if report := o.ReasoningBlock; report != nil {
+		o.ReasoningBlock = func(p backend.Protocol, b backend.ReasoningBlock) {
+			b.Redacted = base64.StdEncoding.EncodeToString([]byte(b.Redacted))
+			report(p, b)
+		}
+	}
+	return o
 }
 
 // has reports whether a call used an ability and can omit it.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -79,12 +80,18 @@ func input(r *backend.Request, model string, can takes) (*bedrockruntime.Convers
 	}
 	if in.ToolConfig != nil && r.ToolChoice == backend.ToolChoiceRequired {
 		in.ToolConfig.ToolChoice = &types.ToolChoiceMemberAny{}
+		if r.MustCall != "" {
+			in.ToolConfig.ToolChoice = &types.ToolChoiceMemberTool{Value: types.SpecificToolChoice{Name: &r.MustCall}}
+		}
 	}
 	var err error
 	if in.Messages, err = messages(entries, can.caching); err != nil {
 		return nil, err
 	}
-	if can.schemas && r.Schema != nil && (len(r.Tools) == 0 || r.ToolChoice == backend.ToolChoiceNone) {
+	if r.SendsSchema() && r.Schema.JSON == nil {
+		return nil, errors.New("Bedrock has no JSON mode without a schema; send a JSON schema, or ask for JSON in the prompt")
+	}
+	if can.schemas && r.SendsSchema() {
 		closed, err := blocks.Closed(r.Schema.JSON)
 		if err != nil {
 			return nil, fmt.Errorf("schema %s: %w", r.Schema.Name, err)
@@ -167,8 +174,20 @@ func messages(entries []blocks.Entry, cache bool) ([]types.Message, error) {
 					Name: &b.Call.Name, ToolUseId: &b.Call.ID, Input: doc}})
 			case b.Result != "":
 				hasResults = true
-				m.Content = append(m.Content, &types.ContentBlockMemberToolResult{Value: types.ToolResultBlock{
-					ToolUseId: &b.Result, Content: []types.ToolResultContentBlock{&types.ToolResultContentBlockMemberText{Value: b.Text}}}})
+				result := []types.ToolResultContentBlock{&types.ToolResultContentBlockMemberText{Value: b.Text}}
+				if len(b.Parts) > 0 {
+					var err error
+					if result, err = resultParts(b.Parts); err != nil {
+						return nil, fmt.Errorf("message %d: %w", i, err)
+					}
+				}
+				m.Content = append(m.Content, &types.ContentBlockMemberToolResult{Value: types.ToolResultBlock{ToolUseId: &b.Result, Content: result}})
+			case b.Part != nil:
+				image, err := imageBlock(b.Part)
+				if err != nil {
+					return nil, fmt.Errorf("message %d: %w", i, err)
+				}
+				m.Content = append(m.Content, &types.ContentBlockMemberImage{Value: image})
 			default:
 				m.Content = append(m.Content, &types.ContentBlockMemberText{Value: b.Text})
 				if b.Mark && cache {
@@ -181,6 +200,39 @@ func messages(entries []blocks.Entry, cache bool) ([]types.Message, error) {
 		if last := &out[len(out)-1]; last.Role == types.ConversationRoleUser {
 			last.Content = append(last.Content, &types.ContentBlockMemberCachePoint{Value: cachePoint})
 		}
+	}
+	return out, nil
+}
+
+// imageBlock encodes an image. Bedrock does not fetch URLs.
+func imageBlock(p *backend.Part) (types.ImageBlock, error) {
+	image, err := blocks.ImageOf(p)
+	if err != nil {
+		return types.ImageBlock{}, err
+	}
+	if image.URL != "" {
+		return types.ImageBlock{}, fmt.Errorf("Bedrock does not fetch images; send the image itself as a data URL instead of %.80q", image.URL)
+	}
+	data, err := base64.StdEncoding.DecodeString(image.Base64)
+	if err != nil {
+		return types.ImageBlock{}, fmt.Errorf("an image is not valid base64: %w", err)
+	}
+	return types.ImageBlock{Format: types.ImageFormat(image.Format), Source: &types.ImageSourceMemberBytes{Value: data}}, nil
+}
+
+// resultParts encodes the result of a tool that is more than one text.
+func resultParts(parts []backend.Part) ([]types.ToolResultContentBlock, error) {
+	out := make([]types.ToolResultContentBlock, len(parts))
+	for i := range parts {
+		if p := &parts[i]; p.Text != "" {
+			out[i] = &types.ToolResultContentBlockMemberText{Value: p.Text}
+			continue
+		}
+		image, err := imageBlock(&parts[i])
+		if err != nil {
+			return nil, err
+		}
+		out[i] = &types.ToolResultContentBlockMemberImage{Value: image}
 	}
 	return out, nil
 }

@@ -19,7 +19,9 @@ type Block struct {
 	Text    string
 	Thought *Thought
 	Call    *backend.ToolCall // its arguments are a JSON object
-	Result  string            // the ID of the call that Text is the result of
+	Result  string            // the ID of the call that Text, or Parts, is the result of
+	Part    *backend.Part     // an image, or a part that the protocols do not have
+	Parts   []backend.Part    // of a result; nil for a text
 	// Mark reports that other conversations may begin with the same blocks up to this one, so that a cache mark is worthwhile here.
 	Mark bool
 }
@@ -32,8 +34,8 @@ func Conversation(p backend.Protocol, msgs []backend.Message) (system string, en
 	var sys []string
 	for _, m := range msgs {
 		if m.Role == backend.RoleSystem {
-			if m.Content != "" {
-				sys = append(sys, m.Content)
+			if text := m.Text(); text != "" {
+				sys = append(sys, text)
 			}
 			continue
 		}
@@ -56,13 +58,21 @@ func Conversation(p backend.Protocol, msgs []backend.Message) (system string, en
 
 func blocksOf(p backend.Protocol, m backend.Message) []Block {
 	if m.Role == backend.RoleTool {
-		text := m.Content
-		if text == "" {
+		text := m.Text()
+		parts := filled(m.Parts)
+		if text == "" && len(parts) == 0 {
 			text = "(empty)"
 		}
-		return []Block{{Text: text, Result: CleanID(m.ToolCallID)}}
+		return []Block{{Text: text, Parts: parts, Result: CleanID(m.ToolCallID)}}
 	}
 	var out []Block
+	for _, p := range filled(m.Parts) {
+		if p.Image == "" && p.Other == nil {
+			out = append(out, Block{Text: p.Text})
+		} else {
+			out = append(out, Block{Part: &p})
+		}
+	}
 	if lead := m.Content[:min(m.Lead, len(m.Content))]; strings.TrimSpace(lead) != "" && strings.TrimSpace(m.Content[len(lead):]) != "" {
 		out = append(out, Block{Text: lead, Mark: true}, Block{Text: m.Content[len(lead):]})
 	} else if strings.TrimSpace(m.Content) != "" { // servers also refuse a text of whitespace only
@@ -75,6 +85,17 @@ func blocksOf(p backend.Protocol, m backend.Message) []Block {
 	}
 	if m.Role == backend.RoleAssistant {
 		out = withReasoning(out, m.Reasoning.For(p))
+	}
+	return out
+}
+
+// filled returns the parts without blank texts, which servers refuse.
+func filled(in []backend.Part) []backend.Part {
+	var out []backend.Part
+	for _, p := range in {
+		if p.Image != "" || p.Other != nil || strings.TrimSpace(p.Text) != "" {
+			out = append(out, p)
+		}
 	}
 	return out
 }

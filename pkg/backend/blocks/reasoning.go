@@ -2,6 +2,7 @@ package blocks
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 )
@@ -16,13 +17,42 @@ type thought struct {
 	text      strings.Builder
 	signature strings.Builder
 	redacted  strings.Builder
+	ended     bool // reported to the observer
 }
 
 // Reasoning adds a piece of the text of a reasoning block.
 func (t *Turn) Reasoning(block int, s string) error {
 	x, cost := t.thought(block)
 	x.text.WriteString(s)
-	return t.grow(cost+len(s), s != "")
+	if err := t.grow(cost+len(s), s != ""); err != nil {
+		return err
+	}
+	// A piece that is not valid UTF-8 may be a part of a character. The whole text arrives with the response.
+	t.silent = t.silent || x.ended || !utf8.ValidString(s)
+	if report := t.observer.Reasoning; report != nil && s != "" && !t.silent {
+		report(s)
+	}
+	return nil
+}
+
+// endThought reports the last block of reasoning, if it is not empty.
+func (t *Turn) endThought() {
+	if len(t.thoughts) == 0 {
+		return
+	}
+	x := t.thoughts[len(t.thoughts)-1]
+	b, _ := x.done()
+	if report := t.observer.ReasoningBlock; report != nil && !x.ended && !t.silent && b != (backend.ReasoningBlock{}) {
+		b.After = x.after
+		report(t.protocol, b)
+	}
+	x.ended = true
+}
+
+// done returns the block and its text.
+func (x *thought) done() (backend.ReasoningBlock, string) {
+	text := strings.ToValidUTF8(x.text.String(), "\uFFFD") // JSON would replace it and change the lengths
+	return backend.ReasoningBlock{Bytes: len(text), Signature: x.signature.String(), Redacted: x.redacted.String()}, text
 }
 
 // Sign adds a piece of the signature of a reasoning block.
@@ -44,6 +74,7 @@ func (t *Turn) thought(block int) (x *thought, cost int) {
 	if n := len(t.thoughts); n > 0 && t.thoughts[n-1].block == block {
 		return t.thoughts[n-1], 0
 	}
+	t.endThought()
 	x = &thought{block: block, after: len(t.calls)}
 	if strings.TrimSpace(t.text.String()) != "" {
 		x.after++
@@ -57,8 +88,7 @@ func (t *Turn) reasoning() *backend.Reasoning {
 	r := &backend.Reasoning{Protocol: t.protocol}
 	var all strings.Builder
 	for _, x := range t.thoughts {
-		text := strings.ToValidUTF8(x.text.String(), "\uFFFD") // JSON would replace it and change the lengths
-		b := backend.ReasoningBlock{Bytes: len(text), Signature: x.signature.String(), Redacted: x.redacted.String()}
+		b, text := x.done()
 		if b == (backend.ReasoningBlock{}) {
 			continue
 		}

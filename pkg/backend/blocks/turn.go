@@ -33,6 +33,7 @@ type Turn struct {
 	calls    []*call
 	open     map[int]*call // by the server's block index
 	size     int
+	silent   bool // no further reasoning is reported in pieces
 }
 
 type call struct {
@@ -49,7 +50,13 @@ func NewTurn(p backend.Protocol, o backend.Observer) *Turn {
 // Text adds a piece of the answer.
 func (t *Turn) Text(s string) error {
 	t.text.WriteString(s)
-	return t.grow(len(s), s != "")
+	if err := t.grow(len(s), s != ""); err != nil {
+		return err
+	}
+	if report := t.observer.Text; report != nil && s != "" {
+		report(s)
+	}
+	return nil
 }
 
 // StartCall begins a tool call at a block index. input arrived with the start and is usually empty.
@@ -71,6 +78,9 @@ func (t *Turn) Input(block int, s string) error {
 
 // EndBlock ends a block. Empty input of a tool call becomes an empty object.
 func (t *Turn) EndBlock(block int) {
+	if n := len(t.thoughts); n > 0 && t.thoughts[n-1].block == block {
+		t.endThought()
+	}
 	c := t.open[block]
 	if c == nil {
 		return
@@ -95,6 +105,7 @@ func (t *Turn) End(reason backend.FinishReason, model string, u backend.Usage) *
 	case reason == backend.FinishToolCalls && len(t.calls) == 0:
 		reason = backend.FinishStop // a parser may announce calls and then withhold them
 	}
+	t.endThought()
 	r := &backend.Response{
 		Message: backend.Message{Role: backend.RoleAssistant, Content: t.text.String(), Reasoning: t.reasoning()},
 		Finish:  reason,

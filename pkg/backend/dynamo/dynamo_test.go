@@ -146,7 +146,7 @@ func refuses(raw []byte) string {
 }
 
 func TestConformanceOnTheSimulator(t *testing.T) {
-	backendtest.Run(t, backendtest.Features{Tools: true, Forced: true, Schema: true}, func(t *testing.T) backendtest.Target {
+	backendtest.Run(t, backendtest.Features{Tools: true, Forced: true, Images: true, Schema: true}, func(t *testing.T) backendtest.Target {
 		sim, err := vllmsim.New(vllmsim.Config{TokenMS: 0.1})
 		require.NoError(t, err)
 		server := httptest.NewServer(exact(sim))

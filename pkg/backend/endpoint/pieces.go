@@ -24,10 +24,24 @@ func KeyInPieces(key string) Pieces {
 	return Pieces{func() *redact.Secrets { return secrets }}
 }
 
-// Observer returns o with redacted tool calls.
+// Observer returns o with redacted pieces and tool calls. It holds back text that may be the start of a secret,
+// until the text ends or something else begins.
 func (p Pieces) Observer(o backend.Observer) backend.Observer {
+	endReasoning, endText := p.observeReasoning(&o), func() {}
+	if report := o.Text; report != nil {
+		text := &redactor{pieces: p, report: report}
+		endText = text.end
+		o.Text = func(piece string) {
+			endReasoning()
+			text.add(piece)
+		}
+	}
 	if call := o.ToolCall; call != nil {
-		o.ToolCall = func(index int, c backend.ToolCall) { call(index, p.call(c)) }
+		o.ToolCall = func(index int, c backend.ToolCall) {
+			endReasoning()
+			endText()
+			call(index, p.call(c))
+		}
 	}
 	return o
 }

@@ -53,7 +53,7 @@ func (b *Backend) adapt(model string, r *backend.Request) (*backend.Request, ori
 	call := *r
 	call.Model = model
 	var from origin
-	if r.Schema != nil {
+	if r.Schema != nil && r.Schema.JSON != nil {
 		schema := *r.Schema
 		if form := b.strictForm(model, schema.JSON); form != nil {
 			schema.JSON = []byte(form.schema)
@@ -146,6 +146,9 @@ type origin struct {
 }
 
 func (f origin) observer(o backend.Observer) backend.Observer {
+	if f.schema != nil {
+		o.Text = nil // the text changes at the end
+	}
 	if tell := o.ToolCall; tell != nil && f.tools != nil {
 		o.ToolCall = func(i int, c backend.ToolCall) { tell(i, f.call(c)) }
 	}

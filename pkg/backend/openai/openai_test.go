@@ -81,7 +81,7 @@ func body(t *testing.T, server *backendtest.Server, n int) map[string]any {
 func TestConformanceOnTheSimulator(t *testing.T) {
 	for _, scheme := range []string{"openai+http://", "http://"} {
 		t.Run(scheme, func(t *testing.T) {
-			backendtest.Run(t, backendtest.Features{Tools: true, Forced: true, Schema: true}, func(t *testing.T) backendtest.Target {
+			backendtest.Run(t, backendtest.Features{Tools: true, Forced: true, Images: true, Schema: true}, func(t *testing.T) backendtest.Target {
 				sim, err := vllmsim.New(vllmsim.Config{TokenMS: 0.1})
 				require.NoError(t, err)
 				server := httptest.NewServer(sim)

@@ -118,7 +118,7 @@ func (c *Client) generate(ctx context.Context, r call, o backend.Observer) (*bac
 	defer cancel(nil) // closes the connection, unless the stream has ended
 
 	x := &exchange{client: c, call: r, cancel: cancel}
-	t := newTurn(o, enforcesSchema(r.Request))
+	t := newTurn(o, r.SendsSchema())
 	t.rules = c.rules()
 	t.dispatch = c.dialect.Dispatch && len(r.Tools) > 0 && (r.ToolChoice == "" || r.ToolChoice == backend.ToolChoiceAuto)
 	t.calls.offered = names(r.Tools)

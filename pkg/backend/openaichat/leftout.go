@@ -56,7 +56,7 @@ func schemaPart(r *backend.Request) string {
 
 // withoutSchema reports whether the request asks for any JSON object instead of one that matches the schema.
 func withoutSchema(r *backend.Request, without parts) bool {
-	return len(without) > 0 && (without[formatPart(partSchema, r)] || without[schemaPart(r)])
+	return r.Schema.JSON == nil || len(without) > 0 && (without[formatPart(partSchema, r)] || without[schemaPart(r)])
 }
 
 // adapted returns a request without the parts, as far as a request expresses them. leftOut names the omitted sampling
@@ -87,7 +87,7 @@ func adapted(r *backend.Request, without parts) (call *backend.Request, leftOut 
 		schema.Loose = true
 		out.Schema = &schema
 	}
-	if enforcesSchema(&out) && has(formatPart(partFormat, r)) {
+	if out.SendsSchema() && has(formatPart(partFormat, r)) {
 		out.Schema = nil
 	}
 	if has(partToolChoice) && out.ToolChoice == backend.ToolChoiceNone {
@@ -109,17 +109,29 @@ func strictTools(r *backend.Request) bool {
 	return slices.ContainsFunc(r.Tools, func(t backend.Tool) bool { return t.Strict })
 }
 
+// after returns a message with a text before its content.
+func after(text string, m backend.Message) backend.Message {
+	switch {
+	case text == "":
+	case len(m.Parts) > 0:
+		m.Parts = slices.Insert(slices.Clone(m.Parts), 0, backend.Part{Text: text})
+	default:
+		m.Content = text + m.Content
+	}
+	return m
+}
+
 // withoutSystem moves the text of leading system messages to the start of the first user message.
 func withoutSystem(in []backend.Message) []backend.Message {
 	text := ""
 	for i, m := range in {
 		switch m.Role {
 		case backend.RoleSystem:
-			text += m.Content + "\n\n"
+			text += m.Text() + "\n\n"
 			continue
 		case backend.RoleUser:
 			out := slices.Clone(in[i:])
-			out[0].Content = text + m.Content
+			out[0] = after(text, m)
 			return out
 		}
 		break
@@ -192,7 +204,7 @@ func (c *Client) refusedPart(r *backend.Request, without parts, err error) strin
 	case len(r.Tools) > 0 && r.ToolChoice != backend.ToolChoiceRequired && !without[partToolChoice] &&
 		(m.names(partToolChoice) || strings.Contains(words, "tool choice")):
 		return partToolChoice
-	case enforcesSchema(r) && (aboutFormat.MatchString(words) || m.names(partFormat)):
+	case r.SendsSchema() && (aboutFormat.MatchString(words) || m.names(partFormat)):
 		return c.refusedFormat(r, without, m)
 	case strictTools(r) && (m.quotes("strict") || m.named("tools") || strings.Contains(words, "schema for function")):
 		if c.dialect.StrictForms {

@@ -16,6 +16,8 @@ func messages(in []backend.Message, refused func(member string) bool) []object {
 		w := object{{"role", string(m.Role)}}
 		r := m.Reasoning.For(backend.ProtocolChat)
 		switch {
+		case len(m.Parts) > 0:
+			w = append(w, Field{"content", contentParts(m.Parts)})
 		case r != nil && slices.Contains(r.Fields, thinkingParts) && (refused == nil || !refused(thinkingParts)):
 			w = append(w, Field{"content", partsOf(r.Text, m.Content)})
 		case m.Content != "" || len(m.ToolCalls) == 0:
@@ -74,6 +76,32 @@ func partsOf(reasoning, text string) []any {
 		parts = append(parts, textPart{"text", text})
 	}
 	return parts
+}
+
+type imagePart struct {
+	Type  string   `json:"type"`
+	Image imageURL `json:"image_url"`
+}
+
+type imageURL struct {
+	URL    string `json:"url"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// contentParts encodes a content of several parts.
+func contentParts(in []backend.Part) []any {
+	out := make([]any, len(in))
+	for i, p := range in {
+		switch {
+		case p.Other != nil:
+			out[i] = p.Other
+		case p.Image != "":
+			out[i] = imagePart{"image_url", imageURL{p.Image, p.Detail}}
+		default:
+			out[i] = textPart{"text", p.Text}
+		}
+	}
+	return out
 }
 
 // callMessage encodes a tool call with its original members.

@@ -26,6 +26,9 @@ func (c *Client) body(r call) ([]byte, error) {
 	if s.MaxTokens > 0 {
 		body = append(body, Field{c.limitName(r.Request, r.without), s.MaxTokens})
 	}
+	if r.OneCall && len(r.Tools) > 0 { // without tools, servers refuse the field
+		body = append(body, Field{"parallel_tool_calls", false})
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.ExtraBody)) {
 		body = append(body, Field{name, s.ExtraBody[name]})
 	}
@@ -42,7 +45,7 @@ func (c *Client) body(r call) ([]byte, error) {
 			body = append(body, Field{"tool_choice", toolChoice(r.Request)})
 		}
 	}
-	if enforcesSchema(r.Request) {
+	if r.SendsSchema() {
 		body = append(body, Field{"response_format", responseFormat(r.Request, r.without)})
 	}
 	body = append(body, Field{"stream", true})
@@ -97,24 +100,26 @@ func tools(in []backend.Tool) []object {
 	return out
 }
 
-func toolChoice(r *backend.Request) string {
-	if r.ToolChoice == "" {
+// toolChoice encodes the tool choice of a request: a word, or the name of a tool.
+func toolChoice(r *backend.Request) any {
+	switch {
+	case r.ToolChoice == "":
 		return string(backend.ToolChoiceAuto)
+	case r.ToolChoice == backend.ToolChoiceRequired && r.MustCall != "":
+		return object{{"type", functionMember}, {functionMember, object{{"name", r.MustCall}}}}
 	}
 	return string(r.ToolChoice)
-}
-
-// enforcesSchema reports whether the server must enforce the schema. It is false if tools may be called, because
-// servers then drop the calls.
-func enforcesSchema(r *backend.Request) bool {
-	return r.Schema != nil && (len(r.Tools) == 0 || r.ToolChoice == backend.ToolChoiceNone)
 }
 
 func responseFormat(r *backend.Request, without parts) object {
 	if withoutSchema(r, without) {
 		return object{{"type", "json_object"}}
 	}
-	schema := object{{"name", r.Schema.Name}, {"schema", json.RawMessage(r.Schema.JSON)}, {"strict", !r.Schema.Loose}}
+	schema := object{{"name", r.Schema.Name}}
+	if r.Schema.Description != "" {
+		schema = append(schema, Field{"description", r.Schema.Description})
+	}
+	schema = append(schema, Field{"schema", json.RawMessage(r.Schema.JSON)}, Field{"strict", !r.Schema.Loose})
 	return object{{"type", "json_schema"}, {"json_schema", schema}}
 }
 

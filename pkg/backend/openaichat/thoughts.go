@@ -47,6 +47,14 @@ type thoughts struct {
 	texts []*thought                 // by member, in order of arrival
 	lists []*blockList               // by member, in order of arrival
 	whole map[string]json.RawMessage // members that arrive in one piece
+	fresh string                     // the newest piece of the first member of texts
+}
+
+// takeFresh returns the text that was added to the readable reasoning since the last call.
+func (t *thoughts) takeFresh() string {
+	fresh := t.fresh
+	t.fresh = ""
+	return fresh
 }
 
 type thought struct {
@@ -78,6 +86,9 @@ func (t *thoughts) text(field, piece string) int {
 		t.texts = append(t.texts, &thought{field: field})
 	}
 	t.texts[i].text.WriteString(piece)
+	if i == 0 {
+		t.fresh += piece
+	}
 	return len(piece)
 }
 

@@ -31,6 +31,7 @@ type turn struct {
 
 	content, refusal strings.Builder
 	thoughts         thoughts
+	text, thinking   piecewise // report content and thoughts to the observer
 	calls            callList
 	finish           string
 	usage            *backend.Usage
@@ -49,6 +50,7 @@ type turn struct {
 func newTurn(o backend.Observer, watchWhitespace bool) *turn {
 	t := &turn{observer: o, start: time.Now()}
 	t.calls.report = o.ToolCall
+	t.text.report, t.thinking.report = o.Text, o.Reasoning
 	if watchWhitespace {
 		t.runaway = new(runaway)
 	}
@@ -224,6 +226,8 @@ func (t *turn) delta(d *delta) {
 		t.begin()
 	}
 	t.content.WriteString(d.Content.text)
+	t.thinking.add(t.thoughts.takeFresh())
+	t.text.add(d.Content.text)
 	t.refusal.WriteString(string(d.Refusal) + d.Content.refusal)
 	for j := range d.ToolCalls {
 		t.size += t.calls.add(&d.ToolCalls[j])

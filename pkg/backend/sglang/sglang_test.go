@@ -90,7 +90,7 @@ func sent(t *testing.T, server *backendtest.Server, n int) map[string]any {
 }
 
 func TestConformanceOnTheSimulator(t *testing.T) {
-	backendtest.Run(t, backendtest.Features{Tools: true, Forced: true, Schema: true, Tokenizer: true}, func(t *testing.T) backendtest.Target {
+	backendtest.Run(t, backendtest.Features{Tools: true, Forced: true, Images: true, Schema: true, Tokenizer: true}, func(t *testing.T) backendtest.Target {
 		sim, err := vllmsim.New(vllmsim.Config{TokenMS: 0.1})
 		require.NoError(t, err)
 		server := httptest.NewServer(strict(sim))

@@ -54,7 +54,7 @@ func ask() *backend.Request {
 }
 
 func TestConformanceOnTheSimulator(t *testing.T) {
-	backendtest.Run(t, backendtest.Features{Tools: true, Forced: true, Schema: true, Tokenizer: true, Load: true}, func(t *testing.T) backendtest.Target {
+	backendtest.Run(t, backendtest.Features{Tools: true, Forced: true, Images: true, Schema: true, Tokenizer: true, Load: true}, func(t *testing.T) backendtest.Target {
 		sim, err := vllmsim.New(vllmsim.Config{TokenMS: 1})
 		require.NoError(t, err)
 		server := httptest.NewServer(sim)

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
 
-	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
+	"github.com/batchagent/batchagent/pkg/internal/confine"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 	"regexp/syntax"
 	"time"
 
-	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
+	"github.com/batchagent/batchagent/pkg/internal/confine"
 )
 
 // maxHere limits the work of a match in this process, in instructions times bytes: about 0.1 s. Nothing can cancel a match.

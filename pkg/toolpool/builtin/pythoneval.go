@@ -13,9 +13,9 @@ import (
 	"go.starlark.net/starlark"
 	"go.starlark.net/syntax"
 
+	"github.com/batchagent/batchagent/pkg/internal/capture"
+	"github.com/batchagent/batchagent/pkg/internal/confine"
 	"github.com/batchagent/batchagent/pkg/toolpool"
-	"github.com/batchagent/batchagent/pkg/toolpool/internal/capture"
-	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
 )
 
 const (

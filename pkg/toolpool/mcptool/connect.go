@@ -18,9 +18,9 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"go.opentelemetry.io/otel/propagation"
 
+	"github.com/batchagent/batchagent/pkg/internal/capture"
+	"github.com/batchagent/batchagent/pkg/internal/confine"
 	"github.com/batchagent/batchagent/pkg/redact"
-	"github.com/batchagent/batchagent/pkg/toolpool/internal/capture"
-	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
 )
 
 // goodbye is the time for a process to exit after its standard input is closed.

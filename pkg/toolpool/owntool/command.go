@@ -13,10 +13,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/internal/capture"
+	"github.com/batchagent/batchagent/pkg/internal/confine"
 	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/toolpool"
-	"github.com/batchagent/batchagent/pkg/toolpool/internal/capture"
-	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
 )
 
 const (

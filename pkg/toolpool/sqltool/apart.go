@@ -9,8 +9,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/batchagent/batchagent/pkg/internal/confine"
 	"github.com/batchagent/batchagent/pkg/redact"
-	"github.com/batchagent/batchagent/pkg/toolpool/internal/confine"
 )
 
 // apartLimits are the limits for one statement of a model. The source's timeout ends it earlier.

@@ -38,3 +38,6 @@ func (h *Head) Text() string {
 	}
 	return fmt.Sprintf("%s\n[cut: the first %d of %d bytes]", text, len(text), h.total)
 }
+
+// Cut reports whether bytes were dropped.
+func (h *Head) Cut() bool { return h.total > int64(h.buf.Len()) }

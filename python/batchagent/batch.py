@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 
 from .engine import LocalRun
 from .errors import ReduceError, SimulatedWarning
-from .options import Options, tools_of, translated
+from .options import Options, answer_type, tools_of, translated
 from .progress import Progress
 from .result import AgentResult, Reader, schema_of, type_of
 from .results import Results
@@ -35,6 +35,7 @@ class Batch:
     def __init__(self, options: Mapping[str, Any], output_schema: Any, stages: Mapping[str, Any] | None = None) -> None:
         self.o = translated({**options, **(stages or {})})
         self.tools = tools_of(self.o)
+        output_schema = answer_type(self.o, output_schema)
         self.inputs: Rows | File | None = None if "plan" in self.o else read_inputs(self.o["inputs"])
         self.rows = self.inputs if isinstance(self.inputs, Rows) else None
         self.reader: Reader[Any] = Reader(type_of(output_schema), self.rows)
@@ -72,6 +73,8 @@ class Batch:
         lines = await self.source.next()
         if lines is None:
             return None
+        if isinstance(self.source, ServerRun):
+            self.reader.chosen = self.source.rows
         part = [self.reader.read(line) for line in lines if not self._of_stage(line)]
         if part and not self.warned and part[0].fields.get("simulated"):
             self.warned = True

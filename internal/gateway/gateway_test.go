@@ -1,0 +1,198 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// calls answers a program's calls in a test.
+type calls struct {
+	call func(ctx context.Context, r *backend.Request) (*backend.Response, error)
+	tool func(ctx context.Context, name string, arguments json.RawMessage) (toolpool.Result, error)
+}
+
+func (c calls) Call(ctx context.Context, r *backend.Request, _ backend.Observer) (*backend.Response, error) {
+	return c.call(ctx, r)
+}
+
+func (c calls) Models(context.Context) ([]backend.Model, error) {
+	return []backend.Model{{ID: "m"}}, nil
+}
+
+func (c calls) Tools() []backend.Tool {
+	return []backend.Tool{{Name: "look", Description: "looks", Parameters: []byte(`{"type":"object","properties":{"k":{"type":"integer"}}}`)}}
+}
+
+func (c calls) CallTool(ctx context.Context, name string, arguments json.RawMessage) (toolpool.Result, error) {
+	return c.tool(ctx, name, arguments)
+}
+
+func open(t *testing.T) *Gateway {
+	t.Helper()
+	g, err := Open(filepath.Join(t.TempDir(), "s"), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		assert.NoError(t, g.Close())
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return g
+}
+
+func says(text string) calls {
+	return calls{call: func(context.Context, *backend.Request) (*backend.Response, error) {
+		return &backend.Response{Finish: backend.FinishStop, Message: backend.Message{Content: text}, Model: "m"}, nil
+	}}
+}
+
+const chat = `{"model":"any","messages":[{"role":"user","content":"q"}]}`
+
+func post(t *testing.T, url, body string, change ...func(*http.Request)) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	require.NoError(t, err)
+	r.Header.Set("Content-Type", "application/json")
+	for _, c := range change {
+		c(r)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, string(text)
+}
+
+func TestJobsAreApart(t *testing.T) {
+	t.Parallel()
+	g := open(t)
+	one, endOne := g.Job(says("of one"))
+	two, endTwo := g.Job(says("of two"))
+	defer endTwo()
+	assert.NotEqual(t, one, two)
+	_, text := post(t, one+"/v1/chat/completions", chat)
+	assert.Contains(t, text, "of one")
+	_, text = post(t, two+"/v1/chat/completions", chat)
+	assert.Contains(t, text, "of two")
+	endOne()
+	root, _, _ := strings.Cut(one, "/s/")
+	for _, url := range []string{one, root, root + "/s", root + "/s/", root + "/s/x", root + "/s/" + strings.Repeat("a", 5000), two + "/../x", root + "/debug/pprof"} {
+		status, text := post(t, url+"/v1/chat/completions", chat)
+		assert.Equal(t, http.StatusUnauthorized, status, url)
+		assert.Contains(t, text, "no job with this URL", url)
+	}
+}
+
+func TestPagesOfABrowserAreRefused(t *testing.T) {
+	t.Parallel()
+	url, end := open(t).Job(says("x"))
+	defer end()
+	status, _ := post(t, url+"/v1/chat/completions", chat, func(r *http.Request) { r.Header.Set("Origin", "https://example.com") })
+	assert.Equal(t, http.StatusUnauthorized, status)
+}
+
+// The end of an attempt ends its requests, so that no call of it runs after its lease.
+func TestRequestsEndWithTheirJob(t *testing.T) {
+	t.Parallel()
+	began := make(chan struct{})
+	url, end := open(t).Job(calls{call: func(ctx context.Context, _ *backend.Request) (*backend.Response, error) {
+		close(began)
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}})
+	var client sync.WaitGroup
+	client.Go(func() { post(t, url+"/v1/chat/completions", chat) })
+	<-began
+	end()
+	client.Wait()
+}
+
+func TestRequestsOfOneJobAreLimited(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	var begun sync.WaitGroup
+	begun.Add(maxRequests)
+	url, end := open(t).Job(calls{call: func(context.Context, *backend.Request) (*backend.Response, error) {
+		begun.Done()
+		<-release
+		return &backend.Response{Finish: backend.FinishStop}, nil
+	}})
+	defer end()
+	var clients sync.WaitGroup
+	for range maxRequests {
+		clients.Go(func() { post(t, url+"/v1/chat/completions", chat) })
+	}
+	begun.Wait()
+	status, text := post(t, url+"/v1/chat/completions", chat)
+	assert.Equal(t, http.StatusTooManyRequests, status, text)
+	close(release)
+	clients.Wait()
+}
+
+func TestSandboxesUseTheSocket(t *testing.T) {
+	t.Parallel()
+	g := open(t)
+	url, end := g.Job(says("through the socket"))
+	defer end()
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", g.Socket())
+	}}}
+	defer client.CloseIdleConnections()
+	resp, err := client.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(chat))
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "through the socket")
+}
+
+func TestToolsOverMCP(t *testing.T) {
+	t.Parallel()
+	url, end := open(t).Job(calls{tool: func(_ context.Context, name string, arguments json.RawMessage) (toolpool.Result, error) {
+		if string(arguments) == "{}" {
+			return toolpool.Result{}, errors.New("the attempt has ended")
+		}
+		return toolpool.Result{Content: fmt.Sprintf("%s %s", name, arguments), Failed: strings.Contains(string(arguments), "2")}, nil
+	}})
+	defer end()
+	client := mcp.NewClient(&mcp.Implementation{Name: "t"}, nil)
+	session, err := client.Connect(t.Context(), &mcp.StreamableClientTransport{Endpoint: url + "/mcp"}, nil)
+	require.NoError(t, err)
+	defer session.Close()
+	tools, err := session.ListTools(t.Context(), nil)
+	require.NoError(t, err)
+	require.Len(t, tools.Tools, 1)
+	assert.Equal(t, "look", tools.Tools[0].Name)
+	for k, failed := range map[int]bool{1: false, 2: true} {
+		r, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "look", Arguments: map[string]any{"k": k}})
+		require.NoError(t, err)
+		assert.Equal(t, failed, r.IsError)
+		assert.Equal(t, fmt.Sprintf(`look {"k":%d}`, k), r.Content[0].(*mcp.TextContent).Text)
+	}
+	_, err = session.CallTool(t.Context(), &mcp.CallToolParams{Name: "look"})
+	require.ErrorContains(t, err, "the attempt has ended")
+
+	// One POST is enough, for clients without a library.
+	status, text := post(t, url+"/mcp", `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"look","arguments":{"k":1}}}`,
+		func(r *http.Request) { r.Header.Set("Accept", "application/json, text/event-stream") })
+	assert.Equal(t, http.StatusOK, status)
+	assert.Contains(t, text, `look {\"k\":1}`)
+}

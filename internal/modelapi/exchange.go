@@ -1,0 +1,243 @@
+package modelapi
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+// request is a decoded request of either provider.
+type request struct {
+	call    *backend.Request
+	model   string // as the program named it
+	shown   string // the name in responses
+	choices int    // answers to the same request; 1 or more
+	stream  bool
+	usage   bool // the stream of a chat completion ends with the usage
+	sealed  bool // the program wants encrypted reasoning (Responses API)
+}
+
+// answers makes the calls of a request without a stream. The first error ends the others.
+func (a *api) answers(ctx context.Context, r *request) ([]*backend.Response, error) {
+	if r.choices == 1 {
+		resp, err := a.caller.Call(ctx, r.call, backend.Observer{})
+		return []*backend.Response{resp}, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	out := make([]*backend.Response, r.choices)
+	var calls sync.WaitGroup
+	for i := range out {
+		calls.Go(func() {
+			resp, err := a.caller.Call(ctx, r.call, backend.Observer{})
+			if err != nil {
+				cancel(err)
+			}
+			out[i] = resp
+		})
+	}
+	calls.Wait()
+	return out, context.Cause(ctx)
+}
+
+// usageOf adds up the usage of all answers.
+func usageOf(all []*backend.Response) backend.Usage {
+	u := backend.Usage{CachedTokens: -1}
+	for _, r := range all {
+		u.PromptTokens += r.Usage.PromptTokens
+		u.CompletionTokens += r.Usage.CompletionTokens
+		if r.Usage.CachedTokens >= 0 {
+			u.CachedTokens = max(u.CachedTokens, 0) + r.Usage.CachedTokens
+		}
+	}
+	return u
+}
+
+const (
+	// patience is the wait for a first piece after which a stream starts with comments, so that clients do not give up.
+	patience = 15 * time.Second
+	// writeTimeout limits the wait for a client that does not read.
+	writeTimeout = time.Minute
+)
+
+// errSlowClient is the cause of cancelling the calls of a client that reads too slowly.
+var errSlowClient = errors.New("the client does not read its stream")
+
+// encoder writes a stream in one provider's form. Its methods are called on one goroutine.
+type encoder interface {
+	text(choice int, piece string)
+	reasoning(choice int, piece string)
+	// thought ends a block of reasoning. The pieces of its text came before.
+	thought(choice int, p backend.Protocol, b backend.ReasoningBlock)
+	tool(choice int, c backend.ToolCall)
+	// end ends a choice, whose content was completely written before.
+	end(choice int, r *backend.Response)
+	// finish ends the stream after all choices.
+	finish(all []*backend.Response)
+	// fail ends the stream early.
+	fail(f *failure)
+}
+
+// stream makes the calls of a request and writes their pieces as they arrive. It returns an error if nothing was written yet: then the
+// caller answers with a status. All calls have ended when it returns.
+func (a *api) stream(r *http.Request, q *request, out *eventWriter, e encoder) error {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	f := newFeed()
+	var calls sync.WaitGroup
+	defer func() {
+		cancel(nil)
+		calls.Wait()
+	}()
+	for choice := range q.choices {
+		calls.Go(func() {
+			resp, err := a.caller.Call(ctx, q.call, f.observer(choice))
+			f.push(item{choice: choice, kind: ended, response: resp, err: err})
+		})
+	}
+	tracks := make([]progress, q.choices)
+	all := make([]*backend.Response, q.choices)
+	for open := q.choices; open > 0; {
+		items, err := f.next(ctx, patience)
+		switch {
+		case errors.Is(err, errSlowClient):
+			cancel(err)
+			calls.Wait()
+			panic(http.ErrAbortHandler) // the client must not take the end of the connection for the end of the answer
+		case err != nil:
+			return nil // the client is gone
+		case len(items) == 0:
+			out.comment()
+		}
+		for i := range items {
+			it := &items[i]
+			if it.kind == ended {
+				open--
+				all[it.choice] = it.response
+			}
+			if err := tracks[it.choice].take(it, e); err != nil {
+				if !out.started {
+					return err
+				}
+				e.fail(failureOf(err))
+				return out.flush()
+			}
+		}
+		if open == 0 {
+			e.finish(all)
+		}
+		if out.flush() != nil {
+			cancel(errSlowClient)
+			return nil
+		}
+	}
+	return nil
+}
+
+// progress is what was written of one choice.
+type progress struct {
+	text, reasoning written
+	blocks          int
+	calls           map[int]bool
+}
+
+// written is a text of which a beginning was written.
+type written struct {
+	bytes int
+	hash  maphash.Hash
+}
+
+func (t *written) add(piece string) {
+	t.bytes += len(piece)
+	_, _ = t.hash.WriteString(piece) // never fails
+}
+
+// rest returns the part of the whole text that was not written. It returns false if another text was written.
+func (t *written) rest(whole string) (string, bool) {
+	if t.bytes > len(whole) || maphash.String(t.hash.Seed(), whole[:t.bytes]) != t.hash.Sum64() {
+		return "", false
+	}
+	return whole[t.bytes:], true
+}
+
+// take writes one item. At the end of a call it writes what was not written before.
+func (p *progress) take(it *item, e encoder) error {
+	switch it.kind {
+	case textPiece:
+		p.text.add(string(it.text))
+		e.text(it.choice, string(it.text))
+	case reasoningPiece:
+		p.reasoning.add(string(it.text))
+		e.reasoning(it.choice, string(it.text))
+	case thoughtEnd:
+		p.blocks++
+		e.thought(it.choice, it.protocol, it.block)
+	case toolCall:
+		p.tool(it.choice, it.index, it.call, e)
+	case ended:
+		if it.err != nil {
+			return it.err
+		}
+		return p.end(it.choice, it.response, e)
+	}
+	return nil
+}
+
+func (p *progress) tool(choice, index int, c backend.ToolCall, e encoder) {
+	if p.calls[index] {
+		return
+	}
+	if p.calls == nil {
+		p.calls = map[int]bool{}
+	}
+	p.calls[index] = true
+	e.tool(choice, c)
+}
+
+// errChanged is the error of an answer whose written pieces are not its beginning.
+var errChanged = &backend.Error{Class: backend.Transient, Message: "the answer changed after a part of it was sent"}
+
+func (p *progress) end(choice int, r *backend.Response, e encoder) error {
+	m := &r.Message
+	thoughts, same := p.reasoning.rest(m.ReasoningText())
+	text, sameText := p.text.rest(m.Content)
+	if !same || !sameText {
+		return errChanged
+	}
+	if thoughts != "" {
+		e.reasoning(choice, thoughts)
+	}
+	if m.Reasoning != nil {
+		for _, b := range m.Reasoning.Blocks[min(p.blocks, len(m.Reasoning.Blocks)):] {
+			e.thought(choice, m.Reasoning.Protocol, b)
+		}
+	}
+	if text != "" && !(r.Finish == backend.FinishRefused && m.Content == r.Refusal) { // the encoder has its own form of a refusal
+		e.text(choice, text)
+	}
+	for i, c := range m.ToolCalls {
+		p.tool(choice, i, c, e)
+	}
+	e.end(choice, r)
+	return nil
+}
+
+// decoded reads and decodes a request, and decides its model.
+func (a *api) decoded(w http.ResponseWriter, r *http.Request, decode func(gjson.Result) (*request, *failure)) (*request, *failure) {
+	body, f := a.read(w, r)
+	if f != nil {
+		return nil, f
+	}
+	q, f := decode(body)
+	if f != nil {
+		return nil, f
+	}
+	q.call.Model, q.shown, f = a.model(r.Context(), q.model)
+	return q, f
+}

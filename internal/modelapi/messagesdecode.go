@@ -1,0 +1,371 @@
+package modelapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+// droppedByMessages are fields of Anthropic's API that have no effect here: headers of clients in the body, and edits of the context
+// that a service would make.
+var droppedByMessages = []string{"betas", "anthropic_beta", "anthropic_version", "context_management", "cache_control", "inference_geo", "speed"}
+
+// decodeMessages reads a request of Anthropic's Messages.
+func decodeMessages(body gjson.Result) (*request, *failure) {
+	q, f := messagesRequest(body)
+	if f.failed == nil && q.call.Sampling.MaxTokens == 0 {
+		f.fail("max_tokens", "the field is required")
+	}
+	return q, f.failed
+}
+
+// decodeCount reads a request to count tokens.
+func decodeCount(body gjson.Result) (*request, *failure) {
+	q, f := messagesRequest(body)
+	return q, f.failed
+}
+
+func messagesRequest(body gjson.Result) (*request, *fields) {
+	f := &fields{}
+	q := &request{call: &backend.Request{}, choices: 1}
+	c := q.call
+	var system []backend.Message
+	f.object("", body, func(name string, v gjson.Result) {
+		switch name {
+		case "messages":
+			f.list(name, v, maxMessages, func(at string, v gjson.Result) { c.Messages = append(c.Messages, f.blocksMessage(at, v)...) })
+		case "system":
+			system = f.system(name, v)
+		case "tools":
+			f.list(name, v, maxTools, func(at string, v gjson.Result) { c.Tools = append(c.Tools, f.messagesTool(at, v)) })
+		case "tool_choice":
+			f.messagesToolChoice(q, name, v)
+		case "max_tokens":
+			c.Sampling.MaxTokens = f.positive(name, v, maxLimit)
+		case "stop_sequences":
+			c.Sampling.Stop = f.strings(name, v, maxStops)
+		case "output_format":
+			c.Schema = f.outputFormat(name, v)
+		case "output_config":
+			f.object(name, v, func(member string, v gjson.Result) {
+				if member == "format" {
+					c.Schema = f.outputFormat(join(name, member), v)
+				}
+			})
+		case "thinking":
+			if v.Get("type").String() != "disabled" {
+				f.extra(q, name, raw(v))
+			}
+		default:
+			if !f.common(q, name, v) && !isOneOf(name, droppedByMessages) {
+				f.other(q, name, v)
+			}
+		}
+	})
+	c.Messages = append(system, c.Messages...)
+	f.check(q, "messages")
+	return q, f
+}
+
+// billingHeader starts a block that Claude Code puts before its system text. It differs between requests, so that no prefix of a
+// conversation could be reused.
+const billingHeader = "x-anthropic-billing-header:"
+
+// system reads the system text: a text, or blocks of text.
+func (f *fields) system(at string, v gjson.Result) []backend.Message {
+	text := ""
+	if v.Type == gjson.String {
+		text = v.String()
+	} else {
+		var texts []string
+		f.list(at, v, maxMessages, func(at string, v gjson.Result) {
+			p, ok := f.block(at, v)
+			if ok && !isText(p) {
+				f.fail(at, "the system text has only blocks of text")
+			}
+			if !strings.HasPrefix(p.Text, billingHeader) {
+				texts = append(texts, p.Text)
+			}
+		})
+		text = strings.Join(texts, "\n")
+	}
+	if text == "" {
+		return nil
+	}
+	return []backend.Message{{Role: backend.RoleSystem, Content: text}}
+}
+
+// blocksMessage reads a message. A user's results of tools become messages of their own.
+func (f *fields) blocksMessage(at string, v gjson.Result) []backend.Message {
+	role := ""
+	var content gjson.Result
+	f.object(at, v, func(name string, v gjson.Result) {
+		switch name {
+		case "role":
+			role = f.text(join(at, name), v)
+		case "content":
+			content = v
+		}
+	})
+	at = join(at, "content")
+	switch {
+	case f.failed != nil:
+	case !content.Exists():
+		f.fail(at, "the field is required")
+	case role == "system":
+		return f.system(at, content)
+	case role == "assistant":
+		return []backend.Message{f.assistantBlocks(at, content)}
+	case role == "user":
+		return f.userBlocks(at, content)
+	default:
+		f.fail(at, `the role must be "user" or "assistant"; got %q`, role)
+	}
+	return nil
+}
+
+func (f *fields) userBlocks(at string, v gjson.Result) (out []backend.Message) {
+	if v.Type == gjson.String {
+		return []backend.Message{{Role: backend.RoleUser, Content: v.String()}}
+	}
+	var parts []backend.Part
+	f.list(at, v, maxMessages, func(at string, v gjson.Result) {
+		if v.Get("type").String() == "tool_result" {
+			out = append(out, f.toolResult(at, v))
+			return
+		}
+		if p, ok := f.block(at, v); ok {
+			parts = append(parts, p)
+		}
+	})
+	if len(parts) > 0 || len(out) == 0 {
+		m := backend.Message{Role: backend.RoleUser}
+		m.Content, m.Parts = simplest(parts)
+		out = append(out, m)
+	}
+	return out
+}
+
+// toolResult reads the result of a tool. Its texts become one text, because many model servers accept nothing else from a tool.
+func (f *fields) toolResult(at string, v gjson.Result) backend.Message {
+	m := backend.Message{Role: backend.RoleTool}
+	f.object(at, v, func(name string, v gjson.Result) {
+		switch name {
+		case "tool_use_id":
+			m.ToolCallID = f.text(join(at, name), v)
+		case "content":
+			if v.Type == gjson.String {
+				m.Content = v.String()
+				return
+			}
+			var parts []backend.Part
+			f.list(join(at, name), v, maxMessages, func(at string, v gjson.Result) {
+				if p, ok := f.block(at, v); ok {
+					parts = append(parts, p)
+				}
+			})
+			m.Content, m.Parts = joinedTexts(parts)
+		}
+	})
+	if f.failed == nil && m.ToolCallID == "" {
+		f.fail(join(at, "tool_use_id"), "the field is required")
+	}
+	return m
+}
+
+// joinedTexts returns parts as one text, if all are texts.
+func joinedTexts(parts []backend.Part) (string, []backend.Part) {
+	texts := make([]string, len(parts))
+	for i, p := range parts {
+		if !isText(p) {
+			return "", parts
+		}
+		texts[i] = p.Text
+	}
+	return strings.Join(texts, "\n"), nil
+}
+
+// block reads a text or an image. It returns false for a block without content.
+func (f *fields) block(at string, v gjson.Result) (p backend.Part, ok bool) {
+	kind := ""
+	var source gjson.Result
+	f.object(at, v, func(name string, v gjson.Result) {
+		switch name {
+		case "type":
+			kind = f.text(join(at, name), v)
+		case "text":
+			p.Text = f.text(join(at, name), v)
+		case "source":
+			source = v
+		}
+	})
+	switch kind {
+	case "text":
+		return p, true
+	case "image":
+		return backend.Part{Image: f.source(join(at, "source"), source)}, true
+	case "document":
+		if source.Get("type").String() == "text" {
+			return backend.Part{Text: source.Get("data").String()}, true
+		}
+		f.fail(at, "only documents of plain text are available")
+	case "tool_reference": // names a tool that the request has
+		return p, false
+	case "":
+		f.fail(join(at, "type"), "the field is required")
+	default:
+		f.fail(at, "blocks of the type %q are not available", kind)
+	}
+	return p, false
+}
+
+// source reads where an image is: its data, or a URL.
+func (f *fields) source(at string, v gjson.Result) string {
+	kind, media, data, url := "", "", "", ""
+	f.object(at, v, func(name string, v gjson.Result) {
+		switch name {
+		case "type":
+			kind = f.text(join(at, name), v)
+		case "media_type":
+			media = f.text(join(at, name), v)
+		case "data":
+			data = f.text(join(at, name), v)
+		case "url":
+			url = f.text(join(at, name), v)
+		}
+	})
+	switch {
+	case kind == "base64" && media != "" && data != "":
+		return "data:" + media + ";base64," + data
+	case kind == "url" && url != "":
+		return url
+	}
+	f.fail(at, "must be base64 with media_type and data, or a URL; files of a provider are not available")
+	return ""
+}
+
+// assistantBlocks reads an assistant's message.
+func (f *fields) assistantBlocks(at string, v gjson.Result) backend.Message {
+	m := backend.Message{Role: backend.RoleAssistant}
+	if v.Type == gjson.String {
+		m.Content = v.String()
+		return m
+	}
+	var text strings.Builder
+	var thoughts thoughtList
+	f.list(at, v, maxMessages, func(at string, v gjson.Result) {
+		after := len(m.ToolCalls)
+		if strings.TrimSpace(text.String()) != "" {
+			after++
+		}
+		switch v.Get("type").String() {
+		case "thinking":
+			thoughts.add(v.Get("thinking").String(), v.Get("signature").String(), "", after)
+		case "redacted_thinking":
+			thoughts.add("", "", v.Get("data").String(), after)
+		case "tool_use":
+			m.ToolCalls = append(m.ToolCalls, f.toolUse(at, v))
+		default:
+			p, ok := f.block(at, v)
+			if ok && !isText(p) {
+				f.fail(at, "an assistant's message has only texts, reasoning and calls")
+			}
+			text.WriteString(p.Text)
+		}
+	})
+	m.Content, m.Reasoning = text.String(), thoughts.reasoning()
+	return m
+}
+
+func (f *fields) toolUse(at string, v gjson.Result) (c backend.ToolCall) {
+	c.Arguments = "{}"
+	f.object(at, v, func(name string, v gjson.Result) {
+		switch name {
+		case "id":
+			c.ID = f.text(join(at, name), v)
+		case "name":
+			c.Name = f.text(join(at, name), v)
+		case "input":
+			if !v.IsObject() {
+				f.fail(join(at, name), "must be an object")
+			}
+			c.Arguments = compact(v)
+		}
+	})
+	if f.failed == nil && (c.ID == "" || c.Name == "") {
+		f.fail(at, "a call needs id and name")
+	}
+	return c
+}
+
+// compact returns the JSON of a value without spaces, so that the formatting of a client does not matter.
+func compact(v gjson.Result) string {
+	var b bytes.Buffer
+	if json.Compact(&b, []byte(v.Raw)) != nil {
+		return v.Raw
+	}
+	return b.String()
+}
+
+// messagesTool reads a tool. A tool that Anthropic's servers run is refused.
+func (f *fields) messagesTool(at string, v gjson.Result) backend.Tool {
+	if kind := v.Get("type"); kind.Type == gjson.String && kind.String() != "custom" {
+		f.fail(join(at, "type"), "only tools of the program are available, not %q", kind.String())
+		return backend.Tool{}
+	}
+	return f.function(at, v)
+}
+
+func (f *fields) messagesToolChoice(q *request, at string, v gjson.Result) {
+	c := q.call
+	kind := ""
+	f.object(at, v, func(name string, v gjson.Result) {
+		switch name {
+		case "type":
+			kind = f.text(join(at, name), v)
+		case "name":
+			c.MustCall = f.text(join(at, name), v)
+		case "disable_parallel_tool_use":
+			c.OneCall = f.flag(join(at, name), v)
+		}
+	})
+	switch kind {
+	case "auto":
+		c.ToolChoice = backend.ToolChoiceAuto
+	case "none":
+		c.ToolChoice = backend.ToolChoiceNone
+	case "any", "tool":
+		c.ToolChoice = backend.ToolChoiceRequired
+	default:
+		f.fail(join(at, "type"), `must be "auto", "any", "tool" or "none"; got %q`, kind)
+	}
+	switch {
+	case kind != "tool":
+		c.MustCall = ""
+	case c.MustCall == "":
+		f.fail(join(at, "name"), "the field is required")
+	}
+}
+
+// outputFormat reads the schema of an answer. Anthropic's service always enforces it.
+func (f *fields) outputFormat(at string, v gjson.Result) *backend.Schema {
+	s := &backend.Schema{Name: "answer"}
+	f.object(at, v, func(name string, v gjson.Result) {
+		switch name {
+		case "type":
+			if kind := f.text(join(at, name), v); kind != "json_schema" {
+				f.fail(join(at, name), `must be "json_schema"; got %q`, kind)
+			}
+		case "schema":
+			s.JSON = f.schema(join(at, name), v)
+		}
+	})
+	if f.failed == nil && s.JSON == nil {
+		f.fail(join(at, "schema"), "the field is required")
+	}
+	return s
+}

@@ -1,0 +1,269 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+)
+
+// Program runs the program of a job in place of our agent loop.
+type Program interface {
+	// RunProgram starts the program and returns its answer when it has ended. calls makes the program's calls until then. A
+	// *batch.Error is the job's failure. Any other error ends the attempt without a result. When ctx ends, RunProgram ends the
+	// program and returns ctx's cause. No process of the program is left when it returns.
+	RunProgram(ctx context.Context, task ProgramTask, calls *ProgramCalls) (ProgramAnswer, error)
+}
+
+// ProgramTask is what a program gets to know of its job.
+type ProgramTask struct {
+	Agent  *spec.Agent
+	ID     string          // the user's own key of the job; "" without one
+	System string          // the shared prefix, with the instruction about the schema; may be empty
+	Task   string          // the rendered task; may be empty
+	Input  json.RawMessage // an object with all fields of the input
+	Schema json.RawMessage // of the answer; nil for free text
+}
+
+// ProgramAnswer is what a program leaves.
+type ProgramAnswer struct {
+	Text  string // the answer as the program wrote it
+	Files map[string]batch.File
+	Diff  string
+}
+
+// ErrRestart is returned by [Program.RunProgram] if the program has to start again, through no fault of its own.
+var ErrRestart = errors.New("the program must start again")
+
+var (
+	// errBrokeOff ends a program that has seen a part of an answer that the server did not finish. The program starts again, and its
+	// calls are answered from the journal.
+	errBrokeOff = fmt.Errorf("%w: the server broke off an answer that it had begun to read", ErrRestart)
+	// errProgramEnded ends calls that a program left behind.
+	errProgramEnded = errors.New("the program has ended")
+)
+
+// program runs the job's program and returns its answer. The program starts again if a call broke off too late to be hidden.
+func (a *attempt) program(s *scope) (json.RawMessage, error) {
+	if a.session.Program == nil {
+		return nil, errors.New("a job with a program was given nothing that runs programs")
+	}
+	task, err := a.programTask()
+	if err != nil {
+		return nil, err
+	}
+	journal, err := readJournal(a.job.Turns)
+	if err != nil {
+		return nil, err
+	}
+	calls := &ProgramCalls{attempt: a, journal: journal, talks: newTalks(a.job.ID.String())}
+	a.conv = &conversation{} // holds the record
+	calls.count()
+	defer func() { a.replayed, a.diverged = journal.replayed, journal.diverged() }()
+	for restarts := 0; ; restarts++ {
+		answer, err := calls.run(s, task)
+		if errors.Is(err, ErrRestart) && restarts == a.def.maxRetries {
+			return nil, batch.NewError(batch.ProgramFailed, clip(fmt.Sprintf("the program was started %d times: %v", restarts+1, err), maxMessage))
+		}
+		if errors.Is(err, ErrRestart) {
+			a.log.InfoContext(s.work, "the program starts again", "error", err)
+			calls.journal.rewind()
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		a.files, a.diff = answer.Files, answer.Diff
+		return a.programOutput(s, answer.Text)
+	}
+}
+
+func (a *attempt) programTask() (ProgramTask, error) {
+	t := ProgramTask{Agent: a.def.agent, ID: a.id, System: a.def.system, Task: a.task, Input: a.item}
+	if a.def.format != nil {
+		t.Schema = a.def.format.JSON
+	}
+	if t.Input == nil {
+		var err error
+		if t.Input, err = a.payload.ProgramInput(); err != nil {
+			return t, batch.NewError(batch.BadInput, err.Error())
+		}
+	}
+	return t, nil
+}
+
+// programOutput returns the job's output from what the program wrote.
+func (a *attempt) programOutput(s *scope, text string) (json.RawMessage, error) {
+	output, problem := a.def.answer(s.work, text)
+	if over := s.over(); problem != nil && over != nil {
+		return nil, over // the check may have ended early
+	}
+	if problem == nil {
+		return output, nil
+	}
+	if e, ok := errors.AsType[*batch.Error](problem); ok {
+		return nil, withRaw(e.Type, e.Message, text)
+	}
+	return nil, withRaw(batch.OutputInvalid, "the program's answer cannot be used: "+problem.Error(), text)
+}
+
+// ProgramCalls makes the calls of one job's program. Safe for concurrent use.
+type ProgramCalls struct {
+	attempt *attempt
+	talks   *talks
+
+	mu      sync.Mutex
+	journal *programJournal         // guarded by mu
+	scope   *scope                  // guarded by mu; of the run under way
+	cancel  context.CancelCauseFunc // guarded by mu; ends the run
+	ended   error                   // guarded by mu; why the run takes no more calls; nil while it does
+	flying  int                     // guarded by mu; calls under way
+	calls   sync.WaitGroup          // calls under way
+	begun   int                     // guarded by mu; calls that went to the server, over all runs
+	failed  *batch.Error            // guarded by mu; of the last model call, if it failed
+}
+
+// run runs the program once.
+func (c *ProgramCalls) run(s *scope, task ProgramTask) (ProgramAnswer, error) {
+	ctx, cancel := context.WithCancelCause(s.work)
+	c.mu.Lock()
+	c.scope, c.cancel, c.ended, c.failed = s, cancel, nil, nil
+	c.mu.Unlock()
+	var watcher sync.WaitGroup
+	watcher.Go(func() {
+		select {
+		case <-s.stop:
+			c.stop()
+		case <-ctx.Done():
+		}
+	})
+	answer, err := c.attempt.session.Program.RunProgram(ctx, task, c)
+	c.end(errProgramEnded)
+	cancel(errProgramEnded)
+	c.calls.Wait()
+	watcher.Wait()
+	if c.attempt.state == batch.ToolWait {
+		_ = c.attempt.move(batch.ToolsDone) // allowed in this state
+	}
+	return answer, c.outcome(s, err)
+}
+
+// end makes the run take no more calls. The first reason counts.
+func (c *ProgramCalls) end(why error) (first bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended != nil {
+		return false
+	}
+	c.ended = why
+	return true
+}
+
+// abort ends the program, because the attempt ends with this error.
+func (c *ProgramCalls) abort(why error) {
+	c.end(why)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cancel(why)
+}
+
+// stop ends the program at a boundary of its calls: no further one begins, and those under way may end.
+func (c *ProgramCalls) stop() {
+	if !c.end(ErrStopped) {
+		return
+	}
+	c.calls.Wait()
+	c.abort(ErrStopped)
+}
+
+// outcome returns the error of a run that ended with err.
+func (c *ProgramCalls) outcome(s *scope, err error) error {
+	if over := s.over(); over != nil {
+		return over
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !errors.Is(c.ended, errProgramEnded) {
+		return c.ended
+	}
+	e, isData := errors.AsType[*batch.Error](err)
+	if isData && e.Type == batch.ProgramFailed && c.failed != nil && c.failed.Retryable {
+		out := *c.failed
+		out.Message = clip(out.Message+"; then "+e.Message, maxMessage)
+		return &out
+	}
+	return err
+}
+
+// begin starts a call. The caller must call the returned function once.
+func (c *ProgramCalls) begin() (s *scope, done func(), err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended != nil {
+		return nil, nil, c.ended
+	}
+	c.calls.Add(1)
+	c.flying++
+	if c.flying == 1 && c.attempt.state == batch.ToolWait {
+		_ = c.attempt.move(batch.ToolsDone) // allowed in this state
+	}
+	return c.scope, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.flying--
+		if c.flying == 0 && c.attempt.state == batch.Running {
+			_ = c.attempt.move(batch.AskTools) // the program computes by itself; allowed in this state
+		}
+		c.calls.Done()
+	}, nil
+}
+
+// record writes a call to the journal.
+func (c *ProgramCalls) record(s *scope, t Turn) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	data, err := json.Marshal(t)
+	if err != nil {
+		return fmt.Errorf("encode a call of the program: %w", err)
+	}
+	if err := c.attempt.session.Journal.Append(s.caller, c.journal.len()+1, data); err != nil {
+		return fmt.Errorf("journal a call of the program: %w", err)
+	}
+	c.journal.add(t)
+	c.tally(t)
+	return nil
+}
+
+// count adds the calls of earlier attempts to the job's totals.
+func (c *ProgramCalls) count() {
+	for _, t := range c.journal.turns {
+		c.tally(t)
+	}
+}
+
+func (c *ProgramCalls) tally(t Turn) {
+	a := c.attempt
+	a.counts.Add(t.Counts)
+	if t.Call.Tool == "" {
+		a.turns++
+		a.usage.AddTurn(t.Usage)
+		a.served = t.Model
+		a.leave(t.LeftOut)
+	}
+	if a.def.transcripts {
+		a.conv.record = append(a.conv.record, t)
+	}
+}
+
+// Models lists the model of the job.
+func (c *ProgramCalls) Models(context.Context) ([]backend.Model, error) {
+	return []backend.Model{{ID: c.attempt.def.model, MaxModelLen: c.attempt.def.window, Simulated: c.attempt.def.simulated}}, nil
+}
+
+// Tools lists the tools that the spec offers.
+func (c *ProgramCalls) Tools() []backend.Tool { return c.attempt.def.tools }

@@ -1,0 +1,514 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/toolpool"
+)
+
+// programs runs a function as the program of a job.
+type programs func(ctx context.Context, task ProgramTask, calls *ProgramCalls) (ProgramAnswer, error)
+
+func (f programs) RunProgram(ctx context.Context, task ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+	return f(ctx, task, calls)
+}
+
+// host is what surrounds one program's job: a model, tools and a journal.
+type host struct {
+	program programs
+	journal [][]byte
+	stop    chan struct{}
+	change  func(*spec.Compiled)
+
+	mu    sync.Mutex
+	model func(n int, r *backend.Request, o backend.Observer) (*backend.Response, error)
+	calls int // model calls
+	tools []toolpool.Call
+	fail  error // of the journal
+	moves []batch.State
+}
+
+func (h *host) Acquire(context.Context, Wait) (func(), time.Duration, error) {
+	return func() {}, 0, nil
+}
+
+func (h *host) Generate(_ context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
+	h.mu.Lock()
+	h.calls++
+	n := h.calls
+	h.mu.Unlock()
+	if h.model != nil {
+		return h.model(n, r, o)
+	}
+	return says(fmt.Sprintf("answer %d to %s", n, r.Messages[len(r.Messages)-1].Content)).resp, nil
+}
+
+func (h *host) Call(_ context.Context, c toolpool.Call) (toolpool.Result, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tools = append(h.tools, c)
+	return toolpool.Result{Content: "seen " + c.Arguments, Executed: true}, nil
+}
+
+func (h *host) Append(_ context.Context, turn int, data []byte) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fail != nil {
+		return h.fail
+	}
+	if turn != len(h.journal)+1 {
+		return fmt.Errorf("turn %d after %d (I3)", turn, len(h.journal))
+	}
+	h.journal = append(h.journal, data)
+	return nil
+}
+
+func (h *host) StateChanged(_, to batch.State) { h.moves = append(h.moves, to) }
+
+func (h *host) TurnBegan(context.Context, int) (func(context.Context) context.Context, func(error)) {
+	return func(ctx context.Context) context.Context { return ctx }, func(error) {}
+}
+
+// run runs one attempt. Each attempt gets the journal of the ones before.
+func (h *host) run(t *testing.T) (batch.Result, error) {
+	t.Helper()
+	compiled := &spec.Compiled{Name: "t", System: "sys", Task: "do {x}", Tools: []string{"look"}, MaxTurns: 20, MaxRetries: 2,
+		Agent:    &spec.Agent{Program: "p"},
+		Timeouts: spec.Timeouts{Turn: time.Minute, Tool: time.Minute}}
+	if h.change != nil {
+		h.change(compiled)
+	}
+	tools := []toolpool.Tool{{Name: "look", Parameters: json.RawMessage(`{"type":"object"}`), Share: toolpool.Inflight}}
+	d, err := Compile(compiled, tools, backend.Model{ID: "m"})
+	require.NoError(t, err)
+	return NewRunner(Config{Worker: "w"}).Run(t.Context(), d, Job{
+		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"},"carry":{"x":"it","y":2}}`), Turns: h.journal, Stop: h.stop,
+	}, Session{Model: h, Slots: h, Tools: h, Journal: h, Observer: h, Program: h.program})
+}
+
+func question(text string) *backend.Request {
+	return &backend.Request{Messages: []backend.Message{{Role: backend.RoleUser, Content: text}}}
+}
+
+// ask makes a model call and returns the text of the answer.
+func ask(ctx context.Context, calls *ProgramCalls, text string) (string, error) {
+	r, err := calls.Call(ctx, question(text), backend.Observer{})
+	if err != nil {
+		return "", err
+	}
+	return r.Message.Content, nil
+}
+
+func TestProgramGetsItsTaskAndItsInput(t *testing.T) {
+	t.Parallel()
+	h := &host{program: func(ctx context.Context, task ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+		assert.Equal(t, "do it", task.Task)
+		assert.Equal(t, "sys", task.System)
+		assert.JSONEq(t, `{"x":"it","y":2}`, string(task.Input))
+		text, err := ask(ctx, calls, "one")
+		return ProgramAnswer{Text: text, Diff: "d"}, err
+	}}
+	r, err := h.run(t)
+	require.NoError(t, err)
+	require.Nil(t, r.Error)
+	assert.JSONEq(t, `{"text":"answer 1 to one"}`, string(r.Output))
+	assert.Equal(t, 1, r.Turns)
+	assert.Equal(t, int64(10), r.Usage.PromptTokens)
+	assert.Equal(t, "d", r.Diff)
+	assert.Equal(t, []batch.State{batch.Running, batch.ToolWait, batch.Running, batch.Complete}, h.moves)
+}
+
+// A later attempt answers the calls of the earlier one from the journal, also if they come in another order.
+func TestProgramIsReplayed(t *testing.T) {
+	t.Parallel()
+	dies := errors.New("the worker dies")
+	die := true
+	h := &host{}
+	h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+		order := []string{"a", "b", "b"}
+		if !die {
+			order = []string{"b", "b", "a"}
+		}
+		texts := map[string][]string{}
+		for _, q := range order {
+			text, err := ask(ctx, calls, q)
+			require.NoError(t, err)
+			texts[q] = append(texts[q], text)
+		}
+		result, err := calls.CallTool(ctx, "look", json.RawMessage(`{"k":1}`))
+		require.NoError(t, err)
+		assert.Equal(t, `seen {"k":1}`, result.Content)
+		if die {
+			return ProgramAnswer{}, dies
+		}
+		last, err := ask(ctx, calls, "last")
+		assert.Equal(t, map[string][]string{"a": {"answer 1 to a"}, "b": {"answer 2 to b", "answer 3 to b"}}, texts)
+		return ProgramAnswer{Text: last}, err
+	}
+	_, err := h.run(t)
+	require.ErrorIs(t, err, dies)
+	require.Len(t, h.journal, 4)
+	die = false
+	r, err := h.run(t)
+	require.NoError(t, err)
+	require.Nil(t, r.Error)
+	assert.Equal(t, 4, h.calls)
+	assert.Len(t, h.tools, 1)
+	assert.Equal(t, 4, r.Replayed)
+	assert.Zero(t, r.DivergedAt)
+	assert.Equal(t, 4, r.Turns)
+	assert.Equal(t, batch.ToolCounts{Asked: 1, Executed: 1}, r.Tools)
+	assert.NotContains(t, string(h.journal[0]), `"content":"a"`, "the journal has answers and no requests")
+}
+
+func TestProgramThatDivergesGoesOn(t *testing.T) {
+	t.Parallel()
+	attempt := 0
+	h := &host{}
+	h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+		attempt++
+		for _, q := range []string{"same", fmt.Sprintf("attempt %d", attempt)} {
+			if _, err := ask(ctx, calls, q); err != nil {
+				return ProgramAnswer{}, err
+			}
+		}
+		if attempt == 1 {
+			return ProgramAnswer{}, errors.New("the worker dies")
+		}
+		return ProgramAnswer{Text: "done"}, nil
+	}
+	_, err := h.run(t)
+	require.Error(t, err)
+	r, err := h.run(t)
+	require.NoError(t, err)
+	assert.Equal(t, 1, r.Replayed)
+	assert.Equal(t, 2, r.DivergedAt)
+	assert.Equal(t, 3, h.calls)
+}
+
+// Nothing that decides about an answer may be missing in its key: another request must not get it.
+func TestKeysOfRequestsDiffer(t *testing.T) {
+	t.Parallel()
+	warm, seed := 0.5, int64(1)
+	seen := map[string]int{}
+	for i, change := range []func(*backend.Request){
+		func(*backend.Request) {},
+		func(r *backend.Request) { r.Messages[0].Content = "other" },
+		func(r *backend.Request) { r.Messages[0].Role = backend.RoleSystem },
+		func(r *backend.Request) { r.Messages[0].Parts = []backend.Part{{Image: "https://x/a.png"}} },
+		func(r *backend.Request) { r.Messages[0].Parts = []backend.Part{{Text: "q"}} },
+		func(r *backend.Request) { r.Messages[0].ToolCallID = "c" },
+		func(r *backend.Request) { r.Tools = []backend.Tool{{Name: "t"}} },
+		func(r *backend.Request) { r.Tools = []backend.Tool{{Name: "t", Parameters: []byte(`{}`)}} },
+		func(r *backend.Request) { r.ToolChoice = backend.ToolChoiceRequired },
+		func(r *backend.Request) { r.ToolChoice, r.MustCall = backend.ToolChoiceRequired, "t" },
+		func(r *backend.Request) { r.Schema = &backend.Schema{JSON: []byte(`{}`)} },
+		func(r *backend.Request) { r.Sampling.Temperature = &warm },
+		func(r *backend.Request) { r.Sampling.TopP = &warm },
+		func(r *backend.Request) { r.Sampling.Seed = &seed },
+		func(r *backend.Request) { r.Sampling.MaxTokens = 5 },
+		func(r *backend.Request) { r.Sampling.Stop = []string{"x"} },
+		func(r *backend.Request) {
+			r.Sampling.ExtraBody = map[string]json.RawMessage{"top_k": json.RawMessage("1")}
+		},
+	} {
+		r := question("q")
+		change(r)
+		key, err := requestKey(r)
+		require.NoError(t, err)
+		earlier, found := seen[key]
+		assert.False(t, found, "requests %d and %d have the same key", earlier, i)
+		seen[key] = i
+	}
+	assert.NotEqual(t, toolKey("a", "b c"), toolKey("a b", "c"))
+}
+
+func TestProgramThatFails(t *testing.T) {
+	t.Parallel()
+	h := &host{program: func(context.Context, ProgramTask, *ProgramCalls) (ProgramAnswer, error) {
+		return ProgramAnswer{}, batch.NewError(batch.ProgramFailed, "exit status 3")
+	}}
+	r, err := h.run(t)
+	require.NoError(t, err)
+	assert.Equal(t, batch.ProgramFailed, r.Error.Type)
+
+	h.program = func(context.Context, ProgramTask, *ProgramCalls) (ProgramAnswer, error) {
+		return ProgramAnswer{Text: "no JSON"}, nil
+	}
+	h.change = func(c *spec.Compiled) { c.Schema = json.RawMessage(`{"type":"object"}`) }
+	r, err = h.run(t)
+	require.NoError(t, err)
+	assert.Equal(t, batch.OutputInvalid, r.Error.Type)
+	assert.Equal(t, "no JSON", r.Error.Raw)
+}
+
+func TestProgramThatMustStartAgain(t *testing.T) {
+	t.Parallel()
+	starts := 0
+	h := &host{program: func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+		starts++
+		if _, err := ask(ctx, calls, "once"); err != nil {
+			return ProgramAnswer{}, err
+		}
+		if starts < 3 {
+			return ProgramAnswer{}, fmt.Errorf("%w: it was killed", ErrRestart)
+		}
+		return ProgramAnswer{Text: "done"}, nil
+	}}
+	r, err := h.run(t)
+	require.NoError(t, err)
+	assert.Equal(t, batch.OK, r.Status)
+	assert.Equal(t, 1, h.calls)
+
+	starts = -10
+	r, err = h.run(t)
+	require.NoError(t, err)
+	assert.Equal(t, batch.ProgramFailed, r.Error.Type)
+	assert.Contains(t, r.Error.Message, "started 3 times")
+	assert.Contains(t, r.Error.Message, "it was killed")
+}
+
+// A failed model call is the program's to handle. If the program fails because of it, the job failed for the same reason.
+func TestProgramSeesFailedCalls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := &host{model: func(int, *backend.Request, backend.Observer) (*backend.Response, error) {
+			return nil, &backend.Error{Class: backend.Overloaded, Message: "scripted"}
+		}}
+		h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+			_, err := ask(ctx, calls, "q")
+			var e *backend.Error
+			require.ErrorAs(t, err, &e)
+			assert.Equal(t, backend.Overloaded, e.Class)
+			return ProgramAnswer{}, batch.NewError(batch.ProgramFailed, "exit status 1")
+		}
+		r, err := h.run(t)
+		require.NoError(t, err)
+		assert.Equal(t, batch.BackendUnavailable, r.Error.Type)
+		assert.True(t, r.Error.Retryable)
+		assert.Contains(t, r.Error.Message, "exit status 1")
+		assert.Equal(t, 3, h.calls, "the call was retried")
+
+		h.model = func(int, *backend.Request, backend.Observer) (*backend.Response, error) {
+			return nil, &backend.Error{Class: backend.InvalidRequest, Message: "scripted"}
+		}
+		h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+			_, err := ask(ctx, calls, "q")
+			assert.Error(t, err)
+			return ProgramAnswer{Text: "I gave up"}, nil
+		}
+		r, err = h.run(t)
+		require.NoError(t, err)
+		assert.Equal(t, batch.OK, r.Status)
+	})
+}
+
+func TestProgramStopsAtABoundary(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := &host{stop: make(chan struct{})}
+		h.model = func(int, *backend.Request, backend.Observer) (*backend.Response, error) {
+			close(h.stop)
+			time.Sleep(time.Second) //nolint // virtual time
+			return says("late").resp, nil
+		}
+		h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+			text, err := ask(ctx, calls, "q")
+			assert.NoError(t, err)
+			assert.Equal(t, "late", text, "a call under way ends as usual")
+			_, err = ask(ctx, calls, "more")
+			assert.ErrorIs(t, err, ErrStopped)
+			<-ctx.Done()
+			return ProgramAnswer{}, context.Cause(ctx)
+		}
+		_, err := h.run(t)
+		require.ErrorIs(t, err, ErrStopped)
+		assert.Len(t, h.journal, 1)
+	})
+}
+
+func TestProgramEndsWithItsLease(t *testing.T) {
+	t.Parallel()
+	fenced := errors.New("fenced")
+	h := &host{fail: fenced}
+	h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+		_, err := ask(ctx, calls, "q")
+		assert.ErrorIs(t, err, fenced)
+		<-ctx.Done()
+		_, err = ask(context.Background(), calls, "after the end")
+		assert.ErrorIs(t, err, fenced)
+		return ProgramAnswer{Text: "too late"}, nil
+	}
+	_, err := h.run(t)
+	require.ErrorIs(t, err, fenced)
+	assert.Equal(t, 1, h.calls)
+}
+
+func TestProgramIsLimited(t *testing.T) {
+	t.Parallel()
+	h := &host{change: func(c *spec.Compiled) { c.MaxTurns = 2 }}
+	h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+		for {
+			if _, err := ask(ctx, calls, "again"); err != nil {
+				return ProgramAnswer{}, err
+			}
+		}
+	}
+	r, err := h.run(t)
+	require.NoError(t, err)
+	assert.Equal(t, batch.TurnsExhausted, r.Error.Type)
+	assert.Equal(t, 2, h.calls)
+
+	h.change = func(c *spec.Compiled) { c.JobBudget.Tokens = 13 } // a call uses 12
+	h.journal, h.calls = nil, 0
+	r, err = h.run(t)
+	require.NoError(t, err)
+	assert.Equal(t, batch.BudgetExceeded, r.Error.Type)
+	assert.Equal(t, 2, h.calls)
+}
+
+// A server may break off an answer that the program has begun to read. A second answer that begins otherwise must not follow the
+// first one: the program starts again.
+func TestProgramNeverReadsTwoAnswersInOne(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		second string
+		starts int
+	}{"same beginning": {"The cat sleeps.", 1}, "other beginning": {"A dog barks.", 2}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				starts := 0
+				h := &host{model: func(n int, _ *backend.Request, o backend.Observer) (*backend.Response, error) {
+					o.FirstToken()
+					if n == 1 {
+						o.Text("The cat ")
+						return nil, &backend.Error{Class: backend.Transient, Message: "cut"}
+					}
+					o.Text(c.second)
+					return says(c.second).resp, nil
+				}}
+				h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+					starts++
+					read := ""
+					r, err := calls.Call(ctx, question("q"), backend.Observer{Text: func(piece string) { read += piece }})
+					if err != nil {
+						<-ctx.Done()
+						return ProgramAnswer{}, err
+					}
+					assert.True(t, len(read) == 0 || read == r.Message.Content[:len(read)])
+					return ProgramAnswer{Text: r.Message.Content}, nil
+				}
+				r, err := h.run(t)
+				require.NoError(t, err)
+				assert.JSONEq(t, fmt.Sprintf(`{"text":%q}`, c.second), string(r.Output))
+				assert.Equal(t, c.starts, starts)
+				assert.Equal(t, 2, h.calls)
+				assert.Len(t, h.journal, 1)
+			})
+		})
+	}
+}
+
+// A program makes calls in parallel. Each is one turn, and none is made again.
+func TestProgramCallsInParallel(t *testing.T) {
+	t.Parallel()
+	die := true
+	h := &host{}
+	h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+		var all sync.WaitGroup
+		for i := range 16 {
+			all.Go(func() {
+				_, err := ask(ctx, calls, fmt.Sprint(i))
+				assert.NoError(t, err)
+				_, err = calls.CallTool(ctx, "look", json.RawMessage(fmt.Sprintf(`{"n":%d}`, i)))
+				assert.NoError(t, err)
+			})
+		}
+		all.Wait()
+		if die {
+			return ProgramAnswer{}, errors.New("dies")
+		}
+		return ProgramAnswer{Text: "done"}, nil
+	}
+	_, err := h.run(t)
+	require.Error(t, err)
+	die = false
+	r, err := h.run(t)
+	require.NoError(t, err)
+	assert.Equal(t, 16, h.calls)
+	assert.Len(t, h.tools, 16)
+	assert.Equal(t, 32, r.Replayed)
+	assert.Equal(t, 16, r.Turns)
+}
+
+// Equal calls of a tool have different places in the effect log, and each has the same place in every attempt.
+func TestEffectsOfProgramsKeepTheirPlaces(t *testing.T) {
+	t.Parallel()
+	die := 1
+	h := &host{}
+	h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+		for i, args := range []string{`{"n":1}`, `{"n":2}`, `{"n":1}`} {
+			if _, err := calls.CallTool(ctx, "look", json.RawMessage(args)); err != nil {
+				return ProgramAnswer{}, err
+			}
+			if i == die {
+				return ProgramAnswer{}, errors.New("dies")
+			}
+		}
+		return ProgramAnswer{Text: "done"}, nil
+	}
+	_, err := h.run(t)
+	require.Error(t, err)
+	die = -1
+	_, err = h.run(t)
+	require.NoError(t, err)
+	require.Len(t, h.tools, 3)
+	first, second, third := h.tools[0], h.tools[1], h.tools[2]
+	assert.Equal(t, first.Turn, third.Turn)
+	assert.Equal(t, []int{0, 0, 1}, []int{first.Index, second.Index, third.Index})
+	assert.NotEqual(t, first.Turn, second.Turn)
+	assert.Positive(t, first.Turn)
+}
+
+func TestTalks(t *testing.T) {
+	t.Parallel()
+	say := func(texts ...string) (out []backend.Message) {
+		for _, text := range texts {
+			out = append(out, backend.Message{Role: backend.RoleUser, Content: text})
+		}
+		return out
+	}
+	talks := newTalks("j")
+	find := func(texts ...string) string {
+		session, release := talks.find(say(texts...))
+		release()
+		return session
+	}
+	assert.Equal(t, "j", find("sys", "main"))
+	assert.Equal(t, "j~1", find("sys", "sub"))
+	assert.Equal(t, "j", find("sys", "main", "a", "b"))
+	assert.Equal(t, "j~1", find("sys", "sub", "c"))
+	assert.Equal(t, "j~2", find("sys", "main", "z"), "an earlier state of a conversation is another branch")
+	_, release := talks.find(say("sys", "main", "a", "b", "c"))
+	other, _ := talks.find(say("sys", "main", "a", "b", "d"))
+	assert.Equal(t, "j~3", other, "a conversation has one request under way")
+	release()
+	for i := range 2 * maxTalks {
+		find(fmt.Sprint(i))
+	}
+	assert.Len(t, talks.known, maxTalks)
+}
