@@ -224,6 +224,7 @@ func TestKeysOfRequestsDiffer(t *testing.T) {
 		func(r *backend.Request) { r.Tools = []backend.Tool{{Name: "t", Parameters: []byte(`{}`)}} },
 		func(r *backend.Request) { r.ToolChoice = backend.ToolChoiceRequired },
 		func(r *backend.Request) { r.ToolChoice, r.MustCall = backend.ToolChoiceRequired, "t" },
+		func(r *backend.Request) { r.OneCall = true },
 		func(r *backend.Request) { r.Schema = &backend.Schema{JSON: []byte(`{}`)} },
 		func(r *backend.Request) { r.Sampling.Temperature = &warm },
 		func(r *backend.Request) { r.Sampling.TopP = &warm },

@@ -233,7 +233,7 @@ func (s *scope) during(ctx context.Context) (*scope, func()) {
 type passed struct {
 	to              backend.Observer
 	began           bool // the program knows that an answer has begun
-	text, reasoning string
+	text, reasoning strings.Builder
 	whole           bool // a tool call or a block of reasoning was passed on
 	again           bool // a second answer has begun
 }
@@ -249,13 +249,13 @@ func (p *passed) observer() backend.Observer {
 		},
 		Text: func(piece string) {
 			if !p.again && p.to.Text != nil {
-				p.text += piece
+				p.text.WriteString(piece)
 				p.to.Text(piece)
 			}
 		},
 		Reasoning: func(piece string) {
 			if !p.again && p.to.Reasoning != nil {
-				p.reasoning += piece
+				p.reasoning.WriteString(piece)
 				p.to.Reasoning(piece)
 			}
 		},
@@ -276,7 +276,7 @@ func (p *passed) observer() backend.Observer {
 
 // fits reports whether the answer continues what the program has read of it.
 func (p *passed) fits(r *backend.Response) bool {
-	return !p.again || !p.whole && strings.HasPrefix(r.Message.Content, p.text) && strings.HasPrefix(r.Message.ReasoningText(), p.reasoning)
+	return !p.again || !p.whole && strings.HasPrefix(r.Message.Content, p.text.String()) && strings.HasPrefix(r.Message.ReasoningText(), p.reasoning.String())
 }
 
 func first(o backend.Observer) {

@@ -133,9 +133,10 @@ func requestKey(r *backend.Request) (string, error) {
 		Tools      []backend.Tool
 		ToolChoice backend.ToolChoice
 		MustCall   string
+		OneCall    bool
 		Schema     *backend.Schema
 		Sampling   backend.Sampling
-	}{r.Messages, r.Tools, r.ToolChoice, r.MustCall, r.Schema, r.Sampling})
+	}{r.Messages, r.Tools, r.ToolChoice, r.MustCall, r.OneCall, r.Schema, r.Sampling})
 	if err != nil {
 		return "", fmt.Errorf("the request cannot be written: %w", err)
 	}
