@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import inspect
+import textwrap
 import traceback
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +23,8 @@ ANY: dict[str, Any] = {"type": ["object", "array", "string", "number", "boolean"
 _MAX_MESSAGE = 2000
 _MAX_ANSWER = 4 << 20
 _FILLED = ("llm", "job")
+VERSION = "function"
+"""The name among the args of a spec's agent that has the function's version, so that --resume refuses another function."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,15 @@ class AgentDefinition:
     @property
     def is_async(self) -> bool:
         return inspect.iscoroutinefunction(self.func)
+
+    @property
+    def version(self) -> str:
+        """A hash of the function without its comments. Functions that it calls are no part of it."""
+        try:
+            source = ast.dump(ast.parse(textwrap.dedent(inspect.getsource(self.func))))
+        except (OSError, TypeError, SyntaxError):  # it has no source, or is a part of a line
+            source = ""
+        return hashlib.sha256(f"{self.name} {source}".encode()).hexdigest()[:16]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.func(*args, **kwargs)

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from .agents import AgentDefinition
+from .agents import VERSION, AgentDefinition
 from .agentserver import AgentServer
 from .binary import engine_binary
 from .errors import EngineError, SpecError
@@ -75,7 +75,7 @@ class LocalRun:
         self._folder = str(folder)
         spec = spec_of(o, self._output_schema, tools, local=True)
         if isinstance(o.get("agent"), AgentDefinition):
-            spec["agent"] = {"socket": str(folder / "agents")}
+            spec["agent"] = {"socket": str(folder / "agents"), "args": {VERSION: o["agent"].version}}
             self._agents = AgentServer(o["agent"])
             await self._agents.start(spec["agent"]["socket"])
         if isinstance(self._inputs, File):

@@ -11,6 +11,7 @@ from typing import Any, Union
 
 import httpx
 
+from .agents import VERSION
 from .definition import Builtin, ToolDefinition, ToolError
 
 Tool = Union[ToolDefinition, Builtin, Callable[..., Any]]
@@ -42,7 +43,7 @@ class JobInfo:
         self.task: str = description.get("task", "")
         """The rendered task. It may be empty."""
         self.system: str = description.get("system", "")
-        self.args: dict[str, Any] = description.get("args") or {}
+        self.args: dict[str, Any] = {k: v for k, v in (description.get("args") or {}).items() if k != VERSION}
         """The values of ``agent.args`` in the spec."""
         self.schema: dict[str, Any] | None = description.get("schema")
         self.model: str = description["model"]

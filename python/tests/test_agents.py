@@ -333,6 +333,9 @@ def test_a_killed_engine_loses_and_doubles_nothing(simulator: str) -> None:
     results = BatchAgent.run_sync(**options)
     assert [r.index for r in results] == list(range(rows)) and not results.failed
     assert all(r.fields["turns"] == 2 and r.fields["tools"]["executed"] == 1 for r in results)
+    changed = dataclasses.replace(twice, func=loop([]).func)
+    with pytest.raises(ValueError, match="match"):
+        BatchAgent.run_sync(**{**options, "agent": changed})
     done = {line["index"]: line for line in kept}
     assert sorted(began) == [i for i in range(rows) if i not in done], "no agent runs twice"
     assert all(results[i].fields == line for i, line in done.items())

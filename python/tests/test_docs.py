@@ -17,7 +17,7 @@ from harness import Cluster
 
 pytestmark = pytest.mark.filterwarnings("ignore::batchagent.SimulatedWarning")
 
-DOCS = Path(__file__).parents[2] / "docs" / "python.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 async def run(snippet: str, names: dict[str, Any]) -> None:
@@ -30,12 +30,13 @@ async def run(snippet: str, names: dict[str, Any]) -> None:
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
 def test_snippets_of_the_documentation(simulator: str, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("requests")
+    pytest.importorskip("openai")
     monkeypatch.setenv("BATCHAGENT_API_TOKEN", cluster.token)
     monkeypatch.setenv("BATCHAGENT_BACKEND", simulator)
     Path("tickets.csv").write_text("id,text\n" + "".join(f"{i},ticket {i}\n" for i in range(4)))
     with sqlite3.connect("shop.db") as db:
         db.execute("CREATE TABLE orders (id TEXT, state TEXT)")
-    snippets = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+    snippets = re.findall(r"^```python\n(.*?)^```", (DOCS / "python.md").read_text(), re.MULTILINE | re.DOTALL)
     assert len(snippets) >= 12
     names: dict[str, Any] = {}
 
@@ -48,6 +49,15 @@ def test_snippets_of_the_documentation(simulator: str, cluster: Cluster, monkeyp
     assert "Results(4 rows, 4 ok, 0 failed)" in said and "1 ok {'text'" in said
     assert list(names["table"].columns)[:4] == ["id", "text", "topic", "urgent"]
     assert isinstance(names["survey"], names["Summary"])
+
+
+def test_snippets_about_agents(simulator: str) -> None:
+    pytest.importorskip("openai")
+    Path("orders.csv").write_text("customer,state\nc-1,sent\n")
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", (DOCS / "agents.md").read_text(), re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {"tickets": [{"customer": "c-1", "text": "Where is it?"}, {"customer": "c-2", "text": "Hello?"}]}
+    asyncio.run(run(snippet.replace("vllm://localhost:8000", simulator), names))
+    assert all(isinstance(r.output, names["Ticket"]) for r in names["results"]), names["results"]
 
 
 QUICKSTART = [
