@@ -214,7 +214,7 @@ func (c *canceller) finish(ctx context.Context, jobs []statestore.Claimed) (phas
 			done[i] = statestore.Completion{Lease: l, Effects: true, Result: batch.Result{
 				Batch: c.id, JobID: batch.JobID(l.Job.Index), Index: l.Job.Index, ID: id, Input: input, Status: batch.StatusCancelled,
 				Error:    batch.NewError(batch.JobCancelled, "the batch was cancelled before the job ended"),
-				Attempts: l.Attempt, Worker: "coordinator",
+				Attempts: l.Attempt, Worker: "coordinator", Row: spec.RowOf(j.Payload),
 			}}
 		}
 		err = c.wait.Do(ctx, func() (err error) {

@@ -146,6 +146,6 @@ func (s *session) resultOf(status batch.Status, e *batch.Error) batch.Result {
 	return batch.Result{
 		Batch: job.Batch, JobID: batch.JobID(job.Index), Index: job.Index,
 		ID: id, Input: input, Status: status, Item: spec.ItemOf(s.payload), Error: e, Attempts: s.lease.Attempt, Worker: s.worker,
-		Question: s.batch.def.Question(s.payload),
+		Question: s.batch.def.Question(s.payload), Row: spec.RowOf(s.payload),
 	}
 }

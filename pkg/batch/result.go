@@ -206,8 +206,8 @@ type Result struct {
 	// sampling without max_tokens (I10). Failed results and results of tools with side effects have it too. Empty for
 	// reductions, for jobs that were cancelled before a worker claimed them, and in results of earlier versions.
 	Question string `json:"question,omitempty"`
-	// Row is a hash of all fields of the job's input, and identifies the input in another run. Empty for jobs of a plan, for jobs
-	// that no agent ran, and in results of earlier versions.
+	// Row is a hash of all fields of the job's input, and identifies the input in another run. Empty for jobs of a plan, and
+	// in results of earlier versions.
 	Row string `json:"row,omitempty"`
 	// PromptVersion is a hash of the spec's prompts, schema, sampling and tools: everything of the question that is the same for all
 	// jobs, as the spec's author wrote it.

@@ -331,6 +331,23 @@ func (r *rowRules) describe(job *Payload, fields map[string]any, names []string,
 	}
 }
 
+// RowOf returns the hash of the row in the JSON of a [Payload], see [batch.Result]; "" if it has none.
+func RowOf(payload []byte) string {
+	var p struct {
+		Row   string `json:"row"`
+		Ended *struct {
+			Row string `json:"row"`
+		} `json:"ended"`
+	}
+	if json.Unmarshal(payload, &p) != nil {
+		return ""
+	}
+	if p.Ended != nil {
+		return p.Ended.Row
+	}
+	return p.Row
+}
+
 // Row returns the ID of a payload's job, and the fields of its input that the result repeats: a JSON object in the order of
 // Carry, or nil without any.
 func (c *Compiled) Row(p *Payload) (id string, input json.RawMessage, err error) {
