@@ -14,8 +14,8 @@ import (
 	"github.com/batchagent/batchagent/internal/s3"
 )
 
-// uploadWithin limits an upload after the command was interrupted.
-const uploadWithin = 10 * time.Minute
+// uploadWithin limits an upload. An interrupt does not end it; a second one ends the program.
+const uploadWithin = 6 * time.Hour
 
 // recordEndings end the names of the files that a command keeps beside its results.
 var recordEndings = []string{".jsonl", ".plan"}
@@ -49,12 +49,10 @@ func (e *env) withOut(c *cli.Context, do func(out string) error) error {
 	}
 	e.console.Rename(m.Path(), out)
 	err = do(m.Path())
-	ctx := c.Context
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), uploadWithin)
-		defer cancel()
+	if c.Context.Err() != nil {
 		e.console.Say("uploading " + out)
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), uploadWithin)
+	defer cancel()
 	return errors.Join(err, m.Upload(ctx), m.Close())
 }
