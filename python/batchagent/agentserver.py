@@ -112,7 +112,7 @@ def need_openai(agent: AgentDefinition) -> None:
     try:
         import openai  # noqa: F401
     except ImportError:
-        raise ImportError(f"agent {agent.name} takes llm, which needs the package openai: pip install openai") from None
+        raise ImportError(f"agent {agent.name} takes llm, which needs the package openai: pip install 'batchagent[agents]'") from None
 
 
 async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:

@@ -78,13 +78,22 @@ class Cluster:
         wait_until(lambda: "serving" in printed.read_text())
         entry = json.loads(printed.read_text().partition("\n")[2].replace("serving city, book", ""))
         (folder / "served.py").write_text(AGENT)
-        entry["programs"] = {"ask": {"argv": [sys.executable, "-m", "batchagent", "agents", "served:ask"], "serve": True, "dir": str(folder)}}
+        run = [sys.executable, "-m", "batchagent", "agents"]
+        entry["programs"] = {name: {"argv": [*run, f"served:{name}"], "serve": True, "dir": str(folder)} for name in ("ask", "twice")}
         (folder / "tools.yaml").write_text(json.dumps(entry))
         to = ["--redis", f"redis://127.0.0.1:{redis}"]
         wait_until(lambda: answers(f"http://127.0.0.1:{sim}/health"))
         start(engine, "serve", *to, "--listen", f"127.0.0.1:{api}", BATCHAGENT_API_TOKEN=self.token)
-        start(engine, "worker", *to, "--backend", f"vllm://127.0.0.1:{sim}", "--tools", "tools.yaml", BATCHAGENT_TOOLS_TOKEN=self.token)
-        wait_until(lambda: answers(f"{self.url}/readyz") and "worker started" in (folder / "4.log").read_text())
+        self._worker = [engine, "worker", *to, "--backend", f"vllm://127.0.0.1:{sim}", "--tools", "tools.yaml"]
+        self.start_worker()
+        wait_until(lambda: answers(f"{self.url}/readyz"))
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        """Start a worker and return when it claims jobs."""
+        log = self.processes.folder / f"{len(self.processes.started)}.log"
+        worker = self.processes.start(*self._worker, BATCHAGENT_TOOLS_TOKEN=self.token)
+        wait_until(lambda: "worker started" in log.read_text())
+        return worker
 
 
 TOOLS = '''
@@ -104,7 +113,20 @@ tools = [city, book]
 '''
 
 AGENT = '''
+import asyncio, os
 import batchagent
+
+@batchagent.agent
+async def twice(row, llm):
+    async def say(text):
+        answer = await llm.chat.completions.create(model="any", messages=[{"role": "user", "content": text}])
+        return answer.choices[0].message.content
+
+    first = await say(row["text"])
+    with open("between", "a") as f:
+        f.write(f"{os.getpid()}\\n")
+    await asyncio.sleep(3)
+    return await say(first + " again")
 
 @batchagent.agent
 async def ask(row, llm):

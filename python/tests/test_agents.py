@@ -296,6 +296,30 @@ def test_workers_run_agents(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -
     assert results[3].fields["turns"] == 1 and "hello 3" in results[3].output
 
 
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
+def test_agents_of_a_killed_worker_continue_on_another(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCHAGENT_API_TOKEN", cluster.token)
+    other = cluster.start_worker()
+
+    @batchagent.agent(name="twice")
+    async def never(row: dict[str, Any]) -> str:
+        raise AssertionError("the worker runs its own program")
+
+    async def main() -> list[Any]:
+        running = asyncio.create_task(BatchAgent.run(agent=never, inputs=[{"text": f"hello {i}"} for i in range(60)], server=cluster.url))
+        between = cluster.processes.folder / "between"
+        await asyncio.to_thread(wait_until, lambda: between.exists() and len(set(between.read_text().split())) == 2)
+        other.kill()
+        return await running
+
+    results = asyncio.run(main())
+    assert [r.index for r in results] == list(range(60)) and all(r.ok for r in results)
+    assert all(r.fields["turns"] == 2 for r in results)
+    again = [r for r in results if r.attempts > 1]
+    assert again and any(r.fields.get("replayed") for r in again), "the other worker had some of the jobs"
+    assert not any(r.fields.get("diverged_at") for r in results)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_killed_engine_loses_and_doubles_nothing(simulator: str) -> None:
     began: list[int] = []
