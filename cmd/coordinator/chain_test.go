@@ -121,7 +121,7 @@ func TestInvalidInputsAreRefused(t *testing.T) {
 	at("results", id, "--out", out, "--consume")
 	consumed := at("submit", over("{batch: "+id+", where: all}"))
 	assert.Equal(t, terminal.ExitUsage, consumed.status)
-	assert.Contains(t, consumed.err, "5 results of batch "+id+" were taken from Redis")
+	assert.Contains(t, consumed.err, "5 results of batch "+id+" were removed from Redis")
 }
 
 // Without a cluster, a run can take another run's results file as input. A retried job counts once, and "<" is not

@@ -19,7 +19,7 @@ func serverFlag() cli.Flag {
 }
 
 func outFlag() cli.Flag {
-	return &cli.StringFlag{Name: "out", DefaultText: "standard output", Usage: "write results to `FILE`; - means standard output"}
+	return &cli.StringFlag{Name: "out", DefaultText: "standard output", Usage: "write results to `FILE`, or to an object such as s3://bucket/r.jsonl; - means standard output"}
 }
 
 func formatFlag() cli.Flag {

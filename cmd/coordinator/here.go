@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -35,13 +36,17 @@ func (e *env) runHere(c *cli.Context) error {
 		return &fault.UsageError{Err: err}
 	}
 	defer endTraces()
-	return terminal.Run(c.Context, localrun.Options{
+	options := localrun.Options{
 		Spec: path, Backend: c.String("backend"), InsecureKeys: c.Bool("insecure-keys"), Owner: c.String("owner"), Workers: c.Int("workers"),
-		MaxInflight: c.Int("max-inflight"), Out: c.String("out"), Format: c.String("format"), Resume: c.Bool("resume"), Rerun: c.String("rerun"), Echo: c.Bool("echo"), Force: c.Bool("force"),
+		MaxInflight: c.Int("max-inflight"), Format: c.String("format"), Resume: c.Bool("resume"), Rerun: c.String("rerun"), Echo: c.Bool("echo"), Force: c.Bool("force"),
 		Reuse: c.String("reuse"), Select: selected,
 		Wait:      localrun.ServerWait{FailFast: c.Bool("fail-fast"), Longest: c.Duration("wait-for-server")},
 		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log, Tracer: tracer,
-	}, resuming(c, os.Args[0]), e.console)
+	}
+	return e.withOut(c, func(out string) error {
+		options.Out = out
+		return terminal.Run(c.Context, options, resuming(c, os.Args[0]), e.console)
+	})
 }
 
 func (e *env) validate(c *cli.Context) error {
@@ -55,9 +60,16 @@ func (e *env) validate(c *cli.Context) error {
 	}
 	connect, closeStore := operation.Once(func(context.Context) (*statestore.Store, error) { return e.connect(c) })
 	defer closeStore()
+	var tokens *localrun.EstimateOptions
+	switch {
+	case c.Bool("estimate"):
+		tokens = &localrun.EstimateOptions{Backend: c.String("backend"), Local: dial.DefaultAddress, Getenv: e.getenv}
+	case c.String("backend") != "":
+		return &fault.UsageError{Err: errors.New("--backend goes with --estimate: its server counts the tokens")}
+	}
 	return terminal.WritePreview(c.Context, e.console.Stdout(), operation.SubmitOptions{
-		Spec: path, ToolsRoot: c.String("tools-root"), Select: selected, Stdin: e.in, Connect: connect,
-	})
+		Spec: path, ToolsRoot: c.String("tools-root"), Select: selected, Stdin: e.in, Getenv: e.getenv, Connect: connect,
+	}, tokens)
 }
 
 func (e *env) backends(c *cli.Context) error {

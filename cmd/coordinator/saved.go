@@ -71,7 +71,7 @@ func (e *env) show(c *cli.Context) error {
 	}
 	var prompt *operation.Prompt
 	if path := c.Path("spec"); path != "" {
-		found, err := operation.PromptOf(c.Context, operation.SubmitOptions{Spec: path, ToolsRoot: c.String("tools-root"), Stdin: e.in}, r)
+		found, err := operation.PromptOf(c.Context, operation.SubmitOptions{Spec: path, ToolsRoot: c.String("tools-root"), Stdin: e.in, Getenv: e.getenv}, r)
 		if err != nil {
 			return err
 		}
@@ -114,7 +114,7 @@ func (e *env) diff(c *cli.Context) error {
 	defer after.Close()
 	var prices batch.Prices
 	if path := c.Path("spec"); path != "" {
-		s, p, err := operation.LoadSpec(c.Context, operation.SubmitOptions{Spec: path, ToolsRoot: c.String("tools-root"), Stdin: e.in})
+		s, p, err := operation.LoadSpec(c.Context, operation.SubmitOptions{Spec: path, ToolsRoot: c.String("tools-root"), Stdin: e.in, Getenv: e.getenv})
 		if err != nil {
 			return err
 		}

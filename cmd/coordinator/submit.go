@@ -10,6 +10,7 @@ import (
 	"github.com/batchagent/batchagent/internal/collect"
 	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/internal/operation"
+	"github.com/batchagent/batchagent/internal/s3"
 	"github.com/batchagent/batchagent/internal/terminal"
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/statestore"
@@ -49,24 +50,30 @@ func (e *env) submit(c *cli.Context) error {
 	if overServer {
 		o.Connect = nil // the user of a server may not have access to its Redis
 	}
+	o.Getenv = e.getenv
 	s, err := operation.Prepare(c.Context, o)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	if overServer {
+	return e.withOut(c, func(out string) error { return e.submitPrepared(c, s, out, connect) })
+}
+
+// submitPrepared submits to the place that the flags name.
+func (e *env) submitPrepared(c *cli.Context, s *operation.Submission, out string, connect func(context.Context) (*statestore.Store, error)) error {
+	if c.String("server") != "" {
 		to, err := e.server(c)
 		if err != nil {
 			return err
 		}
 		defer to.Close()
-		return e.submitTo(c, to, s)
+		return e.submitTo(c, to, s, out)
 	}
 	store, err := connect(c.Context) // the inputs may have opened it
 	if err != nil {
 		return err
 	}
-	return e.submitTo(c, operation.On(store, e.console.Notify), s)
+	return e.submitTo(c, operation.On(store, e.console.Notify), s, out)
 }
 
 // checkRerun checks the flags that run rows of an earlier batch again.
@@ -88,7 +95,7 @@ func checkRerun(c *cli.Context, rerun operation.Rerun, overServer bool) error {
 }
 
 // submitTo submits a batch, prints its ID, and follows it if the command asks for it.
-func (e *env) submitTo(c *cli.Context, to operation.Batches, s *operation.Submission) error {
+func (e *env) submitTo(c *cli.Context, to operation.Batches, s *operation.Submission, out string) error {
 	id, err := to.Submit(c.Context, s)
 	if err != nil {
 		e.console.PartlySubmitted(err)
@@ -104,7 +111,7 @@ func (e *env) submitTo(c *cli.Context, to operation.Batches, s *operation.Submis
 		return nil
 	}
 	return terminal.Results(c.Context, to, id, terminal.ResultsOptions{
-		Follow: true, Out: c.String("out"), Format: c.String("format"), Command: following(c, os.Args[0], id), Rows: s.Rows,
+		Follow: true, Out: out, Format: c.String("format"), Command: following(c, os.Args[0], id), Rows: s.Rows,
 	}, e.console)
 }
 
@@ -112,10 +119,15 @@ func (e *env) results(c *cli.Context) error {
 	if c.String("server") != "" && c.Bool("consume") {
 		return &fault.UsageError{Err: fmt.Errorf("--consume goes with --redis, not with --server")}
 	}
+	if s3.Is(c.String("out")) && c.Bool("consume") {
+		return &fault.UsageError{Err: fmt.Errorf("--consume goes with a file: it drops results from Redis once they are on disk; leave it out, or write to a file")}
+	}
 	return e.onBatch(c, func(b operation.Batches, id batch.ID) error {
-		return terminal.Results(c.Context, b, id, terminal.ResultsOptions{
-			Follow: c.Bool("follow"), Ordered: c.Bool("ordered"), Consume: c.Bool("consume"), Out: c.String("out"), Format: c.String("format"),
-			Command: following(c, os.Args[0], id),
-		}, e.console)
+		return e.withOut(c, func(out string) error {
+			return terminal.Results(c.Context, b, id, terminal.ResultsOptions{
+				Follow: c.Bool("follow"), Ordered: c.Bool("ordered"), Consume: c.Bool("consume"), Out: out, Format: c.String("format"),
+				Command: following(c, os.Args[0], id),
+			}, e.console)
+		})
 	})
 }

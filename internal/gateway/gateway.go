@@ -29,8 +29,9 @@ import (
 )
 
 const (
-	// headerTime limits how long a client may take for the header of a request.
-	headerTime = 10 * time.Second
+	// headerTime limits how long a client may take for the header of a request. A program with many agents, or on a busy machine,
+	// may connect long before it writes.
+	headerTime = time.Minute
 	// bodyTime limits how long a client may take for a request's body. Clients are on this machine.
 	bodyTime = time.Minute
 	// maxRequests limits the requests of one job that are served at once.

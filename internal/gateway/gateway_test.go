@@ -8,10 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/assert"
@@ -195,4 +197,38 @@ func TestToolsOverMCP(t *testing.T) {
 		func(r *http.Request) { r.Header.Set("Accept", "application/json, text/event-stream") })
 	assert.Equal(t, http.StatusOK, status)
 	assert.Contains(t, text, `look {\"k\":1}`)
+}
+
+// recorder keeps the time limit of reads.
+type recorder struct {
+	*httptest.ResponseRecorder
+	limit time.Time
+}
+
+func (r *recorder) SetReadDeadline(t time.Time) error {
+	r.limit = t
+	return nil
+}
+
+func TestToolsMayTakeLongerThanABody(t *testing.T) {
+	t.Parallel()
+	w := &recorder{ResponseRecorder: httptest.NewRecorder(), limit: time.Now().Add(bodyTime)}
+	limit := w.limit
+	handler := newTools(calls{tool: func(context.Context, string, json.RawMessage) (toolpool.Result, error) {
+		limit = w.limit
+		return toolpool.Result{Content: "done"}, nil
+	}})
+	send := func(body string) {
+		r := httptest.NewRequest(http.MethodPost, "/mcp", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Accept", "application/json, text/event-stream")
+		handler.ServeHTTP(w, r)
+	}
+	send(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"look","arguments":{"k":1}}}`)
+	assert.Contains(t, w.Body.String(), "done")
+	assert.Zero(t, limit)
+
+	w.ResponseRecorder = httptest.NewRecorder()
+	send(strings.Repeat(" ", maxToolCall+1))
+	assert.Equal(t, http.StatusRequestEntityTooLarge, w.Code)
 }

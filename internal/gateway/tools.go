@@ -1,14 +1,21 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/batchagent/batchagent/internal/version"
 )
+
+// maxToolCall limits the body of a request about tools, in bytes.
+const maxToolCall = 16 << 20
 
 // newTools returns the MCP server of one job, over streamable HTTP. It keeps no session: each request stands alone.
 func newTools(calls Calls) http.Handler {
@@ -27,7 +34,18 @@ func newTools(calls Calls) http.Handler {
 				return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: result.Content}}, IsError: result.Failed}, nil
 			})
 	}
-	return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{
+	inner := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{
 		Stateless: true, JSONResponse: true,
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxToolCall))
+		if err != nil {
+			http.Error(w, fmt.Sprintf("the request cannot be read, or has more than %d MiB", maxToolCall>>20), http.StatusRequestEntityTooLarge)
+			return
+		}
+		// The time limit was for the body. If it stayed, it would end tools that take longer.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // a test's recorder may have none
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		inner.ServeHTTP(w, r)
 	})
 }

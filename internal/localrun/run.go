@@ -112,7 +112,7 @@ func Run(ctx context.Context, o Options, to Observer) (report Report, err error)
 	if err != nil {
 		return report, err
 	}
-	s, prepared, err := operation.LoadSpec(ctx, operation.SubmitOptions{Spec: o.Spec, Owner: o.Owner, ToolsRoot: o.ToolsRoot, Select: o.Select, Stdin: o.Stdin, Notify: to.Notify})
+	s, prepared, err := operation.LoadSpec(ctx, operation.SubmitOptions{Spec: o.Spec, Owner: o.Owner, ToolsRoot: o.ToolsRoot, Select: o.Select, Stdin: o.Stdin, Getenv: o.Getenv, Notify: to.Notify})
 	if err != nil {
 		return report, err
 	}

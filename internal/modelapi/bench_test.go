@@ -13,14 +13,14 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// bodyOf returns a request of about size bytes: a conversation of messages of 500 bytes, with escapes.
+// bodyOf returns a request of about size bytes: a conversation of messages of 500 bytes, with lines of code.
 func bodyOf(api string, size int, options string) string {
 	var b strings.Builder
 	open := map[string]string{"chat": `{"messages":[`, "responses": `{"input":[`, "messages": `{"max_tokens":9,"messages":[`}
 	b.WriteString(open[api])
 	for i := 0; b.Len() < size; i++ {
 		role := []string{"user", "assistant"}[i%2]
-		fmt.Fprintf(&b, `{"role":%q,"content":"line\n%s"},`, role, strings.Repeat(`a \"word\" of text `, 28))
+		fmt.Fprintf(&b, `{"role":%q,"content":"%s"},`, role, strings.Repeat(`    if config[\"name\"] == value: return load(value)\n`, 9))
 	}
 	return b.String() + `{"role":"user","content":"end"}]` + options + `}`
 }

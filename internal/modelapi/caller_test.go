@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"github.com/tidwall/gjson"
 	"go.uber.org/goleak"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -20,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// script is a Caller whose calls are all answered in the same way.
+// script is a Caller with the same answer to every call.
 type script struct {
 	response backend.Response
 	err      error
@@ -109,7 +108,7 @@ func indented(t *testing.T, v any) string {
 }
 
 // parsed parses and decodes a body.
-func parsed(body string, decode func(gjson.Result) (*request, *failure)) (*request, *failure) {
+func parsed(body string, decode func(value) (*request, *failure)) (*request, *failure) {
 	v, f := parse(body)
 	if f != nil {
 		return nil, f

@@ -153,7 +153,7 @@ func (o *object) reasoning(r *backend.Reasoning) {
 		o.text("reasoning_content", r.Text)
 	}
 	for _, name := range r.Fields {
-		if r.Text != "" && name != "reasoning_content" && slices.Contains(thoughtTexts, name) && name != "thinking parts" {
+		if r.Text != "" && name != "reasoning_content" && slices.Contains(thoughtTexts, name) && name != thinkingParts {
 			o.text(name, r.Text)
 		}
 	}

@@ -4,20 +4,27 @@ import (
 	"encoding/json"
 	"strings"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
 // dropped are fields of requests that have no effect here. They belong to an account at a provider (user, metadata, store), or the
 // session decides them (priority, cache keys).
 var dropped = []string{
-	"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "client_metadata",
-	"priority", "request_id", "rid", "session_id", "nvext",
+	"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
+	"client_metadata", "access_programs", "moderation", "priority", "request_id", "rid", "session_id", "nvext",
 }
 
-// refusedFields are fields of requests whose effect would be lost, with the reason.
+// extensions are fields that model servers add to the APIs that have no unknown fields.
+var extensions = []string{
+	"top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "length_penalty", "logit_bias", "min_tokens",
+	"stop_token_ids", "bad_words", "ignore_eos", "skip_special_tokens", "chat_template", "chat_template_kwargs", "mm_processor_kwargs", "cache_salt",
+	"reasoning_effort", "verbosity",
+}
+
+// refusedFields are fields of requests that a session cannot obey, with the reason.
 var refusedFields = map[string]string{
+	"audio":                "a session has only text answers",
+	"web_search_options":   "a model server searches nothing; give the program a tool",
 	"functions":            "is obsolete; use tools",
 	"function_call":        "is obsolete; use tool_choice",
 	"top_logprobs":         "log probabilities are not available in a session",
@@ -30,7 +37,7 @@ var refusedFields = map[string]string{
 }
 
 // common reads a field that all APIs have under one name. It returns false for an unknown one.
-func (f *fields) common(q *request, name string, v gjson.Result) bool {
+func (f *fields) common(q *request, name string, v value) bool {
 	s := &q.call.Sampling
 	switch name {
 	case "model":
@@ -47,8 +54,8 @@ func (f *fields) common(q *request, name string, v gjson.Result) bool {
 	return true
 }
 
-// other reads a field that no case above has: it is dropped, refused, or sent to the model server unchanged.
-func (f *fields) other(q *request, name string, v gjson.Result) {
+// other reads a field of a chat completion that no case above has: it is dropped, refused, or sent to the model server unchanged.
+func (f *fields) other(q *request, name string, v value) {
 	why, refused := refusedFields[name]
 	switch {
 	case refused && !isNothing(v):
@@ -59,6 +66,17 @@ func (f *fields) other(q *request, name string, v gjson.Result) {
 	default:
 		f.extra(q, name, raw(v))
 	}
+}
+
+// strictly reads a field of Responses or Messages as other does, but refuses an unknown one, as the providers do. A new field may change
+// the meaning of the others, and model servers ignore it.
+func (f *fields) strictly(q *request, name string, v value) {
+	_, refused := refusedFields[name]
+	if !refused && !isOneOf(name, dropped) && !isOneOf(name, ownFields) && !isOneOf(name, extensions) {
+		f.fail(name, "the field is not available in a session")
+		return
+	}
+	f.other(q, name, v)
 }
 
 // ownFields are fields of a model server's request that the adapters write.
@@ -76,9 +94,9 @@ func (f *fields) extra(q *request, name string, value json.RawMessage) {
 	s.ExtraBody[name] = value
 }
 
-// isNothing reports whether a value asks for nothing: false, 0 or an empty value.
-func isNothing(v gjson.Result) bool {
-	switch strings.TrimSpace(v.Raw) {
+// isNothing reports whether a value is false, 0 or empty.
+func isNothing(v value) bool {
+	switch strings.TrimSpace(v.raw) {
 	case "false", "0", `""`, "[]", "{}":
 		return true
 	}
@@ -86,17 +104,17 @@ func isNothing(v gjson.Result) bool {
 }
 
 // decodeChat reads the request of a chat completion.
-func decodeChat(body gjson.Result) (*request, *failure) {
+func decodeChat(body value) (*request, *failure) {
 	f := &fields{}
 	q := &request{call: &backend.Request{}, choices: 1}
 	c := q.call
 	var limit, newer int
-	f.object("", body, func(name string, v gjson.Result) {
+	f.object("", body, func(name string, v value) {
 		switch name {
 		case "messages":
-			f.list(name, v, maxMessages, func(at string, v gjson.Result) { c.Messages = append(c.Messages, f.chatMessage(at, v)) })
+			f.list(name, v, maxMessages, func(at string, v value) { c.Messages = append(c.Messages, f.chatMessage(at, v)) })
 		case "tools":
-			f.list(name, v, maxTools, func(at string, v gjson.Result) { c.Tools = append(c.Tools, f.chatTool(at, v)) })
+			f.list(name, v, maxTools, func(at string, v value) { c.Tools = append(c.Tools, f.chatTool(at, v)) })
 		case "tool_choice":
 			f.chatToolChoice(q, name, v)
 		case "response_format":
@@ -109,15 +127,15 @@ func decodeChat(body gjson.Result) (*request, *failure) {
 			seed := f.integer(name, v)
 			c.Sampling.Seed = &seed
 		case "stop":
-			if v.Type == gjson.String {
-				c.Sampling.Stop = []string{v.String()}
+			if v.isString() {
+				c.Sampling.Stop = []string{v.text()}
 			} else {
 				c.Sampling.Stop = f.strings(name, v, maxStops)
 			}
 		case "n":
 			q.choices = f.positive(name, v, maxChoices)
 		case "stream_options":
-			f.object(name, v, func(option string, v gjson.Result) {
+			f.object(name, v, func(option string, v value) {
 				if option == "include_usage" {
 					q.usage = f.flag(join(name, option), v)
 				}
@@ -181,9 +199,9 @@ func (f *fields) check(q *request, messages string) {
 }
 
 // chatTool reads a tool of a chat completion.
-func (f *fields) chatTool(at string, v gjson.Result) (t backend.Tool) {
+func (f *fields) chatTool(at string, v value) (t backend.Tool) {
 	kind, has := "function", false
-	f.object(at, v, func(name string, v gjson.Result) {
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "type":
 			kind = f.text(join(at, name), v)
@@ -202,8 +220,8 @@ func (f *fields) chatTool(at string, v gjson.Result) (t backend.Tool) {
 }
 
 // function reads the description of a tool.
-func (f *fields) function(at string, v gjson.Result) (t backend.Tool) {
-	f.object(at, v, func(name string, v gjson.Result) {
+func (f *fields) function(at string, v value) (t backend.Tool) {
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "name":
 			t.Name = f.text(join(at, name), v)
@@ -224,8 +242,8 @@ func (f *fields) function(at string, v gjson.Result) (t backend.Tool) {
 	return t
 }
 
-func (f *fields) schema(at string, v gjson.Result) []byte {
-	if !v.IsObject() {
+func (f *fields) schema(at string, v value) []byte {
+	if !v.isObject() {
 		f.fail(at, "must be an object")
 		return nil
 	}
@@ -233,20 +251,20 @@ func (f *fields) schema(at string, v gjson.Result) []byte {
 }
 
 // chatToolChoice reads a word, or the name of a tool.
-func (f *fields) chatToolChoice(q *request, at string, v gjson.Result) {
-	if v.Type == gjson.String {
-		f.toolChoiceWord(q, at, v.String())
+func (f *fields) chatToolChoice(q *request, at string, v value) {
+	if v.isString() {
+		f.toolChoiceWord(q, at, v.text())
 		return
 	}
 	kind, name := "", ""
-	f.object(at, v, func(member string, v gjson.Result) {
+	f.object(at, v, func(member string, v value) {
 		switch member {
 		case "type":
 			kind = f.text(join(at, member), v)
 		case "name": // of the Responses API
 			name = f.text(join(at, member), v)
 		case "function":
-			f.object(join(at, member), v, func(inner string, v gjson.Result) {
+			f.object(join(at, member), v, func(inner string, v value) {
 				if inner == "name" {
 					name = f.text(join(at, "function.name"), v)
 				}
@@ -269,17 +287,17 @@ func (f *fields) toolChoiceWord(q *request, at, word string) {
 }
 
 // responseFormat reads the format of an answer; nil for free text.
-func (f *fields) responseFormat(at string, v gjson.Result) *backend.Schema {
+func (f *fields) responseFormat(at string, v value) *backend.Schema {
 	kind := ""
 	var schema *backend.Schema
 	flat := &backend.Schema{Loose: true}
-	f.object(at, v, func(name string, v gjson.Result) {
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "type":
 			kind = f.text(join(at, name), v)
 		case "json_schema":
 			schema = &backend.Schema{Loose: true}
-			f.object(join(at, name), v, func(member string, v gjson.Result) { f.schemaField(schema, at+".json_schema", member, v) })
+			f.object(join(at, name), v, func(member string, v value) { f.schemaField(schema, at+".json_schema", member, v) })
 		default: // the Responses API has no json_schema object around them
 			f.schemaField(flat, at, name, v)
 		}
@@ -303,7 +321,7 @@ func (f *fields) responseFormat(at string, v gjson.Result) *backend.Schema {
 	return schema
 }
 
-func (f *fields) schemaField(s *backend.Schema, at, name string, v gjson.Result) {
+func (f *fields) schemaField(s *backend.Schema, at, name string, v value) {
 	switch name {
 	case "name":
 		s.Name = f.text(join(at, name), v)

@@ -6,25 +6,23 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
 // chatMessage reads a message of a chat completion. Members that it does not know are dropped, as the providers do with their own
 // members in a conversation, such as annotations.
-func (f *fields) chatMessage(at string, v gjson.Result) (m backend.Message) {
-	var content gjson.Result
+func (f *fields) chatMessage(at string, v value) (m backend.Message) {
+	var content value
 	var thoughts chatThoughts
 	refusal := ""
-	f.object(at, v, func(name string, v gjson.Result) {
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "role":
-			m.Role = f.role(join(at, name), v)
+			m.Role = f.role(join(at, name), f.text(join(at, name), v))
 		case "content":
 			content = v
 		case "tool_calls":
-			f.list(join(at, name), v, maxMessages, func(at string, v gjson.Result) { m.ToolCalls = append(m.ToolCalls, f.chatCall(at, v)) })
+			f.list(join(at, name), v, maxMessages, func(at string, v value) { m.ToolCalls = append(m.ToolCalls, f.chatCall(at, v)) })
 		case "tool_call_id":
 			m.ToolCallID = f.text(join(at, name), v)
 		case "refusal":
@@ -53,7 +51,7 @@ func (f *fields) chatMessage(at string, v gjson.Result) (m backend.Message) {
 		fallthrough
 	default:
 		m.ToolCalls = nil
-		if !content.Exists() {
+		if !content.exists() {
 			f.fail(join(at, "content"), "the field is required")
 			return m
 		}
@@ -63,8 +61,8 @@ func (f *fields) chatMessage(at string, v gjson.Result) (m backend.Message) {
 }
 
 // role reads a role. A developer's message is the same as a system message: only new models of OpenAI distinguish the names.
-func (f *fields) role(at string, v gjson.Result) backend.Role {
-	switch role := f.text(at, v); role {
+func (f *fields) role(at, role string) backend.Role {
+	switch role {
 	case "system", "developer":
 		return backend.RoleSystem
 	case "user", "assistant", "tool":
@@ -76,12 +74,12 @@ func (f *fields) role(at string, v gjson.Result) backend.Role {
 }
 
 // content reads a text, or a list of parts. A list of one text is that text.
-func (f *fields) content(at string, v gjson.Result) (string, []backend.Part) {
-	if v.Type == gjson.String {
-		return v.String(), nil
+func (f *fields) content(at string, v value) (string, []backend.Part) {
+	if v.isString() {
+		return v.text(), nil
 	}
 	var parts []backend.Part
-	f.list(at, v, maxMessages, func(at string, v gjson.Result) { parts = append(parts, f.part(at, v)) })
+	f.list(at, v, maxMessages, func(at string, v value) { parts = append(parts, f.part(at, v)) })
 	return simplest(parts)
 }
 
@@ -99,9 +97,9 @@ func simplest(parts []backend.Part) (string, []backend.Part) {
 func isText(p backend.Part) bool { return p.Image == "" && p.Other == nil }
 
 // part reads a part of a message of either of OpenAI's APIs.
-func (f *fields) part(at string, v gjson.Result) (p backend.Part) {
+func (f *fields) part(at string, v value) (p backend.Part) {
 	kind := ""
-	f.object(at, v, func(name string, v gjson.Result) {
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "type":
 			kind = f.text(join(at, name), v)
@@ -110,11 +108,11 @@ func (f *fields) part(at string, v gjson.Result) (p backend.Part) {
 		case "detail":
 			p.Detail = f.text(join(at, name), v)
 		case "image_url":
-			if v.Type == gjson.String {
-				p.Image = v.String()
+			if v.isString() {
+				p.Image = v.text()
 				return
 			}
-			f.object(join(at, name), v, func(member string, v gjson.Result) {
+			f.object(join(at, name), v, func(member string, v value) {
 				switch member {
 				case "url":
 					p.Image = f.text(join(at, "image_url.url"), v)
@@ -141,14 +139,14 @@ func (f *fields) part(at string, v gjson.Result) (p backend.Part) {
 }
 
 // assistantText reads the content of an assistant's message: its text, without reasoning in parts.
-func (f *fields) assistantText(at string, v gjson.Result, thoughts *chatThoughts) string {
-	if v.Type == gjson.String || !v.Exists() {
-		return v.String()
+func (f *fields) assistantText(at string, v value, thoughts *chatThoughts) string {
+	if v.isString() || !v.exists() {
+		return v.text()
 	}
 	var text strings.Builder
-	f.list(at, v, maxMessages, func(at string, v gjson.Result) {
-		if v.Get("type").String() == "thinking" {
-			thoughts.member("thinking parts", thinkingText(v))
+	f.list(at, v, maxMessages, func(at string, v value) {
+		if v.get("type").text() == "thinking" {
+			thoughts.text(thinkingParts, thinkingText(v.get("thinking")))
 			return
 		}
 		p := f.part(at, v)
@@ -160,30 +158,31 @@ func (f *fields) assistantText(at string, v gjson.Result, thoughts *chatThoughts
 	return text.String()
 }
 
-// thinkingText returns the text of a part of the type thinking, which Mistral's models send.
-func thinkingText(part gjson.Result) gjson.Result {
-	inner := part.Get("thinking")
-	if !inner.IsArray() {
-		return inner
-	}
+// thinkingParts is the name of reasoning in parts of the type thinking, which Mistral's models send.
+const thinkingParts = "thinking parts"
+
+// thinkingText returns the text of such a part: a text, or a list of texts.
+func thinkingText(v value) string {
 	var all strings.Builder
-	for _, p := range inner.Array() {
-		all.WriteString(p.Get("text").String())
-	}
-	return gjson.Result{Type: gjson.String, Str: all.String()}
+	all.WriteString(v.text())
+	v.values(func(p value) bool {
+		all.WriteString(p.get("text").text())
+		return true
+	})
+	return all.String()
 }
 
 // chatCall reads a tool call. Members outside of the protocol are kept: some servers demand them back.
-func (f *fields) chatCall(at string, v gjson.Result) (c backend.ToolCall) {
+func (f *fields) chatCall(at string, v value) (c backend.ToolCall) {
 	var more, inner map[string]json.RawMessage
-	keep := func(to *map[string]json.RawMessage, name string, v gjson.Result) {
+	keep := func(to *map[string]json.RawMessage, name string, v value) {
 		if *to == nil {
 			*to = map[string]json.RawMessage{}
 		}
 		(*to)[name] = raw(v)
 	}
 	hasFunction := false
-	f.object(at, v, func(name string, v gjson.Result) {
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "id":
 			c.ID = f.text(join(at, name), v)
@@ -194,13 +193,13 @@ func (f *fields) chatCall(at string, v gjson.Result) (c backend.ToolCall) {
 			}
 		case "function":
 			hasFunction = true
-			f.object(join(at, name), v, func(member string, v gjson.Result) {
+			f.object(join(at, name), v, func(member string, v value) {
 				switch member {
 				case "name":
 					c.Name = f.text(join(at, "function.name"), v)
 				case "arguments":
-					if c.Arguments = v.String(); v.Type != gjson.String {
-						c.Arguments = v.Raw // some clients send the object
+					if c.Arguments = v.text(); !v.isString() {
+						c.Arguments = v.raw // some clients send the object
 					}
 				default:
 					keep(&inner, member, v)
@@ -227,7 +226,7 @@ func (f *fields) chatCall(at string, v gjson.Result) (c backend.ToolCall) {
 
 // The members of a chat message that carry reasoning.
 var (
-	thoughtTexts  = []string{"reasoning_content", "reasoning", "reasoning_text", "thinking", "thinking parts"}
+	thoughtTexts  = []string{"reasoning_content", "reasoning", "reasoning_text", "thinking", thinkingParts}
 	thoughtExtras = []string{"reasoning_details", "thinking_blocks", "reasoning_opaque", "extra_content"}
 )
 
@@ -239,12 +238,10 @@ type chatThoughts struct {
 	blocks thoughtList
 }
 
-func (t *chatThoughts) member(name string, v gjson.Result) {
+func (t *chatThoughts) member(name string, v value) {
 	switch {
 	case slices.Contains(thoughtTexts, name):
-		if v.Type == gjson.String && v.String() != "" {
-			t.names, t.texts = append(t.names, name), append(t.texts, v.String())
-		}
+		t.text(name, v.text())
 	case name == "thinking_blocks" && t.sealed(v):
 	case slices.Contains(thoughtExtras, name) && !isNothing(v):
 		if t.extra == nil {
@@ -254,23 +251,33 @@ func (t *chatThoughts) member(name string, v gjson.Result) {
 	}
 }
 
+func (t *chatThoughts) text(name, text string) {
+	if text != "" {
+		t.names, t.texts = append(t.names, name), append(t.texts, text)
+	}
+}
+
 // sealed reads blocks of reasoning that this package wrote. It returns false for others.
-func (t *chatThoughts) sealed(v gjson.Result) bool {
-	blocks := v.Array()
+func (t *chatThoughts) sealed(v value) bool {
+	var blocks []value
+	v.values(func(b value) bool {
+		blocks = append(blocks, b)
+		return len(blocks) <= maxMessages
+	})
 	for _, b := range blocks {
-		if !strings.HasPrefix(b.Get("signature").String()+b.Get("data").String(), sealPrefix) {
+		if !strings.HasPrefix(b.get("signature").text()+b.get("data").text(), sealPrefix) {
 			return false
 		}
 	}
 	for _, b := range blocks {
-		s, ok := unseal(b.Get("signature").String() + b.Get("data").String())
+		s, ok := unseal(b.get("signature").text() + b.get("data").text())
 		if !ok || len(s.Blocks) != 1 {
 			return false
 		}
 		t.blocks.all.Protocol, t.blocks.used = s.Protocol, true
-		s.Blocks[0].Bytes = len(b.Get("thinking").String())
+		s.Blocks[0].Bytes = len(b.get("thinking").text())
 		t.blocks.all.Blocks = append(t.blocks.all.Blocks, s.Blocks[0])
-		t.blocks.text.WriteString(b.Get("thinking").String())
+		t.blocks.text.WriteString(b.get("thinking").text())
 	}
 	return len(blocks) > 0
 }

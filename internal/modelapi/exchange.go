@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
@@ -77,7 +75,7 @@ type encoder interface {
 	// thought ends a block of reasoning. The pieces of its text came before.
 	thought(choice int, p backend.Protocol, b backend.ReasoningBlock)
 	tool(choice int, c backend.ToolCall)
-	// end ends a choice, whose content was completely written before.
+	// end ends a choice. Its content was written before.
 	end(choice int, r *backend.Response)
 	// finish ends the stream after all choices.
 	finish(all []*backend.Response)
@@ -101,6 +99,14 @@ func (a *api) stream(r *http.Request, q *request, out *eventWriter, e encoder) e
 			f.push(item{choice: choice, kind: ended, response: resp, err: err})
 		})
 	}
+	fail := func(err error) error {
+		if !out.started {
+			return err
+		}
+		e.fail(failureOf(err))
+		_ = out.flush() // the client may be gone
+		return nil
+	}
 	tracks := make([]progress, q.choices)
 	all := make([]*backend.Response, q.choices)
 	for open := q.choices; open > 0; {
@@ -110,8 +116,8 @@ func (a *api) stream(r *http.Request, q *request, out *eventWriter, e encoder) e
 			cancel(err)
 			calls.Wait()
 			panic(http.ErrAbortHandler) // the client must not take the end of the connection for the end of the answer
-		case err != nil:
-			return nil // the client is gone
+		case err != nil: // the client is gone, or the session has ended
+			return fail(err)
 		case len(items) == 0:
 			out.comment()
 		}
@@ -122,11 +128,7 @@ func (a *api) stream(r *http.Request, q *request, out *eventWriter, e encoder) e
 				all[it.choice] = it.response
 			}
 			if err := tracks[it.choice].take(it, e); err != nil {
-				if !out.started {
-					return err
-				}
-				e.fail(failureOf(err))
-				return out.flush()
+				return fail(err)
 			}
 		}
 		if open == 0 {
@@ -140,14 +142,14 @@ func (a *api) stream(r *http.Request, q *request, out *eventWriter, e encoder) e
 	return nil
 }
 
-// progress is what was written of one choice.
+// progress records the written part of one choice.
 type progress struct {
 	text, reasoning written
 	blocks          int
 	calls           map[int]bool
 }
 
-// written is a text of which a beginning was written.
+// written records the written beginning of a text.
 type written struct {
 	bytes int
 	hash  maphash.Hash
@@ -166,7 +168,7 @@ func (t *written) rest(whole string) (string, bool) {
 	return whole[t.bytes:], true
 }
 
-// take writes one item. At the end of a call it writes what was not written before.
+// take writes one item. At the end of a call it writes the rest of the answer.
 func (p *progress) take(it *item, e encoder) error {
 	switch it.kind {
 	case textPiece:
@@ -200,14 +202,14 @@ func (p *progress) tool(choice, index int, c backend.ToolCall, e encoder) {
 	e.tool(choice, c)
 }
 
-// errChanged is the error of an answer whose written pieces are not its beginning.
+// errChanged is the error of an answer that does not begin with its written pieces.
 var errChanged = &backend.Error{Class: backend.Transient, Message: "the answer changed after a part of it was sent"}
 
 func (p *progress) end(choice int, r *backend.Response, e encoder) error {
 	m := &r.Message
-	thoughts, same := p.reasoning.rest(m.ReasoningText())
-	text, sameText := p.text.rest(m.Content)
-	if !same || !sameText {
+	thoughts, _ := p.reasoning.rest(m.ReasoningText()) // a session may shorten long reasoning: nothing is added then
+	text, same := p.text.rest(m.Content)
+	if !same {
 		return errChanged
 	}
 	if thoughts != "" {
@@ -229,7 +231,7 @@ func (p *progress) end(choice int, r *backend.Response, e encoder) error {
 }
 
 // decoded reads and decodes a request, and decides its model.
-func (a *api) decoded(w http.ResponseWriter, r *http.Request, decode func(gjson.Result) (*request, *failure)) (*request, *failure) {
+func (a *api) decoded(w http.ResponseWriter, r *http.Request, decode func(value) (*request, *failure)) (*request, *failure) {
 	body, f := a.read(w, r)
 	if f != nil {
 		return nil, f

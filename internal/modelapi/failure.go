@@ -24,6 +24,7 @@ type failure struct {
 	message    string
 	retryAfter time.Duration
 	final      bool // the session has retried
+	details    any  // Anthropic's, for clients; nil for none
 }
 
 // anthropicOverloaded is Anthropic's status for an overloaded service.
@@ -82,7 +83,7 @@ func failureOf(err error) *failure {
 	return f
 }
 
-// messageOf returns what a backend reported: its message and advice, or its cause.
+// messageOf returns the message and advice of a backend, or the cause.
 func messageOf(e *backend.Error) string {
 	message := e.Message
 	if message == "" && e.Err != nil {
@@ -113,12 +114,13 @@ type anthropicError struct {
 	Error struct {
 		Type    string `json:"type"`
 		Message string `json:"message"`
+		Details any    `json:"details,omitempty"`
 	} `json:"error"`
 }
 
 func (f *failure) forAnthropic() anthropicError {
 	e := anthropicError{Type: "error"}
-	e.Error.Type, e.Error.Message = f.anthropic, f.message
+	e.Error.Type, e.Error.Message, e.Error.Details = f.anthropic, f.message, f.details
 	if f.code == "context_length_exceeded" { // clients look for this phrase
 		e.Error.Message = "prompt is too long: " + f.message
 	}
@@ -164,6 +166,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // a test's recorder has no deadlines
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client may be gone
 }

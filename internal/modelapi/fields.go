@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/tidwall/gjson"
 )
 
 // fields reads values of a request. The first mistake is kept and ends the reading.
@@ -26,14 +24,13 @@ func (f *fields) fail(at, format string, args ...any) {
 
 // object calls each for the members of an object. A null member is skipped: all clients send null for "not set". A name that occurs
 // twice is an error.
-func (f *fields) object(at string, v gjson.Result, each func(name string, v gjson.Result)) {
-	if !v.IsObject() {
+func (f *fields) object(at string, v value, each func(name string, v value)) {
+	if !v.isObject() {
 		f.fail(at, "must be an object")
 		return
 	}
 	var seen []string
-	v.ForEach(func(key, value gjson.Result) bool {
-		name := key.String()
+	v.members(func(name string, value value) bool {
 		if slices.Contains(seen, name) {
 			f.fail(join(at, name), "the field occurs twice")
 			return false
@@ -43,7 +40,7 @@ func (f *fields) object(at string, v gjson.Result, each func(name string, v gjso
 			return false
 		}
 		seen = append(seen, name)
-		if value.Type != gjson.Null {
+		if !value.isNull() {
 			each(name, value)
 		}
 		return f.failed == nil
@@ -54,13 +51,13 @@ func (f *fields) object(at string, v gjson.Result, each func(name string, v gjso
 const maxNames = 256
 
 // list calls each for the values of an array with at most limit values.
-func (f *fields) list(at string, v gjson.Result, limit int, each func(at string, v gjson.Result)) {
-	if !v.IsArray() {
+func (f *fields) list(at string, v value, limit int, each func(at string, v value)) {
+	if !v.isArray() {
 		f.fail(at, "must be an array")
 		return
 	}
 	i := 0
-	v.ForEach(func(_, value gjson.Result) bool {
+	v.values(func(value value) bool {
 		if i == limit {
 			f.fail(at, "must have at most %d values", limit)
 			return false
@@ -71,48 +68,50 @@ func (f *fields) list(at string, v gjson.Result, limit int, each func(at string,
 	})
 }
 
-func (f *fields) text(at string, v gjson.Result) string {
-	if v.Type != gjson.String {
+func (f *fields) text(at string, v value) string {
+	if !v.isString() {
 		f.fail(at, "must be a string")
 		return ""
 	}
-	return v.String()
+	return v.text()
 }
 
-func (f *fields) flag(at string, v gjson.Result) bool {
-	if !v.IsBool() {
+func (f *fields) flag(at string, v value) bool {
+	if v.raw != "true" && v.raw != "false" {
 		f.fail(at, "must be true or false")
 	}
-	return v.Bool()
+	return v.raw == "true"
 }
 
-func (f *fields) number(at string, v gjson.Result) *float64 {
-	if v.Type != gjson.Number || math.IsInf(v.Num, 0) {
+func (f *fields) number(at string, v value) *float64 {
+	n, err := strconv.ParseFloat(v.raw, 64)
+	if !v.isNumber() || err != nil {
 		f.fail(at, "must be a number")
 		return nil
 	}
-	return &v.Num
+	return &n
 }
 
 // integer reads an integer. Its digits are kept: a large one is not rounded.
-func (f *fields) integer(at string, v gjson.Result) int64 {
-	if v.Type != gjson.Number {
+func (f *fields) integer(at string, v value) int64 {
+	if !v.isNumber() {
 		f.fail(at, "must be an integer")
 		return 0
 	}
-	n, err := strconv.ParseInt(v.Raw, 10, 64)
+	n, err := strconv.ParseInt(v.raw, 10, 64)
 	if err != nil {
-		if v.Num != math.Trunc(v.Num) || math.Abs(v.Num) > 1<<53 {
+		float, err := strconv.ParseFloat(v.raw, 64)
+		if err != nil || float != math.Trunc(float) || math.Abs(float) > 1<<53 {
 			f.fail(at, "must be an integer")
 			return 0
 		}
-		n = int64(v.Num) // 1e3 and 2.0
+		n = int64(float) // 1e3 and 2.0
 	}
 	return n
 }
 
 // positive reads an integer from 1 to limit.
-func (f *fields) positive(at string, v gjson.Result, limit int64) int {
+func (f *fields) positive(at string, v value, limit int64) int {
 	n := f.integer(at, v)
 	if n < 1 || n > limit {
 		f.fail(at, "must be from 1 to %d", limit)
@@ -121,13 +120,13 @@ func (f *fields) positive(at string, v gjson.Result, limit int64) int {
 	return int(n)
 }
 
-func (f *fields) strings(at string, v gjson.Result, limit int) (out []string) {
-	f.list(at, v, limit, func(at string, v gjson.Result) { out = append(out, f.text(at, v)) })
+func (f *fields) strings(at string, v value, limit int) (out []string) {
+	f.list(at, v, limit, func(at string, v value) { out = append(out, f.text(at, v)) })
 	return out
 }
 
 // raw returns a copy of the JSON of a value.
-func raw(v gjson.Result) json.RawMessage { return json.RawMessage(v.Raw) }
+func raw(v value) json.RawMessage { return json.RawMessage(v.raw) }
 
 func join(at, name string) string {
 	if at == "" {

@@ -66,7 +66,7 @@ type messagesBody struct {
 }
 
 type messagesUsage struct {
-	InputTokens   int64 `json:"input_tokens"` // without those that the cache had
+	InputTokens   int64 `json:"input_tokens"` // without cached tokens
 	CacheCreation int64 `json:"cache_creation_input_tokens"`
 	CacheRead     int64 `json:"cache_read_input_tokens"`
 	OutputTokens  int64 `json:"output_tokens"`

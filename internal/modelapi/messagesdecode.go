@@ -5,17 +5,18 @@ import (
 	"encoding/json"
 	"strings"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// droppedByMessages are fields of Anthropic's API that have no effect here: headers of clients in the body, and edits of the context
-// that a service would make.
-var droppedByMessages = []string{"betas", "anthropic_beta", "anthropic_version", "context_management", "cache_control", "inference_geo", "speed"}
+// droppedByMessages are fields of Anthropic's API that have no effect here: headers of clients in the body, wishes to an account, and
+// edits of the context that a service would make.
+var droppedByMessages = []string{
+	"betas", "anthropic_beta", "anthropic_version", "context_management", "cache_control", "inference_geo", "speed", "billing_policy", "diagnostics",
+	"fallbacks", "fallback_credit_token", "user_profile_id", "workspace_id",
+}
 
 // decodeMessages reads a request of Anthropic's Messages.
-func decodeMessages(body gjson.Result) (*request, *failure) {
+func decodeMessages(body value) (*request, *failure) {
 	q, f := messagesRequest(body)
 	if f.failed == nil && q.call.Sampling.MaxTokens == 0 {
 		f.fail("max_tokens", "the field is required")
@@ -24,24 +25,24 @@ func decodeMessages(body gjson.Result) (*request, *failure) {
 }
 
 // decodeCount reads a request to count tokens.
-func decodeCount(body gjson.Result) (*request, *failure) {
+func decodeCount(body value) (*request, *failure) {
 	q, f := messagesRequest(body)
 	return q, f.failed
 }
 
-func messagesRequest(body gjson.Result) (*request, *fields) {
+func messagesRequest(body value) (*request, *fields) {
 	f := &fields{}
 	q := &request{call: &backend.Request{}, choices: 1}
 	c := q.call
 	var system []backend.Message
-	f.object("", body, func(name string, v gjson.Result) {
+	f.object("", body, func(name string, v value) {
 		switch name {
 		case "messages":
-			f.list(name, v, maxMessages, func(at string, v gjson.Result) { c.Messages = append(c.Messages, f.blocksMessage(at, v)...) })
+			f.list(name, v, maxMessages, func(at string, v value) { c.Messages = append(c.Messages, f.blocksMessage(at, v)...) })
 		case "system":
 			system = f.system(name, v)
 		case "tools":
-			f.list(name, v, maxTools, func(at string, v gjson.Result) { c.Tools = append(c.Tools, f.messagesTool(at, v)) })
+			f.list(name, v, maxTools, func(at string, v value) { c.Tools = append(c.Tools, f.messagesTool(at, v)) })
 		case "tool_choice":
 			f.messagesToolChoice(q, name, v)
 		case "max_tokens":
@@ -51,18 +52,20 @@ func messagesRequest(body gjson.Result) (*request, *fields) {
 		case "output_format":
 			c.Schema = f.outputFormat(name, v)
 		case "output_config":
-			f.object(name, v, func(member string, v gjson.Result) {
+			f.object(name, v, func(member string, v value) {
 				if member == "format" {
 					c.Schema = f.outputFormat(join(name, member), v)
 				}
 			})
 		case "thinking":
-			if v.Get("type").String() != "disabled" {
+			if v.get("type").text() != "disabled" {
 				f.extra(q, name, raw(v))
 			}
+		case "thread":
+			f.refuseThread()
 		default:
 			if !f.common(q, name, v) && !isOneOf(name, droppedByMessages) {
-				f.other(q, name, v)
+				f.strictly(q, name, v)
 			}
 		}
 	})
@@ -71,18 +74,26 @@ func messagesRequest(body gjson.Result) (*request, *fields) {
 	return q, f
 }
 
+// refuseThread refuses a conversation that the server would store. Clients read the details, and then send the whole conversation.
+func (f *fields) refuseThread() {
+	if f.failed == nil {
+		f.failed = invalid("thread", "thread: a session stores no conversations; send the whole conversation with each request")
+		f.failed.details = map[string]any{"error_code": "thread_unsupported_request", "unsupported": []string{"thread"}}
+	}
+}
+
 // billingHeader starts a block that Claude Code puts before its system text. It differs between requests, so that no prefix of a
 // conversation could be reused.
 const billingHeader = "x-anthropic-billing-header:"
 
 // system reads the system text: a text, or blocks of text.
-func (f *fields) system(at string, v gjson.Result) []backend.Message {
+func (f *fields) system(at string, v value) []backend.Message {
 	text := ""
-	if v.Type == gjson.String {
-		text = v.String()
+	if v.isString() {
+		text = v.text()
 	} else {
 		var texts []string
-		f.list(at, v, maxMessages, func(at string, v gjson.Result) {
+		f.list(at, v, maxMessages, func(at string, v value) {
 			p, ok := f.block(at, v)
 			if ok && !isText(p) {
 				f.fail(at, "the system text has only blocks of text")
@@ -100,10 +111,10 @@ func (f *fields) system(at string, v gjson.Result) []backend.Message {
 }
 
 // blocksMessage reads a message. A user's results of tools become messages of their own.
-func (f *fields) blocksMessage(at string, v gjson.Result) []backend.Message {
+func (f *fields) blocksMessage(at string, v value) []backend.Message {
 	role := ""
-	var content gjson.Result
-	f.object(at, v, func(name string, v gjson.Result) {
+	var content value
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "role":
 			role = f.text(join(at, name), v)
@@ -114,7 +125,7 @@ func (f *fields) blocksMessage(at string, v gjson.Result) []backend.Message {
 	at = join(at, "content")
 	switch {
 	case f.failed != nil:
-	case !content.Exists():
+	case !content.exists():
 		f.fail(at, "the field is required")
 	case role == "system":
 		return f.system(at, content)
@@ -128,13 +139,13 @@ func (f *fields) blocksMessage(at string, v gjson.Result) []backend.Message {
 	return nil
 }
 
-func (f *fields) userBlocks(at string, v gjson.Result) (out []backend.Message) {
-	if v.Type == gjson.String {
-		return []backend.Message{{Role: backend.RoleUser, Content: v.String()}}
+func (f *fields) userBlocks(at string, v value) (out []backend.Message) {
+	if v.isString() {
+		return []backend.Message{{Role: backend.RoleUser, Content: v.text()}}
 	}
 	var parts []backend.Part
-	f.list(at, v, maxMessages, func(at string, v gjson.Result) {
-		if v.Get("type").String() == "tool_result" {
+	f.list(at, v, maxMessages, func(at string, v value) {
+		if v.get("type").text() == "tool_result" {
 			out = append(out, f.toolResult(at, v))
 			return
 		}
@@ -151,19 +162,19 @@ func (f *fields) userBlocks(at string, v gjson.Result) (out []backend.Message) {
 }
 
 // toolResult reads the result of a tool. Its texts become one text, because many model servers accept nothing else from a tool.
-func (f *fields) toolResult(at string, v gjson.Result) backend.Message {
+func (f *fields) toolResult(at string, v value) backend.Message {
 	m := backend.Message{Role: backend.RoleTool}
-	f.object(at, v, func(name string, v gjson.Result) {
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "tool_use_id":
 			m.ToolCallID = f.text(join(at, name), v)
 		case "content":
-			if v.Type == gjson.String {
-				m.Content = v.String()
+			if v.isString() {
+				m.Content = v.text()
 				return
 			}
 			var parts []backend.Part
-			f.list(join(at, name), v, maxMessages, func(at string, v gjson.Result) {
+			f.list(join(at, name), v, maxMessages, func(at string, v value) {
 				if p, ok := f.block(at, v); ok {
 					parts = append(parts, p)
 				}
@@ -190,10 +201,10 @@ func joinedTexts(parts []backend.Part) (string, []backend.Part) {
 }
 
 // block reads a text or an image. It returns false for a block without content.
-func (f *fields) block(at string, v gjson.Result) (p backend.Part, ok bool) {
+func (f *fields) block(at string, v value) (p backend.Part, ok bool) {
 	kind := ""
-	var source gjson.Result
-	f.object(at, v, func(name string, v gjson.Result) {
+	var source value
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "type":
 			kind = f.text(join(at, name), v)
@@ -209,8 +220,8 @@ func (f *fields) block(at string, v gjson.Result) (p backend.Part, ok bool) {
 	case "image":
 		return backend.Part{Image: f.source(join(at, "source"), source)}, true
 	case "document":
-		if source.Get("type").String() == "text" {
-			return backend.Part{Text: source.Get("data").String()}, true
+		if source.get("type").text() == "text" {
+			return backend.Part{Text: source.get("data").text()}, true
 		}
 		f.fail(at, "only documents of plain text are available")
 	case "tool_reference": // names a tool that the request has
@@ -224,9 +235,9 @@ func (f *fields) block(at string, v gjson.Result) (p backend.Part, ok bool) {
 }
 
 // source reads where an image is: its data, or a URL.
-func (f *fields) source(at string, v gjson.Result) string {
+func (f *fields) source(at string, v value) string {
 	kind, media, data, url := "", "", "", ""
-	f.object(at, v, func(name string, v gjson.Result) {
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "type":
 			kind = f.text(join(at, name), v)
@@ -249,24 +260,22 @@ func (f *fields) source(at string, v gjson.Result) string {
 }
 
 // assistantBlocks reads an assistant's message.
-func (f *fields) assistantBlocks(at string, v gjson.Result) backend.Message {
+func (f *fields) assistantBlocks(at string, v value) backend.Message {
 	m := backend.Message{Role: backend.RoleAssistant}
-	if v.Type == gjson.String {
-		m.Content = v.String()
+	if v.isString() {
+		m.Content = v.text()
 		return m
 	}
 	var text strings.Builder
 	var thoughts thoughtList
-	f.list(at, v, maxMessages, func(at string, v gjson.Result) {
+	f.list(at, v, maxMessages, func(at string, v value) {
 		after := len(m.ToolCalls)
 		if strings.TrimSpace(text.String()) != "" {
 			after++
 		}
-		switch v.Get("type").String() {
-		case "thinking":
-			thoughts.add(v.Get("thinking").String(), v.Get("signature").String(), "", after)
-		case "redacted_thinking":
-			thoughts.add("", "", v.Get("data").String(), after)
+		switch v.get("type").text() {
+		case "thinking", "redacted_thinking":
+			f.thinking(&thoughts, at, v, after)
 		case "tool_use":
 			m.ToolCalls = append(m.ToolCalls, f.toolUse(at, v))
 		default:
@@ -281,16 +290,31 @@ func (f *fields) assistantBlocks(at string, v gjson.Result) backend.Message {
 	return m
 }
 
-func (f *fields) toolUse(at string, v gjson.Result) (c backend.ToolCall) {
+func (f *fields) thinking(to *thoughtList, at string, v value, after int) {
+	text, signature, data := "", "", ""
+	f.object(at, v, func(name string, v value) {
+		switch name {
+		case "thinking":
+			text = f.text(join(at, name), v)
+		case "signature":
+			signature = f.text(join(at, name), v)
+		case "data":
+			data = f.text(join(at, name), v)
+		}
+	})
+	to.add(text, signature, data, after)
+}
+
+func (f *fields) toolUse(at string, v value) (c backend.ToolCall) {
 	c.Arguments = "{}"
-	f.object(at, v, func(name string, v gjson.Result) {
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "id":
 			c.ID = f.text(join(at, name), v)
 		case "name":
 			c.Name = f.text(join(at, name), v)
 		case "input":
-			if !v.IsObject() {
+			if !v.isObject() {
 				f.fail(join(at, name), "must be an object")
 			}
 			c.Arguments = compact(v)
@@ -303,27 +327,27 @@ func (f *fields) toolUse(at string, v gjson.Result) (c backend.ToolCall) {
 }
 
 // compact returns the JSON of a value without spaces, so that the formatting of a client does not matter.
-func compact(v gjson.Result) string {
+func compact(v value) string {
 	var b bytes.Buffer
-	if json.Compact(&b, []byte(v.Raw)) != nil {
-		return v.Raw
+	if json.Compact(&b, []byte(v.raw)) != nil {
+		return v.raw
 	}
 	return b.String()
 }
 
 // messagesTool reads a tool. A tool that Anthropic's servers run is refused.
-func (f *fields) messagesTool(at string, v gjson.Result) backend.Tool {
-	if kind := v.Get("type"); kind.Type == gjson.String && kind.String() != "custom" {
-		f.fail(join(at, "type"), "only tools of the program are available, not %q", kind.String())
+func (f *fields) messagesTool(at string, v value) backend.Tool {
+	if kind := v.get("type"); kind.isString() && kind.text() != "custom" {
+		f.fail(join(at, "type"), "only tools of the program are available, not %q", kind.text())
 		return backend.Tool{}
 	}
 	return f.function(at, v)
 }
 
-func (f *fields) messagesToolChoice(q *request, at string, v gjson.Result) {
+func (f *fields) messagesToolChoice(q *request, at string, v value) {
 	c := q.call
 	kind := ""
-	f.object(at, v, func(name string, v gjson.Result) {
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "type":
 			kind = f.text(join(at, name), v)
@@ -352,9 +376,9 @@ func (f *fields) messagesToolChoice(q *request, at string, v gjson.Result) {
 }
 
 // outputFormat reads the schema of an answer. Anthropic's service always enforces it.
-func (f *fields) outputFormat(at string, v gjson.Result) *backend.Schema {
+func (f *fields) outputFormat(at string, v value) *backend.Schema {
 	s := &backend.Schema{Name: "answer"}
-	f.object(at, v, func(name string, v gjson.Result) {
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "type":
 			if kind := f.text(join(at, name), v); kind != "json_schema" {

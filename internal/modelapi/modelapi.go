@@ -3,6 +3,7 @@ package modelapi
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 )
@@ -10,8 +11,8 @@ import (
 // Caller makes the model calls of one session. It is safe for concurrent use. If it is also a [backend.TokenCounter], programs can
 // count tokens.
 type Caller interface {
-	// Call makes one call. It retries and journals. Errors are *backend.Error, or the cause of ctx, and final: clients are told not to
-	// retry. After the first piece was reported to o, Call does not repeat the call, because a program has seen the piece.
+	// Call makes one call. It retries and journals. Errors are *backend.Error, or the cause of ctx. They are final:
+	// the handler asks clients not to retry. After the first piece was reported to o, Call does not repeat the call, because a program has seen the piece.
 	//
 	// The request has no ID, hints or silence timeout. It contains nothing random: equal requests of a program are equal.
 	Call(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error)
@@ -67,7 +68,7 @@ func New(c Caller, limits Limits) http.Handler {
 type api struct {
 	caller Caller
 	limits Limits
-	models modelList
+	models atomic.Pointer[[]backend.Model] // nil until the caller has listed some
 }
 
 func (a *api) noRoute(w http.ResponseWriter, r *http.Request) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"sync"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 )
@@ -12,25 +11,16 @@ import (
 // defaultModel is a name that every session accepts for its default model, like an empty name.
 const defaultModel = "default"
 
-// modelList keeps the models of a session after the first successful request for them.
-type modelList struct {
-	mu     sync.Mutex
-	models []backend.Model // guarded by mu
-}
-
+// sessionModels returns the models of the session. It keeps them after the first successful call.
 func (a *api) sessionModels(ctx context.Context) ([]backend.Model, error) {
-	l := &a.models
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.models) > 0 {
-		return l.models, nil
+	if known := a.models.Load(); known != nil {
+		return *known, nil
 	}
 	models, err := a.caller.Models(ctx)
-	if err != nil {
-		return nil, err
+	if err == nil && len(models) > 0 {
+		a.models.Store(&models)
 	}
-	l.models = models
-	return models, nil
+	return models, err
 }
 
 // model decides which model a request uses, and the name that its responses have.

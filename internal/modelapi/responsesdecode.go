@@ -4,38 +4,36 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tidwall/gjson"
-
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
 // droppedByResponses are fields of the Responses API that have no effect here: a session cuts no conversation by itself, runs no tool
 // of the provider, and pads no stream.
-var droppedByResponses = []string{"truncation", "max_tool_calls", "stream_options", "moderation"}
+var droppedByResponses = []string{"truncation", "max_tool_calls", "stream_options", "context_management"}
 
 // decodeResponses reads a request of OpenAI's Responses API.
-func decodeResponses(body gjson.Result) (*request, *failure) {
+func decodeResponses(body value) (*request, *failure) {
 	f := &fields{}
 	q := &request{call: &backend.Request{}, choices: 1}
 	c := q.call
 	var system string
 	var input items
-	f.object("", body, func(name string, v gjson.Result) {
+	f.object("", body, func(name string, v value) {
 		switch name {
 		case "input":
-			if v.Type == gjson.String {
-				input.messages = []backend.Message{{Role: backend.RoleUser, Content: v.String()}}
+			if v.isString() {
+				input.messages = []backend.Message{{Role: backend.RoleUser, Content: v.text()}}
 				return
 			}
-			f.list(name, v, maxMessages, func(at string, v gjson.Result) { f.item(&input, at, v) })
+			f.list(name, v, maxMessages, func(at string, v value) { f.item(&input, at, v) })
 		case "instructions":
 			system = f.text(name, v)
 		case "tools":
-			f.list(name, v, maxTools, func(at string, v gjson.Result) { c.Tools = append(c.Tools, f.responsesTool(at, v)) })
+			f.list(name, v, maxTools, func(at string, v value) { c.Tools = append(c.Tools, f.responsesTool(at, v)) })
 		case "tool_choice":
 			f.chatToolChoice(q, name, v)
 		case "text":
-			f.object(name, v, func(member string, v gjson.Result) {
+			f.object(name, v, func(member string, v value) {
 				switch member {
 				case "format":
 					c.Schema = f.responseFormat(join(name, member), v)
@@ -44,7 +42,7 @@ func decodeResponses(body gjson.Result) (*request, *failure) {
 				}
 			})
 		case "reasoning":
-			f.object(name, v, func(member string, v gjson.Result) {
+			f.object(name, v, func(member string, v value) {
 				if member == "effort" { // a summary is another model's work
 					f.extra(q, "reasoning_effort", raw(v))
 				}
@@ -61,7 +59,7 @@ func decodeResponses(body gjson.Result) (*request, *failure) {
 			f.include(q, name, v)
 		default:
 			if !f.common(q, name, v) && !isOneOf(name, droppedByResponses) {
-				f.other(q, name, v)
+				f.strictly(q, name, v)
 			}
 		}
 	})
@@ -73,7 +71,7 @@ func decodeResponses(body gjson.Result) (*request, *failure) {
 	return q, f.failed
 }
 
-func (f *fields) include(q *request, at string, v gjson.Result) {
+func (f *fields) include(q *request, at string, v value) {
 	for _, what := range f.strings(at, v, 64) {
 		switch {
 		case what == "reasoning.encrypted_content":
@@ -85,9 +83,9 @@ func (f *fields) include(q *request, at string, v gjson.Result) {
 }
 
 // responsesTool reads a function. Tools that OpenAI's servers run are refused.
-func (f *fields) responsesTool(at string, v gjson.Result) backend.Tool {
-	if kind := v.Get("type"); kind.String() != "function" {
-		f.fail(join(at, "type"), "only tools of the type function are available, not %q", kind.String())
+func (f *fields) responsesTool(at string, v value) backend.Tool {
+	if kind := v.get("type"); kind.text() != "function" {
+		f.fail(join(at, "type"), "only tools of the type function are available, not %q", kind.text())
 		return backend.Tool{}
 	}
 	return f.function(at, v)
@@ -126,12 +124,12 @@ func (l *items) done() []backend.Message {
 }
 
 // item reads one item of an input.
-func (f *fields) item(l *items, at string, v gjson.Result) {
+func (f *fields) item(l *items, at string, v value) {
 	var item struct {
 		kind, role, callID, name, arguments, sealed string
-		content, output                             gjson.Result
+		content, output                             value
 	}
-	f.object(at, v, func(name string, v gjson.Result) {
+	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "type":
 			item.kind = f.text(join(at, name), v)
@@ -168,7 +166,7 @@ func (f *fields) item(l *items, at string, v gjson.Result) {
 			f.fail(join(at, "call_id"), "the field is required")
 		}
 		m := backend.Message{Role: backend.RoleTool, ToolCallID: item.callID}
-		if item.output.Exists() {
+		if item.output.exists() {
 			m.Content, m.Parts = f.content(join(at, "output"), item.output)
 		}
 		l.add(m)
@@ -181,9 +179,9 @@ func (f *fields) item(l *items, at string, v gjson.Result) {
 	}
 }
 
-func (f *fields) messageItem(l *items, at, role string, content gjson.Result) {
-	r := f.role(join(at, "role"), gjson.Result{Type: gjson.String, Str: role})
-	if f.failed == nil && !content.Exists() {
+func (f *fields) messageItem(l *items, at, role string, content value) {
+	r := f.role(join(at, "role"), role)
+	if f.failed == nil && !content.exists() {
 		f.fail(join(at, "content"), "the field is required")
 	}
 	if f.failed != nil {
@@ -226,10 +224,11 @@ func (l *items) reasoning(sealed, text string) {
 }
 
 // reasoningText returns the readable reasoning of an item.
-func reasoningText(content gjson.Result) string {
+func reasoningText(content value) string {
 	var all strings.Builder
-	for _, p := range content.Array() {
-		all.WriteString(p.Get("text").String())
-	}
+	content.values(func(p value) bool {
+		all.WriteString(p.get("text").text())
+		return true
+	})
 	return all.String()
 }

@@ -68,7 +68,7 @@ func expressible(api string, m backend.Message) backend.Message {
 			if !json.Valid([]byte(c.Arguments)) {
 				c.Arguments = `{"malformed_arguments":"` + c.Arguments + `"}`
 			}
-			c.Arguments = compact(gjson.Parse(c.Arguments))
+			c.Arguments = compact(value{c.Arguments})
 		}
 		m.ToolCalls = append(m.ToolCalls, c)
 	}
@@ -90,6 +90,10 @@ func TestSealedReasoning(t *testing.T) {
 		_, ok := unseal(s)
 		assert.False(t, ok, s)
 	}
+	forged, ok := unseal(seal(backend.Reasoning{Text: "a", Fields: []string{"role", "reasoning"}, Extra: map[string]json.RawMessage{"tool_calls": []byte("[]")}}))
+	assert.True(t, ok)
+	assert.Equal(t, []string{"reasoning"}, forged.Fields)
+	assert.Empty(t, forged.Extra)
 	var mixed thoughtList
 	mixed.add("a", "sig", "", 0)
 	mixed.add("b", seal(backend.Reasoning{Protocol: backend.ProtocolChat}), "", 0)

@@ -3,6 +3,8 @@ package modelapi
 import (
 	"encoding/base64"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -23,14 +25,23 @@ func seal(r backend.Reasoning) string {
 	return sealPrefix + base64.RawURLEncoding.EncodeToString(data)
 }
 
-// unseal reverses seal. It returns false for any other text.
+// unseal reverses seal. It returns false for any other text. A program can write such a text, too. So only members of a message that
+// carry reasoning are kept.
 func unseal(s string) (r backend.Reasoning, ok bool) {
 	rest, ok := strings.CutPrefix(s, sealPrefix)
 	if !ok {
 		return r, false
 	}
 	data, err := base64.RawURLEncoding.DecodeString(rest)
-	return r, err == nil && json.Unmarshal(data, &r) == nil
+	if err != nil || json.Unmarshal(data, &r) != nil {
+		return r, false
+	}
+	known := func(name string) bool {
+		return slices.Contains(thoughtTexts, name) || slices.Contains(thoughtExtras, name)
+	}
+	r.Fields = slices.DeleteFunc(r.Fields, func(name string) bool { return !known(name) })
+	maps.DeleteFunc(r.Extra, func(name string, _ json.RawMessage) bool { return !known(name) })
+	return r, true
 }
 
 // signatureOf returns the signature of a block of reasoning in Anthropic's form. A signature of Anthropic's own service stays as it is.

@@ -89,6 +89,20 @@ func TestChangedAnswer(t *testing.T) {
 	}
 }
 
+// TestShortenedReasoning checks that reasoning that a session shortens does not end its stream.
+func TestShortenedReasoning(t *testing.T) {
+	t.Parallel()
+	c := callFunc(func(_ context.Context, o backend.Observer) (*backend.Response, error) {
+		o.Reasoning("a long thought")
+		m := backend.Message{Content: "Yes.", Reasoning: &backend.Reasoning{Text: "a [… shortened …] t"}}
+		return &backend.Response{Message: m, Finish: backend.FinishStop}, nil
+	})
+	_, _, body := post(t, c, routes["chat"], with("chat", `"stream":true`))
+	assert.Contains(t, body, "a long thought")
+	assert.NotContains(t, body, "shortened")
+	assert.True(t, strings.HasSuffix(body, "data: [DONE]\n\n"))
+}
+
 // TestClientGone checks that the calls of a client that closes its connection are cancelled.
 func TestClientGone(t *testing.T) {
 	t.Parallel()
@@ -251,7 +265,35 @@ func TestFailedWrite(t *testing.T) {
 	require.ErrorIs(t, <-ended, errSlowClient)
 }
 
-// failing is a client whose connection is broken.
+// TestEndOfASessionInAStream checks that a program does not take the end of its session for the end of the answer.
+func TestEndOfASessionInAStream(t *testing.T) {
+	t.Parallel()
+	for api, route := range routes {
+		ctx, end := context.WithCancelCause(t.Context())
+		c := callFunc(func(ctx context.Context, o backend.Observer) (*backend.Response, error) {
+			o.Text("a")
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		})
+		w := ending{httptest.NewRecorder(), func() { end(errLease) }}
+		New(c, Limits{}).ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodPost, route, strings.NewReader(with(api, `"stream":true`))))
+		assert.Contains(t, w.Body.String(), "the session has ended: the lease is gone")
+	}
+}
+
+// ending is a client whose session ends after the first write.
+type ending struct {
+	*httptest.ResponseRecorder
+
+	end func()
+}
+
+func (e ending) Write(p []byte) (int, error) {
+	defer e.end()
+	return e.ResponseRecorder.Write(p)
+}
+
+// failing is a client with a broken connection.
 type failing struct{ *httptest.ResponseRecorder }
 
 func (failing) Write([]byte) (int, error) { return 0, errors.New("write timeout") }

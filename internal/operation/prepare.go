@@ -3,12 +3,14 @@ package operation
 import (
 	"context"
 	"io"
+	"os"
 	"os/user"
 
 	"github.com/batchagent/batchagent/internal/earlier"
 	"github.com/batchagent/batchagent/internal/fault"
 	"github.com/batchagent/batchagent/internal/human"
 	"github.com/batchagent/batchagent/internal/notice"
+	"github.com/batchagent/batchagent/internal/s3"
 	"github.com/batchagent/batchagent/pkg/spec"
 	"github.com/batchagent/batchagent/pkg/statestore"
 )
@@ -26,7 +28,8 @@ type SubmitOptions struct {
 	// Connect opens Redis for a spec that takes another batch's results as inputs. It may be called several times and must
 	// return the same store, which the caller closes. If it is nil, such a spec is an error.
 	Connect func(context.Context) (*statestore.Store, error)
-	Notify  notice.Func // receives warnings, now and during [Submission.Submit]
+	Getenv  func(string) string // of the credentials for inputs in a store of objects; nil is os.Getenv
+	Notify  notice.Func         // receives warnings, now and during [Submission.Submit]
 }
 
 // Prepare validates the spec and all its inputs and submits nothing. It needs Redis only if the inputs are in Redis.
@@ -38,6 +41,15 @@ func Prepare(ctx context.Context, o SubmitOptions) (*Submission, error) {
 	s, prepared, err := LoadSpec(ctx, o)
 	if err != nil {
 		return nil, err
+	}
+	for _, compiled := range []*spec.Compiled{prepared.Jobs, prepared.Planner} {
+		if compiled == nil {
+			continue
+		}
+		if err := mayRun(compiled); err != nil {
+			_ = s.Close()
+			return nil, &fault.UsageError{Err: err}
+		}
 	}
 	sendChosen(prepared, o.Select, o.Notify)
 	sub := NewSubmission(s, prepared, o.Notify)
@@ -61,7 +73,7 @@ func NewSubmission(s *spec.Spec, prepared *spec.Prepared, notify notice.Func) *S
 
 // LoadSpec reads and validates a spec and all its inputs. The caller closes the Spec.
 func LoadSpec(ctx context.Context, o SubmitOptions) (*spec.Spec, *spec.Prepared, error) {
-	s, err := spec.Load(o.Spec, spec.LoadOptions{ToolsRoot: o.ToolsRoot, Stdin: o.Stdin, Earlier: earlier.Inputs(o.Connect, o.Notify)})
+	s, err := spec.Load(o.Spec, spec.LoadOptions{ToolsRoot: o.ToolsRoot, Stdin: o.Stdin, Earlier: earlier.Inputs(o.Connect, o.Notify), Object: fetchObject(o.Getenv)})
 	if err != nil {
 		return nil, nil, InputError(err)
 	}
@@ -76,6 +88,25 @@ func LoadSpec(ctx context.Context, o SubmitOptions) (*spec.Spec, *spec.Prepared,
 	}
 	SendNotes(s, p, o.Notify)
 	return s, p, nil
+}
+
+// fetchObject returns a function that copies an object of the store that the environment describes.
+func fetchObject(getenv func(string) string) func(context.Context, string, io.Writer) (string, error) {
+	if getenv == nil {
+		getenv = os.Getenv
+	}
+	return func(ctx context.Context, url string, w io.Writer) (string, error) {
+		name, err := s3.Parse(url)
+		if err != nil {
+			return "", err
+		}
+		c, err := s3.FromEnv(getenv)
+		if err != nil {
+			return "", err
+		}
+		defer c.Close()
+		return c.Fetch(ctx, name, w)
+	}
 }
 
 // SendNotes sends the decisions about a spec that its author did not make, and hints at likely mistakes.

@@ -57,7 +57,7 @@ func isRowOf(r batch.Result, payload *spec.Payload, index int64) bool {
 }
 
 func promptOf(p *spec.Prepared, payload spec.Payload, r batch.Result) (Prompt, error) {
-	asked, bad := payload.Asked(p.Jobs.Ask)
+	asked, bad := p.Jobs.Asked(&payload)
 	if bad != "" {
 		return Prompt{}, fault.Usagef("the input of %s cannot be used: %s", r.JobID, bad)
 	}

@@ -16,8 +16,9 @@ type Preview struct {
 	Prompt   string // of the first job with a usable input; the template if a planner makes the jobs
 }
 
-// Validate checks a spec and all its inputs. It submits nothing.
-func Validate(ctx context.Context, o SubmitOptions) (Preview, error) {
+// Validate checks a spec and all its inputs. It submits nothing. It calls look with the spec, while its inputs can be read; nil is
+// skipped.
+func Validate(ctx context.Context, o SubmitOptions, look func(*spec.Spec, *spec.Prepared) error) (Preview, error) {
 	s, p, err := LoadSpec(ctx, o)
 	if err != nil {
 		return Preview{}, err
@@ -26,6 +27,9 @@ func Validate(ctx context.Context, o SubmitOptions) (Preview, error) {
 	out := Preview{Prepared: p, Prompt: p.Jobs.Task}
 	if p.Planner == nil {
 		out.Prompt, err = firstPrompt(ctx, p)
+	}
+	if err == nil && look != nil {
+		err = look(s, p)
 	}
 	return out, err
 }

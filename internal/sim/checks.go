@@ -275,8 +275,15 @@ func (k *checker) results(proc string, c call, was, is *state) {
 		}
 		k.answers(line)
 		j := k.job(r.index)
-		if k.cfg.Mode == Full && k.id == batchID && line.Status == batch.OK && line.Turns != len(j.journal)+1 && !j.cut {
-			k.fail("I3", "job %d ended after %d turns; its journal has %d, and the final answer adds one", r.index, line.Turns, len(j.journal))
+		if line.DivergedAt != 0 {
+			k.fail("I3", "the program of job %d made call %d again or differently; each attempt makes the same calls", r.index, line.DivergedAt)
+		}
+		calls, journalled := line.Turns, len(j.journal)+1 // the final answer is not in the journal
+		if k.cfg.programs {
+			calls, journalled = line.Turns+int(line.Tools.Asked), len(j.journal)
+		}
+		if k.cfg.Mode == Full && k.id == batchID && line.Status == batch.OK && calls != journalled && !j.cut {
+			k.fail("I3", "job %d ended after %d calls; its journal and its answer make %d", r.index, calls, journalled)
 		}
 		k.reload(r.index)
 		lost := line.Error != nil && line.Error.Type == batch.WorkerLost

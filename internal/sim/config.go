@@ -66,6 +66,7 @@ type Config struct {
 	serverFaults float64 // share of model calls that go wrong: 429, 503, 500, a cut stream, silence, long
 	toolFaults   float64 // share of executions that hang or fail
 	refusals     []refusal
+	programs     bool                                // a program is the agent of the jobs
 	judge        func(agent.Endpoint) agent.Endpoint // a mutant; nil keeps the worker's own
 
 	skew   time.Duration // offset of Redis' clock from the clock of the bubble
@@ -127,6 +128,7 @@ func Draw(seed uint64, mode Mode) Config {
 	if mode == Full {
 		c.drawFull(chance(seed).on("config of a full worker"))
 	}
+	c.programs = mode == Full && likely(chance(seed).on("programs"), 0.3)
 	if mode == Full {
 		c.refusals = drawRefusals(chance(seed).on("refusals"), c)
 	}
@@ -240,7 +242,7 @@ func (c Config) String() string {
 		name = c.Mutant.Name
 	}
 	return fmt.Sprintf("seed=%d mode=%s mutant=%s workers=%d jobs=%d turns=%d turn_time=%v lease=%v attempts=%d agents=%d slots=%d "+
-		"failing=%.2f retries=%d reduce=%v budget=%d grouped=%v skew=%v calm_at=%v rates=%+v faults=%v",
+		"failing=%.2f retries=%d reduce=%v budget=%d grouped=%v programs=%v skew=%v calm_at=%v rates=%+v faults=%v",
 		c.Seed, c.Mode, name, c.workers, c.jobs, c.turns, c.turnTime.Round(time.Millisecond), c.lease, c.maxAttempts, c.maxAgents,
-		c.slots, c.failing, c.retries, c.reduce, c.budget, c.grouped, c.skew.Round(time.Second), c.calmAt.Round(time.Millisecond), c.rates, c.faults)
+		c.slots, c.failing, c.retries, c.reduce, c.budget, c.grouped, c.programs, c.skew.Round(time.Second), c.calmAt.Round(time.Millisecond), c.rates, c.faults)
 }

@@ -28,6 +28,9 @@
 // In four full runs of ten, all model servers refuse every call for a while. A single bad request may get the same errors. No job
 // may end as BackendRejected. [Judges] are deliberately broken judges of failed calls; the simulation must catch each.
 //
+// In three full runs of ten, a program is the agent of the jobs. It checks that each answer is the answer to its own question, also if
+// it comes from the journal ([simPrograms]). It is killed now and then.
+//
 // In a third of the runs the results are reduced. The output of a reduction names each job and its status. The checks therefore
 // detect missing results, and results that a retry has removed since ([checker.summary]). The script that ends the batch must
 // also queue, reset or end the reduction ([checker.bystander]). The same code collects the results and is killed now and then.

@@ -17,8 +17,13 @@ import (
 
 // compiled returns the compiled spec of the batch.
 func (c Config) compiled() ([]byte, error) {
+	var program *spec.Agent
+	if c.programs {
+		program = &spec.Agent{Program: programName}
+	}
 	return json.Marshal(spec.Compiled{
-		Name: "sim", System: "You are probed.", Task: "Look at {n}.", Tools: c.tools(),
+		Agent: program,
+		Name:  "sim", System: "You are probed.", Task: "Look at {n}.", Tools: c.tools(),
 		MaxTurns: c.turns + 1, MaxRetries: 3, MaxAttempts: c.maxAttempts, TTL: c.ttl,
 		Timeouts: spec.Timeouts{Turn: c.turnPatience, Tool: c.toolPatience},
 	})
@@ -67,7 +72,8 @@ func (w *world) runFull(ctx context.Context, p *process, drain <-chan struct{}) 
 	f.worker, err = worker.New(worker.Config{
 		ID: p.name, Consumer: p.name, Store: store, Backend: f.model, Tools: pool,
 		Slots: w.cfg.slots, MaxAgents: w.cfg.maxAgents, Lease: w.cfg.lease, DrainTimeout: w.cfg.drainTime,
-		Logger: slog.New(defects{world: w, proc: p}), Pace: p.pace, Jitter: p.jitter, Judge: w.cfg.judge,
+		Programs: &simPrograms{world: w, proc: p},
+		Logger:   slog.New(defects{world: w, proc: p}), Pace: p.pace, Jitter: p.jitter, Judge: w.cfg.judge,
 	})
 	if err != nil {
 		return err

@@ -28,6 +28,8 @@ type Mutant struct {
 	Binds bool
 	// Grouped feeds the jobs in groups.
 	Grouped bool
+	// Programs plays full runs only, in which a program is the agent.
+	Programs bool
 	// Clocks removes the skew of Redis: only the clocks of the processes are off.
 	Clocks bool
 }
@@ -141,6 +143,11 @@ var Mutants = []Mutant{
 		Name: "release without effect", Script: "release", Seeds: 30,
 		Old: `let_go(k.back, id, index, token, attempt, now)`,
 		New: ``,
+	},
+	{
+		Name: "call of a program journalled without its key", Script: "checkpoint", Seeds: 30, Programs: true,
+		Old: `redis.call('RPUSH', journal, ARGV[1 + j])`,
+		New: `redis.call('RPUSH', journal, (string.gsub(ARGV[1 + j], '"key":"[^"]*"', '"key":"lost"')))`,
 	},
 	{
 		Name: "checkpoint without effect", Script: "checkpoint", Seeds: 30,

@@ -103,6 +103,10 @@ func TestMutants(t *testing.T) {
 			for i := range m.Seeds {
 				seed := uint64((m.First + i) % m.Seeds)
 				cfg := Draw(seed, Plain)
+				if m.Programs {
+					cfg = Draw(seed, Full)
+					cfg.programs = true
+				}
 				cfg.Mutant = &m
 				if m.Stalls {
 					cfg.rates.slow, cfg.rates.slowest = 0.3, 4*cfg.lease

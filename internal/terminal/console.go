@@ -57,6 +57,25 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// Rename makes the console show a file under another name on standard error: an object, for its local copy. Call it before any output.
+func (c *Console) Rename(file, shown string) {
+	c.err = renaming{c.err, strings.NewReplacer(file, shown)}
+}
+
+// renaming replaces names in what is written.
+type renaming struct {
+	w     io.Writer
+	names *strings.Replacer
+}
+
+// Write implements io.Writer. A name must not be split between two calls.
+func (r renaming) Write(p []byte) (int, error) {
+	if _, err := r.names.WriteString(r.w, string(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
 // Stdout returns the writer for results. Its output and the status lines never mix. On a terminal, control characters are
 // escaped.
 func (c *Console) Stdout() io.Writer { return consoleWriter{c, c.out} }

@@ -8,20 +8,31 @@ import (
 	"strings"
 
 	"github.com/batchagent/batchagent/internal/human"
+	"github.com/batchagent/batchagent/internal/localrun"
 	"github.com/batchagent/batchagent/internal/notice"
 	"github.com/batchagent/batchagent/internal/operation"
+	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
-// WritePreview checks a spec and all its inputs, and writes what would be submitted.
-func WritePreview(ctx context.Context, w io.Writer, o operation.SubmitOptions) error {
+// WritePreview checks a spec and all its inputs, and writes what would be submitted. With tokens, it also writes how many tokens the
+// prompts have.
+func WritePreview(ctx context.Context, w io.Writer, o operation.SubmitOptions, tokens *localrun.EstimateOptions) error {
 	var b strings.Builder
 	o.Notify = func(n notice.Notice) {
 		if n.Code.Warns() {
 			b.WriteString("warning: " + n.Text + "\n")
 		}
 	}
-	preview, err := operation.Validate(ctx, o)
+	var estimate localrun.Estimate
+	var look func(*spec.Spec, *spec.Prepared) error
+	if tokens != nil {
+		look = func(s *spec.Spec, p *spec.Prepared) (err error) {
+			estimate, err = localrun.EstimatePrompts(ctx, *tokens, s, p)
+			return err
+		}
+	}
+	preview, err := operation.Validate(ctx, o, look)
 	if err != nil {
 		return err
 	}
@@ -55,6 +66,9 @@ func WritePreview(ctx context.Context, w io.Writer, o operation.SubmitOptions) e
 	}
 	fmt.Fprintf(&b, "limits         %d turns, %d retries a turn, %d attempts\n", c.MaxTurns, c.MaxRetries, c.MaxAttempts)
 	fmt.Fprintf(&b, "shared prefix  %s bytes, the same for every job\n", human.Count(int64(len(c.System))))
+	if tokens != nil {
+		b.WriteString(estimateText(estimate, p))
+	}
 	if c.System != "" {
 		fmt.Fprintf(&b, "\n--- shared prefix\n%s\n", c.System)
 	}
@@ -67,6 +81,28 @@ func WritePreview(ctx context.Context, w io.Writer, o operation.SubmitOptions) e
 	}
 	_, err = io.WriteString(w, human.Visible(b.String()))
 	return err
+}
+
+// estimateText describes how many tokens the prompts have.
+func estimateText(e localrun.Estimate, p *spec.Prepared) string {
+	var how string
+	switch {
+	case e.Counted == 0:
+		how = fmt.Sprintf("about %s, by 3 bytes per token, because %s", human.Count(rounded(e.Tokens)), e.Why)
+	case e.Counted == e.Jobs:
+		how = fmt.Sprintf("%s, counted by %s", human.Count(e.Tokens), e.Server)
+	default:
+		how = fmt.Sprintf("about %s: %s counted %s of %s, the others are estimated by their lengths", human.Count(rounded(e.Tokens)), e.Server, human.Count(e.Counted), human.Plural(e.Jobs, "prompt", "prompts"))
+	}
+	text := fmt.Sprintf("prompt tokens  %s\n", how)
+	if e.Prices.Prompt > 0 {
+		text += fmt.Sprintf("prompt cost    at most %s, without the server's cache\n", human.Dollars(e.Prices.WithoutCache(batch.Usage{PromptTokens: e.Tokens})))
+	}
+	missing := "the answers"
+	if len(p.Jobs.Tools)+len(p.Jobs.Preload) > 0 {
+		missing = "the answers, the tools and their results"
+	}
+	return text + fmt.Sprintf("not included   %s, and the time; a trial with --sample 20 estimates them\n", missing)
 }
 
 // identicalOf reports how many jobs have the prompt of an earlier one. It is empty without any.

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/batchagent/batchagent/internal/config"
+	"github.com/batchagent/batchagent/pkg/loopback"
 	"github.com/batchagent/batchagent/pkg/program"
 	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/strictyaml"
@@ -184,9 +185,20 @@ func (s *Set) own(f *File) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
 		}
-		s.add([]any{h.Method, h.URL, h.Query, h.Body}, t)
+		s.add([]any{h.Method, withoutLocalPort(h.URL), h.Query, h.Body}, t)
 	}
 	return nil
+}
+
+// withoutLocalPort returns the URL of a service without its port if it runs on this machine. A program that serves its own functions
+// listens on another port in each run, and its tools stay the same.
+func withoutLocalPort(service string) string {
+	u, err := url.Parse(service)
+	if err != nil || !loopback.Host(u.Hostname()) {
+		return service
+	}
+	u.Host = u.Hostname()
+	return u.String()
 }
 
 // servers starts all MCP servers and waits for their tools.

@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/assert"
@@ -15,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/batchagent/batchagent/internal/toolset"
+	"github.com/batchagent/batchagent/pkg/program"
 	"github.com/batchagent/batchagent/pkg/toolpool"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool"
 	"github.com/batchagent/batchagent/pkg/toolpool/sqltool/postgres"
@@ -252,4 +255,52 @@ func TestMissing(t *testing.T) {
 		"; web_search needs a key in BRAVE_API_KEY, SERPAPI_API_KEY, TAVILY_API_KEY where the worker runs"+
 		"; python_eval is off unless the worker's tools.yaml says python_eval: true")
 	assert.True(t, strings.HasSuffix(toolset.Missing([]string{"x"}, nil).Error(), "there are: none"))
+}
+
+func TestPrograms(t *testing.T) {
+	t.Parallel()
+	s, _, _ := open(t, `programs:
+  counter:
+    argv: [python3, agent.py, "{task}"]
+    env: {KEY: "${TOKEN}"}
+    timeout: 10m
+    memory_mb: 2048
+    isolation: bubblewrap
+    network: true
+    read: [/opt/models]
+    run: [[git, init]]
+  many: {argv: [serve], serve: true}
+`)
+	require.Len(t, s.Programs, 2)
+	assert.Equal(t, program.Program{
+		Name: "counter", Argv: []string{"python3", "agent.py", "{task}"}, Env: []string{"KEY=token-31415926"}, Timeout: 10 * time.Minute,
+		Memory: 2 << 30, Isolation: program.Bubblewrap, Network: true, Read: []string{"/opt/models"}, SetUp: [][]string{{"git", "init"}},
+	}, s.Programs[0])
+	assert.True(t, s.Programs[1].Serve)
+
+	for text, want := range map[string]string{
+		"a: {}":                                    "argv is missing",
+		"\"a b\": {argv: [x]}":                     "a program's name has",
+		"a: {argv: [x], argv2: [y]}":               "argv2",
+		"a: {argv: [x], isolation: docker}":        "must be none or bubblewrap",
+		"a: {argv: [x], network: true}":            "belongs to isolation: bubblewrap",
+		"a: {argv: [x], memory_mb: 1}":             "must be at least 16",
+		"a: {argv: [x], serve: true, timeout: 1s}": "one process for each job",
+		"a: {argv: [x], serve: true, run: [[y]]}":  "one process for each job",
+	} {
+		_, err := toolset.Read(write(t, "programs:\n  "+text+"\n"), lookup)
+		require.ErrorContains(t, err, want, text)
+	}
+}
+
+func TestLocalServicesKeepTheirVersionOnAnotherPort(t *testing.T) {
+	version := func(service string) string {
+		s, _, _ := open(t, "http:\n  look: {description: Looks., url: \""+service+"\", parameters: {type: object, properties: {a: {type: string}}}}\n")
+		i := slices.IndexFunc(s.Tools, func(t toolpool.Tool) bool { return t.Name == "look" })
+		return s.Tools[i].Version
+	}
+	local := version("http://127.0.0.1:4711/call/{a}")
+	assert.Equal(t, local, version("http://127.0.0.1:4712/call/{a}"), "a program listens on another port in each run")
+	assert.NotEqual(t, local, version("http://127.0.0.1:4712/other/{a}"))
+	assert.NotEqual(t, version("http://10.0.0.7:4711/call/{a}"), version("http://10.0.0.7:4712/call/{a}"))
 }

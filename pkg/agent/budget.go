@@ -133,8 +133,17 @@ func promptBytes(r *backend.Request) int {
 
 func answerBytes(r *backend.Response) int { return messageBytes(r.Message) }
 
+// imageBytes is the size of a text with as many tokens as an image.
+const imageBytes = 4 << 10
+
 func messageBytes(m backend.Message) int {
 	n := len(m.Content) + len(m.ReasoningText())
+	for _, p := range m.Parts {
+		n += len(p.Text) + len(p.Other)
+		if p.Image != "" {
+			n += imageBytes
+		}
+	}
 	for _, c := range m.ToolCalls {
 		n += len(c.Name) + len(c.Arguments)
 	}

@@ -26,6 +26,7 @@ const (
 type Definition struct {
 	system    string
 	ask       func(input map[string]any) (spec.Asked, error)
+	asked     func(p *spec.Payload) (asked spec.Asked, bad string)
 	row       func(*spec.Payload) (id string, input json.RawMessage, err error)
 	agent     *spec.Agent // nil for our own agent loop
 	outline   func(input map[string]any, result int) (string, error)
@@ -76,6 +77,7 @@ func Compile(compiled *spec.Compiled, tools []toolpool.Tool, model backend.Model
 	d := &Definition{
 		system: compiled.System,
 		ask:    compiled.Ask,
+		asked:  compiled.Asked,
 		row:    compiled.Row, promptVersion: compiled.PromptVersion,
 		agent:       compiled.Agent,
 		outline:     compiled.Outline,
@@ -168,7 +170,7 @@ func (d *Definition) Question(payload []byte) string {
 	if json.Unmarshal(payload, &in) != nil || in.Reduce != nil || in.Ended != nil {
 		return ""
 	}
-	asked, bad := in.Asked(d.ask)
+	asked, bad := d.asked(&in)
 	if bad != "" {
 		return d.asks.Unusable(bad)
 	}

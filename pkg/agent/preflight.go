@@ -64,7 +64,7 @@ func (a *attempt) prompt(s *scope) (spec.Asked, error) {
 		return spec.Asked{}, nil
 	}
 	a.fields = payload.Input
-	asked, bad := payload.Asked(a.def.ask)
+	asked, bad := a.def.asked(&payload)
 	if bad != "" {
 		a.question = a.def.asks.Unusable(bad)
 		return spec.Asked{}, batch.NewError(batch.BadInput, bad)

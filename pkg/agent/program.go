@@ -61,7 +61,7 @@ func (a *attempt) program(s *scope) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	calls := &ProgramCalls{attempt: a, journal: journal, talks: newTalks(a.job.ID.String())}
+	calls := &ProgramCalls{attempt: a, journal: journal, talks: newTalks(a.job.ID.String()), writing: make(chan struct{}, 1)}
 	a.conv = &conversation{} // holds the record
 	calls.count()
 	defer func() { a.replayed, a.diverged = journal.replayed, journal.diverged() }()
@@ -116,6 +116,7 @@ func (a *attempt) programOutput(s *scope, text string) (json.RawMessage, error) 
 type ProgramCalls struct {
 	attempt *attempt
 	talks   *talks
+	writing chan struct{} // held while a call is written to the journal
 
 	mu      sync.Mutex
 	journal *programJournal         // guarded by mu
@@ -225,15 +226,24 @@ func (c *ProgramCalls) begin() (s *scope, done func(), err error) {
 
 // record writes a call to the journal.
 func (c *ProgramCalls) record(s *scope, t Turn) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	data, err := json.Marshal(t)
 	if err != nil {
 		return fmt.Errorf("encode a call of the program: %w", err)
 	}
-	if err := c.attempt.session.Journal.Append(s.caller, c.journal.len()+1, data); err != nil {
+	select {
+	case c.writing <- struct{}{}:
+		defer func() { <-c.writing }()
+	case <-s.caller.Done():
+		return context.Cause(s.caller)
+	}
+	c.mu.Lock()
+	turn := c.journal.len() + 1
+	c.mu.Unlock()
+	if err := c.attempt.session.Journal.Append(s.caller, turn, data); err != nil {
 		return fmt.Errorf("journal a call of the program: %w", err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.journal.add(t)
 	c.tally(t)
 	return nil

@@ -35,6 +35,7 @@ type host struct {
 
 	mu    sync.Mutex
 	model func(n int, r *backend.Request, o backend.Observer) (*backend.Response, error)
+	wait  func(ctx context.Context, r *backend.Request) error
 	calls int // model calls
 	tools []toolpool.Call
 	fail  error // of the journal
@@ -45,18 +46,26 @@ func (h *host) Acquire(context.Context, Wait) (func(), time.Duration, error) {
 	return func() {}, 0, nil
 }
 
-func (h *host) Generate(_ context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
+func (h *host) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	h.mu.Lock()
 	h.calls++
 	n := h.calls
 	h.mu.Unlock()
+	if h.wait != nil {
+		if err := h.wait(ctx, r); err != nil {
+			return nil, err
+		}
+	}
 	if h.model != nil {
 		return h.model(n, r, o)
 	}
 	return says(fmt.Sprintf("answer %d to %s", n, r.Messages[len(r.Messages)-1].Content)).resp, nil
 }
 
-func (h *host) Call(_ context.Context, c toolpool.Call) (toolpool.Result, error) {
+func (h *host) Call(ctx context.Context, c toolpool.Call) (toolpool.Result, error) {
+	if ctx.Err() != nil {
+		return toolpool.Result{}, context.Cause(ctx)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.tools = append(h.tools, c)
@@ -281,6 +290,34 @@ func TestProgramThatMustStartAgain(t *testing.T) {
 	assert.Contains(t, r.Error.Message, "it was killed")
 }
 
+// A program may give up a call, for example because it was killed in it. That is no fault of the job.
+func TestProgramGivesUpACall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := &host{}
+		h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+			brief, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			_, err := ask(brief, calls, "slow")
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			_, err = calls.CallTool(brief, "look", json.RawMessage("{}"))
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			text, err := ask(ctx, calls, "quick")
+			return ProgramAnswer{Text: text}, err
+		}
+		h.wait = func(ctx context.Context, r *backend.Request) error {
+			if r.Messages[0].Content == "slow" {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		}
+		r, err := h.run(t)
+		require.NoError(t, err)
+		require.Nil(t, r.Error)
+		assert.Equal(t, 1, r.Turns)
+	})
+}
+
 // A failed model call is the program's to handle. If the program fails because of it, the job failed for the same reason.
 func TestProgramSeesFailedCalls(t *testing.T) {
 	t.Parallel()
@@ -453,62 +490,4 @@ func TestProgramCallsInParallel(t *testing.T) {
 	assert.Len(t, h.tools, 16)
 	assert.Equal(t, 32, r.Replayed)
 	assert.Equal(t, 16, r.Turns)
-}
-
-// Equal calls of a tool have different places in the effect log, and each has the same place in every attempt.
-func TestEffectsOfProgramsKeepTheirPlaces(t *testing.T) {
-	t.Parallel()
-	die := 1
-	h := &host{}
-	h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
-		for i, args := range []string{`{"n":1}`, `{"n":2}`, `{"n":1}`} {
-			if _, err := calls.CallTool(ctx, "look", json.RawMessage(args)); err != nil {
-				return ProgramAnswer{}, err
-			}
-			if i == die {
-				return ProgramAnswer{}, errors.New("dies")
-			}
-		}
-		return ProgramAnswer{Text: "done"}, nil
-	}
-	_, err := h.run(t)
-	require.Error(t, err)
-	die = -1
-	_, err = h.run(t)
-	require.NoError(t, err)
-	require.Len(t, h.tools, 3)
-	first, second, third := h.tools[0], h.tools[1], h.tools[2]
-	assert.Equal(t, first.Turn, third.Turn)
-	assert.Equal(t, []int{0, 0, 1}, []int{first.Index, second.Index, third.Index})
-	assert.NotEqual(t, first.Turn, second.Turn)
-	assert.Positive(t, first.Turn)
-}
-
-func TestTalks(t *testing.T) {
-	t.Parallel()
-	say := func(texts ...string) (out []backend.Message) {
-		for _, text := range texts {
-			out = append(out, backend.Message{Role: backend.RoleUser, Content: text})
-		}
-		return out
-	}
-	talks := newTalks("j")
-	find := func(texts ...string) string {
-		session, release := talks.find(say(texts...))
-		release()
-		return session
-	}
-	assert.Equal(t, "j", find("sys", "main"))
-	assert.Equal(t, "j~1", find("sys", "sub"))
-	assert.Equal(t, "j", find("sys", "main", "a", "b"))
-	assert.Equal(t, "j~1", find("sys", "sub", "c"))
-	assert.Equal(t, "j~2", find("sys", "main", "z"), "an earlier state of a conversation is another branch")
-	_, release := talks.find(say("sys", "main", "a", "b", "c"))
-	other, _ := talks.find(say("sys", "main", "a", "b", "d"))
-	assert.Equal(t, "j~3", other, "a conversation has one request under way")
-	release()
-	for i := range 2 * maxTalks {
-		find(fmt.Sprint(i))
-	}
-	assert.Len(t, talks.known, maxTalks)
 }

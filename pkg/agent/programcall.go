@@ -36,10 +36,10 @@ func (c *ProgramCalls) Call(ctx context.Context, r *backend.Request, o backend.O
 		c.abort(err)
 		return nil, err
 	}
-	s, end := s.during(ctx)
+	one, end := s.during(ctx)
 	defer end()
 	stream := &passed{to: o}
-	resp, err := c.generate(s, r, number, stream)
+	resp, err := c.generate(one, r, number, stream)
 	if err != nil {
 		return nil, c.fault(ctx, s, err)
 	}
@@ -130,7 +130,8 @@ func withDefaults(own, from backend.Sampling) backend.Sampling {
 	return own
 }
 
-// fault returns the error of a failed call for the program. If the attempt cannot continue, it ends the program.
+// fault returns the error of a failed call for the program. If the attempt cannot continue, it ends the program. s is the scope of the
+// run: that of the call has ended, too, if the program gave up.
 func (c *ProgramCalls) fault(ctx context.Context, s *scope, err error) error {
 	if ctx.Err() != nil && s.over() == nil {
 		return context.Cause(ctx) // the program gave up
@@ -163,7 +164,7 @@ func (c *ProgramCalls) CallTool(ctx context.Context, name string, arguments json
 	if t, ok := c.replayed(key); ok {
 		return t.result(), nil
 	}
-	s, end := s.during(ctx)
+	one, end := s.during(ctx)
 	defer end()
 	call.Arguments, call.TurnsRemaining = text, 1
 	call.Turn, call.Index = c.effect(key)
@@ -171,7 +172,7 @@ func (c *ProgramCalls) CallTool(ctx context.Context, name string, arguments json
 		call.EffectLog = c.attempt.session.Effects
 	}
 	began := time.Now()
-	result, err := c.attempt.session.Tools.Call(s.work, call)
+	result, err := c.attempt.session.Tools.Call(one.work, call)
 	if err != nil {
 		return toolpool.Result{}, c.toolFault(ctx, s, err)
 	}
@@ -212,10 +213,14 @@ func (s *scope) during(ctx context.Context) (*scope, func()) {
 	var cancelWork, cancelPause context.CancelCauseFunc
 	one.work, cancelWork = context.WithCancelCause(s.work)
 	one.pause, cancelPause = context.WithCancelCause(s.pause)
-	stop := context.AfterFunc(ctx, func() {
+	cancel := func() {
 		cancelWork(context.Cause(ctx))
 		cancelPause(context.Cause(ctx))
-	})
+	}
+	if ctx.Err() != nil {
+		cancel()
+	}
+	stop := context.AfterFunc(ctx, cancel)
 	return &one, func() {
 		stop()
 		cancelPause(nil)

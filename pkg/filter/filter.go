@@ -47,7 +47,7 @@ func Parse(text string, o Options) (*Filter, error) {
 	f := &Filter{text: text, uses: map[*ast.MemberNode]*use{}, regexps: map[ast.Node]matcher{}}
 	switch {
 	case len(text) > maxLength:
-		return nil, fmt.Errorf("the condition has %d characters; at most %d are allowed", len(text), maxLength)
+		return nil, fmt.Errorf("the condition has %d bytes; at most %d are allowed", len(text), maxLength)
 	case !utf8.ValidString(text):
 		return nil, errors.New("the condition is not UTF-8 text")
 	case strings.TrimSpace(text) == "":

@@ -126,7 +126,7 @@ func TestParseRefuses(t *testing.T) {
 		`{"a": 1} == 1`:                      "it has no variables, slices, maps",
 		"output[1:2] == 1":                   "it has no variables, slices, maps",
 		strings.Repeat("1+", 300) + "1 == 1": "the condition has more than 200 parts",
-		strings.Repeat("(", 3000):            "the condition has 3000 characters; at most 2000",
+		strings.Repeat("(", 3000):            "the condition has 3000 bytes; at most 2000",
 		"output.a == \"\xff\"":               "the condition is not UTF-8",
 	} {
 		_, err := Parse(text, Options{})

@@ -69,9 +69,9 @@ func TestSandboxHidesTheMachine(t *testing.T) {
 	}
 	assert.Empty(t, run("cat "+secret+" 2>/dev/null; exit 0"))
 	assert.Equal(t, "another job's", run("cat "+secret, filepath.Dir(secret)))
-	assert.Equal(t, "refused\n", run("echo x 2>/dev/null > /etc/x || echo refused"))
-	assert.Equal(t, "work\n", run("echo work > f; cat f; rm f"))
-	assert.Equal(t, fmt.Sprintln(os.Getpid()), run(fmt.Sprintf("test -e /proc/%d/environ && cat /proc/%d/environ; echo %d", os.Getpid(), os.Getpid(), os.Getpid())))
+	assert.Equal(t, "refused", run("echo x 2>/dev/null > /etc/x || echo refused"))
+	assert.Equal(t, "work", run("echo work > f; cat f; rm f"))
+	assert.Equal(t, fmt.Sprint(os.Getpid()), run(fmt.Sprintf("test -e /proc/%d/environ && cat /proc/%d/environ; echo %d", os.Getpid(), os.Getpid(), os.Getpid())))
 	assert.Equal(t, "sum it up", run("cat"))
 	_, err := r.Run(t.Context(), Program{Argv: []string{"sh", "-c", "exit 5"}, Isolation: Bubblewrap}, j)
 	require.ErrorContains(t, err, "exit status 5")

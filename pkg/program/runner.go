@@ -127,12 +127,12 @@ func (r *Runner) Run(ctx context.Context, p Program, j Job) (Answer, error) {
 
 // leave returns what the program left, after it has ended.
 func (d *folder) leave(ctx context.Context, j Job, text string) (a Answer, err error) {
-	a.Text = text
 	if j.Output != "" {
-		if a.Text, err = d.readAnswer(j.Output); err != nil {
+		if text, err = d.readAnswer(j.Output); err != nil {
 			return Answer{}, err
 		}
 	}
+	a.Text = strings.TrimRight(text, "\n") // as a shell does
 	if j.Workspace == nil {
 		return a, nil
 	}

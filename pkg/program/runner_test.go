@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -47,7 +48,7 @@ func TestContract(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, a.Text, "sum it up{\"a\":1}sum it up\n"+
 		"sum it up|http://127.0.0.1:1/s/x/v1|http://127.0.0.1:1/s/x|http://127.0.0.1:1/s/x/mcp|batchagent|||sum it up|--steps=20\n")
-	assert.Contains(t, a.Text, "/work\n")
+	assert.True(t, strings.HasSuffix(a.Text, "/work"))
 	p.Inherit = true
 	a, err = r.Run(t.Context(), p, Job{Description: job})
 	require.NoError(t, err)
@@ -77,7 +78,7 @@ func TestAnswerInAFile(t *testing.T) {
 	p := Program{Argv: []string{"sh", "-c", "echo noise; echo '{}' > answer.json; ln -s /etc/passwd link"}}
 	a, err := r.Run(t.Context(), p, Job{Description: job, Output: "answer.json"})
 	require.NoError(t, err)
-	assert.Equal(t, "{}\n", a.Text)
+	assert.Equal(t, "{}", a.Text)
 	for _, name := range []string{"missing", "link", "../job/job.json"} {
 		_, err = r.Run(t.Context(), p, Job{Description: job, Output: name})
 		require.ErrorContains(t, err, "ended without its answer", name)
@@ -96,7 +97,7 @@ func TestWorkspace(t *testing.T) {
 	p := Program{Argv: []string{"sh", "-c", `cat src/a.txt; echo two >> src/a.txt; printf '\377\376' > new.bin; ln -s /etc/passwd leak; head -c 300000 /dev/zero | tr '\0' x > big.txt`}}
 	a, err := r.Run(t.Context(), p, Job{Description: job, Workspace: &spec.Workspace{From: "repo", Collect: []string{"src/*.txt", "new.bin", "leak", "big.txt", "none"}, Diff: true}})
 	require.NoError(t, err)
-	assert.Equal(t, "one\n", a.Text)
+	assert.Equal(t, "one", a.Text)
 	assert.Contains(t, a.Diff, "new.bin")
 	assert.Contains(t, a.Diff, "GIT binary patch", "one of the files is not UTF-8")
 	assert.Equal(t, batch.File{Text: "one\ntwo\n", Size: 8}, a.Files["src/a.txt"])
@@ -123,7 +124,7 @@ func TestWorkspace(t *testing.T) {
 	git("commit", "-qam", "second")
 	git("bundle", "create", "-q", filepath.Join(r.Root, "repo.bundle"), "--all")
 	cat := Program{Argv: []string{"cat", "src/a.txt"}}
-	for at, want := range map[string]string{"v1": "one\n", "": "later\n"} {
+	for at, want := range map[string]string{"v1": "one", "": "later"} {
 		a, err = r.Run(t.Context(), cat, Job{Description: job, Workspace: &spec.Workspace{From: "repo.bundle", At: at}})
 		require.NoError(t, err)
 		assert.Equal(t, want, a.Text)

@@ -63,6 +63,16 @@ type Workspace struct {
 // Own reports whether the spec brings the program, so that it runs only on the user's own machine.
 func (a *Agent) Own() bool { return a.Command != nil || a.Socket != "" }
 
+// asked returns the part of a that decides answers. The path of a socket may differ in each run.
+func (a *Agent) asked() *Agent {
+	if a == nil || a.Socket == "" {
+		return a
+	}
+	out := *a
+	out.Socket = "any"
+	return &out
+}
+
 // programNeed is the prefix of a program's name among the needs of a spec, and among the tools in a worker's record.
 const programNeed = "program:"
 
@@ -102,7 +112,7 @@ func (l *loader) agent(field string, n ast.Node) {
 		}
 	}
 	if named != 1 && len(l.Errs) == before {
-		l.Failf(n, field, "must have program (of the workers' tools.yaml), command (for `coordinator run`) or socket, and only one of them")
+		l.Failf(n, field, "must have program (of the workers' tools.yaml), or command or socket (for a run on your own machine), and only one of them")
 	}
 	if a.Socket != "" && a.Output != "" {
 		l.Failf(n, field, "output is a file of a process; a program on a socket sends its answer")

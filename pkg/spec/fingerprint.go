@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
@@ -25,7 +26,7 @@ func (c *Compiled) Question(model string, tools []string) (Question, error) {
 		Tools         []string      `json:",omitempty"`
 		KeepReasoning KeepReasoning `json:",omitempty"` // "" for auto, so that older fingerprints stay valid
 		Agent         *Agent        `json:",omitempty"`
-	}{1, c.System, model, c.Schema, sampling, tools, c.KeepReasoning.stored(), c.Agent})
+	}{1, c.System, model, c.Schema, sampling, tools, c.KeepReasoning.stored(), c.Agent.asked()})
 	if err != nil {
 		return Question{}, fmt.Errorf("take the fingerprint of plan %q: %w", c.Name, err)
 	}
@@ -56,7 +57,7 @@ func (c *Compiled) Asks(tools []AskedTool) (Question, error) {
 		// KeepReasoning is "" for auto, so that older questions stay the same.
 		KeepReasoning KeepReasoning `json:",omitempty"`
 		Agent         *Agent        `json:",omitempty"`
-	}{"question 1", c.System, c.Schema, sampling, tools, c.KeepReasoning.stored(), c.Agent})
+	}{"question 1", c.System, c.Schema, sampling, tools, c.KeepReasoning.stored(), c.Agent.asked()})
 	if err != nil {
 		return Question{}, fmt.Errorf("hash the question of plan %q: %w", c.Name, err)
 	}
@@ -84,7 +85,7 @@ func (q Question) Unusable(reason string) string {
 
 // Of returns the hash of the question of a payload's job.
 func (q Question) Of(c *Compiled, payload *Payload) string {
-	asked, bad := payload.Asked(c.Ask)
+	asked, bad := c.Asked(payload)
 	if bad != "" {
 		return q.Unusable(bad)
 	}
@@ -115,13 +116,13 @@ type reuse struct {
 }
 
 // offer looks for an earlier result of a job.
-func (r *reuse) offer(ctx context.Context, compiled *Compiled, in map[string]any) (*Reuse, error) {
+func (r *reuse) offer(ctx context.Context, compiled *Compiled, job *Payload) (*Reuse, error) {
 	if r == nil {
 		return nil, nil
 	}
-	asked, err := compiled.Ask(in)
-	if err != nil {
-		return nil, err
+	asked, bad := compiled.Asked(job)
+	if bad != "" {
+		return nil, errors.New(bad)
 	}
 	return r.find(ctx, r.question.For(asked))
 }

@@ -80,12 +80,16 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// Asked returns the content of the job's question, by [Compiled.Ask]. bad is the reason if the input cannot be used.
-func (p *Payload) Asked(ask func(input map[string]any) (Asked, error)) (asked Asked, bad string) {
+// Asked returns the content of the question of a payload's job. bad is the reason if the input cannot be used. It is safe for
+// concurrent use.
+func (c *Compiled) Asked(p *Payload) (asked Asked, bad string) {
 	if p.Bad != "" {
 		return Asked{}, p.Bad
 	}
-	asked, err := ask(p.Input)
+	asked, err := c.Ask(p.Input)
+	if err == nil && c.Agent != nil {
+		asked.Input, err = plainjson.Marshal(p.input())
+	}
 	if err != nil {
 		return Asked{}, err.Error()
 	}

@@ -135,25 +135,29 @@ func (c *Compiled) parsePreloads() error {
 type Asked struct {
 	Calls  []PreloadCall
 	Prompt string
+	Input  []byte // of a program, which sees all fields, as JSON; nil for our own agent
 }
 
 // text identifies the job among the jobs of its batch. Without calls it is the prompt.
 func (a Asked) text() string {
-	if len(a.Calls) == 0 {
+	switch {
+	case a.Input != nil:
+		return string(a.Input) + "\xff" + a.Prompt
+	case len(a.Calls) == 0:
 		return a.Prompt
 	}
 	calls, _ := plainjson.Marshal(a.Calls) // raw JSON and text always encode
 	return string(calls) + "\xff" + a.Prompt
 }
 
-// Ask returns the content of the question of the job with this input. It is safe for concurrent use.
+// Ask returns the prompt of the job with this input, and its preloaded calls. It is safe for concurrent use.
 func (c *Compiled) Ask(in map[string]any) (Asked, error) {
 	prompt, err := c.Prompt(in)
 	if err != nil {
 		return Asked{}, err
 	}
 	calls, err := c.preloads(in)
-	return Asked{calls, prompt}, err
+	return Asked{Calls: calls, Prompt: prompt}, err
 }
 
 // preloads returns the calls that are preloaded for the job with this input.

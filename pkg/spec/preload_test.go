@@ -25,7 +25,7 @@ func asked(t *testing.T, p *Prepared) []Asked {
 	for _, data := range payloads(t, p) {
 		var payload Payload
 		require.NoError(t, json.Unmarshal([]byte(data), &payload))
-		a, bad := payload.Asked(compiled.Ask)
+		a, bad := compiled.Asked(&payload)
 		require.Empty(t, bad)
 		out = append(out, a)
 	}

@@ -294,7 +294,7 @@ func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 	}
 	if reuse {
 		var err error
-		if job.Reuse, err = p.reuse.offer(ctx, p.Jobs, job.Input); err != nil {
+		if job.Reuse, err = p.reuse.offer(ctx, p.Jobs, &job); err != nil {
 			return nil, fmt.Errorf("%s: %w", in.Where, err)
 		}
 	}

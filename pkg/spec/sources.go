@@ -17,6 +17,7 @@ import (
 //
 //	inputs: [{…}, …]                      in the spec; a bare value is the field "input"
 //	inputs: papers.jsonl                  a file, with the format of its extension, also with .gz or .zst; or a glob, if it contains a *
+//	inputs: s3://bucket/papers.csv        an object, with the format of its extension
 //	inputs: "-"                           standard input, as JSON lines
 //	inputs: {file: export, format: csv}   format is jsonl, json, csv, text or parquet
 //	inputs: {file: x.csv, delimiter: ";"} the character between columns
@@ -39,7 +40,7 @@ func (l *loader) readInputs(field string, n ast.Node) source {
 		return nil
 	case path == "-":
 		return l.stream(formatJSONL, 0)
-	case strings.Contains(path, "*"):
+	case strings.Contains(path, "*") && !strings.HasPrefix(path, objectScheme):
 		return l.globInputs(globFields{field: field, node: n, pattern: path})
 	default:
 		return l.fileInputs(field, n, path, "", 0)
@@ -160,6 +161,9 @@ func (l *loader) checkDelimiter(field string, n ast.Node, f format, delimiter ru
 
 // fileInputs returns a file of inputs. The format is that of its extension unless the spec names one.
 func (l *loader) fileInputs(field string, n ast.Node, file, named string, delimiter rune) source {
+	if strings.HasPrefix(file, objectScheme) {
+		return l.objectInputs(field, n, file, named, delimiter)
+	}
 	if !l.mayRead(field, n, file) {
 		return nil
 	}

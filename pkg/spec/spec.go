@@ -62,6 +62,9 @@ type LoadOptions struct {
 	Inputs Records
 	// Earlier reads the results of another batch for a spec that has them as inputs. With nil, such a spec is a mistake.
 	Earlier func(Earlier) Records
+	// Object copies an object such as s3://bucket/key to w, and returns its version, for a spec that has it as inputs. With nil, such a
+	// spec is a mistake.
+	Object func(ctx context.Context, url string, w io.Writer) (version string, err error)
 }
 
 // Load reads the spec file at path, and the prompt and schema files that it names. It checks everything that does not
@@ -133,6 +136,7 @@ func read(doc *strictyaml.Reader, top ast.Node, opts LoadOptions, sent bool) (*S
 	if opts.Earlier != nil {
 		l.earlier = opts.Earlier
 	}
+	l.object = opts.Object
 	if opts.Inputs != nil {
 		l.given = &recordSource{records: opts.Inputs}
 	}
@@ -190,7 +194,7 @@ func (s *Spec) notes() []string {
 
 // Close removes the copy of standard input, if one was made.
 func (s *Spec) Close() error {
-	if in, ok := s.inputs.(*stdinSource); ok {
+	if in, ok := s.inputs.(interface{ close() error }); ok {
 		return in.close()
 	}
 	return nil
@@ -204,6 +208,7 @@ type loader struct {
 	stdin     io.Reader
 	sent      bool // received over the API: the spec may not read files here
 	earlier   func(Earlier) Records
+	object    func(context.Context, string, io.Writer) (string, error)
 	given     source // replaces the field inputs, unless nil
 	spec      *Spec
 

@@ -27,7 +27,7 @@ func (s *Spec) promptVersion() string {
 		KeepReasoning KeepReasoning
 		Preloads      []json.RawMessage `json:",omitempty"`
 		Agent         *Agent            `json:",omitempty"`
-	}{s.system.text, s.task.text, c.Schema, c.Sampling, c.Tools, c.ToolSettings, c.KeepReasoning.stored(), s.writtenPreloads(), c.Agent})
+	}{s.system.text, s.task.text, c.Schema, c.Sampling, c.Tools, c.ToolSettings, c.KeepReasoning.stored(), s.writtenPreloads(), c.Agent.asked()})
 	if err != nil {
 		return "" // the loader has written these values before
 	}

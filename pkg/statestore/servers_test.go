@@ -273,7 +273,7 @@ func TestStoreFollowsSentinelsToNewPrimary(t *testing.T) {
 	require.NoError(t, watched.Primary.Client().Do(t.Context(), "WAIT", 1, 5000).Err())
 
 	watched.Primary.Kill9()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	require.NoError(t, store.UntilKnown(ctx, func() error {
 		return store.Checkpoint(ctx, before[0].Lease, 2, []byte("two"))

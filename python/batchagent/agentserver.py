@@ -38,10 +38,12 @@ class AgentServer:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._serve(reader, writer), name="batchagent-agents")
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         jobs: dict[str, asyncio.Task[None]] = {}
         left: set[asyncio.Task[None]] = set()
         try:
@@ -61,9 +63,8 @@ class AgentServer:
             jobs.clear()
             for job in left:
                 job.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
             writer.close()
-            self._connections.discard(task)
+            await asyncio.gather(*left, return_exceptions=True)
 
     async def _run(self, description: dict[str, Any], jobs: dict[str, asyncio.Task[None]], writer: asyncio.StreamWriter) -> None:
         """Run one job and send its answer, unless the job was cancelled meanwhile."""
@@ -74,7 +75,7 @@ class AgentServer:
             if jobs.get(name) is asyncio.current_task():
                 log.info("agent %s of %s failed", self._agent.name, name, exc_info=True)
             reply = b'"type":"failed","message":' + json.dumps(complaint(e)).encode()
-        if jobs.get(name) is not asyncio.current_task():
+        if jobs.get(name) is not asyncio.current_task() or writer.is_closing():
             return
         del jobs[name]
         writer.write(b'{"job":' + json.dumps(name).encode() + b"," + reply + b"}\n")

@@ -9,10 +9,8 @@ import logging
 import os
 import re
 import secrets
-import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -23,6 +21,7 @@ from .agents import AgentDefinition
 from .agentserver import AgentServer
 from .binary import engine_binary
 from .errors import EngineError, SpecError
+from .folder import Folder
 from .options import results_path, spec_of
 from .rows import File, Rows
 from .definition import Builtin, ToolDefinition
@@ -70,9 +69,10 @@ class LocalRun:
 
     async def _start(self) -> Engine:
         o, tools = self._o, self._tools
-        folder = Path(tempfile.mkdtemp(prefix="batchagent-"))
+        made = Folder()
+        self._open.callback(made.remove)
+        folder = made.path
         self._folder = str(folder)
-        self._open.callback(shutil.rmtree, folder, ignore_errors=True)
         spec = spec_of(o, self._output_schema, tools, local=True)
         if isinstance(o.get("agent"), AgentDefinition):
             spec["agent"] = {"socket": str(folder / "agents")}

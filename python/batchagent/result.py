@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -14,6 +15,8 @@ from .rows import Rows
 T = TypeVar("T")
 
 _UNREAD: Any = object()
+_OK = re.compile(rb'\{"batch":"[^"\\]*","job_id":"[^"\\]*","index":(\d+),(?:"id":"(?:[^"\\]|\\.)*",)?"status":"ok",')
+"""The beginning of the engine's line of a result with an output."""
 
 
 class Reader(Generic[T]):
@@ -43,6 +46,9 @@ class Reader(Generic[T]):
                     return result
             except ValidationError as e:  # of the output, or no output at all
                 refused = e
+        if refused is None and (head := _OK.match(line)) is not None:
+            result.index = self._row(int(head[1]))
+            return result
         fields = from_json(line, cache_strings="keys")
         result.index = self._row(fields["index"])
         if fields["status"] != "ok":

@@ -49,7 +49,7 @@ class Rows:
 
 
 class File:
-    """Inputs that the engine reads itself: a path or a glob."""
+    """Inputs that the engine reads itself: a path, a glob, or an object such as s3://bucket/key."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -57,6 +57,8 @@ class File:
 
 def read_inputs(inputs: Any) -> Rows | File:
     """Accept rows, a DataFrame of pandas or polars, or a path. A row is a mapping, a model, a dataclass, or one value."""
+    if isinstance(inputs, str) and inputs.startswith("s3://"):
+        return File(inputs)
     if isinstance(inputs, (str, os.PathLike)):
         return File(str(Path(inputs).expanduser().absolute()))
     kind = type(inputs)

@@ -109,6 +109,8 @@ def _key(name: str | None, chosen: dict[str, Any]) -> str:
 
 
 def _body(spec: dict[str, Any], chosen: dict[str, Any], inputs: Rows | File | None) -> Callable[[], Iterator[bytes]]:
+    if isinstance(inputs, File) and inputs.path.startswith("s3://"):
+        raise SpecError(f"inputs: the server reads no objects with its own credentials; read {inputs.path} here, for example with pandas, and pass the rows")
     if isinstance(inputs, File):
         kind = Path(inputs.path).suffix.lower().lstrip(".")
         if kind not in ("jsonl", "ndjson", "csv", "tsv"):

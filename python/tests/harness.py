@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
@@ -75,7 +76,10 @@ class Cluster:
         start(sys.executable, "-m", "batchagent", "tools", "pytools:tools", "--listen", f"127.0.0.1:{tools}", BATCHAGENT_TOOLS_TOKEN=self.token)
         printed = folder / "2.log"
         wait_until(lambda: "serving" in printed.read_text())
-        (folder / "tools.yaml").write_text(printed.read_text().replace("serving city, book", ""))
+        entry = json.loads(printed.read_text().partition("\n")[2].replace("serving city, book", ""))
+        (folder / "served.py").write_text(AGENT)
+        entry["programs"] = {"ask": {"argv": [sys.executable, "-m", "batchagent", "agents", "served:ask"], "serve": True, "dir": str(folder)}}
+        (folder / "tools.yaml").write_text(json.dumps(entry))
         to = ["--redis", f"redis://127.0.0.1:{redis}"]
         wait_until(lambda: answers(f"http://127.0.0.1:{sim}/health"))
         start(engine, "serve", *to, "--listen", f"127.0.0.1:{api}", BATCHAGENT_API_TOKEN=self.token)
@@ -97,4 +101,13 @@ async def book(seat: str) -> str:
     return "booked " + seat
 
 tools = [city, book]
+'''
+
+AGENT = '''
+import batchagent
+
+@batchagent.agent
+async def ask(row, llm):
+    answer = await llm.chat.completions.create(model="any", messages=[{"role": "user", "content": row["text"]}])
+    return answer.choices[0].message.content
 '''

@@ -127,8 +127,10 @@ def test_cancelling_a_task_ends_the_engine(slow_simulator: str) -> None:
 
 def test_a_changed_prompt_is_not_mixed_with_old_results(slow_simulator: str) -> None:
     p = start("sync", slow_simulator)
+    (engine,) = children(p.pid)
     p.kill()
     p.communicate()
+    wait_until(lambda: not alive(engine), 15)
     with pytest.raises(ValueError, match="--force|match"):
         BatchAgent.run_sync(task="Judge {input}", inputs=list(range(ROWS)), name="nightly", backend=slow_simulator)
     again = BatchAgent.run_sync(task="Judge {input}", inputs=list(range(ROWS)), name="nightly", max_inflight=64, backend=slow_simulator, force=True)
@@ -145,3 +147,23 @@ def test_an_engine_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch)
         return engine._process.returncode
 
     assert asyncio.run(main()) == -signal.SIGKILL
+
+
+def test_the_folder_of_a_killed_program_is_removed_by_the_next_run(slow_simulator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    running, killed = start("sync", slow_simulator.replace("127.0.0.1", "localhost")), None
+    try:
+        (live,) = tmp_path.glob("batchagent-run-*")
+        code = f"from batchagent import BatchAgent\nBatchAgent.run_sync(task='{{input}}', inputs=[1, 2], backend={slow_simulator!r}, on_result=print)"
+        killed = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert killed.stdout is not None and killed.stdout.readline()
+        killed.kill()
+        killed.communicate()
+        (stale,) = set(tmp_path.glob("batchagent-run-*")) - {live}
+        BatchAgent.run_sync(task="{input}", inputs=[1], backend=slow_simulator)
+        assert not stale.exists() and live.exists()
+    finally:
+        for p in filter(None, (running, killed)):
+            p.kill()
+            p.wait()

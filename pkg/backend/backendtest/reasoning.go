@@ -56,9 +56,21 @@ func RunReasoning(t *testing.T, factory func(t *testing.T) Thinker) {
 // think runs the first turn.
 func (k *Thinker) think(t *testing.T) *backend.Response {
 	t.Helper()
-	resp, err := k.Backend.Generate(t.Context(), k.request(), backend.Observer{})
+	var pieces strings.Builder
+	var blocks []backend.ReasoningBlock
+	resp, err := k.Backend.Generate(t.Context(), k.request(), backend.Observer{
+		Reasoning: func(piece string) { pieces.WriteString(piece) },
+		ReasoningBlock: func(p backend.Protocol, b backend.ReasoningBlock) {
+			assert.Equal(t, k.Protocol, p)
+			blocks = append(blocks, b)
+		},
+	})
 	require.NoError(t, err)
 	require.Equal(t, backend.FinishToolCalls, resp.Finish)
+	assert.True(t, strings.HasPrefix(resp.Message.ReasoningText(), pieces.String()), pieces.String())
+	if r := resp.Message.Reasoning; r != nil {
+		assert.Equal(t, r.Blocks, blocks)
+	}
 	return resp
 }
 

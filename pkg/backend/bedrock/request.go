@@ -89,7 +89,7 @@ func input(r *backend.Request, model string, can takes) (*bedrockruntime.Convers
 		return nil, err
 	}
 	if r.SendsSchema() && r.Schema.JSON == nil {
-		return nil, errors.New("Bedrock has no JSON mode without a schema; send a JSON schema, or ask for JSON in the prompt")
+		return nil, errors.New("a JSON mode without a schema is not available on Bedrock; send a JSON schema, or ask for JSON in the prompt")
 	}
 	if can.schemas && r.SendsSchema() {
 		closed, err := blocks.Closed(r.Schema.JSON)
@@ -211,7 +211,7 @@ func imageBlock(p *backend.Part) (types.ImageBlock, error) {
 		return types.ImageBlock{}, err
 	}
 	if image.URL != "" {
-		return types.ImageBlock{}, fmt.Errorf("Bedrock does not fetch images; send the image itself as a data URL instead of %.80q", image.URL)
+		return types.ImageBlock{}, fmt.Errorf("images with a URL are not available on Bedrock; send the image itself as a data URL instead of %.80q", image.URL)
 	}
 	data, err := base64.StdEncoding.DecodeString(image.Base64)
 	if err != nil {

@@ -53,14 +53,18 @@ func (t *Turn) Text(s string) error {
 	if err := t.grow(len(s), s != ""); err != nil {
 		return err
 	}
-	if report := t.observer.Text; report != nil && s != "" {
-		report(s)
+	if s != "" {
+		t.endThought()
+		if t.observer.Text != nil {
+			t.observer.Text(s)
+		}
 	}
 	return nil
 }
 
 // StartCall begins a tool call at a block index. input arrived with the start and is usually empty.
 func (t *Turn) StartCall(block int, id, name, input string) error {
+	t.endThought()
 	c := &call{id: t.freeID(id), name: name}
 	c.input.WriteString(input)
 	t.calls = append(t.calls, c)

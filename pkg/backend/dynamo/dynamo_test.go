@@ -125,14 +125,14 @@ func refuses(raw []byte) string {
 	}
 	var messages []struct {
 		Role      string
-		Content   *string
+		Content   json.RawMessage
 		ToolCalls []struct{ Function struct{ Arguments string } } `json:"tool_calls"`
 	}
 	if err := json.Unmarshal(body["messages"], &messages); err != nil {
 		return err.Error()
 	}
 	for _, m := range messages {
-		if m.Role == "tool" && m.Content == nil {
+		if m.Role == "tool" && (m.Content == nil || string(m.Content) == "null") {
 			return "missing field `content`"
 		}
 		for _, c := range m.ToolCalls {

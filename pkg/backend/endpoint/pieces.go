@@ -24,8 +24,8 @@ func KeyInPieces(key string) Pieces {
 	return Pieces{func() *redact.Secrets { return secrets }}
 }
 
-// Observer returns o with redacted pieces and tool calls. It holds back text that may be the start of a secret,
-// until the text ends or something else begins.
+// Observer returns o with redacted pieces and tool calls. It holds back text that may be the start of a secret
+// until something else begins.
 func (p Pieces) Observer(o backend.Observer) backend.Observer {
 	endReasoning, endText := p.observeReasoning(&o), func() {}
 	if report := o.Text; report != nil {

@@ -12,21 +12,32 @@ type redactor struct {
 	pieces Pieces
 	report func(piece string)
 	to     io.WriteCloser // nil before the first piece: the secrets may be known only then
+	silent bool           // no further piece is reported
 }
 
 func (r *redactor) add(piece string) {
+	if r.silent {
+		return
+	}
 	if r.to == nil {
-		r.to = r.pieces.Secrets().Writer(reported(r.report))
+		r.to = r.pieces.Secrets().Writer(reported(func(piece string) { r.report(piece) }))
 	}
 	_, _ = io.WriteString(r.to, piece) // reported never fails
 }
 
-// end reports the text that was held back. A further piece starts another text.
+// end reports the text that was held back, because something else begins. Later pieces might complete a secret that this text begins.
+// So they are not reported, unless nothing was held back.
 func (r *redactor) end() {
-	if r.to != nil {
-		_ = r.to.Close() // reported never fails
-		r.to = nil
+	if r.to == nil || r.silent {
+		return
 	}
+	report := r.report
+	r.report = func(piece string) {
+		r.silent = true
+		report(piece)
+	}
+	_ = r.to.Close() // reported never fails
+	r.to, r.report = nil, report
 }
 
 // reported is a writer that calls a function.
@@ -66,6 +77,7 @@ func (p Pieces) observeReasoning(o *backend.Observer) (end func()) {
 	}
 	o.ReasoningBlock = func(protocol backend.Protocol, b backend.ReasoningBlock) {
 		text.end()
+		text.silent = false
 		if raw.String() != shown.String() {
 			protocol, b = "", backend.ReasoningBlock{Bytes: shown.Len(), After: b.After}
 		}

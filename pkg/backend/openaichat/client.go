@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	openai "github.com/sashabaranov/go-openai"
+
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
@@ -46,6 +48,12 @@ type Dialect struct {
 	Clamp bool
 }
 
+// Field is one field of a request's body.
+type Field struct {
+	Name  string
+	Value any
+}
+
 // Config describes one endpoint.
 type Config struct {
 	URL     endpoint.URL
@@ -64,6 +72,7 @@ type Client struct {
 	key     string
 	pieces  endpoint.Pieces
 	dialect Dialect
+	openai  openai.ClientConfig
 	http    *http.Client
 	buffers sync.Pool              // of *bufio.Reader, one per running stream
 	model   atomic.Pointer[string] // the server's first model, once known
@@ -83,13 +92,17 @@ func New(cfg Config) *Client {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	base := strings.TrimRight(cfg.Base, "/")
+	oc := openai.DefaultConfig(cfg.Key)
+	oc.BaseURL = cfg.URL.Root + base
 	return &Client{
 		url:     cfg.URL,
-		base:    strings.TrimRight(cfg.Base, "/"),
+		base:    base,
 		key:     cfg.Key,
 		pieces:  endpoint.KeyInPieces(cfg.Key),
 		dialect: cfg.Dialect,
 		log:     cfg.Logger,
+		openai:  oc,
 		http: &http.Client{
 			Transport:     endpoint.Discreet(endpoint.Traced{Base: cfg.Transport}, cfg.Key),
 			CheckRedirect: sameServer,
@@ -165,9 +178,15 @@ func (c *Client) Close() error {
 // Fetch makes a call that is not a stream, to a path under the endpoint's root, and returns the answer's body. It sends
 // a non-nil in as JSON. Its errors are those of Generate.
 func (c *Client) Fetch(ctx context.Context, method, path string, in []byte) ([]byte, error) {
-	req, err := c.request(ctx, method, path, in)
+	req, err := http.NewRequestWithContext(ctx, method, c.url.Root+path, bytes.NewReader(in))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("build the request for %s of %s: %w", path, c.url.Shown, err)
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -186,21 +205,6 @@ func (c *Client) Fetch(ctx context.Context, method, path string, in []byte) ([]b
 			Message: fmt.Sprintf("the answer of %s is longer than %d bytes", path, maxAnswerBytes)})
 	}
 	return body, nil
-}
-
-// request builds an HTTP request to a path under the endpoint's root. It sends a non-nil in as JSON.
-func (c *Client) request(ctx context.Context, method, path string, in []byte) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, method, c.url.Root+path, bytes.NewReader(in))
-	if err != nil {
-		return nil, fmt.Errorf("build the request for %s of %s: %w", path, c.url.Shown, err)
-	}
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if c.key != "" {
-		req.Header.Set("Authorization", "Bearer "+c.key)
-	}
-	return req, nil
 }
 
 // ModelOr returns name, or the server's first model if name is "".

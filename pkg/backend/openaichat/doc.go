@@ -5,13 +5,17 @@
 // package does not retry, with one exception: if a server refuses a field, the call is repeated without the field. It
 // does not log requests or answers.
 //
-// # Why no SDK
+// # What go-openai does here, and its limits
 //
-// Earlier versions built requests with go-openai. It cannot send the fields that servers add (priority, request_id), drops values of
-// zero (temperature 0, empty content), and refuses some names of models. Its decoder of streams rejects a byte order mark, CR as the
-// end of a line, and data of several lines. The body (type object) has ordered members and encodes raw JSON as it is. The decoder
-// (type events) copies no event that fits its buffer, limits each event, and has timeouts for silence and for the end (type
-// eventBody).
+// go-openai provides the request types, the URL and the key's header. This package adds three things around it, through
+// its HTTPDoer interface (type exchange):
+//
+//   - Fields that go-openai does not have (priority, request_id) or drops when they are zero (temperature 0, empty content)
+//     are inserted into the encoded body, without decoding it again.
+//   - Streams are decoded by this package (type events) and not by go-openai. go-openai's decoder rejects a byte order mark,
+//     CR as the end of a line, and data of several lines. This decoder copies no event that fits its buffer, limits each
+//     event, and has timeouts for silence and for the end (type eventBody).
+//   - The model's name is inserted after go-openai's checks, which mistake a served name such as "o1-local" for a paid model.
 //
 // # Failure model
 //

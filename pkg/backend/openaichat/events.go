@@ -272,6 +272,9 @@ func newEventBody(body io.ReadCloser, silence time.Duration, expire func(), pool
 	return b
 }
 
+// Read always fails, because the stream is read as events. go-openai holds the body but does not read it.
+func (b *eventBody) Read([]byte) (int, error) { return 0, errors.New("read a stream past its decoder") }
+
 // grace limits the wait for the rest of a stream whose answer is complete. Keep-alives do not extend it.
 func (b *eventBody) grace(wait time.Duration, expire func()) {
 	b.watch.final(wait, expire)

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	openai "github.com/sashabaranov/go-openai"
+
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
@@ -110,22 +112,24 @@ func (c *Client) roomLeft(r *backend.Request, err error) int {
 
 // generate makes one call.
 func (c *Client) generate(ctx context.Context, r call, o backend.Observer) (*backend.Response, error) {
-	body, err := c.body(r)
-	if err != nil {
-		return nil, c.failure(ctx, &backend.Error{Class: backend.InvalidRequest, Err: err})
-	}
 	callCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil) // closes the connection, unless the stream has ended
 
 	x := &exchange{client: c, call: r, cancel: cancel}
+	cfg := c.openai
+	cfg.HTTPClient = x
 	t := newTurn(o, r.SendsSchema())
 	t.rules = c.rules()
 	t.dispatch = c.dialect.Dispatch && len(r.Tools) > 0 && (r.ToolChoice == "" || r.ToolChoice == backend.ToolChoiceAuto)
 	t.calls.offered = names(r.Tools)
-	if err := x.open(callCtx, body); err != nil {
+	stream, err := openai.NewClientWithConfig(cfg).CreateChatCompletionStream(callCtx, chatRequest(r.Request, r.without))
+	if err != nil {
+		if !x.built {
+			err = &backend.Error{Class: backend.InvalidRequest, Err: err}
+		}
 		return nil, c.failure(ctx, x.cause(callCtx, err))
 	}
-	defer x.body.Close()
+	defer stream.Close()
 
 	broken, err := c.read(ctx, x, t)
 	if err != nil {
@@ -179,41 +183,44 @@ var errComplete = errors.New("the answer is complete")
 // errSilent is the cause of cancelling a call after the silence timeout.
 var errSilent = errors.New("the stream fell silent")
 
-// exchange is the HTTP side of one model call.
+// exchange is the HTTP side of one model call. It is go-openai's HTTPDoer for that call.
 type exchange struct {
 	client *Client
 	call   call
 	cancel context.CancelCauseFunc
+	built  bool       // go-openai was able to encode the request
 	body   *eventBody // set when the stream has started
 	header http.Header
 }
 
-// open sends a request and prepares the answer's body for event decoding. It returns a refused call as an error.
-func (x *exchange) open(ctx context.Context, body []byte) error {
+// Do completes the request that go-openai built, sends it, and prepares the answer's body for event decoding. It
+// returns a refused call as an error, because go-openai parses only some shapes of its body.
+func (x *exchange) Do(req *http.Request) (*http.Response, error) {
+	x.built = true
 	c := x.client
-	req, err := c.request(ctx, http.MethodPost, c.base+"/chat/completions", body)
-	if err != nil {
-		return &backend.Error{Class: backend.InvalidRequest, Err: err}
+	if err := rewrite(req, func(body []byte) ([]byte, error) {
+		return splice(body, x.call.model, messages(x.call.Messages, func(member string) bool { return x.call.without[member] }), c.fields(x.call.Request, x.call.without))
+	}); err != nil {
+		return nil, &backend.Error{Class: backend.InvalidRequest, Err: err}
 	}
-	req.Header.Set("Accept", "text/event-stream")
-	req.Header.Set("Cache-Control", "no-cache")
 	if c.dialect.Header != nil {
 		maps.Copy(req.Header, c.dialect.Header(x.call.Request))
 	}
 	resp, err := c.http.Do(req) //nolint:gosec // the URL is the operator's
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		defer resp.Body.Close()
-		return c.refusal(resp)
+		return nil, c.refusal(resp)
 	}
 	x.body = newEventBody(unpacked(resp), x.silence(), func() { x.cancel(errSilent) }, &c.buffers)
 	if c.dialect.Dispatch {
 		x.body.names = dispatchEvents
 	}
 	x.header = resp.Header
-	return nil
+	resp.Body = x.body
+	return resp, nil
 }
 
 func (x *exchange) silence() time.Duration {

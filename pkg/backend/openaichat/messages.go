@@ -2,18 +2,52 @@ package openaichat
 
 import (
 	"cmp"
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
 
+	openai "github.com/sashabaranov/go-openai"
+
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
+// message is one message of the protocol, with its members in order. go-openai's type cannot hold members that servers add.
+type message []Field
+
+// MarshalJSON encodes the members in order. Equal messages give equal bytes.
+func (m message) MarshalJSON() ([]byte, error) {
+	out := []byte{'{'}
+	for i, f := range m {
+		value, err := json.Marshal(f.Value)
+		if err != nil {
+			return nil, err
+		}
+		name, err := json.Marshal(f.Name)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, name...), ':'), value...)
+	}
+	return append(out, '}'), nil
+}
+
+// with appends a member, unless the server refuses it or the message already has it.
+func (m message) with(name string, value any, refused func(member string) bool) message {
+	if refused != nil && refused(name) || slices.ContainsFunc(m, func(f Field) bool { return f.Name == name }) {
+		return m
+	}
+	return append(m, Field{name, value})
+}
+
 // messages encodes a conversation. refused reports whether the server refuses a member outside of the protocol; nil refuses none.
-func messages(in []backend.Message, refused func(member string) bool) []object {
-	out := make([]object, len(in))
+func messages(in []backend.Message, refused func(member string) bool) []message {
+	out := make([]message, len(in))
 	for i, m := range in {
-		w := object{{"role", string(m.Role)}}
+		w := message{{"role", string(m.Role)}}
 		r := m.Reasoning.For(backend.ProtocolChat)
 		switch {
 		case len(m.Parts) > 0:
@@ -25,7 +59,7 @@ func messages(in []backend.Message, refused func(member string) bool) []object {
 		}
 		w = withReasoning(w, r, refused)
 		if len(m.ToolCalls) > 0 {
-			calls := make([]object, len(m.ToolCalls))
+			calls := make([]message, len(m.ToolCalls))
 			for j, c := range m.ToolCalls {
 				calls[j] = callMessage(c, refused)
 			}
@@ -40,7 +74,7 @@ func messages(in []backend.Message, refused func(member string) bool) []object {
 }
 
 // withReasoning adds reasoning under the names of its original members.
-func withReasoning(w object, r *backend.Reasoning, refused func(string) bool) object {
+func withReasoning(w message, r *backend.Reasoning, refused func(string) bool) message {
 	if r == nil {
 		return w
 	}
@@ -105,16 +139,16 @@ func contentParts(in []backend.Part) []any {
 }
 
 // callMessage encodes a tool call with its original members.
-func callMessage(c backend.ToolCall, refused func(string) bool) object {
+func callMessage(c backend.ToolCall, refused func(string) bool) message {
 	if c.Arguments == "" {
 		c.Arguments = "{}" // the member is required
 	}
 	more := readExtras(c.Extra)
-	function := object{{"name", c.Name}, {"arguments", c.Arguments}}
+	function := message{{"name", c.Name}, {"arguments", c.Arguments}}
 	for _, name := range slices.Sorted(maps.Keys(more.function)) {
 		function = function.with(name, more.function[name], refused)
 	}
-	call := object{{"id", c.ID}, {"type", functionMember}, {functionMember, function}}
+	call := message{{"id", c.ID}, {"type", openai.ToolTypeFunction}, {functionMember, function}}
 	for _, name := range slices.Sorted(maps.Keys(more.call)) {
 		call = call.with(name, more.call[name], refused)
 	}

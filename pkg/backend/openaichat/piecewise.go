@@ -20,20 +20,29 @@ func (p *piecewise) add(piece string) {
 	}
 }
 
-// cutCharacter returns the length of the incomplete character at the end of a text: a part of its UTF-8, or the first half of a
-// surrogate pair.
+// cutCharacter returns the length of the incomplete character at the end of a text: a part of its UTF-8, or of a surrogate pair.
 func cutCharacter(text string) int {
 	for n := 1; n <= min(utf8.UTFMax-1, len(text)); n++ {
 		last := text[len(text)-n:]
 		switch {
 		case !utf8.RuneStart(last[0]):
 			continue
-		case last[0] == 0xED && (n == 1 || n == 2 && last[1] >= 0xA0 && last[1] <= 0xBF), surrogate(last) >= 0xD800 && surrogate(last) < 0xDC00:
+		case last[0] == 0xED && n < surrogateBytes:
+			before := text[max(0, len(text)-n-surrogateBytes) : len(text)-n]
+			if isFirstHalf(before) {
+				n += surrogateBytes
+			}
 			return n
-		case !utf8.FullRuneInString(last):
+		case isFirstHalf(last), !utf8.FullRuneInString(last):
 			return n
 		}
 		return 0
 	}
 	return 0
+}
+
+// isFirstHalf reports whether a text is the first half of a surrogate pair.
+func isFirstHalf(text string) bool {
+	half := surrogate(text)
+	return len(text) == surrogateBytes && half >= 0xD800 && half < 0xDC00
 }

@@ -1,101 +1,61 @@
 package openaichat
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"slices"
+
+	openai "github.com/sashabaranov/go-openai"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// templateArguments is the field for a chat template's inputs beside messages and tools, such as enable_thinking.
-const templateArguments = "chat_template_kwargs"
+const (
+	// placeholderModel replaces the model until go-openai has checked the model's name.
+	placeholderModel = "_"
+	// templateArguments is the field for a chat template's inputs beside messages and tools, such as enable_thinking.
+	templateArguments = "chat_template_kwargs"
+)
 
-// body encodes a request, without the parts that the server refuses.
-func (c *Client) body(r call) ([]byte, error) {
-	s := r.Sampling
-	body := object{{"model", r.model}}
-	body = append(body, c.extraFields(r.Request, r.without)...)
-	if s.Temperature != nil {
-		body = append(body, Field{"temperature", *s.Temperature})
+// placeholderJSON starts every body that go-openai encodes. The messages are inserted after it, because go-openai
+// cannot express all of their members.
+var placeholderJSON = []byte(`{"model":"_","messages":[{"role":"_"}]`)
+
+var placeholderMessages = []openai.ChatCompletionMessage{{Role: "_"}}
+
+// chatRequest builds the part of a request that go-openai can express, without the parts that the server refuses.
+func chatRequest(r *backend.Request, without parts) openai.ChatCompletionRequest {
+	out := openai.ChatCompletionRequest{
+		Model:    placeholderModel,
+		Messages: placeholderMessages,
+		Tools:    tools(r.Tools),
+		Stop:     r.Sampling.Stop,
 	}
-	if s.TopP != nil {
-		body = append(body, Field{"top_p", *s.TopP})
+	if !without[partStreamOptions] {
+		out.StreamOptions = &openai.StreamOptions{IncludeUsage: true}
 	}
-	if s.MaxTokens > 0 {
-		body = append(body, Field{c.limitName(r.Request, r.without), s.MaxTokens})
+	if r.Sampling.Seed != nil {
+		seed := int(*r.Sampling.Seed)
+		out.Seed = &seed
 	}
-	if r.OneCall && len(r.Tools) > 0 { // without tools, servers refuse the field
-		body = append(body, Field{"parallel_tool_calls", false})
+	if len(r.Tools) > 0 && !without[partToolChoice] {
+		out.ToolChoice = toolChoice(r)
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.ExtraBody)) {
-		body = append(body, Field{name, s.ExtraBody[name]})
-	}
-	if s.Seed != nil {
-		body = append(body, Field{"seed", *s.Seed})
-	}
-	if len(s.Stop) > 0 {
-		body = append(body, Field{"stop", s.Stop})
-	}
-	body = append(body, Field{"messages", messages(r.Messages, func(member string) bool { return r.without[member] })})
-	if len(r.Tools) > 0 { // an empty list is refused
-		body = append(body, Field{"tools", tools(r.Tools)})
-		if !r.without[partToolChoice] {
-			body = append(body, Field{"tool_choice", toolChoice(r.Request)})
+	switch {
+	case !r.SendsSchema():
+	case withoutSchema(r, without):
+		out.ResponseFormat = &openai.ChatCompletionResponseFormat{Type: openai.ChatCompletionResponseFormatTypeJSONObject}
+	default:
+		out.ResponseFormat = &openai.ChatCompletionResponseFormat{
+			Type: openai.ChatCompletionResponseFormatTypeJSONSchema,
+			JSONSchema: &openai.ChatCompletionResponseFormatJSONSchema{
+				Name: r.Schema.Name, Description: r.Schema.Description, Schema: json.RawMessage(r.Schema.JSON), Strict: !r.Schema.Loose,
+			},
 		}
-	}
-	if r.SendsSchema() {
-		body = append(body, Field{"response_format", responseFormat(r.Request, r.without)})
-	}
-	body = append(body, Field{"stream", true})
-	if !r.without[partStreamOptions] {
-		body = append(body, Field{"stream_options", json.RawMessage(`{"include_usage":true}`)})
-	}
-	return encode(r.Request, body)
-}
-
-// encode returns the JSON of a request's body. Its first allocation usually suffices.
-func encode(r *backend.Request, body object) ([]byte, error) {
-	size := 1024
-	for _, m := range r.Messages {
-		size += 64 + len(m.Content) + len(m.Content)/16
-	}
-	for _, t := range r.Tools {
-		size += 64 + len(t.Description) + len(t.Parameters)
-	}
-	out, err := body.appendTo(make([]byte, 0, size))
-	if err != nil {
-		return nil, fmt.Errorf("encode request %s: %w", r.ID, err)
-	}
-	return out, nil
-}
-
-// EncodePrompt returns the JSON of a request's model, messages and tools only, for a tokenizer route.
-func EncodePrompt(model string, r *backend.Request) ([]byte, error) {
-	body := object{{"model", model}}
-	// Templates have their own arguments, which may change the prompt.
-	if v, ok := r.Sampling.ExtraBody[templateArguments]; ok {
-		body = append(body, Field{templateArguments, v})
-	}
-	body = append(body, Field{"messages", messages(r.Messages, nil)})
-	if len(r.Tools) > 0 {
-		body = append(body, Field{"tools", tools(r.Tools)})
-	}
-	return encode(r, body)
-}
-
-func tools(in []backend.Tool) []object {
-	out := make([]object, len(in))
-	for i, t := range in {
-		function := object{{"name", t.Name}}
-		if t.Description != "" {
-			function = append(function, Field{"description", t.Description})
-		}
-		if t.Strict {
-			function = append(function, Field{"strict", true})
-		}
-		out[i] = object{{"type", functionMember}, {functionMember, append(function, Field{"parameters", json.RawMessage(t.Parameters)})}}
 	}
 	return out
 }
@@ -106,21 +66,40 @@ func toolChoice(r *backend.Request) any {
 	case r.ToolChoice == "":
 		return string(backend.ToolChoiceAuto)
 	case r.ToolChoice == backend.ToolChoiceRequired && r.MustCall != "":
-		return object{{"type", functionMember}, {functionMember, object{{"name", r.MustCall}}}}
+		return openai.ToolChoice{Type: openai.ToolTypeFunction, Function: openai.ToolFunction{Name: r.MustCall}}
 	}
 	return string(r.ToolChoice)
 }
 
-func responseFormat(r *backend.Request, without parts) object {
-	if withoutSchema(r, without) {
-		return object{{"type", "json_object"}}
+func tools(in []backend.Tool) []openai.Tool {
+	if len(in) == 0 {
+		return nil // an empty list is refused
 	}
-	schema := object{{"name", r.Schema.Name}}
-	if r.Schema.Description != "" {
-		schema = append(schema, Field{"description", r.Schema.Description})
+	out := make([]openai.Tool, len(in))
+	for i, t := range in {
+		out[i] = openai.Tool{Type: openai.ToolTypeFunction, Function: &openai.FunctionDefinition{
+			Name: t.Name, Description: t.Description, Strict: t.Strict, Parameters: json.RawMessage(t.Parameters),
+		}}
 	}
-	schema = append(schema, Field{"schema", json.RawMessage(r.Schema.JSON)}, Field{"strict", !r.Schema.Loose})
-	return object{{"type", "json_schema"}, {"json_schema", schema}}
+	return out
+}
+
+// EncodePrompt returns the JSON of a request's model, messages and tools only, for a tokenizer route.
+func EncodePrompt(model string, r *backend.Request) ([]byte, error) {
+	prompt, err := json.Marshal(struct {
+		Model    string                         `json:"model"`
+		Messages []openai.ChatCompletionMessage `json:"messages"`
+		Tools    []openai.Tool                  `json:"tools,omitempty"`
+	}{placeholderModel, placeholderMessages, tools(r.Tools)})
+	if err != nil {
+		return nil, fmt.Errorf("encode the prompt of %s: %w", r.ID, err)
+	}
+	// Templates have their own arguments, which may change the prompt.
+	var fields []Field
+	if v, ok := r.Sampling.ExtraBody[templateArguments]; ok {
+		fields = []Field{{templateArguments, v}}
+	}
+	return splice(prompt, model, messages(r.Messages, nil), fields)
 }
 
 // extraFields returns the dialect's fields outside of the protocol, without the refused ones.
@@ -146,4 +125,65 @@ func (c *Client) limitName(r *backend.Request, without parts) string {
 	default:
 		return plain
 	}
+}
+
+// fields returns the fields of a request that go-openai cannot express or would drop.
+func (c *Client) fields(r *backend.Request, without parts) []Field {
+	out := c.extraFields(r, without)
+	s := r.Sampling
+	if s.Temperature != nil {
+		out = append(out, Field{"temperature", *s.Temperature})
+	}
+	if s.TopP != nil {
+		out = append(out, Field{"top_p", *s.TopP})
+	}
+	if s.MaxTokens > 0 {
+		out = append(out, Field{c.limitName(r, without), s.MaxTokens})
+	}
+	if r.OneCall && len(r.Tools) > 0 { // without tools, servers refuse the field
+		out = append(out, Field{"parallel_tool_calls", false})
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.ExtraBody)) {
+		out = append(out, Field{name, s.ExtraBody[name]})
+	}
+	return out
+}
+
+// splice inserts the model, the messages and further fields into an encoded request, which must not contain any of them.
+func splice(body []byte, model string, msgs []message, fields []Field) ([]byte, error) {
+	rest, ok := bytes.CutPrefix(body, placeholderJSON)
+	if !ok {
+		return nil, fmt.Errorf("encoded request starts with %.20q", body)
+	}
+	out := make([]byte, 0, 2*len(body)+len(model)+32*len(fields)+16)
+	for i, f := range slices.Concat([]Field{{"model", model}}, fields, []Field{{"messages", msgs}}) {
+		value, err := json.Marshal(f.Value)
+		if err != nil {
+			return nil, fmt.Errorf("encode %s: %w", f.Name, err)
+		}
+		name, _ := json.Marshal(f.Name) // a string always encodes
+		separator := byte(',')
+		if i == 0 {
+			separator = '{'
+		}
+		out = append(append(append(out, separator), name...), ':')
+		out = append(out, value...)
+	}
+	return append(out, rest...), nil
+}
+
+// rewrite replaces the body of an HTTP request that go-openai built.
+func rewrite(req *http.Request, edit func([]byte) ([]byte, error)) error {
+	body := make([]byte, req.ContentLength)
+	if _, err := io.ReadFull(req.Body, body); err != nil {
+		return fmt.Errorf("read the encoded request: %w", err)
+	}
+	body, err := edit(body)
+	if err != nil {
+		return err
+	}
+	req.ContentLength = int64(len(body))
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	return nil
 }

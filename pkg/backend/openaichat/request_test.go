@@ -1,9 +1,11 @@
 package openaichat
 
 import (
+	"bytes"
 	"encoding/json"
 	"testing"
 
+	openai "github.com/sashabaranov/go-openai"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -156,6 +158,14 @@ func TestMalformedToolSchemaIsInvalidRequest(t *testing.T) {
 	r.Tools = []backend.Tool{{Name: "f", Parameters: []byte(`{nope`)}}
 	_, err := answering(nil).Generate(t.Context(), r, backend.Observer{})
 	assert.Equal(t, backend.InvalidRequest, backend.ClassOf(err), "%v", err)
+}
+
+// splice requires that go-openai writes the model first in its JSON, and the messages second.
+func TestGoOpenAIWritesModelAndMessagesFirst(t *testing.T) {
+	t.Parallel()
+	b, err := json.Marshal(openai.ChatCompletionRequest{Model: placeholderModel, Messages: placeholderMessages})
+	require.NoError(t, err)
+	assert.True(t, bytes.HasPrefix(b, placeholderJSON), string(b))
 }
 
 func TestExtraBodyIsSentUnchanged(t *testing.T) {

@@ -78,7 +78,7 @@ func TestQuery(t *testing.T) {
 func TestEndlessStatementIsStopped(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d database) {
-		s := openSource(t, d, func(c *sqltool.Config) { c.Timeout = 200 * time.Millisecond })
+		s := openSource(t, d, func(c *sqltool.Config) { c.Timeout = 2 * time.Second })
 		p := poolOf(t, sqltool.QueryTool([]*sqltool.Source{s}))
 		endless := "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
 		r := call(t, p, "sql_query", args{"query": endless + "SELECT COUNT(*) FROM n"})
