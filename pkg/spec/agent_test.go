@@ -47,6 +47,25 @@ func TestAgentSpec(t *testing.T) {
 	assert.Equal(t, a, read.Agent)
 }
 
+// A carried path is a field of the result, and none of the program's input.
+func TestCarryOfAProgramLeavesItsInputAlone(t *testing.T) {
+	t.Parallel()
+	p, err := compile(t, agentSpec("id: \"{n}\"\ncarry: [deep.a, n]\nagent: {program: counter}\n"), map[string]string{"in.jsonl": `{"n":1,"deep":{"a":"x"}}` + "\n"}, LoadOptions{})
+	require.NoError(t, err)
+	for line, err := range p.Payloads(t.Context()) {
+		require.NoError(t, err)
+		var job Payload
+		require.NoError(t, json.Unmarshal(line, &job))
+		input, err := job.ProgramInput()
+		require.NoError(t, err)
+		assert.JSONEq(t, `{"n":1,"deep":{"a":"x"}}`, string(input))
+		id, carried, err := p.Jobs.Row(&job)
+		require.NoError(t, err)
+		assert.Equal(t, "1", id)
+		assert.JSONEq(t, `{"deep.a":"x","n":1}`, string(carried))
+	}
+}
+
 func TestTaskOfAProgramIsOptional(t *testing.T) {
 	t.Parallel()
 	p, err := compile(t, agentSpec("agent: {command: [python3, agent.py]}\nmax_turns: 5\n"), map[string]string{"in.jsonl": twoRows}, LoadOptions{})

@@ -280,10 +280,7 @@ func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 	for _, field := range p.fields {
 		job.Input[field], _, _ = lookup(in.Fields, p.names[field])
 	}
-	if p.Jobs.Agent != nil {
-		job.Carry = maps.Clone(in.Fields) // the program gets the whole input
-	}
-	p.spec.rows.describe(&job, in.Fields, p.Jobs.Carry, p.names)
+	p.spec.rows.describe(&job, in.Fields, p.Jobs.Agent != nil, p.Jobs.Carry, p.names)
 	job.Row = p.spec.rowHash(in.Fields)
 	if p.twins != nil {
 		hash, err := hashOf(in.Fields, p.used)
@@ -304,6 +301,6 @@ func (p *Prepared) payload(ctx context.Context, in Input, reuse bool) ([]byte, e
 // bad returns the payload of a job whose input cannot be used.
 func (p *Prepared) bad(in Input, reason string) ([]byte, error) {
 	job := Payload{Bad: in.Where + ": " + reason, Row: p.spec.rowHash(in.Fields)}
-	p.spec.rows.describe(&job, in.Fields, p.Jobs.Carry, p.names)
+	p.spec.rows.describe(&job, in.Fields, p.Jobs.Agent != nil, p.Jobs.Carry, p.names)
 	return job.encode()
 }

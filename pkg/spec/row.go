@@ -310,12 +310,16 @@ func (s *Spec) content() string {
 	return ""
 }
 
-// describe sets the ID of a payload, and the values of names that are not in its prompt's input.
-func (r *rowRules) describe(job *Payload, fields map[string]any, names []string, placeholders map[string]string) {
+// describe sets the ID of a payload, and the values of names that are not in its prompt's input, or with whole all fields.
+func (r *rowRules) describe(job *Payload, fields map[string]any, whole bool, names []string, placeholders map[string]string) {
 	if len(fields) == 0 {
 		return
 	}
 	job.ID, _ = r.idOf(fields)
+	if whole {
+		job.Carry = fields
+		return
+	}
 	for _, name := range names {
 		if _, there := job.Input[name]; there && placeholders[name] == name {
 			continue
@@ -356,6 +360,9 @@ func (c *Compiled) Row(p *Payload) (id string, input json.RawMessage, err error)
 		value, ok := p.Carry[name]
 		if !ok {
 			value, ok = p.Input[name]
+		}
+		if !ok { // a path into the whole input of a program
+			value, _, ok = lookup(p.Carry, name)
 		}
 		if !ok {
 			continue
