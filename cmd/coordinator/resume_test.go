@@ -283,7 +283,7 @@ func TestOutDashIsStandardOutput(t *testing.T) {
 // A variable left over from another command must not delete, replace or redirect data.
 func TestDestructiveFlagsHaveNoVariable(t *testing.T) {
 	withoutVariable := []string{"out", "echo", "resume", "force", "consume", "reuse", "without-token", "insecure-keys", "results", "outcome", "result", "call", "tokens", "usd",
-		"limit", "sample", "seed", "rerun", "from", "failed", "where", "spec"}
+		"limit", "sample", "seed", "rerun", "from", "failed", "where", "spec", "estimate"}
 	withVariable := []string{
 		"redis", "server", "token-file", "owner", "tools-root", "tools", "format", "json", "workers", "max-inflight", "log-level", "log-format",
 		"durable", "follow", "watch", "ordered", "listen", "max-body-mb", "fail-fast", "wait-for-server",
