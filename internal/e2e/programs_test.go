@@ -77,7 +77,7 @@ agent: {program: counter}
 tools: [note]
 output_schema: {type: object, properties: {n: {type: string}, note: {type: string}}, required: [n, note], additionalProperties: false}
 `)
-	sim := bin.simulator(t, "--forward-ms", "30")
+	sim := bin.simulator(t, "--forward-ms", "200") // longer than the start of a program, so that deaths hit programs between two calls
 	rec := &recorder{}
 	const lease = 3 * time.Second
 	workers := make([]*processkit.Process, 3)
