@@ -19,7 +19,9 @@ func (s *session) Append(ctx context.Context, turn int, data []byte) error {
 		return err
 	}
 	s.journalled = true
-	return s.journals.append(ctx, statestore.JournalTurn{Lease: s.lease, Number: turn, Data: data})
+	err := s.journals.append(ctx, statestore.JournalTurn{Lease: s.lease, Number: turn, Data: data})
+	s.pace(s.lease.Job) // one reply lets several agents continue
+	return err
 }
 
 // journals appends the turns of all sessions to their journals in Redis. Turns of one batch gather while a call is under way, as
