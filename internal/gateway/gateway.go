@@ -32,8 +32,6 @@ const (
 	// headerTime limits how long a client may take for the header of a request. A program with many agents, or on a busy machine,
 	// may connect long before it writes.
 	headerTime = time.Minute
-	// bodyTime limits how long a client may take for a request's body. Clients are on this machine.
-	bodyTime = time.Minute
 	// maxRequests limits the requests of one job that are served at once.
 	maxRequests = 256
 	// maxHeader limits the header of a request, in bytes.
@@ -163,7 +161,6 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel(nil)
 	stop := context.AfterFunc(j.ctx, func() { cancel(errEnded) })
 	defer stop()
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 	inner := r.Clone(ctx)
 	inner.URL.Path, inner.URL.RawPath = path, ""
 	j.handler.ServeHTTP(w, inner)
@@ -191,14 +188,14 @@ func (g *Gateway) begin(r *http.Request) (*job, string, error) {
 
 // refuse writes an error in a form that clients of both APIs show.
 func refuse(w http.ResponseWriter, err error) {
-	status := http.StatusUnauthorized
+	status, kind := http.StatusUnauthorized, "authentication_error"
 	if errors.Is(err, errBusy) {
-		status = http.StatusTooManyRequests
+		status, kind = http.StatusTooManyRequests, "rate_limit_error"
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("x-should-retry", fmt.Sprint(errors.Is(err, errBusy)))
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]any{ // a client that is gone gets nothing
-		"type": "error", "error": map[string]string{"type": "authentication_error", "message": err.Error()},
+		"type": "error", "error": map[string]string{"type": kind, "message": err.Error()},
 	})
 }

@@ -17,6 +17,9 @@ import (
 // maxToolCall limits the body of a request about tools, in bytes.
 const maxToolCall = 16 << 20
 
+// bodyTime limits how long a client may take for the body of such a request. Clients are on this machine.
+const bodyTime = time.Minute
+
 // newTools returns the MCP server of one job, over streamable HTTP. It keeps no session: each request stands alone.
 func newTools(calls Calls) http.Handler {
 	server := mcp.NewServer(&mcp.Implementation{Name: "batchagent", Version: version.String()}, nil)
@@ -38,13 +41,14 @@ func newTools(calls Calls) http.Handler {
 		Stateless: true, JSONResponse: true,
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		deadline := http.NewResponseController(w).SetReadDeadline
+		_ = deadline(time.Now().Add(bodyTime)) // a test's recorder has none
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxToolCall))
 		if err != nil {
 			http.Error(w, fmt.Sprintf("the request cannot be read, or has more than %d MiB", maxToolCall>>20), http.StatusRequestEntityTooLarge)
 			return
 		}
-		// The time limit was for the body. If it stayed, it would end tools that take longer.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // a test's recorder may have none
+		_ = deadline(time.Time{}) // it would end tools that take longer
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		inner.ServeHTTP(w, r)
 	})

@@ -40,7 +40,7 @@ func (a *attempt) call(s *scope, t nextTurn, req *backend.Request) (*backend.Res
 		}
 		e := asBackendError(err)
 		switch {
-		case e.Class == backend.Degenerate && ranAway:
+		case e.Class == backend.Degenerate && (ranAway || a.conv == nil): // the prompt of a program may lack the schema
 			a.refusal = e
 			return nil, nil, invalid(errors.New("the model ran away twice: "+e.Message), e.Partial)
 		case e.Class == backend.Degenerate:

@@ -16,7 +16,7 @@ func (a *attempt) preflight(s *scope) error {
 		return err
 	}
 	asked, err := a.prompt(s)
-	a.task = asked.Prompt
+	a.task, a.whole = asked.Prompt, asked.Input
 	if err != nil || a.def.agent != nil || a.reused != nil || a.ended != nil || a.reduction != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (a *attempt) prompt(s *scope) (spec.Asked, error) {
 	if a.ended != nil {
 		return spec.Asked{}, nil
 	}
-	a.row, a.payload = payload.Row, payload
+	a.row = payload.Row
 	var err error
 	if a.id, a.input, err = a.def.row(&payload); err != nil {
 		return spec.Asked{}, batch.NewError(batch.BadInput, err.Error())

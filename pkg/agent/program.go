@@ -9,6 +9,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/plainjson"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
@@ -20,7 +21,7 @@ type Program interface {
 	RunProgram(ctx context.Context, task ProgramTask, calls *ProgramCalls) (ProgramAnswer, error)
 }
 
-// ProgramTask is what a program gets to know of its job.
+// ProgramTask describes a job to its program.
 type ProgramTask struct {
 	Agent  *spec.Agent
 	ID     string          // the user's own key of the job; "" without one
@@ -53,20 +54,17 @@ func (a *attempt) program(s *scope) (json.RawMessage, error) {
 	if a.session.Program == nil {
 		return nil, errors.New("a job with a program was given nothing that runs programs")
 	}
-	task, err := a.programTask()
-	if err != nil {
-		return nil, err
-	}
 	journal, err := readJournal(a.job.Turns)
 	if err != nil {
 		return nil, err
 	}
 	calls := &ProgramCalls{attempt: a, journal: journal, talks: newTalks(a.job.ID.String()), writing: make(chan struct{}, 1)}
 	a.conv = &conversation{} // holds the record
+	calls.number = journal.len()
 	calls.count()
 	defer func() { a.replayed, a.diverged = journal.replayed, journal.diverged() }()
 	for restarts := 0; ; restarts++ {
-		answer, err := calls.run(s, task)
+		answer, err := calls.run(s, a.programTask())
 		if errors.Is(err, ErrRestart) && restarts == a.def.maxRetries {
 			return nil, batch.NewError(batch.ProgramFailed, clip(fmt.Sprintf("the program was started %d times: %v", restarts+1, err), maxMessage))
 		}
@@ -83,18 +81,12 @@ func (a *attempt) program(s *scope) (json.RawMessage, error) {
 	}
 }
 
-func (a *attempt) programTask() (ProgramTask, error) {
-	t := ProgramTask{Agent: a.def.agent, ID: a.id, System: a.def.system, Task: a.task, Input: a.item}
+func (a *attempt) programTask() ProgramTask {
+	t := ProgramTask{Agent: a.def.agent, ID: a.id, System: a.def.system, Task: a.task, Input: a.whole}
 	if a.def.format != nil {
 		t.Schema = a.def.format.JSON
 	}
-	if t.Input == nil {
-		var err error
-		if t.Input, err = a.payload.ProgramInput(); err != nil {
-			return t, batch.NewError(batch.BadInput, err.Error())
-		}
-	}
-	return t, nil
+	return t
 }
 
 // programOutput returns the job's output from what the program wrote.
@@ -125,7 +117,8 @@ type ProgramCalls struct {
 	ended   error                   // guarded by mu; why the run takes no more calls; nil while it does
 	flying  int                     // guarded by mu; calls under way
 	calls   sync.WaitGroup          // calls under way
-	begun   int                     // guarded by mu; calls that went to the server, over all runs
+	asking  int                     // guarded by mu; model calls at the server
+	number  int                     // guarded by mu; of the last model call at the server
 	failed  *batch.Error            // guarded by mu; of the last model call, if it failed
 }
 
@@ -226,7 +219,7 @@ func (c *ProgramCalls) begin() (s *scope, done func(), err error) {
 
 // record writes a call to the journal.
 func (c *ProgramCalls) record(s *scope, t Turn) error {
-	data, err := json.Marshal(t)
+	data, err := plainjson.Marshal(t)
 	if err != nil {
 		return fmt.Errorf("encode a call of the program: %w", err)
 	}

@@ -38,8 +38,11 @@ type host struct {
 	wait  func(ctx context.Context, r *backend.Request) error
 	calls int // model calls
 	tools []toolpool.Call
-	fail  error // of the journal
-	moves []batch.State
+	// afterTool is called when a tool has run. With an error, the worker dies before it knows the result.
+	afterTool func() error
+	ids       map[string]int // of model calls
+	fail      error          // of the journal
+	moves     []batch.State
 }
 
 func (h *host) Acquire(context.Context, Wait) (func(), time.Duration, error) {
@@ -49,6 +52,10 @@ func (h *host) Acquire(context.Context, Wait) (func(), time.Duration, error) {
 func (h *host) Generate(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	h.mu.Lock()
 	h.calls++
+	if h.ids == nil {
+		h.ids = map[string]int{}
+	}
+	h.ids[r.ID]++
 	n := h.calls
 	h.mu.Unlock()
 	if h.wait != nil {
@@ -67,8 +74,13 @@ func (h *host) Call(ctx context.Context, c toolpool.Call) (toolpool.Result, erro
 		return toolpool.Result{}, context.Cause(ctx)
 	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.tools = append(h.tools, c)
+	h.mu.Unlock()
+	if h.afterTool != nil {
+		if err := h.afterTool(); err != nil {
+			return toolpool.Result{}, err
+		}
+	}
 	return toolpool.Result{Content: "seen " + c.Arguments, Executed: true}, nil
 }
 

@@ -36,6 +36,7 @@ func (c *ProgramCalls) Call(ctx context.Context, r *backend.Request, o backend.O
 		c.abort(err)
 		return nil, err
 	}
+	defer c.answered()
 	one, end := s.during(ctx)
 	defer end()
 	stream := &passed{to: o}
@@ -54,7 +55,7 @@ func (c *ProgramCalls) Call(ctx context.Context, r *backend.Request, o backend.O
 	return resp, nil
 }
 
-// next counts a call that goes to the server. It returns the job's error if no further call is allowed.
+// next counts a call that goes to the server until the caller calls answered. It returns the job's error if no further call is allowed.
 func (c *ProgramCalls) next() (number int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -62,13 +63,21 @@ func (c *ProgramCalls) next() (number int, err error) {
 	if err := a.withinBudget(); err != nil {
 		return 0, err
 	}
-	if a.turns+c.flying-1 >= a.def.maxTurns {
+	if a.turns+c.asking >= a.def.maxTurns {
 		return 0, batch.NewError(batch.TurnsExhausted,
 			fmt.Sprintf("the program has made max_turns = %d model calls; raise max_turns", a.def.maxTurns))
 	}
-	c.begun++
+	c.asking++
+	c.number++
 	c.journal.miss()
-	return len(c.journal.turns) + c.flying, nil
+	return c.number, nil
+}
+
+// answered is called when a call's answer is in the journal, or has failed.
+func (c *ProgramCalls) answered() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asking--
 }
 
 // generate makes a model call for the program, with its own retries.
@@ -84,20 +93,16 @@ func (c *ProgramCalls) generate(s *scope, r *backend.Request, number int, stream
 		Runner: a.Runner, def: a.def, job: a.job, session: a.session, log: a.log, state: batch.Running, part: true, watch: stream.observer(),
 	}
 	one.session.Effects = nil
-	defer func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		a.spent.add(one.spent)
-		c.failed = one.failed
-	}()
 	resp, calls, err := one.call(s, nextTurn{number: number, remaining: 1}, &req)
-	if err != nil {
-		if e := one.refusal; e != nil {
-			if data, ok := errors.AsType[*batch.Error](err); ok {
-				one.failed = data
-				return nil, e
-			}
-		}
+	failed, _ := errors.AsType[*batch.Error](err)
+	c.mu.Lock()
+	a.spent.add(one.spent)
+	c.failed = failed
+	c.mu.Unlock()
+	switch {
+	case failed != nil && one.refusal != nil:
+		return nil, one.refusal
+	case err != nil:
 		return nil, err
 	}
 	calls.discard()
@@ -167,7 +172,7 @@ func (c *ProgramCalls) CallTool(ctx context.Context, name string, arguments json
 	one, end := s.during(ctx)
 	defer end()
 	call.Arguments, call.TurnsRemaining = text, 1
-	call.Turn, call.Index = c.effect(key)
+	call.Turn, call.Index = c.place(key)
 	if c.attempt.session.Effects != nil {
 		call.EffectLog = c.attempt.session.Effects
 	}
@@ -180,7 +185,7 @@ func (c *ProgramCalls) CallTool(ctx context.Context, name string, arguments json
 		result.Content = "(no output)"
 	}
 	c.timed(time.Since(began), result.Executed)
-	if err := c.record(s, toolTurn(key, name, result)); err != nil {
+	if err := c.record(s, toolTurn(key, name, call.Index, result)); err != nil {
 		c.abort(err)
 		return toolpool.Result{}, err
 	}

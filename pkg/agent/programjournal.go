@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/plainjson"
@@ -21,6 +22,8 @@ type ProgramCall struct {
 	// Tool is the tool of a tool call; "" for a model call. The only message in Tools is its result.
 	Tool   string `json:"tool,omitempty"`
 	Failed bool   `json:"failed,omitempty"` // the result describes a failure
+	// Index distinguishes equal tool calls of a job. See [programJournal.place].
+	Index int `json:"index,omitempty"`
 }
 
 // programJournal holds the calls of a program. Those of earlier runs answer the calls of this run that have the same key, each
@@ -32,7 +35,7 @@ type programJournal struct {
 	replayed int              // calls of this run that were answered
 	made     int              // all calls of this run
 	fresh    int              // the number of the first call, from 1, that no turn answered although some waited; 0 if none
-	effects  map[string]int   // calls of this run, by the key of a tool call
+	placed   map[string][]int // indexes of the tool calls of this run, by key
 }
 
 func readJournal(data [][]byte) (*programJournal, error) {
@@ -53,7 +56,7 @@ func readJournal(data [][]byte) (*programJournal, error) {
 
 // rewind begins another run: all turns so far are those of earlier runs.
 func (j *programJournal) rewind() {
-	j.waiting, j.effects = map[string][]int{}, map[string]int{}
+	j.waiting, j.placed = map[string][]int{}, map[string][]int{}
 	j.replayed, j.made, j.fresh = 0, 0, 0
 	for i, t := range j.turns {
 		j.waiting[t.Call.Key] = append(j.waiting[t.Call.Key], i)
@@ -76,7 +79,20 @@ func (j *programJournal) take(key string) (Turn, bool) {
 	if j.waiting[key] = at[1:]; len(at) == 1 {
 		delete(j.waiting, key)
 	}
-	return j.turns[at[0]], true
+	t := j.turns[at[0]]
+	j.placed[key] = append(j.placed[key], t.Call.Index)
+	return t, true
+}
+
+// place returns the place of a new tool call in the effect log. A call that an earlier run began, and that is not in the journal, gets
+// the same place in every run: a number from its key, and the first index that no equal call of this run has.
+func (j *programJournal) place(key string) (turn, index int) {
+	for slices.Contains(j.placed[key], index) {
+		index++
+	}
+	j.placed[key] = append(j.placed[key], index)
+	sum := sha256.Sum256([]byte(key))
+	return int(binary.BigEndian.Uint64(sum[:8]) >> 12), index
 }
 
 // miss counts a call that no turn answers.
@@ -106,21 +122,12 @@ func (c *ProgramCalls) replayed(key string) (Turn, bool) {
 	return c.journal.take(key)
 }
 
-// effect returns the place of a tool call in the effect log. It is the same in every run: a number from the call's key, and how many
-// equal calls came before.
-func (c *ProgramCalls) effect(key string) (turn, index int) {
+// place counts a tool call that no turn answers, and returns its place in the effect log.
+func (c *ProgramCalls) place(key string) (turn, index int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.journal.miss()
-	before := c.journal.effects[key]
-	for _, t := range c.journal.turns {
-		if t.Call.Key == key {
-			before++
-		}
-	}
-	c.journal.effects[key]++
-	sum := sha256.Sum256([]byte(key))
-	return int(binary.BigEndian.Uint64(sum[:8]) >> 12), before
+	return c.journal.place(key)
 }
 
 // keyLength is the length of a key in bytes before its encoding.
@@ -174,11 +181,11 @@ func (t Turn) response() *backend.Response {
 }
 
 // toolTurn returns the turn of a tool call.
-func toolTurn(key, name string, r toolpool.Result) Turn {
+func toolTurn(key, name string, index int, r toolpool.Result) Turn {
 	t := Turn{
 		Tools:   []backend.Message{{Role: backend.RoleTool, Content: r.Content}},
 		Sources: []CallSource{{From: r.Source, By: r.By}},
-		Call:    &ProgramCall{Key: key, Tool: name, Failed: r.Failed},
+		Call:    &ProgramCall{Key: key, Tool: name, Failed: r.Failed, Index: index},
 	}
 	t.Counts.Asked = 1
 	if r.Executed {

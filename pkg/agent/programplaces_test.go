@@ -5,41 +5,107 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/batchagent/batchagent/pkg/backend"
+	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/toolpool"
 )
 
-// Equal calls of a tool have different places in the effect log, and each has the same place in every attempt.
+// Equal calls of a tool have different places in the effect log. A call that an attempt began and did not finish has the same place in
+// the next attempt, so that its effect is not repeated.
 func TestEffectsOfProgramsKeepTheirPlaces(t *testing.T) {
 	t.Parallel()
-	die := 1
+	dies := errors.New("dies")
 	h := &host{}
 	h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
-		for i, args := range []string{`{"n":1}`, `{"n":2}`, `{"n":1}`} {
+		for _, args := range []string{`{"n":1}`, `{"n":2}`, `{"n":1}`, `{"n":1}`} {
 			if _, err := calls.CallTool(ctx, "look", json.RawMessage(args)); err != nil {
 				return ProgramAnswer{}, err
-			}
-			if i == die {
-				return ProgramAnswer{}, errors.New("dies")
 			}
 		}
 		return ProgramAnswer{Text: "done"}, nil
 	}
-	_, err := h.run(t)
-	require.Error(t, err)
-	die = -1
-	_, err = h.run(t)
+	for finished := range 4 { // the attempt dies while its next call runs
+		h.afterTool = func() error {
+			if len(h.journal) == finished {
+				return dies
+			}
+			return nil
+		}
+		_, err := h.run(t)
+		require.ErrorIs(t, err, dies)
+		h.afterTool = func() error {
+			if len(h.journal) > finished {
+				return dies
+			}
+			return nil
+		}
+		_, err = h.run(t)
+		if finished < 3 {
+			require.ErrorIs(t, err, dies)
+		} else {
+			require.NoError(t, err)
+		}
+	}
+	places := map[[2]int]string{}
+	for _, c := range h.tools {
+		place := [2]int{c.Turn, c.Index}
+		if earlier, known := places[place]; known {
+			assert.Equal(t, earlier, c.Arguments)
+		}
+		places[place] = c.Arguments
+		assert.Positive(t, c.Turn)
+	}
+	assert.Len(t, places, 4, "four effects, each with one place in all attempts")
+}
+
+// With parallel calls, a later one may be in the journal while an earlier one is not.
+func TestUnfinishedEffectKeepsItsPlaceBesideALaterOne(t *testing.T) {
+	t.Parallel()
+	second := toolTurn("k", "look", 1, toolpool.Result{Content: "second"})
+	j := &programJournal{turns: []Turn{second}}
+	j.rewind()
+	_, found := j.take("k")
+	require.True(t, found)
+	_, index := j.place("k")
+	assert.Equal(t, 0, index)
+	_, index = j.place("k")
+	assert.Equal(t, 2, index)
+}
+
+// Tool calls under way are no model calls, and each model call under way has a number of its own.
+func TestOnlyModelCallsCountAsTurns(t *testing.T) {
+	t.Parallel()
+	h := &host{change: func(c *spec.Compiled) { c.MaxTurns = 2 }}
+	h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+		block := make(chan struct{})
+		h.afterTool = func() error { <-block; return nil }
+		var tools sync.WaitGroup
+		for i := range 5 {
+			tools.Go(func() {
+				_, err := calls.CallTool(ctx, "look", json.RawMessage(fmt.Sprintf(`{"n":%d}`, i)))
+				assert.NoError(t, err)
+			})
+		}
+		for i := range 2 {
+			if _, err := ask(ctx, calls, fmt.Sprint(i)); err != nil {
+				return ProgramAnswer{}, err
+			}
+		}
+		close(block)
+		tools.Wait()
+		return ProgramAnswer{Text: "done"}, nil
+	}
+	r, err := h.run(t)
 	require.NoError(t, err)
-	require.Len(t, h.tools, 3)
-	first, second, third := h.tools[0], h.tools[1], h.tools[2]
-	assert.Equal(t, first.Turn, third.Turn)
-	assert.Equal(t, []int{0, 0, 1}, []int{first.Index, second.Index, third.Index})
-	assert.NotEqual(t, first.Turn, second.Turn)
-	assert.Positive(t, first.Turn)
+	require.Nil(t, r.Error)
+	assert.Equal(t, 2, r.Turns)
+	assert.Equal(t, map[string]int{"b_1/job-7#1": 1, "b_1/job-7#2": 1}, h.ids)
 }
 
 func TestTalks(t *testing.T) {

@@ -134,11 +134,10 @@ type attempt struct {
 	input       json.RawMessage // carried fields; nil without any
 	ended       *batch.Result   // the job's result of an earlier run; nil if the job runs
 	reduction   *spec.Reduction
-	payload     spec.Payload
-	task        string                // the prompt of a program's job
+	whole       json.RawMessage       // the input of a program's job
+	task        string                // the same job's prompt
 	watch       backend.Observer      // of all calls; the zero value of jobs without a program
 	refusal     *backend.Error        // of the last call that failed for good
-	failed      *batch.Error          // the same as the job's error
 	replayed    int                   // calls of a program that were answered from the journal
 	diverged    int                   // as in [batch.Result]
 	files       map[string]batch.File // that a program left

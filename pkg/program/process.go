@@ -39,7 +39,7 @@ type Process struct {
 	Log func(line string)
 }
 
-// ErrKilled means that somebody else killed the program: the system, for want of memory, or a person. The job may start again.
+// ErrKilled means that a signal from outside ended the program: the system lacked memory, or a person sent it. The job may start again.
 var ErrKilled = errors.New("the program was killed")
 
 // Run runs the program to its end and returns what it wrote to standard output. When ctx ends, all its processes are killed and Run

@@ -46,7 +46,7 @@ type Job struct {
 	Workspace *spec.Workspace
 }
 
-// Description is what a program gets to know of its job. Its JSON form is part of the contract in docs/agents.md.
+// Description describes a job to its program. Its JSON form is part of the contract in docs/agents.md.
 type Description struct {
 	Job    string                     `json:"job"`          // "<batch>/job-<index>"
 	ID     string                     `json:"id,omitempty"` // the user's own key
@@ -182,7 +182,7 @@ func (d *folder) contract(p Program, j Job) ([]string, error) {
 const placeholderKey = "batchagent"
 
 // secretVariable matches the variables of the engine that a program never gets. It needs none of them: the engine makes its calls.
-var secretVariable = regexp.MustCompile(`^(BATCHAGENT_|[A-Z_]*API_KEY=|AWS_)`)
+var secretVariable = regexp.MustCompile(`^(BATCHAGENT_|[A-Z0-9_]*API_KEY=|AWS_)`)
 
 var placeholder = regexp.MustCompile(`\{(task|input|model|url|args\.[A-Za-z0-9_]+)\}`)
 

@@ -75,11 +75,11 @@ func TestArgumentsMustNotBecomeOptions(t *testing.T) {
 func TestAnswerInAFile(t *testing.T) {
 	t.Parallel()
 	r := runner(t)
-	p := Program{Argv: []string{"sh", "-c", "echo noise; echo '{}' > answer.json; ln -s /etc/passwd link"}}
+	p := Program{Argv: []string{"sh", "-c", "echo noise; echo '{}' > answer.json; ln -s /etc/passwd link; mkfifo pipe"}}
 	a, err := r.Run(t.Context(), p, Job{Description: job, Output: "answer.json"})
 	require.NoError(t, err)
 	assert.Equal(t, "{}", a.Text)
-	for _, name := range []string{"missing", "link", "../job/job.json"} {
+	for _, name := range []string{"missing", "link", "pipe", "../job/job.json"} {
 		_, err = r.Run(t.Context(), p, Job{Description: job, Output: name})
 		require.ErrorContains(t, err, "ended without its answer", name)
 	}
@@ -94,8 +94,8 @@ func TestWorkspace(t *testing.T) {
 	from := filepath.Join(r.Root, "repo")
 	require.NoError(t, os.MkdirAll(filepath.Join(from, "src"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(from, "src", "a.txt"), []byte("one\n"), 0o644))
-	p := Program{Argv: []string{"sh", "-c", `cat src/a.txt; echo two >> src/a.txt; printf '\377\376' > new.bin; ln -s /etc/passwd leak; head -c 300000 /dev/zero | tr '\0' x > big.txt`}}
-	a, err := r.Run(t.Context(), p, Job{Description: job, Workspace: &spec.Workspace{From: "repo", Collect: []string{"src/*.txt", "new.bin", "leak", "big.txt", "none"}, Diff: true}})
+	p := Program{Argv: []string{"sh", "-c", `cat src/a.txt; echo two >> src/a.txt; printf '\377\376' > new.bin; ln -s /etc/passwd leak; mkfifo pipe; head -c 300000 /dev/zero | tr '\0' x > big.txt`}}
+	a, err := r.Run(t.Context(), p, Job{Description: job, Workspace: &spec.Workspace{From: "repo", Collect: []string{"src/*.txt", "new.bin", "leak", "pipe", "big.txt", "none"}, Diff: true}})
 	require.NoError(t, err)
 	assert.Equal(t, "one", a.Text)
 	assert.Contains(t, a.Diff, "new.bin")
@@ -103,6 +103,7 @@ func TestWorkspace(t *testing.T) {
 	assert.Equal(t, batch.File{Text: "one\ntwo\n", Size: 8}, a.Files["src/a.txt"])
 	assert.Equal(t, batch.File{Base64: []byte{0xff, 0xfe}, Size: 2}, a.Files["new.bin"])
 	assert.NotContains(t, a.Files, "leak")
+	assert.NotContains(t, a.Files, "pipe")
 	assert.Len(t, a.Files["big.txt"].Text, maxFile)
 	assert.True(t, a.Files["big.txt"].Cut)
 	text, err := os.ReadFile(filepath.Join(from, "src", "a.txt"))

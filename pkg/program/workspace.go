@@ -184,15 +184,15 @@ func (d *folder) collect(patterns []string) (map[string]batch.File, error) {
 
 // collectFile reads the beginning of a regular file.
 func collectFile(root *os.Root, name string, most int) (batch.File, bool) {
+	info, err := root.Stat(name)
+	if err != nil || !info.Mode().IsRegular() { // to open a named pipe would wait for ever
+		return batch.File{}, false
+	}
 	f, err := root.Open(name)
 	if err != nil {
 		return batch.File{}, false
 	}
 	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return batch.File{}, false
-	}
 	data, err := io.ReadAll(io.LimitReader(f, int64(most)))
 	if err != nil {
 		return batch.File{}, false
@@ -213,9 +213,12 @@ func (d *folder) readAnswer(name string) (string, error) {
 		return "", fmt.Errorf("read the answer: %w", err)
 	}
 	defer func() { _ = root.Close() }()
+	if info, err := root.Stat(name); err != nil || !info.Mode().IsRegular() { // to open a named pipe would wait for ever
+		return "", batch.NewError(batch.ProgramFailed, fmt.Sprintf("the program ended without its answer: there is no file %s", name))
+	}
 	f, err := root.Open(name)
 	if err != nil {
-		return "", batch.NewError(batch.ProgramFailed, fmt.Sprintf("the program ended without its answer: there is no file %s", name))
+		return "", batch.NewError(batch.ProgramFailed, fmt.Sprintf("the answer in %s cannot be read", name))
 	}
 	defer func() { _ = f.Close() }()
 	data, err := io.ReadAll(io.LimitReader(f, maxAnswer+1))

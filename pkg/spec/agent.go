@@ -2,7 +2,6 @@ package spec
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"path"
 	"regexp"
@@ -247,18 +246,8 @@ func (p *Payload) input() map[string]any {
 	if p.Item != nil {
 		return p.Input
 	}
-	out := maps.Clone(p.Carry)
-	if out == nil {
-		out = map[string]any{}
+	if p.Carry == nil {
+		return map[string]any{}
 	}
-	return out
-}
-
-// ProgramInput returns the whole input of a program's job as a JSON object.
-func (p *Payload) ProgramInput() (json.RawMessage, error) {
-	text, err := json.Marshal(p.input())
-	if err != nil {
-		return nil, fmt.Errorf("write the input: %w", err)
-	}
-	return text, nil
+	return p.Carry
 }
