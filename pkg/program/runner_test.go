@@ -174,8 +174,8 @@ for line in c.makefile():
     m = json.loads(line)
     if m["type"] != "job" or m["task"] == "silent": continue
     if m["task"] == "die": os._exit(1)
-    r = {"type": "answer", "job": m["job"], "output": {"said": m["task"]}}
-    if m["task"] == "fail": r = {"type": "failed", "job": m["job"], "message": "I could not"}
+    r = {"type": "answer", "run": m["run"], "output": {"said": m["task"]}}
+    if m["task"] == "fail": r = {"type": "failed", "run": m["run"], "message": "I could not"}
     c.sendall((json.dumps(r) + "\n").encode())
 `
 
@@ -199,7 +199,19 @@ func TestServer(t *testing.T) {
 		})
 	}
 	all.Wait()
-	_, err := ask(t.Context(), "f", "fail")
+	// A worker may get a job again before its earlier attempt has ended.
+	early, end := context.WithCancel(t.Context())
+	defer end()
+	all.Go(func() {
+		_, err := ask(early, "twice", "silent")
+		assert.ErrorIs(t, err, context.Canceled)
+	})
+	text, err := ask(t.Context(), "twice", "hello")
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"said":"hello"}`, text)
+	end()
+	all.Wait()
+	_, err = ask(t.Context(), "f", "fail")
 	require.EqualError(t, err, "ProgramFailed: I could not")
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -207,7 +219,7 @@ func TestServer(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	_, err = ask(t.Context(), "d", "die")
 	require.ErrorIs(t, err, ErrGone)
-	text, err := ask(t.Context(), "e", "again") // the process starts again
+	text, err = ask(t.Context(), "e", "again") // the process starts again
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"said":"again"}`, text)
 	assert.Len(t, r.left(t), 1)

@@ -28,10 +28,12 @@ var ErrGone = errors.New("the program that serves the job is gone")
 
 // Server is a program that serves many jobs over a Unix socket, where the program listens. Each message is one line of JSON:
 //
-//	to the program     {"type":"job", "job":"…", …}            a [Description]
-//	                   {"type":"cancel", "job":"…"}            the answer is not wanted any more
-//	from the program   {"type":"answer", "job":"…", "output":…}  a text, or any other JSON value
-//	                   {"type":"failed", "job":"…", "message":"…"}
+//	to the program     {"type":"job", "run":1, …}              a [Description]
+//	                   {"type":"cancel", "run":1}              the answer is not wanted any more
+//	from the program   {"type":"answer", "run":1, "output":…}  a text, or any other JSON value
+//	                   {"type":"failed", "run":1, "message":"…"}
+//
+// A run is one attempt at a job. Two attempts at one job may overlap, when a worker loses a lease and gets the job again.
 //
 // Safe for concurrent use.
 type Server struct {
@@ -144,19 +146,20 @@ type connection struct {
 	kill context.CancelFunc // ends the process behind it
 
 	mu   sync.Mutex
-	jobs map[string]chan reply // guarded by mu; by job
-	gone error                 // guarded by mu; nil while the connection lives
+	last int                // guarded by mu; number of the last run
+	runs map[int]chan reply // guarded by mu
+	gone error              // guarded by mu; nil while the connection lives
 }
 
 type reply struct {
 	Type    string          `json:"type"`
-	Job     string          `json:"job"`
+	Run     int             `json:"run"`
 	Output  json.RawMessage `json:"output"`
 	Message string          `json:"message"`
 }
 
 func newConnection(conn net.Conn, kill context.CancelFunc) *connection {
-	return &connection{conn: conn, kill: kill, jobs: map[string]chan reply{}}
+	return &connection{conn: conn, kill: kill, runs: map[int]chan reply{}}
 }
 
 func (c *connection) alive() bool {
@@ -165,7 +168,7 @@ func (c *connection) alive() bool {
 	return c.gone == nil
 }
 
-// end ends the connection, its jobs and the process behind it.
+// end ends the connection, its runs and the process behind it.
 func (c *connection) end(why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -175,13 +178,13 @@ func (c *connection) end(why error) {
 	c.gone = why
 	_ = c.conn.Close()
 	c.kill()
-	for _, waiting := range c.jobs {
+	for _, waiting := range c.runs {
 		close(waiting)
 	}
-	c.jobs = nil
+	c.runs = nil
 }
 
-// read passes replies to their jobs until the connection ends.
+// read passes replies to their runs until the connection ends.
 func (c *connection) read() {
 	lines := bufio.NewScanner(c.conn)
 	lines.Buffer(nil, maxMessage)
@@ -191,8 +194,8 @@ func (c *connection) read() {
 			break // what follows may belong to another message
 		}
 		c.mu.Lock()
-		waiting := c.jobs[r.Job]
-		delete(c.jobs, r.Job)
+		waiting := c.runs[r.Run]
+		delete(c.runs, r.Run)
 		c.mu.Unlock()
 		if waiting != nil {
 			waiting <- r // has room
@@ -208,16 +211,15 @@ func (c *connection) run(ctx context.Context, j Description) (string, error) {
 		c.mu.Unlock()
 		return "", ErrGone
 	}
-	if c.jobs[j.Job] != nil {
-		c.mu.Unlock()
-		return "", fmt.Errorf("the job %s already runs in this program", j.Job)
-	}
-	c.jobs[j.Job] = waiting
+	c.last++
+	run := c.last
+	c.runs[run] = waiting
 	c.mu.Unlock()
 	if err := c.send(struct {
 		Type string `json:"type"`
+		Run  int    `json:"run"`
 		Description
-	}{"job", j}); err != nil {
+	}{"job", run, j}); err != nil {
 		c.end(ErrGone)
 		return "", ErrGone
 	}
@@ -229,12 +231,12 @@ func (c *connection) run(ctx context.Context, j Description) (string, error) {
 		return r.answer()
 	case <-ctx.Done():
 		c.mu.Lock()
-		delete(c.jobs, j.Job)
+		delete(c.runs, run)
 		c.mu.Unlock()
 		_ = c.send(struct { // the connection may be gone
 			Type string `json:"type"`
-			Job  string `json:"job"`
-		}{"cancel", j.Job})
+			Run  int    `json:"run"`
+		}{"cancel", run})
 		return "", context.Cause(ctx)
 	}
 }

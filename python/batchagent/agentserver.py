@@ -44,19 +44,18 @@ class AgentServer:
         connection.add_done_callback(self._connections.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        jobs: dict[str, asyncio.Task[None]] = {}
+        jobs: dict[int, asyncio.Task[None]] = {}
         left: set[asyncio.Task[None]] = set()
         try:
             while line := await reader.readline():
                 message = json.loads(line)
-                name = message["job"]
-                before = jobs.pop(name, None)
-                if before is not None:
-                    before.cancel()
+                run = message["run"]
                 if message["type"] == "job":
-                    jobs[name] = asyncio.create_task(self._run(message, jobs, writer), name=name)
-                    left.add(jobs[name])
-                    jobs[name].add_done_callback(left.discard)
+                    jobs[run] = asyncio.create_task(self._run(message, jobs, writer), name=message["job"])
+                    left.add(jobs[run])
+                    jobs[run].add_done_callback(left.discard)
+                elif run in jobs:
+                    jobs.pop(run).cancel()
         except (ConnectionError, asyncio.CancelledError):
             pass
         finally:
@@ -66,19 +65,19 @@ class AgentServer:
             writer.close()
             await asyncio.gather(*left, return_exceptions=True)
 
-    async def _run(self, description: dict[str, Any], jobs: dict[str, asyncio.Task[None]], writer: asyncio.StreamWriter) -> None:
+    async def _run(self, description: dict[str, Any], jobs: dict[int, asyncio.Task[None]], writer: asyncio.StreamWriter) -> None:
         """Run one job and send its answer, unless the job was cancelled meanwhile."""
-        name = description["job"]
+        run, name = description["run"], description["job"]
         try:
             reply = b'"type":"answer","output":' + encoded(await self._answer(description), description.get("schema"))
         except (Exception, asyncio.CancelledError, SystemExit) as e:
-            if jobs.get(name) is asyncio.current_task():
+            if run in jobs:
                 log.info("agent %s of %s failed", self._agent.name, name, exc_info=True)
             reply = b'"type":"failed","message":' + json.dumps(complaint(e)).encode()
-        if jobs.get(name) is not asyncio.current_task() or writer.is_closing():
+        if run not in jobs or writer.is_closing():
             return
-        del jobs[name]
-        writer.write(b'{"job":' + json.dumps(name).encode() + b"," + reply + b"}\n")
+        del jobs[run]
+        writer.write(b'{"run":' + str(run).encode() + b"," + reply + b"}\n")
         try:
             await writer.drain()
         except ConnectionError:

@@ -251,7 +251,7 @@ async def ask(row, llm):
 
 
 def description(job: str, **more: Any) -> bytes:
-    return json.dumps({"type": "job", "job": job, "task": "t", "input": {"n": 1}, "model": "m", "url": "u", "mcp_url": "m", **more}).encode() + b"\n"
+    return json.dumps({"type": "job", "run": int(job[-1]), "job": job, "task": "t", "input": {"n": 1}, "model": "m", "url": "u", "mcp_url": "m", **more}).encode() + b"\n"
 
 
 def test_the_command_serves_an_agent_on_a_socket() -> None:
@@ -269,9 +269,9 @@ def test_the_command_serves_an_agent_on_a_socket() -> None:
             s.connect("s")
             s.sendall(description("b/job-1", args={"a": [1]}) + description("b/job-2", input={"fail": True}))
             lines = s.makefile("rb")
-            replies = {r["job"]: r for r in (json.loads(lines.readline()) for _ in range(2))}
-            assert replies["b/job-1"] == {"job": "b/job-1", "type": "answer", "output": {"row": {"n": 1}, "task": "t", "args": {"a": [1]}}}
-            assert replies["b/job-2"]["type"] == "failed" and replies["b/job-2"]["message"].startswith("ValueError: as asked (")
+            replies = {r["run"]: r for r in (json.loads(lines.readline()) for _ in range(2))}
+            assert replies[1] == {"run": 1, "type": "answer", "output": {"row": {"n": 1}, "task": "t", "args": {"a": [1]}}}
+            assert replies[2]["type"] == "failed" and replies[2]["message"].startswith("ValueError: as asked (")
     finally:
         server.send_signal(signal.SIGTERM)
         printed, _ = server.communicate(timeout=10)
