@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -174,6 +175,7 @@ func TestKilledUploadResumes(t *testing.T) {
 	gate := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if ending := hold.Load(); r.Method == http.MethodPut && ending != nil && strings.HasSuffix(r.URL.Path, *ending) {
 			puts.Add(1)
+			_, _ = io.Copy(io.Discard, r.Body) // the end of the client shows only after the body
 			<-r.Context().Done()
 			return
 		}

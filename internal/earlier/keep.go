@@ -2,9 +2,12 @@ package earlier
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 
 	"github.com/batchagent/batchagent/internal/collect"
 	"github.com/batchagent/batchagent/internal/fault"
@@ -128,9 +131,14 @@ func (r *Rerun) Keeps(row int64) bool {
 // Summary describes the results that are kept and the rows that run.
 func (r *Rerun) Summary() string { return r.pairs.Summary() }
 
-// Identity names the earlier results and the rows that run again. It is part of a submission's fingerprint.
+// Identity names the earlier results, and which of them are kept for which rows. It is part of a submission's fingerprint: the earlier
+// results may have changed when a submission is repeated.
 func (r *Rerun) Identity() string {
-	return fmt.Sprintf("rerun %q %q", r.past.name(), r.pairs.rows.where)
+	sum := sha256.New()
+	for _, row := range slices.Sorted(maps.Keys(r.places)) {
+		_, _ = fmt.Fprintf(sum, "%d %d\n", row, r.places[row])
+	}
+	return fmt.Sprintf("rerun %q %q %x", r.past.name(), r.pairs.rows.where, sum.Sum(nil))
 }
 
 // Payloads yields the jobs of the new batch. all are the payloads of all rows.

@@ -66,11 +66,12 @@ type Client struct {
 func FromEnv(getenv func(string) string) (*Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = answerWithin
+	transport.DisableCompression = true // an object is the bytes that the store has, whatever its Content-Encoding
 	c := &Client{
 		region:    cmp.Or(getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION"), "us-east-1"),
 		keys:      aws.Credentials{AccessKeyID: getenv(keyVariable), SecretAccessKey: getenv(secretVariable), SessionToken: getenv(sessionVariable)},
 		signer:    v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }),
-		http:      &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone(), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		http:      &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		firstWait: 500 * time.Millisecond,
 	}
 	if c.keys.AccessKeyID == "" || c.keys.SecretAccessKey == "" {

@@ -44,15 +44,22 @@ func (c *Client) Mirror(ctx context.Context, root string, n Name, endings ...str
 	if m.lock, err = os.OpenFile(m.dir+".lock", os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, fmt.Errorf("lock the copy of %s: %w", n, err)
 	}
-	if err := syscall.Flock(int(m.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+	switch err := syscall.Flock(int(m.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
 		return nil, errors.Join(fault.Usagef("%s: another command on this machine writes to it; wait until it has ended, or name another object", n), m.lock.Close())
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("lock the copy of %s: %w", n, err), m.lock.Close())
 	}
 	text, err := os.ReadFile(filepath.Join(m.dir, versionsFile))
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err = m.download(ctx); err != nil {
+			err = errors.Join(err, os.RemoveAll(m.dir))
+		}
 	case err == nil && json.Unmarshal(text, &m.versions) == nil:
 		err = m.resume(ctx)
-	default:
-		err = m.download(ctx)
+	default: // the copies may be results that were not uploaded
+		err = fault.Usagef("%s: it is not known which object the copy in %s came from; move this folder away, and look at the results in it", n, m.dir)
 	}
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
@@ -114,7 +121,7 @@ func (m *Mirror) resume(ctx context.Context) error {
 				continue
 			}
 		}
-		return fault.Usagef("%s was changed after a command here that wrote to it was killed; the results of that command are in %s: "+
+		return fault.Usagef("%s was changed since a command here copied it; the results of that command are in %s: "+
 			"move this folder away to continue with the object, or name another object", name, m.dir)
 	}
 	return m.record()
@@ -130,7 +137,7 @@ func (m *Mirror) holds(ctx context.Context, file string) (string, error) {
 	return m.client.Holds(ctx, m.names[file], f, size)
 }
 
-// open opens a file in the folder. It returns nil for a missing or empty one.
+// open opens a file in the folder. It returns nil for a missing one.
 func (m *Mirror) open(file string) (*os.File, int64, error) {
 	f, err := os.Open(filepath.Join(m.dir, file))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -140,7 +147,7 @@ func (m *Mirror) open(file string) (*os.File, int64, error) {
 		return nil, 0, err
 	}
 	info, err := f.Stat()
-	if err != nil || info.Size() == 0 {
+	if err != nil {
 		return nil, 0, errors.Join(err, f.Close())
 	}
 	return f, info.Size(), nil
@@ -153,7 +160,12 @@ func (m *Mirror) record() error {
 		return fmt.Errorf("encode versions: %w", err)
 	}
 	to := filepath.Join(m.dir, versionsFile)
-	if err := os.WriteFile(to+".new", text, 0o600); err != nil {
+	f, err := os.OpenFile(to+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("record versions: %w", err)
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil { // a crash must not leave an empty file
 		return fmt.Errorf("record versions: %w", err)
 	}
 	return os.Rename(to+".new", to)
@@ -164,7 +176,7 @@ func (m *Mirror) record() error {
 func (m *Mirror) Upload(ctx context.Context) error {
 	for _, file := range slices.Backward(m.files()) {
 		if err := m.upload(ctx, file); err != nil {
-			return fmt.Errorf("%w; the results are complete in %s, and the same command continues with them and uploads them", err, m.dir)
+			return fmt.Errorf("%w; the results so far are in %s, and the command with --resume uploads them", err, m.dir)
 		}
 	}
 	return os.RemoveAll(m.dir)

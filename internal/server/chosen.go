@@ -42,6 +42,9 @@ func (c *chosen) apply(sent *operation.Sent) error {
 	if c.seed != nil && c.sample == nil {
 		return problem(http.StatusBadRequest, "invalid", "seed goes with sample")
 	}
+	if len(c.limit)+len(c.sample) > 0 && sent.Plan != nil {
+		return problem(http.StatusBadRequest, "invalid", "limit and sample choose rows of a spec's inputs, and a compiled plan has jobs")
+	}
 	if c.rerun == nil {
 		return nil
 	}
@@ -62,9 +65,6 @@ func (c *chosen) apply(sent *operation.Sent) error {
 	}
 	if err != nil {
 		return problem(http.StatusBadRequest, "invalid", `rerun is not {"batch":"b_…","where":"failed"}: %v`, err)
-	}
-	if len(c.limit)+len(c.sample) > 0 && sent.Plan != nil {
-		return problem(http.StatusBadRequest, "invalid", "limit and sample choose rows of a spec's inputs, and a compiled plan has jobs")
 	}
 	sent.Rerun.From = id
 	return nil
