@@ -22,6 +22,16 @@ type request struct {
 	sealed  bool // the program wants encrypted reasoning (Responses API)
 }
 
+// choice returns the call for one of several answers. With one seed for all, they would be the same answer.
+func (r *request) choice(number int) *backend.Request {
+	if number == 0 || r.call.Sampling.Seed == nil {
+		return r.call
+	}
+	call, seed := *r.call, *r.call.Sampling.Seed+int64(number)
+	call.Sampling.Seed = &seed
+	return &call
+}
+
 // answers makes the calls of a request without a stream. The first error ends the others.
 func (a *api) answers(ctx context.Context, r *request) ([]*backend.Response, error) {
 	if r.choices == 1 {
@@ -34,7 +44,7 @@ func (a *api) answers(ctx context.Context, r *request) ([]*backend.Response, err
 	var calls sync.WaitGroup
 	for i := range out {
 		calls.Go(func() {
-			resp, err := a.caller.Call(ctx, r.call, backend.Observer{})
+			resp, err := a.caller.Call(ctx, r.choice(i), backend.Observer{})
 			if err != nil {
 				cancel(err)
 			}
@@ -95,7 +105,7 @@ func (a *api) stream(r *http.Request, q *request, out *eventWriter, e encoder) e
 	}()
 	for choice := range q.choices {
 		calls.Go(func() {
-			resp, err := a.caller.Call(ctx, q.call, f.observer(choice))
+			resp, err := a.caller.Call(ctx, q.choice(choice), f.observer(choice))
 			f.push(item{choice: choice, kind: ended, response: resp, err: err})
 		})
 	}
@@ -146,7 +156,7 @@ func (a *api) stream(r *http.Request, q *request, out *eventWriter, e encoder) e
 type progress struct {
 	text, reasoning written
 	blocks          int
-	calls           map[int]bool
+	calls           int // written, in order
 }
 
 // written records the written beginning of a text.
@@ -192,13 +202,10 @@ func (p *progress) take(it *item, e encoder) error {
 }
 
 func (p *progress) tool(choice, index int, c backend.ToolCall, e encoder) {
-	if p.calls[index] {
-		return
+	if index != p.calls {
+		return // it was written, or an earlier call is not complete yet; end writes the rest
 	}
-	if p.calls == nil {
-		p.calls = map[int]bool{}
-	}
-	p.calls[index] = true
+	p.calls++
 	e.tool(choice, c)
 }
 

@@ -126,7 +126,7 @@ func thoughtBlocks(r *backend.Reasoning) (out []placedBlock) {
 	}
 	texts := r.Split()
 	if len(texts) == 0 {
-		if r.Text == "" {
+		if r.Text == "" && len(r.Extra) == 0 {
 			return nil
 		}
 		signature := ""

@@ -107,7 +107,7 @@ func (l *items) assistant() *backend.Message {
 }
 
 func (l *items) end() {
-	if m := l.current; m != nil && (m.Content != "" || len(m.ToolCalls) > 0) { // reasoning alone is no message
+	if m := l.current; m != nil && m.Content != "" { // reasoning alone is no message
 		l.messages = append(l.messages, *m)
 	}
 	l.current = nil
