@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -219,19 +220,42 @@ func (p *progress) end(choice int, r *backend.Response, e encoder) error {
 	if !same {
 		return errChanged
 	}
-	if thoughts != "" {
-		e.reasoning(choice, thoughts)
+	if r.Finish == backend.FinishRefused && m.Content == r.Refusal {
+		text = "" // the encoder has its own form of a refusal
+	}
+	others := func(n int) { // writes the first n blocks that are no reasoning: the text unless blank, then calls
+		if n > 0 && strings.TrimSpace(m.Content) != "" {
+			if text != "" {
+				e.text(choice, text)
+				text = ""
+			}
+			n--
+		}
+		for i, c := range m.ToolCalls[:min(max(n, 0), len(m.ToolCalls))] {
+			p.tool(choice, i, c, e)
+		}
 	}
 	if m.Reasoning != nil {
-		for _, b := range m.Reasoning.Blocks[min(p.blocks, len(m.Reasoning.Blocks)):] {
+		end := 0
+		for i, b := range m.Reasoning.Blocks {
+			if end += b.Bytes; i < p.blocks {
+				continue
+			}
+			others(b.After)
+			if n := min(end-p.reasoning.bytes, len(thoughts)); n > 0 {
+				e.reasoning(choice, thoughts[:n])
+				p.reasoning.add(thoughts[:n])
+				thoughts = thoughts[n:]
+			}
 			e.thought(choice, m.Reasoning.Protocol, b)
 		}
 	}
-	if text != "" && !(r.Finish == backend.FinishRefused && m.Content == r.Refusal) { // the encoder has its own form of a refusal
-		e.text(choice, text)
+	if thoughts != "" {
+		e.reasoning(choice, thoughts)
 	}
-	for i, c := range m.ToolCalls {
-		p.tool(choice, i, c, e)
+	others(1 + len(m.ToolCalls))
+	if text != "" {
+		e.text(choice, text)
 	}
 	e.end(choice, r)
 	return nil

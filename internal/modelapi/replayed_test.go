@@ -1,0 +1,72 @@
+package modelapi
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/backend"
+)
+
+// An answer from the journal arrives without pieces. Its blocks have the order that they had when the program first read them: each
+// signature follows its own text.
+func TestAnswersWithoutPiecesKeepTheOrderOfTheirBlocks(t *testing.T) {
+	t.Parallel()
+	for _, a := range answersOfServers {
+		if a.name != "signed" {
+			continue
+		}
+		a.events = nil
+		text := encoded(t, "messages", &request{shown: "m", choices: 1, stream: true}, a)
+		at := -1
+		for _, part := range []string{"First.", "sig(First.)", "encrypted==", "Look.", " Then.", "sig( Then.)", "get_weather"} {
+			next := strings.Index(text[at+1:], part)
+			require.GreaterOrEqual(t, next, 0, "%s comes too early in\n%s", part, text)
+			at += 1 + next
+		}
+		return
+	}
+	t.Fatal("there is no answer with signed reasoning")
+}
+
+// A call that is complete before an earlier one waits for it: an answer from the journal has the same order.
+func TestCallsAreStreamedInTheirOrder(t *testing.T) {
+	t.Parallel()
+	first, second := backend.ToolCall{ID: "a", Name: "first", Arguments: "{}"}, backend.ToolCall{ID: "b", Name: "second", Arguments: "{}"}
+	text := encoded(t, "chat", &request{shown: "m", choices: 1, stream: true}, answered{name: "calls", events: func(o backend.Observer) { o.ToolCall(1, second) }, response: backend.Response{
+		Message: backend.Message{Role: backend.RoleAssistant, ToolCalls: []backend.ToolCall{first, second}}, Finish: backend.FinishToolCalls,
+	}})
+	require.Contains(t, text, `"second"`)
+	assert.Less(t, strings.Index(text, `"first"`), strings.Index(text, `"second"`))
+}
+
+// With one seed, all choices would be the same answer.
+func TestChoicesHaveTheirOwnSeeds(t *testing.T) {
+	t.Parallel()
+	seed := int64(7)
+	var mu sync.Mutex
+	seen := map[int64]bool{}
+	a := &api{caller: callerFunc(func(r *backend.Request) (*backend.Response, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen[*r.Sampling.Seed] = true
+		return &backend.Response{Finish: backend.FinishStop}, nil
+	})}
+	_, err := a.answers(t.Context(), &request{call: &backend.Request{Sampling: backend.Sampling{Seed: &seed}}, choices: 3})
+	require.NoError(t, err)
+	assert.Equal(t, map[int64]bool{7: true, 8: true, 9: true}, seen)
+	assert.Equal(t, int64(7), seed)
+}
+
+// callerFunc makes calls with a function.
+type callerFunc func(r *backend.Request) (*backend.Response, error)
+
+func (f callerFunc) Call(_ context.Context, r *backend.Request, _ backend.Observer) (*backend.Response, error) {
+	return f(r)
+}
+
+func (f callerFunc) Models(context.Context) ([]backend.Model, error) { return nil, nil }
