@@ -64,7 +64,7 @@ func (s *chatStream) reasoning(choice int, piece string) {
 
 func (s *chatStream) thought(int, backend.Protocol, backend.ReasoningBlock) {} // the last delta has all blocks
 
-func (s *chatStream) tool(choice int, c backend.ToolCall) {
+func (s *chatStream) tool(choice int, c backend.ToolCall, _ backend.FinishReason) {
 	s.begin(choice)
 	var o object
 	o.value("tool_calls", []json.RawMessage{newChatCall(s.states[choice].calls, c)})

@@ -85,7 +85,8 @@ type encoder interface {
 	reasoning(choice int, piece string)
 	// thought ends a block of reasoning. The pieces of its text came before.
 	thought(choice int, p backend.Protocol, b backend.ReasoningBlock)
-	tool(choice int, c backend.ToolCall)
+	// tool writes a call. finish is FinishLength if the answer was cut, perhaps in this call; it may be "" while the answer arrives.
+	tool(choice int, c backend.ToolCall, finish backend.FinishReason)
 	// end ends a choice. Its content was written before.
 	end(choice int, r *backend.Response)
 	// finish ends the stream after all choices.
@@ -192,7 +193,7 @@ func (p *progress) take(it *item, e encoder) error {
 		p.blocks++
 		e.thought(it.choice, it.protocol, it.block)
 	case toolCall:
-		p.tool(it.choice, it.index, it.call, e)
+		p.tool(it.choice, it.index, it.call, "", e)
 	case ended:
 		if it.err != nil {
 			return it.err
@@ -202,12 +203,12 @@ func (p *progress) take(it *item, e encoder) error {
 	return nil
 }
 
-func (p *progress) tool(choice, index int, c backend.ToolCall, e encoder) {
+func (p *progress) tool(choice, index int, c backend.ToolCall, finish backend.FinishReason, e encoder) {
 	if index != p.calls {
 		return // it was written, or an earlier call is not complete yet; end writes the rest
 	}
 	p.calls++
-	e.tool(choice, c)
+	e.tool(choice, c, finish)
 }
 
 // errChanged is the error of an answer that does not begin with its written pieces.
@@ -232,7 +233,7 @@ func (p *progress) end(choice int, r *backend.Response, e encoder) error {
 			n--
 		}
 		for i, c := range m.ToolCalls[:min(max(n, 0), len(m.ToolCalls))] {
-			p.tool(choice, i, c, e)
+			p.tool(choice, i, c, r.Finish, e)
 		}
 	}
 	if m.Reasoning != nil {

@@ -98,6 +98,9 @@ func messageBlocks(r *backend.Response) []json.RawMessage {
 	if m.Content != "" {
 		others = append(others, textBlock(m.Content))
 	}
+	if r.Finish == backend.FinishRefused && r.Refusal != "" && r.Refusal != m.Content {
+		others = append(others, textBlock(r.Refusal))
+	}
 	for _, c := range m.ToolCalls {
 		if input, ok := inputOf(c, r.Finish); ok {
 			others = append(others, toolBlock(c, input))

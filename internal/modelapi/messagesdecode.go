@@ -53,8 +53,12 @@ func messagesRequest(body value) (*request, *fields) {
 			c.Schema = f.outputFormat(name, v)
 		case "output_config":
 			f.object(name, v, func(member string, v value) {
-				if member == "format" {
+				switch member {
+				case "format":
 					c.Schema = f.outputFormat(join(name, member), v)
+				case "effort": // model servers have no common form for it
+				default:
+					f.fail(join(name, member), "the field is not available in a session")
 				}
 			})
 		case "thinking":

@@ -102,8 +102,8 @@ func (s *messagesStream) thought(_ int, p backend.Protocol, b backend.ReasoningB
 	s.closed()
 }
 
-func (s *messagesStream) tool(_ int, c backend.ToolCall) {
-	input, ok := inputOf(c, "")
+func (s *messagesStream) tool(_ int, c backend.ToolCall, finish backend.FinishReason) {
+	input, ok := inputOf(c, finish)
 	if !ok {
 		return
 	}

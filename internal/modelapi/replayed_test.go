@@ -2,6 +2,7 @@ package modelapi
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -70,3 +71,29 @@ func (f callerFunc) Call(_ context.Context, r *backend.Request, _ backend.Observ
 }
 
 func (f callerFunc) Models(context.Context) ([]backend.Model, error) { return nil, nil }
+
+// A call that the token limit cut is no complete call, in a stream as little as in a whole answer.
+func TestCutCallsAreNotStreamedAsComplete(t *testing.T) {
+	t.Parallel()
+	cut := answered{name: "cut", response: backend.Response{Finish: backend.FinishLength, Message: backend.Message{
+		Role: backend.RoleAssistant, ToolCalls: []backend.ToolCall{{ID: "a", Name: "get_weather", Arguments: `{"city":"Ro`}},
+	}}}
+	q := &request{shown: "m", choices: 1, stream: true, call: &backend.Request{}}
+	assert.NotContains(t, encoded(t, "messages", q, cut), "malformed_arguments")
+	text := encoded(t, "responses", q, cut)
+	_, done, found := strings.Cut(text, "response.output_item.done")
+	require.True(t, found)
+	done, _, _ = strings.Cut(done, "\n\n")
+	assert.Contains(t, done, `"incomplete"`)
+}
+
+// A refusal beside a text is in whole answers, too.
+func TestRefusalsBesideTextAreWhole(t *testing.T) {
+	t.Parallel()
+	r := &backend.Response{Finish: backend.FinishRefused, Refusal: "No.", Message: backend.Message{Content: "Part."}}
+	for api, blocks := range map[string]any{"messages": messageBlocks(r), "responses": outputItems(r, false)} {
+		text := fmt.Sprintf("%s", blocks)
+		assert.Contains(t, text, "Part.", api)
+		assert.Contains(t, text, "No.", api)
+	}
+}

@@ -124,9 +124,13 @@ func outputItems(r *backend.Response, sealed bool) []json.RawMessage {
 	if m.Reasoning != nil {
 		out = append(out, reasoningItem(newID("rs_"), m.Reasoning.Text, sealedReasoning(m.Reasoning, sealed), "completed"))
 	}
-	status := itemStatus(r)
+	status := itemStatus(r.Finish)
+	refused := r.Finish == backend.FinishRefused && r.Refusal != ""
+	if refused && m.Content != "" && m.Content != r.Refusal {
+		out = append(out, messageItem(newID("msg_"), status, textPart(m.Content)))
+	}
 	switch {
-	case r.Finish == backend.FinishRefused && r.Refusal != "":
+	case refused:
 		out = append(out, messageItem(newID("msg_"), status, refusalPart(r.Refusal)))
 	case m.Content != "" || len(m.ToolCalls) == 0:
 		out = append(out, messageItem(newID("msg_"), status, textPart(m.Content)))
@@ -137,8 +141,8 @@ func outputItems(r *backend.Response, sealed bool) []json.RawMessage {
 	return out
 }
 
-func itemStatus(r *backend.Response) string {
-	if r.Finish == backend.FinishLength {
+func itemStatus(finish backend.FinishReason) string {
+	if finish == backend.FinishLength {
 		return "incomplete"
 	}
 	return "completed"

@@ -162,7 +162,7 @@ func (s *responsesStream) seal(text string) string {
 	return sealedReasoning(&r, s.sealed)
 }
 
-func (s *responsesStream) tool(_ int, c backend.ToolCall) {
+func (s *responsesStream) tool(_ int, c backend.ToolCall, finish backend.FinishReason) {
 	s.begin()
 	s.stop("completed")
 	s.id = newID("fc_")
@@ -180,7 +180,7 @@ func (s *responsesStream) tool(_ int, c backend.ToolCall) {
 		o.text("name", c.Name)
 		o.text("arguments", c.Arguments)
 	})
-	s.done(callItem(s.id, c, c.Arguments, "completed"))
+	s.done(callItem(s.id, c, c.Arguments, itemStatus(finish)))
 }
 
 func (s *responsesStream) end(_ int, r *backend.Response) {
@@ -189,10 +189,10 @@ func (s *responsesStream) end(_ int, r *backend.Response) {
 		s.start("refusal", "msg_", func(id string) json.RawMessage { return messageItem(id, "in_progress") }, refusalPart(""))
 		s.delta("response.refusal.delta", r.Refusal)
 	}
-	s.stop(itemStatus(r))
+	s.stop(itemStatus(r.Finish))
 	if len(s.output) == 0 {
 		s.text(0, "")
-		s.stop(itemStatus(r))
+		s.stop(itemStatus(r.Finish))
 	}
 	s.body.end(r, s.output)
 }
