@@ -12,19 +12,29 @@ type chunkReader struct {
 	// before and after are the bytes around the text in the last chunk that was decoded; empty if the text was not found.
 	before, after []byte
 	set           func(text string) // sets the text in last
+	misses        int               // chunks in sequence whose bytes around the text differed from the one before
 }
+
+// maxMisses is the number of misses after which a stream is decoded in whole: a server adds something new to each chunk.
+const maxMisses = 8
 
 // read returns the chunk of an event. It is valid until the next call.
 func (r *chunkReader) read(event []byte) (*chunk, error) {
 	if literal, ok := r.varied(event); ok {
+		r.misses = 0
 		r.set(plain(literal))
 		return &r.last, nil
+	}
+	if len(r.before) > 0 {
+		r.misses++
 	}
 	r.last, r.before, r.after = chunk{}, r.before[:0], r.after[:0]
 	if err := json.Unmarshal(event, &r.last); err != nil {
 		return nil, err
 	}
-	r.learn(event)
+	if r.misses < maxMisses {
+		r.learn(event)
+	}
 	return &r.last, nil
 }
 
