@@ -12,7 +12,7 @@ import (
 // maxTalks limits the conversations of one program that are told apart. Further ones count as the oldest.
 const maxTalks = 32
 
-// talks tells the conversations of one program apart: its main agent and its sub-agents. A request continues the conversation whose
+// talks distinguishes the conversations of one program: those of its main agent and of its sub-agents. A request continues the conversation whose
 // last request is the longest beginning of its messages. Safe for concurrent use.
 type talks struct {
 	job string
