@@ -1,10 +1,8 @@
 package collect
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 )
@@ -231,10 +229,4 @@ func errorOf(r row) batch.Error {
 		return batch.Error{}
 	}
 	return *r.Error
-}
-
-// inOrder sorts the positions of records by the indexes of their jobs.
-func inOrder(records []extent) []extent {
-	slices.SortFunc(records, func(a, b extent) int { return cmp.Compare(a.index, b.index) })
-	return records
 }

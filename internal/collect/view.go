@@ -29,27 +29,24 @@ type Whole interface {
 
 // ordered are the results of a record, in the order of the inputs.
 type ordered struct {
-	file    *File
-	records []extent
+	file   *File
+	places *places
 }
 
 // each calls fn with every result and its line, in order. The line is valid until fn returns.
 func (o *ordered) each(fn func(r batch.Result, line []byte) error) error {
 	var buf []byte
-	for _, at := range o.records {
-		buf = slices.Grow(buf[:0], int(at.size))[:at.size]
-		if _, err := o.file.f.ReadAt(buf, at.from); err != nil {
+	return o.places.each(func(index, from int64, size int) error {
+		buf = slices.Grow(buf[:0], size)[:size]
+		if _, err := o.file.f.ReadAt(buf, from); err != nil {
 			return err
 		}
 		var r batch.Result
 		if err := unmarshalLine(buf, &r); err != nil {
-			return fmt.Errorf("read the result of %s: %w", batch.JobID(at.result), err)
+			return fmt.Errorf("read the result of %s: %w", batch.JobID(index), err)
 		}
-		if err := fn(r, buf); err != nil {
-			return err
-		}
-	}
-	return nil
+		return fn(r, buf)
+	})
 }
 
 // view is a file in a Whole format that Close writes from its record.
@@ -177,15 +174,21 @@ func (f *File) writeView() error {
 	case f.Count() == 0:
 		return os.Remove(f.path) // a command that ends without a result leaves no files
 	}
-	records, err := f.lastRecords()
+	places, err := newPlaces(filepath.Dir(f.path))
 	if err != nil {
 		return err
 	}
-	for i := range records {
-		records[i].index = records[i].result
+	defer places.close() //nolint:errcheck // it is a temporary file
+	err = f.Each(func(r batch.Result, from, to int64) error {
+		if r.Index >= f.end {
+			return nil
+		}
+		return places.set(r.Index, from, to)
+	})
+	if err != nil {
+		return err
 	}
-	records = slices.DeleteFunc(records, func(r extent) bool { return r.index >= f.end })
-	results := &ordered{f, inOrder(records)}
+	results := &ordered{f, places}
 	render := func(w io.Writer) error {
 		b := bufio.NewWriterSize(w, 256<<10)
 		if err := v.format.render(b, results, v.layout); err != nil {

@@ -3,6 +3,8 @@ package e2e
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -82,19 +85,30 @@ func objectSpec(t *testing.T, inputs string) string {
 	return spec
 }
 
-// copiesLeft lists the folders of interrupted commands.
+// copiesLeft lists the folders and locks of interrupted commands.
 func copiesLeft(t *testing.T) []string {
 	t.Helper()
-	left, err := filepath.Glob(filepath.Join(os.Getenv("XDG_CACHE_HOME"), "batchagent", "s3", "*", "*"))
+	left, err := filepath.Glob(filepath.Join(os.Getenv("XDG_CACHE_HOME"), "batchagent", "s3", "*"))
 	require.NoError(t, err)
 	return left
 }
 
 func TestObjects(t *testing.T) {
-	bucket := objectStore(t)
 	bin := built(t)
+	bucket := objectStore(t)
 	backend := "vllm://" + bin.simulator(t)
 	putObject(t, "in/rows with ü.csv", []byte("x\none\ntwo\nthree\n"))
+	lines := []byte("{\"x\":\"one\"}\n{\"x\":\"two\"}\n{\"x\":\"three\"}\n")
+	putObject(t, "in/rows.jsonl", lines)
+	var zipped bytes.Buffer
+	gz := gzip.NewWriter(&zipped)
+	_, err := gz.Write(lines)
+	require.NoError(t, errors.Join(err, gz.Close()))
+	putObject(t, "in/rows.jsonl.gz", zipped.Bytes())
+	zst, err := zstd.NewWriter(nil)
+	require.NoError(t, err)
+	putObject(t, "in/rows.jsonl.zst", zst.EncodeAll(lines, nil))
+	require.NoError(t, zst.Close())
 	run := func(spec, out string, more ...string) (string, int) {
 		_, errs, code := bin.run(t, "coordinator", append([]string{"run", spec, "--backend", backend, "--out", out}, more...)...)
 		assert.NotContains(t, errs, plantedSecret)
@@ -113,20 +127,26 @@ func TestObjects(t *testing.T) {
 		errs, code = run(first, "s3://bucket/out/r."+format, "--resume")
 		require.Equal(t, 0, code, errs)
 		assert.Contains(t, errs, "resuming: 3 kept (0 moved), 0 changed, 0 new")
-		chained := objectSpec(t, "s3://bucket/out/r."+format)
-		if format == "parquet" || format == "csv" {
-			errs, code = run(chained, filepath.Join(t.TempDir(), "r.jsonl"))
-			require.Equal(t, 0, code, errs)
+	}
+	// The table of results is an object of inputs, too.
+	for _, input := range []string{"in/rows.jsonl", "in/rows.jsonl.gz", "in/rows.jsonl.zst", "out/r.csv", "out/r.parquet"} {
+		out := filepath.Join(t.TempDir(), "r.jsonl")
+		errs, code := run(objectSpec(t, "s3://bucket/"+input), out)
+		require.Equal(t, 0, code, errs)
+		var rows []string
+		for _, r := range readResults(t, out) {
+			rows = append(rows, string(r.Input))
 		}
+		assert.ElementsMatch(t, []string{`{"x":"one"}`, `{"x":"two"}`, `{"x":"three"}`}, rows, input)
 	}
 	assert.Positive(t, size(filepath.Join(bucket, "out", "r.csv.jsonl")), "a table has its record beside it")
-	_, err := os.Stat(filepath.Join(bucket, "out", "r.jsonl.gz.jsonl"))
+	_, err = os.Stat(filepath.Join(bucket, "out", "r.jsonl.gz.jsonl"))
 	assert.ErrorIs(t, err, os.ErrNotExist, "a compressed file needs none")
 }
 
 func TestObjectErrors(t *testing.T) {
-	objectStore(t)
 	bin := built(t)
+	objectStore(t)
 	backend := "vllm://" + bin.simulator(t)
 	spec := objectSpec(t, "[{x: 1}]")
 	for name, c := range map[string]struct {
@@ -136,7 +156,7 @@ func TestObjectErrors(t *testing.T) {
 		says            string
 	}{
 		"no credentials":          {"AWS_ACCESS_KEY_ID", "", spec, "s3://bucket/r.jsonl", 2, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"},
-		"an unknown key":          {"AWS_ACCESS_KEY_ID", "UNKNOWNKEYID", spec, "s3://bucket/r.jsonl", 2, "refuses the credentials (InvalidAccessKeyId)"},
+		"an unknown key":          {"AWS_ACCESS_KEY_ID", "UNKNOWNKEYID", spec, "s3://bucket/r.jsonl", 2, "refuses the credentials (XAdminUserNotFound)"}, // AWS has another name for it
 		"a wrong secret":          {"AWS_SECRET_ACCESS_KEY", "another-planted-secret", spec, "s3://bucket/r.jsonl", 2, "refuses the credentials (SignatureDoesNotMatch)"},
 		"a missing bucket":        {"A", "", spec, "s3://missing-bucket/r.jsonl", 2, "the bucket missing-bucket does not exist"},
 		"no key":                  {"A", "", spec, "s3://bucket", 2, "write s3://bucket/key"},
@@ -161,8 +181,8 @@ func TestObjectErrors(t *testing.T) {
 
 // A command that is killed while it uploads continues with its own results, and refuses an object that another program has changed.
 func TestKilledUploadResumes(t *testing.T) {
-	bucket := objectStore(t)
 	bin := built(t)
+	bucket := objectStore(t)
 	backend := "vllm://" + bin.simulator(t)
 	target, err := url.Parse(os.Getenv("AWS_ENDPOINT_URL_S3"))
 	require.NoError(t, err)
@@ -215,39 +235,102 @@ func TestKilledUploadResumes(t *testing.T) {
 	putObject(t, "other.jsonl", []byte("{\"other\":true}\n"))
 	_, errs, code = bin.run(t, "coordinator", append(args, "--resume")...)
 	assert.Equal(t, 2, code)
-	assert.Contains(t, errs, "s3://bucket/other.jsonl was changed after a command here that wrote to it was killed")
+	assert.Contains(t, errs, "s3://bucket/other.jsonl was changed since a command here copied it")
 	text, err := os.ReadFile(filepath.Join(bucket, "other.jsonl"))
 	require.NoError(t, err)
 	assert.Equal(t, "{\"other\":true}\n", string(text))
 }
 
-// An interrupted run uploads what it has, and resumes from the object.
-func TestInterruptedRunUploads(t *testing.T) {
-	bucket := objectStore(t)
+// A run that was killed continues with its local copy. An interrupted run uploads what it has, and resumes from the object.
+func TestInterruptedRuns(t *testing.T) {
 	bin := built(t)
-	backend := "vllm://" + bin.simulator(t, "--forward-ms", "20")
+	bucket := objectStore(t)
+	backend := "vllm://" + bin.simulator(t, "--forward-ms", "10")
+	const jobs = 800
 	var rows strings.Builder
-	for i := range 3_000 {
+	for i := range jobs {
 		fmt.Fprintf(&rows, "{\"x\":\"row %d\"}\n", i)
 	}
 	putObject(t, "in.jsonl", []byte(rows.String()))
 	spec := objectSpec(t, "s3://bucket/in.jsonl")
-	args := []string{"run", spec, "--backend", backend, "--out", "s3://bucket/r.jsonl", "--max-inflight", "32"}
-	cmd := exec.Command(filepath.Join(bin.dir, "coordinator"), args...)
+	for _, format := range []string{"jsonl", "parquet"} {
+		args := []string{"run", spec, "--backend", backend, "--out", "s3://bucket/r." + format, "--max-inflight", "64"}
+		record := "r." + format
+		if format != "jsonl" {
+			record += ".jsonl"
+		}
+		begun := func(bytes int64) bool {
+			found, _ := filepath.Glob(filepath.Join(os.Getenv("XDG_CACHE_HOME"), "batchagent", "s3", "*", record))
+			return len(found) == 1 && size(found[0]) > bytes
+		}
+		require.True(t, killOnce(t, bin, func() bool { return begun(10_000) }, 0, args...))
+		assert.Zero(t, size(filepath.Join(bucket, record)), "nothing was uploaded")
+		args = append(args, "--resume")
+
+		cmd := exec.Command(filepath.Join(bin.dir, "coordinator"), args...)
+		var errs bytes.Buffer
+		cmd.Stderr = &errs
+		require.NoError(t, cmd.Start())
+		require.Eventually(t, func() bool { return begun(150_000) }, 30*time.Second, 5*time.Millisecond)
+		require.NoError(t, cmd.Process.Signal(syscall.SIGSTOP))
+		_, refused, code := bin.run(t, "coordinator", args...)
+		assert.Equal(t, 2, code)
+		assert.Contains(t, refused, "s3://bucket/r."+format+": another command on this machine writes to it")
+		require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
+		require.NoError(t, cmd.Process.Signal(syscall.SIGCONT))
+		_ = cmd.Wait()
+		require.Equal(t, 130, cmd.ProcessState.ExitCode(), errs.String())
+		assert.Contains(t, errs.String(), "--out s3://bucket/r."+format, "the command that continues names the object")
+		assert.NotContains(t, errs.String(), "resuming: 0 kept")
+		assert.Greater(t, size(filepath.Join(bucket, record)), int64(150_000))
+		assert.Empty(t, copiesLeft(t))
+
+		_, text, code := bin.run(t, "coordinator", args...)
+		require.Equal(t, 0, code, text)
+		indexes := map[int64]bool{}
+		for _, r := range readResults(t, filepath.Join(bucket, record)) {
+			indexes[r.Index] = true
+		}
+		assert.Len(t, indexes, jobs)
+		assert.Positive(t, size(filepath.Join(bucket, "r."+format)))
+		assert.Empty(t, copiesLeft(t))
+	}
+}
+
+// A command on another machine writes the object while a run is under way.
+func TestSecondWriterOfAnObject(t *testing.T) {
+	bin := built(t)
+	bucket := objectStore(t)
+	backend := "vllm://" + bin.simulator(t, "--forward-ms", "20")
+	var rows strings.Builder
+	for i := range 500 {
+		fmt.Fprintf(&rows, "{\"x\":\"row %d\"}\n", i)
+	}
+	putObject(t, "in.jsonl", []byte(rows.String()))
+	putObject(t, "few.jsonl", []byte("{\"x\":\"row 0\"}\n"))
+	args := func(inputs string) []string {
+		return []string{"run", objectSpec(t, "s3://bucket/"+inputs), "--backend", backend, "--out", "s3://bucket/r.jsonl"}
+	}
+	first := exec.Command(filepath.Join(bin.dir, "coordinator"), args("in.jsonl")...)
 	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	require.NoError(t, cmd.Start())
+	first.Stderr = &errs
+	require.NoError(t, first.Start())
 	require.Eventually(t, func() bool {
 		found, _ := filepath.Glob(filepath.Join(os.Getenv("XDG_CACHE_HOME"), "batchagent", "s3", "*", "r.jsonl"))
-		return len(found) == 1 && size(found[0]) > 10_000
+		return len(found) == 1 && size(found[0]) > 0
 	}, 30*time.Second, 5*time.Millisecond)
-	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
-	_ = cmd.Wait()
-	require.Equal(t, 130, cmd.ProcessState.ExitCode(), errs.String())
-	assert.Contains(t, errs.String(), "--out s3://bucket/r.jsonl", "the command that continues names the object")
-	assert.Positive(t, size(filepath.Join(bucket, "r.jsonl")))
-	assert.Empty(t, copiesLeft(t))
-	_, text, code := bin.run(t, "coordinator", append(args, "--resume")...)
+	require.NoError(t, first.Process.Signal(syscall.SIGSTOP))
+	mine := os.Getenv("XDG_CACHE_HOME")
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	_, text, code := bin.run(t, "coordinator", args("few.jsonl")...)
 	require.Equal(t, 0, code, text)
-	assert.Len(t, readResults(t, filepath.Join(bucket, "r.jsonl")), 3_000)
+	require.NoError(t, first.Process.Signal(syscall.SIGCONT))
+	_ = first.Wait()
+	assert.Equal(t, 2, first.ProcessState.ExitCode(), errs.String())
+	assert.Contains(t, errs.String(), "s3://bucket/r.jsonl was changed by another program meanwhile, and is not replaced; the results so far are in")
+	assert.Len(t, readResults(t, filepath.Join(bucket, "r.jsonl")), 1)
+	kept, err := filepath.Glob(filepath.Join(mine, "batchagent", "s3", "*", "r.jsonl"))
+	require.NoError(t, err)
+	require.Len(t, kept, 1)
+	assert.Len(t, readResults(t, kept[0]), 500)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -36,8 +35,8 @@ type StatusChange struct{ From, To batch.Status }
 const fieldsCounted = 100
 
 // Compare compares two runs row by row, in the order of after. It calls each with every row that differs. A row is recognised by its
-// ID, or without one by its fields, so it may have moved. A result of an earlier version has neither, and is compared with
-// the result of its index. Compare uses about 150 bytes of memory per row.
+// ID, or by its fields if a run has no IDs, so it may have moved. A result of an earlier version has neither. It is compared with
+// the result of its index in the other run. Compare uses about 250 bytes of memory per row.
 func Compare(ctx context.Context, before, after *Saved, each func(Difference) error) (Comparison, error) {
 	c := Comparison{Fields: map[string]int64{}, Statuses: map[StatusChange]int64{}}
 	rows := savedRows{jobs: map[int64]savedRow{}}
@@ -76,53 +75,69 @@ type savedRows struct {
 }
 
 type savedRow struct {
-	key key
-	at  int64 // position of the record
+	keys rowKeys
+	at   int64 // position of the record
+}
+
+// rowKeys identify a row: by its ID and by its fields. A zero key is missing.
+type rowKeys [2]key
+
+func keysOfRow(r batch.Result) (k rowKeys) {
+	if r.ID != "" {
+		k[0] = hashKey("id " + r.ID)
+	}
+	if r.Row != "" {
+		k[1] = hashKey("row " + r.Row)
+	}
+	return k
 }
 
 // add adds a result. A later result of a job replaces the earlier one.
-func (s *savedRows) add(r batch.Result, at int64) { s.jobs[r.Index] = savedRow{keyOfRow(r), at} }
+func (s *savedRows) add(r batch.Result, at int64) { s.jobs[r.Index] = savedRow{keysOfRow(r), at} }
 
 // group prepares for take, after all results were added.
 func (s *savedRows) group() {
 	s.byKey = make(map[key][]int64, len(s.jobs))
 	for _, index := range slices.Backward(slices.Sorted(maps.Keys(s.jobs))) {
-		k := s.jobs[index].key
-		s.byKey[k] = append(s.byKey[k], index)
+		for _, k := range s.jobs[index].keys {
+			if k != (key{}) {
+				s.byKey[k] = append(s.byKey[k], index)
+			}
+		}
 	}
 }
 
 // take removes the result of the same row and returns the position of its record. Of rows with equal fields it prefers the one with the
-// same index.
+// same index. If one of two results has no keys, they are the same row if they have the same index.
 func (s *savedRows) take(r batch.Result) (at int64, ok bool) {
-	for _, k := range []key{keyOfRow(r), keyOfIndex(r)} {
-		if same, there := s.jobs[r.Index]; there && same.key == k {
-			delete(s.jobs, r.Index)
-			return same.at, true
+	keys := keysOfRow(r)
+	same, there := s.jobs[r.Index]
+	for i, k := range keys {
+		if k == (key{}) {
+			continue
 		}
-		for same := s.byKey[k]; len(same) > 0; same = s.byKey[k] {
-			index := same[len(same)-1]
-			s.byKey[k] = same[:len(same)-1]
-			if row, there := s.jobs[index]; there {
-				delete(s.jobs, index)
-				return row.at, true
+		if there && same.keys[i] == k {
+			return s.remove(r.Index), true
+		}
+		for left := s.byKey[k]; len(left) > 0; left = s.byKey[k] {
+			index := left[len(left)-1]
+			s.byKey[k] = left[:len(left)-1]
+			if _, there := s.jobs[index]; there {
+				return s.remove(index), true
 			}
 		}
+	}
+	if there && (keys == rowKeys{} || same.keys == rowKeys{}) {
+		return s.remove(r.Index), true
 	}
 	return 0, false
 }
 
-func keyOfRow(r batch.Result) key {
-	switch {
-	case r.ID != "":
-		return hashKey("id " + r.ID)
-	case r.Row != "":
-		return hashKey("row " + r.Row)
-	}
-	return keyOfIndex(r)
+func (s *savedRows) remove(index int64) (at int64) {
+	at = s.jobs[index].at
+	delete(s.jobs, index)
+	return at
 }
-
-func keyOfIndex(r batch.Result) key { return hashKey(fmt.Sprint("index ", r.Index)) }
 
 // hashKey returns the key of a text.
 func hashKey(text string) (k key) {

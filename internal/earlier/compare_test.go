@@ -18,12 +18,16 @@ func TestRowsOfTwoRunsAreJoined(t *testing.T) {
 		want          []int64 // positions in before; -1 for none
 		left          int
 	}{
-		"by ID":                   {[]batch.Result{row(0, "a", ""), row(1, "b", "")}, []batch.Result{row(0, "b", ""), row(1, "a", ""), row(2, "c", "")}, []int64{1, 0, -1}, 0},
-		"by their fields":         {[]batch.Result{row(0, "", "x"), row(1, "", "y")}, []batch.Result{row(0, "", "y"), row(1, "", "x")}, []int64{1, 0}, 0},
-		"an edited row":           {[]batch.Result{row(0, "", "x")}, []batch.Result{row(0, "", "z")}, []int64{-1}, 1},
-		"equal rows":              {[]batch.Result{row(0, "", "x"), row(1, "", "x"), row(2, "", "x")}, []batch.Result{row(1, "", "x"), row(5, "", "x")}, []int64{1, 0}, 1},
-		"of an earlier version":   {[]batch.Result{row(0, "", ""), row(1, "", "")}, []batch.Result{row(1, "", "y"), row(0, "", "")}, []int64{1, 0}, 0},
-		"a later result replaces": {[]batch.Result{row(0, "", "x"), row(0, "", "x")}, []batch.Result{row(0, "", "x")}, []int64{1}, 0},
+		"by ID":                    {[]batch.Result{row(0, "a", ""), row(1, "b", "")}, []batch.Result{row(0, "b", ""), row(1, "a", ""), row(2, "c", "")}, []int64{1, 0, -1}, 0},
+		"by their fields":          {[]batch.Result{row(0, "", "x"), row(1, "", "y")}, []batch.Result{row(0, "", "y"), row(1, "", "x")}, []int64{1, 0}, 0},
+		"an edited row":            {[]batch.Result{row(0, "", "x")}, []batch.Result{row(0, "", "z")}, []int64{-1}, 1},
+		"equal rows":               {[]batch.Result{row(0, "", "x"), row(1, "", "x"), row(2, "", "x")}, []batch.Result{row(1, "", "x"), row(5, "", "x")}, []int64{1, 0}, 1},
+		"of an earlier version":    {[]batch.Result{row(0, "", ""), row(1, "", "")}, []batch.Result{row(1, "", "y"), row(0, "", "")}, []int64{1, 0}, 0},
+		"an earlier version after": {[]batch.Result{row(0, "a", "x"), row(1, "", "y")}, []batch.Result{row(0, "", ""), row(1, "", ""), row(2, "", "")}, []int64{0, 1, -1}, 0},
+		"IDs in the second run":    {[]batch.Result{row(0, "", "x"), row(1, "", "y")}, []batch.Result{row(0, "b", "y"), row(1, "a", "x")}, []int64{1, 0}, 0},
+		"IDs in the first run":     {[]batch.Result{row(0, "b", "y"), row(1, "a", "x")}, []batch.Result{row(0, "", "x"), row(1, "", "y")}, []int64{1, 0}, 0},
+		"other IDs at an index":    {[]batch.Result{row(0, "a", "x")}, []batch.Result{row(0, "b", "y")}, []int64{-1}, 1},
+		"a later result replaces":  {[]batch.Result{row(0, "", "x"), row(0, "", "x")}, []batch.Result{row(0, "", "x")}, []int64{1}, 0},
 	} {
 		rows := savedRows{jobs: map[int64]savedRow{}}
 		for at, r := range c.before {

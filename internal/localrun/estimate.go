@@ -103,8 +103,8 @@ func (e *Estimate) measure(ctx context.Context, p *spec.Prepared, count func(con
 			}
 		})
 	}
-	err := e.read(ctx, p, func(messages []backend.Message, index int64) {
-		if count == nil || !spread(index, p.Total) {
+	err := e.read(ctx, p, func(messages []backend.Message) {
+		if count == nil || !spread(e.Jobs-1, p.Total) {
 			return
 		}
 		select {
@@ -131,13 +131,13 @@ func (e *Estimate) measure(ctx context.Context, p *spec.Prepared, count func(con
 	return nil
 }
 
-// spread reports whether the job at a position is one of at most maxCounted of total jobs.
+// spread reports whether the job at a position is one of at most maxCounted of total jobs. The first one always is.
 func spread(index, total int64) bool {
 	return total <= maxCounted || index*maxCounted/total != (index-1)*maxCounted/total || index == 0
 }
 
 // read calls each with the first messages of every job with a usable input.
-func (e *Estimate) read(ctx context.Context, p *spec.Prepared, each func(messages []backend.Message, index int64)) error {
+func (e *Estimate) read(ctx context.Context, p *spec.Prepared, each func(messages []backend.Message)) error {
 	index := int64(-1)
 	for line, err := range p.Payloads(ctx) {
 		if err == nil && ctx.Err() != nil {
@@ -162,7 +162,7 @@ func (e *Estimate) read(ctx context.Context, p *spec.Prepared, each func(message
 		messages = append(messages, backend.Message{Role: backend.RoleUser, Content: asked.Prompt})
 		e.Jobs++
 		e.Bytes += bytesOf(messages)
-		each(messages, index)
+		each(messages)
 	}
 	return nil
 }

@@ -19,9 +19,19 @@ import (
 // prepared returns a spec over n rows.
 func prepared(t *testing.T, n int) *spec.Prepared {
 	t.Helper()
+	return preparedWithout(t, n, func(int) bool { return false })
+}
+
+// preparedWithout returns a spec over n rows, of which some are bad.
+func preparedWithout(t *testing.T, n int, bad func(i int) bool) *spec.Prepared {
+	t.Helper()
 	dir := t.TempDir()
 	var rows strings.Builder
 	for i := range n {
+		if bad(i) {
+			rows.WriteString("{\"y\":\"\"}\n")
+			continue
+		}
 		fmt.Fprintf(&rows, "{\"x\":\"%s\"}\n", strings.Repeat("a", i%7))
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "in.jsonl"), []byte(rows.String()), 0o600))
@@ -48,6 +58,16 @@ func TestEstimateCountsOrExtrapolates(t *testing.T) {
 	require.NoError(t, e.measure(t.Context(), prepared(t, 50), nil))
 	assert.Zero(t, e.Counted)
 	assert.Equal(t, e.Bytes/bytesPerToken, e.Tokens)
+}
+
+func TestEstimateSkipsBadInputs(t *testing.T) {
+	p := preparedWithout(t, 2*maxCounted, func(i int) bool { return spread(int64(i), 2*maxCounted) })
+	require.EqualValues(t, maxCounted, p.BadCount)
+	var e Estimate
+	require.NoError(t, e.measure(t.Context(), p, func(context.Context, []backend.Message) (int, error) { return 7, nil }))
+	assert.EqualValues(t, maxCounted, e.Jobs)
+	assert.Positive(t, e.Counted)
+	assert.Positive(t, e.Tokens)
 }
 
 func TestEstimateEndsWithTheFirstError(t *testing.T) {

@@ -54,12 +54,13 @@ const (
 
 // Client talks to one store. It is safe for concurrent use.
 type Client struct {
-	endpoint  *url.URL // nil is AWS
-	region    string
-	keys      aws.Credentials
-	signer    *v4.Signer
-	http      *http.Client
-	firstWait time.Duration // before the second try
+	endpoint   *url.URL // nil is AWS
+	region     string
+	keys       aws.Credentials
+	signer     *v4.Signer
+	http       *http.Client
+	firstWait  time.Duration // before the second try
+	stallAfter time.Duration
 }
 
 // FromEnv returns the client of the store that the environment describes. It does not connect.
@@ -72,7 +73,7 @@ func FromEnv(getenv func(string) string) (*Client, error) {
 		keys:      aws.Credentials{AccessKeyID: getenv(keyVariable), SecretAccessKey: getenv(secretVariable), SessionToken: getenv(sessionVariable)},
 		signer:    v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }),
 		http:      &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		firstWait: 500 * time.Millisecond,
+		firstWait: 500 * time.Millisecond, stallAfter: stallAfter,
 	}
 	if c.keys.AccessKeyID == "" || c.keys.SecretAccessKey == "" {
 		return nil, fault.Usagef("s3:// needs credentials: set %s and %s, and for another store than AWS AWS_ENDPOINT_URL", keyVariable, secretVariable)

@@ -12,7 +12,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"github.com/batchagent/batchagent/internal/fault"
 )
@@ -20,51 +19,66 @@ import (
 // Mirror is a local folder with copies of an object and of the objects beside it. A command works on the copies, and uploads them at its
 // end. If the command is killed, the folder stays, and the next command continues with it.
 type Mirror struct {
-	client   *Client
-	dir      string
-	lock     *os.File
-	names    map[string]Name        // by file in dir
-	versions map[string]string      // of the objects, by file; "" for a missing object
-	fresh    map[string]fs.FileInfo // of the copies that this Mirror made, by file
+	client *Client
+	dir    string
+	lock   *fileLock
+	names  map[string]Name // by file in dir
+	origin origin
+	fresh  map[string]fs.FileInfo // of the copies that this Mirror made, by file
 }
 
-// versionsFile holds the versions that the copies in a folder came from.
-const versionsFile = ".versions.json"
+// origin describes the objects that the copies in a folder came from.
+type origin struct {
+	Versions map[string]string // of the objects, by file; "" for a missing object
+	Removed  map[string]bool   // the command removed the copy, and the object follows
+}
+
+// originFile holds the origin of the copies in a folder.
+const originFile = ".origin.json"
 
 // Mirror copies an object and those beside it, whose names have these endings, to a folder in root. The caller closes the Mirror.
 func (c *Client) Mirror(ctx context.Context, root string, n Name, endings ...string) (_ *Mirror, err error) {
 	sum := sha256.Sum256([]byte(c.Endpoint() + " " + n.String()))
-	m := &Mirror{client: c, dir: filepath.Join(root, fmt.Sprintf("%x", sum[:12])), names: map[string]Name{}, versions: map[string]string{}, fresh: map[string]fs.FileInfo{}}
+	m := &Mirror{
+		client: c, dir: filepath.Join(root, fmt.Sprintf("%x", sum[:12])), names: map[string]Name{}, fresh: map[string]fs.FileInfo{},
+		origin: origin{map[string]string{}, map[string]bool{}},
+	}
 	for _, ending := range append([]string{""}, endings...) {
 		m.names[path.Base(n.Key)+ending] = Name{n.Bucket, n.Key + ending}
 	}
-	if err := os.MkdirAll(m.dir, 0o700); err != nil {
+	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("make a folder for the copy of %s: %w", n, err)
 	}
-	if m.lock, err = os.OpenFile(m.dir+".lock", os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+	m.lock, err = lockFile(m.dir + ".lock")
+	switch {
+	case errors.Is(err, errLocked):
+		return nil, fault.Usagef("%s: another command on this machine writes to it; wait until it has ended, or name another object", n)
+	case err != nil:
 		return nil, fmt.Errorf("lock the copy of %s: %w", n, err)
 	}
-	switch err := syscall.Flock(int(m.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
-	case errors.Is(err, syscall.EWOULDBLOCK):
-		return nil, errors.Join(fault.Usagef("%s: another command on this machine writes to it; wait until it has ended, or name another object", n), m.lock.Close())
-	case err != nil:
-		return nil, errors.Join(fmt.Errorf("lock the copy of %s: %w", n, err), m.lock.Close())
-	}
-	text, err := os.ReadFile(filepath.Join(m.dir, versionsFile))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if err = m.download(ctx); err != nil {
-			err = errors.Join(err, os.RemoveAll(m.dir))
-		}
-	case err == nil && json.Unmarshal(text, &m.versions) == nil:
-		err = m.resume(ctx)
-	default: // the copies may be results that were not uploaded
-		err = fault.Usagef("%s: it is not known which object the copy in %s came from; move this folder away, and look at the results in it", n, m.dir)
-	}
-	if err != nil {
+	if err := m.fill(ctx, n); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
+}
+
+// fill copies the objects, or checks the copies of an earlier command.
+func (m *Mirror) fill(ctx context.Context, n Name) error {
+	if err := os.MkdirAll(m.dir, 0o700); err != nil {
+		return fmt.Errorf("make a folder for the copy of %s: %w", n, err)
+	}
+	text, err := os.ReadFile(filepath.Join(m.dir, originFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := m.download(ctx); err != nil {
+			return errors.Join(err, os.RemoveAll(m.dir))
+		}
+		return nil
+	case err == nil && json.Unmarshal(text, &m.origin) == nil:
+		return m.resume(ctx)
+	default: // the copies may be results that were not uploaded
+		return fault.Usagef("%s: it is not known which object the copy in %s came from; move this folder away, and look at the results in it", n, m.dir)
+	}
 }
 
 // Path returns the local copy of the object.
@@ -76,55 +90,78 @@ func (m *Mirror) files() []string { return slices.Sorted(maps.Keys(m.names)) }
 // download copies the objects. It records their versions last, so that a download that is killed starts over.
 func (m *Mirror) download(ctx context.Context) error {
 	for _, file := range m.files() {
-		version, err := m.fetch(ctx, file)
-		if err != nil && !errors.Is(err, ErrNotExist) {
+		if err := m.fetch(ctx, file); err != nil {
 			return err
 		}
-		m.versions[file] = version
 	}
 	return m.record()
 }
 
-func (m *Mirror) fetch(ctx context.Context, file string) (version string, err error) {
+// fetch copies an object that may be missing.
+func (m *Mirror) fetch(ctx context.Context, file string) error {
 	local := filepath.Join(m.dir, file)
-	f, err := os.Create(local)
+	f, err := os.Create(local + ".new")
 	if err != nil {
-		return "", fmt.Errorf("copy %s: %w", m.names[file], err)
+		return fmt.Errorf("copy %s: %w", m.names[file], err)
 	}
-	version, err = m.client.Fetch(ctx, m.names[file], f)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(local))
+	version, err := m.client.Fetch(ctx, m.names[file], f)
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), local)
 	}
+	if err != nil {
+		err = errors.Join(err, os.Remove(f.Name()))
+		if errors.Is(err, ErrNotExist) {
+			m.origin.Versions[file], err = "", nil
+		}
+		return err
+	}
+	m.origin.Versions[file] = version
 	m.fresh[file], err = os.Stat(local)
-	return version, err
+	return err
 }
 
 // resume checks that the objects are those that the copies came from, or the copies themselves.
 func (m *Mirror) resume(ctx context.Context) error {
 	for _, file := range m.files() {
-		name := m.names[file]
-		now, err := m.client.Version(ctx, name)
-		if errors.Is(err, ErrNotExist) {
-			now, err = "", nil
-		}
-		if err != nil {
+		if err := m.resumeFile(ctx, file); err != nil {
 			return err
 		}
-		if now == m.versions[file] {
-			continue
-		}
-		if now != "" {
-			if ours, err := m.holds(ctx, file); err != nil {
-				return err
-			} else if ours != "" { // the upload was killed before it was recorded
-				m.versions[file] = ours
-				continue
-			}
-		}
-		return fault.Usagef("%s was changed since a command here copied it; the results of that command are in %s: "+
-			"move this folder away to continue with the object, or name another object", name, m.dir)
 	}
 	return m.record()
+}
+
+func (m *Mirror) resumeFile(ctx context.Context, file string) error {
+	name, was := m.names[file], m.origin.Versions[file]
+	now, err := m.client.Version(ctx, name)
+	if errors.Is(err, ErrNotExist) {
+		now, err = "", nil
+	}
+	switch {
+	case err != nil:
+		return err
+	case now == was && now != "" && m.missing(file) && !m.origin.Removed[file]:
+		return m.fetch(ctx, file) // the copy was removed from the cache
+	case now == was:
+		return nil
+	case now == "" && m.origin.Removed[file]:
+		m.origin.Versions[file] = ""
+		return nil
+	case now != "":
+		if ours, err := m.holds(ctx, file); err != nil {
+			return err
+		} else if ours != "" { // the upload was killed before it was recorded
+			m.origin.Versions[file] = ours
+			return nil
+		}
+	}
+	return fault.Usagef("%s was changed since a command here copied it; the results of that command are in %s: "+
+		"move this folder away to continue with the object, or name another object", name, m.dir)
+}
+
+func (m *Mirror) missing(file string) bool {
+	_, err := os.Lstat(filepath.Join(m.dir, file))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // holds returns the version of the object of a file if it has the content of the file.
@@ -153,13 +190,13 @@ func (m *Mirror) open(file string) (*os.File, int64, error) {
 	return f, info.Size(), nil
 }
 
-// record writes the versions to disk.
+// record writes the origin to disk.
 func (m *Mirror) record() error {
-	text, err := json.Marshal(m.versions)
+	text, err := json.Marshal(m.origin)
 	if err != nil {
 		return fmt.Errorf("encode versions: %w", err)
 	}
-	to := filepath.Join(m.dir, versionsFile)
+	to := filepath.Join(m.dir, originFile)
 	f, err := os.OpenFile(to+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("record versions: %w", err)
@@ -171,18 +208,50 @@ func (m *Mirror) record() error {
 	return os.Rename(to+".new", to)
 }
 
-// Upload writes the copies to the store and removes the folder. Records are first, so that a table is never newer than its record.
+// Upload writes the copies to the store, removes objects whose copies the command removed, and then removes the folder. Records are
+// written first, so that a table is never newer than its record. They are removed last, so that no result exists only here.
 // After an error the folder stays, and the next command continues with it.
 func (m *Mirror) Upload(ctx context.Context) error {
-	for _, file := range slices.Backward(m.files()) {
-		if err := m.upload(ctx, file); err != nil {
-			return fmt.Errorf("%w; the results so far are in %s, and the command with --resume uploads them", err, m.dir)
-		}
+	if err := m.upload(ctx); err != nil {
+		return fmt.Errorf("%w; the results so far are in %s, and the command with --resume uploads them", err, m.dir)
 	}
 	return os.RemoveAll(m.dir)
 }
 
-func (m *Mirror) upload(ctx context.Context, file string) error {
+func (m *Mirror) upload(ctx context.Context) error {
+	object := m.files()[0]
+	if m.missing(object) && m.origin.Versions[object] != "" {
+		return fault.Usagef("%s is unchanged, because its copy in %s was removed while the command ran", m.names[object], m.dir)
+	}
+	var removed []string
+	m.origin.Removed = map[string]bool{}
+	for _, file := range m.files() {
+		if m.missing(file) && m.origin.Versions[file] != "" {
+			removed = append(removed, file)
+			m.origin.Removed[file] = true
+		}
+	}
+	if err := m.record(); err != nil {
+		return err
+	}
+	for _, file := range slices.Backward(m.files()) {
+		if err := m.uploadFile(ctx, file); err != nil {
+			return err
+		}
+	}
+	for _, file := range removed {
+		err := m.client.Remove(ctx, m.names[file], m.origin.Versions[file])
+		if errors.Is(err, ErrChanged) {
+			return fault.Usagef("%s was changed by another program meanwhile, and is not removed", m.names[file])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Mirror) uploadFile(ctx context.Context, file string) error {
 	f, size, err := m.open(file)
 	if f == nil || err != nil {
 		return err
@@ -193,20 +262,17 @@ func (m *Mirror) upload(ctx context.Context, file string) error {
 			return nil // the command did not change it
 		}
 	}
-	only := Condition{Version: m.versions[file], Absent: m.versions[file] == ""}
-	version, err := m.client.Store(ctx, m.names[file], f, size, only)
+	was := m.origin.Versions[file]
+	version, err := m.client.Store(ctx, m.names[file], f, size, Condition{Version: was, Absent: was == ""})
 	if errors.Is(err, ErrChanged) {
 		return fault.Usagef("%s was changed by another program meanwhile, and is not replaced", m.names[file])
 	}
 	if err != nil {
 		return err
 	}
-	m.versions[file] = version
+	m.origin.Versions[file] = version
 	return m.record()
 }
 
 // Close unlocks the folder.
-func (m *Mirror) Close() error {
-	_ = syscall.Flock(int(m.lock.Fd()), syscall.LOCK_UN)
-	return m.lock.Close()
-}
+func (m *Mirror) Close() error { return m.lock.unlock() }

@@ -26,19 +26,25 @@ const (
 
 // Version returns the version of an object: its ETag. ErrNotExist.
 func (c *Client) Version(ctx context.Context, n Name) (string, error) {
+	version, _, err := c.head(ctx, n)
+	return version, err
+}
+
+// head returns the version of an object and its size, -1 if the store does not name it. ErrNotExist.
+func (c *Client) head(ctx context.Context, n Name) (version string, size int64, err error) {
 	resp, err := c.do(ctx, request{method: http.MethodHead, name: n})
 	if err == nil {
-		return resp.Header.Get("ETag"), resp.Body.Close()
+		return resp.Header.Get("ETag"), resp.ContentLength, resp.Body.Close()
 	}
 	if !fault.IsUsage(err) {
-		return "", err
+		return "", 0, err
 	}
 	// An answer to HEAD has no reason, such as a missing bucket.
 	resp, reason := c.do(ctx, request{method: http.MethodGet, name: n, header: map[string]string{"Range": "bytes=0-0"}})
 	if reason != nil {
-		return "", reason
+		return "", 0, reason
 	}
-	return "", errors.Join(err, resp.Body.Close())
+	return "", 0, errors.Join(err, resp.Body.Close())
 }
 
 // Fetch copies an object to w and returns its version. If the connection breaks, it continues with the next byte of the same version.
@@ -71,7 +77,7 @@ func (c *Client) Fetch(ctx context.Context, n Name, w io.Writer) (version string
 		case ctx.Err() != nil:
 			return "", context.Cause(ctx)
 		}
-		if stuck++; copied > 0 {
+		if stuck++; copied >= leastProgress {
 			stuck = 0
 		}
 		if stuck == tries {
@@ -111,16 +117,15 @@ func (c Condition) header() map[string]string {
 }
 
 // Store writes an object in one step: readers see the old one or all of the new one. It returns the new version. ErrChanged: the
-// condition does not hold.
+// condition does not hold. The store checks the condition with the write. Store checks it before, too: some stores ignore it.
 func (c *Client) Store(ctx context.Context, n Name, content io.ReaderAt, size int64, only Condition) (version string, err error) {
-	version, err = c.store(ctx, n, content, size, only)
+	if err = c.check(ctx, n, only); err == nil {
+		version, err = c.store(ctx, n, content, size, only)
+	}
 	if errors.Is(err, errNoConditions) && only != (Condition{}) {
-		if err := c.check(ctx, n, only); err != nil {
-			return "", err
-		}
 		version, err = c.store(ctx, n, content, size, Condition{})
 	}
-	if errors.Is(err, ErrChanged) { // maybe by an earlier try, whose answer was lost
+	if errors.Is(err, ErrChanged) || errors.Is(err, errNoUpload) { // maybe by an earlier try, whose answer was lost
 		if now, same := c.Holds(ctx, n, content, size); same == nil && now != "" {
 			return now, nil
 		}
@@ -130,6 +135,9 @@ func (c *Client) Store(ctx context.Context, n Name, content io.ReaderAt, size in
 
 // check returns ErrChanged if a condition does not hold.
 func (c *Client) check(ctx context.Context, n Name, only Condition) error {
+	if only == (Condition{}) {
+		return nil
+	}
 	now, err := c.Version(ctx, n)
 	if err != nil && !errors.Is(err, ErrNotExist) {
 		return err
@@ -142,6 +150,12 @@ func (c *Client) check(ctx context.Context, n Name, only Condition) error {
 
 // Holds returns the version of an object if it has this content, and otherwise "".
 func (c *Client) Holds(ctx context.Context, n Name, content io.ReaderAt, size int64) (version string, err error) {
+	switch _, now, err := c.head(ctx, n); {
+	case err != nil:
+		return "", err
+	case now >= 0 && now != size:
+		return "", nil
+	}
 	ours, theirs := sha256.New(), sha256.New()
 	if _, err := io.Copy(ours, io.NewSectionReader(content, 0, size)); err != nil {
 		return "", fmt.Errorf("read the content for %s: %w", n, err)
@@ -215,6 +229,9 @@ func (c *Client) storeParts(ctx context.Context, n Name, content io.ReaderAt, si
 		list.Parts = append(list.Parts, part{Number: number, ETag: resp.Header.Get("ETag")})
 		_ = resp.Body.Close()
 	}
+	if err := c.check(ctx, n, only); err != nil {
+		return "", err
+	}
 	text, err := xml.Marshal(list)
 	if err != nil {
 		return "", fmt.Errorf("list the parts of %s: %w", n, err)
@@ -232,6 +249,32 @@ func (c *Client) storeParts(ctx context.Context, n Name, content io.ReaderAt, si
 		return "", &fault.UnreachableError{Err: fmt.Errorf("%s: %s could not put the parts together (%s); try again later", n, c.Endpoint(), done.Code)}
 	}
 	return done.ETag, nil
+}
+
+// Remove removes an object that has this version. It is no error if the object does not exist. ErrChanged: it has another version.
+func (c *Client) Remove(ctx context.Context, n Name, version string) error {
+	now, err := c.Version(ctx, n)
+	if err == nil && now != version {
+		err = fmt.Errorf("%s: %w", n, ErrChanged)
+	}
+	if err == nil {
+		err = c.remove(ctx, n, Condition{Version: version})
+	}
+	if errors.Is(err, errNoConditions) {
+		err = c.remove(ctx, n, Condition{})
+	}
+	if errors.Is(err, ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (c *Client) remove(ctx context.Context, n Name, only Condition) error {
+	resp, err := c.do(ctx, request{method: http.MethodDelete, name: n, header: only.header()})
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
 }
 
 // xml sends a request and decodes the answer.

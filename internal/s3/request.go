@@ -40,6 +40,8 @@ var (
 	ErrChanged = errors.New("the object has changed")
 	// errNoConditions: the store has no conditional writes.
 	errNoConditions = errors.New("the store has no conditional writes")
+	// errNoUpload: the store does not know the parts of an upload. They may be the object already.
+	errNoUpload = errors.New("the store no longer has the parts of the upload; try again")
 )
 
 // request is one request about an object.
@@ -78,12 +80,18 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 func (c *Client) once(ctx context.Context, r request) (resp *http.Response, passing bool, err error) {
 	u := c.address(r.name)
 	u.RawQuery = r.query.Encode()
+	watch := newWatch(ctx, c.stallAfter)
+	defer func() {
+		if resp == nil {
+			watch.stop()
+		}
+	}()
 	var body io.Reader
 	sum := emptySum
 	if r.body != nil {
-		body, sum = io.NewSectionReader(r.body, 0, r.size), r.sum
+		body, sum = watchedReader{io.NewSectionReader(r.body, 0, r.size), watch}, r.sum
 	}
-	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), body)
+	req, err := http.NewRequestWithContext(watch.ctx, r.method, u.String(), body)
 	if err != nil {
 		return nil, false, fmt.Errorf("make a request for %s: %w", r.name, err)
 	}
@@ -97,7 +105,7 @@ func (c *Client) once(ctx context.Context, r request) (resp *http.Response, pass
 	if err := c.signer.SignHTTP(ctx, c.keys, req, sum, "s3", c.region, time.Now()); err != nil {
 		return nil, false, fmt.Errorf("sign a request for %s: %w", r.name, err)
 	}
-	resp, err = c.http.Do(req)
+	answer, err := c.http.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, false, context.Cause(ctx)
@@ -105,13 +113,21 @@ func (c *Client) once(ctx context.Context, r request) (resp *http.Response, pass
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // without the query
 		}
+		err = watch.reason(err)
 		return nil, true, &fault.UnreachableError{Err: fmt.Errorf("%s: no answer from %s: %w; see AWS_ENDPOINT_URL and AWS_REGION", r.name, c.Endpoint(), err)}
 	}
-	if resp.StatusCode < 300 {
-		return resp, false, nil
+	watch.restart()
+	answer.Body = watchedBody{answer.Body, watch}
+	if answer.StatusCode < 300 {
+		return answer, false, nil
 	}
-	defer resp.Body.Close() //nolint:errcheck // nothing was written
-	return nil, resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented || resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusRequestTimeout, c.refused(r.name, resp)
+	defer answer.Body.Close() //nolint:errcheck // nothing was written
+	return nil, mayPass(answer.StatusCode), c.refused(r.name, answer)
+}
+
+// mayPass reports whether another try may have another status.
+func mayPass(status int) bool {
+	return status >= 500 && status != http.StatusNotImplemented || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
 }
 
 // refused returns the error for an answer that is no success. It never contains what the server repeats of the request.
@@ -128,6 +144,8 @@ func (c *Client) refused(n Name, resp *http.Response) error {
 		return fmt.Errorf("%s: %w", n, ErrChanged)
 	case resp.StatusCode == http.StatusNotImplemented || told.Code == "NotImplemented":
 		return fmt.Errorf("%s: %w", n, errNoConditions)
+	case told.Code == "NoSuchUpload":
+		return &fault.UnreachableError{Err: fmt.Errorf("%s: %w", n, errNoUpload)}
 	case told.Code == "NoSuchBucket":
 		return fault.Usagef("%s: the bucket %s does not exist at %s; create it, or correct the name", n, n.Bucket, c.Endpoint())
 	case resp.StatusCode == http.StatusNotFound && (told.Code == "" || told.Code == "NoSuchKey"):

@@ -7,8 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -26,8 +24,9 @@ const secret = "planted-secret-key"
 
 // store is a small store of objects whose next answers a test decides.
 type store struct {
-	objects map[string]string
-	before  func(w http.ResponseWriter, r *http.Request) (answered bool)
+	objects      map[string]string
+	noConditions bool // it ignores If-Match and If-None-Match
+	before       func(w http.ResponseWriter, r *http.Request) (answered bool)
 }
 
 func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -36,12 +35,15 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	content, there := s.objects[r.URL.Path]
 	tag := fmt.Sprintf("%q", sumOf([]byte(content))[:8])
-	switch r.Method {
-	case http.MethodPut:
-		if want := r.Header.Get("If-Match"); r.Header.Get("If-None-Match") == "*" && there || want != "" && want != tag {
-			w.WriteHeader(http.StatusPreconditionFailed)
-			return
-		}
+	want := r.Header.Get("If-Match")
+	met := s.noConditions || (want == "" || want == tag) && (r.Header.Get("If-None-Match") != "*" || !there)
+	switch {
+	case !met:
+		w.WriteHeader(http.StatusPreconditionFailed)
+	case r.Method == http.MethodDelete:
+		delete(s.objects, r.URL.Path)
+		w.WriteHeader(http.StatusNoContent)
+	case r.Method == http.MethodPut:
 		body, _ := io.ReadAll(r.Body)
 		s.objects[r.URL.Path] = string(body)
 		w.Header().Set("ETag", fmt.Sprintf("%q", sumOf(body)[:8]))
@@ -142,7 +144,16 @@ func TestStoreKeepsOtherVersions(t *testing.T) {
 	_, err = put(t, c, "three", Condition{Version: second})
 	require.NoError(t, err)
 
-	// A store without conditional writes.
+	// A store that ignores conditions: Store asks for the version first.
+	s.noConditions = true
+	_, err = put(t, c, "four", Condition{Version: second})
+	require.ErrorIs(t, err, ErrChanged)
+	_, err = put(t, c, "four", Condition{Absent: true})
+	require.ErrorIs(t, err, ErrChanged)
+	assert.Equal(t, "three", s.objects["/bucket/a/r.jsonl"])
+	s.noConditions = false
+
+	// A store that refuses conditions.
 	s.before = func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Header.Get("If-Match")+r.Header.Get("If-None-Match") == "" {
 			return false
@@ -157,6 +168,81 @@ func TestStoreKeepsOtherVersions(t *testing.T) {
 	_, err = put(t, c, "four", Condition{Version: now})
 	require.NoError(t, err)
 	assert.Equal(t, "four", s.objects["/bucket/a/r.jsonl"])
+}
+
+func TestTransfersWithoutProgressEnd(t *testing.T) {
+	s, c := open(t)
+	c.stallAfter = 50 * time.Millisecond
+	want := strings.Repeat("0123456789", 30_000)
+	_, err := put(t, c, want, Condition{})
+	require.NoError(t, err)
+	tag := fmt.Sprintf("%q", sumOf([]byte(want))[:8])
+	ranges := 0
+	// It sends 100,000 bytes and then none, or one at a time.
+	slow := func(w http.ResponseWriter, r *http.Request, from int, trickle bool) {
+		w.Header().Set("ETag", tag)
+		w.Header().Set("Content-Length", fmt.Sprint(len(want)-from))
+		if from > 0 {
+			w.WriteHeader(http.StatusPartialContent)
+		}
+		to := min(from+100_000, len(want))
+		_, _ = io.WriteString(w, want[from:to])
+		_ = http.NewResponseController(w).Flush()
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for ; to < len(want); to++ {
+			select {
+			case <-r.Context().Done():
+				return
+			case <-tick.C:
+				if trickle {
+					_, _ = io.WriteString(w, want[to:to+1])
+					_ = http.NewResponseController(w).Flush()
+				}
+			}
+		}
+	}
+	s.before = func(w http.ResponseWriter, r *http.Request) bool {
+		from := 0
+		_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
+		ranges++
+		slow(w, r, from, ranges == 2)
+		return true
+	}
+	var got bytes.Buffer
+	_, err = c.Fetch(t.Context(), name, &got)
+	require.NoError(t, err)
+	assert.Equal(t, 3, ranges)
+	assert.True(t, want == got.String(), "every byte once")
+
+	// A store that only trickles.
+	asked := 0
+	s.before = func(w http.ResponseWriter, r *http.Request) bool {
+		asked++
+		w.Header().Set("ETag", tag)
+		w.WriteHeader(map[bool]int{true: http.StatusOK, false: http.StatusPartialContent}[asked == 1])
+		for r.Context().Err() == nil {
+			_, _ = io.WriteString(w, "0")
+			_ = http.NewResponseController(w).Flush()
+			<-time.After(5 * time.Millisecond)
+		}
+		return true
+	}
+	_, err = c.Fetch(t.Context(), name, io.Discard)
+	require.ErrorContains(t, err, "almost no progress")
+	assert.True(t, fault.IsUnreachable(err))
+	assert.Equal(t, tries, asked)
+
+	// A store that does not read an upload.
+	over := make(chan struct{}) // a handler that does not read sees no end of its client
+	s.before = func(http.ResponseWriter, *http.Request) bool {
+		<-over
+		return true
+	}
+	_, err = c.Store(t.Context(), name, zeros{}, wholeUpload, Condition{})
+	close(over)
+	require.ErrorContains(t, err, "almost no progress")
+	assert.True(t, fault.IsUnreachable(err))
 }
 
 func TestErrors(t *testing.T) {
@@ -190,51 +276,6 @@ func TestErrors(t *testing.T) {
 			assert.Equal(t, map[bool]int{true: 1, false: tries}[c.usage], asked)
 		})
 	}
-}
-
-func TestMirrorOfAKilledCommand(t *testing.T) {
-	s, c := open(t)
-	root := t.TempDir()
-	mirror := func() *Mirror {
-		m, err := c.Mirror(t.Context(), root, name, ".jsonl")
-		require.NoError(t, err)
-		return m
-	}
-	m := mirror()
-	require.NoError(t, os.WriteFile(m.Path(), []byte("one\n"), 0o600))
-	_, err := c.Mirror(t.Context(), root, name, ".jsonl")
-	require.ErrorContains(t, err, "another command on this machine writes to it")
-	require.NoError(t, m.Upload(t.Context()))
-	require.NoError(t, m.Close())
-	assert.Equal(t, "one\n", s.objects["/bucket/a/r.jsonl"])
-	left, err := filepath.Glob(filepath.Join(root, "*", "*"))
-	require.NoError(t, err)
-	assert.Empty(t, left)
-
-	// The command is killed before its upload.
-	m = mirror()
-	text, err := os.ReadFile(m.Path())
-	require.NoError(t, err)
-	assert.Equal(t, "one\n", string(text))
-	require.NoError(t, os.WriteFile(m.Path(), []byte("one\ntwo\n"), 0o600))
-	require.NoError(t, m.Close())
-	// It is killed after its upload, before it recorded it.
-	m = mirror()
-	s.objects["/bucket/a/r.jsonl"] = "one\ntwo\n"
-	require.NoError(t, m.Close())
-	m = mirror()
-	require.NoError(t, m.Upload(t.Context()))
-	require.NoError(t, m.Close())
-
-	// Another program changes the object, before and after the next command begins.
-	m = mirror()
-	require.NoError(t, os.WriteFile(m.Path(), []byte("mine\n"), 0o600))
-	s.objects["/bucket/a/r.jsonl"] = "theirs\n"
-	require.ErrorContains(t, m.Upload(t.Context()), "changed by another program")
-	require.NoError(t, m.Close())
-	_, err = c.Mirror(t.Context(), root, name, ".jsonl")
-	require.ErrorContains(t, err, "move this folder away")
-	assert.Equal(t, "theirs\n", s.objects["/bucket/a/r.jsonl"])
 }
 
 func TestLargeObjectsHaveParts(t *testing.T) {
@@ -273,6 +314,65 @@ func TestLargeObjectsHaveParts(t *testing.T) {
 	_, err = c.Store(context.Background(), name, zeros{}, size, Condition{})
 	require.ErrorContains(t, err, "denies access")
 	assert.True(t, aborted, "parts of an upload that failed are removed")
+}
+
+// The parts were put together, and the answer was lost: the store does not know the upload any more.
+func TestLostAnswerToTheLastStepOfAnUpload(t *testing.T) {
+	s, c := open(t)
+	size := int64(wholeUpload + 10)
+	whole := strings.Repeat("\x00", int(size))
+	path := "/bucket/a/r.jsonl"
+	for name, test := range map[string]struct {
+		first    int    // status of the first answer; 0 cuts the connection
+		becomes  string // the object that the first request makes
+		expected error
+	}{
+		"status 500":             {500, whole, nil},
+		"no answer":              {0, whole, nil},
+		"an upload that expired": {500, "", errNoUpload},
+		"another object":         {500, "theirs", errNoUpload},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.objects = map[string]string{}
+			completed := 0
+			s.before = func(w http.ResponseWriter, r *http.Request) bool {
+				q := r.URL.Query()
+				switch {
+				case r.Method == http.MethodPost && q.Has("uploads"):
+					_, _ = io.WriteString(w, "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>")
+				case r.Method == http.MethodPut:
+					_, _ = io.Copy(io.Discard, r.Body)
+					w.Header().Set("ETag", `"p"`)
+				case r.Method == http.MethodPost:
+					if completed++; completed > 1 {
+						w.WriteHeader(http.StatusNotFound)
+						_, _ = io.WriteString(w, "<Error><Code>NoSuchUpload</Code></Error>")
+						return true
+					}
+					if test.becomes != "" {
+						s.objects[path] = test.becomes
+					}
+					if test.first == 0 {
+						panic(http.ErrAbortHandler)
+					}
+					w.WriteHeader(test.first)
+				case r.Method == http.MethodDelete && q.Has("uploadId"):
+					w.WriteHeader(http.StatusNotFound)
+				default:
+					return false
+				}
+				return true
+			}
+			version, err := c.Store(t.Context(), Name{"bucket", "a/r.jsonl"}, zeros{}, size, Condition{Absent: true})
+			require.ErrorIs(t, err, test.expected)
+			assert.Equal(t, 2, completed)
+			if test.expected == nil {
+				assert.Equal(t, fmt.Sprintf("%q", sumOf([]byte(whole))[:8]), version)
+			} else {
+				assert.True(t, fault.IsUnreachable(err))
+			}
+		})
+	}
 }
 
 // zeros is an endless content.

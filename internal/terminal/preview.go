@@ -87,6 +87,8 @@ func WritePreview(ctx context.Context, w io.Writer, o operation.SubmitOptions, t
 func estimateText(e localrun.Estimate, p *spec.Prepared) string {
 	var how string
 	switch {
+	case e.Jobs == 0:
+		return "prompt tokens  0: no input can be used, so no job asks the model; correct the inputs first\n"
 	case e.Counted == 0:
 		how = fmt.Sprintf("about %s, by 3 bytes per token, because %s", human.Count(rounded(e.Tokens)), e.Why)
 	case e.Counted == e.Jobs:

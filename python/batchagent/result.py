@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -15,8 +14,13 @@ from .rows import Rows
 T = TypeVar("T")
 
 _UNREAD: Any = object()
-_OK = re.compile(rb'\{"batch":"[^"\\]*","job_id":"[^"\\]*","index":(\d+),(?:"id":"(?:[^"\\]|\\.)*",)?"status":"ok",')
-"""The beginning of the engine's line of a result with an output."""
+
+
+class _Line(BaseModel):
+    """The part of a line that is read first. A model makes Python values of its own fields only, which is fast."""
+
+    index: int
+    status: str
 
 
 class Reader(Generic[T]):
@@ -26,8 +30,9 @@ class Reader(Generic[T]):
         self.rows = rows
         self.chosen: list[int] | None = None
         """The row of each job by its index. None if they are the same."""
-        self._line: type[BaseModel] | None = None
-        if output_type is not None:
+        self._typed = output_type is not None
+        self._line: type[BaseModel] = _Line
+        if self._typed:
             config = ConfigDict(arbitrary_types_allowed=True)
             self._line = create_model("Line", __config__=config, index=(int, ...), status=(str, ...), output=(output_type, ...))
 
@@ -38,17 +43,13 @@ class Reader(Generic[T]):
         result._output = _UNREAD
         result.error = None
         refused: ValidationError | None = None
-        if self._line is not None:
-            try:
-                checked: Any = self._line.model_validate_json(line)
-                if checked.status == "ok":
-                    result.index = self._row(checked.index)
-                    return result
-            except ValidationError as e:  # of the output, or no output at all
-                refused = e
-        if refused is None and (head := _OK.match(line)) is not None:
-            result.index = self._row(int(head[1]))
-            return result
+        try:
+            checked: Any = self._line.model_validate_json(line)
+            if checked.status == "ok":
+                result.index = self._row(checked.index)
+                return result
+        except ValidationError as e:  # of the output, or no output at all
+            refused = e
         fields = from_json(line, cache_strings="keys")
         result.index = self._row(fields["index"])
         if fields["status"] != "ok":
@@ -66,7 +67,7 @@ class Reader(Generic[T]):
 
     def output(self, line: bytes) -> T:
         output: T
-        if self._line is None:
+        if not self._typed:
             output = from_json(line)["output"]
             return output
         # The type reads the line itself, so that it sees numbers with all their digits.
