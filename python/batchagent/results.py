@@ -6,6 +6,7 @@ import gc
 import html
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_core import from_json
@@ -98,13 +99,13 @@ class Results(list[AgentResult[T]]):
                 given.extend([fields_of(line.get("input") or line.get("item")) for line in lines])
             errors = [r.error for r in part]
             out.extend([{} if e is not None else _named(line.get("output", r._output)) for r, e, line in zip(part, errors, lines)])
-            usage = [line.get("usage") or _NONE for line in lines]
+            usage = [u or _NONE for u in _values(lines, "usage")]
             tail["status"] += [line["status"] if e is None else r._status(line) for r, e, line in zip(part, errors, lines)]
             tail["error_type"] += [None if e is None else e.type for e in errors]
             tail["error_message"] += [None if e is None else e.message for e in errors]
-            tail["attempts"] += [line.get("attempts") for line in lines]
-            tail["prompt_tokens"] += [u.get("prompt_tokens") for u in usage]
-            tail["completion_tokens"] += [u.get("completion_tokens") for u in usage]
+            tail["attempts"] += _values(lines, "attempts")
+            tail["prompt_tokens"] += _values(usage, "prompt_tokens")
+            tail["completion_tokens"] += _values(usage, "completion_tokens")
         table = given.columns
         if inputs and self._rows is not None and not table:
             table = self._given(self._rows)
@@ -181,13 +182,21 @@ class _Table:
         self._rows = 0
 
     def extend(self, rows: list[dict[str, Any]]) -> None:
-        for row in rows:
-            if not self.columns.keys() >= row.keys():
+        if not self.columns.keys() >= set().union(*rows):
+            for row in rows:
                 for name in row:
                     self.columns.setdefault(name, [None] * self._rows)
         for name, column in self.columns.items():
-            column.extend([row.get(name) for row in rows])
+            column += _values(rows, name)
         self._rows += len(rows)
+
+
+def _values(rows: list[dict[str, Any]], name: str) -> list[Any]:
+    """Return one field of all rows, None where it is missing."""
+    try:
+        return list(map(itemgetter(name), rows))  # fast
+    except KeyError:
+        return [row.get(name) for row in rows]
 
 
 def _cell(value: Any) -> str:

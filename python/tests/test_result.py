@@ -1,0 +1,51 @@
+"""Lines of the engine, and tables of results."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+from pydantic import BaseModel
+
+from batchagent.result import Reader
+from batchagent.results import Results
+
+
+class Topic(BaseModel):
+    topic: str
+
+
+OK = b'{"batch":"b_1","job_id":"job-7","index":7,"id":"a\\"b","status":"ok","output":{"topic":"t"},"error":null,"attempts":1}'
+OTHER_ORDER = b'{ "status" : "ok", "output" : {"topic":"t"}, "index" : 7, "attempts": 1, "job_id": "job-7" }'
+FAILED = b'{"batch":"b_1","job_id":"job-8","index":8,"status":"failed","output":null,"error":{"type":"Timeout","message":"late"},"attempts":2}'
+CANCELLED = b'{"batch":"b_1","job_id":"job-9","index":9,"status":"cancelled","output":null,"attempts":0}'
+
+
+@pytest.mark.parametrize("output_type", [None, Topic])
+def test_lines(output_type: type[Topic] | None) -> None:
+    reader: Reader[object] = Reader(output_type)
+    for line in (OK, OTHER_ORDER):
+        result = reader.read(line)
+        assert result.ok and result.index == 7
+        assert result.output == ({"topic": "t"} if output_type is None else Topic(topic="t"))
+    failed, cancelled = reader.read(FAILED), reader.read(CANCELLED)
+    assert (failed.index, failed.output, failed.status) == (8, None, "failed")
+    assert failed.error is not None and failed.error.type == "Timeout"
+    assert cancelled.error is not None and (cancelled.error.type, cancelled.status) == ("Cancelled", "cancelled")
+
+
+def test_an_output_of_another_type_is_an_error() -> None:
+    result = Reader(Topic).read(OK.replace(b'{"topic":"t"}', b'{"topic":1}'))
+    assert result.error is not None and result.error.type == "OutputInvalid" and result.status == "failed"
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_tables_leave_the_collector_as_it_was(on: bool) -> None:
+    results = Results([Reader(None).read(line) for line in (OK, FAILED)])
+    try:
+        if not on:
+            gc.disable()
+        assert results.to_pandas()["topic"][7] == "t"
+        assert gc.isenabled() == on
+    finally:
+        gc.enable()
