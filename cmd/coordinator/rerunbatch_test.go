@@ -74,12 +74,20 @@ func TestSubmitRerun(t *testing.T) {
 		require.Equal(t, terminal.ExitOK, r.status, r.err)
 		assert.Equal(t, map[int64]string{0: "second d", 1: "first a"}, x.asked(t))
 	})
-	t.Run("chosen rows", func(t *testing.T) {
-		require.NoError(t, os.Remove(x.out))
-		r := coordinate(t, nil, "", "submit", x.spec, "--redis", redis, "--rerun", "all", "--from", id, "--limit", "1", "--follow", "--out", x.out)
-		require.Equal(t, terminal.ExitOK, r.status, r.err)
-		assert.Equal(t, map[int64]string{0: "second d", 1: "first a", 2: "first c"}, x.asked(t), "rows that were not chosen keep their results")
-	})
+	for name, to := range map[string][]string{"chosen rows": {"--redis", redis}, "chosen rows over a server": {"--server", url}} {
+		t.Run(name, func(t *testing.T) {
+			for _, choice := range [][]string{{"--limit", "1"}, {"--sample", "4"}} {
+				require.NoError(t, os.Remove(x.out))
+				r := coordinate(t, nil, "", append(append([]string{"submit", x.spec, "--rerun", "all", "--from", id, "--follow", "--out", x.out}, choice...), to...)...)
+				require.Equal(t, terminal.ExitOK, r.status, r.err)
+				want := map[int64]string{0: "second d", 1: "first a", 2: "first c"}
+				if choice[0] == "--sample" {
+					want = map[int64]string{0: "second d", 1: "second a", 2: "second c", 3: "second e"}
+				}
+				assert.Equal(t, want, x.asked(t), "rows that were not chosen keep their results")
+			}
+		})
+	}
 }
 
 func TestSubmitRerunRefusals(t *testing.T) {
@@ -94,7 +102,7 @@ func TestSubmitRerunRefusals(t *testing.T) {
 		"no batch":                       {[]string{"--rerun", "failed"}, "--rerun needs --from"},
 		"no condition":                   {[]string{"--from", gone}, "--from goes with --rerun"},
 		"a file over a server":           {[]string{"--rerun", "failed", "--from", "r.jsonl", "--server", url}, "use --redis instead of --server"},
-		"a limit over a server":          {[]string{"--rerun", "failed", "--from", gone, "--limit", "1", "--server", url}, "leave out --limit"},
+		"a limit over a server":          {[]string{"--rerun", "failed", "--from", gone, "--limit", "1", "--server", url}, "no such batch"},
 		"an unknown batch":               {[]string{"--rerun", "failed", "--from", gone, "--redis", redis}, "no such batch"},
 		"an unknown batch over a server": {[]string{"--rerun", "failed", "--from", gone, "--server", url}, "no such batch"},
 		"all batches of an owner":        {[]string{"--rerun", "failed", "--from", "owner", "--redis", redis}, "name one batch"},

@@ -88,8 +88,6 @@ func checkRerun(c *cli.Context, rerun operation.Rerun, overServer bool) error {
 		return nil
 	case notID != nil:
 		return &fault.UsageError{Err: fmt.Errorf("--from takes the ID of a batch of the server; for a results file use --redis instead of --server, or `coordinator run`")}
-	case c.IsSet("limit") || c.IsSet("sample"):
-		return &fault.UsageError{Err: fmt.Errorf("with --server, --rerun covers all rows; leave out --limit and --sample, or use --redis")}
 	}
 	return nil
 }

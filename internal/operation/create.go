@@ -25,19 +25,26 @@ type Content struct {
 	openings    func() []string        // of the prompts of some jobs, see [spec.Compiled.Opening]
 	fingerprint func() (string, error) // equal for the same spec over the same inputs
 	close       func() error
-	prepared    *spec.Prepared // nil if the spec was sent compiled
+	rows        int64                                          // of which total run; 0 if a planner makes the jobs
+	chosen      func(index int64) bool                         // reports whether a row runs; nil is all rows
+	all         func(context.Context) iter.Seq2[[]byte, error] // payloads of all rows
+	prepared    *spec.Prepared                                 // nil if the spec was sent compiled
 }
 
 func contentOf(s *spec.Spec, p *spec.Prepared) Content {
-	return Content{
+	content := Content{
 		Compiled: p.Jobs, Planner: p.Planner, Reduce: p.Reducer, total: p.Total, payloads: p.Payloads, openings: p.Openings, fingerprint: p.Fingerprint,
-		close: s.Close, prepared: p,
+		close: s.Close, rows: p.Rows, all: p.AllPayloads, prepared: p,
 	}
+	if p.Total < p.Rows {
+		content.chosen = p.Chosen
+	}
+	return content
 }
 
-// keep makes the jobs of rows that do not run again end with their earlier results. all are the jobs of all rows.
-func (c *Content) keep(kept *earlier.Rerun, all func(context.Context) iter.Seq2[[]byte, error]) {
-	c.payloads = func(ctx context.Context) iter.Seq2[[]byte, error] { return kept.Payloads(ctx, all(ctx)) }
+// keep makes the jobs of rows that do not run again end with their earlier results.
+func (c *Content) keep(kept *earlier.Rerun) {
+	c.payloads = func(ctx context.Context) iter.Seq2[[]byte, error] { return kept.Payloads(ctx, c.all(ctx)) }
 	before := c.fingerprint
 	c.fingerprint = func() (string, error) {
 		sum, err := before()

@@ -53,7 +53,7 @@ func Prepare(ctx context.Context, o SubmitOptions) (*Submission, error) {
 	}
 	sendChosen(prepared, o.Select, o.Notify)
 	sub := NewSubmission(s, prepared, o.Notify)
-	sub.durable, sub.ReuseFrom, sub.Rerun = o.Durable, o.Reuse, o.Rerun
+	sub.durable, sub.ReuseFrom, sub.Rerun, sub.selected = o.Durable, o.Reuse, o.Rerun, o.Select
 	return sub, nil
 }
 

@@ -135,12 +135,21 @@ func receivePlan(ctx context.Context, sent Sent, notify notice.Func) (*Submissio
 	if o.total == 0 {
 		return nil, errors.Join(fault.Usagef("no jobs came after the plan: nothing to do"), drop())
 	}
-	return &Submission{load: o, Total: o.total, notify: notify}, nil
+	o.rows, o.all = o.total, o.payloads
+	chosen, total, err := sent.Select.choose(o.rows) // with a rerun only; otherwise the sender has chosen the jobs
+	if err != nil {
+		return nil, errors.Join(err, drop())
+	}
+	o.chosen = chosen
+	return &Submission{load: o, Total: total, notify: notify}, nil
 }
 
 // fingerprint returns a hash that is equal for the same plans with the same jobs.
 func (s Sent) fingerprint(jobs string) string {
 	text := fmt.Sprintf("%s\n%s", jobs, s.Plan)
+	if s.Select != (Selection{}) {
+		text += "\nselect " + s.Select.identity()
+	}
 	for _, stage := range [][]byte{s.Planner, s.Reduce} {
 		if stage != nil {
 			text += fmt.Sprintf("\n%d %s", len(stage), stage)

@@ -30,14 +30,13 @@ func (r Rerun) check() error {
 
 // ChosenRows returns the row of each job by index. It returns nil if the jobs are all rows or the first ones, so that an index is a row.
 func (s *Submission) ChosenRows() []int64 {
-	p := s.load.prepared
-	if p == nil || p.Total == p.Rows {
+	if s.load.chosen == nil {
 		return nil
 	}
 	rows := make([]int64, 0, s.Total)
 	first := true
-	for row := range p.Rows {
-		if p.Chosen(row) || s.kept != nil && s.kept.Keeps(row) {
+	for row := range s.load.rows {
+		if s.load.chosen(row) || s.kept != nil && s.kept.Keeps(row) {
 			first = first && row == int64(len(rows))
 			rows = append(rows, row)
 		}
@@ -57,20 +56,13 @@ func (s *Submission) KeepRows(ctx context.Context, from Rerun, store *statestore
 	case s.reuse != nil || s.ReuseFrom != "":
 		return errRerunReuse
 	}
-	o := earlier.RerunOptions{From: from.From, Where: from.Where, Spec: s.load.Compiled.Name, Total: s.Total}
-	all := s.load.payloads
-	if p := s.load.prepared; p != nil {
-		all = p.AllPayloads
-		if p.Total < p.Rows {
-			o.Runs = p.Chosen
-		}
-	}
+	o := earlier.RerunOptions{From: from.From, Where: from.Where, Spec: s.load.Compiled.Name, Total: s.Total, Runs: s.load.chosen}
 	connect := func(context.Context) (*statestore.Store, error) { return store, nil }
-	kept, err := earlier.OpenRerun(ctx, o, s.load.Compiled, all(ctx), connect, s.notify)
+	kept, err := earlier.OpenRerun(ctx, o, s.load.Compiled, s.load.all(ctx), connect, s.notify)
 	if err != nil {
 		return err
 	}
 	s.kept, s.Total = kept, kept.Total()
-	s.load.keep(kept, all)
+	s.load.keep(kept)
 	return nil
 }

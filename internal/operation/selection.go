@@ -23,23 +23,33 @@ var ErrSelectionPlan = fault.Usagef("limit and sample select rows of the inputs,
 
 // Apply makes p run the selected rows only.
 func (s Selection) Apply(p *spec.Prepared) error {
+	chosen, n, err := s.choose(p.Rows)
+	switch {
+	case err != nil:
+		return err
+	case s != Selection{} && p.Planner != nil:
+		return ErrSelectionPlan
+	case chosen != nil:
+		p.Choose(chosen, n, s.identity())
+	}
+	return nil
+}
+
+// choose returns a function that reports whether a row is one of the n selected. It is nil if all rows are.
+func (s Selection) choose(rows int64) (chosen func(index int64) bool, n int64, err error) {
 	switch {
 	case s == Selection{}:
-		return nil
+		return nil, rows, nil
 	case s.Limit < 0 || s.Sample < 0 || s == Selection{Seed: s.Seed}:
-		return fault.Usagef("limit and sample are numbers of rows above 0; limit is %d and sample is %d", s.Limit, s.Sample)
+		return nil, 0, fault.Usagef("limit and sample are numbers of rows above 0; limit is %d and sample is %d", s.Limit, s.Sample)
 	case s.Limit > 0 && s.Sample > 0:
-		return fault.Usagef("limit takes the first rows and sample takes random ones; give one of them")
-	case p.Planner != nil:
-		return ErrSelectionPlan
-	case max(s.Limit, s.Sample) >= p.Rows:
-		return nil
+		return nil, 0, fault.Usagef("limit takes the first rows and sample takes random ones; give one of them")
+	case max(s.Limit, s.Sample) >= rows:
+		return nil, rows, nil
 	case s.Limit > 0:
-		p.Choose(func(index int64) bool { return index < s.Limit }, s.Limit, s.identity())
-		return nil
+		return func(index int64) bool { return index < s.Limit }, s.Limit, nil
 	}
-	p.Choose(s.draw(p.Rows).Has, s.Sample, s.identity())
-	return nil
+	return s.draw(rows).Has, s.Sample, nil
 }
 
 // identity is part of the fingerprint of a submission.

@@ -31,6 +31,7 @@ type Submission struct {
 	Rerun     Rerun  // rows of an earlier batch that run again; the zero value runs every job
 
 	load     Content
+	selected Selection
 	whole    bool // Redis already had all jobs
 	durable  bool
 	store    *statestore.Store

@@ -42,8 +42,8 @@ func (c *chosen) apply(sent *operation.Sent) error {
 	if c.seed != nil && c.sample == nil {
 		return problem(http.StatusBadRequest, "invalid", "seed goes with sample")
 	}
-	if len(c.limit)+len(c.sample) > 0 && sent.Plan != nil {
-		return problem(http.StatusBadRequest, "invalid", "limit and sample choose rows of a spec's inputs, and a compiled plan has jobs")
+	if len(c.limit)+len(c.sample) > 0 && sent.Plan != nil && c.rerun == nil {
+		return problem(http.StatusBadRequest, "invalid", "limit and sample choose rows of a spec's inputs; beside a compiled plan they go with rerun")
 	}
 	if c.rerun == nil {
 		return nil
