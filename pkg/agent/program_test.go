@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -42,6 +43,7 @@ type host struct {
 	afterTool func() error
 	ids       map[string]int // of model calls
 	fail      error          // of the journal
+	counter   backend.TokenCounter
 	moves     []batch.State
 }
 
@@ -115,7 +117,7 @@ func (h *host) run(t *testing.T) (batch.Result, error) {
 	tools := []toolpool.Tool{{Name: "look", Parameters: json.RawMessage(`{"type":"object"}`), Share: toolpool.Inflight}}
 	d, err := Compile(compiled, tools, backend.Model{ID: "m"})
 	require.NoError(t, err)
-	return NewRunner(Config{Worker: "w"}).Run(t.Context(), d, Job{
+	return NewRunner(Config{Worker: "w", Counter: h.counter}).Run(t.Context(), d, Job{
 		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"},"carry":{"x":"it","y":2}}`), Turns: h.journal, Stop: h.stop,
 	}, Session{Model: h, Slots: h, Tools: h, Journal: h, Observer: h, Program: h.program})
 }
@@ -131,6 +133,37 @@ func ask(ctx context.Context, calls *ProgramCalls, text string) (string, error) 
 		return "", err
 	}
 	return r.Message.Content, nil
+}
+
+// wordCounter counts words as tokens.
+type wordCounter struct{ models []string }
+
+func (c *wordCounter) CountTokens(_ context.Context, r *backend.Request) (int, error) {
+	c.models = append(c.models, r.Model)
+	return len(strings.Fields(r.Messages[0].Content)), nil
+}
+
+// A program's counting of tokens is done by the model server with the job's model, and is no turn.
+func TestProgramCountsTokens(t *testing.T) {
+	t.Parallel()
+	count := func(want int, wantErr error) programs {
+		return func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+			n, err := calls.CountTokens(ctx, question("three words here"))
+			require.ErrorIs(t, err, wantErr)
+			assert.Equal(t, want, n)
+			return ProgramAnswer{Text: `{"text":"x"}`}, nil
+		}
+	}
+	counter := &wordCounter{}
+	h := &host{program: count(3, nil), counter: counter}
+	r, err := h.run(t)
+	require.NoError(t, err)
+	require.Nil(t, r.Error)
+	assert.Zero(t, r.Turns)
+	assert.Equal(t, []string{"m"}, counter.models)
+	r, err = (&host{program: count(0, errors.ErrUnsupported)}).run(t)
+	require.NoError(t, err)
+	require.Nil(t, r.Error)
 }
 
 func TestProgramGetsItsTaskAndItsInput(t *testing.T) {
