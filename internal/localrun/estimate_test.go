@@ -36,7 +36,7 @@ func preparedWithout(t *testing.T, n int, bad func(i int) bool) *spec.Prepared {
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "in.jsonl"), []byte(rows.String()), 0o600))
 	path := filepath.Join(dir, "spec.yaml")
-	require.NoError(t, os.WriteFile(path, []byte("name: n\nsystem_prompt: \"0123456789\"\ntask: \"say {x}\"\ninputs: in.jsonl\n"), 0o600))
+	require.NoError(t, os.WriteFile(path, []byte("name: n\nsystem_prompt: \"0123456789\"\ntask: \"say {x}\"\ninputs: in.jsonl\non_bad_input: skip\n"), 0o600))
 	s, err := spec.Load(path, spec.LoadOptions{})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
