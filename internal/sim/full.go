@@ -18,13 +18,14 @@ import (
 // compiled returns the compiled spec of the batch.
 func (c Config) compiled() ([]byte, error) {
 	var program *spec.Agent
+	turns := c.turns + 1
 	if c.programs {
-		program = &spec.Agent{Program: programName}
+		program, turns = &spec.Agent{Program: programName}, maxTalks*turns
 	}
 	return json.Marshal(spec.Compiled{
 		Agent: program,
 		Name:  "sim", System: "You are probed.", Task: "Look at {n}.", Tools: c.tools(),
-		MaxTurns: c.turns + 1, MaxRetries: 3, MaxAttempts: c.maxAttempts, TTL: c.ttl,
+		MaxTurns: turns, MaxRetries: 3, MaxAttempts: c.maxAttempts, TTL: c.ttl,
 		Timeouts: spec.Timeouts{Turn: c.turnPatience, Tool: c.toolPatience},
 	})
 }
@@ -118,6 +119,7 @@ func (p *process) pace(job batch.Job) {
 
 // inspect checks every live worker at rest. I8: only a model call in flight holds a slot. I7: nothing exceeds its limit.
 func (w *world) inspect() {
+	w.conduct.checkAsked()
 	for _, s := range w.slots {
 		if s.running == nil {
 			continue

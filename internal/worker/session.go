@@ -92,7 +92,7 @@ func (s *session) Acquire(ctx context.Context, w agent.Wait) (release func(), he
 	if w.Reserved && s.server.health.isPaused(s.batch.model(), s.lease.Job.String()) {
 		return nil, 0, agent.ErrPaused
 	}
-	err = s.awaitModel(ctx, w.Clock)
+	err = s.awaitModel(ctx, w)
 	if err == nil {
 		err = s.server.kv.await(ctx, s.entry(w))
 	}
@@ -105,9 +105,9 @@ func (s *session) Acquire(ctx context.Context, w agent.Wait) (release func(), he
 }
 
 // awaitModel waits while the model is paused.
-func (s *session) awaitModel(ctx context.Context, clock *agent.Clock) error {
+func (s *session) awaitModel(ctx context.Context, w agent.Wait) error {
 	return s.server.health.await(ctx, waitingCall{
-		model: s.batch.model(), job: s.lease.Job.String(), clock: clock, pace: func() { s.pace(s.lease.Job) },
+		model: s.batch.model(), job: s.lease.Job.String(), clock: w.Clock, pace: func() { s.paceTalk(w.Session) },
 	})
 }
 

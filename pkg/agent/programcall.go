@@ -45,7 +45,6 @@ func (c *ProgramCalls) Call(ctx context.Context, r *backend.Request, o backend.O
 		return nil, c.fault(ctx, s, err)
 	}
 	if err := c.record(s, callTurn(key, resp)); err != nil {
-		c.abort(err)
 		return nil, err
 	}
 	if !stream.fits(resp) {
@@ -186,7 +185,6 @@ func (c *ProgramCalls) CallTool(ctx context.Context, name string, arguments json
 	}
 	c.timed(time.Since(began), result.Executed)
 	if err := c.record(s, toolTurn(key, name, call.Index, result)); err != nil {
-		c.abort(err)
 		return toolpool.Result{}, err
 	}
 	return result, nil
