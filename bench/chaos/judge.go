@@ -71,10 +71,12 @@ type verdict struct {
 	more                            int // jobs with more than one attempt
 	batches                         int // in Redis
 	executions                      int // recorded by the tool
+	replayed                        int // calls of programs that were answered from the journal
+	diverged                        int // programs that made other calls than before
 }
 
 func (v verdict) good() bool {
-	return v.lost+v.doubled+v.lostInFile+v.doubledInFile+v.torn+v.wrongTurns == 0
+	return v.lost+v.doubled+v.lostInFile+v.doubledInFile+v.torn+v.wrongTurns+v.diverged == 0
 }
 
 func (c *cluster) judge(ctx context.Context) (v verdict, err error) {
@@ -153,6 +155,10 @@ func (v *verdict) inFile(path string, jobs, turns int) error {
 		if r.Attempts > 1 {
 			v.more++
 		}
+		v.replayed += r.Replayed
+		if r.DivergedAt != 0 {
+			v.diverged++
+		}
 		switch {
 		case r.Error != nil:
 			v.byType[r.Error.Type]++
@@ -185,8 +191,24 @@ type report struct {
 	ended           bool
 	longestTakeover time.Duration
 	twice           int // answers beyond the first one of each turn
+	most            int // of them, those of one job
+	programs        bool
+	processes       int // of programs, after the end of their workers
+	files           int // that programs left
 	calls, whole    int
 	refused         int
+}
+
+// good reports whether the run had no error. A fault may cost each program one model call, and the cluster one tool execution.
+func (r report) good() bool {
+	faults := 0
+	for _, n := range r.faults {
+		faults += n
+	}
+	if r.programs && (r.processes+r.files > 0 || r.most > faults || r.executions-documents > faults || len(r.byType) > 0) {
+		return false
+	}
+	return r.ended && r.verdict.good()
 }
 
 func (r report) print(w io.Writer) {
@@ -209,7 +231,11 @@ func (r report) print(w io.Writer) {
 		fmt.Fprintf(t, "batches submitted twice\t%d, by feeders killed after their last step\n", n)
 	}
 	fmt.Fprintf(t, "turns\t%d committed; %d model calls: %d answered completely, %d refused\n", r.turns, r.calls, r.whole, r.refused)
-	fmt.Fprintf(t, "turns executed twice\t%d\n", r.twice)
+	fmt.Fprintf(t, "turns executed twice\t%d, at most %d of a job\n", r.twice, r.most)
+	if r.programs {
+		fmt.Fprintf(t, "calls answered from the journal\t%d; programs that diverged: %d\n", r.replayed, r.diverged)
+		fmt.Fprintf(t, "left by programs\t%d processes, %d files\n", r.processes, r.files)
+	}
 	fmt.Fprintf(t, "takeovers\t%d\n", r.takeovers)
 	fmt.Fprintf(t, "longest takeover\t%s\n", r.longestTakeover.Round(10*time.Millisecond))
 	fmt.Fprintf(t, "tool executions over the ideal\t%d: %d for %d calls of %d kinds\n", r.executions-documents, r.executions, r.asked, documents)

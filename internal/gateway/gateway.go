@@ -159,11 +159,16 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	stop := context.AfterFunc(j.ctx, func() { cancel(errEnded) })
-	defer stop()
+	c := newClient(w)
+	stop := context.AfterFunc(j.ctx, func() { cancel(errEnded); c.hurry() })
+	defer func() {
+		if !stop() {
+			<-c.hurried // the connection may serve another job next
+		}
+	}()
 	inner := r.Clone(ctx)
 	inner.URL.Path, inner.URL.RawPath = path, ""
-	j.handler.ServeHTTP(w, inner)
+	j.handler.ServeHTTP(c, inner)
 }
 
 var (
