@@ -241,7 +241,7 @@ type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
 
-// documents is the number of different notes, and so the ideal number of tool executions.
+// documents is the largest number of different notes.
 const documents = 50
 
 // toolsText declares a tool that records each execution, even if its result is lost.

@@ -132,7 +132,7 @@ func handler(calls Calls) http.Handler {
 	tools := newTools(calls)
 	mux.Handle("/mcp", tools)
 	mux.Handle("/mcp/", tools)
-	mux.Handle("/", modelapi.New(calls, modelapi.Limits{AnyModel: true}))
+	mux.Handle("/", modelapi.New(calls))
 	return mux
 }
 
