@@ -32,7 +32,7 @@ func TestVerdict(t *testing.T) {
 		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		v := verdict{byType: map[batch.ErrorType]int{}}
+		v := verdict{byType: map[batch.ErrorType]int{}, messages: map[batch.ErrorType]string{}}
 		if err := v.inFile(path, 3, 2); err != nil {
 			t.Fatal(err)
 		}

@@ -94,7 +94,7 @@ func (c *cluster) temp() string { return filepath.Join(c.dir, "temp") }
 
 // leftovers ends the workers and counts the processes of programs, and what is in the workers' folder for temporary files. The folder of
 // a killed worker does not count if its lock is free: the next worker that runs a program removes it.
-func (c *cluster) leftovers() (processes, files int, err error) {
+func (c *cluster) leftovers() (processes int, files []string, err error) {
 	for _, n := range c.nodes {
 		n.mu.Lock()
 		n.process.Stop()
@@ -102,15 +102,17 @@ func (c *cluster) leftovers() (processes, files int, err error) {
 	}
 	left, err := os.ReadDir(c.temp())
 	if err != nil {
-		return 0, 0, fmt.Errorf("look for what programs left: %w", err)
+		return 0, nil, fmt.Errorf("look for what programs left: %w", err)
 	}
 	stale := 0
 	for _, e := range left {
-		if free(filepath.Join(c.temp(), e.Name(), "lock")) {
+		if stale < workers && free(filepath.Join(c.temp(), e.Name(), "lock")) {
 			stale++
+		} else {
+			files = append(files, e.Name())
 		}
 	}
-	return len(c.marked()), len(left) - min(stale, workers), nil
+	return len(c.marked()), files, nil
 }
 
 // free reports whether nobody holds a lock file.

@@ -159,14 +159,15 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	c := newClient(w)
+	inner := r.Clone(ctx)
+	c := newClient(w, inner)
 	stop := context.AfterFunc(j.ctx, func() { cancel(errEnded); c.hurry() })
 	defer func() {
 		if !stop() {
-			<-c.hurried // the connection may serve another job next
+			<-c.hurried
+			c.end()
 		}
 	}()
-	inner := r.Clone(ctx)
 	inner.URL.Path, inner.URL.RawPath = path, ""
 	j.handler.ServeHTTP(c, inner)
 }

@@ -310,3 +310,41 @@ func TestToolsMayTakeLongerThanABody(t *testing.T) {
 	send(strings.Repeat(" ", maxToolCall+1))
 	assert.Equal(t, http.StatusRequestEntityTooLarge, w.Code)
 }
+
+// The connections of a program that serves many jobs outlive an attempt. Its end must not disturb the calls of other jobs.
+func TestEndOfAnAttemptSparesOtherJobs(t *testing.T) {
+	t.Parallel()
+	g := open(t)
+	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
+	defer client.CloseIdleConnections()
+	send := func(url string) (string, error) {
+		resp, err := client.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(chat))
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		return string(text), err
+	}
+	patient := calls{call: func(ctx context.Context, _ *backend.Request) (*backend.Response, error) {
+		return &backend.Response{Finish: backend.FinishStop, Message: backend.Message{Content: fmt.Sprint("cause: ", context.Cause(ctx))}}, nil
+	}}
+	other, endOther := g.Job(patient)
+	defer endOther()
+	for range 20 {
+		began := make(chan struct{})
+		url, end := g.Job(calls{call: func(ctx context.Context, _ *backend.Request) (*backend.Response, error) {
+			close(began)
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		}})
+		var first sync.WaitGroup
+		first.Go(func() { _, _ = send(url) })
+		<-began
+		end()
+		first.Wait()
+		text, err := send(other)
+		require.NoError(t, err)
+		assert.Contains(t, text, "cause: <nil>")
+	}
+}

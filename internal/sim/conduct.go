@@ -139,7 +139,7 @@ func (k *conduct) asks(p *process, id string) {
 // reaction is how long a worker may take to end an agent whose lease is lost.
 const reaction = 5 * time.Millisecond
 
-// checkAsked checks that no model call began after the worker was told that the job's lease is lost.
+// checkAsked checks that no model call began after an answer reported the job's lease as lost.
 func (k *conduct) checkAsked() {
 	k.world.net.mu.Lock()
 	asked := k.asked

@@ -43,7 +43,7 @@
 // # Checks
 //
 // After every script: invariants I1 to I5, I7, I10 and I12 of package batch, by comparing Redis before and after with our own
-// books ([checker]). In full mode, at every rest: I6 to I8, and how workers react to answers ([conduct]): a worker that was told that a lease is lost calls no model for that job. After the run: every
+// books ([checker]). In full mode, at every rest: I6 to I8, and how workers react to answers ([conduct]): no worker calls the model after an answer reported the lease as lost. After the run: every
 // batch has ended, and the operations on each job have an order that explains all answers ([history], with porcupine). [Mutants]
 // are deliberately broken scripts, and [GoMutants] broken code of the calls of programs; the simulation must catch each.
 //

@@ -564,3 +564,26 @@ func TestCallsAfterTheEndOfTheAttemptAreRefused(t *testing.T) {
 	require.ErrorIs(t, err, lost)
 	require.ErrorIs(t, second, lost)
 }
+
+// A call that the program gave up is no failure of the model server, and no time limit.
+func TestCallsThatAProgramGivesUpAreNoReasonOfItsFailure(t *testing.T) {
+	t.Parallel()
+	h := &host{wait: func(ctx context.Context, _ *backend.Request) error {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}}
+	h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+		one, giveUp := context.WithCancel(ctx)
+		h.wait = func(ctx context.Context, _ *backend.Request) error {
+			giveUp()
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}
+		_, err := ask(one, calls, "q")
+		require.ErrorIs(t, err, context.Canceled)
+		return ProgramAnswer{}, batch.NewError(batch.ProgramFailed, "it ended with exit status 1")
+	}
+	r, err := h.run(t)
+	require.NoError(t, err)
+	assert.Equal(t, batch.ProgramFailed, r.Error.Type)
+}

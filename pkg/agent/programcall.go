@@ -96,7 +96,9 @@ func (c *ProgramCalls) generate(s *scope, r *backend.Request, number int, stream
 	failed, _ := errors.AsType[*batch.Error](err)
 	c.mu.Lock()
 	a.spent.add(one.spent)
-	c.failed = failed
+	if s.work.Err() == nil { // else the program gave up, or the attempt is over
+		c.failed = failed
+	}
 	c.mu.Unlock()
 	switch {
 	case failed != nil && one.refusal != nil:
