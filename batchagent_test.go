@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -308,4 +310,24 @@ func TestUndecodableOutputFailsOnlyItsJob(t *testing.T) {
 		assert.Zero(t, r.Output)
 	}
 	assert.Equal(t, 2, results[5].Turns)
+}
+
+// A run uses the optional abilities of its model server, as a worker does: it reads the load, and so keeps its agents within the KV cache.
+func TestRunReadsTheLoadOfItsServer(t *testing.T) {
+	t.Parallel()
+	target, err := url.Parse("http://" + strings.TrimPrefix(startSimulator(t, vllmsim.Config{}), "vllm://"))
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	var readings atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/metrics" {
+			readings.Add(1)
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	_, err = batchagent.Run(t.Context(), batchagent.Batch[note]{Task: "Sum up {input}", Inputs: batchagent.Slice(words(3))},
+		batchagent.Backend("vllm://"+strings.TrimPrefix(server.URL, "http://")))
+	require.NoError(t, err)
+	assert.Positive(t, readings.Load())
 }

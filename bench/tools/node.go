@@ -253,4 +253,4 @@ func (n *node) hit(ctx context.Context) (found, error) {
 	return f, nil
 }
 
-func get(ctx context.Context, c redis.UniversalClient) error { return c.Get(ctx, "bench:get").Err() }
+func get(ctx context.Context, c redis.Cmdable) error { return c.Get(ctx, "bench:get").Err() }

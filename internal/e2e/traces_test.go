@@ -20,8 +20,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	common "go.opentelemetry.io/proto/otlp/common/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/batchagent/batchagent/internal/processkit"
@@ -42,7 +42,7 @@ type receiver struct {
 }
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	var in collector.ExportTraceServiceRequest
+	var in tracepb.TracesData
 	body, err := io.ReadAll(req.Body)
 	if err == nil {
 		err = proto.Unmarshal(body, &in)

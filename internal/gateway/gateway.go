@@ -40,8 +40,7 @@ const (
 
 // Calls makes the calls of one job's program. [agent.ProgramCalls] implements it.
 type Calls interface {
-	Call(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error)
-	Models(ctx context.Context) ([]backend.Model, error)
+	modelapi.Caller
 	Tools() []backend.Tool
 	CallTool(ctx context.Context, name string, arguments json.RawMessage) (toolpool.Result, error)
 }

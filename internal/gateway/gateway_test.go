@@ -40,6 +40,10 @@ func (c calls) Models(context.Context) ([]backend.Model, error) {
 	return []backend.Model{{ID: "m"}}, nil
 }
 
+func (c calls) CountTokens(context.Context, *backend.Request) (int, error) {
+	return 0, errors.ErrUnsupported
+}
+
 func (c calls) Tools() []backend.Tool {
 	return []backend.Tool{{Name: "look", Description: "looks", Parameters: []byte(`{"type":"object","properties":{"k":{"type":"integer"}}}`)}}
 }

@@ -103,14 +103,14 @@ func worker(t *testing.T) (*toolpool.Pool, string) {
 	require.NoError(t, os.WriteFile(file, []byte(`python_eval: true
 http_get: {allow_networks: [127.0.0.1]}
 sql:
-  shop: {dsn: "sqlite:shop.db", timeout: 2s}
+  shop: {dsn: "sqlite:shop.db", timeout: 1s}
 commands:
   shout: {description: Shouts., argv: [yes, "{word}"], parameters: {type: object, properties: {word: {type: string}}}, timeout: 1s}
 http:
   weather: {description: Weather., url: "`+service.URL+`/weather/{city}", headers: {X-Key: "${WEATHER_KEY}"}, parameters: {type: object, properties: {city: {type: string}}}}
 tools:
-  python_eval: {timeout: 3s}
-  grep_files: {timeout: 5s}
+  python_eval: {timeout: 1s}
+  grep_files: {timeout: 2s}
 mcpServers:
   odd: {command: "`+exe+`", args: [`+oddServer+`]}
 `), 0o600))

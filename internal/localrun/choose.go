@@ -54,14 +54,15 @@ func (c candidates) named() (url, by string) {
 
 // modelServer is the model server of a run.
 type modelServer struct {
-	backend.Backend
-	models []backend.Model
-	by     string // source of the URL, for messages
-	stop   func() error
+	// backend is no embedded field: a modelServer would be a backend itself, without the optional abilities of this one.
+	backend backend.Backend
+	models  []backend.Model
+	by      string // source of the URL, for messages
+	stop    func() error
 }
 
 func (m *modelServer) stopAll() {
-	_ = m.Backend.Close()
+	_ = m.backend.Close()
 	if m.stop != nil {
 		_ = m.stop()
 	}
@@ -153,7 +154,7 @@ func openBackend(ctx context.Context, url, by string, o dial.Options) (*modelSer
 		_ = b.Close()
 		return nil, &fault.UnreachableError{Err: unready(config.Redact(b.Endpoint()), by, err)}
 	}
-	return &modelServer{Backend: b, models: models, by: by}, nil
+	return &modelServer{backend: b, models: models, by: by}, nil
 }
 
 // unready returns the error for a server that does not answer, or answers with an error.
@@ -177,7 +178,7 @@ func ReadyModels(ctx context.Context, b backend.Backend) ([]backend.Model, error
 func (m *modelServer) model(name string) (backend.Model, error) {
 	switch {
 	case len(m.models) == 0 && name == "":
-		return backend.Model{}, fault.Usagef("the server %s lists no models (/models); name one in the spec: model: NAME", m.Endpoint())
+		return backend.Model{}, fault.Usagef("the server %s lists no models (/models); name one in the spec: model: NAME", m.backend.Endpoint())
 	case len(m.models) == 0:
 		return backend.Model{ID: name}, nil
 	case name == "":
@@ -190,7 +191,7 @@ func (m *modelServer) model(name string) (backend.Model, error) {
 		}
 		names[i] = served.ID
 	}
-	return backend.Model{}, fault.Usagef("the spec asks for the model %q; the server %s serves %s", name, m.Endpoint(), strings.Join(names, ", "))
+	return backend.Model{}, fault.Usagef("the spec asks for the model %q; the server %s serves %s", name, m.backend.Endpoint(), strings.Join(names, ", "))
 }
 
 // modelFor returns the model for a batch's jobs. It returns an error if the server misses a model of the batch's

@@ -64,16 +64,16 @@ func EstimatePrompts(ctx context.Context, o EstimateOptions, s *spec.Spec, p *sp
 	if err != nil {
 		return out, err
 	}
-	counter, ok := server.Backend.(backend.TokenCounter)
+	counter, ok := server.backend.(backend.TokenCounter)
 	if !ok {
-		out.Why = fmt.Sprintf("%s has no tokenizer", server.Endpoint())
+		out.Why = fmt.Sprintf("%s has no tokenizer", server.backend.Endpoint())
 		return out, out.measure(ctx, p, nil)
 	}
-	out.Server = server.Endpoint()
+	out.Server = server.backend.Endpoint()
 	return out, out.measure(ctx, p, func(ctx context.Context, messages []backend.Message) (int, error) {
 		n, err := counter.CountTokens(ctx, &backend.Request{ID: "estimate", Model: model.ID, Messages: messages})
 		if err != nil {
-			return 0, &fault.UnreachableError{Err: fmt.Errorf("count the tokens of a prompt at %s: %w", server.Endpoint(), err)}
+			return 0, &fault.UnreachableError{Err: fmt.Errorf("count the tokens of a prompt at %s: %w", server.backend.Endpoint(), err)}
 		}
 		return n, nil
 	})

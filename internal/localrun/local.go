@@ -167,7 +167,7 @@ func (l *batchRun) execute(ctx context.Context, watch func(context.Context)) err
 	}()
 	for k := range max(l.workers, 1) {
 		w, err := worker.New(worker.Config{
-			ID: fmt.Sprintf("local-%d", k+1), Store: l.store, Backend: l.server, Tools: l.tools.Pool, Programs: l.tools.Programs,
+			ID: fmt.Sprintf("local-%d", k+1), Store: l.store, Backend: l.server.backend, Tools: l.tools.Pool, Programs: l.tools.Programs,
 			Slots: l.slots, Check: l.check, Logger: l.logger, Tracer: l.tracer,
 		})
 		if err != nil {

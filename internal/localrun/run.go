@@ -357,7 +357,7 @@ func (r *fileRun) total() int64 {
 // started reports the beginning of the run.
 func (r *fileRun) started(model backend.Model) {
 	s := Started{
-		Name: r.prepared.Jobs.Name, Jobs: r.total(), Model: model.ID, Endpoint: r.server.Endpoint(), By: r.server.by, Simulated: model.Simulated,
+		Name: r.prepared.Jobs.Name, Jobs: r.total(), Model: model.ID, Endpoint: r.server.backend.Endpoint(), By: r.server.by, Simulated: model.Simulated,
 	}
 	if r.plans() {
 		s.MaxItems = r.prepared.Planner.MaxItems

@@ -128,7 +128,7 @@ func pauseOf(workers []pausing) *batch.Pause {
 
 // watchServer ends the run by stop when the wait for the model server is over.
 func (l *batchRun) watchServer(ctx context.Context, workers []*worker.Worker, stop context.CancelCauseFunc) {
-	o := &outages{wait: l.wait, server: config.Redact(l.server.Endpoint()), notify: l.notify}
+	o := &outages{wait: l.wait, server: config.Redact(l.server.backend.Endpoint()), notify: l.notify}
 	for _, w := range workers {
 		o.workers = append(o.workers, w)
 	}

@@ -50,6 +50,10 @@ func (s *script) Models(context.Context) ([]backend.Model, error) {
 	return []backend.Model{{ID: "qwen3", MaxModelLen: 4096}}, nil
 }
 
+func (s *script) CountTokens(context.Context, *backend.Request) (int, error) {
+	return 0, errors.ErrUnsupported
+}
+
 // counting is a script that counts tokens.
 type counting struct{ script }
 

@@ -3,6 +3,7 @@ package modelapi
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -23,17 +24,16 @@ var messages = provider{
 
 // countTokens serves the number of a prompt's tokens.
 func (a *api) countTokens(w http.ResponseWriter, r *http.Request) {
-	counter, ok := a.caller.(backend.TokenCounter)
-	if !ok {
-		writeAnthropic(w, notFound("this session's model server counts no tokens"))
-		return
-	}
 	q, f := a.decoded(w, r, decodeCount)
 	if f != nil {
 		writeAnthropic(w, f)
 		return
 	}
-	n, err := counter.CountTokens(r.Context(), q.call)
+	n, err := a.caller.CountTokens(r.Context(), q.call)
+	if errors.Is(err, errors.ErrUnsupported) {
+		writeAnthropic(w, notFound("this session's model server counts no tokens"))
+		return
+	}
 	if err != nil {
 		writeAnthropic(w, failureOf(err))
 		return

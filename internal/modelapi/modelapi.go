@@ -18,6 +18,8 @@ type Caller interface {
 	Call(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error)
 	// Models lists the models that the session may use. The first is the default.
 	Models(ctx context.Context) ([]backend.Model, error)
+	// CountTokens counts the tokens of a request's prompt. [errors.ErrUnsupported]: the model server counts none.
+	CountTokens(ctx context.Context, r *backend.Request) (int, error)
 }
 
 const (

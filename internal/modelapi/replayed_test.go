@@ -2,6 +2,7 @@ package modelapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -65,6 +66,10 @@ func TestChoicesHaveTheirOwnSeeds(t *testing.T) {
 
 // callerFunc makes calls with a function.
 type callerFunc func(r *backend.Request) (*backend.Response, error)
+
+func (f callerFunc) CountTokens(context.Context, *backend.Request) (int, error) {
+	return 0, errors.ErrUnsupported
+}
 
 func (f callerFunc) Call(_ context.Context, r *backend.Request, _ backend.Observer) (*backend.Response, error) {
 	return f(r)

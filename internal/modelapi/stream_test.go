@@ -28,6 +28,10 @@ func (f callFunc) Call(ctx context.Context, _ *backend.Request, o backend.Observ
 	return f(ctx, o)
 }
 
+func (f callFunc) CountTokens(context.Context, *backend.Request) (int, error) {
+	return 0, errors.ErrUnsupported
+}
+
 func (f callFunc) Models(context.Context) ([]backend.Model, error) {
 	return []backend.Model{{ID: "qwen3"}}, nil
 }

@@ -27,7 +27,7 @@ func (s *Set) Replace(own []toolpool.Tool) {
 
 // Join puts the tools into a pool that shares calls with the other workers of a cluster until leave is called. commands and
 // blocking are clients of the cluster's Redis. worker is the worker's ID.
-func (s *Set) Join(commands, blocking redis.UniversalClient, worker string, log *slog.Logger) (pool *toolpool.Pool, leave func(), err error) {
+func (s *Set) Join(commands, blocking redis.Cmdable, worker string, log *slog.Logger) (pool *toolpool.Pool, leave func(), err error) {
 	sharer, err := shared.New(shared.Config{
 		Commands: commands, Blocking: blocking, Name: worker + "-" + strings.ToLower(rand.Text()[:10]), Logger: log,
 	})

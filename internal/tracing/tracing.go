@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.41.0"
@@ -36,8 +36,8 @@ type Config struct {
 }
 
 // Start sends spans if the environment enables traces: OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set,
-// or OTEL_TRACES_EXPORTER is otlp. OTEL_TRACES_EXPORTER=none and OTEL_SDK_DISABLED=true override both. The SDK reads all other
-// settings (headers, certificates, timeouts, sampler, batch sizes) from its own variables:
+// or OTEL_TRACES_EXPORTER is otlp. OTEL_TRACES_EXPORTER=none and OTEL_SDK_DISABLED=true override both. The client and the SDK
+// read all other settings (headers, certificates, timeouts, sampler, batch sizes) from the variables of OpenTelemetry:
 // https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
 //
 // The tracer is nil if traces are off. stop sends the remaining spans, for at most 3 s, and is never nil. Start returns an error
@@ -47,7 +47,11 @@ func Start(ctx context.Context, cfg Config) (tracer trace.Tracer, stop func(), e
 	if err != nil || !on {
 		return nil, func() {}, err
 	}
-	exporter, err := otlptracehttp.New(ctx)
+	client, err := newClient(cfg.Getenv)
+	if err != nil {
+		return nil, func() {}, fmt.Errorf("start the export of traces: %w", err)
+	}
+	exporter, err := otlptrace.New(ctx, client)
 	if err != nil {
 		return nil, func() {}, fmt.Errorf("start the export of traces: %w", err)
 	}

@@ -106,12 +106,10 @@ func TestRedisForgetsAClaim(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		key := "ba:{" + string(id) + "}:"
 		redis, _ := w.store.Clients()
-		for _, command := range [][]any{
-			{"XGROUP", "DESTROY", key + "jobs", "workers"}, {"XGROUP", "CREATE", key + "jobs", "workers", "0"},
-			{"HDEL", key + "lease", "0"}, {"HDEL", key + "meta", "token"},
-		} {
-			require.NoError(t, redis.Do(t.Context(), command...).Err())
-		}
+		require.NoError(t, redis.XGroupDestroy(t.Context(), key+"jobs", "workers").Err())
+		require.NoError(t, redis.XGroupCreate(t.Context(), key+"jobs", "workers", "0").Err())
+		require.NoError(t, redis.HDel(t.Context(), key+"lease", "0").Err())
+		require.NoError(t, redis.HDel(t.Context(), key+"meta", "token").Err())
 		w.await(id, time.Minute)
 		worker.end()
 		r := w.results(id, 1)[0]

@@ -208,7 +208,7 @@ func (r *running) end() {
 // await polls until the batch is done, in virtual time.
 func (w *world) await(id batch.ID, limit time.Duration) batch.Info {
 	w.t.Helper()
-	for end := time.Now().Add(limit); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(limit); ; time.Sleep(max(limit/3600, 100*time.Millisecond)) {
 		info, err := w.store.Info(w.t.Context(), id)
 		require.NoError(w.t, err)
 		if info.Phase == batch.Done {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -44,6 +45,7 @@ type host struct {
 	fail      error          // of the journal
 	appended  func()         // called when a turn is written
 	ctx       context.Context
+	counter   backend.TokenCounter
 	moves     []batch.State
 }
 
@@ -124,7 +126,7 @@ func (h *host) run(t *testing.T) (batch.Result, error) {
 	if ctx == nil {
 		ctx = t.Context()
 	}
-	return NewRunner(Config{Worker: "w"}).Run(ctx, d, Job{
+	return NewRunner(Config{Worker: "w", Counter: h.counter}).Run(ctx, d, Job{
 		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"},"carry":{"x":"it","y":2}}`), Turns: h.journal, Stop: h.stop,
 	}, Session{Model: h, Slots: h, Tools: h, Journal: h, Observer: h, Program: h.program})
 }
@@ -140,6 +142,37 @@ func ask(ctx context.Context, calls *ProgramCalls, text string) (string, error) 
 		return "", err
 	}
 	return r.Message.Content, nil
+}
+
+// wordCounter counts words as tokens.
+type wordCounter struct{ models []string }
+
+func (c *wordCounter) CountTokens(_ context.Context, r *backend.Request) (int, error) {
+	c.models = append(c.models, r.Model)
+	return len(strings.Fields(r.Messages[0].Content)), nil
+}
+
+// A program's counting of tokens is done by the model server with the job's model, and is no turn.
+func TestProgramCountsTokens(t *testing.T) {
+	t.Parallel()
+	count := func(want int, wantErr error) programs {
+		return func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+			n, err := calls.CountTokens(ctx, question("three words here"))
+			require.ErrorIs(t, err, wantErr)
+			assert.Equal(t, want, n)
+			return ProgramAnswer{Text: `{"text":"x"}`}, nil
+		}
+	}
+	counter := &wordCounter{}
+	h := &host{program: count(3, nil), counter: counter}
+	r, err := h.run(t)
+	require.NoError(t, err)
+	require.Nil(t, r.Error)
+	assert.Zero(t, r.Turns)
+	assert.Equal(t, []string{"m"}, counter.models)
+	r, err = (&host{program: count(0, errors.ErrUnsupported)}).run(t)
+	require.NoError(t, err)
+	require.Nil(t, r.Error)
 }
 
 func TestProgramGetsItsTaskAndItsInput(t *testing.T) {

@@ -111,6 +111,27 @@ func (c *ProgramCalls) generate(s *scope, r *backend.Request, number int, stream
 	return resp, nil
 }
 
+// CountTokens counts the tokens of a request's prompt at the model server. It waits for no slot and is no turn. [errors.ErrUnsupported]: the
+// server counts none.
+func (c *ProgramCalls) CountTokens(ctx context.Context, r *backend.Request) (int, error) {
+	s, done, err := c.begin()
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	a := c.attempt
+	if a.counter == nil {
+		return 0, fmt.Errorf("the model server counts no tokens: %w", errors.ErrUnsupported)
+	}
+	one, end := s.during(ctx)
+	defer end()
+	within, cancel := context.WithTimeoutCause(one.work, countTimeout, errCountTimeout)
+	defer cancel()
+	req := *r
+	req.ID, req.Model = fmt.Sprintf("%s#count", a.job.ID), a.def.model
+	return a.counter.CountTokens(within, &req)
+}
+
 // withDefaults returns the sampling of a program's request, with the values of the spec where it has none.
 func withDefaults(own, from backend.Sampling) backend.Sampling {
 	if own.Temperature == nil {

@@ -67,7 +67,7 @@ func (s *Store) DurableNow(ctx context.Context) error {
 	return s.able(ctx, conn, address)
 }
 
-func (s *Store) able(ctx context.Context, conn *redis.Conn, address string) error {
+func (s *Store) able(ctx context.Context, conn connection, address string) error {
 	have, err := s.safetyOf(ctx, conn, address)
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func (s *Store) able(ctx context.Context, conn *redis.Conn, address string) erro
 // jobs; Feed and Seal restore them. Repeatable.
 func (s *Store) Durable(ctx context.Context, id batch.ID, total int64, within time.Duration) (where string, err error) {
 	op := "make batch " + string(id) + " durable"
-	where, err = s.settle(ctx, op, keyMeta(id), within, func(conn *redis.Conn) error {
+	where, err = s.settle(ctx, op, keyMeta(id), within, func(conn connection) error {
 		v, err := s.callOn(ctx, conn, op, s.scripts.touch, allKeys(id), named{})
 		if err != nil {
 			return err
@@ -103,7 +103,7 @@ func (s *Store) Durable(ctx context.Context, id batch.ID, total int64, within ti
 	}
 	// Removing a member and adding it back in one transaction is a write that no reader notices. Workers remove the batch from
 	// the list again if it is done.
-	_, err = s.settle(ctx, op, keyActive, within, func(conn *redis.Conn) error {
+	_, err = s.settle(ctx, op, keyActive, within, func(conn connection) error {
 		_, err := conn.TxPipelined(ctx, func(p redis.Pipeliner) error {
 			p.SRem(ctx, keyActive, string(id))
 			p.SAdd(ctx, keyActive, string(id))
@@ -116,7 +116,7 @@ func (s *Store) Durable(ctx context.Context, id batch.ID, total int64, within ti
 
 // settle writes on one connection to the server of a key. It then waits on the same connection until this write and all earlier
 // ones are safe.
-func (s *Store) settle(ctx context.Context, op, key string, within time.Duration, write func(*redis.Conn) error) (string, error) {
+func (s *Store) settle(ctx context.Context, op, key string, within time.Duration, write func(connection) error) (string, error) {
 	deadline := time.Now().Add(within)
 	conn, address, err := s.connectionOf(ctx, key)
 	if err != nil {
@@ -163,7 +163,7 @@ func (s *Store) settle(ctx context.Context, op, key string, within time.Duration
 	return strings.Join(where, ", "), nil
 }
 
-func (s *Store) safetyOf(ctx context.Context, conn *redis.Conn, address string) (safety, error) {
+func (s *Store) safetyOf(ctx context.Context, conn connection, address string) (safety, error) {
 	have := safety{address: address}
 	info, err := sections(ctx, conn, "server", "replication", "persistence")
 	if err != nil {

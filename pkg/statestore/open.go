@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"runtime"
@@ -31,10 +32,25 @@ type Options struct {
 	Script func(name, text string) string
 }
 
+// client is a client of a server or a cluster. It is an interface because the compiler would otherwise compile
+// the 500 methods of the library's client again in each package that knows [Store]: two seconds each.
+type client interface {
+	redis.Cmdable
+	processor
+	io.Closer
+}
+
+// connection is one connection of a client. Redis waits for the writes of a connection, so it is one that waits.
+type connection interface {
+	client
+	Wait(ctx context.Context, replicas int, timeout time.Duration) *redis.IntCmd
+	WaitAOF(ctx context.Context, disks, replicas int, timeout time.Duration) *redis.IntSliceCmd
+}
+
 // Store is a connection to Redis. It is safe for concurrent use.
 type Store struct {
-	cmd      redis.UniversalClient // commands
-	blocking redis.UniversalClient // XREAD BLOCK, so that readers never occupy a command's connection
+	cmd      client // commands
+	blocking client // XREAD BLOCK, so that readers never occupy a command's connection
 	address  string
 	scripts  scripts
 	jitter   func() float64
@@ -101,7 +117,7 @@ func (s *Store) Address() string { return s.address }
 
 // Clients returns the store's own clients for other users of its server: one for commands, and one for blocking reads. Neither
 // retries by itself. They close with the store.
-func (s *Store) Clients() (commands, blocking redis.UniversalClient) { return s.cmd, s.blocking }
+func (s *Store) Clients() (commands, blocking redis.Cmdable) { return s.cmd, s.blocking }
 
 // Ping checks that Redis answers.
 func (s *Store) Ping(ctx context.Context) error {
@@ -135,7 +151,7 @@ type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
 
-func newClient(u *redis.UniversalOptions, pool int, blocking bool) redis.UniversalClient {
+func newClient(u *redis.UniversalOptions, pool int, blocking bool) client {
 	o := *u
 	o.PoolSize = pool
 	// The client must not retry: a repeated XREADGROUP would orphan the jobs of the first one. Each method decides what may be

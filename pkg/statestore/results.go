@@ -109,7 +109,7 @@ func (s *Store) Timeline(ctx context.Context, id batch.ID) (string, error) {
 }
 
 // timelineOf combines the two IDs that a restart and a promotion change.
-func timelineOf(ctx context.Context, conn *redis.Conn) (string, error) {
+func timelineOf(ctx context.Context, conn connection) (string, error) {
 	info, err := sections(ctx, conn, "server", "replication")
 	if answer, ok := errors.AsType[redis.Error](err); ok && !notNow(answer.Error()) {
 		return "", nil // a server without these sections

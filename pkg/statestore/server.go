@@ -19,7 +19,7 @@ func (s *Store) Version(ctx context.Context) (string, error) {
 }
 
 // connectionOf returns a new connection to the server of a key, and the server's address.
-func (s *Store) connectionOf(ctx context.Context, key string) (*redis.Conn, string, error) {
+func (s *Store) connectionOf(ctx context.Context, key string) (connection, string, error) {
 	var node *redis.Client
 	switch c := s.cmd.(type) {
 	case *redis.Client:
@@ -40,7 +40,7 @@ func (s *Store) connectionOf(ctx context.Context, key string) (*redis.Conn, stri
 }
 
 // sections reads sections of INFO one at a time, because servers before 7.0 accept only one per call.
-func sections(ctx context.Context, conn *redis.Conn, names ...string) (map[string]string, error) {
+func sections(ctx context.Context, conn connection, names ...string) (map[string]string, error) {
 	out := make(map[string]string)
 	for _, name := range names {
 		text, err := conn.Info(ctx, name).Result()

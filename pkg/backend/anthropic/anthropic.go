@@ -1,10 +1,13 @@
 package anthropic
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -12,9 +15,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	sdk "github.com/anthropics/anthropic-sdk-go"
-	"github.com/anthropics/anthropic-sdk-go/option"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/blocks"
@@ -24,7 +24,10 @@ import (
 // KeyHint names the variables of the API key.
 const KeyHint = "BATCHAGENT_API_KEY or ANTHROPIC_API_KEY"
 
-const apiHost = "api.anthropic.com"
+const (
+	apiHost    = "api.anthropic.com"
+	apiVersion = "2023-06-01"
+)
 
 // Schemes are the URL schemes of this adapter.
 var Schemes = map[string]endpoint.Scheme{
@@ -49,8 +52,9 @@ type Config struct {
 
 // Backend is one endpoint. It implements [backend.Backend].
 type Backend struct {
-	client   sdk.Client
 	http     *http.Client
+	root     string // without a trailing slash
+	bearer   bool   // send the key as a bearer, too: self-hosted servers read only this header
 	shown    string
 	key      string
 	pieces   endpoint.Pieces
@@ -80,6 +84,8 @@ func New(cfg Config) (*Backend, error) {
 	}
 	apiKey := key(cfg.Getenv, u.Plain)
 	b := &Backend{
+		root:   u.Root,
+		bearer: !strings.HasPrefix(u.Root, "https://"+apiHost),
 		shown:  u.Shown,
 		key:    apiKey,
 		pieces: endpoint.KeyInPieces(apiKey),
@@ -93,19 +99,6 @@ func New(cfg Config) (*Backend, error) {
 	if b.key != "" && u.Plain {
 		cfg.Logger.Warn("the API key is sent unencrypted; anthropic:// encrypts it", "endpoint", u.Shown)
 	}
-	opts := []option.RequestOption{
-		option.WithoutEnvironmentDefaults(),
-		option.WithBaseURL(u.Root + "/"),
-		option.WithHTTPClient(b.http),
-		option.WithMaxRetries(0),
-	}
-	if b.key != "" {
-		opts = append(opts, option.WithAPIKey(b.key))
-		if !strings.HasPrefix(u.Root, "https://"+apiHost) {
-			opts = append(opts, option.WithHeader("Authorization", "Bearer "+b.key)) // self-hosted servers read only this header
-		}
-	}
-	b.client = sdk.NewClient(opts...)
 	return b, nil
 }
 
@@ -121,12 +114,12 @@ func key(getenv func(string) string, plain bool) string {
 
 // Models lists the models of the account or the server. The API lists the newest first.
 func (b *Backend) Models(ctx context.Context) ([]backend.Model, error) {
-	return b.list(ctx, "v1/models?limit=1000")
+	return b.list(ctx, "/v1/models?limit=1000")
 }
 
 // Ready requests one entry of the list of models, which costs nothing.
 func (b *Backend) Ready(ctx context.Context) error {
-	_, err := b.list(ctx, "v1/models?limit=1")
+	_, err := b.list(ctx, "/v1/models?limit=1")
 	return err
 }
 
@@ -138,19 +131,49 @@ func (b *Backend) list(ctx context.Context, path string) ([]backend.Model, error
 			MaxModelLen    int    `json:"max_model_len"` // sent by self-hosted servers
 		} `json:"data"`
 	}
-	var answer *http.Response
-	if err := b.client.Get(ctx, path, nil, &page, option.WithResponseInto(&answer)); err != nil {
-		if answer != nil && answer.StatusCode == http.StatusOK && ctx.Err() == nil {
-			err = &backend.Error{Class: backend.InvalidRequest, Status: answer.StatusCode,
-				Message: "/v1/models did not answer with a list of models; does this server speak Anthropic's Messages API?"}
-		}
+	answer, err := b.call(ctx, http.MethodGet, path, nil)
+	if err != nil {
 		return nil, b.failure(ctx, err)
+	}
+	defer answer.Body.Close()
+	if err := json.NewDecoder(answer.Body).Decode(&page); err != nil {
+		return nil, b.failure(ctx, &backend.Error{Class: backend.InvalidRequest, Status: answer.StatusCode, Err: err,
+			Message: "/v1/models did not answer with a list of models; does this server speak Anthropic's Messages API?"})
 	}
 	models := make([]backend.Model, len(page.Data))
 	for i, m := range page.Data {
 		models[i] = backend.Model{ID: m.ID, MaxModelLen: cmp.Or(m.MaxInputTokens, m.MaxModelLen)}
 	}
 	return models, nil
+}
+
+// call makes a request and returns an answer with status 200. The caller closes its body. Another status is a *backend.Error.
+func (b *Backend) call(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, b.root+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Anthropic-Version", apiVersion)
+	req.Header.Set("Content-Type", "application/json")
+	if b.key != "" {
+		req.Header.Set("X-Api-Key", b.key)
+		if b.bearer {
+			req.Header.Set("Authorization", "Bearer "+b.key)
+		}
+	}
+	answer, err := b.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode == http.StatusOK {
+		return answer, nil
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body) // of limited length, see [blocks.Watched]
+	if err != nil && len(text) == 0 {
+		return nil, err
+	}
+	return nil, classify(answer.StatusCode, answer.Header, text, time.Now())
 }
 
 // Capabilities returns Declared.
@@ -191,13 +214,6 @@ func (b *Backend) failure(ctx context.Context, err error) error {
 	}
 	if be, ok := errors.AsType[*backend.Error](err); ok {
 		return b.located(be)
-	}
-	if ae, ok := errors.AsType[*sdk.Error](err); ok {
-		var h http.Header
-		if ae.Response != nil {
-			h = ae.Response.Header
-		}
-		return b.located(classify(ae.StatusCode, h, []byte(ae.RawJSON()), time.Now()))
 	}
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err // its text repeats the URL

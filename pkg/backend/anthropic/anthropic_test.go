@@ -128,8 +128,8 @@ func TestRequestBody(t *testing.T) {
 				{"type":"tool_use","id":"functions_w_0","name":"get_weather","input":{"city":"Rome"}},
 				{"type":"tool_use","id":"b","name":"get_weather","input":{"malformed_arguments":"{\"city\":"}}]},
 			{"role":"user","content":[
-				{"type":"tool_result","tool_use_id":"functions_w_0","is_error":false,"content":[{"type":"text","text":"sunny"}]},
-				{"type":"tool_result","tool_use_id":"b","is_error":false,"content":[{"type":"text","text":"(empty)"}]},
+				{"type":"tool_result","tool_use_id":"functions_w_0","content":[{"type":"text","text":"sunny"}]},
+				{"type":"tool_result","tool_use_id":"b","content":[{"type":"text","text":"(empty)"}]},
 				{"type":"text","text":"go on","cache_control":{"type":"ephemeral"}}]}]}`, string(raw))
 }
 

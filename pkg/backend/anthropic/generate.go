@@ -2,17 +2,14 @@ package anthropic
 
 import (
 	"context"
+	"io"
 	"mime"
 	"net/http"
 	"strings"
 	"time"
 
-	sdk "github.com/anthropics/anthropic-sdk-go"
-	"github.com/anthropics/anthropic-sdk-go/option"
-
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/backend/blocks"
-	"github.com/batchagent/batchagent/pkg/backend/endpoint"
 )
 
 const (
@@ -96,174 +93,49 @@ func staleSignature(e *backend.Error) bool {
 
 // stream makes one request. Its error is a *backend.Error or wraps the cause of ctx.
 func (b *Backend) stream(ctx context.Context, r *backend.Request, model string, enforce bool, o backend.Observer) (*backend.Response, error) {
-	p, err := params(r, model, enforce)
+	text, err := body(r, model, enforce)
 	if err != nil {
 		return nil, b.located(&backend.Error{Class: backend.InvalidRequest, Err: err})
 	}
 	callCtx, cancel := blocks.Bounded(ctx, r.SilenceTimeout)
 	defer cancel() // closes the connection, unless the stream has ended
 
-	var answer *http.Response
-	t := newReading(o)
-	s := b.client.Messages.NewStreaming(callCtx, p, option.WithResponseInto(&answer))
-	defer s.Close()
-	if err := checkStream(answer); err != nil && s.Err() == nil {
+	answer, err := b.call(callCtx, http.MethodPost, "/v1/messages", text)
+	if err != nil {
+		return nil, b.failure(ctx, heard(callCtx, err))
+	}
+	defer answer.Body.Close()
+	if err := checkStream(answer); err != nil {
 		return nil, b.failure(ctx, err)
 	}
-	for !t.over && s.Next() {
-		event := s.Current()
-		if err := t.add(&event); err != nil {
-			return nil, b.failure(ctx, err)
-		}
-		if err := ctx.Err(); err != nil { // buffered events may be read long after a cancel
-			return nil, b.failure(ctx, err)
-		}
-	}
-	err = s.Err()
-	if silent := blocks.Silent(callCtx); silent != nil {
-		err = silent
-	}
-	resp, err := t.end(err)
+	t := newReading(o)
+	resp, err := t.end(heard(callCtx, t.read(ctx, answer)))
 	if err != nil {
 		return nil, b.failure(ctx, err)
 	}
 	if t.over {
 		late := time.AfterFunc(trailing, cancel)
-		for s.Next() {
-		}
+		_, _ = io.Copy(io.Discard, answer.Body)
 		late.Stop()
 	}
-	if answer != nil {
-		resp.Headroom = headroom(answer.Header, time.Now())
-	}
+	resp.Headroom = headroom(answer.Header, time.Now())
 	return resp, nil
+}
+
+// heard returns err, or the error of a call that fell silent. ctx is the context of [blocks.Bounded].
+func heard(ctx context.Context, err error) error {
+	if silent := blocks.Silent(ctx); silent != nil {
+		return silent
+	}
+	return err
 }
 
 // checkStream returns an error if the media type of a successful answer cannot be a stream of events.
 func checkStream(answer *http.Response) error {
-	if answer == nil {
-		return nil
-	}
 	switch kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); kind {
 	case "text/html", "application/json":
 		return &backend.Error{Class: backend.InvalidRequest, Status: answer.StatusCode,
 			Message: "the answer is not a stream of events; does this server speak Anthropic's Messages API, and is the URL's path its base path?"}
 	}
 	return nil
-}
-
-// reading assembles one stream's events. It does no I/O, so a recording can feed it.
-type reading struct {
-	turn  *blocks.Turn
-	over  bool // message_stop came
-	model string
-	stop  string
-	in    int64
-	read  int64 // -1 if not reported
-	wrote int64
-	out   int64
-}
-
-func newReading(o backend.Observer) *reading {
-	return &reading{turn: blocks.NewTurn(backend.ProtocolAnthropic, o), read: -1}
-}
-
-// add handles one event. An error ends the turn. Events and blocks of unknown kinds are skipped, as the API requires.
-func (t *reading) add(e *sdk.MessageStreamEventUnion) error {
-	switch e.Type {
-	case "message_start":
-		t.model = e.Message.Model
-		u := &e.Message.Usage
-		t.in, t.wrote, t.out = u.InputTokens, u.CacheCreationInputTokens, u.OutputTokens
-		if u.JSON.CacheReadInputTokens.Valid() {
-			t.read = u.CacheReadInputTokens
-		}
-	case "content_block_start":
-		switch c := &e.ContentBlock; c.Type {
-		case "text":
-			return t.turn.Text(c.Text)
-		case "thinking":
-			if err := t.turn.Sign(int(e.Index), c.Signature); err != nil {
-				return err
-			}
-			return t.turn.Reasoning(int(e.Index), c.Thinking)
-		case "redacted_thinking":
-			return t.turn.Redact(int(e.Index), c.Data)
-		case "tool_use":
-			return t.turn.StartCall(int(e.Index), c.ID, c.Name, "")
-		}
-	case "content_block_delta":
-		switch d := &e.Delta; d.Type {
-		case "text_delta":
-			return t.turn.Text(d.Text)
-		case "thinking_delta":
-			return t.turn.Reasoning(int(e.Index), d.Thinking)
-		case "signature_delta":
-			return t.turn.Sign(int(e.Index), d.Signature)
-		case "input_json_delta":
-			return t.turn.Input(int(e.Index), d.PartialJSON)
-		}
-	case "content_block_stop":
-		t.turn.EndBlock(int(e.Index))
-	case "message_delta":
-		if s := string(e.Delta.StopReason); s != "" {
-			t.stop = s
-		}
-		t.addUsage(&e.Usage)
-	case "message_stop":
-		t.over = true
-	}
-	return nil
-}
-
-// addUsage stores the totals from the end of the stream. Some servers only estimate them at the start.
-func (t *reading) addUsage(u *sdk.MessageDeltaUsage) {
-	if u.OutputTokens > 0 {
-		t.out = u.OutputTokens
-	}
-	if u.InputTokens > 0 {
-		t.in = u.InputTokens
-	}
-	if u.JSON.CacheCreationInputTokens.Valid() {
-		t.wrote = max(t.wrote, u.CacheCreationInputTokens)
-	}
-	if u.JSON.CacheReadInputTokens.Valid() {
-		t.read = max(t.read, u.CacheReadInputTokens)
-	}
-}
-
-// end completes the turn. err is the error that ended the stream; nil for a body that ended properly.
-func (t *reading) end(err error) (*backend.Response, error) {
-	if t.stop == "" || err != nil && !t.over {
-		if err != nil {
-			return nil, err
-		}
-		return nil, &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: "the stream ended without a stop reason"}
-	}
-	finish, err := t.finish()
-	if err != nil {
-		return nil, err
-	}
-	// input_tokens excludes the tokens read from and written to the cache.
-	u := backend.Usage{PromptTokens: t.in + max(t.read, 0) + t.wrote, CachedTokens: t.read, CompletionTokens: t.out}
-	return t.turn.End(finish, t.model, u), nil
-}
-
-func (t *reading) finish() (backend.FinishReason, error) {
-	switch t.stop {
-	case "end_turn", "stop_sequence":
-		return backend.FinishStop, nil
-	case "tool_use":
-		return backend.FinishToolCalls, nil
-	case "max_tokens":
-		return backend.FinishLength, nil
-	case "refusal":
-		return backend.FinishRefused, nil
-	case "model_context_window_exceeded":
-		return "", &backend.Error{Class: backend.ContextTooLong, Status: http.StatusOK, Message: "the answer reached the end of the model's context window"}
-	case "pause_turn":
-		return "", &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: "the server paused the turn"}
-	default:
-		return "", &backend.Error{Class: backend.Transient, Status: http.StatusOK, Message: "the server ended the turn with \"" + endpoint.OneLine(t.stop) + "\""}
-	}
 }

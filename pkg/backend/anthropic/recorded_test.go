@@ -2,6 +2,7 @@ package anthropic
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	sdk "github.com/anthropics/anthropic-sdk-go"
-	"github.com/anthropics/anthropic-sdk-go/packages/ssestream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -94,19 +93,12 @@ func TestCutStreamIsTransient(t *testing.T) {
 
 // feed parses the text of a stream.
 func feed(stream string, o backend.Observer) (*backend.Response, error) {
-	body := &http.Response{StatusCode: 200, Request: new(http.Request), Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: io.NopCloser(strings.NewReader(stream))}
-	s := ssestream.NewStream[sdk.MessageStreamEventUnion](ssestream.NewDecoder(body), nil)
+	body := &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: io.NopCloser(strings.NewReader(stream))}
 	r := newReading(o)
-	for !r.over && s.Next() {
-		e := s.Current()
-		if err := r.add(&e); err != nil {
-			return nil, err
-		}
-	}
-	return r.end(s.Err())
+	return r.end(r.read(context.Background(), body))
 }
 
-func events(lines ...string) string {
+func sent(lines ...string) string {
 	var b strings.Builder
 	for _, l := range lines {
 		kind, _, _ := strings.Cut(strings.TrimPrefix(l, `{"type":"`), `"`)
@@ -116,10 +108,10 @@ func events(lines ...string) string {
 }
 
 const (
-	begin   = `{"type":"message_start","message":{"type":"message","role":"assistant","content":[],"model":"m","usage":{"input_tokens":3,"output_tokens":1}}}`
-	finish  = `{"type":"message_stop"}`
-	textOn  = `{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`
-	blockOf = `{"type":"content_block_stop","index":0}`
+	begin    = `{"type":"message_start","message":{"type":"message","role":"assistant","content":[],"model":"m","usage":{"input_tokens":3,"output_tokens":1}}}`
+	finish   = `{"type":"message_stop"}`
+	textOn   = `{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`
+	blockOff = `{"type":"content_block_stop","index":0}`
 )
 
 func text(s string) string {
@@ -150,36 +142,40 @@ func TestOddModels(t *testing.T) {
 		calls    []string
 		reported int
 	}{
-		"empty answer":           {stream: events(begin, stop("end_turn"), finish), finish: backend.FinishStop},
-		"no message_stop":        {stream: events(begin, textOn, text("a"), blockOf, stop("end_turn")), finish: backend.FinishStop, content: "a"},
-		"no stop reason":         {stream: events(begin, textOn, text("a"), blockOf, finish), class: backend.Transient},
+		"empty answer":           {stream: sent(begin, stop("end_turn"), finish), finish: backend.FinishStop},
+		"no message_stop":        {stream: sent(begin, textOn, text("a"), blockOff, stop("end_turn")), finish: backend.FinishStop, content: "a"},
+		"no stop reason":         {stream: sent(begin, textOn, text("a"), blockOff, finish), class: backend.Transient},
 		"nothing at all":         {stream: "", class: backend.Transient},
 		"only done":              {stream: "data: [DONE]\n\n", class: backend.Transient},
-		"refusal":                {stream: events(begin, textOn, text("no"), blockOf, stop("refusal"), finish), finish: backend.FinishRefused, content: "no"},
-		"length":                 {stream: events(begin, textOn, text("a"), stop("max_tokens"), finish), finish: backend.FinishLength, content: "a"},
-		"stop sequence":          {stream: events(begin, textOn, text("a"), stop("stop_sequence"), finish), finish: backend.FinishStop, content: "a"},
-		"paused":                 {stream: events(begin, stop("pause_turn"), finish), class: backend.Transient},
-		"window":                 {stream: events(begin, textOn, text("a"), stop("model_context_window_exceeded"), finish), class: backend.ContextTooLong},
-		"unknown stop":           {stream: events(begin, stop("abort"), finish), class: backend.Transient},
-		"pings and comments":     {stream: ": keep-alive\n\n" + events(`{"type":"ping"}`, begin, `{"type":"ping"}`, textOn, text("a"), `{"type":"ping"}`, stop("end_turn"), finish), finish: backend.FinishStop, content: "a"},
-		"unknown event":          {stream: events(begin, `{"type":"weather","temperature":21}`, textOn, text("a"), stop("end_turn"), finish), finish: backend.FinishStop, content: "a"},
-		"unknown block":          {stream: events(begin, `{"type":"content_block_start","index":0,"content_block":{"type":"hologram","x":[1]}}`, `{"type":"content_block_delta","index":0,"delta":{"type":"hologram_delta","x":1}}`, blockOf, stop("end_turn"), finish), finish: backend.FinishStop},
-		"thinking and signature": {stream: events(begin, `{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}`, `{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}`, `{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"xx"}}`, blockOf, stop("end_turn"), finish), finish: backend.FinishStop},
-		"two calls":              {stream: events(begin, toolOn(0, "a"), toolIn(0, `{"x":`), toolIn(0, `1}`), toolOff(0), toolOn(1, "b"), toolOff(1), stop("tool_use"), finish), finish: backend.FinishToolCalls, calls: []string{`{"x":1}`, `{}`}, reported: 2},
-		"interleaved calls":      {stream: events(begin, toolOn(0, "a"), toolOn(1, "b"), toolIn(1, `{"y":2}`), toolIn(0, `{"x":1}`), toolOff(1), toolOff(0), stop("tool_use"), finish), finish: backend.FinishToolCalls, calls: []string{`{"x":1}`, `{"y":2}`}, reported: 2},
-		"calls that end turn":    {stream: events(begin, toolOn(0, "a"), toolIn(0, `{}`), toolOff(0), stop("end_turn"), finish), finish: backend.FinishToolCalls, calls: []string{`{}`}, reported: 1},
-		"announced, withheld":    {stream: events(begin, stop("tool_use"), finish), finish: backend.FinishStop},
-		"malformed arguments":    {stream: events(begin, toolOn(0, "a"), toolIn(0, `{"x":`), toolOff(0), stop("tool_use"), finish), finish: backend.FinishToolCalls, calls: []string{`{"x":`}, reported: 1},
-		"call cut by length":     {stream: events(begin, toolOn(0, "a"), toolIn(0, `{"x":`), toolOff(0), stop("max_tokens"), finish), finish: backend.FinishLength, calls: []string{`{"x":`}},
-		"same ID twice":          {stream: events(begin, toolOn(0, "a"), toolIn(0, `{}`), toolOff(0), toolOn(1, "a"), toolIn(1, `{}`), toolOff(1), stop("tool_use"), finish), finish: backend.FinishToolCalls, calls: []string{`{}`, `{}`}, reported: 2},
-		"input of no block":      {stream: events(begin, toolIn(7, `{}`), toolOff(7), stop("end_turn"), finish), finish: backend.FinishStop},
-		"overloaded in stream":   {stream: events(begin, textOn, text("a"), `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`), class: backend.Overloaded},
-		"throttled in stream":    {stream: events(begin, `{"type":"error","error":{"type":"rate_limit_error","message":"slow"}}`), class: backend.RateLimited},
-		"unreadable error":       {stream: events(begin) + "event: error\ndata: <html>\n\n", class: backend.Transient},
-		"not JSON":               {stream: events(begin) + "event: content_block_delta\ndata: {\"type\":\n\n", class: backend.Transient},
-		"unicode in escapes":     {stream: events(begin, textOn, text(`\ud83d\ude00 é`), text("€"), stop("end_turn"), finish), finish: backend.FinishStop, content: "😀 é€"},
-		"1 MB":                   {stream: events(begin, textOn, text(strings.Repeat("x", mega)), stop("end_turn"), finish), finish: backend.FinishStop, content: strings.Repeat("x", mega)},
-		"without end":            {stream: events(append([]string{begin, textOn}, repeated(text(strings.Repeat("x", mega)), 9)...)...), class: backend.Degenerate},
+		"refusal":                {stream: sent(begin, textOn, text("no"), blockOff, stop("refusal"), finish), finish: backend.FinishRefused, content: "no"},
+		"length":                 {stream: sent(begin, textOn, text("a"), stop("max_tokens"), finish), finish: backend.FinishLength, content: "a"},
+		"stop sequence":          {stream: sent(begin, textOn, text("a"), stop("stop_sequence"), finish), finish: backend.FinishStop, content: "a"},
+		"paused":                 {stream: sent(begin, stop("pause_turn"), finish), class: backend.Transient},
+		"window":                 {stream: sent(begin, textOn, text("a"), stop("model_context_window_exceeded"), finish), class: backend.ContextTooLong},
+		"unknown stop":           {stream: sent(begin, stop("abort"), finish), class: backend.Transient},
+		"pings and comments":     {stream: ": keep-alive\n\n" + sent(`{"type":"ping"}`, begin, `{"type":"ping"}`, textOn, text("a"), `{"type":"ping"}`, stop("end_turn"), finish), finish: backend.FinishStop, content: "a"},
+		"unknown event":          {stream: sent(begin, `{"type":"weather","temperature":21}`, textOn, text("a"), stop("end_turn"), finish), finish: backend.FinishStop, content: "a"},
+		"events without names":   {stream: strings.NewReplacer("event: message_start\n", "", "event: content_block_delta\n", "", "event: message_delta\n", "").Replace(sent(begin, textOn, text("a"), stop("end_turn"), finish)), finish: backend.FinishStop, content: "a"},
+		"error without name":     {stream: "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n", class: backend.Overloaded},
+		"tokens with fractions":  {stream: sent(strings.Replace(begin, `"input_tokens":3`, `"input_tokens":3.0`, 1), textOn, text("a"), stop("end_turn"), finish), finish: backend.FinishStop, content: "a"},
+		"text that is no text":   {stream: sent(begin, textOn, strings.Replace(text("a"), `"a"`, `7`, 1), stop("end_turn"), finish), class: backend.Transient},
+		"unknown block":          {stream: sent(begin, `{"type":"content_block_start","index":0,"content_block":{"type":"hologram","x":[1]}}`, `{"type":"content_block_delta","index":0,"delta":{"type":"hologram_delta","x":1}}`, blockOff, stop("end_turn"), finish), finish: backend.FinishStop},
+		"thinking and signature": {stream: sent(begin, `{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}`, `{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}`, `{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"xx"}}`, blockOff, stop("end_turn"), finish), finish: backend.FinishStop},
+		"two calls":              {stream: sent(begin, toolOn(0, "a"), toolIn(0, `{"x":`), toolIn(0, `1}`), toolOff(0), toolOn(1, "b"), toolOff(1), stop("tool_use"), finish), finish: backend.FinishToolCalls, calls: []string{`{"x":1}`, `{}`}, reported: 2},
+		"interleaved calls":      {stream: sent(begin, toolOn(0, "a"), toolOn(1, "b"), toolIn(1, `{"y":2}`), toolIn(0, `{"x":1}`), toolOff(1), toolOff(0), stop("tool_use"), finish), finish: backend.FinishToolCalls, calls: []string{`{"x":1}`, `{"y":2}`}, reported: 2},
+		"calls that end turn":    {stream: sent(begin, toolOn(0, "a"), toolIn(0, `{}`), toolOff(0), stop("end_turn"), finish), finish: backend.FinishToolCalls, calls: []string{`{}`}, reported: 1},
+		"announced, withheld":    {stream: sent(begin, stop("tool_use"), finish), finish: backend.FinishStop},
+		"malformed arguments":    {stream: sent(begin, toolOn(0, "a"), toolIn(0, `{"x":`), toolOff(0), stop("tool_use"), finish), finish: backend.FinishToolCalls, calls: []string{`{"x":`}, reported: 1},
+		"call cut by length":     {stream: sent(begin, toolOn(0, "a"), toolIn(0, `{"x":`), toolOff(0), stop("max_tokens"), finish), finish: backend.FinishLength, calls: []string{`{"x":`}},
+		"same ID twice":          {stream: sent(begin, toolOn(0, "a"), toolIn(0, `{}`), toolOff(0), toolOn(1, "a"), toolIn(1, `{}`), toolOff(1), stop("tool_use"), finish), finish: backend.FinishToolCalls, calls: []string{`{}`, `{}`}, reported: 2},
+		"input of no block":      {stream: sent(begin, toolIn(7, `{}`), toolOff(7), stop("end_turn"), finish), finish: backend.FinishStop},
+		"overloaded in stream":   {stream: sent(begin, textOn, text("a"), `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`), class: backend.Overloaded},
+		"throttled in stream":    {stream: sent(begin, `{"type":"error","error":{"type":"rate_limit_error","message":"slow"}}`), class: backend.RateLimited},
+		"unreadable error":       {stream: sent(begin) + "event: error\ndata: <html>\n\n", class: backend.Transient},
+		"not JSON":               {stream: sent(begin) + "event: content_block_delta\ndata: {\"type\":\n\n", class: backend.Transient},
+		"unicode in escapes":     {stream: sent(begin, textOn, text(`\ud83d\ude00 é`), text("€"), stop("end_turn"), finish), finish: backend.FinishStop, content: "😀 é€"},
+		"1 MB":                   {stream: sent(begin, textOn, text(strings.Repeat("x", mega)), stop("end_turn"), finish), finish: backend.FinishStop, content: strings.Repeat("x", mega)},
+		"without end":            {stream: sent(append([]string{begin, textOn}, repeated(text(strings.Repeat("x", mega)), 9)...)...), class: backend.Degenerate},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -254,9 +250,9 @@ func TestDocumentedErrors(t *testing.T) {
 }
 
 func FuzzStream(f *testing.F) {
-	f.Add(events(begin, textOn, text("a"), blockOf, stop("end_turn"), finish))
-	f.Add(events(begin, toolOn(0, "a"), toolIn(0, `{"x":1}`), toolOff(0), stop("tool_use"), finish))
-	f.Add(events(begin, `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`))
+	f.Add(sent(begin, textOn, text("a"), blockOff, stop("end_turn"), finish))
+	f.Add(sent(begin, toolOn(0, "a"), toolIn(0, `{"x":1}`), toolOff(0), stop("tool_use"), finish))
+	f.Add(sent(begin, `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`))
 	f.Fuzz(func(t *testing.T, stream string) {
 		told := map[int]backend.ToolCall{}
 		resp, err := feed(stream, backend.Observer{ToolCall: func(i int, c backend.ToolCall) {

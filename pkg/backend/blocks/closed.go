@@ -50,7 +50,7 @@ func closed(schema json.RawMessage) (json.RawMessage, error) {
 	if has["properties"] && !has["additionalProperties"] {
 		fields = append(fields, Field{"additionalProperties", json.RawMessage("false")})
 	}
-	return encode(fields)
+	return Object(fields)
 }
 
 func eachField(object json.RawMessage) (json.RawMessage, error) {
@@ -63,7 +63,7 @@ func eachField(object json.RawMessage) (json.RawMessage, error) {
 			return nil, err
 		}
 	}
-	return encode(fields)
+	return Object(fields)
 }
 
 func eachItem(list json.RawMessage) (json.RawMessage, error) {
@@ -108,7 +108,8 @@ func Fields(object []byte) ([]Field, error) {
 	return out, err
 }
 
-func encode(fields []Field) (json.RawMessage, error) {
+// Object encodes members in their order.
+func Object(fields []Field) (json.RawMessage, error) {
 	var b bytes.Buffer
 	b.WriteByte('{')
 	for i, f := range fields {

@@ -22,7 +22,7 @@ const (
 
 // inbox is the stream that notifies this process of ended executions.
 type inbox struct {
-	blocking, commands redis.UniversalClient
+	blocking, commands redis.Cmdable
 	key                string
 	link               *link
 
@@ -30,7 +30,7 @@ type inbox struct {
 	waiters map[[32]byte]map[chan struct{}]bool // guarded by mu; each has capacity 1
 }
 
-func newInbox(blocking, commands redis.UniversalClient, name string, l *link) *inbox {
+func newInbox(blocking, commands redis.Cmdable, name string, l *link) *inbox {
 	return &inbox{blocking: blocking, commands: commands, key: inboxKey(name), link: l, waiters: map[[32]byte]map[chan struct{}]bool{}}
 }
 

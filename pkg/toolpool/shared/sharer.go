@@ -28,7 +28,7 @@ const (
 type Config struct {
 	// Commands and Blocking are connections to one Redis. Blocking reads use Blocking only. Neither client may retry
 	// by itself. The caller closes both after Close.
-	Commands, Blocking redis.UniversalClient
+	Commands, Blocking redis.Cmdable
 	// Name is unique for every start of a process.
 	Name   string
 	Lease  time.Duration // of a lead; the same in all processes. Defaults to 5 s.
