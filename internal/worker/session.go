@@ -134,7 +134,7 @@ func (s *session) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 	o.FirstToken = s.seedsAt(o.FirstToken)
 	ctx, span := s.spans.beginCall(ctx, r, &o)
 
-	permit, err := s.server.health.admit(ctx, r, s.server.send)
+	permit, err := s.server.health.admit(ctx, s.lease.Job.String(), r, s.server.send)
 	if err != nil {
 		span.end(nil, err)
 		return nil, err
