@@ -16,12 +16,12 @@ var GoMutants = []GoMutant{
 		Name: "answer of the journal by position", File: "pkg/agent/programjournal.go", Seeds: 20,
 		Old: `	at := j.waiting[key]
 `,
-		New: `	for other, places := range j.waiting {
-		if mine := j.waiting[key]; len(mine) == 0 || places[0] < mine[0] {
-			key = other
+		New: `	at := j.waiting[key]
+	for other, places := range j.waiting {
+		if len(at) > 0 && places[0] < at[0] && j.turns[places[0]].Call.Tool == j.turns[at[0]].Call.Tool {
+			key, at = other, places
 		}
 	}
-	at := j.waiting[key]
 `,
 	},
 	{

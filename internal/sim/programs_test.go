@@ -24,7 +24,7 @@ func withPrograms(seed uint64) Config {
 // TestPrograms plays fixed seeds in which a program is the agent. In seed 7 a second conversation tried without a pause to call a server
 // that was away.
 func TestPrograms(t *testing.T) {
-	for _, seed := range []uint64{0, 1, 2, 7} {
+	for _, seed := range []uint64{1, 7} {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			t.Parallel()
 			twice(t, withPrograms(seed))
