@@ -141,7 +141,11 @@ func (w *world) inspect() {
 		if st.LiveAgents > w.cfg.maxAgents {
 			w.check.fail("I7", "%s has %d live agents; %d are allowed", p.name, st.LiveAgents, w.cfg.maxAgents)
 		}
-		if st.SlotQueue > st.LiveAgents+w.cfg.maxAgents { // fenced agents may not have returned yet
+		waiting := st.LiveAgents + w.cfg.maxAgents // fenced agents may not have returned yet
+		if w.cfg.programs {
+			waiting *= maxTalks
+		}
+		if st.SlotQueue > waiting {
 			w.check.fail("I7", "%s has %d agents waiting for a slot and %d live ones", p.name, st.SlotQueue, st.LiveAgents)
 		}
 	}
