@@ -91,8 +91,8 @@ sim: ## simulate: SEED=n for one seed, COUNT=n for how many
 	BATCHAGENT_SIM_SEED=$(SEED) BATCHAGENT_SIM_COUNT=$(COUNT) $(GO) test ./internal/sim -run 'TestSeeds' -count=1 -timeout 30m -v
 
 .PHONY: mutants
-mutants: ## break the store on purpose and see that the simulation notices
-	BATCHAGENT_SIM_MUTANTS=1 $(GO) test ./internal/sim -run 'TestMutants' -count=1 -timeout 30m -v
+mutants: ## break the store and the calls of programs on purpose, and see that the simulation notices
+	BATCHAGENT_SIM_MUTANTS=1 $(GO) test ./internal/sim -run 'TestMutants|TestGoMutants' -count=1 -timeout 40m -v
 
 .PHONY: torture
 torture: ## real processes: redis-server, workers and simulators, kill -9 and SIGSTOP

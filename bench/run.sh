@@ -11,7 +11,7 @@ if [ "${1:-}" = smoke ]; then
   go run ./bench/prefix -smoke
   go run ./bench/live -smoke
   (cd bench/queue && go run . -smoke)
-  (cd bench/chaos && go test ./... && go run . -smoke && go run . -smoke -rolling)
+  (cd bench/chaos && go test ./... && go run . -smoke && go run . -smoke -rolling && go run . -smoke -programs serve)
   (cd bench/kvplot && go test ./...)
 else
   go run ./bench/fair

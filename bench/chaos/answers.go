@@ -29,15 +29,17 @@ type answers struct {
 	failed int          // guarded by mu; answers with another status than 200
 }
 
-// twice returns the number of answers beyond the first one of each turn.
-func (a *answers) twice() int {
+// twice returns the number of answers beyond the first one of each turn, of all jobs and of the job with the most.
+func (a *answers) twice() (all, most int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	n := 0
-	for _, times := range a.whole {
-		n += times - 1
+	ofJob := map[string]int{}
+	for t, times := range a.whole {
+		all += times - 1
+		ofJob[t.prompt] += times - 1
+		most = max(most, ofJob[t.prompt])
 	}
-	return n
+	return all, most
 }
 
 // counts returns the numbers of calls, of completed answers, and of refused calls.

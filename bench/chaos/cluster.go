@@ -128,6 +128,9 @@ func newCluster(ctx context.Context, s settings) (c *cluster, err error) {
 	if c.dir, err = os.MkdirTemp("", "bench-chaos-"); err != nil {
 		return c, fmt.Errorf("make a directory: %w", err)
 	}
+	if err := os.Mkdir(c.temp(), 0o700); err != nil {
+		return c, fmt.Errorf("make a directory: %w", err)
+	}
 	if err := processkit.Build(ctx, c.dir, "../..", "./cmd/coordinator", "./cmd/worker", "./cmd/vllmsim"); err != nil {
 		return c, err
 	}
@@ -171,7 +174,14 @@ func (c *cluster) through(name, upstream string) (*toxiproxy.Proxy, error) {
 
 func (c *cluster) startNodes() error {
 	tools := filepath.Join(c.dir, "tools.yaml")
-	if err := os.WriteFile(tools, fmt.Appendf(nil, toolsText, c.executions()), 0o600); err != nil {
+	program, err := c.declare()
+	if err != nil {
+		return err
+	}
+	if err := os.Setenv("TMPDIR", c.temp()); err != nil { // the workers inherit it
+		return fmt.Errorf("set the folder for temporary files: %w", err)
+	}
+	if err := os.WriteFile(tools, append(fmt.Appendf(nil, toolsText, c.executions()), program...), 0o600); err != nil {
 		return fmt.Errorf("write the tools: %w", err)
 	}
 	var behind []string
@@ -205,8 +215,8 @@ func (c *cluster) startNodes() error {
 		}
 		redisAddress, simAddress := n.toRedis.Listen, n.toSim.Listen
 		n.server = &server{name: fmt.Sprintf("node-%d", i+1), start: func(...string) (*processkit.Process, error) {
-			return processkit.Start(c.program("worker"), nil, "--redis", "redis://"+redisAddress, "--backend", "vllm://"+simAddress,
-				"--id", fmt.Sprintf("node-%d", i+1), "--lease", c.lease.String(), "--max-inflight", fmt.Sprint(slots), "--tools", tools, "--log-level", "error")
+			return processkit.Start(c.program("worker"), nil, append(c.maxAgents(), "--redis", "redis://"+redisAddress, "--backend", "vllm://"+simAddress,
+				"--id", fmt.Sprintf("node-%d", i+1), "--lease", c.lease.String(), "--max-inflight", fmt.Sprint(slots), "--tools", tools, "--log-level", "error")...)
 		}}
 		if err := n.up(); err != nil {
 			return err
@@ -231,7 +241,7 @@ type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
 
-// documents is the number of different notes, and so the ideal number of tool executions.
+// documents is the largest number of different notes.
 const documents = 50
 
 // toolsText declares a tool that records each execution, even if its result is lost.
@@ -291,7 +301,7 @@ func (c *cluster) startBatches() (err error) {
 // write writes the k-th batch's spec and inputs.
 func (c *cluster) write(b *batchFiles, k int) error {
 	inputs := fmt.Sprintf("inputs-%d.jsonl", k)
-	if err := os.WriteFile(b.spec, fmt.Appendf(nil, specText, k, inputs, b.turns), 0o600); err != nil {
+	if err := os.WriteFile(b.spec, append(fmt.Appendf(nil, specText, k, inputs, b.turns), c.agent(b.turns)...), 0o600); err != nil {
 		return fmt.Errorf("write a spec: %w", err)
 	}
 	f, err := os.Create(filepath.Join(c.dir, inputs))

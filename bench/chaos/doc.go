@@ -17,6 +17,10 @@
 // A counter in front of each simulator finds repeated turns: a turn counts as executed twice if a simulator completed it twice,
 // even if the client was gone. The agents' tool writes each execution to a file.
 //
+// With -programs the agents are programs, which this command is itself: a process for each job, or one process for all jobs of a worker
+// (serve: true). A further fault is kill -9 of a process of a program. The command also exits with 1 if a fault cost a job more than one
+// model call, a program diverged, a job failed, a fault repeated more than one execution of a tool call, or a program left a process or a file.
+//
 // With -rolling there are no faults. The workers are restarted one after the other with SIGTERM. The command also exits with 1 if
 // a job spent an attempt or a turn was executed twice. It prints the throughput before and during each restart, and in the lease
 // after it.

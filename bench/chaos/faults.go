@@ -49,7 +49,7 @@ const (
 func (c *cluster) strike(ctx context.Context, r *rand.Rand) map[kind]int {
 	ctx, cancel := context.WithTimeout(ctx, c.duration)
 	defer cancel()
-	count := map[kind]int{}
+	count, kinds := map[kind]int{}, c.kinds()
 	for {
 		if sleep.For(ctx, between(r, 500*time.Millisecond, 3*time.Second)) != nil {
 			return count
@@ -107,6 +107,8 @@ func (c *cluster) hit(ctx context.Context, k kind, r *rand.Rand) bool {
 		link.Stop()
 		later(c.lease+last, func() { _ = link.Start() })
 		return true
+	case killProgram:
+		return c.killOne(r.IntN(1 << 20))
 	case clientKill:
 		n, err := c.admin.Do(ctx, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Int()
 		return err == nil && n > 0

@@ -65,20 +65,25 @@ type verdict struct {
 	jobs, lost, doubled             int // in Redis
 	lostInFile, doubledInFile, torn int
 	byType                          map[batch.ErrorType]int
+	messages                        map[batch.ErrorType]string // of the last such failure
 	turns, takeovers                int64
 	asked                           int64
 	wrongTurns                      int // jobs with an output and an unexpected number of turns
 	more                            int // jobs with more than one attempt
 	batches                         int // in Redis
 	executions                      int // recorded by the tool
+	mostExecutions                  int // of them, those of one call
+	notes                           int // that the jobs name: the ideal number of executions
+	replayed                        int // calls of programs that were answered from the journal
+	diverged                        int // programs that made other calls than before
 }
 
 func (v verdict) good() bool {
-	return v.lost+v.doubled+v.lostInFile+v.doubledInFile+v.torn+v.wrongTurns == 0
+	return v.lost+v.doubled+v.lostInFile+v.doubledInFile+v.torn+v.wrongTurns+v.diverged == 0
 }
 
 func (c *cluster) judge(ctx context.Context) (v verdict, err error) {
-	v.byType = map[batch.ErrorType]int{}
+	v.byType, v.messages = map[batch.ErrorType]int{}, map[batch.ErrorType]string{}
 	store, err := statestore.Open(ctx, "redis://"+c.redis.name, statestore.Options{})
 	if err != nil {
 		return v, err
@@ -86,6 +91,7 @@ func (c *cluster) judge(ctx context.Context) (v verdict, err error) {
 	defer store.Close()
 	for _, b := range c.batches {
 		v.jobs += b.jobs
+		v.notes = max(v.notes, min(b.jobs, documents))
 		id := batch.ID(b.known())
 		if id == "" {
 			v.lost += b.jobs
@@ -110,8 +116,22 @@ func (c *cluster) judge(ctx context.Context) (v verdict, err error) {
 		return v, err
 	}
 	v.batches = len(list)
-	v.executions, err = countLines(c.executions())
-	return v, err
+	return v, v.tools(c.executions())
+}
+
+// tools counts the executions that the tool recorded, one in each line.
+func (v *verdict) tools(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read the executions of the tool: %w", err)
+	}
+	of := map[string]int{}
+	for line := range strings.Lines(string(text)) {
+		v.executions++
+		of[line]++
+		v.mostExecutions = max(v.mostExecutions, of[line])
+	}
+	return nil
 }
 
 func (v *verdict) inRedis(ctx context.Context, store *statestore.Store, id batch.ID, jobs int) error {
@@ -153,9 +173,14 @@ func (v *verdict) inFile(path string, jobs, turns int) error {
 		if r.Attempts > 1 {
 			v.more++
 		}
+		v.replayed += r.Replayed
+		if r.DivergedAt != 0 && r.Error == nil { // a program that fails has not made all calls
+			v.diverged++
+		}
 		switch {
 		case r.Error != nil:
 			v.byType[r.Error.Type]++
+			v.messages[r.Error.Type] = r.Error.Message
 		case r.Turns != turns:
 			v.wrongTurns++
 		}
@@ -185,8 +210,24 @@ type report struct {
 	ended           bool
 	longestTakeover time.Duration
 	twice           int // answers beyond the first one of each turn
+	most            int // of them, those of one job
+	programs        bool
+	processes       int      // of programs, after the end of their workers
+	files           []string // that programs left
 	calls, whole    int
 	refused         int
+}
+
+// good reports whether the run had no error. A fault may cost each program one model call, and one execution of each tool call.
+func (r report) good() bool {
+	faults := 0
+	for _, n := range r.faults {
+		faults += n
+	}
+	if r.programs && (r.processes+len(r.files) > 0 || r.most > faults || r.mostExecutions-1 > faults || len(r.byType) > 0) {
+		return false
+	}
+	return r.ended && r.verdict.good()
 }
 
 func (r report) print(w io.Writer) {
@@ -203,16 +244,20 @@ func (r report) print(w io.Writer) {
 	fmt.Fprintf(t, "torn lines\t%d\n", r.torn)
 	fmt.Fprintf(t, "jobs with a wrong number of turns\t%d\n", r.wrongTurns)
 	for _, e := range slices.Sorted(maps.Keys(r.byType)) {
-		fmt.Fprintf(t, "jobs failed as %s\t%d\n", e, r.byType[e])
+		fmt.Fprintf(t, "jobs failed as %s\t%d, such as %.200q\n", e, r.byType[e], r.messages[e])
 	}
 	if n := r.batches - batches; n > 0 {
 		fmt.Fprintf(t, "batches submitted twice\t%d, by feeders killed after their last step\n", n)
 	}
 	fmt.Fprintf(t, "turns\t%d committed; %d model calls: %d answered completely, %d refused\n", r.turns, r.calls, r.whole, r.refused)
-	fmt.Fprintf(t, "turns executed twice\t%d\n", r.twice)
+	fmt.Fprintf(t, "turns executed twice\t%d, at most %d of a job\n", r.twice, r.most)
+	if r.programs {
+		fmt.Fprintf(t, "calls answered from the journal\t%d; programs that diverged: %d\n", r.replayed, r.diverged)
+		fmt.Fprintf(t, "left by programs\t%d processes, %d files %v\n", r.processes, len(r.files), r.files)
+	}
 	fmt.Fprintf(t, "takeovers\t%d\n", r.takeovers)
 	fmt.Fprintf(t, "longest takeover\t%s\n", r.longestTakeover.Round(10*time.Millisecond))
-	fmt.Fprintf(t, "tool executions over the ideal\t%d: %d for %d calls of %d kinds\n", r.executions-documents, r.executions, r.asked, documents)
+	fmt.Fprintf(t, "tool executions over the ideal\t%d: %d for %d calls of %d kinds, at most %d of a kind\n", r.executions-r.notes, r.executions, r.asked, r.notes, r.mostExecutions)
 	_ = t.Flush()
 }
 

@@ -32,7 +32,7 @@ func TestVerdict(t *testing.T) {
 		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		v := verdict{byType: map[batch.ErrorType]int{}}
+		v := verdict{byType: map[batch.ErrorType]int{}, messages: map[batch.ErrorType]string{}}
 		if err := v.inFile(path, 3, 2); err != nil {
 			t.Fatal(err)
 		}
@@ -65,11 +65,14 @@ func TestAnswers(t *testing.T) {
 	answered(first, whole)
 	answered(first, cut)
 	answered(second, whole)
-	if n := a.twice(); n != 0 {
-		t.Fatalf("twice: %d", n)
+	if n, most := a.twice(); n != 0 || most != 0 {
+		t.Fatalf("twice: %d, %d", n, most)
 	}
 	answered(first, whole)
-	if n := a.twice(); n != 1 {
-		t.Fatalf("twice: %d", n)
+	answered(strings.ReplaceAll(first, "Job 1", "Job 2"), whole)
+	answered(strings.ReplaceAll(first, "Job 1", "Job 2"), whole)
+	answered(second, whole)
+	if n, most := a.twice(); n != 3 || most != 2 {
+		t.Fatalf("twice: %d, %d", n, most)
 	}
 }

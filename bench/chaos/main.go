@@ -19,6 +19,7 @@ type settings struct {
 	lease    time.Duration
 	seed     uint64
 	verbose  bool
+	programs string // [eachProgram] or [serveProgram]; "" runs the engine's own agents
 }
 
 const (
@@ -31,6 +32,13 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == agentCommand {
+		if err := runAgent(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "agent:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	var s settings
 	flag.IntVar(&s.jobs, "jobs", 10_000, "jobs, a fifth of them with each number of turns from 1 to 5")
 	flag.DurationVar(&s.duration, "duration", 2*time.Minute, "duration of the faults")
@@ -38,10 +46,17 @@ func main() {
 	flag.DurationVar(&s.lease, "lease", 3*time.Second, "lease of the workers")
 	flag.Uint64Var(&s.seed, "seed", 0, "of the faults; 0 draws a random one")
 	flag.BoolVar(&s.verbose, "v", false, "print each fault as it strikes")
+	flag.StringVar(&s.programs, "programs", "", "the agents are programs: \"each\" is one process for each job, \"serve\" one for all jobs of a worker")
 	rolling := flag.Bool("rolling", false, "no faults: restart the workers one after the other with SIGTERM")
 	smoke := flag.Bool("smoke", false, "small: 1,000 jobs and 20 seconds of faults")
 	flag.Parse()
-	if *smoke {
+	if s.programs != "" && s.programs != eachProgram && s.programs != serveProgram {
+		fmt.Fprintf(os.Stderr, "chaos: --programs must be %s or %s\n", eachProgram, serveProgram)
+		os.Exit(2)
+	}
+	if *smoke && s.programs != "" {
+		s.jobs, s.duration, s.lease = 150, 8*time.Second, 2*time.Second
+	} else if *smoke {
 		s.jobs, s.duration, s.lease = 1_000, 20*time.Second, 2*time.Second
 	}
 	if *smoke && *rolling {
@@ -50,7 +65,11 @@ func main() {
 	if s.seed == 0 {
 		s.seed = rand.Uint64N(1_000_000) + 1
 	}
-	fmt.Printf("chaos: --jobs %d --duration %s --lease %s --seed %d\n", s.jobs, s.duration, s.lease, s.seed)
+	fmt.Printf("chaos: --jobs %d --duration %s --lease %s --seed %d", s.jobs, s.duration, s.lease, s.seed)
+	if s.programs != "" {
+		fmt.Printf(" --programs %s", s.programs)
+	}
+	fmt.Println()
 	try := torture
 	if *rolling {
 		try = restarts
@@ -89,10 +108,15 @@ func torture(ctx context.Context, s settings) (good bool, err error) {
 	if r.verdict, err = c.judge(ctx); err != nil {
 		return false, err
 	}
-	r.twice = c.answers.twice()
+	r.twice, r.most = c.answers.twice()
 	r.calls, r.whole, r.refused = c.answers.counts()
+	if r.programs = s.programs != ""; r.programs {
+		if r.processes, r.files, err = c.leftovers(); err != nil {
+			return false, err
+		}
+	}
 	r.print(os.Stdout)
-	return r.ended && r.good(), nil
+	return r.good(), nil
 }
 
 // restarts runs the cluster, restarts its workers under load, and judges the result.

@@ -75,7 +75,7 @@ func (c *cluster) roll(ctx context.Context, within time.Duration) (r rolling, er
 	if r.verdict, err = c.judge(ctx); err != nil {
 		return r, err
 	}
-	r.twice = c.answers.twice()
+	r.twice, _ = c.answers.twice()
 	return r, nil
 }
 

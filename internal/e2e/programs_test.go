@@ -156,3 +156,88 @@ func marked(t *testing.T, mark string) (pids []int) {
 	}
 	return pids
 }
+
+// TestRunWithAProgramIsResumed kills `run` with -9 while programs wait for the model. No program outlives it. With --resume the results in
+// the file stay, the other jobs run from their beginning, and the folders of the first run are removed.
+func TestRunWithAProgramIsResumed(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("there is no python3 on this machine")
+	}
+	bin := built(t)
+	dir, temp := t.TempDir(), t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	t.Setenv("MARK", dir) // programs of a run inherit the environment
+	const jobs = 12
+	var inputs strings.Builder
+	for i := range jobs {
+		fmt.Fprintf(&inputs, `{"n":%d}`+"\n", i)
+	}
+	for name, text := range map[string]string{
+		"agent.py":     programAgent,
+		"inputs.jsonl": inputs.String(),
+		"tools.yaml": `commands:
+  note: {description: Notes a number., parameters: {type: object, properties: {n: {type: string}}, required: [n]}, argv: [echo, noted], share: pure}
+`,
+		"batch.yaml": "task: \"count {n}\"\ninputs: inputs.jsonl\nagent: {command: [python3, agent.py]}\ntools: [note]\noutput_schema: {type: object, required: [n, note]}\n",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	out, stuck := filepath.Join(dir, "results.jsonl"), 0
+	rec := &recorder{stuck: func(worker, prompt string) bool { // the last jobs of the first run wait for ever
+		n, _ := strconv.Atoi(strings.TrimPrefix(prompt, "count "))
+		if worker != "first" || n < jobs/2 {
+			return false
+		}
+		stuck++
+		return true
+	}}
+	sim := bin.simulator(t, "--forward-ms", "1")
+	run := func(name string) []string {
+		return []string{"run", filepath.Join(dir, "batch.yaml"), "--backend", recorded(t, sim, name, rec), "--out", out, "--resume",
+			"--tools", filepath.Join(dir, "tools.yaml"), "--max-inflight", strconv.Itoa(jobs)}
+	}
+	first := bin.start(t, "coordinator", run("first")...)
+	require.Eventually(t, func() bool {
+		text, err := os.ReadFile(out)
+		rec.mu.Lock()
+		defer rec.mu.Unlock()
+		return err == nil && strings.Count(string(text), "\n") == jobs/2 && stuck == jobs/2
+	}, 120*time.Second, 20*time.Millisecond, "half of the jobs end, and the others wait")
+	require.NotEmpty(t, alive(t, dir))
+	require.NoError(t, first.Signal(syscall.SIGKILL))
+	<-first.Ended()
+	require.Eventually(t, func() bool { return len(alive(t, dir)) == 0 }, 30*time.Second, 20*time.Millisecond, "programs end with the run")
+	before, err := os.ReadFile(out)
+	require.NoError(t, err)
+
+	_, errs, code := bin.run(t, "coordinator", run("second")...)
+	require.Equal(t, 0, code, errs)
+	after, err := os.ReadFile(out)
+	require.NoError(t, err)
+	assert.True(t, strings.HasPrefix(string(after), string(before)), "earlier results stay")
+	for _, r := range once(t, out, jobs) {
+		assert.Equal(t, batch.OK, r.Status, "job %d: %v", r.Index, r.Error)
+		asked := rec.calls[fmt.Sprintf("count %d", r.Index)]
+		if r.Index < jobs/2 {
+			assert.Len(t, asked, 4, "job %d is not run again", r.Index)
+		} else {
+			assert.Len(t, asked, 5, "job %d has made one call, and makes all calls again", r.Index)
+		}
+	}
+	assert.Empty(t, alive(t, dir))
+	left, err := os.ReadDir(temp)
+	require.NoError(t, err)
+	assert.Empty(t, left, "the second run removes the folders of the first")
+}
+
+// alive returns the programs with a mark, without this process and what it starts itself.
+func alive(t *testing.T, mark string) (pids []int) {
+	t.Helper()
+	for _, pid := range marked(t, mark) {
+		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if strings.Contains(string(command), "agent.py") {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

@@ -131,7 +131,7 @@ func handler(calls Calls) http.Handler {
 	tools := newTools(calls)
 	mux.Handle("/mcp", tools)
 	mux.Handle("/mcp/", tools)
-	mux.Handle("/", modelapi.New(calls, modelapi.Limits{AnyModel: true}))
+	mux.Handle("/", modelapi.New(calls))
 	return mux
 }
 
@@ -158,11 +158,17 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	stop := context.AfterFunc(j.ctx, func() { cancel(errEnded) })
-	defer stop()
 	inner := r.Clone(ctx)
+	c := newClient(w, inner)
+	stop := context.AfterFunc(j.ctx, func() { cancel(errEnded); c.hurry() })
+	defer func() {
+		if !stop() {
+			<-c.hurried
+			c.end()
+		}
+	}()
 	inner.URL.Path, inner.URL.RawPath = path, ""
-	j.handler.ServeHTTP(w, inner)
+	j.handler.ServeHTTP(c, inner)
 }
 
 var (

@@ -107,6 +107,84 @@ func TestJobsAreApart(t *testing.T) {
 	}
 }
 
+// A secret opens its own job only, on each path, and the tools end with the model calls.
+func TestSecretsOpenToolsOfTheirJobOnly(t *testing.T) {
+	t.Parallel()
+	g := open(t)
+	toolOf := func(name string) calls {
+		return calls{tool: func(context.Context, string, json.RawMessage) (toolpool.Result, error) {
+			return toolpool.Result{Content: "of " + name}, nil
+		}}
+	}
+	const look = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"look","arguments":{"k":1}}}`
+	asMCP := func(r *http.Request) { r.Header.Set("Accept", "application/json, text/event-stream") }
+	one, endOne := g.Job(toolOf("one"))
+	two, endTwo := g.Job(toolOf("two"))
+	defer endTwo()
+	for _, url := range []string{two + "/mcp", two + "/mcp/"} {
+		_, text := post(t, url, look, asMCP)
+		assert.Contains(t, text, "of two")
+	}
+	_, text := post(t, one+"/mcp", look, asMCP)
+	assert.Contains(t, text, "of one")
+	endOne()
+	status, text := post(t, one+"/mcp", look, asMCP)
+	assert.Equal(t, http.StatusUnauthorized, status)
+	assert.NotContains(t, text, "of ")
+}
+
+// slow connects to a job, sends the beginning of a request and never reads.
+func slow(t *testing.T, url, request string) {
+	t.Helper()
+	address, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(t, conn.(*net.TCPConn).SetReadBuffer(4<<10))
+	_, err = fmt.Fprintf(conn, "POST /%s%s", path, request)
+	require.NoError(t, err)
+}
+
+// A program that serves many jobs lives on when an attempt ends. Its slow requests must not hold up the end of the attempt.
+func TestSlowClientsDoNotHoldUpTheEndOfAnAttempt(t *testing.T) {
+	t.Parallel()
+	const header = " HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nContent-Length: "
+	long := strings.Repeat("x", 8<<20) // more than the buffers of a connection
+	const look = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"look","arguments":{"k":1}}}`
+	for name, request := range map[string]string{
+		"body of a model call": "/v1/chat/completions" + header + "1000\r\n\r\n{",
+		"body of a tool call":  "/mcp" + header + "1000\r\n\r\n{",
+		"answer of a model":    "/v1/chat/completions" + header + fmt.Sprint(len(chat)) + "\r\n\r\n" + chat,
+		"answer of a tool":     "/mcp" + header + fmt.Sprint(len(look)) + "\r\n\r\n" + look,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := open(t)
+			c := says(long)
+			c.tool = func(context.Context, string, json.RawMessage) (toolpool.Result, error) {
+				return toolpool.Result{Content: long}, nil
+			}
+			url, end := g.Job(c)
+			slow(t, url, request)
+			require.Eventually(t, func() bool { // the request is served
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				for _, j := range g.jobs {
+					return len(j.room) == 1
+				}
+				return false
+			}, 10*time.Second, time.Millisecond)
+			ended := make(chan struct{})
+			go func() { end(); close(ended) }()
+			select {
+			case <-ended:
+			case <-time.After(20 * time.Second):
+				t.Error("the attempt does not end")
+			}
+		})
+	}
+}
+
 func TestPagesOfABrowserAreRefused(t *testing.T) {
 	t.Parallel()
 	url, end := open(t).Job(says("x"))
@@ -235,4 +313,42 @@ func TestToolsMayTakeLongerThanABody(t *testing.T) {
 	w.ResponseRecorder = httptest.NewRecorder()
 	send(strings.Repeat(" ", maxToolCall+1))
 	assert.Equal(t, http.StatusRequestEntityTooLarge, w.Code)
+}
+
+// The connections of a program that serves many jobs outlive an attempt. Its end must not disturb the calls of other jobs.
+func TestEndOfAnAttemptSparesOtherJobs(t *testing.T) {
+	t.Parallel()
+	g := open(t)
+	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
+	defer client.CloseIdleConnections()
+	send := func(url string) (string, error) {
+		resp, err := client.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(chat))
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		return string(text), err
+	}
+	patient := calls{call: func(ctx context.Context, _ *backend.Request) (*backend.Response, error) {
+		return &backend.Response{Finish: backend.FinishStop, Message: backend.Message{Content: fmt.Sprint("cause: ", context.Cause(ctx))}}, nil
+	}}
+	other, endOther := g.Job(patient)
+	defer endOther()
+	for range 20 {
+		began := make(chan struct{})
+		url, end := g.Job(calls{call: func(ctx context.Context, _ *backend.Request) (*backend.Response, error) {
+			close(began)
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		}})
+		var first sync.WaitGroup
+		first.Go(func() { _, _ = send(url) })
+		<-began
+		end()
+		first.Wait()
+		text, err := send(other)
+		require.NoError(t, err)
+		assert.Contains(t, text, "cause: <nil>")
+	}
 }

@@ -20,6 +20,9 @@ const maxToolCall = 16 << 20
 // bodyTime limits how long a client may take for the body of such a request. Clients are on this machine.
 const bodyTime = time.Minute
 
+// answerTime limits how long a client may take to read an answer.
+const answerTime = time.Minute
+
 // newTools returns the MCP server of one job, over streamable HTTP. It keeps no session: each request stands alone.
 func newTools(calls Calls) http.Handler {
 	server := mcp.NewServer(&mcp.Implementation{Name: "batchagent", Version: version.String()}, nil)
@@ -50,6 +53,17 @@ func newTools(calls Calls) http.Handler {
 		}
 		_ = deadline(time.Time{}) // it would end tools that take longer
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		inner.ServeHTTP(w, r)
+		inner.ServeHTTP(patient{w}, r)
 	})
 }
+
+// patient is a response whose client has [answerTime] to read each piece.
+type patient struct{ http.ResponseWriter }
+
+func (p patient) Write(text []byte) (int, error) {
+	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(answerTime)) // a test's recorder has none
+	return p.ResponseWriter.Write(text)
+}
+
+// Unwrap is for [http.ResponseController].
+func (p patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }

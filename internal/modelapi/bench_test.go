@@ -33,7 +33,7 @@ func BenchmarkCall(b *testing.B) {
 			h := New(callFunc(func(context.Context, backend.Observer) (*backend.Response, error) {
 				r := answersOfServers[1].response
 				return &r, nil
-			}), Limits{})
+			}))
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
@@ -57,7 +57,7 @@ func BenchmarkFirstPiece(b *testing.B) {
 				o.Text("It is sunny.")
 				r := answersOfServers[0].response
 				return &r, nil
-			}), Limits{}))
+			})))
 			defer server.Close()
 			body := bodyOf(api, 50_000, `,"stream":true`)
 			var total time.Duration

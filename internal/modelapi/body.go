@@ -29,13 +29,13 @@ func (a *api) read(w http.ResponseWriter, r *http.Request) (value, *failure) {
 
 	var body strings.Builder
 	if r.ContentLength > 0 {
-		body.Grow(int(min(r.ContentLength, firstRead, a.limits.MaxBody)))
+		body.Grow(int(min(r.ContentLength, firstRead, a.maxBody)))
 	}
 	chunk := chunks.Get().(*[32 << 10]byte) //nolint:forcetypeassert // the pool holds this type only
 	defer chunks.Put(chunk)
-	_, err := io.CopyBuffer(struct{ io.Writer }{&body}, http.MaxBytesReader(w, r.Body, a.limits.MaxBody), chunk[:])
+	_, err := io.CopyBuffer(struct{ io.Writer }{&body}, http.MaxBytesReader(w, r.Body, a.maxBody), chunk[:])
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
-		return value{}, tooLarge(a.limits.MaxBody)
+		return value{}, tooLarge(a.maxBody)
 	}
 	if err != nil {
 		return value{}, invalid("", "read the request's body: %s", err)

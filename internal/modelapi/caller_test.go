@@ -68,7 +68,7 @@ func (c *counting) CountTokens(_ context.Context, r *backend.Request) (int, erro
 // post sends a request to a session and returns the status, the headers and the body of its answer.
 func post(t *testing.T, c Caller, path, body string) (int, http.Header, string) {
 	t.Helper()
-	return send(t, New(c, Limits{}), httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(body)))
+	return send(t, New(c), httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(body)))
 }
 
 func send(t *testing.T, h http.Handler, r *http.Request) (int, http.Header, string) {

@@ -3,37 +3,23 @@ package modelapi
 import (
 	"crypto/rand"
 	"encoding/json"
-	"net/http"
 	"slices"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// chat serves OpenAI's chat completions.
-func (a *api) chat(w http.ResponseWriter, r *http.Request) {
-	q, f := a.decoded(w, r, decodeChat)
-	if f != nil {
-		writeOpenAI(w, f)
-		return
-	}
-	if q.stream {
-		out := newEventWriter(w)
-		if err := a.stream(r, q, out, newChatStream(out, q)); err != nil {
-			writeOpenAI(w, failureOf(err))
+// chatCompletions is OpenAI's API for chat completions.
+var chatCompletions = provider{
+	decode: decodeChat, fail: writeOpenAI,
+	stream: func(out *eventWriter, q *request) encoder { return newChatStream(out, q) },
+	body: func(q *request, all []*backend.Response) any {
+		body := chatBody{chatHead: newChatHead("chat.completion", q), Usage: newChatUsage(usageOf(all))}
+		for i, resp := range all {
+			body.Choices = append(body.Choices, chatChoice{Index: i, Message: newChatMessage(resp), FinishReason: chatFinish(resp)})
 		}
-		return
-	}
-	all, err := a.answers(r.Context(), q)
-	if err != nil {
-		writeOpenAI(w, failureOf(err))
-		return
-	}
-	body := chatBody{chatHead: newChatHead("chat.completion", q), Usage: newChatUsage(usageOf(all))}
-	for i, resp := range all {
-		body.Choices = append(body.Choices, chatChoice{Index: i, Message: newChatMessage(resp), FinishReason: chatFinish(resp)})
-	}
-	writeJSON(w, http.StatusOK, body)
+		return body
+	},
 }
 
 // newID returns an ID that no other response has.

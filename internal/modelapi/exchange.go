@@ -272,6 +272,38 @@ func (a *api) decoded(w http.ResponseWriter, r *http.Request, decode func(value)
 	if f != nil {
 		return nil, f
 	}
-	q.call.Model, q.shown, f = a.model(r.Context(), q.model)
-	return q, f
+	q.shown = a.shownModel(r.Context(), q.model)
+	return q, nil
+}
+
+// provider is one API: how it reads requests and writes answers.
+type provider struct {
+	decode func(value) (*request, *failure)
+	fail   func(http.ResponseWriter, *failure)
+	stream func(*eventWriter, *request) encoder
+	body   func(*request, []*backend.Response) any
+}
+
+// answering returns the handler of an API's requests for answers.
+func (a *api) answering(p provider) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		q, f := a.decoded(w, r, p.decode)
+		if f != nil {
+			p.fail(w, f)
+			return
+		}
+		if q.stream {
+			out := newEventWriter(w)
+			if err := a.stream(r, q, out, p.stream(out, q)); err != nil {
+				p.fail(w, failureOf(err))
+			}
+			return
+		}
+		all, err := a.answers(r.Context(), q)
+		if err != nil {
+			p.fail(w, failureOf(err))
+			return
+		}
+		writeJSON(w, http.StatusOK, p.body(q, all))
+	}
 }

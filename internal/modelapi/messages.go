@@ -9,30 +9,17 @@ import (
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// messages serves Anthropic's Messages.
-func (a *api) messages(w http.ResponseWriter, r *http.Request) {
-	q, f := a.decoded(w, r, decodeMessages)
-	if f != nil {
-		writeAnthropic(w, f)
-		return
-	}
-	if q.stream {
-		out := newEventWriter(w)
-		if err := a.stream(r, q, out, newMessagesStream(out, q)); err != nil {
-			writeAnthropic(w, failureOf(err))
+// messages is Anthropic's Messages API.
+var messages = provider{
+	decode: decodeMessages, fail: writeAnthropic,
+	stream: func(out *eventWriter, q *request) encoder { return newMessagesStream(out, q) },
+	body: func(q *request, all []*backend.Response) any {
+		stop := messagesStop(all[0])
+		return messagesBody{
+			ID: newID("msg_"), Type: "message", Role: "assistant", Model: q.shown, Content: messageBlocks(all[0]), StopReason: &stop,
+			Usage: newMessagesUsage(all[0].Usage),
 		}
-		return
-	}
-	all, err := a.answers(r.Context(), q)
-	if err != nil {
-		writeAnthropic(w, failureOf(err))
-		return
-	}
-	resp := all[0]
-	stop := messagesStop(resp)
-	writeJSON(w, http.StatusOK, messagesBody{
-		ID: newID("msg_"), Type: "message", Role: "assistant", Model: q.shown, Content: messageBlocks(resp), StopReason: &stop, Usage: newMessagesUsage(resp.Usage),
-	})
+	},
 }
 
 // countTokens serves the number of a prompt's tokens.

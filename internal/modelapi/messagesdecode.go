@@ -3,6 +3,7 @@ package modelapi
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/batchagent/batchagent/pkg/backend"
@@ -168,10 +169,13 @@ func (f *fields) userBlocks(at string, v value) (out []backend.Message) {
 // toolResult reads the result of a tool. Its texts become one text, because many model servers accept nothing else from a tool.
 func (f *fields) toolResult(at string, v value) backend.Message {
 	m := backend.Message{Role: backend.RoleTool}
+	failed := false
 	f.object(at, v, func(name string, v value) {
 		switch name {
 		case "tool_use_id":
 			m.ToolCallID = f.text(join(at, name), v)
+		case "is_error":
+			failed = v.raw == "true"
 		case "content":
 			if v.isString() {
 				m.Content = v.text()
@@ -188,6 +192,24 @@ func (f *fields) toolResult(at string, v value) backend.Message {
 	})
 	if f.failed == nil && m.ToolCallID == "" {
 		f.fail(join(at, "tool_use_id"), "the field is required")
+	}
+	if failed {
+		m = markFailed(m)
+	}
+	return m
+}
+
+// markFailed puts a mark before the result of a tool that failed: most model servers have no field for it. A result that names an error
+// itself is not changed.
+func markFailed(m backend.Message) backend.Message {
+	const mark = "Error: "
+	if strings.Contains(strings.ToLower(m.Text()[:min(len(m.Text()), 80)]), "error") {
+		return m
+	}
+	if len(m.Parts) > 0 {
+		m.Parts = slices.Insert(m.Parts, 0, backend.Part{Text: strings.TrimSpace(mark)})
+	} else {
+		m.Content = strings.TrimSpace(mark + m.Content)
 	}
 	return m
 }

@@ -22,20 +22,12 @@ type Caller interface {
 	CountTokens(ctx context.Context, r *backend.Request) (int, error)
 }
 
-// Limits are the limits and choices of a session. The zero value is valid.
-type Limits struct {
-	MaxBody int64 // bytes of a request's body; 0 means 32 MiB
-	// AnyModel uses the session's default model for every model name. Responses then have the name of the request. Otherwise an
-	// unknown name is an error.
-	AnyModel bool
-}
-
 const (
-	defaultMaxBody = 32 << 20
-	maxDepth       = 64     // nested objects and arrays of a body
-	maxMessages    = 10_000 // messages or items of a request
-	maxTools       = 1_000
-	maxChoices     = 32 // of one chat completion
+	maxBody     = 32 << 20 // bytes of a request's body
+	maxDepth    = 64       // nested objects and arrays of a body
+	maxMessages = 10_000   // messages or items of a request
+	maxTools    = 1_000
+	maxChoices  = 32 // of one chat completion
 )
 
 // New returns the handler of one session. It serves these routes, each with and without /v1:
@@ -48,16 +40,14 @@ const (
 //	GET  /v1/models/{id}
 //
 // The lists of models have the form of Anthropic's API if the request has the header Anthropic-Version.
-func New(c Caller, limits Limits) http.Handler {
-	if limits.MaxBody <= 0 {
-		limits.MaxBody = defaultMaxBody
-	}
-	a := &api{caller: c, limits: limits}
+func New(c Caller) http.Handler { return (&api{caller: c, maxBody: maxBody}).routes() }
+
+func (a *api) routes() http.Handler {
 	mux := http.NewServeMux()
 	for _, root := range []string{"", "/v1"} {
-		mux.HandleFunc("POST "+root+"/chat/completions", a.chat)
-		mux.HandleFunc("POST "+root+"/responses", a.responses)
-		mux.HandleFunc("POST "+root+"/messages", a.messages)
+		mux.HandleFunc("POST "+root+"/chat/completions", a.answering(chatCompletions))
+		mux.HandleFunc("POST "+root+"/responses", a.answering(responses))
+		mux.HandleFunc("POST "+root+"/messages", a.answering(messages))
 		mux.HandleFunc("POST "+root+"/messages/count_tokens", a.countTokens)
 		mux.HandleFunc("GET "+root+"/models", a.listModels)
 		mux.HandleFunc("GET "+root+"/models/{id...}", a.showModel)
@@ -68,9 +58,9 @@ func New(c Caller, limits Limits) http.Handler {
 
 // api is the handler of one session.
 type api struct {
-	caller Caller
-	limits Limits
-	models atomic.Pointer[[]backend.Model] // nil until the caller has listed some
+	caller  Caller
+	maxBody int64
+	models  atomic.Pointer[[]backend.Model] // nil until the caller has listed some
 }
 
 func (a *api) noRoute(w http.ResponseWriter, r *http.Request) {

@@ -23,31 +23,16 @@ func (a *api) sessionModels(ctx context.Context) ([]backend.Model, error) {
 	return models, err
 }
 
-// model decides which model a request uses, and the name that its responses have.
-//
-// A name that the session does not know is an error, as it is at the providers: a program with two models must not get one of them for
-// both unnoticed. [Limits.AnyModel] permits that. An empty name and "default" mean the session's default model.
-func (a *api) model(ctx context.Context, name string) (use, shown string, f *failure) {
-	models, err := a.sessionModels(ctx)
-	if err != nil && name != "" && name != defaultModel && !a.limits.AnyModel {
-		return "", "", failureOf(err)
+// shownModel returns the name of the model in the responses to a request. The session has one model, so every name means that one, and
+// programs need no change. Responses repeat the name.
+func (a *api) shownModel(ctx context.Context, name string) string {
+	if name != "" && name != defaultModel {
+		return name
 	}
-	own := defaultModel
-	if len(models) > 0 {
-		own = models[0].ID
+	if models, err := a.sessionModels(ctx); err == nil && len(models) > 0 {
+		return models[0].ID
 	}
-	switch {
-	case name == "" || name == defaultModel:
-		return "", own, nil
-	case a.limits.AnyModel:
-		return "", name, nil
-	}
-	if i := slices.IndexFunc(models, func(m backend.Model) bool { return m.Is(name) }); i >= 0 {
-		return models[i].ID, name, nil
-	}
-	f = notFound("the model %q does not exist in this session; use %q, or \"default\"", name, own)
-	f.code, f.param = "model_not_found", "model"
-	return "", "", f
+	return defaultModel
 }
 
 func (a *api) listModels(w http.ResponseWriter, r *http.Request) {

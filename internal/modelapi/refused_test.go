@@ -99,10 +99,10 @@ func TestLimits(t *testing.T) {
 	_, _, body = post(t, &script{}, routes["chat"], with("chat", strings.Join(names, ",")))
 	assert.Contains(t, body, "more than 256 fields")
 
-	for api, route := range routes {
-		h := New(&script{}, Limits{MaxBody: 1000})
+	for name, route := range routes {
+		h := (&api{caller: &script{}, maxBody: 1000}).routes()
 		for _, length := range []int64{-1, 2000} { // without and with a Content-Length
-			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, route, strings.NewReader(with(api, `"x":"`+strings.Repeat("a", 2000)+`"`)))
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, route, strings.NewReader(with(name, `"x":"`+strings.Repeat("a", 2000)+`"`)))
 			r.ContentLength = length
 			status, _, body := send(t, h, r)
 			assert.Equal(t, http.StatusRequestEntityTooLarge, status)
@@ -162,35 +162,24 @@ func TestFailures(t *testing.T) {
 	assert.Contains(t, body, `"the session has ended"`)
 }
 
-// TestModels checks the names that a session accepts, and its lists of models.
+// TestModels checks that every name means the session's model, and its lists of models.
 func TestModels(t *testing.T) {
 	t.Parallel()
 	for api, route := range routes {
-		for name, want := range map[string]string{"qwen3": "qwen3", "default": "", "": ""} {
+		for name, shown := range map[string]string{"qwen3": "qwen3", "default": "qwen3", "": "qwen3", "gpt-4o": "gpt-4o"} {
 			s := &script{response: answersOfServers[0].response}
 			status, _, body := post(t, s, route, strings.Replace(least[api], "qwen3", name, 1))
 			require.Equal(t, 200, status, body)
-			assert.Equal(t, want, s.calls[0].Model)
-			assert.Equal(t, "qwen3", gjson.Get(body, "model").String())
+			assert.Empty(t, s.calls[0].Model, "it is that of the session")
+			assert.Equal(t, shown, gjson.Get(body, "model").String())
 		}
-		s := &script{response: answersOfServers[0].response}
-		gpt := strings.Replace(least[api], "qwen3", "gpt-4o", 1)
-		status, _, body := post(t, s, route, gpt)
-		assert.Equal(t, 404, status)
-		assert.Contains(t, body, `the model \"gpt-4o\" does not exist in this session; use \"qwen3\"`)
-		assert.Empty(t, s.calls)
-
-		status, _, body = send(t, New(s, Limits{AnyModel: true}), httptest.NewRequestWithContext(t.Context(), http.MethodPost, route, strings.NewReader(gpt)))
-		require.Equal(t, 200, status)
-		assert.Empty(t, s.calls[0].Model)
-		assert.Equal(t, "gpt-4o", gjson.Get(body, "model").String())
 	}
 	get := func(path, version string) (int, string) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
 		if version != "" {
 			r.Header.Set("Anthropic-Version", version)
 		}
-		status, _, body := send(t, New(&script{}, Limits{}), r)
+		status, _, body := send(t, New(&script{}), r)
 		return status, body
 	}
 	status, body := get("/models", "")
@@ -219,4 +208,24 @@ func TestCountTokens(t *testing.T) {
 	status, _, answer = post(t, &script{}, "/messages/count_tokens", body)
 	assert.Equal(t, 404, status)
 	assert.Contains(t, answer, "counts no tokens")
+}
+
+// A failed tool result must not look like a good one to the model, although its server has no field for that.
+func TestFailedToolResultsAreMarked(t *testing.T) {
+	t.Parallel()
+	for result, want := range map[string]string{
+		`"content":"no such file","is_error":true`:                                          "Error: no such file",
+		`"content":"no such file","is_error":false`:                                         "no such file",
+		`"content":"OSError: 5","is_error":true`:                                            "OSError: 5",
+		`"is_error":true`:                                                                   "Error:",
+		`"is_error":true,"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]`: "Error: a\nb",
+	} {
+		q, f := decoders["messages"](`{"max_tokens":9,"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t",` + result + `}]}]}`)
+		require.Nil(t, f, "%+v", f)
+		assert.Equal(t, want, q.call.Messages[0].Content, result)
+	}
+	q, f := decoders["messages"](`{"max_tokens":9,"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","is_error":true,
+		"content":[{"type":"image","source":{"type":"url","url":"https://example.com/a.png"}}]}]}]}`)
+	require.Nil(t, f, "%+v", f)
+	assert.Equal(t, []backend.Part{{Text: "Error:"}, {Image: "https://example.com/a.png"}}, q.call.Messages[0].Parts)
 }

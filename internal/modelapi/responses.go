@@ -2,34 +2,20 @@ package modelapi
 
 import (
 	"encoding/json"
-	"net/http"
 	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 )
 
-// responses serves OpenAI's Responses API. It stores nothing: each request has the whole conversation.
-func (a *api) responses(w http.ResponseWriter, r *http.Request) {
-	q, f := a.decoded(w, r, decodeResponses)
-	if f != nil {
-		writeOpenAI(w, f)
-		return
-	}
-	if q.stream {
-		out := newEventWriter(w)
-		if err := a.stream(r, q, out, newResponsesStream(out, q)); err != nil {
-			writeOpenAI(w, failureOf(err))
-		}
-		return
-	}
-	all, err := a.answers(r.Context(), q)
-	if err != nil {
-		writeOpenAI(w, failureOf(err))
-		return
-	}
-	body := newResponsesBody(q)
-	body.end(all[0], outputItems(all[0], q.sealed))
-	writeJSON(w, http.StatusOK, body)
+// responses is OpenAI's Responses API. It stores nothing: each request has the whole conversation.
+var responses = provider{
+	decode: decodeResponses, fail: writeOpenAI,
+	stream: func(out *eventWriter, q *request) encoder { return newResponsesStream(out, q) },
+	body: func(q *request, all []*backend.Response) any {
+		body := newResponsesBody(q)
+		body.end(all[0], outputItems(all[0], q.sealed))
+		return body
+	},
 }
 
 // responsesBody is a response. It does not repeat the request's tools and instructions: a request can be large.

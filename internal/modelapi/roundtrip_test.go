@@ -24,8 +24,9 @@ func TestAnswerComesBack(t *testing.T) {
 				_, _, body := post(t, &script{response: a.response}, route, with(api, options[api]))
 				q, f := decoders[api](continued(t, api, body))
 				require.Nil(t, f, "%+v", f)
-				if len(q.call.Messages) == 2 {
-					t.Skip("the answer is empty: the API has no form for it")
+				if len(q.call.Messages) == 2 { // an API has no form for an empty answer
+					assert.Equal(t, backend.Message{Role: want.Role}, want)
+					return
 				}
 				assert.Equal(t, expressible(api, want), q.call.Messages[1])
 			})

@@ -30,7 +30,7 @@ func TestSDKs(t *testing.T) {
 		t.Skipf("%s has no packages openai and anthropic; set BATCHAGENT_SDK_PYTHON", python)
 	}
 	model := &talker{calls: map[string]int{}}
-	server := httptest.NewServer(http.StripPrefix("/s/secret", New(model, Limits{})))
+	server := httptest.NewServer(http.StripPrefix("/s/secret", New(model)))
 	defer server.Close()
 	script := exec.CommandContext(t.Context(), python, "testdata/sdk.py", server.URL+"/s/secret") //nolint:gosec // as above
 	script.Env = append(os.Environ(), "NO_PROXY=127.0.0.1", "OPENAI_API_KEY=", "ANTHROPIC_API_KEY=")

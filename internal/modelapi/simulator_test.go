@@ -33,7 +33,7 @@ func newSimulated(t testing.TB) http.Handler {
 	b, err := vllm.New(vllm.Config{URL: "vllm://" + server.Listener.Addr().String(), Getenv: func(string) string { return "" }})
 	require.NoError(t, err)
 	t.Cleanup(func() { b.Close() })
-	return New(onServer{b}, Limits{})
+	return New(onServer{b})
 }
 
 // TestOnTheSimulator checks on a model server that a stream has the text of the whole answer, and that tools, schemas, images and

@@ -51,7 +51,7 @@ func TestFailureInAStream(t *testing.T) {
 			<-flushed // the handler has written the piece
 			return nil, &backend.Error{Class: backend.Transient, Message: "the stream was cut"}
 		})
-		server := httptest.NewServer(New(c, Limits{}))
+		server := httptest.NewServer(New(c))
 		resp := postStream(t, server, route, with(api, `"stream":true`))
 		body := bufio.NewReader(resp.Body)
 		first, err := body.ReadString('\n')
@@ -118,7 +118,7 @@ func TestClientGone(t *testing.T) {
 			ended <- context.Cause(ctx)
 			return nil, context.Cause(ctx)
 		})
-		server := httptest.NewServer(New(c, Limits{}))
+		server := httptest.NewServer(New(c))
 		ctx, leave := context.WithCancel(t.Context())
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+routes["chat"], strings.NewReader(with("chat", options)))
 		require.NoError(t, err)
@@ -237,7 +237,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 		return nil, context.Cause(ctx)
 	})
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, routes["chat"], strings.NewReader(with("chat", `"stream":true`)))
-	assert.PanicsWithError(t, http.ErrAbortHandler.Error(), func() { New(c, Limits{}).ServeHTTP(w, r) })
+	assert.PanicsWithError(t, http.ErrAbortHandler.Error(), func() { New(c).ServeHTTP(w, r) })
 	require.ErrorIs(t, <-ended, errSlowClient)
 }
 
@@ -265,7 +265,7 @@ func TestFailedWrite(t *testing.T) {
 		return nil, context.Cause(ctx)
 	})
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, routes["chat"], strings.NewReader(with("chat", `"stream":true`)))
-	New(c, Limits{}).ServeHTTP(failing{httptest.NewRecorder()}, r)
+	New(c).ServeHTTP(failing{httptest.NewRecorder()}, r)
 	require.ErrorIs(t, <-ended, errSlowClient)
 }
 
@@ -280,7 +280,7 @@ func TestEndOfASessionInAStream(t *testing.T) {
 			return nil, context.Cause(ctx)
 		})
 		w := ending{httptest.NewRecorder(), func() { end(errLease) }}
-		New(c, Limits{}).ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodPost, route, strings.NewReader(with(api, `"stream":true`))))
+		New(c).ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodPost, route, strings.NewReader(with(api, `"stream":true`))))
 		assert.Contains(t, w.Body.String(), "the session has ended: the lease is gone")
 	}
 }

@@ -14,6 +14,14 @@ import (
 type conduct struct {
 	world *world
 	procs map[string]*record
+	asked []askedModel // since the last rest; guarded by net.mu
+}
+
+// askedModel is a model call that began.
+type askedModel struct {
+	proc  *process
+	index int
+	at    time.Time
 }
 
 // record is the history of one process: the answers it received and its reactions.
@@ -34,12 +42,12 @@ type tenure struct {
 // leased is one lease that was granted to a process.
 type leased struct {
 	index      int
-	turns      int  // in the journal when the job was claimed
-	told       bool // the answer with the lease arrived
-	handedBack bool // the process sent a release
-	finishing  bool // the process sent a result
-	missed     bool // the process sent a renewal without this lease
-	fenced     bool // an answer reported the lease as lost
+	turns      int       // in the journal when the job was claimed
+	told       bool      // the answer with the lease arrived
+	handedBack bool      // the process sent a release
+	finishing  bool      // the process sent a result
+	missed     bool      // the process sent a renewal without this lease
+	fenced     time.Time // when an answer reported the lease as lost; zero before
 }
 
 func newConduct(w *world) *conduct { return &conduct{world: w, procs: make(map[string]*record)} }
@@ -57,8 +65,8 @@ func (k *conduct) fail(invariant, format string, args ...any) {
 	k.world.check.fail(invariant, format, args...)
 }
 
-// asked records the start of a drain.
-func (k *conduct) asked(p *process) { k.of(p).drained = time.Now() }
+// drains records the start of a drain.
+func (k *conduct) drains(p *process) { k.of(p).drained = time.Now() }
 
 // sent checks every request that a process sent, whether or not it arrives.
 func (k *conduct) sent(x *exchange) {
@@ -105,7 +113,7 @@ func (k *conduct) checkpoint(p *process, r *record, c call, i int) {
 	if l == nil {
 		return
 	}
-	if l.fenced {
+	if !l.fenced.IsZero() {
 		k.fail("I1", "%s continues job %d after an answer reported the lease as lost", p.name, l.index)
 	}
 	if turn <= l.turns {
@@ -116,10 +124,52 @@ func (k *conduct) checkpoint(p *process, r *record, c call, i int) {
 	}
 }
 
+// asks records a model call that begins. It is called on the goroutine of the process.
+func (k *conduct) asks(p *process, id string) {
+	job, _, _ := strings.Cut(id, "#")
+	index, ours := strings.CutPrefix(job, string(batchID)+"/job-")
+	if !ours {
+		return
+	}
+	p.net.mu.Lock()
+	defer p.net.mu.Unlock()
+	k.asked = append(k.asked, askedModel{p, number(index), time.Now()})
+}
+
+// reaction is how long a worker may take to end an agent whose lease is lost.
+const reaction = 5 * time.Millisecond
+
+// checkAsked checks that no model call began after an answer reported the job's lease as lost.
+func (k *conduct) checkAsked() {
+	k.world.net.mu.Lock()
+	asked := k.asked
+	k.asked = nil
+	k.world.net.mu.Unlock()
+	for _, a := range asked {
+		var held bool
+		var fenced time.Time
+		for t, l := range k.of(a.proc).leases {
+			if t.batch != batchID || l.index != a.index || !l.told {
+				continue
+			}
+			held = held || l.fenced.IsZero() && !l.handedBack || a.at.Before(l.fenced.Add(reaction))
+			if l.fenced.After(fenced) {
+				fenced = l.fenced
+			}
+		}
+		if !held && !fenced.IsZero() && !a.proc.gone() {
+			k.fail("I1", "%s called the model for job %d, %v after an answer reported the lease as lost", a.proc.name, a.index, a.at.Sub(fenced))
+		}
+	}
+}
+
 // executed records the leases that Redis granted.
 func (k *conduct) executed(x *exchange, calls []call) {
 	r := k.of(x.proc)
 	for _, c := range calls {
+		if c.verb == "retry" && c.ran && c.batch() == batchID {
+			k.world.forgetWitnesses()
+		}
 		if c.verb != "claim" || !c.ran {
 			continue
 		}
@@ -151,13 +201,13 @@ func (k *conduct) delivered(x *exchange) {
 		case c.verb == "renew":
 			for i, sent := range c.leases() {
 				if l := r.leases[tenure{c.batch(), sent.index, sent.fence}]; l != nil && 1+i < len(codes) && codes[1+i] == int64(-1) {
-					l.fenced = true
+					l.fenced = time.Now()
 				}
 			}
 		case c.verb == "checkpoint":
 			for i, sent := range c.leases() {
 				if l := r.leases[tenure{c.batch(), sent.index, sent.fence}]; l != nil && codes[i] == int64(-1) {
-					l.fenced = true
+					l.fenced = time.Now()
 				}
 			}
 		}
@@ -183,7 +233,7 @@ func (k *conduct) takenOver(id batch.ID, index int, old fence, renewed time.Dura
 		if !l.finishing && now > cfg.calmAt && !k.world.net.wasDown(r.drained) {
 			k.fail("I5", "%s left without handing job %d back", old.holder, l.index)
 		}
-	case l.missed && !l.fenced:
+	case l.missed && l.fenced.IsZero():
 		k.fail("I4", "%s forgot job %d: it did not renew the lease, did not hand it back, and did not learn that it was lost", old.holder, l.index)
 	case now > cfg.calmAt+2*cfg.lease:
 		k.fail("I4", "%s let the lease of job %d lapse without any fault", old.holder, l.index)

@@ -28,8 +28,9 @@
 // In four full runs of ten, all model servers refuse every call for a while. A single bad request may get the same errors. No job
 // may end as BackendRejected. [Judges] are deliberately broken judges of failed calls; the simulation must catch each.
 //
-// In three full runs of ten, a program is the agent of the jobs. It checks that each answer is the answer to its own question, also if
-// it comes from the journal ([simPrograms]). It is killed now and then.
+// In three full runs of ten, a program is the agent of the jobs ([simPrograms]). It makes calls in parallel, reads answers while they arrive,
+// is killed now and then, and calls once more when the engine ends it. The model answers each call differently. So the program sees an
+// answer to another call, a lost answer ([world.witness]), and an answer after the end of its attempt.
 //
 // In a third of the runs the results are reduced. The output of a reduction names each job and its status. The checks therefore
 // detect missing results, and results that a retry has removed since ([checker.summary]). The script that ends the batch must
@@ -42,9 +43,9 @@
 // # Checks
 //
 // After every script: invariants I1 to I5, I7, I10 and I12 of package batch, by comparing Redis before and after with our own
-// books ([checker]). In full mode, at every rest: I6 to I8, and how workers react to answers ([conduct]). After the run: every
+// books ([checker]). In full mode, at every rest: I6 to I8, and how workers react to answers ([conduct]): no worker calls the model after an answer reported the lease as lost. After the run: every
 // batch has ended, and the operations on each job have an order that explains all answers ([history], with porcupine). [Mutants]
-// are deliberately broken scripts; the simulation must catch each.
+// are deliberately broken scripts, and [GoMutants] broken code of the calls of programs; the simulation must catch each.
 //
 // Start reading at [Run].
 package sim

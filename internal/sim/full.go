@@ -18,13 +18,14 @@ import (
 // compiled returns the compiled spec of the batch.
 func (c Config) compiled() ([]byte, error) {
 	var program *spec.Agent
+	turns := c.turns + 1
 	if c.programs {
-		program = &spec.Agent{Program: programName}
+		program, turns = &spec.Agent{Program: programName}, maxTalks*turns
 	}
 	return json.Marshal(spec.Compiled{
 		Agent: program,
 		Name:  "sim", System: "You are probed.", Task: "Look at {n}.", Tools: c.tools(),
-		MaxTurns: c.turns + 1, MaxRetries: 3, MaxAttempts: c.maxAttempts, TTL: c.ttl,
+		MaxTurns: turns, MaxRetries: 3, MaxAttempts: c.maxAttempts, TTL: c.ttl,
 		Timeouts: spec.Timeouts{Turn: c.turnPatience, Tool: c.toolPatience},
 	})
 }
@@ -118,6 +119,7 @@ func (p *process) pace(job batch.Job) {
 
 // inspect checks every live worker at rest. I8: only a model call in flight holds a slot. I7: nothing exceeds its limit.
 func (w *world) inspect() {
+	w.conduct.checkAsked()
 	for _, s := range w.slots {
 		if s.running == nil {
 			continue
@@ -139,7 +141,11 @@ func (w *world) inspect() {
 		if st.LiveAgents > w.cfg.maxAgents {
 			w.check.fail("I7", "%s has %d live agents; %d are allowed", p.name, st.LiveAgents, w.cfg.maxAgents)
 		}
-		if st.SlotQueue > st.LiveAgents+w.cfg.maxAgents { // fenced agents may not have returned yet
+		waiting := st.LiveAgents + w.cfg.maxAgents // fenced agents may not have returned yet
+		if w.cfg.programs {
+			waiting *= maxTalks
+		}
+		if st.SlotQueue > waiting {
 			w.check.fail("I7", "%s has %d agents waiting for a slot and %d live ones", p.name, st.SlotQueue, st.LiveAgents)
 		}
 	}

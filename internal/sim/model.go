@@ -37,9 +37,10 @@ func (m *model) Generate(ctx context.Context, r *backend.Request, o backend.Obse
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("generate: %w", context.Cause(ctx))
 	}
-	draw, away := m.draw("generate", r.ID, digest(r.Messages))
+	draw, away, nth := m.draw("generate", r.ID, digest(r.Messages))
 	m.enter(1)
 	defer m.enter(-1)
+	m.world.conduct.asks(m.proc, r.ID)
 	fail := func(class backend.Class, after time.Duration, format string, args ...any) error {
 		return &backend.Error{Class: class, Endpoint: m.Endpoint(), RetryAfter: after, Message: fmt.Sprintf(format, args...)}
 	}
@@ -49,6 +50,10 @@ func (m *model) Generate(ctx context.Context, r *backend.Request, o backend.Obse
 	fate := draw.Float64()
 	if m.world.net.isCalm() {
 		fate = 1
+	}
+	resp := m.answer(r)
+	if m.ofProgram(r) {
+		resp.Message.Content = fmt.Sprintf("%sby %s, the %d. time", answerTo(digest(r.Messages)), m.proc.name, nth)
 	}
 	// The six faults share the seed's rate equally.
 	part := m.world.cfg.serverFaults / 6
@@ -66,35 +71,52 @@ func (m *model) Generate(ctx context.Context, r *backend.Request, o backend.Obse
 	case fate < 3*part:
 		return nil, m.late(ctx, took, fail(backend.Transient, 0, "500"))
 	case fate < 4*part:
-		m.early(o, r)
+		m.early(o, resp)
 		return nil, m.late(ctx, took, fail(backend.Transient, 0, "the stream was cut"))
 	case fate < 5*part:
 		took = 24 * time.Hour // until the agent's timeout
 	case fate < 6*part:
 		took += m.world.cfg.lease * 2
 	}
-	resp := m.answer(r)
-	if len(resp.Message.ToolCalls) > 0 && likely(draw, 0.3) {
+	told := false
+	if (len(resp.Message.ToolCalls) > 0 || m.ofProgram(r)) && likely(draw, 0.3) {
 		if err := sleep.For(ctx, took/2); err != nil {
 			return nil, fmt.Errorf("generate: %w", err)
 		}
-		m.early(o, r)
+		m.early(o, resp)
+		told = true
 		took -= took / 2
 	}
 	if err := sleep.For(ctx, took); err != nil {
 		return nil, fmt.Errorf("generate: %w", err)
 	}
+	if m.ofProgram(r) && !told {
+		o.FirstToken()
+	}
 	return resp, nil
 }
 
-// early sends the first tool call to the observer before the stream ends.
-func (m *model) early(o backend.Observer, r *backend.Request) {
-	if resp := m.answer(r); o.ToolCall != nil && len(resp.Message.ToolCalls) > 0 {
+// ofProgram reports whether a program makes the call. A control call of the worker has one message.
+func (m *model) ofProgram(r *backend.Request) bool {
+	return len(r.Messages) > 1 && m.world.cfg.programs && strings.HasPrefix(r.ID, string(batchID)+"/")
+}
+
+// answerTo is the beginning of the answer to a program's call. The rest is different each time, so that no run can make the answer to a
+// lost call again.
+func answerTo(call string) string { return "answer to " + call + ", " }
+
+// early sends the text of a program's answer, or else the first tool call, to the observer before the stream ends.
+func (m *model) early(o backend.Observer, resp *backend.Response) {
+	if text := resp.Message.Content; o.Text != nil && o.FirstToken != nil && strings.HasPrefix(text, answerTo("")[:9]) {
+		o.FirstToken()
+		o.Text(text[:len(text)-1])
+	}
+	if o.ToolCall != nil && len(resp.Message.ToolCalls) > 0 {
 		o.ToolCall(0, resp.Message.ToolCalls[0])
 	}
 }
 
-// answer returns the model's answer for this turn of this job. It is the same in every attempt.
+// answer returns the model's answer for this turn of this job, or of this conversation of a program. It is the same in every attempt.
 func (m *model) answer(r *backend.Request) *backend.Response {
 	turn := 1
 	for _, msg := range r.Messages {
@@ -102,11 +124,15 @@ func (m *model) answer(r *backend.Request) *backend.Response {
 			turn++
 		}
 	}
-	cfg := m.world.cfg
-	job := m.world.chance.on("job", r.Hints.Session)
+	cfg, talk, part := m.world.cfg, r.Hints.Session, 0
+	if m.ofProgram(r) {
+		talk = digest(r.Messages[:2]) // sessions have their names by order
+		_, _ = fmt.Sscanf(talkOf(r), "Part %d.", &part)
+	}
+	job := m.world.chance.on("job", talk)
 	turns := 1 + job.IntN(cfg.turns)
 	fails := likely(job, cfg.failing)
-	draw := m.world.chance.on("answer", r.Hints.Session, strconv.Itoa(turn))
+	draw := m.world.chance.on("answer", talk, strconv.Itoa(turn))
 	out := &backend.Response{Model: "m", Usage: backend.Usage{
 		PromptTokens: int64(50 * turn), CachedTokens: int64(40*turn - 40), CompletionTokens: int64(1 + draw.IntN(50)),
 	}}
@@ -117,7 +143,7 @@ func (m *model) answer(r *backend.Request) *backend.Response {
 	case turn < turns && r.ToolChoice == backend.ToolChoiceAuto:
 		out.Finish = backend.FinishToolCalls
 		for i := range 1 + draw.IntN(3) {
-			name, at := "probe", draw.IntN(8)
+			name, at := "probe", draw.IntN(8)+8*part // two conversations of a program never wait for the same execution
 			if likely(draw, 0.25) {
 				name = "effect"
 			}
@@ -156,13 +182,13 @@ func (m *model) late(ctx context.Context, d time.Duration, err error) error {
 	return err
 }
 
-// draw returns the random source of a call, and whether the server is away.
-func (m *model) draw(parts ...string) (*rand.Rand, bool) {
+// draw returns the random source of a call, whether the server is away, and the number of the call among equal ones.
+func (m *model) draw(parts ...string) (r *rand.Rand, away bool, nth int) {
 	m.proc.net.mu.Lock()
 	defer m.proc.net.mu.Unlock()
 	key := fmt.Sprint(parts)
 	m.served[key]++
-	return m.world.chance.on(append(parts, m.proc.name, strconv.Itoa(m.served[key]))...), m.away
+	return m.world.chance.on(append(parts, m.proc.name, strconv.Itoa(m.served[key]))...), m.away, m.served[key]
 }
 
 func (m *model) enter(n int) {
@@ -191,7 +217,7 @@ func (m *model) Models(ctx context.Context) ([]backend.Model, error) {
 
 // Ready implements [backend.Backend].
 func (m *model) Ready(ctx context.Context) error {
-	draw, away := m.draw("ready")
+	draw, away, _ := m.draw("ready")
 	if err := sleep.For(ctx, between(draw, 100*time.Microsecond, 5*time.Millisecond)); err != nil {
 		return err
 	}
@@ -209,6 +235,12 @@ func (m *model) Endpoint() string { return "sim://" + m.proc.name }
 
 // Close implements [backend.Backend].
 func (m *model) Close() error { return nil }
+
+// talkOf returns the part of a program's prompt that distinguishes its conversations.
+func talkOf(r *backend.Request) string {
+	prompt := r.Messages[1].Content
+	return prompt[max(0, strings.LastIndex(prompt, "Part ")):]
+}
 
 func digest(messages []backend.Message) string {
 	h := fnv.New64a()

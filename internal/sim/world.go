@@ -69,11 +69,12 @@ type world struct {
 	users     int   // number of users started
 	raised    int   // number of times the budget was raised
 	unlimited bool  // the limit was removed
-	busy      int   // users that are still running
-	retries   int   // retries still to do after the batch is done
-	over      bool  // no more faults
-	unknown   bool  // the mutant does not match a script
-	mutated   bool  // a script has the mutant
+	witnesses witnesses
+	busy      int  // users that are still running
+	retries   int  // retries still to do after the batch is done
+	over      bool // no more faults
+	unknown   bool // the mutant does not match a script
+	mutated   bool // a script has the mutant
 	doneAt    time.Duration
 	finished  chan struct{} // closed when the batch has ended or the run failed
 	once      sync.Once
@@ -90,7 +91,7 @@ func Run(ctx context.Context, cfg Config) (Outcome, error) {
 	defer end()
 	w := &world{
 		cfg: cfg, chance: chance(cfg.Seed), redis: redis, trace: newTrace(), life: life, retries: cfg.retries,
-		finished: make(chan struct{}),
+		finished: make(chan struct{}), witnesses: witnesses{},
 	}
 	carrying, hangUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer hangUp()
@@ -284,7 +285,7 @@ func (w *world) start(s *slot, run func(ctx context.Context, p *process, drain <
 	ctx, die := context.WithCancel(w.life)
 	in := &incarnation{
 		proc: w.net.process(fmt.Sprintf("%s.%d", s.name, s.starts)), die: die,
-		drain: make(chan struct{}), ended: make(chan struct{}), asked: w.conduct.asked,
+		drain: make(chan struct{}), ended: make(chan struct{}), asked: w.conduct.drains,
 	}
 	s.running = in
 	w.trace.note("%s starts", in.proc.name)

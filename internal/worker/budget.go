@@ -19,7 +19,7 @@ func (s *session) Counts() bool { return s.batch.account.budgeted.Load() }
 // is here for batches without a budget too: after it, [session.Acquire] returns at once if a pause began. A batch without a
 // budget costs no round trip.
 func (s *session) Reserve(ctx context.Context, w agent.Wait, e agent.Estimate) (settle func(context.Context, *batch.Usage), err error) {
-	if err := s.awaitModel(ctx, w.Clock); err != nil {
+	if err := s.awaitModel(ctx, w); err != nil {
 		return nil, err
 	}
 	account := s.batch.account
@@ -31,9 +31,9 @@ func (s *session) Reserve(ctx context.Context, w agent.Wait, e agent.Estimate) (
 	if err != nil {
 		return nil, err
 	}
-	s.pace(s.lease.Job)
+	s.paceTalk(w.Session)
 	call := statestore.Call{Lease: s.lease, Number: s.calls.Add(1)}
-	if err := s.awaitRoom(ctx, statestore.WantedCall{Call: call, PromptTokens: e.PromptTokens, MaxCompletion: e.MaxCompletion}); err != nil {
+	if err := s.awaitRoom(ctx, statestore.WantedCall{Call: call, PromptTokens: e.PromptTokens, MaxCompletion: e.MaxCompletion}, w.Session); err != nil {
 		release()
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (s *session) Reserve(ctx context.Context, w agent.Wait, e agent.Estimate) (
 			case <-late.C:
 			}
 		}
-		s.pace(s.lease.Job)
+		s.paceTalk(w.Session)
 	}, nil
 }
 
@@ -62,7 +62,7 @@ func (s *session) reservable() int {
 }
 
 // awaitRoom retries until the call may begin, the budget is used up, or a lease passes without room.
-func (s *session) awaitRoom(ctx context.Context, want statestore.WantedCall) error {
+func (s *session) awaitRoom(ctx context.Context, want statestore.WantedCall, talk string) error {
 	patience := time.NewTimer(s.leaseFor)
 	defer patience.Stop()
 	for {
@@ -74,7 +74,7 @@ func (s *session) awaitRoom(ctx context.Context, want statestore.WantedCall) err
 			s.batch.account.abandon(w)
 			return context.Cause(ctx)
 		}
-		s.pace(s.lease.Job)
+		s.paceTalk(talk)
 		switch {
 		case w.err != nil:
 			return w.err
@@ -99,6 +99,6 @@ func (s *session) awaitRoom(ctx context.Context, want statestore.WantedCall) err
 			return context.Cause(ctx)
 		}
 		again.Stop()
-		s.pace(s.lease.Job)
+		s.paceTalk(talk)
 	}
 }

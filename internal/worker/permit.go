@@ -30,10 +30,11 @@ type permit struct {
 }
 
 // admit returns a permit for a call, or [agent.ErrPaused] if an outage began. During an outage, the breaker may want a control
-// request first, which admit sends.
-func (h *health) admit(ctx context.Context, r *backend.Request, send sendFunc) (*permit, error) {
+// request first, which admit sends. job is the name with which the call waited in await: with another one, both could contradict each other
+// without end.
+func (h *health) admit(ctx context.Context, job string, r *backend.Request, send sendFunc) (*permit, error) {
 	b := h.of(r.Model)
-	p := &permit{health: h, breaker: b, ticket: b.Admit(time.Now(), r.Hints.Session)}
+	p := &permit{health: h, breaker: b, ticket: b.Admit(time.Now(), job)}
 	if p.ticket == nil {
 		return nil, agent.ErrPaused
 	}

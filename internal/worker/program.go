@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/batchagent/batchagent/pkg/agent"
@@ -45,13 +47,11 @@ func (t *talks) meet(session string) bool {
 	return true
 }
 
-func (t *talks) all() (out []string) {
+// all returns the sessions in a fixed order, so that a simulated run can be replayed.
+func (t *talks) all() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for session := range t.known {
-		out = append(out, session)
-	}
-	return out
+	return slices.Sorted(maps.Keys(t.known))
 }
 
 // entry returns the name of a call's conversation in the server's KV cache, and counts a new one.
@@ -64,6 +64,15 @@ func (s *session) entry(w agent.Wait) string {
 		s.server.kv.startTalk(s.batch, w.Session)
 	}
 	return w.Session
+}
+
+// paceTalk is [Config.Pace] for a call of one conversation. Those of one program may act at the same instant, too.
+func (s *session) paceTalk(talk string) {
+	if job := s.lease.Job; talk == "" || talk == job.String() {
+		s.pace(job)
+	} else {
+		s.pace(batch.Job{Batch: batch.ID(talk), Index: job.Index})
+	}
 }
 
 // leave frees the agent's part of the server's KV cache while it makes no call.

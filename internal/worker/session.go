@@ -92,7 +92,7 @@ func (s *session) Acquire(ctx context.Context, w agent.Wait) (release func(), he
 	if w.Reserved && s.server.health.isPaused(s.batch.model(), s.lease.Job.String()) {
 		return nil, 0, agent.ErrPaused
 	}
-	err = s.awaitModel(ctx, w.Clock)
+	err = s.awaitModel(ctx, w)
 	if err == nil {
 		err = s.server.kv.await(ctx, s.entry(w))
 	}
@@ -105,9 +105,9 @@ func (s *session) Acquire(ctx context.Context, w agent.Wait) (release func(), he
 }
 
 // awaitModel waits while the model is paused.
-func (s *session) awaitModel(ctx context.Context, clock *agent.Clock) error {
+func (s *session) awaitModel(ctx context.Context, w agent.Wait) error {
 	return s.server.health.await(ctx, waitingCall{
-		model: s.batch.model(), job: s.lease.Job.String(), clock: clock, pace: func() { s.pace(s.lease.Job) },
+		model: s.batch.model(), job: s.lease.Job.String(), clock: w.Clock, pace: func() { s.paceTalk(w.Session) },
 	})
 }
 
@@ -134,7 +134,7 @@ func (s *session) Generate(ctx context.Context, r *backend.Request, o backend.Ob
 	o.FirstToken = s.seedsAt(o.FirstToken)
 	ctx, span := s.spans.beginCall(ctx, r, &o)
 
-	permit, err := s.server.health.admit(ctx, r, s.server.send)
+	permit, err := s.server.health.admit(ctx, s.lease.Job.String(), r, s.server.send)
 	if err != nil {
 		span.end(nil, err)
 		return nil, err

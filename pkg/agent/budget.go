@@ -39,7 +39,7 @@ func (a *attempt) reserve(s *scope, t nextTurn, req *backend.Request) (*reservat
 		return &reservation{}, nil
 	}
 	defer since(time.Now(), &a.spent.held)
-	settle, err := a.session.Budget.Reserve(s.pause, Wait{TurnsRemaining: t.remaining, Clock: s.clock}, Estimate{
+	settle, err := a.session.Budget.Reserve(s.pause, Wait{TurnsRemaining: t.remaining, Session: req.Hints.Session, Clock: s.clock}, Estimate{
 		PromptTokens:  int64(promptBytes(req)/bytesPerTokenIn) + 1,
 		MaxCompletion: int64(req.Sampling.MaxTokens),
 	})

@@ -109,6 +109,7 @@ type ProgramCalls struct {
 	attempt *attempt
 	talks   *talks
 	writing chan struct{} // held while a call is written to the journal
+	refused error         // why the journal took no more calls; held with writing
 
 	mu      sync.Mutex
 	journal *programJournal         // guarded by mu
@@ -201,6 +202,9 @@ func (c *ProgramCalls) begin() (s *scope, done func(), err error) {
 	if c.ended != nil {
 		return nil, nil, c.ended
 	}
+	if over := c.scope.over(); over != nil {
+		return nil, nil, over // the program is being ended
+	}
 	c.calls.Add(1)
 	c.flying++
 	if c.flying == 1 && c.attempt.state == batch.ToolWait {
@@ -217,11 +221,13 @@ func (c *ProgramCalls) begin() (s *scope, done func(), err error) {
 	}, nil
 }
 
-// record writes a call to the journal.
+// record writes a call to the journal. If it fails, it ends the program, and no further call is written: the lease may be lost.
 func (c *ProgramCalls) record(s *scope, t Turn) error {
 	data, err := plainjson.Marshal(t)
 	if err != nil {
-		return fmt.Errorf("encode a call of the program: %w", err)
+		err = fmt.Errorf("encode a call of the program: %w", err)
+		c.abort(err)
+		return err
 	}
 	select {
 	case c.writing <- struct{}{}:
@@ -229,11 +235,16 @@ func (c *ProgramCalls) record(s *scope, t Turn) error {
 	case <-s.caller.Done():
 		return context.Cause(s.caller)
 	}
+	if c.refused != nil {
+		return c.refused
+	}
 	c.mu.Lock()
 	turn := c.journal.len() + 1
 	c.mu.Unlock()
 	if err := c.attempt.session.Journal.Append(s.caller, turn, data); err != nil {
-		return fmt.Errorf("journal a call of the program: %w", err)
+		c.refused = fmt.Errorf("journal a call of the program: %w", err)
+		c.abort(c.refused)
+		return c.refused
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -43,6 +43,8 @@ type host struct {
 	afterTool func() error
 	ids       map[string]int // of model calls
 	fail      error          // of the journal
+	appended  func()         // called when a turn is written
+	ctx       context.Context
 	counter   backend.TokenCounter
 	moves     []batch.State
 }
@@ -87,6 +89,9 @@ func (h *host) Call(ctx context.Context, c toolpool.Call) (toolpool.Result, erro
 }
 
 func (h *host) Append(_ context.Context, turn int, data []byte) error {
+	if h.appended != nil {
+		h.appended()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.fail != nil {
@@ -117,7 +122,11 @@ func (h *host) run(t *testing.T) (batch.Result, error) {
 	tools := []toolpool.Tool{{Name: "look", Parameters: json.RawMessage(`{"type":"object"}`), Share: toolpool.Inflight}}
 	d, err := Compile(compiled, tools, backend.Model{ID: "m"})
 	require.NoError(t, err)
-	return NewRunner(Config{Worker: "w", Counter: h.counter}).Run(t.Context(), d, Job{
+	ctx := h.ctx
+	if ctx == nil {
+		ctx = t.Context()
+	}
+	return NewRunner(Config{Worker: "w", Counter: h.counter}).Run(ctx, d, Job{
 		ID: batch.Job{Batch: "b_1", Index: 7}, Attempt: 1, Payload: []byte(`{"in":{"x":"it"},"carry":{"x":"it","y":2}}`), Turns: h.journal, Stop: h.stop,
 	}, Session{Model: h, Slots: h, Tools: h, Journal: h, Observer: h, Program: h.program})
 }
@@ -536,4 +545,78 @@ func TestProgramCallsInParallel(t *testing.T) {
 	assert.Len(t, h.tools, 16)
 	assert.Equal(t, 32, r.Replayed)
 	assert.Equal(t, 16, r.Turns)
+}
+
+// Parallel calls wait for the journal one after the other. After a refused write, the others must not try: the lease is lost.
+func TestNothingIsWrittenAfterARefusedWrite(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		lost := errors.New("the lease is lost")
+		h := &host{fail: lost}
+		attempts := 0
+		h.appended = func() {
+			attempts++              // by one caller at a time
+			time.Sleep(time.Second) // the other answers arrive meanwhile
+		}
+		h.program = func(_ context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+			var all sync.WaitGroup
+			for i := range 3 {
+				all.Go(func() { _, _ = ask(context.Background(), calls, fmt.Sprint(i)) })
+			}
+			all.Wait()
+			return ProgramAnswer{}, nil
+		}
+		_, err := h.run(t)
+		require.ErrorIs(t, err, lost)
+		assert.Equal(t, 1, attempts)
+	})
+}
+
+// A process does not die at once. Calls that it makes after the end of its attempt are refused, even if the journal has their answers.
+func TestCallsAfterTheEndOfTheAttemptAreRefused(t *testing.T) {
+	t.Parallel()
+	h := &host{}
+	end := func() {}
+	var second error
+	h.program = func(_ context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+		if _, err := ask(context.Background(), calls, "one"); err != nil {
+			return ProgramAnswer{}, err
+		}
+		end()
+		_, second = ask(context.Background(), calls, "two")
+		return ProgramAnswer{Text: "done"}, nil
+	}
+	_, err := h.run(t)
+	require.NoError(t, err)
+	require.NoError(t, second)
+
+	ctx, cancel := context.WithCancelCause(t.Context())
+	lost := errors.New("the lease is lost")
+	h.ctx, end = ctx, func() { cancel(lost) }
+	_, err = h.run(t)
+	require.ErrorIs(t, err, lost)
+	require.ErrorIs(t, second, lost)
+}
+
+// A call that the program gave up is no failure of the model server, and no time limit.
+func TestCallsThatAProgramGivesUpAreNoReasonOfItsFailure(t *testing.T) {
+	t.Parallel()
+	h := &host{wait: func(ctx context.Context, _ *backend.Request) error {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}}
+	h.program = func(ctx context.Context, _ ProgramTask, calls *ProgramCalls) (ProgramAnswer, error) {
+		one, giveUp := context.WithCancel(ctx)
+		h.wait = func(ctx context.Context, _ *backend.Request) error {
+			giveUp()
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}
+		_, err := ask(one, calls, "q")
+		require.ErrorIs(t, err, context.Canceled)
+		return ProgramAnswer{}, batch.NewError(batch.ProgramFailed, "it ended with exit status 1")
+	}
+	r, err := h.run(t)
+	require.NoError(t, err)
+	assert.Equal(t, batch.ProgramFailed, r.Error.Type)
 }

@@ -45,7 +45,6 @@ func (c *ProgramCalls) Call(ctx context.Context, r *backend.Request, o backend.O
 		return nil, c.fault(ctx, s, err)
 	}
 	if err := c.record(s, callTurn(key, resp)); err != nil {
-		c.abort(err)
 		return nil, err
 	}
 	if !stream.fits(resp) {
@@ -97,7 +96,9 @@ func (c *ProgramCalls) generate(s *scope, r *backend.Request, number int, stream
 	failed, _ := errors.AsType[*batch.Error](err)
 	c.mu.Lock()
 	a.spent.add(one.spent)
-	c.failed = failed
+	if s.work.Err() == nil { // else the program gave up, or the attempt is over
+		c.failed = failed
+	}
 	c.mu.Unlock()
 	switch {
 	case failed != nil && one.refusal != nil:
@@ -207,7 +208,6 @@ func (c *ProgramCalls) CallTool(ctx context.Context, name string, arguments json
 	}
 	c.timed(time.Since(began), result.Executed)
 	if err := c.record(s, toolTurn(key, name, call.Index, result)); err != nil {
-		c.abort(err)
 		return toolpool.Result{}, err
 	}
 	return result, nil
