@@ -76,14 +76,4 @@ var GoMutants = []GoMutant{
 	if over := c.scope.over(); over != nil {`,
 		New: `	if over := c.scope.over(); over != nil && false {`,
 	},
-	{
-		Name: "write after a refused one", File: "pkg/agent/program.go", Seeds: 60,
-		Old: `	if c.refused != nil {`,
-		New: `	if false {`,
-	},
-	{
-		Name: "agent that runs on without its lease", File: "internal/worker/heartbeat.go", Seeds: 40,
-		Old: `h.live.cancel(statestore.ErrFenced, func(s *session) bool { return s.lease == l })`,
-		New: `_ = l`,
-	},
 }
