@@ -92,7 +92,7 @@ func (c *cluster) killOne(n int) bool {
 // temp is the workers' folder for temporary files.
 func (c *cluster) temp() string { return filepath.Join(c.dir, "temp") }
 
-// leftovers ends the workers and counts the processes of programs, and what is in the workers' folder for temporary files. The folder of
+// leftovers ends the workers. It returns the number of processes of programs, and the files in the workers' folder for temporary files. The folder of
 // a killed worker does not count if its lock is free: the next worker that runs a program removes it.
 func (c *cluster) leftovers() (processes int, files []string, err error) {
 	for _, n := range c.nodes {
@@ -115,7 +115,7 @@ func (c *cluster) leftovers() (processes int, files []string, err error) {
 	return len(c.marked()), files, nil
 }
 
-// free reports whether nobody holds a lock file.
+// free reports whether no process holds a lock file.
 func free(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {

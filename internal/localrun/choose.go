@@ -54,7 +54,7 @@ func (c candidates) named() (url, by string) {
 
 // modelServer is the model server of a run.
 type modelServer struct {
-	// backend is no embedded field: a modelServer would be a backend itself, without the optional abilities of this one.
+	// backend is no embedded field. With one, a modelServer would be a backend, too, and would hide the optional abilities of this one.
 	backend backend.Backend
 	models  []backend.Model
 	by      string // source of the URL, for messages

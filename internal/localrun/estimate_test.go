@@ -22,7 +22,7 @@ func prepared(t *testing.T, n int) *spec.Prepared {
 	return preparedWithout(t, n, func(int) bool { return false })
 }
 
-// preparedWithout returns a spec over n rows, of which some are bad.
+// preparedWithout returns a spec over n rows with some bad ones.
 func preparedWithout(t *testing.T, n int, bad func(i int) bool) *spec.Prepared {
 	t.Helper()
 	dir := t.TempDir()

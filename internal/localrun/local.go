@@ -165,10 +165,11 @@ func (l *batchRun) execute(ctx context.Context, watch func(context.Context)) err
 		}
 		l.dismiss(context.WithoutCancel(ctx), &background)
 	}()
-	for k := range max(l.workers, 1) {
+	peers := max(l.workers, 1)
+	for k := range peers {
 		w, err := worker.New(worker.Config{
 			ID: fmt.Sprintf("local-%d", k+1), Store: l.store, Backend: l.server.backend, Tools: l.tools.Pool, Programs: l.tools.Programs,
-			Slots: l.slots, Check: l.check, Logger: l.logger, Tracer: l.tracer,
+			Slots: l.slots, Peers: peers, Check: l.check, Logger: l.logger, Tracer: l.tracer,
 		})
 		if err != nil {
 			return err

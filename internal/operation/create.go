@@ -25,7 +25,7 @@ type Content struct {
 	openings    func() []string        // of the prompts of some jobs, see [spec.Compiled.Opening]
 	fingerprint func() (string, error) // equal for the same spec over the same inputs
 	close       func() error
-	rows        int64                                          // of which total run; 0 if a planner makes the jobs
+	rows        int64                                          // of the inputs; 0 if a planner makes the jobs
 	chosen      func(index int64) bool                         // reports whether a row runs; nil is all rows
 	all         func(context.Context) iter.Seq2[[]byte, error] // payloads of all rows
 	prepared    *spec.Prepared                                 // nil if the spec was sent compiled

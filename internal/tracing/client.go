@@ -197,15 +197,14 @@ func (c *client) send(ctx context.Context, body []byte) error {
 	switch answer.StatusCode { // the specification's list
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		if after := retryafter.Read(answer.Header, time.Now()); after > 0 {
-			return errors.Join(err, backoff.RetryAfter(int(after.Seconds())))
+			return errors.Join(err, &backoff.RetryAfterError{Duration: after})
 		}
 		return err
 	}
 	return backoff.Permanent(err)
 }
 
-// rejected returns an error if an answer says that the collector dropped spans: field 1 of the answer, whose fields are the number of
-// spans and a reason.
+// rejected returns an error if the collector dropped spans. Then its answer has a message in field 1: the number of spans, and a reason.
 func rejected(answer []byte) error {
 	partial := field(answer, 1, protowire.BytesType)
 	if partial == nil {

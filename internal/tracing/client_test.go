@@ -106,6 +106,7 @@ func TestRequestsAreRepeated(t *testing.T) {
 	}{
 		"refused connection": {answers: answers{{}, {StatusCode: 200}}},
 		"busy":               {answers: answers{{StatusCode: 503, Status: "503 Busy", Header: http.Header{"Retry-After": {"20"}}}, {StatusCode: 200}}, atLeast: 20 * time.Second},
+		"busy for a moment":  {answers: answers{{StatusCode: 503, Status: "503 Busy", Header: http.Header{"Retry-After": {"0.5"}}}, {StatusCode: 200}}, atLeast: 500 * time.Millisecond},
 		"wrong":              {answers: answers{{StatusCode: 400, Status: "400 Bad Request"}, {StatusCode: 200}}, left: 1, says: "http://c/v1/traces: 400 Bad Request"},
 		"redirect":           {answers: answers{{StatusCode: 301, Status: "301 Moved", Header: http.Header{"Location": {"http://other"}}}, {StatusCode: 200}}, left: 1, says: "301"},
 		"dropped":            {answers: answers{{StatusCode: 200, Body: body(dropped)}, {StatusCode: 200}}, left: 1, says: "dropped 7 spans: too old"},

@@ -17,6 +17,7 @@ type admission struct {
 	short  atomic.Bool // some batch could start fewer jobs than the slots allow
 	lacked bool        // the same for the current round of claims; belongs to the goroutine that claims
 	claim  signal      // sent when there may be room again
+	peers  int         // workers of this process at the same server, this one included; 0 is one
 }
 
 // learn reads the size of the server's cache. It is called when the backend came back.
@@ -29,8 +30,9 @@ func (d *admission) learn(ctx context.Context, server backend.Backend) {
 	if err != nil || load.KVCapacityTokens <= 0 {
 		return
 	}
-	if l := d.ledger.Load(); l == nil || l.State().Capacity != load.KVCapacityTokens {
-		d.ledger.Store(scheduler.NewLedger(scheduler.LedgerConfig{Capacity: load.KVCapacityTokens}))
+	part := max(load.KVCapacityTokens/max(d.peers, 1), 1)
+	if l := d.ledger.Load(); l == nil || l.State().Capacity != part {
+		d.ledger.Store(scheduler.NewLedger(scheduler.LedgerConfig{Capacity: part}))
 	}
 }
 

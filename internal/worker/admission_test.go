@@ -174,6 +174,17 @@ func TestAdmissionKeepsAgentsWithinTheCache(t *testing.T) {
 }
 
 // Usage may be missing or implausible. The ledger then keeps its estimate.
+// Workers of one process at one server have one KV cache together.
+func TestPeersDivideTheCache(t *testing.T) {
+	t.Parallel()
+	d := &admission{claim: newSignal(), peers: 4}
+	d.learn(t.Context(), reporting{&engine{capacity: 1_000}})
+	first := d.ledger.Load()
+	assert.Equal(t, 250, first.State().Capacity)
+	d.learn(t.Context(), reporting{&engine{capacity: 1_000}})
+	assert.Same(t, first, d.ledger.Load(), "an unchanged cache keeps its ledger")
+}
+
 func TestCallWithoutUsageIsNotBooked(t *testing.T) {
 	d := &admission{claim: newSignal()}
 	d.learn(t.Context(), reporting{&engine{capacity: 1_000}})

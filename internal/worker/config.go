@@ -30,6 +30,7 @@ type Config struct {
 	Programs Programs
 
 	Slots        int                   // model requests in flight. Defaults to the backend's MaxConcurrent, or 64.
+	Peers        int                   // workers of this process at the same server, this one included. Each gets a part of the KV cache. Defaults to 1.
 	MaxAgents    int                   // live agents, including those that wait for tools. Defaults to 4 x Slots.
 	Lease        time.Duration         // the same for all workers of a cluster. Defaults to 15 s.
 	DrainTimeout time.Duration         // how long a drain waits for agents to reach a turn boundary. Defaults to 30 s.

@@ -27,7 +27,7 @@ type modelServer struct {
 // newModelServer makes the parts. claim wakes the claim loop, and report sends the worker's record before the next heartbeat.
 func newModelServer(cfg Config, log *slog.Logger, claim, report signal) *modelServer {
 	m := &modelServer{
-		backend: cfg.Backend, slots: scheduler.NewSlots(cfg.Slots), kv: &admission{claim: claim}, pressure: newPressure(cfg.Backend), claim: claim,
+		backend: cfg.Backend, slots: scheduler.NewSlots(cfg.Slots), kv: &admission{claim: claim, peers: cfg.Peers}, pressure: newPressure(cfg.Backend), claim: claim,
 	}
 	m.models.Store(&[]backend.Model{})
 	m.health = newHealth(cfg.Backend, m.slots, cfg.Lease, cfg.Jitter, log, func(pauses bool) {

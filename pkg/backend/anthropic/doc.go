@@ -2,8 +2,8 @@
 //
 // It owns the mapping of a request to messages, blocks and cache marks, of the stream's events to a response, and of
 // statuses and error bodies to classes. Package blocks holds the code shared with Converse. The
-// official SDK is not used: to compile it took a quarter of the processor time of the first build, for one call and six
-// kinds of events.
+// official SDK is not used, because it took a quarter of the processor time of a first build, for one call and six kinds
+// of events.
 //
 // URLs: anthropic:// (api.anthropic.com), anthropic://host/base, and anthropic+http://host:port for a server without
 // TLS. The key comes from BATCHAGENT_API_KEY, else ANTHROPIC_API_KEY, which is never sent unencrypted to another

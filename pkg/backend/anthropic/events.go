@@ -33,12 +33,24 @@ type event struct {
 	Usage usage
 }
 
-// usage counts tokens. Some servers write whole numbers with a fraction.
+// usage counts tokens.
 type usage struct {
-	InputTokens  float64  `json:"input_tokens"`
-	OutputTokens float64  `json:"output_tokens"`
-	CacheWrite   *float64 `json:"cache_creation_input_tokens"` // nil if not reported
-	CacheRead    *float64 `json:"cache_read_input_tokens"`     // nil if not reported
+	InputTokens  count  `json:"input_tokens"`
+	OutputTokens count  `json:"output_tokens"`
+	CacheWrite   *count `json:"cache_creation_input_tokens"` // nil if not reported
+	CacheRead    *count `json:"cache_read_input_tokens"`     // nil if not reported
+}
+
+// count is a number of tokens. Some servers write whole numbers with a fraction. It is never negative.
+type count int64
+
+func (n *count) UnmarshalJSON(raw []byte) error {
+	var f float64
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return err
+	}
+	*n = count(min(max(f, 0), 1e15))
+	return nil
 }
 
 // known are the kinds of events with content. The API may add others; readers skip them.

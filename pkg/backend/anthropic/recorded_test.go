@@ -158,6 +158,7 @@ func TestOddModels(t *testing.T) {
 		"events without names":   {stream: strings.NewReplacer("event: message_start\n", "", "event: content_block_delta\n", "", "event: message_delta\n", "").Replace(sent(begin, textOn, text("a"), stop("end_turn"), finish)), finish: backend.FinishStop, content: "a"},
 		"error without name":     {stream: "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n", class: backend.Overloaded},
 		"tokens with fractions":  {stream: sent(strings.Replace(begin, `"input_tokens":3`, `"input_tokens":3.0`, 1), textOn, text("a"), stop("end_turn"), finish), finish: backend.FinishStop, content: "a"},
+		"impossible usage":       {stream: sent(strings.Replace(begin, `"input_tokens":3`, `"input_tokens":-1e300`, 1), textOn, text("a"), strings.Replace(stop("end_turn"), `"output_tokens":9`, `"output_tokens":1e300`, 1), finish), finish: backend.FinishStop, content: "a"},
 		"text that is no text":   {stream: sent(begin, textOn, strings.Replace(text("a"), `"a"`, `7`, 1), stop("end_turn"), finish), class: backend.Transient},
 		"unknown block":          {stream: sent(begin, `{"type":"content_block_start","index":0,"content_block":{"type":"hologram","x":[1]}}`, `{"type":"content_block_delta","index":0,"delta":{"type":"hologram_delta","x":1}}`, blockOff, stop("end_turn"), finish), finish: backend.FinishStop},
 		"thinking and signature": {stream: sent(begin, `{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}`, `{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}`, `{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"xx"}}`, blockOff, stop("end_turn"), finish), finish: backend.FinishStop},
@@ -187,6 +188,7 @@ func TestOddModels(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
+			assert.GreaterOrEqual(t, min(resp.Usage.PromptTokens, resp.Usage.CompletionTokens), int64(0))
 			assert.Equal(t, c.finish, resp.Finish)
 			assert.Equal(t, c.content, resp.Message.Content)
 			var args []string
