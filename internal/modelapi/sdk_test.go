@@ -29,7 +29,7 @@ func TestSDKs(t *testing.T) {
 		require.Empty(t, os.Getenv("BATCHAGENT_SDK_PYTHON"), "%s", out)
 		t.Skipf("%s has no packages openai and anthropic; set BATCHAGENT_SDK_PYTHON", python)
 	}
-	model := &talker{calls: map[string]int{}}
+	model := &talker{calls: map[string]int{}, cut: make(chan struct{})}
 	server := httptest.NewServer(http.StripPrefix("/s/secret", New(model)))
 	defer server.Close()
 	script := exec.CommandContext(t.Context(), python, "testdata/sdk.py", server.URL+"/s/secret") //nolint:gosec // as above
@@ -41,7 +41,7 @@ func TestSDKs(t *testing.T) {
 
 	model.mu.Lock()
 	defer model.mu.Unlock()
-	assert.Equal(t, 4, model.calls["fail overloaded"], "no SDK repeats a call that the session gave up")
+	assert.Equal(t, 5, model.calls["fail overloaded"], "no SDK repeats a call that the session gave up")
 	assert.Len(t, model.returned, 7, "each tool loop returned its message")
 	for i, m := range model.returned {
 		if m.Reasoning != nil {
@@ -62,6 +62,7 @@ type talker struct {
 	mu       sync.Mutex
 	calls    map[string]int    // by the text of the last message; guarded by mu
 	returned []backend.Message // messages with calls that a program sent back; guarded by mu
+	cut      chan struct{}     // a message "cut the stream" meets the call that is to fail later
 }
 
 func (m *talker) Models(context.Context) ([]backend.Model, error) {
@@ -72,7 +73,7 @@ func (m *talker) CountTokens(_ context.Context, r *backend.Request) (int, error)
 	return len(strings.Fields(r.Messages[0].Text())), nil
 }
 
-func (m *talker) Call(_ context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
+func (m *talker) Call(ctx context.Context, r *backend.Request, o backend.Observer) (*backend.Response, error) {
 	last := r.Messages[len(r.Messages)-1]
 	text := last.Text()
 	m.mu.Lock()
@@ -99,9 +100,18 @@ func (m *talker) Call(_ context.Context, r *backend.Request, o backend.Observer)
 		if o.Text != nil {
 			o.Text("It is")
 		}
+		select {
+		case <-m.cut:
+		case <-ctx.Done():
+		}
 		return nil, &backend.Error{Class: backend.Transient, Message: "the stream was cut"}
 	case failing:
 		return nil, &backend.Error{Class: backend.Class(class), Message: "asked for"}
+	case text == "cut the stream":
+		select {
+		case m.cut <- struct{}{}:
+		case <-ctx.Done():
+		}
 	case r.SendsSchema():
 		answer.Message.Content = `{"ok": true}`
 	case images > 0:

@@ -31,6 +31,12 @@ def raises(kind, call, *phrases):
     raise AssertionError(f"{kind} was not raised")
 
 
+def cut(stream):
+    """The events of a stream whose head and first piece have arrived, and whose model call fails only now."""
+    oai.chat.completions.create(model="qwen3", messages=[{"role": "user", "content": "cut the stream"}])
+    return list(stream)
+
+
 # OpenAI: chat completions
 
 
@@ -91,7 +97,8 @@ def chat_failures():
     raises(openai.InternalServerError, ask("fail overloaded"))
     raises(openai.InternalServerError, ask("fail overloaded", stream=True))
     raises(openai.AuthenticationError, ask("fail auth"))
-    raises(openai.APIError, ask("fail later", stream=True), "the stream was cut")
+    later = [{"role": "user", "content": "fail later"}]
+    raises(openai.APIError, lambda: cut(oai.chat.completions.create(model="qwen3", messages=later, stream=True)), "the stream was cut")
 
 
 def openai_models():
@@ -148,7 +155,10 @@ def responses_tools():
 def responses_failures():
     raises(openai.BadRequestError, lambda: oai.responses.create(model="qwen3", input="hi", previous_response_id="resp_1"), "stores no responses")
     raises(openai.InternalServerError, lambda: oai.responses.create(model="qwen3", input="fail overloaded"))
-    raises(openai.APIError, lambda: list(oai.responses.create(model="qwen3", input="fail later", stream=True)), "the stream was cut")
+    raises(openai.InternalServerError, lambda: oai.responses.create(model="qwen3", input="fail overloaded", stream=True))
+    *_, failed, error = cut(oai.responses.create(model="qwen3", input="fail later", stream=True))  # the SDK hands failures on as events
+    assert failed.type == "response.failed" and failed.response.error.message == "the stream was cut"
+    assert error.type == "error" and error.message == "the stream was cut"
 
 
 # Anthropic: Messages
@@ -210,7 +220,8 @@ def messages_failures():
     raises(anthropic.RateLimitError, ask("fail rate_limited"))
     e = raises(anthropic.InternalServerError, ask("fail overloaded"))
     assert e.status_code == 529
-    raises(anthropic.APIStatusError, ask("fail later", stream=True), "the stream was cut")
+    later = {"model": "qwen3", "max_tokens": 64, "messages": [{"role": "user", "content": "fail later"}]}
+    raises(anthropic.APIStatusError, lambda: cut(ant.messages.create(**later, stream=True)), "the stream was cut")
 
 
 def anthropic_models():
