@@ -99,6 +99,9 @@ func (w Worker) serve(ctx context.Context) (err error) {
 	defer leave()
 	host := programs.New(programs.Config{Declared: tools.Programs, Root: w.ToolsRoot, Secrets: tools.Secrets, Logger: w.Logger})
 	defer host.Close()
+	if err := host.Check(ctx, host.Needs()); err != nil {
+		return &UsageError{err}
+	}
 	runner, err := worker.New(worker.Config{
 		ID: w.ID, Store: store, Backend: back, Tools: pool, Programs: host, Slots: w.MaxInflight, MaxAgents: w.MaxAgents, Lease: w.Lease,
 		DrainTimeout: w.DrainTimeout, Logger: w.Logger,

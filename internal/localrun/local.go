@@ -90,6 +90,9 @@ func OpenTools(ctx context.Context, o ToolOptions, p *spec.Prepared) (*Tools, er
 			err = toolset.Missing(compiled.Needs(), slices.Concat(set.Names(), host.Needs()))
 		}
 		if err == nil && compiled != nil {
+			err = host.Check(ctx, compiled.Needs())
+		}
+		if err == nil && compiled != nil {
 			here := []batch.WorkerRecord{{Sharing: worker.Sharing(pool)}}
 			err = errors.Join(operation.Narrows(compiled, here), operation.Preloads(compiled, here), operation.Repeatable(compiled, here))
 		}

@@ -77,6 +77,23 @@ func (h *Host) Needs() []string {
 	return out
 }
 
+// Check returns an error if this machine cannot run one of the needed programs, for example because it has no sandbox. needs has the form
+// of a spec's needs. Check may pull the images of containers.
+func (h *Host) Check(ctx context.Context, needs []string) error {
+	for _, p := range h.cfg.Declared {
+		if !slices.Contains(needs, spec.NeedOf(p.Name)) {
+			continue
+		}
+		err := p.Check(ctx, func(image string) {
+			h.cfg.Logger.Info("pulling the image of a program", "program", p.Name, "image", image)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Runs returns nil if the host can run the agent of a spec.
 func (h *Host) Runs(a *spec.Agent) error {
 	_, err := h.find(a)

@@ -38,6 +38,16 @@ func TestOnlyARunOfItsOwnUserRunsCommands(t *testing.T) {
 	require.NoError(t, mine.Runs(&spec.Agent{Command: []string{"sh"}}))
 }
 
+// A run on the user's own machine needs the sandboxes of its own programs only.
+func TestCheckLooksAtNeededProgramsOnly(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	h := New(Config{Declared: append([]program.Program{{Name: "c", Isolation: program.Docker}, {Name: "d", Isolation: program.Bubblewrap}}, declared...)})
+	defer h.Close()
+	require.NoError(t, h.Check(t.Context(), []string{"grep_files", "program:a"}))
+	require.ErrorContains(t, h.Check(t.Context(), h.Needs()), "the program c: isolation: docker needs the command docker, and this machine has none")
+	require.ErrorContains(t, h.Check(t.Context(), []string{"program:d"}), "the program d: isolation: bubblewrap needs the command bwrap")
+}
+
 // A program may run in another folder than the spec.
 func TestFilesBesideTheSpecAreAbsolute(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package toolset
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/batchagent/batchagent/pkg/program"
 	"github.com/batchagent/batchagent/pkg/strictyaml"
@@ -37,9 +38,14 @@ func (l *loader) program(name, field string, n strictyaml.Node) {
 		}},
 		strictyaml.Field{Name: "isolation", Read: func(field string, n strictyaml.Node) {
 			v, _ := l.Text(field, n)
-			all := []program.Isolation{program.None, program.Bubblewrap}
+			all := []program.Isolation{program.None, program.Bubblewrap, program.Docker}
 			if p.Isolation = program.Isolation(v); !slices.Contains(all, p.Isolation) {
-				l.Failf(n, field, "must be %s or %s", all[0], all[1])
+				l.Failf(n, field, "must be %s, %s or %s", all[0], all[1], all[2])
+			}
+		}},
+		strictyaml.Field{Name: "image", Read: func(field string, n strictyaml.Node) {
+			if p.Image, _ = l.Text(field, n); strings.HasPrefix(p.Image, "-") {
+				l.Failf(n, field, "an image's name does not begin with -")
 			}
 		}},
 		strictyaml.Field{Name: "network", Read: func(field string, n strictyaml.Node) { p.Network, _ = l.Bool(field, n) }},
@@ -54,10 +60,13 @@ func (l *loader) program(name, field string, n strictyaml.Node) {
 		}},
 	)
 	l.need(n, field, "argv", len(p.Argv) > 0 && p.Argv[0] != "")
-	if p.Network && p.Isolation != program.Bubblewrap {
-		l.Failf(n, field, "network belongs to isolation: bubblewrap; without it a program has the network anyway")
+	if p.Network && p.Isolation == program.None {
+		l.Failf(n, field, "network belongs to isolation: bubblewrap or docker; without it a program has the network anyway")
 	}
-	if p.Serve && (p.Isolation == program.Bubblewrap || len(p.SetUp) > 0 || p.Timeout > 0) {
+	if (p.Image != "") != (p.Isolation == program.Docker) {
+		l.Failf(n, field, "isolation: docker needs image, the name of a Docker image, and no other isolation has one")
+	}
+	if p.Serve && (p.Isolation != program.None || len(p.SetUp) > 0 || p.Timeout > 0) {
 		l.Failf(n, field, "serve is for one process that serves many jobs; isolation, run and timeout are for one process for each job")
 	}
 	l.file.programs = append(l.file.programs, p)

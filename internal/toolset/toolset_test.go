@@ -270,23 +270,29 @@ func TestPrograms(t *testing.T) {
     read: [/opt/models]
     run: [[git, init]]
   many: {argv: [serve], serve: true}
+  boxed: {argv: [x], isolation: docker, image: "agents:1"}
 `)
-	require.Len(t, s.Programs, 2)
+	require.Len(t, s.Programs, 3)
 	assert.Equal(t, program.Program{
 		Name: "counter", Argv: []string{"python3", "agent.py", "{task}"}, Env: []string{"KEY=token-31415926"}, Timeout: 10 * time.Minute,
 		Memory: 2 << 30, Isolation: program.Bubblewrap, Network: true, Read: []string{"/opt/models"}, SetUp: [][]string{{"git", "init"}},
 	}, s.Programs[0])
 	assert.True(t, s.Programs[1].Serve)
+	assert.Equal(t, program.Program{Name: "boxed", Argv: []string{"x"}, Isolation: program.Docker, Image: "agents:1"}, s.Programs[2])
 
 	for text, want := range map[string]string{
-		"a: {}":                                    "argv is missing",
-		"\"a b\": {argv: [x]}":                     "a program's name has",
-		"a: {argv: [x], argv2: [y]}":               "argv2",
-		"a: {argv: [x], isolation: docker}":        "must be none or bubblewrap",
-		"a: {argv: [x], network: true}":            "belongs to isolation: bubblewrap",
-		"a: {argv: [x], memory_mb: 1}":             "must be at least 16",
-		"a: {argv: [x], serve: true, timeout: 1s}": "one process for each job",
-		"a: {argv: [x], serve: true, run: [[y]]}":  "one process for each job",
+		"a: {}":                             "argv is missing",
+		"\"a b\": {argv: [x]}":              "a program's name has",
+		"a: {argv: [x], argv2: [y]}":        "argv2",
+		"a: {argv: [x], isolation: podman}": "must be none, bubblewrap or docker",
+		"a: {argv: [x], network: true}":     "belongs to isolation: bubblewrap or docker",
+		"a: {argv: [x], isolation: docker}": "needs image",
+		"a: {argv: [x], image: y}":          "no other isolation has one",
+		"a: {argv: [x], isolation: docker, image: \"--privileged\"}": "does not begin with -",
+		"a: {argv: [x], isolation: docker, image: y, serve: true}":   "one process for each job",
+		"a: {argv: [x], memory_mb: 1}":                               "must be at least 16",
+		"a: {argv: [x], serve: true, timeout: 1s}":                   "one process for each job",
+		"a: {argv: [x], serve: true, run: [[y]]}":                    "one process for each job",
 	} {
 		_, err := toolset.Read(write(t, "programs:\n  "+text+"\n"), lookup)
 		require.ErrorContains(t, err, want, text)

@@ -11,6 +11,10 @@
 // a program survives its job, not even a daemon. On systems other than Linux the keeper is missing, and the program's process group is
 // killed.
 //
+// A program may run in a sandbox or in a container ([Isolation]). Such a program cannot reach the loopback interface of the worker, so a copy of
+// this executable inside forwards the address of the job to a Unix socket of the worker. A container does not end with the process that
+// started it: there the copy ends it when the lock of the worker's folders is free, which means that the worker died.
+//
 // A program that serves many jobs ([Server]) is one process, and gets its jobs over a Unix socket.
 //
 // # Folders

@@ -22,7 +22,13 @@ func sandboxed(t *testing.T) (*Runner, Job) {
 		t.Skip("bubblewrap does not work on this machine")
 	}
 	r := runner(t)
-	l, err := net.Listen("unix", r.Folders.Socket())
+	return r, serveJob(t, r)
+}
+
+// serveJob returns a job whose URL is served on the runner's socket only.
+func serveJob(t *testing.T, r *Runner) Job {
+	t.Helper()
+	l, err := listenJob(r)
 	require.NoError(t, err)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "served ", r.URL.Path) }))
 	s.Listener.Close()
@@ -31,8 +37,10 @@ func sandboxed(t *testing.T) (*Runner, Job) {
 	t.Cleanup(s.Close)
 	d := job
 	d.URL = "http://127.0.0.1:7999/s/secret"
-	return r, Job{Description: d}
+	return Job{Description: d}
 }
+
+func listenJob(r *Runner) (net.Listener, error) { return net.Listen("unix", r.Folders.Socket()) }
 
 // fetch is a script that prints the answer of a URL, or why there is none.
 const fetch = `

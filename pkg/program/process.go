@@ -32,11 +32,15 @@ type Process struct {
 	Env    []string // NAME=value; nothing else of this process' environment
 	Dir    string   // the working folder
 	Stdin  []byte
-	Memory int64 // bytes of writable private memory for each process; 0 does not limit it
+	Memory int64  // bytes of writable private memory for each process; 0 does not limit it
+	Name   string // of the program in messages; "" takes the first one of Argv
 	// Secrets are redacted in the error message and in the answer. Nil redacts nothing.
 	Secrets *redact.Secrets
 	// Log gets each line of standard error. Nil drops them.
 	Log func(line string)
+	// Stop ends what the processes began elsewhere, such as a container. It is called when the context ends, before the processes are
+	// killed. Nil does nothing.
+	Stop func()
 }
 
 // ErrKilled means that a signal from outside ended the program: the system lacked memory, or a person sent it. The job may start again.
@@ -46,6 +50,9 @@ var ErrKilled = errors.New("the program was killed")
 // returns ctx's cause. A *batch.Error of the type ProgramFailed says that the program could not start, or ended with another status
 // than 0. [ErrKilled] says that a signal from outside ended it. No process is left when Run returns.
 func (p Process) Run(ctx context.Context) (string, error) {
+	if p.Name == "" {
+		p.Name = p.Argv[0]
+	}
 	path, err := exec.LookPath(p.Argv[0])
 	if errors.Is(err, exec.ErrDot) {
 		err = nil
@@ -69,22 +76,31 @@ func (p Process) Run(ctx context.Context) (string, error) {
 	if err := cmd.Start(); err != nil {
 		return "", batch.NewError(batch.ProgramFailed, fmt.Sprintf("%s cannot be started: %v", p.Argv[0], errors.Unwrap(err)))
 	}
-	stop := context.AfterFunc(ctx, func() { _ = lifeline.Close() })
+	stopped := make(chan struct{})
+	forget := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		if p.Stop != nil {
+			p.Stop()
+		}
+		_ = lifeline.Close()
+	})
 	err = cmd.Wait()
-	stop()
+	if !forget() {
+		<-stopped
+	}
 	_ = lifeline.Close()
 	_, _ = stdout.Close(), stderr.Close() // their targets accept every write
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
 	if killed(err) {
-		return "", fmt.Errorf("%w: %s%s", ErrKilled, p.Argv[0], complaint.said())
+		return "", fmt.Errorf("%w: %s%s", ErrKilled, p.Name, complaint.said())
 	}
 	if err != nil {
-		return "", batch.NewError(batch.ProgramFailed, fmt.Sprintf("%s ended with %s%s", p.Argv[0], status(err), complaint.said()))
+		return "", batch.NewError(batch.ProgramFailed, fmt.Sprintf("%s ended with %s%s", p.Name, status(err), complaint.said()))
 	}
 	if answer.Cut() {
-		return "", batch.NewError(batch.ProgramFailed, fmt.Sprintf("%s printed more than %d MiB", p.Argv[0], maxAnswer>>20))
+		return "", batch.NewError(batch.ProgramFailed, fmt.Sprintf("%s printed more than %d MiB", p.Name, maxAnswer>>20))
 	}
 	return answer.Kept(), nil
 }

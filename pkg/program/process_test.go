@@ -27,6 +27,13 @@ func TestMain(m *testing.M) {
 		_, _ = Process{Argv: []string{"sh", "-c", script}, Env: os.Environ()}.Run(context.Background())
 		os.Exit(0)
 	}
+	if temp := os.Getenv("PROGRAM_CONTAINER_PARENT"); temp != "" {
+		runContainer(temp)
+	}
+	if url := os.Getenv("PROGRAM_FETCH"); url != "" {
+		fetchURL(url)
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -29,13 +29,16 @@ type Program struct {
 	Inherit bool     // the program gets all variables of this process, too
 	Dir     string   // the working folder; "" makes an empty one for each job
 	Timeout time.Duration
-	Memory  int64 // bytes of writable private memory for each process; 0 does not limit it
+	// Memory limits the writable private memory of each process, and with Docker the memory of the container, in bytes. 0 does not limit
+	// it.
+	Memory int64
 	// Isolation is how much of the machine the program sees.
 	Isolation Isolation
-	Network   bool     // with Bubblewrap: the program reaches more than the job's URL
-	Read      []string // with Bubblewrap: folders in home directories that the program may read
+	Image     string   // with Docker: the image
+	Network   bool     // with Bubblewrap and Docker: the program reaches more than the job's URL
+	Read      []string // with Bubblewrap and Docker: folders of the machine that the program may read
 	Serve     bool     // one process serves many jobs
-	// SetUp are commands that run in the working folder before the program.
+	// SetUp are commands that run in the working folder before the program, in the same isolation.
 	SetUp [][]string
 }
 
@@ -100,25 +103,20 @@ func (r *Runner) Run(ctx context.Context, p Program, j Job) (Answer, error) {
 	if p.Dir != "" && j.Workspace == nil {
 		dir = p.Dir
 	}
+	inside := isolated{p, j, d, dir, r.Folders}
 	for _, argv := range p.SetUp {
-		if _, err := (Process{Argv: argv, Env: env, Dir: dir, Secrets: r.Secrets}).Run(ctx); err != nil {
+		if _, err := inside.run(ctx, Process{Argv: argv, Env: env, Secrets: r.Secrets}); err != nil {
 			return Answer{}, fmt.Errorf("set up the working folder: %w", err)
 		}
 	}
-	argv, err := fill(p.Argv, j.Description, d)
-	if err != nil {
+	process := Process{Env: env, Stdin: []byte(j.Task), Secrets: r.Secrets}
+	if process.Argv, err = fill(p.Argv, j.Description, d); err != nil {
 		return Answer{}, err
 	}
-	process := Process{Argv: argv, Env: env, Dir: dir, Stdin: []byte(j.Task), Memory: p.Memory, Secrets: r.Secrets}
 	if r.Log != nil {
 		process.Log = func(line string) { r.Log(j.Job, line) }
 	}
-	if p.Isolation == Bubblewrap {
-		if process.Argv, err = d.bubblewrap(p, j, r.Folders.Socket(), dir, argv); err != nil {
-			return Answer{}, err
-		}
-	}
-	text, err := process.Run(ctx)
+	text, err := inside.run(ctx, process)
 	if err != nil {
 		return Answer{}, err
 	}

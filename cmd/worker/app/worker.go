@@ -210,6 +210,9 @@ func serve(c *cli.Context, stderr io.Writer, lookup func(string) (string, bool))
 
 	host := programs.New(programs.Config{Declared: set.Programs, Root: c.String("tools-root"), Secrets: set.Secrets, Logger: log})
 	defer host.Close()
+	if err := host.Check(ctx, host.Needs()); err != nil {
+		return &usageError{err}
+	}
 	slots := c.Int("max-inflight")
 	if slots <= 0 {
 		slots = ceiling(ctx, back, log)

@@ -1,7 +1,7 @@
-// Package forward runs a program in a sandbox without a network, and forwards one TCP address inside to a Unix socket outside.
+// Package forward runs a program in a sandbox or a container, and forwards one TCP address inside to a Unix socket outside.
 //
-// The forwarder is a copy of this executable in the sandbox. It starts the program, and ends with it. The package imports only the
-// standard library, so that a forwarder starts before the rest of the executable is initialized.
+// The forwarder is a copy of this executable in the sandbox. It starts the program, and ends with it. The package imports almost
+// nothing, so that a forwarder starts before the rest of the executable is initialized.
 package forward
 
 import (
@@ -36,10 +36,35 @@ func Command(executable, socket, address string, argv []string) []string {
 // run returns the program's exit status.
 func run(socket, address string, argv []string) int {
 	stderr := os.NewFile(2, "stderr")
+	if err := serve(socket, address); err != nil {
+		return failed("%v", err)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...) //nolint:gosec // the caller's program
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.NewFile(0, "stdin"), os.NewFile(1, "stdout"), stderr
+	err := cmd.Run()
+	exit, exited := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err == nil:
+		return 0
+	case exited && exit.ExitCode() >= 0:
+		return exit.ExitCode()
+	case exited:
+		return 128 + 9 // a signal; which one is not needed
+	}
+	return failed("%s cannot be started in the sandbox: %v", argv[0], err)
+}
+
+// failed complains and returns the exit status of a program that cannot start.
+func failed(format string, args ...any) int {
+	fmt.Fprintf(os.NewFile(2, "stderr"), format+"\n", args...)
+	return 127
+}
+
+// serve forwards the connections to an address until this process ends.
+func serve(socket, address string) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		fmt.Fprintf(stderr, "the address of the job cannot be opened in the sandbox: %v\n", err)
-		return 127
+		return fmt.Errorf("the address of the job cannot be opened in the sandbox: %w", err)
 	}
 	go func() {
 		for {
@@ -50,20 +75,7 @@ func run(socket, address string, argv []string) int {
 			go forward(conn, socket)
 		}
 	}()
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:gosec // the caller's program
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.NewFile(0, "stdin"), os.NewFile(1, "stdout"), stderr
-	err = cmd.Run()
-	exit, failed := errors.AsType[*exec.ExitError](err)
-	switch {
-	case err == nil:
-		return 0
-	case failed && exit.ExitCode() >= 0:
-		return exit.ExitCode()
-	case failed:
-		return 128 + 9 // a signal; which one is not needed
-	}
-	fmt.Fprintf(stderr, "%s cannot be started in the sandbox: %v\n", argv[0], err)
-	return 127
+	return nil
 }
 
 // forward copies between a connection and the socket until both directions have ended.
