@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 	"pkg/program":          {"pkg/batch", "pkg/internal/", "pkg/redact", "pkg/sleep", "pkg/spec"},
 	"pkg/internal/capture": {},
 	"pkg/internal/confine": {},
-	"pkg/internal/forward": {},
+	"pkg/internal/forward": {"pkg/internal/keeper"},
 	"pkg/internal/keeper":  {},
 	"internal/gateway":     {"internal/modelapi", "internal/version", "pkg/backend", "pkg/toolpool"},
 	"internal/programs":    {"internal/gateway", "pkg/agent", "pkg/batch", "pkg/program", "pkg/redact", "pkg/spec"},

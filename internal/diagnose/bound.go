@@ -37,6 +37,8 @@ var advice = map[string]struct{ by, knob string }{
 		"a faster tool, or a wider share for it (ttl, pure), so that its results are kept"},
 	"retry":   {"model calls that fail and are retried", "read the worker's log for the server's errors; see that it is up, and lower --max-inflight if it answers 429 or 503"},
 	"journal": {"writing to Redis", "see `coordinator doctor` for Redis' latency; keep Redis near the workers, and its disk fast"},
+	"program": {"the agents' program, between its calls",
+		"a faster start of the program (serve: true, if it can serve many jobs), more processor time for it, or another node"},
 	OwnPart:   {"batchagent itself", "give the workers more processor time"},
 }
 

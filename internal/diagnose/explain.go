@@ -187,7 +187,7 @@ func (e Explanation) Own() int64 { return max(0, e.WallMS-e.Times.Sum().Millisec
 
 var PartNames = map[string]string{
 	"held": "held by admission", "slot": "waiting for a slot", "prefill_cold": "first token, cold", "prefill_cached": "first token, cached",
-	"decode": "decode", "tools": "tools", "tools_shared": "tools run for others", "retry": "failed calls", "journal": "journal",
+	"decode": "decode", "tools": "tools", "tools_shared": "tools run for others", "retry": "failed calls", "journal": "journal", "program": "program",
 	OwnPart: "batchagent itself",
 }
 

@@ -103,7 +103,7 @@ func (s Summary) String() string {
 
 // largest formats the three parts that took most of the agents' time.
 func largest(t batch.Times, wallMS int64) string {
-	parts := t.Parts()
+	parts := append(t.Parts(), batch.Part{Name: diagnose.OwnPart, MS: wallMS - t.Sum().Milliseconds()})
 	slices.SortStableFunc(parts, func(a, b batch.Part) int { return cmp.Compare(b.MS, a.MS) })
 	list := make([]string, 0, 3)
 	for _, p := range parts[:3] {

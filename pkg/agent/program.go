@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/batchagent/batchagent/pkg/backend"
 	"github.com/batchagent/batchagent/pkg/batch"
@@ -62,7 +63,13 @@ func (a *attempt) program(s *scope) (json.RawMessage, error) {
 	a.conv = &conversation{} // holds the record
 	calls.number = journal.len()
 	calls.count()
-	defer func() { a.replayed, a.diverged = journal.replayed, journal.diverged() }()
+	began, before := time.Now(), a.spent
+	a.spent = meter{}
+	defer func() {
+		a.replayed, a.diverged = journal.replayed, journal.diverged()
+		a.spent.fit(time.Since(began))
+		a.spent.add(before)
+	}()
 	for restarts := 0; ; restarts++ {
 		answer, err := calls.run(s, a.programTask())
 		if errors.Is(err, ErrRestart) && restarts == a.def.maxRetries {
@@ -117,6 +124,7 @@ type ProgramCalls struct {
 	cancel  context.CancelCauseFunc // guarded by mu; ends the run
 	ended   error                   // guarded by mu; why the run takes no more calls; nil while it does
 	flying  int                     // guarded by mu; calls under way
+	since   time.Time               // guarded by mu; the program computes since then; zero while a call is under way or no program runs
 	calls   sync.WaitGroup          // calls under way
 	asking  int                     // guarded by mu; model calls at the server
 	number  int                     // guarded by mu; of the last model call at the server
@@ -127,7 +135,7 @@ type ProgramCalls struct {
 func (c *ProgramCalls) run(s *scope, task ProgramTask) (ProgramAnswer, error) {
 	ctx, cancel := context.WithCancelCause(s.work)
 	c.mu.Lock()
-	c.scope, c.cancel, c.ended, c.failed = s, cancel, nil, nil
+	c.scope, c.cancel, c.ended, c.failed, c.since = s, cancel, nil, nil, time.Now()
 	c.mu.Unlock()
 	var watcher sync.WaitGroup
 	watcher.Go(func() {
@@ -142,6 +150,9 @@ func (c *ProgramCalls) run(s *scope, task ProgramTask) (ProgramAnswer, error) {
 	cancel(errProgramEnded)
 	c.calls.Wait()
 	watcher.Wait()
+	c.mu.Lock()
+	c.computed()
+	c.mu.Unlock()
 	if c.attempt.state == batch.ToolWait {
 		_ = c.attempt.move(batch.ToolsDone) // allowed in this state
 	}
@@ -206,6 +217,7 @@ func (c *ProgramCalls) begin() (s *scope, done func(), err error) {
 		return nil, nil, over // the program is being ended
 	}
 	c.calls.Add(1)
+	c.computed()
 	c.flying++
 	if c.flying == 1 && c.attempt.state == batch.ToolWait {
 		_ = c.attempt.move(batch.ToolsDone) // allowed in this state
@@ -213,12 +225,22 @@ func (c *ProgramCalls) begin() (s *scope, done func(), err error) {
 	return c.scope, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.flying--
+		if c.flying--; c.flying == 0 {
+			c.since = time.Now()
+		}
 		if c.flying == 0 && c.attempt.state == batch.Running {
 			_ = c.attempt.move(batch.AskTools) // the program computes by itself; allowed in this state
 		}
 		c.calls.Done()
 	}, nil
+}
+
+// computed adds the time in which the program had no call under way. The caller holds c.mu.
+func (c *ProgramCalls) computed() {
+	if !c.since.IsZero() {
+		c.attempt.spent.program += time.Since(c.since)
+		c.since = time.Time{}
+	}
 }
 
 // record writes a call to the journal. If it fails, it ends the program, and no further call is written: the lease may be lost.

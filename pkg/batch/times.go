@@ -3,7 +3,8 @@ package batch
 import "time"
 
 // Times splits the wall time of a job's last attempt, in milliseconds. No moment counts twice: a tool that ran during the
-// model's answer counts as Decode until the answer ended. The rest of Result.WallMS is batchagent's own work.
+// model's answer counts as Decode until the answer ended. The time of parallel calls of a program is divided among them. The rest of
+// Result.WallMS is batchagent's own work.
 //
 // Queued is the exception: it precedes the attempt, so WallMS, Parts and Sum do not contain it.
 type Times struct {
@@ -19,6 +20,7 @@ type Times struct {
 	ToolsShared   int64 `json:"tools_shared,omitempty"`   // the same; the last one ran for another job
 	Retry         int64 `json:"retry,omitempty"`          // failed model calls, and the waits after them
 	Journal       int64 `json:"journal,omitempty"`        // writing turns and effects to Redis
+	Program       int64 `json:"program,omitempty"`        // the agent's program starts or computes, and has no call under way
 }
 
 // Part is one kind of time and its amount.
@@ -31,7 +33,7 @@ type Part struct {
 func (t Times) Parts() []Part {
 	return []Part{
 		{"held", t.Held}, {"slot", t.Slot}, {"prefill_cold", t.PrefillCold}, {"prefill_cached", t.PrefillCached}, {"decode", t.Decode},
-		{"tools", t.Tools}, {"tools_shared", t.ToolsShared}, {"retry", t.Retry}, {"journal", t.Journal},
+		{"tools", t.Tools}, {"tools_shared", t.ToolsShared}, {"retry", t.Retry}, {"journal", t.Journal}, {"program", t.Program},
 	}
 }
 
@@ -47,6 +49,7 @@ func (t *Times) Add(o Times) {
 	t.ToolsShared += o.ToolsShared
 	t.Retry += o.Retry
 	t.Journal += o.Journal
+	t.Program += o.Program
 }
 
 // Timed reports whether t has any part of the wall time.
