@@ -266,7 +266,7 @@ func FuzzStream(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if !strings.Contains(stream, "stop_reason") && !strings.Contains(stream, `\u`) {
+		if resp.Finish == "" { // names in JSON match in any case, so the text of the stream need not have "stop_reason"
 			t.Fatal("an answer without a stop reason")
 		}
 		for i, c := range told {
