@@ -44,7 +44,7 @@ var mayImport = map[string][]string{
 	"pkg/internal/forward": {"pkg/internal/keeper"},
 	"pkg/internal/keeper":  {},
 	"internal/gateway":     {"internal/modelapi", "internal/version", "pkg/backend", "pkg/toolpool"},
-	"internal/programs":    {"internal/gateway", "pkg/agent", "pkg/batch", "pkg/program", "pkg/redact", "pkg/spec"},
+	"internal/programs":    {"internal/fault", "internal/gateway", "internal/s3", "pkg/agent", "pkg/batch", "pkg/program", "pkg/redact", "pkg/sleep", "pkg/spec"},
 	"pkg/toolpool/shared":  {"pkg/sleep", "pkg/toolpool"},
 	"pkg/backend":          {"pkg/batch"},
 	"pkg/backend/endpoint": {"pkg/backend", "pkg/loopback", "pkg/redact"},

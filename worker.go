@@ -97,7 +97,12 @@ func (w Worker) serve(ctx context.Context) (err error) {
 		return &UsageError{err}
 	}
 	defer leave()
-	host := programs.New(programs.Config{Declared: tools.Programs, Root: w.ToolsRoot, Secrets: tools.Secrets, Logger: w.Logger})
+	host, err := programs.New(programs.Config{
+		Declared: tools.Programs, Root: w.ToolsRoot, Files: tools.Files, Secrets: tools.Secrets, Logger: w.Logger,
+	})
+	if err != nil {
+		return &UsageError{err}
+	}
 	defer host.Close()
 	if err := host.Check(ctx, host.Needs()); err != nil {
 		return &UsageError{err}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/batchagent/batchagent/internal/collect"
 	"github.com/batchagent/batchagent/internal/config"
 	"github.com/batchagent/batchagent/internal/diagnose"
 	"github.com/batchagent/batchagent/internal/fault"
@@ -42,6 +43,9 @@ func (e *env) runHere(c *cli.Context) error {
 		Reuse: c.String("reuse"), Select: selected,
 		Wait:      localrun.ServerWait{FailFast: c.Bool("fail-fast"), Longest: c.Duration("wait-for-server")},
 		ToolsRoot: c.String("tools-root"), ToolsFile: c.String("tools"), Drivers: drivers, Local: dial.DefaultAddress, Stdin: e.in, Getenv: e.getenv, Logger: log, Tracer: tracer,
+	}
+	if out := collect.ToFile(c.String("out")); out != "" {
+		options.Files = out + ".files"
 	}
 	return e.withOut(c, func(out string) error {
 		options.Out = out

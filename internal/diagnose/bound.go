@@ -39,7 +39,7 @@ var advice = map[string]struct{ by, knob string }{
 	"journal": {"writing to Redis", "see `coordinator doctor` for Redis' latency; keep Redis near the workers, and its disk fast"},
 	"program": {"the agents' program, between its calls",
 		"a faster start of the program (serve: true, if it can serve many jobs), more processor time for it, or another node"},
-	OwnPart:   {"batchagent itself", "give the workers more processor time"},
+	OwnPart: {"batchagent itself", "give the workers more processor time"},
 }
 
 // BoundOf returns the bottleneck of a batch, judged by the results in t and by status.

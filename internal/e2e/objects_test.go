@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"compress/gzip"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -26,6 +28,7 @@ import (
 
 	"github.com/batchagent/batchagent/internal/processkit"
 	"github.com/batchagent/batchagent/internal/s3"
+	"github.com/batchagent/batchagent/pkg/batch"
 )
 
 const plantedKey, plantedSecret = "PLANTEDKEYID0001", "planted/secret+key/0123456789"
@@ -142,6 +145,37 @@ func TestObjects(t *testing.T) {
 	assert.Positive(t, size(filepath.Join(bucket, "out", "r.csv.jsonl")), "a table has its record beside it")
 	_, err = os.Stat(filepath.Join(bucket, "out", "r.jsonl.gz.jsonl"))
 	assert.ErrorIs(t, err, os.ErrNotExist, "a compressed file needs none")
+}
+
+// TestLargeFilesOfPrograms checks that a file that is too large for a result is kept beside the results, here and in a store.
+func TestLargeFilesOfPrograms(t *testing.T) {
+	bin := built(t)
+	bucket := objectStore(t)
+	backend := "vllm://" + bin.simulator(t)
+	dir := t.TempDir()
+	spec := filepath.Join(dir, "spec.yaml")
+	require.NoError(t, os.WriteFile(spec, []byte(`name: files
+task: "Make {x}."
+agent: {command: [sh, -c, "head -c 300000 /dev/zero | tr '\\0' x > large.txt; echo done"]}
+workspace: {collect: ["*.txt"]}
+inputs: [{x: one}, {x: two}]
+`), 0o600))
+	content := strings.Repeat("x", 300000)
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(content)))
+	for out, folder := range map[string]string{filepath.Join(dir, "r.jsonl"): dir, "s3://bucket/out/r.jsonl": filepath.Join(bucket, "out")} {
+		_, errs, code := bin.run(t, "coordinator", "run", spec, "--backend", backend, "--out", out)
+		require.Equal(t, 0, code, errs)
+		results := readResults(t, filepath.Join(folder, "r.jsonl"))
+		require.Len(t, results, 2)
+		for _, r := range results {
+			f := r.Files["large.txt"]
+			name := path.Join(string(r.Batch), sum[:32]+"-large.txt")
+			assert.Equal(t, batch.File{Path: out + ".files/" + name, SHA256: sum, Size: 300000}, f)
+			text, err := os.ReadFile(filepath.Join(folder, "r.jsonl.files", name))
+			require.NoError(t, err)
+			assert.Equal(t, content, string(text))
+		}
+	}
 }
 
 func TestObjectErrors(t *testing.T) {

@@ -1,6 +1,7 @@
 package localrun
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,6 +43,7 @@ const ringEvery = 10 * time.Millisecond
 type ToolOptions struct {
 	Root, File string // tools root; tools.yaml, "" for the built-in tools only
 	SpecDir    string // folder of the spec; its files are passed to the spec's own command as absolute paths
+	Files      string // where large files of programs go if tools.yaml does not name a place: a folder, or s3://bucket/prefix
 	own        []toolpool.Tool
 	Drivers    map[string]func() sqltool.Driver
 	Getenv     func(string) string
@@ -82,9 +84,13 @@ func OpenTools(ctx context.Context, o ToolOptions, p *spec.Prepared) (*Tools, er
 	if err == nil {
 		err = set.Register(pool)
 	}
-	host := programs.New(programs.Config{
-		Declared: set.Programs, Own: true, Root: o.Root, SpecDir: o.SpecDir, Secrets: set.Secrets, Logger: o.Logger,
-	})
+	var host *programs.Host
+	if err == nil {
+		host, err = programs.New(programs.Config{
+			Declared: set.Programs, Own: true, Root: o.Root, SpecDir: o.SpecDir, Files: cmp.Or(set.Files, o.Files), Getenv: o.Getenv,
+			Secrets: set.Secrets, Logger: o.Logger,
+		})
+	}
 	for _, compiled := range []*spec.Compiled{p.Jobs, p.Planner} {
 		if err == nil && compiled != nil {
 			err = toolset.Missing(compiled.Needs(), slices.Concat(set.Names(), host.Needs()))

@@ -46,6 +46,7 @@ type Options struct {
 	Reuse        string // a results file; its outputs are reused for jobs with the same question
 	ToolsRoot    string // root directory of read_file
 	ToolsFile    string // tools.yaml; "" for the built-in tools only
+	Files        string // where large files of programs go if tools.yaml does not name a place: a folder, or s3://bucket/prefix; "" cuts them
 	Drivers      map[string]func() sqltool.Driver
 	Local        string // host:port to probe for a server; "" skips the probe
 	Wait         ServerWait
@@ -118,7 +119,7 @@ func Run(ctx context.Context, o Options, to Observer) (report Report, err error)
 	}
 	defer s.Close()
 	tools, err := OpenTools(ctx, ToolOptions{
-		Root: o.ToolsRoot, File: o.ToolsFile, SpecDir: filepath.Dir(o.Spec), Drivers: o.Drivers, Getenv: o.Getenv, Logger: o.Logger,
+		Root: o.ToolsRoot, File: o.ToolsFile, SpecDir: filepath.Dir(o.Spec), Files: o.Files, Drivers: o.Drivers, Getenv: o.Getenv, Logger: o.Logger,
 	}, prepared)
 	if err != nil {
 		return report, err

@@ -29,15 +29,19 @@ type Config struct {
 	Root    string // --tools-root: the folder that workspaces come from
 	SpecDir string // with Own: files beside the spec are passed to commands as absolute paths
 	Temp    string // the folder for temporary files. Defaults to the system's.
+	// Files is where collected files go that are too large for a result: a folder, or s3://bucket/prefix. "" cuts them.
+	Files   string
+	Getenv  func(string) string // Defaults to os.Getenv.
 	Secrets *redact.Secrets
 	Logger  *slog.Logger // Defaults to none.
 }
 
 // Host runs programs. It opens its folders and its port with the first job. Safe for concurrent use.
 type Host struct {
-	cfg  Config
-	once sync.Once
-	err  error // of the opening
+	cfg   Config
+	files program.Store
+	once  sync.Once
+	err   error // of the opening
 
 	folders *program.Folders
 	gateway *gateway.Gateway
@@ -47,15 +51,22 @@ type Host struct {
 	servers map[string]*program.Server // guarded by mu; by name or socket
 }
 
-// New returns a host.
-func New(cfg Config) *Host {
+// New returns a host. A *fault.UsageError says that Files cannot be used.
+func New(cfg Config) (*Host, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Root == "" {
 		cfg.Root = "."
 	}
-	return &Host{cfg: cfg, servers: map[string]*program.Server{}}
+	if cfg.Getenv == nil {
+		cfg.Getenv = os.Getenv
+	}
+	files, err := openFiles(cfg.Files, cfg.Getenv, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	return &Host{cfg: cfg, files: files, servers: map[string]*program.Server{}}, nil
 }
 
 // Names returns the names of the declared programs, sorted.
@@ -174,7 +185,7 @@ func (h *Host) open() {
 		return
 	}
 	h.runner = &program.Runner{
-		Folders: h.folders, Root: h.cfg.Root, Secrets: h.cfg.Secrets,
+		Folders: h.folders, Root: h.cfg.Root, Secrets: h.cfg.Secrets, Files: h.files,
 		Log: func(job, line string) { h.cfg.Logger.Debug(line, "program_of", job) },
 	}
 }

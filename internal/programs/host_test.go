@@ -17,12 +17,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+func open(t *testing.T, cfg Config) *Host {
+	t.Helper()
+	h, err := New(cfg)
+	require.NoError(t, err)
+	return h
+}
+
 var declared = []program.Program{{Name: "b", Argv: []string{"cat"}}, {Name: "a", Argv: []string{"cat"}}}
 
 // A worker of a cluster never runs what a spec brings, even if a submitter did not check it.
 func TestOnlyARunOfItsOwnUserRunsCommands(t *testing.T) {
 	t.Parallel()
-	h := New(Config{Declared: declared})
+	h := open(t, Config{Declared: declared})
 	defer h.Close()
 	assert.Equal(t, []string{"a", "b"}, h.Names())
 	assert.Equal(t, []string{"program:a", "program:b"}, h.Needs())
@@ -33,7 +40,7 @@ func TestOnlyARunOfItsOwnUserRunsCommands(t *testing.T) {
 		_, err := h.Run(t.Context(), batch.Job{}, "m", agent.ProgramTask{Agent: own}, nil)
 		require.ErrorContains(t, err, "cannot bring its own command")
 	}
-	mine := New(Config{Own: true})
+	mine := open(t, Config{Own: true})
 	defer mine.Close()
 	require.NoError(t, mine.Runs(&spec.Agent{Command: []string{"sh"}}))
 }
@@ -41,7 +48,7 @@ func TestOnlyARunOfItsOwnUserRunsCommands(t *testing.T) {
 // A run on the user's own machine needs the sandboxes of its own programs only.
 func TestCheckLooksAtNeededProgramsOnly(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	h := New(Config{Declared: append([]program.Program{{Name: "c", Isolation: program.Docker}, {Name: "d", Isolation: program.Bubblewrap}}, declared...)})
+	h := open(t, Config{Declared: append([]program.Program{{Name: "c", Isolation: program.Docker}, {Name: "d", Isolation: program.Bubblewrap}}, declared...)})
 	defer h.Close()
 	require.NoError(t, h.Check(t.Context(), []string{"grep_files", "program:a"}))
 	require.ErrorContains(t, h.Check(t.Context(), h.Needs()), "the program c: isolation: docker needs the command docker, and this machine has none")
@@ -53,7 +60,7 @@ func TestFilesBesideTheSpecAreAbsolute(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "agent.py"), nil, 0o600))
-	h := New(Config{Own: true, SpecDir: dir})
+	h := open(t, Config{Own: true, SpecDir: dir})
 	defer h.Close()
 	assert.Equal(t, []string{"python3", filepath.Join(dir, "agent.py"), "--file=agent.py", "other.py", "-x"},
 		h.absolute([]string{"python3", "agent.py", "--file=agent.py", "other.py", "-x"}))
@@ -63,7 +70,7 @@ func TestFilesBesideTheSpecAreAbsolute(t *testing.T) {
 func TestHostLeavesNothing(t *testing.T) {
 	t.Parallel()
 	temp := t.TempDir()
-	h := New(Config{Own: true, Temp: temp})
+	h := open(t, Config{Own: true, Temp: temp})
 	h.once.Do(h.open)
 	require.NoError(t, h.err)
 	h.Close()

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/batchagent/batchagent/internal/human"
@@ -32,6 +34,12 @@ func ShowJob(w io.Writer, r batch.Result, prompt *operation.Prompt) error {
 	if r.Model != "" {
 		line("model", "%s", r.Model)
 	}
+	if r.Replayed > 0 {
+		line("replayed", "%s from the journal of an earlier attempt", human.Plural(int64(r.Replayed), "call", "calls"))
+	}
+	if r.DivergedAt > 0 {
+		line("diverged", "at call %d, which an earlier attempt did not make", r.DivergedAt)
+	}
 	line("time", "%s on %s", human.MS(r.WallMS), r.Worker)
 	section := func(title, text string) { fmt.Fprintf(&b, "\n--- %s\n%s\n", title, strings.TrimRight(text, "\n")) }
 	if len(r.Input) > 0 {
@@ -52,8 +60,34 @@ func ShowJob(w io.Writer, r batch.Result, prompt *operation.Prompt) error {
 	if r.Status == batch.OK {
 		section("output", pretty(r.Output))
 	}
+	showFiles(section, r.Files)
+	if r.Diff != "" {
+		section("changes of the working folder", r.Diff)
+	}
 	_, err := io.WriteString(w, human.Visible(b.String()))
 	return err
+}
+
+func showFiles(section func(title, text string), files map[string]batch.File) {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		f := files[name]
+		title := fmt.Sprintf("file %s, %s", name, human.Plural(f.Size, "byte", "bytes"))
+		switch {
+		case f.Path != "":
+			section(title, "kept at "+f.Path)
+		case f.Cut:
+			section(title+", the beginning", contentOf(f))
+		default:
+			section(title, contentOf(f))
+		}
+	}
+}
+
+func contentOf(f batch.File) string {
+	if len(f.Base64) > 0 {
+		return "(not text)"
+	}
+	return f.Text
 }
 
 func showPrompt(section func(title, text string), p operation.Prompt) {
@@ -85,6 +119,9 @@ func showTurns(section func(title, text string), r batch.Result) error {
 		}
 		if t.Assistant.Content != "" {
 			fmt.Fprintln(&b, t.Assistant.Content)
+		}
+		if t.Call != nil && t.Call.Tool != "" {
+			fmt.Fprintf(&b, "the program calls %s\n", t.Call.Tool)
 		}
 		for _, call := range t.Assistant.ToolCalls {
 			fmt.Fprintf(&b, "calls %s %s\n", call.Name, call.Arguments)

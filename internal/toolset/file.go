@@ -20,6 +20,7 @@ type File struct {
 	sources  []source
 	programs []program.Program
 	settings []setting
+	files    string // of programs: a folder, or s3://bucket/prefix
 
 	noGet    bool
 	get      builtin.GetConfig

@@ -42,6 +42,8 @@ type Set struct {
 	Tools []toolpool.Tool
 	// Programs are those that specs can name as their agent.
 	Programs []program.Program
+	// Files is where large files of programs go: a folder, or s3://bucket/prefix. "" has no such place.
+	Files string
 	// Secrets are the values that must not occur in results.
 	Secrets *redact.Secrets
 
@@ -61,7 +63,7 @@ func (s *Set) Close() {
 // Open starts the servers and opens the databases of the file, and creates all tools. MCP servers start in parallel. If one
 // fails to start, Open fails, because its tools would be missing. ctx limits the start.
 func Open(ctx context.Context, f *File, o Options) (_ *Set, err error) {
-	s := &Set{Programs: f.programs}
+	s := &Set{Programs: f.programs, Files: f.files}
 	if s.proxy, err = toolProxy(o.Getenv); err != nil {
 		return nil, err
 	}

@@ -72,6 +72,7 @@ func (l *loader) load(top strictyaml.Node) {
 		strictyaml.Field{Name: "http", Read: func(field string, n strictyaml.Node) { l.Entries(field, n, l.httpTool) }},
 		strictyaml.Field{Name: "sql", Read: func(field string, n strictyaml.Node) { l.Entries(field, n, l.source) }},
 		strictyaml.Field{Name: "programs", Read: func(field string, n strictyaml.Node) { l.Entries(field, n, l.program) }},
+		strictyaml.Field{Name: "files", Read: l.filesOfPrograms},
 		strictyaml.Field{Name: "http_get", Read: l.httpGet},
 		strictyaml.Field{Name: "web_search", Read: l.webSearch},
 		strictyaml.Field{Name: "python_eval", Read: func(field string, n strictyaml.Node) { f.eval, _ = l.Bool(field, n) }},

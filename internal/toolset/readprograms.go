@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/batchagent/batchagent/internal/s3"
 	"github.com/batchagent/batchagent/pkg/program"
 	"github.com/batchagent/batchagent/pkg/strictyaml"
 )
@@ -70,4 +71,13 @@ func (l *loader) program(name, field string, n strictyaml.Node) {
 		l.Failf(n, field, "serve is for one process that serves many jobs; isolation, run and timeout are for one process for each job")
 	}
 	l.file.programs = append(l.file.programs, p)
+}
+
+// filesOfPrograms reads where large files of programs go.
+func (l *loader) filesOfPrograms(field string, n strictyaml.Node) {
+	if at, _ := l.Text(field, n); s3.Is(at) {
+		l.file.files = at
+		return
+	}
+	l.path(&l.file.files)(field, n)
 }

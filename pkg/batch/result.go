@@ -218,10 +218,12 @@ type Result struct {
 	Simulated bool `json:"simulated,omitempty"`
 }
 
-// File is a collected file. Exactly one of Text and Base64 is set, unless the file is empty.
+// File is a collected file. Exactly one of Text, Base64 and Path is set, unless the file is empty.
 type File struct {
 	Text   string `json:"text,omitempty"`
 	Base64 []byte `json:"base64,omitempty"` // of a file that is not UTF-8
+	Path   string `json:"path,omitempty"`   // where a large file is kept: a path or an s3:// address
+	SHA256 string `json:"sha256,omitempty"` // of a file with Path, in hexadecimal digits
 	Size   int64  `json:"size"`             // bytes of the whole file
 	Cut    bool   `json:"cut,omitempty"`    // the file is too large, and only its beginning is here
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/internal/forward"
+	"github.com/batchagent/batchagent/pkg/sleep"
 )
 
 const (
@@ -156,10 +157,8 @@ func (e engine) create(ctx context.Context, image, name string, args []string) e
 // wait waits until the engine answers.
 func (e engine) wait(ctx context.Context) error {
 	for pause := time.Second / 4; !e.answers(ctx); pause = min(2*pause, engineReturn) {
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := sleep.For(ctx, pause); err != nil {
+			return err
 		}
 	}
 	return nil

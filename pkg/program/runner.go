@@ -75,6 +75,8 @@ type Runner struct {
 	Folders *Folders
 	Root    string // the folder that workspaces come from
 	Secrets *redact.Secrets
+	// Files keeps collected files that are too large for a result. Nil cuts them.
+	Files Store
 	// Log gets each line that a program writes to standard error. Nil drops them.
 	Log func(job, line string)
 }
@@ -120,11 +122,11 @@ func (r *Runner) Run(ctx context.Context, p Program, j Job) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	return d.leave(ctx, j, text)
+	return d.leave(ctx, j, r.Files, text)
 }
 
 // leave returns what the program left, after it has ended.
-func (d *folder) leave(ctx context.Context, j Job, text string) (a Answer, err error) {
+func (d *folder) leave(ctx context.Context, j Job, files Store, text string) (a Answer, err error) {
 	if j.Output != "" {
 		if text, err = d.readAnswer(j.Output); err != nil {
 			return Answer{}, err
@@ -134,12 +136,7 @@ func (d *folder) leave(ctx context.Context, j Job, text string) (a Answer, err e
 	if j.Workspace == nil {
 		return a, nil
 	}
-	if a.Files, err = d.collect(j.Workspace.Collect); err != nil {
-		return Answer{}, err
-	}
-	if j.Workspace.Diff {
-		a.Diff, err = d.diff(ctx)
-	}
+	a.Files, a.Diff, err = d.collectAll(ctx, j.Workspace, j.Job, files)
 	return a, err
 }
 

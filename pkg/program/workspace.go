@@ -9,18 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 	"github.com/batchagent/batchagent/pkg/spec"
-)
-
-const (
-	maxFile  = 256 << 10 // bytes of one collected file
-	maxFiles = 1 << 20   // bytes of all collected files of a job
-	maxDiff  = 1 << 20   // bytes
 )
 
 // fill fills the working folder. root is the folder that From is relative to.
@@ -127,83 +118,6 @@ func (d *folder) recordState(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// diff returns the changes since recordState.
-func (d *folder) diff(ctx context.Context) (string, error) {
-	at := []string{"--git-dir=" + d.git, "--work-tree=" + d.work}
-	if _, err := d.gitIn(ctx, d.work, append(slices.Clone(at), "add", "--all")...); err != nil {
-		return "", fmt.Errorf("find the changes of the working folder: %w", err)
-	}
-	show := append(slices.Clone(at), "diff", "--cached", "--no-color", "--binary")
-	text, err := d.gitIn(ctx, d.work, show...)
-	if err == nil && !utf8.ValidString(text) { // git takes a file without NUL bytes for text
-		if err = os.WriteFile(filepath.Join(d.git, "info", "attributes"), []byte("* binary\n"), 0o600); err == nil {
-			text, err = d.gitIn(ctx, d.work, show...)
-		}
-	}
-	if err != nil {
-		return "", fmt.Errorf("find the changes of the working folder: %w", err)
-	}
-	if len(text) > maxDiff {
-		return "", batch.NewError(batch.ProgramFailed, fmt.Sprintf("the changes of the working folder have %d bytes; at most %d fit into a result", len(text), maxDiff))
-	}
-	return text, nil
-}
-
-// collect reads the files that match the patterns, in the order of the patterns and names.
-func (d *folder) collect(patterns []string) (map[string]batch.File, error) {
-	if len(patterns) == 0 {
-		return nil, nil
-	}
-	root, err := os.OpenRoot(d.work) // a link that leads out of the folder is not followed
-	if err != nil {
-		return nil, fmt.Errorf("collect files: %w", err)
-	}
-	defer func() { _ = root.Close() }()
-	out, room := map[string]batch.File{}, maxFiles
-	for _, pattern := range patterns {
-		names, err := fs.Glob(root.FS(), pattern)
-		if err != nil {
-			return nil, fmt.Errorf("collect %s: %w", pattern, err)
-		}
-		for _, name := range names {
-			if _, known := out[name]; known {
-				continue
-			}
-			f, ok := collectFile(root, name, min(maxFile, room))
-			if !ok {
-				continue
-			}
-			room -= len(f.Text) + len(f.Base64)
-			out[name] = f
-		}
-	}
-	return out, nil
-}
-
-// collectFile reads the beginning of a regular file.
-func collectFile(root *os.Root, name string, most int) (batch.File, bool) {
-	info, err := root.Stat(name)
-	if err != nil || !info.Mode().IsRegular() { // to open a named pipe would wait for ever
-		return batch.File{}, false
-	}
-	f, err := root.Open(name)
-	if err != nil {
-		return batch.File{}, false
-	}
-	defer func() { _ = f.Close() }()
-	data, err := io.ReadAll(io.LimitReader(f, int64(most)))
-	if err != nil {
-		return batch.File{}, false
-	}
-	out := batch.File{Size: info.Size(), Cut: int64(len(data)) < info.Size()}
-	if text := strings.ToValidUTF8(string(data), ""); len(data)-len(text) < utf8.UTFMax && (out.Cut || len(text) == len(data)) {
-		out.Text = text // only a character at the cut is left out
-	} else {
-		out.Base64 = data
-	}
-	return out, true
 }
 
 // readAnswer reads the file with the program's answer.

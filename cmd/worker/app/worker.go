@@ -208,7 +208,12 @@ func serve(c *cli.Context, stderr io.Writer, lookup func(string) (string, bool))
 	}
 	defer endTraces()
 
-	host := programs.New(programs.Config{Declared: set.Programs, Root: c.String("tools-root"), Secrets: set.Secrets, Logger: log})
+	host, err := programs.New(programs.Config{
+		Declared: set.Programs, Root: c.String("tools-root"), Files: set.Files, Getenv: getenv, Secrets: set.Secrets, Logger: log,
+	})
+	if err != nil {
+		return &usageError{err}
+	}
 	defer host.Close()
 	if err := host.Check(ctx, host.Needs()); err != nil {
 		return &usageError{err}

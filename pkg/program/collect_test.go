@@ -1,0 +1,75 @@
+package program
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/spec"
+)
+
+// kept is a store in memory.
+type kept map[string]string
+
+func (k kept) Keep(_ context.Context, name string, content io.ReaderAt, size int64) (string, error) {
+	text, err := io.ReadAll(io.NewSectionReader(content, 0, size))
+	k[name] = string(text)
+	return "s3://bucket/" + name, err
+}
+
+type brokenStore struct{ error }
+
+func (b brokenStore) Keep(context.Context, string, io.ReaderAt, int64) (string, error) {
+	return "", b.error
+}
+
+func TestLargeFilesGoToTheStore(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("there is no git on this machine")
+	}
+	r := runner(t)
+	store := kept{}
+	r.Files = store
+	from := filepath.Join(r.Root, "repo")
+	require.NoError(t, os.MkdirAll(from, 0o755))
+	big := strings.Repeat("x", maxFile+1)
+	p := Program{Argv: []string{"sh", "-c", `head -c 262145 /dev/zero | tr '\0' x > 'big ü.txt'; echo small > small.txt; head -c 1100000 /dev/zero | tr '\0' '\n' > lines`}}
+	j := Job{Description: job, Workspace: &spec.Workspace{From: "repo", Collect: []string{"*.txt"}, Diff: true}}
+	a, err := r.Run(t.Context(), p, j)
+	require.NoError(t, err)
+	sum := sha256.Sum256([]byte(big))
+	hash := hex.EncodeToString(sum[:])
+	name := "b_1/" + hash[:32] + "-big__.txt"
+	assert.Equal(t, batch.File{Path: "s3://bucket/" + name, SHA256: hash, Size: int64(len(big))}, a.Files["big ü.txt"])
+	assert.Equal(t, batch.File{Text: "small\n", Size: 6}, a.Files["small.txt"])
+	assert.Equal(t, big, store[name])
+	assert.Empty(t, a.Diff)
+	patch := a.Files["diff.patch"]
+	assert.Greater(t, patch.Size, int64(maxDiff))
+	assert.Contains(t, store[strings.TrimPrefix(patch.Path, "s3://bucket/")], "+++ b/lines")
+	assert.Len(t, store, 2)
+
+	r.Files = brokenStore{errors.New("the disk is full")}
+	_, err = r.Run(t.Context(), p, j)
+	require.ErrorContains(t, err, "collect big ü.txt: the disk is full")
+	var failure *batch.Error
+	require.NotErrorAs(t, err, &failure, "the job is not to blame")
+}
+
+func TestPlainName(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, "a-b_c.txt", plainName("dir/a-b c.txt"))
+	assert.Len(t, plainName(strings.Repeat("x", 300)+".bin"), 100)
+}
