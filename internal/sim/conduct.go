@@ -17,11 +17,12 @@ type conduct struct {
 	asked []askedModel // since the last rest; guarded by net.mu
 }
 
-// askedModel is a model call that began.
+// askedModel is a model call that began, or that was answered.
 type askedModel struct {
-	proc  *process
-	index int
-	at    time.Time
+	proc     *process
+	index    int
+	at       time.Time
+	answered bool
 }
 
 // record is the history of one process: the answers it received and its reactions.
@@ -47,7 +48,14 @@ type leased struct {
 	handedBack bool      // the process sent a release
 	finishing  bool      // the process sent a result
 	missed     bool      // the process sent a renewal without this lease
-	fenced     time.Time // when an answer reported the lease as lost; zero before
+	fenced     time.Time // when an answer first reported the lease as lost; zero before
+}
+
+// lost records that an answer reported the lease as lost.
+func (l *leased) lost() {
+	if l.fenced.IsZero() {
+		l.fenced = time.Now()
+	}
 }
 
 func newConduct(w *world) *conduct { return &conduct{world: w, procs: make(map[string]*record)} }
@@ -124,8 +132,8 @@ func (k *conduct) checkpoint(p *process, r *record, c call, i int) {
 	}
 }
 
-// asks records a model call that begins. It is called on the goroutine of the process.
-func (k *conduct) asks(p *process, id string) {
+// asks records a model call that begins, or that was answered. It is called on the goroutine of the process.
+func (k *conduct) asks(p *process, id string, answered bool) {
 	job, _, _ := strings.Cut(id, "#")
 	index, ours := strings.CutPrefix(job, string(batchID)+"/job-")
 	if !ours {
@@ -133,13 +141,13 @@ func (k *conduct) asks(p *process, id string) {
 	}
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()
-	k.asked = append(k.asked, askedModel{p, number(index), time.Now()})
+	k.asked = append(k.asked, askedModel{p, number(index), time.Now(), answered})
 }
 
 // reaction is how long a worker may take to end an agent whose lease is lost.
 const reaction = 5 * time.Millisecond
 
-// checkAsked checks that no model call began after an answer reported the job's lease as lost.
+// checkAsked checks that no model call began or continued after an answer reported the job's lease as lost.
 func (k *conduct) checkAsked() {
 	k.world.net.mu.Lock()
 	asked := k.asked
@@ -158,7 +166,11 @@ func (k *conduct) checkAsked() {
 			}
 		}
 		if !held && !fenced.IsZero() && !a.proc.gone() {
-			k.fail("I1", "%s called the model for job %d, %v after an answer reported the lease as lost", a.proc.name, a.index, a.at.Sub(fenced))
+			did := "called the model for"
+			if a.answered {
+				did = "waited for the model's answer to"
+			}
+			k.fail("I1", "%s %s job %d, %v after an answer reported the lease as lost", a.proc.name, did, a.index, a.at.Sub(fenced))
 		}
 	}
 }
@@ -201,13 +213,13 @@ func (k *conduct) delivered(x *exchange) {
 		case c.verb == "renew":
 			for i, sent := range c.leases() {
 				if l := r.leases[tenure{c.batch(), sent.index, sent.fence}]; l != nil && 1+i < len(codes) && codes[1+i] == int64(-1) {
-					l.fenced = time.Now()
+					l.lost()
 				}
 			}
 		case c.verb == "checkpoint":
 			for i, sent := range c.leases() {
 				if l := r.leases[tenure{c.batch(), sent.index, sent.fence}]; l != nil && codes[i] == int64(-1) {
-					l.fenced = time.Now()
+					l.lost()
 				}
 			}
 		}

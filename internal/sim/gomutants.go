@@ -76,4 +76,9 @@ var GoMutants = []GoMutant{
 	if over := c.scope.over(); over != nil {`,
 		New: `	if over := c.scope.over(); over != nil && false {`,
 	},
+	{
+		Name: "agent that runs on without its lease", File: "internal/worker/heartbeat.go", Seeds: 40,
+		Old: `h.live.cancel(statestore.ErrFenced, func(s *session) bool { return s.lease == l })`,
+		New: `_, _ = l, statestore.ErrFenced`,
+	},
 }

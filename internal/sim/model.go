@@ -40,7 +40,7 @@ func (m *model) Generate(ctx context.Context, r *backend.Request, o backend.Obse
 	draw, away, nth := m.draw("generate", r.ID, digest(r.Messages))
 	m.enter(1)
 	defer m.enter(-1)
-	m.world.conduct.asks(m.proc, r.ID)
+	m.world.conduct.asks(m.proc, r.ID, false)
 	fail := func(class backend.Class, after time.Duration, format string, args ...any) error {
 		return &backend.Error{Class: class, Endpoint: m.Endpoint(), RetryAfter: after, Message: fmt.Sprintf(format, args...)}
 	}
@@ -93,6 +93,7 @@ func (m *model) Generate(ctx context.Context, r *backend.Request, o backend.Obse
 	if m.ofProgram(r) && !told {
 		o.FirstToken()
 	}
+	m.world.conduct.asks(m.proc, r.ID, true)
 	return resp, nil
 }
 

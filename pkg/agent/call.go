@@ -149,13 +149,20 @@ func (a *attempt) generateInSlot(s *scope, t nextTurn, req *backend.Request, cal
 	return resp, nil
 }
 
-// acquire waits for a slot.
+// acquire waits for a slot. A stop counts, too, if the slot became free at the same moment: other agents that stop may have freed it.
 func (a *attempt) acquire(s *scope, t nextTurn, session string, reserved bool) (release func(), err error) {
 	began := time.Now()
 	release, held, err := a.session.Slots.Acquire(s.pause, Wait{TurnsRemaining: t.remaining, Session: session, Clock: s.clock, Reserved: reserved})
 	a.spent.held += held
 	a.spent.slot += time.Since(began) - held
-	return release, err
+	if err != nil {
+		return nil, err
+	}
+	if err := s.boundary(); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
 }
 
 // boundaryAfter returns the error of the attempt if err ends the attempt and not only the call, and nil otherwise.

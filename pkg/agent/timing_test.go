@@ -244,6 +244,22 @@ func TestStopEndsAtTurnBoundary(t *testing.T) {
 	}
 }
 
+// A slot may become free at the moment of the stop, because another agent stopped and freed it. Then the stop counts.
+func TestStopCountsBeforeASlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, held := &scene{stop: make(chan struct{})}, 0
+		s.slots = func(context.Context) (func(), time.Duration, error) {
+			held++
+			close(s.stop)
+			return func() { held-- }, 0, nil
+		}
+		_, err := s.run(t, nil)
+		require.ErrorIs(t, err, ErrStopped)
+		assert.Zero(t, held)
+		assert.Zero(t, s.calls)
+	})
+}
+
 // A model that runs away gets one more request without the grammar. If it runs away again, the job fails with its text.
 func TestRunawayModel(t *testing.T) {
 	runaway := &backend.Error{Class: backend.Degenerate, Message: "400 spaces", Partial: "{   "}
