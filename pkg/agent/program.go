@@ -257,6 +257,9 @@ func (c *ProgramCalls) record(s *scope, t Turn) error {
 	case <-s.caller.Done():
 		return context.Cause(s.caller)
 	}
+	if s.caller.Err() != nil {
+		return context.Cause(s.caller) // even if both were ready
+	}
 	if c.refused != nil {
 		return c.refused
 	}
