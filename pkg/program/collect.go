@@ -26,8 +26,11 @@ const (
 )
 
 const (
-	// maxStored limits a file in the store, in bytes.
-	maxStored = 1 << 30
+	// maxCollected limits the number of collected files of a job.
+	maxCollected = 1000
+	// maxStored limits a file in the store, and maxStoredAll all files of a job, in bytes.
+	maxStored    = 1 << 30
+	maxStoredAll = 4 << 30
 	// diffName is the name of a diff that is too large for the result, among the files of the result.
 	diffName = "diff.patch"
 )
@@ -45,7 +48,8 @@ type collector struct {
 	store  Store // nil cuts large files
 	job    string
 	files  map[string]batch.File
-	room   int // bytes that the result takes
+	room   int   // bytes that the result takes
+	stored int64 // bytes in the store
 }
 
 // collectAll returns the collected files and the diff of a workspace.
@@ -79,6 +83,9 @@ func (c *collector) collect(ctx context.Context, patterns []string) error {
 		for _, name := range names {
 			if _, known := c.files[name]; known {
 				continue
+			}
+			if len(c.files) == maxCollected {
+				return batch.NewError(batch.ProgramFailed, fmt.Sprintf("more than %d files match workspace.collect", maxCollected))
 			}
 			info, err := root.Stat(name)
 			if err != nil || !info.Mode().IsRegular() { // to open a named pipe would wait for ever
@@ -128,6 +135,9 @@ func (c *collector) add(ctx context.Context, name string, f *os.File) error {
 func (c *collector) keep(ctx context.Context, name string, f *os.File, size int64) error {
 	if size > maxStored {
 		return batch.NewError(batch.ProgramFailed, fmt.Sprintf("the collected file %s has %d bytes; at most %d are kept", name, size, int64(maxStored)))
+	}
+	if c.stored += size; c.stored > maxStoredAll {
+		return batch.NewError(batch.ProgramFailed, fmt.Sprintf("the collected files have more than %d bytes", int64(maxStoredAll)))
 	}
 	hash := sha256.New()
 	if _, err := io.Copy(hash, io.NewSectionReader(f, 0, size)); err != nil {

@@ -68,6 +68,28 @@ func TestLargeFilesGoToTheStore(t *testing.T) {
 	require.NotErrorAs(t, err, &failure, "the job is not to blame")
 }
 
+// TestCollectIsLimited checks that a program cannot make a result of any size, or fill the store.
+func TestCollectIsLimited(t *testing.T) {
+	t.Parallel()
+	r := runner(t)
+	r.Files = kept{}
+	for script, want := range map[string]string{
+		"i=0; while [ $i -le 1000 ]; do : > f$i; i=$((i+1)); done": "more than 1000 files match workspace.collect",
+		"truncate -s 1073741825 f":                                 "the collected file f has 1073741825 bytes; at most 1073741824 are kept",
+	} {
+		_, err := r.Run(t.Context(), Program{Argv: []string{"sh", "-c", script}}, Job{Description: job, Workspace: &spec.Workspace{Collect: []string{"f*"}}})
+		var failure *batch.Error
+		require.ErrorAs(t, err, &failure, want)
+		assert.Equal(t, batch.ProgramFailed, failure.Type)
+		assert.Contains(t, failure.Message, want)
+	}
+	c := collector{store: kept{}, stored: maxStoredAll}
+	f, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer func() { _ = f.Close() }()
+	require.ErrorContains(t, c.keep(t.Context(), "x", f, 1), "the collected files have more than 4294967296 bytes")
+}
+
 func TestPlainName(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, "a-b_c.txt", plainName("dir/a-b c.txt"))
