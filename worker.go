@@ -105,7 +105,7 @@ func (w Worker) serve(ctx context.Context) (err error) {
 	}
 	defer host.Close()
 	if err := host.Check(ctx, host.Needs()); err != nil {
-		return &UsageError{err}
+		return err
 	}
 	runner, err := worker.New(worker.Config{
 		ID: w.ID, Store: store, Backend: back, Tools: pool, Programs: host, Slots: w.MaxInflight, MaxAgents: w.MaxAgents, Lease: w.Lease,

@@ -63,10 +63,22 @@ func (i isolated) container(ctx context.Context, process Process) (string, error
 		return text, nil
 	}
 	e.remove(name)
-	if ctx.Err() == nil && !command.Ended() {
-		return "", fmt.Errorf("%w: the container of %s: %w", ErrKilled, i.program.Name, err)
+	switch {
+	case ctx.Err() != nil, command.Ended():
+		return "", err
+	case !command.Began() && e.answers(ctx):
+		return "", i.doesNotStart(err)
 	}
-	return "", err
+	return "", fmt.Errorf("%w: the container of %s: %w", ErrKilled, i.program.Name, err)
+}
+
+// doesNotStart returns the job's error if the first process of its container never ran.
+func (i isolated) doesNotStart(err error) error {
+	text := fmt.Sprintf("the container of the program %s does not start: %v", i.program.Name, err)
+	if exe, _ := os.Executable(); strings.Contains(text, "exec "+exe+": no such file") {
+		text += fmt.Sprintf("; the image has no C library for %s, so build that with CGO_ENABLED=0", filepath.Base(exe))
+	}
+	return batch.NewError(batch.ProgramFailed, text)
 }
 
 // command returns what the first process of the container does.

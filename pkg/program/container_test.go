@@ -166,6 +166,28 @@ func TestContainerThatFails(t *testing.T) {
 	assert.Empty(t, r.left(t))
 }
 
+func TestContainerThatDoesNotStart(t *testing.T) {
+	t.Parallel()
+	r, j := contained(t)
+	const empty = "batchagent-test-empty:latest" // has no C library, and this executable may need one
+	load := exec.Command("docker", "import", "-", empty)
+	var content bytes.Buffer
+	require.NoError(t, tar.NewWriter(&content).Close())
+	load.Stdin = &content
+	require.NoError(t, load.Run())
+	p := inContainer("true")
+	p.Image = empty
+	_, err := r.Run(t.Context(), p, j)
+	var failure *batch.Error
+	require.ErrorAs(t, err, &failure)
+	if libraries, _ := exec.Command("ldd", os.Args[0]).Output(); len(libraries) > 0 {
+		assert.Contains(t, failure.Message, "the container of the program p does not start: ")
+		assert.Contains(t, failure.Message, "so build that with CGO_ENABLED=0")
+	} else {
+		assert.Contains(t, failure.Message, `there is no program "sh" in the image`)
+	}
+}
+
 func TestContainerEndsWithItsAttempt(t *testing.T) {
 	t.Parallel()
 	r, j := contained(t)

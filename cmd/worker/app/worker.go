@@ -216,7 +216,7 @@ func serve(c *cli.Context, stderr io.Writer, lookup func(string) (string, bool))
 	}
 	defer host.Close()
 	if err := host.Check(ctx, host.Needs()); err != nil {
-		return &usageError{err}
+		return err // a Docker engine or a registry may come back, so the service starts again
 	}
 	slots := c.Int("max-inflight")
 	if slots <= 0 {

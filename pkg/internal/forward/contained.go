@@ -19,6 +19,7 @@ const containedCommand = "batchagent-contained"
 // Names of files in the folder of a container.
 const (
 	commandFile = "command.json"
+	beganFile   = "began"
 	endedFile   = "ended"
 )
 
@@ -60,10 +61,20 @@ func (c Contained) Command(executable string) []string {
 	return []string{executable, containedCommand, filepath.Join(c.Folder, commandFile)}
 }
 
+// Began reports whether the first process ran.
+func (c Contained) Began() bool { return c.has(beganFile) }
+
 // Ended reports whether the command ended by itself, or could not start. Otherwise the container was ended from outside.
-func (c Contained) Ended() bool {
-	_, err := os.Stat(filepath.Join(c.Folder, endedFile))
+func (c Contained) Ended() bool { return c.has(endedFile) }
+
+func (c Contained) has(name string) bool {
+	_, err := os.Stat(filepath.Join(c.Folder, name))
 	return err == nil
+}
+
+// note makes an empty file for the worker.
+func (c Contained) note(name string) error {
+	return os.WriteFile(filepath.Join(c.Folder, name), nil, 0o600)
 }
 
 // contain runs the command of a container below a keeper and returns its exit status.
@@ -76,9 +87,12 @@ func contain(path string) int {
 	if err != nil {
 		return failed("the command of the container cannot be read: %v", err)
 	}
+	if err := c.note(beganFile); err != nil {
+		return failed("the container cannot write to its folder: %v", err)
+	}
 	status := c.run()
-	if err := os.WriteFile(filepath.Join(c.Folder, endedFile), nil, 0o600); err != nil {
-		return failed("the end of the command cannot be noted: %v", err)
+	if err := c.note(endedFile); err != nil {
+		return failed("the container cannot write to its folder: %v", err)
 	}
 	return status
 }
