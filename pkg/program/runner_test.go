@@ -222,7 +222,7 @@ func TestServer(t *testing.T) {
 	text, err = ask(t.Context(), "e", "again") // the process starts again
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"said":"again"}`, text)
-	assert.Len(t, r.left(t), 1)
+	require.Eventually(t, func() bool { return len(r.left(t)) == 1 }, 20*time.Second, 10*time.Millisecond, "the first process' folder is removed when it has ended")
 }
 
 func TestServerThatNeverListens(t *testing.T) {
