@@ -82,7 +82,7 @@ race: ## all tests with the race detector
 .PHONY: fuzz
 fuzz: ## fuzz every parser of untrusted input, one after the other: FUZZTIME=10m each, FUZZ=regexp for some
 	@failed=; while read -r dir name; do echo "=== $$dir $$name"; \
-	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(or $(FUZZTIME),10m) "./$$dir" || failed="$$failed $$dir:$$name"; \
+	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(or $(FUZZTIME),10m) -fuzzminimizetime 10x "./$$dir" || failed="$$failed $$dir:$$name"; \
 	done < <(git grep -oE '^func Fuzz[A-Za-z0-9]+' -- '*_test.go' | sed -E 's|/[^/]+:func | |' | grep -E '$(or $(FUZZ),.)'); \
 	test -z "$$failed" || { echo "found something:$$failed"; exit 1; }
 
