@@ -68,6 +68,10 @@ func fuzzStream(t *testing.T, stream []byte, r *backend.Request, d Dialect) {
 		seen[c.ID] = true
 	}
 	for i, index := range o.indexes {
-		assert.Equal(t, resp.Message.ToolCalls[index], o.calls[i])
+		call, early := resp.Message.ToolCalls[index], o.calls[i]
+		if d.Dispatch { // chunks may add members to a dispatched call
+			call.Extra, early.Extra = nil, nil
+		}
+		assert.Equal(t, call, early)
 	}
 }
