@@ -2,6 +2,7 @@ package spec
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -77,6 +78,9 @@ type parquetFile struct {
 
 func openParquet(file sized) (out parquetFile, err error) {
 	defer damaged(&err)
+	if err := checkFooter(file); err != nil {
+		return out, err
+	}
 	out.file, err = parquet.OpenFile(file, file.Size(), parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
 	if err != nil {
 		return out, fmt.Errorf("it is not a complete Parquet file: %w", err)
@@ -86,6 +90,22 @@ func openParquet(file sized) (out parquetFile, err error) {
 		out.names = append(out.names, c.name)
 	}
 	return out, checkHeader(out.names, ',')
+}
+
+// checkFooter returns an error if the last bytes of a file claim a longer footer than the file has. The library would allocate it, up to
+// 4 GiB. They are the length, in four bytes, and the mark; see the file format of Apache Parquet.
+func checkFooter(file sized) error {
+	var end [8]byte
+	if file.Size() < int64(len(end)) {
+		return nil // the library reports it
+	}
+	if _, err := file.ReadAt(end[:], file.Size()-int64(len(end))); err != nil {
+		return fmt.Errorf("read its end: %w", err)
+	}
+	if length := int64(binary.LittleEndian.Uint32(end[:])); length > file.Size()-int64(len(end)) {
+		return fmt.Errorf("it is not a complete Parquet file: its end claims %d bytes of metadata, and the file has %d bytes", length, file.Size())
+	}
+	return nil
 }
 
 // damaged converts a panic of the library, which some damaged files cause, into an error.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -134,6 +135,17 @@ func TestCompressedInputs(t *testing.T) {
 	require.NoError(t, os.WriteFile(plain, text, 0o600))
 	_, err = readAllOf(t, plain, "")
 	assert.ErrorContains(t, err, "its name must end with .gz")
+}
+
+// TestParquetFooterCostsNoMemory checks a small file whose end claims 4 GiB of metadata.
+func TestParquetFooterCostsNoMemory(t *testing.T) {
+	text := append([]byte("PAR1"), 0xff, 0xff, 0xff, 0xff, 'P', 'A', 'R', '1')
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := openParquet(bytes.NewReader(text))
+	runtime.ReadMemStats(&after)
+	require.ErrorContains(t, err, "its end claims 4294967295 bytes of metadata, and the file has 12 bytes")
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20))
 }
 
 func FuzzParquet(f *testing.F) {
