@@ -2,7 +2,6 @@ package spec
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,22 +89,6 @@ func openParquet(file sized) (out parquetFile, err error) {
 		out.names = append(out.names, c.name)
 	}
 	return out, checkHeader(out.names, ',')
-}
-
-// checkFooter returns an error if the last bytes of a file claim a longer footer than the file has. The library would allocate it, up to
-// 4 GiB. They are the length, in four bytes, and the mark; see the file format of Apache Parquet.
-func checkFooter(file sized) error {
-	var end [8]byte
-	if file.Size() < int64(len(end)) {
-		return nil // the library reports it
-	}
-	if _, err := file.ReadAt(end[:], file.Size()-int64(len(end))); err != nil {
-		return fmt.Errorf("read its end: %w", err)
-	}
-	if length := int64(binary.LittleEndian.Uint32(end[:])); length > file.Size()-int64(len(end)) {
-		return fmt.Errorf("it is not a complete Parquet file: its end claims %d bytes of metadata, and the file has %d bytes", length, file.Size())
-	}
-	return nil
 }
 
 // damaged converts a panic of the library, which some damaged files cause, into an error.

@@ -137,15 +137,25 @@ func TestCompressedInputs(t *testing.T) {
 	assert.ErrorContains(t, err, "its name must end with .gz")
 }
 
-// TestParquetFooterCostsNoMemory checks a small file whose end claims 4 GiB of metadata.
+// TestParquetFooterCostsNoMemory checks small files whose footers claim gigabytes.
 func TestParquetFooterCostsNoMemory(t *testing.T) {
-	text := append([]byte("PAR1"), 0xff, 0xff, 0xff, 0xff, 'P', 'A', 'R', '1')
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	_, err := openParquet(bytes.NewReader(text))
-	runtime.ReadMemStats(&after)
-	require.ErrorContains(t, err, "its end claims 4294967295 bytes of metadata, and the file has 12 bytes")
-	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20))
+	file := func(footer string) []byte {
+		return append(append([]byte("PAR1"+footer), byte(len(footer)), 0, 0, 0), "PAR1"...)
+	}
+	const two31 = "\xff\xff\xff\xff\x07"
+	for want, text := range map[string][]byte{
+		"its end claims 4294967295 bytes of metadata, and the file has 12 bytes":       append([]byte("PAR1"), 0xff, 0xff, 0xff, 0xff, 'P', 'A', 'R', '1'),
+		"it is a damaged Parquet file: its metadata is shorter than its lengths claim": file("\x15\x02\x19\xfc" + two31 + "\x00"), // a list of 2^31 columns
+		"its metadata is shorter than its lengths claim":                               file("\x18" + two31 + "\x00"),             // a text of 2^31 bytes
+		"its metadata is nested too deeply":                                            file(strings.Repeat("\x1c", 100)),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := openParquet(bytes.NewReader(text))
+		runtime.ReadMemStats(&after)
+		require.ErrorContains(t, err, want)
+		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20), want)
+	}
 }
 
 func FuzzParquet(f *testing.F) {
