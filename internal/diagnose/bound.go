@@ -48,8 +48,8 @@ func BoundOf(t collect.Tally, status operation.StatusReport) Bound {
 }
 
 // PartsOf returns the parts of the agents' time in the order of a job's life, with batchagent's own part last.
-func PartsOf(t collect.Tally) []batch.Part {
-	return append(t.Times.Parts(), batch.Part{Name: OwnPart, MS: max(0, t.WallMS-t.Times.Sum().Milliseconds())})
+func PartsOf(t batch.Times, wallMS int64) []batch.Part {
+	return append(t.Parts(), batch.Part{Name: OwnPart, MS: max(0, wallMS-t.Sum().Milliseconds())})
 }
 
 // PartName returns the display name of a part.
@@ -71,8 +71,7 @@ func boundOf(e Explanation, status *operation.StatusReport) Bound {
 	if e.Timed == 0 {
 		return Bound{By: "nothing known yet: no job has ended with its times", Knob: "wait for the first results"}
 	}
-	parts := append(e.Times.Parts(), batch.Part{Name: OwnPart, MS: e.Own()})
-	most := slices.MaxFunc(parts, func(x, y batch.Part) int { return cmp.Compare(x.MS, y.MS) })
+	most := slices.MaxFunc(PartsOf(e.Times, e.WallMS), func(x, y batch.Part) int { return cmp.Compare(x.MS, y.MS) })
 	a := advice[most.Name]
 	return Bound{Part: most.Name, By: fmt.Sprintf("%s (%s of the agents' time)", a.by, human.Percent(most.MS, e.WallMS)), Knob: a.knob}
 }

@@ -182,9 +182,6 @@ func (a *anatomy) explanation(id batch.ID, takes time.Duration) Explanation {
 	return e
 }
 
-// Own returns the time of batchagent itself, which is the rest of WallMS.
-func (e Explanation) Own() int64 { return max(0, e.WallMS-e.Times.Sum().Milliseconds()) }
-
 var PartNames = map[string]string{
 	"held": "held by admission", "slot": "waiting for a slot", "prefill_cold": "first token, cold", "prefill_cached": "first token, cached",
 	"decode": "decode", "tools": "tools", "tools_shared": "tools run for others", "retry": "failed calls", "journal": "journal", "program": "program",

@@ -31,7 +31,7 @@ func timesOf(t collect.Tally, status operation.StatusReport) *timesView {
 	v := &timesView{Bar: barView{Label: "Where the agents' time went"}, Bound: diagnose.BoundOf(t, status)}
 	v.Queued = float64(t.Times.Queued) / 1000 / float64(max(t.OK+t.Failed+t.Cancelled, 1))
 	from := 0.0
-	for _, p := range diagnose.PartsOf(t) {
+	for _, p := range diagnose.PartsOf(t.Times, t.WallMS) {
 		if p.MS == 0 {
 			continue
 		}

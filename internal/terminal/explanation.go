@@ -35,7 +35,7 @@ func WriteExplanation(w io.Writer, e diagnose.Explanation) error {
 	}
 	if e.Timed > 0 {
 		fmt.Fprintf(&b, "\nwhere the time of %s went, %s together\n", human.Plural(e.Timed, "job", "jobs"), human.Span(time.Duration(e.WallMS)*time.Millisecond))
-		for _, p := range append(e.Times.Parts(), batch.Part{Name: diagnose.OwnPart, MS: e.Own()}) {
+		for _, p := range diagnose.PartsOf(e.Times, e.WallMS) {
 			if p.MS > 0 {
 				fmt.Fprintf(&b, "  %-22s %4s %s %s\n", diagnose.PartNames[p.Name], human.Percent(p.MS, e.WallMS), barOf(p.MS, e.WallMS, 30), human.Span(time.Duration(p.MS)*time.Millisecond))
 			}

@@ -103,7 +103,7 @@ func (s Summary) String() string {
 
 // largest formats the three parts that took most of the agents' time.
 func largest(t batch.Times, wallMS int64) string {
-	parts := append(t.Parts(), batch.Part{Name: diagnose.OwnPart, MS: wallMS - t.Sum().Milliseconds()})
+	parts := diagnose.PartsOf(t, wallMS)
 	slices.SortStableFunc(parts, func(a, b batch.Part) int { return cmp.Compare(b.MS, a.MS) })
 	list := make([]string, 0, 3)
 	for _, p := range parts[:3] {
