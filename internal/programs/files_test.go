@@ -1,11 +1,17 @@
 package programs
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -30,8 +36,35 @@ func TestFolderKeepsFiles(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, all, 1, "no part of a file is left")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
-	_, err = s.Keep(t.Context(), "file/x", strings.NewReader("c"), 1)
-	require.ErrorContains(t, err, "keep a file: ")
+	_, err = folder(dir).put(t.Context(), "file/x", strings.NewReader("c"), 1)
+	require.Error(t, err)
+}
+
+// A full disk and an outage of the store delay a job.
+func TestKeepTriesAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		fails := 3
+		f := &files{log: slog.New(slog.NewTextHandler(&log, nil)), put: func(context.Context, string, io.ReaderAt, int64) (string, error) {
+			if fails--; fails >= 0 {
+				return "", errors.New("no space left on device")
+			}
+			return "kept", nil
+		}}
+		began := time.Now()
+		at, err := f.Keep(t.Context(), "x", nil, 0)
+		require.NoError(t, err)
+		assert.Equal(t, "kept", at)
+		assert.Equal(t, 7*time.Second, time.Since(began))
+		assert.Contains(t, log.String(), "no space left on device")
+
+		fails = 1000
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		_, err = f.Keep(ctx, "x", nil, 0)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
 }
 
 func TestFilesThatCannotBeUsed(t *testing.T) {
@@ -46,7 +79,4 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 		require.ErrorAs(t, err, &usage, at)
 		require.ErrorContains(t, err, want)
 	}
-	s, err := openFiles("", none, nil)
-	require.NoError(t, err)
-	assert.Nil(t, s)
 }

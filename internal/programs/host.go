@@ -39,7 +39,7 @@ type Config struct {
 // Host runs programs. It opens its folders and its port with the first job. Safe for concurrent use.
 type Host struct {
 	cfg   Config
-	files program.Store
+	files *files // nil cuts large files
 	once  sync.Once
 	err   error // of the opening
 
@@ -51,7 +51,7 @@ type Host struct {
 	servers map[string]*program.Server // guarded by mu; by name or socket
 }
 
-// New returns a host. A *fault.UsageError says that Files cannot be used.
+// New returns a host. A *fault.UsageError: Files cannot be used.
 func New(cfg Config) (*Host, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -62,11 +62,12 @@ func New(cfg Config) (*Host, error) {
 	if cfg.Getenv == nil {
 		cfg.Getenv = os.Getenv
 	}
-	files, err := openFiles(cfg.Files, cfg.Getenv, cfg.Logger)
-	if err != nil {
-		return nil, err
+	h := &Host{cfg: cfg, servers: map[string]*program.Server{}}
+	var err error
+	if cfg.Files != "" {
+		h.files, err = openFiles(cfg.Files, cfg.Getenv, cfg.Logger)
 	}
-	return &Host{cfg: cfg, files: files, servers: map[string]*program.Server{}}, nil
+	return h, err
 }
 
 // Names returns the names of the declared programs, sorted.
@@ -185,8 +186,11 @@ func (h *Host) open() {
 		return
 	}
 	h.runner = &program.Runner{
-		Folders: h.folders, Root: h.cfg.Root, Secrets: h.cfg.Secrets, Files: h.files,
+		Folders: h.folders, Root: h.cfg.Root, Secrets: h.cfg.Secrets,
 		Log: func(job, line string) { h.cfg.Logger.Debug(line, "program_of", job) },
+	}
+	if h.files != nil { // a nil *files is no nil Store
+		h.runner.Files = h.files
 	}
 }
 
@@ -216,6 +220,9 @@ func (h *Host) Close() {
 	}
 	if h.gateway != nil {
 		_ = h.gateway.Close()
+	}
+	if h.files != nil {
+		h.files.close()
 	}
 	if h.folders != nil {
 		if err := h.folders.Close(); err != nil {

@@ -64,6 +64,9 @@ func ShowJob(w io.Writer, r batch.Result, prompt *operation.Prompt) error {
 	if r.Diff != "" {
 		section("changes of the working folder", r.Diff)
 	}
+	if f := r.DiffFile; f != nil {
+		section("changes of the working folder, "+human.Plural(f.Size, "byte", "bytes"), "kept at "+f.Path)
+	}
 	_, err := io.WriteString(w, human.Visible(b.String()))
 	return err
 }

@@ -167,9 +167,14 @@ func (l *loader) count(to *int, high int64) func(string, strictyaml.Node) {
 func (l *loader) path(to *string) func(string, strictyaml.Node) {
 	return func(field string, n strictyaml.Node) {
 		l.text(to)(field, n)
-		if *to != "" && !filepath.IsAbs(*to) {
-			*to = filepath.Join(l.dir, *to)
-		}
+		l.relative(to)
+	}
+}
+
+// relative makes a path absolute if the file's folder is.
+func (l *loader) relative(path *string) {
+	if *path != "" && !filepath.IsAbs(*path) {
+		*path = filepath.Join(l.dir, *path)
 	}
 }
 

@@ -1,6 +1,7 @@
 package toolset
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -75,9 +76,17 @@ func (l *loader) program(name, field string, n strictyaml.Node) {
 
 // filesOfPrograms reads where large files of programs go.
 func (l *loader) filesOfPrograms(field string, n strictyaml.Node) {
-	if at, _ := l.Text(field, n); s3.Is(at) {
-		l.file.files = at
+	at := &l.file.files
+	l.text(at)(field, n)
+	if !s3.Is(*at) {
+		l.relative(at)
+		if full, err := filepath.Abs(*at); err == nil && *at != "" { // readers of the results are in other folders
+			*at = full
+		}
 		return
 	}
-	l.path(&l.file.files)(field, n)
+	*at = strings.TrimSuffix(*at, "/")
+	if _, err := s3.Parse(*at); err != nil {
+		l.Failf(n, field, "%v", err)
+	}
 }

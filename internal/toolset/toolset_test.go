@@ -280,6 +280,14 @@ func TestPrograms(t *testing.T) {
 	assert.True(t, s.Programs[1].Serve)
 	assert.Equal(t, program.Program{Name: "boxed", Argv: []string{"x"}, Isolation: program.Docker, Image: "agents:1"}, s.Programs[2])
 
+	s, _, _ = open(t, "files: results\n")
+	assert.True(t, filepath.IsAbs(s.Files))
+	assert.Equal(t, "results", filepath.Base(s.Files))
+	s, _, _ = open(t, "files: s3://bucket/prefix/\n")
+	assert.Equal(t, "s3://bucket/prefix", s.Files)
+	_, err := toolset.Read(write(t, "files: s3://bucket\n"), lookup)
+	require.ErrorContains(t, err, ":1: field files: ")
+
 	for text, want := range map[string]string{
 		"a: {}":                             "argv is missing",
 		"\"a b\": {argv: [x]}":              "a program's name has",

@@ -37,6 +37,8 @@ type ProgramAnswer struct {
 	Text  string // the answer as the program wrote it
 	Files map[string]batch.File
 	Diff  string
+	// DiffFile is the diff if it is too large for a result. Nil otherwise.
+	DiffFile *batch.File
 }
 
 // ErrRestart is returned by [Program.RunProgram] if the program has to start again, through no fault of its own.
@@ -83,7 +85,7 @@ func (a *attempt) program(s *scope) (json.RawMessage, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.files, a.diff = answer.Files, answer.Diff
+		a.left = answer
 		return a.programOutput(s, answer.Text)
 	}
 }

@@ -97,7 +97,8 @@ func (r *Runner) Run(ctx context.Context, d *Definition, job Job, uses Session) 
 	default:
 		res.MaxTokens = d.sampling.MaxTokens
 	}
-	res.Replayed, res.DivergedAt, res.Files, res.Diff = a.replayed, a.diverged, a.files, a.diff
+	res.Replayed, res.DivergedAt = a.replayed, a.diverged
+	res.Files, res.Diff, res.DiffFile = a.left.Files, a.left.Diff, a.left.DiffFile
 	res.Row = a.row
 	res.FirstCall = a.firstCall
 	if a.question != "" {
@@ -134,16 +135,15 @@ type attempt struct {
 	input       json.RawMessage // carried fields; nil without any
 	ended       *batch.Result   // the job's result of an earlier run; nil if the job runs
 	reduction   *spec.Reduction
-	whole       json.RawMessage       // the input of a program's job
-	task        string                // the same job's prompt
-	watch       backend.Observer      // of all calls; the zero value of jobs without a program
-	refusal     *backend.Error        // of the last call that failed for good
-	replayed    int                   // calls of a program that were answered from the journal
-	diverged    int                   // as in [batch.Result]
-	files       map[string]batch.File // that a program left
-	diff        string                // the same
-	preloaded   []Preloaded           // calls before the first turn
-	fields      map[string]any        // of the input
+	whole       json.RawMessage  // the input of a program's job
+	task        string           // the same job's prompt
+	watch       backend.Observer // of all calls; the zero value of jobs without a program
+	refusal     *backend.Error   // of the last call that failed for good
+	replayed    int              // calls of a program that were answered from the journal
+	diverged    int              // as in [batch.Result]
+	left        ProgramAnswer    // by a program
+	preloaded   []Preloaded      // calls before the first turn
+	fields      map[string]any   // of the input
 	firstCall   *batch.FirstCall
 	question    string      // hash of the job's question; "" without one
 	fingerprint string      // "" if the output must not be reused

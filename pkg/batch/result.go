@@ -192,6 +192,8 @@ type Result struct {
 	Files map[string]File `json:"files,omitempty"`
 	// Diff are the changes of the working folder in the format of git, if the spec asks for them.
 	Diff string `json:"diff,omitempty"`
+	// DiffFile is the diff if it is too large for a result.
+	DiffFile *File `json:"diff_file,omitempty"`
 
 	// Transcript holds the turns of the job's agent in the form of package agent. Empty unless the batch keeps transcripts.
 	Transcript json.RawMessage `json:"transcript,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -15,10 +16,11 @@ import (
 	"unicode/utf8"
 
 	"github.com/batchagent/batchagent/pkg/batch"
-	"github.com/batchagent/batchagent/pkg/spec"
+	"github.com/batchagent/batchagent/pkg/internal/capture"
+	"github.com/batchagent/batchagent/pkg/redact"
 )
 
-// Limits of what a result holds, in bytes. What is larger goes to the store of files.
+// Limits of a result, in bytes. Larger files go to the store.
 const (
 	maxFile  = 256 << 10 // of one collected file
 	maxFiles = 1 << 20   // of all collected files of a job
@@ -31,8 +33,10 @@ const (
 	// maxStored limits a file in the store, and maxStoredAll all files of a job, in bytes.
 	maxStored    = 1 << 30
 	maxStoredAll = 4 << 30
-	// diffName is the name of a diff that is too large for the result, among the files of the result.
+	// diffName is the file with the diff.
 	diffName = "diff.patch"
+	// secretLength is at least the length of a secret in any form, in bytes.
+	secretLength = 64 << 10
 )
 
 // Store keeps files that are too large for a result. Safe for concurrent use.
@@ -42,26 +46,27 @@ type Store interface {
 	Keep(ctx context.Context, name string, content io.ReaderAt, size int64) (at string, err error)
 }
 
-// collector collects what a program left for the result.
+// collector collects the files and the diff of one job's workspace into its answer.
 type collector struct {
-	folder *folder
-	store  Store // nil cuts large files
-	job    string
-	files  map[string]batch.File
-	room   int   // bytes that the result takes
-	stored int64 // bytes in the store
+	folder  *folder
+	store   Store           // nil cuts large files
+	secrets *redact.Secrets // are redacted in the answer, and not in the store
+	job     string
+	answer  *Answer
+	room    int   // bytes that the answer takes
+	stored  int64 // bytes in the store
 }
 
-// collectAll returns the collected files and the diff of a workspace.
-func (d *folder) collectAll(ctx context.Context, w *spec.Workspace, job string, store Store) (files map[string]batch.File, diff string, err error) {
-	c := collector{folder: d, store: store, job: job, room: maxFiles}
-	if err := c.collect(ctx, w.Collect); err != nil {
-		return nil, "", err
+// collectAll fills an answer with the collected files and the diff of a workspace.
+func (r *Runner) collectAll(ctx context.Context, d *folder, j Job, a *Answer) error {
+	c := collector{folder: d, store: r.Files, secrets: r.Secrets, job: j.Job, answer: a, room: maxFiles}
+	if err := c.collect(ctx, j.Workspace.Collect); err != nil {
+		return err
 	}
-	if w.Diff {
-		diff, err = c.diff(ctx)
+	if j.Workspace.Diff {
+		return c.diff(ctx)
 	}
-	return c.files, diff, err
+	return nil
 }
 
 // collect reads the files that match the patterns, in the order of the patterns and names.
@@ -74,17 +79,18 @@ func (c *collector) collect(ctx context.Context, patterns []string) error {
 		return fmt.Errorf("collect files: %w", err)
 	}
 	defer func() { _ = root.Close() }()
-	c.files = map[string]batch.File{}
+	files := map[string]batch.File{}
+	c.answer.Files = files
 	for _, pattern := range patterns {
 		names, err := fs.Glob(root.FS(), pattern)
 		if err != nil {
 			return fmt.Errorf("collect %s: %w", pattern, err)
 		}
 		for _, name := range names {
-			if _, known := c.files[name]; known {
+			if _, known := files[name]; known {
 				continue
 			}
-			if len(c.files) == maxCollected {
+			if len(files) == maxCollected {
 				return batch.NewError(batch.ProgramFailed, fmt.Sprintf("more than %d files match workspace.collect", maxCollected))
 			}
 			info, err := root.Stat(name)
@@ -95,7 +101,7 @@ func (c *collector) collect(ctx context.Context, patterns []string) error {
 			if err != nil {
 				continue
 			}
-			err = c.add(ctx, name, f)
+			files[name], err = c.add(ctx, name, f)
 			_ = f.Close()
 			if err != nil {
 				return fmt.Errorf("collect %s: %w", name, err)
@@ -105,55 +111,50 @@ func (c *collector) collect(ctx context.Context, patterns []string) error {
 	return nil
 }
 
-// add puts a file into the result. A large one goes to the store, or is cut.
-func (c *collector) add(ctx context.Context, name string, f *os.File) error {
+// add returns the entry of a file. A large file goes to the store, or is cut.
+func (c *collector) add(ctx context.Context, name string, f *os.File) (out batch.File, err error) {
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return out, err
 	}
 	most := min(maxFile, c.room)
 	if info.Size() > int64(most) && c.store != nil {
 		return c.keep(ctx, name, f, info.Size())
 	}
-	data, err := io.ReadAll(io.LimitReader(f, int64(most)))
-	if err != nil {
-		return err
+	head := capture.NewHead(most)
+	redacted := c.secrets.Writer(head)
+	read, err := io.Copy(redacted, io.LimitReader(f, int64(most)+secretLength))
+	if err = errors.Join(err, redacted.Close()); err != nil {
+		return out, err
 	}
-	out := batch.File{Size: info.Size(), Cut: int64(len(data)) < info.Size()}
-	if text := strings.ToValidUTF8(string(data), ""); len(data)-len(text) < utf8.UTFMax && (out.Cut || len(text) == len(data)) {
+	data := head.Kept()
+	out = batch.File{Size: info.Size(), Cut: head.Cut() || read < info.Size()}
+	if text := strings.ToValidUTF8(data, ""); len(data)-len(text) < utf8.UTFMax && (out.Cut || len(text) == len(data)) {
 		out.Text = text // only a character at the cut is left out
 	} else {
-		out.Base64 = data
+		out.Base64 = []byte(data)
 	}
 	c.room -= len(out.Text) + len(out.Base64)
-	c.files[name] = out
-	return nil
+	return out, nil
 }
 
-// keep puts a file into the store. Its name there begins with its hash, so that several attempts at a job store it once, and none
-// replaces what the result of another one refers to.
-func (c *collector) keep(ctx context.Context, name string, f *os.File, size int64) error {
+// keep puts a file into the store. Its name there begins with its hash. So several attempts at a job store it once, and no attempt
+// replaces a file of another result.
+func (c *collector) keep(ctx context.Context, name string, f *os.File, size int64) (out batch.File, err error) {
 	if size > maxStored {
-		return batch.NewError(batch.ProgramFailed, fmt.Sprintf("the collected file %s has %d bytes; at most %d are kept", name, size, int64(maxStored)))
+		return out, batch.NewError(batch.ProgramFailed, fmt.Sprintf("the collected file %s has %d bytes; at most %d are kept", name, size, int64(maxStored)))
 	}
 	if c.stored += size; c.stored > maxStoredAll {
-		return batch.NewError(batch.ProgramFailed, fmt.Sprintf("the collected files have more than %d bytes", int64(maxStoredAll)))
+		return out, batch.NewError(batch.ProgramFailed, fmt.Sprintf("the collected files have more than %d bytes", int64(maxStoredAll)))
 	}
 	hash := sha256.New()
 	if _, err := io.Copy(hash, io.NewSectionReader(f, 0, size)); err != nil {
-		return err
+		return out, err
 	}
 	sum := hex.EncodeToString(hash.Sum(nil))
 	id, _, _ := strings.Cut(c.job, "/")
 	at, err := c.store.Keep(ctx, path.Join(id, sum[:32]+"-"+plainName(name)), f, size)
-	if err != nil {
-		return err
-	}
-	if c.files == nil {
-		c.files = map[string]batch.File{}
-	}
-	c.files[name] = batch.File{Path: at, SHA256: sum, Size: size}
-	return nil
+	return batch.File{Path: at, SHA256: sum, Size: size}, err
 }
 
 // plainName returns the end of a file's name, in characters that every store takes.
@@ -167,30 +168,32 @@ func plainName(name string) string {
 	return name[max(0, len(name)-100):]
 }
 
-// diff returns the changes since recordState. If they are too large for a result, they become a file of it.
-func (c *collector) diff(ctx context.Context) (string, error) {
-	d := c.folder
-	to := filepath.Join(d.path, diffName)
-	if err := d.writeDiff(ctx, to); err != nil {
-		return "", fmt.Errorf("find the changes of the working folder: %w", err)
+// diff puts the changes since recordState into the answer. Changes that are too large for a result go to the store.
+func (c *collector) diff(ctx context.Context) error {
+	to := filepath.Join(c.folder.path, diffName)
+	if err := c.folder.writeDiff(ctx, to); err != nil {
+		return fmt.Errorf("find the changes of the working folder: %w", err)
 	}
-	f, err := os.Open(to)
+	f, err := os.Open(to) //nolint:gosec // in the job's folder
 	if err != nil {
-		return "", fmt.Errorf("read the changes of the working folder: %w", err)
+		return fmt.Errorf("read the changes of the working folder: %w", err)
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil {
-		return "", fmt.Errorf("read the changes of the working folder: %w", err)
+		return fmt.Errorf("read the changes of the working folder: %w", err)
 	}
 	switch {
-	case info.Size() <= maxDiff:
-		text, err := io.ReadAll(f)
-		return string(text), err
-	case c.store == nil:
-		return "", batch.NewError(batch.ProgramFailed, fmt.Sprintf("the changes of the working folder have %d bytes; at most %d fit into a result", info.Size(), maxDiff))
+	case info.Size() > maxDiff && c.store == nil:
+		return batch.NewError(batch.ProgramFailed, fmt.Sprintf("the changes of the working folder have %d bytes; at most %d fit into a result", info.Size(), maxDiff))
+	case info.Size() > maxDiff:
+		kept, err := c.keep(ctx, diffName, f, info.Size())
+		c.answer.DiffFile = &kept
+		return err
 	}
-	return "", c.keep(ctx, diffName, f, info.Size())
+	text, err := io.ReadAll(f)
+	c.answer.Diff = c.secrets.Text(string(text))
+	return err
 }
 
 // writeDiff writes the changes since recordState to a file.

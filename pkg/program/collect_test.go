@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/batchagent/batchagent/pkg/batch"
+	"github.com/batchagent/batchagent/pkg/redact"
 	"github.com/batchagent/batchagent/pkg/spec"
 )
 
@@ -56,7 +57,8 @@ func TestLargeFilesGoToTheStore(t *testing.T) {
 	assert.Equal(t, batch.File{Text: "small\n", Size: 6}, a.Files["small.txt"])
 	assert.Equal(t, big, store[name])
 	assert.Empty(t, a.Diff)
-	patch := a.Files["diff.patch"]
+	patch := a.DiffFile
+	require.NotNil(t, patch)
 	assert.Greater(t, patch.Size, int64(maxDiff))
 	assert.Contains(t, store[strings.TrimPrefix(patch.Path, "s3://bucket/")], "+++ b/lines")
 	assert.Len(t, store, 2)
@@ -83,11 +85,36 @@ func TestCollectIsLimited(t *testing.T) {
 		assert.Equal(t, batch.ProgramFailed, failure.Type)
 		assert.Contains(t, failure.Message, want)
 	}
-	c := collector{store: kept{}, stored: maxStoredAll}
+	c := collector{store: kept{}, stored: maxStoredAll, job: "b_1/job-0"}
 	f, err := os.Open(os.DevNull)
 	require.NoError(t, err)
 	defer func() { _ = f.Close() }()
-	require.ErrorContains(t, c.keep(t.Context(), "x", f, 1), "the collected files have more than 4294967296 bytes")
+	_, err = c.keep(t.Context(), "x", f, 1)
+	require.ErrorContains(t, err, "the collected files have more than 4294967296 bytes")
+}
+
+// TestSecretsAreRedactedInWhatAProgramLeaves checks the answer's file, collected files also at the cut, and the diff.
+func TestSecretsAreRedactedInWhatAProgramLeaves(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("there is no git on this machine")
+	}
+	const secret = "key-of-the-operator-31415926"
+	r := runner(t)
+	r.Secrets = redact.New(secret)
+	require.NoError(t, os.Mkdir(filepath.Join(r.Root, "repo"), 0o755))
+	p := Program{Env: []string{"KEY=" + secret}, Argv: []string{"sh", "-c", `
+		echo "it is $KEY" > answer.txt
+		echo "small $KEY" > small.txt
+		{ head -c 262130 /dev/zero | tr '\0' x; echo "$KEY"; seq 1000; } > cut.txt`}}
+	a, err := r.Run(t.Context(), p, Job{Description: job, Output: "answer.txt", Workspace: &spec.Workspace{From: "repo", Collect: []string{"*.txt"}, Diff: true}})
+	require.NoError(t, err)
+	assert.True(t, a.Files["cut.txt"].Cut)
+	assert.Contains(t, a.Files["small.txt"].Text, "small ")
+	assert.Contains(t, a.Diff, "+small ")
+	for name, text := range map[string]string{"answer": a.Text, "small": a.Files["small.txt"].Text, "cut": a.Files["cut.txt"].Text, "diff": a.Diff} {
+		assert.NotContains(t, text, secret[:10], name)
+	}
 }
 
 func TestPlainName(t *testing.T) {

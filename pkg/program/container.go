@@ -35,7 +35,7 @@ const (
 // container has another loopback interface. It ends with the command, and also if this process dies: then the lock of the folders is
 // free. The engine removes the container when its first process has ended.
 //
-// While the engine does not answer, container waits. [ErrKilled] says that the engine ended the container.
+// While the engine does not answer, container waits. [ErrKilled]: the engine ended the container.
 func (i isolated) container(ctx context.Context, process Process) (string, error) {
 	docker, err := exec.LookPath("docker")
 	if err != nil {
@@ -55,10 +55,10 @@ func (i isolated) container(ctx context.Context, process Process) (string, error
 	if err := e.create(ctx, i.program.Image, name, create); err != nil {
 		return "", err
 	}
-	process.Argv, process.Env, process.Dir = []string{docker, "start", "--attach", "--interactive", name}, os.Environ(), ""
-	process.Name = command.Argv[0]
-	process.Stop = func() { e.remove(name) }
-	text, err := process.Run(ctx)
+	text, err := Process{
+		Argv: []string{docker, "start", "--attach", "--interactive", name}, Env: os.Environ(), Name: command.Argv[0],
+		Stdin: process.Stdin, Secrets: process.Secrets, Log: process.Log, Stop: func() { e.remove(name) },
+	}.Run(ctx)
 	if err == nil {
 		return text, nil
 	}
@@ -74,14 +74,14 @@ func (i isolated) container(ctx context.Context, process Process) (string, error
 
 // doesNotStart returns the job's error if the first process of its container never ran.
 func (i isolated) doesNotStart(err error) error {
-	text := fmt.Sprintf("the container of the program %s does not start: %v", i.program.Name, err)
+	text := fmt.Sprintf("the container of the program %s does not start: %s", i.program.Name, strings.TrimPrefix(err.Error(), string(batch.ProgramFailed)+": "))
 	if exe, _ := os.Executable(); strings.Contains(text, "exec "+exe+": no such file") {
 		text += fmt.Sprintf("; the image has no C library for %s, so build that with CGO_ENABLED=0", filepath.Base(exe))
 	}
 	return batch.NewError(batch.ProgramFailed, text)
 }
 
-// command returns what the first process of the container does.
+// command describes the work of the container's first process.
 func (i isolated) command(process Process) (c forward.Contained, err error) {
 	c = forward.Contained{Lock: filepath.Join(i.root.root, lockName), Socket: i.root.Socket(), Argv: process.Argv}
 	if c.Address, err = i.address(); err != nil {
@@ -104,6 +104,7 @@ func (i isolated) create(name string, c forward.Contained) ([]string, error) {
 	p, d := i.program, i.folder
 	args := []string{
 		"create", "--name", name, "--label", rootLabel + "=" + i.root.root, "--rm", "--interactive", "--pull", "never",
+		"--log-driver", "none", // the engine would keep all that the program prints on the disk
 		"--user", fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid()), "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
 		"--pids-limit", strconv.Itoa(maxProcesses), "--workdir", i.dir,
 	}
@@ -155,7 +156,7 @@ func (e engine) create(ctx context.Context, image, name string, args []string) e
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case e.answers(ctx) && strings.Contains(err.Error(), "No such image"):
+		case strings.Contains(err.Error(), "No such image"):
 			return batch.NewError(batch.ProgramFailed, fmt.Sprintf("the image %s is not on this machine; run \"docker pull %s\"", image, image))
 		case e.answers(ctx):
 			return batch.NewError(batch.ProgramFailed, fmt.Sprintf("the Docker engine makes no container: %v", err))
@@ -186,7 +187,7 @@ func (e engine) remove(name string) {
 	_ = e.ask(context.Background(), "rm", "--force", name)
 }
 
-// ask makes a request. The error has what the command complained about.
+// ask makes a request. The error has the complaint of the command.
 func (e engine) ask(ctx context.Context, args ...string) error {
 	_, err := e.read(ctx, engineAnswer, args...)
 	return err
@@ -217,7 +218,7 @@ func checkImage(ctx context.Context, image string, pulling func(string)) error {
 	if err := e.ask(ctx, "version", "--format", "{{.Server.Version}}"); err != nil {
 		return fmt.Errorf("the Docker engine does not answer: %w", err)
 	}
-	list, err := e.read(ctx, engineAnswer, "ps", "--all", "--filter", "label="+rootLabel, "--format", `{{.Names}}{{"\t"}}{{.Label "`+rootLabel+`"}}`)
+	list, err := e.read(ctx, engineAnswer, "ps", "--all", "--filter", "status=created", "--filter", "label="+rootLabel, "--format", `{{.Names}}{{"\t"}}{{.Label "`+rootLabel+`"}}`)
 	if err != nil {
 		return fmt.Errorf("list the containers: %w", err)
 	}

@@ -54,17 +54,14 @@ type isolated struct {
 
 // run runs one command in the isolation of the program.
 func (i isolated) run(ctx context.Context, process Process) (text string, err error) {
-	process.Dir = i.dir
+	process.Dir, process.Memory = i.dir, i.program.Memory
 	switch i.program.Isolation {
+	case Docker:
+		return i.container(ctx, process)
 	case Bubblewrap:
-		process.Memory = i.program.Memory
 		if process.Argv, err = i.bubblewrap(process.Argv); err != nil {
 			return "", err
 		}
-	case Docker:
-		return i.container(ctx, process)
-	default:
-		process.Memory = i.program.Memory
 	}
 	return process.Run(ctx)
 }

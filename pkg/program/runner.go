@@ -68,6 +68,8 @@ type Answer struct {
 	Text  string
 	Files map[string]batch.File
 	Diff  string
+	// DiffFile is the diff if it is too large for a result. Nil otherwise.
+	DiffFile *batch.File
 }
 
 // Runner runs jobs of programs that run once. Safe for concurrent use.
@@ -122,21 +124,21 @@ func (r *Runner) Run(ctx context.Context, p Program, j Job) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	return d.leave(ctx, j, r.Files, text)
+	return r.answer(ctx, d, j, text)
 }
 
-// leave returns what the program left, after it has ended.
-func (d *folder) leave(ctx context.Context, j Job, files Store, text string) (a Answer, err error) {
+// answer returns the answer of a program that has ended and printed text.
+func (r *Runner) answer(ctx context.Context, d *folder, j Job, text string) (a Answer, err error) {
 	if j.Output != "" {
 		if text, err = d.readAnswer(j.Output); err != nil {
 			return Answer{}, err
 		}
+		text = r.Secrets.Text(text)
 	}
 	a.Text = strings.TrimRight(text, "\n") // as a shell does
-	if j.Workspace == nil {
-		return a, nil
+	if j.Workspace != nil {
+		err = r.collectAll(ctx, d, j, &a)
 	}
-	a.Files, a.Diff, err = d.collectAll(ctx, j.Workspace, j.Job, files)
 	return a, err
 }
 

@@ -34,7 +34,7 @@ func containIfAsked() bool {
 	return true
 }
 
-// Contained is what the first process of a container does. All paths are the same inside and outside.
+// Contained describes the work of a container's first process. All paths are the same inside and outside.
 type Contained struct {
 	Folder  string   // belongs to this container
 	Lock    string   // a file that the caller holds locked while it lives
