@@ -26,16 +26,17 @@ type claimer struct {
 	consumer  string
 	maxAgents int
 	status    func() batch.WorkerRecord
+	report    signal // has the worker's record written
 
 	fair    *scheduler.FairShare
 	standby batch.ID // the batch that this worker is the standby of, or ""
 	tails   tails
 }
 
-func newClaimer(s *shared, cfg Config, status func() batch.WorkerRecord) *claimer {
+func newClaimer(s *shared, cfg Config, status func() batch.WorkerRecord, report signal) *claimer {
 	return &claimer{
-		shared: s, store: cfg.Store, consumer: cfg.Consumer, maxAgents: cfg.MaxAgents, status: status,
-		fair: scheduler.NewFairShare(), tails: tails{waiting: map[batch.ID]*waitingJobs{}},
+		shared: s, store: cfg.Store, consumer: cfg.Consumer, maxAgents: cfg.MaxAgents, status: status, report: report,
+		fair: scheduler.NewFairShare(), tails: tails{ends: map[batch.ID]*ending{}},
 	}
 }
 
@@ -51,7 +52,7 @@ func (c *claimer) claimJobs(ctx, life context.Context) {
 		if got > 0 && c.room() >= 16 {
 			continue // more jobs may be waiting, and there is room for a useful number
 		}
-		idle := time.NewTimer(c.poll())
+		idle := time.NewTimer(c.wait())
 		select {
 		case <-ctx.Done():
 		case <-idle.C:
@@ -182,7 +183,7 @@ func (c *claimer) claimFrom(ctx, life context.Context, b *openBatch, n int) (int
 		return 0, err
 	}
 	c.metrics.claimed(len(jobs))
-	c.tails.claimed(id, len(jobs))
+	c.claimed(id, len(jobs))
 	if phase == batch.Done {
 		c.batches.retire(ctx, id)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/batchagent/batchagent/pkg/batch"
 )
@@ -15,9 +16,14 @@ type liveJobs struct {
 
 	agents sync.WaitGroup // the goroutines of the sessions
 
-	mu   sync.Mutex
-	jobs map[batch.Job]*session // guarded by mu
+	mu    sync.Mutex
+	jobs  map[batch.Job]*session // guarded by mu
+	ended int                    // guarded by mu; agents
+	life  time.Duration          // guarded by mu; how old they became: a mean to which each adds a lifeWeight-th; 0 before the first
 }
+
+// lifeWeight is how many agents the mean life consists of.
+const lifeWeight = 16
 
 func newLiveJobs(kv *admission, claim signal) *liveJobs {
 	return &liveJobs{kv: kv, claim: claim, jobs: map[batch.Job]*session{}}
@@ -38,6 +44,11 @@ func (l *liveJobs) remove(s *session) {
 	if l.jobs[s.lease.Job] == s {
 		delete(l.jobs, s.lease.Job)
 		l.kv.end(s.lease.Job, false)
+		lived := time.Since(s.began)
+		if l.ended++; l.ended == 1 {
+			l.life = lived
+		}
+		l.life += (lived - l.life) / lifeWeight
 	}
 	l.mu.Unlock()
 	s.giveUp()
@@ -64,6 +75,22 @@ func (l *liveJobs) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.jobs)
+}
+
+// ages returns the mean age of the live agents, and how old an agent becomes; 0 before the first one ended. The first ones to end are those
+// with the shortest lives, so the time that the live ones have lived already is shared among the ended ones, as in the estimate of the mean
+// of exponential lives of which some have not ended.
+func (l *liveJobs) ages() (mean, life time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var sum time.Duration
+	for _, s := range l.jobs {
+		sum += time.Since(s.began)
+	}
+	if l.ended > 0 {
+		life = l.life + sum/time.Duration(l.ended)
+	}
+	return sum / time.Duration(max(len(l.jobs), 1)), life
 }
 
 // countOf returns the number of live jobs of one batch.

@@ -28,6 +28,7 @@ type session struct {
 	*shared
 	lease   batch.Lease
 	batch   *openBatch
+	began   time.Time // when the job was claimed
 	payload []byte
 	alone   bool // no other job may run on this worker
 	cancel  context.CancelCauseFunc
@@ -75,7 +76,7 @@ type shared struct {
 func (s *shared) newSession(b *openBatch, c statestore.Claimed, cancel context.CancelCauseFunc) *session {
 	l := c.Lease
 	out := &session{
-		shared: s, lease: l, batch: b, payload: c.Payload, alone: c.Alone, cancel: cancel, journalled: len(c.Journal) > 0,
+		shared: s, lease: l, batch: b, began: time.Now(), payload: c.Payload, alone: c.Alone, cancel: cancel, journalled: len(c.Journal) > 0,
 		log:   s.log.With("batch", l.Job.Batch, "job", l.Job, "token", l.Token, "attempt", l.Attempt),
 		state: batch.Pending,
 	}

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -14,38 +15,51 @@ const (
 	// tailJobs is the number of waiting jobs below which a batch is near its end. With more, a claim leaves enough for
 	// others.
 	tailJobs = 64 * 64
-	// The number of waiting jobs is read again after tailEvery near the end of a batch, and after farEvery before.
-	tailEvery, farEvery = time.Second, 5 * time.Second
+	// The number of waiting jobs is read again after farEvery. Near the end of a batch, it and the records of the other workers are read
+	// again after tailEvery, and after tailEach for each of these workers.
+	farEvery, tailEvery, tailEach = 5 * time.Second, 200 * time.Millisecond, 10 * time.Millisecond
+	// A worker leaves waiting jobs to others for an eighth of an agent's life, within these limits. If the jobs still wait then, the others do
+	// not take them: their servers are full, or they are gone.
+	leastPatience, mostPatience = 500 * time.Millisecond, 10 * time.Second
+	// A record misleads others if jobs for a misled-th of the slots are missing.
+	misled = 8
 )
 
-// tails holds how many jobs wait in each batch, and the other workers. It belongs to the claimer.
+// tails holds what the claimer knows about the ends of batches. It belongs to the claimer.
 type tails struct {
 	peers     []batch.WorkerRecord // other workers that take jobs of the same models
 	peersRead time.Time
-	waiting   map[batch.ID]*waitingJobs
+	ends      map[batch.ID]*ending
+	unknown   int // jobs that this worker claimed near an end, and that its record may not count
 }
 
-type waitingJobs struct {
-	n    int
-	read time.Time
+// ending is the end of one batch.
+type ending struct {
+	waiting int // jobs that nobody has claimed
+	read    time.Time
+	leaving time.Time // since when this worker leaves jobs to others; zero if it does not
 }
 
-// limitAtEnd limits a claim of n jobs near the end of a batch, so that no worker queues jobs that another worker could start
-// at once. If the counts cannot be read, there is no limit.
+// limitAtEnd limits a claim of n jobs near the end of a batch, so that all workers end at the same time. If the counts cannot be read, there
+// is no limit.
 func (c *claimer) limitAtEnd(ctx context.Context, id batch.ID, n int) int {
-	left := c.tails.waiting[id]
-	if left == nil || time.Since(left.read) >= tailEvery && (left.n <= tailJobs || time.Since(left.read) >= farEvery) {
+	end := c.tails.ends[id]
+	every := tailEvery + time.Duration(len(c.tails.peers))*tailEach
+	if end == nil || time.Since(end.read) >= every && (end.waiting <= tailJobs || time.Since(end.read) >= farEvery) {
 		info, err := c.store.Info(ctx, id)
 		if err != nil {
 			return n
 		}
-		left = &waitingJobs{int(info.Counts.Waiting), time.Now()}
-		c.tails.waiting[id] = left
+		if end == nil {
+			end = &ending{}
+			c.tails.ends[id] = end
+		}
+		end.waiting, end.read = int(info.Counts.Waiting), time.Now()
 	}
-	if left.n > tailJobs {
+	if end.waiting > tailJobs {
 		return n
 	}
-	if every := c.leaseFor / 3; c.tails.peersRead.IsZero() || time.Since(c.tails.peersRead) >= every {
+	if time.Since(c.tails.peersRead) >= every {
 		all, err := c.store.Workers(ctx)
 		if err != nil {
 			return n
@@ -53,25 +67,63 @@ func (c *claimer) limitAtEnd(ctx context.Context, id batch.ID, n int) int {
 		c.tails.peersRead = time.Now()
 		c.tails.peers = slices.DeleteFunc(all, func(r batch.WorkerRecord) bool { return !c.takesTheSame(r) })
 	}
-	t := scheduler.Tail{Waiting: left.n, Free: free(c.status())}
+	here := c.status()
+	t := scheduler.Tail{Waiting: end.waiting, Here: postOf(here, here.AgentLife)}
 	for _, r := range c.tails.peers {
-		t.OthersFree += free(r)
+		r.AgentAge += time.Since(c.tails.peersRead).Seconds()
+		t.Others = append(t.Others, postOf(r, cmp.Or(r.AgentLife, here.AgentLife)))
 	}
-	return t.Share(n)
+	share := t.Share(n)
+	switch {
+	case share >= min(n, end.waiting):
+		end.leaving = time.Time{}
+	case end.leaving.IsZero():
+		end.leaving = time.Now()
+	case time.Since(end.leaving) >= c.patience():
+		end.leaving = time.Time{}
+		return n
+	}
+	return share
 }
 
-// claimed subtracts n claimed jobs from the waiting ones.
-func (t *tails) claimed(id batch.ID, n int) {
-	if left := t.waiting[id]; left != nil {
-		left.n = max(left.n-n, 0)
+// patience returns how long this worker leaves jobs to others.
+func (c *claimer) patience() time.Duration {
+	_, life := c.live.ages()
+	return min(max(life/8, leastPatience), mostPatience)
+}
+
+// wait returns how long the claimer waits for a reason to claim.
+func (c *claimer) wait() time.Duration {
+	for _, end := range c.tails.ends {
+		if !end.leaving.IsZero() {
+			return min(c.poll(), leastPatience)
+		}
+	}
+	return c.poll()
+}
+
+// claimed subtracts n claimed jobs from the waiting ones. Near the end of a batch it has the worker's record written if others would be misled
+// by the present one.
+func (c *claimer) claimed(id batch.ID, n int) {
+	end := c.tails.ends[id]
+	if end == nil {
+		return
+	}
+	end.waiting = max(end.waiting-n, 0)
+	if end.waiting > tailJobs || len(c.tails.peers) == 0 {
+		return
+	}
+	if c.tails.unknown += n; misled*c.tails.unknown >= c.server.slots.Capacity() {
+		c.tails.unknown = 0
+		c.report.send()
 	}
 }
 
 // keep drops all batches except these.
 func (t *tails) keep(open []*openBatch) {
-	for id := range t.waiting {
+	for id := range t.ends {
 		if !slices.ContainsFunc(open, func(b *openBatch) bool { return b.id == id }) {
-			delete(t.waiting, id)
+			delete(t.ends, id)
 		}
 	}
 }
@@ -84,6 +136,12 @@ func (c *claimer) takesTheSame(r batch.WorkerRecord) bool {
 	return slices.ContainsFunc(c.server.served(), func(m backend.Model) bool { return slices.Contains(r.Models, m.ID) })
 }
 
-// free returns how many more slots than live agents a worker has. Agents that wait for a tool need their slot again, and
-// agents that just started are about to take one.
-func free(r batch.WorkerRecord) int { return max(0, min(r.MaxAgents, r.Slots)-r.LiveAgents) }
+// postOf returns the load of a worker whose agents become so old, in seconds; 0 is unknown, and then each of them counts in full. Agents that
+// wait for a tool need their slot again, and agents that just started are about to take one.
+func postOf(r batch.WorkerRecord, life float64) scheduler.Post {
+	p := scheduler.Post{Slots: min(r.MaxAgents, r.Slots), Live: r.LiveAgents, Left: float64(r.LiveAgents)}
+	if life > 0 {
+		p.Left *= max(0, 1-r.AgentAge/life)
+	}
+	return p
+}

@@ -81,7 +81,7 @@ func New(cfg Config) (*Worker, error) {
 		spans:    newSpans(cfg),
 	}
 	w.record = &recordWriter{store: cfg.Store, consumer: cfg.Consumer, status: w.Status, pace: cfg.Pace, every: cfg.Lease / 3, log: log}
-	w.claims = newClaimer(w.shared, cfg, w.Status)
+	w.claims = newClaimer(w.shared, cfg, w.Status, report)
 	w.readiness = &readiness{server: server, batches: batches, live: live, record: w.record, pauses: w.Pauses, claim: claim, report: report, log: log}
 	w.heartbeat = &heartbeat{store: cfg.Store, consumer: cfg.Consumer, lease: cfg.Lease, batches: batches, live: live, record: w.record, claim: claim, log: log}
 	w.doorbell = &doorbell{store: cfg.Store, batches: batches, live: live, claim: claim}
@@ -202,6 +202,8 @@ func (w *Worker) Status() batch.WorkerRecord {
 		SlotQueue:  server.slots.Waiting(),
 		StartedAt:  w.started.UTC(),
 	}
+	age, life := w.shared.live.ages()
+	r.AgentAge, r.AgentLife = age.Seconds(), life.Seconds()
 	kv := server.kv.state()
 	r.KVHeld, r.KVCapacity = int64(kv.Held), int64(kv.Budget)
 	r.ToolUse = toolUse(w.cfg.Tools)

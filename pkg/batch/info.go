@@ -138,25 +138,29 @@ type WorkerRecord struct {
 	// Sharing is the widest sharing of results that the operator allows, by the name of the tool in Tools.
 	Sharing map[string]ToolSharing `json:"sharing,omitempty"`
 	// ToolUse counts the calls of each tool that was called, by its name in Tools.
-	ToolUse      map[string]ToolUse `json:"tool_use,omitempty"`
-	Ready        bool               `json:"ready"` // the backend answers, and the worker claims jobs
-	Pauses       []Pause            `json:"pauses,omitempty"`
-	Draining     bool               `json:"draining"`    // the worker claims no more jobs
-	LiveAgents   int                `json:"live_agents"` // agents that run or wait
-	MaxAgents    int                `json:"max_agents"`  // limit of live agents
-	SlotsInUse   int                `json:"slots_in_use"`
-	Slots        int                `json:"slots"`
-	SlotQueue    int                `json:"slot_queue"`         // agents waiting for a slot
-	KVHeld       int64              `json:"kv_held_tokens"`     // part of the server's KV cache that the live agents hold
-	KVCapacity   int64              `json:"kv_capacity_tokens"` // 0 if the server does not report it
-	JobsDone     int64              `json:"jobs_done"`          // results committed by this process
-	Turns        int64              `json:"turns"`
-	Usage        Usage              `json:"usage"`
-	TokensPerSec float64            `json:"tokens_per_sec"` // generated, over the last heartbeat
-	StartedAt    time.Time          `json:"started_at"`     // the worker's clock
-	SeenAt       time.Time          `json:"seen_at"`        // Redis' clock, set by the store
-	DueAt        time.Time          `json:"due_at"`         // Redis' clock, set by the store; the worker is lost if no heartbeat arrives by then
-	Lost         bool               `json:"lost"`           // set by the store when it reads the record
+	ToolUse    map[string]ToolUse `json:"tool_use,omitempty"`
+	Ready      bool               `json:"ready"` // the backend answers, and the worker claims jobs
+	Pauses     []Pause            `json:"pauses,omitempty"`
+	Draining   bool               `json:"draining"`    // the worker claims no more jobs
+	LiveAgents int                `json:"live_agents"` // agents that run or wait
+	MaxAgents  int                `json:"max_agents"`  // limit of live agents
+	// AgentAge is the mean age of the live agents, in seconds. The store adds the age of the record when it reads it. AgentLife is how old
+	// agents became lately; 0 before the first one ended.
+	AgentAge     float64   `json:"agent_age_s"`
+	AgentLife    float64   `json:"agent_life_s"`
+	SlotsInUse   int       `json:"slots_in_use"`
+	Slots        int       `json:"slots"`
+	SlotQueue    int       `json:"slot_queue"`         // agents waiting for a slot
+	KVHeld       int64     `json:"kv_held_tokens"`     // part of the server's KV cache that the live agents hold
+	KVCapacity   int64     `json:"kv_capacity_tokens"` // 0 if the server does not report it
+	JobsDone     int64     `json:"jobs_done"`          // results committed by this process
+	Turns        int64     `json:"turns"`
+	Usage        Usage     `json:"usage"`
+	TokensPerSec float64   `json:"tokens_per_sec"` // generated, over the last heartbeat
+	StartedAt    time.Time `json:"started_at"`     // the worker's clock
+	SeenAt       time.Time `json:"seen_at"`        // Redis' clock, set by the store
+	DueAt        time.Time `json:"due_at"`         // Redis' clock, set by the store; the worker is lost if no heartbeat arrives by then
+	Lost         bool      `json:"lost"`           // set by the store when it reads the record
 	// State and StateReason are set by the store when the record is read, see [StateOf].
 	State       WorkerState `json:"state,omitempty"`
 	StateReason string      `json:"state_reason,omitempty"`

@@ -63,10 +63,20 @@ func (s *Store) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 	if err != nil {
 		return nil, classify(op, err)
 	}
+	records := make([]*redis.StringCmd, len(names))
+	_, err = s.cmd.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, name := range names {
+			records[i] = p.Get(ctx, keyWorker(name))
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, classify(op, err)
+	}
 	var out []batch.WorkerRecord
 	live := map[string]bool{}
-	for _, name := range names {
-		v, err := s.cmd.Get(ctx, keyWorker(name)).Bytes()
+	for i, name := range names {
+		v, err := records[i].Bytes()
 		if errors.Is(err, redis.Nil) {
 			if err := s.cmd.ZRem(ctx, keyWorkers, name).Err(); err != nil && !forbidden(err) {
 				return nil, classify(op, err)
@@ -82,6 +92,9 @@ func (s *Store) Workers(ctx context.Context) ([]batch.WorkerRecord, error) {
 		}
 		w.Lost = !w.DueAt.IsZero() && now.After(w.DueAt)
 		w.State, w.StateReason = batch.StateOf(w)
+		if w.LiveAgents > 0 {
+			w.AgentAge += max(0, now.Sub(w.SeenAt).Seconds())
+		}
 		live[w.ID] = live[w.ID] || !w.Lost
 		out = append(out, w)
 	}
