@@ -51,8 +51,9 @@ type options struct {
 // Arg is an option for starting a server.
 type Arg func(*options)
 
-// AOF makes the server keep an append-only file, synced every second. Without it no data survives the process.
-func AOF() Arg { return Config("appendonly", "yes", "appendfsync", "everysec") }
+// AOF makes the server keep an append-only file, synced after each write: on a slow disk, a server that is killed loses what it writes every
+// second. Without the file no data survives the process.
+func AOF() Arg { return Config("appendonly", "yes", "appendfsync", "always") }
 
 // Config passes directives of redis.conf: name, value, name, value, …
 func Config(namesAndValues ...string) Arg {

@@ -50,3 +50,23 @@ func TestIdlePeerDelaysLastJobsBriefly(t *testing.T) {
 		first.end()
 	})
 }
+
+// A worker with much room claims several times before another worker has claimed once. The other one still finds its share.
+func TestWorkerLeavesShareToOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 10*time.Second)
+		first := w.start("node-1", func(c *Config) { c.Slots, c.MaxAgents = 64, 64 })
+		time.Sleep(5 * time.Second)
+		slow := first.Status()
+		slow.Consumer, slow.ID = "slow", "slow"
+		assert.NoError(t, w.store.Register(t.Context(), slow, time.Hour))
+		id := w.submit(40, nil)
+		time.Sleep(400 * time.Millisecond)
+		info, err := w.store.Info(t.Context(), id)
+		assert.NoError(t, err)
+		assert.EqualValues(t, 20, info.Counts.Running)
+		w.await(id, time.Minute)
+		first.end()
+	})
+}

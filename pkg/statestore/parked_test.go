@@ -124,23 +124,30 @@ var parkedScenarios = []scenario{
 			w.finishAll(id, jobs)
 			return slices.Contains(got, 3)
 		}, "the jobs of the dead worker")
-		at := slices.Index(got, 0)
-		assert.Equal(w, []int64{0, 1, 2, 3}, got[at:at+4])
-		assert.Less(w, len(got), 40)
+		if w.fake { // a slow claim looks like an outage, after which no lease expires for a while
+			at := slices.Index(got, 0)
+			assert.Equal(w, []int64{0, 1, 2, 3}, got[at:at+4])
+			assert.Less(w, len(got), 40)
+		}
+		assert.Equal(w, []int64{0, 1, 2, 3}, slices.DeleteFunc(got, func(i int64) bool { return i > 3 }))
 	}},
 	{"a worker that releases jobs gives its parked jobs up", func(w *world) {
 		id := w.grouped(slices.Concat([]int{4}, slices.Repeat([]int{1}, 50))...)
 		w.release(id, leases(w.takes(id, "a", 1, 0))...)
-		w.takes(id, "b", 1, 0)
+		w.finishAll(id, w.takes(id, "b", 1, 0))
 		var got []int64
 		w.until(func() bool {
-			got = append(got, indexes(w.claim(id, "b", 1))...)
+			jobs := w.claim(id, "b", 1)
+			got = append(got, indexes(jobs)...)
+			w.finishAll(id, jobs)
 			_, fenced := w.renew(id, "a") // a lives
 			require.Empty(w, fenced)
 			return slices.Contains(got, 3)
 		}, "the parked jobs")
+		if w.fake {
+			assert.Less(w, len(got), 8)
+		}
 		assert.Equal(w, []int64{1, 2, 3}, slices.DeleteFunc(got, func(i int64) bool { return i > 3 }))
-		assert.Less(w, len(got), 8)
 	}},
 	{"a cancelled batch gives parked jobs to every worker", func(w *world) {
 		id := w.grouped(6, 3)

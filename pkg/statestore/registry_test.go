@@ -17,7 +17,7 @@ var registryScenarios = []scenario{
 		record := func(id, consumer string) batch.WorkerRecord {
 			return batch.WorkerRecord{
 				ID: id, Consumer: consumer, Version: "1", Models: []string{"m"}, Tools: []string{"read_file"}, Ready: true,
-				LiveAgents: 3, Usage: batch.Usage{PromptTokens: 5}, TokensPerSec: 1.5, StartedAt: time.UnixMilli(1_700_000_000_000).UTC(),
+				LiveAgents: 3, AgentAge: 100, AgentLife: 900, Usage: batch.Usage{PromptTokens: 5}, TokensPerSec: 1.5, StartedAt: time.UnixMilli(1_700_000_000_000).UTC(),
 			}
 		}
 		for _, r := range []batch.WorkerRecord{record("b", "b-1"), record("a", "a-2"), record("a", "a-1")} {
@@ -31,7 +31,8 @@ var registryScenarios = []scenario{
 		assert.WithinDuration(w, time.Now(), seen, time.Minute)
 		assert.Equal(w, seen.Add(time.Hour), got[0].DueAt)
 		assert.Equal(w, batch.ReadyWorker, got[0].State)
-		got[0].SeenAt, got[0].DueAt, got[0].State = time.Time{}, time.Time{}, ""
+		assert.InDelta(w, 100, got[0].AgentAge, 60)
+		got[0].SeenAt, got[0].DueAt, got[0].State, got[0].AgentAge = time.Time{}, time.Time{}, "", 100
 		assert.Equal(w, record("a", "a-1"), got[0])
 
 		changed := record("a", "a-1")
@@ -48,6 +49,7 @@ var registryScenarios = []scenario{
 		}, "the dying worker to be lost")
 		assert.Equal(w, []string{"a-1", "a-2", "dying-1"}, []string{got[0].Consumer, got[1].Consumer, got[2].Consumer})
 		assert.False(w, got[0].Lost)
+		assert.Greater(w, got[1].AgentAge, 100.0, "the age of the record is added")
 		assert.True(w, got[0].Draining)
 		assert.True(w, got[0].SeenAt.After(seen))
 		require.NoError(w, w.store.Register(w.Context(), record("dying", "dying-2"), time.Hour))

@@ -29,8 +29,11 @@ func (r *chunkReader) read(event []byte) (*chunk, error) {
 		r.misses++
 	}
 	r.last, r.before, r.after = chunk{}, r.before[:0], r.after[:0]
-	if err := json.Unmarshal(event, &r.last); err != nil {
-		return nil, err
+	if !r.last.quick(event) {
+		r.last = chunk{}
+		if err := json.Unmarshal(event, &r.last); err != nil {
+			return nil, err
+		}
 	}
 	if r.misses < maxMisses {
 		r.learn(event)

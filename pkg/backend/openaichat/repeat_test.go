@@ -32,6 +32,14 @@ var repeats = []struct {
 	{"name is a value", `{"object":"content","choices":[{"index":0,"delta":{"content":"a"}}]}`, `{"object":"content","choices":[{"index":0,"delta":{"content":"b"}}]}`, false},
 	{"content and arguments", `{"choices":[{"index":0,"delta":{"content":"a","tool_calls":[{"function":{"arguments":"b"}}]}}]}`, `{"choices":[{"index":0,"delta":{"content":"c","tool_calls":[{"function":{"arguments":"b"}}]}}]}`, false},
 	{"finish reason", contentChunk("a"), finishChunk("stop"), false},
+	{"usage", contentChunk("a"), `{"id":"c","choices":[],"usage":{"prompt_tokens":33,"total_tokens":41,"completion_tokens":8,"prompt_tokens_details":{"cached_tokens":0}},"metrics":{"mean_itl_ms":3.5}}`, false},
+	{"usage of an unusual form", contentChunk("a"), `{"choices":null,"usage":{"prompt_tokens":"33","input_tokens":3,"completion_tokens_details":{"reasoning_tokens":1},"prompt_tokens_details":{"cached_tokens":null}}}`, false},
+	{"first piece of a call", `{"choices":[{"delta":{"role":"assistant","content":null,"tool_calls":[]}}]}`, argChunk("0", "call_1", "read_file", ""), false},
+	{"call with further members", argChunk("0", "a", "b", "{"), `{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a","extra_content":{"s":1},"function":{"name":"b","arguments":"{}"}}]}}]}`, false},
+	{"reasoning", `{"choices":[{"index":0,"delta":{"reasoning":"a","reasoning_content":null}}]}`, `{"choices":[{"index":0,"delta":{"reasoning":"b","reasoning_details":[{"text":"b"}]}}]}`, false},
+	{"member in another case", contentChunk("a"), `{"choices":[{"index":0,"Delta":{"content":"a"}}]}`, false},
+	{"object of choices", contentChunk("a"), `{"choices":{"index":0,"delta":{"content":"a"}}}`, false},
+	{"no object", contentChunk("a"), `[{"choices":[]}]`, false},
 	{"two choices", `{"choices":[{"index":0,"delta":{"content":"a"}},{"index":1,"delta":{}}]}`, `{"choices":[{"index":0,"delta":{"content":"b"}},{"index":1,"delta":{}}]}`, false},
 }
 
@@ -72,6 +80,24 @@ func FuzzChunkReader(f *testing.F) {
 		sameAsDecoded(t, &r, second)
 		sameAsDecoded(t, &r, first)
 	})
+}
+
+// BenchmarkFirstChunk measures the decoding of a chunk that differs from the one before.
+func BenchmarkFirstChunk(b *testing.B) {
+	events := [][]byte{
+		[]byte(`{"id":"chatcmpl-8c1f","object":"chat.completion.chunk","created":1764520000,"model":"qwen3-32b",` +
+			`"choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"prompt_token_ids":null}`),
+		[]byte(`{"id":"chatcmpl-8c1f","object":"chat.completion.chunk","created":1764520000,"model":"qwen3-32b","choices":[],` +
+			`"usage":{"prompt_tokens":33,"total_tokens":41,"completion_tokens":8,"prompt_tokens_details":{"cached_tokens":16}}}`),
+	}
+	b.ReportAllocs()
+	var r chunkReader
+	for b.Loop() {
+		for _, event := range events {
+			_, err := r.read(event)
+			require.NoError(b, err)
+		}
+	}
 }
 
 // BenchmarkRepeatedChunk measures a piece of a long answer.
