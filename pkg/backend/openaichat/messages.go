@@ -3,6 +3,7 @@ package openaichat
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -16,23 +17,60 @@ import (
 type message []Field
 
 // MarshalJSON encodes the members in order. Equal messages give equal bytes.
-func (m message) MarshalJSON() ([]byte, error) {
-	out := []byte{'{'}
+func (m message) MarshalJSON() ([]byte, error) { return m.appendTo(nil) }
+
+// appendTo appends the encoded message. Encoders of other types check and copy what a MarshalJSON returns, once for each level.
+func (m message) appendTo(out []byte) ([]byte, error) {
+	var err error
 	for i, f := range m {
-		value, err := json.Marshal(f.Value)
-		if err != nil {
+		separator := byte(',')
+		if i == 0 {
+			separator = '{'
+		}
+		if out, err = f.appendTo(append(out, separator)); err != nil {
 			return nil, err
 		}
-		name, err := json.Marshal(f.Name)
-		if err != nil {
-			return nil, err
-		}
-		if i > 0 {
-			out = append(out, ',')
-		}
-		out = append(append(append(out, name...), ':'), value...)
+	}
+	if len(m) == 0 {
+		out = append(out, '{')
 	}
 	return append(out, '}'), nil
+}
+
+// appendTo appends a name, a colon and a value.
+func (f Field) appendTo(out []byte) ([]byte, error) {
+	name, _ := json.Marshal(f.Name) // a string always encodes
+	out = append(append(out, name...), ':')
+	var err error
+	switch v := f.Value.(type) {
+	case message:
+		return v.appendTo(out)
+	case []message:
+		out = append(out, '[')
+		for i, m := range v {
+			if i > 0 {
+				out = append(out, ',')
+			}
+			if out, err = m.appendTo(out); err != nil {
+				return nil, err
+			}
+		}
+		return append(out, ']'), nil
+	}
+	value, err := json.Marshal(f.Value)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", f.Name, err)
+	}
+	return append(out, value...), nil
+}
+
+// size estimates the length of the encoded message.
+func (m message) size() (n int) {
+	for _, f := range m {
+		text, _ := f.Value.(string)
+		n += len(f.Name) + len(text) + len(text)/8 + 6
+	}
+	return n
 }
 
 // with appends a member, unless the server refuses it or the message already has it.

@@ -155,21 +155,16 @@ func splice(body []byte, model string, msgs []message, fields []Field) ([]byte, 
 	if !ok {
 		return nil, fmt.Errorf("encoded request starts with %.20q", body)
 	}
-	out := make([]byte, 0, 2*len(body)+len(model)+32*len(fields)+16)
-	for i, f := range slices.Concat([]Field{{"model", model}}, fields, []Field{{"messages", msgs}}) {
-		value, err := json.Marshal(f.Value)
-		if err != nil {
-			return nil, fmt.Errorf("encode %s: %w", f.Name, err)
-		}
-		name, _ := json.Marshal(f.Name) // a string always encodes
-		separator := byte(',')
-		if i == 0 {
-			separator = '{'
-		}
-		out = append(append(append(out, separator), name...), ':')
-		out = append(out, value...)
+	size := 2*len(body) + len(model) + 32*len(fields) + 16
+	for _, m := range msgs {
+		size += m.size()
 	}
-	return append(out, rest...), nil
+	first := slices.Concat(message{{"model", model}}, fields, message{{"messages", msgs}})
+	out, err := first.appendTo(make([]byte, 0, size))
+	if err != nil {
+		return nil, err
+	}
+	return append(out[:len(out)-1], rest...), nil // the rest ends the object
 }
 
 // rewrite replaces the body of an HTTP request that go-openai built.
