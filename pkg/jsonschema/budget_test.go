@@ -162,7 +162,7 @@ func TestBacktrackingPatternsEnd(t *testing.T) {
 	t.Parallel()
 	s := mustCompile(t, `{"pattern":"^(?=a)(a+)+$"}`)
 	err := s.Validate(t.Context(), strings.Repeat("a", 50)+"!")
-	assert.ErrorContains(t, err, "takes longer than 250ms")
+	assert.Regexp(t, "takes? longer than (250ms|1s)", err) // all matches together, if each of them waits for a processor
 	assert.NotContains(t, err.Error(), "at most 0")
 	s = mustCompile(t, `{"pattern":"(?=a)(a|b|ab)*c"}`)
 	assert.Error(t, s.Validate(t.Context(), strings.Repeat("ab", 1_000_000)))

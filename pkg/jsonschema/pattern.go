@@ -168,11 +168,27 @@ func goPattern(p string) (_ string, ok bool) {
 			out.WriteString(`[^\n\r\x{2028}\x{2029}]`)
 		case c == '(' && strings.HasPrefix(p[i:], "(?") && !strings.HasPrefix(p[i:], "(?:"):
 			return "", false
+		case c == '{':
+			i += goRepeat(&out, p[i:]) - 1
 		default:
 			out.WriteByte(c)
 		}
 	}
 	return out.String(), true
+}
+
+// repeat is a quantifier in braces. Its groups are the numbers without leading zeros.
+var repeat = regexp.MustCompile(`^\{0*(\d+)(?:(,)(?:0*(\d+))?)?\}`)
+
+// goRepeat translates the quantifier at the start of p and returns its length. Go takes braces around a number with a leading zero for text.
+func goRepeat(out *strings.Builder, p string) (n int) {
+	found := repeat.FindStringSubmatch(p)
+	if found == nil {
+		out.WriteByte('{')
+		return 1
+	}
+	out.WriteString("{" + found[1] + found[2] + found[3] + "}")
+	return len(found[0])
 }
 
 // goEscape translates the escape at the start of p and returns its length.

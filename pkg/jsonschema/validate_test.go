@@ -88,6 +88,7 @@ func TestPatternsOfECMA(t *testing.T) {
 		{`^[^a]$`, "😀", true}, {`^\w$`, "é", false}, {`^\s$`, "\ufeff", true}, {`^[\s]$`, "\u00a0", true}, {`^\S$`, "\u00a0", false}, {`^\u{1F600}$`, "😀", true},
 		{`^\uD83D\uDE00$`, "😀", true}, {`a`, "xay", true}, {`^[\w-.]+$`, "a-b.c", true}, {`^\-\_\@$`, "-_@", true}, {`^(a)\1$`, "aa", true}, {`(?<=a)b`, "ab", true},
 		{`^[^]$`, "\n", true}, {`^\cA$`, "\x01", true}, {`^[[]$`, "[", true}, {`^a{2,3}$`, "aa", true}, {`^(?<y>\d{4})$`, "2024", true}, {`^[\b]$`, "\b", true}, {`^a{1,2000}$`, "aa", true},
+		{`^a{00}$`, "", true}, {`^a{02}$`, "aa", true}, {`^a{02,003}$`, "aaaa", false}, {`^a{01,}$`, "aaa", true}, {`^a{0}$`, "a{0}", false}, {`^[{00}]$`, "{", true}, {`^a{00,0}$`, "a", false},
 	} {
 		p, err := compilePattern(c.pattern)
 		require.NoError(t, err, c.pattern)

@@ -105,7 +105,7 @@ func (t *turn) add(event []byte, kind eventKind) error {
 		t.announced = append(t.announced, c.ToolCall)
 		t.size += callCost + len(c.ToolCall.Function.Arguments)
 	}
-	if len(c.Choices) == 0 && kind != namedEvent && c.ToolCall == nil {
+	if len(c.Choices) == 0 && kind != namedEvent && c.ToolCall == nil && c.Usage == nil {
 		return t.foreign(event, kind)
 	}
 	for i := range c.Choices {
